@@ -1,0 +1,110 @@
+"""Settings: frozen, validated, each documented by the string below it; unknown names are errors.
+
+One base class serves model configs, decoding strategies and recipes, so that command-line help, recipe keys
+and the handbook read the same lines (`Config.explain`).
+"""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Self
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic_core import ErrorDetails
+
+from lmworks.basics.errors import ConfigError
+
+
+class Config(BaseModel):
+    """A frozen, validated group of settings. Raises ConfigError with one sentence."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True,
+                              protected_namespaces=(), ser_json_inf_nan="constants")
+
+    def __init__(self, **values: Any) -> None:
+        try:
+            super().__init__(**values)
+        except ValidationError as error:
+            raise _in_words(type(self), error.errors()[0]) from None
+
+    def but(self, **changes: Any) -> Self:
+        """A copy with some settings changed, validated again."""
+        return type(self)(**{name: getattr(self, name) for name in type(self).model_fields} | changes)
+
+    @classmethod
+    def explain(cls) -> dict[str, str]:
+        """Each setting's path and its meaning, sections opened up: what help and handbook print."""
+        lines: dict[str, str] = {}
+        for name, field in cls.model_fields.items():
+            kind = field.annotation
+            if isinstance(kind, type) and issubclass(kind, Config):
+                lines |= {f"{name}.{inner}": text for inner, text in kind.explain().items()}
+            else:
+                lines[name] = " ".join((field.description or "").split())
+        return lines
+
+
+def read_toml(path: str | Path) -> dict[str, Any]:
+    """The tables of a TOML file; ConfigError if it is missing or not TOML."""
+    path = Path(path)
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"{path} does not exist; give the path of a recipe, or the name of a shipped one") from None
+    except IsADirectoryError:
+        raise ConfigError(f"{path} is a folder; give the path of a TOML file") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not a TOML file: {error}") from None
+
+
+def overrides(assignments: Iterable[str]) -> dict[str, Any]:
+    """`["training.steps=40", "data.text=notes"]` as nested tables; values read as TOML, else as text."""
+    tree: dict[str, Any] = {}
+    for assignment in assignments:
+        path, separator, text = assignment.partition("=")
+        if not separator or not path.strip():
+            raise ConfigError(f"--set {assignment}: write it as name=value, for example training.steps=40")
+        try:
+            value = tomllib.loads(f"value = {text}")["value"]
+        except tomllib.TOMLDecodeError:
+            value = text
+        *sections, name = path.strip().split(".")
+        table = tree
+        for section in sections:
+            table = table.setdefault(section, {})
+            if not isinstance(table, dict):
+                raise ConfigError(f"--set {assignment}: {section} already has a value of its own")
+        table[name] = value
+    return tree
+
+
+def merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """Two trees of settings as one; where both name a value, the one above counts."""
+    merged = dict(below)
+    for name, value in above.items():
+        under = merged.get(name)
+        merged[name] = merge(under, value) if isinstance(under, Mapping) and isinstance(value, Mapping) else value
+    return merged
+
+
+def _in_words(kind: type[Config], detail: ErrorDetails) -> ConfigError:
+    """The first of pydantic's complaints as one sentence."""
+    where = tuple(str(part) for part in detail["loc"])
+    cause = detail.get("ctx", {}).get("error")
+    if isinstance(cause, ConfigError):
+        return cause.inside(where)
+    if not where:
+        return ConfigError(str(cause or detail["msg"]))
+    *sections, name = where
+    at = tuple(sections)
+    if detail["type"] == "extra_forbidden":
+        close = difflib.get_close_matches(name, kind.model_fields, n=1)
+        hint = f"did you mean {{at}}{close[0]}?" if close else "known here: " + ", ".join(kind.model_fields)
+        return ConfigError(f"{{at}}{name} is not a setting; {hint}", at)
+    if detail["type"] == "missing":
+        return ConfigError(f"{{at}}{name} is missing; it has no default", at)
+    message = detail["msg"].removeprefix("Value error, ").removeprefix("Input ")
+    return ConfigError(f"{{at}}{name} is {detail['input']!r}; it {message}", at)

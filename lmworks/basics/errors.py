@@ -1,0 +1,41 @@
+"""Errors that are sentences for the user: what was wrong, where, and what to do about it.
+
+The command line prints the sentence and exits with 1; nobody sees a traceback for a mistake of their own.
+"""
+
+from __future__ import annotations
+
+
+class LmworksError(Exception):
+    """Anything that the user can put right; its text is one complete sentence."""
+
+
+class DataError(LmworksError):
+    """Text, a data set or a document that cannot be used."""
+
+
+class ModelError(LmworksError):
+    """A model directory, a weight file or a tokenizer that cannot be used."""
+
+
+class Stopped(LmworksError):
+    """The user stopped the work (Ctrl-C or SIGTERM); what was done so far is saved where the text says."""
+
+
+class ConfigError(LmworksError, ValueError):
+    """A setting that is unknown, of the wrong kind or contradicts another.
+
+    `problem` may name settings as `{at}name`; `{at}` becomes the path of the section that holds them, so
+    that a mistake deep inside a recipe is reported by its whole path.
+    """
+
+    def __init__(self, problem: str, at: tuple[str, ...] = ()) -> None:
+        super().__init__(problem)
+        self.problem, self.at = problem, at
+
+    def __str__(self) -> str:
+        return self.problem.replace("{at}", "".join(f"{part}." for part in self.at))
+
+    def inside(self, section: tuple[str, ...]) -> ConfigError:
+        """The same problem, seen from the section around it."""
+        return ConfigError(self.problem, section + self.at)

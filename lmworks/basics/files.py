@@ -1,0 +1,118 @@
+"""Files that are whole or not there: atomic writes, checksums, the cache folder, locks between processes."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from lmworks.basics.errors import LmworksError
+
+
+def cache_folder(*parts: str) -> Path:
+    """Where downloads are kept: `LMWORKS_CACHE`, or the user's cache folder. Made when missing."""
+    import pooch
+
+    folder = Path(os.environ.get("LMWORKS_CACHE") or pooch.os_cache("lmworks")).joinpath(*parts)
+    with says_why(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+@contextlib.contextmanager
+def says_why(path: Path) -> Iterator[None]:
+    """Turn an OSError of the block into a sentence that names `path`."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            raise LmworksError(f"{path}: the disk is full; free some space and run it again "
+                               "(what was there before is untouched)") from error
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+            raise LmworksError(f"{path}: no permission to write there; choose another place, "
+                               "or change the folder's owner") from error
+        raise LmworksError(f"{path}: {error.strerror or error}") from error
+
+
+@contextlib.contextmanager
+def written_whole(path: Path) -> Iterator[Path]:
+    """Yield a temporary path beside `path`; rename it into place only when the block ends without an error.
+
+    The file is flushed to disk before the rename, so a power cut or kill -9 leaves the old file or the new
+    one, never a part.
+    """
+    path = Path(path)
+    with says_why(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        os.close(handle)
+        temporary = Path(name)
+        try:
+            yield temporary
+            temporary.chmod(0o644)
+            flush(temporary)
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def directory_written_whole(path: Path) -> Iterator[Path]:
+    """As `written_whole` for a directory: the earlier one stays until the new one is complete.
+
+    Directories cannot be exchanged in one step everywhere: the old one is moved aside first, and
+    `restore_directory` puts it back if the process died between the two renames.
+    """
+    path = Path(path)
+    restore_directory(path)
+    with says_why(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+        aside = path.with_name(f".{path.name}.earlier")
+        try:
+            yield temporary
+            temporary.chmod(0o755)
+            for file in temporary.rglob("*"):
+                if file.is_file():
+                    flush(file)
+            if path.exists():
+                path.replace(aside)
+            temporary.replace(path)
+            shutil.rmtree(aside, ignore_errors=True)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+
+def restore_directory(path: Path) -> None:
+    """Put back the directory that an interrupted `directory_written_whole` had moved aside."""
+    aside = path.with_name(f".{path.name}.earlier")
+    if aside.exists():
+        if path.exists():
+            shutil.rmtree(aside, ignore_errors=True)
+        else:
+            aside.replace(path)
+
+
+def flush(path: Path) -> None:
+    """Force a file's bytes to the disk."""
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write `value` as indented JSON, whole or not at all."""
+    with written_whole(path) as temporary:
+        temporary.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def sha256(path: Path) -> str:
+    """The SHA-256 of a file, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

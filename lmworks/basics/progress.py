@@ -1,0 +1,89 @@
+"""Progress of long work: the library reports, whoever runs it decides what is shown.
+
+    with progress.task("measuring", total=tokens, unit="tokens") as advance:
+        advance(512, loss=2.31)
+
+Silent unless `progress.shown()` is active (the command line's verbs run inside it). On a terminal it is a
+live line with rate and time left; in a log file it is a plain line every ten seconds.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import contextvars
+import sys
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+Advance = Callable[..., None]
+
+_reporter: contextvars.ContextVar[Any] = contextvars.ContextVar("reporter", default=None)
+
+
+@contextlib.contextmanager
+def task(what: str, total: float | None = None, unit: str = "") -> Iterator[Advance]:
+    """Yield `advance(amount, **facts)`; the facts (loss, ...) are shown behind rate and time left."""
+    reporter = _reporter.get()
+    if reporter is None:
+        yield lambda amount=1, **facts: None
+    else:
+        with reporter(what, total, unit) as advance:
+            yield advance
+
+
+@contextlib.contextmanager
+def shown() -> Iterator[None]:
+    """Show the progress of everything inside the block on standard error."""
+    token = _reporter.set(_live_line if sys.stderr.isatty() else _plain_lines)
+    try:
+        yield
+    finally:
+        _reporter.reset(token)
+
+
+def _in_words(facts: dict[str, Any]) -> str:
+    return "  ".join(f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}"
+                     for name, value in facts.items())
+
+
+@contextlib.contextmanager
+def _live_line(what: str, total: float | None, unit: str) -> Iterator[Advance]:
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description:<34}"), BarColumn(bar_width=24), TaskProgressColumn(),
+               TextColumn("{task.fields[rate]}"), TimeRemainingColumn(), TextColumn("{task.fields[facts]}"))
+    start, done = time.monotonic(), 0.0
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        line = bar.add_task(what, total=total, rate="", facts="")
+
+        def advance(amount: float = 1, **facts: Any) -> None:
+            nonlocal done
+            done += amount
+            rate = done / max(time.monotonic() - start, 1e-9)
+            bar.update(line, advance=amount, rate=f"{rate:,.0f} {unit}/s" if unit else "", facts=_in_words(facts))
+
+        yield advance
+
+
+@contextlib.contextmanager
+def _plain_lines(what: str, total: float | None, unit: str, every: float = 10.0) -> Iterator[Advance]:
+    start = last = time.monotonic()
+    done = 0.0
+
+    def line(now: float, facts: dict[str, Any]) -> None:
+        rate = done / max(now - start, 1e-9)
+        share = f"{100 * done / total:3.0f} %  " if total else ""
+        left = f"  {max(total - done, 0) / rate:.0f} s left" if total and rate else ""
+        print(f"{what}  {share}{rate:,.0f} {unit}/s{left}  {_in_words(facts)}".rstrip(), file=sys.stderr, flush=True)
+
+    def advance(amount: float = 1, **facts: Any) -> None:
+        nonlocal done, last
+        done += amount
+        now = time.monotonic()
+        if now - last >= every or (total and done >= total):
+            last = now
+            line(now, facts)
+
+    yield advance

@@ -1,0 +1,67 @@
+"""What a strategy does to the next token's distribution, one small function a step.
+
+Each filter takes probabilities, sets some to zero and leaves the others as they are: applied twice it does no
+more than once, and the most probable token always stays. `renormalise` is a step of its own, so that the order
+of the steps is all there is to know.
+Sources: top-k: Fan et al. 2018; top-p: Holtzman et al. 2019, https://arxiv.org/abs/1904.09751; min-p: Nguyen et
+al. 2024, https://arxiv.org/abs/2407.01082; repetition penalty: Keskar et al. 2019, section 4.1.
+"""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+Logits = Float[Tensor, " vocab"]
+Probabilities = Float[Tensor, " vocab"]
+
+HEAD = 1024
+"""Most nuclei lie within this many tokens; looking there first spares sorting the whole vocabulary."""
+
+
+def penalise_repetition(logits: Logits, seen: Int[Tensor, " seen"], penalty: float) -> Logits:
+    """Divide positive logits of tokens that occurred by `penalty`, multiply negative ones."""
+    values = logits[seen]
+    return logits.index_copy(0, seen, torch.where(values > 0, values / penalty, values * penalty))
+
+
+def probabilities(logits: Logits, temperature: float) -> Probabilities:
+    """softmax(logits / temperature); temperature 0 is its limit: all on the most probable token."""
+    if temperature == 0:
+        return torch.zeros_like(logits).index_fill(0, logits.argmax(), 1.0)
+    return torch.softmax(logits.float() / temperature, dim=0)
+
+
+def keep_top_k(p: Probabilities, k: int) -> Probabilities:
+    """Keep the k most probable tokens, and those as probable as the last of them."""
+    return torch.where(p >= p.topk(min(k, len(p))).values[-1], p, 0.0)
+
+
+def keep_top_p(p: Probabilities, mass: float) -> Probabilities:
+    """Keep the fewest most probable tokens whose probabilities reach `mass` together."""
+    values, tokens = p.topk(min(HEAD, len(p)))
+    total = values.cumsum(0)
+    if total[-1] < mass and len(p) > HEAD:
+        values, tokens = p.sort(descending=True, stable=True)
+        total = values.cumsum(0)
+    kept = tokens[total - values < mass]
+    return torch.zeros_like(p).index_copy(0, kept, p[kept])
+
+
+def keep_min_p(p: Probabilities, share: float) -> Probabilities:
+    """Keep tokens at least `share` times as probable as the most probable one."""
+    return torch.where(p >= share * p.max(), p, 0.0)
+
+
+def renormalise(p: Probabilities) -> Probabilities:
+    """Make them sum to one again."""
+    return p / p.sum()
+
+
+def draw(p: Probabilities, generator: torch.Generator) -> int:
+    """One token by its probability, from a single random number (inverse of the cumulative distribution)."""
+    total = p.double().cumsum(0)
+    at = torch.rand((), generator=generator, dtype=torch.float64) * total[-1]
+    token = int(torch.searchsorted(total, at, right=True))
+    return token if token < len(p) and p[token] > 0 else int(p.nonzero()[-1])

@@ -1,0 +1,61 @@
+"""Log-probabilities of given tokens, for texts of any length and in bounded memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from lmworks.models.network import Network
+
+ROWS = 256
+"""Logits of this many tokens are held at once: 256 x 49,152 float32 are 50 MB."""
+READ = 1024
+"""Tokens read by the network at once."""
+
+
+def windows(tokens: int, window: int) -> Iterator[tuple[int, int, int]]:
+    """(start, first scored, end) of each window over `tokens` ids; windows overlap by a quarter.
+
+    Position 0 has nothing before it and is never scored; every other position is scored exactly once.
+    """
+    start, scored = 0, 1
+    while True:
+        end = min(start + window, tokens)
+        yield start, scored, end
+        if end == tokens:
+            return
+        scored = end
+        start = end - window // 4
+
+
+@torch.inference_mode()
+def token_logprobs(network: Network, ids: list[int], window: int) -> list[float]:
+    """log p(ids[t] | what its window holds before it) for t = 1 ... n - 1."""
+    logprobs: list[float] = []
+    for start, scored, end in windows(len(ids), window):
+        tokens = torch.tensor([ids[start:end]], device=network.device)
+        # The last token only closes the window; nothing is predicted from it.
+        hidden = _hidden(network, tokens[:, :-1])
+        offset = scored - start - 1
+        logprobs += logprobs_of(network, hidden[0, offset:], tokens[0, offset + 1 :]).tolist()
+    return logprobs
+
+
+def _hidden(network: Network, tokens: Int[Tensor, "one seq"]) -> Float[Tensor, "one seq dim"]:
+    """Hidden states of a text, read in parts through a KV cache so that attention masks stay small."""
+    if tokens.shape[1] <= READ:
+        return network.hidden(tokens)
+    cache = network.new_cache(1, tokens.shape[1])
+    return torch.cat([network.hidden(part, cache=cache) for part in tokens.split(READ, dim=1)], dim=1)
+
+
+def logprobs_of(network: Network, hidden: Float[Tensor, "seq dim"], targets: Int[Tensor, " seq"]) -> Float[Tensor, " seq"]:
+    """log p(targets[t] | hidden[t]), with the logits of a few tokens at a time."""
+    parts = []
+    for states, wanted in zip(hidden.split(ROWS), targets.split(ROWS), strict=True):
+        logits = network.logits(states)
+        parts.append(logits.gather(1, wanted[:, None])[:, 0] - logits.logsumexp(dim=1))
+    return torch.cat(parts) if parts else hidden.new_zeros(0, dtype=torch.float32)

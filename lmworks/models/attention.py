@@ -1,0 +1,114 @@
+"""Attention: softmax(Q K^T / sqrt(d)) V, in one function with several kernels, and the layer around it.
+
+Source: Vaswani et al. 2017, https://arxiv.org/abs/1706.03762, section 3.2; grouped queries: Ainslie et al. 2023,
+https://arxiv.org/abs/2305.13245.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from lmworks.models.cache import Cache
+from lmworks.models.config import ModelConfig
+from lmworks.models.hooks import HookPoint
+from lmworks.models.masks import Visibility
+from lmworks.models.norm import RMSNorm
+from lmworks.models.positions import Rotation, rotate
+
+Kernel = Literal["fused", "explicit"]
+"""fused: PyTorch's scaled_dot_product_attention; explicit: the formula, step by step."""
+
+Queries = Float[Tensor, "batch heads seq head_dim"]
+Keys = Float[Tensor, "batch kv_heads keys head_dim"]
+Pattern = Float[Tensor, "batch heads seq keys"]
+
+
+def attention_scores(query: Queries, key: Keys, sees: Visibility) -> Pattern:
+    """Scaled dot products; minus infinity where a query does not see a key. Heads of a group share their key."""
+    batch, heads, seq, head_dim = query.shape
+    grouped = query.reshape(batch, key.shape[1], -1, head_dim)
+    scores = (grouped @ key.mT * head_dim**-0.5).view(batch, heads, seq, -1)
+    return scores.masked_fill(~sees.dense(seq, key.shape[2], query.device), -torch.inf)
+
+
+def attention_pattern(scores: Pattern) -> Pattern:
+    """Each query's weights over the keys: softmax, computed in float32 (it overflows and loses small weights else)."""
+    return scores.softmax(dim=-1, dtype=torch.float32).to(scores.dtype)
+
+
+def mix(pattern: Pattern, value: Keys) -> Queries:
+    """Values averaged with the pattern's weights; heads of a group share their value."""
+    batch, heads, seq, keys = pattern.shape
+    grouped = pattern.reshape(batch, value.shape[1], -1, keys)
+    return (grouped @ value).view(batch, heads, seq, -1)
+
+
+def attend(query: Queries, key: Keys, value: Keys, sees: Visibility, kernel: Kernel = "fused",
+           dropout: float = 0.0) -> Queries:
+    """softmax(Q K^T / sqrt(head_dim)) V by the kernel named; `dropout` drops weights of the pattern."""
+    if kernel == "explicit":
+        pattern = attention_pattern(attention_scores(query, key, sees))
+        return mix(F.dropout(pattern, dropout) if dropout else pattern, value)
+    return F.scaled_dot_product_attention(query, key, value, attn_mask=sees.mask, dropout_p=dropout,
+                                          is_causal=sees.causal, enable_gqa=key.shape[1] != query.shape[1])
+
+
+@dataclass
+class Pass:
+    """What all blocks of one forward pass share."""
+
+    rotation: Rotation | None
+    sees: dict[int | None, Visibility]
+    """By window: None is the whole context."""
+    cache: Cache | None
+    kernel: Kernel
+
+
+class Attention(nn.Module):
+    """Project to query, key and value; rotate; attend; project back."""
+
+    def __init__(self, config: ModelConfig, layer: int) -> None:
+        super().__init__()
+        self.layer, self.window = layer, config.window_of(layer)
+        self.heads, self.kv_heads, self.head_dim = config.heads, config.kv_heads, config.head_dim
+        self.dropout = config.dropout
+        # One matrix for query, key and value: a third of the calls, and rows in this order.
+        rows = (self.heads + 2 * self.kv_heads) * self.head_dim
+        self.qkv = nn.Linear(config.dim, rows, bias=config.qkv_bias)
+        self.output = nn.Linear(self.heads * self.head_dim, config.dim, bias=config.output_bias)
+        self.query_norm = RMSNorm(self.head_dim, config.norm_eps) if config.qk_norm else None
+        self.key_norm = RMSNorm(self.head_dim, config.norm_eps) if config.qk_norm else None
+        self.query_point, self.key_point, self.value_point = HookPoint(), HookPoint(), HookPoint()
+        self.scores_point, self.pattern_point, self.mixed_point = HookPoint(), HookPoint(), HookPoint()
+
+    def forward(self, x: Float[Tensor, "batch seq dim"], shared: Pass) -> Float[Tensor, "batch seq dim"]:
+        batch, seq, _ = x.shape
+        parts = self.qkv(x).view(batch, seq, -1, self.head_dim).transpose(1, 2)
+        query, key, value = parts.split([self.heads, self.kv_heads, self.kv_heads], dim=1)
+        if self.query_norm is not None and self.key_norm is not None:
+            query, key = self.query_norm(query), self.key_norm(key)
+        if shared.rotation is not None:
+            query, key = rotate(query, shared.rotation), rotate(key, shared.rotation)
+        query, key, value = self.query_point(query), self.key_point(key), self.value_point(value)
+        if shared.cache is not None:
+            key, value = shared.cache.append(self.layer, key, value)
+        mixed = self.mixed_point(self._mix(query, key, value, shared))
+        return self.output(mixed.transpose(1, 2).reshape(batch, seq, -1))
+
+    def _mix(self, query: Queries, key: Keys, value: Keys, shared: Pass) -> Queries:
+        sees = shared.sees[self.window]
+        if self.scores_point.functions or self.pattern_point.functions:
+            scores = attention_scores(query, key, sees)
+            hooked_scores = self.scores_point(scores)
+            pattern = attention_pattern(hooked_scores)
+            hooked_pattern = self.pattern_point(pattern)
+            # Only a hook that changed something changes the way; one that read leaves the kernel as it was.
+            if hooked_scores is not scores or hooked_pattern is not pattern:
+                return mix(hooked_pattern, value)
+        return attend(query, key, value, sees, shared.kernel, self.dropout if self.training else 0.0)

@@ -1,0 +1,67 @@
+"""KV cache: the keys and values of the tokens read so far, so that a new token attends without reading them again."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from lmworks.models.config import ModelConfig
+
+KeysOrValues = Float[Tensor, "batch kv_heads seq head_dim"]
+
+
+class Cache:
+    """Keys and values of every layer, in buffers that double when they are full.
+
+    `length` counts the tokens that every layer holds. `real` marks which of them are text and not padding
+    (None as long as all are).
+    """
+
+    def __init__(self, config: ModelConfig, batch: int, capacity: int, dtype: torch.dtype,
+                 device: torch.device | str = "cpu") -> None:
+        self.length = 0
+        self.real: Bool[Tensor, "batch seq"] | None = None
+        self._shape = (batch, config.kv_heads, max(capacity, 1), config.head_dim)
+        self._keys = [torch.empty(self._shape, dtype=dtype, device=device) for _ in range(config.layers)]
+        self._values = [torch.empty(self._shape, dtype=dtype, device=device) for _ in range(config.layers)]
+
+    def append(self, layer: int, keys: KeysOrValues, values: KeysOrValues) -> tuple[KeysOrValues, KeysOrValues]:
+        """Store a layer's new keys and values behind the old; return all of them, as views."""
+        end = self.length + keys.shape[2]
+        for store, new in ((self._keys, keys), (self._values, values)):
+            if end > store[layer].shape[2]:
+                batch, heads, capacity, width = store[layer].shape
+                grown = store[layer].new_empty(batch, heads, max(end, 2 * capacity), width)
+                grown[:, :, : self.length] = store[layer][:, :, : self.length]
+                store[layer] = grown
+            store[layer][:, :, self.length : end] = new
+        return self._keys[layer][:, :, :end], self._values[layer][:, :, :end]
+
+    def advance(self, tokens: int, real: Bool[Tensor, "batch seq"] | None) -> None:
+        """Count tokens that all layers have stored; `real` marks those that are no padding."""
+        if real is not None or self.real is not None:
+            batch, device = self._shape[0], self._keys[0].device
+            before = self.real if self.real is not None else torch.ones(batch, self.length, dtype=torch.bool, device=device)
+            new = real if real is not None else torch.ones(batch, tokens, dtype=torch.bool, device=device)
+            self.real = torch.cat([before, new], dim=1)
+        self.length += tokens
+
+    def truncate(self, length: int) -> None:
+        """Forget everything behind the first `length` tokens."""
+        self.length = min(length, self.length)
+        if self.real is not None:
+            self.real = self.real[:, : self.length]
+
+    def keep(self, rows: Tensor) -> None:
+        """Keep only these rows of the batch, in this order (finished requests leave, beams are reordered)."""
+        self._keys = [store.index_select(0, rows) for store in self._keys]
+        self._values = [store.index_select(0, rows) for store in self._values]
+        self._shape = (len(rows), *self._shape[1:])
+        if self.real is not None:
+            self.real = self.real.index_select(0, rows)
+
+    @property
+    def bytes(self) -> int:
+        """Memory held by the buffers."""
+        return sum(store.numel() * store.element_size() for store in self._keys + self._values)

@@ -1,0 +1,200 @@
+"""Model directories in Hugging Face's layout: config.json and safetensors, one file or shards; read and written.
+
+No pickle is read or written. Every tensor must be expected and every expected tensor must be there.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from lmworks.basics.errors import ModelError
+from lmworks.basics.files import says_why, write_json
+from lmworks.models.config import ModelConfig
+from lmworks.models.families import family_of
+from lmworks.models.network import Network, build_network
+
+INDEX = "model.safetensors.index.json"
+SHARD_BYTES = 5_000_000_000
+OWN_FILES = ("*.json", "*.safetensors", "*.jinja", "*.txt", "*.md", "*.model", "*.toml")
+"""What a model directory may hold; a folder with anything else is somebody's work and is not replaced."""
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object from a model directory; ModelError if it is missing, not JSON or not an object."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ModelError(f"{path} does not exist; a model directory holds it beside its weights") from None
+    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise ModelError(f"{path} is not JSON ({error}); fetch or copy it again") from None
+    except OSError as error:
+        raise ModelError(f"{path} cannot be read: {error.strerror}") from error
+    if not isinstance(value, dict):
+        raise ModelError(f"{path} holds a {type(value).__name__} and not an object; fetch or copy it again")
+    return value
+
+
+def read_config(folder: Path) -> ModelConfig:
+    """The ModelConfig of a model directory."""
+    theirs = read_json(folder / "config.json")
+    try:
+        return family_of(theirs.get("model_type", "")).config_from(theirs)
+    except ModelError as error:
+        raise ModelError(f"{folder}: {error}") from None
+
+
+def read_network(folder: Path, dtype: torch.dtype | None = None) -> Network:
+    """The network of a model directory, in `dtype` or in the type that the file holds.
+
+    Raises ModelError: unknown architecture, missing or unexpected tensor, wrong shape, truncated file, weights
+    that are not finite.
+    """
+    config = read_config(folder)
+    tensors = {name: tensor for file in weight_files(folder) for name, tensor in read_safetensors(file).items()}
+    if "transformer.wte.weight" not in tensors and "wte.weight" in tensors:
+        # GPT-2 files of the first hour leave the prefix out; transformers adds it too.
+        tensors = {f"transformer.{name}": tensor for name, tensor in tensors.items()}
+    try:
+        ours = family_of(config.family).tensors_from(tensors, config, dtype)
+        return network_of(config, ours)
+    except ModelError as error:
+        raise ModelError(f"{folder}: {error}") from None
+
+
+def network_of(config: ModelConfig, tensors: Mapping[str, Tensor]) -> Network:
+    """A network with these weights, their shapes and values checked first."""
+    with torch.device("meta"):
+        expected = {name: tensor.shape for name, tensor in Network(config).state_dict().items()}
+    for name, shape in expected.items():
+        if name not in tensors:
+            raise ModelError(f"the tensor {name} is missing from the weights")
+        if tensors[name].shape != shape:
+            raise ModelError(f"{name} has the shape {list(tensors[name].shape)}, and config.json asks for {list(shape)}")
+    types = {tensor.dtype for tensor in tensors.values()}
+    if len(types) > 1:  # some files keep norms in float32; one network computes in one type
+        common = tensors["embedding.weight"].dtype
+        tensors = {name: tensor.to(common) for name, tensor in tensors.items()}
+    for name, tensor in tensors.items():
+        if not torch.isfinite(tensor.sum(dtype=torch.float32)):
+            raise ModelError(f"{name} holds values that are not finite (NaN or infinite); the file is damaged, "
+                             "or training diverged: fetch it again, or go back to an earlier checkpoint")
+    return build_network(config, tensors)
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """The safetensors files of a directory, as its index lists them."""
+    single = folder / "model.safetensors"
+    if single.exists():
+        return [single]
+    if (folder / INDEX).exists():
+        names = sorted(set(read_json(folder / INDEX).get("weight_map", {}).values()))
+        if not names or any(not isinstance(name, str) or Path(name).name != name for name in names):
+            raise ModelError(f"{folder / INDEX} does not list files of its own folder; fetch it again")
+        return [folder / name for name in names]
+    pickles = sorted(folder.glob("*.bin")) + sorted(folder.glob("*.pt"))
+    if pickles:
+        raise ModelError(f"{folder} holds only {pickles[0].name}, a pickle, which can run code when it is read; "
+                         "convert it to safetensors first")
+    raise ModelError(f"{folder} holds no model.safetensors; is the download complete?")
+
+
+def read_safetensors(path: Path) -> dict[str, Tensor]:
+    """All tensors of a safetensors file, mapped into memory."""
+    _check_length(path)
+    try:
+        with safe_open(path, framework="pt") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+    except SafetensorError as error:
+        raise ModelError(f"{path} is damaged ({error}); fetch or copy it again") from None
+
+
+def _check_length(path: Path) -> None:
+    """Say by how much a file is cut off; safetensors itself says only that it is wrong."""
+    try:
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            start = file.read(8)
+            length = struct.unpack("<Q", start)[0] if len(start) == 8 else 0
+            header = json.loads(file.read(min(length, 100_000_000))) if 0 < length <= size else None
+    except FileNotFoundError:
+        raise ModelError(f"{path} does not exist; the model directory is incomplete, fetch or copy it again") from None
+    except (ValueError, RecursionError):
+        return  # a damaged header: safetensors' own check names it
+    except OSError as error:
+        raise ModelError(f"{path} cannot be read: {error.strerror}") from error
+    if not isinstance(header, dict):
+        return
+    ends = [entry["data_offsets"][1] for entry in header.values()
+            if isinstance(entry, dict) and isinstance(entry.get("data_offsets"), list) and len(entry["data_offsets"]) == 2
+            and isinstance(entry["data_offsets"][1], int)]
+    missing = 8 + length + max(ends, default=0) - size
+    if missing > 0:
+        raise ModelError(f"{path} ends {missing:,} bytes early (cut off while copying?); fetch or copy it again")
+
+
+def write_safetensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Write tensors (contiguous copies where needed); an error of the disk becomes an OSError."""
+    try:
+        save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, path,
+                  metadata={"format": "pt"})
+    except SafetensorError as error:
+        code = next((int(part.rstrip(")")) for part in str(error).split() if part.rstrip(")").isdigit()), None)
+        raise OSError(code, str(error), str(path)) from error
+
+
+def refuse_foreign_files(folder: Path) -> None:
+    """ModelError if a folder that is about to be replaced holds anything but a model."""
+    if folder.is_file():
+        raise ModelError(f"{folder} is a file; give a folder that does not exist yet")
+    if not folder.is_dir():
+        return
+    names = sorted(path.name for path in folder.iterdir())
+    foreign = [name for name in names if (folder / name).is_dir() or not any(Path(name).match(kind) for kind in OWN_FILES)]
+    if foreign or (names and not {"config.json", "adapter_config.json"} & set(names)):
+        raise ModelError(f"{folder} holds {(foreign or names)[0]} and is not a model directory; "
+                         "it would be replaced, so give a folder that does not exist yet")
+
+
+def write_network(folder: Path, network: Network, shard_bytes: int = SHARD_BYTES) -> None:
+    """Write config.json and the weights into an existing folder, so that transformers and vLLM load them."""
+    config = network.config
+    family = family_of(config.family)
+    name = str(network.dtype).removeprefix("torch.")
+    theirs = family.config_to(config)
+    tensors = family.tensors_to(network.state_dict(), config)
+    with says_why(folder):
+        shards = list(_shards(tensors, shard_bytes))
+        if len(shards) == 1:
+            write_safetensors(folder / "model.safetensors", tensors)
+        else:
+            weight_map: dict[str, str] = {}
+            for number, shard in enumerate(shards, 1):
+                file = f"model-{number:05}-of-{len(shards):05}.safetensors"
+                write_safetensors(folder / file, shard)
+                weight_map |= dict.fromkeys(shard, file)
+            total = sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
+            write_json(folder / INDEX, {"metadata": {"total_size": total}, "weight_map": weight_map})
+    write_json(folder / "config.json", theirs | {"torch_dtype": name})
+
+
+def _shards(tensors: Mapping[str, Tensor], limit: int) -> Iterator[dict[str, Tensor]]:
+    """Groups of whole tensors, each at most `limit` bytes where a single tensor is not larger."""
+    shard: dict[str, Tensor] = {}
+    held = 0
+    for name, tensor in tensors.items():
+        size = tensor.numel() * tensor.element_size()
+        if shard and held + size > limit:
+            yield shard
+            shard, held = {}, 0
+        shard[name] = tensor
+        held += size
+    yield shard

@@ -1,0 +1,17 @@
+"""Public families: what maps an architecture's config keys and tensor names onto the one network, both ways."""
+
+from __future__ import annotations
+
+from lmworks.basics.errors import ModelError
+from lmworks.models.families.gpt2 import GPT2
+from lmworks.models.families.llama import GEMMA, LLAMA, MISTRAL, QWEN2, QWEN3
+from lmworks.models.families.tables import Family
+
+FAMILIES: dict[str, Family] = {family.name: family for family in (LLAMA, MISTRAL, QWEN2, QWEN3, GEMMA, GPT2)}
+
+
+def family_of(model_type: str) -> Family:
+    """The family of a `model_type`; ModelError listing the known ones."""
+    if model_type not in FAMILIES:
+        raise ModelError(f"the architecture {model_type!r} is not known; known are {', '.join(FAMILIES)}")
+    return FAMILIES[model_type]

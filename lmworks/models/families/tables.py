@@ -1,0 +1,224 @@
+"""What a family file holds: a table of config keys and a table of tensor names, read in both directions here.
+
+A family computes nothing. `Family.config_from` and `config_to` translate config.json; `tensors_from` and
+`tensors_to` translate names, join the rows that our network keeps in one matrix, and split them again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lmworks.basics.errors import ConfigError, ModelError
+from lmworks.models.config import ModelConfig
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Our matrix is theirs below one another, in this order."""
+
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Transposed:
+    """Our matrix is theirs turned: GPT-2 keeps [inputs, outputs]."""
+
+    name: str
+
+
+Source = str | Rows | Transposed
+
+ACTIVATIONS = {"silu": "silu", "swish": "silu", "gelu": "gelu", "gelu_new": "gelu_tanh",
+               "gelu_pytorch_tanh": "gelu_tanh", "gelu_fast": "gelu_tanh", "relu": "relu"}
+THEIR_ACTIVATIONS = {"silu": "silu", "gelu": "gelu", "gelu_tanh": "gelu_pytorch_tanh", "relu": "relu"}
+
+
+@dataclass(frozen=True)
+class Family:
+    """One public architecture."""
+
+    name: str
+    """`model_type` in config.json."""
+    architecture: str
+    """The class that transformers loads it with."""
+    settings: Mapping[str, str]
+    """Ours <- theirs, taken over as it is."""
+    tensors: Mapping[str, Source]
+    """Ours <- theirs; `{i}` is the layer."""
+    fixed: Mapping[str, Any] = field(default_factory=dict)
+    """Ours that this architecture always has so."""
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+    """Theirs when config.json leaves them out."""
+    required: Mapping[str, Any] = field(default_factory=dict)
+    """Theirs that must have this value, as the network does not know another."""
+    ignored: tuple[str, ...] = ()
+    """Tensors that files carry and that hold nothing learned: masks, frequencies."""
+    window_from: Callable[[Mapping[str, Any], int], dict[str, Any]] | None = None
+    """Ours from their way of saying which layers use a window."""
+    window_to: Callable[[ModelConfig], dict[str, Any]] | None = None
+
+    def config_from(self, theirs: Mapping[str, Any]) -> ModelConfig:
+        """Our config from a config.json; ModelError where it asks for what the network does not do."""
+        values = {**self.defaults, **{key: value for key, value in theirs.items() if value is not None}}
+        for key, value in self.required.items():
+            if values.get(key, value) != value:
+                raise ModelError(f"config.json: {key} = {values[key]!r} is not supported for {self.name} (only {value!r})")
+        ours = dict(self.fixed)
+        for our_key, their_key in self.settings.items():
+            if their_key in values:
+                ours[our_key] = values[their_key]
+        if "activation" in ours:
+            if ours["activation"] not in ACTIVATIONS:
+                raise ModelError(f"config.json: the activation {ours['activation']!r} is not known; "
+                                 f"known are {', '.join(ACTIVATIONS)}")
+            ours["activation"] = ACTIVATIONS[ours["activation"]]
+        if ours.get("positions", "rope") == "rope":
+            ours |= rope_from(values)
+        if self.window_from is not None:
+            ours |= self.window_from(values, ours.get("layers", 0))
+        try:
+            return ModelConfig(family=self.name, **ours)
+        except ConfigError as error:
+            raise ModelError(f"config.json of a {self.name} model: {error}") from None
+
+    def config_to(self, config: ModelConfig) -> dict[str, Any]:
+        """config.json for our config; ModelError where this architecture cannot express it."""
+        theirs: dict[str, Any] = {"architectures": [self.architecture], "model_type": self.name}
+        expressed = {"family", "rope_theta", "rope_scaling", "window", "window_layers", *self.settings, *self.fixed}
+        default = {name: field.default for name, field in ModelConfig.model_fields.items()}
+        for name in ModelConfig.model_fields:
+            value, expected = getattr(config, name), self.fixed.get(name, default[name])
+            if (name not in expressed or name in self.fixed) and value != expected and name not in self.settings:
+                raise ModelError(f"a {self.name} model cannot have {name} = {value!r}; choose another family to save it as")
+        if config.window is not None and self.window_to is None:
+            raise ModelError(f"a {self.name} model cannot have a window; choose another family to save it as")
+        for our_key, their_key in self.settings.items():
+            value = getattr(config, our_key)
+            theirs[their_key] = THEIR_ACTIVATIONS[value] if our_key == "activation" else value
+        if config.positions == "rope":
+            theirs |= rope_to(config)
+        if self.window_to is not None:
+            theirs |= self.window_to(config)
+        return theirs | dict(self.required)
+
+    def tensors_from(self, theirs: Mapping[str, Tensor], config: ModelConfig, dtype: torch.dtype | None = None) -> dict[str, Tensor]:
+        """Our tensors from a file's; ModelError naming the first that is missing or left over."""
+        remaining = set(theirs)
+
+        def take(name: str) -> Tensor:
+            if name not in theirs:
+                raise ModelError(f"the tensor {name} is missing from the weights; the file is incomplete, "
+                                 f"or its config.json belongs to another model")
+            remaining.discard(name)
+            return theirs[name]
+
+        ours: dict[str, Tensor] = {}
+        for name, source in each_name(self.tensors, config):
+            if isinstance(source, Rows):
+                tensor = torch.cat([take(part).to(dtype) for part in source.names]) if dtype else torch.cat([take(part) for part in source.names])
+            elif isinstance(source, Transposed):
+                tensor = take(source.name).T.contiguous()
+            else:
+                tensor = take(source)
+            ours[name] = tensor.to(dtype) if dtype else tensor
+        unexpected = sorted(name for name in remaining if not self._left_out(name, config))
+        if unexpected:
+            raise ModelError(f"the weights hold {unexpected[0]}, which a {self.name} model with this config.json does not "
+                             f"have ({len(unexpected)} such tensors); they would be lost silently, so nothing was loaded")
+        return ours
+
+    def tensors_to(self, ours: Mapping[str, Tensor], config: ModelConfig) -> dict[str, Tensor]:
+        """The tensors of a file from ours."""
+        theirs: dict[str, Tensor] = {}
+        for name, source in each_name(self.tensors, config):
+            if isinstance(source, Rows):
+                parts = ours[name].split(rows_of(name, config), dim=0)
+                theirs |= {part: rows.contiguous() for part, rows in zip(source.names, parts, strict=True)}
+            elif isinstance(source, Transposed):
+                theirs[source.name] = ours[name].T.contiguous()
+            else:
+                theirs[source] = ours[name].contiguous()
+        return theirs
+
+    def _left_out(self, name: str, config: ModelConfig) -> bool:
+        """Is it a tensor that carries nothing: a stored mask, or the copy of a tied head?"""
+        head = self.tensors["head.weight"]
+        return name.endswith(self.ignored) or (config.tied and name == head)
+
+
+def each_name(table: Mapping[str, Source], config: ModelConfig) -> Iterator[tuple[str, Source]]:
+    """Our tensor names with theirs, layer by layer, without those that this config does not have."""
+    for ours, theirs in table.items():
+        if not _absent(ours, config):
+            for layer in range(config.layers) if "{i}" in ours else (0,):
+                yield ours.replace("{i}", str(layer)), _at_layer(theirs, layer)
+
+
+def rows_of(name: str, config: ModelConfig) -> list[int]:
+    """How many rows each part of a joined matrix has."""
+    if ".attention.qkv." in name:
+        return [config.heads * config.head_dim] + [config.kv_heads * config.head_dim] * 2
+    return [config.hidden_dim] * 2
+
+
+def _absent(name: str, config: ModelConfig) -> bool:
+    return ((name == "head.weight" and config.tied)
+            or (name.endswith("norm.bias") and config.norm != "layer")
+            or (name.startswith("position.") and config.positions != "learned")
+            or (name.endswith(".qkv.bias") and not config.qkv_bias)
+            or (name.endswith("attention.output.bias") and not config.output_bias)
+            or (".feed_forward." in name and name.endswith(".bias") and not config.feed_forward_bias)
+            or (name.endswith(("query_norm.weight", "key_norm.weight")) and not config.qk_norm))
+
+
+def _at_layer(source: Source, layer: int) -> Source:
+    if isinstance(source, Rows):
+        return Rows(tuple(name.replace("{i}", str(layer)) for name in source.names))
+    if isinstance(source, Transposed):
+        return Transposed(source.name.replace("{i}", str(layer)))
+    return source.replace("{i}", str(layer))
+
+
+ROPE_SCALING = {                                # ours                   <- theirs
+    "factor": "factor",
+    "original_context": "original_max_position_embeddings",
+    "attention_factor": "attention_factor",
+    "fast_turns": "beta_fast",
+    "slow_turns": "beta_slow",
+    "low_frequency_factor": "low_freq_factor",
+    "high_frequency_factor": "high_freq_factor",
+}
+
+
+def rope_from(theirs: Mapping[str, Any]) -> dict[str, Any]:
+    """Rotary settings from either spelling: `rope_parameters`, or `rope_theta` with `rope_scaling`."""
+    parameters = {"rope_theta": theirs.get("rope_theta")}
+    for table in (theirs.get("rope_scaling"), theirs.get("rope_parameters")):
+        parameters |= {key: value for key, value in (table or {}).items() if value is not None}
+    ours: dict[str, Any] = {} if parameters["rope_theta"] is None else {"rope_theta": parameters["rope_theta"]}
+    kind = parameters.get("rope_type", parameters.get("type", "default"))
+    if kind not in ("default", "linear", "dynamic", "yarn", "llama3"):
+        raise ModelError(f"config.json: rotary scaling of type {kind!r} is not known; known are linear, dynamic, yarn, llama3")
+    if "mscale_all_dim" in parameters or parameters.get("truncate") is False:
+        raise ModelError("config.json: rotary scaling with mscale_all_dim or truncate = false is not supported")
+    if kind != "default":
+        known = {our_key: parameters[key] for our_key, key in ROPE_SCALING.items() if key in parameters}
+        ours["rope_scaling"] = {"kind": kind, **known}
+    return ours
+
+
+def rope_to(config: ModelConfig) -> dict[str, Any]:
+    """`rope_theta` and `rope_scaling`: the spelling that old and new readers understand."""
+    theirs: dict[str, Any] = {"rope_theta": config.rope_theta}
+    if config.rope_scaling is not None:
+        values = config.rope_scaling.model_dump(exclude_none=True, exclude_defaults=True)
+        theirs["rope_scaling"] = {"rope_type": values.pop("kind")} | {ROPE_SCALING[key]: value for key, value in values.items()}
+        if config.rope_scaling.kind == "llama3":
+            theirs["rope_scaling"] |= {"low_freq_factor": config.rope_scaling.low_frequency_factor,
+                                       "high_freq_factor": config.rope_scaling.high_frequency_factor}
+    return theirs

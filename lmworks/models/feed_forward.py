@@ -1,0 +1,44 @@
+"""The feed-forward part of a block: up, activation (gated or plain), down.
+
+Source: gated units: Shazeer 2020, https://arxiv.org/abs/2002.05202.
+"""
+
+from __future__ import annotations
+
+import functools
+
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from lmworks.models.config import ModelConfig
+from lmworks.models.hooks import HookPoint
+
+ACTIVATIONS = {
+    "silu": F.silu,
+    "gelu": F.gelu,
+    "gelu_tanh": functools.partial(F.gelu, approximate="tanh"),
+    "relu": F.relu,
+}
+
+
+class FeedForward(nn.Module):
+    """down(activation(up x)), or down(activation(gate x) * up x) where gated."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.activation, self.gated = ACTIVATIONS[config.activation], config.gated
+        # One matrix for gate and up: gate's rows first.
+        rows = config.hidden_dim * (2 if config.gated else 1)
+        self.up = nn.Linear(config.dim, rows, bias=config.feed_forward_bias)
+        self.down = nn.Linear(config.hidden_dim, config.dim, bias=config.feed_forward_bias)
+        self.inner_point = HookPoint()
+
+    def forward(self, x: Float[Tensor, "batch seq dim"]) -> Float[Tensor, "batch seq dim"]:
+        inner = self.up(x)
+        if self.gated:
+            gate, up = inner.chunk(2, dim=-1)
+            inner = self.activation(gate) * up
+        else:
+            inner = self.activation(inner)
+        return self.down(self.inner_point(inner))

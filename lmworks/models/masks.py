@@ -1,0 +1,59 @@
+"""Which keys each query sees: causality, windows, padding and packed documents as one boolean mask.
+
+Where plain causality says everything, there is no mask at all, so that the fast kernels can be used.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Int
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Visibility:
+    """What each query sees. Without a mask: all keys up to its own (`causal`), or all keys."""
+
+    mask: Bool[Tensor, "batch 1 seq keys"] | None
+    causal: bool
+
+    def dense(self, queries: int, keys: int, device: torch.device) -> Bool[Tensor, "batch 1 seq keys"]:
+        """The mask written out, also where there is none."""
+        if self.mask is not None:
+            return self.mask
+        every = torch.ones(1, 1, queries, keys, dtype=torch.bool, device=device)
+        return every.tril(keys - queries) if self.causal else every
+
+
+def visibility(
+    queries: int,
+    keys: int,
+    window: int | None,
+    real: Bool[Tensor, "batch keys"] | None = None,
+    documents: Int[Tensor, "batch keys"] | None = None,
+    device: torch.device | str = "cpu",
+) -> Visibility:
+    """Build it for the last `queries` of `keys` tokens.
+
+    `window` counts the tokens that a query sees, itself included. `real` is False on padding. Tokens of one row
+    with different `documents` don't see each other. Every query sees itself, padding too, so that no row is
+    empty: an empty row would be NaN, and NaN spreads.
+    """
+    if window is not None and window >= keys:
+        window = None
+    if real is not None and bool(real.all()):
+        real = None
+    if window is None and real is None and documents is None and (queries == 1 or queries == keys):
+        return Visibility(None, causal=queries > 1)
+    query_at = torch.arange(keys - queries, keys, device=device)[:, None]
+    key_at = torch.arange(keys, device=device)[None, :]
+    mask = (key_at <= query_at)[None]
+    if window is not None:
+        mask = mask & (query_at - key_at < window)
+    if documents is not None:
+        mask = mask & (documents[:, keys - queries :, None] == documents[:, None, :])
+    if real is not None:
+        mask = mask & real[:, None, :]
+    return Visibility((mask | (key_at == query_at)).unsqueeze(1), causal=False)

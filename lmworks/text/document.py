@@ -1,0 +1,45 @@
+"""A document: one text with its source, and its turns where it is a conversation."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+
+from lmworks.basics.errors import DataError
+
+
+@dataclass(frozen=True)
+class Document:
+    """One text. Two documents are duplicates when their texts are equal, wherever they come from.
+
+    Raises DataError if a text cannot be written as UTF-8 (half of a surrogate pair, as JSON may escape it).
+    """
+
+    text: str
+    """The whole text; for a conversation its contents, joined by an empty line. Lines end in \\n."""
+
+    source: str
+    """Where it comes from, for people: `manual/setup.md`, `chats.jsonl#12`, `wikitext2#Die Another Day`."""
+
+    messages: tuple[dict[str, str], ...] | None = None
+    """The turns of a conversation, each with `role` and `content`; None for plain text."""
+
+    def __post_init__(self) -> None:
+        try:
+            self.text.encode("utf-8")
+        except UnicodeEncodeError as error:
+            raise DataError(f"{self.source}: character {error.start} is half of a surrogate pair "
+                            "(\\ud83d without its second half, say); write the text as UTF-8") from None
+
+    @cached_property
+    def hash(self) -> str:
+        """SHA-256 of the UTF-8 text, in hexadecimal."""
+        return hashlib.sha256(self.text.encode("utf-8")).hexdigest()
+
+    @classmethod
+    def conversation(cls, messages: Iterable[dict[str, str]], source: str) -> Document:
+        """A document of turns, each with a `role` and a `content`."""
+        turns = tuple(messages)
+        return cls("\n\n".join(turn["content"] for turn in turns), source, turns)

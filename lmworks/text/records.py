@@ -1,0 +1,67 @@
+"""One record of a .jsonl, .csv or .parquet file as a document.
+
+Understood: `messages` (OpenAI's chat records: a list of role and content), `text`, `instruction` with
+`input` and `output` (Alpaca), `prompt` with `response`; the first of these that a record has counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from lmworks.basics.errors import DataError
+from lmworks.text.document import Document
+from lmworks.text.plain import UnreadableError, check_line, newlines
+
+ROLES = ("system", "developer", "user", "assistant", "tool")
+KINDS = (("messages",), ("text",), ("instruction", "output"), ("prompt", "response"))
+EXPECTED = "a `text`, `messages`, `instruction` and `output`, or `prompt` and `response`"
+
+
+def fields(names: Iterable[str]) -> tuple[str, ...]:
+    """Those of the names that make a record understood; empty when none do."""
+    names = set(names)
+    kind = next((kind for kind in KINDS if names.issuperset(kind)), ())
+    return (*kind, "input") if "instruction" in kind and "input" in names else kind
+
+
+def document(record: Any, source: str) -> Document:
+    """The document that a record holds; raises UnreadableError with what is wrong in it."""
+    if not isinstance(record, Mapping):
+        raise UnreadableError(f"it is not an object with {EXPECTED}")
+    used = fields(record)
+    if not used:
+        raise UnreadableError(f"it has none of {EXPECTED}")
+    try:
+        if used == ("messages",):
+            return Document.conversation(_turns(record["messages"]), source)
+        if used == ("text",):
+            return Document(_string(record["text"], "`text`"), source)
+        question, answer, *more = (_string(record[name], f"`{name}`", name == "input") for name in used)
+        turns = [{"role": "user", "content": "\n\n".join(part for part in (question, *more) if part)},
+                 {"role": "assistant", "content": answer}]
+        return Document.conversation(turns, source)
+    except DataError as error:      # half a surrogate pair
+        raise UnreadableError(str(error).removeprefix(f"{source}: ")) from None
+
+
+def _turns(messages: Any) -> list[dict[str, str]]:
+    if not isinstance(messages, list) or not messages:
+        raise UnreadableError("`messages` is not a list of turns")
+    turns = []
+    for index, message in enumerate(messages):
+        if not isinstance(message, Mapping) or message.get("role") not in ROLES:
+            raise UnreadableError(f"messages[{index}] has no `role` out of {', '.join(ROLES)}")
+        content = _string(message.get("content"), f"messages[{index}].content")
+        turns.append({"role": str(message["role"]), "content": content})
+    return turns
+
+
+def _string(value: Any, name: str, optional: bool = False) -> str:
+    if value is None and optional:
+        return ""
+    if not isinstance(value, str):
+        kind = "missing" if value is None else f"{type(value).__name__}, not a string"
+        raise UnreadableError(f"{name} is {kind}")
+    check_line(len(value))
+    return newlines(value)

@@ -1,0 +1,110 @@
+"""Train and held-out text: exact duplicates dropped first, then split by each document's own hash.
+
+A document's side depends on its text alone, not on its place or on what else there is: text that is added
+later never moves what was held out into the training set (pitfall 9).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from lmworks.basics.errors import ConfigError, DataError
+from lmworks.text.document import Document
+
+SHORTEST, LONGEST = 400, 4_000      # characters of the parts that a long document is cut into
+PARTS = 100                         # parts that it is cut into, within these bounds
+
+
+@dataclass(frozen=True)
+class Split:
+    """Two disjoint sets of documents; neither is empty."""
+
+    train: list[Document]
+    held_out: list[Document]
+    duplicates: int
+    """Documents left out because an earlier one has the same text."""
+
+
+def split(documents: Iterable[Document], held_out: float = 0.1) -> Split:
+    """Hold out about the share `held_out` (0 to 1) of the documents.
+
+    A document that is more than half of all the text is cut into parts first, at the ends of paragraphs:
+    held out or trained on as a whole, it would leave too little on the other side. Raises DataError where
+    nothing can be held out, ConfigError for a share outside (0, 1).
+    """
+    if not 0 < held_out < 1:
+        raise ConfigError(f"held_out is {held_out}; it is a share above 0 and below 1, 0.1 for a tenth")
+    documents = list(documents)
+    unique = _unique(documents)
+    duplicates = len(documents) - len(unique)
+    total = sum(len(document.text) for document in unique)
+    cut = [part for document in unique
+           for part in (parts(document) if 2 * len(document.text) > total else (document,))]
+    pieces = _unique(cut)       # a text may repeat itself, too
+    if len(pieces) < 2:
+        raise DataError(f"there is too little text to hold some of it out: {total:,} characters in "
+                        f"{len(pieces)} document; give at least {2 * SHORTEST}, or two documents")
+    pieces_by_place = sorted(pieces, key=_place)
+    count = sum(_place(piece) < held_out for piece in pieces)
+    count = min(max(count, 1), len(pieces) - 1)
+    chosen = {piece.hash for piece in pieces_by_place[:count]}
+    return Split([piece for piece in pieces if piece.hash not in chosen],
+                 [piece for piece in pieces if piece.hash in chosen], duplicates)
+
+
+def parts(document: Document) -> list[Document]:
+    """A long document cut where a paragraph ends, else a line, else a word; joined, the parts are its text.
+
+    A conversation and a text of less than two parts stay whole.
+    """
+    text = document.text
+    size = min(max(len(text) // PARTS, SHORTEST), LONGEST)
+    if document.messages is not None or len(text) < 2 * SHORTEST:
+        return [document]
+    starts = [0]
+    while len(text) - starts[-1] > size * 3 // 2:      # so that the last part is not a crumb
+        starts.append(_cut(text, starts[-1] + size // 2, starts[-1] + size))
+    return [Document(text[start:end], f"{document.source}#{number}")
+            for number, (start, end) in enumerate(zip(starts, [*starts[1:], len(text)], strict=True), 1)
+            if text[start:end].strip()]
+
+
+def ngram_overlap(train: Iterable[Document], held_out: Iterable[Document], n: int = 13) -> float:
+    """The share (0 to 1) of held-out runs of `n` words that occur in the training text, letter case aside.
+
+    Thirteen words as in Brown et al. 2020, appendix C. 0 where no held-out document has `n` words.
+    """
+    wanted = Counter(gram for document in held_out for gram in _ngrams(document.text, n))
+    found = {gram for document in train for gram in _ngrams(document.text, n) if gram in wanted}
+    return sum(wanted[gram] for gram in found) / max(wanted.total(), 1)
+
+
+def data_hash(documents: Iterable[Document]) -> str:
+    """One SHA-256 for a set of documents, in hexadecimal: equal for the same texts in any order."""
+    return hashlib.sha256("\n".join(sorted(document.hash for document in documents)).encode()).hexdigest()
+
+
+def _unique(documents: Iterable[Document]) -> list[Document]:
+    """The first of each text."""
+    return list({document.hash: document for document in reversed(list(documents))}.values())[::-1]
+
+
+def _place(document: Document) -> float:
+    """Where the document's hash lies between 0 and 1."""
+    return int(document.hash[:16], 16) / 2**64
+
+
+def _cut(text: str, first: int, last: int) -> int:
+    for mark in ("\n\n", "\n", " "):
+        if (at := text.rfind(mark, first, last)) >= 0:
+            return at + len(mark)
+    return last
+
+
+def _ngrams(text: str, n: int) -> Iterator[int]:
+    words = re.findall(r"\w+", text.lower())
+    return (hash(tuple(words[at:at + n])) for at in range(len(words) - n + 1))

@@ -1,0 +1,1 @@
+"""Tokenizers, chat templates, streaming decoder and packing: from text to token batches."""

@@ -1,0 +1,151 @@
+"""A tokenizer's files in a Hugging Face model directory: read what is there, write what transformers reads.
+
+tokenizer.json (or vocab.json + merges.txt of GPT-2's kind), tokenizer_config.json, special_tokens_map.json,
+chat_template.jinja, and the ends of generation_config.json.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import tokenizers
+from tokenizers import decoders, models, pre_tokenizers
+
+from lmworks.basics.errors import ModelError
+from lmworks.basics.files import write_json, written_whole
+from lmworks.tokens.vocabulary import Vocabulary, add_around, make_special
+
+if TYPE_CHECKING:
+    from lmworks.tokens.tokenizer import Tokenizer
+
+_MAX_BYTES = 256 * 2**20        # the largest public tokenizer.json has 34 MB
+_LONGEST = 10**9                # transformers writes 1e30 where no length is known
+_ROLES = ("bos_token", "eos_token", "unk_token", "pad_token")
+
+
+def read_folder(folder: Path) -> Vocabulary:
+    """The vocabulary of a model directory; ModelError where files are missing or damaged."""
+    config = _json(folder / "special_tokens_map.json") | _json(folder / "tokenizer_config.json")
+    if (folder / "tokenizer.json").exists():
+        backend = _backend(folder / "tokenizer.json")
+    elif (folder / "vocab.json").exists() and (folder / "merges.txt").exists():
+        backend = _gpt2(folder)
+        config = dict.fromkeys(("bos_token", "eos_token", "unk_token"), "<|endoftext|>") | config
+    else:
+        raise ModelError(f"{folder} has no tokenizer.json (nor vocab.json and merges.txt); "
+                         "give the folder of a whole model")
+    texts = {role: _text(config.get(role)) for role in _ROLES}
+    make_special(backend, [text for text in [*texts.values(), *_further_special(config)] if text])
+    ids = {role: backend.token_to_id(text) if text else None for role, text in texts.items()}
+    if "add_bos_token" in config or "add_eos_token" in config:
+        add_around(backend, ids["bos_token"] if config.get("add_bos_token") else None,
+                   ids["eos_token"] if config.get("add_eos_token") else None)
+    return Vocabulary(backend, name=folder.name, bos=ids["bos_token"], eos=ids["eos_token"], pad=ids["pad_token"],
+                      unknown=ids["unk_token"], stops=_stops(folder), chat_template=_template(folder, config),
+                      max_length=_length(config.get("model_max_length")))
+
+
+def write_folder(tokenizer: Tokenizer, folder: Path) -> None:
+    """Write the tokenizer's files, each whole or not at all."""
+    vocabulary = tokenizer.vocabulary
+    ids = (vocabulary.bos, vocabulary.eos, vocabulary.unknown, vocabulary.pad)
+    roles = {role: vocabulary.backend.id_to_token(number)
+             for role, number in zip(_ROLES, ids, strict=True) if number is not None}
+    config = roles | {"tokenizer_class": "PreTrainedTokenizerFast", "clean_up_tokenization_spaces": False}
+    if vocabulary.max_length is not None:
+        config["model_max_length"] = vocabulary.max_length
+    if vocabulary.bos is not None and tokenizer.prefix in ((), (vocabulary.bos,)) and not tokenizer.suffix:
+        config["add_bos_token"] = bool(tokenizer.prefix)
+    with written_whole(folder / "tokenizer.json") as temporary:
+        vocabulary.backend.save(str(temporary))
+    write_json(folder / "special_tokens_map.json", roles)
+    template = folder / "chat_template.jinja"
+    if vocabulary.chat_template is not None:
+        config["chat_template"] = vocabulary.chat_template
+        with written_whole(template) as temporary:
+            temporary.write_text(vocabulary.chat_template, encoding="utf-8")
+    else:
+        template.unlink(missing_ok=True)
+    write_json(folder / "tokenizer_config.json", config)
+
+
+def _backend(path: Path) -> tokenizers.Tokenizer:
+    text = _read(path)
+    try:
+        return tokenizers.Tokenizer.from_str(text)
+    except Exception as error:      # the library raises the bare class
+        raise ModelError(f"{path} is not a tokenizer ({error}); fetch or copy it again") from error
+
+
+def _gpt2(folder: Path) -> tokenizers.Tokenizer:
+    """GPT-2's byte-level BPE from its vocabulary and merges."""
+    lines = _read(folder / "merges.txt").split("\n")
+    merges = [tuple(line.split(" ")) for line in lines if line and not line.startswith("#version")]
+    try:
+        backend = tokenizers.Tokenizer(models.BPE(vocab=_json(folder / "vocab.json"), merges=merges))
+    except Exception as error:      # the library raises the bare class, or TypeError for a wrong entry
+        raise ModelError(f"{folder}: vocab.json and merges.txt do not fit together ({error}); "
+                         "fetch or copy them again") from error
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    backend.decoder = decoders.ByteLevel()
+    return backend
+
+
+def _read(path: Path) -> str:
+    try:
+        if path.stat().st_size > _MAX_BYTES:
+            raise ModelError(f"{path} has more than {_MAX_BYTES:,} bytes, which no tokenizer has; fetch it again")
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ModelError(f"{path} cannot be read as text ({error}); fetch or copy it again") from error
+
+
+def _json(path: Path) -> dict[str, Any]:
+    """The object in a JSON file; empty where there is no such file."""
+    if not path.exists():
+        return {}
+    try:
+        value = json.loads(_read(path))
+    except (ValueError, RecursionError) as error:
+        raise ModelError(f"{path} is not JSON ({error}); fetch or copy it again") from error
+    if not isinstance(value, dict):
+        raise ModelError(f"{path} holds no JSON object; fetch or copy it again")
+    return value
+
+
+def _text(token: Any) -> str | None:
+    """A special token as its text; files name it by text, or by an object with `content`."""
+    text = token.get("content") if isinstance(token, dict) else token
+    return text if isinstance(text, str) and text else None
+
+
+def _further_special(config: dict[str, Any]) -> list[str]:
+    """Special tokens without a role: they count even where tokenizer.json does not mark them."""
+    further = config.get("additional_special_tokens") or config.get("extra_special_tokens") or []
+    added = config.get("added_tokens_decoder") or {}
+    listed = list(further.values() if isinstance(further, dict) else further)
+    listed += [token for token in added.values() if isinstance(token, dict) and token.get("special")]
+    return [text for text in map(_text, listed) if text]
+
+
+def _stops(folder: Path) -> frozenset[int]:
+    ends = _json(folder / "generation_config.json").get("eos_token_id")
+    return frozenset(end for end in (ends if isinstance(ends, list) else [ends]) if type(end) is int and end >= 0)
+
+
+def _template(folder: Path, config: dict[str, Any]) -> str | None:
+    """The chat template: its own file first, as transformers does; of several the one named "default"."""
+    path = folder / "chat_template.jinja"
+    if path.exists():
+        return _read(path)
+    template = config.get("chat_template")
+    if isinstance(template, list):
+        named = {entry.get("name"): entry.get("template") for entry in template if isinstance(entry, dict)}
+        template = named.get("default")
+    return template if isinstance(template, str) else None
+
+
+def _length(length: Any) -> int | None:
+    return int(length) if isinstance(length, int | float) and 0 < length < _LONGEST else None

