@@ -1,1 +1,37 @@
-"""x"""
+"""lmworks: a workshop for language models that you own.
+
+    import lmworks as lm
+    model = lm.load("smollm2")
+    print(model.generate("Once upon a time", lm.Sample(temperature=0.8, seed=1), max_new_tokens=40))
+
+Names are loaded when they are used: `import lmworks` itself loads no torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from lmworks.building import build
+    from lmworks.generation.language_model import LanguageModel
+    from lmworks.generation.strategies import Greedy, Sample
+    from lmworks.loading import load
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "build": "lmworks.building",
+    "load": "lmworks.loading",
+    "LanguageModel": "lmworks.generation.language_model",
+    "Greedy": "lmworks.generation.strategies",
+    "Sample": "lmworks.generation.strategies",
+    "LmworksError": "lmworks.basics.errors",
+}
+__all__ = ["Greedy", "LanguageModel", "Sample", "__version__", "build", "load"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(importlib.import_module(_HOMES[name]), name)
+    raise AttributeError(f"lmworks has no {name!r}; it has {', '.join(_HOMES)}")

@@ -1,1 +1,26 @@
 """The command line: one file per verb; each parses and prints, and decides nothing."""
+
+from __future__ import annotations
+
+import sys
+
+
+def main() -> None:
+    """Run a verb; an error of the user's is one sentence on standard error and exit code 1."""
+    from lmworks.basics.errors import LmworksError, Stopped
+    from lmworks.cli.app import app
+
+    try:
+        app(prog_name="lmworks")
+    except Stopped as stopped:
+        print(f"lmworks: {stopped}", file=sys.stderr)
+        sys.exit(130)
+    except LmworksError as error:
+        print(f"lmworks: {error}", file=sys.stderr)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        print("lmworks: stopped", file=sys.stderr)
+        sys.exit(130)
+    except BrokenPipeError:  # the reader of a pipe went away
+        sys.stderr.close()
+        sys.exit(141)

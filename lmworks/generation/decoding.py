@@ -17,7 +17,7 @@ from torch import Tensor
 from lmworks.basics.errors import ConfigError
 from lmworks.generation.strategies import Chooser, Strategy
 from lmworks.models.cache import Cache
-from lmworks.models.network import Network
+from lmworks.models.network import Network, evaluating
 from lmworks.tokens.stream import StreamDecoder
 from lmworks.tokens.tokenizer import Tokenizer
 
@@ -81,8 +81,12 @@ def new_request(tokenizer: Tokenizer, prompt: list[int], strategy: Strategy, max
 @torch.inference_mode()
 def decode(network: Network, requests: Sequence[Request], stop_ids: frozenset[int]) -> Iterator[tuple[Request, str]]:
     """Run the requests to their end; yield each request with its new text, token by token."""
-    if not requests:
-        return
+    if requests:
+        with evaluating(network):
+            yield from _steps(network, requests, stop_ids)
+
+
+def _steps(network: Network, requests: Sequence[Request], stop_ids: frozenset[int]) -> Iterator[tuple[Request, str]]:
     context = network.config.context
     longest = max(len(request.prompt) for request in requests)
     cache = network.new_cache(len(requests), longest + min(256, max(request.max_new_tokens for request in requests)))

@@ -30,7 +30,8 @@ def probabilities(logits: Logits, temperature: float) -> Probabilities:
     """softmax(logits / temperature); temperature 0 is its limit: all on the most probable token."""
     if temperature == 0:
         return torch.zeros_like(logits).index_fill(0, logits.argmax(), 1.0)
-    return torch.softmax(logits.float() / temperature, dim=0)
+    # The largest taken away first, in float64: otherwise a tiny temperature makes infinities, and these NaN.
+    return torch.softmax((logits - logits.max()).double() / temperature, dim=0).float()
 
 
 def keep_top_k(p: Probabilities, k: int) -> Probabilities:
@@ -40,6 +41,8 @@ def keep_top_k(p: Probabilities, k: int) -> Probabilities:
 
 def keep_top_p(p: Probabilities, mass: float) -> Probabilities:
     """Keep the fewest most probable tokens whose probabilities reach `mass` together."""
+    if mass >= 1:       # rounding must not cut the tail
+        return p
     values, tokens = p.topk(min(HEAD, len(p)))
     total = values.cumsum(0)
     if total[-1] < mass and len(p) > HEAD:

@@ -24,14 +24,14 @@ from lmworks.generation.strategies import Greedy, Strategy
 from lmworks.models.config import ModelConfig
 from lmworks.models.directory import read_network, refuse_foreign_files, write_network
 from lmworks.models.gguf import read_gguf_network, stored_dtype
-from lmworks.models.network import Network
+from lmworks.models.network import Network, evaluating
 from lmworks.models.precision import dtype_of, fast_dtype
 from lmworks.models.references import resolve
 from lmworks.tokens.tokenizer import Tokenizer
 
 Message = Mapping[str, str]
-Prompt = str | Sequence[Message]
-"""Text to continue, or a conversation to answer: [{"role": "user", "content": "..."}]."""
+Prompt = str | Sequence[Message] | Sequence[int]
+"""Text to continue, a conversation to answer ([{"role": "user", "content": "..."}]), or token ids to continue."""
 
 
 class Answer(str):
@@ -142,7 +142,10 @@ class LanguageModel:
         the chat template."""
         if isinstance(prompt, str):
             return self.tokenizer.encode(prompt) or [self.tokenizer.document_start or 0]
-        return self.tokenizer.encode_chat([dict(message) for message in prompt], add_generation_prompt=True)
+        if all(isinstance(token, int) for token in prompt):
+            return [token for token in prompt if isinstance(token, int)]
+        return self.tokenizer.encode_chat([dict(message) for message in prompt if isinstance(message, Mapping)],
+                                          add_generation_prompt=True)
 
     def stream(self, prompt: Prompt, strategy: Strategy | None = None, *, max_new_tokens: int = 256,
                stop: Sequence[str] = ()) -> Iterator[str]:
@@ -161,6 +164,8 @@ class LanguageModel:
                        max_new_tokens: int = 256, stop: Sequence[str] = ()) -> list[Answer]:
         """Several answers at once, each step shared; one strategy for all, or one for each."""
         strategies = strategy if isinstance(strategy, Sequence) else [strategy] * len(prompts)
+        if len(strategies) != len(prompts):
+            raise ConfigError(f"there are {len(prompts)} prompts and {len(strategies)} strategies; give one for all, or one for each")
         requests = [self._request(prompt, one, max_new_tokens, stop) for prompt, one in zip(prompts, strategies, strict=True)]
         for _ in decode(self.network, requests, self.tokenizer.stop_ids):
             pass
@@ -176,17 +181,21 @@ class LanguageModel:
     def logits(self, ids: Int[Tensor, "batch seq"] | Sequence[Sequence[int]],
                mask: Bool[Tensor, "batch seq"] | None = None) -> Float[Tensor, "batch seq vocab"]:
         """Logits in float32; `mask` is False on padding, left or right."""
-        tokens = torch.as_tensor(ids, device=self.network.device)
-        if tokens.ndim != 2:
-            raise ConfigError(f"ids have {tokens.ndim} axes; give [batch, seq]")
-        if tokens.numel() and not 0 <= int(tokens.min()) <= int(tokens.max()) < self.config.vocab_size:
+        try:
+            tokens = torch.as_tensor(ids, device=self.network.device)
+        except (TypeError, ValueError):
+            raise ConfigError("ids are not rows of equally many numbers; pad the shorter ones and give a mask") from None
+        if tokens.ndim != 2 or not tokens.numel() or tokens.is_floating_point():
+            raise ConfigError(f"ids have the shape {list(tokens.shape)} and the type {tokens.dtype}; give whole numbers, [batch, seq]")
+        if not 0 <= int(tokens.min()) <= int(tokens.max()) < self.config.vocab_size:
             raise ConfigError(f"ids lie between {int(tokens.min())} and {int(tokens.max())}, and the vocabulary has "
                               f"{self.config.vocab_size:,}; encode the text with this model's tokenizer")
         if mask is not None:
             mask = torch.as_tensor(mask, device=self.network.device)
             if mask.shape != tokens.shape:
                 raise ConfigError(f"the mask has the shape {list(mask.shape)} and the ids {list(tokens.shape)}; they must be equal")
-        return self.network(tokens, mask)
+        with evaluating(self.network):
+            return self.network(tokens, mask)
 
     def score(self, text: str, *, window: int | None = None) -> Score:
         """Log-probability of every token of a text. Longer texts than the window are read in windows that overlap
@@ -201,6 +210,6 @@ class LanguageModel:
             raise ConfigError("the text is empty; there is nothing to score")
         start = self.tokenizer.document_start
         ids = tokens if start is None else [start, *tokens]
-        window = min(window or self.config.context, self.config.context)
+        window = self.config.context if window is None else min(window, self.config.context)
         logprobs = token_logprobs(self.network, ids, window)
         return Score(tokens, logprobs if start is not None else [0.0, *logprobs], size)

@@ -8,7 +8,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from lmworks.models.network import Network
+from lmworks.basics.errors import ConfigError
+from lmworks.models.network import Network, evaluating
 
 ROWS = 256
 """Logits of this many tokens are held at once: 256 x 49,152 float32 are 50 MB."""
@@ -21,6 +22,8 @@ def windows(tokens: int, window: int) -> Iterator[tuple[int, int, int]]:
 
     Position 0 has nothing before it and is never scored; every other position is scored exactly once.
     """
+    if window < 2:
+        raise ConfigError(f"the window is {window} tokens; give at least 2, one to read and one to score")
     start, scored = 0, 1
     while True:
         end = min(start + window, tokens)
@@ -28,19 +31,20 @@ def windows(tokens: int, window: int) -> Iterator[tuple[int, int, int]]:
         if end == tokens:
             return
         scored = end
-        start = end - window // 4
+        start = end - max(window // 4, 1)
 
 
 @torch.inference_mode()
 def token_logprobs(network: Network, ids: list[int], window: int) -> list[float]:
-    """log p(ids[t] | what its window holds before it) for t = 1 ... n - 1."""
+    """log p(ids[t] | what its window holds before it) for t = 1 ... n - 1. ConfigError for a window below 2."""
     logprobs: list[float] = []
-    for start, scored, end in windows(len(ids), window):
-        tokens = torch.tensor([ids[start:end]], device=network.device)
-        # The last token only closes the window; nothing is predicted from it.
-        hidden = _hidden(network, tokens[:, :-1])
-        offset = scored - start - 1
-        logprobs += logprobs_of(network, hidden[0, offset:], tokens[0, offset + 1 :]).tolist()
+    with evaluating(network):
+        for start, scored, end in windows(len(ids), window):
+            tokens = torch.tensor([ids[start:end]], device=network.device)
+            # The last token only closes the window; nothing is predicted from it.
+            hidden = _hidden(network, tokens[:, :-1])
+            offset = scored - start - 1
+            logprobs += logprobs_of(network, hidden[0, offset:], tokens[0, offset + 1 :]).tolist()
     return logprobs
 
 

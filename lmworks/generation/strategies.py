@@ -31,7 +31,7 @@ from lmworks.generation.filters import (
 class Strategy(Config):
     """Chooses tokens one by one. `start` gives a request its own chooser, which owns its random numbers."""
 
-    repetition_penalty: float = Field(default=1.0, gt=0)
+    repetition_penalty: float = Field(default=1.0, gt=0, allow_inf_nan=False)
     """Above 1, tokens that occurred already (prompt included) become less likely; 1 for off."""
 
     def distribution(self, logits: Float[Tensor, " vocab"], seen: Int[Tensor, " seen"] | None = None) -> Probabilities:
@@ -76,7 +76,7 @@ class Sample(Strategy):
     min_p: float | None = Field(default=None, ge=0, le=1)
     """Keep tokens at least this many times as probable as the most probable one."""
 
-    seed: int | None = None
+    seed: int | None = Field(default=None, ge=0, lt=2**63)
     """Same seed, same text, whatever else runs; None for a fresh one each time."""
 
     @field_validator("temperature", "top_p", "min_p")

@@ -6,12 +6,12 @@ https://arxiv.org/abs/2305.13245.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from lmworks.models.cache import Cache
@@ -34,6 +34,8 @@ def attention_scores(query: Queries, key: Keys, sees: Visibility) -> Pattern:
     batch, heads, seq, head_dim = query.shape
     grouped = query.reshape(batch, key.shape[1], -1, head_dim)
     scores = (grouped @ key.mT * head_dim**-0.5).view(batch, heads, seq, -1)
+    if sees.mask is None and not sees.causal:
+        return scores
     return scores.masked_fill(~sees.dense(seq, key.shape[2], query.device), -torch.inf)
 
 
@@ -51,8 +53,12 @@ def mix(pattern: Pattern, value: Keys) -> Queries:
 
 def attend(query: Queries, key: Keys, value: Keys, sees: Visibility, kernel: Kernel = "fused",
            dropout: float = 0.0) -> Queries:
-    """softmax(Q K^T / sqrt(head_dim)) V by the kernel named; `dropout` drops weights of the pattern."""
-    if kernel == "explicit":
+    """softmax(Q K^T / sqrt(head_dim)) V by the kernel named; `dropout` drops weights of the pattern.
+
+    One query a row, as in decoding, takes the formula either way: PyTorch's kernel reads each key and value once
+    for every head of a group, which costs 320 and not 51 microseconds a layer at 512 tokens (docs/log.md).
+    """
+    if kernel == "explicit" or query.shape[2] == 1:
         pattern = attention_pattern(attention_scores(query, key, sees))
         return mix(F.dropout(pattern, dropout) if dropout else pattern, value)
     return F.scaled_dot_product_attention(query, key, value, attn_mask=sees.mask, dropout_p=dropout,
@@ -64,10 +70,15 @@ class Pass:
     """What all blocks of one forward pass share."""
 
     rotation: Rotation | None
+    positions: Int[Tensor, "batch seq"]
+    padded: bool
+    """Some tokens are padding, or the cache holds some."""
     sees: dict[int | None, Visibility]
     """By window: None is the whole context."""
     cache: Cache | None
     kernel: Kernel
+    tiles: dict[int | None, Any] = field(default_factory=dict)
+    """What a block runner made once for all blocks of this pass, by window."""
 
 
 class Attention(nn.Module):
@@ -90,11 +101,13 @@ class Attention(nn.Module):
     def forward(self, x: Float[Tensor, "batch seq dim"], shared: Pass) -> Float[Tensor, "batch seq dim"]:
         batch, seq, _ = x.shape
         parts = self.qkv(x).view(batch, seq, -1, self.head_dim).transpose(1, 2)
-        query, key, value = parts.split([self.heads, self.kv_heads, self.kv_heads], dim=1)
+        turned, value = parts.split([self.heads + self.kv_heads, self.kv_heads], dim=1)
         if self.query_norm is not None and self.key_norm is not None:
-            query, key = self.query_norm(query), self.key_norm(key)
+            query, key = turned.split([self.heads, self.kv_heads], dim=1)
+            turned = torch.cat([self.query_norm(query), self.key_norm(key)], dim=1)
         if shared.rotation is not None:
-            query, key = rotate(query, shared.rotation), rotate(key, shared.rotation)
+            turned = rotate(turned, shared.rotation)
+        query, key = turned.split([self.heads, self.kv_heads], dim=1)
         query, key, value = self.query_point(query), self.key_point(key), self.value_point(value)
         if shared.cache is not None:
             key, value = shared.cache.append(self.layer, key, value)

@@ -9,7 +9,9 @@ from pydantic import Field, model_validator
 from lmworks.basics.config import Config
 from lmworks.basics.errors import ConfigError
 
-Positive = Field(gt=0)
+# A config comes from outside: sizes are bounded so that none can ask for more memory than its weights have.
+Positive = Field(gt=0, le=100_000_000)
+MOST_LAYERS = 10_000
 
 
 class RopeScaling(Config):
@@ -53,7 +55,7 @@ class ModelConfig(Config):
     dim: int = Positive
     """Width of the residual stream."""
 
-    layers: int = Positive
+    layers: int = Field(gt=0, le=MOST_LAYERS)
     """Number of blocks."""
 
     heads: int = Positive

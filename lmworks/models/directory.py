@@ -21,9 +21,11 @@ from lmworks.basics.files import says_why, write_json
 from lmworks.models.config import ModelConfig
 from lmworks.models.families import family_of
 from lmworks.models.network import Network, build_network
+from lmworks.models.precision import DTYPES
 
 INDEX = "model.safetensors.index.json"
 SHARD_BYTES = 5_000_000_000
+MOST_JSON = 100_000_000
 OWN_FILES = ("*.json", "*.safetensors", "*.jinja", "*.txt", "*.md", "*.model", "*.toml")
 """What a model directory may hold; a folder with anything else is somebody's work and is not replaced."""
 
@@ -31,6 +33,8 @@ OWN_FILES = ("*.json", "*.safetensors", "*.jinja", "*.txt", "*.md", "*.model", "
 def read_json(path: Path) -> dict[str, Any]:
     """A JSON object from a model directory; ModelError if it is missing, not JSON or not an object."""
     try:
+        if path.stat().st_size > MOST_JSON:
+            raise ModelError(f"{path} has more than {MOST_JSON:,} bytes, which no such file has; fetch or copy it again")
         value = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ModelError(f"{path} does not exist; a model directory holds it beside its weights") from None
@@ -47,7 +51,7 @@ def read_config(folder: Path) -> ModelConfig:
     """The ModelConfig of a model directory."""
     theirs = read_json(folder / "config.json")
     try:
-        return family_of(theirs.get("model_type", "")).config_from(theirs)
+        return family_of(theirs.get("model_type")).config_from(theirs)
     except ModelError as error:
         raise ModelError(f"{folder}: {error}") from None
 
@@ -80,6 +84,8 @@ def network_of(config: ModelConfig, tensors: Mapping[str, Tensor]) -> Network:
         if tensors[name].shape != shape:
             raise ModelError(f"{name} has the shape {list(tensors[name].shape)}, and config.json asks for {list(shape)}")
     types = {tensor.dtype for tensor in tensors.values()}
+    if unknown := types - {*DTYPES.values(), torch.float64}:
+        raise ModelError(f"the weights are stored as {', '.join(map(str, unknown))}; convert them to float32 or bfloat16")
     if len(types) > 1:  # some files keep norms in float32; one network computes in one type
         common = tensors["embedding.weight"].dtype
         tensors = {name: tensor.to(common) for name, tensor in tensors.items()}
@@ -96,8 +102,10 @@ def weight_files(folder: Path) -> list[Path]:
     if single.exists():
         return [single]
     if (folder / INDEX).exists():
-        names = sorted(set(read_json(folder / INDEX).get("weight_map", {}).values()))
-        if not names or any(not isinstance(name, str) or Path(name).name != name for name in names):
+        weight_map = read_json(folder / INDEX).get("weight_map")
+        listed = list(weight_map.values()) if isinstance(weight_map, dict) else []
+        names = sorted({name for name in listed if isinstance(name, str) and Path(name).name == name})
+        if not names or not all(name in names for name in listed):
             raise ModelError(f"{folder / INDEX} does not list files of its own folder; fetch it again")
         return [folder / name for name in names]
     pickles = sorted(folder.glob("*.bin")) + sorted(folder.glob("*.pt"))

@@ -15,7 +15,7 @@ from lmworks.models.config import ModelConfig, RopeScaling
 from lmworks.models.directory import network_of
 from lmworks.models.families import FAMILIES
 from lmworks.models.families.gguf import ARCHITECTURES, GPT2_TENSORS, NORM_EPS, SETTINGS, TENSORS
-from lmworks.models.families.tables import Rows, Source, each_name
+from lmworks.models.families.tables import Rows, Source, below_one_another, each_name
 from lmworks.models.network import Network
 from lmworks.models.positions import frequencies
 
@@ -38,7 +38,8 @@ def read_gguf_network(file: GGUFFile, dtype: torch.dtype) -> Network:
             parts = [_turned_back(part, file.read(part), config) for part in _parts(source)]
             if config.norm_unit_offset and name.endswith("norm.weight"):
                 parts = [part - 1 for part in parts]  # llama.cpp's converter adds Gemma's 1 to the weights
-            return name, torch.cat([torch.from_numpy(np.require(part, requirements="W")).to(dtype) for part in parts])
+            tensors = [torch.from_numpy(np.require(part, requirements="W")).to(dtype) for part in parts]
+            return name, below_one_another(_parts(source), tensors)
 
         with ThreadPoolExecutor(2) as threads:
             return network_of(config, dict(threads.map(read, names.items())))
@@ -56,7 +57,7 @@ def gguf_config(file: GGUFFile) -> ModelConfig:
     """Our config from a GGUF file's metadata."""
     theirs = file.metadata
     architecture = theirs.get("general.architecture", "")
-    if architecture not in ARCHITECTURES:
+    if not isinstance(architecture, str) or architecture not in ARCHITECTURES:
         raise ModelError(f"the architecture {architecture!r} is not known; known are {', '.join(ARCHITECTURES)}")
     family = FAMILIES[ARCHITECTURES[architecture]]
     ours: dict[str, Any] = dict(family.fixed)
@@ -66,11 +67,15 @@ def gguf_config(file: GGUFFile) -> ModelConfig:
     ours["tied"] = "output.weight" not in file.tensors
     ours["qkv_bias"] = ours.get("qkv_bias", False) or "blk.0.attn_q.bias" in file.tensors
     ours["output_bias"] = ours.get("output_bias", False) or "blk.0.attn_output.bias" in file.tensors
+    ours["feed_forward_bias"] = ours.get("feed_forward_bias", False) or "blk.0.ffn_down.bias" in file.tensors
     ours["activation"] = "gelu_tanh" if architecture in ("gpt2", "gemma") else "silu"
     # float32 in the file: 9.999999747378752e-06 was written as 1e-05.
     ours = {key: float(str(np.float32(value))) if isinstance(value, float) else value for key, value in ours.items()}
     try:
-        return _with_scaling(ModelConfig(family=family.name, **ours), file, architecture)
+        config = ModelConfig(family=family.name, **ours)
+        if theirs.get(f"{architecture}.rope.dimension_count", config.head_dim) != config.head_dim:
+            raise ModelError("it rotates a part of each head only (rope.dimension_count), which is not supported")
+        return _with_scaling(config, file, architecture)
     except ConfigError as error:
         raise ModelError(f"its metadata does not describe a {family.name} network: {error}") from None
 
@@ -109,4 +114,3 @@ def _turned_back(name: str, weight: np.ndarray, config: ModelConfig) -> np.ndarr
         return weight
     rows = weight.shape[0]
     return weight.reshape(heads, rows // heads // 2, 2, -1).swapaxes(1, 2).reshape(weight.shape)
-

@@ -37,7 +37,7 @@ def visibility(
 ) -> Visibility:
     """Build it for the last `queries` of `keys` tokens.
 
-    `window` counts the tokens that a query sees, itself included. `real` is False on padding. Tokens of one row
+    `window` counts the real tokens that a query sees, itself included. `real` is False on padding. Tokens of one row
     with different `documents` don't see each other. Every query sees itself, padding too, so that no row is
     empty: an empty row would be NaN, and NaN spreads.
     """
@@ -51,7 +51,12 @@ def visibility(
     key_at = torch.arange(keys, device=device)[None, :]
     mask = (key_at <= query_at)[None]
     if window is not None:
-        mask = mask & (query_at - key_at < window)
+        if real is None:
+            back = (query_at - key_at)[None]
+        else:       # padding is no distance, also where it lies between a prompt and its answer
+            place = real.cumsum(dim=1)
+            back = place[:, keys - queries :, None] - place[:, None, :]
+        mask = mask & (back < window)
     if documents is not None:
         mask = mask & (documents[:, keys - queries :, None] == documents[:, None, :])
     if real is not None:

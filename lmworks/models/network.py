@@ -6,7 +6,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
 
 import torch
 import torch.nn.functional as F
@@ -49,14 +50,27 @@ class Block(nn.Module):
         return self.residual_out_point(x)
 
 
+BlockRunner = Callable[[Block, Hidden, Pass], Hidden]
+
+
+def run_plainly(block: Block, x: Hidden, shared: Pass) -> Hidden:
+    """The block as it is written."""
+    return block(x, shared)
+
+
+def run_recomputing(block: Block, x: Hidden, shared: Pass) -> Hidden:
+    """Keep only the block's input in training and compute the block again going back: slower, less memory."""
+    return checkpoint(block, x, shared, use_reentrant=False) if torch.is_grad_enabled() else block(x, shared)
+
+
 class Network(nn.Module):
     """A decoder: tokens in, logits for the next token out."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
-        self.embedding = nn.Embedding(config.vocab_size, config.dim)
-        self.position = nn.Embedding(config.context, config.dim) if config.positions == "learned" else None
+        self.embedding = _embedding(config.vocab_size, config.dim)
+        self.position = _embedding(config.context, config.dim) if config.positions == "learned" else None
         self.blocks = nn.ModuleList(Block(config, layer) for layer in range(config.layers))
         self.norm = make_norm(config)
         # A tied head has no parameter of its own, so there is nothing that could come untied.
@@ -64,8 +78,8 @@ class Network(nn.Module):
         self.dropout = nn.Dropout(config.dropout)
         self.embedding_point, self.final_point = HookPoint(), HookPoint()
         self.attention_kernel: Kernel = "fused"
-        self.checkpoint_blocks = False
-        """Keep only each block's input in training and compute the block again going back: slower, less memory."""
+        self.run_block: BlockRunner = run_plainly
+        """How a block is run; adaptation puts its fast way for adapters here."""
 
     @property
     def head_weight(self) -> Float[Tensor, "vocab dim"]:
@@ -100,6 +114,8 @@ class Network(nn.Module):
         the tokens come behind those already in it. Raises ConfigError where learned positions end.
         """
         real = None if mask is None else mask.bool()
+        if documents is not None and cache is not None:
+            raise ConfigError("packed documents are read without a cache; leave out one of the two")
         positions = self._positions(tokens, real, documents, cache)
         x = self.embedding(tokens)
         if self.config.scale_embedding:
@@ -109,10 +125,7 @@ class Network(nn.Module):
         x = self.embedding_point(self.dropout(x))
         shared = self._shared(tokens, positions, real, documents, cache, x.dtype)
         for block in self.blocks:
-            if self.checkpoint_blocks and torch.is_grad_enabled():
-                x = checkpoint(block, x, shared, use_reentrant=False)
-            else:
-                x = block(x, shared)
+            x = self.run_block(block, x, shared)
         if cache is not None:
             cache.advance(tokens.shape[1], real)
         return self.final_point(self.norm(x))
@@ -122,15 +135,16 @@ class Network(nn.Module):
         batch, seq = tokens.shape
         past = cache.length if cache is not None else 0
         at = torch.arange(past, past + seq, device=tokens.device).expand(batch, seq)
-        if documents is not None:
-            starts = torch.ones_like(documents, dtype=torch.bool)
-            starts[:, 1:] = documents[:, 1:] != documents[:, :-1]
-            return at - torch.where(starts, at, 0).cummax(dim=1).values
         before = cache.real if cache is not None else None
-        if real is not None or before is not None:
+        if documents is not None or real is not None or before is not None:
             counted = torch.ones_like(tokens) if real is None else real.long()
-            offset = past if before is None else before.sum(dim=1, keepdim=True)
-            at = (counted.cumsum(dim=1) - 1 + offset).clamp(min=0)
+            total = counted.cumsum(dim=1) + (past if before is None else before.sum(dim=1, keepdim=True))
+            at = total - 1
+            if documents is not None:
+                starts = torch.ones_like(documents, dtype=torch.bool)
+                starts[:, 1:] = documents[:, 1:] != documents[:, :-1]
+                at = at - torch.where(starts, total - counted, 0).cummax(dim=1).values
+            at = at.clamp(min=0)
         if self.position is not None and int(at.max()) >= self.config.context:
             raise ConfigError(f"the text has {int(at.max()) + 1:,} tokens and the network has learned "
                               f"{self.config.context:,} positions; shorten the text")
@@ -146,7 +160,7 @@ class Network(nn.Module):
         windows = {config.window_of(layer) for layer in range(config.layers)}
         sees = {window: visibility(seq, keys, window, real, documents, tokens.device) for window in windows}
         turn = rotation(config, positions, dtype) if config.positions == "rope" else None
-        return Pass(turn, sees, cache, self.attention_kernel)
+        return Pass(turn, positions, real is not None, sees, cache, self.attention_kernel)
 
     def run_with_cache(self, tokens: Tokens, mask: Real | None = None) -> tuple[Logits, dict[str, Tensor]]:
         """Logits, and every activation by its hook path. The logits are those of a plain run, to the bit."""
@@ -182,6 +196,23 @@ class Network(nn.Module):
                 if isinstance(module, nn.Linear) and module.bias is not None:
                     module.bias.zero_()
         return self
+
+
+def _embedding(rows: int, dim: int) -> nn.Embedding:
+    """An embedding without values yet: nn.Embedding itself draws them, which on the meta device takes a second
+    (it imports torch._dynamo) and is thrown away."""
+    return nn.Embedding.from_pretrained(torch.zeros(rows, dim), freeze=False)
+
+
+@contextlib.contextmanager
+def evaluating(network: nn.Module) -> Iterator[None]:
+    """No dropout inside the block, also where the network is in training."""
+    training = network.training
+    network.eval()
+    try:
+        yield
+    finally:
+        network.train(training)
 
 
 def build_network(config: ModelConfig, tensors: Mapping[str, Tensor]) -> Network:

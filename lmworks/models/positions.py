@@ -22,8 +22,10 @@ Rotation = tuple[Tensor, Tensor]
 
 def rotation(config: ModelConfig, positions: Int[Tensor, "batch seq"], dtype: torch.dtype) -> Rotation:
     """Cosine and sine of every position's angles, computed in float32 and then cast to `dtype`."""
-    longest = int(positions.max()) + 1 if _depends_on_length(config) else None
-    per_position, amplitude = frequencies(config, longest)
+    per_position, amplitude = frequencies(config)
+    if _depends_on_length(config):      # each row by its own length, not by the longest beside it
+        rows = [frequencies(config, int(row.max()) + 1)[0] for row in positions]
+        per_position = torch.stack(rows)[:, None, None, :]
     angles = positions[:, None, :, None].float() * per_position.to(positions.device)
     return (angles.cos() * amplitude).to(dtype), (angles.sin() * amplitude).to(dtype)
 

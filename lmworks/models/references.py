@@ -24,7 +24,7 @@ from pathlib import Path
 
 from lmworks.basics import progress
 from lmworks.basics.errors import ModelError
-from lmworks.basics.files import cache_folder, flush, says_why, sha256, written_whole
+from lmworks.basics.files import cache_folder, flush, restore_directory, says_why, sha256, written_whole
 from lmworks.text import hub
 
 HUB_FILES = ("*.safetensors", "*.json", "*.jinja", "tokenizer*")
@@ -96,6 +96,8 @@ def known() -> list[Known]:
 
 def _checked_path(path: Path) -> Path:
     try:
+        if not path.exists():
+            restore_directory(path)     # a save that was killed between its two renames
         if path.is_dir():
             if any((path / name).is_file() for name in ("config.json", "adapter_config.json")):
                 return path

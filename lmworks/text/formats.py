@@ -7,9 +7,11 @@ that cannot be used it yields the reason. It raises UnreadableError or OSError f
 from __future__ import annotations
 
 import csv
+import itertools
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +43,7 @@ CODE = {
     ".s", ".proto", ".cmake", ".mk",
 }
 NAMED = ".txt .md .rst .html .jsonl .csv .parquet .pdf, and source code"
+_NUMBER = re.compile(r"\s*[-+]?[\d.,]+(?:[eE][-+]?\d+)?\s*")
 EXPANDED_LIMIT = 4 * FILE_LIMIT     # characters from one compressed file
 
 
@@ -92,45 +95,59 @@ def _csv(path: Path, name: str) -> Found:
     check_line(found.longest_line)
     earlier = csv.field_size_limit(LINE_LIMIT)
     try:
-        with path.open(encoding=found.encoding, newline="") as file:
-            first = file.readline()
-            file.seek(0)
-            delimiter = max(",;\t", key=first.count)
-            rows = [row for row in csv.reader(file, delimiter=delimiter) if row]
+        titles = next(_csv_rows(path, found.encoding), None)
+        if titles is not None:
+            has_titles = _is_header(titles)
+            names = [title.strip() if has_titles else f"column {at}" for at, title in enumerate(titles, 1)]
+
+            def rows() -> Iterator[dict[str, str]]:
+                body = itertools.islice(_csv_rows(path, found.encoding), int(has_titles), None)
+                return (dict(zip(names, row, strict=False)) for row in body)
+
+            yield from _table(names, rows, name)
     except csv.Error as error:
         raise UnreadableError(f"not a CSV table ({error})") from None
     finally:
         csv.field_size_limit(earlier)
-    if not rows:
-        return
-    header = rows[0] if _is_header(rows[0]) else [f"column {number + 1}" for number in range(len(rows[0]))]
-    body = rows[1:] if header is rows[0] else rows
-    header = [title.strip() for title in header]
-    yield from _table(header, [dict(zip(header, row, strict=False)) for row in body], name)
+
+
+def _csv_rows(path: Path, encoding: str) -> Iterator[list[str]]:
+    with path.open(encoding=encoding, newline="") as file:
+        first = file.readline()
+        file.seek(0)
+        yield from (row for row in csv.reader(file, delimiter=max(",;\t", key=first.count)) if row)
 
 
 def _is_header(cells: list[str]) -> bool:
     """Titles are short, distinct and no numbers; only the first may be empty (an index that pandas wrote)."""
-    return (len(set(cells)) == len(cells) and all(len(cell) <= 60 for cell in cells) and all(cells[1:])
-            and not any(re.fullmatch(r"\s*[-+]?[\d.,]+\s*", cell) for cell in cells))
+    return bool(records.fields(cells)) or (
+        len(set(cells)) == len(cells) and all(len(cell) <= 60 for cell in cells) and all(cells[1:])
+        and not any(_NUMBER.fullmatch(cell) for cell in cells))
 
 
-def _table(titles: Iterable[str], rows: Iterable[Mapping[str, Any]], name: str) -> Found:
-    """Rows that are understood as records, else the column with the most words, named in the source."""
-    titles = list(titles)
+def _table(titles: Collection[str], rows: Callable[[], Iterator[dict[str, Any]]], name: str) -> Found:
+    """Rows that are understood as records, else the column with the most words, named in the source.
+
+    `rows` gives the rows anew at each call, so that a table of numbers is never held in memory.
+    """
     if records.fields(titles):
-        for number, row in enumerate(rows, 1):
+        for number, row in enumerate(rows(), 1):
             try:
                 yield records.document(row, f"{name}#{number}")
             except UnreadableError as reason:
                 yield UnreadableError(f"row {number}: {reason}")
         return
-    rows = list(rows)
-    cells = {title: [row.get(title) or "" for row in rows] for title in titles}
-    column = max(titles, key=lambda title: (sum(len(cell.split()) for cell in cells[title]),
-                                            sum(map(len, cells[title]))))
-    for number, cell in enumerate(cells[column], 1):
-        yield Document(newlines(cell), f"{name}:{column}#{number}")
+    words, characters = Counter[str](), Counter[str]()
+    for row in rows():
+        for title, cell in row.items():
+            if cell and not _NUMBER.fullmatch(cell):
+                words[title] += len(cell.split())
+                characters[title] += len(cell)
+    if not words:
+        raise UnreadableError("no column of text")
+    column = max(words, key=lambda title: (words[title], characters[title]))
+    for number, row in enumerate(rows(), 1):
+        yield Document(newlines(row.get(column) or ""), f"{name}:{column}#{number}")
 
 
 def _parquet(path: Path, name: str) -> Found:
@@ -141,9 +158,7 @@ def _parquet(path: Path, name: str) -> Found:
         texts = [field.name for field in table.schema_arrow
                  if arrow.types.is_string(field.type) or arrow.types.is_large_string(field.type)]
         used = records.fields(table.schema_arrow.names) or tuple(texts)
-        if not used:
-            raise UnreadableError("no column of text")
-        yield from _table(used, _parquet_rows(table, used), name)
+        yield from _table(used, lambda: _parquet_rows(table, used), name)
     except (arrow.ArrowException, OSError, UnicodeDecodeError) as error:
         raise UnreadableError(f"not a Parquet file that can be read ({_first_line(error)})") from None
 

@@ -42,7 +42,7 @@ def inspect(path: Path) -> Inspection:
         if start in (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE):
             raise UnreadableError("UTF-32 text; save it as UTF-8")
         mark = next((mark for mark in _MARKS if start.startswith(mark)), b"")
-        file.seek(len(mark))
+        file.seek(0)
         if mark in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
             codec = "utf-16-le" if mark == codecs.BOM_UTF16_LE else "utf-16-be"
         else:

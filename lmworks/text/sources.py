@@ -60,13 +60,12 @@ def read(reference: str | Path) -> Reading:
             folder = hub.snapshot(reference, "dataset", HUB_FILES)
             return _read_folder(folder, reference.removeprefix(hub.PREFIX))
     path = Path(reference)
-    name = _shown(path.resolve().name) or "root"
     try:
-        kind = path.stat().st_mode
+        name, kind = _shown(path.resolve().name) or "root", path.stat().st_mode
     except FileNotFoundError:
         raise DataError(_unknown(str(reference))) from None
-    except (OSError, ValueError) as error:      # a loop of links, no permission; a zero byte in the name
-        raise DataError(f"{_shown(path)} cannot be read ({_reason(error)})") from None
+    except (OSError, RuntimeError, ValueError) as error:    # no permission, a loop of links; a zero byte
+        raise DataError(f"{_shown(path)!r} cannot be read ({_reason(error)})") from None
     if stat.S_ISDIR(kind):
         return _read_folder(path, name)
     documents, skipped = _read_file(path, name)
@@ -134,14 +133,25 @@ def _read_file(path: Path, name: str) -> tuple[list[Document], Skipped | None]:
 
 
 def _python_reference() -> list[Document]:
-    """The language reference that every Python carries for help(), a document a topic."""
+    """The language reference that every Python carries for help(), a document a topic.
+
+    Topics that repeat a part of a longer one (`class` of `compound`) are left out, so that nothing held out
+    is trained on within another. They differ in how headings are underlined only.
+    """
     try:
         from pydoc_data.topics import topics
     except ImportError:
         raise DataError("this Python comes without its reference (pydoc_data.topics); install the whole of "
                         "Python's standard library, or give a folder of text") from None
+    lines = {topic: {line.strip() for line in text.splitlines()[2:] if line.strip(' =-*~^"')}
+             for topic, text in topics.items()}
+
+    def repeated(topic: str) -> bool:
+        return any(lines[topic] < lines[other] or (lines[topic] == lines[other] and other < topic)
+                   for other in topics)
+
     return [Document(newlines(text), f"{PYTHON_REFERENCE}#{topic}") for topic, text in sorted(topics.items())
-            if text.strip()]
+            if text.strip() and not repeated(topic)]
 
 
 def _nothing(folder: Path, skipped: list[Skipped]) -> str:

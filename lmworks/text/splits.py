@@ -90,7 +90,10 @@ def data_hash(documents: Iterable[Document]) -> str:
 
 def _unique(documents: Iterable[Document]) -> list[Document]:
     """The first of each text."""
-    return list({document.hash: document for document in reversed(list(documents))}.values())[::-1]
+    first: dict[str, Document] = {}
+    for document in documents:
+        first.setdefault(document.hash, document)
+    return list(first.values())
 
 
 def _place(document: Document) -> float:

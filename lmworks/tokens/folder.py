@@ -42,9 +42,11 @@ def read_folder(folder: Path) -> Vocabulary:
     if "add_bos_token" in config or "add_eos_token" in config:
         add_around(backend, ids["bos_token"] if config.get("add_bos_token") else None,
                    ids["eos_token"] if config.get("add_eos_token") else None)
-    return Vocabulary(backend, name=folder.name, bos=ids["bos_token"], eos=ids["eos_token"], pad=ids["pad_token"],
-                      unknown=ids["unk_token"], stops=_stops(folder), chat_template=_template(folder, config),
-                      max_length=_length(config.get("model_max_length")))
+    return Vocabulary(
+        backend, name=folder.name,
+        bos=ids["bos_token"], eos=ids["eos_token"], pad=ids["pad_token"], unknown=ids["unk_token"],
+        stops=_stops(folder), chat_template=_template(folder, config),
+        max_length=_length(config.get("model_max_length")))
 
 
 def write_folder(tokenizer: Tokenizer, folder: Path) -> None:
@@ -82,7 +84,7 @@ def _backend(path: Path) -> tokenizers.Tokenizer:
 def _gpt2(folder: Path) -> tokenizers.Tokenizer:
     """GPT-2's byte-level BPE from its vocabulary and merges."""
     lines = _read(folder / "merges.txt").split("\n")
-    merges = [tuple(line.split(" ")) for line in lines if line and not line.startswith("#version")]
+    merges: list[Any] = [tuple(line.split(" ")) for line in lines if line and not line.startswith("#version")]
     try:
         backend = tokenizers.Tokenizer(models.BPE(vocab=_json(folder / "vocab.json"), merges=merges))
     except Exception as error:      # the library raises the bare class, or TypeError for a wrong entry
@@ -96,7 +98,7 @@ def _gpt2(folder: Path) -> tokenizers.Tokenizer:
 def _read(path: Path) -> str:
     try:
         if path.stat().st_size > _MAX_BYTES:
-            raise ModelError(f"{path} has more than {_MAX_BYTES:,} bytes, which no tokenizer has; fetch it again")
+            raise ModelError(f"{path} has over {_MAX_BYTES:,} bytes, which no tokenizer has; fetch it again")
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ModelError(f"{path} cannot be read as text ({error}); fetch or copy it again") from error
@@ -132,7 +134,8 @@ def _further_special(config: dict[str, Any]) -> list[str]:
 
 def _stops(folder: Path) -> frozenset[int]:
     ends = _json(folder / "generation_config.json").get("eos_token_id")
-    return frozenset(end for end in (ends if isinstance(ends, list) else [ends]) if type(end) is int and end >= 0)
+    ends = ends if isinstance(ends, list) else [ends]
+    return frozenset(end for end in ends if type(end) is int and end >= 0)
 
 
 def _template(folder: Path, config: dict[str, Any]) -> str | None:

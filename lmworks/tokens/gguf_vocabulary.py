@@ -35,9 +35,9 @@ _GPT2 = {"gpt-2", "default", "phi-2"}                       # the split that is 
 _SINGLE_DIGITS = {"smollm", "starcoder", "refact"}          # the same, after each digit was split off
 _PATTERNS = {"llama3": _LLAMA3, "llama-v3": _LLAMA3, "llama-bpe": _LLAMA3, "falcon3": _LLAMA3,
              "qwen2": _QWEN2, "tekken": _TEKKEN, "gpt-4o": _GPT4O}
-_WHOLE_WORDS_FIRST = {"llama3", "llama-v3", "llama-bpe", "falcon3", "tekken"}   # these also add BOS by default
+_WHOLE_WORDS_FIRST = {"llama3", "llama-v3", "llama-bpe", "falcon3", "tekken"}   # these add BOS by default
 
-_LONGEST_TOKEN = 1024      # characters; a longer one is never merged, so a hostile file costs no quadratic time
+_LONGEST_TOKEN = 1024      # characters; longer ones are never merged: no quadratic time for a hostile file
 
 
 def read_gguf_vocabulary(file: GGUFFile) -> Vocabulary:
@@ -133,7 +133,8 @@ def _add_tokens(backend: tokenizers.Tokenizer, facts: _Facts) -> None:
     kinds = list(zip(facts.tokens, facts.kinds, strict=True))
     make_special(backend, [token for token, kind in kinds if kind in (_CONTROL, _UNKNOWN)]
                  + [facts.tokens[role] for role in roles if role is not None])
-    backend.add_tokens([AddedToken(token, normalized=False) for token, kind in kinds if kind == _USER_DEFINED])
+    whole = [token for token, kind in kinds if kind == _USER_DEFINED]
+    backend.add_tokens([AddedToken(token, normalized=False) for token in whole])
 
 
 class _Facts:

@@ -13,15 +13,19 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import tokenizers
 
 from lmworks.basics.errors import DataError, ModelError
 from lmworks.basics.gguf_file import GGUFFile
 from lmworks.tokens.vocabulary import END_OF_DOCUMENT, END_OF_TURN, Vocabulary
+
+if TYPE_CHECKING:
+    from lmworks.tokens.chat import ChatTemplate
 
 
 class Tokenizer:
@@ -112,7 +116,8 @@ class Tokenizer:
 
         For a model (Unigram) that would make the special token from its characters even as data.
         """
-        inside = "|".join(f"(?<={re.escape(word[:1])})(?={re.escape(word[1:])})" for word in self.special.values())
+        inside = "|".join(f"(?<={re.escape(word[:1])})(?={re.escape(word[1:])})"
+                          for word in self.special.values())
         ids: list[int] = []
         for piece in re.split(inside, text):
             ids += self._continued(self._data, piece) if ids or continues else _ids(self._data, piece)
@@ -135,8 +140,8 @@ class Tokenizer:
         """The exact bytes of a token; none for a special token or an id beyond the vocabulary.
 
         The bytes of an encoded text's tokens sum up to its UTF-8 bytes, but for the space that SentencePiece
-        puts in front of a text, which `bytes_of` takes away. ModelError where a token has no bytes of its
-        own (WordPiece).
+        puts in front of a text, which `bytes_of` takes away, and for `missing_bytes`. ModelError where a
+        token has no bytes of its own (WordPiece).
         """
         known = self._bytes.get(number)
         if known is None:
@@ -174,6 +179,33 @@ class Tokenizer:
             raise DataError(f"{number} is not a token id; ids begin at 0")
         return number < self.vocab_size
 
+    # Conversations
+
+    @cached_property
+    def chat(self) -> ChatTemplate:
+        """The model's chat template; a plain dialogue where it has none (`chat.is_plain` says so)."""
+        from lmworks.tokens.chat import PLAIN, ChatTemplate
+
+        ids = {"bos_token": self.bos, "eos_token": self.eos, "pad_token": self.pad, "unk_token": self.unknown}
+        tokens = {name: self._added.get(number, "") for name, number in ids.items() if number is not None}
+        first = tokens.get("bos_token", "") if self.prefix else ""
+        return ChatTemplate(self.chat_template or PLAIN, tokens | {"first_token": first}, self.name,
+                            self.special.values())
+
+    def encode_chat(self, messages: Sequence[Mapping[str, Any]],
+                    add_generation_prompt: bool = True) -> list[int]:
+        """The ids of a conversation, ready to be answered; see `conversation.py`."""
+        from lmworks.tokens.conversation import encode_chat
+
+        return encode_chat(self, messages, add_generation_prompt)
+
+    def encode_conversation(self, messages: Sequence[Mapping[str, Any]],
+                            source: str = "the conversation") -> tuple[list[int], list[bool]]:
+        """The ids of a conversation to learn from, and which of them carry loss; see `conversation.py`."""
+        from lmworks.tokens.conversation import encode_conversation
+
+        return encode_conversation(self, messages, source)
+
     # Ids with a role
 
     @cached_property
@@ -198,6 +230,18 @@ class Tokenizer:
         """The ids that end an answer: EOS, end of turn, end of document, and what the model's files name."""
         ends = {number for number, text in self.special.items() if text in END_OF_TURN + END_OF_DOCUMENT}
         return self.vocabulary.stops | ends | ({self.eos} if self.eos is not None else set())
+
+    @cached_property
+    def missing_bytes(self) -> frozenset[int]:
+        """Bytes that no token stands for: a text loses them, as with the model's own tokenizer.
+
+        SmolLM2, for one, lacks a few control characters and the first byte of the unassigned planes 4 to 11.
+        Empty for tokens that are not byte-level.
+        """
+        if not self._alphabet:
+            return frozenset()
+        return frozenset(byte for letter, byte in self._alphabet.items()
+                         if self._markup.token_to_id(letter) is None)
 
     @cached_property
     def adds_space(self) -> bool:

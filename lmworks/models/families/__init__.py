@@ -10,8 +10,8 @@ from lmworks.models.families.tables import Family
 FAMILIES: dict[str, Family] = {family.name: family for family in (LLAMA, MISTRAL, QWEN2, QWEN3, GEMMA, GPT2)}
 
 
-def family_of(model_type: str) -> Family:
+def family_of(model_type: object) -> Family:
     """The family of a `model_type`; ModelError listing the known ones."""
-    if model_type not in FAMILIES:
+    if not isinstance(model_type, str) or model_type not in FAMILIES:
         raise ModelError(f"the architecture {model_type!r} is not known; known are {', '.join(FAMILIES)}")
     return FAMILIES[model_type]

@@ -34,7 +34,7 @@ TENSORS: dict[str, Source] = {
     "blocks.{i}.feed_forward_norm.weight": "blk.{i}.ffn_norm.weight",
     "blocks.{i}.feed_forward_norm.bias": "blk.{i}.ffn_norm.bias",
     "blocks.{i}.feed_forward.up.weight": Rows(("blk.{i}.ffn_gate.weight", "blk.{i}.ffn_up.weight")),
-    "blocks.{i}.feed_forward.up.bias": "blk.{i}.ffn_up.bias",
+    "blocks.{i}.feed_forward.up.bias": Rows(("blk.{i}.ffn_gate.bias", "blk.{i}.ffn_up.bias")),
     "blocks.{i}.feed_forward.down.weight": "blk.{i}.ffn_down.weight",
     "blocks.{i}.feed_forward.down.bias": "blk.{i}.ffn_down.bias",
     "norm.weight": "output_norm.weight",
@@ -45,4 +45,5 @@ GPT2_TENSORS = TENSORS | {                  # GPT-2 has query, key and value in 
     "blocks.{i}.attention.qkv.weight": "blk.{i}.attn_qkv.weight",
     "blocks.{i}.attention.qkv.bias": "blk.{i}.attn_qkv.bias",
     "blocks.{i}.feed_forward.up.weight": "blk.{i}.ffn_up.weight",
+    "blocks.{i}.feed_forward.up.bias": "blk.{i}.ffn_up.bias",
 }

@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from lmworks.basics.errors import ModelError
 from lmworks.models.config import ModelConfig
-from lmworks.models.families.tables import Family, Rows
+from lmworks.models.families.tables import ACTIVATIONS, Family, Rows
 
 SETTINGS = {                                # ours             <- theirs
     "vocab_size": "vocab_size",
@@ -50,6 +51,7 @@ TENSORS = {
 }
 IGNORED = ("rotary_emb.inv_freq",)
 WHOLE_HEAD = {"partial_rotary_factor": 1.0}
+GEMMA_ACTIVATIONS = {**ACTIVATIONS, "gelu": "gelu_tanh"}
 
 
 def _mistral_window_from(theirs: Mapping[str, Any], layers: int) -> dict[str, Any]:
@@ -57,6 +59,8 @@ def _mistral_window_from(theirs: Mapping[str, Any], layers: int) -> dict[str, An
 
 
 def _mistral_window_to(config: ModelConfig) -> dict[str, Any]:
+    if config.window is not None and any(config.window_of(layer) is None for layer in range(config.layers)):
+        raise ModelError("a mistral model cannot have a window on some layers only; choose another family to save it as")
     return {"sliding_window": config.window}
 
 
@@ -64,8 +68,9 @@ def _qwen_window_from(theirs: Mapping[str, Any], layers: int) -> dict[str, Any]:
     """Layers from `max_window_layers` on use the window, unless `layer_types` names each layer's kind."""
     if not theirs.get("use_sliding_window", False) or theirs.get("sliding_window") is None:
         return {}
-    kinds = theirs.get("layer_types")
-    first = theirs.get("max_window_layers", 28)
+    kinds, first = theirs.get("layer_types"), theirs.get("max_window_layers", 28)
+    if not isinstance(first, int) or (kinds and (not isinstance(kinds, list) or len(kinds) != layers)):
+        raise ModelError(f"config.json: max_window_layers and layer_types do not name a kind for each of the {layers} layers")
     chosen = tuple(layer for layer in range(layers)
                    if (kinds[layer] == "sliding_attention" if kinds else layer >= first))
     return {"window": theirs["sliding_window"], "window_layers": chosen} if chosen else {}
@@ -103,9 +108,10 @@ QWEN3 = Family(
 )
 GEMMA = Family(
     name="gemma", architecture="GemmaForCausalLM",
-    settings={**SETTINGS, "activation": "hidden_activation", "qkv_bias": "attention_bias", "output_bias": "attention_bias"},
-    tensors=TENSORS, ignored=IGNORED, required=WHOLE_HEAD,
+    settings=SETTINGS | {"qkv_bias": "attention_bias", "output_bias": "attention_bias"},
+    tensors=TENSORS, ignored=IGNORED, required=WHOLE_HEAD | {"use_bidirectional_attention": False},
     fixed={"norm_unit_offset": True, "scale_embedding": True},
-    # Gemma's first files say "gelu" in `hidden_act`, and the tanh form was meant: transformers reads it so too.
-    defaults={"rms_norm_eps": 1e-6, "tie_word_embeddings": True, "hidden_activation": "gelu_pytorch_tanh", "head_dim": 256},
+    # Gemma's first files say "gelu", and the tanh form was meant: transformers reads it so too.
+    activations=GEMMA_ACTIVATIONS,
+    defaults={"rms_norm_eps": 1e-6, "tie_word_embeddings": True, "hidden_act": "gelu_pytorch_tanh", "head_dim": 256},
 )

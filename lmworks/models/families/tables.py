@@ -6,7 +6,7 @@ A family computes nothing. `Family.config_from` and `config_to` translate config
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from lmworks.basics.errors import ConfigError, ModelError
-from lmworks.models.config import ModelConfig
+from lmworks.models.config import MOST_LAYERS, ModelConfig
 
 
 @dataclass(frozen=True)
@@ -58,6 +58,8 @@ class Family:
     """Theirs that must have this value, as the network does not know another."""
     ignored: tuple[str, ...] = ()
     """Tensors that files carry and that hold nothing learned: masks, frequencies."""
+    activations: Mapping[str, str] = field(default_factory=lambda: ACTIVATIONS)
+    """Their names of the non-linearity -> ours."""
     window_from: Callable[[Mapping[str, Any], int], dict[str, Any]] | None = None
     """Ours from their way of saying which layers use a window."""
     window_to: Callable[[ModelConfig], dict[str, Any]] | None = None
@@ -73,14 +75,14 @@ class Family:
             if their_key in values:
                 ours[our_key] = values[their_key]
         if "activation" in ours:
-            if ours["activation"] not in ACTIVATIONS:
+            if str(ours["activation"]) not in self.activations:
                 raise ModelError(f"config.json: the activation {ours['activation']!r} is not known; "
-                                 f"known are {', '.join(ACTIVATIONS)}")
-            ours["activation"] = ACTIVATIONS[ours["activation"]]
+                                 f"known are {', '.join(self.activations)}")
+            ours["activation"] = self.activations[ours["activation"]]
         if ours.get("positions", "rope") == "rope":
             ours |= rope_from(values)
-        if self.window_from is not None:
-            ours |= self.window_from(values, ours.get("layers", 0))
+        if self.window_from is not None and isinstance(layers := ours.get("layers"), int) and layers <= MOST_LAYERS:
+            ours |= self.window_from(values, layers)
         try:
             return ModelConfig(family=self.name, **ours)
         except ConfigError as error:
@@ -91,6 +93,7 @@ class Family:
         theirs: dict[str, Any] = {"architectures": [self.architecture], "model_type": self.name}
         expressed = {"family", "rope_theta", "rope_scaling", "window", "window_layers", *self.settings, *self.fixed}
         default = {name: field.default for name, field in ModelConfig.model_fields.items()}
+        default |= {"kv_heads": config.heads, "head_dim": config.dim // config.heads}
         for name in ModelConfig.model_fields:
             value, expected = getattr(config, name), self.fixed.get(name, default[name])
             if (name not in expressed or name in self.fixed) and value != expected and name not in self.settings:
@@ -99,7 +102,14 @@ class Family:
             raise ModelError(f"a {self.name} model cannot have a window; choose another family to save it as")
         for our_key, their_key in self.settings.items():
             value = getattr(config, our_key)
-            theirs[their_key] = THEIR_ACTIVATIONS[value] if our_key == "activation" else value
+            if theirs.get(their_key, value) != value:
+                raise ModelError(f"a {self.name} model has one setting, {their_key}, where this one has two values; "
+                                 "choose another family to save it as")
+            theirs[their_key] = value
+        if self.activations[written := THEIR_ACTIVATIONS[config.activation]] != config.activation:
+            raise ModelError(f"a {self.name} model cannot have the activation {config.activation!r} (its files mean another "
+                             f"one by {written!r}); choose another family to save it as")
+        theirs[self.settings["activation"]] = written
         if config.positions == "rope":
             theirs |= rope_to(config)
         if self.window_to is not None:
@@ -120,7 +130,8 @@ class Family:
         ours: dict[str, Tensor] = {}
         for name, source in each_name(self.tensors, config):
             if isinstance(source, Rows):
-                tensor = torch.cat([take(part).to(dtype) for part in source.names]) if dtype else torch.cat([take(part) for part in source.names])
+                parts = [take(part) for part in source.names]
+                tensor = below_one_another(source.names, [part.to(dtype) for part in parts] if dtype else parts)
             elif isinstance(source, Transposed):
                 tensor = take(source.name).T.contiguous()
             else:
@@ -157,6 +168,14 @@ def each_name(table: Mapping[str, Source], config: ModelConfig) -> Iterator[tupl
         if not _absent(ours, config):
             for layer in range(config.layers) if "{i}" in ours else (0,):
                 yield ours.replace("{i}", str(layer)), _at_layer(theirs, layer)
+
+
+def below_one_another(names: Sequence[str], parts: Sequence[Tensor]) -> Tensor:
+    """The parts of a joined matrix as one; ModelError where they are not equally wide."""
+    if len({part.shape[1:] for part in parts}) > 1:
+        shapes = ", ".join(f"{name} {list(part.shape)}" for name, part in zip(names, parts, strict=True))
+        raise ModelError(f"the tensors {shapes} belong to one layer and differ in their shapes; the file is damaged")
+    return torch.cat(list(parts))
 
 
 def rows_of(name: str, config: ModelConfig) -> list[int]:
@@ -198,16 +217,23 @@ ROPE_SCALING = {                                # ours                   <- thei
 def rope_from(theirs: Mapping[str, Any]) -> dict[str, Any]:
     """Rotary settings from either spelling: `rope_parameters`, or `rope_theta` with `rope_scaling`."""
     parameters = {"rope_theta": theirs.get("rope_theta")}
-    for table in (theirs.get("rope_scaling"), theirs.get("rope_parameters")):
-        parameters |= {key: value for key, value in (table or {}).items() if value is not None}
+    for name in ("rope_scaling", "rope_parameters"):
+        table = theirs.get(name) or {}
+        if not isinstance(table, dict) or any(isinstance(value, dict) for value in table.values()):
+            raise ModelError(f"config.json: {name} is not one table of rotary settings; a table for each kind of layer "
+                             "is not supported")
+        parameters |= {key: value for key, value in table.items() if value is not None}
     ours: dict[str, Any] = {} if parameters["rope_theta"] is None else {"rope_theta": parameters["rope_theta"]}
     kind = parameters.get("rope_type", parameters.get("type", "default"))
     if kind not in ("default", "linear", "dynamic", "yarn", "llama3"):
         raise ModelError(f"config.json: rotary scaling of type {kind!r} is not known; known are linear, dynamic, yarn, llama3")
-    if "mscale_all_dim" in parameters or parameters.get("truncate") is False:
-        raise ModelError("config.json: rotary scaling with mscale_all_dim or truncate = false is not supported")
+    if "mscale_all_dim" in parameters or parameters.get("truncate") is False or parameters.get("partial_rotary_factor", 1) != 1:
+        raise ModelError("config.json: rotary settings with mscale_all_dim, truncate = false or a partial_rotary_factor "
+                         "other than 1 are not supported")
     if kind != "default":
         known = {our_key: parameters[key] for our_key, key in ROPE_SCALING.items() if key in parameters}
+        if kind == "dynamic":   # transformers stretches from max_position_embeddings, whatever is said here
+            known.pop("original_context", None)
         ours["rope_scaling"] = {"kind": kind, **known}
     return ours
 

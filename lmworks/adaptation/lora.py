@@ -1,0 +1,206 @@
+"""LoRA: a frozen matrix W and a trained update of low rank, W + (alpha / rank) B A.
+
+Source: Hu et al. 2021, https://arxiv.org/abs/2106.09685. The network joins query, key and value (and gate and up)
+in one matrix; each of them keeps an adapter of its own, as in PEFT, and their A's are stacked so that one product
+serves them all.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from pydantic import Field
+from torch import Tensor, nn
+
+from lmworks.basics.config import Config
+from lmworks.basics.errors import ConfigError
+from lmworks.models.families import family_of
+from lmworks.models.families.tables import Rows, Transposed, each_name, rows_of
+from lmworks.models.network import Network
+
+
+class LoRAConfig(Config):
+    """Settings of a LoRA adapter."""
+
+    rank: int = Field(default=8, gt=0)
+    """Rank of the update: more learns more, and forgets more."""
+
+    alpha: float = Field(default=16.0, gt=0)
+    """The update is scaled by alpha / rank."""
+
+    targets: tuple[str, ...] | Literal["all"] = "all"
+    """Projections that get an adapter, by the names that the model's files use (q_proj, v_proj, ...); all for every one."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """One of the projections that a matrix joins."""
+
+    module: str
+    """Its path in the model's files: model.layers.0.self_attn.q_proj."""
+    rows: slice
+    """Its rows in our matrix."""
+
+
+class LoRALinear(nn.Module):
+    """A frozen linear layer with an adapter on some of its parts.
+
+    `down` is the A's below one another [parts x rank, inputs], `up` the B's [rows of the part, rank]. Both are
+    float32 whatever the layer computes in: bfloat16 would round small steps away.
+    """
+
+    def __init__(self, base: nn.Linear, parts: list[Part], rank: int, scale: float) -> None:
+        super().__init__()
+        self.base, self.parts, self.rank, self.scale = base, parts, rank, scale
+        self.enabled = True
+        device = base.weight.device
+        self.down = nn.Parameter(torch.empty(len(parts) * rank, base.in_features, device=device))
+        self.up = nn.ParameterList(nn.Parameter(torch.zeros(part.rows.stop - part.rows.start, rank, device=device))
+                                   for part in parts)
+        self._unmerged: Tensor | None = None
+        self._copies: tuple[Tensor, Tensor] | None = None
+        self._copied: tuple[object, ...] = ()
+
+    def initialise(self, generator: torch.Generator) -> None:
+        """A uniform as PyTorch's linear layers, B zero: the network starts as it was."""
+        bound = 1 / math.sqrt(self.base.in_features)
+        with torch.no_grad():
+            fresh = torch.empty(self.down.shape).uniform_(-bound, bound, generator=generator)
+            self.down.copy_(fresh)
+            for up in self.up:
+                up.zero_()
+
+    def forward(self, x: Float[Tensor, "*batch inputs"]) -> Float[Tensor, "*batch outputs"]:
+        y = self.base(x)
+        if not self.enabled or self.merged:
+            return y
+        if torch.is_grad_enabled():
+            return y + self._update(x)
+        down, up = self.copies()
+        return y + F.linear(F.linear(x, down), up)
+
+    def _update(self, x: Tensor) -> Tensor:
+        """The adapters' share, by ordinary autograd."""
+        bottleneck = F.linear(x, self.down.to(x.dtype)).split(self.rank, dim=-1)
+        update = x.new_zeros(*x.shape[:-1], self.base.out_features)
+        for part, states, up in zip(self.parts, bottleneck, self.up, strict=True):
+            update[..., part.rows] = F.linear(states, up.to(x.dtype)) * self.scale
+        return update
+
+    @torch.no_grad()
+    def copies(self) -> tuple[Float[Tensor, "parts_rank inputs"], Float[Tensor, "outputs parts_rank"]]:
+        """A and the block-diagonal, scaled B in the type that the layer computes in; made anew when they changed."""
+        weight = self.base.weight
+        state = (self.down._version, *(up._version for up in self.up), self.down.data_ptr(), weight.dtype, weight.device)
+        if self._copies is None or state != self._copied:
+            up = torch.zeros(self.base.out_features, self.down.shape[0], dtype=weight.dtype, device=weight.device)
+            for index, (part, block) in enumerate(zip(self.parts, self.up, strict=True)):
+                up[part.rows, index * self.rank : (index + 1) * self.rank] = (block * self.scale).to(weight.dtype)
+            self._copies, self._copied = (self.down.to(weight.dtype), up), state
+        return self._copies
+
+    @torch.no_grad()
+    def delta(self) -> Float[Tensor, "outputs inputs"]:
+        """The whole update (alpha / rank) B A, in float32."""
+        update = torch.zeros(self.base.weight.shape, device=self.down.device)
+        for part, up, down in zip(self.parts, self.up, self.down.split(self.rank), strict=True):
+            update[part.rows] = up @ down * self.scale
+        return update
+
+    @property
+    def merged(self) -> bool:
+        """Is the update part of the weight now?"""
+        return self._unmerged is not None
+
+    @torch.no_grad()
+    def merge(self) -> None:
+        """Add the update to the weight; a second call changes nothing."""
+        if not self.merged:
+            self._unmerged = self.base.weight.detach().clone()
+            self.base.weight.copy_(self.base.weight.float() + self.delta())
+
+    @torch.no_grad()
+    def unmerge(self) -> None:
+        """Put the weight back as it was, to the bit."""
+        if self._unmerged is not None:
+            self.base.weight.copy_(self._unmerged)
+            self._unmerged = None
+
+
+def adaptable(network: Network) -> dict[str, list[Part]]:
+    """The linear layers of the blocks by our path, with the projections that each joins."""
+    layers: dict[str, list[Part]] = {}
+    config = network.config
+    for name, source in each_name(family_of(config.family).tensors, config):
+        path = name.removesuffix(".weight")
+        if not name.endswith(".weight") or not isinstance(network.get_submodule(path), nn.Linear | LoRALinear) or path == "head":
+            continue
+        if isinstance(source, Rows):
+            ends = torch.tensor(rows_of(name, config)).cumsum(0).tolist()
+            rows = [slice(start, end) for start, end in zip([0, *ends], ends, strict=False)]
+            layers[path] = [Part(part.removesuffix(".weight"), row) for part, row in zip(source.names, rows, strict=True)]
+        else:
+            theirs = source.name if isinstance(source, Transposed) else source
+            layer = network.get_submodule(path)
+            weight = layer.base.weight if isinstance(layer, LoRALinear) else layer.weight
+            assert isinstance(weight, Tensor)
+            layers[path] = [Part(theirs.removesuffix(".weight"), slice(0, weight.shape[0]))]
+    return layers
+
+
+def add_lora(network: Network, config: LoRAConfig, seed: int = 0) -> Network:
+    """Freeze the network and put adapters on it, in place; only they can be trained from here on.
+
+    ConfigError for a target that the model does not have, or where adapters are on already.
+    """
+    if lora_layers(network):
+        raise ConfigError("the network has adapters already; merge or remove them first")
+    layers = adaptable(network)
+    known = sorted({part.module.rpartition(".")[2] for parts in layers.values() for part in parts})
+    unknown = [] if config.targets == "all" else sorted(set(config.targets) - set(known))
+    if unknown:
+        raise ConfigError(f"{{at}}targets: this model has no projection {unknown[0]}; it has {', '.join(known)}")
+    network.requires_grad_(False)
+    generator = torch.Generator().manual_seed(seed)
+    for path, parts in layers.items():
+        chosen = [part for part in parts if config.targets == "all" or part.module.rpartition(".")[2] in config.targets]
+        if chosen:
+            base = network.get_submodule(path)
+            assert isinstance(base, nn.Linear)
+            layer = LoRALinear(base, chosen, config.rank, config.alpha / config.rank)
+            layer.initialise(generator)
+            network.set_submodule(path, layer)
+    return network
+
+
+def lora_layers(network: Network) -> dict[str, LoRALinear]:
+    """The layers that have adapters, by path."""
+    return {path: module for path, module in network.named_modules() if isinstance(module, LoRALinear)}
+
+
+@contextlib.contextmanager
+def adapters_off(network: Network) -> Iterator[None]:
+    """The network as it was before the adapters, for the length of the block."""
+    layers = lora_layers(network).values()
+    try:
+        for layer in layers:
+            layer.enabled = False
+        yield
+    finally:
+        for layer in layers:
+            layer.enabled = True
+
+
+def merge_adapters(network: Network) -> Network:
+    """Add every update to its weight and take the adapters off, in place: a plain network remains."""
+    for path, layer in lora_layers(network).items():
+        layer.merge()
+        network.set_submodule(path, layer.base)
+    return network

@@ -1,0 +1,108 @@
+"""LoRA adapters in PEFT's format: adapter_config.json and adapter_model.safetensors, read and written."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lmworks.adaptation.lora import LoRAConfig, adaptable, add_lora, lora_layers
+from lmworks.basics.errors import ConfigError, ModelError
+from lmworks.basics.files import says_why, write_json
+from lmworks.models.directory import read_json, read_safetensors, write_safetensors
+from lmworks.models.families import family_of
+from lmworks.models.families.tables import Transposed
+from lmworks.models.network import Network
+
+CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+PREFIX = "base_model.model."
+
+UNSUPPORTED = {  # what an adapter may ask for that would change the result, and the value that asks for nothing
+    "use_dora": (False,), "modules_to_save": (None, []), "rank_pattern": (None, {}), "alpha_pattern": (None, {}),
+    "bias": ("none",), "layers_to_transform": (None, []), "lora_bias": (False, None), "trainable_token_indices": (None, []),
+}
+
+
+def is_adapter(folder: Path) -> bool:
+    """Does the folder hold an adapter rather than a whole model?"""
+    return (folder / CONFIG).is_file()
+
+
+def write_adapter(folder: Path, network: Network, base: str) -> None:
+    """Write the adapters of a network into an existing folder; `base` says which model they belong to."""
+    layers = lora_layers(network)
+    if not layers:
+        raise ConfigError("the network has no adapters to save")
+    first = next(iter(layers.values()))
+    turned = any(isinstance(source, Transposed) for source in family_of(network.config.family).tensors.values())
+    with says_why(folder):
+        write_safetensors(folder / WEIGHTS, _tensors(network))
+    write_json(folder / CONFIG, {
+        "peft_type": "LORA", "task_type": "CAUSAL_LM", "base_model_name_or_path": base, "inference_mode": True,
+        "r": first.rank, "lora_alpha": first.scale * first.rank, "lora_dropout": 0.0, "bias": "none",
+        "use_rslora": False, "fan_in_fan_out": turned,
+        "target_modules": sorted({part.module.rpartition(".")[2] for layer in layers.values() for part in layer.parts}),
+    })
+
+
+def read_adapter(folder: Path, network: Network) -> Network:
+    """Put the adapter of a folder on a network, in place.
+
+    ModelError for missing or unexpected tensors, wrong shapes, and features that are not supported: an adapter
+    is loaded whole or not at all.
+    """
+    settings = read_json(folder / CONFIG)
+    config = _config(folder, settings)
+    tensors = read_safetensors(folder / WEIGHTS)
+    try:
+        add_lora(network, config)
+    except ConfigError as error:
+        raise ModelError(f"{folder / CONFIG}: {error}") from None
+    if settings.get("use_rslora"):
+        for layer in lora_layers(network).values():
+            layer.scale = config.alpha / config.rank**0.5
+    places = _tensors(network)
+    missing, unexpected = sorted(set(places) - set(tensors)), sorted(set(tensors) - set(places))
+    if missing or unexpected:
+        what = f"lacks {missing[0]}" if missing else f"holds {unexpected[0]}, which this model has no place for"
+        raise ModelError(f"{folder / WEIGHTS} {what} ({len(missing)} missing, {len(unexpected)} unexpected); "
+                         "the adapter was made for another model, or another version of its code")
+    with torch.no_grad():
+        for name, place in places.items():
+            if place.shape != tensors[name].shape:
+                raise ModelError(f"{folder / WEIGHTS}: {name} has the shape {list(tensors[name].shape)}, and this model "
+                                 f"needs {list(place.shape)}")
+            if not torch.isfinite(tensors[name].float().sum()):
+                raise ModelError(f"{folder / WEIGHTS}: {name} holds values that are not finite; fetch or train it again")
+            place.copy_(tensors[name])
+    return network
+
+
+def _config(folder: Path, settings: dict[str, Any]) -> LoRAConfig:
+    if settings.get("peft_type") != "LORA":
+        raise ModelError(f"{folder / CONFIG}: adapters of type {settings.get('peft_type')!r} are not known; LORA is")
+    for key, harmless in UNSUPPORTED.items():
+        if key in settings and settings[key] not in harmless:
+            raise ModelError(f"{folder / CONFIG}: {key} = {settings[key]!r} is not supported, and without it the answers would differ")
+    targets = settings.get("target_modules")
+    if targets == "all-linear":
+        return LoRAConfig(rank=settings.get("r", 8), alpha=settings.get("lora_alpha", 8))
+    if not isinstance(targets, list) or not all(isinstance(target, str) for target in targets):
+        raise ModelError(f"{folder / CONFIG}: target_modules is {targets!r}; a list of names is supported")
+    return LoRAConfig(rank=settings.get("r", 8), alpha=settings.get("lora_alpha", 8),
+                      targets=tuple(sorted({target.rpartition(".")[2] for target in targets})))
+
+
+def _tensors(network: Network) -> dict[str, Tensor]:
+    """The adapters' parameters by PEFT's names; views, so that they can be written to."""
+    tensors: dict[str, Tensor] = {}
+    known = adaptable(network)
+    for path, layer in lora_layers(network).items():
+        assert path in known
+        downs = layer.down.detach().split(layer.rank)
+        for part, down, up in zip(layer.parts, downs, layer.up, strict=True):
+            tensors[f"{PREFIX}{part.module}.lora_A.weight"] = down
+            tensors[f"{PREFIX}{part.module}.lora_B.weight"] = up.detach()
+    return tensors

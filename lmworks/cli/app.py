@@ -1,0 +1,33 @@
+"""The command line's verbs, put together."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from lmworks.cli.build import build
+from lmworks.cli.chat import chat
+from lmworks.cli.check import check
+from lmworks.cli.evaluate import evaluate
+from lmworks.cli.explain import explain
+from lmworks.cli.generate import generate
+from lmworks.cli.lab import lab
+from lmworks.cli.models import models
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False,
+                  help="A workshop for language models that you own: adapt, measure, run.")
+for verb in (build, models, generate, chat, evaluate, check, lab, explain):
+    app.command()(verb)
+
+
+@app.callback(invoke_without_command=True)
+def _version(version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
+    if version:
+        from lmworks import __version__
+
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+__all__ = ["app"]

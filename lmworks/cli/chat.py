@@ -1,0 +1,86 @@
+"""lmworks chat: talk with a model in the terminal."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from lmworks.cli.options import Base, MaxNewTokens, MinP, Model, Seed, Stop, Temperature, TopK, TopP, strategy
+
+if TYPE_CHECKING:
+    from lmworks.generation.language_model import LanguageModel
+    from lmworks.generation.strategies import Strategy
+
+HELP = "/reset forgets the conversation, /system TEXT sets the instructions, /exit ends. Ctrl-C stops an answer."
+
+
+def chat(  # noqa: PLR0913 (each is an option that people know by name)
+    model: Model,
+    system: Annotated[str | None, typer.Option(help="Instructions for the model.")] = None,
+    temperature: Temperature = None, top_k: TopK = None, top_p: TopP = None, min_p: MinP = None,
+    max_new_tokens: MaxNewTokens = 512, seed: Seed = None, stop: Stop = None, base: Base = None,
+) -> None:
+    """Talk with a model in the terminal."""
+    chosen = strategy(temperature, top_k, top_p, min_p, seed)
+    from lmworks.basics import progress
+    from lmworks.loading import load
+
+    with progress.shown():
+        language_model = load(model, base=base)
+    typer.echo(f"{language_model.reference}. {HELP}\n")
+    messages = _opening(system)
+    while (line := _ask()) is not None:
+        command, _, rest = line.partition(" ")
+        if command in ("/exit", "/quit"):
+            break
+        if command == "/reset":
+            messages = _opening(system)
+            typer.echo("(forgotten)")
+        elif command == "/system":
+            system, messages = rest or None, _opening(rest or None)
+            typer.echo("(new conversation with these instructions)" if rest else "(new conversation without instructions)")
+        elif command.startswith("/"):
+            typer.echo(f"{command} is not known. {HELP}")
+        elif line.strip():
+            messages = _turn(language_model, messages, line, chosen, max_new_tokens, stop or [])
+
+
+def _opening(system: str | None) -> list[dict[str, str]]:
+    return [{"role": "system", "content": system}] if system else []
+
+
+def _ask() -> str | None:
+    """A line from the user; None at the end of the input. Ctrl-C at the prompt clears the line."""
+    import contextlib
+
+    with contextlib.suppress(ImportError):  # history and line editing where the system has them
+        import readline  # noqa: F401
+    while True:
+        try:
+            return input("> ")
+        except EOFError:
+            typer.echo("")
+            return None
+        except KeyboardInterrupt:
+            typer.echo("\n(/exit or Ctrl-D ends)")
+
+
+def _turn(model: LanguageModel, messages: list[dict[str, str]], line: str, chosen: Strategy, longest: int,
+          stop: list[str]) -> list[dict[str, str]]:
+    """Print the answer as it comes; return the conversation with it. What Ctrl-C cut off stays part of it."""
+    from lmworks.basics.errors import ConfigError
+
+    asked = [*messages, {"role": "user", "content": line}]
+    pieces: list[str] = []
+    try:
+        for piece in model.stream(asked, chosen, max_new_tokens=longest, stop=stop):
+            typer.echo(piece, nl=False)
+            pieces.append(piece)
+    except KeyboardInterrupt:
+        typer.echo(" (stopped)", nl=False)
+    except ConfigError as error:  # the conversation has outgrown the model's window
+        typer.echo(f"lmworks: {error} (/reset starts afresh)")
+        return messages
+    typer.echo("\n")
+    return [*asked, {"role": "assistant", "content": "".join(pieces)}]

@@ -1,0 +1,1 @@
+"""Measure: likelihood, text statistics, and the intervals without which no figure is shown."""

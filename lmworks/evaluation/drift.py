@@ -1,0 +1,49 @@
+"""How far a model has moved from its base on text that the base itself writes: a sign of forgetting that needs no data.
+
+KL(base || adapted) per token, over the base's own samples: zero where every prediction is as it was.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from lmworks.adaptation.lora import adapters_off
+from lmworks.basics import progress
+from lmworks.evaluation import statistics
+from lmworks.evaluation.measurement import Measurement
+from lmworks.generation.language_model import LanguageModel
+from lmworks.generation.strategies import Sample
+
+TEXTS, LENGTH = 16, 128
+
+
+def own_texts(model: LanguageModel, texts: int = TEXTS, length: int = LENGTH) -> list[list[int]]:
+    """Texts that the model writes by itself, at temperature 1 and each from its own seed, as ids."""
+    start = [model.tokenizer.document_start or 0]
+    with progress.task("base writes", texts * length, "tokens") as advance:
+        answers = model.generate_batch([start] * texts, [Sample(seed=seed) for seed in range(texts)], max_new_tokens=length)
+        advance(sum(len(answer.tokens) for answer in answers))
+    return [[*answer.prompt, *answer.tokens] for answer in answers]
+
+
+@torch.inference_mode()
+def drift(model: LanguageModel, texts: list[list[int]]) -> Measurement:
+    """Mean KL from the base to the model with its adapters, in bits per token; the interval is over texts."""
+    per_text = []
+    for ids in texts:
+        tokens = torch.tensor([ids], device=model.network.device)
+        with adapters_off(model.network):
+            base = model.network(tokens)[0]
+        per_text.append(float(kl(base, model.network(tokens)[0]).mean()) / np.log(2))
+    estimate = statistics.mean(per_text)
+    return Measurement(name="drift from the base", value=estimate.value, unit="bits/token", interval=estimate.interval,
+                       n=len(texts), seeds=tuple(range(len(texts))), ideal=0.0)
+
+
+def kl(base: Float[Tensor, "seq vocab"], other: Float[Tensor, "seq vocab"]) -> Float[Tensor, " seq"]:
+    """KL(base || other) of each position, from logits, in nats."""
+    p, q = base.log_softmax(-1), other.log_softmax(-1)
+    return (p.exp() * (p - q)).sum(-1)

@@ -1,0 +1,95 @@
+"""How well a model predicts a text: bits per byte with an interval, and whether a change of it is more than chance."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Float
+
+from lmworks.basics import progress
+from lmworks.basics.errors import DataError
+from lmworks.evaluation import statistics
+from lmworks.evaluation.measurement import Measurement
+from lmworks.generation.language_model import LN_2, LanguageModel
+from lmworks.generation.scoring import token_logprobs
+from lmworks.text.document import Document
+
+SEGMENT = 256
+"""Tokens of a segment, the unit of the interval: a long document is many segments, a short one is one."""
+
+Change = Literal["better", "tie", "worse"]
+
+
+@dataclass(frozen=True)
+class Likelihood:
+    """Bits and bytes of each segment of a text under a model."""
+
+    bits: Float[np.ndarray, " segments"]
+    bytes: Float[np.ndarray, " segments"]
+    tokens: int
+
+    def bits_per_byte(self, name: str) -> Measurement:
+        """Bits per byte with a bootstrap interval over segments. 8 is the level of who knows nothing of bytes."""
+        estimate = statistics.ratio_of_sums(self.bits, self.bytes)
+        return Measurement(name=name, value=estimate.value, unit="bits/byte", interval=estimate.interval, n=len(self.bits),
+                           seeds=(0,), chance=8.0, ideal=0.0)
+
+
+def measure(model: LanguageModel, documents: Sequence[Document], what: str, *, window: int | None = None,
+            tokens: int | None = None) -> Likelihood:
+    """Score documents, in the order of their hashes and up to about `tokens` tokens of them.
+
+    Of a conversation only what the assistant says counts. `window` is how much the model reads at once; None for its
+    whole context. Special tokens count as zero bytes and are not scored.
+    """
+    chosen, budget = [], tokens
+    for document in sorted(documents, key=lambda document: document.hash):
+        ids, counted = _ids(model, document)
+        if budget is not None:
+            ids, counted = ids[: budget + 1], counted[: budget + 1]
+            budget -= len(ids) - 1
+        if any(counted[1:]):
+            chosen.append((ids, counted))
+        if budget is not None and budget <= 0:
+            break
+    if not chosen:
+        raise DataError(f"{what}: no document holds anything that can be scored")
+    bits: list[float] = []
+    sizes: list[int] = []
+    with progress.task(f"measuring {what}", sum(len(ids) for ids, _ in chosen), "tokens") as advance:
+        for ids, counted in chosen:
+            logprobs = token_logprobs(model.network, ids, min(window or model.config.context, model.config.context))
+            lengths = [len(part) if counts else 0
+                       for part, counts in zip(model.tokenizer.bytes_of(ids), counted, strict=True)]
+            for start in range(1, len(ids), SEGMENT):
+                part = range(start, min(start + SEGMENT, len(ids)))
+                size = sum(lengths[at] for at in part)
+                if size:
+                    bits.append(-sum(logprobs[at - 1] for at in part if counted[at]) / LN_2)
+                    sizes.append(size)
+            advance(len(ids))
+    return Likelihood(np.array(bits), np.array(sizes, dtype=float), sum(len(ids) - 1 for ids, _ in chosen))
+
+
+def change(before: Likelihood, after: Likelihood, name: str) -> tuple[Measurement, Change]:
+    """The change in bits per byte, each segment paired with itself; a tie where the interval holds zero."""
+    estimate = statistics.difference_of_ratios(before.bits, after.bits, before.bytes)
+    measurement = Measurement(name=name, value=estimate.value, unit="bits/byte", interval=estimate.interval,
+                              n=len(before.bits), seeds=(0,), difference=True)
+    if measurement.interval is None or measurement.tie:
+        return measurement, "tie"
+    return measurement, "better" if estimate.value < 0 else "worse"
+
+
+def _ids(model: LanguageModel, document: Document) -> tuple[list[int], list[bool]]:
+    """A document as the model reads it, and which of the tokens are counted."""
+    tokenizer = model.tokenizer
+    if document.messages is not None:
+        ids, counted = tokenizer.encode_conversation(document.messages, document.source)
+        return ids, [counts and token not in tokenizer.stop_ids for token, counts in zip(ids, counted, strict=True)]
+    ids = tokenizer.encode(document.text, special=False)
+    start = tokenizer.document_start
+    return ([start, *ids], [False] + [True] * len(ids)) if start is not None else (ids, [False] + [True] * (len(ids) - 1))

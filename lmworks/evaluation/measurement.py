@@ -1,0 +1,130 @@
+"""Measurement: a figure with its unit, interval, n, seeds, chance level and ideal value.
+
+    Measurement(name="held-out text", value=0.781, unit="bits/byte", interval=(0.772, 0.790), n=41)
+
+A score without its chance level is a trap (pitfall 34), and so is "higher is better" for a measure whose
+ideal is a half (pitfall 36): both are fields here, and the text form says when the interval holds them.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Self
+
+from pydantic import Field, model_validator
+
+from lmworks.basics.config import Config
+from lmworks.basics.errors import ConfigError
+
+
+class Measurement(Config):
+    """One figure. Raises ConfigError for NaN, infinity, n below 1, or an interval that misses the value."""
+
+    name: str = Field(min_length=1)
+    """What was measured, in words; unique within a report."""
+
+    value: float
+    """The figure itself."""
+
+    unit: str = ""
+    """bits/byte, %, tokens, ...; empty for a plain number."""
+
+    interval: tuple[float, float] | None = None
+    """The 95 % interval, lower end first; None for what is exact or was measured once."""
+
+    n: int = Field(default=1, ge=1)
+    """How many independent items (documents, questions, runs) the figure comes from."""
+
+    seeds: tuple[int, ...] = ()
+    """The seeds that were run; empty where nothing is random."""
+
+    chance: float | None = None
+    """What somebody who knows nothing would reach; None where there is no such level."""
+
+    ideal: float | None = None
+    """The best value there is: 0 for an error, 1 for an accuracy, a half for a balance; None if there is none."""
+
+    difference: bool = False
+    """Whether this is one condition minus another: an interval that holds 0 is then a tie."""
+
+    @model_validator(mode="after")
+    def _makes_sense(self) -> Self:
+        figures = [self.value, *(self.interval or ()), self.chance, self.ideal]
+        if not all(math.isfinite(figure) for figure in figures if figure is not None):
+            raise ConfigError(
+                f"{self.name}: a figure is NaN or infinite ({self.value!r}, interval {self.interval}); "
+                "leave it out and say why, or count how often it happened"
+            )
+        if self.interval is not None and not self.interval[0] <= self.value <= self.interval[1]:
+            low, high = self.interval
+            raise ConfigError(
+                f"{self.name}: the interval {low:g} ... {high:g} does not hold the value {self.value:g}; "
+                "take both from the same estimate"
+            )
+        return self
+
+    @property
+    def tie(self) -> bool:
+        """A difference that may as well be none."""
+        return self.difference and self._may_be(0.0)
+
+    @property
+    def at_chance(self) -> bool:
+        """A score that may as well come from somebody who knows nothing."""
+        return not self.difference and self.chance is not None and self._may_be(self.chance)
+
+    def _may_be(self, level: float) -> bool:
+        low, high = self.interval or (self.value, self.value)
+        return low <= level <= high
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain numbers, lists and None."""
+        return self.model_dump(mode="json")
+
+    @classmethod
+    def from_json(cls, fields: dict[str, Any]) -> Self:
+        """The measurement that `to_json` wrote; ConfigError for anything else."""
+        return cls(**fields)
+
+    @property
+    def figure(self) -> str:
+        """The value with its unit, as precise as its interval allows: "0.781 bits/byte"."""
+        text = written(self.value, self._precision, signed=self.difference)
+        return f"{text} {self.unit}".rstrip()
+
+    @property
+    def certainty(self) -> str:
+        """What stands behind the figure: "95 % 0.772 ... 0.790, n 41"."""
+        parts = []
+        if self.interval is not None:
+            low, high = (written(end, self._precision, signed=self.difference) for end in self.interval)
+            parts.append(f"95 % {low} ... {high}")
+        parts.append(f"n {self.n:,}")
+        if self.chance is not None:
+            parts.append(f"chance {written(self.chance, self._precision)}")
+        return ", ".join(parts)
+
+    @property
+    def remark(self) -> str:
+        """ "tie", "at chance", or nothing."""
+        return "tie" if self.tie else "at chance" if self.at_chance else ""
+
+    def __str__(self) -> str:
+        return f"{self.figure} ({self.certainty})" + (f", {self.remark}" if self.remark else "")
+
+    @property
+    def _precision(self) -> float:
+        """The size of the smallest step worth showing: a hundredth of the value, or a tenth of the interval."""
+        low, high = self.interval or (0.0, 0.0)
+        return (high - low) / 10 or abs(self.value) / 100
+
+
+def written(value: float, precision: float, signed: bool = False) -> str:
+    """A number with as many digits as `precision` (an absolute step, 0 for as few as possible) calls for."""
+    sign = "+" if signed else ""
+    if value and not 1e-4 <= abs(value) < 1e9:
+        return f"{value:{sign}.2e}"
+    if precision <= 0:
+        return f"{value:{sign},g}"
+    decimals = min(max(0, -math.floor(math.log10(precision) + 1e-9)), 6)
+    return f"{value:{sign},.{decimals}f}"

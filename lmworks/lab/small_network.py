@@ -1,0 +1,128 @@
+"""A small byte-level network, trained on real text in seconds: what several experiments compare.
+
+text = byte_text("tinyshakespeare")
+network = train(small_network(seed=1), text, Training(steps=200, seed=1))
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from lmworks.basics import progress
+from lmworks.basics.errors import DataError
+from lmworks.models.config import ModelConfig
+from lmworks.models.network import Network
+from lmworks.text.sources import read
+from lmworks.text.splits import split
+
+Windows = Int[Tensor, "batch seq"]
+Objective = Callable[[Float[Tensor, "tokens vocab"], Int[Tensor, " tokens"]], Tensor]
+"""Logits and the bytes that came, to a loss."""
+
+BYTES = 256
+
+
+@dataclass(frozen=True)
+class ByteText:
+    """A text as bytes; training, choosing settings and judging have a part each, split by document."""
+
+    train: Int[Tensor, " bytes"]
+    choose: Int[Tensor, " bytes"]
+    held_out: Int[Tensor, " bytes"]
+
+
+def byte_text(reference: str) -> ByteText:
+    """Read a data reference as bytes: a tenth held out, a tenth of the rest kept for choosing settings."""
+    whole = split(read(reference).documents, 0.1)
+    choose = whole.train[::10]
+    rest = [document for at, document in enumerate(whole.train) if at % 10]
+    return ByteText(
+        *(
+            torch.tensor(list("\n\n".join(document.text for document in documents).encode()))
+            for documents in (rest or choose, choose, whole.held_out)
+        )
+    )
+
+
+def small_network(
+    seed: int, dim: int = 128, layers: int = 2, heads: int = 2, context: int = 128
+) -> Network:
+    """Fresh weights by seed."""
+    config = ModelConfig(vocab_size=BYTES, dim=dim, layers=layers, heads=heads, context=context)
+    return Network(config).initialise(seed)
+
+
+@dataclass(frozen=True)
+class Training:
+    """How it is trained: AdamW, the rate rising over a tenth of the steps and falling along a cosine."""
+
+    steps: int
+    seed: int
+    batch: int = 16
+    rate: float = 2e-3
+    objective: Objective = F.cross_entropy
+
+
+def train(network: Network, text: Int[Tensor, " bytes"], how: Training) -> Network:
+    """Train in place on random windows of the text; returns the network, ready to be evaluated."""
+    generator = torch.Generator().manual_seed(how.seed)
+    optimiser = torch.optim.AdamW(
+        network.parameters(), lr=how.rate, betas=(0.9, 0.98), weight_decay=0.01
+    )
+    warmup = max(how.steps // 10, 1)
+    schedule = torch.optim.lr_scheduler.SequentialLR(
+        optimiser,
+        [
+            torch.optim.lr_scheduler.LinearLR(optimiser, 1 / warmup, total_iters=warmup),
+            torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, max(how.steps - warmup, 1)),
+        ],
+        milestones=[warmup],
+    )
+    network.train()
+    size = network.config.context + 1
+    with progress.task(f"training, seed {how.seed}", how.steps, "steps") as advance:
+        for _ in range(how.steps):
+            starts = torch.randint(len(text) - size + 1, (how.batch,), generator=generator)
+            rows = text[starts[:, None] + torch.arange(size)]
+            loss = how.objective(network(rows[:, :-1]).flatten(0, 1), rows[:, 1:].flatten())
+            optimiser.zero_grad()
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+            optimiser.step()
+            schedule.step()
+            advance(1, loss=loss.item())
+    return network.eval()
+
+
+def windows(text: Int[Tensor, " bytes"], context: int, count: int, rows: int = 16) -> Iterator[Windows]:
+    """Up to `count` windows of context + 1 bytes spread evenly over a text, `rows` at a time."""
+    size = context + 1
+    if len(text) < size:
+        raise DataError(
+            f"the text has {len(text):,} held-out bytes, and a window takes {size}; give a longer text"
+        )
+    starts = torch.linspace(0, len(text) - size, min(count, len(text) // size)).long()
+    yield from text[starts[:, None] + torch.arange(size)].split(rows)
+
+
+@torch.no_grad()
+def held_out_logits(
+    network: Network, text: Int[Tensor, " bytes"], count: int
+) -> tuple[Float[Tensor, "tokens vocab"], Int[Tensor, " tokens"]]:
+    """Logits on windows spread over a text, and the bytes that came."""
+    parts = list(windows(text, network.config.context, count))
+    return (
+        torch.cat([network(rows[:, :-1]).flatten(0, 1) for rows in parts]),
+        torch.cat([rows[:, 1:].flatten() for rows in parts]),
+    )
+
+
+def bits_per_byte(logits: Float[Tensor, "tokens vocab"], targets: Int[Tensor, " tokens"]) -> float:
+    """Cross-entropy in bits."""
+    return F.cross_entropy(logits, targets).item() / 0.6931471805599453

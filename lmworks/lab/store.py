@@ -1,0 +1,138 @@
+"""Findings on disk: one JSON file a question and scale, written whole.
+
+The findings that lmworks ships lie in `lab/results`; a user's own go to a folder of theirs.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+import platform
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from lmworks.basics.errors import ConfigError, DataError
+from lmworks.basics.files import write_json
+from lmworks.lab.finding import Finding
+
+SHIPPED = Path(__file__).parent / "results"
+LARGEST = 16 * 2**20
+"""Bytes of a result file; more is not one of ours."""
+
+
+def path_of(folder: Path, question: int, scale: str) -> Path:
+    """Where a finding lies in a folder of results."""
+    return folder / f"q{question:02d}.{scale}.json"
+
+
+def write(finding: Finding, folder: Path) -> Path:
+    """Write a finding into a folder of results; returns the file."""
+    path = path_of(folder, finding.question, finding.scale)
+    write_json(path, as_json(finding))
+    return path
+
+
+def as_json(finding: Finding) -> dict[str, Any]:
+    """Plain numbers, texts and lists, what a reader wants first at the top."""
+    fields = finding.model_dump(mode="json")
+    first = (
+        "question",
+        "claim",
+        "verdict",
+        "rule",
+        "reasons",
+        "measurements",
+        "note",
+        "recipe",
+        "scale",
+        "machine",
+    )
+    return {name: fields[name] for name in first} | fields
+
+
+def read(path: Path) -> Finding:
+    """A finding from its file; DataError for one that is cut off or not a finding."""
+    try:
+        if path.stat().st_size > LARGEST:
+            raise DataError(
+                f"{path} is larger than any result ({LARGEST:,} bytes); remove it, and run the experiment"
+            )
+        fields = json.loads(path.read_text(encoding="utf-8"))
+        return Finding(**fields)
+    except (
+        OSError,
+        UnicodeDecodeError,
+        json.JSONDecodeError,
+        TypeError,
+        ConfigError,
+        RecursionError,
+    ) as error:
+        raise DataError(
+            f"{path} is not a stored finding ({error}); remove it, and run the experiment again"
+        ) from error
+
+
+def shipped(question: int) -> Finding | None:
+    """The shipped finding of a question, of the full scale where there is one."""
+    for scale in ("full", "quick"):
+        path = path_of(SHIPPED, question, scale)
+        if path.is_file():
+            return read(path)
+    return None
+
+
+def machine() -> dict[str, Any]:
+    """The machine that runs this: processor, cores, memory in GiB, versions."""
+    return {
+        "processor": _processor(),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "memory_gib": _memory(),
+        "system": platform.platform(terse=True),
+        "python": platform.python_version(),
+        "torch": importlib.metadata.version("torch"),
+    }
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:  # not Linux
+        lines = []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def _memory() -> float | None:
+    try:
+        return round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1)
+    except (AttributeError, ValueError, OSError):  # Windows
+        return None
+
+
+def commit() -> str | None:
+    """The commit of the lmworks that runs; None where it was not run from its repository."""
+    head = _git("rev-parse", "HEAD")
+    if head is None:
+        return None
+    return head + ("+changes" if _git("status", "--porcelain", "--", ".") else "")
+
+
+def _git(*arguments: str) -> str | None:
+    package = Path(__file__).parents[1]
+    if not (
+        package.parent / ".git"
+    ).exists():  # an installed lmworks may lie inside somebody else's repository
+        return None
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(package), *arguments],
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()

@@ -1,0 +1,57 @@
+"""load: any model reference as a LanguageModel, adapters included.
+
+    model = load("smollm2")                  # an alias, a directory, a .gguf file, hf:org/name
+    model = load("models/python-reference")  # an adapter that lmworks or PEFT made, on its base
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import torch
+
+from lmworks.adaptation.peft_format import CONFIG, is_adapter, read_adapter
+from lmworks.basics.errors import ModelError
+from lmworks.basics.files import restore_directory, sha256
+from lmworks.generation.language_model import LanguageModel
+from lmworks.models.directory import read_json
+
+
+def load(reference: str | os.PathLike[str], *, base: str | None = None, dtype: str | torch.dtype | None = None,
+         device: str = "cpu") -> LanguageModel:
+    """Load a model; a folder with an adapter is put on its base (the one it names, or `base`).
+
+    ModelError where the base is not the file that the adapter was trained on.
+    """
+    folder = Path(reference)
+    restore_directory(folder)
+    if not is_adapter(folder):
+        return LanguageModel.load(reference, dtype=dtype, device=device)
+    settings = read_json(folder / CONFIG)
+    named = base or settings.get("base_model_name_or_path")
+    if not named:
+        raise ModelError(f"{folder / CONFIG} does not name its base model; give it with --base")
+    model = LanguageModel.load(named, dtype=dtype, device=device)
+    if base is None:
+        _check_base(folder, model)
+    read_adapter(folder, model.network)
+    return LanguageModel(model.network, model.tokenizer, folder, str(reference))
+
+
+def fingerprint(source: Path) -> str:
+    """SHA-256 of a model's weights: of the file, or of all safetensors files of the directory."""
+    if source.is_file():
+        return sha256(source)
+    import hashlib
+
+    return hashlib.sha256("".join(sha256(file) for file in sorted(source.glob("*.safetensors"))).encode()).hexdigest()
+
+
+def _check_base(folder: Path, model: LanguageModel) -> None:
+    """An adapter on other weights than its own answers worse and says nothing."""
+    facts = read_json(folder / "lmworks.json") if (folder / "lmworks.json").is_file() else {}
+    expected = facts.get("base", {}).get("sha256")
+    if expected and model.source is not None and fingerprint(model.source) != expected:
+        raise ModelError(f"{folder} was trained on other weights than {model.source} holds now (their SHA-256 differs); "
+                         "give the right base with --base, or build it again")

@@ -1,0 +1,72 @@
+"""Cross-entropy through a large head, a few rows at a time, so that the logits of a batch are never held at once.
+
+1,024 tokens x 49,152 words in float32 are 201 MB, and autograd would keep them twice. Here the gradients are
+made in the forward, where the logits are at hand (as in Liger Kernel, Hsu et al. 2024, https://arxiv.org/abs/2410.10989).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from lmworks.tokens.batch import IGNORE
+
+ROWS = 256
+
+
+def cross_entropy(hidden: Float[Tensor, "rows dim"], head: Float[Tensor, "vocab dim"],
+                  labels: Int[Tensor, " rows"]) -> Float[Tensor, ""]:
+    """-log softmax(hidden head^T)[label], summed over the rows whose label is not IGNORE; in float32, in nats."""
+    total: Tensor = _ChunkedCrossEntropy.apply(hidden, head, labels)
+    return total
+
+
+class _ChunkedCrossEntropy(torch.autograd.Function):
+    @staticmethod
+    def forward(context: Any, hidden: Tensor, head: Tensor, labels: Tensor) -> Tensor:
+        rows = (labels != IGNORE).nonzero()[:, 0]
+        states, wanted = hidden[rows], labels[rows, None]
+        to_hidden, to_head = context.needs_input_grad[:2]
+        states_gradient = torch.empty_like(states) if to_hidden else None
+        head_gradient = torch.zeros_like(head, dtype=torch.float32) if to_head else None
+        total = torch.zeros((), dtype=torch.float32, device=hidden.device)
+        for start in range(0, len(rows), ROWS):
+            part = slice(start, start + ROWS)
+            total += _part(states[part], head, wanted[part],
+                           None if states_gradient is None else states_gradient[part], head_gradient)
+        hidden_gradient = None
+        if states_gradient is not None:
+            hidden_gradient = torch.zeros_like(hidden).index_copy_(0, rows, states_gradient)
+        context.save_for_backward(*(gradient for gradient in (hidden_gradient, head_gradient) if gradient is not None))
+        context.head_dtype = head.dtype
+        return total
+
+    @staticmethod
+    def backward(context: Any, scale: Tensor) -> tuple[Tensor | None, Tensor | None, None]:  # type: ignore[override]
+        saved = list(context.saved_tensors)
+        to_hidden, to_head = context.needs_input_grad[:2]
+        hidden_gradient = saved.pop(0) * scale if to_hidden else None
+        head_gradient = (saved.pop(0) * scale).to(context.head_dtype) if to_head else None
+        return hidden_gradient, head_gradient, None
+
+
+def _part(states: Tensor, head: Tensor, wanted: Tensor, states_gradient: Tensor | None,
+          head_gradient: Tensor | None) -> Tensor:
+    """Loss of some rows; their gradients are written into (states) or added to (head) what is given."""
+    logits = states @ head.T
+    probabilities = logits.to(torch.float32, copy=True)
+    torch.softmax(probabilities, dim=1, out=probabilities)
+    # The log of the sum, from the largest probability: it is never zero, as a single label's may be.
+    log_sum = logits.amax(1, keepdim=True).float() - probabilities.amax(1, keepdim=True).log()
+    loss = (log_sum - logits.gather(1, wanted)).sum()
+    if states_gradient is not None or head_gradient is not None:
+        probabilities.scatter_add_(1, wanted, probabilities.new_full(wanted.shape, -1.0))
+        logits_gradient = logits.copy_(probabilities)
+        if states_gradient is not None:
+            torch.mm(logits_gradient, head, out=states_gradient)
+        if head_gradient is not None:
+            head_gradient += logits_gradient.T @ states
+    return loss

@@ -1,0 +1,98 @@
+"""Recipe: one validated TOML file that reproduces a run; saved beside its result.
+
+    recipe = Recipe.read("quick", ["training.steps=40"])
+"""
+
+from __future__ import annotations
+
+from importlib import resources
+from pathlib import Path
+
+from pydantic import Field
+
+from lmworks.adaptation.lora import LoRAConfig
+from lmworks.basics.config import Config, merge, overrides, read_toml
+from lmworks.basics.errors import ConfigError
+from lmworks.training.settings import TrainingConfig
+
+
+class ModelSettings(Config):
+    """The model that is adapted."""
+
+    reference: str = "smollm2"
+    """An alias, a directory, a .gguf file or hf:org/name."""
+
+    dtype: str | None = None
+    """float32 or bfloat16; None for what is fast here: bfloat16 where the processor multiplies it natively."""
+
+
+class DataSettings(Config):
+    """The text."""
+
+    text: str = "python-reference"
+    """A folder, a file, python-reference, a name of the data registry or hf:org/name."""
+
+    held_out: float = Field(default=0.1, gt=0, lt=1)
+    """Share of the documents that is never trained on and measures what was learnt."""
+
+    general: str = "wikitext2"
+    """Text that has nothing to do with yours: how well the model still reads it shows what it forgot."""
+
+
+class EvaluationSettings(Config):
+    """What is measured before and after."""
+
+    tokens: int = Field(default=20_000, gt=0)
+    """At most about this many tokens of each text."""
+
+    window: int = Field(default=1024, ge=8)
+    """Tokens that the model reads at once."""
+
+
+class GenerationSettings(Config):
+    """The answer at the end."""
+
+    prompt: str = "In one sentence, what is a list in Python?"
+    """What the result is asked."""
+
+    max_new_tokens: int = Field(default=80, gt=0)
+    """The longest answer."""
+
+
+class Recipe(Config):
+    """Everything that shapes a run of `lmworks build`."""
+
+    model: ModelSettings = ModelSettings()
+    data: DataSettings = DataSettings()
+    lora: LoRAConfig = LoRAConfig()
+    training: TrainingConfig = TrainingConfig()
+    evaluation: EvaluationSettings = EvaluationSettings()
+    generation: GenerationSettings = GenerationSettings()
+
+    @classmethod
+    def read(cls, name: str | Path | None = None, changes: list[str] | None = None) -> Recipe:
+        """A shipped recipe by name, or a TOML file by path; `changes` are `section.key=value`.
+
+        ConfigError, with the file's name, for unknown keys and values that make no sense.
+        """
+        tables = {} if name is None else read_toml(_path_of(name))
+        try:
+            return cls(**merge(tables, overrides(changes or [])))
+        except ConfigError as error:
+            raise ConfigError(f"{_path_of(name).name}: {error}" if name is not None else str(error)) from None
+
+
+def shipped() -> dict[str, Path]:
+    """The recipes that come with lmworks, by name."""
+    folder = Path(str(resources.files("lmworks") / "recipes"))
+    return {path.stem: path for path in sorted(folder.glob("*.toml"))}
+
+
+def _path_of(name: str | Path) -> Path:
+    """A path, or a shipped recipe's."""
+    path = Path(name)
+    if path.suffix == ".toml" or path.exists():
+        return path
+    if str(name) not in shipped():
+        raise ConfigError(f"{name} is not a shipped recipe; there are {', '.join(shipped())}, or give the path of a .toml file")
+    return shipped()[str(name)]

@@ -1,0 +1,148 @@
+"""From texts to batches: documents as token ids, packed into rows that waste little, stacked into tensors.
+
+    examples = [example_of(document, tokenizer) for document in documents]
+    for batch in batches(pack(examples, seq=1024), batch_rows=4, seed=0, epoch=0):
+        ...
+
+A row holds several documents, which must not see each other: the network builds its mask from
+`Batch.documents`. Every token that carries loss is predicted exactly once, also where a long document is
+cut: the next piece begins with the last token of the one before as its context.
+"""
+
+from __future__ import annotations
+
+import random
+from bisect import bisect_left, insort
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from lmworks.basics.errors import ConfigError, DataError
+from lmworks.text.document import Document
+from lmworks.tokens.tokenizer import Tokenizer
+
+IGNORE = -100
+"""The label of a position without loss, as torch's cross-entropy takes it."""
+
+TILE = 32
+"""A batch's width is a multiple of this; so it may be a little wider than `seq`, by padding alone."""
+
+
+@dataclass(frozen=True)
+class Example:
+    """A document as tokens; `supervised[i]` says that token i is to be predicted (from those before it)."""
+
+    tokens: list[int]
+    supervised: list[bool]
+    source: str
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Rows of packed documents. `labels[t]` belongs to the logits at t: it is the token at t + 1 of the
+    same document, or IGNORE; `positions` begin at 0 in each document; `documents` numbers the documents of a
+    row, -1 is padding."""
+
+    tokens: Int[Tensor, "batch seq"]
+    labels: Int[Tensor, "batch seq"]
+    positions: Int[Tensor, "batch seq"]
+    documents: Int[Tensor, "batch seq"]
+
+    @property
+    def supervised(self) -> int:
+        """How many labels carry loss."""
+        return int((self.labels != IGNORE).sum())
+
+    def to(self, device: torch.device | str) -> Batch:
+        """The batch on another device."""
+        return Batch(self.tokens.to(device), self.labels.to(device), self.positions.to(device),
+                     self.documents.to(device))
+
+
+Row = tuple[Example, ...]
+"""The pieces that one packed row holds, in order; together at most `seq` tokens."""
+
+
+def example_of(document: Document, tokenizer: Tokenizer) -> Example:
+    """A text as `[document_start] text [document_end]`, all but the first supervised; of a conversation, what
+    the assistant says. DataError where nothing could be learnt."""
+    if document.messages is not None:
+        return Example(*tokenizer.encode_conversation(document.messages, document.source), document.source)
+    start, end = tokenizer.document_start, tokenizer.document_end
+    tokens = [*([] if start is None else [start]), *tokenizer.encode(document.text, special=False),
+              *([] if end is None else [end])]
+    if len(tokens) < 2:
+        raise DataError(f"{document.source} has no token that could be predicted; leave it out")
+    return Example(tokens, [False] + [True] * (len(tokens) - 1), document.source)
+
+
+def pack(examples: Sequence[Example], seq: int, *, seed: int | None = None) -> list[Row]:
+    """Fill rows of `seq` tokens with whole documents, the longest first into the fullest row that has room.
+
+    Documents of more than `seq` tokens are cut; a piece in which nothing is supervised is left out. With a
+    `seed`, documents of equal length share rows in a random order, else in the order given. DataError for a
+    document in which nothing is supervised.
+    """
+    if seq < 2:
+        raise ConfigError(f"seq is {seq}; a row needs at least 2 tokens to predict one")
+    pieces = [piece for example in examples for piece in _cut(example, seq)]
+    if seed is not None:
+        random.Random(seed).shuffle(pieces)
+    pieces.sort(key=lambda piece: len(piece.tokens), reverse=True)
+    rows: list[list[Example]] = []
+    room: list[tuple[int, int]] = []        # free tokens and number of each row, sorted
+    for piece in pieces:
+        fit = bisect_left(room, (len(piece.tokens), -1))
+        if fit < len(room):
+            free, row = room.pop(fit)
+        else:
+            free, row = seq, len(rows)
+            rows.append([])
+        rows[row].append(piece)
+        if free - len(piece.tokens) > 1:    # one token alone predicts nothing
+            insort(room, (free - len(piece.tokens), row))
+    return [tuple(row) for row in rows]
+
+
+def batches(rows: Sequence[Row], batch_rows: int, seed: int, epoch: int) -> Iterator[Batch]:
+    """All rows once, `batch_rows` at a time, in an order that depends on the seed and the epoch alone."""
+    if batch_rows < 1:
+        raise ConfigError(f"batch_rows is {batch_rows}; it must be at least 1")
+    order = list(range(len(rows)))
+    random.Random(f"{seed}/{epoch}").shuffle(order)
+    for start in range(0, len(order), batch_rows):
+        yield stack([rows[place] for place in order[start:start + batch_rows]])
+
+
+def stack(rows: Sequence[Row]) -> Batch:
+    """Rows as tensors, as wide as the fullest of them, rounded up to a TILE and padded at the end."""
+    # Kernels work on tiles: a width that they divide costs less than the padding.
+    width = -(-max(sum(len(piece.tokens) for piece in row) for row in rows) // TILE) * TILE
+    tokens = torch.zeros(len(rows), width, dtype=torch.long)
+    labels, documents = torch.full_like(tokens, IGNORE), torch.full_like(tokens, -1)
+    positions = torch.zeros_like(tokens)
+    for number, row in enumerate(rows):
+        start = 0
+        for document, piece in enumerate(row):
+            size = len(piece.tokens)
+            here = (number, slice(start, start + size))
+            tokens[here] = torch.tensor(piece.tokens)
+            following = [token if carries else IGNORE
+                         for token, carries in zip(piece.tokens[1:], piece.supervised[1:], strict=True)]
+            labels[here] = torch.tensor([*following, IGNORE])
+            positions[here] = torch.arange(size)
+            documents[here] = document
+            start += size
+    return Batch(tokens, labels, positions, documents)
+
+
+def _cut(example: Example, seq: int) -> list[Example]:
+    """Pieces of at most `seq` tokens; each but the first begins with the last token of the one before."""
+    if not any(example.supervised[1:]):
+        raise DataError(f"{example.source} has no token that carries loss; leave it out, or check its turns")
+    parts = [slice(start, start + seq) for start in range(0, len(example.tokens) - 1, seq - 1)]
+    pieces = [Example(example.tokens[part], example.supervised[part], example.source) for part in parts]
+    return [piece for piece in pieces if any(piece.supervised[1:])]

@@ -1,0 +1,1 @@
+"""The training loop: settings, optimiser, schedule, checkpoints, resume, run log."""

@@ -1,0 +1,1 @@
+"""The silent errors of this field (pitfalls.md), each shown not to happen."""

@@ -1,0 +1,120 @@
+"""The data registry: found here first, checked always, and one sentence when it cannot be had."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import http.server
+import os
+import threading
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from lmworks.basics.errors import DataError
+from lmworks.text import registry
+from lmworks.text.sources import read
+
+CONTENT = b"one\r\ntwo"
+
+
+@pytest.fixture
+def tiny(tmp_path, monkeypatch) -> registry.Entry:
+    """A registered text `tiny` that is nowhere yet; its address refuses connections."""
+    entry = registry.Entry(folder="tiny_set", repository="o/r", commit="c", path="deep/tiny.txt",
+                           licence="CC0", sha256=hashlib.sha256(CONTENT).hexdigest(), bytes=len(CONTENT),
+                           what="a test")
+    monkeypatch.setitem(registry.ENTRIES, "tiny", entry)
+    monkeypatch.setattr(registry.Entry, "address", "http://127.0.0.1:9/tiny.txt")
+    monkeypatch.setenv("LMWORKS_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("LMWORKS_DATA", os.pathsep.join([str(tmp_path / "first"), str(tmp_path / "second")]))
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    (tmp_path / "second" / "tiny_set").mkdir(parents=True)
+    return entry
+
+
+@pytest.mark.parametrize("name", ["tiny.txt", "tiny.txt.gz"])
+def test_a_set_is_found_in_the_data_folders_packed_or_not(tiny, tmp_path, name):
+    assert not registry.available("tiny")
+    content = gzip.compress(CONTENT) if name.endswith(".gz") else CONTENT
+    (tmp_path / "second" / "tiny_set" / name).write_bytes(content)
+    assert registry.available("tiny")
+    reading = read("tiny")
+    assert [(document.text, document.source) for document in reading.documents] == [("one\ntwo", "tiny")]
+
+
+@pytest.mark.parametrize("content", [b"one\r\ntwO", CONTENT + b"!", CONTENT[:-1], gzip.compress(CONTENT)[:-9],
+                                     gzip.compress(CONTENT + b"\0" * 10_000_000), b"\x1f\x8bnoise"])
+def test_other_content_is_refused_wherever_it_lies(tiny, tmp_path, content):
+    for name in ("tiny.txt", "tiny.txt.gz"):
+        path = tmp_path / "second" / "tiny_set" / name
+        path.write_bytes(content)
+        assert not registry.available("tiny")
+        with pytest.raises(DataError, match=f"{name} (is not the file of the registry|cannot be read)"):
+            read("tiny")
+        path.unlink()
+
+
+def test_without_file_and_network_one_sentence_says_where_it_was_looked_for(tiny, tmp_path):
+    with pytest.raises(DataError, match=r"tiny is not here .*could not be fetched .*put tiny\.txt") as caught:
+        read("tiny")
+    for place in ("first/tiny_set", "second/tiny_set", "cache/data/tiny"):
+        assert str(tmp_path / place) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_set_is_fetched_once_and_its_checksum_is_checked(tiny, tmp_path, monkeypatch):
+    served = {"/tiny.txt": CONTENT, "/wrong.txt": b"something else"}
+    asked = []
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            asked.append(self.path)
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(served[self.path])
+
+        def log_message(self, *arguments):
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{server.server_port}"
+        monkeypatch.setattr(registry.Entry, "address", f"{address}/wrong.txt")
+        with pytest.raises(DataError, match=r"could not be fetched \(ValueError\)"):
+            read("tiny")
+        assert not registry.available("tiny")
+        monkeypatch.setattr(registry.Entry, "address", f"{address}/tiny.txt")
+        assert read("tiny").documents[0].text == read("tiny").documents[0].text == "one\ntwo"
+        server.shutdown()
+    assert asked == ["/wrong.txt", "/tiny.txt"]
+    (tmp_path / "cache/data/tiny/tiny.txt").write_bytes(b"flipped")
+    assert not registry.available("tiny")
+
+
+def test_articles_joined_are_the_text_and_a_formula_is_no_heading():
+    text = (" \n = First = \n \n Text . \n = x + 1 = \n more \n \n = = Part = = \n \n 1 \n \n"
+            " = Second = \n \n Text . \n")
+    articles = registry._articles(text, "wiki")
+    assert [article.source for article in articles] == ["wiki#First", "wiki#Second"]
+    assert "".join(article.text for article in articles) == text
+
+
+@pytest.mark.parametrize(("name", "count"),
+                         [("wikitext2", 60), ("tinyshakespeare", 1), ("tinystories-sample", 1)])
+def test_the_registered_texts_are_what_they_say(name, count, monkeypatch):
+    if not registry.available(name):
+        pytest.skip(f"{name} is not here; fetch it with: lmworks evaluate smollm2 {name}")
+    documents = registry.documents(name)
+    assert len(documents) == count
+    assert sum(len(document.text.encode()) for document in documents) == registry.ENTRIES[name].bytes
+    wrong = replace(registry.ENTRIES[name], sha256="0" * 64)
+    monkeypatch.setitem(registry.ENTRIES, name, wrong)
+    assert not registry.available(name)
+
+
+def test_addresses_name_a_commit():
+    for entry in registry.ENTRIES.values():
+        assert len(entry.commit) == 40 and f"/{entry.commit}/" in entry.address
+        assert Path(entry.path).name == entry.file

@@ -1,0 +1,393 @@
+"""Reading text that nobody vouches for: what is read is unchanged, what is not is named with its reason."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import sys
+import tempfile
+import tracemalloc
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lmworks.basics.errors import DataError, LmworksError
+from lmworks.text import formats, plain
+from lmworks.text.sources import Reading, read
+from lmworks.text.splits import ngram_overlap, split
+
+DOCS = "the extra docs is not installed: pip install 'lmworks[docs]'"
+
+
+def write(folder: Path, **files: str | bytes) -> Path:
+    """Files by name, `a__txt` for `a.txt`."""
+    for name, content in files.items():
+        path = folder / name.replace("__", ".")
+        path.write_bytes(content.encode() if isinstance(content, str) else content)
+    return folder
+
+
+def texts(reading: Reading) -> dict[str, str]:
+    return {document.source: document.text for document in reading.documents}
+
+
+def reasons(reading: Reading) -> dict[str, str]:
+    return {skipped.path: skipped.reason for skipped in reading.skipped}
+
+
+def test_a_folder_is_read_in_the_order_of_its_paths_without_hidden_files(tmp_path):
+    for name in ("b.txt", "a/z.md", "a.rst", ".hidden.txt", ".git/config.txt", "README", "code/run.py"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(f"text of {name}")
+    reading = read(tmp_path)
+    assert [document.source for document in reading.documents] == [
+        "README", "a.rst", "a/z.md", "b.txt", "code/run.py"]
+    assert reading.skipped == [] and reading.name == tmp_path.name
+    assert read(str(tmp_path / "b.txt")).documents[0].source == "b.txt"
+
+
+@given(st.text(st.characters(exclude_characters="\0", exclude_categories=("Cs",)), min_size=1)
+       .filter(str.strip))
+def test_text_is_changed_in_its_line_ends_only(text):
+    expected = text.replace("\r\n", "\n").replace("\r", "\n")
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder, "a.txt")
+        for encoding in ("utf-8", "utf-8-sig", "utf-16"):
+            file.write_bytes(text.encode(encoding))
+            if encoding == "utf-8" and text.startswith("\ufeff"):
+                continue        # it is a byte order mark
+            assert read(file).documents[0].text == expected
+
+
+def test_mixed_encodings_are_read_or_named_with_the_byte_that_is_wrong(tmp_path):
+    write(tmp_path, a__txt="naïve 🙂\r\nsecond\rthird", b__txt="naïve 🙂".encode("utf-16"),
+          c__txt="naïve".encode("utf-8-sig"), d__txt="naïve".encode("latin-1"), e__txt="🙂".encode()[:3],
+          f__txt="naïve".encode("utf-32"), g__txt=b"\xfe\xff\xd8\x00", h__txt=b"\xef\xbb\xbfabc\xff")
+    reading = read(tmp_path)
+    assert texts(reading) == {"a.txt": "naïve 🙂\nsecond\nthird", "b.txt": "naïve 🙂", "c.txt": "naïve"}
+    assert reasons(reading) == {
+        "d.txt": "not UTF-8 text (byte 0xef at offset 2)", "e.txt": "not UTF-8 text (byte 0xf0 at offset 0)",
+        "f.txt": "UTF-32 text; save it as UTF-8", "g.txt": "not UTF-16 text (byte 0xd8 at offset 2)",
+        "h.txt": "not UTF-8 text (byte 0xff at offset 6)"}
+
+
+def test_the_wrong_byte_is_named_by_its_offset_in_the_whole_file(tmp_path, monkeypatch):
+    monkeypatch.setattr(plain, "MEBIBYTE", 8)       # blocks that cut characters
+    write(tmp_path, a__txt="é" * 3 + "🙂" * 9, b__txt=b"abcde" + "🙂".encode() * 5 + b"\xff")
+    reading = read(tmp_path)
+    assert texts(reading) == {"a.txt": "ééé" + "🙂" * 9}
+    assert reasons(reading) == {"b.txt": "not UTF-8 text (byte 0xff at offset 25)"}
+
+
+def test_binary_empty_and_unknown_files_are_named(tmp_path):
+    write(tmp_path, good__txt="good", image__txt=b"\x00\x01\x02", program=b"\x7fELF\x00", blank__txt=" \n ",
+          empty__txt="", movie__mp4=b"x", named__txt=b"\x89PNG\0", utf__txt="a\0b".encode("utf-16"))
+    reading = read(tmp_path)
+    assert texts(reading) == {"good.txt": "good"}
+    assert reasons(reading) == {
+        "blank.txt": "no text in it", "empty.txt": "empty", "image.txt": "binary, not text",
+        "movie.mp4": ".mp4 files are not read", "named.txt": "binary, not text",
+        "program": "binary, not text", "utf.txt": "binary, not text"}
+
+
+def test_a_folder_with_nothing_to_read_says_what_it_may_hold(tmp_path):
+    with pytest.raises(DataError, match=r"is an empty folder; it may hold \.txt .*\.pdf"):
+        read(tmp_path)
+    write(tmp_path, **{f"{letter}__png": b"\x89PNG" for letter in "abcdefgh"})
+    with pytest.raises(DataError, match=r"Skipped: a\.png: \.png files are not read; .*; and 3 more"):
+        read(tmp_path)
+    with pytest.raises(DataError, match=r"a\.png cannot be used: \.png files are not read; a file may be"):
+        read(tmp_path / "a.png")
+
+
+def test_an_unknown_reference_gets_a_suggestion(tmp_path):
+    with pytest.raises(DataError, match="python-referense does not exist; did you mean python-reference"):
+        read("python-referense")
+    (tmp_path / "notes").mkdir()
+    with pytest.raises(DataError, match=r"did you mean .*notes"):
+        read(str(tmp_path / "note"))
+    with pytest.raises(DataError, match="cannot be read"):
+        read("a\0b")
+
+
+def test_a_huge_line_is_skipped_and_never_in_memory(tmp_path):
+    """The real bounds: 3 GB in a sparse file, and a line of 65 MiB in a file of its own."""
+    with (tmp_path / "sparse.txt").open("wb") as file:
+        file.truncate(3 * 2**30)
+    with (tmp_path / "line.txt").open("wb") as file:
+        file.writelines(b"a" * 2**20 for _ in range(65))
+    (tmp_path / "good.txt").write_text("good")
+    tracemalloc.start()
+    try:
+        reading = read(tmp_path)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert reasons(reading) == {"line.txt": "a line of over 67,108,864 characters; break it into lines",
+                                "sparse.txt": "3,072 MiB large; split it into files of up to 256 MiB"}
+    assert peak < 10 * 2**20        # bytes: neither was held
+
+
+def test_a_long_record_is_left_out_and_the_others_are_read(tmp_path, monkeypatch):
+    for module in (plain, formats):
+        monkeypatch.setattr(module, "LINE_LIMIT", 100)
+    records = ("one", "x" * 1000, "two", "y" * 88, "y" * 89, "z" * 500)     # 12 characters around each
+    lines = [json.dumps({"text": text}) for text in records]
+    reading = read(write(tmp_path, a__jsonl="\n".join(lines)))
+    assert list(texts(reading)) == ["a.jsonl#1", "a.jsonl#3", "a.jsonl#4"]
+    assert reasons(reading)["a.jsonl"].startswith("3 of 6 records; the first: line 2: a line of over 100 ")
+
+
+def test_no_permission_is_named_with_the_file(tmp_path):
+    with tempfile.TemporaryDirectory() as name:
+        folder = write(Path(name), open__txt="open", closed__txt="closed")
+        (folder / "vault").mkdir(mode=0o000)
+        (folder / "closed.txt").chmod(0)
+        folder.chmod(0o755)
+        root = os.geteuid() == 0
+        if root:        # root reads anything: be somebody else for a moment
+            os.seteuid(65534)
+        try:
+            reading = read(folder)
+        finally:
+            if root:
+                os.seteuid(0)
+            (folder / "vault").chmod(0o700)
+    assert texts(reading) == {"open.txt": "open"}
+    assert reasons(reading) == {"closed.txt": "permission denied", "vault": "permission denied"}
+
+
+def test_links_and_pipes_neither_hang_nor_lead_out(tmp_path):
+    folder, elsewhere = tmp_path / "data", tmp_path / "elsewhere"
+    folder.mkdir(), elsewhere.mkdir()
+    write(folder, a__txt="a"), write(elsewhere, b__txt="b")
+    (folder / "linked.txt").symlink_to(elsewhere / "b.txt")
+    (folder / "loop").symlink_to(folder)
+    (folder / "self.txt").symlink_to(folder / "self.txt")
+    (folder / "gone.txt").symlink_to(folder / "missing")
+    os.mkfifo(folder / "pipe.txt")
+    reading = read(folder)
+    assert texts(reading) == {"a.txt": "a", "linked.txt": "b"}
+    assert reasons(reading) == {
+        "gone.txt": "no such file or directory", "loop": "a link to a folder; give that folder itself",
+        "pipe.txt": "not a file of data (a pipe, socket or device)",
+        "self.txt": "too many levels of symbolic links"}
+
+
+def test_a_name_that_is_not_utf8_can_still_be_printed(tmp_path):
+    Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff.txt")).write_text("text")
+    assert read(tmp_path).documents[0].source.encode() == "\ufffd.txt".encode()
+
+
+# Records
+
+def jsonl(folder: Path, *records: object) -> Reading:
+    return read(write(folder, a__jsonl="\n".join(json.dumps(record) for record in records)))
+
+
+def turns(question: str, answer: str) -> tuple[dict[str, str], ...]:
+    return {"role": "user", "content": question}, {"role": "assistant", "content": answer}
+
+
+def test_chat_records_and_instructions_become_conversations(tmp_path):
+    chat = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hi\r\n"},
+            {"role": "assistant", "content": "Hello!", "name": "ada"}]
+    reading = jsonl(
+        tmp_path, {"messages": chat, "text": "rendered"}, {"prompt": "p", "response": "r"},
+        {"text": "plain\rtext"}, {"instruction": "Add", "input": "1 2", "output": "3"},
+        {"instruction": "Add", "input": "", "output": "3"},
+        {"instruction": "Add", "input": None, "output": "3"})
+    messages = [document.messages for document in reading.documents]
+    assert messages[0] == ({"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hi\n"},
+                           {"role": "assistant", "content": "Hello!"})
+    assert reading.documents[0].text == "Be brief.\n\nHi\n\n\nHello!"
+    assert messages[1] == turns("p", "r")
+    assert messages[2] is None and reading.documents[2].text == "plain\ntext"
+    assert messages[3:] == [turns("Add\n\n1 2", "3"), turns("Add", "3"), turns("Add", "3")]
+    assert reading.skipped == []
+
+
+@pytest.mark.parametrize(("line", "reason"), [
+    ("{", "not JSON (Expecting property name enclosed in double quotes)"),
+    ("[" * 100_000, "not JSON (maximum recursion depth exceeded"),
+    ("1" * 10_000, "not JSON (Exceeds the limit"),
+    ("[1]", "it is not an object with a `text`"),
+    ('{"title": "x"}', "it has none of a `text`, `messages`"),
+    ('{"text": 3}', "`text` is int, not a string"),
+    ('{"text": null}', "`text` is missing"),
+    ('{"text": "\\ud83d"}', "character 0 is half of a surrogate pair"),
+    ('{"messages": []}', "`messages` is not a list of turns"),
+    ('{"messages": {"role": "user"}}', "`messages` is not a list of turns"),
+    ('{"messages": [{"role": "owner", "content": "x"}]}', "messages[0] has no `role` out of system"),
+    ('{"messages": [{"role": ["user"], "content": "x"}]}', "messages[0] has no `role` out of system"),
+    ('{"messages": [{"role": "user", "content": ["x"]}]}', "messages[0].content is list, not a string"),
+    ('{"messages": [{"role": "assistant", "content": null}]}', "messages[0].content is missing"),
+    ('{"messages": [{"role": "user", "content": "\\udc00"}]}', "character 0 is half of a surrogate pair"),
+    ('{"prompt": "x", "response": ["y"]}', "`response` is list, not a string"),
+])
+def test_a_bad_record_is_named_by_its_line_and_the_rest_is_read(tmp_path, line, reason):
+    reading = read(write(tmp_path, a__jsonl=f'{{"text": "good"}}\n\n{line}\n{{"text": "last"}}'))
+    assert texts(reading) == {"a.jsonl#1": "good", "a.jsonl#4": "last"}
+    assert reasons(reading)["a.jsonl"].startswith("1 of 3 records; the first: line 3: " + reason)
+
+
+# Tables
+
+def table(path: Path, rows: list[list[str]], **dialect: str) -> Path:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file, **dialect).writerows(rows)
+    return path
+
+
+def test_a_table_gives_its_text_column_or_the_wordiest_and_says_which(tmp_path):
+    body = [["7", "a, b", 'said "no"\r\ntwice and more'], ["8", "c", "x" * 200_000]]
+    named = read(table(tmp_path / "named.csv", [["id", "text", "note"], *body]))
+    assert texts(named) == {"named.csv#1": "a, b", "named.csv#2": "c"}
+    for dialect in ({}, {"delimiter": ";"}, {"delimiter": "\t"}):
+        guessed = read(table(tmp_path / "guessed.csv", [["", "head", "note"], *body], **dialect))
+        assert texts(guessed) == {"guessed.csv:note#1": 'said "no"\ntwice and more',
+                                  "guessed.csv:note#2": "x" * 200_000}
+    headless = read(table(tmp_path / "headless.csv", body))
+    assert list(texts(headless)) == ["headless.csv:column 3#1", "headless.csv:column 3#2"]
+    pairs = read(table(tmp_path / "pairs.csv", [["prompt", "response"], ["p", "r"]]))
+    assert pairs.documents[0].messages == turns("p", "r")
+
+
+def test_a_table_without_text_is_named(tmp_path):
+    with pytest.raises(DataError, match="no column of text"):
+        read(table(tmp_path / "numbers.csv", [["x", "y"], ["1", "2.5"], ["-3e4", "5,0"]]))
+    with pytest.raises(DataError, match="no text in it"):
+        read(write(tmp_path, blank__csv="\n\n") / "blank.csv")
+
+
+def test_a_quote_that_never_closes_ends_at_the_bound(tmp_path, monkeypatch):
+    monkeypatch.setattr(formats, "LINE_LIMIT", 1000)
+    before = csv.field_size_limit()
+    with pytest.raises(DataError, match="not a CSV table"):
+        read(write(tmp_path, a__csv='text\n"' + "line\n" * 1000) / "a.csv")
+    assert csv.field_size_limit() == before
+
+
+def test_parquet_equals_jsonl(tmp_path):
+    arrow = pytest.importorskip("pyarrow", reason=DOCS)
+    from pyarrow import parquet
+
+    rows = [{"id": number, "text": f"Text {number}\r\n", "messages": list(turns(f"q{number}", "a"))}
+            for number in range(200)]
+    for columns in (("id", "text"), ("text", "messages")):
+        kept = [{name: row[name] for name in columns} for row in rows]
+        parquet.write_table(arrow.Table.from_pylist(kept), tmp_path / "a.parquet")
+        (tmp_path / "a.jsonl").write_text("\n".join(map(json.dumps, kept)))
+        ours, theirs = read(tmp_path / "a.parquet").documents, read(tmp_path / "a.jsonl").documents
+        assert [(one.text, one.messages) for one in ours] == [(one.text, one.messages) for one in theirs]
+    parquet.write_table(arrow.table({"url": ["u"] * 3, "body": ["two words"] * 3}), tmp_path / "b.parquet")
+    assert list(texts(read(tmp_path / "b.parquet"))) == [f"b.parquet:body#{number}" for number in (1, 2, 3)]
+
+
+def test_a_small_parquet_file_cannot_unfold_without_bound(tmp_path, monkeypatch):
+    arrow = pytest.importorskip("pyarrow", reason=DOCS)
+    from pyarrow import parquet
+
+    monkeypatch.setattr(formats, "EXPANDED_LIMIT", 10 * 2**20)
+    bomb = tmp_path / "bomb.parquet"
+    parquet.write_table(arrow.table({"text": ["x" * 2**16] * 2000}), bomb, compression="zstd")
+    assert bomb.stat().st_size < 2**20
+    (tmp_path / "broken.parquet").write_bytes(bomb.read_bytes()[:-9])
+    with pytest.raises(DataError, match=r"bomb\.parquet: more than 10 MiB of text.*not a Parquet file"):
+        read(tmp_path)
+
+
+def pdf(*pages: str) -> bytes:
+    """A PDF by hand, as the specification's smallest example; each page shows one line of Helvetica."""
+    count = len(pages)
+    kids = " ".join(f"{4 + 2 * number} 0 R" for number in range(count))
+    objects = ["<< /Type /Catalog /Pages 2 0 R >>", f"<< /Type /Pages /Kids [{kids}] /Count {count} >>",
+               "<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica >>"]
+    for number, page in enumerate(pages):
+        shown = f"BT /F1 12 Tf 72 720 Td ({page}) Tj ET"
+        objects += ["<< /Type /Page /Parent 2 0 R /MediaBox [0 0 612 792] "
+                    f"/Resources << /Font << /F1 3 0 R >> >> /Contents {5 + 2 * number} 0 R >>",
+                    f"<< /Length {len(shown)} >>\nstream\n{shown}\nendstream"]
+    body, offsets = "%PDF-1.4\n", []
+    for number, content in enumerate(objects, 1):
+        offsets.append(len(body))
+        body += f"{number} 0 obj\n{content}\nendobj\n"
+    rows = "".join(f"{offset:010} 00000 n \n" for offset in offsets)
+    size = len(objects) + 1
+    return (f"{body}xref\n0 {size}\n0000000000 65535 f \n{rows}trailer\n<< /Size {size} /Root 1 0 R >>\n"
+            f"startxref\n{len(body)}\n%%EOF\n").encode()
+
+
+def test_a_pdf_gives_its_pages_and_a_bad_one_its_reason(tmp_path):
+    pytest.importorskip("pypdf", reason=DOCS)
+    whole = pdf("Hello page one", "And page two")
+    reading = read(write(tmp_path, good__pdf=whole, scan__pdf=pdf(""), noise__pdf=b"not a pdf",
+                         cut__pdf=b"%PDF-1.4\n" + whole[200:300]))
+    assert texts(reading) == {"good.pdf": "Hello page one\n\nAnd page two"}
+    assert reasons(reading)["scan.pdf"] == "a PDF without text on its 1 pages (scanned?)"
+    assert reasons(reading)["cut.pdf"].startswith("not a PDF that can be read (")
+    assert reasons(reading)["noise.pdf"].startswith("not a PDF that can be read (")
+
+
+@pytest.mark.parametrize("suffix", ["pdf", "parquet"])
+def test_a_missing_extra_is_the_reason(tmp_path, monkeypatch, suffix):
+    for module in ("pypdf", "pyarrow"):
+        monkeypatch.setitem(sys.modules, module, None)
+    reading = read(write(tmp_path, a__txt="text", **{f"b__{suffix}": b"x"}))
+    assert "pip install 'lmworks[docs]'" in reasons(reading)[f"b.{suffix}"]
+
+
+# Names
+
+def test_the_python_reference_is_here_without_any_download():
+    reading = read("python-reference")
+    assert reading.name == "python-reference" and len(reading.documents) > 40
+    assert sum(len(document.text) for document in reading.documents) > 300_000
+    assert {"python-reference#lambda", "python-reference#compound"} < texts(reading).keys()
+    halves = split(reading.documents, 0.3)
+    assert ngram_overlap(halves.train, halves.held_out) < 0.02      # 0.10 with topics inside topics
+
+
+def test_a_name_counts_before_a_path_and_a_path_can_be_forced(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "python-reference").mkdir()
+    write(tmp_path / "python-reference", a__txt="mine")
+    assert len(read("python-reference").documents) > 40
+    assert texts(read("./python-reference")) == texts(read(Path("python-reference"))) == {"a.txt": "mine"}
+
+
+@pytest.mark.parametrize("reference", ["hf:", "hf:name", "hf:../x", "hf:a/b/c", "hf:org/na me"])
+def test_a_malformed_hub_reference_is_refused_before_any_network(reference):
+    with pytest.raises(LmworksError, match="write it as hf:org/name"):
+        read(reference)
+
+
+@pytest.fixture
+def hub_cache(tmp_path, monkeypatch) -> Path:
+    """The hub, unreachable, and an empty cache of it."""
+    constants = pytest.importorskip("huggingface_hub.constants",
+                                    reason="the extra hub is not installed: pip install 'lmworks[hub]'")
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    return tmp_path / "hub"
+
+
+def test_a_cached_repository_is_read_through_the_links_that_it_is_built_of(hub_cache):
+    repository, commit = hub_cache / "datasets--org--name", "0" * 40
+    snapshot = repository / "snapshots" / commit
+    for folder in ("refs", "blobs", f"snapshots/{commit}/data"):
+        (repository / folder).mkdir(parents=True)
+    (repository / "refs" / "main").write_text(commit)
+    (repository / "blobs" / "abc").write_text('{"text": "one"}\n')
+    (snapshot / "data" / "a.jsonl").symlink_to("../../../blobs/abc")
+    reading = read("hf:org/name")
+    assert texts(reading) == {"data/a.jsonl#1": "one"} and reading.name == "org/name"
+
+
+def test_the_hub_offline_is_one_sentence(hub_cache):
+    with pytest.raises(LmworksError, match=r"hf:nobody/nothing could not be fetched .*check the") as caught:
+        read("hf:nobody/nothing")
+    assert "\n" not in str(caught.value)

@@ -1,0 +1,118 @@
+"""Held-out text is held out: by each document's own hash, disjoint, stable, never empty."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lmworks.basics.errors import ConfigError, DataError
+from lmworks.text.document import Document
+from lmworks.text.splits import data_hash, ngram_overlap, parts, split
+
+
+def documents(*texts: str) -> list[Document]:
+    return [Document(text, f"{number}.txt") for number, text in enumerate(texts)]
+
+
+MANY = documents(*(f"document {number}" for number in range(1000)))
+
+
+@given(st.lists(st.text(st.characters(exclude_categories=("Cs",)), min_size=1), min_size=2),
+       st.floats(0.01, 0.99))
+def test_a_split_is_disjoint_complete_and_has_two_sides(texts, share):
+    if len(set(texts)) < 2:
+        return
+    result = split(documents(*texts), share)
+    train, held_out = ({document.text for document in side} for side in (result.train, result.held_out))
+    assert train and held_out and not train & held_out
+    assert sorted(train | held_out) == sorted(set(texts))
+    assert result.duplicates == len(texts) - len(set(texts))
+
+
+def test_the_share_is_about_what_was_asked_for():
+    assert 70 <= len(split(MANY, 0.1).held_out) <= 130
+    assert 450 <= len(split(MANY, 0.5).held_out) <= 550
+
+
+def test_a_document_keeps_its_side_whatever_the_order_and_what_is_added():
+    moved = [Document(document.text, "elsewhere") for document in MANY]
+    shuffled = random.Random(0).sample(moved, len(moved))
+    half = {document.hash for document in split(MANY[:500]).held_out}
+    all_of_them = {document.hash for document in split(shuffled).held_out}
+    assert half and half == {document.hash for document in MANY[:500]} & all_of_them
+    wider = {document.hash for document in split(MANY, 0.2).held_out}
+    assert all_of_them < wider
+
+
+def test_duplicates_never_stand_on_both_sides():
+    doubled = [*MANY, *(Document(document.text, "copy of " + document.source) for document in MANY[:300])]
+    result = split(doubled)
+    assert result.duplicates == 300
+    assert result == type(result)(*(getattr(split(MANY), side) for side in ("train", "held_out")), 300)
+
+
+@pytest.mark.parametrize("text", [
+    "\n\n".join(f"Paragraph {number} of the book. It says little." for number in range(2000)),
+    "\n".join(f"line {number}" for number in range(2000)),
+    " ".join(f"word{number}" for number in range(2000)),
+    "".join(chr(0x4E00 + number % 5000) for number in range(5000))])
+def test_a_single_long_document_is_cut_between_paragraphs_lines_or_words(text):
+    [book] = documents(text)
+    pieces = parts(book)
+    assert "".join(piece.text for piece in pieces) == text
+    assert [piece.source for piece in pieces[:2]] == ["0.txt#1", "0.txt#2"]
+    assert all(200 <= len(piece.text) <= 6000 for piece in pieces)
+    mark = next((mark for mark in ("\n\n", "\n", " ") if mark in text), "")
+    assert all(piece.text.endswith(mark) for piece in pieces[:-1])
+    result = split([book])
+    assert result.held_out and len(result.train) > len(result.held_out)
+
+
+def test_a_book_beside_a_note_is_cut_too():
+    paragraphs = (f"Paragraph {number} of the book." for number in range(3000))
+    note, book = documents("a note", "\n\n".join(paragraphs))
+    result = split([note, book])
+    assert 0.02 < sum(len(one.text) for one in result.held_out) / len(book.text) < 0.3
+    assert note in result.train + result.held_out
+
+
+def test_a_conversation_is_never_cut():
+    chat = Document.conversation([{"role": "user", "content": "word " * 1000}], "chat")
+    assert parts(chat) == [chat]
+
+
+def test_too_little_text_says_how_much_there_is():
+    with pytest.raises(DataError, match=r"too little text .*: 5 characters in 1 document; give at least 800"):
+        split(documents("short", "short"))
+    with pytest.raises(DataError, match="0 characters in 0 document"):
+        split([])
+    with pytest.raises(DataError, match="too little"):
+        split(documents("again and again\n\n"))
+    for share in (0, 1, -0.1, float("nan")):
+        with pytest.raises(ConfigError, match="held_out is"):
+            split(MANY, share)
+
+
+def test_overlap_is_the_share_of_held_out_runs_that_the_training_text_has():
+    words = [f"w{number}" for number in range(40)]
+    train = documents(" ".join(words[:26]))
+    assert ngram_overlap(train, documents(" ".join(words[:20]).upper() + "!")) == 1
+    assert ngram_overlap(train, documents(" ".join(words[26:]))) == 0
+    assert ngram_overlap(train, documents(" ".join(words[13:39]))) == pytest.approx(1 / 14)
+    assert ngram_overlap(train, documents("too short")) == 0
+    assert ngram_overlap(train, documents("w1 w2 x"), n=2) == 0.5
+    assert ngram_overlap(train, documents("w1 w2", "w1 w2 x"), n=2) == pytest.approx(2 / 3)
+
+
+def test_the_hash_of_a_set_depends_on_its_texts_and_on_nothing_else():
+    assert data_hash(MANY) == data_hash(reversed(MANY)) != data_hash(MANY[1:])
+    assert Document("naïve", "a").hash == hashlib.sha256("naïve".encode()).hexdigest()
+
+
+def test_half_a_surrogate_pair_is_refused_where_the_document_is_made():
+    with pytest.raises(DataError, match=r"a\.jsonl#3: character 2 is half of a surrogate pair"):
+        Document("ab\ud83d", "a.jsonl#3")
