@@ -1,4 +1,4 @@
-"""Small networks, texts and a byte tokenizer for tests: quick to make, with no weight left at its initial value."""
+"""Small networks, texts and a byte tokenizer for tests; no weight is left at its initial value."""
 
 from __future__ import annotations
 

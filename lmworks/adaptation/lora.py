@@ -94,15 +94,24 @@ class LoRALinear(nn.Module):
             update[..., part.rows] = F.linear(states, up.to(x.dtype)) * self.scale
         return update
 
+    def train(self, mode: bool = True) -> LoRALinear:
+        """Training and evaluation mode; either way the copies are made anew at the next use."""
+        self._copies = None
+        return super().train(mode)
+
     @torch.no_grad()
     def copies(self) -> tuple[Float[Tensor, "parts_rank inputs"], Float[Tensor, "outputs parts_rank"]]:
-        """A and the block-diagonal, scaled B in the type that the layer computes in; made anew when they changed."""
+        """A and the block-diagonal, scaled B in the type that the layer computes in.
+
+        Kept between uses in evaluation mode only. In training mode they are made each time: PyTorch's fused AdamW
+        does not count its updates in the parameters' versions, so a copy could not know that it is old.
+        """
         weight = self.base.weight
-        state = (self.down._version, *(up._version for up in self.up), self.down.data_ptr(), weight.dtype, weight.device)
-        if self._copies is None or state != self._copied:
+        state = (self.down._version, *(up._version for up in self.up), weight.dtype, weight.device)
+        if self._copies is None or self.training or state != self._copied:
             up = torch.zeros(self.base.out_features, self.down.shape[0], dtype=weight.dtype, device=weight.device)
             for index, (part, block) in enumerate(zip(self.parts, self.up, strict=True)):
-                up[part.rows, index * self.rank : (index + 1) * self.rank] = (block * self.scale).to(weight.dtype)
+                up[part.rows, index * self.rank : (index + 1) * self.rank] = block * self.scale
             self._copies, self._copied = (self.down.to(weight.dtype), up), state
         return self._copies
 

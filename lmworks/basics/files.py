@@ -81,6 +81,7 @@ def directory_written_whole(path: Path) -> Iterator[Path]:
             temporary.chmod(0o755)
             for file in temporary.rglob("*"):
                 if file.is_file():
+                    file.chmod(0o644)  # safetensors makes its files readable for their owner alone
                     flush(file)
             if path.exists():
                 path.replace(aside)

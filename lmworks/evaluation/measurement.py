@@ -42,7 +42,7 @@ class Measurement(Config):
     """What somebody who knows nothing would reach; None where there is no such level."""
 
     ideal: float | None = None
-    """The best value there is: 0 for an error, 1 for an accuracy, a half for a balance; None if there is none."""
+    """The best value there is: 0 for an error, 1 for an accuracy, a half for a balance; None for none."""
 
     difference: bool = False
     """Whether this is one condition minus another: an interval that holds 0 is then a tie."""
@@ -114,7 +114,7 @@ class Measurement(Config):
 
     @property
     def _precision(self) -> float:
-        """The size of the smallest step worth showing: a hundredth of the value, or a tenth of the interval."""
+        """The smallest step worth showing: a tenth of the interval, or a hundredth of the value."""
         low, high = self.interval or (0.0, 0.0)
         return (high - low) / 10 or abs(self.value) / 100
 

@@ -92,7 +92,7 @@ def over_seeds(values: ArrayLike) -> Estimate:
 
 
 def spearman(x: ArrayLike, y: ArrayLike) -> Estimate:
-    """Spearman's rank correlation of pairs, ties given their mean rank. ConfigError where one side is constant."""
+    """Spearman's rank correlation of pairs, ties by mean rank. ConfigError where one side is constant."""
     first, second = _ranks(_finite("x", x)), _ranks(_finite("y", y))
     if len(first) != len(second) or len(first) < 2:
         raise ConfigError(

@@ -36,7 +36,7 @@ def repeated(text: Text, n: int) -> float:
 
 
 def self_bleu(texts: Sequence[Text], n: int = 4) -> float:
-    """Mean BLEU-n of each text against all the others: 1 if all say the same, near 0 if they share nothing."""
+    """Mean BLEU-n of each text against the others: 1 if all say the same, near 0 if they share nothing."""
     if len(texts) < 2:
         raise ConfigError(
             f"self-BLEU compares texts with each other, and there are {len(texts)}; give two or more"
@@ -50,8 +50,8 @@ def self_bleu(texts: Sequence[Text], n: int = 4) -> float:
 def bleu(text: Text, references: Sequence[Text], n: int = 4) -> float:
     """BLEU of one text: clipped precision of runs of 1 to `n` units, with a penalty for brevity.
 
-    Runs longer than one are counted plus one (above and below), as one text without a common run of four would
-    be 0 otherwise. 0 for an empty text.
+    Runs longer than one are counted plus one (above and below), or a text without a common run of four would
+    be 0. 0 for an empty text.
     """
     if not references:
         raise ConfigError("BLEU needs at least one reference to compare with")

@@ -86,7 +86,8 @@ def decode(network: Network, requests: Sequence[Request], stop_ids: frozenset[in
             yield from _steps(network, requests, stop_ids)
 
 
-def _steps(network: Network, requests: Sequence[Request], stop_ids: frozenset[int]) -> Iterator[tuple[Request, str]]:
+def _steps(network: Network, requests: Sequence[Request],
+           stop_ids: frozenset[int]) -> Iterator[tuple[Request, str]]:
     context = network.config.context
     longest = max(len(request.prompt) for request in requests)
     cache = network.new_cache(len(requests), longest + min(256, max(request.max_new_tokens for request in requests)))

@@ -165,7 +165,8 @@ class LanguageModel:
         """Several answers at once, each step shared; one strategy for all, or one for each."""
         strategies = strategy if isinstance(strategy, Sequence) else [strategy] * len(prompts)
         if len(strategies) != len(prompts):
-            raise ConfigError(f"there are {len(prompts)} prompts and {len(strategies)} strategies; give one for all, or one for each")
+            raise ConfigError(f"there are {len(prompts)} prompts and {len(strategies)} strategies; "
+                              "give one for all, or one for each")
         requests = [self._request(prompt, one, max_new_tokens, stop) for prompt, one in zip(prompts, strategies, strict=True)]
         for _ in decode(self.network, requests, self.tokenizer.stop_ids):
             pass
@@ -184,9 +185,11 @@ class LanguageModel:
         try:
             tokens = torch.as_tensor(ids, device=self.network.device)
         except (TypeError, ValueError):
-            raise ConfigError("ids are not rows of equally many numbers; pad the shorter ones and give a mask") from None
+            raise ConfigError("ids are not rows of equally many numbers; pad the shorter ones "
+                              "and give a mask") from None
         if tokens.ndim != 2 or not tokens.numel() or tokens.is_floating_point():
-            raise ConfigError(f"ids have the shape {list(tokens.shape)} and the type {tokens.dtype}; give whole numbers, [batch, seq]")
+            raise ConfigError(f"ids have the shape {list(tokens.shape)} and the type {tokens.dtype}; "
+                              "give whole numbers, [batch, seq]")
         if not 0 <= int(tokens.min()) <= int(tokens.max()) < self.config.vocab_size:
             raise ConfigError(f"ids lie between {int(tokens.min())} and {int(tokens.max())}, and the vocabulary has "
                               f"{self.config.vocab_size:,}; encode the text with this model's tokenizer")

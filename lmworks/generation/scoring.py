@@ -36,7 +36,7 @@ def windows(tokens: int, window: int) -> Iterator[tuple[int, int, int]]:
 
 @torch.inference_mode()
 def token_logprobs(network: Network, ids: list[int], window: int) -> list[float]:
-    """log p(ids[t] | what its window holds before it) for t = 1 ... n - 1. ConfigError for a window below 2."""
+    """log p(ids[t] | what its window holds before it) for t = 1 ... n - 1; ConfigError if a window is below 2."""
     logprobs: list[float] = []
     with evaluating(network):
         for start, scored, end in windows(len(ids), window):

@@ -1,4 +1,4 @@
-"""Chart: what to draw, as data, so that a stored result, the terminal, a file and the web page show the same."""
+"""Chart: what to draw, as data, so that stored result, terminal, file and web page show the same."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ class Chart(Config):
         return "\n".join([self.title, "", *body])
 
     def save(self, path: Path) -> None:
-        """Write it as the kind of picture that the path ends in: .png or .svg. Needs Matplotlib (extra `lab`)."""
+        """Write the kind of picture that the path ends in: .png or .svg. Needs Matplotlib (extra `lab`)."""
         figure = self._figure()
         with written_whole(path) as temporary:
             # No dates inside: the same chart gives the same file.

@@ -1,4 +1,4 @@
-"""Continuations of real text, by a model and by the people who wrote it: what sampling experiments compare."""
+"""Continuations of real text, by a model and by those who wrote it: what sampling experiments compare."""
 
 from __future__ import annotations
 
@@ -95,16 +95,20 @@ FEATURES: Mapping[str, Callable[[Continuation], float]] = {
 """What a text looks like; the distance to human text is measured along each."""
 
 
-def gap(texts: Sequence[Continuation], human: Sequence[Continuation]) -> float:
-    """Mean distance to human text over the features, in standard deviations of the human texts.
+def spread(human: Sequence[Continuation]) -> dict[str, float]:
+    """The standard deviation of each feature over human texts: the measuring rod of `gap`."""
+    return {name: max(stdev(map(feature, human)), 1e-6) for name, feature in FEATURES.items()}
+
+
+def gap(texts: Sequence[Continuation], human: Sequence[Continuation], rod: Mapping[str, float]) -> float:
+    """Mean distance to human text over the features, each in its standard deviation among human texts.
 
     0 would be text that cannot be told from human text by these means alone.
     """
-    distances = []
-    for feature in FEATURES.values():
-        written, sampled_ = [feature(one) for one in human], [feature(one) for one in texts]
-        distances.append(abs(fmean(sampled_) - fmean(written)) / max(stdev(written), 1e-6))
-    return fmean(distances)
+    return fmean(
+        abs(fmean(map(feature, texts)) - fmean(map(feature, human))) / rod[name]
+        for name, feature in FEATURES.items()
+    )
 
 
 def mean_repeated(texts: Sequence[Continuation], n: int = 4) -> float:

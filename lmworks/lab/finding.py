@@ -66,10 +66,10 @@ class Rule(Config):
     """From measurements to a verdict: nothing else is looked at."""
 
     holds_if: tuple[Check, ...]
-    """What the claim says at its core: one "no" and it fails here, one "undecided" and the run was too small."""
+    """What the claim says at its core: one "no" and it fails, one "undecided" and the run was too small."""
 
     only_if: tuple[tuple[Check, str], ...] = ()
-    """Parts that may be false without the rest falling: each with the condition under which the claim holds."""
+    """Parts that may be false without the rest falling, each with the condition that is left."""
 
     @model_validator(mode="after")
     def _decides(self) -> Self:
@@ -126,7 +126,7 @@ class Observation(Config):
     """The one picture that shows it."""
 
     note: str
-    """What a reader has to know beside the figures: limits of the run, corrections of the claim with their source."""
+    """What to know beside the figures: limits of the run, corrections of the claim with their source."""
 
     @model_validator(mode="after")
     def _names_differ(self) -> Self:

@@ -19,7 +19,7 @@ from lmworks.evaluation.text_statistics import distinct_n, self_bleu
 from lmworks.generation.language_model import LanguageModel
 from lmworks.generation.strategies import Sample
 from lmworks.lab.chart import Chart, Series
-from lmworks.lab.continuations import Continuation, Piece, gap, mean_repeated, pieces, sampled
+from lmworks.lab.continuations import Continuation, Piece, gap, mean_repeated, pieces, sampled, spread
 from lmworks.lab.finding import Check, Observation, Rule
 from lmworks.lab.registry import Count, Several, experiment, scaled
 from lmworks.lab.seeds import difference, measured
@@ -68,10 +68,12 @@ MARGIN = 0.1
 def temperature(
     model: str = "smollm2",
     text: str = "wikitext2",
-    temperatures: tuple[float, ...] = (0.3, 0.5, 0.7, 0.8, 0.9, 1.0, 1.2, 1.5),
-    prompts: Several = scaled(12, 48),
+    temperatures: tuple[float, ...] = scaled(
+        (0.3, 0.7, 0.8, 0.9, 1.0, 1.5), (0.3, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.2, 1.5)
+    ),
+    prompts: Several = scaled(16, 48),
     prompt_tokens: Several = 32,
-    length: Several = scaled(48, 96),
+    length: Several = scaled(48, 64),
     seeds: Count = scaled(3, 5),
 ) -> Observation:
     """Entropy, diversity, repetition, likelihood and distance to human text, by temperature."""
@@ -79,9 +81,10 @@ def temperature(
     grid = sorted({LOW, SWEET, HIGH, *temperatures})
     found: dict[float, dict[str, dict[int, float]]] = {t: {name: {} for name in UNITS} for t in grid}
     human: dict[str, dict[int, float]] = {name: {} for name in (DISTINCT, SELF_BLEU, REPEATED, SURPRISE)}
-    halves: dict[float, dict[int, tuple[float, float]]] = {t: {} for t in grid}
-    for seed in range(seeds):
-        texts = pieces(writer, documents, prompts, seed, prompt_tokens, length)
+    halves: dict[float, dict[int, tuple[float, ...]]] = {t: {} for t in grid}
+    drawn = [pieces(writer, documents, prompts, seed, prompt_tokens, length) for seed in range(seeds)]
+    rod = spread([piece.human for texts in drawn for piece in texts])
+    for seed, texts in enumerate(drawn):
         written = [piece.human for piece in texts]
         for name, value in _look(written).items():
             human[name][seed] = value
@@ -92,10 +95,10 @@ def temperature(
                 for name, value in {
                     **_look(ours),
                     ENTROPY: entropies[t],
-                    GAP: gap(ours, written),
+                    GAP: gap(ours, written, rod),
                 }.items():
                     found[t][name][seed] = value
-                halves[t][seed] = (gap(ours[::2], written[::2]), gap(ours[1::2], written[1::2]))
+                halves[t][seed] = tuple(gap(ours[half::2], written[half::2], rod) for half in (0, 1))
                 advance(1, temperature=t)
     measurements = _table(found, human)
     best, sweetest = _sweetest(halves)
@@ -124,10 +127,11 @@ def temperature(
 
 
 NOTE = (
-    "The text is Wikipedia and no story, and quality is what can be computed: likelihood under the model itself at "
-    "temperature 1 (there is no larger model here to judge), and the distance to the articles' own continuations in "
-    "surprise, distinct tokens and distinct pairs. The text's likelihood grows without end as the temperature falls, "
-    "so likelihood alone is no quality (Holtzman et al. 2019, https://arxiv.org/abs/1904.09751)."
+    "The text is Wikipedia and no story, and quality is what can be computed: likelihood under the model "
+    "itself at temperature 1 (there is no larger model here to judge), and the distance to the articles' "
+    "own continuations in surprise, distinct tokens and distinct pairs. The text's likelihood grows "
+    "without end as the temperature falls, so likelihood alone is no quality (Holtzman et al. 2019, "
+    "https://arxiv.org/abs/1904.09751)."
 )
 
 
@@ -176,10 +180,10 @@ def _table(
     return rows
 
 
-def _sweetest(halves: dict[float, dict[int, tuple[float, float]]]) -> tuple[float, Measurement]:
+def _sweetest(halves: dict[float, dict[int, tuple[float, ...]]]) -> tuple[float, Measurement]:
     """The best temperature but 0.8, chosen on even prompts, and 0.8 against it on odd prompts."""
     chosen = min(
-        (t for t in halves if t != SWEET), key=lambda t: fmean(even for even, _ in halves[t].values())
+        (t for t in halves if t != SWEET), key=lambda t: fmean(both[0] for both in halves[t].values())
     )
     odd = {t: {seed: both[1] for seed, both in halves[t].items()} for t in (SWEET, chosen)}
     return chosen, difference(SWEETEST, odd[SWEET], odd[chosen], UNITS[GAP])

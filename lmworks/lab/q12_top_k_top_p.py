@@ -6,7 +6,7 @@ the threshold where they leave the same entropy on average: is what they write d
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,14 +22,13 @@ from lmworks.generation.filters import keep_min_p, keep_top_k, keep_top_p, renor
 from lmworks.generation.language_model import LanguageModel
 from lmworks.generation.strategies import Sample
 from lmworks.lab.chart import Chart, Series
-from lmworks.lab.continuations import Continuation, gap, mean_repeated, pieces, sampled
+from lmworks.lab.continuations import Continuation, gap, mean_repeated, pieces, sampled, spread
 from lmworks.lab.finding import Check, Observation, Rule
 from lmworks.lab.registry import Count, Several, experiment, scaled
 from lmworks.lab.seeds import difference, measured
 from lmworks.text.document import Document
 from lmworks.text.sources import read
 
-Steps = Float[Tensor, "steps vocab"]
 Filter = Callable[[Float[Tensor, " vocab"]], Float[Tensor, " vocab"]]
 
 RANK = "rank correlation of the tokens that top-p keeps with the step's entropy"
@@ -67,9 +66,9 @@ def candidates(
     top_k: Count = 40,
     top_p: float = 0.95,
     min_p: float = 0.05,
-    prompts: Several = scaled(12, 48),
+    prompts: Several = scaled(16, 64),
     prompt_tokens: Several = 32,
-    length: Several = scaled(48, 96),
+    length: Several = scaled(48, 64),
     seeds: Count = scaled(3, 5),
 ) -> Observation:
     """Tokens that each filter keeps by the step's entropy; what both write at equal entropy."""
@@ -93,41 +92,32 @@ def candidates(
         kind: {name: {} for name in LOOKS} for kind in ("top-k", "top-p")
     }
     ways = {"top-k": Sample(top_k=top_k), "top-p": Sample(top_p=matched)}
-    for seed in range(seeds):
-        texts = pieces(writer, documents, prompts, seed, prompt_tokens, length)
+    drawn = [pieces(writer, documents, prompts, seed, prompt_tokens, length) for seed in range(seeds)]
+    rod = spread([piece.human for texts in drawn for piece in texts])
+    for seed, texts in enumerate(drawn):
         for kind, strategy in ways.items():
             with progress.task(f"sampling, {kind}, seed {seed}", 1, "batches") as advance:
                 ours = sampled(writer, texts, strategy, seed, length)
                 advance(1)
-            for name, value in _look(ours, [piece.human for piece in texts]).items():
+            for name, value in _look(ours, [piece.human for piece in texts], rod).items():
                 looks[kind][name][seed] = value
     for name, unit in LOOKS.items():
         measurements += [measured(f"{name}, {kind}", looks[kind][name], unit) for kind in ways]
         measurements.append(
             difference(f"{name}, {MINUS}", looks["top-p"][name], looks["top-k"][name], unit)
         )
-    chart = Chart(
-        kind="scatter",
-        title="Tokens kept by the entropy of the step",
-        x_label="entropy of the step, bits",
-        y_label="tokens kept",
-        log_y=True,
-        series=tuple(
-            Series(name=kind, x=tuple(seen.entropy[:400]), y=tuple(seen.kept[kind][:400]))
-            for kind in filters
-        ),
-    )
     return Observation(
         measurements=tuple(measurements),
-        chart=chart,
+        chart=_chart(seen),
         note=f"{NOTE} Top-k {top_k} leaves the same mean entropy as top-p {matched:.3f}.",
     )
 
 
 NOTE = (
-    "That top-p adapts is a matter of its definition; that it writes better is another claim, which the lines at equal "
-    "entropy test. A tie there means that this run saw no difference. Top-p keeps the fewest tokens that reach p, the "
-    "one that crosses it included (Holtzman et al. 2019, https://arxiv.org/abs/1904.09751, section 3.1)."
+    "That top-p adapts is a matter of its definition; that it writes better is another claim, which the "
+    "lines at equal entropy test. A tie there means that this run saw no difference. Top-p keeps the "
+    "fewest tokens that reach p, the one that crosses it included (Holtzman et al. 2019, "
+    "https://arxiv.org/abs/1904.09751, section 3.1)."
 )
 
 
@@ -145,6 +135,20 @@ class Kept:
         order = np.argsort(self.entropy)
         kept = np.asarray(self.kept[kind])[order]
         return float(kept[-tenth:].mean() / kept[:tenth].mean())
+
+
+def _chart(seen: Kept, most: int = 400) -> Chart:
+    entropy = tuple(seen.entropy[:most])
+    return Chart(
+        kind="scatter",
+        title="Tokens kept by the entropy of the step",
+        x_label="entropy of the step, bits",
+        y_label="tokens kept",
+        log_y=True,
+        series=tuple(
+            Series(name=kind, x=entropy, y=tuple(kept[:most])) for kind, kept in seen.kept.items()
+        ),
+    )
 
 
 def _kept(
@@ -165,12 +169,14 @@ def _kept(
 
 
 @torch.inference_mode()
-def _distributions(model: LanguageModel, documents: Sequence[Document], steps: int, seed: int) -> Steps:
-    """The next-token distributions at random steps of the documents, each read from its beginning."""
+def _distributions(
+    model: LanguageModel, documents: Sequence[Document], steps: int, seed: int
+) -> list[Tensor]:
+    """The next-token distributions at random steps of the documents, each read from its start to at most 512 tokens."""
     generator = torch.Generator().manual_seed(seed)
     rows: list[Tensor] = []
     for at in torch.randperm(len(documents), generator=generator).tolist():
-        ids = model.tokenizer.encode(documents[at].text, special=False)[:1024]
+        ids = model.tokenizer.encode(documents[at].text, special=False)[:512]
         if len(ids) < 2:
             continue
         hidden = model.network.hidden(torch.tensor([ids]))[0]
@@ -203,13 +209,15 @@ def _matching_p(
     return (low + high) / 2
 
 
-def _look(texts: Sequence[Continuation], human: Sequence[Continuation]) -> dict[str, float]:
+def _look(
+    texts: Sequence[Continuation], human: Sequence[Continuation], rod: Mapping[str, float]
+) -> dict[str, float]:
     tokens = [one.tokens for one in texts]
     values = (
         float(np.mean([one.surprise for one in texts])),
         distinct_n(tokens, 2),
         self_bleu(tokens),
         mean_repeated(texts),
-        gap(texts, human),
+        gap(texts, human, rod),
     )
     return dict(zip(LOOKS, values, strict=True))

@@ -20,7 +20,7 @@ from lmworks.models.attention import attention_pattern
 Scores = Float[Tensor, "rows keys"]
 
 SUM, NEGATIVE = "largest distance of a row's sum from 1", "smallest weight"
-SHIFT = "largest change of a weight when all scores rise by 1,000"
+SHIFT = "largest change of a weight when all scores rise by 1,000 exactly"
 ERROR = "largest error of a weight against float64"
 ORDER = "pairs of keys whose weights stand in the order of their scores"
 LOST = "rows that the formula as written turns into NaN, scores of deviation 100"
@@ -101,11 +101,11 @@ def distribution(
 
 
 NOTE = (
-    "The formula in the claim is the naive form: in float32 e^x overflows above 88.7 and a row becomes NaN. Every "
-    "library subtracts the row's largest score first, which changes nothing in exact arithmetic (Goodfellow et al. "
-    "2016, Deep Learning, section 4.1). Weights also thin out: n keys with equal scores and one that is m above "
-    "them give it e^m / (e^m + n - 1), so emphasis needs a margin above ln n (Velickovic et al. 2024, "
-    "https://arxiv.org/abs/2410.01104)."
+    "The formula in the claim is the naive form: in float32 e^x overflows above 88.7 and a row becomes "
+    "NaN. Every library subtracts the row's largest score first, which changes nothing in exact "
+    "arithmetic (Goodfellow et al. 2016, Deep Learning, section 4.1). Weights also thin out: n keys with "
+    "equal scores and one that is m above them give it e^m / (e^m + n - 1), so emphasis needs a margin "
+    "above ln n (Velickovic et al. 2024, https://arxiv.org/abs/2410.01104)."
 )
 
 

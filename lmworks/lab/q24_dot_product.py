@@ -20,13 +20,13 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from lmworks.basics import progress
+from lmworks.evaluation.measurement import Measurement
 from lmworks.lab.chart import Chart, Series
 from lmworks.lab.finding import Check, Observation, Rule
 from lmworks.lab.registry import Count, Several, experiment, scaled
 from lmworks.lab.seeds import difference, measured
 from lmworks.lab.small_network import (
     ByteText,
-    Training,
     bits_per_byte,
     byte_text,
     held_out_logits,
@@ -37,6 +37,7 @@ from lmworks.models.attention import Kernel, attend, attention_pattern
 from lmworks.models.hooks import hook_points, hooked
 from lmworks.models.masks import visibility
 from lmworks.models.network import Network
+from lmworks.training.settings import TrainingConfig
 
 GROWTH = "variance of q.k grows with d to the power"
 VARIANCE = "variance of q.k / sqrt(d), d = 1,024"
@@ -45,8 +46,9 @@ GRADIENT = "gradient that the pattern lets through, with the root by without, d 
 TRAINED, UNSCALED = "held-out text, trained with the root", "held-out text, trained without"
 COST = "without the root minus with it"
 RELEVANT = "loss by taking the highest-scored keys away, minus as many at random"
-TIME = {kernel: f"time grows with length to the power, {kernel}" for kernel in ("explicit", "fused")}
-MEMORY = {kernel: f"memory grows with length to the power, {kernel}" for kernel in ("explicit", "fused")}
+KERNELS: tuple[Kernel, Kernel] = ("explicit", "fused")
+TIME = {kernel: f"time grows with length to the power, {kernel}" for kernel in KERNELS}
+MEMORY = {kernel: f"memory grows with length to the power, {kernel}" for kernel in KERNELS}
 
 
 @experiment(
@@ -80,72 +82,80 @@ def dot_product(
     context: Several = 128,
     held_out_windows: Several = scaled(64, 400),
     taken: Count = 4,
-    longest: Several = scaled(2048, 4096),
+    longest: Several = scaled(4096, 8192),
     seeds: Count = scaled(3, 5),
 ) -> Observation:
     """Variance, saturation, trained loss, relevance of high scores, exponents of time and memory."""
     start = [_at_start(seed) for seed in range(seeds)]
-    measurements = [
-        measured(name, {seed: start[seed][name] for seed in range(seeds)})
+    laws = [
+        measured(name, {seed: one[name] for seed, one in enumerate(start)})
         for name in (GROWTH, VARIANCE, PEAK, SCALED_PEAK, GRADIENT)
     ]
     data = byte_text(text)
     bits: dict[str, dict[int, float]] = {TRAINED: {}, UNSCALED: {}}
     relevance: dict[int, float] = {}
     for seed in range(seeds):
-        for name in (TRAINED, UNSCALED):
-            network = small_network(seed, dim=dim, heads=1, context=context)
-            with without_root(network) if name == UNSCALED else contextlib.nullcontext():
-                train(network, data.train, Training(steps, seed))
-                bits[name][seed] = bits_per_byte(
-                    *held_out_logits(network, data.held_out, held_out_windows)
-                )
-            if name == TRAINED:
-                relevance[seed] = _relevance(network, data, taken, seed, min(held_out_windows, 64))
-    measurements += [measured(name, by_seed, "bits/byte", ideal=0.0) for name, by_seed in bits.items()]
-    measurements += [
+        config = TrainingConfig(steps=steps, rows=16, learning_rate=2e-3, seed=seed)
+        with_root, without = (small_network(seed, dim=dim, heads=1, context=context) for _ in range(2))
+        train(with_root, data.train, config)
+        bits[TRAINED][seed] = bits_per_byte(*held_out_logits(with_root, data.held_out, held_out_windows))
+        relevance[seed] = _relevance(with_root, data, taken, seed, min(held_out_windows, 64))
+        with without_root(without):
+            train(without, data.train, config)
+            bits[UNSCALED][seed] = bits_per_byte(
+                *held_out_logits(without, data.held_out, held_out_windows)
+            )
+    trained = [measured(name, by_seed, "bits/byte", ideal=0.0) for name, by_seed in bits.items()]
+    trained += [
         difference(COST, bits[UNSCALED], bits[TRAINED], "bits/byte"),
         measured(RELEVANT, relevance, "bits/byte", chance=0.0, difference=True),
     ]
-    lengths = [longest // 8, longest // 4, longest // 2, longest]
-    seconds: dict[Kernel, list[list[float]]] = {kernel: [] for kernel in ("explicit", "fused")}
-    with progress.task("time by length", seeds, "rounds") as advance:
-        for _ in range(seeds):
-            for kernel, rounds in seconds.items():
-                rounds.append([_seconds(kernel, length) for length in lengths])
+    costs, chart = _costs([longest // 8, longest // 4, longest // 2, longest], seeds)
+    return Observation(measurements=(*laws, *trained, *costs), chart=chart, note=NOTE)
+
+
+def _costs(lengths: list[int], rounds: int) -> tuple[list[Measurement], Chart]:
+    """Exponents of time and memory, fitted without the shortest length, and the chart of the times."""
+    seconds: dict[Kernel, list[list[float]]] = {kernel: [] for kernel in KERNELS}
+    with progress.task("time by length", rounds, "rounds") as advance:
+        for _ in range(rounds):
+            for kernel in KERNELS:
+                seconds[kernel].append([_seconds(kernel, length) for length in lengths])
             advance(1)
-    for kernel, rounds in seconds.items():
-        measurements.append(
-            measured(TIME[kernel], {at: exponent(lengths[1:], one[1:]) for at, one in enumerate(rounds)})
+    found = [
+        measured(
+            TIME[kernel], {at: exponent(lengths[1:], one[1:]) for at, one in enumerate(seconds[kernel])}
         )
-    for kernel in seconds:
-        peak = [float(peak_memory(_call(kernel, length))) for length in lengths]
-        measurements.append(measured(MEMORY[kernel], {0: exponent(lengths[1:], peak[1:])}).but(seeds=()))
+        for kernel in KERNELS
+    ]
+    for kernel in KERNELS:
+        bytes_held = [float(peak_memory(_call(kernel, length))) for length in lengths[1:]]
+        found.append(Measurement(name=MEMORY[kernel], value=exponent(lengths[1:], bytes_held)))
+    shortest = {
+        kernel: [1000 * min(each) for each in zip(*seconds[kernel], strict=True)] for kernel in KERNELS
+    }
     chart = Chart(
         kind="line",
-        title="One attention call, 8 heads of 64, by length",
+        title="One attention call, 4 heads of 64, by length",
         log_x=True,
         log_y=True,
         x_label="tokens",
         y_label="milliseconds",
         series=tuple(
-            Series(
-                name=kernel,
-                x=tuple(map(float, lengths)),
-                y=tuple(1000 * min(one[at] for one in rounds) for at in range(len(lengths))),
-            )
-            for kernel, rounds in seconds.items()
+            Series(name=kernel, x=tuple(map(float, lengths)), y=tuple(shortest[kernel]))
+            for kernel in KERNELS
         ),
     )
-    return Observation(measurements=tuple(measurements), chart=chart, note=NOTE)
+    return found, chart
 
 
 NOTE = (
-    "The root keeps the scores' variance at 1 whatever d is; without it softmax starts nearly one-hot and passes "
-    "little gradient (Vaswani et al. 2017, https://arxiv.org/abs/1706.03762, section 3.2.1, footnote 4). A network "
-    "this small can learn smaller queries instead; the trained difference is shown, and does not decide. Time and "
-    "memory are those of one attention call without projections. Its memory is linear in the fused kernel (Rabe and "
-    "Staats 2021, https://arxiv.org/abs/2112.05682; Dao et al. 2022, https://arxiv.org/abs/2205.14135)."
+    "The root keeps the scores' variance at 1 whatever d is; without it softmax starts nearly one-hot and"
+    " passes little gradient (Vaswani et al. 2017, https://arxiv.org/abs/1706.03762, section 3.2.1, "
+    "footnote 4). A network this small can learn smaller queries instead; the trained difference is "
+    "shown, and does not decide. Time and memory are those of one attention call without projections. Its"
+    " memory is linear in the fused kernel (Rabe and Staats 2021, https://arxiv.org/abs/2112.05682; Dao "
+    "et al. 2022, https://arxiv.org/abs/2205.14135)."
 )
 
 
@@ -206,7 +216,7 @@ def exponent(sizes: Sequence[float], costs: Sequence[float]) -> float:
 
 
 def _call(kernel: Kernel, length: int) -> Callable[[], Tensor]:
-    query, key, value = torch.randn(3, 1, 8, length, 64, generator=torch.Generator().manual_seed(0))
+    query, key, value = torch.randn(3, 1, 4, length, 64, generator=torch.Generator().manual_seed(0))
     sees = visibility(length, length, None)
     return lambda: attend(query, key, value, sees, kernel)
 

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from lmworks.evaluation.measurement import Measurement
 from lmworks.lab.chart import Chart, Series
 from lmworks.lab.finding import Check, Observation, Rule
 from lmworks.lab.registry import Count, Several, experiment, scaled
@@ -18,13 +19,14 @@ from lmworks.lab.seeds import difference, measured
 from lmworks.lab.small_network import (
     ByteText,
     Objective,
-    Training,
     bits_per_byte,
     byte_text,
     held_out_logits,
     small_network,
     train,
 )
+from lmworks.models.network import Network
+from lmworks.training.settings import TrainingConfig
 
 Logits = Float[Tensor, "tokens vocab"]
 Targets = Int[Tensor, " tokens"]
@@ -32,7 +34,6 @@ Targets = Int[Tensor, " tokens"]
 GRADIENT = "largest distance of the gradient from p - y"
 DIVERGENCE = "largest distance of cross-entropy from H(y) + KL(y, p)"
 PUSH = "gradient on a true token of probability 0.001, squared error by cross-entropy"
-LOSSES = ("cross-entropy", "squared error")
 BITS, PROBABILITY, ACCURACY, CALIBRATION = (
     "held-out text",
     "probability of the true byte",
@@ -41,6 +42,16 @@ BITS, PROBABILITY, ACCURACY, CALIBRATION = (
 )
 UNITS = {BITS: "bits/byte", PROBABILITY: "", ACCURACY: "", CALIBRATION: ""}
 MINUS = "cross-entropy minus squared error"
+
+
+def squared_error(logits: Logits, targets: Targets) -> Tensor:
+    """The Brier score: sum over the vocabulary of (p - y)^2, averaged over tokens."""
+    p = logits.softmax(dim=-1)
+    true = p.gather(1, targets[:, None])[:, 0]
+    return (p.square().sum(dim=-1) - 2 * true + 1).mean()
+
+
+OBJECTIVES: dict[str, Objective] = {"cross-entropy": F.cross_entropy, "squared error": squared_error}
 
 
 @experiment(
@@ -64,58 +75,42 @@ MINUS = "cross-entropy minus squared error"
 )
 def cross_entropy(
     text: str = "tinyshakespeare",
-    steps: Several = scaled(120, 800),
-    dim: Several = 128,
+    steps: Several = scaled(200, 1000),
+    dim: Several = 96,
     context: Several = 64,
-    rates: tuple[float, ...] = (1e-3, 3e-3, 1e-2),
+    rates: tuple[float, ...] = (5e-4, 1e-3, 2e-3, 4e-3),
     held_out_windows: Several = scaled(200, 1000),
     seeds: Count = scaled(3, 5),
 ) -> Observation:
     """Gradient and divergence laws; bits, probability, accuracy and calibration after training on each loss."""
     laws = [_laws(seed) for seed in range(seeds)]
     measurements = [
-        measured(name, {seed: laws[seed][name] for seed in range(seeds)}, ideal=ideal)
+        measured(name, {seed: law[name] for seed, law in enumerate(laws)}, ideal=ideal)
         for name, ideal in ((GRADIENT, 0.0), (DIVERGENCE, 0.0), (PUSH, None))
     ]
-    data = byte_text(text)
-    objectives: dict[str, Objective] = {"cross-entropy": F.cross_entropy, "squared error": squared_error}
+    data, chosen, curves = byte_text(text), {}, []
     found: dict[str, dict[str, dict[int, float]]] = {
-        name: {loss: {} for loss in LOSSES} for name in UNITS
+        name: {loss: {} for loss in OBJECTIVES} for name in UNITS
     }
-    chosen: dict[str, float] = {}
-    curves: list[Series] = []
-    for loss, objective in objectives.items():
 
-        def trained(rate: float, seed: int, objective: Objective = objective) -> torch.nn.Module:
-            network = small_network(seed, dim=dim, context=context)
-            return train(network, data.train, Training(steps, seed, rate=rate, objective=objective))
+    def trained(loss: str, rate: float, seed: int) -> Network:
+        network = small_network(seed, dim=dim, context=context)
+        config = TrainingConfig(steps=steps, rows=16, learning_rate=rate, seed=seed)
+        return train(network, data.train, config, OBJECTIVES[loss])
 
-        # Chosen by bits, the same for both, on other text and with another seed than the comparison's.
-        chosen[loss] = min(
-            rates,
-            key=lambda rate: bits_per_byte(
-                *held_out_logits(trained(rate, seeds), data.choose, held_out_windows)
-            ),
-        )
+    for loss in OBJECTIVES:
+        # Chosen by bits for both, on other text and with another seed than the comparison's.
+        bits = {}
+        for rate in rates:
+            seen = held_out_logits(trained(loss, rate, seeds), data.choose, held_out_windows)
+            bits[rate] = bits_per_byte(*seen)
+        chosen[loss] = min(bits, key=lambda rate: bits[rate])
         for seed in range(seeds):
-            seen = held_out_logits(trained(chosen[loss], seed), data.held_out, held_out_windows)
+            seen = held_out_logits(trained(loss, chosen[loss], seed), data.held_out, held_out_windows)
             for name, value in _judge(*seen).items():
                 found[name][loss][seed] = value
         curves.append(_reliability(loss, *seen))
-    for name, unit in UNITS.items():
-        chance, ideal = {
-            BITS: (8.0, 0.0),
-            PROBABILITY: (1 / 256, 1.0),
-            ACCURACY: (_commonest(data), 1.0),
-            CALIBRATION: (None, 0.0),
-        }[name]
-        measurements += [
-            measured(f"{name}, {loss}", found[name][loss], unit, chance=chance, ideal=ideal)
-            for loss in LOSSES
-        ]
-        measurements.append(
-            difference(f"{name}, {MINUS}", found[name][LOSSES[0]], found[name][LOSSES[1]], unit)
-        )
+    measurements += _table(found, data)
     chart = Chart(
         kind="line",
         title="Calibration: how often the likeliest byte came",
@@ -124,26 +119,33 @@ def cross_entropy(
         series=(*curves, Series(name="ideal", x=(0.0, 1.0), y=(0.0, 1.0))),
     )
     rates_text = ", ".join(f"{rate:g} for {loss}" for loss, rate in chosen.items())
-    return Observation(
-        measurements=tuple(measurements),
-        chart=chart,
-        note=f"{NOTE} Learning rates chosen: {rates_text}.",
-    )
+    note = f"{NOTE} Learning rates chosen: {rates_text}."
+    return Observation(measurements=tuple(measurements), chart=chart, note=note)
+
+
+def _table(found: dict[str, dict[str, dict[int, float]]], data: ByteText) -> list[Measurement]:
+    """Each figure for each loss, and the difference."""
+    levels: dict[str, tuple[float | None, float]] = {
+        BITS: (8.0, 0.0),
+        PROBABILITY: (1 / 256, 1.0),
+        ACCURACY: (_commonest(data), 1.0),
+        CALIBRATION: (None, 0.0),
+    }
+    rows = []
+    for name, (chance, ideal) in levels.items():
+        ours, other = (found[name][loss] for loss in OBJECTIVES)
+        for loss, by_seed in found[name].items():
+            rows.append(measured(f"{name}, {loss}", by_seed, UNITS[name], chance=chance, ideal=ideal))
+        rows.append(difference(f"{name}, {MINUS}", ours, other, UNITS[name]))
+    return rows
 
 
 NOTE = (
-    "Cross-entropy is not itself a divergence: it is the KL divergence plus the entropy of the true distribution, "
-    "which training cannot change (Goodfellow et al. 2016, Deep Learning, section 3.13). Squared error on "
-    "probabilities (the Brier score) is a proper loss too, so its minimum is the same distribution; it differs in "
-    "how hard it pushes where the true token has almost no probability."
+    "Cross-entropy is not itself a divergence: it is the KL divergence plus the entropy of the true "
+    "distribution, which training cannot change (Goodfellow et al. 2016, Deep Learning, section 3.13). "
+    "Squared error on probabilities (the Brier score) is a proper loss too, so its minimum is the same "
+    "distribution; it differs in how hard it pushes where the true token has almost no probability."
 )
-
-
-def squared_error(logits: Logits, targets: Targets) -> Tensor:
-    """The Brier score: sum over the vocabulary of (p - y)^2, averaged over tokens."""
-    p = logits.softmax(dim=-1)
-    true = p.gather(1, targets[:, None])[:, 0]
-    return (p.square().sum(dim=-1) - 2 * true + 1).mean()
 
 
 def _laws(seed: int, tokens: int = 64, vocab: int = 256) -> dict[str, float]:

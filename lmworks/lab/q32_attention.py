@@ -91,12 +91,10 @@ def formula(
             exact = {case: reference(*_grouped(parts, case), _sees(case, tokens)) for case in CASES}
             for kind in KINDS:
                 for case in CASES:
-                    by = _by_kernel(
-                        kind, *(x.float() for x in _grouped(parts, case)), _visible(case, tokens)
-                    )
+                    by = _by_kernel(kind, *_grouped(parts, case, torch.float32), _visible(case, tokens))
                     errors[kind][case.name][seed] = _apart(by, exact[case], case, tokens)
             low = {
-                case: attend(*(x.bfloat16() for x in _grouped(parts, case)), _visible(case, tokens))
+                case: attend(*_grouped(parts, case, torch.bfloat16), _visible(case, tokens))
                 for case in CASES
             }
             found[BFLOAT][seed] = max(_apart(low[case], exact[case], case, tokens) for case in CASES)
@@ -142,10 +140,10 @@ def formula(
 
 
 NOTE = (
-    "The formula is that of Vaswani et al. 2017, https://arxiv.org/abs/1706.03762, section 3.2.1; what is called an "
-    "attention score is only Q K^T / sqrt(d_k), the whole is the attention's output. The same section adds what the "
-    "short form leaves out: a decoder sets the scores of later tokens to minus infinity (section 3.2.3). Without "
-    "that mask each output depends on tokens that come after it."
+    "The formula is that of Vaswani et al. 2017, https://arxiv.org/abs/1706.03762, section 3.2.1; what is"
+    " called an attention score is only Q K^T / sqrt(d_k), the whole is the attention's output. The same "
+    "section adds what the short form leaves out: a decoder sets the scores of later tokens to minus "
+    "infinity (section 3.2.3). Without that mask each output depends on tokens that come after it."
 )
 
 
@@ -173,8 +171,10 @@ def _parts(tokens: int, head_dim: int, seed: int) -> tuple[Heads, Heads, Heads]:
     return 2 * query, key, value
 
 
-def _grouped(parts: tuple[Heads, Heads, Heads], case: Case) -> tuple[Heads, Heads, Heads]:
-    query, key, value = parts
+def _grouped(
+    parts: tuple[Heads, Heads, Heads], case: Case, dtype: torch.dtype = torch.float64
+) -> tuple[Heads, Heads, Heads]:
+    query, key, value = (part.to(dtype) for part in parts)
     return query, key[:, : case.kv_heads], value[:, : case.kv_heads]
 
 

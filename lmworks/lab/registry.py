@@ -122,15 +122,14 @@ def _listing(path: Path) -> Listing:
             and isinstance(node.func, ast.Name)
             and node.func.id == "experiment"
         ):
-            literals = {
+            literals: dict[str | None, object] = {
                 word.arg: word.value.value
                 for word in node.keywords
                 if isinstance(word.value, ast.Constant)
             }
-            if literals.get("question") == int(number) and isinstance(literals.get("claim"), str):
-                return Listing(
-                    int(number), name.replace("_", " "), literals["claim"], f"{__package__}.{path.stem}"
-                )
+            claim = literals.get("claim")
+            if literals.get("question") == int(number) and isinstance(claim, str):
+                return Listing(int(number), name.replace("_", " "), claim, f"{__package__}.{path.stem}")
     raise ConfigError(
         f'{path.name} declares no @experiment(question={int(number)}, claim="..."); write both as literals'
     )

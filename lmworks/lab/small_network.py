@@ -1,7 +1,7 @@
 """A small byte-level network, trained on real text in seconds: what several experiments compare.
 
 text = byte_text("tinyshakespeare")
-network = train(small_network(seed=1), text, Training(steps=200, seed=1))
+network = train(small_network(seed=1), text.train, TrainingConfig(steps=200, rows=16))
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ from lmworks.models.config import ModelConfig
 from lmworks.models.network import Network
 from lmworks.text.sources import read
 from lmworks.text.splits import split
+from lmworks.training.optimiser import adamw, trainable
+from lmworks.training.settings import TrainingConfig
 
 Windows = Int[Tensor, "batch seq"]
 Objective = Callable[[Float[Tensor, "tokens vocab"], Int[Tensor, " tokens"]], Tensor]
@@ -58,44 +60,31 @@ def small_network(
     return Network(config).initialise(seed)
 
 
-@dataclass(frozen=True)
-class Training:
-    """How it is trained: AdamW, the rate rising over a tenth of the steps and falling along a cosine."""
+def train(
+    network: Network,
+    text: Int[Tensor, " bytes"],
+    config: TrainingConfig,
+    objective: Objective = F.cross_entropy,
+) -> Network:
+    """Train in place on random windows of the text; returns the network, ready to be evaluated.
 
-    steps: int
-    seed: int
-    batch: int = 16
-    rate: float = 2e-3
-    objective: Objective = F.cross_entropy
-
-
-def train(network: Network, text: Int[Tensor, " bytes"], how: Training) -> Network:
-    """Train in place on random windows of the text; returns the network, ready to be evaluated."""
-    generator = torch.Generator().manual_seed(how.seed)
-    optimiser = torch.optim.AdamW(
-        network.parameters(), lr=how.rate, betas=(0.9, 0.98), weight_decay=0.01
-    )
-    warmup = max(how.steps // 10, 1)
-    schedule = torch.optim.lr_scheduler.SequentialLR(
-        optimiser,
-        [
-            torch.optim.lr_scheduler.LinearLR(optimiser, 1 / warmup, total_iters=warmup),
-            torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, max(how.steps - warmup, 1)),
-        ],
-        milestones=[warmup],
-    )
+    `config` gives steps, rows, learning rate and seed. No checkpoints: a run is over in seconds.
+    """
+    steps, size = config.steps or 100, network.config.context + 1
+    generator = torch.Generator().manual_seed(config.seed)
+    optimiser = adamw(trainable(network), config)
     network.train()
-    size = network.config.context + 1
-    with progress.task(f"training, seed {how.seed}", how.steps, "steps") as advance:
-        for _ in range(how.steps):
-            starts = torch.randint(len(text) - size + 1, (how.batch,), generator=generator)
+    with progress.task(f"training, seed {config.seed}", steps, "steps") as advance:
+        for step in range(steps):
+            starts = torch.randint(len(text) - size + 1, (config.rows,), generator=generator)
             rows = text[starts[:, None] + torch.arange(size)]
-            loss = how.objective(network(rows[:, :-1]).flatten(0, 1), rows[:, 1:].flatten())
+            loss = objective(network(rows[:, :-1]).flatten(0, 1), rows[:, 1:].flatten())
             optimiser.zero_grad()
             loss.backward()
-            torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+            torch.nn.utils.clip_grad_norm_(network.parameters(), config.clip)
+            for group in optimiser.param_groups:
+                group["lr"] = config.learning_rate_at(step, steps)
             optimiser.step()
-            schedule.step()
             advance(1, loss=loss.item())
     return network.eval()
 

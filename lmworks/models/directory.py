@@ -26,7 +26,7 @@ from lmworks.models.precision import DTYPES
 INDEX = "model.safetensors.index.json"
 SHARD_BYTES = 5_000_000_000
 MOST_JSON = 100_000_000
-OWN_FILES = ("*.json", "*.safetensors", "*.jinja", "*.txt", "*.md", "*.model", "*.toml")
+OWN_FILES = ("*.json", "*.jsonl", "*.safetensors", "*.jinja", "*.txt", "*.md", "*.model", "*.toml")
 """What a model directory may hold; a folder with anything else is somebody's work and is not replaced."""
 
 
@@ -34,7 +34,8 @@ def read_json(path: Path) -> dict[str, Any]:
     """A JSON object from a model directory; ModelError if it is missing, not JSON or not an object."""
     try:
         if path.stat().st_size > MOST_JSON:
-            raise ModelError(f"{path} has more than {MOST_JSON:,} bytes, which no such file has; fetch or copy it again")
+            raise ModelError(f"{path} has more than {MOST_JSON:,} bytes, which no such file has; "
+                             "fetch or copy it again")
         value = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ModelError(f"{path} does not exist; a model directory holds it beside its weights") from None
@@ -85,7 +86,8 @@ def network_of(config: ModelConfig, tensors: Mapping[str, Tensor]) -> Network:
             raise ModelError(f"{name} has the shape {list(tensors[name].shape)}, and config.json asks for {list(shape)}")
     types = {tensor.dtype for tensor in tensors.values()}
     if unknown := types - {*DTYPES.values(), torch.float64}:
-        raise ModelError(f"the weights are stored as {', '.join(map(str, unknown))}; convert them to float32 or bfloat16")
+        raise ModelError(f"the weights are stored as {', '.join(map(str, unknown))}; "
+                         "convert them to float32 or bfloat16")
     if len(types) > 1:  # some files keep norms in float32; one network computes in one type
         common = tensors["embedding.weight"].dtype
         tensors = {name: tensor.to(common) for name, tensor in tensors.items()}

@@ -6,6 +6,7 @@ Source: gated units: Shazeer 2020, https://arxiv.org/abs/2002.05202.
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 
 import torch.nn.functional as F
 from jaxtyping import Float
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 from lmworks.models.config import ModelConfig
 from lmworks.models.hooks import HookPoint
 
-ACTIVATIONS = {
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "silu": F.silu,
     "gelu": F.gelu,
     "gelu_tanh": functools.partial(F.gelu, approximate="tanh"),

@@ -74,7 +74,8 @@ def gguf_config(file: GGUFFile) -> ModelConfig:
     try:
         config = ModelConfig(family=family.name, **ours)
         if theirs.get(f"{architecture}.rope.dimension_count", config.head_dim) != config.head_dim:
-            raise ModelError("it rotates a part of each head only (rope.dimension_count), which is not supported")
+            raise ModelError("it rotates a part of each head only (rope.dimension_count), "
+                             "which is not supported")
         return _with_scaling(config, file, architecture)
     except ConfigError as error:
         raise ModelError(f"its metadata does not describe a {family.name} network: {error}") from None

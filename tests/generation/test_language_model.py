@@ -14,10 +14,11 @@ from lmworks.generation.language_model import LanguageModel
 from lmworks.generation.strategies import Greedy, Sample
 
 DARWIN = (
-    "When on board H.M.S. Beagle, as naturalist, I was much struck with certain facts in the distribution of the "
-    "inhabitants of South America, and in the geological relations of the present to the past inhabitants of that "
-    "continent. These facts seemed to me to throw some light on the origin of species, that mystery of mysteries, as "
-    "it has been called by one of our greatest philosophers."
+    "When on board H.M.S. Beagle, as naturalist, I was much struck with certain facts in the "
+    "distribution of the inhabitants of South America, and in the geological relations of the present "
+    "to the past inhabitants of that continent. These facts seemed to me to throw some light on the "
+    "origin of species, that mystery of mysteries, as it has been called by one of our greatest "
+    "philosophers."
 )
 
 

@@ -1,4 +1,4 @@
-"""Model directories from outside and in bad times: damaged, foreign, contradictory, on a full disk, killed."""
+"""Model directories from outside and in bad times: damaged, foreign, contradictory, on a full disk."""
 
 from __future__ import annotations
 

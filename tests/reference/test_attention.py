@@ -1,4 +1,4 @@
-"""Attention, rotation and norms against PyTorch's and transformers' own, and against the formula in float64."""
+"""Attention, rotation and norms against PyTorch and transformers, and the formula in float64."""
 
 from __future__ import annotations
 

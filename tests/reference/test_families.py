@@ -1,4 +1,4 @@
-"""Every family against transformers: equal logits from random weights, both directions, each switch on once."""
+"""Every family against transformers: equal logits from random weights, both ways, every switch on."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ SMALL_GPT2 = {
 
 @dataclass(frozen=True)
 class Variant:
-    """One switch of a family: how transformers is told, what our config must say, and that it does something."""
+    """One switch of a family: how transformers is told it, what our config must say, and its opposite."""
 
     family: str
     name: str

@@ -10,7 +10,7 @@ from typing import Any
 
 from lmworks.basics.errors import ModelError
 from lmworks.models.config import ModelConfig
-from lmworks.models.families.tables import ACTIVATIONS, Family, Rows
+from lmworks.models.families.tables import ACTIVATIONS, Family, Rows, Source
 
 SETTINGS = {                                # ours             <- theirs
     "vocab_size": "vocab_size",
@@ -26,7 +26,7 @@ SETTINGS = {                                # ours             <- theirs
     "tied": "tie_word_embeddings",
     "dropout": "attention_dropout",
 }
-TENSORS = {
+TENSORS: dict[str, Source] = {
     "embedding.weight": "model.embed_tokens.weight",
     "blocks.{i}.attention_norm.weight": "model.layers.{i}.input_layernorm.weight",
     "blocks.{i}.attention.qkv.weight": Rows(("model.layers.{i}.self_attn.q_proj.weight",
@@ -60,7 +60,8 @@ def _mistral_window_from(theirs: Mapping[str, Any], layers: int) -> dict[str, An
 
 def _mistral_window_to(config: ModelConfig) -> dict[str, Any]:
     if config.window is not None and any(config.window_of(layer) is None for layer in range(config.layers)):
-        raise ModelError("a mistral model cannot have a window on some layers only; choose another family to save it as")
+        raise ModelError("a mistral model cannot have a window on some layers only; "
+                         "choose another family to save it as")
     return {"sliding_window": config.window}
 
 
@@ -70,7 +71,8 @@ def _qwen_window_from(theirs: Mapping[str, Any], layers: int) -> dict[str, Any]:
         return {}
     kinds, first = theirs.get("layer_types"), theirs.get("max_window_layers", 28)
     if not isinstance(first, int) or (kinds and (not isinstance(kinds, list) or len(kinds) != layers)):
-        raise ModelError(f"config.json: max_window_layers and layer_types do not name a kind for each of the {layers} layers")
+        raise ModelError("config.json: max_window_layers and layer_types do not name a kind for each "
+                         f"of the {layers} layers")
     chosen = tuple(layer for layer in range(layers)
                    if (kinds[layer] == "sliding_attention" if kinds else layer >= first))
     return {"window": theirs["sliding_window"], "window_layers": chosen} if chosen else {}
@@ -113,5 +115,6 @@ GEMMA = Family(
     fixed={"norm_unit_offset": True, "scale_embedding": True},
     # Gemma's first files say "gelu", and the tanh form was meant: transformers reads it so too.
     activations=GEMMA_ACTIVATIONS,
-    defaults={"rms_norm_eps": 1e-6, "tie_word_embeddings": True, "hidden_act": "gelu_pytorch_tanh", "head_dim": 256},
+    defaults={"rms_norm_eps": 1e-6, "tie_word_embeddings": True, "hidden_act": "gelu_pytorch_tanh",
+              "head_dim": 256},
 )

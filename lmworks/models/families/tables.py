@@ -81,7 +81,8 @@ class Family:
             ours["activation"] = self.activations[ours["activation"]]
         if ours.get("positions", "rope") == "rope":
             ours |= rope_from(values)
-        if self.window_from is not None and isinstance(layers := ours.get("layers"), int) and layers <= MOST_LAYERS:
+        layers = ours.get("layers")
+        if self.window_from is not None and isinstance(layers, int) and layers <= MOST_LAYERS:
             ours |= self.window_from(values, layers)
         try:
             return ModelConfig(family=self.name, **ours)
@@ -103,12 +104,12 @@ class Family:
         for our_key, their_key in self.settings.items():
             value = getattr(config, our_key)
             if theirs.get(their_key, value) != value:
-                raise ModelError(f"a {self.name} model has one setting, {their_key}, where this one has two values; "
-                                 "choose another family to save it as")
+                raise ModelError(f"a {self.name} model has one setting, {their_key}, where this one has two "
+                                 "values; choose another family to save it as")
             theirs[their_key] = value
         if self.activations[written := THEIR_ACTIVATIONS[config.activation]] != config.activation:
-            raise ModelError(f"a {self.name} model cannot have the activation {config.activation!r} (its files mean another "
-                             f"one by {written!r}); choose another family to save it as")
+            raise ModelError(f"a {self.name} model cannot have the activation {config.activation!r} (its files "
+                             f"mean another one by {written!r}); choose another family to save it as")
         theirs[self.settings["activation"]] = written
         if config.positions == "rope":
             theirs |= rope_to(config)
@@ -131,7 +132,8 @@ class Family:
         for name, source in each_name(self.tensors, config):
             if isinstance(source, Rows):
                 parts = [take(part) for part in source.names]
-                tensor = below_one_another(source.names, [part.to(dtype) for part in parts] if dtype else parts)
+                parts = [part.to(dtype) for part in parts] if dtype else parts
+                tensor = below_one_another(source.names, parts)
             elif isinstance(source, Transposed):
                 tensor = take(source.name).T.contiguous()
             else:
@@ -174,7 +176,8 @@ def below_one_another(names: Sequence[str], parts: Sequence[Tensor]) -> Tensor:
     """The parts of a joined matrix as one; ModelError where they are not equally wide."""
     if len({part.shape[1:] for part in parts}) > 1:
         shapes = ", ".join(f"{name} {list(part.shape)}" for name, part in zip(names, parts, strict=True))
-        raise ModelError(f"the tensors {shapes} belong to one layer and differ in their shapes; the file is damaged")
+        raise ModelError(f"the tensors {shapes} belong to one layer and differ in their shapes; "
+                         "the file is damaged")
     return torch.cat(list(parts))
 
 
@@ -220,16 +223,17 @@ def rope_from(theirs: Mapping[str, Any]) -> dict[str, Any]:
     for name in ("rope_scaling", "rope_parameters"):
         table = theirs.get(name) or {}
         if not isinstance(table, dict) or any(isinstance(value, dict) for value in table.values()):
-            raise ModelError(f"config.json: {name} is not one table of rotary settings; a table for each kind of layer "
-                             "is not supported")
+            raise ModelError(f"config.json: {name} is not one table of rotary settings; a table for each kind "
+                             "of layer is not supported")
         parameters |= {key: value for key, value in table.items() if value is not None}
     ours: dict[str, Any] = {} if parameters["rope_theta"] is None else {"rope_theta": parameters["rope_theta"]}
     kind = parameters.get("rope_type", parameters.get("type", "default"))
     if kind not in ("default", "linear", "dynamic", "yarn", "llama3"):
         raise ModelError(f"config.json: rotary scaling of type {kind!r} is not known; known are linear, dynamic, yarn, llama3")
-    if "mscale_all_dim" in parameters or parameters.get("truncate") is False or parameters.get("partial_rotary_factor", 1) != 1:
-        raise ModelError("config.json: rotary settings with mscale_all_dim, truncate = false or a partial_rotary_factor "
-                         "other than 1 are not supported")
+    if ("mscale_all_dim" in parameters or parameters.get("truncate") is False
+            or parameters.get("partial_rotary_factor", 1) != 1):
+        raise ModelError("config.json: rotary settings with mscale_all_dim, truncate = false or a "
+                         "partial_rotary_factor other than 1 are not supported")
     if kind != "default":
         known = {our_key: parameters[key] for our_key, key in ROPE_SCALING.items() if key in parameters}
         if kind == "dynamic":   # transformers stretches from max_position_embeddings, whatever is said here
