@@ -22,6 +22,8 @@ from typing import Any
 from lmworks.adaptation.fused_block import use_fused_blocks
 from lmworks.adaptation.lora import add_lora, merge_adapters
 from lmworks.adaptation.peft_format import write_adapter
+from lmworks.basics.config import merge as tables_as_one
+from lmworks.basics.config import overrides
 from lmworks.basics.errors import ConfigError, DataError
 from lmworks.basics.files import directory_written_whole, write_json
 from lmworks.basics.memory import keep_freed_memory, peak_megabytes
@@ -86,14 +88,15 @@ def build(text: str | os.PathLike[str] | None = None, model: str | None = None, 
     with one sentence; Stopped when it was interrupted, after saving what `resume` needs.
     """
     chosen = _recipe(recipe, list(changes), text, model)
-    folder = Path(out) if out is not None else Path("models") / Path(chosen.data.text.rstrip("/")).stem
+    folder = Path(out) if out is not None else Path("models") / Path(chosen.data.text).resolve().stem
     run = folder.with_name(f"{folder.name}.run")
     refuse_foreign_files(folder)
-    _start_run(run, chosen, resume)
+    _check_run(run, chosen, resume)
     keep_freed_memory()
 
     started = time.time()
-    reading, parts = _read(chosen, say)
+    _, parts = _read(chosen, say)
+    _start_run(run, chosen, data_hash(parts.train), resume)
     language_model = LanguageModel.load(chosen.model.reference, dtype=chosen.model.dtype or fast_dtype())
     rows = pack([example_of(document, language_model.tokenizer) for document in parts.train], chosen.training.context,
                 seed=chosen.training.seed)
@@ -125,28 +128,39 @@ def answer(result: BuildResult) -> Iterator[str]:
 
 
 def _recipe(recipe: str | Path | Recipe | None, changes: list[str], text: str | os.PathLike[str] | None, model: str | None) -> Recipe:
-    chosen = recipe if isinstance(recipe, Recipe) else Recipe.read("adapt" if recipe is None else recipe, changes)
+    if isinstance(recipe, Recipe):
+        chosen = Recipe(**tables_as_one(recipe.model_dump(), overrides(changes)))
+    else:
+        chosen = Recipe.read("adapt" if recipe is None else recipe, changes)
     if text is not None:
         chosen = chosen.but(data=chosen.data.but(text=str(text)))
     return chosen.but(model=chosen.model.but(reference=model)) if model is not None else chosen
 
 
-def _start_run(run: Path, recipe: Recipe, resume: bool) -> None:
-    """A fresh run's recipe is written down; a resumed run must have the same."""
-    path, ours = run / "recipe.json", recipe.model_dump(mode="json")
+def _check_run(run: Path, recipe: Recipe, resume: bool) -> None:
+    """A fresh run must not overwrite one that was stopped; a resumed run must have the recipe that it was started with."""
     if not resume:
         if (run / "checkpoint").exists():
             raise ConfigError(f"{run} holds a run that was stopped; go on with --resume, or remove that folder to start afresh")
-        write_json(path, ours)
         return
-    if not path.exists():
+    if not (run / "recipe.json").exists():
         raise ConfigError(f"{run} does not hold a run to resume; start it without --resume")
-    theirs = read_json(path)
-    for section, settings in ours.items():
+    theirs = read_json(run / "recipe.json")
+    for section, settings in recipe.model_dump(mode="json").items():
         for key, value in settings.items():
             if theirs.get(section, {}).get(key) != value:
                 raise ConfigError(f"{section}.{key} is {value!r} and was {theirs.get(section, {}).get(key)!r} when the run was "
                                   f"started; resume with the same recipe, or remove {run} to start afresh")
+
+
+def _start_run(run: Path, recipe: Recipe, text: str, resume: bool) -> None:
+    """A fresh run's recipe and the hash of its text are written down; a resumed run must have the same text."""
+    path = run / "recipe.json"
+    if not resume:
+        write_json(path, recipe.model_dump(mode="json") | {"text": text})
+    elif read_json(path).get("text") != text:
+        raise ConfigError(f"{recipe.data.text} does not hold the text that the run was started with; put it back, "
+                          f"or remove {run} to start afresh")
 
 
 def _read(recipe: Recipe, say: Say) -> tuple[Reading, Split]:

@@ -51,7 +51,8 @@ def fingerprint(source: Path) -> str:
 def _check_base(folder: Path, model: LanguageModel) -> None:
     """An adapter on other weights than its own answers worse and says nothing."""
     facts = read_json(folder / "lmworks.json") if (folder / "lmworks.json").is_file() else {}
-    expected = facts.get("base", {}).get("sha256")
+    trained_on = facts.get("base")
+    expected = trained_on.get("sha256") if isinstance(trained_on, dict) else None
     if expected and model.source is not None and fingerprint(model.source) != expected:
         raise ModelError(f"{folder} was trained on other weights than {model.source} holds now (their SHA-256 differs); "
                          "give the right base with --base, or build it again")

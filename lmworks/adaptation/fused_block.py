@@ -43,7 +43,7 @@ def use_fused_blocks(network: Network, recompute: bool = False) -> bool:
         def run(block: Block, x: Float[Tensor, "batch seq dim"], shared: Pass) -> Float[Tensor, "batch seq dim"]:
             tile = tile_of(x.shape[1])
             if (tile is None or not torch.is_grad_enabled() or shared.cache is not None or shared.padded
-                    or any(point.functions for point in points)):
+                    or any(point.functions for point in points) or not _in_use(block)):
                 return block(x, shared)
             attention = _tiles(network, block, shared, tile)
             parameters = [parameter for layer in _projections(block) for parameter in _adapters(layer)]
@@ -66,6 +66,11 @@ def _projections(block: Block) -> tuple[nn.Module, ...]:
     return block.attention.qkv, block.attention.output, block.feed_forward.up, block.feed_forward.down
 
 
+def _in_use(block: Block) -> bool:
+    """Whether every adapter of a block counts: none is switched off or merged into its weight."""
+    return all(layer.enabled and not layer.merged for layer in _projections(block) if isinstance(layer, LoRALinear))
+
+
 def _adapters(layer: nn.Module) -> list[nn.Parameter]:
     return [layer.down, *layer.up] if isinstance(layer, LoRALinear) else []
 
@@ -86,10 +91,10 @@ def _project_back(layer: Any, gradient: Float[Tensor, "rows outputs"], x: Float[
         return (torch.mm(gradient, layer.weight) if to_x else None), []
     down, up = layer.copies()
     joint = torch.mm(bottleneck.T, gradient).T  # [outputs, parts x rank]; each part's block is its own gradient
-    ups = [joint[part.rows, index * layer.rank : (index + 1) * layer.rank].float().mul_(layer.scale)
+    ups = [joint[part.rows, index * layer.rank : (index + 1) * layer.rank].to(layer.down.dtype).mul_(layer.scale)
            for index, part in enumerate(layer.parts)]
     through = torch.mm(gradient, up)
-    to_down = torch.mm(through.T, x).float()
+    to_down = torch.mm(through.T, x).to(layer.down.dtype)
     to_inputs = torch.mm(gradient, layer.base.weight).addmm_(through, down) if to_x else None
     return to_inputs, [to_down, *ups]
 

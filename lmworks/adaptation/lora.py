@@ -23,7 +23,7 @@ from lmworks.basics.config import Config
 from lmworks.basics.errors import ConfigError
 from lmworks.models.families import family_of
 from lmworks.models.families.tables import Rows, Transposed, each_name, rows_of
-from lmworks.models.network import Network
+from lmworks.models.network import Network, run_plainly
 
 
 class LoRAConfig(Config):
@@ -197,19 +197,33 @@ def lora_layers(network: Network) -> dict[str, LoRALinear]:
 @contextlib.contextmanager
 def adapters_off(network: Network) -> Iterator[None]:
     """The network as it was before the adapters, for the length of the block."""
-    layers = lora_layers(network).values()
+    before = [(layer, layer.enabled) for layer in lora_layers(network).values()]
     try:
-        for layer in layers:
+        for layer, _ in before:
             layer.enabled = False
         yield
     finally:
-        for layer in layers:
-            layer.enabled = True
+        for layer, enabled in before:
+            layer.enabled = enabled
 
 
 def merge_adapters(network: Network) -> Network:
     """Add every update to its weight and take the adapters off, in place: a plain network remains."""
-    for path, layer in lora_layers(network).items():
+    for layer in lora_layers(network).values():
         layer.merge()
+    return _take_off(network)
+
+
+def remove_adapters(network: Network) -> Network:
+    """Take the adapters off, in place: the network is as it was before `add_lora`, to the bit, but frozen."""
+    for layer in lora_layers(network).values():
+        layer.unmerge()
+    return _take_off(network)
+
+
+def _take_off(network: Network) -> Network:
+    for path, layer in lora_layers(network).items():
         network.set_submodule(path, layer.base)
+    # A block runner made for adapters gives the weights below them no gradient.
+    network.run_block = run_plainly
     return network

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lmworks.adaptation.lora import LoRAConfig, adaptable, add_lora, lora_layers
+from lmworks.adaptation.lora import LoRAConfig, add_lora, lora_layers, remove_adapters
 from lmworks.basics.errors import ConfigError, ModelError
 from lmworks.basics.files import says_why, write_json
 from lmworks.models.directory import read_json, read_safetensors, write_safetensors
@@ -22,6 +22,11 @@ PREFIX = "base_model.model."
 UNSUPPORTED = {  # what an adapter may ask for that would change the result, and the value that asks for nothing
     "use_dora": (False,), "modules_to_save": (None, []), "rank_pattern": (None, {}), "alpha_pattern": (None, {}),
     "bias": ("none",), "layers_to_transform": (None, []), "lora_bias": (False, None), "trainable_token_indices": (None, []),
+    "alora_invocation_tokens": (None, []), "layer_replication": (None, []), "target_parameters": (None, []),
+    "use_qalora": (False, None), "use_bdlora": (False, None), "arrow_config": (None,), "velora_config": (None,),
+    "monteclora_config": (None,), "kasa_config": (None,),
+    # The others (pissa, olora, corda, loftq, ...) change the base's weights before training begins.
+    "init_lora_weights": (True, False, None, "gaussian", "eva", "orthogonal"),
 }
 
 
@@ -51,33 +56,50 @@ def read_adapter(folder: Path, network: Network) -> Network:
     """Put the adapter of a folder on a network, in place.
 
     ModelError for missing or unexpected tensors, wrong shapes, and features that are not supported: an adapter
-    is loaded whole or not at all.
+    is loaded whole, or the network stays without one.
     """
     settings = read_json(folder / CONFIG)
-    config = _config(folder, settings)
     tensors = read_safetensors(folder / WEIGHTS)
     try:
+        config = _config(folder, settings)
+        _check_rank(folder, config.rank, tensors)
         add_lora(network, config)
     except ConfigError as error:
         raise ModelError(f"{folder / CONFIG}: {error}") from None
+    try:
+        _fill(folder, _tensors(network), tensors)
+    except ModelError:
+        remove_adapters(network)
+        raise
     if settings.get("use_rslora"):
         for layer in lora_layers(network).values():
             layer.scale = config.alpha / config.rank**0.5
-    places = _tensors(network)
+    return network
+
+
+def _check_rank(folder: Path, rank: int, tensors: dict[str, Tensor]) -> None:
+    """Before anything of that size is made: the rank that the settings name is the one of the weights."""
+    for name, tensor in tensors.items():
+        if name.endswith("lora_A.weight") and len(tensor) != rank:
+            raise ModelError(f"{folder / WEIGHTS}: {name} has {len(tensor)} rows, and {CONFIG} says r = {rank}; "
+                             "the two files do not belong together")
+
+
+def _fill(folder: Path, places: dict[str, Tensor], tensors: dict[str, Tensor]) -> None:
+    """Copy the file's tensors into their places, all of them checked first."""
     missing, unexpected = sorted(set(places) - set(tensors)), sorted(set(tensors) - set(places))
     if missing or unexpected:
         what = f"lacks {missing[0]}" if missing else f"holds {unexpected[0]}, which this model has no place for"
         raise ModelError(f"{folder / WEIGHTS} {what} ({len(missing)} missing, {len(unexpected)} unexpected); "
                          "the adapter was made for another model, or another version of its code")
-    with torch.no_grad():
-        for name, place in places.items():
-            if place.shape != tensors[name].shape:
-                raise ModelError(f"{folder / WEIGHTS}: {name} has the shape {list(tensors[name].shape)}, and this model "
-                                 f"needs {list(place.shape)}")
-            if not torch.isfinite(tensors[name].float().sum()):
-                raise ModelError(f"{folder / WEIGHTS}: {name} holds values that are not finite; fetch or train it again")
-            place.copy_(tensors[name])
-    return network
+    for name, place in places.items():
+        if place.shape != tensors[name].shape:
+            raise ModelError(f"{folder / WEIGHTS}: {name} has the shape {list(tensors[name].shape)}, and this model "
+                             f"needs {list(place.shape)}; the adapter was made for another model")
+        if not torch.isfinite(tensors[name].float().sum()):
+            raise ModelError(f"{folder / WEIGHTS}: {name} holds values that are not finite; fetch or train it again")
+    for name, place in places.items():
+        place.copy_(tensors[name])
 
 
 def _config(folder: Path, settings: dict[str, Any]) -> LoRAConfig:
@@ -98,9 +120,7 @@ def _config(folder: Path, settings: dict[str, Any]) -> LoRAConfig:
 def _tensors(network: Network) -> dict[str, Tensor]:
     """The adapters' parameters by PEFT's names; views, so that they can be written to."""
     tensors: dict[str, Tensor] = {}
-    known = adaptable(network)
-    for path, layer in lora_layers(network).items():
-        assert path in known
+    for layer in lora_layers(network).values():
         downs = layer.down.detach().split(layer.rank)
         for part, down, up in zip(layer.parts, downs, layer.up, strict=True):
             tensors[f"{PREFIX}{part.module}.lora_A.weight"] = down

@@ -92,7 +92,8 @@ def merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
 
 def _in_words(kind: type[Config], detail: ErrorDetails) -> ConfigError:
     """The first of pydantic's complaints as one sentence."""
-    where = tuple(str(part) for part in detail["loc"])
+    # Where a setting may be of several kinds, pydantic adds the kind that it tried: no name holds a bracket.
+    where = tuple(str(part) for part in detail["loc"] if "[" not in str(part))
     cause = detail.get("ctx", {}).get("error")
     if isinstance(cause, ConfigError):
         return cause.inside(where)
@@ -106,5 +107,5 @@ def _in_words(kind: type[Config], detail: ErrorDetails) -> ConfigError:
         return ConfigError(f"{{at}}{name} is not a setting; {hint}", at)
     if detail["type"] == "missing":
         return ConfigError(f"{{at}}{name} is missing; it has no default", at)
-    message = detail["msg"].removeprefix("Value error, ").removeprefix("Input ")
+    message = detail["msg"].removeprefix("Value error, ").removeprefix("Input ").replace("valid tuple", "list")
     return ConfigError(f"{{at}}{name} is {detail['input']!r}; it {message}", at)

@@ -48,6 +48,7 @@ def ratio_of_sums(
 ) -> Estimate:
     """sum(numerators) / sum(denominators) over documents: bits by bytes, say. Denominators are above 0."""
     above, below = _finite("numerators", numerators), _positive("denominators", denominators)
+    _pairs(above, below)
     return _bootstrap(lambda sums: sums[..., 0] / sums[..., 1], [above, below], resamples, seed)
 
 
@@ -63,8 +64,9 @@ def difference_of_ratios(
 
     Pairing takes out what the documents differ in among themselves, so that small changes can be seen.
     """
-    change = _finite("after", after) - _finite("before", before)
-    return ratio_of_sums(change, denominators, resamples=resamples, seed=seed)
+    earlier, later = _finite("before", before), _finite("after", after)
+    _pairs(earlier, later)
+    return ratio_of_sums(later - earlier, denominators, resamples=resamples, seed=seed)
 
 
 def proportion(successes: int, n: int) -> Estimate:
@@ -94,10 +96,7 @@ def over_seeds(values: ArrayLike) -> Estimate:
 def spearman(x: ArrayLike, y: ArrayLike) -> Estimate:
     """Spearman's rank correlation of pairs, ties by mean rank. ConfigError where one side is constant."""
     first, second = _ranks(_finite("x", x)), _ranks(_finite("y", y))
-    if len(first) != len(second) or len(first) < 2:
-        raise ConfigError(
-            f"{len(first)} and {len(second)} values make no rank correlation; give pairs, two or more"
-        )
+    _pairs(first, second)
     if not first.std() or not second.std():
         raise ConfigError(
             "all values of one side are equal; there is no rank correlation with a constant"
@@ -146,6 +145,12 @@ def _finite(name: str, values: ArrayLike) -> Array:
             f"{name}[{at}] is {numbers[at]}; a figure cannot be made of it, find out where it comes from"
         )
     return numbers
+
+
+def _pairs(first: Array, second: Array) -> None:
+    """Refuse columns of different length: numpy would stretch one value over all documents."""
+    if len(first) != len(second):
+        raise ConfigError(f"{len(first)} values stand against {len(second)}; give one of each per document")
 
 
 def _positive(name: str, values: ArrayLike) -> Array:

@@ -1,1 +1,1 @@
-"""The lab: what everybody says about language models; one experiment a claim, its rule fixed before the run."""
+"""The lab: what everybody says about language models; one experiment a claim, its rule fixed beforehand."""

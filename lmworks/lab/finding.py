@@ -177,6 +177,6 @@ class Finding(Observation):
     def _known_verdict(self) -> Self:
         if self.verdict not in (HOLDS, FAILS, UNDERPOWERED) and not self.verdict.startswith(ONLY_IF):
             raise ConfigError(
-                f"{self.verdict!r} is no verdict; there are holds, holds only if ..., fails here, underpowered"
+                f"{self.verdict!r} is no verdict; there are {HOLDS}, {ONLY_IF}..., {FAILS}, {UNDERPOWERED}"
             )
         return self

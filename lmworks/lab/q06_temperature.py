@@ -1,7 +1,8 @@
 """Question 6: low temperature is predictable, high temperature diverse, 0.8 the sweet spot.
 
-The model continues real articles at each temperature; the articles' own continuations show what human text looks
-like by the same measures. Which temperature is best is chosen on one half of the prompts and judged on the other.
+The model continues real articles at each temperature; the articles' own continuations show what human
+text looks like by the same measures. Which temperature is best is chosen on one half of the prompts and
+judged on the other.
 """
 
 from __future__ import annotations
@@ -48,8 +49,8 @@ MARGIN = 0.1
 
 @experiment(
     question=6,
-    claim="Low temperature (0.3) gives predictable, focused outputs, high temperature (1.5) increases diversity by "
-    "flattening the distribution; 0.8 is often the sweet spot for storytelling.",
+    claim="Low temperature (0.3) gives predictable, focused outputs, high temperature (1.5) increases "
+    "diversity by flattening the distribution; 0.8 is often the sweet spot for storytelling.",
     rule=Rule(
         holds_if=(
             Check(f"{ENTROPY}, {RISE}", ">", 0),

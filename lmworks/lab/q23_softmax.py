@@ -1,7 +1,7 @@
 """Question 23: softmax turns attention scores into a distribution. Where the written formula breaks.
 
-A law of arithmetic, so the scores are random numbers; the softmax is the one that attention here uses, and
-float64 is the judge. The formula as people write it, e^x / sum of e^x, is run beside it.
+A law of arithmetic, so the scores are random numbers; the softmax is the one that attention here uses,
+and float64 is the judge. The formula as people write it, e^x / sum of e^x, is run beside it.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ FAR, NEAR = (
 
 @experiment(
     question=23,
-    claim="Softmax normalizes attention scores into a probability distribution, e^x_i / sum_j e^x_j; it converts "
-    "raw similarity scores into weights that emphasize relevant tokens.",
+    claim="Softmax normalizes attention scores into a probability distribution, e^x_i / sum_j e^x_j; it "
+    "converts raw similarity scores into weights that emphasize relevant tokens.",
     rule=Rule(
         holds_if=(
             Check(SUM, "<", 1e-5),

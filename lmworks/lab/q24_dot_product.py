@@ -1,8 +1,8 @@
 """Question 24: the scaled dot product measures relevance, and costs the square of the length.
 
-Four parts: what the root of d does to scores and gradients (random vectors); whether a small network, trained on
-real text, can do without it; whether its high scores are the relevant ones (they are taken away, against as many
-taken at random); time and memory by length, fused against explicit.
+Four parts: what the root of d does to scores and gradients (random vectors); whether a small network,
+trained on real text, can do without it; whether its high scores are the relevant ones (they are taken
+away, against as many taken at random); time and memory by length, fused against explicit.
 """
 
 from __future__ import annotations
@@ -53,8 +53,8 @@ MEMORY = {kernel: f"memory grows with length to the power, {kernel}" for kernel 
 
 @experiment(
     question=24,
-    claim="The dot product of query and key, Q.K / sqrt(d_k), measures similarity; high scores indicate relevant "
-    "tokens; while efficient, its complexity is quadratic, O(n^2).",
+    claim="The dot product of query and key, Q.K / sqrt(d_k), measures similarity; high scores indicate "
+    "relevant tokens; while efficient, its complexity is quadratic, O(n^2).",
     rule=Rule(
         holds_if=(
             Check(GROWTH, ">", 0.9),
@@ -187,7 +187,7 @@ def without_root(network: Network) -> contextlib.AbstractContextManager[None]:
 
 
 def _relevance(network: Network, data: ByteText, taken: int, seed: int, count: int) -> float:
-    """Bits per byte lost by hiding each query's `taken` highest-scored keys, minus those lost by hiding random ones."""
+    """Bits per byte lost by hiding each query's `taken` highest-scored keys, minus as many random ones."""
     generator = torch.Generator().manual_seed(seed)
 
     def hide(order: Callable[[Tensor], Tensor]) -> float:

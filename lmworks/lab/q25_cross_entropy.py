@@ -1,7 +1,7 @@
 """Question 25: cross-entropy forces probability onto the true token. Against squared error on the same task.
 
-The gradient and the link to KL are laws, checked in float64. Then small networks are trained on real text, alike
-but for the loss, each loss with the learning rate that suits it on text kept for choosing.
+The gradient and the link to KL are laws, checked in float64. Then small networks are trained on real
+text, alike but for the loss, each loss with the learning rate that suits it on text kept for choosing.
 """
 
 from __future__ import annotations
@@ -57,7 +57,8 @@ OBJECTIVES: dict[str, Objective] = {"cross-entropy": F.cross_entropy, "squared e
 @experiment(
     question=25,
     claim="Cross-entropy, L = -sum y_i log(p_i), measures the divergence between predicted and true token "
-    "probabilities; it penalizes incorrect predictions and forces high probability onto the correct tokens.",
+    "probabilities; it penalizes incorrect predictions and forces high probability onto the correct "
+    "tokens.",
     rule=Rule(
         holds_if=(
             Check(GRADIENT, "<", 1e-9),
@@ -82,7 +83,7 @@ def cross_entropy(
     held_out_windows: Several = scaled(200, 1000),
     seeds: Count = scaled(3, 5),
 ) -> Observation:
-    """Gradient and divergence laws; bits, probability, accuracy and calibration after training on each loss."""
+    """Laws of gradient and divergence; bits, probability, accuracy, calibration after training on each."""
     laws = [_laws(seed) for seed in range(seeds)]
     measurements = [
         measured(name, {seed: law[name] for seed, law in enumerate(laws)}, ideal=ideal)

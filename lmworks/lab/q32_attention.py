@@ -1,7 +1,8 @@
 """Question 32: Attention(Q, K, V) = softmax(Q K^T / sqrt(d)) V, by the formula, by kernel and by library.
 
-A law of arithmetic: random queries, keys and values. Both kernels of this workshop and PyTorch's own reference
-(its unfused math path) are compared with the formula written out, head by head and row by row, in float64.
+A law of arithmetic: random queries, keys and values. Both kernels of this workshop and PyTorch's own
+reference (its unfused math path) are compared with the formula written out, head by head and row by
+row, in float64.
 """
 
 from __future__ import annotations
@@ -60,8 +61,8 @@ CAUSAL_LEAK = "the same with the causal mask"
 
 @experiment(
     question=32,
-    claim="Attention scores are computed as Attention(Q, K, V) = softmax(Q K^T / sqrt(d_k)) V: the scaled dot product "
-    "measures relevance, softmax normalizes it to focus on key tokens.",
+    claim="Attention scores are computed as Attention(Q, K, V) = softmax(Q K^T / sqrt(d_k)) V: the scaled "
+    "dot product measures relevance, softmax normalizes it to focus on key tokens.",
     rule=Rule(
         holds_if=(
             *(Check(WORST[kind], "<", 1e-5) for kind in KINDS),

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from lmworks.models.config import ModelConfig
 from lmworks.models.hooks import HookPoint
+from lmworks.models.linear import Linear
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "silu": F.silu,
@@ -31,8 +32,8 @@ class FeedForward(nn.Module):
         self.activation, self.gated = ACTIVATIONS[config.activation], config.gated
         # One matrix for gate and up: gate's rows first.
         rows = config.hidden_dim * (2 if config.gated else 1)
-        self.up = nn.Linear(config.dim, rows, bias=config.feed_forward_bias)
-        self.down = nn.Linear(config.hidden_dim, config.dim, bias=config.feed_forward_bias)
+        self.up = Linear(config.dim, rows, bias=config.feed_forward_bias)
+        self.down = Linear(config.hidden_dim, config.dim, bias=config.feed_forward_bias)
         self.inner_point = HookPoint()
 
     def forward(self, x: Float[Tensor, "batch seq dim"]) -> Float[Tensor, "batch seq dim"]:

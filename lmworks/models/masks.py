@@ -14,7 +14,8 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Visibility:
-    """What each query sees. Without a mask: all keys up to its own (`causal`), or all keys."""
+    """What each query sees. Without a mask: all keys up to its own, the last query's being the last key (`causal`),
+    or all keys."""
 
     mask: Bool[Tensor, "batch 1 seq keys"] | None
     causal: bool
@@ -45,7 +46,7 @@ def visibility(
         window = None
     if real is not None and bool(real.all()):
         real = None
-    if window is None and real is None and documents is None and (queries == 1 or queries == keys):
+    if window is None and real is None and documents is None:
         return Visibility(None, causal=queries > 1)
     query_at = torch.arange(keys - queries, keys, device=device)[:, None]
     key_at = torch.arange(keys, device=device)[None, :]

@@ -10,7 +10,6 @@ import contextlib
 from collections.abc import Callable, Iterator, Mapping
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
@@ -21,6 +20,7 @@ from lmworks.models.cache import Cache
 from lmworks.models.config import ModelConfig
 from lmworks.models.feed_forward import FeedForward
 from lmworks.models.hooks import HookFunction, HookPoint, hook_points, hooked
+from lmworks.models.linear import Product
 from lmworks.models.masks import visibility
 from lmworks.models.norm import make_norm
 from lmworks.models.positions import rotation
@@ -75,6 +75,7 @@ class Network(nn.Module):
         self.norm = make_norm(config)
         # A tied head has no parameter of its own, so there is nothing that could come untied.
         self.head = None if config.tied else nn.Linear(config.dim, config.vocab_size, bias=False)
+        self.head_product = Product()
         self.dropout = nn.Dropout(config.dropout)
         self.embedding_point, self.final_point = HookPoint(), HookPoint()
         self.attention_kernel: Kernel = "fused"
@@ -96,6 +97,11 @@ class Network(nn.Module):
         """Where the weights are."""
         return self.embedding.weight.device
 
+    def train(self, mode: bool = True) -> Network:
+        """Training and evaluation mode; either way packed copies of weights are dropped."""
+        self.head_product.drop()
+        return super().train(mode)
+
     def forward(self, tokens: Tokens, mask: Real | None = None, *, documents: Tokens | None = None,
                 cache: Cache | None = None) -> Logits:
         """Logits in float32. Arguments as in `hidden`."""
@@ -103,7 +109,7 @@ class Network(nn.Module):
 
     def logits(self, hidden: Float[Tensor, "*batch dim"]) -> Float[Tensor, "*batch vocab"]:
         """The head: logits in float32."""
-        return F.linear(hidden, self.head_weight).float()
+        return self.head_product(hidden, self.head_weight).float()
 
     def hidden(self, tokens: Tokens, mask: Real | None = None, *, documents: Tokens | None = None,
                cache: Cache | None = None) -> Hidden:

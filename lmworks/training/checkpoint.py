@@ -52,11 +52,15 @@ def load_checkpoint(folder: Path, parameters: Named, optimiser: torch.optim.Opti
                                  f"{list(parameter.shape)}; resume with the recipe that the run was started with")
             parameter.copy_(saved[name])
     moments = read_safetensors(folder / "optimiser.safetensors")
-    torch.set_rng_state(moments.pop("random"))
-    state: dict[str, dict[str, Any]] = {}
-    for path, value in moments.items():
-        name, _, key = path.rpartition("/")
-        state.setdefault(name, {})[key] = value.clone()
-    for name, values in state.items():
-        optimiser.state[parameters[name]] = values
-    return State(**read_json(folder / "state.json"))
+    facts = read_json(folder / "state.json")
+    try:
+        torch.set_rng_state(moments.pop("random"))
+        state: dict[str, dict[str, Any]] = {}
+        for path, value in moments.items():
+            name, _, key = path.rpartition("/")
+            state.setdefault(name, {})[key] = value.clone()
+        for name, values in state.items():
+            optimiser.state[parameters[name]] = values
+        return State(**facts)
+    except (KeyError, TypeError, RuntimeError) as error:
+        raise ModelError(f"{folder} is damaged ({error}); remove it, and the run starts afresh") from None

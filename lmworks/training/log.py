@@ -7,19 +7,22 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from lmworks.basics.files import says_why
+from lmworks.basics.files import says_why, written_whole
 
 
 class RunLog:
-    """Appends to a file of JSON lines; resuming at a step drops the lines behind it first."""
+    """Appends to a file of JSON lines: a new one, or that of the run that goes on at step `resume_at`.
 
-    def __init__(self, path: Path, resume_at: int = 0) -> None:
+    The lines from that step on are dropped: those steps are made again.
+    """
+
+    def __init__(self, path: Path, resume_at: int | None = None) -> None:
         self.path = path
+        earlier = [] if resume_at is None else _lines_before(path, resume_at)
+        with written_whole(path) as temporary:
+            temporary.write_text("".join(f"{line}\n" for line in earlier), encoding="utf-8")
         with says_why(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            kept = [line for line in path.read_text().splitlines() if _step(line) < resume_at] if path.exists() and resume_at else []
-            self._file = path.open("w", encoding="utf-8")
-            self._file.writelines(f"{line}\n" for line in kept)
+            self._file = path.open("a", encoding="utf-8")
 
     def write(self, **facts: Any) -> None:
         """Add one line."""
@@ -32,6 +35,13 @@ class RunLog:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._file.close()
+
+
+def _lines_before(path: Path, step: int) -> list[str]:
+    """The whole lines about the run and about its steps below `step`."""
+    with says_why(path):
+        lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    return [line for line in lines if _step(line) < step]
 
 
 def _step(line: str) -> int:

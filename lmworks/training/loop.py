@@ -13,7 +13,7 @@ import math
 import signal
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
@@ -67,7 +67,7 @@ def train(network: Network, objective: Objective, rows: Sequence[Row], config: T
     begun, losses, tokens = time.monotonic(), [], state.tokens
     network.train()
     try:
-        with (RunLog(run / "log.jsonl", state.step) as log, _polite_stop() as stop_asked,
+        with (RunLog(run / "log.jsonl", state.step if resume else None) as log, _polite_stop() as stop_asked,
               progress.task("training", (steps - state.step) * config.rows * config.accumulate * config.context, "tokens") as advance):
             if not resume:
                 log.write(groups=[{"names": group["names"], "weight_decay": group["weight_decay"]}
@@ -131,7 +131,7 @@ def _micro_batches(rows: Sequence[Row], config: TrainingConfig, step: int) -> It
 
 
 @contextmanager
-def _polite_stop() -> Iterator[object]:
+def _polite_stop() -> Iterator[Callable[[], bool]]:
     """Ctrl-C and SIGTERM ask the loop to stop behind the step it is in; a second Ctrl-C stops at once."""
     asked = threading.Event()
     if threading.current_thread() is not threading.main_thread():  # signals reach the main thread alone

@@ -72,7 +72,7 @@ class TrainingConfig(Config):
         rising = round(self.warmup * steps)
         if step < rising:
             return self.learning_rate * (step + 1) / (rising + 1)
-        done = (step - rising) / max(steps - rising, 1)
+        done = (step - rising) / max(steps - 1 - rising, 1)
         return self.learning_rate * (self.final + (1 - self.final) * _left(self.schedule, done))
 
 

@@ -97,6 +97,20 @@ def test_chunked_logits_equal_uncached_at_every_chunk_size(kind: str, kernel: st
 
 
 @each_kind
+def test_a_truncated_cache_forgets_its_padding_too(kind: str):
+    network, tokens = tiny.network(**KINDS[kind]), tiny.text(2, LENGTH)
+    mask = torch.arange(LENGTH)[None] >= torch.tensor([[3], [0]])
+    cache = network.new_cache(2)
+    in_chunks(network, tokens, 7, mask, cache)
+    cache.truncate(10)
+    again = network(tokens[:, 10:], cache=cache)
+    for row, padding in enumerate((3, 0)):
+        torch.testing.assert_close(
+            again[row], network(tokens[row : row + 1, padding:])[0, 10 - padding :], **CLOSE
+        )
+
+
+@each_kind
 def test_a_truncated_cache_forgets_what_came_behind(kind: str):
     """Pitfall 12: read, take back, read something else."""
     network, tokens, others = tiny.network(**KINDS[kind]), tiny.text(2, LENGTH), tiny.text(2, LENGTH, seed=7)

@@ -14,6 +14,7 @@ import torch
 from lmworks.basics.errors import ModelError
 from lmworks.basics.gguf_file import GGUFFile
 from lmworks.models.config import ModelConfig, RopeScaling
+from lmworks.models.families import FAMILIES as FAMILY_TABLES
 from lmworks.models.families.gguf import GPT2_TENSORS, NORM_EPS, SETTINGS, TENSORS
 from lmworks.models.families.tables import Rows, each_name, rows_of
 from lmworks.models.gguf import read_gguf_network, stored_dtype
@@ -117,6 +118,22 @@ def write(
     writer.write_tensors_to_file()
     writer.close()
     return held
+
+
+@pytest.mark.parametrize("settings", FAMILIES.values(), ids=FAMILIES)
+def test_names_are_those_that_the_public_package_maps_them_to(settings: dict[str, Any]):
+    """The same tensors in the same order as in the Hugging Face table, by gguf's own map between the two."""
+    config = tiny.network(**(WIDE | settings)).config
+    known = {name: number for number, name in gguf.MODEL_ARCH_NAMES.items()}
+    public = gguf.get_tensor_name_map(known[config.family], config.layers)
+    theirs = dict(each_name(FAMILY_TABLES[config.family].tensors, config))
+    for name, source in each_name(GPT2_TENSORS if config.family == "gpt2" else TENSORS, config):
+        ours = source.names if isinstance(source, Rows) else (source,)
+        other = theirs[name]
+        parts = other.names if isinstance(other, Rows) else (getattr(other, "name", other),)
+        for part, expected in zip(ours, parts, strict=True):
+            base, _, kind = expected.rpartition(".")
+            assert part == f"{public.get_name(base)}.{kind}"
 
 
 @pytest.mark.parametrize("settings", FAMILIES.values(), ids=FAMILIES)

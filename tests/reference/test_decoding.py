@@ -72,6 +72,14 @@ def test_each_filter_equals_transformers(seed: int, vocab: int):
         assert (ours == 0).any()
 
 
+@pytest.mark.parametrize("mass", [0.3, 0.7, 0.95])
+def test_a_nucleus_wider_than_the_quick_search_equals_transformers(mass: float):
+    logits = 0.3 * torch.randn(5 * HEAD, generator=torch.Generator().manual_seed(1))
+    ours = keep_top_p(probabilities(logits, 1.0), mass)
+    assert int((ours > 0).sum()) > HEAD or mass == 0.3
+    assert_same(renormalise(ours), theirs(transformers.TopPLogitsWarper(mass), logits))
+
+
 @pytest.mark.parametrize("temperature", [0.1, 0.7, 1.0, 2.5])
 def test_temperature_equals_transformers(temperature: float):
     logits = logits_of(200, 1)

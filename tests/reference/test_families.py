@@ -112,6 +112,13 @@ VARIANTS = [
     ),
     Variant(
         "llama",
+        "dynamic, with a setting that it does not look at",
+        rope("dynamic", factor=3.0, original_max_position_embeddings=8) | {"max_position_embeddings": 16},
+        off=NO_SCALING,
+        ours={"rope_scaling": RopeScaling(kind="dynamic", factor=3.0)},
+    ),
+    Variant(
+        "llama",
         "yarn",
         rope("yarn", factor=4.0, original_max_position_embeddings=32) | {"head_dim": 16},
         off=NO_SCALING,
@@ -391,6 +398,44 @@ def test_old_spellings_of_rotary_settings_mean_the_same(tmp_path: Path):
     family = family_of("llama")
     assert family.config_from(new) == family.config_from(old)
     assert family.config_from(new).rope_theta == 500.0
+
+
+SIZES = {
+    "vocab_size": 96,
+    "hidden_size": 512,
+    "intermediate_size": 48,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 64,
+    "max_position_embeddings": 128,
+}
+SPARSE = [
+    ("llama", {}),
+    ("llama", {"num_key_value_heads": None, "head_dim": None}),
+    ("mistral", {}),
+    ("mistral", {"sliding_window": None}),
+    ("qwen2", {}),
+    ("qwen2", {"sliding_window": 7, "max_window_layers": 0}),
+    ("qwen2", WINDOW),
+    ("qwen2", WINDOW | {"max_window_layers": 1}),
+    ("qwen2", WINDOW | {"max_window_layers": 1, "sliding_window": None}),
+    ("qwen3", {}),
+    ("qwen3", WINDOW | {"max_window_layers": 2}),
+    ("gemma", {}),
+    ("gemma", {"hidden_act": "gelu"}),
+    ("gpt2", {}),
+    ("gpt2", {"n_inner": None, "activation_function": "gelu"}),
+]
+
+
+@pytest.mark.parametrize("family, settings", SPARSE, ids=str)
+def test_what_a_config_leaves_out_means_what_transformers_takes(family: str, settings: dict[str, Any]):
+    """Older files name fewer keys; transformers fills them in, and we read both alike."""
+    from lmworks.models.families import family_of
+
+    sizes = {"vocab_size": 96, "n_embd": 64, "n_layer": 3, "n_head": 4} if family == "gpt2" else SIZES
+    filled_in = transformers.AutoConfig.for_model(family, **(sizes | settings)).to_dict()
+    assert len(filled_in) > len(sizes | settings) + 5
+    assert family_of(family).config_from(sizes | settings) == family_of(family).config_from(filled_in)
 
 
 def test_a_first_hour_gpt2_file_without_prefix_is_read(tmp_path: Path):

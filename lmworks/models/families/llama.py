@@ -92,20 +92,23 @@ LLAMA = Family(
 )
 MISTRAL = Family(
     name="mistral", architecture="MistralForCausalLM", settings=SETTINGS, tensors=TENSORS, ignored=IGNORED, required=WHOLE_HEAD,
-    defaults={"rms_norm_eps": 1e-6, "tie_word_embeddings": False, "hidden_act": "silu", "sliding_window": None},
+    defaults={"rms_norm_eps": 1e-6, "tie_word_embeddings": False, "hidden_act": "silu", "sliding_window": 4096,
+              "num_key_value_heads": 8},
     window_from=_mistral_window_from, window_to=_mistral_window_to,
 )
 QWEN2 = Family(
     name="qwen2", architecture="Qwen2ForCausalLM", settings=SETTINGS, tensors=TENSORS, ignored=IGNORED, required=WHOLE_HEAD,
     fixed={"qkv_bias": True},
-    defaults={"rms_norm_eps": 1e-6, "tie_word_embeddings": False, "hidden_act": "silu"},
+    defaults={"rms_norm_eps": 1e-6, "tie_word_embeddings": False, "hidden_act": "silu",
+              "num_key_value_heads": 32},
     window_from=_qwen_window_from, window_to=_qwen_window_to,
 )
 QWEN3 = Family(
     name="qwen3", architecture="Qwen3ForCausalLM",
     settings=SETTINGS | {"qkv_bias": "attention_bias", "output_bias": "attention_bias"},
     tensors=TENSORS, ignored=IGNORED, required=WHOLE_HEAD, fixed={"qk_norm": True},
-    defaults={"rms_norm_eps": 1e-6, "tie_word_embeddings": False, "hidden_act": "silu", "head_dim": 128},
+    defaults={"rms_norm_eps": 1e-6, "tie_word_embeddings": False, "hidden_act": "silu", "head_dim": 128,
+              "num_key_value_heads": 32},
     window_from=_qwen_window_from, window_to=_qwen_window_to,
 )
 GEMMA = Family(
@@ -116,5 +119,5 @@ GEMMA = Family(
     # Gemma's first files say "gelu", and the tanh form was meant: transformers reads it so too.
     activations=GEMMA_ACTIVATIONS,
     defaults={"rms_norm_eps": 1e-6, "tie_word_embeddings": True, "hidden_act": "gelu_pytorch_tanh",
-              "head_dim": 256},
+              "head_dim": 256, "num_key_value_heads": 16},
 )

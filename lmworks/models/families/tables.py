@@ -53,7 +53,7 @@ class Family:
     fixed: Mapping[str, Any] = field(default_factory=dict)
     """Ours that this architecture always has so."""
     defaults: Mapping[str, Any] = field(default_factory=dict)
-    """Theirs when config.json leaves them out."""
+    """Theirs when config.json leaves them out; null in the file is a value of its own: not this."""
     required: Mapping[str, Any] = field(default_factory=dict)
     """Theirs that must have this value, as the network does not know another."""
     ignored: tuple[str, ...] = ()
@@ -66,7 +66,7 @@ class Family:
 
     def config_from(self, theirs: Mapping[str, Any]) -> ModelConfig:
         """Our config from a config.json; ModelError where it asks for what the network does not do."""
-        values = {**self.defaults, **{key: value for key, value in theirs.items() if value is not None}}
+        values = {key: value for key, value in {**self.defaults, **theirs}.items() if value is not None}
         for key, value in self.required.items():
             if values.get(key, value) != value:
                 raise ModelError(f"config.json: {key} = {values[key]!r} is not supported for {self.name} (only {value!r})")

@@ -1,0 +1,81 @@
+"""Checks of a model with adapters: pitfalls 21 and 22."""
+
+from __future__ import annotations
+
+import copy
+import tempfile
+from pathlib import Path
+
+import torch
+
+from lmworks.adaptation.lora import LoRALinear, lora_layers, merge_adapters
+from lmworks.adaptation.peft_format import WEIGHTS, is_adapter, write_adapter
+from lmworks.checks.probes import as_row, probe_ids
+from lmworks.checks.result import Difference, NotApplicableError, Outcome, check, logits_apart
+from lmworks.generation.language_model import LanguageModel
+from lmworks.models.directory import read_safetensors
+
+
+@check("adapter is loaded whole", 21)
+def loaded_whole(model: LanguageModel) -> Outcome:
+    """The adapter's file against what the network holds."""
+    _adapters(model)
+    if model.source is None or not is_adapter(model.source):
+        raise NotApplicableError("the adapter was not loaded from a folder")
+    stored = read_safetensors(model.source / WEIGHTS)
+    with tempfile.TemporaryDirectory() as folder:
+        write_adapter(Path(folder), model.network, "")
+        held = read_safetensors(Path(folder) / WEIGHTS)
+    lost = sorted(set(stored) ^ set(held))
+    other = [name for name in set(stored) & set(held) if not torch.equal(stored[name].float(), held[name])]
+    silent = not any(tensor.any() for name, tensor in held.items() if ".lora_B." in name)
+    return Outcome(
+        f"{len(stored)} tensors of {WEIGHTS} against the network",
+        [
+            Difference("the tensors of the file and of the network", len(lost), 0, "names", ", ".join(lost[:2])),
+            Difference(
+                "the values of the file and of the network", len(other), 0, "tensors", ", ".join(sorted(other)[:2])
+            ),
+        ],
+        "every B is zero: the adapter changes nothing" if silent else "",
+    )
+
+
+@check("merged is unmerged", 22)
+def merged(model: LanguageModel) -> Outcome:
+    """The adapter beside the weights, and merged into them once and twice."""
+    layers = _adapters(model)
+    tokens = as_row(probe_ids(model), model.network)
+    beside = model.network(tokens)
+    with torch.enable_grad():  # the path of training
+        trained = model.network(tokens).detach()
+    other = copy.deepcopy(model.network)
+    original = {path: layer.base.weight.clone() for path, layer in lora_layers(other).items()}
+    for layer in lora_layers(other).values():
+        layer.merge()
+    once = other(tokens)
+    for layer in lora_layers(other).values():
+        layer.merge()
+    twice = other(tokens)
+    for layer in lora_layers(other).values():
+        layer.unmerge()
+    moved = [path for path, layer in lora_layers(other).items() if not torch.equal(layer.base.weight, original[path])]
+    plain = merge_adapters(other)(tokens)
+    dtype = model.network.dtype
+    return Outcome(
+        f"{len(layers)} adapted layers: beside, merged, merged twice, unmerged",
+        [
+            logits_apart("merged and unmerged", once, beside, dtype),
+            logits_apart("merged twice and once", twice, once, dtype),
+            logits_apart("the plain merged network and the adapter", plain, beside, dtype),
+            logits_apart("the adapter in training and in answering", trained, beside, dtype),
+            Difference("the weights after unmerging and before merging", len(moved), 0, "layers", ", ".join(moved[:2])),
+        ],
+    )
+
+
+def _adapters(model: LanguageModel) -> dict[str, LoRALinear]:
+    layers = lora_layers(model.network)
+    if not layers:
+        raise NotApplicableError("the model has no adapter")
+    return layers

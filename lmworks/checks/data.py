@@ -1,0 +1,161 @@
+"""Checks of a text that a model is to be trained or measured on: pitfalls 3 and 9, and what a tokenizer loses."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from lmworks.basics import progress
+from lmworks.basics.errors import LmworksError
+from lmworks.checks.result import Difference, Outcome, check
+from lmworks.generation.language_model import LanguageModel
+from lmworks.text.sources import Reading
+from lmworks.text.splits import ngram_overlap, split
+from lmworks.tokens.batch import Example, example_of, pack
+from lmworks.training.settings import TrainingConfig
+
+LOST = 0.001
+"""Share of a text that may be lost before the check fails: more is a script that the vocabulary does not know."""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A data reference as the model's trainer would see it."""
+
+    reading: Reading
+    model: LanguageModel
+    examples: list[Example]
+    refused: list[str]
+    """Why documents have nothing to learn from, a sentence each."""
+
+
+def prepare(reading: Reading, model: LanguageModel) -> Prepared:
+    """Every document as an example; what the tokenizer or the template refuses is kept as its sentence."""
+    examples, refused = [], []
+    with progress.task(f"tokenizing {reading.name}", len(reading.documents), "documents") as advance:
+        for document in reading.documents:
+            try:
+                example = example_of(document, model.tokenizer)
+                if any(example.supervised[1:]):
+                    examples.append(example)
+                else:
+                    refused.append(f"{document.source} has no token that carries loss")
+            except LmworksError as error:
+                refused.append(str(error))
+            advance(1)
+    return Prepared(reading, model, examples, refused)
+
+
+@check("documents are read")
+def documents_read(data: Prepared) -> Outcome:
+    """Documents, and files that were skipped."""
+    reading = data.reading
+    size = sum(len(document.text.encode()) for document in reading.documents)
+    named = "; ".join(f"{one.path}: {one.reason}" for one in reading.skipped[:3])
+    more = f"; and {len(reading.skipped) - 3:,} more" if len(reading.skipped) > 3 else ""
+    return Outcome(
+        f"{len(reading.documents):,} documents, {size:,} bytes, {len(reading.skipped):,} files skipped or cut",
+        [],
+        f"skipped: {named}{more}" if named else "",
+    )
+
+
+@check("every example teaches something", 3)
+def supervised(data: Prepared) -> Outcome:
+    """Examples without a supervised token."""
+    return Outcome(
+        f"{len(data.reading.documents):,} documents against their supervised tokens",
+        [Difference("the documents and those with something to learn", len(data.refused), 0, "documents")],
+        "; ".join(data.refused[:3]),
+    )
+
+
+@check("held-out text is held out", 9)
+def held_out(data: Prepared) -> Outcome:
+    """Training and held-out documents of a split by hash."""
+    parts = split(data.reading.documents)
+    shared = {document.hash for document in parts.train} & {document.hash for document in parts.held_out}
+    overlap = ngram_overlap(parts.train, parts.held_out)
+    return Outcome(
+        f"{len(parts.train):,} documents to train, {len(parts.held_out):,} held out",
+        [Difference("training and held-out text share documents, which", len(shared), 0, "documents")],
+        f"{parts.duplicates:,} exact duplicates left out; {100 * overlap:.1f} % of the held-out runs of 13 words "
+        "occur in the training text",
+    )
+
+
+@check("no token is lost in packing", 3)
+def truncation(data: Prepared) -> Outcome:
+    """Supervised tokens of the examples, and of the rows that training packs them into."""
+    if not data.examples:
+        return Outcome("no example", [Difference("the examples and none", 1, 0, "examples")])
+    size = min(TrainingConfig().context, data.model.config.context)
+    wanted = sum(sum(example.supervised[1:]) for example in data.examples)
+    packed = sum(sum(piece.supervised[1:]) for row in pack(data.examples, size) for piece in row)
+    cut = sum(len(example.tokens) > size for example in data.examples)
+    return Outcome(
+        f"{wanted:,} supervised tokens in rows of {size}",
+        [Difference("the tokens of the documents and of the rows", abs(wanted - packed), 0, "tokens")],
+        f"{cut:,} of {len(data.examples):,} documents are longer than a row and are cut into pieces" if cut else "",
+    )
+
+
+@check("documents fit the context")
+def longest(data: Prepared) -> Outcome:
+    """The longest document against the model's context."""
+    context = data.model.config.context
+    sizes = [(len(example.tokens), example.source) for example in data.examples] or [(0, "none")]
+    size, source = max(sizes)
+    over = sum(size > context for size, _ in sizes)
+    note = f"longest: {source}, {size:,} tokens"
+    return Outcome(
+        f"{len(sizes):,} documents against a context of {context:,} tokens",
+        [],
+        note + (f"; {over:,} are longer and are read in pieces" if over else ""),
+    )
+
+
+@check("the vocabulary can write the text", 6)
+def lost_bytes(data: Prepared) -> Outcome:
+    """Bytes that no token stands for, and unknown tokens."""
+    tokenizer = data.model.tokenizer
+    missing, unknown = tokenizer.missing_bytes, tokenizer.unknown
+    lost = [
+        (sum(byte in missing for byte in document.text.encode()) if missing else 0, document.source)
+        for document in data.reading.documents
+    ]
+    strange = [
+        (example.tokens.count(unknown) if unknown is not None else 0, example.source) for example in data.examples
+    ]
+    size = sum(len(document.text.encode()) for document in data.reading.documents)
+    tokens = sum(len(example.tokens) for example in data.examples)
+    return Outcome(
+        f"{size:,} bytes, {tokens:,} tokens, {size / max(tokens, 1):.2f} bytes a token",
+        [
+            _rate("the text and what the tokens can write", lost, size, "of the bytes"),
+            _rate("the text and the known tokens", strange, tokens, "of the tokens"),
+        ],
+    )
+
+
+@check("special tokens in the text")
+def special_text(data: Prepared) -> Outcome:
+    """Documents that hold a special token's text."""
+    texts = sorted(data.model.tokenizer.special.values())
+    found = [(document.source, text) for document in data.reading.documents for text in texts if text in document.text]
+    where = ", ".join(f"{text} in {source}" for source, text in found[:3])
+    inside = len({source for source, _ in found})
+    return Outcome(
+        f"{len(data.reading.documents):,} documents against {len(texts)} special tokens",
+        [],
+        f"{inside:,} documents hold one ({where}); it is read as plain characters" if found else "none",
+    )
+
+
+CHECKS = (documents_read, supervised, held_out, truncation, longest, lost_bytes, special_text)
+
+
+def _rate(what: str, counts: Sequence[tuple[int, str]], total: int, unit: str) -> Difference:
+    share = sum(count for count, _ in counts) / max(total, 1)
+    count, source = max(counts, default=(0, ""))
+    return Difference(what, share, LOST, unit, f"{source} ({count:,} there)" if count else "")

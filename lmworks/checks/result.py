@@ -1,0 +1,178 @@
+"""What a check returns, and the decorator that turns a comparison into a check."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, Concatenate, Literal, ParamSpec, TypeVar
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from lmworks.basics.errors import LmworksError
+
+Status = Literal["ok", "FAILED", "not applicable"]
+Parameters = ParamSpec("Parameters")
+Subject = TypeVar("Subject")
+
+TOLERANCES = {torch.float64: 1e-8, torch.float32: 1e-4, torch.float16: 0.03, torch.bfloat16: 0.2}
+"""How far two ways to the same logits may part, as a share of the logits' mean length, by the type computed in.
+
+Rounding alone gives up to 1e-5 (float32) and 0.09 (bfloat16) on SmolLM2's 30 layers; a cache that is off by one
+token gives 0.8.
+"""
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How far two things part that should be equal."""
+
+    what: str
+    """Which two things."""
+    value: float
+    tolerance: float
+    """The check fails above it; 0 where things are counted or must be equal to the bit."""
+    unit: str
+    where: str = ""
+    """The place where they part most, or first."""
+
+    @property
+    def within(self) -> bool:
+        """Is it small enough? A difference that is no number is not."""
+        return self.value <= self.tolerance
+
+    def __str__(self) -> str:
+        if not self.tolerance:
+            return f"{self.value:g} {self.unit}"
+        return f"{self.value:.2g} {self.unit} (tolerance {self.tolerance:g})"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What was compared, how far it parts, and what else is worth knowing."""
+
+    compared: str
+    differences: Sequence[Difference]
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class CheckResult:
+    """One line of `lmworks check`."""
+
+    name: str
+    pitfalls: tuple[int, ...]
+    """Numbers of the silent errors that it looks for."""
+    compared: str
+    status: Status
+    differences: tuple[Difference, ...] = field(default=())
+    detail: str = ""
+    """Where the two part, why it does not apply, or what else is worth knowing."""
+
+    def worst(self) -> list[Difference]:
+        """The difference nearest to (or farthest beyond) its tolerance, for each unit."""
+        worst: dict[str, Difference] = {}
+        for one in self.differences:
+            if one.unit not in worst or _badness(one) > _badness(worst[one.unit]):
+                worst[one.unit] = one
+        return list(worst.values())
+
+    def and_also(self, other: CheckResult) -> CheckResult:
+        """The same check done in another number format, as one line."""
+        status: Status = "FAILED" if "FAILED" in (self.status, other.status) else self.status
+        chosen = other if other.status == "FAILED" and self.status != "FAILED" else self
+        return CheckResult(
+            self.name,
+            self.pitfalls,
+            self.compared or other.compared,
+            status,
+            self.differences + other.differences,
+            chosen.detail,
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """The facts of the line; a difference that is no number is null."""
+        differences = [
+            asdict(one) | {"value": one.value if one.value == one.value else None} for one in self.differences
+        ]
+        return asdict(self) | {"pitfalls": list(self.pitfalls), "differences": differences}
+
+
+class NotApplicableError(Exception):
+    """The model has nothing that this check could look at; the text says why."""
+
+
+def check(
+    name: str, *pitfalls: int
+) -> Callable[
+    [Callable[Concatenate[Subject, Parameters], Outcome]], Callable[Concatenate[Subject, Parameters], CheckResult]
+]:
+    """Make a check of a function that compares. It runs without gradients.
+
+    An LmworksError of the library is the check's failure: its sentence says what is wrong with the model.
+    """
+
+    def make(
+        compare: Callable[Concatenate[Subject, Parameters], Outcome],
+    ) -> Callable[Concatenate[Subject, Parameters], CheckResult]:
+        @functools.wraps(compare)
+        @torch.no_grad()
+        def run(subject: Subject, *args: Parameters.args, **kwargs: Parameters.kwargs) -> CheckResult:
+            try:
+                outcome = compare(subject, *args, **kwargs)
+            except NotApplicableError as why:
+                return CheckResult(name, pitfalls, "", "not applicable", detail=str(why))
+            except LmworksError as error:
+                return CheckResult(
+                    name, pitfalls, (compare.__doc__ or "").partition("\n")[0], "FAILED", detail=str(error)
+                )
+            failed = [one for one in outcome.differences if not one.within]
+            detail = f"{failed[0].what} part at {failed[0].where}" if failed and failed[0].where else outcome.note
+            if failed and not failed[0].where:
+                detail = f"{failed[0].what} differ" + (f"; {outcome.note}" if outcome.note else "")
+            return CheckResult(
+                name, pitfalls, outcome.compared, "FAILED" if failed else "ok", tuple(outcome.differences), detail
+            )
+
+        return run
+
+    return make
+
+
+def logits_apart(
+    what: str, got: Float[Tensor, "*batch vocab"], expected: Float[Tensor, "*batch vocab"], dtype: torch.dtype
+) -> Difference:
+    """The largest distance between two logit vectors, as a share of the expected ones' mean length."""
+    got, expected = got.float(), expected.float()
+    distance = ((got - expected).norm(dim=-1) / expected.norm(dim=-1).mean().clamp_min(1e-9)).flatten()
+    worst = int(distance.argmax())  # NaN counts as the largest
+    return Difference(
+        what,
+        float(distance[worst]),
+        TOLERANCES.get(dtype, 1e-4),
+        f"of the logits in {type_name(dtype)}",
+        f"token {worst}",
+    )
+
+
+def ids_apart(what: str, got: Sequence[int], expected: Sequence[int]) -> Difference:
+    """How many places of two token sequences differ, and the first of them; where one ends early, too."""
+    pairs = [(one, other) for one, other in zip(got, expected, strict=False)]
+    first = next((place for place, (one, other) in enumerate(pairs) if one != other), len(pairs))
+    count = sum(one != other for one, other in pairs) + abs(len(got) - len(expected))
+    here, there = (str(ids[first]) if first < len(ids) else "the end" for ids in (got, expected))
+    return Difference(what, count, 0, "tokens", f"token {first}: {here} against {there}" if count else "")
+
+
+def type_name(dtype: torch.dtype) -> str:
+    """float32, bfloat16, ..."""
+    return str(dtype).removeprefix("torch.")
+
+
+def _badness(one: Difference) -> float:
+    """How far beyond the tolerance; what is no number is farthest."""
+    if one.value != one.value:
+        return float("inf")
+    return one.value / one.tolerance if one.tolerance else one.value * 1e9

@@ -1,0 +1,42 @@
+"""Small networks with adapters whose update is not zero, and batches for them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import tiny
+import torch
+
+from lmworks.adaptation.lora import LoRAConfig, add_lora, lora_layers
+from lmworks.models.network import Network
+from lmworks.tokens.batch import Batch, Example, stack
+
+GPT2 = {"family": "gpt2", "positions": "learned", "norm": "layer", "activation": "gelu_tanh", "gated": False,
+        "qkv_bias": True, "output_bias": True, "feed_forward_bias": True, "kv_heads": 4}
+
+
+@torch.no_grad()
+def randomise_adapters(network: Network, seed: int = 1, size: float = 0.2) -> Network:
+    """Adapters as after some training: B is not zero, no two are alike."""
+    generator = torch.Generator().manual_seed(seed)
+    for layer in lora_layers(network).values():
+        for parameter in (layer.down, *layer.up):
+            parameter.copy_(size * torch.randn(parameter.shape, generator=generator))
+    return network
+
+
+def adapted(targets: Any = "all", rank: int = 4, seed: int = 0, **settings: Any) -> Network:
+    """A network with random weights and adapters."""
+    network = tiny.network(seed, **settings)
+    return randomise_adapters(add_lora(network, LoRAConfig(rank=rank, alpha=8, targets=targets)))
+
+
+def packed(*lengths: tuple[int, ...], seed: int = 0) -> Batch:
+    """A batch with one row a tuple, a document of random tokens for each of its lengths."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def example(length: int) -> Example:
+        tokens = torch.randint(0, 96, (length,), generator=generator).tolist()
+        return Example(tokens, [False] + [True] * (length - 1), "random")
+
+    return stack([tuple(example(length) for length in row) for row in lengths])

@@ -1,0 +1,65 @@
+"""A mistake of the user's is one sentence on standard error and exit code 1, never a traceback."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture
+def recipe(tmp_path: Path) -> str:
+    path = tmp_path / "mine.toml"
+    path.write_text("[training]\nlerning_rate = 1e-4\n")
+    return str(path)
+
+
+MISTAKES = {
+    "a negative temperature": (("generate", "MODEL", "Hi", "--temperature", "-1"), "temperature is -1"),
+    "top_p 0": (("generate", "MODEL", "Hi", "--top-p", "0"), "top_p is 0"),
+    "top_p 2": (("generate", "MODEL", "Hi", "--top-p", "2"), "top_p is 2"),
+    "top_k 0": (("generate", "MODEL", "Hi", "--top-k", "0"), "top_k is 0"),
+    "min_p 2": (("chat", "MODEL", "--min-p", "2"), "min_p is 2"),
+    "a seed below 0": (("generate", "MODEL", "Hi", "--seed", "-1"), "seed is -1"),
+    "no token to write": (("generate", "MODEL", "Hi", "--max-new-tokens", "0"), "max_new_tokens is 0"),
+    "an empty stop string": (("generate", "MODEL", "Hi", "--stop", ""), "none of them empty"),
+    "a misspelt model": (("generate", "smolm2", "Hi"), "did you mean smollm2?"),
+    "a misspelt model to check": (("check", "smolm2"), "did you mean smollm2?"),
+    "a misspelt model to fetch": (("models", "fetch", "smolm2"), "did you mean smollm2?"),
+    "a model that is none": (("evaluate", "nowhere/at/all", "TEXT"), "is neither a known model nor a path"),
+    "a folder that is no model": (("check", "TEXT"), "no config.json"),
+    "a prompt longer than the window": (
+        ("generate", "MODEL", "x" * 600),
+        "the prompt has 600 tokens and the model reads 512",
+    ),
+    "a text that is not there": (("evaluate", "MODEL", "wikitxt2"), "did you mean wikitext2?"),
+    "a text to check that is not there": (("check", "MODEL", "--data", "wikitxt2"), "did you mean wikitext2?"),
+    "a window of 1": (("evaluate", "MODEL", "TEXT", "--window", "1"), "the window is 1 tokens"),
+    "an unknown recipe key": (
+        ("build", "TEXT", "--model", "MODEL", "--recipe", "RECIPE"),
+        "mine.toml: training.lerning_rate is not a setting; did you mean training.learning_rate?",
+    ),
+    "an unknown key in --set": (("build", "TEXT", "--set", "training.stepz=4"), "did you mean training.steps?"),
+    "a --set without a value": (("build", "TEXT", "--set", "training.steps"), "write it as name=value"),
+    "an unknown recipe": (("build", "TEXT", "--recipe", "fastest"), "fastest is not a shipped recipe"),
+    "an unknown thing to explain": (("explain", "everything"), "explain does not know 'everything'"),
+    "an unknown action": (("models", "delete"), "models does not know 'delete'"),
+    "an unknown claim": (("lab", "999"), "999"),
+    "an unknown scale": (("lab", "23", "--scale", "huge"), "huge"),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_mistake_is_one_sentence(run, mistake, model_folder, text_folder, recipe, tmp_path, monkeypatch):
+    arguments, words = MISTAKES[mistake]
+    monkeypatch.chdir(tmp_path)
+    places = {"MODEL": model_folder, "TEXT": text_folder, "RECIPE": recipe}
+    ran = run(*(places.get(one, one) for one in arguments))
+    (sentence,) = [line for line in ran.err.splitlines() if line.startswith("lmworks: ")]
+    assert ran.code == 1 and words in sentence and ran.err.splitlines()[-1] == sentence
+    assert "Traceback" not in ran.err and not ran.out
+
+
+def test_an_option_that_does_not_exist_is_a_mistake_in_the_command(run, model_folder):
+    ran = run("generate", model_folder, "Hi", "--temprature", "1")
+    assert ran.code == 2 and "--temperature" in ran.err and "Traceback" not in ran.err

@@ -1,0 +1,147 @@
+"""The command line as its users meet it: help, answers, tables that say the same as --json."""
+
+from __future__ import annotations
+
+import io
+import subprocess
+import sys
+
+import pytest
+
+VERBS = ("build", "models", "generate", "chat", "evaluate", "check", "lab", "explain")
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_has_help(run, verb: str):
+    shown = run(verb, "--help")
+    assert shown.code == 0 and "Usage: lmworks" in shown.out and not shown.err
+
+
+def test_the_help_names_every_verb(run):
+    shown = run("--help")
+    assert shown.code == 0 and all(f"  {verb} " in shown.out for verb in VERBS)
+
+
+def test_the_version(run):
+    import lmworks
+
+    assert run("--version").out == f"{lmworks.__version__}\n"
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        "import lmworks",
+        "import sys; sys.argv = ['lmworks', '--help']\nfrom lmworks.cli import main\ntry: main()\nexcept SystemExit: pass",
+    ],
+)
+def test_importing_and_help_load_no_heavy_package(program: str):
+    report = "\nimport sys; print('heavy:', sorted({'torch', 'numpy', 'tokenizers', 'gguf'} & set(sys.modules)))"
+    ran = subprocess.run([sys.executable, "-c", program + report], capture_output=True, text=True, check=True)
+    assert ran.stdout.splitlines()[-1] == "heavy: []"
+
+
+def test_models_as_a_table_and_as_json(run):
+    table, facts = run("models").out, run("models", "--json").json
+    assert {"name", "what", "bytes", "licence", "cached", "path"} == set(facts[0])
+    for one in facts:
+        assert one["name"] in table and one["licence"] in table and one["what"] in table
+        assert (one["path"] or "not yet") in table and f"{one['bytes'] / 1e6:.0f} MB" in table
+
+
+def test_generate_prints_the_text_that_json_holds(run, model_folder):
+    options = ("generate", model_folder, "Once", "--max-new-tokens", "9")
+    facts = run(*options, "--json").json
+    assert run(*options).out == facts["text"] + "\n"
+    assert facts["finish"] == "length" and len(facts["tokens"]) == 9 == len(facts["logprobs"])
+    assert facts["seed"] is None and facts["prompt_tokens"] == 4 and facts["order"] == ["most probable"]
+
+
+def test_generate_answers_a_message_with_chat(run, model_folder):
+    plain, chat = (
+        run("generate", model_folder, "Hi", *option, "--max-new-tokens", "5", "--json").json
+        for option in ((), ("--chat",))
+    )
+    assert plain["prompt_tokens"] == 2 and chat["prompt_tokens"] > 20
+
+
+def test_sampling_options_are_shown_in_their_order_and_a_seed_repeats(run, model_folder):
+    options = ("generate", model_folder, "Once", "--temperature", "0.9", "--top-k", "20", "--top-p", "0.9", "--min-p", "0.01",
+               "--max-new-tokens", "12")  # fmt: skip
+    first, second, other = (run(*options, "--seed", seed, "--json").json for seed in ("3", "3", "4"))
+    assert first["order"] == ["temperature 0.9", "top_k 20", "top_p 0.9", "min_p 0.01"] and first["seed"] == 3
+    assert first["tokens"] == second["tokens"] != other["tokens"]
+    drawn = run(*options, "--json").json  # a seed of its own, which repeats it
+    assert run(*options, "--seed", str(drawn["seed"]), "--json").json["tokens"] == drawn["tokens"]
+
+
+def test_generate_ends_before_a_stop_string(run, model_folder):
+    options = ("generate", model_folder, "Once", "--max-new-tokens", "20")
+    whole = run(*options, "--json").json["text"]
+    stop = whole[8:10]
+    stopped = run(*options, "--stop", stop, "--stop", "never this", "--json").json
+    assert stopped["text"] == whole.partition(stop)[0] and stopped["finish"] == "stop"
+    assert run(*options, "--stop", stop).out == stopped["text"] + "\n"
+
+
+def test_generate_reads_a_prompt_from_standard_input(run, model_folder, monkeypatch):
+    monkeypatch.setattr(sys, "stdin", io.StringIO("Once"))
+    piped = run("generate", model_folder, "-", "--max-new-tokens", "5").out
+    assert piped == run("generate", model_folder, "Once", "--max-new-tokens", "5").out
+
+
+def test_evaluate_as_a_table_and_as_json(run, model_folder, text_folder):
+    ran = run("evaluate", model_folder, text_folder, "--json")
+    facts = ran.json
+    (figure,) = facts["measurements"]
+    assert figure["unit"] == "bits/byte" and figure["ideal"] == 0 and figure["chance"] == 8 and figure["n"] >= 1
+    assert facts["documents"] == 6 and facts["bytes"] == facts["tokens"]  # a token is a byte here
+    assert "skipped   picture.png" in ran.err
+    table = run("evaluate", model_folder, text_folder).out
+    assert f"{facts['tokens']:,}" in table and f"{figure['value']:.3f}" in table
+
+
+@pytest.mark.parametrize("what", ["recipe", "model", "sample"])
+def test_explain_as_a_table_and_as_json(run, what):
+    facts, table = run("explain", what, "--json").json, run("explain", what).out
+    words = set(table.split())
+    assert len(facts) >= 4 and all(meaning for meaning in facts.values())
+    for name, meaning in facts.items():
+        assert name in table and set(meaning.split()) <= words
+
+
+def test_check_as_a_table_and_as_json(run, model_folder, text_folder):
+    ran = run("check", model_folder, "--data", text_folder, "--json")
+    facts = ran.json
+    assert ran.code == 0 and facts["failed"] == 0
+    table = run("check", model_folder, "--data", text_folder)
+    assert table.code == 0
+    for one in facts["checks"]:
+        (line,) = (line for line in table.out.splitlines() if line.startswith(one["name"]))
+        assert one["status"] in line and all(str(number) in line for number in one["pitfalls"])
+    assert f"{sum(one['status'] == 'ok' for one in facts['checks'])} ok, 0 FAILED" in table.out
+    assert "picture.png" in table.out
+
+
+def test_check_exits_with_1_and_says_where_when_something_fails(run, tmp_path):
+    import tiny
+
+    model = tiny.language_model(seed=4)
+    model.tokenizer.vocabulary.backend.pre_tokenizer = tiny.pre_tokenizers.Sequence(
+        [tiny.pre_tokenizers.WhitespaceSplit(), tiny.pre_tokenizers.ByteLevel(add_prefix_space=False)]
+    )
+    model.save(tmp_path / "broken")
+    ran = run("check", str(tmp_path / "broken"))
+    assert ran.code == 1 and "FAILED" in ran.out and "which becomes 'a'" in ran.out
+    facts = run("check", str(tmp_path / "broken"), "--json")
+    assert (
+        facts.code == 1 and facts.json["failed"] == sum(one["status"] == "FAILED" for one in facts.json["checks"]) > 0
+    )
+
+
+def test_lab_lists_the_claims_as_a_table_and_as_json(run):
+    table, facts = run("lab").out, run("lab", "--json").json
+    assert len(facts) >= 6
+    words = " ".join(table.split())
+    for one in facts:
+        assert str(one["question"]) in words and (one["verdict"] or "not run yet").split()[0] in words

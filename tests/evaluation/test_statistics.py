@@ -1,0 +1,140 @@
+"""Intervals: they equal formulas and scipy where there are any, and hold the truth as often as they say."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import scipy.stats
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lmworks.basics.errors import ConfigError
+from lmworks.evaluation.statistics import (
+    difference_of_ratios,
+    mean,
+    over_seeds,
+    proportion,
+    ratio_of_sums,
+    spearman,
+)
+
+SIMULATIONS = 400
+
+
+def share_that_holds(truth, intervals):
+    return np.mean([low <= truth <= high for low, high in intervals])
+
+
+def documents(generator, n=60):
+    """Lengths and bits of documents whose rate varies; the truth of the ratio is 1.2."""
+    lengths = generator.integers(200, 3000, n)
+    return lengths * generator.normal(1.2, 0.15, n), lengths
+
+
+def test_the_interval_of_a_ratio_of_sums_holds_the_truth_as_often_as_it_says():
+    generator = np.random.default_rng(1)
+    intervals = [ratio_of_sums(*documents(generator), seed=at).interval for at in range(SIMULATIONS)]
+    assert 0.92 <= share_that_holds(1.2, intervals) <= 0.98
+
+
+def test_the_interval_of_a_paired_difference_holds_the_truth_and_is_narrower_than_an_unpaired_one():
+    generator = np.random.default_rng(2)
+    intervals, narrower = [], 0
+    for at in range(SIMULATIONS):
+        before, lengths = documents(generator)
+        after = before - lengths * generator.normal(0.05, 0.03, len(lengths))
+        low, high = difference_of_ratios(before, after, lengths, seed=at).interval
+        intervals.append((low, high))
+        alone = ratio_of_sums(before, lengths, seed=at).interval
+        narrower += high - low < alone[1] - alone[0]
+    assert 0.92 <= share_that_holds(-0.05, intervals) <= 0.98
+    assert narrower > 0.99 * SIMULATIONS
+
+
+def test_the_interval_of_a_mean_holds_the_truth_as_often_as_it_says():
+    generator = np.random.default_rng(3)
+    intervals = [mean(generator.gamma(4, 0.5, 60), seed=at).interval for at in range(SIMULATIONS)]
+    assert 0.92 <= share_that_holds(2.0, intervals) <= 0.98
+
+
+def test_the_interval_of_a_proportion_holds_the_truth_as_often_as_it_says():
+    generator = np.random.default_rng(4)
+    intervals = [proportion(int(generator.binomial(80, 0.3)), 80).interval for _ in range(SIMULATIONS)]
+    assert 0.92 <= share_that_holds(0.3, intervals) <= 0.98
+
+
+def test_the_interval_over_seeds_holds_the_truth_as_often_as_it_says():
+    generator = np.random.default_rng(5)
+    intervals = [over_seeds(generator.normal(0.78, 0.01, 3)).interval for _ in range(SIMULATIONS)]
+    assert 0.92 <= share_that_holds(0.78, intervals) <= 0.98
+
+
+def test_the_interval_of_a_rank_correlation_holds_the_truth_as_often_as_it_says():
+    correlation = 0.6
+    truth = 6 / np.pi * np.arcsin(correlation / 2)     # Spearman's of a bivariate normal
+    generator = np.random.default_rng(6)
+    intervals = []
+    for _ in range(SIMULATIONS):
+        x, noise = generator.normal(size=(2, 80))
+        intervals.append(spearman(x, correlation * x + (1 - correlation**2) ** 0.5 * noise).interval)
+    assert 0.92 <= share_that_holds(truth, intervals) <= 0.98
+
+
+def test_the_bootstrap_equals_scipys():
+    generator = np.random.default_rng(7)
+    bits, lengths = documents(generator, 200)
+    ours = ratio_of_sums(bits, lengths, resamples=20_000).interval
+    theirs = scipy.stats.bootstrap((bits, lengths), lambda above, below, axis: above.sum(axis) / below.sum(axis),
+                                   paired=True, vectorized=True, method="percentile", n_resamples=20_000,
+                                   rng=np.random.default_rng(0)).confidence_interval
+    assert ours == pytest.approx((theirs.low, theirs.high), rel=0.002)
+
+
+def test_wilsons_interval_equals_scipys():
+    for successes, n in ((0, 10), (3, 10), (10, 10), (499, 1000), (1, 1)):
+        theirs = scipy.stats.binomtest(successes, n).proportion_ci(method="wilson")
+        assert proportion(successes, n).interval == pytest.approx((theirs.low, theirs.high), abs=1e-12)
+
+
+def test_the_interval_over_seeds_equals_scipys():
+    values = [0.71, 0.74, 0.69, 0.75]
+    theirs = scipy.stats.t.interval(0.95, 3, np.mean(values), scipy.stats.sem(values))
+    assert over_seeds(values).interval == pytest.approx(theirs)
+
+
+@given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), min_size=2, max_size=40))
+def test_the_rank_correlation_equals_scipys_ties_included(pairs):
+    x, y = zip(*pairs, strict=True)
+    if len(set(x)) == 1 or len(set(y)) == 1:
+        with pytest.raises(ConfigError, match="constant"):
+            spearman(x, y)
+    else:
+        assert spearman(x, y).value == pytest.approx(scipy.stats.spearmanr(x, y).statistic, abs=1e-9)
+
+
+@settings(max_examples=40)
+@given(st.lists(st.tuples(st.floats(-1e3, 1e3), st.floats(0.5, 1e3)), min_size=1, max_size=12), st.integers(0, 99))
+def test_an_interval_always_holds_its_value_and_the_same_seed_gives_the_same_one(pairs, seed):
+    above, below = zip(*pairs, strict=True)
+    found = ratio_of_sums(above, below, seed=seed, resamples=50)
+    assert found == ratio_of_sums(above, below, seed=seed, resamples=50)
+    assert (found.interval is None) == (len(pairs) == 1)
+    if found.interval is not None:
+        assert found.interval[0] <= found.value <= found.interval[1]
+
+
+def test_blocks_of_resamples_leave_nothing_out(monkeypatch):
+    bits, lengths = documents(np.random.default_rng(8), 50)
+    whole = ratio_of_sums(bits, lengths)
+    monkeypatch.setattr("lmworks.evaluation.statistics.BLOCK", 50 * 300)
+    assert ratio_of_sums(bits, lengths).interval == pytest.approx(whole.interval, rel=1e-12)
+
+
+@pytest.mark.parametrize("broken", [
+    lambda: mean([]), lambda: mean([1.0, np.nan]), lambda: ratio_of_sums([1.0, 2.0], [1.0, 0.0]),
+    lambda: proportion(3, 2), lambda: proportion(0, 0), lambda: spearman([1, 2], [1, 2, 3]), lambda: over_seeds([]),
+    lambda: ratio_of_sums([1.0, 2.0], [1.0]), lambda: difference_of_ratios([1.0], [1.0, 2.0], [1.0, 1.0]),
+])
+def test_what_no_figure_can_be_made_of_is_an_error(broken):
+    with pytest.raises(ConfigError):
+        broken()

@@ -1,0 +1,171 @@
+"""Every experiment runs with tiny settings; its parts against formulas."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from lmworks.basics.errors import DataError, LmworksError
+from lmworks.lab import q06_temperature, q12_top_k_top_p, q23_softmax, q24_dot_product, q25_cross_entropy, q32_attention
+from lmworks.lab.continuations import Continuation, gap, pieces, spread
+from lmworks.lab.finding import FAILS, HOLDS, ONLY_IF, UNDERPOWERED
+from lmworks.lab.registry import load
+from lmworks.lab.run import run
+from lmworks.lab.small_network import bits_per_byte, byte_text, held_out_logits, small_network, train
+from lmworks.models.attention import attend
+from lmworks.models.masks import visibility
+from lmworks.text.sources import read
+from lmworks.training.settings import TrainingConfig
+
+REAL = {6: ["temperatures=[0.8]", "prompts=2", "prompt_tokens=8", "length=6", "seeds=1"],
+        12: ["steps=30", "prompts=2", "prompt_tokens=8", "length=6", "seeds=1"]}
+TINY = {23: ["rows=4", "keys=8"], 32: ["tokens=8", "head_dim=4"],
+        24: ["text=python-reference", "steps=2", "dim=16", "context=32", "held_out_windows=4", "longest=128"],
+        25: ["text=python-reference", "steps=2", "dim=16", "context=32", "held_out_windows=4", "rates=[0.001]"]}
+
+
+def whole(finding, question):
+    rule = load(question).rule
+    names = {one.name for one in finding.measurements}
+    assert {check.measurement for check in (*rule.holds_if, *(check for check, _ in rule.only_if))} <= names
+    assert finding.verdict in (HOLDS, FAILS, UNDERPOWERED) or finding.verdict.startswith(ONLY_IF)
+    assert finding.chart.in_text() and len(finding.note) > 100 and finding.reasons
+
+
+@pytest.mark.parametrize("question", TINY)
+def test_a_tiny_run_gives_a_whole_finding(question):
+    whole(run(question, "quick", TINY[question]), question)
+
+
+@pytest.mark.parametrize("question", REAL)
+def test_a_tiny_run_on_the_real_model_gives_a_whole_finding(question, smollm2_path, real_text):
+    whole(run(question, "quick", REAL[question]), question)
+
+
+@pytest.fixture(scope="module")
+def real_text():
+    try:
+        return read("wikitext2").documents
+    except LmworksError as error:
+        pytest.skip(f"WikiText-2 is not here ({error}); set LMWORKS_DATA, or connect once and run: lmworks lab 12")
+
+
+def test_the_human_text_is_scored_as_the_model_scores_it(smollm2_path, real_text):
+    from lmworks.generation.language_model import LanguageModel
+
+    model = LanguageModel.load(str(smollm2_path), dtype="float32")
+    [piece, _] = pieces(model, real_text, 2, seed=1, prompt=8, length=6)
+    ids = piece.ids + piece.human.tokens
+    expected = model.logits([ids])[0, 7:-1].log_softmax(dim=-1).gather(1, torch.tensor(ids[8:])[:, None])[:, 0]
+    assert piece.human.logprobs == pytest.approx(expected.tolist(), abs=1e-4)
+    again, _ = pieces(model, real_text, 2, seed=1, prompt=8, length=6)
+    assert again == piece
+    with pytest.raises(DataError, match="longer text"):
+        pieces(model, real_text[:1], 3, seed=1, prompt=8, length=100_000)
+
+
+def test_text_like_human_text_has_no_distance_and_two_deviations_are_two():
+    human = [Continuation([1, 2, 3, 4], [-math.log(2) * bits] * 4) for bits in (4.0, 5.0, 6.0)]
+    other = [Continuation([1, 2, 3, 4], [-math.log(2) * 7.0] * 4)]
+    rod = spread(human)
+    assert gap(human, human, rod) == 0
+    assert gap(other, human, rod) == pytest.approx(2 / 3)      # two deviations in one of three features
+
+
+def test_entropy_of_an_even_distribution_is_the_logarithm_of_its_size():
+    assert q06_temperature.entropy(torch.zeros(3, 16)) == pytest.approx(4)
+
+
+def test_the_best_temperature_is_chosen_on_one_half_and_judged_on_the_other():
+    halves = {0.8: {0: (9.0, 1.0), 1: (9.0, 1.2)}, 0.5: {0: (2.0, 5.0), 1: (2.0, 5.0)},
+              1.0: {0: (3.0, 0.0), 1: (3.0, 0.0)}}
+    best, against = q06_temperature._sweetest(halves)
+    assert best == 0.5 and against.value == pytest.approx(-3.9)
+
+
+def test_kept_tokens_are_compared_between_certain_and_uncertain_steps():
+    seen = q12_top_k_top_p.Kept([0.1, 5.0] * 5, {"top-p": [2.0, 80.0] * 5})
+    assert seen.ratio("top-p") == 40
+
+
+def test_the_matched_p_leaves_the_entropy_of_top_k(monkeypatch):
+    rows = list(torch.randn(20, 500, generator=torch.Generator().manual_seed(0)).mul(3).softmax(dim=-1))
+    monkeypatch.setattr(q12_top_k_top_p, "_distributions", lambda *arguments, **options: rows)
+    p = q12_top_k_top_p._matching_p(None, [], 40, 20)
+    by_p, by_k = (sum(q12_top_k_top_p._entropy(keep / keep.sum()) for keep in kept) / 20 for kept in (
+        [q12_top_k_top_p.keep_top_p(row, p) for row in rows], [q12_top_k_top_p.keep_top_k(row, 40) for row in rows]))
+    assert by_p == pytest.approx(by_k, abs=0.05)
+
+
+def test_the_relevant_keys_weight_is_the_formulas():
+    for margin, keys in ((2.0, 16), (5.0, 4096)):
+        expected = math.exp(margin) / (math.exp(margin) + keys - 1)
+        assert q23_softmax._relevant_weight(margin, keys) == pytest.approx(expected, rel=1e-5)
+
+
+def test_the_written_formula_is_softmax_where_it_does_not_overflow():
+    scores = torch.randn(4, 9)
+    torch.testing.assert_close(q23_softmax.naive_softmax(scores), scores.softmax(dim=-1))
+    assert q23_softmax.naive_softmax(torch.tensor([[100.0, 0.0]])).isnan().any()
+
+
+def test_without_the_root_the_network_computes_unscaled_scores():
+    network = small_network(0, dim=16, layers=1, heads=1, context=8)
+    tokens = torch.arange(6)[None]
+    _, plain = network.run_with_cache(tokens)
+    with q24_dot_product.without_root(network):
+        _, raised = network.run_with_cache(tokens)
+    scores = [one["blocks.0.attention.scores"].tril() for one in (plain, raised)]
+    torch.testing.assert_close(4 * scores[0], scores[1])
+
+
+def test_an_exponent_is_the_slope_of_logarithms():
+    assert q24_dot_product.exponent([1, 2, 4, 8], [3.0, 12.0, 48.0, 192.0]) == pytest.approx(2)
+
+
+def test_peak_memory_counts_what_is_held_at_once_and_not_what_was_freed():
+    def call():
+        first = torch.ones(1000)
+        total = first.sum()
+        del first
+        return torch.ones(500) * total
+
+    def keeps():
+        return torch.cat([torch.ones(1000), torch.ones(500)])
+
+    assert 4000 <= q24_dot_product.peak_memory(call) <= 4100
+    assert q24_dot_product.peak_memory(keeps) == 12_000
+
+
+def test_squared_error_is_the_brier_score():
+    logits, targets = torch.randn(5, 7), torch.tensor([0, 1, 2, 3, 6])
+    p, y = logits.softmax(dim=-1), F.one_hot(targets, 7)
+    torch.testing.assert_close(q25_cross_entropy.squared_error(logits, targets), ((p - y) ** 2).sum(dim=-1).mean())
+
+
+def test_a_model_that_is_as_sure_as_it_is_right_has_no_calibration_error():
+    p = torch.tensor([0.75, 0.25]).log().repeat(4, 1)
+    assert q25_cross_entropy._judge(p, torch.tensor([0, 0, 0, 1]))["calibration error"] == pytest.approx(0, abs=1e-7)
+    assert q25_cross_entropy._judge(p, torch.tensor([1, 1, 1, 1]))["calibration error"] == pytest.approx(0.75)
+
+
+def test_the_written_out_formula_equals_a_kernel_with_a_window_shorter_than_the_text():
+    query, key, value = torch.randn(3, 2, 4, 9, 8, generator=torch.Generator().manual_seed(0)).double()
+    key, value = key[:, :2], value[:, :2]
+    case = q32_attention.Case("window", kv_heads=2, window=3)
+    monolith = q32_attention.reference(query, key, value, q32_attention._sees(case, 9)[:2])
+    torch.testing.assert_close(attend(query, key, value, visibility(9, 9, 3), "explicit"), monolith)
+
+
+def test_training_lowers_the_loss_and_the_same_seed_gives_the_same_network():
+    text = byte_text("python-reference")
+    assert len(text.train) > 4 * len(text.held_out) > 0 and len(text.choose) > 10_000
+    config = TrainingConfig(steps=12, rows=8, learning_rate=1e-2, seed=3)
+    first, second = (train(small_network(3, dim=32, context=32), text.train, config) for _ in range(2))
+    before = bits_per_byte(*held_out_logits(small_network(3, dim=32, context=32), text.held_out, 8))
+    after = bits_per_byte(*held_out_logits(first, text.held_out, 8))
+    assert before == pytest.approx(8, abs=0.1) and after < 6
+    torch.testing.assert_close(first.state_dict(), second.state_dict(), rtol=0, atol=0)

@@ -1,0 +1,76 @@
+"""Experiments are found by their file's name, fast, and take settings that are checked."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from lmworks.basics.errors import ConfigError
+from lmworks.evaluation.measurement import Measurement
+from lmworks.lab import registry
+from lmworks.lab.chart import Chart, Series
+from lmworks.lab.finding import Check, Observation, Rule
+from lmworks.lab.registry import Count, experiment, scaled
+
+RULE = Rule(holds_if=(Check("score", ">", 0),))
+
+
+@experiment(question=99, claim="x", rule=RULE)
+def sample(steps: Count = scaled(3, 30), text: str = "wikitext2", rates: tuple[float, ...] = (0.1,)) -> Observation:
+    """Returns its settings."""
+    chart = Chart(kind="line", title="t", x_label="x", y_label="y", series=(Series(name="s", x=(1.0,), y=(1.0,)),))
+    return Observation(measurements=(Measurement(name="score", value=steps),), chart=chart, note=text)
+
+
+def test_listing_loads_neither_torch_nor_numpy():
+    code = ("import sys; from lmworks.lab import registry, store\n"
+            "[store.shipped(number) for number in registry.experiments()]\n"
+            "print([name for name in ('torch', 'numpy', 'scipy', 'matplotlib') if name in sys.modules])")
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_every_listed_experiment_is_the_one_that_its_file_declares():
+    assert set(registry.experiments()) >= {6, 12, 23, 24, 25, 32}
+    for number, listing in registry.experiments().items():
+        loaded = registry.load(number)
+        assert (loaded.question, loaded.claim) == (number, listing.claim)
+        assert loaded.measure.__doc__
+
+
+def test_defaults_follow_the_scale_and_assignments_come_over_them():
+    assert sample.settings("quick") == {"steps": 3, "text": "wikitext2", "rates": (0.1,)}
+    assert sample.settings("full")["steps"] == 30
+    assert sample.settings("full", ["steps=5", "rates=[0.2, 0.3]", "text=notes"]) == {
+        "steps": 5, "text": "notes", "rates": (0.2, 0.3)}
+
+
+@pytest.mark.parametrize(("assignment", "words"), [("step=5", "did you mean steps"), ("steps=0", "steps"),
+                                                   ("steps=many", "steps"), ("steps", "name=value")])
+def test_a_wrong_setting_is_one_sentence(assignment, words):
+    with pytest.raises(ConfigError, match=words):
+        sample.settings("quick", [assignment])
+
+
+def test_an_unknown_scale_or_question_names_what_there_is():
+    with pytest.raises(ConfigError, match="quick and full"):
+        sample.settings("huge")
+    with pytest.raises(ConfigError, match="6, 12"):
+        registry.load(51)
+
+
+def test_a_file_that_declares_no_claim_is_named(tmp_path, monkeypatch):
+    (tmp_path / "q07_masked.py").write_text("x = 1\n")
+    monkeypatch.setattr(registry, "FOLDER", tmp_path)
+    with pytest.raises(ConfigError, match=r"q07_masked\.py"):
+        registry.experiments()
+
+
+def test_adding_a_file_is_adding_a_claim(tmp_path, monkeypatch):
+    text = '@experiment(question=7, claim="Both " "sides.", rule=R)\ndef f(): ...\n'
+    (tmp_path / "q07_masked_modelling.py").write_text(text)
+    monkeypatch.setattr(registry, "FOLDER", tmp_path)
+    [found] = registry.experiments().values()
+    assert (found.question, found.name, found.claim) == (7, "masked modelling", "Both sides.")

@@ -1,0 +1,200 @@
+"""LoRA against PEFT: one adapter file on one base gives equal logits in both, whoever wrote it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tiny
+import torch
+from safetensors.torch import load_file, save_file
+
+from lmworks.adaptation.lora import LoRAConfig, add_lora, lora_layers, merge_adapters
+from lmworks.adaptation.peft_format import CONFIG, WEIGHTS, read_adapter, write_adapter
+from lmworks.basics.errors import ModelError
+from lmworks.models.directory import read_network, write_network
+from lmworks.models.network import Network, run_plainly
+
+transformers = pytest.importorskip("transformers", reason="pip install 'lmworks[dev]'")
+peft = pytest.importorskip("peft", reason="pip install 'lmworks[dev]'")
+transformers.logging.set_verbosity_error()
+transformers.logging.disable_progress_bar()
+
+CLOSE = {"rtol": 1e-5, "atol": 1e-5}
+FAMILIES: dict[str, dict[str, Any]] = {
+    "llama": {"tied": False},
+    "gpt2": {"family": "gpt2", "positions": "learned", "norm": "layer", "activation": "gelu_tanh", "gated": False,
+             "kv_heads": 4, "qkv_bias": True, "output_bias": True, "feed_forward_bias": True},
+}
+TARGETS = {"llama": ["all", ("q_proj",), ("k_proj", "v_proj", "gate_proj"), ("o_proj", "down_proj")],
+           "gpt2": ["all", ("c_attn",), ("c_fc",), ("c_proj",)]}
+each = pytest.mark.parametrize("family, targets", [(family, one) for family in FAMILIES for one in TARGETS[family]])
+
+
+@pytest.fixture(params=FAMILIES)
+def family(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+@torch.no_grad()
+def randomise_adapters(network: torch.nn.Module) -> None:
+    generator = torch.Generator().manual_seed(5)
+    for name, parameter in sorted(network.named_parameters()):
+        if parameter.requires_grad:
+            parameter.copy_(0.1 * torch.randn(parameter.shape, generator=generator))
+            assert "lora" in name or ".up." in name or ".down" in name
+
+
+def on_disk(folder: Path, family: str) -> Path:
+    """A random base model."""
+    folder.mkdir()
+    write_network(folder, tiny.network(**FAMILIES[family]))
+    return folder
+
+
+def theirs(base: Path) -> Any:
+    return transformers.AutoModelForCausalLM.from_pretrained(base).eval()
+
+
+@torch.no_grad()
+def logits(network: Any, tokens: torch.Tensor) -> torch.Tensor:
+    out = network(tokens)
+    return out if isinstance(out, torch.Tensor) else out.logits.float()
+
+
+def peft_adapter(folder: Path, base: Path, **settings: Any) -> Any:
+    """Have PEFT make an adapter with random weights and save it; its model."""
+    settings = {"r": 4, "lora_alpha": 12, "target_modules": "all-linear", "task_type": "CAUSAL_LM"} | settings
+    model = peft.get_peft_model(theirs(base), peft.LoraConfig(**settings))
+    randomise_adapters(model)
+    model.save_pretrained(folder)
+    return model.eval()
+
+
+@each
+def test_peft_loads_what_we_write(family: str, targets: Any, tmp_path: Path):
+    base, tokens = on_disk(tmp_path / "base", family), tiny.text(2, 20)
+    network = add_lora(read_network(base), LoRAConfig(rank=4, alpha=12, targets=targets))
+    randomise_adapters(network)
+    (tmp_path / "adapter").mkdir()
+    write_adapter(tmp_path / "adapter", network, str(base))
+    model = peft.PeftModel.from_pretrained(theirs(base), tmp_path / "adapter").eval()
+    torch.testing.assert_close(logits(model, tokens), logits(network, tokens), **CLOSE)
+    plain = logits(theirs(base), tokens)
+    assert (logits(model, tokens) - plain).abs().max() > 0.1    # the adapter does something (pitfall 40)
+
+
+@each
+@pytest.mark.parametrize("rslora", [False, True], ids=["alpha / rank", "alpha / root of rank"])
+def test_we_load_what_peft_writes(family: str, targets: Any, rslora: bool, tmp_path: Path):
+    base, tokens = on_disk(tmp_path / "base", family), tiny.text(2, 20)
+    chosen = "all-linear" if targets == "all" else list(targets)
+    model = peft_adapter(tmp_path / "adapter", base, target_modules=chosen, use_rslora=rslora,
+                         fan_in_fan_out=family == "gpt2")
+    network = read_adapter(tmp_path / "adapter", read_network(base))
+    torch.testing.assert_close(logits(network, tokens), logits(model, tokens), **CLOSE)
+    (tmp_path / "again").mkdir()
+    write_adapter(tmp_path / "again", network, str(base))       # rslora's scale is kept as an alpha
+    again = read_adapter(tmp_path / "again", read_network(base))
+    torch.testing.assert_close(logits(again, tokens), logits(network, tokens), **CLOSE)
+
+
+def test_merged_weights_equal_pefts(family: str, tmp_path: Path):
+    base = on_disk(tmp_path / "base", family)
+    model = peft_adapter(tmp_path / "adapter", base, fan_in_fan_out=family == "gpt2")
+    (tmp_path / "merged").mkdir()
+    write_network(tmp_path / "merged", merge_adapters(read_adapter(tmp_path / "adapter", read_network(base))))
+    written, wanted = load_file(tmp_path / "merged" / "model.safetensors"), model.merge_and_unload().state_dict()
+    assert written
+    for name, tensor in written.items():
+        torch.testing.assert_close(tensor, wanted[name], **CLOSE)
+
+
+@pytest.fixture
+def adapter(tmp_path: Path) -> Path:
+    """A good adapter for `tiny.network(tied=False)`, to be spoilt."""
+    network = add_lora(tiny.network(**FAMILIES["llama"]), LoRAConfig(rank=4))
+    randomise_adapters(network)
+    (tmp_path / "adapter").mkdir()
+    write_adapter(tmp_path / "adapter", network, "base")
+    return tmp_path / "adapter"
+
+
+def refusal(folder: Path, network: Network | None = None) -> str:
+    """The one sentence that reading ends with; the network has to stay as it was (pitfall 21)."""
+    network = network or tiny.network(**FAMILIES["llama"])
+    before = logits(network, tiny.text(1, 9))
+    with pytest.raises(ModelError) as caught:
+        read_adapter(folder, network)
+    sentence = str(caught.value)
+    assert str(folder) in sentence and "\n" not in sentence and len(sentence) < 400
+    assert not lora_layers(network) and torch.equal(logits(network, tiny.text(1, 9)), before)
+    return sentence
+
+
+FIRST = "base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight"
+
+
+def change_tensors(folder: Path, changes: dict[str, torch.Tensor | None]) -> None:
+    tensors = load_file(folder / WEIGHTS) | changes
+    save_file({name: tensor for name, tensor in tensors.items() if tensor is not None}, folder / WEIGHTS)
+
+
+@pytest.mark.parametrize("changes, words", [
+    ({FIRST: None}, f"lacks {FIRST} (1 missing, 0 unexpected)"),
+    ({FIRST: None, FIRST.replace("layers.0", "layers.7"): torch.ones(4, 32)}, "(1 missing, 1 unexpected)"),
+    ({"base_model.model.lm_head.lora_B.weight": torch.ones(96, 4)}, "holds base_model.model.lm_head.lora_B.weight, which"),
+    ({FIRST: torch.ones(4, 33)}, f"{FIRST} has the shape [4, 33], and this model needs [4, 32]"),
+    ({FIRST: torch.ones(5, 32)}, f"{FIRST} has 5 rows, and adapter_config.json says r = 4"),
+    ({FIRST.replace("lora_A", "lora_B"): torch.ones(31, 4)}, "has the shape [31, 4]"),
+    ({FIRST: torch.full((4, 32), torch.nan)}, f"{FIRST} holds values that are not finite"),
+], ids=["missing", "elsewhere", "unexpected", "wrong width", "wrong rank", "wrong rows", "not a number"])
+def test_a_spoilt_adapter_is_one_sentence_and_the_network_stays(changes: dict, words: str, adapter: Path):
+    change_tensors(adapter, changes)
+    assert words in refusal(adapter)
+
+
+@pytest.mark.parametrize("changes, words", [
+    ({"use_dora": True}, "use_dora = True is not supported"),
+    ({"modules_to_save": ["lm_head"]}, "modules_to_save = ['lm_head'] is not supported"),
+    ({"bias": "all"}, "bias = 'all' is not supported"),
+    ({"rank_pattern": {"q_proj": 2}}, "rank_pattern = {'q_proj': 2} is not supported"),
+    ({"init_lora_weights": "pissa"}, "init_lora_weights = 'pissa' is not supported"),
+    ({"alora_invocation_tokens": [1]}, "alora_invocation_tokens = [1] is not supported"),
+    ({"peft_type": "IA3"}, "adapters of type 'IA3' are not known; LORA is"),
+    ({"target_modules": r".*\.q_proj"}, "a list of names is supported"),
+    ({"target_modules": ["q_proj", "query"]}, "this model has no projection query; it has down_proj, gate_proj"),
+    ({"target_modules": ["q_proj"]}, "unexpected); the adapter was made for another model"),
+    ({"r": 1_000_000_000}, "has 4 rows, and adapter_config.json says r = 1000000000"),
+    ({"r": "four"}, "rank is 'four'"),
+    ({"r": 0}, "rank is 0"),
+    ({"lora_alpha": -1}, "alpha is -1"),
+])
+def test_an_adapter_that_asks_for_what_is_not_done_is_refused(changes: dict, words: str, adapter: Path):
+    settings = json.loads((adapter / CONFIG).read_text())
+    (adapter / CONFIG).write_text(json.dumps(settings | changes))
+    assert words in refusal(adapter)
+
+
+def test_a_cut_off_adapter_and_one_without_weights_are_one_sentence(adapter: Path):
+    content = (adapter / WEIGHTS).read_bytes()
+    (adapter / WEIGHTS).write_bytes(content[:-100])
+    assert "ends 100 bytes early" in refusal(adapter)
+    (adapter / WEIGHTS).unlink()
+    assert "does not exist" in refusal(adapter)
+
+
+def test_an_adapter_for_another_architecture_is_refused(adapter: Path):
+    assert "no projection down_proj; it has c_attn, c_fc, c_proj" in refusal(adapter, tiny.network(**FAMILIES["gpt2"]))
+
+
+def test_a_network_that_refused_an_adapter_takes_a_good_one(adapter: Path):
+    network = tiny.network(**FAMILIES["llama"])
+    good = load_file(adapter / WEIGHTS)
+    change_tensors(adapter, {FIRST: torch.full((4, 32), torch.nan)})
+    refusal(adapter, network)
+    save_file(good, adapter / WEIGHTS)
+    assert len(lora_layers(read_adapter(adapter, network))) == 8
+    assert network.run_block is run_plainly
