@@ -19,7 +19,6 @@ from lmworks.adaptation.lora import LoRALinear, lora_layers
 from lmworks.models.attention import Pass
 from lmworks.models.hooks import hook_points
 from lmworks.models.network import Block, Network
-from lmworks.models.norm import RMSNorm
 from lmworks.models.tiled_attention import TiledAttention, tile_of
 
 Stream = Float[Tensor, "rows dim"]
@@ -85,7 +84,7 @@ def _project(layer: Any, x: Float[Tensor, "rows inputs"]) -> tuple[Float[Tensor,
 
 
 def _project_back(layer: Any, gradient: Float[Tensor, "rows outputs"], x: Float[Tensor, "rows inputs"],
-                  bottleneck: Tensor | None, to_x: bool = True) -> tuple[Tensor | None, list[Tensor]]:
+                  bottleneck: Tensor | None, to_x: bool = True) -> tuple[Any, list[Tensor]]:
     """The gradient of x (None unless wanted) and those of the layer's adapters, in the order of `_adapters`."""
     if not isinstance(layer, LoRALinear) or bottleneck is None:
         return (torch.mm(gradient, layer.weight) if to_x else None), []
@@ -99,11 +98,11 @@ def _project_back(layer: Any, gradient: Float[Tensor, "rows outputs"], x: Float[
     return to_inputs, [to_down, *ups]
 
 
-def _normalise(norm: RMSNorm, x: Stream) -> Stream:
+def _normalise(norm: Any, x: Stream) -> Stream:
     return F.rms_norm(x, norm.weight.shape, norm.weight, norm.eps)
 
 
-def _normalise_back(norm: RMSNorm, gradient: Stream, x: Stream, stream: Stream) -> Stream:
+def _normalise_back(norm: Any, gradient: Stream, x: Stream, stream: Stream) -> Stream:
     """Add the gradient that reaches x through the norm to that of the residual stream, in place."""
     size = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=torch.promote_types(x.dtype, torch.float32))
     inverse = size.square_().div_(x.shape[-1]).add_(norm.eps).rsqrt_()

@@ -19,7 +19,7 @@ from lmworks.models.network import Network
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 PREFIX = "base_model.model."
 
-UNSUPPORTED = {  # what an adapter may ask for that would change the result, and the value that asks for nothing
+UNSUPPORTED: dict[str, tuple[Any, ...]] = {  # what an adapter may ask for that would change the result, and the value that asks for nothing
     "use_dora": (False,), "modules_to_save": (None, []), "rank_pattern": (None, {}), "alpha_pattern": (None, {}),
     "bias": ("none",), "layers_to_transform": (None, []), "lora_bias": (False, None), "trainable_token_indices": (None, []),
     "alora_invocation_tokens": (None, []), "layer_replication": (None, []), "target_parameters": (None, []),

@@ -120,6 +120,8 @@ def lost_bytes(data: Prepared) -> Outcome:
     """Bytes that no token stands for, and unknown tokens."""
     tokenizer = data.model.tokenizer
     missing, unknown = tokenizer.missing_bytes, tokenizer.unknown
+    if unknown in (tokenizer.document_start, tokenizer.document_end):
+        unknown = None  # GPT-2's and SmolLM2's files name <|endoftext|> so, and it stands around each document
     lost = [
         (sum(byte in missing for byte in document.text.encode()) if missing else 0, document.source)
         for document in data.reading.documents

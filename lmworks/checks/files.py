@@ -105,7 +105,7 @@ def round_trip(model: LanguageModel) -> Outcome:
                 "the model before saving and after loading",
                 float(apart[place]),
                 0,
-                f"logits in {type_name(model.network.dtype)}",
+                f"logits, {type_name(model.network.dtype)}",
                 f"token {place}",
             ),
             Difference("its settings before and after", again.config != whole.config, 0, "settings"),

@@ -142,7 +142,7 @@ def dropout(model: LanguageModel) -> Outcome:
     first, second = model.logits(tokens), model.logits(tokens)
     differences = [
         Difference(
-            "two evaluation passes", float((first - second).abs().max()), 0, f"logits in {type_name(network.dtype)}"
+            "two evaluation passes", float((first - second).abs().max()), 0, f"logits, {type_name(network.dtype)}"
         ),
         Difference("the loaded model and evaluation mode", was_training, 0, "modes"),
     ]

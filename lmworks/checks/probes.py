@@ -90,7 +90,7 @@ def exact_copy(model: LanguageModel) -> LanguageModel | None:
         return None
     if model.network.dtype == torch.float32 and model.config.window is None:
         return None  # nothing would be sharper
-    network = copy.deepcopy(model.network).float()
+    network = copy.deepcopy(model.network).float().eval()
     if network.config.window is not None:
         network.config = network.config.but(window=min(SHORT_WINDOW, network.config.window))
         for layer, block in enumerate(network.blocks):

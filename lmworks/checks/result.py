@@ -46,7 +46,7 @@ class Difference:
     def __str__(self) -> str:
         if not self.tolerance:
             return f"{self.value:g} {self.unit}"
-        return f"{self.value:.2g} {self.unit} (tolerance {self.tolerance:g})"
+        return f"{self.value:.2g} {self.unit} (at most {self.tolerance:g})"
 
 
 @dataclass(frozen=True)
@@ -152,7 +152,7 @@ def logits_apart(
         what,
         float(distance[worst]),
         TOLERANCES.get(dtype, 1e-4),
-        f"of the logits in {type_name(dtype)}",
+        f"of the logits, {type_name(dtype)}",
         f"token {worst}",
     )
 

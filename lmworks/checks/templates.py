@@ -16,7 +16,7 @@ from lmworks.objectives import CausalLM
 from lmworks.text.document import Document
 from lmworks.tokens.batch import Example, example_of, pack, stack
 
-LOSS = {torch.float32: 1e-4, torch.float16: 1e-2, torch.bfloat16: 0.05}
+LOSS = {torch.float32: 1e-4, torch.float16: 0.02, torch.bfloat16: 0.1}
 """How far the mean loss may differ, in nats a token. Labels that are shifted wrongly differ by several nats."""
 
 
@@ -98,7 +98,9 @@ def entrances(model: LanguageModel) -> Outcome:
     differences = [ids_apart(f"{name} and the tokenizer's own ids", read[name], ids) for name, ids in expected.items()]
     read["chat"] = _read_by(model, lambda: model.generate(CONVERSATION[:1], max_new_tokens=1))
     bos = tokenizer.bos
-    for name, ids in read.items() if bos is not None and bos in tokenizer.prefix else ():
+    for name, ids in read.items():
+        if bos is None or bos not in tokenizer.prefix:
+            break  # the tokenizer adds none, so none is missing
         count = ids.count(bos)
         differences.append(
             Difference(f"BOS as {name} reads it and one BOS", abs(count - 1), 0, "BOS", f"{count} of them")
@@ -117,7 +119,7 @@ def loss_by_hand(model: LanguageModel) -> Outcome:
     scored = sum(token_logprobs(network, ids, model.config.context)) / len(by_hand)
     batch = stack(pack([Example(ids, [False] + [True] * (len(ids) - 1), TEXT)], len(ids))).to(network.device)
     trained = CausalLM()(network, batch)
-    expected, unit = float(by_hand.mean()), f"nats a token in {type_name(dtype)}"
+    expected, unit = float(by_hand.mean()), f"nats a token, {type_name(dtype)}"
     tolerance = LOSS.get(dtype, TOLERANCES[torch.float32])
     return Outcome(
         f"mean over {len(by_hand)} tokens: training, scoring and the formula",

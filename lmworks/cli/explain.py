@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from lmworks.cli.options import Json, as_json, table
+
+if TYPE_CHECKING:
+    from lmworks.basics.config import Config
+
+KINDS = {
+    "recipe": ("lmworks.recipe", "Recipe"),
+    "model": ("lmworks.models.config", "ModelConfig"),
+    "sample": ("lmworks.generation.strategies", "Sample"),
+}
 
 
 def explain(
@@ -14,16 +23,14 @@ def explain(
     json_: Json = False,
 ) -> None:
     """Every setting of a recipe, a network or a sampling strategy, and what it means."""
+    import importlib
+
     from lmworks.basics.errors import ConfigError
 
-    if what == "recipe":
-        from lmworks.recipe import Recipe as kind
-    elif what == "model":
-        from lmworks.models.config import ModelConfig as kind
-    elif what == "sample":
-        from lmworks.generation.strategies import Sample as kind
-    else:
-        raise ConfigError(f"explain does not know {what!r}; it knows recipe, model and sample")
+    if what not in KINDS:
+        raise ConfigError(f"explain does not know {what!r}; it knows {', '.join(KINDS)}")
+    module, name = KINDS[what]
+    kind: type[Config] = getattr(importlib.import_module(module), name)
     lines = kind.explain()
     if json_:
         as_json(lines)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
 if TYPE_CHECKING:
     from lmworks.lab.finding import Finding
+    from lmworks.lab.registry import Scale
 
 
 def lab(
@@ -42,7 +43,7 @@ def lab(
     from lmworks.lab import store as results
 
     with progress.shown():
-        finding = lab_run.run(question, scale, set_ or [])
+        finding = lab_run.run(question, cast("Scale", scale), set_ or [])  # another word is its error
     folder = results.SHIPPED if store else out
     files = [results.write(finding, folder)]
     for ending in (".png", ".svg"):

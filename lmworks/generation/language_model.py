@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -215,4 +216,5 @@ class LanguageModel:
         ids = tokens if start is None else [start, *tokens]
         window = self.config.context if window is None else min(window, self.config.context)
         logprobs = token_logprobs(self.network, ids, window)
-        return Score(tokens, logprobs if start is not None else [0.0, *logprobs], size)
+        # Without a token that opens a document nothing predicts the first one: it costs what a blind guess costs.
+        return Score(tokens, logprobs if start is not None else [-math.log(self.config.vocab_size), *logprobs], size)

@@ -7,13 +7,14 @@ https://arxiv.org/abs/2305.13245.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from lmworks.basics.errors import ConfigError
 from lmworks.models.cache import Cache
 from lmworks.models.config import ModelConfig
 from lmworks.models.hooks import HookPoint
@@ -76,6 +77,8 @@ def kernel_of(query: Queries, sees: Visibility, kernel: Kernel = "fused", dropou
     once for every head of a group (320 against 51 microseconds a layer at 512 tokens), and in bfloat16 it takes
     4.3 ms a layer for a prompt of 512 tokens.
     """
+    if kernel not in get_args(Kernel):
+        raise ConfigError(f"{kernel!r} is not an attention kernel; there are {', '.join(get_args(Kernel))}")
     if kernel == "explicit" or query.shape[2] == 1:
         return "explicit"
     plain = sees.causal and sees.mask is None and not dropout and not torch.is_grad_enabled()

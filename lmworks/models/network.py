@@ -71,7 +71,7 @@ class Network(nn.Module):
         self.config = config
         self.embedding = _embedding(config.vocab_size, config.dim)
         self.position = _embedding(config.context, config.dim) if config.positions == "learned" else None
-        self.blocks = nn.ModuleList(Block(config, layer) for layer in range(config.layers))
+        self.blocks: Sequence[Block] = nn.ModuleList(Block(config, layer) for layer in range(config.layers))  # type: ignore[assignment]
         self.norm = make_norm(config)
         # A tied head has no parameter of its own, so there is nothing that could come untied.
         self.head = None if config.tied else nn.Linear(config.dim, config.vocab_size, bias=False)

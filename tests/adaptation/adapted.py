@@ -11,8 +11,17 @@ from lmworks.adaptation.lora import LoRAConfig, add_lora, lora_layers
 from lmworks.models.network import Network
 from lmworks.tokens.batch import Batch, Example, stack
 
-GPT2 = {"family": "gpt2", "positions": "learned", "norm": "layer", "activation": "gelu_tanh", "gated": False,
-        "qkv_bias": True, "output_bias": True, "feed_forward_bias": True, "kv_heads": 4}
+GPT2 = {
+    "family": "gpt2",
+    "positions": "learned",
+    "norm": "layer",
+    "activation": "gelu_tanh",
+    "gated": False,
+    "qkv_bias": True,
+    "output_bias": True,
+    "feed_forward_bias": True,
+    "kv_heads": 4,
+}
 
 
 @torch.no_grad()

@@ -11,7 +11,7 @@ from adaptation.adapted import GPT2, adapted, packed, randomise_adapters
 from torch import Tensor
 
 from lmworks.adaptation.fused_block import use_fused_blocks
-from lmworks.adaptation.lora import LoRAConfig, add_lora, adapters_off, lora_layers, merge_adapters
+from lmworks.adaptation.lora import LoRAConfig, adapters_off, add_lora, lora_layers, merge_adapters
 from lmworks.models.attention import Pass
 from lmworks.models.hooks import hooked
 from lmworks.models.network import Block, Network, run_plainly, run_recomputing
@@ -65,8 +65,9 @@ def gradients(network: Network, batch: Batch) -> tuple[Tensor, dict[str, Tensor]
     weights = torch.randn(hidden.shape, generator=torch.Generator().manual_seed(3)).to(hidden.dtype)
     real = (batch.documents >= 0)[..., None]
     (hidden * weights * real).sum().backward()
-    return hidden[real[..., 0]], {name: parameter.grad for name, parameter in network.named_parameters()
-                                  if parameter.requires_grad}
+    return hidden[real[..., 0]], {
+        name: parameter.grad for name, parameter in network.named_parameters() if parameter.requires_grad
+    }
 
 
 def assert_equal_to_plain(network: Network, batch: Batch, recompute: bool, relative: float) -> None:
@@ -90,7 +91,9 @@ def test_gradients_equal_autograds_in_float64(kind: str, width: int, recompute: 
     assert_equal_to_plain(network, batch, recompute, 1e-8)
 
 
-@pytest.mark.parametrize("targets", ["all", ("q_proj",), ("v_proj", "down_proj"), ("o_proj", "gate_proj"), ("up_proj",)])
+@pytest.mark.parametrize(
+    "targets", ["all", ("q_proj",), ("v_proj", "down_proj"), ("o_proj", "gate_proj"), ("up_proj",)]
+)
 def test_gradients_equal_autograds_with_adapters_on_some_projections(targets: Any):
     assert_equal_to_plain(adapted(targets).double(), packed((33, 20), (50,)), False, 1e-8)
 
@@ -109,7 +112,7 @@ def test_gradients_in_bfloat16_are_within_two_percent_of_float32_and_no_worse_th
         for parameter in network.parameters():
             parameter.data = parameter.data if parameter.requires_grad else parameter.data.bfloat16()
     for exactly, roughly in zip(exact.parameters(), rounded.parameters(), strict=True):
-        exactly.data = roughly.data.float()     # the same weights: only the computation is rounded
+        exactly.data = roughly.data.float()  # the same weights: only the computation is rounded
     fused(rounded)
     (_, wanted), (_, autograds), (_, made) = (gradients(network.train(), batch) for network in (exact, plain, rounded))
     assert all(gradient.dtype == torch.float32 for gradient in made.values())
@@ -126,10 +129,22 @@ def test_a_width_that_is_no_whole_number_of_tiles_takes_the_largest_tile_that_di
     assert tile_of(67) is None and tile_of(13) is None
 
 
-@pytest.mark.parametrize("settings", [
-    {"norm": "layer"}, {"norm_unit_offset": True}, {"activation": "gelu"}, {"gated": False}, {"positions": "learned"},
-    {"qkv_bias": True}, {"output_bias": True}, {"feed_forward_bias": True}, {"qk_norm": True}, {"dropout": 0.1},
-], ids=str)
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"norm": "layer"},
+        {"norm_unit_offset": True},
+        {"activation": "gelu"},
+        {"gated": False},
+        {"positions": "learned"},
+        {"qkv_bias": True},
+        {"output_bias": True},
+        {"feed_forward_bias": True},
+        {"qk_norm": True},
+        {"dropout": 0.1},
+    ],
+    ids=str,
+)
 def test_a_network_that_is_not_covered_is_left_as_it_is(settings: dict[str, Any]):
     network = add_lora(tiny.network(family="gemma" if "norm_unit_offset" in settings else "llama"), LoRAConfig())
     network.config = network.config.but(**settings)
@@ -141,7 +156,7 @@ def test_a_network_whose_own_weights_are_trained_is_left_as_it_is():
     network = adapted()
     network.embedding.weight.requires_grad_(True)
     assert not use_fused_blocks(network)
-    assert not use_fused_blocks(tiny.network())     # no adapters at all: everything is trained
+    assert not use_fused_blocks(tiny.network())  # no adapters at all: everything is trained
 
 
 def test_narrow_rows_run_plainly():
@@ -209,7 +224,7 @@ def test_a_second_backward_through_one_pass_is_an_error():
 @pytest.mark.parametrize("window", [None, 5, 40])
 @pytest.mark.parametrize("tile", [16, 32, 64])
 def test_tiled_attention_equals_the_formula(window: int | None, tile: int):
-    """Pitfall 17: outputs and gradients of the tiles against softmax(Q K^T / sqrt(d) + mask) V with the mask by hand."""
+    """Pitfall 17: outputs and gradients of the tiles against softmax(Q K^T / sqrt(d)) V, a query at a time."""
     config = tiny.network().config
     documents = torch.tensor([[0] * 30 + [1] * 10 + [2] * 24, [0] * 64])
     positions = torch.tensor([[*range(30), *range(10), *range(24)], [*range(64)]])
@@ -239,9 +254,18 @@ def formula(joint: Tensor, documents: Tensor, window: int | None, turn: tuple[Te
     mixed = []
     for row in range(2):
         for at in range(64):
-            seen = [back for back in range(at + 1) if documents[row, back] == documents[row, at]
-                    and (window is None or at - back < window)]
-            mixed.append(torch.cat([
-                torch.softmax(key[row, seen, head // 2] @ query[row, at, head] / 8**0.5, dim=0) @ value[row, seen, head // 2]
-                for head in range(4)]))
+            seen = [
+                back
+                for back in range(at + 1)
+                if documents[row, back] == documents[row, at] and (window is None or at - back < window)
+            ]
+            mixed.append(
+                torch.cat(
+                    [
+                        torch.softmax(key[row, seen, head // 2] @ query[row, at, head] / 8**0.5, dim=0)
+                        @ value[row, seen, head // 2]
+                        for head in range(4)
+                    ]
+                )
+            )
     return torch.stack(mixed)

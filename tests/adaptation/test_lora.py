@@ -7,7 +7,7 @@ import tiny
 import torch
 from adaptation.adapted import GPT2, adapted
 
-from lmworks.adaptation.lora import LoRAConfig, adaptable, add_lora, adapters_off, lora_layers, remove_adapters
+from lmworks.adaptation.lora import LoRAConfig, adaptable, adapters_off, add_lora, lora_layers, remove_adapters
 from lmworks.basics.errors import ConfigError
 
 
@@ -21,12 +21,25 @@ def test_fresh_adapters_change_nothing_and_depend_on_the_seed_alone():
 
 
 def test_every_projection_has_an_adapter_of_its_own():
-    names = [part.module.removeprefix("model.layers.0.") for path, parts in adaptable(tiny.network(tied=False)).items()
-             for part in parts if path.startswith("blocks.0.")]
-    assert names == ["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj", "mlp.gate_proj",
-                     "mlp.up_proj", "mlp.down_proj"]
+    names = [
+        part.module.removeprefix("model.layers.0.")
+        for path, parts in adaptable(tiny.network(tied=False)).items()
+        for part in parts
+        if path.startswith("blocks.0.")
+    ]
+    assert names == [
+        "self_attn.q_proj",
+        "self_attn.k_proj",
+        "self_attn.v_proj",
+        "self_attn.o_proj",
+        "mlp.gate_proj",
+        "mlp.up_proj",
+        "mlp.down_proj",
+    ]
     gpt2 = [part.module for parts in adaptable(tiny.network(**GPT2)).values() for part in parts]
-    assert sorted(gpt2)[:4] == [f"transformer.h.0.{name}" for name in ("attn.c_attn", "attn.c_proj", "mlp.c_fc", "mlp.c_proj")]
+    assert sorted(gpt2)[:4] == [
+        f"transformer.h.0.{name}" for name in ("attn.c_attn", "attn.c_proj", "mlp.c_fc", "mlp.c_proj")
+    ]
     assert len(gpt2) == 8
 
 
@@ -68,7 +81,7 @@ def test_adapters_off_is_the_base_to_the_bit_and_they_come_back_as_they_were():
         assert torch.equal(network(tokens), base)
         with adapters_off(network):
             pass
-        assert torch.equal(network(tokens), base)   # the inner block does not switch them on for the outer
+        assert torch.equal(network(tokens), base)  # the inner block does not switch them on for the outer
         with torch.no_grad():
             assert torch.equal(network(tokens), base)
     assert torch.equal(network(tokens), with_adapters)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import tiny
 import tokenizers as library
 from tokenizers import decoders, models, pre_tokenizers
@@ -79,6 +81,26 @@ def test_6_a_script_that_the_vocabulary_does_not_know():
     model = LanguageModel(tiny.network(vocab_size=tokenizer.vocab_size), tokenizer)
     result = data.lost_bytes(prepared(Document("plain", "a.txt"), Document("日本語", "b.txt"), model=model))
     assert result.status == "FAILED" and "b.txt (9 there)" in result.detail
+
+
+def test_6_words_that_become_the_unknown_token():
+    words = {word: at for at, word in enumerate(["[UNK]", "plain", "words", "[END]"])}
+    backend = library.Tokenizer(models.WordLevel(words, unk_token="[UNK]"))
+    backend.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    backend.add_special_tokens(["[UNK]", "[END]"])
+    for unknown, status in ((0, "FAILED"), (None, "ok")):
+        tokenizer = Tokenizer(Vocabulary(backend, "words", unknown=unknown, eos=3))
+        model = LanguageModel(tiny.network(vocab_size=4), tokenizer)
+        result = data.lost_bytes(prepared(Document("plain strange words", "a.txt"), model=model))
+        assert result.status == status
+        assert status == "ok" or "a.txt (1 there)" in result.detail
+
+
+def test_6_an_end_of_document_that_is_also_called_unknown_is_not_lost_text():
+    sound = tiny.byte_tokenizer().vocabulary
+    tokenizer = Tokenizer(dataclasses.replace(sound, unknown=sound.backend.token_to_id("<|endoftext|>")))
+    result = data.lost_bytes(prepared(*SOUND, model=LanguageModel(tiny.network(vocab_size=259), tokenizer)))
+    assert result.status == "ok" and result.differences[1].value == 0
 
 
 def test_special_tokens_in_a_text_are_named():

@@ -107,7 +107,7 @@ def test_a_model_in_bfloat16_is_checked_in_float32_too():
     by_name = {one.name: one for one in check_model(model)}
     assert [name for name, one in by_name.items() if one.status == "FAILED"] == []
     units = [one.unit for one in by_name["a cache changes nothing"].worst()]
-    assert units == ["of the logits in bfloat16", "of the logits in float32"]
+    assert units == ["of the logits, bfloat16", "of the logits, float32"]
 
 
 def test_a_sound_adapter_passes(adapted: LanguageModel):

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import pty
 import select
 import subprocess
 import sys
+import termios
 import time
 from types import TracebackType
 
@@ -18,9 +20,14 @@ class Terminal:
         self._ours, theirs = pty.openpty()
         environment = os.environ | {"TERM": "dumb", "NO_COLOR": "1", "COLUMNS": "200", "OMP_NUM_THREADS": "1"}
         self.process = subprocess.Popen(
-            command, stdin=theirs, stdout=theirs, stderr=theirs, env=environment, start_new_session=True,
-            preexec_fn=_own_terminal,
-        )  # fmt: skip
+            command,
+            stdin=theirs,
+            stdout=theirs,
+            stderr=theirs,
+            env=environment,
+            start_new_session=True,
+            preexec_fn=_own_terminal,  # noqa: PLW1509 (it makes one system call and takes no lock)
+        )
         os.close(theirs)
         self.shown = ""
         """Everything that came so far."""
@@ -66,7 +73,4 @@ def lmworks(*arguments: str) -> list[str]:
 
 def _own_terminal() -> None:
     """Make the pseudo-terminal the controlling one, so that Ctrl-C on it is a signal."""
-    import fcntl
-    import termios
-
     fcntl.ioctl(0, termios.TIOCSCTTY, 0)

@@ -32,7 +32,7 @@ def test_the_version(run):
     "program",
     [
         "import lmworks",
-        "import sys; sys.argv = ['lmworks', '--help']\nfrom lmworks.cli import main\ntry: main()\nexcept SystemExit: pass",
+        "import sys; sys.argv[1:] = ['--help']\nfrom lmworks.cli import main\ntry: main()\nexcept SystemExit: pass",
     ],
 )
 def test_importing_and_help_load_no_heavy_package(program: str):
@@ -66,8 +66,8 @@ def test_generate_answers_a_message_with_chat(run, model_folder):
 
 
 def test_sampling_options_are_shown_in_their_order_and_a_seed_repeats(run, model_folder):
-    options = ("generate", model_folder, "Once", "--temperature", "0.9", "--top-k", "20", "--top-p", "0.9", "--min-p", "0.01",
-               "--max-new-tokens", "12")  # fmt: skip
+    drawing = ("--temperature", "0.9", "--top-k", "20", "--top-p", "0.9", "--min-p", "0.01", "--max-new-tokens", "12")
+    options = ("generate", model_folder, "Once", *drawing)
     first, second, other = (run(*options, "--seed", seed, "--json").json for seed in ("3", "3", "4"))
     assert first["order"] == ["temperature 0.9", "top_k 20", "top_p 0.9", "min_p 0.01"] and first["seed"] == 3
     assert first["tokens"] == second["tokens"] != other["tokens"]

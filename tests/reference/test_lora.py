@@ -25,11 +25,22 @@ transformers.logging.disable_progress_bar()
 CLOSE = {"rtol": 1e-5, "atol": 1e-5}
 FAMILIES: dict[str, dict[str, Any]] = {
     "llama": {"tied": False},
-    "gpt2": {"family": "gpt2", "positions": "learned", "norm": "layer", "activation": "gelu_tanh", "gated": False,
-             "kv_heads": 4, "qkv_bias": True, "output_bias": True, "feed_forward_bias": True},
+    "gpt2": {
+        "family": "gpt2",
+        "positions": "learned",
+        "norm": "layer",
+        "activation": "gelu_tanh",
+        "gated": False,
+        "kv_heads": 4,
+        "qkv_bias": True,
+        "output_bias": True,
+        "feed_forward_bias": True,
+    },
 }
-TARGETS = {"llama": ["all", ("q_proj",), ("k_proj", "v_proj", "gate_proj"), ("o_proj", "down_proj")],
-           "gpt2": ["all", ("c_attn",), ("c_fc",), ("c_proj",)]}
+TARGETS = {
+    "llama": ["all", ("q_proj",), ("k_proj", "v_proj", "gate_proj"), ("o_proj", "down_proj")],
+    "gpt2": ["all", ("c_attn",), ("c_fc",), ("c_proj",)],
+}
 each = pytest.mark.parametrize("family, targets", [(family, one) for family in FAMILIES for one in TARGETS[family]])
 
 
@@ -83,7 +94,7 @@ def test_peft_loads_what_we_write(family: str, targets: Any, tmp_path: Path):
     model = peft.PeftModel.from_pretrained(theirs(base), tmp_path / "adapter").eval()
     torch.testing.assert_close(logits(model, tokens), logits(network, tokens), **CLOSE)
     plain = logits(theirs(base), tokens)
-    assert (logits(model, tokens) - plain).abs().max() > 0.1    # the adapter does something (pitfall 40)
+    assert (logits(model, tokens) - plain).abs().max() > 0.1  # the adapter does something (pitfall 40)
 
 
 @each
@@ -91,12 +102,13 @@ def test_peft_loads_what_we_write(family: str, targets: Any, tmp_path: Path):
 def test_we_load_what_peft_writes(family: str, targets: Any, rslora: bool, tmp_path: Path):
     base, tokens = on_disk(tmp_path / "base", family), tiny.text(2, 20)
     chosen = "all-linear" if targets == "all" else list(targets)
-    model = peft_adapter(tmp_path / "adapter", base, target_modules=chosen, use_rslora=rslora,
-                         fan_in_fan_out=family == "gpt2")
+    model = peft_adapter(
+        tmp_path / "adapter", base, target_modules=chosen, use_rslora=rslora, fan_in_fan_out=family == "gpt2"
+    )
     network = read_adapter(tmp_path / "adapter", read_network(base))
     torch.testing.assert_close(logits(network, tokens), logits(model, tokens), **CLOSE)
     (tmp_path / "again").mkdir()
-    write_adapter(tmp_path / "again", network, str(base))       # rslora's scale is kept as an alpha
+    write_adapter(tmp_path / "again", network, str(base))  # rslora's scale is kept as an alpha
     again = read_adapter(tmp_path / "again", read_network(base))
     torch.testing.assert_close(logits(again, tokens), logits(network, tokens), **CLOSE)
 
@@ -142,36 +154,46 @@ def change_tensors(folder: Path, changes: dict[str, torch.Tensor | None]) -> Non
     save_file({name: tensor for name, tensor in tensors.items() if tensor is not None}, folder / WEIGHTS)
 
 
-@pytest.mark.parametrize("changes, words", [
-    ({FIRST: None}, f"lacks {FIRST} (1 missing, 0 unexpected)"),
-    ({FIRST: None, FIRST.replace("layers.0", "layers.7"): torch.ones(4, 32)}, "(1 missing, 1 unexpected)"),
-    ({"base_model.model.lm_head.lora_B.weight": torch.ones(96, 4)}, "holds base_model.model.lm_head.lora_B.weight, which"),
-    ({FIRST: torch.ones(4, 33)}, f"{FIRST} has the shape [4, 33], and this model needs [4, 32]"),
-    ({FIRST: torch.ones(5, 32)}, f"{FIRST} has 5 rows, and adapter_config.json says r = 4"),
-    ({FIRST.replace("lora_A", "lora_B"): torch.ones(31, 4)}, "has the shape [31, 4]"),
-    ({FIRST: torch.full((4, 32), torch.nan)}, f"{FIRST} holds values that are not finite"),
-], ids=["missing", "elsewhere", "unexpected", "wrong width", "wrong rank", "wrong rows", "not a number"])
+@pytest.mark.parametrize(
+    "changes, words",
+    [
+        ({FIRST: None}, f"lacks {FIRST} (1 missing, 0 unexpected)"),
+        ({FIRST: None, FIRST.replace("layers.0", "layers.7"): torch.ones(4, 32)}, "(1 missing, 1 unexpected)"),
+        (
+            {"base_model.model.lm_head.lora_B.weight": torch.ones(96, 4)},
+            "holds base_model.model.lm_head.lora_B.weight, which",
+        ),
+        ({FIRST: torch.ones(4, 33)}, f"{FIRST} has the shape [4, 33], and this model needs [4, 32]"),
+        ({FIRST: torch.ones(5, 32)}, f"{FIRST} has 5 rows, and adapter_config.json says r = 4"),
+        ({FIRST.replace("lora_A", "lora_B"): torch.ones(31, 4)}, "has the shape [31, 4]"),
+        ({FIRST: torch.full((4, 32), torch.nan)}, f"{FIRST} holds values that are not finite"),
+    ],
+    ids=["missing", "elsewhere", "unexpected", "wrong width", "wrong rank", "wrong rows", "not a number"],
+)
 def test_a_spoilt_adapter_is_one_sentence_and_the_network_stays(changes: dict, words: str, adapter: Path):
     change_tensors(adapter, changes)
     assert words in refusal(adapter)
 
 
-@pytest.mark.parametrize("changes, words", [
-    ({"use_dora": True}, "use_dora = True is not supported"),
-    ({"modules_to_save": ["lm_head"]}, "modules_to_save = ['lm_head'] is not supported"),
-    ({"bias": "all"}, "bias = 'all' is not supported"),
-    ({"rank_pattern": {"q_proj": 2}}, "rank_pattern = {'q_proj': 2} is not supported"),
-    ({"init_lora_weights": "pissa"}, "init_lora_weights = 'pissa' is not supported"),
-    ({"alora_invocation_tokens": [1]}, "alora_invocation_tokens = [1] is not supported"),
-    ({"peft_type": "IA3"}, "adapters of type 'IA3' are not known; LORA is"),
-    ({"target_modules": r".*\.q_proj"}, "a list of names is supported"),
-    ({"target_modules": ["q_proj", "query"]}, "this model has no projection query; it has down_proj, gate_proj"),
-    ({"target_modules": ["q_proj"]}, "unexpected); the adapter was made for another model"),
-    ({"r": 1_000_000_000}, "has 4 rows, and adapter_config.json says r = 1000000000"),
-    ({"r": "four"}, "rank is 'four'"),
-    ({"r": 0}, "rank is 0"),
-    ({"lora_alpha": -1}, "alpha is -1"),
-])
+@pytest.mark.parametrize(
+    "changes, words",
+    [
+        ({"use_dora": True}, "use_dora = True is not supported"),
+        ({"modules_to_save": ["lm_head"]}, "modules_to_save = ['lm_head'] is not supported"),
+        ({"bias": "all"}, "bias = 'all' is not supported"),
+        ({"rank_pattern": {"q_proj": 2}}, "rank_pattern = {'q_proj': 2} is not supported"),
+        ({"init_lora_weights": "pissa"}, "init_lora_weights = 'pissa' is not supported"),
+        ({"alora_invocation_tokens": [1]}, "alora_invocation_tokens = [1] is not supported"),
+        ({"peft_type": "IA3"}, "adapters of type 'IA3' are not known; LORA is"),
+        ({"target_modules": r".*\.q_proj"}, "a list of names is supported"),
+        ({"target_modules": ["q_proj", "query"]}, "this model has no projection query; it has down_proj, gate_proj"),
+        ({"target_modules": ["q_proj"]}, "unexpected); the adapter was made for another model"),
+        ({"r": 1_000_000_000}, "has 4 rows, and adapter_config.json says r = 1000000000"),
+        ({"r": "four"}, "rank is 'four'"),
+        ({"r": 0}, "rank is 0"),
+        ({"lora_alpha": -1}, "alpha is -1"),
+    ],
+)
 def test_an_adapter_that_asks_for_what_is_not_done_is_refused(changes: dict, words: str, adapter: Path):
     settings = json.loads((adapter / CONFIG).read_text())
     (adapter / CONFIG).write_text(json.dumps(settings | changes))

@@ -12,25 +12,33 @@ import torch
 
 from lmworks.models.network import Network
 from lmworks.objectives import CausalLM, Loss
-from lmworks.tokens.batch import Batch, Example, Row, pack
+from lmworks.tokens.batch import Batch, Example, Row
 from lmworks.training.loop import TrainingResult, train
 from lmworks.training.settings import TrainingConfig
 
-CONFIG = TrainingConfig(context=32, rows=2, accumulate=3, steps=9, learning_rate=1e-2, weight_decay=0.1, warmup=0.2,
-                        checkpoint_every=4, seed=3)
+CONFIG = TrainingConfig(
+    context=32,
+    rows=2,
+    accumulate=3,
+    steps=9,
+    learning_rate=1e-2,
+    weight_decay=0.1,
+    warmup=0.2,
+    checkpoint_every=4,
+    seed=3,
+)
 """Seven rows make four micro-batches: every epoch ends inside a step of three."""
 
 
-def rows(count: int = 7) -> list[Row]:
-    """That many rows of 32 tokens at most, the last ones nearly empty."""
+def rows() -> list[Row]:
+    """Seven rows of at most 32 tokens, one with two documents, the last ones nearly empty."""
     generator = torch.Generator().manual_seed(0)
 
     def example(length: int) -> Example:
         tokens = torch.randint(0, 96, (length,), generator=generator).tolist()
         return Example(tokens, [False] + [True] * (length - 1), "random")
 
-    made = pack([example(length) for length in [*range(31, 31 - count + 2, -1), 6, 3]], 8 if count == 1 else 31)
-    return made[:count]
+    return [tuple(map(example, lengths)) for lengths in ((31,), (30,), (12, 15), (28,), (9,), (6,), (3,))]
 
 
 def network(seed: int = 0, dropout: float = 0.1) -> Network:
@@ -51,8 +59,15 @@ class Interfering(CausalLM):
         return super().__call__(network, batch)
 
 
-def run(folder: Path, objective: CausalLM | None = None, *, resume: bool = False, seed: int = 0,
-        dropout: float = 0.1, **changes: Any) -> TrainingResult:
+def run(
+    folder: Path,
+    objective: CausalLM | None = None,
+    *,
+    resume: bool = False,
+    seed: int = 0,
+    dropout: float = 0.1,
+    **changes: Any,
+) -> TrainingResult:
     """A run of nine steps, or what is left of it; a resumed one begins with other weights, which must not matter."""
     begun = network(seed + 50 * resume, dropout)
     return train(begun, objective or CausalLM(), rows(), CONFIG.but(**changes), folder, resume=resume)

@@ -67,8 +67,9 @@ class Exploding(Interfering):
     """From one micro-batch on, the loss is not a number, or its gradient is infinite."""
 
     def __init__(self, at: int, how: str) -> None:
-        super().__init__(at, lambda model: self.good.update({name: value.clone() for name, value in
-                                                             model.named_parameters()}))
+        super().__init__(
+            at, lambda model: self.good.update({name: value.clone() for name, value in model.named_parameters()})
+        )
         self.good: dict[str, torch.Tensor] = {}
         self.how = how
 
@@ -97,7 +98,7 @@ def test_a_run_that_diverges_stops_and_keeps_the_last_good_step(step: int, how: 
     assert all(torch.equal(kept[name], good) and torch.isfinite(good).all() for name, good in exploding.good.items())
     assert json.loads((tmp_path / "checkpoint" / "state.json").read_text())["step"] == step
     assert len(logged(tmp_path)) == step
-    run(tmp_path, resume=True)      # with the cause removed it goes on from there, and the log is complete
+    run(tmp_path, resume=True)  # with the cause removed it goes on from there, and the log is complete
     assert [line["step"] for line in logged(tmp_path)] == [*range(9)]
     assert "groups" in json.loads((tmp_path / "log.jsonl").read_text().splitlines()[0])
 
@@ -126,11 +127,16 @@ run(Path(folder))
 @pytest.mark.parametrize("deaths", [3, 5], ids=["while it is written", "between the two renames"])
 def test_a_run_killed_while_it_saves_goes_on_from_the_earlier_checkpoint(deaths: int, tmp_path: Path):
     script = KILLED.format(tests=str(Path(tiny.__file__).parent))
-    done = subprocess.run([sys.executable, "-c", script, str(tmp_path / "killed"), str(deaths)], capture_output=True,
-                          check=False, cwd=Path(tiny.__file__).parent.parent, env=os.environ | {"OMP_NUM_THREADS": "1"})
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(tmp_path / "killed"), str(deaths)],
+        capture_output=True,
+        check=False,
+        cwd=Path(tiny.__file__).parent.parent,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )
     assert done.returncode == -signal.SIGKILL, done.stderr.decode()
     resumed = run(tmp_path / "killed", resume=True)
-    assert len(resumed.losses) == 5         # from step 4: the checkpoint of step 8 was never whole
+    assert len(resumed.losses) == 5  # from step 4: the checkpoint of step 8 was never whole
     straight = run(tmp_path / "straight")
     assert resumed.losses == straight.losses[4:]
     assert saved(tmp_path / "killed") == saved(tmp_path / "straight")

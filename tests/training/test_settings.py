@@ -25,8 +25,12 @@ def test_the_schedules_by_hand():
     assert rates(1) == [1.0]
 
 
-@given(steps=st.integers(1, 300), warmup=st.floats(0, 0.99), schedule=st.sampled_from(["cosine", "linear", "constant"]),
-       final=st.floats(0, 1))
+@given(
+    steps=st.integers(1, 300),
+    warmup=st.floats(0, 0.99),
+    schedule=st.sampled_from(["cosine", "linear", "constant"]),
+    final=st.floats(0, 1),
+)
 def test_a_rate_rises_to_the_highest_and_falls_to_the_last(steps: int, warmup: float, schedule: str, final: float):
     made = rates(steps, warmup=warmup, schedule=schedule, final=final)
     top = made.index(max(made))
@@ -37,12 +41,18 @@ def test_a_rate_rises_to_the_highest_and_falls_to_the_last(steps: int, warmup: f
         assert made[-1] == pytest.approx(1.0 if schedule == "constant" else final)
 
 
-@pytest.mark.parametrize("values, words", [
-    ({"steps": 4, "warmup": 0.9}, r"warmup \(0.9\) leaves no step of steps \(4\)"),
-    ({"learning_rate": 0}, "learning_rate is 0"), ({"rows": 0}, "rows is 0"), ({"context": 1}, "context is 1"),
-    ({"learning_rate": float("nan")}, "learning_rate is nan"), ({"schedule": "step"}, "schedule is 'step'"),
-    ({"learning_rates": 1}, "learning_rates is not a setting; did you mean learning_rate?"),
-])
+@pytest.mark.parametrize(
+    "values, words",
+    [
+        ({"steps": 4, "warmup": 0.9}, r"warmup \(0.9\) leaves no step of steps \(4\)"),
+        ({"learning_rate": 0}, "learning_rate is 0"),
+        ({"rows": 0}, "rows is 0"),
+        ({"context": 1}, "context is 1"),
+        ({"learning_rate": float("nan")}, "learning_rate is nan"),
+        ({"schedule": "step"}, "schedule is 'step'"),
+        ({"learning_rates": 1}, "learning_rates is not a setting; did you mean learning_rate?"),
+    ],
+)
 def test_settings_that_make_no_sense_are_refused(values: dict, words: str):
     with pytest.raises(ConfigError, match=words):
         TrainingConfig(**values)
