@@ -26,6 +26,7 @@ from lmworks.lab.finding import Check, Observation, Rule
 from lmworks.lab.registry import Count, Several, experiment, scaled
 from lmworks.lab.seeds import difference, measured
 from lmworks.lab.small_network import (
+    WARMUP,
     ByteText,
     bits_per_byte,
     byte_text,
@@ -46,6 +47,8 @@ GRADIENT = "gradient that the pattern lets through, with the root by without, d 
 TRAINED, UNSCALED = "held-out text, trained with the root", "held-out text, trained without"
 COST = "without the root minus with it"
 RELEVANT = "loss by taking the highest-scored keys away, minus as many at random"
+ROUNDS = 5
+"""Timings vary more than anything else here."""
 KERNELS: tuple[Kernel, Kernel] = ("explicit", "fused")
 TIME = {kernel: f"time grows with length to the power, {kernel}" for kernel in KERNELS}
 MEMORY = {kernel: f"memory grows with length to the power, {kernel}" for kernel in KERNELS}
@@ -95,7 +98,7 @@ def dot_product(
     bits: dict[str, dict[int, float]] = {TRAINED: {}, UNSCALED: {}}
     relevance: dict[int, float] = {}
     for seed in range(seeds):
-        config = TrainingConfig(steps=steps, rows=16, learning_rate=2e-3, seed=seed)
+        config = TrainingConfig(steps=steps, rows=16, learning_rate=2e-3, seed=seed, warmup=WARMUP)
         with_root, without = (small_network(seed, dim=dim, heads=1, context=context) for _ in range(2))
         train(with_root, data.train, config)
         bits[TRAINED][seed] = bits_per_byte(*held_out_logits(with_root, data.held_out, held_out_windows))
@@ -110,7 +113,7 @@ def dot_product(
         difference(COST, bits[UNSCALED], bits[TRAINED], "bits/byte"),
         measured(RELEVANT, relevance, "bits/byte", chance=0.0, difference=True),
     ]
-    costs, chart = _costs([longest // 8, longest // 4, longest // 2, longest], seeds)
+    costs, chart = _costs([longest // 8, longest // 4, longest // 2, longest], max(seeds, ROUNDS))
     return Observation(measurements=(*laws, *trained, *costs), chart=chart, note=NOTE)
 
 
@@ -222,7 +225,7 @@ def _call(kernel: Kernel, length: int) -> Callable[[], Tensor]:
 
 
 @torch.no_grad()
-def _seconds(kernel: Kernel, length: int, repeats: int = 5) -> float:
+def _seconds(kernel: Kernel, length: int, repeats: int = 3) -> float:
     """The shortest of some calls: what others do on the machine only adds."""
     call = _call(kernel, length)
     call()

@@ -17,6 +17,7 @@ from lmworks.lab.finding import Check, Observation, Rule
 from lmworks.lab.registry import Count, Several, experiment, scaled
 from lmworks.lab.seeds import difference, measured
 from lmworks.lab.small_network import (
+    WARMUP,
     ByteText,
     Objective,
     bits_per_byte,
@@ -96,7 +97,7 @@ def cross_entropy(
 
     def trained(loss: str, rate: float, seed: int) -> Network:
         network = small_network(seed, dim=dim, context=context)
-        config = TrainingConfig(steps=steps, rows=16, learning_rate=rate, seed=seed)
+        config = TrainingConfig(steps=steps, rows=16, learning_rate=rate, seed=seed, warmup=WARMUP)
         return train(network, data.train, config, OBJECTIVES[loss])
 
     for loss in OBJECTIVES:
