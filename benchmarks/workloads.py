@@ -67,8 +67,12 @@ def decode_transformers(dtype: str) -> dict[str, float]:
     import torch
 
     model, ids = peer(dtype), torch.tensor([prompt()])
-    return repeated(lambda: model.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=NEW,
-                                           min_new_tokens=NEW, do_sample=False), NEW)
+    return repeated(
+        lambda: model.generate(
+            ids, attention_mask=torch.ones_like(ids), max_new_tokens=NEW, min_new_tokens=NEW, do_sample=False
+        ),
+        NEW,
+    )
 
 
 def prefill_ours() -> dict[str, float]:

@@ -41,7 +41,7 @@ from lmworks.text import registry
 from lmworks.text.document import Document
 from lmworks.text.sources import Reading, read
 from lmworks.text.splits import Split, data_hash, ngram_overlap, split
-from lmworks.tokens.batch import Row, example_of, pack
+from lmworks.tokens.batch import example_of, pack
 from lmworks.training.loop import TrainingResult, steps_of, train
 
 Say = Callable[[str], None]
@@ -78,9 +78,17 @@ class BuildResult:
         return [*rows, self.drift] if self.drift else rows
 
 
-def build(text: str | os.PathLike[str] | None = None, model: str | None = None, out: str | os.PathLike[str] | None = None, *,
-          recipe: str | Path | Recipe | None = None, changes: Sequence[str] = (), merge: bool = False,
-          resume: bool = False, say: Say = lambda line: None) -> BuildResult:
+def build(
+    text: str | os.PathLike[str] | None = None,
+    model: str | None = None,
+    out: str | os.PathLike[str] | None = None,
+    *,
+    recipe: str | Path | Recipe | None = None,
+    changes: Sequence[str] = (),
+    merge: bool = False,
+    resume: bool = False,
+    say: Say = lambda line: None,
+) -> BuildResult:
     """Adapt `model` to `text` and write a model directory to `out`; arguments left out come from the recipe.
 
     The directory holds the adapter in PEFT's format, or with `merge` the whole merged model; in both cases the
@@ -98,9 +106,14 @@ def build(text: str | os.PathLike[str] | None = None, model: str | None = None, 
     _, parts = _read(chosen, say)
     _start_run(run, chosen, data_hash(parts.train), resume)
     language_model = LanguageModel.load(chosen.model.reference, dtype=chosen.model.dtype or fast_dtype())
-    rows = pack([example_of(document, language_model.tokenizer) for document in parts.train], chosen.training.context,
-                seed=chosen.training.seed)
-    say(f"to train       {len(rows):,} rows of {chosen.training.context} tokens, {steps_of(chosen.training, len(rows)):,} steps")
+    rows = pack(
+        [example_of(document, language_model.tokenizer) for document in parts.train],
+        chosen.training.context,
+        seed=chosen.training.seed,
+    )
+    say(
+        f"to train       {len(rows):,} rows of {chosen.training.context} tokens, {steps_of(chosen.training, len(rows)):,} steps"
+    )
     general, why_not = _general(chosen)
     before = _measure(language_model, chosen, parts.held_out, general)
     texts = [] if general else own_texts(language_model)
@@ -124,10 +137,14 @@ def build(text: str | os.PathLike[str] | None = None, model: str | None = None, 
 def answer(result: BuildResult) -> Iterator[str]:
     """What the result answers to the recipe's prompt, in pieces as they come."""
     generation = result.recipe.generation
-    return result.model.stream([{"role": "user", "content": generation.prompt}], max_new_tokens=generation.max_new_tokens)
+    return result.model.stream(
+        [{"role": "user", "content": generation.prompt}], max_new_tokens=generation.max_new_tokens
+    )
 
 
-def _recipe(recipe: str | Path | Recipe | None, changes: list[str], text: str | os.PathLike[str] | None, model: str | None) -> Recipe:
+def _recipe(
+    recipe: str | Path | Recipe | None, changes: list[str], text: str | os.PathLike[str] | None, model: str | None
+) -> Recipe:
     if isinstance(recipe, Recipe):
         chosen = Recipe(**tables_as_one(recipe.model_dump(), overrides(changes)))
     else:
@@ -141,7 +158,9 @@ def _check_run(run: Path, recipe: Recipe, resume: bool) -> None:
     """A fresh run must not overwrite one that was stopped; a resumed run must have the recipe that it was started with."""
     if not resume:
         if (run / "checkpoint").exists():
-            raise ConfigError(f"{run} holds a run that was stopped; go on with --resume, or remove that folder to start afresh")
+            raise ConfigError(
+                f"{run} holds a run that was stopped; go on with --resume, or remove that folder to start afresh"
+            )
         return
     if not (run / "recipe.json").exists():
         raise ConfigError(f"{run} does not hold a run to resume; start it without --resume")
@@ -149,8 +168,10 @@ def _check_run(run: Path, recipe: Recipe, resume: bool) -> None:
     for section, settings in recipe.model_dump(mode="json").items():
         for key, value in settings.items():
             if theirs.get(section, {}).get(key) != value:
-                raise ConfigError(f"{section}.{key} is {value!r} and was {theirs.get(section, {}).get(key)!r} when the run was "
-                                  f"started; resume with the same recipe, or remove {run} to start afresh")
+                raise ConfigError(
+                    f"{section}.{key} is {value!r} and was {theirs.get(section, {}).get(key)!r} when the run was "
+                    f"started; resume with the same recipe, or remove {run} to start afresh"
+                )
 
 
 def _start_run(run: Path, recipe: Recipe, text: str, resume: bool) -> None:
@@ -159,8 +180,10 @@ def _start_run(run: Path, recipe: Recipe, text: str, resume: bool) -> None:
     if not resume:
         write_json(path, recipe.model_dump(mode="json") | {"text": text})
     elif read_json(path).get("text") != text:
-        raise ConfigError(f"{recipe.data.text} does not hold the text that the run was started with; put it back, "
-                          f"or remove {run} to start afresh")
+        raise ConfigError(
+            f"{recipe.data.text} does not hold the text that the run was started with; put it back, "
+            f"or remove {run} to start afresh"
+        )
 
 
 def _read(recipe: Recipe, say: Say) -> tuple[Reading, Split]:
@@ -170,55 +193,94 @@ def _read(recipe: Recipe, say: Say) -> tuple[Reading, Split]:
     if len(reading.skipped) > 5:
         say(f"skipped        {len(reading.skipped) - 5:,} more")
     parts = split(reading.documents, recipe.data.held_out)
-    size = {name: sum(len(one.text.encode()) for one in side) / 1e3 for name, side in
-            (("train", parts.train), ("held out", parts.held_out))}
-    say(f"text           {reading.name}: " + ", ".join(f"{name} {len(side):,} documents, {size[name]:,.0f} KB" for name, side in
-                                                       (("train", parts.train), ("held out", parts.held_out))))
+    size = {
+        name: sum(len(one.text.encode()) for one in side) / 1e3
+        for name, side in (("train", parts.train), ("held out", parts.held_out))
+    }
+    say(
+        f"text           {reading.name}: "
+        + ", ".join(
+            f"{name} {len(side):,} documents, {size[name]:,.0f} KB"
+            for name, side in (("train", parts.train), ("held out", parts.held_out))
+        )
+    )
     overlap = ngram_overlap(parts.train, parts.held_out)
-    say(f"overlap        {100 * overlap:.1f} % of the held-out runs of 13 words occur in the training text"
-        + (f"; {parts.duplicates:,} duplicates left out" if parts.duplicates else ""))
+    say(
+        f"overlap        {100 * overlap:.1f} % of the held-out runs of 13 words occur in the training text"
+        + (f"; {parts.duplicates:,} duplicates left out" if parts.duplicates else "")
+    )
     return reading, parts
 
 
 def _general(recipe: Recipe) -> tuple[list[Document], str]:
     """The general text, or why there is none."""
     try:
-        return registry.documents(recipe.data.general) if recipe.data.general in registry.ENTRIES else read(recipe.data.general).documents, ""
+        return registry.documents(recipe.data.general) if recipe.data.general in registry.ENTRIES else read(
+            recipe.data.general
+        ).documents, ""
     except DataError as error:
         return [], str(error)
 
 
-def _measure(model: LanguageModel, recipe: Recipe, held_out: Sequence[Document], general: Sequence[Document]) -> dict[str, Likelihood]:
+def _measure(
+    model: LanguageModel, recipe: Recipe, held_out: Sequence[Document], general: Sequence[Document]
+) -> dict[str, Likelihood]:
     settings = recipe.evaluation
     texts = {"held-out text": held_out} | ({"general text": general} if general else {})
-    return {name: measure(model, documents, name, window=settings.window, tokens=settings.tokens) for name, documents in texts.items()}
+    return {
+        name: measure(model, documents, name, window=settings.window, tokens=settings.tokens)
+        for name, documents in texts.items()
+    }
 
 
 def _compare(name: str, before: Likelihood, after: Likelihood) -> Comparison:
     difference, verdict = change(before, after, f"{name}, change")
-    return Comparison(name, before.bits_per_byte(f"{name}, before"), after.bits_per_byte(f"{name}, after"), difference, verdict)
+    return Comparison(
+        name, before.bits_per_byte(f"{name}, before"), after.bits_per_byte(f"{name}, after"), difference, verdict
+    )
 
 
-def _facts(recipe: Recipe, model: LanguageModel, parts: Split, comparisons: Sequence[Comparison], moved: Measurement | None,
-           training: TrainingResult, started: float) -> dict[str, Any]:
+def _facts(
+    recipe: Recipe,
+    model: LanguageModel,
+    parts: Split,
+    comparisons: Sequence[Comparison],
+    moved: Measurement | None,
+    training: TrainingResult,
+    started: float,
+) -> dict[str, Any]:
     """What lmworks.json says: enough to know where the result comes from, and to make it again."""
     assert model.source is not None
     figures = [figure for one in comparisons for figure in (one.before, one.after, one.difference)]
     return {
         "base": {"reference": recipe.model.reference, "sha256": fingerprint(model.source)},
         "recipe": recipe.model_dump(mode="json"),
-        "data": {"train": data_hash(parts.train), "held_out": data_hash(parts.held_out),
-                 "documents": [len(parts.train), len(parts.held_out)], "duplicates": parts.duplicates},
+        "data": {
+            "train": data_hash(parts.train),
+            "held_out": data_hash(parts.held_out),
+            "documents": [len(parts.train), len(parts.held_out)],
+            "duplicates": parts.duplicates,
+        },
         "measurements": [figure.to_json() for figure in ([*figures, moved] if moved else figures)],
-        "training": {**{key: value for key, value in dataclasses.asdict(training).items() if key != "losses"},
-                     "first_loss": training.losses[0] if training.losses else None,
-                     "last_loss": training.losses[-1] if training.losses else None},
+        "training": {
+            **{key: value for key, value in dataclasses.asdict(training).items() if key != "losses"},
+            "first_loss": training.losses[0] if training.losses else None,
+            "last_loss": training.losses[-1] if training.losses else None,
+        },
         "seeds": [recipe.training.seed],
         "dtype": str(model.network.dtype).removeprefix("torch."),
-        "versions": {name: importlib.metadata.version(name) for name in ("lmworks", "torch", "tokenizers", "safetensors")}
+        "versions": {
+            name: importlib.metadata.version(name) for name in ("lmworks", "torch", "tokenizers", "safetensors")
+        }
         | {"python": platform.python_version()},
-        "machine": {"processor": platform.machine(), "system": platform.system(), "cores": os.cpu_count(), "peak_mb": round(peak_megabytes())},
-        "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(started)), "seconds": round(time.time() - started, 1),
+        "machine": {
+            "processor": platform.machine(),
+            "system": platform.system(),
+            "cores": os.cpu_count(),
+            "peak_mb": round(peak_megabytes()),
+        },
+        "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(started)),
+        "seconds": round(time.time() - started, 1),
     }
 
 

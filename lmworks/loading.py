@@ -1,7 +1,7 @@
 """load: any model reference as a LanguageModel, adapters included.
 
-    model = load("smollm2")                  # an alias, a directory, a .gguf file, hf:org/name
-    model = load("models/python-reference")  # an adapter that lmworks or PEFT made, on its base
+model = load("smollm2")                  # an alias, a directory, a .gguf file, hf:org/name
+model = load("models/python-reference")  # an adapter that lmworks or PEFT made, on its base
 """
 
 from __future__ import annotations
@@ -18,8 +18,13 @@ from lmworks.generation.language_model import LanguageModel
 from lmworks.models.directory import read_json
 
 
-def load(reference: str | os.PathLike[str], *, base: str | None = None, dtype: str | torch.dtype | None = None,
-         device: str = "cpu") -> LanguageModel:
+def load(
+    reference: str | os.PathLike[str],
+    *,
+    base: str | None = None,
+    dtype: str | torch.dtype | None = None,
+    device: str = "cpu",
+) -> LanguageModel:
     """Load a model; a folder with an adapter is put on its base (the one it names, or `base`).
 
     ModelError where the base is not the file that the adapter was trained on.
@@ -54,5 +59,7 @@ def _check_base(folder: Path, model: LanguageModel) -> None:
     trained_on = facts.get("base")
     expected = trained_on.get("sha256") if isinstance(trained_on, dict) else None
     if expected and model.source is not None and fingerprint(model.source) != expected:
-        raise ModelError(f"{folder} was trained on other weights than {model.source} holds now (their SHA-256 differs); "
-                         "give the right base with --base, or build it again")
+        raise ModelError(
+            f"{folder} was trained on other weights than {model.source} holds now (their SHA-256 differs); "
+            "give the right base with --base, or build it again"
+        )

@@ -1,6 +1,6 @@
 """Recipe: one validated TOML file that reproduces a run; saved beside its result.
 
-    recipe = Recipe.read("quick", ["training.steps=40"])
+recipe = Recipe.read("quick", ["training.steps=40"])
 """
 
 from __future__ import annotations
@@ -94,5 +94,7 @@ def _path_of(name: str | Path) -> Path:
     if path.suffix == ".toml" or path.exists():
         return path
     if str(name) not in shipped():
-        raise ConfigError(f"{name} is not a shipped recipe; there are {', '.join(shipped())}, or give the path of a .toml file")
+        raise ConfigError(
+            f"{name} is not a shipped recipe; there are {', '.join(shipped())}, or give the path of a .toml file"
+        )
     return shipped()[str(name)]

@@ -25,9 +25,7 @@ def randomise(module: nn.Module, seed: int = 0) -> None:
     """Give every parameter, norms and biases too, values that a wrong mapping would show."""
     generator = torch.Generator().manual_seed(seed)
     for name, weight in module.named_parameters():
-        is_norm = (
-            "norm" in name or ".ln_" in name
-        )  # around what it begins with: 1, or 0 for Gemma's 1 + weight
+        is_norm = "norm" in name or ".ln_" in name  # around what it begins with: 1, or 0 for Gemma's 1 + weight
         centre = weight.mean().round() if is_norm else 0.0
         weight.copy_(0.2 * torch.randn(weight.shape, generator=generator) + centre)
 

@@ -31,18 +31,29 @@ def use_fused_blocks(network: Network, recompute: bool = False) -> bool:
     """
     config = network.config
     adapters = {id(parameter) for layer in lora_layers(network).values() for parameter in _adapters(layer)}
-    covered = (config.norm == "rms" and config.activation == "silu" and config.gated and config.positions == "rope"
-               and not (config.norm_unit_offset or config.qk_norm or config.dropout)
-               and not (config.qkv_bias or config.output_bias or config.feed_forward_bias)
-               and network.device.type == "cpu"
-               and all(id(parameter) in adapters for parameter in network.parameters() if parameter.requires_grad))
+    covered = (
+        config.norm == "rms"
+        and config.activation == "silu"
+        and config.gated
+        and config.positions == "rope"
+        and not (config.norm_unit_offset or config.qk_norm or config.dropout)
+        and not (config.qkv_bias or config.output_bias or config.feed_forward_bias)
+        and network.device.type == "cpu"
+        and all(id(parameter) in adapters for parameter in network.parameters() if parameter.requires_grad)
+    )
     if covered:
         points = hook_points(network).values()
 
         def run(block: Block, x: Float[Tensor, "batch seq dim"], shared: Pass) -> Float[Tensor, "batch seq dim"]:
             tile = tile_of(x.shape[1])
-            if (tile is None or not torch.is_grad_enabled() or shared.cache is not None or shared.padded
-                    or any(point.functions for point in points) or not _in_use(block)):
+            if (
+                tile is None
+                or not torch.is_grad_enabled()
+                or shared.cache is not None
+                or shared.padded
+                or any(point.functions for point in points)
+                or not _in_use(block)
+            ):
                 return block(x, shared)
             attention = _tiles(network, block, shared, tile)
             parameters = [parameter for layer in _projections(block) for parameter in _adapters(layer)]
@@ -83,15 +94,22 @@ def _project(layer: Any, x: Float[Tensor, "rows inputs"]) -> tuple[Float[Tensor,
     return torch.mm(x, layer.base.weight.T).addmm_(bottleneck, up.T), bottleneck
 
 
-def _project_back(layer: Any, gradient: Float[Tensor, "rows outputs"], x: Float[Tensor, "rows inputs"],
-                  bottleneck: Tensor | None, to_x: bool = True) -> tuple[Any, list[Tensor]]:
+def _project_back(
+    layer: Any,
+    gradient: Float[Tensor, "rows outputs"],
+    x: Float[Tensor, "rows inputs"],
+    bottleneck: Tensor | None,
+    to_x: bool = True,
+) -> tuple[Any, list[Tensor]]:
     """The gradient of x (None unless wanted) and those of the layer's adapters, in the order of `_adapters`."""
     if not isinstance(layer, LoRALinear) or bottleneck is None:
         return (torch.mm(gradient, layer.weight) if to_x else None), []
     down, up = layer.copies()
     joint = torch.mm(bottleneck.T, gradient).T  # [outputs, parts x rank]; each part's block is its own gradient
-    ups = [joint[part.rows, index * layer.rank : (index + 1) * layer.rank].to(layer.down.dtype).mul_(layer.scale)
-           for index, part in enumerate(layer.parts)]
+    ups = [
+        joint[part.rows, index * layer.rank : (index + 1) * layer.rank].to(layer.down.dtype).mul_(layer.scale)
+        for index, part in enumerate(layer.parts)
+    ]
     through = torch.mm(gradient, up)
     to_down = torch.mm(through.T, x).to(layer.down.dtype)
     to_inputs = torch.mm(gradient, layer.base.weight).addmm_(through, down) if to_x else None
@@ -123,8 +141,9 @@ def _gate_back(gate_up: Float[Tensor, "rows two_hidden"], activated: Tensor, gra
 
 class _FusedBlock(torch.autograd.Function):
     @staticmethod
-    def forward(context: Any, x: Stream, block: Block, attention: TiledAttention, recompute: bool,
-                *adapters: Tensor) -> Stream:
+    def forward(
+        context: Any, x: Stream, block: Block, attention: TiledAttention, recompute: bool, *adapters: Tensor
+    ) -> Stream:
         qkv, output, up, down = _projections(block)
         joint, joint_bottleneck = _project(qkv, _normalise(block.attention_norm, x))
         query, key, value = attention.split(joint)
@@ -169,5 +188,13 @@ class _FusedBlock(torch.autograd.Function):
         to_normed, qkv_gradients = _project_back(qkv, to_joint, normed, joint_bottleneck, to_x)
         if to_x:
             _normalise_back(block.attention_norm, to_normed, x, stream)
-        return (stream if to_x else None, None, None, None,
-                *qkv_gradients, *output_gradients, *up_gradients, *down_gradients)
+        return (
+            stream if to_x else None,
+            None,
+            None,
+            None,
+            *qkv_gradients,
+            *output_gradients,
+            *up_gradients,
+            *down_gradients,
+        )

@@ -62,8 +62,9 @@ class LoRALinear(nn.Module):
         self.enabled = True
         device = base.weight.device
         self.down = nn.Parameter(torch.empty(len(parts) * rank, base.in_features, device=device))
-        self.up = nn.ParameterList(nn.Parameter(torch.zeros(part.rows.stop - part.rows.start, rank, device=device))
-                                   for part in parts)
+        self.up = nn.ParameterList(
+            nn.Parameter(torch.zeros(part.rows.stop - part.rows.start, rank, device=device)) for part in parts
+        )
         self._unmerged: Tensor | None = None
         self._copies: tuple[Tensor, Tensor] | None = None
         self._copied: tuple[object, ...] = ()
@@ -78,6 +79,7 @@ class LoRALinear(nn.Module):
                 up.zero_()
 
     def forward(self, x: Float[Tensor, "*batch inputs"]) -> Float[Tensor, "*batch outputs"]:
+        """The layer with its adapters, by ordinary autograd where gradients are wanted."""
         y = self.base(x)
         if not self.enabled or self.merged:
             return y
@@ -149,12 +151,18 @@ def adaptable(network: Network) -> dict[str, list[Part]]:
     config = network.config
     for name, source in each_name(family_of(config.family).tensors, config):
         path = name.removesuffix(".weight")
-        if not name.endswith(".weight") or not isinstance(network.get_submodule(path), nn.Linear | LoRALinear) or path == "head":
+        if (
+            not name.endswith(".weight")
+            or not isinstance(network.get_submodule(path), nn.Linear | LoRALinear)
+            or path == "head"
+        ):
             continue
         if isinstance(source, Rows):
             ends = torch.tensor(rows_of(name, config)).cumsum(0).tolist()
             rows = [slice(start, end) for start, end in zip([0, *ends], ends, strict=False)]
-            layers[path] = [Part(part.removesuffix(".weight"), row) for part, row in zip(source.names, rows, strict=True)]
+            layers[path] = [
+                Part(part.removesuffix(".weight"), row) for part, row in zip(source.names, rows, strict=True)
+            ]
         else:
             theirs = source.name if isinstance(source, Transposed) else source
             layer = network.get_submodule(path)

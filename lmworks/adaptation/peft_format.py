@@ -19,12 +19,26 @@ from lmworks.models.network import Network
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 PREFIX = "base_model.model."
 
-UNSUPPORTED: dict[str, tuple[Any, ...]] = {  # what an adapter may ask for that would change the result, and the value that asks for nothing
-    "use_dora": (False,), "modules_to_save": (None, []), "rank_pattern": (None, {}), "alpha_pattern": (None, {}),
-    "bias": ("none",), "layers_to_transform": (None, []), "lora_bias": (False, None), "trainable_token_indices": (None, []),
-    "alora_invocation_tokens": (None, []), "layer_replication": (None, []), "target_parameters": (None, []),
-    "use_qalora": (False, None), "use_bdlora": (False, None), "arrow_config": (None,), "velora_config": (None,),
-    "monteclora_config": (None,), "kasa_config": (None,),
+UNSUPPORTED: dict[
+    str, tuple[Any, ...]
+] = {  # what an adapter may ask for that would change the result, and the value that asks for nothing
+    "use_dora": (False,),
+    "modules_to_save": (None, []),
+    "rank_pattern": (None, {}),
+    "alpha_pattern": (None, {}),
+    "bias": ("none",),
+    "layers_to_transform": (None, []),
+    "lora_bias": (False, None),
+    "trainable_token_indices": (None, []),
+    "alora_invocation_tokens": (None, []),
+    "layer_replication": (None, []),
+    "target_parameters": (None, []),
+    "use_qalora": (False, None),
+    "use_bdlora": (False, None),
+    "arrow_config": (None,),
+    "velora_config": (None,),
+    "monteclora_config": (None,),
+    "kasa_config": (None,),
     # The others (pissa, olora, corda, loftq, ...) change the base's weights before training begins.
     "init_lora_weights": (True, False, None, "gaussian", "eva", "orthogonal"),
 }
@@ -44,12 +58,24 @@ def write_adapter(folder: Path, network: Network, base: str) -> None:
     turned = any(isinstance(source, Transposed) for source in family_of(network.config.family).tensors.values())
     with says_why(folder):
         write_safetensors(folder / WEIGHTS, _tensors(network))
-    write_json(folder / CONFIG, {
-        "peft_type": "LORA", "task_type": "CAUSAL_LM", "base_model_name_or_path": base, "inference_mode": True,
-        "r": first.rank, "lora_alpha": first.scale * first.rank, "lora_dropout": 0.0, "bias": "none",
-        "use_rslora": False, "fan_in_fan_out": turned,
-        "target_modules": sorted({part.module.rpartition(".")[2] for layer in layers.values() for part in layer.parts}),
-    })
+    write_json(
+        folder / CONFIG,
+        {
+            "peft_type": "LORA",
+            "task_type": "CAUSAL_LM",
+            "base_model_name_or_path": base,
+            "inference_mode": True,
+            "r": first.rank,
+            "lora_alpha": first.scale * first.rank,
+            "lora_dropout": 0.0,
+            "bias": "none",
+            "use_rslora": False,
+            "fan_in_fan_out": turned,
+            "target_modules": sorted(
+                {part.module.rpartition(".")[2] for layer in layers.values() for part in layer.parts}
+            ),
+        },
+    )
 
 
 def read_adapter(folder: Path, network: Network) -> Network:
@@ -81,8 +107,10 @@ def _check_rank(folder: Path, rank: int, tensors: dict[str, Tensor]) -> None:
     """Before anything of that size is made: the rank that the settings name is the one of the weights."""
     for name, tensor in tensors.items():
         if name.endswith("lora_A.weight") and len(tensor) != rank:
-            raise ModelError(f"{folder / WEIGHTS}: {name} has {len(tensor)} rows, and {CONFIG} says r = {rank}; "
-                             "the two files do not belong together")
+            raise ModelError(
+                f"{folder / WEIGHTS}: {name} has {len(tensor)} rows, and {CONFIG} says r = {rank}; "
+                "the two files do not belong together"
+            )
 
 
 def _fill(folder: Path, places: dict[str, Tensor], tensors: dict[str, Tensor]) -> None:
@@ -90,12 +118,16 @@ def _fill(folder: Path, places: dict[str, Tensor], tensors: dict[str, Tensor]) -
     missing, unexpected = sorted(set(places) - set(tensors)), sorted(set(tensors) - set(places))
     if missing or unexpected:
         what = f"lacks {missing[0]}" if missing else f"holds {unexpected[0]}, which this model has no place for"
-        raise ModelError(f"{folder / WEIGHTS} {what} ({len(missing)} missing, {len(unexpected)} unexpected); "
-                         "the adapter was made for another model, or another version of its code")
+        raise ModelError(
+            f"{folder / WEIGHTS} {what} ({len(missing)} missing, {len(unexpected)} unexpected); "
+            "the adapter was made for another model, or another version of its code"
+        )
     for name, place in places.items():
         if place.shape != tensors[name].shape:
-            raise ModelError(f"{folder / WEIGHTS}: {name} has the shape {list(tensors[name].shape)}, and this model "
-                             f"needs {list(place.shape)}; the adapter was made for another model")
+            raise ModelError(
+                f"{folder / WEIGHTS}: {name} has the shape {list(tensors[name].shape)}, and this model "
+                f"needs {list(place.shape)}; the adapter was made for another model"
+            )
         if not torch.isfinite(tensors[name].float().sum()):
             raise ModelError(f"{folder / WEIGHTS}: {name} holds values that are not finite; fetch or train it again")
     for name, place in places.items():
@@ -107,14 +139,19 @@ def _config(folder: Path, settings: dict[str, Any]) -> LoRAConfig:
         raise ModelError(f"{folder / CONFIG}: adapters of type {settings.get('peft_type')!r} are not known; LORA is")
     for key, harmless in UNSUPPORTED.items():
         if key in settings and settings[key] not in harmless:
-            raise ModelError(f"{folder / CONFIG}: {key} = {settings[key]!r} is not supported, and without it the answers would differ")
+            raise ModelError(
+                f"{folder / CONFIG}: {key} = {settings[key]!r} is not supported, and without it the answers would differ"
+            )
     targets = settings.get("target_modules")
     if targets == "all-linear":
         return LoRAConfig(rank=settings.get("r", 8), alpha=settings.get("lora_alpha", 8))
     if not isinstance(targets, list) or not all(isinstance(target, str) for target in targets):
         raise ModelError(f"{folder / CONFIG}: target_modules is {targets!r}; a list of names is supported")
-    return LoRAConfig(rank=settings.get("r", 8), alpha=settings.get("lora_alpha", 8),
-                      targets=tuple(sorted({target.rpartition(".")[2] for target in targets})))
+    return LoRAConfig(
+        rank=settings.get("r", 8),
+        alpha=settings.get("lora_alpha", 8),
+        targets=tuple(sorted({target.rpartition(".")[2] for target in targets})),
+    )
 
 
 def _tensors(network: Network) -> dict[str, Tensor]:

@@ -21,8 +21,13 @@ from lmworks.basics.errors import ConfigError
 class Config(BaseModel):
     """A frozen, validated group of settings. Raises ConfigError with one sentence."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True,
-                              protected_namespaces=(), ser_json_inf_nan="constants")
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        use_attribute_docstrings=True,
+        protected_namespaces=(),
+        ser_json_inf_nan="constants",
+    )
 
     def __init__(self, **values: Any) -> None:
         try:

@@ -13,5 +13,7 @@ def require(module: str, extra: str) -> ModuleType:
     try:
         return importlib.import_module(module)
     except ImportError as error:
-        raise LmworksError(f"this needs the package {module.partition('.')[0]}, which is not installed; "
-                           f"run: pip install 'lmworks[{extra}]'") from error
+        raise LmworksError(
+            f"this needs the package {module.partition('.')[0]}, which is not installed; "
+            f"run: pip install 'lmworks[{extra}]'"
+        ) from error

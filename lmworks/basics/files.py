@@ -33,11 +33,13 @@ def says_why(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         if error.errno == errno.ENOSPC:
-            raise LmworksError(f"{path}: the disk is full; free some space and run it again "
-                               "(what was there before is untouched)") from error
+            raise LmworksError(
+                f"{path}: the disk is full; free some space and run it again (what was there before is untouched)"
+            ) from error
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-            raise LmworksError(f"{path}: no permission to write there; choose another place, "
-                               "or change the folder's owner") from error
+            raise LmworksError(
+                f"{path}: no permission to write there; choose another place, or change the folder's owner"
+            ) from error
         raise LmworksError(f"{path}: {error.strerror or error}") from error
 
 

@@ -21,11 +21,22 @@ from jaxtyping import Float32, UInt8
 
 from lmworks.basics.errors import ModelError
 
-_SCALARS = {0: "<u1", 1: "<i1", 2: "<u2", 3: "<i2", 4: "<u4", 5: "<i4", 6: "<f4", 7: "?",
-            10: "<u8", 11: "<i8", 12: "<f8"}
+_SCALARS = {
+    0: "<u1",
+    1: "<i1",
+    2: "<u2",
+    3: "<i2",
+    4: "<u4",
+    5: "<i4",
+    6: "<f4",
+    7: "?",
+    10: "<u8",
+    11: "<i8",
+    12: "<f8",
+}
 _STRING, _ARRAY = 8, 9
-_MAX_DIMENSIONS = 4     # GGML_MAX_DIMS
-_MAX_NESTING = 4        # arrays in arrays; no known file has more than two
+_MAX_DIMENSIONS = 4  # GGML_MAX_DIMS
+_MAX_NESTING = 4  # arrays in arrays; no known file has more than two
 
 
 @dataclass(frozen=True)
@@ -46,8 +57,10 @@ class GGUFFile:
         try:
             with self.path.open("rb") as file:
                 if file.read(4) != b"GGUF":
-                    raise ModelError(f"{self.path} is not a GGUF file (its first four bytes are not 'GGUF'); "
-                                     "give the path of a .gguf file")
+                    raise ModelError(
+                        f"{self.path} is not a GGUF file (its first four bytes are not 'GGUF'); "
+                        "give the path of a .gguf file"
+                    )
                 self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         except OSError as error:
             reason = error.strerror or error
@@ -70,15 +83,19 @@ class GGUFFile:
         try:
             return gguf.dequantize(rows, info.kind).reshape(info.shape)
         except NotImplementedError:
-            raise ModelError(f"{self.path.name}: tensor {name} is stored as {info.kind.name}, which cannot "
-                             "be dequantised; take a file in another quantisation (Q8_0, Q4_K_M)") from None
+            raise ModelError(
+                f"{self.path.name}: tensor {name} is stored as {info.kind.name}, which cannot "
+                "be dequantised; take a file in another quantisation (Q8_0, Q4_K_M)"
+            ) from None
 
     def _info(self, name: str) -> TensorInfo:
         try:
             return self.tensors[name]
         except KeyError:
-            raise ModelError(f"{self.path.name} has no tensor {name}; it is not a model of the kind "
-                             "that was expected, or it is not complete") from None
+            raise ModelError(
+                f"{self.path.name} has no tensor {name}; it is not a model of the kind "
+                "that was expected, or it is not complete"
+            ) from None
 
 
 class _Header:
@@ -92,9 +109,11 @@ class _Header:
         version = self.number("<I", 4)
         if version not in (2, 3):
             kind = "is big-endian" if version & 0xFFFF == 0 else f"has version {version}"
-            raise ModelError(f"{self.path.name} {kind}, and lmworks reads little-endian GGUF 2 and 3; "
-                             "convert the model again with llama.cpp")
-        tensors = self.count(least=24, what="tensors")      # a tensor's entry has at least 24 bytes
+            raise ModelError(
+                f"{self.path.name} {kind}, and lmworks reads little-endian GGUF 2 and 3; "
+                "convert the model again with llama.cpp"
+            )
+        tensors = self.count(least=24, what="tensors")  # a tensor's entry has at least 24 bytes
         self.entries = self.count(least=13, what="metadata entries")
         return tensors
 
@@ -146,8 +165,9 @@ class _Header:
                 raise self.damaged(f"names the tensor {name} twice")
             table[name] = self.tensor(name, alignment)
         start = -(-self.offset // alignment) * alignment
-        placed = {name: TensorInfo(info.shape, info.kind, start + info.offset, info.bytes)
-                  for name, info in table.items()}
+        placed = {
+            name: TensorInfo(info.shape, info.kind, start + info.offset, info.bytes) for name, info in table.items()
+        }
         self.check_places(placed)
         return placed
 
@@ -160,8 +180,10 @@ class _Header:
         try:
             kind = gguf.GGMLQuantizationType(number)
         except ValueError:
-            raise ModelError(f"{self.path.name}: tensor {name} has the kind {number}, which the installed "
-                             "gguf package does not know; upgrade it, or take another file") from None
+            raise ModelError(
+                f"{self.path.name}: tensor {name} has the kind {number}, which the installed "
+                "gguf package does not know; upgrade it, or take another file"
+            ) from None
         block, size = gguf.GGML_QUANT_SIZES[kind]
         if 0 in shape or shape[-1] % block:
             raise self.damaged(f"gives the tensor {name} the shape {shape}, which {kind.name} cannot have")
@@ -176,14 +198,15 @@ class _Header:
                 raise self.damaged(f"lets the tensors {before} and {name} overlap")
             end, before = info.offset + info.bytes, name
         if missing := max(end - len(self.data), 0):
-            raise ModelError(f"{self.path.name} ends {missing:,} bytes early (cut off while copying?); "
-                             "fetch or copy it again")
+            raise ModelError(
+                f"{self.path.name} ends {missing:,} bytes early (cut off while copying?); fetch or copy it again"
+            )
 
     def string(self) -> str:
         size = self.number("<Q", 8)
         start = self.skip(size)
         try:
-            return str(self.data[start:start + size], "utf-8")
+            return str(self.data[start : start + size], "utf-8")
         except UnicodeDecodeError:
             raise self.damaged("holds a text that is not UTF-8") from None
 
@@ -206,5 +229,4 @@ class _Header:
         return start
 
     def damaged(self, how: str) -> ModelError:
-        return ModelError(f"{self.path.name} {how} (damaged, or cut off while copying?); "
-                          "fetch or copy it again")
+        return ModelError(f"{self.path.name} {how} (damaged, or cut off while copying?); fetch or copy it again")

@@ -43,8 +43,9 @@ def shown() -> Iterator[None]:
 
 
 def _in_words(facts: dict[str, Any]) -> str:
-    return "  ".join(f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}"
-                     for name, value in facts.items())
+    return "  ".join(
+        f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}" for name, value in facts.items()
+    )
 
 
 @contextlib.contextmanager
@@ -52,8 +53,14 @@ def _live_line(what: str, total: float | None, unit: str) -> Iterator[Advance]:
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-    columns = (TextColumn("{task.description:<34}"), BarColumn(bar_width=24), TaskProgressColumn(),
-               TextColumn("{task.fields[rate]}"), TimeRemainingColumn(), TextColumn("{task.fields[facts]}"))
+    columns = (
+        TextColumn("{task.description:<34}"),
+        BarColumn(bar_width=24),
+        TaskProgressColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[facts]}"),
+    )
     start, done = time.monotonic(), 0.0
     with Progress(*columns, console=Console(stderr=True)) as bar:
         line = bar.add_task(what, total=total, rate="", facts="")

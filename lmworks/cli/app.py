@@ -15,8 +15,13 @@ from lmworks.cli.generate import generate
 from lmworks.cli.lab import lab
 from lmworks.cli.models import models
 
-app = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False,
-                  help="A workshop for language models that you own: adapt, measure, run.")
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    help="A workshop for language models that you own: adapt, measure, run.",
+)
 for verb in (build, models, generate, chat, evaluate, check, lab, explain):
     app.command()(verb)
 

@@ -19,11 +19,21 @@ VERDICTS = {
 
 
 def build(
-    text: Annotated[str | None, typer.Argument(metavar="FOLDER", help="A folder or file of text, python-reference, or a name of the data registry.")] = None,
-    model: Annotated[str | None, typer.Option(help="The model to adapt: an alias, a directory, a .gguf file or hf:org/name.")] = None,
+    text: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="FOLDER", help="A folder or file of text, python-reference, or a name of the data registry."
+        ),
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option(help="The model to adapt: an alias, a directory, a .gguf file or hf:org/name.")
+    ] = None,
     out: Annotated[str | None, typer.Option(help="Where the result goes; models/NAME unless given.")] = None,
     recipe: Annotated[str | None, typer.Option(help="A shipped recipe (adapt, quick) or a TOML file.")] = None,
-    set_: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a setting of the recipe; may be repeated.")] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Change a setting of the recipe; may be repeated."),
+    ] = None,
     merge: Annotated[bool, typer.Option("--merge", help="Write the whole merged model instead of an adapter.")] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a run that was stopped.")] = False,
     json_: Json = False,
@@ -34,12 +44,26 @@ def build(
     from lmworks.building import build as run
 
     with progress.shown():
-        result = run(text, model, out, recipe=recipe, changes=set_ or [], merge=merge, resume=resume,
-                     say=lambda line: print(line, file=sys.stderr, flush=True))
+        result = run(
+            text,
+            model,
+            out,
+            recipe=recipe,
+            changes=set_ or [],
+            merge=merge,
+            resume=resume,
+            say=lambda line: print(line, file=sys.stderr, flush=True),
+        )
     if json_:
-        as_json({"folder": str(result.folder), "measurements": [figure.to_json() for figure in result.measurements],
-                 "changes": {one.text: one.change for one in result.comparisons},
-                 "adapter_bytes": result.adapter_bytes, "answer": "".join(answer(result))})
+        as_json(
+            {
+                "folder": str(result.folder),
+                "measurements": [figure.to_json() for figure in result.measurements],
+                "changes": {one.text: one.change for one in result.comparisons},
+                "adapter_bytes": result.adapter_bytes,
+                "answer": "".join(answer(result)),
+            }
+        )
         return
     _show(result, merge)
     typer.echo(f"\n{result.recipe.generation.prompt}")
@@ -53,10 +77,20 @@ def _show(result: BuildResult, merged: bool) -> None:
     table(["", "before", "after", "change", ""], [_row(one) for one in result.comparisons])
     if result.drift:
         typer.echo(f"drift from the base   {result.drift}")
-    what = f"whole model {result.adapter_bytes / 1e6:.0f} MB" if merged else f"adapter {result.adapter_bytes / 1e6:.1f} MB"
+    what = (
+        f"whole model {result.adapter_bytes / 1e6:.0f} MB" if merged else f"adapter {result.adapter_bytes / 1e6:.1f} MB"
+    )
     typer.echo(f"saved   {result.folder} ({what}; recipe, data hashes and figures in lmworks.json)")
-    typer.echo(f"next    lmworks chat {result.folder}     lmworks evaluate {result.folder} TEXT     lmworks check {result.folder}")
+    typer.echo(
+        f"next    lmworks chat {result.folder}     lmworks evaluate {result.folder} TEXT     lmworks check {result.folder}"
+    )
 
 
 def _row(one: Comparison) -> list[str]:
-    return [one.text, one.before.figure, one.after.figure, str(one.difference).removesuffix(", tie"), VERDICTS[one.text][one.change]]
+    return [
+        one.text,
+        one.before.figure,
+        one.after.figure,
+        str(one.difference).removesuffix(", tie"),
+        VERDICTS[one.text][one.change],
+    ]

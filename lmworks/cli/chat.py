@@ -15,11 +15,17 @@ if TYPE_CHECKING:
 HELP = "/reset forgets the conversation, /system TEXT sets the instructions, /exit ends. Ctrl-C stops an answer."
 
 
-def chat(  # noqa: PLR0913 (each is an option that people know by name)
+def chat(
     model: Model,
     system: Annotated[str | None, typer.Option(help="Instructions for the model.")] = None,
-    temperature: Temperature = None, top_k: TopK = None, top_p: TopP = None, min_p: MinP = None,
-    max_new_tokens: MaxNewTokens = 512, seed: Seed = None, stop: Stop = None, base: Base = None,
+    temperature: Temperature = None,
+    top_k: TopK = None,
+    top_p: TopP = None,
+    min_p: MinP = None,
+    max_new_tokens: MaxNewTokens = 512,
+    seed: Seed = None,
+    stop: Stop = None,
+    base: Base = None,
 ) -> None:
     """Talk with a model in the terminal."""
     chosen = strategy(temperature, top_k, top_p, min_p, seed)
@@ -39,7 +45,9 @@ def chat(  # noqa: PLR0913 (each is an option that people know by name)
             typer.echo("(forgotten)")
         elif command == "/system":
             system, messages = rest or None, _opening(rest or None)
-            typer.echo("(new conversation with these instructions)" if rest else "(new conversation without instructions)")
+            typer.echo(
+                "(new conversation with these instructions)" if rest else "(new conversation without instructions)"
+            )
         elif command.startswith("/"):
             typer.echo(f"{command} is not known. {HELP}")
         elif line.strip():
@@ -66,8 +74,9 @@ def _ask() -> str | None:
             typer.echo("\n(/exit or Ctrl-D ends)")
 
 
-def _turn(model: LanguageModel, messages: list[dict[str, str]], line: str, chosen: Strategy, longest: int,
-          stop: list[str]) -> list[dict[str, str]]:
+def _turn(
+    model: LanguageModel, messages: list[dict[str, str]], line: str, chosen: Strategy, longest: int, stop: list[str]
+) -> list[dict[str, str]]:
     """Print the answer as it comes; return the conversation with it. What Ctrl-C cut off stays part of it."""
     from lmworks.basics.errors import ConfigError
 

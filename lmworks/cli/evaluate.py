@@ -11,10 +11,15 @@ from lmworks.cli.options import Base, Json, Model, as_json, table
 
 def evaluate(
     model: Model,
-    text: Annotated[str, typer.Argument(help="A file or folder, python-reference, or a name of the data registry (wikitext2).")],
-    window: Annotated[int | None, typer.Option(help="Tokens that the model reads at once; its whole context unless given.")] = None,
+    text: Annotated[
+        str, typer.Argument(help="A file or folder, python-reference, or a name of the data registry (wikitext2).")
+    ],
+    window: Annotated[
+        int | None, typer.Option(help="Tokens that the model reads at once; its whole context unless given.")
+    ] = None,
     tokens: Annotated[int | None, typer.Option(help="At most about this many tokens of the text.")] = None,
-    base: Base = None, json_: Json = False,
+    base: Base = None,
+    json_: Json = False,
 ) -> None:
     """Bits per byte of a text under a model, with a 95 % interval."""
     import sys
@@ -35,8 +40,26 @@ def evaluate(
     seconds = time.monotonic() - started
     figure = likelihood.bits_per_byte(reading.name)
     if json_:
-        as_json({"model": model, "measurements": [figure.to_json()], "documents": len(reading.documents),
-                 "tokens": likelihood.tokens, "bytes": int(likelihood.bytes.sum()), "seconds": round(seconds, 2)})
+        as_json(
+            {
+                "model": model,
+                "measurements": [figure.to_json()],
+                "documents": len(reading.documents),
+                "tokens": likelihood.tokens,
+                "bytes": int(likelihood.bytes.sum()),
+                "seconds": round(seconds, 2),
+            }
+        )
         return
-    table(["text", "bits per byte", "tokens", "bytes", "tokens/s"],
-          [[reading.name, str(figure), f"{likelihood.tokens:,}", f"{int(likelihood.bytes.sum()):,}", f"{likelihood.tokens / seconds:,.0f}"]])
+    table(
+        ["text", "bits per byte", "tokens", "bytes", "tokens/s"],
+        [
+            [
+                reading.name,
+                str(figure),
+                f"{likelihood.tokens:,}",
+                f"{int(likelihood.bytes.sum()):,}",
+                f"{likelihood.tokens / seconds:,.0f}",
+            ]
+        ],
+    )

@@ -14,24 +14,14 @@ if TYPE_CHECKING:
 
 
 def lab(
-    question: Annotated[
-        int | None, typer.Argument(help="The number of a claim; without one, all are listed.")
-    ] = None,
-    scale: Annotated[
-        str, typer.Option(help="quick (under two minutes) or full (the handbook's figures).")
-    ] = "quick",
+    question: Annotated[int | None, typer.Argument(help="The number of a claim; without one, all are listed.")] = None,
+    scale: Annotated[str, typer.Option(help="quick (under two minutes) or full (the handbook's figures).")] = "quick",
     set_: Annotated[
         list[str] | None,
-        typer.Option(
-            "--set", metavar="NAME=VALUE", help="Change a parameter of the experiment; may be repeated."
-        ),
+        typer.Option("--set", metavar="NAME=VALUE", help="Change a parameter of the experiment; may be repeated."),
     ] = None,
-    store: Annotated[
-        bool, typer.Option("--store", help="Keep the result among those that lmworks ships.")
-    ] = False,
-    out: Annotated[Path, typer.Option(help="Folder for the result and its pictures.")] = Path(
-        "lab-results"
-    ),
+    store: Annotated[bool, typer.Option("--store", help="Keep the result among those that lmworks ships.")] = False,
+    out: Annotated[Path, typer.Option(help="Folder for the result and its pictures.")] = Path("lab-results"),
     json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """What everybody says about language models, run on this machine and given a verdict."""

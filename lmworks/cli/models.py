@@ -26,11 +26,25 @@ def models(
         return
     if action is not None:
         raise ConfigError(f"models does not know {action!r}; write lmworks models, or lmworks models fetch NAME")
-    rows = [{"name": one.name, "what": one.what, "bytes": one.bytes, "licence": one.licence, "cached": one.cached,
-             "path": str(one.path) if one.cached else None} for one in known()]
+    rows = [
+        {
+            "name": one.name,
+            "what": one.what,
+            "bytes": one.bytes,
+            "licence": one.licence,
+            "cached": one.cached,
+            "path": str(one.path) if one.cached else None,
+        }
+        for one in known()
+    ]
     if json_:
         as_json(rows)
         return
-    table(["name", "what", "size", "licence", "here"],
-          [[one.name, one.what, f"{one.bytes / 1e6:.0f} MB", one.licence, str(one.path) if one.cached else "not yet"] for one in known()])
+    table(
+        ["name", "what", "size", "licence", "here"],
+        [
+            [one.name, one.what, f"{one.bytes / 1e6:.0f} MB", one.licence, str(one.path) if one.cached else "not yet"]
+            for one in known()
+        ],
+    )
     typer.echo("\nA model is also a directory, a .gguf file or hf:org/name.")

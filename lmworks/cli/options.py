@@ -14,7 +14,9 @@ if TYPE_CHECKING:
 Json = Annotated[bool, typer.Option("--json", help="Print the same facts as JSON.")]
 Model = Annotated[str, typer.Argument(help="An alias (smollm2), a directory, a .gguf file or hf:org/name.")]
 Base = Annotated[str | None, typer.Option(help="The base model of an adapter, where the one it names is not here.")]
-Temperature = Annotated[float | None, typer.Option(help="Divides the logits: below 1 sharper, above 1 flatter; 0 is greedy.")]
+Temperature = Annotated[
+    float | None, typer.Option(help="Divides the logits: below 1 sharper, above 1 flatter; 0 is greedy.")
+]
 TopK = Annotated[int | None, typer.Option(help="Keep the k most probable tokens.")]
 TopP = Annotated[float | None, typer.Option(help="Keep the fewest tokens that reach this probability together.")]
 MinP = Annotated[float | None, typer.Option(help="Keep tokens this many times as probable as the best.")]
@@ -23,13 +25,17 @@ Seed = Annotated[int | None, typer.Option(help="Same seed, same text.")]
 Stop = Annotated[list[str] | None, typer.Option(help="End the answer before this text; may be repeated.")]
 
 
-def strategy(temperature: float | None, top_k: int | None, top_p: float | None, min_p: float | None, seed: int | None) -> Strategy:
+def strategy(
+    temperature: float | None, top_k: int | None, top_p: float | None, min_p: float | None, seed: int | None
+) -> Strategy:
     """Greedy where no sampling option is given; ConfigError for values that make no sense."""
     from lmworks.generation.strategies import Greedy, Sample
 
     if temperature is top_k is top_p is min_p is seed is None:
         return Greedy()
-    return Sample(temperature=1.0 if temperature is None else temperature, top_k=top_k, top_p=top_p, min_p=min_p, seed=seed)
+    return Sample(
+        temperature=1.0 if temperature is None else temperature, top_k=top_k, top_p=top_p, min_p=min_p, seed=seed
+    )
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

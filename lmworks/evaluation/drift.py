@@ -24,7 +24,9 @@ def own_texts(model: LanguageModel, texts: int = TEXTS, length: int = LENGTH) ->
     """Texts that the model writes by itself, at temperature 1 and each from its own seed, as ids."""
     start = [model.tokenizer.document_start or 0]
     with progress.task("base writes", texts * length, "tokens") as advance:
-        answers = model.generate_batch([start] * texts, [Sample(seed=seed) for seed in range(texts)], max_new_tokens=length)
+        answers = model.generate_batch(
+            [start] * texts, [Sample(seed=seed) for seed in range(texts)], max_new_tokens=length
+        )
         advance(sum(len(answer.tokens) for answer in answers))
     return [[*answer.prompt, *answer.tokens] for answer in answers]
 
@@ -39,8 +41,15 @@ def drift(model: LanguageModel, texts: list[list[int]]) -> Measurement:
             base = model.network(tokens)[0]
         per_text.append(float(kl(base, model.network(tokens)[0]).mean()) / np.log(2))
     estimate = statistics.mean(per_text)
-    return Measurement(name="drift from the base", value=estimate.value, unit="bits/token", interval=estimate.interval,
-                       n=len(texts), seeds=tuple(range(len(texts))), ideal=0.0)
+    return Measurement(
+        name="drift from the base",
+        value=estimate.value,
+        unit="bits/token",
+        interval=estimate.interval,
+        n=len(texts),
+        seeds=tuple(range(len(texts))),
+        ideal=0.0,
+    )
 
 
 def kl(base: Float[Tensor, "seq vocab"], other: Float[Tensor, "seq vocab"]) -> Float[Tensor, " seq"]:

@@ -34,12 +34,26 @@ class Likelihood:
     def bits_per_byte(self, name: str) -> Measurement:
         """Bits per byte with a bootstrap interval over segments. 8 is the level of who knows nothing of bytes."""
         estimate = statistics.ratio_of_sums(self.bits, self.bytes)
-        return Measurement(name=name, value=estimate.value, unit="bits/byte", interval=estimate.interval, n=len(self.bits),
-                           seeds=(0,), chance=8.0, ideal=0.0)
+        return Measurement(
+            name=name,
+            value=estimate.value,
+            unit="bits/byte",
+            interval=estimate.interval,
+            n=len(self.bits),
+            seeds=(0,),
+            chance=8.0,
+            ideal=0.0,
+        )
 
 
-def measure(model: LanguageModel, documents: Sequence[Document], what: str, *, window: int | None = None,
-            tokens: int | None = None) -> Likelihood:
+def measure(
+    model: LanguageModel,
+    documents: Sequence[Document],
+    what: str,
+    *,
+    window: int | None = None,
+    tokens: int | None = None,
+) -> Likelihood:
     """Score documents, in the order of their hashes and up to about `tokens` tokens of them.
 
     Of a conversation only what the assistant says counts. `window` is how much the model reads at once; None for its
@@ -62,8 +76,9 @@ def measure(model: LanguageModel, documents: Sequence[Document], what: str, *, w
     with progress.task(f"measuring {what}", sum(len(ids) for ids, _ in chosen), "tokens") as advance:
         for ids, counted in chosen:
             logprobs = token_logprobs(model.network, ids, min(window or model.config.context, model.config.context))
-            lengths = [len(part) if counts else 0
-                       for part, counts in zip(model.tokenizer.bytes_of(ids), counted, strict=True)]
+            lengths = [
+                len(part) if counts else 0 for part, counts in zip(model.tokenizer.bytes_of(ids), counted, strict=True)
+            ]
             for start in range(1, len(ids), SEGMENT):
                 part = range(start, min(start + SEGMENT, len(ids)))
                 size = sum(lengths[at] for at in part)
@@ -77,8 +92,15 @@ def measure(model: LanguageModel, documents: Sequence[Document], what: str, *, w
 def change(before: Likelihood, after: Likelihood, name: str) -> tuple[Measurement, Change]:
     """The change in bits per byte, each segment paired with itself; a tie where the interval holds zero."""
     estimate = statistics.difference_of_ratios(before.bits, after.bits, before.bytes)
-    measurement = Measurement(name=name, value=estimate.value, unit="bits/byte", interval=estimate.interval,
-                              n=len(before.bits), seeds=(0,), difference=True)
+    measurement = Measurement(
+        name=name,
+        value=estimate.value,
+        unit="bits/byte",
+        interval=estimate.interval,
+        n=len(before.bits),
+        seeds=(0,),
+        difference=True,
+    )
     if measurement.interval is None or measurement.tie:
         return measurement, "tie"
     return measurement, "better" if estimate.value < 0 else "worse"
@@ -92,4 +114,6 @@ def _ids(model: LanguageModel, document: Document) -> tuple[list[int], list[bool
         return ids, [counts and token not in tokenizer.stop_ids for token, counts in zip(ids, counted, strict=True)]
     ids = tokenizer.encode(document.text, special=False)
     start = tokenizer.document_start
-    return ([start, *ids], [False] + [True] * len(ids)) if start is not None else (ids, [False] + [True] * (len(ids) - 1))
+    return (
+        ([start, *ids], [False] + [True] * len(ids)) if start is not None else (ids, [False] + [True] * (len(ids) - 1))
+    )

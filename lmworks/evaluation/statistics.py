@@ -72,9 +72,7 @@ def difference_of_ratios(
 def proportion(successes: int, n: int) -> Estimate:
     """successes / n with Wilson's interval, which keeps within 0 and 1 and works for small n."""
     if not 0 <= successes <= n or n < 1:
-        raise ConfigError(
-            f"{successes} successes of {n} make no proportion; give 0 <= successes <= n and n >= 1"
-        )
+        raise ConfigError(f"{successes} successes of {n} make no proportion; give 0 <= successes <= n and n >= 1")
     share = successes / n
     middle = (share + Z**2 / (2 * n)) / (1 + Z**2 / n)
     half = Z / (1 + Z**2 / n) * (share * (1 - share) / n + Z**2 / (4 * n**2)) ** 0.5
@@ -98,23 +96,17 @@ def spearman(x: ArrayLike, y: ArrayLike) -> Estimate:
     first, second = _ranks(_finite("x", x)), _ranks(_finite("y", y))
     _pairs(first, second)
     if not first.std() or not second.std():
-        raise ConfigError(
-            "all values of one side are equal; there is no rank correlation with a constant"
-        )
+        raise ConfigError("all values of one side are equal; there is no rank correlation with a constant")
     value = float(np.clip(np.corrcoef(first, second)[0, 1], -1.0, 1.0))
     if len(first) < 4:
         return Estimate(value, None)
     half = Z * ((1 + value**2 / 2) / (len(first) - 3)) ** 0.5
     # The transform to where the error is normal has no value at -1 and 1 themselves.
     middle = np.arctanh(np.clip(value, -1 + 1e-12, 1 - 1e-12))
-    return Estimate(
-        value, (min(float(np.tanh(middle - half)), value), max(float(np.tanh(middle + half)), value))
-    )
+    return Estimate(value, (min(float(np.tanh(middle - half)), value), max(float(np.tanh(middle + half)), value)))
 
 
-def _bootstrap(
-    statistic: Callable[[Array], Array], columns: Sequence[Array], resamples: int, seed: int
-) -> Estimate:
+def _bootstrap(statistic: Callable[[Array], Array], columns: Sequence[Array], resamples: int, seed: int) -> Estimate:
     """The statistic of the columns' sums, and its percentile interval over resampled rows."""
     table = np.stack(columns, axis=1)
     value = float(statistic(table.sum(axis=0)))
@@ -136,14 +128,10 @@ def _bootstrap(
 def _finite(name: str, values: ArrayLike) -> Array:
     numbers = np.asarray(values, dtype=np.float64)
     if numbers.ndim != 1 or not len(numbers):
-        raise ConfigError(
-            f"{name} have the shape {list(numbers.shape)}; give one number per document, at least one"
-        )
+        raise ConfigError(f"{name} have the shape {list(numbers.shape)}; give one number per document, at least one")
     if not np.isfinite(numbers).all():
         at = int(np.flatnonzero(~np.isfinite(numbers))[0])
-        raise ConfigError(
-            f"{name}[{at}] is {numbers[at]}; a figure cannot be made of it, find out where it comes from"
-        )
+        raise ConfigError(f"{name}[{at}] is {numbers[at]}; a figure cannot be made of it, find out where it comes from")
     return numbers
 
 
@@ -157,9 +145,7 @@ def _positive(name: str, values: ArrayLike) -> Array:
     numbers = _finite(name, values)
     if (numbers <= 0).any():
         at = int(np.flatnonzero(numbers <= 0)[0])
-        raise ConfigError(
-            f"{name}[{at}] is {numbers[at]:g}; each must be above 0 (is that document empty?)"
-        )
+        raise ConfigError(f"{name}[{at}] is {numbers[at]:g}; each must be above 0 (is that document empty?)")
     return numbers
 
 

@@ -38,13 +38,9 @@ def repeated(text: Text, n: int) -> float:
 def self_bleu(texts: Sequence[Text], n: int = 4) -> float:
     """Mean BLEU-n of each text against the others: 1 if all say the same, near 0 if they share nothing."""
     if len(texts) < 2:
-        raise ConfigError(
-            f"self-BLEU compares texts with each other, and there are {len(texts)}; give two or more"
-        )
+        raise ConfigError(f"self-BLEU compares texts with each other, and there are {len(texts)}; give two or more")
     tables = [_table(text, n) for text in texts]
-    return sum(_bleu(table, [*tables[:at], *tables[at + 1 :]]) for at, table in enumerate(tables)) / len(
-        texts
-    )
+    return sum(_bleu(table, [*tables[:at], *tables[at + 1 :]]) for at, table in enumerate(tables)) / len(texts)
 
 
 def bleu(text: Text, references: Sequence[Text], n: int = 4) -> float:
@@ -62,9 +58,7 @@ def _table(text: Text, n: int) -> list[Counter[tuple[Hashable, ...]]]:
     return [ngrams(text, length) for length in range(1, n + 1)]
 
 
-def _bleu(
-    table: list[Counter[tuple[Hashable, ...]]], references: list[list[Counter[tuple[Hashable, ...]]]]
-) -> float:
+def _bleu(table: list[Counter[tuple[Hashable, ...]]], references: list[list[Counter[tuple[Hashable, ...]]]]) -> float:
     logs = 0.0
     for at, counts in enumerate(table):
         most = Counter[tuple[Hashable, ...]]()
@@ -76,7 +70,5 @@ def _bleu(
             return 0.0
         logs += math.log(matches / (counts.total() + smooth)) / len(table)
     size = table[0].total()
-    closest = min(
-        (abs(other - size), other) for other in (reference[0].total() for reference in references)
-    )[1]
+    closest = min((abs(other - size), other) for other in (reference[0].total() for reference in references))[1]
     return math.exp(logs + min(0.0, 1 - closest / size))

@@ -64,8 +64,9 @@ class Request:
         return shown
 
 
-def new_request(tokenizer: Tokenizer, prompt: list[int], strategy: Strategy, max_new_tokens: int,
-                stop: Sequence[str], context: int) -> Request:
+def new_request(
+    tokenizer: Tokenizer, prompt: list[int], strategy: Strategy, max_new_tokens: int, stop: Sequence[str], context: int
+) -> Request:
     """A request that has been checked against the network's context."""
     if max_new_tokens < 1:
         raise ConfigError(f"max_new_tokens is {max_new_tokens}; give at least 1")
@@ -86,8 +87,7 @@ def decode(network: Network, requests: Sequence[Request], stop_ids: frozenset[in
             yield from _steps(network, requests, stop_ids)
 
 
-def _steps(network: Network, requests: Sequence[Request],
-           stop_ids: frozenset[int]) -> Iterator[tuple[Request, str]]:
+def _steps(network: Network, requests: Sequence[Request], stop_ids: frozenset[int]) -> Iterator[tuple[Request, str]]:
     context = network.config.context
     longest = max(len(request.prompt) for request in requests)
     cache = network.new_cache(len(requests), longest + min(256, max(request.max_new_tokens for request in requests)))
@@ -112,8 +112,9 @@ def _read_prompts(network: Network, prompts: list[list[int]], cache: Cache) -> F
     tokens = torch.tensor([[0] * (longest - len(prompt)) + prompt for prompt in prompts], device=network.device)
     mask = None
     if any(len(prompt) < longest for prompt in prompts):
-        mask = torch.tensor([[False] * (longest - len(prompt)) + [True] * len(prompt) for prompt in prompts],
-                            device=network.device)
+        mask = torch.tensor(
+            [[False] * (longest - len(prompt)) + [True] * len(prompt) for prompt in prompts], device=network.device
+        )
     for start in range(0, longest, PREFILL):
         part = slice(start, start + PREFILL)
         hidden = network.hidden(tokens[:, part], None if mask is None else mask[:, part], cache=cache)

@@ -41,7 +41,7 @@ def keep_top_k(p: Probabilities, k: int) -> Probabilities:
 
 def keep_top_p(p: Probabilities, mass: float) -> Probabilities:
     """Keep the fewest most probable tokens whose probabilities reach `mass` together."""
-    if mass >= 1:       # rounding must not cut the tail
+    if mass >= 1:  # rounding must not cut the tail
         return p
     values, tokens = p.topk(min(HEAD, len(p)))
     total = values.cumsum(0)

@@ -1,7 +1,7 @@
 """LanguageModel: a network and its tokenizer, with what people do with them.
 
-    model = LanguageModel.load("smollm2")
-    print(model.generate("Once upon a time", Sample(temperature=0.8, seed=1), max_new_tokens=40))
+model = LanguageModel.load("smollm2")
+print(model.generate("Once upon a time", Sample(temperature=0.8, seed=1), max_new_tokens=40))
 """
 
 from __future__ import annotations
@@ -90,15 +90,21 @@ LN_2 = 0.6931471805599453
 class LanguageModel:
     """A network, its tokenizer, and where they came from."""
 
-    def __init__(self, network: Network, tokenizer: Tokenizer, source: Path | None = None, reference: str | None = None) -> None:
+    def __init__(
+        self, network: Network, tokenizer: Tokenizer, source: Path | None = None, reference: str | None = None
+    ) -> None:
         if tokenizer.vocab_size > network.config.vocab_size:
-            raise ConfigError(f"the tokenizer has ids up to {tokenizer.vocab_size - 1:,} and the network's vocabulary has "
-                              f"{network.config.vocab_size:,}; they do not belong together")
+            raise ConfigError(
+                f"the tokenizer has ids up to {tokenizer.vocab_size - 1:,} and the network's vocabulary has "
+                f"{network.config.vocab_size:,}; they do not belong together"
+            )
         self.network, self.tokenizer, self.source = network, tokenizer, source
         self.reference = reference or (str(source) if source else None)
 
     @classmethod
-    def load(cls, reference: str | os.PathLike[str], *, dtype: str | torch.dtype | None = None, device: str = "cpu") -> LanguageModel:
+    def load(
+        cls, reference: str | os.PathLike[str], *, dtype: str | torch.dtype | None = None, device: str = "cpu"
+    ) -> LanguageModel:
         """Load an alias, a directory, a .gguf file or hf:org/name.
 
         `dtype` None takes what the file holds; quantised weights become bfloat16 where the processor multiplies it
@@ -135,8 +141,10 @@ class LanguageModel:
         """Write the tokenizer's files and generation_config.json into an existing folder."""
         self.tokenizer.save(folder)
         ends = sorted(self.tokenizer.stop_ids)
-        write_json(folder / "generation_config.json", {"bos_token_id": self.tokenizer.bos, "eos_token_id": ends,
-                                                       "pad_token_id": self.tokenizer.pad})
+        write_json(
+            folder / "generation_config.json",
+            {"bos_token_id": self.tokenizer.bos, "eos_token_id": ends, "pad_token_id": self.tokenizer.pad},
+        )
 
     def encode_prompt(self, prompt: Prompt) -> list[int]:
         """The ids that the model reads: a text as it is (with BOS where the tokenizer adds one), a conversation by
@@ -145,30 +153,42 @@ class LanguageModel:
             return self.tokenizer.encode(prompt) or [self.tokenizer.document_start or 0]
         if all(isinstance(token, int) for token in prompt):
             return [token for token in prompt if isinstance(token, int)]
-        return self.tokenizer.encode_chat([dict(message) for message in prompt if isinstance(message, Mapping)],
-                                          add_generation_prompt=True)
+        return self.tokenizer.encode_chat(
+            [dict(message) for message in prompt if isinstance(message, Mapping)], add_generation_prompt=True
+        )
 
-    def stream(self, prompt: Prompt, strategy: Strategy | None = None, *, max_new_tokens: int = 256,
-               stop: Sequence[str] = ()) -> Iterator[str]:
+    def stream(
+        self, prompt: Prompt, strategy: Strategy | None = None, *, max_new_tokens: int = 256, stop: Sequence[str] = ()
+    ) -> Iterator[str]:
         """Pieces of text as they come; joined they are what `generate` returns."""
         request = self._request(prompt, strategy, max_new_tokens, stop)
         for _, shown in decode(self.network, [request], self.tokenizer.stop_ids):
             if shown:
                 yield shown
 
-    def generate(self, prompt: Prompt, strategy: Strategy | None = None, *, max_new_tokens: int = 256,
-                 stop: Sequence[str] = ()) -> Answer:
+    def generate(
+        self, prompt: Prompt, strategy: Strategy | None = None, *, max_new_tokens: int = 256, stop: Sequence[str] = ()
+    ) -> Answer:
         """The whole answer; greedy unless a strategy is given."""
         return self.generate_batch([prompt], strategy, max_new_tokens=max_new_tokens, stop=stop)[0]
 
-    def generate_batch(self, prompts: Sequence[Prompt], strategy: Strategy | Sequence[Strategy] | None = None, *,
-                       max_new_tokens: int = 256, stop: Sequence[str] = ()) -> list[Answer]:
+    def generate_batch(
+        self,
+        prompts: Sequence[Prompt],
+        strategy: Strategy | Sequence[Strategy] | None = None,
+        *,
+        max_new_tokens: int = 256,
+        stop: Sequence[str] = (),
+    ) -> list[Answer]:
         """Several answers at once, each step shared; one strategy for all, or one for each."""
         strategies = strategy if isinstance(strategy, Sequence) else [strategy] * len(prompts)
         if len(strategies) != len(prompts):
-            raise ConfigError(f"there are {len(prompts)} prompts and {len(strategies)} strategies; "
-                              "give one for all, or one for each")
-        requests = [self._request(prompt, one, max_new_tokens, stop) for prompt, one in zip(prompts, strategies, strict=True)]
+            raise ConfigError(
+                f"there are {len(prompts)} prompts and {len(strategies)} strategies; give one for all, or one for each"
+            )
+        requests = [
+            self._request(prompt, one, max_new_tokens, stop) for prompt, one in zip(prompts, strategies, strict=True)
+        ]
         for _ in decode(self.network, requests, self.tokenizer.stop_ids):
             pass
         return [Answer.of(request) for request in requests]
@@ -176,28 +196,36 @@ class LanguageModel:
     def _request(self, prompt: Prompt, strategy: Strategy | None, max_new_tokens: int, stop: Sequence[str]) -> Request:
         if isinstance(stop, str):
             stop = [stop]
-        return new_request(self.tokenizer, self.encode_prompt(prompt), strategy or Greedy(), max_new_tokens, stop,
-                           self.config.context)
+        return new_request(
+            self.tokenizer, self.encode_prompt(prompt), strategy or Greedy(), max_new_tokens, stop, self.config.context
+        )
 
     @torch.inference_mode()
-    def logits(self, ids: Int[Tensor, "batch seq"] | Sequence[Sequence[int]],
-               mask: Bool[Tensor, "batch seq"] | None = None) -> Float[Tensor, "batch seq vocab"]:
+    def logits(
+        self, ids: Int[Tensor, "batch seq"] | Sequence[Sequence[int]], mask: Bool[Tensor, "batch seq"] | None = None
+    ) -> Float[Tensor, "batch seq vocab"]:
         """Logits in float32; `mask` is False on padding, left or right."""
         try:
             tokens = torch.as_tensor(ids, device=self.network.device)
         except (TypeError, ValueError):
-            raise ConfigError("ids are not rows of equally many numbers; pad the shorter ones "
-                              "and give a mask") from None
+            raise ConfigError(
+                "ids are not rows of equally many numbers; pad the shorter ones and give a mask"
+            ) from None
         if tokens.ndim != 2 or not tokens.numel() or tokens.is_floating_point():
-            raise ConfigError(f"ids have the shape {list(tokens.shape)} and the type {tokens.dtype}; "
-                              "give whole numbers, [batch, seq]")
+            raise ConfigError(
+                f"ids have the shape {list(tokens.shape)} and the type {tokens.dtype}; give whole numbers, [batch, seq]"
+            )
         if not 0 <= int(tokens.min()) <= int(tokens.max()) < self.config.vocab_size:
-            raise ConfigError(f"ids lie between {int(tokens.min())} and {int(tokens.max())}, and the vocabulary has "
-                              f"{self.config.vocab_size:,}; encode the text with this model's tokenizer")
+            raise ConfigError(
+                f"ids lie between {int(tokens.min())} and {int(tokens.max())}, and the vocabulary has "
+                f"{self.config.vocab_size:,}; encode the text with this model's tokenizer"
+            )
         if mask is not None:
             mask = torch.as_tensor(mask, device=self.network.device)
             if mask.shape != tokens.shape:
-                raise ConfigError(f"the mask has the shape {list(mask.shape)} and the ids {list(tokens.shape)}; they must be equal")
+                raise ConfigError(
+                    f"the mask has the shape {list(mask.shape)} and the ids {list(tokens.shape)}; they must be equal"
+                )
         with evaluating(self.network):
             return self.network(tokens, mask)
 

@@ -56,7 +56,9 @@ def _hidden(network: Network, tokens: Int[Tensor, "one seq"]) -> Float[Tensor, "
     return torch.cat([network.hidden(part, cache=cache) for part in tokens.split(READ, dim=1)], dim=1)
 
 
-def logprobs_of(network: Network, hidden: Float[Tensor, "seq dim"], targets: Int[Tensor, " seq"]) -> Float[Tensor, " seq"]:
+def logprobs_of(
+    network: Network, hidden: Float[Tensor, "seq dim"], targets: Int[Tensor, " seq"]
+) -> Float[Tensor, " seq"]:
     """log p(targets[t] | hidden[t]), with the logits of a few tokens at a time."""
     parts = []
     for states, wanted in zip(hidden.split(ROWS), targets.split(ROWS), strict=True):

@@ -1,7 +1,7 @@
 """How the next token is chosen: Greedy, Sample.
 
-    Sample(temperature=0.8, top_p=0.95, seed=7).order
-    ('temperature 0.8', 'top_p 0.95')
+Sample(temperature=0.8, top_p=0.95, seed=7).order
+('temperature 0.8', 'top_p 0.95')
 """
 
 from __future__ import annotations
@@ -90,7 +90,9 @@ class Sample(Strategy):
     def order(self) -> tuple[str, ...]:
         """The steps, in order."""
         steps = [f"temperature {self.temperature:g}"]
-        steps += [f"{name} {value:g}" for name in ("top_k", "top_p", "min_p") if (value := getattr(self, name)) is not None]
+        steps += [
+            f"{name} {value:g}" for name in ("top_k", "top_p", "min_p") if (value := getattr(self, name)) is not None
+        ]
         return (*super().order, *steps)
 
     def distribution(self, logits: Float[Tensor, " vocab"], seen: Int[Tensor, " seen"] | None = None) -> Probabilities:

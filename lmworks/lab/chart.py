@@ -45,9 +45,7 @@ class Series(Config):
                 f"series {self.name}: x, y, low and high have different lengths; give one of each a point"
             )
         if not all(
-            math.isfinite(number)
-            for column in (self.x, self.y, self.low or (), self.high or ())
-            for number in column
+            math.isfinite(number) for column in (self.x, self.y, self.low or (), self.high or ()) for number in column
         ):
             raise ConfigError(f"series {self.name}: a point is NaN or infinite; leave it out")
         return self
@@ -83,20 +81,12 @@ class Chart(Config):
     @model_validator(mode="after")
     def _can_be_drawn(self) -> Self:
         if not self.series or not all(one.x for one in self.series):
-            raise ConfigError(
-                f"chart {self.title!r} has nothing to draw; give at least one series with a point"
-            )
+            raise ConfigError(f"chart {self.title!r} has nothing to draw; give at least one series with a point")
         for log, axis, column in ((self.log_x, "x", "x"), (self.log_y, "y", "y")):
             if log and any(number <= 0 for one in self.series for number in getattr(one, column)):
-                raise ConfigError(
-                    f"chart {self.title!r}: a logarithmic {axis} axis shows only numbers above 0"
-                )
-        if self.kind == "bars" and any(
-            not 0 <= x < len(self.categories) for one in self.series for x in one.x
-        ):
-            raise ConfigError(
-                f"chart {self.title!r}: a bar stands outside of its {len(self.categories)} categories"
-            )
+                raise ConfigError(f"chart {self.title!r}: a logarithmic {axis} axis shows only numbers above 0")
+        if self.kind == "bars" and any(not 0 <= x < len(self.categories) for one in self.series for x in one.x):
+            raise ConfigError(f"chart {self.title!r}: a bar stands outside of its {len(self.categories)} categories")
         return self
 
     def in_text(self, width: int = 78, height: int = 16) -> str:
@@ -152,9 +142,7 @@ class Chart(Config):
             for row, cells in enumerate(grid)
         ]
         ends = f"{xs.low:<.4g}".ljust(xs.cells // 2) + f"{xs.high:>.4g}".rjust(xs.cells - xs.cells // 2)
-        legend = "   ".join(
-            f"{mark} {one.name}" for mark, one in zip(_endless(MARKS), self.series, strict=False)
-        )
+        legend = "   ".join(f"{mark} {one.name}" for mark, one in zip(_endless(MARKS), self.series, strict=False))
         return [
             f"{'':>11}{self.y_label}",
             *lines,
@@ -203,9 +191,7 @@ class Chart(Config):
                 ]
             axes.bar(places, one.y, thickness, label=one.name, yerr=errors, capsize=3)
         turn = 30 if max(map(len, self.categories)) > 10 else 0
-        axes.set_xticks(
-            range(len(self.categories)), self.categories, rotation=turn, ha="right" if turn else "center"
-        )
+        axes.set_xticks(range(len(self.categories)), self.categories, rotation=turn, ha="right" if turn else "center")
 
 
 class _Axis:
@@ -221,9 +207,7 @@ class _Axis:
     def cell(self, number: float) -> int:
         start, end = self._along(self.low), self._along(self.high)
         return (
-            round((self._along(number) - start) / (end - start) * (self.cells - 1))
-            if end > start
-            else self.cells // 2
+            round((self._along(number) - start) / (end - start) * (self.cells - 1)) if end > start else self.cells // 2
         )
 
     def value(self, cell: int) -> float:

@@ -50,9 +50,7 @@ def pieces(
     """
     size = prompt + length
     places = [
-        (at, start)
-        for at, document in enumerate(documents)
-        for start in range(0, len(document.text) // 3 - size, size)
+        (at, start) for at, document in enumerate(documents) for start in range(0, len(document.text) // 3 - size, size)
     ]  # a token has 3 letters or more
     random.Random(seed).shuffle(places)
     found: list[Piece] = []
@@ -106,8 +104,7 @@ def gap(texts: Sequence[Continuation], human: Sequence[Continuation], rod: Mappi
     0 would be text that cannot be told from human text by these means alone.
     """
     return fmean(
-        abs(fmean(map(feature, texts)) - fmean(map(feature, human))) / rod[name]
-        for name, feature in FEATURES.items()
+        abs(fmean(map(feature, texts)) - fmean(map(feature, human))) / rod[name] for name, feature in FEATURES.items()
     )
 
 

@@ -96,9 +96,7 @@ class Rule(Config):
 
     def __str__(self) -> str:
         core = "; ".join(map(str, self.holds_if))
-        parts = "".join(
-            f" Holds only if {condition}, unless {check}." for check, condition in self.only_if
-        )
+        parts = "".join(f" Holds only if {condition}, unless {check}." for check, condition in self.only_if)
         return (
             f"Holds if {core}, each with its whole 95 % interval and over at least {SEEDS} seeds where it is "
             f"random; fails if an interval lies on the other side, underpowered if it holds the bound.{parts}"
@@ -110,9 +108,7 @@ _WORDS = {True: "yes", False: "no", None: "undecided"}
 
 def _answer(check: Check, found: dict[str, Measurement]) -> bool | None:
     if check.measurement not in found:
-        raise ConfigError(
-            f"the rule asks for {check.measurement!r}, and the run measured {', '.join(found)}"
-        )
+        raise ConfigError(f"the rule asks for {check.measurement!r}, and the run measured {', '.join(found)}")
     return check.passed(found[check.measurement])
 
 

@@ -69,12 +69,10 @@ MARGIN = 0.1
 def temperature(
     model: str = "smollm2",
     text: str = "wikitext2",
-    temperatures: tuple[float, ...] = scaled(
-        (0.3, 0.7, 0.8, 0.9, 1.0, 1.5), (0.3, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.2, 1.5)
-    ),
-    prompts: Several = scaled(16, 48),
+    temperatures: tuple[float, ...] = scaled((0.3, 0.7, 0.8, 0.9, 1.0, 1.5), (0.3, 0.5, 0.7, 0.8, 0.9, 1.0, 1.2, 1.5)),
+    prompts: Several = scaled(16, 40),
     prompt_tokens: Several = 32,
-    length: Several = scaled(48, 64),
+    length: Several = 48,
     seeds: Count = scaled(3, 5),
 ) -> Observation:
     """Entropy, diversity, repetition, likelihood and distance to human text, by temperature."""
@@ -147,9 +145,7 @@ def _look(texts: Sequence[Continuation]) -> dict[str, float]:
 
 
 @torch.inference_mode()
-def _entropies(
-    model: LanguageModel, texts: Sequence[Piece], grid: Sequence[float]
-) -> dict[float, float]:
+def _entropies(model: LanguageModel, texts: Sequence[Piece], grid: Sequence[float]) -> dict[float, float]:
     """Mean entropy in bits at each temperature over the same steps of the human text."""
     sums = dict.fromkeys(grid, 0.0)
     for piece in texts:
@@ -166,9 +162,7 @@ def entropy(logits: Float[Tensor, "steps vocab"]) -> float:
     return float(-(logp.exp() * logp).sum(dim=-1).mean()) / 0.6931471805599453
 
 
-def _table(
-    found: dict[float, dict[str, dict[int, float]]], human: dict[str, dict[int, float]]
-) -> list[Measurement]:
+def _table(found: dict[float, dict[str, dict[int, float]]], human: dict[str, dict[int, float]]) -> list[Measurement]:
     """Every figure by temperature, those of human text, and high minus low."""
     ideal = {name: fmean(by_seed.values()) for name, by_seed in human.items()} | {GAP: 0.0}
     rows = [measured(f"{name}, human text", by_seed, UNITS[name]) for name, by_seed in human.items()]
@@ -183,9 +177,7 @@ def _table(
 
 def _sweetest(halves: dict[float, dict[int, tuple[float, ...]]]) -> tuple[float, Measurement]:
     """The best temperature but 0.8, chosen on even prompts, and 0.8 against it on odd prompts."""
-    chosen = min(
-        (t for t in halves if t != SWEET), key=lambda t: fmean(both[0] for both in halves[t].values())
-    )
+    chosen = min((t for t in halves if t != SWEET), key=lambda t: fmean(both[0] for both in halves[t].values()))
     odd = {t: {seed: both[1] for seed, both in halves[t].items()} for t in (SWEET, chosen)}
     return chosen, difference(SWEETEST, odd[SWEET], odd[chosen], UNITS[GAP])
 

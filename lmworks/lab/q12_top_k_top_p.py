@@ -66,7 +66,7 @@ def candidates(
     top_k: Count = 40,
     top_p: float = 0.95,
     min_p: float = 0.05,
-    prompts: Several = scaled(16, 64),
+    prompts: Several = scaled(16, 40),
     prompt_tokens: Several = 32,
     length: Several = scaled(48, 64),
     seeds: Count = scaled(3, 5),
@@ -88,9 +88,7 @@ def candidates(
     measurements = [measured(RANK, ranks, chance=0.0, ideal=1.0)]
     measurements += [measured(RATIO[kind], by_seed) for kind, by_seed in ratios.items()]
     matched = _matching_p(writer, documents, top_k, min(steps, 200))
-    looks: dict[str, dict[str, dict[int, float]]] = {
-        kind: {name: {} for name in LOOKS} for kind in ("top-k", "top-p")
-    }
+    looks: dict[str, dict[str, dict[int, float]]] = {kind: {name: {} for name in LOOKS} for kind in ("top-k", "top-p")}
     ways = {"top-k": Sample(top_k=top_k), "top-p": Sample(top_p=matched)}
     drawn = [pieces(writer, documents, prompts, seed, prompt_tokens, length) for seed in range(seeds)]
     rod = spread([piece.human for texts in drawn for piece in texts])
@@ -103,9 +101,7 @@ def candidates(
                 looks[kind][name][seed] = value
     for name, unit in LOOKS.items():
         measurements += [measured(f"{name}, {kind}", looks[kind][name], unit) for kind in ways]
-        measurements.append(
-            difference(f"{name}, {MINUS}", looks["top-p"][name], looks["top-k"][name], unit)
-        )
+        measurements.append(difference(f"{name}, {MINUS}", looks["top-p"][name], looks["top-k"][name], unit))
     return Observation(
         measurements=tuple(measurements),
         chart=_chart(seen),
@@ -145,9 +141,7 @@ def _chart(seen: Kept, most: int = 400) -> Chart:
         x_label="entropy of the step, bits",
         y_label="tokens kept",
         log_y=True,
-        series=tuple(
-            Series(name=kind, x=entropy, y=tuple(kept[:most])) for kind, kept in seen.kept.items()
-        ),
+        series=tuple(Series(name=kind, x=entropy, y=tuple(kept[:most])) for kind, kept in seen.kept.items()),
     )
 
 
@@ -169,9 +163,7 @@ def _kept(
 
 
 @torch.inference_mode()
-def _distributions(
-    model: LanguageModel, documents: Sequence[Document], steps: int, seed: int
-) -> list[Tensor]:
+def _distributions(model: LanguageModel, documents: Sequence[Document], steps: int, seed: int) -> list[Tensor]:
     """The next-token distributions at random steps of the documents, their first 512 tokens each."""
     generator = torch.Generator().manual_seed(seed)
     rows: list[Tensor] = []
@@ -195,9 +187,7 @@ def _entropy(p: Float[Tensor, " vocab"]) -> float:
     return float(torch.special.entr(p).sum()) / 0.6931471805599453
 
 
-def _matching_p(
-    model: LanguageModel, documents: Sequence[Document], top_k: int, steps: int = 200
-) -> float:
+def _matching_p(model: LanguageModel, documents: Sequence[Document], top_k: int, steps: int = 200) -> float:
     """The p that leaves the mean entropy that top-k leaves, by halving, on steps of a seed of its own."""
     rows = list(_distributions(model, documents, steps, seed=10_000))
     wanted = np.mean([_entropy(renormalise(keep_top_k(p, top_k))) for p in rows])
@@ -209,9 +199,7 @@ def _matching_p(
     return (low + high) / 2
 
 
-def _look(
-    texts: Sequence[Continuation], human: Sequence[Continuation], rod: Mapping[str, float]
-) -> dict[str, float]:
+def _look(texts: Sequence[Continuation], human: Sequence[Continuation], rod: Mapping[str, float]) -> dict[str, float]:
     tokens = [one.tokens for one in texts]
     values = (
         float(np.mean([one.surprise for one in texts])),

@@ -60,9 +60,7 @@ def distribution(
 ) -> Observation:
     """Sums, signs, shifts, order and accuracy of the safe softmax; overflow of the naive one; sharpness."""
     deviations = (1.0, 10.0, 100.0)
-    found: dict[str, dict[int, float]] = {
-        name: {} for name in (SUM, NEGATIVE, SHIFT, ERROR, ORDER, LOST)
-    }
+    found: dict[str, dict[int, float]] = {name: {} for name in (SUM, NEGATIVE, SHIFT, ERROR, ORDER, LOST)}
     with progress.task("softmax against float64", seeds, "seeds") as advance:
         for seed in range(seeds):
             generator = torch.Generator().manual_seed(seed)
@@ -79,9 +77,7 @@ def distribution(
         for (name, by_seed), ideal in zip(found.items(), (0.0, None, 0.0, 0.0, 1.0, 0.0), strict=True)
     ]
     counts = [2**power for power in range(4, 13)]
-    curves = {
-        margin: [_relevant_weight(margin, count) for count in counts] for margin in (2.0, 5.0, 10.0)
-    }
+    curves = {margin: [_relevant_weight(margin, count) for count in counts] for margin in (2.0, 5.0, 10.0)}
     exact = {NEAR: curves[5.0][0], FAR: curves[5.0][-1]}
     measurements += [measured(name, {0: value}).but(seeds=(), n=1) for name, value in exact.items()]
     chart = Chart(
@@ -91,9 +87,7 @@ def distribution(
         x_label="keys",
         y_label="weight",
         series=tuple(
-            Series(
-                name=f"score {margin:g} above the others", x=tuple(map(float, counts)), y=tuple(weights)
-            )
+            Series(name=f"score {margin:g} above the others", x=tuple(map(float, counts)), y=tuple(weights))
             for margin, weights in curves.items()
         ),
     )

@@ -80,7 +80,7 @@ MEMORY = {kernel: f"memory grows with length to the power, {kernel}" for kernel 
 )
 def dot_product(
     text: str = "tinyshakespeare",
-    steps: Several = scaled(120, 800),
+    steps: Several = scaled(120, 500),
     dim: Several = 128,
     context: Several = 128,
     held_out_windows: Several = scaled(64, 400),
@@ -105,9 +105,7 @@ def dot_product(
         relevance[seed] = _relevance(with_root, data, taken, seed, min(held_out_windows, 64))
         with without_root(without):
             train(without, data.train, config)
-            bits[UNSCALED][seed] = bits_per_byte(
-                *held_out_logits(without, data.held_out, held_out_windows)
-            )
+            bits[UNSCALED][seed] = bits_per_byte(*held_out_logits(without, data.held_out, held_out_windows))
     trained = [measured(name, by_seed, "bits/byte", ideal=0.0) for name, by_seed in bits.items()]
     trained += [
         difference(COST, bits[UNSCALED], bits[TRAINED], "bits/byte"),
@@ -126,17 +124,13 @@ def _costs(lengths: list[int], rounds: int) -> tuple[list[Measurement], Chart]:
                 seconds[kernel].append([_seconds(kernel, length) for length in lengths])
             advance(1)
     found = [
-        measured(
-            TIME[kernel], {at: exponent(lengths[1:], one[1:]) for at, one in enumerate(seconds[kernel])}
-        )
+        measured(TIME[kernel], {at: exponent(lengths[1:], one[1:]) for at, one in enumerate(seconds[kernel])})
         for kernel in KERNELS
     ]
     for kernel in KERNELS:
         bytes_held = [float(peak_memory(_call(kernel, length))) for length in lengths[1:]]
         found.append(Measurement(name=MEMORY[kernel], value=exponent(lengths[1:], bytes_held)))
-    shortest = {
-        kernel: [1000 * min(each) for each in zip(*seconds[kernel], strict=True)] for kernel in KERNELS
-    }
+    shortest = {kernel: [1000 * min(each) for each in zip(*seconds[kernel], strict=True)] for kernel in KERNELS}
     chart = Chart(
         kind="line",
         title="One attention call, 4 heads of 64, by length",
@@ -145,8 +139,7 @@ def _costs(lengths: list[int], rounds: int) -> tuple[list[Measurement], Chart]:
         x_label="tokens",
         y_label="milliseconds",
         series=tuple(
-            Series(name=kernel, x=tuple(map(float, lengths)), y=tuple(shortest[kernel]))
-            for kernel in KERNELS
+            Series(name=kernel, x=tuple(map(float, lengths)), y=tuple(shortest[kernel])) for kernel in KERNELS
         ),
     )
     return found, chart
@@ -206,9 +199,7 @@ def _relevance(network: Network, data: ByteText, taken: int, seed: int, count: i
         with hooked(network, dict.fromkeys(paths, edit)):
             return bits_per_byte(*held_out_logits(network, data.held_out, count))
 
-    return hide(lambda scores: scores) - hide(
-        lambda scores: torch.rand(scores.shape, generator=generator)
-    )
+    return hide(lambda scores: scores) - hide(lambda scores: torch.rand(scores.shape, generator=generator))
 
 
 def exponent(sizes: Sequence[float], costs: Sequence[float]) -> float:
@@ -254,9 +245,7 @@ class _Ledger(TorchDispatchMode):
         self._known: weakref.WeakSet[torch.UntypedStorage] = weakref.WeakSet()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        before = [
-            leaf.untyped_storage() for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)
-        ]
+        before = [leaf.untyped_storage() for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
         result = func(*args, **(kwargs or {}))
         for leaf in tree_leaves(result):
             if isinstance(leaf, Tensor):

@@ -91,9 +91,7 @@ def cross_entropy(
         for name, ideal in ((GRADIENT, 0.0), (DIVERGENCE, 0.0), (PUSH, None))
     ]
     data, chosen, curves = byte_text(text), {}, []
-    found: dict[str, dict[str, dict[int, float]]] = {
-        name: {loss: {} for loss in OBJECTIVES} for name in UNITS
-    }
+    found: dict[str, dict[str, dict[int, float]]] = {name: {loss: {} for loss in OBJECTIVES} for name in UNITS}
 
     def trained(loss: str, rate: float, seed: int) -> Network:
         network = small_network(seed, dim=dim, context=context)
@@ -184,9 +182,7 @@ def _judge(logits: Logits, targets: Targets) -> dict[str, float]:
         BITS: bits_per_byte(logits, targets),
         PROBABILITY: float(p.gather(1, targets[:, None]).mean()),
         ACCURACY: float((p.argmax(dim=-1) == targets).double().mean()),
-        CALIBRATION: sum(
-            float(share * (given - came).abs()) for share, given, came in _bins(p, targets)
-        ),
+        CALIBRATION: sum(float(share * (given - came).abs()) for share, given, came in _bins(p, targets)),
     }
 
 
@@ -199,9 +195,7 @@ def _bins(p: Tensor, targets: Targets, count: int = 10) -> list[tuple[Tensor, Te
     came = (byte == targets).double()
     place = (given * count).long().clamp(max=count - 1)
     filled = [place == at for at in range(count) if bool((place == at).any())]
-    return [
-        (inside.double().mean(), given[inside].double().mean(), came[inside].mean()) for inside in filled
-    ]
+    return [(inside.double().mean(), given[inside].double().mean(), came[inside].mean()) for inside in filled]
 
 
 def _reliability(loss: str, logits: Logits, targets: Targets) -> Series:

@@ -82,9 +82,7 @@ def formula(
     tokens: Several = scaled(48, 512), head_dim: Several = scaled(32, 64), seeds: Count = scaled(5, 10)
 ) -> Observation:
     """Largest differences between the formula and each kernel, with each mask and grouping switched on."""
-    errors: dict[str, dict[str, dict[int, float]]] = {
-        kind: {case.name: {} for case in CASES} for kind in KINDS
-    }
+    errors: dict[str, dict[str, dict[int, float]]] = {kind: {case.name: {} for case in CASES} for kind in KINDS}
     found: dict[str, dict[int, float]] = {name: {} for name in (BFLOAT, SWITCHED, LEAK, CAUSAL_LEAK)}
     with progress.task("attention against float64", seeds, "seeds") as advance:
         for seed in range(seeds):
@@ -94,17 +92,10 @@ def formula(
                 for case in CASES:
                     by = _by_kernel(kind, *_grouped(parts, case, torch.float32), _visible(case, tokens))
                     errors[kind][case.name][seed] = _apart(by, exact[case], case, tokens)
-            low = {
-                case: attend(*_grouped(parts, case, torch.bfloat16), _visible(case, tokens))
-                for case in CASES
-            }
+            low = {case: attend(*_grouped(parts, case, torch.bfloat16), _visible(case, tokens)) for case in CASES}
             found[BFLOAT][seed] = max(_apart(low[case], exact[case], case, tokens) for case in CASES)
-            found[SWITCHED][seed] = min(
-                _largest(exact[case] - exact[CASES[1]]) for case in (CASES[0], *CASES[2:])
-            )
-            found[LEAK][seed], found[CAUSAL_LEAK][seed] = (
-                _leak(parts, case, tokens) for case in CASES[:2]
-            )
+            found[SWITCHED][seed] = min(_largest(exact[case] - exact[CASES[1]]) for case in (CASES[0], *CASES[2:]))
+            found[LEAK][seed], found[CAUSAL_LEAK][seed] = (_leak(parts, case, tokens) for case in CASES[:2])
             advance(1)
     measurements = [
         measured(
@@ -166,9 +157,7 @@ def reference(query: Heads, key: Heads, value: Heads, sees: Bool[Tensor, "batch 
 def _parts(tokens: int, head_dim: int, seed: int) -> tuple[Heads, Heads, Heads]:
     """Query, key and value, rounded to float32 so that all formats start from the same numbers."""
     generator = torch.Generator().manual_seed(seed)
-    query, key, value = (
-        torch.randn(BATCH, HEADS, tokens, head_dim, generator=generator).double() for _ in range(3)
-    )
+    query, key, value = (torch.randn(BATCH, HEADS, tokens, head_dim, generator=generator).double() for _ in range(3))
     return 2 * query, key, value
 
 
@@ -205,9 +194,7 @@ def _visible(case: Case, tokens: int) -> Visibility:
 def _sees(case: Case, tokens: int) -> Bool[Tensor, "batch seq keys"]:
     """The same, said again by its meaning, for the reference."""
     query, key = torch.arange(tokens)[:, None], torch.arange(tokens)[None, :]
-    seen = (
-        (key <= query).expand(BATCH, -1, -1) if case.masked else torch.ones(BATCH, tokens, tokens).bool()
-    )
+    seen = (key <= query).expand(BATCH, -1, -1) if case.masked else torch.ones(BATCH, tokens, tokens).bool()
     if case.window is not None:
         seen = seen & (query - key < case.window)
     if case.padded:

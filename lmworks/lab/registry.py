@@ -68,9 +68,7 @@ class Experiment:
         fields = {
             name: (
                 hints[name],
-                getattr(parameter.default, scale)
-                if isinstance(parameter.default, Scaled)
-                else parameter.default,
+                getattr(parameter.default, scale) if isinstance(parameter.default, Scaled) else parameter.default,
             )
             for name, parameter in inspect.signature(self.measure).parameters.items()
         }
@@ -79,9 +77,7 @@ class Experiment:
         return {name: getattr(values, name) for name in fields}
 
 
-def experiment(
-    *, question: int, claim: str, rule: Rule
-) -> Callable[[Callable[..., Observation]], Experiment]:
+def experiment(*, question: int, claim: str, rule: Rule) -> Callable[[Callable[..., Observation]], Experiment]:
     """Declare a function as the experiment of a claim. Question and claim are written as plain literals."""
     return lambda function: Experiment(question, claim, rule, function)
 
@@ -107,9 +103,7 @@ def load(question: int) -> Experiment:
     """Import the experiment of a question; ConfigError if there is none."""
     known = experiments()
     if question not in known:
-        raise ConfigError(
-            f"there is no experiment {question} yet; there are {', '.join(map(str, known))}"
-        )
+        raise ConfigError(f"there is no experiment {question} yet; there are {', '.join(map(str, known))}")
     module = importlib.import_module(known[question].module)
     return next(value for value in vars(module).values() if isinstance(value, Experiment))
 
@@ -117,15 +111,9 @@ def load(question: int) -> Experiment:
 def _listing(path: Path) -> Listing:
     number, name = cast(re.Match[str], re.fullmatch(r"q(\d\d)_(\w+)", path.stem)).groups()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if (
-            isinstance(node, ast.Call)
-            and isinstance(node.func, ast.Name)
-            and node.func.id == "experiment"
-        ):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "experiment":
             literals: dict[str | None, object] = {
-                word.arg: word.value.value
-                for word in node.keywords
-                if isinstance(word.value, ast.Constant)
+                word.arg: word.value.value for word in node.keywords if isinstance(word.value, ast.Constant)
             }
             claim = literals.get("claim")
             if literals.get("question") == int(number) and isinstance(claim, str):

@@ -23,9 +23,7 @@ def measured(name: str, by_seed: Mapping[int, float], unit: str = "", **facts: A
     )
 
 
-def difference(
-    name: str, by_seed: Mapping[int, float], minus: Mapping[int, float], unit: str = ""
-) -> Measurement:
+def difference(name: str, by_seed: Mapping[int, float], minus: Mapping[int, float], unit: str = "") -> Measurement:
     """One condition minus the other, each seed with itself."""
     return measured(
         name,

@@ -52,9 +52,7 @@ def byte_text(reference: str) -> ByteText:
     )
 
 
-def small_network(
-    seed: int, dim: int = 128, layers: int = 2, heads: int = 2, context: int = 128
-) -> Network:
+def small_network(seed: int, dim: int = 128, layers: int = 2, heads: int = 2, context: int = 128) -> Network:
     """Fresh weights by seed."""
     config = ModelConfig(vocab_size=BYTES, dim=dim, layers=layers, heads=heads, context=context)
     return Network(config).initialise(seed)
@@ -97,9 +95,7 @@ def windows(text: Int[Tensor, " bytes"], context: int, count: int, rows: int = 1
     """Up to `count` windows of context + 1 bytes spread evenly over a text, `rows` at a time."""
     size = context + 1
     if len(text) < size:
-        raise DataError(
-            f"the text has {len(text):,} held-out bytes, and a window takes {size}; give a longer text"
-        )
+        raise DataError(f"the text has {len(text):,} held-out bytes, and a window takes {size}; give a longer text")
     starts = torch.linspace(0, len(text) - size, min(count, len(text) // size)).long()
     yield from text[starts[:, None] + torch.arange(size)].split(rows)
 

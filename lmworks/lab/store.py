@@ -56,9 +56,7 @@ def read(path: Path) -> Finding:
     """A finding from its file; DataError for one that is cut off or not a finding."""
     try:
         if path.stat().st_size > LARGEST:
-            raise DataError(
-                f"{path} is larger than any result ({LARGEST:,} bytes); remove it, and run the experiment"
-            )
+            raise DataError(f"{path} is larger than any result ({LARGEST:,} bytes); remove it, and run the experiment")
         fields = json.loads(path.read_text(encoding="utf-8"))
         return Finding(**fields)
     except (
@@ -69,9 +67,7 @@ def read(path: Path) -> Finding:
         ConfigError,
         RecursionError,
     ) as error:
-        raise DataError(
-            f"{path} is not a stored finding ({error}); remove it, and run the experiment again"
-        ) from error
+        raise DataError(f"{path} is not a stored finding ({error}); remove it, and run the experiment again") from error
 
 
 def shipped(question: int) -> Finding | None:
@@ -121,9 +117,7 @@ def commit() -> str | None:
 
 def _git(*arguments: str) -> str | None:
     package = Path(__file__).parents[1]
-    if not (
-        package.parent / ".git"
-    ).exists():  # an installed lmworks may lie inside somebody else's repository
+    if not (package.parent / ".git").exists():  # an installed lmworks may lie inside somebody else's repository
         return None
     try:
         done = subprocess.run(

@@ -53,8 +53,9 @@ def mix(pattern: Pattern, value: Keys) -> Queries:
     return (grouped @ value).view(batch, heads, seq, -1)
 
 
-def attend(query: Queries, key: Keys, value: Keys, sees: Visibility, kernel: Kernel = "fused",
-           dropout: float = 0.0) -> Queries:
+def attend(
+    query: Queries, key: Keys, value: Keys, sees: Visibility, kernel: Kernel = "fused", dropout: float = 0.0
+) -> Queries:
     """softmax(Q K^T / sqrt(head_dim)) V by the kernel that `kernel_of` names; `dropout` drops weights of the pattern."""
     chosen = kernel_of(query, sees, kernel, dropout)
     if chosen == "explicit":
@@ -65,9 +66,15 @@ def attend(query: Queries, key: Keys, value: Keys, sees: Visibility, kernel: Ker
     mask = sees.mask
     if sees.causal and query.shape[2] != key.shape[2]:  # PyTorch would align the first query with the first key
         mask = sees.dense(query.shape[2], key.shape[2], query.device)
-    return F.scaled_dot_product_attention(query, key, value, attn_mask=mask, dropout_p=dropout,
-                                          is_causal=sees.causal and mask is None,
-                                          enable_gqa=key.shape[1] != query.shape[1])
+    return F.scaled_dot_product_attention(
+        query,
+        key,
+        value,
+        attn_mask=mask,
+        dropout_p=dropout,
+        is_causal=sees.causal and mask is None,
+        enable_gqa=key.shape[1] != query.shape[1],
+    )
 
 
 def kernel_of(query: Queries, sees: Visibility, kernel: Kernel = "fused", dropout: float = 0.0) -> str:
@@ -140,6 +147,7 @@ class Attention(nn.Module):
         self.scores_point, self.pattern_point, self.mixed_point = HookPoint(), HookPoint(), HookPoint()
 
     def forward(self, x: Float[Tensor, "batch seq dim"], shared: Pass) -> Float[Tensor, "batch seq dim"]:
+        """What each token takes from those that it sees."""
         batch, seq, _ = x.shape
         parts = self.qkv(x).view(batch, seq, -1, self.head_dim).transpose(1, 2)
         turned, value = parts.split([self.heads + self.kv_heads, self.kv_heads], dim=1)

@@ -18,8 +18,9 @@ class Cache:
     (None as long as all are).
     """
 
-    def __init__(self, config: ModelConfig, batch: int, capacity: int, dtype: torch.dtype,
-                 device: torch.device | str = "cpu") -> None:
+    def __init__(
+        self, config: ModelConfig, batch: int, capacity: int, dtype: torch.dtype, device: torch.device | str = "cpu"
+    ) -> None:
         self.length = 0
         self.real: Bool[Tensor, "batch seq"] | None = None
         self._shape = (batch, config.kv_heads, max(capacity, 1), config.head_dim)
@@ -42,7 +43,9 @@ class Cache:
         """Count tokens that all layers have stored; `real` marks those that are no padding."""
         if real is not None or self.real is not None:
             batch, device = self._shape[0], self._keys[0].device
-            before = self.real if self.real is not None else torch.ones(batch, self.length, dtype=torch.bool, device=device)
+            before = (
+                self.real if self.real is not None else torch.ones(batch, self.length, dtype=torch.bool, device=device)
+            )
             new = real if real is not None else torch.ones(batch, tokens, dtype=torch.bool, device=device)
             self.real = torch.cat([before, new], dim=1)
         self.length += tokens

@@ -134,7 +134,9 @@ class ModelConfig(Config):
                 values.setdefault("kv_heads", heads)
             if isinstance(dim, int) and isinstance(heads, int) and heads > 0 and values.get("head_dim") is None:
                 if dim % heads:
-                    raise ConfigError(f"{{at}}dim ({dim}) is not a multiple of {{at}}heads ({heads}); give head_dim too")
+                    raise ConfigError(
+                        f"{{at}}dim ({dim}) is not a multiple of {{at}}heads ({heads}); give head_dim too"
+                    )
                 values["head_dim"] = dim // heads
             if isinstance(dim, int):
                 values.setdefault("hidden_dim", 4 * dim)

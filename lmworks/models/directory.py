@@ -34,8 +34,9 @@ def read_json(path: Path) -> dict[str, Any]:
     """A JSON object from a model directory; ModelError if it is missing, not JSON or not an object."""
     try:
         if path.stat().st_size > MOST_JSON:
-            raise ModelError(f"{path} has more than {MOST_JSON:,} bytes, which no such file has; "
-                             "fetch or copy it again")
+            raise ModelError(
+                f"{path} has more than {MOST_JSON:,} bytes, which no such file has; fetch or copy it again"
+            )
         value = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ModelError(f"{path} does not exist; a model directory holds it beside its weights") from None
@@ -83,18 +84,23 @@ def network_of(config: ModelConfig, tensors: Mapping[str, Tensor]) -> Network:
         if name not in tensors:
             raise ModelError(f"the tensor {name} is missing from the weights")
         if tensors[name].shape != shape:
-            raise ModelError(f"{name} has the shape {list(tensors[name].shape)}, and config.json asks for {list(shape)}")
+            raise ModelError(
+                f"{name} has the shape {list(tensors[name].shape)}, and config.json asks for {list(shape)}"
+            )
     types = {tensor.dtype for tensor in tensors.values()}
     if unknown := types - {*DTYPES.values(), torch.float64}:
-        raise ModelError(f"the weights are stored as {', '.join(map(str, unknown))}; "
-                         "convert them to float32 or bfloat16")
+        raise ModelError(
+            f"the weights are stored as {', '.join(map(str, unknown))}; convert them to float32 or bfloat16"
+        )
     if len(types) > 1:  # some files keep norms in float32; one network computes in one type
         common = tensors["embedding.weight"].dtype
         tensors = {name: tensor.to(common) for name, tensor in tensors.items()}
     for name, tensor in tensors.items():
         if not torch.isfinite(tensor.sum(dtype=torch.float32)):
-            raise ModelError(f"{name} holds values that are not finite (NaN or infinite); the file is damaged, "
-                             "or training diverged: fetch it again, or go back to an earlier checkpoint")
+            raise ModelError(
+                f"{name} holds values that are not finite (NaN or infinite); the file is damaged, "
+                "or training diverged: fetch it again, or go back to an earlier checkpoint"
+            )
     return build_network(config, tensors)
 
 
@@ -112,8 +118,10 @@ def weight_files(folder: Path) -> list[Path]:
         return [folder / name for name in names]
     pickles = sorted(folder.glob("*.bin")) + sorted(folder.glob("*.pt"))
     if pickles:
-        raise ModelError(f"{folder} holds only {pickles[0].name}, a pickle, which can run code when it is read; "
-                         "convert it to safetensors first")
+        raise ModelError(
+            f"{folder} holds only {pickles[0].name}, a pickle, which can run code when it is read; "
+            "convert it to safetensors first"
+        )
     raise ModelError(f"{folder} holds no model.safetensors; is the download complete?")
 
 
@@ -143,9 +151,14 @@ def _check_length(path: Path) -> None:
         raise ModelError(f"{path} cannot be read: {error.strerror}") from error
     if not isinstance(header, dict):
         return
-    ends = [entry["data_offsets"][1] for entry in header.values()
-            if isinstance(entry, dict) and isinstance(entry.get("data_offsets"), list) and len(entry["data_offsets"]) == 2
-            and isinstance(entry["data_offsets"][1], int)]
+    ends = [
+        entry["data_offsets"][1]
+        for entry in header.values()
+        if isinstance(entry, dict)
+        and isinstance(entry.get("data_offsets"), list)
+        and len(entry["data_offsets"]) == 2
+        and isinstance(entry["data_offsets"][1], int)
+    ]
     missing = 8 + length + max(ends, default=0) - size
     if missing > 0:
         raise ModelError(f"{path} ends {missing:,} bytes early (cut off while copying?); fetch or copy it again")
@@ -154,8 +167,11 @@ def _check_length(path: Path) -> None:
 def write_safetensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
     """Write tensors (contiguous copies where needed); an error of the disk becomes an OSError."""
     try:
-        save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, path,
-                  metadata={"format": "pt"})
+        save_file(
+            {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()},
+            path,
+            metadata={"format": "pt"},
+        )
     except SafetensorError as error:
         code = next((int(part.rstrip(")")) for part in str(error).split() if part.rstrip(")").isdigit()), None)
         raise OSError(code, str(error), str(path)) from error
@@ -168,10 +184,14 @@ def refuse_foreign_files(folder: Path) -> None:
     if not folder.is_dir():
         return
     names = sorted(path.name for path in folder.iterdir())
-    foreign = [name for name in names if (folder / name).is_dir() or not any(Path(name).match(kind) for kind in OWN_FILES)]
+    foreign = [
+        name for name in names if (folder / name).is_dir() or not any(Path(name).match(kind) for kind in OWN_FILES)
+    ]
     if foreign or (names and not {"config.json", "adapter_config.json"} & set(names)):
-        raise ModelError(f"{folder} holds {(foreign or names)[0]} and is not a model directory; "
-                         "it would be replaced, so give a folder that does not exist yet")
+        raise ModelError(
+            f"{folder} holds {(foreign or names)[0]} and is not a model directory; "
+            "it would be replaced, so give a folder that does not exist yet"
+        )
 
 
 def write_network(folder: Path, network: Network, shard_bytes: int = SHARD_BYTES) -> None:

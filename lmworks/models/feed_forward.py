@@ -37,6 +37,7 @@ class FeedForward(nn.Module):
         self.inner_point = HookPoint()
 
     def forward(self, x: Float[Tensor, "batch seq dim"]) -> Float[Tensor, "batch seq dim"]:
+        """Each token by itself."""
         inner = self.up(x)
         if self.gated:
             gate, up = inner.chunk(2, dim=-1)

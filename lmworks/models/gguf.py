@@ -61,8 +61,12 @@ def gguf_config(file: GGUFFile) -> ModelConfig:
         raise ModelError(f"the architecture {architecture!r} is not known; known are {', '.join(ARCHITECTURES)}")
     family = FAMILIES[ARCHITECTURES[architecture]]
     ours: dict[str, Any] = dict(family.fixed)
-    ours |= {key: theirs[f"{architecture}.{name}"] for key, name in SETTINGS.items() if f"{architecture}.{name}" in theirs}
-    ours["norm_eps"] = next((theirs[f"{architecture}.{name}"] for name in NORM_EPS if f"{architecture}.{name}" in theirs), 1e-5)
+    ours |= {
+        key: theirs[f"{architecture}.{name}"] for key, name in SETTINGS.items() if f"{architecture}.{name}" in theirs
+    }
+    ours["norm_eps"] = next(
+        (theirs[f"{architecture}.{name}"] for name in NORM_EPS if f"{architecture}.{name}" in theirs), 1e-5
+    )
     ours["vocab_size"] = file.tensors["token_embd.weight"].shape[0] if "token_embd.weight" in file.tensors else 0
     ours["tied"] = "output.weight" not in file.tensors
     ours["qkv_bias"] = ours.get("qkv_bias", False) or "blk.0.attn_q.bias" in file.tensors
@@ -74,8 +78,7 @@ def gguf_config(file: GGUFFile) -> ModelConfig:
     try:
         config = ModelConfig(family=family.name, **ours)
         if theirs.get(f"{architecture}.rope.dimension_count", config.head_dim) != config.head_dim:
-            raise ModelError("it rotates a part of each head only (rope.dimension_count), "
-                             "which is not supported")
+            raise ModelError("it rotates a part of each head only (rope.dimension_count), which is not supported")
         return _with_scaling(config, file, architecture)
     except ConfigError as error:
         raise ModelError(f"its metadata does not describe a {family.name} network: {error}") from None
@@ -95,9 +98,13 @@ def _with_scaling(config: ModelConfig, file: GGUFFile, architecture: str) -> Mod
         return config
     if kind not in ("linear", "yarn"):
         raise ModelError(f"its rotary scaling {kind!r} is not known; known are linear and yarn")
-    return config.but(rope_scaling=RopeScaling(
-        kind=kind, factor=file.metadata.get(f"{architecture}.rope.scaling.factor", 1.0),
-        original_context=file.metadata.get(f"{architecture}.rope.scaling.original_context_length")))
+    return config.but(
+        rope_scaling=RopeScaling(
+            kind=kind,
+            factor=file.metadata.get(f"{architecture}.rope.scaling.factor", 1.0),
+            original_context=file.metadata.get(f"{architecture}.rope.scaling.original_context_length"),
+        )
+    )
 
 
 def _parts(source: Source) -> tuple[str, ...]:

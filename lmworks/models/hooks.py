@@ -26,6 +26,7 @@ class HookPoint:
         self.functions: list[HookFunction] = []
 
     def __call__(self, activation: Tensor) -> Tensor:
+        """The activation, as the hooked functions leave it."""
         for function in self.functions:
             changed = function(activation)
             if changed is not None:
@@ -53,7 +54,9 @@ def hooked(network: nn.Module, functions: Mapping[str, HookFunction]) -> Iterato
         if path not in points:
             end = path.rpartition(".")[2]
             near = sorted(name for name in points if name.endswith(end)) or sorted(points)
-            raise ConfigError(f"{path} is not a hook point of this network; there are, for example, {', '.join(near[:4])}")
+            raise ConfigError(
+                f"{path} is not a hook point of this network; there are, for example, {', '.join(near[:4])}"
+            )
     try:
         for path, function in functions.items():
             points[path].functions.append(function)

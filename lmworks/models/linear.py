@@ -21,8 +21,13 @@ class Product:
         self._packed: Tensor | None = None
         self._made_from: tuple[int, int] | None = None
 
-    def __call__(self, x: Float[Tensor, "*batch inputs"], weight: Float[Tensor, "outputs inputs"],
-                 bias: Float[Tensor, " outputs"] | None = None) -> Float[Tensor, "*batch outputs"]:
+    def __call__(
+        self,
+        x: Float[Tensor, "*batch inputs"],
+        weight: Float[Tensor, "outputs inputs"],
+        bias: Float[Tensor, " outputs"] | None = None,
+    ) -> Float[Tensor, "*batch outputs"]:
+        """The product."""
         if torch.is_grad_enabled() or not packable(weight):
             return F.linear(x, weight, bias)
         if self._packed is None or self._made_from != (weight._version, weight.data_ptr()):
@@ -41,8 +46,12 @@ class Product:
 
 def packable(weight: Tensor) -> bool:
     """Is there a packed product for this weight on this machine?"""
-    return (weight.dtype == torch.bfloat16 and weight.device.type == "cpu" and torch.backends.mkldnn.is_available()
-            and hasattr(torch.ops.mkldnn, "_linear_pointwise"))
+    return (
+        weight.dtype == torch.bfloat16
+        and weight.device.type == "cpu"
+        and torch.backends.mkldnn.is_available()
+        and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+    )
 
 
 class Linear(nn.Linear):

@@ -54,7 +54,7 @@ def visibility(
     if window is not None:
         if real is None:
             back = (query_at - key_at)[None]
-        else:       # padding is no distance, also where it lies between a prompt and its answer
+        else:  # padding is no distance, also where it lies between a prompt and its answer
             place = real.cumsum(dim=1)
             back = place[:, keys - queries :, None] - place[:, None, :]
         mask = mask & (back < window)

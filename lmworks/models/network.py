@@ -1,7 +1,7 @@
 """The network: embedding, blocks, norm, head. One pre-norm transformer, shaped by ModelConfig.
 
-    network = Network(ModelConfig(vocab_size=512, dim=64, layers=2, heads=4, context=128))
-    logits = network(tokens)                      # [batch, seq] -> [batch, seq, vocab]
+network = Network(ModelConfig(vocab_size=512, dim=64, layers=2, heads=4, context=128))
+logits = network(tokens)                      # [batch, seq] -> [batch, seq, vocab]
 """
 
 from __future__ import annotations
@@ -40,9 +40,14 @@ class Block(nn.Module):
         self.feed_forward_norm, self.feed_forward = make_norm(config), FeedForward(config)
         self.dropout = nn.Dropout(config.dropout)
         self.attention_output_point, self.feed_forward_output_point = HookPoint(), HookPoint()
-        self.residual_in_point, self.residual_middle_point, self.residual_out_point = HookPoint(), HookPoint(), HookPoint()
+        self.residual_in_point, self.residual_middle_point, self.residual_out_point = (
+            HookPoint(),
+            HookPoint(),
+            HookPoint(),
+        )
 
     def forward(self, x: Hidden, shared: Pass) -> Hidden:
+        """The residual stream behind this block."""
         x = self.residual_in_point(x)
         x = x + self.dropout(self.attention_output_point(self.attention(self.attention_norm(x), shared)))
         x = self.residual_middle_point(x)
@@ -102,8 +107,9 @@ class Network(nn.Module):
         self.head_product.drop()
         return super().train(mode)
 
-    def forward(self, tokens: Tokens, mask: Real | None = None, *, documents: Tokens | None = None,
-                cache: Cache | None = None) -> Logits:
+    def forward(
+        self, tokens: Tokens, mask: Real | None = None, *, documents: Tokens | None = None, cache: Cache | None = None
+    ) -> Logits:
         """Logits in float32. Arguments as in `hidden`."""
         return self.logits(self.hidden(tokens, mask, documents=documents, cache=cache))
 
@@ -111,8 +117,9 @@ class Network(nn.Module):
         """The head: logits in float32."""
         return self.head_product(hidden, self.head_weight).float()
 
-    def hidden(self, tokens: Tokens, mask: Real | None = None, *, documents: Tokens | None = None,
-               cache: Cache | None = None) -> Hidden:
+    def hidden(
+        self, tokens: Tokens, mask: Real | None = None, *, documents: Tokens | None = None, cache: Cache | None = None
+    ) -> Hidden:
         """The states behind the last norm.
 
         `mask` is False (0) on padding, left or right; positions count real tokens only. `documents` numbers the
@@ -152,12 +159,21 @@ class Network(nn.Module):
                 at = at - torch.where(starts, total - counted, 0).cummax(dim=1).values
             at = at.clamp(min=0)
         if self.position is not None and int(at.max()) >= self.config.context:
-            raise ConfigError(f"the text has {int(at.max()) + 1:,} tokens and the network has learned "
-                              f"{self.config.context:,} positions; shorten the text")
+            raise ConfigError(
+                f"the text has {int(at.max()) + 1:,} tokens and the network has learned "
+                f"{self.config.context:,} positions; shorten the text"
+            )
         return at
 
-    def _shared(self, tokens: Tokens, positions: Tokens, real: Real | None, documents: Tokens | None,
-                cache: Cache | None, dtype: torch.dtype) -> Pass:
+    def _shared(
+        self,
+        tokens: Tokens,
+        positions: Tokens,
+        real: Real | None,
+        documents: Tokens | None,
+        cache: Cache | None,
+        dtype: torch.dtype,
+    ) -> Pass:
         config, seq = self.config, tokens.shape[1]
         keys = seq + (cache.length if cache is not None else 0)
         if cache is not None and (real is not None or cache.real is not None):
@@ -175,6 +191,7 @@ class Network(nn.Module):
         def reader(path: str) -> HookFunction:
             def read(activation: Tensor) -> None:
                 seen[path] = activation.detach().clone()
+
             return read
 
         with hooked(self, {path: reader(path) for path in hook_points(self)}):

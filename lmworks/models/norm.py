@@ -19,6 +19,7 @@ class RMSNorm(nn.Module):
         self.eps, self.unit_offset = eps, unit_offset
 
     def forward(self, x: Float[Tensor, "*batch dim"]) -> Float[Tensor, "*batch dim"]:
+        """The normed states."""
         weight = 1 + self.weight if self.unit_offset else self.weight
         return F.rms_norm(x, weight.shape, weight, self.eps)
 

@@ -23,7 +23,7 @@ Rotation = tuple[Tensor, Tensor]
 def rotation(config: ModelConfig, positions: Int[Tensor, "batch seq"], dtype: torch.dtype) -> Rotation:
     """Cosine and sine of every position's angles, computed in float32 and then cast to `dtype`."""
     per_position, amplitude = frequencies(config)
-    if _depends_on_length(config):      # each row by its own length, not by the longest beside it
+    if _depends_on_length(config):  # each row by its own length, not by the longest beside it
         rows = [frequencies(config, int(row.max()) + 1)[0] for row in positions]
         per_position = torch.stack(rows)[:, None, None, :]
     angles = positions[:, None, :, None].float() * per_position.to(positions.device)
@@ -42,14 +42,14 @@ def _depends_on_length(config: ModelConfig) -> bool:
 
 
 @functools.lru_cache(maxsize=64)
-def frequencies(config: ModelConfig, longest: int | None = None) -> tuple[Float[Tensor, "half_dim"], float]:
+def frequencies(config: ModelConfig, longest: int | None = None) -> tuple[Float[Tensor, half_dim], float]:
     """Radians per position of each pair, and the amplitude of cosine and sine.
 
     `longest` is the length of the text, which only dynamic scaling looks at.
     """
     dims, base, scaling = config.head_dim, config.rope_theta, config.rope_scaling
     exponents = torch.arange(0, dims, 2, dtype=torch.float32) / dims
-    plain = base ** -exponents
+    plain = base**-exponents
     if scaling is None:
         return plain, 1.0
     original = scaling.original_context or config.context

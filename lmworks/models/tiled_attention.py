@@ -32,8 +32,9 @@ class TiledAttention:
     `positions` restart at 0 where a document begins, which says how far back each token sees.
     """
 
-    def __init__(self, config: ModelConfig, positions: Int[Tensor, "batch seq"], window: int | None,
-                 turn: Rotation, tile: int) -> None:
+    def __init__(
+        self, config: ModelConfig, positions: Int[Tensor, "batch seq"], window: int | None, turn: Rotation, tile: int
+    ) -> None:
         self.batch, self.seq = positions.shape
         self.heads, self.kv_heads, self.head_dim = config.heads, config.kv_heads, config.head_dim
         self.group, self.tile, self.tiles = self.heads // self.kv_heads, tile, self.seq // tile

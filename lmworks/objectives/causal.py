@@ -12,5 +12,6 @@ class CausalLM(Objective):
     """Cross-entropy of each supervised token; packed documents don't see each other."""
 
     def __call__(self, network: Network, batch: Batch) -> Loss:
+        """The loss of a batch."""
         hidden = network.hidden(batch.tokens, documents=batch.documents)
         return Loss(cross_entropy(hidden.flatten(0, 1), network.head_weight, batch.labels.flatten()), batch.supervised)

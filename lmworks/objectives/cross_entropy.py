@@ -17,8 +17,9 @@ from lmworks.tokens.batch import IGNORE
 ROWS = 256
 
 
-def cross_entropy(hidden: Float[Tensor, "rows dim"], head: Float[Tensor, "vocab dim"],
-                  labels: Int[Tensor, " rows"]) -> Float[Tensor, ""]:
+def cross_entropy(
+    hidden: Float[Tensor, "rows dim"], head: Float[Tensor, "vocab dim"], labels: Int[Tensor, " rows"]
+) -> Float[Tensor, ""]:
     """-log softmax(hidden head^T)[label], summed over the rows whose label is not IGNORE; in float32, in nats."""
     total: Tensor = _ChunkedCrossEntropy.apply(hidden, head, labels)
     return total
@@ -35,8 +36,13 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
         total = torch.zeros((), dtype=torch.float32, device=hidden.device)
         for start in range(0, len(rows), ROWS):
             part = slice(start, start + ROWS)
-            total += _part(states[part], head, wanted[part],
-                           None if states_gradient is None else states_gradient[part], head_gradient)
+            total += _part(
+                states[part],
+                head,
+                wanted[part],
+                None if states_gradient is None else states_gradient[part],
+                head_gradient,
+            )
         hidden_gradient = None
         if states_gradient is not None:
             hidden_gradient = torch.zeros_like(hidden).index_copy_(0, rows, states_gradient)
@@ -53,8 +59,9 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
         return hidden_gradient, head_gradient, None
 
 
-def _part(states: Tensor, head: Tensor, wanted: Tensor, states_gradient: Tensor | None,
-          head_gradient: Tensor | None) -> Tensor:
+def _part(
+    states: Tensor, head: Tensor, wanted: Tensor, states_gradient: Tensor | None, head_gradient: Tensor | None
+) -> Tensor:
     """Loss of some rows; their gradients are written into (states) or added to (head) what is given."""
     logits = states @ head.T
     probabilities = logits.to(torch.float32, copy=True)

@@ -45,5 +45,6 @@ class Sum(Objective):
         self.first, self.second = first, second
 
     def __call__(self, network: Network, batch: Batch) -> Loss:
+        """Both losses, scaled to the first's tokens."""
         first, second = self.first(network, batch), self.second(network, batch)
         return Loss(first.total + second.mean * first.count, first.count)

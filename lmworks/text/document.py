@@ -30,8 +30,10 @@ class Document:
         try:
             self.text.encode("utf-8")
         except UnicodeEncodeError as error:
-            raise DataError(f"{self.source}: character {error.start} is half of a surrogate pair "
-                            "(\\ud83d without its second half, say); write the text as UTF-8") from None
+            raise DataError(
+                f"{self.source}: character {error.start} is half of a surrogate pair "
+                "(\\ud83d without its second half, say); write the text as UTF-8"
+            ) from None
 
     @cached_property
     def hash(self) -> str:

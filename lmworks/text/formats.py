@@ -37,14 +37,54 @@ Reader = Callable[[Path, str], Found]
 
 PROSE = {".txt", ".text", ".md", ".markdown", ".rst", ".adoc", ".org", ".tex"}
 CODE = {
-    ".py", ".pyi", ".c", ".h", ".cc", ".cpp", ".hpp", ".cs", ".java", ".kt", ".scala", ".js", ".mjs",
-    ".jsx", ".ts", ".tsx", ".go", ".rs", ".rb", ".php", ".pl", ".lua", ".r", ".jl", ".swift", ".m", ".hs",
-    ".ml", ".ex", ".erl", ".clj", ".lisp", ".el", ".sh", ".bash", ".zsh", ".ps1", ".sql", ".f90", ".asm",
-    ".s", ".proto", ".cmake", ".mk",
+    ".py",
+    ".pyi",
+    ".c",
+    ".h",
+    ".cc",
+    ".cpp",
+    ".hpp",
+    ".cs",
+    ".java",
+    ".kt",
+    ".scala",
+    ".js",
+    ".mjs",
+    ".jsx",
+    ".ts",
+    ".tsx",
+    ".go",
+    ".rs",
+    ".rb",
+    ".php",
+    ".pl",
+    ".lua",
+    ".r",
+    ".jl",
+    ".swift",
+    ".m",
+    ".hs",
+    ".ml",
+    ".ex",
+    ".erl",
+    ".clj",
+    ".lisp",
+    ".el",
+    ".sh",
+    ".bash",
+    ".zsh",
+    ".ps1",
+    ".sql",
+    ".f90",
+    ".asm",
+    ".s",
+    ".proto",
+    ".cmake",
+    ".mk",
 }
 NAMED = ".txt .md .rst .html .jsonl .csv .parquet .pdf, and source code"
 _NUMBER = re.compile(r"\s*[-+]?[\d.,]+(?:[eE][-+]?\d+)?\s*")
-EXPANDED_LIMIT = 4 * FILE_LIMIT     # characters from one compressed file
+EXPANDED_LIMIT = 4 * FILE_LIMIT  # characters from one compressed file
 
 
 def reader_for(path: Path) -> Reader:
@@ -76,7 +116,7 @@ def _jsonl(path: Path, name: str) -> Found:
             except UnreadableError as reason:
                 yield UnreadableError(f"line {number}: {reason}")
             while len(line) > LINE_LIMIT and not line.endswith("\n"):
-                line = lines.readline(LINE_LIMIT + 1)       # the rest of a line that is too long
+                line = lines.readline(LINE_LIMIT + 1)  # the rest of a line that is too long
 
 
 def _json_line(line: str, source: str) -> Iterator[Document]:
@@ -121,8 +161,11 @@ def _csv_rows(path: Path, encoding: str) -> Iterator[list[str]]:
 def _is_header(cells: list[str]) -> bool:
     """Titles are short, distinct and no numbers; only the first may be empty (an index that pandas wrote)."""
     return bool(records.fields(cells)) or (
-        len(set(cells)) == len(cells) and all(len(cell) <= 60 for cell in cells) and all(cells[1:])
-        and not any(_NUMBER.fullmatch(cell) for cell in cells))
+        len(set(cells)) == len(cells)
+        and all(len(cell) <= 60 for cell in cells)
+        and all(cells[1:])
+        and not any(_NUMBER.fullmatch(cell) for cell in cells)
+    )
 
 
 def _table(titles: Collection[str], rows: Callable[[], Iterator[dict[str, Any]]], name: str) -> Found:
@@ -155,8 +198,11 @@ def _parquet(path: Path, name: str) -> Found:
     arrow, parquet = _package("pyarrow"), _package("pyarrow.parquet")
     try:
         table = parquet.ParquetFile(path)
-        texts = [field.name for field in table.schema_arrow
-                 if arrow.types.is_string(field.type) or arrow.types.is_large_string(field.type)]
+        texts = [
+            field.name
+            for field in table.schema_arrow
+            if arrow.types.is_string(field.type) or arrow.types.is_large_string(field.type)
+        ]
         used = records.fields(table.schema_arrow.names) or tuple(texts)
         yield from _table(used, lambda: _parquet_rows(table, used), name)
     except (arrow.ArrowException, OSError, UnicodeDecodeError) as error:
@@ -178,7 +224,7 @@ def _pdf(path: Path, name: str) -> Found:
     pypdf = _package("pypdf")
     try:
         pages = [page.extract_text() for page in pypdf.PdfReader(path).pages]
-    except Exception as error:      # a malformed PDF makes pypdf raise anything; the reason is reported
+    except Exception as error:  # a malformed PDF makes pypdf raise anything; the reason is reported
         reason = f"{type(error).__name__}: {_first_line(error)}"
         raise UnreadableError(f"not a PDF that can be read ({reason})") from None
     text = "\n\n".join(page.strip() for page in pages if page.strip())
@@ -198,5 +244,11 @@ def _first_line(error: BaseException) -> str:
     return str(error).partition("\n")[0][:200]
 
 
-_READERS: dict[str, Reader] = {".html": _html, ".htm": _html, ".jsonl": _jsonl, ".csv": _csv,
-                               ".parquet": _parquet, ".pdf": _pdf}
+_READERS: dict[str, Reader] = {
+    ".html": _html,
+    ".htm": _html,
+    ".jsonl": _jsonl,
+    ".csv": _csv,
+    ".parquet": _parquet,
+    ".pdf": _pdf,
+}

@@ -23,7 +23,9 @@ def snapshot(reference: str, kind: str, patterns: Sequence[str]) -> Path:
     hub = require("huggingface_hub", "hub")
     try:
         return Path(hub.snapshot_download(name, repo_type=kind, allow_patterns=list(patterns)))
-    except (OSError, ValueError) as error:      # all of the hub's network and cache errors are one of the two
+    except (OSError, ValueError) as error:  # all of the hub's network and cache errors are one of the two
         reason = str(error).strip().partition("\n")[0] or type(error).__name__
-        raise LmworksError(f"{reference} could not be fetched ({reason}); check the name and the network, "
-                           "or fetch it elsewhere and give the path of its folder") from error
+        raise LmworksError(
+            f"{reference} could not be fetched ({reason}); check the name and the network, "
+            "or fetch it elsewhere and give the path of its folder"
+        ) from error

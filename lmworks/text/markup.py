@@ -13,13 +13,41 @@ from lmworks.text.plain import MEBIBYTE, UnreadableError
 
 _DROPPED = {"script", "style"}
 _PARAGRAPHS = {
-    "address", "article", "aside", "blockquote", "body", "div", "dl", "fieldset", "figcaption", "figure",
-    "footer", "form", "h1", "h2", "h3", "h4", "h5", "h6", "head", "header", "hr", "html", "main", "nav",
-    "ol", "p", "pre", "section", "table", "title", "ul",
+    "address",
+    "article",
+    "aside",
+    "blockquote",
+    "body",
+    "div",
+    "dl",
+    "fieldset",
+    "figcaption",
+    "figure",
+    "footer",
+    "form",
+    "h1",
+    "h2",
+    "h3",
+    "h4",
+    "h5",
+    "h6",
+    "head",
+    "header",
+    "hr",
+    "html",
+    "main",
+    "nav",
+    "ol",
+    "p",
+    "pre",
+    "section",
+    "table",
+    "title",
+    "ul",
 }
 _LINES = {"br", "caption", "dd", "dt", "li", "option", "summary", "tr"}
 _CELLS = {"td", "th"}
-_OPEN_LIMIT = 16 * MEBIBYTE     # characters; a picture may be written into its tag, but not a larger one
+_OPEN_LIMIT = 16 * MEBIBYTE  # characters; a picture may be written into its tag, but not a larger one
 
 
 def text_of_html(page: str) -> str:
@@ -27,12 +55,12 @@ def text_of_html(page: str) -> str:
     reader = _Page()
     try:
         for start in range(0, len(page), MEBIBYTE):
-            reader.feed(page[start:start + MEBIBYTE])
+            reader.feed(page[start : start + MEBIBYTE])
             if len(reader.rawdata) > _OPEN_LIMIT:
                 raise UnreadableError("HTML with a tag that never ends")
         if not reader.rawdata.startswith("<") and not reader.cdata_elem:
             reader.close()
-    except AssertionError as error:     # how the standard parser reports a malformed declaration
+    except AssertionError as error:  # how the standard parser reports a malformed declaration
         raise UnreadableError(f"malformed HTML ({error})") from None
     return reader.text()
 
@@ -42,9 +70,9 @@ class _Page(HTMLParser):
 
     def __init__(self) -> None:
         super().__init__(convert_charrefs=True)
-        self._written: list[str] = []       # paragraphs and the line ends between them
-        self._current: list[str] = []       # the paragraph being read
-        self._line_ends = 0                 # owed before the next paragraph
+        self._written: list[str] = []  # paragraphs and the line ends between them
+        self._current: list[str] = []  # the paragraph being read
+        self._line_ends = 0  # owed before the next paragraph
         self._dropping = self._verbatim = False
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:

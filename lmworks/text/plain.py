@@ -54,8 +54,9 @@ def check_size(path: Path) -> None:
     """Raise UnreadableError if the file is larger than FILE_LIMIT."""
     size = path.stat().st_size
     if size > FILE_LIMIT:
-        raise UnreadableError(f"{size / MEBIBYTE:,.0f} MiB large; split it into files of up to "
-                              f"{FILE_LIMIT // MEBIBYTE:,} MiB")
+        raise UnreadableError(
+            f"{size / MEBIBYTE:,.0f} MiB large; split it into files of up to {FILE_LIMIT // MEBIBYTE:,} MiB"
+        )
 
 
 def read_text(path: Path) -> str:
@@ -84,15 +85,16 @@ def _longest_line(file: BinaryIO, codec: str) -> int:
     while True:
         offset = file.tell()
         block = file.read(MEBIBYTE)
-        offset -= len(decoder.getstate()[0])    # the start of a character that the last block cut
+        offset -= len(decoder.getstate()[0])  # the start of a character that the last block cut
         if codec == "utf-8" and b"\0" in block:
             raise UnreadableError("binary, not text")
         try:
             text = decoder.decode(block, final=not block)
         except UnicodeDecodeError as error:
             name = "UTF-8" if codec == "utf-8" else "UTF-16"
-            raise UnreadableError(f"not {name} text (byte 0x{error.object[error.start]:02x} at offset "
-                             f"{offset + error.start:,})") from None
+            raise UnreadableError(
+                f"not {name} text (byte 0x{error.object[error.start]:02x} at offset {offset + error.start:,})"
+            ) from None
         if "\0" in text:
             raise UnreadableError("binary, not text")
         first, *others = to_newlines.decode(text, final=not block).split("\n")

@@ -38,10 +38,12 @@ def document(record: Any, source: str) -> Document:
         if used == ("text",):
             return Document(_string(record["text"], "`text`"), source)
         question, answer, *more = (_string(record[name], f"`{name}`", name == "input") for name in used)
-        turns = [{"role": "user", "content": "\n\n".join(part for part in (question, *more) if part)},
-                 {"role": "assistant", "content": answer}]
+        turns = [
+            {"role": "user", "content": "\n\n".join(part for part in (question, *more) if part)},
+            {"role": "assistant", "content": answer},
+        ]
         return Document.conversation(turns, source)
-    except DataError as error:      # half a surrogate pair
+    except DataError as error:  # half a surrogate pair
         raise UnreadableError(str(error).removeprefix(f"{source}: ")) from None
 
 

@@ -28,12 +28,17 @@ def _whole(text: str, name: str) -> list[Document]:
 def _articles(text: str, name: str) -> list[Document]:
     """WikiText's articles: each begins at a heading ` = Title = ` between blank lines."""
     lines = text.splitlines(keepends=True)
-    starts = [at for at in range(1, len(lines) - 1) if _is_title(lines[at])
-              and not lines[at - 1].strip() and not lines[at + 1].strip()]
+    starts = [
+        at
+        for at in range(1, len(lines) - 1)
+        if _is_title(lines[at]) and not lines[at - 1].strip() and not lines[at + 1].strip()
+    ]
     titles = [lines[at].strip().strip("=").strip() for at in starts]
-    starts = [0, *starts[1:], len(lines)]       # what stands before the first heading belongs to it
-    return [Document("".join(lines[start:end]), f"{name}#{title}")
-            for title, start, end in zip(titles, starts, starts[1:], strict=False)]
+    starts = [0, *starts[1:], len(lines)]  # what stands before the first heading belongs to it
+    return [
+        Document("".join(lines[start:end]), f"{name}#{title}")
+        for title, start, end in zip(titles, starts, starts[1:], strict=False)
+    ]
 
 
 def _is_title(line: str) -> bool:
@@ -70,21 +75,36 @@ class Entry:
 
 ENTRIES = {
     "wikitext2": Entry(
-        folder="wikitext2", repository="pytorch/examples", commit="77f55b912142e11fcfdf5b530231fb9c52f181e8",
+        folder="wikitext2",
+        repository="pytorch/examples",
+        commit="77f55b912142e11fcfdf5b530231fb9c52f181e8",
         path="word_language_model/data/wikitext-2/valid.txt",
-        sha256="f0737ed31fc1329026e95cb8b98e19c2a182c39c240ab909dc31abf2f8af58e8", bytes=1_121_681,
-        licence="CC BY-SA 3.0 / GFDL (Wikipedia)", what="WikiText-2, validation: 60 articles of Wikipedia",
-        documents=_articles),
+        sha256="f0737ed31fc1329026e95cb8b98e19c2a182c39c240ab909dc31abf2f8af58e8",
+        bytes=1_121_681,
+        licence="CC BY-SA 3.0 / GFDL (Wikipedia)",
+        what="WikiText-2, validation: 60 articles of Wikipedia",
+        documents=_articles,
+    ),
     "tinyshakespeare": Entry(
-        folder="tinyshakespeare", repository="karpathy/char-rnn",
-        commit="6f9487a6fe5b420b7ca9afb0d7c078e37c1d1b4e", path="data/tinyshakespeare/input.txt",
-        sha256="86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed", bytes=1_115_394,
-        licence="public domain", what="40,000 lines of Shakespeare"),
+        folder="tinyshakespeare",
+        repository="karpathy/char-rnn",
+        commit="6f9487a6fe5b420b7ca9afb0d7c078e37c1d1b4e",
+        path="data/tinyshakespeare/input.txt",
+        sha256="86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed",
+        bytes=1_115_394,
+        licence="public domain",
+        what="40,000 lines of Shakespeare",
+    ),
     "tinystories-sample": Entry(
-        folder="tinystories_sample", repository="Niklas6/Mini_GPT",
-        commit="0e9893779c9e2048205ea1339eb588983d72adc1", path="tinystories.txt",
-        sha256="727e8b228375be3075114c20729c93ed6e81ae5d8fe7faf7cb54b304f0322d70", bytes=197_290,
-        licence="CDLA-Sharing-1.0 (TinyStories, Eldan & Li)", what="38,000 words of stories for children"),
+        folder="tinystories_sample",
+        repository="Niklas6/Mini_GPT",
+        commit="0e9893779c9e2048205ea1339eb588983d72adc1",
+        path="tinystories.txt",
+        sha256="727e8b228375be3075114c20729c93ed6e81ae5d8fe7faf7cb54b304f0322d70",
+        bytes=197_290,
+        licence="CDLA-Sharing-1.0 (TinyStories, Eldan & Li)",
+        what="38,000 words of stories for children",
+    ),
 }
 
 
@@ -126,8 +146,10 @@ def _content(path: Path, entry: Entry) -> bytes:
     except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"{path} cannot be read ({error}); remove it, and it is fetched again") from error
     if hashlib.sha256(content).hexdigest() != entry.sha256:
-        raise DataError(f"{path} is not the file of the registry (SHA-256 is not {entry.sha256[:12]}...); "
-                        "remove it, and it is fetched again")
+        raise DataError(
+            f"{path} is not the file of the registry (SHA-256 is not {entry.sha256[:12]}...); "
+            "remove it, and it is fetched again"
+        )
     return content
 
 
@@ -138,12 +160,15 @@ def _download(name: str, entry: Entry) -> Path:
     pooch.get_logger().setLevel("WARNING")
     try:
         with progress.task(f"fetching {name}", entry.bytes, "bytes") as advance:
-            path = pooch.retrieve(entry.address, f"sha256:{entry.sha256}", entry.file, folder,
-                                  downloader=pooch.HTTPDownloader(timeout=15))
+            path = pooch.retrieve(
+                entry.address, f"sha256:{entry.sha256}", entry.file, folder, downloader=pooch.HTTPDownloader(timeout=15)
+            )
             advance(entry.bytes)
-    except (OSError, ValueError) as error:      # requests' errors; a wrong checksum
+    except (OSError, ValueError) as error:  # requests' errors; a wrong checksum
         looked = ", ".join(str(path.parent) for path in dict.fromkeys(_places(name, entry)))
-        raise DataError(f"{name} is not here (looked in {looked}) and {entry.address} could not be fetched "
-                        f"({type(error).__name__}); connect to the network once, or put {entry.file} into "
-                        f"{folder}") from error
+        raise DataError(
+            f"{name} is not here (looked in {looked}) and {entry.address} could not be fetched "
+            f"({type(error).__name__}); connect to the network once, or put {entry.file} into "
+            f"{folder}"
+        ) from error
     return Path(path)

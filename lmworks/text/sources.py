@@ -25,7 +25,7 @@ from lmworks.text.plain import UnreadableError, newlines
 
 PYTHON_REFERENCE = "python-reference"
 HUB_FILES = ("*.txt", "*.jsonl", "*.csv", "*.parquet")
-_SHOWN = 5      # skipped files named in an error
+_SHOWN = 5  # skipped files named in an error
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ def read(reference: str | Path) -> Reading:
         name, kind = _shown(path.resolve().name) or "root", path.stat().st_mode
     except FileNotFoundError:
         raise DataError(_unknown(str(reference))) from None
-    except (OSError, RuntimeError, ValueError) as error:    # no permission, a loop of links; a zero byte
+    except (OSError, RuntimeError, ValueError) as error:  # no permission, a loop of links; a zero byte
         raise DataError(f"{_shown(path)!r} cannot be read ({_reason(error)})") from None
     if stat.S_ISDIR(kind):
         return _read_folder(path, name)
@@ -97,6 +97,7 @@ def _files(folder: Path, skipped: list[Skipped]) -> Iterator[Path]:
     Links to files are followed (caches are built of them), links to folders are not: so no loop is walked,
     and a folder from elsewhere cannot lead through the whole disk.
     """
+
     def denied(error: OSError) -> None:
         skipped.append(Skipped(_shown(Path(error.filename).relative_to(folder)), _reason(error)))
 
@@ -104,8 +105,7 @@ def _files(folder: Path, skipped: list[Skipped]) -> Iterator[Path]:
         folders[:] = [name for name in folders if not name.startswith(".")]
         for name in folders:
             if (path := Path(parent, name)).is_symlink():
-                skipped.append(Skipped(_shown(path.relative_to(folder)),
-                                       "a link to a folder; give that folder itself"))
+                skipped.append(Skipped(_shown(path.relative_to(folder)), "a link to a folder; give that folder itself"))
         yield from (Path(parent, name) for name in names if not name.startswith("."))
 
 
@@ -141,17 +141,23 @@ def _python_reference() -> list[Document]:
     try:
         from pydoc_data.topics import topics
     except ImportError:
-        raise DataError("this Python comes without its reference (pydoc_data.topics); install the whole of "
-                        "Python's standard library, or give a folder of text") from None
-    lines = {topic: {line.strip() for line in text.splitlines()[2:] if line.strip(' =-*~^"')}
-             for topic, text in topics.items()}
+        raise DataError(
+            "this Python comes without its reference (pydoc_data.topics); install the whole of "
+            "Python's standard library, or give a folder of text"
+        ) from None
+    lines = {
+        topic: {line.strip() for line in text.splitlines()[2:] if line.strip(' =-*~^"')}
+        for topic, text in topics.items()
+    }
 
     def repeated(topic: str) -> bool:
-        return any(lines[topic] < lines[other] or (lines[topic] == lines[other] and other < topic)
-                   for other in topics)
+        return any(lines[topic] < lines[other] or (lines[topic] == lines[other] and other < topic) for other in topics)
 
-    return [Document(newlines(text), f"{PYTHON_REFERENCE}#{topic}") for topic, text in sorted(topics.items())
-            if text.strip() and not repeated(topic)]
+    return [
+        Document(newlines(text), f"{PYTHON_REFERENCE}#{topic}")
+        for topic, text in sorted(topics.items())
+        if text.strip() and not repeated(topic)
+    ]
 
 
 def _nothing(folder: Path, skipped: list[Skipped]) -> str:

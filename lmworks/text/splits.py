@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from lmworks.basics.errors import ConfigError, DataError
 from lmworks.text.document import Document
 
-SHORTEST, LONGEST = 400, 4_000      # characters of the parts that a long document is cut into
-PARTS = 100                         # parts that it is cut into, within these bounds
+SHORTEST, LONGEST = 400, 4_000  # characters of the parts that a long document is cut into
+PARTS = 100  # parts that it is cut into, within these bounds
 
 
 @dataclass(frozen=True)
@@ -42,18 +42,22 @@ def split(documents: Iterable[Document], held_out: float = 0.1) -> Split:
     unique = _unique(documents)
     duplicates = len(documents) - len(unique)
     total = sum(len(document.text) for document in unique)
-    cut = [part for document in unique
-           for part in (parts(document) if 2 * len(document.text) > total else (document,))]
-    pieces = _unique(cut)       # a text may repeat itself, too
+    cut = [part for document in unique for part in (parts(document) if 2 * len(document.text) > total else (document,))]
+    pieces = _unique(cut)  # a text may repeat itself, too
     if len(pieces) < 2:
-        raise DataError(f"there is too little text to hold some of it out: {total:,} characters in "
-                        f"{len(pieces)} document; give at least {2 * SHORTEST}, or two documents")
+        raise DataError(
+            f"there is too little text to hold some of it out: {total:,} characters in "
+            f"{len(pieces)} document; give at least {2 * SHORTEST}, or two documents"
+        )
     pieces_by_place = sorted(pieces, key=_place)
     count = sum(_place(piece) < held_out for piece in pieces)
     count = min(max(count, 1), len(pieces) - 1)
     chosen = {piece.hash for piece in pieces_by_place[:count]}
-    return Split([piece for piece in pieces if piece.hash not in chosen],
-                 [piece for piece in pieces if piece.hash in chosen], duplicates)
+    return Split(
+        [piece for piece in pieces if piece.hash not in chosen],
+        [piece for piece in pieces if piece.hash in chosen],
+        duplicates,
+    )
 
 
 def parts(document: Document) -> list[Document]:
@@ -66,11 +70,13 @@ def parts(document: Document) -> list[Document]:
     if document.messages is not None or len(text) < 2 * SHORTEST:
         return [document]
     starts = [0]
-    while len(text) - starts[-1] > size * 3 // 2:      # so that the last part is not a crumb
+    while len(text) - starts[-1] > size * 3 // 2:  # so that the last part is not a crumb
         starts.append(_cut(text, starts[-1] + size // 2, starts[-1] + size))
-    return [Document(text[start:end], f"{document.source}#{number}")
-            for number, (start, end) in enumerate(zip(starts, [*starts[1:], len(text)], strict=True), 1)
-            if text[start:end].strip()]
+    return [
+        Document(text[start:end], f"{document.source}#{number}")
+        for number, (start, end) in enumerate(zip(starts, [*starts[1:], len(text)], strict=True), 1)
+        if text[start:end].strip()
+    ]
 
 
 def ngram_overlap(train: Iterable[Document], held_out: Iterable[Document], n: int = 13) -> float:
@@ -110,4 +116,4 @@ def _cut(text: str, first: int, last: int) -> int:
 
 def _ngrams(text: str, n: int) -> Iterator[int]:
     words = re.findall(r"\w+", text.lower())
-    return (hash(tuple(words[at:at + n])) for at in range(len(words) - n + 1))
+    return (hash(tuple(words[at : at + n])) for at in range(len(words) - n + 1))

@@ -58,8 +58,9 @@ class Batch:
 
     def to(self, device: torch.device | str) -> Batch:
         """The batch on another device."""
-        return Batch(self.tokens.to(device), self.labels.to(device), self.positions.to(device),
-                     self.documents.to(device))
+        return Batch(
+            self.tokens.to(device), self.labels.to(device), self.positions.to(device), self.documents.to(device)
+        )
 
 
 Row = tuple[Example, ...]
@@ -72,8 +73,11 @@ def example_of(document: Document, tokenizer: Tokenizer) -> Example:
     if document.messages is not None:
         return Example(*tokenizer.encode_conversation(document.messages, document.source), document.source)
     start, end = tokenizer.document_start, tokenizer.document_end
-    tokens = [*([] if start is None else [start]), *tokenizer.encode(document.text, special=False),
-              *([] if end is None else [end])]
+    tokens = [
+        *([] if start is None else [start]),
+        *tokenizer.encode(document.text, special=False),
+        *([] if end is None else [end]),
+    ]
     if len(tokens) < 2:
         raise DataError(f"{document.source} has no token that could be predicted; leave it out")
     return Example(tokens, [False] + [True] * (len(tokens) - 1), document.source)
@@ -93,7 +97,7 @@ def pack(examples: Sequence[Example], seq: int, *, seed: int | None = None) -> l
         random.Random(seed).shuffle(pieces)
     pieces.sort(key=lambda piece: len(piece.tokens), reverse=True)
     rows: list[list[Example]] = []
-    room: list[tuple[int, int]] = []        # free tokens and number of each row, sorted
+    room: list[tuple[int, int]] = []  # free tokens and number of each row, sorted
     for piece in pieces:
         fit = bisect_left(room, (len(piece.tokens), -1))
         if fit < len(room):
@@ -102,7 +106,7 @@ def pack(examples: Sequence[Example], seq: int, *, seed: int | None = None) -> l
             free, row = seq, len(rows)
             rows.append([])
         rows[row].append(piece)
-        if free - len(piece.tokens) > 1:    # one token alone predicts nothing
+        if free - len(piece.tokens) > 1:  # one token alone predicts nothing
             insort(room, (free - len(piece.tokens), row))
     return [tuple(row) for row in rows]
 
@@ -114,7 +118,7 @@ def batches(rows: Sequence[Row], batch_rows: int, seed: int, epoch: int) -> Iter
     order = list(range(len(rows)))
     random.Random(f"{seed}/{epoch}").shuffle(order)
     for start in range(0, len(order), batch_rows):
-        yield stack([rows[place] for place in order[start:start + batch_rows]])
+        yield stack([rows[place] for place in order[start : start + batch_rows]])
 
 
 def stack(rows: Sequence[Row]) -> Batch:
@@ -130,8 +134,10 @@ def stack(rows: Sequence[Row]) -> Batch:
             size = len(piece.tokens)
             here = (number, slice(start, start + size))
             tokens[here] = torch.tensor(piece.tokens)
-            following = [token if carries else IGNORE
-                         for token, carries in zip(piece.tokens[1:], piece.supervised[1:], strict=True)]
+            following = [
+                token if carries else IGNORE
+                for token, carries in zip(piece.tokens[1:], piece.supervised[1:], strict=True)
+            ]
             labels[here] = torch.tensor([*following, IGNORE])
             positions[here] = torch.arange(size)
             documents[here] = document

@@ -26,7 +26,7 @@ Message = Mapping[str, Any]
 ROLES = ("system", "user", "assistant", "tool", "developer", "function", "ipython")
 """Who may speak. Some templates write the role into a special token, so it cannot be any text."""
 
-OPEN, CLOSE, CUT = "\U000F0000", "\U000F0001", "\U000F0002"     # private use; taken out of messages first
+OPEN, CLOSE, CUT = "\U000f0000", "\U000f0001", "\U000f0002"  # private use; taken out of messages first
 _MARKS = re.compile(f"[{OPEN}{CLOSE}{CUT}]")
 _DEEPEST = 32
 
@@ -54,8 +54,9 @@ class ChatTemplate:
     Raises ModelError where the source is no template, DataError for messages that cannot be rendered.
     """
 
-    def __init__(self, source: str, tokens: Mapping[str, str] | None = None, name: str = "the model",
-                 special: Iterable[str] = ()) -> None:
+    def __init__(
+        self, source: str, tokens: Mapping[str, str] | None = None, name: str = "the model", special: Iterable[str] = ()
+    ) -> None:
         self.source, self.name, self.tokens = source, name, dict(tokens or {})
         self.is_plain = source == PLAIN
         """Whether this is lmworks' own plain dialogue, because the model has no chat template."""
@@ -68,7 +69,7 @@ class ChatTemplate:
             self._template = _sandbox().prepare(source)
         except TemplateSyntaxError as error:
             raise self._broken(f"is not a template ({error.message}, line {error.lineno})") from error
-        except Exception as error:      # whatever Jinja and Python say of a hostile text
+        except Exception as error:  # whatever Jinja and Python say of a hostile text
             raise self._broken(f"cannot be used ({error or type(error).__name__})") from error
 
     def render(self, messages: Sequence[Message], add_generation_prompt: bool = False) -> str:
@@ -85,21 +86,29 @@ class ChatTemplate:
         marked = [_plain(message, self._marked) for message in messages]
         text = self._render(marked, add_generation_prompt)
         if marked != plain and unmarked(text) != unmarked(self._render(plain, add_generation_prompt)):
-            raise DataError("a message holds the text of a special token, and the chat template of "
-                            f"{self.name} rewrites it; take it out of the message")
+            raise DataError(
+                "a message holds the text of a special token, and the chat template of "
+                f"{self.name} rewrites it; take it out of the message"
+            )
         return text
 
     def _render(self, messages: list[Any], add_generation_prompt: bool) -> str:
-        variables = self.tokens | {"messages": messages, "add_generation_prompt": add_generation_prompt,
-                                   "tools": None, "documents": None}
+        variables = self.tokens | {
+            "messages": messages,
+            "add_generation_prompt": add_generation_prompt,
+            "tools": None,
+            "documents": None,
+        }
         try:
             return _sandbox().render(self._template, variables, _size(messages))
         except RefusedError as error:
             raise DataError(f"the chat template of {self.name} refuses these messages: {error}") from error
         except UndefinedError as error:
-            raise DataError(f"the chat template of {self.name} misses something in these messages: {error}; "
-                            "each needs a role and a content") from error
-        except Exception as error:      # it is the template's code that failed, in whatever way
+            raise DataError(
+                f"the chat template of {self.name} misses something in these messages: {error}; "
+                "each needs a role and a content"
+            ) from error
+        except Exception as error:  # it is the template's code that failed, in whatever way
             raise self._broken(f"was stopped: {str(error) or type(error).__name__}") from error
 
     def _marked(self, text: str) -> str:
@@ -109,16 +118,17 @@ class ChatTemplate:
             return text
         start = text.index(core)
         sizes = range(1, min(max(map(len, self._beginnings), default=0), len(core)) + 1)
-        middle = core in self._special      # "im_end" between a template's "<|" and "|>"
+        middle = core in self._special  # "im_end" between a template's "<|" and "|>"
         ends = middle or any(core[-size:] in self._beginnings for size in sizes)
         begins = middle or any(core[:size] in self._endings for size in sizes)
         marked = self.special.sub(lambda found: OPEN + found[0] + CLOSE, core)
-        return (text[:start] + (CUT if begins else "") + marked + (CUT if ends else "")
-                + text[start + len(core):])
+        return text[:start] + (CUT if begins else "") + marked + (CUT if ends else "") + text[start + len(core) :]
 
     def _broken(self, how: str) -> ModelError:
-        return ModelError(f"the chat template of {self.name} {how.rstrip('.')}; use another template "
-                          "(chat_template.jinja in the model's folder)")
+        return ModelError(
+            f"the chat template of {self.name} {how.rstrip('.')}; use another template "
+            "(chat_template.jinja in the model's folder)"
+        )
 
 
 def unmarked(text: str) -> str:
@@ -145,8 +155,11 @@ def _plain(value: Any, text: Any, key: str = "", depth: int = 0) -> Any:
     if depth > _DEEPEST:
         raise DataError(f"a message holds lists more than {_DEEPEST} deep; flatten it")
     if isinstance(value, Mapping):
-        return {str(name): _plain(inner, text, str(name), depth + 1) for name, inner in value.items()
-                if depth or inner is not None}
+        return {
+            str(name): _plain(inner, text, str(name), depth + 1)
+            for name, inner in value.items()
+            if depth or inner is not None
+        }
     if isinstance(value, list | tuple):
         return [_plain(inner, text, key, depth + 1) for inner in value]
     if isinstance(value, str):

@@ -20,8 +20,8 @@ from lmworks.tokens.vocabulary import Vocabulary, add_around, make_special
 if TYPE_CHECKING:
     from lmworks.tokens.tokenizer import Tokenizer
 
-_MAX_BYTES = 256 * 2**20        # the largest public tokenizer.json has 34 MB
-_LONGEST = 10**9                # transformers writes 1e30 where no length is known
+_MAX_BYTES = 256 * 2**20  # the largest public tokenizer.json has 34 MB
+_LONGEST = 10**9  # transformers writes 1e30 where no length is known
 _ROLES = ("bos_token", "eos_token", "unk_token", "pad_token")
 
 
@@ -34,27 +34,40 @@ def read_folder(folder: Path) -> Vocabulary:
         backend = _gpt2(folder)
         config = dict.fromkeys(("bos_token", "eos_token", "unk_token"), "<|endoftext|>") | config
     else:
-        raise ModelError(f"{folder} has no tokenizer.json (nor vocab.json and merges.txt); "
-                         "give the folder of a whole model")
+        raise ModelError(
+            f"{folder} has no tokenizer.json (nor vocab.json and merges.txt); give the folder of a whole model"
+        )
     texts = {role: _text(config.get(role)) for role in _ROLES}
     make_special(backend, [text for text in [*texts.values(), *_further_special(config)] if text])
     ids = {role: backend.token_to_id(text) if text else None for role, text in texts.items()}
     if "add_bos_token" in config or "add_eos_token" in config:
-        add_around(backend, ids["bos_token"] if config.get("add_bos_token") else None,
-                   ids["eos_token"] if config.get("add_eos_token") else None)
+        add_around(
+            backend,
+            ids["bos_token"] if config.get("add_bos_token") else None,
+            ids["eos_token"] if config.get("add_eos_token") else None,
+        )
     return Vocabulary(
-        backend, name=folder.name,
-        bos=ids["bos_token"], eos=ids["eos_token"], pad=ids["pad_token"], unknown=ids["unk_token"],
-        stops=_stops(folder), chat_template=_template(folder, config),
-        max_length=_length(config.get("model_max_length")))
+        backend,
+        name=folder.name,
+        bos=ids["bos_token"],
+        eos=ids["eos_token"],
+        pad=ids["pad_token"],
+        unknown=ids["unk_token"],
+        stops=_stops(folder),
+        chat_template=_template(folder, config),
+        max_length=_length(config.get("model_max_length")),
+    )
 
 
 def write_folder(tokenizer: Tokenizer, folder: Path) -> None:
     """Write the tokenizer's files, each whole or not at all."""
     vocabulary = tokenizer.vocabulary
     ids = (vocabulary.bos, vocabulary.eos, vocabulary.unknown, vocabulary.pad)
-    roles = {role: vocabulary.backend.id_to_token(number)
-             for role, number in zip(_ROLES, ids, strict=True) if number is not None}
+    roles = {
+        role: vocabulary.backend.id_to_token(number)
+        for role, number in zip(_ROLES, ids, strict=True)
+        if number is not None
+    }
     config = roles | {"tokenizer_class": "PreTrainedTokenizerFast", "clean_up_tokenization_spaces": False}
     if vocabulary.max_length is not None:
         config["model_max_length"] = vocabulary.max_length
@@ -77,7 +90,7 @@ def _backend(path: Path) -> tokenizers.Tokenizer:
     text = _read(path)
     try:
         return tokenizers.Tokenizer.from_str(text)
-    except Exception as error:      # the library raises the bare class
+    except Exception as error:  # the library raises the bare class
         raise ModelError(f"{path} is not a tokenizer ({error}); fetch or copy it again") from error
 
 
@@ -87,9 +100,10 @@ def _gpt2(folder: Path) -> tokenizers.Tokenizer:
     merges: list[Any] = [tuple(line.split(" ")) for line in lines if line and not line.startswith("#version")]
     try:
         backend = tokenizers.Tokenizer(models.BPE(vocab=_json(folder / "vocab.json"), merges=merges))
-    except Exception as error:      # the library raises the bare class, or TypeError for a wrong entry
-        raise ModelError(f"{folder}: vocab.json and merges.txt do not fit together ({error}); "
-                         "fetch or copy them again") from error
+    except Exception as error:  # the library raises the bare class, or TypeError for a wrong entry
+        raise ModelError(
+            f"{folder}: vocab.json and merges.txt do not fit together ({error}); fetch or copy them again"
+        ) from error
     backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     backend.decoder = decoders.ByteLevel()
     return backend

@@ -18,26 +18,39 @@ from lmworks.basics.errors import ModelError
 from lmworks.basics.gguf_file import GGUFFile
 from lmworks.tokens.vocabulary import Vocabulary, add_around, make_special
 
-_NORMAL, _UNKNOWN, _CONTROL, _USER_DEFINED = 1, 2, 3, 4     # token types of the specification
+_NORMAL, _UNKNOWN, _CONTROL, _USER_DEFINED = 1, 2, 3, 4  # token types of the specification
 
-_LLAMA3 = (r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}"
-           r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+")
+_LLAMA3 = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}"
+    r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
 _QWEN2 = _LLAMA3.replace(r"\p{N}{1,3}", r"\p{N}")
 _UPPER, _LOWER = r"[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]", r"[\p{Ll}\p{Lm}\p{Lo}\p{M}]"
-_TEKKEN = (rf"[^\r\n\p{{L}}\p{{N}}]?{_UPPER}*{_LOWER}+|[^\r\n\p{{L}}\p{{N}}]?{_UPPER}+{_LOWER}*"
-           r"|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+")
+_TEKKEN = (
+    rf"[^\r\n\p{{L}}\p{{N}}]?{_UPPER}*{_LOWER}+|[^\r\n\p{{L}}\p{{N}}]?{_UPPER}+{_LOWER}*"
+    r"|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
 _CONTRACTION = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)?"
-_GPT4O = (rf"[^\r\n\p{{L}}\p{{N}}]?{_UPPER}*{_LOWER}+{_CONTRACTION}"
-          rf"|[^\r\n\p{{L}}\p{{N}}]?{_UPPER}+{_LOWER}*{_CONTRACTION}"
-          r"|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+")
+_GPT4O = (
+    rf"[^\r\n\p{{L}}\p{{N}}]?{_UPPER}*{_LOWER}+{_CONTRACTION}"
+    rf"|[^\r\n\p{{L}}\p{{N}}]?{_UPPER}+{_LOWER}*{_CONTRACTION}"
+    r"|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
 
-_GPT2 = {"gpt-2", "default", "phi-2"}                       # the split that is built into ByteLevel
-_SINGLE_DIGITS = {"smollm", "starcoder", "refact"}          # the same, after each digit was split off
-_PATTERNS = {"llama3": _LLAMA3, "llama-v3": _LLAMA3, "llama-bpe": _LLAMA3, "falcon3": _LLAMA3,
-             "qwen2": _QWEN2, "tekken": _TEKKEN, "gpt-4o": _GPT4O}
-_WHOLE_WORDS_FIRST = {"llama3", "llama-v3", "llama-bpe", "falcon3", "tekken"}   # these add BOS by default
+_GPT2 = {"gpt-2", "default", "phi-2"}  # the split that is built into ByteLevel
+_SINGLE_DIGITS = {"smollm", "starcoder", "refact"}  # the same, after each digit was split off
+_PATTERNS = {
+    "llama3": _LLAMA3,
+    "llama-v3": _LLAMA3,
+    "llama-bpe": _LLAMA3,
+    "falcon3": _LLAMA3,
+    "qwen2": _QWEN2,
+    "tekken": _TEKKEN,
+    "gpt-4o": _GPT4O,
+}
+_WHOLE_WORDS_FIRST = {"llama3", "llama-v3", "llama-bpe", "falcon3", "tekken"}  # these add BOS by default
 
-_LONGEST_TOKEN = 1024      # characters; longer ones are never merged: no quadratic time for a hostile file
+_LONGEST_TOKEN = 1024  # characters; longer ones are never merged: no quadratic time for a hostile file
 
 
 def read_gguf_vocabulary(file: GGUFFile) -> Vocabulary:
@@ -52,16 +65,24 @@ def read_gguf_vocabulary(file: GGUFFile) -> Vocabulary:
         raise facts.wrong(f"has a tokenizer of the kind {kind!r}, and 'gpt2' and 'llama' are known here")
     _add_tokens(backend, facts)
     bos, eos = facts.token("bos"), facts.token("eos")
-    add_around(backend, bos if facts.flag("add_bos_token", adds_bos) else None,
-               eos if facts.flag("add_eos_token", False) else None)
+    add_around(
+        backend,
+        bos if facts.flag("add_bos_token", adds_bos) else None,
+        eos if facts.flag("add_eos_token", False) else None,
+    )
     length = file.metadata.get(f"{file.metadata.get('general.architecture')}.context_length")
     template = file.metadata.get("tokenizer.chat_template")
     return Vocabulary(
-        backend, name=file.path.name,
-        bos=bos, eos=eos, pad=facts.token("padding"), unknown=facts.token("unknown"),
+        backend,
+        name=file.path.name,
+        bos=bos,
+        eos=eos,
+        pad=facts.token("padding"),
+        unknown=facts.token("unknown"),
         stops=frozenset(stop for stop in (facts.token("eot"), facts.token("eom")) if stop is not None),
         chat_template=template if isinstance(template, str) else None,
-        max_length=length if isinstance(length, int) else None)
+        max_length=length if isinstance(length, int) else None,
+    )
 
 
 def _byte_level(facts: _Facts) -> tuple[tokenizers.Tokenizer, bool]:
@@ -71,17 +92,21 @@ def _byte_level(facts: _Facts) -> tuple[tokenizers.Tokenizer, bool]:
     if rule in _GPT2:
         backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     elif rule in _SINGLE_DIGITS:
-        backend.pre_tokenizer = pre_tokenizers.Sequence([
-            pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)])
+        backend.pre_tokenizer = pre_tokenizers.Sequence(
+            [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
+        )
     elif rule in _PATTERNS:
-        backend.pre_tokenizer = pre_tokenizers.Sequence([
-            pre_tokenizers.Split(Regex(_PATTERNS[rule]), behavior="isolated"),
-            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
+        backend.pre_tokenizer = pre_tokenizers.Sequence(
+            [
+                pre_tokenizers.Split(Regex(_PATTERNS[rule]), behavior="isolated"),
+                pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+            ]
+        )
     else:
         known = ", ".join(sorted(_GPT2 | _SINGLE_DIGITS | set(_PATTERNS)))
         raise facts.wrong(f"splits words by the rule {rule!r}, which is not known here (known: {known})")
     if rule == "qwen2":
-        backend.normalizer = normalizers.NFC()      # as Qwen's own tokenizer does
+        backend.normalizer = normalizers.NFC()  # as Qwen's own tokenizer does
     backend.decoder = decoders.ByteLevel()
     return backend, rule in _WHOLE_WORDS_FIRST
 
@@ -98,8 +123,12 @@ def _sentencepiece(facts: _Facts) -> tokenizers.Tokenizer:
     if facts.flag("remove_extra_whitespaces", False):
         raise facts.wrong("removes extra white space before it splits, which is not supported")
     unknown = facts.token("unknown")
-    backend = facts.backend(_merges_by_score(facts), byte_fallback=True, fuse_unk=True,
-                            unk_token=None if unknown is None else facts.tokens[unknown])
+    backend = facts.backend(
+        _merges_by_score(facts),
+        byte_fallback=True,
+        fuse_unk=True,
+        unk_token=None if unknown is None else facts.tokens[unknown],
+    )
     space: list[Any] = [normalizers.Replace(" ", "▁")]
     decode: list[Any] = [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()]
     if facts.flag("add_space_prefix", True):
@@ -118,11 +147,16 @@ def _merges_by_score(facts: _Facts) -> list[tuple[str, str]]:
     scores = facts.entries("scores", float)
     if len(scores) != len(facts.tokens):
         raise facts.wrong(f"has {len(scores):,} scores for {len(facts.tokens):,} tokens")
-    normal = {token: score for token, score, kind in zip(facts.tokens, scores, facts.kinds, strict=True)
-              if kind == _NORMAL}
-    found = [(score, cut, token[:cut], token[cut:]) for token, score in normal.items()
-             if len(token) <= _LONGEST_TOKEN for cut in range(1, len(token))
-             if token[:cut] in normal and token[cut:] in normal]
+    normal = {
+        token: score for token, score, kind in zip(facts.tokens, scores, facts.kinds, strict=True) if kind == _NORMAL
+    }
+    found = [
+        (score, cut, token[:cut], token[cut:])
+        for token, score in normal.items()
+        if len(token) <= _LONGEST_TOKEN
+        for cut in range(1, len(token))
+        if token[:cut] in normal and token[cut:] in normal
+    ]
     found.sort(key=lambda merge: merge[:2], reverse=True)
     return [(left, right) for _, _, left, right in found]
 
@@ -131,8 +165,11 @@ def _add_tokens(backend: tokenizers.Tokenizer, facts: _Facts) -> None:
     """Control tokens are special; user-defined ones are found whole in any text."""
     roles = [facts.token(role) for role in ("bos", "eos", "eot", "eom", "padding", "unknown")]
     kinds = list(zip(facts.tokens, facts.kinds, strict=True))
-    make_special(backend, [token for token, kind in kinds if kind in (_CONTROL, _UNKNOWN)]
-                 + [facts.tokens[role] for role in roles if role is not None])
+    make_special(
+        backend,
+        [token for token, kind in kinds if kind in (_CONTROL, _UNKNOWN)]
+        + [facts.tokens[role] for role in roles if role is not None],
+    )
     whole = [token for token, kind in kinds if kind == _USER_DEFINED]
     backend.add_tokens([AddedToken(token, normalized=False) for token in whole])
 
@@ -153,7 +190,7 @@ class _Facts:
     def backend(self, merges: list[tuple[str, str]], **options: Any) -> tokenizers.Tokenizer:
         try:
             return tokenizers.Tokenizer(models.BPE(vocab=self.ids, merges=merges, **options))
-        except Exception as error:      # the library raises the bare class
+        except Exception as error:  # the library raises the bare class
             raise self.wrong(f"has merges that do not fit its vocabulary: {error}") from error
 
     def entries(self, key: str, kind: type) -> list[Any]:
@@ -178,5 +215,6 @@ class _Facts:
         return number
 
     def wrong(self, how: str) -> ModelError:
-        return ModelError(f"{self.file.path.name} {how}; take the model as a Hugging Face folder, "
-                          "or another GGUF file of it")
+        return ModelError(
+            f"{self.file.path.name} {how}; take the model as a Hugging Face folder, or another GGUF file of it"
+        )

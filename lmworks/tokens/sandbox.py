@@ -29,35 +29,113 @@ from jinja2.runtime import Context, LoopContext, Macro
 from jinja2.sandbox import ImmutableSandboxedEnvironment, SecurityError
 from jinja2.utils import Namespace
 
-_LONGEST_SOURCE = 2**17                     # characters; the longest public chat template has 30,000
-_BYTES, _BYTES_PER_INPUT = 2**26, 2**7      # what one rendering may make in all, growing with the messages
-_SECONDS, _SECONDS_PER_BYTE = 1.0, 1e-7     # of this thread's computing, growing with the messages
-_ITEM = 64                                  # the price of an item, a step, a call, in bytes
-_DEPTH = 64                                 # containers in containers
+_LONGEST_SOURCE = 2**17  # characters; the longest public chat template has 30,000
+_BYTES, _BYTES_PER_INPUT = 2**26, 2**7  # what one rendering may make in all, growing with the messages
+_SECONDS, _SECONDS_PER_BYTE = 1.0, 1e-7  # of this thread's computing, growing with the messages
+_ITEM = 64  # the price of an item, a step, a call, in bytes
+_DEPTH = 64  # containers in containers
 _LARGEST_INT = 2**64
 
 _METHODS: dict[Any, set[str]] = {
-    str: {"strip", "lstrip", "rstrip", "upper", "lower", "title", "capitalize", "swapcase", "casefold",
-          "startswith", "endswith", "split", "rsplit", "splitlines", "partition", "rpartition", "replace",
-          "removeprefix", "removesuffix", "find", "rfind", "index", "rindex", "count", "join", "isdigit",
-          "isnumeric", "isdecimal", "isalpha", "isalnum", "isspace", "isupper", "islower"},
+    str: {
+        "strip",
+        "lstrip",
+        "rstrip",
+        "upper",
+        "lower",
+        "title",
+        "capitalize",
+        "swapcase",
+        "casefold",
+        "startswith",
+        "endswith",
+        "split",
+        "rsplit",
+        "splitlines",
+        "partition",
+        "rpartition",
+        "replace",
+        "removeprefix",
+        "removesuffix",
+        "find",
+        "rfind",
+        "index",
+        "rindex",
+        "count",
+        "join",
+        "isdigit",
+        "isnumeric",
+        "isdecimal",
+        "isalpha",
+        "isalnum",
+        "isspace",
+        "isupper",
+        "islower",
+    },
     dict: {"get", "items", "keys", "values"},
     list: {"index", "count"},
     tuple: {"index", "count"},
-    LoopContext: {"index", "index0", "revindex", "revindex0", "first", "last", "length", "depth", "depth0",
-                  "previtem", "nextitem", "cycle", "changed"},
+    LoopContext: {
+        "index",
+        "index0",
+        "revindex",
+        "revindex0",
+        "first",
+        "last",
+        "length",
+        "depth",
+        "depth0",
+        "previtem",
+        "nextitem",
+        "cycle",
+        "changed",
+    },
 }
-_DEEP_FILTERS = {"string", "e", "escape", "safe"}       # these and tojson make text out of whole trees
+_DEEP_FILTERS = {"string", "e", "escape", "safe"}  # these and tojson make text out of whole trees
 _FILTERS = _DEEP_FILTERS | {
-    "abs", "capitalize", "count", "d", "default", "dictsort", "first", "float", "indent", "int", "items",
-    "join", "last", "length", "list", "lower", "map", "max", "min", "reject", "rejectattr", "replace",
-    "reverse", "select", "selectattr", "sort", "title", "trim", "unique", "upper"}
+    "abs",
+    "capitalize",
+    "count",
+    "d",
+    "default",
+    "dictsort",
+    "first",
+    "float",
+    "indent",
+    "int",
+    "items",
+    "join",
+    "last",
+    "length",
+    "list",
+    "lower",
+    "map",
+    "max",
+    "min",
+    "reject",
+    "rejectattr",
+    "replace",
+    "reverse",
+    "select",
+    "selectattr",
+    "sort",
+    "title",
+    "trim",
+    "unique",
+    "upper",
+}
 _ITERATING = {"list", "map", "reverse", "sort", "unique", "select", "reject", "selectattr", "rejectattr"}
 _PLAIN = (str, int, float, type(None), Undefined)
 _CONTAINERS: Any = (list, tuple, dict, type({}.keys()), type({}.values()), type({}.items()))
 _COUNTED: Any = (*_CONTAINERS, str, range)
-_OTHER_TEMPLATES: Any = (nodes.Include, nodes.Import, nodes.FromImport, nodes.Extends, nodes.Block,
-                         nodes.ScopedEvalContextModifier)
+_OTHER_TEMPLATES: Any = (
+    nodes.Include,
+    nodes.Import,
+    nodes.FromImport,
+    nodes.Extends,
+    nodes.Block,
+    nodes.ScopedEvalContextModifier,
+)
 
 
 class _Budget(threading.local):
@@ -85,13 +163,23 @@ class Sandbox(ImmutableSandboxedEnvironment):
 
     def __init__(self) -> None:
         self.budget = _Budget()
-        super().__init__(trim_blocks=True, lstrip_blocks=True, optimized=False, finalize=_printed,
-                         extensions=[_Generation, loopcontrols])
+        super().__init__(
+            trim_blocks=True,
+            lstrip_blocks=True,
+            optimized=False,
+            finalize=_printed,
+            extensions=[_Generation, loopcontrols],
+        )
         self.code_generator_class = _PayingCode
         self.filters = {name: self._paid(name, self.filters[name]) for name in _FILTERS}
         self.filters["tojson"] = self._paid("tojson", _tojson)
-        self.globals = {"range": _range, "namespace": Namespace, "dict": dict,
-                        "raise_exception": _raise_exception, "strftime_now": _strftime_now}
+        self.globals = {
+            "range": _range,
+            "namespace": Namespace,
+            "dict": dict,
+            "raise_exception": _raise_exception,
+            "strftime_now": _strftime_now,
+        }
         self._functions = tuple(self.globals.values())
 
     def prepare(self, source: str) -> Template:
@@ -128,7 +216,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
         """Jinja's `~`."""
         return self.concat(part if isinstance(part, str) else str(self.printable(part)) for part in parts)
 
-    def concat(self, parts: Iterable[str]) -> str:      # type: ignore[override]  # a plain function there
+    def concat(self, parts: Iterable[str]) -> str:  # type: ignore[override]  # a plain function there
         """Join strings; each is paid for before the whole is made."""
         texts = []
         for part in parts:
@@ -172,7 +260,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
             return True
         return any(isinstance(obj, kind) and attr in names for kind, names in _METHODS.items())
 
-    def call(__self, __context: Context, __obj: Any, *args: Any, **kwargs: Any) -> Any:    # noqa: N805
+    def call(__self, __context: Context, __obj: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: N805
         """Call one of the template's own macros, of the functions above, or a method from the table."""
         owner, name = getattr(__obj, "__self__", None), getattr(__obj, "__name__", "")
         if isinstance(__obj, types.BuiltinMethodType | types.MethodType):
@@ -206,7 +294,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
 
         @functools.wraps(function)
         def filtered(*args: Any, **kwargs: Any) -> Any:
-            jinjas_own = Context | Sandbox | nodes.EvalContext      # some filters get these in front
+            jinjas_own = Context | Sandbox | nodes.EvalContext  # some filters get these in front
             value, *further = [arg for arg in args if not isinstance(arg, jinjas_own)]
             further += kwargs.values()
             if name == "join":
@@ -219,13 +307,14 @@ class Sandbox(ImmutableSandboxedEnvironment):
                 self.budget.spend(_ITEM * len(value))
             result = function(*args, **kwargs)
             return self.pay(list(result) if isinstance(result, types.GeneratorType) else result)
+
         return filtered
 
 
 def _price(sandbox: Sandbox, text: str, name: str, args: Any) -> float:
     """What a method or filter of this name may make out of a string, in bytes, before it does."""
     size = sys.getsizeof(text)
-    price = 6.0 * size          # an escape in JSON or HTML has at most six characters for one
+    price = 6.0 * size  # an escape in JSON or HTML has at most six characters for one
     if name == "replace":
         old, new = (str(arg) for arg in (*args, "", "")[:2])
         price = size + (text.count(old) if old else len(text) + 1) * 4 * len(new)
@@ -255,29 +344,29 @@ class _PayingCode(CodeGenerator):
         self.writeline("environment.step()")
         super().blockvisit(nodes, frame)
 
-    def visit_Concat(self, node: nodes.Concat, frame: Frame) -> None:       # noqa: N802
+    def visit_Concat(self, node: nodes.Concat, frame: Frame) -> None:  # noqa: N802
         self.write("environment.joined((")
         for part in node.nodes:
             self.visit(part, frame)
             self.write(", ")
         self.write("))")
 
-    def visit_Getitem(self, node: nodes.Getitem, frame: Frame) -> None:     # noqa: N802
+    def visit_Getitem(self, node: nodes.Getitem, frame: Frame) -> None:  # noqa: N802
         self._paying(super().visit_Getitem, node, frame, "pay" if isinstance(node.arg, nodes.Slice) else "")
 
-    def visit_Tuple(self, node: nodes.Tuple, frame: Frame) -> None:         # noqa: N802
+    def visit_Tuple(self, node: nodes.Tuple, frame: Frame) -> None:  # noqa: N802
         self._paying(super().visit_Tuple, node, frame, "pay_tree" if node.ctx == "load" else "")
 
-    def visit_List(self, node: nodes.List, frame: Frame) -> None:           # noqa: N802
+    def visit_List(self, node: nodes.List, frame: Frame) -> None:  # noqa: N802
         self._paying(super().visit_List, node, frame, "pay_tree")
 
-    def visit_Dict(self, node: nodes.Dict, frame: Frame) -> None:           # noqa: N802
+    def visit_Dict(self, node: nodes.Dict, frame: Frame) -> None:  # noqa: N802
         self._paying(super().visit_Dict, node, frame, "pay_tree")
 
-    def visit_Compare(self, node: nodes.Compare, frame: Frame) -> None:     # noqa: N802
+    def visit_Compare(self, node: nodes.Compare, frame: Frame) -> None:  # noqa: N802
         self._paying(super().visit_Compare, node, frame, "pay")
 
-    def visit_Test(self, node: nodes.Test, frame: Frame) -> None:           # noqa: N802
+    def visit_Test(self, node: nodes.Test, frame: Frame) -> None:  # noqa: N802
         self._paying(super().visit_Test, node, frame, "pay")
 
     def _paying(self, visit: Callable[..., None], node: nodes.Node, frame: Frame, how: str) -> None:
@@ -289,7 +378,7 @@ class _PayingCode(CodeGenerator):
 class _Generation(Extension):
     """`{% generation %}` marks what the model writes; here it only opens a scope, as in transformers."""
 
-    tags = {"generation"}   # noqa: RUF012  (as Jinja declares it)
+    tags = {"generation"}  # noqa: RUF012  (as Jinja declares it)
 
     def parse(self, parser: Parser) -> nodes.Node:
         """The block's content, in a scope of its own."""
@@ -319,15 +408,15 @@ def _raise_exception(message: Any) -> None:
 
 
 def _strftime_now(layout: str) -> str:
-    if not re.fullmatch(r"(%-?[A-Za-z%]|[^%]){0,100}", layout):      # no widths: "%999999999d"
+    if not re.fullmatch(r"(%-?[A-Za-z%]|[^%]){0,100}", layout):  # no widths: "%999999999d"
         raise SecurityError("it writes the time in a layout that is not plain")
     return datetime.now().strftime(layout)
 
 
-def _tojson(value: Any, ensure_ascii: bool = False, indent: int | None = None, separators: Any = None,
-            sort_keys: bool = False) -> str:
+def _tojson(
+    value: Any, ensure_ascii: bool = False, indent: int | None = None, separators: Any = None, sort_keys: bool = False
+) -> str:
     """JSON as transformers writes it in templates: no HTML escapes."""
     if indent is not None and not (isinstance(indent, int) and 0 <= indent <= 8):
         raise SecurityError("it indents JSON by more than 8")
-    return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, separators=separators,
-                      sort_keys=sort_keys)
+    return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)

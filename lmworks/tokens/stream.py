@@ -40,7 +40,7 @@ class StreamDecoder:
         piece = self._tokenizer.token_bytes(number)
         if piece and not self._started:
             self._started = True
-            if self._tokenizer.adds_space:      # SentencePiece's first token carries a space that is no text
+            if self._tokenizer.adds_space:  # SentencePiece's first token carries a space that is no text
                 piece = piece.removeprefix(b" ")
         return self._shown(self._characters.decode(piece))
 
@@ -58,15 +58,20 @@ class StreamDecoder:
             shown, self._held = self._held[:place], ""
             return shown
         keep = 0 if last else len(self._held) - self._first_possible()
-        shown, self._held = self._held[:len(self._held) - keep], self._held[len(self._held) - keep:]
+        shown, self._held = self._held[: len(self._held) - keep], self._held[len(self._held) - keep :]
         return shown
 
     def _first_possible(self) -> int:
         """Where the earliest stop string begins that is not complete yet; the text's end if there is none."""
         end = len(self._held)
-        return next((place for place in range(max(end - self._longest + 1, 0), end)
-                     if any(len(stop) > end - place and stop.startswith(self._held[place:])
-                            for stop in self._stops)), end)
+        return next(
+            (
+                place
+                for place in range(max(end - self._longest + 1, 0), end)
+                if any(len(stop) > end - place and stop.startswith(self._held[place:]) for stop in self._stops)
+            ),
+            end,
+        )
 
     def _may_begin_before(self, place: int) -> bool:
         """Whether a longer stop string may still come to begin at or before a complete one."""

@@ -38,7 +38,7 @@ class Tokenizer:
         self.pad, self.unknown = vocabulary.pad, vocabulary.unknown
         self.chat_template, self.max_length = vocabulary.chat_template, vocabulary.max_length
         self._markup = vocabulary.backend
-        self._markup.no_truncation()    # a tokenizer.json may cut every text at 128 tokens, unasked
+        self._markup.no_truncation()  # a tokenizer.json may cut every text at 128 tokens, unasked
         self._markup.no_padding()
         added = self._markup.get_added_tokens_decoder()
         self.special = {number: token.content for number, token in added.items() if token.special}
@@ -72,8 +72,7 @@ class Tokenizer:
 
     # Text to ids
 
-    def encode(self, text: str, special: bool = True, *, markup: bool = False,
-               continues: bool = False) -> list[int]:
+    def encode(self, text: str, special: bool = True, *, markup: bool = False, continues: bool = False) -> list[int]:
         """The ids of a text. Raises DataError for half of a surrogate pair.
 
         `special` adds what the model's own configuration adds around a text (BOS, EOS, [CLS] ...); a BOS
@@ -94,9 +93,14 @@ class Tokenizer:
         sound = [_sound(self._without_bos(text) if special else text) for text in texts]
         encodings = self._data.encode_batch_fast(sound, add_special_tokens=False)
         before, after = (self.prefix, self.suffix) if special else ((), ())
-        return [[*before, *(encoding.ids if self._forbidden.isdisjoint(encoding.ids)
-                            else self._encode_cut(text, False)), *after]
-                for text, encoding in zip(sound, encodings, strict=True)]
+        return [
+            [
+                *before,
+                *(encoding.ids if self._forbidden.isdisjoint(encoding.ids) else self._encode_cut(text, False)),
+                *after,
+            ]
+            for text, encoding in zip(sound, encodings, strict=True)
+        ]
 
     def _without_bos(self, text: str) -> str:
         if self.bos is not None and self.prefix[:1] == (self.bos,):
@@ -107,8 +111,8 @@ class Tokenizer:
         """Encode behind an anchor and take the anchor's ids away, where a space would be put in front."""
         for anchor in ("\n", "|", "0") if self.adds_space else ():
             before, together = _ids(backend, anchor), _ids(backend, anchor + text)
-            if together[:len(before)] == before:
-                return together[len(before):]
+            if together[: len(before)] == before:
+                return together[len(before) :]
         return _ids(backend, text)
 
     def _encode_cut(self, text: str, continues: bool) -> list[int]:
@@ -116,14 +120,15 @@ class Tokenizer:
 
         For a model (Unigram) that would make the special token from its characters even as data.
         """
-        inside = "|".join(f"(?<={re.escape(word[:1])})(?={re.escape(word[1:])})"
-                          for word in self.special.values())
+        inside = "|".join(f"(?<={re.escape(word[:1])})(?={re.escape(word[1:])})" for word in self.special.values())
         ids: list[int] = []
         for piece in re.split(inside, text):
             ids += self._continued(self._data, piece) if ids or continues else _ids(self._data, piece)
         for number in self._forbidden.intersection(ids):
-            raise DataError(f"the tokenizer of {self.name} turns plain characters into its special token "
-                            f"{self.special[number]!r}; take these characters out of the text")
+            raise DataError(
+                f"the tokenizer of {self.name} turns plain characters into its special token "
+                f"{self.special[number]!r}; take these characters out of the text"
+            )
         return ids
 
     # Ids to text
@@ -132,8 +137,10 @@ class Tokenizer:
         """The text of some ids; bytes that are no UTF-8 become U+FFFD, ids beyond the vocabulary nothing."""
         if self._alphabet is None:
             return self._markup.decode([number for number in ids if self._in_range(number)], skip_special)
-        pieces = (self._written(number) if number in self.special and not skip_special else piece
-                  for number, piece in zip(ids, self.bytes_of(ids), strict=True))
+        pieces = (
+            self._written(number) if number in self.special and not skip_special else piece
+            for number, piece in zip(ids, self.bytes_of(ids), strict=True)
+        )
         return b"".join(pieces).decode("utf-8", "replace")
 
     def token_bytes(self, number: int) -> bytes:
@@ -160,8 +167,10 @@ class Tokenizer:
 
     def _written(self, number: int) -> bytes:
         if self._alphabet is None:
-            raise ModelError(f"the tokens of {self.name} have no exact bytes (it is neither byte-level nor "
-                             "SentencePiece); count the bytes of the text instead")
+            raise ModelError(
+                f"the tokens of {self.name} have no exact bytes (it is neither byte-level nor "
+                "SentencePiece); count the bytes of the text instead"
+            )
         if number in self._added:
             return self._added[number].encode()
         token = self._markup.id_to_token(number) if self._in_range(number) else None
@@ -189,18 +198,19 @@ class Tokenizer:
         ids = {"bos_token": self.bos, "eos_token": self.eos, "pad_token": self.pad, "unk_token": self.unknown}
         tokens = {name: self._added.get(number, "") for name, number in ids.items() if number is not None}
         first = tokens.get("bos_token", "") if self.prefix else ""
-        return ChatTemplate(self.chat_template or PLAIN, tokens | {"first_token": first}, self.name,
-                            self.special.values())
+        return ChatTemplate(
+            self.chat_template or PLAIN, tokens | {"first_token": first}, self.name, self.special.values()
+        )
 
-    def encode_chat(self, messages: Sequence[Mapping[str, Any]],
-                    add_generation_prompt: bool = True) -> list[int]:
+    def encode_chat(self, messages: Sequence[Mapping[str, Any]], add_generation_prompt: bool = True) -> list[int]:
         """The ids of a conversation, ready to be answered; see `conversation.py`."""
         from lmworks.tokens.conversation import encode_chat
 
         return encode_chat(self, messages, add_generation_prompt)
 
-    def encode_conversation(self, messages: Sequence[Mapping[str, Any]],
-                            source: str = "the conversation") -> tuple[list[int], list[bool]]:
+    def encode_conversation(
+        self, messages: Sequence[Mapping[str, Any]], source: str = "the conversation"
+    ) -> tuple[list[int], list[bool]]:
         """The ids of a conversation to learn from, and which of them carry loss; see `conversation.py`."""
         from lmworks.tokens.conversation import encode_conversation
 
@@ -240,8 +250,7 @@ class Tokenizer:
         """
         if not self._alphabet:
             return frozenset()
-        return frozenset(byte for letter, byte in self._alphabet.items()
-                         if self._markup.token_to_id(letter) is None)
+        return frozenset(byte for letter, byte in self._alphabet.items() if self._markup.token_to_id(letter) is None)
 
     @cached_property
     def adds_space(self) -> bool:
@@ -257,10 +266,11 @@ class Tokenizer:
         """What the backend's own post-processing adds before and after a text."""
         inner, outer = _ids(self._data, "a"), self._data.encode("a").ids
         for start in range(len(outer) - len(inner) + 1):
-            if outer[start:start + len(inner)] == inner:
-                return tuple(outer[:start]), tuple(outer[start + len(inner):])
-        raise ModelError(f"the tokenizer of {self.name} changes a text's tokens when it adds special tokens; "
-                         "this is not supported")
+            if outer[start : start + len(inner)] == inner:
+                return tuple(outer[:start]), tuple(outer[start + len(inner) :])
+        raise ModelError(
+            f"the tokenizer of {self.name} changes a text's tokens when it adds special tokens; this is not supported"
+        )
 
 
 def _ids(backend: tokenizers.Tokenizer, text: str) -> list[int]:
@@ -276,8 +286,10 @@ def _sound(text: str) -> str:
     try:
         text.encode()
     except UnicodeEncodeError as error:
-        raise DataError(f"the text holds half of a surrogate pair ({text[error.start]!r} at character "
-                        f"{error.start:,}), which is no Unicode character; repair its encoding") from None
+        raise DataError(
+            f"the text holds half of a surrogate pair ({text[error.start]!r} at character "
+            f"{error.start:,}), which is no Unicode character; repair its encoding"
+        ) from None
     return text
 
 
@@ -309,5 +321,4 @@ def _byte_level_alphabet() -> dict[str, int]:
     """GPT-2's letters for bytes: printable Latin-1 stands for itself, the rest from U+0100 on, in order."""
     printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
     others = [byte for byte in range(256) if byte not in set(printable)]
-    return ({chr(byte): byte for byte in printable}
-            | {chr(0x100 + place): byte for place, byte in enumerate(others)})
+    return {chr(byte): byte for byte in printable} | {chr(0x100 + place): byte for place, byte in enumerate(others)}

@@ -14,8 +14,16 @@ from tokenizers import AddedToken, processors
 END_OF_DOCUMENT = ("<|endoftext|>", "<|end_of_text|>")
 """Special tokens that stand between documents in pretraining, where a vocabulary has one of them."""
 
-END_OF_TURN = ("<|im_end|>", "<|eot_id|>", "<|eom_id|>", "<|eot|>", "<|end|>", "<end_of_turn>", "<EOT>",
-               "<｜end▁of▁sentence｜>")
+END_OF_TURN = (
+    "<|im_end|>",
+    "<|eot_id|>",
+    "<|eom_id|>",
+    "<|eot|>",
+    "<|end|>",
+    "<end_of_turn>",
+    "<EOT>",
+    "<｜end▁of▁sentence｜>",
+)
 """Special tokens that close a turn in the public chat templates."""
 
 
@@ -50,6 +58,11 @@ def add_around(backend: tokenizers.Tokenizer, before: int | None, after: int | N
     # A token's text may hold spaces or colons, which the template's language cannot: aliases stand for it.
     template = ["BEFORE"] * len(first) + ["$A"] + ["AFTER"] * len(last)
     backend.post_processor = processors.TemplateProcessing(
-        single=template, pair=[*template, "$B"],
-        special_tokens=[{"id": alias, "ids": [number], "tokens": [text]}
-                        for alias, pairs in (("BEFORE", first), ("AFTER", last)) for text, number in pairs])
+        single=template,
+        pair=[*template, "$B"],
+        special_tokens=[
+            {"id": alias, "ids": [number], "tokens": [text]}
+            for alias, pairs in (("BEFORE", first), ("AFTER", last))
+            for text, number in pairs
+        ],
+    )

@@ -29,8 +29,12 @@ def save_checkpoint(folder: Path, parameters: Named, optimiser: torch.optim.Opti
     """Write parameters, optimiser state and random state; the earlier checkpoint stays until this one is complete."""
     with directory_written_whole(folder) as temporary:
         write_safetensors(temporary / "parameters.safetensors", parameters)
-        moments = {f"{name}/{key}": value for name, parameter in parameters.items()
-                   for key, value in optimiser.state[parameter].items() if isinstance(value, Tensor)}
+        moments = {
+            f"{name}/{key}": value
+            for name, parameter in parameters.items()
+            for key, value in optimiser.state[parameter].items()
+            if isinstance(value, Tensor)
+        }
         write_safetensors(temporary / "optimiser.safetensors", moments | {"random": torch.get_rng_state()})
         write_json(temporary / "state.json", asdict(state))
 
@@ -43,13 +47,17 @@ def load_checkpoint(folder: Path, parameters: Named, optimiser: torch.optim.Opti
     saved = read_safetensors(folder / "parameters.safetensors")
     different = sorted(set(saved) ^ set(parameters))
     if different:
-        raise ModelError(f"{folder} and this run differ in {different[0]} ({len(different)} parameters); "
-                         "resume with the recipe and model that the run was started with")
+        raise ModelError(
+            f"{folder} and this run differ in {different[0]} ({len(different)} parameters); "
+            "resume with the recipe and model that the run was started with"
+        )
     with torch.no_grad():
         for name, parameter in parameters.items():
             if saved[name].shape != parameter.shape:
-                raise ModelError(f"{folder}: {name} has the shape {list(saved[name].shape)}, and this run needs "
-                                 f"{list(parameter.shape)}; resume with the recipe that the run was started with")
+                raise ModelError(
+                    f"{folder}: {name} has the shape {list(saved[name].shape)}, and this run needs "
+                    f"{list(parameter.shape)}; resume with the recipe that the run was started with"
+                )
             parameter.copy_(saved[name])
     moments = read_safetensors(folder / "optimiser.safetensors")
     facts = read_json(folder / "state.json")

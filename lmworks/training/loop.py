@@ -49,8 +49,15 @@ class TrainingResult:
     """Nats per token of each step that this process made."""
 
 
-def train(network: Network, objective: Objective, rows: Sequence[Row], config: TrainingConfig, run: Path, *,
-          resume: bool = False) -> TrainingResult:
+def train(
+    network: Network,
+    objective: Objective,
+    rows: Sequence[Row],
+    config: TrainingConfig,
+    run: Path,
+    *,
+    resume: bool = False,
+) -> TrainingResult:
     """Train whatever of the network requires gradients; checkpoints and log.jsonl go into `run`.
 
     Raises Stopped when it was interrupted, after saving; DivergedError when loss or gradient is not finite, with
@@ -67,11 +74,22 @@ def train(network: Network, objective: Objective, rows: Sequence[Row], config: T
     begun, losses, tokens = time.monotonic(), [], state.tokens
     network.train()
     try:
-        with (RunLog(run / "log.jsonl", state.step if resume else None) as log, _polite_stop() as stop_asked,
-              progress.task("training", (steps - state.step) * config.rows * config.accumulate * config.context, "tokens") as advance):
+        with (
+            RunLog(run / "log.jsonl", state.step if resume else None) as log,
+            _polite_stop() as stop_asked,
+            progress.task(
+                "training", (steps - state.step) * config.rows * config.accumulate * config.context, "tokens"
+            ) as advance,
+        ):
             if not resume:
-                log.write(groups=[{"names": group["names"], "weight_decay": group["weight_decay"]}
-                                  for group in optimiser.param_groups], steps=steps, rows=len(rows))
+                log.write(
+                    groups=[
+                        {"names": group["names"], "weight_decay": group["weight_decay"]}
+                        for group in optimiser.param_groups
+                    ],
+                    steps=steps,
+                    rows=len(rows),
+                )
             source = _micro_batches(rows, config, state.step)
             for step in range(state.step, steps):
                 started = time.monotonic()
@@ -81,8 +99,10 @@ def train(network: Network, objective: Objective, rows: Sequence[Row], config: T
                 if not (math.isfinite(loss) and math.isfinite(norm)):
                     optimiser.zero_grad()
                     save_checkpoint(checkpoint, parameters, optimiser, State(step, tokens))
-                    raise DivergedError(f"step {step + 1}: the loss is {loss:g} and the gradient's norm {norm:g}; the parameters "
-                                        f"of step {step} are in {checkpoint}. Lower training.learning_rate, or look at the data")
+                    raise DivergedError(
+                        f"step {step + 1}: the loss is {loss:g} and the gradient's norm {norm:g}; the parameters "
+                        f"of step {step} are in {checkpoint}. Lower training.learning_rate, or look at the data"
+                    )
                 rate = config.learning_rate_at(step, steps)
                 for group in optimiser.param_groups:
                     group["lr"] = rate
@@ -91,14 +111,23 @@ def train(network: Network, objective: Objective, rows: Sequence[Row], config: T
                 tokens += count
                 losses.append(loss)
                 seconds = time.monotonic() - started
-                log.write(step=step, loss=loss, tokens=count, learning_rate=rate, gradient_norm=norm, seconds=round(seconds, 4))
+                log.write(
+                    step=step,
+                    loss=loss,
+                    tokens=count,
+                    learning_rate=rate,
+                    gradient_norm=norm,
+                    seconds=round(seconds, 4),
+                )
                 advance(sum(batch.tokens.numel() for batch in micro), step=f"{step + 1}/{steps}", loss=loss)
                 last = step + 1 == steps
                 if last or stop_asked() or (step + 1) % config.checkpoint_every == 0:
                     save_checkpoint(checkpoint, parameters, optimiser, State(step + 1, tokens))
                 if stop_asked() and not last:
-                    raise Stopped(f"stopped after step {step + 1} of {steps}; go on with the same command and --resume "
-                                  f"(checkpoint in {checkpoint})")
+                    raise Stopped(
+                        f"stopped after step {step + 1} of {steps}; go on with the same command and --resume "
+                        f"(checkpoint in {checkpoint})"
+                    )
     finally:
         network.eval()
     return TrainingResult(steps, tokens, time.monotonic() - begun, losses)

@@ -19,6 +19,9 @@ def adamw(parameters: Named, config: TrainingConfig) -> torch.optim.AdamW:
     """The optimiser, with one group that decays (matrices) and one that does not (norms, biases, scalars)."""
     decays = {name: parameter for name, parameter in parameters.items() if parameter.ndim > 1}
     stays = {name: parameter for name, parameter in parameters.items() if parameter.ndim <= 1}
-    groups = [{"params": list(group.values()), "names": list(group), "weight_decay": decay}
-              for group, decay in ((decays, config.weight_decay), (stays, 0.0)) if group]
+    groups = [
+        {"params": list(group.values()), "names": list(group), "weight_decay": decay}
+        for group, decay in ((decays, config.weight_decay), (stays, 0.0))
+        if group
+    ]
     return torch.optim.AdamW(groups, lr=config.learning_rate, betas=(config.beta1, config.beta2), fused=True)

@@ -64,7 +64,9 @@ class TrainingConfig(Config):
     @model_validator(mode="after")
     def _rises_before_it_falls(self) -> Self:
         if self.steps is not None and self.steps * self.warmup > self.steps - 1 > 0:
-            raise ConfigError(f"{{at}}warmup ({self.warmup}) leaves no step of {{at}}steps ({self.steps}) to train at full rate")
+            raise ConfigError(
+                f"{{at}}warmup ({self.warmup}) leaves no step of {{at}}steps ({self.steps}) to train at full rate"
+            )
         return self
 
     def learning_rate_at(self, step: int, steps: int) -> float:

@@ -76,9 +76,9 @@ def test_metadata_of_every_type_equals_what_was_written(tmp_path):
         "texts": ("array", ["", "a", "日本"]),
     }
     file = GGUFFile(write(tmp_path / "m.gguf", {"x": np.zeros(4, np.float32)}, **values))
-    assert {
-        key.removeprefix("test."): value for key, value in file.metadata.items() if key.startswith("test.")
-    } == {key: value for key, (_, value) in values.items()}
+    assert {key.removeprefix("test."): value for key, value in file.metadata.items() if key.startswith("test.")} == {
+        key: value for key, (_, value) in values.items()
+    }
     assert file.metadata["general.architecture"] == "llama"
 
 

@@ -21,27 +21,52 @@ def test_the_text_form_is_as_precise_as_the_interval():
 
 
 def test_a_difference_is_written_with_its_sign():
-    one = Measurement(name="change", value=-0.1312, unit="bits/byte", interval=(-0.1391, -0.1222), n=41,
-                      difference=True)
+    one = Measurement(
+        name="change", value=-0.1312, unit="bits/byte", interval=(-0.1391, -0.1222), n=41, difference=True
+    )
     assert str(one) == "-0.131 bits/byte (95 % -0.139 ... -0.122, n 41)"
 
 
-@pytest.mark.parametrize("broken", [
-    {"value": math.nan}, {"value": math.inf}, {"value": 1.0, "interval": (math.nan, 2.0)},
-    {"value": 1.0, "interval": (1.5, 2.0)}, {"value": 1.0, "interval": (2.0, 0.0)}, {"value": 1.0, "n": 0},
-    {"value": 1.0, "chance": math.nan}, {"value": 1.0, "name": ""}, {"value": "a lot"}, {"value": 1.0, "sigma": 3},
-])
+@pytest.mark.parametrize(
+    "broken",
+    [
+        {"value": math.nan},
+        {"value": math.inf},
+        {"value": 1.0, "interval": (math.nan, 2.0)},
+        {"value": 1.0, "interval": (1.5, 2.0)},
+        {"value": 1.0, "interval": (2.0, 0.0)},
+        {"value": 1.0, "n": 0},
+        {"value": 1.0, "chance": math.nan},
+        {"value": 1.0, "name": ""},
+        {"value": "a lot"},
+        {"value": 1.0, "sigma": 3},
+    ],
+)
 def test_what_makes_no_sense_is_refused_in_one_sentence(broken):
     with pytest.raises(ConfigError) as error:
         Measurement(**{"name": "a score"} | broken)
     assert "\n" not in str(error.value)
 
 
-@given(value=finite, below=st.floats(0, 1e6), above=st.floats(0, 1e6), n=st.integers(1, 10**9),
-       seeds=st.lists(st.integers(0, 2**31), max_size=5), chance=st.none() | finite, ideal=st.none() | finite)
+@given(
+    value=finite,
+    below=st.floats(0, 1e6),
+    above=st.floats(0, 1e6),
+    n=st.integers(1, 10**9),
+    seeds=st.lists(st.integers(0, 2**31), max_size=5),
+    chance=st.none() | finite,
+    ideal=st.none() | finite,
+)
 def test_json_and_back_is_the_same_measurement(value, below, above, n, seeds, chance, ideal):
-    one = Measurement(name="x", value=value, interval=(value - below, value + above), n=n, seeds=tuple(seeds),
-                      chance=chance, ideal=ideal)
+    one = Measurement(
+        name="x",
+        value=value,
+        interval=(value - below, value + above),
+        n=n,
+        seeds=tuple(seeds),
+        chance=chance,
+        ideal=ideal,
+    )
     assert Measurement.from_json(json.loads(json.dumps(one.to_json(), allow_nan=False))) == one
     assert str(one)
 

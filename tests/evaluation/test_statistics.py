@@ -71,7 +71,7 @@ def test_the_interval_over_seeds_holds_the_truth_as_often_as_it_says():
 
 def test_the_interval_of_a_rank_correlation_holds_the_truth_as_often_as_it_says():
     correlation = 0.6
-    truth = 6 / np.pi * np.arcsin(correlation / 2)     # Spearman's of a bivariate normal
+    truth = 6 / np.pi * np.arcsin(correlation / 2)  # Spearman's of a bivariate normal
     generator = np.random.default_rng(6)
     intervals = []
     for _ in range(SIMULATIONS):
@@ -84,9 +84,15 @@ def test_the_bootstrap_equals_scipys():
     generator = np.random.default_rng(7)
     bits, lengths = documents(generator, 200)
     ours = ratio_of_sums(bits, lengths, resamples=20_000).interval
-    theirs = scipy.stats.bootstrap((bits, lengths), lambda above, below, axis: above.sum(axis) / below.sum(axis),
-                                   paired=True, vectorized=True, method="percentile", n_resamples=20_000,
-                                   rng=np.random.default_rng(0)).confidence_interval
+    theirs = scipy.stats.bootstrap(
+        (bits, lengths),
+        lambda above, below, axis: above.sum(axis) / below.sum(axis),
+        paired=True,
+        vectorized=True,
+        method="percentile",
+        n_resamples=20_000,
+        rng=np.random.default_rng(0),
+    ).confidence_interval
     assert ours == pytest.approx((theirs.low, theirs.high), rel=0.002)
 
 
@@ -130,11 +136,20 @@ def test_blocks_of_resamples_leave_nothing_out(monkeypatch):
     assert ratio_of_sums(bits, lengths).interval == pytest.approx(whole.interval, rel=1e-12)
 
 
-@pytest.mark.parametrize("broken", [
-    lambda: mean([]), lambda: mean([1.0, np.nan]), lambda: ratio_of_sums([1.0, 2.0], [1.0, 0.0]),
-    lambda: proportion(3, 2), lambda: proportion(0, 0), lambda: spearman([1, 2], [1, 2, 3]), lambda: over_seeds([]),
-    lambda: ratio_of_sums([1.0, 2.0], [1.0]), lambda: difference_of_ratios([1.0], [1.0, 2.0], [1.0, 1.0]),
-])
+@pytest.mark.parametrize(
+    "broken",
+    [
+        lambda: mean([]),
+        lambda: mean([1.0, np.nan]),
+        lambda: ratio_of_sums([1.0, 2.0], [1.0, 0.0]),
+        lambda: proportion(3, 2),
+        lambda: proportion(0, 0),
+        lambda: spearman([1, 2], [1, 2, 3]),
+        lambda: over_seeds([]),
+        lambda: ratio_of_sums([1.0, 2.0], [1.0]),
+        lambda: difference_of_ratios([1.0], [1.0, 2.0], [1.0, 1.0]),
+    ],
+)
 def test_what_no_figure_can_be_made_of_is_an_error(broken):
     with pytest.raises(ConfigError):
         broken()

@@ -15,11 +15,11 @@ texts = st.lists(st.lists(st.integers(0, 5), min_size=1, max_size=12), min_size=
 
 
 def test_distinct_pairs_by_hand():
-    assert distinct_n(["abab", "ab"], 2) == 2 / 4      # ab ba ab, ab
+    assert distinct_n(["abab", "ab"], 2) == 2 / 4  # ab ba ab, ab
 
 
 def test_repeated_runs_by_hand():
-    assert repeated("ababab", 2) == pytest.approx(3 / 5)       # ab ba ab ba ab: three came before
+    assert repeated("ababab", 2) == pytest.approx(3 / 5)  # ab ba ab ba ab: three came before
     assert repeated("abc", 4) == 0
 
 

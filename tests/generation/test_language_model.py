@@ -52,18 +52,14 @@ def test_the_token_that_ends_a_turn_ends_the_answer():
     end = model.tokenizer.eos
     with torch.no_grad():  # the logit of the end is the largest or the smallest, by the state
         model.network.head.weight.zero_()[end] = 1
-    prompt = next(
-        text for text in "abcdefgh" if float(model.logits([model.tokenizer.encode(text)])[0, -1, end]) > 0
-    )
+    prompt = next(text for text in "abcdefgh" if float(model.logits([model.tokenizer.encode(text)])[0, -1, end]) > 0)
     answer = model.generate(prompt, max_new_tokens=5)
     assert answer.finish == "stop" and answer.tokens == [end] and answer == ""
 
 
 def test_a_conversation_is_read_through_the_chat_template(model: LanguageModel):
     ids = model.encode_prompt([{"role": "user", "content": "hi"}])
-    start, end = (
-        model.tokenizer.vocabulary.backend.token_to_id(word) for word in ("<|im_start|>", "<|im_end|>")
-    )
+    start, end = (model.tokenizer.vocabulary.backend.token_to_id(word) for word in ("<|im_start|>", "<|im_end|>"))
     assert ids.count(start) == 2 and ids.count(end) == 1
     answer = model.generate([{"role": "user", "content": "hi"}], max_new_tokens=3)
     assert answer.prompt == ids
@@ -153,9 +149,7 @@ def test_an_empty_prompt_of_ids_is_refused(model: LanguageModel):
 
 
 def test_a_tokenizer_of_another_model_is_refused():
-    with pytest.raises(
-        ConfigError, match="the tokenizer has ids up to 258 and the network's vocabulary has 96"
-    ):
+    with pytest.raises(ConfigError, match="the tokenizer has ids up to 258 and the network's vocabulary has 96"):
         LanguageModel(tiny.network(), tiny.byte_tokenizer())
 
 
@@ -197,6 +191,4 @@ def test_smollm2_knows_english_and_the_capital_of_france(smollm2_path: Path):
     jumbled = model.score(" ".join(sorted(DARWIN.split())))
     assert jumbled.bits_per_byte > 1.5 * score.bits_per_byte
     assert "Paris" in model.generate("The capital of France is", max_new_tokens=8)
-    assert "Paris" in model.generate(
-        [{"role": "user", "content": "What is the capital of France?"}], max_new_tokens=20
-    )
+    assert "Paris" in model.generate([{"role": "user", "content": "What is the capital of France?"}], max_new_tokens=20)

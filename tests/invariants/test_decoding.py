@@ -77,9 +77,7 @@ def test_filters_are_idempotent_and_never_leave_an_empty_set(
     st.floats(1e-3, 100),
     st.integers(0, 2**63 - 1),
 )
-def test_any_settings_give_a_distribution_and_a_token_from_it(
-    logits, temperature, top_k, top_p, min_p, penalty, seed
-):
+def test_any_settings_give_a_distribution_and_a_token_from_it(logits, temperature, top_k, top_p, min_p, penalty, seed):
     strategy = Sample(
         temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p, repetition_penalty=penalty, seed=seed
     )
@@ -123,9 +121,7 @@ def test_requests_that_end_early_leave_the_others_alone(model: LanguageModel):
     context, ends = model.config.context, model.tokenizer.stop_ids
 
     def run(places: list[int]) -> list[list[int]]:
-        requests = [
-            new_request(model.tokenizer, ids[place], Greedy(), 3 + 5 * place, [], context) for place in places
-        ]
+        requests = [new_request(model.tokenizer, ids[place], Greedy(), 3 + 5 * place, [], context) for place in places]
         for _ in decode(model.network, requests, ends):
             pass
         return [request.tokens for request in requests]
@@ -134,9 +130,7 @@ def test_requests_that_end_early_leave_the_others_alone(model: LanguageModel):
     assert run([3, 1, 0, 2]) == [run([place])[0] for place in (3, 1, 0, 2)]
 
 
-def test_prompts_longer_than_one_reading_give_the_same_tokens(
-    model: LanguageModel, monkeypatch: pytest.MonkeyPatch
-):
+def test_prompts_longer_than_one_reading_give_the_same_tokens(model: LanguageModel, monkeypatch: pytest.MonkeyPatch):
     """Pitfall 12 in the loop itself: prompts read in parts, short ones beginning in the middle of a part."""
     whole = model.generate_batch(PROMPTS, max_new_tokens=10)
     for size in (1, 3, 7):
@@ -183,9 +177,7 @@ def test_a_stream_never_cuts_a_character(model: LanguageModel):
 
 
 @pytest.mark.parametrize("stop", [[], ["e"], ["\ufffd"], [" ", "t"]], ids=str)
-@pytest.mark.parametrize(
-    "strategy", [Greedy(), Sample(seed=11), Sample(temperature=1.5, top_k=30, seed=12)], ids=str
-)
+@pytest.mark.parametrize("strategy", [Greedy(), Sample(seed=11), Sample(temperature=1.5, top_k=30, seed=12)], ids=str)
 def test_the_stream_joined_is_the_whole_answer(model: LanguageModel, strategy: Strategy, stop: list[str]):
     """Pitfalls 31 and 32."""
     for prompt in PROMPTS:
@@ -240,10 +232,7 @@ def test_without_a_seed_answers_differ_and_can_be_repeated(model: LanguageModel)
     """Pitfall 33: the seed that was used is in the answer."""
     first, second = (model.generate("a", Sample(temperature=2.0), max_new_tokens=30) for _ in range(2))
     assert first.tokens != second.tokens and first.seed != second.seed
-    assert (
-        model.generate("a", Sample(temperature=2.0, seed=first.seed), max_new_tokens=30).tokens
-        == first.tokens
-    )
+    assert model.generate("a", Sample(temperature=2.0, seed=first.seed), max_new_tokens=30).tokens == first.tokens
 
 
 def test_a_network_in_training_answers_without_dropout():

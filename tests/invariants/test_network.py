@@ -105,9 +105,7 @@ def test_a_truncated_cache_forgets_its_padding_too(kind: str):
     cache.truncate(10)
     again = network(tokens[:, 10:], cache=cache)
     for row, padding in enumerate((3, 0)):
-        torch.testing.assert_close(
-            again[row], network(tokens[row : row + 1, padding:])[0, 10 - padding :], **CLOSE
-        )
+        torch.testing.assert_close(again[row], network(tokens[row : row + 1, padding:])[0, 10 - padding :], **CLOSE)
 
 
 @each_kind
@@ -267,9 +265,7 @@ def test_what_kernel_runs_is_known_and_each_equals_the_explicit_formula(kind: st
     calls = []
     network.attention_kernel = "explicit"
     original = torch.nn.functional.scaled_dot_product_attention
-    torch.nn.functional.scaled_dot_product_attention = lambda *args, **kwargs: calls.append(
-        1
-    )  # it must not be asked
+    torch.nn.functional.scaled_dot_product_attention = lambda *args, **kwargs: calls.append(1)  # it must not be asked
     try:
         explicit = network(tokens)
     finally:

@@ -27,9 +27,7 @@ EXTRA = ["<|eot_id|>", "<|start_header_id|>", "<|end_header_id|>", "<start_of_tu
 
 
 def tokenizer_with(shape: str):
-    tokenizer = byte_level(
-        TEMPLATES.get(shape, shape), eos="</s>" if shape in ("Mistral", "Zephyr") else "<|im_end|>"
-    )
+    tokenizer = byte_level(TEMPLATES.get(shape, shape), eos="</s>" if shape in ("Mistral", "Zephyr") else "<|im_end|>")
     make_special(tokenizer.vocabulary.backend, EXTRA)
     vocabulary = tokenizer.vocabulary
     return Tokenizer(
@@ -60,9 +58,7 @@ def test_the_closing_token_of_every_turn_carries_loss_and_nothing_else_does(shap
     """Pitfall 2: exactly the assistant's words and what ends them."""
     tokenizer = tokenizer_with(shape)
     ids, supervised = tokenizer.encode_conversation(CHAT)
-    spoken = tokenizer.decode(
-        [number for number, carries in zip(ids, supervised, strict=True) if carries], False
-    )
+    spoken = tokenizer.decode([number for number, carries in zip(ids, supervised, strict=True) if carries], False)
     words = [CHAT[1]["content"], CHAT[3]["content"]]
     if shape in ("Llama 3", "Gemma"):
         words = [text.strip() for text in words]
@@ -95,9 +91,7 @@ def test_a_template_that_rewrites_earlier_turns_is_an_error():
     thoughts = [*CHAT[:1], {"role": "assistant", "content": "<think>\nhm\n</think>\n\nA tin."}, *CHAT[2:]]
     with pytest.raises(ModelError, match="differently for training and for answering"):
         tokenizer_with("Qwen 3").encode_conversation(thoughts)
-    shouting = (
-        "{% for m in messages %}{{ m.content if loop.last else m.content | upper }}<|im_end|>{% endfor %}"
-    )
+    shouting = "{% for m in messages %}{{ m.content if loop.last else m.content | upper }}<|im_end|>{% endfor %}"
     with pytest.raises(ModelError, match="differently for training and for answering"):
         tokenizer_with(shouting).encode_conversation(CHAT)
 

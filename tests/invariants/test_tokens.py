@@ -37,12 +37,8 @@ def test_the_bytes_of_the_tokens_add_up_to_the_bytes_of_the_text(text):
     """Pitfall 6: half characters count as their bytes, special tokens as none."""
     for tokenizer in (BYTE_LEVEL, ADDS_BOS):
         text = text.removeprefix("<s>")
-        assert sum(len(tokenizer.token_bytes(number)) for number in tokenizer.encode(text)) == len(
-            text.encode()
-        )
-    assert sum(map(len, PIECES.bytes_of(PIECES.encode(text, special=False)))) == len(
-        text.replace("▁", " ").encode()
-    )
+        assert sum(len(tokenizer.token_bytes(number)) for number in tokenizer.encode(text)) == len(text.encode())
+    assert sum(map(len, PIECES.bytes_of(PIECES.encode(text, special=False)))) == len(text.replace("▁", " ").encode())
 
 
 def test_smollm2s_tokens_have_exact_bytes(smollm2_path):

@@ -9,17 +9,34 @@ import pytest
 from lmworks.basics.errors import ConfigError
 from lmworks.lab.chart import Chart, Series
 
-LINE = Chart(kind="line", title="Cost", x_label="tokens", y_label="seconds", log_x=True, log_y=True, series=(
-    Series(name="explicit", x=(1.0, 10.0, 100.0), y=(1.0, 100.0, 1e4), low=(0.5, 90.0, 9e3), high=(2.0, 110.0, 2e4)),
-    Series(name="fused", x=(1.0, 10.0, 100.0), y=(1.0, 10.0, 100.0))))
-BARS = Chart(kind="bars", title="Score", x_label="", y_label="accuracy", categories=("first", "second"), series=(
-    Series(name="before", x=(0.0, 1.0), y=(0.2, 0.4)), Series(name="after", x=(0.0, 1.0), y=(0.8, 0.4))))
+LINE = Chart(
+    kind="line",
+    title="Cost",
+    x_label="tokens",
+    y_label="seconds",
+    log_x=True,
+    log_y=True,
+    series=(
+        Series(
+            name="explicit", x=(1.0, 10.0, 100.0), y=(1.0, 100.0, 1e4), low=(0.5, 90.0, 9e3), high=(2.0, 110.0, 2e4)
+        ),
+        Series(name="fused", x=(1.0, 10.0, 100.0), y=(1.0, 10.0, 100.0)),
+    ),
+)
+BARS = Chart(
+    kind="bars",
+    title="Score",
+    x_label="",
+    y_label="accuracy",
+    categories=("first", "second"),
+    series=(Series(name="before", x=(0.0, 1.0), y=(0.2, 0.4)), Series(name="after", x=(0.0, 1.0), y=(0.8, 0.4))),
+)
 
 
 def test_a_power_law_is_a_straight_line_on_logarithmic_axes():
     rows = [line.partition("┤")[2] or line.partition("│")[2] for line in LINE.in_text(73, 11).splitlines()]
     marks = [(row.index("o"), at) for at, row in enumerate(rows) if set(row) & set("o") and at < 13]
-    (right, top), (middle, half) = marks       # on the first point the other series lies
+    (right, top), (middle, half) = marks  # on the first point the other series lies
     assert (right, middle) == (60, 30) and half - top == 5
 
 
@@ -51,11 +68,17 @@ def test_one_point_and_equal_values_can_be_drawn():
     assert BARS.but(series=(Series(name="s", x=(0.0,), y=(0.0,)),)).in_text()
 
 
-@pytest.mark.parametrize("broken", [
-    lambda: Series(name="s", x=(1.0,), y=(1.0, 2.0)), lambda: Series(name="s", x=(1.0,), y=(float("nan"),)),
-    lambda: Series(name="s", x=(1.0,), y=(1.0,), low=(0.0,)), lambda: LINE.but(series=()),
-    lambda: LINE.but(series=(Series(name="s", x=(0.0,), y=(1.0,)),)), lambda: BARS.but(categories=("first",)),
-])
+@pytest.mark.parametrize(
+    "broken",
+    [
+        lambda: Series(name="s", x=(1.0,), y=(1.0, 2.0)),
+        lambda: Series(name="s", x=(1.0,), y=(float("nan"),)),
+        lambda: Series(name="s", x=(1.0,), y=(1.0,), low=(0.0,)),
+        lambda: LINE.but(series=()),
+        lambda: LINE.but(series=(Series(name="s", x=(0.0,), y=(1.0,)),)),
+        lambda: BARS.but(categories=("first",)),
+    ],
+)
 def test_what_cannot_be_drawn_is_refused(broken):
     with pytest.raises(ConfigError):
         broken()

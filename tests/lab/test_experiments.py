@@ -20,11 +20,16 @@ from lmworks.models.masks import visibility
 from lmworks.text.sources import read
 from lmworks.training.settings import TrainingConfig
 
-REAL = {6: ["temperatures=[0.8]", "prompts=2", "prompt_tokens=8", "length=6", "seeds=1"],
-        12: ["steps=30", "prompts=2", "prompt_tokens=8", "length=6", "seeds=1"]}
-TINY = {23: ["rows=4", "keys=8"], 32: ["tokens=8", "head_dim=4"],
-        24: ["text=python-reference", "steps=2", "dim=16", "context=32", "held_out_windows=4", "longest=128"],
-        25: ["text=python-reference", "steps=2", "dim=16", "context=32", "held_out_windows=4", "rates=[0.001]"]}
+REAL = {
+    6: ["temperatures=[0.8]", "prompts=2", "prompt_tokens=8", "length=6", "seeds=1"],
+    12: ["steps=30", "prompts=2", "prompt_tokens=8", "length=6", "seeds=1"],
+}
+TINY = {
+    23: ["rows=4", "keys=8"],
+    32: ["tokens=8", "head_dim=4"],
+    24: ["text=python-reference", "steps=2", "dim=16", "context=32", "held_out_windows=4", "longest=128"],
+    25: ["text=python-reference", "steps=2", "dim=16", "context=32", "held_out_windows=4", "rates=[0.001]"],
+}
 
 
 def whole(finding, question):
@@ -72,7 +77,7 @@ def test_text_like_human_text_has_no_distance_and_two_deviations_are_two():
     other = [Continuation([1, 2, 3, 4], [-math.log(2) * 7.0] * 4)]
     rod = spread(human)
     assert gap(human, human, rod) == 0
-    assert gap(other, human, rod) == pytest.approx(2 / 3)      # two deviations in one of three features
+    assert gap(other, human, rod) == pytest.approx(2 / 3)  # two deviations in one of three features
 
 
 def test_entropy_of_an_even_distribution_is_the_logarithm_of_its_size():
@@ -80,8 +85,11 @@ def test_entropy_of_an_even_distribution_is_the_logarithm_of_its_size():
 
 
 def test_the_best_temperature_is_chosen_on_one_half_and_judged_on_the_other():
-    halves = {0.8: {0: (9.0, 1.0), 1: (9.0, 1.2)}, 0.5: {0: (2.0, 5.0), 1: (2.0, 5.0)},
-              1.0: {0: (3.0, 0.0), 1: (3.0, 0.0)}}
+    halves = {
+        0.8: {0: (9.0, 1.0), 1: (9.0, 1.2)},
+        0.5: {0: (2.0, 5.0), 1: (2.0, 5.0)},
+        1.0: {0: (3.0, 0.0), 1: (3.0, 0.0)},
+    }
     best, against = q06_temperature._sweetest(halves)
     assert best == 0.5 and against.value == pytest.approx(-3.9)
 
@@ -95,8 +103,13 @@ def test_the_matched_p_leaves_the_entropy_of_top_k(monkeypatch):
     rows = list(torch.randn(20, 500, generator=torch.Generator().manual_seed(0)).mul(3).softmax(dim=-1))
     monkeypatch.setattr(q12_top_k_top_p, "_distributions", lambda *arguments, **options: rows)
     p = q12_top_k_top_p._matching_p(None, [], 40, 20)
-    by_p, by_k = (sum(q12_top_k_top_p._entropy(keep / keep.sum()) for keep in kept) / 20 for kept in (
-        [q12_top_k_top_p.keep_top_p(row, p) for row in rows], [q12_top_k_top_p.keep_top_k(row, 40) for row in rows]))
+    by_p, by_k = (
+        sum(q12_top_k_top_p._entropy(keep / keep.sum()) for keep in kept) / 20
+        for kept in (
+            [q12_top_k_top_p.keep_top_p(row, p) for row in rows],
+            [q12_top_k_top_p.keep_top_k(row, 40) for row in rows],
+        )
+    )
     assert by_p == pytest.approx(by_k, abs=0.05)
 
 

@@ -14,20 +14,25 @@ def figure(name, value, half=0.0, seeds=(0, 1, 2)):
     return Measurement(name=name, value=value, interval=(value - half, value + half), n=len(seeds) or 1, seeds=seeds)
 
 
-RULE = Rule(holds_if=(Check("effect", ">", 0),), only_if=((Check("small", "<", 1), "it is small"),
-                                                       (Check("cheap", "<", 1), "money is no matter")))
+RULE = Rule(
+    holds_if=(Check("effect", ">", 0),),
+    only_if=((Check("small", "<", 1), "it is small"), (Check("cheap", "<", 1), "money is no matter")),
+)
 
 
-@pytest.mark.parametrize(("effect", "small", "verdict"), [
-    (figure("effect", 2, 1), figure("small", 0), HOLDS),
-    (figure("effect", -2, 1), figure("small", 0), FAILS),
-    (figure("effect", 2, 3), figure("small", 0), UNDERPOWERED),
-    (figure("effect", 2, 1), figure("small", 3), ONLY_IF + "it is small"),
-    (figure("effect", 2, 1), figure("small", 1, 1), UNDERPOWERED),
-    (figure("effect", -2, 1), figure("small", 1, 1), FAILS),
-    (figure("effect", 2, 1, seeds=(0, 1)), figure("small", 0), UNDERPOWERED),
-    (figure("effect", 2, 0, seeds=()), figure("small", 0, seeds=()), HOLDS),
-])
+@pytest.mark.parametrize(
+    ("effect", "small", "verdict"),
+    [
+        (figure("effect", 2, 1), figure("small", 0), HOLDS),
+        (figure("effect", -2, 1), figure("small", 0), FAILS),
+        (figure("effect", 2, 3), figure("small", 0), UNDERPOWERED),
+        (figure("effect", 2, 1), figure("small", 3), ONLY_IF + "it is small"),
+        (figure("effect", 2, 1), figure("small", 1, 1), UNDERPOWERED),
+        (figure("effect", -2, 1), figure("small", 1, 1), FAILS),
+        (figure("effect", 2, 1, seeds=(0, 1)), figure("small", 0), UNDERPOWERED),
+        (figure("effect", 2, 0, seeds=()), figure("small", 0, seeds=()), HOLDS),
+    ],
+)
 def test_a_verdict_follows_from_the_intervals(effect, small, verdict):
     assert RULE.apply([effect, small, figure("cheap", 0)])[0] == verdict
 

@@ -25,9 +25,11 @@ def sample(steps: Count = scaled(3, 30), text: str = "wikitext2", rates: tuple[f
 
 
 def test_listing_loads_neither_torch_nor_numpy():
-    code = ("import sys; from lmworks.lab import registry, store\n"
-            "[store.shipped(number) for number in registry.experiments()]\n"
-            "print([name for name in ('torch', 'numpy', 'scipy', 'matplotlib') if name in sys.modules])")
+    code = (
+        "import sys; from lmworks.lab import registry, store\n"
+        "[store.shipped(number) for number in registry.experiments()]\n"
+        "print([name for name in ('torch', 'numpy', 'scipy', 'matplotlib') if name in sys.modules])"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 
@@ -44,11 +46,16 @@ def test_defaults_follow_the_scale_and_assignments_come_over_them():
     assert sample.settings("quick") == {"steps": 3, "text": "wikitext2", "rates": (0.1,)}
     assert sample.settings("full")["steps"] == 30
     assert sample.settings("full", ["steps=5", "rates=[0.2, 0.3]", "text=notes"]) == {
-        "steps": 5, "text": "notes", "rates": (0.2, 0.3)}
+        "steps": 5,
+        "text": "notes",
+        "rates": (0.2, 0.3),
+    }
 
 
-@pytest.mark.parametrize(("assignment", "words"), [("step=5", "did you mean steps"), ("steps=0", "steps"),
-                                                   ("steps=many", "steps"), ("steps", "name=value")])
+@pytest.mark.parametrize(
+    ("assignment", "words"),
+    [("step=5", "did you mean steps"), ("steps=0", "steps"), ("steps=many", "steps"), ("steps", "name=value")],
+)
 def test_a_wrong_setting_is_one_sentence(assignment, words):
     with pytest.raises(ConfigError, match=words):
         sample.settings("quick", [assignment])

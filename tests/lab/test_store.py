@@ -11,8 +11,21 @@ from lmworks.lab import store
 from lmworks.lab.run import run
 
 TINY = ["rows=4", "keys=8", "seeds=3"]
-KEYS = {"question", "claim", "verdict", "rule", "measurements", "chart", "note", "recipe", "scale", "machine", "commit",
-        "started", "seconds"}
+KEYS = {
+    "question",
+    "claim",
+    "verdict",
+    "rule",
+    "measurements",
+    "chart",
+    "note",
+    "recipe",
+    "scale",
+    "machine",
+    "commit",
+    "started",
+    "seconds",
+}
 FIGURE = {"name", "value", "unit", "interval", "n", "seeds", "chance", "ideal"}
 
 
@@ -39,13 +52,13 @@ def test_a_recipe_reproduces_its_finding(finding):
 def test_a_failed_write_leaves_the_earlier_finding_whole(finding, tmp_path, monkeypatch):
     path = store.write(finding, tmp_path)
     before = path.read_bytes()
-    monkeypatch.setattr("json.dumps", lambda *arguments, **options: "\ud800")      # cannot be written as UTF-8
+    monkeypatch.setattr("json.dumps", lambda *arguments, **options: "\ud800")  # cannot be written as UTF-8
     with pytest.raises(UnicodeEncodeError):
         store.write(finding, tmp_path)
     assert path.read_bytes() == before and [file.name for file in tmp_path.iterdir()] == [path.name]
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", "{\"question\": 23}", "[" * 100_000, "\ud83d"])
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"question": 23}', "[" * 100_000, "\ud83d"])
 def test_a_file_that_is_no_finding_is_one_sentence(content, tmp_path):
     path = tmp_path / "q23.quick.json"
     path.write_bytes(content.encode("utf-8", "surrogatepass"))

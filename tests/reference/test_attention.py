@@ -97,9 +97,7 @@ def test_visibility_by_definition():
 
 
 def test_rotation_equals_transformers():
-    modeling = pytest.importorskip(
-        "transformers.models.llama.modeling_llama", reason="pip install 'lmworks[dev]'"
-    )
+    modeling = pytest.importorskip("transformers.models.llama.modeling_llama", reason="pip install 'lmworks[dev]'")
     from transformers import LlamaConfig
 
     config = ModelConfig(vocab_size=8, dim=64, layers=1, heads=4, context=64, rope_theta=500.0)

@@ -115,9 +115,7 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Any]:
     ],
     ids=str,
 )
-def test_all_steps_together_are_transformers_in_the_same_order(
-    settings: dict[str, float], pair: tuple[Any, Any]
-):
+def test_all_steps_together_are_transformers_in_the_same_order(settings: dict[str, float], pair: tuple[Any, Any]):
     strategy = Sample(**settings)
     config = transformers.GenerationConfig(do_sample=True, **({"top_k": 0} | settings))
     processors = pair[1]._get_logits_processor(config, input_ids_seq_length=3, device="cpu")
@@ -141,9 +139,7 @@ def test_greedy_tokens_equal_transformers_generate(pair: tuple[Any, Any]):
     ours, model = pair
     for prompt in PROMPTS:
         ids = ours.tokenizer.encode(prompt)
-        expected = model.generate(torch.tensor([ids]), do_sample=False, max_new_tokens=30)[
-            0, len(ids) :
-        ].tolist()
+        expected = model.generate(torch.tensor([ids]), do_sample=False, max_new_tokens=30)[0, len(ids) :].tolist()
         answer = ours.generate(prompt, max_new_tokens=30)
         assert answer.tokens == expected and answer.prompt == ids
         assert len(set(expected)) > 3  # not one token over and over
@@ -153,9 +149,9 @@ def test_greedy_with_repetition_penalty_equals_transformers_generate(pair: tuple
     ours, model = pair
     for prompt in PROMPTS:
         ids = ours.tokenizer.encode(prompt)
-        expected = model.generate(
-            torch.tensor([ids]), do_sample=False, max_new_tokens=20, repetition_penalty=1.8
-        )[0, len(ids) :]
+        expected = model.generate(torch.tensor([ids]), do_sample=False, max_new_tokens=20, repetition_penalty=1.8)[
+            0, len(ids) :
+        ]
         answer = ours.generate(prompt, Greedy(repetition_penalty=1.8), max_new_tokens=20)
         assert answer.tokens == expected.tolist()
         assert answer.tokens != ours.generate(prompt, max_new_tokens=20).tokens
@@ -183,9 +179,7 @@ def test_bits_per_byte_equal_transformers_by_hand(pair: tuple[Any, Any]):
     torch.testing.assert_close(torch.tensor(score.logprobs), expected, rtol=1e-5, atol=1e-4)
     size = len(text.encode())
     assert score.bytes == size and score.tokens == ids
-    assert score.bits_per_byte == pytest.approx(
-        -float(expected.double().sum()) / 0.6931471805599453 / size, rel=1e-5
-    )
+    assert score.bits_per_byte == pytest.approx(-float(expected.double().sum()) / 0.6931471805599453 / size, rel=1e-5)
 
 
 @pytest.mark.parametrize("window", [2, 3, 5, 16, 41, 1000])

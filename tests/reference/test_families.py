@@ -92,9 +92,7 @@ VARIANTS = [
     Variant("llama", "untied", {"tie_word_embeddings": False}, {"tied": False}, {"tied": True}),
     Variant("llama", "norm epsilon", {"rms_norm_eps": 0.1}, {"norm_eps": 0.1}, {"norm_eps": 1e-5}),
     Variant("llama", "gelu", {"hidden_act": "gelu"}, {"activation": "gelu"}, {"activation": "gelu_tanh"}),
-    Variant(
-        "llama", "gelu_new", {"hidden_act": "gelu_new"}, {"activation": "gelu_tanh"}, {"activation": "gelu"}
-    ),
+    Variant("llama", "gelu_new", {"hidden_act": "gelu_new"}, {"activation": "gelu_tanh"}, {"activation": "gelu"}),
     Variant("llama", "relu", {"hidden_act": "relu"}, {"activation": "relu"}, {"activation": "silu"}),
     Variant(
         "llama",
@@ -170,9 +168,7 @@ VARIANTS = [
             )
         },
     ),
-    Variant(
-        "mistral", "window", {"sliding_window": 7}, {"window": 7, "window_layers": None}, {"window": None}
-    ),
+    Variant("mistral", "window", {"sliding_window": 7}, {"window": 7, "window_layers": None}, {"window": None}),
     Variant("mistral", "no window", {"sliding_window": None}, {"window": None}, {"window": 7}),
     Variant(
         "mistral",
@@ -225,9 +221,7 @@ VARIANTS = [
         {"qkv_bias": True, "output_bias": True},
         {"qkv_bias": False},
     ),
-    Variant(
-        "qwen3", "window on every layer", WINDOW | {"max_window_layers": 0}, {"window": 7}, {"window": None}
-    ),
+    Variant("qwen3", "window on every layer", WINDOW | {"max_window_layers": 0}, {"window": 7}, {"window": None}),
     Variant("qwen3", "tied", {"tie_word_embeddings": True}, {"tied": True}, {"tied": False}),
     Variant(
         "gemma",
@@ -260,9 +254,7 @@ VARIANTS = [
         {"qkv_bias": False},
     ),
     Variant("gemma", "untied", {"tie_word_embeddings": False}, {"tied": False}, {"tied": True}),
-    Variant(
-        "gpt2", "learned positions", {}, {"positions": "learned", "hidden_dim": 128}, {"positions": "none"}
-    ),
+    Variant("gpt2", "learned positions", {}, {"positions": "learned", "hidden_dim": 128}, {"positions": "none"}),
     Variant("gpt2", "inner width", {"n_inner": 40}, {"hidden_dim": 40}),
     Variant("gpt2", "biases", {}, {"qkv_bias": True, "output_bias": True}, {"qkv_bias": False}),
     Variant("gpt2", "feed-forward bias", {}, {"feed_forward_bias": True}, {"feed_forward_bias": False}),
@@ -275,9 +267,7 @@ VARIANTS = [
     ),
     Variant("gpt2", "untied", {"tie_word_embeddings": False}, {"tied": False}, {"tied": True}),
 ]
-each_variant = pytest.mark.parametrize(
-    "variant", VARIANTS, ids=lambda variant: f"{variant.family}: {variant.name}"
-)
+each_variant = pytest.mark.parametrize("variant", VARIANTS, ids=lambda variant: f"{variant.family}: {variant.name}")
 
 
 def their_logits(model: Any, tokens: torch.Tensor) -> torch.Tensor:
@@ -295,9 +285,7 @@ def without(network: Network, off: dict[str, Any]) -> Network:
     other = Network(network.config.but(**off))
     tiny.randomise(other, seed=9)
     kept = other.state_dict()
-    other.load_state_dict(
-        {name: tensor for name, tensor in network.state_dict().items() if name in kept}, strict=False
-    )
+    other.load_state_dict({name: tensor for name, tensor in network.state_dict().items() if name in kept}, strict=False)
     return other.eval()
 
 
@@ -370,9 +358,7 @@ def test_shards_that_transformers_wrote_are_read(tmp_path: Path):
     model.save_pretrained(tmp_path, max_shard_size="20KB")
     assert len(list(tmp_path.glob("*.safetensors"))) > 1
     tokens = tiny.text(2, LENGTH)
-    torch.testing.assert_close(
-        our_logits(read_network(tmp_path), tokens), their_logits(model, tokens), **CLOSE
-    )
+    torch.testing.assert_close(our_logits(read_network(tmp_path), tokens), their_logits(model, tokens), **CLOSE)
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
@@ -446,14 +432,10 @@ def test_a_first_hour_gpt2_file_without_prefix_is_read(tmp_path: Path):
     model.save_pretrained(tmp_path)
     file = tmp_path / "model.safetensors"
     bare = {name.removeprefix("transformer."): tensor for name, tensor in load_file(file).items()}
-    bare |= {
-        f"h.{layer}.attn.bias": torch.ones(1, 1, 128, 128).tril() for layer in range(3)
-    }  # as the first files
+    bare |= {f"h.{layer}.attn.bias": torch.ones(1, 1, 128, 128).tril() for layer in range(3)}  # as the first files
     save_file(bare, file, metadata={"format": "pt"})
     tokens = tiny.text(2, LENGTH)
-    torch.testing.assert_close(
-        our_logits(read_network(tmp_path), tokens), their_logits(model, tokens), **CLOSE
-    )
+    torch.testing.assert_close(our_logits(read_network(tmp_path), tokens), their_logits(model, tokens), **CLOSE)
 
 
 def test_initialised_weights_have_the_documented_deviations():

@@ -209,9 +209,7 @@ def test_qwen2_equals_transformers_own_class(byte_vocabulary, tmp_path):
 
 def test_single_digit_rules_split_every_digit_off(byte_vocabulary, tmp_path):
     for rule in ("smollm", "starcoder", "refact"):
-        ours = Tokenizer.from_gguf(
-            GGUFFile(write_vocabulary(tmp_path / f"{rule}.gguf", pre=rule, **byte_vocabulary))
-        )
+        ours = Tokenizer.from_gguf(GGUFFile(write_vocabulary(tmp_path / f"{rule}.gguf", pre=rule, **byte_vocabulary)))
         assert [ours.decode([number]) for number in ours.encode("1234")] == list("1234")
 
 
@@ -303,9 +301,7 @@ def by_the_book(text: str, tokens: list[str], scores: list[float]) -> list[int]:
         place = -max(joined)[1]
         parts[place : place + 2] = [parts[place] + parts[place + 1]]
     return [
-        number
-        for part in parts
-        for number in ([ids[part]] if part in ids else [3 + byte for byte in part.encode()])
+        number for part in parts for number in ([ids[part]] if part in ids else [3 + byte for byte in part.encode()])
     ]
 
 

@@ -22,9 +22,16 @@ CONTENT = b"one\r\ntwo"
 @pytest.fixture
 def tiny(tmp_path, monkeypatch) -> registry.Entry:
     """A registered text `tiny` that is nowhere yet; its address refuses connections."""
-    entry = registry.Entry(folder="tiny_set", repository="o/r", commit="c", path="deep/tiny.txt",
-                           licence="CC0", sha256=hashlib.sha256(CONTENT).hexdigest(), bytes=len(CONTENT),
-                           what="a test")
+    entry = registry.Entry(
+        folder="tiny_set",
+        repository="o/r",
+        commit="c",
+        path="deep/tiny.txt",
+        licence="CC0",
+        sha256=hashlib.sha256(CONTENT).hexdigest(),
+        bytes=len(CONTENT),
+        what="a test",
+    )
     monkeypatch.setitem(registry.ENTRIES, "tiny", entry)
     monkeypatch.setattr(registry.Entry, "address", "http://127.0.0.1:9/tiny.txt")
     monkeypatch.setenv("LMWORKS_CACHE", str(tmp_path / "cache"))
@@ -44,8 +51,17 @@ def test_a_set_is_found_in_the_data_folders_packed_or_not(tiny, tmp_path, name):
     assert [(document.text, document.source) for document in reading.documents] == [("one\ntwo", "tiny")]
 
 
-@pytest.mark.parametrize("content", [b"one\r\ntwO", CONTENT + b"!", CONTENT[:-1], gzip.compress(CONTENT, mtime=0)[:-9],
-                                     gzip.compress(CONTENT + b"\0" * 10_000_000, mtime=0), b"\x1f\x8bnoise"])
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"one\r\ntwO",
+        CONTENT + b"!",
+        CONTENT[:-1],
+        gzip.compress(CONTENT, mtime=0)[:-9],
+        gzip.compress(CONTENT + b"\0" * 10_000_000, mtime=0),
+        b"\x1f\x8bnoise",
+    ],
+)
 def test_other_content_is_refused_wherever_it_lies(tiny, tmp_path, content):
     for name in ("tiny.txt", "tiny.txt.gz"):
         path = tmp_path / "second" / "tiny_set" / name
@@ -94,15 +110,13 @@ def test_a_set_is_fetched_once_and_its_checksum_is_checked(tiny, tmp_path, monke
 
 
 def test_articles_joined_are_the_text_and_a_formula_is_no_heading():
-    text = (" \n = First = \n \n Text . \n = x + 1 = \n more \n \n = = Part = = \n \n 1 \n \n"
-            " = Second = \n \n Text . \n")
+    text = " \n = First = \n \n Text . \n = x + 1 = \n more \n \n = = Part = = \n \n 1 \n \n = Second = \n \n Text . \n"
     articles = registry._articles(text, "wiki")
     assert [article.source for article in articles] == ["wiki#First", "wiki#Second"]
     assert "".join(article.text for article in articles) == text
 
 
-@pytest.mark.parametrize(("name", "count"),
-                         [("wikitext2", 60), ("tinyshakespeare", 1), ("tinystories-sample", 1)])
+@pytest.mark.parametrize(("name", "count"), [("wikitext2", 60), ("tinyshakespeare", 1), ("tinystories-sample", 1)])
 def test_the_registered_texts_are_what_they_say(name, count, monkeypatch):
     if not registry.available(name):
         pytest.skip(f"{name} is not here; fetch it with: lmworks evaluate smollm2 {name}")

@@ -43,14 +43,12 @@ def test_a_folder_is_read_in_the_order_of_its_paths_without_hidden_files(tmp_pat
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(f"text of {name}")
     reading = read(tmp_path)
-    assert [document.source for document in reading.documents] == [
-        "README", "a.rst", "a/z.md", "b.txt", "code/run.py"]
+    assert [document.source for document in reading.documents] == ["README", "a.rst", "a/z.md", "b.txt", "code/run.py"]
     assert reading.skipped == [] and reading.name == tmp_path.name
     assert read(str(tmp_path / "b.txt")).documents[0].source == "b.txt"
 
 
-@given(st.text(st.characters(exclude_characters="\0", exclude_categories=("Cs",)), min_size=1)
-       .filter(str.strip))
+@given(st.text(st.characters(exclude_characters="\0", exclude_categories=("Cs",)), min_size=1).filter(str.strip))
 def test_text_is_changed_in_its_line_ends_only(text):
     expected = text.replace("\r\n", "\n").replace("\r", "\n")
     with tempfile.TemporaryDirectory() as folder:
@@ -58,24 +56,35 @@ def test_text_is_changed_in_its_line_ends_only(text):
         for encoding in ("utf-8", "utf-8-sig", "utf-16"):
             file.write_bytes(text.encode(encoding))
             if encoding == "utf-8" and text.startswith("\ufeff"):
-                continue        # it is a byte order mark
+                continue  # it is a byte order mark
             assert read(file).documents[0].text == expected
 
 
 def test_mixed_encodings_are_read_or_named_with_the_byte_that_is_wrong(tmp_path):
-    write(tmp_path, a__txt="naïve 🙂\r\nsecond\rthird", b__txt="naïve 🙂".encode("utf-16"),
-          c__txt="naïve".encode("utf-8-sig"), d__txt="naïve".encode("latin-1"), e__txt="🙂".encode()[:3],
-          f__txt="naïve".encode("utf-32"), g__txt=b"\xfe\xff\xd8\x00", h__txt=b"\xef\xbb\xbfabc\xff")
+    write(
+        tmp_path,
+        a__txt="naïve 🙂\r\nsecond\rthird",
+        b__txt="naïve 🙂".encode("utf-16"),
+        c__txt="naïve".encode("utf-8-sig"),
+        d__txt="naïve".encode("latin-1"),
+        e__txt="🙂".encode()[:3],
+        f__txt="naïve".encode("utf-32"),
+        g__txt=b"\xfe\xff\xd8\x00",
+        h__txt=b"\xef\xbb\xbfabc\xff",
+    )
     reading = read(tmp_path)
     assert texts(reading) == {"a.txt": "naïve 🙂\nsecond\nthird", "b.txt": "naïve 🙂", "c.txt": "naïve"}
     assert reasons(reading) == {
-        "d.txt": "not UTF-8 text (byte 0xef at offset 2)", "e.txt": "not UTF-8 text (byte 0xf0 at offset 0)",
-        "f.txt": "UTF-32 text; save it as UTF-8", "g.txt": "not UTF-16 text (byte 0xd8 at offset 2)",
-        "h.txt": "not UTF-8 text (byte 0xff at offset 6)"}
+        "d.txt": "not UTF-8 text (byte 0xef at offset 2)",
+        "e.txt": "not UTF-8 text (byte 0xf0 at offset 0)",
+        "f.txt": "UTF-32 text; save it as UTF-8",
+        "g.txt": "not UTF-16 text (byte 0xd8 at offset 2)",
+        "h.txt": "not UTF-8 text (byte 0xff at offset 6)",
+    }
 
 
 def test_the_wrong_byte_is_named_by_its_offset_in_the_whole_file(tmp_path, monkeypatch):
-    monkeypatch.setattr(plain, "MEBIBYTE", 8)       # blocks that cut characters
+    monkeypatch.setattr(plain, "MEBIBYTE", 8)  # blocks that cut characters
     write(tmp_path, a__txt="é" * 3 + "🙂" * 9, b__txt=b"abcde" + "🙂".encode() * 5 + b"\xff")
     reading = read(tmp_path)
     assert texts(reading) == {"a.txt": "ééé" + "🙂" * 9}
@@ -83,14 +92,28 @@ def test_the_wrong_byte_is_named_by_its_offset_in_the_whole_file(tmp_path, monke
 
 
 def test_binary_empty_and_unknown_files_are_named(tmp_path):
-    write(tmp_path, good__txt="good", image__txt=b"\x00\x01\x02", program=b"\x7fELF\x00", blank__txt=" \n ",
-          empty__txt="", movie__mp4=b"x", named__txt=b"\x89PNG\0", utf__txt="a\0b".encode("utf-16"))
+    write(
+        tmp_path,
+        good__txt="good",
+        image__txt=b"\x00\x01\x02",
+        program=b"\x7fELF\x00",
+        blank__txt=" \n ",
+        empty__txt="",
+        movie__mp4=b"x",
+        named__txt=b"\x89PNG\0",
+        utf__txt="a\0b".encode("utf-16"),
+    )
     reading = read(tmp_path)
     assert texts(reading) == {"good.txt": "good"}
     assert reasons(reading) == {
-        "blank.txt": "no text in it", "empty.txt": "empty", "image.txt": "binary, not text",
-        "movie.mp4": ".mp4 files are not read", "named.txt": "binary, not text",
-        "program": "binary, not text", "utf.txt": "binary, not text"}
+        "blank.txt": "no text in it",
+        "empty.txt": "empty",
+        "image.txt": "binary, not text",
+        "movie.mp4": ".mp4 files are not read",
+        "named.txt": "binary, not text",
+        "program": "binary, not text",
+        "utf.txt": "binary, not text",
+    }
 
 
 def test_a_folder_with_nothing_to_read_says_what_it_may_hold(tmp_path):
@@ -126,15 +149,17 @@ def test_a_huge_line_is_skipped_and_never_in_memory(tmp_path):
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert reasons(reading) == {"line.txt": "a line of over 67,108,864 characters; break it into lines",
-                                "sparse.txt": "3,072 MiB large; split it into files of up to 256 MiB"}
-    assert peak < 10 * 2**20        # bytes: neither was held
+    assert reasons(reading) == {
+        "line.txt": "a line of over 67,108,864 characters; break it into lines",
+        "sparse.txt": "3,072 MiB large; split it into files of up to 256 MiB",
+    }
+    assert peak < 10 * 2**20  # bytes: neither was held
 
 
 def test_a_long_record_is_left_out_and_the_others_are_read(tmp_path, monkeypatch):
     for module in (plain, formats):
         monkeypatch.setattr(module, "LINE_LIMIT", 100)
-    records = ("one", "x" * 1000, "two", "y" * 88, "y" * 89, "z" * 500)     # 12 characters around each
+    records = ("one", "x" * 1000, "two", "y" * 88, "y" * 89, "z" * 500)  # 12 characters around each
     lines = [json.dumps({"text": text}) for text in records]
     reading = read(write(tmp_path, a__jsonl="\n".join(lines)))
     assert list(texts(reading)) == ["a.jsonl#1", "a.jsonl#3", "a.jsonl#4"]
@@ -148,7 +173,7 @@ def test_no_permission_is_named_with_the_file(tmp_path):
         (folder / "closed.txt").chmod(0)
         folder.chmod(0o755)
         root = os.geteuid() == 0
-        if root:        # root reads anything: be somebody else for a moment
+        if root:  # root reads anything: be somebody else for a moment
             os.seteuid(65534)
         try:
             reading = read(folder)
@@ -172,9 +197,11 @@ def test_links_and_pipes_neither_hang_nor_lead_out(tmp_path):
     reading = read(folder)
     assert texts(reading) == {"a.txt": "a", "linked.txt": "b"}
     assert reasons(reading) == {
-        "gone.txt": "no such file or directory", "loop": "a link to a folder; give that folder itself",
+        "gone.txt": "no such file or directory",
+        "loop": "a link to a folder; give that folder itself",
         "pipe.txt": "not a file of data (a pipe, socket or device)",
-        "self.txt": "too many levels of symbolic links"}
+        "self.txt": "too many levels of symbolic links",
+    }
 
 
 def test_a_name_that_is_not_utf8_can_still_be_printed(tmp_path):
@@ -183,6 +210,7 @@ def test_a_name_that_is_not_utf8_can_still_be_printed(tmp_path):
 
 
 # Records
+
 
 def jsonl(folder: Path, *records: object) -> Reading:
     return read(write(folder, a__jsonl="\n".join(json.dumps(record) for record in records)))
@@ -193,16 +221,26 @@ def turns(question: str, answer: str) -> tuple[dict[str, str], ...]:
 
 
 def test_chat_records_and_instructions_become_conversations(tmp_path):
-    chat = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hi\r\n"},
-            {"role": "assistant", "content": "Hello!", "name": "ada"}]
+    chat = [
+        {"role": "system", "content": "Be brief."},
+        {"role": "user", "content": "Hi\r\n"},
+        {"role": "assistant", "content": "Hello!", "name": "ada"},
+    ]
     reading = jsonl(
-        tmp_path, {"messages": chat, "text": "rendered"}, {"prompt": "p", "response": "r"},
-        {"text": "plain\rtext"}, {"instruction": "Add", "input": "1 2", "output": "3"},
+        tmp_path,
+        {"messages": chat, "text": "rendered"},
+        {"prompt": "p", "response": "r"},
+        {"text": "plain\rtext"},
+        {"instruction": "Add", "input": "1 2", "output": "3"},
         {"instruction": "Add", "input": "", "output": "3"},
-        {"instruction": "Add", "input": None, "output": "3"})
+        {"instruction": "Add", "input": None, "output": "3"},
+    )
     messages = [document.messages for document in reading.documents]
-    assert messages[0] == ({"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hi\n"},
-                           {"role": "assistant", "content": "Hello!"})
+    assert messages[0] == (
+        {"role": "system", "content": "Be brief."},
+        {"role": "user", "content": "Hi\n"},
+        {"role": "assistant", "content": "Hello!"},
+    )
     assert reading.documents[0].text == "Be brief.\n\nHi\n\n\nHello!"
     assert messages[1] == turns("p", "r")
     assert messages[2] is None and reading.documents[2].text == "plain\ntext"
@@ -210,24 +248,27 @@ def test_chat_records_and_instructions_become_conversations(tmp_path):
     assert reading.skipped == []
 
 
-@pytest.mark.parametrize(("line", "reason"), [
-    ("{", "not JSON (Expecting property name enclosed in double quotes)"),
-    ("[" * 100_000, "not JSON (maximum recursion depth exceeded"),
-    ("1" * 10_000, "not JSON (Exceeds the limit"),
-    ("[1]", "it is not an object with a `text`"),
-    ('{"title": "x"}', "it has none of a `text`, `messages`"),
-    ('{"text": 3}', "`text` is int, not a string"),
-    ('{"text": null}', "`text` is missing"),
-    ('{"text": "\\ud83d"}', "character 0 is half of a surrogate pair"),
-    ('{"messages": []}', "`messages` is not a list of turns"),
-    ('{"messages": {"role": "user"}}', "`messages` is not a list of turns"),
-    ('{"messages": [{"role": "owner", "content": "x"}]}', "messages[0] has no `role` out of system"),
-    ('{"messages": [{"role": ["user"], "content": "x"}]}', "messages[0] has no `role` out of system"),
-    ('{"messages": [{"role": "user", "content": ["x"]}]}', "messages[0].content is list, not a string"),
-    ('{"messages": [{"role": "assistant", "content": null}]}', "messages[0].content is missing"),
-    ('{"messages": [{"role": "user", "content": "\\udc00"}]}', "character 0 is half of a surrogate pair"),
-    ('{"prompt": "x", "response": ["y"]}', "`response` is list, not a string"),
-])
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ("{", "not JSON (Expecting property name enclosed in double quotes)"),
+        ("[" * 100_000, "not JSON (maximum recursion depth exceeded"),
+        ("1" * 10_000, "not JSON (Exceeds the limit"),
+        ("[1]", "it is not an object with a `text`"),
+        ('{"title": "x"}', "it has none of a `text`, `messages`"),
+        ('{"text": 3}', "`text` is int, not a string"),
+        ('{"text": null}', "`text` is missing"),
+        ('{"text": "\\ud83d"}', "character 0 is half of a surrogate pair"),
+        ('{"messages": []}', "`messages` is not a list of turns"),
+        ('{"messages": {"role": "user"}}', "`messages` is not a list of turns"),
+        ('{"messages": [{"role": "owner", "content": "x"}]}', "messages[0] has no `role` out of system"),
+        ('{"messages": [{"role": ["user"], "content": "x"}]}', "messages[0] has no `role` out of system"),
+        ('{"messages": [{"role": "user", "content": ["x"]}]}', "messages[0].content is list, not a string"),
+        ('{"messages": [{"role": "assistant", "content": null}]}', "messages[0].content is missing"),
+        ('{"messages": [{"role": "user", "content": "\\udc00"}]}', "character 0 is half of a surrogate pair"),
+        ('{"prompt": "x", "response": ["y"]}', "`response` is list, not a string"),
+    ],
+)
 def test_a_bad_record_is_named_by_its_line_and_the_rest_is_read(tmp_path, line, reason):
     reading = read(write(tmp_path, a__jsonl=f'{{"text": "good"}}\n\n{line}\n{{"text": "last"}}'))
     assert texts(reading) == {"a.jsonl#1": "good", "a.jsonl#4": "last"}
@@ -235,6 +276,7 @@ def test_a_bad_record_is_named_by_its_line_and_the_rest_is_read(tmp_path, line, 
 
 
 # Tables
+
 
 def table(path: Path, rows: list[list[str]], **dialect: str) -> Path:
     with path.open("w", newline="", encoding="utf-8") as file:
@@ -248,8 +290,10 @@ def test_a_table_gives_its_text_column_or_the_wordiest_and_says_which(tmp_path):
     assert texts(named) == {"named.csv#1": "a, b", "named.csv#2": "c"}
     for dialect in ({}, {"delimiter": ";"}, {"delimiter": "\t"}):
         guessed = read(table(tmp_path / "guessed.csv", [["", "head", "note"], *body], **dialect))
-        assert texts(guessed) == {"guessed.csv:note#1": 'said "no"\ntwice and more',
-                                  "guessed.csv:note#2": "x" * 200_000}
+        assert texts(guessed) == {
+            "guessed.csv:note#1": 'said "no"\ntwice and more',
+            "guessed.csv:note#2": "x" * 200_000,
+        }
     headless = read(table(tmp_path / "headless.csv", body))
     assert list(texts(headless)) == ["headless.csv:column 3#1", "headless.csv:column 3#2"]
     pairs = read(table(tmp_path / "pairs.csv", [["prompt", "response"], ["p", "r"]]))
@@ -275,8 +319,10 @@ def test_parquet_equals_jsonl(tmp_path):
     arrow = pytest.importorskip("pyarrow", reason=DOCS)
     from pyarrow import parquet
 
-    rows = [{"id": number, "text": f"Text {number}\r\n", "messages": list(turns(f"q{number}", "a"))}
-            for number in range(200)]
+    rows = [
+        {"id": number, "text": f"Text {number}\r\n", "messages": list(turns(f"q{number}", "a"))}
+        for number in range(200)
+    ]
     for columns in (("id", "text"), ("text", "messages")):
         kept = [{name: row[name] for name in columns} for row in rows]
         parquet.write_table(arrow.Table.from_pylist(kept), tmp_path / "a.parquet")
@@ -304,28 +350,42 @@ def pdf(*pages: str) -> bytes:
     """A PDF by hand, as the specification's smallest example; each page shows one line of Helvetica."""
     count = len(pages)
     kids = " ".join(f"{4 + 2 * number} 0 R" for number in range(count))
-    objects = ["<< /Type /Catalog /Pages 2 0 R >>", f"<< /Type /Pages /Kids [{kids}] /Count {count} >>",
-               "<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica >>"]
+    objects = [
+        "<< /Type /Catalog /Pages 2 0 R >>",
+        f"<< /Type /Pages /Kids [{kids}] /Count {count} >>",
+        "<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica >>",
+    ]
     for number, page in enumerate(pages):
         shown = f"BT /F1 12 Tf 72 720 Td ({page}) Tj ET"
-        objects += ["<< /Type /Page /Parent 2 0 R /MediaBox [0 0 612 792] "
-                    f"/Resources << /Font << /F1 3 0 R >> >> /Contents {5 + 2 * number} 0 R >>",
-                    f"<< /Length {len(shown)} >>\nstream\n{shown}\nendstream"]
+        objects += [
+            "<< /Type /Page /Parent 2 0 R /MediaBox [0 0 612 792] "
+            f"/Resources << /Font << /F1 3 0 R >> >> /Contents {5 + 2 * number} 0 R >>",
+            f"<< /Length {len(shown)} >>\nstream\n{shown}\nendstream",
+        ]
     body, offsets = "%PDF-1.4\n", []
     for number, content in enumerate(objects, 1):
         offsets.append(len(body))
         body += f"{number} 0 obj\n{content}\nendobj\n"
     rows = "".join(f"{offset:010} 00000 n \n" for offset in offsets)
     size = len(objects) + 1
-    return (f"{body}xref\n0 {size}\n0000000000 65535 f \n{rows}trailer\n<< /Size {size} /Root 1 0 R >>\n"
-            f"startxref\n{len(body)}\n%%EOF\n").encode()
+    return (
+        f"{body}xref\n0 {size}\n0000000000 65535 f \n{rows}trailer\n<< /Size {size} /Root 1 0 R >>\n"
+        f"startxref\n{len(body)}\n%%EOF\n"
+    ).encode()
 
 
 def test_a_pdf_gives_its_pages_and_a_bad_one_its_reason(tmp_path):
     pytest.importorskip("pypdf", reason=DOCS)
     whole = pdf("Hello page one", "And page two")
-    reading = read(write(tmp_path, good__pdf=whole, scan__pdf=pdf(""), noise__pdf=b"not a pdf",
-                         cut__pdf=b"%PDF-1.4\n" + whole[200:300]))
+    reading = read(
+        write(
+            tmp_path,
+            good__pdf=whole,
+            scan__pdf=pdf(""),
+            noise__pdf=b"not a pdf",
+            cut__pdf=b"%PDF-1.4\n" + whole[200:300],
+        )
+    )
     assert texts(reading) == {"good.pdf": "Hello page one\n\nAnd page two"}
     assert reasons(reading)["scan.pdf"] == "a PDF without text on its 1 pages (scanned?)"
     assert reasons(reading)["cut.pdf"].startswith("not a PDF that can be read (")
@@ -342,13 +402,14 @@ def test_a_missing_extra_is_the_reason(tmp_path, monkeypatch, suffix):
 
 # Names
 
+
 def test_the_python_reference_is_here_without_any_download():
     reading = read("python-reference")
     assert reading.name == "python-reference" and len(reading.documents) > 40
     assert sum(len(document.text) for document in reading.documents) > 300_000
     assert {"python-reference#lambda", "python-reference#compound"} < texts(reading).keys()
     halves = split(reading.documents, 0.3)
-    assert ngram_overlap(halves.train, halves.held_out) < 0.02      # 0.10 with topics inside topics
+    assert ngram_overlap(halves.train, halves.held_out) < 0.02  # 0.10 with topics inside topics
 
 
 def test_a_name_counts_before_a_path_and_a_path_can_be_forced(tmp_path, monkeypatch):
@@ -368,8 +429,9 @@ def test_a_malformed_hub_reference_is_refused_before_any_network(reference):
 @pytest.fixture
 def hub_cache(tmp_path, monkeypatch) -> Path:
     """The hub, unreachable, and an empty cache of it."""
-    constants = pytest.importorskip("huggingface_hub.constants",
-                                    reason="the extra hub is not installed: pip install 'lmworks[hub]'")
+    constants = pytest.importorskip(
+        "huggingface_hub.constants", reason="the extra hub is not installed: pip install 'lmworks[hub]'"
+    )
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
     return tmp_path / "hub"

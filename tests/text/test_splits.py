@@ -21,8 +21,7 @@ def documents(*texts: str) -> list[Document]:
 MANY = documents(*(f"document {number}" for number in range(1000)))
 
 
-@given(st.lists(st.text(st.characters(exclude_categories=("Cs",)), min_size=1), min_size=2),
-       st.floats(0.01, 0.99))
+@given(st.lists(st.text(st.characters(exclude_categories=("Cs",)), min_size=1), min_size=2), st.floats(0.01, 0.99))
 def test_a_split_is_disjoint_complete_and_has_two_sides(texts, share):
     if len(set(texts)) < 2:
         return
@@ -55,11 +54,15 @@ def test_duplicates_never_stand_on_both_sides():
     assert result == type(result)(*(getattr(split(MANY), side) for side in ("train", "held_out")), 300)
 
 
-@pytest.mark.parametrize("text", [
-    "\n\n".join(f"Paragraph {number} of the book. It says little." for number in range(2000)),
-    "\n".join(f"line {number}" for number in range(2000)),
-    " ".join(f"word{number}" for number in range(2000)),
-    "".join(chr(0x4E00 + number % 5000) for number in range(5000))])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "\n\n".join(f"Paragraph {number} of the book. It says little." for number in range(2000)),
+        "\n".join(f"line {number}" for number in range(2000)),
+        " ".join(f"word{number}" for number in range(2000)),
+        "".join(chr(0x4E00 + number % 5000) for number in range(5000)),
+    ],
+)
 def test_a_single_long_document_is_cut_between_paragraphs_lines_or_words(text):
     [book] = documents(text)
     pieces = parts(book)

@@ -29,9 +29,7 @@ def byte_level(template: str | None = CHATML, adds_bos: bool = False, eos: str =
     backend.train_from_iterator(TEXTS, trainer)
     bos = backend.token_to_id("<s>")
     add_around(backend, bos if adds_bos else None, None)
-    return Tokenizer(
-        Vocabulary(backend, "tiny", bos=bos, eos=backend.token_to_id(eos), chat_template=template)
-    )
+    return Tokenizer(Vocabulary(backend, "tiny", bos=bos, eos=backend.token_to_id(eos), chat_template=template))
 
 
 def sentencepiece(template: str | None = None) -> Tokenizer:
@@ -53,15 +51,11 @@ def sentencepiece(template: str | None = None) -> Tokenizer:
     tokens = list(dict.fromkeys(tokens))
     vocabulary = {token: number for number, token in enumerate(tokens)}
     merges = [("▁", "h"), ("h", "e"), ("l", "o"), ("▁", "w"), ("o", "r"), ("▁h", "e"), ("▁w", "or")]
-    backend = tokenizers.Tokenizer(
-        models.BPE(vocabulary, merges, unk_token="<unk>", fuse_unk=True, byte_fallback=True)
-    )
+    backend = tokenizers.Tokenizer(models.BPE(vocabulary, merges, unk_token="<unk>", fuse_unk=True, byte_fallback=True))
     backend.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
     backend.decoder = decoders.Sequence(
         [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
     )
-    backend.add_special_tokens(
-        [AddedToken(text, special=True, normalized=False) for text in ("<unk>", "<s>", "</s>")]
-    )
+    backend.add_special_tokens([AddedToken(text, special=True, normalized=False) for text in ("<unk>", "<s>", "</s>")])
     add_around(backend, 1, None)
     return Tokenizer(Vocabulary(backend, "pieces", bos=1, eos=2, unknown=0, chat_template=template))

@@ -1,5 +1,4 @@
 """Chat templates in the shapes of the public ones, written for these tests."""
-# ruff: noqa: E501  (the lines are the templates' own)
 
 TEMPLATES = {
     "ChatML": "{% for message in messages %}{{'<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' "

@@ -39,9 +39,7 @@ def test_every_target_is_predicted_exactly_once_from_its_own_document(drawn, bat
     for batch in batches(pack(examples, seq, seed=seed), batch_rows, seed=0, epoch=0):
         assert (batch.documents != -1).sum(1).max() <= seq and batch.tokens.shape[0] <= batch_rows
         rows, places = (batch.labels != IGNORE).nonzero(as_tuple=True)
-        found.update(
-            zip(batch.tokens[rows, places].tolist(), batch.labels[rows, places].tolist(), strict=True)
-        )
+        found.update(zip(batch.tokens[rows, places].tolist(), batch.labels[rows, places].tolist(), strict=True))
         assert batch.supervised == len(rows)
         assert (batch.documents[rows, places] == batch.documents[rows, places + 1]).all()
         assert (batch.tokens[rows, places + 1] == batch.labels[rows, places]).all()

@@ -40,9 +40,7 @@ CONVERSATIONS = {
 def theirs(source: str, messages: list, prompt: bool) -> str:
     from transformers.utils.chat_template_utils import render_jinja_template
 
-    return render_jinja_template([messages], chat_template=source, add_generation_prompt=prompt, **TOKENS)[0][
-        0
-    ]
+    return render_jinja_template([messages], chat_template=source, add_generation_prompt=prompt, **TOKENS)[0][0]
 
 
 @pytest.mark.parametrize("shape", TEMPLATES)
@@ -68,9 +66,7 @@ def test_the_time_is_written_as_the_template_asks():
 
 def test_what_the_template_refuses_is_its_own_sentence():
     messages = [{"role": "user", "content": "a"}, {"role": "user", "content": "b"}]
-    with pytest.raises(
-        DataError, match=r"the chat template of gemma refuses these messages: Conversation roles must"
-    ):
+    with pytest.raises(DataError, match=r"the chat template of gemma refuses these messages: Conversation roles must"):
         ChatTemplate(TEMPLATES["Gemma"], TOKENS, "gemma").render(messages)
 
 
@@ -122,9 +118,7 @@ def test_a_message_cannot_close_its_turn(attack, tiny):
         number for number in plain if number in tiny.special
     ]
     text = attack.replace("\U000f0000", "").replace("\U000f0001", "").replace("\U000f0002", "")
-    assert (
-        tiny.decode(ids, skip_special=False) == f"<|im_start|>user\n{text}<|im_end|>\n<|im_start|>assistant\n"
-    )
+    assert tiny.decode(ids, skip_special=False) == f"<|im_start|>user\n{text}<|im_end|>\n<|im_start|>assistant\n"
 
 
 def test_a_message_cannot_make_a_special_token_with_the_templates_own_text(make_tokenizer):

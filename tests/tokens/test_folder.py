@@ -15,9 +15,7 @@ MESSAGES = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": 
 
 
 @pytest.mark.parametrize("adds_bos", [False, True])
-def test_a_saved_tokenizer_loads_in_transformers_with_equal_ids_and_chats(
-    tmp_path, make_tokenizer, texts, adds_bos
-):
+def test_a_saved_tokenizer_loads_in_transformers_with_equal_ids_and_chats(tmp_path, make_tokenizer, texts, adds_bos):
     from transformers import AutoTokenizer
 
     tokenizer = make_tokenizer(adds_bos=adds_bos)
@@ -27,9 +25,9 @@ def test_a_saved_tokenizer_loads_in_transformers_with_equal_ids_and_chats(
         assert theirs(text)["input_ids"] == tokenizer.encode(text), repr(text)
         assert theirs.decode(tokenizer.encode(text), skip_special_tokens=True) == text
     assert (theirs.bos_token_id, theirs.eos_token_id) == (tokenizer.bos, tokenizer.eos)
-    assert theirs.apply_chat_template(
-        MESSAGES, tokenize=False, add_generation_prompt=True
-    ) == tokenizer.chat.render(MESSAGES, add_generation_prompt=True)
+    assert theirs.apply_chat_template(MESSAGES, tokenize=False, add_generation_prompt=True) == tokenizer.chat.render(
+        MESSAGES, add_generation_prompt=True
+    )
 
 
 def test_sentencepiece_saves_and_loads_with_equal_ids(tmp_path, pieces, texts):
@@ -47,9 +45,7 @@ def test_gpt2s_own_files_load_without_a_tokenizer_json(tmp_path):
         (tmp_path / name).write_bytes((Path(data) / "gpt2_bpe" / f"gpt2_{name}").read_bytes())
     tokenizer = Tokenizer.load(tmp_path)
     assert tokenizer.encode("Hello world") == [15496, 995]
-    assert (
-        tokenizer.bos == tokenizer.eos == tokenizer.document_start == 50256 and tokenizer.vocab_size == 50257
-    )
+    assert tokenizer.bos == tokenizer.eos == tokenizer.document_start == 50256 and tokenizer.vocab_size == 50257
 
 
 def test_the_models_own_setting_decides_about_bos(tmp_path, make_tokenizer):
@@ -80,9 +76,7 @@ def test_a_special_token_that_only_the_config_names_is_special(tmp_path, tiny):
     (tmp_path / "tokenizer.json").write_text(json.dumps(data))
     tokenizer = Tokenizer.load(tmp_path)
     assert tokenizer.special[tokenizer.eos] == "<|im_end|>"
-    assert tokenizer.eos not in tokenizer.encode("<|im_end|>") and tokenizer.encode(
-        "<|im_end|>", markup=True
-    ) == [2]
+    assert tokenizer.eos not in tokenizer.encode("<|im_end|>") and tokenizer.encode("<|im_end|>", markup=True) == [2]
 
 
 @pytest.mark.parametrize(

@@ -11,10 +11,7 @@ from lmworks.basics.errors import LmworksError, ModelError
 from lmworks.tokens.chat import ChatTemplate
 
 MESSAGES = [{"role": "user", "content": "hi"}]
-GROW = (
-    "{% set ns = namespace(x='aaaaaaa', l=[1], d={}) %}"
-    "{% for i in range(90) %}{% set ns.@ = ! %}{% endfor %}"
-)
+GROW = "{% set ns = namespace(x='aaaaaaa', l=[1], d={}) %}{% for i in range(90) %}{% set ns.@ = ! %}{% endfor %}"
 
 
 def grow(name: str, expression: str) -> str:
@@ -28,10 +25,8 @@ BOMBS = {
     "self": "{{ self.__init__.__globals__ }}",
     "a macro's function": "{% macro f() %}{% endmacro %}{{ f._func.__globals__ }}",
     "nested loops": "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}",
-    "nested filtered loops": "{% for a in range(9**5) %}"
-    "{% for b in range(9**5) if b < 0 %}{% endfor %}{% endfor %}",
-    "nested loops over a list": "{% set r = range(9**5) %}"
-    "{% for a in r %}{% for b in r %}{% endfor %}{% endfor %}",
+    "nested filtered loops": "{% for a in range(9**5) %}{% for b in range(9**5) if b < 0 %}{% endfor %}{% endfor %}",
+    "nested loops over a list": "{% set r = range(9**5) %}{% for a in r %}{% for b in r %}{% endfor %}{% endfor %}",
     "a huge range": "{% for a in range(10**12) %}x{% endfor %}",
     "ranges as lists": "{% for a in range(99999) %}{% set x = range(99999) | list %}{% endfor %}",
     "multiplied text": "{{ 'a' * 10**10 }}",
@@ -63,14 +58,12 @@ BOMBS = {
     "deep tuples as a key": "{% set ns = namespace(x=()) %}{% for i in range(9**5) %}{% set ns.x = (ns.x,) %}"
     "{% endfor %}{% set d = {ns.x: 1} %}",
     "endless recursion": "{% macro f(n) %}{{ f(n + 1) }}{{ f(n + 1) }}{% endmacro %}{{ f(0) }}",
-    "forking recursion": "{% macro f(n) %}"
-    "{% if n %}{{ f(n-1) }}{{ f(n-1) }}{% endif %}{% endmacro %}{{ f(60) }}",
+    "forking recursion": "{% macro f(n) %}{% if n %}{{ f(n-1) }}{{ f(n-1) }}{% endif %}{% endmacro %}{{ f(60) }}",
     "a recursive loop": "{% for x in [[1]] recursive %}{{ loop([x, x]) }}{{ loop([x, x]) }}{% endfor %}",
     "a block full": "{% set x = 'a' * 1000000 %}{% set y %}" + "{{ x }}" * 5000 + "{% endset %}",
     "a long output": "{% set x = 'a' * 1000000 %}{% for i in range(99999) %}{{ x }}{% endfor %}",
     "a long concatenation": "{% set x = 'a' * 1000000 %}{% set y = " + "~".join(["x"] * 5000) + " %}",
-    "many variables": "{% set x = 'a' * 9000000 %}"
-    + "".join(f"{{% set x{i} = x[1:] %}}" for i in range(3000)),
+    "many variables": "{% set x = 'a' * 9000000 %}" + "".join(f"{{% set x{i} = x[1:] %}}" for i in range(3000)),
     "slow comparisons": "{% set x = 'a' * 9000000 %}{% set y = 'a' * 9000000 %}" + "{{ x is eq y }}" * 5000,
     "slow sorting": "{{ range(99999) | list | sort(attribute='real') | length }}" * 50,
     "nested filter blocks": "{% filter replace('a', 'aaaaaaaaaaaaaaaa') %}" * 8 + "a" + "{% endfilter %}" * 8,

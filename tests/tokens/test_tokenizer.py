@@ -117,11 +117,7 @@ def test_ids_with_a_role_come_from_the_model(tiny, make_tokenizer):
     assert (tiny.document_start, tiny.document_end) == (end, end)
     assert tiny.stop_ids == {tiny.eos, end}
     adds = make_tokenizer(adds_bos=True)
-    assert (
-        adds.document_start == adds.bos
-        and adds.prefix == (adds.bos,)
-        and adds.vocab_size == tiny.vocab_size == 700
-    )
+    assert adds.document_start == adds.bos and adds.prefix == (adds.bos,) and adds.vocab_size == tiny.vocab_size == 700
 
 
 def test_the_documents_ends_without_an_end_of_document_token_are_bos_and_eos(pieces):
@@ -137,9 +133,7 @@ def test_ids_outside_the_vocabulary_carry_no_text_and_negative_ones_are_named(ti
 def test_text_that_continues_gets_no_space_of_its_own(pieces):
     whole = pieces.encode("he wor", special=False)
     assert pieces.encode("he", special=False) + pieces.encode(" wor", special=False, continues=True) == whole
-    assert pieces.encode("wor", special=False, continues=True) == [
-        pieces._markup.token_to_id(t) for t in ("w", "or")
-    ]
+    assert pieces.encode("wor", special=False, continues=True) == [pieces._markup.token_to_id(t) for t in ("w", "or")]
 
 
 def test_wordpiece_has_no_exact_bytes_and_says_so():

@@ -7,7 +7,7 @@ from lmworks.models.families.tables import Rows, Source
 ARCHITECTURES = {"llama": "llama", "qwen2": "qwen2", "qwen3": "qwen3", "gemma": "gemma", "gpt2": "gpt2"}
 """`general.architecture` -> family."""
 
-SETTINGS = {                                # ours             <- theirs, behind "<architecture>."
+SETTINGS = {  # ours             <- theirs, behind "<architecture>."
     "layers": "block_count",
     "context": "context_length",
     "dim": "embedding_length",
@@ -25,7 +25,9 @@ TENSORS: dict[str, Source] = {
     "position.weight": "position_embd.weight",
     "blocks.{i}.attention_norm.weight": "blk.{i}.attn_norm.weight",
     "blocks.{i}.attention_norm.bias": "blk.{i}.attn_norm.bias",
-    "blocks.{i}.attention.qkv.weight": Rows(("blk.{i}.attn_q.weight", "blk.{i}.attn_k.weight", "blk.{i}.attn_v.weight")),
+    "blocks.{i}.attention.qkv.weight": Rows(
+        ("blk.{i}.attn_q.weight", "blk.{i}.attn_k.weight", "blk.{i}.attn_v.weight")
+    ),
     "blocks.{i}.attention.qkv.bias": Rows(("blk.{i}.attn_q.bias", "blk.{i}.attn_k.bias", "blk.{i}.attn_v.bias")),
     "blocks.{i}.attention.query_norm.weight": "blk.{i}.attn_q_norm.weight",
     "blocks.{i}.attention.key_norm.weight": "blk.{i}.attn_k_norm.weight",
@@ -41,7 +43,7 @@ TENSORS: dict[str, Source] = {
     "norm.bias": "output_norm.bias",
     "head.weight": "output.weight",
 }
-GPT2_TENSORS = TENSORS | {                  # GPT-2 has query, key and value in one matrix, and no gate
+GPT2_TENSORS = TENSORS | {  # GPT-2 has query, key and value in one matrix, and no gate
     "blocks.{i}.attention.qkv.weight": "blk.{i}.attn_qkv.weight",
     "blocks.{i}.attention.qkv.bias": "blk.{i}.attn_qkv.bias",
     "blocks.{i}.feed_forward.up.weight": "blk.{i}.ffn_up.weight",

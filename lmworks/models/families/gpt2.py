@@ -5,8 +5,9 @@ from __future__ import annotations
 from lmworks.models.families.tables import Family, Transposed
 
 GPT2 = Family(
-    name="gpt2", architecture="GPT2LMHeadModel",
-    settings={                              # ours             <- theirs
+    name="gpt2",
+    architecture="GPT2LMHeadModel",
+    settings={  # ours             <- theirs
         "vocab_size": "vocab_size",
         "dim": "n_embd",
         "layers": "n_layer",
@@ -37,10 +38,21 @@ GPT2 = Family(
         "norm.bias": "transformer.ln_f.bias",
         "head.weight": "lm_head.weight",
     },
-    fixed={"positions": "learned", "norm": "layer", "gated": False, "qkv_bias": True, "output_bias": True,
-           "feed_forward_bias": True},
-    defaults={"n_positions": 1024, "layer_norm_epsilon": 1e-5, "activation_function": "gelu_new",
-              "tie_word_embeddings": True, "resid_pdrop": 0.1},
+    fixed={
+        "positions": "learned",
+        "norm": "layer",
+        "gated": False,
+        "qkv_bias": True,
+        "output_bias": True,
+        "feed_forward_bias": True,
+    },
+    defaults={
+        "n_positions": 1024,
+        "layer_norm_epsilon": 1e-5,
+        "activation_function": "gelu_new",
+        "tie_word_embeddings": True,
+        "resid_pdrop": 0.1,
+    },
     required={"scale_attn_weights": True, "scale_attn_by_inverse_layer_idx": False, "add_cross_attention": False},
     ignored=(".attn.bias", ".attn.masked_bias"),
 )

@@ -12,7 +12,7 @@ from lmworks.basics.errors import ModelError
 from lmworks.models.config import ModelConfig
 from lmworks.models.families.tables import ACTIVATIONS, Family, Rows, Source
 
-SETTINGS = {                                # ours             <- theirs
+SETTINGS = {  # ours             <- theirs
     "vocab_size": "vocab_size",
     "dim": "hidden_size",
     "layers": "num_hidden_layers",
@@ -29,21 +29,31 @@ SETTINGS = {                                # ours             <- theirs
 TENSORS: dict[str, Source] = {
     "embedding.weight": "model.embed_tokens.weight",
     "blocks.{i}.attention_norm.weight": "model.layers.{i}.input_layernorm.weight",
-    "blocks.{i}.attention.qkv.weight": Rows(("model.layers.{i}.self_attn.q_proj.weight",
-                                             "model.layers.{i}.self_attn.k_proj.weight",
-                                             "model.layers.{i}.self_attn.v_proj.weight")),
-    "blocks.{i}.attention.qkv.bias": Rows(("model.layers.{i}.self_attn.q_proj.bias",
-                                           "model.layers.{i}.self_attn.k_proj.bias",
-                                           "model.layers.{i}.self_attn.v_proj.bias")),
+    "blocks.{i}.attention.qkv.weight": Rows(
+        (
+            "model.layers.{i}.self_attn.q_proj.weight",
+            "model.layers.{i}.self_attn.k_proj.weight",
+            "model.layers.{i}.self_attn.v_proj.weight",
+        )
+    ),
+    "blocks.{i}.attention.qkv.bias": Rows(
+        (
+            "model.layers.{i}.self_attn.q_proj.bias",
+            "model.layers.{i}.self_attn.k_proj.bias",
+            "model.layers.{i}.self_attn.v_proj.bias",
+        )
+    ),
     "blocks.{i}.attention.query_norm.weight": "model.layers.{i}.self_attn.q_norm.weight",
     "blocks.{i}.attention.key_norm.weight": "model.layers.{i}.self_attn.k_norm.weight",
     "blocks.{i}.attention.output.weight": "model.layers.{i}.self_attn.o_proj.weight",
     "blocks.{i}.attention.output.bias": "model.layers.{i}.self_attn.o_proj.bias",
     "blocks.{i}.feed_forward_norm.weight": "model.layers.{i}.post_attention_layernorm.weight",
-    "blocks.{i}.feed_forward.up.weight": Rows(("model.layers.{i}.mlp.gate_proj.weight",
-                                               "model.layers.{i}.mlp.up_proj.weight")),
-    "blocks.{i}.feed_forward.up.bias": Rows(("model.layers.{i}.mlp.gate_proj.bias",
-                                             "model.layers.{i}.mlp.up_proj.bias")),
+    "blocks.{i}.feed_forward.up.weight": Rows(
+        ("model.layers.{i}.mlp.gate_proj.weight", "model.layers.{i}.mlp.up_proj.weight")
+    ),
+    "blocks.{i}.feed_forward.up.bias": Rows(
+        ("model.layers.{i}.mlp.gate_proj.bias", "model.layers.{i}.mlp.up_proj.bias")
+    ),
     "blocks.{i}.feed_forward.down.weight": "model.layers.{i}.mlp.down_proj.weight",
     "blocks.{i}.feed_forward.down.bias": "model.layers.{i}.mlp.down_proj.bias",
     "norm.weight": "model.norm.weight",
@@ -60,8 +70,9 @@ def _mistral_window_from(theirs: Mapping[str, Any], layers: int) -> dict[str, An
 
 def _mistral_window_to(config: ModelConfig) -> dict[str, Any]:
     if config.window is not None and any(config.window_of(layer) is None for layer in range(config.layers)):
-        raise ModelError("a mistral model cannot have a window on some layers only; "
-                         "choose another family to save it as")
+        raise ModelError(
+            "a mistral model cannot have a window on some layers only; choose another family to save it as"
+        )
     return {"sliding_window": config.window}
 
 
@@ -71,53 +82,104 @@ def _qwen_window_from(theirs: Mapping[str, Any], layers: int) -> dict[str, Any]:
         return {}
     kinds, first = theirs.get("layer_types"), theirs.get("max_window_layers", 28)
     if not isinstance(first, int) or (kinds and (not isinstance(kinds, list) or len(kinds) != layers)):
-        raise ModelError("config.json: max_window_layers and layer_types do not name a kind for each "
-                         f"of the {layers} layers")
-    chosen = tuple(layer for layer in range(layers)
-                   if (kinds[layer] == "sliding_attention" if kinds else layer >= first))
+        raise ModelError(
+            f"config.json: max_window_layers and layer_types do not name a kind for each of the {layers} layers"
+        )
+    chosen = tuple(
+        layer for layer in range(layers) if (kinds[layer] == "sliding_attention" if kinds else layer >= first)
+    )
     return {"window": theirs["sliding_window"], "window_layers": chosen} if chosen else {}
 
 
 def _qwen_window_to(config: ModelConfig) -> dict[str, Any]:
-    kinds = ["full_attention" if config.window_of(layer) is None else "sliding_attention" for layer in range(config.layers)]
-    return {"use_sliding_window": config.window is not None, "sliding_window": config.window, "layer_types": kinds,
-            "max_window_layers": kinds.index("sliding_attention") if "sliding_attention" in kinds else config.layers}
+    kinds = [
+        "full_attention" if config.window_of(layer) is None else "sliding_attention" for layer in range(config.layers)
+    ]
+    return {
+        "use_sliding_window": config.window is not None,
+        "sliding_window": config.window,
+        "layer_types": kinds,
+        "max_window_layers": kinds.index("sliding_attention") if "sliding_attention" in kinds else config.layers,
+    }
 
 
 LLAMA = Family(
-    name="llama", architecture="LlamaForCausalLM",
-    settings=SETTINGS | {"qkv_bias": "attention_bias", "output_bias": "attention_bias", "feed_forward_bias": "mlp_bias"},
-    tensors=TENSORS, ignored=IGNORED, required=WHOLE_HEAD,
-    defaults={"rms_norm_eps": 1e-6, "max_position_embeddings": 2048, "tie_word_embeddings": False, "hidden_act": "silu"},
+    name="llama",
+    architecture="LlamaForCausalLM",
+    settings=SETTINGS
+    | {"qkv_bias": "attention_bias", "output_bias": "attention_bias", "feed_forward_bias": "mlp_bias"},
+    tensors=TENSORS,
+    ignored=IGNORED,
+    required=WHOLE_HEAD,
+    defaults={
+        "rms_norm_eps": 1e-6,
+        "max_position_embeddings": 2048,
+        "tie_word_embeddings": False,
+        "hidden_act": "silu",
+    },
 )
 MISTRAL = Family(
-    name="mistral", architecture="MistralForCausalLM", settings=SETTINGS, tensors=TENSORS, ignored=IGNORED, required=WHOLE_HEAD,
-    defaults={"rms_norm_eps": 1e-6, "tie_word_embeddings": False, "hidden_act": "silu", "sliding_window": 4096,
-              "num_key_value_heads": 8},
-    window_from=_mistral_window_from, window_to=_mistral_window_to,
+    name="mistral",
+    architecture="MistralForCausalLM",
+    settings=SETTINGS,
+    tensors=TENSORS,
+    ignored=IGNORED,
+    required=WHOLE_HEAD,
+    defaults={
+        "rms_norm_eps": 1e-6,
+        "tie_word_embeddings": False,
+        "hidden_act": "silu",
+        "sliding_window": 4096,
+        "num_key_value_heads": 8,
+    },
+    window_from=_mistral_window_from,
+    window_to=_mistral_window_to,
 )
 QWEN2 = Family(
-    name="qwen2", architecture="Qwen2ForCausalLM", settings=SETTINGS, tensors=TENSORS, ignored=IGNORED, required=WHOLE_HEAD,
+    name="qwen2",
+    architecture="Qwen2ForCausalLM",
+    settings=SETTINGS,
+    tensors=TENSORS,
+    ignored=IGNORED,
+    required=WHOLE_HEAD,
     fixed={"qkv_bias": True},
-    defaults={"rms_norm_eps": 1e-6, "tie_word_embeddings": False, "hidden_act": "silu",
-              "num_key_value_heads": 32},
-    window_from=_qwen_window_from, window_to=_qwen_window_to,
+    defaults={"rms_norm_eps": 1e-6, "tie_word_embeddings": False, "hidden_act": "silu", "num_key_value_heads": 32},
+    window_from=_qwen_window_from,
+    window_to=_qwen_window_to,
 )
 QWEN3 = Family(
-    name="qwen3", architecture="Qwen3ForCausalLM",
+    name="qwen3",
+    architecture="Qwen3ForCausalLM",
     settings=SETTINGS | {"qkv_bias": "attention_bias", "output_bias": "attention_bias"},
-    tensors=TENSORS, ignored=IGNORED, required=WHOLE_HEAD, fixed={"qk_norm": True},
-    defaults={"rms_norm_eps": 1e-6, "tie_word_embeddings": False, "hidden_act": "silu", "head_dim": 128,
-              "num_key_value_heads": 32},
-    window_from=_qwen_window_from, window_to=_qwen_window_to,
+    tensors=TENSORS,
+    ignored=IGNORED,
+    required=WHOLE_HEAD,
+    fixed={"qk_norm": True},
+    defaults={
+        "rms_norm_eps": 1e-6,
+        "tie_word_embeddings": False,
+        "hidden_act": "silu",
+        "head_dim": 128,
+        "num_key_value_heads": 32,
+    },
+    window_from=_qwen_window_from,
+    window_to=_qwen_window_to,
 )
 GEMMA = Family(
-    name="gemma", architecture="GemmaForCausalLM",
+    name="gemma",
+    architecture="GemmaForCausalLM",
     settings=SETTINGS | {"qkv_bias": "attention_bias", "output_bias": "attention_bias"},
-    tensors=TENSORS, ignored=IGNORED, required=WHOLE_HEAD | {"use_bidirectional_attention": False},
+    tensors=TENSORS,
+    ignored=IGNORED,
+    required=WHOLE_HEAD | {"use_bidirectional_attention": False},
     fixed={"norm_unit_offset": True, "scale_embedding": True},
     # Gemma's first files say "gelu", and the tanh form was meant: transformers reads it so too.
     activations=GEMMA_ACTIVATIONS,
-    defaults={"rms_norm_eps": 1e-6, "tie_word_embeddings": True, "hidden_act": "gelu_pytorch_tanh",
-              "head_dim": 256, "num_key_value_heads": 16},
+    defaults={
+        "rms_norm_eps": 1e-6,
+        "tie_word_embeddings": True,
+        "hidden_act": "gelu_pytorch_tanh",
+        "head_dim": 256,
+        "num_key_value_heads": 16,
+    },
 )

@@ -33,8 +33,15 @@ class Transposed:
 
 Source = str | Rows | Transposed
 
-ACTIVATIONS = {"silu": "silu", "swish": "silu", "gelu": "gelu", "gelu_new": "gelu_tanh",
-               "gelu_pytorch_tanh": "gelu_tanh", "gelu_fast": "gelu_tanh", "relu": "relu"}
+ACTIVATIONS = {
+    "silu": "silu",
+    "swish": "silu",
+    "gelu": "gelu",
+    "gelu_new": "gelu_tanh",
+    "gelu_pytorch_tanh": "gelu_tanh",
+    "gelu_fast": "gelu_tanh",
+    "relu": "relu",
+}
 THEIR_ACTIVATIONS = {"silu": "silu", "gelu": "gelu", "gelu_tanh": "gelu_pytorch_tanh", "relu": "relu"}
 
 
@@ -69,15 +76,19 @@ class Family:
         values = {key: value for key, value in {**self.defaults, **theirs}.items() if value is not None}
         for key, value in self.required.items():
             if values.get(key, value) != value:
-                raise ModelError(f"config.json: {key} = {values[key]!r} is not supported for {self.name} (only {value!r})")
+                raise ModelError(
+                    f"config.json: {key} = {values[key]!r} is not supported for {self.name} (only {value!r})"
+                )
         ours = dict(self.fixed)
         for our_key, their_key in self.settings.items():
             if their_key in values:
                 ours[our_key] = values[their_key]
         if "activation" in ours:
             if str(ours["activation"]) not in self.activations:
-                raise ModelError(f"config.json: the activation {ours['activation']!r} is not known; "
-                                 f"known are {', '.join(self.activations)}")
+                raise ModelError(
+                    f"config.json: the activation {ours['activation']!r} is not known; "
+                    f"known are {', '.join(self.activations)}"
+                )
             ours["activation"] = self.activations[ours["activation"]]
         if ours.get("positions", "rope") == "rope":
             ours |= rope_from(values)
@@ -98,18 +109,24 @@ class Family:
         for name in ModelConfig.model_fields:
             value, expected = getattr(config, name), self.fixed.get(name, default[name])
             if (name not in expressed or name in self.fixed) and value != expected and name not in self.settings:
-                raise ModelError(f"a {self.name} model cannot have {name} = {value!r}; choose another family to save it as")
+                raise ModelError(
+                    f"a {self.name} model cannot have {name} = {value!r}; choose another family to save it as"
+                )
         if config.window is not None and self.window_to is None:
             raise ModelError(f"a {self.name} model cannot have a window; choose another family to save it as")
         for our_key, their_key in self.settings.items():
             value = getattr(config, our_key)
             if theirs.get(their_key, value) != value:
-                raise ModelError(f"a {self.name} model has one setting, {their_key}, where this one has two "
-                                 "values; choose another family to save it as")
+                raise ModelError(
+                    f"a {self.name} model has one setting, {their_key}, where this one has two "
+                    "values; choose another family to save it as"
+                )
             theirs[their_key] = value
         if self.activations[written := THEIR_ACTIVATIONS[config.activation]] != config.activation:
-            raise ModelError(f"a {self.name} model cannot have the activation {config.activation!r} (its files "
-                             f"mean another one by {written!r}); choose another family to save it as")
+            raise ModelError(
+                f"a {self.name} model cannot have the activation {config.activation!r} (its files "
+                f"mean another one by {written!r}); choose another family to save it as"
+            )
         theirs[self.settings["activation"]] = written
         if config.positions == "rope":
             theirs |= rope_to(config)
@@ -117,14 +134,18 @@ class Family:
             theirs |= self.window_to(config)
         return theirs | dict(self.required)
 
-    def tensors_from(self, theirs: Mapping[str, Tensor], config: ModelConfig, dtype: torch.dtype | None = None) -> dict[str, Tensor]:
+    def tensors_from(
+        self, theirs: Mapping[str, Tensor], config: ModelConfig, dtype: torch.dtype | None = None
+    ) -> dict[str, Tensor]:
         """Our tensors from a file's; ModelError naming the first that is missing or left over."""
         remaining = set(theirs)
 
         def take(name: str) -> Tensor:
             if name not in theirs:
-                raise ModelError(f"the tensor {name} is missing from the weights; the file is incomplete, "
-                                 f"or its config.json belongs to another model")
+                raise ModelError(
+                    f"the tensor {name} is missing from the weights; the file is incomplete, "
+                    f"or its config.json belongs to another model"
+                )
             remaining.discard(name)
             return theirs[name]
 
@@ -141,8 +162,10 @@ class Family:
             ours[name] = tensor.to(dtype) if dtype else tensor
         unexpected = sorted(name for name in remaining if not self._left_out(name, config))
         if unexpected:
-            raise ModelError(f"the weights hold {unexpected[0]}, which a {self.name} model with this config.json does not "
-                             f"have ({len(unexpected)} such tensors); they would be lost silently, so nothing was loaded")
+            raise ModelError(
+                f"the weights hold {unexpected[0]}, which a {self.name} model with this config.json does not "
+                f"have ({len(unexpected)} such tensors); they would be lost silently, so nothing was loaded"
+            )
         return ours
 
     def tensors_to(self, ours: Mapping[str, Tensor], config: ModelConfig) -> dict[str, Tensor]:
@@ -176,8 +199,7 @@ def below_one_another(names: Sequence[str], parts: Sequence[Tensor]) -> Tensor:
     """The parts of a joined matrix as one; ModelError where they are not equally wide."""
     if len({part.shape[1:] for part in parts}) > 1:
         shapes = ", ".join(f"{name} {list(part.shape)}" for name, part in zip(names, parts, strict=True))
-        raise ModelError(f"the tensors {shapes} belong to one layer and differ in their shapes; "
-                         "the file is damaged")
+        raise ModelError(f"the tensors {shapes} belong to one layer and differ in their shapes; the file is damaged")
     return torch.cat(list(parts))
 
 
@@ -189,13 +211,15 @@ def rows_of(name: str, config: ModelConfig) -> list[int]:
 
 
 def _absent(name: str, config: ModelConfig) -> bool:
-    return ((name == "head.weight" and config.tied)
-            or (name.endswith("norm.bias") and config.norm != "layer")
-            or (name.startswith("position.") and config.positions != "learned")
-            or (name.endswith(".qkv.bias") and not config.qkv_bias)
-            or (name.endswith("attention.output.bias") and not config.output_bias)
-            or (".feed_forward." in name and name.endswith(".bias") and not config.feed_forward_bias)
-            or (name.endswith(("query_norm.weight", "key_norm.weight")) and not config.qk_norm))
+    return (
+        (name == "head.weight" and config.tied)
+        or (name.endswith("norm.bias") and config.norm != "layer")
+        or (name.startswith("position.") and config.positions != "learned")
+        or (name.endswith(".qkv.bias") and not config.qkv_bias)
+        or (name.endswith("attention.output.bias") and not config.output_bias)
+        or (".feed_forward." in name and name.endswith(".bias") and not config.feed_forward_bias)
+        or (name.endswith(("query_norm.weight", "key_norm.weight")) and not config.qk_norm)
+    )
 
 
 def _at_layer(source: Source, layer: int) -> Source:
@@ -206,7 +230,7 @@ def _at_layer(source: Source, layer: int) -> Source:
     return source.replace("{i}", str(layer))
 
 
-ROPE_SCALING = {                                # ours                   <- theirs
+ROPE_SCALING = {  # ours                   <- theirs
     "factor": "factor",
     "original_context": "original_max_position_embeddings",
     "attention_factor": "attention_factor",
@@ -223,20 +247,29 @@ def rope_from(theirs: Mapping[str, Any]) -> dict[str, Any]:
     for name in ("rope_scaling", "rope_parameters"):
         table = theirs.get(name) or {}
         if not isinstance(table, dict) or any(isinstance(value, dict) for value in table.values()):
-            raise ModelError(f"config.json: {name} is not one table of rotary settings; a table for each kind "
-                             "of layer is not supported")
+            raise ModelError(
+                f"config.json: {name} is not one table of rotary settings; a table for each kind "
+                "of layer is not supported"
+            )
         parameters |= {key: value for key, value in table.items() if value is not None}
     ours: dict[str, Any] = {} if parameters["rope_theta"] is None else {"rope_theta": parameters["rope_theta"]}
     kind = parameters.get("rope_type", parameters.get("type", "default"))
     if kind not in ("default", "linear", "dynamic", "yarn", "llama3"):
-        raise ModelError(f"config.json: rotary scaling of type {kind!r} is not known; known are linear, dynamic, yarn, llama3")
-    if ("mscale_all_dim" in parameters or parameters.get("truncate") is False
-            or parameters.get("partial_rotary_factor", 1) != 1):
-        raise ModelError("config.json: rotary settings with mscale_all_dim, truncate = false or a "
-                         "partial_rotary_factor other than 1 are not supported")
+        raise ModelError(
+            f"config.json: rotary scaling of type {kind!r} is not known; known are linear, dynamic, yarn, llama3"
+        )
+    if (
+        "mscale_all_dim" in parameters
+        or parameters.get("truncate") is False
+        or parameters.get("partial_rotary_factor", 1) != 1
+    ):
+        raise ModelError(
+            "config.json: rotary settings with mscale_all_dim, truncate = false or a "
+            "partial_rotary_factor other than 1 are not supported"
+        )
     if kind != "default":
         known = {our_key: parameters[key] for our_key, key in ROPE_SCALING.items() if key in parameters}
-        if kind == "dynamic":   # transformers stretches from max_position_embeddings, whatever is said here
+        if kind == "dynamic":  # transformers stretches from max_position_embeddings, whatever is said here
             known.pop("original_context", None)
         ours["rope_scaling"] = {"kind": kind, **known}
     return ours
@@ -247,8 +280,12 @@ def rope_to(config: ModelConfig) -> dict[str, Any]:
     theirs: dict[str, Any] = {"rope_theta": config.rope_theta}
     if config.rope_scaling is not None:
         values = config.rope_scaling.model_dump(exclude_none=True, exclude_defaults=True)
-        theirs["rope_scaling"] = {"rope_type": values.pop("kind")} | {ROPE_SCALING[key]: value for key, value in values.items()}
+        theirs["rope_scaling"] = {"rope_type": values.pop("kind")} | {
+            ROPE_SCALING[key]: value for key, value in values.items()
+        }
         if config.rope_scaling.kind == "llama3":
-            theirs["rope_scaling"] |= {"low_freq_factor": config.rope_scaling.low_frequency_factor,
-                                       "high_freq_factor": config.rope_scaling.high_frequency_factor}
+            theirs["rope_scaling"] |= {
+                "low_freq_factor": config.rope_scaling.low_frequency_factor,
+                "high_freq_factor": config.rope_scaling.high_frequency_factor,
+            }
     return theirs
