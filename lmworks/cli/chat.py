@@ -84,8 +84,8 @@ def _turn(
     pieces: list[str] = []
     try:
         for piece in model.stream(asked, chosen, max_new_tokens=longest, stop=stop):
+            pieces.append(piece)  # before it is shown: Ctrl-C may come between the two
             typer.echo(piece, nl=False)
-            pieces.append(piece)
     except KeyboardInterrupt:
         typer.echo(" (stopped)", nl=False)
     except ConfigError as error:  # the conversation has outgrown the model's window
