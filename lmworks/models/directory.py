@@ -20,6 +20,7 @@ from lmworks.basics.errors import ModelError
 from lmworks.basics.files import says_why, write_json
 from lmworks.models.config import ModelConfig
 from lmworks.models.families import family_of
+from lmworks.models.families.tables import each_name
 from lmworks.models.network import Network, build_network
 from lmworks.models.precision import DTYPES
 
@@ -195,12 +196,21 @@ def refuse_foreign_files(folder: Path) -> None:
 
 
 def write_network(folder: Path, network: Network, shard_bytes: int = SHARD_BYTES) -> None:
-    """Write config.json and the weights into an existing folder, so that transformers and vLLM load them."""
+    """Write config.json and the weights into an existing folder, so that transformers and vLLM load them.
+
+    ModelError for a network with adapters on: its file format has no place for them.
+    """
     config = network.config
     family = family_of(config.family)
     name = str(network.dtype).removeprefix("torch.")
     theirs = family.config_to(config)
-    tensors = family.tensors_to(network.state_dict(), config)
+    weights = network.state_dict()
+    if any(name not in weights for name, _ in each_name(family.tensors, config)):
+        raise ModelError(
+            "the network has adapters on, and a model directory has no place for them; "
+            "merge them first (merge_adapters, or lmworks build --merge)"
+        )
+    tensors = family.tensors_to(weights, config)
     with says_why(folder):
         shards = list(_shards(tensors, shard_bytes))
         if len(shards) == 1:

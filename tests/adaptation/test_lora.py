@@ -8,7 +8,8 @@ import torch
 from adaptation.adapted import GPT2, adapted
 
 from lmworks.adaptation.lora import LoRAConfig, adaptable, adapters_off, add_lora, lora_layers, remove_adapters
-from lmworks.basics.errors import ConfigError
+from lmworks.basics.errors import ConfigError, ModelError
+from lmworks.models.directory import write_network
 
 
 def test_fresh_adapters_change_nothing_and_depend_on_the_seed_alone():
@@ -105,3 +106,9 @@ def test_unknown_projections_are_named_with_those_that_there_are():
 def test_a_second_set_of_adapters_is_refused():
     with pytest.raises(ConfigError, match="has adapters already"):
         add_lora(adapted(), LoRAConfig())
+
+
+def test_a_network_with_adapters_is_not_saved_as_if_it_had_none(tmp_path):
+    with pytest.raises(ModelError, match=r"has adapters on.*merge them first"):
+        write_network(tmp_path, adapted())
+    assert not list(tmp_path.iterdir())
