@@ -148,10 +148,10 @@ def _costs(lengths: list[int], rounds: int) -> tuple[list[Measurement], Chart]:
 NOTE = (
     "The root keeps the scores' variance at 1 whatever d is; without it softmax starts nearly one-hot and"
     " passes little gradient (Vaswani et al. 2017, https://arxiv.org/abs/1706.03762, section 3.2.1, "
-    "footnote 4). A network this small can learn smaller queries instead; the trained difference is "
-    "shown, and does not decide. Time and memory are those of one attention call without projections. Its"
-    " memory is linear in the fused kernel (Rabe and Staats 2021, https://arxiv.org/abs/2112.05682; Dao "
-    "et al. 2022, https://arxiv.org/abs/2205.14135)."
+    "footnote 4). A network can learn smaller queries instead, at least in part, so the difference after "
+    "training is shown and does not decide. Time and memory are those of one attention call without "
+    "projections. Its memory is linear in the fused kernel (Rabe and Staats 2021, "
+    "https://arxiv.org/abs/2112.05682; Dao et al. 2022, https://arxiv.org/abs/2205.14135)."
 )
 
 

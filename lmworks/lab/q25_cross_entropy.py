@@ -80,7 +80,7 @@ def cross_entropy(
     steps: Several = scaled(200, 1000),
     dim: Several = 96,
     context: Several = 64,
-    rates: tuple[float, ...] = (5e-4, 1e-3, 2e-3, 4e-3),
+    rates: tuple[float, ...] = (1e-3, 2e-3, 4e-3, 8e-3),
     held_out_windows: Several = scaled(200, 1000),
     seeds: Count = scaled(3, 5),
 ) -> Observation:
@@ -119,7 +119,8 @@ def cross_entropy(
         series=(*curves, Series(name="ideal", x=(0.0, 1.0), y=(0.0, 1.0))),
     )
     rates_text = ", ".join(f"{rate:g} for {loss}" for loss, rate in chosen.items())
-    note = f"{NOTE} Learning rates chosen: {rates_text}."
+    edge = set(chosen.values()) & {min(rates), max(rates)}
+    note = f"{NOTE} Learning rates chosen: {rates_text}{', at the edge of those tried' if edge else ''}."
     return Observation(measurements=tuple(measurements), chart=chart, note=note)
 
 
