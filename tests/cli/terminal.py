@@ -44,12 +44,20 @@ class Terminal:
         """Send keys; "\\x03" is Ctrl-C and "\\x04" Ctrl-D."""
         os.write(self._ours, text.encode())
 
-    def wait_for(self, words: str, seconds: float = 120) -> str:
-        """Read until `words` come; return what came up to and with them since the last call."""
+    def wait_for(self, words: str, seconds: float = 120, again: str = "") -> str:
+        """Read until `words` come; return what came up to and with them since the last call.
+
+        The keys `again` are typed once more after every second without output, as a person would: CPython loses a
+        Ctrl-C that comes in the moment before `input()` begins to wait for a key.
+        """
         end = time.monotonic() + seconds
         came = ""
         while words not in came:
-            if not select.select([self._ours], [], [], max(end - time.monotonic(), 0))[0]:
+            left = max(end - time.monotonic(), 0)
+            if not select.select([self._ours], [], [], min(left, 1) if again else left)[0]:
+                if again and left:
+                    self.type(again)
+                    continue
                 raise AssertionError(f"{words!r} did not come within {seconds} s; there is {came!r}")
             try:
                 piece = os.read(self._ours, 1).decode("utf-8", "replace")

@@ -66,8 +66,10 @@ def test_ctrl_c_stops_the_answer_and_keeps_the_program_and_what_was_said(model_f
         terminal.wait_for("(stopped)")
         terminal.wait_for("> ")
         assert "[user: slowly][assistant: [user: slowly]..." in said(terminal, "go on")
-        terminal.type("half a li\x03")  # at the prompt it clears the line
-        terminal.wait_for("Ctrl-D ends")
+        terminal.type("half a li")
+        terminal.wait_for("half a li")
+        terminal.type("\x03")  # at the prompt it clears the line
+        terminal.wait_for("Ctrl-D ends", again="\x03")
         terminal.wait_for("> ")
         terminal.type("\x04")
         assert terminal.end() == 0
