@@ -94,31 +94,19 @@ def train(
             for step in range(state.step, steps):
                 started = time.monotonic()
                 micro = [batch.to(network.device) for batch in islice(source, config.accumulate)]
-                loss, count = _accumulate(network, objective, micro)
-                norm = float(torch.nn.utils.clip_grad_norm_(parameters.values(), config.clip))
-                if not (math.isfinite(loss) and math.isfinite(norm)):
-                    optimiser.zero_grad()
+                rate = config.learning_rate_at(step, steps)
+                try:
+                    loss, count, norm = _step(network, objective, micro, optimiser, rate, config.clip)
+                except DivergedError as error:
                     save_checkpoint(checkpoint, parameters, optimiser, State(step, tokens))
                     raise DivergedError(
-                        f"step {step + 1}: the loss is {loss:g} and the gradient's norm {norm:g}; the parameters "
-                        f"of step {step} are in {checkpoint}. Lower training.learning_rate, or look at the data"
-                    )
-                rate = config.learning_rate_at(step, steps)
-                for group in optimiser.param_groups:
-                    group["lr"] = rate
-                optimiser.step()
-                optimiser.zero_grad()
+                        f"step {step + 1}: {error}; the parameters of step {step} are in {checkpoint}. "
+                        "Lower training.learning_rate, or look at the data"
+                    ) from None
                 tokens += count
                 losses.append(loss)
-                seconds = time.monotonic() - started
-                log.write(
-                    step=step,
-                    loss=loss,
-                    tokens=count,
-                    learning_rate=rate,
-                    gradient_norm=norm,
-                    seconds=round(seconds, 4),
-                )
+                seconds = round(time.monotonic() - started, 4)
+                log.write(step=step, loss=loss, tokens=count, learning_rate=rate, gradient_norm=norm, seconds=seconds)
                 advance(sum(batch.tokens.numel() for batch in micro), step=f"{step + 1}/{steps}", loss=loss)
                 last = step + 1 == steps
                 if last or stop_asked() or (step + 1) % config.checkpoint_every == 0:
@@ -137,6 +125,31 @@ def steps_of(config: TrainingConfig, rows: int) -> int:
     """Optimiser steps of a run over that many rows."""
     per_epoch = math.ceil(rows / config.rows) / config.accumulate
     return config.steps or max(1, round(config.epochs * per_epoch))
+
+
+def _step(
+    network: Network,
+    objective: Objective,
+    micro: Sequence[Batch],
+    optimiser: torch.optim.Optimizer,
+    rate: float,
+    clip: float,
+) -> tuple[float, int, float]:
+    """One optimiser step; its loss, its tokens and its gradient's norm before clipping.
+
+    DivergedError, with the parameters untouched, where loss or gradient is not finite.
+    """
+    loss, count = _accumulate(network, objective, micro)
+    parameters = [parameter for group in optimiser.param_groups for parameter in group["params"]]
+    norm = float(torch.nn.utils.clip_grad_norm_(parameters, clip))
+    if not (math.isfinite(loss) and math.isfinite(norm)):
+        optimiser.zero_grad()
+        raise DivergedError(f"the loss is {loss:g} and the gradient's norm {norm:g}")
+    for group in optimiser.param_groups:
+        group["lr"] = rate
+    optimiser.step()
+    optimiser.zero_grad()
+    return loss, count, norm
 
 
 def _accumulate(network: Network, objective: Objective, micro: Sequence[Batch]) -> tuple[float, int]:
