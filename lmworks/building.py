@@ -114,7 +114,7 @@ def build(
     say(
         f"to train       {len(rows):,} rows of {chosen.training.context} tokens, {steps_of(chosen.training, len(rows)):,} steps"
     )
-    general, why_not = _general(chosen)
+    general = _general(chosen, say)
     before = _measure(language_model, chosen, parts.held_out, general)
     texts = [] if general else own_texts(language_model)
 
@@ -125,8 +125,6 @@ def build(
     after = _measure(language_model, chosen, parts.held_out, general)
     comparisons = [_compare(name, before[name], after[name]) for name in before]
     moved = drift(language_model, texts) if texts else None
-    if moved:
-        say(f"no general text ({why_not}): the drift from the base is measured on {len(texts)} texts of its own")
 
     facts = _facts(chosen, language_model, parts, comparisons, moved, training, started)
     size = _save(folder, run, language_model, facts, merge)
@@ -212,14 +210,16 @@ def _read(recipe: Recipe, say: Say) -> tuple[Reading, Split]:
     return reading, parts
 
 
-def _general(recipe: Recipe) -> tuple[list[Document], str]:
-    """The general text, or why there is none."""
+def _general(recipe: Recipe, say: Say) -> list[Document]:
+    """The general text; none where it is a set of the data registry that cannot be had here. Anything else is an error."""
     try:
-        return registry.documents(recipe.data.general) if recipe.data.general in registry.ENTRIES else read(
-            recipe.data.general
-        ).documents, ""
+        return read(recipe.data.general).documents
     except DataError as error:
-        return [], str(error)
+        if recipe.data.general not in registry.ENTRIES:
+            raise
+        say(f"no general text: {error}")
+        say("instead        the drift from the base is measured on texts that the base itself writes")
+        return []
 
 
 def _measure(

@@ -168,14 +168,26 @@ def test_facts_of_another_kind_beside_an_adapter_do_no_harm(here: Path):
 
 
 @pytest.mark.parametrize("merge", [False, True], ids=["adapter", "merged"])
-def test_without_a_general_text_the_drift_is_measured(merge: bool, here: Path):
+def test_a_general_text_that_cannot_be_had_is_replaced_by_the_drift(
+    merge: bool, here: Path, monkeypatch: pytest.MonkeyPatch
+):
     lines: list[str] = []
-    chosen = recipe().but(data=recipe().data.but(general="missing-folder"))
+    monkeypatch.setenv("LMWORKS_DATA", "")
+    monkeypatch.setenv("LMWORKS_CACHE", str(here.parent / "empty-cache"))
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")  # nothing listens there: a machine without a network
+    chosen = recipe().but(data=recipe().data.but(general="wikitext2"))
     result = build(out="out", recipe=chosen, merge=merge, say=lines.append)
     assert [one.text for one in result.comparisons] == ["held-out text"]
     assert result.drift is not None and result.drift.value > 0 and result.drift.unit == "bits/token"
     assert json.loads(Path("out/lmworks.json").read_text())["measurements"][-1] == result.drift.to_json()
-    assert any("missing-folder does not exist" in line and "drift" in line for line in lines)
+    said = [number for number, line in enumerate(lines) if "no general text: wikitext2" in line]
+    assert said and "drift from the base" in lines[said[0] + 1]
+
+
+def test_a_general_text_that_is_misspelt_is_an_error_and_not_replaced(here: Path):
+    with pytest.raises(DataError, match="wikitxt2"):
+        build(out="out", recipe=recipe().but(data=recipe().data.but(general="wikitxt2")))
+    assert not Path("out").exists()
 
 
 def test_ctrl_c_and_resume_equal_a_straight_run(here: Path, monkeypatch: pytest.MonkeyPatch):
