@@ -4,7 +4,6 @@
 PYTHON ?= python3
 FOLDER ?= python-reference
 RECIPE ?= quick
-OUT ?= models/$(notdir $(patsubst %/,%,$(FOLDER)))
 VENV := .venv
 BIN := $(VENV)/bin
 
@@ -14,7 +13,7 @@ export LMWORKS_DATA ?= $(abspath $(wildcard ../shared/data))
 .PHONY: run test test-slow install lint bench clean
 
 run: $(VENV)/core.done
-	$(BIN)/lmworks build $(FOLDER) --recipe $(RECIPE) --out $(OUT)
+	$(BIN)/lmworks build "$(FOLDER)" --recipe "$(RECIPE)"
 
 test: $(VENV)/dev.done
 	$(BIN)/pytest
@@ -26,6 +25,7 @@ install: $(VENV)/dev.done
 
 lint: $(VENV)/dev.done
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
