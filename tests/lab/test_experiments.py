@@ -32,7 +32,7 @@ TINY = {
 }
 
 
-def whole(finding, question):
+def assert_whole(finding, question):
     rule = load(question).rule
     names = {one.name for one in finding.measurements}
     assert {check.measurement for check in (*rule.holds_if, *(check for check, _ in rule.only_if))} <= names
@@ -42,12 +42,12 @@ def whole(finding, question):
 
 @pytest.mark.parametrize("question", TINY)
 def test_a_tiny_run_gives_a_whole_finding(question):
-    whole(run(question, "quick", TINY[question]), question)
+    assert_whole(run(question, "quick", TINY[question]), question)
 
 
 @pytest.mark.parametrize("question", REAL)
 def test_a_tiny_run_on_the_real_model_gives_a_whole_finding(question, smollm2_path, real_text):
-    whole(run(question, "quick", REAL[question]), question)
+    assert_whole(run(question, "quick", REAL[question]), question)
 
 
 @pytest.fixture(scope="module")
