@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -12,14 +11,13 @@ from torch import Tensor
 from lmworks.basics.errors import ConfigError, ModelError
 from lmworks.basics.gguf_file import GGUFFile
 from lmworks.models.config import ModelConfig, RopeScaling
+from lmworks.models.dequantise import FLOATS, dequantised
 from lmworks.models.directory import network_of
 from lmworks.models.families import FAMILIES
 from lmworks.models.families.gguf import ARCHITECTURES, GPT2_TENSORS, NORM_EPS, SETTINGS, TENSORS
 from lmworks.models.families.tables import Rows, Source, below_one_another, each_name
 from lmworks.models.network import Network
 from lmworks.models.positions import frequencies
-
-FLOATS = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 
 
 def read_gguf_network(file: GGUFFile, dtype: torch.dtype) -> Network:
@@ -33,23 +31,22 @@ def read_gguf_network(file: GGUFFile, dtype: torch.dtype) -> Network:
         if left:
             raise ModelError(f"it holds {left[0]}, which a {config.family} network with these settings does not have")
 
-        def read(item: tuple[str, Source]) -> tuple[str, Tensor]:
-            name, source = item
-            parts = [_turned_back(part, file.read(part), config) for part in _parts(source)]
-            if config.norm_unit_offset and name.endswith("norm.weight"):
-                parts = [part - 1 for part in parts]  # llama.cpp's converter adds Gemma's 1 to the weights
-            tensors = [torch.from_numpy(np.require(part, requirements="W")).to(dtype) for part in parts]
-            return name, below_one_another(_parts(source), tensors)
+        def read(name: str, source: Source) -> Tensor:
+            unit_offset = config.norm_unit_offset and name.endswith("norm.weight")
+            read_as = torch.float32 if unit_offset else dtype
+            parts = [_turned_back(part, dequantised(file, part, read_as), config) for part in _parts(source)]
+            if unit_offset:
+                parts = [(part - 1).to(dtype) for part in parts]  # llama.cpp's converter adds Gemma's 1 to the weights
+            return below_one_another(_parts(source), parts)
 
-        with ThreadPoolExecutor(2) as threads:
-            return network_of(config, dict(threads.map(read, names.items())))
+        return network_of(config, {name: read(name, source) for name, source in names.items()})
     except ModelError as error:
         raise ModelError(f"{file.path}: {error}") from None
 
 
 def stored_dtype(file: GGUFFile) -> torch.dtype | None:
     """The type of the matrices where they are floats; None where they are quantised."""
-    kinds = {info.kind.name for info in file.tensors.values() if len(info.shape) > 1}
+    kinds = {info.kind for info in file.tensors.values() if len(info.shape) > 1}
     return FLOATS.get(kinds.pop()) if len(kinds) == 1 else None
 
 
@@ -111,7 +108,7 @@ def _parts(source: Source) -> tuple[str, ...]:
     return source.names if isinstance(source, Rows) else (str(source),)
 
 
-def _turned_back(name: str, weight: np.ndarray, config: ModelConfig) -> np.ndarray:
+def _turned_back(name: str, weight: Tensor, config: ModelConfig) -> Tensor:
     """Undo llama.cpp's order of query and key rows.
 
     For Llama it stores each head's rows as pairs (0, half), (1, half + 1), ..., because it rotates neighbours;

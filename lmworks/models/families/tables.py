@@ -200,7 +200,7 @@ def below_one_another(names: Sequence[str], parts: Sequence[Tensor]) -> Tensor:
     if len({part.shape[1:] for part in parts}) > 1:
         shapes = ", ".join(f"{name} {list(part.shape)}" for name, part in zip(names, parts, strict=True))
         raise ModelError(f"the tensors {shapes} belong to one layer and differ in their shapes; the file is damaged")
-    return torch.cat(list(parts))
+    return parts[0] if len(parts) == 1 else torch.cat(list(parts))
 
 
 def rows_of(name: str, config: ModelConfig) -> list[int]:
