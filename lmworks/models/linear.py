@@ -1,7 +1,8 @@
 """Linear layers that keep their weight in the processor library's own layout too, for inference in bfloat16.
 
 PyTorch hands oneDNN a plain matrix each time; packed once, the 120 matrices of SmolLM2 take 11 and not 17 ms for one
-token (docs/log.md). The packed copy costs as much memory as the weight; training drops it.
+token (docs/log.md). The packed copy costs as much memory as the weight; training drops it. A weight that can be
+trained is never packed: fused optimisers change it without counting that in `_version`.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ class Product:
         bias: Float[Tensor, " outputs"] | None = None,
     ) -> Float[Tensor, "*batch outputs"]:
         """The product."""
-        if torch.is_grad_enabled() or not packable(weight):
+        if torch.is_grad_enabled() or weight.requires_grad or not packable(weight):
             return F.linear(x, weight, bias)
         if self._packed is None or self._made_from != (weight._version, weight.data_ptr()):
             self._packed = torch.ops.mkldnn._reorder_linear_weight(weight.detach(), 1)
@@ -37,7 +38,7 @@ class Product:
         return result
 
     def drop(self) -> None:
-        """Forget the packed copy. Training does so: an optimiser's fused steps are not counted in `_version`."""
+        """Forget the packed copy, for the memory's sake."""
         self._packed = None
 
     def __deepcopy__(self, memo: Any) -> Product:
@@ -66,6 +67,7 @@ class Linear(nn.Linear):
         return self.product(x, self.weight, self.bias)
 
     def train(self, mode: bool = True) -> Linear:
-        """Training and evaluation mode; either way the packed copy is dropped."""
-        self.product.drop()
+        """Training and evaluation mode; training drops the packed copy."""
+        if mode:
+            self.product.drop()
         return super().train(mode)

@@ -103,8 +103,9 @@ class Network(nn.Module):
         return self.embedding.weight.device
 
     def train(self, mode: bool = True) -> Network:
-        """Training and evaluation mode; either way packed copies of weights are dropped."""
-        self.head_product.drop()
+        """Training and evaluation mode; training drops packed copies of weights."""
+        if mode:
+            self.head_product.drop()
         return super().train(mode)
 
     def forward(
