@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from lmworks.generation.language_model import LanguageModel
 from lmworks.models.config import ModelConfig
 from lmworks.models.network import Network
+from lmworks.models.ngram_embedding import count_ngrams
 from lmworks.tokens.tokenizer import Tokenizer
 from lmworks.tokens.vocabulary import Vocabulary
 
@@ -18,6 +19,20 @@ CHATML = (
     "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n"
     "{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
+
+
+OWN = {
+    "family": "lmworks",
+    "norm_weight": False,
+    "qk_norm": True,
+    "attention_scale": 0.4,
+    "activation": "relu_squared",
+    "gated": False,
+    "embedding_norm": True,
+    "ngrams": (2000, 3000),
+    "logit_cap": 5.0,
+}
+"""Every choice that no public family has."""
 
 
 @torch.no_grad()
@@ -42,6 +57,10 @@ def network(seed: int = 0, **settings: object) -> Network:
         "context": 128,
     }
     made = Network(ModelConfig(**(small | settings)))
+    if made.ngram_embedding is not None:  # the most frequent ones of a text
+        most = max(made.config.ngrams)
+        counted = count_ngrams(text(1, 40 * most, made.config.vocab_size)[0], made.config.vocab_size, len(made.config.ngrams) + 1, most)
+        made.ngram_embedding.know([keys[:size] for keys, size in zip(counted, made.config.ngrams, strict=True)])
     randomise(made, seed)
     return made.eval()
 

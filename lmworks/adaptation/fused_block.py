@@ -36,6 +36,8 @@ def use_fused_blocks(network: Network, recompute: bool = False) -> bool:
         and config.activation == "silu"
         and config.gated
         and config.positions == "rope"
+        and config.norm_weight
+        and config.attention_scale is None
         and not (config.norm_unit_offset or config.qk_norm or config.dropout)
         and not (config.qkv_bias or config.output_bias or config.feed_forward_bias)
         and network.device.type == "cpu"

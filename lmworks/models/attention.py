@@ -31,11 +31,11 @@ Keys = Float[Tensor, "batch kv_heads keys head_dim"]
 Pattern = Float[Tensor, "batch heads seq keys"]
 
 
-def attention_scores(query: Queries, key: Keys, sees: Visibility) -> Pattern:
-    """Scaled dot products; minus infinity where a query does not see a key. Heads of a group share their key."""
+def attention_scores(query: Queries, key: Keys, sees: Visibility, scale: float | None = None) -> Pattern:
+    """Dot products times `scale` (1 / root of head_dim unless given); minus infinity where a query does not see a key. Heads of a group share their key."""
     batch, heads, seq, head_dim = query.shape
     grouped = query.reshape(batch, key.shape[1], -1, head_dim)
-    scores = (grouped @ key.mT * head_dim**-0.5).view(batch, heads, seq, -1)
+    scores = (grouped @ key.mT * (scale or head_dim**-0.5)).view(batch, heads, seq, -1)
     if sees.mask is None and not sees.causal:
         return scores
     return scores.masked_fill(~sees.dense(seq, key.shape[2], query.device), -torch.inf)
@@ -54,15 +54,22 @@ def mix(pattern: Pattern, value: Keys) -> Queries:
 
 
 def attend(
-    query: Queries, key: Keys, value: Keys, sees: Visibility, kernel: Kernel = "fused", dropout: float = 0.0
+    query: Queries,
+    key: Keys,
+    value: Keys,
+    sees: Visibility,
+    kernel: Kernel = "fused",
+    dropout: float = 0.0,
+    scale: float | None = None,
 ) -> Queries:
-    """softmax(Q K^T / sqrt(head_dim)) V by the kernel that `kernel_of` names; `dropout` drops weights of the pattern."""
+    """softmax(Q K^T scale) V by the kernel that `kernel_of` names; `dropout` drops weights of the pattern, and `scale` is
+    1 / root of head_dim unless given."""
     chosen = kernel_of(query, sees, kernel, dropout)
     if chosen == "explicit":
-        pattern = attention_pattern(attention_scores(query, key, sees))
+        pattern = attention_pattern(attention_scores(query, key, sees, scale))
         return mix(F.dropout(pattern, dropout) if dropout else pattern, value)
     if chosen == "tiled":
-        return attend_in_tiles(query, key, value)
+        return attend_in_tiles(query, key, value, scale)
     mask = sees.mask
     if sees.causal and query.shape[2] != key.shape[2]:  # PyTorch would align the first query with the first key
         mask = sees.dense(query.shape[2], key.shape[2], query.device)
@@ -73,6 +80,7 @@ def attend(
         attn_mask=mask,
         dropout_p=dropout,
         is_causal=sees.causal and mask is None,
+        scale=scale,
         enable_gqa=key.shape[1] != query.shape[1],
     )
 
@@ -95,11 +103,11 @@ def kernel_of(query: Queries, sees: Visibility, kernel: Kernel = "fused", dropou
 TILE = 64
 
 
-def attend_in_tiles(query: Queries, key: Keys, value: Keys) -> Queries:
+def attend_in_tiles(query: Queries, key: Keys, value: Keys, scale: float | None = None) -> Queries:
     """Causal attention, a tile of queries at a time: each is multiplied only with the keys that it can see."""
     batch, heads, seq, head_dim = query.shape
     kv_heads, past = key.shape[1], key.shape[2] - seq
-    grouped = query.reshape(batch, kv_heads, heads // kv_heads, seq, head_dim) * head_dim**-0.5
+    grouped = query.reshape(batch, kv_heads, heads // kv_heads, seq, head_dim) * (scale or head_dim**-0.5)
     mixed = torch.empty_like(grouped)
     future = torch.ones(TILE, TILE, dtype=torch.bool, device=query.device).triu(1)
     for start in range(0, seq, TILE):
@@ -141,8 +149,9 @@ class Attention(nn.Module):
         rows = (self.heads + 2 * self.kv_heads) * self.head_dim
         self.qkv = Linear(config.dim, rows, bias=config.qkv_bias)
         self.output = Linear(self.heads * self.head_dim, config.dim, bias=config.output_bias)
-        self.query_norm = RMSNorm(self.head_dim, config.norm_eps) if config.qk_norm else None
-        self.key_norm = RMSNorm(self.head_dim, config.norm_eps) if config.qk_norm else None
+        self.scale = config.attention_scale
+        self.query_norm = RMSNorm(self.head_dim, config.norm_eps, weighted=config.norm_weight) if config.qk_norm else None
+        self.key_norm = RMSNorm(self.head_dim, config.norm_eps, weighted=config.norm_weight) if config.qk_norm else None
         self.query_point, self.key_point, self.value_point = HookPoint(), HookPoint(), HookPoint()
         self.scores_point, self.pattern_point, self.mixed_point = HookPoint(), HookPoint(), HookPoint()
 
@@ -166,11 +175,12 @@ class Attention(nn.Module):
     def _mix(self, query: Queries, key: Keys, value: Keys, shared: Pass) -> Queries:
         sees = shared.sees[self.window]
         if self.scores_point.functions or self.pattern_point.functions:
-            scores = attention_scores(query, key, sees)
+            scores = attention_scores(query, key, sees, self.scale)
             hooked_scores = self.scores_point(scores)
             pattern = attention_pattern(hooked_scores)
             hooked_pattern = self.pattern_point(pattern)
             # Only a hook that changed something changes the way; one that read leaves the kernel as it was.
             if hooked_scores is not scores or hooked_pattern is not pattern:
                 return mix(hooked_pattern, value)
-        return attend(query, key, value, sees, shared.kernel, self.dropout if self.training else 0.0)
+        dropout = self.dropout if self.training else 0.0
+        return attend(query, key, value, sees, shared.kernel, dropout, self.scale)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from lmworks.models.config import ModelConfig
@@ -14,7 +14,7 @@ KeysOrValues = Float[Tensor, "batch kv_heads seq head_dim"]
 class Cache:
     """Keys and values of every layer, in buffers that double when they are full.
 
-    `length` counts the tokens that every layer holds. `real` marks which of them are text and not padding
+    `length` counts the tokens that every layer holds, `tokens` are these. `real` marks which of them are text and not padding
     (None as long as all are).
     """
 
@@ -22,6 +22,7 @@ class Cache:
         self, config: ModelConfig, batch: int, capacity: int, dtype: torch.dtype, device: torch.device | str = "cpu"
     ) -> None:
         self.length = 0
+        self.tokens: Int[Tensor, "batch seq"] = torch.empty(batch, 0, dtype=torch.long, device=device)
         self.real: Bool[Tensor, "batch seq"] | None = None
         self._shape = (batch, config.kv_heads, max(capacity, 1), config.head_dim)
         self._keys = [torch.empty(self._shape, dtype=dtype, device=device) for _ in range(config.layers)]
@@ -39,20 +40,22 @@ class Cache:
             store[layer][:, :, self.length : end] = new
         return self._keys[layer][:, :, :end], self._values[layer][:, :, :end]
 
-    def advance(self, tokens: int, real: Bool[Tensor, "batch seq"] | None) -> None:
+    def advance(self, tokens: Int[Tensor, "batch seq"], real: Bool[Tensor, "batch seq"] | None) -> None:
         """Count tokens that all layers have stored; `real` marks those that are no padding."""
         if real is not None or self.real is not None:
             batch, device = self._shape[0], self._keys[0].device
             before = (
                 self.real if self.real is not None else torch.ones(batch, self.length, dtype=torch.bool, device=device)
             )
-            new = real if real is not None else torch.ones(batch, tokens, dtype=torch.bool, device=device)
+            new = real if real is not None else torch.ones(batch, tokens.shape[1], dtype=torch.bool, device=device)
             self.real = torch.cat([before, new], dim=1)
-        self.length += tokens
+        self.tokens = torch.cat([self.tokens, tokens], dim=1)
+        self.length += tokens.shape[1]
 
     def truncate(self, length: int) -> None:
         """Forget everything behind the first `length` tokens."""
         self.length = min(length, self.length)
+        self.tokens = self.tokens[:, : self.length]
         if self.real is not None:
             self.real = self.real[:, : self.length]
 
@@ -61,6 +64,7 @@ class Cache:
         self._keys = [store.index_select(0, rows) for store in self._keys]
         self._values = [store.index_select(0, rows) for store in self._values]
         self._shape = (len(rows), *self._shape[1:])
+        self.tokens = self.tokens.index_select(0, rows)
         if self.real is not None:
             self.real = self.real.index_select(0, rows)
 

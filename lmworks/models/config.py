@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, Self
+from itertools import pairwise
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -12,6 +13,7 @@ from lmworks.basics.errors import ConfigError
 # A config comes from outside: sizes are bounded so that none can ask for more memory than its weights have.
 Positive = Field(gt=0, le=100_000_000)
 MOST_LAYERS = 10_000
+MOST_CLUSTERS = 16
 
 
 class RopeScaling(Config):
@@ -47,7 +49,8 @@ class ModelConfig(Config):
     """Every choice that shapes a network."""
 
     family: str = "llama"
-    """The public architecture whose names its files use: llama, mistral, qwen2, qwen3, gemma, gpt2."""
+    """The architecture whose names its files use: llama, mistral, qwen2, qwen3, gemma, gpt2 are public ones; lmworks is
+    our own and takes every choice below."""
 
     vocab_size: int = Positive
     """Rows of the embedding; at least the tokenizer's largest id + 1."""
@@ -88,10 +91,13 @@ class ModelConfig(Config):
     norm_eps: float = Field(default=1e-5, gt=0)
     """Added to the variance before the root."""
 
+    norm_weight: bool = True
+    """The root-mean-square norm multiplies by a learned weight."""
+
     norm_unit_offset: bool = False
     """The norm multiplies by 1 + weight (Gemma) and not by weight."""
 
-    activation: Literal["silu", "gelu", "gelu_tanh", "relu"] = "silu"
+    activation: Literal["silu", "gelu", "gelu_tanh", "relu", "relu_squared"] = "silu"
     """The feed-forward's non-linearity; gelu is exact, gelu_tanh its tanh approximation."""
 
     gated: bool = True
@@ -109,6 +115,9 @@ class ModelConfig(Config):
     qk_norm: bool = False
     """An RMS norm over each head of query and key, before the rotation (Qwen3)."""
 
+    attention_scale: float | None = Field(default=None, gt=0)
+    """What dot products of query and key are multiplied by; None for 1 / root of head_dim."""
+
     window: int | None = Field(default=None, gt=0)
     """Each token sees this many tokens back, itself included; None for the whole context."""
 
@@ -118,8 +127,26 @@ class ModelConfig(Config):
     scale_embedding: bool = False
     """Multiply embeddings by the root of dim (Gemma)."""
 
+    embedding_norm: bool = False
+    """An RMS norm without weight over the embedding."""
+
+    ngrams: tuple[Annotated[int, Field(gt=0)], ...] = ()
+    """How many different 2-grams, 3-grams, ... have an embedding of their own, added to the token's."""
+
+    logit_cap: float | None = Field(default=None, gt=0)
+    """Logits are softly kept below this: cap * tanh(logits / cap); None for no cap."""
+
     tied: bool = True
     """The head uses the embedding's own matrix."""
+
+    adaptive_cutoffs: tuple[Annotated[int, Positive], ...] | None = Field(
+        default=None, min_length=1, max_length=MOST_CLUSTERS
+    )
+    """An adaptive softmax as the head: tokens up to the first cutoff in the order of frequency are predicted at once,
+    those behind each cutoff through a cluster of their own; None for one softmax over all."""
+
+    adaptive_divisor: float = Field(default=4.0, ge=1, le=10_000)
+    """Cluster i (from 1) of an adaptive softmax predicts from dim / adaptive_divisor^i dimensions."""
 
     dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
     """Share of activations dropped in training: after the embedding, in the attention pattern, after each part."""
@@ -148,10 +175,43 @@ class ModelConfig(Config):
             raise ConfigError(f"{{at}}heads ({self.heads}) is not a multiple of {{at}}kv_heads ({self.kv_heads})")
         if self.positions == "rope" and self.head_dim % 2:
             raise ConfigError(f"{{at}}head_dim ({self.head_dim}) is odd, and rotary positions turn pairs; make it even")
+        if self.norm != "rms" and not self.norm_weight:
+            raise ConfigError("{at}norm_weight = false is for {at}norm = 'rms'; a layer norm has a weight and a bias")
+        if self.norm_unit_offset and not self.norm_weight:
+            raise ConfigError("{at}norm_unit_offset adds to a weight, and {at}norm_weight = false leaves none")
+        if self.vocab_size ** (len(self.ngrams) + 1) >= 2**63:
+            raise ConfigError(
+                f"{{at}}ngrams asks for {len(self.ngrams) + 1}-grams of {self.vocab_size:,} tokens, which have no "
+                "number in 64 bits; take shorter ones"
+            )
+        self._check_adaptive()
         outside = [layer for layer in self.window_layers or () if not 0 <= layer < self.layers]
         if outside:
             raise ConfigError(f"{{at}}window_layers names layer {outside[0]}, and there are {self.layers} layers")
         return self
+
+    def _check_adaptive(self) -> None:
+        cutoffs = self.adaptive_cutoffs
+        if cutoffs is None:
+            return
+        if any(later <= earlier for earlier, later in pairwise((*cutoffs, self.vocab_size))):
+            raise ConfigError(
+                f"{{at}}adaptive_cutoffs ({', '.join(map(str, cutoffs))}) must rise and stay below {{at}}vocab_size "
+                f"({self.vocab_size})"
+            )
+        if self.tied:
+            raise ConfigError("{at}adaptive_cutoffs needs {at}tied = false: an adaptive softmax has its own matrices")
+        if self.logit_cap is not None:
+            raise ConfigError("{at}logit_cap is for one softmax over all; leave out it or {at}adaptive_cutoffs")
+        if not self.cluster_dim(len(cutoffs)):
+            raise ConfigError(
+                f"{{at}}adaptive_divisor ({self.adaptive_divisor:g}) leaves cluster {len(cutoffs)} no dimension of "
+                f"{{at}}dim ({self.dim}); take a smaller one or fewer {{at}}adaptive_cutoffs"
+            )
+
+    def cluster_dim(self, number: int) -> int:
+        """The width that cluster `number` (from 1) of an adaptive softmax predicts from."""
+        return int(self.dim // self.adaptive_divisor**number)
 
     def window_of(self, layer: int) -> int | None:
         """The window that one layer uses; None for the whole context."""

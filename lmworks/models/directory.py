@@ -18,6 +18,7 @@ from torch import Tensor
 
 from lmworks.basics.errors import ModelError
 from lmworks.basics.files import says_why, write_json
+from lmworks.models.adaptive_softmax import AdaptiveSoftmax
 from lmworks.models.config import ModelConfig
 from lmworks.models.families import family_of
 from lmworks.models.families.tables import each_name
@@ -88,21 +89,24 @@ def network_of(config: ModelConfig, tensors: Mapping[str, Tensor]) -> Network:
             raise ModelError(
                 f"{name} has the shape {list(tensors[name].shape)}, and config.json asks for {list(shape)}"
             )
-    types = {tensor.dtype for tensor in tensors.values()}
+    types = {tensor.dtype for name, tensor in tensors.items() if not name.endswith((".keys", ".rank"))}
     if unknown := types - {*DTYPES.values(), torch.float64}:
         raise ModelError(
             f"the weights are stored as {', '.join(map(str, unknown))}; convert them to float32 or bfloat16"
         )
     if len(types) > 1:  # some files keep norms in float32; one network computes in one type
         common = tensors["embedding.weight"].dtype
-        tensors = {name: tensor.to(common) for name, tensor in tensors.items()}
+        tensors = {name: tensor.to(common) if tensor.is_floating_point() else tensor for name, tensor in tensors.items()}
     for name, tensor in tensors.items():
         if not torch.isfinite(tensor.sum(dtype=torch.float32)):
             raise ModelError(
                 f"{name} holds values that are not finite (NaN or infinite); the file is damaged, "
                 "or training diverged: fetch it again, or go back to an earlier checkpoint"
             )
-    return build_network(config, tensors)
+    network = build_network(config, tensors)
+    if isinstance(network.head, AdaptiveSoftmax):
+        network.head.check_ranks()
+    return network
 
 
 def weight_files(folder: Path) -> list[Path]:

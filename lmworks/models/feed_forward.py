@@ -16,11 +16,18 @@ from lmworks.models.config import ModelConfig
 from lmworks.models.hooks import HookPoint
 from lmworks.models.linear import Linear
 
+
+def _relu_squared(x: Tensor) -> Tensor:
+    """So et al. 2021, https://arxiv.org/abs/2109.08668."""
+    return F.relu(x).square()
+
+
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "silu": F.silu,
     "gelu": F.gelu,
     "gelu_tanh": functools.partial(F.gelu, approximate="tanh"),
     "relu": F.relu,
+    "relu_squared": _relu_squared,
 }
 
 

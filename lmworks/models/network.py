@@ -7,14 +7,16 @@ logits = network(tokens)                      # [batch, seq] -> [batch, seq, voc
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from lmworks.basics.errors import ConfigError
+from lmworks.models.adaptive_softmax import AdaptiveSoftmax, Softmax
 from lmworks.models.attention import Attention, Kernel, Pass
 from lmworks.models.cache import Cache
 from lmworks.models.config import ModelConfig
@@ -22,6 +24,7 @@ from lmworks.models.feed_forward import FeedForward
 from lmworks.models.hooks import HookFunction, HookPoint, hook_points, hooked
 from lmworks.models.linear import Product
 from lmworks.models.masks import visibility
+from lmworks.models.ngram_embedding import NGramEmbedding
 from lmworks.models.norm import make_norm
 from lmworks.models.positions import rotation
 
@@ -75,11 +78,11 @@ class Network(nn.Module):
         super().__init__()
         self.config = config
         self.embedding = _embedding(config.vocab_size, config.dim)
+        self.ngram_embedding = NGramEmbedding(config.vocab_size, config.dim, config.ngrams) if config.ngrams else None
         self.position = _embedding(config.context, config.dim) if config.positions == "learned" else None
         self.blocks: Sequence[Block] = nn.ModuleList(Block(config, layer) for layer in range(config.layers))  # type: ignore[assignment]
         self.norm = make_norm(config)
-        # A tied head has no parameter of its own, so there is nothing that could come untied.
-        self.head = None if config.tied else nn.Linear(config.dim, config.vocab_size, bias=False)
+        self.head = _head(config)
         self.head_product = Product()
         self.dropout = nn.Dropout(config.dropout)
         self.embedding_point, self.final_point = HookPoint(), HookPoint()
@@ -89,7 +92,10 @@ class Network(nn.Module):
 
     @property
     def head_weight(self) -> Float[Tensor, "vocab dim"]:
-        """The matrix that turns hidden states into logits; the embedding's own where tied."""
+        """The matrix that turns hidden states into logits; the embedding's own where tied. ConfigError for an adaptive
+        softmax, which has several."""
+        if isinstance(self.head, AdaptiveSoftmax):
+            raise ConfigError("an adaptive softmax has no single head matrix; use network.logits or network.softmaxes")
         return self.embedding.weight if self.head is None else self.head.weight
 
     @property
@@ -115,8 +121,19 @@ class Network(nn.Module):
         return self.logits(self.hidden(tokens, mask, documents=documents, cache=cache))
 
     def logits(self, hidden: Float[Tensor, "*batch dim"]) -> Float[Tensor, "*batch vocab"]:
-        """The head: logits in float32."""
-        return self.head_product(hidden, self.head_weight).float()
+        """The head: logits in float32; an adaptive softmax gives log-probabilities, which are logits too."""
+        if isinstance(self.head, AdaptiveSoftmax):
+            return self.head.log_probabilities(hidden)
+        logits = self.head_product(hidden, self.head_weight).float()
+        cap = self.config.logit_cap
+        return logits if cap is None else cap * torch.tanh(logits / cap)
+
+    def softmaxes(self, hidden: Float[Tensor, "rows dim"], labels: Int[Tensor, " rows"]) -> Iterable[Softmax]:
+        """The cross-entropies whose sum is -log p(labels), each as (states, matrix, labels): what training minimises
+        without ever holding the logits of all rows. One, but for an adaptive softmax."""
+        if isinstance(self.head, AdaptiveSoftmax):
+            return self.head.softmaxes(hidden, labels)
+        return [(hidden, self.head_weight, labels)]
 
     def hidden(
         self, tokens: Tokens, mask: Real | None = None, *, documents: Tokens | None = None, cache: Cache | None = None
@@ -132,6 +149,10 @@ class Network(nn.Module):
             raise ConfigError("packed documents are read without a cache; leave out one of the two")
         positions = self._positions(tokens, real, documents, cache)
         x = self.embedding(tokens)
+        if self.ngram_embedding is not None:
+            x = x + self._ngrams(self.ngram_embedding, tokens, positions, real, cache)
+        if self.config.embedding_norm:
+            x = F.rms_norm(x, x.shape[-1:], eps=self.config.norm_eps)
         if self.config.scale_embedding:
             x = x * torch.tensor(self.config.dim**0.5, dtype=x.dtype)
         if self.position is not None:
@@ -141,7 +162,7 @@ class Network(nn.Module):
         for block in self.blocks:
             x = self.run_block(block, x, shared)
         if cache is not None:
-            cache.advance(tokens.shape[1], real)
+            cache.advance(tokens, real)
         return self.final_point(self.norm(x))
 
     def _positions(self, tokens: Tokens, real: Real | None, documents: Tokens | None, cache: Cache | None) -> Tokens:
@@ -165,6 +186,21 @@ class Network(nn.Module):
                 f"{self.config.context:,} positions; shorten the text"
             )
         return at
+
+    def _ngrams(
+        self, embedding: NGramEmbedding, tokens: Tokens, positions: Tokens, real: Real | None, cache: Cache | None
+    ) -> Hidden:
+        """The embeddings of the n-grams that end at each token; those before them may lie in the cache."""
+        if cache is None or not cache.length:
+            return embedding(tokens, positions, real)
+        past = cache.tokens
+        ones = torch.ones_like
+        if real is not None or cache.real is not None:
+            before = ones(past).bool() if cache.real is None else cache.real
+            real = torch.cat([before, ones(tokens).bool() if real is None else real], dim=1)
+        # Those in the cache get positions that are large enough for any n-gram: theirs are not looked at.
+        at = torch.cat([ones(past) * self.config.context, positions], dim=1)
+        return embedding(torch.cat([past, tokens], dim=1), at, real)[:, past.shape[1] :]
 
     def _shared(
         self,
@@ -220,6 +256,13 @@ class Network(nn.Module):
                 if isinstance(module, nn.Linear) and module.bias is not None:
                     module.bias.zero_()
         return self
+
+
+def _head(config: ModelConfig) -> nn.Linear | AdaptiveSoftmax | None:
+    """The head; a tied one has no parameter of its own, so there is nothing that could come untied."""
+    if config.adaptive_cutoffs is not None:
+        return AdaptiveSoftmax(config)
+    return None if config.tied else nn.Linear(config.dim, config.vocab_size, bias=False)
 
 
 def _embedding(rows: int, dim: int) -> nn.Embedding:

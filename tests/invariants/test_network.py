@@ -28,6 +28,7 @@ KINDS: dict[str, dict[str, Any]] = {
     "yarn": {"rope_scaling": RopeScaling(kind="yarn", factor=4.0, original_context=16)},
     "learned positions": {"positions": "learned", "norm": "layer", "gated": False, "qkv_bias": True},
     "learned positions, window": {"positions": "learned", "window": 5},
+    "own": tiny.OWN,
 }
 each_kind = pytest.mark.parametrize("kind", KINDS)
 each_windowed = pytest.mark.parametrize(

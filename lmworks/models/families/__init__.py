@@ -5,9 +5,10 @@ from __future__ import annotations
 from lmworks.basics.errors import ModelError
 from lmworks.models.families.gpt2 import GPT2
 from lmworks.models.families.llama import GEMMA, LLAMA, MISTRAL, QWEN2, QWEN3
+from lmworks.models.families.own import OWN
 from lmworks.models.families.tables import Family
 
-FAMILIES: dict[str, Family] = {family.name: family for family in (LLAMA, MISTRAL, QWEN2, QWEN3, GEMMA, GPT2)}
+FAMILIES: dict[str, Family] = {family.name: family for family in (LLAMA, MISTRAL, QWEN2, QWEN3, GEMMA, GPT2, OWN)}
 
 
 def family_of(model_type: object) -> Family:

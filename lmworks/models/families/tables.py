@@ -159,7 +159,7 @@ class Family:
                 tensor = take(source.name).T.contiguous()
             else:
                 tensor = take(source)
-            ours[name] = tensor.to(dtype) if dtype else tensor
+            ours[name] = tensor.to(dtype) if dtype and tensor.is_floating_point() else tensor
         unexpected = sorted(name for name in remaining if not self._left_out(name, config))
         if unexpected:
             raise ModelError(
@@ -212,8 +212,12 @@ def rows_of(name: str, config: ModelConfig) -> list[int]:
 
 def _absent(name: str, config: ModelConfig) -> bool:
     return (
-        (name == "head.weight" and config.tied)
+        (name == "head.weight" and (config.tied or config.adaptive_cutoffs is not None))
+        or (name in ("head.rank", "head.shortlist.weight") and config.adaptive_cutoffs is None)
+        or (name.startswith("head.clusters.") and int(name.split(".")[2]) >= len(config.adaptive_cutoffs or ()))
         or (name.endswith("norm.bias") and config.norm != "layer")
+        or (name.endswith("norm.weight") and not config.norm_weight)
+        or (name.startswith("ngram_embedding.") and not config.ngrams)
         or (name.startswith("position.") and config.positions != "learned")
         or (name.endswith(".qkv.bias") and not config.qkv_bias)
         or (name.endswith("attention.output.bias") and not config.output_bias)

@@ -1,0 +1,60 @@
+"""Our own architecture, for networks that no public one describes: every choice of ModelConfig, under its own name.
+
+`lmworks train` makes such networks; lmworks reads them, other programs do not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from lmworks.basics.errors import ConfigError, ModelError
+from lmworks.models.config import MOST_CLUSTERS, ModelConfig
+from lmworks.models.families.tables import Family
+
+ARCHITECTURE = "LmworksForCausalLM"
+BLOCK = [
+    f"{part}.{kind}"
+    for part in (
+        "attention_norm",
+        "attention.qkv",
+        "attention.query_norm",
+        "attention.key_norm",
+        "attention.output",
+        "feed_forward_norm",
+        "feed_forward.up",
+        "feed_forward.down",
+    )
+    for kind in ("weight", "bias")
+    if not part.startswith("attention.") or not part.endswith("_norm") or kind == "weight"
+]
+NAMES = [
+    "embedding.weight",
+    "ngram_embedding.weight",
+    "ngram_embedding.keys",
+    "position.weight",
+    *(f"blocks.{{i}}.{name}" for name in BLOCK),
+    "norm.weight",
+    "norm.bias",
+    "head.weight",
+    "head.rank",
+    "head.shortlist.weight",
+    *(f"head.clusters.{number}.{part}.weight" for number in range(MOST_CLUSTERS) for part in ("down", "up")),
+]
+
+
+class _Own(Family):
+    """config.json holds ModelConfig as it is."""
+
+    def config_from(self, theirs: Mapping[str, Any]) -> ModelConfig:
+        settings = {key: value for key, value in theirs.items() if key not in ("architectures", "model_type", "torch_dtype")}
+        try:
+            return ModelConfig(**{**settings, "family": self.name})
+        except ConfigError as error:
+            raise ModelError(f"config.json: {error}") from None
+
+    def config_to(self, config: ModelConfig) -> dict[str, Any]:
+        return {"architectures": [self.architecture], "model_type": self.name} | config.model_dump(mode="json")
+
+
+OWN = _Own(name="lmworks", architecture=ARCHITECTURE, settings={}, tensors={name: name for name in NAMES})
