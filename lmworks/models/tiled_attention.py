@@ -1,8 +1,8 @@
 """Causal attention in tiles of queries, with a backward of its own: the kernel for training on a CPU.
 
 A tile of queries is multiplied only with the keys that one of them can see: nothing of the future, nothing of an
-earlier document. The pattern is made again in the backward instead of being kept. In bfloat16 this takes a third
-of the time of PyTorch's own backward (docs/log.md). Equal to the explicit formula: tests/reference.
+earlier document. The pattern is made again in the backward instead of being kept. In bfloat16 this takes half
+of the time of PyTorch's own kernel, forward and backward (docs/log.md). Equal to the explicit formula: tests/reference.
 Shapes: a query tile is [batch x kv_heads, group x tile, head_dim], so that the heads of a group share each product.
 """
 
