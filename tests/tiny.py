@@ -59,7 +59,9 @@ def network(seed: int = 0, **settings: object) -> Network:
     made = Network(ModelConfig(**(small | settings)))
     if made.ngram_embedding is not None:  # the most frequent ones of a text
         most = max(made.config.ngrams)
-        counted = count_ngrams(text(1, 40 * most, made.config.vocab_size)[0], made.config.vocab_size, len(made.config.ngrams) + 1, most)
+        counted = count_ngrams(
+            text(1, 40 * most, made.config.vocab_size)[0], made.config.vocab_size, len(made.config.ngrams) + 1, most
+        )
         made.ngram_embedding.know([keys[:size] for keys, size in zip(counted, made.config.ngrams, strict=True)])
     randomise(made, seed)
     return made.eval()

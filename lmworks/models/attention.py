@@ -150,7 +150,9 @@ class Attention(nn.Module):
         self.qkv = Linear(config.dim, rows, bias=config.qkv_bias)
         self.output = Linear(self.heads * self.head_dim, config.dim, bias=config.output_bias)
         self.scale = config.attention_scale
-        self.query_norm = RMSNorm(self.head_dim, config.norm_eps, weighted=config.norm_weight) if config.qk_norm else None
+        self.query_norm = (
+            RMSNorm(self.head_dim, config.norm_eps, weighted=config.norm_weight) if config.qk_norm else None
+        )
         self.key_norm = RMSNorm(self.head_dim, config.norm_eps, weighted=config.norm_weight) if config.qk_norm else None
         self.query_point, self.key_point, self.value_point = HookPoint(), HookPoint(), HookPoint()
         self.scores_point, self.pattern_point, self.mixed_point = HookPoint(), HookPoint(), HookPoint()

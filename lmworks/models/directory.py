@@ -96,7 +96,9 @@ def network_of(config: ModelConfig, tensors: Mapping[str, Tensor]) -> Network:
         )
     if len(types) > 1:  # some files keep norms in float32; one network computes in one type
         common = tensors["embedding.weight"].dtype
-        tensors = {name: tensor.to(common) if tensor.is_floating_point() else tensor for name, tensor in tensors.items()}
+        tensors = {
+            name: tensor.to(common) if tensor.is_floating_point() else tensor for name, tensor in tensors.items()
+        }
     for name, tensor in tensors.items():
         if not torch.isfinite(tensor.sum(dtype=torch.float32)):
             raise ModelError(

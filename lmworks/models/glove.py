@@ -27,8 +27,14 @@ from lmworks.basics.config import Config
 from lmworks.basics.errors import DataError
 from lmworks.models.vectors import Vectors
 
+Counts = tuple[Int64[np.ndarray, " pairs"], Float64[np.ndarray, " pairs"]]
+"""Pairs as smaller id * vocab_size + larger id, ascending, and the sum of 1 / distance of each."""
+
 BLOCK = 2_000_000
 """Tokens whose pairs are counted at once: about 1 GB with a window of 10."""
+
+CHUNK = 4096
+"""Pairs whose vectors are multiplied at once: few enough to stay in the processor's cache, ten times as fast."""
 
 
 class GloveConfig(Config):
@@ -108,15 +114,8 @@ def co_occurrences(documents: Sequence[Int64[np.ndarray, " tokens"]], vocab_size
     keys, sums = np.zeros(0, dtype=np.int64), np.zeros(0)
     with progress.task("counting pairs", len(stream), "words") as advance:
         for start in range(0, len(stream), BLOCK):
-            found = [(keys, sums)]
-            for distance in range(1, min(window, len(stream) - 1) + 1):
-                end = min(start + BLOCK, len(stream) - distance)
-                here, there = slice(start, end), slice(start + distance, end + distance)
-                near = owner[here] == owner[there]
-                before, behind = stream[here][near], stream[there][near]
-                pair = np.minimum(before, behind) * vocab_size + np.maximum(before, behind)
-                found.append((pair, np.full(len(pair), 1 / distance)))
-            keys, sums = _summed(np.concatenate([key for key, _ in found]), np.concatenate([x for _, x in found]))
+            block = _count_block(stream, owner, range(start, start + BLOCK), vocab_size, window)
+            keys, sums = _added((keys, sums), block) if len(keys) else block
             advance(min(BLOCK, len(stream) - start))
     if not len(keys):
         raise DataError("no two words stand near each other; give longer texts")
@@ -131,11 +130,32 @@ def co_occurrences(documents: Sequence[Int64[np.ndarray, " tokens"]], vocab_size
     )
 
 
-def _summed(
-    keys: Int64[np.ndarray, " pairs"], weights: Float64[np.ndarray, " pairs"]
-) -> tuple[Int64[np.ndarray, " different"], Float64[np.ndarray, " different"]]:
-    different, place = np.unique(keys, return_inverse=True)
-    return different, np.bincount(place, weights=weights, minlength=len(different))
+def _count_block(
+    stream: Int64[np.ndarray, " tokens"],
+    owner: Int64[np.ndarray, " tokens"],
+    places: range,
+    vocab_size: int,
+    window: int,
+) -> Counts:
+    """The pairs whose first word stands at one of `places`."""
+    codes = [np.zeros(0, dtype=np.int64)]
+    for distance in range(1, min(window, len(stream) - 1) + 1):
+        end = min(places.stop, len(stream) - distance)
+        here, there = slice(places.start, end), slice(places.start + distance, end + distance)
+        near = owner[here] == owner[there]
+        before, behind = stream[here][near], stream[there][near]
+        keys = np.minimum(before, behind) * vocab_size + np.maximum(before, behind)
+        # The distance goes into the code, because sorting numbers alone is ten times as fast as sorting with weights.
+        codes.append(keys * window + distance - 1)
+    code = np.sort(np.concatenate(codes))
+    keys, distances = np.divmod(code, window)
+    starts = np.flatnonzero(np.diff(keys, prepend=-1))
+    return keys[starts], np.add.reduceat(1 / (distances + 1), starts) if len(starts) else np.zeros(0)
+
+
+def _added(one: Counts, other: Counts) -> Counts:
+    keys, place = np.unique(np.concatenate([one[0], other[0]]), return_inverse=True)
+    return keys, np.bincount(place, weights=np.concatenate([one[1], other[1]]))
 
 
 class Glove:
@@ -152,8 +172,11 @@ class Glove:
 
     def errors(self, pairs: Pairs) -> tuple[Float[Tensor, " pairs"], Float[Tensor, " pairs"]]:
         """How far each pair's prediction is from log X, and the weight f(X) of that."""
-        products = (self.word[pairs.first] * self.context[pairs.second]).sum(dim=1)
-        predicted = products + self.word_bias[pairs.first] + self.context_bias[pairs.second]
+        products = [
+            self.word.index_select(0, first).mul_(self.context.index_select(0, second)).sum(dim=1)
+            for first, second in zip(pairs.first.split(CHUNK), pairs.second.split(CHUNK), strict=True)
+        ]
+        predicted = torch.cat(products) + self.word_bias[pairs.first] + self.context_bias[pairs.second]
         weight = (pairs.count / self.config.x_max).clamp(max=1.0) ** self.config.alpha
         return predicted - pairs.count.log(), weight
 

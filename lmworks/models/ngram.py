@@ -289,7 +289,7 @@ def _smoothed(
         total = np.bincount(context, weights=counts, minlength=len(below))
         followed = total > 0
         weight = np.bincount(context, weights=taken, minlength=len(below))
-        backoff = np.divide(weight, total, out=np.ones_like(weight), where=followed)
+        backoff = np.divide(weight, total, out=np.ones(len(below)), where=followed)
         probability = (counts - taken) / total[context] + backoff[context] * below[level.suffix]
         if length == 1:
             probability[-1] = 0.0

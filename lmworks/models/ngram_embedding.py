@@ -28,7 +28,9 @@ class NGramEmbedding(nn.Module):
         self.keys: Int[Tensor, " ngrams"]
         self.register_buffer("keys", torch.zeros(sum(sizes), dtype=torch.long))
 
-    def forward(self, tokens: Tokens, positions: Tokens, real: Bool[Tensor, "batch seq"] | None = None) -> Float[Tensor, "batch seq dim"]:
+    def forward(
+        self, tokens: Tokens, positions: Tokens, real: Bool[Tensor, "batch seq"] | None = None
+    ) -> Float[Tensor, "batch seq dim"]:
         """`positions` are places in each token's own text: no n-gram reaches over its beginning. `real` is False on
         padding, which no n-gram holds."""
         if real is not None:  # real tokens side by side, padding behind them
@@ -58,7 +60,9 @@ class NGramEmbedding(nn.Module):
         return torch.stack(rows, dim=-1)
 
 
-def count_ngrams(tokens: Int[Tensor, " tokens"], vocab_size: int, longest: int, most: int) -> list[Int[Tensor, " ngrams"]]:
+def count_ngrams(
+    tokens: Int[Tensor, " tokens"], vocab_size: int, longest: int, most: int
+) -> list[Int[Tensor, " ngrams"]]:
     """The keys of the n-grams of a text, for n from 2 to `longest` and the `most` frequent of each, sorted.
 
     The key of an n-gram is its tokens as digits to the base `vocab_size`, the last token being the lowest.

@@ -6,6 +6,7 @@ made in the forward, where the logits are at hand (as in Liger Kernel, Hsu et al
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -17,17 +18,36 @@ from lmworks.tokens.batch import IGNORE
 ROWS = 256
 
 
+@dataclass(frozen=True)
+class _Terms:
+    """What is added to plain cross-entropy."""
+
+    label_smoothing: float
+    z_loss: float
+    logit_cap: float | None
+
+
 def cross_entropy(
-    hidden: Float[Tensor, "rows dim"], head: Float[Tensor, "vocab dim"], labels: Int[Tensor, " rows"]
+    hidden: Float[Tensor, "rows dim"],
+    head: Float[Tensor, "vocab dim"],
+    labels: Int[Tensor, " rows"],
+    *,
+    label_smoothing: float = 0.0,
+    z_loss: float = 0.0,
+    logit_cap: float | None = None,
 ) -> Float[Tensor, ""]:
-    """-log softmax(hidden head^T)[label], summed over the rows whose label is not IGNORE; in float32, in nats."""
-    total: Tensor = _ChunkedCrossEntropy.apply(hidden, head, labels)
+    """-log softmax(hidden head^T)[label], summed over the rows whose label is not IGNORE; in float32, in nats.
+
+    `label_smoothing` is the share of the target that is spread evenly over the vocabulary, as torch's; `z_loss` times
+    the squared log of the softmax's normaliser is added; with `logit_cap` logits are cap * tanh(logits / cap).
+    """
+    total: Tensor = _ChunkedCrossEntropy.apply(hidden, head, labels, _Terms(label_smoothing, z_loss, logit_cap))
     return total
 
 
 class _ChunkedCrossEntropy(torch.autograd.Function):
     @staticmethod
-    def forward(context: Any, hidden: Tensor, head: Tensor, labels: Tensor) -> Tensor:
+    def forward(context: Any, hidden: Tensor, head: Tensor, labels: Tensor, terms: _Terms) -> Tensor:
         rows = (labels != IGNORE).nonzero()[:, 0]
         states, wanted = hidden[rows], labels[rows, None]
         to_hidden, to_head = context.needs_input_grad[:2]
@@ -40,6 +60,7 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
                 states[part],
                 head,
                 wanted[part],
+                terms,
                 None if states_gradient is None else states_gradient[part],
                 head_gradient,
             )
@@ -51,29 +72,46 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
         return total
 
     @staticmethod
-    def backward(context: Any, scale: Tensor) -> tuple[Tensor | None, Tensor | None, None]:  # type: ignore[override]
+    def backward(context: Any, scale: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:  # type: ignore[override]
         saved = list(context.saved_tensors)
         to_hidden, to_head = context.needs_input_grad[:2]
         hidden_gradient = saved.pop(0) * scale if to_hidden else None
         head_gradient = (saved.pop(0) * scale).to(context.head_dtype) if to_head else None
-        return hidden_gradient, head_gradient, None
+        return hidden_gradient, head_gradient, None, None
 
 
 def _part(
-    states: Tensor, head: Tensor, wanted: Tensor, states_gradient: Tensor | None, head_gradient: Tensor | None
+    states: Tensor,
+    head: Tensor,
+    wanted: Tensor,
+    terms: _Terms,
+    states_gradient: Tensor | None,
+    head_gradient: Tensor | None,
 ) -> Tensor:
     """Loss of some rows; their gradients are written into (states) or added to (head) what is given."""
-    logits = states @ head.T
+    products, cap, kept = states @ head.T, terms.logit_cap, 1.0 - terms.label_smoothing
+    logits = products if cap is None else products.float().div_(cap).tanh_().mul_(cap)
     probabilities = logits.to(torch.float32, copy=True)
     torch.softmax(probabilities, dim=1, out=probabilities)
     # The log of the sum, from the largest probability: it is never zero, as a single label's may be.
     log_sum = logits.amax(1, keepdim=True).float() - probabilities.amax(1, keepdim=True).log()
-    loss = (log_sum - logits.gather(1, wanted)).sum()
+    loss = log_sum - kept * logits.gather(1, wanted).float()
+    if terms.label_smoothing:
+        loss -= terms.label_smoothing * logits.mean(1, keepdim=True, dtype=torch.float32)
+    if terms.z_loss:
+        loss += terms.z_loss * log_sum.square()
     if states_gradient is not None or head_gradient is not None:
-        probabilities.scatter_add_(1, wanted, probabilities.new_full(wanted.shape, -1.0))
-        logits_gradient = logits.copy_(probabilities)
+        # The gradient of the logits takes the place of the probabilities.
+        if terms.z_loss:
+            probabilities *= 1 + 2 * terms.z_loss * log_sum
+        probabilities.scatter_add_(1, wanted, probabilities.new_full(wanted.shape, -kept))
+        if terms.label_smoothing:
+            probabilities -= terms.label_smoothing / head.shape[0]
+        if cap is not None:
+            probabilities *= logits.div_(cap).square_().neg_().add_(1)
+        products_gradient = products.copy_(probabilities)
         if states_gradient is not None:
-            torch.mm(logits_gradient, head, out=states_gradient)
+            torch.mm(products_gradient, head, out=states_gradient)
         if head_gradient is not None:
-            head_gradient += logits_gradient.T @ states
-    return loss
+            head_gradient += products_gradient.T @ states
+    return loss.sum()

@@ -3,36 +3,65 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from jaxtyping import Float
 from torch import Tensor
 
+from lmworks.basics.errors import ConfigError
 from lmworks.models.network import Network
 from lmworks.tokens.batch import Batch
 
 
 @dataclass(frozen=True)
 class Loss:
-    """A sum over tokens and how many there were: the mean is taken over a whole step, never over a micro-batch."""
+    """A sum and what it runs over: the mean is taken over a whole step, never over a micro-batch.
+
+    Losses that count different things (tokens, sentences, a penalty that counts nothing) add up as parts, and each
+    part is divided by its own count over the whole step. To divide one by another's count would give a gradient
+    that depends on how the step was split.
+    """
 
     total: Float[Tensor, ""]
-    """Natural-log loss summed over the supervised tokens, with its graph."""
+    """Summed over what is counted, with its graph; in nats where it is a cross-entropy."""
     count: int
-    """Supervised tokens."""
+    """How many there were: supervised tokens, for most objectives."""
+    others: tuple[Loss, ...] = ()
+    """What was added to it, each with a count of its own."""
+
+    def __add__(self, other: Loss) -> Loss:
+        return Loss(self.total, self.count, (*self.others, Loss(other.total, other.count), *other.others))
+
+    @property
+    def counts(self) -> tuple[int, ...]:
+        """The count of each part."""
+        return (self.count, *(other.count for other in self.others))
 
     @property
     def mean(self) -> Float[Tensor, ""]:
-        """Loss per supervised token, in nats."""
-        return self.total / self.count
+        """The mean of this batch alone: each part's mean over its own count, added up."""
+        return self.over(self.counts)
+
+    def over(self, counts: Sequence[int]) -> Float[Tensor, ""]:
+        """This batch's share of the mean over a step, in which each part counts so many."""
+        mean = self.total / counts[0]
+        for other, count in zip(self.others, counts[1:], strict=True):
+            mean = mean + other.total / count
+        return mean
 
 
 class Objective(ABC):
-    """Something to minimise. `a + b` minimises both: their totals add, tokens are counted by the first."""
+    """Something to minimise. `a + b` minimises the mean of a plus the mean of b, each over what it counts itself."""
 
     @abstractmethod
     def __call__(self, network: Network, batch: Batch) -> Loss:
         """The loss of a batch."""
+
+    def counts(self, batch: Batch) -> tuple[int, ...]:
+        """What each part of the batch's loss will count: known before the network runs, because the first of
+        several micro-batches is divided by the counts of all. Supervised tokens unless an objective says otherwise."""
+        return (batch.supervised,)
 
     def __add__(self, other: Objective) -> Objective:
         return Sum(self, other)
@@ -45,6 +74,16 @@ class Sum(Objective):
         self.first, self.second = first, second
 
     def __call__(self, network: Network, batch: Batch) -> Loss:
-        """Both losses, scaled to the first's tokens."""
-        first, second = self.first(network, batch), self.second(network, batch)
-        return Loss(first.total + second.mean * first.count, first.count)
+        """Both losses, part by part."""
+        return self.first(network, batch) + self.second(network, batch)
+
+    def counts(self, batch: Batch) -> tuple[int, ...]:
+        """The counts of both, part by part."""
+        return self.first.counts(batch) + self.second.counts(batch)
+
+
+def check_strength(name: str, value: float, below: float = float("inf")) -> None:
+    """ConfigError unless 0 <= value < below."""
+    if not 0.0 <= value < below:
+        bound = "a finite number" if below == float("inf") else f"below {below:g}"
+        raise ConfigError(f"{name} is {value!r}; it must be at least 0 and {bound}")

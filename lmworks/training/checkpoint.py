@@ -23,6 +23,16 @@ class State:
     """Optimiser steps done; the data order and the learning rate follow from it."""
     tokens: int
     """Supervised tokens seen."""
+    seconds: float = 0.0
+    """Time spent in steps, where a run of `max_seconds` counts it."""
+    norm: float | None = None
+    """The gradient's norm of late, by which a spike is known."""
+    best: float | None = None
+    """The lowest validation loss."""
+    best_step: int = 0
+    """The step behind which it was measured."""
+    waited: int = 0
+    """Validations since then."""
 
 
 def save_checkpoint(folder: Path, parameters: Named, optimiser: torch.optim.Optimizer, state: State) -> None:

@@ -4,36 +4,43 @@
 
 A step's loss is the mean over all its supervised tokens, however they are split into micro-batches. The loop can
 be stopped with Ctrl-C or SIGTERM and resumed: data order, learning rate, random numbers and loss go on as if it had
-not been stopped, to the bit on one device.
+not been stopped, to the bit on one device (a run of `max_seconds` follows the clock, which no run repeats).
 """
 
 from __future__ import annotations
 
 import math
+import random
 import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from lmworks.basics import progress
-from lmworks.basics.errors import DataError, LmworksError, Stopped
+from lmworks.basics.errors import DataError, Stopped
 from lmworks.models.network import Network
 from lmworks.objectives import Objective
 from lmworks.tokens.batch import Batch, Row, batches
+from lmworks.tokens.rows import ShardRows
 from lmworks.training.checkpoint import State, load_checkpoint, save_checkpoint
+from lmworks.training.compiling import compiled
 from lmworks.training.log import RunLog
-from lmworks.training.optimiser import adamw, trainable
+from lmworks.training.optimiser import make_optimiser, trainable
 from lmworks.training.settings import TrainingConfig
+from lmworks.training.step import DivergedError, Step, accumulate, take_step
+from lmworks.training.tracking import Tracker, tracker
 
+__all__ = ["DivergedError", "TrainingResult", "steps_of", "train"]
 
-class DivergedError(LmworksError):
-    """The loss or the gradient is not a number any more."""
+Validate = Callable[[], float]
+"""The loss on text that is not trained on, in nats per token."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +54,12 @@ class TrainingResult:
     """Of this process; a resumed run does not know the earlier ones."""
     losses: list[float]
     """Nats per token of each step that this process made."""
+    validation: list[tuple[int, float]] = field(default_factory=list)
+    """Steps done and the validation loss behind them, as this process measured it."""
+    best_step: int | None = None
+    """The step whose parameters the network was given back, where patience stopped the run."""
+    skipped: int = 0
+    """Steps that were left out as spikes by this process."""
 
 
 def train(
@@ -57,119 +70,219 @@ def train(
     run: Path,
     *,
     resume: bool = False,
+    validate: Validate | None = None,
 ) -> TrainingResult:
     """Train whatever of the network requires gradients; checkpoints and log.jsonl go into `run`.
 
     Raises Stopped when it was interrupted, after saving; DivergedError when loss or gradient is not finite, with
     the parameters of the last good step saved.
     """
-    if not rows:
+    if not len(rows):
         raise DataError("there is nothing to train on: no row of text is left after packing")
     torch.manual_seed(config.seed)
-    parameters = trainable(network)
-    optimiser = adamw(parameters, config)
-    steps = steps_of(config, len(rows))
-    checkpoint = run / "checkpoint"
-    state = load_checkpoint(checkpoint, parameters, optimiser) if resume else State(0, 0)
-    begun, losses, tokens = time.monotonic(), [], state.tokens
     network.train()
+    begun = time.monotonic()
     try:
-        with (
-            RunLog(run / "log.jsonl", state.step if resume else None) as log,
-            _polite_stop() as stop_asked,
-            progress.task(
-                "training", (steps - state.step) * config.rows * config.accumulate * config.context, "tokens"
-            ) as advance,
-        ):
-            if not resume:
-                log.write(
-                    groups=[
-                        {"names": group["names"], "weight_decay": group["weight_decay"]}
-                        for group in optimiser.param_groups
-                    ],
-                    steps=steps,
-                    rows=len(rows),
-                )
-            source = _micro_batches(rows, config, state.step)
-            for step in range(state.step, steps):
-                started = time.monotonic()
-                micro = [batch.to(network.device) for batch in islice(source, config.accumulate)]
-                rate = config.learning_rate_at(step, steps)
-                try:
-                    loss, count, norm = _step(network, objective, micro, optimiser, rate, config.clip)
-                except DivergedError as error:
-                    save_checkpoint(checkpoint, parameters, optimiser, State(step, tokens))
-                    raise DivergedError(
-                        f"step {step + 1}: {error}; the parameters of step {step} are in {checkpoint}. "
-                        "Lower training.learning_rate, or look at the data"
-                    ) from None
-                tokens += count
-                losses.append(loss)
-                seconds = round(time.monotonic() - started, 4)
-                log.write(step=step, loss=loss, tokens=count, learning_rate=rate, gradient_norm=norm, seconds=seconds)
-                advance(sum(batch.tokens.numel() for batch in micro), step=f"{step + 1}/{steps}", loss=loss)
-                last = step + 1 == steps
-                if last or stop_asked() or (step + 1) % config.checkpoint_every == 0:
-                    save_checkpoint(checkpoint, parameters, optimiser, State(step + 1, tokens))
-                if stop_asked() and not last:
-                    raise Stopped(
-                        f"stopped after step {step + 1} of {steps}; go on with the same command and --resume "
-                        f"(checkpoint in {checkpoint})"
-                    )
+        with compiled(network, config, lambda: _rehearse(network, objective, rows, config)):
+            torch.manual_seed(config.seed)  # the rehearsal drew from it
+            optimiser = make_optimiser(network, config)
+            going = _Run(network, objective, optimiser, config, run, len(rows), validate)
+            if resume:
+                going.state = load_checkpoint(run / "checkpoint", trainable(network), optimiser)
+            with (
+                RunLog(run / "log.jsonl", going.state.step if resume else None) as log,
+                tracker(config, run) as track,
+                _polite_stop() as stop_asked,
+            ):
+                if not resume:
+                    log.write(**going.facts())
+                going.to_the_end(_micro_batches(rows, config, going.state.step), log, track, stop_asked)
     finally:
         network.eval()
-    return TrainingResult(steps, tokens, time.monotonic() - begun, losses)
+    return going.result(time.monotonic() - begun)
 
 
-def steps_of(config: TrainingConfig, rows: int) -> int:
-    """Optimiser steps of a run over that many rows."""
+def steps_of(config: TrainingConfig, rows: int) -> int | None:
+    """Optimiser steps of a run over that many rows; None where the clock ends it."""
+    if config.max_seconds is not None:
+        return None
     per_epoch = math.ceil(rows / config.rows) / config.accumulate
     return config.steps or max(1, round(config.epochs * per_epoch))
 
 
-def _step(
-    network: Network,
-    objective: Objective,
-    micro: Sequence[Batch],
-    optimiser: torch.optim.Optimizer,
-    rate: float,
-    clip: float,
-) -> tuple[float, int, float]:
-    """One optimiser step; its loss, its tokens and its gradient's norm before clipping.
+@dataclass
+class _Run:
+    """A run on its way."""
 
-    DivergedError, with the parameters untouched, where loss or gradient is not finite.
-    """
-    loss, count = _accumulate(network, objective, micro)
-    parameters = [parameter for group in optimiser.param_groups for parameter in group["params"]]
-    norm = float(torch.nn.utils.clip_grad_norm_(parameters, clip))
-    if not (math.isfinite(loss) and math.isfinite(norm)):
-        optimiser.zero_grad()
-        raise DivergedError(f"the loss is {loss:g} and the gradient's norm {norm:g}")
-    for group in optimiser.param_groups:
-        group["lr"] = rate
-    optimiser.step()
-    optimiser.zero_grad()
-    return loss, count, norm
+    network: Network
+    objective: Objective
+    optimiser: torch.optim.Optimizer
+    config: TrainingConfig
+    folder: Path
+    rows: int
+    validate: Validate | None
+    state: State = field(default_factory=lambda: State(0, 0))
+    losses: list[float] = field(default_factory=list)
+    validation: list[tuple[int, float]] = field(default_factory=list)
+    skipped: int = 0
+    stopped_early: bool = False
+
+    def __post_init__(self) -> None:
+        self.steps = steps_of(self.config, self.rows)
+
+    def facts(self) -> dict[str, Any]:
+        """The first line of the log: what is trained and how."""
+        groups = [
+            {"names": group["names"], "weight_decay": group["weight_decay"], "highest": group["highest"]}
+            for group in self.optimiser.param_groups
+        ]
+        return {"groups": groups, "steps": self.steps, "rows": self.rows}
+
+    @property
+    def over(self) -> bool:
+        """Is there no step left?"""
+        if self.stopped_early:
+            return True
+        if self.steps is None:
+            return self.state.seconds >= (self.config.max_seconds or 0)
+        return self.state.step >= self.steps
+
+    def to_the_end(self, source: Iterator[Batch], log: RunLog, track: Tracker, stop_asked: Callable[[], bool]) -> None:
+        """Step by step; raises Stopped behind a step when it is asked to."""
+        total, unit = self._left()
+        with progress.task("training", total, unit) as advance:
+            while not self.over:
+                micro = [batch.to(self.network.device) for batch in islice(source, self.config.accumulate)]
+                before = self.state.seconds
+                facts = self._step(micro)
+                log.write(**facts)
+                track(self.state.step, facts)
+                done = self.state.seconds - before if self.steps is None else sum(one.tokens.numel() for one in micro)
+                advance(done, step=self._place(), loss=facts["loss"])
+                self._validate_where_due(log, track)
+                asked = stop_asked()
+                if self.over or asked or self.state.step % self.config.checkpoint_every == 0:
+                    self.save("checkpoint")
+                if asked and not self.over:
+                    raise Stopped(
+                        f"stopped after step {self._place(' of ')}; go on with the same command and --resume "
+                        f"(checkpoint in {self.folder / 'checkpoint'})"
+                    )
+        if self.stopped_early:
+            load_checkpoint(self.folder / "best", trainable(self.network), self.optimiser)
+
+    def _step(self, micro: Sequence[Batch]) -> dict[str, Any]:
+        """A step; what the log says of it."""
+        config, state = self.config, self.state
+        started = time.monotonic()
+        if self.steps is None:
+            share = config.share_at_time(state.seconds / (config.max_seconds or 1))
+        else:
+            share = config.share_at_step(state.step, self.steps)
+        longest = math.inf
+        if config.skip_spikes is not None and state.norm is not None and state.step >= 20:
+            longest = config.skip_spikes * state.norm
+        try:
+            step = take_step(self.network, self.objective, micro, self.optimiser, share, config.clip, longest)
+        except DivergedError as error:
+            self.save("checkpoint")
+            raise DivergedError(
+                f"step {state.step + 1}: {error}; the parameters of step {state.step} are in "
+                f"{self.folder / 'checkpoint'}. Lower training.learning_rate, or look at the data"
+            ) from None
+        seconds = time.monotonic() - started
+        self.losses.append(step.loss)
+        self.skipped += not step.taken
+        norm = (
+            state.norm if not step.taken else step.norm if state.norm is None else 0.95 * state.norm + 0.05 * step.norm
+        )
+        counted = state.seconds + seconds if self.steps is None else 0.0
+        self.state = State(
+            state.step + 1, state.tokens + step.count, counted, norm, state.best, state.best_step, state.waited
+        )
+        return _facts(state.step, step, config.learning_rate * share, seconds)
+
+    def _validate_where_due(self, log: RunLog, track: Tracker) -> None:
+        """The validation loss, at its steps and at the end; patience is counted here."""
+        every = self.config.evaluate_every
+        if self.validate is None or not (self.over or (every and self.state.step % every == 0)):
+            return
+        self.network.eval()
+        loss = self.validate()
+        self.network.train()
+        self.validation.append((self.state.step, loss))
+        facts = {"step": self.state.step - 1, "validation_loss": loss}
+        log.write(**facts)
+        track(self.state.step, facts)
+        if self.state.best is None or loss < self.state.best:
+            self.state = replace(self.state, best=loss, best_step=self.state.step, waited=0)
+            if self.config.patience is not None:
+                self.save("best")
+        else:
+            self.state = replace(self.state, waited=self.state.waited + 1)
+            self.stopped_early = self.config.patience is not None and (
+                self.over or self.state.waited >= self.config.patience
+            )
+
+    def save(self, name: str) -> None:
+        """Write a checkpoint of this moment."""
+        save_checkpoint(self.folder / name, trainable(self.network), self.optimiser, self.state)
+
+    def result(self, seconds: float) -> TrainingResult:
+        """What the run did."""
+        best = self.state.best_step if self.stopped_early else None
+        return TrainingResult(
+            self.state.step, self.state.tokens, seconds, self.losses, self.validation, best, self.skipped
+        )
+
+    def _left(self) -> tuple[float, str]:
+        config = self.config
+        if self.steps is None:
+            return (config.max_seconds or 0) - self.state.seconds, "s"
+        return (self.steps - self.state.step) * config.rows * config.accumulate * config.context, "tokens"
+
+    def _place(self, of: str = "/") -> str:
+        return f"{self.state.step}{of}{self.steps}" if self.steps is not None else f"{self.state.step}"
 
 
-def _accumulate(network: Network, objective: Objective, micro: Sequence[Batch]) -> tuple[float, int]:
-    """Gradients of the mean loss over all tokens of the micro-batches; that mean, and the number of tokens."""
-    count = sum(batch.supervised for batch in micro)
-    total = 0.0
-    for batch in micro:
-        loss = objective(network, batch).total / count
-        loss.backward()
-        total += float(loss.detach())
-    return total, count
+def _facts(number: int, step: Step, rate: float, seconds: float) -> dict[str, Any]:
+    facts = {
+        "step": number,
+        "loss": step.loss,
+        "tokens": step.count,
+        "learning_rate": rate,
+        "gradient_norm": step.norm,
+        "seconds": round(seconds, 4),
+    }
+    return facts if step.taken else facts | {"skipped": True}
+
+
+def _rehearse(network: Network, objective: Objective, rows: Sequence[Row], config: TrainingConfig) -> None:
+    """Forward and backward once, for the compiler; nothing of it stays."""
+    accumulate(network, objective, [next(_micro_batches(rows, config, 0)).to(network.device)])
+    network.zero_grad()
 
 
 def _micro_batches(rows: Sequence[Row], config: TrainingConfig, step: int) -> Iterator[Batch]:
     """Batches from optimiser step `step` on, epoch after epoch, without end."""
-    per_epoch = math.ceil(len(rows) / config.rows)
+    of_shards = isinstance(rows, ShardRows)
+    # Rows of shards come in whole batches: an epoch leaves a few out, another one each time.
+    per_epoch = max(len(rows) // config.rows, 1) if of_shards else math.ceil(len(rows) / config.rows)
     epoch, skip = divmod(step * config.accumulate, per_epoch)
     while True:
-        yield from islice(batches(rows, config.rows, config.seed, epoch), skip, None)
+        if isinstance(rows, ShardRows):
+            yield from islice(_of_shards(rows, config, epoch), skip, per_epoch)
+        else:
+            yield from islice(batches(rows, config.rows, config.seed, epoch), skip, None)
         epoch, skip = epoch + 1, 0
+
+
+def _of_shards(rows: ShardRows, config: TrainingConfig, epoch: int) -> Iterator[Batch]:
+    order = list(range(len(rows)))
+    random.Random(f"{config.seed}/{epoch}").shuffle(order)
+    now = rows.at_epoch(epoch, config.seed)
+    for start in range(0, len(order), config.rows):
+        yield now.batch(order[start : start + config.rows])
 
 
 @contextmanager

@@ -1,10 +1,16 @@
-"""AdamW (Loshchilov and Hutter 2017) with weight decay on matrices only."""
+"""Which optimiser trains what: AdamW (Loshchilov and Hutter 2017), or Muon for matrices; decay on matrices only."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import torch
 from torch import nn
 
+from lmworks.models.config import ModelConfig
+from lmworks.models.families.tables import rows_of
+from lmworks.models.network import Network
+from lmworks.training.muon import MuonAdamW
 from lmworks.training.settings import TrainingConfig
 
 Named = dict[str, nn.Parameter]
@@ -15,13 +21,47 @@ def trainable(network: nn.Module) -> Named:
     return {name: parameter for name, parameter in network.named_parameters() if parameter.requires_grad}
 
 
+def make_optimiser(network: Network, config: TrainingConfig) -> torch.optim.Optimizer:
+    """The optimiser that a config names, for what is trainable; each group has its highest rate as `highest`."""
+    parameters = trainable(network)
+    if config.optimiser == "adamw":
+        if all(parameter.dtype == torch.float32 for parameter in parameters.values()):
+            return adamw(parameters, config)
+        return MuonAdamW([group | {"method": "adamw"} for group in _groups(parameters, config)], config)
+    matrices = {name: one for name, one in parameters.items() if name.startswith("blocks.") and one.ndim == 2}
+    rest = {name: one for name, one in parameters.items() if name not in matrices}
+    others = config.but(learning_rate=config.embedding_learning_rate or config.learning_rate)
+    groups = [group | {"method": "adamw"} for group in _groups(rest, others)]
+    if matrices:
+        splits = [_heights(name, one, network.config) for name, one in matrices.items()]
+        groups += [group | {"method": "muon", "splits": splits} for group in _groups(matrices, config)]
+    return MuonAdamW(groups, config)
+
+
 def adamw(parameters: Named, config: TrainingConfig) -> torch.optim.AdamW:
-    """The optimiser, with one group that decays (matrices) and one that does not (norms, biases, scalars)."""
+    """AdamW in float32, as torch has it."""
+    betas = (config.beta1, config.beta2)
+    return torch.optim.AdamW(_groups(parameters, config), lr=config.learning_rate, betas=betas, fused=True)
+
+
+def _groups(parameters: Named, config: TrainingConfig) -> list[dict[str, Any]]:
+    """One group that decays (matrices) and one that does not (norms, biases, scalars)."""
     decays = {name: parameter for name, parameter in parameters.items() if parameter.ndim > 1}
     stays = {name: parameter for name, parameter in parameters.items() if parameter.ndim <= 1}
-    groups = [
-        {"params": list(group.values()), "names": list(group), "weight_decay": decay}
+    return [
+        {
+            "params": list(group.values()),
+            "names": list(group),
+            "weight_decay": decay,
+            "lr": config.learning_rate,
+            "highest": config.learning_rate,
+        }
         for group, decay in ((decays, config.weight_decay), (stays, 0.0))
         if group
     ]
-    return torch.optim.AdamW(groups, lr=config.learning_rate, betas=(config.beta1, config.beta2), fused=True)
+
+
+def _heights(name: str, matrix: nn.Parameter, config: ModelConfig) -> list[int]:
+    """The heights of the matrices that stand below one another in a joined one."""
+    joined = name.endswith(".attention.qkv.weight") or (name.endswith(".feed_forward.up.weight") and config.gated)
+    return rows_of(name, config) if joined else [matrix.shape[0]]

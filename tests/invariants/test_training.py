@@ -24,8 +24,9 @@ from lmworks.models.network import Network
 from lmworks.objectives import CausalLM, Loss
 from lmworks.tokens.batch import Batch, Example, batches, stack
 from lmworks.training.checkpoint import State, load_checkpoint, save_checkpoint
-from lmworks.training.loop import _accumulate, train
+from lmworks.training.loop import train
 from lmworks.training.optimiser import adamw, trainable
+from lmworks.training.step import accumulate
 
 CLOSE = {"rtol": 1e-5, "atol": 1e-5}
 FAMILIES = {"llama": {}, "gpt2": GPT2}
@@ -83,7 +84,7 @@ def test_any_split_into_micro_batches_gives_the_same_gradient(size: int):
     made = []
     for split in ([whole], parts):
         model = network(dropout=0.0)
-        loss, count = _accumulate(model, CausalLM(), split)
+        loss, count = accumulate(model, CausalLM(), split)
         made.append((loss, count, [parameter.grad for parameter in model.parameters()]))
     (one_loss, one_count, one), (other_loss, other_count, other) = made
     assert one_count == other_count and one_loss == pytest.approx(other_loss, rel=1e-6)
@@ -204,7 +205,7 @@ def test_a_step_is_adamw_by_hand(tmp_path: Path):
     model = network(dropout=0.0)
     before = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
     batch, *_ = batches(rows(), 7, CONFIG.seed, epoch=0)
-    _accumulate(model, CausalLM(), [batch])
+    accumulate(model, CausalLM(), [batch])
     gradients = {name: parameter.grad.clone() for name, parameter in model.named_parameters()}
     model.zero_grad()
     train(model, CausalLM(), rows(), CONFIG.but(rows=7, accumulate=1, steps=1, clip=1e9), tmp_path)

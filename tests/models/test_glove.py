@@ -83,26 +83,31 @@ def test_a_step_is_pytorchs_adagrad_on_half_the_loss():
 
 
 def planted(sentences=3000, seed=0):
-    """Eight places, each with a land and a town that share their words; what lands and what towns do differs."""
+    """Eight places, each with a land and a town that share their words; what lands and what towns do differs.
+
+    A third of the words comes from elsewhere: pairs that never occur teach GloVe nothing.
+    """
     generator = np.random.default_rng(seed)
     for _ in range(sentences):
-        place, kind = generator.integers(8), generator.choice(["land", "town"])
-        own = [f"about{place}_{generator.integers(4)}" for _ in range(3)]
-        deeds = [f"{kind}deed{generator.integers(4)}" for _ in range(3)]
-        sentence = [f"{kind}{place}", *own, *deeds]
+        place, kind = int(generator.integers(8)), int(generator.integers(2))
+        places = np.where(generator.random(3) < 2 / 3, place, generator.integers(8, size=3))
+        kinds = np.where(generator.random(3) < 2 / 3, kind, 1 - kind)
+        sentence = [f"{('land', 'town')[kind]}{place}"]
+        sentence += [f"about{own}_{generator.integers(4)}" for own in places]
+        sentence += [f"{('land', 'town')[own]}deed{generator.integers(4)}" for own in kinds]
         generator.shuffle(sentence)
         yield sentence
 
 
 def test_planted_neighbours_and_analogies_are_found_again():
-    vectors = train(planted(), GloveConfig(dim=16, batch=256, epochs=40))
+    vectors = train(planted(), GloveConfig(dim=16, batch=256, epochs=200))
     right = sum(
         vectors.analogy(f"land{a}", f"town{a}", f"land{b}")[0][0] == f"town{b}"
         for a in range(8)
         for b in range(8)
         if a != b
     )
-    assert right >= 50  # of 56; chance is 1
+    assert right >= 45  # of 56; chance is 1
     for place in range(8):
         nearest = [word for word, _ in vectors.nearest(f"about{place}_0", 3)]
         assert all(word.startswith(f"about{place}_") or word.endswith(str(place)) for word in nearest)

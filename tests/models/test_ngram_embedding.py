@@ -24,7 +24,9 @@ def made(text: torch.Tensor, most: int = 1000) -> NGramEmbedding:
     return embedding
 
 
-def by_hand(embedding: NGramEmbedding, known: list[list[tuple[int, ...]]], tokens: list[int], start: int, at: int) -> torch.Tensor:
+def by_hand(
+    embedding: NGramEmbedding, known: list[list[tuple[int, ...]]], tokens: list[int], start: int, at: int
+) -> torch.Tensor:
     """The sum of the rows of the 2-gram and the 3-gram that end at `at` of a text that begins at `start`."""
     total, first = torch.zeros(DIM), 0
     for size, grams in enumerate(known, start=2):

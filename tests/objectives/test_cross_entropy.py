@@ -1,14 +1,19 @@
-"""Cross-entropy through a large head, against PyTorch's own, and the objective that stands on it."""
+"""Cross-entropy through a large head, against PyTorch's own and the formulas, and the objective that stands on it."""
 
 from __future__ import annotations
+
+import math
 
 import pytest
 import tiny
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
-from lmworks.objectives import CausalLM, Loss, Objective
+from lmworks.basics.errors import ConfigError
+from lmworks.objectives import CausalLM
 from lmworks.objectives.cross_entropy import ROWS, cross_entropy
 from lmworks.tokens.batch import IGNORE, Example, stack
 
@@ -103,17 +108,109 @@ def test_packed_documents_have_the_loss_that_they_have_alone():
     torch.testing.assert_close(together.mean, together.total / 5)
 
 
-def test_objectives_add_up():
-    class Weights(Objective):
-        """A penalty that knows no tokens: its count is 1."""
+TERMS = {
+    "label smoothing": {"label_smoothing": 0.2},
+    "z-loss": {"z_loss": 0.05},
+    "logit cap": {"logit_cap": 3.0},
+    "all": {"label_smoothing": 0.2, "z_loss": 0.05, "logit_cap": 3.0},
+}
 
-        def __call__(self, network, batch):
-            return Loss(network.embedding.weight.square().sum(), 1)
 
-    network, batch = tiny.network(), stack(two_documents())
-    text, penalty = CausalLM()(network, batch), Weights()(network, batch)
-    both = (CausalLM() + Weights())(network, batch)
-    assert both.count == text.count
-    torch.testing.assert_close(both.mean, text.mean + penalty.mean)
-    three = (CausalLM() + Weights() + CausalLM())(network, batch)
-    torch.testing.assert_close(three.mean, 2 * text.mean + penalty.mean)
+def by_formula(
+    hidden: Tensor,
+    head: Tensor,
+    labels: Tensor,
+    label_smoothing: float = 0.0,
+    z_loss: float = 0.0,
+    logit_cap: float | None = None,
+) -> Tensor:
+    """The sum over rows of -sum(target log p) + z_loss log^2 Z, in float64."""
+    logits = (hidden.double() @ head.double().T)[labels != IGNORE]
+    if logit_cap is not None:
+        logits = logit_cap * torch.tanh(logits / logit_cap)
+    wanted = labels[labels != IGNORE]
+    target = torch.full_like(logits, label_smoothing / len(head))
+    target[torch.arange(len(wanted)), wanted] += 1 - label_smoothing
+    log_sum = logits.logsumexp(1)
+    return (-(target * logits.log_softmax(1)).sum(1) + z_loss * log_sum**2).sum()
+
+
+@pytest.mark.parametrize("terms", TERMS.values(), ids=TERMS)
+@pytest.mark.parametrize("count", [7, 2 * ROWS + 5])
+def test_each_term_and_its_gradients_equal_the_formula_in_float64(terms: dict[str, float], count: int):
+    hidden, head, labels = rows(count)
+    ours, theirs = cross_entropy(hidden, head, labels, **terms), by_formula(hidden, head, labels, **terms)
+    assert abs(theirs - by_formula(hidden, head, labels)) > 1e-3 * theirs  # the term is on
+    torch.testing.assert_close(ours.double(), theirs, **CLOSE)
+    wanted = torch.autograd.grad(0.3 * theirs, (hidden, head))
+    made = torch.autograd.grad(0.3 * ours, (hidden, head))
+    for one, other in zip(made, wanted, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-4)
+
+
+def test_label_smoothing_equals_pytorchs():
+    hidden, head, labels = rows(50)
+    theirs = F.cross_entropy(hidden @ head.T, labels, ignore_index=IGNORE, reduction="sum", label_smoothing=0.1)
+    ours = cross_entropy(hidden, head, labels, label_smoothing=0.1)
+    torch.testing.assert_close(ours, theirs, **CLOSE)
+    pairs = zip(torch.autograd.grad(ours, (hidden, head)), torch.autograd.grad(theirs, (hidden, head)), strict=True)
+    for one, other in pairs:
+        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-4)
+
+
+@pytest.mark.parametrize("terms", TERMS.values(), ids=TERMS)
+def test_each_term_in_bfloat16_is_as_near_as_its_digits_allow(terms: dict[str, float]):
+    hidden, head, labels = rows(300, torch.bfloat16)
+    loss, wanted_loss = cross_entropy(hidden, head, labels, **terms), by_formula(hidden, head, labels, **terms)
+    torch.testing.assert_close(loss.double(), wanted_loss, rtol=2e-3, atol=0.0)
+    made, wanted = (torch.autograd.grad(one, (hidden, head)) for one in (loss, wanted_loss))
+    for one, other in zip(made, wanted, strict=True):
+        assert one.dtype == torch.bfloat16
+        assert (one.float() - other.float()).norm() < 0.02 * other.float().norm()
+
+
+class Largest(TorchDispatchMode):
+    """The number of elements of the largest tensor that an operation made."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.elements = 0
+
+    def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
+        made = operation(*args, **(kwargs or {}))
+        self.elements = max([self.elements, *(part.numel() for part in tree_leaves(made) if isinstance(part, Tensor))])
+        return made
+
+
+@pytest.mark.parametrize("terms", [{}, TERMS["all"]], ids=["plain", "all terms"])
+def test_no_tensor_grows_with_tokens_times_vocabulary(terms: dict[str, float]):
+    made = []
+    for count in (4 * ROWS, 8 * ROWS):
+        hidden, head = torch.randn(count, 8, requires_grad=True), torch.randn(500, 8, requires_grad=True)
+        with Largest() as largest:
+            cross_entropy(hidden, head, torch.randint(0, 500, (count,)), **terms).backward()
+        made.append(largest.elements)
+    assert made == [ROWS * 500, ROWS * 500]
+
+
+@pytest.mark.parametrize(
+    "terms, problem",
+    [
+        ({"label_smoothing": 1.0}, "label_smoothing is 1.0; it must be at least 0 and below 1"),
+        ({"label_smoothing": -0.1}, "label_smoothing is -0.1; it must be at least 0 and below 1"),
+        ({"z_loss": math.inf}, "z_loss is inf; it must be at least 0 and a finite number"),
+        ({"z_loss": math.nan}, "z_loss is nan; it must be at least 0 and a finite number"),
+    ],
+)
+def test_a_strength_that_makes_no_sense_is_refused(terms: dict[str, float], problem: str):
+    with pytest.raises(ConfigError) as caught:
+        CausalLM(**terms)
+    assert str(caught.value) == problem
+
+
+def test_the_objective_hands_its_terms_on():
+    network, batch = tiny.network(logit_cap=3.0, family="lmworks"), stack(two_documents())
+    loss = CausalLM(label_smoothing=0.2, z_loss=0.05)(network, batch)
+    states = network.hidden(batch.tokens, documents=batch.documents).flatten(0, 1)
+    wanted = by_formula(states, network.head_weight, batch.labels.flatten(), **TERMS["all"])
+    torch.testing.assert_close(loss.total.double(), wanted, **CLOSE)

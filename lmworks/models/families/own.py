@@ -47,7 +47,9 @@ class _Own(Family):
     """config.json holds ModelConfig as it is."""
 
     def config_from(self, theirs: Mapping[str, Any]) -> ModelConfig:
-        settings = {key: value for key, value in theirs.items() if key not in ("architectures", "model_type", "torch_dtype")}
+        settings = {
+            key: value for key, value in theirs.items() if key not in ("architectures", "model_type", "torch_dtype")
+        }
         try:
             return ModelConfig(**{**settings, "family": self.name})
         except ConfigError as error:

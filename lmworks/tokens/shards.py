@@ -1,0 +1,305 @@
+"""A corpus as token ids on disk, memory-mapped: larger than memory, read where it is needed.
+
+    shards = write_shards(documents, tokenizer, "corpora/mine")
+    shards = Shards("corpora/mine", tokenizer)
+    shards.document(0)     # its ids: document start, text, document end
+    shards.read(500, 756)  # any part of the whole stream
+
+A folder holds `shards.json` (format, dtype, which tokenizer, counts), `00000.bin` and so on (the ids, little-endian
+uint16 or uint32, documents one after another) and `documents.bin` (for each document where it ends in the whole
+stream and the UTF-8 bytes of its text, little-endian uint64). It appears under its name when it is whole.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import IO, Any, Literal
+
+import numpy as np
+from jaxtyping import UInt, UInt64
+
+from lmworks.basics import progress
+from lmworks.basics.config import Config
+from lmworks.basics.errors import ConfigError, DataError
+from lmworks.basics.files import directory_written_whole, restore_directory, write_json
+from lmworks.text.document import Document
+from lmworks.tokens.chunks import BulkEncoder, segments
+from lmworks.tokens.tokenizer import Tokenizer
+
+META, INDEX = "shards.json", "documents.bin"
+FORMAT = 1
+SHARD_TOKENS = 2**28
+"""Tokens after which a new file begins, at the next document."""
+
+_AT_ONCE = 4 * 2**20  # characters that are encoded together
+_MOST_META = 2**24  # bytes of shards.json
+_INDEX_ENTRY = np.dtype("<u8")
+
+
+class ShardsInfo(Config):
+    """What `shards.json` says."""
+
+    format: int
+    """The version of this layout."""
+
+    dtype: Literal["uint16", "uint32"]
+    """How an id is stored."""
+
+    tokenizer: str
+    """`tokenizer_hash` of the tokenizer that made the ids."""
+
+    vocab_size: int
+    """Its largest id + 1."""
+
+    documents: int
+    """Documents in the shards."""
+
+    empty: int
+    """Documents that were left out because nothing in them could be predicted."""
+
+    tokens: int
+    """Ids in all shards."""
+
+    bytes: int
+    """UTF-8 bytes of the documents' texts: what bits per byte are counted by."""
+
+    shards: tuple[int, ...]
+    """Ids in each file, in order."""
+
+
+def tokenizer_hash(tokenizer: Tokenizer) -> str:
+    """SHA-256 of whatever decides about the ids of a text: equal for a tokenizer that was saved and loaded."""
+    state = json.loads(tokenizer.vocabulary.backend.to_str())
+    deciding = [state["model"], state["normalizer"], state["pre_tokenizer"], sorted(tokenizer.special.items())]
+    text = json.dumps([*deciding, tokenizer.document_start, tokenizer.document_end], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+class Shards:
+    """A packed corpus, open for reading; nothing of it is held in memory but where its documents end.
+
+    DataError where files are missing, cut off or damaged, or made with another tokenizer than the one given.
+    """
+
+    def __init__(self, folder: str | Path, tokenizer: Tokenizer | None = None) -> None:
+        self.folder = Path(folder)
+        restore_directory(self.folder)
+        self.info = _read_info(self.folder)
+        if tokenizer is not None and tokenizer_hash(tokenizer) != self.info.tokenizer:
+            raise DataError(
+                f"{self.folder} was packed with another tokenizer than {tokenizer.name}; give that one, or pack the "
+                "text again"
+            )
+        dtype = np.dtype(self.info.dtype).newbyteorder("<")
+        self._parts = [
+            _mapped(self.folder / _file_name(number), dtype, size) for number, size in enumerate(self.info.shards)
+        ]
+        self._starts = np.cumsum([0, *self.info.shards[:-1]])
+        index = _mapped(self.folder / INDEX, _INDEX_ENTRY, 2 * self.info.documents).reshape(-1, 2)
+        self.ends: UInt64[np.ndarray, " documents"] = np.ascontiguousarray(index[:, 0])
+        """Where each document ends in the whole stream."""
+        self.text_bytes: UInt64[np.ndarray, " documents"] = index[:, 1]
+        """UTF-8 bytes of each document's text."""
+        if (self.ends[1:] <= self.ends[:-1]).any() or int(self.ends[-1]) != self.tokens:
+            raise DataError(f"{self.folder / INDEX} is damaged (documents do not follow one another); pack them again")
+
+    @property
+    def tokens(self) -> int:
+        """Ids in the whole stream."""
+        return self.info.tokens
+
+    def __len__(self) -> int:
+        return self.info.documents
+
+    def read(self, start: int, stop: int) -> UInt[np.ndarray, " tokens"]:
+        """The ids from `start` up to `stop` of the whole stream; a view of the file where one file holds them."""
+        if not 0 <= start <= stop <= self.tokens:
+            raise DataError(f"{self.folder} has no tokens {start:,} to {stop:,}; it has {self.tokens:,}")
+        first = int(np.searchsorted(self._starts, start, "right")) - 1
+        pieces: list[np.ndarray] = []
+        for part, begin in zip(self._parts[first:], self._starts[first:].tolist(), strict=True):
+            if begin >= stop and pieces:
+                break
+            pieces.append(part[max(start - begin, 0) : stop - begin])
+        return pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
+
+    def document(self, number: int) -> UInt[np.ndarray, " tokens"]:
+        """The ids of one document, from document start to document end."""
+        if not 0 <= number < len(self):
+            raise DataError(f"{self.folder} has no document {number:,}; it has {len(self):,}")
+        return self.read(int(self.ends[number - 1]) if number else 0, int(self.ends[number]))
+
+
+def write_shards(
+    documents: Iterable[Document], tokenizer: Tokenizer, folder: str | Path, *, shard_tokens: int = SHARD_TOKENS
+) -> Shards:
+    """Pack documents, read once and never held together, into a folder of shards; an earlier one is replaced.
+
+    Documents in which nothing could be predicted are left out and counted. DataError for a conversation (shards hold
+    plain text), for a folder that holds something else, and where no document is left; then nothing is written.
+    """
+    folder = Path(folder)
+    _refuse_foreign(folder)
+    if shard_tokens < 1:
+        raise ConfigError(f"shard_tokens is {shard_tokens}; it must be at least 1")
+    name: Literal["uint16", "uint32"] = "uint16" if tokenizer.vocab_size <= 2**16 else "uint32"
+    dtype = np.dtype(name).newbyteorder("<")
+    with directory_written_whole(folder) as temporary:
+        with _Writer(temporary, tokenizer, dtype, shard_tokens) as writer:
+            for ids, document in _encoded(documents, BulkEncoder(tokenizer, dtype)):
+                writer.add(ids, document)
+        if not writer.documents:
+            raise DataError(f"there is nothing to pack into {folder}: no document holds text; give some that do")
+        info = ShardsInfo(
+            format=FORMAT,
+            dtype=name,
+            tokenizer=tokenizer_hash(tokenizer),
+            vocab_size=tokenizer.vocab_size,
+            documents=writer.documents,
+            empty=writer.empty,
+            tokens=sum(writer.shards),
+            bytes=writer.bytes,
+            shards=tuple(writer.shards),
+        )
+        write_json(temporary / META, info.model_dump())
+    return Shards(folder)
+
+
+def _encoded(documents: Iterable[Document], encoder: BulkEncoder) -> Iterator[tuple[bytes, Document | None]]:
+    """The ids of each document's text; of a long one in parts, and with each but the last None."""
+    waiting: list[tuple[str, Document | None]] = []
+    size = 0
+    with progress.task("packing", unit="characters") as advance:
+        for text, document in _parts(documents, encoder.boundaries):
+            waiting.append((text, document))
+            size += len(text) + 1
+            if size > _AT_ONCE:
+                yield from _flushed(waiting, encoder)
+                advance(size)
+                waiting, size = [], 0
+        yield from _flushed(waiting, encoder)
+
+
+def _parts(documents: Iterable[Document], ends: str) -> Iterator[tuple[str, Document | None]]:
+    for document in documents:
+        if document.messages is not None:
+            raise DataError(
+                f"{document.source} is a conversation, and shards hold plain text; train on it by its turns instead"
+            )
+        *first, last = segments(document.text, ends)
+        yield from ((text, None) for text in first)
+        yield last, document
+
+
+def _flushed(
+    waiting: list[tuple[str, Document | None]], encoder: BulkEncoder
+) -> Iterator[tuple[bytes, Document | None]]:
+    return zip(encoder.encode([text for text, _ in waiting]), (document for _, document in waiting), strict=True)
+
+
+class _Writer:
+    """Writes the ids of documents as they come, and the index."""
+
+    def __init__(self, folder: Path, tokenizer: Tokenizer, dtype: np.dtype[Any], shard_tokens: int) -> None:
+        self._folder, self._most, self._size = folder, shard_tokens, dtype.itemsize
+        around = ([] if one is None else [one] for one in (tokenizer.document_start, tokenizer.document_end))
+        self._start, self._end = (np.array(ids, dtype).tobytes() for ids in around)
+        self._stack = ExitStack()
+        self._index = self._open(INDEX)
+        self._file: IO[bytes] | None = None
+        self._whole: list[bytes] = []
+        self.shards: list[int] = []
+        self.documents = self.empty = self.bytes = self._tokens = 0
+
+    def __enter__(self) -> _Writer:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._stack.close()
+
+    def add(self, ids: bytes, document: Document | None) -> None:
+        """A part of a document's ids; `document` with its last part."""
+        self._whole.append(ids)
+        if document is None:
+            return
+        ids = b"".join((self._start, *self._whole, self._end))
+        has_text = any(self._whole)
+        self._whole = []
+        if not has_text or len(ids) < 2 * self._size:
+            self.empty += 1
+            return
+        self._write(ids)
+        size = len(document.text.encode())
+        self._index.write(np.array([self._tokens, size], _INDEX_ENTRY).tobytes())
+        self.documents += 1
+        self.bytes += size
+
+    def _write(self, ids: bytes) -> None:
+        if self._file is None or self.shards[-1] >= self._most:
+            if self._file is not None:
+                self._file.close()
+            self._file = self._open(_file_name(len(self.shards)))
+            self.shards.append(0)
+        self._file.write(ids)
+        self.shards[-1] += len(ids) // self._size
+        self._tokens += len(ids) // self._size
+
+    def _open(self, name: str) -> IO[bytes]:
+        return self._stack.enter_context((self._folder / name).open("wb", buffering=2**20))
+
+
+def _file_name(number: int) -> str:
+    return f"{number:05}.bin"
+
+
+def _read_info(folder: Path) -> ShardsInfo:
+    path = folder / META
+    try:
+        if path.stat().st_size > _MOST_META:
+            raise DataError(f"{path} has over {_MOST_META:,} bytes, which no such file has; pack the text again")
+        values = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(values, dict):
+            raise DataError(f"{path} holds no JSON object; pack the text again")
+        if values.get("format") != FORMAT:
+            raise DataError(
+                f"{path} says format {values.get('format')!r}, and this lmworks reads {FORMAT}; pack the text again, or "
+                "take the lmworks that packed it"
+            )
+        info = ShardsInfo(**values)
+    except FileNotFoundError:
+        raise DataError(f"{folder} holds no {META}; give a folder that write_shards made") from None
+    except (OSError, ValueError, RecursionError) as error:  # ConfigError is a ValueError
+        raise DataError(f"{path} cannot be used ({error}); pack the text again") from None
+    if info.documents < 1 or min(info.shards, default=0) < 1 or sum(info.shards) != info.tokens:
+        raise DataError(f"{path} contradicts itself (its counts do not add up); pack the text again")
+    return info
+
+
+def _mapped(path: Path, dtype: np.dtype[Any], size: int) -> np.ndarray:
+    """A file's numbers, read-only and mapped; DataError unless there are `size` of them."""
+    try:
+        found = path.stat().st_size
+        if found != size * dtype.itemsize:
+            raise DataError(
+                f"{path} has {found:,} bytes and should have {size * dtype.itemsize:,} (cut off while copying?); copy it "
+                "again, or pack the text again"
+            )
+        return np.memmap(path, dtype, "r").view(np.ndarray)
+    except OSError as error:
+        raise DataError(f"{path} cannot be read ({error.strerror or error}); copy it again, or pack again") from None
+
+
+def _refuse_foreign(folder: Path) -> None:
+    """A folder with anything but shards is somebody's work and is not replaced."""
+    if not folder.exists():
+        return
+    foreign = sorted(
+        path.name for path in (folder.iterdir() if folder.is_dir() else [folder]) if path.name not in (META, INDEX)
+    )
+    foreign = [name for name in foreign if not (name.endswith(".bin") and name[:-4].isdigit())]
+    if foreign:
+        raise DataError(f"{folder} holds something else than shards ({foreign[0]}); give another folder")

@@ -1,0 +1,78 @@
+"""One optimiser step: gradients over all its micro-batches, checked, clipped, applied."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from lmworks.basics.errors import ConfigError, LmworksError
+from lmworks.models.network import Network
+from lmworks.objectives import Objective
+from lmworks.tokens.batch import Batch
+
+
+class DivergedError(LmworksError):
+    """The loss or the gradient is not a number any more."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """What a step did."""
+
+    loss: float
+    """Mean over its micro-batches, in nats where it is a cross-entropy."""
+    count: int
+    """Supervised tokens."""
+    norm: float
+    """The gradient's norm before clipping."""
+    taken: bool
+    """False where the gradient was a spike and the parameters stayed."""
+
+
+def take_step(
+    network: Network,
+    objective: Objective,
+    micro: Sequence[Batch],
+    optimiser: torch.optim.Optimizer,
+    share: float,
+    clip: float,
+    longest: float = math.inf,
+) -> Step:
+    """One step at `share` of each group's highest learning rate; none where the gradient is longer than `longest`.
+
+    DivergedError, with the parameters untouched, where loss or gradient is not finite.
+    """
+    loss, count = accumulate(network, objective, micro)
+    parameters = [parameter for group in optimiser.param_groups for parameter in group["params"]]
+    norm = float(torch.nn.utils.clip_grad_norm_(parameters, clip))
+    finite = math.isfinite(loss) and math.isfinite(norm)
+    taken = finite and norm <= longest
+    if taken:
+        for group in optimiser.param_groups:
+            group["lr"] = group["highest"] * share
+        optimiser.step()
+    optimiser.zero_grad()
+    if not finite:
+        raise DivergedError(f"the loss is {loss:g} and the gradient's norm {norm:g}")
+    return Step(loss, count, norm, taken)
+
+
+def accumulate(network: Network, objective: Objective, micro: Sequence[Batch]) -> tuple[float, int]:
+    """Gradients of the mean loss over all micro-batches, each part of it over what that part counts; that mean, and
+    the number of supervised tokens."""
+    counts = [sum(part) for part in zip(*(objective.counts(batch) for batch in micro), strict=True)]
+    mean = 0.0
+    for batch in micro:
+        loss = objective(network, batch)
+        if loss.counts != objective.counts(batch):  # the step's mean would be wrong, and nothing would show it
+            raise ConfigError(
+                f"{type(objective).__name__} counted {loss.counts} in a batch and its counts() says "
+                f"{objective.counts(batch)}; make the two agree"
+            )
+        share = loss.over(counts)
+        share.backward()
+        mean += float(share.detach())
+    return mean, sum(batch.supervised for batch in micro)

@@ -1,0 +1,94 @@
+"""Muon and AdamW in one optimiser, against torch's own of both and against the singular value decomposition."""
+
+from __future__ import annotations
+
+import pytest
+import tiny
+import torch
+from torch import nn
+
+from lmworks.objectives import CausalLM
+from lmworks.tokens.batch import Batch
+from lmworks.training.muon import MuonAdamW, orthogonalised
+from lmworks.training.optimiser import make_optimiser
+from lmworks.training.settings import TrainingConfig
+
+CONFIG = TrainingConfig(optimiser="muon", learning_rate=0.02, embedding_learning_rate=3e-3, weight_decay=0.1)
+KELLER = ((3.4445, -4.7750, 2.0315),) * 5
+
+
+def matrices(*shape: int) -> torch.Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize("shape", [(4, 48, 20), (2, 20, 48), (1, 32, 32)], ids=str)
+def test_an_orthogonalised_matrix_keeps_its_directions_and_loses_its_sizes(shape: tuple[int, ...]):
+    given = matrices(*shape)
+    left, _, right = torch.linalg.svd(given, full_matrices=False)
+    found = orthogonalised(given)
+    sizes = torch.diagonal(left.mT @ found @ right.mT, dim1=-2, dim2=-1)
+    assert sizes.min() > 0.42 and sizes.max() < 1.57
+    torch.testing.assert_close(left @ torch.diag_embed(sizes) @ right, found, rtol=1e-4, atol=1e-4)
+
+
+def test_the_iteration_is_that_of_torch():
+    from torch.optim._muon import _zeropower_via_newtonschulz
+
+    given = matrices(3, 40, 24)
+    found = orthogonalised(given, KELLER, torch.bfloat16, margin=1.0)
+    for one, ours in zip(given, found, strict=True):
+        torch.testing.assert_close(ours, _zeropower_via_newtonschulz(one, KELLER[0], 5, 1e-7).float(), rtol=0, atol=0.02)
+
+
+def steps(optimiser: torch.optim.Optimizer, parameter: nn.Parameter, count: int = 5) -> torch.Tensor:
+    target = matrices(*parameter.shape).to(parameter.dtype)
+    for _ in range(count):
+        (parameter - target).square().sum().backward()
+        optimiser.step()
+        optimiser.zero_grad()
+    return parameter.detach().clone()
+
+
+def test_adamw_is_torchs():
+    ours, theirs = nn.Parameter(torch.ones(6, 5)), nn.Parameter(torch.ones(6, 5))
+    group = {"params": [ours], "method": "adamw", "lr": 0.02, "weight_decay": 0.1}
+    found = steps(MuonAdamW([group], CONFIG), ours)
+    expected = steps(torch.optim.AdamW([theirs], lr=0.02, betas=(0.9, 0.95), weight_decay=0.1), theirs)
+    torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-6)
+
+
+def test_small_steps_are_not_lost_in_bfloat16():
+    """A step of 1e-4 from 1 rounds to nothing; a hundred of them do not."""
+    parameter = nn.Parameter(torch.ones(4, 4, dtype=torch.bfloat16))
+    optimiser = MuonAdamW([{"params": [parameter], "method": "adamw", "lr": 1e-4, "weight_decay": 0.0}], CONFIG)
+    for _ in range(100):
+        parameter.grad = torch.ones_like(parameter)
+        optimiser.step()
+    torch.testing.assert_close(parameter.float(), torch.full((4, 4), 0.99), rtol=0, atol=2e-3)
+
+
+def trained(**settings: object) -> tuple[MuonAdamW, object]:
+    network = tiny.network(**settings).train()
+    optimiser = make_optimiser(network, CONFIG)
+    tokens = tiny.text(16, 16)
+    labels = tokens.roll(-1, 1)
+    batch = Batch(tokens, labels, torch.arange(16).expand(16, -1), torch.zeros_like(tokens))
+    before = {name: one.detach().clone() for name, one in network.named_parameters()}
+    CausalLM()(network, batch).mean.backward()
+    optimiser.step()
+    return optimiser, {name: one.detach() - before[name] * (1 - 0.02 * 0.1) for name, one in network.named_parameters()}
+
+
+def test_what_shares_a_matrix_is_orthogonalised_apart():
+    """Pitfall 24 too: which group has what."""
+    optimiser, moved = trained()
+    muon = [group for group in optimiser.param_groups if group["method"] == "muon"]
+    assert len(muon) == 1 and all(name.startswith("blocks.") for name in muon[0]["names"])
+    rest = {name for group in optimiser.param_groups if group["method"] == "adamw" for name in group["names"]}
+    assert rest == {"embedding.weight", "norm.weight", *(f"blocks.{i}.{part}_norm.weight" for i in (0, 1) for part in ("attention", "feed_forward"))}
+    decays = {name: group["weight_decay"] for group in optimiser.param_groups for name in group["names"]}
+    assert {name for name, decay in decays.items() if not decay} == {name for name in decays if "norm" in name}
+    for name, heights in (("blocks.0.attention.qkv.weight", [32, 16, 16]), ("blocks.1.feed_forward.up.weight", [48, 48])):
+        for part in moved[name].split(heights):  # each part has singular values near the rate, times its shape's scale
+            sizes = torch.linalg.svdvals(part) / (0.02 * max(1, part.shape[0] / part.shape[1]) ** 0.5)
+            assert sizes.max() < 1.6 and sizes[: len(sizes) // 2].min() > 0.42, name
