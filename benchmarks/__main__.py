@@ -1,6 +1,6 @@
 """Run workloads in turn, each in a fresh process, and print medians beside each other.
 
-python -m benchmarks                    # all groups: decode, prefill, lora, start
+python -m benchmarks                    # all groups: decode, prefill, lora, head, start
 python -m benchmarks decode --rounds 3
 """
 
@@ -41,9 +41,7 @@ def main() -> None:
     """Alternate the workloads of each group and print their medians."""
     groups = sorted({name.partition("/")[0] for name in WORKLOADS})
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument(
-        "groups", nargs="*", choices=[*groups, []], help="decode, prefill, lora, start; all unless given"
-    )
+    parser.add_argument("groups", nargs="*", choices=[*groups, []], help=f"{', '.join(groups)}; all unless given")
     parser.add_argument("--rounds", type=int, default=3, help="how often each workload is run")
     parser.add_argument("--one", help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -66,7 +64,8 @@ def main() -> None:
                 if "rate" in middle
                 else f"{middle['seconds']:8.2f} s"
             )
-            print(f"{name:<34} {rate:<34} peak {middle['peak_mb']:7,.0f} MB", flush=True)
+            quality = f"  perplexity {middle['perplexity']:.1f}" if "perplexity" in middle else ""
+            print(f"{name:<34} {rate:<34} peak {middle['peak_mb']:7,.0f} MB{quality}", flush=True)
 
 
 if __name__ == "__main__":

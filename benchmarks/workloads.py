@@ -12,6 +12,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from benchmarks import shards
+from benchmarks.head import trained
+
 PROMPT, NEW, PREFILL = 128, 128, 512
 ROWS, CONTEXT, RANK = 4, 256, 8
 
@@ -186,6 +189,10 @@ WORKLOADS: dict[str, Callable[[], dict[str, float]]] = {
     "lora/peft sdpa": lambda: lora_peft("sdpa", checkpointing=False),
     "lora/peft eager": lambda: lora_peft("eager", checkpointing=False),
     "lora/peft sdpa checkpointing": lambda: lora_peft("sdpa", checkpointing=True),
+    "head/lmworks adaptive": lambda: trained("adaptive"),
+    "head/lmworks full, untied": lambda: trained("untied"),
+    "head/lmworks full, tied": lambda: trained("tied"),
+    **shards.WORKLOADS,
     "start/first token": first_token_ours,
     "start/import lmworks": nothing,
 }

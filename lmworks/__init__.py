@@ -17,18 +17,20 @@ if TYPE_CHECKING:
     from lmworks.generation.language_model import LanguageModel
     from lmworks.generation.strategies import Greedy, Sample
     from lmworks.loading import load
+    from lmworks.pretraining import pretrain
 
 __version__ = "0.1.0"
 
 _HOMES = {
     "build": "lmworks.building",
     "load": "lmworks.loading",
+    "pretrain": "lmworks.pretraining",
     "LanguageModel": "lmworks.generation.language_model",
     "Greedy": "lmworks.generation.strategies",
     "Sample": "lmworks.generation.strategies",
     "LmworksError": "lmworks.basics.errors",
 }
-__all__ = ["Greedy", "LanguageModel", "Sample", "__version__", "build", "load"]
+__all__ = ["Greedy", "LanguageModel", "Sample", "__version__", "build", "load", "pretrain"]
 
 
 def __getattr__(name: str) -> Any:

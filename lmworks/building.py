@@ -9,9 +9,7 @@ What a run needs to be resumed lies in `<out>.run` until the model directory is 
 from __future__ import annotations
 
 import dataclasses
-import importlib.metadata
 import os
-import platform
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -24,19 +22,20 @@ from lmworks.adaptation.lora import add_lora, merge_adapters
 from lmworks.adaptation.peft_format import write_adapter
 from lmworks.basics.config import merge as tables_as_one
 from lmworks.basics.config import overrides
-from lmworks.basics.errors import ConfigError, DataError
+from lmworks.basics.errors import DataError
 from lmworks.basics.files import directory_written_whole, write_json
-from lmworks.basics.memory import keep_freed_memory, peak_megabytes
+from lmworks.basics.memory import keep_freed_memory
 from lmworks.evaluation.drift import drift, own_texts
 from lmworks.evaluation.likelihood import Change, Likelihood, change, measure
 from lmworks.evaluation.measurement import Measurement
 from lmworks.generation.language_model import LanguageModel
 from lmworks.loading import fingerprint
-from lmworks.models.directory import read_json, refuse_foreign_files, write_network
+from lmworks.models.directory import refuse_foreign_files, write_network
 from lmworks.models.network import run_recomputing
 from lmworks.models.precision import fast_dtype
 from lmworks.objectives import CausalLM
 from lmworks.recipe import Recipe
+from lmworks.runs import check_run, provenance, start_run
 from lmworks.text import registry
 from lmworks.text.document import Document
 from lmworks.text.sources import Reading, read
@@ -99,12 +98,12 @@ def build(
     folder = Path(out) if out is not None else Path("models") / Path(chosen.data.text).resolve().stem
     run = folder.with_name(f"{folder.name}.run")
     refuse_foreign_files(folder)
-    _check_run(run, chosen, resume)
+    check_run(run, chosen, resume)
     keep_freed_memory()
 
     started = time.time()
     _, parts = _read(chosen, say)
-    _start_run(run, chosen, data_hash(parts.train), resume)
+    start_run(run, chosen, data_hash(parts.train), chosen.data.text, resume)
     language_model = LanguageModel.load(chosen.model.reference, dtype=chosen.model.dtype or fast_dtype())
     rows = pack(
         [example_of(document, language_model.tokenizer) for document in parts.train],
@@ -150,38 +149,6 @@ def _recipe(
     if text is not None:
         chosen = chosen.but(data=chosen.data.but(text=str(text)))
     return chosen.but(model=chosen.model.but(reference=model)) if model is not None else chosen
-
-
-def _check_run(run: Path, recipe: Recipe, resume: bool) -> None:
-    """A fresh run must not overwrite one that was stopped; a resumed run must have the recipe that it was started with."""
-    if not resume:
-        if (run / "checkpoint").exists():
-            raise ConfigError(
-                f"{run} holds a run that was stopped; go on with --resume, or remove that folder to start afresh"
-            )
-        return
-    if not (run / "recipe.json").exists():
-        raise ConfigError(f"{run} does not hold a run to resume; start it without --resume")
-    theirs = read_json(run / "recipe.json")
-    for section, settings in recipe.model_dump(mode="json").items():
-        for key, value in settings.items():
-            if theirs.get(section, {}).get(key) != value:
-                raise ConfigError(
-                    f"{section}.{key} is {value!r} and was {theirs.get(section, {}).get(key)!r} when the run was "
-                    f"started; resume with the same recipe, or remove {run} to start afresh"
-                )
-
-
-def _start_run(run: Path, recipe: Recipe, text: str, resume: bool) -> None:
-    """A fresh run's recipe and the hash of its text are written down; a resumed run must have the same text."""
-    path = run / "recipe.json"
-    if not resume:
-        write_json(path, recipe.model_dump(mode="json") | {"text": text})
-    elif read_json(path).get("text") != text:
-        raise ConfigError(
-            f"{recipe.data.text} does not hold the text that the run was started with; put it back, "
-            f"or remove {run} to start afresh"
-        )
 
 
 def _read(recipe: Recipe, say: Say) -> tuple[Reading, Split]:
@@ -269,18 +236,7 @@ def _facts(
         },
         "seeds": [recipe.training.seed],
         "dtype": str(model.network.dtype).removeprefix("torch."),
-        "versions": {
-            name: importlib.metadata.version(name) for name in ("lmworks", "torch", "tokenizers", "safetensors")
-        }
-        | {"python": platform.python_version()},
-        "machine": {
-            "processor": platform.machine(),
-            "system": platform.system(),
-            "cores": os.cpu_count(),
-            "peak_mb": round(peak_megabytes()),
-        },
-        "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(started)),
-        "seconds": round(time.time() - started, 1),
+        **provenance(started),
     }
 
 

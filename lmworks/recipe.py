@@ -5,14 +5,13 @@ recipe = Recipe.read("quick", ["training.steps=40"])
 
 from __future__ import annotations
 
-from importlib import resources
 from pathlib import Path
 
 from pydantic import Field
 
 from lmworks.adaptation.lora import LoRAConfig
-from lmworks.basics.config import Config, merge, overrides, read_toml
-from lmworks.basics.errors import ConfigError
+from lmworks.basics.config import Config
+from lmworks.basics.recipe_file import RecipeFile
 from lmworks.training.settings import TrainingConfig
 
 
@@ -59,8 +58,10 @@ class GenerationSettings(Config):
     """The longest answer."""
 
 
-class Recipe(Config):
+class Recipe(RecipeFile):
     """Everything that shapes a run of `lmworks build`."""
+
+    kind = "build"
 
     model: ModelSettings = ModelSettings()
     data: DataSettings = DataSettings()
@@ -69,32 +70,7 @@ class Recipe(Config):
     evaluation: EvaluationSettings = EvaluationSettings()
     generation: GenerationSettings = GenerationSettings()
 
-    @classmethod
-    def read(cls, name: str | Path | None = None, changes: list[str] | None = None) -> Recipe:
-        """A shipped recipe by name, or a TOML file by path; `changes` are `section.key=value`.
-
-        ConfigError, with the file's name, for unknown keys and values that make no sense.
-        """
-        tables = {} if name is None else read_toml(_path_of(name))
-        try:
-            return cls(**merge(tables, overrides(changes or [])))
-        except ConfigError as error:
-            raise ConfigError(f"{_path_of(name).name}: {error}" if name is not None else str(error)) from None
-
 
 def shipped() -> dict[str, Path]:
-    """The recipes that come with lmworks, by name."""
-    folder = Path(str(resources.files("lmworks") / "recipes"))
-    return {path.stem: path for path in sorted(folder.glob("*.toml"))}
-
-
-def _path_of(name: str | Path) -> Path:
-    """A path, or a shipped recipe's."""
-    path = Path(name)
-    if path.suffix == ".toml" or path.exists():
-        return path
-    if str(name) not in shipped():
-        raise ConfigError(
-            f"{name} is not a shipped recipe; there are {', '.join(shipped())}, or give the path of a .toml file"
-        )
-    return shipped()[str(name)]
+    """The recipes of `lmworks build` that come with lmworks, by name."""
+    return Recipe.shipped()

@@ -9,11 +9,15 @@ import typer
 from lmworks.cli.build import build
 from lmworks.cli.chat import chat
 from lmworks.cli.check import check
+from lmworks.cli.corpus import corpus
 from lmworks.cli.evaluate import evaluate
 from lmworks.cli.explain import explain
 from lmworks.cli.generate import generate
 from lmworks.cli.lab import lab
 from lmworks.cli.models import models
+from lmworks.cli.plan import plan
+from lmworks.cli.tokens import tokens
+from lmworks.cli.train import train
 
 app = typer.Typer(
     add_completion=False,
@@ -22,8 +26,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="A workshop for language models that you own: adapt, measure, run.",
 )
-for verb in (build, models, generate, chat, evaluate, check, lab, explain):
+for verb in (build, corpus, train, plan, models, generate, chat, evaluate, check, lab, explain):
     app.command()(verb)
+app.add_typer(tokens, name="tokens")
 
 
 @app.callback(invoke_without_command=True)

@@ -61,8 +61,8 @@ class GloveConfig(Config):
     alpha: float = Field(default=0.75, gt=0)
     """How the weight of rarer pairs falls."""
 
-    learning_rate: float = Field(default=0.05, gt=0)
-    """AdaGrad's."""
+    learning_rate: float = Field(default=0.15, gt=0)
+    """AdaGrad's. The source's 0.05 is for a step after each pair; a batch of them bears more."""
 
     batch: int = Field(default=65_536, gt=0)
     """Pairs of one step."""

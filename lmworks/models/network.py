@@ -22,6 +22,7 @@ from lmworks.models.cache import Cache
 from lmworks.models.config import ModelConfig
 from lmworks.models.feed_forward import FeedForward
 from lmworks.models.hooks import HookFunction, HookPoint, hook_points, hooked
+from lmworks.models.initialisation import Scheme, initialise
 from lmworks.models.linear import Product
 from lmworks.models.masks import visibility
 from lmworks.models.ngram_embedding import NGramEmbedding
@@ -243,18 +244,9 @@ class Network(nn.Module):
         """An empty KV cache for `batch` rows."""
         return Cache(self.config, batch, capacity, self.dtype, self.device)
 
-    @torch.no_grad()
-    def initialise(self, seed: int = 0) -> Network:
-        """Fresh weights: normal with deviation 0.02; the projections back into the residual stream smaller by
-        the root of their number (Radford et al. 2019, section 2.3)."""
-        generator = torch.Generator().manual_seed(seed)
-        for path, module in self.named_modules():
-            if isinstance(module, nn.Linear | nn.Embedding):
-                residual = path.endswith(("attention.output", "feed_forward.down"))
-                deviation = 0.02 / (2 * self.config.layers) ** 0.5 if residual else 0.02
-                module.weight.normal_(0.0, deviation, generator=generator)
-                if isinstance(module, nn.Linear) and module.bias is not None:
-                    module.bias.zero_()
+    def initialise(self, seed: int = 0, scheme: Scheme = "normal") -> Network:
+        """Fresh weights."""
+        initialise(self, self.config, seed, scheme)
         return self
 
 

@@ -326,4 +326,4 @@ def _checked_model(arrays: dict[str, np.ndarray]) -> Ngram:
         contexts = len(keys)
     if len(levels[0].keys) != vocab_size + 1:
         raise ValueError("the vocabulary has another size")
-    return Ngram(levels, vocab_size, [tuple(map(float, triple)) for triple in discounts])
+    return Ngram(levels, vocab_size, [(float(one), float(two), float(more)) for one, two, more in discounts])

@@ -20,7 +20,7 @@ class RMSNorm(nn.Module):
 
     def forward(self, x: Float[Tensor, "*batch dim"]) -> Float[Tensor, "*batch dim"]:
         """The normed states."""
-        weight = self.weight
+        weight: Tensor | None = self.weight
         if weight is not None and self.unit_offset:
             weight = 1 + weight
         return F.rms_norm(x, x.shape[-1:], weight, self.eps)

@@ -43,22 +43,31 @@ class Reading:
     """What a data reference held."""
 
     documents: list[Document]
-    """Never empty; in the order of the sorted paths. None is blank."""
+    """Never empty, but for a share; in the order of the sorted paths. None is blank."""
     skipped: list[Skipped]
     name: str
     """Short, for titles and file names: the folder's name, the registry's name, org/name."""
+    blank: int = 0
+    """Records and rows without any text, left out of files that hold others."""
 
 
-def read(reference: str | Path) -> Reading:
-    """All documents of a data reference; DataError if there are none, or no such reference."""
+WHOLE = (0, 1)
+
+
+def read(reference: str | Path, share: tuple[int, int] = WHOLE) -> Reading:
+    """All documents of a data reference; DataError if there are none, or no such reference.
+
+    A share (number, count) of a folder is every count-th file from that number on; anything else is in share 0
+    as a whole. The shares together are everything; one of them may be empty.
+    """
     if isinstance(reference, str):
         if reference == PYTHON_REFERENCE:
-            return Reading(_python_reference(), [], reference)
+            return Reading([] if share[0] else _python_reference(), [], reference)
         if reference in registry.ENTRIES:
-            return Reading(registry.documents(reference), [], reference)
+            return Reading([] if share[0] else registry.documents(reference), [], reference)
         if reference.startswith(hub.PREFIX):
             folder = hub.snapshot(reference, "dataset", HUB_FILES)
-            return _read_folder(folder, reference.removeprefix(hub.PREFIX))
+            return _read_folder(folder, reference.removeprefix(hub.PREFIX), share)
     path = Path(reference)
     try:
         name, kind = _shown(path.resolve().name) or "root", path.stat().st_mode
@@ -67,28 +76,52 @@ def read(reference: str | Path) -> Reading:
     except (OSError, RuntimeError, ValueError) as error:  # no permission, a loop of links; a zero byte
         raise DataError(f"{_shown(path)!r} cannot be read ({_reason(error)})") from None
     if stat.S_ISDIR(kind):
-        return _read_folder(path, name)
-    documents, skipped = _read_file(path, name)
+        return _read_folder(path, name, share)
+    if share[0]:
+        return Reading([], [], name)
+    documents, skipped, blank = _read_file(path, name)
     if not documents:
         reason = skipped.reason if skipped else "no text in it"
         raise DataError(f"{_shown(path)} cannot be used: {reason}; a file may be {NAMED}")
-    return Reading(documents, [skipped] if skipped else [], name)
+    return Reading(documents, [skipped] if skipped else [], name, blank)
 
 
-def _read_folder(folder: Path, name: str) -> Reading:
+def listing(reference: str) -> list[tuple[str, int, int]]:
+    """The files of a data reference: name, bytes, time of the last change (ns; 0 for a named text).
+
+    Nothing is read. DataError if there is no such reference.
+    """
+    if reference == PYTHON_REFERENCE:
+        return [(reference, 0, 0)]
+    if reference in registry.ENTRIES:
+        return [(reference, registry.ENTRIES[reference].bytes, 0)]
+    on_hub = reference.startswith(hub.PREFIX)
+    path = hub.snapshot(reference, "dataset", HUB_FILES) if on_hub else Path(reference)
+    if not path.exists():
+        raise DataError(_unknown(reference))
+    files = sorted(_files(path, [])) if path.is_dir() else [path]
+    found = ((file, file.stat()) for file in files if file.exists())  # a link may lead nowhere
+    return [(_shown(file), status.st_size, status.st_mtime_ns) for file, status in found]
+
+
+def _read_folder(folder: Path, name: str, share: tuple[int, int]) -> Reading:
     documents: list[Document] = []
     skipped: list[Skipped] = []
-    files = sorted(_files(folder, skipped), key=lambda path: path.relative_to(folder).as_posix())
+    blank, (number, shares) = 0, share
+    files = sorted(_files(folder, skipped), key=lambda path: path.relative_to(folder).as_posix())[number::shares]
+    if number:
+        skipped = []  # folders that could not be entered: named once
     with progress.task(f"reading {name}", len(files), "files") as advance:
         for path in files:
-            found, left_out = _read_file(path, _shown(path.relative_to(folder)))
+            found, left_out, without_text = _read_file(path, _shown(path.relative_to(folder)))
             documents += found
+            blank += without_text
             skipped += [left_out] if left_out else []
             advance(1)
     skipped.sort(key=lambda one: one.path)
-    if not documents:
+    if not documents and share == WHOLE:
         raise DataError(_nothing(folder, skipped))
-    return Reading(documents, skipped, name)
+    return Reading(documents, skipped, name, blank)
 
 
 def _files(folder: Path, skipped: list[Skipped]) -> Iterator[Path]:
@@ -109,10 +142,11 @@ def _files(folder: Path, skipped: list[Skipped]) -> Iterator[Path]:
         yield from (Path(parent, name) for name in names if not name.startswith("."))
 
 
-def _read_file(path: Path, name: str) -> tuple[list[Document], Skipped | None]:
-    """The documents of one file, and what was left out of it."""
+def _read_file(path: Path, name: str) -> tuple[list[Document], Skipped | None, int]:
+    """The documents of one file, what was left out of it, and how many records had no text."""
     documents: list[Document] = []
     problems: list[UnreadableError] = []
+    blank = 0
     try:
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):
@@ -124,12 +158,14 @@ def _read_file(path: Path, name: str) -> tuple[list[Document], Skipped | None]:
                 problems.append(found)
             elif found.text.strip():
                 documents.append(found)
+            else:
+                blank += 1
     except (UnreadableError, OSError) as error:
-        return [], Skipped(name, _reason(error))
+        return [], Skipped(name, _reason(error)), 0
     if problems:
         share = f"{len(problems):,} of {len(problems) + len(documents):,} records"
-        return documents, Skipped(name, f"{share}; the first: {problems[0]}")
-    return documents, None if documents else Skipped(name, "no text in it")
+        return documents, Skipped(name, f"{share}; the first: {problems[0]}"), blank
+    return (documents, None, blank) if documents else ([], Skipped(name, "no text in it"), 0)
 
 
 def _python_reference() -> list[Document]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
@@ -49,8 +48,8 @@ def split(documents: Iterable[Document], held_out: float = 0.1) -> Split:
             f"there is too little text to hold some of it out: {total:,} characters in "
             f"{len(pieces)} document; give at least {2 * SHORTEST}, or two documents"
         )
-    pieces_by_place = sorted(pieces, key=_place)
-    count = sum(_place(piece) < held_out for piece in pieces)
+    pieces_by_place = sorted(pieces, key=place)
+    count = sum(place(piece) < held_out for piece in pieces)
     count = min(max(count, 1), len(pieces) - 1)
     chosen = {piece.hash for piece in pieces_by_place[:count]}
     return Split(
@@ -60,13 +59,36 @@ def split(documents: Iterable[Document], held_out: float = 0.1) -> Split:
     )
 
 
-def parts(document: Document) -> list[Document]:
+def split_ends(documents: Iterable[Document], held_out: float = 0.1) -> Split:
+    """Hold out the last share `held_out` of each document's characters: for few and long ones.
+
+    DataError for a document that is too short to be cut, ConfigError for a share outside (0, 1).
+    """
+    if not 0 < held_out < 1:
+        raise ConfigError(f"held_out is {held_out}; it is a share above 0 and below 1, 0.1 for a tenth")
+    documents = list(documents)
+    unique = _unique(documents)
+    sides: tuple[list[Document], list[Document]] = ([], [])
+    for document in unique:
+        cut = int(len(document.text) * (1 - held_out))
+        texts = (document.text[:cut], document.text[cut:])
+        if document.messages is not None or not all(text.strip() for text in texts):
+            raise DataError(f"{document.source} has no end to hold out; hold out whole documents instead")
+        for side, text, name in zip(sides, texts, ("beginning", "end"), strict=True):
+            side.append(Document(text, f"{document.source}#{name}"))
+    if not unique:
+        raise DataError("there is no text to hold some of it out; give at least one document")
+    return Split(*sides, len(documents) - len(unique))
+
+
+def parts(document: Document, size: int | None = None) -> list[Document]:
     """A long document cut where a paragraph ends, else a line, else a word; joined, the parts are its text.
 
+    The parts have up to 1.5 `size` characters, by default a hundredth of the text between SHORTEST and LONGEST.
     A conversation and a text of less than two parts stay whole.
     """
     text = document.text
-    size = min(max(len(text) // PARTS, SHORTEST), LONGEST)
+    size = size or min(max(len(text) // PARTS, SHORTEST), LONGEST)
     if document.messages is not None or len(text) < 2 * SHORTEST:
         return [document]
     starts = [0]
@@ -84,9 +106,24 @@ def ngram_overlap(train: Iterable[Document], held_out: Iterable[Document], n: in
 
     Thirteen words as in Brown et al. 2020, appendix C. 0 where no held-out document has `n` words.
     """
-    wanted = Counter(gram for document in held_out for gram in _ngrams(document.text, n))
+    found = [run for document in ngrams_found(train, held_out, n) for run in document]
+    return sum(found) / max(len(found), 1)
+
+
+def ngrams_found(train: Iterable[Document], held_out: Iterable[Document], n: int = 13) -> list[list[bool]]:
+    """For each held-out document, and each of its runs of `n` words in order, whether the training text has it.
+
+    The training text is gone through once and not held in memory.
+    """
+    runs = [list(_ngrams(document.text, n)) for document in held_out]
+    wanted = {gram for document in runs for gram in document}
     found = {gram for document in train for gram in _ngrams(document.text, n) if gram in wanted}
-    return sum(wanted[gram] for gram in found) / max(wanted.total(), 1)
+    return [[gram in found for gram in document] for document in runs]
+
+
+def place(document: Document) -> float:
+    """Where the document's hash lies between 0 and 1: held out is what lies below the share to hold out."""
+    return int(document.hash[:16], 16) / 2**64
 
 
 def data_hash(documents: Iterable[Document]) -> str:
@@ -100,11 +137,6 @@ def _unique(documents: Iterable[Document]) -> list[Document]:
     for document in documents:
         first.setdefault(document.hash, document)
     return list(first.values())
-
-
-def _place(document: Document) -> float:
-    """Where the document's hash lies between 0 and 1."""
-    return int(document.hash[:16], 16) / 2**64
 
 
 def _cut(text: str, first: int, last: int) -> int:

@@ -20,6 +20,7 @@ keeps no white space. The same texts and config give the same tokenizer.
 from __future__ import annotations
 
 import json
+import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
 from typing import Literal
@@ -31,6 +32,7 @@ from tokenizers import Regex, decoders, models, normalizers, pre_tokenizers, tra
 from lmworks.basics import progress
 from lmworks.basics.config import Config
 from lmworks.basics.errors import ConfigError, DataError
+from lmworks.tokens.chat import ChatTemplate
 from lmworks.tokens.chunks import ONE_SPACE, segments
 from lmworks.tokens.tokenizer import Tokenizer
 from lmworks.tokens.vocabulary import END_OF_DOCUMENT, END_OF_TURN, Vocabulary, add_around, make_special
@@ -98,6 +100,11 @@ class TokenizerConfig(Config):
         return "[UNK]" if self.kind == "wordpiece" else "<unk>"
 
     @property
+    def template(self) -> str | None:
+        """The chat template's source."""
+        return CHATML if self.chat_template == "chatml" else self.chat_template
+
+    @property
     def special(self) -> tuple[str, ...]:
         """All special tokens, in the order of their ids."""
         given = self.special_tokens
@@ -112,8 +119,10 @@ def train_tokenizer(texts: Iterable[str], config: TokenizerConfig, name: str = "
     """Learn a tokenizer from texts, which are read once and never held together.
 
     ConfigError where the vocabulary is larger than the text allows (it says how many tokens there are) or too
-    small for what it must hold; DataError where there is no text.
+    small for what it must hold; DataError where there is no text; ModelError for a broken chat template.
     """
+    if config.template is not None:
+        ChatTemplate(config.template, name=name)  # whatever is wrong with it shows before the work begins
     pieces = _Pieces(texts)
     try:
         with progress.task(f"training a {config.kind} tokenizer", unit="characters") as advance:
@@ -153,8 +162,9 @@ def _learn(backend: Backend, pieces: _Pieces, trainer: trainers.Trainer, config:
     except Exception as error:
         if type(error) is not Exception or "not large enough" not in str(error):  # the library raises the bare class
             raise
-        letters = len(pieces.alphabet.union(*_fallback(config)))
-        raise _too_small(letters + len(config.special) + len(_fallback(config)), config) from None
+        letters = len(pieces.alphabet | _spelling(config))
+        # At exactly this many the library does not stop; with one more it does.
+        raise _too_small(letters + len(config.special) + len(_fallback(config)) + 1, config) from None
     _needs_text(pieces)
     return backend
 
@@ -213,21 +223,66 @@ def _bpe(pieces: _Pieces, config: TokenizerConfig) -> Backend:
 
 
 def _wordpiece(pieces: _Pieces, config: TokenizerConfig) -> Backend:
-    backend = Backend(models.WordPiece(unk_token="[UNK]"))
+    """BERT's trainer numbers ##a, ##b ... as its hash table gives them, and breaks ties by number: it is told them in
+    order, as special tokens. So the text is gone through once before, and kept in a file meanwhile."""
+    backend = _bert(models.WordPiece(unk_token="[UNK]"))
+    with tempfile.TemporaryFile("w+", encoding="utf-8") as held:
+        for piece in pieces:
+            piece.encode()  # half of a surrogate pair is found here
+            held.write(json.dumps(piece) + "\n")
+        held.seek(0)
+        inside = sorted(f"##{letter}" for letter in _inside_words(map(json.loads, held), backend))
+        held.seek(0)
+        trainer = trainers.WordPieceTrainer(
+            vocab_size=config.size, special_tokens=[*config.special, *inside], show_progress=False
+        )
+        backend.train_from_iterator(map(json.loads, held), trainer)
+    _needs_text(pieces)
+    vocabulary = json.loads(backend.to_str())["model"]["vocab"]
+    return _bert(models.WordPiece(vocabulary, unk_token="[UNK]"))
+
+
+def _bert(model: models.WordPiece) -> Backend:
+    backend = Backend(model)
     backend.normalizer = normalizers.BertNormalizer(lowercase=False, strip_accents=False)
     backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     backend.decoder = decoders.WordPiece(cleanup=False)
-    trainer = trainers.WordPieceTrainer(
-        vocab_size=config.size,
-        special_tokens=list(config.special),
-        limit_alphabet=1000,  # as BERT; rarer signs become [UNK]
-        show_progress=False,
-    )
-    return _learn(backend, pieces, trainer, config)
+    return backend
+
+
+def _inside_words(pieces: Iterable[str], backend: Backend) -> set[str]:
+    """The characters that stand anywhere but at the beginning of a word."""
+    letters: set[str] = set()
+    seen: set[str] = set()
+    for piece in pieces:
+        new = set(piece.split()) - seen
+        seen |= new
+        for chunk in new:
+            for word, _ in backend.pre_tokenizer.pre_tokenize_str(backend.normalizer.normalize_str(chunk)):
+                letters.update(word[1:])
+    return letters
 
 
 def _unigram(pieces: _Pieces, config: TokenizerConfig) -> Backend:
-    backend = Backend(models.Unigram())
+    fallback = _fallback(config)
+    trainer = trainers.UnigramTrainer(
+        vocab_size=max(config.size - len(fallback), 1),
+        special_tokens=list(config.special),
+        unk_token="<unk>",
+        initial_alphabet=sorted(_spelling(config)),
+        show_progress=False,
+    )
+    learnt = _learn(_sentencepiece(models.Unigram()), pieces, trainer, config)
+    return _sentencepiece(_with_fallback(learnt, config.special, fallback))
+
+
+def _spelling(config: TokenizerConfig) -> set[str]:
+    """The letters of tokens that no text may be read as: spelt with these, it never is. Needless without fallback."""
+    return set("".join((*_fallback(config), *config.special))) - {" "} if config.byte_fallback else set()
+
+
+def _sentencepiece(model: models.Unigram) -> Backend:
+    backend = Backend(model)
     backend.pre_tokenizer = pre_tokenizers.Sequence(
         [
             pre_tokenizers.Metaspace(prepend_scheme="never", split=True),
@@ -235,27 +290,32 @@ def _unigram(pieces: _Pieces, config: TokenizerConfig) -> Backend:
         ]
     )
     backend.decoder = _sentencepiece_decoder()
-    fallback = _fallback(config)
-    trainer = trainers.UnigramTrainer(
-        vocab_size=max(config.size - len(fallback), 1),
-        special_tokens=list(config.special),
-        unk_token="<unk>",
-        # The letters that byte tokens are spelt with: so no text is ever shorter as a byte token than as itself.
-        initial_alphabet=sorted(set("".join(fallback))),
-        show_progress=False,
-    )
-    return _with_fallback(_learn(backend, pieces, trainer, config), fallback)
-
-
-def _with_fallback(backend: Backend, fallback: list[str]) -> Backend:
-    """Put the byte tokens behind the learnt pieces, at a score that no split of a text would choose."""
-    state = json.loads(backend.to_str())["model"]
-    known = [(piece, score) for piece, score in state["vocab"] if piece not in set(fallback)]
-    worst = min(score for _, score in known) - 1000.0
-    backend.model = models.Unigram(
-        [*known, *((token, worst) for token in fallback)], state["unk_id"], byte_fallback=bool(fallback)
-    )
     return backend
+
+
+def _with_fallback(learnt: Backend, special: tuple[str, ...], fallback: list[str]) -> models.Unigram:
+    """The learnt pieces between the special tokens and the bytes, these at a score that no split of a text chooses."""
+    apart = {*special, *fallback}
+    pieces = json.loads(learnt.to_str())["model"]["vocab"]
+    known = _in_order([(piece, score) for piece, score in pieces if piece not in apart])
+    never = min((score for _, score in known), default=0.0) - 1000.0
+    vocabulary = [*((token, never) for token in special), *known, *((token, never) for token in fallback)]
+    return models.Unigram(vocabulary, special.index("<unk>"), byte_fallback=bool(fallback))
+
+
+def _in_order(pieces: list[tuple[str, float]]) -> list[tuple[str, float]]:
+    """The likeliest pieces first, in the same way each time.
+
+    The trainer gives characters that it must keep the lowest score plus 0.0001 for each before it, in the order of its
+    hash table, which changes from run to run, and sums in that order too.
+    """
+    if not pieces:
+        return []
+    rounded = {piece: round(score, 8) for piece, score in pieces}
+    lowest, letters = min(rounded.values()), [piece for piece in rounded if len(piece) == 1]
+    kept = sorted(piece for piece in letters if rounded[piece] < lowest + 0.0001 * (len(letters) + 1))
+    rounded |= zip(kept, sorted((rounded[piece] for piece in kept), reverse=True), strict=True)
+    return sorted(rounded.items(), key=lambda item: (-item[1], item[0]))
 
 
 _TRAINERS: dict[str, Callable[[_Pieces, TokenizerConfig], Backend]] = {
@@ -314,5 +374,5 @@ def _vocabulary(backend: Backend, config: TokenizerConfig, name: str) -> Vocabul
         eos=end,
         pad=first("<pad>", "[PAD]"),
         unknown=None if config.unknown is None else backend.token_to_id(config.unknown),
-        chat_template=CHATML if config.chat_template == "chatml" else config.chat_template,
+        chat_template=config.template,
     )

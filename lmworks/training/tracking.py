@@ -29,7 +29,12 @@ def tracker(config: TrainingConfig, run: Path) -> Iterator[Tracker]:
 
             writer = SummaryWriter(str(run / "tensorboard"))
             stack.callback(writer.close)
-            sinks.append(lambda step, facts: [writer.add_scalar(name, value, step) for name, value in facts.items()])
+
+            def to_events(step: int, facts: Mapping[str, Any]) -> None:
+                for name, value in facts.items():
+                    writer.add_scalar(name, value, step)
+
+            sinks.append(to_events)
         if os.environ.get("MLFLOW_TRACKING_URI"):
             mlflow = require("mlflow", "track")
             stack.enter_context(mlflow.start_run(run_name=run.stem))

@@ -8,7 +8,20 @@ import sys
 
 import pytest
 
-VERBS = ("build", "models", "generate", "chat", "evaluate", "check", "lab", "explain")
+VERBS = (
+    "build",
+    "corpus",
+    "train",
+    "plan",
+    "tokens",
+    "models",
+    "generate",
+    "chat",
+    "evaluate",
+    "check",
+    "lab",
+    "explain",
+)
 
 
 @pytest.mark.parametrize("verb", VERBS)

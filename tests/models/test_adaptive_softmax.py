@@ -146,6 +146,14 @@ def test_bfloat16_is_as_near_as_its_digits_allow():
     assert one == pytest.approx(other, rel=0.02)
 
 
+def test_a_head_that_begins_at_zero_gives_each_softmax_no_preference():
+    head = network().initialise(0, "zero-output").head
+    log_probabilities = head.log_probabilities(torch.randn(32))[head.rank.argsort()]
+    wanted = torch.tensor([1 / 12] * 10 + [1 / 12 / 30] * 30 + [1 / 12 / 56] * 56)
+    torch.testing.assert_close(log_probabilities.exp(), wanted)
+    assert all(bool((cluster.down.weight != 0).all()) for cluster in head.clusters)
+
+
 def test_a_network_with_an_adaptive_head_learns(tmp_path: Path):
     model = network()
     made = train(model, CausalLM(), rows(), CONFIG.but(steps=40, accumulate=1, warmup=0.0), tmp_path)

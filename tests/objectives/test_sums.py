@@ -148,7 +148,7 @@ def test_training_with_a_penalty_leaves_smaller_weights(penalty: Objective, tmp_
     for name, objective in (("without", CausalLM()), ("with", CausalLM() + penalty)):
         model = network(dropout=0.0)
         train(model, objective, rows(), CONFIG.but(weight_decay=0.0, steps=20), tmp_path / name)
-        sizes.append(float(penalty(model.requires_grad_(True), stack_of_one()).total))
+        sizes.append(penalty(model.requires_grad_(True), stack_of_one()).total.item())
     assert sizes[1] < 0.8 * sizes[0]
 
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from lmworks.basics.errors import DataError, LmworksError
 from lmworks.text import formats, plain
-from lmworks.text.sources import Reading, read
+from lmworks.text.sources import Reading, listing, read
 from lmworks.text.splits import ngram_overlap, split
 
 DOCS = "the extra docs is not installed: pip install 'lmworks[docs]'"
@@ -114,6 +114,33 @@ def test_binary_empty_and_unknown_files_are_named(tmp_path):
         "program": "binary, not text",
         "utf.txt": "binary, not text",
     }
+
+
+def test_the_shares_of_a_folder_are_together_the_whole(tmp_path):
+    write(tmp_path, **{f"{letter}__txt": letter for letter in "abcdefg"}, empty__txt="", picture__png=b"\x89PNG")
+    shares = [read(tmp_path, (number, 3)) for number in range(3)]
+    whole = read(tmp_path)
+    assert sorted(one.text for share in shares for one in share.documents) == [one.text for one in whole.documents]
+    assert sorted(one.path for share in shares for one in share.skipped) == [one.path for one in whole.skipped]
+    assert read(tmp_path, (11, 12)).documents == []
+    for one in (str(tmp_path / "a.txt"), "python-reference"):
+        assert read(one, (0, 2)) == read(one) and read(one, (1, 2)).documents == []
+
+
+def test_records_without_text_are_counted(tmp_path):
+    reading = read(write(tmp_path, a__jsonl='{"text": "good"}\n{"text": " "}\n{"text": ""}', b__txt=" \n"))
+    assert texts(reading) == {"a.jsonl#1": "good"} and reading.blank == 2
+    assert reasons(reading) == {"b.txt": "no text in it"}
+
+
+def test_a_listing_changes_when_a_file_does(tmp_path):
+    write(tmp_path, a__txt="a", b__txt="b")
+    before = listing(str(tmp_path))
+    assert [(Path(name).name, size) for name, size, _ in before] == [("a.txt", 1), ("b.txt", 1)]
+    write(tmp_path, b__txt="bb")
+    assert listing(str(tmp_path)) != before and listing("python-reference") == listing("python-reference")
+    with pytest.raises(DataError, match="did you mean"):
+        listing(str(tmp_path / "a.tx"))
 
 
 def test_a_folder_with_nothing_to_read_says_what_it_may_hold(tmp_path):

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from lmworks.basics.errors import ConfigError, DataError
 from lmworks.text.document import Document
-from lmworks.text.splits import data_hash, ngram_overlap, parts, split
+from lmworks.text.splits import data_hash, ngram_overlap, ngrams_found, parts, place, split
 
 
 def documents(*texts: str) -> list[Document]:
@@ -109,6 +109,23 @@ def test_overlap_is_the_share_of_held_out_runs_that_the_training_text_has():
     assert ngram_overlap(train, documents("too short")) == 0
     assert ngram_overlap(train, documents("w1 w2 x"), n=2) == 0.5
     assert ngram_overlap(train, documents("w1 w2", "w1 w2 x"), n=2) == pytest.approx(2 / 3)
+
+
+def test_runs_that_are_found_are_told_by_document_and_place():
+    train = documents("a b c d", "x y z")
+    assert ngrams_found(train, documents("B C q", "x", "y z b c"), n=2) == [[True, False], [], [True, False, True]]
+
+
+def test_the_place_of_a_document_says_its_side():
+    held_out = split(MANY, 0.2).held_out
+    assert {one.hash for one in held_out} == {one.hash for one in MANY if place(one) < 0.2}
+
+
+def test_parts_of_a_given_size_are_no_longer_than_half_more():
+    text = "\n\n".join(f"Paragraph {number} of the book." for number in range(2000))
+    pieces = parts(Document(text, "book"), 10_000)
+    assert "".join(piece.text for piece in pieces) == text
+    assert len(pieces) > 3 and max(len(piece.text) for piece in pieces) <= 15_000
 
 
 def test_the_hash_of_a_set_depends_on_its_texts_and_on_nothing_else():

@@ -37,7 +37,9 @@ def test_the_iteration_is_that_of_torch():
     given = matrices(3, 40, 24)
     found = orthogonalised(given, KELLER, torch.bfloat16, margin=1.0)
     for one, ours in zip(given, found, strict=True):
-        torch.testing.assert_close(ours, _zeropower_via_newtonschulz(one, KELLER[0], 5, 1e-7).float(), rtol=0, atol=0.02)
+        torch.testing.assert_close(
+            ours, _zeropower_via_newtonschulz(one, KELLER[0], 5, 1e-7).float(), rtol=0, atol=0.02
+        )
 
 
 def steps(optimiser: torch.optim.Optimizer, parameter: nn.Parameter, count: int = 5) -> torch.Tensor:
@@ -85,10 +87,17 @@ def test_what_shares_a_matrix_is_orthogonalised_apart():
     muon = [group for group in optimiser.param_groups if group["method"] == "muon"]
     assert len(muon) == 1 and all(name.startswith("blocks.") for name in muon[0]["names"])
     rest = {name for group in optimiser.param_groups if group["method"] == "adamw" for name in group["names"]}
-    assert rest == {"embedding.weight", "norm.weight", *(f"blocks.{i}.{part}_norm.weight" for i in (0, 1) for part in ("attention", "feed_forward"))}
+    assert rest == {
+        "embedding.weight",
+        "norm.weight",
+        *(f"blocks.{i}.{part}_norm.weight" for i in (0, 1) for part in ("attention", "feed_forward")),
+    }
     decays = {name: group["weight_decay"] for group in optimiser.param_groups for name in group["names"]}
     assert {name for name, decay in decays.items() if not decay} == {name for name in decays if "norm" in name}
-    for name, heights in (("blocks.0.attention.qkv.weight", [32, 16, 16]), ("blocks.1.feed_forward.up.weight", [48, 48])):
+    for name, heights in (
+        ("blocks.0.attention.qkv.weight", [32, 16, 16]),
+        ("blocks.1.feed_forward.up.weight", [48, 48]),
+    ):
         for part in moved[name].split(heights):  # each part has singular values near the rate, times its shape's scale
             sizes = torch.linalg.svdvals(part) / (0.02 * max(1, part.shape[0] / part.shape[1]) ** 0.5)
             assert sizes.max() < 1.6 and sizes[: len(sizes) // 2].min() > 0.42, name

@@ -1,0 +1,134 @@
+"""Text to packed shards: ours, nanoGPT's prepare.py, and `datasets.map` with transformers' tokenizer; GPT-2's vocabulary.
+
+The documents are those of `head.py` (prose, no copies; `python -m benchmarks shards`). `rate` is tokens a second; all three
+write the same ids, so MB/s is that times the bytes a token, which `facts` hold as `megabytes`. nanoGPT's prepare.py:
+tiktoken's `encode_ordinary` in `datasets.map` on all cores, then 1,024 shards concatenated into one memmap. Its own
+tiktoken downloads the vocabulary; here it is built from the same merges. Needs tiktoken and datasets.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+PATTERN = r"""'(?:[sdmt]|ll|ve|re)| ?\p{L}++| ?\p{N}++| ?[^\s\p{L}\p{N}]++|\s++$|\s+(?!\S)|\s"""
+END = 50_256
+CORES = os.cpu_count() or 1
+
+
+def texts() -> list[str]:
+    """Documents without a blank one."""
+    from benchmarks.head import documents
+
+    return [text for text in documents() if text.strip()]
+
+
+@contextmanager
+def gpt2() -> Iterator[Path]:
+    """GPT-2's tokenizer as a folder, inside a scratch folder."""
+    from lmworks.tokens.tokenizer import Tokenizer
+
+    places = os.environ.get("LMWORKS_DATA", "").split(os.pathsep)
+    source = next((Path(place) / "gpt2_bpe" for place in places if (Path(place) / "gpt2_bpe").is_dir()), None)
+    if source is None:
+        raise SystemExit("this benchmark reads gpt2_bpe from LMWORKS_DATA")
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch) / "gpt2"
+        folder.mkdir()
+        for name in ("vocab.json", "merges.txt"):
+            shutil.copyfile(source / f"gpt2_{name}", folder / name)
+        Tokenizer.load(folder).save(folder)
+        yield folder
+
+
+def facts(seconds: float, tokens: int, documents: list[str]) -> dict[str, float]:
+    """Tokens and megabytes of text a second."""
+    size = sum(len(text.encode()) for text in documents)
+    return {"rate": tokens / seconds, "best": tokens / seconds, "megabytes": size / seconds / 1e6}
+
+
+def ours() -> dict[str, float]:
+    """`write_shards`, to files that are flushed and in place."""
+    from lmworks.text.document import Document
+    from lmworks.tokens.shards import write_shards
+    from lmworks.tokens.tokenizer import Tokenizer
+
+    documents = texts()
+    with gpt2() as folder:
+        tokenizer, started = Tokenizer.load(folder), time.perf_counter()
+        shards = write_shards((Document(text, "") for text in documents), tokenizer, folder.parent / "packed")
+        return facts(time.perf_counter() - started, shards.tokens - 2 * len(shards), documents)
+
+
+def nanogpt(write: bool = True) -> dict[str, float]:
+    """As prepare.py of nanoGPT's openwebtext does; without its second half where not `write`."""
+    import datasets
+    import numpy as np
+    import tiktoken
+
+    from lmworks.tokens.tokenizer import _byte_level_alphabet
+
+    datasets.disable_progress_bars()
+    documents = texts()
+    with gpt2() as folder:
+        letters, vocabulary = _byte_level_alphabet(), json.loads((folder / "vocab.json").read_text())
+        ranks = {bytes(letters[one] for one in token): rank for token, rank in vocabulary.items() if rank != END}
+        encoder = tiktoken.Encoding(
+            "gpt2", pat_str=PATTERN, mergeable_ranks=ranks, special_tokens={"<|endoftext|>": END}
+        )
+
+        def process(example: dict[str, str]) -> dict[str, object]:
+            ids = encoder.encode_ordinary(example["text"])
+            ids.append(encoder.eot_token)
+            return {"ids": ids, "len": len(ids)}
+
+        source = datasets.Dataset.from_dict({"text": documents})
+        started = time.perf_counter()
+        done = source.map(process, remove_columns=["text"], num_proc=CORES)
+        total = int(np.sum(done["len"], dtype=np.uint64))
+        if write:
+            packed = np.memmap(folder / "train.bin", dtype=np.uint16, mode="w+", shape=(total,))
+            place, shards = 0, min(1024, len(documents))
+            for number in range(shards):
+                batch = done.shard(num_shards=shards, index=number, contiguous=True).with_format("numpy")
+                ids = np.concatenate(batch["ids"])
+                packed[place : place + len(ids)] = ids
+                place += len(ids)
+            packed.flush()
+        return facts(time.perf_counter() - started, total - len(documents), documents)
+
+
+def datasets_map() -> dict[str, float]:
+    """transformers' tokenizer in batches of `datasets.map`, written as Arrow."""
+    import datasets
+    from transformers import PreTrainedTokenizerFast
+
+    datasets.disable_progress_bars()
+    documents = texts()
+    with gpt2() as folder:
+        tokenizer = PreTrainedTokenizerFast.from_pretrained(folder)
+        source = datasets.Dataset.from_dict({"text": documents})
+        started = time.perf_counter()
+        done = source.map(
+            lambda batch: {"ids": tokenizer(batch["text"])["input_ids"]},
+            batched=True,
+            remove_columns=["text"],
+            num_proc=CORES,
+        )
+        done.save_to_disk(str(folder.parent / "arrow"))
+        seconds = time.perf_counter() - started
+        return facts(seconds, sum(len(ids) for ids in done["ids"]), documents)
+
+
+WORKLOADS: dict[str, Callable[[], dict[str, float]]] = {
+    "shards/lmworks": ours,
+    "shards/nanoGPT prepare": nanogpt,
+    "shards/nanoGPT map alone": lambda: nanogpt(write=False),
+    "shards/datasets.map": datasets_map,
+}

@@ -1,0 +1,52 @@
+"""RecipeFile: a group of settings that is read from a TOML file, shipped or the user's own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+from lmworks.basics.config import Config, merge, overrides, read_toml
+from lmworks.basics.errors import ConfigError
+
+
+class RecipeFile(Config):
+    """What one verb is told; `kind` is the folder below lmworks/recipes that its shipped files lie in."""
+
+    kind: ClassVar[str]
+
+    @classmethod
+    def read(cls, name: str | Path | None = None, changes: Sequence[str] | None = None) -> Self:
+        """A shipped recipe by name, or a TOML file by path; `changes` are `section.key=value`.
+
+        ConfigError, with the file's name, for unknown keys and values that make no sense.
+        """
+        path = None if name is None else cls.path_of(name)
+        try:
+            return cls(**merge({} if path is None else cls.tables(path), overrides(changes or [])))
+        except ConfigError as error:
+            raise ConfigError(str(error) if path is None else f"{path.name}: {error}") from None
+
+    @classmethod
+    def tables(cls, path: Path) -> dict[str, Any]:
+        """What a file says."""
+        return read_toml(path)
+
+    @classmethod
+    def shipped(cls) -> dict[str, Path]:
+        """The recipes of this kind that come with lmworks, by name."""
+        folder = Path(str(resources.files("lmworks") / "recipes" / cls.kind))
+        return {path.stem: path for path in sorted(folder.glob("*.toml"))}
+
+    @classmethod
+    def path_of(cls, name: str | Path) -> Path:
+        """A path, or a shipped recipe's."""
+        path, shipped = Path(name), cls.shipped()
+        if path.suffix == ".toml" or path.exists():
+            return path
+        if str(name) not in shipped:
+            raise ConfigError(
+                f"{name} is not a shipped recipe; there are {', '.join(shipped)}, or give the path of a .toml file"
+            )
+        return shipped[str(name)]

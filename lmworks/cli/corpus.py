@@ -1,0 +1,78 @@
+"""lmworks corpus: text from many sources, cleaned, filtered, deduplicated and split into files to train on."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from lmworks.cli.options import Json, as_json, table
+
+if TYPE_CHECKING:
+    from lmworks.text.corpus.report import CorpusReport, Step
+
+
+def corpus(
+    recipe: Annotated[str, typer.Argument(help="A shipped recipe (prose, manual) or a TOML file.")],
+    out: Annotated[str | None, typer.Option(help="Where the corpus goes; corpora/RECIPE unless given.")] = None,
+    executor: Annotated[
+        str, typer.Option(help="local (this machine's cores) or ray (a cluster: RAY_ADDRESS, or one started here).")
+    ] = "local",
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Change a setting of the recipe; may be repeated."),
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with a run that was stopped.")] = False,
+    json_: Json = False,
+) -> None:
+    """Clean, filter, deduplicate and split text into a corpus, and say what each step dropped."""
+    from lmworks.basics import progress
+    from lmworks.text.corpus.run import build
+
+    with progress.shown():
+        report = build(recipe, out, executor=executor, changes=set_ or [], resume=resume)
+    if json_:
+        as_json(report.to_json())
+    else:
+        _show(report)
+
+
+def _show(report: CorpusReport) -> None:
+    """Steps, reasons and samples; then what is left."""
+    typer.echo(f"read      {report.documents:,} documents, {report.characters:,} characters")
+    if report.cut["documents"]:
+        longest = report.recipe["clean"]["longest"]
+        typer.echo(
+            f"cut       {report.cut['documents']:,} longer than {longest:,} characters, into {report.cut['parts']:,} parts"
+        )
+    if report.blank:
+        typer.echo(f"blank     {report.blank:,} records without any text, left out")
+    for one in report.skipped[:5]:
+        typer.echo(f"skipped   {one['source']}: {one['path']}: {one['reason']}")
+    if len(report.skipped) > 5:
+        typer.echo(f"skipped   {len(report.skipped) - 5:,} more, all in corpus.json")
+    typer.echo("")
+    table(["step", "documents", "dropped", "", "why", "changed"], [_row(step) for step in report.steps])
+    typer.echo("")
+    for step in report.steps:
+        for sample in step.samples[:2]:
+            like = f", as {sample.like}" if sample.like else ""
+            typer.echo(f"{step.name:<18}{sample.source} ({sample.reason}{like}): {' '.join(sample.text.split())[:90]}")
+    shared = report.overlap
+    typer.echo(
+        f"\ntrain     {report.train.documents:,} documents, {report.train.bytes:,} bytes"
+        f"\nheld out  {report.held_out.documents:,} documents, {report.held_out.bytes:,} bytes"
+        f"\noverlap   {100 * shared.share:.2f} % of the held-out runs of {shared.n} words occur in the training text "
+        f"({shared.found:,} of {shared.runs:,})"
+    )
+    for one in shared.worst[:3]:
+        typer.echo(f"          {one['found']:,} of {one['runs']:,} in {one['source']}")
+    typer.echo(f"saved     {report.folder} (train/, held_out/, dropped/, corpus.json, recipe.json)")
+    typer.echo(f"next      lmworks build {report.folder}/train     lmworks check MODEL --data {report.folder}/train")
+
+
+def _row(step: Step) -> list[str]:
+    share = f"{100 * step.dropped / step.documents:.1f} %" if step.documents else ""
+    why = ", ".join(f"{reason} {count:,}" for reason, count in list(step.reasons.items())[:4])
+    changed = ", ".join(f"{what} {count:,}" for what, count in step.changed.items())
+    return [step.name, f"{step.documents:,}", f"{step.dropped:,}", share, why, changed]

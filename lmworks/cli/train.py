@@ -1,0 +1,55 @@
+"""lmworks train: a tokenizer and a network from nothing, by a recipe."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from lmworks.cli.options import Json, as_json, table
+
+
+def train(
+    recipe: Annotated[str, typer.Argument(help="A shipped recipe (shakespeare-char, ...) or a TOML file.")],
+    out: Annotated[str | None, typer.Option(help="Where the result goes; models/RECIPE unless given.")] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Change a setting (depth=6, ...); may be repeated."),
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with a run that was stopped.")] = False,
+    json_: Json = False,
+) -> None:
+    """Train a tokenizer and a model from nothing."""
+    from lmworks.basics import progress
+    from lmworks.pretraining import pretrain, sample
+
+    with progress.shown():
+        result = pretrain(
+            recipe,
+            out,
+            changes=set_ or [],
+            resume=resume,
+            say=lambda line: print(line, file=sys.stderr, flush=True),
+        )
+    if json_:
+        as_json({"folder": str(result.folder), **result.facts, "sample": "".join(sample(result))})
+        return
+    typer.echo("")
+    done = result.training
+    table(
+        ["held-out text", ""],
+        [
+            ["validation loss", f"{result.validation_loss:.4f} nats/token"],
+            ["bits per byte", str(result.bits_per_byte)],
+            ["steps", f"{done.steps:,}" + (f", back to {done.best_step:,}" if done.best_step is not None else "")],
+            ["tokens", f"{done.tokens:,}"],
+            ["training", f"{done.seconds:,.0f} s"],
+        ],
+    )
+    typer.echo(f"saved   {result.folder} (recipe, data hashes and figures in lmworks.json)")
+    typer.echo(f"next    lmworks generate {result.folder} 'text'     lmworks evaluate {result.folder} TEXT\n")
+    typer.echo(result.recipe.sample.prompt, nl=False)
+    for piece in sample(result):
+        typer.echo(piece, nl=False)
+    typer.echo("")

@@ -1,0 +1,51 @@
+"""Fresh weights, by seed."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import nn
+
+from lmworks.models.config import ModelConfig
+from lmworks.models.ngram_embedding import NGramEmbedding
+
+Scheme = Literal["normal", "zero-output"]
+"""normal: deviation 0.02; the projections back into the residual stream smaller by the root of their number (Radford et
+al. 2019, section 2.3). zero-output: those projections and an untied head begin at zero, so that each block first hands on
+what it got; other matrices by their width, embeddings with deviation 1 (0.02 where they are the head too, 0.3 for
+n-grams). The second is that of modded-nanogpt and nanochat, and wants a norm over each matrix's input."""
+
+WRITERS = ("attention.output", "feed_forward.down")
+"""What writes into the residual stream."""
+
+
+@torch.no_grad()
+def initialise(network: nn.Module, config: ModelConfig, seed: int, scheme: Scheme = "normal") -> None:
+    """Give every matrix and embedding fresh weights; biases become zero, norms stay."""
+    generator = torch.Generator().manual_seed(seed)
+    for path, module in network.named_modules():
+        if isinstance(module, nn.Linear | nn.Embedding | NGramEmbedding):
+            deviation = _normal(path, config) if scheme == "normal" else _zero_output(path, module, config)
+            module.weight.normal_(0.0, deviation, generator=generator)
+            if isinstance(module, nn.Linear) and module.bias is not None:
+                module.bias.zero_()
+
+
+def _normal(path: str, config: ModelConfig) -> float:
+    return 0.02 / (2 * config.layers) ** 0.5 if path.endswith(WRITERS) else 0.02
+
+
+def _zero_output(path: str, module: nn.Module, config: ModelConfig) -> float:
+    if isinstance(module, NGramEmbedding):
+        return 0.3
+    if isinstance(module, nn.Embedding):
+        return 0.02 if config.tied else 1.0
+    assert isinstance(module, nn.Linear)
+    silent = path.endswith((*WRITERS, "head", "head.shortlist")) or _is_tail(path)
+    return 0.0 if silent else 0.7 * module.in_features**-0.5
+
+
+def _is_tail(path: str) -> bool:
+    """Does it make the logits of an adaptive softmax's cluster?"""
+    return path.startswith("head.clusters.") and path.endswith(".up")

@@ -1,0 +1,105 @@
+"""Parameters by part, counted on the network itself: built without memory, one block for all, as blocks are alike."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from lmworks.adaptation.lora import LoRAConfig, add_lora
+from lmworks.models.config import ModelConfig
+from lmworks.models.network import Network
+from lmworks.training.optimiser import trainable
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """How many numbers a network holds."""
+
+    embedding: int
+    """Tokens, learned positions, n-grams."""
+    attention: int
+    feed_forward: int
+    norms: int
+    head: int
+    """0 where the head uses the embedding's matrix."""
+    adapters: int
+    layers: int
+    matrices: int
+    """Of attention and feed_forward: what is quantised and what adapters sit on."""
+    largest: int
+    """The largest matrix of a block."""
+
+    @property
+    def base(self) -> int:
+        """All without adapters."""
+        return self.embedding + self.attention + self.feed_forward + self.norms + self.head
+
+    @property
+    def block(self) -> int:
+        """One block, norms included, adapters not."""
+        return (self.base - self.embedding - self.head) // self.layers
+
+    def by_part(self) -> dict[str, int]:
+        """The parts that are not empty, by name, and their sum."""
+        parts = {
+            "embedding": self.embedding,
+            "attention": self.attention,
+            "feed-forward": self.feed_forward,
+            "norms": self.norms,
+            "head": self.head,
+            "adapters": self.adapters,
+        }
+        return {name: count for name, count in parts.items() if count} | {"all": self.base + self.adapters}
+
+
+def head_matrices(config: ModelConfig) -> tuple[int, int]:
+    """Numbers of the matrices that give logits, and the most logits that one of them gives. One matrix, but for an
+    adaptive softmax."""
+    if config.adaptive_cutoffs is None:
+        return config.vocab_size * config.dim, config.vocab_size
+    starts = config.adaptive_cutoffs
+    sizes = [end - start for start, end in zip(starts, (*starts[1:], config.vocab_size), strict=True)]
+    shortlist = starts[0] + len(starts)
+    clusters = sum(config.cluster_dim(number) * (config.dim + size) for number, size in enumerate(sizes, 1))
+    return shortlist * config.dim + clusters, max(shortlist, *sizes)
+
+
+def single_block(config: ModelConfig) -> Network:
+    """The network with one block only, on the meta device: shapes without values."""
+    with torch.device("meta"):
+        return Network(config.but(layers=1, window_layers=None))
+
+
+def count_parameters(config: ModelConfig, lora: LoRAConfig | None = None) -> Parameters:
+    """Count a network, with adapters where `lora` is given; ConfigError for a target that the model does not have."""
+    network = single_block(config)
+    counts = dict.fromkeys(("embedding", "attention", "feed_forward", "norms", "head"), 0)
+    matrices = []
+    for name, parameter in network.named_parameters():
+        times = config.layers if name.startswith("blocks.") else 1
+        counts[_part(name)] += parameter.numel() * times
+        if name.startswith("blocks.") and parameter.ndim == 2:
+            matrices.append(parameter.numel())
+    adapters = 0
+    if lora is not None:  # an adapter grows with its rank; rank 1 is counted, as the real one may be of any size
+        add_lora(network, lora.but(rank=1))
+        adapters = config.layers * lora.rank * sum(parameter.numel() for parameter in trainable(network).values())
+    return Parameters(
+        **counts,
+        adapters=adapters,
+        layers=config.layers,
+        matrices=config.layers * sum(matrices),
+        largest=max(matrices),
+    )
+
+
+def _part(name: str) -> str:
+    """The part that a parameter of this path belongs to."""
+    if ".attention." in name:
+        return "norms" if "_norm." in name else "attention"
+    if ".feed_forward." in name:
+        return "feed_forward"
+    if "norm." in name:
+        return "norms"
+    return "head" if name.startswith("head") else "embedding"

@@ -1,0 +1,162 @@
+"""A plan: the five ways to use a network, each with its memory, its work and its time on the devices asked for.
+
+plan = make_plan(read_subject("quick"), find_device("8x H100"))
+plan.ways[2].memory.peak, plan.ways[2].fits
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from lmworks.adaptation.lora import LoRAConfig
+from lmworks.basics.errors import ConfigError
+from lmworks.models.precision import dtype_of, fast_dtype
+from lmworks.planning.devices import Devices
+from lmworks.planning.flops import Flops, decoding_flops, forward_flops, training_flops
+from lmworks.planning.memory import Formats, Memory, cache_bytes, serving_memory, training_memory, weight_bytes
+from lmworks.planning.parameters import Parameters, count_parameters
+from lmworks.planning.reading import Subject
+from lmworks.training.settings import TrainingConfig
+
+TOKENS_A_PARAMETER = 20
+"""Training from nothing where no length is given: the optimum of a given budget (Hoffmann et al. 2022, table 3)."""
+
+
+@dataclass(frozen=True)
+class Way:
+    """One way to use the network."""
+
+    name: str
+    trained: int
+    """Parameters that change."""
+    memory: Memory
+    """Of each device."""
+    fits: bool | None
+    """None where the device's memory is not known."""
+    flops: Flops
+    """Of a step; in serving, of reading a prompt of the full length."""
+    seconds: float
+    """The same in time."""
+    tokens_per_second: float
+    """Trained on by all devices; in serving, written in one answer, at most: as fast as weights and cache are read."""
+    run_tokens: int | None
+    """Of the whole run; None where the recipe leaves it to the text."""
+
+    @property
+    def run_seconds(self) -> float | None:
+        """Of the whole run."""
+        return None if self.run_tokens is None else self.run_tokens / self.tokens_per_second
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a subject needs on some devices."""
+
+    subject: Subject
+    devices: Devices
+    dtype: str
+    rows: int
+    """Rows at once on each device."""
+    parameters: Parameters
+    ways: list[Way]
+
+    def to_json(self) -> dict[str, Any]:
+        """The same facts as the tables."""
+        device = self.devices.device
+        return {
+            "name": self.subject.name,
+            "model": self.subject.model.model_dump(mode="json"),
+            "dtype": self.dtype,
+            "rows": self.rows,
+            "context": self.subject.training.context,
+            "device": {**dataclasses.asdict(device), "count": self.devices.count},
+            "parameters": self.parameters.by_part(),
+            "ways": [
+                {
+                    "name": way.name,
+                    "trained": way.trained,
+                    "peak_bytes": way.memory.peak,
+                    "moment": way.memory.moment,
+                    "fits": way.fits,
+                    "bytes": way.memory.sizes,
+                    "bytes_at_peak": way.memory.at_peak,
+                    "flops": {**dataclasses.asdict(way.flops), "all": way.flops.all},
+                    "seconds": way.seconds,
+                    "tokens_per_second": way.tokens_per_second,
+                    "run_tokens": way.run_tokens,
+                    "run_seconds": way.run_seconds,
+                }
+                for way in self.ways
+            ],
+            "cache_bytes_per_token": cache_bytes(self.subject.model, 4 if self.dtype == "float32" else 2),
+        }
+
+
+def make_plan(subject: Subject, devices: Devices) -> Plan:
+    """Plan every way. Several devices share each step: its micro-batches first, then the rows of one; weights,
+    gradients and moments are divided among them. ConfigError for adapters on projections that the model does not have."""
+    cuda = devices.device.name != "cpu"
+    dtype = dtype_of(subject.dtype) or fast_dtype() if not cuda else dtype_of(subject.dtype or "bfloat16")
+    name = str(dtype).removeprefix("torch.")
+    training = subject.training
+    rows = min(training.rows, math.ceil(training.rows * training.accumulate / devices.count))
+    each = training.but(rows=rows, accumulate=math.ceil(training.accumulate * training.rows / (rows * devices.count)))
+    lora = subject.lora
+    try:
+        parameters = count_parameters(subject.model, lora)
+    except ConfigError as error:
+        raise error.inside(("lora",)) from None
+    ways = [
+        _trained("from nothing", subject, devices, each, Formats.of(name), None),
+        _trained("full fine-tuning", subject, devices, each, Formats.of(name), None),
+        _trained("LoRA", subject, devices, each, Formats.of(name, adapters=True), lora),
+        _trained("QLoRA", subject, devices, each, Formats.of(name, adapters=True, quantised=True), lora),
+        _served(subject, devices, Formats.of(name)),
+    ]
+    return Plan(subject, devices, name, rows, parameters, ways)
+
+
+def _trained(
+    name: str, subject: Subject, devices: Devices, each: TrainingConfig, formats: Formats, lora: LoRAConfig | None
+) -> Way:
+    config, training = subject.model, subject.training
+    cuda = devices.device.name != "cpu"
+    parameters = count_parameters(config, lora)
+    memory = training_memory(config, each, formats, lora=lora, cuda=cuda, devices=devices.count)
+    one = training_flops(config, parameters, training.context, frozen=lora is not None, recompute=training.recompute)
+    sequences = training.rows * training.accumulate
+    step = Flops(*(sequences * value for value in dataclasses.astuple(one)))
+    # Fewer sequences than devices leave some of them idle.
+    busy = min(devices.count, sequences)
+    seconds = step.all / (busy * devices.device.flops * devices.device.utilisation)
+    tokens = sequences * training.context
+    run = training.steps * tokens if training.steps is not None else None
+    if run is None and training.max_seconds is not None:
+        run = round(training.max_seconds * tokens / seconds)
+    if run is None and name == "from nothing":
+        run = TOKENS_A_PARAMETER * parameters.base
+    trained = parameters.base if lora is None else parameters.adapters
+    return Way(name, trained, memory, _fits(memory, devices), step, seconds, tokens / seconds, run)
+
+
+def _served(subject: Subject, devices: Devices, formats: Formats) -> Way:
+    """One request over the model's whole context."""
+    config, device = subject.model, devices.device
+    parameters = count_parameters(config)
+    cuda = device.name != "cpu"
+    memory = serving_memory(config, formats, 1, config.context, cuda=cuda, devices=devices.count)
+    prompt = forward_flops(config, parameters, config.context)
+    prompt = dataclasses.replace(prompt, head=decoding_flops(config, parameters, 1).head)  # of its last token alone
+    read = weight_bytes(parameters, formats) - (0 if config.tied else parameters.embedding * formats.weights)
+    read += config.context / 2 * cache_bytes(config, formats.weights)
+    written = decoding_flops(config, parameters, config.context // 2 or 1).all
+    token = max(read / device.bandwidth, written / device.flops) / devices.count
+    seconds = prompt.all / (devices.count * device.flops * device.utilisation)
+    return Way("serving", 0, memory, _fits(memory, devices), prompt, seconds, 1 / token, None)
+
+
+def _fits(memory: Memory, devices: Devices) -> bool | None:
+    return None if devices.device.memory is None else memory.peak <= devices.device.memory

@@ -1,0 +1,101 @@
+"""What is planned: the network and the settings that a recipe, a model reference or a config.json asks for.
+
+Weights are never read: of a model on the hub only its config.json is fetched.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from lmworks.adaptation.lora import LoRAConfig
+from lmworks.adaptation.peft_format import CONFIG, is_adapter
+from lmworks.basics.config import overrides
+from lmworks.basics.errors import ModelError
+from lmworks.basics.gguf_file import GGUFFile
+from lmworks.models.config import ModelConfig
+from lmworks.models.directory import read_config, read_json
+from lmworks.models.gguf import gguf_config
+from lmworks.models.references import resolve
+from lmworks.recipe import Recipe
+from lmworks.text import hub
+from lmworks.training.settings import TrainingConfig
+from lmworks.training_recipe import TrainRecipe
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is planned."""
+
+    name: str
+    model: ModelConfig
+    training: TrainingConfig
+    lora: LoRAConfig
+    dtype: str | None
+    """float32, bfloat16, float16, or None for what is fast on the device."""
+
+
+VOCABULARY = {"byte": 257, "character": 257}
+"""Where the text decides how many tokens there are: as many as bytes, and the end of a document."""
+USUAL_VOCABULARY = 4096
+
+
+def read_subject(name: str, changes: Sequence[str] = ()) -> Subject:
+    """A recipe of `build` or `train` by name or path, or a model (alias, directory, .gguf file, config.json,
+    hf:org/name) with the settings of the default recipe; `changes` are `section.key=value`.
+
+    ConfigError for unknown keys and values that make no sense; ModelError for a model that is none.
+    """
+    if name in TrainRecipe.shipped() or (Path(name).suffix == ".toml" and _trains(Path(name))):
+        return _from_nothing(name, TrainRecipe.read(name, changes))
+    if name in Recipe.shipped() or Path(name).suffix == ".toml":
+        recipe = Recipe.read(name, list(changes))
+    else:
+        recipe = Recipe(**overrides(changes))
+        recipe = recipe.but(model=recipe.model.but(reference=name))
+    config = model_config(recipe.model.reference)
+    return Subject(name, config, recipe.training, recipe.lora, recipe.model.dtype)
+
+
+def _trains(path: Path) -> bool:
+    """Is it a recipe of `lmworks train`? Those of `build` name a model, and know nothing of the others' sections."""
+    tables = TrainRecipe.tables(path)
+    model = tables.get("model")
+    own = set(TrainRecipe.model_fields) - set(Recipe.model_fields)
+    return bool(own & set(tables)) or (
+        isinstance(model, dict) and bool(model) and not {"reference", "dtype"} & set(model)
+    )
+
+
+def _from_nothing(name: str, recipe: TrainRecipe) -> Subject:
+    """The network that a recipe of `train` makes, with as many tokens and n-grams as it allows."""
+    tokenizer = recipe.tokenizer
+    if isinstance(tokenizer, str):
+        vocabulary = model_config(tokenizer).vocab_size
+    else:
+        vocabulary = tokenizer.vocab_size or VOCABULARY.get(tokenizer.kind, USUAL_VOCABULARY)
+    config = recipe.network(vocabulary, (recipe.ngrams.most,) * (recipe.ngrams.longest - 1))
+    return Subject(name, config, recipe.training, LoRAConfig(), recipe.dtype)
+
+
+def model_config(reference: str) -> ModelConfig:
+    """The shape of a model, without its weights; of an adapter, that of the model it sits on."""
+    path = _place(reference)
+    if path.is_dir() and is_adapter(path):
+        base = read_json(path / CONFIG).get("base_model_name_or_path")
+        if not isinstance(base, str) or not base:
+            raise ModelError(f"{path / CONFIG} does not name its base model; give the base itself")
+        path = _place(base)
+        if path.is_dir() and is_adapter(path):
+            raise ModelError(f"{base}, the base of {reference}, is an adapter itself; give the model it sits on")
+    return gguf_config(GGUFFile(path)) if path.suffix == ".gguf" else read_config(path)
+
+
+def _place(reference: str) -> Path:
+    """The directory or .gguf file; of a model on the hub only the config is fetched."""
+    if Path(reference).name == "config.json":
+        return Path(reference).parent
+    if reference.startswith(hub.PREFIX):
+        return hub.snapshot(reference, "model", ("config.json", CONFIG))
+    return resolve(reference)

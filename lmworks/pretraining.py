@@ -1,0 +1,231 @@
+"""A model from nothing: split a text, train a tokenizer, pack, train a network, measure, save.
+
+    result = pretrain("shakespeare-char", out="models/shakespeare")
+    print(result.validation_loss, result.bits_per_byte)
+
+What a run needs to be resumed lies in `<out>.run` until the model directory is complete.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lmworks.basics.errors import DataError
+from lmworks.basics.memory import keep_freed_memory
+from lmworks.evaluation.likelihood import measure
+from lmworks.evaluation.measurement import Measurement
+from lmworks.evaluation.stream import stream_loss
+from lmworks.generation.language_model import LanguageModel
+from lmworks.generation.strategies import Greedy, Sample
+from lmworks.loading import load
+from lmworks.models.adaptive_softmax import AdaptiveSoftmax
+from lmworks.models.directory import refuse_foreign_files
+from lmworks.models.network import Network, run_recomputing
+from lmworks.models.ngram_embedding import count_ngrams
+from lmworks.models.precision import dtype_of, fast_dtype
+from lmworks.objectives import L1, L2, CausalLM, Objective
+from lmworks.runs import check_run, provenance, start_run
+from lmworks.text.sources import read
+from lmworks.text.splits import Split, data_hash, split, split_ends
+from lmworks.tokens.rows import PackedRows, ShardRows, Windows
+from lmworks.tokens.shards import Shards, write_shards
+from lmworks.tokens.tokenizer import Tokenizer
+from lmworks.tokens.trainer import train_tokenizer
+from lmworks.training.loop import TrainingResult, train
+from lmworks.training_recipe import TrainRecipe
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class PretrainResult:
+    """What a run made."""
+
+    folder: Path
+    model: LanguageModel
+    recipe: TrainRecipe
+    training: TrainingResult
+    validation_loss: float
+    """Nats per token of the held-out text, in windows side by side."""
+    bits_per_byte: Measurement
+    """Of the held-out text, read with overlapping windows."""
+    facts: dict[str, Any]
+    """What lmworks.json holds."""
+
+
+def pretrain(
+    recipe: str | Path | TrainRecipe,
+    out: str | os.PathLike[str] | None = None,
+    *,
+    changes: Sequence[str] = (),
+    resume: bool = False,
+    say: Say = lambda line: None,
+) -> PretrainResult:
+    """Train a tokenizer and a network from nothing and write a model directory to `out`.
+
+    Raises LmworksError with one sentence; Stopped when it was interrupted, after saving what `resume` needs.
+    """
+    chosen = recipe if isinstance(recipe, TrainRecipe) else TrainRecipe.read(recipe, changes)
+    name = "model" if isinstance(recipe, TrainRecipe) else Path(recipe).stem
+    folder = Path(out) if out is not None else Path("models") / name
+    run = folder.with_name(f"{folder.name}.run")
+    refuse_foreign_files(folder)
+    check_run(run, chosen, resume)
+    keep_freed_memory()
+
+    started = time.time()
+    parts = _read(chosen, say)
+    start_run(run, chosen, data_hash(parts.train), chosen.data.text, resume)
+    tokenizer = _tokenizer(chosen, parts, run)
+    train_shards, held_out = (
+        write_shards(documents, tokenizer, run / side)
+        for side, documents in (("train", parts.train), ("held_out", parts.held_out))
+    )
+    rows = _rows(chosen, train_shards)
+    network = _network(chosen, tokenizer, train_shards)
+    model = LanguageModel(network, tokenizer)
+    say(_plan(network, tokenizer, train_shards))
+
+    context = chosen.training.context
+    most = chosen.validation.tokens
+
+    def validate() -> float:
+        return stream_loss(network, held_out, context, most).mean
+
+    training = train(network, _objective(chosen), rows, chosen.training, run, resume=resume, validate=validate)
+    loss = validate() if training.best_step is not None or not training.validation else training.validation[-1][1]
+    bits = measure(model, parts.held_out, "held-out text", window=context, tokens=most).bits_per_byte("held-out text")
+    facts = _facts(chosen, model, parts, train_shards, held_out, training, loss, bits) | provenance(started)
+    model.save(folder, facts)
+    shutil.copyfile(run / "log.jsonl", folder / "log.jsonl")
+    shutil.rmtree(run, ignore_errors=True)
+    model.source, model.reference = folder, str(folder)
+    return PretrainResult(folder, model, chosen, training, loss, bits, facts)
+
+
+def sample(result: PretrainResult) -> Iterator[str]:
+    """What the result writes behind the recipe's prompt, in pieces as they come."""
+    settings = result.recipe.sample
+    strategy = Sample(temperature=settings.temperature, seed=0) if settings.temperature else Greedy()
+    longest = min(settings.max_new_tokens, result.model.config.context - 2)
+    return result.model.stream(settings.prompt, strategy, max_new_tokens=longest)
+
+
+def _read(recipe: TrainRecipe, say: Say) -> Split:
+    data = recipe.data
+    reading = read(data.text)
+    parts = (split if data.hold_out == "documents" else split_ends)(reading.documents, data.held_out)
+    sizes = [sum(len(one.text.encode()) for one in side) / 1e3 for side in (parts.train, parts.held_out)]
+    say(
+        f"text           {reading.name}: train {len(parts.train):,} documents, {sizes[0]:,.0f} KB, "
+        f"held out {len(parts.held_out):,} documents, {sizes[1]:,.0f} KB"
+    )
+    return parts
+
+
+def _tokenizer(recipe: TrainRecipe, parts: Split, run: Path) -> Tokenizer:
+    """The one that the recipe names, or a new one; a resumed run has it already."""
+    if isinstance(recipe.tokenizer, str):
+        return load(recipe.tokenizer).tokenizer
+    folder = run / "tokenizer"
+    if not folder.exists():
+        folder.mkdir(parents=True)
+        train_tokenizer((document.text for document in parts.train), recipe.tokenizer).save(folder)
+    return Tokenizer.load(folder)
+
+
+def _rows(recipe: TrainRecipe, shards: Shards) -> ShardRows:
+    settings = recipe.training
+    if recipe.data.rows == "documents":
+        return PackedRows(shards, settings.context, seed=settings.seed)
+    rows = Windows(shards, settings.context)
+    if len(rows) < settings.rows:
+        raise DataError(
+            f"the training text has {shards.tokens:,} tokens, less than one batch of {settings.rows} rows of "
+            f"{settings.context}; give more text, or lower training.rows or training.context"
+        )
+    return rows
+
+
+def _network(recipe: TrainRecipe, tokenizer: Tokenizer, shards: Shards) -> Network:
+    size, ngrams = tokenizer.vocab_size, recipe.ngrams
+    counted = []
+    if ngrams.longest > 1:
+        tokens = torch.from_numpy(shards.read(0, shards.tokens).astype(np.int64))
+        counted = count_ngrams(tokens, size, ngrams.longest, ngrams.most)
+    network = Network(recipe.network(size, tuple(map(len, counted))))
+    network.initialise(recipe.training.seed, recipe.initialisation)
+    if network.ngram_embedding is not None:
+        network.ngram_embedding.know(counted)
+    if isinstance(network.head, AdaptiveSoftmax):
+        network.head.order_by(_token_counts(shards, size))
+    if recipe.training.recompute:
+        network.run_block = run_recomputing
+    return network.to(dtype_of(recipe.dtype) or fast_dtype())
+
+
+def _token_counts(shards: Shards, vocabulary: int, part: int = 2**24) -> Tensor:
+    """How often each token occurs, read a part at a time."""
+    counts = np.zeros(vocabulary, np.int64)
+    for start in range(0, shards.tokens, part):
+        counts += np.bincount(shards.read(start, min(start + part, shards.tokens)), minlength=vocabulary)
+    return torch.from_numpy(counts)
+
+
+def _objective(recipe: TrainRecipe) -> Objective:
+    settings = recipe.objective
+    objective: Objective = CausalLM(label_smoothing=settings.label_smoothing, z_loss=settings.z_loss)
+    if settings.l1:
+        objective += L1(settings.l1)
+    return objective + L2(settings.l2) if settings.l2 else objective
+
+
+def _plan(network: Network, tokenizer: Tokenizer, shards: Shards) -> str:
+    config = network.config
+    blocks = sum(one.numel() for name, one in network.named_parameters() if name.startswith("blocks."))
+    every = sum(one.numel() for one in network.parameters())
+    return (
+        f"network        {config.layers} blocks x {config.dim}, vocabulary {tokenizer.vocab_size:,}: "
+        f"{every / 1e6:.2f} M parameters, {blocks / 1e6:.2f} M of them in blocks; {shards.tokens:,} tokens to train on"
+    )
+
+
+def _facts(
+    recipe: TrainRecipe,
+    model: LanguageModel,
+    parts: Split,
+    shards: Shards,
+    held_out: Shards,
+    training: TrainingResult,
+    loss: float,
+    bits: Measurement,
+) -> dict[str, Any]:
+    """What lmworks.json says."""
+    results = {key: value for key, value in dataclasses.asdict(training).items() if key != "losses"}
+    return {
+        "recipe": recipe.model_dump(mode="json"),
+        "data": {
+            "train": data_hash(parts.train),
+            "held_out": data_hash(parts.held_out),
+            "documents": [len(parts.train), len(parts.held_out)],
+            "tokens": [shards.tokens, held_out.tokens],
+            "duplicates": parts.duplicates,
+        },
+        "validation_loss": loss,
+        "bits_per_byte": bits.value,
+        "measurements": [bits.to_json()],
+        "training": {**results, "last_loss": training.losses[-1] if training.losses else None},
+        "seeds": [recipe.training.seed],
+        "dtype": str(model.network.dtype).removeprefix("torch."),
+    }

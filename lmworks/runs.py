@@ -1,0 +1,73 @@
+"""The folder of a run: which recipe and text it was started with, so that it is resumed with the same; and provenance."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import time
+from pathlib import Path
+from typing import Any
+
+from lmworks.basics.config import Config
+from lmworks.basics.errors import ConfigError
+from lmworks.basics.files import write_json
+from lmworks.basics.memory import peak_megabytes
+from lmworks.models.directory import read_json
+
+RECIPE = "recipe.json"
+
+
+def check_run(run: Path, recipe: Config, resume: bool) -> None:
+    """A fresh run must not overwrite one that was stopped; a resumed one must have the recipe that it was started with."""
+    if not resume:
+        if (run / "checkpoint").exists():
+            raise ConfigError(
+                f"{run} holds a run that was stopped; go on with --resume, or remove that folder to start afresh"
+            )
+        return
+    if not (run / RECIPE).exists():
+        raise ConfigError(f"{run} does not hold a run to resume; start it without --resume")
+    theirs = read_json(run / RECIPE)
+    for key, value in recipe.model_dump(mode="json").items():
+        _same(key, value, theirs.get(key), run)
+
+
+def _same(key: str, value: Any, theirs: Any, run: Path) -> None:
+    if isinstance(value, dict) and isinstance(theirs, dict):
+        for name in sorted({*value, *theirs}):
+            _same(f"{key}.{name}", value.get(name), theirs.get(name), run)
+    elif value != theirs:
+        raise ConfigError(
+            f"{key} is {value!r} and was {theirs!r} when the run was started; resume with the same recipe, "
+            f"or remove {run} to start afresh"
+        )
+
+
+def start_run(run: Path, recipe: Config, text: str, name: str, resume: bool) -> None:
+    """A fresh run's recipe and the hash of its text are written down; a resumed run must have the same `text`."""
+    path = run / RECIPE
+    if not resume:
+        write_json(path, recipe.model_dump(mode="json") | {"text": text})
+    elif read_json(path).get("text") != text:
+        raise ConfigError(
+            f"{name} does not hold the text that the run was started with; put it back, or remove {run} to start afresh"
+        )
+
+
+def provenance(started: float) -> dict[str, Any]:
+    """With what, where, when and how long: `started` is time.time() at the beginning."""
+    return {
+        "versions": {
+            name: importlib.metadata.version(name) for name in ("lmworks", "torch", "tokenizers", "safetensors")
+        }
+        | {"python": platform.python_version()},
+        "machine": {
+            "processor": platform.machine(),
+            "system": platform.system(),
+            "cores": os.cpu_count(),
+            "peak_mb": round(peak_megabytes()),
+        },
+        "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(started)),
+        "seconds": round(time.time() - started, 1),
+    }

