@@ -88,6 +88,11 @@ def test_a_character_tokenizer_has_each_character_of_the_text():
     assert len(ALL["character"].encode("Ω")) == 2 and ALL["character"].unknown is None
 
 
+def test_the_sign_for_a_space_stays_itself_where_the_text_has_it():
+    tokenizer = train_tokenizer(["a▁b c"], TokenizerConfig(kind="character"))
+    assert tokenizer.decode(tokenizer.encode("a▁b c")) == "a▁b c"
+
+
 def test_the_most_frequent_words_are_known_and_others_are_not():
     tokenizer = ALL["word"]
     assert tokenizer.decode(tokenizer.encode("The castle of the village")) == "The castle of the village"
