@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from lmworks.basics.errors import DataError
+from lmworks.basics.files import directory_written_whole
 from lmworks.basics.memory import keep_freed_memory
 from lmworks.evaluation.likelihood import measure
 from lmworks.evaluation.measurement import Measurement
@@ -87,7 +88,7 @@ def pretrain(
     started = time.time()
     parts = _read(chosen, say)
     start_run(run, chosen, data_hash(parts.train), chosen.data.text, resume)
-    tokenizer = _tokenizer(chosen, parts, run)
+    tokenizer = _tokenizer(chosen, parts, run, resume)
     train_shards, held_out = (
         write_shards(documents, tokenizer, run / side)
         for side, documents in (("train", parts.train), ("held_out", parts.held_out))
@@ -134,14 +135,15 @@ def _read(recipe: TrainRecipe, say: Say) -> Split:
     return parts
 
 
-def _tokenizer(recipe: TrainRecipe, parts: Split, run: Path) -> Tokenizer:
+def _tokenizer(recipe: TrainRecipe, parts: Split, run: Path, resume: bool) -> Tokenizer:
     """The one that the recipe names, or a new one; a resumed run has it already."""
     if isinstance(recipe.tokenizer, str):
         return load(recipe.tokenizer).tokenizer
     folder = run / "tokenizer"
-    if not folder.exists():
-        folder.mkdir(parents=True)
-        train_tokenizer((document.text for document in parts.train), recipe.tokenizer).save(folder)
+    if not (resume and folder.exists()):
+        tokenizer = train_tokenizer((document.text for document in parts.train), recipe.tokenizer)
+        with directory_written_whole(folder) as temporary:
+            tokenizer.save(temporary)
     return Tokenizer.load(folder)
 
 

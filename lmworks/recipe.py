@@ -5,8 +5,6 @@ recipe = Recipe.read("quick", ["training.steps=40"])
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from pydantic import Field
 
 from lmworks.adaptation.lora import LoRAConfig
@@ -69,8 +67,3 @@ class Recipe(RecipeFile):
     training: TrainingConfig = TrainingConfig()
     evaluation: EvaluationSettings = EvaluationSettings()
     generation: GenerationSettings = GenerationSettings()
-
-
-def shipped() -> dict[str, Path]:
-    """The recipes of `lmworks build` that come with lmworks, by name."""
-    return Recipe.shipped()

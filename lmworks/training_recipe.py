@@ -3,8 +3,8 @@
 recipe = TrainRecipe.read("shakespeare-char", ["depth=6"])
 config = recipe.network(vocab_size=65)
 
-`depth` is the one dial: it sets what the recipe leaves open, so that a larger number is a larger model that is trained
-sensibly. Whatever the recipe says itself stays.
+`depth` is the one dial: it sets what the recipe leaves open by rules of thumb (64 of width and a head for each block, 20 tokens a
+parameter, a rate that falls with the root of the depth; not tuned here). Whatever the recipe says itself stays.
 """
 
 from __future__ import annotations
@@ -34,7 +34,8 @@ class TextSettings(Config):
     """The text to learn from."""
 
     text: str = "python-reference"
-    """A folder, a file, a corpus that `lmworks corpus` made, python-reference, a name of the data registry or hf:org/name."""
+    """A folder (such as the train/ of what `lmworks corpus` made), a file, python-reference, a name of the data registry or
+    hf:org/name."""
 
     held_out: float = Field(default=0.1, gt=0, lt=1)
     """Share of the text that is never trained on and validates the model."""
@@ -104,7 +105,7 @@ class TrainRecipe(RecipeFile):
     tokenizer: TokenizerConfig | str = TokenizerConfig()
     """How to train the tokenizer; or a model reference whose tokenizer is taken."""
     model: dict[str, Any] = Field(default_factory=dict)
-    """Settings of the network, as ModelConfig has them."""
+    """Settings of the network, as `lmworks explain model` lists them."""
     ngrams: NGramSettings = NGramSettings()
     initialisation: Scheme = "normal"
     """normal: deviation 0.02, smaller for what writes into the residual stream (GPT-2); zero-output: what writes into it,

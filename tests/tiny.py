@@ -21,6 +21,9 @@ CHATML = (
 )
 
 
+WORDS = ["the", "model", "reads", "a", "folder", "of", "text", "and", "learns", "how", "its", "words", "follow", "each"]
+"""What small texts are made of."""
+
 OWN = {
     "family": "lmworks",
     "norm_weight": False,

@@ -24,7 +24,7 @@ app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
-    help="A workshop for language models that you own: adapt, measure, run.",
+    help="A workshop for language models that you own: train, adapt, measure, run.",
 )
 for verb in (build, corpus, train, plan, models, generate, chat, evaluate, check, lab, explain):
     app.command()(verb)

@@ -13,13 +13,18 @@ if TYPE_CHECKING:
 
 KINDS = {
     "recipe": ("lmworks.recipe", "Recipe"),
+    "train": ("lmworks.training_recipe", "TrainRecipe"),
+    "corpus": ("lmworks.text.corpus.recipe", "CorpusRecipe"),
+    "tokenizer": ("lmworks.tokens.trainer", "TokenizerConfig"),
     "model": ("lmworks.models.config", "ModelConfig"),
     "sample": ("lmworks.generation.strategies", "Sample"),
 }
 
 
 def explain(
-    what: Annotated[str, typer.Argument(help="recipe, model or sample.")] = "recipe",
+    what: Annotated[
+        str, typer.Argument(help="recipe (of build), train, corpus, tokenizer, model or sample.")
+    ] = "recipe",
     json_: Json = False,
 ) -> None:
     """Every setting of a recipe, a network or a sampling strategy, and what it means."""

@@ -20,9 +20,12 @@ from lmworks.planning.memory import Formats, Memory, cache_bytes, serving_memory
 from lmworks.planning.parameters import Parameters, count_parameters
 from lmworks.planning.reading import Subject
 from lmworks.training.settings import TrainingConfig
+from lmworks.training_recipe import TOKENS_A_PARAMETER
 
-TOKENS_A_PARAMETER = 20
-"""Training from nothing where no length is given: the optimum of a given budget (Hoffmann et al. 2022, table 3)."""
+BESIDES = (
+    "Memory is that of tensors. The process itself and what its heap keeps come on top: up to half as much again was "
+    "measured in small runs, so leave room. Times are estimates that no run was compared with."
+)
 
 
 @dataclass(frozen=True)
@@ -68,6 +71,7 @@ class Plan:
         device = self.devices.device
         return {
             "name": self.subject.name,
+            "besides": " ".join([*self.subject.notes, BESIDES]),
             "model": self.subject.model.model_dump(mode="json"),
             "dtype": self.dtype,
             "rows": self.rows,

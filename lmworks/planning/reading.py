@@ -34,6 +34,8 @@ class Subject:
     lora: LoRAConfig
     dtype: str | None
     """float32, bfloat16, float16, or None for what is fast on the device."""
+    notes: tuple[str, ...] = ()
+    """What of it is an upper bound, because the text decides."""
 
 
 VOCABULARY = {"byte": 257, "character": 257}
@@ -76,7 +78,12 @@ def _from_nothing(name: str, recipe: TrainRecipe) -> Subject:
     else:
         vocabulary = tokenizer.vocab_size or VOCABULARY.get(tokenizer.kind, USUAL_VOCABULARY)
     config = recipe.network(vocabulary, (recipe.ngrams.most,) * (recipe.ngrams.longest - 1))
-    return Subject(name, config, recipe.training, LoRAConfig(), recipe.dtype)
+    notes = []
+    if not isinstance(tokenizer, str) and tokenizer.vocab_size is None and tokenizer.kind == "character":
+        notes.append(f"A vocabulary of {vocabulary:,} is assumed: the text's characters decide.")
+    if recipe.ngrams.longest > 1:
+        notes.append("The n-grams are counted as the most that the recipe allows; a text may have far fewer.")
+    return Subject(name, config, recipe.training, LoRAConfig(), recipe.dtype, tuple(notes))
 
 
 def model_config(reference: str) -> ModelConfig:

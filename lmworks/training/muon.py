@@ -33,7 +33,7 @@ def orthogonalised(
     margin: float = 1.02,
 ) -> Float[Tensor, "batch rows columns"]:
     """The factor U V^T of each matrix's U S V^T, roughly: singular values above 0.001 of the norm become 0.43 to
-    1.56, which trains as well as 1. Computed in `dtype`.
+    1.56. Computed in `dtype`.
 
     The norm is divided by `margin` more, as rounding may lift a singular value above 1, where the iteration diverges.
     """

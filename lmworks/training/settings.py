@@ -73,7 +73,7 @@ class TrainingConfig(Config):
     """Keep less in memory and compute parts of each block again going back (activation checkpointing)."""
 
     compile: bool = False
-    """Compile the blocks first (torch.compile): 10 to 20 s, then about a sixth faster from scratch on a CPU."""
+    """Compile the blocks first (torch.compile): 10 to 20 s, then about a tenth faster on a CPU (docs/log.md)."""
 
     skip_spikes: float | None = Field(default=None, gt=1)
     """Leave out a step whose gradient is this many times longer than those of late; None to take every step."""

@@ -25,26 +25,6 @@ from lmworks.text.sources import read
 from lmworks.text.splits import data_hash, split
 from lmworks.tokens.batch import IGNORE, Batch
 
-WORDS = [
-    "the",
-    "model",
-    "reads",
-    "a",
-    "folder",
-    "of",
-    "text",
-    "and",
-    "learns",
-    "how",
-    "its",
-    "words",
-    "follow",
-    "each",
-    "other",
-    "on",
-    "every",
-    "page",
-]
 TOKENS = tiny.text(2, 40)
 
 
@@ -55,7 +35,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name, count in (("notes", 12), ("general", 3)):
         (tmp_path / name).mkdir()
         for number in range(count):
-            words = [WORDS[(number * (place + 1) + place) % len(WORDS)] for place in range(30 + 3 * number)]
+            words = [tiny.WORDS[(number * (place + 1) + place) % len(tiny.WORDS)] for place in range(30 + 3 * number)]
             (tmp_path / name / f"{number}.txt").write_text(f"{name} {number}: " + " ".join(words))
     monkeypatch.chdir(tmp_path)
     return tmp_path

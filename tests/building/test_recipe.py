@@ -8,12 +8,12 @@ import pytest
 
 from lmworks.basics.config import merge, overrides
 from lmworks.basics.errors import ConfigError
-from lmworks.recipe import Recipe, shipped
+from lmworks.recipe import Recipe
 
 
 def test_the_shipped_recipes_are_whole():
-    assert set(shipped()) == {"adapt", "quick"}
-    for name, path in shipped().items():
+    assert set(Recipe.shipped()) == {"adapt", "quick"}
+    for name, path in Recipe.shipped().items():
         assert Recipe.read(name) == Recipe.read(path) == Recipe(**Recipe.read(name).model_dump(mode="json"))
     assert Recipe.read("quick").training.steps is not None and Recipe.read("adapt").training.steps is None
     assert Recipe.read() == Recipe()

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import tiny
 import torch
 
 from lmworks.basics.errors import ConfigError, DataError, Stopped
@@ -21,26 +22,6 @@ from lmworks.text.splits import split
 from lmworks.training.loop import _Run
 from lmworks.training_recipe import TrainRecipe
 
-WORDS = [
-    "the",
-    "model",
-    "reads",
-    "a",
-    "folder",
-    "of",
-    "text",
-    "and",
-    "learns",
-    "how",
-    "its",
-    "words",
-    "follow",
-    "each",
-    "other",
-    "on",
-    "every",
-    "page",
-]
 SMALL: dict[str, Any] = {
     "data": {"text": "notes", "held_out": 0.2},
     "tokenizer": {"kind": "character", "byte_fallback": False},
@@ -64,7 +45,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with a small text that repeats itself."""
     (tmp_path / "notes").mkdir()
     for number in range(12):
-        words = [WORDS[(number * (place + 1) + place) % len(WORDS)] for place in range(60)]
+        words = [tiny.WORDS[(number * (place + 1) + place) % len(tiny.WORDS)] for place in range(60)]
         (tmp_path / "notes" / f"{number}.txt").write_text(f"{number}: " + " ".join(words))
     monkeypatch.chdir(tmp_path)
     return tmp_path
@@ -166,6 +147,14 @@ def test_stop_and_resume_equal_a_straight_run(optimiser: str, here: Path, monkey
     assert resumed.training.losses == straight.training.losses[6:]
     assert resumed.validation_loss == straight.validation_loss
     assert Path("cut/model.safetensors").read_bytes() == Path("straight/model.safetensors").read_bytes()
+
+
+def test_a_fresh_run_takes_nothing_from_one_that_never_reached_a_checkpoint(here: Path):
+    """Another recipe after a crash while preparing: its tokenizer must not be that of the crashed one."""
+    earlier = make("earlier", tokenizer={"kind": "byte", "byte_fallback": True}).model.tokenizer
+    Path("out.run/tokenizer").mkdir(parents=True)
+    earlier.save(Path("out.run/tokenizer"))
+    assert make().model.tokenizer.vocab_size < 60 < earlier.vocab_size
 
 
 def test_patience_goes_back_to_the_best(here: Path, monkeypatch: pytest.MonkeyPatch):
