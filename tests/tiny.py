@@ -21,7 +21,10 @@ CHATML = (
 )
 
 
-WORDS = ["the", "model", "reads", "a", "folder", "of", "text", "and", "learns", "how", "its", "words", "follow", "each"]
+WORDS = [
+    *("the", "model", "reads", "a", "folder", "of", "text", "and", "learns"),
+    *("how", "its", "words", "follow", "each", "other", "on", "every", "page"),
+]
 """What small texts are made of."""
 
 OWN = {

@@ -48,6 +48,8 @@ def plan(
 
 
 def _print_plan(plan: Plan) -> None:
+    from lmworks.planning.plan import BESIDES
+
     config, device = plan.subject.model, plan.devices.device
     typer.echo(
         f"{plan.subject.name}: {config.family}, {config.layers} layers x {config.dim}, vocabulary {config.vocab_size:,}, "
@@ -88,6 +90,7 @@ def duration(seconds: float) -> str:
     units = ((86_400, "days"), (3600, "h"), (60, "min"), (1, "s"), (1e-3, "ms"))
     size, unit = next((one for one in units if seconds >= 2 * one[0]), units[-1])
     return f"{seconds / size:,.3g} {unit}"
+    typer.echo("\n".join(["", *plan.subject.notes, BESIDES]))
 
 
 def _part(at_peak: float, whole: float) -> str:
