@@ -83,6 +83,7 @@ def _print_plan(plan: Plan) -> None:
             ["time of the run", *("" if way.run_seconds is None else duration(way.run_seconds) for way in plan.ways)],
         ],
     )
+    typer.echo("\n".join(["", *plan.subject.notes, BESIDES]))
 
 
 def duration(seconds: float) -> str:
@@ -90,7 +91,6 @@ def duration(seconds: float) -> str:
     units = ((86_400, "days"), (3600, "h"), (60, "min"), (1, "s"), (1e-3, "ms"))
     size, unit = next((one for one in units if seconds >= 2 * one[0]), units[-1])
     return f"{seconds / size:,.3g} {unit}"
-    typer.echo("\n".join(["", *plan.subject.notes, BESIDES]))
 
 
 def _part(at_peak: float, whole: float) -> str:

