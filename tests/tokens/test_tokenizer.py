@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from lmworks.basics.errors import DataError, ModelError
@@ -21,8 +21,11 @@ def test_decoding_what_was_encoded_gives_the_text(text, tiny):
 
 
 @settings(max_examples=300, deadline=None)
-@given(text=ANY_TEXT.filter(lambda text: "▁" not in text))  # SentencePiece itself reads "▁" as a space
+@given(text=ANY_TEXT)
+@example(text="a<s></s>")
 def test_sentencepiece_decodes_what_it_encoded_with_its_own_space_taken_away(text, pieces):
+    assume("▁" not in text)  # SentencePiece itself reads it as a space
+    assume(not text.startswith("<s>"))  # this tokenizer adds a BOS, and one that is there already is not doubled
     ids = pieces.encode(text)
     assert pieces.decode(ids) == text == pieces._markup.decode(ids)
     assert b"".join(pieces.bytes_of(ids)) == text.encode()
