@@ -185,8 +185,8 @@ class ModelConfig(Config):
     pooler: bool = False
     """A dense layer with tanh over the first token's state, which stands for the text (BERT)."""
 
-    labels: int = Field(default=0, ge=0, le=1_000_000)
-    """Classes of a classifier over hidden states; 0 for none."""
+    labels: tuple[str, ...] = Field(default=(), max_length=100_000)
+    """Names of the classes of a classifier over hidden states; none for no classifier."""
 
     labels_of: Literal["texts", "tokens"] = "texts"
     """What the classifier judges: a whole text (from the pooler, or the state of an encoder's first or a decoder's last
@@ -271,8 +271,10 @@ class ModelConfig(Config):
             raise ConfigError(
                 "{at}parallel needs {at}norm_place = 'before': two parts at once have no norm between them"
             )
-        if self.labels == 0 and self.labels_of == "tokens":
-            raise ConfigError("{at}labels_of = 'tokens' needs {at}labels, the number of classes")
+        if not self.labels and self.labels_of == "tokens":
+            raise ConfigError("{at}labels_of = 'tokens' needs {at}labels, the names of the classes")
+        if twice := sorted({label for label in self.labels if self.labels.count(label) > 1}):
+            raise ConfigError(f"{{at}}labels names {twice[0]!r} twice; each class needs a name of its own")
 
     def _check_adaptive(self) -> None:
         cutoffs = self.adaptive_cutoffs

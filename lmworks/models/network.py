@@ -46,7 +46,7 @@ class Network(Stack):
         self.head_transform = HeadTransform(config) if config.head_transform else None
         self.head_bias = nn.Parameter(torch.zeros(config.vocab_size)) if config.head_bias else None
         self.pooler = nn.Linear(config.dim, config.dim) if config.pooler else None
-        self.classifier = nn.Linear(config.dim, config.labels) if config.labels else None
+        self.classifier = nn.Linear(config.dim, len(config.labels)) if config.labels else None
         self.encoder = Stack(config.encoder()) if config.arrangement == "encoder-decoder" else None
 
     @property
@@ -172,7 +172,7 @@ class Network(Stack):
     def classify(self, hidden: Hidden, mask: Real | None = None) -> Float[Tensor, "batch *seq labels"]:
         """Scores of the classes, in float32: of each text, or of each token (`labels_of`)."""
         if self.classifier is None:
-            raise ConfigError("the network has no classifier; set labels to the number of classes in its config")
+            raise ConfigError("the network has no classifier; set labels to the names of the classes in its config")
         states = hidden if self.config.labels_of == "tokens" else self.pooled(hidden, mask)
         return self.classifier(self.dropout(states)).float()
 
