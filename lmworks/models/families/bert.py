@@ -47,7 +47,11 @@ def _more_to(config: ModelConfig) -> dict[str, Any]:
 
 
 def _class_of(config: ModelConfig) -> str:
-    has = {"head_transform": config.head_transform, "head_bias": config.head_bias, "pooler": config.pooler}
+    has: dict[str, Any] = {
+        "head_transform": config.head_transform,
+        "head_bias": config.head_bias,
+        "pooler": config.pooler,
+    }
     has |= {"labels": bool(config.labels), "labels_of": config.labels_of}
     for name, parts in PARTS.items():
         if has == {key: parts.get(key, "texts" if key == "labels_of" else False) for key in has}:

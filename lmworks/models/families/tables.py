@@ -53,7 +53,8 @@ class Gated:
     gated: Rows
 
 
-Source = str | Rows | Transposed | ByHead | OneRow | Gated
+Named = str | Rows | Transposed | ByHead | OneRow
+Source = Named | Gated
 
 ACTIVATIONS = {
     "silu": "silu",
@@ -261,15 +262,14 @@ def _regrouped(matrix: Tensor, outer: int, inner: int) -> Tensor:
     return parts.transpose(0, 1).reshape(matrix.shape).contiguous()
 
 
-def each_name(table: Mapping[str, Source], config: ModelConfig) -> Iterator[tuple[str, Source]]:
+def each_name(table: Mapping[str, Source], config: ModelConfig) -> Iterator[tuple[str, Named]]:
     """Our tensor names with theirs, layer by layer, without those that this config does not have."""
     for ours, theirs in table.items():
         if not _absent(ours, config):
             layers = (config.encoder_layers or config.layers) if ours.startswith("encoder.") else config.layers
-            if isinstance(theirs, Gated):
-                theirs = theirs.gated if config.gated else theirs.plain  # noqa: PLW2901
+            named = _by_gate(theirs, config.gated)
             for layer in range(layers) if "{i}" in ours else (0,):
-                yield ours.replace("{i}", str(layer)), _at_layer(theirs, layer)
+                yield ours.replace("{i}", str(layer)), _at_layer(named, layer)
 
 
 def below_one_another(names: Sequence[str], parts: Sequence[Tensor]) -> Tensor:
@@ -329,7 +329,13 @@ def _absent_head(name: str, config: ModelConfig) -> bool:
     )
 
 
-def _at_layer(source: Source, layer: int) -> Source:
+def _by_gate(source: Source, gated: bool) -> Named:
+    if isinstance(source, Gated):
+        return source.gated if gated else source.plain
+    return source
+
+
+def _at_layer(source: Named, layer: int) -> Named:
     if isinstance(source, Rows):
         return Rows(tuple(name.replace("{i}", str(layer)) for name in source.names))
     if isinstance(source, Transposed | ByHead | OneRow):
