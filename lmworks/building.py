@@ -42,6 +42,7 @@ from lmworks.text.sources import Reading, read
 from lmworks.text.splits import Split, data_hash, ngram_overlap, split
 from lmworks.tokens.batch import example_of, pack
 from lmworks.training.loop import TrainingResult, steps_of, train
+from lmworks.training.ranks import refuse_ranks
 
 Say = Callable[[str], None]
 
@@ -94,6 +95,7 @@ def build(
     tokenizer and lmworks.json with recipe, data hashes, versions, measurements and seeds. Raises LmworksError
     with one sentence; Stopped when it was interrupted, after saving what `resume` needs.
     """
+    refuse_ranks("lmworks build")
     chosen = _recipe(recipe, list(changes), text, model)
     folder = Path(out) if out is not None else Path("models") / Path(chosen.data.text).resolve().stem
     run = folder.with_name(f"{folder.name}.run")

@@ -3,12 +3,14 @@
     result = pretrain("shakespeare-char", out="models/shakespeare")
     print(result.validation_loss, result.bits_per_byte)
 
-What a run needs to be resumed lies in `<out>.run` until the model directory is complete.
+What a run needs to be resumed lies in `<out>.run` until the model directory is complete. Started by torchrun, several
+processes make the same run together; all of them see the same folders, and rank 0 alone prepares and writes.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import importlib.metadata
 import os
 import shutil
 import time
@@ -36,7 +38,7 @@ from lmworks.models.network import Network, run_recomputing
 from lmworks.models.ngram_embedding import count_ngrams
 from lmworks.models.precision import dtype_of, fast_dtype
 from lmworks.objectives import L1, L2, CausalLM, Objective
-from lmworks.runs import check_run, provenance, start_run
+from lmworks.runs import check_run, provenance, source_digest, start_run
 from lmworks.text.sources import read
 from lmworks.text.splits import Split, data_hash, split, split_ends
 from lmworks.tokens.rows import PackedRows, ShardRows, Windows
@@ -44,9 +46,11 @@ from lmworks.tokens.shards import Shards, write_shards
 from lmworks.tokens.tokenizer import Tokenizer
 from lmworks.tokens.trainer import train_tokenizer
 from lmworks.training.loop import TrainingResult, train
+from lmworks.training.ranks import Ranks, joined
 from lmworks.training_recipe import TrainRecipe
 
 Say = Callable[[str], None]
+SIDES, TOKENIZER = ("train", "held_out"), "tokenizer"
 
 
 @dataclass(frozen=True)
@@ -75,44 +79,90 @@ def pretrain(
 ) -> PretrainResult:
     """Train a tokenizer and a network from nothing and write a model directory to `out`.
 
-    Raises LmworksError with one sentence; Stopped when it was interrupted, after saving what `resume` needs.
+    Raises LmworksError with one sentence; Stopped when it was interrupted, after saving what `resume` needs. Every rank of
+    several returns the same result; rank 0 alone says something.
     """
     chosen = recipe if isinstance(recipe, TrainRecipe) else TrainRecipe.read(recipe, changes)
     name = "model" if isinstance(recipe, TrainRecipe) else Path(recipe).stem
     folder = Path(out) if out is not None else Path("models") / name
-    run = folder.with_name(f"{folder.name}.run")
-    refuse_foreign_files(folder)
-    check_run(run, chosen, resume)
-    keep_freed_memory()
+    with joined() as ranks:
+        return _pretrain(chosen, folder, resume, say if ranks.first else lambda line: None, ranks)
 
+
+def _pretrain(chosen: TrainRecipe, folder: Path, resume: bool, say: Say, ranks: Ranks) -> PretrainResult:
+    run = folder.with_name(f"{folder.name}.run")
+    keep_freed_memory()
     started = time.time()
-    parts = _read(chosen, say)
-    start_run(run, chosen, data_hash(parts.train), chosen.data.text, resume)
-    tokenizer = _tokenizer(chosen, parts, run, resume)
-    train_shards, held_out = (
-        write_shards(documents, tokenizer, run / side)
-        for side, documents in (("train", parts.train), ("held_out", parts.held_out))
-    )
-    rows = _rows(chosen, train_shards)
-    network = _network(chosen, tokenizer, train_shards)
+    ranks.agree(lambda: _intent(chosen, folder, resume, ranks.device))
+    ranks.check(chosen.training)
+    parts = ranks.first_alone(lambda: _prepare(chosen, folder, run, resume, say))
+    tokenizer, train_shards, held_out = ranks.together(lambda: _open(chosen, run))
+    ranks.agree(lambda: {"the packed text": [shards.digest() for shards in (train_shards, held_out)]})
+    rows = ranks.together(lambda: _rows(chosen, train_shards))
+    network = _network(chosen, tokenizer, train_shards, ranks.device)
     model = LanguageModel(network, tokenizer)
     say(_plan(network, tokenizer, train_shards))
 
-    context = chosen.training.context
-    most = chosen.validation.tokens
+    def validate(network: Network) -> float:
+        return stream_loss(network, held_out, chosen.training.context, chosen.validation.tokens).mean
 
-    def validate() -> float:
-        return stream_loss(network, held_out, context, most).mean
+    objective = _objective(chosen)
+    training = train(network, objective, rows, chosen.training, run, resume=resume, validate=validate, ranks=ranks)
 
-    training = train(network, _objective(chosen), rows, chosen.training, run, resume=resume, validate=validate)
-    loss = validate() if training.best_step is not None or not training.validation else training.validation[-1][1]
-    bits = measure(model, parts.held_out, "held-out text", window=context, tokens=most).bits_per_byte("held-out text")
-    facts = _facts(chosen, model, parts, train_shards, held_out, training, loss, bits) | provenance(started)
-    model.save(folder, facts)
-    shutil.copyfile(run / "log.jsonl", folder / "log.jsonl")
-    shutil.rmtree(run, ignore_errors=True)
+    def finish() -> tuple[float, Measurement, dict[str, Any]]:
+        assert parts is not None
+        measured = training.validation if training.best_step is None else []
+        loss = measured[-1][1] if measured else validate(network)
+        bits = measure(
+            model,
+            parts.held_out,
+            "held-out text",
+            window=chosen.training.context,
+            tokens=chosen.validation.tokens,
+        ).bits_per_byte("held-out text")
+        facts = _facts(chosen, model, parts, train_shards, held_out, training, loss, bits)
+        facts |= {"processes": ranks.size} | provenance(started)
+        model.save(folder, facts)
+        shutil.copyfile(run / "log.jsonl", folder / "log.jsonl")
+        shutil.rmtree(run, ignore_errors=True)
+        return loss, bits, facts
+
+    loss, bits, facts = ranks.same(ranks.first_alone(finish))  # type: ignore[misc]
     model.source, model.reference = folder, str(folder)
     return PretrainResult(folder, model, chosen, training, loss, bits, facts)
+
+
+def _intent(recipe: TrainRecipe, folder: Path, resume: bool, device: torch.device) -> dict[str, Any]:
+    """What the processes of a run must have in common before they begin."""
+    return {
+        **recipe.model_dump(mode="json"),
+        "dtype": str(dtype_of(recipe.dtype) or fast_dtype(device)).removeprefix("torch."),
+        "--resume": resume,
+        "the output folder": str(folder.absolute()),
+        "the version of lmworks": importlib.metadata.version("lmworks"),
+        "the version of torch": torch.__version__,
+        "the source code of lmworks": source_digest(),
+    }
+
+
+def _prepare(recipe: TrainRecipe, folder: Path, run: Path, resume: bool, say: Say) -> Split:
+    """Everything that is made once: text, tokenizer and shards, which lie in the run's folder then."""
+    refuse_foreign_files(folder)
+    check_run(run, recipe, resume)
+    parts = _read(recipe, say)
+    start_run(run, recipe, data_hash(parts.train), recipe.data.text, resume)
+    tokenizer = _tokenizer(recipe, parts, run, resume)
+    for side, documents in zip(SIDES, (parts.train, parts.held_out), strict=True):
+        write_shards(documents, tokenizer, run / side)
+    return parts
+
+
+def _open(recipe: TrainRecipe, run: Path) -> tuple[Tokenizer, Shards, Shards]:
+    """What was prepared."""
+    named = recipe.tokenizer
+    tokenizer = load(named).tokenizer if isinstance(named, str) else Tokenizer.load(run / TOKENIZER)
+    train_shards, held_out = (Shards(run / side, tokenizer) for side in SIDES)
+    return tokenizer, train_shards, held_out
 
 
 def sample(result: PretrainResult) -> Iterator[str]:
@@ -139,7 +189,7 @@ def _tokenizer(recipe: TrainRecipe, parts: Split, run: Path, resume: bool) -> To
     """The one that the recipe names, or a new one; a resumed run has it already."""
     if isinstance(recipe.tokenizer, str):
         return load(recipe.tokenizer).tokenizer
-    folder = run / "tokenizer"
+    folder = run / TOKENIZER
     if not (resume and folder.exists()):
         tokenizer = train_tokenizer((document.text for document in parts.train), recipe.tokenizer)
         with directory_written_whole(folder) as temporary:
@@ -160,7 +210,8 @@ def _rows(recipe: TrainRecipe, shards: Shards) -> ShardRows:
     return rows
 
 
-def _network(recipe: TrainRecipe, tokenizer: Tokenizer, shards: Shards) -> Network:
+def _network(recipe: TrainRecipe, tokenizer: Tokenizer, shards: Shards, device: torch.device) -> Network:
+    """Fresh and on the CPU, in what is fast on `device`."""
     size, ngrams = tokenizer.vocab_size, recipe.ngrams
     counted = []
     if ngrams.longest > 1:
@@ -174,7 +225,7 @@ def _network(recipe: TrainRecipe, tokenizer: Tokenizer, shards: Shards) -> Netwo
         network.head.order_by(_token_counts(shards, size))
     if recipe.training.recompute:
         network.run_block = run_recomputing
-    return network.to(dtype_of(recipe.dtype) or fast_dtype())
+    return network.to(dtype_of(recipe.dtype) or fast_dtype(device))
 
 
 def _token_counts(shards: Shards, vocabulary: int, part: int = 2**24) -> Tensor:

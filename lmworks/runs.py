@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.metadata
 import os
 import platform
@@ -53,6 +54,15 @@ def start_run(run: Path, recipe: Config, text: str, name: str, resume: bool) -> 
         raise ConfigError(
             f"{name} does not hold the text that the run was started with; put it back, or remove {run} to start afresh"
         )
+
+
+def source_digest() -> str:
+    """The first digits of the SHA-256 of this lmworks' own source files: two checkouts may have one version."""
+    whole = hashlib.sha256()
+    home = Path(__file__).parent
+    for path in sorted(home.rglob("*.py")):
+        whole.update(str(path.relative_to(home)).encode() + path.read_bytes())
+    return whole.hexdigest()[:12]
 
 
 def provenance(started: float) -> dict[str, Any]:

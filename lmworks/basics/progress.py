@@ -42,6 +42,16 @@ def shown() -> Iterator[None]:
         _reporter.reset(token)
 
 
+@contextlib.contextmanager
+def hidden() -> Iterator[None]:
+    """Show nothing inside the block: another process shows the same work."""
+    token = _reporter.set(None)
+    try:
+        yield
+    finally:
+        _reporter.reset(token)
+
+
 def _in_words(facts: dict[str, Any]) -> str:
     return "  ".join(
         f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}" for name, value in facts.items()

@@ -20,9 +20,10 @@ def train(
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a run that was stopped.")] = False,
     json_: Json = False,
 ) -> None:
-    """Train a tokenizer and a model from nothing."""
+    """Train a tokenizer and a model from nothing; with torchrun in front, by several processes."""
     from lmworks.basics import progress
     from lmworks.pretraining import pretrain, sample
+    from lmworks.training.ranks import speaks
 
     with progress.shown():
         result = pretrain(
@@ -32,6 +33,8 @@ def train(
             resume=resume,
             say=lambda line: print(line, file=sys.stderr, flush=True),
         )
+    if not speaks():
+        return
     if json_:
         as_json({"folder": str(result.folder), **result.facts, "sample": "".join(sample(result))})
         return

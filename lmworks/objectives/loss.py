@@ -43,7 +43,7 @@ class Loss:
         """The mean of this batch alone: each part's mean over its own count, added up."""
         return self.over(self.counts)
 
-    def over(self, counts: Sequence[int]) -> Float[Tensor, ""]:
+    def over(self, counts: Sequence[float]) -> Float[Tensor, ""]:
         """This batch's share of the mean over a step, in which each part counts so many."""
         mean = self.total / counts[0]
         for other, count in zip(self.others, counts[1:], strict=True):

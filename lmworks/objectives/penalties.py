@@ -35,7 +35,7 @@ class Penalty(Objective):
     def __call__(self, network: Network, batch: Batch) -> Loss:
         """The penalty, whatever the batch."""
         matrices = [matrix for matrix in network.parameters() if matrix.requires_grad and matrix.ndim > 1]
-        sizes = [self.size(matrix.float()) for matrix in matrices]
+        sizes = [_whole(self.size(matrix.float())) for matrix in matrices]
         total = torch.stack(sizes).sum() if sizes else torch.zeros((), device=network.device)
         return Loss(self.strength * total, 1)
 
@@ -62,3 +62,8 @@ class L1(Penalty):
     def size(self, matrix: Float[Tensor, ...]) -> Float[Tensor, ""]:
         """The sum of magnitudes."""
         return matrix.abs().sum()
+
+
+def _whole(size: Tensor) -> Tensor:
+    """A sum over a matrix of which this process holds a part (DTensor), over all of it."""
+    return size.full_tensor() if hasattr(size, "full_tensor") else size

@@ -56,6 +56,10 @@ class Batch:
         """How many labels carry loss."""
         return int((self.labels != IGNORE).sum())
 
+    def without_loss(self) -> Batch:
+        """The same rows, of which no token is to be predicted."""
+        return Batch(self.tokens, torch.full_like(self.labels, IGNORE), self.positions, self.documents)
+
     def to(self, device: torch.device | str) -> Batch:
         """The batch on another device."""
         return Batch(

@@ -127,6 +127,15 @@ class Shards:
             pieces.append(part[max(start - begin, 0) : stop - begin])
         return pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
 
+    def digest(self, samples: int = 64, size: int = 2**14) -> str:
+        """The first digits of a SHA-256 over what `shards.json` says, where documents end, and `samples` stretches of
+        tokens, evenly spaced: another text is told at once, however large the corpus is."""
+        found = hashlib.sha256(self.info.model_dump_json().encode())
+        found.update(self.ends.tobytes())
+        for start in np.linspace(0, max(self.tokens - size, 0), samples, dtype=np.int64).tolist():
+            found.update(self.read(start, min(start + size, self.tokens)).tobytes())
+        return found.hexdigest()[:12]
+
     def document(self, number: int) -> UInt[np.ndarray, " tokens"]:
         """The ids of one document, from document start to document end."""
         if not 0 <= number < len(self):

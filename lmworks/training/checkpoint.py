@@ -1,7 +1,12 @@
-"""Checkpoints: what a run needs to go on as if it had never stopped; safetensors and JSON, whole or not there."""
+"""Checkpoints: what a run needs to go on as if it had never stopped; whole or not there.
+
+Safetensors and JSON; or, where each rank holds a part of every matrix, torch's distributed checkpoint, to which each rank
+writes its part. Either is read by any number of ranks, however they share the network.
+"""
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -10,9 +15,11 @@ import torch
 from torch import Tensor
 
 from lmworks.basics.errors import ModelError
-from lmworks.basics.files import directory_written_whole, restore_directory, write_json
+from lmworks.basics.files import directory_written_whole, restore_directory, says_why, write_json
 from lmworks.models.directory import read_json, read_safetensors, write_safetensors
 from lmworks.training.optimiser import Named
+from lmworks.training.ranks import ALONE, Ranks
+from lmworks.training.sharding import has_parts, read_parts, rows_here, sharded, write_parts
 
 
 @dataclass(frozen=True)
@@ -35,26 +42,49 @@ class State:
     """Validations since then."""
 
 
-def save_checkpoint(folder: Path, parameters: Named, optimiser: torch.optim.Optimizer, state: State) -> None:
-    """Write parameters, optimiser state and random state; the earlier checkpoint stays until this one is complete."""
-    with directory_written_whole(folder) as temporary:
-        write_safetensors(temporary / "parameters.safetensors", parameters)
-        moments = {
-            f"{name}/{key}": value
-            for name, parameter in parameters.items()
-            for key, value in optimiser.state[parameter].items()
-            if isinstance(value, Tensor)
-        }
-        write_safetensors(temporary / "optimiser.safetensors", moments | {"random": torch.get_rng_state()})
-        write_json(temporary / "state.json", asdict(state))
+def save_checkpoint(
+    folder: Path, parameters: Named, optimiser: torch.optim.Optimizer, state: State, ranks: Ranks = ALONE
+) -> None:
+    """Write parameters, optimiser state and random states; the earlier checkpoint stays until this one is complete."""
+    moments = {
+        f"{name}/{key}": value
+        for name, parameter in parameters.items()
+        for key, value in optimiser.state[parameter].items()
+        if isinstance(value, Tensor)
+    }
+    moments |= {_random(rank): numbers for rank, numbers in enumerate(ranks.gather(torch.get_rng_state()))}
+    in_parts = any(map(sharded, parameters.values()))
+    with ExitStack() as stack:
+        temporary = ranks.same(ranks.first_alone(lambda: stack.enter_context(directory_written_whole(folder))))
+        assert temporary is not None
+        if in_parts:
+            write_parts(temporary, {"parameters": parameters, "optimiser": moments})
+
+        def write() -> None:
+            with says_why(folder):
+                if not in_parts:
+                    write_safetensors(temporary / "parameters.safetensors", parameters)
+                    write_safetensors(temporary / "optimiser.safetensors", moments)
+            write_json(temporary / "state.json", asdict(state))
+            stack.close()  # the folder gets its name
+
+        ranks.first_alone(write)
 
 
-def load_checkpoint(folder: Path, parameters: Named, optimiser: torch.optim.Optimizer) -> State:
-    """Put everything back in place; ModelError where the checkpoint is missing or belongs to another run."""
-    restore_directory(folder)
+def load_checkpoint(folder: Path, parameters: Named, optimiser: torch.optim.Optimizer, ranks: Ranks = ALONE) -> State:
+    """Put everything back in place; ModelError where the checkpoint is missing or belongs to another run.
+
+    A rank that the checkpoint knows nothing of keeps its random state.
+    """
+    ranks.first_alone(lambda: restore_directory(folder))
     if not folder.is_dir():
         raise ModelError(f"{folder} does not exist: there is no run to resume; start it without --resume")
-    saved = read_safetensors(folder / "parameters.safetensors")
+    in_parts = has_parts(folder)
+    saved = (
+        read_parts(folder, "parameters", parameters)
+        if in_parts
+        else read_safetensors(folder / "parameters.safetensors")
+    )
     different = sorted(set(saved) ^ set(parameters))
     if different:
         raise ModelError(
@@ -68,17 +98,28 @@ def load_checkpoint(folder: Path, parameters: Named, optimiser: torch.optim.Opti
                     f"{folder}: {name} has the shape {list(saved[name].shape)}, and this run needs "
                     f"{list(parameter.shape)}; resume with the recipe that the run was started with"
                 )
-            parameter.copy_(saved[name])
-    moments = read_safetensors(folder / "optimiser.safetensors")
+            parameter.copy_(rows_here(saved[name], parameter))
+    moments = (
+        read_parts(folder, "optimiser", parameters) if in_parts else read_safetensors(folder / "optimiser.safetensors")
+    )
     facts = read_json(folder / "state.json")
     try:
-        torch.set_rng_state(moments.pop("random"))
+        random = {name: moments.pop(name) for name in list(moments) if name.startswith(_random(0))}
+        if ranks.first or _random(ranks.rank) in random:
+            torch.set_rng_state(random[_random(ranks.rank)])
         state: dict[str, dict[str, Any]] = {}
         for path, value in moments.items():
             name, _, key = path.rpartition("/")
-            state.setdefault(name, {})[key] = value.clone()
+            parameter = parameters[name]
+            here = rows_here(value, parameter) if value.ndim else value
+            state.setdefault(name, {})[key] = here.clone()
         for name, values in state.items():
             optimiser.state[parameters[name]] = values
         return State(**facts)
     except (KeyError, TypeError, RuntimeError) as error:
         raise ModelError(f"{folder} is damaged ({error}); remove it, and the run starts afresh") from None
+
+
+def _random(rank: int) -> str:
+    """What a rank's random state is called; that of one process has had the plain name from the beginning."""
+    return f"random.{rank}" if rank else "random"

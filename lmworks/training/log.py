@@ -13,11 +13,14 @@ from lmworks.basics.files import says_why, written_whole
 class RunLog:
     """Appends to a file of JSON lines: a new one, or that of the run that goes on at step `resume_at`.
 
-    The lines from that step on are dropped: those steps are made again.
+    The lines from that step on are dropped: those steps are made again. Without a path nothing is written: another
+    process writes the log of the same run.
     """
 
-    def __init__(self, path: Path, resume_at: int | None = None) -> None:
+    def __init__(self, path: Path | None, resume_at: int | None = None) -> None:
         self.path = path
+        if path is None:
+            return
         earlier = [] if resume_at is None else _lines_before(path, resume_at)
         with written_whole(path) as temporary:
             temporary.write_text("".join(f"{line}\n" for line in earlier), encoding="utf-8")
@@ -26,6 +29,8 @@ class RunLog:
 
     def write(self, **facts: Any) -> None:
         """Add one line."""
+        if self.path is None:
+            return
         with says_why(self.path):
             self._file.write(json.dumps(facts) + "\n")
             self._file.flush()
@@ -36,7 +41,8 @@ class RunLog:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._file.close()
+        if self.path is not None:
+            self._file.close()
 
 
 def _lines_before(path: Path, step: int) -> list[str]:

@@ -5,6 +5,7 @@
 A step's loss is the mean over all its supervised tokens, however they are split into micro-batches. The loop can
 be stopped with Ctrl-C or SIGTERM and resumed: data order, learning rate, random numbers and loss go on as if it had
 not been stopped, to the bit on one device (a run of `max_seconds` follows the clock, which no run repeats).
+Several processes run the same loop, each on its part of a step (`lmworks.training.ranks`).
 """
 
 from __future__ import annotations
@@ -27,20 +28,21 @@ from lmworks.basics import progress
 from lmworks.basics.errors import DataError, Stopped
 from lmworks.models.network import Network
 from lmworks.objectives import Objective
-from lmworks.tokens.batch import Batch, Row, batches
+from lmworks.tokens.batch import Batch, Row, stack
 from lmworks.tokens.rows import ShardRows
 from lmworks.training.checkpoint import State, load_checkpoint, save_checkpoint
 from lmworks.training.compiling import compiled
 from lmworks.training.log import RunLog
 from lmworks.training.optimiser import make_optimiser, trainable
+from lmworks.training.ranks import ALONE, Ranks
 from lmworks.training.settings import TrainingConfig
 from lmworks.training.step import DivergedError, Step, accumulate, take_step
 from lmworks.training.tracking import Tracker, tracker
 
 __all__ = ["DivergedError", "TrainingResult", "steps_of", "train"]
 
-Validate = Callable[[], float]
-"""The loss on text that is not trained on, in nats per token."""
+Validate = Callable[[Network], float]
+"""The loss of a network on text that is not trained on, in nats per token."""
 
 
 @dataclass(frozen=True)
@@ -71,32 +73,35 @@ def train(
     *,
     resume: bool = False,
     validate: Validate | None = None,
+    ranks: Ranks = ALONE,
 ) -> TrainingResult:
-    """Train whatever of the network requires gradients; checkpoints and log.jsonl go into `run`.
+    """Train whatever of the network requires gradients; checkpoints and log.jsonl go into `run`. Each of several ranks
+    gives the same network and rows.
 
     Raises Stopped when it was interrupted, after saving; DivergedError when loss or gradient is not finite, with
     the parameters of the last good step saved.
     """
     if not len(rows):
         raise DataError("there is nothing to train on: no row of text is left after packing")
+    ranks.check(config)
     torch.manual_seed(config.seed)
     network.train()
     begun = time.monotonic()
     try:
         with compiled(network, config, lambda: _rehearse(network, objective, rows, config)):
-            torch.manual_seed(config.seed)  # the rehearsal drew from it
-            optimiser = make_optimiser(network, config)
-            going = _Run(network, objective, optimiser, config, run, len(rows), validate)
-            if resume:
-                going.state = load_checkpoint(run / "checkpoint", trainable(network), optimiser)
-            with (
-                RunLog(run / "log.jsonl", going.state.step if resume else None) as log,
-                tracker(config, run) as track,
-                _polite_stop() as stop_asked,
-            ):
-                if not resume:
-                    log.write(**going.facts())
-                going.to_the_end(_micro_batches(rows, config, going.state.step), log, track, stop_asked)
+            ranks.seed(config.seed)  # the rehearsal drew from it
+            with ranks.holding(network, config) as part:
+                going = _Run(part, objective, make_optimiser(part, config), config, run, len(rows), validate, ranks)
+                if resume:
+                    going.load("checkpoint")
+                with (
+                    RunLog(run / "log.jsonl" if ranks.first else None, going.state.step if resume else None) as log,
+                    tracker(config, run if ranks.first else None) as track,
+                    _polite_stop() as stop_asked,
+                ):
+                    if not resume:
+                        log.write(**going.facts())
+                    going.to_the_end(_micro_batches(rows, config, going.state.step, ranks), log, track, stop_asked)
     finally:
         network.eval()
     return going.result(time.monotonic() - begun)
@@ -121,6 +126,7 @@ class _Run:
     folder: Path
     rows: int
     validate: Validate | None
+    ranks: Ranks
     state: State = field(default_factory=lambda: State(0, 0))
     losses: list[float] = field(default_factory=list)
     validation: list[tuple[int, float]] = field(default_factory=list)
@@ -129,6 +135,7 @@ class _Run:
 
     def __post_init__(self) -> None:
         self.steps = steps_of(self.config, self.rows)
+        self.parameters = trainable(self.network)
 
     def facts(self) -> dict[str, Any]:
         """The first line of the log: what is trained and how."""
@@ -152,15 +159,20 @@ class _Run:
         total, unit = self._left()
         with progress.task("training", total, unit) as advance:
             while not self.over:
-                micro = [batch.to(self.network.device) for batch in islice(source, self.config.accumulate)]
+                mine = islice(source, self.ranks.micro_batches(self.config))
+                micro = [batch.to(self.network.device) for batch in mine]
                 before = self.state.seconds
                 facts = self._step(micro)
                 log.write(**facts)
                 track(self.state.step, facts)
-                done = self.state.seconds - before if self.steps is None else sum(one.tokens.numel() for one in micro)
+                done = (
+                    self.state.seconds - before
+                    if self.steps is None
+                    else self.ranks.size * sum(one.tokens.numel() for one in micro)
+                )
                 advance(done, step=self._place(), loss=facts["loss"])
                 self._validate_where_due(log, track)
-                asked = stop_asked()
+                asked = self.ranks.total([stop_asked()])[0] > 0
                 if self.over or asked or self.state.step % self.config.checkpoint_every == 0:
                     self.save("checkpoint")
                 if asked and not self.over:
@@ -169,7 +181,7 @@ class _Run:
                         f"(checkpoint in {self.folder / 'checkpoint'})"
                     )
         if self.stopped_early:
-            load_checkpoint(self.folder / "best", trainable(self.network), self.optimiser)
+            load_checkpoint(self.folder / "best", self.parameters, self.optimiser, self.ranks)
 
     def _step(self, micro: Sequence[Batch]) -> dict[str, Any]:
         """A step; what the log says of it."""
@@ -183,14 +195,16 @@ class _Run:
         if config.skip_spikes is not None and state.norm is not None and state.step >= 20:
             longest = config.skip_spikes * state.norm
         try:
-            step = take_step(self.network, self.objective, micro, self.optimiser, share, config.clip, longest)
+            step = take_step(
+                self.network, self.objective, micro, self.optimiser, share, config.clip, longest, self.ranks
+            )
         except DivergedError as error:
             self.save("checkpoint")
             raise DivergedError(
                 f"step {state.step + 1}: {error}; the parameters of step {state.step} are in "
                 f"{self.folder / 'checkpoint'}. Lower training.learning_rate, or look at the data"
             ) from None
-        seconds = time.monotonic() - started
+        seconds = self.ranks.same(time.monotonic() - started)
         self.losses.append(step.loss)
         self.skipped += not step.taken
         norm = (
@@ -208,7 +222,7 @@ class _Run:
         if self.validate is None or not (self.over or (every and self.state.step % every == 0)):
             return
         self.network.eval()
-        loss = self.validate()
+        loss = self.ranks.measured(self.validate, self.network)
         self.network.train()
         self.validation.append((self.state.step, loss))
         facts = {"step": self.state.step - 1, "validation_loss": loss}
@@ -226,7 +240,11 @@ class _Run:
 
     def save(self, name: str) -> None:
         """Write a checkpoint of this moment."""
-        save_checkpoint(self.folder / name, trainable(self.network), self.optimiser, self.state)
+        save_checkpoint(self.folder / name, self.parameters, self.optimiser, self.state, self.ranks)
+
+    def load(self, name: str) -> None:
+        """Go on from a checkpoint."""
+        self.state = load_checkpoint(self.folder / name, self.parameters, self.optimiser, self.ranks)
 
     def result(self, seconds: float) -> TrainingResult:
         """What the run did."""
@@ -259,30 +277,33 @@ def _facts(number: int, step: Step, rate: float, seconds: float) -> dict[str, An
 
 def _rehearse(network: Network, objective: Objective, rows: Sequence[Row], config: TrainingConfig) -> None:
     """Forward and backward once, for the compiler; nothing of it stays."""
-    accumulate(network, objective, [next(_micro_batches(rows, config, 0)).to(network.device)])
+    accumulate(network, objective, [next(_micro_batches(rows, config, 0, ALONE)).to(network.device)])
     network.zero_grad()
 
 
-def _micro_batches(rows: Sequence[Row], config: TrainingConfig, step: int) -> Iterator[Batch]:
-    """Batches from optimiser step `step` on, epoch after epoch, without end."""
-    of_shards = isinstance(rows, ShardRows)
+def _micro_batches(rows: Sequence[Row], config: TrainingConfig, step: int, ranks: Ranks) -> Iterator[Batch]:
+    """A rank's batches from optimiser step `step` on, epoch after epoch, without end."""
     # Rows of shards come in whole batches: an epoch leaves a few out, another one each time.
+    of_shards = isinstance(rows, ShardRows)
     per_epoch = max(len(rows) // config.rows, 1) if of_shards else math.ceil(len(rows) / config.rows)
+    for epoch, places, counts in ranks.share(config, _places(len(rows), config, step, per_epoch)):
+        if isinstance(rows, ShardRows):
+            batch = rows.at_epoch(epoch, config.seed).batch(places)
+        else:
+            batch = stack([rows[place] for place in places])
+        yield batch if counts else batch.without_loss()
+
+
+def _places(rows: int, config: TrainingConfig, step: int, per_epoch: int) -> Iterator[tuple[int, list[int]]]:
+    """The epoch and the rows of each micro-batch from optimiser step `step` on: `per_epoch` of them, in an order that
+    depends on seed and epoch alone."""
     epoch, skip = divmod(step * config.accumulate, per_epoch)
     while True:
-        if isinstance(rows, ShardRows):
-            yield from islice(_of_shards(rows, config, epoch), skip, per_epoch)
-        else:
-            yield from islice(batches(rows, config.rows, config.seed, epoch), skip, None)
+        order = list(range(rows))
+        random.Random(f"{config.seed}/{epoch}").shuffle(order)
+        for number in range(skip, per_epoch):
+            yield epoch, order[number * config.rows : (number + 1) * config.rows]
         epoch, skip = epoch + 1, 0
-
-
-def _of_shards(rows: ShardRows, config: TrainingConfig, epoch: int) -> Iterator[Batch]:
-    order = list(range(len(rows)))
-    random.Random(f"{config.seed}/{epoch}").shuffle(order)
-    now = rows.at_epoch(epoch, config.seed)
-    for start in range(0, len(order), config.rows):
-        yield now.batch(order[start : start + config.rows])
 
 
 @contextmanager

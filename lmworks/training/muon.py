@@ -3,7 +3,8 @@
 Muon (Jordan et al. 2024, https://kellerjordan.github.io/posts/muon) replaces the momentum of a matrix by the nearest
 matrix with orthonormal rows or columns: every direction is learnt at the same rate. Newton and Schulz's iteration finds it, with the
 coefficients of Amsel et al. 2025 (https://arxiv.org/abs/2505.16932): another polynomial each step, the first four of them.
-Query, key and value, or gate and up, share a matrix here and are orthogonalised apart.
+Query, key and value, or gate and up, share a matrix here and are orthogonalised apart. Where ranks hold some rows each,
+the iteration needs all of them: each rank gathers the matrix, iterates, and takes its rows.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from lmworks.training.settings import TrainingConfig
+from lmworks.training.sharding import first_row, local, spread, whole
 
 POLYNOMIALS = (
     (8.2872, -23.5959, 17.3004),
@@ -64,14 +66,15 @@ class MuonAdamW(torch.optim.Optimizer):
             (self._muon if group["method"] == "muon" else self._adamw)(group)
 
     def _began(self, parameter: nn.Parameter, *names: str) -> tuple[Tensor, dict[str, Any]]:
-        """The float32 weight that steps are added to, and the parameter's state; both made at its first step."""
+        """The float32 weight that steps are added to, and the parameter's state, the rows that are here of both; made at
+        its first step."""
         state = self.state[parameter]
         if not state:
             state["step"] = torch.zeros(())
             state |= {name: torch.zeros_like(parameter, dtype=torch.float32) for name in names}
             if parameter.dtype != torch.float32:
                 state["master"] = parameter.detach().float()
-        return state.get("master", parameter), state
+        return local(state.get("master", parameter)), {name: local(value) for name, value in state.items()}
 
     def _adamw(self, group: dict[str, Any]) -> None:
         """Loshchilov and Hutter 2017; equal to torch's own."""
@@ -80,7 +83,7 @@ class MuonAdamW(torch.optim.Optimizer):
             return
         begun = [self._began(parameter, "mean", "square") for parameter in parameters]
         weights, states = [weight for weight, _ in begun], [state for _, state in begun]
-        gradients = [parameter.grad.float() for parameter in parameters]
+        gradients = [local(parameter.grad).float() for parameter in parameters]
         means, squares = [state["mean"] for state in states], [state["square"] for state in states]
         torch._foreach_add_([state["step"] for state in states], 1)
         torch._foreach_mul_(weights, 1 - group["lr"] * group["weight_decay"])
@@ -98,34 +101,40 @@ class MuonAdamW(torch.optim.Optimizer):
         """Nesterov momentum, orthogonalised, all matrices of one shape at once."""
         parameters: list[nn.Parameter] = []
         weights: list[Tensor] = []
-        by_shape: dict[tuple[int, ...], list[tuple[Tensor, Tensor]]] = {}
+        by_shape: dict[tuple[int, ...], list[tuple[Tensor, Tensor, slice]]] = {}
         for parameter, heights in zip(group["params"], group["splits"], strict=True):
             if parameter.grad is None:
                 continue
             weight, state = self._began(parameter, "momentum")
             state["step"] += 1
             momentum = group["momentum"] - 0.1 * max(0.0, 1 - (int(state["step"]) - 1) / 100)
-            gradient = parameter.grad.float()
+            gradient = local(parameter.grad).float()
             state["momentum"].lerp_(gradient, 1 - momentum)
             direction = gradient.lerp_(state["momentum"], momentum)
             weight.mul_(1 - group["lr"] * group["weight_decay"])
             parameters.append(parameter)
             weights.append(weight)
-            for part, rows in zip(direction.split(heights), weight.split(heights), strict=True):
-                by_shape.setdefault(tuple(part.shape), []).append((part, rows))
+            begin, first = 0, first_row(parameter)
+            for part in whole(spread(direction, parameter)).split(heights):
+                start = max(begin, first)
+                stop = max(start, min(begin + len(part), first + len(weight)))
+                rows, here = weight[start - first : stop - first], slice(start - begin, stop - begin)
+                by_shape.setdefault(tuple(part.shape), []).append((part, rows, here))
+                begin += len(part)
         dtype = group["params"][0].dtype
         for (rows, columns), pairs in by_shape.items():
-            steps = orthogonalised(torch.stack([direction for direction, _ in pairs]), dtype=dtype)
+            steps = orthogonalised(torch.stack([direction for direction, *_ in pairs]), dtype=dtype)
             scale = max(1.0, rows / columns) ** 0.5
-            torch._foreach_add_([weight for _, weight in pairs], list(steps.unbind()), alpha=-group["lr"] * scale)
+            moves = [step[here] for step, (*_, here) in zip(steps, pairs, strict=True)]
+            torch._foreach_add_([weight for _, weight, _ in pairs], moves, alpha=-group["lr"] * scale)
         self._round(parameters, weights)
 
     def _round(self, parameters: list[nn.Parameter], weights: list[Tensor]) -> None:
         """Copy masters into the parameters that have one."""
         pairs = [
-            (parameter, weight)
+            (local(parameter), weight)
             for parameter, weight in zip(parameters, weights, strict=True)
-            if parameter is not weight
+            if parameter.dtype != weight.dtype
         ]
         if pairs:
             torch._foreach_copy_([parameter for parameter, _ in pairs], [weight for _, weight in pairs])

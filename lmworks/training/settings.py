@@ -75,6 +75,10 @@ class TrainingConfig(Config):
     compile: bool = False
     """Compile the blocks first (torch.compile): 10 to 20 s, then about a tenth faster on a CPU (docs/log.md)."""
 
+    distribution: Literal["ddp", "fsdp"] = "ddp"
+    """How the processes that torchrun started share the work of `lmworks train`; one process is not concerned. ddp: each
+    holds the whole network; fsdp: each holds a part of every matrix, its gradient and its moments. The steps are the same."""
+
     skip_spikes: float | None = Field(default=None, gt=1)
     """Leave out a step whose gradient is this many times longer than those of late; None to take every step."""
 

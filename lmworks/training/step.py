@@ -12,6 +12,8 @@ from lmworks.basics.errors import ConfigError, LmworksError
 from lmworks.models.network import Network
 from lmworks.objectives import Objective
 from lmworks.tokens.batch import Batch
+from lmworks.training.ranks import ALONE, Ranks
+from lmworks.training.sharding import whole
 
 
 class DivergedError(LmworksError):
@@ -40,14 +42,19 @@ def take_step(
     share: float,
     clip: float,
     longest: float = math.inf,
+    ranks: Ranks = ALONE,
 ) -> Step:
-    """One step at `share` of each group's highest learning rate; none where the gradient is longer than `longest`.
+    """One step at `share` of each group's highest learning rate; none where the gradient is longer than `longest`. Of
+    several ranks each brings its own micro-batches.
 
     DivergedError, with the parameters untouched, where loss or gradient is not finite.
     """
-    loss, count = accumulate(network, objective, micro)
+    loss, count = accumulate(network, objective, micro, ranks)
     parameters = [parameter for group in optimiser.param_groups for parameter in group["params"]]
-    norm = float(torch.nn.utils.clip_grad_norm_(parameters, clip))
+    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+    length = whole(torch.nn.utils.get_total_norm(gradients))
+    torch.nn.utils.clip_grads_with_norm_(parameters, clip, length)
+    norm = float(length)
     finite = math.isfinite(loss) and math.isfinite(norm)
     taken = finite and norm <= longest
     if taken:
@@ -60,19 +67,22 @@ def take_step(
     return Step(loss, count, norm, taken)
 
 
-def accumulate(network: Network, objective: Objective, micro: Sequence[Batch]) -> tuple[float, int]:
-    """Gradients of the mean loss over all micro-batches, each part of it over what that part counts; that mean, and
-    the number of supervised tokens."""
-    counts = [sum(part) for part in zip(*(objective.counts(batch) for batch in micro), strict=True)]
+def accumulate(
+    network: Network, objective: Objective, micro: Sequence[Batch], ranks: Ranks = ALONE
+) -> tuple[float, int]:
+    """Gradients of the mean loss over all micro-batches of all ranks, each part of it over what that part counts; that
+    mean, and the number of supervised tokens."""
+    counts = ranks.total([sum(part) for part in zip(*(objective.counts(batch) for batch in micro), strict=True)])
     mean = 0.0
-    for batch in micro:
-        loss = objective(network, batch)
+    for number, batch in enumerate(micro, 1):
+        loss = ranks.loss(objective, network, batch, last=number == len(micro))
         if loss.counts != objective.counts(batch):  # the step's mean would be wrong, and nothing would show it
             raise ConfigError(
                 f"{type(objective).__name__} counted {loss.counts} in a batch and its counts() says "
                 f"{objective.counts(batch)}; make the two agree"
             )
         share = loss.over(counts)
-        share.backward()
+        ranks.backward(share)
         mean += float(share.detach())
-    return mean, sum(batch.supervised for batch in micro)
+    mean, supervised = ranks.total([mean, sum(batch.supervised for batch in micro)])
+    return mean, int(supervised)

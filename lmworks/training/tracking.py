@@ -18,12 +18,12 @@ NOT_FIGURES = ("step", "skipped")
 
 
 @contextmanager
-def tracker(config: TrainingConfig, run: Path) -> Iterator[Tracker]:
-    """TensorBoard events in `run`/tensorboard where `config.tensorboard` asks for them; an MLflow run where the
+def tracker(config: TrainingConfig, run: Path | None) -> Iterator[Tracker]:
+    """None for `run` where another process does it. TensorBoard events in `run`/tensorboard where `config.tensorboard` asks for them; an MLflow run where the
     environment names a server (MLFLOW_TRACKING_URI). LmworksError where the package for it is missing (extra `track`)."""
     sinks: list[Tracker] = []
     with ExitStack() as stack:
-        if config.tensorboard:
+        if run is not None and config.tensorboard:
             require("tensorboard", "track")
             from torch.utils.tensorboard import SummaryWriter
 
@@ -35,7 +35,7 @@ def tracker(config: TrainingConfig, run: Path) -> Iterator[Tracker]:
                     writer.add_scalar(name, value, step)
 
             sinks.append(to_events)
-        if os.environ.get("MLFLOW_TRACKING_URI"):
+        if run is not None and os.environ.get("MLFLOW_TRACKING_URI"):
             mlflow = require("mlflow", "track")
             stack.enter_context(mlflow.start_run(run_name=run.stem))
             mlflow.log_params(config.model_dump(mode="json"))

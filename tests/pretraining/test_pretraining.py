@@ -165,7 +165,7 @@ def test_patience_goes_back_to_the_best(here: Path, monkeypatch: pytest.MonkeyPa
 
     def watched(self: _Run, *rest: Any) -> None:
         kept[self.state.step] = self.network.embedding.weight.detach().clone()
-        self.validate = lambda: next(given)
+        self.validate = lambda network: next(given)
         validate(self, *rest)
 
     monkeypatch.setattr(_Run, "_validate_where_due", watched)
