@@ -17,6 +17,8 @@ from lmworks.basics.memory import peak_megabytes
 from lmworks.models.directory import read_json
 
 RECIPE = "recipe.json"
+FREE = {"training.distribution"}
+"""What a resumed run may have otherwise: any checkpoint is read in any distribution."""
 
 
 def check_run(run: Path, recipe: Config, resume: bool) -> None:
@@ -38,7 +40,7 @@ def _same(key: str, value: Any, theirs: Any, run: Path) -> None:
     if isinstance(value, dict) and isinstance(theirs, dict):
         for name in sorted({*value, *theirs}):
             _same(f"{key}.{name}", value.get(name), theirs.get(name), run)
-    elif value != theirs:
+    elif value != theirs and key not in FREE:
         raise ConfigError(
             f"{key} is {value!r} and was {theirs!r} when the run was started; resume with the same recipe, "
             f"or remove {run} to start afresh"

@@ -12,7 +12,7 @@ import math
 import os
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from datetime import timedelta
 from itertools import islice
 from typing import Any, TypeVar
@@ -46,23 +46,27 @@ def connected() -> Iterator[Ranks]:
     device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0"))) if cuda else torch.device("cpu")
     if cuda:
         torch.cuda.set_device(device)
-    dist.init_process_group("cpu:gloo,cuda:nccl" if cuda else "gloo", timeout=PATIENCE)
+    ours = not dist.is_initialized()
     try:
-        ranks = Processes(dist.get_rank(), dist.get_world_size(), device)
-        if ranks.first:
+        if ours:
+            dist.init_process_group("cpu:gloo,cuda:nccl" if cuda else "gloo", timeout=PATIENCE)
+    except (ValueError, RuntimeError) as error:
+        why = str(error).partition("\n")[0]
+        raise LmworksError(f"the processes of this run cannot meet ({why}); start them with torchrun") from error
+    ranks = Processes(dist.get_rank(), dist.get_world_size(), device)
+    try:
+        with nullcontext() if ranks.first else progress.hidden():
             yield ranks
-        else:
-            with progress.hidden():
-                yield ranks
     except RuntimeError as error:
         if not isinstance(error, dist.DistError) and "gloo" not in str(error).lower():
             raise
         raise LmworksError(
-            f"rank {dist.get_rank()} of {dist.get_world_size()} ends because another one is gone (its own sentence says "
-            "why); what was saved before is whole: go on with the same command and --resume"
+            f"rank {ranks.rank} of {ranks.size} ends because another one is gone (killed, or its own sentence says why); "
+            "what was saved before is whole: go on with the same command and --resume"
         ) from error
     finally:
-        dist.destroy_process_group()
+        if ours:
+            dist.destroy_process_group()
 
 
 class Processes(Ranks):
@@ -78,9 +82,9 @@ class Processes(Ranks):
             done, error = work(), None
         except LmworksError as raised:
             done, error = None, raised
-        errors = [one for one in self.gather(error) if one is not None]
-        if errors:
-            raise errors[0]
+        for rank, one in enumerate(self.gather(error)):
+            if one is not None:
+                raise type(one)(f"on rank {rank}: {one}") if rank else one
         return done  # type: ignore[return-value]
 
     def agree(self, facts: Callable[[], Mapping[str, Any]]) -> None:

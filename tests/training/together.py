@@ -16,8 +16,10 @@ from lmworks.training.ranks import Ranks, joined
 
 _server = multiprocessing.get_context("forkserver")
 _server.set_forkserver_preload(
-    ["pytest", "lmworks.pretraining", "lmworks.training.distributed", "training.runs"]
-    + ["torch._dynamo", "torch.distributed.checkpoint"]  # what a first step imports
+    [
+        *("pytest", "lmworks.pretraining", "lmworks.training.distributed", "training.runs"),
+        *("torch._dynamo", "torch.distributed.checkpoint"),  # what a first step imports
+    ]
 )
 
 
@@ -69,11 +71,4 @@ def _rank(rank: int, size: int, port: int, answer: Connection, work: Callable[..
         answer.send_bytes(pickle.dumps(traceback.format_exc()))
 
 
-def of_all(results: list[Any]) -> Any:
-    """What every rank gave, which must be equal; for figures."""
-    first, *others = results
-    assert all(other == first for other in others), results
-    return first
-
-
-__all__ = ["Ranks", "of_all", "together"]
+__all__ = ["Ranks", "together"]
