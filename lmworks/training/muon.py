@@ -118,15 +118,15 @@ class MuonAdamW(torch.optim.Optimizer):
             for part in whole(spread(direction, parameter)).split(heights):
                 start = max(begin, first)
                 stop = max(start, min(begin + len(part), first + len(weight)))
-                rows, here = weight[start - first : stop - first], slice(start - begin, stop - begin)
-                by_shape.setdefault(tuple(part.shape), []).append((part, rows, here))
+                here = slice(start - begin, stop - begin)
+                by_shape.setdefault(tuple(part.shape), []).append((part, weight[start - first : stop - first], here))
                 begin += len(part)
         dtype = group["params"][0].dtype
-        for (rows, columns), pairs in by_shape.items():
-            steps = orthogonalised(torch.stack([direction for direction, *_ in pairs]), dtype=dtype)
-            scale = max(1.0, rows / columns) ** 0.5
-            moves = [step[here] for step, (*_, here) in zip(steps, pairs, strict=True)]
-            torch._foreach_add_([weight for _, weight, _ in pairs], moves, alpha=-group["lr"] * scale)
+        for (height, width), parts in by_shape.items():
+            steps = orthogonalised(torch.stack([direction for direction, *_ in parts]), dtype=dtype)
+            scale = max(1.0, height / width) ** 0.5
+            moves = [step[here] for step, (*_, here) in zip(steps, parts, strict=True)]
+            torch._foreach_add_([rows for _, rows, _ in parts], moves, alpha=-group["lr"] * scale)
         self._round(parameters, weights)
 
     def _round(self, parameters: list[nn.Parameter], weights: list[Tensor]) -> None:

@@ -24,12 +24,14 @@ def sharded(tensor: Tensor) -> bool:
 
 def local(tensor: Tensor) -> Tensor:
     """The rows that are here, sharing memory."""
-    return tensor.to_local() if sharded(tensor) else tensor  # type: ignore[operator,no-any-return]
+    here: Tensor = tensor.to_local() if hasattr(tensor, "to_local") else tensor
+    return here
 
 
 def whole(tensor: Tensor) -> Tensor:
     """All rows; every rank must ask."""
-    return tensor.full_tensor() if sharded(tensor) else tensor  # type: ignore[operator,no-any-return]
+    every: Tensor = tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor
+    return every
 
 
 def first_row(tensor: Tensor) -> int:
@@ -102,7 +104,7 @@ def read_parts(folder: Path, kind: str, parameters: Mapping[str, Tensor]) -> dic
     return {name.partition("/")[2]: one for name, one in tensors.items()}
 
 
-def _why(error: Exception) -> str:
+def _why(error: BaseException) -> str:
     """The first line of what went wrong on the first rank where something did."""
     failures = getattr(error, "failures", None)
     cause = next(iter(failures.values()))[0] if failures else error

@@ -23,7 +23,6 @@ from pretraining.test_pretraining import OWN, here, make, recipe
 
 __all__ = ["here"]
 
-each_way = pytest.mark.parametrize("way", ["ddp", "fsdp"])
 TOML = """
 dtype = "float32"
 data = {text = "notes", held_out = 0.2}
@@ -40,8 +39,7 @@ def in_folder(ranks: Ranks, folder: Path, out: str, changes: dict[str, Any]) -> 
     return result.validation_loss, result.training.losses, result.bits_per_byte.value
 
 
-@each_way
-@pytest.mark.parametrize("rows", ["stream", "documents"])
+@pytest.mark.parametrize(("rows", "way"), [("stream", "fsdp"), ("documents", "ddp")])
 def test_two_processes_make_the_model_of_one(rows: str, way: str, here: Path):
     """With everything on: n-grams, Muon, recomputing, validation on the way, unequal documents."""
     changes = {
