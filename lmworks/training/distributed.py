@@ -77,7 +77,7 @@ class Processes(Ranks):
         self._replicas: DistributedDataParallel | None = None
 
     def together(self, work: Callable[[], T]) -> T:
-        """Here."""
+        """See Ranks."""
         try:
             done, error = work(), None
         except LmworksError as raised:
@@ -88,7 +88,7 @@ class Processes(Ranks):
         return done  # type: ignore[return-value]
 
     def agree(self, facts: Callable[[], Mapping[str, Any]]) -> None:
-        """Here: the facts are compared with rank 0's, sections opened up."""
+        """See Ranks: the facts are compared with rank 0's, sections opened up."""
         first, *others = (_flat(one) for one in self.gather(self.together(facts)))
         for rank, other in enumerate(others, 1):
             for name in sorted({*first, *other}):
@@ -99,25 +99,25 @@ class Processes(Ranks):
                     )
 
     def same(self, value: T) -> T:
-        """Here."""
+        """See Ranks."""
         box = [value]
         dist.broadcast_object_list(box, src=0, device=torch.device("cpu"))
         return box[0]
 
     def gather(self, value: T) -> list[T]:
-        """Here."""
+        """See Ranks."""
         boxes: list[Any] = [None] * self.size
         dist.all_gather_object(boxes, value)
         return boxes
 
     def total(self, values: Sequence[float]) -> list[float]:
-        """Here; counts stay exact up to 2^53."""
+        """See Ranks; counts stay exact up to 2^53."""
         sums = torch.tensor(values, dtype=torch.float64)
         dist.all_reduce(sums)
         return sums.tolist()
 
     def check(self, config: TrainingConfig) -> None:
-        """Here."""
+        """See Ranks."""
         rows = config.rows * config.accumulate
         if rows % self.size:
             raise ConfigError(
@@ -131,7 +131,7 @@ class Processes(Ranks):
             )
 
     def micro_batches(self, config: TrainingConfig) -> int:
-        """Here."""
+        """See Ranks."""
         return config.accumulate // self._groups(config)
 
     def _groups(self, config: TrainingConfig) -> int:
@@ -139,7 +139,7 @@ class Processes(Ranks):
         return math.gcd(config.accumulate, self.size)
 
     def share(self, config: TrainingConfig, micro_batches: Iterable[Places]) -> Iterator[tuple[int, list[int], bool]]:
-        """Here."""
+        """See Ranks."""
         groups = self._groups(config)
         place_in_group, group = divmod(self.rank, groups)
         for epoch, places in islice(micro_batches, group, None, groups):
@@ -148,7 +148,7 @@ class Processes(Ranks):
 
     @contextmanager
     def holding(self, network: Network, config: TrainingConfig) -> Iterator[Network]:
-        """Here: replicas begin as rank 0's network."""
+        """See Ranks: replicas begin as rank 0's network."""
         for tensor in network.state_dict().values():
             dist.broadcast(tensor, src=0)
         try:
@@ -164,10 +164,8 @@ class Processes(Ranks):
 
     @contextmanager
     def _sharded(self, network: Network) -> Iterator[Network]:
-        """A copy whose blocks are fetched when they run; the given network holds nothing meanwhile."""
-        part = copy.deepcopy(network).to(self.device)
-        for parameter in network.parameters():
-            parameter.data = parameter.data.new_empty(0)
+        """A network like it, whose blocks are fetched when they run; the given one holds nothing meanwhile."""
+        part = _moved(network).to(self.device)
         mesh = init_device_mesh(self.device.type, (self.size,))
         policy = MixedPrecisionPolicy(reduce_dtype=torch.float32)
         for module in (*part.blocks, part):
@@ -178,7 +176,7 @@ class Processes(Ranks):
             parameter.data = whole(learnt.detach()).cpu()
 
     def loss(self, objective: Objective, network: Network, batch: Batch, *, last: bool) -> Loss:
-        """Here; gradients are exchanged behind the last micro-batch alone where each rank holds all of them."""
+        """See Ranks; gradients are exchanged behind the last micro-batch alone where each rank holds all of them."""
         if self._replicas is None:
             return objective(network, batch)
         self._replicas.require_backward_grad_sync = last
@@ -186,11 +184,11 @@ class Processes(Ranks):
         return loss
 
     def backward(self, share: Tensor) -> None:
-        """Here: torch takes the mean over ranks, and the shares are to be summed."""
+        """See Ranks: torch takes the mean over ranks, and the shares are to be summed."""
         (share * self.size).backward()
 
     def measured(self, measure: Callable[[Network], float], network: Network) -> float:
-        """Here."""
+        """See Ranks."""
         figure = self.same(measure(network))
         if isinstance(network, FSDPModule):
             network.reshard()  # a pass that nothing goes back through leaves embedding and head whole
@@ -208,10 +206,21 @@ class _Through(nn.Module):
         return objective(self.network, batch)
 
 
+def _moved(network: Network) -> Network:
+    """A copy that takes the parameters away: they are never there twice."""
+    data = [parameter.data for parameter in network.parameters()]
+    for parameter in network.parameters():
+        parameter.data = parameter.data.new_empty(0)
+    moved = copy.deepcopy(network)
+    for parameter, values in zip(moved.parameters(), data, strict=True):
+        parameter.data = values
+    return moved
+
+
 def _replicas(module: nn.Module) -> DistributedDataParallel:
     with warnings.catch_warnings():  # torch 2.13 renames broadcast_buffers, and older ones know no other name
         warnings.simplefilter("ignore", FutureWarning)
-        return DistributedDataParallel(module, init_sync=False, broadcast_buffers=False)
+        return DistributedDataParallel(module, init_sync=False, broadcast_buffers=False, gradient_as_bucket_view=True)
 
 
 def _flat(facts: Mapping[str, Any], at: str = "") -> dict[str, Any]:

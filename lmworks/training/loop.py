@@ -88,20 +88,22 @@ def train(
     network.train()
     begun = time.monotonic()
     try:
-        with compiled(network, config, lambda: _rehearse(network, objective, rows, config)):
+        with (
+            ranks.holding(network, config) as part,
+            compiled(part, config, lambda: _rehearse(part, objective, rows, config, ranks)),
+        ):
             ranks.seed(config.seed)  # the rehearsal drew from it
-            with ranks.holding(network, config) as part:
-                going = _Run(part, objective, make_optimiser(part, config), config, run, len(rows), validate, ranks)
-                if resume:
-                    going.load("checkpoint")
-                with (
-                    RunLog(run / "log.jsonl" if ranks.first else None, going.state.step if resume else None) as log,
-                    tracker(config, run if ranks.first else None) as track,
-                    _polite_stop() as stop_asked,
-                ):
-                    if not resume:
-                        log.write(**going.facts())
-                    going.to_the_end(_micro_batches(rows, config, going.state.step, ranks), log, track, stop_asked)
+            going = _Run(part, objective, make_optimiser(part, config), config, run, len(rows), validate, ranks)
+            if resume:
+                going.load("checkpoint")
+            with (
+                RunLog(run / "log.jsonl" if ranks.first else None, going.state.step if resume else None) as log,
+                tracker(config, run if ranks.first else None) as track,
+                _polite_stop() as stop_asked,
+            ):
+                if not resume:
+                    log.write(**going.facts())
+                going.to_the_end(_micro_batches(rows, config, going.state.step, ranks), log, track, stop_asked)
     finally:
         network.eval()
     return going.result(time.monotonic() - begun)
@@ -275,9 +277,12 @@ def _facts(number: int, step: Step, rate: float, seconds: float) -> dict[str, An
     return facts if step.taken else facts | {"skipped": True}
 
 
-def _rehearse(network: Network, objective: Objective, rows: Sequence[Row], config: TrainingConfig) -> None:
+def _rehearse(
+    network: Network, objective: Objective, rows: Sequence[Row], config: TrainingConfig, ranks: Ranks
+) -> None:
     """Forward and backward once, for the compiler; nothing of it stays."""
-    accumulate(network, objective, [next(_micro_batches(rows, config, 0, ALONE)).to(network.device)])
+    batch = next(_micro_batches(rows, config, 0, ranks))
+    accumulate(network, objective, [batch.to(network.device)], ranks)
     network.zero_grad()
 
 

@@ -209,6 +209,8 @@ def judged(ranks: Ranks, folder: Path, changes: dict[str, Any], given: list[floa
     losses, kept = iter(given), []
 
     def validate(part: Network) -> float:
+        with torch.inference_mode():
+            part.hidden(torch.tensor([[1, 2, 3]]))
         kept.append(whole(next(part.parameters()).detach()).clone())
         return next(losses) if ranks.first else float(len(kept))
 
