@@ -112,7 +112,7 @@ def load_checkpoint(folder: Path, parameters: Named, optimiser: torch.optim.Opti
             name, _, key = path.rpartition("/")
             parameter = parameters[name]
             here = rows_here(value, parameter) if value.ndim else value
-            state.setdefault(name, {})[key] = here.clone()
+            state.setdefault(name, {})[key] = here.clone().to(parameter.device)
         for name, values in state.items():
             optimiser.state[parameters[name]] = values
         return State(**facts)
