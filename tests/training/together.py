@@ -38,7 +38,7 @@ def together(work: Callable[..., Any], *arguments: Any, size: int = 2) -> list[A
     results = []
     try:
         for _, ours in started:
-            assert ours.poll(60), "a rank hangs"
+            assert ours.poll(300), "a rank hangs"
             try:
                 results.append(pickle.loads(ours.recv_bytes()))
             except EOFError:
