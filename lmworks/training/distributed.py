@@ -35,6 +35,8 @@ from lmworks.training.sharding import whole
 
 T = TypeVar("T")
 
+MEETING = timedelta(minutes=10)
+"""How long ranks wait for one another in the beginning."""
 PATIENCE = timedelta(hours=24)
 """How long a rank waits for another, which may be packing a large corpus. One that dies is noticed at once."""
 
@@ -49,7 +51,9 @@ def connected() -> Iterator[Ranks]:
     ours = not dist.is_initialized()
     try:
         if ours:
-            dist.init_process_group("cpu:gloo,cuda:nccl" if cuda else "gloo", timeout=PATIENCE)
+            store, rank, size = next(dist.rendezvous("env://", timeout=MEETING))
+            backend = "cpu:gloo,cuda:nccl" if cuda else "gloo"
+            dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=PATIENCE)
     except (ValueError, RuntimeError) as error:
         why = str(error).partition("\n")[0]
         raise LmworksError(f"the processes of this run cannot meet ({why}); start them with torchrun") from error
