@@ -158,6 +158,10 @@ class TrainRecipe(RecipeFile):
             )
         except ConfigError as error:
             raise error.inside(("model",)) from None
+        if config.arrangement != "decoder":
+            raise ConfigError(
+                f"{{at}}model.arrangement is {config.arrangement!r}; lmworks train trains decoders, which predict the next token"
+            )
         try:
             family_of(config.family).config_to(config)  # what could not be saved is not trained
         except ModelError as error:

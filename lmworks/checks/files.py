@@ -8,14 +8,13 @@ from pathlib import Path
 import torch
 
 from lmworks.adaptation.peft_format import CONFIG, WEIGHTS, is_adapter
-from lmworks.basics.files import sha256
 from lmworks.basics.gguf_file import GGUFFile
 from lmworks.checks.probes import as_row, probe_ids, whole_copy
 from lmworks.checks.result import Difference, NotApplicableError, Outcome, check, type_name
 from lmworks.generation.language_model import LanguageModel
 from lmworks.loading import fingerprint
 from lmworks.models.directory import read_json, read_safetensors, weight_files
-from lmworks.models.references import ALIASES, resolve
+from lmworks.models.references import ALIASES, checksum, resolve
 
 
 @check("files are whole")
@@ -26,7 +25,7 @@ def files(model: LanguageModel) -> Outcome:
         raise NotApplicableError("the model was not loaded from a file")
     alias = ALIASES.get(model.reference or "")
     if alias is not None:
-        wrong = sha256(source) != alias.member_sha256
+        wrong = checksum(source) != alias.member_sha256
         return Outcome(
             f"SHA-256 of {source.name} against the published one",
             [Difference("the file and the published one", wrong, 0, "files", source.name)],

@@ -19,7 +19,7 @@ STEPS = 8
 PADDING = 3
 
 
-@check("a cache changes nothing", 12)
+@check("a cache changes nothing", 12, writes=True)
 def cache(model: LanguageModel) -> Outcome:
     """Logits with and without a KV cache."""
     network = model.network

@@ -105,12 +105,13 @@ class NotApplicableError(Exception):
 
 
 def check(
-    name: str, *pitfalls: int
+    name: str, *pitfalls: int, writes: bool = False
 ) -> Callable[
     [Callable[Concatenate[Subject, Parameters], Outcome]], Callable[Concatenate[Subject, Parameters], CheckResult]
 ]:
     """Make a check of a function that compares. It runs without gradients.
 
+    One that looks at a model which `writes` has nothing to look at in an encoder or an encoder-decoder.
     An LmworksError of the library is the check's failure: its sentence says what is wrong with the model.
     """
 
@@ -120,7 +121,10 @@ def check(
         @functools.wraps(compare)
         @torch.no_grad()
         def run(subject: Subject, *args: Parameters.args, **kwargs: Parameters.kwargs) -> CheckResult:
+            arrangement = getattr(getattr(subject, "config", None), "arrangement", "decoder")
             try:
+                if writes and arrangement != "decoder":
+                    raise NotApplicableError(f"an {arrangement} does not write text token by token")
                 outcome = compare(subject, *args, **kwargs)
             except NotApplicableError as why:
                 return CheckResult(name, pitfalls, "", "not applicable", detail=str(why))

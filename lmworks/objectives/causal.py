@@ -29,7 +29,13 @@ class CausalLM(Objective):
         check_strength("z_loss", self.z_loss)
 
     def __call__(self, network: Network, batch: Batch) -> Loss:
-        """The loss of a batch; ConfigError for label smoothing through an adaptive head."""
+        """The loss of a batch; ConfigError for label smoothing through an adaptive head, and where tokens see what is to be
+        predicted."""
+        if network.config.arrangement != "decoder":
+            raise ConfigError(
+                f"CausalLM predicts each next token from those before it, and the network is an {network.config.arrangement}; "
+                "train a decoder with it"
+            )
         if self.label_smoothing and network.config.adaptive_cutoffs is not None:
             raise ConfigError(
                 "label_smoothing spreads over the whole vocabulary, which an adaptive softmax never computes in "

@@ -1,0 +1,121 @@
+"""Texts as vectors: an encoder's states, pooled to one vector a text, as sentence-transformers' folders describe it.
+
+    vectors = lm.load("minilm").embed(["a cat", "a dog"])      # [2, 384], each of length 1
+
+Source: Reimers and Gurevych 2019, https://arxiv.org/abs/1908.10084.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from lmworks.basics import progress
+from lmworks.basics.config import Config
+from lmworks.basics.errors import DataError, ModelError
+from lmworks.models.directory import read_json
+from lmworks.models.network import Network, evaluating
+from lmworks.tokens.tokenizer import Tokenizer
+
+AT_ONCE = 8192
+"""Tokens that go through the network together, padding included."""
+
+MODES = {"pooling_mode_mean_tokens": "mean", "pooling_mode_cls_token": "first", "pooling_mode_lasttoken": "last"}
+OTHERS = ("pooling_mode_max_tokens", "pooling_mode_mean_sqrt_len_tokens", "pooling_mode_weightedmean_tokens")
+
+
+class Pooling(Config):
+    """How the states of a text become one vector."""
+
+    mode: Literal["mean", "first", "last"] = "mean"
+    """The mean over its tokens, or the state of its first or last one."""
+
+    normalise: bool = True
+    """Bring each vector to length 1, so that dot products are cosines."""
+
+    longest: int | None = None
+    """Tokens of the longest text, special tokens included; None for the network's context."""
+
+    @classmethod
+    def read(cls, folder: Path) -> Self:
+        """What a sentence-transformers folder says; the defaults where it says nothing. ModelError for another pooling."""
+        if not (folder / "modules.json").is_file():
+            return cls()
+        settings: dict[str, Any] = {"normalise": "Normalize" in (folder / "modules.json").read_text(encoding="utf-8")}
+        if (folder / "1_Pooling" / "config.json").is_file():
+            said = read_json(folder / "1_Pooling" / "config.json")
+            chosen = [mode for key, mode in MODES.items() if said.get(key)]
+            if len(chosen) != 1 or any(said.get(key) for key in OTHERS):
+                raise ModelError(f"{folder / '1_Pooling'}: only one of {', '.join(MODES)} is supported")
+            settings["mode"] = chosen[0]
+        if (folder / "sentence_bert_config.json").is_file():
+            settings["longest"] = read_json(folder / "sentence_bert_config.json").get("max_seq_length")
+        return cls(**settings)
+
+
+@torch.inference_mode()
+def embed(
+    network: Network, tokenizer: Tokenizer, texts: Sequence[str], pooling: Pooling, *, cut: bool = False
+) -> Float[Tensor, "texts dim"]:
+    """A vector for each text, in float32; with `cut` longer texts lose their end, else they are a DataError."""
+    longest = min(pooling.longest or network.config.context, network.config.context)
+    encoded = [_fitting(tokenizer, ids, text, longest, cut) for ids, text in _encoded(tokenizer, texts)]
+    vectors = torch.zeros(len(texts), network.config.dim)
+    with evaluating(network), progress.task("embedding", len(texts), "texts") as advance:
+        for places in _batches([len(ids) for ids in encoded]):
+            rows = [torch.tensor(encoded[place]) for place in places]
+            tokens = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True).to(network.device)
+            sizes = torch.tensor([len(row) for row in rows], device=network.device)
+            mask = torch.arange(tokens.shape[1], device=network.device) < sizes[:, None]
+            vectors[places] = pooled(network.hidden(tokens, mask).float(), mask, pooling).cpu()
+            advance(len(places))
+    return vectors
+
+
+def pooled(
+    hidden: Float[Tensor, "batch seq dim"], mask: Bool[Tensor, "batch seq"], pooling: Pooling
+) -> Float[Tensor, "batch dim"]:
+    """One vector for each row; padding has no part in it."""
+    if pooling.mode == "mean":
+        vectors = (hidden * mask[..., None]).sum(dim=1) / mask.sum(dim=1, keepdim=True)
+    else:
+        at = torch.zeros_like(mask[:, 0], dtype=torch.long) if pooling.mode == "first" else mask.sum(dim=1) - 1
+        vectors = hidden[torch.arange(len(hidden), device=hidden.device), at]
+    return torch.nn.functional.normalize(vectors, dim=-1) if pooling.normalise else vectors
+
+
+def _encoded(tokenizer: Tokenizer, texts: Sequence[str]) -> Iterator[tuple[list[int], str]]:
+    if isinstance(texts, str):
+        raise DataError("embed takes a list of texts; put the one text into brackets")
+    return zip(tokenizer.encode_batch(texts), texts, strict=True)
+
+
+def _fitting(tokenizer: Tokenizer, ids: list[int], text: str, longest: int, cut: bool) -> list[int]:
+    """The ids of a text, cut before what the tokenizer puts behind it."""
+    if not ids:
+        raise DataError("an empty text has no token and so no vector; leave it out")
+    if len(ids) <= longest:
+        return ids
+    if not cut:
+        raise DataError(
+            f"the text {text[:40]!r}... has {len(ids):,} tokens and the model reads {longest:,}; split it, or give cut=True"
+        )
+    end = len(ids) - len(tokenizer.suffix)
+    return ids[: longest - len(tokenizer.suffix)] + ids[end:]
+
+
+def _batches(sizes: Sequence[int]) -> Iterator[list[int]]:
+    """Places of texts of similar length, so that little is padding; each at most AT_ONCE tokens."""
+    places: list[int] = []
+    for place in sorted(range(len(sizes)), key=lambda place: -sizes[place]):
+        if places and sizes[places[0]] * (len(places) + 1) > AT_ONCE:
+            yield places
+            places = []
+        places.append(place)
+    if places:
+        yield places
