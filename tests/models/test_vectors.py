@@ -238,7 +238,7 @@ def test_what_cannot_be_filled_is_refused():
 
 
 def test_an_embedding_reads_back_as_the_vectors_it_began_with():
-    made, tokenizer, vectors, before, _ = filled()
+    made, tokenizer, vectors, _before, _ = filled()
     read = embedding_vectors(made, tokenizer)
     for word in ("a", "b"):
         cosine = read[word] @ (shifted := vectors[word] - vectors.matrix[:4].mean())
