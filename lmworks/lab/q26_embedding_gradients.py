@@ -8,7 +8,6 @@ whose batch does not have the word. Last, whether words become more alike where 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
@@ -278,6 +277,7 @@ class Movement:
         self.times = torch.zeros(len(self.weight), dtype=torch.long)
 
     def __call__(self, step: int, batch: Batch) -> None:
+        """Look at where the rows are behind a step on a batch."""
         now = self.weight.detach()
         lengths = (now - self._last).norm(dim=1)
         self.path += lengths
@@ -304,11 +304,9 @@ class Movement:
 def _movement(name: str, text: WordText, dim: int, steps: int, seed: int) -> Movement:
     network = word_network(text.size, seed, dim=dim)
     config = _config(steps, seed, rows=8, weight_decay=0.1 if "decay" in name else 0.0)
-    make: Callable[[], torch.optim.Optimizer] = lambda: adamw(trainable(network), config)
-    if name == "SGD":
-        make = lambda: torch.optim.SGD(network.parameters(), lr=1.0)
+    optimiser = torch.optim.SGD(network.parameters(), lr=1.0) if name == "SGD" else adamw(trainable(network), config)
     movement = Movement(network.embedding.weight)
-    train(network, text.train, config, optimiser=make(), seen=movement)
+    train(network, text.train, config, optimiser=optimiser, seen=movement)
     return movement
 
 
