@@ -75,8 +75,8 @@ def embedding_gradients(
     texts: tuple[str, ...] = ("brown",),
     vocabulary: Several = scaled(4_000, 8_000),
     dim: Several = 64,
-    steps: Several = scaled(100, 300),
-    long: Several = scaled(200, 2000),
+    steps: Several = scaled(60, 150),
+    long: Several = scaled(120, 1000),
     pairs: str = "men",
     seeds: Count = 3,
 ) -> Observation:

@@ -80,7 +80,7 @@ def adaptive_softmax(
     other: tuple[str, ...] = ("tinyshakespeare",),
     vocabularies: tuple[int, ...] = scaled((2_000, 16_000), (4_000, 16_000, 48_000)),
     dim: Several = 128,
-    steps: Several = scaled(50, 150),
+    steps: Several = scaled(50, 100),
     rows: Count = 8,
     held_out_rows: Several = scaled(100, 200),
     rounds: Several = scaled(5, 9),
