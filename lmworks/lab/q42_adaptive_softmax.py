@@ -78,13 +78,13 @@ def of(name: str, which: str) -> str:
 def adaptive_softmax(
     texts: tuple[str, ...] = ("brown", "state-of-the-union", "wikitext2"),
     other: tuple[str, ...] = ("tinyshakespeare",),
-    vocabularies: tuple[int, ...] = scaled((2_000, 16_000), (4_000, 16_000, 48_000)),
+    vocabularies: tuple[int, ...] = scaled((2_000, 16_000), (4_000, 12_000, 32_000)),
     dim: Several = 128,
-    steps: Several = scaled(50, 100),
+    steps: Several = scaled(50, 120),
     rows: Count = 8,
-    held_out_rows: Several = scaled(100, 200),
+    held_out_rows: Several = scaled(100, 150),
     rounds: Several = scaled(5, 9),
-    seeds: Count = 3,
+    seeds: Count = scaled(3, 4),
 ) -> Observation:
     """Counts, times, memory and perplexity by vocabulary; perplexity on another text with the smallest."""
     run = _Run(dim, steps, rows, held_out_rows, seeds)
@@ -97,7 +97,8 @@ def adaptive_softmax(
         found, seconds = _costs(text, run, rounds)
         words.append(float(text.size))
         times.append(seconds)
-        measurements += [one.but(name=of(one.name, which)) for one in (*found, *_quality(text, run))]
+        quality = _quality(text, run) if which in (SMALLEST, LARGEST) else []
+        measurements += [one.but(name=of(one.name, which)) for one in (*found, *quality)]
     if other:
         quality = _quality(word_text(other, min(vocabularies)), run)
         measurements += [one.but(name=of(one.name, f"{SMALLEST}, another text")) for one in quality]
@@ -198,7 +199,7 @@ def _costs(text: WordText, run: _Run, rounds: int) -> tuple[list[Measurement], d
     for count, name in WRITING.items():
         states = torch.randn(count, run.dim, generator=torch.Generator().manual_seed(0))
         distributions = {kind: partial(_all_probabilities, networks[kind], states) for kind in ("full", "adaptive")}
-        writing = alternately(distributions, rounds, repeats=20 if count == 1 else 3)
+        writing = alternately(distributions, rounds, repeats=20 if count == 1 else 5)
         found.append(measured(name, ratios(writing["full"], writing["adaptive"])))
     return found, {kind: statistics.median(each) / batch.supervised for kind, each in seconds.items()}
 
@@ -231,7 +232,7 @@ def group_of(head: AdaptiveSoftmax) -> Int[Tensor, " vocab"]:
     return torch.bucketize(head.rank, torch.tensor(head.starts), right=True)
 
 
-def alternately(calls: Mapping[str, Callable[[], object]], rounds: int, repeats: int = 2) -> dict[str, list[float]]:
+def alternately(calls: Mapping[str, Callable[[], object]], rounds: int, repeats: int = 5) -> dict[str, list[float]]:
     """Seconds of each call in each round, the shortest of some repeats, which take turns: what else the machine does
     falls on all of them. The first round warms up and is left out."""
     seconds: dict[str, list[float]] = {name: [] for name in calls}
