@@ -10,19 +10,16 @@ from __future__ import annotations
 import contextlib
 import math
 import time
-import weakref
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
 from lmworks.basics import progress
 from lmworks.evaluation.measurement import Measurement
 from lmworks.lab.chart import Chart, Series
 from lmworks.lab.finding import Check, Observation, Rule
+from lmworks.lab.peak_memory import peak_memory
 from lmworks.lab.registry import Count, Several, experiment, scaled
 from lmworks.lab.seeds import difference, measured
 from lmworks.lab.small_network import (
@@ -128,7 +125,8 @@ def _costs(lengths: list[int], rounds: int) -> tuple[list[Measurement], Chart]:
         for kernel in KERNELS
     ]
     for kernel in KERNELS:
-        bytes_held = [float(peak_memory(_call(kernel, length))) for length in lengths[1:]]
+        with torch.no_grad():
+            bytes_held = [float(peak_memory(_call(kernel, length))) for length in lengths[1:]]
         found.append(Measurement(name=MEMORY[kernel], value=exponent(lengths[1:], bytes_held)))
     shortest = {kernel: [1000 * min(each) for each in zip(*seconds[kernel], strict=True)] for kernel in KERNELS}
     chart = Chart(
@@ -226,37 +224,3 @@ def _seconds(kernel: Kernel, length: int, repeats: int = 3) -> float:
         call()
         shortest = min(shortest, time.perf_counter() - start)
     return shortest
-
-
-@torch.no_grad()
-def peak_memory(call: Callable[[], Tensor]) -> int:
-    """Most bytes that the results of a call's operations held at once, its own result included."""
-    with _Ledger() as ledger:
-        call()
-    return ledger.most
-
-
-class _Ledger(TorchDispatchMode):
-    """Counts the bytes of every tensor that an operation makes, until nobody holds it any more."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.held = self.most = 0
-        self._known: weakref.WeakSet[torch.UntypedStorage] = weakref.WeakSet()
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        before = [leaf.untyped_storage() for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
-        result = func(*args, **(kwargs or {}))
-        for leaf in tree_leaves(result):
-            if isinstance(leaf, Tensor):
-                storage = leaf.untyped_storage()
-                # A view shares the storage of an argument: nothing new.
-                if storage not in self._known and all(storage is not other for other in before):
-                    self._known.add(storage)
-                    self.held += storage.nbytes()
-                    weakref.finalize(storage, self._free, storage.nbytes())
-        self.most = max(self.most, self.held)
-        return result
-
-    def _free(self, size: int) -> None:
-        self.held -= size

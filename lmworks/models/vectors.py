@@ -146,6 +146,22 @@ def initialise_embedding(network: Network, tokenizer: Tokenizer, vectors: Vector
     return Filled(len(sources), len(weight))
 
 
+@torch.no_grad()
+def embedding_vectors(network: Network, tokenizer: Tokenizer) -> Vectors:
+    """The rows of a network's embedding as the vectors of the words that its tokens write, in lower case.
+
+    Where several tokens write one word ("The", " the"), the first of them counts: in a trained vocabulary it is the most
+    frequent. DataError where no token writes a word.
+    """
+    rows: dict[str, int] = {}
+    for token in range(min(tokenizer.vocab_size, len(network.embedding.weight))):
+        if word := tokenizer.decode([token]).strip().lower():
+            rows.setdefault(word, token)
+    if not rows:
+        raise DataError(f"no token of {tokenizer.name} writes a word; take another tokenizer")
+    return Vectors(tuple(rows), network.embedding.weight[list(rows.values())].float().cpu().numpy())
+
+
 def _tokens_that_are_words(tokenizer: Tokenizer, vectors: Vectors) -> Iterator[tuple[int, int]]:
     """(token, row of its word); white space around the token's text does not count."""
     for token in range(tokenizer.vocab_size):

@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import io
 import os
+import re
+import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -45,6 +48,23 @@ def _is_title(line: str) -> bool:
     return line.startswith(" = ") and line.rstrip().endswith(" =") and not line.startswith(" = = ")
 
 
+def _untagged(text: str, name: str) -> list[Document]:
+    """Brown's words carry their part of speech: The/at Fulton/np-tl. It is taken away, and lines stay."""
+    lines = (" ".join(word.rpartition("/")[0] for word in line.split()) for line in text.split("\n"))
+    return [Document("\n".join(lines), name)]
+
+
+def _labelled(text: str, name: str) -> list[Document]:
+    """Lines of a text, a tab and its label, each as a question and its answer."""
+    pairs = [line.rsplit("\t", 1) for line in text.splitlines()]
+    return [
+        Document.conversation(
+            [{"role": "user", "content": words}, {"role": "assistant", "content": label}], f"{name}#{number}"
+        )
+        for number, (words, label) in enumerate(pairs, 1)
+    ]
+
+
 @dataclass(frozen=True)
 class Entry:
     """One text of the registry."""
@@ -61,6 +81,8 @@ class Entry:
     what: str
     documents: Callable[[str, str], list[Document]] = _whole
     """(text, name) -> documents."""
+    members: str | None = None
+    """Of an archive (zip): a pattern that the whole names of its texts match, in whose order they are read."""
 
     @property
     def file(self) -> str:
@@ -105,6 +127,92 @@ ENTRIES = {
         licence="CDLA-Sharing-1.0 (TinyStories, Eldan & Li)",
         what="38,000 words of stories for children",
     ),
+    "brown": Entry(
+        folder="books_and_speeches",
+        repository="nltk/nltk_data",
+        commit="5db857e6f7df11eabb5e5665836db9ec8df07e28",
+        path="packages/corpora/brown.zip",
+        sha256="9b275f9b3b95d7bd66ccfb7cd259f445a13bbe5d1f4107aba09fd3e8364bafa6",
+        bytes=3_314_357,
+        licence="free for research (Brown Corpus, 1979)",
+        what="the Brown Corpus: 500 American texts of 1961, a million words",
+        documents=_untagged,
+        members=r"brown/c[a-r]\d\d",
+    ),
+    "state-of-the-union": Entry(
+        folder="books_and_speeches",
+        repository="nltk/nltk_data",
+        commit="5db857e6f7df11eabb5e5665836db9ec8df07e28",
+        path="packages/corpora/state_union.zip",
+        sha256="366c1dc82b2abf896f42b2ec50ba802a0141a29f75d29ca48a7a243ce5bfbe8d",
+        bytes=808_757,
+        licence="public domain",
+        what="65 addresses of American presidents, 1945 to 2006",
+        members=r"state_union/.*\.txt",
+    ),
+    "sst2-train": Entry(
+        folder="sst2",
+        repository="clairett/pytorch-sentiment-classification",
+        commit="457ffd83de90a9d6d472d8ffc31bbffe40a8b236",
+        path="data/SST2/train.tsv",
+        sha256="ec192f833a64da08f475488a77b0d0b47db47acd0f458bd18433fc793b569920",
+        bytes=720_259,
+        licence="none stated (Socher et al. 2013; research)",
+        what="SST-2, train: 6,920 sentences of film reviews, 1 for praise and 0 for blame",
+        documents=_labelled,
+    ),
+    "sst2-dev": Entry(
+        folder="sst2",
+        repository="clairett/pytorch-sentiment-classification",
+        commit="457ffd83de90a9d6d472d8ffc31bbffe40a8b236",
+        path="data/SST2/dev.tsv",
+        sha256="eddea6b39e601dd4e7a672b53cc40fdf6019fa80522f351206c24340ca5d9359",
+        bytes=92_057,
+        licence="none stated (Socher et al. 2013; research)",
+        what="SST-2, dev: 872 sentences of film reviews, 1 for praise and 0 for blame",
+        documents=_labelled,
+    ),
+    "sst2-test": Entry(
+        folder="sst2",
+        repository="clairett/pytorch-sentiment-classification",
+        commit="457ffd83de90a9d6d472d8ffc31bbffe40a8b236",
+        path="data/SST2/test.tsv",
+        sha256="831169c7e2e429d6026e1bdbb542f33b636e3e596caad9602ebc953c205928b7",
+        bytes=188_749,
+        licence="none stated (Socher et al. 2013; research)",
+        what="SST-2, test: 1,821 sentences of film reviews, 1 for praise and 0 for blame",
+        documents=_labelled,
+    ),
+    "men": Entry(
+        folder="wordsim",
+        repository="mfaruqui/eval-word-vectors",
+        commit="94b3dd9fdbac7ed08dbee7179cd5ee464acf0594",
+        path="data/word-sim/EN-MEN-TR-3k.txt",
+        sha256="888b13580faa362c7b11da0a670258cf1b1eb4bf0ecbcd418918729a3bd3f43a",
+        bytes=53_593,
+        licence="MIT (repository; Bruni et al. 2014)",
+        what="MEN: 3,000 pairs of words and how related people find them",
+    ),
+    "wordsim353": Entry(
+        folder="wordsim",
+        repository="mfaruqui/eval-word-vectors",
+        commit="94b3dd9fdbac7ed08dbee7179cd5ee464acf0594",
+        path="data/word-sim/EN-WS-353-ALL.txt",
+        sha256="ce12919b240af45bdf46d243601eaca2b6212b159b5e7e9b435ee7ee40c5619c",
+        bytes=7_405,
+        licence="MIT (repository; Finkelstein et al. 2002)",
+        what="WordSim-353: 353 pairs of words and how related people find them",
+    ),
+    "google-analogies": Entry(
+        folder="google_analogies",
+        repository="tmikolov/word2vec",
+        commit="20c129af10659f7c50e86e3be406df663beff438",
+        path="questions-words.txt",
+        sha256="8c29b3332afc46f3fb8be04cb5297bf96f39aa7131272dff57869b4485b22a36",
+        bytes=603_955,
+        licence="Apache-2.0",
+        what="19,544 analogies of words, a to b as c to d (Mikolov et al. 2013)",
+    ),
 }
 
 
@@ -114,7 +222,18 @@ def documents(name: str) -> list[Document]:
     content = _read_local(name, entry)
     if content is None:
         content = _content(_download(name, entry), entry)
-    return entry.documents(newlines(content.decode("utf-8")), name)
+    if entry.members is None:
+        return entry.documents(newlines(content.decode("utf-8")), name)
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        members = sorted(member for member in archive.namelist() if re.fullmatch(entry.members, member))
+        return [
+            document
+            for member in members
+            # A few quotation marks of the speeches are in no encoding that the rest of them has.
+            for document in entry.documents(
+                newlines(archive.read(member).decode("utf-8", "replace")), f"{name}#{Path(member).stem}"
+            )
+        ]
 
 
 def available(name: str) -> bool:

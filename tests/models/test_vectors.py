@@ -13,7 +13,7 @@ from tokens.small import byte_level
 
 from lmworks.basics.errors import ConfigError, DataError, ModelError
 from lmworks.models import vectors as module
-from lmworks.models.vectors import Vectors, initialise_embedding, read_vectors
+from lmworks.models.vectors import Vectors, embedding_vectors, initialise_embedding, read_vectors
 
 WORDS = ("the", "of", "New York", "naïve", "\u0085", "it’s")
 MATRIX = np.random.default_rng(0).normal(size=(len(WORDS), 4)).astype(np.float32)
@@ -235,3 +235,14 @@ def test_what_cannot_be_filled_is_refused():
         initialise_embedding(made, tokenizer, Vectors(("a",), wide), True)
     with pytest.raises(DataError, match="none of the 259 tokens of bytes is one of the 1 words"):
         initialise_embedding(made, tokenizer, Vectors(("zebra",), wide), False)
+
+
+def test_an_embedding_reads_back_as_the_vectors_it_began_with():
+    made, tokenizer, vectors, _before, _ = filled()
+    read = embedding_vectors(made, tokenizer)
+    for word in ("a", "b"):
+        cosine = read[word] @ (shifted := vectors[word] - vectors.matrix[:4].mean())
+        assert cosine / np.linalg.norm(read[word]) / np.linalg.norm(shifted) > 0.95
+    for word, row in read.rows.items():  # the first of the tokens that write the word
+        first = next(at for at in range(tokenizer.vocab_size) if tokenizer.decode([at]).strip().lower() == word)
+        assert np.array_equal(read.matrix[row], made.embedding.weight[first].detach().numpy())

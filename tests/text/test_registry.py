@@ -7,6 +7,7 @@ import hashlib
 import http.server
 import os
 import threading
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -126,6 +127,43 @@ def test_the_registered_texts_are_what_they_say(name, count, monkeypatch):
     wrong = replace(registry.ENTRIES[name], sha256="0" * 64)
     monkeypatch.setitem(registry.ENTRIES, name, wrong)
     assert not registry.available(name)
+
+
+SETS = {
+    "brown": (500, "The Fulton County Grand Jury said Friday an investigation of Atlanta's recent primary election"),
+    "state-of-the-union": (65, "PRESIDENT HARRY S. TRUMAN'S ADDRESS BEFORE A JOINT SESSION OF THE CONGRESS"),
+    "sst2-train": (6920, "a stirring , funny and finally transporting re imagining of beauty and the beast"),
+    "sst2-dev": (872, "one long string of cliches"),
+    "sst2-test": (1821, "no movement , no yuks , not much of anything"),
+}
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_archives_and_labelled_sets_are_read_as_documents(name):
+    if not registry.available(name):
+        pytest.skip(f"{name} is not here; set LMWORKS_DATA to a folder that has it")
+    documents, (count, begins) = registry.documents(name), SETS[name]
+    assert len(documents) == count and documents[0].text.strip().startswith(begins)
+    if name.startswith("sst2"):
+        answers = {document.messages[1]["content"] for document in documents}
+        assert answers == {"0", "1"} and all("\t" not in document.text for document in documents)
+
+
+def test_of_an_archive_only_the_members_that_are_texts_are_read_in_order(tiny, tmp_path, monkeypatch):
+    path = tmp_path / "second" / "tiny_set" / "tiny.txt"
+    with zipfile.ZipFile(path, "w") as archive:
+        for member, content in (("set/b2", b"The/at end/nn"), ("set/README", b"no"), ("set/b1", b"1/2/cd\r\n")):
+            archive.writestr(member, content)
+    content = path.read_bytes()
+    entry = replace(
+        tiny,
+        bytes=len(content),
+        sha256=hashlib.sha256(content).hexdigest(),
+        members=r"set/b\d",
+        documents=registry._untagged,
+    )
+    monkeypatch.setitem(registry.ENTRIES, "tiny", entry)
+    assert [(one.text, one.source) for one in read("tiny").documents] == [("1/2\n", "tiny#b1"), ("The end", "tiny#b2")]
 
 
 def test_addresses_name_a_commit():

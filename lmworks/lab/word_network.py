@@ -1,0 +1,130 @@
+"""A small network over words, trained on real text in a minute or two: what experiments about vocabularies compare.
+
+text = word_text(("brown",), vocabulary=20_000)
+network = word_network(text.size, seed=1, dim=64)
+train(network, text.train, TrainingConfig(steps=200, rows=16, learning_rate=2e-3))
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import count, islice
+from typing import Any
+
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from lmworks.basics import progress
+from lmworks.models.config import ModelConfig
+from lmworks.models.network import Network
+from lmworks.objectives import CausalLM, Objective
+from lmworks.text.document import Document
+from lmworks.text.sources import read
+from lmworks.text.splits import parts, split
+from lmworks.tokens.batch import Batch, Example, Row, batches, pack
+from lmworks.tokens.tokenizer import Tokenizer
+from lmworks.tokens.trainer import TokenizerConfig, train_tokenizer
+from lmworks.training.optimiser import adamw, trainable
+from lmworks.training.settings import TrainingConfig
+from lmworks.training.step import take_step
+
+
+@dataclass(frozen=True)
+class WordText:
+    """A text as words, packed into rows; a tenth of its documents is held out."""
+
+    tokenizer: Tokenizer
+    """Knows the most frequent words of the training text. Other words carry no loss: they are not one word."""
+    train: list[Row]
+    held_out: list[Row]
+
+    @property
+    def size(self) -> int:
+        """Words of the vocabulary."""
+        return self.tokenizer.vocab_size
+
+    @cached_property
+    def counts(self) -> Int[Tensor, " vocab"]:
+        """How often each word is to be predicted in the training text."""
+        words = [word for row in self.train for piece in row for word in _supervised(piece)]
+        return torch.bincount(torch.tensor(words), minlength=self.size)
+
+
+def word_text(references: Sequence[str], vocabulary: int, context: int = 64) -> WordText:
+    """Read data references as words, each cut into documents of a few thousand characters.
+
+    ConfigError where the texts have fewer different words than the vocabulary.
+    """
+    documents = [part for reference in references for one in read(reference).documents for part in parts(one, 4_000)]
+    sides = split(documents, 0.1)
+    tokenizer = train_tokenizer(
+        (document.text for document in sides.train), TokenizerConfig(kind="word", vocab_size=vocabulary)
+    )
+    train, held_out = (pack(_examples(side, tokenizer), context, seed=0) for side in (sides.train, sides.held_out))
+    return WordText(tokenizer, train, held_out)
+
+
+def _examples(documents: Sequence[Document], tokenizer: Tokenizer) -> list[Example]:
+    ids = tokenizer.encode_batch([document.text for document in documents])
+    examples = [
+        Example(words, [at > 0 and word != tokenizer.unknown for at, word in enumerate(words)], document.source)
+        for words, document in zip(ids, documents, strict=True)
+    ]
+    return [example for example in examples if any(example.supervised[1:])]
+
+
+def _supervised(piece: Example) -> list[int]:
+    return [word for word, carries in zip(piece.tokens[1:], piece.supervised[1:], strict=True) if carries]
+
+
+def word_network(vocabulary: int, seed: int, **settings: Any) -> Network:
+    """Fresh weights by seed: one layer unless told otherwise, and a head of its own."""
+    sizes = {"layers": 1, "heads": 2, "context": 64, "tied": False}
+    return Network(ModelConfig(vocab_size=vocabulary, **(sizes | settings))).initialise(seed)
+
+
+def endless(rows: Sequence[Row], count_: int, seed: int) -> Iterator[Batch]:
+    """Batches of the rows, epoch after epoch."""
+    return (batch for epoch in count() for batch in batches(rows, count_, seed, epoch))
+
+
+def train(
+    network: Network,
+    rows: Sequence[Row],
+    config: TrainingConfig,
+    objective: Objective | None = None,
+    optimiser: torch.optim.Optimizer | None = None,
+    seen: Callable[[int, Batch], None] = lambda step, batch: None,
+) -> Network:
+    """Train in place for `config.steps`, AdamW unless another optimiser is given; ready to be evaluated.
+
+    `seen` is called behind each step with its number and its batch. No checkpoints: a run is over in a minute or two.
+    """
+    steps, objective = config.steps or 100, objective or CausalLM()
+    optimiser = optimiser or adamw(trainable(network), config)
+    for group in optimiser.param_groups:
+        group["highest"] = group["lr"]
+    torch.manual_seed(config.seed)
+    network.train()
+    with progress.task(f"training, seed {config.seed}", steps, "steps") as advance:
+        for step, batch in enumerate(islice(endless(rows, config.rows, config.seed), steps)):
+            done = take_step(network, objective, [batch], optimiser, config.share_at_step(step, steps), config.clip)
+            seen(step, batch)
+            advance(1, loss=done.loss)
+    return network.eval()
+
+
+@torch.no_grad()
+def nats_per_word(network: Network, rows: Sequence[Row], rows_at_once: int = 32) -> float:
+    """Cross-entropy over all words of the rows."""
+    losses = [CausalLM()(network, batch) for batch in batches(rows, rows_at_once, 0, 0)]
+    return float(sum(loss.total for loss in losses)) / sum(loss.count for loss in losses)
+
+
+def perplexity(nats: float) -> float:
+    """How many equally likely words would be as hard to guess."""
+    return math.exp(nats)

@@ -1,0 +1,240 @@
+"""The experiments about embeddings and vocabularies run with tiny settings; their parts against formulas."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from lmworks.basics.errors import ConfigError
+from lmworks.lab import q10_embeddings, q26_embedding_gradients, q42_adaptive_softmax
+from lmworks.lab.finding import FAILS, HOLDS, ONLY_IF, UNDERPOWERED
+from lmworks.lab.registry import load
+from lmworks.lab.run import run
+from lmworks.lab.word_network import nats_per_word, train, word_network, word_text
+from lmworks.models.vectors import Vectors
+from lmworks.objectives import CausalLM
+from lmworks.text import registry
+from lmworks.tokens.batch import IGNORE, batches, stack
+from lmworks.training.optimiser import adamw, trainable
+from lmworks.training.settings import TrainingConfig
+
+REFERENCE = 'texts=["python-reference"]'
+TINY = {
+    26: [REFERENCE, "vocabulary=600", "dim=16", "steps=2", "long=2", "seeds=1"],
+    42: [
+        REFERENCE,
+        "other=[]",
+        "vocabularies=[200,400]",
+        "dim=32",
+        "steps=2",
+        "held_out_rows=8",
+        "rounds=2",
+        "seeds=1",
+    ],
+}
+
+
+def assert_whole(finding, question):
+    rule = load(question).rule
+    names = {one.name for one in finding.measurements}
+    assert {check.measurement for check in (*rule.holds_if, *(check for check, _ in rule.only_if))} <= names
+    assert finding.verdict in (HOLDS, FAILS, UNDERPOWERED) or finding.verdict.startswith(ONLY_IF)
+    assert finding.chart.in_text() and len(finding.note) > 100 and finding.reasons
+
+
+@pytest.mark.parametrize("question", TINY)
+def test_a_tiny_run_gives_a_whole_finding(question, tmp_path):
+    pairs = tmp_path / "pairs.txt"
+    pairs.write_text("value object 5\nname class 3\nfunction method 6\nlist tuple 7\nexpression statement 4\n")
+    more = [f"pairs={pairs}"] if question == 26 else []
+    assert_whole(run(question, "quick", [*TINY[question], *more]), question)
+
+
+def test_a_tiny_run_on_reviews_gives_a_whole_finding():
+    needed = ("sst2-train", "sst2-dev", "sst2-test", "men", "google-analogies", "wikitext2")
+    missing = [name for name in needed if not registry.available(name)]
+    if missing:
+        pytest.skip(f"{missing[0]} is not here; set LMWORKS_DATA, or connect once and run: lmworks lab 10")
+    tiny = ['prose=["wikitext2"]', "sizes=[20,40]", "steps=[2,2]", "rates=[0.001]", "vocabulary=3000", "dim=16"]
+    finding = run(10, "quick", [*tiny, "glove_epochs=1", "seeds=2"])
+    assert_whole(finding, 10)
+    chance = {
+        one.chance for one in finding.measurements if one.name.startswith("accuracy, fewest labels, GloVe, frozen")
+    }
+    assert chance == {912 / 1821}  # the test sentences that blame
+
+
+@pytest.fixture(scope="module")
+def text():
+    return word_text(("python-reference",), 500)
+
+
+def test_words_outside_of_the_vocabulary_carry_no_loss_and_sides_differ(text):
+    unknown = text.tokenizer.unknown
+    for row in (*text.train, *text.held_out):
+        for piece in row:
+            assert all(
+                carries == (word != unknown)
+                for word, carries in list(zip(piece.tokens, piece.supervised, strict=True))[1:]
+            )
+    assert int(text.counts.sum()) == sum(stack([row]).supervised for row in text.train)
+    assert len(text.train) > 4 * len(text.held_out) > 0 and text.counts[unknown] == 0
+    with pytest.raises(ConfigError, match="tokens"):
+        word_text(("python-reference",), 900_000)
+
+
+def test_training_on_words_lowers_the_loss_and_repeats_itself(text):
+    config = TrainingConfig(steps=8, rows=8, learning_rate=1e-2, warmup=0.1)
+    first, second = (train(word_network(text.size, 1, dim=16), text.train, config) for _ in range(2))
+    torch.testing.assert_close(first.state_dict(), second.state_dict(), rtol=0, atol=0)
+    before = nats_per_word(word_network(text.size, 1, dim=16), text.held_out)
+    assert (
+        before == pytest.approx(math.log(text.size), abs=0.05) and nats_per_word(first, text.held_out) < before - 0.25
+    )
+
+
+# Question 26
+
+
+def test_what_moved_is_split_into_steps_with_the_word_and_without_it(text):
+    network = word_network(text.size, 0, dim=4)
+    movement = q26_embedding_gradients.Movement(network.embedding.weight)
+    batch = stack(text.train[:1])
+    here, elsewhere = int(batch.tokens[0, 0]), int((~q26_embedding_gradients.present(batch, text.size)).nonzero()[0])
+    with torch.no_grad():
+        network.embedding.weight[here, 0] += 3.0
+        network.embedding.weight[elsewhere, 1] += 4.0
+        movement(0, batch)
+        network.embedding.weight[here, 0] -= 1.0
+        movement(1, batch)
+    assert movement.path[here] == pytest.approx(4) and movement.far()[here] == pytest.approx(2)
+    assert movement.without[here] == 0 and movement.without[elsewhere] == pytest.approx(4)
+    only = torch.zeros(text.size, dtype=torch.bool)
+    only[[here, elsewhere]] = True
+    assert movement.absent(only) == pytest.approx(0.5)
+    assert int(movement.times.sum()) == 2 * int((batch.documents >= 0).sum())
+
+
+def test_a_word_that_came_once_moves_on_as_the_note_says():
+    """0.447 x 0.923^t of the learning rate, t steps behind the only gradient, in the middle of a long run."""
+    weight = torch.nn.Parameter(torch.zeros(1, 1))
+    config = TrainingConfig(learning_rate=1e-3)
+    optimiser, moves = adamw({"weight": weight}, config), []
+    for step in range(1200):
+        weight.grad = torch.full((1, 1), float(step == 1000))
+        before = weight.item()
+        optimiser.step()
+        moves.append((before - weight.item()) / 1e-3)
+    assert moves[:1000] == [0.0] * 1000
+    expected = [0.1 / 0.05**0.5 * (0.9 / 0.95**0.5) ** step for step in range(100)]
+    assert moves[1000:1100] == pytest.approx(expected, rel=1e-2, abs=1e-3)
+    assert 1 - moves[1000] / sum(moves) == pytest.approx(0.92, abs=0.01)
+
+
+def test_a_wrong_gradient_is_seen_by_finite_differences(text):
+    network, batch = word_network(text.size, 0, dim=4).double(), stack(text.train[:2])
+    gradient, _ = q26_embedding_gradients._gradient(network, batch)
+    generator = torch.Generator().manual_seed(0)
+    assert q26_embedding_gradients._against_differences(network, batch, gradient, generator) < 1e-6
+    assert q26_embedding_gradients._against_differences(network, batch, 1.01 * gradient, generator) > 1e-4
+
+
+def test_momentum_moves_rows_that_a_lazy_step_leaves(text):
+    batches_ = [stack(text.train[:1]), stack(text.train[-1:])]
+    network = word_network(text.size, 0, dim=4).double()
+    network.embedding.sparse = True
+    assert q26_embedding_gradients._lazily_moved(network, batches_) == 0
+    network.embedding.sparse = False
+    optimiser = adamw(trainable(network), TrainingConfig())
+    for batch in batches_:
+        before = network.embedding.weight.detach().clone()
+        q26_embedding_gradients._gradient(network, batch)
+        optimiser.step()
+    moved = (network.embedding.weight != before).any(dim=1)
+    assert (moved & ~q26_embedding_gradients.present(batches_[-1], text.size)).any()
+
+
+# Question 42
+
+
+def test_operations_are_those_of_the_softmaxes_that_training_computes(text):
+    run_ = q42_adaptive_softmax._Run(dim=32, steps=1, rows=4, held_out_rows=4, seeds=1)
+    network = run_.network(text, 0, adaptive=True)
+    total = words = 0
+    for batch in batches(text.train, 64, 0, 0):
+        labels = batch.labels.flatten()
+        for states, matrix, wanted in network.softmaxes(torch.zeros(len(labels), 32), labels):
+            rows = int((wanted != IGNORE).sum())
+            down = 0 if states.shape[1] == 32 else 32 * states.shape[1]
+            total += rows * (matrix.numel() + down)
+        words += batch.supervised
+    assert q42_adaptive_softmax.operations(text, network) == pytest.approx(total / words)
+
+
+def test_the_full_softmax_and_the_groups_add_up_to_the_chunked_one(text):
+    run_ = q42_adaptive_softmax._Run(dim=32, steps=1, rows=4, held_out_rows=4, seeds=1)
+    network, batch = run_.network(text, 0, adaptive=False), stack(text.held_out[:4])
+    full, chunked = (objective(network, batch) for objective in (q42_adaptive_softmax.FullSoftmax(), CausalLM()))
+    torch.testing.assert_close(full.total, chunked.total)
+    groups = q42_adaptive_softmax.group_of(run_.network(text, 0, adaptive=True).head)
+    assert groups.bincount().tolist() == [text.size // 25, text.size // 5 - text.size // 25, text.size - text.size // 5]
+    assert text.counts[groups == 0].min() >= text.counts[groups == 1].max()
+    found = q42_adaptive_softmax._by_group(network, [batch], groups)
+    assert found["all"] == pytest.approx(float(chunked.mean.detach()), rel=1e-5)
+
+
+def test_rounds_take_turns_and_the_first_is_left_out():
+    order = []
+    seconds = q42_adaptive_softmax.alternately({name: lambda name=name: order.append(name) for name in "ab"}, 3, 2)
+    assert order == list("ab") * 8 and [len(each) for each in seconds.values()] == [3, 3]
+    assert q42_adaptive_softmax.ratios([4.0, 9.0], [2.0, 3.0]) == {0: 2.0, 1: 3.0}
+
+
+# Question 10
+
+
+def task(*parts):
+    from lmworks.tokens.trainer import TokenizerConfig, train_tokenizer
+
+    words = TokenizerConfig(kind="word", vocab_size=11, special_tokens=("<|endoftext|>", "<0>", "<1>"))
+    return q10_embeddings._Task(*parts, train_tokenizer(["a good film", "a bad film or two bad films"], words))
+
+
+def test_a_label_is_predicted_behind_its_sentence_and_nothing_else_is():
+    one = task([("a good film", "1")], [], [])
+    assert set(one.labels) == {"0", "1"}
+    [[example]] = one.rows(one.train)
+    assert example.supervised == [False, False, False, False, True]
+    assert example.tokens[-1] == one.labels["1"] and one.tokenizer.decode(example.tokens[:3]) == "a good film"
+
+
+def test_accuracy_asks_for_the_likelier_label_only():
+    one = task([], [], [("a good film", "1"), ("a bad film", "0"), ("a good film", "0")])
+    assert one.chance == 2 / 3
+    network = word_network(one.tokenizer.vocab_size, 0, dim=8)
+    with torch.no_grad():
+        network.head.weight.zero_()
+        network.embedding.weight.zero_()
+        network.embedding.weight[:, 0] = 1.0  # every state is the same, and other words are likelier than both labels
+        state = network.hidden(torch.tensor([[0]]))[0, 0]
+        network.head.weight[one.labels["0"]] = state
+        network.head.weight[5] = 9 * state
+    assert one.accuracy(network) == pytest.approx(2 / 3)
+
+
+def test_the_sense_of_a_word_is_how_held_out_sentences_use_it():
+    sentences = [("good film", "1")] * 5 + [("bad film", "0")] * 5 + [("odd", "1")] * 4
+    assert task([], sentences[:7], sentences[7:]).senses() == {"good": 1, "bad": 0}
+
+
+def test_neighbours_are_told_before_and_after():
+    words = ("good", "bad", "fine")
+    before, after = (
+        Vectors(words, np.array(rows, dtype=np.float32))
+        for rows in ([[1, 0], [1, 0.1], [0, 1]], [[1, 0], [0, 1], [1, 0]])
+    )
+    told = q10_embeddings._neighbours({"GloVe": {3: before}, "GloVe, tuned": {3: after}}, 3, count=1)
+    assert "good: bad; tuned: fine" in told and "(seed 3)" in told
