@@ -31,8 +31,10 @@ STRENGTHS = {"L1": "l1", "coupled L2": "l2", "decoupled L2": "decay", "dropout":
 """Each way that has a strength, and the field of `Way` that holds it."""
 SHARES = (0.25, 0.5, 1.0)
 """All together are tried with these shares of the strength that each has alone."""
-LAYERS, CONTEXT, RATE, WINDOWS = 1, 64, 5e-3, 100
-VALIDATIONS, PATIENCE = 20, 3
+LAYERS, CONTEXT, RATE = 1, 64, 5e-3
+VALIDATIONS, PATIENCE = 16, 3
+WINDOWS, LAST_WINDOWS = 50, 400
+"""Of each text, at a validation and at the end."""
 GAP = "held-out minus training text"
 UNIT = "bits/byte"
 
@@ -159,7 +161,7 @@ def chosen(setting: Setting, candidates: Sequence[Way], seed: int) -> Way:
     def loss(way: Way) -> float:
         network = _fresh(setting, way, seed)
         _train(setting, way, seed, network)
-        return nats_per_byte(network, setting.data.choose, WINDOWS)
+        return nats_per_byte(network, setting.data.choose, LAST_WINDOWS)
 
     return min(candidates, key=loss) if len(candidates) > 1 else candidates[0]
 
@@ -178,8 +180,8 @@ def run(setting: Setting, way: Way, seed: int, patience: int | None) -> Run:
         steps=tuple(step for step, _ in result.validation),
         choose=tuple(_bits(loss) for _, loss in result.validation),
         held_out=tuple(held_out),
-        train=_bits(nats_per_byte(network, setting.piece(seed), WINDOWS)),
-        end=_bits(nats_per_byte(network, setting.data.held_out, WINDOWS)),
+        train=_bits(nats_per_byte(network, setting.piece(seed), LAST_WINDOWS)),
+        end=_bits(nats_per_byte(network, setting.data.held_out, LAST_WINDOWS)),
     )
 
 
