@@ -111,10 +111,10 @@ class Run:
 )
 def overfitting(
     text: str = "tinyshakespeare",
-    train_bytes: Several = scaled(6_000, 16_000),
-    steps: Several = scaled(320, 400),
+    train_bytes: Several = 6_000,
+    steps: Several = scaled(320, 600),
     dim: Several = 96,
-    rows: Count = scaled(8, 16),
+    rows: Count = 8,
     l1: tuple[float, ...] = scaled((1e-5, 3e-5), (1e-5, 3e-5, 1e-4)),
     l2: tuple[float, ...] = scaled((1e-3, 3e-3), (1e-3, 3e-3, 1e-2)),
     decay: tuple[float, ...] = scaled((1.0, 3.0), (0.3, 1.0, 3.0)),
