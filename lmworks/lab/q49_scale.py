@@ -15,6 +15,7 @@ from torch import Tensor
 from lmworks.basics.errors import ConfigError, DataError
 from lmworks.evaluation.measurement import Measurement
 from lmworks.evaluation.scaling import FittedLaw, ScalingLaw, fit_scaling_law
+from lmworks.evaluation.statistics import Estimate
 from lmworks.lab.byte_rows import byte_rows, fit
 from lmworks.lab.chart import Chart, Series
 from lmworks.lab.finding import Check, Observation, Rule
@@ -190,7 +191,11 @@ def _chart(cells: Mapping[Cell, Mapping[int, float]], fitted: FittedLaw) -> Char
         )
         for size in sorted({size for size, _ in fitted_to})
     ]
-    forecast = [fitted.estimate(lambda law, amount=amount: law.loss(largest, amount)) for amount in (*amounts, most)]
+
+    def forecast_for(amount: int) -> Estimate:
+        return fitted.estimate(lambda law: law.loss(largest, amount))
+
+    forecast = [forecast_for(amount) for amount in (*amounts, most)]
     ends = [one.interval or (one.value, one.value) for one in forecast]
     lines.append(
         Series(
