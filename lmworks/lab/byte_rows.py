@@ -1,0 +1,47 @@
+"""Train on bytes with the workshop's own loop: for experiments about objectives, validation and early stopping.
+
+rows = byte_rows(text.train[:20_000], context=64)
+result = fit(network, CausalLM() + L1(1e-5), rows, TrainingConfig(context=64, steps=200, rows=16), validate)
+"""
+
+from __future__ import annotations
+
+import math
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from jaxtyping import Int
+from torch import Tensor
+
+from lmworks.lab.small_network import bits_per_byte, held_out_logits
+from lmworks.models.network import Network
+from lmworks.objectives import Objective
+from lmworks.tokens.batch import Example, Row, pack
+from lmworks.training.loop import TrainingResult, train
+from lmworks.training.settings import TrainingConfig
+
+
+def byte_rows(text: Int[Tensor, " bytes"], context: int) -> list[Row]:
+    """The text cut into rows of `context` bytes; each byte but the first is predicted once an epoch."""
+    ids = text.tolist()
+    return pack([Example(ids, [False] + [True] * (len(ids) - 1), "text")], context)
+
+
+def fit(
+    network: Network,
+    objective: Objective,
+    rows: Sequence[Row],
+    config: TrainingConfig,
+    validate: Callable[[], float] | None = None,
+) -> TrainingResult:
+    """Train in place; the run's folder is temporary. `validate` gives nats a byte and is asked as `config` says."""
+    # The loop writes a checkpoint at the end and at each new best of a run with patience; no others are needed.
+    config = config.but(checkpoint_every=2**31)
+    with tempfile.TemporaryDirectory() as folder:
+        return train(network, objective, rows, config, Path(folder), validate=validate)
+
+
+def nats_per_byte(network: Network, text: Int[Tensor, " bytes"], windows: int) -> float:
+    """The loss on windows spread over a text, as the training loop counts it."""
+    return bits_per_byte(*held_out_logits(network, text, windows)) * math.log(2)

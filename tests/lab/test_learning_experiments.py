@@ -1,0 +1,192 @@
+"""Claims 18, 47 and 49: tiny runs give whole findings; their parts against laws."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from lmworks.basics.errors import ConfigError, DataError
+from lmworks.evaluation.scaling import ScalingLaw
+from lmworks.generation.scoring import token_logprobs
+from lmworks.lab import q18_overfitting, q47_ngrams, q49_scale
+from lmworks.lab.byte_rows import byte_rows, fit, nats_per_byte
+from lmworks.lab.run import run
+from lmworks.lab.small_network import BYTES, byte_text, small_network
+from lmworks.objectives import CausalLM
+from lmworks.text.document import Document
+from lmworks.tokens.batch import IGNORE, stack
+from lmworks.training.settings import TrainingConfig
+from tests.lab.test_experiments import assert_whole
+
+TINY = {
+    18: ["train_bytes=600", "steps=4", "dim=16", "l1=[1e-5]", "l2=[1e-3]", "decay=[1.0]", "dropout=[0.1]", "seeds=1"],
+    49: ["widths=[16,32,48,64]", "amounts=[400,800,1200,2400]", "held_out_windows=4", "seeds=1"],
+}
+
+
+@pytest.mark.parametrize("question", TINY)
+def test_a_tiny_run_gives_a_whole_finding(question):
+    assert_whole(run(question, "quick", ["text=python-reference", *TINY[question]]), question)
+
+
+def test_a_tiny_run_on_the_real_model_gives_a_whole_finding(smollm2_path):
+    tiny = ["text=python-reference", "sizes=[3000,6000]", "steps=4", "dim=16", "layers=1", "blocks=1", "seeds=1"]
+    finding = run(47, "quick", tiny)
+    assert_whole(finding, 47)
+    whole = {one.name: one.value for one in finding.measurements}
+    assert whole[q47_ngrams.context_name(512)] < whole[q47_ngrams.context_name(2)]
+
+
+def test_rows_of_bytes_predict_each_byte_but_the_first_once():
+    text = torch.arange(200)
+    batch = stack(byte_rows(text, 64))
+    labels = batch.labels[batch.labels != IGNORE]
+    assert sorted(labels.tolist()) == list(range(1, 200))
+
+
+def test_early_stopping_gives_back_the_network_with_the_lowest_loss():
+    data = byte_text("python-reference")
+    network, seen = small_network(0, dim=32, layers=1, context=32), []
+
+    def validate() -> float:
+        seen.append(nats_per_byte(network, data.choose, 20))
+        return seen[-1]
+
+    config = TrainingConfig(context=32, rows=8, steps=120, learning_rate=2e-2, evaluate_every=6, patience=2)
+    result = fit(network, CausalLM(), byte_rows(data.train[:400], 32), config, validate)
+    assert result.best_step is not None and result.steps < 120 and seen[-1] > min(seen)
+    assert nats_per_byte(network, data.choose, 20) == pytest.approx(min(seen), abs=1e-6)
+
+
+@pytest.fixture
+def setting():
+    return q18_overfitting.Setting(byte_text("python-reference"), train_bytes=600, steps=6, dim=16, rows=4)
+
+
+def test_strengths_are_chosen_without_the_judged_text(setting):
+    blind = replace(setting, data=replace(setting.data, held_out=torch.empty(0, dtype=torch.long)))
+    ways = [q18_overfitting.Way(dropout=0.9), q18_overfitting.Way()]
+    assert q18_overfitting.chosen(blind, ways, seed=3) == ways[1]
+
+
+def test_each_seed_learns_another_piece_and_each_way_of_a_seed_the_same(setting):
+    pieces = [setting.piece(seed) for seed in range(3)]
+    assert all(len(piece) == 600 for piece in pieces)
+    assert not any(torch.equal(pieces[0], other) for other in pieces[1:])
+    plain, weak = (
+        q18_overfitting.run(setting, way, 1, None) for way in (q18_overfitting.Way(), q18_overfitting.Way(decay=1e-12))
+    )
+    assert weak.end == pytest.approx(plain.end, abs=1e-4)
+
+
+def test_the_best_checkpoint_is_the_one_of_the_text_for_choosing():
+    seen = q18_overfitting.Run((1, 2, 3), choose=(3.0, 2.0, 2.5), held_out=(1.0, 4.0, 0.5), train=0.0, end=0.5)
+    assert seen.at_best == 4.0
+
+
+@pytest.fixture(scope="module")
+def reader():
+    ids = torch.randint(BYTES, (700,), generator=torch.Generator().manual_seed(0)).tolist()
+    return small_network(0, dim=32, context=1024), ids
+
+
+@pytest.mark.parametrize("context", q47_ngrams.CONTEXTS)
+def test_a_cut_context_is_all_that_is_read(reader, context):
+    network, ids = reader
+    start = q47_ngrams.WHOLE
+
+    def read(changed: int) -> float:
+        edited = [*ids]
+        edited[changed] = (edited[changed] + 1) % BYTES
+        return q47_ngrams._with_context(network, edited, start, context)
+
+    plain = q47_ngrams._with_context(network, ids, start, context)
+    assert read(start - context - 1) == plain and read(start + q47_ngrams.BLOCK) == plain
+    assert read(start - context) != plain
+    # Its last token is judged, and so is its first.
+    assert abs(read(start + q47_ngrams.BLOCK - 1) - plain) > 1e-3 and abs(read(start) - plain) > 1e-3
+
+
+def test_the_whole_context_scores_as_the_text_does(reader):
+    network, ids = reader
+    stop = q47_ngrams.WHOLE + q47_ngrams.BLOCK
+    expected = sum(token_logprobs(network, ids[:stop], 1024)[q47_ngrams.WHOLE - 1 :])
+    assert q47_ngrams._with_context(network, ids, q47_ngrams.WHOLE, q47_ngrams.WHOLE) == pytest.approx(
+        expected, abs=1e-2
+    )
+
+
+def test_shuffling_moves_far_tokens_only(reader):
+    _, ids = reader
+    start = 600
+    mixed = q47_ngrams._shuffled(ids, start, seed=1)
+    far = slice(start - q47_ngrams.WHOLE, start - q47_ngrams.NEAR)
+    assert mixed[far] != ids[far] and sorted(mixed[far]) == sorted(ids[far])
+    assert mixed[: far.start] == ids[: far.start] and mixed[far.stop :] == ids[far.stop :]
+
+
+def test_each_document_is_held_out_once_and_never_learnt_from_then():
+    documents = [Document(f"text {number}", f"{number}") for number in range(23)]
+    folds = [q47_ngrams._fold(documents, seed, 4) for seed in range(4)]
+    assert sorted(one.text for fold in folds for one in fold.held_out) == sorted(one.text for one in documents)
+    for fold in folds:
+        parts = [{one.text for one in part} for part in (fold.train, fold.choose, fold.held_out)]
+        assert sum(map(len, parts)) == len(documents) == len(set.union(*parts))
+    with pytest.raises(DataError, match="too few"):
+        q47_ngrams._fold(documents[:1], 0, 4)
+
+
+def test_the_order_is_chosen_by_the_text_for_choosing():
+    learnt, alike = np.array([1, 2, 3, 4] * 20), np.array([1, 2, 3, 4] * 3)
+    assert q47_ngrams._best([learnt], [alike], 8, (1, 3)).order == 3
+    assert q47_ngrams._best([learnt], [np.array([4, 2, 4, 2])], 8, (1, 3)).order == 1
+
+
+def test_losses_that_follow_a_law_are_foretold():
+    law = ScalingLaw(floor=1.5, size_term=30.0, size_power=0.4, data_term=200.0, data_power=0.5)
+    cells = {
+        (size, amount): {seed: law.loss(size, amount) for seed in range(3)}
+        for size in (8_000, 32_000, 130_000)
+        for amount in (20_000, 40_000, 80_000)
+    }
+    cells[520_000, 160_000] = {seed: law.loss(520_000, 160_000) for seed in range(3)}
+    *fitted_to, held_back = cells
+    fitted = q49_scale._law(cells, fitted_to, range(3), resamples=20)
+    assert fitted.law.loss(*held_back) == pytest.approx(law.loss(*held_back), abs=0.02)
+    table = {one.name: one for one in q49_scale._table(cells, fitted, dict.fromkeys(range(3), 0.0))}
+    assert table[q49_scale.SIZE_GAIN].value == pytest.approx(30.0 * (130_000**-0.4 - 8_000**-0.4))
+    assert table[q49_scale.DATA_GAIN].value == pytest.approx(200.0 * (80_000**-0.5 - 20_000**-0.5))
+    assert table[q49_scale.GAIN].value == pytest.approx(law.loss(*held_back) - law.loss(130_000, 80_000))
+
+
+def test_a_network_reads_its_piece_once_and_size_counts_the_blocks(monkeypatch):
+    read = []
+    monkeypatch.setattr(q49_scale, "fit", lambda network, objective, rows, config: read.append((rows, config)))
+    network = q49_scale._trained(torch.arange(256).repeat(4), 16, 0)
+    [(rows, config)] = read
+    assert sum(len(piece.tokens) - 1 for row in rows for piece in row) == 1023 and config.epochs == 1
+    # Attention 4 x 16 x 16, feed-forward 3 x 16 x 64, two norms; two blocks.
+    assert q49_scale.parameters(network) == 2 * (4 * 256 + 3 * 1024 + 2 * 16)
+
+
+@pytest.mark.parametrize(
+    ("settings", "error"),
+    [
+        (["widths=[16,32,64]"], ConfigError),
+        (["amounts=[4,3,2,1]"], ConfigError),
+        (["amounts=[1,2,3,9000000]"], DataError),
+    ],
+)
+def test_sizes_that_make_no_forecast_are_refused(settings, error):
+    with pytest.raises(error):
+        run(49, "quick", ["text=python-reference", *settings])
+
+
+def test_bits_are_nats_by_the_logarithm_of_two():
+    data = byte_text("python-reference")
+    fresh = small_network(0, dim=16, layers=1, context=32)
+    assert nats_per_byte(fresh, data.choose, 8) == pytest.approx(math.log(BYTES), abs=0.1)
