@@ -132,3 +132,13 @@ def test_addresses_name_a_commit():
     for entry in registry.ENTRIES.values():
         assert len(entry.commit) == 40 and f"/{entry.commit}/" in entry.address
         assert Path(entry.path).name == entry.file
+
+
+def test_a_set_of_lines_is_a_document_a_line(tiny, tmp_path):
+    registry.ENTRIES["tiny"] = replace(tiny, documents=registry._lines)
+    (tmp_path / "second" / "tiny_set" / "tiny.txt").write_bytes(CONTENT)
+    assert [(one.text, one.source) for one in read("tiny").documents] == [("one", "tiny#1"), ("two", "tiny#2")]
+
+
+def test_messages_come_without_their_labels():
+    assert [one.text for one in registry._messages("ham\tGo now\n\nspam\tWin\t1", "sms")] == ["Go now", "Win\t1"]
