@@ -109,6 +109,31 @@ def test_a_set_is_fetched_once_and_its_checksum_is_checked(tiny, tmp_path, monke
     assert not registry.available("tiny")
 
 
+def test_a_set_that_is_published_packed_is_checked_by_its_content(tiny, tmp_path, monkeypatch):
+    packed = replace(tiny, path="deep/tiny.txt.gz")
+    registry.ENTRIES["tiny"] = packed
+    content = {"/good": gzip.compress(CONTENT), "/bad": gzip.compress(b"another text")}
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(content[self.path])
+
+        def log_message(self, *arguments):
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        monkeypatch.setattr(registry.Entry, "address", f"http://127.0.0.1:{server.server_port}/bad")
+        with pytest.raises(DataError, match="not the file of the registry"):
+            read("tiny")
+        (tmp_path / "cache/data/tiny/tiny.txt.gz").unlink()
+        monkeypatch.setattr(registry.Entry, "address", f"http://127.0.0.1:{server.server_port}/good")
+        assert read("tiny").documents[0].text == "one\ntwo"
+        server.shutdown()
+
+
 def test_articles_joined_are_the_text_and_a_formula_is_no_heading():
     text = " \n = First = \n \n Text . \n = x + 1 = \n more \n \n = = Part = = \n \n 1 \n \n = Second = \n \n Text . \n"
     articles = registry._articles(text, "wiki")
@@ -126,6 +151,15 @@ def test_the_registered_texts_are_what_they_say(name, count, monkeypatch):
     wrong = replace(registry.ENTRIES[name], sha256="0" * 64)
     monkeypatch.setitem(registry.ENTRIES, name, wrong)
     assert not registry.available(name)
+
+
+@pytest.mark.parametrize(("name", "count"), [("sms-spam", 5574), ("multi30k-de", 29_000)])
+def test_sets_of_lines_have_the_texts_that_they_say(name, count):
+    if not registry.available(name):
+        pytest.skip(f"{name} is not here; fetch it with: lmworks evaluate smollm2 {name}")
+    documents = registry.documents(name)
+    assert len(documents) == count
+    assert not any(document.text.startswith(("ham\t", "spam\t")) for document in documents)
 
 
 def test_addresses_name_a_commit():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import example, given, settings
 
+from lmworks.basics.errors import DataError
 from lmworks.tokens.lost import Loss, losses, restore
 from tokens.test_trainer import ALL, ANY_TEXT, LOSSLESS, WITHOUT_BYTES
 
@@ -37,3 +38,11 @@ def test_wordpiece_loses_the_space_between_words():
     found = losses(ALL["wordpiece"], "The  king's")[1]
     assert [loss.space for loss in found if loss.space is not None] == ["", "  ", "", "", ""]
     assert all(loss.text is None for loss in found)
+
+
+def test_a_text_that_can_only_be_encoded_in_parts_is_refused_where_places_are_needed():
+    tokenizer = WITHOUT_BYTES["unigram"]
+    name = next(name for number, name in tokenizer.special.items() if number != tokenizer.unknown)
+    assert losses(tokenizer, "The king")[0]
+    with pytest.raises(DataError, match="special token"):
+        losses(tokenizer, f"{name} ☃")
