@@ -39,6 +39,7 @@ def test_an_unknown_word_is_spelt_with_its_space_and_a_strange_one_costs_more():
     _, words, space = model.of(" miles walked zqxj")
     assert words[-1] == " zqxj" and space == 0 and 0 < model.share < 1
     costs = dict(zip(words, model.spelling(words), strict=True))
+    assert costs[" zqxj"] == pytest.approx(-model._speller.score([*b" zqxj", END]).sum() / np.log(2))
     assert costs[" zqxj"] > max(cost for word, cost in costs.items() if word != " zqxj") > 0
 
 
