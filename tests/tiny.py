@@ -34,7 +34,7 @@ OWN = {
     "attention_scale": 0.4,
     "activation": "relu_squared",
     "gated": False,
-    "embedding_norm": True,
+    "embedding_norm": "rms",
     "ngrams": (2000, 3000),
     "logit_cap": 5.0,
 }

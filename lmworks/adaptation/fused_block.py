@@ -32,7 +32,8 @@ def use_fused_blocks(network: Network, recompute: bool = False) -> bool:
     config = network.config
     adapters = {id(parameter) for layer in lora_layers(network).values() for parameter in _adapters(layer)}
     covered = (
-        config.norm == "rms"
+        config.is_classic_decoder
+        and config.norm == "rms"
         and config.activation == "silu"
         and config.gated
         and config.positions == "rope"

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from lmworks.basics.config import Config
 from lmworks.basics.errors import ConfigError
 from lmworks.models.families import family_of
-from lmworks.models.families.tables import Rows, Transposed, each_name, rows_of
+from lmworks.models.families.tables import Rows, each_name, rows_of
 from lmworks.models.network import Network, run_plainly
 
 
@@ -152,9 +152,9 @@ def adaptable(network: Network) -> dict[str, list[Part]]:
     for name, source in each_name(family_of(config.family).tensors, config):
         path = name.removesuffix(".weight")
         if (
-            not name.endswith(".weight")
+            "blocks." not in name
+            or not name.endswith(".weight")
             or not isinstance(network.get_submodule(path), nn.Linear | LoRALinear)
-            or path == "head"
         ):
             continue
         if isinstance(source, Rows):
@@ -164,7 +164,7 @@ def adaptable(network: Network) -> dict[str, list[Part]]:
                 Part(part.removesuffix(".weight"), row) for part, row in zip(source.names, rows, strict=True)
             ]
         else:
-            theirs = source.name if isinstance(source, Transposed) else source
+            theirs = source if isinstance(source, str) else source.name
             layer = network.get_submodule(path)
             weight = layer.base.weight if isinstance(layer, LoRALinear) else layer.weight
             assert isinstance(weight, Tensor)

@@ -13,7 +13,7 @@ from lmworks.basics.errors import ConfigError, ModelError
 from lmworks.basics.files import says_why, write_json
 from lmworks.models.directory import read_json, read_safetensors, write_safetensors
 from lmworks.models.families import family_of
-from lmworks.models.families.tables import Transposed
+from lmworks.models.families.tables import ByHead, Transposed
 from lmworks.models.network import Network
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
@@ -54,6 +54,7 @@ def write_adapter(folder: Path, network: Network, base: str) -> None:
     layers = lora_layers(network)
     if not layers:
         raise ConfigError("the network has no adapters to save")
+    _check_order(network)
     first = next(iter(layers.values()))
     turned = any(isinstance(source, Transposed) for source in family_of(network.config.family).tensors.values())
     with says_why(folder):
@@ -89,6 +90,7 @@ def read_adapter(folder: Path, network: Network) -> Network:
     try:
         config = _config(folder, settings)
         _check_rank(folder, config.rank, tensors)
+        _check_order(network)
         add_lora(network, config)
     except ConfigError as error:
         raise ModelError(f"{folder / CONFIG}: {error}") from None
@@ -101,6 +103,16 @@ def read_adapter(folder: Path, network: Network) -> Network:
         for layer in lora_layers(network).values():
             layer.scale = config.alpha / config.rank**0.5
     return network
+
+
+def _check_order(network: Network) -> None:
+    """ConfigError where the rows of a joined matrix lie in another order in the model's files: an adapter's would too."""
+    name = network.config.family
+    if any(isinstance(source, ByHead) for source in family_of(name).tensors.values()):
+        raise ConfigError(
+            f"adapters of a {name} model are not read or saved in PEFT's format: its files join query, key and value head "
+            "by head; merge the adapters and save the model"
+        )
 
 
 def _check_rank(folder: Path, rank: int, tensors: dict[str, Tensor]) -> None:

@@ -20,6 +20,7 @@ from lmworks.models.config import ModelConfig
 from lmworks.models.hooks import HookPoint
 from lmworks.models.linear import Linear
 from lmworks.models.masks import Visibility
+from lmworks.models.memory import Memory
 from lmworks.models.norm import RMSNorm
 from lmworks.models.positions import Rotation, rotate
 
@@ -32,10 +33,13 @@ Pattern = Float[Tensor, "batch heads seq keys"]
 
 
 def attention_scores(query: Queries, key: Keys, sees: Visibility, scale: float | None = None) -> Pattern:
-    """Dot products times `scale` (1 / root of head_dim unless given); minus infinity where a query does not see a key. Heads of a group share their key."""
+    """Dot products times `scale` (1 / root of head_dim unless given), plus the bias where there is one; minus infinity where
+    a query does not see a key. Heads of a group share their key."""
     batch, heads, seq, head_dim = query.shape
     grouped = query.reshape(batch, key.shape[1], -1, head_dim)
     scores = (grouped @ key.mT * (scale or head_dim**-0.5)).view(batch, heads, seq, -1)
+    if sees.bias is not None:
+        return scores + sees.bias
     if sees.mask is None and not sees.causal:
         return scores
     return scores.masked_fill(~sees.dense(seq, key.shape[2], query.device), -torch.inf)
@@ -70,7 +74,7 @@ def attend(
         return mix(F.dropout(pattern, dropout) if dropout else pattern, value)
     if chosen == "tiled":
         return attend_in_tiles(query, key, value, scale)
-    mask = sees.mask
+    mask = sees.mask if sees.bias is None else sees.bias
     if sees.causal and query.shape[2] != key.shape[2]:  # PyTorch would align the first query with the first key
         mask = sees.dense(query.shape[2], key.shape[2], query.device)
     return F.scaled_dot_product_attention(
@@ -135,27 +139,59 @@ class Pass:
     kernel: Kernel
     tiles: dict[int | None, Any] = field(default_factory=dict)
     """What a block runner made once for all blocks of this pass, by window."""
+    memory: Memory | None = None
+    """What an encoder made of the source, for the decoder to attend to."""
+    sees_memory: Visibility | None = None
 
 
-class Attention(nn.Module):
-    """Project to query, key and value; rotate; attend; project back."""
+class _Heads(nn.Module):
+    """What attention to one's own text and to a source have in common: heads, their hook points, the projection back."""
+
+    output: Linear
+    """Back into the stream; made by the subclass behind its other matrices, as fresh weights are drawn in this order."""
 
     def __init__(self, config: ModelConfig, layer: int) -> None:
         super().__init__()
-        self.layer, self.window = layer, config.window_of(layer)
+        self.layer = layer
         self.heads, self.kv_heads, self.head_dim = config.heads, config.kv_heads, config.head_dim
-        self.dropout = config.dropout
+        self.dropout, self.scale = config.dropout, config.attention_scale
+        self.query_point, self.key_point, self.value_point = HookPoint(), HookPoint(), HookPoint()
+        self.scores_point, self.pattern_point, self.mixed_point = HookPoint(), HookPoint(), HookPoint()
+
+    def attended(
+        self, query: Queries, key: Keys, value: Keys, sees: Visibility, kernel: Kernel
+    ) -> Float[Tensor, "batch seq dim"]:
+        """Mix, join the heads, project back."""
+        mixed = self.mixed_point(self._mix(query, key, value, sees, kernel))
+        return self.output(mixed.transpose(1, 2).flatten(2))
+
+    def _mix(self, query: Queries, key: Keys, value: Keys, sees: Visibility, kernel: Kernel) -> Queries:
+        if self.scores_point.functions or self.pattern_point.functions:
+            scores = attention_scores(query, key, sees, self.scale)
+            hooked_scores = self.scores_point(scores)
+            pattern = attention_pattern(hooked_scores)
+            hooked_pattern = self.pattern_point(pattern)
+            # Only a hook that changed something changes the way; one that read leaves the kernel as it was.
+            if hooked_scores is not scores or hooked_pattern is not pattern:
+                return mix(hooked_pattern, value)
+        dropout = self.dropout if self.training else 0.0
+        return attend(query, key, value, sees, kernel, dropout, self.scale)
+
+
+class Attention(_Heads):
+    """Project to query, key and value; rotate; attend; project back."""
+
+    def __init__(self, config: ModelConfig, layer: int) -> None:
+        super().__init__(config, layer)
+        self.window, self.rotary_dim = config.window_of(layer), config.rotary_dim
         # One matrix for query, key and value: a third of the calls, and rows in this order.
         rows = (self.heads + 2 * self.kv_heads) * self.head_dim
         self.qkv = Linear(config.dim, rows, bias=config.qkv_bias)
         self.output = Linear(self.heads * self.head_dim, config.dim, bias=config.output_bias)
-        self.scale = config.attention_scale
         self.query_norm = (
             RMSNorm(self.head_dim, config.norm_eps, weighted=config.norm_weight) if config.qk_norm else None
         )
         self.key_norm = RMSNorm(self.head_dim, config.norm_eps, weighted=config.norm_weight) if config.qk_norm else None
-        self.query_point, self.key_point, self.value_point = HookPoint(), HookPoint(), HookPoint()
-        self.scores_point, self.pattern_point, self.mixed_point = HookPoint(), HookPoint(), HookPoint()
 
     def forward(self, x: Float[Tensor, "batch seq dim"], shared: Pass) -> Float[Tensor, "batch seq dim"]:
         """What each token takes from those that it sees."""
@@ -166,23 +202,37 @@ class Attention(nn.Module):
             query, key = turned.split([self.heads, self.kv_heads], dim=1)
             turned = torch.cat([self.query_norm(query), self.key_norm(key)], dim=1)
         if shared.rotation is not None:
-            turned = rotate(turned, shared.rotation)
+            turned = rotate(turned, shared.rotation) if self.rotary_dim is None else self._rotate_some(turned, shared)
         query, key = turned.split([self.heads, self.kv_heads], dim=1)
         query, key, value = self.query_point(query), self.key_point(key), self.value_point(value)
         if shared.cache is not None:
             key, value = shared.cache.append(self.layer, key, value)
-        mixed = self.mixed_point(self._mix(query, key, value, shared))
-        return self.output(mixed.transpose(1, 2).reshape(batch, seq, -1))
+        return self.attended(query, key, value, shared.sees[self.window], shared.kernel)
 
-    def _mix(self, query: Queries, key: Keys, value: Keys, shared: Pass) -> Queries:
-        sees = shared.sees[self.window]
-        if self.scores_point.functions or self.pattern_point.functions:
-            scores = attention_scores(query, key, sees, self.scale)
-            hooked_scores = self.scores_point(scores)
-            pattern = attention_pattern(hooked_scores)
-            hooked_pattern = self.pattern_point(pattern)
-            # Only a hook that changed something changes the way; one that read leaves the kernel as it was.
-            if hooked_scores is not scores or hooked_pattern is not pattern:
-                return mix(hooked_pattern, value)
-        dropout = self.dropout if self.training else 0.0
-        return attend(query, key, value, sees, shared.kernel, dropout, self.scale)
+    def _rotate_some(self, turned: Tensor, shared: Pass) -> Tensor:
+        """Rotate the first dimensions of each head; the rest know nothing of the place."""
+        assert self.rotary_dim is not None and shared.rotation is not None
+        first, rest = turned[..., : self.rotary_dim], turned[..., self.rotary_dim :]
+        return torch.cat([rotate(first, shared.rotation), rest], dim=-1)
+
+
+class CrossAttention(_Heads):
+    """Attention from a decoder's states to what an encoder made of the source; without positions of its own."""
+
+    def __init__(self, config: ModelConfig, layer: int) -> None:
+        super().__init__(config, layer)
+        self.query = Linear(config.dim, self.heads * self.head_dim, bias=config.qkv_bias)
+        self.kv = Linear(config.dim, 2 * self.kv_heads * self.head_dim, bias=config.qkv_bias)
+        self.output = Linear(self.heads * self.head_dim, config.dim, bias=config.output_bias)
+
+    def forward(self, x: Float[Tensor, "batch seq dim"], shared: Pass) -> Float[Tensor, "batch seq dim"]:
+        """What each token takes from the source."""
+        assert shared.memory is not None and shared.sees_memory is not None
+        query = self.query_point(self.query(x).unflatten(-1, (self.heads, -1)).transpose(1, 2))
+        key, value = shared.memory.projected(self.layer, self._keys_and_values)
+        return self.attended(query, self.key_point(key), self.value_point(value), shared.sees_memory, shared.kernel)
+
+    def _keys_and_values(self, states: Float[Tensor, "batch source dim"]) -> tuple[Keys, Keys]:
+        parts = self.kv(states).unflatten(-1, (2 * self.kv_heads, -1)).transpose(1, 2)
+        key, value = parts.split(self.kv_heads, dim=1)
+        return key, value

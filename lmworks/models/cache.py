@@ -7,6 +7,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from lmworks.models.config import ModelConfig
+from lmworks.models.memory import Memory
 
 KeysOrValues = Float[Tensor, "batch kv_heads seq head_dim"]
 
@@ -19,9 +20,17 @@ class Cache:
     """
 
     def __init__(
-        self, config: ModelConfig, batch: int, capacity: int, dtype: torch.dtype, device: torch.device | str = "cpu"
+        self,
+        config: ModelConfig,
+        batch: int,
+        capacity: int,
+        dtype: torch.dtype,
+        device: torch.device | str = "cpu",
+        memory: Memory | None = None,
     ) -> None:
         self.length = 0
+        self.memory = memory
+        """What an encoder-decoder attends to, a source for each row."""
         self.tokens: Int[Tensor, "batch seq"] = torch.empty(batch, 0, dtype=torch.long, device=device)
         self.real: Bool[Tensor, "batch seq"] | None = None
         self._shape = (batch, config.kv_heads, max(capacity, 1), config.head_dim)
@@ -65,6 +74,8 @@ class Cache:
         self._values = [store.index_select(0, rows) for store in self._values]
         self._shape = (len(rows), *self._shape[1:])
         self.tokens = self.tokens.index_select(0, rows)
+        if self.memory is not None:
+            self.memory = self.memory.keep(rows)
         if self.real is not None:
             self.real = self.real.index_select(0, rows)
 

@@ -49,8 +49,12 @@ class ModelConfig(Config):
     """Every choice that shapes a network."""
 
     family: str = "llama"
-    """The architecture whose names its files use: llama, mistral, qwen2, qwen3, gemma, gpt2 are public ones; lmworks is
-    our own and takes every choice below."""
+    """The architecture whose names its files use: llama, mistral, qwen2, qwen3, gemma, gpt2, gpt_neox, bert, t5, bart,
+    marian are public ones; lmworks is our own and takes every choice below."""
+
+    arrangement: Literal["decoder", "encoder", "encoder-decoder"] = "decoder"
+    """decoder: each token sees those before it; encoder: all see all; encoder-decoder: a decoder that also attends to
+    what an encoder made of a source text."""
 
     vocab_size: int = Positive
     """Rows of the embedding; at least the tokenizer's largest id + 1."""
@@ -59,7 +63,10 @@ class ModelConfig(Config):
     """Width of the residual stream."""
 
     layers: int = Field(gt=0, le=MOST_LAYERS)
-    """Number of blocks."""
+    """Number of blocks; of an encoder-decoder, those of its decoder."""
+
+    encoder_layers: int | None = Field(default=None, gt=0, le=MOST_LAYERS)
+    """Blocks of an encoder-decoder's encoder; as many as `layers` unless given."""
 
     heads: int = Positive
     """Query heads."""
@@ -76,8 +83,21 @@ class ModelConfig(Config):
     context: int = Positive
     """The longest text in tokens that the network reads."""
 
-    positions: Literal["rope", "learned", "none"] = "rope"
-    """How the network knows the order of tokens: rotary, a learned embedding, or not at all."""
+    positions: Literal["rope", "learned", "sinusoidal", "relative", "alibi", "none"] = "rope"
+    """How the network knows the order of tokens: rotary; an embedding that is learned, or made of sines; a bias on the
+    attention's scores that is learned for ranges of distances (T5), or falls with the distance (ALiBi); or not at all."""
+
+    position_offset: int = Field(default=0, ge=0, le=1000)
+    """The row of the first learned position (BART: 2)."""
+
+    relative_buckets: int = Field(default=32, ge=4, le=100_000)
+    """Ranges of distances that relative positions tell apart."""
+
+    relative_distance: int = Field(default=128, gt=0)
+    """From this distance on, relative positions tell nothing apart."""
+
+    rotary_dim: int | None = Field(default=None, gt=0)
+    """How many dimensions of each head rotary positions turn, from the first; None for all."""
 
     rope_theta: float = Field(default=10_000.0, gt=0)
     """Base of the rotary frequencies."""
@@ -85,8 +105,18 @@ class ModelConfig(Config):
     rope_scaling: RopeScaling | None = None
     """How rotary frequencies are stretched; None for not at all."""
 
-    norm: Literal["rms", "layer"] = "rms"
-    """Root-mean-square norm without bias, or layer norm with bias; both before each part (pre-norm)."""
+    norm: Literal["rms", "layer", "none"] = "rms"
+    """Root-mean-square norm without bias, layer norm with bias, or none (to see what a network is without)."""
+
+    norm_place: Literal["before", "after"] = "before"
+    """before: each part reads the normed stream, and a norm ends the blocks (pre-norm); after: the sum of stream and part
+    is normed (post-norm, as the first transformers)."""
+
+    parallel: bool = False
+    """Attention and feed-forward of a block read the same stream and are added at once (GPT-NeoX)."""
+
+    residual: bool = True
+    """Each part is added to the stream; False lets it replace the stream (to see what a network is without)."""
 
     norm_eps: float = Field(default=1e-5, gt=0)
     """Added to the variance before the root."""
@@ -127,8 +157,12 @@ class ModelConfig(Config):
     scale_embedding: bool = False
     """Multiply embeddings by the root of dim (Gemma)."""
 
-    embedding_norm: bool = False
-    """An RMS norm without weight over the embedding."""
+    embedding_norm: Literal["rms", "layer"] | None = None
+    """rms: an RMS norm without weight over the tokens' embeddings; layer: a layer norm over their sum with those of
+    positions and segments (BERT, BART)."""
+
+    segments: int = Field(default=0, ge=0, le=1000)
+    """Segment embeddings that are added to the tokens' (BERT: 2, for the first and the second text); 0 for none."""
 
     ngrams: tuple[Annotated[int, Field(gt=0)], ...] = ()
     """How many different 2-grams, 3-grams, ... have an embedding of their own, added to the token's."""
@@ -138,6 +172,25 @@ class ModelConfig(Config):
 
     tied: bool = True
     """The head uses the embedding's own matrix."""
+
+    head_transform: bool = False
+    """A dense layer, activation and norm between hidden states and head (BERT's masked language model)."""
+
+    head_bias: bool = False
+    """A bias on the logits."""
+
+    head_scale: float | None = Field(default=None, gt=0)
+    """What hidden states are multiplied by before the head (T5 with tied embeddings: 1 / root of dim)."""
+
+    pooler: bool = False
+    """A dense layer with tanh over the first token's state, which stands for the text (BERT)."""
+
+    labels: tuple[str, ...] = Field(default=(), max_length=100_000)
+    """Names of the classes of a classifier over hidden states; none for no classifier."""
+
+    labels_of: Literal["texts", "tokens"] = "texts"
+    """What the classifier judges: a whole text (from the pooler, or the state of an encoder's first or a decoder's last
+    token), or each token."""
 
     adaptive_cutoffs: tuple[Annotated[int, Positive], ...] | None = Field(
         default=None, min_length=1, max_length=MOST_CLUSTERS
@@ -173,8 +226,8 @@ class ModelConfig(Config):
     def _agrees(self) -> Self:
         if self.heads % self.kv_heads:
             raise ConfigError(f"{{at}}heads ({self.heads}) is not a multiple of {{at}}kv_heads ({self.kv_heads})")
-        if self.positions == "rope" and self.head_dim % 2:
-            raise ConfigError(f"{{at}}head_dim ({self.head_dim}) is odd, and rotary positions turn pairs; make it even")
+        self._check_positions()
+        self._check_arrangement()
         if self.norm != "rms" and not self.norm_weight:
             raise ConfigError("{at}norm_weight = false is for {at}norm = 'rms'; a layer norm has a weight and a bias")
         if self.norm_unit_offset and not self.norm_weight:
@@ -190,6 +243,39 @@ class ModelConfig(Config):
             raise ConfigError(f"{{at}}window_layers names layer {outside[0]}, and there are {self.layers} layers")
         return self
 
+    def _check_positions(self) -> None:
+        turned = self.rotary_dim or self.head_dim
+        if self.positions == "rope" and turned % 2:
+            name = "head_dim" if self.rotary_dim is None else "rotary_dim"
+            raise ConfigError(f"{{at}}{name} ({turned}) is odd, and rotary positions turn pairs; make it even")
+        if turned > self.head_dim:
+            raise ConfigError(f"{{at}}rotary_dim ({turned}) is more than {{at}}head_dim ({self.head_dim}) has")
+        if self.positions == "sinusoidal" and self.dim % 2:
+            raise ConfigError(f"{{at}}dim ({self.dim}) is odd, and sinusoidal positions come in pairs; make it even")
+        if self.relative_distance <= self.relative_buckets // 2:
+            raise ConfigError(
+                f"{{at}}relative_distance ({self.relative_distance}) must exceed half of {{at}}relative_buckets "
+                f"({self.relative_buckets}): each short distance has a bucket of its own"
+            )
+
+    def _check_arrangement(self) -> None:
+        if self.encoder_layers is not None and self.arrangement != "encoder-decoder":
+            raise ConfigError(
+                f"{{at}}encoder_layers is for an encoder-decoder, and {{at}}arrangement is {self.arrangement!r}"
+            )
+        if self.ngrams and self.arrangement != "decoder":
+            raise ConfigError(
+                f"{{at}}ngrams look back alone and are for a decoder, and {{at}}arrangement is {self.arrangement!r}"
+            )
+        if self.parallel and self.norm_place == "after":
+            raise ConfigError(
+                "{at}parallel needs {at}norm_place = 'before': two parts at once have no norm between them"
+            )
+        if not self.labels and self.labels_of == "tokens":
+            raise ConfigError("{at}labels_of = 'tokens' needs {at}labels, the names of the classes")
+        if twice := sorted({label for label in self.labels if self.labels.count(label) > 1}):
+            raise ConfigError(f"{{at}}labels names {twice[0]!r} twice; each class needs a name of its own")
+
     def _check_adaptive(self) -> None:
         cutoffs = self.adaptive_cutoffs
         if cutoffs is None:
@@ -198,6 +284,10 @@ class ModelConfig(Config):
             raise ConfigError(
                 f"{{at}}adaptive_cutoffs ({', '.join(map(str, cutoffs))}) must rise and stay below {{at}}vocab_size "
                 f"({self.vocab_size})"
+            )
+        if self.head_bias or self.head_transform:
+            raise ConfigError(
+                "{at}head_bias and {at}head_transform are for one softmax; leave out {at}adaptive_cutoffs"
             )
         if self.tied:
             raise ConfigError("{at}adaptive_cutoffs needs {at}tied = false: an adaptive softmax has its own matrices")
@@ -208,6 +298,29 @@ class ModelConfig(Config):
                 f"{{at}}adaptive_divisor ({self.adaptive_divisor:g}) leaves cluster {len(cutoffs)} no dimension of "
                 f"{{at}}dim ({self.dim}); take a smaller one or fewer {{at}}adaptive_cutoffs"
             )
+
+    @property
+    def causal(self) -> bool:
+        """Does each token see only those before it?"""
+        return self.arrangement != "encoder"
+
+    @property
+    def is_classic_decoder(self) -> bool:
+        """A decoder of sequential pre-norm blocks on a residual stream, its heads wholly rotated where they are: what fast
+        ways of running a block by hand are written for."""
+        return (
+            self.arrangement == "decoder"
+            and self.norm_place == "before"
+            and self.norm != "none"
+            and self.residual
+            and not self.parallel
+            and self.rotary_dim is None
+            and self.positions in ("rope", "learned", "sinusoidal", "none")
+        )
+
+    def encoder(self) -> ModelConfig:
+        """The config of an encoder-decoder's encoder."""
+        return self.but(arrangement="encoder", layers=self.encoder_layers or self.layers, encoder_layers=None)
 
     def cluster_dim(self, number: int) -> int:
         """The width that cluster `number` (from 1) of an adaptive softmax predicts from."""

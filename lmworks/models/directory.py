@@ -68,9 +68,6 @@ def read_network(folder: Path, dtype: torch.dtype | None = None) -> Network:
     """
     config = read_config(folder)
     tensors = {name: tensor for file in weight_files(folder) for name, tensor in read_safetensors(file).items()}
-    if "transformer.wte.weight" not in tensors and "wte.weight" in tensors:
-        # GPT-2 files of the first hour leave the prefix out; transformers adds it too.
-        tensors = {f"transformer.{name}": tensor for name, tensor in tensors.items()}
     try:
         ours = family_of(config.family).tensors_from(tensors, config, dtype)
         return network_of(config, ours)

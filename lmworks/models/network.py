@@ -1,95 +1,53 @@
-"""The network: embedding, blocks, norm, head. One pre-norm transformer, shaped by ModelConfig.
+"""The network: embedding, stack of blocks, heads. One transformer in three arrangements, shaped by ModelConfig.
 
 network = Network(ModelConfig(vocab_size=512, dim=64, layers=2, heads=4, context=128))
-logits = network(tokens)                      # [batch, seq] -> [batch, seq, vocab]
+logits = network(tokens)                                       # [batch, seq] -> [batch, seq, vocab]
+logits = translator(tokens, memory=translator.encode(source))  # an encoder-decoder
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from lmworks.basics.errors import ConfigError
 from lmworks.models.adaptive_softmax import AdaptiveSoftmax, Softmax
-from lmworks.models.attention import Attention, Kernel, Pass
+from lmworks.models.block import Block, BlockRunner, run_plainly, run_recomputing
 from lmworks.models.cache import Cache
 from lmworks.models.config import ModelConfig
-from lmworks.models.feed_forward import FeedForward
-from lmworks.models.hooks import HookFunction, HookPoint, hook_points, hooked
+from lmworks.models.head_transform import HeadTransform
+from lmworks.models.hooks import HookFunction, hook_points, hooked
 from lmworks.models.initialisation import Scheme, initialise
 from lmworks.models.linear import Product
-from lmworks.models.masks import visibility
+from lmworks.models.memory import Memory
 from lmworks.models.ngram_embedding import NGramEmbedding
-from lmworks.models.norm import make_norm
-from lmworks.models.positions import rotation
+from lmworks.models.stack import Hidden, Real, Stack, Tokens, blank_embedding
 
-Tokens = Int[Tensor, "batch seq"]
-Real = Bool[Tensor, "batch seq"]
-Hidden = Float[Tensor, "batch seq dim"]
+__all__ = ["Block", "BlockRunner", "Network", "build_network", "evaluating", "run_plainly", "run_recomputing"]
+
 Logits = Float[Tensor, "batch seq vocab"]
 
 
-class Block(nn.Module):
-    """x + attention(norm x), then x + feed_forward(norm x)."""
-
-    def __init__(self, config: ModelConfig, layer: int) -> None:
-        super().__init__()
-        self.attention_norm, self.attention = make_norm(config), Attention(config, layer)
-        self.feed_forward_norm, self.feed_forward = make_norm(config), FeedForward(config)
-        self.dropout = nn.Dropout(config.dropout)
-        self.attention_output_point, self.feed_forward_output_point = HookPoint(), HookPoint()
-        self.residual_in_point, self.residual_middle_point, self.residual_out_point = (
-            HookPoint(),
-            HookPoint(),
-            HookPoint(),
-        )
-
-    def forward(self, x: Hidden, shared: Pass) -> Hidden:
-        """The residual stream behind this block."""
-        x = self.residual_in_point(x)
-        x = x + self.dropout(self.attention_output_point(self.attention(self.attention_norm(x), shared)))
-        x = self.residual_middle_point(x)
-        x = x + self.dropout(self.feed_forward_output_point(self.feed_forward(self.feed_forward_norm(x))))
-        return self.residual_out_point(x)
-
-
-BlockRunner = Callable[[Block, Hidden, Pass], Hidden]
-
-
-def run_plainly(block: Block, x: Hidden, shared: Pass) -> Hidden:
-    """The block as it is written."""
-    return block(x, shared)
-
-
-def run_recomputing(block: Block, x: Hidden, shared: Pass) -> Hidden:
-    """Keep only the block's input in training and compute the block again going back: slower, less memory."""
-    return checkpoint(block, x, shared, use_reentrant=False) if torch.is_grad_enabled() else block(x, shared)
-
-
-class Network(nn.Module):
-    """A decoder: tokens in, logits for the next token out."""
+class Network(Stack):
+    """A decoder (tokens in, logits for the next token out), an encoder, or an encoder-decoder, as its config says."""
 
     def __init__(self, config: ModelConfig) -> None:
-        super().__init__()
-        self.config = config
-        self.embedding = _embedding(config.vocab_size, config.dim)
+        nn.Module.__init__(self)
+        self.embedding = blank_embedding(config.vocab_size, config.dim)
         self.ngram_embedding = NGramEmbedding(config.vocab_size, config.dim, config.ngrams) if config.ngrams else None
-        self.position = _embedding(config.context, config.dim) if config.positions == "learned" else None
-        self.blocks: Sequence[Block] = nn.ModuleList(Block(config, layer) for layer in range(config.layers))  # type: ignore[assignment]
-        self.norm = make_norm(config)
+        self.add_parts(config)
         self.head = _head(config)
         self.head_product = Product()
-        self.dropout = nn.Dropout(config.dropout)
-        self.embedding_point, self.final_point = HookPoint(), HookPoint()
-        self.attention_kernel: Kernel = "fused"
-        self.run_block: BlockRunner = run_plainly
-        """How a block is run; adaptation puts its fast way for adapters here."""
+        self.head_transform = HeadTransform(config) if config.head_transform else None
+        self.head_bias = nn.Parameter(torch.zeros(config.vocab_size)) if config.head_bias else None
+        self.pooler = nn.Linear(config.dim, config.dim) if config.pooler else None
+        self.classifier = nn.Linear(config.dim, len(config.labels)) if config.labels else None
+        self.encoder = Stack(config.encoder()) if config.arrangement == "encoder-decoder" else None
 
     @property
     def head_weight(self) -> Float[Tensor, "vocab dim"]:
@@ -116,16 +74,25 @@ class Network(nn.Module):
         return super().train(mode)
 
     def forward(
-        self, tokens: Tokens, mask: Real | None = None, *, documents: Tokens | None = None, cache: Cache | None = None
+        self,
+        tokens: Tokens,
+        mask: Real | None = None,
+        *,
+        documents: Tokens | None = None,
+        cache: Cache | None = None,
+        segments: Tokens | None = None,
+        memory: Memory | None = None,
     ) -> Logits:
         """Logits in float32. Arguments as in `hidden`."""
-        return self.logits(self.hidden(tokens, mask, documents=documents, cache=cache))
+        return self.logits(
+            self.hidden(tokens, mask, documents=documents, cache=cache, segments=segments, memory=memory)
+        )
 
     def logits(self, hidden: Float[Tensor, "*batch dim"]) -> Float[Tensor, "*batch vocab"]:
         """The head: logits in float32; an adaptive softmax gives log-probabilities, which are logits too."""
         if isinstance(self.head, AdaptiveSoftmax):
             return self.head.log_probabilities(hidden)
-        logits = self.head_product(hidden, self.head_weight).float()
+        logits = self.head_product(self._before_head(hidden), self.head_weight, self.head_bias).float()
         cap = self.config.logit_cap
         return logits if cap is None else cap * torch.tanh(logits / cap)
 
@@ -134,59 +101,109 @@ class Network(nn.Module):
         without ever holding the logits of all rows. One, but for an adaptive softmax."""
         if isinstance(self.head, AdaptiveSoftmax):
             return self.head.softmaxes(hidden, labels)
-        return [(hidden, self.head_weight, labels)]
+        states, matrix = self._before_head(hidden), self.head_weight
+        if self.head_bias is not None:  # a bias is one more input, which is always 1
+            states = torch.cat([states, torch.ones_like(states[:, :1])], dim=1)
+            matrix = torch.cat([matrix, self.head_bias[:, None]], dim=1)
+        return [(states, matrix, labels)]
+
+    def _before_head(self, hidden: Float[Tensor, "*batch dim"]) -> Float[Tensor, "*batch dim"]:
+        if self.head_transform is not None:
+            hidden = self.head_transform(hidden)
+        return hidden if self.config.head_scale is None else hidden * self.config.head_scale
 
     def hidden(
-        self, tokens: Tokens, mask: Real | None = None, *, documents: Tokens | None = None, cache: Cache | None = None
+        self,
+        tokens: Tokens,
+        mask: Real | None = None,
+        *,
+        documents: Tokens | None = None,
+        cache: Cache | None = None,
+        segments: Tokens | None = None,
+        memory: Memory | None = None,
     ) -> Hidden:
         """The states behind the last norm.
 
         `mask` is False (0) on padding, left or right; positions count real tokens only. `documents` numbers the
         packed documents of each row: they don't see each other and each starts at position 0. With a `cache`
-        the tokens come behind those already in it. Raises ConfigError where learned positions end.
+        the tokens come behind those already in it. `segments` numbers the text that each token belongs to (BERT).
+        An encoder-decoder needs `memory`, which `encode` makes of the source; a cache made with it holds it.
+        Raises ConfigError where learned positions end or the arguments do not fit one another.
         """
-        real = None if mask is None else mask.bool()
-        if documents is not None and cache is not None:
-            raise ConfigError("packed documents are read without a cache; leave out one of the two")
-        positions = self._positions(tokens, real, documents, cache)
+        real = _real(tokens, mask)
+        memory = self._memory(tokens, documents, cache, memory)
+        positions = self.positions_of(tokens, real, documents, cache)
         x = self.embedding(tokens)
         if self.ngram_embedding is not None:
             x = x + self._ngrams(self.ngram_embedding, tokens, positions, real, cache)
-        if self.config.embedding_norm:
+        x = self.read(self._scaled(x), tokens, positions, real, documents, cache, segments, memory)
+        if cache is not None:
+            cache.advance(tokens, real)
+        return x
+
+    def encode(self, source: Tokens, mask: Real | None = None) -> Memory:
+        """What an encoder-decoder's encoder makes of a source text, for `hidden`; `mask` is False on padding."""
+        if self.encoder is None:
+            raise ConfigError(
+                f"the network is {_a(self.config.arrangement)} and has no second stack that encodes a source; "
+                "give the text as tokens"
+            )
+        real = _real(source, mask)
+        positions = self.encoder.positions_of(source, real, None, None)
+        self.encoder.run_block, self.encoder.attention_kernel = self.run_block, self.attention_kernel
+        return Memory(
+            self.encoder.read(self._scaled(self.embedding(source)), source, positions, real),
+            real,
+        )
+
+    def pooled(self, hidden: Hidden, mask: Real | None = None) -> Float[Tensor, "batch dim"]:
+        """One state for each text: the pooler's, or the first token's of an encoder, or the last real token's of a
+        decoder."""
+        if self.config.causal:
+            last = hidden.new_tensor(hidden.shape[1] - 1).long().expand(len(hidden))
+            if mask is not None:
+                places = torch.arange(hidden.shape[1], device=hidden.device)
+                last = (mask.bool() * places).max(dim=1).values
+            first = hidden[torch.arange(len(hidden), device=hidden.device), last]
+        else:
+            first = hidden[:, 0]
+        return first if self.pooler is None else torch.tanh(self.pooler(first))
+
+    def classify(self, hidden: Hidden, mask: Real | None = None) -> Float[Tensor, "batch *seq labels"]:
+        """Scores of the classes, in float32: of each text, or of each token (`labels_of`)."""
+        if self.classifier is None:
+            raise ConfigError("the network has no classifier; set labels to the names of the classes in its config")
+        states = hidden if self.config.labels_of == "tokens" else self.pooled(hidden, mask)
+        return self.classifier(self.dropout(states)).float()
+
+    def _scaled(self, x: Hidden) -> Hidden:
+        """Tokens' embeddings, normed and scaled where the config says so."""
+        if self.config.embedding_norm == "rms":
             x = F.rms_norm(x, x.shape[-1:], eps=self.config.norm_eps)
         if self.config.scale_embedding:
             x = x * torch.tensor(self.config.dim**0.5, dtype=x.dtype)
-        if self.position is not None:
-            x = x + self.position(positions)
-        x = self.embedding_point(self.dropout(x))
-        shared = self._shared(tokens, positions, real, documents, cache, x.dtype)
-        for block in self.blocks:
-            x = self.run_block(block, x, shared)
-        if cache is not None:
-            cache.advance(tokens, real)
-        return self.final_point(self.norm(x))
+        return x
 
-    def _positions(self, tokens: Tokens, real: Real | None, documents: Tokens | None, cache: Cache | None) -> Tokens:
-        """Each token's place in its own text: padding is not counted, packed documents start again at 0."""
-        batch, seq = tokens.shape
-        past = cache.length if cache is not None else 0
-        at = torch.arange(past, past + seq, device=tokens.device).expand(batch, seq)
-        before = cache.real if cache is not None else None
-        if documents is not None or real is not None or before is not None:
-            counted = torch.ones_like(tokens) if real is None else real.long()
-            total = counted.cumsum(dim=1) + (past if before is None else before.sum(dim=1, keepdim=True))
-            at = total - 1
-            if documents is not None:
-                starts = torch.ones_like(documents, dtype=torch.bool)
-                starts[:, 1:] = documents[:, 1:] != documents[:, :-1]
-                at = at - torch.where(starts, total - counted, 0).cummax(dim=1).values
-            at = at.clamp(min=0)
-        if self.position is not None and int(at.max()) >= self.config.context:
+    def _memory(
+        self, tokens: Tokens, documents: Tokens | None, cache: Cache | None, memory: Memory | None
+    ) -> Memory | None:
+        """The source's states, given or in the cache; ConfigError where arguments do not fit the arrangement."""
+        if documents is not None and cache is not None:
+            raise ConfigError("packed documents are read without a cache; leave out one of the two")
+        if cache is not None and not self.config.causal:
+            raise ConfigError("an encoder reads a text at once, without a cache; leave the cache out")
+        memory = cache.memory if memory is None and cache is not None else memory
+        if (memory is None) != (self.encoder is None):
             raise ConfigError(
-                f"the text has {int(at.max()) + 1:,} tokens and the network has learned "
-                f"{self.config.context:,} positions; shorten the text"
+                "an encoder-decoder attends to a source: give memory=network.encode(source)"
+                if memory is None
+                else f"the network is {_a(self.config.arrangement)} and attends to no source; leave memory out"
             )
-        return at
+        if memory is not None and len(memory.states) != len(tokens):
+            raise ConfigError(f"the memory holds {len(memory.states)} sources for {len(tokens)} rows of tokens")
+        if memory is not None and documents is not None:
+            raise ConfigError("packed documents cannot share a source; give one document a row to an encoder-decoder")
+        return memory
 
     def _ngrams(
         self, embedding: NGramEmbedding, tokens: Tokens, positions: Tokens, real: Real | None, cache: Cache | None
@@ -202,25 +219,6 @@ class Network(nn.Module):
         # Those in the cache get positions that are large enough for any n-gram: theirs are not looked at.
         at = torch.cat([ones(past) * self.config.context, positions], dim=1)
         return embedding(torch.cat([past, tokens], dim=1), at, real)[:, past.shape[1] :]
-
-    def _shared(
-        self,
-        tokens: Tokens,
-        positions: Tokens,
-        real: Real | None,
-        documents: Tokens | None,
-        cache: Cache | None,
-        dtype: torch.dtype,
-    ) -> Pass:
-        config, seq = self.config, tokens.shape[1]
-        keys = seq + (cache.length if cache is not None else 0)
-        if cache is not None and (real is not None or cache.real is not None):
-            before = cache.real if cache.real is not None else tokens.new_ones(len(tokens), cache.length).bool()
-            real = torch.cat([before, real if real is not None else torch.ones_like(tokens).bool()], dim=1)
-        windows = {config.window_of(layer) for layer in range(config.layers)}
-        sees = {window: visibility(seq, keys, window, real, documents, tokens.device) for window in windows}
-        turn = rotation(config, positions, dtype) if config.positions == "rope" else None
-        return Pass(turn, positions, real is not None, sees, cache, self.attention_kernel)
 
     def run_with_cache(self, tokens: Tokens, mask: Real | None = None) -> tuple[Logits, dict[str, Tensor]]:
         """Logits, and every activation by its hook path. The logits are those of a plain run, to the bit."""
@@ -240,9 +238,9 @@ class Network(nn.Module):
         with hooked(self, hooks):
             return self(tokens, mask)
 
-    def new_cache(self, batch: int = 1, capacity: int = 256) -> Cache:
-        """An empty KV cache for `batch` rows."""
-        return Cache(self.config, batch, capacity, self.dtype, self.device)
+    def new_cache(self, batch: int = 1, capacity: int = 256, memory: Memory | None = None) -> Cache:
+        """An empty KV cache for `batch` rows; of an encoder-decoder, with the source that they attend to."""
+        return Cache(self.config, batch, capacity, self.dtype, self.device, memory)
 
     def initialise(self, seed: int = 0, scheme: Scheme = "normal") -> Network:
         """Fresh weights."""
@@ -257,10 +255,17 @@ def _head(config: ModelConfig) -> nn.Linear | AdaptiveSoftmax | None:
     return None if config.tied else nn.Linear(config.dim, config.vocab_size, bias=False)
 
 
-def _embedding(rows: int, dim: int) -> nn.Embedding:
-    """An embedding without values yet: nn.Embedding itself draws them, which on the meta device takes a second
-    (it imports torch._dynamo) and is thrown away."""
-    return nn.Embedding.from_pretrained(torch.zeros(rows, dim), freeze=False)
+def _real(tokens: Tokens, mask: Real | None) -> Real | None:
+    """The mask as truth values; ConfigError unless it is as large as the tokens."""
+    if mask is not None and mask.shape != tokens.shape:
+        raise ConfigError(
+            f"the mask has the shape {list(mask.shape)} and the tokens {list(tokens.shape)}; give a value for each token"
+        )
+    return None if mask is None else mask.bool()
+
+
+def _a(arrangement: str) -> str:
+    return f"{'an' if arrangement[0] == 'e' else 'a'} {arrangement}"
 
 
 @contextlib.contextmanager

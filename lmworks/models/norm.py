@@ -28,6 +28,8 @@ class RMSNorm(nn.Module):
 
 def make_norm(config: ModelConfig) -> nn.Module:
     """The norm that a config names."""
+    if config.norm == "none":
+        return nn.Identity()
     if config.norm == "layer":
         return nn.LayerNorm(config.dim, eps=config.norm_eps)
     return RMSNorm(config.dim, config.norm_eps, config.norm_unit_offset, config.norm_weight)

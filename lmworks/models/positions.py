@@ -37,6 +37,16 @@ def rotate(x: Float[Tensor, "batch heads seq head_dim"], by: Rotation) -> Float[
     return torch.cat([first * cos - second * sin, second * cos + first * sin], dim=-1)
 
 
+def sinusoids(positions: Int[Tensor, "batch seq"], dim: int) -> Float[Tensor, "batch seq dim"]:
+    """Sines of each position in the first half, cosines in the second, in float32: wavelengths from 2 pi to 20,000 pi.
+
+    Source: Vaswani et al. 2017, https://arxiv.org/abs/1706.03762, section 3.5; halves as Marian lays them out.
+    """
+    turns = 10_000 ** -(torch.arange(0, dim, 2, dtype=torch.float32, device=positions.device) / dim)
+    angles = positions[..., None].float() * turns
+    return torch.cat([angles.sin(), angles.cos()], dim=-1)
+
+
 def _depends_on_length(config: ModelConfig) -> bool:
     return config.rope_scaling is not None and config.rope_scaling.kind == "dynamic"
 
@@ -47,7 +57,7 @@ def frequencies(config: ModelConfig, longest: int | None = None) -> tuple[Float[
 
     `longest` is the length of the text, which only dynamic scaling looks at.
     """
-    dims, base, scaling = config.head_dim, config.rope_theta, config.rope_scaling
+    dims, base, scaling = config.rotary_dim or config.head_dim, config.rope_theta, config.rope_scaling
     exponents = torch.arange(0, dims, 2, dtype=torch.float32) / dims
     plain = base**-exponents
     if scaling is None:

@@ -102,6 +102,11 @@ class Plan:
 def make_plan(subject: Subject, devices: Devices) -> Plan:
     """Plan every way. Several devices share each step: its micro-batches first, then the rows of one; weights,
     gradients and moments are divided among them. ConfigError for adapters on projections that the model does not have."""
+    if not subject.model.is_classic_decoder:
+        raise ConfigError(
+            "plans count decoders of pre-norm blocks, one part after the other; encoders, encoder-decoders and other "
+            "blocks are not counted yet"
+        )
     cuda = devices.device.name != "cpu"
     dtype = dtype_of(subject.dtype) or fast_dtype() if not cuda else dtype_of(subject.dtype or "bfloat16")
     name = str(dtype).removeprefix("torch.")

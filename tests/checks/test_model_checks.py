@@ -209,25 +209,25 @@ def test_12_a_truncation_that_forgets_nothing(model, monkeypatch):
 
 def test_13_positions_that_count_padding(monkeypatch):
     model = tiny.language_model(**LEARNED)  # rotary positions are relative: an offset alone does not show
-    honest = model.network._positions
-    monkeypatch.setattr(model.network, "_positions", lambda tokens, real, *rest: honest(tokens, None, *rest))
+    honest = model.network.positions_of
+    monkeypatch.setattr(model.network, "positions_of", lambda tokens, real, *rest: honest(tokens, None, *rest))
     failed(network.padding(model))
 
 
 def test_14_padding_rows_that_see_nothing(model, monkeypatch):
-    def blind(queries, keys, window, real=None, documents=None, device="cpu"):
+    def blind(queries, keys, window, real=None, documents=None, device="cpu", causal=True):
         sees = visibility(queries, keys, window, real, documents, device)
         return sees if real is None else Visibility(sees.mask & real[:, None, None, :], causal=False)
 
-    monkeypatch.setattr("lmworks.models.network.visibility", blind)
+    monkeypatch.setattr("lmworks.models.stack.visibility", blind)
     model.network.attention_kernel = "explicit"
     failed(network.padding_rows(model), "padding and finite numbers")
 
 
 def test_5_packed_documents_that_see_each_other(model, monkeypatch):
     monkeypatch.setattr(
-        "lmworks.models.network.visibility",
-        lambda queries, keys, window, real, documents, device: visibility(queries, keys, window, real, None, device),
+        "lmworks.models.stack.visibility",
+        lambda queries, keys, window, real, documents, *rest: visibility(queries, keys, window, real, None, *rest),
     )
     failed(network.packing(model), "document 2 packed and alone")
 

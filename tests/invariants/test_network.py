@@ -29,6 +29,11 @@ KINDS: dict[str, dict[str, Any]] = {
     "learned positions": {"positions": "learned", "norm": "layer", "gated": False, "qkv_bias": True},
     "learned positions, window": {"positions": "learned", "window": 5},
     "own": tiny.OWN,
+    "relative positions": {"positions": "relative", "relative_buckets": 8, "relative_distance": 12},
+    "slopes": {"positions": "alibi"},
+    "slopes, window on one layer": {"positions": "alibi", "window": 5, "window_layers": (1,)},
+    "sines, post-norm": {"positions": "sinusoidal", "norm_place": "after", "embedding_norm": "layer"},
+    "parallel, partly rotary": {"parallel": True, "rotary_dim": 4, "norm": "layer", "head_bias": True},
 }
 each_kind = pytest.mark.parametrize("kind", KINDS)
 each_windowed = pytest.mark.parametrize(
@@ -327,6 +332,7 @@ def test_what_hooks_read_fits_together(kind: str):
         middle = seen[f"{at}.residual_in"] + seen[f"{at}.attention_output"]
         torch.testing.assert_close(seen[f"{at}.residual_middle"], middle, rtol=0, atol=0)
         out = middle + seen[f"{at}.feed_forward_output"]
+        out = block.feed_forward_norm(out) if after else out
         torch.testing.assert_close(seen[f"{at}.residual_out"], out, rtol=0, atol=0)
         torch.testing.assert_close(
             attention_pattern(seen[f"{at}.attention.scores"]), seen[f"{at}.attention.pattern"], rtol=0, atol=0

@@ -46,7 +46,7 @@ TRAINED_WHOLE = {
         "qk_norm": True,
         "gated": False,
         "activation": "relu_squared",
-        "embedding_norm": True,
+        "embedding_norm": "rms",
         "ngrams": (50, 60),
     },
     "our own, gated": {"family": "lmworks", "activation": "relu_squared"},

@@ -11,7 +11,6 @@ from torch.utils.flop_counter import FlopCounterMode
 from lmworks.adaptation.lora import LoRAConfig, add_lora
 from lmworks.basics.errors import ConfigError
 from lmworks.models.config import ModelConfig
-from lmworks.models.families import FAMILIES
 from lmworks.models.network import Network, run_plainly
 from lmworks.objectives import CausalLM
 from lmworks.planning.flops import decoding_flops, forward_flops, training_flops
@@ -36,7 +35,7 @@ def test_the_parts_are_those_of_a_real_network(name: str):
 
 
 @pytest.mark.parametrize("targets", ["all", "some"])
-@pytest.mark.parametrize("family", [name for name in FAMILIES if name != "lmworks"])
+@pytest.mark.parametrize("family", ["llama", "mistral", "qwen2", "qwen3", "gemma", "gpt2"])
 def test_adapters_are_those_that_lora_puts_on(family: str, targets: str):
     settings = SHAPE | (GPT2 if family == "gpt2" else {"family": family, "qk_norm": family == "qwen3"})
     config = ModelConfig(**settings | ({"kv_heads": 4} if family == "gpt2" else {}))

@@ -34,7 +34,7 @@ OWN = {
     "family": "lmworks",
     "norm_weight": False,
     "qk_norm": True,
-    "embedding_norm": True,
+    "embedding_norm": "rms",
     "tied": False,
     "logit_cap": 15.0,
 }

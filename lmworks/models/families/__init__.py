@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from lmworks.basics.errors import ModelError
+from lmworks.models.families.bart import BART, MARIAN
+from lmworks.models.families.bert import BERT
 from lmworks.models.families.gpt2 import GPT2
+from lmworks.models.families.gpt_neox import GPT_NEOX
 from lmworks.models.families.llama import GEMMA, LLAMA, MISTRAL, QWEN2, QWEN3
 from lmworks.models.families.own import OWN
+from lmworks.models.families.t5 import T5
 from lmworks.models.families.tables import Family
 
-FAMILIES: dict[str, Family] = {family.name: family for family in (LLAMA, MISTRAL, QWEN2, QWEN3, GEMMA, GPT2, OWN)}
+FAMILIES: dict[str, Family] = {
+    family.name: family for family in (LLAMA, MISTRAL, QWEN2, QWEN3, GEMMA, GPT2, GPT_NEOX, BERT, T5, BART, MARIAN, OWN)
+}
 
 
 def family_of(model_type: object) -> Family:

@@ -55,4 +55,5 @@ GPT2 = Family(
     },
     required={"scale_attn_weights": True, "scale_attn_by_inverse_layer_idx": False, "add_cross_attention": False},
     ignored=(".attn.bias", ".attn.masked_bias"),
+    prefix="transformer.",
 )

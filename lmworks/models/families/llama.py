@@ -132,8 +132,8 @@ MISTRAL = Family(
         "sliding_window": 4096,
         "num_key_value_heads": 8,
     },
-    window_from=_mistral_window_from,
-    window_to=_mistral_window_to,
+    more_from=_mistral_window_from,
+    more_to=_mistral_window_to,
 )
 QWEN2 = Family(
     name="qwen2",
@@ -144,8 +144,8 @@ QWEN2 = Family(
     required=WHOLE_HEAD,
     fixed={"qkv_bias": True},
     defaults={"rms_norm_eps": 1e-6, "tie_word_embeddings": False, "hidden_act": "silu", "num_key_value_heads": 32},
-    window_from=_qwen_window_from,
-    window_to=_qwen_window_to,
+    more_from=_qwen_window_from,
+    more_to=_qwen_window_to,
 )
 QWEN3 = Family(
     name="qwen3",
@@ -162,8 +162,8 @@ QWEN3 = Family(
         "head_dim": 128,
         "num_key_value_heads": 32,
     },
-    window_from=_qwen_window_from,
-    window_to=_qwen_window_to,
+    more_from=_qwen_window_from,
+    more_to=_qwen_window_to,
 )
 GEMMA = Family(
     name="gemma",

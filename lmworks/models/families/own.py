@@ -21,6 +21,10 @@ BLOCK = [
         "attention.query_norm",
         "attention.key_norm",
         "attention.output",
+        "cross_norm",
+        "cross_attention.query",
+        "cross_attention.kv",
+        "cross_attention.output",
         "feed_forward_norm",
         "feed_forward.up",
         "feed_forward.down",
@@ -28,14 +32,25 @@ BLOCK = [
     for kind in ("weight", "bias")
     if not part.startswith("attention.") or not part.endswith("_norm") or kind == "weight"
 ]
+STACK = [
+    "position.weight",
+    "relative.weight",
+    "segment.weight",
+    "embedding_norm.weight",
+    "embedding_norm.bias",
+    *(f"blocks.{{i}}.{name}" for name in BLOCK),
+    "norm.weight",
+    "norm.bias",
+]
 NAMES = [
     "embedding.weight",
     "ngram_embedding.weight",
     "ngram_embedding.keys",
-    "position.weight",
-    *(f"blocks.{{i}}.{name}" for name in BLOCK),
-    "norm.weight",
-    "norm.bias",
+    *STACK,
+    *(f"encoder.{name}" for name in STACK if ".cross_" not in name),
+    *(f"head_transform.{part}.{kind}" for part in ("dense", "norm") for kind in ("weight", "bias")),
+    *(f"{part}.{kind}" for part in ("pooler", "classifier") for kind in ("weight", "bias")),
+    "head_bias",
     "head.weight",
     "head.rank",
     "head.shortlist.weight",

@@ -7,7 +7,7 @@ A family computes nothing. `Family.config_from` and `config_to` translate config
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -31,7 +31,30 @@ class Transposed:
     name: str
 
 
-Source = str | Rows | Transposed
+@dataclass(frozen=True)
+class ByHead:
+    """Our matrix has all queries, then all keys, then all values; theirs has the three of each head together (GPT-NeoX)."""
+
+    name: str
+
+
+@dataclass(frozen=True)
+class OneRow:
+    """Our vector is theirs' only row; zeros where a file leaves it out (the bias on the logits of BART and Marian)."""
+
+    name: str
+
+
+@dataclass(frozen=True)
+class Gated:
+    """Theirs has other names where the feed-forward is gated."""
+
+    plain: str
+    gated: Rows
+
+
+Named = str | Rows | Transposed | ByHead | OneRow
+Source = Named | Gated
 
 ACTIVATIONS = {
     "silu": "silu",
@@ -67,9 +90,18 @@ class Family:
     """Tensors that files carry and that hold nothing learned: masks, frequencies."""
     activations: Mapping[str, str] = field(default_factory=lambda: ACTIVATIONS)
     """Their names of the non-linearity -> ours."""
-    window_from: Callable[[Mapping[str, Any], int], dict[str, Any]] | None = None
-    """Ours from their way of saying which layers use a window."""
-    window_to: Callable[[ModelConfig], dict[str, Any]] | None = None
+    more_from: Callable[[Mapping[str, Any], int], dict[str, Any]] | None = None
+    """Ours where they say it in a way of their own, from their keys and the number of layers."""
+    more_to: Callable[[ModelConfig], dict[str, Any]] | None = None
+    """The way back; their value None takes a key out."""
+    told: tuple[str, ...] = ("window", "window_layers")
+    """Ours that `more_from` and `more_to` translate."""
+    aliases: Mapping[str, str] = field(default_factory=dict)
+    """Other names that files have for a tensor -> the one in the table."""
+    prefix: str = ""
+    """What begins the names of the body's tensors, where files of the body alone leave it out."""
+    partly_rotary: bool = False
+    """Heads may be turned in part."""
 
     def config_from(self, theirs: Mapping[str, Any]) -> ModelConfig:
         """Our config from a config.json; ModelError where it asks for what the network does not do."""
@@ -91,10 +123,17 @@ class Family:
                 )
             ours["activation"] = self.activations[ours["activation"]]
         if ours.get("positions", "rope") == "rope":
-            ours |= rope_from(values)
+            ours |= rope_from(values, self.partly_rotary)
         layers = ours.get("layers")
-        if self.window_from is not None and isinstance(layers, int) and layers <= MOST_LAYERS:
-            ours |= self.window_from(values, layers)
+        if self.more_from is not None and isinstance(layers, int) and layers <= MOST_LAYERS:
+            try:
+                ours |= self.more_from(values, layers)
+            except (TypeError, ValueError, AttributeError, LookupError, ArithmeticError) as error:
+                if isinstance(error, ModelError):
+                    raise
+                raise ModelError(
+                    f"config.json of a {self.name} model holds values of the wrong kind ({error}); fetch it again"
+                ) from None
         try:
             return ModelConfig(family=self.name, **ours)
         except ConfigError as error:
@@ -103,7 +142,9 @@ class Family:
     def config_to(self, config: ModelConfig) -> dict[str, Any]:
         """config.json for our config; ModelError where this architecture cannot express it."""
         theirs: dict[str, Any] = {"architectures": [self.architecture], "model_type": self.name}
-        expressed = {"family", "rope_theta", "rope_scaling", "window", "window_layers", *self.settings, *self.fixed}
+        expressed = {"family", "rope_theta", "rope_scaling", *self.settings, *self.fixed}
+        if self.more_to is not None:
+            expressed |= set(self.told)
         default = {name: field.default for name, field in ModelConfig.model_fields.items()}
         default |= {"kv_heads": config.heads, "head_dim": config.dim // config.heads}
         for name in ModelConfig.model_fields:
@@ -112,8 +153,6 @@ class Family:
                 raise ModelError(
                     f"a {self.name} model cannot have {name} = {value!r}; choose another family to save it as"
                 )
-        if config.window is not None and self.window_to is None:
-            raise ModelError(f"a {self.name} model cannot have a window; choose another family to save it as")
         for our_key, their_key in self.settings.items():
             value = getattr(config, our_key)
             if theirs.get(their_key, value) != value:
@@ -130,14 +169,21 @@ class Family:
         theirs[self.settings["activation"]] = written
         if config.positions == "rope":
             theirs |= rope_to(config)
-        if self.window_to is not None:
-            theirs |= self.window_to(config)
-        return theirs | dict(self.required)
+        if self.more_to is not None:
+            theirs |= self.more_to(config)
+        return {
+            key: value
+            for key, value in (theirs | dict(self.required)).items()
+            if key not in self.settings.values() or value is not None
+        }
 
     def tensors_from(
         self, theirs: Mapping[str, Tensor], config: ModelConfig, dtype: torch.dtype | None = None
     ) -> dict[str, Tensor]:
         """Our tensors from a file's; ModelError naming the first that is missing or left over."""
+        if self.prefix and not any(name.startswith(self.prefix) for name in theirs):
+            theirs = {self.prefix + name: tensor for name, tensor in theirs.items()}
+        theirs = {self.aliases.get(name, name): tensor for name, tensor in theirs.items()}
         remaining = set(theirs)
 
         def take(name: str) -> Tensor:
@@ -157,9 +203,15 @@ class Family:
                 tensor = below_one_another(source.names, parts)
             elif isinstance(source, Transposed):
                 tensor = take(source.name).T.contiguous()
+            elif isinstance(source, ByHead):
+                tensor = _regrouped(take(source.name), config.heads, 3)
+            elif isinstance(source, OneRow):
+                found = source.name in theirs
+                tensor = take(source.name).flatten() if found else torch.zeros(config.vocab_size)
             else:
                 tensor = take(source)
             ours[name] = tensor.to(dtype) if dtype and tensor.is_floating_point() else tensor
+        self._check_tied_head(theirs, ours, config)
         unexpected = sorted(name for name in remaining if not self._left_out(name, config))
         if unexpected:
             raise ModelError(
@@ -177,22 +229,47 @@ class Family:
                 theirs |= {part: rows.contiguous() for part, rows in zip(source.names, parts, strict=True)}
             elif isinstance(source, Transposed):
                 theirs[source.name] = ours[name].T.contiguous()
+            elif isinstance(source, ByHead):
+                theirs[source.name] = _regrouped(ours[name], 3, config.heads)
+            elif isinstance(source, OneRow):
+                theirs[source.name] = ours[name][None].contiguous()
             else:
                 theirs[source] = ours[name].contiguous()
         return theirs
 
+    def _check_tied_head(self, theirs: Mapping[str, Tensor], ours: Mapping[str, Tensor], config: ModelConfig) -> None:
+        """A file may hold a tied head beside its embedding; if the two differ, one of them would be lost."""
+        head, embedding = theirs.get(str(self.tensors["head.weight"])), ours["embedding.weight"]
+        if config.tied and head is not None and not torch.equal(head.to(embedding.dtype), embedding):
+            raise ModelError(
+                f"config.json says that head and embedding are one matrix, and {self.tensors['head.weight']} holds "
+                "another one; set tie_word_embeddings to false there, or fetch the model again"
+            )
+
     def _left_out(self, name: str, config: ModelConfig) -> bool:
         """Is it a tensor that carries nothing: a stored mask, or the copy of a tied head?"""
-        head = self.tensors["head.weight"]
-        return name.endswith(self.ignored) or (config.tied and name == head)
+        return (bool(self.ignored) and name.endswith(self.ignored)) or (
+            config.tied and name == self.tensors["head.weight"]
+        )
 
 
-def each_name(table: Mapping[str, Source], config: ModelConfig) -> Iterator[tuple[str, Source]]:
+def _regrouped(matrix: Tensor, outer: int, inner: int) -> Tensor:
+    """Rows that lie [outer, inner, ...] as [inner, outer, ...]; ModelError where they do not divide."""
+    if len(matrix) % (outer * inner):
+        raise ModelError(f"a joined matrix has {len(matrix):,} rows, which {outer} x {inner} parts do not share evenly")
+    rows = len(matrix) // (outer * inner)
+    parts = matrix.reshape(outer, inner, rows, *matrix.shape[1:])
+    return parts.transpose(0, 1).reshape(matrix.shape).contiguous()
+
+
+def each_name(table: Mapping[str, Source], config: ModelConfig) -> Iterator[tuple[str, Named]]:
     """Our tensor names with theirs, layer by layer, without those that this config does not have."""
     for ours, theirs in table.items():
         if not _absent(ours, config):
-            for layer in range(config.layers) if "{i}" in ours else (0,):
-                yield ours.replace("{i}", str(layer)), _at_layer(theirs, layer)
+            layers = (config.encoder_layers or config.layers) if ours.startswith("encoder.") else config.layers
+            named = _by_gate(theirs, config.gated)
+            for layer in range(layers) if "{i}" in ours else (0,):
+                yield ours.replace("{i}", str(layer)), _at_layer(named, layer)
 
 
 def below_one_another(names: Sequence[str], parts: Sequence[Tensor]) -> Tensor:
@@ -207,30 +284,62 @@ def rows_of(name: str, config: ModelConfig) -> list[int]:
     """How many rows each part of a joined matrix has."""
     if ".attention.qkv." in name:
         return [config.heads * config.head_dim] + [config.kv_heads * config.head_dim] * 2
+    if ".cross_attention.kv." in name:
+        return [config.kv_heads * config.head_dim] * 2
     return [config.hidden_dim] * 2
 
 
 def _absent(name: str, config: ModelConfig) -> bool:
+    name = name.removeprefix("encoder.") if config.arrangement == "encoder-decoder" else name
+    return (
+        name.startswith("encoder.")
+        or (".cross_" in name and config.arrangement != "encoder-decoder")
+        or (name in ("norm.weight", "norm.bias") and config.norm_place == "after")
+        or _absent_norm(name, config)
+        or _absent_head(name, config)
+        or (name.startswith("ngram_embedding.") and not config.ngrams)
+        or (name.startswith("position.") and config.positions != "learned")
+        or (name.startswith("relative.") and config.positions != "relative")
+        or (name.startswith("segment.") and not config.segments)
+        or (name.endswith((".qkv.bias", ".query.bias", ".kv.bias")) and not config.qkv_bias)
+        or (name.endswith("attention.output.bias") and not config.output_bias)
+        or (".feed_forward." in name and name.endswith(".bias") and not config.feed_forward_bias)
+    )
+
+
+def _absent_norm(name: str, config: ModelConfig) -> bool:
+    if name.endswith(("query_norm.weight", "key_norm.weight")):
+        return not config.qk_norm or not config.norm_weight
+    if name.startswith("embedding_norm."):
+        return config.embedding_norm != "layer"
+    return (name.endswith("norm.bias") and config.norm != "layer") or (
+        name.endswith("norm.weight") and (not config.norm_weight or config.norm == "none")
+    )
+
+
+def _absent_head(name: str, config: ModelConfig) -> bool:
     return (
         (name == "head.weight" and (config.tied or config.adaptive_cutoffs is not None))
         or (name in ("head.rank", "head.shortlist.weight") and config.adaptive_cutoffs is None)
         or (name.startswith("head.clusters.") and int(name.split(".")[2]) >= len(config.adaptive_cutoffs or ()))
-        or (name.endswith("norm.bias") and config.norm != "layer")
-        or (name.endswith("norm.weight") and not config.norm_weight)
-        or (name.startswith("ngram_embedding.") and not config.ngrams)
-        or (name.startswith("position.") and config.positions != "learned")
-        or (name.endswith(".qkv.bias") and not config.qkv_bias)
-        or (name.endswith("attention.output.bias") and not config.output_bias)
-        or (".feed_forward." in name and name.endswith(".bias") and not config.feed_forward_bias)
-        or (name.endswith(("query_norm.weight", "key_norm.weight")) and not config.qk_norm)
+        or (name.startswith("head_transform.") and not config.head_transform)
+        or (name == "head_bias" and not config.head_bias)
+        or (name.startswith("pooler.") and not config.pooler)
+        or (name.startswith("classifier.") and not config.labels)
     )
 
 
-def _at_layer(source: Source, layer: int) -> Source:
+def _by_gate(source: Source, gated: bool) -> Named:
+    if isinstance(source, Gated):
+        return source.gated if gated else source.plain
+    return source
+
+
+def _at_layer(source: Named, layer: int) -> Named:
     if isinstance(source, Rows):
         return Rows(tuple(name.replace("{i}", str(layer)) for name in source.names))
-    if isinstance(source, Transposed):
-        return Transposed(source.name.replace("{i}", str(layer)))
+    if isinstance(source, Transposed | ByHead | OneRow):
+        return replace(source, name=source.name.replace("{i}", str(layer)))
     return source.replace("{i}", str(layer))
 
 
@@ -245,8 +354,9 @@ ROPE_SCALING = {  # ours                   <- theirs
 }
 
 
-def rope_from(theirs: Mapping[str, Any]) -> dict[str, Any]:
-    """Rotary settings from either spelling: `rope_parameters`, or `rope_theta` with `rope_scaling`."""
+def rope_from(theirs: Mapping[str, Any], partly: bool = False) -> dict[str, Any]:
+    """Rotary settings from either spelling: `rope_parameters`, or `rope_theta` with `rope_scaling`; how many dimensions are
+    turned is read elsewhere where heads may be turned `partly`."""
     parameters = {"rope_theta": theirs.get("rope_theta")}
     for name in ("rope_scaling", "rope_parameters"):
         table = theirs.get(name) or {}
@@ -265,7 +375,7 @@ def rope_from(theirs: Mapping[str, Any]) -> dict[str, Any]:
     if (
         "mscale_all_dim" in parameters
         or parameters.get("truncate") is False
-        or parameters.get("partial_rotary_factor", 1) != 1
+        or (not partly and parameters.get("partial_rotary_factor", 1) != 1)
     ):
         raise ModelError(
             "config.json: rotary settings with mscale_all_dim, truncate = false or a "

@@ -1,0 +1,81 @@
+"""One transformer block: attention and feed-forward, each with its norm, on a residual stream.
+
+    pre-norm    x + part(norm x)             (GPT-2, Llama)
+    post-norm   norm(x + part(x))            (the first transformers, BERT, BART)
+    parallel    x + attention(norm x) + feed_forward(norm' x)      (GPT-NeoX)
+
+A decoder's block of an encoder-decoder attends to the source between the two.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from lmworks.models.attention import Attention, CrossAttention, Pass
+from lmworks.models.config import ModelConfig
+from lmworks.models.feed_forward import FeedForward
+from lmworks.models.hooks import HookPoint
+from lmworks.models.norm import make_norm
+
+Hidden = Float[Tensor, "batch seq dim"]
+
+
+class Block(nn.Module):
+    """Attention, attention to the source where there is one, feed-forward."""
+
+    def __init__(self, config: ModelConfig, layer: int) -> None:
+        super().__init__()
+        self.attention_norm, self.attention = make_norm(config), Attention(config, layer)
+        self.cross_norm: nn.Module | None = None
+        self.cross_attention: CrossAttention | None = None
+        if config.arrangement == "encoder-decoder":
+            self.cross_norm, self.cross_attention = make_norm(config), CrossAttention(config, layer)
+            self.cross_attention_output_point = HookPoint()
+        self.feed_forward_norm, self.feed_forward = make_norm(config), FeedForward(config)
+        self.dropout = nn.Dropout(config.dropout)
+        self.norm_before, self.residual, self.parallel = config.norm_place == "before", config.residual, config.parallel
+        self.attention_output_point, self.feed_forward_output_point = HookPoint(), HookPoint()
+        self.residual_in_point, self.residual_middle_point, self.residual_out_point = (
+            HookPoint(),
+            HookPoint(),
+            HookPoint(),
+        )
+
+    def forward(self, x: Hidden, shared: Pass) -> Hidden:
+        """The residual stream behind this block."""
+        stream = x = self.residual_in_point(x)
+        taken = self.attention_output_point(self.attention(self._before(self.attention_norm, x), shared))
+        x = self._after(self.attention_norm, x, taken)
+        if self.cross_attention is not None and self.cross_norm is not None:
+            taken = self.cross_attention(self._before(self.cross_norm, x), shared)
+            x = self._after(self.cross_norm, x, self.cross_attention_output_point(taken))
+        x = self.residual_middle_point(x)
+        read = stream if self.parallel else x
+        made = self.feed_forward_output_point(self.feed_forward(self._before(self.feed_forward_norm, read)))
+        return self.residual_out_point(self._after(self.feed_forward_norm, x, made))
+
+    def _before(self, norm: nn.Module, x: Hidden) -> Hidden:
+        return norm(x) if self.norm_before else x
+
+    def _after(self, norm: nn.Module, x: Hidden, part: Hidden) -> Hidden:
+        part = self.dropout(part)
+        joined = x + part if self.residual else part
+        return joined if self.norm_before else norm(joined)
+
+
+BlockRunner = Callable[[Block, Hidden, Pass], Hidden]
+
+
+def run_plainly(block: Block, x: Hidden, shared: Pass) -> Hidden:
+    """The block as it is written."""
+    return block(x, shared)
+
+
+def run_recomputing(block: Block, x: Hidden, shared: Pass) -> Hidden:
+    """Keep only the block's input in training and compute the block again going back: slower, less memory."""
+    return checkpoint(block, x, shared, use_reentrant=False) if torch.is_grad_enabled() else block(x, shared)

@@ -1,0 +1,148 @@
+"""BART (Lewis et al. 2020) and Marian (Junczys-Dowmunt et al. 2018): post-norm encoder-decoders with a bias on the logits.
+
+BART has learned positions from row 2 on and a norm over the embeddings; Marian has sines and neither.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from lmworks.basics.errors import ModelError
+from lmworks.models.config import ModelConfig
+from lmworks.models.families.tables import Family, OneRow, Rows, Source
+
+SAME = ("attention_heads", "ffn_dim")
+"""What encoder and decoder may have apart in a file and have alike here."""
+
+
+def _more_from(theirs: Mapping[str, Any], layers: int) -> dict[str, Any]:
+    for name in SAME:
+        ours, other = theirs.get(f"decoder_{name}"), theirs.get(f"encoder_{name}")
+        if ours is not None and other is not None and ours != other:
+            raise ModelError(f"config.json: encoder_{name} ({other}) and decoder_{name} ({ours}) differ; not supported")
+    return {"encoder_layers": theirs.get("encoder_layers")}
+
+
+def _more_to(config: ModelConfig) -> dict[str, Any]:
+    if config.kv_heads != config.heads:
+        raise ModelError("this architecture cannot have kv_heads other than heads; choose another family to save it as")
+    return {
+        "encoder_layers": config.encoder_layers or config.layers,
+        "encoder_attention_heads": config.heads,
+        "encoder_ffn_dim": config.hidden_dim,
+        "is_encoder_decoder": True,
+    }
+
+
+def _stack(theirs: str, ours: str) -> dict[str, Source]:
+    layer = f"{theirs}.layers.{{i}}"
+    names: dict[str, Source] = {
+        f"{ours}position.weight": f"{theirs}.embed_positions.weight",
+        f"{ours}embedding_norm.weight": f"{theirs}.layernorm_embedding.weight",
+        f"{ours}embedding_norm.bias": f"{theirs}.layernorm_embedding.bias",
+    }
+    for kind in ("weight", "bias"):
+        names |= {
+            f"{ours}blocks.{{i}}.attention.qkv.{kind}": Rows(
+                tuple(f"{layer}.self_attn.{part}_proj.{kind}" for part in "qkv")
+            ),
+            f"{ours}blocks.{{i}}.attention.output.{kind}": f"{layer}.self_attn.out_proj.{kind}",
+            f"{ours}blocks.{{i}}.attention_norm.{kind}": f"{layer}.self_attn_layer_norm.{kind}",
+            f"{ours}blocks.{{i}}.feed_forward.up.{kind}": f"{layer}.fc1.{kind}",
+            f"{ours}blocks.{{i}}.feed_forward.down.{kind}": f"{layer}.fc2.{kind}",
+            f"{ours}blocks.{{i}}.feed_forward_norm.{kind}": f"{layer}.final_layer_norm.{kind}",
+        }
+    return names
+
+
+def _cross() -> dict[str, Source]:
+    layer, ours = "model.decoder.layers.{i}", "blocks.{i}.cross"
+    names: dict[str, Source] = {}
+    for kind in ("weight", "bias"):
+        names |= {
+            f"{ours}_attention.query.{kind}": f"{layer}.encoder_attn.q_proj.{kind}",
+            f"{ours}_attention.kv.{kind}": Rows(tuple(f"{layer}.encoder_attn.{part}_proj.{kind}" for part in "kv")),
+            f"{ours}_attention.output.{kind}": f"{layer}.encoder_attn.out_proj.{kind}",
+            f"{ours}_norm.{kind}": f"{layer}.encoder_attn_layer_norm.{kind}",
+        }
+    return names
+
+
+SETTINGS = {  # ours             <- theirs
+    "vocab_size": "vocab_size",
+    "dim": "d_model",
+    "layers": "decoder_layers",
+    "heads": "decoder_attention_heads",
+    "hidden_dim": "decoder_ffn_dim",
+    "context": "max_position_embeddings",
+    "activation": "activation_function",
+    "scale_embedding": "scale_embedding",
+    "tied": "tie_word_embeddings",
+    "dropout": "dropout",
+}
+FIXED = {
+    "arrangement": "encoder-decoder",
+    "norm": "layer",
+    "norm_place": "after",
+    "gated": False,
+    "qkv_bias": True,
+    "output_bias": True,
+    "feed_forward_bias": True,
+    "head_bias": True,
+}
+TENSORS: dict[str, Source] = {
+    "embedding.weight": "model.shared.weight",
+    **_stack("model.decoder", ""),
+    **_cross(),
+    **_stack("model.encoder", "encoder."),
+    "head_bias": OneRow("final_logits_bias"),
+    "head.weight": "lm_head.weight",
+}
+DEFAULTS = {
+    "d_model": 1024,
+    "encoder_layers": 12,
+    "decoder_layers": 12,
+    "encoder_attention_heads": 16,
+    "decoder_attention_heads": 16,
+    "encoder_ffn_dim": 4096,
+    "decoder_ffn_dim": 4096,
+    "max_position_embeddings": 1024,
+    "activation_function": "gelu",
+    "scale_embedding": False,
+    "tie_word_embeddings": True,
+    "dropout": 0.1,
+}
+COPIES = ("encoder.embed_tokens.weight", "decoder.embed_tokens.weight")
+BART = Family(
+    name="bart",
+    architecture="BartForConditionalGeneration",
+    settings=SETTINGS,
+    tensors=TENSORS,
+    fixed=FIXED | {"positions": "learned", "position_offset": 2, "embedding_norm": "layer"},
+    defaults=DEFAULTS | {"vocab_size": 50265},
+    required={"normalize_before": False, "add_final_layer_norm": False, "normalize_embedding": True},
+    more_from=_more_from,
+    more_to=_more_to,
+    told=("encoder_layers",),
+    ignored=COPIES,
+)
+
+
+def _marian_to(config: ModelConfig) -> dict[str, Any]:
+    return _more_to(config) | {"pad_token_id": None}  # else 58100, which a smaller vocabulary does not have
+
+
+MARIAN = Family(
+    name="marian",
+    architecture="MarianMTModel",
+    settings=SETTINGS,
+    tensors=TENSORS,
+    fixed=FIXED | {"positions": "sinusoidal"},
+    defaults=DEFAULTS | {"vocab_size": 58101},
+    required={"share_encoder_decoder_embeddings": True, "normalize_before": False},
+    more_from=_more_from,
+    more_to=_marian_to,
+    told=("encoder_layers",),
+    ignored=(*COPIES, "embed_positions.weight"),
+)

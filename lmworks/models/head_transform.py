@@ -1,0 +1,26 @@
+"""What stands between hidden states and the head of a masked language model: a dense layer, its activation, a norm.
+
+Source: Devlin et al. 2018, https://arxiv.org/abs/1810.04805, as in its code.
+"""
+
+from __future__ import annotations
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from lmworks.models.config import ModelConfig
+from lmworks.models.feed_forward import ACTIVATIONS
+from lmworks.models.norm import make_norm
+
+
+class HeadTransform(nn.Module):
+    """norm(activation(dense x))."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.dense, self.norm = nn.Linear(config.dim, config.dim), make_norm(config)
+        self.activation = ACTIVATIONS[config.activation]
+
+    def forward(self, hidden: Float[Tensor, "*batch dim"]) -> Float[Tensor, "*batch dim"]:
+        """States that the head turns into logits."""
+        return self.norm(self.activation(self.dense(hidden)))

@@ -1,0 +1,152 @@
+"""A stack: positions, blocks and the last norm. From embedded tokens to hidden states, for decoder and encoder alike.
+
+A decoder or an encoder is a Network, which is a Stack with an embedding and a head; an encoder-decoder has a second Stack
+as its encoder.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from lmworks.basics.errors import ConfigError
+from lmworks.models.attention import Kernel, Pass
+from lmworks.models.block import Block, BlockRunner, run_plainly
+from lmworks.models.cache import Cache
+from lmworks.models.config import ModelConfig
+from lmworks.models.hooks import HookPoint
+from lmworks.models.masks import memory_visibility, visibility
+from lmworks.models.memory import Memory
+from lmworks.models.norm import make_norm
+from lmworks.models.position_bias import RelativeBias, alibi_bias
+from lmworks.models.positions import rotation, sinusoids
+
+Tokens = Int[Tensor, "batch seq"]
+Real = Bool[Tensor, "batch seq"]
+Hidden = Float[Tensor, "batch seq dim"]
+
+
+class Stack(nn.Module):
+    """Blocks and what they need to know the order of tokens."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.add_parts(config)
+
+    def add_parts(self, config: ModelConfig) -> None:
+        """Make the parts; apart from the constructor because a Network has its embedding before them."""
+        self.config = config
+        rows = config.context + config.position_offset
+        self.position = blank_embedding(rows, config.dim) if config.positions == "learned" else None
+        self.relative = RelativeBias(config) if config.positions == "relative" else None
+        self.segment = blank_embedding(config.segments, config.dim) if config.segments else None
+        self.embedding_norm = (
+            nn.LayerNorm(config.dim, eps=config.norm_eps) if config.embedding_norm == "layer" else None
+        )
+        self.blocks: Sequence[Block] = nn.ModuleList(Block(config, layer) for layer in range(config.layers))  # type: ignore[assignment]
+        # Post-norm blocks end with a norm of their own.
+        self.norm = make_norm(config) if config.norm_place == "before" else nn.Identity()
+        self.dropout = nn.Dropout(config.dropout)
+        self.embedding_point, self.final_point = HookPoint(), HookPoint()
+        self.attention_kernel: Kernel = "fused"
+        self.run_block: BlockRunner = run_plainly
+        """How a block is run; adaptation puts its fast way for adapters here."""
+
+    def read(
+        self,
+        embedded: Hidden,
+        tokens: Tokens,
+        positions: Tokens,
+        real: Real | None,
+        documents: Tokens | None = None,
+        cache: Cache | None = None,
+        segments: Tokens | None = None,
+        memory: Memory | None = None,
+    ) -> Hidden:
+        """The states behind the last norm. `real` is False on padding; `memory` is what an encoder made of a source."""
+        x = self.embedding_point(self.dropout(self._placed(embedded, positions, segments)))
+        shared = self._shared(tokens, positions, real, documents, cache, x.dtype)
+        if memory is not None:
+            shared.memory, shared.sees_memory = memory, memory_visibility(memory.real)
+        for block in self.blocks:
+            x = self.run_block(block, x, shared)
+        return self.final_point(self.norm(x))
+
+    def positions_of(self, tokens: Tokens, real: Real | None, documents: Tokens | None, cache: Cache | None) -> Tokens:
+        """Each token's place in its own text: padding is not counted, packed documents start again at 0.
+
+        ConfigError where learned positions end.
+        """
+        batch, seq = tokens.shape
+        past = cache.length if cache is not None else 0
+        at = torch.arange(past, past + seq, device=tokens.device).expand(batch, seq)
+        before = cache.real if cache is not None else None
+        if documents is not None or real is not None or before is not None:
+            counted = torch.ones_like(tokens) if real is None else real.long()
+            total = counted.cumsum(dim=1) + (past if before is None else before.sum(dim=1, keepdim=True))
+            at = total - 1
+            if documents is not None:
+                starts = torch.ones_like(documents, dtype=torch.bool)
+                starts[:, 1:] = documents[:, 1:] != documents[:, :-1]
+                at = at - torch.where(starts, total - counted, 0).cummax(dim=1).values
+            at = at.clamp(min=0)
+        if self.position is not None and int(at.max()) >= self.config.context:
+            raise ConfigError(
+                f"the text has {int(at.max()) + 1:,} tokens and the network has learned "
+                f"{self.config.context:,} positions; shorten the text"
+            )
+        return at
+
+    def _placed(self, x: Hidden, positions: Tokens, segments: Tokens | None) -> Hidden:
+        """Embeddings of positions and segments added, and the norm over the sum."""
+        if self.position is not None:
+            x = x + self.position(positions + self.config.position_offset)
+        elif self.config.positions == "sinusoidal":
+            x = x + sinusoids(positions, self.config.dim).to(x.dtype)
+        if self.segment is not None:
+            x = x + self.segment(torch.zeros_like(positions) if segments is None else segments)
+        elif segments is not None:
+            raise ConfigError("this network has no segment embeddings; leave segments out")
+        return x if self.embedding_norm is None else self.embedding_norm(x)
+
+    def _shared(
+        self,
+        tokens: Tokens,
+        positions: Tokens,
+        real: Real | None,
+        documents: Tokens | None,
+        cache: Cache | None,
+        dtype: torch.dtype,
+    ) -> Pass:
+        config, seq = self.config, tokens.shape[1]
+        keys = seq + (cache.length if cache is not None else 0)
+        if cache is not None and (real is not None or cache.real is not None):
+            before = cache.real if cache.real is not None else tokens.new_ones(len(tokens), cache.length).bool()
+            real = torch.cat([before, real if real is not None else torch.ones_like(tokens).bool()], dim=1)
+        windows = {config.window_of(layer) for layer in range(config.layers)}
+        sees = {
+            window: visibility(seq, keys, window, real, documents, tokens.device, config.causal) for window in windows
+        }
+        if (bias := self._bias(seq, keys, real, tokens.device)) is not None:
+            sees = {window: seen.biased(bias.to(dtype)) for window, seen in sees.items()}
+        turn = rotation(config, positions, dtype) if config.positions == "rope" else None
+        return Pass(turn, positions, real is not None, sees, cache, self.attention_kernel)
+
+    def _bias(
+        self, seq: int, keys: int, real: Bool[Tensor, "batch keys"] | None, device: torch.device
+    ) -> Float[Tensor, "batch heads seq keys"] | None:
+        """Positions as a bias on the scores; None where they are none. Padding is no distance."""
+        if self.config.positions not in ("relative", "alibi"):
+            return None
+        at = torch.arange(keys, device=device)[None] if real is None else real.cumsum(dim=1)
+        distances = at[:, None, :] - at[:, keys - seq :, None]
+        return alibi_bias(distances, self.config.heads) if self.relative is None else self.relative(distances)
+
+
+def blank_embedding(rows: int, dim: int) -> nn.Embedding:
+    """An embedding without values yet: nn.Embedding itself draws them, which on the meta device takes a second
+    (it imports torch._dynamo) and is thrown away."""
+    return nn.Embedding.from_pretrained(torch.zeros(rows, dim), freeze=False)

@@ -1,0 +1,281 @@
+"""Encoders and encoder-decoders against transformers: equal outputs from random weights, both ways, every switch on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tiny
+import torch
+from torch import Tensor
+
+from lmworks.basics.errors import ModelError
+from lmworks.models.directory import read_config, read_json, read_network, write_network
+from lmworks.models.network import Network
+
+transformers = pytest.importorskip("transformers", reason="pip install 'lmworks[dev]'")
+transformers.logging.set_verbosity_error()
+transformers.logging.disable_progress_bar()
+
+CLOSE = {"rtol": 1e-5, "atol": 1e-5}
+SMALL: dict[str, dict[str, Any]] = {
+    "bert": {
+        "vocab_size": 96,
+        "hidden_size": 32,
+        "num_hidden_layers": 3,
+        "num_attention_heads": 4,
+        "intermediate_size": 48,
+        "max_position_embeddings": 64,
+    },
+    "gpt_neox": {
+        "vocab_size": 96,
+        "hidden_size": 32,
+        "num_hidden_layers": 3,
+        "num_attention_heads": 2,
+        "intermediate_size": 48,
+        "max_position_embeddings": 64,
+    },
+    "t5": {
+        "vocab_size": 96,
+        "d_model": 32,
+        "d_kv": 12,
+        "d_ff": 48,
+        "num_layers": 3,
+        "num_decoder_layers": 2,
+        "num_heads": 4,
+        "relative_attention_num_buckets": 12,
+        "relative_attention_max_distance": 17,
+    },
+}
+SMALL["bart"] = SMALL["marian"] = {
+    "vocab_size": 96,
+    "d_model": 32,
+    "encoder_layers": 3,
+    "decoder_layers": 2,
+    "encoder_attention_heads": 4,
+    "decoder_attention_heads": 4,
+    "encoder_ffn_dim": 48,
+    "decoder_ffn_dim": 48,
+    "max_position_embeddings": 64,
+    "pad_token_id": 95,
+    "decoder_start_token_id": 95,
+}
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One switch: transformers' class and settings, what our config must say, and its opposite."""
+
+    kind: str
+    name: str
+    theirs: dict[str, Any] = field(default_factory=dict)
+    ours: dict[str, Any] = field(default_factory=dict)
+    off: dict[str, Any] = field(default_factory=dict)
+    """Our settings without the switch: outputs must differ (pitfall 40)."""
+
+    @property
+    def family(self) -> str:
+        return next(family for family, kind in KINDS.items() if self.kind in kind)
+
+    def model(self) -> Any:
+        config = transformers.AutoConfig.for_model(self.family, **(SMALL[self.family] | self.theirs))
+        model = getattr(transformers, self.kind)._from_config(config, dtype=torch.float32)
+        tiny.randomise(model)
+        for part in model.modules():
+            if hasattr(part, "create_weight"):  # Marian's sines are no parameters to be trained
+                part.weight.data.copy_(part.create_weight())
+        for name, buffer in model.named_buffers():
+            if name == "final_logits_bias":
+                buffer.copy_(torch.randn(buffer.shape, generator=torch.Generator().manual_seed(5)))
+        return model.eval()
+
+
+KINDS = {
+    "bert": (
+        "BertModel",
+        "BertForMaskedLM",
+        "BertForPreTraining",
+        "BertForSequenceClassification",
+        "BertForTokenClassification",
+    ),
+    "gpt_neox": ("GPTNeoXForCausalLM",),
+    "t5": ("T5ForConditionalGeneration",),
+    "bart": ("BartForConditionalGeneration",),
+    "marian": ("MarianMTModel",),
+}
+NEOX, T5, BART, MARIAN = (KINDS[family][0] for family in ("gpt_neox", "t5", "bart", "marian"))
+VARIANTS = [
+    Variant("BertModel", "post-norm", ours={"norm_place": "after", "norm_eps": 1e-12}, off={"norm_place": "before"}),
+    Variant("BertModel", "both directions", ours={"arrangement": "encoder"}, off={"arrangement": "decoder"}),
+    Variant("BertModel", "segments", {"type_vocab_size": 3}, {"segments": 3}, {"segments": 0}),
+    Variant("BertModel", "norm over embeddings", ours={"embedding_norm": "layer"}, off={"embedding_norm": None}),
+    Variant("BertModel", "relu", {"hidden_act": "relu"}, {"activation": "relu"}, {"activation": "gelu"}),
+    Variant("BertForMaskedLM", "transform", ours={"head_transform": True}, off={"head_transform": False}),
+    Variant("BertForMaskedLM", "bias", ours={"head_bias": True, "tied": True}, off={"head_bias": False}),
+    Variant("BertForPreTraining", "both heads", ours={"labels": ("LABEL_0", "LABEL_1"), "pooler": True}),
+    Variant(
+        "BertForSequenceClassification",
+        "names of classes",
+        {"id2label": {0: "no", 1: "maybe", 2: "yes"}, "label2id": {"no": 0, "maybe": 1, "yes": 2}},
+        {"labels": ("no", "maybe", "yes"), "labels_of": "texts"},
+        {"pooler": False},
+    ),
+    Variant("BertForTokenClassification", "tokens", ours={"labels_of": "tokens", "pooler": False}),
+    Variant(NEOX, "partly turned", ours={"rotary_dim": 4}, off={"rotary_dim": None}),
+    Variant(NEOX, "wholly turned", {"rotary_pct": 1.0}, {"rotary_dim": None}),
+    Variant(NEOX, "base", {"rotary_emb_base": 300}, {"rope_theta": 300.0}, {"rope_theta": 10_000.0}),
+    Variant(NEOX, "parallel", ours={"parallel": True}, off={"parallel": False}),
+    Variant(NEOX, "sequential", {"use_parallel_residual": False}, {"parallel": False}, {"parallel": True}),
+    Variant(NEOX, "no attention bias", {"attention_bias": False}, {"qkv_bias": False, "output_bias": False}),
+    Variant(NEOX, "tied", {"tie_word_embeddings": True}, {"tied": True}),
+    Variant(T5, "first version", ours={"tied": True, "head_scale": 32**-0.5}, off={"head_scale": None}),
+    Variant(T5, "relative positions", ours={"relative_buckets": 12}, off={"positions": "none"}),
+    Variant(T5, "far distances", ours={"relative_distance": 17}, off={"relative_distance": 128}),
+    Variant(T5, "no scale", ours={"attention_scale": 1.0}, off={"attention_scale": None}),
+    Variant(T5, "unequal stacks", ours={"layers": 2, "encoder_layers": 3}),
+    Variant(
+        T5,
+        "version 1.1",
+        {"feed_forward_proj": "gated-gelu", "tie_word_embeddings": False},
+        {"gated": True, "activation": "gelu_tanh", "head_scale": None},
+        {"activation": "gelu"},
+    ),
+    Variant(T5, "gated silu", {"feed_forward_proj": "gated-silu"}, {"activation": "silu"}, {"activation": "relu"}),
+    Variant(BART, "positions from row 2", ours={"position_offset": 2}),
+    Variant(BART, "norm over embeddings", ours={"embedding_norm": "layer"}, off={"embedding_norm": None}),
+    Variant(BART, "bias on logits", ours={"head_bias": True}, off={"head_bias": False}),
+    Variant(BART, "scaled", {"scale_embedding": True}, {"scale_embedding": True}, {"scale_embedding": False}),
+    Variant(MARIAN, "sines", ours={"positions": "sinusoidal"}, off={"positions": "none"}),
+    Variant(MARIAN, "swish", {"activation_function": "swish"}, {"activation": "silu"}, {"activation": "gelu"}),
+]
+each_variant = pytest.mark.parametrize("variant", VARIANTS, ids=lambda variant: f"{variant.kind}: {variant.name}")
+SOURCE, TARGET = tiny.text(2, 40), tiny.text(2, 30, seed=1)
+REAL = torch.ones(2, 40, dtype=torch.bool)
+REAL[1, 33:] = False
+SEGMENTS = (torch.arange(40) > 20).long().expand(2, -1)
+
+
+@torch.inference_mode()
+def their_outputs(model: Any) -> dict[str, Tensor]:
+    family = model.config.model_type
+    if family == "gpt_neox":
+        return {"logits": model(TARGET).logits}
+    if family != "bert":
+        return {"logits": model(input_ids=SOURCE, attention_mask=REAL, decoder_input_ids=TARGET).logits}
+    out = model(SOURCE, attention_mask=REAL, token_type_ids=SEGMENTS)
+    kinds = {
+        "last_hidden_state": "hidden",
+        "pooler_output": "pooled",
+        "prediction_logits": "logits",
+        "seq_relationship_logits": "classes",
+        "logits": "logits" if type(model).__name__ == "BertForMaskedLM" else "classes",
+    }
+    return {kinds[name]: value for name, value in out.items() if name in kinds}
+
+
+@torch.inference_mode()
+def our_outputs(network: Network, wanted: Any) -> dict[str, Tensor]:
+    if network.encoder is not None:
+        return {"logits": network(TARGET, memory=network.encode(SOURCE, REAL))}
+    if "hidden" not in wanted and network.config.family == "gpt_neox":
+        return {"logits": network(TARGET)}
+    hidden = network.hidden(SOURCE, REAL, segments=SEGMENTS if network.segment is not None else None)
+    ways = {
+        "hidden": lambda: hidden,
+        "pooled": lambda: network.pooled(hidden, REAL),
+        "logits": lambda: network.logits(hidden),
+        "classes": lambda: network.classify(hidden, REAL),
+    }
+    return {name: ways[name]() for name in wanted}
+
+
+def without_padding(outputs: dict[str, Tensor]) -> dict[str, Tensor]:
+    """What stands on padding means nothing, and the two need not agree on it."""
+    return {name: value[REAL] if value.shape[:2] == REAL.shape else value for name, value in outputs.items()}
+
+
+def same(ours: dict[str, Tensor], theirs: dict[str, Tensor]) -> None:
+    torch.testing.assert_close(without_padding(ours), without_padding(theirs), **CLOSE)
+
+
+@each_variant
+def test_a_model_that_transformers_saved_gives_equal_outputs(variant: Variant, tmp_path: Path):
+    model = variant.model()
+    model.save_pretrained(tmp_path)
+    network = read_network(tmp_path)
+    theirs = their_outputs(model)
+    same(our_outputs(network, theirs), theirs)
+    assert {key: getattr(network.config, key) for key in variant.ours} == variant.ours
+    if variant.off:
+        other = Network(network.config.but(**variant.off))
+        tiny.randomise(other, seed=9)
+        kept = other.state_dict()
+        other.load_state_dict({name: one for name, one in network.state_dict().items() if name in kept}, strict=False)
+        there = without_padding(our_outputs(network, theirs))
+        off = without_padding(our_outputs(other.eval(), theirs))
+        assert any(not torch.allclose(off[name], there[name], **CLOSE) for name in there)
+
+
+@each_variant
+def test_transformers_loads_what_we_write_with_equal_outputs(variant: Variant, tmp_path: Path):
+    variant.model().save_pretrained(tmp_path / "theirs")
+    network = Network(read_config(tmp_path / "theirs")).initialise().eval()
+    tiny.randomise(network, seed=1)
+    (tmp_path / "ours").mkdir()
+    write_network(tmp_path / "ours", network)
+    model, report = getattr(transformers, variant.kind).from_pretrained(
+        tmp_path / "ours", dtype=torch.float32, output_loading_info=True
+    )
+    assert not any(report[kind] for kind in ("missing_keys", "unexpected_keys", "mismatched_keys")), report
+    assert read_json(tmp_path / "ours" / "config.json")["architectures"] == [variant.kind]
+    theirs = their_outputs(model.eval())
+    same(our_outputs(network, theirs), theirs)
+    assert read_network(tmp_path / "ours").config == network.config
+
+
+@pytest.mark.parametrize("kind", [T5, BART, MARIAN])
+def test_token_by_token_with_a_cache_gives_the_logits_of_the_whole(kind: str, tmp_path: Path):
+    Variant(kind, "").model().save_pretrained(tmp_path)
+    network = read_network(tmp_path)
+    with torch.inference_mode():
+        memory = network.encode(SOURCE, REAL)
+        whole = network(TARGET, memory=memory)
+        cache = network.new_cache(2, memory=memory)
+        parts = [network(TARGET[:, at : at + 1], cache=cache) for at in range(TARGET.shape[1])]
+        torch.testing.assert_close(torch.cat(parts, dim=1), whole, **CLOSE)
+        cache.keep(torch.tensor([1, 1, 0]))
+        cache.truncate(10)
+        again = network(TARGET[[1, 1, 0], 10:12], cache=cache)
+        torch.testing.assert_close(again, whole[[1, 1, 0], 10:12], **CLOSE)
+
+
+@pytest.mark.parametrize("kind", [T5, BART, MARIAN])
+def test_padding_of_the_source_changes_nothing(kind: str, tmp_path: Path):
+    Variant(kind, "").model().save_pretrained(tmp_path)
+    network = read_network(tmp_path)
+    with torch.inference_mode():
+        alone = network(TARGET[1:], memory=network.encode(SOURCE[1:, :33]))
+        right = network(TARGET, memory=network.encode(SOURCE, REAL))[1:]
+        left = network.encode(torch.cat([SOURCE[1:, 33:], SOURCE[1:, :33]], dim=1), REAL[1:].flip(1))
+        torch.testing.assert_close(right, alone, **CLOSE)
+        torch.testing.assert_close(network(TARGET[1:], memory=left), alone, **CLOSE)
+
+
+def test_a_file_whose_tied_head_is_another_matrix_is_refused(tmp_path: Path):
+    from safetensors.torch import load_file, save_file
+
+    Variant(BART, "").model().save_pretrained(tmp_path)
+    file = tmp_path / "model.safetensors"
+    tensors = load_file(file)
+    save_file(tensors | {"lm_head.weight": tensors["model.shared.weight"] + 1}, file, metadata={"format": "pt"})
+    with pytest.raises(ModelError, match=r"lm_head\.weight holds another one"):
+        read_network(tmp_path)
+
+
+def test_two_stacks_that_differ_in_heads_are_refused():
+    from lmworks.models.families import family_of
+
+    with pytest.raises(ModelError, match=r"encoder_attention_heads \(2\) and decoder_attention_heads \(4\) differ"):
+        family_of("bart").config_from(SMALL["bart"] | {"encoder_attention_heads": 2})
