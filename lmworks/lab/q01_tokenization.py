@@ -90,7 +90,7 @@ def tokenization(
     dim: Several = 96,
     context: Several = 128,
     rates: tuple[float, float] = RATES,
-    seeds: Count = scaled(3, 5),
+    seeds: Count = scaled(3, 4),
 ) -> Observation:
     """Kind x vocabulary x language: tokens a word, bytes a token, unknown text, bits a byte at equal operations.
 
