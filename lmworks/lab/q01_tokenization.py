@@ -22,7 +22,7 @@ from lmworks.evaluation.measurement import Measurement
 from lmworks.lab.chart import Chart, Series
 from lmworks.lab.finding import Check, Observation, Rule
 from lmworks.lab.registry import Count, Several, experiment, scaled
-from lmworks.lab.seeds import difference, measured
+from lmworks.lab.seeds import difference, measured, worst_difference
 from lmworks.lab.writers import RATES, Cost, bits_per_byte, drawn, token_stream, trained_writer
 from lmworks.models.ngram import Ngram
 from lmworks.text.document import Document
@@ -273,12 +273,9 @@ class _Found:
         ]
 
     def against(self, name: str, ours: Condition, other: Condition) -> Measurement:
-        """One condition minus another, for each seed in the language that is worst for it."""
-        worst = {
-            seed: max(self.bits[ours][language][seed] - self.bits[other][language][seed] for language in self.data)
-            for seed in next(iter(self.bits[ours].values()))
-        }
-        return difference(name, worst, dict.fromkeys(worst, 0.0), "bits/byte")
+        """One condition minus another, in the language that is worst for it."""
+        cases = {language: (self.bits[ours][language], self.bits[other][language]) for language in self.data}
+        return worst_difference(name, cases, "bits/byte")
 
     def of_sizes(self, others: Iterable[Condition]) -> list[Measurement]:
         """Bits per byte, all languages together, where the vocabulary has another size."""

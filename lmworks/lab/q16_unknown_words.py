@@ -22,7 +22,7 @@ from lmworks.evaluation.measurement import Measurement
 from lmworks.lab.chart import Chart, Series
 from lmworks.lab.finding import Check, Observation, Rule
 from lmworks.lab.registry import Count, Several, experiment, scaled
-from lmworks.lab.seeds import difference, measured
+from lmworks.lab.seeds import difference, measured, worst_difference
 from lmworks.lab.writers import RATES, Writer, bits_per_byte, drawn, token_stream, trained_writer
 from lmworks.text.document import Document
 from lmworks.text.sources import read
@@ -342,11 +342,8 @@ class _Found:
 
     def _worst(self, kind: Kind) -> Measurement:
         away = [at for at in self.bits if at[0] == "bpe" and at[1] != at[2]]
-        worst = {
-            seed: max(self.bits[at][seed] - self.bits[(kind, *at[1:])][seed] for at in away)
-            for seed in self.bits[away[0]]
-        }
-        return difference(BY[kind], worst, dict.fromkeys(worst, 0.0), "bits/byte")
+        cases = {_name(at): (self.bits[at], self.bits[(kind, *at[1:])]) for at in away}
+        return worst_difference(BY[kind], cases, "bits/byte")
 
 
 def _name(at: tuple[str, ...]) -> str:

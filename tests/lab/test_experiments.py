@@ -25,6 +25,7 @@ from lmworks.lab.continuations import Continuation, gap, pieces, spread
 from lmworks.lab.finding import FAILS, HOLDS, ONLY_IF, UNDERPOWERED
 from lmworks.lab.registry import load
 from lmworks.lab.run import run
+from lmworks.lab.seeds import worst_difference
 from lmworks.lab.small_network import bits_per_byte, byte_text, held_out_logits, small_network, train
 from lmworks.models.attention import attend
 from lmworks.models.masks import visibility
@@ -125,6 +126,15 @@ def test_bits_of_texts_are_those_of_all_their_tokens_and_of_all_that_these_lose(
     assert (len(words) > 0) == (kind != "byte")
     plain = sum(cost.ids for cost in costs) + sum(lost.of(text)[2] for text in held_out)
     assert spelt == pytest.approx(plain + 100 * len(words))
+
+
+def test_the_worst_case_is_one_for_all_seeds_and_noise_alone_is_a_tie():
+    noise = {
+        "a": ({0: 1.0, 1: -1.1, 2: 0.1}, dict.fromkeys(range(3), 0.0)),
+        "b": ({0: -1.0, 1: 1.0, 2: 0.1}, {0: 0, 1: 0, 2: 0}),
+    }
+    found = worst_difference("b", noise)
+    assert found.value == pytest.approx(0.1 / 3) and found.tie  # the highest of each seed would be 0.7
 
 
 def test_operations_are_equal_whatever_the_vocabulary():
