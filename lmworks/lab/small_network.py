@@ -1,4 +1,4 @@
-"""A small byte-level network, trained on real text in seconds: what several experiments compare.
+"""A small network, of bytes unless said otherwise, trained on real text in seconds: what several experiments compare.
 
 text = byte_text("tinyshakespeare")
 network = train(small_network(seed=1), text.train, TrainingConfig(steps=200, rows=16))
@@ -52,9 +52,11 @@ def byte_text(reference: str) -> ByteText:
     )
 
 
-def small_network(seed: int, dim: int = 128, layers: int = 2, heads: int = 2, context: int = 128) -> Network:
+def small_network(
+    seed: int, dim: int = 128, layers: int = 2, heads: int = 2, context: int = 128, vocab_size: int = BYTES
+) -> Network:
     """Fresh weights by seed."""
-    config = ModelConfig(vocab_size=BYTES, dim=dim, layers=layers, heads=heads, context=context)
+    config = ModelConfig(vocab_size=vocab_size, dim=dim, layers=layers, heads=heads, context=context)
     return Network(config).initialise(seed)
 
 
@@ -64,7 +66,7 @@ WARMUP = 0.2
 
 def train(
     network: Network,
-    text: Int[Tensor, " bytes"],
+    text: Int[Tensor, " tokens"],
     config: TrainingConfig,
     objective: Objective = F.cross_entropy,
 ) -> Network:

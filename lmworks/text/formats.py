@@ -1,4 +1,4 @@
-"""Kinds of files, and how each is read: text, code, HTML, JSON lines, CSV, Parquet, PDF.
+"""Kinds of files, and how each is read: text, code, HTML, JSON lines, CSV, Parquet, PDF, message catalogues.
 
 A reader takes a path and the name to give as the source, and yields documents; in the place of a record
 that cannot be used it yields the reason. It raises UnreadableError or OSError for a file that is of no use.
@@ -17,7 +17,7 @@ from typing import Any
 
 from lmworks.basics.errors import LmworksError
 from lmworks.basics.extras import require
-from lmworks.text import records
+from lmworks.text import catalogue, records
 from lmworks.text.document import Document
 from lmworks.text.markup import text_of_html
 from lmworks.text.plain import (
@@ -82,7 +82,7 @@ CODE = {
     ".cmake",
     ".mk",
 }
-NAMED = ".txt .md .rst .html .jsonl .csv .parquet .pdf, and source code"
+NAMED = ".txt .md .rst .html .jsonl .csv .parquet .pdf .mo, and source code"
 _NUMBER = re.compile(r"\s*[-+]?[\d.,]+(?:[eE][-+]?\d+)?\s*")
 EXPANDED_LIMIT = 4 * FILE_LIMIT  # characters from one compressed file
 
@@ -233,6 +233,11 @@ def _pdf(path: Path, name: str) -> Found:
     yield Document(newlines(text).encode("utf-8", "replace").decode(), name)
 
 
+def _catalogue(path: Path, name: str) -> Found:
+    for number, text in enumerate(catalogue.messages(path), 1):
+        yield Document(newlines(text), f"{name}#{number}")
+
+
 def _package(module: str) -> Any:
     try:
         return require(module, "docs")
@@ -251,4 +256,5 @@ _READERS: dict[str, Reader] = {
     ".csv": _csv,
     ".parquet": _parquet,
     ".pdf": _pdf,
+    ".mo": _catalogue,
 }

@@ -28,6 +28,16 @@ def _whole(text: str, name: str) -> list[Document]:
     return [Document(text, name)]
 
 
+def _lines(text: str, name: str) -> list[Document]:
+    """A text a line."""
+    return [Document(line, f"{name}#{number}") for number, line in enumerate(text.split("\n"), 1) if line.strip()]
+
+
+def _messages(text: str, name: str) -> list[Document]:
+    """What follows the label (ham or spam) and a tab on each line."""
+    return _lines("\n".join(line.partition("\t")[2] for line in text.split("\n")), name)
+
+
 def _articles(text: str, name: str) -> list[Document]:
     """WikiText's articles: each begins at a heading ` = Title = ` between blank lines."""
     lines = text.splitlines(keepends=True)
@@ -213,6 +223,34 @@ ENTRIES = {
         licence="Apache-2.0",
         what="19,544 analogies of words, a to b as c to d (Mikolov et al. 2013)",
     ),
+    "sms-spam": Entry(
+        folder="sms_spam",
+        repository="krishnaik06/Huggingfacetransformer",
+        commit="8e97d009508252d1a31ac1fdbd2722f310d99d92",
+        path="SMSSpamCollection",
+        sha256="55341228082b25b832a5868a5ab4b038142a57f70c676c123280af6ff457fe46",
+        bytes=483_481,
+        licence="CC BY 4.0 (UCI SMS Spam Collection)",
+        what="5,574 text messages, without their labels",
+        documents=_messages,
+    ),
+} | {
+    f"multi30k-{language}": Entry(
+        folder="multi30k",
+        repository="multi30k/dataset",
+        commit="a3d2e0d26b56f3846f66a952536ffed4e401d05a",
+        path=f"data/task1/raw/train.{language}.gz",
+        sha256=sha256,
+        bytes=size,
+        licence="none stated (Flickr30k captions: for research; translations by the authors of Multi30k)",
+        what=f"29,000 descriptions of photographs, the same in en, de and fr: {language}",
+        documents=_lines,
+    )
+    for language, size, sha256 in (
+        ("en", 1_801_238, "460a15fbd157e34a7a9957ee388c1ca247fe47af3ef25fb50442af6c274e0fc6"),
+        ("de", 2_110_398, "2c2b73fd2b548fbcde3a875e0a78d6ee94d498bfdee6bd3eae3945779e9ddf72"),
+        ("fr", 2_111_303, "5925a3c18f1587b6b54b87743106e6e8ab93618edb6f65d19eac0621f853a10d"),
+    )
 }
 
 
@@ -279,9 +317,9 @@ def _download(name: str, entry: Entry) -> Path:
     pooch.get_logger().setLevel("WARNING")
     try:
         with progress.task(f"fetching {name}", entry.bytes, "bytes") as advance:
-            path = pooch.retrieve(
-                entry.address, f"sha256:{entry.sha256}", entry.file, folder, downloader=pooch.HTTPDownloader(timeout=15)
-            )
+            # The checksum is of the content; that of a packed file is checked when it is unpacked.
+            known = None if entry.file.endswith(".gz") else f"sha256:{entry.sha256}"
+            path = pooch.retrieve(entry.address, known, entry.file, folder, downloader=pooch.HTTPDownloader(timeout=15))
             advance(entry.bytes)
     except (OSError, ValueError) as error:  # requests' errors; a wrong checksum
         looked = ", ".join(str(path.parent) for path in dict.fromkeys(_places(name, entry)))

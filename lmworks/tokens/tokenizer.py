@@ -102,6 +102,20 @@ class Tokenizer:
             for text, encoding in zip(sound, encodings, strict=True)
         ]
 
+    def encode_spans(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
+        """`encode(text, special=False)`, and for each id the characters (start, end) that it stands for.
+
+        Tokens that share a character (bytes of it) have the same span. DataError for a text that can only be encoded in
+        parts (see `_encode_cut`).
+        """
+        encoding = self._data.encode(_sound(text), add_special_tokens=False)
+        if not self._forbidden.isdisjoint(encoding.ids):
+            raise DataError(
+                f"the tokenizer of {self.name} turns plain characters into a special token; take the texts of special "
+                "tokens out of the text"
+            )
+        return encoding.ids, encoding.offsets
+
     def _without_bos(self, text: str) -> str:
         if self.bos is not None and self.prefix[:1] == (self.bos,):
             return text.removeprefix(self.special.get(self.bos, ""))
@@ -251,6 +265,11 @@ class Tokenizer:
         if not self._alphabet:
             return frozenset()
         return frozenset(byte for letter, byte in self._alphabet.items() if self._markup.token_to_id(letter) is None)
+
+    @property
+    def keeps_space(self) -> bool:
+        """Whether ids say what white space a text has; not so for WordPiece."""
+        return self._alphabet is not None
 
     @cached_property
     def adds_space(self) -> bool:

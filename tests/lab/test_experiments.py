@@ -8,16 +8,31 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from lmworks.basics.errors import DataError, LmworksError
-from lmworks.lab import q06_temperature, q12_top_k_top_p, q23_softmax, q24_dot_product, q25_cross_entropy, q32_attention
+from lmworks.basics.errors import ConfigError, DataError, LmworksError
+from lmworks.evaluation.lost_text import LostText
+from lmworks.lab import (
+    q01_tokenization,
+    q06_temperature,
+    q12_top_k_top_p,
+    q16_unknown_words,
+    q23_softmax,
+    q24_dot_product,
+    q25_cross_entropy,
+    q32_attention,
+    writers,
+)
 from lmworks.lab.continuations import Continuation, gap, pieces, spread
 from lmworks.lab.finding import FAILS, HOLDS, ONLY_IF, UNDERPOWERED
 from lmworks.lab.registry import load
 from lmworks.lab.run import run
+from lmworks.lab.seeds import worst_difference
 from lmworks.lab.small_network import bits_per_byte, byte_text, held_out_logits, small_network, train
 from lmworks.models.attention import attend
 from lmworks.models.masks import visibility
+from lmworks.planning.flops import training_flops
+from lmworks.planning.parameters import count_parameters
 from lmworks.text.sources import read
+from lmworks.tokens.trainer import TokenizerConfig, train_tokenizer
 from lmworks.training.settings import TrainingConfig
 
 REAL = {
@@ -25,6 +40,14 @@ REAL = {
     12: ["steps=30", "prompts=2", "prompt_tokens=8", "length=6", "seeds=1"],
 }
 TINY = {
+    1: [
+        "texts={en='python-reference'}",
+        "sizes=[700,800]",
+        "kilobytes=40",
+        "held_out_kilobytes=1",
+        "flops=1e8",
+        "dim=16",
+    ],
     23: ["rows=4", "keys=8"],
     32: ["tokens=8", "head_dim=4"],
     24: ["text=python-reference", "steps=2", "dim=16", "context=32", "held_out_windows=4", "longest=128"],
@@ -56,6 +79,91 @@ def real_text():
         return read("wikitext2").documents
     except LmworksError as error:
         pytest.skip(f"WikiText-2 is not here ({error}); set LMWORKS_DATA, or connect once and run: lmworks lab 12")
+
+
+def test_a_tiny_run_on_unknown_words_gives_a_whole_finding(tmp_path):
+    new = tmp_path / "new.txt"
+    new.write_text(
+        "".join(f"Zorblax {number} ate a grüne quince — 日本 = {number**3} _or_ so.\n\n" for number in range(60))
+    )
+    names = ["homes=['python-reference']", f"away=['{new}']", "vocab_size=600", "kilobytes=40"]
+    finding = run(16, "quick", [*names, "held_out_kilobytes=1", "words=2", "flops=1e8", "dim=16"])
+    assert_whole(finding, 16)
+    found = {one.name: one.value for one in finding.measurements}
+    # What holds of any network: bytes lose nothing, and words lose what they do not know.
+    assert found[f"{q16_unknown_words.BACK}, bpe"] == 1 and found[f"{q16_unknown_words.BACK}, word"] == 0
+    assert found[f"{q16_unknown_words.LOST}, bpe, {q16_unknown_words.MOST}"] == 0
+    assert found[f"{q16_unknown_words.LOST}, word, {q16_unknown_words.LEAST}"] > 0.2
+    with pytest.raises(ConfigError, match="not new to itself"):
+        run(16, "quick", ["homes=['python-reference']", "away=['python-reference']"])
+
+
+def test_a_catalogue_that_is_not_here_is_named_with_what_brings_it(monkeypatch):
+    monkeypatch.setitem(q01_tokenization.MESSAGES, "xx", q01_tokenization.CATALOGUE.format("xx"))
+    with pytest.raises(DataError, match="apt install postgresql-17"):
+        run(1, "quick", [f"texts={{xx='{q01_tokenization.MESSAGES['xx']}'}}"])
+
+
+@pytest.mark.parametrize("kind", ["byte", "word", "wordpiece"])
+def test_bits_of_texts_are_those_of_all_their_tokens_and_of_all_that_these_lose(kind):
+    texts = [f"The {noun} walked {number} miles." for noun in ("king", "baker") for number in range(30)]
+    size = {"byte": None, "word": 6, "wordpiece": 55}[kind]
+    tokenizer = train_tokenizer(texts, TokenizerConfig(kind=kind, vocab_size=size))
+    lost = LostText(tokenizer, texts)
+    stream = writers.token_stream(tokenizer, texts)
+    writer = writers.trained_writer(lost, stream, flops=1e7, rate=1e-3, seed=0, dim=16, context=64)
+    held_out = ["The zebra walked 7 miles.", "A kïng!"]
+    parts = [[*tokenizer.encode(text, special=False), tokenizer.eos] for text in held_out]
+    ids = [tokenizer.eos, *parts[0], *parts[1]]
+    logits = writer.network(torch.tensor([ids[:-1]]))[0]
+    expected = F.cross_entropy(logits, torch.tensor(ids[1:]), reduction="sum").item() / math.log(2)
+    costs = writer.costs(held_out)
+    assert sum(cost.ids for cost in costs) == pytest.approx(expected, rel=1e-4)
+    assert [cost.bytes for cost in costs] == [26, 9]
+    assert all((cost.lost > 0) == (kind != "byte") for cost in costs)
+    spelt = sum(cost.bits for cost in writer.costs(held_out, lambda words: [100.0] * len(words)))
+    words = [word for text in held_out for word in lost.of(text)[1]]
+    assert (len(words) > 0) == (kind != "byte")
+    plain = sum(cost.ids for cost in costs) + sum(lost.of(text)[2] for text in held_out)
+    assert spelt == pytest.approx(plain + 100 * len(words))
+
+
+def test_the_worst_case_is_one_for_all_seeds_and_noise_alone_is_a_tie():
+    noise = {
+        "a": ({0: 1.0, 1: -1.1, 2: 0.1}, dict.fromkeys(range(3), 0.0)),
+        "b": ({0: -1.0, 1: 1.0, 2: 0.1}, {0: 0, 1: 0, 2: 0}),
+    }
+    found = worst_difference("b", noise)
+    assert found.value == pytest.approx(0.1 / 3) and found.tie  # the highest of each seed would be 0.7
+
+
+def test_operations_are_equal_whatever_the_vocabulary():
+    spent = []
+    for size in (257, 4000):
+        config = small_network(0, dim=16, context=32, vocab_size=size).config
+        each = training_flops(config, count_parameters(config), 32).all * writers.ROWS
+        spent.append(writers.steps_within(1e10, config) * each)
+    assert spent == pytest.approx([1e10, 1e10], rel=0.02)
+
+
+def test_texts_are_drawn_by_seed_up_to_a_size():
+    texts = [f"text {number:03}" for number in range(100)]
+    first, again, other = (writers.drawn(texts, 90, seed) for seed in (0, 0, 1))
+    assert first == again != other and len(first) == 10 and len(set(first)) == 10
+    assert writers.drawn(texts, 1, 0) == first[:1]
+
+
+def test_made_up_words_are_new_and_the_same_for_a_seed():
+    once = q16_unknown_words.nonce_words(50, 3, set())
+    assert len(set(once)) == 50 and once == q16_unknown_words.nonce_words(50, 3, set())
+    assert not set(once) & set(q16_unknown_words.nonce_words(50, 3, set(once)))
+
+
+def test_cuts_of_a_compound_are_where_tokens_end():
+    tokenizer = train_tokenizer(["king", " king", " king", "ship", "ship"], TokenizerConfig(vocab_size=264))
+    assert [tokenizer.token_bytes(number) for number in tokenizer.encode(" kingship")] == [b" king", b"ship"]
+    assert q16_unknown_words.cuts(tokenizer, "kingship") == {4}
+    assert q16_unknown_words.cuts(train_tokenizer(["x"], TokenizerConfig(kind="byte")), "abc") == {1, 2}
 
 
 def test_the_human_text_is_scored_as_the_model_scores_it(smollm2_path, real_text):

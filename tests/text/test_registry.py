@@ -110,6 +110,31 @@ def test_a_set_is_fetched_once_and_its_checksum_is_checked(tiny, tmp_path, monke
     assert not registry.available("tiny")
 
 
+def test_a_set_that_is_published_packed_is_checked_by_its_content(tiny, tmp_path, monkeypatch):
+    packed = replace(tiny, path="deep/tiny.txt.gz")
+    registry.ENTRIES["tiny"] = packed
+    content = {"/good": gzip.compress(CONTENT), "/bad": gzip.compress(b"another text")}
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(content[self.path])
+
+        def log_message(self, *arguments):
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        monkeypatch.setattr(registry.Entry, "address", f"http://127.0.0.1:{server.server_port}/bad")
+        with pytest.raises(DataError, match="not the file of the registry"):
+            read("tiny")
+        (tmp_path / "cache/data/tiny/tiny.txt.gz").unlink()
+        monkeypatch.setattr(registry.Entry, "address", f"http://127.0.0.1:{server.server_port}/good")
+        assert read("tiny").documents[0].text == "one\ntwo"
+        server.shutdown()
+
+
 def test_articles_joined_are_the_text_and_a_formula_is_no_heading():
     text = " \n = First = \n \n Text . \n = x + 1 = \n more \n \n = = Part = = \n \n 1 \n \n = Second = \n \n Text . \n"
     articles = registry._articles(text, "wiki")
@@ -166,7 +191,26 @@ def test_of_an_archive_only_the_members_that_are_texts_are_read_in_order(tiny, t
     assert [(one.text, one.source) for one in read("tiny").documents] == [("1/2\n", "tiny#b1"), ("The end", "tiny#b2")]
 
 
+@pytest.mark.parametrize(("name", "count"), [("sms-spam", 5574), ("multi30k-de", 29_000)])
+def test_sets_of_lines_have_the_texts_that_they_say(name, count):
+    if not registry.available(name):
+        pytest.skip(f"{name} is not here; fetch it with: lmworks evaluate smollm2 {name}")
+    documents = registry.documents(name)
+    assert len(documents) == count
+    assert not any(document.text.startswith(("ham\t", "spam\t")) for document in documents)
+
+
 def test_addresses_name_a_commit():
     for entry in registry.ENTRIES.values():
         assert len(entry.commit) == 40 and f"/{entry.commit}/" in entry.address
         assert Path(entry.path).name == entry.file
+
+
+def test_a_set_of_lines_is_a_document_a_line(tiny, tmp_path):
+    registry.ENTRIES["tiny"] = replace(tiny, documents=registry._lines)
+    (tmp_path / "second" / "tiny_set" / "tiny.txt").write_bytes(CONTENT)
+    assert [(one.text, one.source) for one in read("tiny").documents] == [("one", "tiny#1"), ("two", "tiny#2")]
+
+
+def test_messages_come_without_their_labels():
+    assert [one.text for one in registry._messages("ham\tGo now\n\nspam\tWin\t1", "sms")] == ["Go now", "Win\t1"]
