@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterator, Sequence
-from itertools import accumulate, chain, pairwise
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -61,7 +61,7 @@ class BulkEncoder:
     def encode(self, texts: Sequence[str]) -> list[bytes]:
         """The ids of each text, in the encoder's dtype. DataError for half of a surrogate pair."""
         if not self.boundaries:
-            return self._encode(texts)
+            return [np.array(ids, self._dtype).tobytes() for ids in self._tokenizer.encode_batch(texts, special=False)]
         chunks = [self._chunks(text) for text in texts]
         known = self._known
         new = list(set().union(*chunks).difference(known))
@@ -74,12 +74,11 @@ class BulkEncoder:
             known.clear()
         return ids
 
-    def _encode(self, texts: Sequence[str]) -> list[bytes]:
-        encoded = self._tokenizer.encode_batch(texts, special=False)
-        together = np.fromiter(chain.from_iterable(encoded), self._dtype).tobytes()
-        size = self._dtype.itemsize
-        ends = accumulate((len(ids) * size for ids in encoded), initial=0)
-        return [together[start:end] for start, end in pairwise(ends)]
+    def _encode(self, chunks: Sequence[str]) -> list[bytes]:
+        ids, sizes = self._tokenizer.encode_words(chunks)
+        together = ids.astype(self._dtype).tobytes()
+        ends = np.cumsum(sizes * self._dtype.itemsize).tolist()
+        return [together[start:end] for start, end in pairwise([0, *ends])]
 
 
 def segments(text: str, ends: str = " \n", longest: int = SEGMENT) -> Iterator[str]:

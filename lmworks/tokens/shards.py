@@ -31,7 +31,7 @@ from lmworks.tokens.chunks import BulkEncoder, segments
 from lmworks.tokens.tokenizer import Tokenizer
 
 META, INDEX = "shards.json", "documents.bin"
-FORMAT = 1
+FORMAT = 2
 SHARD_TOKENS = 2**28
 """Tokens after which a new file begins, at the next document."""
 
@@ -73,9 +73,11 @@ class ShardsInfo(Config):
 
 def tokenizer_hash(tokenizer: Tokenizer) -> str:
     """SHA-256 of whatever decides about the ids of a text: equal for a tokenizer that was saved and loaded."""
-    state = json.loads(tokenizer.vocabulary.backend.to_str())
-    deciding = [state["model"], state["normalizer"], state["pre_tokenizer"], sorted(tokenizer.special.items())]
-    text = json.dumps([*deciding, tokenizer.document_start, tokenizer.document_end], sort_keys=True)
+    backend = tokenizer.vocabulary.backend
+    stages = [backend.model, backend.normalizer, backend.pre_tokenizer]
+    states = [b"" if stage is None else stage.__getstate__() for stage in stages]
+    deciding = [*(hashlib.sha256(state).hexdigest() for state in states), sorted(tokenizer.special.items())]
+    text = json.dumps([*deciding, tokenizer.document_start, tokenizer.document_end])
     return hashlib.sha256(text.encode()).hexdigest()
 
 

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Regex, normalizers, pre_tokenizers
 
+from lmworks.basics.errors import DataError
 from lmworks.tokens.chunks import BulkEncoder, boundaries, segments
 from lmworks.tokens.tokenizer import Tokenizer
 from tokens.corpus import TEXTS
@@ -82,6 +83,16 @@ def bulk(tokenizer: Tokenizer, texts: list[str]) -> list[list[int]]:
 def test_the_corpus_gives_equal_ids_in_chunks(name):
     texts = [*TEXTS, *PROSE[:5], " ".join(TEXTS), "\n".join(TEXTS)]
     assert bulk(TOKENIZERS[name], texts) == TOKENIZERS[name].encode_batch(texts, special=False)
+
+
+@pytest.mark.parametrize("name", TOKENIZERS)
+def test_words_in_a_row_are_the_words_alone(name):
+    words = [*TEXTS, *(f"w{number}" for number in range(150)), *TOKENIZERS[name].special.values(), ""]
+    ids, sizes = TOKENIZERS[name].encode_words(words)
+    alone = TOKENIZERS[name].encode_batch(words, special=False)
+    assert [part.tolist() for part in np.split(ids, np.cumsum(sizes)[:-1])] == alone and len(sizes) == len(words)
+    with pytest.raises(DataError, match="surrogate"):
+        TOKENIZERS[name].encode_words(["a", "\ud83d"])
 
 
 @pytest.mark.parametrize("name", TOKENIZERS)
