@@ -30,11 +30,13 @@ from lmworks.evaluation.stream import stream_loss
 from lmworks.generation.language_model import LanguageModel
 from lmworks.generation.strategies import Greedy, Sample
 from lmworks.loading import load
+from lmworks.models import glove
 from lmworks.models.adaptive_softmax import AdaptiveSoftmax
 from lmworks.models.directory import refuse_foreign_files
 from lmworks.models.network import Network, run_recomputing
 from lmworks.models.ngram_embedding import count_ngrams
 from lmworks.models.precision import dtype_of, fast_dtype
+from lmworks.models.vectors import Filled, initialise_embedding, read_vectors
 from lmworks.objectives import L1, L2, CausalLM, Objective
 from lmworks.runs import check_run, provenance, start_run
 from lmworks.text.sources import read
@@ -95,8 +97,11 @@ def pretrain(
     )
     rows = _rows(chosen, train_shards)
     network = _network(chosen, tokenizer, train_shards)
+    filled = _embedding(chosen, network, tokenizer, parts, run, resume)
     model = LanguageModel(network, tokenizer)
     say(_plan(network, tokenizer, train_shards))
+    if filled is not None:
+        say(f"embedding      {filled.found:,} of {filled.rows:,} tokens begin as a word of {chosen.embedding.source}")
 
     context = chosen.training.context
     most = chosen.validation.tokens
@@ -108,6 +113,7 @@ def pretrain(
     loss = validate() if training.best_step is not None or not training.validation else training.validation[-1][1]
     bits = measure(model, parts.held_out, "held-out text", window=context, tokens=most).bits_per_byte("held-out text")
     facts = _facts(chosen, model, parts, train_shards, held_out, training, loss, bits) | provenance(started)
+    facts["embedding"] = chosen.embedding.model_dump(include={"source", "frozen"}) | (vars(filled) if filled else {})
     model.save(folder, facts)
     shutil.copyfile(run / "log.jsonl", folder / "log.jsonl")
     shutil.rmtree(run, ignore_errors=True)
@@ -175,6 +181,27 @@ def _network(recipe: TrainRecipe, tokenizer: Tokenizer, shards: Shards) -> Netwo
     if recipe.training.recompute:
         network.run_block = run_recomputing
     return network.to(dtype_of(recipe.dtype) or fast_dtype())
+
+
+def _embedding(
+    recipe: TrainRecipe, network: Network, tokenizer: Tokenizer, parts: Split, run: Path, resume: bool
+) -> Filled | None:
+    """Word vectors put into the embedding, from a file or trained here; None where it stays random.
+
+    Those that the tokenizer can use are kept in the run: a frozen embedding is in no checkpoint, and a file may change.
+    """
+    settings = recipe.embedding
+    if settings.source == "random":
+        network.embedding.weight.requires_grad_(not settings.frozen)
+        return None
+    kept = run / "vectors.safetensors"
+    if not (resume and kept.exists()):
+        if settings.source == "glove":
+            vectors = glove.train((glove.split_words(one.text) for one in parts.train), settings.glove)
+        else:
+            vectors = read_vectors(settings.source)
+        vectors.of_tokens(tokenizer).save(kept)
+    return initialise_embedding(network, tokenizer, read_vectors(kept), settings.frozen)
 
 
 def _token_counts(shards: Shards, vocabulary: int, part: int = 2**24) -> Tensor:
