@@ -95,8 +95,8 @@ def pretrain(
         write_shards(documents, tokenizer, run / side)
         for side, documents in (("train", parts.train), ("held_out", parts.held_out))
     )
-    rows = _rows(chosen, train_shards)
-    network = _network(chosen, tokenizer, train_shards)
+    rows = rows_of(chosen, train_shards)
+    network = network_of(chosen, tokenizer, train_shards)
     filled = _embedding(chosen, network, tokenizer, parts, run, resume)
     model = LanguageModel(network, tokenizer)
     say(_plan(network, tokenizer, train_shards))
@@ -109,7 +109,7 @@ def pretrain(
     def validate() -> float:
         return stream_loss(network, held_out, context, most).mean
 
-    training = train(network, _objective(chosen), rows, chosen.training, run, resume=resume, validate=validate)
+    training = train(network, objective_of(chosen), rows, chosen.training, run, resume=resume, validate=validate)
     loss = validate() if training.best_step is not None or not training.validation else training.validation[-1][1]
     bits = measure(model, parts.held_out, "held-out text", window=context, tokens=most).bits_per_byte("held-out text")
     facts = _facts(chosen, model, parts, train_shards, held_out, training, loss, bits) | provenance(started)
@@ -153,7 +153,8 @@ def _tokenizer(recipe: TrainRecipe, parts: Split, run: Path, resume: bool) -> To
     return Tokenizer.load(folder)
 
 
-def _rows(recipe: TrainRecipe, shards: Shards) -> ShardRows:
+def rows_of(recipe: TrainRecipe, shards: Shards) -> ShardRows:
+    """The rows of a corpus as the recipe cuts them; DataError where there are less than a batch."""
     settings = recipe.training
     if recipe.data.rows == "documents":
         return PackedRows(shards, settings.context, seed=settings.seed)
@@ -166,7 +167,8 @@ def _rows(recipe: TrainRecipe, shards: Shards) -> ShardRows:
     return rows
 
 
-def _network(recipe: TrainRecipe, tokenizer: Tokenizer, shards: Shards) -> Network:
+def network_of(recipe: TrainRecipe, tokenizer: Tokenizer, shards: Shards) -> Network:
+    """The recipe's network with fresh weights, for a tokenizer and the text that it packed."""
     size, ngrams = tokenizer.vocab_size, recipe.ngrams
     counted = []
     if ngrams.longest > 1:
@@ -212,7 +214,8 @@ def _token_counts(shards: Shards, vocabulary: int, part: int = 2**24) -> Tensor:
     return torch.from_numpy(counts)
 
 
-def _objective(recipe: TrainRecipe) -> Objective:
+def objective_of(recipe: TrainRecipe) -> Objective:
+    """What the recipe minimises."""
     settings = recipe.objective
     objective: Objective = CausalLM(label_smoothing=settings.label_smoothing, z_loss=settings.z_loss)
     if settings.l1:

@@ -49,7 +49,7 @@ def read_subject(name: str, changes: Sequence[str] = ()) -> Subject:
 
     ConfigError for unknown keys and values that make no sense; ModelError for a model that is none.
     """
-    if name in TrainRecipe.shipped() or (Path(name).suffix == ".toml" and _trains(Path(name))):
+    if name in TrainRecipe.shipped() or (Path(name).suffix == ".toml" and trains_from_nothing(Path(name))):
         return _from_nothing(name, TrainRecipe.read(name, changes))
     if name in Recipe.shipped() or Path(name).suffix == ".toml":
         recipe = Recipe.read(name, list(changes))
@@ -60,7 +60,7 @@ def read_subject(name: str, changes: Sequence[str] = ()) -> Subject:
     return Subject(name, config, recipe.training, recipe.lora, recipe.model.dtype)
 
 
-def _trains(path: Path) -> bool:
+def trains_from_nothing(path: Path) -> bool:
     """Is it a recipe of `lmworks train`? Those of `build` name a model, and know nothing of the others' sections."""
     tables = TrainRecipe.tables(path)
     model = tables.get("model")
@@ -83,6 +83,8 @@ def _from_nothing(name: str, recipe: TrainRecipe) -> Subject:
         notes.append(f"A vocabulary of {vocabulary:,} is assumed: the text's characters decide.")
     if recipe.ngrams.longest > 1:
         notes.append("The n-grams are counted as the most that the recipe allows; a text may have far fewer.")
+    if recipe.embedding.frozen:
+        notes.append("The embedding is frozen; the gradient and the optimiser state that it does not need are counted.")
     return Subject(name, config, recipe.training, LoRAConfig(), recipe.dtype, tuple(notes))
 
 
