@@ -20,9 +20,12 @@ REPORT = "corpus.json"
 DAMAGED = 1e-4
 """Share of a text's characters that may be damaged: one in 10,000 can be meant, as in a text about encodings."""
 
-_WINDOWS = "".join(bytes([byte]).decode("cp1252", "ignore") for byte in range(0x80, 0xC0))
-_MOJIBAKE = re.compile(f"[\u00c2-\u00f4][\u0080-\u00bf{_WINDOWS}]+")
-"""A first byte of UTF-8 and following ones, each read as a letter of Latin-1 or Windows-1252."""
+_NEXT = "[\u0080-\u00bf" + "".join(bytes([byte]).decode("cp1252", "ignore") for byte in range(0x80, 0xA0)) + "]"
+_MOJIBAKE = re.compile(
+    f"[\u00c2\u00c3]{_NEXT}|(?:[\u00c4-\u00df]{_NEXT}){{2,}}|[\u00e0-\u00ef]{_NEXT}{{2}}|[\u00f0-\u00f4]{_NEXT}{{3}}"
+)
+"""The first byte of a character in UTF-8 and the following ones, each read as a letter of Latin-1 or Windows-1252. Of the
+pairs beyond Â and Ã two are asked for: `É»` is how a quotation ends."""
 
 
 @dataclass(frozen=True)

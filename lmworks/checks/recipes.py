@@ -299,7 +299,7 @@ def _check_building(recipe: Recipe) -> Iterator[CheckResult]:
 
 @contextmanager
 def _trial(recipe: TrainRecipe) -> Iterator[Trial]:
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, torch.random.fork_rng():  # training draws, and sets the seed
         yield Trial(recipe, Path(folder))
 
 
