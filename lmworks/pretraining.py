@@ -49,6 +49,7 @@ from lmworks.training.loop import TrainingResult, train
 from lmworks.training_recipe import TrainRecipe
 
 Say = Callable[[str], None]
+VECTORS = "vectors.safetensors"
 
 
 @dataclass(frozen=True)
@@ -95,9 +96,10 @@ def pretrain(
         write_shards(documents, tokenizer, run / side)
         for side, documents in (("train", parts.train), ("held_out", parts.held_out))
     )
+    _keep_vectors(chosen, tokenizer, parts, run, resume)
     rows = rows_of(chosen, train_shards)
     network = network_of(chosen, tokenizer, train_shards)
-    filled = _embedding(chosen, network, tokenizer, parts, run, resume)
+    filled = _fill_embedding(chosen, network, tokenizer, run)
     model = LanguageModel(network, tokenizer)
     say(_plan(network, tokenizer, train_shards))
     if filled is not None:
@@ -185,25 +187,25 @@ def network_of(recipe: TrainRecipe, tokenizer: Tokenizer, shards: Shards) -> Net
     return network.to(dtype_of(recipe.dtype) or fast_dtype())
 
 
-def _embedding(
-    recipe: TrainRecipe, network: Network, tokenizer: Tokenizer, parts: Split, run: Path, resume: bool
-) -> Filled | None:
-    """Word vectors put into the embedding, from a file or trained here; None where it stays random.
+def _keep_vectors(recipe: TrainRecipe, tokenizer: Tokenizer, parts: Split, run: Path, resume: bool) -> None:
+    """The word vectors that the tokenizer can use, from a file or trained here, written into the run: a frozen embedding
+    is in no checkpoint, and a file may have changed when the run is resumed."""
+    settings, kept = recipe.embedding, run / VECTORS
+    if settings.source == "random" or (resume and kept.exists()):
+        return
+    if settings.source == "glove":
+        vectors = glove.train((glove.split_words(one.text) for one in parts.train), settings.glove)
+    else:
+        vectors = read_vectors(settings.source)
+    vectors.of_tokens(tokenizer).save(kept)
 
-    Those that the tokenizer can use are kept in the run: a frozen embedding is in no checkpoint, and a file may change.
-    """
-    settings = recipe.embedding
-    if settings.source == "random":
-        network.embedding.weight.requires_grad_(not settings.frozen)
+
+def _fill_embedding(recipe: TrainRecipe, network: Network, tokenizer: Tokenizer, run: Path) -> Filled | None:
+    """Those vectors put into the embedding; None where it stays random."""
+    if recipe.embedding.source == "random":
+        network.embedding.weight.requires_grad_(not recipe.embedding.frozen)
         return None
-    kept = run / "vectors.safetensors"
-    if not (resume and kept.exists()):
-        if settings.source == "glove":
-            vectors = glove.train((glove.split_words(one.text) for one in parts.train), settings.glove)
-        else:
-            vectors = read_vectors(settings.source)
-        vectors.of_tokens(tokenizer).save(kept)
-    return initialise_embedding(network, tokenizer, read_vectors(kept), settings.frozen)
+    return initialise_embedding(network, tokenizer, read_vectors(run / VECTORS), recipe.embedding.frozen)
 
 
 def _token_counts(shards: Shards, vocabulary: int, part: int = 2**24) -> Tensor:

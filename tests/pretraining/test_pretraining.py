@@ -274,3 +274,30 @@ def test_the_dial_sets_what_is_open_and_leaves_what_is_said():
 @pytest.mark.parametrize("name", TrainRecipe.shipped())
 def test_a_shipped_recipe_makes_sense(name: str):
     assert TrainRecipe.read(name).network(300).layers > 1
+
+
+SHRUNKEN = (
+    "data.held_out=0.2",
+    "tokenizer.vocab_size=300",
+    "dtype=float32",
+    "model.context=32",
+    "model.dim=48",
+    "model.heads=4",
+    "training.context=32",
+    "training.compile=false",
+    "training.rows=2",
+    "training.accumulate=2",
+    "training.steps=30",
+    "training.evaluate_every=10",
+)
+
+
+def test_gpt2_small_runs_shrunken_and_is_read_by_transformers(here: Path):
+    """All of the shipped recipe but its size: twelve blocks of the GPT-2 family, its schedule, decay and accumulation."""
+    transformers = pytest.importorskip("transformers")
+    result = pretrain("gpt2-small", "out", changes=["data.text=notes", *SHRUNKEN])
+    assert result.model.config.layers == 12 and result.model.config.tied
+    assert result.validation_loss < result.training.losses[0] - 0.5
+    theirs = transformers.AutoModelForCausalLM.from_pretrained("out", dtype=torch.float32)
+    tokens = torch.tensor([result.model.tokenizer.encode("the model reads")])
+    torch.testing.assert_close(theirs(tokens).logits, result.model.logits(tokens), rtol=1e-4, atol=1e-4)
