@@ -29,7 +29,7 @@ from lmworks.evaluation.measurement import Measurement
 from lmworks.evaluation.stream import stream_loss
 from lmworks.generation.language_model import LanguageModel
 from lmworks.generation.strategies import Greedy, Sample
-from lmworks.loading import load
+from lmworks.loading import load_tokenizer
 from lmworks.models import glove
 from lmworks.models.adaptive_softmax import AdaptiveSoftmax
 from lmworks.models.directory import refuse_foreign_files
@@ -146,7 +146,7 @@ def _read(recipe: TrainRecipe, say: Say) -> Split:
 def _tokenizer(recipe: TrainRecipe, parts: Split, run: Path, resume: bool) -> Tokenizer:
     """The one that the recipe names, or a new one; a resumed run has it already."""
     if isinstance(recipe.tokenizer, str):
-        return load(recipe.tokenizer).tokenizer
+        return load_tokenizer(recipe.tokenizer)
     folder = run / "tokenizer"
     if not (resume and folder.exists()):
         tokenizer = train_tokenizer((document.text for document in parts.train), recipe.tokenizer)

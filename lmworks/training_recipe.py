@@ -118,7 +118,7 @@ class TrainRecipe(RecipeFile):
 
     data: TextSettings = TextSettings()
     tokenizer: TokenizerConfig | str = TokenizerConfig()
-    """How to train the tokenizer; or a model reference whose tokenizer is taken."""
+    """How to train the tokenizer; or one that is there: a folder of `lmworks tokens train`, or a model reference."""
     model: dict[str, Any] = Field(default_factory=dict)
     """Settings of the network, as `lmworks explain model` lists them."""
     ngrams: NGramSettings = NGramSettings()

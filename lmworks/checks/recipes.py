@@ -17,7 +17,7 @@ from lmworks.basics.recipe_file import RecipeFile
 from lmworks.checks import data, network, shards, templates, training
 from lmworks.checks.result import CheckResult, Difference, NotApplicableError, Outcome, check
 from lmworks.generation.language_model import LanguageModel
-from lmworks.loading import load
+from lmworks.loading import load, load_tokenizer
 from lmworks.models.references import resolve
 from lmworks.models.vectors import read_vectors
 from lmworks.planning.reading import trains_from_nothing
@@ -95,7 +95,7 @@ class Trial:
         """The one that the recipe names, or one trained by it."""
         wanted = self.recipe.tokenizer
         if isinstance(wanted, str):
-            return load(wanted).tokenizer
+            return load_tokenizer(wanted)
         return train_tokenizer((one.text for one in self.parts.train), wanted)
 
     @cached_property
@@ -152,7 +152,9 @@ def references(recipe: RecipeFile) -> Outcome:
     """Texts, models, tokenizers and vectors that the recipe names."""
     named: dict[str, Callable[[], object]] = {}
     if isinstance(recipe, TrainRecipe):
-        texts, models = [recipe.data.text], [recipe.tokenizer] if isinstance(recipe.tokenizer, str) else []
+        texts, models = [recipe.data.text], []
+        if isinstance(recipe.tokenizer, str):
+            named[recipe.tokenizer] = partial(load_tokenizer, recipe.tokenizer)
         if recipe.embedding.source not in ("random", "glove"):
             named[recipe.embedding.source] = partial(read_vectors, recipe.embedding.source)
     elif isinstance(recipe, Recipe):

@@ -14,6 +14,7 @@ from lmworks.adaptation.peft_format import CONFIG, is_adapter
 from lmworks.basics.config import overrides
 from lmworks.basics.errors import ModelError
 from lmworks.basics.gguf_file import GGUFFile
+from lmworks.loading import load_tokenizer
 from lmworks.models.config import ModelConfig
 from lmworks.models.directory import read_config, read_json
 from lmworks.models.gguf import gguf_config
@@ -74,7 +75,8 @@ def _from_nothing(name: str, recipe: TrainRecipe) -> Subject:
     """The network that a recipe of `train` makes, with as many tokens and n-grams as it allows."""
     tokenizer = recipe.tokenizer
     if isinstance(tokenizer, str):
-        vocabulary = model_config(tokenizer).vocab_size
+        on_hub = tokenizer.startswith(hub.PREFIX)  # of which only the config is fetched
+        vocabulary = model_config(tokenizer).vocab_size if on_hub else load_tokenizer(tokenizer).vocab_size
     else:
         vocabulary = tokenizer.vocab_size or VOCABULARY.get(tokenizer.kind, USUAL_VOCABULARY)
     config = recipe.network(vocabulary, (recipe.ngrams.most,) * (recipe.ngrams.longest - 1))

@@ -12,13 +12,15 @@ import pytest
 import tiny
 import torch
 
-from lmworks.basics.errors import ConfigError, DataError, Stopped
+from lmworks.basics.errors import ConfigError, DataError, ModelError, Stopped
 from lmworks.generation.language_model import LN_2
 from lmworks.loading import load
 from lmworks.objectives import CausalLM
+from lmworks.planning.reading import read_subject
 from lmworks.pretraining import PretrainResult, pretrain, sample
 from lmworks.text.sources import read
 from lmworks.text.splits import split
+from lmworks.tokens.shards import tokenizer_hash
 from lmworks.training.loop import _Run
 from lmworks.training_recipe import TrainRecipe
 
@@ -155,6 +157,19 @@ def test_a_fresh_run_takes_nothing_from_one_that_never_reached_a_checkpoint(here
     Path("out.run/tokenizer").mkdir(parents=True)
     earlier.save(Path("out.run/tokenizer"))
     assert make().model.tokenizer.vocab_size < 60 < earlier.vocab_size
+
+
+def test_a_tokenizer_that_is_there_is_taken(here: Path):
+    """Of a folder that holds nothing else, and of a model; a plan counts it too."""
+    earlier = make("earlier", tokenizer={"kind": "byte", "byte_fallback": True}, training={"steps": 1})
+    earlier.model.tokenizer.save(here / "bytes")
+    for reference in ("bytes", "earlier"):
+        result = make(f"by {reference}", tokenizer=reference, training={"steps": 1})
+        assert tokenizer_hash(result.model.tokenizer) == tokenizer_hash(earlier.model.tokenizer)
+    (here / "mine.toml").write_text("tokenizer = 'bytes'\n")
+    assert read_subject("mine.toml").model.vocab_size == 257
+    with pytest.raises(ModelError, match=r"nowhere is neither a known model nor a path"):
+        make(tokenizer="nowhere")
 
 
 def test_patience_goes_back_to_the_best(here: Path, monkeypatch: pytest.MonkeyPatch):
