@@ -35,7 +35,7 @@ from lmworks.models.network import run_recomputing
 from lmworks.models.precision import fast_dtype
 from lmworks.objectives import CausalLM
 from lmworks.recipe import Recipe
-from lmworks.runs import check_run, provenance, start_run
+from lmworks.runs import check_run, end_run, provenance, start_run
 from lmworks.text import registry
 from lmworks.text.document import Document
 from lmworks.text.sources import Reading, read
@@ -127,7 +127,7 @@ def build(
 
     facts = _facts(chosen, language_model, parts, comparisons, moved, training, started)
     size = _save(folder, run, language_model, facts, merge)
-    shutil.rmtree(run, ignore_errors=True)
+    end_run(run, folder)
     return BuildResult(folder, language_model, chosen, comparisons, moved, training, size)
 
 

@@ -38,7 +38,7 @@ from lmworks.models.ngram_embedding import count_ngrams
 from lmworks.models.precision import dtype_of, fast_dtype
 from lmworks.models.vectors import Filled, initialise_embedding, read_vectors
 from lmworks.objectives import L1, L2, CausalLM, Objective
-from lmworks.runs import check_run, provenance, start_run
+from lmworks.runs import check_run, end_run, provenance, start_run
 from lmworks.text.sources import read
 from lmworks.text.splits import Split, data_hash, split, split_ends
 from lmworks.tokens.rows import PackedRows, ShardRows, Windows
@@ -118,7 +118,7 @@ def pretrain(
     facts["embedding"] = chosen.embedding.model_dump(include={"source", "frozen"}) | (vars(filled) if filled else {})
     model.save(folder, facts)
     shutil.copyfile(run / "log.jsonl", folder / "log.jsonl")
-    shutil.rmtree(run, ignore_errors=True)
+    end_run(run, folder)
     model.source, model.reference = folder, str(folder)
     return PretrainResult(folder, model, chosen, training, loss, bits, facts)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import platform
+import shutil
 import time
 from pathlib import Path
 from typing import Any
@@ -53,6 +54,15 @@ def start_run(run: Path, recipe: Config, text: str, name: str, resume: bool) -> 
         raise ConfigError(
             f"{name} does not hold the text that the run was started with; put it back, or remove {run} to start afresh"
         )
+
+
+def end_run(run: Path, folder: Path) -> None:
+    """Remove the folder of a run whose result is complete; TensorBoard's events move to `<folder>.tensorboard`."""
+    events, kept = run / "tensorboard", folder.with_name(f"{folder.name}.tensorboard")
+    if events.is_dir():
+        shutil.rmtree(kept, ignore_errors=True)
+        events.replace(kept)
+    shutil.rmtree(run, ignore_errors=True)
 
 
 def provenance(started: float) -> dict[str, Any]:

@@ -210,6 +210,13 @@ def test_a_run_by_the_clock_ends_by_the_clock(here: Path, monkeypatch: pytest.Mo
     assert rates[:20] == pytest.approx([0.01 * (1 - step / 20) for step in range(20)])
 
 
+def test_tensorboards_events_outlive_the_run(here: Path):
+    pytest.importorskip("tensorboard", reason="the extra `track` is not installed; run: pip install 'lmworks[track]'")
+    make(training={"tensorboard": True, "steps": 2})
+    make(training={"tensorboard": True, "steps": 2})  # again, over the first
+    assert len(list(Path("out.tensorboard").glob("events.*"))) == 1 and not Path("out.run").exists()
+
+
 def test_a_spike_is_left_out(here: Path, monkeypatch: pytest.MonkeyPatch):
     class Spiking(Interrupted):
         def __call__(self, network: Any, batch: Any) -> Any:
