@@ -37,9 +37,10 @@ from lmworks.objectives import CausalLM
 from lmworks.recipe import Recipe
 from lmworks.runs import check_run, end_run, provenance, start_run
 from lmworks.text import registry
+from lmworks.text.corpus.folder import read_split
 from lmworks.text.document import Document
 from lmworks.text.sources import Reading, read
-from lmworks.text.splits import Split, data_hash, ngram_overlap, split
+from lmworks.text.splits import Split, data_hash, ngram_overlap
 from lmworks.tokens.batch import example_of, pack
 from lmworks.training.loop import TrainingResult, steps_of, train
 
@@ -152,12 +153,11 @@ def _recipe(
 
 
 def _read(recipe: Recipe, say: Say) -> tuple[Reading, Split]:
-    reading = read(recipe.data.text)
+    reading, parts = read_split(recipe.data.text, recipe.data.held_out)
     for skipped in reading.skipped[:5]:
         say(f"skipped        {skipped.path}: {skipped.reason}")
     if len(reading.skipped) > 5:
         say(f"skipped        {len(reading.skipped) - 5:,} more")
-    parts = split(reading.documents, recipe.data.held_out)
     size = {
         name: sum(len(one.text.encode()) for one in side) / 1e3
         for name, side in (("train", parts.train), ("held out", parts.held_out))

@@ -39,8 +39,8 @@ from lmworks.models.precision import dtype_of, fast_dtype
 from lmworks.models.vectors import Filled, initialise_embedding, read_vectors
 from lmworks.objectives import L1, L2, CausalLM, Objective
 from lmworks.runs import check_run, end_run, provenance, start_run
-from lmworks.text.sources import read
-from lmworks.text.splits import Split, data_hash, split, split_ends
+from lmworks.text.corpus.folder import read_split
+from lmworks.text.splits import Split, data_hash
 from lmworks.tokens.rows import PackedRows, ShardRows, Windows
 from lmworks.tokens.shards import Shards, write_shards
 from lmworks.tokens.tokenizer import Tokenizer
@@ -133,8 +133,7 @@ def sample(result: PretrainResult) -> Iterator[str]:
 
 def _read(recipe: TrainRecipe, say: Say) -> Split:
     data = recipe.data
-    reading = read(data.text)
-    parts = (split if data.hold_out == "documents" else split_ends)(reading.documents, data.held_out)
+    reading, parts = read_split(data.text, data.held_out, data.hold_out)
     sizes = [sum(len(one.text.encode()) for one in side) / 1e3 for side in (parts.train, parts.held_out)]
     say(
         f"text           {reading.name}: train {len(parts.train):,} documents, {sizes[0]:,.0f} KB, "

@@ -35,8 +35,8 @@ class TextSettings(Config):
     """The text to learn from."""
 
     text: str = "python-reference"
-    """A folder (such as the train/ of what `lmworks corpus` made), a file, python-reference, a name of the data registry or
-    hf:org/name."""
+    """A folder, a file, python-reference, a name of the data registry or hf:org/name. What `lmworks corpus` made keeps its own
+    split: its train/ is trained on, and its held_out/ validates."""
 
     held_out: float = Field(default=0.1, gt=0, lt=1)
     """Share of the text that is never trained on and validates the model."""

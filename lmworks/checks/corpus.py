@@ -5,18 +5,17 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from lmworks.basics.errors import DataError
 from lmworks.checks import data
 from lmworks.checks.result import Difference, NotApplicableError, Outcome, check
 from lmworks.models.directory import read_json
+from lmworks.text.corpus.folder import REPORT, corpus_of, read_split
 from lmworks.text.document import Document
-from lmworks.text.sources import Reading, read
-from lmworks.text.splits import Split, ngrams_found, place, split
+from lmworks.text.sources import Reading
+from lmworks.text.splits import Split, ngrams_found, place
 
-REPORT = "corpus.json"
 DAMAGED = 1e-4
 """Share of a text's characters that may be damaged: one in 10,000 can be meant, as in a text about encodings."""
 
@@ -42,25 +41,8 @@ class Corpus:
 
 def open_corpus(reference: str) -> Corpus:
     """A folder that `lmworks corpus` made, or any data reference; DataError where there is nothing to read."""
-    folder = Path(reference)
-    if not (folder / REPORT).is_file():
-        reading = read(reference)
-        return Corpus(reading, split(reading.documents), None)
-    train, held_out = (_side(folder, name) for name in ("train", "held_out"))
-    both = Reading(
-        train.documents + held_out.documents,
-        train.skipped + held_out.skipped,
-        folder.name,
-        train.blank + held_out.blank,
-    )
-    return Corpus(both, Split(train.documents, held_out.documents, 0), read_json(folder / REPORT))
-
-
-def _side(folder: Path, name: str) -> Reading:
-    """One part; of a small corpus nothing may be held out, and there is no file."""
-    if not (folder / name).is_dir():
-        raise DataError(f"{folder} has a {REPORT} and no folder {name}; make the corpus again")
-    return read(folder / name) if any((folder / name).iterdir()) else Reading([], [], name)
+    folder = corpus_of(reference)
+    return Corpus(*read_split(reference), None if folder is None else read_json(folder / REPORT))
 
 
 @check("no document is empty")

@@ -23,10 +23,11 @@ from lmworks.models.vectors import read_vectors
 from lmworks.planning.reading import trains_from_nothing
 from lmworks.pretraining import network_of, objective_of, rows_of
 from lmworks.recipe import Recipe
+from lmworks.text.corpus.folder import corpus_of, read_split
 from lmworks.text.corpus.recipe import CorpusRecipe
 from lmworks.text.document import Document
 from lmworks.text.sources import listing, read
-from lmworks.text.splits import Split, split, split_ends
+from lmworks.text.splits import Split
 from lmworks.tokens.batch import Example, Row, pack
 from lmworks.tokens.rows import ShardRows
 from lmworks.tokens.shards import Shards, write_shards
@@ -43,6 +44,9 @@ FEW = 2
 """Blocks of the network that is tried: what is checked does not depend on how many there are."""
 SHORT = 32
 """Tokens of the rows that it is tried with."""
+LEAST = 4
+"""A run fails that validates on less than this part of what was asked for: a text that was split by the same hash before
+has next to nothing left below the bound."""
 NOISE = 0.02
 """Deviation of what is added to each weight of that network."""
 CHEAP = 20_000_000
@@ -80,15 +84,10 @@ class Trial:
 
     @cached_property
     def parts(self) -> Split:
-        """The text as the run will split it, up to MOST_TEXT."""
-        chosen: list[Document] = []
-        size = 0
-        for document in read(self.recipe.data.text).documents:
-            chosen.append(document)
-            size += len(document.text.encode())
-            if size > MOST_TEXT:
-                break
-        return (split if self.recipe.data.hold_out == "documents" else split_ends)(chosen, self.recipe.data.held_out)
+        """The text as the run will split it, each part up to MOST_TEXT."""
+        data = self.recipe.data
+        _, whole = read_split(data.text, data.held_out, data.hold_out)
+        return Split(_first(whole.train), _first(whole.held_out), whole.duplicates)
 
     @cached_property
     def tokenizer(self) -> Tokenizer:
@@ -214,6 +213,24 @@ def warmup(planned: tuple[TrainingConfig, int]) -> Outcome:
     )
 
 
+@check("enough is held out", 9)
+def validates(trial: Trial) -> Outcome:
+    """The held-out text against the share that was asked for."""
+    settings = trial.recipe.data
+    train, kept = (sum(len(one.text.encode()) for one in side) for side in (trial.parts.train, trial.parts.held_out))
+    compared = f"{len(trial.parts.held_out):,} documents, {kept:,} bytes: {kept / (train + kept):.1%} of the text"
+    if corpus_of(settings.text) is not None:
+        return Outcome(compared, [], "as `lmworks corpus` split it")
+    missing = max(settings.held_out / LEAST - kept / (train + kept), 0)
+    difference = Difference(
+        f"a {LEAST}th of the share that was asked for ({settings.held_out:g}) and what is held out",
+        missing,
+        0,
+        "of the text",
+    )
+    return Outcome(compared, [difference])
+
+
 @check("labels are shifted once", 7)
 def labels(trial: Trial) -> Outcome:
     """The labels of a batch against the next tokens."""
@@ -280,6 +297,7 @@ def _check_training(recipe: TrainRecipe) -> Iterator[CheckResult]:
             yield (result := prepares(trial))
             if result.status == "FAILED":
                 return
+        yield validates(trial)
         yield warmup((recipe.training, len(trial.rows)))
         yield shards.bytes_of_tokens(shards.Packed(trial.shards, trial.tokenizer))
         yield labels(trial)
@@ -297,6 +315,18 @@ def _check_building(recipe: Recipe) -> Iterator[CheckResult]:
     if prepared.examples:
         rows = pack(prepared.examples, min(recipe.training.context, model.config.context))
         yield warmup((recipe.training, len(rows)))
+
+
+def _first(documents: Sequence[Document]) -> list[Document]:
+    """Documents up to MOST_TEXT."""
+    chosen: list[Document] = []
+    size = 0
+    for document in documents:
+        if size > MOST_TEXT:
+            break
+        chosen.append(document)
+        size += len(document.text.encode())
+    return chosen
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -151,12 +152,12 @@ def test_9_a_corpus_that_is_not_what_its_report_says(what: str, tmp_path: Path):
 
 
 def test_a_corpus_without_its_parts_is_one_sentence(tmp_path: Path):
-    (tmp_path / "corpus.json").write_text("{}")
-    with pytest.raises(DataError, match=r"has a corpus\.json and no folder train; make the corpus again"):
-        check_corpus(str(tmp_path))
     folder = made(tmp_path / "other", *sides())
     (folder / "corpus.json").write_text("{}")
     failed(corpus.as_reported(corpus.open_corpus(str(folder))), "corpus.json lacks 'recipe'")
+    shutil.rmtree(folder / "held_out")
+    with pytest.raises(DataError, match=r"has a corpus\.json and no folder held_out; make the corpus again"):
+        check_corpus(str(folder))
 
 
 def test_the_split_of_a_raw_text_is_the_one_of_training():

@@ -18,6 +18,8 @@ from lmworks.checks.recipes import Trial, check_recipe
 from lmworks.checks.result import CheckResult
 from lmworks.models.network import Network
 from lmworks.objectives import CausalLM, Loss, Objective
+from lmworks.text.document import Document
+from lmworks.text.splits import split
 from lmworks.tokens.batch import Batch, batches
 from lmworks.tokens.rows import Windows
 from lmworks.training import loop, optimiser
@@ -100,7 +102,7 @@ def test_a_sound_recipe_passes_and_leaves_nothing_behind(variant: str, here: Pat
     before, state = sorted(here.rglob("*")), torch.get_rng_state()
     results = checked(*changes)
     assert {name: one.detail for name, one in results.items() if one.status == "FAILED"} == {}
-    assert len(results) == 12 and results["resumed is straight"].status == "ok"
+    assert len(results) == 13 and results["resumed is straight"].status == "ok"
     assert sorted(here.rglob("*")) == before and torch.equal(torch.get_rng_state(), state)
     assert os.environ["MLFLOW_TRACKING_URI"] == "http://127.0.0.1:9"
 
@@ -141,6 +143,20 @@ def test_less_text_than_a_batch():
 def test_a_warm_up_that_is_the_whole_run():
     (Path("mine.toml")).write_text(SOUND.replace("steps = 20", "epochs = 1.0\nwarmup = 0.99"))
     failed(checked("training.rows=20")["the warm-up leaves steps"], "the warm-up and a part of the run differ")
+
+
+def test_9_a_text_that_was_split_by_the_same_hash_before(here: Path):
+    """The training part of a split, put elsewhere: nothing of it lies below the bound any more."""
+    texts = [f"{number} says {' '.join(tiny.WORDS)}" for number in range(200)]
+    parts = split([Document(text, text[:3]) for text in texts], 0.2)
+    (here / "again").mkdir()
+    for number, one in enumerate(parts.train):
+        (here / "again" / f"{number}.txt").write_text(one.text)
+    changes = ("data.text=again", "data.held_out=0.2")
+    failed(checked(*changes)["enough is held out"], "a 4th of the share that was asked for (0.2)")
+    for number, one in enumerate(parts.held_out):
+        (here / "again" / f"held out {number}.txt").write_text(one.text)
+    assert checked(*changes)["enough is held out"].status == "ok"
 
 
 def test_7_labels_that_are_not_shifted(trial: Trial, monkeypatch: pytest.MonkeyPatch):
