@@ -35,11 +35,12 @@ from lmworks.models.network import run_recomputing
 from lmworks.models.precision import fast_dtype
 from lmworks.objectives import CausalLM
 from lmworks.recipe import Recipe
-from lmworks.runs import check_run, provenance, start_run
+from lmworks.runs import check_run, end_run, provenance, start_run
 from lmworks.text import registry
+from lmworks.text.corpus.folder import read_split
 from lmworks.text.document import Document
 from lmworks.text.sources import Reading, read
-from lmworks.text.splits import Split, data_hash, ngram_overlap, split
+from lmworks.text.splits import Split, data_hash, ngram_overlap
 from lmworks.tokens.batch import example_of, pack
 from lmworks.training.loop import TrainingResult, steps_of, train
 from lmworks.training.ranks import refuse_ranks
@@ -129,7 +130,7 @@ def build(
 
     facts = _facts(chosen, language_model, parts, comparisons, moved, training, started)
     size = _save(folder, run, language_model, facts, merge)
-    shutil.rmtree(run, ignore_errors=True)
+    end_run(run, folder)
     return BuildResult(folder, language_model, chosen, comparisons, moved, training, size)
 
 
@@ -154,12 +155,11 @@ def _recipe(
 
 
 def _read(recipe: Recipe, say: Say) -> tuple[Reading, Split]:
-    reading = read(recipe.data.text)
+    reading, parts = read_split(recipe.data.text, recipe.data.held_out)
     for skipped in reading.skipped[:5]:
         say(f"skipped        {skipped.path}: {skipped.reason}")
     if len(reading.skipped) > 5:
         say(f"skipped        {len(reading.skipped) - 5:,} more")
-    parts = split(reading.documents, recipe.data.held_out)
     size = {
         name: sum(len(one.text.encode()) for one in side) / 1e3
         for name, side in (("train", parts.train), ("held out", parts.held_out))

@@ -1,4 +1,4 @@
-"""load: any model reference as a LanguageModel, adapters included.
+"""load: any model reference as a LanguageModel, adapters included; load_tokenizer: its tokenizer, or one without a model.
 
 model = load("smollm2")                  # an alias, a directory, a .gguf file, hf:org/name
 model = load("models/python-reference")  # an adapter that lmworks or PEFT made, on its base
@@ -14,8 +14,11 @@ import torch
 from lmworks.adaptation.peft_format import CONFIG, is_adapter, read_adapter
 from lmworks.basics.errors import ModelError
 from lmworks.basics.files import restore_directory, sha256
+from lmworks.basics.gguf_file import GGUFFile
 from lmworks.generation.language_model import LanguageModel
 from lmworks.models.directory import read_json
+from lmworks.models.references import resolve
+from lmworks.tokens.tokenizer import Tokenizer
 
 
 def load(
@@ -42,6 +45,15 @@ def load(
         _check_base(folder, model)
     read_adapter(folder, model.network)
     return LanguageModel(model.network, model.tokenizer, folder, str(reference))
+
+
+def load_tokenizer(reference: str) -> Tokenizer:
+    """The tokenizer of a folder that holds nothing else, or of any model reference; weights are not read."""
+    folder = Path(reference)
+    if any((folder / name).is_file() for name in ("tokenizer.json", "vocab.json")):
+        return Tokenizer.load(folder)
+    path = resolve(reference)
+    return Tokenizer.from_gguf(GGUFFile(path)) if path.suffix == ".gguf" else Tokenizer.load(path)
 
 
 def fingerprint(source: Path) -> str:

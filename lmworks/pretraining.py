@@ -31,16 +31,18 @@ from lmworks.evaluation.measurement import Measurement
 from lmworks.evaluation.stream import stream_loss
 from lmworks.generation.language_model import LanguageModel
 from lmworks.generation.strategies import Greedy, Sample
-from lmworks.loading import load
+from lmworks.loading import load_tokenizer
+from lmworks.models import glove
 from lmworks.models.adaptive_softmax import AdaptiveSoftmax
 from lmworks.models.directory import refuse_foreign_files
 from lmworks.models.network import Network, run_recomputing
 from lmworks.models.ngram_embedding import count_ngrams
 from lmworks.models.precision import dtype_of, fast_dtype
+from lmworks.models.vectors import Filled, initialise_embedding, read_vectors
 from lmworks.objectives import L1, L2, CausalLM, Objective
-from lmworks.runs import check_run, provenance, source_digest, start_run
-from lmworks.text.sources import read
-from lmworks.text.splits import Split, data_hash, split, split_ends
+from lmworks.runs import check_run, end_run, provenance, source_digest, start_run
+from lmworks.text.corpus.folder import read_split
+from lmworks.text.splits import Split, data_hash
 from lmworks.tokens.rows import PackedRows, ShardRows, Windows
 from lmworks.tokens.shards import Shards, write_shards
 from lmworks.tokens.tokenizer import Tokenizer
@@ -51,6 +53,7 @@ from lmworks.training_recipe import TrainRecipe
 
 Say = Callable[[str], None]
 SIDES, TOKENIZER = ("train", "held_out"), "tokenizer"
+VECTORS = "vectors.safetensors"
 
 
 @dataclass(frozen=True)
@@ -98,15 +101,18 @@ def _pretrain(chosen: TrainRecipe, folder: Path, resume: bool, say: Say, ranks: 
     parts = ranks.first_alone(lambda: _prepare(chosen, folder, run, resume, say))
     tokenizer, train_shards, held_out = ranks.together(lambda: _open(chosen, run))
     ranks.agree(lambda: {"the packed text": [shards.digest() for shards in (train_shards, held_out)]})
-    rows = ranks.together(lambda: _rows(chosen, train_shards))
-    network = _network(chosen, tokenizer, train_shards, ranks.device)
+    rows = ranks.together(lambda: rows_of(chosen, train_shards))
+    network = network_of(chosen, tokenizer, train_shards, ranks.device)
+    filled = ranks.together(lambda: _fill_embedding(chosen, network, tokenizer, run))
     model = LanguageModel(network, tokenizer)
     say(_plan(network, tokenizer, train_shards))
+    if filled is not None:
+        say(f"embedding      {filled.found:,} of {filled.rows:,} tokens begin as a word of {chosen.embedding.source}")
 
     def validate(network: Network) -> float:
         return stream_loss(network, held_out, chosen.training.context, chosen.validation.tokens).mean
 
-    objective = _objective(chosen)
+    objective = objective_of(chosen)
     training = train(network, objective, rows, chosen.training, run, resume=resume, validate=validate, ranks=ranks)
 
     def finish() -> tuple[float, Measurement, dict[str, Any]]:
@@ -121,10 +127,13 @@ def _pretrain(chosen: TrainRecipe, folder: Path, resume: bool, say: Say, ranks: 
             tokens=chosen.validation.tokens,
         ).bits_per_byte("held-out text")
         facts = _facts(chosen, model, parts, train_shards, held_out, training, loss, bits)
+        facts["embedding"] = chosen.embedding.model_dump(include={"source", "frozen"}) | (
+            vars(filled) if filled else {}
+        )
         facts |= {"processes": ranks.size} | provenance(started)
         model.save(folder, facts)
         shutil.copyfile(run / "log.jsonl", folder / "log.jsonl")
-        shutil.rmtree(run, ignore_errors=True)
+        end_run(run, folder)
         return loss, bits, facts
 
     loss, bits, facts = ranks.same(ranks.first_alone(finish))  # type: ignore[misc]
@@ -154,13 +163,14 @@ def _prepare(recipe: TrainRecipe, folder: Path, run: Path, resume: bool, say: Sa
     tokenizer = _tokenizer(recipe, parts, run, resume)
     for side, documents in zip(SIDES, (parts.train, parts.held_out), strict=True):
         write_shards(documents, tokenizer, run / side)
+    _keep_vectors(recipe, tokenizer, parts, run, resume)
     return parts
 
 
 def _open(recipe: TrainRecipe, run: Path) -> tuple[Tokenizer, Shards, Shards]:
     """What was prepared."""
     named = recipe.tokenizer
-    tokenizer = load(named).tokenizer if isinstance(named, str) else Tokenizer.load(run / TOKENIZER)
+    tokenizer = load_tokenizer(named) if isinstance(named, str) else Tokenizer.load(run / TOKENIZER)
     train_shards, held_out = (Shards(run / side, tokenizer) for side in SIDES)
     return tokenizer, train_shards, held_out
 
@@ -175,8 +185,7 @@ def sample(result: PretrainResult) -> Iterator[str]:
 
 def _read(recipe: TrainRecipe, say: Say) -> Split:
     data = recipe.data
-    reading = read(data.text)
-    parts = (split if data.hold_out == "documents" else split_ends)(reading.documents, data.held_out)
+    reading, parts = read_split(data.text, data.held_out, data.hold_out)
     sizes = [sum(len(one.text.encode()) for one in side) / 1e3 for side in (parts.train, parts.held_out)]
     say(
         f"text           {reading.name}: train {len(parts.train):,} documents, {sizes[0]:,.0f} KB, "
@@ -188,7 +197,7 @@ def _read(recipe: TrainRecipe, say: Say) -> Split:
 def _tokenizer(recipe: TrainRecipe, parts: Split, run: Path, resume: bool) -> Tokenizer:
     """The one that the recipe names, or a new one; a resumed run has it already."""
     if isinstance(recipe.tokenizer, str):
-        return load(recipe.tokenizer).tokenizer
+        return load_tokenizer(recipe.tokenizer)
     folder = run / TOKENIZER
     if not (resume and folder.exists()):
         tokenizer = train_tokenizer((document.text for document in parts.train), recipe.tokenizer)
@@ -197,7 +206,8 @@ def _tokenizer(recipe: TrainRecipe, parts: Split, run: Path, resume: bool) -> To
     return Tokenizer.load(folder)
 
 
-def _rows(recipe: TrainRecipe, shards: Shards) -> ShardRows:
+def rows_of(recipe: TrainRecipe, shards: Shards) -> ShardRows:
+    """The rows of a corpus as the recipe cuts them; DataError where there are less than a batch."""
     settings = recipe.training
     if recipe.data.rows == "documents":
         return PackedRows(shards, settings.context, seed=settings.seed)
@@ -210,8 +220,11 @@ def _rows(recipe: TrainRecipe, shards: Shards) -> ShardRows:
     return rows
 
 
-def _network(recipe: TrainRecipe, tokenizer: Tokenizer, shards: Shards, device: torch.device) -> Network:
-    """Fresh and on the CPU, in what is fast on `device`."""
+def network_of(
+    recipe: TrainRecipe, tokenizer: Tokenizer, shards: Shards, device: torch.device | str = "cpu"
+) -> Network:
+    """The recipe's network with fresh weights, for a tokenizer and the text that it packed; on the CPU, in what is fast on
+    `device`."""
     size, ngrams = tokenizer.vocab_size, recipe.ngrams
     counted = []
     if ngrams.longest > 1:
@@ -228,6 +241,27 @@ def _network(recipe: TrainRecipe, tokenizer: Tokenizer, shards: Shards, device: 
     return network.to(dtype_of(recipe.dtype) or fast_dtype(device))
 
 
+def _keep_vectors(recipe: TrainRecipe, tokenizer: Tokenizer, parts: Split, run: Path, resume: bool) -> None:
+    """The word vectors that the tokenizer can use, from a file or trained here, written into the run: a frozen embedding
+    is in no checkpoint, and a file may have changed when the run is resumed."""
+    settings, kept = recipe.embedding, run / VECTORS
+    if settings.source == "random" or (resume and kept.exists()):
+        return
+    if settings.source == "glove":
+        vectors = glove.train((glove.split_words(one.text) for one in parts.train), settings.glove)
+    else:
+        vectors = read_vectors(settings.source)
+    vectors.of_tokens(tokenizer).save(kept)
+
+
+def _fill_embedding(recipe: TrainRecipe, network: Network, tokenizer: Tokenizer, run: Path) -> Filled | None:
+    """Those vectors put into the embedding; None where it stays random."""
+    if recipe.embedding.source == "random":
+        network.embedding.weight.requires_grad_(not recipe.embedding.frozen)
+        return None
+    return initialise_embedding(network, tokenizer, read_vectors(run / VECTORS), recipe.embedding.frozen)
+
+
 def _token_counts(shards: Shards, vocabulary: int, part: int = 2**24) -> Tensor:
     """How often each token occurs, read a part at a time."""
     counts = np.zeros(vocabulary, np.int64)
@@ -236,7 +270,8 @@ def _token_counts(shards: Shards, vocabulary: int, part: int = 2**24) -> Tensor:
     return torch.from_numpy(counts)
 
 
-def _objective(recipe: TrainRecipe) -> Objective:
+def objective_of(recipe: TrainRecipe) -> Objective:
+    """What the recipe minimises."""
     settings = recipe.objective
     objective: Objective = CausalLM(label_smoothing=settings.label_smoothing, z_loss=settings.z_loss)
     if settings.l1:

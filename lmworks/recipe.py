@@ -27,7 +27,8 @@ class DataSettings(Config):
     """The text."""
 
     text: str = "python-reference"
-    """A folder, a file, python-reference, a name of the data registry or hf:org/name."""
+    """A folder, a file, python-reference, a name of the data registry or hf:org/name; of a folder that `lmworks corpus` made
+    the train/ is learnt, and the held_out/ measures."""
 
     held_out: float = Field(default=0.1, gt=0, lt=1)
     """Share of the documents that is never trained on and measures what was learnt."""

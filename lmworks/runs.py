@@ -6,6 +6,7 @@ import hashlib
 import importlib.metadata
 import os
 import platform
+import shutil
 import time
 from pathlib import Path
 from typing import Any
@@ -65,6 +66,15 @@ def source_digest() -> str:
     for path in sorted(home.rglob("*.py")):
         whole.update(str(path.relative_to(home)).encode() + path.read_bytes())
     return whole.hexdigest()[:12]
+
+
+def end_run(run: Path, folder: Path) -> None:
+    """Remove the folder of a run whose result is complete; TensorBoard's events move to `<folder>.tensorboard`."""
+    events, kept = run / "tensorboard", folder.with_name(f"{folder.name}.tensorboard")
+    if events.is_dir():
+        shutil.rmtree(kept, ignore_errors=True)
+        events.replace(kept)
+    shutil.rmtree(run, ignore_errors=True)
 
 
 def provenance(started: float) -> dict[str, Any]:

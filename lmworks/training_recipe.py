@@ -19,6 +19,7 @@ from lmworks.basics.errors import ConfigError, ModelError
 from lmworks.basics.recipe_file import RecipeFile
 from lmworks.models.config import ModelConfig
 from lmworks.models.families import family_of
+from lmworks.models.glove import GloveConfig
 from lmworks.models.initialisation import Scheme
 from lmworks.tokens.trainer import TokenizerConfig
 from lmworks.training.settings import TrainingConfig
@@ -34,8 +35,8 @@ class TextSettings(Config):
     """The text to learn from."""
 
     text: str = "python-reference"
-    """A folder (such as the train/ of what `lmworks corpus` made), a file, python-reference, a name of the data registry or
-    hf:org/name."""
+    """A folder, a file, python-reference, a name of the data registry or hf:org/name. What `lmworks corpus` made keeps its own
+    split: its train/ is trained on, and its held_out/ validates."""
 
     held_out: float = Field(default=0.1, gt=0, lt=1)
     """Share of the text that is never trained on and validates the model."""
@@ -55,6 +56,20 @@ class NGramSettings(Config):
 
     most: int = Field(default=50_000, gt=0)
     """At most so many of each length, the most frequent ones of the training text."""
+
+
+class EmbeddingSettings(Config):
+    """What the tokens' embedding begins as."""
+
+    source: str = "random"
+    """random; glove, for vectors of words trained on the training text first; or a file of word vectors (GloVe's or
+    word2vec's text, safetensors). Tokens that are a word begin as its vector, the others at random."""
+
+    frozen: bool = False
+    """Training leaves the embedding as it began, all of it; needs model.tied = false."""
+
+    glove: GloveConfig = GloveConfig()
+    """Of source = "glove"; dim is the network's."""
 
 
 class ObjectiveSettings(Config):
@@ -103,10 +118,11 @@ class TrainRecipe(RecipeFile):
 
     data: TextSettings = TextSettings()
     tokenizer: TokenizerConfig | str = TokenizerConfig()
-    """How to train the tokenizer; or a model reference whose tokenizer is taken."""
+    """How to train the tokenizer; or one that is there: a folder of `lmworks tokens train`, or a model reference."""
     model: dict[str, Any] = Field(default_factory=dict)
     """Settings of the network, as `lmworks explain model` lists them."""
     ngrams: NGramSettings = NGramSettings()
+    embedding: EmbeddingSettings = EmbeddingSettings()
     initialisation: Scheme = "normal"
     """normal: deviation 0.02, smaller for what writes into the residual stream (GPT-2); zero-output: what writes into it,
     and the head, begins at zero, the rest by its width (as in modded-nanogpt and nanochat)."""
@@ -136,11 +152,19 @@ class TrainRecipe(RecipeFile):
         if not {"steps", "epochs", "max_seconds"} & set(training):
             parameters = 12 * model["layers"] * model["dim"] ** 2
             training["steps"] = math.ceil(TOKENS_A_PARAMETER * parameters / (rows * accumulate * context))
-        return values | {"model": model, "training": training}
+        return values | {"model": model, "training": training, "embedding": _as_wide(values.get("embedding"), model)}
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
-        self.network(vocab_size=65_536 if self.ngrams.longest == 1 else 256)
+        config = self.network(vocab_size=65_536 if self.ngrams.longest == 1 else 256)
+        if self.embedding.frozen and config.tied:
+            raise ConfigError(
+                "{at}embedding.frozen keeps the head from learning, which is tied to it; set {at}model.tied = false"
+            )
+        if self.embedding.source == "glove" and self.embedding.glove.dim != config.dim:
+            raise ConfigError(
+                f"{{at}}embedding.glove.dim ({self.embedding.glove.dim}) is not {{at}}model.dim ({config.dim}); leave it out"
+            )
         return self
 
     def network(self, vocab_size: int, ngrams: tuple[int, ...] = ()) -> ModelConfig:
@@ -172,3 +196,11 @@ class TrainRecipe(RecipeFile):
                 "which is all that the network reads"
             )
         return config
+
+
+def _as_wide(embedding: Any, model: dict[str, Any]) -> Any:
+    """The settings of the embedding, with GloVe's width the network's where nothing else is said."""
+    if not isinstance(embedding, dict) or embedding.get("source") != "glove":
+        return embedding if embedding is not None else {}
+    glove = embedding.get("glove", {})
+    return embedding | {"glove": {"dim": model["dim"]} | glove} if isinstance(glove, dict) else embedding

@@ -1,20 +1,27 @@
-"""All checks of a model, and of a text for it.
+"""All checks of a model, a text, a tokenizer, packed shards or a recipe.
 
 results = check_model(lm.load("smollm2"))
 results += check_data(lm.load("smollm2"), read("notes"))
+results = check_anything("tokenizers/mine", data="notes")
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from lmworks.basics import progress
-from lmworks.checks import adapters, answers, data, files, network, templates, tokenizers
+from lmworks.basics.errors import ConfigError
+from lmworks.checks import adapters, answers, corpus, data, files, network, shards, templates, tokenizers
 from lmworks.checks.probes import exact_copy
+from lmworks.checks.recipes import check_recipe
 from lmworks.checks.result import CheckResult
+from lmworks.checks.subjects import kind_of
 from lmworks.generation.language_model import LanguageModel
+from lmworks.loading import load
 from lmworks.models.network import evaluating
-from lmworks.text.sources import Reading
+from lmworks.text.sources import Reading, read
+from lmworks.tokens.shards import Shards
+from lmworks.tokens.tokenizer import Tokenizer
 
 ModelCheck = Callable[[LanguageModel], CheckResult]
 
@@ -24,6 +31,7 @@ ONCE: tuple[ModelCheck, ...] = (
     tokenizers.bytes_add_up,
     tokenizers.comes_back,
     tokenizers.saved_tokenizer,
+    tokenizers.special_tokens,
     templates.template_prefix,
     templates.template_closing,
     templates.entrances,
@@ -35,6 +43,15 @@ ONCE: tuple[ModelCheck, ...] = (
     adapters.loaded_whole,
 )
 """Checks of tokens, texts and files: the number format makes no difference."""
+
+TOKENIZER: tuple[Callable[[tokenizers.HasTokenizer], CheckResult], ...] = (
+    tokenizers.bytes_add_up,
+    tokenizers.comes_back,
+    tokenizers.saved_tokenizer,
+    tokenizers.special_tokens,
+    tokenizers.unknown_rate,
+)
+"""Checks of a tokenizer without a model."""
 
 IN_BOTH: tuple[ModelCheck, ...] = (
     templates.loss_by_hand,
@@ -70,3 +87,64 @@ def check_data(model: LanguageModel, reading: Reading) -> list[CheckResult]:
     """Every check of a text that the model is to learn or to be measured on."""
     prepared = data.prepare(reading, model)
     return [one(prepared) for one in data.CHECKS]
+
+
+def check_tokenizer(tokenizer: Tokenizer, reading: Reading | None = None) -> list[CheckResult]:
+    """Every check of a tokenizer without a model, and of a text that it is to cut."""
+    alone = tokenizers.Alone(tokenizer)
+    results = [one(alone) for one in TOKENIZER]
+    if reading is not None:
+        prepared = data.prepare(reading, alone)
+        results += [one(prepared) for one in data.OF_TOKENS]
+    return results
+
+
+def check_shards(opened: Shards, tokenizer: Tokenizer | None = None) -> list[CheckResult]:
+    """Every check of a packed corpus, and of its tokenizer where there is one."""
+    results = [one(opened) for one in shards.CHECKS]
+    if tokenizer is not None:
+        results += [one(shards.Packed(opened, tokenizer)) for one in shards.BESIDE_A_TOKENIZER]
+    return results
+
+
+def check_corpus(reference: str) -> list[CheckResult]:
+    """Every check of a folder that `lmworks corpus` made, or of any other text."""
+    opened = corpus.open_corpus(reference)
+    return [one(opened) for one in corpus.CHECKS]
+
+
+def check_anything(
+    reference: str,
+    kind: str | None = None,
+    *,
+    data: str | None = None,
+    base: str | None = None,
+    changes: Sequence[str] = (),
+) -> tuple[str, list[CheckResult]]:
+    """What the reference is (`kind` says it where that is open), and every check of it.
+
+    `data` is a text for a model or a tokenizer, or the shards that a tokenizer packed; `base` an adapter's base model;
+    `changes` are a recipe's. ConfigError for options that do not go with the kind.
+    """
+    kind = kind_of(reference, kind)
+    for name, given, kinds in (
+        ("--data", data, ("model", "tokenizer")),
+        ("--base", base, ("model",)),
+        ("--set", changes, ("recipe",)),
+    ):
+        if given and kind not in kinds:
+            raise ConfigError(f"{reference} is a {kind}, and {name} goes with a {' or a '.join(kinds)}; leave it out")
+    if kind == "recipe":
+        return kind, list(check_recipe(reference, changes))
+    if kind == "text":
+        return kind, check_corpus(reference)
+    if kind == "shards":
+        return kind, check_shards(Shards(reference))
+    if kind == "tokenizer":
+        tokenizer = Tokenizer.load(reference)
+        if data is not None and kind_of(data) == "shards":
+            return kind, check_tokenizer(tokenizer) + check_shards(Shards(data), tokenizer)
+        return kind, check_tokenizer(tokenizer, read(data) if data is not None else None)
+    reading = read(data) if data is not None else None
+    model = load(reference, base=base)
+    return kind, check_model(model) + (check_data(model, reading) if reading is not None else [])

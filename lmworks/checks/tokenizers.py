@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from lmworks.basics.errors import ModelError
 from lmworks.checks.probes import FUZZ, writable
 from lmworks.checks.result import Difference, NotApplicableError, Outcome, check, ids_apart
-from lmworks.generation.language_model import LanguageModel
 from lmworks.tokens.tokenizer import Tokenizer
 
 FACTS = (
@@ -27,8 +29,34 @@ FACTS = (
 )
 
 
+STATE = ("model", "normalizer", "pre_tokenizer", "decoder")
+"""What of a tokenizer.json decides about ids and text; pre_tokenizer is the split pattern."""
+
+
+class HasTokenizer(Protocol):
+    """A model, or a tokenizer alone."""
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """What is checked."""
+
+    def write_tokenizer(self, folder: Path) -> None:
+        """Write the tokenizer's files into an existing folder."""
+
+
+@dataclass(frozen=True)
+class Alone:
+    """A tokenizer without a model."""
+
+    tokenizer: Tokenizer
+
+    def write_tokenizer(self, folder: Path) -> None:
+        """Write the tokenizer's files into an existing folder."""
+        self.tokenizer.save(folder)
+
+
 @check("tokens' bytes add up", 6)
-def bytes_add_up(model: LanguageModel) -> Outcome:
+def bytes_add_up(model: HasTokenizer) -> Outcome:
     """The bytes of all tokens against those of the text."""
     tokenizer = model.tokenizer
     _needs_bytes(tokenizer)
@@ -47,7 +75,7 @@ def bytes_add_up(model: LanguageModel) -> Outcome:
 
 
 @check("text comes back as it went in", 10)
-def comes_back(model: LanguageModel) -> Outcome:
+def comes_back(model: HasTokenizer) -> Outcome:
     """decode(encode(text)) against the text."""
     tokenizer = model.tokenizer
     _needs_bytes(tokenizer)
@@ -64,7 +92,7 @@ def comes_back(model: LanguageModel) -> Outcome:
 
 
 @check("tokenizer survives saving", 8)
-def saved_tokenizer(model: LanguageModel) -> Outcome:
+def saved_tokenizer(model: HasTokenizer) -> Outcome:
     """The tokenizer, saved and loaded again."""
     tokenizer = model.tokenizer
     with tempfile.TemporaryDirectory() as folder:
@@ -81,9 +109,68 @@ def saved_tokenizer(model: LanguageModel) -> Outcome:
         for markup in (False, True)
     ]
     changed = [fact for fact in FACTS if getattr(again, fact) != getattr(tokenizer, fact)]
-    facts = Difference("its settings before and after saving", len(changed), 0, "settings", ", ".join(changed))
+    before, after = (json.loads(one.vocabulary.backend.to_str()) for one in (tokenizer, again))
+    parts = [part for part in STATE if before[part] != after[part]]
     return Outcome(
-        f"ids of {len(FUZZ) + 1} texts and {len(FACTS)} settings before and after saving", [*differences, facts]
+        f"ids of {len(FUZZ) + 1} texts, {len(FACTS)} settings, vocabulary and split pattern before and after saving",
+        [
+            *differences,
+            Difference("its settings before and after saving", len(changed), 0, "settings", ", ".join(changed)),
+            Difference("its parts before and after saving", len(parts), 0, "parts", ", ".join(parts)),
+        ],
+    )
+
+
+@check("special tokens are never text", 8)
+def special_tokens(model: HasTokenizer) -> Outcome:
+    """Each special token's text as a template's own, and as plain characters."""
+    tokenizer = model.tokenizer
+    if not tokenizer.special:
+        raise NotApplicableError("the tokenizer has no special token")
+    meant = [
+        text
+        for number, text in tokenizer.special.items()
+        if number not in tokenizer.encode(text, special=False, markup=True)
+    ]
+    written = [
+        text
+        for number, text in tokenizer.special.items()
+        if number != tokenizer.unknown and number in tokenizer.encode(text, special=False)
+    ]
+    shown = [text for number, text in tokenizer.special.items() if tokenizer.decode([number])]
+    roles = {role: getattr(tokenizer, role) for role in ("bos", "eos", "pad", "unknown", "document_end")}
+    plain = [role for role, number in roles.items() if number is not None and number not in tokenizer.special]
+    named = (f"{role} {tokenizer.special.get(number)}" for role, number in roles.items() if number is not None)
+    return Outcome(
+        f"{len(tokenizer.special)} special tokens",
+        [
+            Difference("a template's special tokens and their ids", len(meant), 0, "tokens", ", ".join(meant[:3])),
+            Difference("special tokens and plain text", len(written), 0, "tokens", ", ".join(written[:3])),
+            Difference("special tokens and what an answer shows", len(shown), 0, "tokens", ", ".join(shown[:3])),
+            Difference("the tokens with a role and special ones", len(plain), 0, "roles", ", ".join(plain)),
+        ],
+        ", ".join(named),
+    )
+
+
+@check("many scripts are known")
+def unknown_rate(model: HasTokenizer) -> Outcome:
+    """What the vocabulary loses of the fuzz texts: nothing, where it promises to write what it has no token for as bytes."""
+    tokenizer = model.tokenizer
+    ids = [number for text in FUZZ for number in tokenizer.encode(text, special=False)]
+    unknown = 0 if tokenizer.unknown is None else ids.count(tokenizer.unknown) / max(len(ids), 1)
+    kind = json.loads(tokenizer.vocabulary.backend.to_str())["model"]
+    promises = bool(kind.get("byte_fallback")) or (kind["type"] == "BPE" and kind.get("unk_token") is None)
+    written = "".join(FUZZ).encode()
+    lost = sum(byte in tokenizer.missing_bytes for byte in written) / len(written) if promises else 0.0
+    differences = [
+        Difference("the texts and known tokens", unknown, 0 if promises else 1, "unknown tokens"),
+        Difference("the texts and what bytes can write", lost, 0, "of the bytes"),
+    ]
+    return Outcome(
+        f"{len(ids):,} tokens of {len(FUZZ)} texts in many scripts",
+        differences if promises else differences[:1],
+        "" if promises else f"what it does not know becomes unknown: {100 * unknown:.0f} % of these tokens",
     )
 
 

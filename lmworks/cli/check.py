@@ -1,4 +1,4 @@
-"""lmworks check: the silent errors that a model, its template or a text can have, looked for."""
+"""lmworks check: the silent errors that a model, a text, a tokenizer, packed shards or a recipe can have, looked for."""
 
 from __future__ import annotations
 
@@ -6,41 +6,50 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lmworks.cli.options import Base, Json, Model, as_json, table
+from lmworks.cli.options import Base, Json, as_json, table
 
 if TYPE_CHECKING:
     from lmworks.checks.result import CheckResult
 
 
 def check(
-    model: Model,
+    what: Annotated[
+        str,
+        typer.Argument(
+            help="A model (smollm2, a directory, a .gguf file, hf:org/name); a text (a file or folder, what `lmworks corpus` "
+            "made, python-reference, a name of the data registry); a folder of `lmworks tokens train` or of shards; "
+            "or a recipe (shakespeare-char, ..., a TOML file)."
+        ),
+    ],
     data: Annotated[
         str | None,
-        typer.Option(help="Also check a text: a file or folder, python-reference, or a name of the data registry."),
+        typer.Option(help="Also check a text for this model or tokenizer; or the shards that the tokenizer packed."),
+    ] = None,
+    as_: Annotated[
+        str | None,
+        typer.Option("--as", help="model, text, tokenizer, shards or recipe, where the name leaves it open."),
+    ] = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a recipe's setting; may be repeated.")
     ] = None,
     base: Base = None,
     json_: Json = False,
 ) -> None:
-    """Look for silent errors in a model, its tokenizer and template, and in a text; exit code 1 where one is found."""
+    """Look for silent errors in a model, a text, a tokenizer or a recipe; exit code 1 where one is found."""
     import time
 
     from lmworks.basics import progress
-    from lmworks.checks.run import check_data, check_model
-    from lmworks.loading import load
-    from lmworks.text.sources import read
+    from lmworks.checks.run import check_anything
 
     started = time.monotonic()
     with progress.shown():
-        reading = read(data) if data is not None else None
-        language_model = load(model, base=base)
-        results = check_model(language_model)
-        if reading is not None:
-            results += check_data(language_model, reading)
+        kind, results = check_anything(what, as_, data=data, base=base, changes=set_ or [])
     seconds, failed = time.monotonic() - started, [one for one in results if one.status == "FAILED"]
     if json_:
         as_json(
             {
-                "model": model,
+                "what": what,
+                "kind": kind,
                 "data": data,
                 "checks": [one.to_json() for one in results],
                 "failed": len(failed),
@@ -50,7 +59,8 @@ def check(
     else:
         table(["check", "", "compared", "largest difference", "note"], [_row(one) for one in results])
         counts = {status: sum(one.status == status for one in results) for status in ("ok", "FAILED", "not applicable")}
-        typer.echo("\n" + ", ".join(f"{count} {status}" for status, count in counts.items()) + f" ({seconds:.0f} s)")
+        told = ", ".join(f"{count} {status}" for status, count in counts.items())
+        typer.echo(f"\n{kind} {what}: {told} ({seconds:.0f} s)")
     if failed:
         raise typer.Exit(1)
 

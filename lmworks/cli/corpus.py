@@ -68,7 +68,7 @@ def _show(report: CorpusReport) -> None:
     for one in shared.worst[:3]:
         typer.echo(f"          {one['found']:,} of {one['runs']:,} in {one['source']}")
     typer.echo(f"saved     {report.folder} (train/, held_out/, dropped/, corpus.json, recipe.json)")
-    typer.echo(f"next      lmworks build {report.folder}/train     lmworks check MODEL --data {report.folder}/train")
+    typer.echo(f"next      lmworks train RECIPE --set data.text={report.folder}     lmworks check {report.folder}")
 
 
 def _row(step: Step) -> list[str]:

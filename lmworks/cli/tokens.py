@@ -10,7 +10,6 @@ from lmworks.cli.options import Json, as_json, table
 
 if TYPE_CHECKING:
     from lmworks.tokens.inspection import Piece
-    from lmworks.tokens.tokenizer import Tokenizer
 
 tokens = typer.Typer(no_args_is_help=True, help="Tokenizers: train, inspect, compare.")
 
@@ -82,9 +81,10 @@ def inspect(
     json_: Json = False,
 ) -> None:
     """A text's pieces in colour, each with its id."""
+    from lmworks.loading import load_tokenizer
     from lmworks.tokens.inspection import inspect as pieces_of
 
-    pieces = pieces_of(_tokenizer(model), text)
+    pieces = pieces_of(load_tokenizer(model), text)
     if json_:
         as_json({"tokenizer": model, "bytes": len(text.encode()), "pieces": [vars(piece) for piece in pieces]})
         return
@@ -105,11 +105,12 @@ def compare(
 ) -> None:
     """Tokens per word, bytes per token and unknown rate of tokenizers on the same texts, one a language say."""
     from lmworks.basics import progress
+    from lmworks.loading import load_tokenizer
     from lmworks.text.sources import read
     from lmworks.tokens.inspection import compare as figures_of
 
     with progress.shown():
-        tokenizers = {model: _tokenizer(model) for model in models}
+        tokenizers = {model: load_tokenizer(model) for model in models}
         texts = {reference: [one.text for one in read(reference).documents] for reference in text}
         figures = list(figures_of(tokenizers, texts))
     if json_:
@@ -148,21 +149,6 @@ def _template(given: str | None) -> str | None:
         raise ConfigError(
             f"--chat-template {given} cannot be read ({error}); write chatml, or give a file with a Jinja template"
         ) from None
-
-
-def _tokenizer(reference: str) -> Tokenizer:
-    """The tokenizer of a folder that holds nothing else, or of any model reference."""
-    from pathlib import Path
-
-    from lmworks.basics.gguf_file import GGUFFile
-    from lmworks.models.references import resolve
-    from lmworks.tokens.tokenizer import Tokenizer
-
-    folder = Path(reference)
-    if any((folder / name).is_file() for name in ("tokenizer.json", "vocab.json")):
-        return Tokenizer.load(folder)
-    path = resolve(reference)
-    return Tokenizer.from_gguf(GGUFFile(path)) if path.suffix == ".gguf" else Tokenizer.load(path)
 
 
 def _show(pieces: list[Piece]) -> None:

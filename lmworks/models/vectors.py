@@ -99,6 +99,13 @@ class Vectors:
         best = np.argsort(-cosines, kind="stable")[: max(count, 0)]
         return [(self.words[row], float(cosines[row])) for row in best]
 
+    def of_tokens(self, tokenizer: Tokenizer) -> Vectors:
+        """Only the words that a tokenizer has as one token. DataError where there are none."""
+        rows = sorted({row for _, row in _tokens_that_are_words(tokenizer, self)})
+        if not rows:
+            raise DataError(_none_found(tokenizer, tokenizer.vocab_size, self))
+        return Vectors(tuple(self.words[row] for row in rows), self.matrix[rows])
+
     def save(self, path: str | Path) -> None:
         """Write one safetensors file: `vectors`, and `words` as the bytes of a JSON list."""
         words = np.frombuffer(json.dumps(self.words).encode(), np.uint8)
@@ -134,10 +141,7 @@ def initialise_embedding(network: Network, tokenizer: Tokenizer, vectors: Vector
         raise ConfigError("the head is tied to the embedding, and frozen with it could not learn; set tied = false")
     sources = {token: row for token, row in _tokens_that_are_words(tokenizer, vectors) if token < len(weight)}
     if not sources:
-        raise DataError(
-            f"none of the {len(weight):,} tokens of {tokenizer.name} is one of the {len(vectors.words):,} words; "
-            "take vectors of the tokenizer's language"
-        )
+        raise DataError(_none_found(tokenizer, len(weight), vectors))
     rows = torch.from_numpy(vectors.matrix[list(sources.values())])
     centre, deviation = weight.float().mean(), weight.float().std()
     rows = (rows - rows.mean()) / rows.std().clamp(min=1e-12) * deviation + centre
@@ -160,6 +164,13 @@ def embedding_vectors(network: Network, tokenizer: Tokenizer) -> Vectors:
     if not rows:
         raise DataError(f"no token of {tokenizer.name} writes a word; take another tokenizer")
     return Vectors(tuple(rows), network.embedding.weight[list(rows.values())].float().cpu().numpy())
+
+
+def _none_found(tokenizer: Tokenizer, tokens: int, vectors: Vectors) -> str:
+    return (
+        f"none of the {tokens:,} tokens of {tokenizer.name} is one of the {len(vectors.words):,} words; "
+        "take vectors of the tokenizer's language, and a tokenizer that knows whole words"
+    )
 
 
 def _tokens_that_are_words(tokenizer: Tokenizer, vectors: Vectors) -> Iterator[tuple[int, int]]:

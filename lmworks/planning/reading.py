@@ -14,6 +14,7 @@ from lmworks.adaptation.peft_format import CONFIG, is_adapter
 from lmworks.basics.config import overrides
 from lmworks.basics.errors import ModelError
 from lmworks.basics.gguf_file import GGUFFile
+from lmworks.loading import load_tokenizer
 from lmworks.models.config import ModelConfig
 from lmworks.models.directory import read_config, read_json
 from lmworks.models.gguf import gguf_config
@@ -49,7 +50,7 @@ def read_subject(name: str, changes: Sequence[str] = ()) -> Subject:
 
     ConfigError for unknown keys and values that make no sense; ModelError for a model that is none.
     """
-    if name in TrainRecipe.shipped() or (Path(name).suffix == ".toml" and _trains(Path(name))):
+    if name in TrainRecipe.shipped() or (Path(name).suffix == ".toml" and trains_from_nothing(Path(name))):
         return _from_nothing(name, TrainRecipe.read(name, changes))
     if name in Recipe.shipped() or Path(name).suffix == ".toml":
         recipe = Recipe.read(name, list(changes))
@@ -60,7 +61,7 @@ def read_subject(name: str, changes: Sequence[str] = ()) -> Subject:
     return Subject(name, config, recipe.training, recipe.lora, recipe.model.dtype)
 
 
-def _trains(path: Path) -> bool:
+def trains_from_nothing(path: Path) -> bool:
     """Is it a recipe of `lmworks train`? Those of `build` name a model, and know nothing of the others' sections."""
     tables = TrainRecipe.tables(path)
     model = tables.get("model")
@@ -74,7 +75,8 @@ def _from_nothing(name: str, recipe: TrainRecipe) -> Subject:
     """The network that a recipe of `train` makes, with as many tokens and n-grams as it allows."""
     tokenizer = recipe.tokenizer
     if isinstance(tokenizer, str):
-        vocabulary = model_config(tokenizer).vocab_size
+        on_hub = tokenizer.startswith(hub.PREFIX)  # of which only the config is fetched
+        vocabulary = model_config(tokenizer).vocab_size if on_hub else load_tokenizer(tokenizer).vocab_size
     else:
         vocabulary = tokenizer.vocab_size or VOCABULARY.get(tokenizer.kind, USUAL_VOCABULARY)
     config = recipe.network(vocabulary, (recipe.ngrams.most,) * (recipe.ngrams.longest - 1))
@@ -83,6 +85,8 @@ def _from_nothing(name: str, recipe: TrainRecipe) -> Subject:
         notes.append(f"A vocabulary of {vocabulary:,} is assumed: the text's characters decide.")
     if recipe.ngrams.longest > 1:
         notes.append("The n-grams are counted as the most that the recipe allows; a text may have far fewer.")
+    if recipe.embedding.frozen:
+        notes.append("The embedding is frozen; the gradient and the optimiser state that it does not need are counted.")
     return Subject(name, config, recipe.training, LoRAConfig(), recipe.dtype, tuple(notes))
 
 

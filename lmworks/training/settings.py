@@ -89,7 +89,8 @@ class TrainingConfig(Config):
     """Stop after this many validations without a new best, and go back to the best; None to go on to the end."""
 
     tensorboard: bool = False
-    """Write TensorBoard events beside the log (extra `track`). An MLflow server is used where MLFLOW_TRACKING_URI is set."""
+    """Write TensorBoard events (extra `track`); when the run is done they lie in `<out>.tensorboard`. An MLflow server is
+    used where MLFLOW_TRACKING_URI is set."""
 
     checkpoint_every: int = Field(default=50, gt=0)
     """Steps between checkpoints."""

@@ -27,7 +27,16 @@ MISTAKES = {
     "a misspelt model to check": (("check", "smolm2"), "did you mean smollm2?"),
     "a misspelt model to fetch": (("models", "fetch", "smolm2"), "did you mean smollm2?"),
     "a model that is none": (("evaluate", "nowhere/at/all", "TEXT"), "is neither a known model nor a path"),
-    "a folder that is no model": (("check", "TEXT"), "no config.json"),
+    "a folder that is no model": (("check", "TEXT", "--as", "model"), "no config.json"),
+    "a name of two things": (
+        ("check", "python-reference"),
+        "python-reference is the name of a text and of a recipe; say which with --as text or --as recipe",
+    ),
+    "an unknown kind": (("check", "TEXT", "--as", "poem"), "say model, text, tokenizer, shards or recipe"),
+    "nothing that could be checked": (("check", "shakespear-char"), "did you mean shakespeare-char?"),
+    "a recipe that is not there": (("check", "mine2.toml"), "neither a known model, text or recipe nor a path"),
+    "a text for a text": (("check", "TEXT", "--data", "TEXT"), "--data goes with a model or a tokenizer"),
+    "a setting of a model": (("check", "MODEL", "--set", "a=1"), "--set goes with a recipe"),
     "a prompt longer than the window": (
         ("generate", "MODEL", "x" * 600),
         "the prompt has 600 tokens and the model reads 512",

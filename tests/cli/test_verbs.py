@@ -152,6 +152,36 @@ def test_check_exits_with_1_and_says_where_when_something_fails(run, tmp_path):
     )
 
 
+@pytest.mark.parametrize("kind", ["text", "tokenizer", "shards", "recipe"])
+def test_check_says_what_it_was_given(run, kind: str, text_folder, tmp_path):
+    from lmworks.text.sources import read
+    from lmworks.tokens.shards import write_shards
+    from lmworks.tokens.tokenizer import Tokenizer
+
+    run("tokens", "train", text_folder, "--kind", "byte", "--out", str(tmp_path / "bytes"))
+    write_shards(read(text_folder).documents, Tokenizer.load(tmp_path / "bytes"), tmp_path / "shards")
+    (tmp_path / "mine.toml").write_text(
+        f"[data]\ntext = '{text_folder}'\n[tokenizer]\nkind = 'byte'\n"
+        "[model]\ndim = 16\nlayers = 1\nheads = 2\ncontext = 16\n[training]\nrows = 2\nsteps = 5\n"
+    )
+    places = {"text": text_folder, "tokenizer": "bytes", "shards": "shards", "recipe": "mine.toml"}
+    what = (str(tmp_path / places[kind]), *(("--data", str(tmp_path / "shards")) if kind == "tokenizer" else ()))
+    facts, table = run("check", *what, "--json"), run("check", *what)
+    assert facts.code == table.code == 0, table.out + table.err
+    assert (facts.json["kind"], facts.json["what"], facts.json["failed"]) == (kind, what[0], 0)
+    assert len(facts.json["checks"]) >= 3 and f"{kind} {what[0]}: " in table.out
+    for one in facts.json["checks"]:
+        assert any(line.startswith(one["name"]) and one["status"] in line for line in table.out.splitlines()), one
+
+
+def test_check_of_a_text_with_copies_exits_with_1(run, text_folder):
+    from pathlib import Path
+
+    Path(text_folder, "copy.txt").write_text(Path(text_folder, "0.txt").read_text())
+    ran = run("check", text_folder)
+    assert ran.code == 1 and "copy.txt, which repeats 0.txt" in " ".join(ran.out.split())
+
+
 def test_lab_lists_the_claims_as_a_table_and_as_json(run):
     table, facts = run("lab").out, run("lab", "--json").json
     assert len(facts) >= 6

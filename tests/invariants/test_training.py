@@ -19,6 +19,7 @@ from training.runs import CONFIG, Interfering, logged, network, rows, run, saved
 from lmworks.adaptation.fused_block import use_fused_blocks
 from lmworks.adaptation.lora import lora_layers, merge_adapters
 from lmworks.basics.errors import Stopped
+from lmworks.checks.training import group_differences, split_differences
 from lmworks.models.directory import read_network, write_network
 from lmworks.models.network import Network
 from lmworks.objectives import CausalLM, Loss
@@ -75,21 +76,19 @@ def test_dropout_is_on_in_training_and_off_behind_it(tmp_path: Path):
     assert not model.training and torch.equal(model(tokens), model(tokens))
 
 
-@pytest.mark.parametrize("size", [1, 2, 3])
-def test_any_split_into_micro_batches_gives_the_same_gradient(size: int):
+def test_any_split_into_micro_batches_gives_the_same_gradient():
     """Pitfall 19: the rows hold from 3 to 31 tokens, so a mean of means would be another gradient."""
-    whole, *_ = batches(rows(), 7, seed=0, epoch=0)
-    parts = list(batches(rows(), size, seed=0, epoch=0))
-    assert len({batch.supervised / len(batch.tokens) for batch in parts}) > 1
-    made = []
-    for split in ([whole], parts):
-        model = network(dropout=0.0)
-        loss, count = accumulate(model, CausalLM(), split)
-        made.append((loss, count, [parameter.grad for parameter in model.parameters()]))
-    (one_loss, one_count, one), (other_loss, other_count, other) = made
-    assert one_count == other_count and one_loss == pytest.approx(other_loss, rel=1e-6)
-    for first, second in zip(one, other, strict=True):
-        torch.testing.assert_close(first, second, rtol=1e-6, atol=1e-6)
+    gradient, loss = split_differences(network(dropout=0.0), CausalLM(), rows())
+    assert gradient.value < 1e-6 and loss.value < 1e-6
+    assert {len(row[0].tokens) for row in rows()} >= {3, 31}
+
+
+def test_norms_and_biases_do_not_decay_and_every_parameter_has_one_optimiser():
+    """Pitfall 24, for both optimisers and with something frozen."""
+    for model in (network(), tiny.network(**GPT2), adapted()):
+        for optimiser in ("adamw", "muon"):
+            differences = group_differences(model, CONFIG.but(optimiser=optimiser))
+            assert [one.value for one in differences] == [0, 0, 0]
 
 
 def test_any_split_into_micro_batches_gives_the_same_parameters(tmp_path: Path):

@@ -62,6 +62,21 @@ def test_a_model_a_config_and_a_recipe_give_one_network(folder: Path, tmp_path: 
     assert subject.model == read_subject(str(folder)).model == model_config(str(folder / "config.json"))
 
 
+def test_gpt2_small_is_gpt2_small_and_fits_its_gpu():
+    subject = read_subject("gpt2-small")
+    plan = make_plan(subject, find_device("H100"))
+    whole = plan.ways[0]
+    published = 124_439_808 + (50_304 - 50_257) * 768  # GPT-2 small's, and the vocabulary's padding
+    assert whole.name == "from nothing" and whole.trained == published and whole.fits
+    assert subject.training.rows * subject.training.accumulate * subject.training.context == 2**19
+    assert plan.subject.notes == ()
+
+
+def test_a_frozen_embedding_is_said_to_be_planned_as_trained():
+    subject = read_subject("tiny-stories", ["embedding.frozen=true", "model.tied=false"])
+    assert "The embedding is frozen" in subject.notes[-1]
+
+
 def test_a_recipe_of_train_gives_the_network_that_it_makes(tmp_path: Path):
     subject = read_subject("shakespeare-char", ["training.rows=4", "ngrams.longest=1"])
     assert (subject.model.dim, subject.model.layers, subject.training.rows) == (128, 4, 4)

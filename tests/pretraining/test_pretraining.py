@@ -12,13 +12,15 @@ import pytest
 import tiny
 import torch
 
-from lmworks.basics.errors import ConfigError, DataError, Stopped
+from lmworks.basics.errors import ConfigError, DataError, ModelError, Stopped
 from lmworks.generation.language_model import LN_2
 from lmworks.loading import load
 from lmworks.objectives import CausalLM
+from lmworks.planning.reading import read_subject
 from lmworks.pretraining import PretrainResult, pretrain, sample
 from lmworks.text.sources import read
 from lmworks.text.splits import split
+from lmworks.tokens.shards import tokenizer_hash
 from lmworks.training.loop import _Run
 from lmworks.training_recipe import TrainRecipe
 
@@ -157,6 +159,19 @@ def test_a_fresh_run_takes_nothing_from_one_that_never_reached_a_checkpoint(here
     assert make().model.tokenizer.vocab_size < 60 < earlier.vocab_size
 
 
+def test_a_tokenizer_that_is_there_is_taken(here: Path):
+    """Of a folder that holds nothing else, and of a model; a plan counts it too."""
+    earlier = make("earlier", tokenizer={"kind": "byte", "byte_fallback": True}, training={"steps": 1})
+    earlier.model.tokenizer.save(here / "bytes")
+    for reference in ("bytes", "earlier"):
+        result = make(f"by {reference}", tokenizer=reference, training={"steps": 1})
+        assert tokenizer_hash(result.model.tokenizer) == tokenizer_hash(earlier.model.tokenizer)
+    (here / "mine.toml").write_text("tokenizer = 'bytes'\n")
+    assert read_subject("mine.toml").model.vocab_size == 257
+    with pytest.raises(ModelError, match=r"nowhere is neither a known model nor a path"):
+        make(tokenizer="nowhere")
+
+
 def test_patience_goes_back_to_the_best(here: Path, monkeypatch: pytest.MonkeyPatch):
     """Losses are given, so that the second is the best; the parameters must be those behind it."""
     given = iter([2.0, 1.0, 1.5, 1.2])
@@ -193,6 +208,13 @@ def test_a_run_by_the_clock_ends_by_the_clock(here: Path, monkeypatch: pytest.Mo
     rates = [line["learning_rate"] for line in log if "loss" in line]
     assert len(rates) == result.training.steps and abs(result.training.steps - 20) <= 1  # a step reads it twice
     assert rates[:20] == pytest.approx([0.01 * (1 - step / 20) for step in range(20)])
+
+
+def test_tensorboards_events_outlive_the_run(here: Path):
+    pytest.importorskip("tensorboard", reason="the extra `track` is not installed; run: pip install 'lmworks[track]'")
+    make(training={"tensorboard": True, "steps": 2})
+    make(training={"tensorboard": True, "steps": 2})  # again, over the first
+    assert len(list(Path("out.tensorboard").glob("events.*"))) == 1 and not Path("out.run").exists()
 
 
 def test_a_spike_is_left_out(here: Path, monkeypatch: pytest.MonkeyPatch):
@@ -274,3 +296,30 @@ def test_the_dial_sets_what_is_open_and_leaves_what_is_said():
 @pytest.mark.parametrize("name", TrainRecipe.shipped())
 def test_a_shipped_recipe_makes_sense(name: str):
     assert TrainRecipe.read(name).network(300).layers > 1
+
+
+SHRUNKEN = (
+    "data.held_out=0.2",
+    "tokenizer.vocab_size=300",
+    "dtype=float32",
+    "model.context=32",
+    "model.dim=48",
+    "model.heads=4",
+    "training.context=32",
+    "training.compile=false",
+    "training.rows=2",
+    "training.accumulate=2",
+    "training.steps=30",
+    "training.evaluate_every=10",
+)
+
+
+def test_gpt2_small_runs_shrunken_and_is_read_by_transformers(here: Path):
+    """All of the shipped recipe but its size: twelve blocks of the GPT-2 family, its schedule, decay and accumulation."""
+    transformers = pytest.importorskip("transformers")
+    result = pretrain("gpt2-small", "out", changes=["data.text=notes", *SHRUNKEN])
+    assert result.model.config.layers == 12 and result.model.config.tied
+    assert result.validation_loss < result.training.losses[0] - 0.5
+    theirs = transformers.AutoModelForCausalLM.from_pretrained("out", dtype=torch.float32)
+    tokens = torch.tensor([result.model.tokenizer.encode("the model reads")])
+    torch.testing.assert_close(theirs(tokens).logits, result.model.logits(tokens), rtol=1e-4, atol=1e-4)

@@ -1,0 +1,350 @@
+"""Checks of a recipe before it is run, with its own text, tokenizer and network: pitfalls 6, 7, 18, 19, 20 and 24."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property, partial
+from pathlib import Path
+
+import torch
+
+from lmworks.basics.errors import LmworksError
+from lmworks.basics.extras import require
+from lmworks.basics.recipe_file import RecipeFile
+from lmworks.checks import data, network, shards, templates, training
+from lmworks.checks.result import CheckResult, Difference, NotApplicableError, Outcome, check
+from lmworks.generation.language_model import LanguageModel
+from lmworks.loading import load, load_tokenizer
+from lmworks.models.references import resolve
+from lmworks.models.vectors import read_vectors
+from lmworks.planning.reading import trains_from_nothing
+from lmworks.pretraining import network_of, objective_of, rows_of
+from lmworks.recipe import Recipe
+from lmworks.text.corpus.folder import corpus_of, read_split
+from lmworks.text.corpus.recipe import CorpusRecipe
+from lmworks.text.document import Document
+from lmworks.text.sources import listing, read
+from lmworks.text.splits import Split
+from lmworks.tokens.batch import Example, Row, pack
+from lmworks.tokens.rows import ShardRows
+from lmworks.tokens.shards import Shards, write_shards
+from lmworks.tokens.tokenizer import Tokenizer
+from lmworks.tokens.trainer import train_tokenizer
+from lmworks.training.loop import steps_of
+from lmworks.training.settings import TrainingConfig
+from lmworks.training_recipe import TrainRecipe
+
+KINDS: tuple[type[RecipeFile], ...] = (TrainRecipe, Recipe, CorpusRecipe)
+MOST_TEXT = 20_000_000
+"""Bytes of a text that a recipe is tried with: a larger one yields a batch, and any vocabulary, all the more."""
+FEW = 2
+"""Blocks of the network that is tried: what is checked does not depend on how many there are."""
+SHORT = 32
+"""Tokens of the rows that it is tried with."""
+LEAST = 4
+"""A run fails that validates on less than this part of what was asked for: a text that was split by the same hash before
+has next to nothing left below the bound."""
+NOISE = 0.02
+"""Deviation of what is added to each weight of that network."""
+CHEAP = 20_000_000
+"""Parameters up to which a short run is made twice: some seconds."""
+
+
+@dataclass(frozen=True)
+class Named:
+    """A recipe by name or path, and what is changed in it."""
+
+    name: str
+    changes: Sequence[str] = ()
+
+    @property
+    def kind(self) -> type[RecipeFile]:
+        """Of which verb it is; ConfigError where there is no such file."""
+        for kind in KINDS:
+            if self.name in kind.shipped():
+                return kind
+        path = Path(self.name)
+        if "sources" in CorpusRecipe.tables(path):
+            return CorpusRecipe
+        return TrainRecipe if trains_from_nothing(path) else Recipe
+
+    def read(self) -> RecipeFile:
+        """The recipe; ConfigError for unknown keys and values that make no sense."""
+        return self.kind.read(self.name, list(self.changes))
+
+
+class Trial:
+    """What a recipe of `lmworks train` makes before its first step, each thing when it is asked for."""
+
+    def __init__(self, recipe: TrainRecipe, folder: Path) -> None:
+        self.recipe, self.folder = recipe, folder
+
+    @cached_property
+    def parts(self) -> Split:
+        """The text as the run will split it, each part up to MOST_TEXT."""
+        data = self.recipe.data
+        _, whole = read_split(data.text, data.held_out, data.hold_out)
+        return Split(_first(whole.train), _first(whole.held_out), whole.duplicates)
+
+    @cached_property
+    def tokenizer(self) -> Tokenizer:
+        """The one that the recipe names, or one trained by it."""
+        wanted = self.recipe.tokenizer
+        if isinstance(wanted, str):
+            return load_tokenizer(wanted)
+        return train_tokenizer((one.text for one in self.parts.train), wanted)
+
+    @cached_property
+    def shards(self) -> Shards:
+        """The training text, packed."""
+        return write_shards(self.parts.train, self.tokenizer, self.folder / "train")
+
+    @cached_property
+    def rows(self) -> ShardRows:
+        """The rows to train on."""
+        return rows_of(self.recipe, self.shards)
+
+    @cached_property
+    def small(self) -> TrainRecipe:
+        """The recipe with a few blocks and short rows."""
+        recipe = self.recipe
+        model = recipe.model | {"layers": min(int(recipe.model["layers"]), FEW)}
+        if model.get("window_layers"):
+            model["window_layers"] = [layer for layer in model["window_layers"] if layer < FEW] or None
+        context = min(SHORT, recipe.training.context)
+        return recipe.but(model=model, training=recipe.training.but(context=context, rows=2), dtype="float32")
+
+    @cached_property
+    def model(self) -> LanguageModel:
+        """The network of `small` with the tokenizer, answering. Every weight is moved a little: where a part begins at
+        zero, nothing behind it would have a gradient."""
+        made = network_of(self.small, self.tokenizer, self.shards).eval()
+        generator = torch.Generator().manual_seed(0)
+        with torch.no_grad():
+            for weight in made.parameters():
+                weight.add_(NOISE * torch.randn(weight.shape, generator=generator).to(weight.device))
+        return LanguageModel(made, self.tokenizer)
+
+    def uneven_rows(self) -> list[Row]:
+        """Three rows of SHORT tokens, of a half and of a quarter."""
+        rows = rows_of(self.small, self.shards)
+        whole = [rows.row(place % len(rows))[0] for place in range(3)]
+        return [
+            (Example(one.tokens[:size], one.supervised[:size], one.source),)
+            for one, size in zip(whole, (SHORT, SHORT // 2, SHORT // 4), strict=True)
+        ]
+
+
+@check("recipe makes sense")
+def valid(named: Named) -> Outcome:
+    """Every key known, every value possible, no two at odds."""
+    recipe = named.read()
+    verb = "build" if recipe.kind == "build" else recipe.kind
+    return Outcome(f"{named.name}, for `lmworks {verb}`", [Difference("the recipe and what is possible", 0, 0, "keys")])
+
+
+@check("what it names is here")
+def references(recipe: RecipeFile) -> Outcome:
+    """Texts, models, tokenizers and vectors that the recipe names."""
+    named: dict[str, Callable[[], object]] = {}
+    if isinstance(recipe, TrainRecipe):
+        texts, models = [recipe.data.text], []
+        if isinstance(recipe.tokenizer, str):
+            named[recipe.tokenizer] = partial(load_tokenizer, recipe.tokenizer)
+        if recipe.embedding.source not in ("random", "glove"):
+            named[recipe.embedding.source] = partial(read_vectors, recipe.embedding.source)
+    elif isinstance(recipe, Recipe):
+        texts, models = [recipe.data.text], [recipe.model.reference]
+    else:
+        assert isinstance(recipe, CorpusRecipe)
+        texts, models = list(recipe.sources), []
+        named["the extra `corpus`"] = partial(_packages, recipe)
+    named |= {text: partial(listing, text) for text in texts} | {model: partial(resolve, model) for model in models}
+    missing = []
+    for look in named.values():
+        try:
+            look()
+        except LmworksError as error:
+            missing.append(str(error))
+    return Outcome(
+        ", ".join(named),
+        [Difference("what the recipe names and what is here", len(missing), 0, "references")],
+        "; ".join(missing),
+    )
+
+
+@check("the vocabulary is possible")
+def vocabulary(trial: Trial) -> Outcome:
+    """The tokenizer, trained on the recipe's text."""
+    size = sum(len(one.text.encode()) for one in trial.parts.train)
+    tokenizer = trial.tokenizer
+    return Outcome(
+        f"{tokenizer.vocab_size:,} tokens of {size:,} bytes of training text",
+        [Difference("the vocabulary and the recipe's", 0, 0, "tokens")],
+    )
+
+
+@check("the text yields a batch", 3)
+def yields_a_batch(trial: Trial) -> Outcome:
+    """Rows of the packed text against the rows of a batch."""
+    wanted, got = trial.recipe.training.rows, len(trial.rows)
+    epochs = _steps_a_pass(trial.recipe.training, got)
+    return Outcome(
+        f"{trial.shards.tokens:,} tokens in {got:,} rows of {trial.recipe.training.context}, {wanted} to a batch",
+        [Difference("the rows of a batch and those that there are", max(wanted - got, 0), 0, "rows")],
+        epochs,
+    )
+
+
+@check("the warm-up leaves steps", 24)
+def warmup(planned: tuple[TrainingConfig, int]) -> Outcome:
+    """Steps of the run against those in which the rate still rises."""
+    config, rows = planned
+    steps = steps_of(config, rows)
+    if steps is None:
+        raise NotApplicableError(f"the clock ends the run, and {config.warmup:.0%} of its time is warm-up")
+    rising = round(config.warmup * steps)
+    return Outcome(
+        f"{steps:,} steps, {rising:,} of them warm-up",
+        [Difference("the warm-up and a part of the run", max(rising - steps + 1, 0), 0, "steps too many")],
+    )
+
+
+@check("enough is held out", 9)
+def validates(trial: Trial) -> Outcome:
+    """The held-out text against the share that was asked for."""
+    settings = trial.recipe.data
+    train, kept = (sum(len(one.text.encode()) for one in side) for side in (trial.parts.train, trial.parts.held_out))
+    compared = f"{len(trial.parts.held_out):,} documents, {kept:,} bytes: {kept / (train + kept):.1%} of the text"
+    if corpus_of(settings.text) is not None:
+        return Outcome(compared, [], "as `lmworks corpus` split it")
+    missing = max(settings.held_out / LEAST - kept / (train + kept), 0)
+    difference = Difference(
+        f"a {LEAST}th of the share that was asked for ({settings.held_out:g}) and what is held out",
+        missing,
+        0,
+        "of the text",
+    )
+    return Outcome(compared, [difference])
+
+
+@check("labels are shifted once", 7)
+def labels(trial: Trial) -> Outcome:
+    """The labels of a batch against the next tokens."""
+    few = [trial.rows.batch([place]) for place in range(min(4, len(trial.rows)))]
+    worst = max((training.label_difference(batch) for batch in few), key=lambda one: one.value)
+    return Outcome(f"{sum(batch.supervised for batch in few):,} labels of {len(few)} rows", [worst])
+
+
+@check("any split of a step gives the same gradient", 19)
+def split_step(trial: Trial) -> Outcome:
+    """Rows of unequal length at once and one by one, through the recipe's objective."""
+    rows = trial.uneven_rows()
+    sizes = ", ".join(str(len(row[0].tokens)) for row in rows)
+    return Outcome(
+        f"rows of {sizes} tokens, {FEW} blocks at most, float32",
+        training.split_differences(trial.model.network, objective_of(trial.recipe), rows),
+    )
+
+
+@check("norms and biases do not decay", 24)
+def decay(trial: Trial) -> Outcome:
+    """The optimiser's groups."""
+    config = trial.recipe.training
+    return Outcome(
+        f"{config.optimiser}'s groups",
+        training.group_differences(trial.model.network, config),
+        f"weight_decay {config.weight_decay:g}",
+    )
+
+
+@check("resumed is straight", 20)
+def resumed(trial: Trial) -> Outcome:
+    """Four steps at once, and two and two."""
+    parameters = sum(one.numel() for one in trial.model.network.parameters())
+    if parameters > CHEAP:
+        raise NotApplicableError(f"{parameters / 1e6:.0f} M parameters, even with {FEW} blocks: not cheap enough")
+    small = trial.small.training.but(accumulate=min(trial.small.training.accumulate, 2))
+    rows = rows_of(trial.small, trial.shards)
+    return Outcome(
+        f"{training.STEPS} steps of {small.optimiser}, {FEW} blocks at most",
+        training.resume_differences(trial.model.network, objective_of(trial.recipe), rows, small),
+    )
+
+
+def check_recipe(name: str, changes: Sequence[str] = ()) -> Iterator[CheckResult]:
+    """Every check of a recipe; what others rest on comes first, and they are left out where it fails."""
+    named = Named(name, changes)
+    yield (first := valid(named))
+    if first.status == "FAILED":
+        return
+    recipe = named.read()
+    yield (found := references(recipe))
+    if found.status == "FAILED":
+        return
+    if isinstance(recipe, TrainRecipe):
+        yield from _check_training(recipe)
+    elif isinstance(recipe, Recipe):
+        yield from _check_building(recipe)
+
+
+def _check_training(recipe: TrainRecipe) -> Iterator[CheckResult]:
+    with _trial(recipe) as trial:
+        for prepares in (vocabulary, yields_a_batch):
+            yield (result := prepares(trial))
+            if result.status == "FAILED":
+                return
+        yield validates(trial)
+        yield warmup((recipe.training, len(trial.rows)))
+        yield shards.bytes_of_tokens(shards.Packed(trial.shards, trial.tokenizer))
+        yield labels(trial)
+        yield templates.loss_by_hand(trial.model)
+        yield network.dropout(trial.model)
+        yield split_step(trial)
+        yield decay(trial)
+        yield resumed(trial)
+
+
+def _check_building(recipe: Recipe) -> Iterator[CheckResult]:
+    model = load(recipe.model.reference, dtype=recipe.model.dtype)
+    prepared = data.prepare(read(recipe.data.text), model)
+    yield from (one(prepared) for one in data.CHECKS)
+    if prepared.examples:
+        rows = pack(prepared.examples, min(recipe.training.context, model.config.context))
+        yield warmup((recipe.training, len(rows)))
+
+
+def _first(documents: Sequence[Document]) -> list[Document]:
+    """Documents up to MOST_TEXT."""
+    chosen: list[Document] = []
+    size = 0
+    for document in documents:
+        if size > MOST_TEXT:
+            break
+        chosen.append(document)
+        size += len(document.text.encode())
+    return chosen
+
+
+@contextmanager
+def _trial(recipe: TrainRecipe) -> Iterator[Trial]:
+    with tempfile.TemporaryDirectory() as folder, torch.random.fork_rng():  # training draws, and sets the seed
+        yield Trial(recipe, Path(folder))
+
+
+def _packages(recipe: CorpusRecipe) -> None:
+    """LmworksError that names the package or model that is missing."""
+    require("datatrove", "corpus")
+    from lmworks.text.corpus.steps import require_everything
+
+    require_everything(recipe)
+
+
+def _steps_a_pass(config: TrainingConfig, rows: int) -> str:
+    steps = steps_of(config, rows)
+    if steps is None or not rows:
+        return ""
+    return f"{steps * config.rows * config.accumulate / rows:.1f} passes over the text"

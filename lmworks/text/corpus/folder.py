@@ -1,0 +1,60 @@
+"""A text in two parts, to train on and held out: as `lmworks corpus` split it, or by the hash of each document.
+
+    reading, parts = read_split("corpora/mine")    # its train/ and its held_out/
+    reading, parts = read_split("notes", 0.2)      # a fifth of the documents
+
+What a corpus holds out is below a bound of the same hash: its train/ split again by that hash would hold out next to
+nothing. So a corpus keeps its own split, whether the folder is named or the train/ in it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from lmworks.basics.errors import DataError
+from lmworks.text.sources import Reading, read
+from lmworks.text.splits import Split, split, split_ends
+
+REPORT = "corpus.json"
+"""What `lmworks corpus` leaves beside train/ and held_out/."""
+
+
+def read_split(
+    reference: str, held_out: float = 0.1, hold_out: Literal["documents", "end"] = "documents"
+) -> tuple[Reading, Split]:
+    """All of a data reference, and its two parts; the share and the way count where no corpus has a split of its own.
+
+    DataError where there is nothing to read or to hold out.
+    """
+    folder = corpus_of(reference)
+    if folder is None:
+        reading = read(reference)
+        return reading, (split if hold_out == "documents" else split_ends)(reading.documents, held_out)
+    train, kept = (_side(folder, name) for name in ("train", "held_out"))
+    both = Reading(
+        train.documents + kept.documents, train.skipped + kept.skipped, folder.name, train.blank + kept.blank
+    )
+    if not kept.documents:  # of a small corpus nothing may be held out
+        return both, split(train.documents, held_out)
+    return both, Split(train.documents, kept.documents, 0)
+
+
+def corpus_of(reference: str) -> Path | None:
+    """The folder that `lmworks corpus` made, by its own name or that of its train/; None for any other text."""
+    path = Path(reference)
+    return next(
+        (
+            folder
+            for folder in (path, path.parent if path.name == "train" else path)
+            if (folder / REPORT).is_file() and (folder / "train").is_dir()
+        ),
+        None,
+    )
+
+
+def _side(folder: Path, name: str) -> Reading:
+    path = folder / name
+    if not path.is_dir():
+        raise DataError(f"{folder} has a {REPORT} and no folder {name}; make the corpus again")
+    return read(path) if any(path.iterdir()) else Reading([], [], name)
