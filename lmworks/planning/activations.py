@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from lmworks.adaptation.fused_block import use_fused_blocks
 from lmworks.adaptation.lora import LoRAConfig, add_lora, lora_layers
 from lmworks.models.config import ModelConfig
+from lmworks.models.fused_block import use_fused_blocks
 from lmworks.models.network import Network
 from lmworks.models.tiled_attention import tile_of
 from lmworks.planning.parameters import head_matrices, single_block

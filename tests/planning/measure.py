@@ -17,11 +17,11 @@ from typing import Any
 import tiny
 import torch
 
-from lmworks.adaptation.fused_block import use_fused_blocks
 from lmworks.adaptation.lora import LoRAConfig, add_lora
 from lmworks.basics.memory import peak_megabytes
 from lmworks.generation.language_model import LanguageModel
 from lmworks.models.config import ModelConfig
+from lmworks.models.fused_block import use_fused_blocks
 from lmworks.models.network import Network, run_recomputing
 from lmworks.models.precision import dtype_of
 from lmworks.objectives import CausalLM

@@ -7,8 +7,8 @@ import tiny
 import torch
 from live import kept
 
-from lmworks.adaptation.fused_block import use_fused_blocks
 from lmworks.adaptation.lora import LoRAConfig, add_lora
+from lmworks.models.fused_block import use_fused_blocks
 from lmworks.models.network import Network, run_recomputing
 from lmworks.objectives import CausalLM
 from lmworks.planning.activations import Shape, kept_by_block, kept_once
