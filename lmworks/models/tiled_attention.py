@@ -87,7 +87,7 @@ class TiledAttention:
             query, key = (query * self.scale).contiguous(), key.contiguous()
         else:
             query, key = rotate(query, self.query_turn), rotate(key, self.key_turn)
-        query = query.view(self.tiles, -1, self.group * self.tile, self.head_dim)
+        query = query.reshape(self.tiles, -1, self.group * self.tile, self.head_dim)
         return query, key.flatten(0, 1), value.reshape(key.shape).flatten(0, 1)
 
     def join_gradients(self, query: Tensor, key: Tensor, value: Tensor) -> Joint:
@@ -103,7 +103,7 @@ class TiledAttention:
             key.transpose(1, 2),
             value.transpose(1, 2),
         )
-        return torch.cat(apart, dim=2).view(self.batch * self.seq, -1)
+        return torch.cat(apart, dim=2).reshape(self.batch * self.seq, -1)
 
     def heads_of(self, flat: Float[Tensor, "rows heads_dim"]) -> Tensor:
         """A view of [rows, heads x head_dim] in the layout of the query tiles."""
@@ -126,7 +126,7 @@ class TiledAttention:
             parts.append(
                 part.view(self.batch, self.kv_heads, self.group, self.tile, self.head_dim).permute(0, 3, 1, 2, 4)
             )
-        return torch.stack(parts, dim=1).view(self.batch * self.seq, -1)
+        return torch.stack(parts, dim=1).reshape(self.batch * self.seq, -1)
 
     def backward(self, gradient: Float[Tensor, "rows heads_dim"], query: Tensor, key: Tensor, value: Tensor) -> Joint:
         """From the gradient of the mixed values to that of the joined projection."""
