@@ -17,9 +17,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from lmworks.models.attention import Attention, Pass
+from lmworks.models.block import Block, run_plainly, run_recomputing
+from lmworks.models.config import ModelConfig
 from lmworks.models.feed_forward import FeedForward
 from lmworks.models.hooks import hook_points
-from lmworks.models.block import Block, run_plainly, run_recomputing
 from lmworks.models.network import Network
 from lmworks.models.tiled_attention import TiledAttention, tile_of
 
@@ -43,19 +44,16 @@ def use_fused_blocks(network: Network, recompute: bool = False) -> bool:
 
     `recompute` keeps still less and multiplies the qkv and gate-up matrices twice.
     """
-    if covered(network):
+    if covered(network.config, network.device):
         network.run_block = FusedBlocks(network, recompute)
         return True
     return False
 
 
-def covered(network: Network) -> bool:
+def covered(config: ModelConfig, device: torch.device) -> bool:
     """Is there a hand-written backward for this kind of block? On a CPU, for decoders with RMS
     norms before each part and without dropout."""
-    config = network.config
-    return (
-        config.is_classic_decoder and config.norm == "rms" and not config.dropout and network.device.type == "cpu"
-    )
+    return config.is_classic_decoder and config.norm == "rms" and not config.dropout and device.type == "cpu"
 
 
 class FusedBlocks:
@@ -187,32 +185,60 @@ def block_backward(
     block: Block, tiles: TiledAttention, recompute: bool, further: bool, gradient: Stream, kept: Kept
 ) -> tuple[Stream | None, list[Tensor]]:
     """The gradient of the stream before the block, None unless `further`, and those of the parameters."""
-    attention, feed_forward = block.attention, block.feed_forward
     x, middle, mixed, output_kept, down_kept, qkv_kept, joint, query, key, value, up_kept, inner = kept
+    stream, of_feed_forward = _feed_forward_back(
+        block, gradient, middle, None if recompute else (inner, up_kept), down_kept
+    )
+    split = None if recompute else (joint, qkv_kept, query, key, value)
+    to_x, of_attention = _attention_back(block, tiles, further, stream, (x, mixed, output_kept), split)
+    return to_x, [*of_attention, *of_feed_forward]
 
-    normed = block.feed_forward_norm(middle)
-    if recompute:
-        inner, up_kept = feed_forward.up.forward_by_hand(normed)
+
+def _feed_forward_back(
+    block: Block, gradient: Stream, middle: Stream, inside: tuple[Any, Any] | None, down_kept: Any
+) -> tuple[Stream, list[Tensor]]:
+    """The gradient of the stream before the feed-forward, and those of its parameters; made again without `inside`."""
+    feed_forward, norm = block.feed_forward, block.feed_forward_norm
+    normed = norm(middle)
+    inner, up_kept = inside or feed_forward.up.forward_by_hand(normed)
     activated, activation = _activate(feed_forward, inner)
-    to_activated, of_down = feed_forward.down.backward_by_hand(gradient, activated, down_kept)
-    to_inner = _activate_back(feed_forward, to_activated, inner, activation)
+    to_inner, of_down = feed_forward.down.backward_by_hand(gradient, activated, down_kept)
+    del activated
+    to_inner = _activate_back(feed_forward, to_inner, inner, activation)
+    del activation
     to_normed, of_up = feed_forward.up.backward_by_hand(to_inner, normed, up_kept)
-    to_middle, of_feed_forward_norm = block.feed_forward_norm.backward_by_hand(to_normed, middle)
-    stream = to_middle.add_(gradient).to(x.dtype)
+    del to_inner, normed
+    to_middle, of_norm = norm.backward_by_hand(to_normed, middle)
+    return to_middle.add_(gradient).to(middle.dtype), [*of_norm, *of_up, *of_down]
 
+
+def _attention_back(
+    block: Block,
+    tiles: TiledAttention,
+    further: bool,
+    stream: Stream,
+    outside: tuple[Any, Any, Any],
+    split: tuple[Any, Any, Any, Any, Any] | None,
+) -> tuple[Stream | None, list[Tensor]]:
+    """The same for attention, from the gradient of the stream behind it; `split` is made again where it is None."""
+    attention, norm, (x, mixed, output_kept) = block.attention, block.attention_norm, outside
     to_mixed, of_output = attention.output.backward_by_hand(stream, mixed, output_kept)
-    normed = block.attention_norm(x)
-    if recompute:
+    normed = norm(x)
+    if split is None:
         joint, qkv_kept = attention.qkv.forward_by_hand(normed)
         query, key, value = tiles.split(_norm_heads(attention, joint))
+    else:
+        joint, qkv_kept, query, key, value = split
     to_joint = tiles.backward(to_mixed, query, key, value)
+    del to_mixed, query, key, value
     of_heads = _norm_heads_back(attention, to_joint, joint)
     to_normed, of_qkv = attention.qkv.backward_by_hand(to_joint, normed, qkv_kept, further)
-    to_x, of_attention_norm = None, []
-    if further:
-        to_x, of_attention_norm = block.attention_norm.backward_by_hand(to_normed, x)
-        to_x = to_x.add_(stream).to(x.dtype)
-    return to_x, [*of_attention_norm, *of_qkv, *of_heads, *of_output, *of_feed_forward_norm, *of_up, *of_down]
+    of_attention = [*of_qkv, *of_heads, *of_output]
+    if not further:
+        return None, of_attention
+    del to_joint, normed
+    to_x, of_norm = norm.backward_by_hand(to_normed, x)
+    return to_x.add_(stream).to(x.dtype), [*of_norm, *of_attention]
 
 
 class _FusedBlock(torch.autograd.Function):

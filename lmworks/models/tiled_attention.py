@@ -131,16 +131,24 @@ class TiledAttention:
     def backward(self, gradient: Float[Tensor, "rows heads_dim"], query: Tensor, key: Tensor, value: Tensor) -> Joint:
         """From the gradient of the mixed values to that of the joined projection."""
         to_mixed = self.heads_of(gradient).reshape(query.shape)
-        to_query, to_key, to_value = [], [], []
-        for tile, span in enumerate(self.spans):
-            keys = key[:, span].contiguous()
-            pattern = self.pattern(tile, query[tile], keys)
-            to_value.append(torch.bmm(pattern.mT, to_mixed[tile]))
-            to_pattern = torch.bmm(to_mixed[tile], value[:, span].contiguous().mT)
-            to_scores = torch._softmax_backward_data(to_pattern, pattern, -1, pattern.dtype)
-            to_query.append(torch.bmm(to_scores, keys))
-            to_key.append(torch.bmm(to_scores.mT, query[tile]))
-        return self.join_gradients(torch.stack(to_query), self.added(to_key), self.added(to_value))
+        tiles = range(self.tiles)
+        parts = [self._tile_backward(tile, to_mixed[tile], query[tile], key, value) for tile in tiles]
+        del to_mixed
+        to_query = torch.stack([part[0] for part in parts])
+        to_key, to_value = self.added([part[1] for part in parts]), self.added([part[2] for part in parts])
+        del parts
+        return self.join_gradients(to_query, to_key, to_value)
+
+    def _tile_backward(
+        self, tile: int, to_mixed: Tensor, query: Tensor, key: Tensor, value: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """What a tile of queries gives to its own gradient, and to those of keys and values in its span."""
+        span = self.spans[tile]
+        keys = key[:, span].contiguous()
+        pattern = self.pattern(tile, query, keys)
+        to_pattern = torch.bmm(to_mixed, value[:, span].contiguous().mT)
+        to_scores = torch._softmax_backward_data(to_pattern, pattern, -1, pattern.dtype)
+        return torch.bmm(to_scores, keys), torch.bmm(to_scores.mT, query), torch.bmm(pattern.mT, to_mixed)
 
     def added(self, parts: list[Float[Tensor, "heads span head_dim"]]) -> Float[Tensor, "heads seq head_dim"]:
         """The sum of what each tile's span got, written once, a tile of keys at a time."""
