@@ -10,6 +10,7 @@ in all other cases the plain block runs.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Literal
 
 import torch
@@ -61,13 +62,15 @@ class FusedBlocks:
 
     def __init__(self, network: Network, recompute: bool) -> None:
         self.network, self.recompute, self.by_shape = network, recompute, False
-        self.forward, self.backward = block_forward, block_backward
+        self.forward: Callable[..., tuple[Stream, Kept]] = block_forward
+        self.backward: Callable[..., tuple[Stream | None, list[Tensor]]] = block_backward
         self.points = list(hook_points(network).values())
 
     def compile(self) -> None:
         """Let torch.compile join what lies between the products; 10 to 20 s at the first use for each shape of batch."""
         self.by_shape = True
-        self.forward, self.backward = (torch.compile(one, dynamic=False) for one in (block_forward, block_backward))
+        self.forward = torch.compile(block_forward, dynamic=False)
+        self.backward = torch.compile(block_backward, dynamic=False)
 
     def __call__(self, block: Block, x: Float[Tensor, "batch seq dim"], shared: Pass) -> Float[Tensor, "batch seq dim"]:
         """The residual stream behind a block."""
@@ -154,7 +157,7 @@ def _activate(feed_forward: FeedForward, inner: Tensor) -> tuple[Tensor, Tensor]
     return activation * up, activation
 
 
-def _activate_back(feed_forward: FeedForward, gradient: Tensor, inner: Tensor, activation: Tensor) -> Tensor:
+def _activate_back(feed_forward: FeedForward, gradient: Any, inner: Tensor, activation: Tensor) -> Tensor:
     """The gradient of the inner states."""
     if not feed_forward.gated:
         return feed_forward.derivative(gradient, inner)
@@ -162,7 +165,7 @@ def _activate_back(feed_forward: FeedForward, gradient: Tensor, inner: Tensor, a
     return torch.cat([feed_forward.derivative(gradient * up, gate), gradient * activation], dim=-1)
 
 
-Kept = list[Tensor | None]
+Kept = list[Any]
 
 
 def block_forward(block: Block, tiles: TiledAttention, recompute: bool, x: Stream) -> tuple[Stream, Kept]:
@@ -198,14 +201,15 @@ def _feed_forward_back(
     block: Block, gradient: Stream, middle: Stream, inside: tuple[Any, Any] | None, down_kept: Any
 ) -> tuple[Stream, list[Tensor]]:
     """The gradient of the stream before the feed-forward, and those of its parameters; made again without `inside`."""
-    feed_forward, norm = block.feed_forward, block.feed_forward_norm
+    feed_forward: FeedForward = block.feed_forward
+    norm: Any = block.feed_forward_norm
     normed = norm(middle)
     inner, up_kept = inside or feed_forward.up.forward_by_hand(normed)
     activated, activation = _activate(feed_forward, inner)
-    to_inner, of_down = feed_forward.down.backward_by_hand(gradient, activated, down_kept)
+    to_activated, of_down = feed_forward.down.backward_by_hand(gradient, activated, down_kept)
     del activated
-    to_inner = _activate_back(feed_forward, to_inner, inner, activation)
-    del activation
+    to_inner = _activate_back(feed_forward, to_activated, inner, activation)
+    del to_activated, activation
     to_normed, of_up = feed_forward.up.backward_by_hand(to_inner, normed, up_kept)
     del to_inner, normed
     to_middle, of_norm = norm.backward_by_hand(to_normed, middle)
@@ -221,7 +225,8 @@ def _attention_back(
     split: tuple[Any, Any, Any, Any, Any] | None,
 ) -> tuple[Stream | None, list[Tensor]]:
     """The same for attention, from the gradient of the stream behind it; `split` is made again where it is None."""
-    attention, norm, (x, mixed, output_kept) = block.attention, block.attention_norm, outside
+    attention, (x, mixed, output_kept) = block.attention, outside
+    norm: Any = block.attention_norm
     to_mixed, of_output = attention.output.backward_by_hand(stream, mixed, output_kept)
     normed = norm(x)
     if split is None:

@@ -76,7 +76,7 @@ class Linear(nn.Linear):
 
     def trained(self) -> list[nn.Parameter]:
         """Weight and bias, as far as they require gradients."""
-        return [one for one in (self.weight, self.bias) if one is not None and one.requires_grad]
+        return [one for one in self.parameters() if one.requires_grad]
 
     def forward_by_hand(self, x: Float[Tensor, "rows inputs"]) -> tuple[Float[Tensor, "rows outputs"], Tensor | None]:
         """The product, and what the backward needs beside x."""
@@ -88,7 +88,7 @@ class Linear(nn.Linear):
         x: Float[Tensor, "rows inputs"],
         kept: Tensor | None,
         to_x: bool = True,
-    ) -> tuple[Float[Tensor, "rows inputs"] | None, list[Tensor]]:
+    ) -> tuple[Any, list[Tensor]]:
         """The gradient of x, None unless wanted, and those of what is trained, in the order of `trained`."""
         gradients = [torch.mm(gradient.T, x)] if self.weight.requires_grad else []
         if self.bias is not None and self.bias.requires_grad:

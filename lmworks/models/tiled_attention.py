@@ -52,7 +52,9 @@ class TiledAttention:
         self.group, self.tile, self.tiles = self.heads // self.kv_heads, tile, self.seq // tile
         self.scale, self.key_turn = config.attention_scale or self.head_dim**-0.5, turn
         # The scale of the scores goes into the queries' rotation, which multiplies them anyway.
-        self.query_turn = None if turn is None else tuple(self.per_query(table * self.scale) for table in turn)
+        self.query_turn: Rotation | None = None
+        if turn is not None:
+            self.query_turn = (self.per_query(turn[0] * self.scale), self.per_query(turn[1] * self.scale))
         self.masks, self.spans = [], []
         at = torch.arange(self.seq)
         first_seen = at - positions if window is None else torch.maximum(at - positions, at - window + 1)
