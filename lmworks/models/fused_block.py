@@ -75,7 +75,7 @@ class FusedBlocks:
     def __call__(self, block: Block, x: Float[Tensor, "batch seq dim"], shared: Pass) -> Float[Tensor, "batch seq dim"]:
         """The residual stream behind a block."""
         if self.against(block, x, shared):
-            return block(x, shared)
+            return (run_recomputing if self.recompute else run_plainly)(block, x, shared)
         tiles = self._tiles(block, shared, x)
         parameters = [parameter for layer in _layers(block) for parameter in layer.trained()]
         return _FusedBlock.apply(x.flatten(0, 1), block, tiles, self, *parameters).view(x.shape)
