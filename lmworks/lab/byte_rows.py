@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from jaxtyping import Int
@@ -18,7 +18,7 @@ from lmworks.lab.small_network import bits_per_byte, held_out_logits
 from lmworks.models.network import Network
 from lmworks.objectives import Objective
 from lmworks.tokens.batch import Example, Row, pack
-from lmworks.training.loop import TrainingResult, train
+from lmworks.training.loop import TrainingResult, Validate, train
 from lmworks.training.settings import TrainingConfig
 
 
@@ -33,9 +33,9 @@ def fit(
     objective: Objective,
     rows: Sequence[Row],
     config: TrainingConfig,
-    validate: Callable[[], float] | None = None,
+    validate: Validate | None = None,
 ) -> TrainingResult:
-    """Train in place; the run's folder is temporary. `validate` gives nats a byte and is asked as `config` says."""
+    """Train in place; the run's folder is temporary. `validate` gives nats a byte of a network and is asked as `config` says."""
     # The loop writes a checkpoint at the end and at each new best of a run with patience; no others are needed.
     config = config.but(checkpoint_every=2**31)
     with tempfile.TemporaryDirectory() as folder:

@@ -7,7 +7,7 @@ the end of training; what is judged is other text again. Early stopping watches 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
 
@@ -23,7 +23,7 @@ from lmworks.lab.seeds import difference, measured
 from lmworks.lab.small_network import WARMUP, ByteText, byte_text, small_network
 from lmworks.models.network import Network
 from lmworks.objectives import L1, L2, CausalLM, Objective
-from lmworks.training.loop import TrainingResult
+from lmworks.training.loop import TrainingResult, Validate
 from lmworks.training.settings import TrainingConfig
 
 NOTHING, EARLY, TOGETHER = "nothing", "early stopping", "all together"
@@ -171,7 +171,7 @@ def run(setting: Setting, way: Way, seed: int, patience: int | None) -> Run:
     network = _fresh(setting, way, seed)
     held_out: list[float] = []
 
-    def validate() -> float:
+    def validate(network: Network) -> float:
         held_out.append(_bits(nats_per_byte(network, setting.data.held_out, WINDOWS)))
         return nats_per_byte(network, setting.data.choose, WINDOWS)
 
@@ -196,7 +196,7 @@ def _train(
     seed: int,
     network: Network,
     patience: int | None = None,
-    validate: Callable[[], float] | None = None,
+    validate: Validate | None = None,
 ) -> TrainingResult:
     config = TrainingConfig(
         context=CONTEXT,

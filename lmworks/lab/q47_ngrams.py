@@ -173,7 +173,7 @@ def _trained(piece: Tensor, choose: Tensor, steps: int, dim: int, layers: int, s
         patience=3,
         seed=seed,
     )
-    fit(network, CausalLM(), byte_rows(piece, CONTEXT), config, lambda: nats_per_byte(network, choose, 60))
+    fit(network, CausalLM(), byte_rows(piece, CONTEXT), config, lambda network: nats_per_byte(network, choose, 60))
     return network
 
 
