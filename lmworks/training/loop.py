@@ -39,7 +39,7 @@ from lmworks.training.settings import TrainingConfig
 from lmworks.training.step import DivergedError, Step, accumulate, take_step
 from lmworks.training.tracking import Tracker, tracker
 
-__all__ = ["DivergedError", "Report", "TrainingResult", "steps_of", "train"]
+__all__ = ["DivergedError", "Report", "TrainingResult", "first_batches", "steps_of", "train"]
 
 Validate = Callable[[Network], float]
 """The loss of a network on text that is not trained on, in nats per token."""
@@ -296,6 +296,11 @@ def _rehearse(
     batch = next(_micro_batches(rows, config, 0, ranks))
     accumulate(network, objective, [batch.to(network.device)], ranks)
     network.zero_grad()
+
+
+def first_batches(rows: Sequence[Row], config: TrainingConfig) -> Iterator[Batch]:
+    """The micro-batches that a run of one process begins with, without end."""
+    return _micro_batches(rows, config, 0, ALONE)
 
 
 def _micro_batches(rows: Sequence[Row], config: TrainingConfig, step: int, ranks: Ranks) -> Iterator[Batch]:
