@@ -77,14 +77,14 @@ def beyond_chance(setting: str) -> str:
 )
 def hyperparameters(
     text: str = "tinyshakespeare",
-    trials: Annotated[int, Field(ge=LEAST)] = scaled(10, 18),
+    trials: Annotated[int, Field(ge=LEAST)] = scaled(10, 16),
     epochs: float = scaled(0.08, 0.15),
     dim: Several = 64,
     context: Several = 64,
     held_out_windows: Several = scaled(300, 1000),
     widths: tuple[int, ...] = scaled((), (32, 128)),
     rates: tuple[float, ...] = (1e-3, 2e-3, 4e-3, 8e-3, 1.6e-2),
-    seeds: Count = scaled(3, 5),
+    seeds: Count = scaled(3, 4),
 ) -> Observation:
     """Importance of each setting; the sweep's best against the recipe as it stands; convergence; transfer across width."""
     data = byte_text(text)
