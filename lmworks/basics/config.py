@@ -104,7 +104,7 @@ def to_toml(tables: Mapping[str, Any]) -> str:
 
 def _toml_lines(tables: Mapping[str, Any], above: str = "") -> Iterator[str]:
     def key(name: str) -> str:
-        return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else json.dumps(name, ensure_ascii=False)
+        return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else _toml_value(name)
 
     for name, value in tables.items():
         if value is not None and not isinstance(value, Mapping):

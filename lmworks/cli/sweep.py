@@ -153,9 +153,8 @@ def _show(result: SweepResult, pictures: list[Path]) -> None:
     if pictures:
         typer.echo(f"chart   {'  '.join(map(str, pictures))}")
     typer.echo(f"best    {result.best_recipe}")
-    typer.echo(
-        f"next    lmworks train {result.best_recipe} --set training.seed=1     the same command with more --trials"
-    )
+    train = f"lmworks train {result.best_recipe} --out models/{result.folder.name} --set training.seed=1"
+    typer.echo(f"next    {train}     the same command with more --trials")
 
 
 def _show_importance(result: SweepResult) -> None:

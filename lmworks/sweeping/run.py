@@ -179,8 +179,9 @@ def _work(
                 "with that trial"
             ) from None
         records = study.records()
-        [record] = [one for one in records if one.number == trial.number]
-        say(_line(record, records, most))
+        for record in records:
+            if record.number == trial.number:  # not there where the connection was lost and another worker has it
+                say(_line(record, records, most))
 
 
 def _line(record: TrialRecord, records: Sequence[TrialRecord], most: int) -> str:

@@ -157,11 +157,15 @@ class Space:
     @classmethod
     def read(cls, path: str | Path, recipe: Tables) -> Space:
         """The space of a TOML file; ConfigError, with the file's name, for whatever makes no sense."""
+        if not Path(path).exists():
+            raise ConfigError(
+                f"{path} does not exist; write the space there: a table for each setting, with low and high"
+            )
+        tables = read_toml(path)
         try:
-            return cls(read_toml(path), recipe)
+            return cls(tables, recipe)
         except ConfigError as error:
-            name = Path(path).name
-            raise ConfigError(str(error) if str(error).startswith(str(path)) else f"{name}: {error}") from None
+            raise ConfigError(f"{Path(path).name}: {error}") from None
 
     def distributions(self) -> dict[str, BaseDistribution]:
         """As Optuna has them."""
