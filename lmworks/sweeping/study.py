@@ -93,9 +93,9 @@ class SharedStudy:
 
         with self.locks.hold("claim"):
             trials = self.study.get_trials(deepcopy=False)
-            for trial in trials:
-                if trial.state == optuna.trial.TrialState.RUNNING:
-                    self._give_up_if_left(trial)
+            for one in trials:
+                if one.state == optuna.trial.TrialState.RUNNING:
+                    self._give_up_if_left(one)
             counted = [one for one in self.study.get_trials(deepcopy=False) if _counts(one)]
             if len(counted) >= most:
                 return None
