@@ -131,6 +131,11 @@ def sweep(
         "prune": prune,
         "text": texts.hash,
     }
+    if chosen.training.max_seconds is not None:
+        say(
+            "trials         end by the clock: whatever else this machine does, other workers too, decides with them; "
+            "training.steps is fairer"
+        )
     if prune and chosen.training.evaluate_every is None:
         say(
             "pruning        none: trials are validated at their end alone; --set training.evaluate_every=STEPS asks for more"

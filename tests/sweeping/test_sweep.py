@@ -99,6 +99,14 @@ def test_without_validations_on_the_way_nothing_is_pruned_and_that_is_said(here:
     assert any("pruning" in line and "training.evaluate_every" in line for line in lines)
 
 
+def test_trials_by_the_clock_are_compared_by_its_share_and_that_they_are_not_alone_is_said(here: Path):
+    training = {**RECIPE["training"], "max_seconds": 0.2}
+    lines: list[str] = []
+    result = run(2, recipe={**RECIPE, "training": training | {"steps": None}}, say=lines.append)
+    assert all(one.curve[-1][0] == 1.0 and 0 < one.curve[0][0] <= 1 for one in result.trials)
+    assert any("end by the clock" in line for line in lines)
+
+
 def test_the_median_rule_by_hand():
     others = [[(0.5, 3.0), (1.0, 2.0)], [(0.25, 5.0), (0.75, 3.0), (1.0, 1.0)], [(0.5, 9.0), (1.0, 9.0)]]
     assert is_hopeless([(0.5, 4.1)], others) and not is_hopeless([(0.5, 3.9)], others)  # 3, 4 (between two points), 9
