@@ -26,7 +26,7 @@ from lmworks.lab.finding import Check, Observation, Rule
 from lmworks.lab.registry import Count, Several, experiment, scaled
 from lmworks.lab.seeds import difference, measured
 from lmworks.lab.small_network import BYTES, ByteText, bits_per_byte, byte_text, held_out_logits
-from lmworks.pretraining import fit, prepare, read_parts
+from lmworks.pretraining import fit, open_prepared, prepare, read_parts
 from lmworks.sweeping.importance import LEAST
 from lmworks.sweeping.run import SweepResult, sweep
 from lmworks.sweeping.space import with_settings
@@ -150,7 +150,8 @@ class Bench:
         (self.folder / "text" / "text.txt").write_bytes(bytes(whole.tolist()))
         self.share = len(self.data.choose) / len(whole)
         recipe = TrainRecipe(**self.tables(0))
-        self.text = prepare(recipe, read_parts(recipe), self.folder / "packed")
+        prepare(recipe, read_parts(recipe), self.folder / "packed")
+        self.text = open_prepared(recipe, self.folder / "packed")
 
     def tables(self, seed: int) -> dict[str, Any]:
         """The recipe as it stands: the rate and what else is left open is that of `lmworks train` at depth 2."""

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from lmworks.basics.memory import keep_freed_memory
-from lmworks.pretraining import assemble, prepare, read_parts
+from lmworks.pretraining import assemble, open_prepared, prepare, read_parts
 from lmworks.training.rate_finder import RateCurve, find_rate
 from lmworks.training_recipe import TrainRecipe
 
@@ -24,5 +24,6 @@ def find_rate_of(
     keep_freed_memory()
     parts = read_parts(chosen, say)
     with tempfile.TemporaryDirectory() as folder:
-        model, objective, rows = assemble(chosen, prepare(chosen, parts, Path(folder)))
+        prepare(chosen, parts, Path(folder))
+        model, objective, rows = assemble(chosen, open_prepared(chosen, Path(folder)))
         return find_rate(model.network, objective, rows, chosen.training, steps=steps)

@@ -24,6 +24,7 @@ from lmworks.sweeping.importance import Importance, importances
 from lmworks.sweeping.space import Space, Tables, with_settings
 from lmworks.sweeping.study import SharedStudy, TrialRecord, check_address, open_study, quiet_optuna, without_password
 from lmworks.sweeping.trial import Texts, run_trial
+from lmworks.training.ranks import refuse_ranks
 from lmworks.training_recipe import TrainRecipe
 
 Say = Callable[[str], None]
@@ -109,6 +110,7 @@ def sweep(
             raise ConfigError(f"{name} is {value}; it must be 1 or more")
     if storage is not None:
         check_address(storage)
+    refuse_ranks("lmworks sweep")
     quiet_optuna()
     tables = recipe_tables(recipe, changes)
     chosen = TrainRecipe(**tables)

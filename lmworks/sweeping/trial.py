@@ -16,12 +16,10 @@ from filelock import FileLock
 from lmworks.basics.errors import LmworksError, Stopped
 from lmworks.basics.files import directory_written_whole, restore_directory
 from lmworks.generation.language_model import LN_2
-from lmworks.pretraining import PreparedText, fit, prepare
+from lmworks.pretraining import PreparedText, fit, open_prepared, prepare
 from lmworks.sweeping.space import Tables, with_settings
 from lmworks.sweeping.study import DONE, SharedStudy
 from lmworks.text.splits import Split, data_hash
-from lmworks.tokens.shards import Shards
-from lmworks.tokens.tokenizer import Tokenizer
 from lmworks.training.loop import DivergedError
 from lmworks.training_recipe import TrainRecipe
 
@@ -46,7 +44,10 @@ class Texts:
 
     def of(self, recipe: TrainRecipe) -> PreparedText:
         """The text of a recipe, packed now or before."""
-        deciding = json.dumps([self.hash, recipe.model_dump(mode="json")["tokenizer"]], sort_keys=True)
+        said = recipe.model_dump(mode="json")
+        random = recipe.embedding.source == "random"
+        vectors = None if random else {**said["embedding"], "frozen": None}  # word vectors lie beside the text
+        deciding = json.dumps([self.hash, said["tokenizer"], vectors], sort_keys=True)
         key = hashlib.sha256(deciding.encode()).hexdigest()[:16]
         if key not in self._open:
             self._open[key] = self._prepared(recipe, self.folder / key)
@@ -58,11 +59,8 @@ class Texts:
             restore_directory(place)
             if not place.exists():
                 with directory_written_whole(place) as temporary:
-                    made = prepare(recipe, self.parts, temporary)
-                    if not (temporary / "tokenizer").exists():  # the recipe names one that is elsewhere
-                        (temporary / "tokenizer").mkdir()
-                        made.tokenizer.save(temporary / "tokenizer")
-        return PreparedText(Tokenizer.load(place / "tokenizer"), Shards(place / "train"), Shards(place / "held_out"))
+                    prepare(recipe, self.parts, temporary)
+        return open_prepared(recipe, place)
 
 
 def bits_per_byte(text: PreparedText, loss: float) -> float:
