@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from lmworks.generation.strategies import Greedy, Sample
     from lmworks.loading import load
     from lmworks.pretraining import pretrain
+    from lmworks.sweeping.run import sweep
 
 __version__ = "0.1.0"
 
@@ -25,12 +26,13 @@ _HOMES = {
     "build": "lmworks.building",
     "load": "lmworks.loading",
     "pretrain": "lmworks.pretraining",
+    "sweep": "lmworks.sweeping.run",
     "LanguageModel": "lmworks.generation.language_model",
     "Greedy": "lmworks.generation.strategies",
     "Sample": "lmworks.generation.strategies",
     "LmworksError": "lmworks.basics.errors",
 }
-__all__ = ["Greedy", "LanguageModel", "Sample", "__version__", "build", "load", "pretrain"]
+__all__ = ["Greedy", "LanguageModel", "Sample", "__version__", "build", "load", "pretrain", "sweep"]
 
 
 def __getattr__(name: str) -> Any:

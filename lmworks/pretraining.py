@@ -47,7 +47,7 @@ from lmworks.tokens.rows import PackedRows, ShardRows, Windows
 from lmworks.tokens.shards import Shards, write_shards
 from lmworks.tokens.tokenizer import Tokenizer
 from lmworks.tokens.trainer import train_tokenizer
-from lmworks.training.loop import TrainingResult, train
+from lmworks.training.loop import Report, TrainingResult, train
 from lmworks.training.ranks import Ranks, joined
 from lmworks.training_recipe import TrainRecipe
 
@@ -70,6 +70,26 @@ class PretrainResult:
     """Of the held-out text, read with overlapping windows."""
     facts: dict[str, Any]
     """What lmworks.json holds."""
+
+
+@dataclass(frozen=True)
+class PreparedText:
+    """A text packed with its tokenizer, in its folder: what runs that differ in other settings can share."""
+
+    folder: Path
+    tokenizer: Tokenizer
+    train: Shards
+    held_out: Shards
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A trained network."""
+
+    model: LanguageModel
+    training: TrainingResult
+    validation_loss: float
+    """Nats per token of the held-out text, in windows side by side."""
 
 
 def pretrain(
@@ -99,7 +119,8 @@ def _pretrain(chosen: TrainRecipe, folder: Path, resume: bool, say: Say, ranks: 
     ranks.agree(lambda: _intent(chosen, folder, resume, ranks.device))
     ranks.check(chosen.training)
     parts = ranks.first_alone(lambda: _prepare(chosen, folder, run, resume, say))
-    tokenizer, train_shards, held_out = ranks.together(lambda: _open(chosen, run))
+    text = ranks.together(lambda: open_prepared(chosen, run))
+    tokenizer, train_shards, held_out = text.tokenizer, text.train, text.held_out
     ranks.agree(lambda: {"the packed text": [shards.digest() for shards in (train_shards, held_out)]})
     rows = ranks.together(lambda: rows_of(chosen, train_shards))
     network = network_of(chosen, tokenizer, train_shards, ranks.device)
@@ -158,21 +179,48 @@ def _prepare(recipe: TrainRecipe, folder: Path, run: Path, resume: bool, say: Sa
     """Everything that is made once: text, tokenizer and shards, which lie in the run's folder then."""
     refuse_foreign_files(folder)
     check_run(run, recipe, resume)
-    parts = _read(recipe, say)
+    parts = read_parts(recipe, say)
     start_run(run, recipe, data_hash(parts.train), recipe.data.text, resume)
-    tokenizer = _tokenizer(recipe, parts, run, resume)
-    for side, documents in zip(SIDES, (parts.train, parts.held_out), strict=True):
-        write_shards(documents, tokenizer, run / side)
-    _keep_vectors(recipe, tokenizer, parts, run, resume)
+    prepare(recipe, parts, run, resume)
     return parts
 
 
-def _open(recipe: TrainRecipe, run: Path) -> tuple[Tokenizer, Shards, Shards]:
-    """What was prepared."""
+def prepare(recipe: TrainRecipe, parts: Split, folder: Path, resume: bool = False) -> None:
+    """Write tokenizer, shards and word vectors into `folder`; a resumed run keeps what it has."""
+    tokenizer = _tokenizer(recipe, parts, folder, resume)
+    for side, documents in zip(SIDES, (parts.train, parts.held_out), strict=True):
+        write_shards(documents, tokenizer, folder / side)
+    _keep_vectors(recipe, tokenizer, parts, folder, resume)
+
+
+def open_prepared(recipe: TrainRecipe, folder: Path) -> PreparedText:
+    """What `prepare` wrote."""
     named = recipe.tokenizer
-    tokenizer = load_tokenizer(named) if isinstance(named, str) else Tokenizer.load(run / TOKENIZER)
-    train_shards, held_out = (Shards(run / side, tokenizer) for side in SIDES)
-    return tokenizer, train_shards, held_out
+    tokenizer = load_tokenizer(named) if isinstance(named, str) else Tokenizer.load(folder / TOKENIZER)
+    return PreparedText(folder, tokenizer, *(Shards(folder / side, tokenizer) for side in SIDES))
+
+
+def assemble(recipe: TrainRecipe, text: PreparedText) -> tuple[LanguageModel, Objective, ShardRows]:
+    """What is trained, what is minimised, and the rows to learn from."""
+    rows = rows_of(recipe, text.train)
+    network = network_of(recipe, text.tokenizer, text.train)
+    _fill_embedding(recipe, network, text.tokenizer, text.folder)
+    return LanguageModel(network, text.tokenizer), objective_of(recipe), rows
+
+
+def fit(recipe: TrainRecipe, text: PreparedText, run: Path, report: Report | None = None) -> Fitted:
+    """Train a fresh network on a prepared text, in this process; checkpoints and the log go into `run`.
+
+    `report` hears of each validation while the run is on its way, and may end it by raising.
+    """
+    model, objective, rows = assemble(recipe, text)
+
+    def validate(network: Network) -> float:
+        return stream_loss(network, text.held_out, recipe.training.context, recipe.validation.tokens).mean
+
+    training = train(model.network, objective, rows, recipe.training, run, validate=validate, report=report)
+    measured = training.validation if training.best_step is None else []
+    return Fitted(model, training, measured[-1][1] if measured else validate(model.network))
 
 
 def sample(result: PretrainResult) -> Iterator[str]:
@@ -183,7 +231,8 @@ def sample(result: PretrainResult) -> Iterator[str]:
     return result.model.stream(settings.prompt, strategy, max_new_tokens=longest)
 
 
-def _read(recipe: TrainRecipe, say: Say) -> Split:
+def read_parts(recipe: TrainRecipe, say: Say = lambda line: None) -> Split:
+    """The recipe's text, split into what is trained on and what is held out."""
     data = recipe.data
     reading, parts = read_split(data.text, data.held_out, data.hold_out)
     sizes = [sum(len(one.text.encode()) for one in side) / 1e3 for side in (parts.train, parts.held_out)]

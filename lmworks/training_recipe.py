@@ -140,6 +140,8 @@ class TrainRecipe(RecipeFile):
         depth = values.get("depth", 4) if isinstance(values, dict) else None
         if type(depth) is not int or depth < 1:
             return values
+        if not all(isinstance(values.get(name) or {}, dict | Config) for name in ("model", "training")):
+            return values
         model, training = dict(values.get("model") or {}), dict(values.get("training") or {})
         model = {"layers": depth, "dim": HEAD_DIM * depth, "context": 256} | model
         if isinstance(model["dim"], int):

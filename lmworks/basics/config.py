@@ -7,8 +7,10 @@ and the handbook read the same lines (`Config.explain`).
 from __future__ import annotations
 
 import difflib
+import json
+import re
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -93,6 +95,33 @@ def merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
         under = merged.get(name)
         merged[name] = merge(under, value) if isinstance(under, Mapping) and isinstance(value, Mapping) else value
     return merged
+
+
+def to_toml(tables: Mapping[str, Any]) -> str:
+    """Nested tables as TOML: texts, numbers, truth values, lists of these, tables. None is left out."""
+    return "\n".join(_toml_lines(tables)).lstrip("\n") + "\n"
+
+
+def _toml_lines(tables: Mapping[str, Any], above: str = "") -> Iterator[str]:
+    def key(name: str) -> str:
+        return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else _toml_value(name)
+
+    for name, value in tables.items():
+        if value is not None and not isinstance(value, Mapping):
+            yield f"{key(name)} = {_toml_value(value)}"
+    for name, value in tables.items():
+        if isinstance(value, Mapping):
+            yield f"\n[{above}{key(name)}]"
+            yield from _toml_lines(value, f"{above}{key(name)}.")
+
+
+def _toml_value(value: Any) -> str:
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(_toml_value, value))}]"
+    if isinstance(value, float):
+        return repr(value)  # json would write Infinity
+    # A JSON text is a TOML text but for the one control character that JSON leaves as it is.
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def _in_words(kind: type[Config], detail: ErrorDetails) -> ConfigError:

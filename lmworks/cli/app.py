@@ -16,6 +16,7 @@ from lmworks.cli.generate import generate
 from lmworks.cli.lab import lab
 from lmworks.cli.models import models
 from lmworks.cli.plan import plan
+from lmworks.cli.sweep import sweep
 from lmworks.cli.tokens import tokens
 from lmworks.cli.train import train
 
@@ -26,7 +27,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="A workshop for language models that you own: train, adapt, measure, run.",
 )
-for verb in (build, corpus, train, plan, models, generate, chat, evaluate, check, lab, explain):
+for verb in (build, corpus, train, sweep, plan, models, generate, chat, evaluate, check, lab, explain):
     app.command()(verb)
 app.add_typer(tokens, name="tokens")
 

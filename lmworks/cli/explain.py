@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 KINDS = {
     "recipe": ("lmworks.recipe", "Recipe"),
     "train": ("lmworks.training_recipe", "TrainRecipe"),
+    "space": ("lmworks.sweeping.space", "Dimension"),
     "corpus": ("lmworks.text.corpus.recipe", "CorpusRecipe"),
     "tokenizer": ("lmworks.tokens.trainer", "TokenizerConfig"),
     "model": ("lmworks.models.config", "ModelConfig"),
@@ -23,7 +24,7 @@ KINDS = {
 
 def explain(
     what: Annotated[
-        str, typer.Argument(help="recipe (of build), train, corpus, tokenizer, model or sample.")
+        str, typer.Argument(help="recipe (of build), train, space (of sweep), corpus, tokenizer, model or sample.")
     ] = "recipe",
     json_: Json = False,
 ) -> None:

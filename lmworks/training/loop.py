@@ -39,10 +39,12 @@ from lmworks.training.settings import TrainingConfig
 from lmworks.training.step import DivergedError, Step, accumulate, take_step
 from lmworks.training.tracking import Tracker, tracker
 
-__all__ = ["DivergedError", "TrainingResult", "steps_of", "train"]
+__all__ = ["DivergedError", "Report", "TrainingResult", "first_batches", "steps_of", "train"]
 
 Validate = Callable[[Network], float]
 """The loss of a network on text that is not trained on, in nats per token."""
+Report = Callable[[float, float], None]
+"""Told of each validation: the share of the run that is done, and the loss. What it raises ends the run."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,7 @@ def train(
     *,
     resume: bool = False,
     validate: Validate | None = None,
+    report: Report | None = None,
     ranks: Ranks = ALONE,
 ) -> TrainingResult:
     """Train whatever of the network requires gradients; checkpoints and log.jsonl go into `run`. Each of several ranks
@@ -93,7 +96,7 @@ def train(
             fast_blocks(part, config, lambda: _rehearse(part, objective, rows, config, ranks)),
         ):
             ranks.seed(config.seed)  # the rehearsal drew from it
-            going = _Run(part, objective, make_optimiser(part, config), config, run, len(rows), validate, ranks)
+            going = _Run(part, objective, make_optimiser(part, config), config, run, len(rows), validate, ranks, report)
             if resume:
                 going.load("checkpoint")
             with (
@@ -129,6 +132,7 @@ class _Run:
     rows: int
     validate: Validate | None
     ranks: Ranks
+    report: Report | None = None
     state: State = field(default_factory=lambda: State(0, 0))
     losses: list[float] = field(default_factory=list)
     validation: list[tuple[int, float]] = field(default_factory=list)
@@ -155,6 +159,12 @@ class _Run:
         if self.steps is None:
             return self.state.seconds >= (self.config.max_seconds or 0)
         return self.state.step >= self.steps
+
+    def _done(self) -> float:
+        """The share of the run that is over."""
+        if self.steps is None:
+            return min(self.state.seconds / (self.config.max_seconds or 1), 1.0)
+        return self.state.step / self.steps
 
     def to_the_end(self, source: Iterator[Batch], log: RunLog, track: Tracker, stop_asked: Callable[[], bool]) -> None:
         """Step by step; raises Stopped behind a step when it is asked to."""
@@ -230,6 +240,8 @@ class _Run:
         facts = {"step": self.state.step - 1, "validation_loss": loss}
         log.write(**facts)
         track(self.state.step, facts)
+        if self.report is not None:
+            self.report(self._done(), loss)
         if self.state.best is None or loss < self.state.best:
             self.state = replace(self.state, best=loss, best_step=self.state.step, waited=0)
             if self.config.patience is not None:
@@ -284,6 +296,11 @@ def _rehearse(
     batch = next(_micro_batches(rows, config, 0, ranks))
     accumulate(network, objective, [batch.to(network.device)], ranks)
     network.zero_grad()
+
+
+def first_batches(rows: Sequence[Row], config: TrainingConfig) -> Iterator[Batch]:
+    """The micro-batches that a run of one process begins with, without end."""
+    return _micro_batches(rows, config, 0, ALONE)
 
 
 def _micro_batches(rows: Sequence[Row], config: TrainingConfig, step: int, ranks: Ranks) -> Iterator[Batch]:

@@ -19,6 +19,7 @@ from lmworks.lab import (
     q24_dot_product,
     q25_cross_entropy,
     q32_attention,
+    q48_hyperparameters,
     writers,
 )
 from lmworks.lab.continuations import Continuation, gap, pieces, spread
@@ -51,6 +52,10 @@ TINY = {
     23: ["rows=4", "keys=8"],
     32: ["tokens=8", "head_dim=4"],
     24: ["text=python-reference", "steps=2", "dim=16", "context=32", "held_out_windows=4", "longest=128"],
+    48: [
+        *("text=python-reference", "trials=8", "epochs=0.002", "dim=16", "context=32", "held_out_windows=4", "seeds=1"),
+        *("widths=[16, 32]", "rates=[0.001]"),
+    ],
     25: ["text=python-reference", "steps=2", "dim=16", "context=32", "held_out_windows=4", "rates=[0.001]"],
 }
 
@@ -279,6 +284,13 @@ def test_the_written_out_formula_equals_a_kernel_with_a_window_shorter_than_the_
     case = q32_attention.Case("window", kv_heads=2, window=3)
     monolith = q32_attention.reference(query, key, value, q32_attention._sees(case, 9)[:2])
     torch.testing.assert_close(attend(query, key, value, visibility(9, 9, 3), "explicit"), monolith)
+
+
+def test_a_level_is_reached_where_the_curve_crosses_it():
+    curve = [(0.25, 4.0), (0.5, 3.0), (1.0, 2.0)]
+    assert q48_hyperparameters.reached(curve, 2.5) == pytest.approx(0.75)
+    assert q48_hyperparameters.reached(curve, 5.0) == 0.25
+    assert q48_hyperparameters.reached(curve, 1.0) == 1.0
 
 
 def test_training_lowers_the_loss_and_the_same_seed_gives_the_same_network():

@@ -13,7 +13,7 @@ import torch
 from lmworks.models.network import Network
 from lmworks.objectives import CausalLM, Loss
 from lmworks.tokens.batch import Batch, Example, Row
-from lmworks.training.loop import TrainingResult, train
+from lmworks.training.loop import Report, TrainingResult, Validate, train
 from lmworks.training.settings import TrainingConfig
 
 CONFIG = TrainingConfig(
@@ -66,11 +66,16 @@ def run(
     resume: bool = False,
     seed: int = 0,
     dropout: float = 0.1,
+    validate: Validate | None = None,
+    report: Report | None = None,
     **changes: Any,
 ) -> TrainingResult:
     """A run of nine steps, or what is left of it; a resumed one begins with other weights, which must not matter."""
     begun = network(seed + 50 * resume, dropout)
-    return train(begun, objective or CausalLM(), rows(), CONFIG.but(**changes), folder, resume=resume)
+    config = CONFIG.but(**changes)
+    return train(
+        begun, objective or CausalLM(), rows(), config, folder, resume=resume, validate=validate, report=report
+    )
 
 
 def logged(folder: Path) -> list[dict[str, Any]]:

@@ -211,3 +211,24 @@ def test_a_second_ctrl_c_stops_at_once(tmp_path: Path):
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path, objective)
     assert objective.seen == 4 and not (tmp_path / "checkpoint").exists()
+
+
+def test_validations_are_reported_as_they_come_and_a_report_that_raises_ends_the_run(tmp_path: Path):
+    class Hopeless(Exception):
+        pass
+
+    heard: list[tuple[float, float]] = []
+
+    def report(done: float, loss: float) -> None:
+        heard.append((done, loss))
+        if len(heard) == 2:
+            raise Hopeless
+
+    losses = iter([3.0, 2.5, 2.0])
+    with pytest.raises(Hopeless):
+        run(tmp_path, evaluate_every=3, validate=lambda network: next(losses), report=report)
+    assert heard == [(3 / 9, 3.0), (6 / 9, 2.5)]
+    assert [line["step"] for line in logged(tmp_path)] == [0, 1, 2, 2, 3, 4, 5, 5]  # a validation has a line of its own
+    heard[:] = [(0, 0)] * 2
+    run(tmp_path, evaluate_every=3, validate=lambda network: 1.0, report=report)
+    assert heard[2:] == [(3 / 9, 1.0), (6 / 9, 1.0), (1.0, 1.0)]
