@@ -20,7 +20,7 @@ import torch
 from jaxtyping import Int64
 
 from lmworks.basics.errors import ConfigError, DataError
-from lmworks.tokens.batch import Batch, Example, Row, stack
+from lmworks.tokens.batch import Batch, Example, Row, fill, stack
 from lmworks.tokens.shards import Shards
 
 
@@ -111,7 +111,7 @@ class PackedRows(ShardRows):
         starts, sizes = _pieces(shards.ends.astype(np.int64), seq)
         order = np.random.default_rng(seed).permutation(len(sizes))
         order = order[np.argsort(-sizes[order], kind="stable")]
-        rows = fill(sizes[order], seq)
+        rows = np.array(fill(sizes[order].tolist(), seq), np.int64)
         order = order[np.argsort(rows, kind="stable")]
         self._starts, self._sizes = starts[order], sizes[order].astype(np.int32)
         self._bounds = np.concatenate([[0], np.cumsum(np.bincount(rows))])
@@ -139,29 +139,3 @@ def _pieces(ends: Int64[np.ndarray, " documents"], seq: int) -> tuple[np.ndarray
     within = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
     starts = np.repeat(begins, counts) + within * (seq - 1)
     return starts, np.minimum(np.repeat(ends, counts) - starts, seq)
-
-
-def fill(sizes: Int64[np.ndarray, " pieces"], seq: int) -> Int64[np.ndarray, " pieces"]:
-    """The row of each piece: the fullest that has room, or a new one. `sizes` must not grow from piece to piece.
-
-    Rows are kept by their free tokens, and one bit for each number of free tokens says whether there are any: so a
-    piece is placed in the same time however many rows there are.
-    """
-    by_room: list[list[int]] = [[] for _ in range(seq + 1)]
-    has_rows = rows = 0
-    placed = []
-    for size in sizes.tolist():
-        fitting = has_rows >> size
-        if fitting:
-            free = size + (fitting & -fitting).bit_length() - 1
-            row = by_room[free].pop()
-            if not by_room[free]:
-                has_rows ^= 1 << free
-        else:
-            free, row = seq, rows
-            rows += 1
-        placed.append(row)
-        if free - size > 1:  # one token alone predicts nothing
-            by_room[free - size].append(row)
-            has_rows |= 1 << (free - size)
-    return np.array(placed, np.int64)

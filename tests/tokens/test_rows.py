@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from lmworks.basics.errors import ConfigError, DataError
 from lmworks.text.document import Document
-from lmworks.tokens.batch import IGNORE, batches, example_of, pack, stack
-from lmworks.tokens.rows import PackedRows, Windows, fill
+from lmworks.tokens.batch import IGNORE, batches, example_of, fill, pack, stack
+from lmworks.tokens.rows import PackedRows, Windows
 from lmworks.tokens.shards import Shards, write_shards
 from tokens.test_trainer import ALL, PROSE
 
@@ -45,7 +45,7 @@ def test_packed_rows_predict_what_pack_does_in_as_many_rows(shards, seq):
 @given(st.lists(st.integers(2, 40), min_size=1, max_size=60), st.integers(40, 90))
 def test_rows_are_filled_within_their_size_and_no_row_could_have_held_the_last(sizes, seq):
     sizes = np.sort(np.array(sizes))[::-1]
-    rows = fill(sizes, seq)
+    rows = np.array(fill(sizes.tolist(), seq))
     used = np.bincount(rows, sizes)
     assert used.max() <= seq and sorted(set(rows.tolist())) == list(range(len(used)))
     assert len(used) == 1 or used[:-1].min() + sizes[rows == len(used) - 1].max() > seq
