@@ -147,11 +147,13 @@ class _Task:
     @classmethod
     def read(cls, name: str, vocabulary: int) -> _Task:
         """The parts `name-train`, `name-dev` and `name-test` of the data registry."""
-        parts = [[_labelled(one) for one in read(f"{name}-{part}").documents] for part in ("train", "dev", "test")]
-        labels = sorted({label for _, label in parts[0]})
+        learnt, dev, test = (
+            [_labelled(one) for one in read(f"{name}-{part}").documents] for part in ("train", "dev", "test")
+        )
+        labels = sorted({label for _, label in learnt})
         special = ("<|endoftext|>", *(f"<{label}>" for label in labels))
         config = TokenizerConfig(kind="word", vocab_size=vocabulary, special_tokens=special)
-        return cls(*parts, train_tokenizer((sentence for sentence, _ in parts[0]), config))
+        return cls(learnt, dev, test, train_tokenizer((sentence for sentence, _ in learnt), config))
 
     @property
     def labels(self) -> dict[str, int]:
@@ -254,7 +256,7 @@ class _Run:
         development = self.task.rows(self.task.dev)
 
         @torch.no_grad()
-        def validate() -> float:
+        def validate(network: Network) -> float:
             losses = [CausalLM()(network, batch) for batch in batches(development, 32, 0, 0)]
             return float(sum(loss.total for loss in losses)) / sum(loss.count for loss in losses)
 
