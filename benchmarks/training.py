@@ -19,7 +19,7 @@ def train_ours(dtype: str, compile_blocks: bool) -> dict[str, float]:
     from lmworks.models.network import Network
     from lmworks.objectives import CausalLM
     from lmworks.tokens.batch import Batch
-    from lmworks.training.compiling import compiled
+    from lmworks.training.blocks import fast_blocks
     from lmworks.training.optimiser import make_optimiser
     from lmworks.training.settings import TrainingConfig
     from lmworks.training.step import take_step
@@ -34,7 +34,7 @@ def train_ours(dtype: str, compile_blocks: bool) -> dict[str, float]:
     def step() -> None:
         take_step(network, objective, [batch], optimiser, 1.0, config.clip)
 
-    with compiled(network, config, step):
+    with fast_blocks(network, config, step):
         return repeated(step, ROWS * CONTEXT, times=4)
 
 

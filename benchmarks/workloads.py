@@ -115,8 +115,8 @@ def lora_ours(recompute: bool) -> dict[str, float]:
     import torch
 
     import lmworks as lm
-    from lmworks.adaptation.fused_block import use_fused_blocks
     from lmworks.adaptation.lora import LoRAConfig, add_lora
+    from lmworks.models.fused_block import use_fused_blocks
     from lmworks.objectives import CausalLM
     from lmworks.tokens.batch import IGNORE, Batch
     from lmworks.training.optimiser import adamw, trainable

@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lmworks.adaptation.fused_block import use_fused_blocks
 from lmworks.adaptation.lora import add_lora, merge_adapters
 from lmworks.adaptation.peft_format import write_adapter
 from lmworks.basics.config import merge as tables_as_one
@@ -31,7 +30,6 @@ from lmworks.evaluation.measurement import Measurement
 from lmworks.generation.language_model import LanguageModel
 from lmworks.loading import fingerprint
 from lmworks.models.directory import refuse_foreign_files, write_network
-from lmworks.models.network import run_recomputing
 from lmworks.models.precision import fast_dtype
 from lmworks.objectives import CausalLM
 from lmworks.recipe import Recipe
@@ -121,8 +119,6 @@ def build(
     texts = [] if general else own_texts(language_model)
 
     network = add_lora(language_model.network, chosen.lora, chosen.training.seed)
-    if not use_fused_blocks(network, chosen.training.recompute) and chosen.training.recompute:
-        network.run_block = run_recomputing
     training = train(network, CausalLM(), rows, chosen.training, run, resume=resume)
     after = _measure(language_model, chosen, parts.held_out, general)
     comparisons = [_compare(name, before[name], after[name]) for name in before]

@@ -35,7 +35,7 @@ from lmworks.loading import load_tokenizer
 from lmworks.models import glove
 from lmworks.models.adaptive_softmax import AdaptiveSoftmax
 from lmworks.models.directory import refuse_foreign_files
-from lmworks.models.network import Network, run_recomputing
+from lmworks.models.network import Network
 from lmworks.models.ngram_embedding import count_ngrams
 from lmworks.models.precision import dtype_of, fast_dtype
 from lmworks.models.vectors import Filled, initialise_embedding, read_vectors
@@ -236,8 +236,6 @@ def network_of(
         network.ngram_embedding.know(counted)
     if isinstance(network.head, AdaptiveSoftmax):
         network.head.order_by(_token_counts(shards, size))
-    if recipe.training.recompute:
-        network.run_block = run_recomputing
     return network.to(dtype_of(recipe.dtype) or fast_dtype(device))
 
 

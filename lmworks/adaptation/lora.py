@@ -23,7 +23,7 @@ from lmworks.basics.config import Config
 from lmworks.basics.errors import ConfigError
 from lmworks.models.families import family_of
 from lmworks.models.families.tables import Rows, each_name, rows_of
-from lmworks.models.network import Network, run_plainly
+from lmworks.models.network import Network
 
 
 class LoRAConfig(Config):
@@ -87,6 +87,39 @@ class LoRALinear(nn.Module):
             return y + self._update(x)
         down, up = self.copies()
         return y + F.linear(F.linear(x, down), up)
+
+    @property
+    def by_hand(self) -> bool:
+        """Do the two functions below say what the layer does? Not where adapters are off or merged into the weight."""
+        return self.enabled and not self.merged and not any(one.requires_grad for one in self.base.parameters())
+
+    def trained(self) -> list[nn.Parameter]:
+        """A and the B's, as far as they require gradients."""
+        return [one for one in (self.down, *self.up) if one.requires_grad]
+
+    def forward_by_hand(self, x: Float[Tensor, "rows inputs"]) -> tuple[Float[Tensor, "rows outputs"], Tensor]:
+        """The product, and the bottleneck A x that the backward needs."""
+        down, up = self.copies()
+        bottleneck = torch.mm(x, down.T)
+        return F.linear(x, self.base.weight, self.base.bias).addmm_(bottleneck, up.T), bottleneck
+
+    def backward_by_hand(
+        self,
+        gradient: Float[Tensor, "rows outputs"],
+        x: Float[Tensor, "rows inputs"],
+        kept: Float[Tensor, "rows parts_rank"],
+        to_x: bool = True,
+    ) -> tuple[Float[Tensor, "rows inputs"] | None, list[Tensor]]:
+        """The gradient of x, None unless wanted, and those of the adapters, in the order of `trained`."""
+        down, up = self.copies()
+        joint = torch.mm(kept.T, gradient).T  # [outputs, parts x rank]; each part's block is its own gradient
+        through = torch.mm(gradient, up)
+        gradients = [torch.mm(through.T, x).to(self.down.dtype)] if self.down.requires_grad else []
+        for index, (part, block) in enumerate(zip(self.parts, self.up, strict=True)):
+            if block.requires_grad:
+                own = joint[part.rows, index * self.rank : (index + 1) * self.rank]
+                gradients.append(own.to(block.dtype).mul_(self.scale))
+        return torch.mm(gradient, self.base.weight).addmm_(through, down) if to_x else None, gradients
 
     def _update(self, x: Tensor) -> Tensor:
         """The adapters' share, by ordinary autograd."""
@@ -232,6 +265,4 @@ def remove_adapters(network: Network) -> Network:
 def _take_off(network: Network) -> Network:
     for path, layer in lora_layers(network).items():
         network.set_submodule(path, layer.base)
-    # A block runner made for adapters gives the weights below them no gradient.
-    network.run_block = run_plainly
     return network

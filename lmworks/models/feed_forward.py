@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 
+import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -31,12 +32,23 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 }
 
 
+DERIVATIVES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "silu": torch.ops.aten.silu_backward,
+    "gelu": torch.ops.aten.gelu_backward,
+    "gelu_tanh": functools.partial(torch.ops.aten.gelu_backward, approximate="tanh"),
+    "relu": lambda gradient, x: torch.where(x > 0, gradient, 0),
+    "relu_squared": lambda gradient, x: 2 * F.relu(x) * gradient,
+}
+"""The gradient at x from that of the activation."""
+
+
 class FeedForward(nn.Module):
     """down(activation(up x)), or down(activation(gate x) * up x) where gated."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.activation, self.gated = ACTIVATIONS[config.activation], config.gated
+        self.activation, self.derivative = ACTIVATIONS[config.activation], DERIVATIVES[config.activation]
+        self.gated = config.gated
         # One matrix for gate and up: gate's rows first.
         rows = config.hidden_dim * (2 if config.gated else 1)
         self.up = Linear(config.dim, rows, bias=config.feed_forward_bias)

@@ -1,4 +1,5 @@
-"""Linear layers that keep their weight in the processor library's own layout too, for inference in bfloat16.
+"""Linear layers that keep their weight in the processor library's own layout too, for inference in bfloat16, and have
+a backward that is written out, for training.
 
 PyTorch hands oneDNN a plain matrix each time; packed once, the 120 matrices of SmolLM2 take 11 and not 17 ms for one
 token (docs/log.md). The packed copy costs as much memory as the weight; training drops it. A weight that can be
@@ -61,6 +62,7 @@ class Linear(nn.Linear):
     def __init__(self, inputs: int, outputs: int, bias: bool) -> None:
         super().__init__(inputs, outputs, bias=bias)
         self.product = Product()
+        self.by_hand = True
 
     def forward(self, x: Float[Tensor, "*batch inputs"]) -> Float[Tensor, "*batch outputs"]:
         """x W^T + bias."""
@@ -71,3 +73,24 @@ class Linear(nn.Linear):
         if mode:
             self.product.drop()
         return super().train(mode)
+
+    def trained(self) -> list[nn.Parameter]:
+        """Weight and bias, as far as they require gradients."""
+        return [one for one in self.parameters() if one.requires_grad]
+
+    def forward_by_hand(self, x: Float[Tensor, "rows inputs"]) -> tuple[Float[Tensor, "rows outputs"], Tensor | None]:
+        """The product, and what the backward needs beside x."""
+        return F.linear(x, self.weight, self.bias), None
+
+    def backward_by_hand(
+        self,
+        gradient: Float[Tensor, "rows outputs"],
+        x: Float[Tensor, "rows inputs"],
+        kept: Tensor | None,
+        to_x: bool = True,
+    ) -> tuple[Any, list[Tensor]]:
+        """The gradient of x, None unless wanted, and those of what is trained, in the order of `trained`."""
+        gradients = [torch.mm(gradient.T, x)] if self.weight.requires_grad else []
+        if self.bias is not None and self.bias.requires_grad:
+            gradients.append(gradient.sum(0))
+        return torch.mm(gradient, self.weight) if to_x else None, gradients

@@ -15,6 +15,7 @@ class RMSNorm(nn.Module):
 
     def __init__(self, dim: int, eps: float, unit_offset: bool = False, weighted: bool = True) -> None:
         super().__init__()
+        self.by_hand = True
         self.weight = nn.Parameter(torch.zeros(dim) if unit_offset else torch.ones(dim)) if weighted else None
         self.eps, self.unit_offset = eps, unit_offset
 
@@ -24,6 +25,27 @@ class RMSNorm(nn.Module):
         if weight is not None and self.unit_offset:
             weight = 1 + weight
         return F.rms_norm(x, x.shape[-1:], weight, self.eps)
+
+    def trained(self) -> list[nn.Parameter]:
+        """The weight, where it requires a gradient."""
+        return [self.weight] if self.weight is not None and self.weight.requires_grad else []
+
+    def backward_by_hand(
+        self, gradient: Float[Tensor, "*batch dim"], x: Float[Tensor, "*batch dim"]
+    ) -> tuple[Float[Tensor, "*batch dim"], list[Tensor]]:
+        """The gradient of x, and those of what is trained. That of x is left in float32: the caller adds it to the
+        residual stream's, and rounded once the error in bfloat16 is 1.6 and not 2.0 % (docs/log.md)."""
+        exact = torch.promote_types(x.dtype, torch.float32)
+        x, gradient, size = x.to(exact), gradient.to(exact), x.shape[-1]
+        inverse = torch.linalg.vector_norm(x, dim=-1, keepdim=True).square_().div_(size).add_(self.eps).rsqrt_()
+        to_weight = []
+        weighted = gradient
+        if self.weight is not None:
+            if self.weight.requires_grad:
+                to_weight = [(gradient * x).mul_(inverse).flatten(0, -2).sum(0).to(self.weight.dtype)]
+            weighted = gradient * (1 + self.weight if self.unit_offset else self.weight)
+        along = torch.linalg.vecdot(weighted, x)[..., None].mul_(inverse.pow(3)).div_(size)
+        return (weighted * inverse).addcmul_(x, along, value=-1), to_weight
 
 
 def make_norm(config: ModelConfig) -> nn.Module:

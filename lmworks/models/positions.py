@@ -30,7 +30,7 @@ def rotation(config: ModelConfig, positions: Int[Tensor, "batch seq"], dtype: to
     return (angles.cos() * amplitude).to(dtype), (angles.sin() * amplitude).to(dtype)
 
 
-def rotate(x: Float[Tensor, "batch heads seq head_dim"], by: Rotation) -> Float[Tensor, "batch heads seq head_dim"]:
+def rotate(x: Float[Tensor, "*batch heads seq head_dim"], by: Rotation) -> Float[Tensor, "*batch heads seq head_dim"]:
     """Rotate the two halves of the last axis against each other."""
     cos, sin = by
     first, second = x.chunk(2, dim=-1)
@@ -45,6 +45,13 @@ def sinusoids(positions: Int[Tensor, "batch seq"], dim: int) -> Float[Tensor, "b
     turns = 10_000 ** -(torch.arange(0, dim, 2, dtype=torch.float32, device=positions.device) / dim)
     angles = positions[..., None].float() * turns
     return torch.cat([angles.sin(), angles.cos()], dim=-1)
+
+
+def rotate_back(
+    x: Float[Tensor, "*batch heads seq head_dim"], by: Rotation
+) -> Float[Tensor, "*batch heads seq head_dim"]:
+    """The rotation undone; also the way of its gradient."""
+    return rotate(x, (by[0], -by[1]))
 
 
 def _depends_on_length(config: ModelConfig) -> bool:

@@ -8,12 +8,14 @@ Shapes: a query tile is [batch x kv_heads, group x tile, head_dim], so that the 
 
 from __future__ import annotations
 
+import functools
+
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from lmworks.models.config import ModelConfig
-from lmworks.models.positions import Rotation
+from lmworks.models.positions import Rotation, rotate, rotate_back
 
 LARGEST_TILE, SMALLEST_TILE = 64, 16
 
@@ -29,26 +31,42 @@ def tile_of(seq: int) -> int | None:
 class TiledAttention:
     """Rotation and attention for one shape of batch; made once a pass and shared by the layers.
 
-    `positions` restart at 0 where a document begins, which says how far back each token sees.
+    `positions` restart at 0 where a document begins, which says how far back each token sees. The spans of keys follow
+    from them too, or with `by_shape` from window and tile alone, so that compiled code serves every batch of a shape.
+    `tile` is the largest that `tile_of` knows unless given.
     """
 
     def __init__(
-        self, config: ModelConfig, positions: Int[Tensor, "batch seq"], window: int | None, turn: Rotation, tile: int
+        self,
+        config: ModelConfig,
+        positions: Int[Tensor, "batch seq"],
+        window: int | None,
+        turn: Rotation | None,
+        dtype: torch.dtype,
+        by_shape: bool = False,
+        tile: int | None = None,
     ) -> None:
+        tile = tile or tile_of(positions.shape[1]) or positions.shape[1]
         self.batch, self.seq = positions.shape
         self.heads, self.kv_heads, self.head_dim = config.heads, config.kv_heads, config.head_dim
         self.group, self.tile, self.tiles = self.heads // self.kv_heads, tile, self.seq // tile
+        self.scale, self.key_turn = config.attention_scale or self.head_dim**-0.5, turn
         # The scale of the scores goes into the queries' rotation, which multiplies them anyway.
-        scaled = (self.per_query(table * self.head_dim**-0.5) for table in turn)
-        self.query_turn, self.key_turn = tuple(scaled), turn
+        self.query_turn: Rotation | None = None
+        if turn is not None:
+            self.query_turn = (self.per_query(turn[0] * self.scale), self.per_query(turn[1] * self.scale))
         self.masks, self.spans = [], []
         at = torch.arange(self.seq)
         first_seen = at - positions if window is None else torch.maximum(at - positions, at - window + 1)
         for start in range(0, self.seq, tile):
             queries = slice(start, start + tile)
-            begin, end = int(first_seen[:, queries].min()), start + tile
+            begin, end = (
+                start + 1 - (window or start + 1) if by_shape else int(first_seen[:, queries].min()),
+                start + tile,
+            )
+            begin = max(begin, 0) // tile * tile
             seen = (at[begin:end] <= at[queries, None]) & (at[begin:end] >= first_seen[:, queries, None])
-            hidden = torch.zeros(seen.shape, dtype=turn[0].dtype).masked_fill_(~seen, -torch.inf)
+            hidden = torch.zeros(seen.shape, dtype=dtype).masked_fill_(~seen, -torch.inf)
             self.spans.append(slice(begin, end))
             self.masks.append(hidden[:, None, None])  # [batch, 1, 1, tile, keys]
 
@@ -66,24 +84,28 @@ class TiledAttention:
 
     def split(self, joint: Joint) -> tuple[Tensor, Tensor, Tensor]:
         """Rotated query tiles, rotated keys, values; each contiguous."""
-        views = self.columns(joint)
-        query, key, value = (torch.empty(view.shape, dtype=joint.dtype) for view in views)
-        _rotate_into(query, views[0], *self.query_turn)
-        _rotate_into(key, views[1], *self.key_turn)
-        value.copy_(views[2])
-        return query.view(self.tiles, -1, self.group * self.tile, self.head_dim), key.flatten(0, 1), value.flatten(0, 1)
+        query, key, value = self.columns(joint)
+        if self.query_turn is None or self.key_turn is None:
+            query, key = (query * self.scale).contiguous(), key.contiguous()
+        else:
+            query, key = rotate(query, self.query_turn), rotate(key, self.key_turn)
+        query = query.reshape(self.tiles, -1, self.group * self.tile, self.head_dim)
+        return query, key.flatten(0, 1), value.reshape(key.shape).flatten(0, 1)
 
     def join_gradients(self, query: Tensor, key: Tensor, value: Tensor) -> Joint:
         """The gradient of the joined projection: rotated back, in its own layout."""
-        width = (self.heads + 2 * self.kv_heads) * self.head_dim
-        joint = torch.empty(self.batch * self.seq, width, dtype=query.dtype)
-        views = self.columns(joint)
-        cos, sin = self.query_turn
-        _rotate_into(views[0], query.view(views[0].shape), cos, -sin)
-        cos, sin = self.key_turn
-        _rotate_into(views[1], key.view(views[1].shape), cos, -sin)
-        views[2].copy_(value.view(views[2].shape))
-        return joint
+        query = query.view(self.tiles, self.batch, self.kv_heads, self.group, self.tile, self.head_dim)
+        key, value = (one.view(self.batch, self.kv_heads, self.seq, self.head_dim) for one in (key, value))
+        if self.query_turn is None or self.key_turn is None:
+            query = query * self.scale
+        else:
+            query, key = rotate_back(query, self.query_turn), rotate_back(key, self.key_turn)
+        apart = (
+            query.permute(1, 0, 4, 2, 3, 5).flatten(1, 2).flatten(2, 3),
+            key.transpose(1, 2),
+            value.transpose(1, 2),
+        )
+        return torch.cat(apart, dim=2).reshape(self.batch * self.seq, -1)
 
     def heads_of(self, flat: Float[Tensor, "rows heads_dim"]) -> Tensor:
         """A view of [rows, heads x head_dim] in the layout of the query tiles."""
@@ -92,36 +114,52 @@ class TiledAttention:
 
     def pattern(self, tile: int, query: Tensor, key: Tensor) -> Float[Tensor, "heads group_tile keys"]:
         """The weights of one tile of queries over the keys of its span."""
-        scores = torch.bmm(query[tile], key[:, self.spans[tile]].mT)
+        scores = torch.bmm(query, key.mT)
         scores.view(self.batch, self.kv_heads, self.group, self.tile, -1).add_(self.masks[tile])
-        return torch.softmax(scores, dim=-1, out=scores)
+        return scores.softmax(dim=-1)
 
     def forward(self, query: Tensor, key: Tensor, value: Tensor) -> Float[Tensor, "rows heads_dim"]:
         """Values mixed by the patterns, back in [rows, heads x head_dim]."""
-        mixed = torch.empty(self.batch * self.seq, self.heads * self.head_dim, dtype=query.dtype)
-        view = self.heads_of(mixed)
+        parts = []
         for tile, span in enumerate(self.spans):
-            part = torch.bmm(self.pattern(tile, query, key), value[:, span])
-            view[tile].copy_(part.view(view[tile].shape))
-        return mixed
+            # PyTorch's product copies a part of a matrix, in a slow way.
+            pattern = self.pattern(tile, query[tile], key[:, span].contiguous())
+            part = torch.bmm(pattern, value[:, span].contiguous())
+            parts.append(
+                part.view(self.batch, self.kv_heads, self.group, self.tile, self.head_dim).permute(0, 3, 1, 2, 4)
+            )
+        return torch.stack(parts, dim=1).reshape(self.batch * self.seq, -1)
 
     def backward(self, gradient: Float[Tensor, "rows heads_dim"], query: Tensor, key: Tensor, value: Tensor) -> Joint:
         """From the gradient of the mixed values to that of the joined projection."""
-        to_mixed = self.heads_of(gradient).contiguous().view(query.shape)
-        to_query, to_key, to_value = torch.empty_like(query), torch.zeros_like(key), torch.zeros_like(value)
-        for tile, span in enumerate(self.spans):
-            pattern = self.pattern(tile, query, key)
-            to_value[:, span].add_(torch.bmm(pattern.mT, to_mixed[tile]))
-            to_scores = torch.bmm(to_mixed[tile], value[:, span].mT)
-            torch._softmax_backward_data(to_scores, pattern, -1, pattern.dtype, grad_input=to_scores)
-            torch.bmm(to_scores, key[:, span], out=to_query[tile])
-            to_key[:, span].add_(torch.bmm(to_scores.mT, query[tile]))
+        to_mixed = self.heads_of(gradient).reshape(query.shape)
+        tiles = range(self.tiles)
+        parts = [self._tile_backward(tile, to_mixed[tile], query[tile], key, value) for tile in tiles]
+        del to_mixed
+        to_query = torch.stack([part[0] for part in parts])
+        to_key, to_value = self.added([part[1] for part in parts]), self.added([part[2] for part in parts])
+        del parts
         return self.join_gradients(to_query, to_key, to_value)
 
+    def _tile_backward(
+        self, tile: int, to_mixed: Tensor, query: Tensor, key: Tensor, value: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """What a tile of queries gives to its own gradient, and to those of keys and values in its span."""
+        span = self.spans[tile]
+        keys = key[:, span].contiguous()
+        pattern = self.pattern(tile, query, keys)
+        to_pattern = torch.bmm(to_mixed, value[:, span].contiguous().mT)
+        to_scores = torch._softmax_backward_data(to_pattern, pattern, -1, pattern.dtype)
+        return torch.bmm(to_scores, keys), torch.bmm(to_scores.mT, query), torch.bmm(pattern.mT, to_mixed)
 
-def _rotate_into(out: Tensor, x: Tensor, cos: Tensor, sin: Tensor) -> None:
-    """out = x rotated, without temporaries: both [..., head_dim], of any strides."""
-    first, second = x.chunk(2, dim=-1)
-    out_first, out_second = out.chunk(2, dim=-1)
-    torch.mul(first, cos, out=out_first).addcmul_(second, sin, value=-1)
-    torch.mul(second, cos, out=out_second).addcmul_(first, sin)
+    def added(self, parts: list[Float[Tensor, "heads span head_dim"]]) -> Float[Tensor, "heads seq head_dim"]:
+        """The sum of what each tile's span got, written once, a tile of keys at a time."""
+        sums = []
+        for start in range(0, self.seq, self.tile):
+            own = [
+                part[:, start - span.start :][:, : self.tile]
+                for part, span in zip(parts, self.spans, strict=True)
+                if span.start <= start < span.stop
+            ]
+            sums.append(functools.reduce(torch.add, own))
+        return torch.cat(sums, dim=1)

@@ -8,23 +8,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from lmworks.adaptation.fused_block import use_fused_blocks
+import torch
+
 from lmworks.adaptation.lora import LoRAConfig, add_lora, lora_layers
 from lmworks.models.config import ModelConfig
-from lmworks.models.network import Network
+from lmworks.models.fused_block import covered
 from lmworks.models.tiled_attention import tile_of
 from lmworks.planning.parameters import head_matrices, single_block
 
-SMALL = {
-    "vocab_size": 2,
-    "dim": 4,
-    "layers": 1,
-    "heads": 1,
-    "kv_heads": 1,
-    "head_dim": 4,
-    "hidden_dim": 4,
-    "context": 2,
-}
 INDEX, SINGLE = 8, 4
 """Bytes of a token id and of a float32."""
 
@@ -66,10 +57,7 @@ class Shape:
     @property
     def fused(self) -> bool:
         """Do blocks run by hand-written forward and backward? Asked of the code that decides it."""
-        if self.lora is None or self.cuda or tile_of(self.seq) is None:
-            return False
-        small = {**SMALL, "window_layers": None, "ngrams": (), "adaptive_cutoffs": None}
-        return use_fused_blocks(add_lora(Network(self.config.but(**small)), self.lora.but(rank=1)))
+        return not self.cuda and tile_of(self.seq) is not None and covered(self.config, torch.device("cpu"))
 
     @property
     def recomputes(self) -> bool:
@@ -220,13 +208,15 @@ def adapter_copies(shape: Shape) -> float:
 
 
 def _fused(shape: Shape) -> float:
-    """What the fused block keeps: the stream three times and, unless recomputing, query, key, value, gate and up."""
-    assert shape.lora is not None
+    """What the fused block keeps: the stream twice, what attention mixed and, unless recomputing, query, key and value
+    (those before their norms too) and the feed-forward's inner states."""
     config = shape.config
-    bottleneck = {name: parts * shape.lora.rank for name, (parts, _) in _adapters(shape).items()}
+    parts = {} if shape.lora is None else _adapters(shape)
+    bottleneck = {name: count * shape.lora.rank for name, (count, _) in parts.items() if shape.lora is not None}
     kept = ["attention.output", "feed_forward.down"]
     widths = [config.dim, config.dim, shape.query_width]
     if not shape.recompute:
         kept += ["attention.qkv", "feed_forward.up"]
-        widths += [shape.query_width, 2 * shape.key_width, shape.up_width]
+        joint = shape.query_width + 2 * shape.key_width
+        widths += [joint, joint if config.qk_norm else 0, shape.up_width]
     return shape.of(*widths, *(bottleneck.get(name, 0) for name in kept))

@@ -43,14 +43,19 @@ def _plain(shape: Shape) -> float:
 
 
 def _fused(shape: Shape) -> float:
-    """The fused backward lets nothing go before its end."""
-    config = shape.config
-    stream, query, joint = config.dim, shape.query_width, shape.query_width + 2 * shape.key_width
-    held = 2 * config.hidden_dim + 2 * stream  # activated, its gradient; the stream and its normed states
-    if shape.recompute:
-        held += 2 * config.hidden_dim + 2 * joint
-    patterns = 2 * config.heads * (tile_of(shape.seq) or 0)  # the weights of one tile and their gradient
-    attention = shape.of(held, query, 2 * query + joint, joint) + patterns * shape.rows * shape.seq * shape.value
-    norm = shape.of(held, query, joint, stream) + 3 * SINGLE * shape.tokens * stream
-    gate = shape.of(config.hidden_dim) + shape.of(held)
-    return max(attention, norm, gate)
+    """The feed-forward goes back first, then attention; what is made again lives as long as its half."""
+    config, dim = shape.config, shape.config.dim
+    hidden = config.hidden_dim
+    query, joint = shape.query_width, shape.query_width + 2 * shape.key_width
+    again = shape.up_width if shape.recompute else 0
+    plain = 4 if config.activation == "relu_squared" else 3
+    inner = shape.of(2 * dim + again + (6 if config.gated else plain) * hidden)
+    numbers = (2 if shape.value != SINGLE else 0) + config.norm_weight + 1
+    norm = shape.of(2 * dim + again) + numbers * SINGLE * shape.tokens * dim
+    made = joint * (2 if config.qk_norm else 1) if shape.recompute else 0
+    held = 3 * dim + query + made  # two gradients of the stream, normed states, the gradient of the mixed values
+    tile = tile_of(shape.seq) or shape.seq
+    spans = (shape.seq // tile + 1) * shape.key_width  # what each tile gives to keys and values
+    patterns = shape.of(held + 2 * query + spans + 3 * config.heads * tile)
+    joined = shape.of(held + query + 2 * shape.key_width + 2 * query + shape.key_width + joint)
+    return max(inner, norm, patterns, joined, shape.of(held + query + spans + 2 * shape.key_width))

@@ -30,8 +30,8 @@ from lmworks.models.network import Network
 from lmworks.objectives import Objective
 from lmworks.tokens.batch import Batch, Row, stack
 from lmworks.tokens.rows import ShardRows
+from lmworks.training.blocks import fast_blocks
 from lmworks.training.checkpoint import State, load_checkpoint, save_checkpoint
-from lmworks.training.compiling import compiled
 from lmworks.training.log import RunLog
 from lmworks.training.optimiser import make_optimiser, trainable
 from lmworks.training.ranks import ALONE, Ranks
@@ -90,7 +90,7 @@ def train(
     try:
         with (
             ranks.holding(network, config) as part,
-            compiled(part, config, lambda: _rehearse(part, objective, rows, config, ranks)),
+            fast_blocks(part, config, lambda: _rehearse(part, objective, rows, config, ranks)),
         ):
             ranks.seed(config.seed)  # the rehearsal drew from it
             going = _Run(part, objective, make_optimiser(part, config), config, run, len(rows), validate, ranks)

@@ -73,7 +73,7 @@ class TrainingConfig(Config):
     """Keep less in memory and compute parts of each block again going back (activation checkpointing)."""
 
     compile: bool = False
-    """Compile the blocks first (torch.compile): 10 to 20 s, then about a tenth faster on a CPU (docs/log.md)."""
+    """Compile the blocks first (torch.compile): 10 to 20 s, then about a quarter faster on a CPU (docs/log.md)."""
 
     distribution: Literal["ddp", "fsdp"] = "ddp"
     """How the processes that torchrun started share the work of `lmworks train`; one process is not concerned. ddp: each

@@ -16,11 +16,11 @@ import torch
 from adaptation.adapted import GPT2, adapted
 from training.runs import CONFIG, Interfering, logged, network, rows, run, saved
 
-from lmworks.adaptation.fused_block import use_fused_blocks
 from lmworks.adaptation.lora import lora_layers, merge_adapters
 from lmworks.basics.errors import Stopped
 from lmworks.checks.training import group_differences, split_differences
 from lmworks.models.directory import read_network, write_network
+from lmworks.models.fused_block import use_fused_blocks
 from lmworks.models.network import Network
 from lmworks.objectives import CausalLM, Loss
 from lmworks.tokens.batch import Batch, Example, batches, stack

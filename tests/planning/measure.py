@@ -17,12 +17,11 @@ from typing import Any
 import tiny
 import torch
 
-from lmworks.adaptation.fused_block import use_fused_blocks
 from lmworks.adaptation.lora import LoRAConfig, add_lora
 from lmworks.basics.memory import peak_megabytes
 from lmworks.generation.language_model import LanguageModel
 from lmworks.models.config import ModelConfig
-from lmworks.models.network import Network, run_recomputing
+from lmworks.models.network import Network
 from lmworks.models.precision import dtype_of
 from lmworks.objectives import CausalLM
 from lmworks.tokens.batch import Example
@@ -43,8 +42,6 @@ def run(task: dict[str, Any]) -> None:
     lora = task["way"] == "lora"
     if lora:
         add_lora(network, LoRAConfig(rank=8))
-    if (not lora or not use_fused_blocks(network, settings.recompute)) and settings.recompute:
-        network.run_block = run_recomputing
     texts = tiny.text(3 * settings.rows * settings.accumulate, settings.context, config.vocab_size).tolist()
     rows = [(Example(text, [False] + [True] * (len(text) - 1), "random"),) for text in texts]
     with tempfile.TemporaryDirectory() as folder:

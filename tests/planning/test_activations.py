@@ -7,9 +7,9 @@ import tiny
 import torch
 from live import kept
 
-from lmworks.adaptation.fused_block import use_fused_blocks
 from lmworks.adaptation.lora import LoRAConfig, add_lora
-from lmworks.models.network import Network, run_recomputing
+from lmworks.models.fused_block import choose_blocks
+from lmworks.models.network import Network
 from lmworks.objectives import CausalLM
 from lmworks.planning.activations import Shape, kept_by_block, kept_once
 from lmworks.tokens.batch import Batch
@@ -66,8 +66,7 @@ def prepared(network: Network, lora: LoRAConfig | None, recompute: bool) -> Netw
     network.requires_grad_(lora is None)
     if lora is not None:
         add_lora(network, lora)
-    if (lora is None or not use_fused_blocks(network, recompute)) and recompute:
-        network.run_block = run_recomputing
+    choose_blocks(network, recompute)
     return network.train()
 
 

@@ -17,8 +17,8 @@ from adaptation.adapted import adapted
 from safetensors.torch import load_file
 from training.runs import CONFIG, Interfering, logged, network, rows, run, saved
 
-from lmworks.adaptation.fused_block import use_fused_blocks
 from lmworks.basics.errors import DataError, LmworksError, ModelError
+from lmworks.models.fused_block import use_fused_blocks
 from lmworks.models.network import Network
 from lmworks.objectives import CausalLM, Loss
 from lmworks.tokens.batch import Batch, Example, Row, batches, pack
