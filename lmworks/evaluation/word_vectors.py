@@ -67,7 +67,9 @@ def similarity(vectors: Vectors, pairs: Sequence[Pair]) -> Measurement:
     if len(known) < 2:
         raise DataError(f"{len(known)} of {len(pairs):,} pairs have vectors for both words; take vectors of more words")
     unit = _unit(vectors)
-    one, other = (unit[[vectors.rows[pair[side]] for pair in known]] for side in (0, 1))
+    one, other = (
+        unit[[vectors.rows[word] for word in side]] for side in zip(*((a, b) for a, b, _ in known), strict=True)
+    )
     estimate = statistics.spearman((one * other).sum(axis=1), [score for *_, score in known])
     return Measurement(
         name="word similarity", value=estimate.value, interval=estimate.interval, n=len(known), chance=0.0, ideal=1.0

@@ -174,7 +174,10 @@ def _costs(text: WordText, run: _Run, rounds: int) -> tuple[list[Measurement], d
     networks = {kind: run.network(text, 0, kind == "adaptive").train() for kind in OBJECTIVES}
     batch = next(endless(text.train, run.rows, 0))
     losses = [float(OBJECTIVES[kind](networks[kind], batch).mean.detach()) for kind in ("full", "chunked")]
-    heads = {kind: sum(one.numel() for one in networks[kind].head.parameters()) for kind in OBJECTIVES}  # type: ignore[union-attr]
+    heads = {
+        kind: sum(one.numel() for name, one in network.named_parameters() if name.startswith("head."))
+        for kind, network in networks.items()
+    }
     found = [
         Measurement(name=OPERATIONS, value=operations(text, networks["adaptive"]) / (text.size * run.dim)),
         Measurement(name=PARAMETERS, value=heads["adaptive"] / heads["full"]),
