@@ -329,7 +329,9 @@ def test_what_hooks_read_fits_together(kind: str):
     torch.testing.assert_close(network.logits(seen["final"]), logits, rtol=0, atol=0)
     for layer in range(2):
         at = f"blocks.{layer}"
+        block, after = network.blocks[layer], network.config.norm_place == "after"
         middle = seen[f"{at}.residual_in"] + seen[f"{at}.attention_output"]
+        middle = block.attention_norm(middle) if after else middle
         torch.testing.assert_close(seen[f"{at}.residual_middle"], middle, rtol=0, atol=0)
         out = middle + seen[f"{at}.feed_forward_output"]
         out = block.feed_forward_norm(out) if after else out

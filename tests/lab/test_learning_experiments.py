@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from lab.test_experiments import assert_whole
 from lmworks.basics.errors import ConfigError, DataError
 from lmworks.evaluation.scaling import ScalingLaw
 from lmworks.generation.scoring import token_logprobs
@@ -20,7 +21,6 @@ from lmworks.objectives import CausalLM
 from lmworks.text.document import Document
 from lmworks.tokens.batch import IGNORE, stack
 from lmworks.training.settings import TrainingConfig
-from tests.lab.test_experiments import assert_whole
 
 TINY = {
     18: ["train_bytes=600", "steps=4", "dim=16", "l1=[1e-5]", "l2=[1e-3]", "decay=[1.0]", "dropout=[0.1]", "seeds=1"],
@@ -52,7 +52,7 @@ def test_early_stopping_gives_back_the_network_with_the_lowest_loss():
     data = byte_text("python-reference")
     network, seen = small_network(0, dim=32, layers=1, context=32), []
 
-    def validate() -> float:
+    def validate(network: Network) -> float:
         seen.append(nats_per_byte(network, data.choose, 20))
         return seen[-1]
 
