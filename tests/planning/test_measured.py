@@ -85,7 +85,7 @@ def measured(way: str, model: dict[str, Any], training: dict[str, Any], dtype: s
     environment = os.environ | {
         "OMP_NUM_THREADS": "1",
         "MALLOC_MMAP_THRESHOLD_": "131072",
-        "PYTHONPATH": str(here.parents[1]),
+        "PYTHONPATH": os.pathsep.join(map(str, here.parents[1:3])),  # this tree's lmworks, whatever is installed
     }
     command = [sys.executable, str(here.with_name("measure.py")), json.dumps(task)]
     ran = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
