@@ -184,6 +184,13 @@ def test_the_full_softmax_and_the_groups_add_up_to_the_chunked_one(text):
     assert text.counts[groups == 0].min() >= text.counts[groups == 1].max()
     found = q42_adaptive_softmax._by_group(network, [batch], groups)
     assert found["all"] == pytest.approx(float(chunked.mean.detach()), rel=1e-5)
+    supervised = batch.labels != IGNORE
+    with torch.no_grad():
+        nats = -network(batch.tokens, documents=batch.documents).log_softmax(dim=-1)
+    nats = nats.gather(-1, batch.labels.clamp(min=0)[..., None])[..., 0][supervised]
+    for number, group in enumerate(q42_adaptive_softmax.GROUPS):
+        inside = groups[batch.labels[supervised]] == number
+        assert found[group] == pytest.approx(float(nats[inside].mean()), rel=1e-5)
 
 
 def test_rounds_take_turns_and_the_first_is_left_out():
