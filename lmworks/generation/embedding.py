@@ -17,7 +17,7 @@ from torch import Tensor
 
 from lmworks.basics import progress
 from lmworks.basics.config import Config
-from lmworks.basics.errors import DataError, ModelError
+from lmworks.basics.errors import ConfigError, DataError, ModelError
 from lmworks.models.directory import read_json
 from lmworks.models.network import Network, evaluating
 from lmworks.tokens.tokenizer import Tokenizer
@@ -43,7 +43,14 @@ class Pooling(Config):
 
     @classmethod
     def read(cls, folder: Path) -> Self:
-        """What a sentence-transformers folder says; the defaults where it says nothing. ModelError for another pooling."""
+        """What a folder of ours or of sentence-transformers says; the defaults where it says nothing. ModelError for another
+        pooling."""
+        own = folder / "lmworks.json"
+        if own.is_file() and isinstance(said := read_json(own).get("pooling"), dict):
+            try:
+                return cls(**said)
+            except ConfigError as error:
+                raise ModelError(f"{own}: pooling: {error}") from None
         if not (folder / "modules.json").is_file():
             return cls()
         settings: dict[str, Any] = {"normalise": "Normalize" in (folder / "modules.json").read_text(encoding="utf-8")}

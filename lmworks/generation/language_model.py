@@ -136,7 +136,8 @@ class LanguageModel:
         with directory_written_whole(folder) as temporary:
             write_network(temporary, self.network)
             self.write_tokenizer(temporary)
-            write_json(temporary / "lmworks.json", {"source": self.reference, **(facts or {})})
+            own = {} if self.config.causal else {"pooling": self.pooling.model_dump()}
+            write_json(temporary / "lmworks.json", {"source": self.reference, **own, **(facts or {})})
         return folder
 
     def write_tokenizer(self, folder: Path) -> None:
@@ -202,9 +203,12 @@ class LanguageModel:
         """
         if self.network.encoder is not None:
             raise ConfigError("an encoder-decoder has no pooled states; embed with an encoder or a decoder")
-        if pooling is None:
-            pooling = Pooling.read(self.source) if self.source is not None and self.source.is_dir() else Pooling()
-        return embed(self.network, self.tokenizer, texts, pooling, cut=cut)
+        return embed(self.network, self.tokenizer, texts, pooling or self.pooling, cut=cut)
+
+    @property
+    def pooling(self) -> Pooling:
+        """How the folder that the model came from says that states become one vector."""
+        return Pooling.read(self.source) if self.source is not None and self.source.is_dir() else Pooling()
 
     def _must_write(self) -> None:
         """ConfigError unless the network predicts each next token from those before it."""

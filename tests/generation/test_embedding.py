@@ -1,0 +1,127 @@
+"""Texts as vectors: against the formula, against transformers on real weights, and what does not fit."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import tiny
+import torch
+
+import lmworks as lm
+from lmworks.basics.errors import ConfigError, DataError, LmworksError, ModelError
+from lmworks.generation.embedding import AT_ONCE, Pooling, embed, pooled
+from lmworks.generation.language_model import LanguageModel
+
+ENCODER = {"family": "lmworks", "arrangement": "encoder"}
+TEXTS = ["a cat", "", "Zürich — 日本語", "the " * 20]
+
+
+@pytest.fixture(scope="module")
+def encoder() -> LanguageModel:
+    return tiny.language_model(**ENCODER)
+
+
+@pytest.fixture(scope="session")
+def minilm() -> LanguageModel:
+    try:
+        return lm.load("minilm")
+    except LmworksError as error:
+        pytest.skip(f"minilm is not here ({error}); fetch it with: lmworks check minilm")
+
+
+@pytest.mark.parametrize("mode", ["mean", "first", "last"])
+def test_a_vector_is_that_of_the_text_alone_whatever_is_beside_it(encoder: LanguageModel, mode: str):
+    texts = [text for text in TEXTS if text]
+    vectors = encoder.embed(texts, pooling=Pooling(mode=mode))
+    for text, vector in zip(texts, vectors, strict=True):
+        torch.testing.assert_close(encoder.embed([text], pooling=Pooling(mode=mode))[0], vector)
+        with torch.inference_mode():
+            hidden = encoder.network.hidden(torch.tensor([encoder.tokenizer.encode(text)]))[0]
+        wanted = {"mean": hidden.mean(dim=0), "first": hidden[0], "last": hidden[-1]}[mode]
+        torch.testing.assert_close(vector, wanted / wanted.norm())
+
+
+def test_vectors_come_in_the_order_of_the_texts_also_from_many_batches(encoder: LanguageModel, monkeypatch):
+    texts = [letter * size for size in (3, 9, 1, 7) for letter in "abc"]
+    whole = encoder.embed(texts)
+    monkeypatch.setattr("lmworks.generation.embedding.AT_ONCE", 10)
+    torch.testing.assert_close(encoder.embed(texts), whole)
+    assert AT_ONCE > 10 and not torch.allclose(whole[0], whole[1])
+
+
+def test_padding_is_no_part_of_a_mean():
+    hidden = torch.tensor([[[1.0, 0.0], [3.0, 4.0], [100.0, 100.0]]])
+    mask = torch.tensor([[True, True, False]])
+    assert pooled(hidden, mask, Pooling(normalise=False)).tolist() == [[2.0, 2.0]]
+    assert pooled(hidden, mask, Pooling(mode="last", normalise=False)).tolist() == [[3.0, 4.0]]
+
+
+def test_a_text_that_is_too_long_is_named_or_cut_before_what_stands_behind(encoder: LanguageModel):
+    long = Pooling(longest=5, normalise=False)
+    with pytest.raises(DataError, match=r"'abcdefgh'\.\.\. has 8 tokens and the model reads 5; split it"):
+        embed(encoder.network, encoder.tokenizer, ["abcdefgh"], long)
+    cut = embed(encoder.network, encoder.tokenizer, ["abcdefgh"], long, cut=True)
+    torch.testing.assert_close(cut, encoder.embed(["abcde"], pooling=Pooling(normalise=False)))
+
+
+def test_what_has_no_vector_is_a_sentence(encoder: LanguageModel):
+    with pytest.raises(DataError, match="an empty text has no token"):
+        encoder.embed(TEXTS)
+    with pytest.raises(DataError, match="takes a list of texts"):
+        encoder.embed("a cat")
+    with pytest.raises(ConfigError, match="an encoder-decoder has no pooled states"):
+        tiny.language_model(family="lmworks", arrangement="encoder-decoder").embed(["a"])
+    for act in (lambda: encoder.generate("a"), lambda: encoder.score("a"), lambda: next(encoder.stream("a"))):
+        with pytest.raises(ConfigError, match="is an encoder and does not write or score text"):
+            act()
+
+
+def test_the_folder_says_how_its_texts_are_pooled(tmp_path: Path):
+    assert Pooling.read(tmp_path) == Pooling()
+    (tmp_path / "modules.json").write_text(json.dumps([{"type": "sentence_transformers.models.Transformer"}]))
+    (tmp_path / "sentence_bert_config.json").write_text('{"max_seq_length": 17}')
+    (tmp_path / "1_Pooling").mkdir()
+    said = tmp_path / "1_Pooling" / "config.json"
+    said.write_text('{"pooling_mode_cls_token": true, "pooling_mode_mean_tokens": false}')
+    assert Pooling.read(tmp_path) == Pooling(mode="first", normalise=False, longest=17)
+    said.write_text('{"pooling_mode_max_tokens": true, "pooling_mode_mean_tokens": true}')
+    with pytest.raises(ModelError, match="only one of pooling_mode_mean_tokens"):
+        Pooling.read(tmp_path)
+
+
+def test_how_texts_are_pooled_survives_saving(tmp_path: Path):
+    first = tiny.language_model(**ENCODER)
+    first.save(tmp_path / "one")
+    own = tmp_path / "one" / "lmworks.json"
+    own.write_text(json.dumps(json.loads(own.read_text()) | {"pooling": {"mode": "first", "longest": 9}}))
+    lm.load(tmp_path / "one").save(tmp_path / "two")
+    again = lm.load(tmp_path / "two")
+    assert again.pooling == Pooling(mode="first", longest=9)
+    torch.testing.assert_close(again.embed(["a cat"]), first.embed(["a cat"], pooling=Pooling(mode="first")))
+    own.write_text('{"pooling": {"mode": "loudest"}}')
+    with pytest.raises(ModelError, match="pooling: mode is 'loudest'"):
+        lm.load(tmp_path / "one").embed(["a cat"])
+
+
+def test_real_sentences_have_the_vectors_that_transformers_gives(minilm: LanguageModel):
+    transformers = pytest.importorskip("transformers", reason="pip install 'lmworks[dev]'")
+    texts = [text for text in TEXTS if text]
+    model = transformers.BertModel.from_pretrained(minilm.source).eval()
+    encoded = transformers.AutoTokenizer.from_pretrained(minilm.source)(texts, padding=True, return_tensors="pt")
+    with torch.inference_mode():
+        hidden, mask = model(**encoded).last_hidden_state, encoded["attention_mask"][..., None]
+    means = (hidden * mask).sum(dim=1) / mask.sum(dim=1)
+    torch.testing.assert_close(minilm.embed(texts), means / means.norm(dim=-1, keepdim=True), rtol=1e-5, atol=1e-5)
+
+
+def test_real_sentences_that_mean_the_same_are_nearer(minilm: LanguageModel):
+    guitar, music, stocks = minilm.embed(["A man plays a guitar.", "Someone makes music.", "The stock market fell."])
+    assert guitar @ music > 0.4 > 0.1 > guitar @ stocks
+
+
+def test_real_weights_that_were_saved_embed_alike(minilm: LanguageModel, tmp_path: Path):
+    minilm.save(tmp_path / "again")
+    again = lm.load(tmp_path / "again")
+    torch.testing.assert_close(again.embed(["A man plays a guitar."]), minilm.embed(["A man plays a guitar."]))
