@@ -33,7 +33,7 @@ from lmworks.models.directory import refuse_foreign_files, write_network
 from lmworks.models.precision import fast_dtype
 from lmworks.objectives import CausalLM
 from lmworks.recipe import Recipe
-from lmworks.runs import check_run, end_run, provenance, start_run
+from lmworks.runs import check_run, end_run, provenance, say_skipped, start_run
 from lmworks.text import registry
 from lmworks.text.corpus.folder import read_split
 from lmworks.text.document import Document
@@ -152,10 +152,7 @@ def _recipe(
 
 def _read(recipe: Recipe, say: Say) -> tuple[Reading, Split]:
     reading, parts = read_split(recipe.data.text, recipe.data.held_out)
-    for skipped in reading.skipped[:5]:
-        say(f"skipped        {skipped.path}: {skipped.reason}")
-    if len(reading.skipped) > 5:
-        say(f"skipped        {len(reading.skipped) - 5:,} more")
+    say_skipped(reading, say)
     size = {
         name: sum(len(one.text.encode()) for one in side) / 1e3
         for name, side in (("train", parts.train), ("held out", parts.held_out))

@@ -40,7 +40,7 @@ from lmworks.models.ngram_embedding import count_ngrams
 from lmworks.models.precision import dtype_of, fast_dtype
 from lmworks.models.vectors import Filled, initialise_embedding, read_vectors
 from lmworks.objectives import L1, L2, CausalLM, Objective
-from lmworks.runs import check_run, end_run, provenance, source_digest, start_run
+from lmworks.runs import check_run, end_run, provenance, say_skipped, source_digest, start_run
 from lmworks.text.corpus.folder import read_split
 from lmworks.text.splits import Split, data_hash
 from lmworks.tokens.rows import PackedRows, ShardRows, Windows
@@ -239,7 +239,9 @@ def read_parts(recipe: TrainRecipe, say: Say = lambda line: None) -> Split:
     say(
         f"text           {reading.name}: train {len(parts.train):,} documents, {sizes[0]:,.0f} KB, "
         f"held out {len(parts.held_out):,} documents, {sizes[1]:,.0f} KB"
+        + (f"; {parts.duplicates:,} exact duplicates left out" if parts.duplicates else "")
     )
+    say_skipped(reading, say)
     return parts
 
 

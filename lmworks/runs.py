@@ -8,6 +8,7 @@ import os
 import platform
 import shutil
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from lmworks.basics.errors import ConfigError
 from lmworks.basics.files import write_json
 from lmworks.basics.memory import peak_megabytes
 from lmworks.models.directory import read_json
+from lmworks.text.sources import Reading
 
 RECIPE = "recipe.json"
 FREE = {"training.distribution"}
@@ -59,6 +61,14 @@ def start_run(run: Path, recipe: Config, text: str, name: str, resume: bool) -> 
         )
 
 
+def say_skipped(reading: Reading, say: Callable[[str], None]) -> None:
+    """Tell which files of a text were not read, and why."""
+    for skipped in reading.skipped[:5]:
+        say(f"skipped        {skipped.path}: {skipped.reason}")
+    if len(reading.skipped) > 5:
+        say(f"skipped        {len(reading.skipped) - 5:,} more")
+
+
 def source_digest() -> str:
     """The first digits of the SHA-256 of this lmworks' own source files: two checkouts may have one version."""
     whole = hashlib.sha256()
@@ -72,7 +82,11 @@ def end_run(run: Path, folder: Path) -> None:
     """Remove the folder of a run whose result is complete; TensorBoard's events move to `<folder>.tensorboard`."""
     events, kept = run / "tensorboard", folder.with_name(f"{folder.name}.tensorboard")
     if events.is_dir():
-        shutil.rmtree(kept, ignore_errors=True)
+        if kept.is_dir() and all(path.name.startswith("events.out.tfevents") for path in kept.iterdir()):
+            shutil.rmtree(kept)  # of the run that this one replaces
+        number = 1
+        while kept.exists():  # somebody's own folder
+            kept, number = folder.with_name(f"{folder.name}.tensorboard-{number}"), number + 1
         events.replace(kept)
     shutil.rmtree(run, ignore_errors=True)
 

@@ -184,6 +184,11 @@ class TrainRecipe(RecipeFile):
             )
         except ConfigError as error:
             raise error.inside(("model",)) from None
+        if config.pooler or config.labels or config.head_transform:
+            raise ConfigError(
+                "{at}model.pooler, {at}model.labels and {at}model.head_transform are not trained by predicting the next "
+                "token; leave them out"
+            )
         if config.arrangement != "decoder":
             raise ConfigError(
                 f"{{at}}model.arrangement is {config.arrangement!r}; lmworks train trains decoders, which predict the next token"

@@ -68,7 +68,7 @@ def read_toml(path: str | Path) -> dict[str, Any]:
 
 
 def overrides(assignments: Iterable[str]) -> dict[str, Any]:
-    """`["training.steps=40", "data.text=notes"]` as nested tables; values read as TOML, else as text."""
+    """`["training.steps=40", "data.text=notes"]` as nested tables; values read as TOML, none as None, else as text."""
     tree: dict[str, Any] = {}
     for assignment in assignments:
         path, separator, text = assignment.partition("=")
@@ -77,7 +77,7 @@ def overrides(assignments: Iterable[str]) -> dict[str, Any]:
         try:
             value = tomllib.loads(f"value = {text}")["value"]
         except tomllib.TOMLDecodeError:
-            value = text
+            value = None if text == "none" else text
         *sections, name = path.strip().split(".")
         table = tree
         for section in sections:

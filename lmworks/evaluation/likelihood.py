@@ -59,6 +59,7 @@ def measure(
     Of a conversation only what the assistant says counts. `window` is how much the model reads at once; None for its
     whole context. Special tokens count as zero bytes and are not scored.
     """
+    model.must_write()
     chosen, budget = [], tokens
     for document in sorted(documents, key=lambda document: document.hash):
         ids, counted = _ids(model, document)

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from lmworks.basics import progress
-from lmworks.generation.scoring import logprobs_of
+from lmworks.generation.scoring import logprobs_of, refuse_unless_causal
 from lmworks.models.network import Network, evaluating
 from lmworks.tokens.shards import Shards
 
@@ -37,6 +37,7 @@ def stream_loss(network: Network, shards: Shards, context: int, most: int | None
     Windows do not overlap, so a token sees half a window on average: the loss that training itself sees, and higher than
     that of a text read with all its context (`likelihood.measure`).
     """
+    refuse_unless_causal(network)
     total = min(shards.tokens - 1, most or shards.tokens)
     nats = 0.0
     rows = max(READ // context, 1)

@@ -7,12 +7,14 @@ Source: Reimers and Gurevych 2019, https://arxiv.org/abs/1908.10084.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal, Self
 
 import torch
 from jaxtyping import Bool, Float
+from pydantic import Field
 from torch import Tensor
 
 from lmworks.basics import progress
@@ -38,7 +40,7 @@ class Pooling(Config):
     normalise: bool = True
     """Bring each vector to length 1, so that dot products are cosines."""
 
-    longest: int | None = None
+    longest: int | None = Field(default=None, gt=0)
     """Tokens of the longest text, special tokens included; None for the network's context."""
 
     @classmethod
@@ -51,18 +53,41 @@ class Pooling(Config):
                 return cls(**said)
             except ConfigError as error:
                 raise ModelError(f"{own}: pooling: {error}") from None
-        if not (folder / "modules.json").is_file():
+        modules = _modules(folder)
+        if not modules:
             return cls()
-        settings: dict[str, Any] = {"normalise": "Normalize" in (folder / "modules.json").read_text(encoding="utf-8")}
-        if (folder / "1_Pooling" / "config.json").is_file():
-            said = read_json(folder / "1_Pooling" / "config.json")
+        settings: dict[str, Any] = {"normalise": "Normalize" in modules}
+        if "Pooling" in modules:
+            said = read_json(folder / modules["Pooling"] / "config.json")
             chosen = [mode for key, mode in MODES.items() if said.get(key)]
             if len(chosen) != 1 or any(said.get(key) for key in OTHERS):
-                raise ModelError(f"{folder / '1_Pooling'}: only one of {', '.join(MODES)} is supported")
+                raise ModelError(f"{folder / modules['Pooling']}: only one of {', '.join(MODES)} is supported")
             settings["mode"] = chosen[0]
         if (folder / "sentence_bert_config.json").is_file():
             settings["longest"] = read_json(folder / "sentence_bert_config.json").get("max_seq_length")
-        return cls(**settings)
+        try:
+            return cls(**settings)
+        except ConfigError as error:
+            raise ModelError(f"{folder / 'sentence_bert_config.json'}: {error}") from None
+
+
+def _modules(folder: Path) -> dict[str, str]:
+    """The parts of a sentence-transformers model by their kind, and the folder of each; ModelError for one that is not known."""
+    path = folder / "modules.json"
+    if not path.is_file():
+        return {}
+    try:
+        listed = json.loads(path.read_text(encoding="utf-8"))
+        modules = {str(one["type"]).rpartition(".")[2]: str(one["path"]) for one in listed}
+    except (ValueError, TypeError, LookupError, RecursionError) as error:
+        raise ModelError(f"{path} is no list of modules ({error}); fetch or copy it again") from None
+    if unknown := sorted(set(modules) - {"Transformer", "Pooling", "Normalize"}):
+        raise ModelError(
+            f"{path}: a module of the type {unknown[0]} is not supported, and without it vectors would differ"
+        )
+    if not all((folder / place).resolve().is_relative_to(folder.resolve()) for place in modules.values()):
+        raise ModelError(f"{path} names a folder outside its own; fetch it again")
+    return modules
 
 
 @torch.inference_mode()

@@ -210,7 +210,7 @@ class LanguageModel:
         """How the folder that the model came from says that states become one vector."""
         return Pooling.read(self.source) if self.source is not None and self.source.is_dir() else Pooling()
 
-    def _must_write(self) -> None:
+    def must_write(self) -> None:
         """ConfigError unless the network predicts each next token from those before it."""
         if self.config.arrangement != "decoder":
             raise ConfigError(
@@ -219,7 +219,7 @@ class LanguageModel:
             )
 
     def _request(self, prompt: Prompt, strategy: Strategy | None, max_new_tokens: int, stop: Sequence[str]) -> Request:
-        self._must_write()
+        self.must_write()
         if isinstance(stop, str):
             stop = [stop]
         return new_request(
@@ -264,7 +264,7 @@ class LanguageModel:
         """As `score`, for ids that are at hand; `size` is their text's length in bytes."""
         from lmworks.generation.scoring import token_logprobs
 
-        self._must_write()
+        self.must_write()
         if not tokens:
             raise ConfigError("the text is empty; there is nothing to score")
         start = self.tokenizer.document_start

@@ -35,8 +35,17 @@ def windows(tokens: int, window: int) -> Iterator[tuple[int, int, int]]:
 
 
 @torch.inference_mode()
+def refuse_unless_causal(network: Network) -> None:
+    """ConfigError for an encoder or an encoder-decoder: the one sees what it should predict, the other wants a source."""
+    if network.config.arrangement != "decoder":
+        raise ConfigError(
+            f"the network is an {network.config.arrangement}, and a text is scored by a decoder, token by token"
+        )
+
+
 def token_logprobs(network: Network, ids: list[int], window: int) -> list[float]:
     """log p(ids[t] | what its window holds before it) for t = 1 ... n - 1; ConfigError if a window is below 2."""
+    refuse_unless_causal(network)
     logprobs: list[float] = []
     with evaluating(network):
         for start, scored, end in windows(len(ids), window):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from itertools import pairwise
 from typing import Annotated, Any, Literal, Self
 
@@ -273,7 +274,7 @@ class ModelConfig(Config):
             )
         if not self.labels and self.labels_of == "tokens":
             raise ConfigError("{at}labels_of = 'tokens' needs {at}labels, the names of the classes")
-        if twice := sorted({label for label in self.labels if self.labels.count(label) > 1}):
+        if twice := sorted(label for label, count in Counter(self.labels).items() if count > 1):
             raise ConfigError(f"{{at}}labels names {twice[0]!r} twice; each class needs a name of its own")
 
     def _check_adaptive(self) -> None:

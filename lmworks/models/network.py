@@ -159,15 +159,14 @@ class Network(Stack):
     def pooled(self, hidden: Hidden, mask: Real | None = None) -> Float[Tensor, "batch dim"]:
         """One state for each text: the pooler's, or the first token's of an encoder, or the last real token's of a
         decoder."""
-        if self.config.causal:
-            last = hidden.new_tensor(hidden.shape[1] - 1).long().expand(len(hidden))
-            if mask is not None:
-                places = torch.arange(hidden.shape[1], device=hidden.device)
-                last = (mask.bool() * places).max(dim=1).values
-            first = hidden[torch.arange(len(hidden), device=hidden.device), last]
+        rows, end = torch.arange(len(hidden), device=hidden.device), hidden.shape[1] - 1
+        if mask is None:
+            at = torch.full_like(rows, end if self.config.causal else 0)
         else:
-            first = hidden[:, 0]
-        return first if self.pooler is None else torch.tanh(self.pooler(first))
+            real = mask.int()
+            at = end - real.flip(1).argmax(dim=1) if self.config.causal else real.argmax(dim=1)
+        state = hidden[rows, at]
+        return state if self.pooler is None else torch.tanh(self.pooler(state))
 
     def classify(self, hidden: Hidden, mask: Real | None = None) -> Float[Tensor, "batch *seq labels"]:
         """Scores of the classes, in float32: of each text, or of each token (`labels_of`)."""

@@ -74,10 +74,13 @@ class SharedStudy:
             if theirs is None:
                 if self.study.get_trials(deepcopy=False):
                     raise ConfigError(f"{place} holds a study that lmworks did not begin; give another --out")
-                if first is not None:
-                    self.study.enqueue_trial(dict(first), user_attrs={"recipe": True})
                 self.study.set_user_attr(PLAN, ours)
-            elif difference := _difference(ours, theirs):
+                theirs = ours
+            if (
+                not self.study.get_trials(deepcopy=False) and first is not None
+            ):  # also where the first worker was killed here
+                self.study.enqueue_trial(dict(first), user_attrs={"recipe": True})
+            if difference := _difference(ours, theirs):
                 raise ConfigError(
                     f"{difference} when the study in {place} was begun; use the same, or give another --out"
                 )

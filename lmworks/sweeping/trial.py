@@ -39,7 +39,7 @@ class Texts:
 
     def __init__(self, parts: Split, folder: Path) -> None:
         self.parts, self.folder = parts, folder
-        self.hash = data_hash(parts.train)
+        self.hash = data_hash([*parts.train, *parts.held_out])
         self._open: dict[str, PreparedText] = {}
 
     def of(self, recipe: TrainRecipe) -> PreparedText:

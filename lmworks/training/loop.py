@@ -259,6 +259,9 @@ class _Run:
     def load(self, name: str) -> None:
         """Go on from a checkpoint."""
         self.state = load_checkpoint(self.folder / name, self.parameters, self.optimiser, self.ranks)
+        # A run may have ended between its last checkpoint and its result.
+        patience, waited = self.config.patience, self.state.waited
+        self.stopped_early = patience is not None and waited > 0 and (self.over or waited >= patience)
 
     def result(self, seconds: float) -> TrainingResult:
         """What the run did."""

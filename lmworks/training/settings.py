@@ -105,7 +105,9 @@ class TrainingConfig(Config):
                 f"{{at}}warmup ({self.warmup}) leaves no step of {{at}}steps ({self.steps}) to train at full rate"
             )
         if self.steps is not None and self.max_seconds is not None:
-            raise ConfigError("{at}steps and {at}max_seconds contradict each other; give one of them")
+            raise ConfigError(
+                "{at}steps and {at}max_seconds contradict each other; give one of them (none takes a setting away: --set training.max_seconds=none)"
+            )
         if self.patience is not None and self.evaluate_every is None:
             raise ConfigError("{at}patience counts validations, and {at}evaluate_every does not ask for any")
         return self

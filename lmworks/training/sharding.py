@@ -73,9 +73,32 @@ def write_parts(folder: Path, tensors: Mapping[str, Mapping[str, Tensor]]) -> No
         raise LmworksError(f"{folder.parent}: the checkpoint cannot be written ({_why(error)})") from None
 
 
+METADATA = ".metadata"
+KNOWN = {
+    "torch.distributed.checkpoint.metadata": None,
+    "torch.distributed.checkpoint.filesystem": {"_StorageInfo"},
+    "torch.serialization": {"_get_layout"},
+    "pathlib": {"PosixPath", "WindowsPath"},
+    "torch": {"Size", "float32", "float64", "bfloat16", "float16", "int64", "int32", "uint8", "bool"},
+}
+"""What the pickle of a checkpoint's metadata may name, by module (None: its classes): whatever else it names could be code."""
+
+
+class _Unpickler(pickle.Unpickler):
+    """Reads a metadata file without running anything that it names."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        if module in KNOWN and "." not in name:
+            found = super().find_class(module, name)
+            names = KNOWN[module]
+            if name in names if names is not None else isinstance(found, type) and found.__module__ == module:
+                return found
+        raise pickle.UnpicklingError(f"its metadata names {module}.{name}, which no checkpoint needs")
+
+
 def has_parts(folder: Path) -> bool:
     """Was it written by `write_parts`?"""
-    return (folder / ".metadata").exists()
+    return (folder / METADATA).exists()
 
 
 def read_parts(folder: Path, kind: str, parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -91,6 +114,8 @@ def read_parts(folder: Path, kind: str, parameters: Mapping[str, Tensor]) -> dic
         return torch.empty(size, dtype=dtype)
 
     try:
+        with (folder / METADATA).open("rb") as file:
+            _Unpickler(file).load()  # torch reads it with an unpickler that obeys it
         reader = dcp.FileSystemReader(folder)
         found: dict[str, Any] = {
             name: one for name, one in reader.read_metadata().state_dict_metadata.items() if name.startswith(f"{kind}/")
@@ -99,7 +124,16 @@ def read_parts(folder: Path, kind: str, parameters: Mapping[str, Tensor]) -> dic
         with warnings.catch_warnings():  # one process is warned that it is one
             warnings.simplefilter("ignore", UserWarning)
             dcp.load(tensors, storage_reader=reader, no_dist=not dist.is_initialized())
-    except (dcp.CheckpointException, OSError, RuntimeError, ValueError, EOFError, pickle.UnpicklingError) as error:
+    except (
+        dcp.CheckpointException,
+        OSError,
+        RuntimeError,
+        ValueError,
+        EOFError,
+        AttributeError,
+        LookupError,
+        pickle.UnpicklingError,
+    ) as error:
         raise ModelError(f"{folder} is damaged ({_why(error)}); remove it, and the run starts afresh") from None
     return {name.partition("/")[2]: one for name, one in tensors.items()}
 

@@ -78,7 +78,8 @@ def test_changes_count_above_the_recipe():
 
 
 def test_values_are_read_as_toml_and_else_as_text():
-    assert overrides(["a.b=1", "a.c=2.5", "a.d=true", "e=[1, 2]", "f=smollm2", "g='2'", "h=a=b", "i="]) == {
+    assert overrides(["a.b=1", "a.c=2.5", "a.d=true", "e=[1, 2]", "f=smollm2", "g='2'", "h=a=b", "i=", "j=none"]) == {
+        "j": None,
         "a": {"b": 1, "c": 2.5, "d": True},
         "e": [1, 2],
         "f": "smollm2",
@@ -96,3 +97,20 @@ def test_values_are_read_as_toml_and_else_as_text():
 def test_a_change_that_cannot_be_read_is_one_sentence(changes: list[str]):
     with pytest.raises(ConfigError, match=f"^--set {changes[-1]}: "):
         overrides(changes)
+
+
+def test_events_of_an_earlier_run_are_replaced_and_what_is_somebodys_stays(tmp_path: Path):
+    from lmworks.runs import end_run
+
+    def finished() -> None:
+        (tmp_path / "m.run" / "tensorboard").mkdir(parents=True)
+        (tmp_path / "m.run" / "tensorboard" / "events.out.tfevents.1").write_text("new")
+        end_run(tmp_path / "m.run", tmp_path / "m")
+
+    finished()
+    finished()
+    assert [path.name for path in tmp_path.iterdir()] == ["m.tensorboard"]
+    (tmp_path / "m.tensorboard" / "thesis.txt").write_text("mine")
+    finished()
+    assert (tmp_path / "m.tensorboard" / "thesis.txt").read_text() == "mine"
+    assert (tmp_path / "m.tensorboard-1" / "events.out.tfevents.1").read_text() == "new"

@@ -80,7 +80,9 @@ def test_what_has_no_vector_is_a_sentence(encoder: LanguageModel):
 
 def test_the_folder_says_how_its_texts_are_pooled(tmp_path: Path):
     assert Pooling.read(tmp_path) == Pooling()
-    (tmp_path / "modules.json").write_text(json.dumps([{"type": "sentence_transformers.models.Transformer"}]))
+    kinds = {"": "Transformer", "1_Pooling": "Pooling"}
+    modules = [{"path": path, "type": f"sentence_transformers.models.{kind}"} for path, kind in kinds.items()]
+    (tmp_path / "modules.json").write_text(json.dumps(modules))
     (tmp_path / "sentence_bert_config.json").write_text('{"max_seq_length": 17}')
     (tmp_path / "1_Pooling").mkdir()
     said = tmp_path / "1_Pooling" / "config.json"
@@ -88,6 +90,12 @@ def test_the_folder_says_how_its_texts_are_pooled(tmp_path: Path):
     assert Pooling.read(tmp_path) == Pooling(mode="first", normalise=False, longest=17)
     said.write_text('{"pooling_mode_max_tokens": true, "pooling_mode_mean_tokens": true}')
     with pytest.raises(ModelError, match="only one of pooling_mode_mean_tokens"):
+        Pooling.read(tmp_path)
+    (tmp_path / "modules.json").write_text(json.dumps([*modules, {"path": "2_Dense", "type": "models.Dense"}]))
+    with pytest.raises(ModelError, match="a module of the type Dense is not supported"):
+        Pooling.read(tmp_path)
+    (tmp_path / "modules.json").write_bytes(b"\xff")
+    with pytest.raises(ModelError, match="is no list of modules"):
         Pooling.read(tmp_path)
 
 

@@ -10,9 +10,9 @@ import pytest
 import tiny
 import torch
 
-from lmworks.basics.errors import ConfigError
+from lmworks.basics.errors import ConfigError, ModelError
 from lmworks.models.attention import attend
-from lmworks.models.config import ModelConfig
+from lmworks.models.config import ModelConfig, RopeScaling
 from lmworks.models.directory import read_network, write_network
 from lmworks.models.hooks import hook_points
 from lmworks.models.masks import visibility
@@ -171,6 +171,9 @@ def test_a_text_is_judged_by_its_last_real_token_in_a_decoder_and_its_first_in_a
     encoder = tiny.network(**ENCODER, labels=("a", "b"))
     hidden = encoder.hidden(tokens, mask)
     torch.testing.assert_close(encoder.pooled(hidden, mask), hidden[:, 0])
+    torch.testing.assert_close(encoder.pooled(hidden, mask.flip(1)), torch.stack([hidden[0, 0], hidden[1, 2]]))
+    long = torch.arange(300.0).bfloat16()[None, :, None]  # bfloat16 has no 299
+    assert torch.equal(decoder.pooled(long), long[:, 299])
     assert encoder.classify(hidden, mask).shape == (2, 2)
 
 
@@ -230,3 +233,20 @@ def test_networks_without_norm_or_residual_are_other_networks():
         kept = other.state_dict()
         other.load_state_dict({name: one for name, one in plain.state_dict().items() if name in kept})
         assert not torch.allclose(other(tokens), plain(tokens), **CLOSE)
+
+
+def test_what_a_family_could_not_give_back_is_not_written():
+    from lmworks.models.families import family_of
+
+    neox = {"family": "gpt_neox", "norm": "layer", "gated": False, "feed_forward_bias": True, "parallel": True}
+    small = {"vocab_size": 96, "dim": 104, "layers": 1, "heads": 2, "context": 16}
+    config = ModelConfig(**small, **neox, rotary_dim=30)
+    assert family_of("gpt_neox").config_from(family_of("gpt_neox").config_to(config)) == config
+    odd = ModelConfig(**small | {"dim": 12, "heads": 5, "head_dim": 2}, **neox)
+    with pytest.raises(ModelError, match="cannot have dim 12 and 5 heads"):
+        family_of("gpt_neox").config_to(odd)
+    with pytest.raises(ModelError, match="cannot have the activation 'relu_squared'"):
+        family_of("llama").config_to(ModelConfig(**small, activation="relu_squared"))
+    scaling = RopeScaling(kind="dynamic", factor=2.0, original_context=8)
+    with pytest.raises(ModelError, match=r"original_context \(8\) of dynamic scaling is context \(16\)"):
+        family_of("llama").config_to(ModelConfig(**small, rope_scaling=scaling))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import signal
 import sys
 from pathlib import Path
@@ -18,7 +19,7 @@ from lmworks.basics.errors import ConfigError, DataError, LmworksError, ModelErr
 from lmworks.models.network import Network
 from lmworks.objectives import L1, L2, CausalLM, Loss, Objective
 from lmworks.tokens.batch import Batch, batches
-from lmworks.training import loop
+from lmworks.training import loop, sharding
 from lmworks.training.distributed import Processes
 from lmworks.training.loop import DivergedError, TrainingResult, train
 from lmworks.training.ranks import ALONE
@@ -356,3 +357,16 @@ def test_a_damaged_checkpoint_in_parts_is_one_sentence(damage: str, tmp_path: Pa
     with pytest.raises(ModelError, match=r"checkpoint is damaged \(.*\); remove it") as caught:
         make(ALONE, tmp_path, {"distribution": "fsdp"}, resume=True)
     assert "\n" not in str(caught.value)
+
+
+def test_a_checkpoint_whose_metadata_is_code_is_not_obeyed(tmp_path: Path):
+    class Attack:
+        def __reduce__(self) -> tuple[Any, ...]:
+            return (Path.touch, (tmp_path / "obeyed",))
+
+    (tmp_path / ".metadata").write_bytes(pickle.dumps(Attack()))
+    with pytest.raises(
+        ModelError, match=r"is damaged \(its metadata names pathlib.Path.touch, which no checkpoint needs\)"
+    ):
+        sharding.read_parts(tmp_path, "parameters", {})
+    assert not (tmp_path / "obeyed").exists()

@@ -232,3 +232,18 @@ def test_validations_are_reported_as_they_come_and_a_report_that_raises_ends_the
     heard[:] = [(0, 0)] * 2
     run(tmp_path, evaluate_every=3, validate=lambda network: 1.0, report=report)
     assert heard[2:] == [(3 / 9, 1.0), (6 / 9, 1.0), (1.0, 1.0)]
+
+
+@pytest.mark.parametrize("patience", [2, 20])
+def test_a_run_that_was_over_when_it_was_killed_still_goes_back_to_its_best(tmp_path, patience):
+    """Between its last checkpoint and its result: with patience used up, and with patience left."""
+    from training.runs import run
+
+    def figures():
+        yield from (3.0, 1.0, 2.0, 2.0, 2.0, 2.0, 2.0, 2.0, 2.0, 2.0)
+
+    straight, resumed = figures(), figures()
+    settings = {"evaluate_every": 1, "patience": patience, "steps": 6}
+    first = run(tmp_path, validate=lambda network: next(straight), **settings)
+    again = run(tmp_path, validate=lambda network: next(resumed), resume=True, **settings)
+    assert (again.best_step, again.steps) == (first.best_step, first.steps) and first.best_step == 2

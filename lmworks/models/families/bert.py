@@ -54,10 +54,12 @@ def _class_of(config: ModelConfig) -> str:
     }
     has |= {"labels": bool(config.labels), "labels_of": config.labels_of}
     for name, parts in PARTS.items():
+        if not config.tied and not parts.get("head_transform"):
+            continue  # no head is saved with it, so there would be nowhere for the matrix
         if has == {key: parts.get(key, "texts" if key == "labels_of" else False) for key in has}:
             return name
     raise ModelError(
-        "no BERT class has this choice of head_transform, head_bias, pooler and labels; choose another family to save it as"
+        "no BERT class has this choice of head_transform, head_bias, pooler, labels and tied; choose another family to save it as"
     )
 
 
@@ -72,7 +74,11 @@ class _Bert(Family):
             renamed = {
                 name.removesuffix(old) + new if name.endswith(old) else name: one for name, one in renamed.items()
             }
-        return super().tensors_from(renamed, config, dtype)
+        # A file of pretraining may be named by the one head that is wanted, and holds the others too.
+        left_out: tuple[str, ...] = () if config.pooler else ("bert.pooler.", "pooler.")
+        left_out += () if config.labels else ("classifier.",)
+        kept = {name: one for name, one in renamed.items() if not name.startswith(left_out)} if left_out else renamed
+        return super().tensors_from(kept if _class_of(config) == "BertForMaskedLM" else renamed, config, dtype)
 
     def tensors_to(self, ours: Mapping[str, Tensor], config: ModelConfig) -> dict[str, Tensor]:
         theirs = super().tensors_to(ours, config)

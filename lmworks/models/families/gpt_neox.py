@@ -18,7 +18,8 @@ def _more_from(theirs: Mapping[str, Any], layers: int) -> dict[str, Any]:
         ours["rope_theta"] = theirs["rotary_emb_base"]
     heads, dim = theirs.get("num_attention_heads"), theirs.get("hidden_size")
     if share != 1 and isinstance(heads, int) and isinstance(dim, int) and heads > 0:
-        ours["rotary_dim"] = int(dim // heads * share)
+        # Their cut, but for the rounding of a share that was divided out of a whole number.
+        ours["rotary_dim"] = int(dim // heads * share + 1e-6)
     return ours
 
 

@@ -32,6 +32,10 @@ def _more_to(config: ModelConfig) -> dict[str, Any]:
         raise ModelError(
             "a t5 model has head_scale = 1 / root of dim, and only where it is tied; choose another family to save it as"
         )
+    if config.activation not in THEIR_ACTIVATIONS:
+        raise ModelError(
+            f"a t5 model cannot have the activation {config.activation!r}; choose another family to save it as"
+        )
     if config.gated and config.activation == "gelu":
         raise ModelError("a gated t5 model means gelu_tanh by its gelu; choose another family to save it as")
     written = "gelu" if config.gated and config.activation == "gelu_tanh" else THEIR_ACTIVATIONS[config.activation]

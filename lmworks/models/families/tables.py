@@ -153,6 +153,11 @@ class Family:
                 raise ModelError(
                     f"a {self.name} model cannot have {name} = {value!r}; choose another family to save it as"
                 )
+        if "head_dim" not in self.settings and config.dim % config.heads:
+            raise ModelError(
+                f"a {self.name} model cannot have dim {config.dim} and {config.heads} heads: its files know no other "
+                "head_dim than dim / heads; choose another family to save it as"
+            )
         for our_key, their_key in self.settings.items():
             value = getattr(config, our_key)
             if theirs.get(their_key, value) != value:
@@ -161,10 +166,11 @@ class Family:
                     "values; choose another family to save it as"
                 )
             theirs[their_key] = value
-        if self.activations[written := THEIR_ACTIVATIONS[config.activation]] != config.activation:
+        written = THEIR_ACTIVATIONS.get(config.activation)
+        if written is None or self.activations[written] != config.activation:
             raise ModelError(
-                f"a {self.name} model cannot have the activation {config.activation!r} (its files "
-                f"mean another one by {written!r}); choose another family to save it as"
+                f"a {self.name} model cannot have the activation {config.activation!r} (its files have "
+                "no name for it, or mean another one by it); choose another family to save it as"
             )
         theirs[self.settings["activation"]] = written
         if config.positions == "rope":
@@ -392,6 +398,12 @@ def rope_from(theirs: Mapping[str, Any], partly: bool = False) -> dict[str, Any]
 def rope_to(config: ModelConfig) -> dict[str, Any]:
     """`rope_theta` and `rope_scaling`: the spelling that old and new readers understand."""
     theirs: dict[str, Any] = {"rope_theta": config.rope_theta}
+    scaling = config.rope_scaling
+    if scaling is not None and scaling.kind == "dynamic" and scaling.original_context not in (None, config.context):
+        raise ModelError(
+            f"rope_scaling.original_context ({scaling.original_context}) of dynamic scaling is context ({config.context}) "
+            "in public files; leave it out, or choose the family lmworks"
+        )
     if config.rope_scaling is not None:
         values = config.rope_scaling.model_dump(exclude_none=True, exclude_defaults=True)
         theirs["rope_scaling"] = {"rope_type": values.pop("kind")} | {
