@@ -130,6 +130,16 @@ def test_8_ids_that_the_tokenizer_would_not_write(tmp_path: Path):
     failed(shards.same_tokenizer(shards.Packed(Spelt(), tokenizer)), "the ids of document 0")  # type: ignore[arg-type]
 
 
+def test_6_ids_that_were_overwritten_are_not_passed_over(tmp_path: Path):
+    """Their text is another one, of another length: nothing decodes and encodes to what was packed."""
+    packed(tmp_path / "a")
+    file = tmp_path / "a" / "00000.bin"
+    ids = np.fromfile(file, np.uint16)
+    np.full_like(ids, trained().encode("a", special=False)[0]).tofile(file)
+    found = shards.same_tokenizer(shards.Packed(Shards(tmp_path / "a"), trained()))
+    failed(found, "the bytes of the ids and those that were packed")
+
+
 def rewritten(folder: Path, **facts: object) -> Shards:
     info = json.loads((folder / "shards.json").read_text())
     (folder / "shards.json").write_text(json.dumps(info | facts))
