@@ -30,6 +30,7 @@ from lmworks.models.gguf import read_gguf_network, stored_dtype
 from lmworks.models.network import Network, evaluating
 from lmworks.models.precision import dtype_of, fast_dtype
 from lmworks.models.references import resolve
+from lmworks.tokens.source import target_start
 from lmworks.tokens.tokenizer import Tokenizer
 
 Message = Mapping[str, str]
@@ -144,10 +145,10 @@ class LanguageModel:
         """Write the tokenizer's files and generation_config.json into an existing folder."""
         self.tokenizer.save(folder)
         ends = sorted(self.tokenizer.stop_ids)
-        write_json(
-            folder / "generation_config.json",
-            {"bos_token_id": self.tokenizer.bos, "eos_token_id": ends, "pad_token_id": self.tokenizer.pad},
-        )
+        facts = {"bos_token_id": self.tokenizer.bos, "eos_token_id": ends, "pad_token_id": self.tokenizer.pad}
+        if self.config.arrangement == "encoder-decoder":
+            facts["decoder_start_token_id"] = target_start(self.tokenizer)
+        write_json(folder / "generation_config.json", facts)
 
     def encode_prompt(self, prompt: Prompt) -> list[int]:
         """The ids that the model reads: a text as it is (with BOS where the tokenizer adds one), a conversation by
