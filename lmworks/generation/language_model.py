@@ -23,6 +23,7 @@ from lmworks.basics.files import directory_written_whole, write_json
 from lmworks.basics.gguf_file import GGUFFile
 from lmworks.generation.decoding import Finish, Request, decode, new_request
 from lmworks.generation.embedding import Pooling, embed
+from lmworks.generation.filling import Guess, fill
 from lmworks.generation.strategies import Greedy, Strategy
 from lmworks.models.config import ModelConfig
 from lmworks.models.directory import read_network, refuse_foreign_files, write_network
@@ -205,6 +206,10 @@ class LanguageModel:
         if self.network.encoder is not None:
             raise ConfigError("an encoder-decoder has no pooled states; embed with an encoder or a decoder")
         return embed(self.network, self.tokenizer, texts, pooling or self.pooling, cut=cut)
+
+    def fill(self, text: str, *, top: int = 5) -> list[list[Guess]]:
+        """For each mask in a text ("Paris is the [MASK] of France.") the `top` likeliest tokens and their probabilities."""
+        return fill(self.network, self.tokenizer, text, top)
 
     @property
     def pooling(self) -> Pooling:

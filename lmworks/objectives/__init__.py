@@ -2,6 +2,20 @@
 
 from lmworks.objectives.causal import CausalLM
 from lmworks.objectives.loss import Loss, Objective
+from lmworks.objectives.masked import MaskedLM
+from lmworks.objectives.pairs import NextSentence, SentenceOrder
 from lmworks.objectives.penalties import L1, L2, Penalty
+from lmworks.objectives.prefix import PrefixLM
 
-__all__ = ["L1", "L2", "CausalLM", "Loss", "Objective", "Penalty"]
+__all__ = [
+    "L1",
+    "L2",
+    "CausalLM",
+    "Loss",
+    "MaskedLM",
+    "NextSentence",
+    "Objective",
+    "Penalty",
+    "PrefixLM",
+    "SentenceOrder",
+]
