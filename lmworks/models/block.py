@@ -18,6 +18,7 @@ from torch.utils.checkpoint import checkpoint
 
 from lmworks.models.attention import Attention, CrossAttention, Pass
 from lmworks.models.config import ModelConfig
+from lmworks.models.dropout import Dropout
 from lmworks.models.feed_forward import FeedForward
 from lmworks.models.hooks import HookPoint
 from lmworks.models.norm import make_norm
@@ -37,7 +38,7 @@ class Block(nn.Module):
             self.cross_norm, self.cross_attention = make_norm(config), CrossAttention(config, layer)
             self.cross_attention_output_point = HookPoint()
         self.feed_forward_norm, self.feed_forward = make_norm(config), FeedForward(config)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         self.norm_before, self.residual, self.parallel = config.norm_place == "before", config.residual, config.parallel
         self.attention_output_point, self.feed_forward_output_point = HookPoint(), HookPoint()
         self.residual_in_point, self.residual_middle_point, self.residual_out_point = (
