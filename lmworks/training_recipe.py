@@ -186,10 +186,9 @@ class TrainRecipe(RecipeFile):
         if not all(isinstance(values.get(name) or {}, dict | Config) for name in ("model", "training")):
             return values
         model, training = dict(values.get("model") or {}), dict(values.get("training") or {})
-        objective = values.get("objective") or {}
-        kind = objective.get("kind", "causal") if isinstance(objective, dict) else getattr(objective, "kind", "causal")
-        _, network = NETWORKS.get(kind, ("", {})) if isinstance(kind, str) else ("", {})
-        model = {**network, "layers": depth, "dim": HEAD_DIM * depth, "context": 256, **model}
+        _, network = NETWORKS.get(_kind(values.get("objective")), ("", {}))
+        shape: dict[str, Any] = {"layers": depth, "dim": HEAD_DIM * depth, "context": 256}
+        model = shape | network | model
         if isinstance(model["dim"], int):
             model.setdefault("heads", max(1, model["dim"] // HEAD_DIM))
         context = training.setdefault("context", model["context"])
@@ -258,6 +257,12 @@ class TrainRecipe(RecipeFile):
             raise ConfigError(
                 f"{{at}}model.labels are the two answers of {{at}}objective.kind = {kind!r}; leave them out"
             )
+
+
+def _kind(objective: Any) -> str:
+    """The kind of objective that is asked for, before it is checked."""
+    said = objective.get("kind", "causal") if isinstance(objective, dict) else getattr(objective, "kind", "causal")
+    return str(said)
 
 
 def _as_wide(embedding: Any, model: dict[str, Any]) -> Any:
