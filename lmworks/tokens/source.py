@@ -1,4 +1,4 @@
-"""What an encoder-decoder reads and begins with: the ids of a source text, and the id that opens a target."""
+"""What an encoder-decoder reads and writes: the ids of a source, those of a target, and the id that opens a target."""
 
 from __future__ import annotations
 
@@ -29,3 +29,11 @@ def target_start(tokenizer: Tokenizer) -> int:
     raise ConfigError(
         f"the tokenizer of {tokenizer.name} has no token that could open a target; give it a BOS, EOS or padding token"
     )
+
+
+def target_ids(tokenizer: Tokenizer, text: str, first: int | None = None) -> list[int]:
+    """The ids that a decoder is to write: the text and the end of a document, behind the `first` token that the model's
+    own files force (BART's <s>), where they do. `target_start` is not among them."""
+    opening = [] if first is None else [first]
+    closing = [] if tokenizer.document_end is None else [tokenizer.document_end]
+    return [*opening, *tokenizer.encode(text, special=False), *closing]
