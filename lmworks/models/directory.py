@@ -86,7 +86,7 @@ def network_of(config: ModelConfig, tensors: Mapping[str, Tensor]) -> Network:
             raise ModelError(
                 f"{name} has the shape {list(tensors[name].shape)}, and config.json asks for {list(shape)}"
             )
-    types = {tensor.dtype for name, tensor in tensors.items() if not name.endswith((".keys", ".rank"))}
+    types = {tensor.dtype for name, tensor in tensors.items() if not name.endswith((".keys", ".rank", ".lifts"))}
     if unknown := types - {*DTYPES.values(), torch.float64}:
         raise ModelError(
             f"the weights are stored as {', '.join(map(str, unknown))}; convert them to float32 or bfloat16"
