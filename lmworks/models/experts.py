@@ -93,27 +93,42 @@ class Experts(nn.Module):
     def _routed(self, x: Rows) -> Rows:
         logits = self.router_logits_point(self.router(x))
         weights, chosen = self.router.choose(logits)
+        weights = weights.to(x.dtype)
+        if len(x) == 1 and not self.training:
+            return self._one(x, weights[0], chosen[0])
         order = chosen.flatten().argsort(stable=True)  # by expert, and for each as in the text
-        sizes = torch.bincount(chosen.flatten(), minlength=self.settings.count)
-        computed = sizes.clamp(max=self.places(len(x)))
-        # What a hook returns here changes nothing: the rows are what they are.
-        self.load_point(computed)
-        self.dropped_point(sizes - computed)
-        parts = [
-            part[:most] for part, most in zip(order.split(sizes.tolist()), computed.tolist(), strict=True)
-        ]
-        order = torch.cat(parts)
+        sizes = torch.bincount(chosen.flatten(), minlength=self.settings.count).tolist()
+        computed = [min(size, self.places(len(x))) for size in sizes]
+        self._tell(sizes, computed, chosen)
+        if computed != sizes:
+            parts = zip(order.split(sizes), computed, strict=True)
+            order = torch.cat([part[:most] for part, most in parts])
         rows = order // self.settings.top_k
-        states = x.index_select(0, rows).split([len(part) for part in parts])
+        states = x.index_select(0, rows).split(computed)
         # In training an expert without rows runs too, for gradients of zero: a parameter without any would be left out
         # of the step, and whether it is must not hang on how the step is split.
-        made = [
-            expert(part) for expert, part in zip(self.experts, states, strict=True) if len(part) or self.training
-        ]
+        made = [expert(part) for expert, part in zip(self.experts, states, strict=True) if len(part) or self.training]
         if not made:
             return torch.zeros_like(x)
-        weighted = torch.cat(made) * weights.flatten().index_select(0, order)[:, None].to(x.dtype)
+        weighted = torch.cat(made) * weights.flatten().index_select(0, order)[:, None]
         return torch.zeros_like(x).index_add(0, rows, weighted)
+
+    def _one(
+        self, x: Float[Tensor, "one dim"], weights: Float[Tensor, " top_k"], chosen: Int[Tensor, " top_k"]
+    ) -> Float[Tensor, "one dim"]:
+        """A single token, as in decoding: nothing is sorted."""
+        experts = chosen.tolist()
+        sizes = [int(expert in experts) for expert in range(self.settings.count)]
+        self._tell(sizes, sizes, chosen)
+        return torch.mm(weights[None], torch.cat([self.experts[expert](x) for expert in experts]))
+
+    def _tell(self, sizes: list[int], computed: list[int], like: Tensor) -> None:
+        """Rows that each expert computes, and those that find no place, for whoever is hooked in; what hooks return
+        changes nothing, as the rows are what they are."""
+        if self.load_point.functions or self.dropped_point.functions:
+            load, sent = like.new_tensor(computed), like.new_tensor(sizes)
+            self.load_point(load)
+            self.dropped_point(sent - load)
 
     def places(self, rows: int) -> int:
         """The most rows that one expert computes; of those behind, this layer adds nothing to the stream. In training
