@@ -3,5 +3,6 @@
 from lmworks.objectives.causal import CausalLM
 from lmworks.objectives.loss import Loss, Objective
 from lmworks.objectives.penalties import L1, L2, Penalty
+from lmworks.objectives.routing import LoadBalance, RouterZLoss
 
-__all__ = ["L1", "L2", "CausalLM", "Loss", "Objective", "Penalty"]
+__all__ = ["L1", "L2", "CausalLM", "LoadBalance", "Loss", "Objective", "Penalty", "RouterZLoss"]

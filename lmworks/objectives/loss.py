@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from jaxtyping import Float
@@ -68,6 +69,11 @@ class Objective(ABC):
         for each row, from the run's seed, the epoch and the row's place: a step does not depend on how it was split."""
         return batch
 
+    @contextmanager
+    def beside(self, network: Network) -> Iterator[None]:
+        """Entered while the objectives before this one in a sum run: one that judges their pass watches it here."""
+        yield
+
     def __add__(self, other: Objective) -> Objective:
         return Sum(self, other)
 
@@ -80,7 +86,14 @@ class Sum(Objective):
 
     def __call__(self, network: Network, batch: Batch) -> Loss:
         """Both losses, part by part."""
-        return self.first(network, batch) + self.second(network, batch)
+        with self.second.beside(network):
+            return self.first(network, batch) + self.second(network, batch)
+
+    @contextmanager
+    def beside(self, network: Network) -> Iterator[None]:
+        """Both of them."""
+        with self.first.beside(network), self.second.beside(network):
+            yield
 
     def prepare(self, batch: Batch, seeds: Sequence[int]) -> Batch:
         """As both want it, the first before the second."""
