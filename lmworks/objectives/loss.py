@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 from jaxtyping import Float
@@ -78,6 +78,22 @@ class Objective(ABC):
         return Sum(self, other)
 
 
+class OfStates(Objective):
+    """An objective of the states that an encoder gives a batch's own tokens; a sum of several has them made once."""
+
+    def __call__(self, network: Network, batch: Batch) -> Loss:
+        """The loss of a batch."""
+        return self.of_states(network, batch, self.states(network, batch))
+
+    def states(self, network: Network, batch: Batch) -> Float[Tensor, "batch seq dim"]:
+        """The states behind the last norm."""
+        return network.hidden(batch.tokens, documents=batch.documents, segments=batch.segments)
+
+    @abstractmethod
+    def of_states(self, network: Network, batch: Batch, hidden: Float[Tensor, "batch seq dim"]) -> Loss:
+        """The loss of a batch whose states are at hand."""
+
+
 class Sum(Objective):
     """Two objectives as one."""
 
@@ -86,14 +102,23 @@ class Sum(Objective):
 
     def __call__(self, network: Network, batch: Batch) -> Loss:
         """Both losses, part by part."""
-        with self.second.beside(network):
-            return self.first(network, batch) + self.second(network, batch)
+        hidden: Tensor | None = None
+        losses = []
+        with ExitStack() as stack:
+            for part in self.parts():
+                stack.enter_context(part.beside(network))
+            for part in self.parts():
+                if isinstance(part, OfStates):
+                    hidden = part.states(network, batch) if hidden is None else hidden
+                    losses.append(part.of_states(network, batch, hidden))
+                else:
+                    losses.append(part(network, batch))
+        first, *others = losses
+        return sum(others, first)
 
-    @contextmanager
-    def beside(self, network: Network) -> Iterator[None]:
-        """Both of them."""
-        with self.first.beside(network), self.second.beside(network):
-            yield
+    def parts(self) -> list[Objective]:
+        """What is added up, sums within it opened."""
+        return [part for one in (self.first, self.second) for part in (one.parts() if isinstance(one, Sum) else [one])]
 
     def prepare(self, batch: Batch, seeds: Sequence[int]) -> Batch:
         """As both want it, the first before the second."""

@@ -320,7 +320,7 @@ def _micro_batches(
     """A rank's batches from optimiser step `step` on, epoch after epoch, without end."""
     for epoch, places, counts in ranks.share(config, _places(rows, config, step)):
         batch = rows.at_epoch(epoch, config.seed).batch(places)
-        batch = objective.prepare(batch, [_row_seed(config.seed, epoch, place) for place in places])
+        batch = objective.prepare(batch, [row_seed(config.seed, epoch, place) for place in places])
         yield batch if counts else batch.without_loss()
 
 
@@ -333,7 +333,8 @@ def _places(rows: Rows, config: TrainingConfig, step: int) -> Iterator[tuple[int
         epoch, skip = epoch + 1, 0
 
 
-def _row_seed(seed: int, epoch: int, place: int) -> int:
+def row_seed(seed: int, epoch: int, place: int) -> int:
+    """What an objective prepares a row from."""
     return random.Random(f"{seed}/{epoch}/{place}").getrandbits(63)
 
 
