@@ -52,9 +52,7 @@ def likeness(
     copies the beginning of each source, as many words as references have on average."""
     words = round(sum(len(one.split()) for one in references) / len(references))
     copies = [" ".join(source.split()[:words]) for source in sources]
-    return [
-        one for figure in figures for one in _FIGURES[figure](list(answers), list(references), copies)
-    ]
+    return [one for figure in figures for one in _FIGURES[figure](list(answers), list(references), copies)]
 
 
 def _bleu(answers: list[str], references: list[str], copies: list[str]) -> list[Measurement]:

@@ -45,14 +45,14 @@ def write_pairs(documents: Sequence[Document], tokenizer: Tokenizer, path: Path)
     pairs = [document.pair for document in documents]
     targets = tokenizer.encode_batch([target for _, target in pairs], special=False)
     texts = [
-        ids for (source, _), target in zip(pairs, targets, strict=True) for ids in (source_ids(tokenizer, source), target)
+        ids
+        for (source, _), target in zip(pairs, targets, strict=True)
+        for ids in (source_ids(tokenizer, source), target)
     ]
     return _write(path, tokenizer, texts)
 
 
-def write_labelled(
-    documents: Sequence[Document], labels: Sequence[str], tokenizer: Tokenizer, path: Path
-) -> KeptTexts:
+def write_labelled(documents: Sequence[Document], labels: Sequence[str], tokenizer: Tokenizer, path: Path) -> KeptTexts:
     """The ids of texts, each with the number of its label among `labels`; DataError for a label that is not among them."""
     pairs = [document.pair for document in documents]
     numbers = {label: number for number, label in enumerate(labels)}
