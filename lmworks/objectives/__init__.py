@@ -7,8 +7,8 @@ from lmworks.objectives.masked import MaskedLM
 from lmworks.objectives.pairs import NextSentence, SentenceOrder
 from lmworks.objectives.penalties import L1, L2, Penalty
 from lmworks.objectives.prefix import PrefixLM
-from lmworks.objectives.seq2seq import SequenceToSequence
 from lmworks.objectives.routing import LoadBalance, RouterZLoss
+from lmworks.objectives.seq2seq import SequenceToSequence
 
 __all__ = [
     "L1",
