@@ -1,6 +1,6 @@
 """Run workloads in turn, each in a fresh process, and print medians beside each other.
 
-python -m benchmarks                    # all groups: decode, prefill, lora, head, start
+python -m benchmarks                    # all groups: decode, prefill, lora, head, beams, ...
 python -m benchmarks decode --rounds 3
 """
 
