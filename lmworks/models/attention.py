@@ -238,7 +238,9 @@ class CrossAttention(_Heads):
             self.key_point(key),
             self.value_point(value),
             shared.sees_memory,
-            shared.kernel,
+            # A few beams a source: PyTorch's kernel takes 225 microseconds where the formula takes 94 (bfloat16, 16 sources
+            # of 40 tokens, 8 heads of 64, 5 beams).
+            "explicit" if shared.memory.readers > 1 else shared.kernel,
         )
         return taken.reshape(x.shape)
 

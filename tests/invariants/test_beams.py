@@ -8,8 +8,11 @@ from dataclasses import replace
 import pytest
 import tiny
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from lmworks.generation.answer import Answer
+from lmworks.generation.beams import largest
 from lmworks.generation.decoding import decode, new_request
 from lmworks.generation.language_model import LanguageModel
 from lmworks.generation.request import Request
@@ -204,3 +207,14 @@ def test_no_filter_leaves_nothing_to_write():
             pass
         assert len(request.tokens) == 6 and request.tokens[0] == 2
         assert all(logprob > -float("inf") for logprob in request.logprobs)
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.integers(1, 3000), st.integers(1, 60), st.integers(0, 100))
+def test_the_largest_are_found_without_sorting_all(size: int, count: int, seed: int):
+    values = torch.randn(size, generator=torch.Generator().manual_seed(seed))
+    if seed % 3 == 0:
+        values = values.round()  # many ties
+    found, places = largest(values, count)
+    assert torch.equal(found, values.topk(min(count, size)).values) and torch.equal(values[places], found)
+    assert len(places.unique()) == len(places)

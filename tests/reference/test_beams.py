@@ -172,7 +172,7 @@ def test_greedy_tokens_of_an_encoder_decoder_equal_transformers(pair: Pair):
         ({"no_repeat_ngram": 2}, {"no_repeat_ngram_size": 2}),
         ({"repetition_penalty": 1.7}, {"repetition_penalty": 1.7}),
         ({"no_repeat_ngram": 3, "repetition_penalty": 0.6}, {"no_repeat_ngram_size": 3, "repetition_penalty": 0.6}),
-        ({"min_new_tokens": 6}, {"min_new_tokens": 6}),
+        ({"min_new_tokens": 9}, {"min_new_tokens": 9}),
     ],
     ids=str,
 )
