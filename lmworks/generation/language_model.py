@@ -26,6 +26,7 @@ from lmworks.basics.gguf_file import GGUFFile
 from lmworks.generation.answer import Answer
 from lmworks.generation.decoding import decode, new_request
 from lmworks.generation.embedding import Pooling, embed
+from lmworks.generation.filling import Guess, fill
 from lmworks.generation.generation_config import GenerationConfig
 from lmworks.generation.request import Request
 from lmworks.generation.strategies import Strategy
@@ -72,7 +73,12 @@ class LanguageModel:
     """A network, its tokenizer, and where they came from."""
 
     def __init__(
-        self, network: Network, tokenizer: Tokenizer, source: Path | None = None, reference: str | None = None
+        self,
+        network: Network,
+        tokenizer: Tokenizer,
+        source: Path | None = None,
+        reference: str | None = None,
+        exact: bool = True,
     ) -> None:
         if tokenizer.vocab_size > network.config.vocab_size:
             raise ConfigError(
@@ -81,6 +87,8 @@ class LanguageModel:
             )
         self.network, self.tokenizer, self.source = network, tokenizer, source
         self.reference = reference or (str(source) if source else None)
+        self.exact = exact
+        """Embed in the weights' own format, and not in the processor's fast one; `load` with a `dtype` says so."""
 
     @classmethod
     def load(
@@ -98,7 +106,7 @@ class LanguageModel:
             tokenizer = Tokenizer.from_gguf(file)
         else:
             network, tokenizer = read_network(path, wanted), Tokenizer.load(path)
-        return cls(network.to(device), tokenizer, path, str(reference))
+        return cls(network.to(device), tokenizer, path, str(reference), exact=wanted is not None)
 
     @property
     def config(self) -> ModelConfig:
@@ -198,11 +206,17 @@ class LanguageModel:
     def embed(self, texts: Sequence[str], *, pooling: Pooling | None = None, cut: bool = False) -> Tensor:
         """A vector for each text, [texts, dim] in float32, pooled as the model's folder says unless `pooling` does.
 
-        DataError for a text that is longer than the model reads, unless it may be `cut`.
+        Multiplied in bfloat16 where the processor does so natively, unless the model was loaded with a `dtype`: cosines
+        with float32 are above 0.9999. DataError for a text that is longer than the model reads, unless it may be `cut`.
         """
         if self.network.encoder is not None:
             raise ConfigError("an encoder-decoder has no pooled states; embed with an encoder or a decoder")
-        return embed(self.network, self.tokenizer, texts, pooling or self.pooling, cut=cut)
+        dtype = torch.float32 if self.exact else fast_dtype(self.network.device)
+        return embed(self.network, self.tokenizer, texts, pooling or self.pooling, cut=cut, dtype=dtype)
+
+    def fill(self, text: str, *, top: int = 5) -> list[list[Guess]]:
+        """For each mask in a text ("Paris is the [MASK] of France.") the `top` likeliest tokens and their probabilities."""
+        return fill(self.network, self.tokenizer, text, top)
 
     @property
     def pooling(self) -> Pooling:
