@@ -46,7 +46,7 @@ def strategy(
     from lmworks.generation.strategies import Beam, Greedy, Sample
 
     drawing = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "min_p": min_p, "seed": seed}
-    drawn = {name: value for name, value in drawing.items() if value is not None}
+    drawn: dict[str, Any] = {name: value for name, value in drawing.items() if value is not None}
     if beams is not None:
         if drawn:
             raise ConfigError(f"--beams draws nothing; leave out --{next(iter(drawn)).replace('_', '-')}, or --beams")

@@ -230,7 +230,7 @@ def test_13_positions_that_count_padding(monkeypatch):
 
 
 def test_14_padding_rows_that_see_nothing(model, monkeypatch):
-    def blind(queries, keys, window, real=None, documents=None, device="cpu", causal=True):
+    def blind(queries, keys, window, real=None, documents=None, device="cpu", *rest):
         sees = visibility(queries, keys, window, real, documents, device)
         return sees if real is None else Visibility(sees.mask & real[:, None, None, :], causal=False)
 
