@@ -88,13 +88,13 @@ def beyond(kind: str) -> str:
 )
 def positions(
     text: str = "tinyshakespeare",
-    steps: Several = scaled(100, 300),
+    steps: Several = scaled(100, 200),
     dim: Several = 96,
     context: Several = 64,
     held_out_windows: Several = scaled(64, 400),
-    order_steps: Several = scaled(200, 400),
+    order_steps: Several = scaled(200, 300),
     order_tokens: Several = 16,
-    seeds: Count = scaled(3, 4),
+    seeds: Count = 3,
 ) -> Observation:
     """Permutation test, order task, bits per byte, and bits per byte by place in longer windows, for each kind."""
     accuracy: dict[str, dict[int, float]] = {kind: {} for kind in KINDS}

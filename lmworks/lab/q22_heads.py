@@ -91,15 +91,15 @@ def heads(
     model: str = "smollm2",
     text: str = "wikitext2",
     tokens: Several = scaled(96, 128),
-    every: Count = scaled(3, 1),
+    every: Count = scaled(3, 2),
     learnt: str = "tinyshakespeare",
-    steps: Several = scaled(60, 300),
+    steps: Several = scaled(60, 200),
     dim: Several = 96,
     context: Several = 64,
     held_out_windows: Several = scaled(64, 400),
-    seeds: Count = scaled(3, 4),
+    seeds: Count = 3,
 ) -> Observation:
-    """Loss by heads and by shared keys; patterns, roles and removal of heads, of every layer or every third."""
+    """Loss by heads and by shared keys; patterns, roles and removal of heads, of every second or third layer."""
     small, unlike = _small_networks(learnt, steps, dim, context, held_out_windows, seeds)
     reader = LanguageModel.load(model)
     network = reader.network
