@@ -97,7 +97,7 @@ def heads(
     dim: Several = 96,
     context: Several = 64,
     held_out_windows: Several = scaled(64, 400),
-    seeds: Count = 3,
+    seeds: Several = 3,
 ) -> Observation:
     """Loss by heads and by shared keys; patterns, roles and removal of heads, of every second or third layer."""
     small, unlike = _small_networks(learnt, steps, dim, context, held_out_windows, seeds)
