@@ -76,7 +76,7 @@ def links(
     decoder: str = "smollm2",
     encoder: str = "minilm",
     text: str = "brown-tagged",
-    clauses: Several = scaled(96, 240),
+    clauses: Several = scaled(64, 160),
     seeds: Count = 3,
 ) -> Observation:
     """How often heads of a decoder and an encoder look from an object to its verb; what is lost without those that do."""
