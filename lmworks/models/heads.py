@@ -14,6 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lmworks.basics.errors import ConfigError
+from lmworks.models.config import ModelConfig
 from lmworks.models.hooks import HookFunction, hooked
 from lmworks.models.network import Network
 from lmworks.models.stack import Real, Tokens
@@ -27,6 +28,7 @@ def attention_patterns(
     network: Network, tokens: Tokens, mask: Real | None = None
 ) -> Float[Tensor, "layers batch heads seq keys"]:
     """Each head's weights over the keys, of a decoder or an encoder. `mask` is False on padding, whose rows mean nothing."""
+    _must_have_heads(network)
     seen: dict[int, Tensor] = {}
 
     def reader(layer: int) -> HookFunction:
@@ -44,6 +46,7 @@ def attention_patterns(
 def without_heads(network: Network, heads: Iterable[Head]) -> dict[str, HookFunction]:
     """Functions for `hooked` or `run_with_hooks` that take heads away: what they mixed is zero, so that they add nothing to
     the stream. ConfigError for a head that the network has not got."""
+    _must_have_heads(network)
     by_layer: dict[int, set[int]] = {}
     for layer, head in heads:
         if not (0 <= layer < network.config.layers and 0 <= head < network.config.heads):
@@ -53,6 +56,11 @@ def without_heads(network: Network, heads: Iterable[Head]) -> dict[str, HookFunc
             )
         by_layer.setdefault(layer, set()).add(head)
     return {f"blocks.{layer}.attention.mixed": _silence(sorted(chosen)) for layer, chosen in by_layer.items()}
+
+
+def _must_have_heads(network: Network) -> None:
+    if not isinstance(network.config, ModelConfig):
+        raise ConfigError("the network is recurrent and has no attention heads; give a transformer")
 
 
 def _silence(heads: list[int]) -> HookFunction:

@@ -9,6 +9,8 @@ import torch
 from lmworks.basics.errors import ConfigError
 from lmworks.models.heads import attention_patterns, without_heads
 from lmworks.models.hooks import hooked
+from lmworks.models.recurrent import RecurrentNetwork
+from lmworks.models.recurrent_config import RecurrentConfig
 
 ARRANGEMENTS = [{}, {"family": "lmworks", "arrangement": "encoder", "positions": "alibi"}]
 
@@ -53,3 +55,11 @@ def test_a_head_that_is_not_there_is_named(head: tuple[int, int]):
         ConfigError, match=rf"no head {head[1]} in layer {head[0]}: the network has 2 layers of 4 heads"
     ):
         without_heads(tiny.network(), [head])
+
+
+def test_a_recurrent_network_has_none():
+    network = RecurrentNetwork(RecurrentConfig(vocab_size=96, dim=16, layers=2, context=64)).initialise(0)
+    with pytest.raises(ConfigError, match="is recurrent and has no attention heads"):
+        without_heads(network, [(0, 0)])
+    with pytest.raises(ConfigError, match="is recurrent and has no attention heads"):
+        attention_patterns(network, tiny.text(1, 4))
