@@ -38,9 +38,7 @@ class Block(nn.Module):
             self.cross_norm, self.cross_attention = make_norm(config), CrossAttention(config, layer)
             self.cross_attention_output_point = HookPoint()
         self.feed_forward_norm = make_norm(config)
-        self.feed_forward: FeedForward | Experts = (
-            Experts(config) if config.has_experts(layer) else FeedForward(config)
-        )
+        self.feed_forward: FeedForward | Experts = Experts(config) if config.has_experts(layer) else FeedForward(config)
         self.dropout = nn.Dropout(config.dropout)
         self.norm_before, self.residual, self.parallel = config.norm_place == "before", config.residual, config.parallel
         self.attention_output_point, self.feed_forward_output_point = HookPoint(), HookPoint()
@@ -62,9 +60,7 @@ class Block(nn.Module):
         read = stream if self.parallel else x
         read = self._before(self.feed_forward_norm, read)
         made = (
-            self.feed_forward(read, shared.real)
-            if isinstance(self.feed_forward, Experts)
-            else self.feed_forward(read)
+            self.feed_forward(read, shared.real) if isinstance(self.feed_forward, Experts) else self.feed_forward(read)
         )
         return self.residual_out_point(self._after(self.feed_forward_norm, x, self.feed_forward_output_point(made)))
 

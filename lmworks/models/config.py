@@ -88,7 +88,9 @@ class ExpertSettings(Config):
     @model_validator(mode="after")
     def _can_choose(self) -> Self:
         if self.top_k > self.count:
-            raise ConfigError(f"{{at}}top_k ({self.top_k}) is more than {{at}}count ({self.count}) experts; choose fewer")
+            raise ConfigError(
+                f"{{at}}top_k ({self.top_k}) is more than {{at}}count ({self.count}) experts; choose fewer"
+            )
         if self.shared_gate and not self.shared_dim:
             raise ConfigError("{at}shared_gate is a gate on a shared expert, and {at}shared_dim = 0 leaves none")
         return self

@@ -17,7 +17,6 @@ what it got; other matrices by their width, embeddings with deviation 1 (0.02 wh
 n-grams). The second is that of modded-nanogpt and nanochat, and wants a norm over each matrix's input."""
 
 
-
 @torch.no_grad()
 def initialise(network: nn.Module, config: ModelConfig, seed: int, scheme: Scheme = "normal") -> None:
     """Give every matrix and embedding fresh weights; biases become zero, norms stay."""

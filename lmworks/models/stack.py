@@ -65,10 +65,12 @@ class Stack(nn.Module):
         cache: Cache | None = None,
         segments: Tokens | None = None,
         memory: Memory | None = None,
+        prefix: Real | None = None,
     ) -> Hidden:
-        """The states behind the last norm. `real` is False on padding; `memory` is what an encoder made of a source."""
+        """The states behind the last norm. `real` is False on padding; `memory` is what an encoder made of a source;
+        tokens in a `prefix` are seen by those before them too."""
         x = self.embedding_point(self.dropout(self._placed(embedded, positions, segments)))
-        shared = self._shared(tokens, positions, real, documents, cache, x.dtype)
+        shared = self._shared(tokens, positions, real, documents, cache, x.dtype, prefix)
         if memory is not None:
             shared.memory, shared.sees_memory = memory, memory_visibility(memory.real)
         for block in self.blocks:
@@ -120,6 +122,7 @@ class Stack(nn.Module):
         documents: Tokens | None,
         cache: Cache | None,
         dtype: torch.dtype,
+        prefix: Real | None,
     ) -> Pass:
         config, seq = self.config, tokens.shape[1]
         routed = None if config.experts is None else _routed(real, documents)
@@ -129,7 +132,8 @@ class Stack(nn.Module):
             real = torch.cat([before, real if real is not None else torch.ones_like(tokens).bool()], dim=1)
         windows = {config.window_of(layer) for layer in range(config.layers)}
         sees = {
-            window: visibility(seq, keys, window, real, documents, tokens.device, config.causal) for window in windows
+            window: visibility(seq, keys, window, real, documents, tokens.device, config.causal, prefix)
+            for window in windows
         }
         if (bias := self._bias(seq, keys, real, tokens.device)) is not None:
             sees = {window: seen.biased(bias.to(dtype)) for window, seen in sees.items()}

@@ -106,7 +106,9 @@ class LoadBalance(RouterLoss):
     ) -> Tensor:
         """The product of the means, times the tokens."""
         tokens, experts = logits.shape
-        if scores == "sigmoid":  # as shares, which sum to 1 (DeepSeek-AI 2024, https://arxiv.org/abs/2412.19437, equation 18)
+        if (
+            scores == "sigmoid"
+        ):  # as shares, which sum to 1 (DeepSeek-AI 2024, https://arxiv.org/abs/2412.19437, equation 18)
             probabilities = logits.float().sigmoid()
             probabilities = probabilities / probabilities.sum(dim=-1, keepdim=True)
         else:

@@ -21,8 +21,12 @@ class ExpertLoad:
     def __init__(self, network: Network) -> None:
         self.network = network
         self.layers: dict[str, Experts] = dict(expert_layers(network))
-        self.computed = {path: torch.zeros(layer.settings.count, dtype=torch.float64) for path, layer in self.layers.items()}
-        self.dropped = {path: torch.zeros(layer.settings.count, dtype=torch.float64) for path, layer in self.layers.items()}
+        self.computed = {
+            path: torch.zeros(layer.settings.count, dtype=torch.float64) for path, layer in self.layers.items()
+        }
+        self.dropped = {
+            path: torch.zeros(layer.settings.count, dtype=torch.float64) for path, layer in self.layers.items()
+        }
 
     @contextmanager
     def counted(self) -> Iterator[None]:
@@ -47,7 +51,9 @@ class ExpertLoad:
         for totals in (self.computed, self.dropped) if self.layers else ():
             summed = ranks.total(torch.cat(list(totals.values())).tolist())
             sizes = [len(total) for total in totals.values()]
-            for total, rows in zip(totals.values(), torch.tensor(summed, dtype=torch.float64).split(sizes), strict=True):
+            for total, rows in zip(
+                totals.values(), torch.tensor(summed, dtype=torch.float64).split(sizes), strict=True
+            ):
                 total.copy_(rows)
 
     def move_biases(self) -> None:

@@ -30,7 +30,7 @@ class Step:
     loss: float
     """Mean over its micro-batches, in nats where it is a cross-entropy."""
     count: int
-    """Supervised tokens."""
+    """What the objective's first part counts: supervised tokens, or texts."""
     norm: float
     """The gradient's norm before clipping."""
     taken: bool
@@ -82,7 +82,7 @@ def accumulate(
     load: ExpertLoad | None = None,
 ) -> tuple[float, int]:
     """Gradients of the mean loss over all micro-batches of all ranks, each part of it over what that part counts; that
-    mean, and the number of supervised tokens. `load` is told what experts were sent."""
+    mean, and how much the first part counted (supervised tokens, or texts). `load` is told what experts were sent."""
     counts = ranks.total([sum(part) for part in zip(*(objective.counts(batch) for batch in micro), strict=True)])
     mean = 0.0
     for number, batch in enumerate(micro, 1):
@@ -99,5 +99,5 @@ def accumulate(
         mean += float(share.detach())
     if load is not None:
         load.over(ranks)
-    mean, supervised = ranks.total([mean, sum(batch.supervised for batch in micro)])
+    mean, supervised = ranks.total([mean, sum(objective.counts(batch)[0] for batch in micro)])
     return mean, int(supervised)

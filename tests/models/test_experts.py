@@ -57,13 +57,13 @@ def dense_loop(made: Experts, x: Tensor) -> Tensor:
     preferred = scores + settings.bias_rate * made.router.lifts if settings.bias_rate else scores
     out = []
     for row in range(len(x)):
-        chosen = sorted(range(settings.count), key=lambda expert: -float(preferred[row, expert].detach()))[: settings.top_k]
+        chosen = sorted(range(settings.count), key=lambda expert: -float(preferred[row, expert].detach()))[
+            : settings.top_k
+        ]
         weights = scores[row, chosen]
         if settings.normalised:
             weights = weights / weights.sum()
-        result = sum(
-            weight * made.experts[expert](x[row]) for weight, expert in zip(weights, chosen, strict=True)
-        )
+        result = sum(weight * made.experts[expert](x[row]) for weight, expert in zip(weights, chosen, strict=True))
         if made.shared is not None:
             gate = torch.sigmoid(x[row] @ made.shared_gate.weight[0]) if made.shared_gate is not None else 1
             result = result + gate * made.shared(x[row])

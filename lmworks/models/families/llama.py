@@ -65,10 +65,12 @@ GEMMA_ACTIVATIONS = {**ACTIVATIONS, "gelu": "gelu_tanh"}
 
 
 def mistral_window_from(theirs: Mapping[str, Any], layers: int) -> dict[str, Any]:
+    """The window of every layer."""
     return {"window": theirs.get("sliding_window")}
 
 
 def mistral_window_to(config: ModelConfig) -> dict[str, Any]:
+    """The same back; ModelError where only some layers have one."""
     if config.window is not None and any(config.window_of(layer) is None for layer in range(config.layers)):
         raise ModelError(
             "a mistral model cannot have a window on some layers only; choose another family to save it as"
