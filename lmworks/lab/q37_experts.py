@@ -136,7 +136,8 @@ def mixture(
     return Observation(
         measurements=tuple(_table(setting, runs)),
         chart=_chart(runs),
-        note=f"{NOTE} Learning rates chosen: {note}" + (f" At the edge of those tried: {'; '.join(edge)}." if edge else ""),
+        note=f"{NOTE} Learning rates chosen: {note}"
+        + (f" At the edge of those tried: {'; '.join(edge)}." if edge else ""),
     )
 
 

@@ -130,6 +130,12 @@ class Experts(nn.Module):
             self.load_point(load)
             self.dropped_point(sent - load)
 
+    @property
+    def idle(self) -> int:
+        """Parameters of the experts that a token is not sent to."""
+        one = sum(parameter.numel() for parameter in self.experts[0].parameters())
+        return (self.settings.count - self.settings.top_k) * one
+
     def places(self, rows: int) -> int:
         """The most rows that one expert computes; of those behind, this layer adds nothing to the stream. In training
         alone: an answer must not depend on what else is in its batch."""

@@ -43,8 +43,12 @@ class Shape:
         settings = config.experts
         if settings is None:
             return cls(config, *rest)
-        widest = max(config.expert_dim * settings.top_k + settings.shared_dim, config.hidden_dim if settings.layers else 0)
-        family = "lmworks" if config.family == "lmworks" else "llama"  # whose projections have the names of all the others
+        widest = max(
+            config.expert_dim * settings.top_k + settings.shared_dim, config.hidden_dim if settings.layers else 0
+        )
+        family = (
+            "lmworks" if config.family == "lmworks" else "llama"
+        )  # whose projections have the names of all the others
         return cls(config.but(experts=None, family=family, hidden_dim=widest), *rest, routed=settings.top_k)
 
     @property
@@ -70,7 +74,12 @@ class Shape:
     @property
     def fused(self) -> bool:
         """Do blocks run by hand-written forward and backward? Asked of the code that decides it."""
-        return not self.routed and not self.cuda and tile_of(self.seq) is not None and covered(self.config, torch.device("cpu"))
+        return (
+            not self.routed
+            and not self.cuda
+            and tile_of(self.seq) is not None
+            and covered(self.config, torch.device("cpu"))
+        )
 
     @property
     def recomputes(self) -> bool:
@@ -94,8 +103,12 @@ def block_inside(shape: Shape) -> float:
     config = shape.config
     dropped = 2 * shape.of(config.dim) if config.dropout else 0
     norms = 2 * _norm(shape, config.dim)
-    sorted_rows = shape.of(3 * shape.routed * config.dim)  # a token's row for each of its experts, its result, that weighed
-    return norms + _attention(shape) + _feed_forward(shape) + dropped + sorted_rows + sum(_linear_inputs(shape).values())
+    sorted_rows = shape.of(
+        3 * shape.routed * config.dim
+    )  # a token's row for each of its experts, its result, that weighed
+    return (
+        norms + _attention(shape) + _feed_forward(shape) + dropped + sorted_rows + sum(_linear_inputs(shape).values())
+    )
 
 
 def kept_once(shape: Shape) -> float:

@@ -8,6 +8,7 @@ import torch
 
 from lmworks.adaptation.lora import LoRAConfig, add_lora
 from lmworks.models.config import ModelConfig
+from lmworks.models.experts import expert_layers
 from lmworks.models.network import Network
 from lmworks.training.optimiser import trainable
 
@@ -30,7 +31,7 @@ class Parameters:
     largest: int
     """The largest matrix of a block."""
     idle: int = 0
-    """Of the matrices, those of experts that a token is not sent to."""
+    """Of experts that a token is not sent to."""
 
     @property
     def base(self) -> int:
@@ -108,16 +109,8 @@ def count_parameters(config: ModelConfig, lora: LoRAConfig | None = None) -> Par
         layers=config.layers,
         matrices=matrices,
         largest=largest,
-        idle=with_experts * _idle(config),
+        idle=with_experts * sum(layer.idle for _, layer in expert_layers(single_block(config))),
     )
-
-
-def _idle(config: ModelConfig) -> int:
-    """Numbers in a layer's experts that a token is not sent to."""
-    if config.experts is None:
-        return 0
-    one = (3 if config.gated else 2) * config.dim * config.expert_dim
-    return (config.experts.count - config.experts.top_k) * one
 
 
 def _part(name: str) -> str:

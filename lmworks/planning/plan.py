@@ -169,7 +169,11 @@ def _served(subject: Subject, devices: Devices, formats: Formats) -> Way:
     memory = serving_memory(config, formats, 1, config.context, cuda=cuda, devices=devices.count)
     prompt = forward_flops(config, parameters, config.context)
     prompt = dataclasses.replace(prompt, head=decoding_flops(config, parameters, 1).head)  # of its last token alone
-    read = weight_bytes(parameters, formats) - parameters.idle * formats.weights - (0 if config.tied else parameters.embedding * formats.weights)
+    read = (
+        weight_bytes(parameters, formats)
+        - parameters.idle * formats.weights
+        - (0 if config.tied else parameters.embedding * formats.weights)
+    )
     read += config.context / 2 * cache_bytes(config, formats.weights)
     written = decoding_flops(config, parameters, config.context // 2 or 1).all
     token = max(read / device.bandwidth, written / device.flops) / devices.count

@@ -210,7 +210,7 @@ def test_a_resumed_run_has_the_same_biases(tmp_path: Path):
 def test_compiling_experts_is_refused():
     model = network()
     with (
-        pytest.raises(ConfigError, match="training.compile does not go with experts"),
+        pytest.raises(ConfigError, match=r"training\.compile does not go with experts"),
         fast_blocks(model, CONFIG.but(compile=True), lambda: None),
     ):
         pass
