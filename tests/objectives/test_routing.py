@@ -116,7 +116,7 @@ def test_the_balance_of_two_micro_batches_is_the_mean_of_theirs_by_tokens():
     tokens = [int((part.documents >= 0).sum()) for part in parts]
     balance = sum(one.others[0].total for one in alone) / sum(tokens)
     text = sum(one.total for one in alone) / sum(part.supervised for part in parts)
-    assert loss == pytest.approx(float(text + balance), rel=1e-6)
+    assert loss == pytest.approx((text + balance).item(), rel=1e-6)
 
 
 @pytest.mark.parametrize(
