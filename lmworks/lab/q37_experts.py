@@ -21,7 +21,7 @@ from lmworks.lab.chart import Chart, Series
 from lmworks.lab.finding import Check, Observation, Rule
 from lmworks.lab.registry import Count, Several, experiment, scaled
 from lmworks.lab.seeds import difference, measured
-from lmworks.lab.small_network import BYTES, WARMUP, ByteText, byte_text, windows
+from lmworks.lab.small_network import BYTES, ByteText, byte_text, windows
 from lmworks.models.config import ModelConfig
 from lmworks.models.experts import expert_layers
 from lmworks.models.hooks import hooked
@@ -36,9 +36,9 @@ DENSE, EXPERTS, UNBALANCED, LARGE = (
     "experts without balancing",
     "dense, as much as all experts",
 )
-LAYERS, HEADS, CONTEXT, TOP_K = 2, 4, 64, 2
-BALANCE = 0.01
-CHOOSE_WINDOWS, WINDOWS, TIMED_ROWS = 200, 600, 16
+LAYERS, HEADS, CONTEXT, TOP_K = 2, 2, 64, 2
+RATE, EMBEDDING_RATE, BALANCE = 0.02, 8e-3, 0.01
+LOAD_WINDOWS, WINDOWS, TIMED_ROWS = 200, 1000, 16
 UNIT = "bits/byte"
 AT_ACTIVE, AT_TOTAL = f"{EXPERTS} minus {DENSE}", f"{EXPERTS} minus {LARGE}"
 FRACTION = "share of the parameters that one token uses"
@@ -61,7 +61,7 @@ class Setting:
         """The network of one way; `hidden` is the width that a token uses."""
         experts = None
         if way in (EXPERTS, UNBALANCED):
-            experts = {"count": self.count, "top_k": TOP_K, "hidden_dim": self.hidden // TOP_K}
+            experts = {"count": self.count, "top_k": TOP_K, "hidden_dim": self.hidden // TOP_K, "scale": TOP_K}
         return ModelConfig(
             family="lmworks",
             vocab_size=BYTES,
@@ -111,64 +111,48 @@ class Run:
     ),
 )
 def mixture(
-    text: str = "tinyshakespeare",
-    steps: Several = scaled(250, 900),
+    text: str = "wikitext2",
+    steps: Several = scaled(200, 2000),
     rows: Count = 16,
-    dim: Several = 64,
-    hidden: Several = 256,
+    dim: Several = 32,
+    hidden: Several = 64,
     experts: Several = 8,
-    rates: tuple[float, ...] = scaled((3e-3, 8e-3), (2e-3, 4e-3, 8e-3)),
-    seeds: Count = scaled(3, 5),
+    seeds: Count = scaled(3, 4),
 ) -> Observation:
-    """Loss, time and load of each way; each learns at the rate that was best for it on other text and another seed."""
+    """Loss, time and load of each way; all learn at one rate, by the same schedule."""
     setting = Setting(byte_text(text), steps, rows, dim, hidden, experts)
-    chosen = {way: _rate(setting, way, rates, seeds) for way in (DENSE, EXPERTS, LARGE)}
-    chosen[UNBALANCED] = chosen[EXPERTS]
     runs: dict[str, dict[int, Run]] = {way: {} for way in (DENSE, EXPERTS, UNBALANCED, LARGE)}
     for seed in range(seeds):
-        trained = {way: _trained(setting, way, chosen[way], seed) for way in runs}
+        trained = {way: _trained(setting, way, seed) for way in runs}
         seconds = _seconds(trained, setting.data)
         for way, network in trained.items():
             bits = nats_per_byte(network, setting.data.held_out, WINDOWS) / LN_2
             runs[way][seed] = Run(bits, seconds[way], _loads(network, setting.data))
-    note = " ".join(f"{way}: {rate:g}." for way, rate in chosen.items() if way != UNBALANCED)
-    edge = [way for way in (DENSE, EXPERTS, LARGE) if len(rates) > 2 and chosen[way] in (min(rates), max(rates))]
-    return Observation(
-        measurements=tuple(_table(setting, runs)),
-        chart=_chart(runs),
-        note=f"{NOTE} Learning rates chosen: {note}"
-        + (f" At the edge of those tried: {'; '.join(edge)}." if edge else ""),
-    )
+    return Observation(measurements=tuple(_table(setting, runs)), chart=_chart(runs), note=NOTE)
 
 
 LN_2 = 0.6931471805599453
 NOTE = (
-    "Nothing here has billions of parameters, and a share of them that is used of a quarter to a half says nothing of a "
-    "tenth. Bytes and steps are equal, so that at equal active parameters operations are too, but for the router's. All "
-    "parameters must be held in memory whether used or not. Time is that of a forward pass of 16 x 64 bytes, the least of "
+    "Nothing here has billions of parameters, and what is used is a third of them and no tenth. Bytes and steps are equal, so "
+    "that at equal active parameters operations are too, but for the router's. One learning rate for all, not tuned for any; "
+    "weights of experts sum to their number, so that their layer is as loud as the dense one. All parameters must be held in "
+    "memory whether used or not. Time is that of a forward pass of 16 x 64 bytes, the least of "
     "several, on a CPU in float32; a single token moves its own experts' weights alone. Balancing is the loss of Fedus et "
     "al. 2021 (https://arxiv.org/abs/2101.03961) times 0.01; loads are those of held-out text, in which nothing balances."
 )
 
 
-def _rate(setting: Setting, way: str, rates: tuple[float, ...], seed: int) -> float:
-    """The rate with the lowest loss on the text for choosing, by a seed that is not judged."""
-
-    def loss(rate: float) -> float:
-        return nats_per_byte(_trained(setting, way, rate, seed), setting.data.choose, CHOOSE_WINDOWS)
-
-    return min(rates, key=loss) if len(rates) > 1 else rates[0]
-
-
-def _trained(setting: Setting, way: str, rate: float, seed: int) -> Network:
+def _trained(setting: Setting, way: str, seed: int) -> Network:
     """A network that has read its piece once."""
     network = Network(setting.config(way)).initialise(seed)
     config = TrainingConfig(
         context=CONTEXT,
         rows=setting.rows,
         steps=setting.steps,
-        learning_rate=rate,
-        warmup=WARMUP,
+        optimiser="muon",
+        learning_rate=RATE,
+        embedding_learning_rate=EMBEDDING_RATE,
+        warmup=0.1,
         seed=seed,
     )
     objective: Objective = CausalLM() + LoadBalance(BALANCE) if way == EXPERTS else CausalLM()
@@ -194,7 +178,7 @@ def _loads(network: Network, data: ByteText) -> tuple[tuple[float, ...], ...]:
     """The load of each expert on held-out text."""
     kept: dict[str, list[Tensor]] = {f"{path}.load": [] for path, _ in expert_layers(network)}
     with hooked(network, {path: loads.append for path, loads in kept.items()}):
-        for rows in windows(data.held_out, CONTEXT, CHOOSE_WINDOWS):
+        for rows in windows(data.held_out, CONTEXT, LOAD_WINDOWS):
             network(rows[:, :-1])
     totals = [torch.stack(loads).sum(0).double() for loads in kept.values()]
     return tuple(tuple(sorted((total / total.mean()).tolist(), reverse=True)) for total in totals)

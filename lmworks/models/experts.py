@@ -48,7 +48,7 @@ class Router(nn.Linear):
             weights, chosen = scores.topk(settings.top_k, dim=-1)
         if settings.normalised:
             weights = weights / weights.sum(dim=-1, keepdim=True)
-        return weights, chosen
+        return weights * settings.scale, chosen
 
     @torch.no_grad()
     def move_bias(self, load: Int[Tensor, " experts"]) -> None:

@@ -28,10 +28,10 @@ def upcycled_config(config: ModelConfig, experts: ExpertSettings) -> ModelConfig
             f"{{at}}hidden_dim is {experts.hidden_dim}, and each expert begins as the dense feed-forward, which is "
             f"{config.hidden_dim} wide; leave it out"
         )
-    if not experts.normalised:
+    if not experts.normalised or experts.scale != 1:
         raise ConfigError(
-            "{at}normalised = false would shrink what the dense network computed, as the weights of the chosen experts sum to "
-            "less than 1; leave it out"
+            "the weights of the chosen experts must sum to 1 to give what the dense network computed; leave out "
+            "{at}normalised and {at}scale"
         )
     for family in (PUBLIC.get(config.family, "lmworks"), "lmworks"):
         made = config.but(family=family, experts=experts)

@@ -65,7 +65,8 @@ def test_training_pulls_the_copies_apart(tmp_path: Path):
     "chosen, sentence",
     [
         ({"hidden_dim": 24}, "hidden_dim is 24, and each expert begins as the dense feed-forward, which is 48 wide"),
-        ({"normalised": False}, "would shrink what the dense network computed"),
+        ({"normalised": False}, "must sum to 1 to give what the dense network computed"),
+        ({"scale": 2.0}, "must sum to 1 to give what the dense network computed"),
     ],
 )
 def test_experts_that_could_not_answer_as_the_dense_network_are_refused(chosen: dict[str, Any], sentence: str):
