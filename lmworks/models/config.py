@@ -189,7 +189,8 @@ class ModelConfig(Config):
     """The feed-forward multiplies activation(gate) with a second projection (SwiGLU and relatives)."""
 
     experts: ExpertSettings | None = None
-    """Many feed-forwards, of which each token uses a few; None for one that all tokens use."""
+    """Many feed-forwards, of which each token uses a few; None for one that all tokens use. `lmworks explain experts` has
+    their settings."""
 
     qkv_bias: bool = False
     """Biases on query, key and value projections."""
