@@ -99,7 +99,7 @@ def test_they_add_wherever_they_stand_behind_the_pass(objective: Objective):
     loss = objective(model, batch)
     assert loss.counts == objective.counts(batch)
     plain = CausalLM()(model, batch)
-    assert float(loss.mean) > float(plain.mean) + 0.1
+    assert loss.mean.item() > plain.mean.item() + 0.1
     loss.mean.backward()
     assert all(layer.feed_forward.router.weight.grad.abs().sum() > 0 for layer in (model.blocks[0], model.blocks[2]))
     points = [point for block in (model.blocks[0], model.blocks[2]) for point in vars(block.feed_forward).values()]
