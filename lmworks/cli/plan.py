@@ -83,7 +83,7 @@ def _print_plan(plan: Plan) -> None:
             ["time of the run", *("" if way.run_seconds is None else duration(way.run_seconds) for way in plan.ways)],
         ],
     )
-    typer.echo("\n".join(["", *plan.subject.notes, BESIDES]))
+    typer.echo("\n".join(["", *plan.notes, BESIDES]))
 
 
 def duration(seconds: float) -> str:

@@ -92,7 +92,7 @@ def training_memory(
     block's weights are whole only while it runs. ConfigError for a target that the model does not have."""
     parameters = count_parameters(config, lora)
     seq = -(-training.context // TILE) * TILE  # as batches are padded
-    shape = Shape(config, training.rows, seq, formats.weights, lora, training.recompute, cuda)
+    shape = Shape.of_network(config, training.rows, seq, formats.weights, lora, training.recompute, cuda)
     always = _resident(parameters, formats, lora, training, devices)
     if copies := adapter_copies(shape):
         always["adapters"] += copies

@@ -27,6 +27,11 @@ BESIDES = (
     "measured in small runs, so leave room. Times are estimates; a small network takes about twice as long."
 )
 
+EXPERTS = (
+    "Operations are those of the experts that a token is sent to. Activations are estimated as those of a dense feed-forward "
+    "that is as wide as they are together; how the experts share the tokens was not planned."
+)
+
 
 @dataclass(frozen=True)
 class Way:
@@ -66,12 +71,17 @@ class Plan:
     parameters: Parameters
     ways: list[Way]
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What is assumed."""
+        return self.subject.notes + ((EXPERTS,) if self.subject.model.experts is not None else ())
+
     def to_json(self) -> dict[str, Any]:
         """The same facts as the tables."""
         device = self.devices.device
         return {
             "name": self.subject.name,
-            "besides": " ".join([*self.subject.notes, BESIDES]),
+            "besides": " ".join([*self.notes, BESIDES]),
             "model": self.subject.model.model_dump(mode="json"),
             "dtype": self.dtype,
             "rows": self.rows,
@@ -102,7 +112,7 @@ class Plan:
 def make_plan(subject: Subject, devices: Devices) -> Plan:
     """Plan every way. Several devices share each step: its micro-batches first, then the rows of one; weights,
     gradients and moments are divided among them. ConfigError for adapters on projections that the model does not have."""
-    if not subject.model.is_classic_decoder:
+    if not subject.model.but(experts=None).is_classic_decoder:
         raise ConfigError(
             "plans count decoders of pre-norm blocks, one part after the other; encoders, encoder-decoders and other "
             "blocks are not counted yet"
@@ -159,7 +169,11 @@ def _served(subject: Subject, devices: Devices, formats: Formats) -> Way:
     memory = serving_memory(config, formats, 1, config.context, cuda=cuda, devices=devices.count)
     prompt = forward_flops(config, parameters, config.context)
     prompt = dataclasses.replace(prompt, head=decoding_flops(config, parameters, 1).head)  # of its last token alone
-    read = weight_bytes(parameters, formats) - (0 if config.tied else parameters.embedding * formats.weights)
+    read = (
+        weight_bytes(parameters, formats)
+        - parameters.idle * formats.weights
+        - (0 if config.tied else parameters.embedding * formats.weights)
+    )
     read += config.context / 2 * cache_bytes(config, formats.weights)
     written = decoding_flops(config, parameters, config.context // 2 or 1).all
     token = max(read / device.bandwidth, written / device.flops) / devices.count
