@@ -40,7 +40,7 @@ from lmworks.models.ngram_embedding import count_ngrams
 from lmworks.models.precision import dtype_of, fast_dtype
 from lmworks.models.vectors import Filled, initialise_embedding, read_vectors
 from lmworks.objectives import L1, L2, CausalLM, Objective
-from lmworks.runs import check_run, end_run, provenance, say_skipped, source_digest, start_run
+from lmworks.runs import check_run, end_run, provenance, say_replaced, say_skipped, source_digest, start_run
 from lmworks.text.corpus.folder import read_split
 from lmworks.text.splits import Split, data_hash
 from lmworks.tokens.rows import PackedRows, ShardRows, Windows
@@ -179,6 +179,7 @@ def _prepare(recipe: TrainRecipe, folder: Path, run: Path, resume: bool, say: Sa
     """Everything that is made once: text, tokenizer and shards, which lie in the run's folder then."""
     refuse_foreign_files(folder)
     check_run(run, recipe, resume)
+    say_replaced(folder, say)
     parts = read_parts(recipe, say)
     start_run(run, recipe, data_hash(parts.train), recipe.data.text, resume)
     prepare(recipe, parts, run, resume)
