@@ -4,7 +4,7 @@ For each seed a sweep of its own (`lmworks.sweeping`) over learning rate, batch 
 tokens. The settings of its best trial and of the one in the middle are then trained anew, each with two seeds that took no
 part, and judged by text that took no part: what lies between them is compared with what lies between two seeds of the same
 settings, and their losses on the way say how fast they converge. Beside them stand the recipe as it is, with a tenth of its
-learning rate, and with four times its batch. At the full scale the learning rate is also chosen for two widths.
+learning rate, and with four times its batch. `--set widths=[32,128]` also chooses the learning rate for two widths.
 
 The rule is the second one. The first asked that a sweep beats the recipe's defaults and tells importance from chance, which
 is more than the claim says; by it the quick scale came out as "fails here", and full was not run. This one was written
@@ -81,11 +81,11 @@ ANEW = (1000, 2000)
 def hyperparameters(
     text: str = "tinyshakespeare",
     trials: Annotated[int, Field(ge=LEAST)] = scaled(8, 10),
-    epochs: float = scaled(0.05, 0.1),
+    epochs: float = scaled(0.05, 0.06),
     dim: Several = 64,
     context: Several = 64,
     held_out_windows: Several = scaled(150, 400),
-    widths: tuple[int, ...] = scaled((), (32, 128)),
+    widths: tuple[int, ...] = (),
     rates: tuple[float, ...] = (2e-3, 4e-3, 8e-3, 1.6e-2),
     first_seed: Annotated[int, Field(ge=0, lt=1000)] = 100,
     seeds: Count = scaled(3, 4),
