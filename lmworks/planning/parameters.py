@@ -41,16 +41,17 @@ class Parameters:
         return (self.base - self.embedding - self.head) // self.layers
 
     def by_part(self) -> dict[str, int]:
-        """The parts that are not empty, by name, and their sum."""
+        """The parts that are not empty, by name; "all" is the network's, without adapters."""
         parts = {
             "embedding": self.embedding,
             "attention": self.attention,
             "feed-forward": self.feed_forward,
             "norms": self.norms,
             "head": self.head,
+            "all": self.base,
             "adapters": self.adapters,
         }
-        return {name: count for name, count in parts.items() if count} | {"all": self.base + self.adapters}
+        return {name: count for name, count in parts.items() if count}
 
 
 def head_matrices(config: ModelConfig) -> tuple[int, int]:
