@@ -25,8 +25,9 @@ from lmworks.training.settings import TrainingConfig
 from lmworks.training_recipe import TOKENS_A_PARAMETER
 
 ON_A_CPU = (
-    "Memory is that of the process, with the holes that glibc's heap had in measured runs: within a tenth of those. The text and "
-    "the model's file, where it is read from disk, come on top. "
+    "Memory is that of the process while it trains or reads, with the holes that glibc's heap had in measured runs: within a "
+    "tenth of those. What stands before and behind training comes on top: the text, a model's file while it is read, and in "
+    "measuring and answering a packed copy of bfloat16 weights. "
 )
 ON_A_GPU = "Memory is that of tensors; the driver and what PyTorch's allocator keeps come on top. "
 HOW = {
