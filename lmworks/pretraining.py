@@ -40,7 +40,7 @@ from lmworks.models.recurrent import RecurrentNetwork, network_class
 from lmworks.models.upcycling import upcycle
 from lmworks.models.vectors import Filled, initialise_embedding, read_vectors
 from lmworks.objectives import Objective
-from lmworks.runs import check_run, end_run, provenance, source_digest, start_run
+from lmworks.runs import check_run, end_run, provenance, say_replaced, source_digest, start_run
 from lmworks.tasks import Packed, task_of
 from lmworks.text.splits import Split, data_hash
 from lmworks.tokens.rows import Rows
@@ -183,6 +183,7 @@ def _prepare(recipe: TrainRecipe, folder: Path, run: Path, resume: bool, say: Sa
     """Everything that is made once: text, tokenizer and shards, which lie in the run's folder then."""
     refuse_foreign_files(folder)
     check_run(run, recipe, resume)
+    say_replaced(folder, say)
     parts = read_parts(recipe, say)
     start_run(run, recipe, data_hash(parts.train), recipe.data.text, resume)
     prepare(recipe, parts, run, resume)

@@ -49,17 +49,18 @@ class Parameters:
         return (self.base - self.embedding - self.head) // self.layers
 
     def by_part(self) -> dict[str, int]:
-        """The parts that are not empty, by name, and their sum."""
+        """The parts that are not empty, by name; "all" is the network's, without adapters."""
         parts = {
             "embedding": self.embedding,
             "attention": self.attention,
             "feed-forward": self.feed_forward,
             "norms": self.norms,
             "head": self.head,
+            "all": self.base,
             "adapters": self.adapters,
         }
-        found = {name: count for name, count in parts.items() if count} | {"all": self.base + self.adapters}
-        return found | ({"used by one token": self.active + self.adapters} if self.idle else {})
+        parts |= {"used by one token": self.active + self.adapters} if self.idle else {}
+        return {name: count for name, count in parts.items() if count}
 
 
 def head_matrices(config: ModelConfig) -> tuple[int, int]:
