@@ -171,7 +171,7 @@ class _Runs(Rows):
             torch.full_like(tokens, IGNORE),
             positions,
             documents,
-            segments=segments,
+            segments=None if classes is None else segments,
             classes=None if classes is None else torch.tensor(classes),
         )
 
