@@ -35,11 +35,13 @@ from lmworks.models.directory import refuse_foreign_files
 from lmworks.models.network import Network
 from lmworks.models.ngram_embedding import count_ngrams
 from lmworks.models.precision import dtype_of, fast_dtype
+from lmworks.models.recurrent import RecurrentNetwork, network_class
 from lmworks.models.vectors import Filled, initialise_embedding, read_vectors
 from lmworks.objectives import Objective
 from lmworks.runs import check_run, end_run, provenance, source_digest, start_run
 from lmworks.tasks import Packed, task_of
 from lmworks.text.splits import Split, data_hash
+from lmworks.tokens.pairs import KeptTexts
 from lmworks.tokens.rows import Rows
 from lmworks.tokens.shards import Shards
 from lmworks.tokens.tokenizer import Tokenizer
@@ -133,7 +135,8 @@ def _pretrain(chosen: TrainRecipe, folder: Path, resume: bool, say: Say, ranks: 
     network = ranks.together(lambda: network_of(chosen, tokenizer, text.train, ranks.device))
     filled = ranks.together(lambda: _fill_embedding(chosen, network, tokenizer, run))
     model = LanguageModel(network, tokenizer)
-    say(_plan(network, tokenizer, text.train))
+    for line in (_plan(network, tokenizer, text.train), *task.remarks(rows)):
+        say(line)
     if filled is not None:
         say(f"embedding      {filled.found:,} of {filled.rows:,} tokens begin as a word of {chosen.embedding.source}")
 
@@ -265,7 +268,8 @@ def network_of(
         shards = _shards(packed, "ngrams.longest")
         tokens = torch.from_numpy(shards.read(0, shards.tokens).astype(np.int64))
         counted = count_ngrams(tokens, size, ngrams.longest, ngrams.most)
-    network = Network(recipe.network(size, tuple(map(len, counted))))
+    config = recipe.network(size, tuple(map(len, counted)), packed.labels if isinstance(packed, KeptTexts) else ())
+    network = network_class(config)(config)
     network.initialise(recipe.training.seed, recipe.initialisation)
     if network.ngram_embedding is not None:
         network.ngram_embedding.know(counted)
@@ -319,11 +323,12 @@ def objective_of(recipe: TrainRecipe, tokenizer: Tokenizer) -> Objective:
 
 def _plan(network: Network, tokenizer: Tokenizer, packed: Packed) -> str:
     config = network.config
-    blocks = sum(one.numel() for name, one in network.named_parameters() if name.startswith("blocks."))
+    part = "layers" if isinstance(network, RecurrentNetwork) else "blocks"
+    inside = sum(one.numel() for name, one in network.named_parameters() if f"{part}." in name)
     every = sum(one.numel() for one in network.parameters())
     return (
-        f"network        {config.layers} blocks x {config.dim}, vocabulary {tokenizer.vocab_size:,}: "
-        f"{every / 1e6:.2f} M parameters, {blocks / 1e6:.2f} M of them in blocks; {packed.tokens:,} tokens to train on"
+        f"network        {config.layers} {part} x {config.dim}, vocabulary {tokenizer.vocab_size:,}: "
+        f"{every / 1e6:.2f} M parameters, {inside / 1e6:.2f} M of them in {part}; {packed.tokens:,} tokens to train on"
     )
 
 

@@ -19,10 +19,12 @@ from lmworks.basics.errors import ConfigError, ModelError
 from lmworks.basics.recipe_file import RecipeFile
 from lmworks.models.config import ModelConfig
 from lmworks.models.families import family_of
+from lmworks.models.families.bart import MARIAN
 from lmworks.models.families.bert import BERT
 from lmworks.models.families.t5 import T5
 from lmworks.models.glove import GloveConfig
 from lmworks.models.initialisation import Scheme
+from lmworks.models.recurrent_config import RECURRENT, network_config
 from lmworks.tokens.sentence_pairs import NEXT_SENTENCE, SENTENCE_ORDER
 from lmworks.tokens.trainer import TokenizerConfig
 from lmworks.training.settings import TrainingConfig
@@ -30,6 +32,8 @@ from lmworks.training.settings import TrainingConfig
 HEAD_DIM = 64
 TOKENS_A_PARAMETER = 20
 """Training tokens for each parameter of the blocks: the optimum of a given budget (Hoffmann et al. 2022, table 3)."""
+RECURRENT_LAYERS = 2
+"""Of a recurrent network, at any depth: the dial sets its width alone."""
 BATCH_TOKENS = 16_384
 """Tokens of a step at depth 4; they grow with the depth."""
 
@@ -43,6 +47,12 @@ class TextSettings(Config):
 
     held_out: float = Field(default=0.1, gt=0, lt=1)
     """Share of the text that is never trained on and validates the model."""
+
+    validation: str | None = None
+    """A text that validates instead of a share of `text`; what both hold is not trained on."""
+
+    test: str | None = None
+    """seq2seq, classification: a text that the finished model is measured on, instead of what validates it."""
 
     hold_out: Literal["documents", "end"] = "documents"
     """Hold out whole documents, by their hash; or the end of each document, where there are few and long ones."""
@@ -79,10 +89,20 @@ class EmbeddingSettings(Config):
 class ObjectiveSettings(Config):
     """What is minimised."""
 
-    kind: Literal["causal", "prefix", "masked", "masked+next-sentence", "masked+sentence-order", "spans"] = "causal"
+    kind: Literal[
+        "causal",
+        "prefix",
+        "masked",
+        "masked+next-sentence",
+        "masked+sentence-order",
+        "spans",
+        "seq2seq",
+        "classification",
+    ] = "causal"
     """causal: each next token; prefix: the tokens behind a part of the text that is read from both sides; masked: tokens
     that were masked, from both sides (BERT); with next-sentence also whether a second text goes on from the first, with
-    sentence-order whether the two were swapped; spans: stretches of a text that were cut out (T5)."""
+    sentence-order whether the two were swapped; spans: stretches of a text that were cut out (T5). seq2seq: a target from
+    its source, classification: the class of a text; both from records with a prompt and its response."""
 
     share: float = Field(default=0.15, gt=0, lt=1)
     """masked, spans: share of the tokens that are masked or cut out."""
@@ -126,6 +146,11 @@ NETWORKS: dict[str, tuple[str, dict[str, Any]]] = {
     "masked+next-sentence": ("encoder", MASKED_NETWORK | {"pooler": True, "labels": NEXT_SENTENCE}),
     "masked+sentence-order": ("encoder", MASKED_NETWORK | {"pooler": True, "labels": SENTENCE_ORDER}),
     "spans": ("encoder-decoder", {"family": "t5", **T5.fixed, "activation": "relu", "gated": False}),
+    "seq2seq": ("encoder-decoder", {"family": "marian", **MARIAN.fixed, "activation": "relu", "scale_embedding": True}),
+    "classification": (
+        "encoder",
+        {"family": "bert", **BERT.fixed, "activation": "gelu", "segments": 2, "pooler": True},
+    ),
 }
 """The arrangement of the network that each kind of objective trains, and what the network is unless the recipe says
 otherwise."""
@@ -136,6 +161,13 @@ class ValidationSettings(Config):
 
     tokens: int = Field(default=1_000_000, gt=0)
     """At most so many tokens of the held-out text."""
+
+    figures: tuple[Literal["bleu", "chrf", "rouge"], ...] = ("bleu", "chrf")
+    """seq2seq: how like the references the answers of the finished model are; bleu and chrf for translations, rouge for
+    summaries."""
+
+    beams: int = Field(default=5, gt=0, le=100)
+    """seq2seq: width of the beam search that writes those answers; 1 for the likeliest token each time."""
 
 
 class SampleSettings(Config):
@@ -163,7 +195,8 @@ class TrainRecipe(RecipeFile):
     tokenizer: TokenizerConfig | str = TokenizerConfig()
     """How to train the tokenizer; or one that is there: a folder of `lmworks tokens train`, or a model reference."""
     model: dict[str, Any] = Field(default_factory=dict)
-    """Settings of the network, as `lmworks explain model` lists them."""
+    """Settings of the network, as `lmworks explain model` lists them; with kind = "recurrent" it is an LSTM or another
+    recurrent network, as `lmworks explain recurrent` does."""
     ngrams: NGramSettings = NGramSettings()
     embedding: EmbeddingSettings = EmbeddingSettings()
     initialisation: Scheme = "normal"
@@ -186,10 +219,11 @@ class TrainRecipe(RecipeFile):
         if not all(isinstance(values.get(name) or {}, dict | Config) for name in ("model", "training")):
             return values
         model, training = dict(values.get("model") or {}), dict(values.get("training") or {})
+        recurrent = model.get("kind") == RECURRENT
         _, network = NETWORKS.get(_kind(values.get("objective")), ("", {}))
-        shape: dict[str, Any] = {"layers": depth, "dim": HEAD_DIM * depth, "context": 256}
-        model = shape | network | model
-        if isinstance(model["dim"], int):
+        shape: dict[str, Any] = {"layers": RECURRENT_LAYERS if recurrent else depth, "dim": HEAD_DIM * depth}
+        model = shape | {"context": 256} | network | model
+        if isinstance(model["dim"], int) and not recurrent:
             model.setdefault("heads", max(1, model["dim"] // HEAD_DIM))
         context = training.setdefault("context", model["context"])
         if not {"rows", "accumulate"} & set(training):
@@ -197,7 +231,7 @@ class TrainRecipe(RecipeFile):
         rows, accumulate = training.get("rows", 2), training.get("accumulate", 1)
         training.setdefault("learning_rate", 0.02 if training.get("optimiser") == "muon" else 3e-3 * (4 / depth) ** 0.5)
         if not {"steps", "epochs", "max_seconds"} & set(training):
-            parameters = 12 * model["layers"] * model["dim"] ** 2
+            parameters = (8 if recurrent else 12) * model["layers"] * model["dim"] ** 2
             training["steps"] = math.ceil(TOKENS_A_PARAMETER * parameters / (rows * accumulate * context))
         return values | {"model": model, "training": training, "embedding": _as_wide(values.get("embedding"), model)}
 
@@ -214,8 +248,8 @@ class TrainRecipe(RecipeFile):
             )
         return self
 
-    def network(self, vocab_size: int, ngrams: tuple[int, ...] = ()) -> ModelConfig:
-        """The network's config for a vocabulary, and for so many 2-grams, 3-grams, ..."""
+    def network(self, vocab_size: int, ngrams: tuple[int, ...] = (), labels: tuple[str, ...] = ()) -> ModelConfig:
+        """The network's config for a vocabulary, for so many 2-grams, 3-grams, ..., and for the classes of the text."""
         for name in ("vocab_size", "ngrams"):
             if name in self.model:
                 raise ConfigError(f"{{at}}model.{name} follows from the text; leave it out")
@@ -224,12 +258,13 @@ class TrainRecipe(RecipeFile):
                 "{at}ngrams.longest needs {at}model.family = 'lmworks': no public architecture has such embeddings"
             )
         try:
-            config = ModelConfig(
-                **({"context": self.training.context} | self.model), vocab_size=vocab_size, ngrams=ngrams
-            )
+            sizes = {"vocab_size": vocab_size} | ({"ngrams": ngrams} if ngrams else {})
+            sizes |= {"labels": labels} if labels else {}
+            config = network_config({"context": self.training.context} | self.model | sizes)
         except ConfigError as error:
             raise error.inside(("model",)) from None
         self._check_heads(config)
+        self._check_recurrent()
         try:
             family_of(config.family).config_to(config)  # what could not be saved is not trained
         except ModelError as error:
@@ -241,6 +276,23 @@ class TrainRecipe(RecipeFile):
             )
         return config
 
+    def _check_recurrent(self) -> None:
+        """ConfigError where a recurrent network is asked for what is a transformer's."""
+        if self.model.get("kind") != RECURRENT:
+            return
+        for name, value, usual in (
+            ("initialisation", self.initialisation, "normal"),
+            ("training.optimiser", self.training.optimiser, "adamw"),
+            ("training.distribution", self.training.distribution, "ddp"),
+            ("training.compile", self.training.compile, False),
+            ("training.recompute", self.training.recompute, False),
+        ):
+            if value != usual:
+                raise ConfigError(
+                    f"{{at}}{name} = {value!r} is for the blocks of a transformer, and {{at}}model.kind is {RECURRENT!r}; "
+                    "leave out one of the two"
+                )
+
     def _check_heads(self, config: ModelConfig) -> None:
         """ConfigError for an arrangement, or a head, that the objective does not train."""
         kind = self.objective.kind
@@ -251,7 +303,7 @@ class TrainRecipe(RecipeFile):
                 f"arrangement {arrangement!r}; leave it out, or choose another objective"
             )
         for name in ("pooler", "labels", "head_transform"):
-            if getattr(config, name) and not network.get(name):
+            if getattr(config, name) and not network.get(name) and (name in self.model or kind != "classification"):
                 raise ConfigError(f"{{at}}model.{name} is not trained by {{at}}objective.kind = {kind!r}; leave it out")
         if network.get("labels") and len(config.labels) != 2:
             raise ConfigError(

@@ -88,7 +88,7 @@ class Trial:
     def parts(self) -> Split:
         """The text as the run will split it, each part up to MOST_TEXT."""
         data = self.recipe.data
-        _, whole = read_split(data.text, data.held_out, data.hold_out)
+        _, whole = read_split(data.text, data.held_out, data.hold_out, data.validation)
         return Split(_first(whole.train), _first(whole.held_out), whole.duplicates)
 
     @cached_property
@@ -241,6 +241,8 @@ def validates(trial: Trial) -> Outcome:
     settings = trial.recipe.data
     train, kept = (sum(len(one.text.encode()) for one in side) for side in (trial.parts.train, trial.parts.held_out))
     compared = f"{len(trial.parts.held_out):,} documents, {kept:,} bytes: {kept / (train + kept):.1%} of the text"
+    if settings.validation is not None:
+        return Outcome(compared, [], f"{settings.validation} validates")
     if corpus_of(settings.text) is not None:
         return Outcome(compared, [], "as `lmworks corpus` split it")
     missing = max(settings.held_out / LEAST - kept / (train + kept), 0)

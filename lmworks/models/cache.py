@@ -52,11 +52,8 @@ class Cache:
     def advance(self, tokens: Int[Tensor, "batch seq"], real: Bool[Tensor, "batch seq"] | None) -> None:
         """Count tokens that all layers have stored; `real` marks those that are no padding."""
         if real is not None or self.real is not None:
-            batch, device = self._shape[0], self._keys[0].device
-            before = (
-                self.real if self.real is not None else torch.ones(batch, self.length, dtype=torch.bool, device=device)
-            )
-            new = real if real is not None else torch.ones(batch, tokens.shape[1], dtype=torch.bool, device=device)
+            before = self.real if self.real is not None else torch.ones_like(self.tokens, dtype=torch.bool)
+            new = real if real is not None else torch.ones_like(tokens, dtype=torch.bool)
             self.real = torch.cat([before, new], dim=1)
         self.tokens = torch.cat([self.tokens, tokens], dim=1)
         self.length += tokens.shape[1]
@@ -69,15 +66,26 @@ class Cache:
             self.real = self.real[:, : self.length]
 
     def keep(self, rows: Tensor) -> None:
-        """Keep only these rows of the batch, in this order (finished requests leave, beams are reordered)."""
-        self._keys = [store.index_select(0, rows) for store in self._keys]
-        self._values = [store.index_select(0, rows) for store in self._values]
+        """These rows of the batch, in this order (finished requests leave, beams are reordered or become more)."""
+        self._keys = [self._kept(store, rows) for store in self._keys]
+        self._values = [self._kept(store, rows) for store in self._values]
         self._shape = (len(rows), *self._shape[1:])
         self.tokens = self.tokens.index_select(0, rows)
         if self.memory is not None:
             self.memory = self.memory.keep(rows)
         if self.real is not None:
             self.real = self.real.index_select(0, rows)
+
+    def _kept(self, store: KeysOrValues, rows: Tensor) -> KeysOrValues:
+        """The rows of a buffer; only what holds tokens is copied, and not the rows that stay where they are."""
+        if len(rows) != len(store):
+            kept = store.new_empty(len(rows), *store.shape[1:])
+            kept[:, :, : self.length] = store[:, :, : self.length].index_select(0, rows)
+            return kept
+        moved = (rows != torch.arange(len(rows), device=rows.device)).nonzero()[:, 0]
+        held = store[:, :, : self.length]
+        held[moved] = held[rows[moved]]
+        return store
 
     @property
     def bytes(self) -> int:

@@ -16,9 +16,6 @@ al. 2019, section 2.3). zero-output: those projections and an untied head begin 
 what it got; other matrices by their width, embeddings with deviation 1 (0.02 where they are the head too, 0.3 for
 n-grams). The second is that of modded-nanogpt and nanochat, and wants a norm over each matrix's input."""
 
-WRITERS = ("attention.output", "feed_forward.down")
-"""What writes into the residual stream."""
-
 
 @torch.no_grad()
 def initialise(network: nn.Module, config: ModelConfig, seed: int, scheme: Scheme = "normal") -> None:
@@ -33,7 +30,7 @@ def initialise(network: nn.Module, config: ModelConfig, seed: int, scheme: Schem
 
 
 def _normal(path: str, config: ModelConfig) -> float:
-    return 0.02 / (2 * config.layers) ** 0.5 if path.endswith(WRITERS) else 0.02
+    return 0.02 / (2 * config.layers) ** 0.5 if _writes(path) else 0.02
 
 
 def _zero_output(path: str, module: nn.Module, config: ModelConfig) -> float:
@@ -42,8 +39,13 @@ def _zero_output(path: str, module: nn.Module, config: ModelConfig) -> float:
     if isinstance(module, nn.Embedding):
         return 0.02 if config.tied else 1.0
     assert isinstance(module, nn.Linear)
-    silent = path.endswith((*WRITERS, "head", "head.shortlist")) or _is_tail(path)
+    silent = _writes(path) or path.endswith(("head", "head.shortlist")) or _is_tail(path)
     return 0.0 if silent else 0.7 * module.in_features**-0.5
+
+
+def _writes(path: str) -> bool:
+    """Does it write into the residual stream, as attention, a feed-forward or an expert?"""
+    return "blocks." in path and path.endswith(("attention.output", ".down"))
 
 
 def _is_tail(path: str) -> bool:

@@ -133,7 +133,7 @@ class Network(Stack):
         Tokens that are True in `prefix` are seen by those of their document before them too (prefix language models).
         Raises ConfigError where learned positions end or the arguments do not fit one another.
         """
-        real = _real(tokens, mask)
+        real = real_tokens(tokens, mask)
         memory = self._memory(tokens, documents, cache, memory)
         self._check_prefix(tokens, cache, prefix)
         positions = self.positions_of(tokens, real, documents, cache)
@@ -152,7 +152,7 @@ class Network(Stack):
                 f"the network is {_a(self.config.arrangement)} and has no second stack that encodes a source; "
                 "give the text as tokens"
             )
-        real = _real(source, mask)
+        real = real_tokens(source, mask)
         positions = self.encoder.positions_of(source, real, None, None)
         self.encoder.run_block, self.encoder.attention_kernel = self.run_block, self.attention_kernel
         return Memory(
@@ -202,8 +202,8 @@ class Network(Stack):
                 if memory is None
                 else f"the network is {_a(self.config.arrangement)} and attends to no source; leave memory out"
             )
-        if memory is not None and len(memory.states) != len(tokens):
-            raise ConfigError(f"the memory holds {len(memory.states)} sources for {len(tokens)} rows of tokens")
+        if memory is not None and memory.rows != len(tokens):
+            raise ConfigError(f"the memory holds {memory.rows} sources for {len(tokens)} rows of tokens")
         if memory is not None and documents is not None:
             raise ConfigError("packed documents cannot share a source; give one document a row to an encoder-decoder")
         return memory
@@ -236,23 +236,34 @@ class Network(Stack):
         at = torch.cat([ones(past) * self.config.context, positions], dim=1)
         return embedding(torch.cat([past, tokens], dim=1), at, real)[:, past.shape[1] :]
 
-    def run_with_cache(self, tokens: Tokens, mask: Real | None = None) -> tuple[Logits, dict[str, Tensor]]:
+    def run_with_cache(
+        self, tokens: Tokens, mask: Real | None = None, *, memory: Memory | None = None
+    ) -> tuple[Logits, dict[str, Tensor]]:
         """Logits, and every activation by its hook path. The logits are those of a plain run, to the bit."""
-        seen: dict[str, Tensor] = {}
+        seen: dict[str, list[Tensor]] = {}
 
         def reader(path: str) -> HookFunction:
             def read(activation: Tensor) -> None:
-                seen[path] = activation.detach().clone()
+                seen.setdefault(path, []).append(activation.detach().clone())
 
             return read
 
         with hooked(self, {path: reader(path) for path in hook_points(self)}):
-            return self(tokens, mask), seen
+            logits = self(tokens, mask, memory=memory)
+        # What a network passes step by step is joined along the steps, which stand before the width.
+        return logits, {path: parts[0] if len(parts) == 1 else torch.cat(parts, dim=-2) for path, parts in seen.items()}
 
-    def run_with_hooks(self, tokens: Tokens, hooks: Mapping[str, HookFunction], mask: Real | None = None) -> Logits:
+    def run_with_hooks(
+        self,
+        tokens: Tokens,
+        hooks: Mapping[str, HookFunction],
+        mask: Real | None = None,
+        *,
+        memory: Memory | None = None,
+    ) -> Logits:
         """Logits with functions hooked in by path; one that returns a tensor replaces the activation."""
         with hooked(self, hooks):
-            return self(tokens, mask)
+            return self(tokens, mask, memory=memory)
 
     def new_cache(self, batch: int = 1, capacity: int = 256, memory: Memory | None = None) -> Cache:
         """An empty KV cache for `batch` rows; of an encoder-decoder, with the source that they attend to."""
@@ -271,7 +282,7 @@ def _head(config: ModelConfig) -> nn.Linear | AdaptiveSoftmax | None:
     return None if config.tied else nn.Linear(config.dim, config.vocab_size, bias=False)
 
 
-def _real(tokens: Tokens, mask: Real | None) -> Real | None:
+def real_tokens(tokens: Tokens, mask: Real | None) -> Real | None:
     """The mask as truth values; ConfigError unless it is as large as the tokens."""
     if mask is not None and mask.shape != tokens.shape:
         raise ConfigError(
@@ -295,9 +306,9 @@ def evaluating(network: nn.Module) -> Iterator[None]:
         network.train(training)
 
 
-def build_network(config: ModelConfig, tensors: Mapping[str, Tensor]) -> Network:
+def build_network(config: ModelConfig, tensors: Mapping[str, Tensor], kind: type[Network] = Network) -> Network:
     """A network that holds exactly these tensors, without initialising weights that are replaced at once."""
     with torch.device("meta"):
-        network = Network(config)
+        network = kind(config)
     network.load_state_dict(dict(tensors), assign=True, strict=True)
     return network.eval().requires_grad_(False)

@@ -17,6 +17,7 @@ from lmworks.models.attention import Kernel, Pass
 from lmworks.models.block import Block, BlockRunner, run_plainly
 from lmworks.models.cache import Cache
 from lmworks.models.config import ModelConfig
+from lmworks.models.dropout import Dropout
 from lmworks.models.hooks import HookPoint
 from lmworks.models.masks import memory_visibility, visibility
 from lmworks.models.memory import Memory
@@ -49,7 +50,7 @@ class Stack(nn.Module):
         self.blocks: Sequence[Block] = nn.ModuleList(Block(config, layer) for layer in range(config.layers))  # type: ignore[assignment]
         # Post-norm blocks end with a norm of their own.
         self.norm = make_norm(config) if config.norm_place == "before" else nn.Identity()
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         self.embedding_point, self.final_point = HookPoint(), HookPoint()
         self.attention_kernel: Kernel = "fused"
         self.run_block: BlockRunner = run_plainly
@@ -125,6 +126,7 @@ class Stack(nn.Module):
         prefix: Real | None,
     ) -> Pass:
         config, seq = self.config, tokens.shape[1]
+        routed = None if config.experts is None else _routed(real, documents)
         keys = seq + (cache.length if cache is not None else 0)
         if cache is not None and (real is not None or cache.real is not None):
             before = cache.real if cache.real is not None else tokens.new_ones(len(tokens), cache.length).bool()
@@ -137,7 +139,7 @@ class Stack(nn.Module):
         if (bias := self._bias(seq, keys, real, tokens.device)) is not None:
             sees = {window: seen.biased(bias.to(dtype)) for window, seen in sees.items()}
         turn = rotation(config, positions, dtype) if config.positions == "rope" else None
-        return Pass(turn, positions, real is not None, sees, cache, self.attention_kernel)
+        return Pass(turn, positions, real is not None, sees, cache, self.attention_kernel, routed)
 
     def _bias(
         self, seq: int, keys: int, real: Bool[Tensor, "batch keys"] | None, device: torch.device
@@ -148,6 +150,13 @@ class Stack(nn.Module):
         at = torch.arange(keys, device=device)[None] if real is None else real.cumsum(dim=1)
         distances = at[:, None, :] - at[:, keys - seq :, None]
         return alibi_bias(distances, self.config.heads) if self.relative is None else self.relative(distances)
+
+
+def _routed(real: Real | None, documents: Tokens | None) -> Real | None:
+    """Which tokens of a pass are sent to experts: not those of padding, masked or without a document; None for all."""
+    if documents is not None and bool((documents < 0).any()):
+        real = documents >= 0 if real is None else real & (documents >= 0)
+    return None if real is None or bool(real.all()) else real
 
 
 def blank_embedding(rows: int, dim: int) -> nn.Embedding:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 from jaxtyping import Float
@@ -68,6 +69,11 @@ class Objective(ABC):
         for each row, from the run's seed, the epoch and the row's place: a step does not depend on how it was split."""
         return batch
 
+    @contextmanager
+    def beside(self, network: Network) -> Iterator[None]:
+        """Entered while the objectives before this one in a sum run: one that judges their pass watches it here."""
+        yield
+
     def __add__(self, other: Objective) -> Objective:
         return Sum(self, other)
 
@@ -98,12 +104,15 @@ class Sum(Objective):
         """Both losses, part by part."""
         hidden: Tensor | None = None
         losses = []
-        for part in self.parts():
-            if isinstance(part, OfStates):
-                hidden = part.states(network, batch) if hidden is None else hidden
-                losses.append(part.of_states(network, batch, hidden))
-            else:
-                losses.append(part(network, batch))
+        with ExitStack() as stack:
+            for part in self.parts():
+                stack.enter_context(part.beside(network))
+            for part in self.parts():
+                if isinstance(part, OfStates):
+                    hidden = part.states(network, batch) if hidden is None else hidden
+                    losses.append(part.of_states(network, batch, hidden))
+                else:
+                    losses.append(part(network, batch))
         first, *others = losses
         return sum(others, first)
 

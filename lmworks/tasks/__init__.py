@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from lmworks.tasks.masked import Masked, MaskedPairs
+from lmworks.tasks.pairs import Answering, Classifying
 from lmworks.tasks.task import Packed, Task
 from lmworks.tasks.writing import PrefixWriting, Writing
 from lmworks.training_recipe import TrainRecipe
@@ -15,6 +16,8 @@ TASKS: dict[str, type[Task]] = {
     "masked": Masked,
     "masked+next-sentence": MaskedPairs,
     "masked+sentence-order": MaskedPairs,
+    "seq2seq": Answering,
+    "classification": Classifying,
 }
 
 

@@ -23,6 +23,18 @@ def fast_blocks(network: Network, config: TrainingConfig, rehearse: Callable[[],
 
     One block is compiled and used for all: they differ in nothing but their weights. ConfigError without a compiler.
     """
+    if not hasattr(network, "run_block"):  # a recurrent network, whose cells are the library's own
+        if config.compile:
+            raise ConfigError(
+                "training.compile joins a transformer's blocks, and the network is recurrent; leave it out"
+            )
+        yield
+        return
+    if config.compile and network.config.experts is not None:
+        raise ConfigError(
+            "training.compile does not go with experts: how many rows each of them gets changes from step to step, and each "
+            "number would be compiled anew; set training.compile = false"
+        )
     before = network.run_block
     choose_blocks(network, config.recompute)
     try:
