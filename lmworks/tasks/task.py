@@ -41,7 +41,7 @@ class Task(ABC):
 
     loss_unit: ClassVar[str] = "nats/token"
     """What the validation loss is in."""
-    labels: ClassVar[Literal["next tokens", "tokens in their place", "classes"]] = "next tokens"
+    labels: ClassVar[Literal["next tokens", "tokens in their place", "spans", "classes"]] = "next tokens"
     """What the labels of a batch are."""
 
     def __init__(self, recipe: TrainRecipe) -> None:

@@ -349,7 +349,7 @@ def documents(name: str) -> list[Document]:
     if content is None:
         content = _content(_download(name, entry), entry)
     if entry.members is None:
-        return entry.documents(newlines(content.decode("utf-8")), name)
+        return entry.documents(newlines(content.decode("utf-8", "replace")), name)
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         members = sorted(member for member in archive.namelist() if re.fullmatch(entry.members, member))
         return [
