@@ -120,17 +120,22 @@ PENALTIES = (1e-3, 1e-2, 1e-1, 1.0)
 
 
 def probed(network: Network, tokenizer: Tokenizer, data: Labelled) -> float:
-    """Test accuracy of logistic regression on frozen features: the mean over the last states of each text, scaled by the
-    training texts. The penalty is the one that is best on the texts to choose by."""
+    """Test accuracy of logistic regression on frozen features: the mean over the last states of each text."""
     features = {part: embed(network, tokenizer, texts, MEAN, cut=True) for part, (texts, _) in data.parts.items()}
+    return regressed(features, {part: classes for part, (_, classes) in data.parts.items()})
+
+
+def regressed(features: dict[str, Float[Tensor, "texts dim"]], classes: dict[str, Int[Tensor, " texts"]]) -> float:
+    """Test accuracy of logistic regression on features, which are scaled by those to learn from. The penalty is the one that
+    is best on the texts to choose by."""
     scale, middle = features["train"].std(0) + 1e-6, features["train"].mean(0)
     scaled = {part: ((one - middle) / scale).double() for part, one in features.items()}
 
     def accuracy(fitted: tuple[Tensor, Tensor], part: str) -> float:
         weights, biases = fitted
-        return float(((scaled[part] @ weights.T + biases).argmax(1) == data.parts[part][1]).double().mean())
+        return float(((scaled[part] @ weights.T + biases).argmax(1) == classes[part]).double().mean())
 
-    fits = [logistic_regression(scaled["train"], data.parts["train"][1], penalty) for penalty in PENALTIES]
+    fits = [logistic_regression(scaled["train"], classes["train"], penalty) for penalty in PENALTIES]
     return accuracy(max(fits, key=lambda one: accuracy(one, "dev")), "test")
 
 

@@ -58,12 +58,14 @@ def test_half_of_the_pairs_follow_one_another(wrong, tmp_path: Path):
         assert len(drawn) == len(rows)
         for place in range(len(drawn)):
             first, second, label = halves(drawn, place)
+            classes.append(label)
+            if min(len(first), len(second)) < 20:  # so few pieces may stand anywhere
+                continue
             (home,) = [text for text in texts if stands_in(first, text)]
             assert stands_in(second, home) == (label == 0 or wrong == "swapped")
             assert stands_in(first + second, home) == (label == 0)
             assert stands_in(second + first, home) == (label == 1 and wrong == "swapped")
             assert any(stands_in(second, text) for text in texts)
-            classes.append(label)
     share, n = sum(classes) / len(classes), len(classes)
     assert abs(share - 0.5) < 4 * (0.25 / n) ** 0.5
 
