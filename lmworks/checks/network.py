@@ -9,7 +9,7 @@ from torch import Tensor
 from lmworks.checks.probes import OTHER_TEXTS, TEXT, as_row, probe_ids
 from lmworks.checks.result import Difference, NotApplicableError, Outcome, check, logits_apart, type_name
 from lmworks.generation.language_model import LanguageModel
-from lmworks.models.network import Network
+from lmworks.models.network import Network, evaluating
 from lmworks.models.recurrent import RecurrentNetwork
 from lmworks.tokens.batch import Example, stack
 
@@ -142,7 +142,8 @@ def dropout(model: LanguageModel) -> Outcome:
     network = model.network
     tokens = as_row(probe_ids(model), network)
     was_training = network.training
-    first, second = model.logits(tokens), model.logits(tokens)
+    with evaluating(network):
+        first, second = _logits(network, tokens), _logits(network, tokens)
     differences = [
         Difference(
             "two evaluation passes", float((first - second).abs().max()), 0, f"logits, {type_name(network.dtype)}"
@@ -163,12 +164,18 @@ def _through_cache(network: Network, tokens: Tensor, sizes: list[int]) -> Float[
     return torch.cat([network(part, cache=held) for part in tokens.split(sizes, dim=1)], dim=1)
 
 
+@torch.inference_mode()
+def _logits(network: Network, tokens: Tensor) -> Tensor:
+    """What the network makes of the tokens; an encoder-decoder of themselves as the source."""
+    return network(tokens) if network.encoder is None else network(tokens, memory=network.encode(tokens))
+
+
 def _equal_in_training(network: Network, tokens: Tensor) -> bool:
     """Are two passes in training mode equal? The mode and the random state are put back."""
     mode, state = network.training, torch.get_rng_state()
     try:
         network.train()
-        return bool(torch.equal(network(tokens), network(tokens)))
+        return bool(torch.equal(_logits(network, tokens), _logits(network, tokens)))
     finally:
         network.train(mode)
         torch.set_rng_state(state)
