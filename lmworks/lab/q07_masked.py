@@ -165,7 +165,8 @@ def at_gaps(network: Network, gaps: Sequence[Gap], next_token: bool) -> tuple[fl
     token is asked in front of the gap."""
     nats, right = 0.0, 0
     for gap in gaps:
-        logits = network.logits(network.hidden(torch.tensor([gap.tokens]))[0, gap.at - next_token]).log_softmax(-1)
+        states = network.hidden(torch.tensor([gap.tokens]))[:, gap.at - next_token]
+        logits = network.logits(states)[0].log_softmax(-1)
         nats -= float(logits[gap.token])
         right += int(logits.argmax()) == gap.token
     return nats / len(gaps), right / len(gaps)

@@ -146,7 +146,7 @@ def pairs_told(network: Network, news: Prose, wrong: str, count: int, seed: int)
     return regressed(features, classes)
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def pair_features(
     network: Network, rows: SentencePairs, places: Sequence[int]
 ) -> tuple[Float[Tensor, "pairs features"], Int[Tensor, " pairs"]]:
@@ -161,7 +161,7 @@ def pair_features(
             a, b = ((hidden * mask).sum(1) / mask.sum(1) for mask in masks)
             made.append(torch.cat([a, b, (a - b).abs(), a * b, hidden[:, 0]], dim=1))
             classes.append(batch.classes)
-    return torch.cat(made).clone(), torch.cat(classes).clone()
+    return torch.cat(made), torch.cat(classes)
 
 
 def _chart(measurements: Sequence[Measurement]) -> Chart:

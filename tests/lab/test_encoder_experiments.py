@@ -36,7 +36,7 @@ def test_a_tiny_run_gives_a_whole_finding(question):
 def test_what_a_gap_is_asked_by():
     """The token that was there is the label; a network that reads to the left is asked in front of the gap, and knows
     nothing of what follows it."""
-    text = prose("trec-test")
+    text = prose("trec-test", vocabulary=600)
     gaps = q07_masked.gaps_of(text, 4)
     mask = text.tokenizer.require_mask()
     for gap in gaps:
