@@ -43,6 +43,7 @@ from lmworks.objectives import Objective
 from lmworks.runs import check_run, end_run, provenance, say_replaced, source_digest, start_run
 from lmworks.tasks import Packed, task_of
 from lmworks.text.splits import Split, data_hash
+from lmworks.tokens.pairs import KeptTexts
 from lmworks.tokens.rows import Rows
 from lmworks.tokens.shards import Shards
 from lmworks.tokens.tokenizer import Tokenizer
@@ -136,7 +137,8 @@ def _pretrain(chosen: TrainRecipe, folder: Path, resume: bool, say: Say, ranks: 
     network = ranks.together(lambda: network_of(chosen, tokenizer, text.train, ranks.device))
     filled = ranks.together(lambda: _fill_embedding(chosen, network, tokenizer, run))
     model = LanguageModel(network, tokenizer)
-    say(_plan(network, tokenizer, text.train))
+    for line in (_plan(network, tokenizer, text.train), *task.remarks(rows)):
+        say(line)
     if filled is not None:
         say(f"embedding      {filled.found:,} of {filled.rows:,} tokens begin as a word of {chosen.embedding.source}")
 
@@ -269,7 +271,7 @@ def network_of(
         shards = _shards(packed, "ngrams.longest")
         tokens = torch.from_numpy(shards.read(0, shards.tokens).astype(np.int64))
         counted = count_ngrams(tokens, size, ngrams.longest, ngrams.most)
-    config = recipe.network(size, tuple(map(len, counted)))
+    config = recipe.network(size, tuple(map(len, counted)), packed.labels if isinstance(packed, KeptTexts) else ())
     if recipe.upcycle is not None and config.experts is not None:
         dense = load(recipe.upcycle, dtype="float32").network
         return upcycle(dense, config.experts, recipe.training.seed).requires_grad_(True).to(_dtype(recipe, device))

@@ -21,6 +21,7 @@ from lmworks.basics.recipe_file import RecipeFile
 from lmworks.models.config import ExpertSettings, ModelConfig
 from lmworks.models.directory import read_config
 from lmworks.models.families import family_of
+from lmworks.models.families.bart import MARIAN
 from lmworks.models.families.bert import BERT
 from lmworks.models.families.t5 import T5
 from lmworks.models.gguf import gguf_config
@@ -53,6 +54,12 @@ class TextSettings(Config):
 
     held_out: float = Field(default=0.1, gt=0, lt=1)
     """Share of the text that is never trained on and validates the model."""
+
+    validation: str | None = None
+    """A text that validates instead of a share of `text`; what both hold is not trained on."""
+
+    test: str | None = None
+    """seq2seq, classification: a text that the finished model is measured on, instead of what validates it."""
 
     hold_out: Literal["documents", "end"] = "documents"
     """Hold out whole documents, by their hash; or the end of each document, where there are few and long ones."""
@@ -89,10 +96,20 @@ class EmbeddingSettings(Config):
 class ObjectiveSettings(Config):
     """What is minimised."""
 
-    kind: Literal["causal", "prefix", "masked", "masked+next-sentence", "masked+sentence-order", "spans"] = "causal"
+    kind: Literal[
+        "causal",
+        "prefix",
+        "masked",
+        "masked+next-sentence",
+        "masked+sentence-order",
+        "spans",
+        "seq2seq",
+        "classification",
+    ] = "causal"
     """causal: each next token; prefix: the tokens behind a part of the text that is read from both sides; masked: tokens
     that were masked, from both sides (BERT); with next-sentence also whether a second text goes on from the first, with
-    sentence-order whether the two were swapped; spans: stretches of a text that were cut out (T5)."""
+    sentence-order whether the two were swapped; spans: stretches of a text that were cut out (T5). seq2seq: a target from
+    its source, classification: the class of a text; both from records with a prompt and its response."""
 
     share: float = Field(default=0.15, gt=0, lt=1)
     """masked, spans: share of the tokens that are masked or cut out."""
@@ -143,6 +160,11 @@ NETWORKS: dict[str, tuple[str, dict[str, Any]]] = {
     "masked+next-sentence": ("encoder", MASKED_NETWORK | {"pooler": True, "labels": NEXT_SENTENCE}),
     "masked+sentence-order": ("encoder", MASKED_NETWORK | {"pooler": True, "labels": SENTENCE_ORDER}),
     "spans": ("encoder-decoder", {"family": "t5", **T5.fixed, "activation": "relu", "gated": False}),
+    "seq2seq": ("encoder-decoder", {"family": "marian", **MARIAN.fixed, "activation": "relu", "scale_embedding": True}),
+    "classification": (
+        "encoder",
+        {"family": "bert", **BERT.fixed, "activation": "gelu", "segments": 2, "pooler": True},
+    ),
 }
 """The arrangement of the network that each kind of objective trains, and what the network is unless the recipe says
 otherwise."""
@@ -153,6 +175,13 @@ class ValidationSettings(Config):
 
     tokens: int = Field(default=1_000_000, gt=0)
     """At most so many tokens of the held-out text."""
+
+    figures: tuple[Literal["bleu", "chrf", "rouge"], ...] = ("bleu", "chrf")
+    """seq2seq: how like the references the answers of the finished model are; bleu and chrf for translations, rouge for
+    summaries."""
+
+    beams: int = Field(default=5, gt=0, le=100)
+    """seq2seq: width of the beam search that writes those answers; 1 for the likeliest token each time."""
 
 
 class SampleSettings(Config):
@@ -239,8 +268,8 @@ class TrainRecipe(RecipeFile):
             )
         return self
 
-    def network(self, vocab_size: int, ngrams: tuple[int, ...] = ()) -> ModelConfig:
-        """The network's config for a vocabulary, and for so many 2-grams, 3-grams, ..."""
+    def network(self, vocab_size: int, ngrams: tuple[int, ...] = (), labels: tuple[str, ...] = ()) -> ModelConfig:
+        """The network's config for a vocabulary, for so many 2-grams, 3-grams, ..., and for the classes of the text."""
         for name in ("vocab_size", "ngrams"):
             if name in self.model:
                 raise ConfigError(f"{{at}}model.{name} follows from the text; leave it out")
@@ -252,6 +281,7 @@ class TrainRecipe(RecipeFile):
             )
         try:
             sizes = {"vocab_size": vocab_size} | ({"ngrams": ngrams} if ngrams else {})
+            sizes |= {"labels": labels} if labels else {}
             config = network_config({"context": self.training.context} | self.model | sizes)
         except ConfigError as error:
             raise error.inside(("model",)) from None
@@ -359,7 +389,7 @@ class TrainRecipe(RecipeFile):
                 f"arrangement {arrangement!r}; leave it out, or choose another objective"
             )
         for name in ("pooler", "labels", "head_transform"):
-            if getattr(config, name) and not network.get(name):
+            if getattr(config, name) and not network.get(name) and (name in self.model or kind != "classification"):
                 raise ConfigError(f"{{at}}model.{name} is not trained by {{at}}objective.kind = {kind!r}; leave it out")
         if network.get("labels") and len(config.labels) != 2:
             raise ConfigError(

@@ -18,6 +18,7 @@ from lmworks.lab.small_network import bits_per_byte, held_out_logits
 from lmworks.models.network import Network
 from lmworks.objectives import Objective
 from lmworks.tokens.batch import Example, Row, pack
+from lmworks.tokens.rows import Rows
 from lmworks.training.loop import TrainingResult, Validate, train
 from lmworks.training.settings import TrainingConfig
 
@@ -31,7 +32,7 @@ def byte_rows(text: Int[Tensor, " bytes"], context: int) -> list[Row]:
 def fit(
     network: Network,
     objective: Objective,
-    rows: Sequence[Row],
+    rows: Rows | Sequence[Row],
     config: TrainingConfig,
     validate: Validate | None = None,
 ) -> TrainingResult:

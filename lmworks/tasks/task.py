@@ -41,7 +41,7 @@ class Task(ABC):
 
     loss_unit: ClassVar[str] = "nats/token"
     """What the validation loss is in."""
-    labels: ClassVar[Literal["next tokens", "tokens in their place"]] = "next tokens"
+    labels: ClassVar[Literal["next tokens", "tokens in their place", "spans", "classes"]] = "next tokens"
     """What the labels of a batch are."""
 
     def __init__(self, recipe: TrainRecipe) -> None:
@@ -50,7 +50,7 @@ class Task(ABC):
     def read(self, say: Say) -> Split:
         """The recipe's text, split into what is trained on and what is held out."""
         data = self.recipe.data
-        reading, parts = read_split(data.text, data.held_out, data.hold_out)
+        reading, parts = read_split(data.text, data.held_out, data.hold_out, data.validation)
         sizes = [sum(len(one.text.encode()) for one in side) / 1e3 for side in (parts.train, parts.held_out)]
         say(
             f"text           {reading.name}: train {len(parts.train):,} documents, {sizes[0]:,.0f} KB, "
@@ -71,6 +71,10 @@ class Task(ABC):
     @abstractmethod
     def rows(self, packed: Any, tokenizer: Tokenizer) -> Rows:
         """The rows of one side; DataError where there are less than a batch."""
+
+    def remarks(self, rows: Rows) -> list[str]:
+        """What there is to say of the rows before they are learnt from."""
+        return []
 
     @abstractmethod
     def loss(self, tokenizer: Tokenizer) -> Objective:

@@ -84,6 +84,8 @@ def write_folder(tokenizer: Tokenizer, folder: Path) -> None:
         for role, number in zip(_ROLES, ids, strict=True)
         if number is not None
     }
+    if tokenizer.mask is not None:
+        roles["mask_token"] = tokenizer.special[tokenizer.mask]
     config = roles | {"tokenizer_class": "PreTrainedTokenizerFast", "clean_up_tokenization_spaces": False}
     if vocabulary.max_length is not None:
         config["model_max_length"] = vocabulary.max_length
