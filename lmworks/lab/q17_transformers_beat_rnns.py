@@ -88,8 +88,8 @@ QUALITY = f"held-out text, {TRANSFORMER} minus {LSTM}"
 )
 def transformers_beat_rnns(
     text: str = "tinyshakespeare",
-    steps: Several = scaled(60, 240),
-    recall_steps: Several = scaled(150, 600),
+    steps: Several = scaled(60, 200),
+    recall_steps: Several = scaled(150, 400),
     dim: Several = 96,
     layers: Count = 2,
     windows: Count = scaled(100, 300),
