@@ -45,14 +45,10 @@ def test_the_lstm_is_the_widest_that_costs_no_more_than_the_transformer():
     assert q17.operations(wider, 24) > q17.operations(config, 24)
 
 
-def test_each_symbol_of_a_row_comes_again_after_its_period_and_periods_reach_half_of_the_row():
-    tokens, periods = q17.repeated(400, seed=3)
-    for row, period in zip(tokens, periods.tolist(), strict=True):
-        assert torch.equal(row[period:], row[:-period])
-    assert set(range(2, 33)) == set(periods.tolist())
-    again, _ = q17.repeated(400, seed=3)
-    other, _ = q17.repeated(400, seed=4)
-    assert torch.equal(tokens, again) and not torch.equal(tokens, other)
+def test_each_symbol_of_a_row_comes_again_and_each_seed_has_rows_of_its_own():
+    tokens = q17.repeated(40, 8, seed=3)
+    assert torch.equal(tokens[:, 8:], tokens[:, :-8]) and len(set(map(tuple, tokens[:, :8].tolist()))) == 40
+    assert torch.equal(tokens, q17.repeated(40, 8, seed=3)) and not torch.equal(tokens, q17.repeated(40, 8, seed=4))
 
 
 class Oracle:
@@ -62,12 +58,10 @@ class Oracle:
         self.back = back
 
     def __call__(self, tokens: torch.Tensor) -> torch.Tensor:
-        said = tokens.roll(self.back - 1, dims=1)
-        return torch.nn.functional.one_hot(said, q17.SYMBOLS).float()
+        return torch.nn.functional.one_hot(tokens.roll(self.back - 1, dims=1), q17.SYMBOLS).float()
 
 
-def test_recall_is_counted_by_distance_on_what_was_said_before():
-    of_three = q17.recalled(Oracle(3), seed=0)
-    near, far = of_three[2], of_three[q17.FAR]
-    assert 0.3 < near < 0.8 and abs(far - 1 / q17.SYMBOLS) < 0.05  # periods of 2 and 3 are near; what is far, by chance
-    assert set(of_three) == set(q17.DISTANCES)
+def test_recall_counts_what_was_said_before_and_nothing_else():
+    for distance in q17.DISTANCES:
+        assert q17.recalled(Oracle(distance), distance, seed=0) == 1
+        assert abs(q17.recalled(Oracle(distance + 1), distance, seed=0) - 1 / q17.SYMBOLS) < 0.05
