@@ -63,6 +63,11 @@ class Objective(ABC):
         several micro-batches is divided by the counts of all. Supervised tokens unless an objective says otherwise."""
         return (batch.supervised,)
 
+    def prepare(self, batch: Batch, seeds: Sequence[int]) -> Batch:
+        """The batch as this objective wants it (tokens masked, a prefix drawn), before it is counted and read. `seeds` has one
+        for each row, from the run's seed, the epoch and the row's place: a step does not depend on how it was split."""
+        return batch
+
     def __add__(self, other: Objective) -> Objective:
         return Sum(self, other)
 
@@ -76,6 +81,10 @@ class Sum(Objective):
     def __call__(self, network: Network, batch: Batch) -> Loss:
         """Both losses, part by part."""
         return self.first(network, batch) + self.second(network, batch)
+
+    def prepare(self, batch: Batch, seeds: Sequence[int]) -> Batch:
+        """As both want it, the first before the second."""
+        return self.second.prepare(self.first.prepare(batch, seeds), seeds)
 
     def counts(self, batch: Batch) -> tuple[int, ...]:
         """The counts of both, part by part."""

@@ -13,11 +13,11 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from heapq import heappop, heappush
 
 import torch
-from jaxtyping import Int
+from jaxtyping import Bool, Int
 from torch import Tensor
 
 from lmworks.basics.errors import ConfigError, DataError
@@ -42,14 +42,26 @@ class Example:
 
 @dataclass(frozen=True)
 class Batch:
-    """Rows of packed documents. `labels[t]` belongs to the logits at t: it is the token at t + 1 of the
-    same document, or IGNORE; `positions` begin at 0 in each document; `documents` numbers the documents of a
-    row, -1 is padding."""
+    """Rows of packed documents, or rows of one text each with what an objective needs beside it."""
 
     tokens: Int[Tensor, "batch seq"]
     labels: Int[Tensor, "batch seq"]
+    """`labels[t]` belongs to the logits at t: the token at t + 1 of the same document, or at t itself where masked
+    tokens are restored; IGNORE where nothing is to be predicted."""
     positions: Int[Tensor, "batch seq"]
+    """From 0 in each document."""
     documents: Int[Tensor, "batch seq"]
+    """Numbers the documents of a row; -1 is padding."""
+    source: Int[Tensor, "batch source"] | None = None
+    """What an encoder-decoder's encoder reads."""
+    source_real: Bool[Tensor, "batch source"] | None = None
+    """False on the source's padding."""
+    segments: Int[Tensor, "batch seq"] | None = None
+    """Which of two texts each token belongs to (BERT)."""
+    classes: Int[Tensor, " batch"] | Int[Tensor, "batch seq"] | None = None
+    """The class of each text, or of each token; IGNORE where there is none."""
+    prefix: Bool[Tensor, "batch seq"] | None = None
+    """True on tokens that all of their document may see, those before them too (prefix LM)."""
 
     @property
     def supervised(self) -> int:
@@ -57,14 +69,14 @@ class Batch:
         return int((self.labels != IGNORE).sum())
 
     def without_loss(self) -> Batch:
-        """The same rows, of which no token is to be predicted."""
-        return Batch(self.tokens, torch.full_like(self.labels, IGNORE), self.positions, self.documents)
+        """The same rows, of which nothing is to be predicted."""
+        classes = None if self.classes is None else torch.full_like(self.classes, IGNORE)
+        return replace(self, labels=torch.full_like(self.labels, IGNORE), classes=classes)
 
     def to(self, device: torch.device | str) -> Batch:
         """The batch on another device."""
-        return Batch(
-            self.tokens.to(device), self.labels.to(device), self.positions.to(device), self.documents.to(device)
-        )
+        there = {name: value.to(device) for name, value in vars(self).items() if value is not None}
+        return replace(self, **there)
 
 
 Row = tuple[Example, ...]

@@ -1,4 +1,4 @@
-"""Rows to train on from a packed corpus, read from its files when they are asked for.
+"""Rows to train on; those of a packed corpus are read from its files when they are asked for.
 
     rows = PackedRows(shards, seq=1024)      # whole documents that do not see each other
     rows = Windows(shards, context=256)      # the plain stream, cut anew each epoch
@@ -6,12 +6,14 @@
     batch = rows.batch([0, 5, 7])
 
 Both are a `Sequence[Row]`, as `pack` gives for documents in memory; `batch` gives the tensors straight from the files.
+What is no packed text (sentence pairs, sources with targets, texts with classes) comes as `Rows` of its own.
 """
 
 from __future__ import annotations
 
+import math
 import random
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Self, overload
 
@@ -24,16 +26,56 @@ from lmworks.tokens.batch import Batch, Example, Row, fill, stack
 from lmworks.tokens.shards import Shards
 
 
-class ShardRows(Sequence[Row]):
-    """Rows by number; their order within an epoch is the caller's (`batches` shuffles numbers)."""
+class Rows(ABC):
+    """What a run learns from, by number: the loop asks for an epoch's micro-batches, and for each as tensors."""
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """How many rows an epoch has."""
+
+    @abstractmethod
+    def batch(self, places: Sequence[int]) -> Batch:
+        """Some rows as tensors."""
+
+    def at_epoch(self, epoch: int, seed: int) -> Self:
+        """The rows of another epoch: as many of them, cut or paired elsewhere where that is of use."""
+        return self
+
+    def batches(self, size: int) -> int:
+        """How many micro-batches of at most `size` rows an epoch has, always the same."""
+        return math.ceil(len(self) / size)
+
+    def order(self, size: int, epoch: int, seed: int) -> list[list[int]]:
+        """The rows of each of an epoch's micro-batches, in an order that depends on seed and epoch alone."""
+        places = list(range(len(self)))
+        random.Random(f"{seed}/{epoch}").shuffle(places)
+        return [places[number * size : (number + 1) * size] for number in range(self.batches(size))]
+
+
+class ExampleRows(Rows):
+    """Packed rows that lie in memory."""
+
+    def __init__(self, rows: Sequence[Row]) -> None:
+        self.rows = rows
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def batch(self, places: Sequence[int]) -> Batch:
+        """Some rows as tensors."""
+        return stack([self.rows[place] for place in places])
+
+
+class ShardRows(Rows, Sequence[Row]):
+    """Rows of shards; they come in whole batches: an epoch leaves a few out, others each time."""
 
     @abstractmethod
     def row(self, place: int) -> Row:
         """One row, from 0 to `len(self) - 1`."""
 
-    def at_epoch(self, epoch: int, seed: int) -> Self:
-        """The rows of another epoch: as many of them, cut elsewhere where that is of use."""
-        return self
+    def batches(self, size: int) -> int:
+        """See Rows."""
+        return max(len(self) // size, 1)
 
     def batch(self, places: Sequence[int]) -> Batch:
         """Some rows as tensors."""

@@ -28,8 +28,8 @@ from lmworks.basics import progress
 from lmworks.basics.errors import DataError, Stopped
 from lmworks.models.network import Network
 from lmworks.objectives import Objective
-from lmworks.tokens.batch import Batch, Row, stack
-from lmworks.tokens.rows import ShardRows
+from lmworks.tokens.batch import Batch, Row
+from lmworks.tokens.rows import ExampleRows, Rows
 from lmworks.training.blocks import fast_blocks
 from lmworks.training.checkpoint import State, load_checkpoint, save_checkpoint
 from lmworks.training.log import RunLog
@@ -69,7 +69,7 @@ class TrainingResult:
 def train(
     network: Network,
     objective: Objective,
-    rows: Sequence[Row],
+    rows: Rows | Sequence[Row],
     config: TrainingConfig,
     run: Path,
     *,
@@ -84,6 +84,7 @@ def train(
     Raises Stopped when it was interrupted, after saving; DivergedError when loss or gradient is not finite, with
     the parameters of the last good step saved.
     """
+    rows = as_rows(rows)
     if not len(rows):
         raise DataError("there is nothing to train on: no row of text is left after packing")
     ranks.check(config)
@@ -106,7 +107,9 @@ def train(
             ):
                 if not resume:
                     log.write(**going.facts())
-                going.to_the_end(_micro_batches(rows, config, going.state.step, ranks), log, track, stop_asked)
+                going.to_the_end(
+                    _micro_batches(rows, objective, config, going.state.step, ranks), log, track, stop_asked
+                )
     finally:
         network.eval()
     return going.result(time.monotonic() - begun)
@@ -292,43 +295,44 @@ def _facts(number: int, step: Step, rate: float, seconds: float) -> dict[str, An
     return facts if step.taken else facts | {"skipped": True}
 
 
-def _rehearse(
-    network: Network, objective: Objective, rows: Sequence[Row], config: TrainingConfig, ranks: Ranks
-) -> None:
+def _rehearse(network: Network, objective: Objective, rows: Rows, config: TrainingConfig, ranks: Ranks) -> None:
     """Forward and backward once, for the compiler; nothing of it stays."""
-    batch = next(_micro_batches(rows, config, 0, ranks))
+    batch = next(_micro_batches(rows, objective, config, 0, ranks))
     accumulate(network, objective, [batch.to(network.device)], ranks)
     network.zero_grad()
 
 
-def first_batches(rows: Sequence[Row], config: TrainingConfig) -> Iterator[Batch]:
+def first_batches(rows: Rows | Sequence[Row], config: TrainingConfig, objective: Objective) -> Iterator[Batch]:
     """The micro-batches that a run of one process begins with, without end."""
-    return _micro_batches(rows, config, 0, ALONE)
+    return _micro_batches(as_rows(rows), objective, config, 0, ALONE)
 
 
-def _micro_batches(rows: Sequence[Row], config: TrainingConfig, step: int, ranks: Ranks) -> Iterator[Batch]:
+def as_rows(rows: Rows | Sequence[Row]) -> Rows:
+    """Packed rows in memory, or whatever comes as Rows already."""
+    return rows if isinstance(rows, Rows) else ExampleRows(rows)
+
+
+def _micro_batches(
+    rows: Rows, objective: Objective, config: TrainingConfig, step: int, ranks: Ranks
+) -> Iterator[Batch]:
     """A rank's batches from optimiser step `step` on, epoch after epoch, without end."""
-    # Rows of shards come in whole batches: an epoch leaves a few out, another one each time.
-    of_shards = isinstance(rows, ShardRows)
-    per_epoch = max(len(rows) // config.rows, 1) if of_shards else math.ceil(len(rows) / config.rows)
-    for epoch, places, counts in ranks.share(config, _places(len(rows), config, step, per_epoch)):
-        if isinstance(rows, ShardRows):
-            batch = rows.at_epoch(epoch, config.seed).batch(places)
-        else:
-            batch = stack([rows[place] for place in places])
+    for epoch, places, counts in ranks.share(config, _places(rows, config, step)):
+        batch = rows.at_epoch(epoch, config.seed).batch(places)
+        batch = objective.prepare(batch, [_row_seed(config.seed, epoch, place) for place in places])
         yield batch if counts else batch.without_loss()
 
 
-def _places(rows: int, config: TrainingConfig, step: int, per_epoch: int) -> Iterator[tuple[int, list[int]]]:
-    """The epoch and the rows of each micro-batch from optimiser step `step` on: `per_epoch` of them, in an order that
-    depends on seed and epoch alone."""
-    epoch, skip = divmod(step * config.accumulate, per_epoch)
+def _places(rows: Rows, config: TrainingConfig, step: int) -> Iterator[tuple[int, list[int]]]:
+    """The epoch and the rows of each micro-batch from optimiser step `step` on."""
+    epoch, skip = divmod(step * config.accumulate, rows.batches(config.rows))
     while True:
-        order = list(range(rows))
-        random.Random(f"{config.seed}/{epoch}").shuffle(order)
-        for number in range(skip, per_epoch):
-            yield epoch, order[number * config.rows : (number + 1) * config.rows]
+        for places in rows.order(config.rows, epoch, config.seed)[skip:]:
+            yield epoch, places
         epoch, skip = epoch + 1, 0
+
+
+def _row_seed(seed: int, epoch: int, place: int) -> int:
+    return random.Random(f"{seed}/{epoch}/{place}").getrandbits(63)
 
 
 @contextmanager

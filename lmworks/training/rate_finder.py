@@ -70,7 +70,7 @@ def find_rate(
     torch.manual_seed(config.seed)
     network.train()
     optimiser = make_optimiser(network, config)
-    source = first_batches(rows, config)
+    source = first_batches(rows, config, objective)
     rates: list[float] = []
     losses: list[float] = []
     smoothed: list[float] = []

@@ -27,7 +27,7 @@ class Step:
     loss: float
     """Mean over its micro-batches, in nats where it is a cross-entropy."""
     count: int
-    """Supervised tokens."""
+    """What the objective's first part counts: supervised tokens, or texts."""
     norm: float
     """The gradient's norm before clipping."""
     taken: bool
@@ -71,7 +71,7 @@ def accumulate(
     network: Network, objective: Objective, micro: Sequence[Batch], ranks: Ranks = ALONE
 ) -> tuple[float, int]:
     """Gradients of the mean loss over all micro-batches of all ranks, each part of it over what that part counts; that
-    mean, and the number of supervised tokens."""
+    mean, and how much the first part counted (supervised tokens, or texts)."""
     counts = ranks.total([sum(part) for part in zip(*(objective.counts(batch) for batch in micro), strict=True)])
     mean = 0.0
     for number, batch in enumerate(micro, 1):
@@ -84,5 +84,5 @@ def accumulate(
         share = loss.over(counts)
         ranks.backward(share)
         mean += float(share.detach())
-    mean, supervised = ranks.total([mean, sum(batch.supervised for batch in micro)])
+    mean, supervised = ranks.total([mean, sum(objective.counts(batch)[0] for batch in micro)])
     return mean, int(supervised)

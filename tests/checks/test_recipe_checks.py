@@ -218,7 +218,9 @@ def test_24_matrices_that_no_optimiser_has(trial: Trial, monkeypatch: pytest.Mon
 
 def test_20_a_resume_that_begins_the_data_again(trial: Trial, monkeypatch: pytest.MonkeyPatch):
     micro = loop._micro_batches
-    monkeypatch.setattr(loop, "_micro_batches", lambda rows, config, step, ranks: micro(rows, config, 0, ranks))
+    monkeypatch.setattr(
+        loop, "_micro_batches", lambda rows, objective, config, step, ranks: micro(rows, objective, config, 0, ranks)
+    )
     failed(recipes.resumed(trial), "the weights of a resumed run and a straight one")
 
 

