@@ -23,6 +23,7 @@ from lmworks.basics.errors import ConfigError
 from lmworks.models.attention import Attention, Pass, attention_pattern, attention_scores, mix
 from lmworks.models.block import Block
 from lmworks.models.feed_forward import ACTIVATIONS, FeedForward
+from lmworks.models.jacobians import Span
 from lmworks.models.linear import Linear
 from lmworks.models.norm import RMSNorm
 from lmworks.models.positions import Rotation, rotate, rotate_back
@@ -120,6 +121,20 @@ def block_backward(block: Block, made: Made, to_output: Hidden) -> tuple[Hidden,
     to_x = to_middle + through_part if block.residual else through_part
     found |= _under("attention", of_part) | _under("attention_norm", of_norm)
     return to_x, found
+
+
+def span_backward(span: Span, to_output: Hidden) -> tuple[Hidden, list[Gradients]]:
+    """Through several blocks: forward, each block's input being the output of the one before, and back, the last block
+    first. The gradients of each block's weights, in the order of the blocks."""
+    made: list[Made] = []
+    for block in span.blocks:
+        made.append(block_forward(block, made[-1].output if made else span.x, span.shared))
+    found: list[Gradients] = []
+    gradient = to_output
+    for block, one in zip(reversed(span.blocks), reversed(made), strict=True):
+        gradient, of_block = block_backward(block, one, gradient)
+        found.insert(0, of_block)
+    return gradient, found
 
 
 def feed_forward_backward(feed_forward: FeedForward, made: Made, to_output: Hidden) -> tuple[Hidden, Gradients]:

@@ -10,7 +10,7 @@ import torch
 
 from lmworks.adaptation.lora import LoRAConfig, add_lora
 from lmworks.basics.errors import ConfigError
-from lmworks.models.backward import SLOPES, block_backward, block_forward
+from lmworks.models.backward import SLOPES, block_backward, block_forward, span_backward
 from lmworks.models.feed_forward import ACTIVATIONS, DERIVATIVES
 from lmworks.models.jacobians import blocks_at
 
@@ -50,6 +50,21 @@ def test_every_gradient_is_autograds(kind: str, dtype: torch.dtype, bound: float
         largest = expected[name].abs().max()
         assert largest > 0, name
         torch.testing.assert_close(gradient, expected[name], rtol=0, atol=bound * float(largest), msg=name)
+
+
+def test_through_a_stack_each_block_hands_its_gradient_to_the_one_before():
+    network = tiny.network(layers=3).double()
+    span = blocks_at(network, tiny.text(2, 9), 0, 3)
+    x = span.x.clone().requires_grad_()
+    to_output = torch.randn(x.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    named = [dict(block.named_parameters()) for block in span.blocks]
+    weights = [weight for block in named for weight in block.values()]
+    to_x, *to_weights = torch.autograd.grad(span(x), [x, *weights], to_output)
+    with torch.no_grad():
+        gradient, found = span_backward(span, to_output)
+    torch.testing.assert_close(gradient, to_x, rtol=1e-10, atol=1e-10)
+    ours = [by_name[name] for by_name, block in zip(found, named, strict=True) for name in block]
+    torch.testing.assert_close(ours, to_weights, rtol=1e-10, atol=1e-10)
 
 
 @pytest.mark.parametrize("name", ACTIVATIONS)

@@ -10,7 +10,7 @@ import torch
 
 from lmworks.models.config import ModelConfig
 from lmworks.models.feed_forward import ACTIVATIONS
-from lmworks.models.initialisation import Scheme, activation_gain
+from lmworks.models.initialisation import activation_gain
 from lmworks.models.network import Network
 
 DEEP = {"vocab_size": 96, "dim": 256, "layers": 10, "heads": 4, "context": 64, "tied": False}
@@ -18,21 +18,20 @@ DEEP = {"vocab_size": 96, "dim": 256, "layers": 10, "heads": 4, "context": 64, "
 
 def size(network: Network) -> float:
     """The root mean square of the last state."""
-    return float(network.hidden(tiny.text(1, 64)).square().mean().sqrt())
+    return float(network.hidden(tiny.text(1, 64)).detach().square().mean().sqrt())
 
 
-@pytest.mark.parametrize("gated", [False, True])
 @pytest.mark.parametrize("activation", ["relu", "gelu", "tanh"])
-def test_by_width_a_signal_keeps_its_size_through_ten_blocks_without_norm_and_residual(activation: str, gated: bool):
+def test_by_width_a_signal_keeps_its_size_through_ten_blocks_without_norm_and_residual(activation: str):
     alone = {"norm": "none", "residual": False, "window": 1}  # a pattern averages, and so makes signals smaller
-    network = Network(ModelConfig(**DEEP, **alone, activation=activation, gated=gated))
+    network = Network(ModelConfig(**DEEP, **alone, activation=activation, gated=False))
     assert 0.4 < size(network.initialise(0, "width")) < 2.5
     assert size(network.initialise(0, "normal")) < 1e-3
 
 
-@pytest.mark.parametrize("scheme", ["normal", "width"])
-def test_all_parts_together_add_to_a_stream_about_what_it_began_with(scheme: Scheme):
-    network = Network(ModelConfig(**DEEP, norm="rms")).initialise(0, scheme)
+@pytest.mark.parametrize("gated", [False, True])
+def test_by_width_all_parts_together_add_to_a_stream_about_what_it_began_with(gated: bool):
+    network = Network(ModelConfig(**DEEP, gated=gated)).initialise(0, "width")
     _, seen = network.run_with_cache(tiny.text(1, 64))
     start, end = (float(seen[f"blocks.{at}"].square().mean()) for at in ("0.residual_in", "9.residual_out"))
     assert 1 < end / start < 4
@@ -43,5 +42,5 @@ def test_gains_are_those_of_the_paper_and_logits_begin_about_as_large_as_one():
     assert all(1 < activation_gain(name) < 3 for name in ACTIVATIONS if name != "relu_squared")
     for tied in (False, True):
         network = Network(ModelConfig(**(DEEP | {"tied": tied}))).initialise(0, "width")
-        assert 0.5 < float(network(tiny.text(1, 64)).std()) < 2
+        assert 0.5 < float(network(tiny.text(1, 64)).detach().std()) < 2
         assert torch.equal(network.embedding.weight, network.initialise(0, "width").embedding.weight)
