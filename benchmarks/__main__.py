@@ -1,6 +1,6 @@
 """Run workloads in turn, each in a fresh process, and print medians beside each other.
 
-python -m benchmarks                    # all groups: decode, prefill, lora, head, start
+python -m benchmarks                    # all groups: decode, prefill, lora, head, embed, start
 python -m benchmarks decode --rounds 3
 """
 
@@ -65,6 +65,8 @@ def main() -> None:
                 else f"{middle['seconds']:8.2f} s"
             )
             quality = f"  perplexity {middle['perplexity']:.1f}" if "perplexity" in middle else ""
+            if "cosine" in middle:
+                quality = f"  {middle['texts']:.1f} texts/s, smallest cosine {middle['cosine']:.6f}"
             print(f"{name:<34} {rate:<34} peak {middle['peak_mb']:7,.0f} MB{quality}", flush=True)
 
 

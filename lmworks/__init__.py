@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from lmworks.building import build
     from lmworks.generation.language_model import LanguageModel
-    from lmworks.generation.strategies import Greedy, Sample
+    from lmworks.generation.strategies import Beam, Greedy, Sample
     from lmworks.loading import load
     from lmworks.pretraining import pretrain
     from lmworks.sweeping.run import sweep
@@ -28,11 +28,12 @@ _HOMES = {
     "pretrain": "lmworks.pretraining",
     "sweep": "lmworks.sweeping.run",
     "LanguageModel": "lmworks.generation.language_model",
+    "Beam": "lmworks.generation.strategies",
     "Greedy": "lmworks.generation.strategies",
     "Sample": "lmworks.generation.strategies",
     "LmworksError": "lmworks.basics.errors",
 }
-__all__ = ["Greedy", "LanguageModel", "Sample", "__version__", "build", "load", "pretrain", "sweep"]
+__all__ = ["Beam", "Greedy", "LanguageModel", "Sample", "__version__", "build", "load", "pretrain", "sweep"]
 
 
 def __getattr__(name: str) -> Any:

@@ -44,7 +44,7 @@ def load(
     if base is None:
         _check_base(folder, model)
     read_adapter(folder, model.network)
-    return LanguageModel(model.network, model.tokenizer, folder, str(reference))
+    return LanguageModel(model.network, model.tokenizer, folder, str(reference), exact=model.exact)
 
 
 def load_tokenizer(reference: str) -> Tokenizer:

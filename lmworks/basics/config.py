@@ -17,7 +17,7 @@ from typing import Any, Self
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import ErrorDetails
 
-from lmworks.basics.errors import ConfigError
+from lmworks.basics.errors import ConfigError, UnknownSettingError
 
 
 class Config(BaseModel):
@@ -35,7 +35,7 @@ class Config(BaseModel):
         try:
             super().__init__(**values)
         except ValidationError as error:
-            raise _in_words(type(self), error.errors()[0]) from None
+            raise _together([_in_words(type(self), detail) for detail in error.errors()]) from None
 
     def but(self, **changes: Any) -> Self:
         """A copy with some settings changed, validated again."""
@@ -124,8 +124,17 @@ def _toml_value(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
+def _together(errors: list[ConfigError]) -> ConfigError:
+    """The first, or all names that are unknown: who misspells one may misspell two."""
+    unknown = [error for error in errors if isinstance(error, UnknownSettingError)]
+    if len(unknown) < 2:
+        return [*unknown, *errors][0]
+    from_here = [one.problem.replace("{at}", "{at}" + "".join(f"{part}." for part in one.at)) for one in unknown]
+    return UnknownSettingError("; ".join(from_here))
+
+
 def _in_words(kind: type[Config], detail: ErrorDetails) -> ConfigError:
-    """The first of pydantic's complaints as one sentence."""
+    """One of pydantic's complaints as a sentence."""
     # Where a setting may be of several kinds, pydantic adds the kind that it tried: no name holds a bracket.
     where = tuple(str(part) for part in detail["loc"] if "[" not in str(part))
     cause = detail.get("ctx", {}).get("error")
@@ -138,7 +147,7 @@ def _in_words(kind: type[Config], detail: ErrorDetails) -> ConfigError:
     if detail["type"] == "extra_forbidden":
         close = difflib.get_close_matches(name, kind.model_fields, n=1)
         hint = f"did you mean {{at}}{close[0]}?" if close else "known here: " + ", ".join(kind.model_fields)
-        return ConfigError(f"{{at}}{name} is not a setting; {hint}", at)
+        return UnknownSettingError(f"{{at}}{name} is not a setting; {hint}", at)
     if detail["type"] == "missing":
         return ConfigError(f"{{at}}{name} is missing; it has no default", at)
     message = detail["msg"].removeprefix("Value error, ").removeprefix("Input ").replace("valid tuple", "list")

@@ -38,4 +38,8 @@ class ConfigError(LmworksError, ValueError):
 
     def inside(self, section: tuple[str, ...]) -> ConfigError:
         """The same problem, seen from the section around it."""
-        return ConfigError(self.problem, section + self.at)
+        return type(self)(self.problem, section + self.at)
+
+
+class UnknownSettingError(ConfigError):
+    """Settings that nobody knows: several of them are told together."""

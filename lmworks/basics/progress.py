@@ -52,6 +52,11 @@ def hidden() -> Iterator[None]:
         _reporter.reset(token)
 
 
+def _speed(rate: float, unit: str) -> str:
+    """Units a second; nothing where the unit is time itself."""
+    return "" if unit in ("", "s") else f"{rate:,.0f} {unit}/s"
+
+
 def _in_words(facts: dict[str, Any]) -> str:
     return "  ".join(
         f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}" for name, value in facts.items()
@@ -79,7 +84,7 @@ def _live_line(what: str, total: float | None, unit: str) -> Iterator[Advance]:
             nonlocal done
             done += amount
             rate = done / max(time.monotonic() - start, 1e-9)
-            bar.update(line, advance=amount, rate=f"{rate:,.0f} {unit}/s" if unit else "", facts=_in_words(facts))
+            bar.update(line, advance=amount, rate=_speed(rate, unit), facts=_in_words(facts))
 
         yield advance
 
@@ -91,9 +96,9 @@ def _plain_lines(what: str, total: float | None, unit: str, every: float = 10.0)
 
     def line(now: float, facts: dict[str, Any]) -> None:
         rate = done / max(now - start, 1e-9)
-        share = f"{100 * done / total:3.0f} %  " if total else ""
+        share = f"{min(100 * done / total, 100):3.0f} %  " if total else ""
         left = f"  {max(total - done, 0) / rate:.0f} s left" if total and rate else ""
-        print(f"{what}  {share}{rate:,.0f} {unit}/s{left}  {_in_words(facts)}".rstrip(), file=sys.stderr, flush=True)
+        print(f"{what}  {share}{_speed(rate, unit)}{left}  {_in_words(facts)}".rstrip(), file=sys.stderr, flush=True)
 
     def advance(amount: float = 1, **facts: Any) -> None:
         nonlocal done, last

@@ -34,7 +34,7 @@ def chat(
 
     with progress.shown():
         language_model = load(model, base=base)
-        language_model.must_write()
+        language_model.must_converse()
     typer.echo(f"{language_model.reference}. {HELP}\n")
     messages = _opening(system)
     while (line := _ask()) is not None:

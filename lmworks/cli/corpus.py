@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def corpus(
-    recipe: Annotated[str, typer.Argument(help="A shipped recipe (prose, manual) or a TOML file.")],
+    recipe: Annotated[str, typer.Argument(help="A shipped recipe (prose, manual), a TOML file, or a folder of text.")],
     out: Annotated[str | None, typer.Option(help="Where the corpus goes; corpora/RECIPE unless given.")] = None,
     executor: Annotated[
         str, typer.Option(help="local (this machine's cores) or ray (a cluster: RAY_ADDRESS, or one started here).")

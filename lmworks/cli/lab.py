@@ -1,10 +1,10 @@
-"""lmworks lab: the claims and their verdicts; lmworks lab 6: run one and see it."""
+"""lmworks lab: the claims and their verdicts; lmworks lab 6: run one and see it; lmworks lab --all: run them all."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, cast
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
@@ -12,42 +12,103 @@ if TYPE_CHECKING:
     from lmworks.lab.finding import Finding
     from lmworks.lab.registry import Scale
 
+OUT = Path("lab-results")
+
 
 def lab(
-    question: Annotated[int | None, typer.Argument(help="The number of a claim; without one, all are listed.")] = None,
+    questions: Annotated[
+        list[int] | None, typer.Argument(help="Numbers of claims; without one, all are listed.", show_default=False)
+    ] = None,
+    all_: Annotated[bool, typer.Option("--all", help="Run every claim, one after another.")] = False,
     scale: Annotated[str, typer.Option(help="quick (under two minutes) or full (the handbook's figures).")] = "quick",
     set_: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="NAME=VALUE", help="Change a parameter of the experiment; may be repeated."),
     ] = None,
     store: Annotated[bool, typer.Option("--store", help="Keep the result among those that lmworks ships.")] = False,
-    out: Annotated[Path, typer.Option(help="Folder for the result and its pictures.")] = Path("lab-results"),
+    out: Annotated[Path, typer.Option(help="Folder for results and pictures.")] = OUT,
+    show: Annotated[bool, typer.Option("--show", help="Show the stored result and run nothing.")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Leave out what has a result with these parameters.")
+    ] = False,
     json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """What everybody says about language models, run on this machine and given a verdict."""
-    if question is None:
-        _list(json_)
-        return
+    from lmworks.basics.errors import ConfigError
+    from lmworks.lab import registry
+    from lmworks.lab import store as results
+
+    asked = list(registry.experiments()) if all_ else list(dict.fromkeys(questions or []))
+    if not asked and (show or resume or store or set_):
+        raise ConfigError("say which claim: lmworks lab 6, or --all for every one")
+    if set_ and len(asked) > 1:
+        raise ConfigError("--set changes the parameters of one experiment; give one number")
+    if not asked:
+        _list(out, json_)
+    elif show:
+        _print([results.kept(question, out) for question in asked], json_)
+    elif len(asked) == 1 and not resume:
+        _print([_run(asked[0], cast("Scale", scale), set_ or [], store, out, quiet=json_)], json_)
+    else:
+        _run_several(asked, cast("Scale", scale), store, out, resume, json_)
+
+
+def _run(question: int, scale: Scale, changes: list[str], store: bool, out: Path, quiet: bool) -> Finding:
+    """Run a claim and keep its result and pictures."""
     from lmworks.basics import progress
     from lmworks.lab import run as lab_run
     from lmworks.lab import store as results
 
     with progress.shown():
-        finding = lab_run.run(question, cast("Scale", scale), set_ or [])  # another word is its error
-    folder = results.SHIPPED if store else out
-    files = [results.write(finding, folder)]
+        finding = lab_run.run(question, scale, changes)  # a scale that is none is its error
+    files = [results.write(finding, results.SHIPPED if store else out)]
     for ending in (".png", ".svg"):
         picture = results.path_of(out, question, finding.scale).with_suffix(ending)
         finding.chart.save(picture)
         files.append(picture)
-    if json_:
-        typer.echo(json.dumps(results.as_json(finding), indent=2, ensure_ascii=False))
+    if not quiet:
+        typer.echo(f"saved     {'  '.join(map(str, files))}", err=True)
+    return finding
+
+
+def _run_several(asked: list[int], scale: Scale, store: bool, out: Path, resume: bool, as_json: bool) -> None:
+    """One after another; what fails is said at the end and keeps nothing from running."""
+    import traceback
+
+    from lmworks.basics.errors import LmworksError, Stopped
+    from lmworks.cli.options import table
+    from lmworks.lab import registry
+    from lmworks.lab import store as results
+
+    rows, found = [], []
+    for question in asked:
+        try:
+            folder = results.SHIPPED if store else out
+            finding = results.same(registry.load(question), scale, folder) if resume else None
+            took = "kept"
+            if finding is None:
+                typer.echo(f"claim {question}, {scale}", err=True)
+                finding = _run(question, scale, [], store, out, quiet=True)
+                took = f"{finding.seconds:,.0f} s"
+        except (Stopped, KeyboardInterrupt):
+            raise
+        except Exception as error:  # an unattended run goes on with the next claim
+            if not isinstance(error, LmworksError):
+                traceback.print_exc()
+            rows.append([str(question), f"not measured: {error or type(error).__name__}", ""])
+            continue
+        found.append(finding)
+        rows.append([str(question), finding.verdict, took])
+    if as_json:
+        _print(found, as_json)
     else:
-        _show(finding, files)
+        table(["", "verdict", "time"], rows)
+    if len(found) < len(asked):
+        raise LmworksError(f"{len(asked) - len(found)} of {len(asked)} claims were not measured; the table says why")
 
 
-def _list(as_json: bool) -> None:
-    """Every claim with its shipped verdict."""
+def _list(out: Path, as_json: bool) -> None:
+    """Every claim with its verdict: the newest of this folder's, or the shipped one."""
     from rich.console import Console
     from rich.table import Table
 
@@ -55,14 +116,18 @@ def _list(as_json: bool) -> None:
 
     rows = []
     for one in registry.experiments().values():
-        stored = store.shipped(one.question)
+        mine = store.stored(one.question, out)
+        kept = mine or store.stored(one.question)
         rows.append(
             {
                 "question": one.question,
                 "name": one.name,
                 "claim": one.claim,
-                "verdict": stored.verdict if stored else None,
-                "scale": stored.scale if stored else None,
+                "verdict": kept.verdict if kept else None,
+                "scale": kept.scale if kept else None,
+                "seeds": _seeds(kept) if kept else None,
+                "seconds": kept.seconds if kept else None,
+                "from": (str(out) if mine else "shipped") if kept else None,
             }
         )
     if as_json:
@@ -70,15 +135,38 @@ def _list(as_json: bool) -> None:
         return
     table = Table(box=None, pad_edge=False)
     table.add_column("", justify="right")
-    for name in ("claim", "verdict"):
+    for name in ("claim", "verdict", "measured"):
         table.add_column(name, overflow="fold")
     for row in rows:
-        table.add_row(str(row["question"]), str(row["claim"]), str(row["verdict"] or "not run yet"))
+        table.add_row(str(row["question"]), str(row["claim"]), str(row["verdict"] or "not run yet"), _how(row))
     Console().print(table)
-    typer.echo("\nnext   lmworks lab 6     lmworks lab 6 --scale full --set seeds=5")
+    typer.echo("\nnext   lmworks lab 6     lmworks lab 6 --show     lmworks lab 6 --scale full --set seeds=5")
 
 
-def _show(finding: Finding, files: list[Path]) -> None:
+def _how(row: dict[str, Any]) -> str:
+    if row["verdict"] is None:
+        return ""
+    seeds = f", {row['seeds']} seeds" if row["seeds"] else ""
+    return f"{row['scale']}{seeds}" + ("" if row["from"] == "shipped" else f", {row['from']}")
+
+
+def _seeds(finding: Finding) -> int:
+    """The most seeds that one of its figures has."""
+    return max((len(one.seeds) for one in finding.measurements), default=0)
+
+
+def _print(findings: list[Finding], as_json: bool) -> None:
+    from lmworks.lab import store
+
+    if as_json:
+        facts = [store.as_json(finding) for finding in findings]
+        typer.echo(json.dumps(facts[0] if len(facts) == 1 else facts, indent=2, ensure_ascii=False))
+        return
+    for finding in findings:
+        _show(finding)
+
+
+def _show(finding: Finding) -> None:
     from rich.console import Console
     from rich.table import Table
 
@@ -95,4 +183,6 @@ def _show(finding: Finding, files: list[Path]) -> None:
         typer.echo(f"  {line}")
     console.print(f"\nverdict   [bold]{finding.verdict}[/bold]", highlight=False, markup=True)
     console.print(f"note      {finding.note}", highlight=False, markup=False)
-    typer.echo(f"saved     {'  '.join(map(str, files))}   ({finding.seconds:.0f} s, {finding.scale})")
+    typer.echo(
+        f"run       {finding.scale}, {finding.seconds:,.0f} s, {finding.started}, {finding.machine['processor']}"
+    )

@@ -21,11 +21,12 @@ from lmworks.basics import progress
 from lmworks.basics.config import Config
 from lmworks.basics.errors import ConfigError, DataError, ModelError
 from lmworks.models.directory import read_json
+from lmworks.models.linear import packed_products
 from lmworks.models.network import Network, evaluating
 from lmworks.tokens.tokenizer import Tokenizer
 
-AT_ONCE = 8192
-"""Tokens that go through the network together, padding included."""
+AT_ONCE, AT_ONCE_CPU = 65_536, 1024
+"""Tokens that go through the network together, padding included. On a CPU the states of more fall out of its caches."""
 
 MODES = {"pooling_mode_mean_tokens": "mean", "pooling_mode_cls_token": "first", "pooling_mode_lasttoken": "last"}
 OTHERS = ("pooling_mode_max_tokens", "pooling_mode_mean_sqrt_len_tokens", "pooling_mode_weightedmean_tokens")
@@ -92,14 +93,28 @@ def _modules(folder: Path) -> dict[str, str]:
 
 @torch.inference_mode()
 def embed(
-    network: Network, tokenizer: Tokenizer, texts: Sequence[str], pooling: Pooling, *, cut: bool = False
+    network: Network,
+    tokenizer: Tokenizer,
+    texts: Sequence[str],
+    pooling: Pooling,
+    *,
+    cut: bool = False,
+    dtype: torch.dtype = torch.float32,
 ) -> Float[Tensor, "texts dim"]:
-    """A vector for each text, in float32; with `cut` longer texts lose their end, else they are a DataError."""
+    """A vector for each text, in float32; with `cut` longer texts lose their end, else they are a DataError.
+
+    `dtype` is the format in which float32 weights are multiplied, float32 or bfloat16; other weights in their own.
+    """
     longest = min(pooling.longest or network.config.context, network.config.context)
     encoded = [_fitting(tokenizer, ids, text, longest, cut) for ids, text in _encoded(tokenizer, texts)]
     vectors = torch.zeros(len(texts), network.config.dim)
-    with evaluating(network), progress.task("embedding", len(texts), "texts") as advance:
-        for places in _batches([len(ids) for ids in encoded]):
+    at_once = AT_ONCE_CPU if network.device.type == "cpu" else AT_ONCE
+    with (
+        evaluating(network),
+        packed_products(dtype, network.device),
+        progress.task("embedding", len(texts), "texts") as advance,
+    ):
+        for places in _batches([len(ids) for ids in encoded], at_once):
             rows = [torch.tensor(encoded[place]) for place in places]
             tokens = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True).to(network.device)
             sizes = torch.tensor([len(row) for row in rows], device=network.device)
@@ -141,11 +156,11 @@ def _fitting(tokenizer: Tokenizer, ids: list[int], text: str, longest: int, cut:
     return ids[: longest - len(tokenizer.suffix)] + ids[end:]
 
 
-def _batches(sizes: Sequence[int]) -> Iterator[list[int]]:
-    """Places of texts of similar length, so that little is padding; each at most AT_ONCE tokens."""
+def _batches(sizes: Sequence[int], at_once: int) -> Iterator[list[int]]:
+    """Places of texts of similar length, so that little is padding; each at most `at_once` tokens, or one text."""
     places: list[int] = []
     for place in sorted(range(len(sizes)), key=lambda place: -sizes[place]):
-        if places and sizes[places[0]] * (len(places) + 1) > AT_ONCE:
+        if places and sizes[places[0]] * (len(places) + 1) > at_once:
             yield places
             places = []
         places.append(place)

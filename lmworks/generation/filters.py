@@ -4,10 +4,13 @@ Each filter takes probabilities, sets some to zero and leaves the others as they
 more than once, and the most probable token always stays. `renormalise` is a step of its own, so that the order
 of the steps is all there is to know.
 Sources: top-k: Fan et al. 2018; top-p: Holtzman et al. 2019, https://arxiv.org/abs/1904.09751; min-p: Nguyen et
-al. 2024, https://arxiv.org/abs/2407.01082; repetition penalty: Keskar et al. 2019, section 4.1.
+al. 2024, https://arxiv.org/abs/2407.01082; repetition penalty: Keskar et al. 2019, section 4.1; n-grams that come
+only once: Paulus et al. 2017, https://arxiv.org/abs/1705.04304, section 2.5.
 """
 
 from __future__ import annotations
+
+from collections.abc import Collection, Sequence
 
 import torch
 from jaxtyping import Float, Int
@@ -24,6 +27,28 @@ def penalise_repetition(logits: Logits, seen: Int[Tensor, " seen"], penalty: flo
     """Divide positive logits of tokens that occurred by `penalty`, multiply negative ones."""
     values = logits[seen]
     return logits.index_copy(0, seen, torch.where(values > 0, values / penalty, values * penalty))
+
+
+def repeated(read: Sequence[int], size: int) -> set[int]:
+    """The tokens that would complete a run of `size` tokens which occurred already."""
+    start = list(read[len(read) - size + 1 :])
+    last = start[-1] if start else None
+    return {
+        read[end]
+        for end in range(size - 1, len(read))
+        if last is None or (read[end - 1] == last and list(read[end - size + 1 : end]) == start)
+    }
+
+
+def forbid(logits: Logits, tokens: Collection[int]) -> Logits:
+    """Minus infinity for these tokens; as they were where nothing else would be left."""
+    left = logits.index_fill(0, torch.tensor(sorted(tokens), device=logits.device), -torch.inf)
+    return left if left.max() > -torch.inf else logits
+
+
+def force(logits: Logits, token: int) -> Logits:
+    """All on one token: 0, and minus infinity for the others."""
+    return torch.full_like(logits, -torch.inf).index_fill(0, torch.tensor(token, device=logits.device), 0.0)
 
 
 def probabilities(logits: Logits, temperature: float) -> Probabilities:

@@ -2,6 +2,7 @@
 
 model = LanguageModel.load("smollm2")
 print(model.generate("Once upon a time", Sample(temperature=0.8, seed=1), max_new_tokens=40))
+print(LanguageModel.load("models/translator").generate("Guten Tag.", Beam(width=5)))
 vectors = LanguageModel.load("minilm").embed(["a cat", "a dog"])
 """
 
@@ -11,6 +12,7 @@ import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -18,51 +20,28 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from lmworks.basics.errors import ConfigError
+from lmworks.basics.errors import ConfigError, ModelError
 from lmworks.basics.files import directory_written_whole, write_json
 from lmworks.basics.gguf_file import GGUFFile
-from lmworks.generation.decoding import Finish, Request, decode, new_request
+from lmworks.generation.answer import Answer
+from lmworks.generation.decoding import decode, new_request
 from lmworks.generation.embedding import Pooling, embed
-from lmworks.generation.strategies import Greedy, Strategy
+from lmworks.generation.generation_config import GenerationConfig
+from lmworks.generation.request import Request
+from lmworks.generation.strategies import Strategy
 from lmworks.models.config import ModelConfig
 from lmworks.models.directory import read_network, refuse_foreign_files, write_network
 from lmworks.models.gguf import read_gguf_network, stored_dtype
 from lmworks.models.network import Network, evaluating
 from lmworks.models.precision import dtype_of, fast_dtype
 from lmworks.models.references import resolve
+from lmworks.tokens.source import source_ids, target_ids, target_start
 from lmworks.tokens.tokenizer import Tokenizer
 
 Message = Mapping[str, str]
 Prompt = str | Sequence[Message] | Sequence[int]
-"""Text to continue, a conversation to answer ([{"role": "user", "content": "..."}]), or token ids to continue."""
-
-
-class Answer(str):
-    """Generated text that knows how it came about."""
-
-    prompt: list[int]
-    """Token ids that the model read."""
-    tokens: list[int]
-    """Token ids that it wrote, the one that ended the answer included."""
-    logprobs: list[float]
-    """Natural log-probability of each written token under the model, before filters."""
-    finish: Finish
-    """Why it ended: stop, length or window."""
-    seed: int | None
-    """What reproduces it; None for greedy."""
-
-    @classmethod
-    def of(cls, request: Request) -> Answer:
-        """The answer of a finished request."""
-        answer = cls(request.text)
-        answer.prompt, answer.tokens, answer.logprobs = request.prompt, request.tokens, request.logprobs
-        answer.finish, answer.seed = request.finish or "stop", request.chooser.seed
-        return answer
-
-    @property
-    def text(self) -> str:
-        """The text as a plain string."""
-        return str.__str__(self)
+"""Text to continue, a conversation to answer ([{"role": "user", "content": "..."}]), or token ids to continue; for an
+encoder-decoder the source, as text or ids."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +72,12 @@ class LanguageModel:
     """A network, its tokenizer, and where they came from."""
 
     def __init__(
-        self, network: Network, tokenizer: Tokenizer, source: Path | None = None, reference: str | None = None
+        self,
+        network: Network,
+        tokenizer: Tokenizer,
+        source: Path | None = None,
+        reference: str | None = None,
+        exact: bool = True,
     ) -> None:
         if tokenizer.vocab_size > network.config.vocab_size:
             raise ConfigError(
@@ -102,6 +86,8 @@ class LanguageModel:
             )
         self.network, self.tokenizer, self.source = network, tokenizer, source
         self.reference = reference or (str(source) if source else None)
+        self.exact = exact
+        """Embed in the weights' own format, and not in the processor's fast one; `load` with a `dtype` says so."""
 
     @classmethod
     def load(
@@ -119,7 +105,7 @@ class LanguageModel:
             tokenizer = Tokenizer.from_gguf(file)
         else:
             network, tokenizer = read_network(path, wanted), Tokenizer.load(path)
-        return cls(network.to(device), tokenizer, path, str(reference))
+        return cls(network.to(device), tokenizer, path, str(reference), exact=wanted is not None)
 
     @property
     def config(self) -> ModelConfig:
@@ -144,18 +130,38 @@ class LanguageModel:
         """Write the tokenizer's files and generation_config.json into an existing folder."""
         self.tokenizer.save(folder)
         ends = sorted(self.tokenizer.stop_ids)
-        write_json(
-            folder / "generation_config.json",
-            {"bos_token_id": self.tokenizer.bos, "eos_token_id": ends, "pad_token_id": self.tokenizer.pad},
-        )
+        facts = {"bos_token_id": self.tokenizer.bos, "eos_token_id": ends, "pad_token_id": self.tokenizer.pad}
+        if self.translates:
+            facts |= {"decoder_start_token_id": target_start(self.tokenizer), **self.generation_config.said}
+        write_json(folder / "generation_config.json", facts)
+
+    @property
+    def translates(self) -> bool:
+        """Whether it is an encoder-decoder, which writes a target for a source."""
+        return self.config.arrangement == "encoder-decoder"
+
+    @cached_property
+    def generation_config(self) -> GenerationConfig:
+        """What an encoder-decoder's folder says of its answers. ModelError for a token that there is not."""
+        if not self.translates or self.source is None or not self.source.is_dir():
+            return GenerationConfig()
+        said = GenerationConfig.read(self.source)
+        if (largest := max(said.habits.largest, target_start(self.tokenizer))) >= self.config.vocab_size:
+            raise ModelError(
+                f"{self.source}: generation_config.json names the token {largest:,} and the vocabulary has "
+                f"{self.config.vocab_size:,}; fetch or copy it again"
+            )
+        return said
 
     def encode_prompt(self, prompt: Prompt) -> list[int]:
         """The ids that the model reads: a text as it is (with BOS where the tokenizer adds one), a conversation by
-        the chat template."""
+        the chat template; a source with its end."""
         if isinstance(prompt, str):
-            return self.tokenizer.encode(prompt) or [self.tokenizer.document_start or 0]
+            ids = source_ids(self.tokenizer, prompt) if self.translates else self.tokenizer.encode(prompt)
+            return ids or [self.tokenizer.document_start or 0]
         if all(isinstance(token, int) for token in prompt):
             return [token for token in prompt if isinstance(token, int)]
+        self.must_converse()
         return self.tokenizer.encode_chat(
             [dict(message) for message in prompt if isinstance(message, Mapping)], add_generation_prompt=True
         )
@@ -165,14 +171,14 @@ class LanguageModel:
     ) -> Iterator[str]:
         """Pieces of text as they come; joined they are what `generate` returns."""
         request = self._request(prompt, strategy, max_new_tokens, stop)
-        for _, shown in decode(self.network, [request], self.tokenizer.stop_ids):
+        for _, shown in decode(self.network, [request]):
             if shown:
                 yield shown
 
     def generate(
         self, prompt: Prompt, strategy: Strategy | None = None, *, max_new_tokens: int = 256, stop: Sequence[str] = ()
     ) -> Answer:
-        """The whole answer; greedy unless a strategy is given."""
+        """The whole answer; greedy unless a strategy is given, or an encoder-decoder's folder says how."""
         return self.generate_batch([prompt], strategy, max_new_tokens=max_new_tokens, stop=stop)[0]
 
     def generate_batch(
@@ -192,18 +198,20 @@ class LanguageModel:
         requests = [
             self._request(prompt, one, max_new_tokens, stop) for prompt, one in zip(prompts, strategies, strict=True)
         ]
-        for _ in decode(self.network, requests, self.tokenizer.stop_ids):
+        for _ in decode(self.network, requests):
             pass
         return [Answer.of(request) for request in requests]
 
     def embed(self, texts: Sequence[str], *, pooling: Pooling | None = None, cut: bool = False) -> Tensor:
         """A vector for each text, [texts, dim] in float32, pooled as the model's folder says unless `pooling` does.
 
-        DataError for a text that is longer than the model reads, unless it may be `cut`.
+        Multiplied in bfloat16 where the processor does so natively, unless the model was loaded with a `dtype`: cosines
+        with float32 are above 0.9999. DataError for a text that is longer than the model reads, unless it may be `cut`.
         """
         if self.network.encoder is not None:
             raise ConfigError("an encoder-decoder has no pooled states; embed with an encoder or a decoder")
-        return embed(self.network, self.tokenizer, texts, pooling or self.pooling, cut=cut)
+        dtype = torch.float32 if self.exact else fast_dtype(self.network.device)
+        return embed(self.network, self.tokenizer, texts, pooling or self.pooling, cut=cut, dtype=dtype)
 
     @property
     def pooling(self) -> Pooling:
@@ -211,19 +219,34 @@ class LanguageModel:
         return Pooling.read(self.source) if self.source is not None and self.source.is_dir() else Pooling()
 
     def must_write(self) -> None:
-        """ConfigError unless the network predicts each next token from those before it."""
-        if self.config.arrangement != "decoder":
+        """ConfigError unless the network writes text."""
+        if self.config.arrangement == "encoder":
             raise ConfigError(
-                f"{self.reference or 'the network'} is an {self.config.arrangement} and does not write or score text token "
-                "by token; an encoder embeds texts (model.embed)"
+                f"{self.reference or 'the network'} is an encoder and does not write or score text token by token; an encoder "
+                "embeds texts (model.embed)"
+            )
+
+    def must_converse(self) -> None:
+        """ConfigError unless the network continues a text, as a conversation is one."""
+        self.must_write()
+        if self.translates:
+            raise ConfigError(
+                f"{self.reference or 'the network'} is an encoder-decoder and makes one target of one source text; it has no "
+                "conversations (lmworks generate, model.generate)"
             )
 
     def _request(self, prompt: Prompt, strategy: Strategy | None, max_new_tokens: int, stop: Sequence[str]) -> Request:
         self.must_write()
-        if isinstance(stop, str):
-            stop = [stop]
+        read, said = self.encode_prompt(prompt), self.generation_config
         return new_request(
-            self.tokenizer, self.encode_prompt(prompt), strategy or Greedy(), max_new_tokens, stop, self.config.context
+            self.tokenizer,
+            [target_start(self.tokenizer)] if self.translates else read,
+            strategy or said.strategy,
+            max_new_tokens,
+            [stop] if isinstance(stop, str) else stop,
+            self.config.context,
+            source=read if self.translates else None,
+            habits=said.habits,
         )
 
     @torch.inference_mode()
@@ -255,21 +278,46 @@ class LanguageModel:
         with evaluating(self.network):
             return self.network(tokens, mask)
 
-    def score(self, text: str, *, window: int | None = None) -> Score:
-        """Log-probability of every token of a text. Longer texts than the window are read in windows that overlap
-        by a quarter; each token is scored once, with at least that much text before it."""
-        return self.score_tokens(self.tokenizer.encode(text, special=False), len(text.encode()), window=window)
+    def score(self, text: str, *, prompt: Prompt | None = None, window: int | None = None) -> Score:
+        """Log-probability of every token of a text, behind a prompt where one is given; of an encoder-decoder the prompt is
+        the source, and the end of the target counts too. Longer texts than the window are read in windows that overlap by a
+        quarter; each token is scored once, with at least that much text before it."""
+        size = len(text.encode())
+        if self.translates:
+            return Score(*self._target_score(text, prompt, window), size)
+        tokens = self.tokenizer.encode(text, special=False, continues=prompt is not None)
+        return self.score_tokens(
+            tokens, size, prompt=None if prompt is None else self.encode_prompt(prompt), window=window
+        )
 
-    def score_tokens(self, tokens: list[int], size: int, *, window: int | None = None) -> Score:
-        """As `score`, for ids that are at hand; `size` is their text's length in bytes."""
+    def score_tokens(
+        self, tokens: list[int], size: int, *, prompt: list[int] | None = None, window: int | None = None
+    ) -> Score:
+        """As `score`, for ids that are at hand; `size` is their text's length in bytes. Not for an encoder-decoder."""
         from lmworks.generation.scoring import token_logprobs
 
         self.must_write()
         if not tokens:
             raise ConfigError("the text is empty; there is nothing to score")
         start = self.tokenizer.document_start
-        ids = tokens if start is None else [start, *tokens]
+        before = prompt or ([] if start is None else [start])
         window = self.config.context if window is None else min(window, self.config.context)
-        logprobs = token_logprobs(self.network, ids, window)
+        logprobs = token_logprobs(self.network, before + tokens, window)[max(len(before) - 1, 0) :]
         # Without a token that opens a document nothing predicts the first one: it costs what a blind guess costs.
-        return Score(tokens, logprobs if start is not None else [-math.log(self.config.vocab_size), *logprobs], size)
+        return Score(tokens, logprobs if before else [-math.log(self.config.vocab_size), *logprobs], size)
+
+    def _target_score(self, text: str, source: Prompt | None, window: int | None) -> tuple[list[int], list[float]]:
+        """A target's tokens, its end included, and the log-probability of each."""
+        from lmworks.generation.scoring import target_logprobs
+
+        if source is None:
+            raise ConfigError("an encoder-decoder scores a target by its source; give score(target, prompt=source)")
+        if window is not None:
+            raise ConfigError("an encoder-decoder reads a target at once; leave the window out")
+        read, tokens = self.encode_prompt(source), target_ids(self.tokenizer, text, self.generation_config.habits.first)
+        for what, ids in (("source", read), ("target", tokens)):
+            if len(ids) > self.config.context:
+                raise ConfigError(
+                    f"the {what} has {len(ids):,} tokens and the model reads {self.config.context:,}; shorten it"
+                )
+        return tokens, target_logprobs(self.network, read, [target_start(self.tokenizer), *tokens])

@@ -34,7 +34,6 @@ def windows(tokens: int, window: int) -> Iterator[tuple[int, int, int]]:
         start = end - max(window // 4, 1)
 
 
-@torch.inference_mode()
 def refuse_unless_causal(network: Network) -> None:
     """ConfigError for an encoder or an encoder-decoder: the one sees what it should predict, the other wants a source."""
     if network.config.arrangement != "decoder":
@@ -43,6 +42,7 @@ def refuse_unless_causal(network: Network) -> None:
         )
 
 
+@torch.inference_mode()
 def token_logprobs(network: Network, ids: list[int], window: int) -> list[float]:
     """log p(ids[t] | what its window holds before it) for t = 1 ... n - 1; ConfigError if a window is below 2."""
     refuse_unless_causal(network)
@@ -54,6 +54,20 @@ def token_logprobs(network: Network, ids: list[int], window: int) -> list[float]
             hidden = _hidden(network, tokens[:, :-1])
             offset = scored - start - 1
             logprobs += logprobs_of(network, hidden[0, offset:], tokens[0, offset + 1 :]).tolist()
+    return logprobs
+
+
+@torch.inference_mode()
+def target_logprobs(network: Network, source: list[int], ids: list[int]) -> list[float]:
+    """log p(ids[t] | ids before it, source) for t = 1 ... n - 1, by an encoder-decoder; ids[0] opens the target."""
+    logprobs: list[float] = []
+    with evaluating(network):
+        memory = network.encode(torch.tensor([source], device=network.device))
+        cache = network.new_cache(1, len(ids), memory)
+        tokens = torch.tensor([ids], device=network.device)
+        for read, wanted in zip(tokens[:, :-1].split(ROWS, dim=1), tokens[0, 1:].split(ROWS), strict=True):
+            logits = network(read, cache=cache)[0]
+            logprobs += (logits.gather(1, wanted[:, None])[:, 0] - logits.logsumexp(dim=1)).tolist()
     return logprobs
 
 

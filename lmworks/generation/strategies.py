@@ -1,4 +1,4 @@
-"""How the next token is chosen: Greedy, Sample.
+"""How the next token is chosen: Greedy, Sample, Beam.
 
 Sample(temperature=0.8, top_p=0.95, seed=7).order
 ('temperature 0.8', 'top_p 0.95')
@@ -7,53 +7,77 @@ Sample(temperature=0.8, top_p=0.95, seed=7).order
 from __future__ import annotations
 
 import secrets
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Literal, NoReturn, Self
 
 import torch
-from jaxtyping import Float, Int
-from pydantic import Field, field_validator
-from torch import Tensor
+from pydantic import Field, field_validator, model_validator
 
 from lmworks.basics.config import Config
 from lmworks.basics.errors import ConfigError
 from lmworks.generation.filters import (
+    Logits,
     Probabilities,
     draw,
+    forbid,
     keep_min_p,
     keep_top_k,
     keep_top_p,
     penalise_repetition,
     probabilities,
     renormalise,
+    repeated,
 )
+from lmworks.generation.limits import Limits
+
+NO_LIMITS = Limits()
 
 
 class Strategy(Config):
     """Chooses tokens one by one. `start` gives a request its own chooser, which owns its random numbers."""
 
     repetition_penalty: float = Field(default=1.0, gt=0, allow_inf_nan=False)
-    """Above 1, tokens that occurred already (prompt included) become less likely; 1 for off."""
+    """Above 1, tokens that occurred already (prompt included, a source not) become less likely; 1 for off."""
 
-    def distribution(self, logits: Float[Tensor, " vocab"], seen: Int[Tensor, " seen"] | None = None) -> Probabilities:
-        """The probabilities that the next token is chosen from."""
+    no_repeat_ngram: int | None = Field(default=None, gt=0)
+    """No run of this many tokens comes twice (prompt included, a source not)."""
+
+    min_new_tokens: int = Field(default=0, ge=0)
+    """The model's own end cannot come before this many tokens are written."""
+
+    def adjusted(
+        self, logits: Logits, read: Sequence[int] = (), written: int = 0, limits: Limits = NO_LIMITS
+    ) -> Logits:
+        """The logits behind penalty, forbidden and forced tokens; `read` is the prompt and the `written` tokens."""
+        if read and self.repetition_penalty != 1.0:
+            seen = torch.tensor(read, device=logits.device).unique()
+            logits = penalise_repetition(logits, seen, self.repetition_penalty)
+        banned = limits.forbidden(read, written, self.min_new_tokens)
+        if self.no_repeat_ngram is not None:
+            banned |= repeated(read, self.no_repeat_ngram)
+        return limits.forced(forbid(logits, banned) if banned else logits, written)
+
+    def distribution(self, logits: Logits) -> Probabilities:
+        """The probabilities that the next token is chosen from, given logits that are `adjusted`."""
         raise AssertionError("a strategy defines its distribution")
 
     @property
     def order(self) -> tuple[str, ...]:
         """The steps from logits to distribution, in the order in which they are done."""
-        return (f"repetition_penalty {self.repetition_penalty:g}",) if self.repetition_penalty != 1.0 else ()
+        off = {"repetition_penalty": 1.0, "no_repeat_ngram": None, "min_new_tokens": 0}
+        return tuple(f"{name} {value:g}" for name in off if (value := getattr(self, name)) != off[name])
 
-    def start(self) -> Chooser:
+    def start(self, limits: Limits = NO_LIMITS) -> Chooser:
         """A chooser for one request."""
-        return Chooser(self, None)
+        return Chooser(self, None, limits)
 
 
 class Greedy(Strategy):
     """Always the most probable token."""
 
-    def distribution(self, logits: Float[Tensor, " vocab"], seen: Int[Tensor, " seen"] | None = None) -> Probabilities:
+    def distribution(self, logits: Logits) -> Probabilities:
         """All on the most probable token."""
-        return probabilities(_penalised(self, logits, seen), 0.0)
+        return probabilities(logits, 0.0)
 
     @property
     def order(self) -> tuple[str, ...]:
@@ -95,9 +119,9 @@ class Sample(Strategy):
         ]
         return (*super().order, *steps)
 
-    def distribution(self, logits: Float[Tensor, " vocab"], seen: Int[Tensor, " seen"] | None = None) -> Probabilities:
-        """Penalty, temperature, top-k, top-p, min-p; each filter sees probabilities that sum to one."""
-        p = probabilities(_penalised(self, logits, seen), self.temperature)
+    def distribution(self, logits: Logits) -> Probabilities:
+        """Temperature, top-k, top-p, min-p; each filter sees probabilities that sum to one."""
+        p = probabilities(logits, self.temperature)
         if self.top_k is not None:
             p = renormalise(keep_top_k(p, self.top_k))
         if self.top_p is not None:
@@ -106,36 +130,79 @@ class Sample(Strategy):
             p = renormalise(keep_min_p(p, self.min_p))
         return p
 
-    def start(self) -> Chooser:
+    def start(self, limits: Limits = NO_LIMITS) -> Chooser:
         """A chooser with random numbers of its own, so that requests don't disturb each other."""
-        return Chooser(self, secrets.randbelow(2**31) if self.seed is None else self.seed)
+        return Chooser(self, secrets.randbelow(2**31) if self.seed is None else self.seed, limits)
+
+
+class Beam(Strategy):
+    """The best of several whole answers that are written side by side (`beams.py`)."""
+
+    width: int = Field(default=5, gt=0)
+    """Answers that go on from each step to the next."""
+
+    length_penalty: float = Field(default=1.0, allow_inf_nan=False)
+    """Answers are compared by the sum of their log-probabilities / length ** this: 0 by the sum alone, above 1 for
+    longer ones."""
+
+    early_stopping: bool | Literal["never"] = False
+    """With `width` answers finished: True stops, False stops where the best that goes on is no better at its present
+    length, "never" only where it could become no better at any length."""
+
+    groups: int = Field(default=1, gt=0)
+    """Beams in this many groups, which are kept apart by `diversity_penalty`."""
+
+    diversity_penalty: float = Field(default=0.0, ge=0, allow_inf_nan=False)
+    """Taken off a token's log-probability for each beam of an earlier group that takes it at the same step."""
+
+    @model_validator(mode="after")
+    def _groups_differ(self) -> Self:
+        if self.width % self.groups:
+            raise ConfigError(f"width ({self.width}) is not a multiple of groups ({self.groups})")
+        if (self.groups > 1) != (self.diversity_penalty > 0):
+            raise ConfigError(
+                f"groups is {self.groups} and diversity_penalty {self.diversity_penalty:g}; groups without a penalty "
+                "would all write the same, and a penalty is between groups: give both, or none"
+            )
+        return self
+
+    @property
+    def order(self) -> tuple[str, ...]:
+        """The steps, in order."""
+        diverse = (f"diversity_penalty {self.diversity_penalty:g}",) if self.groups > 1 else ()
+        return (*diverse, *super().order, f"the best of {self.width} beams")
+
+    def distribution(self, logits: Logits) -> NoReturn:
+        """ConfigError: whole answers are compared."""
+        raise ConfigError(
+            "beams compare whole answers and have no distribution of the next token; use Greedy or Sample"
+        )
+
+    def start(self, limits: Limits = NO_LIMITS) -> NoReturn:
+        """ConfigError: no token is chosen for good before the answers are finished."""
+        raise ConfigError("beams compare whole answers and choose no next token; use Greedy or Sample")
 
 
 class Chooser:
     """A strategy at work on one request: its random numbers and the tokens seen so far."""
 
-    def __init__(self, strategy: Strategy, seed: int | None) -> None:
-        self.strategy, self.seed = strategy, seed
+    def __init__(self, strategy: Strategy, seed: int | None, limits: Limits = NO_LIMITS) -> None:
+        self.strategy, self.seed, self.limits = strategy, seed, limits
         self._generator = torch.Generator().manual_seed(seed) if seed is not None else None
-        self._seen: set[int] = set()
+        self._read: list[int] = []
+        self._written = 0
 
-    def saw(self, tokens: list[int]) -> None:
-        """Tokens of the prompt or the answer, for the repetition penalty."""
-        if self.strategy.repetition_penalty != 1.0:
-            self._seen.update(tokens)
+    def saw(self, tokens: Sequence[int]) -> None:
+        """Tokens of the prompt, for what looks back at them."""
+        self._read += tokens
 
-    def choose(self, logits: Float[Tensor, " vocab"]) -> int:
+    def choose(self, logits: Logits) -> int:
         """The next token."""
-        seen = torch.tensor(sorted(self._seen)) if self._seen else None
+        adjusted = self.strategy.adjusted(logits, self._read, self._written, self.limits)
         if self._generator is None:
-            token = int(_penalised(self.strategy, logits, seen).argmax())
+            token = int(adjusted.argmax())
         else:
-            token = draw(self.strategy.distribution(logits, seen), self._generator)
-        self.saw([token])
+            token = draw(self.strategy.distribution(adjusted), self._generator)
+        self._read.append(token)
+        self._written += 1
         return token
-
-
-def _penalised(strategy: Strategy, logits: Tensor, seen: Tensor | None) -> Tensor:
-    if seen is None or strategy.repetition_penalty == 1.0:
-        return logits
-    return penalise_repetition(logits, seen, strategy.repetition_penalty)

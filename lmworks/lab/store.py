@@ -16,6 +16,7 @@ from typing import Any
 from lmworks.basics.errors import ConfigError, DataError
 from lmworks.basics.files import write_json
 from lmworks.lab.finding import Finding
+from lmworks.lab.registry import Experiment, Scale
 
 SHIPPED = Path(__file__).parent / "results"
 LARGEST = 16 * 2**20
@@ -70,13 +71,30 @@ def read(path: Path) -> Finding:
         raise DataError(f"{path} is not a stored finding ({error}); remove it, and run the experiment again") from error
 
 
-def shipped(question: int) -> Finding | None:
-    """The shipped finding of a question, of the full scale where there is one."""
+def stored(question: int, folder: Path = SHIPPED) -> Finding | None:
+    """A folder's finding of a question, of the full scale where there is one; None where there is none."""
     for scale in ("full", "quick"):
-        path = path_of(SHIPPED, question, scale)
+        path = path_of(folder, question, scale)
         if path.is_file():
             return read(path)
     return None
+
+
+def kept(question: int, folder: Path) -> Finding:
+    """The folder's finding of a question, or the one that lmworks ships; ConfigError where neither is there."""
+    finding = stored(question, folder) or stored(question)
+    if finding is None:
+        raise ConfigError(f"claim {question} has no stored result; run it: lmworks lab {question}")
+    return finding
+
+
+def same(experiment: Experiment, scale: Scale, folder: Path) -> Finding | None:
+    """The folder's finding of an experiment if it was measured with the parameters and the rule of today."""
+    path = path_of(folder, experiment.question, scale)
+    finding = read(path) if path.is_file() else None
+    if finding is None or finding.rule != str(experiment.rule):
+        return None
+    return finding if finding.recipe == json.loads(json.dumps(experiment.settings(scale))) else None
 
 
 def machine() -> dict[str, Any]:

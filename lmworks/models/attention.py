@@ -227,13 +227,23 @@ class CrossAttention(_Heads):
         self.output = Linear(self.heads * self.head_dim, config.dim, bias=config.output_bias)
 
     def forward(self, x: Float[Tensor, "batch seq dim"], shared: Pass) -> Float[Tensor, "batch seq dim"]:
-        """What each token takes from the source."""
-        assert shared.memory is not None and shared.sees_memory is not None
-        query = self.query_point(self.query(x).unflatten(-1, (self.heads, -1)).transpose(1, 2))
-        key, value = shared.memory.projected(self.layer, self._keys_and_values)
-        return self.attended(query, self.key_point(key), self.value_point(value), shared.sees_memory, shared.kernel)
+        """What each token takes from the source.
 
-    def _keys_and_values(self, states: Float[Tensor, "batch source dim"]) -> tuple[Keys, Keys]:
+        Rows that share a source ask as one row with all their tokens: a source has no before and after.
+        """
+        assert shared.memory is not None and shared.sees_memory is not None
+        key, value = shared.memory.projected(self.layer, self._keys_and_values)
+        rows = self.query(x).reshape(len(key), -1, self.heads, self.head_dim)
+        taken = self.attended(
+            self.query_point(rows.transpose(1, 2)),
+            self.key_point(key),
+            self.value_point(value),
+            shared.sees_memory,
+            shared.kernel,
+        )
+        return taken.reshape(x.shape)
+
+    def _keys_and_values(self, states: Float[Tensor, "sources source dim"]) -> tuple[Keys, Keys]:
         parts = self.kv(states).unflatten(-1, (2 * self.kv_heads, -1)).transpose(1, 2)
         key, value = parts.split(self.kv_heads, dim=1)
         return key, value

@@ -69,15 +69,26 @@ class Cache:
             self.real = self.real[:, : self.length]
 
     def keep(self, rows: Tensor) -> None:
-        """Keep only these rows of the batch, in this order (finished requests leave, beams are reordered)."""
-        self._keys = [store.index_select(0, rows) for store in self._keys]
-        self._values = [store.index_select(0, rows) for store in self._values]
+        """These rows of the batch, in this order (finished requests leave, beams are reordered or become more)."""
+        self._keys = [self._kept(store, rows) for store in self._keys]
+        self._values = [self._kept(store, rows) for store in self._values]
         self._shape = (len(rows), *self._shape[1:])
         self.tokens = self.tokens.index_select(0, rows)
         if self.memory is not None:
             self.memory = self.memory.keep(rows)
         if self.real is not None:
             self.real = self.real.index_select(0, rows)
+
+    def _kept(self, store: KeysOrValues, rows: Tensor) -> KeysOrValues:
+        """The rows of a buffer; only what holds tokens is copied, and not the rows that stay where they are."""
+        if len(rows) != len(store):
+            kept = store.new_empty(len(rows), *store.shape[1:])
+            kept[:, :, : self.length] = store[:, :, : self.length].index_select(0, rows)
+            return kept
+        moved = (rows != torch.arange(len(rows), device=rows.device)).nonzero()[:, 0]
+        held = store[:, :, : self.length]
+        held[moved] = held[rows[moved]]
+        return store
 
     @property
     def bytes(self) -> int:

@@ -1,5 +1,5 @@
-"""Linear layers that keep their weight in the processor library's own layout too, for inference in bfloat16, and have
-a backward that is written out, for training.
+"""Linear layers that keep their weight in the processor library's own layout too, for inference in bfloat16 (and in
+float32 inside `packed_products`), and have a backward that is written out, for training.
 
 PyTorch hands oneDNN a plain matrix each time; packed once, the 120 matrices of SmolLM2 take 11 and not 17 ms for one
 token (docs/log.md). The packed copy costs as much memory as the weight; training drops it. A weight that can be
@@ -8,6 +8,9 @@ trained is never packed: fused optimisers change it without counting that in `_v
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
+from contextvars import ContextVar
 from typing import Any
 
 import torch
@@ -15,13 +18,27 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+_float32_as: ContextVar[torch.dtype | None] = ContextVar("the format of packed copies of float32 weights", default=None)
+
+
+@contextlib.contextmanager
+def packed_products(dtype: torch.dtype, device: torch.device) -> Iterator[None]:
+    """Inference in the block multiplies float32 weights in `dtype` (float32 or bfloat16), on a CPU by packed copies that
+    stay for the next time. What lies between the products follows autocast's rules; weights themselves are not changed."""
+    token = _float32_as.set(dtype)
+    try:
+        with torch.autocast(device.type, torch.bfloat16, enabled=dtype == torch.bfloat16):
+            yield
+    finally:
+        _float32_as.reset(token)
+
 
 class Product:
     """x W^T + bias, by a packed copy of W where nothing needs a gradient and there is a packed product."""
 
     def __init__(self) -> None:
         self._packed: Tensor | None = None
-        self._made_from: tuple[int, int] | None = None
+        self._made_from: tuple[int, int, torch.dtype] | None = None
 
     def __call__(
         self,
@@ -30,12 +47,15 @@ class Product:
         bias: Float[Tensor, " outputs"] | None = None,
     ) -> Float[Tensor, "*batch outputs"]:
         """The product."""
-        if torch.is_grad_enabled() or weight.requires_grad or not packable(weight):
+        dtype = _float32_as.get() if weight.dtype == torch.float32 else weight.dtype
+        if torch.is_grad_enabled() or weight.requires_grad or dtype is None or not packable(weight, dtype):
             return F.linear(x, weight, bias)
-        if self._packed is None or self._made_from != (weight._version, weight.data_ptr()):
-            self._packed = torch.ops.mkldnn._reorder_linear_weight(weight.detach(), 1)
-            self._made_from = (weight._version, weight.data_ptr())
-        result: Tensor = torch.ops.mkldnn._linear_pointwise(x, self._packed, bias, "none", [], "")
+        made_from = (weight._version, weight.data_ptr(), dtype)
+        if self._packed is None or self._made_from != made_from:
+            self._packed = torch.ops.mkldnn._reorder_linear_weight(weight.detach().to(dtype), 1)
+            self._made_from = made_from
+        bias = None if bias is None else bias.to(dtype)
+        result: Tensor = torch.ops.mkldnn._linear_pointwise(x.to(dtype), self._packed, bias, "none", [], "")
         return result
 
     def drop(self) -> None:
@@ -46,10 +66,10 @@ class Product:
         return Product()
 
 
-def packable(weight: Tensor) -> bool:
-    """Is there a packed product for this weight on this machine?"""
+def packable(weight: Tensor, dtype: torch.dtype | None = None) -> bool:
+    """Is there a packed product for this weight, in its own format or in `dtype`, on this machine?"""
     return (
-        weight.dtype == torch.bfloat16
+        (dtype or weight.dtype) in (torch.bfloat16, torch.float32)
         and weight.device.type == "cpu"
         and torch.backends.mkldnn.is_available()
         and hasattr(torch.ops.mkldnn, "_linear_pointwise")

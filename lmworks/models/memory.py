@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-Keys = Float[Tensor, "batch kv_heads source head_dim"]
+Keys = Float[Tensor, "sources kv_heads source head_dim"]
 
 
 class Memory:
-    """An encoder's states of a source text, and the keys and values that a decoder's layers made of them."""
+    """An encoder's states of source texts, and the keys and values that a decoder's layers made of them.
 
-    def __init__(self, states: Float[Tensor, "batch source dim"], real: Bool[Tensor, "batch source"] | None) -> None:
-        self.states, self.real = states, real
+    Each source serves as many neighbouring rows of the decoder as it has `readers` (beams of one source), without copies.
+    """
+
+    def __init__(
+        self, states: Float[Tensor, "sources source dim"], real: Bool[Tensor, "sources source"] | None, readers: int = 1
+    ) -> None:
+        self.states, self.real, self.readers = states, real, readers
         self._projected: dict[int, tuple[Keys, Keys]] = {}
+
+    @property
+    def rows(self) -> int:
+        """Rows of the decoder that it is for."""
+        return len(self.states) * self.readers
 
     def projected(self, layer: int, make: Callable[[Tensor], tuple[Keys, Keys]]) -> tuple[Keys, Keys]:
         """The keys and values of a layer, made once; with gradients they are made anew, for the next graph."""
@@ -27,7 +38,14 @@ class Memory:
         return self._projected[layer]
 
     def keep(self, rows: Int[Tensor, " rows"]) -> Memory:
-        """These rows, in this order (beams of one source, requests that go on)."""
-        kept = Memory(self.states[rows], None if self.real is None else self.real[rows])
-        kept._projected = {layer: (key[rows], value[rows]) for layer, (key, value) in self._projected.items()}
+        """For these rows, in this order (beams of one source, requests that go on)."""
+        runs, sizes = torch.unique_consecutive(rows // self.readers, return_counts=True)
+        readers = math.gcd(*sizes.tolist()) or 1
+        sources = runs.repeat_interleave(sizes // readers)
+        if torch.equal(sources, torch.arange(len(self.states), device=rows.device)):
+            kept = Memory(self.states, self.real, readers)
+            kept._projected = self._projected
+            return kept
+        kept = Memory(self.states[sources], None if self.real is None else self.real[sources], readers)
+        kept._projected = {layer: (key[sources], value[sources]) for layer, (key, value) in self._projected.items()}
         return kept

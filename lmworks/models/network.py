@@ -198,8 +198,8 @@ class Network(Stack):
                 if memory is None
                 else f"the network is {_a(self.config.arrangement)} and attends to no source; leave memory out"
             )
-        if memory is not None and len(memory.states) != len(tokens):
-            raise ConfigError(f"the memory holds {len(memory.states)} sources for {len(tokens)} rows of tokens")
+        if memory is not None and memory.rows != len(tokens):
+            raise ConfigError(f"the memory holds {memory.rows} sources for {len(tokens)} rows of tokens")
         if memory is not None and documents is not None:
             raise ConfigError("packed documents cannot share a source; give one document a row to an encoder-decoder")
         return memory

@@ -1,7 +1,7 @@
 """A tokenizer's files in a Hugging Face model directory: read what is there, write what transformers reads.
 
 tokenizer.json (or vocab.json + merges.txt of GPT-2's kind), tokenizer_config.json, special_tokens_map.json,
-chat_template.jinja, and the ends of generation_config.json.
+chat_template.jinja, and from generation_config.json the ends of an answer and the start of a target.
 """
 
 from __future__ import annotations
@@ -54,6 +54,7 @@ def read_folder(folder: Path) -> Vocabulary:
         pad=ids["pad_token"],
         unknown=ids["unk_token"],
         stops=_stops(folder),
+        target_start=_target_start(folder),
         chat_template=_template(folder, config),
         max_length=_length(config.get("model_max_length")),
     )
@@ -150,6 +151,13 @@ def _stops(folder: Path) -> frozenset[int]:
     ends = _json(folder / "generation_config.json").get("eos_token_id")
     ends = ends if isinstance(ends, list) else [ends]
     return frozenset(end for end in ends if type(end) is int and end >= 0)
+
+
+def _target_start(folder: Path) -> int | None:
+    """`decoder_start_token_id`, which older folders have in config.json."""
+    said = _json(folder / "config.json") | _json(folder / "generation_config.json")
+    start = said.get("decoder_start_token_id")
+    return start if type(start) is int and start >= 0 else None
 
 
 def _template(folder: Path, config: dict[str, Any]) -> str | None:

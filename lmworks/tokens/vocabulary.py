@@ -39,6 +39,8 @@ class Vocabulary:
     unknown: int | None = None
     stops: frozenset[int] = field(default_factory=frozenset)
     """Ids that the model's own files name as ends, beside `eos`."""
+    target_start: int | None = None
+    """What an encoder-decoder's files name as the first token that its decoder reads."""
     chat_template: str | None = None
     max_length: int | None = None
     """The longest text in tokens that the model was made for, where its files say so."""

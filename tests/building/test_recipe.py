@@ -34,6 +34,10 @@ def test_every_setting_is_explained():
         ),
         ("[trainin]\nsteps = 1", "mine.toml: trainin is not a setting; did you mean training?"),
         ("[data]\nzzz = 1", "mine.toml: data.zzz is not a setting; known here: text, held_out, general"),
+        (
+            "dat = 1\n[training]\nstebs = 1",
+            "mine.toml: training.stebs is not a setting; did you mean training.steps?; dat is not a setting; did you mean data?",
+        ),
         ("[training]\nsteps = 0", "mine.toml: training.steps is 0; it should be greater than 0"),
         ("[lora]\ntargets = 'q_proj'", "mine.toml: lora.targets is 'q_proj'; it should be a list"),
         ("training = 3", "mine.toml: training is 3; it should be a valid dictionary or instance of TrainingConfig"),

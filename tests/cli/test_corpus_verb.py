@@ -28,6 +28,20 @@ def test_corpus_as_a_table_and_as_json(run, tmp_path):
     assert f"({facts['overlap']['found']:,} of {facts['overlap']['runs']:,})" in table
 
 
+def test_a_folder_of_text_is_a_recipe(run, tmp_path):
+    from pydoc_data.topics import topics
+
+    folder = tmp_path / "manual"
+    folder.mkdir()
+    for name in ("assignment", "booleans", "class", "compound", "function", "import", "types", "while"):
+        (folder / f"{name}.txt").write_text(topics[name])
+    ran = run(
+        "corpus", str(folder), "--out", str(tmp_path / "c"), "--set", "tasks=1", "--set", "split.held_out=0.4", "--json"
+    )
+    assert ran.code == 0, ran.err
+    assert ran.json["recipe"]["sources"] == [str(folder)] and ran.json["documents"] == 8
+
+
 def test_mistakes_are_one_sentence(run, tmp_path):
     ran = run("corpus", "manuel", "--out", str(tmp_path / "a"))
     assert ran.code == 1 and ran.err.startswith("lmworks: manuel is not a shipped recipe")

@@ -189,3 +189,35 @@ def test_lab_lists_the_claims_as_a_table_and_as_json(run):
     words = " ".join(table.split())
     for one in facts:
         assert str(one["question"]) in words and (one["verdict"] or "not run yet").split()[0] in words
+        assert one["verdict"] is None or (one["from"] == "shipped" and one["scale"] in ("quick", "full"))
+
+
+def test_lab_shows_a_stored_result_and_runs_nothing(run, tmp_path):
+    shown = run("lab", "32", "--show")
+    assert shown.code == 0 and "verdict" in shown.out and "interval" in shown.out
+    assert run("lab", "32", "--show", "--json").json["question"] == 32
+
+
+def test_lab_runs_several_claims_keeps_what_it_has_and_goes_on_after_one_that_fails(run, tmp_path, monkeypatch):
+    from lmworks.lab import q32_attention
+
+    folder = tmp_path / "mine"
+    first = run("lab", "23", "--out", str(folder), "--set", "rows=4", "--set", "keys=8")
+    assert first.code == 0 and (folder / "q23.quick.json").is_file() and (folder / "q23.quick.png").is_file()
+    assert [one["from"] for one in run("lab", "--json", "--out", str(folder)).json if one["question"] == 23] == [
+        str(folder)
+    ]
+    monkeypatch.setattr(q32_attention, "_parts", lambda *sizes: 1 / 0)
+    several = run("lab", "32", "23", "--out", str(folder))
+    assert several.code == 1 and "1 of 2 claims" in several.err and "not measured: division by zero" in several.out
+    again = run("lab", "23", "--resume", "--out", str(folder))
+    assert again.code == 0 and "kept" in again.out
+
+
+MISASKED = [("--all", "--set", "seeds=3"), ("--show",), ("--store",), ("23", "32", "--set", "rows=4")]
+
+
+@pytest.mark.parametrize("arguments", MISASKED, ids=" ".join)
+def test_lab_that_is_asked_what_cannot_be_says_so(run, arguments):
+    ran = run("lab", *arguments)
+    assert ran.code == 1 and "Traceback" not in ran.err and ran.err.startswith("lmworks: ")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -11,8 +13,10 @@ import torch
 
 import lmworks as lm
 from lmworks.basics.errors import ConfigError, DataError, LmworksError, ModelError
-from lmworks.generation.embedding import AT_ONCE, Pooling, embed, pooled
+from lmworks.evaluation.statistics import spearman
+from lmworks.generation.embedding import AT_ONCE_CPU, Pooling, embed, pooled
 from lmworks.generation.language_model import LanguageModel
+from lmworks.models.precision import fast_dtype
 
 ENCODER = {"family": "lmworks", "arrangement": "encoder"}
 TEXTS = ["a cat", "", "Zürich — 日本語", "the " * 20]
@@ -25,8 +29,9 @@ def encoder() -> LanguageModel:
 
 @pytest.fixture(scope="session")
 def minilm() -> LanguageModel:
+    """In float32: a `dtype` that is asked for is the one that is computed in."""
     try:
-        return lm.load("minilm")
+        return lm.load("minilm", dtype="float32")
     except LmworksError as error:
         pytest.skip(f"minilm is not here ({error}); fetch it with: lmworks check minilm")
 
@@ -46,9 +51,9 @@ def test_a_vector_is_that_of_the_text_alone_whatever_is_beside_it(encoder: Langu
 def test_vectors_come_in_the_order_of_the_texts_also_from_many_batches(encoder: LanguageModel, monkeypatch):
     texts = [letter * size for size in (3, 9, 1, 7) for letter in "abc"]
     whole = encoder.embed(texts)
-    monkeypatch.setattr("lmworks.generation.embedding.AT_ONCE", 10)
+    monkeypatch.setattr("lmworks.generation.embedding.AT_ONCE_CPU", 10)
     torch.testing.assert_close(encoder.embed(texts), whole)
-    assert AT_ONCE > 10 and not torch.allclose(whole[0], whole[1])
+    assert AT_ONCE_CPU > 10 and not torch.allclose(whole[0], whole[1])
 
 
 def test_padding_is_no_part_of_a_mean():
@@ -105,7 +110,7 @@ def test_how_texts_are_pooled_survives_saving(tmp_path: Path):
     own = tmp_path / "one" / "lmworks.json"
     own.write_text(json.dumps(json.loads(own.read_text()) | {"pooling": {"mode": "first", "longest": 9}}))
     lm.load(tmp_path / "one").save(tmp_path / "two")
-    again = lm.load(tmp_path / "two")
+    again = lm.load(tmp_path / "two", dtype="float32")
     assert again.pooling == Pooling(mode="first", longest=9)
     torch.testing.assert_close(again.embed(["a cat"]), first.embed(["a cat"], pooling=Pooling(mode="first")))
     own.write_text('{"pooling": {"mode": "loudest"}}')
@@ -131,5 +136,78 @@ def test_real_sentences_that_mean_the_same_are_nearer(minilm: LanguageModel):
 
 def test_real_weights_that_were_saved_embed_alike(minilm: LanguageModel, tmp_path: Path):
     minilm.save(tmp_path / "again")
-    again = lm.load(tmp_path / "again")
+    again = lm.load(tmp_path / "again", dtype="float32")
     torch.testing.assert_close(again.embed(["A man plays a guitar."]), minilm.embed(["A man plays a guitar."]))
+
+
+SENTENCES = [
+    *("A man plays a guitar.", "Someone makes music.", "The stock market fell.", "Zürich — 日本語", "a"),
+    *(f"{number} people looked at the painting of a horse {'in the museum ' * number}." for number in range(25)),
+]
+
+
+def nearness(first: torch.Tensor, second: torch.Tensor) -> float:
+    """The smallest cosine of a text's two vectors."""
+    return float(torch.cosine_similarity(first, second).min())
+
+
+def test_the_processors_fast_format_is_the_default_and_as_near_as_promised(minilm: LanguageModel):
+    quick = lm.load("minilm")
+    exact, fast = minilm.embed(SENTENCES), quick.embed(SENTENCES)
+    assert nearness(exact, fast) > 0.9995
+    assert torch.equal(exact, fast) == (fast_dtype() == torch.float32)  # where there is a fast format, it was used
+    assert quick.network.dtype == torch.float32  # what is saved, trained or looked at is what the file holds
+    torch.testing.assert_close(minilm.embed(SENTENCES), exact, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("dtype", ["float32", None], ids=["float32", "default"])
+def test_neither_order_nor_neighbours_change_a_vector_beyond_rounding(minilm: LanguageModel, dtype: str | None):
+    model, rounding = lm.load("minilm", dtype=dtype), 1e-6 if dtype else 1e-4
+    together = model.embed(SENTENCES)
+    backwards = model.embed(SENTENCES[::-1]).flip(0)
+    alone = torch.cat([model.embed([text]) for text in SENTENCES])
+    assert nearness(together, backwards) > 1 - rounding
+    assert nearness(together, alone) > 1 - rounding
+
+
+def test_weights_that_changed_since_the_last_vectors_count(encoder: LanguageModel):
+    model = tiny.language_model(seed=1, **ENCODER)
+    model.network.requires_grad_(False)
+    before = model.embed(["a cat"])
+    tiny.randomise(model.network, seed=2)
+    after = model.embed(["a cat"])
+    assert nearness(before, after) < 0.99
+    torch.testing.assert_close(after, tiny.language_model(seed=2, **ENCODER).embed(["a cat"]))
+
+
+@pytest.fixture(scope="session")
+def sentence_transformer(minilm: LanguageModel):
+    library = pytest.importorskip("sentence_transformers", reason="pip install 'lmworks[dev]'")
+    return library.SentenceTransformer(str(minilm.source), device="cpu")
+
+
+def test_vectors_are_those_of_sentence_transformers(minilm: LanguageModel, sentence_transformer):
+    theirs = torch.tensor(sentence_transformer.encode(SENTENCES, show_progress_bar=False))
+    assert nearness(minilm.embed(SENTENCES, cut=True), theirs) > 0.99999
+    assert nearness(lm.load("minilm").embed(SENTENCES, cut=True), theirs) > 0.9995
+
+
+@pytest.mark.slow
+def test_similarities_of_sts_b_are_ranked_as_by_sentence_transformers(minilm: LanguageModel, sentence_transformer):
+    path = Path(os.environ.get("LMWORKS_DATA", ""), "stsb", "stsb-en-test.csv")
+    if not path.is_file():
+        pytest.skip("STS-B is not here; put stsb/stsb-en-test.csv into a folder that LMWORKS_DATA names")
+    with path.open(encoding="utf-8", newline="") as file:
+        first, second, scores = zip(*csv.reader(file), strict=True)
+    quick = lm.load("minilm")
+    ranks = []
+    for vectors in (
+        lambda texts: torch.tensor(sentence_transformer.encode(texts, show_progress_bar=False)),
+        lambda texts: minilm.embed(texts, cut=True),
+        lambda texts: quick.embed(texts, cut=True),
+    ):
+        cosines = (vectors(list(first)) * vectors(list(second))).sum(dim=1)
+        ranks.append(spearman(cosines.tolist(), list(map(float, scores))).value)
+    print("Spearman on STS-B: sentence-transformers, float32, default:", ranks)
+    assert ranks[0] > 0.8
+    assert ranks[1:] == pytest.approx([ranks[0]] * 2, abs=0.002)

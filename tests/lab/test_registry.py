@@ -27,7 +27,7 @@ def sample(steps: Count = scaled(3, 30), text: str = "wikitext2", rates: tuple[f
 def test_listing_loads_neither_torch_nor_numpy():
     code = (
         "import sys; from lmworks.lab import registry, store\n"
-        "[store.shipped(number) for number in registry.experiments()]\n"
+        "[store.stored(number) for number in registry.experiments()]\n"
         "print([name for name in ('torch', 'numpy', 'scipy', 'matplotlib') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

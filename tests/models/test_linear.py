@@ -8,7 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from lmworks.models.linear import Linear, packable
+from lmworks.models.linear import Linear, packable, packed_products
 
 INPUTS, OUTPUTS = 96, 160
 
@@ -80,3 +80,24 @@ def test_where_a_gradient_is_needed_there_is_one():
     linear, x = layer(), states(4).requires_grad_()
     linear(x).float().sum().backward()
     torch.testing.assert_close(x.grad.float(), linear.weight.float().sum(0).expand(4, -1), rtol=2e-2, atol=2e-2)
+
+
+@needs_packing
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_float32_weights_are_packed_where_it_is_asked_for_and_only_there(dtype: torch.dtype):
+    linear, x = layer().float(), states(2, 7).float()
+    with torch.no_grad():
+        plain = linear(x)
+        assert linear.product._packed is None
+        for factor in (1, -2):
+            linear.weight.mul_(factor)
+            linear.bias.mul_(factor)
+            with packed_products(dtype, x.device):
+                packed = linear(x)
+            assert packed.dtype == dtype and linear.product._made_from[-1] == dtype
+            rounding = 1e-5 if dtype == torch.float32 else 2**-6
+            torch.testing.assert_close(packed.float(), factor * plain, rtol=rounding, atol=rounding)
+        assert linear(x).dtype == torch.float32
+    with packed_products(dtype, x.device):
+        linear.requires_grad_(True)
+        assert linear(x).grad_fn is not None  # gradients go the ordinary way

@@ -429,7 +429,7 @@ def test_the_shipped_recipes_are_valid_and_explained():
     for name in CorpusRecipe.shipped():
         assert CorpusRecipe.read(name).sources
     assert all(CorpusRecipe.explain().values())
-    with pytest.raises(ConfigError, match="nowhere is not a shipped recipe; there are manual, prose"):
+    with pytest.raises(ConfigError, match="nowhere is not a shipped recipe; there are folder, manual, prose"):
         CorpusRecipe.read("nowhere")
 
 

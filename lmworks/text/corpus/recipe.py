@@ -8,7 +8,8 @@ Each filter's settings carry the names and defaults of the datatrove class that 
 from __future__ import annotations
 
 import re
-from typing import Literal, Self
+from pathlib import Path
+from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -203,6 +204,13 @@ class CorpusRecipe(RecipeFile):
     """Everything that shapes a corpus."""
 
     kind = "corpus"
+
+    @classmethod
+    def tables(cls, path: Path) -> dict[str, Any]:
+        """What a recipe says; a folder or a file of text stands for the recipe `folder` with that source."""
+        if path.suffix == ".toml":
+            return super().tables(path)
+        return super().tables(cls.shipped()["folder"]) | {"sources": [str(path)]}
 
     sources: tuple[str, ...] = Field(min_length=1)
     """Folders, files, python-reference, names of the data registry, hf:org/name."""

@@ -1,0 +1,39 @@
+"""What an encoder-decoder reads and writes: the ids of a source, those of a target, and the id that opens a target."""
+
+from __future__ import annotations
+
+from lmworks.basics.errors import ConfigError
+from lmworks.tokens.tokenizer import Tokenizer
+
+
+def source_ids(tokenizer: Tokenizer, text: str) -> list[int]:
+    """The ids that an encoder reads: the text with what the tokenizer adds around it, ended in any case.
+
+    T5 and Marian end a source with </s>, BART opens it with <s> too; where the tokenizer adds no end of its own the
+    end of a document is put there, so that the encoder can see that the text is over.
+    """
+    ids = tokenizer.encode(text)
+    if not tokenizer.suffix and tokenizer.document_end is not None:
+        ids.append(tokenizer.document_end)
+    return ids
+
+
+def target_start(tokenizer: Tokenizer) -> int:
+    """The id that a decoder reads before the first token of a target.
+
+    The model's own files name it (decoder_start_token_id); else it is what opens a document, else padding.
+    """
+    for number in (tokenizer.vocabulary.target_start, tokenizer.document_start, tokenizer.pad, tokenizer.document_end):
+        if number is not None:
+            return number
+    raise ConfigError(
+        f"the tokenizer of {tokenizer.name} has no token that could open a target; give it a BOS, EOS or padding token"
+    )
+
+
+def target_ids(tokenizer: Tokenizer, text: str, first: int | None = None) -> list[int]:
+    """The ids that a decoder is to write: the text and the end of a document, behind the `first` token that the model's
+    own files force (BART's <s>), where they do. `target_start` is not among them."""
+    opening = [] if first is None else [first]
+    closing = [] if tokenizer.document_end is None else [tokenizer.document_end]
+    return [*opening, *tokenizer.encode(text, special=False), *closing]
