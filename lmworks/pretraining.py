@@ -38,6 +38,7 @@ from lmworks.models.directory import refuse_foreign_files
 from lmworks.models.network import Network
 from lmworks.models.ngram_embedding import count_ngrams
 from lmworks.models.precision import dtype_of, fast_dtype
+from lmworks.models.recurrent import RecurrentNetwork, network_class
 from lmworks.models.vectors import Filled, initialise_embedding, read_vectors
 from lmworks.objectives import L1, L2, CausalLM, Objective
 from lmworks.runs import check_run, end_run, provenance, say_skipped, source_digest, start_run
@@ -281,7 +282,8 @@ def network_of(
     if ngrams.longest > 1:
         tokens = torch.from_numpy(shards.read(0, shards.tokens).astype(np.int64))
         counted = count_ngrams(tokens, size, ngrams.longest, ngrams.most)
-    network = Network(recipe.network(size, tuple(map(len, counted))))
+    config = recipe.network(size, tuple(map(len, counted)))
+    network = network_class(config)(config)
     network.initialise(recipe.training.seed, recipe.initialisation)
     if network.ngram_embedding is not None:
         network.ngram_embedding.know(counted)
@@ -330,11 +332,12 @@ def objective_of(recipe: TrainRecipe) -> Objective:
 
 def _plan(network: Network, tokenizer: Tokenizer, shards: Shards) -> str:
     config = network.config
-    blocks = sum(one.numel() for name, one in network.named_parameters() if name.startswith("blocks."))
+    part = "layers" if isinstance(network, RecurrentNetwork) else "blocks"
+    inside = sum(one.numel() for name, one in network.named_parameters() if f"{part}." in name)
     every = sum(one.numel() for one in network.parameters())
     return (
-        f"network        {config.layers} blocks x {config.dim}, vocabulary {tokenizer.vocab_size:,}: "
-        f"{every / 1e6:.2f} M parameters, {blocks / 1e6:.2f} M of them in blocks; {shards.tokens:,} tokens to train on"
+        f"network        {config.layers} {part} x {config.dim}, vocabulary {tokenizer.vocab_size:,}: "
+        f"{every / 1e6:.2f} M parameters, {inside / 1e6:.2f} M of them in {part}; {shards.tokens:,} tokens to train on"
     )
 
 

@@ -21,12 +21,15 @@ from lmworks.models.config import ModelConfig
 from lmworks.models.families import family_of
 from lmworks.models.glove import GloveConfig
 from lmworks.models.initialisation import Scheme
+from lmworks.models.recurrent_config import RECURRENT, network_config
 from lmworks.tokens.trainer import TokenizerConfig
 from lmworks.training.settings import TrainingConfig
 
 HEAD_DIM = 64
 TOKENS_A_PARAMETER = 20
 """Training tokens for each parameter of the blocks: the optimum of a given budget (Hoffmann et al. 2022, table 3)."""
+RECURRENT_LAYERS = 2
+"""Of a recurrent network, at any depth: the dial sets its width alone."""
 BATCH_TOKENS = 16_384
 """Tokens of a step at depth 4; they grow with the depth."""
 
@@ -120,7 +123,8 @@ class TrainRecipe(RecipeFile):
     tokenizer: TokenizerConfig | str = TokenizerConfig()
     """How to train the tokenizer; or one that is there: a folder of `lmworks tokens train`, or a model reference."""
     model: dict[str, Any] = Field(default_factory=dict)
-    """Settings of the network, as `lmworks explain model` lists them."""
+    """Settings of the network, as `lmworks explain model` lists them; with kind = "recurrent" it is an LSTM or another
+    recurrent network, as `lmworks explain recurrent` does."""
     ngrams: NGramSettings = NGramSettings()
     embedding: EmbeddingSettings = EmbeddingSettings()
     initialisation: Scheme = "normal"
@@ -144,8 +148,9 @@ class TrainRecipe(RecipeFile):
         if not all(isinstance(values.get(name) or {}, dict | Config) for name in ("model", "training")):
             return values
         model, training = dict(values.get("model") or {}), dict(values.get("training") or {})
-        model = {"layers": depth, "dim": HEAD_DIM * depth, "context": 256} | model
-        if isinstance(model["dim"], int):
+        recurrent = model.get("kind") == RECURRENT
+        model = {"layers": RECURRENT_LAYERS if recurrent else depth, "dim": HEAD_DIM * depth, "context": 256} | model
+        if isinstance(model["dim"], int) and not recurrent:
             model.setdefault("heads", max(1, model["dim"] // HEAD_DIM))
         context = training.setdefault("context", model["context"])
         if not {"rows", "accumulate"} & set(training):
@@ -153,7 +158,7 @@ class TrainRecipe(RecipeFile):
         rows, accumulate = training.get("rows", 2), training.get("accumulate", 1)
         training.setdefault("learning_rate", 0.02 if training.get("optimiser") == "muon" else 3e-3 * (4 / depth) ** 0.5)
         if not {"steps", "epochs", "max_seconds"} & set(training):
-            parameters = 12 * model["layers"] * model["dim"] ** 2
+            parameters = (8 if recurrent else 12) * model["layers"] * model["dim"] ** 2
             training["steps"] = math.ceil(TOKENS_A_PARAMETER * parameters / (rows * accumulate * context))
         return values | {"model": model, "training": training, "embedding": _as_wide(values.get("embedding"), model)}
 
@@ -180,9 +185,8 @@ class TrainRecipe(RecipeFile):
                 "{at}ngrams.longest needs {at}model.family = 'lmworks': no public architecture has such embeddings"
             )
         try:
-            config = ModelConfig(
-                **({"context": self.training.context} | self.model), vocab_size=vocab_size, ngrams=ngrams
-            )
+            sizes = {"vocab_size": vocab_size} | ({"ngrams": ngrams} if ngrams else {})
+            config = network_config({"context": self.training.context} | self.model | sizes)
         except ConfigError as error:
             raise error.inside(("model",)) from None
         if config.pooler or config.labels or config.head_transform:
@@ -194,6 +198,7 @@ class TrainRecipe(RecipeFile):
             raise ConfigError(
                 f"{{at}}model.arrangement is {config.arrangement!r}; lmworks train trains decoders, which predict the next token"
             )
+        self._check_recurrent()
         try:
             family_of(config.family).config_to(config)  # what could not be saved is not trained
         except ModelError as error:
@@ -204,6 +209,23 @@ class TrainRecipe(RecipeFile):
                 "which is all that the network reads"
             )
         return config
+
+    def _check_recurrent(self) -> None:
+        """ConfigError where a recurrent network is asked for what is a transformer's."""
+        if self.model.get("kind") != RECURRENT:
+            return
+        for name, value, usual in (
+            ("initialisation", self.initialisation, "normal"),
+            ("training.optimiser", self.training.optimiser, "adamw"),
+            ("training.distribution", self.training.distribution, "ddp"),
+            ("training.compile", self.training.compile, False),
+            ("training.recompute", self.training.recompute, False),
+        ):
+            if value != usual:
+                raise ConfigError(
+                    f"{{at}}{name} = {value!r} is for the blocks of a transformer, and {{at}}model.kind is {RECURRENT!r}; "
+                    "leave out one of the two"
+                )
 
 
 def _as_wide(embedding: Any, model: dict[str, Any]) -> Any:

@@ -213,6 +213,8 @@ def add_lora(network: Network, config: LoRAConfig, seed: int = 0) -> Network:
     if lora_layers(network):
         raise ConfigError("the network has adapters already; merge or remove them first")
     layers = adaptable(network)
+    if not layers:
+        raise ConfigError("the network is recurrent, and adapters sit on a transformer's projections; train it whole")
     known = sorted({part.module.rpartition(".")[2] for parts in layers.values() for part in parts})
     unknown = [] if config.targets == "all" else sorted(set(config.targets) - set(known))
     if unknown:

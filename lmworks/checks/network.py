@@ -7,9 +7,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lmworks.checks.probes import OTHER_TEXTS, TEXT, as_row, probe_ids
-from lmworks.checks.result import Difference, Outcome, check, logits_apart, type_name
+from lmworks.checks.result import Difference, NotApplicableError, Outcome, check, logits_apart, type_name
 from lmworks.generation.language_model import LanguageModel
 from lmworks.models.network import Network
+from lmworks.models.recurrent import RecurrentNetwork
 from lmworks.tokens.batch import Example, stack
 
 CHUNK = 5
@@ -113,6 +114,8 @@ def packing(model: LanguageModel) -> Outcome:
 def attention(model: LanguageModel) -> Outcome:
     """The kernel that runs, and the explicit formula."""
     network = model.network
+    if isinstance(network, RecurrentNetwork):
+        raise NotApplicableError("a recurrent network has one way to attend to a source, and none to its own text")
     tokens = as_row(probe_ids(model), network)
     size = tokens.shape[1]
     half = torch.arange(size, device=network.device)[None] >= size // 2

@@ -18,13 +18,17 @@ KINDS = {
     "corpus": ("lmworks.text.corpus.recipe", "CorpusRecipe"),
     "tokenizer": ("lmworks.tokens.trainer", "TokenizerConfig"),
     "model": ("lmworks.models.config", "ModelConfig"),
+    "recurrent": ("lmworks.models.recurrent_config", "RecurrentConfig"),
     "sample": ("lmworks.generation.strategies", "Sample"),
 }
 
 
 def explain(
     what: Annotated[
-        str, typer.Argument(help="recipe (of build), train, space (of sweep), corpus, tokenizer, model or sample.")
+        str,
+        typer.Argument(
+            help="recipe (of build), train, space (of sweep), corpus, tokenizer, model, recurrent or sample."
+        ),
     ] = "recipe",
     json_: Json = False,
 ) -> None:

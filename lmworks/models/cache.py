@@ -52,11 +52,8 @@ class Cache:
     def advance(self, tokens: Int[Tensor, "batch seq"], real: Bool[Tensor, "batch seq"] | None) -> None:
         """Count tokens that all layers have stored; `real` marks those that are no padding."""
         if real is not None or self.real is not None:
-            batch, device = self._shape[0], self._keys[0].device
-            before = (
-                self.real if self.real is not None else torch.ones(batch, self.length, dtype=torch.bool, device=device)
-            )
-            new = real if real is not None else torch.ones(batch, tokens.shape[1], dtype=torch.bool, device=device)
+            before = self.real if self.real is not None else torch.ones_like(self.tokens, dtype=torch.bool)
+            new = real if real is not None else torch.ones_like(tokens, dtype=torch.bool)
             self.real = torch.cat([before, new], dim=1)
         self.tokens = torch.cat([self.tokens, tokens], dim=1)
         self.length += tokens.shape[1]

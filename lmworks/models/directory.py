@@ -24,6 +24,7 @@ from lmworks.models.families import family_of
 from lmworks.models.families.tables import each_name
 from lmworks.models.network import Network, build_network
 from lmworks.models.precision import DTYPES
+from lmworks.models.recurrent import network_class
 
 INDEX = "model.safetensors.index.json"
 SHARD_BYTES = 5_000_000_000
@@ -78,7 +79,7 @@ def read_network(folder: Path, dtype: torch.dtype | None = None) -> Network:
 def network_of(config: ModelConfig, tensors: Mapping[str, Tensor]) -> Network:
     """A network with these weights, their shapes and values checked first."""
     with torch.device("meta"):
-        expected = {name: tensor.shape for name, tensor in Network(config).state_dict().items()}
+        expected = {name: tensor.shape for name, tensor in network_class(config)(config).state_dict().items()}
     for name, shape in expected.items():
         if name not in tensors:
             raise ModelError(f"the tensor {name} is missing from the weights")
@@ -86,6 +87,11 @@ def network_of(config: ModelConfig, tensors: Mapping[str, Tensor]) -> Network:
             raise ModelError(
                 f"{name} has the shape {list(tensors[name].shape)}, and config.json asks for {list(shape)}"
             )
+    if unexpected := sorted(set(tensors) - set(expected)):
+        raise ModelError(
+            f"the weights hold {unexpected[0]}, which a network with this config.json does not have; it would be lost "
+            "silently, so nothing was loaded"
+        )
     types = {tensor.dtype for name, tensor in tensors.items() if not name.endswith((".keys", ".rank"))}
     if unknown := types - {*DTYPES.values(), torch.float64}:
         raise ModelError(
@@ -102,7 +108,7 @@ def network_of(config: ModelConfig, tensors: Mapping[str, Tensor]) -> Network:
                 f"{name} holds values that are not finite (NaN or infinite); the file is damaged, "
                 "or training diverged: fetch it again, or go back to an earlier checkpoint"
             )
-    network = build_network(config, tensors)
+    network = build_network(config, tensors, network_class(config))
     if isinstance(network.head, AdaptiveSoftmax):
         network.head.check_ranks()
     return network

@@ -130,7 +130,7 @@ class Network(Stack):
         An encoder-decoder needs `memory`, which `encode` makes of the source; a cache made with it holds it.
         Raises ConfigError where learned positions end or the arguments do not fit one another.
         """
-        real = _real(tokens, mask)
+        real = real_tokens(tokens, mask)
         memory = self._memory(tokens, documents, cache, memory)
         positions = self.positions_of(tokens, real, documents, cache)
         x = self.embedding(tokens)
@@ -148,7 +148,7 @@ class Network(Stack):
                 f"the network is {_a(self.config.arrangement)} and has no second stack that encodes a source; "
                 "give the text as tokens"
             )
-        real = _real(source, mask)
+        real = real_tokens(source, mask)
         positions = self.encoder.positions_of(source, real, None, None)
         self.encoder.run_block, self.encoder.attention_kernel = self.run_block, self.attention_kernel
         return Memory(
@@ -219,23 +219,34 @@ class Network(Stack):
         at = torch.cat([ones(past) * self.config.context, positions], dim=1)
         return embedding(torch.cat([past, tokens], dim=1), at, real)[:, past.shape[1] :]
 
-    def run_with_cache(self, tokens: Tokens, mask: Real | None = None) -> tuple[Logits, dict[str, Tensor]]:
+    def run_with_cache(
+        self, tokens: Tokens, mask: Real | None = None, *, memory: Memory | None = None
+    ) -> tuple[Logits, dict[str, Tensor]]:
         """Logits, and every activation by its hook path. The logits are those of a plain run, to the bit."""
-        seen: dict[str, Tensor] = {}
+        seen: dict[str, list[Tensor]] = {}
 
         def reader(path: str) -> HookFunction:
             def read(activation: Tensor) -> None:
-                seen[path] = activation.detach().clone()
+                seen.setdefault(path, []).append(activation.detach().clone())
 
             return read
 
         with hooked(self, {path: reader(path) for path in hook_points(self)}):
-            return self(tokens, mask), seen
+            logits = self(tokens, mask, memory=memory)
+        # What a network passes step by step is joined along the steps, which stand before the width.
+        return logits, {path: parts[0] if len(parts) == 1 else torch.cat(parts, dim=-2) for path, parts in seen.items()}
 
-    def run_with_hooks(self, tokens: Tokens, hooks: Mapping[str, HookFunction], mask: Real | None = None) -> Logits:
+    def run_with_hooks(
+        self,
+        tokens: Tokens,
+        hooks: Mapping[str, HookFunction],
+        mask: Real | None = None,
+        *,
+        memory: Memory | None = None,
+    ) -> Logits:
         """Logits with functions hooked in by path; one that returns a tensor replaces the activation."""
         with hooked(self, hooks):
-            return self(tokens, mask)
+            return self(tokens, mask, memory=memory)
 
     def new_cache(self, batch: int = 1, capacity: int = 256, memory: Memory | None = None) -> Cache:
         """An empty KV cache for `batch` rows; of an encoder-decoder, with the source that they attend to."""
@@ -254,7 +265,7 @@ def _head(config: ModelConfig) -> nn.Linear | AdaptiveSoftmax | None:
     return None if config.tied else nn.Linear(config.dim, config.vocab_size, bias=False)
 
 
-def _real(tokens: Tokens, mask: Real | None) -> Real | None:
+def real_tokens(tokens: Tokens, mask: Real | None) -> Real | None:
     """The mask as truth values; ConfigError unless it is as large as the tokens."""
     if mask is not None and mask.shape != tokens.shape:
         raise ConfigError(
@@ -278,9 +289,9 @@ def evaluating(network: nn.Module) -> Iterator[None]:
         network.train(training)
 
 
-def build_network(config: ModelConfig, tensors: Mapping[str, Tensor]) -> Network:
+def build_network(config: ModelConfig, tensors: Mapping[str, Tensor], kind: type[Network] = Network) -> Network:
     """A network that holds exactly these tensors, without initialising weights that are replaced at once."""
     with torch.device("meta"):
-        network = Network(config)
+        network = kind(config)
     network.load_state_dict(dict(tensors), assign=True, strict=True)
     return network.eval().requires_grad_(False)

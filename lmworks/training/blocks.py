@@ -23,6 +23,13 @@ def fast_blocks(network: Network, config: TrainingConfig, rehearse: Callable[[],
 
     One block is compiled and used for all: they differ in nothing but their weights. ConfigError without a compiler.
     """
+    if not hasattr(network, "run_block"):  # a recurrent network, whose cells are the library's own
+        if config.compile:
+            raise ConfigError(
+                "training.compile joins a transformer's blocks, and the network is recurrent; leave it out"
+            )
+        yield
+        return
     before = network.run_block
     choose_blocks(network, config.recompute)
     try:

@@ -115,7 +115,7 @@ def test_evaluate_as_a_table_and_as_json(run, model_folder, text_folder):
     assert f"{facts['tokens']:,}" in table and f"{figure['value']:.3f}" in table
 
 
-@pytest.mark.parametrize("what", ["recipe", "space", "model", "sample"])
+@pytest.mark.parametrize("what", ["recipe", "space", "model", "recurrent", "sample"])
 def test_explain_as_a_table_and_as_json(run, what):
     facts, table = run("explain", what, "--json").json, run("explain", what).out
     words = set(table.split())

@@ -25,6 +25,7 @@ from lmworks.models.config import ModelConfig
 from lmworks.models.directory import INDEX, read_config, read_network, refuse_foreign_files, write_network
 from lmworks.models.families import FAMILIES
 from lmworks.models.network import Network
+from lmworks.models.recurrent_config import RecurrentConfig, network_config
 
 
 @pytest.fixture
@@ -127,12 +128,14 @@ def test_any_json_gives_a_config_or_one_error(data: st.DataObject):
     keys = [*theirs, "rope_scaling", "rope_parameters", "layer_types", "sliding_window", "use_sliding_window"]
     theirs |= data.draw(st.dictionaries(st.sampled_from(keys), values, max_size=3))
     try:
-        assert isinstance(FAMILIES[family].config_from(theirs), ModelConfig)
+        assert isinstance(FAMILIES[family].config_from(theirs), ModelConfig | RecurrentConfig)
     except ModelError as error:
         assert str(error)
 
 
 def tiny_config(family: str) -> ModelConfig:
+    if family == "lmworks-recurrent":
+        return network_config({"kind": "recurrent", "vocab_size": 96, "dim": 32, "context": 64})
     fixed = dict(FAMILIES[family].fixed) | ({"pooler": True} if family == "bert" else {})
     return ModelConfig(
         **({"family": family, "vocab_size": 96, "dim": 32, "layers": 2, "heads": 4, "context": 64} | fixed)

@@ -9,11 +9,13 @@ from lmworks.models.families.gpt2 import GPT2
 from lmworks.models.families.gpt_neox import GPT_NEOX
 from lmworks.models.families.llama import GEMMA, LLAMA, MISTRAL, QWEN2, QWEN3
 from lmworks.models.families.own import OWN
+from lmworks.models.families.recurrent import RECURRENT
 from lmworks.models.families.t5 import T5
 from lmworks.models.families.tables import Family
 
 FAMILIES: dict[str, Family] = {
-    family.name: family for family in (LLAMA, MISTRAL, QWEN2, QWEN3, GEMMA, GPT2, GPT_NEOX, BERT, T5, BART, MARIAN, OWN)
+    family.name: family
+    for family in (LLAMA, MISTRAL, QWEN2, QWEN3, GEMMA, GPT2, GPT_NEOX, BERT, T5, BART, MARIAN, OWN, RECURRENT)
 }
 
 
