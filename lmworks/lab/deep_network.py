@@ -8,12 +8,14 @@ reach(lengths)                                                              # lo
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from statistics import fmean
 from typing import Any
 
 import torch.nn.functional as F
 
 from lmworks.basics.errors import DataError
+from lmworks.lab.chart import Chart, Series
 from lmworks.lab.small_network import small_network
 from lmworks.models.network import Network
 from lmworks.objectives import Loss, Objective
@@ -59,6 +61,27 @@ def reach(lengths: Sequence[float]) -> float:
             f"the gradient behind the last block is {lengths[-1]:g}, of which no share can be said to arrive"
         )
     return logarithm(lengths[0] / lengths[-1])
+
+
+def reached(lengths: Mapping[int, Sequence[float]]) -> dict[int, float]:
+    """The same for each seed."""
+    return {seed: reach(one) for seed, one in lengths.items()}
+
+
+def way_back(title: str, lengths: Mapping[str, Mapping[int, Sequence[float]]]) -> Chart:
+    """What is left of a gradient by the blocks that it came through, for kinds of networks, mean of powers over seeds."""
+    series = []
+    for kind, by_seed in lengths.items():
+        places = len(next(iter(by_seed.values())))
+        heights = (fmean(reach(one[at:]) for one in by_seed.values()) for at in reversed(range(places)))
+        series.append(Series(name=kind, x=tuple(map(float, range(places))), y=tuple(heights)))
+    return Chart(
+        kind="line",
+        title=title,
+        x_label="blocks that it has come through",
+        y_label="powers of ten",
+        series=tuple(series),
+    )
 
 
 def logarithm(ratio: float) -> float:

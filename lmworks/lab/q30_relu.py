@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from statistics import fmean
 from typing import Any
 
@@ -18,8 +18,7 @@ from torch import Tensor, nn
 
 from lmworks.evaluation.measurement import Measurement
 from lmworks.lab.byte_rows import byte_batch
-from lmworks.lab.chart import Chart, Series
-from lmworks.lab.deep_network import deep_network, gradient_by_block, reach
+from lmworks.lab.deep_network import deep_network, gradient_by_block, reach, reached, way_back
 from lmworks.lab.finding import Check, Observation, Rule
 from lmworks.lab.registry import Count, Several, experiment, scaled
 from lmworks.lab.seeds import difference, measured
@@ -52,7 +51,9 @@ PRODUCTS = ("squared ReLU", "SiLU, gated", "ReLU, gated")
 """Not stable in a plain stack: each block about squares the size of a signal, which is soon nothing or infinite."""
 PLAIN: dict[str, Any] = {"norm": "none", "residual": False, "window": 1}
 CONTEXT = 32
-RATE, HIGH_RATE = 2e-3, 3e-2
+FEW = 6
+"""Blocks behind which weights that are too small have left something that can still be measured."""
+RATE, HIGH_RATE = 2e-3, 6e-2
 ASLEEP = 1e-3
 """A unit whose derivative is below this at every byte learns next to nothing."""
 
@@ -96,7 +97,7 @@ def asleep(kind: str, rate: float) -> str:
             ),
             (
                 Check(asleep("ReLU", HIGH_RATE), "<", 0.1),
-                "robust is not said of high learning rates, at which units fall asleep for good",
+                "robust is not said of high learning rates, at which a tenth of the units and more fall asleep",
             ),
         ),
     ),
@@ -123,10 +124,8 @@ def relu(
         kind: {seed: _lengths(seed, depth, dim, batch, one) for seed, batch in batches.items()}
         for kind, one in KINDS.items()
     }
-    unscaled = {
-        seed: reach(_lengths(seed, depth, dim, batch, PLAIN | KINDS["ReLU"] | {"scheme": "normal"})) / depth
-        for seed, batch in batches.items()
-    }
+    usual = PLAIN | KINDS["ReLU"] | {"scheme": "normal"}
+    unscaled = {seed: reach(_lengths(seed, FEW, dim, batch, usual)) / FEW for seed, batch in batches.items()}
     measurements = [Measurement(name=DERIVATIVE, value=float(wrong_derivatives()))]
     measurements += [
         measured(plain(kind), {seed: reach(lengths) / depth for seed, lengths in by_seed.items()}, ideal=0.0)
@@ -134,14 +133,18 @@ def relu(
     ]
     measurements.append(measured(UNSCALED, unscaled, ideal=0.0))
     measurements += [
-        measured(f"gradient that the whole transformer carries, powers of ten, {kind}", _reached(by_seed), ideal=0.0)
+        measured(f"gradient that the whole transformer carries, powers of ten, {kind}", reached(by_seed), ideal=0.0)
         for kind, by_seed in whole.items()
     ]
     for name, found in ((PLAIN_GAIN, stack), (TRANSFORMER_GAIN, whole)):
-        measurements.append(difference(name, _reached(found["ReLU"]), _reached(found["sigmoid"])))
+        measurements.append(difference(name, reached(found["ReLU"]), reached(found["sigmoid"])))
     measurements += _training(data, steps, layers, dim, held_out_windows, seeds)
     measurements.append(measured(TIME, {number: _time_ratio() for number in range(rounds)}))
-    return Observation(measurements=tuple(measurements), chart=_chart(stack), note=NOTE)
+    return Observation(
+        measurements=tuple(measurements),
+        chart=way_back("What is left of a gradient in a plain stack of blocks", stack),
+        note=NOTE,
+    )
 
 
 NOTE = (
@@ -171,10 +174,6 @@ def _network(seed: int, layers: int, dim: int, **settings: Any) -> Network:
 
 def _lengths(seed: int, layers: int, dim: int, batch: Batch, settings: dict[str, Any]) -> list[float]:
     return gradient_by_block(_network(seed, layers, dim, **settings).double(), batch)
-
-
-def _reached(by_seed: Mapping[int, list[float]]) -> dict[int, float]:
-    return {seed: reach(lengths) for seed, lengths in by_seed.items()}
 
 
 def _training(
@@ -245,25 +244,3 @@ def _time_ratio(repeats: int = 20) -> float:
             torch.autograd.grad(result, x, x.detach())
             shortest[name] = min(before, time.perf_counter() - started)
     return shortest["gelu"] / shortest["relu"]
-
-
-def _chart(stack: dict[str, dict[int, list[float]]]) -> Chart:
-    """What is left of a gradient by the blocks that it came through, mean of the logarithms over seeds."""
-    series = []
-    for kind, by_seed in stack.items():
-        heights = [
-            fmean(reach(lengths[at:]) for lengths in by_seed.values()) for at in range(depth_of(by_seed), -1, -1)
-        ]
-        series.append(Series(name=kind, x=tuple(map(float, range(len(heights)))), y=tuple(heights)))
-    return Chart(
-        kind="line",
-        title="What is left of a gradient in a plain stack of blocks",
-        x_label="blocks that it has come through",
-        y_label="powers of ten",
-        series=tuple(series),
-    )
-
-
-def depth_of(by_seed: Mapping[int, list[float]]) -> int:
-    """Blocks: one fewer than places."""
-    return len(next(iter(by_seed.values()))) - 1

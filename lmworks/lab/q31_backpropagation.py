@@ -176,12 +176,17 @@ def _step(network: Network, batch: Batch, nats: float = 1e-4) -> float:
     found = written_out(network, batch)
     rate = nats / sum(float(gradient.square().sum()) for ours in found for gradient in ours.values())
     before = float(_loss(network, batch))
-    for sign in (-1, 1):
-        for block, ours in zip(network.blocks, found, strict=True):
-            for name, gradient in ours.items():
-                block.get_parameter(name).add_(sign * rate * gradient)
-        after = float(_loss(network, batch)) if sign < 0 else after
+    _move(network, found, -rate)
+    after = float(_loss(network, batch))
+    _move(network, found, rate)
     return (before - after) / nats
+
+
+def _move(network: Network, gradients: list[Gradients], share: float) -> None:
+    """Add a share of the gradients to the blocks' weights."""
+    for block, ours in zip(network.blocks, gradients, strict=True):
+        for name, gradient in ours.items():
+            block.get_parameter(name).add_(share * gradient)
 
 
 def _costs(network: Network, tokens: Tensor, rounds: int) -> list[Measurement]:

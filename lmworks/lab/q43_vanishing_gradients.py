@@ -8,7 +8,8 @@ much of the last byte's gradient reaches bytes far back, in a transformer, an LS
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+import copy
+import math
 from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import Any
@@ -18,8 +19,7 @@ import torch
 from lmworks.basics import progress
 from lmworks.evaluation.measurement import Measurement
 from lmworks.lab.byte_rows import byte_batch
-from lmworks.lab.chart import Chart, Series
-from lmworks.lab.deep_network import ExactCausalLM, deep_network, gradient_by_block, logarithm, reach
+from lmworks.lab.deep_network import ExactCausalLM, deep_network, gradient_by_block, logarithm, reached, way_back
 from lmworks.lab.finding import Check, Observation, Rule
 from lmworks.lab.registry import Count, Several, experiment, scaled
 from lmworks.lab.seeds import difference, measured
@@ -52,7 +52,7 @@ NEAR, FAR = slice(-5, -2), slice(7, 23)
 MEMORIES = ("transformer", "LSTM", "tanh network")
 AGES = ("fresh", "trained")
 USUAL = "deepest, weights of deviation 0.02"
-UNIT = "bits/byte"
+UNIT, CHANCE = "bits/byte", 8.0
 
 
 def arrives(kind: str, depth: str = "deepest") -> str:
@@ -70,8 +70,9 @@ def lasts(kind: str, age: str) -> str:
     return f"gradient 40 to 55 bytes back by that 1 to 3 back, powers of ten, {kind}, {age}"
 
 
+WAY = "What is left of a gradient on its way through a fresh network, weights of deviation 0.02"
 STABLE = f"held-out text, deepest, learning rate {HIGH_RATE:g}, without norm minus whole"
-TIME = lasts("transformer minus tanh network", "fresh")
+TIME = lasts("transformer minus tanh network", "trained")
 
 
 @experiment(
@@ -80,7 +81,7 @@ TIME = lasts("transformer minus tanh network", "fresh")
     "connections (direct gradient flow) and layer normalization (stabilizing updates).",
     rule=Rule(
         holds_if=(
-            Check(f"{arrives(WHOLE, USUAL)} minus without residual", ">", 1),
+            Check(f"{arrives(WHOLE, USUAL)} minus without both", ">", 1),
             Check(f"{loss('without residual')} minus whole", ">", 0.1),
             Check(f"{loss('without both')} minus whole", ">", 0.1),
             Check(STABLE, ">", 0.1),
@@ -105,7 +106,7 @@ TIME = lasts("transformer minus tanh network", "fresh")
 )
 def vanishing(
     text: str = "tinyshakespeare",
-    depths: tuple[int, ...] = scaled((2, 8), (2, 16)),
+    depths: tuple[int, ...] = scaled((2, 8), (2, 12)),
     dim: Several = 48,
     steps: Several = scaled(60, 150),
     time_steps: Several = scaled(60, 200),
@@ -115,21 +116,16 @@ def vanishing(
     """Gradients by depth and loss with each part taken away; gradients by distance for three kinds of memory."""
     data, depths = byte_text(text), tuple(sorted(depths))
     names = ["deepest" if depth == depths[-1] else f"{depth} blocks" for depth in depths]
-    reached: dict[str, dict[int, list[list[float]]]] = {kind: {} for kind in KINDS}
     measurements: list[Measurement] = []
     for depth, name in zip(depths, names, strict=True):
-        each = {kind: {seed: _reach(kind, depth, dim, data, seed) for seed in range(seeds)} for kind in KINDS}
-        for kind, by_seed in each.items():
-            reached[kind][depth] = list(by_seed.values())
-        shares = {kind: {seed: reach(one) for seed, one in by_seed.items()} for kind, by_seed in each.items()}
-        measurements += _compared(shares, arrives, name, "")
+        fresh = {kind: {seed: _lengths(kind, depth, dim, data, seed) for seed in range(seeds)} for kind in KINDS}
+        measurements += _compared({kind: reached(one) for kind, one in fresh.items()}, arrives, name, "")
         bits = {kind: _trained(kind, depth, dim, data, steps, held_out_windows, seeds) for kind in KINDS}
         measurements += _compared(bits, loss, name, UNIT)
     usual = {
-        kind: {seed: reach(_reach(kind, depths[-1], dim, data, seed, "normal")) for seed in range(seeds)}
-        for kind in KINDS
+        kind: {seed: _lengths(kind, depths[-1], dim, data, seed, "normal") for seed in range(seeds)} for kind in KINDS
     }
-    measurements += _compared(usual, arrives, USUAL, "")
+    measurements += _compared({kind: reached(one) for kind, one in usual.items()}, arrives, USUAL, "")
     high = {
         kind: {
             seed: _bits(kind, depths[-1], dim, data, (steps, HIGH_RATE, seed), held_out_windows)
@@ -139,7 +135,7 @@ def vanishing(
     }
     measurements.append(difference(STABLE, high["without norm"], high[WHOLE], UNIT))
     measurements += _through_time(data, dim, time_steps, seeds)
-    return Observation(measurements=tuple(measurements), chart=_chart(reached), note=NOTE)
+    return Observation(measurements=tuple(measurements), chart=way_back(WAY, usual), note=NOTE)
 
 
 NOTE = (
@@ -165,7 +161,7 @@ def _as(kind: str, network: Network) -> contextlib.AbstractContextManager[Any]:
     return averaging(network) if kind == AVERAGES else contextlib.nullcontext()
 
 
-def _reach(kind: str, depth: int, dim: int, data: ByteText, seed: int, scheme: Scheme = "width") -> list[float]:
+def _lengths(kind: str, depth: int, dim: int, data: ByteText, seed: int, scheme: Scheme = "width") -> list[float]:
     """The gradient's length at each block of a fresh network."""
     network = deep_network(seed, depth, dim, CONTEXT, scheme=scheme, **KINDS[kind]).double()
     with _as(kind, network):
@@ -180,13 +176,15 @@ def _trained(kind: str, depth: int, dim: int, data: ByteText, steps: int, window
 
 
 def _bits(kind: str, depth: int, dim: int, data: ByteText, run: tuple[int, float, int], windows: int) -> float:
-    """Train one network for steps, at a rate, by a seed; bits per byte of held-out text."""
+    """Train one network for steps, at a rate, by a seed; bits per byte of held-out text, of a run that diverged those of
+    chance."""
     steps, rate, seed = run
     network = deep_network(seed, depth, dim, CONTEXT, **KINDS[kind])
     config = TrainingConfig(steps=steps, rows=16, learning_rate=rate, warmup=WARMUP, seed=seed)
     with _as(kind, network):
         train(network, data.train, config)
-        return bits_per_byte(*held_out_logits(network, data.held_out, windows))
+        bits = bits_per_byte(*held_out_logits(network, data.held_out, windows))
+    return min(bits, CHANCE) if math.isfinite(bits) else CHANCE
 
 
 def _compared(found: dict[str, dict[int, float]], name: Any, depth: str, unit: str) -> list[Measurement]:
@@ -216,15 +214,16 @@ def _memory(kind: str, dim: int, seed: int) -> Network:
     """A transformer of two blocks, or a recurrent layer."""
     if kind == "transformer":
         return deep_network(seed, 2, dim, LONG)
-    cell = "lstm" if kind == "LSTM" else "tanh"
-    return RecurrentNetwork(RecurrentConfig(cell=cell, vocab_size=BYTES, dim=dim, context=LONG)).initialise(seed)
+    config = RecurrentConfig(cell="lstm" if kind == "LSTM" else "tanh", vocab_size=BYTES, dim=dim, context=LONG)
+    return RecurrentNetwork(config).initialise(seed)
 
 
 def distances(network: Network, batch: Batch) -> Distances:
     """Take the loss of the last byte that each row predicts back to all bytes' embeddings."""
     labels = torch.full_like(batch.labels, IGNORE)
     labels[:, -2] = batch.labels[:, -2]  # behind a row's last byte none is known
-    [gradient] = activation_gradients(network, ExactCausalLM(), replace(batch, labels=labels), ["embedding"]).values()
+    exact = copy.deepcopy(network).double()  # float32 has nothing below 1e-45
+    [gradient] = activation_gradients(exact, ExactCausalLM(), replace(batch, labels=labels), ["embedding"]).values()
     return Distances(gradient.norm(dim=-1).mean(dim=0).tolist())
 
 
@@ -250,24 +249,3 @@ def _through_time(data: ByteText, dim: int, steps: int, seeds: int) -> list[Meas
                 difference(lasts(f"{kind} minus tanh network", age), shares[kind, age], shares["tanh network", age])
             )
     return rows + [measured(f"held-out text, {kind}", by_seed, UNIT) for kind, by_seed in bits.items()]
-
-
-def _chart(reached: dict[str, dict[int, list[list[float]]]]) -> Chart:
-    """What is left of a gradient by the blocks that it came through, of the deepest networks, mean over seeds."""
-    series = []
-    for kind, by_depth in reached.items():
-        each = by_depth[max(by_depth)]
-        heights = _left(each)
-        series.append(Series(name=kind, x=tuple(map(float, range(len(heights)))), y=heights))
-    return Chart(
-        kind="line",
-        title="What is left of a gradient on its way through a fresh network",
-        x_label="blocks that it has come through",
-        y_label="powers of ten",
-        series=tuple(series),
-    )
-
-
-def _left(each: Sequence[Sequence[float]]) -> tuple[float, ...]:
-    places = len(each[0])
-    return tuple(fmean(reach(lengths[at:]) for lengths in each) for at in reversed(range(places)))
