@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmarks import embedding, shards, training
+from benchmarks import embedding, experts, shards, training
 from benchmarks.head import trained
 
 PROMPT, NEW, PREFILL = 128, 128, 512
@@ -193,6 +193,7 @@ WORKLOADS: dict[str, Callable[[], dict[str, float]]] = {
     "head/lmworks full, untied": lambda: trained("untied"),
     "head/lmworks full, tied": lambda: trained("tied"),
     **embedding.WORKLOADS,
+    **experts.WORKLOADS,
     **shards.WORKLOADS,
     **training.WORKLOADS,
     "start/first token": first_token_ours,

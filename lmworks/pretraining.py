@@ -23,14 +23,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lmworks.basics.errors import DataError
+from lmworks.basics.errors import ConfigError
 from lmworks.basics.files import directory_written_whole
 from lmworks.basics.memory import keep_freed_memory
-from lmworks.evaluation.likelihood import measure
 from lmworks.evaluation.measurement import Measurement
-from lmworks.evaluation.stream import stream_loss
 from lmworks.generation.language_model import LanguageModel
-from lmworks.generation.strategies import Greedy, Sample
 from lmworks.loading import load_tokenizer
 from lmworks.models import glove
 from lmworks.models.adaptive_softmax import AdaptiveSoftmax
@@ -40,12 +37,12 @@ from lmworks.models.ngram_embedding import count_ngrams
 from lmworks.models.precision import dtype_of, fast_dtype
 from lmworks.models.recurrent import RecurrentNetwork, network_class
 from lmworks.models.vectors import Filled, initialise_embedding, read_vectors
-from lmworks.objectives import L1, L2, CausalLM, Objective
-from lmworks.runs import check_run, end_run, provenance, say_skipped, source_digest, start_run
-from lmworks.text.corpus.folder import read_split
+from lmworks.objectives import Objective
+from lmworks.runs import check_run, end_run, provenance, source_digest, start_run
+from lmworks.tasks import Packed, task_of
 from lmworks.text.splits import Split, data_hash
-from lmworks.tokens.rows import PackedRows, ShardRows, Windows
-from lmworks.tokens.shards import Shards, write_shards
+from lmworks.tokens.rows import Rows
+from lmworks.tokens.shards import Shards
 from lmworks.tokens.tokenizer import Tokenizer
 from lmworks.tokens.trainer import train_tokenizer
 from lmworks.training.loop import Report, TrainingResult, train
@@ -66,11 +63,21 @@ class PretrainResult:
     recipe: TrainRecipe
     training: TrainingResult
     validation_loss: float
-    """Nats per token of the held-out text, in windows side by side."""
-    bits_per_byte: Measurement
-    """Of the held-out text, read with overlapping windows."""
+    """Of what is held out, in the unit of its task: nats per token, for most."""
+    measurements: list[Measurement]
+    """Figures of its task, of what is held out."""
     facts: dict[str, Any]
     """What lmworks.json holds."""
+    example: str = ""
+    """A held-out text that `sample` shows something with, where the task needs one."""
+
+    @property
+    def bits_per_byte(self) -> Measurement:
+        """Of the held-out text, read with overlapping windows; ConfigError for a model that does not write."""
+        for one in self.measurements:
+            if one.unit == "bits/byte":
+                return one
+        raise ConfigError(f"a model of objective.kind = {self.recipe.objective.kind!r} has no bits per byte")
 
 
 @dataclass(frozen=True)
@@ -79,8 +86,8 @@ class PreparedText:
 
     folder: Path
     tokenizer: Tokenizer
-    train: Shards
-    held_out: Shards
+    train: Packed
+    held_out: Packed
 
 
 @dataclass(frozen=True)
@@ -90,7 +97,7 @@ class Fitted:
     model: LanguageModel
     training: TrainingResult
     validation_loss: float
-    """Nats per token of the held-out text, in windows side by side."""
+    """Of what is held out, in the unit of its task."""
 
 
 def pretrain(
@@ -121,34 +128,28 @@ def _pretrain(chosen: TrainRecipe, folder: Path, resume: bool, say: Say, ranks: 
     ranks.check(chosen.training)
     parts = ranks.first_alone(lambda: _prepare(chosen, folder, run, resume, say))
     text = ranks.together(lambda: open_prepared(chosen, run))
-    tokenizer, train_shards, held_out = text.tokenizer, text.train, text.held_out
-    ranks.agree(lambda: {"the packed text": [shards.digest() for shards in (train_shards, held_out)]})
-    rows = ranks.together(lambda: rows_of(chosen, train_shards))
-    network = network_of(chosen, tokenizer, train_shards, ranks.device)
+    tokenizer, held_out, task = text.tokenizer, text.held_out, task_of(chosen)
+    ranks.agree(lambda: {"the packed text": [packed.digest() for packed in (text.train, held_out)]})
+    rows = ranks.together(lambda: rows_of(chosen, text.train, tokenizer))
+    network = ranks.together(lambda: network_of(chosen, tokenizer, text.train, ranks.device))
     filled = ranks.together(lambda: _fill_embedding(chosen, network, tokenizer, run))
     model = LanguageModel(network, tokenizer)
-    say(_plan(network, tokenizer, train_shards))
+    say(_plan(network, tokenizer, text.train))
     if filled is not None:
         say(f"embedding      {filled.found:,} of {filled.rows:,} tokens begin as a word of {chosen.embedding.source}")
 
     def validate(network: Network) -> float:
-        return stream_loss(network, held_out, chosen.training.context, chosen.validation.tokens).mean
+        return task.validation_loss(network, tokenizer, held_out)
 
-    objective = objective_of(chosen)
+    objective = ranks.together(lambda: objective_of(chosen, tokenizer))
     training = train(network, objective, rows, chosen.training, run, resume=resume, validate=validate, ranks=ranks)
 
-    def finish() -> tuple[float, Measurement, dict[str, Any]]:
+    def finish() -> tuple[float, list[Measurement], dict[str, Any], str]:
         assert parts is not None
         measured = training.validation if training.best_step is None else []
         loss = measured[-1][1] if measured else validate(network)
-        bits = measure(
-            model,
-            parts.held_out,
-            "held-out text",
-            window=chosen.training.context,
-            tokens=chosen.validation.tokens,
-        ).bits_per_byte("held-out text")
-        facts = _facts(chosen, model, parts, train_shards, held_out, training, loss, bits)
+        figures = task.measure(model, held_out, parts.held_out)
+        facts = _facts(chosen, model, parts, text, training, loss, figures)
         facts["embedding"] = chosen.embedding.model_dump(include={"source", "frozen"}) | (
             vars(filled) if filled else {}
         )
@@ -156,11 +157,11 @@ def _pretrain(chosen: TrainRecipe, folder: Path, resume: bool, say: Say, ranks: 
         model.save(folder, facts)
         shutil.copyfile(run / "log.jsonl", folder / "log.jsonl")
         end_run(run, folder)
-        return loss, bits, facts
+        return loss, figures, facts, task.example(parts.held_out)
 
-    loss, bits, facts = ranks.same(ranks.first_alone(finish))  # type: ignore[misc]
+    loss, figures, facts, example = ranks.same(ranks.first_alone(finish))  # type: ignore[misc]
     model.source, model.reference = folder, str(folder)
-    return PretrainResult(folder, model, chosen, training, loss, bits, facts)
+    return PretrainResult(folder, model, chosen, training, loss, figures, facts, example)
 
 
 def _intent(recipe: TrainRecipe, folder: Path, resume: bool, device: torch.device) -> dict[str, Any]:
@@ -189,8 +190,9 @@ def _prepare(recipe: TrainRecipe, folder: Path, run: Path, resume: bool, say: Sa
 def prepare(recipe: TrainRecipe, parts: Split, folder: Path, resume: bool = False) -> None:
     """Write tokenizer, shards and word vectors into `folder`; a resumed run keeps what it has."""
     tokenizer = _tokenizer(recipe, parts, folder, resume)
+    task = task_of(recipe)
     for side, documents in zip(SIDES, (parts.train, parts.held_out), strict=True):
-        write_shards(documents, tokenizer, folder / side)
+        task.write(documents, tokenizer, folder / side)
     _keep_vectors(recipe, tokenizer, parts, folder, resume)
 
 
@@ -198,15 +200,16 @@ def open_prepared(recipe: TrainRecipe, folder: Path) -> PreparedText:
     """What `prepare` wrote."""
     named = recipe.tokenizer
     tokenizer = load_tokenizer(named) if isinstance(named, str) else Tokenizer.load(folder / TOKENIZER)
-    return PreparedText(folder, tokenizer, *(Shards(folder / side, tokenizer) for side in SIDES))
+    task = task_of(recipe)
+    return PreparedText(folder, tokenizer, *(task.open(folder / side, tokenizer) for side in SIDES))
 
 
-def assemble(recipe: TrainRecipe, text: PreparedText) -> tuple[LanguageModel, Objective, ShardRows]:
+def assemble(recipe: TrainRecipe, text: PreparedText) -> tuple[LanguageModel, Objective, Rows]:
     """What is trained, what is minimised, and the rows to learn from."""
-    rows = rows_of(recipe, text.train)
+    rows = rows_of(recipe, text.train, text.tokenizer)
     network = network_of(recipe, text.tokenizer, text.train)
     _fill_embedding(recipe, network, text.tokenizer, text.folder)
-    return LanguageModel(network, text.tokenizer), objective_of(recipe), rows
+    return LanguageModel(network, text.tokenizer), objective_of(recipe, text.tokenizer), rows
 
 
 def fit(recipe: TrainRecipe, text: PreparedText, run: Path, report: Report | None = None) -> Fitted:
@@ -217,7 +220,7 @@ def fit(recipe: TrainRecipe, text: PreparedText, run: Path, report: Report | Non
     model, objective, rows = assemble(recipe, text)
 
     def validate(network: Network) -> float:
-        return stream_loss(network, text.held_out, recipe.training.context, recipe.validation.tokens).mean
+        return task_of(recipe).validation_loss(network, text.tokenizer, text.held_out)
 
     training = train(model.network, objective, rows, recipe.training, run, validate=validate, report=report)
     measured = training.validation if training.best_step is None else []
@@ -225,25 +228,14 @@ def fit(recipe: TrainRecipe, text: PreparedText, run: Path, report: Report | Non
 
 
 def sample(result: PretrainResult) -> Iterator[str]:
-    """What the result writes behind the recipe's prompt, in pieces as they come."""
-    settings = result.recipe.sample
-    strategy = Sample(temperature=settings.temperature, seed=0) if settings.temperature else Greedy()
-    longest = min(settings.max_new_tokens, result.model.config.context - 2)
-    return result.model.stream(settings.prompt, strategy, max_new_tokens=longest)
+    """What the result can do, in pieces as they come: what it writes behind the recipe's prompt, or whatever else its task
+    shows."""
+    return task_of(result.recipe).sample(result.model, result.example)
 
 
 def read_parts(recipe: TrainRecipe, say: Say = lambda line: None) -> Split:
     """The recipe's text, split into what is trained on and what is held out."""
-    data = recipe.data
-    reading, parts = read_split(data.text, data.held_out, data.hold_out)
-    sizes = [sum(len(one.text.encode()) for one in side) / 1e3 for side in (parts.train, parts.held_out)]
-    say(
-        f"text           {reading.name}: train {len(parts.train):,} documents, {sizes[0]:,.0f} KB, "
-        f"held out {len(parts.held_out):,} documents, {sizes[1]:,.0f} KB"
-        + (f"; {parts.duplicates:,} exact duplicates left out" if parts.duplicates else "")
-    )
-    say_skipped(reading, say)
-    return parts
+    return task_of(recipe).read(say)
 
 
 def _tokenizer(recipe: TrainRecipe, parts: Split, run: Path, resume: bool) -> Tokenizer:
@@ -258,28 +250,20 @@ def _tokenizer(recipe: TrainRecipe, parts: Split, run: Path, resume: bool) -> To
     return Tokenizer.load(folder)
 
 
-def rows_of(recipe: TrainRecipe, shards: Shards) -> ShardRows:
-    """The rows of a corpus as the recipe cuts them; DataError where there are less than a batch."""
-    settings = recipe.training
-    if recipe.data.rows == "documents":
-        return PackedRows(shards, settings.context, seed=settings.seed)
-    rows = Windows(shards, settings.context)
-    if len(rows) < settings.rows:
-        raise DataError(
-            f"the training text has {shards.tokens:,} tokens, less than one batch of {settings.rows} rows of "
-            f"{settings.context}; give more text, or lower training.rows or training.context"
-        )
-    return rows
+def rows_of(recipe: TrainRecipe, packed: Packed, tokenizer: Tokenizer) -> Rows:
+    """The rows of a packed text as the recipe cuts them; DataError where there are less than a batch."""
+    return task_of(recipe).rows(packed, tokenizer)
 
 
 def network_of(
-    recipe: TrainRecipe, tokenizer: Tokenizer, shards: Shards, device: torch.device | str = "cpu"
+    recipe: TrainRecipe, tokenizer: Tokenizer, packed: Packed, device: torch.device | str = "cpu"
 ) -> Network:
     """The recipe's network with fresh weights, for a tokenizer and the text that it packed; on the CPU, in what is fast on
     `device`."""
     size, ngrams = tokenizer.vocab_size, recipe.ngrams
     counted = []
     if ngrams.longest > 1:
+        shards = _shards(packed, "ngrams.longest")
         tokens = torch.from_numpy(shards.read(0, shards.tokens).astype(np.int64))
         counted = count_ngrams(tokens, size, ngrams.longest, ngrams.most)
     config = recipe.network(size, tuple(map(len, counted)))
@@ -288,8 +272,17 @@ def network_of(
     if network.ngram_embedding is not None:
         network.ngram_embedding.know(counted)
     if isinstance(network.head, AdaptiveSoftmax):
-        network.head.order_by(_token_counts(shards, size))
+        network.head.order_by(_token_counts(_shards(packed, "model.adaptive_cutoffs"), size))
     return network.to(dtype_of(recipe.dtype) or fast_dtype(device))
+
+
+def _shards(packed: Packed, setting: str) -> Shards:
+    """The text as one stream, whose tokens can be counted."""
+    if not isinstance(packed, Shards):
+        raise ConfigError(
+            f"{setting} counts the tokens of a stream of text, which this objective.kind does not read; leave it out"
+        )
+    return packed
 
 
 def _keep_vectors(recipe: TrainRecipe, tokenizer: Tokenizer, parts: Split, run: Path, resume: bool) -> None:
@@ -321,23 +314,19 @@ def _token_counts(shards: Shards, vocabulary: int, part: int = 2**24) -> Tensor:
     return torch.from_numpy(counts)
 
 
-def objective_of(recipe: TrainRecipe) -> Objective:
+def objective_of(recipe: TrainRecipe, tokenizer: Tokenizer) -> Objective:
     """What the recipe minimises."""
-    settings = recipe.objective
-    objective: Objective = CausalLM(label_smoothing=settings.label_smoothing, z_loss=settings.z_loss)
-    if settings.l1:
-        objective += L1(settings.l1)
-    return objective + L2(settings.l2) if settings.l2 else objective
+    return task_of(recipe).objective(tokenizer)
 
 
-def _plan(network: Network, tokenizer: Tokenizer, shards: Shards) -> str:
+def _plan(network: Network, tokenizer: Tokenizer, packed: Packed) -> str:
     config = network.config
     part = "layers" if isinstance(network, RecurrentNetwork) else "blocks"
     inside = sum(one.numel() for name, one in network.named_parameters() if f"{part}." in name)
     every = sum(one.numel() for one in network.parameters())
     return (
         f"network        {config.layers} {part} x {config.dim}, vocabulary {tokenizer.vocab_size:,}: "
-        f"{every / 1e6:.2f} M parameters, {inside / 1e6:.2f} M of them in {part}; {shards.tokens:,} tokens to train on"
+        f"{every / 1e6:.2f} M parameters, {inside / 1e6:.2f} M of them in {part}; {packed.tokens:,} tokens to train on"
     )
 
 
@@ -345,11 +334,10 @@ def _facts(
     recipe: TrainRecipe,
     model: LanguageModel,
     parts: Split,
-    shards: Shards,
-    held_out: Shards,
+    text: PreparedText,
     training: TrainingResult,
     loss: float,
-    bits: Measurement,
+    figures: Sequence[Measurement],
 ) -> dict[str, Any]:
     """What lmworks.json says."""
     results = {key: value for key, value in dataclasses.asdict(training).items() if key != "losses"}
@@ -359,12 +347,12 @@ def _facts(
             "train": data_hash(parts.train),
             "held_out": data_hash(parts.held_out),
             "documents": [len(parts.train), len(parts.held_out)],
-            "tokens": [shards.tokens, held_out.tokens],
+            "tokens": [text.train.tokens, text.held_out.tokens],
             "duplicates": parts.duplicates,
         },
         "validation_loss": loss,
-        "bits_per_byte": bits.value,
-        "measurements": [bits.to_json()],
+        **({"bits_per_byte": figures[0].value} if figures[0].unit == "bits/byte" else {}),
+        "measurements": [one.to_json() for one in figures],
         "training": {**results, "last_loss": training.losses[-1] if training.losses else None},
         "seeds": [recipe.training.seed],
         "dtype": str(model.network.dtype).removeprefix("torch."),

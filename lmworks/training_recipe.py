@@ -19,9 +19,12 @@ from lmworks.basics.errors import ConfigError, ModelError
 from lmworks.basics.recipe_file import RecipeFile
 from lmworks.models.config import ModelConfig
 from lmworks.models.families import family_of
+from lmworks.models.families.bert import BERT
+from lmworks.models.families.t5 import T5
 from lmworks.models.glove import GloveConfig
 from lmworks.models.initialisation import Scheme
 from lmworks.models.recurrent_config import RECURRENT, network_config
+from lmworks.tokens.sentence_pairs import NEXT_SENTENCE, SENTENCE_ORDER
 from lmworks.tokens.trainer import TokenizerConfig
 from lmworks.training.settings import TrainingConfig
 
@@ -48,7 +51,8 @@ class TextSettings(Config):
     """Hold out whole documents, by their hash; or the end of each document, where there are few and long ones."""
 
     rows: Literal["stream", "documents"] = "stream"
-    """stream: the corpus as one stream, cut anew each epoch; documents: whole documents that do not see each other."""
+    """stream: the corpus as one stream, cut anew each epoch; documents: whole documents that do not see each other. Masked
+    objectives read as many whole sentences of a document as a row holds, whatever is said here."""
 
 
 class NGramSettings(Config):
@@ -76,7 +80,21 @@ class EmbeddingSettings(Config):
 
 
 class ObjectiveSettings(Config):
-    """What is added to the loss on the next token."""
+    """What is minimised."""
+
+    kind: Literal["causal", "prefix", "masked", "masked+next-sentence", "masked+sentence-order", "spans"] = "causal"
+    """causal: each next token; prefix: the tokens behind a part of the text that is read from both sides; masked: tokens
+    that were masked, from both sides (BERT); with next-sentence also whether a second text goes on from the first, with
+    sentence-order whether the two were swapped; spans: stretches of a text that were cut out (T5)."""
+
+    share: float = Field(default=0.15, gt=0, lt=1)
+    """masked, spans: share of the tokens that are masked or cut out."""
+
+    whole_word: bool = False
+    """masked: mask all tokens of a word, or none."""
+
+    span_length: float = Field(default=3.0, ge=1)
+    """spans: tokens of a span, on average."""
 
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
     """Share of the target that is spread over the whole vocabulary."""
@@ -89,6 +107,31 @@ class ObjectiveSettings(Config):
 
     l2: float = Field(default=0.0, ge=0)
     """Times half the sum of the matrices' squares, through the loss; training.weight_decay is the decoupled form."""
+
+    @model_validator(mode="after")
+    def _goes_with_the_kind(self) -> Self:
+        for name, kinds in OF_KINDS.items():
+            if getattr(self, name) != type(self).model_fields[name].default and not self.kind.startswith(kinds):
+                raise ConfigError(
+                    f"{{at}}{name} is for {{at}}kind {' and '.join(kinds)}, and {{at}}kind is {self.kind!r}; leave it out"
+                )
+        return self
+
+
+OF_KINDS = {"share": ("masked", "spans"), "whole_word": ("masked",), "span_length": ("spans",)}
+"""The settings of some kinds of objective alone."""
+MASKED_NETWORK = {"family": "bert", **BERT.fixed, "activation": "gelu", "segments": 2}
+MASKED_NETWORK |= {"head_transform": True, "head_bias": True}
+NETWORKS: dict[str, tuple[str, dict[str, Any]]] = {
+    "causal": ("decoder", {}),
+    "prefix": ("decoder", {}),
+    "masked": ("encoder", MASKED_NETWORK),
+    "masked+next-sentence": ("encoder", MASKED_NETWORK | {"pooler": True, "labels": NEXT_SENTENCE}),
+    "masked+sentence-order": ("encoder", MASKED_NETWORK | {"pooler": True, "labels": SENTENCE_ORDER}),
+    "spans": ("encoder-decoder", {"family": "t5", **T5.fixed, "activation": "relu", "gated": False}),
+}
+"""The arrangement of the network that each kind of objective trains, and what the network is unless the recipe says
+otherwise."""
 
 
 class ValidationSettings(Config):
@@ -149,7 +192,9 @@ class TrainRecipe(RecipeFile):
             return values
         model, training = dict(values.get("model") or {}), dict(values.get("training") or {})
         recurrent = model.get("kind") == RECURRENT
-        model = {"layers": RECURRENT_LAYERS if recurrent else depth, "dim": HEAD_DIM * depth, "context": 256} | model
+        _, network = NETWORKS.get(_kind(values.get("objective")), ("", {}))
+        shape: dict[str, Any] = {"layers": RECURRENT_LAYERS if recurrent else depth, "dim": HEAD_DIM * depth}
+        model = shape | {"context": 256} | network | model
         if isinstance(model["dim"], int) and not recurrent:
             model.setdefault("heads", max(1, model["dim"] // HEAD_DIM))
         context = training.setdefault("context", model["context"])
@@ -189,15 +234,7 @@ class TrainRecipe(RecipeFile):
             config = network_config({"context": self.training.context} | self.model | sizes)
         except ConfigError as error:
             raise error.inside(("model",)) from None
-        if config.pooler or config.labels or config.head_transform:
-            raise ConfigError(
-                "{at}model.pooler, {at}model.labels and {at}model.head_transform are not trained by predicting the next "
-                "token; leave them out"
-            )
-        if config.arrangement != "decoder":
-            raise ConfigError(
-                f"{{at}}model.arrangement is {config.arrangement!r}; lmworks train trains decoders, which predict the next token"
-            )
+        self._check_heads(config)
         self._check_recurrent()
         try:
             family_of(config.family).config_to(config)  # what could not be saved is not trained
@@ -226,6 +263,29 @@ class TrainRecipe(RecipeFile):
                     f"{{at}}{name} = {value!r} is for the blocks of a transformer, and {{at}}model.kind is {RECURRENT!r}; "
                     "leave out one of the two"
                 )
+
+    def _check_heads(self, config: ModelConfig) -> None:
+        """ConfigError for an arrangement, or a head, that the objective does not train."""
+        kind = self.objective.kind
+        arrangement, network = NETWORKS[kind]
+        if config.arrangement != arrangement:
+            raise ConfigError(
+                f"{{at}}model.arrangement is {config.arrangement!r}, and {{at}}objective.kind = {kind!r} trains the "
+                f"arrangement {arrangement!r}; leave it out, or choose another objective"
+            )
+        for name in ("pooler", "labels", "head_transform"):
+            if getattr(config, name) and not network.get(name):
+                raise ConfigError(f"{{at}}model.{name} is not trained by {{at}}objective.kind = {kind!r}; leave it out")
+        if network.get("labels") and len(config.labels) != 2:
+            raise ConfigError(
+                f"{{at}}model.labels are the two answers of {{at}}objective.kind = {kind!r}; leave them out"
+            )
+
+
+def _kind(objective: Any) -> str:
+    """The kind of objective that is asked for, before it is checked."""
+    said = objective.get("kind", "causal") if isinstance(objective, dict) else getattr(objective, "kind", "causal")
+    return str(said)
 
 
 def _as_wide(embedding: Any, model: dict[str, Any]) -> Any:

@@ -20,17 +20,19 @@ from lmworks.generation.language_model import LanguageModel
 from lmworks.loading import load, load_tokenizer
 from lmworks.models.references import resolve
 from lmworks.models.vectors import read_vectors
+from lmworks.objectives import Objective
 from lmworks.planning.reading import trains_from_nothing
 from lmworks.pretraining import network_of, objective_of, rows_of
 from lmworks.recipe import Recipe
+from lmworks.tasks import Packed, Task, task_of
 from lmworks.text.corpus.folder import corpus_of, read_split
 from lmworks.text.corpus.recipe import CorpusRecipe
 from lmworks.text.document import Document
 from lmworks.text.sources import listing, read
 from lmworks.text.splits import Split
-from lmworks.tokens.batch import Example, Row, pack
-from lmworks.tokens.rows import ShardRows
-from lmworks.tokens.shards import Shards, write_shards
+from lmworks.tokens.batch import Example, pack
+from lmworks.tokens.rows import ExampleRows, Rows, ShardRows
+from lmworks.tokens.shards import Shards
 from lmworks.tokens.tokenizer import Tokenizer
 from lmworks.tokens.trainer import train_tokenizer
 from lmworks.training.loop import steps_of
@@ -98,14 +100,30 @@ class Trial:
         return train_tokenizer((one.text for one in self.parts.train), wanted)
 
     @cached_property
-    def shards(self) -> Shards:
-        """The training text, packed."""
-        return write_shards(self.parts.train, self.tokenizer, self.folder / "train")
+    def task(self) -> Task:
+        """What the recipe's kind of objective brings."""
+        return task_of(self.recipe)
 
     @cached_property
-    def rows(self) -> ShardRows:
+    def packed(self) -> Packed:
+        """The training text, packed."""
+        self.task.write(self.parts.train, self.tokenizer, self.folder / "train")
+        return self.task.open(self.folder / "train", self.tokenizer)
+
+    @cached_property
+    def rows(self) -> Rows:
         """The rows to train on."""
-        return rows_of(self.recipe, self.shards)
+        return rows_of(self.recipe, self.packed, self.tokenizer)
+
+    @cached_property
+    def few_rows(self) -> Rows:
+        """The rows of `small`."""
+        return rows_of(self.small, self.packed, self.tokenizer)
+
+    @property
+    def objective(self) -> Objective:
+        """What is minimised."""
+        return objective_of(self.recipe, self.tokenizer)
 
     @cached_property
     def small(self) -> TrainRecipe:
@@ -121,21 +139,25 @@ class Trial:
     def model(self) -> LanguageModel:
         """The network of `small` with the tokenizer, answering. Every weight is moved a little: where a part begins at
         zero, nothing behind it would have a gradient."""
-        made = network_of(self.small, self.tokenizer, self.shards).eval()
+        made = network_of(self.small, self.tokenizer, self.packed).eval()
         generator = torch.Generator().manual_seed(0)
         with torch.no_grad():
             for weight in made.parameters():
                 weight.add_(NOISE * torch.randn(weight.shape, generator=generator).to(weight.device))
         return LanguageModel(made, self.tokenizer)
 
-    def uneven_rows(self) -> list[Row]:
-        """Three rows of SHORT tokens, of a half and of a quarter."""
-        rows = rows_of(self.small, self.shards)
+    def uneven_rows(self) -> Rows:
+        """Three rows of SHORT tokens, of a half and of a quarter; where rows are not cut from a stream, its first three."""
+        rows = self.few_rows
+        if not isinstance(rows, ShardRows):
+            return rows
         whole = [rows.row(place % len(rows))[0] for place in range(3)]
-        return [
-            (Example(one.tokens[:size], one.supervised[:size], one.source),)
-            for one, size in zip(whole, (SHORT, SHORT // 2, SHORT // 4), strict=True)
-        ]
+        return ExampleRows(
+            [
+                (Example(one.tokens[:size], one.supervised[:size], one.source),)
+                for one, size in zip(whole, (SHORT, SHORT // 2, SHORT // 4), strict=True)
+            ]
+        )
 
 
 @check("recipe makes sense")
@@ -193,7 +215,7 @@ def yields_a_batch(trial: Trial) -> Outcome:
     wanted, got = trial.recipe.training.rows, len(trial.rows)
     epochs = _steps_a_pass(trial.recipe.training, got)
     return Outcome(
-        f"{trial.shards.tokens:,} tokens in {got:,} rows of {trial.recipe.training.context}, {wanted} to a batch",
+        f"{trial.packed.tokens:,} tokens in {got:,} rows of {trial.recipe.training.context}, {wanted} to a batch",
         [Difference("the rows of a batch and those that there are", max(wanted - got, 0), 0, "rows")],
         epochs,
     )
@@ -231,10 +253,15 @@ def validates(trial: Trial) -> Outcome:
     return Outcome(compared, [difference])
 
 
-@check("labels are shifted once", 7)
+@check("labels are what is to be predicted", 7)
 def labels(trial: Trial) -> Outcome:
-    """The labels of a batch against the next tokens."""
+    """The labels of a batch against the next tokens; where tokens are masked, against those that stood there."""
     few = [trial.rows.batch([place]) for place in range(min(4, len(trial.rows)))]
+    if trial.task.labels != "next tokens":
+        prepared = [trial.objective.prepare(batch, [place]) for place, batch in enumerate(few)]
+        pairs = zip(few, prepared, strict=True)
+        worst = max((training.restored_difference(*pair) for pair in pairs), key=lambda one: one.value)
+        return Outcome(f"{sum(batch.supervised for batch in prepared):,} labels of {len(few)} rows", [worst])
     worst = max((training.label_difference(batch) for batch in few), key=lambda one: one.value)
     return Outcome(f"{sum(batch.supervised for batch in few):,} labels of {len(few)} rows", [worst])
 
@@ -243,10 +270,11 @@ def labels(trial: Trial) -> Outcome:
 def split_step(trial: Trial) -> Outcome:
     """Rows of unequal length at once and one by one, through the recipe's objective."""
     rows = trial.uneven_rows()
-    sizes = ", ".join(str(len(row[0].tokens)) for row in rows)
+    places = range(min(3, len(rows)))
+    sizes = ", ".join(str(int((rows.batch([place]).documents >= 0).sum())) for place in places)
     return Outcome(
         f"rows of {sizes} tokens, {FEW} blocks at most, float32",
-        training.split_differences(trial.model.network, objective_of(trial.recipe), rows),
+        training.split_differences(trial.model.network, trial.objective, rows, places),
     )
 
 
@@ -268,10 +296,9 @@ def resumed(trial: Trial) -> Outcome:
     if parameters > CHEAP:
         raise NotApplicableError(f"{parameters / 1e6:.0f} M parameters, even with {FEW} blocks: not cheap enough")
     small = trial.small.training.but(accumulate=min(trial.small.training.accumulate, 2))
-    rows = rows_of(trial.small, trial.shards)
     return Outcome(
         f"{training.STEPS} steps of {small.optimiser}, {FEW} blocks at most",
-        training.resume_differences(trial.model.network, objective_of(trial.recipe), rows, small),
+        training.resume_differences(trial.model.network, trial.objective, trial.few_rows, small),
     )
 
 
@@ -299,9 +326,11 @@ def _check_training(recipe: TrainRecipe) -> Iterator[CheckResult]:
                 return
         yield validates(trial)
         yield warmup((recipe.training, len(trial.rows)))
-        yield shards.bytes_of_tokens(shards.Packed(trial.shards, trial.tokenizer))
+        if isinstance(trial.packed, Shards):
+            yield shards.bytes_of_tokens(shards.Packed(trial.packed, trial.tokenizer))
         yield labels(trial)
-        yield templates.loss_by_hand(trial.model)
+        if trial.model.config.arrangement == "decoder":
+            yield templates.loss_by_hand(trial.model)
         yield network.dropout(trial.model)
         yield split_step(trial)
         yield decay(trial)

@@ -16,8 +16,9 @@ from torch import Tensor
 from lmworks.checks.result import Difference
 from lmworks.models.network import Network
 from lmworks.objectives import Loss, Objective
-from lmworks.tokens.batch import IGNORE, Batch, Row, stack
-from lmworks.training.loop import train
+from lmworks.tokens.batch import IGNORE, Batch, Row
+from lmworks.tokens.rows import Rows
+from lmworks.training.loop import as_rows, row_seed, train
 from lmworks.training.optimiser import make_optimiser, trainable
 from lmworks.training.settings import TrainingConfig
 from lmworks.training.step import accumulate
@@ -29,13 +30,22 @@ STEPS, STOP = 4, 2
 """Steps of a short run, and the one behind which it is stopped."""
 
 
-def split_differences(network: Network, objective: Objective, rows: Sequence[Row]) -> list[Difference]:
-    """Loss and gradient of rows that go through the network at once, and one by one (pitfall 19).
+def split_differences(
+    network: Network, objective: Objective, rows: Rows | Sequence[Row], places: Sequence[int] | None = None
+) -> list[Difference]:
+    """Loss and gradient of rows (all, unless `places` are given) that go through the network at once, and one by one
+    (pitfall 19).
 
     The rows should be of unequal length: only there does a mean of means show. The network must be in float32, with
     dropout off; its gradients are cleared.
     """
-    whole, parts = [stack(rows)], [stack([row]) for row in rows]
+    rows = as_rows(rows)
+    places = range(len(rows)) if places is None else places
+
+    def prepared(some: Sequence[int]) -> Batch:
+        return objective.prepare(rows.batch(some), [row_seed(0, 0, place) for place in some])
+
+    whole, parts = [prepared(places)], [prepared([place]) for place in places]
     (one, first), (other, second) = (_gradient(network, objective, micro) for micro in (whole, parts))
     longest = max(float(gradient.abs().max()) for gradient in first.values())
     apart = {name: float((first[name] - second[name]).abs().max()) / max(longest, 1e-12) for name in first}
@@ -81,8 +91,18 @@ def label_difference(batch: Batch) -> Difference:
     return Difference("the labels and the next tokens", len(places), 0, "labels", where)
 
 
+def restored_difference(plain: Batch, prepared: Batch) -> Difference:
+    """The labels of a batch whose tokens were masked against those that stood there; what is not to be predicted must not
+    have changed."""
+    chosen = prepared.labels != IGNORE
+    wrong = torch.where(chosen, prepared.labels != plain.tokens, prepared.tokens != plain.tokens)
+    places = wrong.nonzero().tolist()
+    where = f"row {places[0][0]}, token {places[0][1]}" if places else ""
+    return Difference("the labels and the tokens that were masked", len(places), 0, "labels", where)
+
+
 def resume_differences(
-    network: Network, objective: Objective, rows: Sequence[Row], config: TrainingConfig
+    network: Network, objective: Objective, rows: Rows | Sequence[Row], config: TrainingConfig
 ) -> list[Difference]:
     """A run of four steps, and one that is stopped behind the second and goes on: losses and weights (pitfall 20)."""
     short = config.but(
@@ -132,6 +152,9 @@ class _Failing(Objective):
 
     def counts(self, batch: Batch) -> tuple[int, ...]:
         return self.inner.counts(batch)
+
+    def prepare(self, batch: Batch, seeds: Sequence[int]) -> Batch:
+        return self.inner.prepare(batch, seeds)
 
 
 @contextmanager

@@ -23,6 +23,7 @@ def train(
     """Train a tokenizer and a model from nothing; with torchrun in front, by several processes."""
     from lmworks.basics import progress
     from lmworks.pretraining import pretrain, sample
+    from lmworks.tasks import task_of
     from lmworks.training.ranks import speaks
 
     with progress.shown():
@@ -39,20 +40,20 @@ def train(
         as_json({"folder": str(result.folder), **result.facts, "sample": "".join(sample(result))})
         return
     typer.echo("")
-    done = result.training
+    done, task = result.training, task_of(result.recipe)
     table(
         ["held-out text", ""],
         [
-            ["validation loss", f"{result.validation_loss:.4f} nats/token"],
-            ["bits per byte", str(result.bits_per_byte)],
+            ["validation loss", f"{result.validation_loss:.4f} {task.loss_unit}"],
+            *(["bits per byte" if one.unit == "bits/byte" else one.name, str(one)] for one in result.measurements),
             ["steps", f"{done.steps:,}" + (f", back to {done.best_step:,}" if done.best_step is not None else "")],
             ["tokens", f"{done.tokens:,}"],
             ["training", f"{done.seconds:,.0f} s"],
         ],
     )
     typer.echo(f"saved   {result.folder} (recipe, data hashes and figures in lmworks.json)")
-    typer.echo(f"next    lmworks generate {result.folder} 'text'     lmworks evaluate {result.folder} TEXT\n")
-    typer.echo(result.recipe.sample.prompt, nl=False)
+    typer.echo(f"next    {task.next_steps(result.folder)}\n")
+    typer.echo(task.prompt, nl=False)
     for piece in sample(result):
         typer.echo(piece, nl=False)
     typer.echo("")

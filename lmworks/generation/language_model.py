@@ -26,6 +26,7 @@ from lmworks.basics.gguf_file import GGUFFile
 from lmworks.generation.answer import Answer
 from lmworks.generation.decoding import decode, new_request
 from lmworks.generation.embedding import Pooling, embed
+from lmworks.generation.filling import Guess, fill
 from lmworks.generation.generation_config import GenerationConfig
 from lmworks.generation.request import Request
 from lmworks.generation.strategies import Strategy
@@ -212,6 +213,10 @@ class LanguageModel:
             raise ConfigError("an encoder-decoder has no pooled states; embed with an encoder or a decoder")
         dtype = torch.float32 if self.exact else fast_dtype(self.network.device)
         return embed(self.network, self.tokenizer, texts, pooling or self.pooling, cut=cut, dtype=dtype)
+
+    def fill(self, text: str, *, top: int = 5) -> list[list[Guess]]:
+        """For each mask in a text ("Paris is the [MASK] of France.") the `top` likeliest tokens and their probabilities."""
+        return fill(self.network, self.tokenizer, text, top)
 
     @property
     def pooling(self) -> Pooling:

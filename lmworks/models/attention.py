@@ -11,7 +11,7 @@ from typing import Any, Literal, get_args
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from lmworks.basics.errors import ConfigError
@@ -138,6 +138,8 @@ class Pass:
     """By window: None is the whole context."""
     cache: Cache | None
     kernel: Kernel
+    real: Bool[Tensor, "batch seq"] | None = None
+    """False on padding among the tokens of this pass; None where all are text, or nobody asks."""
     tiles: dict[int | None, Any] = field(default_factory=dict)
     """What a block runner made once for all blocks of this pass, by window."""
     memory: Memory | None = None

@@ -4,7 +4,7 @@
     post-norm   norm(x + part(x))            (the first transformers, BERT, BART)
     parallel    x + attention(norm x) + feed_forward(norm' x)      (GPT-NeoX)
 
-A decoder's block of an encoder-decoder attends to the source between the two.
+A decoder's block of an encoder-decoder attends to the source between the two. The feed-forward may be one of many experts.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from torch.utils.checkpoint import checkpoint
 
 from lmworks.models.attention import Attention, CrossAttention, Pass
 from lmworks.models.config import ModelConfig
+from lmworks.models.experts import Experts
 from lmworks.models.feed_forward import FeedForward
 from lmworks.models.hooks import HookPoint
 from lmworks.models.norm import make_norm
@@ -36,7 +37,8 @@ class Block(nn.Module):
         if config.arrangement == "encoder-decoder":
             self.cross_norm, self.cross_attention = make_norm(config), CrossAttention(config, layer)
             self.cross_attention_output_point = HookPoint()
-        self.feed_forward_norm, self.feed_forward = make_norm(config), FeedForward(config)
+        self.feed_forward_norm = make_norm(config)
+        self.feed_forward: FeedForward | Experts = Experts(config) if config.has_experts(layer) else FeedForward(config)
         self.dropout = nn.Dropout(config.dropout)
         self.norm_before, self.residual, self.parallel = config.norm_place == "before", config.residual, config.parallel
         self.attention_output_point, self.feed_forward_output_point = HookPoint(), HookPoint()
@@ -56,8 +58,11 @@ class Block(nn.Module):
             x = self._after(self.cross_norm, x, self.cross_attention_output_point(taken))
         x = self.residual_middle_point(x)
         read = stream if self.parallel else x
-        made = self.feed_forward_output_point(self.feed_forward(self._before(self.feed_forward_norm, read)))
-        return self.residual_out_point(self._after(self.feed_forward_norm, x, made))
+        read = self._before(self.feed_forward_norm, read)
+        made = (
+            self.feed_forward(read, shared.real) if isinstance(self.feed_forward, Experts) else self.feed_forward(read)
+        )
+        return self.residual_out_point(self._after(self.feed_forward_norm, x, self.feed_forward_output_point(made)))
 
     def _before(self, norm: nn.Module, x: Hidden) -> Hidden:
         return norm(x) if self.norm_before else x

@@ -15,6 +15,8 @@ from lmworks.basics.errors import ConfigError
 Positive = Field(gt=0, le=100_000_000)
 MOST_LAYERS = 10_000
 MOST_CLUSTERS = 16
+MOST_EXPERTS = 1024
+MOST_PARTS = 100_000
 
 
 class RopeScaling(Config):
@@ -46,12 +48,60 @@ class RopeScaling(Config):
     """llama3: wavelengths shorter than original_context / this keep their frequency."""
 
 
+class ExpertSettings(Config):
+    """Many feed-forwards in the place of one, of which a router chooses a few for each token (mixture of experts)."""
+
+    count: int = Field(gt=1, le=MOST_EXPERTS)
+    """Experts of a layer."""
+
+    top_k: int = Field(default=2, gt=0)
+    """Experts that each token is sent to."""
+
+    hidden_dim: int | None = Field(default=None, gt=0, le=100_000_000)
+    """Width inside one expert; that of the network's feed-forward unless given."""
+
+    scores: Literal["softmax", "sigmoid"] = "softmax"
+    """What the router's logits become: a softmax over all experts, or a sigmoid of each (DeepSeek-V3)."""
+
+    normalised: bool = True
+    """The weights of the chosen experts sum to 1, which is a softmax over the chosen alone (Mixtral); False leaves them as
+    they came out of all."""
+
+    shared_dim: int = Field(default=0, ge=0, le=100_000_000)
+    """Width of an expert that every token is sent to as well; 0 for none. Several shared ones are one that is as wide."""
+
+    shared_gate: bool = False
+    """A learned gate for each token on the shared expert's result (Qwen2-MoE)."""
+
+    layers: tuple[int, ...] | None = None
+    """The layers that have experts; None for all. The others keep a feed-forward of the network's hidden_dim."""
+
+    capacity: float | None = Field(default=None, gt=0)
+    """In training an expert computes at most this many times an even share of a micro-batch's rows, the first in the order
+    of the text, and drops the rest; None to drop nothing. Tokens of a micro-batch then compete for places, also those of
+    different documents; in evaluation and generation nothing is ever dropped."""
+
+    bias_rate: float = Field(default=0.0, ge=0, lt=1)
+    """Balance by a bias on the scores that says who is chosen and nothing else: after each step it moves by this towards
+    experts with less load (Wang et al. 2024; DeepSeek-V3 takes 0.001). 0 for no bias."""
+
+    @model_validator(mode="after")
+    def _can_choose(self) -> Self:
+        if self.top_k > self.count:
+            raise ConfigError(
+                f"{{at}}top_k ({self.top_k}) is more than {{at}}count ({self.count}) experts; choose fewer"
+            )
+        if self.shared_gate and not self.shared_dim:
+            raise ConfigError("{at}shared_gate is a gate on a shared expert, and {at}shared_dim = 0 leaves none")
+        return self
+
+
 class ModelConfig(Config):
     """Every choice that shapes a network."""
 
     family: str = "llama"
-    """The architecture whose names its files use: llama, mistral, qwen2, qwen3, gemma, gpt2, gpt_neox, bert, t5, bart,
-    marian are public ones; lmworks is our own and takes every choice below."""
+    """The architecture whose names its files use: llama, mistral, qwen2, qwen3, gemma, mixtral, qwen2_moe,
+    qwen3_moe, gpt2, gpt_neox, bert, t5, bart, marian are public ones; lmworks is our own and takes every choice below."""
 
     arrangement: Literal["decoder", "encoder", "encoder-decoder"] = "decoder"
     """decoder: each token sees those before it; encoder: all see all; encoder-decoder: a decoder that also attends to
@@ -134,6 +184,9 @@ class ModelConfig(Config):
 
     gated: bool = True
     """The feed-forward multiplies activation(gate) with a second projection (SwiGLU and relatives)."""
+
+    experts: ExpertSettings | None = None
+    """Many feed-forwards, of which each token uses a few; None for one that all tokens use."""
 
     qkv_bias: bool = False
     """Biases on query, key and value projections."""
@@ -243,7 +296,23 @@ class ModelConfig(Config):
         outside = [layer for layer in self.window_layers or () if not 0 <= layer < self.layers]
         if outside:
             raise ConfigError(f"{{at}}window_layers names layer {outside[0]}, and there are {self.layers} layers")
+        self._check_experts()
         return self
+
+    def _check_experts(self) -> None:
+        if self.experts is None:
+            return
+        named = self.experts.layers
+        outside = [layer for layer in named or () if not 0 <= layer < self.layers]
+        if outside:
+            raise ConfigError(f"{{at}}experts.layers names layer {outside[0]}, and there are {self.layers} layers")
+        if named is not None and (not named or len(set(named)) < len(named)):
+            raise ConfigError("{at}experts.layers must name each of its layers once, and at least one")
+        if self.experts.count * self.layers > MOST_PARTS:
+            raise ConfigError(
+                f"{{at}}experts.count ({self.experts.count}) in {{at}}layers ({self.layers}) is more than {MOST_PARTS:,} "
+                "experts; take fewer"
+            )
 
     def _check_positions(self) -> None:
         turned = self.rotary_dim or self.head_dim
@@ -317,8 +386,19 @@ class ModelConfig(Config):
             and self.residual
             and not self.parallel
             and self.rotary_dim is None
+            and self.experts is None
             and self.positions in ("rope", "learned", "sinusoidal", "none")
         )
+
+    @property
+    def expert_dim(self) -> int:
+        """Width inside one expert."""
+        assert self.experts is not None
+        return self.experts.hidden_dim or self.hidden_dim
+
+    def has_experts(self, layer: int) -> bool:
+        """Is the feed-forward of this layer a mixture of experts?"""
+        return self.experts is not None and (self.experts.layers is None or layer in self.experts.layers)
 
     def encoder(self) -> ModelConfig:
         """The config of an encoder-decoder's encoder."""

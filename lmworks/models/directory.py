@@ -92,7 +92,7 @@ def network_of(config: ModelConfig, tensors: Mapping[str, Tensor]) -> Network:
             f"the weights hold {unexpected[0]}, which a network with this config.json does not have; it would be lost "
             "silently, so nothing was loaded"
         )
-    types = {tensor.dtype for name, tensor in tensors.items() if not name.endswith((".keys", ".rank"))}
+    types = {tensor.dtype for name, tensor in tensors.items() if not name.endswith((".keys", ".rank", ".lifts"))}
     if unknown := types - {*DTYPES.values(), torch.float64}:
         raise ModelError(
             f"the weights are stored as {', '.join(map(str, unknown))}; convert them to float32 or bfloat16"

@@ -21,9 +21,6 @@ et al. 1998, section 4.6; He et al. 2015, https://arxiv.org/abs/1502.01852), and
 the root of its number; embeddings with deviation 1, or by their width where they are the head too. It is for networks that are
 deep without norms, where with another one nothing arrives."""
 
-WRITERS = ("attention.output", "feed_forward.down")
-"""What writes into the residual stream."""
-
 
 @torch.no_grad()
 def initialise(network: nn.Module, config: ModelConfig, seed: int, scheme: Scheme = "normal") -> None:
@@ -43,7 +40,7 @@ def _deviation(scheme: Scheme, path: str, module: nn.Module, config: ModelConfig
 
 
 def _normal(path: str, config: ModelConfig) -> float:
-    return 0.02 / (2 * config.layers) ** 0.5 if path.endswith(WRITERS) else 0.02
+    return 0.02 / (2 * config.layers) ** 0.5 if _writes(path) else 0.02
 
 
 def _zero_output(path: str, module: nn.Module, config: ModelConfig) -> float:
@@ -52,7 +49,7 @@ def _zero_output(path: str, module: nn.Module, config: ModelConfig) -> float:
     if isinstance(module, nn.Embedding):
         return 0.02 if config.tied else 1.0
     assert isinstance(module, nn.Linear)
-    silent = path.endswith((*WRITERS, "head", "head.shortlist")) or _is_tail(path)
+    silent = _writes(path) or path.endswith(("head", "head.shortlist")) or _is_tail(path)
     return 0.0 if silent else 0.7 * module.in_features**-0.5
 
 
@@ -61,9 +58,9 @@ def _width(path: str, module: nn.Module, config: ModelConfig) -> float:
         return config.dim**-0.5 if config.tied else 1.0
     assert isinstance(module, nn.Linear)
     deviation: float = module.in_features**-0.5
-    if path.endswith("feed_forward.down"):
+    if _writes(path) and path.endswith(".down"):
         deviation *= activation_gain(config.activation)
-    return deviation / (2 * config.layers) ** 0.5 if config.residual and path.endswith(WRITERS) else deviation
+    return deviation / (2 * config.layers) ** 0.5 if config.residual and _writes(path) else deviation
 
 
 def activation_gain(activation: str) -> float:
@@ -71,6 +68,11 @@ def activation_gain(activation: str) -> float:
     of 2 for relu."""
     normal = torch.special.ndtri((torch.arange(10_000, dtype=torch.float64) + 0.5) / 10_000)
     return float(ACTIVATIONS[activation](normal).square().mean() ** -0.5)
+
+
+def _writes(path: str) -> bool:
+    """Does it write into the residual stream, as attention, a feed-forward or an expert?"""
+    return "blocks." in path and path.endswith(("attention.output", ".down"))
 
 
 def _is_tail(path: str) -> bool:

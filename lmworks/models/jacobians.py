@@ -106,6 +106,7 @@ def blocks_at(
     documents: Tokens | None = None,
     segments: Tokens | None = None,
     memory: Memory | None = None,
+    prefix: Real | None = None,
     encoder: bool = False,
 ) -> Span:
     """Blocks `first` to `stop` - 1 (`first` alone unless given) as a function of the stream, at a text.
@@ -133,7 +134,9 @@ def blocks_at(
         if encoder:
             network.encode(tokens, mask)
         else:
-            network.hidden(tokens, mask, documents=documents, segments=segments, memory=_constant(memory))
+            network.hidden(
+                tokens, mask, documents=documents, segments=segments, memory=_constant(memory), prefix=prefix
+            )
     x, shared = seen[first]
     return Span(network, tuple(stack.blocks[first:stop]), x, replace(shared, kernel="explicit"))
 

@@ -45,11 +45,12 @@ def visibility(
     documents: Int[Tensor, "batch keys"] | None = None,
     device: torch.device | str = "cpu",
     causal: bool = True,
+    prefix: Bool[Tensor, "batch keys"] | None = None,
 ) -> Visibility:
     """Build it for the last `queries` of `keys` tokens; not `causal`, they see what comes behind them too.
 
     `window` counts the real tokens that a query sees, itself included (to each side, where it is not causal). `real` is False on padding. Tokens of one row
-    with different `documents` don't see each other. Every query sees itself, padding too, so that no row is
+    with different `documents` don't see each other. Tokens that are True in `prefix` are seen by those before them too. Every query sees itself, padding too, so that no row is
     empty: an empty row would be NaN, and NaN spreads.
     """
     if window is not None and window >= keys:
@@ -58,11 +59,15 @@ def visibility(
         real = None
     if documents is not None and bool((documents == documents[:, :1]).all()):
         documents = None  # one document a row: plain causality says everything
-    if window is None and real is None and documents is None:
+    if prefix is not None and not bool(prefix.any()):
+        prefix = None
+    if window is None and real is None and documents is None and prefix is None:
         return Visibility(None, causal=causal and queries > 1)
     query_at = torch.arange(keys - queries, keys, device=device)[:, None]
     key_at = torch.arange(keys, device=device)[None, :]
     mask = (key_at <= query_at)[None] if causal else torch.ones(1, queries, keys, dtype=torch.bool, device=device)
+    if prefix is not None:
+        mask = mask | prefix[:, None, :]
     if window is not None:
         if real is None:
             back = (query_at - key_at)[None]

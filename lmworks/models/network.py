@@ -82,10 +82,11 @@ class Network(Stack):
         cache: Cache | None = None,
         segments: Tokens | None = None,
         memory: Memory | None = None,
+        prefix: Real | None = None,
     ) -> Logits:
         """Logits in float32. Arguments as in `hidden`."""
         return self.logits(
-            self.hidden(tokens, mask, documents=documents, cache=cache, segments=segments, memory=memory)
+            self.hidden(tokens, mask, documents=documents, cache=cache, segments=segments, memory=memory, prefix=prefix)
         )
 
     def logits(self, hidden: Float[Tensor, "*batch dim"]) -> Float[Tensor, "*batch vocab"]:
@@ -121,6 +122,7 @@ class Network(Stack):
         cache: Cache | None = None,
         segments: Tokens | None = None,
         memory: Memory | None = None,
+        prefix: Real | None = None,
     ) -> Hidden:
         """The states behind the last norm.
 
@@ -128,15 +130,17 @@ class Network(Stack):
         packed documents of each row: they don't see each other and each starts at position 0. With a `cache`
         the tokens come behind those already in it. `segments` numbers the text that each token belongs to (BERT).
         An encoder-decoder needs `memory`, which `encode` makes of the source; a cache made with it holds it.
+        Tokens that are True in `prefix` are seen by those of their document before them too (prefix language models).
         Raises ConfigError where learned positions end or the arguments do not fit one another.
         """
         real = real_tokens(tokens, mask)
         memory = self._memory(tokens, documents, cache, memory)
+        self._check_prefix(tokens, cache, prefix)
         positions = self.positions_of(tokens, real, documents, cache)
         x = self.embedding(tokens)
         if self.ngram_embedding is not None:
             x = x + self._ngrams(self.ngram_embedding, tokens, positions, real, cache)
-        x = self.read(self._scaled(x), tokens, positions, real, documents, cache, segments, memory)
+        x = self.read(self._scaled(x), tokens, positions, real, documents, cache, segments, memory, prefix)
         if cache is not None:
             cache.advance(tokens, real)
         return x
@@ -203,6 +207,19 @@ class Network(Stack):
         if memory is not None and documents is not None:
             raise ConfigError("packed documents cannot share a source; give one document a row to an encoder-decoder")
         return memory
+
+    def _check_prefix(self, tokens: Tokens, cache: Cache | None, prefix: Real | None) -> None:
+        """ConfigError for a prefix that nothing can be seen by, or that does not fit the tokens."""
+        if prefix is None:
+            return
+        if not self.config.causal:
+            raise ConfigError("an encoder's tokens all see each other; leave prefix out")
+        if cache is not None and cache.length:
+            raise ConfigError("a prefix is read at once, before anything is in the cache; start with an empty one")
+        if prefix.shape != tokens.shape:
+            raise ConfigError(
+                f"the prefix has the shape {list(prefix.shape)} and the tokens {list(tokens.shape)}; give a value for each"
+            )
 
     def _ngrams(
         self, embedding: NGramEmbedding, tokens: Tokens, positions: Tokens, real: Real | None, cache: Cache | None

@@ -142,10 +142,13 @@ class RecurrentNetwork(Network):
         cache: Cache | None = None,
         segments: Tokens | None = None,
         memory: Memory | None = None,
+        prefix: Real | None = None,
     ) -> Float[Tensor, "batch seq dim"]:
         """What the head reads. Arguments and errors as a Network's; packed `documents` each begin with a fresh state."""
         if segments is not None:
             raise ConfigError("a recurrent network has no segment embeddings; leave segments out")
+        if prefix is not None:
+            raise ConfigError("a recurrent network reads from left to right and sees no later token; leave prefix out")
         if cache is not None and not isinstance(cache, RecurrentCache):
             raise ConfigError("the cache is a transformer's; make one with this network's new_cache")
         real = real_tokens(tokens, mask)

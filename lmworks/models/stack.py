@@ -65,10 +65,12 @@ class Stack(nn.Module):
         cache: Cache | None = None,
         segments: Tokens | None = None,
         memory: Memory | None = None,
+        prefix: Real | None = None,
     ) -> Hidden:
-        """The states behind the last norm. `real` is False on padding; `memory` is what an encoder made of a source."""
+        """The states behind the last norm. `real` is False on padding; `memory` is what an encoder made of a source;
+        tokens in a `prefix` are seen by those before them too."""
         x = self.embedding_point(self.dropout(self._placed(embedded, positions, segments)))
-        shared = self._shared(tokens, positions, real, documents, cache, x.dtype)
+        shared = self._shared(tokens, positions, real, documents, cache, x.dtype, prefix)
         if memory is not None:
             shared.memory, shared.sees_memory = memory, memory_visibility(memory.real)
         for block in self.blocks:
@@ -120,20 +122,23 @@ class Stack(nn.Module):
         documents: Tokens | None,
         cache: Cache | None,
         dtype: torch.dtype,
+        prefix: Real | None,
     ) -> Pass:
         config, seq = self.config, tokens.shape[1]
+        routed = None if config.experts is None else _routed(real, documents)
         keys = seq + (cache.length if cache is not None else 0)
         if cache is not None and (real is not None or cache.real is not None):
             before = cache.real if cache.real is not None else tokens.new_ones(len(tokens), cache.length).bool()
             real = torch.cat([before, real if real is not None else torch.ones_like(tokens).bool()], dim=1)
         windows = {config.window_of(layer) for layer in range(config.layers)}
         sees = {
-            window: visibility(seq, keys, window, real, documents, tokens.device, config.causal) for window in windows
+            window: visibility(seq, keys, window, real, documents, tokens.device, config.causal, prefix)
+            for window in windows
         }
         if (bias := self._bias(seq, keys, real, tokens.device)) is not None:
             sees = {window: seen.biased(bias.to(dtype)) for window, seen in sees.items()}
         turn = rotation(config, positions, dtype) if config.positions == "rope" else None
-        return Pass(turn, positions, real is not None, sees, cache, self.attention_kernel)
+        return Pass(turn, positions, real is not None, sees, cache, self.attention_kernel, routed)
 
     def _bias(
         self, seq: int, keys: int, real: Bool[Tensor, "batch keys"] | None, device: torch.device
@@ -144,6 +149,13 @@ class Stack(nn.Module):
         at = torch.arange(keys, device=device)[None] if real is None else real.cumsum(dim=1)
         distances = at[:, None, :] - at[:, keys - seq :, None]
         return alibi_bias(distances, self.config.heads) if self.relative is None else self.relative(distances)
+
+
+def _routed(real: Real | None, documents: Tokens | None) -> Real | None:
+    """Which tokens of a pass are sent to experts: not those of padding, masked or without a document; None for all."""
+    if documents is not None and bool((documents < 0).any()):
+        real = documents >= 0 if real is None else real & (documents >= 0)
+    return None if real is None or bool(real.all()) else real
 
 
 def blank_embedding(rows: int, dim: int) -> nn.Embedding:

@@ -2,6 +2,23 @@
 
 from lmworks.objectives.causal import CausalLM
 from lmworks.objectives.loss import Loss, Objective
+from lmworks.objectives.masked import MaskedLM
+from lmworks.objectives.pairs import NextSentence, SentenceOrder
 from lmworks.objectives.penalties import L1, L2, Penalty
+from lmworks.objectives.prefix import PrefixLM
+from lmworks.objectives.routing import LoadBalance, RouterZLoss
 
-__all__ = ["L1", "L2", "CausalLM", "Loss", "Objective", "Penalty"]
+__all__ = [
+    "L1",
+    "L2",
+    "CausalLM",
+    "LoadBalance",
+    "Loss",
+    "MaskedLM",
+    "NextSentence",
+    "Objective",
+    "Penalty",
+    "PrefixLM",
+    "RouterZLoss",
+    "SentenceOrder",
+]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 from jaxtyping import Float
@@ -68,8 +69,29 @@ class Objective(ABC):
         for each row, from the run's seed, the epoch and the row's place: a step does not depend on how it was split."""
         return batch
 
+    @contextmanager
+    def beside(self, network: Network) -> Iterator[None]:
+        """Entered while the objectives before this one in a sum run: one that judges their pass watches it here."""
+        yield
+
     def __add__(self, other: Objective) -> Objective:
         return Sum(self, other)
+
+
+class OfStates(Objective):
+    """An objective of the states that an encoder gives a batch's own tokens; a sum of several has them made once."""
+
+    def __call__(self, network: Network, batch: Batch) -> Loss:
+        """The loss of a batch."""
+        return self.of_states(network, batch, self.states(network, batch))
+
+    def states(self, network: Network, batch: Batch) -> Float[Tensor, "batch seq dim"]:
+        """The states behind the last norm."""
+        return network.hidden(batch.tokens, documents=batch.documents, segments=batch.segments)
+
+    @abstractmethod
+    def of_states(self, network: Network, batch: Batch, hidden: Float[Tensor, "batch seq dim"]) -> Loss:
+        """The loss of a batch whose states are at hand."""
 
 
 class Sum(Objective):
@@ -80,7 +102,23 @@ class Sum(Objective):
 
     def __call__(self, network: Network, batch: Batch) -> Loss:
         """Both losses, part by part."""
-        return self.first(network, batch) + self.second(network, batch)
+        hidden: Tensor | None = None
+        losses = []
+        with ExitStack() as stack:
+            for part in self.parts():
+                stack.enter_context(part.beside(network))
+            for part in self.parts():
+                if isinstance(part, OfStates):
+                    hidden = part.states(network, batch) if hidden is None else hidden
+                    losses.append(part.of_states(network, batch, hidden))
+                else:
+                    losses.append(part(network, batch))
+        first, *others = losses
+        return sum(others, first)
+
+    def parts(self) -> list[Objective]:
+        """What is added up, sums within it opened."""
+        return [part for one in (self.first, self.second) for part in (one.parts() if isinstance(one, Sum) else [one])]
 
     def prepare(self, batch: Batch, seeds: Sequence[int]) -> Batch:
         """As both want it, the first before the second."""

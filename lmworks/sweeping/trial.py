@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock
 
-from lmworks.basics.errors import LmworksError, Stopped
+from lmworks.basics.errors import ConfigError, LmworksError, Stopped
 from lmworks.basics.files import directory_written_whole, restore_directory
 from lmworks.generation.language_model import LN_2
 from lmworks.pretraining import PreparedText, fit, open_prepared, prepare
 from lmworks.sweeping.space import Tables, with_settings
 from lmworks.sweeping.study import DONE, SharedStudy
 from lmworks.text.splits import Split, data_hash
+from lmworks.tokens.shards import Shards
 from lmworks.training.loop import DivergedError
 from lmworks.training_recipe import TrainRecipe
 
@@ -64,7 +65,13 @@ class Texts:
 
 
 def bits_per_byte(text: PreparedText, loss: float) -> float:
-    """A loss in nats per token as bits per byte of the held-out text: comparable whatever the tokenizer."""
+    """A loss in nats per token as bits per byte of the held-out text: comparable whatever the tokenizer. ConfigError
+    where the text is no stream of tokens."""
+    if not isinstance(text.held_out, Shards):
+        raise ConfigError(
+            "a sweep compares bits per byte, which only objective.kind = 'causal' and 'prefix' have; train the others one "
+            "by one"
+        )
     return loss * text.held_out.tokens / text.held_out.info.bytes / LN_2
 
 

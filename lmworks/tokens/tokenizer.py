@@ -23,7 +23,7 @@ import numpy as np
 import tokenizers
 from jaxtyping import Int64
 
-from lmworks.basics.errors import DataError, ModelError
+from lmworks.basics.errors import ConfigError, DataError, ModelError
 from lmworks.basics.gguf_file import GGUFFile
 from lmworks.tokens.vocabulary import END_OF_DOCUMENT, END_OF_TURN, Vocabulary
 
@@ -272,6 +272,20 @@ class Tokenizer:
     def document_end(self) -> int | None:
         """What stands behind a document: the end-of-document token where there is one, else EOS."""
         return _first(self._special_id(*END_OF_DOCUMENT), self.eos)
+
+    @property
+    def mask(self) -> int | None:
+        """The token that stands for a hidden one ([MASK], <mask>); None where there is none."""
+        return self._special_id("[MASK]", "<mask>")
+
+    def require_mask(self) -> int:
+        """The same; ConfigError where there is none."""
+        if self.mask is None:
+            raise ConfigError(
+                f"the tokenizer of {self.name} has no mask token; train one of kind wordpiece, or with [MASK] or <mask> "
+                "among its special_tokens"
+            )
+        return self.mask
 
     @cached_property
     def stop_ids(self) -> frozenset[int]:

@@ -30,6 +30,11 @@ def fast_blocks(network: Network, config: TrainingConfig, rehearse: Callable[[],
             )
         yield
         return
+    if config.compile and network.config.experts is not None:
+        raise ConfigError(
+            "training.compile does not go with experts: how many rows each of them gets changes from step to step, and each "
+            "number would be compiled anew; set training.compile = false"
+        )
     before = network.run_block
     choose_blocks(network, config.recompute)
     try:

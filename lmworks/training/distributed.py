@@ -178,6 +178,8 @@ class Processes(Ranks):
         yield part
         for parameter, learnt in zip(network.parameters(), part.parameters(), strict=True):
             parameter.data = whole(learnt.detach()).cpu()
+        for buffer, moved in zip(network.buffers(), part.buffers(), strict=True):
+            buffer.copy_(moved)
 
     def loss(self, objective: Objective, network: Network, batch: Batch, *, last: bool) -> Loss:
         """See Ranks; gradients are exchanged behind the last micro-batch alone where each rank holds all of them."""

@@ -32,6 +32,7 @@ from lmworks.tokens.batch import Batch, Row
 from lmworks.tokens.rows import ExampleRows, Rows
 from lmworks.training.blocks import fast_blocks
 from lmworks.training.checkpoint import State, load_checkpoint, save_checkpoint
+from lmworks.training.expert_load import biases
 from lmworks.training.log import RunLog
 from lmworks.training.optimiser import make_optimiser, trainable
 from lmworks.training.ranks import ALONE, Ranks
@@ -144,7 +145,7 @@ class _Run:
 
     def __post_init__(self) -> None:
         self.steps = steps_of(self.config, self.rows)
-        self.parameters = trainable(self.network)
+        self.parameters: dict[str, Any] = trainable(self.network) | biases(self.network)
 
     def facts(self) -> dict[str, Any]:
         """The first line of the log: what is trained and how."""
@@ -291,6 +292,7 @@ def _facts(number: int, step: Step, rate: float, seconds: float) -> dict[str, An
         "learning_rate": rate,
         "gradient_norm": step.norm,
         "seconds": round(seconds, 4),
+        **step.experts,
     }
     return facts if step.taken else facts | {"skipped": True}
 
@@ -318,7 +320,7 @@ def _micro_batches(
     """A rank's batches from optimiser step `step` on, epoch after epoch, without end."""
     for epoch, places, counts in ranks.share(config, _places(rows, config, step)):
         batch = rows.at_epoch(epoch, config.seed).batch(places)
-        batch = objective.prepare(batch, [_row_seed(config.seed, epoch, place) for place in places])
+        batch = objective.prepare(batch, [row_seed(config.seed, epoch, place) for place in places])
         yield batch if counts else batch.without_loss()
 
 
@@ -331,7 +333,8 @@ def _places(rows: Rows, config: TrainingConfig, step: int) -> Iterator[tuple[int
         epoch, skip = epoch + 1, 0
 
 
-def _row_seed(seed: int, epoch: int, place: int) -> int:
+def row_seed(seed: int, epoch: int, place: int) -> int:
+    """What an objective prepares a row from."""
     return random.Random(f"{seed}/{epoch}/{place}").getrandbits(63)
 
 

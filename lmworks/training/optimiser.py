@@ -63,5 +63,7 @@ def _groups(parameters: Named, config: TrainingConfig) -> list[dict[str, Any]]:
 
 def _heights(name: str, matrix: nn.Parameter, config: ModelConfig) -> list[int]:
     """The heights of the matrices that stand below one another in a joined one."""
-    joined = name.endswith(".attention.qkv.weight") or (name.endswith(".feed_forward.up.weight") and config.gated)
+    joined = name.endswith(".attention.qkv.weight") or (
+        ".feed_forward." in name and name.endswith(".up.weight") and config.gated
+    )
     return rows_of(name, config) if joined else [matrix.shape[0]]

@@ -21,6 +21,7 @@ from lmworks.basics.errors import ConfigError
 from lmworks.models.network import Network
 from lmworks.objectives import Objective
 from lmworks.tokens.batch import Row
+from lmworks.tokens.rows import Rows
 from lmworks.training.loop import DivergedError, first_batches
 from lmworks.training.optimiser import make_optimiser
 from lmworks.training.settings import TrainingConfig
@@ -54,7 +55,7 @@ class RateCurve:
 def find_rate(
     network: Network,
     objective: Objective,
-    rows: Sequence[Row],
+    rows: Rows | Sequence[Row],
     config: TrainingConfig,
     *,
     low: float = 1e-6,

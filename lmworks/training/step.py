@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 
@@ -12,6 +14,7 @@ from lmworks.basics.errors import ConfigError, LmworksError
 from lmworks.models.network import Network
 from lmworks.objectives import Objective
 from lmworks.tokens.batch import Batch
+from lmworks.training.expert_load import ExpertLoad
 from lmworks.training.ranks import ALONE, Ranks
 from lmworks.training.sharding import whole
 
@@ -32,6 +35,8 @@ class Step:
     """The gradient's norm before clipping."""
     taken: bool
     """False where the gradient was a spike and the parameters stayed."""
+    experts: dict[str, Any] = field(default_factory=dict)
+    """The load of each expert and the share of rows that was dropped, where there are experts."""
 
 
 def take_step(
@@ -49,7 +54,8 @@ def take_step(
 
     DivergedError, with the parameters untouched, where loss or gradient is not finite.
     """
-    loss, count = accumulate(network, objective, micro, ranks)
+    load = ExpertLoad(network)
+    loss, count = accumulate(network, objective, micro, ranks, load)
     parameters = [parameter for group in optimiser.param_groups for parameter in group["params"]]
     gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
     length = whole(torch.nn.utils.get_total_norm(gradients))
@@ -61,21 +67,28 @@ def take_step(
         for group in optimiser.param_groups:
             group["lr"] = group["highest"] * share
         optimiser.step()
+        load.move_biases()
     optimiser.zero_grad()
     if not finite:
         raise DivergedError(f"the loss is {loss:g} and the gradient's norm {norm:g}")
-    return Step(loss, count, norm, taken)
+    return Step(loss, count, norm, taken, load.facts())
 
 
 def accumulate(
-    network: Network, objective: Objective, micro: Sequence[Batch], ranks: Ranks = ALONE
+    network: Network,
+    objective: Objective,
+    micro: Sequence[Batch],
+    ranks: Ranks = ALONE,
+    load: ExpertLoad | None = None,
 ) -> tuple[float, int]:
     """Gradients of the mean loss over all micro-batches of all ranks, each part of it over what that part counts; that
-    mean, and how much the first part counted (supervised tokens, or texts)."""
+    mean, and how much the first part counted (supervised tokens, or texts). `load` is told what experts were sent."""
     counts = ranks.total([sum(part) for part in zip(*(objective.counts(batch) for batch in micro), strict=True)])
     mean = 0.0
     for number, batch in enumerate(micro, 1):
-        loss = ranks.loss(objective, network, batch, last=number == len(micro))
+        # A row that stands in for another one's absence is no load either.
+        with load.counted() if load is not None and batch.supervised else nullcontext():
+            loss = ranks.loss(objective, network, batch, last=number == len(micro))
         if loss.counts != objective.counts(batch):  # the step's mean would be wrong, and nothing would show it
             raise ConfigError(
                 f"{type(objective).__name__} counted {loss.counts} in a batch and its counts() says "
@@ -84,5 +97,7 @@ def accumulate(
         share = loss.over(counts)
         ranks.backward(share)
         mean += float(share.detach())
+    if load is not None:
+        load.over(ranks)
     mean, supervised = ranks.total([mean, sum(objective.counts(batch)[0] for batch in micro)])
     return mean, int(supervised)

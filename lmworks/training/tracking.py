@@ -14,7 +14,7 @@ from lmworks.training.settings import TrainingConfig
 Tracker = Callable[[int, Mapping[str, Any]], None]
 """Takes the steps done and the figures of the log's line."""
 
-NOT_FIGURES = ("step", "skipped")
+NOT_FIGURES = ("step", "skipped", "expert_load")
 
 
 @contextmanager

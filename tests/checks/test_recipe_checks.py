@@ -22,6 +22,7 @@ from lmworks.text.document import Document
 from lmworks.text.splits import split
 from lmworks.tokens.batch import Batch, batches
 from lmworks.tokens.rows import Windows
+from lmworks.tokens.tokenizer import Tokenizer
 from lmworks.training import loop, optimiser
 from lmworks.training.checkpoint import State
 from lmworks.training_recipe import TrainRecipe
@@ -191,7 +192,7 @@ class Averaging(CausalLM):
 
 
 def test_19_a_mean_of_means(trial: Trial, monkeypatch: pytest.MonkeyPatch):
-    def averaging(recipe: TrainRecipe) -> Objective:
+    def averaging(recipe: TrainRecipe, tokenizer: Tokenizer) -> Objective:
         return Averaging()
 
     monkeypatch.setattr(recipes, "objective_of", averaging)
@@ -237,7 +238,7 @@ def test_20_a_resume_without_the_optimisers_state(trial: Trial, monkeypatch: pyt
 
 
 def test_6_bytes_of_the_text_are_those_of_its_tokens(trial: Trial):
-    assert shards.bytes_of_tokens(shards.Packed(trial.shards, trial.tokenizer)).status == "ok"
+    assert shards.bytes_of_tokens(shards.Packed(trial.packed, trial.tokenizer)).status == "ok"
 
 
 def test_recipes_of_build_and_corpus_are_known_by_what_they_hold(tmp_path: Path, smollm2_path: Path):

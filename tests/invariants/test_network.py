@@ -33,6 +33,10 @@ KINDS: dict[str, dict[str, Any]] = {
     "slopes": {"positions": "alibi"},
     "slopes, window on one layer": {"positions": "alibi", "window": 5, "window_layers": (1,)},
     "sines, post-norm": {"positions": "sinusoidal", "norm_place": "after", "embedding_norm": "layer"},
+    "experts": {"experts": {"count": 5, "top_k": 2, "hidden_dim": 24}},
+    "experts on one layer, a shared one, capacity in training": {
+        "experts": {"count": 4, "top_k": 3, "shared_dim": 20, "shared_gate": True, "layers": (1,), "capacity": 0.5}
+    },
     "parallel, partly rotary": {"parallel": True, "rotary_dim": 4, "norm": "layer", "head_bias": True},
 }
 each_kind = pytest.mark.parametrize("kind", KINDS)

@@ -20,6 +20,7 @@ KINDS: dict[str, dict[str, Any]] = {
     "decoder": {},
     "our own": tiny.OWN,
     "window, layer norm": {"window": 3, "norm": "layer", "qkv_bias": True},
+    "experts": {"family": "lmworks", "experts": {"count": 4, "top_k": 2, "shared_dim": 8}},
     "parallel, partly rotary": {"family": "lmworks", "parallel": True, "rotary_dim": 4},
     "without norm and residual": {"family": "lmworks", "norm": "none", "residual": False},
     "encoder, post-norm": {
@@ -121,6 +122,9 @@ def test_padding_and_packed_documents_are_seen_as_the_network_sees_them():
     packed = blocks_at(made, tokens, 0, 2, documents=torch.tensor([[0, 0, 0, 1, 1, 1]])).jacobian()
     assert packed[0, 3:, :, :3].abs().max() == 0
     torch.testing.assert_close(packed[:, :3, :, :3], blocks_at(made, tokens[:, :3], 0, 2).jacobian(), **EXACT)
+    prefix = torch.tensor([[1, 1, 1, 0, 0, 0]]).bool()
+    seen = blocks_at(made, tokens, 0, 2, prefix=prefix).jacobian()
+    assert seen[0, 0, :, 2].abs().max() > 0 and seen[0, 2, :, 3:].abs().max() == 0
     mask = torch.tensor([[0, 0, 1, 1, 1, 1]])
     padded = blocks_at(made, tokens, 0, 2, mask=mask).jacobian()
     torch.testing.assert_close(padded[:, 2:, :, 2:], blocks_at(made, tokens[:, 2:], 0, 2).jacobian(), **EXACT)

@@ -10,7 +10,7 @@ import pytest
 import tiny
 import torch
 
-from lmworks.models.config import ModelConfig, RopeScaling
+from lmworks.models.config import ExpertSettings, ModelConfig, RopeScaling
 from lmworks.models.directory import INDEX, read_json, read_network, write_network
 from lmworks.models.network import Network
 
@@ -57,7 +57,7 @@ class Variant:
 
     def config(self) -> Any:
         small = SMALL_GPT2 if self.family == "gpt2" else SMALL
-        if self.family == "qwen2":
+        if self.family in ("qwen2", "qwen2_moe"):
             small = {key: value for key, value in small.items() if key != "head_dim"}
         return transformers.AutoConfig.for_model(self.family, **(small | self.theirs))
 
@@ -68,6 +68,101 @@ def rope(kind: str, **settings: Any) -> dict[str, Any]:
 
 NO_SCALING = {"rope_scaling": None}
 WINDOW = {"use_sliding_window": True, "sliding_window": 7}
+FEW = {"num_experts": 5, "num_experts_per_tok": 2, "moe_intermediate_size": 24, "intermediate_size": 48}
+SHARED = FEW | {"shared_expert_intermediate_size": 40}
+
+
+def experts(**settings: Any) -> dict[str, Any]:
+    """Our config's experts: what `FEW` says, and more."""
+    return {"experts": ExpertSettings(**({"count": 5, "top_k": 2, "hidden_dim": 24} | settings))}
+
+
+def of_qwen2(**settings: Any) -> dict[str, Any]:
+    return experts(**({"shared_dim": 40, "shared_gate": True, "normalised": False} | settings))
+
+
+MIXTURES = [
+    Variant(
+        "mixtral",
+        "eight experts",
+        {},
+        {"experts": ExpertSettings(count=8), "hidden_dim": 48},
+        {"experts": ExpertSettings(count=8, normalised=False)},
+    ),
+    Variant(
+        "mixtral",
+        "three of five, a window, one key for all heads",
+        {"num_local_experts": 5, "num_experts_per_tok": 3, "sliding_window": 7, "num_key_value_heads": 1},
+        {"experts": ExpertSettings(count=5, top_k=3), "window": 7},
+        {"experts": ExpertSettings(count=5, top_k=2)},
+    ),
+    Variant(
+        "mixtral", "tied, wide heads", {"tie_word_embeddings": True, "head_dim": 20}, {"tied": True}, {"tied": False}
+    ),
+    Variant("mixtral", "theta", rope("default"), {"rope_theta": 500.0}, {"rope_theta": 1e6}),
+    Variant(
+        "qwen2_moe",
+        "a shared expert with its gate",
+        SHARED,
+        of_qwen2() | {"qkv_bias": True},
+        of_qwen2(shared_dim=0, shared_gate=False),
+    ),
+    Variant("qwen2_moe", "the gate", SHARED, of_qwen2(), of_qwen2(shared_gate=False)),
+    Variant(
+        "qwen2_moe",
+        "normalised",
+        SHARED | {"norm_topk_prob": True},
+        of_qwen2(normalised=True),
+        of_qwen2(normalised=False),
+    ),
+    Variant("qwen2_moe", "no bias", SHARED | {"qkv_bias": False}, {"qkv_bias": False}, {"qkv_bias": True}),
+    Variant(
+        "qwen2_moe",
+        "a layer without experts",
+        SHARED | {"mlp_only_layers": [1]},
+        of_qwen2(layers=(0, 2)),
+        of_qwen2(),
+    ),
+    Variant(
+        "qwen2_moe",
+        "a window on every other layer",
+        SHARED | WINDOW | {"max_window_layers": 3},
+        {"window": 7, "window_layers": (0, 2)},
+        {"window": None, "window_layers": None},
+    ),
+    Variant(
+        "qwen2_moe",
+        "window by names",
+        SHARED | WINDOW | {"layer_types": ["full_attention", "sliding_attention", "full_attention"]},
+        {"window": 7, "window_layers": (1,)},
+        {"window_layers": (2,)},
+    ),
+    Variant("qwen3_moe", "as they come out", FEW, experts(normalised=False), experts()),
+    Variant("qwen3_moe", "normalised", FEW | {"norm_topk_prob": True}, experts(), experts(normalised=False)),
+    Variant(
+        "qwen3_moe",
+        "experts in every other layer",
+        FEW | {"decoder_sparse_step": 2},
+        experts(layers=(1,), normalised=False),
+        experts(layers=(0,), normalised=False),
+    ),
+    Variant(
+        "qwen3_moe",
+        "dense layers named and stepped over",
+        FEW | {"decoder_sparse_step": 1, "mlp_only_layers": [0, 2]},
+        experts(layers=(1,), normalised=False),
+        experts(normalised=False),
+    ),
+    Variant("qwen3_moe", "norms of query and key", FEW | {"head_dim": 20}, {"qk_norm": True}, {"qk_norm": False}),
+    Variant(
+        "qwen3_moe",
+        "attention bias",
+        FEW | {"attention_bias": True},
+        {"qkv_bias": True, "output_bias": True},
+        {"qkv_bias": False},
+    ),
+    Variant("qwen3_moe", "window", FEW | WINDOW, {"window": 7}, {"window": None}),
+]
 VARIANTS = [
     Variant("llama", "theta", rope("default"), {"rope_theta": 500.0}, {"rope_theta": 10_000.0}),
     Variant("llama", "one key for all heads", {"num_key_value_heads": 1}, {"kv_heads": 1}),
@@ -254,6 +349,7 @@ VARIANTS = [
         {"qkv_bias": False},
     ),
     Variant("gemma", "untied", {"tie_word_embeddings": False}, {"tied": False}, {"tied": True}),
+    *MIXTURES,
     Variant("gpt2", "learned positions", {}, {"positions": "learned", "hidden_dim": 128}, {"positions": "none"}),
     Variant("gpt2", "inner width", {"n_inner": 40}, {"hidden_dim": 40}),
     Variant("gpt2", "biases", {}, {"qkv_bias": True, "output_bias": True}, {"qkv_bias": False}),
@@ -406,6 +502,12 @@ SPARSE = [
     ("qwen2", WINDOW | {"max_window_layers": 1, "sliding_window": None}),
     ("qwen3", {}),
     ("qwen3", WINDOW | {"max_window_layers": 2}),
+    ("mixtral", {}),
+    ("mixtral", {"sliding_window": 9}),
+    ("qwen2_moe", {}),
+    ("qwen2_moe", WINDOW | {"max_window_layers": 2}),
+    ("qwen3_moe", {}),
+    ("qwen3_moe", WINDOW),
     ("gemma", {}),
     ("gemma", {"hidden_act": "gelu"}),
     ("gpt2", {}),

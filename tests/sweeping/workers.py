@@ -40,7 +40,7 @@ def together(*workers: subprocess.Popen[str], expected: int = 0) -> None:
 
 def main() -> None:
     """One worker."""
-    import lmworks.pretraining
+    import lmworks.tasks.writing
     from lmworks.objectives import CausalLM
     from lmworks.sweeping.run import sweep
     from sweeping.small import RECIPE, SPACE
@@ -56,7 +56,7 @@ def main() -> None:
                 os.kill(os.getpid(), signal.SIGKILL)
             return super().__call__(network, batch)
 
-    lmworks.pretraining.CausalLM = Killed  # type: ignore[misc]
+    lmworks.tasks.writing.CausalLM = Killed  # type: ignore[misc]
     print("ready", flush=True)
     sys.stdin.readline()
     sweep(RECIPE, SPACE, int(trials), out, storage=storage or None)

@@ -8,6 +8,7 @@ from lmworks.models.families.bert import BERT
 from lmworks.models.families.gpt2 import GPT2
 from lmworks.models.families.gpt_neox import GPT_NEOX
 from lmworks.models.families.llama import GEMMA, LLAMA, MISTRAL, QWEN2, QWEN3
+from lmworks.models.families.mixture import MIXTRAL, QWEN2_MOE, QWEN3_MOE
 from lmworks.models.families.own import OWN
 from lmworks.models.families.recurrent import RECURRENT
 from lmworks.models.families.t5 import T5
@@ -15,7 +16,10 @@ from lmworks.models.families.tables import Family
 
 FAMILIES: dict[str, Family] = {
     family.name: family
-    for family in (LLAMA, MISTRAL, QWEN2, QWEN3, GEMMA, GPT2, GPT_NEOX, BERT, T5, BART, MARIAN, OWN, RECURRENT)
+    for family in (
+        *(LLAMA, MISTRAL, QWEN2, QWEN3, GEMMA, MIXTRAL, QWEN2_MOE, QWEN3_MOE),
+        *(GPT2, GPT_NEOX, BERT, T5, BART, MARIAN, OWN, RECURRENT),
+    )
 }
 
 

@@ -64,11 +64,13 @@ WHOLE_HEAD = {"partial_rotary_factor": 1.0}
 GEMMA_ACTIVATIONS = {**ACTIVATIONS, "gelu": "gelu_tanh"}
 
 
-def _mistral_window_from(theirs: Mapping[str, Any], layers: int) -> dict[str, Any]:
+def mistral_window_from(theirs: Mapping[str, Any], layers: int) -> dict[str, Any]:
+    """The window of every layer."""
     return {"window": theirs.get("sliding_window")}
 
 
-def _mistral_window_to(config: ModelConfig) -> dict[str, Any]:
+def mistral_window_to(config: ModelConfig) -> dict[str, Any]:
+    """The same back; ModelError where only some layers have one."""
     if config.window is not None and any(config.window_of(layer) is None for layer in range(config.layers)):
         raise ModelError(
             "a mistral model cannot have a window on some layers only; choose another family to save it as"
@@ -132,8 +134,8 @@ MISTRAL = Family(
         "sliding_window": 4096,
         "num_key_value_heads": 8,
     },
-    more_from=_mistral_window_from,
-    more_to=_mistral_window_to,
+    more_from=mistral_window_from,
+    more_to=mistral_window_to,
 )
 QWEN2 = Family(
     name="qwen2",

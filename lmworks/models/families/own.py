@@ -32,13 +32,24 @@ BLOCK = [
     for kind in ("weight", "bias")
     if not part.startswith("attention.") or not part.endswith("_norm") or kind == "weight"
 ]
+EXPERTS = [
+    "feed_forward.router.weight",
+    "feed_forward.router.lifts",
+    "feed_forward.shared_gate.weight",
+    *(
+        f"feed_forward.{part}.{matrix}.{kind}"
+        for part in ("experts.{e}", "shared")
+        for matrix in ("up", "down")
+        for kind in ("weight", "bias")
+    ),
+]
 STACK = [
     "position.weight",
     "relative.weight",
     "segment.weight",
     "embedding_norm.weight",
     "embedding_norm.bias",
-    *(f"blocks.{{i}}.{name}" for name in BLOCK),
+    *(f"blocks.{{i}}.{name}" for name in (*BLOCK, *EXPERTS)),
     "norm.weight",
     "norm.bias",
 ]

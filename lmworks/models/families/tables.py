@@ -79,7 +79,7 @@ class Family:
     settings: Mapping[str, str]
     """Ours <- theirs, taken over as it is."""
     tensors: Mapping[str, Source]
-    """Ours <- theirs; `{i}` is the layer."""
+    """Ours <- theirs; `{i}` is the layer, `{e}` the expert."""
     fixed: Mapping[str, Any] = field(default_factory=dict)
     """Ours that this architecture always has so."""
     defaults: Mapping[str, Any] = field(default_factory=dict)
@@ -269,13 +269,21 @@ def _regrouped(matrix: Tensor, outer: int, inner: int) -> Tensor:
 
 
 def each_name(table: Mapping[str, Source], config: ModelConfig) -> Iterator[tuple[str, Named]]:
-    """Our tensor names with theirs, layer by layer, without those that this config does not have."""
+    """Our tensor names with theirs, layer by layer and expert by expert, without those that this config does not have."""
     for ours, theirs in table.items():
         if not _absent(ours, config):
             layers = (config.encoder_layers or config.layers) if ours.startswith("encoder.") else config.layers
             named = _by_gate(theirs, config.gated)
             for layer in range(layers) if "{i}" in ours else (0,):
-                yield ours.replace("{i}", str(layer)), _at_layer(named, layer)
+                if "feed_forward." in ours and not _in_layer(ours, config, layer):
+                    continue
+                at_layer = ours.replace("{i}", str(layer)), _numbered(named, "{i}", layer)
+                if "{e}" not in ours:
+                    yield at_layer
+                    continue
+                assert config.experts is not None
+                for expert in range(config.experts.count):
+                    yield at_layer[0].replace("{e}", str(expert)), _numbered(at_layer[1], "{e}", expert)
 
 
 def below_one_another(names: Sequence[str], parts: Sequence[Tensor]) -> Tensor:
@@ -292,6 +300,10 @@ def rows_of(name: str, config: ModelConfig) -> list[int]:
         return [config.heads * config.head_dim] + [config.kv_heads * config.head_dim] * 2
     if ".cross_attention.kv." in name:
         return [config.kv_heads * config.head_dim] * 2
+    if ".feed_forward.experts." in name:
+        return [config.expert_dim] * 2
+    if ".feed_forward.shared." in name and config.experts is not None:
+        return [config.experts.shared_dim] * 2
     return [config.hidden_dim] * 2
 
 
@@ -341,12 +353,28 @@ def _by_gate(source: Source, gated: bool) -> Named:
     return source
 
 
-def _at_layer(source: Named, layer: int) -> Named:
+def _in_layer(name: str, config: ModelConfig, layer: int) -> bool:
+    """Has the feed-forward of this layer, which may be one of experts, the tensor?"""
+    part = name.partition("feed_forward.")[2]
+    experts = config.experts if config.has_experts(layer) else None
+    if experts is None:
+        return part.startswith(("up.", "down."))
+    return (
+        part == "router.weight"
+        or (part == "router.lifts" and experts.bias_rate > 0)
+        or part.startswith("experts.")
+        or (part.startswith("shared.") and experts.shared_dim > 0)
+        or (part.startswith("shared_gate.") and experts.shared_gate)
+    )
+
+
+def _numbered(source: Named, place: str, number: int) -> Named:
+    """The names with the number of a layer or an expert in its place."""
     if isinstance(source, Rows):
-        return Rows(tuple(name.replace("{i}", str(layer)) for name in source.names))
+        return Rows(tuple(name.replace(place, str(number)) for name in source.names))
     if isinstance(source, Transposed | ByHead | OneRow):
-        return replace(source, name=source.name.replace("{i}", str(layer)))
-    return source.replace("{i}", str(layer))
+        return replace(source, name=source.name.replace(place, str(number)))
+    return source.replace(place, str(number))
 
 
 ROPE_SCALING = {  # ours                   <- theirs

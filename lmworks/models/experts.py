@@ -1,0 +1,143 @@
+"""A mixture of experts in the place of a feed-forward: a router sends each token to a few of many feed-forwards.
+
+The rows of a pass are sorted by expert, so that each expert multiplies contiguous rows and nothing is computed that was
+not chosen; a single token runs its own experts alone. Padding is sent nowhere.
+Source: Shazeer et al. 2017, https://arxiv.org/abs/1701.06538; capacity and the order of rows: Fedus et al. 2021
+(Switch), https://arxiv.org/abs/2101.03961, section 2.2; the shared expert: Dai et al. 2024 (DeepSeekMoE),
+https://arxiv.org/abs/2401.06066; the bias: Wang et al. 2024, https://arxiv.org/abs/2408.15664.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from lmworks.models.config import ExpertSettings, ModelConfig
+from lmworks.models.feed_forward import FeedForward
+from lmworks.models.hooks import HookPoint
+
+Rows = Float[Tensor, "rows dim"]
+
+
+class Router(nn.Linear):
+    """Scores each token for each expert and chooses."""
+
+    lifts: Int[Tensor, " experts"]
+    """How often an expert's bias was lifted, less how often it was lowered: whole numbers, which no type rounds away."""
+
+    def __init__(self, dim: int, settings: ExpertSettings) -> None:
+        super().__init__(dim, settings.count, bias=False)
+        self.settings = settings
+        if settings.bias_rate:
+            self.register_buffer("lifts", torch.zeros(settings.count, dtype=torch.long))
+
+    def choose(
+        self, logits: Float[Tensor, "rows experts"]
+    ) -> tuple[Float[Tensor, "rows top_k"], Int[Tensor, "rows top_k"]]:
+        """Each row's experts and what their results weigh, in float32 at least."""
+        settings, exact = self.settings, logits.to(torch.promote_types(logits.dtype, torch.float32))
+        scores = exact.softmax(dim=-1) if settings.scores == "softmax" else exact.sigmoid()
+        if settings.bias_rate:  # it says who is chosen, and nothing of what the result weighs
+            chosen = (scores.detach() + settings.bias_rate * self.lifts).topk(settings.top_k, dim=-1).indices
+            weights = scores.gather(1, chosen)
+        else:
+            weights, chosen = scores.topk(settings.top_k, dim=-1)
+        if settings.normalised:
+            weights = weights / weights.sum(dim=-1, keepdim=True)
+        return weights, chosen
+
+    @torch.no_grad()
+    def move_bias(self, load: Int[Tensor, " experts"]) -> None:
+        """Lift the bias of every expert with less than the mean load of a step, lower that of those with more."""
+        self.lifts += torch.sign(load.double().mean() - load.double()).long()
+
+
+class Experts(nn.Module):
+    """The sum of the chosen experts' results, each times its weight, and of the shared expert's."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        assert config.experts is not None
+        self.settings = config.experts
+        self.router = Router(config.dim, self.settings)
+        one = config.but(hidden_dim=config.expert_dim)
+        self.experts: list[FeedForward] = nn.ModuleList(FeedForward(one) for _ in range(self.settings.count))  # type: ignore[assignment]
+        shared = self.settings.shared_dim
+        self.shared = FeedForward(config.but(hidden_dim=shared)) if shared else None
+        self.shared_gate = nn.Linear(config.dim, 1, bias=False) if self.settings.shared_gate else None
+        self.router_logits_point, self.load_point, self.dropped_point = HookPoint(), HookPoint(), HookPoint()
+
+    def forward(
+        self, x: Float[Tensor, "batch seq dim"], real: Bool[Tensor, "batch seq"] | None = None
+    ) -> Float[Tensor, "batch seq dim"]:
+        """Each token by itself; zero for padding, where `real` is False."""
+        rows = x.flatten(0, 1)
+        if real is None:
+            return self._read(rows).view(x.shape)
+        at = real.flatten().nonzero()[:, 0]
+        return torch.zeros_like(rows).index_copy(0, at, self._read(rows.index_select(0, at))).view(x.shape)
+
+    def _read(self, x: Rows) -> Rows:
+        result = self._routed(x)
+        if self.shared is not None:
+            shared = self.shared(x)
+            if self.shared_gate is not None:
+                shared = torch.sigmoid(self.shared_gate(x)) * shared
+            result = result + shared
+        return result
+
+    def _routed(self, x: Rows) -> Rows:
+        logits = self.router_logits_point(self.router(x))
+        weights, chosen = self.router.choose(logits)
+        weights = weights.to(x.dtype)
+        if len(x) == 1 and not self.training:
+            return self._one(x, weights[0], chosen[0])
+        order = chosen.flatten().argsort(stable=True)  # by expert, and for each as in the text
+        sizes = torch.bincount(chosen.flatten(), minlength=self.settings.count).tolist()
+        computed = [min(size, self.places(len(x))) for size in sizes]
+        self._tell(sizes, computed, chosen)
+        if computed != sizes:
+            parts = zip(order.split(sizes), computed, strict=True)
+            order = torch.cat([part[:most] for part, most in parts])
+        rows = order // self.settings.top_k
+        states = x.index_select(0, rows).split(computed)
+        # In training an expert without rows runs too, for gradients of zero: a parameter without any would be left out
+        # of the step, and whether it is must not hang on how the step is split.
+        made = [expert(part) for expert, part in zip(self.experts, states, strict=True) if len(part) or self.training]
+        if not made:
+            return torch.zeros_like(x)
+        weighted = torch.cat(made) * weights.flatten().index_select(0, order)[:, None]
+        return torch.zeros_like(x).index_add(0, rows, weighted)
+
+    def _one(
+        self, x: Float[Tensor, "one dim"], weights: Float[Tensor, " top_k"], chosen: Int[Tensor, " top_k"]
+    ) -> Float[Tensor, "one dim"]:
+        """A single token, as in decoding: nothing is sorted."""
+        experts = chosen.tolist()
+        sizes = [int(expert in experts) for expert in range(self.settings.count)]
+        self._tell(sizes, sizes, chosen)
+        return torch.mm(weights[None], torch.cat([self.experts[expert](x) for expert in experts]))
+
+    def _tell(self, sizes: list[int], computed: list[int], like: Tensor) -> None:
+        """Rows that each expert computes, and those that find no place, for whoever is hooked in; what hooks return
+        changes nothing, as the rows are what they are."""
+        if self.load_point.functions or self.dropped_point.functions:
+            load, sent = like.new_tensor(computed), like.new_tensor(sizes)
+            self.load_point(load)
+            self.dropped_point(sent - load)
+
+    def places(self, rows: int) -> int:
+        """The most rows that one expert computes; of those behind, this layer adds nothing to the stream. In training
+        alone: an answer must not depend on what else is in its batch."""
+        if self.settings.capacity is None or not self.training:
+            return rows
+        return math.ceil(self.settings.capacity * rows * self.settings.top_k / self.settings.count)
+
+
+def expert_layers(network: nn.Module) -> Iterator[tuple[str, Experts]]:
+    """The expert layers of a network, with their paths."""
+    return ((path, module) for path, module in network.named_modules() if isinstance(module, Experts))

@@ -1,0 +1,60 @@
+"""Two texts in a row: does the second go on from the first, or were they swapped?
+
+    MaskedLM.of(tokenizer) + NextSentence()
+
+The rows are `lmworks.tokens.sentence_pairs`; the classifier is the network's, over its pooled state.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+from lmworks.basics.errors import ConfigError
+from lmworks.models.network import Network
+from lmworks.objectives.loss import Loss, OfStates
+from lmworks.objectives.token_objective import require_arrangement
+from lmworks.tokens.batch import IGNORE, Batch
+from lmworks.tokens.sentence_pairs import NEXT_SENTENCE, SENTENCE_ORDER
+
+
+@dataclass(eq=False)
+class _OfPairs(OfStates):
+    """Cross-entropy of the class of each pair."""
+
+    labels: tuple[str, ...] = ()
+
+    def of_states(self, network: Network, batch: Batch, hidden: Float[Tensor, "batch seq dim"]) -> Loss:
+        """The loss of a batch of pairs; ConfigError where it has none, or the network does not tell two classes."""
+        require_arrangement(network, self, "encoder", "reads two texts at once")
+        if batch.classes is None:
+            raise ConfigError(f"{type(self).__name__} needs pairs of texts with their classes; train on SentencePairs")
+        if len(network.config.labels) != 2:
+            raise ConfigError(
+                f"{type(self).__name__} tells two classes, and the network has {len(network.config.labels)} labels; set "
+                f"labels to {self.labels} in its config"
+            )
+        scores = network.classify(hidden, batch.documents >= 0)
+        (count,) = self.counts(batch)
+        return Loss(F.cross_entropy(scores, batch.classes, ignore_index=IGNORE, reduction="sum"), count)
+
+    def counts(self, batch: Batch) -> tuple[int, ...]:
+        """Pairs."""
+        return (0 if batch.classes is None else int((batch.classes != IGNORE).sum()),)
+
+
+@dataclass(eq=False)
+class NextSentence(_OfPairs):
+    """Is the second text what follows the first, or from elsewhere? (Devlin et al. 2018, section 3.1)"""
+
+    labels: tuple[str, ...] = NEXT_SENTENCE
+
+
+@dataclass(eq=False)
+class SentenceOrder(_OfPairs):
+    """Are two texts that follow one another in their order, or swapped? (Lan et al. 2019, section 3.1)"""
+
+    labels: tuple[str, ...] = SENTENCE_ORDER

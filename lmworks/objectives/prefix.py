@@ -1,0 +1,49 @@
+"""Prefix language modelling: the first part of a text is read from both sides, the rest is predicted token by token.
+
+Source: Raffel et al. 2020, https://arxiv.org/abs/1910.10683, section 3.2.1; Dong et al. 2019 (UniLM).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+
+from lmworks.models.network import Network
+from lmworks.objectives.loss import Loss
+from lmworks.objectives.token_objective import TokenObjective, require_arrangement
+from lmworks.tokens.batch import IGNORE, Batch
+
+
+@dataclass(eq=False)
+class PrefixLM(TokenObjective):
+    """Cross-entropy of the tokens behind each document's prefix, which all of the document sees.
+
+    The prefix's length is drawn for each document, evenly from nothing to all but the last token: so a network that was
+    trained by it also predicts with no prefix, as a causal one.
+    """
+
+    def __call__(self, network: Network, batch: Batch) -> Loss:
+        """The loss of a batch that `prepare` gave a prefix; ConfigError for a network that is no decoder."""
+        require_arrangement(network, self, "decoder", "predicts what follows a prefix")
+        hidden = network.hidden(batch.tokens, documents=batch.documents, prefix=batch.prefix)
+        return Loss(self.token_loss(network, hidden, batch.labels), batch.supervised)
+
+    def prepare(self, batch: Batch, seeds: Sequence[int]) -> Batch:
+        """The batch with a prefix for each document, none of whose tokens is to be predicted."""
+        prefix = torch.zeros_like(batch.tokens, dtype=torch.bool)
+        for row, seed in enumerate(seeds):
+            generator = np.random.default_rng(seed)
+            numbers, sizes = torch.unique_consecutive(batch.documents[row], return_counts=True)
+            start = 0
+            for document, size in zip(numbers.tolist(), sizes.tolist(), strict=True):
+                if document >= 0:
+                    # The label at a prefix's last token is the first behind it: a prefix of all but one leaves that one.
+                    prefix[row, start : start + int(generator.integers(size))] = True
+                start += size
+        inside = prefix.clone()  # a token whose successor is in the prefix too
+        inside[:, :-1] &= prefix[:, 1:]
+        inside[:, -1] = False
+        return replace(batch, prefix=prefix, labels=batch.labels.masked_fill(inside, IGNORE))

@@ -1,0 +1,128 @@
+"""Losses on what routers of experts do, which add up with the objective whose pass they judge:
+
+    CausalLM() + LoadBalance(0.01) + RouterZLoss(1e-3)
+
+Both are means over the layers that have experts, and over tokens that are no padding.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Literal
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from lmworks.basics.errors import ConfigError
+from lmworks.models.experts import expert_layers
+from lmworks.models.hooks import hooked
+from lmworks.models.network import Network
+from lmworks.objectives.loss import Loss, Objective, check_strength
+from lmworks.tokens.batch import Batch
+
+Heard = dict[str, list[Tensor]]
+POINTS = ("router_logits", "load", "dropped")
+
+
+@dataclass(eq=False)
+class RouterLoss(Objective):
+    """A loss on the routers' logits in the pass of another objective, which stands before it in the sum."""
+
+    strength: float
+    """What the loss is multiplied by."""
+
+    _heard: list[Heard] | None = field(default=None, init=False, repr=False)
+    """What the layers' hook points said in the pass that is under way."""
+
+    def __post_init__(self) -> None:
+        check_strength(f"the strength of {type(self).__name__}", self.strength)
+
+    @contextmanager
+    def beside(self, network: Network) -> Iterator[None]:
+        """Listen to the routers; ConfigError where there are none."""
+        if self._heard is not None:  # inside a sum of such losses
+            yield
+            return
+        paths = [path for path, _ in expert_layers(network)]
+        if not paths:
+            raise ConfigError(f"{type(self).__name__} judges routers, and the network has no experts; leave it out")
+        self._heard = [{point: [] for point in POINTS} for _ in paths]
+        functions = {
+            f"{path}.{point}": heard[point].append
+            for path, heard in zip(paths, self._heard, strict=True)
+            for point in POINTS
+        }
+        try:
+            with hooked(network, functions):
+                yield
+        finally:
+            self._heard = None
+
+    def __call__(self, network: Network, batch: Batch) -> Loss:
+        """The loss; ConfigError where no pass was heard."""
+        if not self._heard or not self._heard[0]["router_logits"]:
+            name = type(self).__name__
+            raise ConfigError(
+                f"{name} judges the pass of the objective before it in a sum; write CausalLM() + {name}(...)"
+            )
+        scores = network.config.experts.scores if network.config.experts is not None else "softmax"
+        layers = [
+            torch.stack([self.over_tokens(*one, scores) for one in zip(*heard.values(), strict=True)]).sum()
+            for heard in self._heard
+        ]
+        (count,) = self.counts(batch)
+        return Loss(self.strength * torch.stack(layers).mean() * (count > 0), count)
+
+    def counts(self, batch: Batch) -> tuple[int, ...]:
+        """Tokens that are no padding; none of a row that only stands in for another."""
+        return (int((batch.documents >= 0).sum()) if batch.supervised else 0,)
+
+    @abstractmethod
+    def over_tokens(
+        self,
+        logits: Float[Tensor, "tokens experts"],
+        load: Int[Tensor, " experts"],
+        dropped: Int[Tensor, " experts"],
+        scores: Literal["softmax", "sigmoid"],
+    ) -> Float[Tensor, ""]:
+        """The loss of one layer's pass, times its tokens."""
+
+
+class LoadBalance(RouterLoss):
+    """strength x experts x the sum over experts of (share of tokens sent there) x (mean of the router's probability):
+    least, `top_k`, where all have the same load (Fedus et al. 2021, https://arxiv.org/abs/2101.03961, section 2.2; as in
+    transformers for one layer, which with several levels only their mean: one layer's overload then makes up for another's).
+
+    The share is a micro-batch's: it is a product of two means over tokens, so that more and smaller micro-batches ask for
+    balance within each, and their gradient is another one. It is the only loss here whose step depends on the split.
+    """
+
+    def over_tokens(
+        self, logits: Tensor, load: Tensor, dropped: Tensor, scores: Literal["softmax", "sigmoid"]
+    ) -> Tensor:
+        """The product of the means, times the tokens."""
+        tokens, experts = logits.shape
+        if (
+            scores == "sigmoid"
+        ):  # as shares, which sum to 1 (DeepSeek-AI 2024, https://arxiv.org/abs/2412.19437, equation 18)
+            probabilities = logits.float().sigmoid()
+            probabilities = probabilities / probabilities.sum(dim=-1, keepdim=True)
+        else:
+            probabilities = logits.float().softmax(dim=-1)
+        sent = (load + dropped).float() / max(tokens, 1)
+        return experts * (sent * probabilities.sum(dim=0)).sum()
+
+
+class RouterZLoss(RouterLoss):
+    """strength x the squared log of the softmax's normaliser, which keeps the router's logits from drifting; ST-MoE takes
+    1e-3 (Zoph et al. 2022, https://arxiv.org/abs/2202.08906, equation 5). A sum over tokens: no split changes its step."""
+
+    def over_tokens(
+        self, logits: Tensor, load: Tensor, dropped: Tensor, scores: Literal["softmax", "sigmoid"]
+    ) -> Tensor:
+        """The squares, summed."""
+        return logits.float().logsumexp(dim=-1).square().sum()

@@ -1,0 +1,23 @@
+"""What each kind of objective brings to a run of `lmworks train`: its data, its loss, its figures."""
+
+from __future__ import annotations
+
+from lmworks.tasks.masked import Masked, MaskedPairs
+from lmworks.tasks.task import Packed, Task
+from lmworks.tasks.writing import PrefixWriting, Writing
+from lmworks.training_recipe import TrainRecipe
+
+__all__ = ["Packed", "Task", "task_of"]
+
+TASKS: dict[str, type[Task]] = {
+    "causal": Writing,
+    "prefix": PrefixWriting,
+    "masked": Masked,
+    "masked+next-sentence": MaskedPairs,
+    "masked+sentence-order": MaskedPairs,
+}
+
+
+def task_of(recipe: TrainRecipe) -> Task:
+    """The task of a recipe."""
+    return TASKS[recipe.objective.kind](recipe)

@@ -1,0 +1,260 @@
+"""Texts in sentences, as rows to learn from: whole passages, or two stretches that follow one another or do not (BERT).
+
+    write_sentences(documents, tokenizer, "run/train.safetensors")
+    sentences = Sentences("run/train.safetensors", tokenizer)
+    rows = Passages(sentences, tokenizer, context=128)                        # [CLS] sentences [SEP]
+    rows = SentencePairs(sentences, tokenizer, context=128, wrong="random")   # [CLS] a [SEP] b [SEP]
+
+Source: Devlin et al. 2018, https://arxiv.org/abs/1810.04805, section 3.1 (next sentence); Lan et al. 2019,
+https://arxiv.org/abs/1909.11942, section 3.1 (sentence order).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from jaxtyping import Int
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from lmworks.basics import progress
+from lmworks.basics.errors import ConfigError, DataError
+from lmworks.basics.files import says_why
+from lmworks.text.document import Document
+from lmworks.text.sentences import sentences
+from lmworks.tokens.batch import IGNORE, TILE, Batch
+from lmworks.tokens.rows import Rows
+from lmworks.tokens.shards import tokenizer_hash
+from lmworks.tokens.tokenizer import Tokenizer
+
+NEXT_SENTENCE = ("next", "random")
+"""Classes of a pair, in BERT's order: 0 where the second text goes on from the first."""
+SENTENCE_ORDER = ("in order", "swapped")
+"""Classes of a pair, in ALBERT's order."""
+
+Ids = Int[np.ndarray, " tokens"]
+
+
+def write_sentences(documents: Iterable[Document], tokenizer: Tokenizer, path: Path) -> Sentences:
+    """The ids of each document's sentences in one file; what has no token is left out. DataError where nothing is left."""
+    ids: list[np.ndarray] = []
+    ends, last = [0], [0]
+    with progress.task("cutting into sentences", unit="characters") as advance:
+        for document in documents:
+            if document.messages is not None:
+                raise DataError(f"{document.source} is a conversation, and sentences are cut from plain text")
+            for sentence in tokenizer.encode_batch(sentences(document.text), special=False):
+                if sentence:
+                    ids.append(np.array(sentence, np.int32))
+                    ends.append(ends[-1] + len(sentence))
+            last.append(len(ends) - 1)
+            advance(len(document.text))
+    if not ids:
+        raise DataError(f"there is nothing to write into {path}: no document holds text; give some that do")
+    arrays = {"ids": np.concatenate(ids), "ends": np.array(ends, np.int64), "last": np.array(last, np.int64)}
+    with says_why(path):
+        save_file(arrays, path, metadata={"tokenizer": tokenizer_hash(tokenizer)})
+    return Sentences(path, tokenizer)
+
+
+class Sentences:
+    """The sentences of a corpus as ids; DataError for a file that is none, or of another tokenizer."""
+
+    def __init__(self, path: str | Path, tokenizer: Tokenizer) -> None:
+        self.path = Path(path)
+        try:
+            with safe_open(self.path, framework="np") as file:
+                made_with = (file.metadata() or {}).get("tokenizer")
+                self._ids, self._ends, self._last = (file.get_tensor(name) for name in ("ids", "ends", "last"))
+        except (OSError, SafetensorError) as error:
+            raise DataError(f"{self.path} holds no sentences ({error}); write them again") from None
+        if made_with != tokenizer_hash(tokenizer):
+            raise DataError(f"{self.path} was written with another tokenizer than {tokenizer.name}; write it again")
+
+    @property
+    def tokens(self) -> int:
+        """Ids of all sentences."""
+        return len(self._ids)
+
+    def __len__(self) -> int:
+        return len(self._last) - 1
+
+    def document(self, number: int) -> list[Ids]:
+        """The sentences of a document; none where it had no token."""
+        return [
+            self._ids[self._ends[one] : self._ends[one + 1]]
+            for one in range(int(self._last[number]), int(self._last[number + 1]))
+        ]
+
+    def digest(self) -> str:
+        """The first digits of a SHA-256 over all of it."""
+        found = hashlib.sha256()
+        for array in (self._ids, self._ends, self._last):
+            found.update(array.tobytes())
+        return found.hexdigest()[:12]
+
+
+class _Runs(Rows):
+    """Runs of sentences of one document, each as long as a row holds, and what both kinds of row have in common.
+
+    A sentence that is longer than half a row is cut into pieces of that length.
+    """
+
+    around: int
+    """Special tokens of a row."""
+    shortest: int
+    """Pieces that a run must have."""
+
+    def __init__(self, sentences: Sentences, tokenizer: Tokenizer, context: int) -> None:
+        start, end = tokenizer.document_start, tokenizer.document_end
+        if start is None or end is None:
+            raise ConfigError(
+                f"the tokenizer of {tokenizer.name} has no tokens that begin and end a text, as [CLS] and [SEP] do; train "
+                "one with special_tokens that do"
+            )
+        self.start, self.end, self.room = start, end, context - self.around
+        if self.room < 8:
+            raise ConfigError(f"context is {context}; a row of sentences needs at least {8 + self.around} tokens")
+        longest = self.room // 2
+        self.documents = [
+            [one[at : at + longest] for one in sentences.document(number) for at in range(0, len(one), longest)]
+            for number in range(len(sentences))
+        ]
+        self.runs = [
+            (number, first, last)
+            for number, pieces in enumerate(self.documents)
+            for first, last in self._fill(pieces)
+            if last - first >= self.shortest
+        ]
+        if not self.runs:
+            raise DataError(f"{sentences.path} has no document of {self.shortest} sentences; give longer texts")
+
+    def _fill(self, pieces: Sequence[Ids]) -> list[tuple[int, int]]:
+        """First and last piece (excluded) of each run of a document."""
+        found, first = [], 0
+        while first < len(pieces):
+            last = self._fitting(pieces, first, self.room)
+            found.append((first, last))
+            first = last
+        return found
+
+    @staticmethod
+    def _fitting(pieces: Sequence[Ids], first: int, room: int) -> int:
+        """The piece behind those from `first` on that fit into so many tokens."""
+        last, used = first, 0
+        while last < len(pieces) and used + len(pieces[last]) <= room:
+            used += len(pieces[last])
+            last += 1
+        return last
+
+    def __len__(self) -> int:
+        return len(self.runs)
+
+    def _stack(self, rows: Sequence[tuple[list[int], int]], classes: Sequence[int] | None = None) -> Batch:
+        """Rows of ids as tensors; of each the number of tokens in its first segment is given."""
+        width = -(-max(len(ids) for ids, _ in rows) // TILE) * TILE
+        tokens = torch.zeros(len(rows), width, dtype=torch.long)
+        documents, segments, positions = torch.full_like(tokens, -1), torch.zeros_like(tokens), torch.zeros_like(tokens)
+        for number, (ids, first) in enumerate(rows):
+            tokens[number, : len(ids)] = torch.tensor(ids)
+            documents[number, : len(ids)] = 0
+            segments[number, first : len(ids)] = 1
+            positions[number, : len(ids)] = torch.arange(len(ids))
+        return Batch(
+            tokens,
+            torch.full_like(tokens, IGNORE),
+            positions,
+            documents,
+            segments=segments,
+            classes=None if classes is None else torch.tensor(classes),
+        )
+
+
+class Passages(_Runs):
+    """Each row one passage of whole sentences: [CLS] sentences [SEP]."""
+
+    around, shortest = 2, 1
+
+    def batch(self, places: Sequence[int]) -> Batch:
+        """Some passages as tensors; nothing is to be predicted yet."""
+        rows = []
+        for place in places:
+            document, first, last = self.runs[place]
+            pieces = self.documents[document][first:last]
+            ids = [self.start, *(int(token) for piece in pieces for token in piece), self.end]
+            rows.append((ids, len(ids)))
+        return self._stack(rows)
+
+
+class SentencePairs(_Runs):
+    """Each row a passage cut in two, [CLS] a [SEP] b [SEP]; in half of them b is wrong, drawn anew in each epoch.
+
+    `wrong` says how: "random" takes a stretch of another document, which begins and ends as the true one does (so that
+    length gives nothing away); "swapped" puts b before a. Where the passage is cut is drawn anew too.
+    """
+
+    around, shortest = 3, 2
+
+    def __init__(
+        self,
+        sentences: Sentences,
+        tokenizer: Tokenizer,
+        context: int,
+        *,
+        wrong: Literal["random", "swapped"] = "random",
+    ) -> None:
+        super().__init__(sentences, tokenizer, context)
+        self.wrong, self._draw = wrong, "0/0"
+        if wrong == "random" and len({document for document, _, _ in self.runs}) < 2:
+            raise DataError(
+                f"{sentences.path} has one document of two sentences or more, and a random second text comes from another "
+                "one; give more documents, or swap the two (sentence order)"
+            )
+
+    def at_epoch(self, epoch: int, seed: int) -> SentencePairs:
+        """The same passages, cut and paired otherwise."""
+        other = object.__new__(type(self))
+        vars(other).update(vars(self))
+        other._draw = f"{seed}/{epoch}"
+        return other
+
+    def batch(self, places: Sequence[int]) -> Batch:
+        """Some pairs as tensors, each with its class: 0 where the second text goes on from the first."""
+        rows, classes = [], []
+        for place in places:
+            first, second, wrong = self._pair(place)
+            ids = [self.start, *first, self.end]
+            rows.append(([*ids, *second, self.end], len(ids)))
+            classes.append(int(wrong))
+        return self._stack(rows, classes)
+
+    def _pair(self, place: int) -> tuple[list[int], list[int], bool]:
+        generator = random.Random(f"{self._draw}/{place}")
+        document, first, last = self.runs[place]
+        pieces, cut = self.documents[document], generator.randrange(first + 1, last)
+        a, b = _joined(pieces[first:cut]), _joined(pieces[cut:last])
+        wrong = generator.random() < 0.5
+        if not wrong:
+            return a, b, wrong
+        return (b, a, wrong) if self.wrong == "swapped" else (a, self._elsewhere(generator, document, len(a)), wrong)
+
+    def _elsewhere(self, generator: random.Random, document: int, taken: int) -> list[int]:
+        """A stretch of another document, found as the true one is: from the cut of a run to the end of the room."""
+        while True:
+            other, first, last = generator.choice(self.runs)
+            if other == document:
+                continue
+            pieces, cut = self.documents[other], generator.randrange(first + 1, last)
+            end = self._fitting(pieces, cut, self.room - taken)
+            # A piece may be longer than what is left; its beginning is taken then.
+            return _joined(pieces[cut:end]) if end > cut else pieces[cut][: self.room - taken].tolist()
+
+
+def _joined(pieces: Sequence[Ids]) -> list[int]:
+    return [int(token) for piece in pieces for token in piece]

@@ -1,0 +1,216 @@
+"""Losses on routers: against transformers and by hand, beside other objectives, whatever the split."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tiny
+import torch
+from training.runs import CONFIG, logged, rows
+
+from lmworks.basics.errors import ConfigError
+from lmworks.models.fused_block import choose_blocks
+from lmworks.models.hooks import hooked
+from lmworks.models.network import Network
+from lmworks.objectives import L2, CausalLM, LoadBalance, Objective, RouterZLoss
+from lmworks.tokens.batch import Batch, batches
+from lmworks.training.blocks import fast_blocks
+from lmworks.training.loop import train
+from lmworks.training.step import accumulate
+
+CLOSE = {"rtol": 1e-5, "atol": 1e-5}
+ALL = CausalLM() + LoadBalance(0.3) + RouterZLoss(0.05)
+
+
+def network(seed: int = 0, **chosen: Any) -> Network:
+    experts = {"count": 4, "hidden_dim": 12, "layers": (0, 2)} | chosen
+    return tiny.network(seed, layers=3, dim=16, heads=2, kv_heads=1, hidden_dim=24, experts=experts).train()
+
+
+def packed(size: int = 7) -> Batch:
+    """Rows of 3 to 31 tokens: much of them is padding."""
+    return next(batches(rows(), size, seed=0, epoch=0))
+
+
+def heard(model: Network, batch: Batch) -> tuple[torch.Tensor, ...]:
+    """The routers' logits of each layer, without padding."""
+    kept: dict[int, torch.Tensor] = {}
+    points = {
+        f"blocks.{layer}.feed_forward.router_logits": lambda logits, layer=layer: kept.update({layer: logits.detach()})
+        for layer in (0, 2)
+    }
+    with hooked(model, points):
+        model.hidden(batch.tokens, documents=batch.documents)
+    return tuple(kept.values())
+
+
+@pytest.mark.parametrize("top_k", [1, 2, 4])
+def test_balance_equals_transformers_layer_by_layer(top_k: int):
+    """Padding is in neither of the two."""
+    mixtral = pytest.importorskip("transformers.models.mixtral.modeling_mixtral", reason="pip install 'lmworks[dev]'")
+    model, batch = network(top_k=top_k, normalised=top_k > 1), packed()
+    theirs = [mixtral.load_balancing_loss_func((logits,), 4, top_k) for logits in heard(model, batch)]
+    loss = (CausalLM() + LoadBalance(0.3))(model, batch)
+    real = int((batch.documents >= 0).sum())
+    assert loss.counts == (batch.supervised, real) and real < batch.tokens.numel()
+    torch.testing.assert_close(loss.others[0].mean, 0.3 * torch.stack(theirs).mean(), **CLOSE)
+
+
+def test_balance_equals_what_a_mixtral_model_adds_to_its_loss(tmp_path: Path):
+    """One layer: over several transformers levels their mean, and we each."""
+    transformers = pytest.importorskip("transformers", reason="pip install 'lmworks[dev]'")
+    from lmworks.models.directory import write_network
+
+    model = tiny.network(layers=1, family="mixtral", experts={"count": 5}).train()
+    write_network(tmp_path, model)
+    theirs = transformers.AutoModelForCausalLM.from_pretrained(tmp_path, dtype=torch.float32)
+    batch = packed(3)
+    mask = (batch.documents >= 0).long()
+    out = theirs(batch.tokens, attention_mask=mask, output_router_logits=True)
+    plain = Batch(batch.tokens, batch.labels, batch.positions, mask - 1)  # one document a row, as there
+    ours = (CausalLM() + LoadBalance(1.0))(model, plain)
+    torch.testing.assert_close(ours.others[0].mean, out.aux_loss, **CLOSE)
+
+
+def test_the_z_loss_is_the_squared_normaliser_by_hand():
+    model, batch = network(), packed()
+    logits = heard(model, batch)
+    wanted = sum(float(row.exp().sum().log()) ** 2 for layer in logits for row in layer) / 2 / len(logits[0])
+    loss = (CausalLM() + RouterZLoss(0.05))(model, batch)
+    assert loss.others[0].mean.item() == pytest.approx(0.05 * wanted, rel=1e-5)
+
+
+def test_an_even_load_has_the_least_balance_loss():
+    even = LoadBalance(1.0).over_tokens(torch.zeros(8, 4), torch.full((4,), 4), torch.zeros(4), "softmax")
+    skewed = torch.tensor([[4.0, 0.0, 0.0, 0.0]]).expand(8, 4)
+    uneven = LoadBalance(1.0).over_tokens(skewed, torch.tensor([8, 8, 0, 0]), torch.zeros(4), "softmax")
+    assert float(even) == pytest.approx(8 * 2) and float(uneven) > 1.5 * float(even)
+
+
+def gradients(objective: Objective, split: list[Batch], **chosen: Any) -> tuple[float, list[torch.Tensor]]:
+    model = network(**chosen)
+    loss, _ = accumulate(model, objective, split)
+    return loss, [parameter.grad for parameter in model.parameters()]
+
+
+@pytest.mark.parametrize("size", [1, 2, 3])
+@pytest.mark.parametrize("objective", [CausalLM(), CausalLM() + RouterZLoss(0.05)], ids=["experts", "z-loss"])
+def test_any_split_into_micro_batches_gives_the_same_gradient(objective: Objective, size: int):
+    """Pitfall 19, with experts and their z-loss; the balance is a micro-batch's own and is left out."""
+    whole, *_ = batches(rows(), 7, seed=0, epoch=0)
+    one_loss, one = gradients(objective, [whole])
+    other_loss, other = gradients(objective, list(batches(rows(), size, seed=0, epoch=0)))
+    assert one_loss == pytest.approx(other_loss, rel=1e-6)
+    for first, second in zip(one, other, strict=True):
+        torch.testing.assert_close(first, second, rtol=1e-5, atol=1e-6)
+
+
+def test_the_balance_of_two_micro_batches_is_the_mean_of_theirs_by_tokens():
+    """What its docstring says of the split."""
+    parts = list(batches(rows(), 4, seed=0, epoch=0))
+    objective = CausalLM() + LoadBalance(0.3)
+    loss, _ = accumulate(network(), objective, parts)
+    alone = [objective(network(), part) for part in parts]
+    tokens = [int((part.documents >= 0).sum()) for part in parts]
+    balance = sum(one.others[0].total for one in alone) / sum(tokens)
+    text = sum(one.total for one in alone) / sum(part.supervised for part in parts)
+    assert loss == pytest.approx(float(text + balance), rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    "objective", [ALL, CausalLM() + (LoadBalance(0.3) + RouterZLoss(0.05)), CausalLM() + L2(0.0) + LoadBalance(0.3)]
+)
+def test_they_add_wherever_they_stand_behind_the_pass(objective: Objective):
+    model, batch = network(), packed()
+    loss = objective(model, batch)
+    assert loss.counts == objective.counts(batch)
+    plain = CausalLM()(model, batch)
+    assert float(loss.mean) > float(plain.mean) + 0.1
+    loss.mean.backward()
+    assert all(layer.feed_forward.router.weight.grad.abs().sum() > 0 for layer in (model.blocks[0], model.blocks[2]))
+    points = [point for block in (model.blocks[0], model.blocks[2]) for point in vars(block.feed_forward).values()]
+    assert not any(getattr(point, "functions", None) for point in points)  # nobody listens any more
+
+
+@pytest.mark.parametrize("recompute", [False, True], ids=["kept", "recomputed"])
+def test_recomputing_changes_no_gradient(recompute: bool):
+    found = []
+    for again in (False, recompute):
+        model = network()
+        choose_blocks(model, again)
+        accumulate(model, ALL, [packed(3)])
+        found.append([parameter.grad for parameter in model.parameters()])
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=0)
+
+
+def test_a_loss_on_routers_that_saw_no_pass_is_refused():
+    model, batch = network(), packed()
+    with pytest.raises(ConfigError, match=r"LoadBalance judges the pass of the objective before it in a sum; write"):
+        LoadBalance(0.1)(model, batch)
+    with pytest.raises(ConfigError, match="RouterZLoss judges the pass of the objective before it"):
+        (RouterZLoss(0.1) + CausalLM())(model, batch)
+    with pytest.raises(ConfigError, match="the network has no experts; leave it out"):
+        (CausalLM() + LoadBalance(0.1))(tiny.network(), batch)
+    with pytest.raises(ConfigError, match="the strength of LoadBalance is -1"):
+        LoadBalance(-1.0)
+
+
+@pytest.mark.parametrize("recompute", [False, True], ids=["kept", "recomputed"])
+def test_the_log_says_what_each_expert_was_sent(recompute: bool, tmp_path: Path):
+    """Pitfall 16: tokens x k in every layer, over all micro-batches of a step, counted once."""
+    model = network(capacity=0.75)
+    train(model, ALL, rows(), CONFIG.but(recompute=recompute), tmp_path / "capped")
+    train(network(), ALL, rows(), CONFIG.but(recompute=recompute), tmp_path / "all")
+    for capped, line in zip(logged(tmp_path / "capped"), logged(tmp_path / "all"), strict=True):
+        assert set(line["expert_load"]) == {"blocks.0.feed_forward", "blocks.2.feed_forward"}
+        sent = {sum(load) for load in line["expert_load"].values()}
+        assert len(sent) == 1 and line["experts_dropped"] == 0
+        assert sent.pop() > 2 * line["tokens"]  # the last token of a document is sent, and predicts nothing
+        assert capped["experts_dropped"] > 0.1
+        left = {round(sum(load) / (1 - capped["experts_dropped"])) for load in capped["expert_load"].values()}
+        assert all(abs(one - sum(line["expert_load"]["blocks.0.feed_forward"])) < 60 for one in left)
+
+
+def test_biases_move_by_the_load_of_the_step_and_no_gradient(tmp_path: Path):
+    model = network(bias_rate=0.01)
+    before = {name: weight.clone() for name, weight in model.state_dict().items()}
+    train(model, CausalLM(), rows(), CONFIG.but(learning_rate=1e-12, weight_decay=0.0, steps=2), tmp_path)
+    first, second = (line["expert_load"]["blocks.2.feed_forward"] for line in logged(tmp_path))
+    by_hand = [0, 0, 0, 0]
+    for load in (first, second):
+        mean = sum(load) / 4
+        by_hand = [lift + (one < mean) - (one > mean) for lift, one in zip(by_hand, load, strict=True)]
+    assert model.blocks[2].feed_forward.router.lifts.tolist() == by_hand != [0, 0, 0, 0]
+    for name, weight in model.state_dict().items():
+        assert name.endswith("lifts") or torch.allclose(weight, before[name], atol=1e-9)
+
+
+def test_a_resumed_run_has_the_same_biases(tmp_path: Path):
+    """Pitfall 20: they are no parameters, and part of where a run stands."""
+    straight, stopped = network(bias_rate=0.01), network(bias_rate=0.01)
+    train(straight, ALL, rows(), CONFIG, tmp_path / "straight")
+
+    def stop(model: Network) -> None:
+        raise KeyboardInterrupt
+
+    from training.runs import Interfering
+
+    with pytest.raises(KeyboardInterrupt):
+        train(stopped, Interfering(17, stop) + LoadBalance(0.3) + RouterZLoss(0.05), rows(), CONFIG, tmp_path / "two")
+    resumed = network(seed=9, bias_rate=0.01)
+    train(resumed, ALL, rows(), CONFIG, tmp_path / "two", resume=True)
+    assert logged(tmp_path / "two") == logged(tmp_path / "straight")
+    for name, weight in straight.state_dict().items():
+        assert torch.equal(resumed.state_dict()[name], weight), name
+
+
+def test_compiling_experts_is_refused():
+    model = network()
+    with (
+        pytest.raises(ConfigError, match="training.compile does not go with experts"),
+        fast_blocks(model, CONFIG.but(compile=True), lambda: None),
+    ):
+        pass
