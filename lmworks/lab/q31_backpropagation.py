@@ -40,11 +40,13 @@ KINDS: dict[str, dict[str, Any]] = {
     "layer norm, gated": {"norm": "layer", "gated": True, "activation": "silu"},
     "layer norm, plain": {"norm": "layer", "activation": "relu"},
 }
+KINK = "layer norm, plain"
+"""Has ReLU, over whose kink a finite difference is no derivative."""
 TYPES = {"float64": torch.float64, "float32": torch.float32}
 CONTEXT = 32
 
 WRITTEN = {name: f"largest error of the written-out gradients against autograd, {name}" for name in TYPES}
-FINITE = "largest error of the written-out gradients against finite differences"
+FINITE = "largest error of the written-out gradients against finite differences, smooth activations"
 STEP = "loss taken off by a small step, by what the gradients foretell"
 OPERATIONS = "operations of the backward by those of the forward"
 TIME = "time of the backward by that of the forward"
@@ -82,6 +84,7 @@ def backpropagation(
     cost_layers: Several = 6,
     cost_dim: Several = 256,
     rounds: Count = scaled(5, 15),
+    first_seed: int = 10,
     seeds: Count = scaled(3, 5),
 ) -> Observation:
     """Written-out gradients against autograd and finite differences; a backward's cost by its forward's."""
@@ -90,15 +93,18 @@ def backpropagation(
     finite: dict[int, float] = {}
     steps: dict[int, float] = {}
     with progress.task("gradients by hand", seeds, "seeds") as advance:
-        for seed in range(seeds):
+        for seed in range(first_seed, first_seed + seeds):
             batch = byte_batch(data.train, CONTEXT, rows=4, seed=seed)
-            networks = [deep_network(seed, layers, dim, CONTEXT, kv_heads=1, **kind) for kind in KINDS.values()]
+            networks = {
+                name: deep_network(seed, layers, dim, CONTEXT, kv_heads=1, **kind) for name, kind in KINDS.items()
+            }
             for name, dtype in TYPES.items():
-                each = [_errors(network.to(dtype), batch) for network in networks]
+                each = [_errors(network.to(dtype), batch) for network in networks.values()]
                 errors[name][seed] = [max(layer) for layer in zip(*each, strict=True)]
-            exact = [network.double() for network in networks]
-            finite[seed] = max(_against_differences(network, batch, checked, seed) for network in exact)
-            steps[seed] = fmean(_step(network, batch) for network in exact)
+            exact = {name: network.double() for name, network in networks.items()}
+            smooth = (network for name, network in exact.items() if name != KINK)
+            finite[seed] = max(_against_differences(network, batch, checked, seed) for network in smooth)
+            steps[seed] = fmean(_step(network, batch) for network in exact.values())
             advance(1)
     measurements = [
         measured(WRITTEN[name], {seed: max(layer) for seed, layer in by_seed.items()}, ideal=0.0)
@@ -111,7 +117,9 @@ def backpropagation(
 
 
 NOTE = (
-    "An error is the largest of a weight's gradient, by the largest number of that gradient. Finite differences would need two "
+    "An error is the largest of a weight's gradient, by the largest number of that gradient. In a first run (seeds 0 to 4) one "
+    "finite difference of 1,200 stepped over ReLU's kink and was off by 9e-5, which left the verdict open: since then they are "
+    "taken where the activation is smooth, and the seeds are new. Finite differences would need two "
     "forwards for each weight; one backward gives all (reverse mode, Linnainmaa 1970; Rumelhart et al. 1986). Each product "
     "of the forward becomes two in the backward, one for its input and one for its weight, hence twice the operations; time "
     "follows with what is not a product, and is that of PyTorch's own kernels on this machine. Memory is counted from "
