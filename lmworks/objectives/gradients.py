@@ -24,7 +24,8 @@ from lmworks.models.network import Network
 from lmworks.objectives.loss import Objective
 from lmworks.tokens.batch import Batch
 
-BLOCK = re.compile(r"(?:encoder\.)?blocks\.\d+|encoder\.\w+|\w+")
+LAYER = re.compile(r"(?:\w+\.)?(?:blocks|layers)\.\d+|encoder\.\w+|\w+")
+"""What a parameter's path begins with, down to its layer."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,8 @@ class LayerGradient:
     """The gradient of one layer's weights."""
 
     name: str
-    """`embedding`, `blocks.0`, ..., `norm`, `head`; an encoder-decoder's encoder has `encoder.blocks.0`, ... too."""
+    """`embedding`, `blocks.0`, ..., `norm`, `head`; of an encoder-decoder `encoder.blocks.0`, ... too; of a recurrent network
+    `decoder.layers.0`, ..."""
     norm: float
     """Its length: the root of the sum of squares over all weights."""
     parts: dict[str, float]
@@ -99,6 +101,6 @@ def activation_gradients(
 
 def _place(name: str) -> tuple[str, str]:
     """Layer and part of a parameter's path: `blocks.0.attention.qkv.weight` is in `blocks.0`, `attention`."""
-    found = BLOCK.match(name)
+    found = LAYER.match(name)
     layer = found.group() if found else name
     return layer, name.removeprefix(layer).lstrip(".").partition(".")[0] or layer

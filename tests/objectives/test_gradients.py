@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import tiny
 import torch
+import torch.nn.functional as F
 
 from lmworks.basics.errors import ConfigError
 from lmworks.models.fused_block import use_fused_blocks
 from lmworks.models.hooks import hook_points, hooked
 from lmworks.models.jacobians import blocks_at
-from lmworks.objectives import CausalLM
+from lmworks.models.network import Network
+from lmworks.models.recurrent import RecurrentNetwork
+from lmworks.models.recurrent_config import RecurrentConfig
+from lmworks.objectives import CausalLM, Loss, Objective
 from lmworks.objectives.gradients import activation_gradients, gradients_by_layer
 from lmworks.tokens.batch import Batch
 
@@ -74,6 +79,37 @@ def test_the_gradient_before_a_block_is_that_behind_it_through_the_blocks_jacobi
     found = activation_gradients(network, CausalLM(), given, ["blocks.1.residual_in", "blocks.1.residual_out"])
     span = blocks_at(network, given.tokens, 1)
     torch.testing.assert_close(span.vjp(found["blocks.1.residual_out"]), found["blocks.1.residual_in"], **CLOSE)
+
+
+class Translate(Objective):
+    """Each target token from the source and those before it."""
+
+    def __call__(self, network: Network, batch: Batch) -> Loss:
+        logits = network(batch.tokens, memory=network.encode(batch.source))
+        return Loss(F.cross_entropy(logits.flatten(0, 1), batch.labels.flatten(), reduction="sum"), batch.supervised)
+
+
+SIDES = [*(f"encoder.blocks.{layer}" for layer in range(3)), "encoder.norm"]
+
+
+def test_an_encoder_decoders_layers_are_told_apart_by_their_side():
+    network = tiny.network(family="lmworks", arrangement="encoder-decoder", encoder_layers=3)
+    given = replace(batch(), source=tiny.text(2, 7, seed=3))
+    layers = {layer.name: layer for layer in gradients_by_layer(network, Translate(), given)}
+    assert sorted(layers) == sorted(["embedding", "blocks.0", "blocks.1", "norm", *SIDES])
+    assert all(layer.norm > 0 for layer in layers.values())
+    assert "cross_attention" in layers["blocks.0"].parts and "cross_attention" not in layers["encoder.blocks.0"].parts
+    found = activation_gradients(network, Translate(), given)
+    assert set(found) == set(hook_points(network))
+    [source] = activation_gradients(network, Translate(), given, ["encoder.final"]).values()
+    assert source.shape == (2, 7, 32)
+
+
+def test_a_recurrent_network_has_layers_too():
+    network = RecurrentNetwork(RecurrentConfig(vocab_size=96, dim=16, layers=2, context=32)).initialise(0)
+    layers = {layer.name: layer for layer in gradients_by_layer(network, CausalLM(), batch())}
+    assert list(layers) == ["embedding", "decoder.layers.0", "decoder.layers.1"]
+    assert set(activation_gradients(network, CausalLM(), batch())) == set(hook_points(network))
 
 
 def test_mistakes_are_named():
