@@ -84,10 +84,10 @@ def kept(kind: str, age: str) -> str:
 )
 def jacobians(
     text: str = "tinyshakespeare",
-    layers: Several = scaled(6, 10),
+    layers: Several = scaled(4, 8),
     dim: Several = 24,
-    tokens: Several = scaled(8, 12),
-    steps: Several = scaled(60, 200),
+    tokens: Several = scaled(6, 12),
+    steps: Several = scaled(40, 100),
     seeds: Count = 3,
 ) -> Observation:
     """Laws of the Jacobians; singular values of each block's and of all blocks', with norm and residual on and off."""

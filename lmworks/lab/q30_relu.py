@@ -107,7 +107,7 @@ def relu(
     depth: Several = scaled(12, 24),
     dim: Several = 64,
     layers: Several = 4,
-    steps: Several = scaled(60, 200),
+    steps: Several = scaled(40, 200),
     held_out_windows: Several = scaled(64, 200),
     rounds: Count = 5,
     seeds: Count = 3,

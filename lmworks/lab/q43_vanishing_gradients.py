@@ -106,10 +106,10 @@ TIME = lasts("transformer minus tanh network", "trained")
 )
 def vanishing(
     text: str = "tinyshakespeare",
-    depths: tuple[int, ...] = scaled((2, 8), (2, 12)),
+    depths: tuple[int, ...] = scaled((2, 6), (2, 12)),
     dim: Several = 48,
-    steps: Several = scaled(60, 150),
-    time_steps: Several = scaled(60, 200),
+    steps: Several = scaled(40, 150),
+    time_steps: Several = scaled(40, 200),
     held_out_windows: Several = 100,
     seeds: Count = 3,
 ) -> Observation:
