@@ -226,7 +226,13 @@ def _moved(network: Network) -> Network:
 def _replicas(module: nn.Module) -> DistributedDataParallel:
     with warnings.catch_warnings():  # torch 2.13 renames broadcast_buffers, and older ones know no other name
         warnings.simplefilter("ignore", FutureWarning)
-        return DistributedDataParallel(module, init_sync=False, broadcast_buffers=False, gradient_as_bucket_view=True)
+        return DistributedDataParallel(
+            module,
+            init_sync=False,
+            broadcast_buffers=False,
+            gradient_as_bucket_view=True,
+            find_unused_parameters=True,  # experts that no token is sent to, heads that the loss does not read
+        )
 
 
 def _flat(facts: Mapping[str, Any], at: str = "") -> dict[str, Any]:
