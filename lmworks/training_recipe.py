@@ -219,7 +219,8 @@ class TrainRecipe(RecipeFile):
     embedding: EmbeddingSettings = EmbeddingSettings()
     initialisation: Scheme = "normal"
     """normal: deviation 0.02, smaller for what writes into the residual stream (GPT-2); zero-output: what writes into it,
-    and the head, begins at zero, the rest by its width (as in modded-nanogpt and nanochat)."""
+    and the head, begins at zero, the rest by its width (as in modded-nanogpt and nanochat); width: all by their width, so that
+    signals keep their size (for networks without norms)."""
     dtype: Literal["float32", "bfloat16"] | None = None
     """Type of weights and activations; None for what is fast here. The optimiser keeps float32 masters."""
     objective: ObjectiveSettings = ObjectiveSettings()

@@ -49,8 +49,9 @@ def attention_scores(query: Queries, key: Keys, sees: Visibility, scale: float |
 
 
 def attention_pattern(scores: Pattern) -> Pattern:
-    """Each query's weights over the keys: softmax, computed in float32 (it overflows and loses small weights else)."""
-    return scores.softmax(dim=-1, dtype=torch.float32).to(scores.dtype)
+    """Each query's weights over the keys: softmax, computed in float32 at least (it overflows and loses small weights else)."""
+    exact = torch.promote_types(scores.dtype, torch.float32)
+    return scores.softmax(dim=-1, dtype=exact).to(scores.dtype)
 
 
 def mix(pattern: Pattern, value: Keys) -> Queries:

@@ -182,8 +182,9 @@ class ModelConfig(Config):
     norm_unit_offset: bool = False
     """The norm multiplies by 1 + weight (Gemma) and not by weight."""
 
-    activation: Literal["silu", "gelu", "gelu_tanh", "relu", "relu_squared"] = "silu"
-    """The feed-forward's non-linearity; gelu is exact, gelu_tanh its tanh approximation."""
+    activation: Literal["silu", "gelu", "gelu_tanh", "relu", "relu_squared", "sigmoid", "tanh"] = "silu"
+    """The feed-forward's non-linearity; gelu is exact, gelu_tanh its tanh approximation. sigmoid and tanh are for a gate
+    (GLU), or to see why plain ones were given up."""
 
     gated: bool = True
     """The feed-forward multiplies activation(gate) with a second projection (SwiGLU and relatives)."""

@@ -38,9 +38,9 @@ class Router(nn.Linear):
     def choose(
         self, logits: Float[Tensor, "rows experts"]
     ) -> tuple[Float[Tensor, "rows top_k"], Int[Tensor, "rows top_k"]]:
-        """Each row's experts and what their results weigh, in float32."""
-        settings = self.settings
-        scores = logits.float().softmax(dim=-1) if settings.scores == "softmax" else logits.float().sigmoid()
+        """Each row's experts and what their results weigh, in float32 at least."""
+        settings, exact = self.settings, logits.to(torch.promote_types(logits.dtype, torch.float32))
+        scores = exact.softmax(dim=-1) if settings.scores == "softmax" else exact.sigmoid()
         if settings.bias_rate:  # it says who is chosen, and nothing of what the result weighs
             chosen = (scores.detach() + settings.bias_rate * self.lifts).topk(settings.top_k, dim=-1).indices
             weights = scores.gather(1, chosen)

@@ -13,6 +13,7 @@ import torch
 
 from lmworks.adaptation.lora import LoRAConfig, add_lora, lora_layers
 from lmworks.models.config import ModelConfig
+from lmworks.models.feed_forward import BY_RESULT
 from lmworks.models.fused_block import covered
 from lmworks.models.tiled_attention import tile_of
 from lmworks.planning.parameters import head_matrices, single_block
@@ -188,7 +189,7 @@ def _feed_forward(shape: Shape) -> float:
     squared = inner if config.activation == "relu_squared" else 0
     if config.gated:
         return 3 * inner + squared
-    return 0 if config.activation == "relu" else inner  # relu needs its result only, which the next product keeps
+    return 0 if config.activation in BY_RESULT else inner  # the next product keeps the result
 
 
 def _linear_inputs(shape: Shape) -> dict[str, float]:
