@@ -83,7 +83,7 @@ def block_forward(block: Block, x: Hidden, shared: Pass) -> Made:
     """A block's forward, all that its backward needs kept; no dropout. ConfigError for a kind of block that is not
     written out: post-norm, parallel, attention to a source, adapters, experts."""
     _check(block)
-    attention, feed_forward = block.attention, block.feed_forward
+    attention, feed_forward = block.attention, block.dense
     normed = block.attention_norm(x)
     joint = attention.qkv(normed)
     query, key, value = _heads(attention, joint)
@@ -111,7 +111,7 @@ def block_backward(block: Block, made: Made, to_output: Hidden) -> tuple[Hidden,
     """From d loss / d output to d loss / d x, and to that of every weight, named as by `block.named_parameters()`."""
     found: Gradients = {}
     # output = middle + feed_forward(norm(middle)): middle is used twice, so two gradients meet
-    to_normed, of_part = feed_forward_backward(block.feed_forward, made, to_output)
+    to_normed, of_part = feed_forward_backward(block.dense, made, to_output)
     through_part, of_norm = norm_backward(block.feed_forward_norm, made.middle, to_normed)
     to_middle = to_output + through_part if block.residual else through_part
     found |= _under("feed_forward", of_part) | _under("feed_forward_norm", of_norm)
