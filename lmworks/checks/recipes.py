@@ -20,7 +20,7 @@ from lmworks.generation.language_model import LanguageModel
 from lmworks.loading import load, load_tokenizer
 from lmworks.models.references import resolve
 from lmworks.models.vectors import read_vectors
-from lmworks.objectives import Objective
+from lmworks.objectives import Objective, SpanCorruption
 from lmworks.planning.reading import trains_from_nothing
 from lmworks.pretraining import network_of, objective_of, rows_of
 from lmworks.recipe import Recipe
@@ -259,6 +259,8 @@ def validates(trial: Trial) -> Outcome:
 def labels(trial: Trial) -> Outcome:
     """The labels of a batch against the next tokens; where tokens are masked, against those that stood there."""
     few = [trial.rows.batch([place]) for place in range(min(4, len(trial.rows)))]
+    if isinstance(objective := trial.task.loss(trial.tokenizer), SpanCorruption):
+        return Outcome(f"{len(few)} rows", [training.spans_difference(objective, batch) for batch in few[:1]])
     if trial.task.labels != "next tokens":
         prepared = [trial.objective.prepare(batch, [place]) for place, batch in enumerate(few)]
         pairs = zip(few, prepared, strict=True)

@@ -9,6 +9,7 @@ from lmworks.objectives.penalties import L1, L2, Penalty
 from lmworks.objectives.prefix import PrefixLM
 from lmworks.objectives.routing import LoadBalance, RouterZLoss
 from lmworks.objectives.seq2seq import SequenceToSequence
+from lmworks.objectives.spans import SpanCorruption
 
 __all__ = [
     "L1",
@@ -25,4 +26,5 @@ __all__ = [
     "RouterZLoss",
     "SentenceOrder",
     "SequenceToSequence",
+    "SpanCorruption",
 ]
