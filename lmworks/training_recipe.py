@@ -16,15 +16,20 @@ from pydantic import Field, model_validator
 
 from lmworks.basics.config import Config
 from lmworks.basics.errors import ConfigError, ModelError
+from lmworks.basics.gguf_file import GGUFFile
 from lmworks.basics.recipe_file import RecipeFile
-from lmworks.models.config import ModelConfig
+from lmworks.models.config import ExpertSettings, ModelConfig
+from lmworks.models.directory import read_config
 from lmworks.models.families import family_of
 from lmworks.models.families.bart import MARIAN
 from lmworks.models.families.bert import BERT
 from lmworks.models.families.t5 import T5
+from lmworks.models.gguf import gguf_config
 from lmworks.models.glove import GloveConfig
 from lmworks.models.initialisation import Scheme
 from lmworks.models.recurrent_config import RECURRENT, network_config
+from lmworks.models.references import resolve
+from lmworks.models.upcycling import upcycled_config
 from lmworks.tokens.sentence_pairs import NEXT_SENTENCE, SENTENCE_ORDER
 from lmworks.tokens.trainer import TokenizerConfig
 from lmworks.training.settings import TrainingConfig
@@ -32,6 +37,8 @@ from lmworks.training.settings import TrainingConfig
 HEAD_DIM = 64
 TOKENS_A_PARAMETER = 20
 """Training tokens for each parameter of the blocks: the optimum of a given budget (Hoffmann et al. 2022, table 3)."""
+BALANCE = 0.01
+"""Of the load of experts: Fedus et al. 2021, section 2.2."""
 RECURRENT_LAYERS = 2
 """Of a recurrent network, at any depth: the dial sets its width alone."""
 BATCH_TOKENS = 16_384
@@ -125,6 +132,13 @@ class ObjectiveSettings(Config):
     l2: float = Field(default=0.0, ge=0)
     """Times half the sum of the matrices' squares, through the loss; training.weight_decay is the decoupled form."""
 
+    load_balance: float | None = Field(default=None, ge=0)
+    """Times the loss that levels the load of experts, in each layer and micro-batch; None for 0.01 where the network has
+    experts and no bias that does it."""
+
+    router_z_loss: float = Field(default=0.0, ge=0)
+    """Times the squared log of the routers' normaliser; ST-MoE takes 1e-3."""
+
     @model_validator(mode="after")
     def _goes_with_the_kind(self) -> Self:
         for name, kinds in OF_KINDS.items():
@@ -191,6 +205,10 @@ class TrainRecipe(RecipeFile):
     depth: int = Field(default=4, gt=0, le=1000)
     """The dial: blocks; and from them, where nothing is said, width, heads, batch, learning rate and steps."""
 
+    upcycle: str | None = None
+    """A dense model to begin from (an alias, a directory, ...): each of its feed-forwards becomes the experts of
+    [model.experts], which is all that [model] says then. Its tokenizer is taken."""
+
     data: TextSettings = TextSettings()
     tokenizer: TokenizerConfig | str = TokenizerConfig()
     """How to train the tokenizer; or one that is there: a folder of `lmworks tokens train`, or a model reference."""
@@ -201,7 +219,8 @@ class TrainRecipe(RecipeFile):
     embedding: EmbeddingSettings = EmbeddingSettings()
     initialisation: Scheme = "normal"
     """normal: deviation 0.02, smaller for what writes into the residual stream (GPT-2); zero-output: what writes into it,
-    and the head, begins at zero, the rest by its width (as in modded-nanogpt and nanochat)."""
+    and the head, begins at zero, the rest by its width (as in modded-nanogpt and nanochat); width: all by their width, so that
+    signals keep their size (for networks without norms)."""
     dtype: Literal["float32", "bfloat16"] | None = None
     """Type of weights and activations; None for what is fast here. The optimiser keeps float32 masters."""
     objective: ObjectiveSettings = ObjectiveSettings()
@@ -216,6 +235,8 @@ class TrainRecipe(RecipeFile):
         depth = values.get("depth", 4) if isinstance(values, dict) else None
         if type(depth) is not int or depth < 1:
             return values
+        if isinstance(values.get("upcycle"), str):
+            return _begun(values)
         if not all(isinstance(values.get(name) or {}, dict | Config) for name in ("model", "training")):
             return values
         model, training = dict(values.get("model") or {}), dict(values.get("training") or {})
@@ -253,28 +274,94 @@ class TrainRecipe(RecipeFile):
         for name in ("vocab_size", "ngrams"):
             if name in self.model:
                 raise ConfigError(f"{{at}}model.{name} follows from the text; leave it out")
+        if self.upcycle is not None:
+            return self._upcycled(self.upcycle)
         if self.ngrams.longest > 1 and self.model.get("family") != "lmworks":
             raise ConfigError(
                 "{at}ngrams.longest needs {at}model.family = 'lmworks': no public architecture has such embeddings"
             )
         try:
-            sizes = {"vocab_size": vocab_size} | ({"ngrams": ngrams} if ngrams else {})
+            sizes: dict[str, Any] = {"vocab_size": vocab_size} | ({"ngrams": ngrams} if ngrams else {})
             sizes |= {"labels": labels} if labels else {}
             config = network_config({"context": self.training.context} | self.model | sizes)
         except ConfigError as error:
             raise error.inside(("model",)) from None
-        self._check_heads(config)
         self._check_recurrent()
         try:
             family_of(config.family).config_to(config)  # what could not be saved is not trained
         except ModelError as error:
             raise ConfigError(f"{{at}}model.family: {error}") from None
+        return self._checked(config)
+
+    def _upcycled(self, reference: str) -> ModelConfig:
+        """The config of a dense model with the recipe's experts in it."""
+        if set(self.model) != {"experts"}:
+            raise ConfigError(
+                "{at}upcycle takes the network of a model that is there, and {at}model.experts is all that can be said of it"
+            )
+        for name, said in (
+            ("embedding.source", self.embedding.source != "random"),
+            ("ngrams", self.ngrams.longest > 1),
+        ):
+            if said:
+                raise ConfigError(f"{{at}}{name} is for a network from nothing; leave out it or {{at}}upcycle")
+        if self.tokenizer != reference:
+            raise ConfigError("{at}tokenizer is that of the model that {at}upcycle names; leave it out")
+        try:
+            settings = ExpertSettings(**self.model["experts"])
+        except TypeError:
+            raise ConfigError("{at}model.experts is no table of settings") from None
+        except ConfigError as error:
+            raise error.inside(("model", "experts")) from None
+        path = resolve(reference)
+        config = gguf_config(GGUFFile(path)) if path.suffix == ".gguf" else read_config(path)
+        if not isinstance(config, ModelConfig):
+            raise ConfigError(
+                f"{{at}}upcycle: {reference} is no transformer, and has no feed-forward to become experts"
+            )
+        try:
+            made = upcycled_config(config, settings)
+        except ConfigError as error:
+            raise error.inside(("model", "experts")) from None
+        return self._checked(made)
+
+    def balance(self, vocab_size: int) -> float:
+        """The strength of the loss that levels the load of experts; 0 where there are none, or a bias does it."""
+        config = self.network(vocab_size, (1,) * (self.ngrams.longest - 1))
+        experts = config.experts if isinstance(config, ModelConfig) else None
+        if experts is None:
+            return 0.0
+        said = self.objective.load_balance
+        return said if said is not None else 0.0 if experts.bias_rate else BALANCE
+
+    def _checked(self, config: ModelConfig) -> ModelConfig:
+        """What the recipe asks of any network."""
+        self._check_heads(config)
+        self._check_experts(config)
         if config.context < self.training.context:
             raise ConfigError(
                 f"{{at}}training.context ({self.training.context}) is longer than {{at}}model.context ({config.context}), "
                 "which is all that the network reads"
             )
         return config
+
+    def _check_experts(self, config: ModelConfig) -> None:
+        """ConfigError for what experts cannot learn, or what there are none for."""
+        experts = config.experts if isinstance(config, ModelConfig) else None
+        if experts is None:
+            for name in ("load_balance", "router_z_loss"):
+                if getattr(self.objective, name):
+                    raise ConfigError(
+                        f"{{at}}objective.{name} is for a network with experts; leave it out, or set {{at}}model.experts"
+                    )
+            return
+        if experts.normalised and experts.top_k == 1:
+            raise ConfigError(
+                "{at}model.experts.normalised makes the weight of a single expert 1, so that its router learns nothing from the "
+                "text; set {at}model.experts.normalised = false, or {at}model.experts.top_k = 2"
+            )
+        if self.training.compile:
+            raise ConfigError("{at}training.compile does not go with {at}model.experts; set it to false")
 
     def _check_recurrent(self) -> None:
         """ConfigError where a recurrent network is asked for what is a transformer's."""
@@ -309,6 +396,13 @@ class TrainRecipe(RecipeFile):
             raise ConfigError(
                 f"{{at}}model.labels are the two answers of {{at}}objective.kind = {kind!r}; leave them out"
             )
+
+
+def _begun(values: dict[str, Any]) -> dict[str, Any]:
+    """What follows from a model to begin from: its tokenizer, and a rate for a network that knows something."""
+    training = dict(values.get("training") or {})
+    training.setdefault("learning_rate", 3e-4)
+    return {"tokenizer": values["upcycle"]} | values | {"training": training}
 
 
 def _kind(objective: Any) -> str:

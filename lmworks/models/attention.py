@@ -49,8 +49,9 @@ def attention_scores(query: Queries, key: Keys, sees: Visibility, scale: float |
 
 
 def attention_pattern(scores: Pattern) -> Pattern:
-    """Each query's weights over the keys: softmax, computed in float32 (it overflows and loses small weights else)."""
-    return scores.softmax(dim=-1, dtype=torch.float32).to(scores.dtype)
+    """Each query's weights over the keys: softmax, computed in float32 at least (it overflows and loses small weights else)."""
+    exact = torch.promote_types(scores.dtype, torch.float32)
+    return scores.softmax(dim=-1, dtype=exact).to(scores.dtype)
 
 
 def mix(pattern: Pattern, value: Keys) -> Queries:
@@ -247,7 +248,9 @@ class CrossAttention(_Heads):
             self.key_point(key),
             self.value_point(value),
             shared.sees_memory,
-            shared.kernel,
+            # A few beams a source: PyTorch's kernel takes 225 microseconds where the formula takes 94 (bfloat16, 16 sources
+            # of 40 tokens, 8 heads of 64, 5 beams).
+            "explicit" if shared.memory.readers > 1 else shared.kernel,
         )
         return taken.reshape(x.shape)
 

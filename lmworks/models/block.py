@@ -38,11 +38,9 @@ class Block(nn.Module):
         if config.arrangement == "encoder-decoder":
             self.cross_norm, self.cross_attention = make_norm(config), CrossAttention(config, layer)
             self.cross_attention_output_point = HookPoint()
-        self.feed_forward_norm, self.feed_forward = make_norm(config), FeedForward(config)
-        self.dropout = Dropout(config.dropout)
         self.feed_forward_norm = make_norm(config)
         self.feed_forward: FeedForward | Experts = Experts(config) if config.has_experts(layer) else FeedForward(config)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         self.norm_before, self.residual, self.parallel = config.norm_place == "before", config.residual, config.parallel
         self.attention_output_point, self.feed_forward_output_point = HookPoint(), HookPoint()
         self.residual_in_point, self.residual_middle_point, self.residual_out_point = (
@@ -50,6 +48,12 @@ class Block(nn.Module):
             HookPoint(),
             HookPoint(),
         )
+
+    @property
+    def dense(self) -> FeedForward:
+        """The feed-forward, for code that has no other way; experts never come there."""
+        assert isinstance(self.feed_forward, FeedForward)
+        return self.feed_forward
 
     def forward(self, x: Hidden, shared: Pass) -> Hidden:
         """The residual stream behind this block."""

@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from lmworks.evaluation import statistics
 from lmworks.evaluation.answers import answered, likeness
 from lmworks.evaluation.held_out import classified, held_out_losses, mean_loss
 from lmworks.evaluation.measurement import Measurement

@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Literal, Protocol
 from lmworks.evaluation.measurement import Measurement
 from lmworks.generation.language_model import LanguageModel
 from lmworks.models.network import Network
-from lmworks.objectives import L1, L2, Objective
+from lmworks.objectives import L1, L2, LoadBalance, Objective, RouterZLoss
 from lmworks.runs import say_skipped
 from lmworks.text.corpus.folder import read_split
 from lmworks.text.document import Document
@@ -83,6 +83,10 @@ class Task(ABC):
     def objective(self, tokenizer: Tokenizer) -> Objective:
         """What is minimised."""
         settings, objective = self.recipe.objective, self.loss(tokenizer)
+        if balance := self.recipe.balance(tokenizer.vocab_size):
+            objective += LoadBalance(balance)
+        if settings.router_z_loss:
+            objective += RouterZLoss(settings.router_z_loss)
         if settings.l1:
             objective += L1(settings.l1)
         return objective + L2(settings.l2) if settings.l2 else objective

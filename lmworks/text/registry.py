@@ -178,6 +178,17 @@ ENTRIES = {
         documents=_untagged,
         members=r"brown/c[a-r]\d\d",
     ),
+    "brown-tagged": Entry(
+        folder="books_and_speeches",
+        repository="nltk/nltk_data",
+        commit="5db857e6f7df11eabb5e5665836db9ec8df07e28",
+        path="packages/corpora/brown.zip",
+        sha256="9b275f9b3b95d7bd66ccfb7cd259f445a13bbe5d1f4107aba09fd3e8364bafa6",
+        bytes=3_314_357,
+        licence="free for research (Brown Corpus, 1979)",
+        what="the Brown Corpus with its parts of speech, given by hand: The/at Fulton/np-tl",
+        members=r"brown/c[a-r]\d\d",
+    ),
     "state-of-the-union": Entry(
         folder="books_and_speeches",
         repository="nltk/nltk_data",
