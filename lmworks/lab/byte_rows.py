@@ -20,6 +20,7 @@ from lmworks.lab.small_network import bits_per_byte, held_out_logits
 from lmworks.models.network import Network
 from lmworks.objectives import Objective
 from lmworks.tokens.batch import Batch, Example, Row, pack, stack
+from lmworks.tokens.rows import Rows
 from lmworks.training.loop import TrainingResult, Validate, train
 from lmworks.training.settings import TrainingConfig
 
@@ -42,7 +43,7 @@ def byte_batch(text: Int[Tensor, " bytes"], context: int, rows: int, seed: int) 
 def fit(
     network: Network,
     objective: Objective,
-    rows: Sequence[Row],
+    rows: Rows | Sequence[Row],
     config: TrainingConfig,
     validate: Validate | None = None,
 ) -> TrainingResult:

@@ -48,7 +48,7 @@ class Router(nn.Linear):
             weights, chosen = scores.topk(settings.top_k, dim=-1)
         if settings.normalised:
             weights = weights / weights.sum(dim=-1, keepdim=True)
-        return weights, chosen
+        return weights * settings.scale, chosen
 
     @torch.no_grad()
     def move_bias(self, load: Int[Tensor, " experts"]) -> None:
@@ -129,6 +129,12 @@ class Experts(nn.Module):
             load, sent = like.new_tensor(computed), like.new_tensor(sizes)
             self.load_point(load)
             self.dropped_point(sent - load)
+
+    @property
+    def idle(self) -> int:
+        """Parameters of the experts that a token is not sent to."""
+        one = sum(parameter.numel() for parameter in self.experts[0].parameters())
+        return (self.settings.count - self.settings.top_k) * one
 
     def places(self, rows: int) -> int:
         """The most rows that one expert computes; of those behind, this layer adds nothing to the stream. In training

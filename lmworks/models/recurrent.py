@@ -37,19 +37,21 @@ SMALL = 0.1
 
 
 class RecurrentMemory(Memory):
-    """An encoder's states of a source text, and the state that the decoder begins with."""
+    """An encoder's states of source texts, and the state that the decoder begins with for each."""
 
-    def __init__(self, states: Hidden, real: Real | None, first: State) -> None:
-        super().__init__(states, real)
+    def __init__(
+        self, states: Float[Tensor, "sources source dim"], real: Real | None, first: State, readers: int = 1
+    ) -> None:
+        super().__init__(states, real, readers)
         self.first = first
 
     def keep(self, rows: Int[Tensor, " rows"]) -> RecurrentMemory:
-        """These rows, in this order."""
-        kept = RecurrentMemory(
-            self.states[rows], None if self.real is None else self.real[rows], self.first[:, :, rows]
-        )
-        kept._projected = {layer: (key[rows], value[rows]) for layer, (key, value) in self._projected.items()}
-        return kept
+        """For these rows, in this order."""
+        kept = super().keep(rows)
+        sources = (rows // self.readers)[:: kept.readers]
+        mine = RecurrentMemory(kept.states, kept.real, self.first.index_select(2, sources), kept.readers)
+        mine._projected = kept._projected
+        return mine
 
 
 class RecurrentCache(Cache):
@@ -95,12 +97,15 @@ class SourceAttention(nn.Module):
     def forward(self, states: Hidden, memory: Memory) -> Float[Tensor, "batch seq dim"]:
         """tanh(C [context; state]). The pattern has the shape of a transformer's with one head, [batch, 1, seq, source]."""
         keys, values = memory.projected(0, lambda source: (source if self.key is None else self.key(source), source))
-        scores = self._scores(states, keys)[:, None]
+        shared = (-1, memory.readers)  # neighbouring rows that read one source look at it together
+        scores = self._scores(states.unflatten(0, shared).flatten(1, 2), keys)
         sees = memory_visibility(memory.real)
         if sees.mask is not None:
-            scores = scores.masked_fill(~sees.mask, -torch.inf)
-        pattern = self.pattern_point(torch.softmax(self.scores_point(scores), dim=-1))
-        mixed = self.mixed_point(pattern[:, 0] @ values)
+            scores = scores.masked_fill(~sees.mask[:, 0], -torch.inf)
+        scores = self.scores_point(scores.unflatten(1, (memory.readers, -1)).flatten(0, 1)[:, None])
+        pattern = self.pattern_point(torch.softmax(scores, dim=-1))[:, 0]
+        mixed = pattern.unflatten(0, shared).flatten(1, 2) @ values
+        mixed = self.mixed_point(mixed.unflatten(1, (memory.readers, -1)).flatten(0, 1))
         return torch.tanh(self.output(torch.cat([mixed, states], dim=-1)))
 
     def _scores(self, states: Hidden, keys: Float[Tensor, "batch source hidden"]) -> Float[Tensor, "batch seq source"]:
@@ -199,7 +204,9 @@ class RecurrentNetwork(Network):
 
     def _begin(self, batch: int, memory: Memory | None) -> tuple[State, Float[Tensor, "batch dim"] | None]:
         """The first state, and what the attention gave before the first step."""
-        state = memory.first if isinstance(memory, RecurrentMemory) else self._zeros(batch)
+        state = self._zeros(batch)
+        if isinstance(memory, RecurrentMemory):
+            state = memory.first.repeat_interleave(memory.readers, dim=2)
         return state, self.embedding.weight.new_zeros(batch, self.config.dim) if self.config.input_feeding else None
 
     def _zeros(self, batch: int) -> State:

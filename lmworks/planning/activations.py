@@ -7,6 +7,7 @@ tested against a network that runs (tests/planning). Bytes of one device for one
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -34,6 +35,22 @@ class Shape:
     recompute: bool = False
     cuda: bool = False
     """On a GPU norms are one kernel that keeps less, and adapters have no fused block."""
+    routed: int = 0
+    """Experts that each token is sent to, where `config` is the dense one that stands for a network with experts."""
+
+    @classmethod
+    def of_network(cls, config: ModelConfig, *rest: Any) -> Shape:
+        """That of a network, which may have experts."""
+        settings = config.experts
+        if settings is None:
+            return cls(config, *rest)
+        widest = max(
+            config.expert_dim * settings.top_k + settings.shared_dim, config.hidden_dim if settings.layers else 0
+        )
+        family = (
+            "lmworks" if config.family == "lmworks" else "llama"
+        )  # whose projections have the names of all the others
+        return cls(config.but(experts=None, family=family, hidden_dim=widest), *rest, routed=settings.top_k)
 
     @property
     def tokens(self) -> int:
@@ -58,7 +75,12 @@ class Shape:
     @property
     def fused(self) -> bool:
         """Do blocks run by hand-written forward and backward? Asked of the code that decides it."""
-        return not self.cuda and tile_of(self.seq) is not None and covered(self.config, torch.device("cpu"))
+        return (
+            not self.routed
+            and not self.cuda
+            and tile_of(self.seq) is not None
+            and covered(self.config, torch.device("cpu"))
+        )
 
     @property
     def recomputes(self) -> bool:
@@ -82,7 +104,12 @@ def block_inside(shape: Shape) -> float:
     config = shape.config
     dropped = 2 * shape.of(config.dim) if config.dropout else 0
     norms = 2 * _norm(shape, config.dim)
-    return norms + _attention(shape) + _feed_forward(shape) + dropped + sum(_linear_inputs(shape).values())
+    sorted_rows = shape.of(
+        3 * shape.routed * config.dim
+    )  # a token's row for each of its experts, its result, that weighed
+    return (
+        norms + _attention(shape) + _feed_forward(shape) + dropped + sorted_rows + sum(_linear_inputs(shape).values())
+    )
 
 
 def kept_once(shape: Shape) -> float:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from lmworks.basics.errors import ConfigError, LmworksError, ModelError
 from lmworks.generation.language_model import LanguageModel
+from lmworks.generation.strategies import Beam, Greedy
 from lmworks.models.recurrence import CELLS
 from lmworks.models.recurrent import RecurrentMemory, RecurrentNetwork
 from lmworks.models.recurrent_config import RecurrentConfig, network_config
@@ -196,6 +197,33 @@ def test_packed_documents_do_not_meet_and_their_gradient_is_that_of_each_alone()
     torch.testing.assert_close(hidden[0, 9:13], made.hidden(torch.tensor([texts[1]]))[0], **CLOSE)
 
 
+@pytest.mark.parametrize("shape", [name for name, one in SHAPES.items() if "arrangement" in one])
+def test_rows_that_share_a_source_are_rows_with_a_copy_of_it_each(shape):
+    made, tokens = network(shape), tiny.text(6, 4)
+    real = torch.arange(7) < torch.tensor([[7], [5]])
+    memory = source_of(made, 2, real)
+    shared = memory.keep(torch.tensor([0, 0, 0, 1, 1, 1]))
+    assert shared.readers == 3 and len(shared.states) == 2
+    copies = made.encode(tiny.text(2, 7, seed=5).repeat_interleave(3, 0), real.repeat_interleave(3, 0))
+    torch.testing.assert_close(made(tokens, memory=shared), made(tokens, memory=copies), **CLOSE)
+    cache = made.new_cache(6, 4, shared)
+    made(tokens[:, :2], cache=cache)
+    cache.keep(torch.tensor([1, 5, 4]))
+    expected = made(tokens[[1, 5, 4]], memory=memory.keep(torch.tensor([0, 1, 1])))[:, 2:]
+    torch.testing.assert_close(made(tokens[[1, 5, 4], 2:], cache=cache), expected, **CLOSE)
+
+
+@pytest.mark.parametrize("shape", ["general", "fed"])
+def test_a_translator_writes_greedily_and_by_beams(shape):
+    tokenizer = tiny.byte_tokenizer()
+    model = LanguageModel(network(shape, vocab_size=tokenizer.vocab_size), tokenizer)
+    sources = ["a longer source", "short"]
+    for strategy in (Greedy(), Beam(width=3)):
+        together = model.generate_batch(sources, strategy, max_new_tokens=6)
+        alone = [model.generate(one, strategy, max_new_tokens=6) for one in sources]
+        assert [one.tokens for one in together] == [one.tokens for one in alone]
+
+
 @pytest.mark.parametrize("shape", ["general", "fed"])
 def test_the_pattern_over_the_source_is_read_by_name_and_looking_changes_no_bit(shape):
     made, tokens = network(shape), tiny.text(2, 4)
@@ -315,6 +343,7 @@ def test_arguments_that_do_not_fit_are_one_sentence():
         "2 sources for 1 rows": lambda: two(tokens[:1], memory=memory),
         "cannot share a source": lambda: two.hidden(tokens, documents=tokens, memory=memory),
         "no segment embeddings": lambda: made.hidden(tokens, segments=tokens),
+        "sees no later token": lambda: made.hidden(tokens, prefix=tokens.bool()),
         "the mask has the shape": lambda: made(tokens, tokens[:, 1:].bool()),
         "is a transformer's": lambda: made(tokens, cache=tiny.network().new_cache(2)),
         "is padding alone": lambda: two(tokens, memory=two.encode(tokens, torch.zeros(2, 4, dtype=torch.bool))),
