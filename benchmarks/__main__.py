@@ -1,6 +1,6 @@
 """Run workloads in turn, each in a fresh process, and print medians beside each other.
 
-python -m benchmarks                    # all groups: decode, prefill, lora, head, embed, start
+python -m benchmarks                    # all groups: decode, prefill, lora, head, embed, beams, start
 python -m benchmarks decode --rounds 3
 """
 

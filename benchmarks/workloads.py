@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmarks import embedding, experts, shards, training
+from benchmarks import beams, embedding, experts, shards, training
 from benchmarks.head import trained
 
 PROMPT, NEW, PREFILL = 128, 128, 512
@@ -194,6 +194,7 @@ WORKLOADS: dict[str, Callable[[], dict[str, float]]] = {
     "head/lmworks full, tied": lambda: trained("tied"),
     **embedding.WORKLOADS,
     **experts.WORKLOADS,
+    **beams.WORKLOADS,
     **shards.WORKLOADS,
     **training.WORKLOADS,
     "start/first token": first_token_ours,

@@ -33,7 +33,7 @@ from lmworks.models.directory import refuse_foreign_files, write_network
 from lmworks.models.precision import fast_dtype
 from lmworks.objectives import CausalLM
 from lmworks.recipe import Recipe
-from lmworks.runs import check_run, end_run, provenance, say_skipped, start_run
+from lmworks.runs import check_run, end_run, provenance, say_replaced, say_skipped, start_run
 from lmworks.text import registry
 from lmworks.text.corpus.folder import read_split
 from lmworks.text.document import Document
@@ -100,6 +100,7 @@ def build(
     run = folder.with_name(f"{folder.name}.run")
     refuse_foreign_files(folder)
     check_run(run, chosen, resume)
+    say_replaced(folder, say)
     keep_freed_memory()
 
     started = time.time()

@@ -28,19 +28,22 @@ from lmworks.basics.files import directory_written_whole
 from lmworks.basics.memory import keep_freed_memory
 from lmworks.evaluation.measurement import Measurement
 from lmworks.generation.language_model import LanguageModel
-from lmworks.loading import load_tokenizer
+from lmworks.loading import load, load_tokenizer
 from lmworks.models import glove
 from lmworks.models.adaptive_softmax import AdaptiveSoftmax
 from lmworks.models.directory import refuse_foreign_files
+from lmworks.models.experts import expert_layers
 from lmworks.models.network import Network
 from lmworks.models.ngram_embedding import count_ngrams
 from lmworks.models.precision import dtype_of, fast_dtype
 from lmworks.models.recurrent import RecurrentNetwork, network_class
+from lmworks.models.upcycling import upcycle
 from lmworks.models.vectors import Filled, initialise_embedding, read_vectors
 from lmworks.objectives import Objective
-from lmworks.runs import check_run, end_run, provenance, source_digest, start_run
+from lmworks.runs import check_run, end_run, provenance, say_replaced, source_digest, start_run
 from lmworks.tasks import Packed, task_of
 from lmworks.text.splits import Split, data_hash
+from lmworks.tokens.pairs import KeptTexts
 from lmworks.tokens.rows import Rows
 from lmworks.tokens.shards import Shards
 from lmworks.tokens.tokenizer import Tokenizer
@@ -134,7 +137,8 @@ def _pretrain(chosen: TrainRecipe, folder: Path, resume: bool, say: Say, ranks: 
     network = ranks.together(lambda: network_of(chosen, tokenizer, text.train, ranks.device))
     filled = ranks.together(lambda: _fill_embedding(chosen, network, tokenizer, run))
     model = LanguageModel(network, tokenizer)
-    say(_plan(network, tokenizer, text.train))
+    for line in (_plan(network, tokenizer, text.train), *task.remarks(rows)):
+        say(line)
     if filled is not None:
         say(f"embedding      {filled.found:,} of {filled.rows:,} tokens begin as a word of {chosen.embedding.source}")
 
@@ -181,6 +185,7 @@ def _prepare(recipe: TrainRecipe, folder: Path, run: Path, resume: bool, say: Sa
     """Everything that is made once: text, tokenizer and shards, which lie in the run's folder then."""
     refuse_foreign_files(folder)
     check_run(run, recipe, resume)
+    say_replaced(folder, say)
     parts = read_parts(recipe, say)
     start_run(run, recipe, data_hash(parts.train), recipe.data.text, resume)
     prepare(recipe, parts, run, resume)
@@ -266,14 +271,21 @@ def network_of(
         shards = _shards(packed, "ngrams.longest")
         tokens = torch.from_numpy(shards.read(0, shards.tokens).astype(np.int64))
         counted = count_ngrams(tokens, size, ngrams.longest, ngrams.most)
-    config = recipe.network(size, tuple(map(len, counted)))
+    config = recipe.network(size, tuple(map(len, counted)), packed.labels if isinstance(packed, KeptTexts) else ())
+    if recipe.upcycle is not None and config.experts is not None:
+        dense = load(recipe.upcycle, dtype="float32").network
+        return upcycle(dense, config.experts, recipe.training.seed).requires_grad_(True).to(_dtype(recipe, device))
     network = network_class(config)(config)
     network.initialise(recipe.training.seed, recipe.initialisation)
     if network.ngram_embedding is not None:
         network.ngram_embedding.know(counted)
     if isinstance(network.head, AdaptiveSoftmax):
         network.head.order_by(_token_counts(_shards(packed, "model.adaptive_cutoffs"), size))
-    return network.to(dtype_of(recipe.dtype) or fast_dtype(device))
+    return network.to(_dtype(recipe, device))
+
+
+def _dtype(recipe: TrainRecipe, device: torch.device | str) -> torch.dtype:
+    return dtype_of(recipe.dtype) or fast_dtype(device)
 
 
 def _shards(packed: Packed, setting: str) -> Shards:
@@ -324,9 +336,11 @@ def _plan(network: Network, tokenizer: Tokenizer, packed: Packed) -> str:
     part = "layers" if isinstance(network, RecurrentNetwork) else "blocks"
     inside = sum(one.numel() for name, one in network.named_parameters() if f"{part}." in name)
     every = sum(one.numel() for one in network.parameters())
+    idle = sum(layer.idle for _, layer in expert_layers(network))
+    used = f" ({(every - idle) / 1e6:.2f} M are used by a token)" if idle else ""
     return (
         f"network        {config.layers} {part} x {config.dim}, vocabulary {tokenizer.vocab_size:,}: "
-        f"{every / 1e6:.2f} M parameters, {inside / 1e6:.2f} M of them in {part}; {packed.tokens:,} tokens to train on"
+        f"{every / 1e6:.2f} M parameters{used}, {inside / 1e6:.2f} M of them in {part}; {packed.tokens:,} tokens to train on"
     )
 
 

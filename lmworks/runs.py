@@ -14,7 +14,7 @@ from typing import Any
 
 from lmworks.basics.config import Config
 from lmworks.basics.errors import ConfigError
-from lmworks.basics.files import write_json
+from lmworks.basics.files import restore_directory, write_json
 from lmworks.basics.memory import peak_megabytes
 from lmworks.models.directory import read_json
 from lmworks.text.sources import Reading
@@ -34,6 +34,11 @@ def check_run(run: Path, recipe: Config, resume: bool) -> None:
         return
     if not (run / RECIPE).exists():
         raise ConfigError(f"{run} does not hold a run to resume; start it without --resume")
+    restore_directory(run / "checkpoint")
+    if not (run / "checkpoint").exists():
+        raise ConfigError(
+            f"{run} holds a run that ended before its first checkpoint, so there is nothing to resume; start it without --resume"
+        )
     theirs = read_json(run / RECIPE)
     for key, value in recipe.model_dump(mode="json").items():
         _same(key, value, theirs.get(key), run)
@@ -59,6 +64,12 @@ def start_run(run: Path, recipe: Config, text: str, name: str, resume: bool) -> 
         raise ConfigError(
             f"{name} does not hold the text that the run was started with; put it back, or remove {run} to start afresh"
         )
+
+
+def say_replaced(folder: Path, say: Callable[[str], None]) -> None:
+    """Tell that a finished result is there and will be gone."""
+    if folder.is_dir() and any(folder.iterdir()):
+        say(f"replaces       {folder}, when the new one is complete; give another --out to keep it")
 
 
 def say_skipped(reading: Reading, say: Callable[[str], None]) -> None:

@@ -16,14 +16,20 @@ from pydantic import Field, model_validator
 
 from lmworks.basics.config import Config
 from lmworks.basics.errors import ConfigError, ModelError
+from lmworks.basics.gguf_file import GGUFFile
 from lmworks.basics.recipe_file import RecipeFile
-from lmworks.models.config import ModelConfig
+from lmworks.models.config import ExpertSettings, ModelConfig
+from lmworks.models.directory import read_config
 from lmworks.models.families import family_of
+from lmworks.models.families.bart import MARIAN
 from lmworks.models.families.bert import BERT
 from lmworks.models.families.t5 import T5
+from lmworks.models.gguf import gguf_config
 from lmworks.models.glove import GloveConfig
 from lmworks.models.initialisation import Scheme
 from lmworks.models.recurrent_config import RECURRENT, network_config
+from lmworks.models.references import resolve
+from lmworks.models.upcycling import upcycled_config
 from lmworks.tokens.sentence_pairs import NEXT_SENTENCE, SENTENCE_ORDER
 from lmworks.tokens.trainer import TokenizerConfig
 from lmworks.training.settings import TrainingConfig
@@ -31,6 +37,8 @@ from lmworks.training.settings import TrainingConfig
 HEAD_DIM = 64
 TOKENS_A_PARAMETER = 20
 """Training tokens for each parameter of the blocks: the optimum of a given budget (Hoffmann et al. 2022, table 3)."""
+BALANCE = 0.01
+"""Of the load of experts: Fedus et al. 2021, section 2.2."""
 RECURRENT_LAYERS = 2
 """Of a recurrent network, at any depth: the dial sets its width alone."""
 BATCH_TOKENS = 16_384
@@ -46,6 +54,12 @@ class TextSettings(Config):
 
     held_out: float = Field(default=0.1, gt=0, lt=1)
     """Share of the text that is never trained on and validates the model."""
+
+    validation: str | None = None
+    """A text that validates instead of a share of `text`; what both hold is not trained on."""
+
+    test: str | None = None
+    """seq2seq, classification: a text that the finished model is measured on, instead of what validates it."""
 
     hold_out: Literal["documents", "end"] = "documents"
     """Hold out whole documents, by their hash; or the end of each document, where there are few and long ones."""
@@ -82,10 +96,20 @@ class EmbeddingSettings(Config):
 class ObjectiveSettings(Config):
     """What is minimised."""
 
-    kind: Literal["causal", "prefix", "masked", "masked+next-sentence", "masked+sentence-order", "spans"] = "causal"
+    kind: Literal[
+        "causal",
+        "prefix",
+        "masked",
+        "masked+next-sentence",
+        "masked+sentence-order",
+        "spans",
+        "seq2seq",
+        "classification",
+    ] = "causal"
     """causal: each next token; prefix: the tokens behind a part of the text that is read from both sides; masked: tokens
     that were masked, from both sides (BERT); with next-sentence also whether a second text goes on from the first, with
-    sentence-order whether the two were swapped; spans: stretches of a text that were cut out (T5)."""
+    sentence-order whether the two were swapped; spans: stretches of a text that were cut out (T5). seq2seq: a target from
+    its source, classification: the class of a text; both from records with a prompt and its response."""
 
     share: float = Field(default=0.15, gt=0, lt=1)
     """masked, spans: share of the tokens that are masked or cut out."""
@@ -108,6 +132,13 @@ class ObjectiveSettings(Config):
     l2: float = Field(default=0.0, ge=0)
     """Times half the sum of the matrices' squares, through the loss; training.weight_decay is the decoupled form."""
 
+    load_balance: float | None = Field(default=None, ge=0)
+    """Times the loss that levels the load of experts, in each layer and micro-batch; None for 0.01 where the network has
+    experts and no bias that does it."""
+
+    router_z_loss: float = Field(default=0.0, ge=0)
+    """Times the squared log of the routers' normaliser; ST-MoE takes 1e-3."""
+
     @model_validator(mode="after")
     def _goes_with_the_kind(self) -> Self:
         for name, kinds in OF_KINDS.items():
@@ -129,6 +160,11 @@ NETWORKS: dict[str, tuple[str, dict[str, Any]]] = {
     "masked+next-sentence": ("encoder", MASKED_NETWORK | {"pooler": True, "labels": NEXT_SENTENCE}),
     "masked+sentence-order": ("encoder", MASKED_NETWORK | {"pooler": True, "labels": SENTENCE_ORDER}),
     "spans": ("encoder-decoder", {"family": "t5", **T5.fixed, "activation": "relu", "gated": False}),
+    "seq2seq": ("encoder-decoder", {"family": "marian", **MARIAN.fixed, "activation": "relu", "scale_embedding": True}),
+    "classification": (
+        "encoder",
+        {"family": "bert", **BERT.fixed, "activation": "gelu", "segments": 2, "pooler": True},
+    ),
 }
 """The arrangement of the network that each kind of objective trains, and what the network is unless the recipe says
 otherwise."""
@@ -139,6 +175,13 @@ class ValidationSettings(Config):
 
     tokens: int = Field(default=1_000_000, gt=0)
     """At most so many tokens of the held-out text."""
+
+    figures: tuple[Literal["bleu", "chrf", "rouge"], ...] = ("bleu", "chrf")
+    """seq2seq: how like the references the answers of the finished model are; bleu and chrf for translations, rouge for
+    summaries."""
+
+    beams: int = Field(default=5, gt=0, le=100)
+    """seq2seq: width of the beam search that writes those answers; 1 for the likeliest token each time."""
 
 
 class SampleSettings(Config):
@@ -162,6 +205,10 @@ class TrainRecipe(RecipeFile):
     depth: int = Field(default=4, gt=0, le=1000)
     """The dial: blocks; and from them, where nothing is said, width, heads, batch, learning rate and steps."""
 
+    upcycle: str | None = None
+    """A dense model to begin from (an alias, a directory, ...): each of its feed-forwards becomes the experts of
+    [model.experts], which is all that [model] says then. Its tokenizer is taken."""
+
     data: TextSettings = TextSettings()
     tokenizer: TokenizerConfig | str = TokenizerConfig()
     """How to train the tokenizer; or one that is there: a folder of `lmworks tokens train`, or a model reference."""
@@ -172,7 +219,8 @@ class TrainRecipe(RecipeFile):
     embedding: EmbeddingSettings = EmbeddingSettings()
     initialisation: Scheme = "normal"
     """normal: deviation 0.02, smaller for what writes into the residual stream (GPT-2); zero-output: what writes into it,
-    and the head, begins at zero, the rest by its width (as in modded-nanogpt and nanochat)."""
+    and the head, begins at zero, the rest by its width (as in modded-nanogpt and nanochat); width: all by their width, so that
+    signals keep their size (for networks without norms)."""
     dtype: Literal["float32", "bfloat16"] | None = None
     """Type of weights and activations; None for what is fast here. The optimiser keeps float32 masters."""
     objective: ObjectiveSettings = ObjectiveSettings()
@@ -187,6 +235,8 @@ class TrainRecipe(RecipeFile):
         depth = values.get("depth", 4) if isinstance(values, dict) else None
         if type(depth) is not int or depth < 1:
             return values
+        if isinstance(values.get("upcycle"), str):
+            return _begun(values)
         if not all(isinstance(values.get(name) or {}, dict | Config) for name in ("model", "training")):
             return values
         model, training = dict(values.get("model") or {}), dict(values.get("training") or {})
@@ -219,32 +269,99 @@ class TrainRecipe(RecipeFile):
             )
         return self
 
-    def network(self, vocab_size: int, ngrams: tuple[int, ...] = ()) -> ModelConfig:
-        """The network's config for a vocabulary, and for so many 2-grams, 3-grams, ..."""
+    def network(self, vocab_size: int, ngrams: tuple[int, ...] = (), labels: tuple[str, ...] = ()) -> ModelConfig:
+        """The network's config for a vocabulary, for so many 2-grams, 3-grams, ..., and for the classes of the text."""
         for name in ("vocab_size", "ngrams"):
             if name in self.model:
                 raise ConfigError(f"{{at}}model.{name} follows from the text; leave it out")
+        if self.upcycle is not None:
+            return self._upcycled(self.upcycle)
         if self.ngrams.longest > 1 and self.model.get("family") != "lmworks":
             raise ConfigError(
                 "{at}ngrams.longest needs {at}model.family = 'lmworks': no public architecture has such embeddings"
             )
         try:
-            sizes = {"vocab_size": vocab_size} | ({"ngrams": ngrams} if ngrams else {})
+            sizes: dict[str, Any] = {"vocab_size": vocab_size} | ({"ngrams": ngrams} if ngrams else {})
+            sizes |= {"labels": labels} if labels else {}
             config = network_config({"context": self.training.context} | self.model | sizes)
         except ConfigError as error:
             raise error.inside(("model",)) from None
-        self._check_heads(config)
         self._check_recurrent()
         try:
             family_of(config.family).config_to(config)  # what could not be saved is not trained
         except ModelError as error:
             raise ConfigError(f"{{at}}model.family: {error}") from None
+        return self._checked(config)
+
+    def _upcycled(self, reference: str) -> ModelConfig:
+        """The config of a dense model with the recipe's experts in it."""
+        if set(self.model) != {"experts"}:
+            raise ConfigError(
+                "{at}upcycle takes the network of a model that is there, and {at}model.experts is all that can be said of it"
+            )
+        for name, said in (
+            ("embedding.source", self.embedding.source != "random"),
+            ("ngrams", self.ngrams.longest > 1),
+        ):
+            if said:
+                raise ConfigError(f"{{at}}{name} is for a network from nothing; leave out it or {{at}}upcycle")
+        if self.tokenizer != reference:
+            raise ConfigError("{at}tokenizer is that of the model that {at}upcycle names; leave it out")
+        try:
+            settings = ExpertSettings(**self.model["experts"])
+        except TypeError:
+            raise ConfigError("{at}model.experts is no table of settings") from None
+        except ConfigError as error:
+            raise error.inside(("model", "experts")) from None
+        path = resolve(reference)
+        config = gguf_config(GGUFFile(path)) if path.suffix == ".gguf" else read_config(path)
+        if not isinstance(config, ModelConfig):
+            raise ConfigError(
+                f"{{at}}upcycle: {reference} is no transformer, and has no feed-forward to become experts"
+            )
+        try:
+            made = upcycled_config(config, settings)
+        except ConfigError as error:
+            raise error.inside(("model", "experts")) from None
+        return self._checked(made)
+
+    def balance(self, vocab_size: int) -> float:
+        """The strength of the loss that levels the load of experts; 0 where there are none, or a bias does it."""
+        config = self.network(vocab_size, (1,) * (self.ngrams.longest - 1))
+        experts = config.experts if isinstance(config, ModelConfig) else None
+        if experts is None:
+            return 0.0
+        said = self.objective.load_balance
+        return said if said is not None else 0.0 if experts.bias_rate else BALANCE
+
+    def _checked(self, config: ModelConfig) -> ModelConfig:
+        """What the recipe asks of any network."""
+        self._check_heads(config)
+        self._check_experts(config)
         if config.context < self.training.context:
             raise ConfigError(
                 f"{{at}}training.context ({self.training.context}) is longer than {{at}}model.context ({config.context}), "
                 "which is all that the network reads"
             )
         return config
+
+    def _check_experts(self, config: ModelConfig) -> None:
+        """ConfigError for what experts cannot learn, or what there are none for."""
+        experts = config.experts if isinstance(config, ModelConfig) else None
+        if experts is None:
+            for name in ("load_balance", "router_z_loss"):
+                if getattr(self.objective, name):
+                    raise ConfigError(
+                        f"{{at}}objective.{name} is for a network with experts; leave it out, or set {{at}}model.experts"
+                    )
+            return
+        if experts.normalised and experts.top_k == 1:
+            raise ConfigError(
+                "{at}model.experts.normalised makes the weight of a single expert 1, so that its router learns nothing from the "
+                "text; set {at}model.experts.normalised = false, or {at}model.experts.top_k = 2"
+            )
+        if self.training.compile:
+            raise ConfigError("{at}training.compile does not go with {at}model.experts; set it to false")
 
     def _check_recurrent(self) -> None:
         """ConfigError where a recurrent network is asked for what is a transformer's."""
@@ -273,12 +390,19 @@ class TrainRecipe(RecipeFile):
                 f"arrangement {arrangement!r}; leave it out, or choose another objective"
             )
         for name in ("pooler", "labels", "head_transform"):
-            if getattr(config, name) and not network.get(name):
+            if getattr(config, name) and not network.get(name) and (name in self.model or kind != "classification"):
                 raise ConfigError(f"{{at}}model.{name} is not trained by {{at}}objective.kind = {kind!r}; leave it out")
         if network.get("labels") and len(config.labels) != 2:
             raise ConfigError(
                 f"{{at}}model.labels are the two answers of {{at}}objective.kind = {kind!r}; leave them out"
             )
+
+
+def _begun(values: dict[str, Any]) -> dict[str, Any]:
+    """What follows from a model to begin from: its tokenizer, and a rate for a network that knows something."""
+    training = dict(values.get("training") or {})
+    training.setdefault("learning_rate", 3e-4)
+    return {"tokenizer": values["upcycle"]} | values | {"training": training}
 
 
 def _kind(objective: Any) -> str:

@@ -179,7 +179,8 @@ class LoRALinear(nn.Module):
 
 
 def adaptable(network: Network) -> dict[str, list[Part]]:
-    """The linear layers of the blocks by our path, with the projections that each joins."""
+    """The linear layers of the blocks by our path, with the projections that each joins. Routers and the experts that
+    they choose from stay as they are: PEFT knows no layer there, and each expert would see a share of the text only."""
     layers: dict[str, list[Part]] = {}
     config = network.config
     for name, source in each_name(family_of(config.family).tensors, config):
@@ -187,6 +188,8 @@ def adaptable(network: Network) -> dict[str, list[Part]]:
         if (
             "blocks." not in name
             or not name.endswith(".weight")
+            or name.endswith("router.weight")
+            or ".experts." in name
             or not isinstance(network.get_submodule(path), nn.Linear | LoRALinear)
         ):
             continue
@@ -218,7 +221,10 @@ def add_lora(network: Network, config: LoRAConfig, seed: int = 0) -> Network:
     known = sorted({part.module.rpartition(".")[2] for parts in layers.values() for part in parts})
     unknown = [] if config.targets == "all" else sorted(set(config.targets) - set(known))
     if unknown:
-        raise ConfigError(f"{{at}}targets: this model has no projection {unknown[0]}; it has {', '.join(known)}")
+        experts = "; experts get no adapters" if network.config.experts is not None else ""
+        raise ConfigError(
+            f"{{at}}targets: this model has no projection {unknown[0]}; it has {', '.join(known)}{experts}"
+        )
     network.requires_grad_(False)
     generator = torch.Generator().manual_seed(seed)
     for path, parts in layers.items():

@@ -9,11 +9,12 @@ import torch
 
 from lmworks.adaptation.peft_format import CONFIG, WEIGHTS, is_adapter
 from lmworks.basics.gguf_file import GGUFFile
-from lmworks.checks.probes import as_row, probe_ids, whole_copy
+from lmworks.checks.probes import as_row, probe_ids, read, whole_copy
 from lmworks.checks.result import Difference, NotApplicableError, Outcome, check, type_name
 from lmworks.generation.language_model import LanguageModel
 from lmworks.loading import fingerprint
 from lmworks.models.directory import read_json, read_safetensors, weight_files
+from lmworks.models.network import evaluating
 from lmworks.models.references import ALIASES, checksum, resolve
 
 
@@ -93,8 +94,9 @@ def round_trip(model: LanguageModel) -> Outcome:
     """Logits before saving and after loading."""
     whole = whole_copy(model)
     tokens = as_row(probe_ids(model), model.network)
-    before, again = whole.logits(tokens), _saved(whole)
-    after = again.logits(tokens)
+    with evaluating(model.network), evaluating(whole.network):
+        before, again = read(whole, tokens), _saved(whole)
+        after = read(again, tokens)
     apart = (before - after).abs().amax(-1)[0]
     place = int(apart.argmax())
     return Outcome(

@@ -6,10 +6,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lmworks.checks.probes import OTHER_TEXTS, TEXT, as_row, probe_ids
+from lmworks.checks.probes import OTHER_TEXTS, TEXT, as_row, own_source, probe_ids, read
 from lmworks.checks.result import Difference, NotApplicableError, Outcome, check, logits_apart, type_name
 from lmworks.generation.language_model import LanguageModel
-from lmworks.models.network import Network
+from lmworks.models.network import Network, evaluating
 from lmworks.models.recurrent import RecurrentNetwork
 from lmworks.tokens.batch import Example, stack
 
@@ -25,7 +25,7 @@ def cache(model: LanguageModel) -> Outcome:
     """Logits with and without a KV cache."""
     network = model.network
     tokens = as_row(probe_ids(model), network)
-    plain = network(tokens)
+    plain = read(model, tokens)
     size = tokens.shape[1]
     steps = [size - min(STEPS, size - 1), *[1] * min(STEPS, size - 1)]
     chunks = [CHUNK] * (size // CHUNK) + ([size % CHUNK] if size % CHUNK else [])
@@ -37,7 +37,7 @@ def cache(model: LanguageModel) -> Outcome:
             f"cached in chunks of {CHUNK} and uncached", _through_cache(network, tokens, chunks), plain, network.dtype
         ),
     ]
-    reused = network.new_cache(1, 4)
+    reused = network.new_cache(1, 4, own_source(network, tokens))
     network(tokens, cache=reused)
     reused.truncate(kept := min(CHUNK, size - 1))
     again = network(tokens[:, kept:], cache=reused)
@@ -53,15 +53,17 @@ def padding(model: LanguageModel) -> Outcome:
     """A text alone, and padded left and right."""
     network = model.network
     ids = probe_ids(model)[: model.config.context - PADDING]
-    alone = network(as_row(ids, network))
+    alone = read(model, as_row(ids, network))
     pad = [0] * PADDING
     right, left = as_row([*ids, *pad], network), as_row([*pad, *ids], network)
     at = torch.arange(len(ids) + PADDING, device=network.device)[None]
     return Outcome(
         f"{len(ids)} tokens alone, and with {PADDING} of padding",
         [
-            logits_apart("padded right and alone", network(right, at < len(ids))[:, : len(ids)], alone, network.dtype),
-            logits_apart("padded left and alone", network(left, at >= PADDING)[:, PADDING:], alone, network.dtype),
+            logits_apart(
+                "padded right and alone", read(model, right, at < len(ids))[:, : len(ids)], alone, network.dtype
+            ),
+            logits_apart("padded left and alone", read(model, left, at >= PADDING)[:, PADDING:], alone, network.dtype),
         ],
     )
 
@@ -73,8 +75,8 @@ def padding_rows(model: LanguageModel) -> Outcome:
     ids = probe_ids(model)[: model.config.context - PADDING]
     size = len(ids) + PADDING
     real = torch.tensor([[False] * PADDING + [True] * len(ids), [False] * size], device=network.device)
-    one = network(torch.tensor([[0] * PADDING + ids, [0] * size], device=network.device), real)
-    other = network(torch.tensor([[ids[-1]] * PADDING + ids, [ids[0]] * size], device=network.device), real)
+    one = read(model, torch.tensor([[0] * PADDING + ids, [0] * size], device=network.device), real)
+    other = read(model, torch.tensor([[ids[-1]] * PADDING + ids, [ids[0]] * size], device=network.device), real)
     broken = int((~torch.isfinite(one)).any(-1).sum() + (~torch.isfinite(other)).any(-1).sum())
     return Outcome(
         f"a row of {size} padding tokens, and other ids in the padding",
@@ -89,6 +91,8 @@ def padding_rows(model: LanguageModel) -> Outcome:
 def packing(model: LanguageModel) -> Outcome:
     """Documents packed in one row, and each alone."""
     network = model.network
+    if network.encoder is not None:
+        raise NotApplicableError("an encoder-decoder has one source and one target a row, and nothing packed")
     longest = model.config.context // 4
     texts = [probe_ids(model, text)[:longest] for text in (OTHER_TEXTS[0], TEXT, OTHER_TEXTS[1])]
     row = tuple(Example(ids, [True] * len(ids), "probe") for ids in texts)
@@ -120,10 +124,10 @@ def attention(model: LanguageModel) -> Outcome:
     size = tokens.shape[1]
     half = torch.arange(size, device=network.device)[None] >= size // 2
     runs = network.attention_kernel
-    got = network(tokens), network(tokens, half)[:, size // 2 :]
+    got = read(model, tokens), read(model, tokens, half)[:, size // 2 :]
     try:
         network.attention_kernel = "explicit"
-        formula = network(tokens), network(tokens, half)[:, size // 2 :]
+        formula = read(model, tokens), read(model, tokens, half)[:, size // 2 :]
     finally:
         network.attention_kernel = runs
     return Outcome(
@@ -142,7 +146,8 @@ def dropout(model: LanguageModel) -> Outcome:
     network = model.network
     tokens = as_row(probe_ids(model), network)
     was_training = network.training
-    first, second = model.logits(tokens), model.logits(tokens)
+    with evaluating(network):
+        first, second = read(model, tokens), read(model, tokens)
     differences = [
         Difference(
             "two evaluation passes", float((first - second).abs().max()), 0, f"logits, {type_name(network.dtype)}"
@@ -151,7 +156,7 @@ def dropout(model: LanguageModel) -> Outcome:
     ]
     if model.config.dropout:
         differences.append(
-            Difference("two training passes and different ones", _equal_in_training(network, tokens), 0, "passes")
+            Difference("two training passes and different ones", _equal_in_training(model, tokens), 0, "passes")
         )
     return Outcome(
         f"two passes over {tokens.shape[1]} tokens", differences, f"dropout {model.config.dropout:g} in training"
@@ -159,16 +164,17 @@ def dropout(model: LanguageModel) -> Outcome:
 
 
 def _through_cache(network: Network, tokens: Tensor, sizes: list[int]) -> Float[Tensor, "one seq vocab"]:
-    held = network.new_cache(1, 4)
+    held = network.new_cache(1, 4, own_source(network, tokens))
     return torch.cat([network(part, cache=held) for part in tokens.split(sizes, dim=1)], dim=1)
 
 
-def _equal_in_training(network: Network, tokens: Tensor) -> bool:
+def _equal_in_training(model: LanguageModel, tokens: Tensor) -> bool:
     """Are two passes in training mode equal? The mode and the random state are put back."""
+    network = model.network
     mode, state = network.training, torch.get_rng_state()
     try:
         network.train()
-        return bool(torch.equal(network(tokens), network(tokens)))
+        return bool(torch.equal(read(model, tokens), read(model, tokens)))
     finally:
         network.train(mode)
         torch.set_rng_state(state)

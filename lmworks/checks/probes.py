@@ -5,14 +5,18 @@ from __future__ import annotations
 import copy
 
 import torch
-from jaxtyping import Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from lmworks.adaptation.lora import lora_layers, merge_adapters
 from lmworks.checks.result import NotApplicableError
 from lmworks.generation.language_model import LanguageModel
+from lmworks.models.memory import Memory
 from lmworks.models.network import Network
 from lmworks.tokens.tokenizer import Tokenizer
+
+Ids = Int[Tensor, "batch seq"]
+Mask = Bool[Tensor, "batch seq"]
 
 QUESTION = "How do lists work?"
 TEXT = "When the tide went out, three children and 12 crabs stayed on the beach near Zürich's lake; nobody asked why."
@@ -82,6 +86,18 @@ def probe_ids(model: LanguageModel, text: str = TEXT) -> list[int]:
 def as_row(ids: list[int], network: Network) -> Int[Tensor, "one seq"]:
     """Ids as a batch of one."""
     return torch.tensor([ids], device=network.device)
+
+
+def read(model: LanguageModel, tokens: Ids, mask: Mask | None = None) -> Float[Tensor, "batch seq vocab"]:
+    """Logits in the network's present mode; an encoder-decoder has each text as its own source."""
+    return model.network(tokens, mask, memory=own_source(model.network, tokens, mask))
+
+
+def own_source(network: Network, tokens: Ids, mask: Mask | None = None) -> Memory | None:
+    """The texts as sources; None where there is no encoder. A row of padding alone counts as a text: it has no other source."""
+    if network.encoder is None:
+        return None
+    return network.encode(tokens, None if mask is None else mask | ~mask.any(dim=1, keepdim=True))
 
 
 def exact_copy(model: LanguageModel) -> LanguageModel | None:

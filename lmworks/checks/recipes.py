@@ -20,7 +20,7 @@ from lmworks.generation.language_model import LanguageModel
 from lmworks.loading import load, load_tokenizer
 from lmworks.models.references import resolve
 from lmworks.models.vectors import read_vectors
-from lmworks.objectives import Objective
+from lmworks.objectives import Objective, SpanCorruption
 from lmworks.planning.reading import trains_from_nothing
 from lmworks.pretraining import network_of, objective_of, rows_of
 from lmworks.recipe import Recipe
@@ -88,7 +88,7 @@ class Trial:
     def parts(self) -> Split:
         """The text as the run will split it, each part up to MOST_TEXT."""
         data = self.recipe.data
-        _, whole = read_split(data.text, data.held_out, data.hold_out)
+        _, whole = read_split(data.text, data.held_out, data.hold_out, data.validation)
         return Split(_first(whole.train), _first(whole.held_out), whole.duplicates)
 
     @cached_property
@@ -241,6 +241,8 @@ def validates(trial: Trial) -> Outcome:
     settings = trial.recipe.data
     train, kept = (sum(len(one.text.encode()) for one in side) for side in (trial.parts.train, trial.parts.held_out))
     compared = f"{len(trial.parts.held_out):,} documents, {kept:,} bytes: {kept / (train + kept):.1%} of the text"
+    if settings.validation is not None:
+        return Outcome(compared, [], f"{settings.validation} validates")
     if corpus_of(settings.text) is not None:
         return Outcome(compared, [], "as `lmworks corpus` split it")
     missing = max(settings.held_out / LEAST - kept / (train + kept), 0)
@@ -257,6 +259,8 @@ def validates(trial: Trial) -> Outcome:
 def labels(trial: Trial) -> Outcome:
     """The labels of a batch against the next tokens; where tokens are masked, against those that stood there."""
     few = [trial.rows.batch([place]) for place in range(min(4, len(trial.rows)))]
+    if isinstance(objective := trial.task.loss(trial.tokenizer), SpanCorruption):
+        return Outcome(f"{len(few)} rows", [training.spans_difference(objective, batch) for batch in few[:1]])
     if trial.task.labels != "next tokens":
         prepared = [trial.objective.prepare(batch, [place]) for place, batch in enumerate(few)]
         pairs = zip(few, prepared, strict=True)

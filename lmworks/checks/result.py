@@ -105,13 +105,14 @@ class NotApplicableError(Exception):
 
 
 def check(
-    name: str, *pitfalls: int, writes: bool = False
+    name: str, *pitfalls: int, writes: bool = False, continues: bool = False
 ) -> Callable[
     [Callable[Concatenate[Subject, Parameters], Outcome]], Callable[Concatenate[Subject, Parameters], CheckResult]
 ]:
     """Make a check of a function that compares. It runs without gradients.
 
-    One that looks at a model which `writes` has nothing to look at in an encoder or an encoder-decoder.
+    One that looks at a model which `writes` has nothing to look at in an encoder; one that looks at a model which `continues`
+    what it reads has nothing to look at in an encoder-decoder either.
     An LmworksError of the library is the check's failure: its sentence says what is wrong with the model.
     """
 
@@ -123,8 +124,12 @@ def check(
         def run(subject: Subject, *args: Parameters.args, **kwargs: Parameters.kwargs) -> CheckResult:
             arrangement = getattr(getattr(subject, "config", None), "arrangement", "decoder")
             try:
-                if writes and arrangement != "decoder":
-                    raise NotApplicableError(f"an {arrangement} does not write text token by token")
+                if (writes or continues) and arrangement == "encoder":
+                    raise NotApplicableError("an encoder does not write text token by token")
+                if continues and arrangement == "encoder-decoder":
+                    raise NotApplicableError(
+                        "an encoder-decoder writes a target for a source and does not continue a text"
+                    )
                 outcome = compare(subject, *args, **kwargs)
             except NotApplicableError as why:
                 return CheckResult(name, pitfalls, "", "not applicable", detail=str(why))

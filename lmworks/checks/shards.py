@@ -10,8 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from lmworks.basics.errors import ModelError
+from lmworks.basics.files import sha256
 from lmworks.checks.result import Difference, NotApplicableError, Outcome, check, ids_apart
-from lmworks.tokens.shards import Shards, tokenizer_hash
+from lmworks.tokens.shards import INDEX, Shards, file_name, tokenizer_hash
 from lmworks.tokens.tokenizer import Tokenizer
 
 AT_ONCE = 2**24
@@ -26,6 +27,22 @@ class Packed:
 
     shards: Shards
     tokenizer: Tokenizer
+
+
+@check("files are those that were packed")
+def unchanged(shards: Shards) -> Outcome:
+    """Every byte of the files, by the hashes in shards.json."""
+    hashes = shards.info.sha256
+    names = [*map(file_name, range(len(shards.info.shards))), INDEX]
+    return Outcome(
+        f"the SHA-256 of {len(names):,} files",
+        [
+            Difference(
+                "a file and the one that was packed", sha256(shards.folder / name) != hashes.get(name), 0, "files", name
+            )
+            for name in names
+        ],
+    )
 
 
 @check("ids are in the vocabulary")
@@ -127,7 +144,7 @@ def bytes_of_tokens(packed: Packed) -> Outcome:
     )
 
 
-CHECKS = (in_vocabulary, bytes_counted, packed_once)
+CHECKS = (unchanged, in_vocabulary, bytes_counted, packed_once)
 BESIDE_A_TOKENIZER = (same_tokenizer, bytes_of_tokens)
 
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from lmworks.checks.result import Difference
 from lmworks.models.network import Network
-from lmworks.objectives import Loss, Objective
+from lmworks.objectives import Loss, Objective, SpanCorruption
 from lmworks.tokens.batch import IGNORE, Batch, Row
 from lmworks.tokens.rows import Rows
 from lmworks.training.loop import as_rows, row_seed, train
@@ -99,6 +99,15 @@ def restored_difference(plain: Batch, prepared: Batch) -> Difference:
     places = wrong.nonzero().tolist()
     where = f"row {places[0][0]}, token {places[0][1]}" if places else ""
     return Difference("the labels and the tokens that were masked", len(places), 0, "labels", where)
+
+
+def spans_difference(objective: SpanCorruption, batch: Batch) -> Difference:
+    """The text of the first row against what its source and target make together."""
+    ids = batch.tokens[0][batch.documents[0] >= 0].tolist()
+    text = [token for token in ids if token not in objective.special]
+    again = objective.reconstructed(*objective.corrupted(ids, 0))
+    wrong = sum(one != other for one, other in zip(text, again, strict=False)) + abs(len(text) - len(again))
+    return Difference("the text and source with target", wrong, 0, "tokens")
 
 
 def resume_differences(

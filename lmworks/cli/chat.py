@@ -76,7 +76,12 @@ def _ask() -> str | None:
 
 
 def _turn(
-    model: LanguageModel, messages: list[dict[str, str]], line: str, chosen: Strategy, longest: int, stop: list[str]
+    model: LanguageModel,
+    messages: list[dict[str, str]],
+    line: str,
+    chosen: Strategy | None,
+    longest: int,
+    stop: list[str],
 ) -> list[dict[str, str]]:
     """Print the answer as it comes; return the conversation with it. What Ctrl-C cut off stays part of it."""
     from lmworks.basics.errors import ConfigError

@@ -18,6 +18,7 @@ KINDS = {
     "corpus": ("lmworks.text.corpus.recipe", "CorpusRecipe"),
     "tokenizer": ("lmworks.tokens.trainer", "TokenizerConfig"),
     "model": ("lmworks.models.config", "ModelConfig"),
+    "experts": ("lmworks.models.config", "ExpertSettings"),
     "recurrent": ("lmworks.models.recurrent_config", "RecurrentConfig"),
     "sample": ("lmworks.generation.strategies", "Sample"),
 }
@@ -27,7 +28,7 @@ def explain(
     what: Annotated[
         str,
         typer.Argument(
-            help="recipe (of build), train, space (of sweep), corpus, tokenizer, model, recurrent or sample."
+            help="recipe (of build), train, space (of sweep), corpus, tokenizer, model, experts, recurrent or sample."
         ),
     ] = "recipe",
     json_: Json = False,

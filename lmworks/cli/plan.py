@@ -48,18 +48,22 @@ def plan(
 
 
 def _print_plan(plan: Plan) -> None:
-    from lmworks.planning.plan import BESIDES
-
     config, device = plan.subject.model, plan.devices.device
     typer.echo(
         f"{plan.subject.name}: {config.family}, {config.layers} layers x {config.dim}, vocabulary {config.vocab_size:,}, "
         f"{plan.rows} x {plan.subject.training.context:,} tokens at once on each device, {plan.dtype}"
     )
     typer.echo(
-        f"{plan.devices.name}: {size(device.memory)} and {device.flops / 1e12:,.3g} TFLOP/s each, "
+        f"{plan.devices.name}: {size(device.memory)} and {digits(device.flops / 1e12)} TFLOP/s each, "
         f"{device.utilisation:.0%} of it expected in training ({device.source})\n"
     )
-    table(["parameters", ""], [[name, f"{count:,}"] for name, count in plan.parameters.by_part().items()])
+    table(
+        ["parameters", ""],
+        [
+            ["adapters, where trained" if name == "adapters" else name, f"{count:,}"]
+            for name, count in plan.parameters.by_part().items()
+        ],
+    )
     typer.echo("\nMemory of a device at the peak; in brackets what a part takes where that is another moment")
     names = list(dict.fromkeys(name for way in plan.ways for name in way.memory.sizes))
     rows = [
@@ -78,19 +82,25 @@ def _print_plan(plan: Plan) -> None:
             ["FLOPs of a step, or a prompt", *(f"{way.flops.all:.3g}" for way in plan.ways)],
             ["of it attention", *(f"{way.flops.attention / way.flops.all:.0%}" for way in plan.ways)],
             ["time of it", *(duration(way.seconds) for way in plan.ways)],
+            ["which is", *("timed" if way.timed else "assumed" for way in plan.ways)],
             ["tokens/s", *(f"{way.tokens_per_second:,.0f}" for way in plan.ways)],
             ["tokens of the run", *("" if way.run_tokens is None else f"{way.run_tokens:,}" for way in plan.ways)],
             ["time of the run", *("" if way.run_seconds is None else duration(way.run_seconds) for way in plan.ways)],
         ],
     )
-    typer.echo("\n".join(["", *plan.subject.notes, BESIDES]))
+    typer.echo("\n".join(["", *plan.besides]))
 
 
 def duration(seconds: float) -> str:
     """A time in the unit that suits it."""
     units = ((86_400, "days"), (3600, "h"), (60, "min"), (1, "s"), (1e-3, "ms"))
     size, unit = next((one for one in units if seconds >= 2 * one[0]), units[-1])
-    return f"{seconds / size:,.3g} {unit}"
+    return f"{digits(seconds / size)} {unit}"
+
+
+def digits(value: float) -> str:
+    """Three digits, or all before the point; without an exponent, unless it is very small."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def _part(at_peak: float, whole: float) -> str:
@@ -103,7 +113,7 @@ def size(count: float | None) -> str:
     """Bytes in MB or GB of three digits."""
     if count is None:
         return "unknown memory"
-    return f"{count / 1e9:,.3g} GB" if count >= 1e9 else f"{count / 1e6:,.3g} MB"
+    return f"{digits(count / 1e9)} GB" if count >= 1e9 else f"{digits(count / 1e6)} MB"
 
 
 def _print_published(lines: list[Published], json_: bool) -> None:

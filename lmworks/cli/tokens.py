@@ -42,7 +42,9 @@ def train(
     from pathlib import Path
 
     from lmworks.basics import progress
+    from lmworks.runs import say_replaced
     from lmworks.text.sources import read
+    from lmworks.tokens.folder import refuse_foreign_files
     from lmworks.tokens.inspection import compare
     from lmworks.tokens.trainer import TokenizerConfig, train_tokenizer
 
@@ -60,8 +62,10 @@ def train(
             print(f"skipped   {skipped.path}: {skipped.reason}", file=sys.stderr)
         texts = [document.text for document in reading.documents]
         name = f"{reading.name.replace('/', '-')}-{kind}"
+        folder = Path(out or f"tokenizers/{name}")
+        refuse_foreign_files(folder)
+        say_replaced(folder, lambda line: print(line, file=sys.stderr))
         tokenizer = train_tokenizer(texts, config, name)
-    folder = Path(out or f"tokenizers/{name}")
     tokenizer.save(folder)
     figures = next(iter(compare({str(folder): tokenizer}, {reading.name: texts})))
     if json_:

@@ -287,13 +287,11 @@ class LanguageModel:
         """Log-probability of every token of a text, behind a prompt where one is given; of an encoder-decoder the prompt is
         the source, and the end of the target counts too. Longer texts than the window are read in windows that overlap by a
         quarter; each token is scored once, with at least that much text before it."""
-        size = len(text.encode())
         if self.translates:
-            return Score(*self._target_score(text, prompt, window), size)
+            return Score(*self._target_score(text, prompt, window), len(text.encode()))
         tokens = self.tokenizer.encode(text, special=False, continues=prompt is not None)
-        return self.score_tokens(
-            tokens, size, prompt=None if prompt is None else self.encode_prompt(prompt), window=window
-        )
+        before = None if prompt is None else self.encode_prompt(prompt)
+        return self.score_tokens(tokens, len(text.encode()), prompt=before, window=window)
 
     def score_tokens(
         self, tokens: list[int], size: int, *, prompt: list[int] | None = None, window: int | None = None

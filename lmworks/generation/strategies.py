@@ -145,7 +145,7 @@ class Beam(Strategy):
     """Answers are compared by the sum of their log-probabilities / length ** this: 0 by the sum alone, above 1 for
     longer ones."""
 
-    early_stopping: bool | Literal["never"] = False
+    early_stopping: Literal[True, False, "never"] = False
     """With `width` answers finished: True stops, False stops where the best that goes on is no better at its present
     length, "never" only where it could become no better at any length."""
 

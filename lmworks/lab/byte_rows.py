@@ -11,13 +11,16 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+import torch
 from jaxtyping import Int
 from torch import Tensor
 
+from lmworks.basics.errors import DataError
 from lmworks.lab.small_network import bits_per_byte, held_out_logits
 from lmworks.models.network import Network
 from lmworks.objectives import Objective
-from lmworks.tokens.batch import Example, Row, pack
+from lmworks.tokens.batch import Batch, Example, Row, pack, stack
+from lmworks.tokens.rows import Rows
 from lmworks.training.loop import TrainingResult, Validate, train
 from lmworks.training.settings import TrainingConfig
 
@@ -28,10 +31,19 @@ def byte_rows(text: Int[Tensor, " bytes"], context: int) -> list[Row]:
     return pack([Example(ids, [False] + [True] * (len(ids) - 1), "text")], context)
 
 
+def byte_batch(text: Int[Tensor, " bytes"], context: int, rows: int, seed: int) -> Batch:
+    """A batch of `rows` neighbouring rows from a random place of the text. DataError where it is too short."""
+    size = rows * (context - 1) + 1
+    if len(text) < size:
+        raise DataError(f"the text has {len(text):,} bytes, and a batch takes {size:,}; give a longer text")
+    start = int(torch.randint(len(text) - size + 1, (), generator=torch.Generator().manual_seed(seed)))
+    return stack(byte_rows(text[start : start + size], context))
+
+
 def fit(
     network: Network,
     objective: Objective,
-    rows: Sequence[Row],
+    rows: Rows | Sequence[Row],
     config: TrainingConfig,
     validate: Validate | None = None,
 ) -> TrainingResult:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -17,6 +18,7 @@ from torch import Tensor
 from lmworks.basics import progress
 from lmworks.basics.errors import DataError
 from lmworks.models.config import ModelConfig
+from lmworks.models.initialisation import Scheme
 from lmworks.models.network import Network
 from lmworks.text.sources import read
 from lmworks.text.splits import split
@@ -53,11 +55,18 @@ def byte_text(reference: str) -> ByteText:
 
 
 def small_network(
-    seed: int, dim: int = 128, layers: int = 2, heads: int = 2, context: int = 128, vocab_size: int = BYTES
+    seed: int,
+    dim: int = 128,
+    layers: int = 2,
+    heads: int = 2,
+    context: int = 128,
+    vocab_size: int = BYTES,
+    scheme: Scheme = "normal",
+    **settings: Any,
 ) -> Network:
-    """Fresh weights by seed."""
-    config = ModelConfig(vocab_size=vocab_size, dim=dim, layers=layers, heads=heads, context=context)
-    return Network(config).initialise(seed)
+    """Fresh weights by seed; other settings as in ModelConfig."""
+    config = ModelConfig(vocab_size=vocab_size, dim=dim, layers=layers, heads=heads, context=context, **settings)
+    return Network(config).initialise(seed, scheme)
 
 
 WARMUP = 0.2

@@ -18,6 +18,7 @@ from torch.utils.checkpoint import checkpoint
 
 from lmworks.models.attention import Attention, CrossAttention, Pass
 from lmworks.models.config import ModelConfig
+from lmworks.models.dropout import Dropout
 from lmworks.models.experts import Experts
 from lmworks.models.feed_forward import FeedForward
 from lmworks.models.hooks import HookPoint
@@ -39,7 +40,7 @@ class Block(nn.Module):
             self.cross_attention_output_point = HookPoint()
         self.feed_forward_norm = make_norm(config)
         self.feed_forward: FeedForward | Experts = Experts(config) if config.has_experts(layer) else FeedForward(config)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         self.norm_before, self.residual, self.parallel = config.norm_place == "before", config.residual, config.parallel
         self.attention_output_point, self.feed_forward_output_point = HookPoint(), HookPoint()
         self.residual_in_point, self.residual_middle_point, self.residual_out_point = (
@@ -47,6 +48,12 @@ class Block(nn.Module):
             HookPoint(),
             HookPoint(),
         )
+
+    @property
+    def dense(self) -> FeedForward:
+        """The feed-forward, for code that has no other way; experts never come there."""
+        assert isinstance(self.feed_forward, FeedForward)
+        return self.feed_forward
 
     def forward(self, x: Hidden, shared: Pass) -> Hidden:
         """The residual stream behind this block."""

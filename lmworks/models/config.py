@@ -67,6 +67,10 @@ class ExpertSettings(Config):
     """The weights of the chosen experts sum to 1, which is a softmax over the chosen alone (Mixtral); False leaves them as
     they came out of all."""
 
+    scale: float = Field(default=1.0, gt=0)
+    """What the weights of the chosen experts are multiplied by (DeepSeek-V3: 2.5); at top_k, normalised weights are 1 each
+    on average, and the layer is as loud as a feed-forward as wide as its chosen experts."""
+
     shared_dim: int = Field(default=0, ge=0, le=100_000_000)
     """Width of an expert that every token is sent to as well; 0 for none. Several shared ones are one that is as wide."""
 
@@ -178,14 +182,16 @@ class ModelConfig(Config):
     norm_unit_offset: bool = False
     """The norm multiplies by 1 + weight (Gemma) and not by weight."""
 
-    activation: Literal["silu", "gelu", "gelu_tanh", "relu", "relu_squared"] = "silu"
-    """The feed-forward's non-linearity; gelu is exact, gelu_tanh its tanh approximation."""
+    activation: Literal["silu", "gelu", "gelu_tanh", "relu", "relu_squared", "sigmoid", "tanh"] = "silu"
+    """The feed-forward's non-linearity; gelu is exact, gelu_tanh its tanh approximation. sigmoid and tanh are for a gate
+    (GLU), or to see why plain ones were given up."""
 
     gated: bool = True
     """The feed-forward multiplies activation(gate) with a second projection (SwiGLU and relatives)."""
 
     experts: ExpertSettings | None = None
-    """Many feed-forwards, of which each token uses a few; None for one that all tokens use."""
+    """Many feed-forwards, of which each token uses a few; None for one that all tokens use. `lmworks explain experts` has
+    their settings."""
 
     qkv_bias: bool = False
     """Biases on query, key and value projections."""

@@ -38,9 +38,9 @@ class Router(nn.Linear):
     def choose(
         self, logits: Float[Tensor, "rows experts"]
     ) -> tuple[Float[Tensor, "rows top_k"], Int[Tensor, "rows top_k"]]:
-        """Each row's experts and what their results weigh, in float32."""
-        settings = self.settings
-        scores = logits.float().softmax(dim=-1) if settings.scores == "softmax" else logits.float().sigmoid()
+        """Each row's experts and what their results weigh, in float32 at least."""
+        settings, exact = self.settings, logits.to(torch.promote_types(logits.dtype, torch.float32))
+        scores = exact.softmax(dim=-1) if settings.scores == "softmax" else exact.sigmoid()
         if settings.bias_rate:  # it says who is chosen, and nothing of what the result weighs
             chosen = (scores.detach() + settings.bias_rate * self.lifts).topk(settings.top_k, dim=-1).indices
             weights = scores.gather(1, chosen)
@@ -48,7 +48,7 @@ class Router(nn.Linear):
             weights, chosen = scores.topk(settings.top_k, dim=-1)
         if settings.normalised:
             weights = weights / weights.sum(dim=-1, keepdim=True)
-        return weights, chosen
+        return weights * settings.scale, chosen
 
     @torch.no_grad()
     def move_bias(self, load: Int[Tensor, " experts"]) -> None:
@@ -129,6 +129,12 @@ class Experts(nn.Module):
             load, sent = like.new_tensor(computed), like.new_tensor(sizes)
             self.load_point(load)
             self.dropped_point(sent - load)
+
+    @property
+    def idle(self) -> int:
+        """Parameters of the experts that a token is not sent to."""
+        one = sum(parameter.numel() for parameter in self.experts[0].parameters())
+        return (self.settings.count - self.settings.top_k) * one
 
     def places(self, rows: int) -> int:
         """The most rows that one expert computes; of those behind, this layer adds nothing to the stream. In training

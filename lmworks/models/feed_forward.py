@@ -29,8 +29,9 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "gelu_tanh": functools.partial(F.gelu, approximate="tanh"),
     "relu": F.relu,
     "relu_squared": _relu_squared,
+    "sigmoid": torch.sigmoid,
+    "tanh": torch.tanh,
 }
-
 
 DERIVATIVES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "silu": torch.ops.aten.silu_backward,
@@ -38,8 +39,13 @@ DERIVATIVES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "gelu_tanh": functools.partial(torch.ops.aten.gelu_backward, approximate="tanh"),
     "relu": lambda gradient, x: torch.where(x > 0, gradient, 0),
     "relu_squared": lambda gradient, x: 2 * F.relu(x) * gradient,
+    "sigmoid": lambda gradient, x: torch.ops.aten.sigmoid_backward(gradient, torch.sigmoid(x)),
+    "tanh": lambda gradient, x: torch.ops.aten.tanh_backward(gradient, torch.tanh(x)),
 }
 """The gradient at x from that of the activation."""
+
+BY_RESULT = ("relu", "sigmoid", "tanh")
+"""Activations whose derivative autograd takes from their result, so that it keeps no input."""
 
 
 class FeedForward(nn.Module):

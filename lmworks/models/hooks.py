@@ -64,3 +64,17 @@ def hooked(network: nn.Module, functions: Mapping[str, HookFunction]) -> Iterato
     finally:
         for path, function in functions.items():
             points[path].functions.remove(function)
+
+
+@contextlib.contextmanager
+def unhooked(network: nn.Module) -> Iterator[None]:
+    """No function hooked in for the length of the block: for runs that are nobody's to read, such as derivatives."""
+    points = hook_points(network).values()
+    kept = [point.functions for point in points]
+    try:
+        for point in points:
+            point.functions = []
+        yield
+    finally:
+        for point, functions in zip(points, kept, strict=True):
+            point.functions = functions

@@ -8,13 +8,18 @@ import torch
 from torch import nn
 
 from lmworks.models.config import ModelConfig
+from lmworks.models.feed_forward import ACTIVATIONS
 from lmworks.models.ngram_embedding import NGramEmbedding
 
-Scheme = Literal["normal", "zero-output"]
+Scheme = Literal["normal", "zero-output", "width"]
 """normal: deviation 0.02; the projections back into the residual stream smaller by the root of their number (Radford et
 al. 2019, section 2.3). zero-output: those projections and an untied head begin at zero, so that each block first hands on
 what it got; other matrices by their width, embeddings with deviation 1 (0.02 where they are the head too, 0.3 for
-n-grams). The second is that of modded-nanogpt and nanochat, and wants a norm over each matrix's input."""
+n-grams). The second is that of modded-nanogpt and nanochat, and wants a norm over each matrix's input. width: each matrix
+gives out numbers as large as those it gets, the feed-forward's last one made larger by what the activation takes away (LeCun
+et al. 1998, section 4.6; He et al. 2015, https://arxiv.org/abs/1502.01852), and what writes into a residual stream smaller by
+the root of its number; embeddings with deviation 1, or by their width where they are the head too. It is for networks that are
+deep without norms, where with another one nothing arrives."""
 
 
 @torch.no_grad()
@@ -23,10 +28,15 @@ def initialise(network: nn.Module, config: ModelConfig, seed: int, scheme: Schem
     generator = torch.Generator().manual_seed(seed)
     for path, module in network.named_modules():
         if isinstance(module, nn.Linear | nn.Embedding | NGramEmbedding):
-            deviation = _normal(path, config) if scheme == "normal" else _zero_output(path, module, config)
-            module.weight.normal_(0.0, deviation, generator=generator)
+            module.weight.normal_(0.0, _deviation(scheme, path, module, config), generator=generator)
             if isinstance(module, nn.Linear) and module.bias is not None:
                 module.bias.zero_()
+
+
+def _deviation(scheme: Scheme, path: str, module: nn.Module, config: ModelConfig) -> float:
+    if scheme == "normal":
+        return _normal(path, config)
+    return _zero_output(path, module, config) if scheme == "zero-output" else _width(path, module, config)
 
 
 def _normal(path: str, config: ModelConfig) -> float:
@@ -41,6 +51,23 @@ def _zero_output(path: str, module: nn.Module, config: ModelConfig) -> float:
     assert isinstance(module, nn.Linear)
     silent = _writes(path) or path.endswith(("head", "head.shortlist")) or _is_tail(path)
     return 0.0 if silent else 0.7 * module.in_features**-0.5
+
+
+def _width(path: str, module: nn.Module, config: ModelConfig) -> float:
+    if isinstance(module, nn.Embedding | NGramEmbedding):
+        return config.dim**-0.5 if config.tied else 1.0
+    assert isinstance(module, nn.Linear)
+    deviation: float = module.in_features**-0.5
+    if _writes(path) and path.endswith(".down"):
+        deviation *= activation_gain(config.activation)
+    return deviation / (2 * config.layers) ** 0.5 if config.residual and _writes(path) else deviation
+
+
+def activation_gain(activation: str) -> float:
+    """What an activation's output has to be multiplied by to be as large as its input, which is taken as normal: the root
+    of 2 for relu."""
+    normal = torch.special.ndtri((torch.arange(10_000, dtype=torch.float64) + 0.5) / 10_000)
+    return float(ACTIVATIONS[activation](normal).square().mean() ** -0.5)
 
 
 def _writes(path: str) -> bool:

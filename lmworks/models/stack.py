@@ -17,6 +17,7 @@ from lmworks.models.attention import Kernel, Pass
 from lmworks.models.block import Block, BlockRunner, run_plainly
 from lmworks.models.cache import Cache
 from lmworks.models.config import ModelConfig
+from lmworks.models.dropout import Dropout
 from lmworks.models.hooks import HookPoint
 from lmworks.models.masks import memory_visibility, visibility
 from lmworks.models.memory import Memory
@@ -49,7 +50,7 @@ class Stack(nn.Module):
         self.blocks: Sequence[Block] = nn.ModuleList(Block(config, layer) for layer in range(config.layers))  # type: ignore[assignment]
         # Post-norm blocks end with a norm of their own.
         self.norm = make_norm(config) if config.norm_place == "before" else nn.Identity()
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         self.embedding_point, self.final_point = HookPoint(), HookPoint()
         self.attention_kernel: Kernel = "fused"
         self.run_block: BlockRunner = run_plainly

@@ -87,7 +87,11 @@ class OfStates(Objective):
 
     def states(self, network: Network, batch: Batch) -> Float[Tensor, "batch seq dim"]:
         """The states behind the last norm."""
+        self.fits(network)
         return network.hidden(batch.tokens, documents=batch.documents, segments=batch.segments)
+
+    def fits(self, network: Network) -> None:
+        """ConfigError for a network that has not what the objective needs."""
 
     @abstractmethod
     def of_states(self, network: Network, batch: Batch, hidden: Float[Tensor, "batch seq dim"]) -> Loss:

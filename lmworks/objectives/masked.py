@@ -71,9 +71,12 @@ class MaskedLM(TokenObjective, OfStates):
         if not 0 < self.share < 1:
             raise ConfigError(f"share is {self.share!r}; mask more than none and less than all, 0.15 for instance")
 
-    def of_states(self, network: Network, batch: Batch, hidden: Float[Tensor, "batch seq dim"]) -> Loss:
-        """The loss of a batch that `prepare` masked; ConfigError for a network that is no encoder."""
+    def fits(self, network: Network) -> None:
+        """ConfigError for a network that is no encoder."""
         require_arrangement(network, self, "encoder", "restores tokens from both sides")
+
+    def of_states(self, network: Network, batch: Batch, hidden: Float[Tensor, "batch seq dim"]) -> Loss:
+        """The loss of a batch that `prepare` masked."""
         return Loss(self.token_loss(network, hidden, batch.labels), batch.supervised)
 
     def prepare(self, batch: Batch, seeds: Sequence[int]) -> Batch:

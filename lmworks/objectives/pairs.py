@@ -27,16 +27,19 @@ class _OfPairs(OfStates):
 
     labels: tuple[str, ...] = ()
 
-    def of_states(self, network: Network, batch: Batch, hidden: Float[Tensor, "batch seq dim"]) -> Loss:
-        """The loss of a batch of pairs; ConfigError where it has none, or the network does not tell two classes."""
+    def fits(self, network: Network) -> None:
+        """ConfigError for a network that is no encoder, or does not tell two classes."""
         require_arrangement(network, self, "encoder", "reads two texts at once")
-        if batch.classes is None:
-            raise ConfigError(f"{type(self).__name__} needs pairs of texts with their classes; train on SentencePairs")
         if len(network.config.labels) != 2:
             raise ConfigError(
                 f"{type(self).__name__} tells two classes, and the network has {len(network.config.labels)} labels; set "
                 f"labels to {self.labels} in its config"
             )
+
+    def of_states(self, network: Network, batch: Batch, hidden: Float[Tensor, "batch seq dim"]) -> Loss:
+        """The loss of a batch of pairs; ConfigError where it has none."""
+        if batch.classes is None:
+            raise ConfigError(f"{type(self).__name__} needs pairs of texts with their classes; train on SentencePairs")
         scores = network.classify(hidden, batch.documents >= 0)
         (count,) = self.counts(batch)
         return Loss(F.cross_entropy(scores, batch.classes, ignore_index=IGNORE, reduction="sum"), count)

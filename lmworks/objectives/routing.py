@@ -22,7 +22,7 @@ from lmworks.models.experts import expert_layers
 from lmworks.models.hooks import hooked
 from lmworks.models.network import Network
 from lmworks.objectives.loss import Loss, Objective, check_strength
-from lmworks.tokens.batch import Batch
+from lmworks.tokens.batch import IGNORE, Batch
 
 Heard = dict[str, list[Tensor]]
 POINTS = ("router_logits", "load", "dropped")
@@ -71,15 +71,20 @@ class RouterLoss(Objective):
             )
         scores = network.config.experts.scores if network.config.experts is not None else "softmax"
         layers = [
-            torch.stack([self.over_tokens(*one, scores) for one in zip(*heard.values(), strict=True)]).sum()
+            torch.stack(
+                [
+                    self.over_tokens(logits, load, dropped, scores)
+                    for logits, load, dropped in zip(*heard.values(), strict=True)
+                ]
+            ).sum()
             for heard in self._heard
         ]
         (count,) = self.counts(batch)
         return Loss(self.strength * torch.stack(layers).mean() * (count > 0), count)
 
     def counts(self, batch: Batch) -> tuple[int, ...]:
-        """Tokens that are no padding; none of a row that only stands in for another."""
-        return (int((batch.documents >= 0).sum()) if batch.supervised else 0,)
+        """Tokens that are no padding (of an encoder-decoder, the target's)."""
+        return (tokens_sent(batch),)
 
     @abstractmethod
     def over_tokens(
@@ -90,6 +95,13 @@ class RouterLoss(Objective):
         scores: Literal["softmax", "sigmoid"],
     ) -> Float[Tensor, ""]:
         """The loss of one layer's pass, times its tokens."""
+
+
+def tokens_sent(batch: Batch) -> int:
+    """Tokens of a batch that routers are judged by: no padding, and none where nothing is predicted, as in a row that only
+    stands in for another."""
+    judged = batch.supervised or (batch.classes is not None and bool((batch.classes != IGNORE).any()))
+    return int((batch.documents >= 0).sum()) if judged else 0
 
 
 class LoadBalance(RouterLoss):

@@ -6,12 +6,14 @@ tested against a network that runs (tests/planning). Bytes of one device for one
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 
 from lmworks.adaptation.lora import LoRAConfig, add_lora, lora_layers
 from lmworks.models.config import ModelConfig
+from lmworks.models.feed_forward import BY_RESULT
 from lmworks.models.fused_block import covered
 from lmworks.models.tiled_attention import tile_of
 from lmworks.planning.parameters import head_matrices, single_block
@@ -33,6 +35,22 @@ class Shape:
     recompute: bool = False
     cuda: bool = False
     """On a GPU norms are one kernel that keeps less, and adapters have no fused block."""
+    routed: int = 0
+    """Experts that each token is sent to, where `config` is the dense one that stands for a network with experts."""
+
+    @classmethod
+    def of_network(cls, config: ModelConfig, *rest: Any) -> Shape:
+        """That of a network, which may have experts."""
+        settings = config.experts
+        if settings is None:
+            return cls(config, *rest)
+        widest = max(
+            config.expert_dim * settings.top_k + settings.shared_dim, config.hidden_dim if settings.layers else 0
+        )
+        family = (
+            "lmworks" if config.family == "lmworks" else "llama"
+        )  # whose projections have the names of all the others
+        return replace(cls(config.but(experts=None, family=family, hidden_dim=widest), *rest), routed=settings.top_k)
 
     @property
     def tokens(self) -> int:
@@ -57,7 +75,12 @@ class Shape:
     @property
     def fused(self) -> bool:
         """Do blocks run by hand-written forward and backward? Asked of the code that decides it."""
-        return not self.cuda and tile_of(self.seq) is not None and covered(self.config, torch.device("cpu"))
+        return (
+            not self.routed
+            and not self.cuda
+            and tile_of(self.seq) is not None
+            and covered(self.config, torch.device("cpu"))
+        )
 
     @property
     def recomputes(self) -> bool:
@@ -81,7 +104,12 @@ def block_inside(shape: Shape) -> float:
     config = shape.config
     dropped = 2 * shape.of(config.dim) if config.dropout else 0
     norms = 2 * _norm(shape, config.dim)
-    return norms + _attention(shape) + _feed_forward(shape) + dropped + sum(_linear_inputs(shape).values())
+    sorted_rows = shape.of(
+        3 * shape.routed * config.dim
+    )  # a token's row for each of its experts, its result, that weighed
+    return (
+        norms + _attention(shape) + _feed_forward(shape) + dropped + sorted_rows + sum(_linear_inputs(shape).values())
+    )
 
 
 def kept_once(shape: Shape) -> float:
@@ -161,7 +189,7 @@ def _feed_forward(shape: Shape) -> float:
     squared = inner if config.activation == "relu_squared" else 0
     if config.gated:
         return 3 * inner + squared
-    return 0 if config.activation == "relu" else inner  # relu needs its result only, which the next product keeps
+    return 0 if config.activation in BY_RESULT else inner  # the next product keeps the result
 
 
 def _linear_inputs(shape: Shape) -> dict[str, float]:

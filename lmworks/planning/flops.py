@@ -1,7 +1,7 @@
 """Floating-point operations: of products only, a multiplication and an addition each, as papers count them.
 
 Every weight of a matrix costs 2 for each token going forward and 4 going back (Kaplan et al. 2020, section 2.1, gives
-the 6 N D of it); attention costs two products over the keys that each query sees, which that rule leaves out.
+the 6 N D of it; of experts those that a token is sent to); attention costs two products over the keys that each query sees, which that rule leaves out.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Flops:
 def forward_flops(config: ModelConfig, parameters: Parameters, seq: int) -> Flops:
     """Of one sequence of `seq` tokens, each seeing all tokens before it (or its window) and predicted from."""
     keys = sum(_keys_seen(seq, config.window_of(layer)) for layer in range(config.layers))
-    weights = 2.0 * seq * (parameters.matrices + parameters.adapters)
+    weights = 2.0 * seq * (parameters.matrices - parameters.idle + parameters.adapters)
     return Flops(
         matrices=weights,
         attention=4.0 * keys * config.heads * config.head_dim,
@@ -61,7 +61,7 @@ def decoding_flops(config: ModelConfig, parameters: Parameters, keys: int) -> Fl
     """Of one new token that sees `keys` tokens, itself included."""
     seen = sum(min(keys, config.window_of(layer) or keys) for layer in range(config.layers))
     return Flops(
-        matrices=2.0 * (parameters.matrices + parameters.adapters),
+        matrices=2.0 * (parameters.matrices - parameters.idle + parameters.adapters),
         attention=4.0 * seen * config.heads * config.head_dim,
         head=2.0 * head_matrices(config)[0],
     )

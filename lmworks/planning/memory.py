@@ -72,6 +72,8 @@ class Memory:
     """What each part holds when all together hold the most."""
     moment: str
     """When that is."""
+    turnover: float = 0.0
+    """The most that comes and goes within a block's backward, in reading a prompt, or where Muon stacks matrices."""
 
     @property
     def peak(self) -> float:
@@ -92,7 +94,7 @@ def training_memory(
     block's weights are whole only while it runs. ConfigError for a target that the model does not have."""
     parameters = count_parameters(config, lora)
     seq = -(-training.context // TILE) * TILE  # as batches are padded
-    shape = Shape(config, training.rows, seq, formats.weights, lora, training.recompute, cuda)
+    shape = Shape.of_network(config, training.rows, seq, formats.weights, lora, training.recompute, cuda)
     always = _resident(parameters, formats, lora, training, devices)
     if copies := adapter_copies(shape):
         always["adapters"] += copies
@@ -109,7 +111,8 @@ def training_memory(
     moment = max(found, key=lambda name: sum(found[name].values()))
     names = dict.fromkeys(name for one in found.values() for name in one)
     sizes = {name: max(one.get(name, 0) for one in found.values()) for name in names}
-    return Memory(sizes, {name: found[moment].get(name, 0) for name in names}, moment)
+    turnover = backward_working(shape) + (stepping if training.optimiser == "muon" else 0)
+    return Memory(sizes, {name: found[moment].get(name, 0) for name in names}, moment, turnover)
 
 
 def _resident(
@@ -219,7 +222,7 @@ def serving_memory(
     working = chunk * value * (2 * config.dim + config.hidden_dim * (4 if config.gated else 2))
     parts["working"] = working + (parameters.largest * value if formats.quantised else 0)
     parts = {name: size / devices for name, size in parts.items()}
-    return Memory(parts, parts, "reading prompts")
+    return Memory(parts, parts, "reading prompts", parts["working"])
 
 
 def cache_bytes(config: ModelConfig, value: int) -> int:

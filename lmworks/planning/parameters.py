@@ -1,4 +1,4 @@
-"""Parameters by part, counted on the network itself: built without memory, one block for all, as blocks are alike."""
+"""Parameters by part, counted on the network itself: built without memory, one block for all that are alike."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import torch
 
 from lmworks.adaptation.lora import LoRAConfig, add_lora
 from lmworks.models.config import ModelConfig
+from lmworks.models.experts import expert_layers
 from lmworks.models.network import Network
 from lmworks.training.optimiser import trainable
 
@@ -29,6 +30,8 @@ class Parameters:
     """Of attention and feed_forward: what is quantised and what adapters sit on."""
     largest: int
     """The largest matrix of a block."""
+    idle: int = 0
+    """Of experts that a token is not sent to."""
 
     @property
     def base(self) -> int:
@@ -36,21 +39,28 @@ class Parameters:
         return self.embedding + self.attention + self.feed_forward + self.norms + self.head
 
     @property
+    def active(self) -> int:
+        """Those that one token uses."""
+        return self.base - self.idle
+
+    @property
     def block(self) -> int:
         """One block, norms included, adapters not."""
         return (self.base - self.embedding - self.head) // self.layers
 
     def by_part(self) -> dict[str, int]:
-        """The parts that are not empty, by name, and their sum."""
+        """The parts that are not empty, by name; "all" is the network's, without adapters."""
         parts = {
             "embedding": self.embedding,
             "attention": self.attention,
             "feed-forward": self.feed_forward,
             "norms": self.norms,
             "head": self.head,
+            "all": self.base,
             "adapters": self.adapters,
         }
-        return {name: count for name, count in parts.items() if count} | {"all": self.base + self.adapters}
+        parts |= {"used by one token": self.active + self.adapters} if self.idle else {}
+        return {name: count for name, count in parts.items() if count}
 
 
 def head_matrices(config: ModelConfig) -> tuple[int, int]:
@@ -65,32 +75,42 @@ def head_matrices(config: ModelConfig) -> tuple[int, int]:
     return shortlist * config.dim + clusters, max(shortlist, *sizes)
 
 
-def single_block(config: ModelConfig) -> Network:
-    """The network with one block only, on the meta device: shapes without values."""
+def single_block(config: ModelConfig, experts: bool = True) -> Network:
+    """The network with one block only, on the meta device: shapes without values. A block with experts where the config
+    has some, unless told otherwise."""
+    kept = config.experts.but(layers=None) if config.experts is not None and experts else None
     with torch.device("meta"):
-        return Network(config.but(layers=1, window_layers=None))
+        return Network(config.but(layers=1, window_layers=None, experts=kept))
 
 
 def count_parameters(config: ModelConfig, lora: LoRAConfig | None = None) -> Parameters:
     """Count a network, with adapters where `lora` is given; ConfigError for a target that the model does not have."""
-    network = single_block(config)
+    with_experts = sum(map(config.has_experts, range(config.layers)))
     counts = dict.fromkeys(("embedding", "attention", "feed_forward", "norms", "head"), 0)
-    matrices = []
-    for name, parameter in network.named_parameters():
-        times = config.layers if name.startswith("blocks.") else 1
-        counts[_part(name)] += parameter.numel() * times
-        if name.startswith("blocks.") and parameter.ndim == 2:
-            matrices.append(parameter.numel())
-    adapters = 0
-    if lora is not None:  # an adapter grows with its rank; rank 1 is counted, as the real one may be of any size
-        add_lora(network, lora.but(rank=1))
-        adapters = config.layers * lora.rank * sum(parameter.numel() for parameter in trainable(network).values())
+    matrices = adapters = largest = 0
+    for layers, experts in ((config.layers - with_experts, False), (with_experts, True)):
+        if not layers:
+            continue
+        network = single_block(config, experts)
+        for name, parameter in network.named_parameters():
+            if name.startswith("blocks."):
+                counts[_part(name)] += parameter.numel() * layers
+                if parameter.ndim == 2:
+                    matrices += parameter.numel() * layers
+                    largest = max(largest, parameter.numel())
+        if lora is not None:  # an adapter grows with its rank; rank 1 is counted, as the real one may be of any size
+            add_lora(network, lora.but(rank=1))
+            adapters += layers * lora.rank * sum(parameter.numel() for parameter in trainable(network).values())
+    for name, parameter in single_block(config).named_parameters():
+        if not name.startswith("blocks."):
+            counts[_part(name)] += parameter.numel()
     return Parameters(
         **counts,
         adapters=adapters,
         layers=config.layers,
-        matrices=config.layers * sum(matrices),
-        largest=max(matrices),
+        matrices=matrices,
+        largest=largest,
+        idle=with_experts * sum(layer.idle for _, layer in expert_layers(single_block(config))),
     )
 
 

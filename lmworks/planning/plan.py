@@ -16,15 +16,30 @@ from lmworks.basics.errors import ConfigError
 from lmworks.models.precision import dtype_of, fast_dtype
 from lmworks.planning.devices import Devices
 from lmworks.planning.flops import Flops, decoding_flops, forward_flops, training_flops
+from lmworks.planning.heap import in_a_process
 from lmworks.planning.memory import Formats, Memory, cache_bytes, serving_memory, training_memory, weight_bytes
 from lmworks.planning.parameters import Parameters, count_parameters
 from lmworks.planning.reading import Subject
+from lmworks.planning.timing import reading_seconds, step_seconds
 from lmworks.training.settings import TrainingConfig
 from lmworks.training_recipe import TOKENS_A_PARAMETER
 
-BESIDES = (
-    "Memory is that of tensors. The process itself and what its heap keeps come on top: up to half as much again was "
-    "measured in small runs, so leave room. Times are estimates; a small network takes about twice as long."
+ON_A_CPU = (
+    "Memory is that of the process while it trains or reads, with the holes that glibc's heap had in measured runs: within a "
+    "tenth of those. What stands before and behind training comes on top: the text, a model's file while it is read, and in "
+    "measuring and answering a packed copy of bfloat16 weights. "
+)
+ON_A_GPU = "Memory is that of tensors; the driver and what PyTorch's allocator keeps come on top. "
+HOW = {
+    "timed": "Times are those of one and two blocks just now, uncompiled, continued to all; what else runs here counts.",
+    "assumed": "Times are estimates, from the share of the device's speed that is expected.",
+    "timed and assumed": "Times marked timed are those of one and two blocks just now, uncompiled, continued to all; the others "
+    "are estimates, from the share of the device's speed that is expected.",
+}
+
+EXPERTS = (
+    "Operations are those of the experts that a token is sent to. Activations are estimated as those of a dense feed-forward "
+    "that is as wide as they are together; how the experts share the tokens was not planned."
 )
 
 
@@ -44,7 +59,9 @@ class Way:
     seconds: float
     """The same in time."""
     tokens_per_second: float
-    """Trained on by all devices; in serving, written in one answer, at most: as fast as weights and cache are read."""
+    """Trained on by all devices; in serving, written in one answer, at most."""
+    timed: bool
+    """Were a few blocks timed on this machine, or is a share of the device's speed assumed?"""
     run_tokens: int | None
     """Of the whole run; None where the recipe leaves it to the text."""
 
@@ -66,12 +83,21 @@ class Plan:
     parameters: Parameters
     ways: list[Way]
 
+    @property
+    def besides(self) -> list[str]:
+        """What is to be known beside the figures."""
+        timed = {way.timed for way in self.ways}
+        how = HOW["timed and assumed" if len(timed) == 2 else "timed" if timed == {True} else "assumed"]
+        experts = [EXPERTS] if self.subject.model.experts is not None else []
+        on = ON_A_CPU if self.devices.device.name == "cpu" else ON_A_GPU
+        return [*self.subject.notes, *experts, on + how]
+
     def to_json(self) -> dict[str, Any]:
         """The same facts as the tables."""
         device = self.devices.device
         return {
             "name": self.subject.name,
-            "besides": " ".join([*self.subject.notes, BESIDES]),
+            "besides": " ".join(self.besides),
             "model": self.subject.model.model_dump(mode="json"),
             "dtype": self.dtype,
             "rows": self.rows,
@@ -90,6 +116,7 @@ class Plan:
                     "flops": {**dataclasses.asdict(way.flops), "all": way.flops.all},
                     "seconds": way.seconds,
                     "tokens_per_second": way.tokens_per_second,
+                    "timed": way.timed,
                     "run_tokens": way.run_tokens,
                     "run_seconds": way.run_seconds,
                 }
@@ -102,7 +129,7 @@ class Plan:
 def make_plan(subject: Subject, devices: Devices) -> Plan:
     """Plan every way. Several devices share each step: its micro-batches first, then the rows of one; weights,
     gradients and moments are divided among them. ConfigError for adapters on projections that the model does not have."""
-    if not subject.model.is_classic_decoder:
+    if not subject.model.but(experts=None).is_classic_decoder:
         raise ConfigError(
             "plans count decoders of pre-norm blocks, one part after the other; encoders, encoder-decoders and other "
             "blocks are not counted yet"
@@ -118,29 +145,38 @@ def make_plan(subject: Subject, devices: Devices) -> Plan:
         parameters = count_parameters(subject.model, lora)
     except ConfigError as error:
         raise error.inside(("lora",)) from None
+    whole, adapters = (None if cuda else step_seconds(subject.model, training, name, one) for one in (None, lora))
     ways = [
-        _trained("from nothing", subject, devices, each, Formats.of(name), None),
-        _trained("full fine-tuning", subject, devices, each, Formats.of(name), None),
-        _trained("LoRA", subject, devices, each, Formats.of(name, adapters=True), lora),
-        _trained("QLoRA", subject, devices, each, Formats.of(name, adapters=True, quantised=True), lora),
-        _served(subject, devices, Formats.of(name)),
+        _trained("from nothing", subject, devices, each, Formats.of(name), None, whole),
+        _trained("full fine-tuning", subject, devices, each, Formats.of(name), None, whole),
+        _trained("LoRA", subject, devices, each, Formats.of(name, adapters=True), lora, adapters),
+        _trained("QLoRA", subject, devices, each, Formats.of(name, adapters=True, quantised=True), lora, adapters),
+        _served(subject, devices, Formats.of(name), None if cuda else reading_seconds(subject.model, name)),
     ]
     return Plan(subject, devices, name, rows, parameters, ways)
 
 
 def _trained(
-    name: str, subject: Subject, devices: Devices, each: TrainingConfig, formats: Formats, lora: LoRAConfig | None
+    name: str,
+    subject: Subject,
+    devices: Devices,
+    each: TrainingConfig,
+    formats: Formats,
+    lora: LoRAConfig | None,
+    timed: float | None,
 ) -> Way:
+    """`timed` are the seconds of a step on one device, where they could be had."""
     config, training = subject.model, subject.training
     cuda = devices.device.name != "cpu"
     parameters = count_parameters(config, lora)
     memory = training_memory(config, each, formats, lora=lora, cuda=cuda, devices=devices.count)
+    memory = memory if cuda else in_a_process(memory)
     one = training_flops(config, parameters, training.context, frozen=lora is not None, recompute=training.recompute)
     sequences = training.rows * training.accumulate
     step = Flops(*(sequences * value for value in dataclasses.astuple(one)))
     # Fewer sequences than devices leave some of them idle.
     busy = min(devices.count, sequences)
-    seconds = step.all / (busy * devices.device.flops * devices.device.utilisation)
+    seconds = (step.all / (devices.device.flops * devices.device.utilisation) if timed is None else timed) / busy
     tokens = sequences * training.context
     run = training.steps * tokens if training.steps is not None else None
     if run is None and training.max_seconds is not None:
@@ -148,23 +184,34 @@ def _trained(
     if run is None and name == "from nothing":
         run = TOKENS_A_PARAMETER * parameters.base
     trained = parameters.base if lora is None else parameters.adapters
-    return Way(name, trained, memory, _fits(memory, devices), step, seconds, tokens / seconds, run)
+    return Way(name, trained, memory, _fits(memory, devices), step, seconds, tokens / seconds, timed is not None, run)
 
 
-def _served(subject: Subject, devices: Devices, formats: Formats) -> Way:
-    """One request over the model's whole context."""
+def _served(subject: Subject, devices: Devices, formats: Formats, timed: tuple[float, float] | None) -> Way:
+    """One request over the model's whole context; `timed` are the seconds of a prompt and of a token on one device.
+
+    What is not timed is as fast as the devices multiply; writing is never faster than they read weights and cache, which of two
+    blocks lie nearer than those of all.
+    """
     config, device = subject.model, devices.device
     parameters = count_parameters(config)
     cuda = device.name != "cpu"
     memory = serving_memory(config, formats, 1, config.context, cuda=cuda, devices=devices.count)
+    memory = memory if cuda else in_a_process(memory)
     prompt = forward_flops(config, parameters, config.context)
     prompt = dataclasses.replace(prompt, head=decoding_flops(config, parameters, 1).head)  # of its last token alone
-    read = weight_bytes(parameters, formats) - (0 if config.tied else parameters.embedding * formats.weights)
+    read = (
+        weight_bytes(parameters, formats)
+        - parameters.idle * formats.weights
+        - (0 if config.tied else parameters.embedding * formats.weights)
+    )
     read += config.context / 2 * cache_bytes(config, formats.weights)
     written = decoding_flops(config, parameters, config.context // 2 or 1).all
     token = max(read / device.bandwidth, written / device.flops) / devices.count
     seconds = prompt.all / (devices.count * device.flops * device.utilisation)
-    return Way("serving", 0, memory, _fits(memory, devices), prompt, seconds, 1 / token, None)
+    if timed is not None:
+        seconds, token = timed[0], max(token, timed[1])
+    return Way("serving", 0, memory, _fits(memory, devices), prompt, seconds, 1 / token, timed is not None, None)
 
 
 def _fits(memory: Memory, devices: Devices) -> bool | None:

@@ -6,6 +6,7 @@ moment of a block, beside what its forward kept and the gradients that stay.
 
 from __future__ import annotations
 
+from lmworks.models.feed_forward import BY_RESULT
 from lmworks.models.tiled_attention import tile_of
 from lmworks.planning.activations import SINGLE, Shape
 
@@ -33,7 +34,7 @@ def _plain(shape: Shape) -> float:
     stream, inner = shape.of(config.dim), shape.of(config.hidden_dim)
     feed_forward = stream + (2 * inner if config.gated else inner)
     if not config.gated:
-        feed_forward += inner if config.activation.startswith("relu") else 0  # relu's result is still needed
+        feed_forward += inner if config.activation in (*BY_RESULT, "relu_squared") else 0  # a result still needed
     if shape.lora is not None:  # an adapter's update is a tensor of its own
         feed_forward += inner
     freed = 3 * inner if config.gated else inner
@@ -48,7 +49,7 @@ def _fused(shape: Shape) -> float:
     hidden = config.hidden_dim
     query, joint = shape.query_width, shape.query_width + 2 * shape.key_width
     again = shape.up_width if shape.recompute else 0
-    plain = 4 if config.activation == "relu_squared" else 3
+    plain = 4 if config.activation in ("relu_squared", "sigmoid", "tanh") else 3  # made again for the derivative
     inner = shape.of(2 * dim + again + (6 if config.gated else plain) * hidden)
     numbers = (2 if shape.value != SINGLE else 0) + config.norm_weight + 1
     norm = shape.of(2 * dim + again) + numbers * SINGLE * shape.tokens * dim

@@ -65,13 +65,8 @@ class Texts:
 
 
 def bits_per_byte(text: PreparedText, loss: float) -> float:
-    """A loss in nats per token as bits per byte of the held-out text: comparable whatever the tokenizer. ConfigError
-    where the text is no stream of tokens."""
-    if not isinstance(text.held_out, Shards):
-        raise ConfigError(
-            "a sweep compares bits per byte, which only objective.kind = 'causal' and 'prefix' have; train the others one "
-            "by one"
-        )
+    """A loss in nats per token as bits per byte of the held-out text: comparable whatever the tokenizer."""
+    assert isinstance(text.held_out, Shards)
     return loss * text.held_out.tokens / text.held_out.info.bytes / LN_2
 
 
@@ -113,6 +108,11 @@ def _value(
 ) -> float:
     settings: dict[str, Any] = {**trial.params, "training.checkpoint_every": 10**9}  # a trial is not resumed
     recipe = TrainRecipe(**with_settings(tables, settings))
+    if recipe.objective.kind not in ("causal", "prefix"):
+        raise ConfigError(
+            f"a sweep compares bits per byte, which objective.kind = {recipe.objective.kind!r} does not have; train such "
+            "recipes one by one"
+        )
     text = texts.of(recipe)
     curve: list[tuple[float, float]] = []
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from lmworks.tasks.masked import Masked, MaskedPairs
+from lmworks.tasks.pairs import Answering, Classifying
+from lmworks.tasks.spans import Spans
 from lmworks.tasks.task import Packed, Task
 from lmworks.tasks.writing import PrefixWriting, Writing
 from lmworks.training_recipe import TrainRecipe
@@ -15,6 +17,9 @@ TASKS: dict[str, type[Task]] = {
     "masked": Masked,
     "masked+next-sentence": MaskedPairs,
     "masked+sentence-order": MaskedPairs,
+    "spans": Spans,
+    "seq2seq": Answering,
+    "classification": Classifying,
 }
 
 

@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Literal, Protocol
 from lmworks.evaluation.measurement import Measurement
 from lmworks.generation.language_model import LanguageModel
 from lmworks.models.network import Network
-from lmworks.objectives import L1, L2, Objective
+from lmworks.objectives import L1, L2, LoadBalance, Objective, RouterZLoss
 from lmworks.runs import say_skipped
 from lmworks.text.corpus.folder import read_split
 from lmworks.text.document import Document
@@ -41,7 +41,7 @@ class Task(ABC):
 
     loss_unit: ClassVar[str] = "nats/token"
     """What the validation loss is in."""
-    labels: ClassVar[Literal["next tokens", "tokens in their place"]] = "next tokens"
+    labels: ClassVar[Literal["next tokens", "tokens in their place", "spans", "classes"]] = "next tokens"
     """What the labels of a batch are."""
 
     def __init__(self, recipe: TrainRecipe) -> None:
@@ -50,7 +50,7 @@ class Task(ABC):
     def read(self, say: Say) -> Split:
         """The recipe's text, split into what is trained on and what is held out."""
         data = self.recipe.data
-        reading, parts = read_split(data.text, data.held_out, data.hold_out)
+        reading, parts = read_split(data.text, data.held_out, data.hold_out, data.validation)
         sizes = [sum(len(one.text.encode()) for one in side) / 1e3 for side in (parts.train, parts.held_out)]
         say(
             f"text           {reading.name}: train {len(parts.train):,} documents, {sizes[0]:,.0f} KB, "
@@ -72,6 +72,10 @@ class Task(ABC):
     def rows(self, packed: Any, tokenizer: Tokenizer) -> Rows:
         """The rows of one side; DataError where there are less than a batch."""
 
+    def remarks(self, rows: Rows) -> list[str]:
+        """What there is to say of the rows before they are learnt from."""
+        return []
+
     @abstractmethod
     def loss(self, tokenizer: Tokenizer) -> Objective:
         """What is minimised, without penalties on the weights."""
@@ -79,6 +83,10 @@ class Task(ABC):
     def objective(self, tokenizer: Tokenizer) -> Objective:
         """What is minimised."""
         settings, objective = self.recipe.objective, self.loss(tokenizer)
+        if balance := self.recipe.balance(tokenizer.vocab_size):
+            objective += LoadBalance(balance)
+        if settings.router_z_loss:
+            objective += RouterZLoss(settings.router_z_loss)
         if settings.l1:
             objective += L1(settings.l1)
         return objective + L2(settings.l2) if settings.l2 else objective

@@ -40,6 +40,17 @@ class Document:
         """SHA-256 of the UTF-8 text, in hexadecimal."""
         return hashlib.sha256(self.text.encode("utf-8")).hexdigest()
 
+    @property
+    def pair(self) -> tuple[str, str]:
+        """A question and its answer: a source and its target, a text and its label. DataError unless it is just that."""
+        turns = [] if self.messages is None else [turn["role"] for turn in self.messages]
+        if self.messages is None or turns != ["user", "assistant"]:
+            raise DataError(
+                f"{self.source} is no pair: give records with `prompt` and `response` (a source and its target, a text "
+                "and its label), or a set of pairs of the data registry"
+            )
+        return self.messages[0]["content"], self.messages[1]["content"]
+
     @classmethod
     def conversation(cls, messages: Iterable[dict[str, str]], source: str) -> Document:
         """A document of turns, each with a `role` and a `content`."""

@@ -6,15 +6,17 @@ SHA-256 of the content is checked before a byte of it is used.
 
 from __future__ import annotations
 
+import csv
 import gzip
 import hashlib
+import html
 import io
 import os
 import re
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lmworks.basics import progress
@@ -67,12 +69,37 @@ def _untagged(text: str, name: str) -> list[Document]:
 def _labelled(text: str, name: str) -> list[Document]:
     """Lines of a text, a tab and its label, each as a question and its answer."""
     pairs = [line.rsplit("\t", 1) for line in text.splitlines()]
-    return [
-        Document.conversation(
-            [{"role": "user", "content": words}, {"role": "assistant", "content": label}], f"{name}#{number}"
-        )
-        for number, (words, label) in enumerate(pairs, 1)
-    ]
+    return [_pair(words, label, f"{name}#{number}") for number, (words, label) in enumerate(pairs, 1)]
+
+
+def _classified(text: str, name: str) -> list[Document]:
+    """TREC's lines: the number of the class, and a question."""
+    classes = ("description", "entity", "abbreviation", "human", "location", "number")
+    lines = [line.partition(" ") for line in text.splitlines()]
+    return [_pair(question, classes[int(number)], f"{name}#{at}") for at, (number, _, question) in enumerate(lines, 1)]
+
+
+def _news(text: str, name: str) -> Iterator[tuple[str, str, str, str]]:
+    """AG's articles: source, class, headline, text. The class is a number; a backslash stands for a line's end."""
+    classes = ("World", "Sports", "Business", "Sci/Tech")
+    for number, (place, *parts) in enumerate(csv.reader(io.StringIO(text)), 1):
+        headline, article = (" ".join(html.unescape(part.replace("\\", " ")).split()) for part in parts)
+        yield f"{name}#{number}", classes[int(place) - 1], headline, article
+
+
+def _topics(text: str, name: str) -> list[Document]:
+    """Articles with their headlines, and their class as the answer."""
+    return [_pair(f"{headline}. {article}", topic, source) for source, topic, headline, article in _news(text, name)]
+
+
+def _headlines(text: str, name: str) -> list[Document]:
+    """Articles, and their headline as the answer."""
+    return [_pair(article, headline, source) for source, _, headline, article in _news(text, name)]
+
+
+def _pair(question: str, answer: str, source: str) -> Document:
+    turns = ({"role": "user", "content": question}, {"role": "assistant", "content": answer})
+    return Document.conversation(turns, source)
 
 
 @dataclass(frozen=True)
@@ -93,6 +120,8 @@ class Entry:
     """(text, name) -> documents."""
     members: str | None = None
     """Of an archive (zip): a pattern that the whole names of its texts match, in whose order they are read."""
+    pair_of: tuple[str, str] | None = None
+    """The names of two texts whose lines belong together: the second's are the answers (translations) to the first's."""
 
     @property
     def file(self) -> str:
@@ -147,6 +176,17 @@ ENTRIES = {
         licence="free for research (Brown Corpus, 1979)",
         what="the Brown Corpus: 500 American texts of 1961, a million words",
         documents=_untagged,
+        members=r"brown/c[a-r]\d\d",
+    ),
+    "brown-tagged": Entry(
+        folder="books_and_speeches",
+        repository="nltk/nltk_data",
+        commit="5db857e6f7df11eabb5e5665836db9ec8df07e28",
+        path="packages/corpora/brown.zip",
+        sha256="9b275f9b3b95d7bd66ccfb7cd259f445a13bbe5d1f4107aba09fd3e8364bafa6",
+        bytes=3_314_357,
+        licence="free for research (Brown Corpus, 1979)",
+        what="the Brown Corpus with its parts of speech, given by hand: The/at Fulton/np-tl",
         members=r"brown/c[a-r]\d\d",
     ),
     "state-of-the-union": Entry(
@@ -234,34 +274,93 @@ ENTRIES = {
         what="5,574 text messages, without their labels",
         documents=_messages,
     ),
-} | {
-    f"multi30k-{language}": Entry(
+    "ag-news": Entry(
+        folder="ag_news_test",
+        repository="mhjabreel/CharCnn_Keras",
+        commit="555590db4219b1243abb1918effd6a7425a2d75f",
+        path="data/ag_news_csv/test.csv",
+        sha256="521465c2428ed7f02f8d6db6ffdd4b5447c1c701962353eb2c40d548c3c85699",
+        bytes=1_857_427,
+        licence="AG's corpus: for research, not for commerce",
+        what="7,600 news of 2004 with headline, each with one of four topics (the test set of Zhang et al. 2015)",
+        documents=_topics,
+    ),
+}
+ENTRIES["ag-news-headlines"] = replace(
+    ENTRIES["ag-news"], documents=_headlines, what="7,600 news of 2004, each with its headline"
+)
+ENTRIES |= {
+    f"trec-{side}": Entry(
+        folder="trec_mr_subj",
+        repository="harvardnlp/sent-conv-torch",
+        commit="d61ded09c99c0199d8c5bca946cd65864de2b296",
+        path=f"data/TREC.{side}.all",
+        sha256=sha256,
+        bytes=size,
+        licence="none stated (Li and Roth 2002; research)",
+        what=f"TREC, {side}: {number} questions, each with one of six kinds of answer",
+        documents=_classified,
+    )
+    for side, number, size, sha256 in (
+        ("train", "5,452", 292_402, "c8183fd8c2a5cc4a9a1c56548d7c6410a8b71ed7843df9ef1f0a05cd7cf2fb3e"),
+        ("test", "500", 19_479, "92a6a3cede5678b447ef5f1d7ec474134fcda211e6590e6fa627b4a2c68e4566"),
+    )
+}
+
+# Multi30k (Elliott et al. 2016): the part of its name, of its file, and what it has.
+_PARTS = (
+    ("", "train", "29,000 descriptions of photographs"),
+    ("-validation", "val", "1,014 descriptions of photographs"),
+    ("-test2016", "test_2016_flickr", "1,000 descriptions of photographs"),
+)
+_SIDES = (
+    ("", "en", 1_801_238, "460a15fbd157e34a7a9957ee388c1ca247fe47af3ef25fb50442af6c274e0fc6"),
+    ("", "de", 2_110_398, "2c2b73fd2b548fbcde3a875e0a78d6ee94d498bfdee6bd3eae3945779e9ddf72"),
+    ("", "fr", 2_111_303, "5925a3c18f1587b6b54b87743106e6e8ab93618edb6f65d19eac0621f853a10d"),
+    ("-validation", "en", 63_297, "1f2a23d992769b5b3d209b0a10dd0b77c08cceb1f20dfb97ed0aafa49d107227"),
+    ("-validation", "de", 75_981, "660e09eb7e1da2f856ea13ee5ad3cf6d36b3d5b0b733c857e94c5747a3dfc660"),
+    ("-validation", "fr", 73_924, "5304e444d842e962b2dda4d816b70b22a1765b15401642b7ca37a67477e708dc"),
+    ("-test2016", "en", 62_076, "399a4382932c1aadd3ceb9bef1008d388a64c76d4ae4e9d4728c6f4301cac182"),
+    ("-test2016", "de", 70_649, "4be6b5b3236b79c25475c6bb829800a7ce559e9ba7a1f6c2394fe4d40be46d16"),
+    ("-test2016", "fr", 72_261, "cb3160d69b002bb638e66cc7612fcd56cb0af82eadc9c142dedc438afb885ef6"),
+)
+ENTRIES |= {
+    f"multi30k{part}-{language}": Entry(
         folder="multi30k",
         repository="multi30k/dataset",
         commit="a3d2e0d26b56f3846f66a952536ffed4e401d05a",
-        path=f"data/task1/raw/train.{language}.gz",
+        path=f"data/task1/raw/{file}.{language}.gz",
         sha256=sha256,
         bytes=size,
         licence="none stated (Flickr30k captions: for research; translations by the authors of Multi30k)",
-        what=f"29,000 descriptions of photographs, the same in en, de and fr: {language}",
+        what=f"{what}, the same in en, de and fr: {language}",
         documents=_lines,
     )
-    for language, size, sha256 in (
-        ("en", 1_801_238, "460a15fbd157e34a7a9957ee388c1ca247fe47af3ef25fb50442af6c274e0fc6"),
-        ("de", 2_110_398, "2c2b73fd2b548fbcde3a875e0a78d6ee94d498bfdee6bd3eae3945779e9ddf72"),
-        ("fr", 2_111_303, "5925a3c18f1587b6b54b87743106e6e8ab93618edb6f65d19eac0621f853a10d"),
+    for part, file, what in _PARTS
+    for of, language, size, sha256 in _SIDES
+    if of == part
+}
+ENTRIES |= {
+    f"multi30k{part}-{source}-{target}": replace(
+        ENTRIES[f"multi30k{part}-{source}"],
+        pair_of=(f"multi30k{part}-{source}", f"multi30k{part}-{target}"),
+        what=f"{what} in {source}, each with its translation into {target}",
     )
+    for part, _, what in _PARTS
+    for source, target in (("en", "de"), ("de", "en"), ("en", "fr"), ("fr", "en"))
 }
 
 
 def documents(name: str) -> list[Document]:
     """The documents of a registered text, fetched if it is not here; DataError where it cannot be."""
     entry = ENTRIES[name]
+    if entry.pair_of is not None:
+        return _answered(name, *map(documents, entry.pair_of))
     content = _read_local(name, entry)
     if content is None:
         content = _content(_download(name, entry), entry)
     if entry.members is None:
-        return entry.documents(newlines(content.decode("utf-8")), name)
+        return entry.documents(newlines(content.decode("utf-8", "replace")), name)
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         members = sorted(member for member in archive.namelist() if re.fullmatch(entry.members, member))
         return [
@@ -274,10 +373,16 @@ def documents(name: str) -> list[Document]:
         ]
 
 
+def _answered(name: str, questions: list[Document], answers: list[Document]) -> list[Document]:
+    pairs = enumerate(zip(questions, answers, strict=True), 1)  # files with a checksum have as many lines as they had
+    return [_pair(one.text, other.text, f"{name}#{number}") for number, (one, other) in pairs]
+
+
 def available(name: str) -> bool:
     """Whether the text is here, whole and unchanged, without fetching anything."""
+    entry = ENTRIES[name]
     try:
-        return _read_local(name, ENTRIES[name]) is not None
+        return all(map(available, entry.pair_of)) if entry.pair_of else _read_local(name, entry) is not None
     except DataError:
         return False
 

@@ -60,6 +60,21 @@ def read_folder(folder: Path) -> Vocabulary:
     )
 
 
+OWN_FILES = {"tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja"}
+
+
+def refuse_foreign_files(folder: Path) -> None:
+    """ModelError if a folder in which a tokenizer is about to be replaced holds anything else, a model say."""
+    if folder.is_file():
+        raise ModelError(f"{folder} is a file; give a folder that does not exist yet")
+    foreign = sorted({path.name for path in folder.iterdir()} - OWN_FILES) if folder.is_dir() else []
+    if foreign:
+        raise ModelError(
+            f"{folder} holds {foreign[0]} and is not a tokenizer's folder; its tokenizer would be replaced, so give a "
+            "folder that does not exist yet"
+        )
+
+
 def write_folder(tokenizer: Tokenizer, folder: Path) -> None:
     """Write the tokenizer's files, each whole or not at all."""
     vocabulary = tokenizer.vocabulary
@@ -69,6 +84,8 @@ def write_folder(tokenizer: Tokenizer, folder: Path) -> None:
         for role, number in zip(_ROLES, ids, strict=True)
         if number is not None
     }
+    if tokenizer.mask is not None:
+        roles["mask_token"] = tokenizer.special[tokenizer.mask]
     config = roles | {"tokenizer_class": "PreTrainedTokenizerFast", "clean_up_tokenization_spaces": False}
     if vocabulary.max_length is not None:
         config["model_max_length"] = vocabulary.max_length

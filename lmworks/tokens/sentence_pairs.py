@@ -28,7 +28,7 @@ from lmworks.basics.errors import ConfigError, DataError
 from lmworks.basics.files import says_why
 from lmworks.text.document import Document
 from lmworks.text.sentences import sentences
-from lmworks.tokens.batch import IGNORE, TILE, Batch
+from lmworks.tokens.batch import IGNORE, Batch
 from lmworks.tokens.rows import Rows
 from lmworks.tokens.shards import tokenizer_hash
 from lmworks.tokens.tokenizer import Tokenizer
@@ -158,8 +158,7 @@ class _Runs(Rows):
 
     def _stack(self, rows: Sequence[tuple[list[int], int]], classes: Sequence[int] | None = None) -> Batch:
         """Rows of ids as tensors; of each the number of tokens in its first segment is given."""
-        width = -(-max(len(ids) for ids, _ in rows) // TILE) * TILE
-        tokens = torch.zeros(len(rows), width, dtype=torch.long)
+        tokens = torch.zeros(len(rows), max(len(ids) for ids, _ in rows), dtype=torch.long)
         documents, segments, positions = torch.full_like(tokens, -1), torch.zeros_like(tokens), torch.zeros_like(tokens)
         for number, (ids, first) in enumerate(rows):
             tokens[number, : len(ids)] = torch.tensor(ids)
@@ -171,7 +170,7 @@ class _Runs(Rows):
             torch.full_like(tokens, IGNORE),
             positions,
             documents,
-            segments=segments,
+            segments=None if classes is None else segments,
             classes=None if classes is None else torch.tensor(classes),
         )
 

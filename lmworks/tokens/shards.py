@@ -5,7 +5,7 @@
     shards.document(0)     # its ids: document start, text, document end
     shards.read(500, 756)  # any part of the whole stream
 
-A folder holds `shards.json` (format, dtype, which tokenizer, counts), `00000.bin` and so on (the ids, little-endian
+A folder holds `shards.json` (format, dtype, which tokenizer, counts, hashes of the files), `00000.bin` and so on (the ids, little-endian
 uint16 or uint32, documents one after another) and `documents.bin` (for each document where it ends in the whole
 stream and the UTF-8 bytes of its text, little-endian uint64). It appears under its name when it is whole.
 """
@@ -31,7 +31,7 @@ from lmworks.tokens.chunks import BulkEncoder, segments
 from lmworks.tokens.tokenizer import Tokenizer
 
 META, INDEX = "shards.json", "documents.bin"
-FORMAT = 2
+FORMAT = 3
 SHARD_TOKENS = 2**28
 """Tokens after which a new file begins, at the next document."""
 
@@ -70,6 +70,9 @@ class ShardsInfo(Config):
     shards: tuple[int, ...]
     """Ids in each file, in order."""
 
+    sha256: dict[str, str]
+    """The SHA-256 of each file by its name, taken while it was written."""
+
 
 def tokenizer_hash(tokenizer: Tokenizer) -> str:
     """SHA-256 of whatever decides about the ids of a text: equal for a tokenizer that was saved and loaded."""
@@ -98,7 +101,7 @@ class Shards:
             )
         dtype = np.dtype(self.info.dtype).newbyteorder("<")
         self._parts = [
-            _mapped(self.folder / _file_name(number), dtype, size) for number, size in enumerate(self.info.shards)
+            _mapped(self.folder / file_name(number), dtype, size) for number, size in enumerate(self.info.shards)
         ]
         self._starts = np.cumsum([0, *self.info.shards[:-1]])
         index = _mapped(self.folder / INDEX, _INDEX_ENTRY, 2 * self.info.documents).reshape(-1, 2)
@@ -175,6 +178,7 @@ def write_shards(
             tokens=sum(writer.shards),
             bytes=writer.bytes,
             shards=tuple(writer.shards),
+            sha256=writer.hashes(),
         )
         write_json(temporary / META, info.model_dump())
     return Shards(folder)
@@ -220,8 +224,9 @@ class _Writer:
         around = ([] if one is None else [one] for one in (tokenizer.document_start, tokenizer.document_end))
         self._start, self._end = (np.array(ids, dtype).tobytes() for ids in around)
         self._stack = ExitStack()
+        self._hashes: dict[str, Any] = {}
         self._index = self._open(INDEX)
-        self._file: IO[bytes] | None = None
+        self._file: _Hashed | None = None
         self._whole: list[bytes] = []
         self.shards: list[int] = []
         self.documents = self.empty = self.bytes = self._tokens = 0
@@ -253,17 +258,37 @@ class _Writer:
         if self._file is None or self.shards[-1] >= self._most:
             if self._file is not None:
                 self._file.close()
-            self._file = self._open(_file_name(len(self.shards)))
+            self._file = self._open(file_name(len(self.shards)))
             self.shards.append(0)
         self._file.write(ids)
         self.shards[-1] += len(ids) // self._size
         self._tokens += len(ids) // self._size
 
-    def _open(self, name: str) -> IO[bytes]:
-        return self._stack.enter_context((self._folder / name).open("wb", buffering=2**20))
+    def hashes(self) -> dict[str, str]:
+        """The SHA-256 of what was written to each file."""
+        return {name: found.hexdigest() for name, found in sorted(self._hashes.items())}
+
+    def _open(self, name: str) -> _Hashed:
+        self._hashes[name] = hashlib.sha256()
+        file = self._stack.enter_context((self._folder / name).open("wb", buffering=2**20))
+        return _Hashed(file, self._hashes[name])
 
 
-def _file_name(number: int) -> str:
+class _Hashed:
+    """A file whose bytes are hashed as they are written."""
+
+    def __init__(self, file: IO[bytes], found: Any) -> None:
+        self._file, self._found = file, found
+        self.close = file.close
+
+    def write(self, data: bytes) -> None:
+        """To the file, and into the hash."""
+        self._file.write(data)
+        self._found.update(data)
+
+
+def file_name(number: int) -> str:
+    """What the file of that number is called."""
     return f"{number:05}.bin"
 
 

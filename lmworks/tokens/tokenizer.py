@@ -15,7 +15,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from itertools import chain
+from itertools import chain, count, takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -277,6 +277,12 @@ class Tokenizer:
     def mask(self) -> int | None:
         """The token that stands for a hidden one ([MASK], <mask>); None where there is none."""
         return self._special_id("[MASK]", "<mask>")
+
+    @cached_property
+    def sentinels(self) -> tuple[int, ...]:
+        """The tokens that stand for spans cut out (<extra_id_0>, <extra_id_1>, ...), in their order."""
+        ids = {text: number for number, text in self.special.items()}
+        return tuple(ids[text] for text in takewhile(ids.__contains__, map("<extra_id_{}>".format, count())))
 
     def require_mask(self) -> int:
         """The same; ConfigError where there is none."""

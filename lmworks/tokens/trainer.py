@@ -26,7 +26,7 @@ from itertools import chain
 from typing import Literal
 
 import tokenizers
-from pydantic import model_validator
+from pydantic import Field, model_validator
 from tokenizers import Regex, decoders, models, normalizers, pre_tokenizers, trainers
 
 from lmworks.basics import progress
@@ -66,6 +66,10 @@ class TokenizerConfig(Config):
     """Tokens that no text can write. <|endoftext|> unless given; for wordpiece [PAD] [UNK] [CLS] [SEP] [MASK]. Known
     names get their role: <|endoftext|>, </s> and [SEP] end, <s> and [CLS] begin, <pad> and [PAD] fill up."""
 
+    sentinels: int = Field(default=0, ge=0, le=1000)
+    """So many tokens <extra_id_0>, <extra_id_1>, ... at the end of the vocabulary, the first of them last (T5: 100): what
+    stands for spans cut out of a text. They count in vocab_size."""
+
     chat_template: str | None = None
     """The word chatml, which brings its two special tokens, or the source of a Jinja template; None for a model that
     does not chat."""
@@ -82,15 +86,18 @@ class TokenizerConfig(Config):
                 f"{'there are 256 bytes' if self.kind == 'byte' else 'the text decides'}; leave it out"
             )
         if not 0 < self.size <= _MOST:
-            raise ConfigError(f"{{at}}vocab_size is {self.size:,}; give a number between 1 and {_MOST:,}")
+            least = f"more than the {self.sentinels} {{at}}sentinels, and " if self.sentinels else ""
+            raise ConfigError(
+                f"{{at}}vocab_size is {self.size + self.sentinels:,}; give {least} a number between 1 and {_MOST:,}"
+            )
         if not all(text.strip() for text in self.special) or len(set(self.special)) < len(self.special):
             raise ConfigError("{at}special_tokens names a token twice, or an empty one; give each a text of its own")
         return self
 
     @property
     def size(self) -> int:
-        """Tokens to learn for the kinds that take a number."""
-        return _LEARNT if self.vocab_size is None else self.vocab_size
+        """Tokens to learn for the kinds that take a number, the sentinels left out."""
+        return (_LEARNT if self.vocab_size is None else self.vocab_size) - self.sentinels
 
     @property
     def unknown(self) -> str | None:
@@ -136,6 +143,7 @@ def train_tokenizer(texts: Iterable[str], config: TokenizerConfig, name: str = "
     make_special(backend, config.special)
     if config.kind not in ("byte", "character"):
         _check_size(backend.get_vocab_size(), config)
+    make_special(backend, (f"<extra_id_{number}>" for number in reversed(range(config.sentinels))))
     return Tokenizer(_vocabulary(backend, config, name))
 
 
@@ -346,8 +354,9 @@ def _fallback(config: TokenizerConfig) -> list[str]:
 def _check_size(found: int, config: TokenizerConfig) -> None:
     if found < config.size:
         raise ConfigError(
-            f"vocab_size is {config.size:,}, and a {config.kind} tokenizer finds {found:,} tokens in this text "
-            f"(special ones included); give {found} or fewer, or more text"
+            f"vocab_size is {config.size + config.sentinels:,}, and a {config.kind} tokenizer finds "
+            f"{found + config.sentinels:,} tokens in this text (special ones included); give {found + config.sentinels} or "
+            "fewer, or more text"
         )
     if found > config.size:
         raise _too_small(found, config)
@@ -355,8 +364,9 @@ def _check_size(found: int, config: TokenizerConfig) -> None:
 
 def _too_small(needed: int, config: TokenizerConfig) -> ConfigError:
     return ConfigError(
-        f"vocab_size is {config.size:,}, and a {config.kind} tokenizer of this text needs {needed:,} tokens for its "
-        f"single signs and special tokens alone; give {needed} or more"
+        f"vocab_size is {config.size + config.sentinels:,}, and a {config.kind} tokenizer of this text needs "
+        f"{needed + config.sentinels:,} tokens for its single signs and special tokens alone; give "
+        f"{needed + config.sentinels} or more"
     )
 
 

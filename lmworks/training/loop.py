@@ -218,7 +218,8 @@ class _Run:
             self.save("checkpoint")
             raise DivergedError(
                 f"step {state.step + 1}: {error}; the parameters of step {state.step} are in "
-                f"{self.folder / 'checkpoint'}. Lower training.learning_rate, or look at the data"
+                f"{self.folder / 'checkpoint'}. Lower training.learning_rate: remove {self.folder} and start afresh with "
+                f"--set training.learning_rate={config.learning_rate / 3:.1g}; or look at the data and --resume"
             ) from None
         seconds = self.ranks.same(time.monotonic() - started)
         self.losses.append(step.loss)

@@ -13,6 +13,7 @@ import torch
 from lmworks.basics.errors import ConfigError, LmworksError
 from lmworks.models.network import Network
 from lmworks.objectives import Objective
+from lmworks.objectives.routing import tokens_sent
 from lmworks.tokens.batch import Batch
 from lmworks.training.expert_load import ExpertLoad
 from lmworks.training.ranks import ALONE, Ranks
@@ -86,8 +87,7 @@ def accumulate(
     counts = ranks.total([sum(part) for part in zip(*(objective.counts(batch) for batch in micro), strict=True)])
     mean = 0.0
     for number, batch in enumerate(micro, 1):
-        # A row that stands in for another one's absence is no load either.
-        with load.counted() if load is not None and batch.supervised else nullcontext():
+        with load.counted() if load is not None and tokens_sent(batch) else nullcontext():
             loss = ranks.loss(objective, network, batch, last=number == len(micro))
         if loss.counts != objective.counts(batch):  # the step's mean would be wrong, and nothing would show it
             raise ConfigError(

@@ -112,3 +112,11 @@ def test_a_network_with_adapters_is_not_saved_as_if_it_had_none(tmp_path):
     with pytest.raises(ModelError, match=r"has adapters on.*merge them first"):
         write_network(tmp_path, adapted())
     assert not list(tmp_path.iterdir())
+
+
+def test_experts_get_no_adapters_and_a_target_that_names_them_is_refused():
+    network = add_lora(tiny.network(family="mixtral", experts={"count": 4}), LoRAConfig(rank=2))
+    assert {path.rpartition(".")[2] for path in lora_layers(network)} == {"qkv", "output"}
+    assert not network.blocks[0].feed_forward.router.weight.requires_grad
+    with pytest.raises(ConfigError, match=r"has no projection w1; it has .*; experts get no adapters"):
+        add_lora(tiny.network(family="mixtral", experts={"count": 4}), LoRAConfig(targets=("w1",)))

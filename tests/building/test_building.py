@@ -194,6 +194,14 @@ def test_ctrl_c_and_resume_equal_a_straight_run(here: Path, monkeypatch: pytest.
     assert resumed.training.losses == straight.training.losses[3:]
     assert contents(Path("out"))["adapter_model.safetensors"] == contents(Path("straight"))["adapter_model.safetensors"]
     assert [one.to_json() for one in resumed.measurements] == [one.to_json() for one in straight.measurements]
+    lines: list[str] = []
+    build(out="out", recipe=recipe(steps=6), say=lines.append)
+    assert sum(line.startswith("replaces       out,") for line in lines) == 1
+    Path("out.run").mkdir()
+    Path("out.run/recipe.json").write_text("{}")
+    with pytest.raises(ConfigError, match=r"out.run holds a run that ended before its first checkpoint"):
+        build(out="out", recipe=recipe(steps=6), resume=True)
+    Path("out.run/recipe.json").unlink()
     with pytest.raises(ConfigError, match=r"out.run does not hold a run to resume"):
         build(out="out", recipe=recipe(steps=6), resume=True)
 

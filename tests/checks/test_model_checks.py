@@ -23,6 +23,8 @@ from lmworks.generation.strategies import Chooser, Sample
 from lmworks.loading import load
 from lmworks.models.cache import Cache
 from lmworks.models.masks import Visibility, visibility
+from lmworks.models.recurrent import RecurrentNetwork
+from lmworks.models.recurrent_config import RecurrentConfig
 from lmworks.tokens.stream import StreamDecoder
 from lmworks.tokens.tokenizer import Tokenizer
 
@@ -74,6 +76,16 @@ LEARNED = {
     "feed_forward_bias": True,
     "activation": "gelu_tanh",
 }
+BOTH = {"family": "lmworks", "arrangement": "encoder-decoder"}
+
+
+def recurrent() -> LanguageModel:
+    shape = {"vocab_size": 259, "dim": 24, "layers": 2, "context": 128, "arrangement": "encoder-decoder"}
+    network = RecurrentNetwork(RecurrentConfig(**shape)).eval()
+    tiny.randomise(network)
+    return LanguageModel(network, tiny.byte_tokenizer())
+
+
 SOUND = {
     "plain": tiny.language_model,
     "a window shorter than the text": lambda: tiny.language_model(window=6, family="mistral"),
@@ -82,6 +94,9 @@ SOUND = {
     "dropout": lambda: tiny.language_model(dropout=0.2),
     "an untied head": lambda: tiny.language_model(tied=False),
     "BOS": lambda: model_with(byte_level(TEMPLATES["Llama 3"].replace("<|eot_id|>", "<|im_end|>"), adds_bos=True)),
+    "an encoder-decoder": lambda: tiny.language_model(**BOTH, positions="relative"),
+    "an encoder-decoder with dropout": lambda: tiny.language_model(**BOTH, positions="learned", dropout=0.2),
+    "a recurrent encoder-decoder": recurrent,
     "no template": lambda: model_with(byte_level(None, adds_bos=True)),
     "SentencePiece": lambda: model_with(sentencepiece(TEMPLATES["Mistral"])),
 }
@@ -97,7 +112,7 @@ def test_a_sound_model_passes_and_is_left_as_it_was(kind: str):
     assert all(one.detail for one in results if one.status == "not applicable")
     after = model.network.state_dict()
     assert before.keys() == after.keys() and all(torch.equal(before[name], after[name]) for name in before)
-    assert model.network.attention_kernel == "fused" and not model.network.training
+    assert getattr(model.network, "attention_kernel", "fused") == "fused" and not model.network.training
     assert torch.equal(state, torch.get_rng_state())
 
 
@@ -215,7 +230,7 @@ def test_13_positions_that_count_padding(monkeypatch):
 
 
 def test_14_padding_rows_that_see_nothing(model, monkeypatch):
-    def blind(queries, keys, window, real=None, documents=None, device="cpu", causal=True):
+    def blind(queries, keys, window, real=None, documents=None, device="cpu", *rest):
         sees = visibility(queries, keys, window, real, documents, device)
         return sees if real is None else Visibility(sees.mask & real[:, None, None, :], causal=False)
 

@@ -36,6 +36,15 @@ def model_folder(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(folder)
 
 
+@pytest.fixture(scope="session")
+def translator_folder(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A random encoder-decoder on bytes."""
+    folder = tmp_path_factory.mktemp("models") / "translator"
+    both = {"family": "lmworks", "arrangement": "encoder-decoder", "positions": "relative"}
+    tiny.language_model(seed=4, context=512, **both).save(folder)
+    return str(folder)
+
+
 @pytest.fixture
 def text_folder(tmp_path: Path) -> str:
     folder = tmp_path / "notes"

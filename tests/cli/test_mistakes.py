@@ -23,6 +23,17 @@ MISTAKES = {
     "a seed below 0": (("generate", "MODEL", "Hi", "--seed", "-1"), "seed is -1"),
     "no token to write": (("generate", "MODEL", "Hi", "--max-new-tokens", "0"), "max_new_tokens is 0"),
     "an empty stop string": (("generate", "MODEL", "Hi", "--stop", ""), "none of them empty"),
+    "no beam": (("generate", "MODEL", "Hi", "--beams", "0"), "width is 0"),
+    "beams that draw": (
+        ("generate", "MODEL", "Hi", "--beams", "2", "--top-k", "3"),
+        "--beams draws nothing; leave out --top-k, or --beams",
+    ),
+    "a length penalty without beams": (("generate", "MODEL", "Hi", "--length-penalty", "1"), "give --beams too"),
+    "a chat with a translator": (
+        ("chat", "TRANSLATOR"),
+        "makes one target of one source text; it has no conversations",
+    ),
+    "a message to a translator": (("generate", "TRANSLATOR", "Hi", "--chat"), "it has no conversations"),
     "a misspelt model": (("generate", "smolm2", "Hi"), "did you mean smollm2?"),
     "a misspelt model to check": (("check", "smolm2"), "did you mean smollm2?"),
     "a misspelt model to fetch": (("models", "fetch", "smolm2"), "did you mean smollm2?"),
@@ -59,10 +70,12 @@ MISTAKES = {
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)
-def test_a_mistake_is_one_sentence(run, mistake, model_folder, text_folder, recipe, tmp_path, monkeypatch):
+def test_a_mistake_is_one_sentence(
+    run, mistake, model_folder, translator_folder, text_folder, recipe, tmp_path, monkeypatch
+):
     arguments, words = MISTAKES[mistake]
     monkeypatch.chdir(tmp_path)
-    places = {"MODEL": model_folder, "TEXT": text_folder, "RECIPE": recipe}
+    places = {"MODEL": model_folder, "TEXT": text_folder, "RECIPE": recipe, "TRANSLATOR": translator_folder}
     ran = run(*(places.get(one, one) for one in arguments))
     (sentence,) = [line for line in ran.err.splitlines() if line.startswith("lmworks: ")]
     assert ran.code == 1 and words in sentence and ran.err.splitlines()[-1] == sentence

@@ -42,6 +42,17 @@ def test_every_kind_is_trained_by_name_and_chatml_comes_along(run, text_folder, 
     assert list(Tokenizer.load(tmp_path / "chat").special.values()) == ["<pad>", "<|im_start|>", "<|im_end|>"]
 
 
+def test_a_tokenizer_that_is_there_is_replaced_aloud_and_a_models_is_not(run, trained, model_folder, text_folder):
+    folder, first = trained
+    assert "replaces" not in first.err
+    again = run("tokens", "train", text_folder, "--kind", "byte", "--out", folder)
+    assert again.code == 0 and f"replaces       {folder}," in again.err
+    before = Tokenizer.load(model_folder).vocab_size
+    refused = run("tokens", "train", text_folder, "--out", model_folder)
+    assert refused.code == 1 and "is not a tokenizer's folder" in refused.err
+    assert Tokenizer.load(model_folder).vocab_size == before
+
+
 def test_tokenizers_and_models_are_compared_on_the_same_texts(run, trained, model_folder, text_folder):
     folder, _ = trained
     options = ("tokens", "compare", folder, model_folder, "--text", text_folder)

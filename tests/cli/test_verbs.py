@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import subprocess
 import sys
 
@@ -102,6 +103,33 @@ def test_generate_reads_a_prompt_from_standard_input(run, model_folder, monkeypa
     monkeypatch.setattr(sys, "stdin", io.StringIO("Once"))
     piped = run("generate", model_folder, "-", "--max-new-tokens", "5").out
     assert piped == run("generate", model_folder, "Once", "--max-new-tokens", "5").out
+
+
+def test_generate_makes_a_target_of_a_source_with_beams(run, translator_folder):
+    options = ("generate", translator_folder, "Guten Tag", "--max-new-tokens", "8")
+    greedy, beams = (run(*options, *more, "--json").json for more in ((), ("--beams", "3", "--length-penalty", "0.5")))
+    assert greedy["prompt_tokens"] == len("Guten Tag") + 1 and "score" not in greedy
+    assert greedy["order"] == ["most probable"] and beams["order"] == ["the best of 3 beams"]
+    assert len(beams["others"]) == 2 and beams["score"] >= beams["others"][0]["score"] >= beams["others"][1]["score"]
+    assert beams["score"] == pytest.approx(sum(beams["logprobs"]) / 8**0.5, abs=1e-4)
+    assert run(*options, "--beams", "3", "--length-penalty", "0.5").out == beams["text"] + "\n"
+    once = run(*options, "--no-repeat-ngram", "1", "--json").json
+    assert len(set(once["tokens"])) == 8 and once["order"] == ["no_repeat_ngram 1", "most probable"]
+
+
+def test_generate_writes_a_line_for_each_line(run, model_folder, translator_folder, monkeypatch):
+    for folder in (model_folder, translator_folder):
+        texts = [f"line {number}" for number in range(20)]
+        texts[3] = ""
+        monkeypatch.setattr(sys, "stdin", io.StringIO("\n".join(texts) + "\n"))
+        written = run("generate", folder, "-", "--lines", "--max-new-tokens", "4", "--beams", "2").out
+        assert written.count("\n") == 20 and written.split("\n")[3] == ""
+        monkeypatch.setattr(sys, "stdin", io.StringIO("\n".join(texts) + "\n"))
+        facts = run("generate", folder, "-", "--lines", "--max-new-tokens", "4", "--beams", "2", "--json").out
+        each = [json.loads(line) for line in facts.removesuffix("\n").split("\n")]
+        assert each[3] is None and len(each) == 20
+        alone = run("generate", folder, texts[17], "--max-new-tokens", "4", "--beams", "2", "--json").json
+        assert each[17]["tokens"] == alone["tokens"]
 
 
 def test_evaluate_as_a_table_and_as_json(run, model_folder, text_folder):

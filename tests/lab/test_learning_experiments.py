@@ -1,4 +1,4 @@
-"""Claims 18, 47 and 49: tiny runs give whole findings; their parts against laws."""
+"""Claims 18, 37, 47 and 49: tiny runs give whole findings; their parts against laws."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ from lmworks.training.settings import TrainingConfig
 
 TINY = {
     18: ["train_bytes=600", "steps=4", "dim=16", "l1=[1e-5]", "l2=[1e-3]", "decay=[1.0]", "dropout=[0.1]", "seeds=1"],
+    37: ["steps=4", "rows=2", "dim=16", "hidden=16", "experts=4", "seeds=1"],
     49: ["widths=[16,32,48,64]", "amounts=[400,800,1200,2400]", "held_out_windows=4", "seeds=1"],
 }
 

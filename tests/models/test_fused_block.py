@@ -51,6 +51,8 @@ WHOLE: dict[str, dict[str, Any]] = KINDS | {
         "feed_forward_bias": True,
     },
     "gelu": {"activation": "gelu", "gated": False},
+    "a sigmoid gate": {"activation": "sigmoid"},
+    "tanh": {"activation": "tanh", "gated": False},
 }
 """Kinds that are trained whole; not all have a public family, whose names adapters go by."""
 LENGTHS = {32: ((20, 9), (32,)), 48: ((10, 30, 8), (25,)), 64: ((40, 20), (7, 3, 50)), 128: ((128,), (60, 66))}

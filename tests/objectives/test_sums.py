@@ -8,14 +8,18 @@ from pathlib import Path
 import pytest
 import tiny
 import torch
+from objectives.small_texts import bert, sentences, tokenizer
 from training.runs import CONFIG, network, rows, run
 
 from lmworks.adaptation.lora import LoRAConfig, add_lora
 from lmworks.basics.errors import ConfigError
+from lmworks.checks.training import resume_differences
+from lmworks.models.hooks import hooked
 from lmworks.models.network import Network
-from lmworks.objectives import L1, L2, CausalLM, Loss, Objective
+from lmworks.objectives import L1, L2, CausalLM, Loss, MaskedLM, NextSentence, Objective, SentenceOrder
 from lmworks.tokens.batch import Batch, batches
-from lmworks.training.loop import train
+from lmworks.tokens.sentence_pairs import SentencePairs
+from lmworks.training.loop import row_seed, train
 from lmworks.training.step import accumulate
 
 CLOSE = {"rtol": 1e-5, "atol": 1e-5}
@@ -71,6 +75,51 @@ def test_any_split_into_micro_batches_gives_the_same_parameters(objective: Objec
         train(model, objective, [*rows(), *rows()[:1]], config, tmp_path / str(size))
     for first, second in zip(*(model.parameters() for model in made), strict=True):
         torch.testing.assert_close(first, second, rtol=1e-6, atol=1e-6)
+
+
+PREPARED = {
+    "masked + next sentence + L2": (lambda: MaskedLM.of(tokenizer()) + NextSentence() + L2(0.3), "random"),
+    "whole words + order": (lambda: MaskedLM.of(tokenizer(), whole_word=True) + SentenceOrder(), "swapped"),
+}
+
+
+@pytest.mark.parametrize("size", [1, 3])
+@pytest.mark.parametrize("made, wrong", PREPARED.values(), ids=PREPARED)
+def test_any_split_of_prepared_rows_gives_the_same_gradient(made, wrong, size: int, tmp_path: Path):
+    """Pitfall 19 with masks and pairs: what is masked and drawn belongs to the row, not to the micro-batch."""
+    rows, objective = SentencePairs(sentences(tmp_path), tokenizer(), 64, wrong=wrong).at_epoch(1, 5), made()
+
+    def gradient(split: list[list[int]]) -> tuple[float, list[torch.Tensor]]:
+        model = bert().requires_grad_(True)
+        micro = [objective.prepare(rows.batch(places), [row_seed(5, 1, place) for place in places]) for places in split]
+        loss, _ = accumulate(model, objective, micro)
+        return loss, [one.grad for one in model.parameters()]
+
+    one_loss, one = gradient([list(range(7))])
+    other_loss, other = gradient([list(range(start, min(start + size, 7))) for start in range(0, 7, size)])
+    assert one_loss == pytest.approx(other_loss, rel=1e-6)
+    for first, second in zip(one, other, strict=True):
+        torch.testing.assert_close(first, second, rtol=1e-5, atol=1e-6)
+
+
+def test_a_sum_of_objectives_of_one_encoder_runs_it_once(tmp_path: Path):
+    objective, model, seen = MaskedLM.of(tokenizer()) + NextSentence() + L2(0.1), bert(), []
+    rows = SentencePairs(sentences(tmp_path), tokenizer(), 64)
+    batch = objective.prepare(rows.batch([0, 1]), [0, 1])
+    apart = [one(model, batch).mean for one in objective.parts()]
+    with hooked(model, {"blocks.0.residual_in": lambda one: seen.append(1)}):
+        together = objective(model, batch)
+    assert len(seen) == 1
+    torch.testing.assert_close(together.mean, sum(apart))
+
+
+def test_dynamic_masks_resume_to_the_bit(tmp_path: Path):
+    """Pitfall 20 with masks and pairs drawn anew each epoch: four epochs at once, and cut in the middle."""
+    rows, objective = SentencePairs(sentences(tmp_path), tokenizer(), 64), MaskedLM.of(tokenizer()) + NextSentence()
+    weights, losses = resume_differences(
+        bert(dropout=0.1).requires_grad_(True), objective, rows, CONFIG.but(context=64)
+    )
+    assert weights.value == losses.value == 0
 
 
 def test_a_sum_is_the_sum_of_the_means():

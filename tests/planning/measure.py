@@ -1,4 +1,5 @@
-"""What a run really takes: memory of this process, by the operating system; started by test_measured in a process of its own.
+"""What a run really takes: memory of this process, by the operating system, with the heap that the verbs have; started by
+test_measured in a process of its own.
 
     python measure.py '{"way": "full", "model": {...}, "training": {...}, "dtype": "float32"}'
 
@@ -18,7 +19,7 @@ import tiny
 import torch
 
 from lmworks.adaptation.lora import LoRAConfig, add_lora
-from lmworks.basics.memory import peak_megabytes
+from lmworks.basics.memory import keep_freed_memory, peak_megabytes
 from lmworks.generation.language_model import LanguageModel
 from lmworks.models.config import ModelConfig
 from lmworks.models.network import Network
@@ -41,7 +42,7 @@ def run(task: dict[str, Any]) -> None:
         return
     lora = task["way"] == "lora"
     if lora:
-        add_lora(network, LoRAConfig(rank=8))
+        add_lora(network, LoRAConfig(rank=task.get("rank", 8)))
     texts = tiny.text(3 * settings.rows * settings.accumulate, settings.context, config.vocab_size).tolist()
     rows = [(Example(text, [False] + [True] * (len(text) - 1), "random"),) for text in texts]
     with tempfile.TemporaryDirectory() as folder:
@@ -56,6 +57,8 @@ def resident() -> float:
 
 def main() -> None:
     task = json.loads(sys.argv[1])
+    if task["way"] != "generate":
+        keep_freed_memory()
     small = {"layers": 1, "dim": 64, "heads": 2, "kv_heads": 1, "hidden_dim": 64, "head_dim": 32, "vocab_size": 259}
     model = {key: value for key, value in task["model"].items() if key not in ("window_layers", "ngrams")}
     run(task | {"model": model | small, "training": task["training"] | {"context": 64, "rows": 2}})

@@ -35,6 +35,8 @@ NETWORKS = {
     "window": {"window": 8, "window_layers": (1,)},
     "relu": {"activation": "relu"},
     "gpt2 with relu": GPT2 | {"activation": "relu"},
+    "sigmoid": {"activation": "sigmoid"},
+    "gpt2 with tanh": GPT2 | {"activation": "tanh"},
     "no positions": {"positions": "none"},
 }
 TRAINED_WHOLE = {

@@ -9,10 +9,13 @@ import pytest
 import tiny
 
 from lmworks.basics.errors import ConfigError, LmworksError, ModelError
+from lmworks.cli.plan import duration
 from lmworks.planning.devices import KNOWN, find_device
+from lmworks.planning.heap import PROCESS, TABLES
 from lmworks.planning.plan import make_plan
 from lmworks.planning.published import published
 from lmworks.planning.reading import model_config, read_subject
+from lmworks.planning.timing import _continued, reading_seconds, step_seconds
 
 WAYS = ["from nothing", "full fine-tuning", "LoRA", "QLoRA", "serving"]
 
@@ -118,6 +121,44 @@ def test_a_plan_holds_together(folder: Path):
         assert way.memory.peak == sum(way.memory.at_peak.values()) and way.fits
         assert all(way.memory.at_peak[name] <= whole for name, whole in way.memory.sizes.items())
     assert full.run_tokens == 10 * 2 * 512 and full.run_seconds == pytest.approx(10 * full.seconds)
+
+
+def test_on_this_machine_the_process_and_its_heap_count_and_steps_are_timed(folder: Path):
+    subject = read_subject(str(folder), ["training.context=64"])
+    plan = make_plan(subject, find_device("cpu"))
+    for way in plan.ways:
+        assert way.timed and way.seconds > 0 and way.tokens_per_second > 0
+        assert way.memory.at_peak["the process"] == PROCESS and way.memory.at_peak["holes in the heap"] >= TABLES
+        assert way.memory.peak == sum(way.memory.at_peak.values())
+    assert "within a tenth" in plan.besides[-1] and "one and two blocks" in plan.besides[-1]
+    elsewhere = make_plan(subject, find_device("H100"))
+    assert not any(way.timed or "the process" in way.memory.sizes for way in elsewhere.ways)
+
+
+def test_a_network_too_large_to_be_timed_is_estimated():
+    subject = read_subject("shakespeare-char", ["model.dim=16384", "model.heads=128", "model.layers=126"])
+    assert step_seconds(subject.model, subject.training, "bfloat16", None) is None
+    assert reading_seconds(subject.model, "bfloat16") is None
+
+
+def test_what_the_second_block_adds_each_further_one_adds():
+    assert _continued(1.0, 1.5, 1) == 1.0 and _continued(1.0, 1.5, 5) == 3.0
+    assert _continued(1.0, 0.9, 5) == 1.0, "a clock's noise makes no time negative"
+
+
+def test_adapters_are_no_parameters_of_the_network(folder: Path):
+    counted = make_plan(read_subject(str(folder)), find_device("H100")).parameters
+    parts = counted.by_part()
+    assert parts["all"] == counted.base == sum(size for name, size in parts.items() if name not in ("all", "adapters"))
+    assert parts["adapters"] == counted.adapters > 0
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"),
+    [(1.06, "1,060 ms"), (0.0424, "42.4 ms"), (95.0, "95 s"), (7200.0, "2 h"), (86_400 * 1100.0, "1,100 days")],
+)
+def test_times_are_written_without_exponents(seconds: float, shown: str):
+    assert duration(seconds) == shown
 
 
 def test_more_devices_take_less_each_and_less_time(folder: Path):

@@ -159,6 +159,18 @@ def test_a_fresh_run_takes_nothing_from_one_that_never_reached_a_checkpoint(here
     assert make().model.tokenizer.vocab_size < 60 < earlier.vocab_size
 
 
+def test_a_start_that_failed_is_no_run_to_resume_and_a_finished_result_is_replaced_aloud(here: Path):
+    with pytest.raises(DataError, match="less than one batch"):
+        make(training={"rows": 5000})
+    with pytest.raises(ConfigError, match=r"out.run holds a run that ended before its first checkpoint"):
+        make(training={"rows": 5000}, resume=True)
+    lines: list[str] = []
+    pretrain(recipe(), "out", say=lines.append)
+    assert not any(line.startswith("replaces") for line in lines)
+    pretrain(recipe(), "out", say=lines.append)
+    assert sum(line.startswith("replaces       out,") for line in lines) == 1
+
+
 def test_a_tokenizer_that_is_there_is_taken(here: Path):
     """Of a folder that holds nothing else, and of a model; a plan counts it too."""
     earlier = make("earlier", tokenizer={"kind": "byte", "byte_fallback": True}, training={"steps": 1})

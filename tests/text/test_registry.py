@@ -156,6 +156,7 @@ def test_the_registered_texts_are_what_they_say(name, count, monkeypatch):
 
 SETS = {
     "brown": (500, "The Fulton County Grand Jury said Friday an investigation of Atlanta's recent primary election"),
+    "brown-tagged": (500, "The/at Fulton/np-tl County/nn-tl Grand/jj-tl Jury/nn-tl said/vbd Friday/nr an/at"),
     "state-of-the-union": (65, "PRESIDENT HARRY S. TRUMAN'S ADDRESS BEFORE A JOINT SESSION OF THE CONGRESS"),
     "sst2-train": (6920, "a stirring , funny and finally transporting re imagining of beauty and the beast"),
     "sst2-dev": (872, "one long string of cliches"),

@@ -139,7 +139,7 @@ def _expressible(config: ModelConfig, family: str, **fixed: Any) -> Any:
     """The experts' settings; ModelError where the architecture cannot have them."""
     if config.experts is None:
         raise ModelError(f"a {family} model has experts, and this one has none; choose another family to save it as")
-    for name, value in ({"scores": "softmax", "capacity": None, "bias_rate": 0.0} | fixed).items():
+    for name, value in ({"scores": "softmax", "scale": 1.0, "capacity": None, "bias_rate": 0.0} | fixed).items():
         if getattr(config.experts, name) != value:
             raise ModelError(
                 f"a {family} model cannot have experts.{name} = {getattr(config.experts, name)!r}; "

@@ -21,12 +21,18 @@ REPORT = "corpus.json"
 
 
 def read_split(
-    reference: str, held_out: float = 0.1, hold_out: Literal["documents", "end"] = "documents"
+    reference: str,
+    held_out: float = 0.1,
+    hold_out: Literal["documents", "end"] = "documents",
+    validation: str | None = None,
 ) -> tuple[Reading, Split]:
-    """All of a data reference, and its two parts; the share and the way count where no corpus has a split of its own.
+    """All of a data reference, and its two parts; the share and the way count where no corpus has a split of its own, and
+    no other reference is given for `validation`: of that all is held out, and left out of what is trained on.
 
     DataError where there is nothing to read or to hold out.
     """
+    if validation is not None:
+        return _beside(read(reference), read(validation))
     folder = corpus_of(reference)
     if folder is None:
         reading = read(reference)
@@ -38,6 +44,21 @@ def read_split(
     if not kept.documents:  # of a small corpus nothing may be held out
         return both, split(train.documents, held_out)
     return both, Split(train.documents, kept.documents, 0)
+
+
+def _beside(train: Reading, kept: Reading) -> tuple[Reading, Split]:
+    """What is trained on, without duplicates and without what the other text has too; and that one, all of it."""
+    seen = {document.hash for document in kept.documents}
+    fresh = []
+    for document in train.documents:
+        if document.hash not in seen:
+            seen.add(document.hash)
+            fresh.append(document)
+    if not fresh:
+        raise DataError(f"{train.name} holds nothing to train on that {kept.name} does not hold too; give two texts")
+    skipped, blank = train.skipped + kept.skipped, train.blank + kept.blank
+    reading = Reading(train.documents + kept.documents, skipped, train.name, blank)
+    return reading, Split(fresh, kept.documents, len(train.documents) - len(fresh))
 
 
 def corpus_of(reference: str) -> Path | None:

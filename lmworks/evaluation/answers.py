@@ -1,0 +1,116 @@
+"""What a model answers to sources, beside references: BLEU and chrF of translations, ROUGE of summaries.
+
+    answers = answered(model, sources, Beam(width=5))
+    for one in likeness(answers, references, sources, ("bleu", "chrf")): print(one)
+
+BLEU: Papineni et al. 2002; chrF: Popović 2015; both as sacrebleu computes them (Post 2018, https://arxiv.org/abs/1804.08771),
+on text as it is, with the signature that says how. ROUGE: Lin 2004, as rouge-score computes it, F1 of stems.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
+
+import numpy as np
+
+from lmworks.basics import progress
+from lmworks.basics.extras import require
+from lmworks.evaluation import statistics
+from lmworks.evaluation.measurement import Measurement
+from lmworks.generation.language_model import LanguageModel
+from lmworks.generation.strategies import Strategy
+
+Figure = Literal["bleu", "chrf", "rouge"]
+AT_ONCE = 32
+"""Sources that are answered together, of similar length."""
+RESAMPLES = 1000
+
+
+def answered(
+    model: LanguageModel, sources: Sequence[str], strategy: Strategy | None = None, longest: int = 128
+) -> list[str]:
+    """The model's answer to each source, in their order; of at most `longest` tokens. A source is cut at what it reads."""
+    ids = [model.encode_prompt(source) for source in sources]
+    ids = [one if len(one) <= model.config.context else [*one[: model.config.context - 1], one[-1]] for one in ids]
+    order = sorted(range(len(ids)), key=lambda number: len(ids[number]))
+    answers = [""] * len(ids)
+    with progress.task("answering", len(ids), "texts") as advance:
+        for start in range(0, len(order), AT_ONCE):
+            part = order[start : start + AT_ONCE]
+            found = model.generate_batch([ids[number] for number in part], strategy, max_new_tokens=longest)
+            for number, answer in zip(part, found, strict=True):
+                answers[number] = answer.text.strip()
+            advance(len(part))
+    return answers
+
+
+def likeness(
+    answers: Sequence[str], references: Sequence[str], sources: Sequence[str], figures: Sequence[Figure]
+) -> list[Measurement]:
+    """How like the references the answers are, each with a bootstrap interval over texts. The chance level is that of who
+    copies the beginning of each source, as many words as references have on average."""
+    words = round(sum(len(one.split()) for one in references) / len(references))
+    copies = [" ".join(source.split()[:words]) for source in sources]
+    return [one for figure in figures for one in _FIGURES[figure](list(answers), list(references), copies)]
+
+
+def _bleu(answers: list[str], references: list[str], copies: list[str]) -> list[Measurement]:
+    metric = require("sacrebleu.metrics", "text").BLEU()
+    return [_corpus("BLEU", metric, answers, references, copies)]
+
+
+def _chrf(answers: list[str], references: list[str], copies: list[str]) -> list[Measurement]:
+    metric = require("sacrebleu.metrics", "text").CHRF()
+    return [_corpus("chrF", metric, answers, references, copies)]
+
+
+def _corpus(name: str, metric: Any, answers: list[str], references: list[str], copies: list[str]) -> Measurement:
+    """A figure of sacrebleu; its own counts of each text are resampled, as its --confidence does."""
+    score = metric.corpus_score(answers, [references])
+    signature = str(metric.get_signature())
+    counts = np.array(metric._extract_corpus_statistics(answers, [references]), dtype=float)
+    draw = np.random.default_rng(0)
+    drawn = [
+        metric._compute_score_from_stats(counts[draw.integers(len(counts), size=len(counts))].sum(0).tolist()).score
+        for _ in range(RESAMPLES)
+    ]
+    low, high = np.quantile(drawn, [(1 - statistics.LEVEL) / 2, (1 + statistics.LEVEL) / 2])
+    return Measurement(
+        name=f"{name} ({signature})",
+        value=score.score,
+        interval=(min(float(low), score.score), max(float(high), score.score)),
+        n=len(answers),
+        seeds=(0,),
+        chance=metric.corpus_score(copies, [references]).score,
+        ideal=100.0,
+    )
+
+
+def _rouge(answers: list[str], references: list[str], copies: list[str]) -> list[Measurement]:
+    names = {"rouge1": "ROUGE-1", "rouge2": "ROUGE-2", "rougeL": "ROUGE-L"}
+    scorer = require("rouge_score.rouge_scorer", "text").RougeScorer(list(names), use_stemmer=True)
+    scored = [scorer.score(reference, answer) for reference, answer in zip(references, answers, strict=True)]
+    copied = [scorer.score(reference, copy) for reference, copy in zip(references, copies, strict=True)]
+    found = []
+    for key, name in names.items():
+        estimate = statistics.mean([100 * one[key].fmeasure for one in scored])
+        found.append(
+            Measurement(
+                name=f"{name} (F1 of stems)",
+                value=estimate.value,
+                interval=estimate.interval,
+                n=len(answers),
+                seeds=(0,),
+                chance=100 * sum(one[key].fmeasure for one in copied) / len(copied),
+                ideal=100.0,
+            )
+        )
+    return found
+
+
+_FIGURES: dict[Figure, Callable[[list[str], list[str], list[str]], list[Measurement]]] = {
+    "bleu": _bleu,
+    "chrf": _chrf,
+    "rouge": _rouge,
+}

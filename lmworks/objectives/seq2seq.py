@@ -1,0 +1,31 @@
+"""Sequence to sequence: predict a target's tokens from those before them and a source.
+
+Teacher forcing: what stands before is the right target, not what the network would have written (Sutskever et al. 2014,
+https://arxiv.org/abs/1409.3215). The rows are `lmworks.tokens.pairs.PairRows`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from lmworks.basics.errors import ConfigError
+from lmworks.models.network import Network
+from lmworks.objectives.loss import Loss
+from lmworks.objectives.token_objective import TokenObjective, require_arrangement
+from lmworks.tokens.batch import Batch
+
+
+@dataclass(eq=False)
+class SequenceToSequence(TokenObjective):
+    """Cross-entropy of each token of a target, given the ones before it and the source."""
+
+    def __call__(self, network: Network, batch: Batch) -> Loss:
+        """The loss of a batch; ConfigError for another arrangement, and for rows without a source."""
+        require_arrangement(network, self, "encoder-decoder", "reads a source and writes a target")
+        if batch.source is None:
+            raise ConfigError("SequenceToSequence needs a source for each target; train on PairRows")
+        memory = network.encode(batch.source, batch.source_real)
+        # The padding of a target comes behind everything that could see it.
+        return Loss(
+            self.token_loss(network, network.hidden(batch.tokens, memory=memory), batch.labels), batch.supervised
+        )

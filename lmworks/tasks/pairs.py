@@ -1,0 +1,162 @@
+"""Learning from pairs: an encoder-decoder that writes a target for a source, an encoder that tells a text's class."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from lmworks.evaluation.answers import answered, likeness
+from lmworks.evaluation.held_out import classified, held_out_losses, mean_loss
+from lmworks.evaluation.measurement import Measurement
+from lmworks.generation.language_model import LanguageModel
+from lmworks.generation.strategies import Beam, Greedy
+from lmworks.models.network import Network
+from lmworks.objectives import Classification, Objective, SequenceToSequence
+from lmworks.tasks.task import Say, Task
+from lmworks.text.document import Document
+from lmworks.text.sources import read
+from lmworks.text.splits import Split
+from lmworks.tokens.pairs import KeptTexts, PairRows, RowsByLength, TextClasses, write_labelled, write_pairs
+from lmworks.tokens.rows import Rows
+from lmworks.tokens.tokenizer import Tokenizer
+
+SUFFIX = ".safetensors"
+SHOWN = 3
+"""Samples."""
+
+
+class _OfPairs(Task):
+    """What both have in common: records of two turns, a test text of their own."""
+
+    def read(self, say: Say) -> Split:
+        """See Task; DataError for records that are no pairs."""
+        parts = super().read(say)
+        for document in (*parts.train, *parts.held_out):
+            _ = document.pair
+        return parts
+
+    def open(self, place: Path, tokenizer: Tokenizer) -> KeptTexts:
+        """See Task."""
+        return KeptTexts(place.with_suffix(SUFFIX), tokenizer)
+
+    def remarks(self, rows: Rows) -> list[str]:
+        """See Task: what was cut or left out."""
+        if not isinstance(rows, RowsByLength):
+            return []
+        cut = f"{rows.cut:,} texts of {len(rows):,} are cut at training.context = {self.recipe.training.context}"
+        left = f"{rows.left_out:,} pairs are empty or longer than it and left out"
+        return [f"note           {line}" for line, number in ((cut, rows.cut), (left, rows.left_out)) if number]
+
+    def measured_on(self, documents: Sequence[Document]) -> Sequence[Document]:
+        """The test text where the recipe names one, else what is held out."""
+        return read(self.recipe.data.test).documents if self.recipe.data.test else documents
+
+    def validation_loss(self, network: Network, tokenizer: Tokenizer, held_out: Any) -> float:
+        """See Task."""
+        rows = self.rows(held_out, tokenizer)
+        return mean_loss(list(held_out_losses(network, self.plain(), rows, most=self.recipe.validation.tokens)))
+
+    def plain(self) -> Objective:
+        """The loss without what is added to it for training."""
+        raise NotImplementedError
+
+
+class Answering(_OfPairs):
+    """Targets from their sources: translation, summaries."""
+
+    def write(self, documents: Sequence[Document], tokenizer: Tokenizer, place: Path) -> None:
+        """See Task."""
+        write_pairs(documents, tokenizer, place.with_suffix(SUFFIX))
+
+    def rows(self, packed: KeptTexts, tokenizer: Tokenizer) -> PairRows:
+        """See Task."""
+        return PairRows(packed, tokenizer, self.recipe.training.context)
+
+    def loss(self, tokenizer: Tokenizer) -> Objective:
+        """See Task."""
+        settings = self.recipe.objective
+        return SequenceToSequence(label_smoothing=settings.label_smoothing, z_loss=settings.z_loss)
+
+    def plain(self) -> Objective:
+        """See _OfPairs."""
+        return SequenceToSequence()
+
+    def _answers(self, model: LanguageModel, sources: Sequence[str]) -> list[str]:
+        width = self.recipe.validation.beams
+        return answered(
+            model, sources, Beam(width=width) if width > 1 else Greedy(), min(self.recipe.training.context, 256)
+        )
+
+    def measure(self, model: LanguageModel, held_out: KeptTexts, documents: Sequence[Document]) -> list[Measurement]:
+        """Likeness of what the model writes to the references of the test text."""
+        sources, references = zip(*(one.pair for one in self.measured_on(documents)), strict=True)
+        answers = self._answers(model, sources)
+        return likeness(answers, references, sources, self.recipe.validation.figures)
+
+    def example(self, documents: Sequence[Document]) -> str:
+        """A few pairs of the test text, as JSON."""
+        pairs = [one.pair for one in self.measured_on(documents)]
+        return json.dumps(pairs[:: max(len(pairs) // SHOWN, 1)][:SHOWN])
+
+    def sample(self, model: LanguageModel, example: str) -> Iterator[str]:
+        """Sources, what the model writes for them, and the references."""
+        pairs = json.loads(example)
+        for (source, reference), answer in zip(
+            pairs, self._answers(model, [source for source, _ in pairs]), strict=True
+        ):
+            yield f"source     {source}\nwritten    {answer}\nreference  {reference}\n\n"
+
+    def next_steps(self, folder: Path) -> str:
+        """See Task."""
+        return f"lmworks generate {folder} 'source text'     lmworks evaluate {folder} PAIRS"
+
+
+class Classifying(_OfPairs):
+    """The class of a text, which its record has as the answer."""
+
+    loss_unit = "nats/text"
+    labels = "classes"
+
+    def write(self, documents: Sequence[Document], tokenizer: Tokenizer, place: Path) -> None:
+        """See Task; the classes are those of the training text, which is written first."""
+        path = place.with_name("train").with_suffix(SUFFIX)
+        labels = (
+            sorted({one.pair[1] for one in documents}) if place.name == "train" else KeptTexts(path, tokenizer).labels
+        )
+        write_labelled(documents, labels, tokenizer, place.with_suffix(SUFFIX))
+
+    def rows(self, packed: KeptTexts, tokenizer: Tokenizer) -> TextClasses:
+        """See Task."""
+        return TextClasses(packed, packed.classes.tolist(), tokenizer, self.recipe.training.context)
+
+    def loss(self, tokenizer: Tokenizer) -> Objective:
+        """See Task."""
+        return Classification(label_smoothing=self.recipe.objective.label_smoothing)
+
+    def plain(self) -> Objective:
+        """See _OfPairs."""
+        return Classification()
+
+    def measure(self, model: LanguageModel, held_out: KeptTexts, documents: Sequence[Document]) -> list[Measurement]:
+        """The share of test texts whose class is told, beside that of the most frequent class."""
+        rows = labelled_rows(model, self.measured_on(documents), self.recipe.training.context)
+        return [accuracy(classified(model.network, rows))]
+
+    def example(self, documents: Sequence[Document]) -> str:
+        """A few texts with their labels, as JSON."""
+        pairs = [one.pair for one in self.measured_on(documents)]
+        return json.dumps(pairs[:: max(len(pairs) // SHOWN, 1)][:SHOWN])
+
+    def sample(self, model: LanguageModel, example: str) -> Iterator[str]:
+        """Texts, what the model takes them for, and their labels."""
+        pairs = [Document.conversation(_turns(text, label), "sample") for text, label in json.loads(example)]
+        rows = labelled_rows(model, pairs, self.recipe.training.context)
+        for document, (_, chosen) in zip(pairs, classified(model.network, rows), strict=True):
+            text, label = document.pair
+            yield f"text       {text}\ntold       {model.config.labels[chosen]}\nlabel      {label}\n\n"
+
+    def next_steps(self, folder: Path) -> str:
+        """See Task."""
+        return f"lmworks evaluate {folder} LABELLED     lmworks check {folder}"

@@ -1,0 +1,144 @@
+"""Claims 27, 30, 31 and 43: tiny runs give whole findings; their parts against laws."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from lab.test_experiments import assert_whole
+from lmworks.basics.errors import DataError
+from lmworks.lab import q27_jacobians, q30_relu, q31_backpropagation, q43_vanishing_gradients
+from lmworks.lab.byte_rows import byte_batch
+from lmworks.lab.deep_network import ExactCausalLM, deep_network, gradient_by_block, reach
+from lmworks.lab.run import run
+from lmworks.lab.small_network import byte_text
+from lmworks.models.hooks import hooked
+from lmworks.objectives import CausalLM
+from lmworks.tokens.batch import IGNORE
+
+TINY = {
+    27: ["layers=2", "dim=8", "tokens=4", "steps=2", "seeds=1"],
+    30: ["depth=2", "dim=12", "layers=2", "steps=2", "held_out_windows=2", "rounds=1", "seeds=1"],
+    31: ["layers=2", "dim=8", "checked=2", "cost_layers=2", "cost_dim=16", "rounds=1", "seeds=1"],
+    43: ["depths=[1,2]", "dim=8", "steps=2", "time_steps=2", "held_out_windows=2", "seeds=1"],
+}
+
+
+@pytest.mark.parametrize("question", TINY)
+def test_a_tiny_run_gives_a_whole_finding(question):
+    assert_whole(run(question, "quick", ["text=python-reference", *TINY[question]]), question)
+
+
+@pytest.fixture(scope="module")
+def text():
+    return byte_text("python-reference").train
+
+
+def test_a_batch_of_bytes_is_a_piece_of_the_text_by_seed(text):
+    batch, again, other = (byte_batch(text, 32, rows=3, seed=seed) for seed in (1, 1, 2))
+    assert batch.tokens.shape == (3, 32) and batch.supervised == 3 * 31
+    assert torch.equal(batch.tokens, again.tokens) and not torch.equal(batch.tokens, other.tokens)
+    assert torch.equal(batch.labels[:, :-1], batch.tokens[:, 1:]) and (batch.labels[:, -1] == IGNORE).all()
+    assert torch.equal(batch.tokens[1:, 0], batch.tokens[:-1, -1])  # neighbours, which share the byte between them
+    with pytest.raises(DataError, match="the text has 50 bytes, and a batch takes 94"):
+        byte_batch(text[:50], 32, rows=3, seed=0)
+
+
+def test_the_exact_loss_is_the_objectives(text):
+    network, batch = deep_network(0, 2, dim=16), byte_batch(text, 32, rows=2, seed=0)
+    ours, theirs = (objective(network, batch) for objective in (ExactCausalLM(), CausalLM()))
+    assert ours.count == theirs.count
+    torch.testing.assert_close(ours.mean, theirs.mean)
+
+
+def test_lengths_by_block_are_those_of_autograd(text):
+    network, batch = deep_network(0, 3, dim=16).double(), byte_batch(text, 32, rows=2, seed=0)
+    seen = []
+
+    def keep(activation):
+        activation.retain_grad()
+        seen.append(activation)
+
+    with hooked(network, {"blocks.1.residual_in": keep, "blocks.2.residual_out": keep}):
+        ExactCausalLM()(network, batch).mean.backward()
+    lengths = gradient_by_block(network, batch)
+    assert len(lengths) == 4
+    assert [lengths[1], lengths[3]] == pytest.approx([float(one.grad.norm()) for one in seen])
+
+
+def test_what_arrives_is_counted_in_powers_of_ten():
+    assert reach([1e-3, 5.0, 1.0]) == pytest.approx(-3)
+    assert reach([0.0, 1.0]) == -30 and reach([math.inf, 1.0]) == 30
+    for nothing in (0.0, math.nan, math.inf):
+        with pytest.raises(DataError, match="no share can be said to arrive"):
+            reach([1.0, nothing])
+
+
+def test_a_rotation_keeps_every_direction_and_an_average_one():
+    turn = torch.linalg.qr(torch.randn(2, 6, 6, dtype=torch.float64))[0]
+    assert q27_jacobians.directions(turn) == 1 and q27_jacobians.root_mean_square(turn) == pytest.approx(1)
+    average = torch.full((1, 6, 6), 1 / 6, dtype=torch.float64)
+    assert q27_jacobians.directions(average) == pytest.approx(1 / 6)
+    assert q27_jacobians.root_mean_square(average) == pytest.approx(6**-0.5)
+
+
+def test_units_that_nothing_wakes_are_counted_and_no_others():
+    states = torch.tensor([[-1.0, 2.0, -3.0, -0.1], [-2.0, -1.0, -1.0, 0.5]])
+    assert q30_relu.share_asleep([states], "relu") == 0.5
+    assert q30_relu.share_asleep([states], "gelu") == 0  # slopes of -0.08 and more
+    assert q30_relu.share_asleep([20 * states], "sigmoid") == 0.75  # at -2 it still has a slope
+    assert q30_relu.wrong_derivatives() == 0
+
+
+@pytest.mark.parametrize("gated", [False, True])
+def test_inner_states_are_what_the_activation_gets(gated):
+    data = byte_text("python-reference")
+    network = deep_network(0, 2, dim=16, activation="relu", gated=gated)
+    states = q30_relu.inner_states(network, data, 3)
+    assert [one.shape for one in states] == [(3 * 32, 64)] * 2
+    rows = next(q30_relu.windows(data.held_out, 32, 3))[:, :-1]
+    _, seen = network.run_with_cache(rows)
+    inner = seen["blocks.1.feed_forward.inner"].flatten(0, 1)
+    assert torch.equal(inner != 0, states[1] > 0)
+    assert not network.blocks[0].feed_forward.up._forward_hooks
+
+
+def test_a_wrong_gradient_is_seen(text, monkeypatch):
+    network, batch = deep_network(0, 2, dim=16).double(), byte_batch(text, 32, rows=2, seed=0)
+    assert max(q31_backpropagation._errors(network, batch)) < 1e-12
+    assert q31_backpropagation._against_differences(network, batch, 10, seed=0) < 1e-6
+    kept = {name: weight.detach().clone() for name, weight in network.named_parameters()}
+    assert q31_backpropagation._step(network, batch) == pytest.approx(1, abs=0.02)
+    torch.testing.assert_close(dict(network.named_parameters()), kept, rtol=1e-12, atol=1e-12)
+    right = q31_backpropagation.written_out
+
+    def wrong(*arguments):
+        return [{name: 1.01 * one for name, one in block.items()} for block in right(*arguments)]
+
+    monkeypatch.setattr(q31_backpropagation, "written_out", wrong)
+    assert min(q31_backpropagation._errors(network, batch)) == pytest.approx(0.01, rel=1e-3)
+    assert q31_backpropagation._against_differences(network, batch, 10, seed=0) > 1e-5
+
+
+def test_averages_for_attention_are_averages():
+    network, tokens = deep_network(0, 2, dim=16), torch.arange(6)[None]
+    with q43_vanishing_gradients.averaging(network):
+        _, seen = network.run_with_cache(tokens)
+    expected = torch.ones(6, 6).tril() / torch.arange(1, 7)[:, None]
+    torch.testing.assert_close(seen["blocks.1.attention.pattern"][0, 0], expected)
+    torch.testing.assert_close(
+        seen["blocks.1.attention.mixed"][0, :, -1], seen["blocks.1.attention.value"][0].mean(dim=1)
+    )
+
+
+@pytest.mark.parametrize("kind", q43_vanishing_gradients.MEMORIES)
+def test_a_gradient_goes_back_in_time_and_not_forward(text, kind):
+    batch = byte_batch(text, q43_vanishing_gradients.LONG, rows=2, seed=0)
+    found = q43_vanishing_gradients.distances(q43_vanishing_gradients._memory(kind, 16, 0), batch)
+    assert len(found.lengths) == 64 and found.lengths[-1] == 0
+    assert all(length > 0 for length in found.lengths[40:-1])
+    lengths = [0.0] * 64
+    lengths[q43_vanishing_gradients.NEAR], lengths[q43_vanishing_gradients.FAR] = [10.0] * 3, [0.1] * 16
+    assert q43_vanishing_gradients.Distances(lengths).far_by_near == pytest.approx(-2)

@@ -1,0 +1,67 @@
+"""Claims 7 and 11: tiny runs give whole findings; their parts against laws."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from lab.test_experiments import assert_whole
+from lmworks.lab import q07_masked
+from lmworks.lab.encoders import logistic_regression, prose, small_network
+from lmworks.lab.run import run
+from lmworks.objectives import MaskedLM
+from lmworks.text import registry
+from lmworks.tokens.batch import IGNORE
+from lmworks.tokens.sentence_pairs import Passages
+
+HERE = pytest.mark.skipif(
+    not all(map(registry.available, ("trec-train", "trec-test", "ag-news"))),
+    reason="TREC and AG News are not here: set LMWORKS_DATA, or fetch them with lmworks evaluate",
+)
+TINY = {
+    7: ["steps=2", "rows=4", "labels=20", "tuning_steps=2", "gaps=5", "seeds=1"],
+    11: ["steps=2", "rows=4", "pairs=20", "labels=20", "seeds=1"],
+}
+
+
+@HERE
+@pytest.mark.parametrize("question", TINY)
+def test_a_tiny_run_gives_a_whole_finding(question):
+    assert_whole(run(question, "quick", TINY[question]), question)
+
+
+@HERE
+def test_what_a_gap_is_asked_by():
+    """The token that was there is the label; a network that reads to the left is asked in front of the gap, and knows
+    nothing of what follows it."""
+    text = prose("trec-test", vocabulary=600)
+    gaps = q07_masked.gaps_of(text, 4)
+    mask = text.tokenizer.require_mask()
+    for gap in gaps:
+        assert gap.tokens[gap.at] == mask != gap.token and gap.tokens.count(mask) == 1
+        assert gap.cut().tokens == [*gap.tokens[: gap.at + 1], gap.end]
+    network = small_network(text.tokenizer, 0, "decoder").eval()
+    cut = [gap.cut() for gap in gaps]
+    assert q07_masked.at_gaps(network, gaps, True) == pytest.approx(q07_masked.at_gaps(network, cut, True), abs=1e-5)
+    rows = Passages(text.train, text.tokenizer, 40)
+    batch = q07_masked.EachNext().prepare(rows.batch([0, 1]), [0, 1])
+    kept = batch.labels != IGNORE
+    assert torch.equal(batch.labels[kept], batch.tokens.roll(-1, 1)[kept])
+    assert int(kept.sum()) == int((batch.documents >= 0).sum()) - 2
+    masked = MaskedLM.of(text.tokenizer)
+    assert torch.equal(
+        q07_masked.FromTheLeft(masked).prepare(batch, [0, 1]).labels, masked.prepare(batch, [0, 1]).labels
+    )
+
+
+def test_logistic_regression_minimises_its_loss():
+    """At the minimum the gradient is zero; with two classes of one feature it is the textbook's slope."""
+    draw = torch.Generator().manual_seed(0)
+    x = torch.randn(200, 3, generator=draw).double()
+    y = (x[:, 0] + 0.5 * torch.randn(200, generator=draw) > 0).long()
+    weights, biases = (one.requires_grad_(True) for one in logistic_regression(x, y, 0.01))
+    loss = torch.nn.functional.cross_entropy(x @ weights.T + biases, y) + 0.005 * weights.square().sum()
+    loss.backward()
+    assert weights.grad.abs().max() < 1e-5 and loss < math.log(2) / 2

@@ -1,0 +1,94 @@
+"""A prefix that all of its document sees: against a written-out mask, and what carries loss behind it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tiny
+import torch
+from training.runs import network, rows
+
+from lmworks.basics.errors import ConfigError
+from lmworks.models.masks import visibility
+from lmworks.objectives import CausalLM, PrefixLM
+from lmworks.tokens.batch import IGNORE, stack
+from lmworks.training.step import accumulate
+
+
+@pytest.mark.parametrize("window", [None, 5])
+def test_a_prefix_is_seen_as_written_out(window: int | None):
+    """Query by key: of the same document, and the past or the prefix, within the window."""
+    documents = torch.tensor([[0] * 6 + [1] * 7 + [-1] * 3, [0] * 10 + [1] * 6])
+    prefix = torch.zeros(2, 16, dtype=torch.bool)
+    prefix[0, :3] = prefix[0, 6:10] = prefix[1, :9] = True
+    seen = visibility(16, 16, window, documents=documents, prefix=prefix).dense(16, 16, torch.device("cpu"))
+    for row in range(2):
+        for query in range(16):
+            for key in range(16):
+                wanted = documents[row, query] == documents[row, key] and (key <= query or bool(prefix[row, key]))
+                wanted = bool(wanted) and (window is None or abs(query - key) < window)
+                assert bool(seen[row, 0, query, key]) == (wanted or query == key)
+
+
+def test_the_network_reads_a_prefix_from_both_sides():
+    """A change within the prefix is seen before it, a change behind it is not; without any prefix all is causal."""
+    model, tokens = tiny.network(), tiny.text(1, 12)
+    prefix = torch.arange(12)[None] < 5
+    plain = model(tokens, prefix=prefix)
+    inside, behind = tokens.clone(), tokens.clone()
+    inside[0, 4] = (inside[0, 4] + 1) % 96
+    behind[0, 8] = (behind[0, 8] + 1) % 96
+    assert (model(inside, prefix=prefix)[0, 0] - plain[0, 0]).abs().max() > 1e-3
+    assert torch.equal(model(behind, prefix=prefix)[0, :8], plain[0, :8])
+    none = torch.zeros_like(prefix)
+    assert torch.equal(model(tokens, prefix=none), model(tokens))
+    model.attention_kernel = "explicit"
+    torch.testing.assert_close(model(tokens, prefix=prefix), plain, rtol=1e-5, atol=1e-5)
+
+
+def test_what_follows_a_prefix_alone_carries_loss_and_its_length_is_drawn_evenly():
+    batch = stack(rows())
+    objective, lengths = PrefixLM(), []
+    for seed in range(400):
+        made = objective.prepare(batch, [seed * 10 + row for row in range(len(batch.tokens))])
+        first = made.prefix[0] & (batch.documents[0] == 0)
+        lengths.append(int(first.sum()))
+        assert (made.prefix & (batch.documents < 0)).sum() == 0
+        for row in range(len(batch.tokens)):
+            for document in range(int(batch.documents[row].max()) + 1):
+                here = batch.documents[row] == document
+                size, prefix = int(here.sum()), int((made.prefix[row] & here).sum())
+                assert made.prefix[row][here][:prefix].all() and prefix < size
+                assert int((made.labels[row][here] != IGNORE).sum()) == min(size - 1, size - prefix)
+    kept = made.labels != IGNORE
+    assert torch.equal(made.labels[kept], batch.labels[kept])
+    counts = np.bincount(lengths, minlength=31)
+    assert len(counts) == 31 and counts.max() < 400 / 31 + 5 * (400 / 31) ** 0.5 and lengths.count(0) > 0
+
+
+def test_any_split_gives_the_same_gradient_and_an_empty_prefix_is_causal():
+    batch, model = stack(rows()), network(dropout=0.0)
+    seeds = list(range(7))
+    whole = PrefixLM().prepare(batch, seeds)
+    one, _ = accumulate(model, PrefixLM(), [whole])
+    first = [parameter.grad.clone() for parameter in model.parameters()]
+    model.zero_grad()
+    apart = [PrefixLM().prepare(stack([row]), [seed]) for row, seed in zip(rows(), seeds, strict=True)]
+    other, _ = accumulate(model, PrefixLM(), apart)
+    assert one == pytest.approx(other, rel=1e-6)
+    for before, parameter in zip(first, model.parameters(), strict=True):
+        torch.testing.assert_close(before, parameter.grad, rtol=1e-5, atol=1e-6)
+    assert torch.equal(PrefixLM()(model, batch).total, CausalLM()(model, batch).total)
+
+
+def test_a_prefix_that_does_not_fit_is_refused():
+    model, tokens = tiny.network(), tiny.text(1, 8)
+    prefix = torch.ones(1, 8, dtype=torch.bool)
+    cache = model.new_cache()
+    model(tokens, cache=cache)
+    with pytest.raises(ConfigError, match="before anything is in the cache"):
+        model(tokens, cache=cache, prefix=prefix)
+    with pytest.raises(ConfigError, match=r"the prefix has the shape \[1, 7\] and the tokens \[1, 8\]"):
+        model(tokens, prefix=prefix[:, 1:])
+    with pytest.raises(ConfigError, match="an encoder's tokens all see each other"):
+        tiny.network(arrangement="encoder")(tokens, prefix=prefix)

@@ -1,0 +1,147 @@
+"""Sentences and pairs of them: what follows, what does not, drawn anew each epoch; nothing but content gives it away."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from objectives.small_texts import document, sentences, tokenizer
+
+from lmworks.basics.errors import ConfigError, DataError
+from lmworks.text.document import Document
+from lmworks.text.sentences import sentences as cut
+from lmworks.tokens.sentence_pairs import Passages, SentencePairs, Sentences, write_sentences
+from lmworks.tokens.trainer import TokenizerConfig, train_tokenizer
+
+
+def test_sentences_end_where_a_reader_says():
+    text = 'He met Dr. Smith (J. R. Smith), e.g. on Friday. "Was it 3.5 or 4?" he asked! Then\nnothing.\n\nA heading\n\n- 你好。再见'
+    assert cut(text) == [
+        "He met Dr. Smith (J. R. Smith), e.g. on Friday.",
+        '"Was it 3.5 or 4?" he asked!',
+        "Then\nnothing.",
+        "A heading",
+        "- 你好。",
+        "再见",
+    ]
+    assert cut(" \n\n ") == []
+
+
+def halves(rows: SentencePairs, place: int) -> tuple[list[int], list[int], int]:
+    batch = rows.batch([place])
+    ids = batch.tokens[0][batch.documents[0] >= 0].tolist()
+    segments = batch.segments[0][batch.documents[0] >= 0].tolist()
+    start, end = tokenizer().document_start, tokenizer().document_end
+    split = segments.index(1)
+    first, second = ids[:split], ids[split:]
+    assert first[0] == start and first[-1] == second[-1] == end and set(segments[split:]) == {1}
+    assert ids.count(end) == 2 and len(ids) <= 64
+    return first[1:-1], second[:-1], int(batch.classes[0])
+
+
+def whole(kept: Sentences, number: int) -> list[int]:
+    return [int(token) for one in kept.document(number) for token in one]
+
+
+def stands_in(part: list[int], ids: list[int]) -> bool:
+    return any(ids[at : at + len(part)] == part for at in range(len(ids) - len(part) + 1))
+
+
+@pytest.mark.parametrize("wrong", ["random", "swapped"])
+def test_half_of_the_pairs_follow_one_another(wrong, tmp_path: Path):
+    kept = sentences(tmp_path)
+    texts = [whole(kept, number) for number in range(len(kept))]
+    rows, classes = SentencePairs(kept, tokenizer(), 64, wrong=wrong), []
+    for epoch in range(12):
+        drawn = rows.at_epoch(epoch, 3)
+        assert len(drawn) == len(rows)
+        for place in range(len(drawn)):
+            first, second, label = halves(drawn, place)
+            classes.append(label)
+            if min(len(first), len(second)) < 20:  # so few pieces may stand anywhere
+                continue
+            (home,) = [text for text in texts if stands_in(first, text)]
+            assert stands_in(second, home) == (label == 0 or wrong == "swapped")
+            assert stands_in(first + second, home) == (label == 0)
+            assert stands_in(second + first, home) == (label == 1 and wrong == "swapped")
+            assert any(stands_in(second, text) for text in texts)
+    share, n = sum(classes) / len(classes), len(classes)
+    assert abs(share - 0.5) < 4 * (0.25 / n) ** 0.5
+
+
+def test_pairs_are_drawn_anew_each_epoch_and_by_seed_alone(tmp_path: Path):
+    rows = SentencePairs(sentences(tmp_path), tokenizer(), 64)
+    places = list(range(len(rows)))
+    first, again, next_, other = (
+        rows.at_epoch(epoch, seed).batch(places).tokens for epoch, seed in ((1, 2), (1, 2), (2, 2), (1, 3))
+    )
+    assert torch.equal(first, again)
+    assert first.shape != next_.shape or not torch.equal(first, next_)
+    assert first.shape != other.shape or not torch.equal(first, other)
+    alone = rows.at_epoch(1, 2).batch([3])
+    size = int((alone.documents >= 0).sum())
+    assert torch.equal(alone.tokens[0, :size], first[3, :size])
+
+
+def test_length_does_not_tell_a_random_text_from_the_true_one(tmp_path: Path):
+    """Mean length of the second text in both classes, over many draws: within four standard errors."""
+    rows = SentencePairs(sentences(tmp_path, 40), tokenizer(), 64)
+    lengths: dict[int, list[int]] = {0: [], 1: []}
+    for epoch in range(6):
+        drawn = rows.at_epoch(epoch, 0)
+        for place in range(len(drawn)):
+            _, second, label = halves(drawn, place)
+            lengths[label].append(len(second))
+    true, false = (torch.tensor(lengths[label], dtype=torch.float) for label in (0, 1))
+    error = (true.var() / len(true) + false.var() / len(false)) ** 0.5
+    assert abs(true.mean() - false.mean()) < 4 * error
+
+
+def test_passages_hold_every_sentence_once(tmp_path: Path):
+    kept = sentences(tmp_path)
+    rows = Passages(kept, tokenizer(), 64)
+    batch = rows.batch(range(len(rows)))
+    special = torch.tensor([tokenizer().document_start, tokenizer().document_end])
+    ids = [
+        token
+        for row, documents in zip(batch.tokens, batch.documents, strict=True)
+        for token in row[documents >= 0].tolist()
+    ]
+    assert [token for token in ids if token not in special] == [
+        token for n in range(len(kept)) for token in whole(kept, n)
+    ]
+    assert batch.segments is None and batch.classes is None and batch.supervised == 0
+
+
+def test_a_sentence_that_is_longer_than_a_row_is_cut(tmp_path: Path):
+    long = Document("the model reads " * 60, "long")
+    kept = write_sentences([long, document(1)], tokenizer(), tmp_path / "long.safetensors")
+    rows = Passages(kept, tokenizer(), 64)
+    batch = rows.batch(range(len(rows)))
+    assert batch.tokens.shape[1] == 64
+    assert int((batch.documents >= 0).sum()) - 2 * len(rows) == kept.tokens
+
+
+def test_what_cannot_be_paired_is_refused(tmp_path: Path):
+    one = write_sentences([document(1)], tokenizer(), tmp_path / "one.safetensors")
+    with pytest.raises(DataError, match="has one document of two sentences or more"):
+        SentencePairs(one, tokenizer(), 64)
+    assert len(SentencePairs(one, tokenizer(), 64, wrong="swapped"))
+    with pytest.raises(ConfigError, match="context is 10; a row of sentences needs at least 11 tokens"):
+        SentencePairs(one, tokenizer(), 10)
+    with pytest.raises(DataError, match="no document holds text"):
+        write_sentences([Document(" ", "blank")], tokenizer(), tmp_path / "none.safetensors")
+    with pytest.raises(DataError, match="is a conversation"):
+        write_sentences(
+            [Document.conversation([{"role": "user", "content": "a"}], "chat")], tokenizer(), tmp_path / "c"
+        )
+    other = train_tokenizer(["a b c d"] * 3, TokenizerConfig(kind="wordpiece", vocab_size=9))
+    with pytest.raises(DataError, match="was written with another tokenizer"):
+        Sentences(tmp_path / "one.safetensors", other)
+    (tmp_path / "bad.safetensors").write_bytes(b"nothing")
+    with pytest.raises(DataError, match="holds no sentences"):
+        Sentences(tmp_path / "bad.safetensors", tokenizer())
+    with pytest.raises(ConfigError, match="has no tokens that begin and end a text"):
+        bare = train_tokenizer(["a b c d"] * 3, TokenizerConfig(kind="byte", special_tokens=()))
+        SentencePairs(write_sentences([document(1)], bare, tmp_path / "bare.safetensors"), bare, 64)
