@@ -10,6 +10,7 @@ import itertools
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from jaxtyping import Int
@@ -96,7 +97,7 @@ def transformers_beat_rnns(
     seeds: Count = 3,
 ) -> Observation:
     """Training speed by length, recall by distance, and bits per byte with and without positions."""
-    shape = {"vocab_size": BYTES, "dim": dim, "layers": layers, "heads": 2, "context": CONTEXT}
+    shape: dict[str, Any] = {"vocab_size": BYTES, "dim": dim, "layers": layers, "heads": 2, "context": CONTEXT}
     with_positions = ModelConfig(**shape)
     configs: Configs = {
         TRANSFORMER: with_positions,
@@ -161,7 +162,7 @@ def operations(config: ModelConfig | RecurrentConfig, length: int) -> int:
 
 def as_costly(config: ModelConfig) -> RecurrentConfig:
     """The widest LSTM of as many layers that takes no more operations a token."""
-    shape = {"vocab_size": config.vocab_size, "layers": config.layers, "context": config.context}
+    shape: dict[str, Any] = {"vocab_size": config.vocab_size, "layers": config.layers, "context": config.context}
     allowed, width = operations(config, config.context), 1
     while operations(RecurrentConfig(**shape, dim=width + 1), config.context) <= allowed:
         width += 1
