@@ -21,7 +21,6 @@ from lmworks.basics.recipe_file import RecipeFile
 from lmworks.models.config import ExpertSettings, ModelConfig
 from lmworks.models.directory import read_config
 from lmworks.models.families import family_of
-from lmworks.models.families.bart import MARIAN
 from lmworks.models.families.bert import BERT
 from lmworks.models.families.t5 import T5
 from lmworks.models.gguf import gguf_config
@@ -151,16 +150,19 @@ class ObjectiveSettings(Config):
 
 OF_KINDS = {"share": ("masked", "spans"), "whole_word": ("masked",), "span_length": ("spans",)}
 """The settings of some kinds of objective alone."""
+PAIRED = ("seq2seq", "classification")
+"""The kinds that learn from records with a prompt and its response."""
 MASKED_NETWORK = {"family": "bert", **BERT.fixed, "activation": "gelu", "segments": 2}
 MASKED_NETWORK |= {"head_transform": True, "head_bias": True}
+T5_NETWORK = ("encoder-decoder", {"family": "t5", **T5.fixed, "activation": "relu", "gated": False})
 NETWORKS: dict[str, tuple[str, dict[str, Any]]] = {
     "causal": ("decoder", {}),
     "prefix": ("decoder", {}),
     "masked": ("encoder", MASKED_NETWORK),
     "masked+next-sentence": ("encoder", MASKED_NETWORK | {"pooler": True, "labels": NEXT_SENTENCE}),
     "masked+sentence-order": ("encoder", MASKED_NETWORK | {"pooler": True, "labels": SENTENCE_ORDER}),
-    "spans": ("encoder-decoder", {"family": "t5", **T5.fixed, "activation": "relu", "gated": False}),
-    "seq2seq": ("encoder-decoder", {"family": "marian", **MARIAN.fixed, "activation": "relu", "scale_embedding": True}),
+    "spans": T5_NETWORK,
+    "seq2seq": T5_NETWORK,
     "classification": (
         "encoder",
         {"family": "bert", **BERT.fixed, "activation": "gelu", "segments": 2, "pooler": True},
@@ -259,6 +261,10 @@ class TrainRecipe(RecipeFile):
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
         config = self.network(vocab_size=65_536 if self.ngrams.longest == 1 else 256)
+        if self.data.test is not None and self.objective.kind not in PAIRED:
+            raise ConfigError(
+                f"{{at}}data.test is for objective.kind {' and '.join(PAIRED)}, and it is {self.objective.kind!r}; leave it out"
+            )
         if self.embedding.frozen and config.tied:
             raise ConfigError(
                 "{at}embedding.frozen keeps the head from learning, which is tied to it; set {at}model.tied = false"

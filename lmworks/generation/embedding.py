@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from pydantic import Field
 from torch import Tensor
 
@@ -108,17 +108,12 @@ def embed(
     longest = min(pooling.longest or network.config.context, network.config.context)
     encoded = [_fitting(tokenizer, ids, text, longest, cut) for ids, text in _encoded(tokenizer, texts)]
     vectors = torch.zeros(len(texts), network.config.dim)
-    at_once = AT_ONCE_CPU if network.device.type == "cpu" else AT_ONCE
     with (
         evaluating(network),
         packed_products(dtype, network.device),
         progress.task("embedding", len(texts), "texts") as advance,
     ):
-        for places in _batches([len(ids) for ids in encoded], at_once):
-            rows = [torch.tensor(encoded[place]) for place in places]
-            tokens = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True).to(network.device)
-            sizes = torch.tensor([len(row) for row in rows], device=network.device)
-            mask = torch.arange(tokens.shape[1], device=network.device) < sizes[:, None]
+        for places, tokens, mask in batches_by_length(encoded, network.device):
             vectors[places] = pooled(network.hidden(tokens, mask).float(), mask, pooling).cpu()
             advance(len(places))
     return vectors
@@ -156,8 +151,20 @@ def _fitting(tokenizer: Tokenizer, ids: list[int], text: str, longest: int, cut:
     return ids[: longest - len(tokenizer.suffix)] + ids[end:]
 
 
-def _batches(sizes: Sequence[int], at_once: int) -> Iterator[list[int]]:
-    """Places of texts of similar length, so that little is padding; each at most `at_once` tokens, or one text."""
+def batches_by_length(
+    ids: Sequence[list[int]], device: torch.device
+) -> Iterator[tuple[list[int], Int[Tensor, "batch seq"], Bool[Tensor, "batch seq"]]]:
+    """Places of texts of similar length, so that little is padding, with their tokens and where these are real; each at most
+    AT_ONCE tokens, or one text."""
+    at_once = AT_ONCE_CPU if device.type == "cpu" else AT_ONCE
+    for places in _places([len(one) for one in ids], at_once):
+        rows = [torch.tensor(ids[place]) for place in places]
+        tokens = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True).to(device)
+        sizes = torch.tensor([len(row) for row in rows], device=device)
+        yield places, tokens, torch.arange(tokens.shape[1], device=device) < sizes[:, None]
+
+
+def _places(sizes: Sequence[int], at_once: int) -> Iterator[list[int]]:
     places: list[int] = []
     for place in sorted(range(len(sizes)), key=lambda place: -sizes[place]):
         if places and sizes[places[0]] * (len(places) + 1) > at_once:

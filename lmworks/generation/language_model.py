@@ -24,6 +24,7 @@ from lmworks.basics.errors import ConfigError, ModelError
 from lmworks.basics.files import directory_written_whole, write_json
 from lmworks.basics.gguf_file import GGUFFile
 from lmworks.generation.answer import Answer
+from lmworks.generation.classifying import Told, classify
 from lmworks.generation.decoding import decode, new_request
 from lmworks.generation.embedding import Pooling, embed
 from lmworks.generation.filling import Guess, fill
@@ -217,6 +218,11 @@ class LanguageModel:
     def fill(self, text: str, *, top: int = 5) -> list[list[Guess]]:
         """For each mask in a text ("Paris is the [MASK] of France.") the `top` likeliest tokens and their probabilities."""
         return fill(self.network, self.tokenizer, text, top)
+
+    def classify(self, texts: Sequence[str], *, cut: bool = False) -> list[Told]:
+        """The class of each text and the probability of every class; DataError for a text that is longer than the model
+        reads, unless it may be `cut`."""
+        return classify(self.network, self.tokenizer, texts, cut=cut)
 
     @property
     def pooling(self) -> Pooling:

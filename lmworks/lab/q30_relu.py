@@ -220,7 +220,8 @@ def inner_states(network: Network, data: ByteText, count: int) -> list[Tensor]:
 
         return read
 
-    handles = [block.feed_forward.up.register_forward_hook(reader(layer)) for layer, block in enumerate(network.blocks)]
+    ups = [block.get_submodule("feed_forward.up") for block in network.blocks]
+    handles = [up.register_forward_hook(reader(layer)) for layer, up in enumerate(ups)]
     for rows in windows(data.held_out, CONTEXT, count):
         network.hidden(rows[:, :-1])
     for handle in handles:

@@ -7,8 +7,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from lmworks.basics.errors import DataError
 from lmworks.evaluation.answers import answered, likeness
-from lmworks.evaluation.held_out import classified, held_out_losses, mean_loss
+from lmworks.evaluation.held_out import held_out_losses, mean_loss
+from lmworks.evaluation.labels import accuracy
 from lmworks.evaluation.measurement import Measurement
 from lmworks.generation.language_model import LanguageModel
 from lmworks.generation.strategies import Beam, Greedy
@@ -18,7 +20,15 @@ from lmworks.tasks.task import Say, Task
 from lmworks.text.document import Document
 from lmworks.text.sources import read
 from lmworks.text.splits import Split
-from lmworks.tokens.pairs import KeptTexts, PairRows, RowsByLength, TextClasses, write_labelled, write_pairs
+from lmworks.tokens.pairs import (
+    KeptTexts,
+    PairRows,
+    RowsByLength,
+    TextClasses,
+    require_labels,
+    write_labelled,
+    write_pairs,
+)
 from lmworks.tokens.rows import Rows
 from lmworks.tokens.tokenizer import Tokenizer
 
@@ -31,11 +41,15 @@ class _OfPairs(Task):
     """What both have in common: records of two turns, a test text of their own."""
 
     def read(self, say: Say) -> Split:
-        """See Task; DataError for records that are no pairs."""
+        """See Task; DataError for records that are no pairs, those of the test text too."""
         parts = super().read(say)
-        for document in (*parts.train, *parts.held_out):
-            _ = document.pair
+        self.look_at(parts.train, [*parts.held_out, *self.measured_on([])])
         return parts
+
+    def look_at(self, train: Sequence[Document], others: Sequence[Document]) -> None:
+        """DataError for what is no pair, before anything is made of it."""
+        for document in (*train, *others):
+            _ = document.pair
 
     def open(self, place: Path, tokenizer: Tokenizer) -> KeptTexts:
         """See Task."""
@@ -52,6 +66,11 @@ class _OfPairs(Task):
     def measured_on(self, documents: Sequence[Document]) -> Sequence[Document]:
         """The test text where the recipe names one, else what is held out."""
         return read(self.recipe.data.test).documents if self.recipe.data.test else documents
+
+    def example(self, documents: Sequence[Document]) -> str:
+        """A few pairs of the test text, as JSON."""
+        pairs = [one.pair for one in self.measured_on(documents)]
+        return json.dumps(pairs[:: max(len(pairs) // SHOWN, 1)][:SHOWN])
 
     def validation_loss(self, network: Network, tokenizer: Tokenizer, held_out: Any) -> float:
         """See Task."""
@@ -95,11 +114,6 @@ class Answering(_OfPairs):
         answers = self._answers(model, sources)
         return likeness(answers, references, sources, self.recipe.validation.figures)
 
-    def example(self, documents: Sequence[Document]) -> str:
-        """A few pairs of the test text, as JSON."""
-        pairs = [one.pair for one in self.measured_on(documents)]
-        return json.dumps(pairs[:: max(len(pairs) // SHOWN, 1)][:SHOWN])
-
     def sample(self, model: LanguageModel, example: str) -> Iterator[str]:
         """Sources, what the model writes for them, and the references."""
         pairs = json.loads(example)
@@ -118,6 +132,13 @@ class Classifying(_OfPairs):
 
     loss_unit = "nats/text"
     labels = "classes"
+
+    def look_at(self, train: Sequence[Document], others: Sequence[Document]) -> None:
+        """See _OfPairs; DataError for a single class, and for one that the training text does not have."""
+        classes = {document.pair[1] for document in train}
+        if len(classes) < 2:
+            raise DataError(f"all of {self.recipe.data.text} has one class, {classes.pop()!r}; give texts of several")
+        require_labels([document.pair[1] for document in others], sorted(classes), "training text")
 
     def write(self, documents: Sequence[Document], tokenizer: Tokenizer, place: Path) -> None:
         """See Task; the classes are those of the training text, which is written first."""
@@ -140,23 +161,15 @@ class Classifying(_OfPairs):
         return Classification()
 
     def measure(self, model: LanguageModel, held_out: KeptTexts, documents: Sequence[Document]) -> list[Measurement]:
-        """The share of test texts whose class is told, beside that of the most frequent class."""
-        rows = labelled_rows(model, self.measured_on(documents), self.recipe.training.context)
-        return [accuracy(classified(model.network, rows))]
-
-    def example(self, documents: Sequence[Document]) -> str:
-        """A few texts with their labels, as JSON."""
-        pairs = [one.pair for one in self.measured_on(documents)]
-        return json.dumps(pairs[:: max(len(pairs) // SHOWN, 1)][:SHOWN])
+        """The share of test texts whose class is told."""
+        return [accuracy(model, self.measured_on(documents))]
 
     def sample(self, model: LanguageModel, example: str) -> Iterator[str]:
         """Texts, what the model takes them for, and their labels."""
-        pairs = [Document.conversation(_turns(text, label), "sample") for text, label in json.loads(example)]
-        rows = labelled_rows(model, pairs, self.recipe.training.context)
-        for document, (_, chosen) in zip(pairs, classified(model.network, rows), strict=True):
-            text, label = document.pair
-            yield f"text       {text}\ntold       {model.config.labels[chosen]}\nlabel      {label}\n\n"
+        pairs = json.loads(example)
+        for (text, label), told in zip(pairs, model.classify([text for text, _ in pairs], cut=True), strict=True):
+            yield f"text       {text}\ntold       {told.label} ({told.probabilities[told.label]:.0%})\nlabel      {label}\n\n"
 
     def next_steps(self, folder: Path) -> str:
         """See Task."""
-        return f"lmworks evaluate {folder} LABELLED     lmworks check {folder}"
+        return f"lmworks evaluate {folder} LABELLED     in Python lmworks.load('{folder}').classify(['text'])"

@@ -359,6 +359,7 @@ def documents(name: str) -> list[Document]:
     content = _read_local(name, entry)
     if content is None:
         content = _content(_download(name, entry), entry)
+    # A few quotation marks of the speeches, and a dash of TREC's, are in no encoding that the rest of them has.
     if entry.members is None:
         return entry.documents(newlines(content.decode("utf-8", "replace")), name)
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
@@ -366,7 +367,6 @@ def documents(name: str) -> list[Document]:
         return [
             document
             for member in members
-            # A few quotation marks of the speeches are in no encoding that the rest of them has.
             for document in entry.documents(
                 newlines(archive.read(member).decode("utf-8", "replace")), f"{name}#{Path(member).stem}"
             )

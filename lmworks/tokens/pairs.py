@@ -30,7 +30,7 @@ from lmworks.text.document import Document
 from lmworks.tokens.batch import IGNORE, Batch
 from lmworks.tokens.rows import Rows
 from lmworks.tokens.shards import tokenizer_hash
-from lmworks.tokens.source import source_ids, target_start
+from lmworks.tokens.source import around_a_text, source_ids, target_start
 from lmworks.tokens.tokenizer import Tokenizer
 
 POOL = 50
@@ -56,13 +56,17 @@ def write_labelled(documents: Sequence[Document], labels: Sequence[str], tokeniz
     """The ids of texts, each with the number of its label among `labels`; DataError for a label that is not among them."""
     pairs = [document.pair for document in documents]
     numbers = {label: number for number, label in enumerate(labels)}
-    if foreign := next((label for _, label in pairs if label not in numbers), None):
-        raise DataError(
-            f"the label {foreign!r} is not among those of the training text ({', '.join(labels)}); correct it, or train "
-            "on texts that have it"
-        )
+    require_labels([label for _, label in pairs], labels, "training text")
     texts = tokenizer.encode_batch([text for text, _ in pairs], special=False)
     return _write(path, tokenizer, texts, [numbers[label] for _, label in pairs], labels)
+
+
+def require_labels(found: Sequence[str], known: Sequence[str], whose: str) -> None:
+    """DataError for a label that is not among the known ones."""
+    if foreign := next((label for label in found if label not in known), None):
+        raise DataError(
+            f"the label {foreign!r} is not among those of the {whose} ({', '.join(known)}); correct it, or leave its texts out"
+        )
 
 
 def _write(
@@ -129,6 +133,10 @@ class RowsByLength(Rows):
     def __len__(self) -> int:
         return len(self.lengths)
 
+    def width(self, context: int) -> float:
+        """See Rows; what fills a row up to its longest neighbour is not counted."""
+        return sum(length[0] for length in self.lengths) / len(self)
+
     def order(self, size: int, epoch: int, seed: int) -> list[list[int]]:
         """See Rows."""
         draw = random.Random(f"{seed}/{epoch}")
@@ -159,7 +167,9 @@ class PairRows(RowsByLength):
                 f"{context - 1:,} tokens; look at the text, or raise training.context"
             )
         self.pairs = [(shortened(source, context), target) for source, target in kept]
-        self.lengths = [(len(target), len(source)) for source, target in self.pairs]  # a target's tokens cost more
+        self.lengths = [
+            (len(target) + len(self.ends), len(source)) for source, target in self.pairs
+        ]  # a target's tokens cost more
         self.cut = sum(len(source) > context for source, _ in kept)
         self.left_out = len(pairs) - len(kept)
 
@@ -188,7 +198,7 @@ class TextClasses(RowsByLength):
         self, texts: Sequence[Ids], classes: Sequence[int] | Sequence[Ids], tokenizer: Tokenizer, context: int
     ) -> None:
         """ConfigError where the tokens of a text and their classes are not equally many; DataError for no text."""
-        opening, closing = ([] if one is None else [one] for one in (tokenizer.document_start, tokenizer.document_end))
+        opening, closing = around_a_text(tokenizer)
         room = context - len(opening) - len(closing)
         kept = [(ids, one) for ids, one in zip(list(texts), list(classes), strict=True) if ids]
         if not kept or room < 1:

@@ -45,6 +45,10 @@ class Rows(ABC):
         """How many micro-batches of at most `size` rows an epoch has, always the same."""
         return math.ceil(len(self) / size)
 
+    def width(self, context: int) -> float:
+        """Tokens of a row in its batch, on average."""
+        return context
+
     def order(self, size: int, epoch: int, seed: int) -> list[list[int]]:
         """The rows of each of an epoch's micro-batches, in an order that depends on seed and epoch alone."""
         places = list(range(len(self)))

@@ -18,6 +18,13 @@ def source_ids(tokenizer: Tokenizer, text: str) -> list[int]:
     return ids
 
 
+def around_a_text(tokenizer: Tokenizer) -> tuple[list[int], list[int]]:
+    """What an encoder reads before and behind a text whose class it is to tell: [CLS] and [SEP], or what else opens and ends
+    a document, where the tokenizer has it."""
+    opening, closing = ([] if one is None else [one] for one in (tokenizer.document_start, tokenizer.document_end))
+    return opening, closing
+
+
 def target_start(tokenizer: Tokenizer) -> int:
     """The id that a decoder reads before the first token of a target.
 

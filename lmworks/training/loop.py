@@ -98,7 +98,7 @@ def train(
             fast_blocks(part, config, lambda: _rehearse(part, objective, rows, config, ranks)),
         ):
             ranks.seed(config.seed)  # the rehearsal drew from it
-            going = _Run(part, objective, make_optimiser(part, config), config, run, len(rows), validate, ranks, report)
+            going = _Run(part, objective, make_optimiser(part, config), config, run, rows, validate, ranks, report)
             if resume:
                 going.load("checkpoint")
             with (
@@ -133,7 +133,7 @@ class _Run:
     optimiser: torch.optim.Optimizer
     config: TrainingConfig
     folder: Path
-    rows: int
+    rows: Rows
     validate: Validate | None
     ranks: Ranks
     report: Report | None = None
@@ -144,7 +144,7 @@ class _Run:
     stopped_early: bool = False
 
     def __post_init__(self) -> None:
-        self.steps = steps_of(self.config, self.rows)
+        self.steps = steps_of(self.config, len(self.rows))
         self.parameters: dict[str, Any] = trainable(self.network) | biases(self.network)
 
     def facts(self) -> dict[str, Any]:
@@ -153,7 +153,7 @@ class _Run:
             {"names": group["names"], "weight_decay": group["weight_decay"], "highest": group["highest"]}
             for group in self.optimiser.param_groups
         ]
-        return {"groups": groups, "steps": self.steps, "rows": self.rows}
+        return {"groups": groups, "steps": self.steps, "rows": len(self.rows)}
 
     @property
     def over(self) -> bool:
@@ -279,7 +279,8 @@ class _Run:
         config = self.config
         if self.steps is None:
             return (config.max_seconds or 0) - self.state.seconds, "s"
-        return (self.steps - self.state.step) * config.rows * config.accumulate * config.context, "tokens"
+        width = self.rows.width(config.context)
+        return round((self.steps - self.state.step) * config.rows * config.accumulate * width), "tokens"
 
     def _place(self, of: str = "/") -> str:
         return f"{self.state.step}{of}{self.steps}" if self.steps is not None else f"{self.state.step}"

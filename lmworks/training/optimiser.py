@@ -28,7 +28,7 @@ def make_optimiser(network: Network, config: TrainingConfig) -> torch.optim.Opti
         if all(parameter.dtype == torch.float32 for parameter in parameters.values()):
             return adamw(parameters, config)
         return MuonAdamW([group | {"method": "adamw"} for group in _groups(parameters, config)], config)
-    matrices = {name: one for name, one in parameters.items() if name.startswith("blocks.") and one.ndim == 2}
+    matrices = {name: one for name, one in parameters.items() if _in_blocks(name) and one.ndim == 2}
     rest = {name: one for name, one in parameters.items() if name not in matrices}
     others = config.but(learning_rate=config.embedding_learning_rate or config.learning_rate)
     groups = [group | {"method": "adamw"} for group in _groups(rest, others)]
@@ -63,7 +63,12 @@ def _groups(parameters: Named, config: TrainingConfig) -> list[dict[str, Any]]:
 
 def _heights(name: str, matrix: nn.Parameter, config: ModelConfig) -> list[int]:
     """The heights of the matrices that stand below one another in a joined one."""
-    joined = name.endswith(".attention.qkv.weight") or (
+    joined = name.endswith((".attention.qkv.weight", ".cross_attention.kv.weight")) or (
         ".feed_forward." in name and name.endswith(".up.weight") and config.gated
     )
     return rows_of(name, config) if joined else [matrix.shape[0]]
+
+
+def _in_blocks(name: str) -> bool:
+    """Is it in a block, of the decoder or of the encoder beside it?"""
+    return name.startswith(("blocks.", "encoder.blocks."))

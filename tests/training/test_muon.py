@@ -7,7 +7,8 @@ import tiny
 import torch
 from torch import nn
 
-from lmworks.objectives import CausalLM
+from lmworks.models.families.bart import MARIAN
+from lmworks.objectives import CausalLM, SequenceToSequence
 from lmworks.tokens.batch import Batch
 from lmworks.training.muon import MuonAdamW, orthogonalised
 from lmworks.training.optimiser import make_optimiser
@@ -101,3 +102,24 @@ def test_what_shares_a_matrix_is_orthogonalised_apart():
         for part in moved[name].split(heights):  # each part has singular values near the rate, times its shape's scale
             sizes = torch.linalg.svdvals(part) / (0.02 * max(1, part.shape[0] / part.shape[1]) ** 0.5)
             assert sizes.max() < 1.6 and sizes[: len(sizes) // 2].min() > 0.42, name
+
+
+def test_the_matrices_of_both_stacks_of_an_encoder_decoder_are_orthogonalised():
+    """An encoder that AdamW trains at the embedding's rate is lost, and the decoder learns to do without the source."""
+    network = tiny.network(family="marian", kv_heads=4, activation="relu", **MARIAN.fixed).train()
+    optimiser = make_optimiser(network, CONFIG)
+    (muon,) = (group for group in optimiser.param_groups if group["method"] == "muon")
+    matrices = {name for name, one in network.named_parameters() if one.ndim == 2}
+    assert set(muon["names"]) == matrices - {"embedding.weight"}
+    assert {name.partition("blocks.")[0] for name in muon["names"]} == {"", "encoder."}
+    tokens = tiny.text(16, 16)
+    places, real = torch.arange(16).expand(16, -1), torch.ones_like(tokens, dtype=torch.bool)
+    batch = Batch(tokens, tokens.roll(-1, 1), places, torch.zeros_like(tokens), source=tokens.flip(1), source_real=real)
+    name = "blocks.0.cross_attention.kv.weight"
+    weight = network.get_parameter(name)
+    before = weight.detach().clone()
+    SequenceToSequence()(network, batch).mean.backward()
+    optimiser.step()
+    for part in (weight.detach() - before * (1 - 0.02 * 0.1)).split([32, 32]):
+        sizes = torch.linalg.svdvals(part) / 0.02
+        assert sizes.max() < 1.6 and sizes[:8].min() > 0.42
