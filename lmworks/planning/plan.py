@@ -129,7 +129,8 @@ class Plan:
 def make_plan(subject: Subject, devices: Devices) -> Plan:
     """Plan every way. Several devices share each step: its micro-batches first, then the rows of one; weights,
     gradients and moments are divided among them. ConfigError for adapters on projections that the model does not have."""
-    if not subject.model.but(experts=None).is_classic_decoder:
+    dense = subject.model if subject.model.experts is None else subject.model.but(experts=None)
+    if not dense.is_classic_decoder:
         raise ConfigError(
             "plans count decoders of pre-norm blocks, one part after the other; encoders, encoder-decoders and other "
             "blocks are not counted yet"

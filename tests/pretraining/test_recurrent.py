@@ -65,7 +65,7 @@ def test_adapters_and_plans_are_refused_in_one_sentence(trained: Path):
     [
         ({"model": {"kind": "lstm"}}, "model.kind is 'lstm'; there are transformer and recurrent"),
         ({"model": {"heads": 2}}, "model.heads is not a setting"),
-        ({"model": {"arrangement": "encoder-decoder"}}, "lmworks train trains decoders"),
+        ({"model": {"arrangement": "encoder-decoder"}}, "trains the arrangement .decoder."),
         ({"model": {"attention": "dot"}}, "model.attention = 'dot' is for an encoder-decoder"),
         ({"initialisation": "zero-output"}, "initialisation = 'zero-output' is for the blocks of a transformer"),
         ({"training": {"optimiser": "muon", "steps": 1}}, "training.optimiser = 'muon' is for the blocks"),
