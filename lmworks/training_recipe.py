@@ -281,7 +281,7 @@ class TrainRecipe(RecipeFile):
                 "{at}ngrams.longest needs {at}model.family = 'lmworks': no public architecture has such embeddings"
             )
         try:
-            sizes = {"vocab_size": vocab_size} | ({"ngrams": ngrams} if ngrams else {})
+            sizes: dict[str, Any] = {"vocab_size": vocab_size} | ({"ngrams": ngrams} if ngrams else {})
             sizes |= {"labels": labels} if labels else {}
             config = network_config({"context": self.training.context} | self.model | sizes)
         except ConfigError as error:

@@ -49,6 +49,12 @@ class Block(nn.Module):
             HookPoint(),
         )
 
+    @property
+    def dense(self) -> FeedForward:
+        """The feed-forward, for code that has no other way; experts never come there."""
+        assert isinstance(self.feed_forward, FeedForward)
+        return self.feed_forward
+
     def forward(self, x: Hidden, shared: Pass) -> Hidden:
         """The residual stream behind this block."""
         stream = x = self.residual_in_point(x)

@@ -170,7 +170,7 @@ Kept = list[Any]
 
 def block_forward(block: Block, tiles: TiledAttention, recompute: bool, x: Stream) -> tuple[Stream, Kept]:
     """The residual stream behind the block, and what the backward needs."""
-    attention, feed_forward = block.attention, block.feed_forward
+    attention, feed_forward = block.attention, block.dense
     joint, qkv_kept = attention.qkv.forward_by_hand(block.attention_norm(x))
     query, key, value = tiles.split(_norm_heads(attention, joint))
     mixed = tiles.forward(query, key, value)
@@ -201,7 +201,7 @@ def _feed_forward_back(
     block: Block, gradient: Stream, middle: Stream, inside: tuple[Any, Any] | None, down_kept: Any
 ) -> tuple[Stream, list[Tensor]]:
     """The gradient of the stream before the feed-forward, and those of its parameters; made again without `inside`."""
-    feed_forward: FeedForward = block.feed_forward
+    feed_forward = block.dense
     norm: Any = block.feed_forward_norm
     normed = norm(middle)
     inner, up_kept = inside or feed_forward.up.forward_by_hand(normed)

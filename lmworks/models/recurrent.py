@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from lmworks.basics.errors import ConfigError
 from lmworks.models.cache import Cache
+from lmworks.models.dropout import Dropout
 from lmworks.models.hooks import HookPoint
 from lmworks.models.initialisation import Scheme
 from lmworks.models.linear import Product
@@ -135,7 +136,7 @@ class RecurrentNetwork(Network):
         self.head_product = Product()
         self.head_bias = nn.Parameter(torch.zeros(config.vocab_size)) if config.head_bias else None
         self.head_transform = self.ngram_embedding = self.pooler = self.classifier = None
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         self.embedding_point, self.final_point = HookPoint(), HookPoint()
 
     def hidden(

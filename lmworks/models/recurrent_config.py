@@ -76,6 +76,7 @@ class RecurrentConfig(Config):
     head_scale: ClassVar[None] = None
     adaptive_cutoffs: ClassVar[None] = None
     head_transform: ClassVar[bool] = False
+    experts: ClassVar[None] = None
     pooler: ClassVar[bool] = False
     labels: ClassVar[tuple[str, ...]] = ()
     # What a transformer may have and this has not, for whoever asks a network.

@@ -71,7 +71,12 @@ class RouterLoss(Objective):
             )
         scores = network.config.experts.scores if network.config.experts is not None else "softmax"
         layers = [
-            torch.stack([self.over_tokens(*one, scores) for one in zip(*heard.values(), strict=True)]).sum()
+            torch.stack(
+                [
+                    self.over_tokens(logits, load, dropped, scores)
+                    for logits, load, dropped in zip(*heard.values(), strict=True)
+                ]
+            ).sum()
             for heard in self._heard
         ]
         (count,) = self.counts(batch)

@@ -6,7 +6,7 @@ tested against a network that runs (tests/planning). Bytes of one device for one
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -50,7 +50,7 @@ class Shape:
         family = (
             "lmworks" if config.family == "lmworks" else "llama"
         )  # whose projections have the names of all the others
-        return cls(config.but(experts=None, family=family, hidden_dim=widest), *rest, routed=settings.top_k)
+        return replace(cls(config.but(experts=None, family=family, hidden_dim=widest), *rest), routed=settings.top_k)
 
     @property
     def tokens(self) -> int:

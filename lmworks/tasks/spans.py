@@ -77,7 +77,8 @@ class Spans(Writing):
     def sample(self, model: LanguageModel, example: str) -> Iterator[str]:
         """A held-out text with spans cut out, and what the model puts there."""
         objective, tokenizer = self._spans(model.tokenizer, smoothed=False), model.tokenizer
-        source, target = objective.corrupted(tokenizer.encode(example, special=False), 0)
+        ids = tokenizer.encode(example, special=False)[: model.config.context // 2]
+        source, target = objective.corrupted(ids, 0)
         written = model.generate(source, max_new_tokens=min(2 * len(target), model.config.context - 2))
         for name, ids in (("source", source), ("written", written.tokens), ("target", target)):
             yield f"{name:<9}{tokenizer.decode(ids, skip_special=False)}\n"

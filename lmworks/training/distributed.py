@@ -26,6 +26,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from lmworks.basics import progress
 from lmworks.basics.errors import ConfigError, LmworksError
+from lmworks.models.config import ModelConfig
 from lmworks.models.network import Network
 from lmworks.objectives import Loss, Objective
 from lmworks.tokens.batch import Batch
@@ -223,7 +224,13 @@ def _moved(network: Network) -> Network:
     return moved
 
 
-def _replicas(module: nn.Module) -> DistributedDataParallel:
+def _may_leave_out(config: ModelConfig) -> bool:
+    """Are there parts that a loss may not reach: experts that no token is sent to, heads of classes? DDP looks for them at
+    every step then, and warns where it finds none."""
+    return config.experts is not None or config.pooler or bool(config.labels)
+
+
+def _replicas(module: _Through) -> DistributedDataParallel:
     with warnings.catch_warnings():  # torch 2.13 renames broadcast_buffers, and older ones know no other name
         warnings.simplefilter("ignore", FutureWarning)
         return DistributedDataParallel(
@@ -231,7 +238,7 @@ def _replicas(module: nn.Module) -> DistributedDataParallel:
             init_sync=False,
             broadcast_buffers=False,
             gradient_as_bucket_view=True,
-            find_unused_parameters=True,  # experts that no token is sent to, heads that the loss does not read
+            find_unused_parameters=_may_leave_out(module.network.config),
         )
 
 

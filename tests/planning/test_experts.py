@@ -82,5 +82,5 @@ def test_a_recipe_with_experts_is_planned(tmp_path):
     file.write_text('depth = 2\n[model]\nfamily = "mixtral"\nexperts = { count = 8 }\n')
     plan = make_plan(read_subject(str(file)), find_device("H100"))
     assert plan.parameters.active < plan.parameters.base
-    assert any("experts that a token is sent to" in note for note in plan.notes)
+    assert any("experts that a token is sent to" in note for note in plan.besides)
     assert plan.to_json()["parameters"]["used by one token"] == plan.parameters.active + plan.parameters.adapters
