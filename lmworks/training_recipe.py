@@ -293,11 +293,12 @@ class TrainRecipe(RecipeFile):
         except ConfigError as error:
             raise error.inside(("model",)) from None
         self._check_recurrent()
+        self._checked(config)
         try:
             family_of(config.family).config_to(config)  # what could not be saved is not trained
         except ModelError as error:
             raise ConfigError(f"{{at}}model.family: {error}") from None
-        return self._checked(config)
+        return config
 
     def _upcycled(self, reference: str) -> ModelConfig:
         """The config of a dense model with the recipe's experts in it."""
