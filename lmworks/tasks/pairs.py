@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from lmworks.basics.errors import DataError
-from lmworks.evaluation.answers import answered, likeness
+from lmworks.evaluation.answers import answered, answers_measured
 from lmworks.evaluation.held_out import held_out_losses, mean_loss
 from lmworks.evaluation.labels import accuracy
 from lmworks.evaluation.measurement import Measurement
 from lmworks.generation.language_model import LanguageModel
-from lmworks.generation.strategies import Beam, Greedy
+from lmworks.generation.strategies import Beam, Greedy, Strategy
 from lmworks.models.network import Network
 from lmworks.objectives import Classification, Objective, SequenceToSequence
 from lmworks.tasks.task import Say, Task
@@ -102,24 +102,22 @@ class Answering(_OfPairs):
         """See _OfPairs."""
         return SequenceToSequence()
 
-    def _answers(self, model: LanguageModel, sources: Sequence[str]) -> list[str]:
+    @property
+    def _strategy(self) -> Strategy:
         width = self.recipe.validation.beams
-        return answered(
-            model, sources, Beam(width=width) if width > 1 else Greedy(), min(self.recipe.training.context, 256)
-        )
+        return Beam(width=width) if width > 1 else Greedy()
 
     def measure(self, model: LanguageModel, held_out: KeptTexts, documents: Sequence[Document]) -> list[Measurement]:
         """Likeness of what the model writes to the references of the test text."""
-        sources, references = zip(*(one.pair for one in self.measured_on(documents)), strict=True)
-        answers = self._answers(model, sources)
-        return likeness(answers, references, sources, self.recipe.validation.figures)
+        return answers_measured(
+            model, self.measured_on(documents), self.recipe.validation.figures, self._strategy, model.config.context
+        )
 
     def sample(self, model: LanguageModel, example: str) -> Iterator[str]:
         """Sources, what the model writes for them, and the references."""
         pairs = json.loads(example)
-        for (source, reference), answer in zip(
-            pairs, self._answers(model, [source for source, _ in pairs]), strict=True
-        ):
+        answers = answered(model, [source for source, _ in pairs], self._strategy, model.config.context)
+        for (source, reference), answer in zip(pairs, answers, strict=True):
             yield f"source     {source}\nwritten    {answer}\nreference  {reference}\n\n"
 
     def next_steps(self, folder: Path) -> str:

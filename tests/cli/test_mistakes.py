@@ -54,6 +54,9 @@ MISTAKES = {
     ),
     "a text that is not there": (("evaluate", "MODEL", "wikitxt2"), "did you mean wikitext2?"),
     "a text to check that is not there": (("check", "MODEL", "--data", "wikitxt2"), "did you mean wikitext2?"),
+    "plain text for a translator": (("evaluate", "TRANSLATOR", "TEXT"), "is no pair: give records with `prompt`"),
+    "a window for a translator": (("evaluate", "TRANSLATOR", "TEXT", "--window", "9"), "--window does not go with"),
+    "BLEU of what continues a text": (("evaluate", "MODEL", "TEXT", "--figure", "bleu"), "--figure does not go with"),
     "a window of 1": (("evaluate", "MODEL", "TEXT", "--window", "1"), "the window is 1 tokens"),
     "an unknown recipe key": (
         ("build", "TEXT", "--model", "MODEL", "--recipe", "RECIPE"),

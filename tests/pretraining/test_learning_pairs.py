@@ -11,10 +11,13 @@ import torch
 
 from lmworks.basics.errors import ConfigError, DataError, LmworksError, Stopped
 from lmworks.checks.run import check_anything
+from lmworks.evaluation.answers import answers_measured
+from lmworks.evaluation.labels import accuracy
 from lmworks.generation.language_model import LanguageModel
-from lmworks.generation.strategies import Greedy
+from lmworks.generation.strategies import Beam, Greedy
 from lmworks.loading import load
 from lmworks.pretraining import PretrainResult, pretrain, sample
+from lmworks.text.sources import read
 from lmworks.training_recipe import TrainRecipe
 
 WORDS = {"one": "eins", "two": "zwei", "three": "drei", "four": "vier", "five": "fünf", "six": "sechs"}
@@ -212,3 +215,25 @@ def test_text_without_pairs_and_a_test_text_that_is_not_there_are_told_before_tr
     assert not (tmp_path / "out").exists()
     with pytest.raises(ConfigError, match=r"data\.test is for objective\.kind seq2seq and classification"):
         recipe(data={"text": "x", "test": "y"})
+
+
+def test_finished_models_are_measured_on_other_text(
+    translator: PretrainResult, classifier: PretrainResult, tmp_path: Path
+):
+    documents = read(write(tmp_path / "kept.jsonl", numbers(20, 2))).documents
+    assert answers_measured(translator.model, documents, ["bleu", "chrf"], Beam(width=2)) == translator.measurements
+    with pytest.raises(ConfigError, match="'blue' is no figure; there are bleu, chrf, rouge"):
+        answers_measured(translator.model, documents, ["bleu", "blue"])
+    with pytest.raises(DataError, match="the label 'vier' is not among those of the model"):
+        accuracy(classifier.model, documents)
+
+
+def test_what_a_classifier_cannot_read_is_one_sentence(translator: PretrainResult, classifier: PretrainResult):
+    with pytest.raises(DataError, match=r"has 270 tokens and the model reads 30; split it, or give cut=True"):
+        classifier.model.classify(["one " * 90])
+    assert classifier.model.classify(["one " * 90], cut=True)[0].label == "one"
+    assert classifier.model.classify([]) == []
+    with pytest.raises(DataError, match="takes a list of texts"):
+        classifier.model.classify("one")
+    with pytest.raises(ConfigError, match="the network has no classifier of texts"):
+        translator.model.classify(["one"])
