@@ -21,6 +21,7 @@ from lmworks.basics.recipe_file import RecipeFile
 from lmworks.models.config import ExpertSettings, ModelConfig
 from lmworks.models.directory import read_config
 from lmworks.models.families import family_of
+from lmworks.models.families.bart import MBART
 from lmworks.models.families.bert import BERT
 from lmworks.models.families.t5 import T5
 from lmworks.models.gguf import gguf_config
@@ -154,15 +155,14 @@ PAIRED = ("seq2seq", "classification")
 """The kinds that learn from records with a prompt and its response."""
 MASKED_NETWORK = {"family": "bert", **BERT.fixed, "activation": "gelu", "segments": 2}
 MASKED_NETWORK |= {"head_transform": True, "head_bias": True}
-T5_NETWORK = ("encoder-decoder", {"family": "t5", **T5.fixed, "activation": "relu", "gated": False})
 NETWORKS: dict[str, tuple[str, dict[str, Any]]] = {
     "causal": ("decoder", {}),
     "prefix": ("decoder", {}),
     "masked": ("encoder", MASKED_NETWORK),
     "masked+next-sentence": ("encoder", MASKED_NETWORK | {"pooler": True, "labels": NEXT_SENTENCE}),
     "masked+sentence-order": ("encoder", MASKED_NETWORK | {"pooler": True, "labels": SENTENCE_ORDER}),
-    "spans": T5_NETWORK,
-    "seq2seq": T5_NETWORK,
+    "spans": ("encoder-decoder", {"family": "t5", **T5.fixed, "activation": "relu", "gated": False}),
+    "seq2seq": ("encoder-decoder", {"family": "mbart", **MBART.fixed, "activation": "relu", "scale_embedding": True}),
     "classification": (
         "encoder",
         {"family": "bert", **BERT.fixed, "activation": "gelu", "segments": 2, "pooler": True},
@@ -295,11 +295,12 @@ class TrainRecipe(RecipeFile):
         except ConfigError as error:
             raise error.inside(("model",)) from None
         self._check_recurrent()
+        self._checked(config)
         try:
             family_of(config.family).config_to(config)  # what could not be saved is not trained
         except ModelError as error:
             raise ConfigError(f"{{at}}model.family: {error}") from None
-        return self._checked(config)
+        return config
 
     def _upcycled(self, reference: str) -> ModelConfig:
         """The config of a dense model with the recipe's experts in it."""

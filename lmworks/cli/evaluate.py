@@ -1,32 +1,45 @@
-"""lmworks evaluate: how well a model predicts a text, in bits per byte."""
+"""lmworks evaluate: how well a model predicts a text, in bits per byte; translates or sums up sources; tells classes."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lmworks.cli.options import Base, Json, Model, as_json, table
+from lmworks.cli.options import Base, Beams, Json, Model, as_json, table
+
+if TYPE_CHECKING:
+    from lmworks.generation.language_model import LanguageModel
+    from lmworks.text.sources import Reading
 
 
 def evaluate(
     model: Model,
     text: Annotated[
-        str, typer.Argument(help="A file or folder, python-reference, or a name of the data registry (wikitext2).")
+        str,
+        typer.Argument(
+            help="A file or folder, python-reference, or a name of the data registry (wikitext2); for an encoder-decoder or a "
+            "classifier records with `prompt` and `response` (multi30k-test2016-en-de, trec-test)."
+        ),
     ],
     window: Annotated[
         int | None, typer.Option(help="Tokens that the model reads at once; its whole context unless given.")
     ] = None,
     tokens: Annotated[int | None, typer.Option(help="At most about this many tokens of the text.")] = None,
+    figure: Annotated[
+        list[str] | None,
+        typer.Option(help="Of an encoder-decoder: bleu, chrf or rouge; may be repeated. bleu and chrf unless given."),
+    ] = None,
+    beams: Beams = None,
     base: Base = None,
     json_: Json = False,
 ) -> None:
-    """Bits per byte of a text under a model, with a 95 % interval."""
+    """Bits per byte of a text under a model, with a 95 % interval; BLEU, chrF or ROUGE of what an encoder-decoder writes; the
+    share of classes that a classifier tells."""
     import sys
-    import time
 
     from lmworks.basics import progress
-    from lmworks.evaluation.likelihood import measure
+    from lmworks.basics.errors import ConfigError
     from lmworks.loading import load
     from lmworks.text.sources import read
 
@@ -35,15 +48,64 @@ def evaluate(
         print(f"skipped   {skipped.path}: {skipped.reason}", file=sys.stderr)
     with progress.shown():
         language_model = load(model, base=base)
-        started = time.monotonic()
-        likelihood = measure(language_model, reading.documents, reading.name, window=window, tokens=tokens)
-    seconds = time.monotonic() - started
-    figure = likelihood.bits_per_byte(reading.name)
+        writes = language_model.translates
+        of_pairs = writes or bool(language_model.config.labels)
+        foreign = [("--window", window), ("--tokens", tokens)] if of_pairs else []
+        foreign += [] if writes else [("--figure", figure), ("--beams", beams)]
+        for name, value in foreign:
+            if value is not None:
+                raise ConfigError(f"{name} does not go with {model}, which is of another kind; leave it out")
+        if of_pairs:
+            _of_pairs(language_model, reading, model, figure, beams, json_)
+            return
+        _of_text(language_model, reading, model, window, tokens, json_)
+
+
+def _of_pairs(
+    language_model: LanguageModel,
+    reading: Reading,
+    model: str,
+    figure: list[str] | None,
+    beams: int | None,
+    json_: bool,
+) -> None:
+    from lmworks.evaluation.answers import answers_measured
+    from lmworks.evaluation.labels import accuracy
+    from lmworks.generation.strategies import Beam
+
+    if language_model.translates:
+        strategy = None if beams is None else Beam(width=beams)
+        found = answers_measured(language_model, reading.documents, figure or ["bleu", "chrf"], strategy)
+    else:
+        found = [accuracy(language_model, reading.documents)]
     if json_:
         as_json(
             {
                 "model": model,
-                "measurements": [figure.to_json()],
+                "measurements": [one.to_json() for one in found],
+                "documents": len(reading.documents),
+            }
+        )
+        return
+    table(["pairs", "figure", ""], [[reading.name, one.name, str(one)] for one in found])
+
+
+def _of_text(
+    language_model: LanguageModel, reading: Reading, model: str, window: int | None, tokens: int | None, json_: bool
+) -> None:
+    import time
+
+    from lmworks.evaluation.likelihood import measure
+
+    started = time.monotonic()
+    likelihood = measure(language_model, reading.documents, reading.name, window=window, tokens=tokens)
+    seconds = time.monotonic() - started
+    found = likelihood.bits_per_byte(reading.name)
+    if json_:
+        as_json(
+            {
+                "model": model,
+                "measurements": [found.to_json()],
                 "documents": len(reading.documents),
                 "tokens": likelihood.tokens,
                 "bytes": int(likelihood.bytes.sum()),
@@ -56,7 +118,7 @@ def evaluate(
         [
             [
                 reading.name,
-                str(figure),
+                str(found),
                 f"{likelihood.tokens:,}",
                 f"{int(likelihood.bytes.sum()):,}",
                 f"{likelihood.tokens / seconds:,.0f}",

@@ -10,16 +10,18 @@ on text as it is, with the signature that says how. ROUGE: Lin 2004, as rouge-sc
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 
 from lmworks.basics import progress
+from lmworks.basics.errors import ConfigError
 from lmworks.basics.extras import require
 from lmworks.evaluation import statistics
 from lmworks.evaluation.measurement import Measurement
 from lmworks.generation.language_model import LanguageModel
 from lmworks.generation.strategies import Strategy
+from lmworks.text.document import Document
 
 Figure = Literal["bleu", "chrf", "rouge"]
 AT_ONCE = 32
@@ -43,6 +45,25 @@ def answered(
                 answers[number] = answer.text.strip()
             advance(len(part))
     return answers
+
+
+def answers_measured(
+    model: LanguageModel,
+    documents: Sequence[Document],
+    figures: Sequence[str],
+    strategy: Strategy | None = None,
+    longest: int = 128,
+) -> list[Measurement]:
+    """Likeness of what the model writes for the sources of pairs to their targets.
+
+    DataError for a document that is no pair, ConfigError for a figure that there is not.
+    """
+    pairs = [document.pair for document in documents]
+    known = [one for one in get_args(Figure) if one in figures]
+    if strange := next((one for one in figures if one not in known), None):
+        raise ConfigError(f"{strange!r} is no figure; there are {', '.join(get_args(Figure))}")
+    sources, references = [source for source, _ in pairs], [target for _, target in pairs]
+    return likeness(answered(model, sources, strategy, longest), references, sources, known)
 
 
 def likeness(

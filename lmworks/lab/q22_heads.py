@@ -223,10 +223,10 @@ def _rows(model: LanguageModel, text: str, part: int, parts: int, tokens: int) -
         ids = model.tokenizer.encode(document.text[: 12 * tokens], special=False)
         if len(ids) >= tokens:
             found.append(ids[:tokens])
-        if len(found) == rows:
+        if len(found) == ROWS:
             return torch.tensor(found)
     raise DataError(
-        f"{text} has too few documents of {tokens} tokens for seed {seed}; give another text, or fewer rows"
+        f"{text} has too few documents of {tokens} tokens for seed {seed}; give another text, or fewer tokens"
     )
 
 

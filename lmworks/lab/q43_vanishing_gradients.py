@@ -70,7 +70,7 @@ def lasts(kind: str, age: str) -> str:
     return f"gradient 40 to 55 bytes back by that 1 to 3 back, powers of ten, {kind}, {age}"
 
 
-WAY = "What is left of a gradient on its way through a fresh network, weights of deviation 0.02"
+WAY = "What is left of a gradient, fresh weights of deviation 0.02"
 STABLE = f"held-out text, deepest, learning rate {HIGH_RATE:g}, without norm minus whole"
 TIME = lasts("transformer minus tanh network", "trained")
 

@@ -82,7 +82,8 @@ class Made:
 def block_forward(block: Block, x: Hidden, shared: Pass) -> Made:
     """A block's forward, all that its backward needs kept; no dropout. ConfigError for a kind of block that is not
     written out: post-norm, parallel, attention to a source, adapters, experts."""
-    attention, feed_forward = block.attention, _plain_feed_forward(block)
+    _check(block)
+    attention, feed_forward = block.attention, block.dense
     normed = block.attention_norm(x)
     joint = attention.qkv(normed)
     query, key, value = _heads(attention, joint)
@@ -110,7 +111,7 @@ def block_backward(block: Block, made: Made, to_output: Hidden) -> tuple[Hidden,
     """From d loss / d output to d loss / d x, and to that of every weight, named as by `block.named_parameters()`."""
     found: Gradients = {}
     # output = middle + feed_forward(norm(middle)): middle is used twice, so two gradients meet
-    to_normed, of_part = feed_forward_backward(_plain_feed_forward(block), made, to_output)
+    to_normed, of_part = feed_forward_backward(block.dense, made, to_output)
     through_part, of_norm = norm_backward(block.feed_forward_norm, made.middle, to_normed)
     to_middle = to_output + through_part if block.residual else through_part
     found |= _under("feed_forward", of_part) | _under("feed_forward_norm", of_norm)
@@ -232,20 +233,16 @@ def _under(name: str, gradients: Gradients) -> Gradients:
     return {f"{name}.{rest}": gradient for rest, gradient in gradients.items()}
 
 
-def _plain_feed_forward(block: Block) -> FeedForward:
-    """The block's feed-forward; ConfigError where the block is of a kind that is not written out."""
-    feed_forward = block.feed_forward
-    layers = [layer for part in (block.attention, feed_forward) for layer in part.children()]
+def _check(block: Block) -> None:
+    layers = [layer for part in (block.attention, block.feed_forward) for layer in part.children()]
     norms = (block.attention_norm, block.feed_forward_norm)
     against = {
         "its norms come behind its parts": not block.norm_before,
         "its parts run side by side": block.parallel,
         "it attends to a source": block.cross_attention is not None,
-        "its feed-forward is of another kind": not isinstance(feed_forward, FeedForward),
+        "its feed-forward is of another kind": type(block.feed_forward) is not FeedForward,
         "adapters sit on it": any(type(layer) not in (Linear, RMSNorm) for layer in layers),
         "its norm is of another kind": any(not isinstance(one, RMSNorm | nn.LayerNorm | nn.Identity) for one in norms),
     }
     if reason := next((reason for reason, holds in against.items() if holds), None):
         raise ConfigError(f"the written-out block is one of a plain pre-norm network, and {reason}; use autograd")
-    assert isinstance(feed_forward, FeedForward)
-    return feed_forward

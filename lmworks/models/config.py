@@ -105,7 +105,7 @@ class ModelConfig(Config):
 
     family: str = "llama"
     """The architecture whose names its files use: llama, mistral, qwen2, qwen3, gemma, mixtral, qwen2_moe,
-    qwen3_moe, gpt2, gpt_neox, bert, t5, bart, marian are public ones; lmworks is our own and takes every choice below."""
+    qwen3_moe, gpt2, gpt_neox, bert, t5, bart, mbart, marian are public ones; lmworks is our own and takes every choice below."""
 
     arrangement: Literal["decoder", "encoder", "encoder-decoder"] = "decoder"
     """decoder: each token sees those before it; encoder: all see all; encoder-decoder: a decoder that also attends to

@@ -88,7 +88,7 @@ class TokenizerConfig(Config):
         if not 0 < self.size <= _MOST:
             least = f"more than the {self.sentinels} {{at}}sentinels, and " if self.sentinels else ""
             raise ConfigError(
-                f"{{at}}vocab_size is {self.size + self.sentinels:,}; give {least} a number between 1 and {_MOST:,}"
+                f"{{at}}vocab_size is {self.size + self.sentinels:,}; give {least}a number between 1 and {_MOST:,}"
             )
         if not all(text.strip() for text in self.special) or len(set(self.special)) < len(self.special):
             raise ConfigError("{at}special_tokens names a token twice, or an empty one; give each a text of its own")

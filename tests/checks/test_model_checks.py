@@ -343,15 +343,15 @@ def test_31_a_stop_string_that_leaks(model, monkeypatch):
 
 
 def test_33_a_seed_that_reproduces_nothing(model, monkeypatch):
-    monkeypatch.setattr(Sample, "start", lambda self: Chooser(self, int(torch.randint(0, 1000, ()))))
+    monkeypatch.setattr(Sample, "start", lambda self, limits: Chooser(self, int(torch.randint(0, 1000, ())), limits))
     failed(answers.seeds(model))
 
 
 def test_33_requests_that_share_their_random_numbers(model, monkeypatch):
     honest, shared = Chooser.__init__, torch.Generator()
 
-    def coupled(self, strategy, seed):
-        honest(self, strategy, seed)
+    def coupled(self, strategy, seed, limits):
+        honest(self, strategy, seed, limits)
         if seed is not None:
             self._generator = shared.manual_seed(seed)
 

@@ -136,7 +136,10 @@ def test_any_json_gives_a_config_or_one_error(data: st.DataObject):
 def tiny_config(family: str) -> ModelConfig:
     if family == "lmworks-recurrent":
         return network_config({"kind": "recurrent", "vocab_size": 96, "dim": 32, "context": 64})
-    fixed = dict(FAMILIES[family].fixed) | ({"pooler": True} if family == "bert" else {})
+    more = {"pooler": True} if family == "bert" else {}
+    if family in ("mixtral", "qwen2_moe", "qwen3_moe"):
+        more["experts"] = {"count": 4} | ({"shared_dim": 16, "shared_gate": True} if family == "qwen2_moe" else {})
+    fixed = dict(FAMILIES[family].fixed) | more
     return ModelConfig(
         **({"family": family, "vocab_size": 96, "dim": 32, "layers": 2, "heads": 4, "context": 64} | fixed)
     )

@@ -6,6 +6,7 @@ import copy
 from typing import Any
 
 import pytest
+import tiny
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -18,7 +19,6 @@ from lmworks.models.recurrent import RecurrentMemory, RecurrentNetwork
 from lmworks.models.recurrent_config import RecurrentConfig, network_config
 from lmworks.objectives import CausalLM
 from lmworks.tokens.batch import Example, stack
-from tests import tiny
 
 CLOSE = {"rtol": 1e-5, "atol": 1e-5}
 SMALL: dict[str, Any] = {"vocab_size": 96, "dim": 12, "hidden_dim": 16, "layers": 2, "context": 64}

@@ -103,11 +103,11 @@ def test_a_translator_learns_is_measured_and_shows_what_it_writes(translator: Pr
 
 
 def test_transformers_translates_as_we_do(translator: PretrainResult, transformers: Any):
-    theirs = transformers.T5ForConditionalGeneration.from_pretrained(translator.folder).eval()
+    theirs = transformers.MBartForConditionalGeneration.from_pretrained(translator.folder).eval()
     ours = LanguageModel.load(translator.folder)
     for source in BATCH:
         ids = torch.tensor([ours.encode_prompt(source)])
-        target = torch.tensor([[theirs.config.decoder_start_token_id, 5, 60, 61]])
+        target = torch.tensor([[theirs.generation_config.decoder_start_token_id, 5, 60, 61]])
         logits = ours.network(target, memory=ours.network.encode(ids))
         torch.testing.assert_close(logits, theirs(input_ids=ids, decoder_input_ids=target).logits, rtol=1e-5, atol=1e-5)
         written = ours.generate(source, Greedy(), max_new_tokens=12).tokens

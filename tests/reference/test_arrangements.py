@@ -49,7 +49,7 @@ SMALL: dict[str, dict[str, Any]] = {
         "relative_attention_max_distance": 17,
     },
 }
-SMALL["bart"] = SMALL["marian"] = {
+SMALL["bart"] = SMALL["mbart"] = SMALL["marian"] = {
     "vocab_size": 96,
     "d_model": 32,
     "encoder_layers": 3,
@@ -103,9 +103,10 @@ KINDS = {
     "gpt_neox": ("GPTNeoXForCausalLM",),
     "t5": ("T5ForConditionalGeneration",),
     "bart": ("BartForConditionalGeneration",),
+    "mbart": ("MBartForConditionalGeneration",),
     "marian": ("MarianMTModel",),
 }
-NEOX, T5, BART, MARIAN = (KINDS[family][0] for family in ("gpt_neox", "t5", "bart", "marian"))
+NEOX, T5, BART, MBART, MARIAN = (KINDS[family][0] for family in ("gpt_neox", "t5", "bart", "mbart", "marian"))
 VARIANTS = [
     Variant("BertModel", "post-norm", ours={"norm_place": "after", "norm_eps": 1e-12}, off={"norm_place": "before"}),
     Variant("BertModel", "both directions", ours={"arrangement": "encoder"}, off={"arrangement": "decoder"}),
@@ -147,6 +148,10 @@ VARIANTS = [
     Variant(BART, "norm over embeddings", ours={"embedding_norm": "layer"}, off={"embedding_norm": None}),
     Variant(BART, "bias on logits", ours={"head_bias": True}, off={"head_bias": False}),
     Variant(BART, "scaled", {"scale_embedding": True}, {"scale_embedding": True}, {"scale_embedding": False}),
+    Variant(MBART, "pre-norm", ours={"norm_place": "before"}, off={"norm_place": "after"}),
+    Variant(MBART, "norm over embeddings", ours={"embedding_norm": "layer"}, off={"embedding_norm": None}),
+    Variant(MBART, "scaled", {"scale_embedding": True}, {"scale_embedding": True}, {"scale_embedding": False}),
+    Variant(MBART, "unequal stacks", ours={"layers": 2, "encoder_layers": 3}),
     Variant(MARIAN, "sines", ours={"positions": "sinusoidal"}, off={"positions": "none"}),
     Variant(MARIAN, "swish", {"activation_function": "swish"}, {"activation": "silu"}, {"activation": "gelu"}),
 ]
@@ -235,7 +240,7 @@ def test_transformers_loads_what_we_write_with_equal_outputs(variant: Variant, t
     assert read_network(tmp_path / "ours").config == network.config
 
 
-@pytest.mark.parametrize("kind", [T5, BART, MARIAN])
+@pytest.mark.parametrize("kind", [T5, BART, MBART, MARIAN])
 def test_token_by_token_with_a_cache_gives_the_logits_of_the_whole(kind: str, tmp_path: Path):
     Variant(kind, "").model().save_pretrained(tmp_path)
     network = read_network(tmp_path)
@@ -251,7 +256,7 @@ def test_token_by_token_with_a_cache_gives_the_logits_of_the_whole(kind: str, tm
         torch.testing.assert_close(again, whole[[1, 1, 0], 10:12], **CLOSE)
 
 
-@pytest.mark.parametrize("kind", [T5, BART, MARIAN])
+@pytest.mark.parametrize("kind", [T5, BART, MBART, MARIAN])
 def test_padding_of_the_source_changes_nothing(kind: str, tmp_path: Path):
     Variant(kind, "").model().save_pretrained(tmp_path)
     network = read_network(tmp_path)

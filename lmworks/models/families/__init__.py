@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lmworks.basics.errors import ModelError
-from lmworks.models.families.bart import BART, MARIAN
+from lmworks.models.families.bart import BART, MARIAN, MBART
 from lmworks.models.families.bert import BERT
 from lmworks.models.families.gpt2 import GPT2
 from lmworks.models.families.gpt_neox import GPT_NEOX
@@ -18,7 +18,7 @@ FAMILIES: dict[str, Family] = {
     family.name: family
     for family in (
         *(LLAMA, MISTRAL, QWEN2, QWEN3, GEMMA, MIXTRAL, QWEN2_MOE, QWEN3_MOE),
-        *(GPT2, GPT_NEOX, BERT, T5, BART, MARIAN, OWN, RECURRENT),
+        *(GPT2, GPT_NEOX, BERT, T5, BART, MBART, MARIAN, OWN, RECURRENT),
     )
 }
 

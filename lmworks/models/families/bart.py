@@ -1,6 +1,8 @@
-"""BART (Lewis et al. 2020) and Marian (Junczys-Dowmunt et al. 2018): post-norm encoder-decoders with a bias on the logits.
+"""BART (Lewis et al. 2020), mBART (Liu et al. 2020) and Marian (Junczys-Dowmunt et al. 2018): encoder-decoders with a bias on
+the logits.
 
-BART has learned positions from row 2 on and a norm over the embeddings; Marian has sines and neither.
+BART and mBART have learned positions from row 2 on and a norm over the embeddings; Marian has sines and neither. mBART's blocks
+are pre-norm, with a norm behind the last of either stack; the others' are post-norm.
 """
 
 from __future__ import annotations
@@ -122,6 +124,24 @@ BART = Family(
     fixed=FIXED | {"positions": "learned", "position_offset": 2, "embedding_norm": "layer"},
     defaults=DEFAULTS | {"vocab_size": 50265},
     required={"normalize_before": False, "add_final_layer_norm": False, "normalize_embedding": True},
+    more_from=_more_from,
+    more_to=_more_to,
+    told=("encoder_layers",),
+    ignored=COPIES,
+)
+MBART = Family(
+    name="mbart",
+    architecture="MBartForConditionalGeneration",
+    settings=SETTINGS,
+    tensors=TENSORS
+    | {
+        f"{ours}norm.{kind}": f"model.{theirs}.layer_norm.{kind}"
+        for ours, theirs in (("", "decoder"), ("encoder.", "encoder"))
+        for kind in ("weight", "bias")
+    },
+    fixed=BART.fixed | {"norm_place": "before"},
+    defaults=BART.defaults,
+    required={"normalize_before": True, "add_final_layer_norm": True, "normalize_embedding": True},
     more_from=_more_from,
     more_to=_more_to,
     told=("encoder_layers",),
