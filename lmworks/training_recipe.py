@@ -244,6 +244,8 @@ class TrainRecipe(RecipeFile):
         model, training = dict(values.get("model") or {}), dict(values.get("training") or {})
         recurrent = model.get("kind") == RECURRENT
         _, network = NETWORKS.get(_kind(values.get("objective")), ("", {}))
+        if recurrent:  # the rest of it is a transformer's
+            network = {name: value for name, value in network.items() if name == "arrangement"}
         shape: dict[str, Any] = {"layers": RECURRENT_LAYERS if recurrent else depth, "dim": HEAD_DIM * depth}
         model = shape | {"context": 256} | network | model
         if isinstance(model["dim"], int) and not recurrent:

@@ -71,7 +71,6 @@ class RecurrentConfig(Config):
     causal: ClassVar[bool] = True
     """Each token sees only those before it."""
     is_classic_decoder: ClassVar[bool] = False
-    experts: ClassVar[None] = None
     window: ClassVar[None] = None
     logit_cap: ClassVar[None] = None
     head_scale: ClassVar[None] = None

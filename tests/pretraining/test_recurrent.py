@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import json
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ import pytest
 from lmworks.adaptation.lora import LoRAConfig, add_lora
 from lmworks.basics.errors import ConfigError
 from lmworks.checks.run import check_anything
+from lmworks.generation.strategies import Beam
 from lmworks.loading import load
 from lmworks.models.recurrent import RecurrentNetwork
 from lmworks.planning.devices import find_device
@@ -58,6 +61,29 @@ def test_adapters_and_plans_are_refused_in_one_sentence(trained: Path):
         add_lora(load(str(trained)).network, LoRAConfig())
     with pytest.raises(ConfigError, match="plans count decoders of pre-norm blocks"):
         make_plan(read_subject(str(trained)), find_device("cpu"))
+
+
+def test_a_translator_is_trained_by_the_same_objective_and_writes_by_beams(tmp_path: Path):
+    words = {"one": "eins", "two": "zwei", "three": "drei"}
+    pairs = [(" ".join(names), " ".join(words[name] for name in names)) for names in itertools.product(words, repeat=3)]
+    for name, part in (("train", pairs[3:]), ("kept", pairs[:3])):
+        lines = [json.dumps({"prompt": source, "response": target}) + "\n" for source, target in part]
+        (tmp_path / f"{name}.jsonl").write_text("".join(lines))
+    chosen = TrainRecipe(
+        data={"text": str(tmp_path / "train.jsonl"), "validation": str(tmp_path / "kept.jsonl")},
+        objective={"kind": "seq2seq"},
+        tokenizer={"kind": "byte"},
+        dtype="float32",
+        model={"kind": "recurrent", "layers": 1, "dim": 32, "context": 32},
+        training={"rows": 8, "accumulate": 1, "steps": 40, "learning_rate": 1e-2},
+        validation={"beams": 2},
+    )
+    losses = pretrain(chosen, tmp_path / "model").training.losses
+    assert losses[-1] < losses[0] / 2
+    model = load(str(tmp_path / "model"))
+    assert isinstance(model.network, RecurrentNetwork) and model.config.attention == "general"
+    assert model.generate("one two one", Beam(width=2), max_new_tokens=8).tokens
+    assert [one.name for one in check_anything(str(tmp_path / "model"))[1] if one.status == "FAILED"] == []
 
 
 @pytest.mark.parametrize(
