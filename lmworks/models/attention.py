@@ -106,10 +106,15 @@ def kernel_of(query: Queries, sees: Visibility, kernel: Kernel = "fused", dropou
     if kernel == "explicit" or query.shape[2] == 1:
         return "explicit"
     slow = query.dtype == torch.bfloat16 and query.device.type == "cpu"
-    if slow and torch.is_grad_enabled() and (query.shape[2] <= SHORT or dropout):
+    if slow and torch.is_grad_enabled() and trains_by_formula(query.shape[2], dropout):
         return "explicit"
     plain = sees.causal and sees.mask is None and not dropout and not torch.is_grad_enabled()
     return "tiled" if plain and slow else "fused"
+
+
+def trains_by_formula(queries: int, dropout: float) -> bool:
+    """Does training in bfloat16 on a CPU take the formula for rows of so many queries?"""
+    return queries <= SHORT or bool(dropout)
 
 
 TILE = 64

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from lmworks.adaptation.lora import LoRAConfig, add_lora, lora_layers
+from lmworks.models.attention import trains_by_formula
 from lmworks.models.config import ModelConfig
 from lmworks.models.feed_forward import BY_RESULT
 from lmworks.models.fused_block import covered
@@ -83,6 +84,21 @@ class Shape:
         )
 
     @property
+    def explicit(self) -> bool:
+        """Do plain blocks attend by the formula, which keeps its patterns? Asked of the code that decides it."""
+        return self.value != SINGLE and not self.cuda and trains_by_formula(self.seq, self.config.dropout)
+
+    @property
+    def patterns(self) -> int:
+        """Weights of attention in one block: one for each head, query and key."""
+        return self.tokens * self.seq * self.config.heads
+
+    @property
+    def rounded_patterns(self) -> int:
+        """Bytes that the formula keeps to mix values: its patterns in the activations' type and, with dropout, its mask."""
+        return self.patterns * self.value * (2 if self.config.dropout else 1)
+
+    @property
     def recomputes(self) -> bool:
         """Does the plain block keep its input alone and run again?"""
         return self.recompute and not self.fused
@@ -101,15 +117,23 @@ def kept_by_block(shape: Shape) -> float:
 
 def block_inside(shape: Shape) -> float:
     """All that the plain block keeps inside, which with recomputing is there for one block at a time."""
+    return (
+        _norm(shape, shape.config.dim)
+        + _linear_inputs(shape).get("attention.qkv", 0)
+        + _attention(shape)
+        + behind_attention(shape)
+    )
+
+
+def behind_attention(shape: Shape) -> float:
+    """What of it comes behind attention's mixing, and so is free again when the backward has come there."""
     config = shape.config
     dropped = 2 * shape.of(config.dim) if config.dropout else 0
-    norms = 2 * _norm(shape, config.dim)
     sorted_rows = shape.of(
         3 * shape.routed * config.dim
     )  # a token's row for each of its experts, its result, that weighed
-    return (
-        norms + _attention(shape) + _feed_forward(shape) + dropped + sorted_rows + sum(_linear_inputs(shape).values())
-    )
+    inputs = sum(size for name, size in _linear_inputs(shape).items() if name != "attention.qkv")
+    return _norm(shape, config.dim) + _feed_forward(shape) + dropped + sorted_rows + inputs
 
 
 def kept_once(shape: Shape) -> float:
@@ -170,11 +194,11 @@ def _attention(shape: Shape) -> float:
         # In float32 the norms keep the joint product itself, which is counted below or here.
         kept += parts - (turned if shape.value == SINGLE and not shape.cuda else 0)
     moved = config.qk_norm or config.positions == "rope"
-    if config.dropout:  # no fused kernel has dropout on a CPU: patterns, in float32, are kept
-        patterns = 3 * SINGLE * shape.tokens * shape.seq * config.heads
-        return (
-            kept + patterns + 3 * SINGLE * shape.tokens * query + (joint if config.qk_norm and shape.value == 4 else 0)
-        )
+    if shape.explicit:  # copies of query, key and value, what is not seen, the softmax in float32 and rounded
+        return kept + joint + shape.tokens * shape.seq + SINGLE * shape.patterns + shape.rounded_patterns
+    if config.dropout:  # PyTorch has no fused kernel with dropout on a CPU: patterns are kept
+        kept += joint if config.qk_norm and shape.value == SINGLE else 0
+        return kept + 3 * SINGLE * shape.patterns + 3 * SINGLE * shape.tokens * query
     # Turned queries and keys, and so the result, lie head by head: the next product needs a copy of it.
     alone = moved or "attention.output" not in _linear_inputs(shape)
     kept += joint + (turned if moved else 0) + (shape.of(query) if alone else 0)

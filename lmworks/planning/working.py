@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from lmworks.models.feed_forward import BY_RESULT
 from lmworks.models.tiled_attention import tile_of
-from lmworks.planning.activations import SINGLE, Shape
+from lmworks.planning.activations import SINGLE, Shape, behind_attention
 
 
 def backward_working(shape: Shape) -> float:
@@ -39,8 +39,14 @@ def _plain(shape: Shape) -> float:
         feed_forward += inner
     freed = 3 * inner if config.gated else inner
     norm = 2 * stream + 4 * SINGLE * shape.tokens * config.dim - freed if config.norm == "rms" else 0.0
-    pattern = SINGLE * shape.tokens * shape.seq * config.heads if config.dropout else 0.0
-    return max(feed_forward, norm, stream + pattern - freed)
+    return max(feed_forward, norm, stream + _patterns(shape, freed))
+
+
+def _patterns(shape: Shape, freed: float) -> float:
+    """What patterns add to what is kept, when attention goes back; `freed` is what the feed-forward has given back."""
+    if shape.explicit:  # the softmax: its gradient and that of the scores, both in float32
+        return 2.0 * SINGLE * shape.patterns - shape.rounded_patterns - behind_attention(shape)
+    return (SINGLE * shape.patterns if shape.config.dropout else 0.0) - freed
 
 
 def _fused(shape: Shape) -> float:

@@ -8,6 +8,7 @@ import torch
 from live import kept
 
 from lmworks.adaptation.lora import LoRAConfig, add_lora
+from lmworks.models.attention import SHORT
 from lmworks.models.fused_block import choose_blocks
 from lmworks.models.network import Network
 from lmworks.objectives import CausalLM
@@ -38,6 +39,7 @@ NETWORKS = {
     "sigmoid": {"activation": "sigmoid"},
     "gpt2 with tanh": GPT2 | {"activation": "tanh"},
     "no positions": {"positions": "none"},
+    "turned, with layer norms": {"norm": "layer"},
 }
 TRAINED_WHOLE = {
     "dropout": {"dropout": 0.1},
@@ -72,11 +74,11 @@ def prepared(network: Network, lora: LoRAConfig | None, recompute: bool) -> Netw
     return network.train()
 
 
-def assert_equal(settings: dict, dtype: str, lora: LoRAConfig | None, recompute: bool) -> None:
+def assert_equal(settings: dict, dtype: str, lora: LoRAConfig | None, recompute: bool, seq: int = SEQ) -> None:
     network = prepared(tiny.network(**settings).to(TYPES[dtype]), lora, recompute)
-    shape = Shape(network.config, ROWS, SEQ, TYPES[dtype].itemsize, lora, recompute)
+    shape = Shape(network.config, ROWS, seq, TYPES[dtype].itemsize, lora, recompute)
     predicted = network.config.layers * kept_by_block(shape) + kept_once(shape)
-    counted = kept(lambda: CausalLM()(network, batch()).total, network.parameters())
+    counted = kept(lambda: CausalLM()(network, batch(seq=seq)).total, network.parameters())
     assert counted == predicted, f"{counted - predicted:+,.0f} bytes of {counted:,}"
 
 
@@ -100,3 +102,10 @@ def test_what_training_adapters_keeps_is_what_is_planned(name: str, dtype: str, 
 def test_so_it_is_with_adapters_on_some_projections_only(name: str, dtype: str, targets: int):
     known = ("c_attn", "c_fc", "c_proj") if name == "gpt2" else ("q_proj", "v_proj", "up_proj")
     assert_equal(NETWORKS[name], dtype, LoRAConfig(rank=4, targets=known[:targets]), False)
+
+
+@pytest.mark.parametrize("more", [0, 2])
+@pytest.mark.parametrize("name", ["gpt2", "dropout", "turned, with layer norms"])
+def test_rows_at_the_length_where_attention_takes_another_way(name: str, more: int):
+    settings = (NETWORKS | TRAINED_WHOLE)[name] | {"context": SHORT + more}
+    assert_equal(settings, "bfloat16", None, False, SHORT + more)
