@@ -50,7 +50,7 @@ def evaluate(
         language_model = load(model, base=base)
         writes = language_model.translates
         of_pairs = writes or bool(language_model.config.labels)
-        foreign = [("--window", window), ("--tokens", tokens)] if of_pairs else []
+        foreign: list[tuple[str, object]] = [("--window", window), ("--tokens", tokens)] if of_pairs else []
         foreign += [] if writes else [("--figure", figure), ("--beams", beams)]
         for name, value in foreign:
             if value is not None:

@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -62,11 +62,11 @@ def prose(reference: str, held_out: str | None = None, vocabulary: int = 2048) -
         (one.text for one in train), TokenizerConfig(kind="wordpiece", vocab_size=vocabulary), "prose"
     )
     with tempfile.TemporaryDirectory() as folder:
-        sentences = [
+        learnt, other = (
             write_sentences(side, tokenizer, Path(folder, name))
             for name, side in (("train", train), ("held out", kept))
-        ]
-    return Prose(tokenizer, *sentences, documents)
+        )
+    return Prose(tokenizer, learnt, other, documents)
 
 
 def _lower(document: Document) -> Document:
@@ -74,7 +74,9 @@ def _lower(document: Document) -> Document:
     return Document(text.lower(), document.source)
 
 
-def small_network(tokenizer: Tokenizer, seed: int, arrangement: str, **settings: Any) -> Network:
+def small_network(
+    tokenizer: Tokenizer, seed: int, arrangement: Literal["encoder", "decoder"], **settings: Any
+) -> Network:
     """Fresh weights by seed: the same pre-norm blocks with rotary positions, whose tokens see all (encoder) or those before
     them (decoder)."""
     shape = {"dim": 64, "layers": 2, "heads": 2, "context": CONTEXT}

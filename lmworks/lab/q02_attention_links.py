@@ -265,8 +265,8 @@ def _removed(
 ) -> dict[str, float]:
     """What becomes worse, or other, without the heads that link and without others."""
     if kind == "encoder":
-        plain, *changed = (vectors(model, clauses, gone) for gone in ((), best, *others))
-        apart = [float((1 - (plain * one).sum(dim=1)).mean()) for one in changed]
+        intact, *changed = (vectors(model, clauses, gone) for gone in ((), best, *others))
+        apart = [float((1 - (intact * one).sum(dim=1)).mean()) for one in changed]
         return {CHANGED: apart[0], CHANGED_OTHERS: fmean(apart[1:])}
     plain, without, *random_ones = (losses(model, clauses, gone) for gone in ((), best, *others))
     objects = [one[0] - plain[0] for one in (without, *random_ones)]

@@ -148,7 +148,7 @@ class Gap:
 def gaps_of(text: Prose, count: int) -> list[Gap]:
     """One token of each of the first held-out passages, drawn by the passage's number."""
     rows, tokenizer = Passages(text.held_out, text.tokenizer, CONTEXT), text.tokenizer
-    found = []
+    found: list[Gap] = []
     for place in range(len(rows)):
         batch = rows.batch([place])
         ids = batch.tokens[0][batch.documents[0] >= 0].tolist()

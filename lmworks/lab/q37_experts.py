@@ -22,7 +22,7 @@ from lmworks.lab.finding import Check, Observation, Rule
 from lmworks.lab.registry import Count, Several, experiment, scaled
 from lmworks.lab.seeds import difference, measured
 from lmworks.lab.small_network import BYTES, ByteText, byte_text, windows
-from lmworks.models.config import ModelConfig
+from lmworks.models.config import ExpertSettings, ModelConfig
 from lmworks.models.experts import expert_layers
 from lmworks.models.hooks import hooked
 from lmworks.models.network import Network
@@ -61,7 +61,7 @@ class Setting:
         """The network of one way; `hidden` is the width that a token uses."""
         experts = None
         if way in (EXPERTS, UNBALANCED):
-            experts = {"count": self.count, "top_k": TOP_K, "hidden_dim": self.hidden // TOP_K, "scale": TOP_K}
+            experts = ExpertSettings(count=self.count, top_k=TOP_K, hidden_dim=self.hidden // TOP_K, scale=TOP_K)
         return ModelConfig(
             family="lmworks",
             vocab_size=BYTES,

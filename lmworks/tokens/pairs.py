@@ -13,7 +13,7 @@ from __future__ import annotations
 import hashlib
 import json
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import accumulate
 from pathlib import Path
 
@@ -72,7 +72,7 @@ def require_labels(found: Sequence[str], known: Sequence[str], whose: str) -> No
 def _write(
     path: Path, tokenizer: Tokenizer, texts: Sequence[Ids], classes: Sequence[int] = (), labels: Sequence[str] = ()
 ) -> KeptTexts:
-    arrays = {
+    arrays: dict[str, np.ndarray] = {
         "ids": np.array([number for ids in texts for number in ids], np.int32),
         "ends": np.array(list(accumulate(map(len, texts), initial=0)), np.int64),
         "classes": np.array(classes, np.int64),
@@ -105,6 +105,9 @@ class KeptTexts:
 
     def __len__(self) -> int:
         return len(self._ends) - 1
+
+    def __iter__(self) -> Iterator[Ids]:
+        return (self[number] for number in range(len(self)))
 
     def __getitem__(self, number: int) -> Ids:
         if not 0 <= number < len(self):
@@ -155,7 +158,7 @@ class PairRows(RowsByLength):
     A source of more than `context` tokens is cut behind them; a pair whose target is longer, or empty, is left out.
     """
 
-    def __init__(self, texts: Sequence[Ids], tokenizer: Tokenizer, context: int) -> None:
+    def __init__(self, texts: Sequence[Ids] | KeptTexts, tokenizer: Tokenizer, context: int) -> None:
         """`texts` are sources and targets by turns. DataError where nothing can be learnt."""
         self.start, end = target_start(tokenizer), tokenizer.document_end
         self.ends = [] if end is None else [end]
@@ -195,12 +198,17 @@ class TextClasses(RowsByLength):
     """
 
     def __init__(
-        self, texts: Sequence[Ids], classes: Sequence[int] | Sequence[Ids], tokenizer: Tokenizer, context: int
+        self,
+        texts: Sequence[Ids] | KeptTexts,
+        classes: Sequence[int] | Sequence[Ids],
+        tokenizer: Tokenizer,
+        context: int,
     ) -> None:
         """ConfigError where the tokens of a text and their classes are not equally many; DataError for no text."""
         opening, closing = around_a_text(tokenizer)
         room = context - len(opening) - len(closing)
-        kept = [(ids, one) for ids, one in zip(list(texts), list(classes), strict=True) if ids]
+        each: list[int | Ids] = list(classes)
+        kept = [(ids, one) for ids, one in zip(texts, each, strict=True) if ids]
         if not kept or room < 1:
             raise DataError(f"there is no text to classify in {context} tokens; give some, or raise training.context")
         self.rows = [[*opening, *ids[:room], *closing] for ids, _ in kept]
@@ -246,6 +254,6 @@ def real(rows: Sequence[Ids]) -> Tensor:
     return torch.arange(int(sizes.max())) < sizes[:, None]
 
 
-def _every(texts: Sequence[Ids], first: int) -> list[Ids]:
+def _every(texts: Sequence[Ids] | KeptTexts, first: int) -> list[Ids]:
     """Every second text."""
     return [texts[number] for number in range(first, len(texts), 2)]

@@ -91,7 +91,7 @@ TEXT = "reconsidering the words, unbelievable words on every page of a folder"
 KINDS = {
     "wordpiece": TokenizerConfig(kind="wordpiece", vocab_size=60),
     "bpe": TokenizerConfig(kind="bpe", vocab_size=270, special_tokens=("<|endoftext|>", "<mask>")),
-    "unigram": TokenizerConfig(kind="unigram", vocab_size=320, special_tokens=("</s>", "<mask>")),
+    "unigram": TokenizerConfig(kind="unigram", vocab_size=309, special_tokens=("</s>", "<mask>")),
 }
 
 

@@ -139,7 +139,7 @@ MBART = Family(
         for ours, theirs in (("", "decoder"), ("encoder.", "encoder"))
         for kind in ("weight", "bias")
     },
-    fixed=BART.fixed | {"norm_place": "before"},
+    fixed={**BART.fixed, "norm_place": "before"},
     defaults=BART.defaults,
     required={"normalize_before": True, "add_final_layer_norm": True, "normalize_embedding": True},
     more_from=_more_from,
