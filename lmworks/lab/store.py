@@ -130,7 +130,8 @@ def commit() -> str | None:
     head = _git("rev-parse", "HEAD")
     if head is None:
         return None
-    return head + ("+changes" if _git("status", "--porcelain", "--", ".") else "")
+    # Results that were stored since change nothing of what is measured.
+    return head + ("+changes" if _git("status", "--porcelain", "--", ".", ":(exclude)lab/results") else "")
 
 
 def _git(*arguments: str) -> str | None:

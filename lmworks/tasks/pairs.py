@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -77,9 +78,9 @@ class _OfPairs(Task):
         rows = self.rows(held_out, tokenizer)
         return mean_loss(list(held_out_losses(network, self.plain(), rows, most=self.recipe.validation.tokens)))
 
+    @abstractmethod
     def plain(self) -> Objective:
         """The loss without what is added to it for training."""
-        raise NotImplementedError
 
 
 class Answering(_OfPairs):
