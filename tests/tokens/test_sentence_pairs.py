@@ -116,9 +116,9 @@ def test_a_wrong_text_is_as_long_as_the_true_one_and_drawn_as_often(tmp_path: Pa
     ]
     rows = SentencePairs(write_sentences(texts, tokenizer(), tmp_path / "s.safetensors"), tokenizer(), 64)
     size, second, found = 3, {}, {}  # a word in two pieces and a full stop
-    for document_, first, last in rows.runs[1:]:
-        for cut in range(first + 1, last):
-            text = tuple(int(one) for piece in rows.documents[document_][cut:last] for one in piece)
+    for home, first, last in rows.runs[1:]:
+        for at in range(first + 1, last):
+            text = tuple(int(one) for piece in rows.documents[home][at:last] for one in piece)
             if len(text) == size:
                 second[text] = second.get(text, 0.0) + 1 / (last - first - 1)
     for draw in range(3000):
