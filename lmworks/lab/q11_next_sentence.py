@@ -92,8 +92,8 @@ def next_sentence(
 
 NOTE = (
     "Both networks read the same pairs, half of them random, for as many steps; the second loss costs next to nothing, so "
-    "compute is equal. A random second text is cut from another report just as the true one is, so that its length tells "
-    "nothing. Frozen features of a pair are the means over both texts' states, their distance and product, and the first "
+    "compute is equal. A random second text is the second text of another report and as long as the true one, so that lengths "
+    "tell nothing. Frozen features of a pair are the means over both texts' states, their distance and product, and the first "
     "state. Order was trained by neither network. Published work disagrees on the claim: Devlin et al. 2018 lose accuracy "
     "without next-sentence prediction, Liu et al. 2019 (https://arxiv.org/abs/1907.11692, section 4.2) gain a little without "
     "it on whole passages, and Lan et al. 2019 (https://arxiv.org/abs/1909.11942) find that it learns topics rather than "

@@ -75,7 +75,7 @@ class _OfPairs(Task):
 
     def validation_loss(self, network: Network, tokenizer: Tokenizer, held_out: Any) -> float:
         """See Task."""
-        rows = self.rows(held_out, tokenizer)
+        rows = self.held_out_rows(held_out, tokenizer)
         return mean_loss(list(held_out_losses(network, self.plain(), rows, most=self.recipe.validation.tokens)))
 
     @abstractmethod

@@ -72,6 +72,10 @@ class Task(ABC):
     def rows(self, packed: Any, tokenizer: Tokenizer) -> Rows:
         """The rows of one side; DataError where there are less than a batch."""
 
+    def held_out_rows(self, packed: Any, tokenizer: Tokenizer) -> Rows:
+        """The rows of what is held out; DataError where there are none, however few may do."""
+        return self.rows(packed, tokenizer)
+
     def remarks(self, rows: Rows) -> list[str]:
         """What there is to say of the rows before they are learnt from."""
         return []
