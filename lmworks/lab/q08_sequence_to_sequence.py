@@ -41,6 +41,9 @@ ALIGNED, DIAGONAL, OTHER = "words whose own source word is looked at most", "the
 LETTERS = 4
 """Letters that a word has at least, so that being the same in both languages means something."""
 
+LEAST = 0.1
+"""BLEU that another is divided by, at least."""
+
 Pair = tuple[str, str]
 
 
@@ -129,7 +132,8 @@ def _seen(model: LanguageModel, asked: Sequence[Pair], groups: Mapping[str, Sequ
         [len(_words(text)) / len(_words(source)) for text, (source, _) in zip(texts, asked, strict=True)]
         for texts in ([str(answer) for answer in answers], [target for _, target in asked])
     )
-    found[FOLLOWS] = spearman(written, wanted).value
+    # Who writes the same share for every source follows none.
+    found[FOLLOWS] = spearman(written, wanted).value if len(set(written)) > 1 else 0.0
     return found | alignment(model, asked)
 
 
@@ -231,9 +235,8 @@ def _measurements(
             ideal = {BLEU: 100.0, CHRF: 100.0, ALIGNED: 1.0}.get(figure, 1.0)
             made.append(measured(f"{name}, {kind}", by_seed, "", chance=level, ideal=ideal))
         for one, other in ((UNEQUAL, EQUAL), (THIRDS[2], THIRDS[0])):
-            ratio = {
-                seed: value / by_name[f"{BLEU}, {other}"][seed] for seed, value in by_name[f"{BLEU}, {one}"].items()
-            }
+            above, below = by_name[f"{BLEU}, {one}"], by_name[f"{BLEU}, {other}"]
+            ratio = {seed: above[seed] / max(value, LEAST) for seed, value in below.items()}
             made.append(measured(f"{BLEU}, {one}, {kind}, over {other}", ratio, "times", ideal=1.0))
         for other in (DIAGONAL, OTHER):
             made.append(

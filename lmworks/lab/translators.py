@@ -70,7 +70,12 @@ def translator(recipe: TrainRecipe, pairs: int) -> LanguageModel:
             text = prepared(recipe, pairs, Path(folder))
             return fit(recipe, text, Path(folder)).model
 
-    return kept({"recipe": recipe.model_dump(mode="json"), "text": data_hash(_parts(recipe, pairs).train)}, make)
+    return kept({"recipe": recipe.model_dump(mode="json"), "text": text_of(recipe, pairs)}, make)
+
+
+def text_of(recipe: TrainRecipe, pairs: int) -> str:
+    """Tells the first so many pairs of a recipe's text from any others."""
+    return data_hash(_parts(recipe, pairs).train)
 
 
 def prepared(recipe: TrainRecipe, pairs: int, folder: Path) -> PreparedText:
