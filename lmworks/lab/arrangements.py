@@ -33,7 +33,7 @@ from lmworks.objectives import Objective, PrefixLM
 from lmworks.objectives.loss import Loss
 from lmworks.objectives.token_objective import TokenObjective, require_arrangement
 from lmworks.tokens.batch import IGNORE, Batch
-from lmworks.tokens.pairs import PairRows, padded, real
+from lmworks.tokens.pairs import KeptTexts, PairRows, padded, real
 from lmworks.tokens.source import source_ids, target_start
 from lmworks.training_recipe import TrainRecipe
 
@@ -47,18 +47,18 @@ def alone(
     arrangement: Literal["decoder", "encoder"], recipe: TrainRecipe, pairs: int, layers: int, hidden_dim: int
 ) -> LanguageModel:
     """The block of a recipe's encoder-decoder as one stack, trained on the same pairs as often, and kept."""
-    settings = {"recipe": recipe.model_dump(mode="json"), "text": text_of(recipe, pairs)}
-    settings |= {"arrangement": arrangement, "layers": layers, "hidden_dim": hidden_dim}
+    shape: dict[str, Any] = {"arrangement": arrangement, "layers": layers, "hidden_dim": hidden_dim}
+    settings = {"recipe": recipe.model_dump(mode="json"), "text": text_of(recipe, pairs), **shape}
 
     def make() -> LanguageModel:
         with tempfile.TemporaryDirectory() as folder:  # what is in it is read at once
             text = prepared(recipe, pairs, Path(folder))
-        shape: dict[str, Any] = {"arrangement": arrangement, "layers": layers, "hidden_dim": hidden_dim}
-        shape |= {"context": 2 * CONTEXT, "segments": 2 if arrangement == "encoder" else 0}
-        config = recipe.network(text.tokenizer.vocab_size).but(**shape)
+        reads = {"context": 2 * CONTEXT, "segments": 2 if arrangement == "encoder" else 0}
+        config = recipe.network(text.tokenizer.vocab_size).but(**shape, **reads)
         network = Network(config).initialise(recipe.training.seed, recipe.initialisation)
         smoothing = recipe.objective.label_smoothing
         objective: Objective
+        assert isinstance(text.train, KeptTexts)
         if arrangement == "decoder":
             rows: PairRows = Continued(text.train, text.tokenizer, CONTEXT)
             objective = GivenPrefixLM(label_smoothing=smoothing)

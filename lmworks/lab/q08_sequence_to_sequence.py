@@ -7,7 +7,7 @@ the same in both languages ("Baseball") say which source word belongs to which t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
@@ -203,19 +203,12 @@ def word_attention(
     first = _word_of_token(tokenizer, target).index(word)
     ids = [target_start(tokenizer), *target_ids(tokenizer, target)]
     seen: list[Tensor] = []
-    with hooked(network, {layer: _keep(seen)}):
+    with hooked(network, {layer: seen.append}):
         memory = network.encode(torch.tensor([model.encode_prompt(source)]))
         network.hidden(torch.tensor([ids[: first + 1]]), memory=memory)
     weights = seen[-1][0, :, -1].mean(dim=0)
     words = torch.tensor(_word_of_token(tokenizer, source))
     return torch.zeros(int(words.max()) + 1).index_add(0, words, weights[: len(words)].float())
-
-
-def _keep(seen: list[Tensor]) -> Callable[[Tensor], None]:
-    def keep(pattern: Tensor) -> None:
-        seen.append(pattern)
-
-    return keep
 
 
 def _word_of_token(tokenizer: Tokenizer, text: str) -> list[int]:

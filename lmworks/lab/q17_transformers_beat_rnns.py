@@ -27,7 +27,7 @@ from lmworks.lab.registry import Count, Several, experiment, scaled
 from lmworks.lab.seeds import difference, measured
 from lmworks.lab.small_network import BYTES, ByteText, byte_text
 from lmworks.lab.translators import LSTM as ATTENTIVE
-from lmworks.lab.translators import CONTEXT, copied, pairs_of, quality, translation, translator
+from lmworks.lab.translators import copied, pairs_of, quality, translation, translator
 from lmworks.models.config import ModelConfig
 from lmworks.models.network import Network
 from lmworks.models.recurrent import RecurrentNetwork
@@ -229,7 +229,9 @@ def _translations(asked: Sequence[tuple[str, str]], pairs: int, epochs: int, see
     found: dict[str, dict[int, float]] = {TRANSFORMER: {}, ATTENTIVE: {}}
     for seed, who in itertools.product(range(seeds), found):
         model = translator(translation(who, epochs=epochs, seed=seed), pairs)
-        found[who][seed] = quality(answered(model, [source for source, _ in asked], Greedy(), CONTEXT - 2), asked)["BLEU"]
+        found[who][seed] = quality(answered(model, [source for source, _ in asked], Greedy(), CONTEXT - 2), asked)[
+            "BLEU"
+        ]
     return found
 
 
