@@ -71,8 +71,8 @@ STRATEGIES: dict[str, Strategy] = {
 )
 def beam_search(
     model: str | None = None,
-    pairs: Several = scaled(4000, 29_000),
-    epochs: Count = scaled(1, 4),
+    pairs: Several = scaled(3000, 29_000),
+    epochs: Count = scaled(1, 2),
     judged: str = scaled("multi30k-validation-en-de", "multi30k-test2016-en-de"),
     sentences: Several = scaled(60, 300),
     writer: str = "smollm2",

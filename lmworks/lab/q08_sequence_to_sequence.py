@@ -69,8 +69,8 @@ Pair = tuple[str, str]
     ),
 )
 def sequence_to_sequence(
-    pairs: Several = scaled(4000, 29_000),
-    epochs: Count = scaled(1, 4),
+    pairs: Several = scaled(3000, 29_000),
+    epochs: Count = scaled(1, 2),
     judged: str = scaled("multi30k-validation-en-de", "multi30k-test2016-en-de"),
     sentences: Several = scaled(200, 1000),
     seeds: Count = 3,

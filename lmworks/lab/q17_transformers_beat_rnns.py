@@ -107,8 +107,8 @@ def transformers_beat_rnns(
     dim: Several = 96,
     layers: Count = 2,
     windows: Count = scaled(100, 300),
-    pairs: Several = scaled(4000, 29_000),
-    epochs: Count = scaled(1, 4),
+    pairs: Several = scaled(3000, 29_000),
+    epochs: Count = scaled(1, 2),
     judged: str = scaled("multi30k-validation-en-de", "multi30k-test2016-en-de"),
     seeds: Count = 3,
 ) -> Observation:

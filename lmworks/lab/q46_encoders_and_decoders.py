@@ -85,8 +85,8 @@ BEST_FILLED = filled(ROUNDS[-1])
     ),
 )
 def encoders_and_decoders(
-    pairs: Several = scaled(4000, 29_000),
-    epochs: Count = scaled(1, 4),
+    pairs: Several = scaled(2000, 29_000),
+    epochs: Count = 1,
     judged: str = scaled("multi30k-validation-en-de", "multi30k-test2016-en-de"),
     sentences: Several = scaled(60, 500),
     labelled: str = "trec-train",
