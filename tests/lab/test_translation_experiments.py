@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -32,6 +32,7 @@ from lmworks.objectives import SequenceToSequence
 from lmworks.text import registry
 from lmworks.tokens.batch import IGNORE
 from lmworks.tokens.pairs import PairRows
+from lmworks.tokens.source import source_ids, target_start
 
 TEXTS = ("multi30k-en-de", "multi30k-validation-en-de", "trec-train", "trec-test", "wikitext2")
 pytestmark = pytest.mark.skipif(
@@ -127,27 +128,31 @@ def test_groups_are_thirds_and_pairs_of_equal_and_of_other_lengths():
 
 
 def test_a_lone_decoder_writes_what_its_logits_say_and_reads_its_source_from_both_sides():
-    """Against one text at a time, without a cache; padded neighbours change nothing."""
-    recipe = translation(TRANSFORMER, epochs=1, seed=0)
-    model = arrangements.alone("decoder", recipe, 200, layers=2, hidden_dim=64)
+    """Against one text at a time, without a cache."""
+    model = arrangements.alone("decoder", translation(TRANSFORMER, epochs=1, seed=0), 200, layers=2, hidden_dim=64)
+    for block in model.network.blocks:  # a network that learnt next to nothing says the same whatever it sees
+        block.attention.output.weight.mul_(8)
     texts = ["Two men are talking.", "A girl in a red dress jumps over a small dog in the park."]
-    assert arrangements.continue_sources(model, texts) == [
-        arrangements.continue_sources(model, [one])[0] for one in texts
-    ]
-    rows = arrangements.Continued(
-        [ids for text in texts for ids in (model.tokenizer.encode(text), model.tokenizer.encode("Zwei"))],
-        model.tokenizer,
-        64,
-    )
-    batch = rows.batch([0, 1])
-    written = batch.labels != IGNORE
-    assert torch.equal(written.sum(1), torch.tensor([len(target) + 1 for _, target in rows.pairs]))
-    with torch.no_grad():
-        network, first = model.network, batch.tokens[:1, : int(batch.prefix[0].sum()) + 1]
-        told = network(first, prefix=torch.tensor([[True] * (first.shape[1] - 1) + [False]]))[0, -1]
-        blind = network(first)[0, -1]
-    loss = arrangements.GivenPrefixLM()(network, rows.batch([0]))
-    assert math.isfinite(float(loss.mean)) and not torch.allclose(told, blind)
+    start, end = target_start(model.tokenizer), model.tokenizer.document_end
+    for text, written in zip(texts, arrangements.continue_sources(model, texts), strict=True):
+        ids = source_ids(model.tokenizer, text)
+        sees, ids = len(ids), [*ids, start]
+        while len(ids) < sees + translators.CONTEXT - 1 and ids[-1] != end:
+            prefix = torch.tensor([[at < sees for at in range(len(ids))]])
+            with torch.no_grad():
+                ids.append(int(model.network(torch.tensor([ids]), prefix=prefix)[0, -1].argmax()))
+        assert written == model.tokenizer.decode(ids[sees + 1 :])
+
+
+def test_a_row_of_a_lone_decoder_is_source_start_and_target_and_learns_the_target_alone():
+    model = arrangements.alone("decoder", translation(TRANSFORMER, epochs=1, seed=0), 200, layers=1, hidden_dim=64)
+    start, end = target_start(model.tokenizer), model.tokenizer.document_end
+    batch = arrangements.Continued([[5, 6, 7], [8, 9], [5], [7]], model.tokenizer, 64).batch([0, 1])
+    assert batch.tokens.tolist() == [[5, 6, 7, start, 8, 9], [5, start, 7, 0, 0, 0]]
+    no = IGNORE
+    assert batch.labels.tolist() == [[no, no, no, 8, 9, end], [no, 7, end, no, no, no]]
+    assert batch.prefix.long().tolist() == [[1, 1, 1, 0, 0, 0], [1, 0, 0, 0, 0, 0]]
+    assert batch.documents.tolist() == [[0] * 6, [0, 0, 0, -1, -1, -1]]
 
 
 def test_gaps_alone_keep_their_labels_and_reopened_are_the_least_sure():
@@ -156,12 +161,12 @@ def test_gaps_alone_keep_their_labels_and_reopened_are_the_least_sure():
     assert arrangements._reopened(tokens, sure, target, 0.5, 1).tolist() == [[9, 5, 1, 7, 1]]
     model = arrangements.alone("encoder", translation(TRANSFORMER, epochs=1, seed=0), 200, layers=1, hidden_dim=64)
     mask = model.tokenizer.require_mask()
-    rows = arrangements.Gapped([[5, 6], [7, 8, 9], [5], [7]], model.tokenizer, 64)
+    rows = arrangements.Gapped([[5, 6], [*range(7, 19)], [5], [7]], model.tokenizer, 64)
     plain = rows.batch([0, 1])
     made = arrangements.FilledTarget(mask=mask).prepare(plain, [3, 4])
     gaps = made.tokens == mask
     assert torch.equal(made.labels != IGNORE, gaps) and torch.equal(made.labels[gaps], plain.tokens[gaps])
-    assert gaps[1].sum() == 1 and torch.equal(made.tokens[~gaps], plain.tokens[~gaps])
+    assert 0 < gaps[0].sum() < 12 and gaps[1].sum() == 1 and torch.equal(made.tokens[~gaps], plain.tokens[~gaps])
     (text,) = arrangements.fill_targets(model, ["Two men."], 1.0, 2)
     assert "<mask>" not in text
 
@@ -169,7 +174,9 @@ def test_gaps_alone_keep_their_labels_and_reopened_are_the_least_sure():
 def test_without_cross_attention_a_translator_writes_the_same_for_every_source():
     model = translator(translation(TRANSFORMER, epochs=1, seed=0), 200)
     asked = [source for source, _ in pairs_of("multi30k-validation-en-de", 3)]
-    with hooked(model.network, q46_encoders_and_decoders.silenced(model.network)):
+    taken = q46_encoders_and_decoders.silenced(model.network)
+    assert set(taken) == {f"blocks.{layer}.cross_attention_output" for layer in range(translators.LAYERS)}
+    with hooked(model.network, taken):
         assert len(set(map(str, whole_answers(model, asked, Greedy(), 12)))) == 1
         silent = model.network(torch.tensor([[0]]), memory=model.network.encode(torch.tensor([[3, 4]])))
     assert not torch.allclose(
@@ -177,7 +184,15 @@ def test_without_cross_attention_a_translator_writes_the_same_for_every_source()
     )
 
 
-def test_probed_states_do_not_depend_on_the_neighbours():
+def test_probed_states_do_not_depend_on_the_neighbours(monkeypatch):
+    """Nor on how long the other translation is."""
+    wrote = {
+        "What is a caliper?": SimpleNamespace(tokens=[5, 6, 7, 8]),
+        "Who wrote it?": SimpleNamespace(tokens=[5, 9]),
+    }
+    monkeypatch.setattr(
+        q46_encoders_and_decoders, "whole_answers", lambda _, texts, *rest: [wrote[text] for text in texts]
+    )
     model = translator(translation(TRANSFORMER, epochs=1, seed=0), 200)
     texts = ["What is a caliper?", "Who wrote it?"]
     for states in (q46_encoders_and_decoders.encoder_states, q46_encoders_and_decoders.decoder_states):
