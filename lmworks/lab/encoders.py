@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import random
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -118,15 +118,27 @@ class Labelled:
 
 
 def labelled(text: Prose, labels: int, seed: int, dev: int = 200) -> Labelled:
-    """So many texts of the training side with their classes, and others to choose by, drawn by seed; judged are those of
-    the held-out side, which no pretraining has seen."""
-    names = tuple(sorted({one.pair[1] for one in text.documents["train"]}))
-    drawn = random.Random(seed).sample(text.documents["train"], labels + dev)
-    sides = {"train": drawn[:labels], "dev": drawn[labels:], "test": text.documents["held out"]}
+    """Texts of the training side in lower case, as the networks read them; judged are those of the held-out side, which no
+    pretraining has seen."""
+    return drawn_labelled(text.documents["train"], text.documents["held out"], labels, seed, dev, str.lower)
+
+
+def drawn_labelled(
+    train: Sequence[Document],
+    held_out: Sequence[Document],
+    labels: int,
+    seed: int,
+    dev: int = 200,
+    spelling: Callable[[str], str] = str,
+) -> Labelled:
+    """So many texts with their classes, and others to choose by, drawn by seed; judged are all that are held out."""
+    names = tuple(sorted({one.pair[1] for one in train}))
+    drawn = random.Random(seed).sample(list(train), labels + dev)
+    sides = {"train": drawn[:labels], "dev": drawn[labels:], "test": held_out}
     return Labelled(
         {
             part: (
-                [one.pair[0].lower() for one in documents],
+                [spelling(one.pair[0]) for one in documents],
                 torch.tensor([names.index(one.pair[1]) for one in documents]),
             )
             for part, documents in sides.items()
