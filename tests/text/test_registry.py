@@ -223,7 +223,10 @@ def test_messages_come_without_their_labels():
     [
         ("subjectivity", {"subjective": 5000, "objective": 5000}),
         ("sms-spam-labelled", {"ham": 4827, "spam": 747}),
-        ("trec-test", {"description": 138, "entity": 94, "abbreviation": 9, "human": 65, "location": 81, "number": 113}),
+        (
+            "trec-test",
+            {"description": 138, "entity": 94, "abbreviation": 9, "human": 65, "location": 81, "number": 113},
+        ),
     ],
 )
 def test_texts_with_classes_have_as_many_of_each_as_is_published(name, counts):
