@@ -91,7 +91,8 @@ def written(network: Network, tokenizer: Tokenizer, prompts: Sequence[Ids], seed
     columns = []
     with evaluating(network):
         for _ in range(CONTEXT - read.shape[1]):
-            read = torch.multinomial(network(read, cache=cache)[:, -1].softmax(-1), 1, generator=draw)
+            logits = network(read, cache=cache)[:, -1, : tokenizer.vocab_size]  # tokens of classes are not of the text
+            read = torch.multinomial(logits.softmax(-1), 1, generator=draw)
             columns.append(read)
     return [ids[: ids.index(end)] if end in ids else ids for ids in torch.cat(columns, 1).tolist()]
 
