@@ -62,7 +62,7 @@ ORDER, RUN = 3, 4
 """The longest n-grams, and the tokens of a run that is looked for in the learnt texts."""
 ROWS, LEAST_STEPS = 16, 60
 NETWORKS: dict[str, Any] = {"context": CONTEXT, "rows": ROWS, "warmup": 0.1}
-JUDGES = 2048
+JUDGES = 1500
 """Labels that the judge of new texts learns from; no generator sees them."""
 
 
@@ -97,7 +97,7 @@ def roles(
     vocabulary: Count = 4096,
     labels: Annotated[tuple[Count, ...], Field(min_length=2)] = scaled((16, 128, 1024), (8, 32, 128, 512, 2048)),
     epochs: Count = 8,
-    most_steps: Count = scaled(200, 800),
+    most_steps: Count = scaled(200, 400),
     rate: float = 3e-3,
     new: Count = scaled(20, 50),
     judged: Count = scaled(300, 600),

@@ -1,6 +1,6 @@
 """Question 39: discriminative AI labels, generative AI creates; one network in both roles.
 
-The same fresh network is trained twice on the same labelled news, in as many steps of as many texts: to tell the class of a
+The same fresh network is trained twice on the same labelled questions, in as many steps of as many texts: to tell the class of a
 text, and to write the text behind its class. Both are asked for all three jobs: labels (the writer by Bayes' rule), new texts
 of a class (the labeller by looking for tokens of which it is sure), and which texts are like none that were learnt.
 """
@@ -83,15 +83,15 @@ AREA = "area under the curve"
     ),
 )
 def two_roles(
-    text: str = "ag-news",
+    text: str = "trec-train",
     away: str = "subjectivity",
     vocabulary: Count = 2048,
-    labels: Count = scaled(800, 3000),
+    labels: Count = scaled(1000, 2400),
     epochs: Count = scaled(5, 8),
     rate: float = 4e-3,
     new: Count = scaled(20, 50),
     changes: Count = scaled(150, 300),
-    judged: Count = scaled(200, 400),
+    judged: Count = scaled(250, 500),
     seeds: Count = scaled(3, 5),
 ) -> Observation:
     """Labels, new texts and unseen texts, by what one network was trained for."""
@@ -129,8 +129,8 @@ NOTE = (
     "writer predicts each token behind a token for the class, and labels by the class under which the text is most probable. A "
     "labeller has no p(text): asked for a new one it begins with tokens drawn at random, as many as a real text has, and changes "
     "three at a time wherever that makes it surer of the class. New texts, equally many of each class, are judged by others "
-    "that learnt from texts that neither saw: their class by logistic regression on counts of tokens, their likeness to news by a trigram "
-    "model in bits per token (real news beside them). Unseen texts are sentences on films, and held-out news with its tokens in "
+    "that learnt from texts that neither saw: their class by logistic regression on counts of tokens, their likeness to questions by a trigram "
+    "model in bits per token (real questions beside them). Unseen texts are sentences on films, and held-out questions with their tokens in "
     "random order; the writer notices them by p(text) per token, the labeller by how sure it is of the likeliest class. Networks so "
     "small write nothing that makes sense for long; what is compared is which role each training can fill."
 )
@@ -178,7 +178,7 @@ def _judged(texts: Mapping[str, Texts], other: Texts, learnt: Texts, data: Class
 
 
 def _noticed(tell: Teller, writer: ClassWriter, data: Classed, foreign: Sequence[Ids], seed: int) -> dict[str, float]:
-    """How often held-out texts are more probable, or of a surer class, than texts that are no news."""
+    """How often held-out texts are more probable, or of a surer class, than texts of another kind."""
     draw = random.Random(seed)
     unseen = {AWAY: foreign, DISORDER: [draw.sample(ids, len(ids)) for ids in data.test.ids]}
     known = {LABELLER: tell(data.test.ids).max(1), WRITER: writer.log_probability(data.test.ids)}
