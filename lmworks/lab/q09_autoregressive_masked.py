@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from statistics import fmean
+from typing import Any
 
 import numpy as np
 import torch
@@ -39,8 +40,18 @@ NATS, RIGHT = "nats at a gap", "right at a gap"
 FROZEN, TUNED = "accuracy, frozen", "accuracy, tuned"
 BY_ALL = f"{CAUSAL}, every token tried in the gap"
 MINUS = f"{MASKED} minus {CAUSAL}"
-ROWS, SHARE, TUNING_STEPS = 32, 0.2, 60
-"""Questions of a step, the share of tokens that is masked, steps on the labels."""
+SHARE, TUNING_STEPS = 0.2, 60
+"""Of tokens that are masked; on the labels."""
+TRAINING: dict[str, Any] = {
+    "context": CONTEXT,
+    "rows": 32,
+    "optimiser": "muon",
+    "embedding_learning_rate": 4e-3,
+    "warmup": 0.05,
+    "schedule": "linear",
+    "final": 0.0,
+    "weight_decay": 0.01,
+}
 Ids = list[int]
 
 
@@ -75,14 +86,14 @@ Ids = list[int]
 def two_objectives(
     text: str = "trec-train",
     held_out: str | None = "trec-test",
-    steps: Count = scaled(300, 1000),
-    rate: float = 6e-3,
+    steps: Count = scaled(300, 900),
+    rate: float = 0.02,
     new: Several = scaled(100, 300),
     again: Count = 3,
     labels: Count = 200,
     gaps: Count = scaled(200, 500),
-    tried: Count = scaled(15, 60),
-    seeds: Count = scaled(3, 5),
+    tried: Count = scaled(15, 40),
+    seeds: Count = scaled(3, 4),
 ) -> Observation:
     """New questions, gaps and classes, by what one network was trained for."""
     questions = prose(text, held_out)
@@ -95,9 +106,7 @@ def two_objectives(
     examples: dict[str, str] = {}
     for seed in range(seeds):
         data = labelled(questions, labels, seed)
-        config = TrainingConfig(
-            context=CONTEXT, rows=ROWS, steps=steps, learning_rate=rate, warmup=0.1, seed=seed, weight_decay=0.01
-        )
+        config = TrainingConfig(**TRAINING, steps=steps, learning_rate=rate, seed=seed)
         networks = {
             name: pretrained(questions, how, SHARE, config) for name, how in ((CAUSAL, NEXT), (MASKED, BOTH_SIDES))
         }

@@ -97,11 +97,11 @@ def roles(
     vocabulary: Count = 4096,
     labels: Annotated[tuple[Count, ...], Field(min_length=2)] = scaled((16, 128, 1024), (8, 32, 128, 512, 2048)),
     epochs: Count = 8,
-    most_steps: Count = scaled(200, 400),
+    most_steps: Count = scaled(200, 300),
     rate: float = 3e-3,
     new: Count = scaled(20, 50),
     judged: Count = scaled(300, 600),
-    seeds: Count = scaled(3, 5),
+    seeds: Count = scaled(3, 4),
 ) -> Observation:
     """Accuracy by labels; new texts of each class; texts of other collections noticed."""
     data = {name: classed(name, None, vocabulary, judged) for name in texts}

@@ -87,12 +87,12 @@ def two_roles(
     away: str = "subjectivity",
     vocabulary: Count = 2048,
     labels: Count = scaled(1000, 2400),
-    epochs: Count = scaled(5, 8),
+    epochs: Count = scaled(5, 7),
     rate: float = 4e-3,
     new: Count = scaled(20, 50),
     changes: Count = scaled(150, 300),
     judged: Count = scaled(250, 500),
-    seeds: Count = scaled(3, 5),
+    seeds: Count = scaled(3, 4),
 ) -> Observation:
     """Labels, new texts and unseen texts, by what one network was trained for."""
     data = classed(text, None, vocabulary, judged)
