@@ -68,7 +68,8 @@ def masked(
     labels: Count = 200,
     tuning_steps: Count = scaled(30, 60),
     gaps: Count = scaled(300, 500),
-    seeds: Count = scaled(3, 3),
+    seeds: Count = scaled(3, 5),
+    first_seed: int = 10,
 ) -> Observation:
     """Loss at gaps by what is seen of the text; accuracy of classifiers by what the network learnt before."""
     questions = prose(text, held_out)
@@ -79,7 +80,7 @@ def masked(
         FROZEN: {name: {} for name in (NONE, MASKED, LEFT, NEXT)},
         TUNED: {name: {} for name in (NONE, MASKED)},
     }
-    for seed in range(seeds):
+    for seed in range(first_seed, first_seed + seeds):
         data = labelled(questions, labels, seed)
         for name in (NONE, MASKED, LEFT, NEXT):
             config = pretraining(steps, rows, rate, seed)
