@@ -1,0 +1,194 @@
+"""Matrices in few bits: groups of 32 weights along each row, each weight = value * scale (+ least).
+
+    groups = nearest(weight, bits=4, scales=torch.bfloat16)    # or best(...): a scale searched for the least squared error
+    groups.weights()                                           # [rows, columns] in float32
+    from_words(to_words(groups.values, 4), 4)                  # as compressed-tensors packs values, 8 of 4 bits in an int32
+    groups = ggml(weight, Kind.Q4_0)                           # ggml's own rounding, to the bit; Q4_1 and Q8_0 too
+    from_blocks(to_blocks(groups, Kind.Q4_0), Kind.Q4_0)       # as a GGUF file stores them
+
+Values are signed where there is no `least` (-8 ... 7, -128 ... 127) and 0 ... 15 where there is one (Q4_1). A scale may
+be negative: -8 has no +8 beside it, so a group whose largest weight is positive is turned round and loses nothing of it.
+Nothing here looks for NaN; whoever has a matrix's name does (`require_finite`).
+Sources: https://github.com/ggml-org/ggml/blob/master/src/ggml-quants.c; compressed-tensors, `compressors/pack_quantized`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import gguf
+import torch
+from jaxtyping import Float, Int, UInt8
+from torch import Tensor
+
+from lmworks.basics.errors import ModelError
+
+Kind = gguf.GGMLQuantizationType
+Weight = Float[Tensor, "rows columns"]
+
+GROUP = 32
+"""Weights that share a scale: a group of ggml's, and the smallest that vLLM's kernels know."""
+BLOCK_BYTES = {Kind.Q4_0: 18, Kind.Q4_1: 20, Kind.Q8_0: 34}
+"""Bytes of a group in a GGUF file: scale and least as float16, then the values."""
+LOW = 0x0F0F0F0F0F0F0F0F
+"""The lower nibble of each byte of a word."""
+AT_ONCE = 1 << 13
+"""Groups that a search works on in one go: 1 MB, which stays in the processor's cache."""
+STEPS = 10
+"""Scales of each sign that `best` tries for a group; 24 leave 0.2 % less error (docs/log.md)."""
+
+
+@dataclass(frozen=True)
+class Groups:
+    """A matrix in groups of 32 along each row: weight = value * scale + least."""
+
+    values: Int[Tensor, "rows columns"]
+    """int8."""
+    scale: Float[Tensor, "rows groups"]
+    """In the type that it is stored in."""
+    least: Float[Tensor, "rows groups"] | None = None
+    """What value 0 stands for; None for 0."""
+
+    def weights(self, dtype: torch.dtype = torch.float32) -> Weight:
+        """The matrix, multiplied in float32 and rounded once."""
+        rows, columns = self.values.shape
+        result = self.values.reshape(rows, -1, GROUP).float().mul_(self.scale.float()[..., None])
+        if self.least is not None:
+            result.add_(self.least.float()[..., None])
+        return result.reshape(rows, columns).to(dtype)
+
+
+def require_finite(name: str, weight: Tensor) -> None:
+    """ModelError, naming the tensor, where a weight is NaN or infinite."""
+    if not torch.isfinite(weight).all():
+        raise ModelError(
+            f"{name} holds values that are not finite (NaN or infinite); nothing was written: go back to an earlier "
+            "checkpoint, or fetch the model again"
+        )
+
+
+def fits(weight: Tensor) -> bool:
+    """Is it a matrix whose rows are whole groups?"""
+    return weight.ndim == 2 and weight.shape[1] % GROUP == 0
+
+
+def nearest(weight: Weight, bits: int, scales: torch.dtype = torch.float16) -> Groups:
+    """Round to nearest in `bits` (4 or 8): the weight that is furthest from 0 is the lowest value of its group."""
+    grouped = _grouped(weight)
+    scale = (_furthest(grouped) / -float(1 << (bits - 1))).to(scales)
+    values = _rounded(grouped, scale.float(), bits).to(torch.int8)
+    return Groups(values.reshape(weight.shape), scale.reshape(len(weight), -1))
+
+
+def best(weight: Weight, bits: int, scales: torch.dtype = torch.float16) -> Groups:
+    """As `nearest`, with the scale of each group that leaves the least squared error.
+
+    Tried are scales around that of `nearest`; to the values that the best of them gives belongs one scale by least squares,
+    to which values are rounded again.
+    """
+    grouped = _grouped(weight)
+    parts = [_searched(part, bits, scales) for part in grouped.split(AT_ONCE)]
+    values, scale = (torch.cat(list(each)) for each in zip(*parts, strict=True))
+    return Groups(values.reshape(weight.shape), scale.reshape(len(weight), -1))
+
+
+def ggml(weight: Weight, kind: Kind) -> Groups:
+    """The values and scales that ggml's reference makes of a matrix (Q4_0, Q4_1, Q8_0)."""
+    grouped = _grouped(weight)
+    rows = len(weight)
+    if kind == Kind.Q4_1:
+        least = grouped.amin(1, keepdim=True)
+        scale = (grouped.amax(1, keepdim=True) - least) / 15
+        values = ((grouped - least).mul_(_inverse(scale)).add_(0.5)).trunc_().clamp_(0, 15)
+        least = least.half().reshape(rows, -1)
+    elif kind == Kind.Q4_0:
+        least, scale = None, _furthest(grouped) / -8
+        values = (grouped * _inverse(scale)).add_(8.5).trunc_().clamp_(0, 15).sub_(8)
+    else:
+        least, scale = None, grouped.abs().amax(1, keepdim=True) / 127
+        values = grouped * _inverse(scale)
+        values = values.abs().add_(0.5).floor_().copysign_(values)  # halves away from 0, as C's roundf
+    return Groups(values.to(torch.int8).reshape(weight.shape), scale.half().reshape(rows, -1), least)
+
+
+def to_blocks(groups: Groups, kind: Kind) -> UInt8[Tensor, "rows bytes"]:
+    """A matrix as a GGUF file stores it; scale and least are float16."""
+    values = groups.values.reshape(-1, GROUP)
+    parts = [part.reshape(-1, 1).view(torch.uint8) for part in (groups.scale, groups.least) if part is not None]
+    if kind == Kind.Q8_0:
+        parts.append(values.view(torch.uint8))
+    else:
+        nibbles = (values if groups.least is not None else values + 8).view(torch.uint8)
+        parts.append(nibbles[:, :16] | nibbles[:, 16:] << 4)
+    return torch.cat(parts, 1).reshape(len(groups.values), -1)
+
+
+def from_blocks(blocks: UInt8[Tensor, "rows bytes"], kind: Kind) -> Groups:
+    """The values, scales and leasts that a GGUF file stores, unchanged."""
+    rows, flat = len(blocks), blocks.reshape(-1, BLOCK_BYTES[kind])
+    scale = flat[:, :2].contiguous().view(torch.float16).reshape(rows, -1)
+    if kind == Kind.Q8_0:
+        return Groups(flat[:, 2:].contiguous().view(torch.int8).reshape(rows, -1), scale)
+    nibbles = flat[:, -16:].contiguous().view(torch.int64)
+    values = torch.cat([nibbles & LOW, nibbles >> 4 & LOW], 1).view(torch.int8)
+    if kind == Kind.Q4_0:
+        return Groups(values.sub_(8).reshape(rows, -1), scale)
+    least = flat[:, 2:4].contiguous().view(torch.float16).reshape(rows, -1)
+    return Groups(values.reshape(rows, -1), scale, least)
+
+
+def to_words(values: Int[Tensor, "rows columns"], bits: int) -> Int[Tensor, "rows words"]:
+    """Signed values as compressed-tensors packs them: 32 / bits of them in each int32, the first lowest, 2^(bits - 1) added."""
+    shifted = (values.to(torch.int16) + (1 << (bits - 1))).to(torch.uint8)
+    if bits == 4:
+        shifted = shifted[:, ::2] | shifted[:, 1::2] << 4
+    return shifted.contiguous().view(torch.int32)
+
+
+def from_words(words: Int[Tensor, "rows words"], bits: int) -> Int[Tensor, "rows columns"]:
+    """The values again, int8."""
+    shifted = words.contiguous().view(torch.uint8)
+    if bits == 4:
+        shifted = torch.stack([shifted & 15, shifted >> 4], -1).reshape(len(words), -1)
+    return (shifted.to(torch.int16) - (1 << (bits - 1))).to(torch.int8)
+
+
+def _grouped(weight: Weight) -> Float[Tensor, "groups 32"]:
+    return weight.float().reshape(-1, GROUP)
+
+
+def _furthest(grouped: Float[Tensor, "groups 32"]) -> Float[Tensor, "groups 1"]:
+    """The weight of each group that is furthest from 0, with its sign."""
+    return grouped.gather(1, grouped.abs().argmax(1, keepdim=True))
+
+
+def _inverse(scale: Float[Tensor, "groups 1"]) -> Float[Tensor, "groups 1"]:
+    return torch.where(scale == 0, 0.0, 1 / scale)
+
+
+def _rounded(
+    grouped: Float[Tensor, "groups 32"], scale: Float[Tensor, "groups 1"], bits: int
+) -> Float[Tensor, "groups 32"]:
+    half = 1 << (bits - 1)
+    return (grouped * _inverse(scale)).round_().clamp_(-half, half - 1)
+
+
+def _searched(
+    grouped: Float[Tensor, "groups 32"], bits: int, scales: torch.dtype
+) -> tuple[Int[Tensor, "groups 32"], Float[Tensor, "groups 1"]]:
+    """Values and scale of each group: the tried scale whose least-squares fit explains most of the group's squares."""
+    half = float(1 << (bits - 1))
+    start = _furthest(grouped) / -half
+    explained = torch.full_like(start, -1.0)
+    fitted = start
+    # From finer (the furthest weight is cut off) to coarser; turned round, the furthest weight is 7 and not -8.
+    for step in range(STEPS):
+        factor = 0.76 + 0.04 * step  # 1 is among them: that of `nearest`
+        for turn in (factor, -factor * half / (half - 1)):
+            values = _rounded(grouped, start * turn, bits)
+            product, squares = (grouped * values).sum(1, keepdim=True), values.square().sum(1, keepdim=True)
+            gain = product.square() / squares.clamp_min(1)
+            better = gain > explained
+            explained, fitted = torch.where(better, gain, explained), torch.where(better, product / squares, fitted)
+    scale = torch.where(explained > 0, fitted, start).to(scales)
+    return _rounded(grouped, scale.float(), bits).to(torch.int8), scale
