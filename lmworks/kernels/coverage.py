@@ -70,4 +70,6 @@ def _state(network: Network) -> str | None:
             return "has no adapters (merge them first)"
     if any(one.requires_grad for one in network.parameters()):
         return "runs weights that no longer change, and these can be trained"
+    if any(one.is_inference() for one in network.parameters()):
+        return "must see when weights change, which those made inside torch.inference_mode do not tell"
     return None

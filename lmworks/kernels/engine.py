@@ -69,7 +69,10 @@ class CompiledNetwork:
             self.weights = Weights(network, bits, stored, advance)
         self._parts = [(module, name, part) for module in network.modules() for name, part in module._modules.items()]
         self._points = list(hook_points(network).values())
-        self._weights_seen = self._fingerprint()
+        self._stands = True
+        self._all = list(network.parameters())
+        self._last = [network.head_weight, *([] if network.head_bias is None else [network.head_bias])]
+        self._all_seen, self._last_seen = _fingerprint(self._all), _fingerprint(self._last)
         self._has_head = config.adaptive_cutoffs is None and not config.head_transform
         self._head = self.weights.matrix("embedding.weight" if network.head is None else "head.weight")
         self._layer_bytes = 2 * 2 * PAGE * config.kv_heads * config.head_dim
@@ -89,19 +92,29 @@ class CompiledNetwork:
 
     # An engine
 
+    @property
+    def has_head(self) -> bool:
+        """It makes logits too."""
+        return self._has_head
+
     def ready(self, fresh: bool) -> bool:
         """Does it still stand for the network?"""
+        if fresh:
+            self._stands = (
+                all(module._modules.get(name) is part and not (part and part._forward_hooks) for module, name, part in self._parts)
+                and _fingerprint(self._all) == self._all_seen
+            )
         network = self.network
-        if network.run_block is not run_plainly or network.attention_kernel != "fused":
-            return False
-        if any(point.functions for point in self._points):
-            return False
-        if not fresh:
-            return True
         return (
-            all(module._modules.get(name) is part and not (part and part._forward_hooks) for module, name, part in self._parts)
-            and self._fingerprint() == self._weights_seen
+            self._stands
+            and network.run_block is run_plainly
+            and network.attention_kernel == "fused"
+            and not any(point.functions for point in self._points)
         )
+
+    def head_ready(self) -> bool:
+        """Do its logits stand for those of the network?"""
+        return self._has_head and self.ready(fresh=False) and _fingerprint(self._last) == self._last_seen
 
     def new_cache(self, batch: int) -> PagedCache:
         """An empty cache for `batch` rows."""
@@ -116,6 +129,7 @@ class CompiledNetwork:
     ) -> Float[Tensor, "batch seq dim"]:
         """Hidden states behind the last norm, in float32; zeros for padding."""
         assert cache is None or isinstance(cache, PagedCache)
+        self._check(tokens)
         with self.lock:
             at = _real_places(tokens, real)
             ids = [row[places] for row, places in zip(tokens.numpy(), at, strict=True)]
@@ -152,6 +166,14 @@ class CompiledNetwork:
 
     # Runs
 
+    def _check(self, tokens: Int[Tensor, "batch seq"]) -> None:
+        """ConfigError for an id that there is no row for: the kernels would read what lies behind the table."""
+        if tokens.numel() and not 0 <= int(tokens.min()) <= int(tokens.max()) < self.network.config.vocab_size:
+            raise ConfigError(
+                f"ids lie between {int(tokens.min())} and {int(tokens.max())}, and the vocabulary has "
+                f"{self.network.config.vocab_size:,}; encode the text with this model's tokenizer"
+            )
+
     def _run(self, pieces: list[Piece], ids: list[np.ndarray], cache: PagedCache) -> np.ndarray:
         """Hidden states of the pieces' tokens, as a view of the stream."""
         count = sum(piece.count for piece in pieces)
@@ -172,6 +194,10 @@ class CompiledNetwork:
             done += piece.count
             cache.sizes[piece.row] = past + piece.count
             longest = max(longest, past + piece.count)
+        if self.weights.places and longest > self.weights.places:
+            raise ConfigError(
+                f"the text has {longest:,} tokens and the compiled path knows {self.weights.places:,} positions; shorten it"
+            )
         parts = -(-longest // PAGE) if count <= SPLIT else 1
         self._put(Field.IDS, token_ids)
         self._put(Field.POSITIONS, positions)
@@ -283,9 +309,10 @@ class CompiledNetwork:
         self._put(Field.TAPE, tape)
         self._frame[Field.STEPS] = len(tape)
 
-    def _fingerprint(self) -> list[tuple[int, int, bool]]:
-        """Changes when a weight does."""
-        return [(one.data_ptr(), one._version, one.requires_grad) for one in self.network.parameters()]
+
+def _fingerprint(weights: list[Tensor]) -> list[tuple[int, int, bool]]:
+    """Changes when a weight does."""
+    return [(one.data_ptr(), one._version, one.requires_grad) for one in weights]
 
 
 def _real_places(tokens: Int[Tensor, "batch seq"], real: Bool[Tensor, "batch seq"] | None) -> list[np.ndarray]:

@@ -20,6 +20,7 @@ from lmworks.kernels.scalars import (
     atomic_store,
     compiled,
     field,
+    give_way,
     inlined,
     long_at,
     pause,
@@ -43,6 +44,8 @@ MIXED, COSINES, SINES, SCRATCH, SCRATCH_STRIDE, BARRIER = (
 )
 EMBED, PLACE, NORM, QUANTISE, MATRIX, HEADS, ATTEND, MIX, ACTIVATE = (int(one) for one in Operation)
 STEP_BYTES = 8 * 12
+PATIENCE = 2048
+"""Looks at a barrier, some 50 microseconds, before the core is offered to others."""
 
 
 @inlined
@@ -58,6 +61,8 @@ def barrier(place, threads):
             while atomic_load(place + 64) == round_:
                 pause()
                 looks += 1
+                if looks % PATIENCE == 0:  # the other may be waiting for this very core
+                    give_way()
     return looks
 
 

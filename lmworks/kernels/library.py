@@ -28,6 +28,11 @@ from lmworks.basics.files import cache_folder, sha256, write_json
 from lmworks.kernels.instructions import FORCED, Instructions, chosen, features, problem
 
 LIST = "checksums.json"
+SOURCES = (
+    *("instructions", "vectors", "scalars", "frame", "quantised", "norms", "activations", "matrix", "embedding"),
+    *("positions", "attention", "interpreter"),
+)
+"""What is compiled; numba itself looks at one file alone."""
 
 
 @dataclass(frozen=True)
@@ -98,8 +103,8 @@ def _folder(instructions: Instructions) -> Path | None:
 
     parts = [numba.__version__, llvmlite.__version__, sys.version, *sorted(features()), os.environ.get(FORCED, "")]
     digest = hashlib.sha256("\n".join(parts).encode())
-    for source in sorted(Path(__file__).parent.glob("*.py")):
-        digest.update(source.read_bytes())
+    for source in SOURCES:
+        digest.update(Path(__file__).with_name(f"{source}.py").read_bytes())
     try:
         folder = cache_folder("kernels", f"{instructions.name}-{digest.hexdigest()[:16]}")
         with tempfile.TemporaryFile(dir=folder):

@@ -6,7 +6,7 @@ from typing import Any
 
 from llvmlite import ir
 from numba import njit
-from numba.core import types
+from numba.core import cgutils, types
 
 from lmworks.kernels.vectors import BYTE, HALF, LONG, SINGLE, Float, Int, Value, Writer, emitted
 
@@ -82,6 +82,14 @@ def pause(w: Writer) -> None:
     """Tell the processor that this is a loop that waits."""
     if "x86" in w.b.module.triple or "amd64" in w.b.module.triple:
         w.call("llvm.x86.sse2.pause", ir.VoidType())
+
+
+@emitted(None)
+def give_way(w: Writer) -> None:
+    """Let another thread have this core (POSIX)."""
+    if "windows" not in w.b.module.triple:
+        kind = ir.FunctionType(ir.IntType(32), [])
+        w.b.call(cgutils.get_or_insert_function(w.b.module, kind, "sched_yield"), [])
 
 
 @emitted(None, Int, Int)

@@ -41,6 +41,8 @@ class Weights:
         self.network, self.bits, self.stored, self.advance = network, bits, stored, advance
         self.vectors: dict[str, np.ndarray] = {}
         self.matrices: dict[str, Packed] = {}
+        self.places = 0
+        """Rows of the table that is added by position; 0 where there is none."""
         for name, weight in network.named_parameters():
             if _is_multiplied(name):
                 self.matrices[name] = self._packed(name, weight, 8 if _is_vocabulary(name) else bits)
@@ -154,7 +156,7 @@ def _embedding(weights: Weights, stream: int) -> list[Step]:
             [Operation.NORM, ones, 0, config.dim, float_bits(config.norm_eps), 0, stream, stream, 0]
         )
     if (places := _places(network)) is not None:
-        address = weights.keep("places", places)
+        address, weights.places = weights.keep("places", places), len(places)
         steps.append([Operation.PLACE, address, 0, config.dim])
     if network.embedding_norm is not None:
         steps.append(_norm(weights, "embedding_norm", network.embedding_norm, stream, kept=stream, quantises=False))

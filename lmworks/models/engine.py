@@ -13,8 +13,15 @@ from lmworks.models.cache import Cache
 class Engine(Protocol):
     """Computes what the network computes, within the error of its number format."""
 
+    @property
+    def has_head(self) -> bool:
+        """It makes logits too; else the network's own head does."""
+
     def ready(self, fresh: bool) -> bool:
         """Does it still stand for the network: no hooks, no other parts, and, looked at for a `fresh` text, no other weights?"""
+
+    def head_ready(self) -> bool:
+        """Do its logits stand for those of the network, too?"""
 
     def hidden(
         self, tokens: Int[Tensor, "batch seq"], real: Bool[Tensor, "batch seq"] | None, cache: Cache | None
