@@ -48,7 +48,7 @@ from lmworks.tokens.rows import Rows
 from lmworks.tokens.shards import Shards
 from lmworks.tokens.tokenizer import Tokenizer
 from lmworks.tokens.trainer import train_tokenizer
-from lmworks.training.loop import Report, TrainingResult, train
+from lmworks.training.loop import Report, TrainingResult, Validate, train
 from lmworks.training.ranks import Ranks, joined
 from lmworks.training_recipe import TrainRecipe
 
@@ -131,9 +131,10 @@ def _pretrain(chosen: TrainRecipe, folder: Path, resume: bool, say: Say, ranks: 
     ranks.check(chosen.training)
     parts = ranks.first_alone(lambda: _prepare(chosen, folder, run, resume, say))
     text = ranks.together(lambda: open_prepared(chosen, run))
-    tokenizer, held_out, task = text.tokenizer, text.held_out, task_of(chosen)
-    ranks.agree(lambda: {"the packed text": [packed.digest() for packed in (text.train, held_out)]})
+    tokenizer, task = text.tokenizer, task_of(chosen)
+    ranks.agree(lambda: {"the packed text": [packed.digest() for packed in (text.train, text.held_out)]})
     rows = ranks.together(lambda: rows_of(chosen, text.train, tokenizer))
+    validate = ranks.together(lambda: validation_of(chosen, text))
     network = ranks.together(lambda: network_of(chosen, tokenizer, text.train, ranks.device))
     filled = ranks.together(lambda: _fill_embedding(chosen, network, tokenizer, run))
     model = LanguageModel(network, tokenizer)
@@ -142,9 +143,6 @@ def _pretrain(chosen: TrainRecipe, folder: Path, resume: bool, say: Say, ranks: 
     if filled is not None:
         say(f"embedding      {filled.found:,} of {filled.rows:,} tokens begin as a word of {chosen.embedding.source}")
 
-    def validate(network: Network) -> float:
-        return task.validation_loss(network, tokenizer, held_out)
-
     objective = ranks.together(lambda: objective_of(chosen, tokenizer))
     training = train(network, objective, rows, chosen.training, run, resume=resume, validate=validate, ranks=ranks)
 
@@ -152,7 +150,7 @@ def _pretrain(chosen: TrainRecipe, folder: Path, resume: bool, say: Say, ranks: 
         assert parts is not None
         measured = training.validation if training.best_step is None else []
         loss = measured[-1][1] if measured else validate(network)
-        figures = task.measure(model, held_out, parts.held_out)
+        figures = task.measure(model, text.held_out, parts.held_out)
         facts = _facts(chosen, model, parts, text, training, loss, figures)
         facts["embedding"] = chosen.embedding.model_dump(include={"source", "frozen"}) | (
             vars(filled) if filled else {}
@@ -187,9 +185,23 @@ def _prepare(recipe: TrainRecipe, folder: Path, run: Path, resume: bool, say: Sa
     check_run(run, recipe, resume)
     say_replaced(folder, say)
     parts = read_parts(recipe, say)
-    start_run(run, recipe, data_hash(parts.train), recipe.data.text, resume)
+    start_run(run, recipe, _texts(recipe, parts), resume)
     prepare(recipe, parts, run, resume)
     return parts
+
+
+def _texts(recipe: TrainRecipe, parts: Split) -> dict[str, tuple[str, str]]:
+    """What is trained on, what validates and what the finished model is measured on: from where, and its hash."""
+    data, measured_on = recipe.data, task_of(recipe).measured_on(parts.held_out)
+    kept = data.validation or data.text
+    return {
+        side: (source, data_hash(documents))
+        for side, source, documents in (
+            ("held_out", kept, parts.held_out),
+            ("test", data.test or kept, measured_on),
+            ("text", data.text, parts.train),  # last: it lacks what the others have
+        )
+    }
 
 
 def prepare(recipe: TrainRecipe, parts: Split, folder: Path, resume: bool = False) -> None:
@@ -223,10 +235,7 @@ def fit(recipe: TrainRecipe, text: PreparedText, run: Path, report: Report | Non
     `report` hears of each validation while the run is on its way, and may end it by raising.
     """
     model, objective, rows = assemble(recipe, text)
-
-    def validate(network: Network) -> float:
-        return task_of(recipe).validation_loss(network, text.tokenizer, text.held_out)
-
+    validate = validation_of(recipe, text)
     training = train(model.network, objective, rows, recipe.training, run, validate=validate, report=report)
     measured = training.validation if training.best_step is None else []
     return Fitted(model, training, measured[-1][1] if measured else validate(model.network))
@@ -258,6 +267,13 @@ def _tokenizer(recipe: TrainRecipe, parts: Split, run: Path, resume: bool) -> To
 def rows_of(recipe: TrainRecipe, packed: Packed, tokenizer: Tokenizer) -> Rows:
     """The rows of a packed text as the recipe cuts them; DataError where there are less than a batch."""
     return task_of(recipe).rows(packed, tokenizer)
+
+
+def validation_of(recipe: TrainRecipe, text: PreparedText) -> Validate:
+    """What measures a network on what is held out; DataError, before anything is trained, where that has no rows."""
+    task, tokenizer, held_out = task_of(recipe), text.tokenizer, text.held_out
+    task.held_out_rows(held_out, tokenizer)
+    return lambda network: task.validation_loss(network, tokenizer, held_out)
 
 
 def network_of(

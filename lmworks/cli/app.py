@@ -9,9 +9,11 @@ import typer
 from lmworks.cli.build import build
 from lmworks.cli.chat import chat
 from lmworks.cli.check import check
+from lmworks.cli.compress import compress
 from lmworks.cli.corpus import corpus
 from lmworks.cli.evaluate import evaluate
 from lmworks.cli.explain import explain
+from lmworks.cli.export import export
 from lmworks.cli.generate import generate
 from lmworks.cli.lab import lab
 from lmworks.cli.models import models
@@ -27,7 +29,22 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="A workshop for language models that you own: train, adapt, measure, run.",
 )
-for verb in (build, corpus, train, sweep, plan, models, generate, chat, evaluate, check, lab, explain):
+for verb in (
+    build,
+    corpus,
+    train,
+    sweep,
+    plan,
+    models,
+    generate,
+    chat,
+    evaluate,
+    check,
+    compress,
+    export,
+    lab,
+    explain,
+):
     app.command()(verb)
 app.add_typer(tokens, name="tokens")
 

@@ -19,6 +19,7 @@ from lmworks.basics.errors import ConfigError
 from lmworks.basics.extras import require
 from lmworks.evaluation import statistics
 from lmworks.evaluation.measurement import Measurement
+from lmworks.generation.answer import Answer
 from lmworks.generation.language_model import LanguageModel
 from lmworks.generation.strategies import Strategy
 from lmworks.text.document import Document
@@ -33,18 +34,29 @@ def answered(
     model: LanguageModel, sources: Sequence[str], strategy: Strategy | None = None, longest: int = 128
 ) -> list[str]:
     """The model's answer to each source, in their order; of at most `longest` tokens. A source is cut at what it reads."""
+    return [answer.text.strip() for answer in whole_answers(model, sources, strategy, longest)]
+
+
+def whole_answers(
+    model: LanguageModel,
+    sources: Sequence[str],
+    strategy: Strategy | Sequence[Strategy] | None = None,
+    longest: int = 128,
+) -> list[Answer]:
+    """The same with what is known of each: its tokens, their log-probabilities, why it ended; one strategy for all, or one
+    for each."""
     ids = [model.encode_prompt(source) for source in sources]
     ids = [one if len(one) <= model.config.context else [*one[: model.config.context - 1], one[-1]] for one in ids]
     order = sorted(range(len(ids)), key=lambda number: len(ids[number]))
-    answers = [""] * len(ids)
+    answers: dict[int, Answer] = {}
     with progress.task("answering", len(ids), "texts") as advance:
         for start in range(0, len(order), AT_ONCE):
             part = order[start : start + AT_ONCE]
-            found = model.generate_batch([ids[number] for number in part], strategy, max_new_tokens=longest)
-            for number, answer in zip(part, found, strict=True):
-                answers[number] = answer.text.strip()
+            chosen = [strategy[number] for number in part] if isinstance(strategy, Sequence) else strategy
+            found = model.generate_batch([ids[number] for number in part], chosen, max_new_tokens=longest)
+            answers |= zip(part, found, strict=True)
             advance(len(part))
-    return answers
+    return [answers[number] for number in range(len(ids))]
 
 
 def answers_measured(

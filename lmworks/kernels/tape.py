@@ -83,8 +83,8 @@ class Weights:
 
     def _packed(self, name: str, weight: Tensor, bits: int) -> Packed:
         groups = None if self.stored is None else self.stored.groups(name)
-        if groups is not None:
-            return pack(groups, bits_of(groups))
+        if groups is not None and (held := bits_of(groups)) <= bits:
+            return pack(groups, held)
         return pack(quantised(name, weight, bits), bits)
 
 

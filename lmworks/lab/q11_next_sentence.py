@@ -18,7 +18,7 @@ from lmworks.evaluation.held_out import classified, held_out_losses, mean_loss
 from lmworks.evaluation.measurement import Measurement
 from lmworks.lab.byte_rows import fit
 from lmworks.lab.chart import Chart, Series
-from lmworks.lab.encoders import CONTEXT, Prose, labelled, probed, prose, regressed, small_network
+from lmworks.lab.encoders import CONTEXT, Prose, labelled, pretraining, probed, prose, regressed, small_network
 from lmworks.lab.finding import Check, Observation, Rule
 from lmworks.lab.registry import Count, Several, experiment, scaled
 from lmworks.lab.seeds import difference, measured
@@ -51,10 +51,10 @@ UNJUDGED, JUDGED = 1, 2
 )
 def next_sentence(
     text: str = "ag-news",
-    steps: Count = scaled(200, 800),
-    rows: Count = 16,
-    share: float = 0.2,
-    rate: float = 4e-3,
+    steps: Count = scaled(200, 1000),
+    rows: Count = scaled(16, 32),
+    share: float = 0.3,
+    rate: float = 0.02,
     pairs: Several = scaled(400, 800),
     labels: Count = 200,
     seeds: Count = scaled(3, 3),
@@ -67,10 +67,7 @@ def next_sentence(
     for seed in range(seeds):
         data = labelled(news, labels, seed)
         for name in names:
-            config = TrainingConfig(
-                context=CONTEXT, rows=rows, steps=steps, learning_rate=rate, warmup=0.1, seed=seed, weight_decay=0.01
-            )
-            network = pretrained(news, name, share, config)
+            network = pretrained(news, name, share, pretraining(steps, rows, rate, seed))
             if name == WITH:
                 told[seed] = _right(network, SentencePairs(news.held_out, news.tokenizer, CONTEXT))
             found[LOSS][name][seed] = _masked_loss(network, news, pairs)
@@ -92,8 +89,8 @@ def next_sentence(
 
 NOTE = (
     "Both networks read the same pairs, half of them random, for as many steps; the second loss costs next to nothing, so "
-    "compute is equal. A random second text is cut from another report just as the true one is, so that its length tells "
-    "nothing. Frozen features of a pair are the means over both texts' states, their distance and product, and the first "
+    "compute is equal. A random second text is the second text of another report and as long as the true one, so that lengths "
+    "tell nothing. Frozen features of a pair are the means over both texts' states, their distance and product, and the first "
     "state. Order was trained by neither network. Published work disagrees on the claim: Devlin et al. 2018 lose accuracy "
     "without next-sentence prediction, Liu et al. 2019 (https://arxiv.org/abs/1907.11692, section 4.2) gain a little without "
     "it on whole passages, and Lan et al. 2019 (https://arxiv.org/abs/1909.11942) find that it learns topics rather than "

@@ -19,6 +19,7 @@ from torch import Tensor
 from lmworks.basics.errors import ModelError
 from lmworks.basics.files import says_why, write_json
 from lmworks.models.adaptive_softmax import AdaptiveSoftmax
+from lmworks.models.compressed import Compression, decompressed
 from lmworks.models.config import ModelConfig
 from lmworks.models.families import family_of
 from lmworks.models.families.tables import each_name
@@ -69,7 +70,10 @@ def read_network(folder: Path, dtype: torch.dtype | None = None) -> Network:
     """
     config = read_config(folder)
     tensors = {name: tensor for file in weight_files(folder) for name, tensor in read_safetensors(file).items()}
+    said = read_json(folder / "config.json").get("quantization_config")
     try:
+        if said is not None:
+            tensors = decompressed(tensors, said, dtype)
         ours = family_of(config.family).tensors_from(tensors, config, dtype)
         return network_of(config, ours)
     except ModelError as error:
@@ -204,14 +208,17 @@ def refuse_foreign_files(folder: Path) -> None:
         )
 
 
-def write_network(folder: Path, network: Network, shard_bytes: int = SHARD_BYTES) -> None:
+def write_network(
+    folder: Path, network: Network, shard_bytes: int = SHARD_BYTES, compression: Compression | None = None
+) -> None:
     """Write config.json and the weights into an existing folder, so that transformers and vLLM load them.
 
-    ModelError for a network with adapters on: its file format has no place for them.
+    ModelError for a network with adapters on: its file format has no place for them; for a weight that is not finite where
+    weights are compressed.
     """
     config = network.config
     family = family_of(config.family)
-    name = str(network.dtype).removeprefix("torch.")
+    name = str(network.dtype if compression is None else compression.dtype).removeprefix("torch.")
     theirs = family.config_to(config)
     weights = network.state_dict()
     if any(name not in weights for name, _ in each_name(family.tensors, config)):
@@ -220,6 +227,8 @@ def write_network(folder: Path, network: Network, shard_bytes: int = SHARD_BYTES
             "merge them first (merge_adapters, or lmworks build --merge)"
         )
     tensors = family.tensors_to(weights, config)
+    if compression is not None:
+        tensors, theirs["quantization_config"] = compression.of(tensors, family, config)
     with says_why(folder):
         shards = list(_shards(tensors, shard_bytes))
         if len(shards) == 1:

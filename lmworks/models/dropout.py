@@ -22,7 +22,7 @@ def dropped(x: Float[Tensor, "*shape"], share: float) -> Float[Tensor, "*shape"]
     if x.device.type != "cpu":
         return F.dropout(x, share)
     draws = torch.empty(-(-x.numel() // 4), dtype=torch.int64).random_(-(2**63), None)
-    least = round(share * STEPS)
+    least = min(round(share * STEPS), STEPS - 1)  # something is kept
     keep = draws.view(torch.int16)[: x.numel()].view(x.shape) >= least - STEPS // 2
     return x * (keep * torch.tensor(STEPS / (STEPS - least), dtype=x.dtype))
 

@@ -14,7 +14,7 @@ from lmworks.models.config import ModelConfig, RopeScaling
 from lmworks.models.dequantise import FLOATS, dequantised
 from lmworks.models.directory import network_of
 from lmworks.models.families import FAMILIES
-from lmworks.models.families.gguf import ARCHITECTURES, GPT2_TENSORS, NORM_EPS, SETTINGS, TENSORS
+from lmworks.models.families.gguf import ARCHITECTURES, NORM_EPS, SETTINGS, TENSORS_OF
 from lmworks.models.families.tables import Rows, Source, below_one_another, each_name
 from lmworks.models.network import Network
 from lmworks.models.positions import frequencies
@@ -24,8 +24,7 @@ def read_gguf_network(file: GGUFFile, dtype: torch.dtype) -> Network:
     """The network of a GGUF file in `dtype`; ModelError where a tensor is missing, left over or of a wrong shape."""
     try:
         config = gguf_config(file)
-        table = GPT2_TENSORS if config.family == "gpt2" else TENSORS
-        names = dict(each_name(table, config))
+        names = dict(each_name(TENSORS_OF[config.family], config))
         expected = {part for source in names.values() for part in source_parts(source)}
         left = sorted(set(file.tensors) - expected - {"rope_freqs.weight"})
         if left:

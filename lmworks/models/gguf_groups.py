@@ -8,7 +8,7 @@ from torch import Tensor
 from lmworks.basics.gguf_file import GGUFFile
 from lmworks.models.config import ModelConfig
 from lmworks.models.dequantise import FLOATS, dequantised
-from lmworks.models.families.gguf import GPT2_TENSORS, TENSORS
+from lmworks.models.families.gguf import TENSORS_OF
 from lmworks.models.families.tables import each_name
 from lmworks.models.gguf import source_parts, turned_back
 from lmworks.models.quantise import BLOCK_BYTES, Groups, from_blocks
@@ -19,7 +19,7 @@ class StoredInGGUF:
 
     def __init__(self, file: GGUFFile, config: ModelConfig) -> None:
         self.file, self.config = file, config
-        self._sources = dict(each_name(GPT2_TENSORS if config.family == "gpt2" else TENSORS, config))
+        self._sources = dict(each_name(TENSORS_OF[config.family], config))
 
     def groups(self, name: str) -> Groups | None:
         """A matrix as the file holds it; None where a part of it is in another kind than Q4_0, Q4_1 and Q8_0."""

@@ -83,11 +83,11 @@ class OfStates(Objective):
 
     def __call__(self, network: Network, batch: Batch) -> Loss:
         """The loss of a batch."""
+        self.fits(network)
         return self.of_states(network, batch, self.states(network, batch))
 
     def states(self, network: Network, batch: Batch) -> Float[Tensor, "batch seq dim"]:
         """The states behind the last norm."""
-        self.fits(network)
         return network.hidden(batch.tokens, documents=batch.documents, segments=batch.segments)
 
     def fits(self, network: Network) -> None:
@@ -113,6 +113,7 @@ class Sum(Objective):
                 stack.enter_context(part.beside(network))
             for part in self.parts():
                 if isinstance(part, OfStates):
+                    part.fits(network)
                     hidden = part.states(network, batch) if hidden is None else hidden
                     losses.append(part.of_states(network, batch, hidden))
                 else:

@@ -30,6 +30,11 @@ class _OfPairs(OfStates):
     def fits(self, network: Network) -> None:
         """ConfigError for a network that is no encoder, or does not tell two classes."""
         require_arrangement(network, self, "encoder", "reads two texts at once")
+        if network.config.labels_of != "texts":
+            raise ConfigError(
+                f"{type(self).__name__} tells classes of texts, and the network's classifier judges {network.config.labels_of}; "
+                "set labels_of = 'texts' in its config"
+            )
         if len(network.config.labels) != 2:
             raise ConfigError(
                 f"{type(self).__name__} tells two classes, and the network has {len(network.config.labels)} labels; set "

@@ -2,7 +2,7 @@
 
     CausalLM() + LoadBalance(0.01) + RouterZLoss(1e-3)
 
-Both are means over the layers that have experts, and over tokens that are no padding.
+Both are means over the layers that have experts, and over the tokens of each that are no padding.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ from lmworks.models.network import Network
 from lmworks.objectives.loss import Loss, Objective, check_strength
 from lmworks.tokens.batch import IGNORE, Batch
 
-Heard = dict[str, list[Tensor]]
+Heard = dict[str, dict[str, list[Tensor]]]
+"""Of each layer, by its path."""
 POINTS = ("router_logits", "load", "dropped")
 
 
@@ -35,7 +36,7 @@ class RouterLoss(Objective):
     strength: float
     """What the loss is multiplied by."""
 
-    _heard: list[Heard] | None = field(default=None, init=False, repr=False)
+    _heard: Heard | None = field(default=None, init=False, repr=False)
     """What the layers' hook points said in the pass that is under way."""
 
     def __post_init__(self) -> None:
@@ -50,12 +51,8 @@ class RouterLoss(Objective):
         paths = [path for path, _ in expert_layers(network)]
         if not paths:
             raise ConfigError(f"{type(self).__name__} judges routers, and the network has no experts; leave it out")
-        self._heard = [{point: [] for point in POINTS} for _ in paths]
-        functions = {
-            f"{path}.{point}": heard[point].append
-            for path, heard in zip(paths, self._heard, strict=True)
-            for point in POINTS
-        }
+        self._heard = {path: {point: [] for point in POINTS} for path in paths}
+        functions = {f"{path}.{point}": heard[point].append for path, heard in self._heard.items() for point in POINTS}
         try:
             with hooked(network, functions):
                 yield
@@ -64,27 +61,41 @@ class RouterLoss(Objective):
 
     def __call__(self, network: Network, batch: Batch) -> Loss:
         """The loss; ConfigError where no pass was heard."""
-        if not self._heard or not self._heard[0]["router_logits"]:
+        if not self._heard or not any(heard["router_logits"] for heard in self._heard.values()):
             name = type(self).__name__
             raise ConfigError(
                 f"{name} judges the pass of the objective before it in a sum; write CausalLM() + {name}(...)"
             )
         scores = network.config.experts.scores if network.config.experts is not None else "softmax"
-        layers = [
-            torch.stack(
+        layers = {
+            path: torch.stack(
                 [
                     self.over_tokens(logits, load, dropped, scores)
                     for logits, load, dropped in zip(*heard.values(), strict=True)
                 ]
             ).sum()
-            for heard in self._heard
+            for path, heard in self._heard.items()
+        }
+        counts = self.counts(batch)
+        own, *beside = (
+            Loss(sum(parts, torch.zeros(())) * (count > 0) * self.strength / len(layers), count)
+            for parts, count in zip(self._by_stack(layers, batch), counts, strict=True)
+        )
+        return sum(beside, own)
+
+    @staticmethod
+    def _by_stack(layers: dict[str, Tensor], batch: Batch) -> list[list[Tensor]]:
+        """The layers of each stack that reads tokens of its own, in the order of `counts`."""
+        if batch.source is None:
+            return [list(layers.values())]
+        inside = [path.startswith("encoder.") for path in layers]
+        return [
+            [one for one, it in zip(layers.values(), inside, strict=True) if it == which] for which in (False, True)
         ]
-        (count,) = self.counts(batch)
-        return Loss(self.strength * torch.stack(layers).mean() * (count > 0), count)
 
     def counts(self, batch: Batch) -> tuple[int, ...]:
-        """Tokens that are no padding (of an encoder-decoder, the target's)."""
-        return (tokens_sent(batch),)
+        """Tokens that are no padding; of an encoder-decoder those of the target, and those of the source."""
+        return tokens_sent(batch)
 
     @abstractmethod
     def over_tokens(
@@ -97,11 +108,12 @@ class RouterLoss(Objective):
         """The loss of one layer's pass, times its tokens."""
 
 
-def tokens_sent(batch: Batch) -> int:
-    """Tokens of a batch that routers are judged by: no padding, and none where nothing is predicted, as in a row that only
-    stands in for another."""
+def tokens_sent(batch: Batch) -> tuple[int, ...]:
+    """Tokens of a batch that routers are judged by, of its source too where it has one: no padding, and none where nothing is
+    predicted, as in a row that only stands in for another."""
     judged = batch.supervised or (batch.classes is not None and bool((batch.classes != IGNORE).any()))
-    return int((batch.documents >= 0).sum()) if judged else 0
+    real = [batch.documents >= 0] + ([] if batch.source is None else [batch.source_real])
+    return tuple(int(one.sum()) if judged else 0 for one in real)
 
 
 class LoadBalance(RouterLoss):

@@ -25,7 +25,7 @@ class SequenceToSequence(TokenObjective):
         if batch.source is None:
             raise ConfigError("SequenceToSequence needs a source for each target; train on PairRows")
         memory = network.encode(batch.source, batch.source_real)
-        # The padding of a target comes behind everything that could see it.
-        return Loss(
-            self.token_loss(network, network.hidden(batch.tokens, memory=memory), batch.labels), batch.supervised
-        )
+        # The padding of a target comes behind everything that could see it; but experts must not be sent it.
+        real = batch.documents >= 0 if network.config.experts is not None else None
+        hidden = network.hidden(batch.tokens, real, memory=memory)
+        return Loss(self.token_loss(network, hidden, batch.labels), batch.supervised)

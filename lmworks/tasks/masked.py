@@ -55,7 +55,7 @@ class Masked(Task):
 
     def validation_loss(self, network: Network, tokenizer: Tokenizer, held_out: Sentences) -> float:
         """See Task: nats per masked token; of pairs, the loss of their classes added."""
-        objective, rows = self.plain(tokenizer), self.rows(held_out, tokenizer)
+        objective, rows = self.plain(tokenizer), self.held_out_rows(held_out, tokenizer)
         return mean_loss(list(held_out_losses(network, objective, rows, most=self.recipe.validation.tokens)))
 
     def plain(self, tokenizer: Tokenizer) -> Objective:
@@ -64,7 +64,7 @@ class Masked(Task):
 
     def measure(self, model: LanguageModel, held_out: Sentences, documents: Sequence[Document]) -> list[Measurement]:
         """The loss of masked tokens, over rows."""
-        objective, rows = self._masked(model.tokenizer, smoothed=False), self.rows(held_out, model.tokenizer)
+        objective, rows = self._masked(model.tokenizer, smoothed=False), self.held_out_rows(held_out, model.tokenizer)
         parts = held_out_losses(model.network, objective, rows, size=1, most=self.recipe.validation.tokens)
         (nats, counts) = zip(*(row[0] for row in parts if row[0][1]), strict=True)
         estimate = statistics.ratio_of_sums(nats, counts)
@@ -129,7 +129,7 @@ class MaskedPairs(Masked):
 
     def measure(self, model: LanguageModel, held_out: Sentences, documents: Sequence[Document]) -> list[Measurement]:
         """The loss of masked tokens; the share of pairs that are told, with nothing masked."""
-        pairs = classified(model.network, self.rows(held_out, model.tokenizer), self.recipe.validation.tokens)
+        pairs = classified(model.network, self.held_out_rows(held_out, model.tokenizer), self.recipe.validation.tokens)
         right = sum(true == chosen for true, chosen in pairs)
         estimate = statistics.proportion(right, len(pairs))
         return [

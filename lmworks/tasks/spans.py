@@ -14,7 +14,6 @@ from lmworks.models.network import Network
 from lmworks.objectives import Objective, SpanCorruption
 from lmworks.tasks.writing import Writing
 from lmworks.text.document import Document
-from lmworks.tokens.rows import Windows
 from lmworks.tokens.shards import Shards
 from lmworks.tokens.tokenizer import Tokenizer
 
@@ -38,17 +37,14 @@ class Spans(Writing):
             z_loss=settings.z_loss if smoothed else 0.0,
         )
 
-    def _held_out(self, packed: Shards) -> Windows:
-        return Windows(packed, min(self.recipe.training.context, packed.tokens - 1))
-
     def validation_loss(self, network: Network, tokenizer: Tokenizer, held_out: Shards) -> float:
         """See Task: nats per token of the targets, of spans that never change."""
-        objective, rows = self._spans(tokenizer, smoothed=False), self._held_out(held_out)
+        objective, rows = self._spans(tokenizer, smoothed=False), self.held_out_rows(held_out, tokenizer)
         return mean_loss(list(held_out_losses(network, objective, rows, most=self.recipe.validation.tokens)))
 
     def measure(self, model: LanguageModel, held_out: Shards, documents: Sequence[Document]) -> list[Measurement]:
         """The loss of what was cut out, over rows."""
-        objective, rows = self._spans(model.tokenizer, smoothed=False), self._held_out(held_out)
+        objective, rows = self._spans(model.tokenizer, smoothed=False), self.held_out_rows(held_out, model.tokenizer)
         parts = held_out_losses(model.network, objective, rows, size=1, most=self.recipe.validation.tokens)
         nats, counts = zip(*(row[0] for row in parts if row[0][1]), strict=True)
         estimate = statistics.ratio_of_sums(nats, counts)

@@ -72,6 +72,10 @@ class Task(ABC):
     def rows(self, packed: Any, tokenizer: Tokenizer) -> Rows:
         """The rows of one side; DataError where there are less than a batch."""
 
+    def held_out_rows(self, packed: Any, tokenizer: Tokenizer) -> Rows:
+        """The rows of what is held out; DataError where there are none, however few may do."""
+        return self.rows(packed, tokenizer)
+
     def remarks(self, rows: Rows) -> list[str]:
         """What there is to say of the rows before they are learnt from."""
         return []
@@ -98,6 +102,10 @@ class Task(ABC):
     @abstractmethod
     def measure(self, model: LanguageModel, held_out: Any, documents: Sequence[Document]) -> list[Measurement]:
         """The figures of a finished run."""
+
+    def measured_on(self, documents: Sequence[Document]) -> Sequence[Document]:
+        """What a finished model is measured on: what is held out, unless the task has a text for it."""
+        return documents
 
     def example(self, documents: Sequence[Document]) -> str:
         """A held-out text that `sample` shows something with; none where it needs none."""

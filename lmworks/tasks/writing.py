@@ -44,6 +44,10 @@ class Writing(Task):
             )
         return rows
 
+    def held_out_rows(self, packed: Shards, tokenizer: Tokenizer) -> Windows:
+        """See Task: windows of the stream, a short one where it is short."""
+        return Windows(packed, min(self.recipe.training.context, packed.tokens - 1))
+
     def loss(self, tokenizer: Tokenizer) -> Objective:
         """See Task."""
         settings = self.recipe.objective

@@ -18,7 +18,7 @@ from lmworks.basics.errors import ModelError
 from lmworks.basics.gguf_file import GGUFFile
 from lmworks.tokens.vocabulary import Vocabulary, add_around, make_special
 
-_NORMAL, _UNKNOWN, _CONTROL, _USER_DEFINED = 1, 2, 3, 4  # token types of the specification
+NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED = 1, 2, 3, 4, 5  # token types of the specification
 
 _LLAMA3 = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}"
@@ -88,27 +88,43 @@ def read_gguf_vocabulary(file: GGUFFile) -> Vocabulary:
 def _byte_level(facts: _Facts) -> tuple[tokenizers.Tokenizer, bool]:
     rule = facts.text("pre", "default")
     merges = [_pair(facts, merge) for merge in facts.entries("merges", str)]
-    backend = facts.backend(merges, ignore_merges=rule in _WHOLE_WORDS_FIRST)
+    backend = facts.backend(merges, ignore_merges=whole_words_first(rule))
+    backend.pre_tokenizer = splitter(rule)
+    if backend.pre_tokenizer is None:
+        known = ", ".join(sorted(_GPT2 | _SINGLE_DIGITS | set(_PATTERNS)))
+        raise facts.wrong(f"splits words by the rule {rule!r}, which is not known here (known: {known})")
+    if composes(rule):
+        backend.normalizer = normalizers.NFC()
+    backend.decoder = decoders.ByteLevel()
+    return backend, whole_words_first(rule)
+
+
+def splitter(rule: str) -> Any:
+    """What splits a text into words by a rule of llama.cpp's; None for an unknown one."""
     if rule in _GPT2:
-        backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    elif rule in _SINGLE_DIGITS:
-        backend.pre_tokenizer = pre_tokenizers.Sequence(
+        return pre_tokenizers.ByteLevel(add_prefix_space=False)
+    if rule in _SINGLE_DIGITS:
+        return pre_tokenizers.Sequence(
             [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
         )
-    elif rule in _PATTERNS:
-        backend.pre_tokenizer = pre_tokenizers.Sequence(
+    if rule in _PATTERNS:
+        return pre_tokenizers.Sequence(
             [
                 pre_tokenizers.Split(Regex(_PATTERNS[rule]), behavior="isolated"),
                 pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
             ]
         )
-    else:
-        known = ", ".join(sorted(_GPT2 | _SINGLE_DIGITS | set(_PATTERNS)))
-        raise facts.wrong(f"splits words by the rule {rule!r}, which is not known here (known: {known})")
-    if rule == "qwen2":
-        backend.normalizer = normalizers.NFC()  # as Qwen's own tokenizer does
-    backend.decoder = decoders.ByteLevel()
-    return backend, rule in _WHOLE_WORDS_FIRST
+    return None
+
+
+def composes(rule: str) -> bool:
+    """Is the text brought into composed form first, as Qwen's own tokenizer does?"""
+    return rule == "qwen2"
+
+
+def whole_words_first(rule: str) -> bool:
+    """Is a word that is a token taken whole, whatever its merges say?"""
+    return rule in _WHOLE_WORDS_FIRST
 
 
 def _pair(facts: _Facts, merge: str) -> tuple[str, str]:
@@ -148,7 +164,7 @@ def _merges_by_score(facts: _Facts) -> list[tuple[str, str]]:
     if len(scores) != len(facts.tokens):
         raise facts.wrong(f"has {len(scores):,} scores for {len(facts.tokens):,} tokens")
     normal = {
-        token: score for token, score, kind in zip(facts.tokens, scores, facts.kinds, strict=True) if kind == _NORMAL
+        token: score for token, score, kind in zip(facts.tokens, scores, facts.kinds, strict=True) if kind == NORMAL
     }
     found = [
         (score, cut, token[:cut], token[cut:])
@@ -167,10 +183,10 @@ def _add_tokens(backend: tokenizers.Tokenizer, facts: _Facts) -> None:
     kinds = list(zip(facts.tokens, facts.kinds, strict=True))
     make_special(
         backend,
-        [token for token, kind in kinds if kind in (_CONTROL, _UNKNOWN)]
+        [token for token, kind in kinds if kind in (CONTROL, UNKNOWN)]
         + [facts.tokens[role] for role in roles if role is not None],
     )
-    whole = [token for token, kind in kinds if kind == _USER_DEFINED]
+    whole = [token for token, kind in kinds if kind == USER_DEFINED]
     backend.add_tokens([AddedToken(token, normalized=False) for token in whole])
 
 
@@ -183,7 +199,7 @@ class _Facts:
         self.ids = {token: number for number, token in enumerate(self.tokens)}
         if len(self.ids) != len(self.tokens) or not self.tokens or "" in self.ids:
             raise self.wrong("has a vocabulary with no tokens, an empty token, or the same token twice")
-        self.kinds: list[int] = self.entries("token_type", int) or [_NORMAL] * len(self.tokens)
+        self.kinds: list[int] = self.entries("token_type", int) or [NORMAL] * len(self.tokens)
         if len(self.kinds) != len(self.tokens):
             raise self.wrong(f"has {len(self.kinds):,} token types for {len(self.tokens):,} tokens")
 

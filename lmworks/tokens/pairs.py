@@ -63,7 +63,7 @@ def write_labelled(documents: Sequence[Document], labels: Sequence[str], tokeniz
 
 def require_labels(found: Sequence[str], known: Sequence[str], whose: str) -> None:
     """DataError for a label that is not among the known ones."""
-    if foreign := next((label for label in found if label not in known), None):
+    if (foreign := next((label for label in found if label not in known), None)) is not None:
         raise DataError(
             f"the label {foreign!r} is not among those of the {whose} ({', '.join(known)}); correct it, or leave its texts out"
         )

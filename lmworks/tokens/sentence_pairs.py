@@ -14,6 +14,7 @@ from __future__ import annotations
 import hashlib
 import random
 from collections.abc import Iterable, Sequence
+from itertools import accumulate
 from pathlib import Path
 from typing import Literal
 
@@ -194,8 +195,9 @@ class Passages(_Runs):
 class SentencePairs(_Runs):
     """Each row a passage cut in two, [CLS] a [SEP] b [SEP]; in half of them b is wrong, drawn anew in each epoch.
 
-    `wrong` says how: "random" takes a stretch of another document, which begins and ends as the true one does (so that
-    length gives nothing away); "swapped" puts b before a. Where the passage is cut is drawn anew too.
+    `wrong` says how: "random" takes the second text of another document's passage, which has as many tokens as the true one
+    wherever another document has such a one, so that lengths give nothing away; "swapped" puts b before a. Where the passage
+    is cut is drawn anew too.
     """
 
     around, shortest = 3, 2
@@ -215,6 +217,8 @@ class SentencePairs(_Runs):
                 f"{sentences.path} has one document of two sentences or more, and a random second text comes from another "
                 "one; give more documents, or swap the two (sentence order)"
             )
+        if wrong == "random":
+            self._index_seconds()
 
     def at_epoch(self, epoch: int, seed: int) -> SentencePairs:
         """The same passages, cut and paired otherwise."""
@@ -241,18 +245,36 @@ class SentencePairs(_Runs):
         wrong = generator.random() < 0.5
         if not wrong:
             return a, b, wrong
-        return (b, a, wrong) if self.wrong == "swapped" else (a, self._elsewhere(generator, document, len(a)), wrong)
+        return (b, a, wrong) if self.wrong == "swapped" else (a, self._elsewhere(generator, document, a, b), wrong)
 
-    def _elsewhere(self, generator: random.Random, document: int, taken: int) -> list[int]:
-        """A stretch of another document, found as the true one is: from the cut of a run to the end of the room."""
-        while True:
-            other, first, last = generator.choice(self.runs)
-            if other == document:
-                continue
-            pieces, cut = self.documents[other], generator.randrange(first + 1, last)
-            end = self._fitting(pieces, cut, self.room - taken)
-            # A piece may be longer than what is left; its beginning is taken then.
-            return _joined(pieces[cut:end]) if end > cut else pieces[cut][: self.room - taken].tolist()
+    def _index_seconds(self) -> None:
+        """Every second text that a passage may have, sorted by its length: passage and cut, and how likely they are drawn."""
+        found = [
+            (size, number, last - behind, 2**32 // (last - first - 1))
+            for number, (document, first, last) in enumerate(self.runs)
+            for behind, size in enumerate(accumulate(map(len, self.documents[document][last - 1 : first : -1])), 1)
+        ]
+        sizes, self._numbers, self._cuts, weights = np.array(sorted(found), np.int64).T
+        self._weights = np.concatenate([[0], np.cumsum(weights)])  # of all before it
+        self._of_size = np.searchsorted(sizes, np.arange(self.room + 1))
+        self._homes = np.array([document for document, _, _ in self.runs])
+
+    def _elsewhere(self, generator: random.Random, document: int, a: list[int], b: list[int]) -> list[int]:
+        """The second text of another document's passage, of the length of `b` or the nearest that there is; drawn as a true
+        one of that length is."""
+        weights, own = self._weights, np.searchsorted(self._homes, (document, document + 1))
+        for size in sorted(range(1, self.room), key=lambda size: (abs(size - len(b)), generator.random())):
+            first, last = self._of_size[size], self._of_size[size + 1]
+            out, back = first + np.searchsorted(self._numbers[first:last], own)  # this document's
+            before, behind = weights[out] - weights[first], weights[last] - weights[back]
+            if before + behind:
+                drawn = generator.randrange(int(before + behind))
+                place = weights[first] + drawn if drawn < before else weights[back] + drawn - before
+                at = np.searchsorted(weights, place, side="right") - 1
+                home, _, end = self.runs[self._numbers[at]]
+                # What is longer than the room that is left is cut.
+                return _joined(self.documents[home][self._cuts[at] : end])[: self.room - len(a)]
+        raise AssertionError("two documents have passages, says the constructor")
 
 
 def _joined(pieces: Sequence[Ids]) -> list[int]:

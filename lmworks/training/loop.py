@@ -173,6 +173,8 @@ class _Run:
     def to_the_end(self, source: Iterator[Batch], log: RunLog, track: Tracker, stop_asked: Callable[[], bool]) -> None:
         """Step by step; raises Stopped behind a step when it is asked to."""
         total, unit = self._left()
+        if self.over and not self.stopped_early:  # it ended behind the checkpoint of its last step
+            self._validate_where_due(log, track)
         with progress.task("training", total, unit) as advance:
             while not self.over:
                 mine = islice(source, self.ranks.micro_batches(self.config))
@@ -187,9 +189,12 @@ class _Run:
                     else self.ranks.size * sum(one.tokens.numel() for one in micro)
                 )
                 advance(done, step=self._place(), loss=facts["loss"])
+                last = self.over
+                if last:  # a validation may fail, and must not take the run with it
+                    self.save("checkpoint")
                 self._validate_where_due(log, track)
                 asked = self.ranks.total([stop_asked()])[0] > 0
-                if self.over or asked or self.state.step % self.config.checkpoint_every == 0:
+                if not last and (self.over or asked or self.state.step % self.config.checkpoint_every == 0):
                     self.save("checkpoint")
                 if asked and not self.over:
                     raise Stopped(
@@ -264,9 +269,8 @@ class _Run:
     def load(self, name: str) -> None:
         """Go on from a checkpoint."""
         self.state = load_checkpoint(self.folder / name, self.parameters, self.optimiser, self.ranks)
-        # A run may have ended between its last checkpoint and its result.
-        patience, waited = self.config.patience, self.state.waited
-        self.stopped_early = patience is not None and waited > 0 and (self.over or waited >= patience)
+        patience = self.config.patience  # which may have ended it
+        self.stopped_early = patience is not None and self.state.waited >= patience
 
     def result(self, seconds: float) -> TrainingResult:
         """What the run did."""

@@ -87,7 +87,7 @@ def accumulate(
     counts = ranks.total([sum(part) for part in zip(*(objective.counts(batch) for batch in micro), strict=True)])
     mean = 0.0
     for number, batch in enumerate(micro, 1):
-        with load.counted() if load is not None and tokens_sent(batch) else nullcontext():
+        with load.counted() if load is not None and any(tokens_sent(batch)) else nullcontext():
             loss = ranks.loss(objective, network, batch, last=number == len(micro))
         if loss.counts != objective.counts(batch):  # the step's mean would be wrong, and nothing would show it
             raise ConfigError(

@@ -21,6 +21,13 @@ def test_the_share_is_dropped_and_the_rest_makes_up_for_it(share: float, dtype: 
     )
 
 
+@pytest.mark.parametrize("share", [0.99999, 1 - 1e-9])
+def test_a_share_near_one_keeps_hardly_anything(share: float):
+    torch.manual_seed(0)
+    out = dropped(torch.ones(1001, 999), share)
+    assert out.isfinite().all() and (out != 0).float().mean() < 1e-3
+
+
 def test_elements_are_dropped_independently():
     """Four share one draw: neither neighbours nor rows may drop together."""
     torch.manual_seed(0)

@@ -11,11 +11,13 @@ import torch
 from training.runs import CONFIG, logged, rows
 
 from lmworks.basics.errors import ConfigError
+from lmworks.models.experts import expert_layers
 from lmworks.models.fused_block import choose_blocks
 from lmworks.models.hooks import hooked
 from lmworks.models.network import Network
-from lmworks.objectives import L2, CausalLM, LoadBalance, Objective, RouterZLoss
+from lmworks.objectives import L2, CausalLM, LoadBalance, Objective, RouterZLoss, SequenceToSequence
 from lmworks.tokens.batch import Batch, batches
+from lmworks.tokens.pairs import PairRows
 from lmworks.training.blocks import fast_blocks
 from lmworks.training.loop import train
 from lmworks.training.step import accumulate
@@ -52,6 +54,51 @@ def test_the_z_loss_is_the_squared_normaliser_by_hand():
     wanted = sum(float(row.exp().sum().log()) ** 2 for layer in logits for row in layer) / 2 / len(logits[0])
     loss = (CausalLM() + RouterZLoss(0.05))(model, batch)
     assert loss.others[0].mean.item() == pytest.approx(0.05 * wanted, rel=1e-5)
+
+
+SIZES = [(5, 3), (17, 9), (2, 1), (11, 20), (8, 8)]
+"""Tokens of sources and targets."""
+
+
+def translator() -> Network:
+    experts = {"count": 4, "hidden_dim": 12, "layers": (1,)}
+    shape = {"dim": 16, "heads": 2, "kv_heads": 1, "hidden_dim": 24, "vocab_size": 300}
+    return tiny.network(arrangement="encoder-decoder", family="lmworks", experts=experts, **shape).train()
+
+
+def pairs(places: list[int]) -> Batch:
+    texts = [tiny.text(1, size, 90, at)[0].tolist() for at, size in enumerate(sum(SIZES, ()))]
+    return PairRows(texts, tiny.byte_tokenizer(), 32).batch(places)
+
+
+def test_an_encoder_is_judged_over_its_own_tokens():
+    """The z-loss by hand: of the encoder's layer over the source's tokens, of the decoder's over the target's."""
+    model, batch, kept = translator(), pairs([0, 1, 2, 3, 4]), {}
+    points = {
+        f"{path}.router_logits": lambda logits, path=path: kept.update({path: logits.detach()})
+        for path, _ in expert_layers(model)
+    }
+    with hooked(model, points):
+        loss = (SequenceToSequence() + RouterZLoss(0.05))(model, batch)
+    sizes = {path.split(".")[0]: len(logits) for path, logits in kept.items()}
+    assert sizes == {"encoder": int(batch.source_real.sum()), "blocks": int((batch.documents >= 0).sum())}
+    assert loss.counts[1:] == (sizes["blocks"], sizes["encoder"])
+    wanted = sum(float(logits.logsumexp(-1).square().mean()) for logits in kept.values()) / 2
+    assert (loss.mean - SequenceToSequence()(model, batch).mean).item() == pytest.approx(0.05 * wanted, rel=1e-4)
+
+
+@pytest.mark.parametrize("split", [[[0], [1], [2], [3], [4]], [[3, 0], [1], [2, 4]]], ids=["one by one", "unequal"])
+def test_any_split_of_pairs_gives_the_same_gradient(split: list[list[int]]):
+    """Pitfall 19 with experts on both sides: sources and targets of a micro-batch are as long as they are."""
+    found = []
+    for places in ([[0, 1, 2, 3, 4]], split):
+        model = translator()
+        loss, _ = accumulate(model, SequenceToSequence() + RouterZLoss(0.05), [pairs(one) for one in places])
+        found.append((loss, [parameter.grad for parameter in model.parameters()]))
+    (one_loss, one), (other_loss, other) = found
+    assert one_loss == pytest.approx(other_loss, rel=1e-6)
+    for first, second in zip(one, other, strict=True):
+        torch.testing.assert_close(first, second, rtol=1e-5, atol=1e-6)
 
 
 def test_an_even_load_has_the_least_balance_loss():

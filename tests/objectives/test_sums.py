@@ -113,6 +113,21 @@ def test_a_sum_of_objectives_of_one_encoder_runs_it_once(tmp_path: Path):
     torch.testing.assert_close(together.mean, sum(apart))
 
 
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"labels": ("a", "b", "c")}, "NextSentence tells two classes, and the network has 3 labels"),
+        ({"labels_of": "tokens", "pooler": False}, "NextSentence tells classes of texts"),
+    ],
+)
+def test_every_part_of_a_sum_says_what_the_network_lacks(settings, said: str, tmp_path: Path):
+    """Not only the first one, which has the states made."""
+    objective = MaskedLM.of(tokenizer()) + NextSentence()
+    rows = SentencePairs(sentences(tmp_path), tokenizer(), 64)
+    with pytest.raises(ConfigError, match=said):
+        objective(bert(**settings), objective.prepare(rows.batch([0, 1]), [0, 1]))
+
+
 def test_dynamic_masks_resume_to_the_bit(tmp_path: Path):
     """Pitfall 20 with masks and pairs drawn anew each epoch: four epochs at once, and cut in the middle."""
     rows, objective = SentencePairs(sentences(tmp_path), tokenizer(), 64), MaskedLM.of(tokenizer()) + NextSentence()

@@ -154,6 +154,23 @@ def test_what_a_kind_does_not_take_is_refused(tables: dict[str, Any], message: s
     assert message in str(raised.value)
 
 
+UNUSABLE = {
+    "masked+next-sentence": "has one document of two sentences or more",
+    "masked+sentence-order": "has no document of 2 sentences",
+}
+
+
+@pytest.mark.parametrize("kind", UNUSABLE)
+def test_held_out_text_without_a_row_is_told_before_a_step_is_made(kind: str, here: Path):
+    """It is read at the end of what may have been hours."""
+    (here / "kept").mkdir()
+    kept = {"masked+next-sentence": "The model reads. It learns.", "masked+sentence-order": "The model reads."}
+    (here / "kept" / "0.txt").write_text(kept.get(kind, "a"))
+    with pytest.raises(DataError, match=UNUSABLE[kind]):
+        pretrain(recipe(kind, data={"text": "notes", "validation": "kept"}), "out")
+    assert not (here / "out.run" / "log.jsonl").exists()
+
+
 def test_a_run_whose_tokenizer_lacks_the_mask_or_sentinels_ends_with_a_sentence():
     for kind, message in (("masked", "has no mask token"), ("spans", "has no sentinels")):
         tables = recipe(kind).model_dump()

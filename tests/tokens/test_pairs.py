@@ -11,7 +11,7 @@ import torch
 from lmworks.basics.errors import ConfigError, DataError
 from lmworks.text.document import Document
 from lmworks.tokens.batch import IGNORE
-from lmworks.tokens.pairs import KeptTexts, PairRows, TextClasses, write_labelled, write_pairs
+from lmworks.tokens.pairs import KeptTexts, PairRows, TextClasses, require_labels, write_labelled, write_pairs
 from tokens import small
 
 TOKENIZER = tiny.byte_tokenizer()
@@ -112,6 +112,11 @@ def test_labels_are_numbered_and_a_foreign_one_is_refused(tmp_path: Path):
     assert (kept.labels, kept.classes.tolist()) == (("no", "yes"), [1, 0])
     with pytest.raises(DataError, match="the label 'maybe' is not among those of the training text"):
         write_labelled([pair("so", "maybe")], ["no", "yes"], TOKENIZER, tmp_path / "held_out.safetensors")
+
+
+def test_an_empty_label_is_a_label():
+    with pytest.raises(DataError, match="the label '' is not among those of the training text"):
+        require_labels(["a", ""], ["a"], "training text")
 
 
 def test_texts_have_their_begin_their_end_and_their_class():

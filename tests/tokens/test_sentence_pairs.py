@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from pathlib import Path
 
 import pytest
@@ -84,18 +85,49 @@ def test_pairs_are_drawn_anew_each_epoch_and_by_seed_alone(tmp_path: Path):
     assert torch.equal(alone.tokens[0, :size], first[3, :size])
 
 
-def test_length_does_not_tell_a_random_text_from_the_true_one(tmp_path: Path):
-    """Mean length of the second text in both classes, over many draws: within four standard errors."""
-    rows = SentencePairs(sentences(tmp_path, 40), tokenizer(), 64)
-    lengths: dict[int, list[int]] = {0: [], 1: []}
-    for epoch in range(6):
-        drawn = rows.at_epoch(epoch, 0)
-        for place in range(len(drawn)):
-            _, second, label = halves(drawn, place)
-            lengths[label].append(len(second))
-    true, false = (torch.tensor(lengths[label], dtype=torch.float) for label in (0, 1))
-    error = (true.var() / len(true) + false.var() / len(false)) ** 0.5
-    assert abs(true.mean() - false.mean()) < 4 * error
+def test_a_rule_of_lengths_alone_stays_at_chance(tmp_path: Path):
+    """Documents of two to twenty sentences, so that passages are full or not; the rule knows, for each length of both texts
+    and for each sum of them, which class had it more often in half of the epochs, and is judged by the others."""
+    texts = [document(number, 2 + number % 19) for number in range(150)]
+    kept = write_sentences(texts, tokenizer(), tmp_path / "sentences.safetensors")
+    rows, drawn = SentencePairs(kept, tokenizer(), 64), []
+    for epoch in range(12):
+        batch = rows.at_epoch(epoch, 0).batch(range(len(rows)))
+        width = (batch.documents >= 0).sum(1)
+        second = batch.segments.sum(1)
+        drawn.append(torch.stack([width - second, second, width, batch.classes], 1))
+    learnt, judged = torch.cat(drawn[:6]).tolist(), torch.cat(drawn[6:]).tolist()
+    error = (0.25 / len(judged)) ** 0.5
+    for rule in (lambda a, b, both: b // 4, lambda a, b, both: both // 4, lambda a, b, both: (a // 8, b // 8)):
+        votes: dict[object, int] = {}
+        for *lengths, label in learnt:
+            votes[rule(*lengths)] = votes.get(rule(*lengths), 0) + 2 * label - 1
+        right = sum((votes.get(rule(*lengths), 0) > 0) == label for *lengths, label in judged) / len(judged)
+        assert abs(right - 0.5) < 3 * error, right
+
+
+def test_a_wrong_text_is_as_long_as_the_true_one_and_drawn_as_often(tmp_path: Path):
+    """Other documents have texts of the same length, if perhaps few; each is drawn as often as it is the true one."""
+    texts = [
+        Document(text, str(number))
+        for number, text in enumerate(
+            ["The model. Reads. Text.", "The folder. Page. Learns. Text.", "The text. How.", "The page. Other."]
+        )
+    ]
+    rows = SentencePairs(write_sentences(texts, tokenizer(), tmp_path / "s.safetensors"), tokenizer(), 64)
+    size, second, found = 3, {}, {}  # a word in two pieces and a full stop
+    for home, first, last in rows.runs[1:]:
+        for at in range(first + 1, last):
+            text = tuple(int(one) for piece in rows.documents[home][at:last] for one in piece)
+            if len(text) == size:
+                second[text] = second.get(text, 0.0) + 1 / (last - first - 1)
+    for draw in range(3000):
+        text = tuple(rows._elsewhere(random.Random(draw), 0, [1], [1] * size))
+        found[text] = found.get(text, 0) + 1
+    assert len(second) == 3 and found.keys() == second.keys()
+    for text, weight in second.items():
+        share = weight / sum(second.values())
+        assert abs(found[text] / 3000 - share) < 4 * (share * (1 - share) / 3000) ** 0.5
 
 
 def test_passages_hold_every_sentence_once(tmp_path: Path):

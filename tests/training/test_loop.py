@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -247,3 +248,28 @@ def test_a_run_that_was_over_when_it_was_killed_still_goes_back_to_its_best(tmp_
     first = run(tmp_path, validate=lambda network: next(straight), **settings)
     again = run(tmp_path, validate=lambda network: next(resumed), resume=True, **settings)
     assert (again.best_step, again.steps) == (first.best_step, first.steps) and first.best_step == 2
+
+
+@pytest.mark.parametrize("patience", [None, 1, 20])
+def test_a_validation_that_fails_at_the_end_takes_no_training_with_it(patience: int | None, tmp_path: Path):
+    """Long runs have no checkpoint behind their last step but this one."""
+
+    def figures(last: float | None) -> Callable[[Network], float]:
+        left = iter([3.0, 1.0, last])
+
+        def validate(network: Network) -> float:
+            if (figure := next(left)) is None:
+                raise DataError("no row is fit")
+            return figure
+
+        return validate
+
+    settings = {"evaluate_every": 3, "patience": patience, "checkpoint_every": 100}
+    straight = run(tmp_path / "straight", validate=figures(2.0), **settings)
+    with pytest.raises(DataError, match="no row is fit"):
+        run(tmp_path / "failed", validate=figures(None), **settings)
+    again = run(tmp_path / "failed", validate=lambda network: 2.0, resume=True, **settings)
+    assert (again.steps, again.best_step) == (9, None if patience is None else 6)
+    assert again.validation == straight.validation[-1:] == [(9, 2.0)]
+    assert logged(tmp_path / "failed") == logged(tmp_path / "straight")
+    assert saved(tmp_path / "failed") == saved(tmp_path / "straight")

@@ -49,3 +49,5 @@ GPT2_TENSORS = TENSORS | {  # GPT-2 has query, key and value in one matrix, and 
     "blocks.{i}.feed_forward.up.weight": "blk.{i}.ffn_up.weight",
     "blocks.{i}.feed_forward.up.bias": "blk.{i}.ffn_up.bias",
 }
+TENSORS_OF = {family: GPT2_TENSORS if family == "gpt2" else TENSORS for family in ARCHITECTURES.values()}
+"""family -> its table."""

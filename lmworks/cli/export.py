@@ -1,0 +1,49 @@
+"""lmworks export: a model as one file for llama.cpp."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from lmworks.cli.options import Base, Json, Model, as_json
+
+
+def export(
+    model: Model,
+    to: Annotated[str, typer.Option(help="The format: gguf, which llama.cpp loads.")] = "gguf",
+    type_: Annotated[
+        str, typer.Option("--type", help="How matrices are stored: f16, q8_0 (8 bits) or q4_0 (4 bits).")
+    ] = "f16",
+    out: Annotated[str | None, typer.Option(help="The file; models/NAME-TYPE.gguf unless given.")] = None,
+    base: Base = None,
+    json_: Json = False,
+) -> None:
+    """Write a model, its tokenizer and its chat template as one GGUF file for llama.cpp; adapters are merged."""
+    from lmworks.basics import progress
+    from lmworks.basics.errors import ConfigError
+    from lmworks.exporting import export as run
+
+    if to != "gguf":
+        raise ConfigError(f"{to!r} is not a format that lmworks exports to; known is gguf")
+    with progress.shown():
+        made = run(model, out, kind=type_, base=base)
+    if json_:
+        as_json(
+            {
+                "file": str(made.file),
+                "bytes": made.bytes,
+                "type": made.kind,
+                "merged": made.merged,
+                "unquantised": list(made.unquantised),
+            }
+        )
+        return
+    if made.merged:
+        typer.echo("merged  the adapter into the weights")
+    if made.unquantised:
+        typer.echo(
+            f"f16     {len(made.unquantised)} matrices whose rows are not multiples of 32 ({made.unquantised[0]})"
+        )
+    typer.echo(f"saved   {made.file} ({made.bytes / 1e6:.1f} MB, {made.kind})")
+    typer.echo(f"next    lmworks chat {made.file}     llama-cli -m {made.file}")

@@ -1,0 +1,84 @@
+"""Our GGUF files in llama.cpp itself: the same ids, logits within float16's reach, the same greedy tokens.
+
+llama-cpp-python has no wheel for Linux on PyPI and takes minutes to compile, so it belongs to no extra: these tests run where
+somebody has installed it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from exporting.small import FAMILIES, language_model
+
+import lmworks as lm
+from lmworks.exporting import PROBES, export
+from lmworks.tokens.gguf_vocabulary_writing import NAMES
+
+llama_cpp = pytest.importorskip("llama_cpp", reason="pip install llama-cpp-python (compiles llama.cpp, minutes)")
+
+
+def opened(file: Path, **settings: Any) -> Any:
+    return llama_cpp.Llama(str(file), n_ctx=128, n_threads=1, verbose=False, logits_all=True, **settings)
+
+
+def greedy(llama: Any, ids: list[int], stops: frozenset[int], most: int) -> list[int]:
+    written: list[int] = []
+    llama.reset()
+    for token in llama.generate(ids, temp=0.0, top_k=1, repeat_penalty=1.0):
+        written.append(token)
+        if token in stops or len(written) == most:
+            break
+    return written
+
+
+@pytest.mark.parametrize("kind", ["f16", "q8_0", "q4_0"])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_llama_cpp_computes_the_logits_that_lmworks_reads_from_the_file(family: str, kind: str, tmp_path: Path):
+    model = language_model(family, context=128)
+    file = export(model.save(tmp_path / "model"), tmp_path / "m.gguf", kind=kind).file
+    back, llama = lm.load(file, dtype="float32"), opened(file)
+    ids = model.tokenizer.encode(PROBES[0])[:60]
+    llama.eval(ids)
+    theirs = torch.from_numpy(np.array(llama.scores[: len(ids)]))
+    ours = back.logits([ids])[0]
+    away = (theirs - ours).std() / ours.std()
+    # llama.cpp rounds what goes into a product: to float16 where weights are, to 8 bits where they are quantised.
+    assert away < (2e-3 if kind == "f16" else 0.05)
+    if kind == "f16":
+        assert greedy(llama, ids[:8], model.tokenizer.stop_ids, 40) == back.generate(ids[:8], max_new_tokens=40).tokens
+
+
+@pytest.mark.parametrize("rule", NAMES)
+def test_llama_cpp_encodes_to_the_same_ids(rule: str, tmp_path: Path):
+    model = language_model(rule=rule)
+    llama = opened(export(model.save(tmp_path / "model"), tmp_path / "m.gguf").file)
+    for text in PROBES:
+        composed = text.replace("e\u0301", "é") if rule == "qwen2" else text  # llama.cpp itself composes nothing
+        assert llama.tokenize(composed.encode(), add_bos=True, special=False) == model.tokenizer.encode(composed)
+        assert llama.detokenize(model.tokenizer.encode(composed)).decode() == composed
+    chat = [{"role": "user", "content": "How do lists work?"}, {"role": "assistant", "content": "In order."}]
+    marked = "".join(f"<|im_start|>{one['role']}\n{one['content']}<|im_end|>\n" for one in chat)
+    assert llama.tokenize(marked.encode(), add_bos=False, special=True) == model.tokenizer.encode_chat(
+        chat, add_generation_prompt=False
+    )
+    assert llama.metadata["tokenizer.chat_template"] == model.tokenizer.chat_template
+
+
+@pytest.mark.slow
+def test_smollm2_answers_with_the_same_tokens_in_three_programs(smollm2_path: Path, tmp_path: Path):
+    transformers = pytest.importorskip("transformers", reason="pip install 'lmworks[dev]'")
+    model = lm.load(smollm2_path, dtype="float32")
+    file = export(smollm2_path, tmp_path / "m.gguf").file
+    llama, back = opened(file), lm.load(file, dtype="float32")
+    theirs = transformers.AutoModelForCausalLM.from_pretrained(model.save(tmp_path / "folder"), dtype=torch.float32)
+    for prompt in ("Once upon a time", "def fib(n):\n", "Water boils at"):
+        ids = model.tokenizer.encode(prompt)
+        ours = model.generate(ids, max_new_tokens=32).tokens
+        assert len(ours) == 32 and greedy(llama, ids, model.tokenizer.stop_ids, 32) == ours
+        assert back.generate(ids, max_new_tokens=32).tokens == ours
+        made = theirs.generate(torch.tensor([ids]), max_new_tokens=32, do_sample=False)
+        assert made[0, len(ids) :].tolist() == ours
