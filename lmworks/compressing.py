@@ -69,7 +69,7 @@ def compress(
     folder = Path(out) if out is not None else Path("models") / f"{_name(str(model))}-{bits}bit"
     refuse_foreign_files(folder)
     documents = read(text).documents
-    loaded = load(model, base=base)
+    loaded = load(model, base=base, compress="none")  # measured as the result will be
     loaded.must_converse()
     if loaded.source is not None and folder.exists() and folder.samefile(loaded.source):
         raise ConfigError(f"{folder} is the model itself; give another folder with --out")
