@@ -39,7 +39,9 @@ def load(
     if not is_adapter(folder):
         return LanguageModel.load(reference, dtype=dtype, device=device, compress=compress)
     if compress not in (None, "none"):
-        raise ConfigError(f"compress={compress} cannot be had for an adapter; merge it (lmworks build --merge) and compress that")
+        raise ConfigError(
+            f"compress={compress} cannot be had for an adapter; merge it (lmworks build --merge) and compress that"
+        )
     settings = read_json(folder / CONFIG)
     named = base or settings.get("base_model_name_or_path")
     if not named:

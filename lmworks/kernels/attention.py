@@ -97,9 +97,7 @@ def _scores(
             for v, one in enumerate(sums):
                 place = w.plus(w.times(width, 4 * v), w.plus(w.times(pair, 8), 4 * odd))
                 w.b.store(w.fma(key, w.load_splat(query, place), w.b.load(one)), one)
-    position = w.b.add(
-        ir.Constant(WORDS, list(range(16))), w.splat(w.b.trunc(w.times(block, 16), WORD))
-    )
+    position = w.b.add(ir.Constant(WORDS, list(range(16))), w.splat(w.b.trunc(w.times(block, 16), WORD)))
     for v, (begin, end) in enumerate(limits):
         seen = w.b.and_(w.b.icmp_signed(">=", position, begin), w.b.icmp_signed("<", position, end))
         score = w.b.select(seen, w.b.load(sums[v]), w.constant(NONE_SEEN, FLOATS))

@@ -15,7 +15,9 @@ Compress = Literal["int4", "int8", "none"]
 """int4, int8: matrices in at most so many bits, embedding and head in 8; none: the network as it is, in PyTorch."""
 
 
-def engine_for(network: Network, compress: str | None, stored: Stored | None, device: str = "cpu") -> CompiledNetwork | None:
+def engine_for(
+    network: Network, compress: str | None, stored: Stored | None, device: str = "cpu"
+) -> CompiledNetwork | None:
     """The compiled path; None for PyTorch. Unless `compress` says more, weights that a file holds in few bits run in these,
     and others in PyTorch. ConfigError where bits are asked for that cannot be had; what is not asked for is only said."""
     if compress is not None and compress not in get_args(Compress):

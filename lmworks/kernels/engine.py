@@ -101,7 +101,10 @@ class CompiledNetwork:
         """Does it still stand for the network?"""
         if fresh:
             self._stands = (
-                all(module._modules.get(name) is part and not (part and part._forward_hooks) for module, name, part in self._parts)
+                all(
+                    module._modules.get(name) is part and not (part and part._forward_hooks)
+                    for module, name, part in self._parts
+                )
                 and _fingerprint(self._all) == self._all_seen
             )
         network = self.network

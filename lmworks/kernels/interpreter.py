@@ -35,12 +35,10 @@ ENDS, PAGES, TILES, TILE_COUNT, PARTS, LAYER_BYTES = (
     int(one) for one in (Field.ENDS, Field.PAGES, Field.TILES, Field.TILE_COUNT, Field.PARTS, Field.LAYER_BYTES)
 )
 STREAM, VALUES, VALUES_STRIDE, SCALES, SUMS, SCALES_STRIDE = (
-    int(one)
-    for one in (Field.STREAM, Field.VALUES, Field.VALUES_STRIDE, Field.SCALES, Field.SUMS, Field.SCALES_STRIDE)
+    int(one) for one in (Field.STREAM, Field.VALUES, Field.VALUES_STRIDE, Field.SCALES, Field.SUMS, Field.SCALES_STRIDE)
 )
 MIXED, COSINES, SINES, SCRATCH, SCRATCH_STRIDE, BARRIER = (
-    int(one)
-    for one in (Field.MIX, Field.COSINES, Field.SINES, Field.SCRATCH, Field.SCRATCH_STRIDE, Field.BARRIER)
+    int(one) for one in (Field.MIX, Field.COSINES, Field.SINES, Field.SCRATCH, Field.SCRATCH_STRIDE, Field.BARRIER)
 )
 EMBED, PLACE, NORM, QUANTISE, MATRIX, HEADS, ATTEND, MIX, ACTIVATE = (int(one) for one in Operation)
 STEP_BYTES = 8 * 12

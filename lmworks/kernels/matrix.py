@@ -113,7 +113,7 @@ eight_1, eight_4, eight_16 = (_kernel(tokens, 8) for tokens in (1, 4, MOST_TOKEN
 
 
 @inlined
-def matrix(  # noqa: PLR0913, PLR0917 (a kernel's addresses and strides)
+def matrix(
     thread, threads, bits, weights, blocks, groups, values, values_stride, scales, sums, scales_stride, tokens, output,
     output_stride, adds, bias,
 ):  # fmt: skip

@@ -85,7 +85,9 @@ def pack(groups: Groups, bits: int) -> Packed:
     scales = groups.scale.half()
     minima = -middle * scales if groups.least is None else groups.least.half()
     if missing := -rows % ROWS:
-        codes, scales, minima = (torch.cat([one, one.new_zeros(missing, one.shape[1])]) for one in (codes, scales, minima))
+        codes, scales, minima = (
+            torch.cat([one, one.new_zeros(missing, one.shape[1])]) for one in (codes, scales, minima)
+        )
     blocks, count = len(codes) // ROWS, columns // GROUP
     # [block, row, group, quad, input] -> [block, group, quad, row, input]
     quads = codes.view(blocks, ROWS, count, 8, 4).permute(0, 2, 3, 1, 4).reshape(blocks, count, 8, 64)

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from lmworks.kernels.norms import head_norm
 from lmworks.kernels.scalars import inlined
-from lmworks.kernels.vectors import FLOATS, FLOATS_8, HALF, HALVES, WORD, Float, Int, Value, Writer, emitted, ir
+from lmworks.kernels.vectors import FLOATS, FLOATS_8, HALVES, WORD, Float, Int, Value, Writer, emitted, ir
 
 PAGE = 64
 """Positions of a page; a chunk of attention too."""
@@ -58,7 +58,7 @@ def keep_value(w: Writer, x: Value, width: Value, to: Value) -> None:
 
 
 @inlined
-def place_head(  # noqa: PLR0913, PLR0917 (where a head comes from and goes to)
+def place_head(
     x, head, heads, kv_heads, width, cosine, sine, half, query_norm, key_norm, eps, factor, layer_page, position
 ):  # fmt: skip
     """One query or key head of a token at x: norm, rotation; a key goes into the page with its value, a query is multiplied

@@ -1,8 +1,8 @@
 """Activations in 8 bits: groups of 32, each with a scale, ready to be multiplied with packed weights.
 
-    values   int8 [token, width]             x = value * scale, |value| <= 127
-    scales   float32 [token, width / 32]
-    sums     float32 [token, width / 32]     scale * sum of the group's values: what a weight's minimum is multiplied with
+values   int8 [token, width]             x = value * scale, |value| <= 127
+scales   float32 [token, width / 32]
+sums     float32 [token, width / 32]     scale * sum of the group's values: what a weight's minimum is multiplied with
 """
 
 from __future__ import annotations

@@ -152,9 +152,7 @@ def _embedding(weights: Weights, stream: int) -> list[Step]:
     if config.embedding_norm == "rms":
         weight = torch.full((config.dim,), config.dim**0.5 if config.scale_embedding else 1.0)
         ones = weights.keep("embedding_norm.ones", weight)
-        steps.append(
-            [Operation.NORM, ones, 0, config.dim, float_bits(config.norm_eps), 0, stream, stream, 0]
-        )
+        steps.append([Operation.NORM, ones, 0, config.dim, float_bits(config.norm_eps), 0, stream, stream, 0])
     if (places := _places(network)) is not None:
         address, weights.places = weights.keep("places", places), len(places)
         steps.append([Operation.PLACE, address, 0, config.dim])

@@ -162,9 +162,7 @@ class Writer:
         lanes = 16
         while lanes > 1:
             lanes //= 2
-            x = self.b.fadd(
-                self.shuffle(x, list(range(lanes))), self.shuffle(x, list(range(lanes, 2 * lanes)))
-            )
+            x = self.b.fadd(self.shuffle(x, list(range(lanes))), self.shuffle(x, list(range(lanes, 2 * lanes))))
         return self.b.extract_element(x, self.constant(0, WORD))
 
     def sum_words(self, x: Value) -> Value:
@@ -186,7 +184,9 @@ class Writer:
         for factor in (1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1, 5.0000001201e-1):
             power = self.fma(power, rest, constant(factor))
         power = self.fma(self.b.fmul(rest, rest), power, self.b.fadd(rest, constant(1.0)))
-        exponent = self.b.shl(self.b.add(self.b.fptosi(whole, WORDS), self.constant(127, WORDS)), self.constant(23, WORDS))
+        exponent = self.b.shl(
+            self.b.add(self.b.fptosi(whole, WORDS), self.constant(127, WORDS)), self.constant(23, WORDS)
+        )
         return self.b.fmul(power, self.b.bitcast(exponent, FLOATS))
 
     def dot_bytes(self, sums: Value, unsigned: Value, signed: Value) -> Value:

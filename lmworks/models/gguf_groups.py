@@ -34,7 +34,9 @@ class StoredInGGUF:
         parts = source_parts(self._sources[name]) if name in self._sources else ()
         if not parts or any(self.file.tensors[part].kind not in FLOATS for part in parts):
             return None
-        vector = torch.cat([turned_back(part, dequantised(self.file, part, torch.float32), self.config) for part in parts])
+        vector = torch.cat(
+            [turned_back(part, dequantised(self.file, part, torch.float32), self.config) for part in parts]
+        )
         # llama.cpp's converter adds Gemma's 1 to the weights.
         return vector - 1 if self.config.norm_unit_offset and name.endswith("norm.weight") else vector
 

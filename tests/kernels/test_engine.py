@@ -26,13 +26,31 @@ if unavailable() is not None:
 SHAPE = {"dim": 64, "heads": 4, "kv_heads": 2, "head_dim": 16, "hidden_dim": 96, "context": 256}
 KINDS: dict[str, dict[str, object]] = {
     "llama": {},
-    "gpt2": {"norm": "layer", "qkv_bias": True, "output_bias": True, "feed_forward_bias": True, "activation": "gelu_tanh"}
+    "gpt2": {
+        "norm": "layer",
+        "qkv_bias": True,
+        "output_bias": True,
+        "feed_forward_bias": True,
+        "activation": "gelu_tanh",
+    }
     | {"gated": False, "positions": "learned", "position_offset": 2},
-    "gemma": {"norm_unit_offset": True, "scale_embedding": True, "activation": "gelu", "head_dim": 48, "logit_cap": 4.0},
+    "gemma": {
+        "norm_unit_offset": True,
+        "scale_embedding": True,
+        "activation": "gelu",
+        "head_dim": 48,
+        "logit_cap": 4.0,
+    },
     "qwen3 with windows": {"qk_norm": True, "window": 20, "window_layers": (1,), "tied": False, "vocab_size": 101},
     "gpt_neox": {"parallel": True, "rotary_dim": 16, "head_dim": 32, "kv_heads": 1, "norm": "layer"},
     "own": {"norm_weight": False, "attention_scale": 0.4, "activation": "relu_squared", "gated": False, "qk_norm": True}
-    | {"embedding_norm": "rms", "scale_embedding": True, "head_scale": 0.3, "head_bias": True, "positions": "sinusoidal"},
+    | {
+        "embedding_norm": "rms",
+        "scale_embedding": True,
+        "head_scale": 0.3,
+        "head_bias": True,
+        "positions": "sinusoidal",
+    },
     "post-norm": {"norm_place": "after", "activation": "relu", "positions": "none"},
     "bert": {"arrangement": "encoder", "norm_place": "after", "norm": "layer", "positions": "learned", "segments": 2}
     | {"embedding_norm": "layer", "activation": "gelu", "gated": False, "head_transform": True},
@@ -124,7 +142,10 @@ def test_rows_that_leave_or_become_more_keep_their_text():
     held = cache.bytes
     cache.keep(torch.tensor([2, 2, 0]))
     assert cache.bytes < held
-    parts = [plain.hidden(torch.tensor([[7], [8], [9]]), cache=cache), plain.hidden(torch.tensor([[1], [2], [3]]), cache=cache)]
+    parts = [
+        plain.hidden(torch.tensor([[7], [8], [9]]), cache=cache),
+        plain.hidden(torch.tensor([[1], [2], [3]]), cache=cache),
+    ]
     for row, (source, new) in enumerate([(2, [7, 1]), (2, [8, 2]), (0, [9, 3])]):
         alone = plain.hidden(torch.cat([tokens[source, :88], torch.tensor(new)])[None])
         assert torch.equal(torch.cat(parts, dim=1)[row], alone[0, 88:])
@@ -132,7 +153,7 @@ def test_rows_that_leave_or_become_more_keep_their_text():
 
 @torch.no_grad()
 def test_what_pytorch_alone_knows_runs_in_pytorch():
-    same, engine = both("llama")
+    _, engine = both("llama")
     plain, tokens = engine.network, text(1, 30)
     expected = plain(tokens)
     plain.engine = engine
@@ -140,7 +161,9 @@ def test_what_pytorch_alone_knows_runs_in_pytorch():
     assert not torch.equal(fast, expected)
     with hooked(plain, {"blocks.0.residual_out": lambda activation: None}):
         assert torch.equal(plain(tokens), expected)
-    assert torch.equal(plain(tokens, documents=torch.zeros_like(tokens)), plain(tokens, documents=torch.zeros_like(tokens)))
+    assert torch.equal(
+        plain(tokens, documents=torch.zeros_like(tokens)), plain(tokens, documents=torch.zeros_like(tokens))
+    )
     with torch.enable_grad():
         assert torch.equal(plain(tokens), expected)
     assert copy.deepcopy(plain).engine is None

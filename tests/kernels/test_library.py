@@ -47,7 +47,12 @@ def started(cache: Path, **environment: str) -> subprocess.Popen[str]:
     """A process that loads the kernels and multiplies with them."""
     settings = os.environ | {"LMWORKS_CACHE": str(cache), "PYTHONPATH": str(ROOT), "LMWORKS_THREADS": "2"} | environment
     return subprocess.Popen(
-        [sys.executable, "-c", PROGRAM], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT, env=settings
+        [sys.executable, "-c", PROGRAM],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+        env=settings,
     )
 
 
@@ -96,7 +101,12 @@ def test_every_operation_on_every_instruction_set(name: str, tmp_path: Path):
     tests = [str(ROOT / "tests" / "kernels" / f"test_{one}.py") for one in ("operations", "engine")]
     settings = os.environ | {"LMWORKS_CACHE": str(tmp_path), "LMWORKS_INSTRUCTIONS": name, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-n0", *tests], cwd=ROOT, env=settings, capture_output=True, text=True, check=False
+        [sys.executable, "-m", "pytest", "-q", "-n0", *tests],
+        cwd=ROOT,
+        env=settings,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stdout[-3000:]
 
@@ -104,7 +114,9 @@ def test_every_operation_on_every_instruction_set(name: str, tmp_path: Path):
 def run(program: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """A short program."""
     settings = os.environ | {"PYTHONPATH": str(ROOT)} | environment
-    return subprocess.run([sys.executable, "-c", program], cwd=ROOT, env=settings, capture_output=True, text=True, check=False)
+    return subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, env=settings, capture_output=True, text=True, check=False
+    )
 
 
 def test_a_processor_without_vectors_is_said():

@@ -16,6 +16,8 @@ from lmworks.kernels.coverage import unavailable
 if unavailable() is not None:
     pytest.skip(str(unavailable()), allow_module_level=True)
 
+from frames import Bench, address, numbers
+
 from lmworks.kernels.frame import Field, Operation, float_bits
 from lmworks.kernels.packing import aligned, pack, quantised, unpacked
 from lmworks.kernels.tape import ACTIVATIONS, multiply
@@ -23,7 +25,6 @@ from lmworks.models.attention import attend
 from lmworks.models.feed_forward import ACTIVATIONS as FUNCTIONS
 from lmworks.models.masks import visibility
 from lmworks.models.positions import rotate
-from frames import Bench, address, numbers
 
 
 @pytest.mark.parametrize("bits", [4, 8])
