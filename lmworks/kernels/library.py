@@ -75,14 +75,15 @@ def _compiled(instructions: Instructions, folder: Path, made: bool, kept: bool) 
     """Import the kernels with numba's cache in `folder`; numba reads its settings when they are defined."""
     import numba
 
-    before = numba.config.CACHE_DIR, numba.config.CPU_FEATURES, numba.config.CPU_NAME
-    numba.config.CACHE_DIR = str(folder)
+    settings: Any = numba.config
+    before = settings.CACHE_DIR, settings.CPU_FEATURES, settings.CPU_NAME
+    settings.CACHE_DIR = str(folder)
     if os.environ.get(FORCED):
         left = features() - set(instructions.without)
-        numba.config.CPU_FEATURES = ",".join(
+        settings.CPU_FEATURES = ",".join(
             [*(f"+{name}" for name in sorted(left)), *(f"-{name}" for name in instructions.without)]
         )
-        numba.config.CPU_NAME = "generic"
+        settings.CPU_NAME = "generic"
     shown = progress.task("compiling the kernels for this processor (once)") if made else contextlib.nullcontext()
     try:
         with shown:
@@ -92,7 +93,7 @@ def _compiled(instructions: Instructions, folder: Path, made: bool, kept: bool) 
             interpreter.wait_for.compile((word,) * 3)
             interpreter.signal.compile((word,) * 2)
     finally:
-        numba.config.CACHE_DIR, numba.config.CPU_FEATURES, numba.config.CPU_NAME = before
+        settings.CACHE_DIR, settings.CPU_FEATURES, settings.CPU_NAME = before
     return Library(instructions.name, interpreter.run, interpreter.wait_for, interpreter.signal, kept, made)
 
 
