@@ -84,14 +84,13 @@ def _compiled(instructions: Instructions, folder: Path, made: bool, kept: bool) 
             [*(f"+{name}" for name in sorted(left)), *(f"-{name}" for name in instructions.without)]
         )
         settings.CPU_NAME = "generic"
-    shown = progress.task("compiling the kernels for this processor (once)") if made else contextlib.nullcontext()
+    shown = progress.task("compiling kernels (once)", 3) if made else contextlib.nullcontext(lambda amount: None)
     try:
-        with shown:
+        with shown as advance:
             interpreter: Any = importlib.import_module("lmworks.kernels.interpreter")
-            word = numba.int64
-            interpreter.run.compile((word,) * 3)
-            interpreter.wait_for.compile((word,) * 3)
-            interpreter.signal.compile((word,) * 2)
+            for name, arguments in (("wait_for", 3), ("signal", 2), ("run", 3)):
+                getattr(interpreter, name).compile((numba.int64,) * arguments)
+                advance(1)
     finally:
         settings.CACHE_DIR, settings.CPU_FEATURES, settings.CPU_NAME = before
     return Library(instructions.name, interpreter.run, interpreter.wait_for, interpreter.signal, kept, made)

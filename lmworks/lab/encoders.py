@@ -1,4 +1,5 @@
-"""Small networks that read real prose from both sides or from the left, pretrained in a minute: what claims 7, 9 and 11 compare.
+"""Small networks that read real prose from both sides or from the left, pretrained in a minute: what claims 7, 9,
+11, 19 and 39 compare.
 
 text = prose("trec-train", "trec-test")
 network = small_network(text.tokenizer, 1, "encoder")
@@ -30,6 +31,7 @@ from lmworks.text.document import Document
 from lmworks.text.sources import read
 from lmworks.text.splits import split
 from lmworks.tokens.pairs import TextClasses
+from lmworks.tokens.rows import Rows
 from lmworks.tokens.sentence_pairs import Sentences, write_sentences
 from lmworks.tokens.tokenizer import Tokenizer
 from lmworks.tokens.trainer import TokenizerConfig, train_tokenizer
@@ -79,10 +81,8 @@ def small_network(
 ) -> Network:
     """Fresh weights by seed: the same pre-norm blocks with rotary positions, whose tokens see all (encoder) or those before
     them (decoder)."""
-    shape = {"dim": 64, "layers": 2, "heads": 2, "context": CONTEXT}
-    config = ModelConfig(
-        **(shape | settings), family="lmworks", arrangement=arrangement, vocab_size=tokenizer.vocab_size
-    )
+    shape = {"dim": 64, "layers": 2, "heads": 2, "context": CONTEXT, "vocab_size": tokenizer.vocab_size}
+    config = ModelConfig(**(shape | settings), family="lmworks", arrangement=arrangement)
     return Network(config).initialise(seed)
 
 
@@ -185,11 +185,12 @@ def tuned(
         judged.load_state_dict(network.state_dict(), strict=False)
         config = TrainingConfig(context=CONTEXT, rows=16, steps=steps, learning_rate=rate, warmup=0.1, seed=seed)
         fit(judged, Classification(), rows["train"], config)
-        found.append([_right(judged, rows[part]) for part in ("dev", "test")])
+        found.append([share_told(judged, rows[part]) for part in ("dev", "test")])
     return max(found)[1]
 
 
-def _right(network: Network, rows: TextClasses) -> float:
+def share_told(network: Network, rows: Rows) -> float:
+    """The share of rows whose class the network's classifier tells."""
     pairs = classified(network, rows)
     return sum(true == chosen for true, chosen in pairs) / len(pairs)
 
