@@ -23,10 +23,11 @@ from lmworks.models.config import ModelConfig
 from lmworks.models.engine import Engine
 from lmworks.models.head_transform import HeadTransform
 from lmworks.models.hooks import HookFunction, hook_points, hooked
-from lmworks.models.initialisation import Scheme, initialise
+from lmworks.models.initialisation import initialise
 from lmworks.models.linear import Product
 from lmworks.models.memory import Memory
 from lmworks.models.ngram_embedding import NGramEmbedding
+from lmworks.models.scheme import Scheme
 from lmworks.models.stack import Hidden, Real, Stack, Tokens, blank_embedding
 
 __all__ = ["Block", "BlockRunner", "Network", "build_network", "evaluating", "run_plainly", "run_recomputing"]
