@@ -8,7 +8,7 @@ Source: the package compressed-tensors 0.20, `compressors/pack_quantized` and `q
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,11 +20,10 @@ from lmworks.basics.errors import ConfigError, ModelError
 from lmworks.models.config import ModelConfig
 from lmworks.models.families.tables import Family, Rows, Source, Transposed, each_name
 from lmworks.models.precision import DTYPES
-from lmworks.models.quantise import GROUP, Groups, best, fits, from_words, require_finite, to_words
+from lmworks.models.quantise import GROUP, fits, from_words, nearest, require_finite, to_words
 
 BITS = (4, 8)
 METHOD, FORMAT = "compressed-tensors", "pack-quantized"
-Rounding = Callable[[Tensor, int, torch.dtype], Groups]
 _OUTER = ("embedding.weight", "head.weight")
 _PARTS = (".weight_packed", ".weight_scale", ".weight_shape")
 
@@ -45,7 +44,6 @@ class Compression:
     """Of embedding and head, None to leave them as they are: neither transformers nor vLLM loads a packed embedding."""
     dtype: torch.dtype = torch.bfloat16
     """Of scales, and of what is left as it is."""
-    rounding: Rounding = best
 
     def of(
         self, tensors: Mapping[str, Tensor], family: Family, config: ModelConfig
@@ -63,7 +61,7 @@ class Compression:
                 if name not in names or not fits(weight):
                     packed[name] = weight.to(self.dtype) if weight.is_floating_point() else weight
                     continue
-                groups = self.rounding(weight, names[name], self.dtype)
+                groups = nearest(weight, names[name], self.dtype)
                 require_finite(name, groups.scale)
                 parts = (to_words(groups.values, names[name]), groups.scale, torch.tensor(weight.shape))
                 base = name.removesuffix(".weight")

@@ -16,7 +16,7 @@ from lmworks.basics.errors import ConfigError, ModelError
 from lmworks.models.compressed import Compression, decompressed
 from lmworks.models.directory import read_network, write_network
 from lmworks.models.network import Network
-from lmworks.models.quantise import best, nearest
+from lmworks.models.quantise import nearest
 
 WIDE: dict[str, Any] = {"dim": 64, "hidden_dim": 96, "heads": 4, "kv_heads": 2}
 NAME = "model.layers.1.mlp.down_proj"
@@ -45,7 +45,7 @@ def written(folder: Path, compression: Compression, **settings: Any) -> Network:
 def test_every_matrix_is_read_back_as_it_was_rounded(
     settings: dict[str, Any], bits: int, embedding_bits: int | None, tmp_path: Path
 ):
-    network = written(tmp_path / "m", Compression(bits, embedding_bits, torch.float32, nearest), **settings)
+    network = written(tmp_path / "m", Compression(bits, embedding_bits, torch.float32), **settings)
     back = read_network(tmp_path / "m")
     assert back.config == network.config
     expected = network.state_dict()
@@ -93,7 +93,7 @@ def test_what_is_written_their_package_unpacks_to_the_same_weights(bits: int, dt
     package = theirs()
     from compressed_tensors.quantization import QuantizationConfig
 
-    written(tmp_path / "m", Compression(bits, dtype=dtype, rounding=best))
+    written(tmp_path / "m", Compression(bits, dtype=dtype))
     said = json.loads((tmp_path / "m" / "config.json").read_text())["quantization_config"]
     scheme = QuantizationConfig.model_validate(said).config_groups["group_0"]
     tensors = load_file(tmp_path / "m" / "model.safetensors")
