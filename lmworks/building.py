@@ -105,7 +105,8 @@ def build(
 
     started = time.time()
     _, parts = _read(chosen, say)
-    start_run(run, chosen, data_hash(parts.train), chosen.data.text, resume)
+    sides = {"text": parts.train, "held_out": parts.held_out}
+    start_run(run, chosen, {side: (chosen.data.text, data_hash(one)) for side, one in sides.items()}, resume)
     language_model = LanguageModel.load(chosen.model.reference, dtype=chosen.model.dtype or fast_dtype())
     rows = pack(
         [example_of(document, language_model.tokenizer) for document in parts.train],

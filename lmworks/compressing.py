@@ -70,7 +70,7 @@ def compress(
     refuse_foreign_files(folder)
     reading = read(text)
     documents, text = reading.documents, reading.name
-    loaded = load(model, base=base)
+    loaded = load(model, base=base, compress="none")  # measured as the result will be
     loaded.must_converse()
     if loaded.source is not None and folder.exists() and folder.samefile(loaded.source):
         raise ConfigError(f"{folder} is the model itself; give another folder with --out")

@@ -185,9 +185,23 @@ def _prepare(recipe: TrainRecipe, folder: Path, run: Path, resume: bool, say: Sa
     check_run(run, recipe, resume)
     say_replaced(folder, say)
     parts = read_parts(recipe, say)
-    start_run(run, recipe, data_hash(parts.train), recipe.data.text, resume)
+    start_run(run, recipe, _texts(recipe, parts), resume)
     prepare(recipe, parts, run, resume)
     return parts
+
+
+def _texts(recipe: TrainRecipe, parts: Split) -> dict[str, tuple[str, str]]:
+    """What is trained on, what validates and what the finished model is measured on: from where, and its hash."""
+    data, measured_on = recipe.data, task_of(recipe).measured_on(parts.held_out)
+    kept = data.validation or data.text
+    return {
+        side: (source, data_hash(documents))
+        for side, source, documents in (
+            ("held_out", kept, parts.held_out),
+            ("test", data.test or kept, measured_on),
+            ("text", data.text, parts.train),  # last: it lacks what the others have
+        )
+    }
 
 
 def prepare(recipe: TrainRecipe, parts: Split, folder: Path, resume: bool = False) -> None:

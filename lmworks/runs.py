@@ -8,7 +8,7 @@ import os
 import platform
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -55,15 +55,19 @@ def _same(key: str, value: Any, theirs: Any, run: Path) -> None:
         )
 
 
-def start_run(run: Path, recipe: Config, text: str, name: str, resume: bool) -> None:
-    """A fresh run's recipe and the hash of its text are written down; a resumed run must have the same `text`."""
+def start_run(run: Path, recipe: Config, texts: Mapping[str, tuple[str, str]], resume: bool) -> None:
+    """A fresh run's recipe and the hashes of its texts are written down; a resumed run must have the same ones. Of each side
+    of the text, where it comes from and its hash."""
     path = run / RECIPE
     if not resume:
-        write_json(path, recipe.model_dump(mode="json") | {"text": text})
-    elif read_json(path).get("text") != text:
-        raise ConfigError(
-            f"{name} does not hold the text that the run was started with; put it back, or remove {run} to start afresh"
-        )
+        write_json(path, recipe.model_dump(mode="json") | {side: digest for side, (_, digest) in texts.items()})
+        return
+    theirs = read_json(path)
+    for side, (source, digest) in texts.items():
+        if theirs.get(side) != digest:
+            raise ConfigError(
+                f"{source} does not hold the text that the run was started with; put it back, or remove {run} to start afresh"
+            )
 
 
 def say_replaced(folder: Path, say: Callable[[str], None]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -20,7 +20,12 @@ def lab(
         list[int] | None, typer.Argument(help="Numbers of claims; without one, all are listed.", show_default=False)
     ] = None,
     all_: Annotated[bool, typer.Option("--all", help="Run every claim, one after another.")] = False,
-    scale: Annotated[str, typer.Option(help="quick (under two minutes) or full (the handbook's figures).")] = "quick",
+    scale: Annotated[
+        str | None,
+        typer.Option(
+            help="quick (under two minutes; unless given) or full (the handbook's figures); what --show shows."
+        ),
+    ] = None,
     set_: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="NAME=VALUE", help="Change a parameter of the experiment; may be repeated."),
@@ -38,19 +43,42 @@ def lab(
     from lmworks.lab import registry
     from lmworks.lab import store as results
 
+    if all_ and questions:
+        raise ConfigError("--all takes every claim; leave out the numbers, or --all")
     asked = list(registry.experiments()) if all_ else list(dict.fromkeys(questions or []))
-    if not asked and (show or resume or store or set_):
+    if not asked and (show or resume or store or set_ or scale):
         raise ConfigError("say which claim: lmworks lab 6, or --all for every one")
     if set_ and len(asked) > 1:
         raise ConfigError("--set changes the parameters of one experiment; give one number")
+    if show and (set_ or store or resume):
+        raise ConfigError(
+            "--show shows what is stored and runs nothing; leave out --set, --store and --resume, or --show"
+        )
+    wanted = None if scale is None else registry.require_scale(scale)
     if not asked:
         _list(out, json_)
     elif show:
-        _print([results.kept(question, out) for question in asked], json_)
+        _print(_stored(asked, wanted, out) if all_ else [results.kept(one, out, wanted) for one in asked], json_)
     elif len(asked) == 1 and not resume:
-        _print([_run(asked[0], cast("Scale", scale), set_ or [], store, out, quiet=json_)], json_)
+        _print([_run(asked[0], wanted or "quick", set_ or [], store, out, quiet=json_)], json_)
     else:
-        _run_several(asked, cast("Scale", scale), store, out, resume, json_)
+        _run_several(asked, wanted or "quick", set_ or [], store, out, resume, json_)
+
+
+def _stored(asked: list[int], scale: Scale | None, out: Path) -> list[Finding]:
+    """What is stored of these claims; those of which nothing is are said."""
+    from lmworks.basics.errors import ConfigError
+    from lmworks.lab import store as results
+
+    found, missing = [], []
+    for question in asked:
+        try:
+            found.append(results.kept(question, out, scale))
+        except ConfigError:
+            missing.append(question)
+    if missing:
+        typer.echo(f"not stored: {', '.join(map(str, missing))}; run one: lmworks lab {missing[0]}", err=True)
+    return found
 
 
 def _run(question: int, scale: Scale, changes: list[str], store: bool, out: Path, quiet: bool) -> Finding:
@@ -60,7 +88,7 @@ def _run(question: int, scale: Scale, changes: list[str], store: bool, out: Path
     from lmworks.lab import store as results
 
     with progress.shown():
-        finding = lab_run.run(question, scale, changes)  # a scale that is none is its error
+        finding = lab_run.run(question, scale, changes)
     files = [results.write(finding, results.SHIPPED if store else out)]
     for ending in (".png", ".svg"):
         picture = results.path_of(out, question, finding.scale).with_suffix(ending)
@@ -71,7 +99,9 @@ def _run(question: int, scale: Scale, changes: list[str], store: bool, out: Path
     return finding
 
 
-def _run_several(asked: list[int], scale: Scale, store: bool, out: Path, resume: bool, as_json: bool) -> None:
+def _run_several(
+    asked: list[int], scale: Scale, changes: list[str], store: bool, out: Path, resume: bool, as_json: bool
+) -> None:
     """One after another; what fails is said at the end and keeps nothing from running."""
     import traceback
 
@@ -84,17 +114,19 @@ def _run_several(asked: list[int], scale: Scale, store: bool, out: Path, resume:
     for question in asked:
         try:
             folder = results.SHIPPED if store else out
-            finding = results.same(registry.load(question), scale, folder) if resume else None
+            finding = results.same(registry.load(question), scale, folder, changes) if resume else None
             took = "kept"
             if finding is None:
                 typer.echo(f"claim {question}, {scale}", err=True)
-                finding = _run(question, scale, [], store, out, quiet=True)
+                finding = _run(question, scale, changes, store, out, quiet=True)
                 took = f"{finding.seconds:,.0f} s"
         except (Stopped, KeyboardInterrupt):
             raise
         except Exception as error:  # an unattended run goes on with the next claim
             if not isinstance(error, LmworksError):
                 traceback.print_exc()
+            elif len(asked) == 1:
+                raise
             rows.append([str(question), f"not measured: {error or type(error).__name__}", ""])
             continue
         found.append(finding)

@@ -19,6 +19,7 @@ from lmworks.basics.errors import ConfigError
 from lmworks.basics.extras import require
 from lmworks.evaluation import statistics
 from lmworks.evaluation.measurement import Measurement
+from lmworks.generation.answer import Answer
 from lmworks.generation.language_model import LanguageModel
 from lmworks.generation.strategies import Strategy
 from lmworks.text.document import Document
@@ -33,18 +34,29 @@ def answered(
     model: LanguageModel, sources: Sequence[str], strategy: Strategy | None = None, longest: int = 128
 ) -> list[str]:
     """The model's answer to each source, in their order; of at most `longest` tokens. A source is cut at what it reads."""
+    return [answer.text.strip() for answer in whole_answers(model, sources, strategy, longest)]
+
+
+def whole_answers(
+    model: LanguageModel,
+    sources: Sequence[str],
+    strategy: Strategy | Sequence[Strategy] | None = None,
+    longest: int = 128,
+) -> list[Answer]:
+    """The same with what is known of each: its tokens, their log-probabilities, why it ended; one strategy for all, or one
+    for each."""
     ids = [model.encode_prompt(source) for source in sources]
     ids = [one if len(one) <= model.config.context else [*one[: model.config.context - 1], one[-1]] for one in ids]
     order = sorted(range(len(ids)), key=lambda number: len(ids[number]))
-    answers = [""] * len(ids)
+    answers: dict[int, Answer] = {}
     with progress.task("answering", len(ids), "texts") as advance:
         for start in range(0, len(order), AT_ONCE):
             part = order[start : start + AT_ONCE]
-            found = model.generate_batch([ids[number] for number in part], strategy, max_new_tokens=longest)
-            for number, answer in zip(part, found, strict=True):
-                answers[number] = answer.text.strip()
+            chosen = [strategy[number] for number in part] if isinstance(strategy, Sequence) else strategy
+            found = model.generate_batch([ids[number] for number in part], chosen, max_new_tokens=longest)
+            answers |= zip(part, found, strict=True)
             advance(len(part))
-    return answers
+    return [answers[number] for number in range(len(ids))]
 
 
 def answers_measured(
@@ -52,9 +64,10 @@ def answers_measured(
     documents: Sequence[Document],
     figures: Sequence[str],
     strategy: Strategy | None = None,
-    longest: int = 128,
+    longest: int | None = None,
 ) -> list[Measurement]:
-    """Likeness of what the model writes for the sources of pairs to their targets.
+    """Likeness of what the model writes for the sources of pairs to their targets; each figure says by which strategy, and
+    of at most how many tokens an answer is, where these are not as many as the model's context.
 
     DataError for a document that is no pair, ConfigError for a figure that there is not.
     """
@@ -63,7 +76,13 @@ def answers_measured(
     if strange := next((one for one in figures if one not in known), None):
         raise ConfigError(f"{strange!r} is no figure; there are {', '.join(get_args(Figure))}")
     sources, references = [source for source, _ in pairs], [target for _, target in pairs]
-    return likeness(answered(model, sources, strategy, longest), references, sources, known)
+    written = " then ".join((strategy or model.generation_config.strategy).order)
+    answers = answered(model, sources, strategy, longest or model.config.context)
+    written += "" if longest is None else f", at most {longest} tokens"
+    return [
+        one.model_copy(update={"name": f"{one.name}, {written}"})
+        for one in likeness(answers, references, sources, known)
+    ]
 
 
 def likeness(

@@ -106,6 +106,22 @@ def spearman(x: ArrayLike, y: ArrayLike) -> Estimate:
     return Estimate(value, (min(float(np.tanh(middle - half)), value), max(float(np.tanh(middle + half)), value)))
 
 
+def area_under_curve(positive: ArrayLike, negative: ArrayLike) -> Estimate:
+    """How often a positive's score is above a negative's, ties counted half: the area under the ROC curve, 0.5 by chance.
+
+    The interval is DeLong's (DeLong, DeLong and Clarke-Pearson 1988, https://doi.org/10.2307/2531595), kept within 0 and 1.
+    """
+    above, below = _finite("positives", positive), _finite("negatives", negative)
+    ranks = _ranks(np.concatenate([above, below]))
+    beaten = (ranks[: len(above)] - _ranks(above)) / len(below)
+    beating = 1 - (ranks[len(above) :] - _ranks(below)) / len(above)
+    value = float(beaten.mean())
+    if len(above) < 2 or len(below) < 2:
+        return Estimate(value, None)
+    half = Z * float(beaten.var(ddof=1) / len(above) + beating.var(ddof=1) / len(below)) ** 0.5
+    return Estimate(value, (max(value - half, 0.0), min(value + half, 1.0)))
+
+
 def _bootstrap(statistic: Callable[[Array], Array], columns: Sequence[Array], resamples: int, seed: int) -> Estimate:
     """The statistic of the columns' sums, and its percentile interval over resampled rows."""
     table = np.stack(columns, axis=1)

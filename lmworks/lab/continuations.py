@@ -13,7 +13,7 @@ from lmworks.basics.errors import DataError
 from lmworks.evaluation.text_statistics import distinct_n, repeated
 from lmworks.generation.language_model import LanguageModel
 from lmworks.generation.scoring import token_logprobs
-from lmworks.generation.strategies import Sample
+from lmworks.generation.strategies import Sample, Strategy
 from lmworks.text.document import Document
 
 
@@ -77,12 +77,19 @@ def pieces(
 
 
 def sampled(
-    model: LanguageModel, texts: Sequence[Piece], strategy: Sample, seed: int, length: int
+    model: LanguageModel, texts: Sequence[Piece], strategy: Strategy, seed: int, length: int
 ) -> list[Continuation]:
     """The model's own continuation of each piece, each with random numbers of its own."""
-    strategies = [strategy.but(seed=1000 * seed + at) for at in range(len(texts))]
+    strategies = each_its_own(strategy, seed, len(texts))
     answers = model.generate_batch([piece.prompt for piece in texts], strategies, max_new_tokens=length)
     return [Continuation(answer.tokens, answer.logprobs) for answer in answers]
+
+
+def each_its_own(strategy: Strategy, seed: int, count: int) -> list[Strategy]:
+    """The strategy for so many texts; one that draws has random numbers of its own for each."""
+    if not isinstance(strategy, Sample):
+        return [strategy] * count
+    return [strategy.but(seed=1000 * seed + at) for at in range(count)]
 
 
 FEATURES: Mapping[str, Callable[[Continuation], float]] = {

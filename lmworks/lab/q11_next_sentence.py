@@ -18,7 +18,7 @@ from lmworks.evaluation.held_out import classified, held_out_losses, mean_loss
 from lmworks.evaluation.measurement import Measurement
 from lmworks.lab.byte_rows import fit
 from lmworks.lab.chart import Chart, Series
-from lmworks.lab.encoders import CONTEXT, Prose, labelled, probed, prose, regressed, small_network
+from lmworks.lab.encoders import CONTEXT, Prose, labelled, pretraining, probed, prose, regressed, small_network
 from lmworks.lab.finding import Check, Observation, Rule
 from lmworks.lab.registry import Count, Several, experiment, scaled
 from lmworks.lab.seeds import difference, measured
@@ -51,10 +51,10 @@ UNJUDGED, JUDGED = 1, 2
 )
 def next_sentence(
     text: str = "ag-news",
-    steps: Count = scaled(200, 800),
-    rows: Count = 16,
-    share: float = 0.2,
-    rate: float = 4e-3,
+    steps: Count = scaled(200, 1000),
+    rows: Count = scaled(16, 32),
+    share: float = 0.3,
+    rate: float = 0.02,
     pairs: Several = scaled(400, 800),
     labels: Count = 200,
     seeds: Count = scaled(3, 3),
@@ -67,10 +67,7 @@ def next_sentence(
     for seed in range(seeds):
         data = labelled(news, labels, seed)
         for name in names:
-            config = TrainingConfig(
-                context=CONTEXT, rows=rows, steps=steps, learning_rate=rate, warmup=0.1, seed=seed, weight_decay=0.01
-            )
-            network = pretrained(news, name, share, config)
+            network = pretrained(news, name, share, pretraining(steps, rows, rate, seed))
             if name == WITH:
                 told[seed] = _right(network, SentencePairs(news.held_out, news.tokenizer, CONTEXT))
             found[LOSS][name][seed] = _masked_loss(network, news, pairs)

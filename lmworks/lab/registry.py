@@ -62,8 +62,7 @@ class Experiment:
 
         Raises ConfigError for an unknown scale, an unknown name or a value of the wrong kind.
         """
-        if scale not in SCALES:
-            raise ConfigError(f"{scale!r} is not a scale; there are {' and '.join(SCALES)}")
+        require_scale(scale)
         hints = get_type_hints(self.measure, include_extras=True)
         fields = {
             name: (
@@ -75,6 +74,14 @@ class Experiment:
         model = create_model(f"q{self.question:02d}", __base__=Config, **cast(Mapping[str, Any], fields))
         values = model(**overrides(assignments))
         return {name: getattr(values, name) for name in fields}
+
+
+def require_scale(scale: str) -> Scale:
+    """The scale of that name; ConfigError where there is none."""
+    for one in SCALES:
+        if one == scale:
+            return one
+    raise ConfigError(f"{scale!r} is not a scale; there are {' and '.join(SCALES)}")
 
 
 def experiment(*, question: int, claim: str, rule: Rule) -> Callable[[Callable[..., Observation]], Experiment]:

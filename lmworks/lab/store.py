@@ -10,6 +10,7 @@ import json
 import os
 import platform
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -71,30 +72,33 @@ def read(path: Path) -> Finding:
         raise DataError(f"{path} is not a stored finding ({error}); remove it, and run the experiment again") from error
 
 
-def stored(question: int, folder: Path = SHIPPED) -> Finding | None:
-    """A folder's finding of a question, of the full scale where there is one; None where there is none."""
-    for scale in ("full", "quick"):
-        path = path_of(folder, question, scale)
+def stored(question: int, folder: Path | None = None, scale: Scale | None = None) -> Finding | None:
+    """A folder's finding of a question, or the shipped one; of the full scale where there is one, or of the one that is asked
+    for. None where there is none."""
+    for one in ("full", "quick") if scale is None else (scale,):
+        path = path_of(SHIPPED if folder is None else folder, question, one)
         if path.is_file():
             return read(path)
     return None
 
 
-def kept(question: int, folder: Path) -> Finding:
+def kept(question: int, folder: Path, scale: Scale | None = None) -> Finding:
     """The folder's finding of a question, or the one that lmworks ships; ConfigError where neither is there."""
-    finding = stored(question, folder) or stored(question)
+    finding = stored(question, folder, scale) or stored(question, scale=scale)
     if finding is None:
-        raise ConfigError(f"claim {question} has no stored result; run it: lmworks lab {question}")
+        of, how = ("", "") if scale is None else (f" of scale {scale}", f" --scale {scale}")
+        raise ConfigError(f"claim {question} has no stored result{of}; run it: lmworks lab {question}{how}")
     return finding
 
 
-def same(experiment: Experiment, scale: Scale, folder: Path) -> Finding | None:
-    """The folder's finding of an experiment if it was measured with the parameters and the rule of today."""
+def same(experiment: Experiment, scale: Scale, folder: Path, changes: Sequence[str] = ()) -> Finding | None:
+    """The folder's finding of an experiment if it was measured with the parameters, `changes` among them, and the rule of
+    today."""
     path = path_of(folder, experiment.question, scale)
     finding = read(path) if path.is_file() else None
     if finding is None or finding.rule != str(experiment.rule):
         return None
-    return finding if finding.recipe == json.loads(json.dumps(experiment.settings(scale))) else None
+    return finding if finding.recipe == json.loads(json.dumps(experiment.settings(scale, changes))) else None
 
 
 def machine() -> dict[str, Any]:

@@ -75,7 +75,7 @@ class Writer:
     def costs(self, texts: Sequence[str], spelling: Spelling | None = None) -> list[Cost]:
         """The cost of each text, behind those before it; with another spelling, if one is given."""
         found = [self.lost.of(text) for text in texts]
-        end = _end(self.lost.tokenizer)
+        end = end_of(self.lost.tokenizer)
         tokens = bits_of(self.network, [[*ids, end] for ids, _, _ in found], end)
         words = (spelling or self.spelling)([word for _, words, _ in found for word in words])
         left = iter(words)
@@ -101,7 +101,7 @@ def bits_per_byte(costs: Iterable[Cost]) -> float:
 
 def token_stream(tokenizer: Tokenizer, texts: Sequence[str]) -> Int[Tensor, " tokens"]:
     """The ids of texts, the end token behind each."""
-    end = [_end(tokenizer)]
+    end = [end_of(tokenizer)]
     return torch.tensor([number for ids in tokenizer.encode_batch(texts, special=False) for number in ids + end])
 
 
@@ -156,7 +156,8 @@ def drawn(texts: Sequence[str], size: int, seed: int) -> list[str]:
     return chosen
 
 
-def _end(tokenizer: Tokenizer) -> int:
+def end_of(tokenizer: Tokenizer) -> int:
+    """The token behind each text; DataError where there is none."""
     if tokenizer.eos is None:
         raise DataError(f"the tokenizer {tokenizer.name} has no end token, and texts are parted by it")
     return tokenizer.eos

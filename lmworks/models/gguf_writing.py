@@ -188,7 +188,7 @@ def _activation(family: str) -> str:
 
 
 def _turned(name: str, weight: Tensor, config: ModelConfig) -> Tensor:
-    """llama.cpp's order of query and key rows: see `_turned_back` in gguf.py."""
+    """llama.cpp's order of query and key rows: see `turned_back` in gguf.py."""
     heads = {"attn_q": config.heads, "attn_k": config.kv_heads}.get(name.split(".")[-2])
     if heads is None or _architecture(config.family) != "llama":
         return weight

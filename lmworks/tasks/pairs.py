@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -42,10 +43,21 @@ class _OfPairs(Task):
     """What both have in common: records of two turns, a test text of their own."""
 
     def read(self, say: Say) -> Split:
-        """See Task; DataError for records that are no pairs, those of the test text too."""
+        """See Task; DataError for records that are no pairs, those of the test text too. What they hold is not trained on,
+        nor what validates, whatever the answer: a question is known by its words."""
         parts = super().read(say)
-        self.look_at(parts.train, [*parts.held_out, *self.measured_on([])])
-        return parts
+        others = [*parts.held_out, *self.measured_on([])]
+        self.look_at(parts.train, others)
+        seen = {_words(document) for document in others}
+        train = [document for document in parts.train if _words(document) not in seen]
+        if gone := len(parts.train) - len(train):
+            say(f"left out       {gone:,} pairs to train on, whose source is in the test or validation text too")
+        if not train:
+            raise DataError(
+                f"{self.recipe.data.text} holds nothing to train on that the test or validation text does not hold too; give "
+                "another text"
+            )
+        return replace(parts, train=train)
 
     def look_at(self, train: Sequence[Document], others: Sequence[Document]) -> None:
         """DataError for what is no pair, before anything is made of it."""
@@ -65,7 +77,7 @@ class _OfPairs(Task):
         return [f"note           {line}" for line, number in ((cut, rows.cut), (left, rows.left_out)) if number]
 
     def measured_on(self, documents: Sequence[Document]) -> Sequence[Document]:
-        """The test text where the recipe names one, else what is held out."""
+        """See Task: the test text where the recipe names one, else what is held out."""
         return read(self.recipe.data.test).documents if self.recipe.data.test else documents
 
     def example(self, documents: Sequence[Document]) -> str:
@@ -81,6 +93,11 @@ class _OfPairs(Task):
     @abstractmethod
     def plain(self) -> Objective:
         """The loss without what is added to it for training."""
+
+
+def _words(document: Document) -> str:
+    """The source of a pair, white space and letter case aside."""
+    return " ".join(document.pair[0].lower().split())
 
 
 class Answering(_OfPairs):
@@ -110,9 +127,7 @@ class Answering(_OfPairs):
 
     def measure(self, model: LanguageModel, held_out: KeptTexts, documents: Sequence[Document]) -> list[Measurement]:
         """Likeness of what the model writes to the references of the test text."""
-        return answers_measured(
-            model, self.measured_on(documents), self.recipe.validation.figures, self._strategy, model.config.context
-        )
+        return answers_measured(model, self.measured_on(documents), self.recipe.validation.figures, self._strategy)
 
     def sample(self, model: LanguageModel, example: str) -> Iterator[str]:
         """Sources, what the model writes for them, and the references."""

@@ -103,6 +103,10 @@ class Task(ABC):
     def measure(self, model: LanguageModel, held_out: Any, documents: Sequence[Document]) -> list[Measurement]:
         """The figures of a finished run."""
 
+    def measured_on(self, documents: Sequence[Document]) -> Sequence[Document]:
+        """What a finished model is measured on: what is held out, unless the task has a text for it."""
+        return documents
+
     def example(self, documents: Sequence[Document]) -> str:
         """A held-out text that `sample` shows something with; none where it needs none."""
         return ""

@@ -72,11 +72,20 @@ def _labelled(text: str, name: str) -> list[Document]:
     return [_pair(words, label, f"{name}#{number}") for number, (words, label) in enumerate(pairs, 1)]
 
 
-def _classified(text: str, name: str) -> list[Document]:
-    """TREC's lines: the number of the class, and a question."""
-    classes = ("description", "entity", "abbreviation", "human", "location", "number")
-    lines = [line.partition(" ") for line in text.splitlines()]
-    return [_pair(question, classes[int(number)], f"{name}#{at}") for at, (number, _, question) in enumerate(lines, 1)]
+def _labelled_messages(text: str, name: str) -> list[Document]:
+    """The label, a tab and the message on each line."""
+    lines = (line.partition("\t") for line in text.split("\n") if line.strip())
+    return [_pair(message, label, f"{name}#{at}") for at, (label, _, message) in enumerate(lines, 1)]
+
+
+def _numbered(*classes: str) -> Callable[[str, str], list[Document]]:
+    """Lines of a class's number among these, a space and a text."""
+
+    def documents(text: str, name: str) -> list[Document]:
+        lines = [line.partition(" ") for line in text.splitlines()]
+        return [_pair(words, classes[int(number)], f"{name}#{at}") for at, (number, _, words) in enumerate(lines, 1)]
+
+    return documents
 
 
 def _news(text: str, name: str) -> Iterator[tuple[str, str, str, str]]:
@@ -286,6 +295,20 @@ ENTRIES = {
         documents=_topics,
     ),
 }
+ENTRIES["subjectivity"] = Entry(
+    folder="trec_mr_subj",
+    repository="harvardnlp/sent-conv-torch",
+    commit="d61ded09c99c0199d8c5bca946cd65864de2b296",
+    path="data/subj.all",
+    sha256="f3ffbe2aa8e4f3ba3e63e46dce51613854edbca122fb3aa758b9bce047ded23c",
+    bytes=1_320_246,
+    licence="none stated (Pang and Lee 2004; research)",
+    what="10,000 sentences on films, opinions of reviews and facts of plots",
+    documents=_numbered("subjective", "objective"),
+)
+ENTRIES["sms-spam-labelled"] = replace(
+    ENTRIES["sms-spam"], documents=_labelled_messages, what="5,574 text messages, each ham or spam"
+)
 ENTRIES["ag-news-headlines"] = replace(
     ENTRIES["ag-news"], documents=_headlines, what="7,600 news of 2004, each with its headline"
 )
@@ -299,7 +322,7 @@ ENTRIES |= {
         bytes=size,
         licence="none stated (Li and Roth 2002; research)",
         what=f"TREC, {side}: {number} questions, each with one of six kinds of answer",
-        documents=_classified,
+        documents=_numbered("description", "entity", "abbreviation", "human", "location", "number"),
     )
     for side, number, size, sha256 in (
         ("train", "5,452", 292_402, "c8183fd8c2a5cc4a9a1c56548d7c6410a8b71ed7843df9ef1f0a05cd7cf2fb3e"),

@@ -246,7 +246,50 @@ def test_lab_runs_several_claims_keeps_what_it_has_and_goes_on_after_one_that_fa
     assert again.code == 0 and "kept" in again.out
 
 
-MISASKED = [("--all", "--set", "seeds=3"), ("--show",), ("--store",), ("23", "32", "--set", "rows=4")]
+def test_lab_resumes_with_the_parameters_that_are_asked_for(run, tmp_path):
+    """A result of others is none of this run, and one of these is."""
+    options = ("lab", "23", "--resume", "--out", str(tmp_path), "--json")
+    few, more = (("--set", f"rows={rows}", "--set", "keys=8") for rows in (4, 6))
+    first, other = run(*options, *few).json, run(*options, *more).json
+    assert (first["recipe"]["rows"], other["recipe"]["rows"]) == (4, 6)
+    written = (tmp_path / "q23.quick.json").stat().st_mtime_ns
+    assert run(*options, *more).json == other and (tmp_path / "q23.quick.json").stat().st_mtime_ns == written
+    (tmp_path / "q23.quick.json").write_text('{"question": 23')
+    for asked in (options, (*options, *few), ("lab", "23", "--show", "--out", str(tmp_path))):
+        ran = run(*asked)
+        assert ran.code == 1 and ran.out == ""
+        assert ran.err.startswith(f"lmworks: {tmp_path}/q23.quick.json is not a stored finding (")
+        assert ran.err.count("\n") == 1
+
+
+def test_lab_shows_the_scale_that_is_asked_for_and_all_that_there_is(run, tmp_path, monkeypatch):
+    from lmworks.lab import store
+
+    monkeypatch.setattr(store, "SHIPPED", tmp_path / "shipped")
+    for question in ("23", "32"):
+        ran = run(
+            "lab", question, "--out", str(tmp_path), "--set", "seeds=2", *(("--set", "rows=4") * (question == "23"))
+        )
+        assert ran.code == 0, ran.err
+    shown = run("lab", "--all", "--show", "--out", str(tmp_path), "--json")
+    assert [one["question"] for one in shown.json] == [23, 32]
+    assert shown.err.startswith("not stored: 1, 2, ") and "; run one: lmworks lab 1" in shown.err
+    assert run("lab", "23", "--show", "--scale", "quick", "--out", str(tmp_path)).code == 0
+    full = run("lab", "23", "--show", "--scale", "full", "--out", str(tmp_path))
+    assert full.err == "lmworks: claim 23 has no stored result of scale full; run it: lmworks lab 23 --scale full\n"
+
+
+MISASKED = [
+    ("--all", "--set", "seeds=3"),
+    ("--show",),
+    ("--store",),
+    ("--scale", "full"),
+    ("23", "32", "--set", "rows=4"),
+    ("23", "--show", "--set", "rows=4"),
+    ("23", "--show", "--resume"),
+    ("23", "--show", "--scale", "half"),
+    ("23", "--all"),
+]
 
 
 @pytest.mark.parametrize("arguments", MISASKED, ids=" ".join)

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from lmworks.basics.errors import ConfigError
 from lmworks.evaluation.statistics import (
+    area_under_curve,
     difference_of_ratios,
     mean,
     over_seeds,
@@ -153,3 +154,23 @@ def test_blocks_of_resamples_leave_nothing_out(monkeypatch):
 def test_what_no_figure_can_be_made_of_is_an_error(broken):
     with pytest.raises(ConfigError):
         broken()
+
+
+scores = st.lists(st.integers(-3, 3), min_size=1, max_size=12)
+
+
+@settings(deadline=None)
+@given(scores, scores)
+def test_the_area_under_the_curve_equals_the_mann_whitney_statistic(positive, negative):
+    found = area_under_curve(positive, negative)
+    expected = scipy.stats.mannwhitneyu(positive, negative).statistic / len(positive) / len(negative)
+    assert found.value == pytest.approx(expected)
+    assert found.value + area_under_curve(negative, positive).value == pytest.approx(1)
+
+
+def test_the_interval_of_an_area_under_the_curve_holds_the_truth():
+    generator = np.random.default_rng(5)
+    truth = scipy.stats.norm.cdf(1 / 2**0.5)
+    drawn = (area_under_curve(generator.normal(1, 1, 40), generator.normal(0, 1, 70)) for _ in range(SIMULATIONS))
+    assert 0.91 < share_that_holds(truth, [found.interval for found in drawn]) < 0.98
+    assert area_under_curve([1], [0, 2]).interval is None

@@ -17,6 +17,7 @@ from lmworks.generation.language_model import LanguageModel
 from lmworks.generation.strategies import Beam, Greedy
 from lmworks.loading import load
 from lmworks.pretraining import PretrainResult, pretrain, sample
+from lmworks.tasks import task_of
 from lmworks.text.sources import read
 from lmworks.training_recipe import TrainRecipe
 
@@ -201,6 +202,37 @@ def test_text_that_cannot_be_learnt_is_one_sentence(pairs: Any, kept: Any, kind:
     assert not (tmp_path / "out").exists()
 
 
+def test_what_the_test_or_the_validation_text_asks_is_not_trained_on(tmp_path: Path):
+    """Whatever the answer, and white space and case aside: it would be told by heart."""
+    asked = numbers(6, 3)
+    train = write(tmp_path / "train.jsonl", [*asked[:2], (f" {asked[2][0].title()} ", "else"), *asked[3:5]])
+    kept, test = write(tmp_path / "kept.jsonl", [asked[1], asked[5]]), write(tmp_path / "test.jsonl", [asked[2]])
+    made = recipe(data={"text": train, "validation": kept, "test": test}, objective={"kind": "seq2seq"})
+    said: list[str] = []
+    parts = task_of(made).read(said.append)
+    assert [one.pair for one in parts.train] == [asked[0], *asked[3:5]]
+    assert "left out       1 pairs to train on, whose source is in the test or validation text too" in said
+    with pytest.raises(DataError, match="holds nothing to train on that the test or validation text does not hold too"):
+        task_of(made.but(data=made.data.but(test=train))).read(said.append)
+
+
+@pytest.mark.parametrize("side", ["kept", "test"])
+def test_a_run_is_not_resumed_with_another_text_to_be_measured_on(side: str, tmp_path: Path, monkeypatch):
+    made = translation(tmp_path, training={"steps": 4})
+    write(tmp_path / "test.jsonl", numbers(3, 7))
+    made = made.but(data=made.data.but(test=str(tmp_path / "test.jsonl")))
+
+    def fail(*_: Any) -> None:
+        raise Stopped("before the folder is written")
+
+    monkeypatch.setattr(LanguageModel, "save", fail)
+    with pytest.raises(Stopped):
+        pretrain(made, tmp_path / "out")
+    write(tmp_path / f"{side}.jsonl", numbers(4, 9))
+    with pytest.raises(ConfigError, match=f"{side}.jsonl does not hold the text that the run was started with"):
+        pretrain(made, tmp_path / "out", resume=True)
+
+
 def test_text_without_pairs_and_a_test_text_that_is_not_there_are_told_before_training(tmp_path: Path):
     made = translation(tmp_path)
     (tmp_path / "plain.txt").write_text("no pair")
@@ -222,6 +254,9 @@ def test_finished_models_are_measured_on_other_text(
 ):
     documents = read(write(tmp_path / "kept.jsonl", numbers(20, 2))).documents
     assert answers_measured(translator.model, documents, ["bleu", "chrf"], Beam(width=2)) == translator.measurements
+    assert [one.name.partition(")")[2] for one in translator.measurements] == [", the best of 2 beams"] * 2
+    greedy = answers_measured(translator.model, documents[:2], ["chrf"], longest=9)
+    assert greedy[0].name.endswith("), most probable, at most 9 tokens")
     with pytest.raises(ConfigError, match="'blue' is no figure; there are bleu, chrf, rouge"):
         answers_measured(translator.model, documents, ["bleu", "blue"])
     with pytest.raises(DataError, match="the label 'vier' is not among those of the model"):

@@ -8,6 +8,7 @@ import http.server
 import os
 import threading
 import zipfile
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -215,3 +216,21 @@ def test_a_set_of_lines_is_a_document_a_line(tiny, tmp_path):
 
 def test_messages_come_without_their_labels():
     assert [one.text for one in registry._messages("ham\tGo now\n\nspam\tWin\t1", "sms")] == ["Go now", "Win\t1"]
+
+
+@pytest.mark.parametrize(
+    ("name", "counts"),
+    [
+        ("subjectivity", {"subjective": 5000, "objective": 5000}),
+        ("sms-spam-labelled", {"ham": 4827, "spam": 747}),
+        (
+            "trec-test",
+            {"description": 138, "entity": 94, "abbreviation": 9, "human": 65, "location": 81, "number": 113},
+        ),
+    ],
+)
+def test_texts_with_classes_have_as_many_of_each_as_is_published(name, counts):
+    if not registry.available(name):
+        pytest.skip(f"{name} is not here: set LMWORKS_DATA, or connect once and read it")
+    pairs = [document.pair for document in read(name).documents]
+    assert Counter(label for _, label in pairs) == counts and all(text.strip() for text, _ in pairs)
