@@ -7,6 +7,7 @@ engine = compiled(network, stored=file_weights)     # the bits that a file holds
 
 from __future__ import annotations
 
+import operator
 import os
 import threading
 from collections.abc import Iterator
@@ -36,6 +37,7 @@ AT_ONCE = 512
 """Tokens of one run: enough to fill the processor, few enough that the activations stay small."""
 VECTORS = 12
 """Queries that attention takes at once (kernels/attention.py)."""
+HOOKED = operator.attrgetter("functions")
 SPLIT = 2
 """Up to so many tokens the threads share the pages of each, and not the tokens."""
 
@@ -113,7 +115,7 @@ class CompiledNetwork:
             self._stands
             and network.run_block is run_plainly
             and network.attention_kernel == "fused"
-            and not any(point.functions for point in self._points)
+            and not any(map(HOOKED, self._points))
         )
 
     def head_ready(self) -> bool:
