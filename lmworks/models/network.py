@@ -38,6 +38,9 @@ Logits = Float[Tensor, "batch seq vocab"]
 class Network(Stack):
     """A decoder (tokens in, logits for the next token out), an encoder, or an encoder-decoder, as its config says."""
 
+    engine: Engine | None = None
+    """Runs the network in PyTorch's place where nothing needs a gradient (`lmworks.kernels.compiled`)."""
+
     def __init__(self, config: ModelConfig) -> None:
         nn.Module.__init__(self)
         self.embedding = blank_embedding(config.vocab_size, config.dim)
@@ -50,8 +53,6 @@ class Network(Stack):
         self.pooler = nn.Linear(config.dim, config.dim) if config.pooler else None
         self.classifier = nn.Linear(config.dim, len(config.labels)) if config.labels else None
         self.encoder = Stack(config.encoder()) if config.arrangement == "encoder-decoder" else None
-        self.engine: Engine | None = None
-        """Runs the network in PyTorch's place where nothing needs a gradient (`lmworks.kernels.compiled`)."""
 
     @property
     def head_weight(self) -> Float[Tensor, "vocab dim"]:
