@@ -86,13 +86,13 @@ Ids = list[int]
 def two_objectives(
     text: str = "trec-train",
     held_out: str | None = "trec-test",
-    steps: Count = scaled(300, 900),
+    steps: Count = scaled(200, 900),
     rate: float = 0.02,
     new: Several = scaled(100, 300),
     again: Count = 3,
     labels: Count = 200,
     gaps: Count = scaled(200, 500),
-    tried: Count = scaled(15, 40),
+    tried: Count = scaled(10, 40),
     seeds: Count = scaled(3, 4),
 ) -> Observation:
     """New questions, gaps and classes, by what one network was trained for."""

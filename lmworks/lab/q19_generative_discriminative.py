@@ -91,7 +91,7 @@ JUDGES = 1500
 )
 def roles(
     texts: Annotated[tuple[str, ...], Field(min_length=2)] = scaled(
-        ("trec-train", "subjectivity", "ag-news"),
+        ("trec-train", "subjectivity"),
         ("trec-train", "sst2-train", "subjectivity", "sms-spam-labelled", "ag-news"),
     ),
     vocabulary: Count = 4096,
@@ -100,7 +100,7 @@ def roles(
     most_steps: Count = scaled(200, 300),
     rate: float = 3e-3,
     new: Count = scaled(20, 50),
-    judged: Count = scaled(300, 600),
+    judged: Count = scaled(250, 600),
     seeds: Count = scaled(3, 4),
 ) -> Observation:
     """Accuracy by labels; new texts of each class; texts of other collections noticed."""
