@@ -229,8 +229,8 @@ def _differences(accuracy: Accuracy, labels: Sequence[int]) -> list[Measurement]
     for (name, (ours, other)), (which, count) in itertools.product(
         pairs.items(), ((LEAST, labels[0]), (MOST, labels[-1]))
     ):
-        each = (_over_collections(accuracy, count, learner) for learner in (ours, other))
-        rows.append(difference(f"{name}, {which}", *each))
+        first, second = (_over_collections(accuracy, count, learner) for learner in (ours, other))
+        rows.append(difference(f"{name}, {which}", first, second))
         rows += [
             difference(f"{name}, {which}, {home}", accuracy[home, count, ours], accuracy[home, count, other])
             for home in dict.fromkeys(home for home, _, _ in accuracy)

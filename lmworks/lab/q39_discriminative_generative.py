@@ -164,7 +164,7 @@ def _judged(texts: Mapping[str, Texts], other: Texts, learnt: Texts, data: Class
     end = end_of(data.tokenizer)
     likely = Ngram.train([[*ids, end] for ids in other.ids], data.tokenizer.vocab_size, order=3)
     known = set().union(*(ngrams(ids, RUN) for ids in learnt.ids))
-    found = {}
+    found: dict[str, float] = {}
     for who, each in texts.items():
         logprobs = [likely.score([*ids, end]) for ids in each.ids]
         runs = [run for ids in each.ids for run in ngrams(ids, RUN).elements()]
