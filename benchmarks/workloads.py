@@ -26,7 +26,7 @@ def directory() -> Path:
 
     folder = cache_folder("benchmarks") / "smollm2"
     if not folder.exists():
-        lm.load("smollm2").save(folder)
+        lm.load("smollm2", compress="none").save(folder)
     return folder
 
 
@@ -56,11 +56,11 @@ def prompt() -> list[int]:
     return torch.randint(100, 40_000, (PROMPT,), generator=torch.Generator().manual_seed(0)).tolist()
 
 
-def decode_ours() -> dict[str, float]:
+def decode_ours(compress: str | None = None) -> dict[str, float]:
     """128 tokens behind a prompt of 128, through the whole program: strategy, stream and all."""
     import lmworks as lm
 
-    model = lm.load("smollm2")
+    model = lm.load("smollm2", compress=compress)
     model.tokenizer.__dict__["stop_ids"] = frozenset()  # every repetition writes the same number of tokens
     return repeated(lambda: model.generate(prompt(), max_new_tokens=NEW), NEW)
 
@@ -78,13 +78,13 @@ def decode_transformers(dtype: str) -> dict[str, float]:
     )
 
 
-def prefill_ours() -> dict[str, float]:
+def prefill_ours(compress: str | None = None) -> dict[str, float]:
     """A prompt of 512 tokens, to the logits behind its last."""
     import torch
 
     import lmworks as lm
 
-    network = lm.load("smollm2").network
+    network = lm.load("smollm2", compress=compress).network
     ids = torch.randint(100, 40_000, (1, PREFILL))
 
     @torch.inference_mode()
@@ -178,10 +178,12 @@ def nothing() -> dict[str, float]:
 
 
 WORKLOADS: dict[str, Callable[[], dict[str, float]]] = {
-    "decode/lmworks bf16": decode_ours,
+    "decode/lmworks": decode_ours,
+    "decode/lmworks bf16": lambda: decode_ours("none"),
     "decode/transformers bf16": lambda: decode_transformers("bfloat16"),
     "decode/transformers fp32": lambda: decode_transformers("float32"),
-    "prefill/lmworks bf16": prefill_ours,
+    "prefill/lmworks": prefill_ours,
+    "prefill/lmworks bf16": lambda: prefill_ours("none"),
     "prefill/transformers bf16": lambda: prefill_transformers("bfloat16"),
     "prefill/transformers fp32": lambda: prefill_transformers("float32"),
     "lora/lmworks": lambda: lora_ours(recompute=False),

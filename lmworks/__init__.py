@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from lmworks.building import build
+    from lmworks.compressing import compress
+    from lmworks.exporting import export
     from lmworks.generation.language_model import LanguageModel
     from lmworks.generation.strategies import Beam, Greedy, Sample
     from lmworks.loading import load
@@ -24,6 +26,8 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "build": "lmworks.building",
+    "compress": "lmworks.compressing",
+    "export": "lmworks.exporting",
     "load": "lmworks.loading",
     "pretrain": "lmworks.pretraining",
     "sweep": "lmworks.sweeping.run",
@@ -33,7 +37,19 @@ _HOMES = {
     "Sample": "lmworks.generation.strategies",
     "LmworksError": "lmworks.basics.errors",
 }
-__all__ = ["Beam", "Greedy", "LanguageModel", "Sample", "__version__", "build", "load", "pretrain", "sweep"]
+__all__ = [
+    "Beam",
+    "Greedy",
+    "LanguageModel",
+    "Sample",
+    "__version__",
+    "build",
+    "compress",
+    "export",
+    "load",
+    "pretrain",
+    "sweep",
+]
 
 
 def __getattr__(name: str) -> Any:

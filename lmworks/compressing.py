@@ -29,7 +29,7 @@ from lmworks.models.directory import read_json, refuse_foreign_files, weight_fil
 from lmworks.models.references import resolve
 from lmworks.text.sources import read
 
-TEXT, TOKENS = "wikitext2", 16_384
+TEXT, TOKENS = "wikitext2", 8_192
 
 
 @dataclass(frozen=True)
@@ -68,8 +68,9 @@ def compress(
     check_bits(bits, embedding_bits)
     folder = Path(out) if out is not None else Path("models") / f"{_name(str(model))}-{bits}bit"
     refuse_foreign_files(folder)
-    documents = read(text).documents
-    loaded = load(model, base=base)
+    reading = read(text)
+    documents, text = reading.documents, reading.name
+    loaded = load(model, base=base, compress="none")  # measured as the result will be
     loaded.must_converse()
     if loaded.source is not None and folder.exists() and folder.samefile(loaded.source):
         raise ConfigError(f"{folder} is the model itself; give another folder with --out")

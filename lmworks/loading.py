@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 
 from lmworks.adaptation.peft_format import CONFIG, is_adapter, read_adapter
-from lmworks.basics.errors import ModelError
+from lmworks.basics.errors import ConfigError, ModelError
 from lmworks.basics.files import restore_directory, sha256
 from lmworks.basics.gguf_file import GGUFFile
 from lmworks.generation.language_model import LanguageModel
@@ -27,20 +27,26 @@ def load(
     base: str | None = None,
     dtype: str | torch.dtype | None = None,
     device: str = "cpu",
+    compress: str | None = None,
 ) -> LanguageModel:
     """Load a model; a folder with an adapter is put on its base (the one it names, or `base`).
 
+    `compress` is int4, int8 or none (`LanguageModel.load`); with an adapter PyTorch runs the network.
     ModelError where the base is not the file that the adapter was trained on.
     """
     folder = Path(reference)
     restore_directory(folder)
     if not is_adapter(folder):
-        return LanguageModel.load(reference, dtype=dtype, device=device)
+        return LanguageModel.load(reference, dtype=dtype, device=device, compress=compress)
+    if compress not in (None, "none"):
+        raise ConfigError(
+            f"compress={compress} cannot be had for an adapter; merge it (lmworks build --merge) and compress that"
+        )
     settings = read_json(folder / CONFIG)
     named = base or settings.get("base_model_name_or_path")
     if not named:
         raise ModelError(f"{folder / CONFIG} does not name its base model; give it with --base")
-    model = LanguageModel.load(named, dtype=dtype, device=device)
+    model = LanguageModel.load(named, dtype=dtype, device=device, compress="none")
     if base is None:
         _check_base(folder, model)
     read_adapter(folder, model.network)

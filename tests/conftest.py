@@ -8,6 +8,7 @@ from pathlib import Path
 
 # Tests run side by side, one a core (pytest-xdist): threads of their own would only wait for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("LMWORKS_THREADS", "1")
 
 import pytest
 

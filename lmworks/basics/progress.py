@@ -13,6 +13,7 @@ import contextlib
 import contextvars
 import sys
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -30,6 +31,21 @@ def task(what: str, total: float | None = None, unit: str = "") -> Iterator[Adva
     else:
         with reporter(what, total, unit) as advance:
             yield advance
+
+
+def note(sentence: str) -> None:
+    """Say something once that the user should know and that stops nothing: on standard error where progress is shown, else
+    as a warning."""
+    if sentence in _said:
+        return
+    _said.add(sentence)
+    if _reporter.get() is None:
+        warnings.warn(sentence, stacklevel=3)
+    else:
+        print(f"lmworks: {sentence}", file=sys.stderr, flush=True)
+
+
+_said: set[str] = set()
 
 
 @contextlib.contextmanager

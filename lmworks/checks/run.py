@@ -146,5 +146,5 @@ def check_anything(
             return kind, check_tokenizer(tokenizer) + check_shards(Shards(data), tokenizer)
         return kind, check_tokenizer(tokenizer, read(data) if data is not None else None)
     reading = read(data) if data is not None else None
-    model = load(reference, base=base)
+    model = load(reference, base=base, compress="none")
     return kind, check_model(model) + (check_data(model, reading) if reading is not None else [])

@@ -17,14 +17,14 @@ def compress(
     embedding_bits: Annotated[
         int | None,
         typer.Option(
-            help="Bits of embedding and head, which stay in 16 unless given: smaller, and for lmworks alone (vLLM does not load it)."
+            help="Bits of embedding and head, which stay in 16 unless given: smaller, but neither transformers nor vLLM loads it."
         ),
     ] = None,
     out: Annotated[str | None, typer.Option(help="Where the directory goes; models/NAME-4bit unless given.")] = None,
     text: Annotated[
         str, typer.Option(help="What quality is measured on: a file or folder, or a name of the data registry.")
     ] = "wikitext2",
-    tokens: Annotated[int, typer.Option(help="About this many tokens of it.")] = 16_384,
+    tokens: Annotated[int, typer.Option(help="About this many tokens of it.")] = 8_192,
     base: Base = None,
     json_: Json = False,
 ) -> None:

@@ -40,6 +40,7 @@ def evaluate(
 
     from lmworks.basics import progress
     from lmworks.basics.errors import ConfigError
+    from lmworks.generation.classifying import classifies
     from lmworks.loading import load
     from lmworks.text.sources import read
 
@@ -49,7 +50,7 @@ def evaluate(
     with progress.shown():
         language_model = load(model, base=base)
         writes = language_model.translates
-        of_pairs = writes or bool(language_model.config.labels)
+        of_pairs = writes or classifies(language_model.config)
         foreign: list[tuple[str, object]] = [("--window", window), ("--tokens", tokens)] if of_pairs else []
         foreign += [] if writes else [("--figure", figure), ("--beams", beams)]
         for name, value in foreign:

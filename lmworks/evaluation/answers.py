@@ -64,9 +64,10 @@ def answers_measured(
     documents: Sequence[Document],
     figures: Sequence[str],
     strategy: Strategy | None = None,
-    longest: int = 128,
+    longest: int | None = None,
 ) -> list[Measurement]:
-    """Likeness of what the model writes for the sources of pairs to their targets.
+    """Likeness of what the model writes for the sources of pairs to their targets; each figure says by which strategy, and
+    of at most how many tokens an answer is, where these are not as many as the model's context.
 
     DataError for a document that is no pair, ConfigError for a figure that there is not.
     """
@@ -75,7 +76,13 @@ def answers_measured(
     if strange := next((one for one in figures if one not in known), None):
         raise ConfigError(f"{strange!r} is no figure; there are {', '.join(get_args(Figure))}")
     sources, references = [source for source, _ in pairs], [target for _, target in pairs]
-    return likeness(answered(model, sources, strategy, longest), references, sources, known)
+    written = " then ".join((strategy or model.generation_config.strategy).order)
+    answers = answered(model, sources, strategy, longest or model.config.context)
+    written += "" if longest is None else f", at most {longest} tokens"
+    return [
+        one.model_copy(update={"name": f"{one.name}, {written}"})
+        for one in likeness(answers, references, sources, known)
+    ]
 
 
 def likeness(

@@ -14,7 +14,9 @@ import torch
 from lmworks.basics import progress
 from lmworks.basics.errors import ConfigError, DataError
 from lmworks.generation.embedding import batches_by_length
+from lmworks.models.config import ModelConfig
 from lmworks.models.network import Network, evaluating
+from lmworks.tokens.sentence_pairs import OF_PAIRS
 from lmworks.tokens.source import around_a_text
 from lmworks.tokens.tokenizer import Tokenizer
 
@@ -32,6 +34,11 @@ class Told:
         return next(iter(self.probabilities))
 
 
+def classifies(config: ModelConfig) -> bool:
+    """Whether the network tells classes of single texts: not those of tokens, nor whether one text follows another."""
+    return bool(config.labels) and config.labels_of == "texts" and config.labels not in OF_PAIRS
+
+
 @torch.inference_mode()
 def classify(network: Network, tokenizer: Tokenizer, texts: Sequence[str], *, cut: bool = False) -> list[Told]:
     """The class of each text, in their order; with `cut` longer texts lose their end, else they are a DataError.
@@ -39,7 +46,7 @@ def classify(network: Network, tokenizer: Tokenizer, texts: Sequence[str], *, cu
     ConfigError for a network without a classifier of texts.
     """
     config = network.config
-    if not config.labels or config.labels_of == "tokens":
+    if not classifies(config):
         raise ConfigError(
             "the network has no classifier of texts; train one (lmworks train classify), or load one that has it"
         )

@@ -31,9 +31,11 @@ from lmworks.generation.filling import Guess, fill
 from lmworks.generation.generation_config import GenerationConfig
 from lmworks.generation.request import Request
 from lmworks.generation.strategies import Strategy
+from lmworks.kernels.choice import engine_for
 from lmworks.models.config import ModelConfig
 from lmworks.models.directory import read_network, refuse_foreign_files, write_network
 from lmworks.models.gguf import read_gguf_network, stored_dtype
+from lmworks.models.gguf_groups import StoredInGGUF
 from lmworks.models.network import Network, evaluating
 from lmworks.models.precision import dtype_of, fast_dtype
 from lmworks.models.references import resolve
@@ -93,21 +95,35 @@ class LanguageModel:
 
     @classmethod
     def load(
-        cls, reference: str | os.PathLike[str], *, dtype: str | torch.dtype | None = None, device: str = "cpu"
+        cls,
+        reference: str | os.PathLike[str],
+        *,
+        dtype: str | torch.dtype | None = None,
+        device: str = "cpu",
+        compress: str | None = None,
     ) -> LanguageModel:
         """Load an alias, a directory, a .gguf file or hf:org/name.
 
         `dtype` None takes what the file holds; quantised weights become bfloat16 where the processor multiplies it
-        natively, else float32. Raises ModelError with one sentence for whatever is wrong with the files.
+        natively, else float32. `compress` is int4, int8 or none: on a CPU, matrices in few bits on the compiled path, or the
+        network as it is in PyTorch; unless it or `dtype` is given, a file's 4 and 8 bits run as they are (`lmworks.kernels`).
+        Raises ModelError with one sentence for whatever is wrong with the files.
         """
         path, wanted = resolve(str(reference)), dtype_of(dtype)
+        if wanted is not None and compress not in (None, "none"):
+            raise ConfigError(f"dtype is {dtype} and compress is {compress}; give one of them")
+        stored: StoredInGGUF | None = None
         if path.suffix == ".gguf":
             file = GGUFFile(path)
             network = read_gguf_network(file, wanted or stored_dtype(file) or fast_dtype(device))
             tokenizer = Tokenizer.from_gguf(file)
+            stored = StoredInGGUF(file, network.config) if stored_dtype(file) is None else None
         else:
             network, tokenizer = read_network(path, wanted), Tokenizer.load(path)
-        return cls(network.to(device), tokenizer, path, str(reference), exact=wanted is not None)
+        model = cls(network.to(device), tokenizer, path, str(reference), exact=wanted is not None)
+        if wanted is None:
+            model.network.engine = engine_for(model.network, compress, stored, device)
+        return model
 
     @property
     def config(self) -> ModelConfig:

@@ -29,7 +29,7 @@ from lmworks.training.settings import TrainingConfig
 NONE, MASKED, LEFT, NEXT = "no pretraining", "masked, both sides", "masked, left side", "next token"
 GAP = "nats at a gap"
 CUT = "both sides, the right one cut off"
-TUNING_RATES = (1e-3, 3e-3)
+RATE, TUNING_RATES = 0.02, (1e-3, 3e-3)
 FROZEN, TUNED = "accuracy, frozen", "accuracy, tuned"
 
 
@@ -64,11 +64,11 @@ def masked(
     steps: Count = scaled(250, 1000),
     rows: Count = scaled(32, 64),
     share: float = 0.3,
-    rate: float = 0.02,
     labels: Count = 200,
     tuning_steps: Count = scaled(30, 60),
     gaps: Count = scaled(300, 500),
-    seeds: Count = scaled(3, 3),
+    seeds: Count = scaled(3, 5),
+    first_seed: int = 10,
 ) -> Observation:
     """Loss at gaps by what is seen of the text; accuracy of classifiers by what the network learnt before."""
     questions = prose(text, held_out)
@@ -79,10 +79,10 @@ def masked(
         FROZEN: {name: {} for name in (NONE, MASKED, LEFT, NEXT)},
         TUNED: {name: {} for name in (NONE, MASKED)},
     }
-    for seed in range(seeds):
+    for seed in range(first_seed, first_seed + seeds):
         data = labelled(questions, labels, seed)
         for name in (NONE, MASKED, LEFT, NEXT):
-            config = pretraining(steps, rows, rate, seed)
+            config = pretraining(steps, rows, RATE, seed)
             network = pretrained(questions, name, share, config)
             accuracy[FROZEN][name][seed] = probed(network, questions.tokenizer, data)
             if name in accuracy[TUNED]:

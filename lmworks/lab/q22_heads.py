@@ -101,7 +101,7 @@ def heads(
 ) -> Observation:
     """Loss by heads and by shared keys; patterns, roles and removal of heads, of every second or third layer."""
     small, unlike = _small_networks(learnt, steps, dim, context, held_out_windows, seeds)
-    reader = LanguageModel.load(model)
+    reader = LanguageModel.load(model, compress="none")
     network = reader.network
     texts = [_rows(reader, text, part, seeds + 1, tokens) for part in range(seeds + 1)]
     chosen = [(layer, head) for layer in range(0, network.config.layers, every) for head in range(network.config.heads)]

@@ -86,7 +86,7 @@ class Run:
     loss: float
     """Bits per byte of text that no choice has seen."""
     seconds: float
-    """Of a forward pass over a byte."""
+    """CPU time of a forward pass over a byte."""
     loads: tuple[tuple[float, ...], ...]
     """For each layer, each expert's load over an even load, the largest first; none where it is dense."""
 
@@ -136,7 +136,7 @@ NOTE = (
     "Nothing here has billions of parameters, and what is used is a third of them and no tenth. Bytes and steps are equal, so "
     "that at equal active parameters operations are too, but for the router's. One learning rate for all, not tuned for any; "
     "weights of experts sum to their number, so that their layer is as loud as the dense one. All parameters must be held in "
-    "memory whether used or not. Time is that of a forward pass of 16 x 64 bytes, the least of "
+    "memory whether used or not. Time is CPU time of a forward pass of 16 x 64 bytes, the least of "
     "several, on a CPU in float32; a single token moves its own experts' weights alone. Balancing is the loss of Fedus et "
     "al. 2021 (https://arxiv.org/abs/2101.03961) times 0.01; loads are those of held-out text, in which nothing balances."
 )
@@ -162,14 +162,14 @@ def _trained(setting: Setting, way: str, seed: int) -> Network:
 
 @torch.no_grad()
 def _seconds(networks: Mapping[str, Network], data: ByteText, rounds: int = 15) -> dict[str, float]:
-    """The least time of a forward pass for each byte, the networks taking turns."""
+    """The least CPU time of a forward pass for each byte, the networks taking turns: neighbours do not count."""
     rows = next(windows(data.held_out, CONTEXT, TIMED_ROWS, TIMED_ROWS))[:, :-1]
     least = dict.fromkeys(networks, float("inf"))
     for _ in range(rounds):
         for way, network in networks.items():
-            start = time.perf_counter()
+            start = time.process_time()
             network(rows)
-            least[way] = min(least[way], time.perf_counter() - start)
+            least[way] = min(least[way], time.process_time() - start)
     return {way: seconds / rows.numel() for way, seconds in least.items()}
 
 

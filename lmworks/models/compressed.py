@@ -42,7 +42,7 @@ class Compression:
 
     bits: int
     embedding_bits: int | None = None
-    """Of embedding and head, None to leave them as they are. vLLM does not load a packed embedding."""
+    """Of embedding and head, None to leave them as they are: neither transformers nor vLLM loads a packed embedding."""
     dtype: torch.dtype = torch.bfloat16
     """Of scales, and of what is left as it is."""
     rounding: Rounding = best

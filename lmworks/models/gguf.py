@@ -25,7 +25,7 @@ def read_gguf_network(file: GGUFFile, dtype: torch.dtype) -> Network:
     try:
         config = gguf_config(file)
         names = dict(each_name(TENSORS_OF[config.family], config))
-        expected = {part for source in names.values() for part in _parts(source)}
+        expected = {part for source in names.values() for part in source_parts(source)}
         left = sorted(set(file.tensors) - expected - {"rope_freqs.weight"})
         if left:
             raise ModelError(f"it holds {left[0]}, which a {config.family} network with these settings does not have")
@@ -33,10 +33,10 @@ def read_gguf_network(file: GGUFFile, dtype: torch.dtype) -> Network:
         def read(name: str, source: Source) -> Tensor:
             unit_offset = config.norm_unit_offset and name.endswith("norm.weight")
             read_as = torch.float32 if unit_offset else dtype
-            parts = [_turned_back(part, dequantised(file, part, read_as), config) for part in _parts(source)]
+            parts = [turned_back(part, dequantised(file, part, read_as), config) for part in source_parts(source)]
             if unit_offset:
                 parts = [(part - 1).to(dtype) for part in parts]  # llama.cpp's converter adds Gemma's 1 to the weights
-            return below_one_another(_parts(source), parts)
+            return below_one_another(source_parts(source), parts)
 
         return network_of(config, {name: read(name, source) for name, source in names.items()})
     except ModelError as error:
@@ -103,11 +103,12 @@ def _with_scaling(config: ModelConfig, file: GGUFFile, architecture: str) -> Mod
     )
 
 
-def _parts(source: Source) -> tuple[str, ...]:
+def source_parts(source: Source) -> tuple[str, ...]:
+    """The file's tensors that one of ours is made of."""
     return source.names if isinstance(source, Rows) else (str(source),)
 
 
-def _turned_back(name: str, weight: Tensor, config: ModelConfig) -> Tensor:
+def turned_back(name: str, weight: Tensor, config: ModelConfig) -> Tensor:
     """Undo llama.cpp's order of query and key rows.
 
     For Llama it stores each head's rows as pairs (0, half), (1, half + 1), ..., because it rotates neighbours;

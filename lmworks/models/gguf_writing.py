@@ -9,7 +9,7 @@ what else is no matrix are F32. A matrix whose rows are not whole groups of 32 s
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -167,7 +167,12 @@ def _row_bytes(columns: int, kind: Kind) -> int:
 
 
 def _add(writer: gguf.GGUFWriter, key: str, value: Any) -> None:
-    kinds = {bool: writer.add_bool, int: writer.add_uint32, float: writer.add_float32, str: writer.add_string}
+    kinds: dict[type, Callable[[str, Any], None]] = {
+        bool: writer.add_bool,
+        int: writer.add_uint32,
+        float: writer.add_float32,
+        str: writer.add_string,
+    }
     add = writer.add_array if isinstance(value, list) else kinds.get(type(value))
     if add is None:
         raise ConfigError(f"{key} = {value!r} is no entry of a GGUF file; give a number, a text or a list")
@@ -183,7 +188,7 @@ def _activation(family: str) -> str:
 
 
 def _turned(name: str, weight: Tensor, config: ModelConfig) -> Tensor:
-    """llama.cpp's order of query and key rows: see `_turned_back` in gguf.py."""
+    """llama.cpp's order of query and key rows: see `turned_back` in gguf.py."""
     heads = {"attn_q": config.heads, "attn_k": config.kv_heads}.get(name.split(".")[-2])
     if heads is None or _architecture(config.family) != "llama":
         return weight

@@ -76,7 +76,9 @@ def visibility(
             back = place[:, keys - queries :, None] - place[:, None, :]
         mask = mask & (back.abs() < window)
     if documents is not None:
-        mask = mask & (documents[:, keys - queries :, None] == documents[:, None, :])
+        stretch = torch.zeros_like(documents)  # a number that comes back is another document: its positions restart too
+        stretch[:, 1:] = (documents[:, 1:] != documents[:, :-1]).cumsum(dim=1)
+        mask = mask & (stretch[:, keys - queries :, None] == stretch[:, None, :])
     if real is not None:
         mask = mask & real[:, None, :]
     return Visibility((mask | (key_at == query_at)).unsqueeze(1), causal=False)

@@ -20,6 +20,7 @@ from lmworks.models.adaptive_softmax import AdaptiveSoftmax, Softmax
 from lmworks.models.block import Block, BlockRunner, run_plainly, run_recomputing
 from lmworks.models.cache import Cache
 from lmworks.models.config import ModelConfig
+from lmworks.models.engine import Engine
 from lmworks.models.head_transform import HeadTransform
 from lmworks.models.hooks import HookFunction, hook_points, hooked
 from lmworks.models.initialisation import Scheme, initialise
@@ -48,6 +49,8 @@ class Network(Stack):
         self.pooler = nn.Linear(config.dim, config.dim) if config.pooler else None
         self.classifier = nn.Linear(config.dim, len(config.labels)) if config.labels else None
         self.encoder = Stack(config.encoder()) if config.arrangement == "encoder-decoder" else None
+        self.engine: Engine | None = None
+        """Runs the network in PyTorch's place where nothing needs a gradient (`lmworks.kernels.compiled`)."""
 
     @property
     def head_weight(self) -> Float[Tensor, "vocab dim"]:
@@ -93,7 +96,13 @@ class Network(Stack):
         """The head: logits in float32; an adaptive softmax gives log-probabilities, which are logits too."""
         if isinstance(self.head, AdaptiveSoftmax):
             return self.head.log_probabilities(hidden)
-        logits = self.head_product(self._before_head(hidden), self.head_weight, self.head_bias).float()
+        engine = self.engine
+        if engine is not None and not self.training and not torch.is_grad_enabled() and engine.head_ready():
+            logits = engine.logits(hidden)
+        else:
+            if engine is not None:  # its hidden states are in float32
+                hidden = hidden.to(self.dtype)
+            logits = self.head_product(self._before_head(hidden), self.head_weight, self.head_bias).float()
         cap = self.config.logit_cap
         return logits if cap is None else cap * torch.tanh(logits / cap)
 
@@ -127,13 +136,16 @@ class Network(Stack):
         """The states behind the last norm.
 
         `mask` is False (0) on padding, left or right; positions count real tokens only. `documents` numbers the
-        packed documents of each row: they don't see each other and each starts at position 0. With a `cache`
+        packed documents of each row: they don't see each other and each starts at position 0, as does what comes behind
+        another document with the same number. With a `cache`
         the tokens come behind those already in it. `segments` numbers the text that each token belongs to (BERT).
         An encoder-decoder needs `memory`, which `encode` makes of the source; a cache made with it holds it.
         Tokens that are True in `prefix` are seen by those of their document before them too (prefix language models).
         Raises ConfigError where learned positions end or the arguments do not fit one another.
         """
         real = real_tokens(tokens, mask)
+        if (engine := self._engine(cache, documents, segments, memory, prefix)) is not None:
+            return self._by_engine(engine, tokens, real, cache)
         memory = self._memory(tokens, documents, cache, memory)
         self._check_prefix(tokens, cache, prefix)
         positions = self.positions_of(tokens, real, documents, cache)
@@ -144,6 +156,26 @@ class Network(Stack):
         if cache is not None:
             cache.advance(tokens, real)
         return x
+
+    def _engine(self, cache: Cache | None, *asked: object) -> Engine | None:
+        """The engine, where it can do what is asked: without gradients, on a cache of its own, and without any of the
+        arguments that PyTorch alone knows."""
+        engine = self.engine
+        if engine is None or self.training or torch.is_grad_enabled() or any(one is not None for one in asked):
+            return None
+        if cache is not None and not engine.owns(cache):
+            return None
+        return engine if engine.ready(fresh=cache is None or not cache.length) else None
+
+    def _by_engine(self, engine: Engine, tokens: Tokens, real: Real | None, cache: Cache | None) -> Hidden:
+        if self.position is not None:
+            self.positions_of(tokens, real, None, cache)  # an error where they end
+        hidden = engine.hidden(tokens, real, cache)
+        if cache is not None:
+            cache.advance(tokens, real)
+        # float32 for the engine's own head; what is left to PyTorch wants the weights' format.
+        own = engine.has_head and self.pooler is None and self.classifier is None
+        return hidden if own else hidden.to(self.dtype)
 
     def encode(self, source: Tokens, mask: Real | None = None) -> Memory:
         """What an encoder-decoder's encoder makes of a source text, for `hidden`; `mask` is False on padding."""
@@ -267,6 +299,8 @@ class Network(Stack):
 
     def new_cache(self, batch: int = 1, capacity: int = 256, memory: Memory | None = None) -> Cache:
         """An empty KV cache for `batch` rows; of an encoder-decoder, with the source that they attend to."""
+        if (engine := self._engine(None, memory)) is not None:
+            return engine.new_cache(batch)
         return Cache(self.config, batch, capacity, self.dtype, self.device, memory)
 
     def initialise(self, seed: int = 0, scheme: Scheme = "normal") -> Network:

@@ -122,7 +122,7 @@ def sweep(
     )
     _refuse_foreign(folder)
     keep_freed_memory()
-    texts = Texts(read_parts(chosen, say), folder / "texts")
+    texts = Texts(read_parts(chosen, say), folder / "texts", chosen.validation.tokens)
     (folder / "locks").mkdir(parents=True, exist_ok=True)
     texts.of(chosen)  # a text that cannot be packed ends the sweep here, and not each trial
     plan = {

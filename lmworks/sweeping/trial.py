@@ -7,6 +7,7 @@ import json
 import math
 import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,7 @@ from lmworks.generation.language_model import LN_2
 from lmworks.pretraining import PreparedText, fit, open_prepared, prepare
 from lmworks.sweeping.space import Tables, with_settings
 from lmworks.sweeping.study import DONE, SharedStudy
+from lmworks.text.document import Document
 from lmworks.text.splits import Split, data_hash
 from lmworks.tokens.shards import Shards
 from lmworks.training.loop import DivergedError
@@ -31,6 +33,9 @@ Curve = Sequence[tuple[float, float]]
 """Share of a run that was done, and the bits per byte of the held-out text then."""
 
 
+BYTES_A_TOKEN = 4
+
+
 class Hopeless(Exception):
     """A trial that is behind half of those before it."""
 
@@ -38,9 +43,11 @@ class Hopeless(Exception):
 class Texts:
     """The packed text for each tokenizer that trials ask for, made once for all workers of a folder."""
 
-    def __init__(self, parts: Split, folder: Path) -> None:
-        self.parts, self.folder = parts, folder
-        self.hash = data_hash([*parts.train, *parts.held_out])
+    def __init__(self, parts: Split, folder: Path, most: int) -> None:
+        """About `most` tokens are held out, the same text for every tokenizer: so many times BYTES_A_TOKEN bytes."""
+        self.parts = replace(parts, held_out=_beginning(parts.held_out, BYTES_A_TOKEN * most))
+        self.folder = folder
+        self.hash = data_hash([*self.parts.train, *self.parts.held_out])
         self._open: dict[str, PreparedText] = {}
 
     def of(self, recipe: TrainRecipe) -> PreparedText:
@@ -62,6 +69,19 @@ class Texts:
                 with directory_written_whole(place) as temporary:
                     prepare(recipe, self.parts, temporary)
         return open_prepared(recipe, place)
+
+
+def _beginning(documents: Sequence[Document], size: int) -> list[Document]:
+    """The first documents, up to so many bytes; the last one is cut there."""
+    kept: list[Document] = []
+    for document in documents:
+        if size <= 0:
+            break
+        text = document.text.encode()
+        cut = document.messages is None and len(text) > size
+        kept.append(Document(text[:size].decode(errors="ignore"), document.source) if cut else document)
+        size -= len(text)
+    return kept
 
 
 def bits_per_byte(text: PreparedText, loss: float) -> float:
@@ -107,6 +127,9 @@ def _value(
     study: SharedStudy, trial: optuna.Trial, tables: Tables, texts: Texts, run: Path, compare_with: int | None
 ) -> float:
     settings: dict[str, Any] = {**trial.params, "training.checkpoint_every": 10**9}  # a trial is not resumed
+    settings["validation.tokens"] = (
+        10**12
+    )  # all of the text, which is cut already: tokens are not those of another trial
     recipe = TrainRecipe(**with_settings(tables, settings))
     if recipe.objective.kind not in ("causal", "prefix"):
         raise ConfigError(

@@ -127,9 +127,7 @@ class Answering(_OfPairs):
 
     def measure(self, model: LanguageModel, held_out: KeptTexts, documents: Sequence[Document]) -> list[Measurement]:
         """Likeness of what the model writes to the references of the test text."""
-        return answers_measured(
-            model, self.measured_on(documents), self.recipe.validation.figures, self._strategy, model.config.context
-        )
+        return answers_measured(model, self.measured_on(documents), self.recipe.validation.figures, self._strategy)
 
     def sample(self, model: LanguageModel, example: str) -> Iterator[str]:
         """Sources, what the model writes for them, and the references."""

@@ -28,7 +28,9 @@ def make_optimiser(network: Network, config: TrainingConfig) -> torch.optim.Opti
         if all(parameter.dtype == torch.float32 for parameter in parameters.values()):
             return adamw(parameters, config)
         return MuonAdamW([group | {"method": "adamw"} for group in _groups(parameters, config)], config)
-    matrices = {name: one for name, one in parameters.items() if _in_blocks(name) and one.ndim == 2}
+    matrices = {
+        name: one for name, one in parameters.items() if _in_blocks(name) and one.ndim == 2 and not _gates(name)
+    }
     rest = {name: one for name, one in parameters.items() if name not in matrices}
     others = config.but(learning_rate=config.embedding_learning_rate or config.learning_rate)
     groups = [group | {"method": "adamw"} for group in _groups(rest, others)]
@@ -67,6 +69,11 @@ def _heights(name: str, matrix: nn.Parameter, config: ModelConfig) -> list[int]:
         ".feed_forward." in name and name.endswith(".up.weight") and config.gated
     )
     return rows_of(name, config) if joined else [matrix.shape[0]]
+
+
+def _gates(name: str) -> bool:
+    """Does it only choose or weigh experts? Such a row of scores learns as a head does, and not in every direction alike."""
+    return name.endswith((".router.weight", ".shared_gate.weight"))
 
 
 def _in_blocks(name: str) -> bool:

@@ -9,6 +9,8 @@ import sys
 
 import pytest
 
+from lmworks.evaluation.measurement import Measurement
+
 VERBS = (
     "build",
     "corpus",
@@ -21,6 +23,8 @@ VERBS = (
     "chat",
     "evaluate",
     "check",
+    "compress",
+    "export",
     "lab",
     "explain",
 )
@@ -292,3 +296,25 @@ MISASKED = [
 def test_lab_that_is_asked_what_cannot_be_says_so(run, arguments):
     ran = run("lab", *arguments)
     assert ran.code == 1 and "Traceback" not in ran.err and ran.err.startswith("lmworks: ")
+
+
+def test_export_writes_a_file_that_the_other_verbs_read(run, tmp_path):
+    from exporting.small import language_model
+
+    folder, file = str(language_model().save(tmp_path / "model")), str(tmp_path / "m.gguf")
+    facts = run("export", folder, "--to", "gguf", "--type", "q8_0", "--out", file, "--json").json
+    assert facts["file"] == file and facts["type"] == "q8_0" and not facts["merged"] and facts["unquantised"] == []
+    assert facts["bytes"] == (tmp_path / "m.gguf").stat().st_size
+    shown = run("export", folder, "--type", "q8_0", "--out", file)  # replaces its own
+    assert shown.code == 0 and f"saved   {file} ({facts['bytes'] / 1e6:.1f} MB, q8_0)" in shown.out
+    assert run("generate", file, "the model", "--max-new-tokens", "4").out
+
+
+def test_compress_as_a_table_and_as_json(run, model_folder, text_folder, tmp_path):
+    options = ("compress", model_folder, "--bits", "8", "--text", text_folder, "--out", str(tmp_path / "small"))
+    facts = run(*options, "--json").json
+    assert facts["bytes_after"] < facts["bytes_before"] and len(facts["measurements"]) == 3
+    shown = run(*options).out
+    assert f"{facts['bytes_after'] / 1e6:.1f} MB" in shown and str(tmp_path / "small") in shown
+    assert all(Measurement.from_json(one).figure in shown for one in facts["measurements"])
+    assert run("generate", str(tmp_path / "small"), "Once", "--max-new-tokens", "4").code == 0

@@ -218,6 +218,15 @@ def test_packed_documents_equal_separate_ones(kind: str):
     assert not torch.allclose(network(packed)[0, 10:], torch.cat(logits[2:]), rtol=1e-3, atol=1e-3)
 
 
+@torch.no_grad()
+def test_a_document_number_that_comes_back_is_another_document():
+    """Whoever numbers documents by their source may say it twice; training in tiles goes by positions, which restart."""
+    network, tokens, sizes = tiny.network(), tiny.text(1, 32), torch.tensor([9, 7, 16])
+    back, other = (torch.repeat_interleave(torch.tensor(numbers), sizes)[None] for numbers in ([0, 1, 0], [0, 1, 2]))
+    logits = network(tokens, documents=other)
+    torch.testing.assert_close(network(tokens, documents=back), logits, rtol=0, atol=0)
+
+
 @each_kind
 @pytest.mark.parametrize("side", ["left", "right"])
 def test_packed_documents_with_padding_equal_separate_ones(kind: str, side: str):

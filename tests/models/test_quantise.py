@@ -33,6 +33,9 @@ def matrix(rows: int = 24, columns: int = 160, seed: int = 0) -> torch.Tensor:
     weight[1, 5], weight[2, 5] = 1.0, -1.0
     weight[3, :GROUP] = 0.25
     weight[4] *= 1e-6
+    weight[5, :GROUP] = (
+        torch.tensor([127.0, *(half + 0.5 for half in range(-15, 16))]) / 128
+    )  # halves, which ggml rounds up
     return weight
 
 

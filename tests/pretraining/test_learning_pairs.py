@@ -254,6 +254,9 @@ def test_finished_models_are_measured_on_other_text(
 ):
     documents = read(write(tmp_path / "kept.jsonl", numbers(20, 2))).documents
     assert answers_measured(translator.model, documents, ["bleu", "chrf"], Beam(width=2)) == translator.measurements
+    assert [one.name.partition(")")[2] for one in translator.measurements] == [", the best of 2 beams"] * 2
+    greedy = answers_measured(translator.model, documents[:2], ["chrf"], longest=9)
+    assert greedy[0].name.endswith("), most probable, at most 9 tokens")
     with pytest.raises(ConfigError, match="'blue' is no figure; there are bleu, chrf, rouge"):
         answers_measured(translator.model, documents, ["bleu", "blue"])
     with pytest.raises(DataError, match="the label 'vier' is not among those of the model"):

@@ -12,6 +12,7 @@ import torch
 
 from lmworks.basics.errors import ConfigError, DataError
 from lmworks.checks.recipes import check_recipe
+from lmworks.cli import main
 from lmworks.loading import load
 from lmworks.pretraining import pretrain, sample
 from lmworks.tasks import TASKS, task_of
@@ -110,6 +111,19 @@ def test_a_trained_bert_is_what_transformers_reads():
     pipe = transformers.pipeline("fill-mask", model="out", tokenizer="out", top_k=3)
     (guesses,) = result.model.fill("The [MASK] reads.", top=3)
     assert [one["token"] for one in pipe("The [MASK] reads.")] == [one.token for one in guesses]
+
+
+def test_what_tells_pairs_is_no_classifier_of_texts(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    """Its labels say whether a second text follows; a text alone has none of them."""
+    result = pretrain(recipe("masked+next-sentence"), "out")
+    with pytest.raises(ConfigError, match="the network has no classifier of texts"):
+        result.model.classify(["The model reads."])
+    monkeypatch.setattr("sys.argv", ["lmworks", "evaluate", "out", "notes"])
+    with pytest.raises(SystemExit):
+        main()
+    assert "out is an encoder and does not write or score text token by token" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("kind", ["masked+sentence-order", "spans"])

@@ -279,6 +279,18 @@ def test_a_file_whose_tied_head_is_another_matrix_is_refused(tmp_path: Path):
         read_network(tmp_path)
 
 
+@pytest.mark.parametrize("kind", ["bart", "mbart", "marian"])
+def test_a_file_of_the_body_alone_is_read(kind: str, tmp_path: Path):
+    """Its names lack what begins them in a file with a head; the bias on the logits is zero."""
+    variant = next(one for one in VARIANTS if one.family == kind)
+    whole = variant.model()
+    whole.final_logits_bias.zero_()
+    whole.save_pretrained(tmp_path / "whole")
+    whole.model.save_pretrained(tmp_path / "body")
+    ours, body = (read_network(tmp_path / name).state_dict() for name in ("whole", "body"))
+    assert ours.keys() == body.keys() and all(torch.equal(one, body[name]) for name, one in ours.items())
+
+
 def test_two_stacks_that_differ_in_heads_are_refused():
     from lmworks.models.families import family_of
 

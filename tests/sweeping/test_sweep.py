@@ -75,6 +75,24 @@ def test_trials_share_one_packed_text_and_each_vocabulary_has_its_own(here: Path
     assert all(1 < one.value < 8 for one in result.trials)
 
 
+def test_trials_of_other_tokenizers_are_judged_on_the_same_text(here: Path, monkeypatch: pytest.MonkeyPatch):
+    """However few tokens are asked for: so many of one tokenizer are another stretch than of another."""
+    judged: list[tuple[int, int]] = []
+    fit = trial_module.fit
+
+    def watched(recipe: Any, text: Any, *rest: Any, **more: Any) -> Any:
+        done = fit(recipe, text, *rest, **more)
+        judged.append(
+            (min(recipe.validation.tokens, text.held_out.tokens) == text.held_out.tokens, text.held_out.info.bytes)
+        )
+        return done
+
+    monkeypatch.setattr(trial_module, "fit", watched)
+    tokens = {**RECIPE, "tokenizer": {"kind": "bpe", "vocab_size": 270}, "validation": {"tokens": 20}}
+    run(4, "other", tokens, {"tokenizer.vocab_size": {"choices": [265, 275]}})
+    assert len(judged) == 4 and set(judged) == {(True, 80)}
+
+
 def test_hopeless_trials_are_pruned_and_the_study_says_so(here: Path):
     space = {"training.learning_rate": {"choices": [1e-2, 1e-6]}}
     result = run(5, space=space, startup=1)

@@ -104,6 +104,16 @@ def test_what_shares_a_matrix_is_orthogonalised_apart():
             assert sizes.max() < 1.6 and sizes[: len(sizes) // 2].min() > 0.42, name
 
 
+def test_routers_are_adamws():
+    """A row of scores for each expert: no direction of it is as good as another."""
+    experts = {"count": 4, "hidden_dim": 12, "shared_dim": 8, "shared_gate": True}
+    optimiser = make_optimiser(tiny.network(experts=experts), CONFIG)
+    names = {group["method"]: group["names"] for group in optimiser.param_groups if group["weight_decay"]}
+    gates = [f"blocks.{layer}.feed_forward.{part}.weight" for layer in (0, 1) for part in ("router", "shared_gate")]
+    assert set(names["adamw"]) == {"embedding.weight", *gates}
+    assert any(".experts." in name for name in names["muon"]) and not set(gates) & set(names["muon"])
+
+
 def test_the_matrices_of_both_stacks_of_an_encoder_decoder_are_orthogonalised():
     """An encoder that AdamW trains at the embedding's rate is lost, and the decoder learns to do without the source."""
     network = tiny.network(family="marian", kv_heads=4, activation="relu", **MARIAN.fixed).train()

@@ -128,6 +128,7 @@ BART = Family(
     more_to=_more_to,
     told=("encoder_layers",),
     ignored=COPIES,
+    prefix="model.",
 )
 MBART = Family(
     name="mbart",
@@ -146,6 +147,7 @@ MBART = Family(
     more_to=_more_to,
     told=("encoder_layers",),
     ignored=COPIES,
+    prefix="model.",
 )
 
 
@@ -165,4 +167,5 @@ MARIAN = Family(
     more_to=_marian_to,
     told=("encoder_layers",),
     ignored=(*COPIES, "embed_positions.weight"),
+    prefix="model.",
 )

@@ -1,0 +1,197 @@
+"""The compiled path beside llama.cpp on SmolLM2-135M, in turn in one process: decoding, prompts, batches.
+
+python -m benchmarks.compiled                          # everything, three rounds
+python -m benchmarks.compiled "one stream" --rounds 5
+
+llama.cpp is called through llama-cpp-python's low-level `llama_decode`, with as many threads, on the same file (Q4_1) and on
+a Q4_0 that `lmworks export` makes of it (other weights, llama.cpp's fastest path). Without that package ours runs alone.
+"program" is `model.generate`: sampler, stream and all. Rates are tokens a second; medians, least and most over the rounds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+CONTEXT, MOST_ROWS = 2304, 16
+ROWS = (2, 4, 8, 16)
+PROMPTS = (32, 128, 512, 1000, 2000)
+
+
+def ids(count: int, start: int = 0) -> list[int]:
+    """The same tokens for everybody."""
+    made = torch.randint(100, 40_000, (4096,), generator=torch.Generator().manual_seed(0)).tolist()
+    return made[start : start + count]
+
+
+class Compiled:
+    """Our network's own interface: no sampler, greedy choice by argmax, as for the peer."""
+
+    def __init__(self) -> None:
+        from lmworks.generation.language_model import LanguageModel
+
+        self.model = LanguageModel.load("smollm2")
+        self.network = self.model.network
+        self.clear()
+
+    def clear(self, rows: int = 1) -> None:
+        """Forget all texts."""
+        with torch.inference_mode():
+            self.cache = self.network.new_cache(rows)
+
+    @torch.inference_mode()
+    def read(self, tokens: list[list[int]]) -> list[int]:
+        """Read new tokens of every row; the likeliest next one of each."""
+        rows = torch.tensor(tokens)
+        for part in rows.split(512, dim=1):
+            hidden = self.network.hidden(part, cache=self.cache)
+        return self.network.logits(hidden[:, -1]).argmax(-1).tolist()
+
+
+class LlamaCpp:
+    """The peer, one sequence for each row."""
+
+    def __init__(self, path: Path, threads: int) -> None:
+        import llama_cpp as peer
+
+        self.peer = peer
+        self._quiet = peer.llama_log_callback(lambda level, text, data: None)
+        peer.llama_log_set(self._quiet, ctypes.c_void_p(0))
+        peer.llama_backend_init()
+        self.loaded = peer.llama_model_load_from_file(str(path).encode(), peer.llama_model_default_params())
+        settings = peer.llama_context_default_params()
+        settings.n_ctx, settings.n_seq_max, settings.n_batch, settings.n_ubatch = 16_384, MOST_ROWS, 512, 512
+        settings.n_threads = settings.n_threads_batch = threads
+        if hasattr(settings, "kv_unified"):
+            settings.kv_unified = True
+        self.context = peer.llama_init_from_model(self.loaded, settings)
+        self.batch = peer.llama_batch_init(512, 0, MOST_ROWS)
+        self.size = peer.llama_vocab_n_tokens(peer.llama_model_get_vocab(self.loaded))
+        self.length = 0
+
+    def clear(self, rows: int = 1) -> None:
+        """Forget all texts."""
+        self.peer.llama_memory_clear(self.peer.llama_get_memory(self.context), True)
+        self.length = 0
+
+    def read(self, tokens: list[list[int]]) -> list[int]:
+        """Read new tokens of every row; the likeliest next one of each."""
+        import numpy as np
+
+        count, at_once = len(tokens[0]), max(512 // len(tokens), 1)
+        for start in range(0, count, at_once):
+            stop = min(start + at_once, count)
+            entries = [(row[place], place, number) for number, row in enumerate(tokens) for place in range(start, stop)]
+            self.batch.n_tokens = len(entries)
+            for slot, (token, place, number) in enumerate(entries):
+                self.batch.token[slot], self.batch.pos[slot] = token, self.length + place
+                self.batch.n_seq_id[slot], self.batch.seq_id[slot][0] = 1, number
+                self.batch.logits[slot] = place == count - 1
+            if self.peer.llama_decode(self.context, self.batch):
+                raise SystemExit("llama_decode failed")
+        self.length += count
+        last = [slot for slot, (_, place, _) in enumerate(entries) if place == count - 1]
+        made = [self.peer.llama_get_logits_ith(self.context, slot) for slot in last]
+        return [int(np.ctypeslib.as_array(one, (self.size,)).argmax()) for one in made]
+
+
+def decoding(engine: Any, before: int, new: int, rows: int = 1) -> float:
+    """Tokens a second of `new` steps behind `before` tokens, all rows together."""
+    engine.clear(rows)
+    tokens = engine.read([ids(before, start=row) for row in range(rows)])
+    start = time.perf_counter()
+    for _ in range(new):
+        tokens = engine.read([[token] for token in tokens])
+    return rows * new / (time.perf_counter() - start)
+
+
+def prompt(engine: Any, size: int) -> float:
+    """Tokens a second of a prompt, to the logits behind its last token."""
+    engine.clear()
+    start = time.perf_counter()
+    engine.read([ids(size)])
+    return size / (time.perf_counter() - start)
+
+
+def program(engine: Any, before: int, new: int) -> float:
+    """Tokens a second of `model.generate`, the prompt left out of both."""
+    if not isinstance(engine, Compiled):
+        return decoding(engine, before, new)
+    engine.model.tokenizer.__dict__["stop_ids"] = frozenset()  # always as many tokens
+    read = ids(before)
+    engine.model.generate(read, max_new_tokens=1)
+    seconds = []
+    for count in (1, new + 1):
+        start = time.perf_counter()
+        engine.model.generate(read, max_new_tokens=count)
+        seconds.append(time.perf_counter() - start)
+    return new / (seconds[1] - seconds[0])
+
+
+TESTS: dict[str, Callable[[Any], float]] = {
+    "one stream, whole program": lambda engine: program(engine, 66, 128),
+    "one stream, 128 tokens": lambda engine: decoding(engine, 66, 128),
+    "context 1,000": lambda engine: decoding(engine, 960, 64),
+    **{f"prompt of {size}": (lambda engine, size=size: prompt(engine, size)) for size in PROMPTS},
+    **{f"{rows} rows": (lambda engine, rows=rows: decoding(engine, 16, 48, rows)) for rows in ROWS},
+}
+
+
+def engines(threads: int) -> dict[str, Any]:
+    """Ours, and the peer's two where its package is installed."""
+    made: dict[str, Any] = {"lmworks": Compiled()}
+    try:
+        import llama_cpp  # noqa: F401
+    except ImportError:
+        print("llama-cpp-python is not installed; ours runs alone")
+        return made
+    from lmworks.basics.files import cache_folder
+    from lmworks.exporting import export
+    from lmworks.models.references import resolve
+
+    other = cache_folder("benchmarks") / "smollm2.q4_0.gguf"
+    if not other.exists():
+        export("smollm2", other, kind="q4_0")
+    for name, path in (("llama.cpp Q4_1", resolve("smollm2")), ("llama.cpp Q4_0", other)):
+        made[name] = LlamaCpp(path, threads)
+    return made
+
+
+def main() -> None:
+    """Every test on every engine in turn, round after round; the first round is not counted."""
+    from lmworks.kernels.library import library
+    from lmworks.kernels.team import usable_cores
+
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("tests", nargs="*", help=f"beginnings of: {', '.join(TESTS)}")
+    parser.add_argument("--rounds", type=int, default=3)
+    options = parser.parse_args()
+    chosen = {name: test for name, test in TESTS.items() if not options.tests or name.startswith(tuple(options.tests))}
+    threads = usable_cores()
+    candidates = engines(threads)
+    print(f"{library().instructions}, {threads} threads, {options.rounds} rounds; tokens a second")
+    for name, test in chosen.items():
+        rates: dict[str, list[float]] = {engine: [] for engine in candidates}
+        for round_ in range(options.rounds + 1):
+            for engine, one in candidates.items():
+                rate = test(one)
+                if round_:
+                    rates[engine].append(rate)
+        middle = {engine: statistics.median(found) for engine, found in rates.items()}
+        for engine, found in rates.items():
+            ratio = f"   ours {middle['lmworks'] / middle[engine]:.2f} times" if engine != "lmworks" else ""
+            print(
+                f"{name:<28} {engine:<16} {middle[engine]:8,.0f}  ({min(found):,.0f} ... {max(found):,.0f}){ratio}",
+                flush=True,
+            )
+
+
+if __name__ == "__main__":
+    main()

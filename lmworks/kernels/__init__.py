@@ -1,0 +1,28 @@
+"""The network compiled for the CPU: packed 4- and 8-bit weights, vector kernels, the tape that runs them.
+
+    engine = compiled(network)                     # packs the weights; the kernels are compiled once and kept on the disk
+    network.engine = engine                        # from now on network(tokens) without gradients runs on it
+
+How a network runs here, from the outside in:
+
+    coverage.py      which networks the tape covers, and the sentence that says why not
+    engine.py        hidden states, logits and caches of one network
+    tape.py          a network read out as a table of operations
+    packing.py       weights in the order in which the kernels read them
+    pages.py         the KV cache: pages of 64 tokens that rows may share
+    team.py          the threads that run a tape together
+    library.py       the compiled kernels: made, kept on the disk, checked
+    interpreter.py   one operation after another, with a barrier between them
+    matrix.py, attention.py, activations.py, norms.py, positions.py, embedding.py      one family of operations each
+    vectors.py       vectors of 16 numbers as LLVM instructions
+
+PyTorch stays the only definition of the network and the reference of every kernel. The result of a token depends neither
+on the tokens computed beside it nor on the number of threads, to the bit: every sum has one order.
+"""
+
+from __future__ import annotations
+
+from lmworks.kernels.coverage import unavailable, uncovered
+from lmworks.kernels.engine import CompiledNetwork, compiled
+
+__all__ = ["CompiledNetwork", "compiled", "unavailable", "uncovered"]

@@ -1,0 +1,231 @@
+"""Attention over the pages of a row: scores, weights and mix of one page at a time, and pages joined in order.
+
+A unit of work is a tile (neighbouring tokens of a row), a key head, and the pages that the tile sees. The query heads of a
+group and the tokens of a tile are vectors that are multiplied with each key and value at once (up to 12), so that these are
+read, and turned from float16 into float32, once for all of them.
+
+A part, what one page gives to one query head, is float32 [head_dim + 16]:
+
+    mix (not yet divided by the weights' sum), largest score, sum of the weights
+
+Parts are joined page after page from the first, in whatever way the pages were shared among threads: the result is the same
+to the bit. Source of the joining: Milakov and Gimelshein 2018, https://arxiv.org/abs/1805.02867.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lmworks.kernels.quantised import put_group
+from lmworks.kernels.scalars import inlined
+from lmworks.kernels.vectors import (
+    FLOATS,
+    LONG,
+    NONE_SEEN,
+    SINGLE,
+    WORD,
+    WORDS,
+    Int,
+    Value,
+    Writer,
+    emitted,
+    ir,
+)
+
+MOST_VECTORS = 12
+"""Queries that one kernel takes at once: with the keys' vector they fill the 32 registers of AVX-512 in the mix."""
+REGISTERS = 24
+"""Of them for sums."""
+
+
+def _page_kernel(vectors: int) -> Any:
+    """One page for so many query vectors, which lie behind one another at `query`."""
+
+    @emitted(None, *[Int] * 10)
+    def attend_page(
+        w: Writer,
+        query: Value,
+        width: Value,
+        keys: Value,
+        values: Value,
+        first: Value,
+        count: Value,
+        begins: Value,
+        ends: Value,
+        weights: Value,
+        parts: Value,
+    ) -> None:
+        """`first` is the page's first position, `count` how many are looked at; query v sees begins[v] ... ends[v] - 1.
+        `weights` is scratch of 64 float32 a vector, `parts` takes the results, one behind another."""
+        limits = [
+            [w.splat(w.b.trunc(w.b.sub(w.load(LONG, table, 8 * v, align=8), first), WORD)) for table in (begins, ends)]
+            for v in range(vectors)
+        ]
+        largest = [w.variable(w.constant(NONE_SEEN, FLOATS)) for _ in range(vectors)]
+        blocks = w.b.sdiv(w.plus(count, 15), w.constant(16))
+        with w.loop(0, blocks) as block:
+            _scores(w, query, width, keys, block, limits, largest, weights)
+        sums = [_weights(w, v, blocks, w.largest(w.b.load(largest[v])), weights) for v in range(vectors)]
+        _mix(w, vectors, width, count, values, weights, parts)
+        size = w.plus(w.times(width, 4), 64)
+        for v, (most, total) in enumerate(sums):
+            end = w.plus(w.plus(parts, w.times(size, v)), w.times(width, 4))
+            w.store(most, end, 0, align=4)
+            w.store(total, end, 4, align=4)
+
+    return attend_page
+
+
+def _scores(
+    w: Writer,
+    query: Value,
+    width: Value,
+    keys: Value,
+    block: Value,
+    limits: list[list[Value]],
+    largest: list[Value],
+    weights: Value,
+) -> None:
+    """The scores of 16 positions, in the lanes, for every query vector."""
+    sums = [w.variable(w.constant(0.0, FLOATS)) for _ in limits]
+    for one in sums:
+        w.b.store(w.constant(0.0, FLOATS), one)
+    at = w.plus(keys, w.times(block, w.times(width, 32)))
+    with w.loop(0, w.b.sdiv(width, w.constant(2))) as pair:
+        for odd in range(2):
+            key = w.load_halves(at, w.plus(w.times(pair, 64), 32 * odd))
+            for v, one in enumerate(sums):
+                place = w.plus(w.times(width, 4 * v), w.plus(w.times(pair, 8), 4 * odd))
+                w.b.store(w.fma(key, w.load_splat(query, place), w.b.load(one)), one)
+    position = w.b.add(ir.Constant(WORDS, list(range(16))), w.splat(w.b.trunc(w.times(block, 16), WORD)))
+    for v, (begin, end) in enumerate(limits):
+        seen = w.b.and_(w.b.icmp_signed(">=", position, begin), w.b.icmp_signed("<", position, end))
+        score = w.b.select(seen, w.b.load(sums[v]), w.constant(NONE_SEEN, FLOATS))
+        w.store(score, weights, w.plus(w.times(block, 64), 256 * v))
+        w.b.store(w.larger(score, w.b.load(largest[v])), largest[v])
+
+
+def _weights(w: Writer, vector: int, blocks: Value, most: Value, weights: Value) -> tuple[Value, Value]:
+    """A vector's scores made weights, e^(score - most); returns `most` and their sum."""
+    total, none = w.variable(w.constant(0.0, FLOATS)), w.constant(0.0, FLOATS)
+    w.b.store(none, total)
+    with w.loop(0, blocks) as block:
+        place = w.plus(w.times(block, 64), 256 * vector)
+        score = w.load(FLOATS, weights, place)
+        hidden = w.b.fcmp_ordered("<=", score, w.constant(NONE_SEEN / 2, FLOATS))  # not so NaN, which shall show
+        weight = w.b.select(hidden, none, w.exp(w.b.fsub(score, w.splat(most))))
+        w.store(weight, weights, place)
+        w.b.store(w.b.fadd(w.b.load(total), weight), total)
+    return most, w.sum(w.b.load(total))
+
+
+def _mix(w: Writer, vectors: int, width: Value, count: Value, values: Value, weights: Value, parts: Value) -> None:
+    """Values averaged with the weights: as many dimensions at once as there are registers for, then the rest."""
+    at_once = max(1, min(4, REGISTERS // vectors))
+    lanes = w.b.sdiv(width, w.constant(16))
+    whole = w.b.sdiv(lanes, w.constant(at_once))
+    with w.loop(0, whole) as part:
+        _mix_dimensions(w, vectors, at_once, w.times(part, at_once), width, count, values, weights, parts)
+    if at_once > 1:
+        with w.loop(w.times(whole, at_once), lanes) as lane:
+            _mix_dimensions(w, vectors, 1, lane, width, count, values, weights, parts)
+
+
+def _mix_dimensions(
+    w: Writer,
+    vectors: int,
+    lanes: int,
+    first: Value,
+    width: Value,
+    count: Value,
+    values: Value,
+    weights: Value,
+    parts: Value,
+) -> None:
+    sums = [[w.variable(w.constant(0.0, FLOATS)) for _ in range(lanes)] for _ in range(vectors)]
+    for row in sums:
+        for one in row:
+            w.b.store(w.constant(0.0, FLOATS), one)
+    start = w.times(first, 32)
+    with w.loop(0, count) as position:
+        at = w.plus(w.plus(values, w.times(position, w.times(width, 2))), start)
+        value = [w.load_halves(at, 32 * one) for one in range(lanes)]
+        for v, row in enumerate(sums):
+            weight = w.load_splat(weights, w.plus(w.times(position, 4), 256 * v))
+            for one, total in zip(value, row, strict=True):
+                w.b.store(w.fma(one, weight, w.b.load(total)), total)
+    size = w.plus(w.times(width, 4), 64)
+    for v, row in enumerate(sums):
+        at = w.plus(w.plus(parts, w.times(size, v)), w.times(first, 64))
+        for one, total in enumerate(row):
+            w.store(w.b.load(total), at, 64 * one)
+
+
+page_1, page_2, page_3, page_4, page_12 = (_page_kernel(vectors) for vectors in (1, 2, 3, 4, MOST_VECTORS))
+
+
+@emitted(None, Int, Int, Int)
+def join(w: Writer, part: Value, other: Value, width: Value) -> None:
+    """Add a later page's part to that of the pages before it."""
+    end, other_end = w.plus(part, w.times(width, 4)), w.plus(other, w.times(width, 4))
+    most, other_most = w.load(SINGLE, end, align=4), w.load(SINGLE, other_end, align=4)
+    larger = w.b.select(w.b.fcmp_ordered(">", other_most, most), other_most, most)
+    factor = w.exp(w.splat(w.b.fsub(most, larger)))
+    other_factor = w.exp(w.splat(w.b.fsub(other_most, larger)))
+    with w.loop(0, w.b.sdiv(width, w.constant(16))) as lane:
+        place = w.times(lane, 64)
+        scaled = w.b.fmul(w.load(FLOATS, part, place), factor)
+        w.store(w.fma(w.load(FLOATS, other, place), other_factor, scaled), part, place)
+    one = w.constant(0, WORD)
+    total = w.b.fmul(w.load(SINGLE, end, 4, align=4), w.b.extract_element(factor, one))
+    added = w.b.fmul(w.load(SINGLE, other_end, 4, align=4), w.b.extract_element(other_factor, one))
+    w.store(larger, end, 0, align=4)
+    w.store(w.b.fadd(total, added), end, 4, align=4)
+
+
+@emitted(None, Int, Int, Int)
+def divide(w: Writer, part: Value, width: Value, to: Value) -> None:
+    """The mix of a part, divided by the sum of its weights."""
+    inverse = w.splat(w.b.fdiv(w.constant(1.0, SINGLE), w.load(SINGLE, part, w.plus(w.times(width, 4), 4), align=4)))
+    with w.loop(0, w.b.sdiv(width, w.constant(16))) as lane:
+        place = w.times(lane, 64)
+        w.store(w.b.fmul(w.load(FLOATS, part, place), inverse), to, place)
+
+
+@emitted(None, Int, Int, Int, Int, Int, Int)
+def put_groups(w: Writer, x: Value, first: Value, count: Value, values: Value, scales: Value, sums: Value) -> None:
+    """Quantise `count` groups of 32 at x into those from `first` on."""
+    with w.loop(0, count) as group:
+        pair = [w.load(FLOATS, x, w.plus(w.times(group, 128), at)) for at in (0, 64)]
+        put_group(w, pair[0], pair[1], values, scales, sums, w.b.add(first, group))
+
+
+@emitted(None, Int, Int, Int)
+def copy(w: Writer, x: Value, width: Value, to: Value) -> None:
+    """`width` float32 numbers, a multiple of 16."""
+    with w.loop(0, w.b.sdiv(width, w.constant(16))) as lane:
+        w.store(w.load(FLOATS, x, w.times(lane, 64)), to, w.times(lane, 64))
+
+
+@inlined
+def attend_page(vectors, query, width, keys, values, first, count, begins, ends, weights, parts):
+    """One page for any number of query vectors, which lie behind one another."""
+    done, size = 0, width * 4 + 64
+    while done < vectors:
+        left, q, p = vectors - done, query + done * width * 4, parts + done * size
+        b, e = begins + done * 8, ends + done * 8
+        if left >= 12:
+            page_12(q, width, keys, values, first, count, b, e, weights, p)
+            done += 12
+        elif left >= 4:
+            page_4(q, width, keys, values, first, count, b, e, weights, p)
+            done += 4
+        elif left == 3:
+            page_3(q, width, keys, values, first, count, b, e, weights, p)
+            done += 3
+        elif left == 2:
+            page_2(q, width, keys, values, first, count, b, e, weights, p)
+            done += 2
+        else:
+            page_1(q, width, keys, values, first, count, b, e, weights, p)
+            done += 1

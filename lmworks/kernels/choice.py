@@ -1,0 +1,33 @@
+"""Which way a loaded network runs: compiled in the bits of its file, in bits that are asked for, or by PyTorch."""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+from lmworks.basics import progress
+from lmworks.basics.errors import ConfigError
+from lmworks.kernels.coverage import unavailable, uncovered
+from lmworks.kernels.engine import CompiledNetwork, compiled
+from lmworks.kernels.packing import Stored
+from lmworks.models.network import Network
+
+Compress = Literal["int4", "int8", "none"]
+"""int4, int8: matrices in at most so many bits, embedding and head in 8; none: the network as it is, in PyTorch."""
+
+
+def engine_for(
+    network: Network, compress: str | None, stored: Stored | None, device: str = "cpu"
+) -> CompiledNetwork | None:
+    """The compiled path; None for PyTorch. Unless `compress` says more, weights that a file holds in few bits run in these,
+    and others in PyTorch. ConfigError where bits are asked for that cannot be had; what is not asked for is only said."""
+    if compress is not None and compress not in get_args(Compress):
+        raise ConfigError(f"compress is {compress!r}, and it is one of {', '.join(get_args(Compress))}")
+    if compress == "none" or (compress is None and (stored is None or device != "cpu")):
+        return None
+    reason = uncovered(network) or unavailable()
+    if reason is None:
+        return compiled(network, 8 if compress is None else int(compress[3:]), stored)
+    if compress is None:
+        progress.note(reason)
+        return None
+    raise ConfigError(f"compress={compress} cannot be had: {reason}")

@@ -1,0 +1,75 @@
+"""Which networks the tape covers, and the sentence that says why not. Imports no numba."""
+
+from __future__ import annotations
+
+import importlib.util
+
+from torch import nn
+
+from lmworks.kernels.instructions import problem
+from lmworks.models.adaptive_softmax import AdaptiveSoftmax
+from lmworks.models.config import ModelConfig
+from lmworks.models.linear import Linear
+from lmworks.models.network import Network
+
+GROUP = 32
+
+
+def uncovered(network: nn.Module) -> str | None:
+    """What the tape has no operation for, as one sentence; None where it covers the network."""
+    config = network.config
+    if type(network) is not Network or not isinstance(config, ModelConfig):
+        return "the compiled path runs transformers, and this network is none; PyTorch runs it"
+    reason = _shape(config) or _parts(config) or _state(network)
+    return None if reason is None else f"the compiled path {reason}; PyTorch runs the network"
+
+
+def unavailable() -> str | None:
+    """Why nothing is compiled on this machine, as one sentence; None where it can be."""
+    if importlib.util.find_spec("numba") is None:
+        return "numba is not installed, so PyTorch runs the network, slower; run: pip install 'lmworks[fast]'"
+    reason = problem()
+    return None if reason is None else f"{reason}; PyTorch runs the network"
+
+
+def _shape(config: ModelConfig) -> str | None:
+    half = (config.rotary_dim or config.head_dim) // 2
+    if config.head_dim % 16:
+        return f"has heads in steps of 16 dimensions, and head_dim is {config.head_dim}"
+    if config.positions == "rope" and half % 8:
+        return f"rotates in steps of 16 dimensions, and rotary_dim is {2 * half}"
+    widths = {"dim": config.dim, "hidden_dim": config.hidden_dim, "heads x head_dim": config.heads * config.head_dim}
+    for name, width in widths.items():
+        if width % GROUP:
+            return f"multiplies groups of {GROUP}, and {name} is {width}"
+    return None
+
+
+def _parts(config: ModelConfig) -> str | None:
+    missing = {
+        "has no second stack": config.arrangement == "encoder-decoder",
+        "has no experts": config.experts is not None,
+        "has no n-gram embeddings": bool(config.ngrams),
+        "always adds to the stream, and residual is false": not config.residual,
+        "always norms, and norm is none": config.norm == "none",
+        f"has no {config.positions} positions": config.positions in ("relative", "alibi"),
+        "has windows in decoders alone": config.window is not None and not config.causal,
+        "has no adaptive softmax": config.adaptive_cutoffs is not None,
+    }
+    return next((sentence for sentence, is_so in missing.items() if is_so), None)
+
+
+def _state(network: Network) -> str | None:
+    if network.device.type != "cpu":
+        return f"runs on a CPU, and the network is on {network.device}"
+    if isinstance(network.head, AdaptiveSoftmax):
+        return "has no adaptive softmax"
+    for block in network.blocks:
+        matrices = (block.attention.qkv, block.attention.output, block.dense.up, block.dense.down)
+        if any(type(one) is not Linear for one in matrices):
+            return "has no adapters (merge them first)"
+    if any(one.requires_grad for one in network.parameters()):
+        return "runs weights that no longer change, and these can be trained"
+    if any(one.is_inference() for one in network.parameters()):
+        return "must see when weights change, which those made inside torch.inference_mode do not tell"
+    return None

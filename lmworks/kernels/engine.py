@@ -1,0 +1,347 @@
+"""The compiled path of one network: hidden states, logits, caches.
+
+engine = compiled(network)                          # 4 bits; embedding and head 8
+engine = compiled(network, bits=8)
+engine = compiled(network, stored=file_weights)     # the bits that a file holds, unchanged
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from lmworks.basics import progress
+from lmworks.basics.errors import ConfigError
+from lmworks.kernels.coverage import unavailable, uncovered
+from lmworks.kernels.frame import Field, Operation, float_bits
+from lmworks.kernels.packing import Stored, aligned
+from lmworks.kernels.pages import PAGE, PagedCache
+from lmworks.kernels.tape import Buffers, Weights, hidden_tape, multiply, table
+from lmworks.kernels.team import team
+from lmworks.models.block import run_plainly
+from lmworks.models.cache import Cache
+from lmworks.models.hooks import hook_points
+from lmworks.models.network import Network
+from lmworks.models.positions import rotation
+
+AT_ONCE = 512
+"""Tokens of one run: enough to fill the processor, few enough that the activations stay small."""
+VECTORS = 12
+"""Queries that attention takes at once (kernels/attention.py)."""
+SPLIT = 2
+"""Up to so many tokens the threads share the pages of each, and not the tokens."""
+
+
+@dataclass
+class Piece:
+    """Tokens of one row that are computed in one run: `count` from the row's real token number `start` on."""
+
+    row: int
+    start: int
+    count: int
+
+
+def compiled(network: Network, bits: int = 4, stored: Stored | None = None) -> CompiledNetwork:
+    """The compiled path of a network, in 4 or 8 bits or in those of a file. ConfigError where it is not covered."""
+    if bits not in (4, 8):
+        raise ConfigError(f"weights are compressed to 4 or 8 bits, not {bits}")
+    if (reason := uncovered(network) or unavailable()) is not None:
+        raise ConfigError(reason)
+    return CompiledNetwork(network, bits, stored)
+
+
+class CompiledNetwork:
+    """An Engine (`lmworks.models.engine`)."""
+
+    def __init__(self, network: Network, bits: int, stored: Stored | None) -> None:
+        config = network.config
+        self.network, self.bits = network, bits
+        self.lock = threading.Lock()
+        self.team = team()
+        with progress.task("packing weights", sum(one.numel() for one in network.parameters())) as advance:
+            self.weights = Weights(network, bits, stored, advance)
+        self._parts = [(module, name, part) for module in network.modules() for name, part in module._modules.items()]
+        self._points = list(hook_points(network).values())
+        self._stands = True
+        self._all = list(network.parameters())
+        self._last = [network.head_weight, *([] if network.head_bias is None else [network.head_bias])]
+        self._all_seen, self._last_seen = _fingerprint(self._all), _fingerprint(self._last)
+        self._has_head = config.adaptive_cutoffs is None and not config.head_transform
+        self._head = self.weights.matrix("embedding.weight" if network.head is None else "head.weight")
+        self._layer_bytes = 2 * 2 * PAGE * config.kv_heads * config.head_dim
+        self._group = config.heads // config.kv_heads
+        self._half = (config.rotary_dim or config.head_dim) // 2 if config.positions == "rope" else 0
+        self._turns_with_length = config.rope_scaling is not None and config.rope_scaling.kind == "dynamic"
+        self._frame = np.zeros(len(Field), np.int64)
+        self._keep: dict[Field, np.ndarray] = {}
+        self._rotation = (np.zeros(0, np.float32), np.zeros(0, np.float32))
+        self._scratch_pages = PagedCache(0, self._layer_bytes, 1)
+        self._fixed_memory()
+        self._make_room(1)
+
+    def __deepcopy__(self, memo: Any) -> None:
+        """A copy of the network is made to be changed; it has no compiled path until it is given one."""
+        return
+
+    # An engine
+
+    @property
+    def has_head(self) -> bool:
+        """It makes logits too."""
+        return self._has_head
+
+    def ready(self, fresh: bool) -> bool:
+        """Does it still stand for the network?"""
+        if fresh:
+            self._stands = (
+                all(
+                    module._modules.get(name) is part and not (part and part._forward_hooks)
+                    for module, name, part in self._parts
+                )
+                and _fingerprint(self._all) == self._all_seen
+            )
+        network = self.network
+        return (
+            self._stands
+            and network.run_block is run_plainly
+            and network.attention_kernel == "fused"
+            and not any(point.functions for point in self._points)
+        )
+
+    def head_ready(self) -> bool:
+        """Do its logits stand for those of the network?"""
+        return self._has_head and self.ready(fresh=False) and _fingerprint(self._last) == self._last_seen
+
+    def new_cache(self, batch: int) -> PagedCache:
+        """An empty cache for `batch` rows."""
+        return PagedCache(batch, self._layer_bytes, self.network.config.layers)
+
+    def owns(self, cache: Cache) -> bool:
+        """Is it one of these?"""
+        return isinstance(cache, PagedCache)
+
+    def hidden(
+        self, tokens: Int[Tensor, "batch seq"], real: Bool[Tensor, "batch seq"] | None, cache: Cache | None
+    ) -> Float[Tensor, "batch seq dim"]:
+        """Hidden states behind the last norm, in float32; zeros for padding."""
+        assert cache is None or isinstance(cache, PagedCache)
+        self._check(tokens)
+        with self.lock:
+            at = _real_places(tokens, real)
+            ids = [row[places] for row, places in zip(tokens.numpy(), at, strict=True)]
+            result = torch.zeros(*tokens.shape, self.network.config.dim)
+            out = result.numpy()
+            held, temporary = cache, cache is None
+            runs = list(_runs([len(row) for row in ids], self.network.config.causal))
+            if held is None:
+                held = self._temporary(ids, runs)
+            for pieces in runs:
+                states = self._run(pieces, ids, held)
+                done = 0
+                for piece in pieces:
+                    places = at[piece.row][piece.start : piece.start + piece.count]
+                    out[piece.row, places] = states[done : done + piece.count]
+                    done += piece.count
+            if temporary:
+                self._give_back(held)
+            return result
+
+    def logits(self, hidden: Float[Tensor, "*batch dim"]) -> Float[Tensor, "*batch vocab"]:
+        """Logits of hidden states, without the cap."""
+        rows = hidden.detach().float().reshape(-1, hidden.shape[-1]).contiguous()
+        result = torch.empty(len(rows), self._head.blocks * 16)
+        with self.lock:
+            for start in range(0, len(rows), AT_ONCE):
+                self._multiply_head(rows[start : start + AT_ONCE].numpy(), result[start : start + AT_ONCE].numpy())
+        return result[:, : self._head.rows].view(*hidden.shape[:-1], -1)
+
+    @property
+    def bytes(self) -> int:
+        """What the packed weights take."""
+        return self.weights.bytes
+
+    # Runs
+
+    def _check(self, tokens: Int[Tensor, "batch seq"]) -> None:
+        """ConfigError for an id that there is no row for: the kernels would read what lies behind the table."""
+        if tokens.numel() and not 0 <= int(tokens.min()) <= int(tokens.max()) < self.network.config.vocab_size:
+            raise ConfigError(
+                f"ids lie between {int(tokens.min())} and {int(tokens.max())}, and the vocabulary has "
+                f"{self.network.config.vocab_size:,}; encode the text with this model's tokenizer"
+            )
+
+    def _run(self, pieces: list[Piece], ids: list[np.ndarray], cache: PagedCache) -> np.ndarray:
+        """Hidden states of the pieces' tokens, as a view of the stream."""
+        count = sum(piece.count for piece in pieces)
+        self._make_room(count)
+        causal, most = self.network.config.causal, max(1, VECTORS // self._group)
+        token_ids, positions, ends, pages = np.empty((4, count), np.int64)
+        tiles: list[tuple[int, int]] = []
+        done, longest = 0, 0
+        for piece in pieces:
+            cache.reserve(piece.row, piece.count)
+        for piece in pieces:
+            part, past = slice(done, done + piece.count), cache.sizes[piece.row]
+            token_ids[part] = ids[piece.row][piece.start : piece.start + piece.count]
+            positions[part] = np.arange(past, past + piece.count)
+            ends[part] = positions[part] + 1 if causal else past + piece.count
+            pages[part] = cache.list_address(piece.row)
+            tiles += [(done + at, min(most, piece.count - at)) for at in range(0, piece.count, most)]
+            done += piece.count
+            cache.sizes[piece.row] = past + piece.count
+            longest = max(longest, past + piece.count)
+        if self.weights.places and longest > self.weights.places:
+            raise ConfigError(
+                f"the text has {longest:,} tokens and the compiled path knows {self.weights.places:,} positions; shorten it"
+            )
+        parts = -(-longest // PAGE) if count <= SPLIT else 1
+        self._put(Field.IDS, token_ids)
+        self._put(Field.POSITIONS, positions)
+        self._put(Field.ENDS, ends)
+        self._put(Field.PAGES, pages)
+        self._put(Field.TILES, np.array(tiles, np.int64))
+        self._put(Field.TURNS, self._rotations(positions, pieces, longest))
+        self._mix_room(count, parts)
+        self._frame[Field.TOKENS], self._frame[Field.TILE_COUNT], self._frame[Field.PARTS] = count, len(tiles), parts
+        self._frame[Field.LAYER_BYTES] = cache.layer_bytes if cache.page_bytes > cache.layer_bytes else 0
+        self._use(self._tape)
+        self.team.run(self._frame, self._barrier)
+        return self.buffers.stream[:count]
+
+    def _multiply_head(self, rows: np.ndarray, output: np.ndarray) -> None:
+        config = self.network.config
+        self._make_room(len(rows))
+        bias = self.weights.vector("head_bias")
+        steps = [
+            [Operation.QUANTISE, rows.ctypes.data, rows.strides[0], config.dim, float_bits(config.head_scale or 1.0)],
+            multiply(self._head, output.ctypes.data, output.strides[0], bias),
+        ]
+        self._frame[Field.TOKENS] = len(rows)
+        self._use(table(steps))
+        self.team.run(self._frame, self._barrier)
+
+    def _temporary(self, ids: list[np.ndarray], runs: list[list[Piece]]) -> PagedCache:
+        """Pages for texts that nobody goes on with: of one layer, used again and again, where each row is read at once."""
+        whole = len(runs) == 1 or all(piece.count == len(ids[piece.row]) for run in runs for piece in run)
+        if not whole:
+            return self.new_cache(len(ids))
+        cache = PagedCache(len(ids), self._layer_bytes, 1)
+        spare = self._scratch_pages.pages.pop() if self._scratch_pages.pages else []
+        for row, one in enumerate(ids):
+            needed = -(-len(one) // PAGE)
+            cache.pages[row] = [spare.pop() for _ in range(min(needed, len(spare)))]
+            cache.addresses[row, : len(cache.pages[row][:8])] = [page.address for page in cache.pages[row][:8]]
+        return cache
+
+    def _give_back(self, cache: PagedCache) -> None:
+        if cache.page_bytes == self._layer_bytes and self.network.config.layers > 1:
+            self._scratch_pages.pages.append([page for row in cache.pages for page in row])
+
+    def _rotations(self, positions: np.ndarray, pieces: list[Piece], longest: int) -> np.ndarray:
+        """The row of cosines and sines of each token; their tables grow with the longest text."""
+        if not self._half:
+            return positions
+        if self._turns_with_length:  # dynamic scaling: each row by its own length, which changes
+            rows, done = [], 0
+            for piece in pieces:
+                at = torch.from_numpy(positions[done : done + piece.count])[None]
+                rows.append(self._turned(at))
+                done += piece.count
+            self._rotation = tuple(np.concatenate(one) for one in zip(*rows, strict=True))  # type: ignore[assignment]
+            self._put(Field.COSINES, self._rotation[0])
+            self._put(Field.SINES, self._rotation[1])
+            return np.arange(len(positions))
+        if longest > len(self._rotation[0]):
+            size = max(longest, 2 * len(self._rotation[0]), 512)
+            self._rotation = self._turned(torch.arange(size)[None])
+            self._put(Field.COSINES, self._rotation[0])
+            self._put(Field.SINES, self._rotation[1])
+        return positions
+
+    def _turned(self, positions: Int[Tensor, "one seq"]) -> tuple[np.ndarray, np.ndarray]:
+        cos, sin = rotation(self.network.config, positions, torch.float32)
+        return cos[0, 0].contiguous().numpy(), sin[0, 0].contiguous().numpy()
+
+    # Memory
+
+    def _fixed_memory(self) -> None:
+        config = self.network.config
+        vectors, size = max(VECTORS, self._group), 4 * config.head_dim
+        # Queries, where they begin and end to see, weights, results (interpreter.run_attend).
+        stride = -(-(vectors * (2 * size + 64 + 16) + VECTORS * 256) // 64) * 64 + 64
+        self._put(Field.SCRATCH, aligned(stride * self.team.threads))
+        self._frame[Field.SCRATCH_STRIDE] = stride
+        self._barrier = aligned(128 + 64 * self.team.threads).view(np.int64)
+        self._put(Field.BARRIER, self._barrier)
+
+    def _make_room(self, tokens: int) -> None:
+        """Buffers for so many tokens, and the tape that names them."""
+        if hasattr(self, "buffers") and self.buffers.tokens >= tokens:
+            return
+        config = self.network.config
+        tokens = max(tokens, 16)
+        self.buffers = Buffers(self.network, tokens)
+        widest = max(config.dim, config.hidden_dim, config.heads * config.head_dim)
+        self._put(Field.STREAM, self.buffers.stream)
+        self._put(Field.VALUES, aligned(tokens * widest))
+        self._frame[Field.VALUES_STRIDE] = widest
+        for field in (Field.SCALES, Field.SUMS):
+            self._put(field, aligned(tokens * widest // 8))
+        self._frame[Field.SCALES_STRIDE] = widest // 8
+        self._tape = hidden_tape(self.weights, self.buffers)
+
+    def _mix_room(self, tokens: int, parts: int) -> None:
+        config = self.network.config
+        needed = tokens * config.heads * parts * (config.head_dim + 16) * 4
+        if Field.MIX not in self._keep or self._keep[Field.MIX].nbytes < needed:
+            self._put(Field.MIX, aligned(2 * needed if tokens <= SPLIT else needed))
+
+    def _put(self, field: Field, array: np.ndarray) -> None:
+        """An array into the frame, and kept alive as long as it stands there."""
+        self._keep[field] = array
+        self._frame[field] = array.ctypes.data
+
+    def _use(self, tape: np.ndarray) -> None:
+        self._put(Field.TAPE, tape)
+        self._frame[Field.STEPS] = len(tape)
+
+
+def _fingerprint(weights: list[Tensor]) -> list[tuple[int, int, bool]]:
+    """Changes when a weight does."""
+    return [(one.data_ptr(), one._version, one.requires_grad) for one in weights]
+
+
+def _real_places(tokens: Int[Tensor, "batch seq"], real: Bool[Tensor, "batch seq"] | None) -> list[np.ndarray]:
+    """Where each row's real tokens stand."""
+    if real is None:
+        every = np.arange(tokens.shape[1])
+        return [every] * len(tokens)
+    return [row.nonzero()[0] for row in real.numpy()]
+
+
+def _runs(sizes: list[int], causal: bool) -> Iterator[list[Piece]]:
+    """Rows cut and put together so that a run has about AT_ONCE tokens; an encoder's rows stay whole."""
+    pieces: list[Piece] = []
+    room = AT_ONCE
+    for row, size in enumerate(sizes):
+        start = 0
+        while start < size:
+            count = min(size - start, room) if causal else size - start
+            if pieces and count > room:
+                yield pieces
+                pieces, room = [], AT_ONCE
+                continue
+            pieces.append(Piece(row, start, count))
+            start, room = start + count, room - count
+            if room <= 0:
+                yield pieces
+                pieces, room = [], AT_ONCE
+    if pieces:
+        yield pieces

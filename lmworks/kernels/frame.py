@@ -1,0 +1,85 @@
+"""What a run of a tape reads: the frame, a table of numbers and addresses, and the tape's operations and their operands.
+
+Everything is a 64-bit integer: counts, strides in bytes, addresses, and float32 numbers by their bits. Imports no numba.
+"""
+
+from __future__ import annotations
+
+import struct
+from enum import IntEnum
+
+
+class Field(IntEnum):
+    """The frame's entries. Sizes are of one run; addresses are of arrays that live as long as it."""
+
+    TAPE = 0
+    """Address of the operations, [steps, WORDS]."""
+    STEPS = 1
+    TOKENS = 2
+    IDS = 3
+    """int64 [tokens]: token ids."""
+    POSITIONS = 4
+    """int64 [tokens]: each token's place in its own text."""
+    TURNS = 5
+    """int64 [tokens]: rows of COSINES and SINES."""
+    ENDS = 6
+    """int64 [tokens]: each token sees the positions below this."""
+    PAGES = 7
+    """int64 [tokens]: address of the addresses of the pages of the token's row."""
+    TILES = 8
+    """int64 [tiles, 2]: first token and number of tokens, which follow one another in their text."""
+    TILE_COUNT = 9
+    PARTS = 10
+    """Parts of attention kept for each query head: 1, or the pages of the longest row where pages are shared among threads."""
+    LAYER_BYTES = 11
+    """From one layer's part of a page to the next; 0 where all layers share one."""
+    STREAM = 12
+    """float32 [tokens, dim]: the residual stream."""
+    VALUES = 13
+    """int8 [tokens, widest]: what the next matrix is multiplied with (quantised.py)."""
+    VALUES_STRIDE = 14
+    SCALES = 15
+    SUMS = 16
+    SCALES_STRIDE = 17
+    MIX = 18
+    """float32 [tokens, heads, parts, head_dim + 16] (attention.py)."""
+    COSINES = 19
+    """float32 [rows, half]."""
+    SINES = 20
+    SCRATCH = 21
+    """For each thread, SCRATCH_STRIDE bytes."""
+    SCRATCH_STRIDE = 22
+    BARRIER = 23
+    """At 0 the threads that have arrived, at 64 how often all have, from 128 on for each thread, 64 bytes apart, its looks."""
+
+
+class Operation(IntEnum):
+    """What a step does; its operands stand behind it, in this order."""
+
+    EMBED = 1
+    """table, bits, groups, dim bytes, factor"""
+    PLACE = 2
+    """table, offset, dim"""
+    NORM = 3
+    """weight, bias or 0, dim, eps, centred, source, kept or 0, quantises"""
+    QUANTISE = 4
+    """source, source stride, width, factor"""
+    MATRIX = 5
+    """weights, bits, blocks, groups, output, output stride, adds, bias or 0"""
+    HEADS = 6
+    """output of the qkv matrix, its stride, heads, kv heads, head_dim, half or 0, query norm or 0, key norm, eps, scale, layer"""
+    ATTEND = 7
+    """output of the qkv matrix, its stride, heads, kv heads, head_dim, layer, window or 0"""
+    MIX = 8
+    """heads, head_dim, window or 0"""
+    ACTIVATE = 9
+    """input, its stride, width, number of the activation, gated"""
+
+
+WORDS = 12
+"""Of a step: the operation and its operands."""
+
+
+def float_bits(value: float) -> int:
+    """A float32 number as the integer of its bits."""
+    return int(struct.unpack("<I", struct.pack("<f", value))[0])

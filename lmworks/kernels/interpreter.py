@@ -1,0 +1,339 @@
+"""The interpreter: one operation of a tape after another, each shared among the threads, with a barrier between them.
+
+A new network is a new tape, not a new compilation.
+"""
+
+from __future__ import annotations
+
+from lmworks.kernels import activations
+from lmworks.kernels.attention import attend_page, copy, divide, join, put_groups
+from lmworks.kernels.embedding import embed, place
+from lmworks.kernels.frame import Field, Operation
+from lmworks.kernels.matrix import matrix
+from lmworks.kernels.norms import norm
+from lmworks.kernels.positions import place_head
+from lmworks.kernels.quantised import quantise
+from lmworks.kernels.scalars import (
+    as_float,
+    atomic_add,
+    atomic_load,
+    atomic_store,
+    compiled,
+    field,
+    give_way,
+    inlined,
+    long_at,
+    pause,
+    put_long,
+)
+
+# numba freezes global integers, but not the members of a class.
+TAPE, STEPS, TOKENS, IDS, POSITIONS, TURNS = (
+    int(one) for one in (Field.TAPE, Field.STEPS, Field.TOKENS, Field.IDS, Field.POSITIONS, Field.TURNS)
+)
+ENDS, PAGES, TILES, TILE_COUNT, PARTS, LAYER_BYTES = (
+    int(one) for one in (Field.ENDS, Field.PAGES, Field.TILES, Field.TILE_COUNT, Field.PARTS, Field.LAYER_BYTES)
+)
+STREAM, VALUES, VALUES_STRIDE, SCALES, SUMS, SCALES_STRIDE = (
+    int(one) for one in (Field.STREAM, Field.VALUES, Field.VALUES_STRIDE, Field.SCALES, Field.SUMS, Field.SCALES_STRIDE)
+)
+MIXED, COSINES, SINES, SCRATCH, SCRATCH_STRIDE, BARRIER = (
+    int(one) for one in (Field.MIX, Field.COSINES, Field.SINES, Field.SCRATCH, Field.SCRATCH_STRIDE, Field.BARRIER)
+)
+EMBED, PLACE, NORM, QUANTISE, MATRIX, HEADS, ATTEND, MIX, ACTIVATE = (int(one) for one in Operation)
+STEP_BYTES = 8 * 12
+PATIENCE = 2048
+"""Looks at a barrier, some 50 microseconds, before the core is offered to others."""
+
+
+@inlined
+def barrier(place, threads):
+    """Wait until all threads are here; what they stored before it is seen behind it. Returns how often it looked."""
+    looks = 0
+    if threads > 1:
+        round_ = atomic_load(place + 64)
+        if atomic_add(place, 1) == threads - 1:
+            atomic_store(place, 0)
+            atomic_store(place + 64, round_ + 1)
+        else:
+            while atomic_load(place + 64) == round_:
+                pause()
+                looks += 1
+                if looks % PATIENCE == 0:  # the other may be waiting for this very core
+                    give_way()
+    return looks
+
+
+@inlined
+def run_embed(thread, threads, frame, step):
+    """The residual stream of every token."""
+    tokens, stream, ids = field(frame, TOKENS), field(frame, STREAM), field(frame, IDS)
+    table, bits, groups, size, factor = (
+        field(step, 1),
+        field(step, 2),
+        field(step, 3),
+        field(step, 4),
+        as_float(field(step, 5)),
+    )
+    for token in range(thread, tokens, threads):
+        embed(table, bits, groups, long_at(ids + 8 * token), factor, stream + token * size)
+
+
+@inlined
+def run_place(thread, threads, frame, step):
+    """What learned or sinusoidal positions add."""
+    tokens, stream, positions = field(frame, TOKENS), field(frame, STREAM), field(frame, POSITIONS)
+    table, offset, dim = field(step, 1), field(step, 2), field(step, 3)
+    for token in range(thread, tokens, threads):
+        place(table, long_at(positions + 8 * token) + offset, dim, stream + token * dim * 4)
+
+
+@inlined
+def run_norm(thread, threads, frame, step):
+    """A norm of every token, into the next matrix's values or into float32."""
+    weight, bias, dim, eps, centred = (
+        field(step, 1),
+        field(step, 2),
+        field(step, 3),
+        as_float(field(step, 4)),
+        field(step, 5),
+    )
+    source, kept, quantises = field(step, 6), field(step, 7), field(step, 8)
+    values, scales, sums = field(frame, VALUES), field(frame, SCALES), field(frame, SUMS)
+    values_stride, scales_stride = field(frame, VALUES_STRIDE), field(frame, SCALES_STRIDE)
+    for token in range(thread, field(frame, TOKENS), threads):
+        to = kept + token * dim * 4 if kept != 0 else 0
+        of = values + token * values_stride if quantises != 0 else 0
+        at = token * scales_stride
+        norm(source + token * dim * 4, weight, bias, dim, eps, centred, to, of, scales + at, sums + at)
+
+
+@inlined
+def run_quantise(thread, threads, frame, step):
+    """float32 numbers as they are, into the next matrix's values."""
+    source, stride, width, factor = field(step, 1), field(step, 2), field(step, 3), as_float(field(step, 4))
+    values, scales, sums = field(frame, VALUES), field(frame, SCALES), field(frame, SUMS)
+    for token in range(thread, field(frame, TOKENS), threads):
+        at = token * field(frame, SCALES_STRIDE)
+        to = values + token * field(frame, VALUES_STRIDE)
+        quantise(source + token * stride, width, factor, to, scales + at, sums + at)
+
+
+@inlined
+def run_matrix(thread, threads, frame, step):
+    """Packed weights times the values of all tokens."""
+    matrix(
+        thread,
+        threads,
+        field(step, 2),
+        field(step, 1),
+        field(step, 3),
+        field(step, 4),
+        field(frame, VALUES),
+        field(frame, VALUES_STRIDE),
+        field(frame, SCALES),
+        field(frame, SUMS),
+        field(frame, SCALES_STRIDE),
+        field(frame, TOKENS),
+        field(step, 5),
+        field(step, 6),
+        field(step, 7),
+        field(step, 8),
+    )
+
+
+@inlined
+def run_heads(thread, threads, frame, step):
+    """Queries and keys normed and rotated, keys and values kept."""
+    x, stride, heads, kv_heads, width = (field(step, 1), field(step, 2), field(step, 3), field(step, 4), field(step, 5))
+    half, query_norm, key_norm, eps, factor = (
+        field(step, 6),
+        field(step, 7),
+        field(step, 8),
+        as_float(field(step, 9)),
+        as_float(field(step, 10)),
+    )
+    layer_bytes = field(step, 11) * field(frame, LAYER_BYTES)
+    positions, turns, pages = field(frame, POSITIONS), field(frame, TURNS), field(frame, PAGES)
+    units = field(frame, TOKENS) * (heads + kv_heads)
+    for unit in range(units * thread // threads, units * (thread + 1) // threads):
+        token, head = unit // (heads + kv_heads), unit % (heads + kv_heads)
+        position, turn = long_at(positions + 8 * token), long_at(turns + 8 * token) * half * 4
+        page = long_at(long_at(pages + 8 * token) + position // 64 * 8) + layer_bytes
+        place_head(
+            x + token * stride,
+            head,
+            heads,
+            kv_heads,
+            width,
+            field(frame, COSINES) + turn,
+            field(frame, SINES) + turn,
+            half,
+            query_norm,
+            key_norm,
+            eps,
+            factor,
+            page,
+            position,
+        )
+
+
+@inlined
+def first_seen(position, window):
+    """The first position that a token sees."""
+    return max(position - window + 1, 0) if window > 0 else 0
+
+
+@inlined
+def run_attend(thread, threads, frame, step):
+    """Every tile's queries over the pages that they see."""
+    x, stride, heads, kv_heads, width = (field(step, 1), field(step, 2), field(step, 3), field(step, 4), field(step, 5))
+    layer_bytes, window = field(step, 6) * field(frame, LAYER_BYTES), field(step, 7)
+    parts, mixed, tiles = field(frame, PARTS), field(frame, MIXED), field(frame, TILES)
+    positions, ends, pages = field(frame, POSITIONS), field(frame, ENDS), field(frame, PAGES)
+    group, size = heads // kv_heads, width * 4 + 64
+    # Scratch: queries, where they begin and end to see, weights, results.
+    most = max(group, 12)
+    query = field(frame, SCRATCH) + thread * field(frame, SCRATCH_STRIDE)
+    begins_at = query + most * width * 4
+    ends_at = begins_at + most * 8
+    weights = ends_at + most * 8
+    result = weights + 12 * 256
+    shares = parts if parts > 1 else 1
+    for unit in range(thread, field(frame, TILE_COUNT) * kv_heads * shares, threads):
+        share, head = unit % shares, unit // shares % kv_heads
+        tile = tiles + unit // shares // kv_heads * 16
+        token, count = long_at(tile), long_at(tile + 8)
+        first = first_seen(long_at(positions + 8 * token), window) // 64
+        end = long_at(ends + 8 * (token + count - 1))
+        last = (end - 1) // 64
+        if parts > 1:
+            first += share
+            last = min(first, last)
+        if first > last:
+            continue
+        for one in range(count):
+            at = token + one
+            for member in range(group):
+                vector = one * group + member
+                copy(x + at * stride + (head * group + member) * width * 4, width, query + vector * width * 4)
+                put_long(begins_at + 8 * vector, first_seen(long_at(positions + 8 * at), window))
+                put_long(ends_at + 8 * vector, long_at(ends + 8 * at))
+        for page in range(first, last + 1):
+            keys = long_at(long_at(pages + 8 * token) + page * 8) + layer_bytes + head * 64 * width * 2
+            values = keys + kv_heads * 64 * width * 2
+            here = min(64, end - page * 64)
+            attend_page(count * group, query, width, keys, values, page * 64, here, begins_at, ends_at, weights, result)
+            for vector in range(count * group):
+                of_token, of_head = token + vector // group, head * group + vector % group
+                to = mixed + ((of_token * heads + of_head) * parts + share) * size
+                if page == first:
+                    copy(result + vector * size, width + 16, to)
+                else:
+                    join(to, result + vector * size, width)
+
+
+@inlined
+def run_mix(thread, threads, frame, step):
+    """Parts joined and divided, into the next matrix's values: two heads at once where one is no whole group of 32."""
+    heads, width, window = field(step, 1), field(step, 2), field(step, 3)
+    parts, mixed, size = field(frame, PARTS), field(frame, MIXED), width * 4 + 64
+    span = 1 if width % 32 == 0 else 2
+    scratch = field(frame, SCRATCH) + thread * field(frame, SCRATCH_STRIDE)
+    units = field(frame, TOKENS) * (heads // span)
+    for unit in range(units * thread // threads, units * (thread + 1) // threads):
+        token, head = unit // (heads // span), unit % (heads // span) * span
+        position = long_at(field(frame, POSITIONS) + 8 * token)
+        last = (long_at(field(frame, ENDS) + 8 * token) - 1) // 64
+        pages = last - first_seen(position, window) // 64 + 1
+        for one in range(span):
+            part = mixed + (token * heads + head + one) * parts * size
+            if parts > 1:
+                for share in range(1, pages):
+                    join(part, part + share * size, width)
+            divide(part, width, scratch + one * width * 4)
+        at = token * field(frame, SCALES_STRIDE)
+        put_groups(
+            scratch,
+            head * width // 32,
+            span * width // 32,
+            field(frame, VALUES) + token * field(frame, VALUES_STRIDE),
+            field(frame, SCALES) + at,
+            field(frame, SUMS) + at,
+        )
+
+
+@inlined
+def run_activate(thread, threads, frame, step):
+    """The feed-forward's non-linearity, into the next matrix's values."""
+    x, stride, width, kind, gated = (field(step, 1), field(step, 2), field(step, 3), field(step, 4), field(step, 5))
+    groups = width // 32
+    units = field(frame, TOKENS) * groups
+    for unit in range(units * thread // threads, units * (thread + 1) // threads):
+        token, group = unit // groups, unit % groups
+        at = x + token * stride
+        by = at + width * 4 if gated != 0 else 0
+        values = field(frame, VALUES) + token * field(frame, VALUES_STRIDE)
+        scales = field(frame, SCALES) + token * field(frame, SCALES_STRIDE)
+        sums = field(frame, SUMS) + token * field(frame, SCALES_STRIDE)
+        if kind == 0:
+            activations.silu(at, by, group, values, scales, sums)
+        elif kind == 1:
+            activations.gelu(at, by, group, values, scales, sums)
+        elif kind == 2:
+            activations.gelu_tanh(at, by, group, values, scales, sums)
+        elif kind == 3:
+            activations.relu(at, by, group, values, scales, sums)
+        elif kind == 4:
+            activations.relu_squared(at, by, group, values, scales, sums)
+        elif kind == 5:
+            activations.sigmoid(at, by, group, values, scales, sums)
+        else:
+            activations.tanh(at, by, group, values, scales, sums)
+
+
+@compiled
+def run(thread, threads, frame):
+    """This thread's share of every step of the frame's tape. How often it looked while it waited for others stands behind
+    the barrier, 64 bytes for each thread, up to the last wait."""
+    tape, place_, looks = field(frame, TAPE), field(frame, BARRIER), 0
+    for number in range(field(frame, STEPS)):
+        step = tape + number * STEP_BYTES
+        operation = field(step, 0)
+        if operation == EMBED:
+            run_embed(thread, threads, frame, step)
+        elif operation == PLACE:
+            run_place(thread, threads, frame, step)
+        elif operation == NORM:
+            run_norm(thread, threads, frame, step)
+        elif operation == QUANTISE:
+            run_quantise(thread, threads, frame, step)
+        elif operation == MATRIX:
+            run_matrix(thread, threads, frame, step)
+        elif operation == HEADS:
+            run_heads(thread, threads, frame, step)
+        elif operation == ATTEND:
+            run_attend(thread, threads, frame, step)
+        elif operation == MIX:
+            run_mix(thread, threads, frame, step)
+        elif operation == ACTIVATE:
+            run_activate(thread, threads, frame, step)
+        put_long(place_ + 128 + 64 * thread, looks)
+        looks += barrier(place_, threads)
+
+
+@compiled
+def wait_for(place_, seen, spins):
+    """The number at `place_` as soon as it is not `seen`, or `seen` after so many looks."""
+    for _ in range(spins):
+        now = atomic_load(place_)
+        if now != seen:
+            return now
+        pause()
+    return seen
+
+
+@compiled
+def signal(place_, number):
+    """Put a number there for a thread that waits."""
+    atomic_store(place_, number)

@@ -1,0 +1,152 @@
+"""The compiled kernels: made once, kept on the disk, checked before they are trusted.
+
+A folder for each set of instructions, processor and version of these sources holds numba's cache. Beside it stands a list of
+checksums, written last: what does not agree with it (half written, damaged) is thrown away and made again. One process
+compiles at a time; the others wait for it. A folder that cannot be written is done without: then each process compiles.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import hashlib
+import importlib
+import json
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lmworks.basics import progress
+from lmworks.basics.errors import LmworksError
+from lmworks.basics.extras import require
+from lmworks.basics.files import cache_folder, sha256, write_json
+from lmworks.kernels.instructions import FORCED, Instructions, chosen, features, problem
+
+LIST = "checksums.json"
+SOURCES = (
+    *("instructions", "vectors", "scalars", "frame", "quantised", "norms", "activations", "matrix", "embedding"),
+    *("positions", "attention", "interpreter"),
+)
+"""What is compiled; numba itself looks at one file alone."""
+
+
+@dataclass(frozen=True)
+class Library:
+    """Compiled functions, and how they came."""
+
+    instructions: str
+    run: Callable[[int, int, int], None]
+    """thread, threads, address of a frame"""
+    wait_for: Callable[[int, int, int], int]
+    signal: Callable[[int, int], None]
+    kept: bool
+    """Another process will find them on the disk."""
+    made: bool
+    """They were compiled here, and not found."""
+
+
+@functools.lru_cache(maxsize=1)
+def library() -> Library:
+    """The kernels of this process. LmworksError without numba, or where the processor has no instructions for them."""
+    require("numba", "fast")
+    if (why := problem()) is not None:
+        raise LmworksError(f"{why}; PyTorch runs the network")
+    instructions = chosen()
+    folder = _folder(instructions)
+    if folder is None:
+        with tempfile.TemporaryDirectory(prefix="lmworks-kernels-") as temporary:
+            return _compiled(instructions, Path(temporary), made=True, kept=False)
+    with _alone(folder):
+        there = _is_whole(folder)
+        if not there:
+            _empty(folder)
+        made = _compiled(instructions, folder, made=not there, kept=True)
+        if not there:
+            write_json(folder / LIST, _checksums(folder))
+        return made
+
+
+def _compiled(instructions: Instructions, folder: Path, made: bool, kept: bool) -> Library:
+    """Import the kernels with numba's cache in `folder`; numba reads its settings when they are defined."""
+    import numba
+
+    settings: Any = numba.config
+    before = settings.CACHE_DIR, settings.CPU_FEATURES, settings.CPU_NAME
+    settings.CACHE_DIR = str(folder)
+    if os.environ.get(FORCED):
+        left = features() - set(instructions.without)
+        settings.CPU_FEATURES = ",".join(
+            [*(f"+{name}" for name in sorted(left)), *(f"-{name}" for name in instructions.without)]
+        )
+        settings.CPU_NAME = "generic"
+    shown = progress.task("compiling kernels (once)", 3) if made else contextlib.nullcontext(lambda amount: None)
+    try:
+        with shown as advance:
+            interpreter: Any = importlib.import_module("lmworks.kernels.interpreter")
+            for name, arguments in (("wait_for", 3), ("signal", 2), ("run", 3)):
+                getattr(interpreter, name).compile((numba.int64,) * arguments)
+                advance(1)
+    finally:
+        settings.CACHE_DIR, settings.CPU_FEATURES, settings.CPU_NAME = before
+    return Library(instructions.name, interpreter.run, interpreter.wait_for, interpreter.signal, kept, made)
+
+
+def _folder(instructions: Instructions) -> Path | None:
+    """The cache folder of these sources, this processor and these versions; None where it cannot be written."""
+    import llvmlite
+    import numba
+
+    parts = [numba.__version__, llvmlite.__version__, sys.version, *sorted(features()), os.environ.get(FORCED, "")]
+    digest = hashlib.sha256("\n".join(parts).encode())
+    for source in SOURCES:
+        digest.update(Path(__file__).with_name(f"{source}.py").read_bytes())
+    try:
+        folder = cache_folder("kernels", f"{instructions.name}-{digest.hexdigest()[:16]}")
+        with tempfile.TemporaryFile(dir=folder):
+            return folder
+    except (LmworksError, OSError):
+        return None
+
+
+@contextlib.contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """One process at a time; the lock ends with its process."""
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(folder.with_name(f"{folder.name}.lock"))
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        with progress.task("waiting: another process compiles the kernels"):
+            lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _checksums(folder: Path) -> dict[str, str]:
+    """SHA-256 of every file of the cache."""
+    return {
+        file.relative_to(folder).as_posix(): sha256(file)
+        for file in sorted(folder.rglob("*"))
+        if file.is_file() and file.name != LIST
+    }
+
+
+def _is_whole(folder: Path) -> bool:
+    """Is everything there that was written, as it was written? A damaged object file would crash the process."""
+    try:
+        return json.loads((folder / LIST).read_text("utf-8")) == _checksums(folder)
+    except (OSError, ValueError):
+        return False
+
+
+def _empty(folder: Path) -> None:
+    for one in folder.iterdir():
+        shutil.rmtree(one) if one.is_dir() else one.unlink()

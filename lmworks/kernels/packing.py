@@ -1,0 +1,113 @@
+"""Weights in the order in which the kernels read them (the layout: matrix.py)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import gguf
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from lmworks.basics.errors import ModelError
+from lmworks.models.quantise import GROUP, Groups, ggml
+
+ROWS = 16
+Kind = gguf.GGMLQuantizationType
+
+
+class Stored(Protocol):
+    """What a file holds of a network, as it holds it; names are those of the network's parameters."""
+
+    def groups(self, name: str) -> Groups | None:
+        """A matrix in groups of 4 or 8 bits; None where it is stored in another way."""
+
+    def floats(self, name: str) -> Tensor | None:
+        """A vector in float32; None where the network's own is no worse."""
+
+
+@dataclass(frozen=True)
+class Packed:
+    """A packed matrix."""
+
+    data: np.ndarray
+    bits: int
+    rows: int
+    columns: int
+
+    @property
+    def address(self) -> int:
+        """Where it lies, at a multiple of 64."""
+        return int(self.data.ctypes.data)
+
+    @property
+    def blocks(self) -> int:
+        """Of 16 rows; the last may be filled up with rows of zeros."""
+        return -(-self.rows // ROWS)
+
+    @property
+    def groups(self) -> int:
+        """Of 32 columns."""
+        return self.columns // GROUP
+
+
+def aligned(size: int) -> np.ndarray:
+    """Zeroed bytes that begin at a multiple of 64."""
+    memory = np.zeros(size + 64, np.uint8)
+    start = -memory.ctypes.data % 64
+    return memory[start : start + size]
+
+
+def quantised(name: str, weight: Float[Tensor, "rows columns"], bits: int) -> Groups:
+    """A matrix in groups of 32: 4 bits with scale and minimum, 8 with a scale. ModelError where it is not finite."""
+    weight = weight.detach().float()
+    if not torch.isfinite(weight).all():
+        raise ModelError(
+            f"{name} holds values that are not finite (NaN or infinite) and cannot be compressed; go back to an earlier "
+            "checkpoint, or fetch the model again"
+        )
+    return ggml(weight, Kind.Q4_1 if bits == 4 else Kind.Q8_0)
+
+
+def bits_of(groups: Groups) -> int:
+    """4 where every value fits into 4 bits, else 8."""
+    low, high = (0, 15) if groups.least is not None else (-8, 7)
+    return 4 if int(groups.values.min()) >= low and int(groups.values.max()) <= high else 8
+
+
+def pack(groups: Groups, bits: int) -> Packed:
+    """The same weights in the kernels' layout: codes from 0 up, and what code 0 stands for as the minimum."""
+    rows, columns = groups.values.shape
+    middle = 0 if groups.least is not None else 1 << (bits - 1)
+    codes = (groups.values.to(torch.int16) + middle).to(torch.uint8)
+    scales = groups.scale.half()
+    minima = -middle * scales if groups.least is None else groups.least.half()
+    if missing := -rows % ROWS:
+        codes, scales, minima = (
+            torch.cat([one, one.new_zeros(missing, one.shape[1])]) for one in (codes, scales, minima)
+        )
+    blocks, count = len(codes) // ROWS, columns // GROUP
+    # [block, row, group, quad, input] -> [block, group, quad, row, input]
+    quads = codes.view(blocks, ROWS, count, 8, 4).permute(0, 2, 3, 1, 4).reshape(blocks, count, 8, 64)
+    if bits == 4:
+        quads = quads[:, :, :4] | quads[:, :, 4:] << 4
+    ends = torch.stack([scales.view(blocks, ROWS, count).mT, minima.view(blocks, ROWS, count).mT], 2).contiguous()
+    packed = torch.cat([quads.flatten(2), ends.view(torch.uint8).flatten(2)], 2)
+    data = aligned(packed.numel())
+    data[:] = packed.contiguous().numpy().reshape(-1)
+    return Packed(data, bits, rows, columns)
+
+
+def unpacked(packed: Packed) -> Float[Tensor, "rows columns"]:
+    """The weights again, in float32: what the kernels multiply with."""
+    size, blocks, count = 64 * packed.bits + 64, packed.blocks, packed.groups
+    data = torch.from_numpy(packed.data).view(blocks, count, size)
+    quads = data[:, :, : 64 * packed.bits].reshape(blocks, count, -1, 64)
+    if packed.bits == 4:
+        quads = torch.cat([quads & 15, quads >> 4], 2)
+    ends = data[:, :, 64 * packed.bits :].contiguous().view(torch.float16).float().view(blocks, count, 2, ROWS)
+    codes = quads.view(blocks, count, 8, ROWS, 4).permute(0, 3, 1, 2, 4).reshape(blocks, ROWS, count, GROUP).float()
+    scales, minima = (ends[:, :, one].mT[..., None] for one in (0, 1))
+    return (codes * scales + minima).reshape(blocks * ROWS, -1)[: packed.rows]

@@ -1,0 +1,108 @@
+"""The KV cache of the compiled path: each row's keys and values in pages of 64 tokens, which rows may share.
+
+Rows hold their own text alone: padding takes no place. A page that several rows share (beams that have the same beginning)
+is copied when one of them writes into it. The layout of a page: positions.py.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Int
+from torch import Tensor
+
+from lmworks.basics.errors import ConfigError
+from lmworks.kernels.packing import aligned
+from lmworks.models.cache import Cache, KeysOrValues
+
+PAGE = 64
+
+
+class Page:
+    """Keys and values of 64 tokens in every layer, and how many rows hold it."""
+
+    __slots__ = ("address", "data", "users")
+
+    def __init__(self, size: int) -> None:
+        self.data = aligned(size)
+        self.address, self.users = int(self.data.ctypes.data), 1
+
+
+class PagedCache(Cache):
+    """What a row holds is `sizes[row]` tokens in `pages[row]`; the rest of a Cache counts padding too."""
+
+    def __init__(self, batch: int, layer_bytes: int, layers: int) -> None:
+        self.length = 0
+        self.memory = None
+        self.tokens: Int[Tensor, "batch seq"] = torch.empty(batch, 0, dtype=torch.long)
+        self.real: Bool[Tensor, "batch seq"] | None = None
+        self.layer_bytes, self.page_bytes = layer_bytes, layer_bytes * layers
+        self.sizes = [0] * batch
+        self.pages: list[list[Page]] = [[] for _ in range(batch)]
+        self.addresses = np.zeros((batch, 8), np.int64)
+        """Of the pages, for the kernels."""
+
+    def reserve(self, row: int, tokens: int) -> int:
+        """Make room for more tokens of a row; returns the address of its list of pages."""
+        pages, start = self.pages[row], self.sizes[row]
+        needed = -(-(start + tokens) // PAGE)
+        if needed > self.addresses.shape[1]:
+            more = np.zeros((len(self.pages), max(needed, 2 * self.addresses.shape[1])), np.int64)
+            more[:, : self.addresses.shape[1]] = self.addresses
+            self.addresses = more
+        for number in range(start // PAGE, needed):
+            if number == len(pages):
+                pages.append(Page(self.page_bytes))
+            elif pages[number].users > 1:
+                pages[number] = self._copy(pages[number])
+            self.addresses[row, number] = pages[number].address
+        return self.list_address(row)
+
+    def list_address(self, row: int) -> int:
+        """Where the addresses of a row's pages stand; another place after `reserve`."""
+        return int(self.addresses.ctypes.data) + row * self.addresses.shape[1] * 8
+
+    def truncate(self, length: int) -> None:
+        """Forget everything behind the first `length` tokens, padding counted."""
+        length = min(length, self.length)
+        for row, pages in enumerate(self.pages):
+            gone = self.length - length if self.real is None else int(self.real[row, length:].sum())
+            self.sizes[row] -= gone
+            for page in pages[-(-self.sizes[row] // PAGE) :]:
+                page.users -= 1
+            del pages[-(-self.sizes[row] // PAGE) :]
+        super().truncate(length)
+
+    def keep(self, rows: Tensor) -> None:
+        """These rows, in this order; one that is named twice shares its pages."""
+        chosen = rows.tolist()
+        pages = [list(self.pages[row]) for row in chosen]
+        for row in self.pages:
+            for page in row:
+                page.users -= 1
+        for row in pages:
+            for page in row:
+                page.users += 1
+        self.pages, self.sizes = pages, [self.sizes[row] for row in chosen]
+        self.addresses = self.addresses[chosen]
+        self.tokens = self.tokens.index_select(0, rows)
+        if self.real is not None:
+            self.real = self.real.index_select(0, rows)
+
+    def append(self, layer: int, keys: KeysOrValues, values: KeysOrValues) -> tuple[KeysOrValues, KeysOrValues]:
+        """Not for PyTorch, whose layers want keys and values side by side."""
+        raise ConfigError(
+            "this cache was made for the compiled path, and the network does not run on it any more (hooks, training, an "
+            "adapter); make a new cache"
+        )
+
+    @property
+    def bytes(self) -> int:
+        """Memory held by the pages, shared ones counted once."""
+        return sum(page.data.nbytes for page in {id(page): page for row in self.pages for page in row}.values())
+
+    def _copy(self, page: Page) -> Page:
+        own = Page(self.page_bytes)
+        own.data[:] = page.data
+        page.users -= 1
+        return own

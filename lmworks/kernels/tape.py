@@ -1,0 +1,240 @@
+"""A network read out as a tape: its weights packed, and the table of operations that compute its hidden states.
+
+Residual stream, pre-norm                             post-norm
+    NORM  MATRIX qkv  HEADS ATTEND MIX  MATRIX output     MATRIX qkv  HEADS ATTEND MIX  MATRIX output  NORM
+    NORM  MATRIX up   ACTIVATE          MATRIX down       MATRIX up   ACTIVATE          MATRIX down    NORM
+
+A MATRIX that ends a part adds to the stream. Each step of a matrix reads the 8-bit values that the step before it left.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from lmworks.kernels.frame import WORDS, Operation, float_bits
+from lmworks.kernels.packing import Packed, Stored, bits_of, pack, quantised
+from lmworks.models.attention import Attention
+from lmworks.models.block import Block
+from lmworks.models.network import Network
+from lmworks.models.norm import RMSNorm
+from lmworks.models.positions import sinusoids
+
+ACTIVATIONS = ("silu", "gelu", "gelu_tanh", "relu", "relu_squared", "sigmoid", "tanh")
+"""In the order of kernels/activations.py, which imports numba."""
+Step = list[int]
+
+
+class Weights:
+    """A network's weights as the tape needs them, which keeps them alive."""
+
+    def __init__(
+        self,
+        network: Network,
+        bits: int,
+        stored: Stored | None = None,
+        advance: Callable[[int], None] = lambda rows: None,
+    ) -> None:
+        self.network, self.bits, self.stored, self.advance = network, bits, stored, advance
+        self.vectors: dict[str, np.ndarray] = {}
+        self.matrices: dict[str, Packed] = {}
+        self.places = 0
+        """Rows of the table that is added by position; 0 where there is none."""
+        for name, weight in network.named_parameters():
+            if _is_multiplied(name):
+                self.matrices[name] = self._packed(name, weight, 8 if _is_vocabulary(name) else bits)
+                advance(weight.numel())
+
+    def matrix(self, name: str) -> Packed:
+        """A packed matrix."""
+        return self.matrices[name]
+
+    def vector(self, name: str, make: Callable[[Tensor], Tensor] | None = None) -> int:
+        """The address of a parameter in float32, changed by `make` first; 0 where there is no such parameter."""
+        if name not in self.vectors:
+            weight = self._floats(name)
+            if weight is None:
+                return 0
+            self.keep(name, weight if make is None else make(weight))
+        return int(self.vectors[name].ctypes.data)
+
+    def keep(self, name: str, values: Tensor) -> int:
+        """Any numbers in float32, filled up to a whole block of 16; returns their address."""
+        flat = values.detach().float().reshape(-1).numpy()
+        self.vectors[name] = np.concatenate([flat, np.zeros(-len(flat) % 16, np.float32)])
+        return int(self.vectors[name].ctypes.data)
+
+    @property
+    def bytes(self) -> int:
+        """What the packed weights take."""
+        return sum(one.data.nbytes for one in self.matrices.values())
+
+    def _floats(self, name: str) -> Tensor | None:
+        stored = None if self.stored is None else self.stored.floats(name)
+        if stored is not None:
+            return stored
+        at: Tensor | nn.Module | None = self.network
+        for part in name.split("."):
+            at = at[int(part)] if isinstance(at, nn.ModuleList) else getattr(at, part, None)
+        return at if isinstance(at, Tensor) else None
+
+    def _packed(self, name: str, weight: Tensor, bits: int) -> Packed:
+        groups = None if self.stored is None else self.stored.groups(name)
+        if groups is not None and (held := bits_of(groups)) <= bits:
+            return pack(groups, held)
+        return pack(quantised(name, weight, bits), bits)
+
+
+def _is_multiplied(name: str) -> bool:
+    """Is a parameter one of the matrices that are packed?"""
+    ends = ("attention.qkv.weight", "attention.output.weight", "feed_forward.up.weight", "feed_forward.down.weight")
+    return _is_vocabulary(name) or name.endswith(ends)
+
+
+def _is_vocabulary(name: str) -> bool:
+    """Embedding and head keep 8 bits: in 4 the perplexity of SmolLM2 rises by 5 % (docs/log.md)."""
+    return name in ("embedding.weight", "head.weight")
+
+
+class Buffers:
+    """The memory that a run of up to `tokens` tokens works in."""
+
+    def __init__(self, network: Network, tokens: int) -> None:
+        config = network.config
+        self.tokens = tokens
+        self.stream = np.zeros((tokens, config.dim), np.float32)
+        rows = (config.heads + 2 * config.kv_heads) * config.head_dim
+        inner = config.hidden_dim * (2 if config.gated else 1)
+        # A parallel block holds both at once.
+        self.qkv_rows, self.up_rows = (-(-size // 16) * 16 for size in (rows, inner))
+        self.qkv = np.zeros((tokens, self.qkv_rows), np.float32)
+        self.up = np.zeros((tokens, self.up_rows), np.float32)
+
+
+def hidden_tape(weights: Weights, buffers: Buffers) -> np.ndarray:
+    """The operations that leave the hidden states, behind the last norm, in the stream: int64 [steps, WORDS]."""
+    network = weights.network
+    stream = buffers.stream.ctypes.data
+    steps = _embedding(weights, stream)
+    before = network.config.norm_place == "before"
+    if not before:
+        steps.append([Operation.QUANTISE, stream, network.config.dim * 4, network.config.dim, float_bits(1.0)])
+    for layer, block in enumerate(network.blocks):
+        steps += _block(weights, buffers, block, layer)
+    if not isinstance(network.norm, nn.Identity):
+        steps.append(_norm(weights, "norm", network.norm, stream, kept=stream, quantises=False))
+    return table(steps)
+
+
+def table(steps: list[Step]) -> np.ndarray:
+    """Steps of equal length."""
+    return np.array([[*map(int, step), *[0] * (WORDS - len(step))] for step in steps], np.int64)
+
+
+def multiply(matrix: Packed, output: int, stride: int, bias: int = 0, adds: bool = False) -> Step:
+    """The step that multiplies the values with a matrix."""
+    return [
+        Operation.MATRIX, matrix.address, matrix.bits, matrix.blocks, matrix.groups, output, stride, int(adds), bias,
+    ]  # fmt: skip
+
+
+def _embedding(weights: Weights, stream: int) -> list[Step]:
+    """Tokens' embeddings, scaled and placed as the config says."""
+    network, config = weights.network, weights.network.config
+    matrix = weights.matrix("embedding.weight")
+    factor = config.dim**0.5 if config.scale_embedding and config.embedding_norm != "rms" else 1.0
+    steps: list[Step] = [
+        [Operation.EMBED, matrix.address, matrix.bits, matrix.groups, config.dim * 4, float_bits(factor)]
+    ]
+    if config.embedding_norm == "rms":
+        weight = torch.full((config.dim,), config.dim**0.5 if config.scale_embedding else 1.0)
+        ones = weights.keep("embedding_norm.ones", weight)
+        steps.append([Operation.NORM, ones, 0, config.dim, float_bits(config.norm_eps), 0, stream, stream, 0])
+    if (places := _places(network)) is not None:
+        address, weights.places = weights.keep("places", places), len(places)
+        steps.append([Operation.PLACE, address, 0, config.dim])
+    if network.embedding_norm is not None:
+        steps.append(_norm(weights, "embedding_norm", network.embedding_norm, stream, kept=stream, quantises=False))
+    return steps
+
+
+def _places(network: Network) -> Tensor | None:
+    """What is added to the embedding at each position, the first segment's embedding included."""
+    config, places = network.config, None
+    if network.position is not None:
+        places = network.position.weight.float()[config.position_offset :]
+    elif config.positions == "sinusoidal":
+        places = sinusoids(torch.arange(config.context)[None], config.dim)[0]
+    if network.segment is None:
+        return places
+    segment = network.segment.weight[0].float()
+    return (torch.zeros(config.context, config.dim) if places is None else places) + segment
+
+
+def _block(weights: Weights, buffers: Buffers, block: Block, layer: int) -> list[Step]:
+    config, path, stream = weights.network.config, f"blocks.{layer}", buffers.stream.ctypes.data
+    attention_norm = (weights, f"{path}.attention_norm", block.attention_norm, stream)
+    feed_forward_norm = (weights, f"{path}.feed_forward_norm", block.feed_forward_norm, stream)
+    attend = _attention(weights, buffers, block.attention, f"{path}.attention", layer)
+    up, down = _feed_forward(weights, buffers, f"{path}.feed_forward")
+    if config.norm_place == "after":
+        kept = {"kept": stream, "quantises": True}
+        return [*attend, _norm(*attention_norm, **kept), up, *down, _norm(*feed_forward_norm, **kept)]
+    read = {"kept": 0, "quantises": True}
+    if config.parallel:
+        return [_norm(*feed_forward_norm, **read), up, _norm(*attention_norm, **read), *attend, *down]
+    return [_norm(*attention_norm, **read), *attend, _norm(*feed_forward_norm, **read), up, *down]
+
+
+def _attention(weights: Weights, buffers: Buffers, attention: Attention, path: str, layer: int) -> list[Step]:
+    config, stream = weights.network.config, buffers.stream.ctypes.data
+    qkv, stride = buffers.qkv.ctypes.data, buffers.qkv_rows * 4
+    heads, kv_heads, width, window = config.heads, config.kv_heads, config.head_dim, attention.window or 0
+    half = (config.rotary_dim or width) // 2 if config.positions == "rope" else 0
+    query_norm = key_norm = 0
+    if config.qk_norm:
+        query_norm, key_norm = (
+            weights.vector(f"{path}.{one}.weight") or weights.keep(f"{path}.{one}", torch.ones(width))
+            for one in ("query_norm", "key_norm")
+        )
+    eps, scale = float_bits(config.norm_eps), float_bits(config.attention_scale or width**-0.5)
+    return [
+        multiply(weights.matrix(f"{path}.qkv.weight"), qkv, stride, weights.vector(f"{path}.qkv.bias")),
+        [Operation.HEADS, qkv, stride, heads, kv_heads, width, half, query_norm, key_norm, eps, scale, layer],
+        [Operation.ATTEND, qkv, stride, heads, kv_heads, width, layer, window],
+        [Operation.MIX, heads, width, window],
+        multiply(
+            weights.matrix(f"{path}.output.weight"), stream, config.dim * 4, weights.vector(f"{path}.output.bias"), True
+        ),
+    ]
+
+
+def _feed_forward(weights: Weights, buffers: Buffers, path: str) -> tuple[Step, list[Step]]:
+    """The step that goes up, and those that come down again."""
+    config, stream = weights.network.config, buffers.stream.ctypes.data
+    inner, stride = buffers.up.ctypes.data, buffers.up_rows * 4
+    kind = ACTIVATIONS.index(config.activation)
+    up = multiply(weights.matrix(f"{path}.up.weight"), inner, stride, weights.vector(f"{path}.up.bias"))
+    return up, [
+        [Operation.ACTIVATE, inner, stride, config.hidden_dim, kind, int(config.gated)],
+        multiply(
+            weights.matrix(f"{path}.down.weight"), stream, config.dim * 4, weights.vector(f"{path}.down.bias"), True
+        ),
+    ]
+
+
+def _norm(weights: Weights, path: str, norm: nn.Module, source: int, *, kept: int, quantises: bool) -> Step:
+    """A norm with the weight it multiplies by: 1 where it has none, 1 + weight for Gemma's."""
+    dim = weights.network.config.dim
+    if isinstance(norm, RMSNorm):
+        make = (lambda weight: 1 + weight.float()) if norm.unit_offset else None
+        weight = weights.vector(f"{path}.weight", make) or weights.keep(f"{path}.weight", torch.ones(dim))
+        bias, eps, centred = 0, norm.eps, 0
+    else:
+        assert isinstance(norm, nn.LayerNorm)
+        weight, bias = weights.vector(f"{path}.weight"), weights.vector(f"{path}.bias")
+        eps, centred = norm.eps, 1
+    return [Operation.NORM, weight, bias, dim, float_bits(eps), centred, source, kept, int(quantises)]

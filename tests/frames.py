@@ -1,0 +1,76 @@
+"""One step of a tape by itself: the frame around it, for tests that compare an operation with PyTorch."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lmworks.kernels.frame import WORDS, Field
+from lmworks.kernels.packing import aligned
+from lmworks.kernels.team import team
+
+
+def numbers(*shape: int, seed: int = 0, scale: float = 1.0) -> Tensor:
+    """Random float32 numbers."""
+    return scale * torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+class Bench:
+    """Memory for some tokens of a width, and a way to run steps on it."""
+
+    def __init__(self, tokens: int, width: int) -> None:
+        self.tokens, self.width = tokens, width
+        self.frame, self.kept = np.zeros(len(Field), np.int64), {}
+        self.barrier = aligned(128 + 64 * team().threads).view(np.int64)
+        self.values = np.zeros((tokens, width), np.int8)
+        self.scales, self.sums = (np.zeros((tokens, width // 32), np.float32) for _ in range(2))
+        self.put(Field.BARRIER, self.barrier)
+        self.put(Field.VALUES, self.values)
+        self.put(Field.SCALES, self.scales)
+        self.put(Field.SUMS, self.sums)
+        self.put(Field.SCRATCH, aligned(2**16 * team().threads))
+        self.frame[[Field.VALUES_STRIDE, Field.SCALES_STRIDE, Field.TOKENS]] = width, width // 8, tokens
+        self.frame[Field.SCRATCH_STRIDE] = 2**16
+
+    def put(self, field: Field, array: Any) -> int:
+        """An array into the frame."""
+        array = array.numpy() if isinstance(array, Tensor) else np.asarray(array)
+        self.kept[field] = array
+        self.frame[field] = array.ctypes.data
+        return array.ctypes.data
+
+    def run(self, *steps: list[int]) -> None:
+        """Run steps."""
+        tape = np.array([[*map(int, step), *[0] * (WORDS - len(step))] for step in steps], np.int64)
+        self.put(Field.TAPE, tape)
+        self.frame[Field.STEPS] = len(tape)
+        team().run(self.frame, self.barrier)
+
+    def quantise(self, x: Tensor) -> Tensor:
+        """Put x in 8 bits where the next matrix reads it, by PyTorch; returns what it stands for."""
+        grouped = x.view(self.tokens, -1, 32)
+        scale = grouped.abs().amax(-1, keepdim=True).clamp_min(1e-20) / 127
+        values = (grouped / scale).round()
+        self.values[:], self.scales[:] = values.flatten(1).numpy(), scale[..., 0].numpy()
+        self.sums[:] = (values.sum(-1) * scale[..., 0]).numpy()
+        return (values * scale).flatten(1)
+
+    def read(self) -> Tensor:
+        """What the 8-bit values stand for."""
+        values = torch.from_numpy(self.values).view(self.tokens, -1, 32).float()
+        return (values * torch.from_numpy(self.scales)[..., None]).flatten(1)
+
+    def near(self, expected: Tensor, steps: float = 0.501) -> bool:
+        """Are the values those of `expected`, rounded to 8 bits in groups of 32? A rounding is half a step."""
+        step = expected.view(self.tokens, -1, 32).abs().amax(-1, keepdim=True) / 127
+        apart = (self.read().view(self.tokens, -1, 32) - expected.view(self.tokens, -1, 32)).abs()
+        sums = torch.from_numpy(self.values).view(self.tokens, -1, 32).float().sum(-1) * torch.from_numpy(self.scales)
+        return bool((apart <= steps * step + 1e-6).all()) and torch.allclose(sums, torch.from_numpy(self.sums), 1e-5)
+
+
+def address(tensor: Tensor) -> int:
+    """Where a tensor's numbers lie."""
+    return tensor.data_ptr()

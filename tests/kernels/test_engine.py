@@ -1,0 +1,228 @@
+"""A network on its tape beside the same network in PyTorch: every choice of the config, caches, padding, refusals."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from torch import Tensor
+
+pytest.importorskip("numba")
+
+from tiny import network, text
+
+from lmworks.basics.errors import ConfigError, ModelError
+from lmworks.kernels import CompiledNetwork, compiled, unavailable, uncovered
+from lmworks.kernels import engine as module
+from lmworks.kernels.packing import unpacked
+from lmworks.models.config import RopeScaling
+from lmworks.models.hooks import hooked
+from lmworks.models.network import Network
+
+if unavailable() is not None:
+    pytest.skip(str(unavailable()), allow_module_level=True)
+
+SHAPE = {"dim": 64, "heads": 4, "kv_heads": 2, "head_dim": 16, "hidden_dim": 96, "context": 256}
+KINDS: dict[str, dict[str, object]] = {
+    "llama": {},
+    "gpt2": {
+        "norm": "layer",
+        "qkv_bias": True,
+        "output_bias": True,
+        "feed_forward_bias": True,
+        "activation": "gelu_tanh",
+    }
+    | {"gated": False, "positions": "learned", "position_offset": 2},
+    "gemma": {
+        "norm_unit_offset": True,
+        "scale_embedding": True,
+        "activation": "gelu",
+        "head_dim": 48,
+        "logit_cap": 4.0,
+    },
+    "qwen3 with windows": {"qk_norm": True, "window": 20, "window_layers": (1,), "tied": False, "vocab_size": 101},
+    "gpt_neox": {"parallel": True, "rotary_dim": 16, "head_dim": 32, "kv_heads": 1, "norm": "layer"},
+    "own": {"norm_weight": False, "attention_scale": 0.4, "activation": "relu_squared", "gated": False, "qk_norm": True}
+    | {
+        "embedding_norm": "rms",
+        "scale_embedding": True,
+        "head_scale": 0.3,
+        "head_bias": True,
+        "positions": "sinusoidal",
+    },
+    "post-norm": {"norm_place": "after", "activation": "relu", "positions": "none"},
+    "bert": {"arrangement": "encoder", "norm_place": "after", "norm": "layer", "positions": "learned", "segments": 2}
+    | {"embedding_norm": "layer", "activation": "gelu", "gated": False, "head_transform": True},
+    "linear": {"rope_scaling": RopeScaling(kind="linear", factor=4.0)},
+    "dynamic": {"rope_scaling": RopeScaling(kind="dynamic", factor=4.0, original_context=32)},
+    "yarn": {"rope_scaling": RopeScaling(kind="yarn", factor=4.0, original_context=32)},
+    "llama3": {"rope_scaling": RopeScaling(kind="llama3", factor=4.0, original_context=32)},
+}
+ERROR = 0.04
+"""Relative error of hidden states that activations in 8 bits leave in these random networks; 0.01 to 0.035 are seen."""
+
+
+def both(kind: str, bits: int = 8) -> tuple[Network, CompiledNetwork]:
+    """A network that holds in float32 exactly the weights that its tape holds, and the tape."""
+    plain = network(**(SHAPE | KINDS[kind])).requires_grad_(False)
+    engine = compiled(plain, bits)
+    same = copy.deepcopy(plain)
+    for name, weight in same.named_parameters():
+        if name in engine.weights.matrices:
+            weight.copy_(unpacked(engine.weights.matrices[name]))
+    return same, engine
+
+
+def apart(one: Tensor, other: Tensor) -> float:
+    """Relative to the other's size."""
+    return float((one - other).norm() / other.norm())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@torch.no_grad()
+def test_hidden_states_and_logits_are_those_of_the_network(kind: str):
+    same, engine = both(kind)
+    tokens, mask = text(2, 90), torch.ones(2, 90, dtype=torch.bool)
+    mask[1, :30] = False  # padding on the left
+    hidden, expected = engine.hidden(tokens, mask, None), same.hidden(tokens, mask)
+    assert apart(hidden[mask], expected[mask]) < ERROR
+    assert not hidden[~mask].any()
+    if engine.has_head:
+        engine.network.engine = engine
+        logits = engine.network.logits(expected)
+        assert apart(logits, same.logits(expected)) < 0.02
+        assert logits.shape[-1] == same.config.vocab_size
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind not in ("bert", "dynamic")])
+@torch.no_grad()
+def test_a_cache_changes_nothing_to_the_bit(kind: str):
+    """In chunks and token by token, past the border of a page, and after what came behind was forgotten."""
+    _, engine = both(kind)
+    plain, tokens = engine.network, text(1, 150)
+    plain.engine = engine
+    whole = plain.hidden(tokens)
+    cache = plain.new_cache(1)
+    parts = [plain.hidden(part, cache=cache) for part in tokens.split([70, 1, 1, 77, 1], dim=1)]
+    assert torch.equal(torch.cat(parts, dim=1), whole)
+    cache.truncate(60)
+    assert torch.equal(plain.hidden(tokens[:, 60:], cache=cache), whole[:, 60:])
+
+
+@torch.no_grad()
+def test_a_token_does_not_depend_on_its_neighbours_to_the_bit():
+    _, engine = both("llama")
+    tokens, mask = text(20, 40), torch.ones(20, 40, dtype=torch.bool)
+    mask[1, :17] = mask[3, 30:] = False
+    together = engine.hidden(tokens, mask, None)
+    for row in (0, 1, 3, 19):
+        alone = engine.hidden(tokens[row : row + 1, mask[row]], None, None)
+        assert torch.equal(together[row, mask[row]], alone[0])
+        assert torch.equal(engine.logits(together[row, mask[row]]), engine.logits(alone[0]))
+
+
+@torch.no_grad()
+def test_texts_longer_than_a_run_are_read_in_several(monkeypatch: pytest.MonkeyPatch):
+    _, engine = both("qwen3 with windows")
+    tokens = text(3, 90, 96)
+    whole = engine.hidden(tokens, None, None)
+    monkeypatch.setattr(module, "AT_ONCE", 32)
+    assert torch.equal(engine.hidden(tokens, None, None), whole)
+
+
+@torch.no_grad()
+def test_rows_that_leave_or_become_more_keep_their_text():
+    """Beams: a row twice shares its pages until the two go on differently."""
+    _, engine = both("llama")
+    plain, tokens = engine.network, text(3, 90)
+    plain.engine = engine
+    cache = plain.new_cache(3)
+    plain.hidden(tokens[:, :88], cache=cache)
+    held = cache.bytes
+    cache.keep(torch.tensor([2, 2, 0]))
+    assert cache.bytes < held
+    parts = [
+        plain.hidden(torch.tensor([[7], [8], [9]]), cache=cache),
+        plain.hidden(torch.tensor([[1], [2], [3]]), cache=cache),
+    ]
+    for row, (source, new) in enumerate([(2, [7, 1]), (2, [8, 2]), (0, [9, 3])]):
+        alone = plain.hidden(torch.cat([tokens[source, :88], torch.tensor(new)])[None])
+        assert torch.equal(torch.cat(parts, dim=1)[row], alone[0, 88:])
+
+
+@torch.no_grad()
+def test_what_pytorch_alone_knows_runs_in_pytorch():
+    _, engine = both("llama")
+    plain, tokens = engine.network, text(1, 30)
+    expected = plain(tokens)
+    plain.engine = engine
+    fast = plain(tokens)
+    assert not torch.equal(fast, expected)
+    with hooked(plain, {"blocks.0.residual_out": lambda activation: None}):
+        assert torch.equal(plain(tokens), expected)
+    assert torch.equal(
+        plain(tokens, documents=torch.zeros_like(tokens)), plain(tokens, documents=torch.zeros_like(tokens))
+    )
+    with torch.enable_grad():
+        assert torch.equal(plain(tokens), expected)
+    assert copy.deepcopy(plain).engine is None
+    plain.blocks[0].feed_forward.down.weight.mul_(2)  # the tape holds the old ones
+    changed = plain(tokens)
+    assert not torch.equal(changed, fast)
+    plain.engine = None
+    assert torch.equal(plain(tokens), changed)
+
+
+def test_greedy_answers_are_equal_from_run_to_run():
+    from tiny import language_model
+
+    from lmworks.models.network import evaluating
+
+    model = language_model(**SHAPE)
+    model.network.requires_grad_(False)
+    with evaluating(model.network):
+        model.network.engine = compiled(model.network, 8)
+    answers = {tuple(model.generate("the model reads", max_new_tokens=40).tokens) for _ in range(20)}
+    assert len(answers) == 1
+
+
+REFUSED = [
+    ({"head_dim": 24}, "head_dim is 24"),
+    ({"dim": 80}, "dim is 80"),
+    ({"rotary_dim": 8}, "rotary_dim is 8"),
+    ({"positions": "alibi"}, "alibi"),
+    ({"residual": False}, "residual"),
+    ({"norm": "none"}, "norm is none"),
+    ({"arrangement": "encoder", "window": 5}, "windows"),
+    ({"arrangement": "encoder-decoder"}, "second stack"),
+    ({"experts": {"count": 2, "top_k": 1}}, "experts"),
+    ({"tied": False, "adaptive_cutoffs": (20,)}, "adaptive"),
+]
+
+
+@pytest.mark.parametrize(("settings", "named"), REFUSED)
+def test_what_the_tape_does_not_cover_is_one_sentence(settings: dict[str, object], named: str):
+    plain = network(**(SHAPE | settings)).requires_grad_(False)
+    reason = uncovered(plain)
+    assert reason is not None and named in reason
+    with pytest.raises(ConfigError, match="PyTorch runs"):
+        compiled(plain)
+
+
+def test_weights_that_can_be_trained_are_not_compiled():
+    assert "trained" in str(uncovered(network(**SHAPE)))
+
+
+def test_nan_in_the_weights_is_named():
+    plain = network(**SHAPE).requires_grad_(False)
+    plain.blocks[1].attention.output.weight[3, 5] = float("nan")
+    with pytest.raises(ModelError, match=r"blocks\.1\.attention\.output\.weight"):
+        compiled(plain)
+
+
+@torch.no_grad()
+def test_ids_without_a_row_are_an_error():
+    _, engine = both("llama")
+    with pytest.raises(ConfigError, match="vocabulary has 96"):
+        engine.hidden(torch.tensor([[1, 96]]), None, None)

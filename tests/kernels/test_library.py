@@ -1,0 +1,135 @@
+"""The compiled kernels on the disk: found again, damaged, not writable, two processes at once, other instruction sets.
+
+Each case is a process of its own, as numba reads its settings once; a compilation takes seconds.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("numba")
+
+from lmworks.kernels import unavailable
+from lmworks.kernels.instructions import available
+
+if unavailable() is not None:
+    pytest.skip(str(unavailable()), allow_module_level=True)
+
+PROGRAM = """
+import json, sys, time
+import torch
+sys.path.insert(0, "tests")
+from frames import Bench, address, numbers
+from lmworks.basics import progress
+from lmworks.kernels.library import library
+from lmworks.kernels.packing import pack, quantised, unpacked
+from lmworks.kernels.tape import multiply
+with progress.shown():
+    made = library()
+apart = 0.0
+for bits in (4, 8):
+    bench, weight, output = Bench(21, 96), pack(quantised("m", numbers(50, 96), bits), bits), torch.zeros(21, 64)
+    x = bench.quantise(numbers(21, 96, seed=1))
+    bench.run(multiply(weight, address(output), 256))
+    apart = max(apart, float((output[:, :50] - x @ unpacked(weight).T).abs().max()))
+print(json.dumps({"instructions": made.instructions, "made": made.made, "kept": made.kept, "apart": apart}))
+"""
+ROOT = Path(__file__).parents[2]
+
+
+def started(cache: Path, **environment: str) -> subprocess.Popen[str]:
+    """A process that loads the kernels and multiplies with them."""
+    settings = os.environ | {"LMWORKS_CACHE": str(cache), "PYTHONPATH": str(ROOT), "LMWORKS_THREADS": "2"} | environment
+    return subprocess.Popen(
+        [sys.executable, "-c", PROGRAM],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+        env=settings,
+    )
+
+
+def facts(process: subprocess.Popen[str]) -> dict[str, object]:
+    """What it found; it must have ended well and multiplied rightly."""
+    output, errors = process.communicate()
+    assert process.returncode == 0, errors
+    found = json.loads(output.splitlines()[-1])
+    assert found.pop("apart") < 1e-4
+    return found
+
+
+@pytest.mark.slow
+def test_kernels_are_kept_and_a_damaged_cache_is_made_again(tmp_path: Path):
+    first = facts(started(tmp_path))
+    assert first["made"] and first["kept"]
+    assert not facts(started(tmp_path))["made"]
+    (folder,) = (path for path in (tmp_path / "kernels").iterdir() if path.is_dir())
+    largest = max(folder.rglob("*.nbc"), key=lambda file: file.stat().st_size)
+    whole = largest.read_bytes()
+    largest.write_bytes(whole[: len(whole) // 2])  # the power went while it was written
+    assert facts(started(tmp_path))["made"]
+    (folder / "checksums.json").unlink()  # or before the list was
+    assert facts(started(tmp_path))["made"]
+    assert not facts(started(tmp_path))["made"]
+
+
+@pytest.mark.slow
+def test_two_processes_compile_once(tmp_path: Path):
+    both = [started(tmp_path), started(tmp_path)]
+    assert sorted(bool(facts(one)["made"]) for one in both) == [False, True]
+
+
+@pytest.mark.slow
+def test_a_cache_that_cannot_be_written_is_done_without(tmp_path: Path):
+    (tmp_path / "file").write_text("no folder")
+    assert facts(started(tmp_path / "file")) == {"instructions": available()[0], "made": True, "kept": False}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["avx512", "avx2", "plain"])
+def test_every_operation_on_every_instruction_set(name: str, tmp_path: Path):
+    if name not in available():
+        pytest.skip(f"this processor has no {name}")
+    assert facts(started(tmp_path, LMWORKS_INSTRUCTIONS=name))["instructions"] == name
+    tests = [str(ROOT / "tests" / "kernels" / f"test_{one}.py") for one in ("operations", "engine")]
+    settings = os.environ | {"LMWORKS_CACHE": str(tmp_path), "LMWORKS_INSTRUCTIONS": name, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-n0", *tests],
+        cwd=ROOT,
+        env=settings,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout[-3000:]
+
+
+def run(program: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """A short program."""
+    settings = os.environ | {"PYTHONPATH": str(ROOT)} | environment
+    return subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, env=settings, capture_output=True, text=True, check=False
+    )
+
+
+def test_a_processor_without_vectors_is_said():
+    program = "from lmworks.kernels import unavailable; print(unavailable())"
+    done = run(program, LMWORKS_INSTRUCTIONS="none")
+    assert "PyTorch runs the network" in done.stdout and "AVX2" in done.stdout, done.stderr
+
+
+def test_an_instruction_set_that_there_is_not_is_one_sentence():
+    done = run("from lmworks.kernels.library import library; library()", LMWORKS_INSTRUCTIONS="sse9")
+    assert "LMWORKS_INSTRUCTIONS is 'sse9'" in done.stderr
+
+
+def test_numba_is_loaded_only_for_a_network():
+    program = "import sys, lmworks, lmworks.cli, lmworks.kernels; print('numba' in sys.modules)"
+    assert run(program).stdout.strip() == "False"

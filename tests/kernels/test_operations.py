@@ -1,0 +1,177 @@
+"""Each operation of a tape beside PyTorch."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+pytest.importorskip("numba")
+
+from lmworks.kernels.coverage import unavailable
+
+if unavailable() is not None:
+    pytest.skip(str(unavailable()), allow_module_level=True)
+
+from frames import Bench, address, numbers
+
+from lmworks.kernels.frame import Field, Operation, float_bits
+from lmworks.kernels.packing import aligned, pack, quantised, unpacked
+from lmworks.kernels.tape import ACTIVATIONS, multiply
+from lmworks.models.attention import attend
+from lmworks.models.feed_forward import ACTIVATIONS as FUNCTIONS
+from lmworks.models.masks import visibility
+from lmworks.models.positions import rotate
+
+
+@pytest.mark.parametrize("bits", [4, 8])
+@pytest.mark.parametrize("rows", [48, 50])
+def test_packed_weights_are_those_that_were_quantised(bits: int, rows: int):
+    groups = quantised("m", numbers(rows, 96), bits)
+    assert torch.equal(unpacked(pack(groups, bits)), groups.weights())
+
+
+@pytest.mark.parametrize("bits", [4, 8])
+@pytest.mark.parametrize("tokens", [1, 3, 4, 23])
+@pytest.mark.parametrize("adds", [False, True])
+def test_a_matrix(bits: int, tokens: int, adds: bool):
+    bench = Bench(tokens, 96)
+    weight = pack(quantised("m", numbers(50, 96), bits), bits)
+    x, bias, output = bench.quantise(numbers(tokens, 96, seed=1)), numbers(64, seed=2), numbers(tokens, 64, seed=3)
+    expected = F.linear(x, unpacked(weight), bias[:50]) + (output[:, :50] if adds else 0)
+    bench.run(multiply(weight, address(output), 256, address(bias), adds))
+    torch.testing.assert_close(output[:, :50], expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("tokens", [4, 16])
+def test_the_largest_numbers_do_not_overflow(tokens: int):
+    """Codes of 255 and values of 127: their products do not fit the 16 bits of AVX2."""
+    bench = Bench(tokens, 64)
+    weight = pack(quantised("m", torch.full((16, 64), 3.0), 8), 8)
+    x, output = bench.quantise(torch.full((tokens, 64), -2.0)), torch.zeros(tokens, 16)
+    bench.run(multiply(weight, address(output), 64))
+    torch.testing.assert_close(output, F.linear(x, unpacked(weight)), rtol=1e-5, atol=1e-4)
+
+
+@pytest.mark.parametrize("centred", [False, True])
+def test_norms(centred: bool):
+    tokens, dim, eps = 5, 96, 0.1  # an eps that shows
+    bench = Bench(tokens, dim)
+    x, weight, bias, kept = numbers(tokens, dim) + 0.3, numbers(dim, seed=1), numbers(dim, seed=2), torch.zeros(5, 96)
+    step = [Operation.NORM, address(weight), address(bias) if centred else 0, dim, float_bits(eps), int(centred)]
+    bench.run([*step, address(x), address(kept), 1])
+    expected = F.layer_norm(x, (dim,), weight, bias, eps) if centred else F.rms_norm(x, (dim,), weight, eps)
+    torch.testing.assert_close(kept, expected, rtol=1e-5, atol=1e-5)
+    assert bench.near(expected)
+
+
+def test_quantised_activations_multiplied_by_a_number():
+    bench, x = Bench(3, 64), numbers(3, 64)
+    x[1, :32] = 0
+    bench.run([Operation.QUANTISE, address(x), 256, 64, float_bits(1.7)])
+    assert bench.near(1.7 * x)
+
+
+@pytest.mark.parametrize("name", ACTIVATIONS)
+@pytest.mark.parametrize("gated", [False, True])
+def test_activations(name: str, gated: bool):
+    bench, inner = Bench(2, 512), numbers(2, 1024, scale=4.0)
+    bench.run([Operation.ACTIVATE, address(inner), 4096, 512, ACTIVATIONS.index(name), int(gated)])
+    assert bench.near(FUNCTIONS[name](inner[:, :512]) * (inner[:, 512:] if gated else 1))
+
+
+@pytest.mark.parametrize("bits", [4, 8])
+def test_embeddings(bits: int):
+    bench, stream = Bench(3, 64), torch.zeros(3, 64)
+    table = pack(quantised("m", numbers(50, 64), bits), bits)
+    ids, places, positions = torch.tensor([0, 17, 49]), numbers(40, 64), torch.tensor([0, 5, 30])
+    for field, array in ((Field.STREAM, stream), (Field.IDS, ids), (Field.POSITIONS, positions)):
+        bench.put(field, array)
+    embed = [Operation.EMBED, table.address, bits, table.groups, 256, float_bits(2.0)]
+    bench.run(embed, [Operation.PLACE, address(places), 2, 64])
+    torch.testing.assert_close(stream, 2 * unpacked(table)[ids] + places[positions + 2])
+
+
+HEADS = [(4, 4, 16, None), (4, 2, 48, None), (6, 2, 64, 70), (5, 1, 32, None), (16, 1, 32, 9)]
+"""Query heads, key heads, width, window: groups of 1, 2, 3, 5 and 16."""
+
+
+@pytest.mark.parametrize(("heads", "kv_heads", "width", "window"), HEADS)
+@pytest.mark.parametrize("shared", [False, True], ids=["by tokens", "pages shared"])
+@pytest.mark.parametrize("sizes", [(1,), (2, 147)])
+def test_attention(heads: int, kv_heads: int, width: int, window: int | None, shared: bool, sizes: tuple[int, ...]):
+    """The last sizes[1] tokens of a text, with norms and rotation, against the formula on what the cache holds."""
+    tokens, past = sizes[-1], 0 if len(sizes) > 1 else 140
+    length, rows = past + tokens, (heads + 2 * kv_heads) * width
+    bench = Bench(tokens, heads * width)
+    qkv, query_norm, key_norm = numbers(length, rows), numbers(width, seed=1), numbers(width, seed=2)
+    angles = torch.arange(length)[:, None] * 100.0 ** -(torch.arange(0, width, 2) / width)
+    cos, sin = angles.cos(), angles.sin()
+    expected, cache = _attended(qkv, heads, kv_heads, width, window, query_norm, key_norm, (cos, sin))
+
+    page_bytes = 2 * 2 * 64 * kv_heads * width
+    pages = [aligned(page_bytes) for _ in range(-(-length // 64))]
+    _fill(pages, cache, past, kv_heads, width)
+    new = qkv[past:].clone()
+    positions = torch.arange(past, length)
+    group = max(1, 12 // (heads // kv_heads))
+    tiles = [(at, min(group, tokens - at)) for at in range(0, tokens, group)]
+    if shared:
+        tiles = [(at, 1) for at in range(tokens)]
+    parts = len(pages) if shared else 1
+    list_ = np.array([page.ctypes.data for page in pages], np.int64)
+    for field, array in (
+        (Field.POSITIONS, positions),
+        (Field.TURNS, positions),
+        (Field.ENDS, positions + 1),
+        (Field.PAGES, np.full(tokens, list_.ctypes.data, np.int64)),
+        (Field.TILES, np.array(tiles, np.int64)),
+        (Field.COSINES, cos.contiguous()),
+        (Field.SINES, sin.contiguous()),
+        (Field.MIX, aligned(tokens * heads * parts * (width + 16) * 4)),
+    ):
+        bench.put(field, array)
+    bench.frame[[Field.TILE_COUNT, Field.PARTS]] = len(tiles), parts
+    norms, eps = (address(query_norm), address(key_norm)), float_bits(1e-5)
+    place = [Operation.HEADS, address(new), rows * 4, heads, kv_heads, width, width // 2, *norms, eps]
+    bench.run(
+        [*place, float_bits(width**-0.5), 0],
+        [Operation.ATTEND, address(new), rows * 4, heads, kv_heads, width, 0, window or 0],
+        [Operation.MIX, heads, width, window or 0],
+    )
+    assert bench.near(expected[past:], steps=0.6)  # a key's last bit in float16 moves a score by 1e-4
+
+
+def _attended(qkv, heads, kv_heads, width, window, query_norm, key_norm, rotation):
+    """PyTorch's result on keys and values in float16, and these."""
+    parts = qkv.view(len(qkv), -1, width).transpose(0, 1)
+    query, key, value = parts.split([heads, kv_heads, kv_heads])
+    query, key = (
+        rotate(F.rms_norm(one, (width,), weight, 1e-5), rotation)
+        for one, weight in ((query, query_norm), (key, key_norm))
+    )
+    key, value = key.half().float(), value.half().float()
+    sees = visibility(len(qkv), len(qkv), window)
+    mixed = attend(query[None], key[None], value[None], sees, "explicit")
+    return mixed[0].transpose(0, 1).flatten(1), (key, value)
+
+
+def _fill(pages, cache, past, kv_heads, width):
+    """Keys and values of the text before, in a page's layout."""
+    key, value = (one.half().numpy() for one in cache)
+    for at in range(past):
+        halves = pages[at // 64].view(np.float16).reshape(2, kv_heads, 64 * width)
+        keys, inside = halves[0].reshape(kv_heads, 4, width, 16), at % 64
+        keys[:, inside // 16, :, inside % 16] = key[:, at]
+        halves[1].reshape(kv_heads, 64, width)[:, inside] = value[:, at]
+
+
+def test_exp_goes_from_nothing_to_much():
+    """Through the sigmoid: where e^x is tiny, one, and large."""
+    bench, x = Bench(1, 32), torch.linspace(-90, 90, 32)[None].contiguous()
+    bench.run([Operation.ACTIVATE, address(x), 128, 32, ACTIVATIONS.index("sigmoid"), 0])
+    assert bench.near(torch.sigmoid(x))
+    assert math.isfinite(float(bench.read().sum()))

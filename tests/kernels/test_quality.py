@@ -1,0 +1,85 @@
+"""The compiled path of the real small model beside float32 with the same weights, on real text."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+pytest.importorskip("numba")
+
+from lmworks.basics.gguf_file import GGUFFile
+from lmworks.generation.language_model import LanguageModel
+from lmworks.kernels import compiled, unavailable
+from lmworks.kernels.packing import unpacked
+from lmworks.models.gguf import read_gguf_network
+from lmworks.models.gguf_groups import StoredInGGUF
+from lmworks.text.sources import read
+
+if unavailable() is not None:
+    pytest.skip(str(unavailable()), allow_module_level=True)
+
+TOKENS, TEXTS = 1024, 4
+
+
+def real_texts(model: LanguageModel) -> Tensor:
+    """Stretches of real text, [TEXTS, TOKENS]."""
+    try:
+        documents = read("wikitext2").documents
+    except Exception as error:
+        pytest.skip(f"wikitext2 is not here ({error}); set LMWORKS_DATA")
+    ids: list[int] = []
+    for document in documents:
+        ids += model.tokenizer.encode(document.text, special=False)
+        if len(ids) >= TOKENS * TEXTS:
+            break
+    return torch.tensor(ids[: TOKENS * TEXTS]).view(TEXTS, TOKENS)
+
+
+@torch.no_grad()
+def test_no_weight_of_the_file_is_changed(smollm2_path: Path):
+    file = GGUFFile(smollm2_path)
+    network = read_gguf_network(file, torch.float32)
+    engine = compiled(network, 8, StoredInGGUF(file, network.config))
+    for name, weight in network.named_parameters():
+        if name in engine.weights.matrices:
+            packed = engine.weights.matrices[name]
+            assert packed.bits == (8 if name == "embedding.weight" else 4)
+            assert torch.equal(unpacked(packed), weight), name
+
+
+@pytest.mark.slow
+@torch.no_grad()
+def test_it_agrees_with_float32(smollm2_path: Path):
+    """Top-1, perplexity and KL, each text by itself printed; judged over all."""
+    exact, model = LanguageModel.load("smollm2", dtype="float32"), LanguageModel.load("smollm2")
+    assert model.network.engine is not None
+    same, divergence, difference = [], [], []
+    for tokens in real_texts(model)[:, None]:
+        wanted, logits = exact.network(tokens)[0].log_softmax(-1), model.network(tokens)[0].log_softmax(-1)
+        same.append((wanted.argmax(-1) == logits.argmax(-1)).float())
+        divergence.append((wanted.exp() * (wanted - logits)).sum(-1))
+        nll = [F.nll_loss(one[:-1], tokens[0, 1:], reduction="none") for one in (logits, wanted)]
+        difference.append(nll[0] - nll[1])
+        print(
+            f"top-1 {same[-1].mean():.4f}  KL {divergence[-1].mean():.5f}  perplexity "
+            f"{nll[0].mean().exp():.3f}, float32 {nll[1].mean().exp():.3f} ({100 * difference[-1].mean().expm1():+.3f} %)"
+        )
+    moved = torch.cat(difference)
+    error = float(moved.std() / len(moved) ** 0.5)
+    print(f"all: top-1 {torch.cat(same).mean():.4f}  KL {torch.cat(divergence).mean():.5f}  "
+          f"perplexity {100 * moved.mean().expm1():+.3f} % (standard error {100 * error:.3f} %)")  # fmt: skip
+    assert torch.cat(same).mean() >= 0.965
+    assert torch.cat(divergence).mean() <= 0.004
+    # A perplexity that moves by less than chance lets it on so many tokens is not told from one that does not move.
+    assert abs(float(moved.mean().expm1())) <= 0.001 + 2 * error
+
+
+@pytest.mark.slow
+def test_a_hundred_greedy_answers_are_equal(smollm2_path: Path):
+    model = LanguageModel.load("smollm2")
+    answers = {tuple(model.generate("Once upon a time", max_new_tokens=24).tokens) for _ in range(100)}
+    assert len(answers) == 1
