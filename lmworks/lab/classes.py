@@ -52,7 +52,11 @@ class Texts:
 
     def at(self, places: Sequence[int]) -> Texts:
         """Some of them."""
-        return Texts(*([column[place] for place in places] for column in (self.strings, self.ids, self.classes)))
+        return Texts(
+            [self.strings[place] for place in places],
+            [self.ids[place] for place in places],
+            [self.classes[place] for place in places],
+        )
 
     def __len__(self) -> int:
         return len(self.ids)

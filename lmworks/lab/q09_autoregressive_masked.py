@@ -86,13 +86,13 @@ Ids = list[int]
 def two_objectives(
     text: str = "trec-train",
     held_out: str | None = "trec-test",
-    steps: Count = scaled(300, 900),
+    steps: Count = scaled(200, 900),
     rate: float = 0.02,
     new: Several = scaled(100, 300),
     again: Count = 3,
     labels: Count = 200,
     gaps: Count = scaled(200, 500),
-    tried: Count = scaled(15, 40),
+    tried: Count = scaled(10, 40),
     seeds: Count = scaled(3, 4),
 ) -> Observation:
     """New questions, gaps and classes, by what one network was trained for."""
@@ -238,7 +238,7 @@ def _likeness(texts: Mapping[str, Sequence[Ids]], people: Sequence[Ids], likely:
 
 def _table(found: Mapping[str, Mapping[int, float]], chance: float, vocabulary: int) -> list[Measurement]:
     guess = math.log(vocabulary)
-    facts = {
+    facts: dict[str, dict[str, Any]] = {
         DISTANCE: {"unit": "standard deviations", "ideal": 0.0},
         BITS: {"unit": "bits", "chance": guess / math.log(2)},
         COST: {"unit": "bits", "chance": guess / math.log(2), "ideal": 0.0},
@@ -247,12 +247,12 @@ def _table(found: Mapping[str, Mapping[int, float]], chance: float, vocabulary: 
         **{way: {"chance": chance, "ideal": 1.0} for way in (FROZEN, TUNED)},
     }
 
-    def of(name: str) -> dict[str, object]:
+    def of(name: str) -> dict[str, Any]:
         return next(known for start, known in facts.items() if name.startswith(start))
 
     rows = [measured(name, by_seed, **of(name)) for name, by_seed in found.items()]
     for what in (DISTANCE, COST, NATS, FROZEN, TUNED):
-        unit = str(facts[what].get("unit", ""))
+        unit = facts[what].get("unit", "")
         rows.append(difference(f"{what}, {MINUS}", found[f"{what}, {MASKED}"], found[f"{what}, {CAUSAL}"], unit))
     rows.append(difference(f"{NATS}, {MASKED} minus {BY_ALL}", found[SAME_GAPS], found[f"{NATS}, {BY_ALL}"], "nats"))
     return rows

@@ -91,7 +91,7 @@ JUDGES = 1500
 )
 def roles(
     texts: Annotated[tuple[str, ...], Field(min_length=2)] = scaled(
-        ("trec-train", "subjectivity", "ag-news"),
+        ("trec-train", "subjectivity"),
         ("trec-train", "sst2-train", "subjectivity", "sms-spam-labelled", "ag-news"),
     ),
     vocabulary: Count = 4096,
@@ -100,7 +100,7 @@ def roles(
     most_steps: Count = scaled(200, 300),
     rate: float = 3e-3,
     new: Count = scaled(20, 50),
-    judged: Count = scaled(300, 600),
+    judged: Count = scaled(250, 600),
     seeds: Count = scaled(3, 4),
 ) -> Observation:
     """Accuracy by labels; new texts of each class; texts of other collections noticed."""
@@ -229,8 +229,8 @@ def _differences(accuracy: Accuracy, labels: Sequence[int]) -> list[Measurement]
     for (name, (ours, other)), (which, count) in itertools.product(
         pairs.items(), ((LEAST, labels[0]), (MOST, labels[-1]))
     ):
-        each = (_over_collections(accuracy, count, learner) for learner in (ours, other))
-        rows.append(difference(f"{name}, {which}", *each))
+        first, second = (_over_collections(accuracy, count, learner) for learner in (ours, other))
+        rows.append(difference(f"{name}, {which}", first, second))
         rows += [
             difference(f"{name}, {which}, {home}", accuracy[home, count, ours], accuracy[home, count, other])
             for home in dict.fromkeys(home for home, _, _ in accuracy)

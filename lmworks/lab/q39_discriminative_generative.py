@@ -86,12 +86,12 @@ def two_roles(
     text: str = "trec-train",
     away: str = "subjectivity",
     vocabulary: Count = 2048,
-    labels: Count = scaled(1000, 2400),
+    labels: Count = scaled(800, 2400),
     epochs: Count = scaled(5, 7),
     rate: float = 4e-3,
     new: Count = scaled(20, 50),
-    changes: Count = scaled(150, 300),
-    judged: Count = scaled(250, 500),
+    changes: Count = scaled(100, 300),
+    judged: Count = scaled(200, 500),
     seeds: Count = scaled(3, 4),
 ) -> Observation:
     """Labels, new texts and unseen texts, by what one network was trained for."""
@@ -164,7 +164,7 @@ def _judged(texts: Mapping[str, Texts], other: Texts, learnt: Texts, data: Class
     end = end_of(data.tokenizer)
     likely = Ngram.train([[*ids, end] for ids in other.ids], data.tokenizer.vocab_size, order=3)
     known = set().union(*(ngrams(ids, RUN) for ids in learnt.ids))
-    found = {}
+    found: dict[str, float] = {}
     for who, each in texts.items():
         logprobs = [likely.score([*ids, end]) for ids in each.ids]
         runs = [run for ids in each.ids for run in ngrams(ids, RUN).elements()]
