@@ -98,7 +98,10 @@ NOTE = (
     "reference up to that word, and its attention (the mean of the heads of one layer, the layer that is best on validation "
     "text) is summed over the tokens of each source word. The diagonal is the word at the same share of the sentence. With "
     "another sentence's source there is nothing to find, and what is left is what positions give away. Attention "
-    "that finds a word does not prove that it is what the network uses (Jain & Wallace 2019, https://arxiv.org/abs/1902.10186)."
+    "that finds a word does not prove that it is what the network uses (Jain & Wallace 2019, https://arxiv.org/abs/1902.10186). "
+    "An LSTM's states carry what they read before: one that translates well (ten epochs, BLEU 33) looks at the word before the "
+    "wanted one at 247 of 304 words (docs/log.md), where Koehn & Knowles 2017 saw such a shift too "
+    "(https://arxiv.org/abs/1706.03872, section 3.5)."
 )
 
 
