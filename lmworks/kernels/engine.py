@@ -10,7 +10,7 @@ from __future__ import annotations
 import operator
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -62,6 +62,8 @@ def compiled(network: Network, bits: int = 4, stored: Stored | None = None) -> C
 
 class CompiledNetwork:
     """An Engine (`lmworks.models.engine`)."""
+
+    buffers: Buffers
 
     def __init__(self, network: Network, bits: int, stored: Stored | None) -> None:
         config = network.config
@@ -321,7 +323,7 @@ class CompiledNetwork:
         self._frame[Field.STEPS] = len(tape)
 
 
-def _fingerprint(weights: list[Tensor]) -> list[tuple[int, int, bool]]:
+def _fingerprint(weights: Sequence[Tensor]) -> list[tuple[int, int, bool]]:
     """Changes when a weight does."""
     return [(one.data_ptr(), one._version, one.requires_grad) for one in weights]
 

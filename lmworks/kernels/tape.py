@@ -10,6 +10,7 @@ A MATRIX that ends a part adds to the stream. Each step of a matrix reads the 8-
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
@@ -181,9 +182,9 @@ def _block(weights: Weights, buffers: Buffers, block: Block, layer: int) -> list
     attend = _attention(weights, buffers, block.attention, f"{path}.attention", layer)
     up, down = _feed_forward(weights, buffers, f"{path}.feed_forward")
     if config.norm_place == "after":
-        kept = {"kept": stream, "quantises": True}
+        kept: dict[str, Any] = {"kept": stream, "quantises": True}
         return [*attend, _norm(*attention_norm, **kept), up, *down, _norm(*feed_forward_norm, **kept)]
-    read = {"kept": 0, "quantises": True}
+    read: dict[str, Any] = {"kept": 0, "quantises": True}
     if config.parallel:
         return [_norm(*feed_forward_norm, **read), up, _norm(*attention_norm, **read), *attend, *down]
     return [_norm(*attention_norm, **read), *attend, _norm(*feed_forward_norm, **read), up, *down]

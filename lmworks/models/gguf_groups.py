@@ -11,7 +11,7 @@ from lmworks.models.dequantise import FLOATS, dequantised
 from lmworks.models.families.gguf import TENSORS_OF
 from lmworks.models.families.tables import each_name
 from lmworks.models.gguf import source_parts, turned_back
-from lmworks.models.quantise import BLOCK_BYTES, Groups, from_blocks
+from lmworks.models.quantise import BLOCK_BYTES, Groups, Kind, from_blocks
 
 
 class StoredInGGUF:
@@ -40,7 +40,7 @@ class StoredInGGUF:
         # llama.cpp's converter adds Gemma's 1 to the weights.
         return vector - 1 if self.config.norm_unit_offset and name.endswith("norm.weight") else vector
 
-    def _part(self, name: str, kind: int) -> Groups:
+    def _part(self, name: str, kind: Kind) -> Groups:
         rows = torch.from_numpy(self.file.raw(name).copy()).reshape(self.file.tensors[name].shape[0], -1)
         groups = from_blocks(rows, kind)
         least = None if groups.least is None else turned_back(name, groups.least, self.config)

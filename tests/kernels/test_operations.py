@@ -78,7 +78,10 @@ def test_quantised_activations_multiplied_by_a_number():
 @pytest.mark.parametrize("name", ACTIVATIONS)
 @pytest.mark.parametrize("gated", [False, True])
 def test_activations(name: str, gated: bool):
-    bench, inner = Bench(2, 512), numbers(2, 1024, scale=4.0)
+    bench, inner = Bench(2, 512), numbers(2, 1024, scale=2.0)
+    inner[:, :256] = -inner[
+        :, :256
+    ].abs()  # groups whose results are small, and so their steps: gelu's two forms differ there
     bench.run([Operation.ACTIVATE, address(inner), 4096, 512, ACTIVATIONS.index(name), int(gated)])
     assert bench.near(FUNCTIONS[name](inner[:, :512]) * (inner[:, 512:] if gated else 1))
 
