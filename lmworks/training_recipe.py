@@ -16,21 +16,17 @@ from pydantic import Field, model_validator
 
 from lmworks.basics.config import Config
 from lmworks.basics.errors import ConfigError, ModelError
-from lmworks.basics.gguf_file import GGUFFile
 from lmworks.basics.recipe_file import RecipeFile
 from lmworks.models.config import ExpertSettings, ModelConfig
-from lmworks.models.directory import read_config
 from lmworks.models.families import family_of
 from lmworks.models.families.bart import MBART
 from lmworks.models.families.bert import BERT
 from lmworks.models.families.t5 import T5
-from lmworks.models.gguf import gguf_config
-from lmworks.models.glove import GloveConfig
-from lmworks.models.initialisation import Scheme
+from lmworks.models.glove_config import GloveConfig
 from lmworks.models.recurrent_config import RECURRENT, network_config
 from lmworks.models.references import resolve
-from lmworks.models.upcycling import upcycled_config
-from lmworks.tokens.sentence_pairs import NEXT_SENTENCE, SENTENCE_ORDER
+from lmworks.models.scheme import Scheme
+from lmworks.tokens.pair_labels import NEXT_SENTENCE, SENTENCE_ORDER
 from lmworks.tokens.trainer import TokenizerConfig
 from lmworks.training.settings import TrainingConfig
 
@@ -304,6 +300,12 @@ class TrainRecipe(RecipeFile):
 
     def _upcycled(self, reference: str) -> ModelConfig:
         """The config of a dense model with the recipe's experts in it."""
+        # What reads models loads torch, for which other recipes need not wait.
+        from lmworks.basics.gguf_file import GGUFFile
+        from lmworks.models.directory import read_config
+        from lmworks.models.gguf import gguf_config
+        from lmworks.models.upcycling import upcycled_config
+
         if set(self.model) != {"experts"}:
             raise ConfigError(
                 "{at}upcycle takes the network of a model that is there, and {at}model.experts is all that can be said of it"

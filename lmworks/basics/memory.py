@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import sys
+from pathlib import Path
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # malloc.h of glibc
 
@@ -29,3 +30,13 @@ def peak_megabytes() -> float:
         return 0.0
     used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return used / 1e6 if sys.platform == "darwin" else used * 1024 / 1e6
+
+
+def available_bytes() -> int | None:
+    """Memory that can be had without pushing anything out (Linux); None where the system does not say."""
+    try:
+        with Path("/proc/meminfo").open(encoding="ascii") as lines:
+            sizes = dict(line.split(":", 1) for line in lines)
+    except (OSError, ValueError):
+        return None
+    return int(sizes["MemAvailable"].split()[0]) * 1024 if "MemAvailable" in sizes else None

@@ -22,6 +22,10 @@ def train(
 ) -> None:
     """Train a tokenizer and a model from nothing; with torchrun in front, by several processes."""
     from lmworks.basics import progress
+    from lmworks.training_recipe import TrainRecipe
+
+    TrainRecipe.read(recipe, set_ or [])  # what is wrong with it is said before torch is loaded, which takes seconds
+
     from lmworks.pretraining import pretrain, sample
     from lmworks.tasks import task_of
     from lmworks.training.ranks import speaks

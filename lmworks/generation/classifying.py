@@ -16,7 +16,7 @@ from lmworks.basics.errors import ConfigError, DataError
 from lmworks.generation.embedding import batches_by_length
 from lmworks.models.config import ModelConfig
 from lmworks.models.network import Network, evaluating
-from lmworks.tokens.sentence_pairs import OF_PAIRS
+from lmworks.tokens.pair_labels import OF_PAIRS
 from lmworks.tokens.source import around_a_text
 from lmworks.tokens.tokenizer import Tokenizer
 

@@ -6,7 +6,7 @@ from typing import Literal, get_args
 
 from lmworks.basics import progress
 from lmworks.basics.errors import ConfigError
-from lmworks.kernels.coverage import unavailable, uncovered
+from lmworks.kernels.coverage import too_large, unavailable, uncovered
 from lmworks.kernels.engine import CompiledNetwork, compiled
 from lmworks.kernels.packing import Stored
 from lmworks.models.network import Network
@@ -24,9 +24,10 @@ def engine_for(
         raise ConfigError(f"compress is {compress!r}, and it is one of {', '.join(get_args(Compress))}")
     if compress == "none" or (compress is None and (stored is None or device != "cpu")):
         return None
-    reason = uncovered(network) or unavailable()
+    bits = 8 if compress is None else int(compress[3:])
+    reason = uncovered(network) or unavailable() or too_large(network, bits)
     if reason is None:
-        return compiled(network, 8 if compress is None else int(compress[3:]), stored)
+        return compiled(network, bits, stored)
     if compress is None:
         progress.note(reason)
         return None

@@ -6,6 +6,7 @@ import importlib.util
 
 from torch import nn
 
+from lmworks.basics.memory import available_bytes
 from lmworks.kernels.instructions import problem
 from lmworks.models.adaptive_softmax import AdaptiveSoftmax
 from lmworks.models.config import ModelConfig
@@ -30,6 +31,18 @@ def unavailable() -> str | None:
         return "numba is not installed, so PyTorch runs the network, slower; run: pip install 'lmworks[fast]'"
     reason = problem()
     return None if reason is None else f"{reason}; PyTorch runs the network"
+
+
+def too_large(network: Network, bits: int) -> str | None:
+    """Why the packed weights do not fit beside the network's own, as one sentence, before it is tried; None where they do."""
+    needed = sum(one.numel() for one in network.parameters() if one.ndim == 2) * (bits + 1) // 8
+    free = available_bytes()
+    if free is None or needed < free:
+        return None
+    return (
+        f"the weights in {bits} bits take {needed / 1e9:.1f} GB, and {free / 1e9:.1f} GB of memory are free; PyTorch runs the "
+        "network"
+    )
 
 
 def _shape(config: ModelConfig) -> str | None:

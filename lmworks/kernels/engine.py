@@ -7,6 +7,8 @@ engine = compiled(network, stored=file_weights)     # the bits that a file holds
 
 from __future__ import annotations
 
+import operator
+import os
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,7 +21,7 @@ from torch import Tensor
 
 from lmworks.basics import progress
 from lmworks.basics.errors import ConfigError
-from lmworks.kernels.coverage import unavailable, uncovered
+from lmworks.kernels.coverage import too_large, unavailable, uncovered
 from lmworks.kernels.frame import Field, Operation, float_bits
 from lmworks.kernels.packing import Stored, aligned
 from lmworks.kernels.pages import PAGE, PagedCache
@@ -35,6 +37,7 @@ AT_ONCE = 512
 """Tokens of one run: enough to fill the processor, few enough that the activations stay small."""
 VECTORS = 12
 """Queries that attention takes at once (kernels/attention.py)."""
+HOOKED = operator.attrgetter("functions")
 SPLIT = 2
 """Up to so many tokens the threads share the pages of each, and not the tokens."""
 
@@ -52,7 +55,7 @@ def compiled(network: Network, bits: int = 4, stored: Stored | None = None) -> C
     """The compiled path of a network, in 4 or 8 bits or in those of a file. ConfigError where it is not covered."""
     if bits not in (4, 8):
         raise ConfigError(f"weights are compressed to 4 or 8 bits, not {bits}")
-    if (reason := uncovered(network) or unavailable()) is not None:
+    if (reason := uncovered(network) or unavailable() or too_large(network, bits)) is not None:
         raise ConfigError(reason)
     return CompiledNetwork(network, bits, stored)
 
@@ -112,7 +115,7 @@ class CompiledNetwork:
             self._stands
             and network.run_block is run_plainly
             and network.attention_kernel == "fused"
-            and not any(point.functions for point in self._points)
+            and not any(map(HOOKED, self._points))
         )
 
     def head_ready(self) -> bool:
@@ -212,7 +215,7 @@ class CompiledNetwork:
         self._frame[Field.TOKENS], self._frame[Field.TILE_COUNT], self._frame[Field.PARTS] = count, len(tiles), parts
         self._frame[Field.LAYER_BYTES] = cache.layer_bytes if cache.page_bytes > cache.layer_bytes else 0
         self._use(self._tape)
-        self.team.run(self._frame, self._barrier)
+        self._go()
         return self.buffers.stream[:count]
 
     def _multiply_head(self, rows: np.ndarray, output: np.ndarray) -> None:
@@ -225,6 +228,11 @@ class CompiledNetwork:
         ]
         self._frame[Field.TOKENS] = len(rows)
         self._use(table(steps))
+        self._go()
+
+    def _go(self) -> None:
+        if self.team.process != os.getpid():  # a child process has none of its parent's threads
+            self.team = team()
         self.team.run(self._frame, self._barrier)
 
     def _temporary(self, ids: list[np.ndarray], runs: list[list[Piece]]) -> PagedCache:

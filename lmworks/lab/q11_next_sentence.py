@@ -24,7 +24,8 @@ from lmworks.lab.registry import Count, Several, experiment, scaled
 from lmworks.lab.seeds import difference, measured
 from lmworks.models.network import Network, evaluating
 from lmworks.objectives import MaskedLM, NextSentence, Objective
-from lmworks.tokens.sentence_pairs import NEXT_SENTENCE, SentencePairs
+from lmworks.tokens.pair_labels import NEXT_SENTENCE
+from lmworks.tokens.sentence_pairs import SentencePairs
 from lmworks.training.settings import TrainingConfig
 
 WITHOUT, WITH = "masked tokens", "masked tokens and next sentence"

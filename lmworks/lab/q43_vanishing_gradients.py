@@ -25,10 +25,10 @@ from lmworks.lab.registry import Count, Several, experiment, scaled
 from lmworks.lab.seeds import difference, measured
 from lmworks.lab.small_network import BYTES, WARMUP, ByteText, bits_per_byte, byte_text, held_out_logits, train
 from lmworks.models.hooks import hook_points, hooked
-from lmworks.models.initialisation import Scheme
 from lmworks.models.network import Network
 from lmworks.models.recurrent import RecurrentNetwork
 from lmworks.models.recurrent_config import RecurrentConfig
+from lmworks.models.scheme import Scheme
 from lmworks.objectives.gradients import activation_gradients
 from lmworks.tokens.batch import IGNORE, Batch
 from lmworks.training.settings import TrainingConfig

@@ -18,8 +18,8 @@ from torch import Tensor
 from lmworks.basics import progress
 from lmworks.basics.errors import DataError
 from lmworks.models.config import ModelConfig
-from lmworks.models.initialisation import Scheme
 from lmworks.models.network import Network
+from lmworks.models.scheme import Scheme
 from lmworks.text.sources import read
 from lmworks.text.splits import split
 from lmworks.training.optimiser import adamw, trainable

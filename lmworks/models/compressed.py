@@ -8,7 +8,7 @@ Source: the package compressed-tensors 0.20, `compressors/pack_quantized` and `q
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,11 +20,10 @@ from lmworks.basics.errors import ConfigError, ModelError
 from lmworks.models.config import ModelConfig
 from lmworks.models.families.tables import Family, Rows, Source, Transposed, each_name
 from lmworks.models.precision import DTYPES
-from lmworks.models.quantise import GROUP, Groups, best, fits, from_words, require_finite, to_words
+from lmworks.models.quantise import GROUP, fits, from_words, nearest, require_finite, to_words
 
 BITS = (4, 8)
 METHOD, FORMAT = "compressed-tensors", "pack-quantized"
-Rounding = Callable[[Tensor, int, torch.dtype], Groups]
 _OUTER = ("embedding.weight", "head.weight")
 _PARTS = (".weight_packed", ".weight_scale", ".weight_shape")
 
@@ -45,7 +44,6 @@ class Compression:
     """Of embedding and head, None to leave them as they are: neither transformers nor vLLM loads a packed embedding."""
     dtype: torch.dtype = torch.bfloat16
     """Of scales, and of what is left as it is."""
-    rounding: Rounding = best
 
     def of(
         self, tensors: Mapping[str, Tensor], family: Family, config: ModelConfig
@@ -63,7 +61,7 @@ class Compression:
                 if name not in names or not fits(weight):
                     packed[name] = weight.to(self.dtype) if weight.is_floating_point() else weight
                     continue
-                groups = self.rounding(weight, names[name], self.dtype)
+                groups = nearest(weight, names[name], self.dtype)
                 require_finite(name, groups.scale)
                 parts = (to_words(groups.values, names[name]), groups.scale, torch.tensor(weight.shape))
                 base = name.removesuffix(".weight")
@@ -112,7 +110,7 @@ def decompressed(tensors: Mapping[str, Tensor], said: Any, dtype: torch.dtype | 
             raise _damaged(base, "is there twice, packed and plain")
         for more in (".weight_zero_point", ".weight_g_idx", ".weight_global_scale"):
             if base + more in plain:
-                raise _not_read(f"{base}{more}: only symmetric matrices in their own order")
+                raise _not_read(f"the weights hold {base}{more}")
         plain[base + ".weight"] = _decompressed(base, tensors, allowed, dtype)
     return plain
 
@@ -124,7 +122,9 @@ def _decompressed(base: str, tensors: Mapping[str, Tensor], allowed: set[int], d
     words, scale, said = (tensors[base + part] for part in _PARTS)
     shape = said.tolist() if said.dtype in (torch.int32, torch.int64) and said.shape == (2,) else []
     if len(shape) != 2 or min(shape) < 1:
-        raise _damaged(base, f"has a weight_shape that is no pair of positive whole numbers ({said.tolist()!s:.40})")
+        raise _damaged(
+            base, f"has a weight_shape that is no pair of positive whole numbers ({said.flatten()[:4].tolist()})"
+        )
     rows, columns = shape
     if words.dtype != torch.int32 or words.ndim != 2 or len(words) != rows:
         raise _damaged(base, f"has packed values of shape {list(words.shape)} ({words.dtype}) for a matrix {shape}")
@@ -150,8 +150,9 @@ def _bits_said(said: Any) -> set[int]:
         raise _not_read("quantization_config is no table")
     if said.get("quant_method") != METHOD or said.get("format") != FORMAT:
         raise _not_read(f"the weights are stored as {said.get('quant_method')!s:.40} / {said.get('format')!s:.40}")
-    if said.get("kv_cache_scheme") or (said.get("sparsity_config") or {}).get("format", "dense") != "dense":
-        raise _not_read("a kv_cache_scheme or a sparsity_config")
+    for key in ("kv_cache_scheme", "sparsity_config"):
+        if said.get(key) not in (None, {}, {"format": "dense"}):
+            raise _not_read(f"quantization_config has a {key}")
     groups = said.get("config_groups")
     if not isinstance(groups, dict) or not groups or not all(isinstance(one, dict) for one in groups.values()):
         raise _not_read("quantization_config has no table of config_groups")
@@ -208,6 +209,6 @@ def _damaged(base: str, how: str) -> ModelError:
 
 def _not_read(what: str) -> ModelError:
     return ModelError(
-        f"{what} is not read here; known is {METHOD} / {FORMAT} with symmetric weights of 4 or 8 bits: take the model without "
-        "compression, or as a GGUF file"
+        f"{what}, which is not read here; known is {METHOD} / {FORMAT} with symmetric weights of 4 or 8 bits in their own "
+        "order: take the model without compression, or as a GGUF file"
     )

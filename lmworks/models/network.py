@@ -23,10 +23,11 @@ from lmworks.models.config import ModelConfig
 from lmworks.models.engine import Engine
 from lmworks.models.head_transform import HeadTransform
 from lmworks.models.hooks import HookFunction, hook_points, hooked
-from lmworks.models.initialisation import Scheme, initialise
+from lmworks.models.initialisation import initialise
 from lmworks.models.linear import Product
 from lmworks.models.memory import Memory
 from lmworks.models.ngram_embedding import NGramEmbedding
+from lmworks.models.scheme import Scheme
 from lmworks.models.stack import Hidden, Real, Stack, Tokens, blank_embedding
 
 __all__ = ["Block", "BlockRunner", "Network", "build_network", "evaluating", "run_plainly", "run_recomputing"]
@@ -36,6 +37,9 @@ Logits = Float[Tensor, "batch seq vocab"]
 
 class Network(Stack):
     """A decoder (tokens in, logits for the next token out), an encoder, or an encoder-decoder, as its config says."""
+
+    engine: Engine | None = None
+    """Runs the network in PyTorch's place where nothing needs a gradient (`lmworks.kernels.compiled`)."""
 
     def __init__(self, config: ModelConfig) -> None:
         nn.Module.__init__(self)
@@ -49,8 +53,6 @@ class Network(Stack):
         self.pooler = nn.Linear(config.dim, config.dim) if config.pooler else None
         self.classifier = nn.Linear(config.dim, len(config.labels)) if config.labels else None
         self.encoder = Stack(config.encoder()) if config.arrangement == "encoder-decoder" else None
-        self.engine: Engine | None = None
-        """Runs the network in PyTorch's place where nothing needs a gradient (`lmworks.kernels.compiled`)."""
 
     @property
     def head_weight(self) -> Float[Tensor, "vocab dim"]:

@@ -1,6 +1,6 @@
 """Matrices in few bits: groups of 32 weights along each row, each weight = value * scale (+ least).
 
-    groups = nearest(weight, bits=4, scales=torch.bfloat16)    # or best(...): a scale searched for the least squared error
+    groups = nearest(weight, bits=4, scales=torch.bfloat16)    # round to nearest
     groups.weights()                                           # [rows, columns] in float32
     from_words(to_words(groups.values, 4), 4)                  # as compressed-tensors packs values, 8 of 4 bits in an int32
     groups = ggml(weight, Kind.Q4_0)                           # ggml's own rounding, to the bit; Q4_1 and Q8_0 too
@@ -32,10 +32,6 @@ BLOCK_BYTES = {Kind.Q4_0: 18, Kind.Q4_1: 20, Kind.Q8_0: 34}
 """Bytes of a group in a GGUF file: scale and least as float16, then the values."""
 LOW = 0x0F0F0F0F0F0F0F0F
 """The lower nibble of each byte of a word."""
-AT_ONCE = 1 << 13
-"""Groups that a search works on in one go: 1 MB, which stays in the processor's cache."""
-STEPS = 10
-"""Scales of each sign that `best` tries for a group; 24 leave 0.2 % less error (docs/log.md)."""
 
 
 @dataclass(frozen=True)
@@ -73,22 +69,13 @@ def fits(weight: Tensor) -> bool:
 
 
 def nearest(weight: Weight, bits: int, scales: torch.dtype = torch.float16) -> Groups:
-    """Round to nearest in `bits` (4 or 8): the weight that is furthest from 0 is the lowest value of its group."""
+    """Round to nearest in `bits` (4 or 8): the weight that is furthest from 0 is the lowest value of its group.
+
+    A scale searched for the least squared error leaves a fifth less of it and no better model (docs/log.md).
+    """
     grouped = _grouped(weight)
     scale = (_furthest(grouped) / -float(1 << (bits - 1))).to(scales)
     values = _rounded(grouped, scale.float(), bits).to(torch.int8)
-    return Groups(values.reshape(weight.shape), scale.reshape(len(weight), -1))
-
-
-def best(weight: Weight, bits: int, scales: torch.dtype = torch.float16) -> Groups:
-    """As `nearest`, with the scale of each group that leaves the least squared error.
-
-    Tried are scales around that of `nearest`; to the values that the best of them gives belongs one scale by least squares,
-    to which values are rounded again.
-    """
-    grouped = _grouped(weight)
-    parts = [_searched(part, bits, scales) for part in grouped.split(AT_ONCE)]
-    values, scale = (torch.cat(list(each)) for each in zip(*parts, strict=True))
     return Groups(values.reshape(weight.shape), scale.reshape(len(weight), -1))
 
 
@@ -171,24 +158,3 @@ def _rounded(
 ) -> Float[Tensor, "groups 32"]:
     half = 1 << (bits - 1)
     return (grouped * _inverse(scale)).round_().clamp_(-half, half - 1)
-
-
-def _searched(
-    grouped: Float[Tensor, "groups 32"], bits: int, scales: torch.dtype
-) -> tuple[Int[Tensor, "groups 32"], Float[Tensor, "groups 1"]]:
-    """Values and scale of each group: the tried scale whose least-squares fit explains most of the group's squares."""
-    half = float(1 << (bits - 1))
-    start = _furthest(grouped) / -half
-    explained = torch.full_like(start, -1.0)
-    fitted = start
-    # From finer (the furthest weight is cut off) to coarser; turned round, the furthest weight is 7 and not -8.
-    for step in range(STEPS):
-        factor = 0.76 + 0.04 * step  # 1 is among them: that of `nearest`
-        for turn in (factor, -factor * half / (half - 1)):
-            values = _rounded(grouped, start * turn, bits)
-            product, squares = (grouped * values).sum(1, keepdim=True), values.square().sum(1, keepdim=True)
-            gain = product.square() / squares.clamp_min(1)
-            better = gain > explained
-            explained, fitted = torch.where(better, gain, explained), torch.where(better, product / squares, fitted)
-    scale = torch.where(explained > 0, fitted, start).to(scales)
-    return _rounded(grouped, scale.float(), bits).to(torch.int8), scale

@@ -24,13 +24,13 @@ from lmworks.basics.errors import ConfigError
 from lmworks.models.cache import Cache
 from lmworks.models.dropout import Dropout
 from lmworks.models.hooks import HookPoint
-from lmworks.models.initialisation import Scheme
 from lmworks.models.linear import Product
 from lmworks.models.masks import memory_visibility
 from lmworks.models.memory import Memory
 from lmworks.models.network import Network, real_tokens
 from lmworks.models.recurrence import Hidden, Recurrence, Runs, State, initialise_cells
 from lmworks.models.recurrent_config import RecurrentConfig
+from lmworks.models.scheme import Scheme
 from lmworks.models.stack import Real, Tokens, blank_embedding
 
 SMALL = 0.1

@@ -18,7 +18,7 @@ from lmworks.models.network import Network
 from lmworks.objectives.loss import Loss, OfStates
 from lmworks.objectives.token_objective import require_arrangement
 from lmworks.tokens.batch import IGNORE, Batch
-from lmworks.tokens.sentence_pairs import NEXT_SENTENCE, SENTENCE_ORDER
+from lmworks.tokens.pair_labels import NEXT_SENTENCE, SENTENCE_ORDER
 
 
 @dataclass(eq=False)

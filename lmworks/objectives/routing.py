@@ -112,7 +112,9 @@ def tokens_sent(batch: Batch) -> tuple[int, ...]:
     """Tokens of a batch that routers are judged by, of its source too where it has one: no padding, and none where nothing is
     predicted, as in a row that only stands in for another."""
     judged = batch.supervised or (batch.classes is not None and bool((batch.classes != IGNORE).any()))
-    real = [batch.documents >= 0, *([] if batch.source_real is None else [batch.source_real])]
+    real = [batch.documents >= 0]
+    if batch.source is not None:
+        real.append(torch.ones_like(batch.source) if batch.source_real is None else batch.source_real)
     return tuple(int(one.sum()) if judged else 0 for one in real)
 
 

@@ -34,13 +34,6 @@ from lmworks.tokens.rows import Rows
 from lmworks.tokens.shards import tokenizer_hash
 from lmworks.tokens.tokenizer import Tokenizer
 
-NEXT_SENTENCE = ("next", "random")
-"""Classes of a pair, in BERT's order: 0 where the second text goes on from the first."""
-SENTENCE_ORDER = ("in order", "swapped")
-"""Classes of a pair, in ALBERT's order."""
-OF_PAIRS = (NEXT_SENTENCE, SENTENCE_ORDER)
-"""The classes of networks that were trained on pairs of texts, and tell nothing of a single one."""
-
 Ids = Int[np.ndarray, " tokens"]
 
 

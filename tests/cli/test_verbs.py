@@ -60,6 +60,19 @@ def test_importing_and_help_load_no_heavy_package(program: str):
     assert ran.stdout.splitlines()[-1] == "heavy: []"
 
 
+def test_a_mistake_in_a_recipe_is_told_before_torch_is_loaded():
+    """Which takes two seconds."""
+    program = (
+        "import sys; sys.argv[1:] = ['train', 'shakespeare-char', '--set', 'training.stepz=1']\n"
+        "from lmworks.cli import main\ntry: main()\nexcept SystemExit: print('torch' in sys.modules)"
+    )
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert (
+        ran.stderr == "lmworks: shakespeare-char.toml: training.stepz is not a setting; did you mean training.steps?\n"
+    )
+    assert ran.stdout == "False\n"
+
+
 def test_models_as_a_table_and_as_json(run):
     table, facts = run("models").out, run("models", "--json").json
     assert {"name", "what", "bytes", "licence", "cached", "path"} == set(facts[0])

@@ -226,3 +226,32 @@ def test_ids_without_a_row_are_an_error():
     _, engine = both("llama")
     with pytest.raises(ConfigError, match="vocabulary has 96"):
         engine.hidden(torch.tensor([[1, 96]]), None, None)
+
+
+def test_more_weights_than_memory_are_said_before_they_are_packed(monkeypatch: pytest.MonkeyPatch):
+    from lmworks.kernels import coverage
+
+    monkeypatch.setattr(coverage, "available_bytes", lambda: 1000)
+    with pytest.raises(ConfigError, match="GB of memory are free"):
+        compiled(network(**SHAPE).requires_grad_(False))
+
+
+def test_a_child_process_has_threads_of_its_own():
+    """Fork: the parent's threads are not there, and nobody waits for them."""
+    import multiprocessing
+
+    _, engine = both("llama")
+    with torch.no_grad():
+        expected = engine.hidden(text(1, 20), None, None)
+        context = multiprocessing.get_context("fork")
+        receiving, sending = context.Pipe(duplex=False)
+        child = context.Process(target=_read_in_child, args=(engine, sending))
+        child.start()
+        assert receiving.poll(60)
+        assert torch.equal(torch.tensor(receiving.recv()), expected)
+        child.join()
+
+
+def _read_in_child(engine: CompiledNetwork, sending) -> None:
+    with torch.no_grad():
+        sending.send(engine.hidden(text(1, 20), None, None).tolist())

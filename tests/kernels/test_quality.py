@@ -74,8 +74,8 @@ def test_it_agrees_with_float32(smollm2_path: Path):
           f"perplexity {100 * moved.mean().expm1():+.3f} % (standard error {100 * error:.3f} %)")  # fmt: skip
     assert torch.cat(same).mean() >= 0.965
     assert torch.cat(divergence).mean() <= 0.004
-    # A perplexity that moves by less than chance lets it on so many tokens is not told from one that does not move.
-    assert abs(float(moved.mean().expm1())) <= 0.001 + 2 * error
+    # A model's perplexity rises by about its KL from itself; the standard error is chance's share on so many tokens.
+    assert abs(float(moved.mean())) <= 0.004 + 2 * error
 
 
 @pytest.mark.slow

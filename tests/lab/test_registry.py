@@ -64,7 +64,7 @@ def test_a_wrong_setting_is_one_sentence(assignment, words):
 def test_an_unknown_scale_or_question_names_what_there_is():
     with pytest.raises(ConfigError, match="quick and full"):
         sample.settings("huge")
-    with pytest.raises(ConfigError, match="there is no experiment 51 yet; there are 1, 2"):
+    with pytest.raises(ConfigError, match="there is no experiment 51 yet; there are 1, 2, "):
         registry.load(51)
 
 

@@ -12,7 +12,8 @@ import tiny
 from lmworks.models.config import ModelConfig
 from lmworks.models.network import Network
 from lmworks.text.document import Document
-from lmworks.tokens.sentence_pairs import NEXT_SENTENCE, Sentences, write_sentences
+from lmworks.tokens.pair_labels import NEXT_SENTENCE
+from lmworks.tokens.sentence_pairs import Sentences, write_sentences
 from lmworks.tokens.tokenizer import Tokenizer
 from lmworks.tokens.trainer import TokenizerConfig, train_tokenizer
 

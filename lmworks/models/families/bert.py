@@ -7,14 +7,15 @@ pretraining, or a classifier of texts or tokens.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from lmworks.basics.errors import ModelError
 from lmworks.models.config import ModelConfig
 from lmworks.models.families.tables import Family, Rows, Source
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
 
 MASKED = {"head_transform": True, "head_bias": True}
 PARTS: dict[str, dict[str, Any]] = {  # their class -> the heads that it has

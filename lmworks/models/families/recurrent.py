@@ -6,14 +6,15 @@ lmworks reads such directories; transformers and other programs do not.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from lmworks.basics.errors import ConfigError, ModelError
 from lmworks.models.families.tables import Family
 from lmworks.models.recurrent_config import RecurrentConfig
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
 
 NAME, ARCHITECTURE = "lmworks-recurrent", "LmworksRecurrentForCausalLM"
 

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from lmworks.basics.errors import ConfigError, ModelError
 from lmworks.models.config import MOST_LAYERS, ModelConfig
+
+if TYPE_CHECKING:  # tables are read with every recipe, and what is wrong there should not wait for torch
+    import torch
+    from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -213,7 +214,7 @@ class Family:
                 tensor = _regrouped(take(source.name), config.heads, 3)
             elif isinstance(source, OneRow):
                 found = source.name in theirs
-                tensor = take(source.name).flatten() if found else torch.zeros(config.vocab_size)
+                tensor = take(source.name).flatten() if found else ours["embedding.weight"].new_zeros(config.vocab_size)
             else:
                 tensor = take(source)
             ours[name] = tensor.to(dtype) if dtype and tensor.is_floating_point() else tensor
@@ -246,7 +247,7 @@ class Family:
     def _check_tied_head(self, theirs: Mapping[str, Tensor], ours: Mapping[str, Tensor], config: ModelConfig) -> None:
         """A file may hold a tied head beside its embedding; if the two differ, one of them would be lost."""
         head, embedding = theirs.get(str(self.tensors["head.weight"])), ours["embedding.weight"]
-        if config.tied and head is not None and not torch.equal(head.to(embedding.dtype), embedding):
+        if config.tied and head is not None and not head.to(embedding.dtype).equal(embedding):
             raise ModelError(
                 f"config.json says that head and embedding are one matrix, and {self.tensors['head.weight']} holds "
                 "another one; set tie_word_embeddings to false there, or fetch the model again"
@@ -291,6 +292,8 @@ def below_one_another(names: Sequence[str], parts: Sequence[Tensor]) -> Tensor:
     if len({part.shape[1:] for part in parts}) > 1:
         shapes = ", ".join(f"{name} {list(part.shape)}" for name, part in zip(names, parts, strict=True))
         raise ModelError(f"the tensors {shapes} belong to one layer and differ in their shapes; the file is damaged")
+    import torch
+
     return parts[0] if len(parts) == 1 else torch.cat(list(parts))
 
 
