@@ -22,7 +22,7 @@ SPINS = 100_000
 """Looks before a thread goes to sleep: some milliseconds."""
 TOO_LONG = 0.4
 """Share of a run spent waiting from which on fewer threads are tried."""
-FIRST_REST, LONGEST_REST = 8, 512
+FIRST_REST, LONGEST_REST = 8, 32
 """Runs with one thread before more are tried again; twice as many each time that it does not help."""
 
 
