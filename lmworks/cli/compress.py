@@ -17,7 +17,7 @@ def compress(
     embedding_bits: Annotated[
         int | None,
         typer.Option(
-            help="Bits of embedding and head, which stay in 16 unless given: smaller, but neither transformers nor vLLM loads it."
+            help="Bits of embedding and head, which stay in 16 unless given: smaller, but transformers does not load it."
         ),
     ] = None,
     out: Annotated[str | None, typer.Option(help="Where the directory goes; models/NAME-4bit unless given.")] = None,
@@ -28,7 +28,7 @@ def compress(
     base: Base = None,
     json_: Json = False,
 ) -> None:
-    """Write a smaller model directory that lmworks, transformers and vLLM load, and say what quality it lost."""
+    """Write a smaller model directory that lmworks and transformers load, and say what quality it lost."""
     from lmworks.basics import progress
     from lmworks.compressing import compress as run
 

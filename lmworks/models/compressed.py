@@ -1,4 +1,4 @@
-"""Matrices of a model directory in 4 or 8 bits, in compressed-tensors' format `pack-quantized`, as transformers and vLLM load it.
+"""Matrices of a model directory in 4 or 8 bits, in compressed-tensors' format `pack-quantized`, as transformers loads it.
 
 A matrix `x.weight` is stored as `x.weight_packed` (int32, 32 / bits values in each), `x.weight_scale` (one for each group of
 a row) and `x.weight_shape`; `quantization_config` in config.json says so. Written are groups of 32, symmetric; read are
@@ -41,7 +41,7 @@ class Compression:
 
     bits: int
     embedding_bits: int | None = None
-    """Of embedding and head, None to leave them as they are: neither transformers nor vLLM loads a packed embedding."""
+    """Of embedding and head, None to leave them as they are: transformers does not load a packed embedding."""
     dtype: torch.dtype = torch.bfloat16
     """Of scales, and of what is left as it is."""
 
