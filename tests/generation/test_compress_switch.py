@@ -13,7 +13,7 @@ from tiny import language_model
 
 import lmworks as lm
 from lmworks.basics.errors import ConfigError
-from lmworks.generation.strategies import Beam
+from lmworks.generation.strategies import Beam, Chooser
 from lmworks.kernels import unavailable
 
 if unavailable() is not None:
@@ -52,6 +52,23 @@ def test_answers_do_not_depend_on_their_neighbours(folder: Path):
     assert [one.tokens for one in beams] == [
         model.generate(one, Beam(width=3), max_new_tokens=12).tokens for one in prompts
     ]
+
+
+@pytest.mark.parametrize(("compress", "while_choosing"), [("int8", 1), ("none", 2)])
+def test_pytorch_has_one_thread_while_an_engine_decodes_and_all_of_them_again_behind_it(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, compress: str, while_choosing: int
+):
+    seen, choose, before = set(), Chooser.choose, torch.get_num_threads()
+    monkeypatch.setattr(
+        Chooser, "choose", lambda self, logits: (seen.add(torch.get_num_threads()), choose(self, logits))[1]
+    )
+    torch.set_num_threads(2)
+    try:
+        lm.load(folder, compress=compress).generate("the model", max_new_tokens=4)
+        assert seen == {while_choosing}
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_a_gguf_file_runs_as_it_is(smollm2_path: Path):
