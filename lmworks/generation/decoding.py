@@ -42,7 +42,7 @@ class OneRow(Request):
     def take(self, logits: Float[Tensor, "one vocab"]) -> str:
         """Choose the next token."""
         token = self.chooser.choose(logits[0])
-        self.logprobs.append(float(logits[0, token] - logits[0].logsumexp(0)))
+        self.logprobs.append(float(logits[0].log_softmax(0)[token]))
         self.tokens.append(token)
         if token in self.limits.ends:
             self.finish = "stop"
@@ -105,23 +105,23 @@ def decode(network: Network, requests: Sequence[Request]) -> Iterator[tuple[Requ
 def _steps(network: Network, requests: Sequence[Request]) -> Iterator[tuple[Request, str]]:
     logits, cache = _read_prompts(network, requests)
     running = [(request, 1) for request in requests]
-    while True:
+    while running:
+        new: list[tuple[Request, str]] = []
         rows: list[int] = []
         first = 0
-        for request, size in running:
-            with _one_thread(network, cache):
-                text = request.take(logits[first : first + size])
-            yield request, text
-            rows += [first + row for row, _ in request.rows]
-            first += size
-        running = [(request, len(request.rows)) for request, _ in running if request.rows]
-        if not running:
-            return
-        if rows != list(range(first)):
-            cache.keep(torch.tensor(rows, device=network.device))
-        tokens = torch.tensor([[token] for request, _ in running for _, token in request.rows], device=network.device)
         with _one_thread(network, cache):
-            logits = network(tokens, cache=cache)[:, -1].cpu()
+            for request, size in running:
+                new.append((request, request.take(logits[first : first + size])))
+                rows += [first + row for row, _ in request.rows]
+                first += size
+        yield from new
+        running = [(request, len(request.rows)) for request, _ in running if request.rows]
+        if running:
+            if rows != list(range(first)):
+                cache.keep(torch.tensor(rows, device=network.device))
+            with _one_thread(network, cache):
+                tokens = torch.tensor([[token] for request, _ in running for _, token in request.rows])
+                logits = network.next_logits(tokens.to(network.device), cache).cpu()
 
 
 @contextmanager

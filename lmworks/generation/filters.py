@@ -16,11 +16,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+SMALLEST = torch.finfo(torch.float32).tiny
 Logits = Float[Tensor, " vocab"]
 Probabilities = Float[Tensor, " vocab"]
-
-HEAD = 1024
-"""Most nuclei lie within this many tokens; looking there first spares sorting the whole vocabulary."""
 
 
 def penalise_repetition(logits: Logits, seen: Int[Tensor, " seen"], penalty: float) -> Logits:
@@ -55,8 +53,8 @@ def probabilities(logits: Logits, temperature: float) -> Probabilities:
     """softmax(logits / temperature); temperature 0 is its limit: all on the most probable token."""
     if temperature == 0:
         return torch.zeros_like(logits).index_fill(0, logits.argmax(), 1.0)
-    # The largest taken away first, in float64: otherwise a tiny temperature makes infinities, and these NaN.
-    return torch.softmax((logits - logits.max()).double() / temperature, dim=0).float()
+    # The largest taken away first, and no smaller divisor than float32 has: what is left is 0, or minus infinity at worst.
+    return torch.softmax((logits - logits.max()) / max(temperature, SMALLEST), dim=0)
 
 
 def keep_top_k(p: Probabilities, k: int) -> Probabilities:
@@ -68,12 +66,10 @@ def keep_top_p(p: Probabilities, mass: float) -> Probabilities:
     """Keep the fewest most probable tokens whose probabilities reach `mass` together."""
     if mass >= 1:  # rounding must not cut the tail
         return p
-    values, tokens = p.topk(min(HEAD, len(p)))
-    total = values.cumsum(0)
-    if total[-1] < mass and len(p) > HEAD:
-        values, tokens = p.sort(descending=True, stable=True)
-        total = values.cumsum(0)
-    kept = tokens[total - values < mass]
+    # All tokens below this share hold less than 1 - mass together: those above it reach `mass` without them.
+    tokens = (p >= (1 - mass) / len(p)).nonzero()[:, 0]
+    values, order = p[tokens].sort(descending=True, stable=True)
+    kept = tokens[order[values.cumsum(0) - values < mass]]
     return torch.zeros_like(p).index_copy(0, kept, p[kept])
 
 
@@ -89,7 +85,7 @@ def renormalise(p: Probabilities) -> Probabilities:
 
 def draw(p: Probabilities, generator: torch.Generator) -> int:
     """One token by its probability, from a single random number (inverse of the cumulative distribution)."""
-    total = p.double().cumsum(0)
+    tokens = (p > 0).nonzero()[:, 0]
+    total = p[tokens].double().cumsum(0)
     at = torch.rand((), generator=generator, dtype=torch.float64) * total[-1]
-    token = int(torch.searchsorted(total, at, right=True))
-    return token if token < len(p) and p[token] > 0 else int(p.nonzero()[-1])
+    return int(tokens[min(int(torch.searchsorted(total, at, right=True)), len(tokens) - 1)])
