@@ -21,7 +21,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from lmworks.generation.limits import Finish, Limits
-from lmworks.generation.request import Request
+from lmworks.generation.request import Read, Request
 from lmworks.generation.strategies import Beam
 from lmworks.tokens.stream import StreamDecoder
 
@@ -57,6 +57,11 @@ class BeamRequest(Request):
         each = self.strategy.width // self.strategy.groups
         self._groups = [_Group(self, each) for _ in range(self.strategy.groups)]
 
+    @property
+    def most_rows(self) -> int:
+        """One for each beam."""
+        return self.strategy.width
+
     def take(self, logits: Float[Tensor, "rows vocab"]) -> str:
         """One more token for every beam; the text when no beam goes on."""
         # Before the first token there is one row, and every group begins with it.
@@ -69,7 +74,7 @@ class BeamRequest(Request):
             kept = group.step(logits[start : start + len(group.running)], taken)
             taken.update(token for _, token in kept)
             if group.running:
-                self.rows += [(start + row, token) for row, token in kept]
+                self.rows += [Read(start + row, (token,)) for row, token in kept]
         return "" if self.rows else self._finished()
 
     def ends(self, tokens: tuple[int, ...]) -> bool:

@@ -29,7 +29,7 @@ from lmworks.generation.decoding import decode, new_request
 from lmworks.generation.embedding import Pooling, embed
 from lmworks.generation.filling import Guess, fill
 from lmworks.generation.generation_config import GenerationConfig
-from lmworks.generation.request import Request
+from lmworks.generation.request import Asked, Request
 from lmworks.generation.strategies import Strategy
 from lmworks.kernels.choice import engine_for
 from lmworks.models.config import ModelConfig
@@ -188,7 +188,7 @@ class LanguageModel:
         self, prompt: Prompt, strategy: Strategy | None = None, *, max_new_tokens: int = 256, stop: Sequence[str] = ()
     ) -> Iterator[str]:
         """Pieces of text as they come; joined they are what `generate` returns."""
-        request = self._request(prompt, strategy, max_new_tokens, stop)
+        request = self.request(prompt, strategy, max_new_tokens, stop)
         for _, shown in decode(self.network, [request]):
             if shown:
                 yield shown
@@ -214,7 +214,7 @@ class LanguageModel:
                 f"there are {len(prompts)} prompts and {len(strategies)} strategies; give one for all, or one for each"
             )
         requests = [
-            self._request(prompt, one, max_new_tokens, stop) for prompt, one in zip(prompts, strategies, strict=True)
+            self.request(prompt, one, max_new_tokens, stop) for prompt, one in zip(prompts, strategies, strict=True)
         ]
         for _ in decode(self.network, requests):
             pass
@@ -262,9 +262,23 @@ class LanguageModel:
                 "conversations (lmworks generate, model.generate)"
             )
 
-    def _request(self, prompt: Prompt, strategy: Strategy | None, max_new_tokens: int, stop: Sequence[str]) -> Request:
+    def request(
+        self,
+        prompt: Prompt,
+        strategy: Strategy | None = None,
+        max_new_tokens: int = 256,
+        stop: Sequence[str] = (),
+        asked: Asked = Asked(),
+    ) -> Request:
+        """An answer that is to be written, checked against the model: what `decode` and an `Engine` run."""
         self.must_write()
         read, said = self.encode_prompt(prompt), self.generation_config
+        largest, smallest = max(read, default=0), min(read, default=0)
+        if smallest < 0 or largest >= self.config.vocab_size:
+            raise ConfigError(
+                f"the prompt names the token {largest if smallest >= 0 else smallest:,}, and the vocabulary has "
+                f"{self.config.vocab_size:,}; encode the text with this model's tokenizer"
+            )
         return new_request(
             self.tokenizer,
             [target_start(self.tokenizer)] if self.translates else read,
@@ -274,6 +288,7 @@ class LanguageModel:
             self.config.context,
             source=read if self.translates else None,
             habits=said.habits,
+            asked=asked,
         )
 
     @torch.inference_mode()

@@ -189,7 +189,12 @@ class CompiledNetwork:
         causal, most = self.network.config.causal, max(1, VECTORS // self._group)
         token_ids, positions, ends, pages = np.empty((4, count), np.int64)
         tiles: list[tuple[int, int]] = []
-        done, longest = 0, 0
+        done = 0
+        longest = max(cache.sizes[piece.row] + piece.count for piece in pieces)
+        if self.weights.places and longest > self.weights.places:
+            raise ConfigError(
+                f"the text has {longest:,} tokens and the network has learned {self.weights.places:,} positions; shorten the text"
+            )
         for piece in pieces:
             cache.reserve(piece.row, piece.count)
         for piece in pieces:
@@ -201,11 +206,6 @@ class CompiledNetwork:
             tiles += [(done + at, min(most, piece.count - at)) for at in range(0, piece.count, most)]
             done += piece.count
             cache.sizes[piece.row] = past + piece.count
-            longest = max(longest, past + piece.count)
-        if self.weights.places and longest > self.weights.places:
-            raise ConfigError(
-                f"the text has {longest:,} tokens and the compiled path knows {self.weights.places:,} positions; shorten it"
-            )
         parts = -(-longest // PAGE) if count <= SPLIT else 1
         self._put(Field.IDS, token_ids)
         self._put(Field.POSITIONS, positions)

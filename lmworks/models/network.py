@@ -170,8 +170,6 @@ class Network(Stack):
         return engine if engine.ready(fresh=cache is None or not cache.length) else None
 
     def _by_engine(self, engine: Engine, tokens: Tokens, real: Real | None, cache: Cache | None) -> Hidden:
-        if self.position is not None:
-            self.positions_of(tokens, real, None, cache)  # an error where they end
         hidden = engine.hidden(tokens, real, cache)
         if cache is not None:
             cache.advance(tokens, real)
