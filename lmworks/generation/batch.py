@@ -24,6 +24,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from lmworks.generation.request import Request, Token, top_of
+from lmworks.kernels.engine import CompiledNetwork
+from lmworks.kernels.pages import PAGE, PagedCache, bytes_of
 from lmworks.models.cache import Cache
 from lmworks.models.network import Network, evaluating
 
@@ -56,8 +58,12 @@ class Group:
 class Batch:
     """The requests of one network."""
 
-    def __init__(self, network: Network, chunk: int = PREFILL) -> None:
+    def __init__(self, network: Network, chunk: int = PREFILL, prefix_bytes: int = 0) -> None:
+        """`prefix_bytes` may be kept of the beginnings of texts, for others that begin alike (on the compiled path)."""
         self.network, self.chunk = network, chunk
+        self._engine = network.engine
+        has_pages = prefix_bytes and isinstance(self._engine, CompiledNetwork)
+        self._prefixes = self._engine.new_prefixes(prefix_bytes) if has_pages else None  # type: ignore[union-attr]
         self.reading: deque[Group] = deque()
         self.running: list[Request] = []
         self._sizes: list[int] = []
@@ -72,8 +78,11 @@ class Batch:
     @property
     def bytes(self) -> int:
         """Memory of all caches."""
-        caches = [self._cache, *(group.cache for group in self.reading)]
-        return sum(cache.bytes for cache in caches if cache is not None)
+        caches = [cache for cache in (self._cache, *(group.cache for group in self.reading)) if cache is not None]
+        if self._prefixes is None:
+            return sum(cache.bytes for cache in caches)
+        rows = [row for cache in caches if isinstance(cache, PagedCache) for row in cache.pages]
+        return bytes_of(page for row in (self._prefixes.pages(), *rows) for page in row)
 
     def add(self, requests: Sequence[Request]) -> None:
         """New requests, whose prompts are read side by side."""
@@ -118,7 +127,7 @@ class Batch:
         """Read a part of a group's prompts; its first tokens when that was the last part."""
         if not self.reading:
             return []
-        group = self.reading.popleft()
+        group = self._next_group()
         cache = self._begin(group) if group.cache is None else group.cache
         columns = max(1, self.chunk // len(group.requests))
         part, mask = group.tokens[:, :columns], None if group.mask is None else group.mask[:, :columns]
@@ -129,6 +138,8 @@ class Batch:
             self.reading.append(group)
             return []
         logits = self.network.logits(hidden[:, -1]).cpu()
+        for row, request in enumerate(group.requests):
+            self._remember(request.prompt, cache, row)
         if self._cache is None:
             self._cache = cache
         else:
@@ -144,10 +155,49 @@ class Batch:
         network, requests = self.network, group.requests
         sources = [request.source for request in requests if request.source is not None]
         memory = network.encode(*padded(sources, network.device, left=False)) if sources else None
-        group.tokens, group.mask = padded([request.prompt for request in requests], network.device, left=True)
-        room = group.tokens.shape[1] + min(256, max(request.limits.longest for request in requests))
+        longest = max(len(request.prompt) for request in requests)
+        room = longest + min(256, max(request.limits.longest for request in requests))
         group.cache = network.new_cache(len(requests), room, memory)
+        rest = [request.prompt[self._begin_alike(row, request, group.cache) :] for row, request in enumerate(requests)]
+        group.tokens, group.mask = padded(rest, network.device, left=True)
         return group.cache
+
+    def _next_group(self) -> Group:
+        """Groups take turns; one whose beginning another one reads just now waits for it, and need not read it again."""
+        for _ in range(len(self.reading)):
+            group = self.reading.popleft()
+            if not self._is_read_by_another(group):
+                return group
+            self.reading.append(group)
+        return self.reading.popleft()
+
+    def _is_read_by_another(self, group: Group) -> bool:
+        if self._prefixes is None or group.cache is not None:
+            return False
+        own = group.requests[0].prompt
+        known = len(self._prefixes.find(own[:-1]))
+        start = own[: (known + 1) * PAGE]
+        return len(own) > len(start) and any(
+            other.cache is not None and any(start == request.prompt[: len(start)] for request in other.requests)
+            for other in self.reading
+        )
+
+    def _begin_alike(self, row: int, request: Request, cache: Cache) -> int:
+        """Begin a row with the pages of a text that begins as its prompt does; how many of its tokens they hold. The last
+        token is always read: the next one comes of it."""
+        if self._prefixes is None or not isinstance(cache, PagedCache) or request.asked.prompt:
+            return 0
+        if self.network.engine is not self._engine:  # other weights: what was kept is not theirs
+            self._prefixes = None
+            return 0
+        cache.begin(row, self._prefixes.find(request.prompt[:-1]))
+        request.reused = cache.sizes[row]
+        return request.reused
+
+    def _remember(self, text: list[int], cache: Cache, row: int) -> None:
+        """Keep the full pages of a row that holds this text (or more, or less)."""
+        if self._prefixes is not None and isinstance(cache, PagedCache):
+            self._prefixes.keep(text[: cache.sizes[row]], cache.pages[row])
 
     def _predict(
         self,
@@ -189,6 +239,8 @@ class Batch:
         for request, size in zip(self.running, self._sizes, strict=True):
             kept += [first + read.row for read in request.rows]
             cuts += [read.cut for read in request.rows]
+            if not request.rows and request.most_rows == 1:
+                self._remember([*request.prompt, *request.tokens][:-1], self._cache, first)
             first += size
         self.running = [request for request in self.running if request.rows]
         self._sizes = [len(request.rows) for request in self.running]

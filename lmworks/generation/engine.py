@@ -15,6 +15,9 @@ one sentence, for whatever is wrong with the request.
 Requests wait in the order in which they came, until there are seats: one for each row that they need (a beam search has a
 row for each beam). Each step gives every running request its next token and reads at most `chunk` tokens of one group of
 prompts; groups take turns, so that neither a long prompt holds up the streams of others nor a short one waits for a long.
+On the compiled path, texts that begin alike (a system prompt, a conversation that goes on) are read once: their pages, 64 tokens
+each, are kept in up to `prefix_bytes`, those that nobody wanted for the longest time leaving first.
+
 What a request writes does not depend on its neighbours: to the bit on the compiled path; in PyTorch as far as the last
 bits of a product do not (see `batch.py`). It runs whatever network the model has, on a CPU or on CUDA.
 """
@@ -38,6 +41,8 @@ __all__ = ["CHUNK", "Engine", "EngineState", "Piece", "Ticket"]
 
 CHUNK = 128
 """Prompt tokens of one step: those who write meanwhile wait as long as these take, about 70 ms on two cores (SmolLM2)."""
+PREFIX_BYTES = 2**28
+"""Keys and values that are kept of the beginnings of texts: of SmolLM2-135M 11,000 tokens."""
 
 
 @dataclass
@@ -67,13 +72,21 @@ class EngineState:
 class Engine:
     """Answers requests side by side."""
 
-    def __init__(self, model: LanguageModel, seats: int = 16, queue: int = 100, chunk: int = CHUNK) -> None:
+    def __init__(
+        self,
+        model: LanguageModel,
+        seats: int = 16,
+        queue: int = 100,
+        chunk: int = CHUNK,
+        prefix_bytes: int = PREFIX_BYTES,
+    ) -> None:
         for name, value in (("seats", seats), ("queue", queue), ("chunk", chunk)):
             if value < 1:
                 raise ConfigError(f"{name} is {value}; give at least 1")
         model.must_write()
         self.model, self.seats, self.queue = model, seats, queue
-        self._batch = Batch(model.network, chunk)
+        self._prefix_bytes = prefix_bytes
+        self._batch = Batch(model.network, chunk, prefix_bytes)
         self._waiting: deque[Ticket] = deque()
         self._active: dict[int, Ticket] = {}
         """By the identity of the request."""
@@ -158,7 +171,7 @@ class Engine:
         except Exception as error:  # the network itself failed: nobody's rows are what they should be
             with self._changed:
                 failed, self._active = list(self._active.values()), {}
-                self._batch = Batch(self.model.network, self._batch.chunk)
+                self._batch = Batch(self.model.network, self._batch.chunk, self._prefix_bytes)
                 self._state.failed += len(failed)
             for ticket in failed:
                 ticket.fail(error)

@@ -25,6 +25,7 @@ from lmworks.kernels.coverage import too_large, unavailable, uncovered
 from lmworks.kernels.frame import Field, Operation, float_bits
 from lmworks.kernels.packing import Stored, aligned
 from lmworks.kernels.pages import PAGE, PagedCache
+from lmworks.kernels.prefixes import Prefixes
 from lmworks.kernels.tape import Buffers, Weights, hidden_tape, multiply, table
 from lmworks.kernels.team import team
 from lmworks.models.block import run_plainly
@@ -127,6 +128,12 @@ class CompiledNetwork:
     def new_cache(self, batch: int) -> PagedCache:
         """An empty cache for `batch` rows."""
         return PagedCache(batch, self._layer_bytes, self.network.config.layers)
+
+    def new_prefixes(self, limit: int) -> Prefixes | None:
+        """A place for the beginnings of texts, in at most `limit` bytes; None where a token's keys depend on what follows it."""
+        if self._turns_with_length or not self.network.config.causal:
+            return None
+        return Prefixes(limit, self._layer_bytes * self.network.config.layers)
 
     def owns(self, cache: Cache) -> bool:
         """Is it one of these?"""

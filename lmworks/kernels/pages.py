@@ -6,7 +6,7 @@ is copied when one of them writes into it. The layout of a page: positions.py.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import torch
@@ -149,10 +149,15 @@ class PagedCache(Cache):
     @property
     def bytes(self) -> int:
         """Memory held by the pages, shared ones counted once."""
-        return sum(page.data.nbytes for page in {id(page): page for row in self.pages for page in row}.values())
+        return bytes_of(page for row in self.pages for page in row)
 
     def _copy(self, page: Page) -> Page:
         own = Page(self.page_bytes)
         own.data[:] = page.data
         page.users -= 1
         return own
+
+
+def bytes_of(pages: Iterable[Page]) -> int:
+    """Memory of pages, each counted once."""
+    return sum(page.data.nbytes for page in {id(page): page for page in pages}.values())

@@ -318,3 +318,89 @@ def test_padding_is_given_back(model: LanguageModel):
     per_token = 2 * 2 * 2 * 16 * 4
     assert most < 5 * 300 * per_token
     assert torch.is_inference_mode_enabled() is False
+
+
+def shared_model() -> LanguageModel:
+    return make("compiled")
+
+
+START = "".join(chr(97 + (7 * at) % 26) for at in range(200))
+
+
+def test_texts_that_begin_alike_are_read_once_and_written_the_same_to_the_bit():
+    model = shared_model()
+    asked = [START + end for end in ("a", "bcd", "", "a", "e" * 90)] + [START[:64], START[:65], START[:130] + "!"]
+    expected = [model.generate(prompt, LONG, max_new_tokens=20) for prompt in asked]
+    with Engine(model, seats=3, chunk=16) as engine:
+        first = engine.submit(asked[0], LONG, max_new_tokens=20)
+        assert first.answer(30).tokens == expected[0].tokens and first.request.reused == 0
+        tickets = [engine.submit(prompt, LONG, max_new_tokens=20) for prompt in asked[1:]]
+        for ticket, one in zip(tickets, expected[1:], strict=True):
+            answer = ticket.answer(30)
+            assert answer.tokens == one.tokens and answer.logprobs == one.logprobs
+        assert [ticket.request.reused for ticket in tickets] == [192, 192, 192, 192, 0, 64, 128]
+        assert engine.state.reused_tokens == 4 * 192 + 64 + 128
+        # A conversation that goes on: the answer was read when it was written.
+        again = engine.submit([*first.request.prompt, *first.request.tokens, 5, 6], LONG, max_new_tokens=4)
+        again.answer(30)
+        assert again.request.reused == 192
+        more = engine.submit(START + "e" * 90, LONG, max_new_tokens=60).answer(30)
+        again = engine.submit([*more.prompt, *more.tokens, 5, 6], LONG, max_new_tokens=4)
+        alone = model.generate(again.request.prompt, LONG, max_new_tokens=4)
+        assert again.answer(30).logprobs == alone.logprobs and again.request.reused == 320
+
+
+def test_equal_prompts_that_come_together_are_read_once():
+    model = shared_model()
+    with Engine(model, seats=4, chunk=32) as engine:
+        tickets = [engine.submit(START, Sample(seed=seed), max_new_tokens=5) for seed in range(4)]
+        for seed, ticket in enumerate(tickets):
+            assert ticket.answer(30).logprobs == model.generate(START, Sample(seed=seed), max_new_tokens=5).logprobs
+        assert engine.state.reused_tokens == 3 * 192
+
+
+def test_kept_beginnings_have_an_end_and_rows_count_as_users():
+    """The least wanted leave first, from their ends; a page that a row still holds lives on with it."""
+    model = shared_model()
+    page = model.network.engine._layer_bytes * model.config.layers
+    batch = Batch(model.network, 512, prefix_bytes=4 * page)
+    texts = [chr(97 + number) * 193 for number in range(3)]  # three pages each
+
+    def run(text: str, size: int = 2) -> int:
+        request = model.request(text, LONG, size)
+        batch.add([request])
+        while batch.busy:
+            batch.step()
+        assert request.logprobs == model.generate(text, LONG, max_new_tokens=size).logprobs
+        return request.reused
+
+    assert [run(texts[0]), run(texts[0]), run(texts[1])] == [0, 192, 0]
+    assert batch.bytes == 4 * page
+    assert run(texts[0]) == 64  # its end left for the other's; what is read again takes the place of that
+    assert [run(texts[0]), run(texts[1])] == [192, 64]
+    kept = batch._prefixes.pages()
+    assert all(one.users == 1 for one in kept)  # rows that ended hold nothing
+    request = model.request(texts[1], LONG, 300)
+    batch.add([request])
+    batch.step()
+    assert sum(one.users == 2 for one in batch._prefixes.pages()) == 3
+    for text in ("d" * 300, "e" * 300):
+        run_beside = model.request(text, LONG, 2)
+        batch.add([run_beside])
+        while not run_beside.finish:
+            batch.step()
+    while batch.busy:
+        batch.step()
+    assert request.logprobs == model.generate(texts[1], LONG, max_new_tokens=300).logprobs
+
+
+def test_kept_beginnings_are_not_those_of_other_weights():
+    model = shared_model()
+    with Engine(model, chunk=64) as engine:
+        engine.submit(START, max_new_tokens=2).answer(30)
+        with torch.no_grad():
+            model.network.blocks[0].feed_forward.down.weight.mul_(2)
+        model.network.engine = compiled(model.network, 8)
+        ticket = engine.submit(START, max_new_tokens=9)
+        assert ticket.answer(30).logprobs == model.generate(START, max_new_tokens=9).logprobs
+        assert ticket.request.reused == 0
