@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 
 import torch
@@ -102,7 +102,8 @@ class Batch:
     @torch.inference_mode()
     def step(self) -> Shown:
         """One token for all that run, and a part of the prompts of a group."""
-        with evaluating(self.network):
+        # Telling each part of a network that nobody trains takes 2 ms.
+        with evaluating(self.network) if self.network.training else nullcontext():
             return [*self.go_on(), *self.read()]
 
     def go_on(self) -> Shown:

@@ -17,9 +17,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
+from lmworks.generation.filters import largest
 from lmworks.generation.limits import Finish, Limits
 from lmworks.generation.request import Read, Request
 from lmworks.generation.strategies import Beam
@@ -168,24 +169,3 @@ class _Group:
         far = strategy.early_stopping == "never" and strategy.length_penalty > 0
         reached = self.running[0].score(strategy.length_penalty, limits.longest if far else None)
         return reached <= self.finished[-1].score(strategy.length_penalty)
-
-
-CHUNK = 128
-
-
-def largest(values: Float[Tensor, " values"], count: int) -> tuple[Float[Tensor, " largest"], Int[Tensor, " largest"]]:
-    """The largest values and their places, in falling order; all of them where there are fewer than `count`.
-
-    They lie in the chunks with the largest maxima, and only those are sorted: 23 microseconds for 10 of 290,505 values
-    where `topk` takes 342.
-    """
-    whole = len(values) // CHUNK * CHUNK
-    chunks = values[:whole].view(-1, CHUNK)
-    if len(chunks) <= count:
-        found = values.topk(min(count, len(values)))
-        return found.values, found.indices
-    kept = chunks.amax(dim=1).topk(count).indices
-    places = kept[:, None] * CHUNK + torch.arange(CHUNK)
-    places = torch.cat([places.flatten(), torch.arange(whole, len(values))])
-    found = values[places].topk(count)
-    return found.values, places[found.indices]
