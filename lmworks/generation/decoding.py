@@ -47,8 +47,9 @@ class OneRow(Request):
 
     def _write(self, token: int, logits: Float[Tensor, " vocab"]) -> str:
         """One more token; the text that can be shown now."""
-        norm = logits.logsumexp(0)
-        self.logprobs.append(float(logits[token] - norm))
+        if self.asked.written:
+            norm = logits.logsumexp(0)
+            self.logprobs.append(float(logits[token] - norm))
         if self.asked.top:
             self.alternatives.append(top_of(logits - norm, self.asked.top))
         self.tokens.append(token)
@@ -89,6 +90,8 @@ def new_request(
         if size > context:
             read = size if what == "source" else len(prompt)
             raise ConfigError(f"the {what} has {read:,} tokens and the model reads {context:,}; shorten it")
+    if asked.top and not asked.written:
+        raise ConfigError(f"the {asked.top} likeliest tokens are asked for without log-probabilities; ask for both")
     room = context - len(prompt)
     limits = Limits(
         tokenizer.stop_ids,

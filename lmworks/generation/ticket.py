@@ -15,7 +15,7 @@ import asyncio
 import threading
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from lmworks.basics.errors import LmworksError
@@ -123,10 +123,11 @@ class Ticket:
         """The request went on; called by the engine's thread."""
         request, written = self.request, self._told
         tokens = request.tokens[written:]
+        logprobs: Sequence[float | None] = request.logprobs[written:] or [None] * len(tokens)
         tops = request.alternatives[written:] or [()] * len(tokens)
         piece = Piece(
             text,
-            tuple(map(Token, tokens, request.logprobs[written:], tops)),
+            tuple(map(Token, tokens, logprobs, tops)),
             request.finish,
         )
         self._told += len(tokens)
