@@ -54,10 +54,10 @@ class Compiled:
     @torch.inference_mode()
     def read(self, tokens: list[list[int]]) -> list[int]:
         """Read new tokens of every row; the likeliest next one of each."""
-        rows = torch.tensor(tokens)
-        for part in rows.split(512, dim=1):
-            hidden = self.network.hidden(part, cache=self.cache)
-        return self.network.logits(hidden[:, -1]).argmax(-1).tolist()
+        *parts, last = torch.tensor(tokens).split(512, dim=1)
+        for part in parts:
+            self.network.hidden(part, cache=self.cache)
+        return self.network.next_logits(last, self.cache).numpy().argmax(-1).tolist()
 
 
 class LlamaCpp:

@@ -114,9 +114,11 @@ class Batch:
         rows = [list(read.tokens) for request in self.running for read in request.rows]
         tokens, mask = padded(rows, self.network.device, left=True)
         with one_thread(self.network, self._cache):
-            hidden = self.network.hidden(tokens, mask, cache=self._cache)
-            states = hidden.flatten(0, 1) if mask is None else hidden[mask]
-            logits = self.network.logits(states).cpu()
+            if tokens.shape[1] == 1:
+                logits = self.network.next_logits(tokens, self._cache).cpu()
+            else:
+                hidden = self.network.hidden(tokens, mask, cache=self._cache)
+                logits = self.network.logits(hidden.flatten(0, 1) if mask is None else hidden[mask]).cpu()
             shown, first = [], 0
             for request in self.running:
                 size = sum(len(read.tokens) for read in request.rows)

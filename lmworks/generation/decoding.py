@@ -48,10 +48,10 @@ class OneRow(Request):
     def _write(self, token: int, logits: Float[Tensor, " vocab"]) -> str:
         """One more token; the text that can be shown now."""
         if self.asked.written:
-            norm = logits.logsumexp(0)
-            self.logprobs.append(float(logits[token] - norm))
-        if self.asked.top:
-            self.alternatives.append(top_of(logits - norm, self.asked.top))
+            logprobs = logits.log_softmax(0)
+            self.logprobs.append(float(logprobs[token]))
+            if self.asked.top:
+                self.alternatives.append(top_of(logprobs, self.asked.top))
         self.tokens.append(token)
         if token in self.limits.ends:
             self.finish = "stop"

@@ -7,7 +7,6 @@ engine = compiled(network, stored=file_weights)     # the bits that a file holds
 
 from __future__ import annotations
 
-import operator
 import os
 import threading
 from collections.abc import Iterator, Sequence
@@ -26,7 +25,7 @@ from lmworks.kernels.frame import Field, Operation, float_bits
 from lmworks.kernels.packing import Stored, aligned
 from lmworks.kernels.pages import PAGE, PagedCache
 from lmworks.kernels.prefixes import Prefixes
-from lmworks.kernels.tape import Buffers, Weights, hidden_tape, multiply, table
+from lmworks.kernels.tape import Buffers, Step, Weights, hidden_tape, multiply, table
 from lmworks.kernels.team import team
 from lmworks.models.block import run_plainly
 from lmworks.models.cache import Cache
@@ -38,7 +37,8 @@ AT_ONCE = 512
 """Tokens of one run: enough to fill the processor, few enough that the activations stay small."""
 VECTORS = 12
 """Queries that attention takes at once (kernels/attention.py)."""
-HOOKED = operator.attrgetter("functions")
+OUTPUT, OUTPUT_STRIDE = 5, 6
+"""Operands of the last step of a tape with a head: where the logits go, which is another place each time."""
 SPLIT = 2
 """Up to so many tokens the threads share the pages of each, and not the tokens."""
 
@@ -74,7 +74,7 @@ class CompiledNetwork:
         with progress.task("packing weights", sum(one.numel() for one in network.parameters())) as advance:
             self.weights = Weights(network, bits, stored, advance)
         self._parts = [(module, name, part) for module in network.modules() for name, part in module._modules.items()]
-        self._points = list(hook_points(network).values())
+        self._hooked = [point.functions for point in hook_points(network).values()]
         self._stands = True
         self._all = list(network.parameters())
         self._last = [network.head_weight, *([] if network.head_bias is None else [network.head_bias])]
@@ -118,7 +118,7 @@ class CompiledNetwork:
             self._stands
             and network.run_block is run_plainly
             and network.attention_kernel == "fused"
-            and not any(map(HOOKED, self._points))
+            and not any(self._hooked)
         )
 
     def head_ready(self) -> bool:
@@ -174,6 +174,19 @@ class CompiledNetwork:
                 self._multiply_head(rows[start : start + AT_ONCE].numpy(), result[start : start + AT_ONCE].numpy())
         return result[:, : self._head.rows].view(*hidden.shape[:-1], -1)
 
+    def next_logits(self, tokens: Int[Tensor, "batch 1"], cache: Cache) -> Float[Tensor, "batch vocab"]:
+        """Logits behind one more token of each row, without the cap: network and head in one run."""
+        assert isinstance(cache, PagedCache)
+        self._check(tokens)
+        result = torch.empty(len(tokens), self._head.blocks * 16)
+        pieces = [Piece(row, 0, 1) for row in range(len(tokens))]
+        with self.lock:
+            self._place(pieces, list(tokens.numpy()), cache)
+            self._use(self._whole_tape)
+            self._whole_tape[-1, OUTPUT], self._whole_tape[-1, OUTPUT_STRIDE] = result.data_ptr(), 4 * result.shape[1]
+            self._go()
+        return result[:, : self._head.rows]
+
     @property
     def bytes(self) -> int:
         """What the packed weights take."""
@@ -183,61 +196,74 @@ class CompiledNetwork:
 
     def _check(self, tokens: Int[Tensor, "batch seq"]) -> None:
         """ConfigError for an id that there is no row for: the kernels would read what lies behind the table."""
-        if tokens.numel() and not 0 <= int(tokens.min()) <= int(tokens.max()) < self.network.config.vocab_size:
+        ids = tokens.numpy()
+        if ids.size and not 0 <= ids.min() <= ids.max() < self.network.config.vocab_size:
             raise ConfigError(
-                f"ids lie between {int(tokens.min())} and {int(tokens.max())}, and the vocabulary has "
+                f"ids lie between {ids.min()} and {ids.max()}, and the vocabulary has "
                 f"{self.network.config.vocab_size:,}; encode the text with this model's tokenizer"
             )
 
     def _run(self, pieces: list[Piece], ids: list[np.ndarray], cache: PagedCache) -> np.ndarray:
         """Hidden states of the pieces' tokens, as a view of the stream."""
-        count = sum(piece.count for piece in pieces)
+        count = self._place(pieces, ids, cache)
+        self._use(self._tape)
+        self._go()
+        return self.buffers.stream[:count]
+
+    def _place(self, pieces: list[Piece], ids: list[np.ndarray], cache: PagedCache) -> int:
+        """Tell the frame which tokens run, where they stand and what they see; returns how many there are."""
+        counts = [piece.count for piece in pieces]
+        count = sum(counts)
         self._make_room(count)
-        causal, most = self.network.config.causal, max(1, VECTORS // self._group)
-        token_ids, positions, ends, pages = np.empty((4, count), np.int64)
-        tiles: list[tuple[int, int]] = []
-        done = 0
-        longest = max(cache.sizes[piece.row] + piece.count for piece in pieces)
+        pasts = [cache.sizes[piece.row] for piece in pieces]
+        ends = [past + size for past, size in zip(pasts, counts, strict=True)]
+        longest = max(ends)
         if self.weights.places and longest > self.weights.places:
             raise ConfigError(
                 f"the text has {longest:,} tokens and the network has learned {self.weights.places:,} positions; shorten the text"
             )
         for piece in pieces:
             cache.reserve(piece.row, piece.count)
-        for piece in pieces:
-            part, past = slice(done, done + piece.count), cache.sizes[piece.row]
-            token_ids[part] = ids[piece.row][piece.start : piece.start + piece.count]
-            positions[part] = np.arange(past, past + piece.count)
-            ends[part] = positions[part] + 1 if causal else past + piece.count
-            pages[part] = cache.list_address(piece.row)
-            tiles += [(done + at, min(most, piece.count - at)) for at in range(0, piece.count, most)]
-            done += piece.count
-            cache.sizes[piece.row] = past + piece.count
+        most = max(1, VECTORS // self._group)
+        lists = [cache.list_address(piece.row) for piece in pieces]
+        token_ids = [ids[piece.row][piece.start : piece.start + piece.count] for piece in pieces]
+        if count == len(pieces):
+            positions = np.array(pasts, np.int64)
+            tiles = [(at, 1) for at in range(count)]
+        else:
+            positions = np.concatenate([np.arange(*one) for one in zip(pasts, ends, strict=True)])
+            starts = [sum(counts[:at]) for at in range(len(counts))]
+            tiles = [
+                (start + at, min(most, size - at))
+                for start, size in zip(starts, counts, strict=True)
+                for at in range(0, size, most)
+            ]
+        for piece, end in zip(pieces, ends, strict=True):
+            cache.sizes[piece.row] = end
         parts = -(-longest // PAGE) if count <= SPLIT else 1
-        self._put(Field.IDS, token_ids)
+        self._put(Field.IDS, np.concatenate(token_ids))
         self._put(Field.POSITIONS, positions)
-        self._put(Field.ENDS, ends)
-        self._put(Field.PAGES, pages)
+        self._put(Field.ENDS, positions + 1 if self.network.config.causal else np.repeat(ends, counts))
+        self._put(Field.PAGES, np.repeat(lists, counts))
         self._put(Field.TILES, np.array(tiles, np.int64))
         self._put(Field.TURNS, self._rotations(positions, pieces, longest))
         self._mix_room(count, parts)
         self._frame[Field.TOKENS], self._frame[Field.TILE_COUNT], self._frame[Field.PARTS] = count, len(tiles), parts
         self._frame[Field.LAYER_BYTES] = cache.layer_bytes if cache.page_bytes > cache.layer_bytes else 0
-        self._use(self._tape)
-        self._go()
-        return self.buffers.stream[:count]
+        return count
 
     def _multiply_head(self, rows: np.ndarray, output: np.ndarray) -> None:
-        config = self.network.config
         self._make_room(len(rows))
-        bias = self.weights.vector("head_bias")
-        steps = [
-            [Operation.QUANTISE, rows.ctypes.data, rows.strides[0], config.dim, float_bits(config.head_scale or 1.0)],
-            multiply(self._head, output.ctypes.data, output.strides[0], bias),
-        ]
         self._frame[Field.TOKENS] = len(rows)
-        self._use(table(steps))
+        self._use(table(self._head_steps(rows, output.ctypes.data, output.strides[0])))
         self._go()
+
+    def _head_steps(self, rows: np.ndarray, output: int, stride: int) -> list[Step]:
+        config = self.network.config
+        return [
+            [Operation.QUANTISE, rows.ctypes.data, rows.strides[0], config.dim, float_bits(config.head_scale or 1.0)],
+            multiply(self._head, output, stride, self.weights.vector("head_bias")),
+        ]
 
     def _go(self) -> None:
         if self.team.process != os.getpid():  # a child process has none of its parent's threads
@@ -313,6 +339,9 @@ class CompiledNetwork:
             self._put(field, aligned(tokens * widest // 8))
         self._frame[Field.SCALES_STRIDE] = widest // 8
         self._tape = hidden_tape(self.weights, self.buffers)
+        if self._has_head:
+            head = table(self._head_steps(self.buffers.stream, 0, 0))
+            self._whole_tape = np.concatenate([self._tape, head])
 
     def _mix_room(self, tokens: int, parts: int) -> None:
         config = self.network.config

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Int
+from jaxtyping import Bool
 from torch import Tensor
 
 from lmworks.basics.errors import ConfigError
@@ -36,7 +36,7 @@ class PagedCache(Cache):
     def __init__(self, batch: int, layer_bytes: int, layers: int) -> None:
         self.length = 0
         self.memory = None
-        self.tokens: Int[Tensor, "batch seq"] = torch.empty(batch, 0, dtype=torch.long)
+        self._read = [torch.empty(batch, 0, dtype=torch.long)]
         self.real: Bool[Tensor, "batch seq"] | None = None
         self.layer_bytes, self.page_bytes = layer_bytes, layer_bytes * layers
         self.sizes = [0] * batch

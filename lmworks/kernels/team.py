@@ -4,8 +4,8 @@ A thread beside the calling one spins for a moment after each run, because the n
 sleeps until it is woken. Compiled code never holds the interpreter's lock.
 
 Threads meet at a barrier after each operation, so that one whose core is busy with something else holds up all. How long
-they waited for each other is known after each run: when that is most of the time, the next runs have one thread, and after
-a while more are tried again. Results do not depend on the number of threads.
+they waited for each other is known after each run: when that is most of the time in several runs that follow one another,
+the next runs have one thread, and after a while more are tried again, by one run. Results do not depend on the number of threads.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ SPINS = 100_000
 """Looks before a thread goes to sleep: some milliseconds."""
 TOO_LONG = 0.4
 """Share of a run spent waiting from which on fewer threads are tried."""
+IN_A_ROW = 3
+"""Such runs until fewer threads are tried: a single one is a moment's disturbance, which all machines have."""
 FIRST_REST, LONGEST_REST = 8, 32
 """Runs with one thread before more are tried again; twice as many each time that it does not help."""
 
@@ -32,7 +34,7 @@ class Team:
     def __init__(self, threads: int, functions: Library) -> None:
         self.threads, self.functions, self.process = threads, functions, os.getpid()
         self.lock = threading.Lock()
-        self.frame, self.active, self.resting, self.rest = 0, threads, 0, FIRST_REST
+        self.frame, self.active, self.resting, self.rest, self.slow = 0, threads, 0, FIRST_REST, 0
         # A job number for each thread, 64 bytes apart: two cores never fight for one cache line.
         self._jobs = np.zeros((threads, 8), np.int64)
         self._wake = [threading.Event() for _ in range(threads)]
@@ -63,12 +65,14 @@ class Team:
                 self.active = self.threads
 
     def _judge(self, seconds: float, looks: int) -> None:
-        """Take one thread for a while where they waited for each other most of the time."""
-        if looks * self._look > TOO_LONG * seconds:
+        """Take one thread for a while where they keep waiting for each other most of the time."""
+        if looks * self._look <= TOO_LONG * seconds:
+            self.rest, self.slow = FIRST_REST, 0
+            return
+        self.slow += 1
+        if self.slow >= IN_A_ROW:  # until a run is quick again, each that is not brings the next rest
             self.active, self.resting = 1, self.rest
             self.rest = min(2 * self.rest, LONGEST_REST)
-        else:
-            self.rest = FIRST_REST
 
     def _address(self, number: int) -> int:
         return self._jobs.ctypes.data + 64 * number

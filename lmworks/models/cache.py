@@ -39,11 +39,22 @@ class Cache:
         self.length = 0
         self.memory = memory
         """What an encoder-decoder attends to, a source for each row."""
-        self.tokens: Int[Tensor, "batch seq"] = torch.empty(batch, 0, dtype=torch.long, device=device)
+        self._read: list[Int[Tensor, "batch seq"]] = [torch.empty(batch, 0, dtype=torch.long, device=device)]
         self.real: Bool[Tensor, "batch seq"] | None = None
         self._shape = (batch, config.kv_heads, max(capacity, 1), config.head_dim)
         self._keys = [torch.empty(self._shape, dtype=dtype, device=device) for _ in range(config.layers)]
         self._values = [torch.empty(self._shape, dtype=dtype, device=device) for _ in range(config.layers)]
+
+    @property
+    def tokens(self) -> Int[Tensor, "batch seq"]:
+        """The tokens read so far; put together when somebody asks, not at each step."""
+        if len(self._read) > 1:
+            self._read = [torch.cat(self._read, dim=1)]
+        return self._read[0]
+
+    @tokens.setter
+    def tokens(self, tokens: Int[Tensor, "batch seq"]) -> None:
+        self._read = [tokens]
 
     def append(self, layer: int, keys: KeysOrValues, values: KeysOrValues) -> tuple[KeysOrValues, KeysOrValues]:
         """Store a layer's new keys and values behind the old; return all of them, as views."""
@@ -63,7 +74,7 @@ class Cache:
             before = self.real if self.real is not None else torch.ones_like(self.tokens, dtype=torch.bool)
             new = real if real is not None else torch.ones_like(tokens, dtype=torch.bool)
             self.real = torch.cat([before, new], dim=1)
-        self.tokens = torch.cat([self.tokens, tokens], dim=1)
+        self._read.append(tokens)
         self.length += tokens.shape[1]
 
     def truncate(self, length: int) -> None:

@@ -31,6 +31,9 @@ class Engine(Protocol):
     def logits(self, hidden: Float[Tensor, "*batch dim"]) -> Float[Tensor, "*batch vocab"]:
         """Logits of hidden states, without the cap."""
 
+    def next_logits(self, tokens: Int[Tensor, "batch 1"], cache: Cache) -> Float[Tensor, "batch vocab"]:
+        """Logits behind one more token of each row, without the cap; the cache holds those before."""
+
     def new_cache(self, batch: int) -> Cache:
         """An empty cache."""
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping
+from typing import Final
 
 from torch import Tensor, nn
 
@@ -23,7 +24,8 @@ class HookPoint:
 
     def __init__(self) -> None:
         self.name = ""
-        self.functions: list[HookFunction] = []
+        self.functions: Final[list[HookFunction]] = []
+        """Always this list: the compiled path looks at it, and not for it."""
 
     def __call__(self, activation: Tensor) -> Tensor:
         """The activation, as the hooked functions leave it."""
@@ -70,11 +72,11 @@ def hooked(network: nn.Module, functions: Mapping[str, HookFunction]) -> Iterato
 def unhooked(network: nn.Module) -> Iterator[None]:
     """No function hooked in for the length of the block: for runs that are nobody's to read, such as derivatives."""
     points = hook_points(network).values()
-    kept = [point.functions for point in points]
+    kept = [list(point.functions) for point in points]
     try:
         for point in points:
-            point.functions = []
+            point.functions.clear()
         yield
     finally:
         for point, functions in zip(points, kept, strict=True):
-            point.functions = functions
+            point.functions[:] = functions

@@ -105,6 +105,18 @@ class Network(Stack):
             if engine is not None:  # its hidden states are in float32
                 hidden = hidden.to(self.dtype)
             logits = self.head_product(self._before_head(hidden), self.head_weight, self.head_bias).float()
+        return self._capped(logits)
+
+    def next_logits(self, tokens: Int[Tensor, "batch seq"], cache: Cache) -> Float[Tensor, "batch vocab"]:
+        """Logits in float32 behind the last of the tokens that go on from those in the cache, a row for each text."""
+        engine = self._engine(cache)
+        if engine is None or tokens.shape[1] > 1 or not engine.head_ready():
+            return self.logits(self.hidden(tokens, cache=cache)[:, -1])
+        logits = engine.next_logits(tokens, cache)
+        cache.advance(tokens, None)
+        return self._capped(logits)
+
+    def _capped(self, logits: Float[Tensor, "*batch vocab"]) -> Float[Tensor, "*batch vocab"]:
         cap = self.config.logit_cap
         return logits if cap is None else cap * torch.tanh(logits / cap)
 

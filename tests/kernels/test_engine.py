@@ -110,6 +110,24 @@ def test_a_cache_changes_nothing_to_the_bit(kind: str):
     assert torch.equal(plain.hidden(tokens[:, 60:], cache=cache), whole[:, 60:])
 
 
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind not in ("bert", "dynamic")])
+@torch.no_grad()
+def test_network_and_head_in_one_run_give_the_logits_of_two_to_the_bit(kind: str):
+    _, engine = both(kind)
+    plain, tokens = engine.network, text(3, 70)
+    mask = torch.ones(3, 66, dtype=torch.bool)
+    mask[1, :30] = False
+    plain.engine = engine
+    one, two = plain.new_cache(3), plain.new_cache(3)
+    for cache in (one, two):
+        plain.hidden(tokens[:, :66], mask, cache=cache)
+    for at in range(66, 70):
+        step = tokens[:, at : at + 1]
+        expected = plain.logits(plain.hidden(step, cache=two))[:, -1]
+        assert torch.equal(plain.next_logits(step, one), expected)
+    assert torch.equal(one.tokens, tokens) and one.length == two.length == 70
+
+
 @torch.no_grad()
 def test_a_token_does_not_depend_on_its_neighbours_to_the_bit():
     _, engine = both("llama")

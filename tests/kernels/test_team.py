@@ -18,7 +18,7 @@ if unavailable() is not None:
     pytest.skip(str(unavailable()), allow_module_level=True)
 
 from lmworks.kernels.library import library
-from lmworks.kernels.team import FIRST_REST, Team, usable_cores
+from lmworks.kernels.team import FIRST_REST, IN_A_ROW, Team, usable_cores
 
 SHAPE = {"dim": 64, "heads": 4, "kv_heads": 2, "head_dim": 16, "hidden_dim": 96, "context": 256, "layers": 2}
 
@@ -94,6 +94,9 @@ def test_two_callers_do_not_mix_their_texts():
 def test_waiting_for_a_busy_core_is_answered_by_fewer_threads_and_tried_again():
     team = Team(2, library())
     waited, worked = int(0.9 / team._look), 0
+    for _ in range(IN_A_ROW - 1):
+        team._judge(1.0, waited)
+        assert team.active == 2
     team._judge(1.0, waited)
     assert team.active == 1
     for _ in range(FIRST_REST - 1):
@@ -106,6 +109,8 @@ def test_waiting_for_a_busy_core_is_answered_by_fewer_threads_and_tried_again():
     team.active = 2
     team._judge(1.0, worked)
     assert team.active == 2 and team.rest == FIRST_REST
+    team._judge(1.0, waited)  # a moment's disturbance
+    assert team.active == 2
 
 
 def test_the_number_of_threads_can_be_set(monkeypatch: pytest.MonkeyPatch):
