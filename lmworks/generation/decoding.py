@@ -7,7 +7,7 @@ beam. What runs them side by side is `batch.py`; requests that come and go are f
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from jaxtyping import Float
@@ -16,6 +16,7 @@ from torch import Tensor
 from lmworks.basics.errors import ConfigError
 from lmworks.generation.batch import PREFILL, Batch, padded
 from lmworks.generation.beams import BeamRequest
+from lmworks.generation.guessing import Guess, Guesser
 from lmworks.generation.limits import Habits, Limits
 from lmworks.generation.request import Asked, Read, Request, top_of
 from lmworks.generation.strategies import Beam, Chooser, Strategy
@@ -32,6 +33,9 @@ class OneRow(Request):
 
     chooser: Chooser
     stream: StreamDecoder
+    guesser: Guesser | None = field(default=None, init=False)
+    guessed: Guess = field(default=Guess(), init=False)
+    """What its row read behind the last token."""
 
     def __post_init__(self) -> None:
         self.seed = self.chooser.seed
@@ -39,11 +43,27 @@ class OneRow(Request):
         if self.limits.longest == 0:
             self.finish = self.limits.at_longest
 
-    def take(self, logits: Float[Tensor, "one vocab"]) -> str:
-        """Choose the next token."""
-        shown = self._write(self.chooser.choose(logits[0]), logits[0])
-        self.rows = [Read(0, (self.tokens[-1],))] if self.finish is None else []
+    def take(self, logits: Float[Tensor, "read vocab"]) -> str:
+        """Choose the next token; as long as it is the one that was guessed, the one behind it too."""
+        shown, guess = "", self.guessed
+        for place, row in enumerate(logits):
+            guessed = guess.tokens[place] if place < len(guess.tokens) else None
+            drawn_from = guess.drawn_from[place] if place < len(guess.drawn_from) else None
+            token = self.chooser.choose(row, guessed, drawn_from)
+            shown += self._write(token, row)
+            if self.finish is not None or token != guessed:
+                break
+        self.rows = []
+        if self.finish is None:
+            self.guessed = self._guess()
+            self.rows = [Read(0, (token, *self.guessed.tokens), cut=len(logits) - 1 - place)]
         return shown
+
+    def _guess(self) -> Guess:
+        if self.guesser is None:
+            return Guess()
+        most = self.limits.longest - len(self.tokens) - 1
+        return self.guesser.guess(self.chooser.read, len(self.tokens), most)
 
     def _write(self, token: int, logits: Float[Tensor, " vocab"]) -> str:
         """One more token; the text that can be shown now."""
@@ -58,7 +78,7 @@ class OneRow(Request):
             shown = self.stream.finish()
         else:
             shown = self.stream.push(token)
-            if self.stream.stopped is not None:
+            if self.stream.stopped is not None or (self.chooser.guide is not None and self.chooser.guide.complete):
                 self.finish = "stop"
             elif len(self.tokens) >= self.limits.longest:
                 self.finish = self.limits.at_longest

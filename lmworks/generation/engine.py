@@ -32,6 +32,8 @@ from dataclasses import dataclass
 
 from lmworks.basics.errors import ConfigError, EngineClosed, QueueFull
 from lmworks.generation.batch import Batch
+from lmworks.generation.constraints import Constraint
+from lmworks.generation.guessing import Draft, Lookup
 from lmworks.generation.language_model import LanguageModel, Prompt
 from lmworks.generation.request import Asked, Request
 from lmworks.generation.strategies import Strategy
@@ -105,6 +107,8 @@ class Engine:
         stop: Sequence[str] = (),
         logprobs: int | None = None,
         prompt_logprobs: bool = False,
+        constraint: Constraint | None = None,
+        guess: Lookup | Draft | None = None,
     ) -> Ticket:
         """Ask for an answer. Arguments as in `LanguageModel.generate`; besides, `logprobs` for the log-probability of each
         token that is written and of so many likeliest ones in its place (0 for its own alone), and `prompt_logprobs` for those
@@ -112,7 +116,9 @@ class Engine:
         asked = Asked(logprobs or 0, prompt_logprobs, logprobs is not None)
         if asked.top < 0:
             raise ConfigError(f"logprobs is {logprobs}; give 0 or more")
-        return self.run(self.model.request(prompt, strategy, max_new_tokens, stop, asked))
+        return self.run(
+            self.model.request(prompt, strategy, max_new_tokens, stop, asked=asked, constraint=constraint, guess=guess)
+        )
 
     def run(self, request: Request) -> Ticket:
         """Queue a request that was made by `model.request`."""

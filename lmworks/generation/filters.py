@@ -185,6 +185,15 @@ def draw(p: Probabilities, generator: torch.Generator) -> int:
     return start + _first_above(total, at * total[-1], values)
 
 
+def keep_or_draw(p: Probabilities, guess: int, drawn_from: Probabilities, generator: torch.Generator) -> int:
+    """A token of distribution p, given a guess of another: kept with probability p / q, else drawn from what p has more."""
+    at = float(torch.rand((), generator=generator, dtype=torch.float64))
+    if at * float(drawn_from[guess]) < float(p[guess]):
+        return guess
+    more = (p - drawn_from).clamp(min=0)
+    return draw(more, generator) if more.max() > 0 else guess
+
+
 def _first_above(total: np.ndarray, at: float, parts: np.ndarray) -> int:
     """The first place where a running total is above `at`; rounding must not lead to a part of zero."""
     place = int(total.searchsorted(at, side="right"))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Annotated, Any, Literal, NoReturn, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn, Self
 
 import torch
 from pydantic import Field, field_validator, model_validator
@@ -24,6 +24,7 @@ from lmworks.generation.filters import (
     add_bias,
     draw,
     forbid,
+    keep_or_draw,
     likeliest,
     nucleus,
     penalise_counts,
@@ -34,6 +35,9 @@ from lmworks.generation.filters import (
     typical,
 )
 from lmworks.generation.limits import Limits
+
+if TYPE_CHECKING:
+    from lmworks.generation.constraints import Guide
 
 NO_LIMITS = Limits()
 
@@ -229,27 +233,39 @@ class Beam(Strategy):
 
 
 class Chooser:
-    """A strategy at work on one request: its random numbers and the tokens seen so far."""
+    """A strategy at work on one request: its random numbers, the tokens seen so far, the form that is asked for."""
 
     def __init__(self, strategy: Strategy, seed: int | None, limits: Limits = NO_LIMITS) -> None:
         self.strategy, self.seed, self.limits = strategy, seed, limits
-        self._generator = torch.Generator().manual_seed(seed) if seed is not None else None
-        self._read: list[int] = []
-        self._written = 0
+        self.draws = torch.Generator().manual_seed(seed) if seed is not None else None
+        """None where nothing is drawn."""
+        self.guide: Guide | None = None
+        self.read: list[int] = []
+        """The prompt and the tokens chosen."""
+        self.written = 0
 
     def saw(self, tokens: Sequence[int]) -> None:
         """Tokens of the prompt, for what looks back at them."""
-        self._read += tokens
+        self.read += tokens
 
-    def choose(self, logits: Logits) -> int:
-        """The next token."""
-        adjusted = self.strategy.adjusted(logits, self._read, self._written, self.limits)
-        if self._generator is None:
+    def choose(self, logits: Logits, guess: int | None = None, drawn_from: Probabilities | None = None) -> int:
+        """The next token. A `guess` that was drawn from a distribution of its own is kept as often as it may be, so that the
+        token has the strategy's distribution all the same (`guessing.py`)."""
+        adjusted = self.strategy.adjusted(logits, self.read, self.written, self.limits)
+        if self.guide is not None:
+            formed = self.guide.allowed(adjusted)
+            # What the form asks for goes before what else is asked: an end before min_new_tokens, say.
+            adjusted = formed if formed.max() > -torch.inf else self.guide.allowed(logits)
+        if self.draws is None:
             token = int(adjusted.numpy().argmax())  # PyTorch's takes five times as long
+        elif guess is not None and drawn_from is not None:
+            token = keep_or_draw(self.strategy.distribution(adjusted), guess, drawn_from, self.draws)
         else:
             p, tokens = self.strategy.shortlist(adjusted)
-            place = draw(p, self._generator)
+            place = draw(p, self.draws)
             token = place if tokens is None else int(tokens[place])
-        self._read.append(token)
-        self._written += 1
+        if self.guide is not None:
+            self.guide.accept(token)
+        self.read.append(token)
+        self.written += 1
         return token
