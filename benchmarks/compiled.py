@@ -125,6 +125,28 @@ def prompt(engine: Any, size: int) -> float:
     return size / (clock() - start)
 
 
+def requests(engine: Any, before: int, new: int, count: int) -> float:
+    """Tokens a second of `count` requests at once, prompts included: ours through the engine with its sampler and streams, the
+    peer's through the bare loop."""
+    prompts = [ids(before, start=row) for row in range(count)]
+    if not isinstance(engine, Compiled):
+        start = clock()
+        engine.clear(count)
+        tokens = engine.read(prompts)
+        for _ in range(new - 1):
+            tokens = engine.read([[token] for token in tokens])
+        return count * new / (clock() - start)
+    from lmworks.generation.engine import Engine
+
+    engine.model.tokenizer.__dict__["stop_ids"] = frozenset()  # always as many tokens
+    with Engine(engine.model, seats=count, prefix_bytes=0) as ours:
+        start = clock()
+        tickets = [ours.submit(prompt, max_new_tokens=new) for prompt in prompts]
+        for ticket in tickets:
+            ticket.answer()
+        return count * new / (clock() - start)
+
+
 def program(engine: Any, before: int, new: int) -> float:
     """Tokens a second of `model.generate`, the prompt left out of both."""
     if not isinstance(engine, Compiled):
@@ -146,6 +168,7 @@ TESTS: dict[str, Callable[[Any], float]] = {
     "context 1,000": lambda engine: decoding(engine, 960, 64),
     **{f"prompt of {size}": (lambda engine, size=size: prompt(engine, size)) for size in PROMPTS},
     **{f"{rows} rows": (lambda engine, rows=rows: decoding(engine, 16, 48, rows)) for rows in ROWS},
+    "requests, 16 at once": lambda engine: requests(engine, 16, 64, 16),
 }
 
 

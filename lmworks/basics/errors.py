@@ -18,6 +18,18 @@ class ModelError(LmworksError):
     """A model directory, a weight file or a tokenizer that cannot be used."""
 
 
+class QueueFull(LmworksError):
+    """More requests wait than there may; `seconds` is when to ask again."""
+
+    def __init__(self, problem: str, seconds: float = 1.0) -> None:
+        super().__init__(problem)
+        self.seconds = seconds
+
+
+class EngineClosed(LmworksError):
+    """An engine that takes no more requests, or was closed before this one was answered."""
+
+
 class Stopped(LmworksError):
     """The user stopped the work (Ctrl-C or SIGTERM); what was done so far is saved where the text says."""
 

@@ -4,21 +4,27 @@ Each filter takes probabilities, sets some to zero and leaves the others as they
 more than once, and the most probable token always stays. `renormalise` is a step of its own, so that the order
 of the steps is all there is to know.
 Sources: top-k: Fan et al. 2018; top-p: Holtzman et al. 2019, https://arxiv.org/abs/1904.09751; min-p: Nguyen et
-al. 2024, https://arxiv.org/abs/2407.01082; repetition penalty: Keskar et al. 2019, section 4.1; n-grams that come
+al. 2024, https://arxiv.org/abs/2407.01082; typical: Meister et al. 2022, https://arxiv.org/abs/2202.00666; repetition penalty: Keskar et al. 2019, section 4.1; n-grams that come
 only once: Paulus et al. 2017, https://arxiv.org/abs/1705.04304, section 2.5.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-SMALLEST = torch.finfo(torch.float32).tiny
 Logits = Float[Tensor, " vocab"]
 Probabilities = Float[Tensor, " vocab"]
+
+Kept = np.ndarray
+"""int64: the numbers of the tokens that a filter keeps, rising."""
+
+CHUNK = 128
+"""Values of which the largest is taken first (`largest`)."""
 
 
 def penalise_repetition(logits: Logits, seen: Int[Tensor, " seen"], penalty: float) -> Logits:
@@ -49,33 +55,113 @@ def force(logits: Logits, token: int) -> Logits:
     return torch.full_like(logits, -torch.inf).index_fill(0, torch.tensor(token, device=logits.device), 0.0)
 
 
+def penalise_counts(logits: Logits, written: Sequence[int], frequency: float, presence: float) -> Logits:
+    """Take `frequency` off for each time that a token was written, and `presence` once (OpenAI's two penalties)."""
+    tokens, counts = torch.tensor(written, device=logits.device).unique(return_counts=True)
+    return logits.index_add(0, tokens, -(frequency * counts + presence).to(logits.dtype))
+
+
+def add_bias(logits: Logits, bias: Mapping[int, float]) -> Logits:
+    """Add to the logits of these tokens."""
+    tokens = torch.tensor(list(bias), device=logits.device)
+    return logits.index_add(0, tokens, torch.tensor(list(bias.values()), dtype=logits.dtype, device=logits.device))
+
+
 def probabilities(logits: Logits, temperature: float) -> Probabilities:
     """softmax(logits / temperature); temperature 0 is its limit: all on the most probable token."""
     if temperature == 0:
         return torch.zeros_like(logits).index_fill(0, logits.argmax(), 1.0)
-    # The largest taken away first, and no smaller divisor than float32 has: what is left is 0, or minus infinity at worst.
-    return torch.softmax((logits - logits.max()) / max(temperature, SMALLEST), dim=0)
+    # The largest taken away first, and no infinite factor: a tiny temperature would make infinities, and these NaN.
+    factor = min(1 / max(temperature, 1e-38), 3e38)
+    return torch.softmax((logits - logits.max()) * factor, dim=0)
+
+
+def likeliest(logits: Logits, k: int) -> Kept:
+    """The k likeliest tokens, and those as likely as the last of them."""
+    values = logits.numpy()
+    if k >= len(values):
+        return np.arange(len(values))
+    # The k-th largest of the chunks' maxima is at most the k-th largest of all: what is not below it holds the k.
+    maxima = _maxima(values)
+    lowest = np.partition(maxima, -k)[-k] if len(maxima) > k else -np.inf
+    found = at_least(values, lowest)
+    best = values[found]
+    return found[best >= np.partition(best, -k)[-k]]
+
+
+def nucleus(p: Probabilities, mass: float) -> Kept:
+    """The fewest most probable tokens whose probabilities reach `mass` together."""
+    values = p.numpy()
+    # Where the tokens above some probability reach the mass, the nucleus is among them, and only they are sorted. Those below
+    # the second edge add up to less than 1 - mass.
+    for edge in (1e-4, 0.999 * (1 - mass) / len(values), 0.0):
+        tokens = at_least(values, edge)
+        order = np.argsort(-values[tokens], kind="stable")
+        sorted_ = values[tokens][order]
+        total = np.cumsum(sorted_, dtype=np.float64)
+        if len(total) and total[-1] >= mass:
+            break
+    return np.sort(tokens[order[total - sorted_ < mass]])
+
+
+def typical(p: Probabilities, mass: float) -> Kept:
+    """The tokens whose surprise -log p is nearest to the expected surprise, as many as reach `mass` together."""
+    surprise = -p.log()
+    away = (surprise - (p * surprise).nansum()).abs().nan_to_num(torch.inf)
+    for count in (1024, len(p)):
+        nearest = away.topk(min(count, len(p)), largest=False, sorted=True)
+        total = p[nearest.indices].cumsum(0)
+        if total[-1] >= mass:
+            break
+    last = min(int((total < mass).sum()), len(total) - 1)
+    return np.flatnonzero(away.numpy() <= float(nearest.values[last]))
+
+
+def above(p: Probabilities, share: float) -> Kept:
+    """The tokens at least `share` times as probable as the most probable one."""
+    return at_least(p.numpy(), share * float(p.max()))
 
 
 def keep_top_k(p: Probabilities, k: int) -> Probabilities:
     """Keep the k most probable tokens, and those as probable as the last of them."""
-    return torch.where(p >= p.topk(min(k, len(p))).values[-1], p, 0.0)
+    return only(p, likeliest(p, k))
 
 
 def keep_top_p(p: Probabilities, mass: float) -> Probabilities:
     """Keep the fewest most probable tokens whose probabilities reach `mass` together."""
-    if mass >= 1:  # rounding must not cut the tail
-        return p
-    # All tokens below this share hold less than 1 - mass together: those above it reach `mass` without them.
-    tokens = (p >= (1 - mass) / len(p)).nonzero()[:, 0]
-    values, order = p[tokens].sort(descending=True, stable=True)
-    kept = tokens[order[values.cumsum(0) - values < mass]]
-    return torch.zeros_like(p).index_copy(0, kept, p[kept])
+    return p if mass >= 1 else only(p, nucleus(p, mass))  # rounding must not cut the tail
 
 
 def keep_min_p(p: Probabilities, share: float) -> Probabilities:
     """Keep tokens at least `share` times as probable as the most probable one."""
-    return torch.where(p >= share * p.max(), p, 0.0)
+    return only(p, above(p, share))
+
+
+def keep_typical(p: Probabilities, mass: float) -> Probabilities:
+    """Keep typical tokens. The most probable one may go, and what is kept has another expected surprise: unlike the other
+    filters it may keep less when it is applied again."""
+    return p if mass >= 1 else only(p, typical(p, mass))
+
+
+def only(p: Probabilities, kept: Kept) -> Probabilities:
+    """Zero for all others."""
+    places = torch.from_numpy(kept)
+    return torch.zeros_like(p).index_copy(0, places, p[places])
+
+
+def at_least(values: np.ndarray, edge: float) -> Kept:
+    """The places of values that are not below the edge. Most chunks hold none, which their maxima tell: 15 microseconds for
+    49,152 values where comparing all takes 50."""
+    whole = len(values) // CHUNK * CHUNK
+    rows = np.flatnonzero(_maxima(values) >= edge)
+    row, column = np.nonzero(values[:whole].reshape(-1, CHUNK)[rows] >= edge)
+    return np.concatenate([rows[row] * CHUNK + column, whole + np.flatnonzero(values[whole:] >= edge)])
+
+
+def _maxima(values: np.ndarray) -> np.ndarray:
+    """Of each whole chunk; PyTorch's takes a quarter of numpy's time."""
+    whole = len(values) // CHUNK * CHUNK
+    return torch.from_numpy(values[:whole]).view(-1, CHUNK).amax(1).numpy() if whole else values[:0]
 
 
 def renormalise(p: Probabilities) -> Probabilities:
@@ -85,7 +171,48 @@ def renormalise(p: Probabilities) -> Probabilities:
 
 def draw(p: Probabilities, generator: torch.Generator) -> int:
     """One token by its probability, from a single random number (inverse of the cumulative distribution)."""
-    tokens = (p > 0).nonzero()[:, 0]
-    total = p[tokens].double().cumsum(0)
-    at = torch.rand((), generator=generator, dtype=torch.float64) * total[-1]
-    return int(tokens[min(int(torch.searchsorted(total, at, right=True)), len(tokens) - 1)])
+    at = float(torch.rand((), generator=generator, dtype=torch.float64))
+    values, start = p.numpy(), 0
+    whole = len(values) // CHUNK * CHUNK
+    if len(values) > 32 * CHUNK:  # first which chunk, then which token of it
+        sums = np.append(p[:whole].view(-1, CHUNK).sum(1).numpy(), values[whole:].sum()).astype(np.float64)
+        total = sums.cumsum()
+        at *= total[-1]
+        chunk = _first_above(total, at, sums)
+        start, at = chunk * CHUNK, (at - (total[chunk] - sums[chunk])) / sums[chunk]
+        values = values[start : start + CHUNK] if start < whole else values[whole:]
+    total = values.cumsum(dtype=np.float64)
+    return start + _first_above(total, at * total[-1], values)
+
+
+def keep_or_draw(p: Probabilities, guess: int, drawn_from: Probabilities, generator: torch.Generator) -> int:
+    """A token of distribution p, given a guess of another: kept with probability p / q, else drawn from what p has more."""
+    at = float(torch.rand((), generator=generator, dtype=torch.float64))
+    if at * float(drawn_from[guess]) < float(p[guess]):
+        return guess
+    more = (p - drawn_from).clamp(min=0)
+    return draw(more, generator) if more.max() > 0 else guess
+
+
+def _first_above(total: np.ndarray, at: float, parts: np.ndarray) -> int:
+    """The first place where a running total is above `at`; rounding must not lead to a part of zero."""
+    place = int(total.searchsorted(at, side="right"))
+    return place if place < len(parts) and parts[place] > 0 else int(np.flatnonzero(parts)[-1])
+
+
+def largest(values: Float[Tensor, " values"], count: int) -> tuple[Float[Tensor, " largest"], Int[Tensor, " largest"]]:
+    """The largest values and their places, in falling order; all of them where there are fewer than `count`.
+
+    They lie in the chunks with the largest maxima, and only those are sorted: 23 microseconds for 10 of 290,505 values
+    where `topk` takes 342.
+    """
+    whole = len(values) // CHUNK * CHUNK
+    chunks = values[:whole].view(-1, CHUNK)
+    if len(chunks) <= count:
+        found = values.topk(min(count, len(values)))
+        return found.values, found.indices
+    kept = chunks.amax(dim=1).topk(count).indices
+    places = kept[:, None] * CHUNK + torch.arange(CHUNK)
+    places = torch.cat([places.flatten(), torch.arange(whole, len(values))])
+    found = values[places].topk(count)
+    return found.values, places[found.indices]

@@ -25,11 +25,13 @@ from lmworks.basics.files import directory_written_whole, write_json
 from lmworks.basics.gguf_file import GGUFFile
 from lmworks.generation.answer import Answer
 from lmworks.generation.classifying import Told, classify
-from lmworks.generation.decoding import decode, new_request
+from lmworks.generation.constraints import Constraint
+from lmworks.generation.decoding import OneRow, decode, new_request
 from lmworks.generation.embedding import Pooling, embed
 from lmworks.generation.filling import Guess, fill
 from lmworks.generation.generation_config import GenerationConfig
-from lmworks.generation.request import Request
+from lmworks.generation.guessing import Draft, Lookup
+from lmworks.generation.request import Asked, Request
 from lmworks.generation.strategies import Strategy
 from lmworks.kernels.choice import engine_for
 from lmworks.models.config import ModelConfig
@@ -185,19 +187,35 @@ class LanguageModel:
         )
 
     def stream(
-        self, prompt: Prompt, strategy: Strategy | None = None, *, max_new_tokens: int = 256, stop: Sequence[str] = ()
+        self,
+        prompt: Prompt,
+        strategy: Strategy | None = None,
+        *,
+        max_new_tokens: int = 256,
+        stop: Sequence[str] = (),
+        constraint: Constraint | None = None,
+        guess: Lookup | Draft | None = None,
     ) -> Iterator[str]:
         """Pieces of text as they come; joined they are what `generate` returns."""
-        request = self._request(prompt, strategy, max_new_tokens, stop)
+        request = self.request(prompt, strategy, max_new_tokens, stop, constraint=constraint, guess=guess)
         for _, shown in decode(self.network, [request]):
             if shown:
                 yield shown
 
     def generate(
-        self, prompt: Prompt, strategy: Strategy | None = None, *, max_new_tokens: int = 256, stop: Sequence[str] = ()
+        self,
+        prompt: Prompt,
+        strategy: Strategy | None = None,
+        *,
+        max_new_tokens: int = 256,
+        stop: Sequence[str] = (),
+        constraint: Constraint | None = None,
+        guess: Lookup | Draft | None = None,
     ) -> Answer:
-        """The whole answer; greedy unless a strategy is given, or an encoder-decoder's folder says how."""
-        return self.generate_batch([prompt], strategy, max_new_tokens=max_new_tokens, stop=stop)[0]
+        """The whole answer; greedy unless a strategy is given, or an encoder-decoder's folder says how. A `constraint` gives its
+        form (`constraints.py`); a `guess` makes it faster and changes nothing (`guessing.py`)."""
+        said = {"max_new_tokens": max_new_tokens, "stop": stop, "constraint": constraint, "guess": guess}
+        return self.generate_batch([prompt], strategy, **said)[0]  # type: ignore[arg-type]
 
     def generate_batch(
         self,
@@ -206,6 +224,8 @@ class LanguageModel:
         *,
         max_new_tokens: int = 256,
         stop: Sequence[str] = (),
+        constraint: Constraint | None = None,
+        guess: Lookup | Draft | None = None,
     ) -> list[Answer]:
         """Several answers at once, each step shared; one strategy for all, or one for each."""
         strategies = strategy if isinstance(strategy, Sequence) else [strategy] * len(prompts)
@@ -214,7 +234,8 @@ class LanguageModel:
                 f"there are {len(prompts)} prompts and {len(strategies)} strategies; give one for all, or one for each"
             )
         requests = [
-            self._request(prompt, one, max_new_tokens, stop) for prompt, one in zip(prompts, strategies, strict=True)
+            self.request(prompt, one, max_new_tokens, stop, constraint=constraint, guess=guess)
+            for prompt, one in zip(prompts, strategies, strict=True)
         ]
         for _ in decode(self.network, requests):
             pass
@@ -262,10 +283,27 @@ class LanguageModel:
                 "conversations (lmworks generate, model.generate)"
             )
 
-    def _request(self, prompt: Prompt, strategy: Strategy | None, max_new_tokens: int, stop: Sequence[str]) -> Request:
+    def request(
+        self,
+        prompt: Prompt,
+        strategy: Strategy | None = None,
+        max_new_tokens: int = 256,
+        stop: Sequence[str] = (),
+        *,
+        asked: Asked = Asked(),
+        constraint: Constraint | None = None,
+        guess: Lookup | Draft | None = None,
+    ) -> Request:
+        """An answer that is to be written, checked against the model: what `decode` and an `Engine` run."""
         self.must_write()
         read, said = self.encode_prompt(prompt), self.generation_config
-        return new_request(
+        largest, smallest = max(read, default=0), min(read, default=0)
+        if smallest < 0 or largest >= self.config.vocab_size:
+            raise ConfigError(
+                f"the prompt names the token {largest if smallest >= 0 else smallest:,}, and the vocabulary has "
+                f"{self.config.vocab_size:,}; encode the text with this model's tokenizer"
+            )
+        request = new_request(
             self.tokenizer,
             [target_start(self.tokenizer)] if self.translates else read,
             strategy or said.strategy,
@@ -274,7 +312,18 @@ class LanguageModel:
             self.config.context,
             source=read if self.translates else None,
             habits=said.habits,
+            asked=asked,
         )
+        if constraint is None and guess is None:
+            return request
+        if not isinstance(request, OneRow):
+            what = "a constraint follows" if constraint is not None else "guesses are for"
+            raise ConfigError(f"{what} one answer that is written token by token; take Greedy or Sample")
+        if constraint is not None:
+            request.chooser.guide = constraint.start(self.tokenizer, self.config.vocab_size)
+        if guess is not None:
+            request.guesser = guess.start(request.chooser.strategy, request.seed, self)
+        return request
 
     @torch.inference_mode()
     def logits(

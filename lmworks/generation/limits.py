@@ -11,8 +11,9 @@ from pydantic import Field
 from lmworks.basics.config import Config
 from lmworks.generation.filters import Logits, force
 
-Finish = Literal["stop", "length", "window"]
-"""stop: the model ended its answer, or a stop string came; length: max_new_tokens; window: the model's context is full."""
+Finish = Literal["stop", "length", "window", "cancelled"]
+"""stop: the model ended its answer, or a stop string came; length: max_new_tokens; window: the model's context is full;
+cancelled: nobody wanted the rest."""
 
 
 class Habits(Config):

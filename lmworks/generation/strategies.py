@@ -7,8 +7,9 @@ Sample(temperature=0.8, top_p=0.95, seed=7).order
 from __future__ import annotations
 
 import secrets
-from collections.abc import Sequence
-from typing import Any, Literal, NoReturn, Self
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn, Self
 
 import torch
 from pydantic import Field, field_validator, model_validator
@@ -16,19 +17,27 @@ from pydantic import Field, field_validator, model_validator
 from lmworks.basics.config import Config
 from lmworks.basics.errors import ConfigError
 from lmworks.generation.filters import (
+    Kept,
     Logits,
     Probabilities,
+    above,
+    add_bias,
     draw,
     forbid,
-    keep_min_p,
-    keep_top_k,
-    keep_top_p,
+    keep_or_draw,
+    likeliest,
+    nucleus,
+    penalise_counts,
     penalise_repetition,
     probabilities,
     renormalise,
     repeated,
+    typical,
 )
 from lmworks.generation.limits import Limits
+
+if TYPE_CHECKING:
+    from lmworks.generation.constraints import Guide
 
 NO_LIMITS = Limits()
 
@@ -38,6 +47,17 @@ class Strategy(Config):
 
     repetition_penalty: float = Field(default=1.0, gt=0, allow_inf_nan=False)
     """Above 1, tokens that occurred already (prompt included, a source not) become less likely; 1 for off."""
+
+    frequency_penalty: float = Field(default=0.0, ge=-2, le=2)
+    """Taken off a token's logit for each time that the answer has it already (OpenAI)."""
+
+    presence_penalty: float = Field(default=0.0, ge=-2, le=2)
+    """Taken off a token's logit once the answer has it (OpenAI)."""
+
+    logit_bias: dict[Annotated[int, Field(ge=0)], Annotated[float, Field(ge=-100, le=100)]] = Field(
+        default_factory=dict
+    )
+    """Added to the logits of these tokens; -100 forbids, 100 forces them in practice (OpenAI)."""
 
     no_repeat_ngram: int | None = Field(default=None, gt=0)
     """No run of this many tokens comes twice (prompt included, a source not)."""
@@ -50,8 +70,12 @@ class Strategy(Config):
     ) -> Logits:
         """The logits behind penalty, forbidden and forced tokens; `read` is the prompt and the `written` tokens."""
         if read and self.repetition_penalty != 1.0:
-            seen = torch.tensor(read, device=logits.device).unique()
+            seen = torch.tensor(sorted(set(read)), device=logits.device)
             logits = penalise_repetition(logits, seen, self.repetition_penalty)
+        if written and (self.frequency_penalty or self.presence_penalty):
+            logits = penalise_counts(logits, read[len(read) - written :], self.frequency_penalty, self.presence_penalty)
+        if self.logit_bias:
+            logits = add_bias(logits, self.logit_bias)
         banned = limits.forbidden(read, written, self.min_new_tokens)
         if self.no_repeat_ngram is not None:
             banned |= repeated(read, self.no_repeat_ngram)
@@ -61,11 +85,20 @@ class Strategy(Config):
         """The probabilities that the next token is chosen from, given logits that are `adjusted`."""
         raise AssertionError("a strategy defines its distribution")
 
+    def shortlist(self, logits: Logits) -> tuple[Probabilities, Kept | None]:
+        """Those probabilities that may be above zero, and the numbers of their tokens; None for all."""
+        return self.distribution(logits), None
+
     @property
     def order(self) -> tuple[str, ...]:
         """The steps from logits to distribution, in the order in which they are done."""
-        off = {"repetition_penalty": 1.0, "no_repeat_ngram": None, "min_new_tokens": 0}
-        return tuple(f"{name} {value:g}" for name in off if (value := getattr(self, name)) != off[name])
+        off = {"repetition_penalty": 1.0, "frequency_penalty": 0.0, "presence_penalty": 0.0, "logit_bias": {}}
+        off |= {"no_repeat_ngram": None, "min_new_tokens": 0}
+        said = {name: getattr(self, name) for name in off if getattr(self, name) != off[name]}
+        return tuple(
+            f"{name} of {len(value)} tokens" if isinstance(value, dict) else f"{name} {value:g}"
+            for name, value in said.items()
+        )
 
     def start(self, limits: Limits = NO_LIMITS) -> Chooser:
         """A chooser for one request."""
@@ -100,10 +133,13 @@ class Sample(Strategy):
     min_p: float | None = Field(default=None, ge=0, le=1)
     """Keep tokens at least this many times as probable as the most probable one."""
 
+    typical_p: float | None = Field(default=None, gt=0, le=1)
+    """Keep the tokens whose surprise is nearest to the expected one, as many as reach this probability together."""
+
     seed: int | None = Field(default=None, ge=0, lt=2**63)
     """Same seed, same text, whatever else runs; None for a fresh one each time."""
 
-    @field_validator("temperature", "top_p", "min_p")
+    @field_validator("temperature", "top_p", "min_p", "typical_p")
     @classmethod
     def _finite(cls, value: Any) -> Any:
         if value is not None and not value < float("inf"):
@@ -114,21 +150,34 @@ class Sample(Strategy):
     def order(self) -> tuple[str, ...]:
         """The steps, in order."""
         steps = [f"temperature {self.temperature:g}"]
-        steps += [
-            f"{name} {value:g}" for name in ("top_k", "top_p", "min_p") if (value := getattr(self, name)) is not None
-        ]
+        filters = ("top_k", "top_p", "min_p", "typical_p")
+        steps += [f"{name} {value:g}" for name in filters if (value := getattr(self, name)) is not None]
         return (*super().order, *steps)
 
     def distribution(self, logits: Logits) -> Probabilities:
-        """Temperature, top-k, top-p, min-p; each filter sees probabilities that sum to one."""
+        """Temperature, top-k, top-p, min-p, typical-p; each filter sees probabilities that sum to one."""
+        p, tokens = self.shortlist(logits)
+        return p if tokens is None else torch.zeros_like(logits).index_copy(0, torch.from_numpy(tokens), p)
+
+    def shortlist(self, logits: Logits) -> tuple[Probabilities, Kept | None]:
+        """The same for the tokens that are left alone, and their numbers, which rise; None for all."""
+        tokens: Kept | None = None
+        if self.top_k is not None and self.top_k < len(logits):  # the same tokens before and after the temperature
+            tokens = likeliest(logits, self.top_k)
+            logits = logits[torch.from_numpy(tokens)]
         p = probabilities(logits, self.temperature)
-        if self.top_k is not None:
-            p = renormalise(keep_top_k(p, self.top_k))
-        if self.top_p is not None:
-            p = renormalise(keep_top_p(p, self.top_p))
+        kept: list[Callable[[Probabilities], Kept]] = []
+        if self.top_p is not None and self.top_p < 1:
+            kept.append(partial(nucleus, mass=self.top_p))
         if self.min_p is not None:
-            p = renormalise(keep_min_p(p, self.min_p))
-        return p
+            kept.append(partial(above, share=self.min_p))
+        if self.typical_p is not None and self.typical_p < 1:
+            kept.append(partial(typical, mass=self.typical_p))
+        for keep in kept:
+            places = keep(p)
+            p = renormalise(p[torch.from_numpy(places)])
+            tokens = places if tokens is None else tokens[places]
+        return p, tokens
 
     def start(self, limits: Limits = NO_LIMITS) -> Chooser:
         """A chooser with random numbers of its own, so that requests don't disturb each other."""
@@ -184,25 +233,39 @@ class Beam(Strategy):
 
 
 class Chooser:
-    """A strategy at work on one request: its random numbers and the tokens seen so far."""
+    """A strategy at work on one request: its random numbers, the tokens seen so far, the form that is asked for."""
 
     def __init__(self, strategy: Strategy, seed: int | None, limits: Limits = NO_LIMITS) -> None:
         self.strategy, self.seed, self.limits = strategy, seed, limits
-        self._generator = torch.Generator().manual_seed(seed) if seed is not None else None
-        self._read: list[int] = []
-        self._written = 0
+        self.draws = torch.Generator().manual_seed(seed) if seed is not None else None
+        """None where nothing is drawn."""
+        self.guide: Guide | None = None
+        self.read: list[int] = []
+        """The prompt and the tokens chosen."""
+        self.written = 0
 
     def saw(self, tokens: Sequence[int]) -> None:
         """Tokens of the prompt, for what looks back at them."""
-        self._read += tokens
+        self.read += tokens
 
-    def choose(self, logits: Logits) -> int:
-        """The next token."""
-        adjusted = self.strategy.adjusted(logits, self._read, self._written, self.limits)
-        if self._generator is None:
-            token = int(adjusted.numpy().argmax())  # a tenth of the time of PyTorch's
+    def choose(self, logits: Logits, guess: int | None = None, drawn_from: Probabilities | None = None) -> int:
+        """The next token. A `guess` that was drawn from a distribution of its own is kept as often as it may be, so that the
+        token has the strategy's distribution all the same (`guessing.py`)."""
+        adjusted = self.strategy.adjusted(logits, self.read, self.written, self.limits)
+        if self.guide is not None:
+            formed = self.guide.allowed(adjusted)
+            # What the form asks for goes before what else is asked: an end before min_new_tokens, say.
+            adjusted = formed if formed.max() > -torch.inf else self.guide.allowed(logits)
+        if self.draws is None:
+            token = int(adjusted.numpy().argmax())  # PyTorch's takes five times as long
+        elif guess is not None and drawn_from is not None:
+            token = keep_or_draw(self.strategy.distribution(adjusted), guess, drawn_from, self.draws)
         else:
-            token = draw(self.strategy.distribution(adjusted), self._generator)
-        self._read.append(token)
-        self._written += 1
+            p, tokens = self.strategy.shortlist(adjusted)
+            place = draw(p, self.draws)
+            token = place if tokens is None else int(tokens[place])
+        if self.guide is not None:
+            self.guide.accept(token)
+        self.read.append(token)
+        self.written += 1
         return token

@@ -24,6 +24,7 @@ from lmworks.kernels.coverage import too_large, unavailable, uncovered
 from lmworks.kernels.frame import Field, Operation, float_bits
 from lmworks.kernels.packing import Stored, aligned
 from lmworks.kernels.pages import PAGE, PagedCache
+from lmworks.kernels.prefixes import Prefixes
 from lmworks.kernels.tape import Buffers, Step, Weights, hidden_tape, multiply, table
 from lmworks.kernels.team import team
 from lmworks.models.block import run_plainly
@@ -128,6 +129,12 @@ class CompiledNetwork:
         """An empty cache for `batch` rows."""
         return PagedCache(batch, self._layer_bytes, self.network.config.layers)
 
+    def new_prefixes(self, limit: int) -> Prefixes | None:
+        """A place for the beginnings of texts, in at most `limit` bytes; None where a token's keys depend on what follows it."""
+        if self._turns_with_length or not self.network.config.causal:
+            return None
+        return Prefixes(limit, self._layer_bytes * self.network.config.layers)
+
     def owns(self, cache: Cache) -> bool:
         """Is it one of these?"""
         return isinstance(cache, PagedCache)
@@ -208,15 +215,15 @@ class CompiledNetwork:
         counts = [piece.count for piece in pieces]
         count = sum(counts)
         self._make_room(count)
-        for piece in pieces:
-            cache.reserve(piece.row, piece.count)
         pasts = [cache.sizes[piece.row] for piece in pieces]
         ends = [past + size for past, size in zip(pasts, counts, strict=True)]
         longest = max(ends)
         if self.weights.places and longest > self.weights.places:
             raise ConfigError(
-                f"the text has {longest:,} tokens and the compiled path knows {self.weights.places:,} positions; shorten it"
+                f"the text has {longest:,} tokens and the network has learned {self.weights.places:,} positions; shorten the text"
             )
+        for piece in pieces:
+            cache.reserve(piece.row, piece.count)
         most = max(1, VECTORS // self._group)
         lists = [cache.list_address(piece.row) for piece in pieces]
         token_ids = [ids[piece.row][piece.start : piece.start + piece.count] for piece in pieces]

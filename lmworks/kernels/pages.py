@@ -6,6 +6,8 @@ is copied when one of them writes into it. The layout of a page: positions.py.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+
 import numpy as np
 import torch
 from jaxtyping import Bool
@@ -38,6 +40,8 @@ class PagedCache(Cache):
         self.real: Bool[Tensor, "batch seq"] | None = None
         self.layer_bytes, self.page_bytes = layer_bytes, layer_bytes * layers
         self.sizes = [0] * batch
+        self.aligned = True
+        """Columns are shared by all rows, as in a Cache; no longer when rows were joined."""
         self.pages: list[list[Page]] = [[] for _ in range(batch)]
         self.addresses = np.zeros((batch, 8), np.int64)
         """Of the pages, for the kernels."""
@@ -62,15 +66,61 @@ class PagedCache(Cache):
         """Where the addresses of a row's pages stand; another place after `reserve`."""
         return int(self.addresses.ctypes.data) + row * self.addresses.shape[1] * 8
 
+    def advance(self, tokens: Int[Tensor, "batch seq"], real: Bool[Tensor, "batch seq"] | None) -> None:
+        """Count columns. Rows that were joined have none in common: each knows its own size."""
+        if self.aligned:
+            super().advance(tokens, real)
+
+    def join(self, other: Cache) -> None:
+        """Take another cache's rows behind these; nothing is copied. From then on `cut` forgets, `truncate` cannot."""
+        assert isinstance(other, PagedCache)
+        self._unalign()
+        self.sizes, self.pages = self.sizes + other.sizes, self.pages + other.pages
+        width = max(self.addresses.shape[1], other.addresses.shape[1])
+        both = [np.pad(one.addresses, ((0, 0), (0, width - one.addresses.shape[1]))) for one in (self, other)]
+        self.addresses = np.concatenate(both)
+        self.tokens = torch.empty(len(self.sizes), 0, dtype=torch.long)
+
+    def begin(self, row: int, pages: list[Page]) -> None:
+        """Begin an empty row with pages that hold its first tokens already."""
+        self._unalign()
+        for page in pages:
+            page.users += 1
+        self.pages[row], self.sizes[row] = list(pages), PAGE * len(pages)
+        self.reserve(row, 0)
+        self.addresses[row, : len(pages)] = [page.address for page in pages]
+
+    def cut(self, counts: Sequence[int]) -> None:
+        """Forget the last tokens of each row, as many as `counts` says."""
+        if any(counts):
+            self._unalign()
+        for row, count in enumerate(counts):
+            self._forget(row, count)
+
+    def close_up(self) -> None:
+        """Nothing: padding takes no place here."""
+
+    def release(self) -> None:
+        """All rows leave."""
+        self.keep(torch.empty(0, dtype=torch.long))
+
+    def _unalign(self) -> None:
+        self.aligned, self.real, self.length = False, None, 1
+        self.tokens = self.tokens[:, :0]
+
+    def _forget(self, row: int, count: int) -> None:
+        self.sizes[row] -= count
+        pages = self.pages[row]
+        for page in pages[-(-self.sizes[row] // PAGE) :]:
+            page.users -= 1
+        del pages[-(-self.sizes[row] // PAGE) :]
+
     def truncate(self, length: int) -> None:
         """Forget everything behind the first `length` tokens, padding counted."""
+        assert self.aligned, "rows that were joined have no columns in common; cut each"
         length = min(length, self.length)
-        for row, pages in enumerate(self.pages):
-            gone = self.length - length if self.real is None else int(self.real[row, length:].sum())
-            self.sizes[row] -= gone
-            for page in pages[-(-self.sizes[row] // PAGE) :]:
-                page.users -= 1
-            del pages[-(-self.sizes[row] // PAGE) :]
+        for row in range(len(self.pages)):
+            self._forget(row, self.length - length if self.real is None else int(self.real[row, length:].sum()))
         super().truncate(length)
 
     def keep(self, rows: Tensor) -> None:
@@ -99,10 +149,15 @@ class PagedCache(Cache):
     @property
     def bytes(self) -> int:
         """Memory held by the pages, shared ones counted once."""
-        return sum(page.data.nbytes for page in {id(page): page for row in self.pages for page in row}.values())
+        return bytes_of(page for row in self.pages for page in row)
 
     def _copy(self, page: Page) -> Page:
         own = Page(self.page_bytes)
         own.data[:] = page.data
         page.users -= 1
         return own
+
+
+def bytes_of(pages: Iterable[Page]) -> int:
+    """Memory of pages, each counted once."""
+    return sum(page.data.nbytes for page in {id(page): page for page in pages}.values())

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
+import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
@@ -10,6 +13,11 @@ from lmworks.models.config import ModelConfig
 from lmworks.models.memory import Memory
 
 KeysOrValues = Float[Tensor, "batch kv_heads seq head_dim"]
+
+ROOM = 64
+"""Tokens that fit behind rows that were joined, before their buffers grow."""
+WASTE = 64
+"""Columns of padding that are not worth moving the text for."""
 
 
 class Cache:
@@ -86,6 +94,64 @@ class Cache:
             self.memory = self.memory.keep(rows)
         if self.real is not None:
             self.real = self.real.index_select(0, rows)
+
+    def join(self, other: Cache) -> None:
+        """Take another cache's rows behind these; the shorter texts are padded on the left."""
+        longest = max(self.length, other.length)
+        real = torch.cat([one._real(longest) for one in (self, other)])
+        self.real = None if bool(real.all()) else real
+        self._keys, self._values = (
+            [self._joined(mine, theirs, longest, other.length) for mine, theirs in zip(*pair, strict=True)]
+            for pair in ((self._keys, other._keys), (self._values, other._values))
+        )
+        pads = [F.pad(one.tokens, (longest - one.length, 0)) for one in (self, other)]
+        self.tokens, self.length = torch.cat(pads), longest
+        self._shape = (len(real), *self._shape[1:])
+        if self.memory is not None and other.memory is not None:
+            self.memory = self.memory.join(other.memory)
+
+    def cut(self, counts: Sequence[int]) -> None:
+        """Forget the last tokens of each row, as many as `counts` says; what padding stands behind them goes too."""
+        if not any(counts):
+            return
+        real = self._real(self.length)
+        behind = real.flip(1).cumsum(1).flip(1)
+        real = real & (behind > torch.tensor(counts, device=real.device)[:, None])
+        self.real = real
+        self.truncate(int(real.any(0).nonzero().max()) + 1 if bool(real.any()) else 0)
+        if bool(self.real.all()):
+            self.real = None
+
+    def close_up(self) -> None:
+        """Give back the columns of padding where they are more than the text: rows that left, tokens that were cut."""
+        if self.real is None:
+            return
+        longest = int(self.real.sum(1).max())
+        if self.length <= 2 * longest + WASTE:
+            return
+        # Padding first, then each row's text as it stands; the last columns hold all texts.
+        places = self.real.int().argsort(dim=1, stable=True)[:, self.length - longest :]
+        rows = torch.arange(len(places), device=places.device)[:, None]
+        self._keys, self._values = (
+            [one[rows, :, places].transpose(1, 2).contiguous() for one in stores]
+            for stores in (self._keys, self._values)
+        )
+        self.tokens, self.real, self.length = self.tokens[rows, places], self.real[rows, places], longest
+        if bool(self.real.all()):
+            self.real = None
+
+    def _real(self, length: int) -> Bool[Tensor, "batch length"]:
+        """Which columns are text, padded on the left to a length."""
+        own = torch.ones_like(self.tokens, dtype=torch.bool) if self.real is None else self.real
+        return F.pad(own, (length - self.length, 0), value=False)
+
+    def _joined(self, mine: KeysOrValues, theirs: KeysOrValues, longest: int, their_length: int) -> KeysOrValues:
+        """Two buffers one below the other. Padding is zero: what nobody sees still is multiplied by zero."""
+        rows, (_, heads, _, width) = len(mine) + len(theirs), mine.shape
+        joined = mine.new_zeros(rows, heads, longest + ROOM, width)
+        joined[: len(mine), :, longest - self.length : longest] = mine[:, :, : self.length]
+        joined[len(mine) :, :, longest - their_length : longest] = theirs[:, :, :their_length]
+        return joined
 
     def _kept(self, store: KeysOrValues, rows: Tensor) -> KeysOrValues:
         """The rows of a buffer; only what holds tokens is copied, and not the rows that stay where they are."""

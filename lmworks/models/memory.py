@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
@@ -50,3 +51,43 @@ class Memory:
         kept = Memory(self.states[sources], None if self.real is None else self.real[sources], readers)
         kept._projected = {layer: (key[sources], value[sources]) for layer, (key, value) in self._projected.items()}
         return kept
+
+    def join(self, other: Memory) -> Memory:
+        """Both, this one's rows first; the shorter sources are padded on the right."""
+        readers = math.gcd(self.readers, other.readers)
+        mine, theirs = self._for(readers), other._for(readers)
+        longest = max(mine.states.shape[1], theirs.states.shape[1])
+        real = torch.cat([one._real(longest) for one in (mine, theirs)])
+        states = torch.cat([_longer(one.states, longest, 1) for one in (mine, theirs)])
+        joined = Memory(states, None if bool(real.all()) else real, readers)
+        for layer in mine._projected.keys() & theirs._projected.keys():
+            key, value = (
+                torch.cat([_longer(one._projected[layer][which], longest, -2) for one in (mine, theirs)])
+                for which in range(2)
+            )
+            joined._projected[layer] = key, value
+        return joined
+
+    def _for(self, readers: int) -> Memory:
+        """The same for fewer readers of each source, which comes as often as it must."""
+        times = self.readers // readers
+        again = Memory(
+            self.states.repeat_interleave(times, 0),
+            None if self.real is None else self.real.repeat_interleave(times, 0),
+            readers,
+        )
+        again._projected = {
+            layer: (key.repeat_interleave(times, 0), value.repeat_interleave(times, 0))
+            for layer, (key, value) in self._projected.items()
+        }
+        return again
+
+    def _real(self, length: int) -> Bool[Tensor, "sources length"]:
+        own = torch.ones(self.states.shape[:2], dtype=torch.bool, device=self.states.device)
+        return F.pad(own if self.real is None else self.real, (0, length - self.states.shape[1]), value=False)
+
+
+def _longer(states: Tensor, length: int, axis: int) -> Tensor:
+    """Zeros behind the last along an axis, up to a length."""
+    missing = length - states.shape[axis]
+    return F.pad(states, (0, 0) * (states.ndim - 1 - axis % states.ndim) + (0, missing)) if missing else states

@@ -112,8 +112,6 @@ class Network(Stack):
         engine = self._engine(cache)
         if engine is None or tokens.shape[1] > 1 or not engine.head_ready():
             return self.logits(self.hidden(tokens, cache=cache)[:, -1])
-        if self.position is not None:
-            self.positions_of(tokens, None, None, cache)  # an error where they end
         logits = engine.next_logits(tokens, cache)
         cache.advance(tokens, None)
         return self._capped(logits)
@@ -184,8 +182,6 @@ class Network(Stack):
         return engine if engine.ready(fresh=cache is None or not cache.length) else None
 
     def _by_engine(self, engine: Engine, tokens: Tokens, real: Real | None, cache: Cache | None) -> Hidden:
-        if self.position is not None:
-            self.positions_of(tokens, real, None, cache)  # an error where they end
         hidden = engine.hidden(tokens, real, cache)
         if cache is not None:
             cache.advance(tokens, real)

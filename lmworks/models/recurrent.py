@@ -14,6 +14,7 @@ Bahdanau's decoder attends with the state before the step; this one with the sta
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -54,6 +55,15 @@ class RecurrentMemory(Memory):
         mine._projected = kept._projected
         return mine
 
+    def join(self, other: Memory) -> RecurrentMemory:
+        """Both, this one's rows first."""
+        assert isinstance(other, RecurrentMemory)
+        joined = super().join(other)
+        first = [one.first.repeat_interleave(one.readers // joined.readers, 2) for one in (self, other)]
+        both = RecurrentMemory(joined.states, joined.real, torch.cat(first, 2), joined.readers)
+        both._projected = joined._projected
+        return both
+
 
 class RecurrentCache(Cache):
     """The state behind the tokens read so far; with input feeding, also what the attention gave for the last of them."""
@@ -70,6 +80,20 @@ class RecurrentCache(Cache):
         if length < self.length:
             self.state = self.fed = None
         super().truncate(length)
+
+    def cut(self, counts: Sequence[int]) -> None:
+        """Forget the last tokens of each row; a state cannot be taken back, so the others are read again."""
+        if any(counts):
+            self.state = self.fed = None
+        super().cut(counts)
+
+    def join(self, other: Cache) -> None:
+        """Take another cache's rows behind these."""
+        assert isinstance(other, RecurrentCache)
+        states, fed = (self.state, other.state), (self.fed, other.fed)
+        super().join(other)
+        self.state = None if states[0] is None or states[1] is None else torch.cat([states[0], states[1]], 2)
+        self.fed = None if self.state is None or fed[0] is None or fed[1] is None else torch.cat([fed[0], fed[1]])
 
     def keep(self, rows: Tensor) -> None:
         """Keep only these rows of the batch, in this order."""

@@ -142,7 +142,7 @@ def read_again(network: Network, request: Request) -> None:
                 ]
             )
         request.take(logits)
-        rows = [[*rows[before], token] for before, token in request.rows]
+        rows = [[*rows[read.row], *read.tokens] for read in request.rows]
 
 
 @pytest.mark.parametrize(

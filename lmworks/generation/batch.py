@@ -1,0 +1,286 @@
+"""Requests that are decoded together: they join and leave between steps, and long prompts are read in parts beside them.
+
+    batch = Batch(network)
+    batch.add([request, other])
+    while batch.busy:
+        for request, text in batch.step():
+            ...
+
+A step gives every running request one token (more where it guessed some) and reads a part of one waiting prompt; groups
+of prompts take turns. Rows of all requests share each pass through the network; what a request draws and keeps is its own.
+On the compiled path, whose sums have one order, an answer is the same to the bit whatever stands beside it; in PyTorch
+the last bits of the logits depend on the number of rows.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from lmworks.generation.request import Request, Token, top_of
+from lmworks.kernels.engine import CompiledNetwork
+from lmworks.kernels.pages import PAGE, PagedCache, bytes_of
+from lmworks.models.cache import Cache
+from lmworks.models.network import Network, evaluating
+
+PREFILL = 512
+"""Prompt tokens read at once: enough to fill the processor, few enough to bound memory."""
+Shown = list[tuple[Request, str]]
+"""Requests that went on, each with its new text."""
+
+
+@dataclass
+class Group:
+    """Prompts that are read side by side, in a cache of their own."""
+
+    requests: list[Request]
+    cache: Cache | None = None
+    tokens: Int[Tensor, "batch seq"] = field(default_factory=lambda: torch.empty(0, 0))
+    """What is still to be read, padded on the left; unless nothing was begun yet."""
+    mask: Bool[Tensor, "batch seq"] | None = None
+
+    def drop(self, request: Request) -> None:
+        """One of them leaves."""
+        kept = [at for at, one in enumerate(self.requests) if one is not request]
+        self.requests = [self.requests[at] for at in kept]
+        if self.cache is not None:
+            rows = torch.tensor(kept, dtype=torch.long, device=self.tokens.device)
+            self.cache.keep(rows)
+            self.tokens, self.mask = self.tokens[rows], None if self.mask is None else self.mask[rows]
+
+
+class Batch:
+    """The requests of one network."""
+
+    def __init__(self, network: Network, chunk: int = PREFILL, prefix_bytes: int = 0) -> None:
+        """`prefix_bytes` may be kept of the beginnings of texts, for others that begin alike (on the compiled path)."""
+        self.network, self.chunk = network, chunk
+        self._engine = network.engine
+        has_pages = prefix_bytes and isinstance(self._engine, CompiledNetwork)
+        self._prefixes = self._engine.new_prefixes(prefix_bytes) if has_pages else None  # type: ignore[union-attr]
+        self.reading: deque[Group] = deque()
+        self.running: list[Request] = []
+        self._sizes: list[int] = []
+        """Rows that each running request has in the cache."""
+        self._cache: Cache | None = None
+
+    @property
+    def busy(self) -> bool:
+        """Is there anything to do?"""
+        return bool(self.reading or self.running)
+
+    @property
+    def bytes(self) -> int:
+        """Memory of all caches."""
+        caches = [cache for cache in (self._cache, *(group.cache for group in self.reading)) if cache is not None]
+        if self._prefixes is None:
+            return sum(cache.bytes for cache in caches)
+        rows = [row for cache in caches if isinstance(cache, PagedCache) for row in cache.pages]
+        return bytes_of(page for row in (self._prefixes.pages(), *rows) for page in row)
+
+    def add(self, requests: Sequence[Request]) -> None:
+        """New requests, whose prompts are read side by side."""
+        if requests:
+            self.reading.append(Group(list(requests)))
+
+    def drop(self, request: Request) -> None:
+        """No more work for this one; its rows leave with the next step."""
+        request.cancel()
+        for group in [group for group in self.reading if any(one is request for one in group.requests)]:
+            group.drop(request)
+            if not group.requests:
+                self.reading.remove(group)
+        if self.running and not any(one.rows for one in self.running):
+            self._arrange()
+
+    @torch.inference_mode()
+    def step(self) -> Shown:
+        """One token for all that run, and a part of the prompts of a group."""
+        # Telling each part of a network that nobody trains takes 2 ms.
+        with evaluating(self.network) if self.network.training else nullcontext():
+            return [*self.go_on(), *self.read()]
+
+    def go_on(self) -> Shown:
+        """One step of all that run."""
+        self._arrange()
+        if self._cache is None:
+            return []
+        rows = [list(read.tokens) for request in self.running for read in request.rows]
+        tokens, mask = padded(rows, self.network.device, left=True)
+        with one_thread(self.network, self._cache):
+            if tokens.shape[1] == 1:
+                logits = self.network.next_logits(tokens, self._cache).cpu()
+            else:
+                hidden = self.network.hidden(tokens, mask, cache=self._cache)
+                logits = self.network.logits(hidden.flatten(0, 1) if mask is None else hidden[mask]).cpu()
+            shown, first = [], 0
+            for request in self.running:
+                size = sum(len(read.tokens) for read in request.rows)
+                shown.append((request, self._take(request, logits[first : first + size])))
+                first += size
+        return shown
+
+    def read(self) -> Shown:
+        """Read a part of a group's prompts; its first tokens when that was the last part."""
+        if not self.reading:
+            return []
+        group = self._next_group()
+        cache = self._begin(group) if group.cache is None else group.cache
+        columns = max(1, self.chunk // len(group.requests))
+        part, mask = group.tokens[:, :columns], None if group.mask is None else group.mask[:, :columns]
+        hidden = self.network.hidden(part, mask, cache=cache)
+        self._predict(group, part, mask, hidden)
+        group.tokens, group.mask = group.tokens[:, columns:], None if group.mask is None else group.mask[:, columns:]
+        if group.tokens.shape[1]:
+            self.reading.append(group)
+            return []
+        logits = self.network.logits(hidden[:, -1]).cpu()
+        for row, request in enumerate(group.requests):
+            self._remember(request.prompt, cache, row)
+        if self._cache is None:
+            self._cache = cache
+        else:
+            self._cache.join(cache)
+            self._cache.close_up()
+        self.running += group.requests
+        self._sizes += [1] * len(group.requests)
+        with one_thread(self.network, cache):
+            return [(one, self._take(one, logits[at : at + 1])) for at, one in enumerate(group.requests)]
+
+    def _begin(self, group: Group) -> Cache:
+        """A cache for the prompts, with what is made of their sources."""
+        network, requests = self.network, group.requests
+        sources = [request.source for request in requests if request.source is not None]
+        memory = network.encode(*padded(sources, network.device, left=False)) if sources else None
+        longest = max(len(request.prompt) for request in requests)
+        room = longest + min(256, max(request.limits.longest for request in requests))
+        group.cache = network.new_cache(len(requests), room, memory)
+        rest = [request.prompt[self._begin_alike(row, request, group.cache) :] for row, request in enumerate(requests)]
+        group.tokens, group.mask = padded(rest, network.device, left=True)
+        return group.cache
+
+    def _next_group(self) -> Group:
+        """Groups take turns; one whose beginning another one reads just now waits for it, and need not read it again."""
+        for _ in range(len(self.reading)):
+            group = self.reading.popleft()
+            if not self._is_read_by_another(group):
+                return group
+            self.reading.append(group)
+        return self.reading.popleft()
+
+    def _is_read_by_another(self, group: Group) -> bool:
+        if self._prefixes is None or group.cache is not None:
+            return False
+        own = group.requests[0].prompt
+        known = len(self._prefixes.find(own[:-1]))
+        start = own[: (known + 1) * PAGE]
+        return len(own) > len(start) and any(
+            other.cache is not None and any(start == request.prompt[: len(start)] for request in other.requests)
+            for other in self.reading
+        )
+
+    def _begin_alike(self, row: int, request: Request, cache: Cache) -> int:
+        """Begin a row with the pages of a text that begins as its prompt does; how many of its tokens they hold. The last
+        token is always read: the next one comes of it."""
+        if self._prefixes is None or not isinstance(cache, PagedCache) or request.asked.prompt:
+            return 0
+        if self.network.engine is not self._engine:  # other weights: what was kept is not theirs
+            self._prefixes = None
+            return 0
+        cache.begin(row, self._prefixes.find(request.prompt[:-1]))
+        request.reused = cache.sizes[row]
+        return request.reused
+
+    def _remember(self, text: list[int], cache: Cache, row: int) -> None:
+        """Keep the full pages of a row that holds this text (or more, or less)."""
+        if self._prefixes is not None and isinstance(cache, PagedCache):
+            self._prefixes.keep(text[: cache.sizes[row]], cache.pages[row])
+
+    def _predict(
+        self,
+        group: Group,
+        part: Int[Tensor, "batch seq"],
+        mask: Bool[Tensor, "batch seq"] | None,
+        hidden: Float[Tensor, "batch seq dim"],
+    ) -> None:
+        """The log-probabilities of the prompts' own tokens, for those who asked."""
+        for row, request in enumerate(group.requests):
+            if not request.asked.prompt:
+                continue
+            if not request.prompt_tokens:
+                request.prompt_tokens.append(Token(request.prompt[0], None))
+            states = hidden[row] if mask is None else hidden[row][mask[row]]
+            wanted = request.prompt[len(request.prompt_tokens) :][: len(states)]
+            if not wanted:
+                continue
+            logprobs = self.network.logits(states[: len(wanted)]).log_softmax(-1).cpu()
+            for one, token in zip(logprobs, wanted, strict=True):
+                request.prompt_tokens.append(Token(token, float(one[token]), top_of(one, request.asked.top)))
+
+    def _take(self, request: Request, logits: Float[Tensor, "read vocab"]) -> str:
+        """The request's next text; what fails in it is its own affair."""
+        if request.finish is not None:  # nothing is to be written, or nobody wants it any more
+            request.rows = []
+            return ""
+        try:
+            return request.take(logits)
+        except Exception as error:
+            request.error, request.rows = error, []
+            return ""
+
+    def _arrange(self) -> None:
+        """The cache's rows as the running requests go on from them; those of finished ones leave."""
+        if self._cache is None:
+            return
+        kept, cuts, first = [], [], 0
+        for request, size in zip(self.running, self._sizes, strict=True):
+            kept += [first + read.row for read in request.rows]
+            cuts += [read.cut for read in request.rows]
+            if not request.rows and request.most_rows == 1:
+                self._remember([*request.prompt, *request.tokens][:-1], self._cache, first)
+            first += size
+        self.running = [request for request in self.running if request.rows]
+        self._sizes = [len(request.rows) for request in self.running]
+        if kept != list(range(first)):
+            self._cache.keep(torch.tensor(kept, dtype=torch.long, device=self.network.device))
+        if not kept:
+            self._cache = None
+        elif len(kept) != first or any(cuts):
+            self._cache.cut(cuts)
+            self._cache.close_up()
+
+
+@contextmanager
+def one_thread(network: Network, cache: Cache) -> Iterator[None]:
+    """One thread for PyTorch where an engine runs the network: what is left to do is small, and PyTorch's other threads wait
+    busily on the cores that the engine's threads want (128 -> 180 tokens a second on two cores)."""
+    threads = torch.get_num_threads()
+    if network.engine is None or threads == 1 or not network.engine.owns(cache):
+        yield
+        return
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def padded(
+    rows: Sequence[list[int]], device: torch.device, *, left: bool
+) -> tuple[Int[Tensor, "batch seq"], Bool[Tensor, "batch seq"] | None]:
+    """Rows of ids as a tensor, and which of them are real; None where all are."""
+    longest = max(map(len, rows))
+    blank = [longest - len(row) for row in rows]
+    tokens = [[0] * size + row if left else row + [0] * size for size, row in zip(blank, rows, strict=True)]
+    mask = None
+    if any(blank):
+        at = torch.arange(longest, device=device)
+        sizes = torch.tensor(blank, device=device)[:, None]
+        mask = at >= sizes if left else at < longest - sizes
+    return torch.tensor(tokens, device=device), mask

@@ -1,0 +1,174 @@
+"""Answers of a given form: a JSON schema, a regular expression, one of several texts (llguidance, extra `serve`).
+
+    model.generate("Name a city.", constraint=JsonSchema({"type": "object", "properties": {"city": {"type": "string"}}}))
+    model.generate("Yes or no?", constraint=Choice(["yes", "no"]))
+    model.generate("When was it?", Sample(seed=1), constraint=Regex(r"(19|20)[0-9]{2}"))
+
+Before each token everything is forbidden that cannot be continued to a text of the form; this comes behind the strategy's
+penalties and biases and before temperature and filters. The answer ends by itself where nothing can follow. One that
+max_new_tokens cuts (finish "length") is the beginning of a text of the form.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import numpy as np
+import torch
+
+from lmworks.basics.errors import ConfigError
+from lmworks.basics.extras import require
+from lmworks.generation.filters import Logits
+from lmworks.tokens.tokenizer import Tokenizer
+
+SPACES = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
+"""JSON on one line, as json.dumps writes it: a small model that may write any white space writes little else."""
+
+
+class Constraint(ABC):
+    """The form of an answer."""
+
+    @property
+    @abstractmethod
+    def name(self) -> str:
+        """What it is, for people."""
+
+    @abstractmethod
+    def grammar(self) -> str:
+        """In llguidance's own form. ConfigError for what is no such form."""
+
+    def start(self, tokenizer: Tokenizer, vocab_size: int) -> Guide:
+        """A guide for one answer. ConfigError, one sentence, for a form that there are no texts of."""
+        library = require("llguidance", "serve")
+        matcher = library.LLMatcher(_vocabulary(tokenizer, vocab_size), self.grammar(), log_level=0)
+        if matcher.is_error():
+            lines = [line.strip(" ^") for line in matcher.get_error().splitlines()]
+            said = next((line for line in lines if line.startswith("error: ")), lines[0])
+            raise ConfigError(f"the {self.name} cannot be followed: {said.removeprefix('error: ')}")
+        return Guide(matcher, self.name)
+
+
+@dataclass(frozen=True)
+class JsonSchema(Constraint):
+    """JSON that a schema describes (draft 2020-12, as far as llguidance knows it); any object unless one is given."""
+
+    schema: Mapping[str, Any] | str | bool | None = None
+
+    @property
+    def name(self) -> str:
+        """What it is."""
+        return "JSON schema"
+
+    def grammar(self) -> str:
+        """The schema's grammar."""
+        schema = {"type": "object"} if self.schema is None else self.schema
+        try:
+            if isinstance(schema, str):
+                schema = json.loads(schema)
+            if not isinstance(schema, Mapping):
+                raise ValueError("a schema is a JSON object")
+            text = json.dumps(schema)
+            return require("llguidance", "serve").LLMatcher.grammar_from_json_schema(text, overrides=SPACES)
+        except (ValueError, TypeError, RecursionError) as error:
+            raise ConfigError(f"the JSON schema is no schema: {' '.join(str(error).split())}") from None
+
+
+@dataclass(frozen=True)
+class Regex(Constraint):
+    """A text that a regular expression matches as a whole (Rust's syntax: no look-around, no back-references)."""
+
+    pattern: str
+
+    @property
+    def name(self) -> str:
+        """What it is."""
+        return "regular expression"
+
+    def grammar(self) -> str:
+        """The expression's grammar."""
+        return require("llguidance", "serve").LLMatcher.grammar_from_regex(self.pattern)
+
+
+@dataclass(frozen=True)
+class Choice(Constraint):
+    """One of several texts."""
+
+    options: Sequence[str]
+
+    @property
+    def name(self) -> str:
+        """What it is."""
+        return "choice"
+
+    def grammar(self) -> str:
+        """One literal beside another."""
+        options = [self.options] if isinstance(self.options, str) else list(self.options)
+        if not options or not all(isinstance(one, str) and one for one in options):
+            raise ConfigError("a choice is between texts; give at least one, none of them empty")
+        return "start: " + " | ".join(json.dumps(one, ensure_ascii=False) for one in options)
+
+
+class Guide:
+    """A constraint at work on one answer."""
+
+    def __init__(self, matcher: Any, name: str) -> None:
+        self._matcher, self.name = matcher, name
+        self._mask: np.ndarray | None = None
+
+    @property
+    def complete(self) -> bool:
+        """Can nothing follow?"""
+        return self._matcher.is_stopped()
+
+    def allowed(self, logits: Logits) -> Logits:
+        """Minus infinity for what leads out of the form."""
+        if self._mask is None:
+            bits = np.frombuffer(self._matcher.compute_bitmask(), np.uint8)
+            self._mask = np.unpackbits(bits, bitorder="little").astype(bool)
+        mask = torch.from_numpy(self._mask[: len(logits)])
+        if len(mask) < len(logits):
+            mask = torch.cat([mask, torch.zeros(len(logits) - len(mask), dtype=torch.bool)])
+        return logits.masked_fill(~mask, -torch.inf)
+
+    def accept(self, token: int) -> None:
+        """The next token of the answer. ConfigError where the form's own limits are passed."""
+        self._mask = None
+        self._matcher.consume_token(token)
+        if self._matcher.is_error():
+            raise ConfigError(f"the {self.name} is too complex: {self._matcher.get_error().splitlines()[0]}")
+
+
+class _Vocabulary:
+    """What llguidance asks of a tokenizer."""
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self._tokenizer = tokenizer
+        self.tokens = [tokenizer.token_bytes(number) for number in range(tokenizer.vocab_size)]
+        self.special_token_ids = [number for number, piece in enumerate(self.tokens) if not piece]
+        self.bos_token_id = tokenizer.bos
+        self.eos_token_id = min(tokenizer.stop_ids, default=0)
+
+    def __call__(self, text: bytes) -> list[int]:
+        return self._tokenizer.encode(text.decode(), special=False)
+
+
+_known: WeakKeyDictionary[Tokenizer, dict[int, Any]] = WeakKeyDictionary()
+_making = threading.Lock()
+
+
+def _vocabulary(tokenizer: Tokenizer, vocab_size: int) -> Any:
+    """llguidance's form of a vocabulary; made once, which takes a tenth of a second for 49,152 tokens."""
+    library = require("llguidance", "serve")
+    with _making:
+        made = _known.setdefault(tokenizer, {})
+        if vocab_size not in made:
+            wrapped = library.TokenizerWrapper(_Vocabulary(tokenizer))
+            ends = sorted(tokenizer.stop_ids) or None
+            made[vocab_size] = library.LLTokenizer(wrapped, n_vocab=vocab_size, eos_token=ends)
+        return made[vocab_size]

@@ -1,0 +1,242 @@
+"""An engine: a thread that answers many requests at once, each of which may come, go and be cancelled at any time.
+
+    engine = Engine(model, seats=16, queue=100)
+    ticket = engine.submit("Once upon a time", Sample(temperature=0.8, seed=7), max_new_tokens=64)
+    for piece in ticket:                    # or: async for piece in ticket
+        print(piece.text, end="")           # piece.tokens: id, and with logprobs=5 log-probability and alternatives
+    ticket.answer()                         # the whole: an Answer with text, tokens, logprobs, finish, seed
+    ticket.cancel()                         # no more work for it from the next step on
+    engine.close(finish=True)               # answer what is there and stop; finish=False cancels it
+
+`submit` may be called from any thread, asyncio's too: it tokenizes, checks and returns at once. It raises QueueFull when
+`queue` requests wait already (its `seconds` say when to ask again), EngineClosed after `close`, and ConfigError or DataError,
+one sentence, for whatever is wrong with the request.
+
+Requests wait in the order in which they came, until there are seats: one for each row that they need (a beam search has a
+row for each beam). Each step gives every running request its next token and reads at most `chunk` tokens of one group of
+prompts; groups take turns, so that neither a long prompt holds up the streams of others nor a short one waits for a long.
+On the compiled path, texts that begin alike (a system prompt, a conversation that goes on) are read once: their pages, 64 tokens
+each, are kept in up to `prefix_bytes`, those that nobody wanted for the longest time leaving first.
+
+What a request writes does not depend on its neighbours: to the bit on the compiled path; in PyTorch as far as the last
+bits of a product do not (see `batch.py`). It runs whatever network the model has, on a CPU or on CUDA.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from lmworks.basics.errors import ConfigError, EngineClosed, QueueFull
+from lmworks.generation.batch import Batch
+from lmworks.generation.constraints import Constraint
+from lmworks.generation.guessing import Draft, Lookup
+from lmworks.generation.language_model import LanguageModel, Prompt
+from lmworks.generation.request import Asked, Request
+from lmworks.generation.strategies import Strategy
+from lmworks.generation.ticket import Piece, Ticket
+
+__all__ = ["CHUNK", "Engine", "EngineState", "Piece", "Ticket"]
+
+CHUNK = 128
+"""Prompt tokens of one step: those who write meanwhile wait as long as these take, about 70 ms on two cores (SmolLM2)."""
+PREFIX_BYTES = 2**28
+"""Keys and values that are kept of the beginnings of texts: of SmolLM2-135M 11,000 tokens."""
+
+
+@dataclass
+class EngineState:
+    """Counts for /metrics; those that only grow count from the engine's beginning."""
+
+    waiting: int = 0
+    """Requests in the queue."""
+    running: int = 0
+    """Requests that have seats."""
+    prompt_tokens: int = 0
+    """Read, those that lay in the cache already included."""
+    reused_tokens: int = 0
+    """Of them, those that lay in the cache already."""
+    written_tokens: int = 0
+    finished: int = 0
+    """Requests that came to their end."""
+    cancelled: int = 0
+    failed: int = 0
+    refused: int = 0
+    """Requests that the queue had no place for."""
+    steps: int = 0
+    cache_bytes: int = 0
+    """Keys and values of all running requests, and of prefixes that are kept."""
+
+
+class Engine:
+    """Answers requests side by side."""
+
+    def __init__(
+        self,
+        model: LanguageModel,
+        seats: int = 16,
+        queue: int = 100,
+        chunk: int = CHUNK,
+        prefix_bytes: int = PREFIX_BYTES,
+    ) -> None:
+        for name, value in (("seats", seats), ("queue", queue), ("chunk", chunk)):
+            if value < 1:
+                raise ConfigError(f"{name} is {value}; give at least 1")
+        model.must_write()
+        self.model, self.seats, self.queue = model, seats, queue
+        self._prefix_bytes = prefix_bytes
+        self._batch = Batch(model.network, chunk, prefix_bytes)
+        self._waiting: deque[Ticket] = deque()
+        self._active: dict[int, Ticket] = {}
+        """By the identity of the request."""
+        self._state = EngineState()
+        self._changed = threading.Condition()
+        self._closing = False
+        self._thread = threading.Thread(target=self._work, name="lmworks-engine", daemon=True)
+        self._thread.start()
+
+    def submit(
+        self,
+        prompt: Prompt,
+        strategy: Strategy | None = None,
+        *,
+        max_new_tokens: int = 256,
+        stop: Sequence[str] = (),
+        logprobs: int | None = None,
+        prompt_logprobs: bool = False,
+        constraint: Constraint | None = None,
+        guess: Lookup | Draft | None = None,
+    ) -> Ticket:
+        """Ask for an answer. Arguments as in `LanguageModel.generate`; besides, `logprobs` for the log-probability of each
+        token that is written and of so many likeliest ones in its place (0 for its own alone), and `prompt_logprobs` for those
+        of the prompt's own tokens with as many alternatives (then max_new_tokens may be 0, and it is read anew)."""
+        asked = Asked(logprobs or 0, prompt_logprobs, logprobs is not None)
+        if asked.top < 0:
+            raise ConfigError(f"logprobs is {logprobs}; give 0 or more")
+        return self.run(
+            self.model.request(prompt, strategy, max_new_tokens, stop, asked=asked, constraint=constraint, guess=guess)
+        )
+
+    def run(self, request: Request) -> Ticket:
+        """Queue a request that was made by `model.request`."""
+        if request.most_rows > self.seats:
+            raise ConfigError(f"the request needs {request.most_rows} rows and the engine has {self.seats} seats")
+        ticket = Ticket(request)
+        with self._changed:
+            if self._closing:
+                raise EngineClosed("the engine is closed and takes no more requests; start another one")
+            if len(self._waiting) >= self.queue:
+                self._state.refused += 1
+                raise QueueFull(f"{len(self._waiting):,} requests wait already; ask again later", self._patience())
+            self._waiting.append(ticket)
+            self._changed.notify_all()
+        return ticket
+
+    @property
+    def state(self) -> EngineState:
+        """A copy of the counts as they are now."""
+        with self._changed:
+            now = EngineState(**vars(self._state))
+            now.waiting, now.running = len(self._waiting), len(self._active)
+        return now
+
+    def close(self, finish: bool = True, timeout: float | None = None) -> bool:
+        """Take no more requests; finish those that are there, or cancel them. Returns whether all is done within `timeout`
+        seconds; a second call with finish=False cancels what a first one waits for."""
+        with self._changed:
+            self._closing = True
+            if not finish:
+                for ticket in [*self._waiting, *self._active.values()]:
+                    ticket.cancel()
+            self._changed.notify_all()
+        self._thread.join(timeout)
+        return not self._thread.is_alive()
+
+    def __enter__(self) -> Engine:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self.close(finish=kind is None)
+
+    # The engine's thread
+
+    def _work(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._waiting or self._active or self._closing)
+                self._remove_cancelled()
+                self._admit()
+                if not self._active:
+                    if self._closing and not self._waiting:
+                        return
+                    continue
+            self._step()
+
+    def _step(self) -> None:
+        try:
+            shown = self._batch.step()
+        except Exception as error:  # the network itself failed: nobody's rows are what they should be
+            with self._changed:
+                failed, self._active = list(self._active.values()), {}
+                self._batch = Batch(self.model.network, self._batch.chunk, self._prefix_bytes)
+                self._state.failed += len(failed)
+            for ticket in failed:
+                ticket.fail(error)
+            return
+        told = []
+        with self._changed:
+            self._state.steps += 1
+            self._state.cache_bytes = self._batch.bytes
+            for request, text in shown:
+                told.append((self._active[id(request)], text))
+                self._count(request)
+        for ticket, text in told:
+            ticket.tell(text)
+
+    def _count(self, request: Request) -> None:
+        """Counts that go on with a request, and its leaving."""
+        state = self._state
+        if request.finish is None and request.error is None:
+            return
+        ticket = self._active.pop(id(request))
+        state.prompt_tokens += request.size
+        state.reused_tokens += request.reused
+        state.written_tokens += len(request.tokens)
+        state.failed += request.error is not None
+        state.finished += request.error is None and not ticket.cancelled
+
+    def _remove_cancelled(self) -> None:
+        gone = [ticket for ticket in (*self._waiting, *self._active.values()) if ticket.cancelled]
+        for ticket in gone:
+            if self._active.pop(id(ticket.request), None) is None:
+                self._waiting.remove(ticket)
+                ticket.request.cancel()
+            else:
+                self._batch.drop(ticket.request)
+            self._state.cancelled += 1
+            self._state.written_tokens += len(ticket.request.tokens)
+            ticket.tell("")
+
+    def _admit(self) -> None:
+        """Give seats to those who wait, in their order; short prompts that come together are read together."""
+        taken = sum(ticket.request.most_rows for ticket in self._active.values())
+        group: list[Request] = []
+        while self._waiting and taken + self._waiting[0].request.most_rows <= self.seats:
+            ticket = self._waiting.popleft()
+            request = ticket.request
+            self._active[id(request)] = ticket
+            taken += request.most_rows
+            longest = max([request.size, *(one.size for one in group)])
+            if group and longest * (len(group) + 1) > self._batch.chunk:
+                self._batch.add(group)
+                group = []
+            group.append(request)
+        self._batch.add(group)
+
+    def _patience(self) -> float:
+        """Seconds until a place in the queue will probably be free: as long as the last that left took, shared by the seats."""
+        oldest = min((ticket.created for ticket in self._active.values()), default=time.monotonic())
+        return max(1.0, round((time.monotonic() - oldest) / max(len(self._active), 1), 1))

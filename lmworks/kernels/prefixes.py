@@ -1,0 +1,80 @@
+"""Pages of texts that were read, kept so that a text which begins alike need not be read again.
+
+Full pages alone are kept: nobody writes into them any more. A page is found by its own tokens and by the page before it, so
+what is found is the text from its first token on. Where there is no more room, the page that was not wanted for the
+longest time goes; a page is never wanted without those before it, so it is the end of a text.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from lmworks.kernels.pages import PAGE, Page
+
+Key = tuple[int, tuple[int, ...]]
+"""Number of the page before it (0 for none), and its tokens."""
+
+
+@dataclass
+class _Kept:
+    number: int
+    page: Page
+
+
+class Prefixes:
+    """The beginnings of texts, in at most `limit` bytes."""
+
+    def __init__(self, limit: int, page_bytes: int) -> None:
+        self.limit, self.page_bytes = limit, page_bytes
+        self._kept: OrderedDict[Key, _Kept] = OrderedDict()
+        """The least wanted first."""
+        self._made = 0
+
+    def find(self, tokens: Sequence[int]) -> list[Page]:
+        """The pages that hold the beginning of a text, as many as there are. Whoever takes them counts as their user."""
+        keys = self._known(tokens)
+        pages = [self._kept[key].page for key in keys]
+        self._want(keys)
+        return pages
+
+    def keep(self, tokens: Sequence[int], pages: Sequence[Page]) -> None:
+        """Keep the full pages of a text."""
+        keys = self._known(tokens)
+        before = self._kept[keys[-1]].number if keys else 0
+        for place in range(len(keys), min(len(tokens) // PAGE, len(pages))):
+            key = before, tuple(tokens[place * PAGE : (place + 1) * PAGE])
+            self._made += 1
+            before = self._made
+            pages[place].users += 1
+            self._kept[key] = _Kept(before, pages[place])
+            keys.append(key)
+        self._want(keys)
+        while self.bytes > self.limit:
+            self._kept.popitem(last=False)[1].page.users -= 1
+
+    @property
+    def bytes(self) -> int:
+        """Memory of the pages; running rows may hold some of them too."""
+        return len(self._kept) * self.page_bytes
+
+    def pages(self) -> list[Page]:
+        """All that are kept."""
+        return [one.page for one in self._kept.values()]
+
+    def _known(self, tokens: Sequence[int]) -> list[Key]:
+        keys: list[Key] = []
+        before = 0
+        for start in range(0, len(tokens) - PAGE + 1, PAGE):
+            key = before, tuple(tokens[start : start + PAGE])
+            if key not in self._kept:
+                break
+            keys.append(key)
+            before = self._kept[key].number
+        return keys
+
+    def _want(self, keys: Sequence[Key]) -> None:
+        """The end of a text first, so that it goes before its beginning."""
+        for key in reversed(keys):
+            self._kept.move_to_end(key)
