@@ -111,7 +111,10 @@ class Choice(Constraint):
         options = [self.options] if isinstance(self.options, str) else list(self.options)
         if not options or not all(isinstance(one, str) and one for one in options):
             raise ConfigError("a choice is between texts; give at least one, none of them empty")
-        return "start: " + " | ".join(json.dumps(one, ensure_ascii=False) for one in options)
+        texts = (
+            json.dumps(one, ensure_ascii=False).replace("\x7f", "\\u007f") for one in options
+        )  # its lexer wants that
+        return "start: " + " | ".join(texts)
 
 
 class Guide:
