@@ -114,14 +114,17 @@ class Batch:
         rows = [list(read.tokens) for request in self.running for read in request.rows]
         tokens, mask = padded(rows, self.network.device, left=True)
         with one_thread(self.network, self._cache):
-            if tokens.shape[1] == 1:
+            states = None
+            if tokens.shape[1] == 1 and not any(request.wants_states for request in self.running):
                 logits = self.network.next_logits(tokens, self._cache).cpu()
             else:
                 hidden = self.network.hidden(tokens, mask, cache=self._cache)
-                logits = self.network.logits(hidden.flatten(0, 1) if mask is None else hidden[mask]).cpu()
+                states = hidden.flatten(0, 1) if mask is None else hidden[mask]
+                logits = self.network.logits(states).cpu()
             shown, first = [], 0
             for request in self.running:
                 size = sum(len(read.tokens) for read in request.rows)
+                request.states = states[first : first + size] if states is not None and request.wants_states else None
                 shown.append((request, self._take(request, logits[first : first + size])))
                 first += size
         return shown
@@ -135,7 +138,12 @@ class Batch:
         columns = max(1, self.chunk // len(group.requests))
         part, mask = group.tokens[:, :columns], None if group.mask is None else group.mask[:, :columns]
         hidden = self.network.hidden(part, mask, cache=cache)
-        self._predict(group, part, mask, hidden)
+        for row, request in enumerate(group.requests):
+            if request.asked.prompt or request.wants_states:
+                states = hidden[row] if mask is None else hidden[row][mask[row]]
+                request.saw_prompt(states)
+                if request.asked.prompt:
+                    self._predict(request, states)
         group.tokens, group.mask = group.tokens[:, columns:], None if group.mask is None else group.mask[:, columns:]
         if group.tokens.shape[1]:
             self.reading.append(group)
@@ -188,7 +196,7 @@ class Batch:
     def _begin_alike(self, row: int, request: Request, cache: Cache) -> int:
         """Begin a row with the pages of a text that begins as its prompt does; how many of its tokens they hold. The last
         token is always read: the next one comes of it."""
-        if self._prefixes is None or not isinstance(cache, PagedCache) or request.asked.prompt:
+        if self._prefixes is None or not isinstance(cache, PagedCache) or request.asked.prompt or request.wants_states:
             return 0
         if self.network.engine is not self._engine:  # other weights: what was kept is not theirs
             self._prefixes = None
@@ -202,23 +210,12 @@ class Batch:
         if self._prefixes is not None and isinstance(cache, PagedCache):
             self._prefixes.keep(text[: cache.sizes[row]], cache.pages[row])
 
-    def _predict(
-        self,
-        group: Group,
-        part: Int[Tensor, "batch seq"],
-        mask: Bool[Tensor, "batch seq"] | None,
-        hidden: Float[Tensor, "batch seq dim"],
-    ) -> None:
-        """The log-probabilities of the prompts' own tokens, for those who asked."""
-        for row, request in enumerate(group.requests):
-            if not request.asked.prompt:
-                continue
-            if not request.prompt_tokens:
-                request.prompt_tokens.append(Token(request.prompt[0], None))
-            states = hidden[row] if mask is None else hidden[row][mask[row]]
-            wanted = request.prompt[len(request.prompt_tokens) :][: len(states)]
-            if not wanted:
-                continue
+    def _predict(self, request: Request, states: Float[Tensor, "read dim"]) -> None:
+        """The log-probabilities of the prompt's own tokens that follow those with these states."""
+        if not request.prompt_tokens:
+            request.prompt_tokens.append(Token(request.prompt[0], None))
+        wanted = request.prompt[len(request.prompt_tokens) :][: len(states)]
+        if wanted:
             logprobs = self.network.logits(states[: len(wanted)]).log_softmax(-1).cpu()
             for one, token in zip(logprobs, wanted, strict=True):
                 request.prompt_tokens.append(Token(token, float(one[token]), top_of(one, request.asked.top)))

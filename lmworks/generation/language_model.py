@@ -26,11 +26,12 @@ from lmworks.basics.gguf_file import GGUFFile
 from lmworks.generation.answer import Answer
 from lmworks.generation.classifying import Told, classify
 from lmworks.generation.constraints import Constraint
-from lmworks.generation.decoding import OneRow, decode, new_request
+from lmworks.generation.decoding import decode, new_request
 from lmworks.generation.embedding import Pooling, embed
 from lmworks.generation.filling import Guess, fill
 from lmworks.generation.generation_config import GenerationConfig
 from lmworks.generation.guessing import Draft, Lookup
+from lmworks.generation.one_row import OneRow
 from lmworks.generation.request import Asked, Request
 from lmworks.generation.strategies import Strategy
 from lmworks.kernels.choice import engine_for
@@ -321,6 +322,8 @@ class LanguageModel:
             raise ConfigError(f"{what} one answer that is written token by token; take Greedy or Sample")
         if constraint is not None:
             request.chooser.guide = constraint.start(self.tokenizer, self.config.vocab_size)
+        if guess is not None and request.wants_states:
+            raise ConfigError("contrastive search reads all its candidates and guesses none; leave one of the two out")
         if guess is not None:
             request.guesser = guess.start(request.chooser.strategy, request.seed, self)
         return request

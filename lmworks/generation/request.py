@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 from jaxtyping import Float
 from torch import Tensor
@@ -48,6 +48,9 @@ class Token(NamedTuple):
 class Request(ABC):
     """An answer in the making, in one row or several."""
 
+    wants_states: ClassVar[bool] = False
+    """Looks at the states behind the last norm, too: `saw_prompt`, and `states` at each `take`."""
+
     prompt: list[int]
     """What a decoder reads first; of an encoder-decoder the token that opens a target."""
     limits: Limits
@@ -71,6 +74,9 @@ class Request(ABC):
     reused: int = field(default=0, init=False)
     """Tokens of the prompt that lay in the cache already."""
 
+    states: Float[Tensor, "read dim"] | None = field(default=None, init=False)
+    """Those of the tokens that its rows read last, where it wants them."""
+
     @property
     def most_rows(self) -> int:
         """The rows that it has at once."""
@@ -84,6 +90,9 @@ class Request(ABC):
     @abstractmethod
     def take(self, logits: Float[Tensor, "read vocab"]) -> str:
         """Go on, given the logits behind each token that its rows read; return the text that can be shown now."""
+
+    def saw_prompt(self, states: Float[Tensor, "read dim"]) -> None:  # noqa: B027 (most look at none)
+        """States of the prompt's next tokens, where it wants them."""
 
     def cancel(self) -> None:
         """Nobody wants the rest."""
