@@ -63,10 +63,11 @@ def _page_kernel(vectors: int) -> Any:
         ]
         largest = [w.variable(w.constant(NONE_SEEN, FLOATS)) for _ in range(vectors)]
         blocks = w.b.sdiv(w.plus(count, 15), w.constant(16))
-        with w.loop(0, blocks) as block:
-            _scores(w, query, width, keys, block, limits, largest, weights)
+        at_once = 4 if vectors <= 3 else 2 if vectors <= 6 else 1  # blocks, of the 4 of a page
+        with w.loop(0, w.b.sdiv(w.plus(blocks, at_once - 1), w.constant(at_once))) as part:
+            _scores(w, query, width, keys, values, w.times(part, at_once), at_once, limits, largest, weights)
         sums = [_weights(w, v, blocks, w.largest(w.b.load(largest[v])), weights) for v in range(vectors)]
-        _mix(w, vectors, width, count, values, weights, parts)
+        _mix(w, vectors, width, count, values, weights, parts, w.plus(keys, w.times(width, 128)))
         size = w.plus(w.times(width, 4), 64)
         for v, (most, total) in enumerate(sums):
             end = w.plus(w.plus(parts, w.times(size, v)), w.times(width, 4))
@@ -81,28 +82,39 @@ def _scores(
     query: Value,
     width: Value,
     keys: Value,
-    block: Value,
+    values: Value,
+    first: Value,
+    count: int,
     limits: list[list[Value]],
     largest: list[Value],
     weights: Value,
 ) -> None:
-    """The scores of 16 positions, in the lanes, for every query vector."""
-    sums = [w.variable(w.constant(0.0, FLOATS)) for _ in limits]
-    for one in sums:
-        w.b.store(w.constant(0.0, FLOATS), one)
-    at = w.plus(keys, w.times(block, w.times(width, 32)))
+    """The scores of `count` blocks of 16 positions, in the lanes, for every query vector; sums of several blocks grow side by
+    side, so that none waits for the one before it. Values are asked for meanwhile, as they are read next."""
+    sums = [[w.variable(w.constant(0.0, FLOATS)) for _ in limits] for _ in range(count)]
+    for row in sums:
+        for one in row:
+            w.b.store(w.constant(0.0, FLOATS), one)
+    size = w.times(width, 32)
+    starts = [w.times(w.plus(first, block), size) for block in range(count)]
     with w.loop(0, w.b.sdiv(width, w.constant(2))) as pair:
+        for start in starts:
+            w.prefetch(values, w.plus(start, w.times(pair, 64)))
         for odd in range(2):
-            key = w.load_halves(at, w.plus(w.times(pair, 64), 32 * odd))
-            for v, one in enumerate(sums):
-                place = w.plus(w.times(width, 4 * v), w.plus(w.times(pair, 8), 4 * odd))
-                w.b.store(w.fma(key, w.load_splat(query, place), w.b.load(one)), one)
-    position = w.b.add(ir.Constant(WORDS, list(range(16))), w.splat(w.b.trunc(w.times(block, 16), WORD)))
-    for v, (begin, end) in enumerate(limits):
-        seen = w.b.and_(w.b.icmp_signed(">=", position, begin), w.b.icmp_signed("<", position, end))
-        score = w.b.select(seen, w.b.load(sums[v]), w.constant(NONE_SEEN, FLOATS))
-        w.store(score, weights, w.plus(w.times(block, 64), 256 * v))
-        w.b.store(w.larger(score, w.b.load(largest[v])), largest[v])
+            place = w.plus(w.times(pair, 8), 4 * odd)
+            asked = [w.load_splat(query, w.plus(w.times(width, 4 * v), place)) for v in range(len(limits))]
+            for start, row in zip(starts, sums, strict=True):
+                key = w.load_halves(w.plus(keys, start), w.plus(w.times(pair, 64), 32 * odd))
+                for one, query_ in zip(row, asked, strict=True):
+                    w.b.store(w.fma(key, query_, w.b.load(one)), one)
+    for number, row in enumerate(sums):
+        block = w.plus(first, number)
+        position = w.b.add(ir.Constant(WORDS, list(range(16))), w.splat(w.b.trunc(w.times(block, 16), WORD)))
+        for v, (begin, end) in enumerate(limits):
+            seen = w.b.and_(w.b.icmp_signed(">=", position, begin), w.b.icmp_signed("<", position, end))
+            score = w.b.select(seen, w.b.load(row[v]), w.constant(NONE_SEEN, FLOATS))
+            w.store(score, weights, w.plus(w.times(block, 64), 256 * v))
+            w.b.store(w.larger(score, w.b.load(largest[v])), largest[v])
 
 
 def _weights(w: Writer, vector: int, blocks: Value, most: Value, weights: Value) -> tuple[Value, Value]:
@@ -119,16 +131,18 @@ def _weights(w: Writer, vector: int, blocks: Value, most: Value, weights: Value)
     return most, w.sum(w.b.load(total))
 
 
-def _mix(w: Writer, vectors: int, width: Value, count: Value, values: Value, weights: Value, parts: Value) -> None:
+def _mix(
+    w: Writer, vectors: int, width: Value, count: Value, values: Value, weights: Value, parts: Value, ahead: Value
+) -> None:
     """Values averaged with the weights: as many dimensions at once as there are registers for, then the rest."""
     at_once = max(1, min(4, REGISTERS // vectors))
     lanes = w.b.sdiv(width, w.constant(16))
     whole = w.b.sdiv(lanes, w.constant(at_once))
     with w.loop(0, whole) as part:
-        _mix_dimensions(w, vectors, at_once, w.times(part, at_once), width, count, values, weights, parts)
+        _mix_dimensions(w, vectors, at_once, w.times(part, at_once), width, count, values, weights, parts, ahead)
     if at_once > 1:
         with w.loop(w.times(whole, at_once), lanes) as lane:
-            _mix_dimensions(w, vectors, 1, lane, width, count, values, weights, parts)
+            _mix_dimensions(w, vectors, 1, lane, width, count, values, weights, parts, ahead)
 
 
 def _mix_dimensions(
@@ -141,6 +155,7 @@ def _mix_dimensions(
     values: Value,
     weights: Value,
     parts: Value,
+    ahead: Value,
 ) -> None:
     sums = [[w.variable(w.constant(0.0, FLOATS)) for _ in range(lanes)] for _ in range(vectors)]
     for row in sums:
@@ -149,6 +164,8 @@ def _mix_dimensions(
     start = w.times(first, 32)
     with w.loop(0, count) as position:
         at = w.plus(w.plus(values, w.times(position, w.times(width, 2))), start)
+        for line in range(-(-lanes // 2)):
+            w.prefetch(w.plus(w.plus(ahead, w.times(position, w.times(width, 2))), start), 64 * line)
         value = [w.load_halves(at, 32 * one) for one in range(lanes)]
         for v, row in enumerate(sums):
             weight = w.load_splat(weights, w.plus(w.times(position, 4), 256 * v))

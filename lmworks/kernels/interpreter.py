@@ -200,9 +200,13 @@ def run_attend(thread, threads, frame, step):
     weights = ends_at + most * 8
     result = weights + 12 * 256
     shares = parts if parts > 1 else 1
-    for unit in range(thread, field(frame, TILE_COUNT) * kv_heads * shares, threads):
-        share, head = unit % shares, unit // shares % kv_heads
-        tile = tiles + unit // shares // kv_heads * 16
+    units = field(frame, TILE_COUNT) * shares * kv_heads
+    begin, end_, step_ = thread, units, threads  # long and short texts shared out evenly
+    if shares > 1:  # one text: neighbours, as they lie in memory
+        begin, end_, step_ = units * thread // threads, units * (thread + 1) // threads, 1
+    for unit in range(begin, end_, step_):
+        head, share = unit % kv_heads, unit // kv_heads % shares
+        tile = tiles + unit // kv_heads // shares * 16
         token, count = long_at(tile), long_at(tile + 8)
         first = first_seen(long_at(positions + 8 * token), window) // 64
         end = long_at(ends + 8 * (token + count - 1))
