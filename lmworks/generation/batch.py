@@ -23,7 +23,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from lmworks.generation.request import Request, Token, top_of
+from lmworks.generation.request import Read, Request, Token, top_of
 from lmworks.kernels.engine import CompiledNetwork
 from lmworks.kernels.pages import PAGE, PagedCache, bytes_of
 from lmworks.models.cache import Cache
@@ -150,7 +150,8 @@ class Batch:
             return []
         logits = self.network.logits(hidden[:, -1]).cpu()
         for row, request in enumerate(group.requests):
-            self._remember(request.prompt, cache, row)
+            self._remember(request.opening, cache, row)
+        self._arrange()  # one whose window slid leaves its old row before it has a new one
         if self._cache is None:
             self._cache = cache
         else:
@@ -166,10 +167,10 @@ class Batch:
         network, requests = self.network, group.requests
         sources = [request.source for request in requests if request.source is not None]
         memory = network.encode(*padded(sources, network.device, left=False)) if sources else None
-        longest = max(len(request.prompt) for request in requests)
+        longest = max(len(request.opening) for request in requests)
         room = longest + min(256, max(request.limits.longest for request in requests))
         group.cache = network.new_cache(len(requests), room, memory)
-        rest = [request.prompt[self._begin_alike(row, request, group.cache) :] for row, request in enumerate(requests)]
+        rest = [request.opening[self._begin_alike(row, request, group.cache) :] for row, request in enumerate(requests)]
         group.tokens, group.mask = padded(rest, network.device, left=True)
         return group.cache
 
@@ -185,11 +186,11 @@ class Batch:
     def _is_read_by_another(self, group: Group) -> bool:
         if self._prefixes is None or group.cache is not None:
             return False
-        own = group.requests[0].prompt
+        own = group.requests[0].opening
         known = len(self._prefixes.find(own[:-1]))
         start = own[: (known + 1) * PAGE]
         return len(own) > len(start) and any(
-            other.cache is not None and any(start == request.prompt[: len(start)] for request in other.requests)
+            other.cache is not None and any(start == request.opening[: len(start)] for request in other.requests)
             for other in self.reading
         )
 
@@ -201,7 +202,7 @@ class Batch:
         if self.network.engine is not self._engine:  # other weights: what was kept is not theirs
             self._prefixes = None
             return 0
-        cache.begin(row, self._prefixes.find(request.prompt[:-1]))
+        cache.begin(row, self._prefixes.find(request.opening[:-1]))
         request.reused = cache.sizes[row]
         return request.reused
 
@@ -226,7 +227,11 @@ class Batch:
             request.rows = []
             return ""
         try:
-            return request.take(logits)
+            shown = request.take(logits)
+            if request.reads_again:
+                request.reads_again = False
+                self.reading.append(Group([request]))
+            return shown
         except Exception as error:
             request.error, request.rows = error, []
             return ""
@@ -240,7 +245,7 @@ class Batch:
             kept += [first + read.row for read in request.rows]
             cuts += [read.cut for read in request.rows]
             if not request.rows and request.most_rows == 1:
-                self._remember([*request.prompt, *request.tokens][:-1], self._cache, first)
+                self._remember(request.held[:-1], self._cache, first)
             first += size
         self.running = [request for request in self.running if request.rows]
         self._sizes = [len(request.rows) for request in self.running]
@@ -251,6 +256,8 @@ class Batch:
         elif len(kept) != first or any(cuts):
             self._cache.cut(cuts)
             self._cache.close_up()
+        for request in self.running:
+            request.rows = [Read(at, read.tokens) for at, read in enumerate(request.rows)]
 
 
 @contextmanager

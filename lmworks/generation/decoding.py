@@ -7,6 +7,7 @@ beam. What runs them side by side is `batch.py`; requests that come and go are f
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Literal
 
 import torch
 
@@ -22,6 +23,11 @@ from lmworks.models.network import Network, evaluating
 from lmworks.tokens.stream import StreamDecoder
 from lmworks.tokens.tokenizer import Tokenizer
 
+Window = Literal["stop", "slide"]
+"""What happens at the end of the context: the answer ends (finish "window"), or the window slides."""
+SHORTEST = 16
+"""Tokens of a context that a window can slide over."""
+
 __all__ = ["PREFILL", "OneRow", "decode", "new_request", "padded"]
 
 
@@ -36,20 +42,31 @@ def new_request(
     source: list[int] | None = None,
     habits: Habits | None = None,
     asked: Asked = Asked(),
+    window: Window = "stop",
 ) -> Request:
     """A request that has been checked against the network's context. `source` is for an encoder-decoder, whose prompt is
-    what opens a target; `habits` are what the model's own files force or forbid."""
+    what opens a target; `habits` are what the model's own files force or forbid. At the end of the context the text ends
+    ("window"), or the window slides: the first 4 tokens and the last half of it go on (`OneRow`)."""
     if max_new_tokens < (0 if asked.prompt else 1):
         raise ConfigError(f"max_new_tokens is {max_new_tokens}; give at least 1")
     if not prompt or source == []:
         raise ConfigError("the prompt is empty; give at least one token to continue")
+    slides = window == "slide"
+    if slides and (
+        source is not None or isinstance(strategy, Beam | Contrastive) or asked.prompt or context < SHORTEST
+    ):
+        raise ConfigError(
+            f"a window slides over one text that is written token by token, of {SHORTEST} tokens or more, whose prompt is not "
+            "judged; take Greedy or Sample with a decoder, or let the answer end there"
+        )
     for what, size in (("prompt", len(prompt) + min(max_new_tokens, 1)), ("source", len(source or ()))):
-        if size > context:
+        if size > context and not slides:
             read = size if what == "source" else len(prompt)
-            raise ConfigError(f"the {what} has {read:,} tokens and the model reads {context:,}; shorten it")
+            hint = "" if source is not None else ', or let the window slide (window="slide", --window slide)'
+            raise ConfigError(f"the {what} has {read:,} tokens and the model reads {context:,}; shorten it{hint}")
     if asked.top and not asked.written:
         raise ConfigError(f"the {asked.top} likeliest tokens are asked for without log-probabilities; ask for both")
-    room = context - len(prompt)
+    room = max_new_tokens if slides else context - len(prompt)
     limits = Limits(
         tokenizer.stop_ids,
         min(max_new_tokens, room),
@@ -63,7 +80,10 @@ def new_request(
             prompt, limits, strategy, lambda: StreamDecoder(tokenizer, stop), bool(stop), source=source, asked=asked
         )
     kind = ContrastiveRow if isinstance(strategy, Contrastive) else OneRow
-    return kind(prompt, limits, strategy.start(limits), StreamDecoder(tokenizer, stop), source=source, asked=asked)
+    row = kind(prompt, limits, strategy.start(limits), StreamDecoder(tokenizer, stop), source=source, asked=asked)
+    if slides:
+        row.slide_over(context)
+    return row
 
 
 @torch.inference_mode()

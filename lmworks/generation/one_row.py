@@ -12,6 +12,9 @@ from lmworks.generation.request import Read, Request, top_of
 from lmworks.generation.strategies import Chooser
 from lmworks.tokens.stream import StreamDecoder
 
+SINKS = 4
+"""First tokens of a text that a window keeps when it slides."""
+
 
 @dataclass
 class OneRow(Request):
@@ -20,10 +23,13 @@ class OneRow(Request):
     chooser: Chooser
     stream: StreamDecoder
     guesser: Guesser | None = field(default=None, init=False)
+    window: int | None = field(default=None, init=False)
+    """Tokens of a window that slides over the text; None where the text has an end there."""
     guessed: Guess = field(default=Guess(), init=False)
     """What its row read behind the last token."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         self.seed = self.chooser.seed
         self.chooser.saw(self.prompt)
         if self.limits.longest == 0:
@@ -40,15 +46,35 @@ class OneRow(Request):
             if self.finish is not None or token != guessed:
                 break
         self.rows = []
-        if self.finish is None:
+        if self.finish is None and self.window is not None and len(self.held) > self.window:
+            self._slide()
+        elif self.finish is None:
             self.guessed = self._guess()
             self.rows = [Read(0, (token, *self.guessed.tokens), cut=len(logits) - 1 - place)]
         return shown
+
+    def slide_over(self, window: int) -> None:
+        """Let a window slide over the text; a prompt that is longer begins with what is kept of it."""
+        self.window = window
+        if len(self.prompt) >= window:
+            self._slide()
+            self.reads_again = False
+
+    def _slide(self) -> None:
+        """Keep the first tokens and the last half of a window, and read these anew with places of their own: the first ones take
+        the attention that has nowhere else to go (attention sinks: Xiao et al. 2023, https://arxiv.org/abs/2309.17453)."""
+        assert self.window is not None
+        text = self.held
+        self.opening = [*text[:SINKS], *text[len(text) - (self.window // 2 - SINKS) :]]
+        self.opened, self.slid = len(self.tokens), self.slid + 1
+        self.guessed, self.reads_again = Guess(), True
 
     def _guess(self) -> Guess:
         if self.guesser is None:
             return Guess()
         most = self.limits.longest - len(self.tokens) - 1
+        if self.window is not None:
+            most = min(most, self.window - len(self.held))
         return self.guesser.guess(self.chooser.read, len(self.tokens), most)
 
     def _write(self, token: int, logits: Float[Tensor, " vocab"]) -> str:

@@ -73,6 +73,22 @@ class Request(ABC):
     """The rows of the next step; none when it is finished."""
     reused: int = field(default=0, init=False)
     """Tokens of the prompt that lay in the cache already."""
+    opening: list[int] = field(default_factory=list, init=False)
+    """What is read before the next token: the prompt, or what a window that slid keeps of the text."""
+    opened: int = field(default=0, init=False)
+    """Tokens that were written before the opening ends."""
+    slid: int = field(default=0, init=False)
+    """How often the window slid."""
+    reads_again: bool = field(default=False, init=False)
+    """Its rows are given up, and its opening is read before the next token."""
+
+    def __post_init__(self) -> None:
+        self.opening = self.prompt
+
+    @property
+    def held(self) -> list[int]:
+        """The text that its row holds, or will hold with the next token."""
+        return [*self.opening, *self.tokens[self.opened :]]
 
     states: Float[Tensor, "read dim"] | None = field(default=None, init=False)
     """Those of the tokens that its rows read last, where it wants them."""
@@ -85,7 +101,7 @@ class Request(ABC):
     @property
     def size(self) -> int:
         """Tokens that are read before the first is written."""
-        return max(len(self.prompt), len(self.source or ()))
+        return max(len(self.opening), len(self.source or ()))
 
     @abstractmethod
     def take(self, logits: Float[Tensor, "read vocab"]) -> str:
