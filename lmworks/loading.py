@@ -16,6 +16,7 @@ from lmworks.basics.errors import ConfigError, ModelError
 from lmworks.basics.files import restore_directory, sha256
 from lmworks.basics.gguf_file import GGUFFile
 from lmworks.generation.language_model import LanguageModel
+from lmworks.models.config import RopeScaling
 from lmworks.models.directory import read_json
 from lmworks.models.references import resolve
 from lmworks.tokens.tokenizer import Tokenizer
@@ -28,16 +29,17 @@ def load(
     dtype: str | torch.dtype | None = None,
     device: str = "cpu",
     compress: str | None = None,
+    rope_scaling: RopeScaling | None = None,
 ) -> LanguageModel:
     """Load a model; a folder with an adapter is put on its base (the one it names, or `base`).
 
-    `compress` is int4, int8 or none (`LanguageModel.load`); with an adapter PyTorch runs the network.
+    `compress` is int4, int8 or none, and `rope_scaling` makes the context longer (`LanguageModel.load`); with an adapter PyTorch runs the network.
     ModelError where the base is not the file that the adapter was trained on.
     """
     folder = Path(reference)
     restore_directory(folder)
     if not is_adapter(folder):
-        return LanguageModel.load(reference, dtype=dtype, device=device, compress=compress)
+        return LanguageModel.load(reference, dtype=dtype, device=device, compress=compress, rope_scaling=rope_scaling)
     if compress not in (None, "none"):
         raise ConfigError(
             f"compress={compress} cannot be had for an adapter; merge it (lmworks build --merge) and compress that"
@@ -46,7 +48,7 @@ def load(
     named = base or settings.get("base_model_name_or_path")
     if not named:
         raise ModelError(f"{folder / CONFIG} does not name its base model; give it with --base")
-    model = LanguageModel.load(named, dtype=dtype, device=device, compress="none")
+    model = LanguageModel.load(named, dtype=dtype, device=device, compress="none", rope_scaling=rope_scaling)
     if base is None:
         _check_base(folder, model)
     read_adapter(folder, model.network)

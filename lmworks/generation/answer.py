@@ -18,6 +18,8 @@ class Answer(str):
     """Natural log-probability of each written token under the model, before filters."""
     finish: Finish
     """Why it ended: stop, length or window."""
+    slid: int = 0
+    """How often the window slid over the text, which then was forgotten but for its beginning and its end."""
     seed: int | None
     """What reproduces it; None where nothing was drawn."""
     score: float | None
@@ -31,7 +33,7 @@ class Answer(str):
         answer = cls(request.text)
         answer.prompt = request.prompt if request.source is None else request.source
         answer.tokens, answer.logprobs = request.tokens, request.logprobs
-        answer.finish, answer.seed = request.finish or "stop", request.seed
+        answer.finish, answer.seed, answer.slid = request.finish or "stop", request.seed, request.slid
         answer.score, answer.others = None, []
         if isinstance(request, BeamRequest):
             best, *others = request.hypotheses

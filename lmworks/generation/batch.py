@@ -23,7 +23,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from lmworks.generation.request import Request, Token, top_of
+from lmworks.generation.request import Read, Request, Token, top_of
 from lmworks.kernels.engine import CompiledNetwork
 from lmworks.kernels.pages import PAGE, PagedCache, bytes_of
 from lmworks.models.cache import Cache
@@ -114,14 +114,17 @@ class Batch:
         rows = [list(read.tokens) for request in self.running for read in request.rows]
         tokens, mask = padded(rows, self.network.device, left=True)
         with one_thread(self.network, self._cache):
-            if tokens.shape[1] == 1:
+            states = None
+            if tokens.shape[1] == 1 and not any(request.wants_states for request in self.running):
                 logits = self.network.next_logits(tokens, self._cache).cpu()
             else:
                 hidden = self.network.hidden(tokens, mask, cache=self._cache)
-                logits = self.network.logits(hidden.flatten(0, 1) if mask is None else hidden[mask]).cpu()
+                states = hidden.flatten(0, 1) if mask is None else hidden[mask]
+                logits = self.network.logits(states).cpu()
             shown, first = [], 0
             for request in self.running:
                 size = sum(len(read.tokens) for read in request.rows)
+                request.states = states[first : first + size] if states is not None and request.wants_states else None
                 shown.append((request, self._take(request, logits[first : first + size])))
                 first += size
         return shown
@@ -135,14 +138,20 @@ class Batch:
         columns = max(1, self.chunk // len(group.requests))
         part, mask = group.tokens[:, :columns], None if group.mask is None else group.mask[:, :columns]
         hidden = self.network.hidden(part, mask, cache=cache)
-        self._predict(group, part, mask, hidden)
+        for row, request in enumerate(group.requests):
+            if request.asked.prompt or request.wants_states:
+                states = hidden[row] if mask is None else hidden[row][mask[row]]
+                request.saw_prompt(states)
+                if request.asked.prompt:
+                    self._predict(request, states)
         group.tokens, group.mask = group.tokens[:, columns:], None if group.mask is None else group.mask[:, columns:]
         if group.tokens.shape[1]:
             self.reading.append(group)
             return []
         logits = self.network.logits(hidden[:, -1]).cpu()
         for row, request in enumerate(group.requests):
-            self._remember(request.prompt, cache, row)
+            self._remember(request.opening, cache, row)
+        self._arrange()  # one whose window slid leaves its old row before it has a new one
         if self._cache is None:
             self._cache = cache
         else:
@@ -158,10 +167,10 @@ class Batch:
         network, requests = self.network, group.requests
         sources = [request.source for request in requests if request.source is not None]
         memory = network.encode(*padded(sources, network.device, left=False)) if sources else None
-        longest = max(len(request.prompt) for request in requests)
+        longest = max(len(request.opening) for request in requests)
         room = longest + min(256, max(request.limits.longest for request in requests))
         group.cache = network.new_cache(len(requests), room, memory)
-        rest = [request.prompt[self._begin_alike(row, request, group.cache) :] for row, request in enumerate(requests)]
+        rest = [request.opening[self._begin_alike(row, request, group.cache) :] for row, request in enumerate(requests)]
         group.tokens, group.mask = padded(rest, network.device, left=True)
         return group.cache
 
@@ -177,23 +186,23 @@ class Batch:
     def _is_read_by_another(self, group: Group) -> bool:
         if self._prefixes is None or group.cache is not None:
             return False
-        own = group.requests[0].prompt
+        own = group.requests[0].opening
         known = len(self._prefixes.find(own[:-1]))
         start = own[: (known + 1) * PAGE]
         return len(own) > len(start) and any(
-            other.cache is not None and any(start == request.prompt[: len(start)] for request in other.requests)
+            other.cache is not None and any(start == request.opening[: len(start)] for request in other.requests)
             for other in self.reading
         )
 
     def _begin_alike(self, row: int, request: Request, cache: Cache) -> int:
         """Begin a row with the pages of a text that begins as its prompt does; how many of its tokens they hold. The last
         token is always read: the next one comes of it."""
-        if self._prefixes is None or not isinstance(cache, PagedCache) or request.asked.prompt:
+        if self._prefixes is None or not isinstance(cache, PagedCache) or request.asked.prompt or request.wants_states:
             return 0
         if self.network.engine is not self._engine:  # other weights: what was kept is not theirs
             self._prefixes = None
             return 0
-        cache.begin(row, self._prefixes.find(request.prompt[:-1]))
+        cache.begin(row, self._prefixes.find(request.opening[:-1]))
         request.reused = cache.sizes[row]
         return request.reused
 
@@ -202,23 +211,12 @@ class Batch:
         if self._prefixes is not None and isinstance(cache, PagedCache):
             self._prefixes.keep(text[: cache.sizes[row]], cache.pages[row])
 
-    def _predict(
-        self,
-        group: Group,
-        part: Int[Tensor, "batch seq"],
-        mask: Bool[Tensor, "batch seq"] | None,
-        hidden: Float[Tensor, "batch seq dim"],
-    ) -> None:
-        """The log-probabilities of the prompts' own tokens, for those who asked."""
-        for row, request in enumerate(group.requests):
-            if not request.asked.prompt:
-                continue
-            if not request.prompt_tokens:
-                request.prompt_tokens.append(Token(request.prompt[0], None))
-            states = hidden[row] if mask is None else hidden[row][mask[row]]
-            wanted = request.prompt[len(request.prompt_tokens) :][: len(states)]
-            if not wanted:
-                continue
+    def _predict(self, request: Request, states: Float[Tensor, "read dim"]) -> None:
+        """The log-probabilities of the prompt's own tokens that follow those with these states."""
+        if not request.prompt_tokens:
+            request.prompt_tokens.append(Token(request.prompt[0], None))
+        wanted = request.prompt[len(request.prompt_tokens) :][: len(states)]
+        if wanted:
             logprobs = self.network.logits(states[: len(wanted)]).log_softmax(-1).cpu()
             for one, token in zip(logprobs, wanted, strict=True):
                 request.prompt_tokens.append(Token(token, float(one[token]), top_of(one, request.asked.top)))
@@ -229,7 +227,11 @@ class Batch:
             request.rows = []
             return ""
         try:
-            return request.take(logits)
+            shown = request.take(logits)
+            if request.reads_again:
+                request.reads_again = False
+                self.reading.append(Group([request]))
+            return shown
         except Exception as error:
             request.error, request.rows = error, []
             return ""
@@ -243,7 +245,7 @@ class Batch:
             kept += [first + read.row for read in request.rows]
             cuts += [read.cut for read in request.rows]
             if not request.rows and request.most_rows == 1:
-                self._remember([*request.prompt, *request.tokens][:-1], self._cache, first)
+                self._remember(request.held[:-1], self._cache, first)
             first += size
         self.running = [request for request in self.running if request.rows]
         self._sizes = [len(request.rows) for request in self.running]
@@ -254,6 +256,8 @@ class Batch:
         elif len(kept) != first or any(cuts):
             self._cache.cut(cuts)
             self._cache.close_up()
+        for request in self.running:
+            request.rows = [Read(at, read.tokens) for at, read in enumerate(request.rows)]
 
 
 @contextmanager

@@ -55,6 +55,7 @@ class BeamRequest(Request):
     """The finished answers, the best first."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         each = self.strategy.width // self.strategy.groups
         self._groups = [_Group(self, each) for _ in range(self.strategy.groups)]
 

@@ -33,6 +33,7 @@ from dataclasses import dataclass
 from lmworks.basics.errors import ConfigError, EngineClosed, QueueFull
 from lmworks.generation.batch import Batch
 from lmworks.generation.constraints import Constraint
+from lmworks.generation.decoding import Window
 from lmworks.generation.guessing import Draft, Lookup
 from lmworks.generation.language_model import LanguageModel, Prompt
 from lmworks.generation.request import Asked, Request
@@ -109,6 +110,7 @@ class Engine:
         prompt_logprobs: bool = False,
         constraint: Constraint | None = None,
         guess: Lookup | Draft | None = None,
+        window: Window = "stop",
     ) -> Ticket:
         """Ask for an answer. Arguments as in `LanguageModel.generate`; besides, `logprobs` for the log-probability of each
         token that is written and of so many likeliest ones in its place (0 for its own alone), and `prompt_logprobs` for those
@@ -117,7 +119,9 @@ class Engine:
         if asked.top < 0:
             raise ConfigError(f"logprobs is {logprobs}; give 0 or more")
         return self.run(
-            self.model.request(prompt, strategy, max_new_tokens, stop, asked=asked, constraint=constraint, guess=guess)
+            self.model.request(
+                prompt, strategy, max_new_tokens, stop, asked=asked, constraint=constraint, guess=guess, window=window
+            )
         )
 
     def run(self, request: Request) -> Ticket:

@@ -26,15 +26,16 @@ from lmworks.basics.gguf_file import GGUFFile
 from lmworks.generation.answer import Answer
 from lmworks.generation.classifying import Told, classify
 from lmworks.generation.constraints import Constraint
-from lmworks.generation.decoding import OneRow, decode, new_request
+from lmworks.generation.decoding import Window, decode, new_request
 from lmworks.generation.embedding import Pooling, embed
 from lmworks.generation.filling import Guess, fill
 from lmworks.generation.generation_config import GenerationConfig
 from lmworks.generation.guessing import Draft, Lookup
+from lmworks.generation.one_row import OneRow
 from lmworks.generation.request import Asked, Request
 from lmworks.generation.strategies import Strategy
 from lmworks.kernels.choice import engine_for
-from lmworks.models.config import ModelConfig
+from lmworks.models.config import ModelConfig, RopeScaling, stretched
 from lmworks.models.directory import read_network, refuse_foreign_files, write_network
 from lmworks.models.gguf import read_gguf_network, stored_dtype
 from lmworks.models.gguf_groups import StoredInGGUF
@@ -103,12 +104,14 @@ class LanguageModel:
         dtype: str | torch.dtype | None = None,
         device: str = "cpu",
         compress: str | None = None,
+        rope_scaling: RopeScaling | None = None,
     ) -> LanguageModel:
         """Load an alias, a directory, a .gguf file or hf:org/name.
 
         `dtype` None takes what the file holds; quantised weights become bfloat16 where the processor multiplies it
         natively, else float32. `compress` is int4, int8 or none: on a CPU, matrices in few bits on the compiled path, or the
         network as it is in PyTorch; unless it or `dtype` is given, a file's 4 and 8 bits run as they are (`lmworks.kernels`).
+        `rope_scaling` lets a network with rotary positions read `factor` times its context, without training for it.
         Raises ModelError with one sentence for whatever is wrong with the files.
         """
         path, wanted = resolve(str(reference)), dtype_of(dtype)
@@ -122,6 +125,8 @@ class LanguageModel:
             stored = StoredInGGUF(file, network.config) if stored_dtype(file) is None else None
         else:
             network, tokenizer = read_network(path, wanted), Tokenizer.load(path)
+        if rope_scaling is not None:
+            network.config = stretched(network.config, rope_scaling)
         model = cls(network.to(device), tokenizer, path, str(reference), exact=wanted is not None)
         if wanted is None:
             model.network.engine = engine_for(model.network, compress, stored, device)
@@ -195,9 +200,12 @@ class LanguageModel:
         stop: Sequence[str] = (),
         constraint: Constraint | None = None,
         guess: Lookup | Draft | None = None,
+        window: Window = "stop",
     ) -> Iterator[str]:
         """Pieces of text as they come; joined they are what `generate` returns."""
-        request = self.request(prompt, strategy, max_new_tokens, stop, constraint=constraint, guess=guess)
+        request = self.request(
+            prompt, strategy, max_new_tokens, stop, constraint=constraint, guess=guess, window=window
+        )
         for _, shown in decode(self.network, [request]):
             if shown:
                 yield shown
@@ -211,10 +219,13 @@ class LanguageModel:
         stop: Sequence[str] = (),
         constraint: Constraint | None = None,
         guess: Lookup | Draft | None = None,
+        window: Window = "stop",
     ) -> Answer:
         """The whole answer; greedy unless a strategy is given, or an encoder-decoder's folder says how. A `constraint` gives its
-        form (`constraints.py`); a `guess` makes it faster and changes nothing (`guessing.py`)."""
+        form (`constraints.py`); a `guess` makes it faster and changes nothing (`guessing.py`); at the end of the context it ends,
+        or the `window` slides."""
         said = {"max_new_tokens": max_new_tokens, "stop": stop, "constraint": constraint, "guess": guess}
+        said["window"] = window
         return self.generate_batch([prompt], strategy, **said)[0]  # type: ignore[arg-type]
 
     def generate_batch(
@@ -226,6 +237,7 @@ class LanguageModel:
         stop: Sequence[str] = (),
         constraint: Constraint | None = None,
         guess: Lookup | Draft | None = None,
+        window: Window = "stop",
     ) -> list[Answer]:
         """Several answers at once, each step shared; one strategy for all, or one for each."""
         strategies = strategy if isinstance(strategy, Sequence) else [strategy] * len(prompts)
@@ -234,7 +246,7 @@ class LanguageModel:
                 f"there are {len(prompts)} prompts and {len(strategies)} strategies; give one for all, or one for each"
             )
         requests = [
-            self.request(prompt, one, max_new_tokens, stop, constraint=constraint, guess=guess)
+            self.request(prompt, one, max_new_tokens, stop, constraint=constraint, guess=guess, window=window)
             for prompt, one in zip(prompts, strategies, strict=True)
         ]
         for _ in decode(self.network, requests):
@@ -293,6 +305,7 @@ class LanguageModel:
         asked: Asked = Asked(),
         constraint: Constraint | None = None,
         guess: Lookup | Draft | None = None,
+        window: Window = "stop",
     ) -> Request:
         """An answer that is to be written, checked against the model: what `decode` and an `Engine` run."""
         self.must_write()
@@ -313,6 +326,7 @@ class LanguageModel:
             source=read if self.translates else None,
             habits=said.habits,
             asked=asked,
+            window=window,
         )
         if constraint is None and guess is None:
             return request
@@ -321,6 +335,8 @@ class LanguageModel:
             raise ConfigError(f"{what} one answer that is written token by token; take Greedy or Sample")
         if constraint is not None:
             request.chooser.guide = constraint.start(self.tokenizer, self.config.vocab_size)
+        if guess is not None and request.wants_states:
+            raise ConfigError("contrastive search reads all its candidates and guesses none; leave one of the two out")
         if guess is not None:
             request.guesser = guess.start(request.chooser.strategy, request.seed, self)
         return request

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 from jaxtyping import Float
 from torch import Tensor
@@ -48,6 +48,9 @@ class Token(NamedTuple):
 class Request(ABC):
     """An answer in the making, in one row or several."""
 
+    wants_states: ClassVar[bool] = False
+    """Looks at the states behind the last norm, too: `saw_prompt`, and `states` at each `take`."""
+
     prompt: list[int]
     """What a decoder reads first; of an encoder-decoder the token that opens a target."""
     limits: Limits
@@ -70,6 +73,25 @@ class Request(ABC):
     """The rows of the next step; none when it is finished."""
     reused: int = field(default=0, init=False)
     """Tokens of the prompt that lay in the cache already."""
+    opening: list[int] = field(default_factory=list, init=False)
+    """What is read before the next token: the prompt, or what a window that slid keeps of the text."""
+    opened: int = field(default=0, init=False)
+    """Tokens that were written before the opening ends."""
+    slid: int = field(default=0, init=False)
+    """How often the window slid."""
+    reads_again: bool = field(default=False, init=False)
+    """Its rows are given up, and its opening is read before the next token."""
+
+    def __post_init__(self) -> None:
+        self.opening = self.prompt
+
+    @property
+    def held(self) -> list[int]:
+        """The text that its row holds, or will hold with the next token."""
+        return [*self.opening, *self.tokens[self.opened :]]
+
+    states: Float[Tensor, "read dim"] | None = field(default=None, init=False)
+    """Those of the tokens that its rows read last, where it wants them."""
 
     @property
     def most_rows(self) -> int:
@@ -79,11 +101,14 @@ class Request(ABC):
     @property
     def size(self) -> int:
         """Tokens that are read before the first is written."""
-        return max(len(self.prompt), len(self.source or ()))
+        return max(len(self.opening), len(self.source or ()))
 
     @abstractmethod
     def take(self, logits: Float[Tensor, "read vocab"]) -> str:
         """Go on, given the logits behind each token that its rows read; return the text that can be shown now."""
+
+    def saw_prompt(self, states: Float[Tensor, "read dim"]) -> None:  # noqa: B027 (most look at none)
+        """States of the prompt's next tokens, where it wants them."""
 
     def cancel(self) -> None:
         """Nobody wants the rest."""

@@ -1,4 +1,4 @@
-"""How the next token is chosen: Greedy, Sample, Beam.
+"""How the next token is chosen: Greedy, Sample, Beam, Contrastive.
 
 Sample(temperature=0.8, top_p=0.95, seed=7).order
 ('temperature 0.8', 'top_p 0.95')
@@ -232,6 +232,25 @@ class Beam(Strategy):
         raise ConfigError("beams compare whole answers and choose no next token; use Greedy or Sample")
 
 
+class Contrastive(Strategy):
+    """Of the likeliest tokens the one whose state is least like a state before it (`contrastive.py`)."""
+
+    top_k: int = Field(default=4, gt=1)
+    """Candidates of each step; each is read by the network in a row of its own."""
+
+    alpha: float = Field(default=0.6, ge=0, le=1)
+    """(1 - alpha) x probability - alpha x the largest cosine with a state before: 0 is greedy."""
+
+    @property
+    def order(self) -> tuple[str, ...]:
+        """The steps, in order."""
+        return (*super().order, f"top_k {self.top_k}", f"contrastive alpha {self.alpha:g}")
+
+    def distribution(self, logits: Logits) -> NoReturn:
+        """ConfigError: states are compared, too."""
+        raise ConfigError("contrastive search compares states and has no distribution of the next token")
+
+
 class Chooser:
     """A strategy at work on one request: its random numbers, the tokens seen so far, the form that is asked for."""
 
@@ -248,14 +267,19 @@ class Chooser:
         """Tokens of the prompt, for what looks back at them."""
         self.read += tokens
 
+    def adjusted(self, logits: Logits) -> Logits:
+        """The logits behind what the strategy takes off and adds, and minus infinity for what leads out of the form."""
+        adjusted = self.strategy.adjusted(logits, self.read, self.written, self.limits)
+        if self.guide is None:
+            return adjusted
+        formed = self.guide.allowed(adjusted)
+        # What the form asks for goes before what else is asked: an end before min_new_tokens, say.
+        return formed if formed.max() > -torch.inf else self.guide.allowed(logits)
+
     def choose(self, logits: Logits, guess: int | None = None, drawn_from: Probabilities | None = None) -> int:
         """The next token. A `guess` that was drawn from a distribution of its own is kept as often as it may be, so that the
         token has the strategy's distribution all the same (`guessing.py`)."""
-        adjusted = self.strategy.adjusted(logits, self.read, self.written, self.limits)
-        if self.guide is not None:
-            formed = self.guide.allowed(adjusted)
-            # What the form asks for goes before what else is asked: an end before min_new_tokens, say.
-            adjusted = formed if formed.max() > -torch.inf else self.guide.allowed(logits)
+        adjusted = self.adjusted(logits)
         if self.draws is None:
             token = int(adjusted.numpy().argmax())  # PyTorch's takes five times as long
         elif guess is not None and drawn_from is not None:
@@ -264,8 +288,12 @@ class Chooser:
             p, tokens = self.strategy.shortlist(adjusted)
             place = draw(p, self.draws)
             token = place if tokens is None else int(tokens[place])
+        self.took(token)
+        return token
+
+    def took(self, token: int) -> None:
+        """The answer goes on with this one."""
         if self.guide is not None:
             self.guide.accept(token)
         self.read.append(token)
         self.written += 1
-        return token

@@ -416,3 +416,16 @@ class ModelConfig(Config):
     def window_of(self, layer: int) -> int | None:
         """The window that one layer uses; None for the whole context."""
         return self.window if self.window_layers is None or layer in self.window_layers else None
+
+
+def stretched(config: ModelConfig, scaling: RopeScaling) -> ModelConfig:
+    """The same network for texts `factor` times as long. ConfigError where it has no rotary positions, or is stretched."""
+    if config.positions != "rope":
+        raise ConfigError(f"rope_scaling stretches rotary positions, and this network's are {config.positions}")
+    if config.rope_scaling is not None:
+        raise ConfigError(f"this network is stretched already (rope_scaling {config.rope_scaling.kind}); leave it so")
+    if scaling.factor <= 1:
+        raise ConfigError(f"rope_scaling.factor is {scaling.factor:g}; above 1 makes the context longer")
+    original = scaling.original_context or config.context
+    longer = scaling.but(original_context=original)
+    return config.but(context=int(original * scaling.factor), rope_scaling=longer)

@@ -60,7 +60,7 @@ def test_pytorch_has_one_thread_while_an_engine_decodes_and_all_of_them_again_be
 ):
     seen, choose, before = set(), Chooser.choose, torch.get_num_threads()
     monkeypatch.setattr(
-        Chooser, "choose", lambda self, *logits: (seen.add(torch.get_num_threads()), choose(self, *logits))[1]
+        Chooser, "choose", lambda self, *given: (seen.add(torch.get_num_threads()), choose(self, *given))[1]
     )
     torch.set_num_threads(2)
     try:

@@ -1,0 +1,73 @@
+"""Contrastive search: of the likeliest tokens the one that says something new, without drawing.
+
+    model.generate("Once upon a time", Contrastive(top_k=4, alpha=0.6))
+
+Each of the `top_k` likeliest tokens v is read in a row of its own. The one with the largest
+
+    (1 - alpha) p(v) - alpha max_j cos(h_v, h_j)
+
+is taken, where h_v is its state behind the last norm and h_j are those of the prompt and the answer so far.
+Source: Su et al. 2022, https://arxiv.org/abs/2202.06417, section 3.2.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+from lmworks.generation.one_row import OneRow
+from lmworks.generation.request import Read
+from lmworks.generation.strategies import Contrastive
+
+
+@dataclass
+class ContrastiveRow(OneRow):
+    """An answer by contrastive search; a row for each candidate."""
+
+    wants_states: ClassVar[bool] = True
+    _seen: list[Float[Tensor, "read dim"]] = field(default_factory=list, init=False)
+    """Of length one: the states of the text so far."""
+    _candidates: list[int] = field(default_factory=list, init=False)
+    _chances: Float[Tensor, " candidates"] = field(default_factory=lambda: torch.empty(0), init=False)
+    _before: Float[Tensor, " vocab"] = field(default_factory=lambda: torch.empty(0), init=False)
+    """The logits that the candidates are from."""
+
+    @property
+    def strategy(self) -> Contrastive:
+        """Its settings."""
+        assert isinstance(self.chooser.strategy, Contrastive)
+        return self.chooser.strategy
+
+    @property
+    def most_rows(self) -> int:
+        """One for each candidate."""
+        return self.strategy.top_k
+
+    def saw_prompt(self, states: Float[Tensor, "read dim"]) -> None:
+        """States of the prompt's next tokens."""
+        self._seen.append(F.normalize(states.float().cpu(), dim=-1))
+
+    def take(self, logits: Float[Tensor, "rows vocab"]) -> str:
+        """Take one of the candidates that were read, and find the next ones."""
+        row, shown = 0, ""
+        if self._candidates:
+            assert self.states is not None
+            states = F.normalize(self.states.float().cpu(), dim=-1)
+            alike = (states @ torch.cat(self._seen).T).amax(dim=1)
+            row = int(((1 - self.strategy.alpha) * self._chances - self.strategy.alpha * alike).argmax())
+            shown = self._write(self._candidates[row], self._before)
+            self.chooser.took(self._candidates[row])
+            self._seen.append(states[row : row + 1])
+        self.rows = []
+        if self.finish is None:
+            self._before = logits[row]
+            best = self.chooser.adjusted(self._before).softmax(0).topk(min(self.strategy.top_k, logits.shape[1]))
+            possible = best.values > 0
+            self._candidates, self._chances = best.indices[possible].tolist(), best.values[possible]
+            self.rows = [Read(row, (token,)) for token in self._candidates]
+        return shown

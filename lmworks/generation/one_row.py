@@ -1,0 +1,100 @@
+"""An answer whose tokens are chosen for good, one after another, by a strategy's chooser."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from jaxtyping import Float
+from torch import Tensor
+
+from lmworks.generation.guessing import Guess, Guesser
+from lmworks.generation.request import Read, Request, top_of
+from lmworks.generation.strategies import Chooser
+from lmworks.tokens.stream import StreamDecoder
+
+SINKS = 4
+"""First tokens of a text that a window keeps when it slides."""
+
+
+@dataclass
+class OneRow(Request):
+    """An answer in one row; what was guessed to follow is read with the last token."""
+
+    chooser: Chooser
+    stream: StreamDecoder
+    guesser: Guesser | None = field(default=None, init=False)
+    window: int | None = field(default=None, init=False)
+    """Tokens of a window that slides over the text; None where the text has an end there."""
+    guessed: Guess = field(default=Guess(), init=False)
+    """What its row read behind the last token."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.seed = self.chooser.seed
+        self.chooser.saw(self.prompt)
+        if self.limits.longest == 0:
+            self.finish = self.limits.at_longest
+
+    def take(self, logits: Float[Tensor, "read vocab"]) -> str:
+        """Choose the next token; as long as it is the one that was guessed, the one behind it too."""
+        shown, guess = "", self.guessed
+        for place, row in enumerate(logits):
+            guessed = guess.tokens[place] if place < len(guess.tokens) else None
+            drawn_from = guess.drawn_from[place] if place < len(guess.drawn_from) else None
+            token = self.chooser.choose(row, guessed, drawn_from)
+            shown += self._write(token, row)
+            if self.finish is not None or token != guessed:
+                break
+        self.rows = []
+        if self.finish is None and self.window is not None and len(self.held) > self.window:
+            self._slide()
+        elif self.finish is None:
+            self.guessed = self._guess()
+            self.rows = [Read(0, (token, *self.guessed.tokens), cut=len(logits) - 1 - place)]
+        return shown
+
+    def slide_over(self, window: int) -> None:
+        """Let a window slide over the text; a prompt that is longer begins with what is kept of it."""
+        self.window = window
+        if len(self.prompt) >= window:
+            self._slide()
+            self.reads_again = False
+
+    def _slide(self) -> None:
+        """Keep the first tokens and the last half of a window, and read these anew with places of their own: the first ones take
+        the attention that has nowhere else to go (attention sinks: Xiao et al. 2023, https://arxiv.org/abs/2309.17453)."""
+        assert self.window is not None
+        text = self.held
+        self.opening = [*text[:SINKS], *text[len(text) - (self.window // 2 - SINKS) :]]
+        self.opened, self.slid = len(self.tokens), self.slid + 1
+        self.guessed, self.reads_again = Guess(), True
+
+    def _guess(self) -> Guess:
+        if self.guesser is None:
+            return Guess()
+        most = self.limits.longest - len(self.tokens) - 1
+        if self.window is not None:
+            most = min(most, self.window - len(self.held))
+        return self.guesser.guess(self.chooser.read, len(self.tokens), most)
+
+    def _write(self, token: int, logits: Float[Tensor, " vocab"]) -> str:
+        """One more token; the text that can be shown now."""
+        if self.asked.written:
+            logprobs = logits.log_softmax(0)
+            self.logprobs.append(float(logprobs[token]))
+            if self.asked.top:
+                self.alternatives.append(top_of(logprobs, self.asked.top))
+        self.tokens.append(token)
+        if token in self.limits.ends:
+            self.finish = "stop"
+            shown = self.stream.finish()
+        else:
+            shown = self.stream.push(token)
+            if self.stream.stopped is not None or (self.chooser.guide is not None and self.chooser.guide.complete):
+                self.finish = "stop"
+            elif len(self.tokens) >= self.limits.longest:
+                self.finish = self.limits.at_longest
+            if self.finish is not None:
+                shown += self.stream.finish()
+        self.text += shown
+        return shown
