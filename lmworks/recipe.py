@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from lmworks.adaptation.lora import LoRAConfig
+from lmworks.adaptation.lora_config import LoRAConfig
 from lmworks.basics.config import Config
 from lmworks.basics.recipe_file import RecipeFile
 from lmworks.training.settings import TrainingConfig

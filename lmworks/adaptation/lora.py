@@ -11,32 +11,17 @@ import contextlib
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
-from pydantic import Field
 from torch import Tensor, nn
 
-from lmworks.basics.config import Config
+from lmworks.adaptation.lora_config import LoRAConfig
 from lmworks.basics.errors import ConfigError
 from lmworks.models.families import family_of
 from lmworks.models.families.tables import Rows, each_name, rows_of
 from lmworks.models.network import Network
-
-
-class LoRAConfig(Config):
-    """Settings of a LoRA adapter."""
-
-    rank: int = Field(default=8, gt=0)
-    """Rank of the update: more learns more, and forgets more."""
-
-    alpha: float = Field(default=16.0, gt=0)
-    """The update is scaled by alpha / rank."""
-
-    targets: tuple[str, ...] | Literal["all"] = "all"
-    """Projections that get an adapter, by the names that the model's files use (q_proj, v_proj, ...); all for every one."""
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from lmworks.loading import load, load_tokenizer
 from lmworks.models.references import resolve
 from lmworks.models.vectors import read_vectors
 from lmworks.objectives import Objective, SpanCorruption
-from lmworks.planning.reading import trains_from_nothing
+from lmworks.planning.recipes import trains_from_nothing
 from lmworks.pretraining import network_of, objective_of, rows_of
 from lmworks.recipe import Recipe
 from lmworks.tasks import Packed, Task, task_of

@@ -40,6 +40,12 @@ def build(
 ) -> None:
     """Adapt a model to a folder of text, and measure what it learnt and forgot."""
     from lmworks.basics import progress
+    from lmworks.recipe import Recipe
+
+    Recipe.read(
+        recipe or "adapt", set_ or []
+    )  # what is wrong with it is said before torch is loaded, which takes seconds
+
     from lmworks.building import answer
     from lmworks.building import build as run
 

@@ -35,6 +35,10 @@ def plan(
 
         _print_published(figures(), json_)
         return
+    from lmworks.planning.recipes import read_recipe
+
+    read_recipe(recipe, set_ or [])  # what is wrong with it is said before torch is loaded, which takes seconds
+
     from lmworks.planning.devices import find_device
     from lmworks.planning.plan import make_plan
     from lmworks.planning.reading import read_subject

@@ -53,6 +53,9 @@ def sweep(
     from lmworks.basics import progress
     from lmworks.basics.errors import ConfigError
     from lmworks.basics.extras import require
+    from lmworks.training_recipe import TrainRecipe
+
+    TrainRecipe.read(recipe, set_ or [])  # what is wrong with it is said before torch is loaded, which takes seconds
 
     def say(line: str) -> None:
         print(line, file=sys.stderr, flush=True)

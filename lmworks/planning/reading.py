@@ -19,6 +19,7 @@ from lmworks.models.config import ModelConfig
 from lmworks.models.directory import read_config, read_json
 from lmworks.models.gguf import gguf_config
 from lmworks.models.references import resolve
+from lmworks.planning.recipes import read_recipe
 from lmworks.planning.workload import usual_objective
 from lmworks.recipe import Recipe
 from lmworks.text import hub
@@ -54,25 +55,14 @@ def read_subject(name: str, changes: Sequence[str] = ()) -> Subject:
 
     ConfigError for unknown keys and values that make no sense; ModelError for a model that is none.
     """
-    if name in TrainRecipe.shipped() or (Path(name).suffix == ".toml" and trains_from_nothing(Path(name))):
-        return _from_nothing(name, TrainRecipe.read(name, changes))
-    if name in Recipe.shipped() or Path(name).suffix == ".toml":
-        recipe = Recipe.read(name, list(changes))
-    else:
+    recipe = read_recipe(name, changes)
+    if isinstance(recipe, TrainRecipe):
+        return _from_nothing(name, recipe)
+    if recipe is None:
         recipe = Recipe(**overrides(changes))
         recipe = recipe.but(model=recipe.model.but(reference=name))
     config = model_config(recipe.model.reference)
     return Subject(name, config, recipe.training, recipe.lora, recipe.model.dtype, usual_objective(config))
-
-
-def trains_from_nothing(path: Path) -> bool:
-    """Is it a recipe of `lmworks train`? Those of `build` name a model, and know nothing of the others' sections."""
-    tables = TrainRecipe.tables(path)
-    model = tables.get("model")
-    own = set(TrainRecipe.model_fields) - set(Recipe.model_fields)
-    return bool(own & set(tables)) or (
-        isinstance(model, dict) and bool(model) and not {"reference", "dtype"} & set(model)
-    )
 
 
 def _from_nothing(name: str, recipe: TrainRecipe) -> Subject:

@@ -60,16 +60,23 @@ def test_importing_and_help_load_no_heavy_package(program: str):
     assert ran.stdout.splitlines()[-1] == "heavy: []"
 
 
-def test_a_mistake_in_a_recipe_is_told_before_torch_is_loaded():
+@pytest.mark.parametrize(
+    ("words", "recipe"),
+    [
+        (["train", "shakespeare-char"], "shakespeare-char"),
+        (["plan", "shakespeare-char"], "shakespeare-char"),
+        (["sweep", "shakespeare-char", "--space", "none.toml", "--trials", "2"], "shakespeare-char"),
+        (["build", "notes"], "adapt"),
+    ],
+)
+def test_a_mistake_in_a_recipe_is_told_before_torch_is_loaded(words: list[str], recipe: str):
     """Which takes two seconds."""
     program = (
-        "import sys; sys.argv[1:] = ['train', 'shakespeare-char', '--set', 'training.stepz=1']\n"
+        f"import sys; sys.argv[1:] = {words} + ['--set', 'training.stepz=1']\n"
         "from lmworks.cli import main\ntry: main()\nexcept SystemExit: print('torch' in sys.modules)"
     )
     ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert (
-        ran.stderr == "lmworks: shakespeare-char.toml: training.stepz is not a setting; did you mean training.steps?\n"
-    )
+    assert ran.stderr == f"lmworks: {recipe}.toml: training.stepz is not a setting; did you mean training.steps?\n"
     assert ran.stdout == "False\n"
 
 
