@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lmworks.cli.options import Base, MaxNewTokens, MinP, Model, Seed, Stop, Temperature, TopK, TopP, strategy
+from lmworks.cli.options import Base, Compress, MaxNewTokens, MinP, Model, Seed, Stop, Temperature, TopK, TopP, strategy
 
 if TYPE_CHECKING:
     from lmworks.generation.language_model import LanguageModel
@@ -25,6 +25,7 @@ def chat(
     max_new_tokens: MaxNewTokens = 512,
     seed: Seed = None,
     stop: Stop = None,
+    compress: Compress = None,
     base: Base = None,
 ) -> None:
     """Talk with a model in the terminal."""
@@ -33,7 +34,7 @@ def chat(
     from lmworks.loading import load
 
     with progress.shown():
-        language_model = load(model, base=base)
+        language_model = load(model, base=base, compress=compress)
         language_model.must_converse()
     typer.echo(f"{language_model.reference}. {HELP}\n")
     messages = _opening(system)

@@ -10,6 +10,7 @@ import typer
 from lmworks.cli.options import (
     Base,
     Beams,
+    Compress,
     Json,
     LengthPenalty,
     MaxNewTokens,
@@ -51,6 +52,7 @@ def generate(  # noqa: PLR0913, PLR0917 (each is an option that people know by n
     max_new_tokens: MaxNewTokens = 256,
     seed: Seed = None,
     stop: Stop = None,
+    compress: Compress = None,
     base: Base = None,
     json_: Json = False,
 ) -> None:
@@ -63,7 +65,7 @@ def generate(  # noqa: PLR0913, PLR0917 (each is an option that people know by n
     from lmworks.loading import load
 
     with progress.shown():
-        language_model = load(model, base=base)
+        language_model = load(model, base=base, compress=compress)
     text = sys.stdin.read() if prompt == "-" else prompt
     if lines:
         _lines(language_model, text.removesuffix("\n").split("\n"), chat, chosen, max_new_tokens, stop or (), json_)

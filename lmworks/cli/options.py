@@ -14,6 +14,13 @@ if TYPE_CHECKING:
 Json = Annotated[bool, typer.Option("--json", help="Print the same facts as JSON.")]
 Model = Annotated[str, typer.Argument(help="An alias (smollm2), a directory, a .gguf file or hf:org/name.")]
 Base = Annotated[str | None, typer.Option(help="The base model of an adapter, where the one it names is not here.")]
+Compress = Annotated[
+    str | None,
+    typer.Option(
+        help="What runs the network on a CPU: int4 or int8, its weights in at most so many bits, compiled; none, as it is, in "
+        "PyTorch. Unless given, what the file holds."
+    ),
+]
 Temperature = Annotated[
     float | None, typer.Option(help="Divides the logits: below 1 sharper, above 1 flatter; 0 is greedy.")
 ]

@@ -55,7 +55,7 @@ def library() -> Library:
     """The kernels of this process. LmworksError without numba, or where the processor has no instructions for them."""
     require("numba", "fast")
     if (why := problem()) is not None:
-        raise LmworksError(f"{why}; PyTorch runs the network")
+        raise LmworksError(why)
     instructions = chosen()
     folder = _folder(instructions)
     if folder is None:
