@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 HELP = "/reset forgets the conversation, /system TEXT sets the instructions, /exit ends. Ctrl-C stops an answer."
 
 
-def chat(
+def chat(  # noqa: PLR0913, PLR0917 (each is an option that people know by name)
     model: Model,
     system: Annotated[str | None, typer.Option(help="Instructions for the model.")] = None,
     temperature: Temperature = None,
