@@ -35,6 +35,7 @@ from lmworks.generation.one_row import OneRow
 from lmworks.generation.request import Asked, Request
 from lmworks.generation.strategies import Strategy
 from lmworks.kernels.choice import check_compress, engine_for
+from lmworks.models.compressed_groups import StoredInDirectory
 from lmworks.models.config import ModelConfig, RopeScaling, stretched
 from lmworks.models.directory import read_network, refuse_foreign_files, write_network
 from lmworks.models.gguf import read_gguf_network, stored_dtype
@@ -118,7 +119,7 @@ class LanguageModel:
         path, wanted = resolve(str(reference)), dtype_of(dtype)
         if wanted is not None and compress not in (None, "none"):
             raise ConfigError(f"dtype is {dtype} and compress is {compress}; give one of them")
-        stored: StoredInGGUF | None = None
+        stored: StoredInGGUF | StoredInDirectory | None
         if path.suffix == ".gguf":
             file = GGUFFile(path)
             network = read_gguf_network(file, wanted or stored_dtype(file) or fast_dtype(device))
@@ -126,6 +127,7 @@ class LanguageModel:
             stored = StoredInGGUF(file, network.config) if stored_dtype(file) is None else None
         else:
             network, tokenizer = read_network(path, wanted), Tokenizer.load(path)
+            stored = StoredInDirectory.of(path, network.config)
         if rope_scaling is not None:
             network.config = stretched(network.config, rope_scaling)
         model = cls(network.to(device), tokenizer, path, str(reference), exact=wanted is not None)
