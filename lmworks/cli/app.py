@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from lmworks.cli.answering import GroupedCommand
 from lmworks.cli.build import build
 from lmworks.cli.chat import chat
 from lmworks.cli.check import check
@@ -45,7 +46,7 @@ for verb in (
     lab,
     explain,
 ):
-    app.command()(verb)
+    app.command(cls=GroupedCommand)(verb)
 app.add_typer(tokens, name="tokens")
 
 
