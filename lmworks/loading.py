@@ -16,6 +16,7 @@ from lmworks.basics.errors import ConfigError, ModelError
 from lmworks.basics.files import restore_directory, sha256
 from lmworks.basics.gguf_file import GGUFFile
 from lmworks.generation.language_model import LanguageModel
+from lmworks.kernels.choice import check_compress
 from lmworks.models.config import RopeScaling
 from lmworks.models.directory import read_json
 from lmworks.models.references import resolve
@@ -36,6 +37,7 @@ def load(
     `compress` is int4, int8 or none, and `rope_scaling` makes the context longer (`LanguageModel.load`); with an adapter PyTorch runs the network.
     ModelError where the base is not the file that the adapter was trained on.
     """
+    check_compress(compress)
     folder = Path(reference)
     restore_directory(folder)
     if not is_adapter(folder):

@@ -223,14 +223,14 @@ class Answering:
         with progress.shown():
             return Draft(load(self.draft), **most)
 
-    def loaded(self, reference: str, base: str | None) -> LanguageModel:
+    def loaded(self, reference: str, base: str | None, compress: str | None) -> LanguageModel:
         """The model, its window stretched where that is asked for."""
         from lmworks.basics import progress
         from lmworks.loading import load
 
         scaling = _scaling(self.rope_scaling)
         with progress.shown():
-            return load(reference, base=base, rope_scaling=scaling)
+            return load(reference, base=base, rope_scaling=scaling, compress=compress)
 
     def said(self, max_new_tokens: int) -> dict[str, Any]:
         """What `model.generate` and `model.stream` take besides prompt and strategy."""

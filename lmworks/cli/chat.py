@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lmworks.cli.answering import Answering, answering
-from lmworks.cli.options import Base, MaxNewTokens, Model
+from lmworks.cli.options import Base, Compress, MaxNewTokens, Model
 
 if TYPE_CHECKING:
     from lmworks.generation.language_model import LanguageModel
@@ -23,12 +23,13 @@ def chat(
     how: Answering,
     system: Annotated[str | None, typer.Option(help="Instructions for the model.")] = None,
     max_new_tokens: MaxNewTokens = 512,
+    compress: Compress = None,
     base: Base = None,
 ) -> None:
     """Talk with a model in the terminal."""
     chosen = how.strategy()
     said = how.said(max_new_tokens)
-    language_model = how.loaded(model, base)
+    language_model = how.loaded(model, base, compress)
     language_model.must_converse()
     typer.echo(f"{language_model.reference}. {HELP}\n")
     messages = _opening(system)

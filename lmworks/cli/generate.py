@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lmworks.cli.answering import Answering, answering
-from lmworks.cli.options import Base, Json, MaxNewTokens, Model, as_json
+from lmworks.cli.options import Base, Compress, Json, MaxNewTokens, Model, as_json
 
 if TYPE_CHECKING:
     from lmworks.generation.answer import Answer
@@ -29,6 +29,7 @@ def generate(
     chat: Annotated[bool, typer.Option("--chat", help="Treat the prompt as a message and answer it.")] = False,
     lines: Annotated[bool, typer.Option("--lines", help="Each line is a prompt; print one line for each.")] = False,
     max_new_tokens: MaxNewTokens = 256,
+    compress: Compress = None,
     base: Base = None,
     json_: Json = False,
 ) -> None:
@@ -37,7 +38,7 @@ def generate(
 
     chosen = how.strategy()
     said = how.said(max_new_tokens)
-    language_model = how.loaded(model, base)
+    language_model = how.loaded(model, base, compress)
     text = sys.stdin.read() if prompt == "-" else prompt
     if lines:
         _lines(language_model, text.removesuffix("\n").split("\n"), chat, chosen, said, json_)

@@ -11,6 +11,13 @@ import typer
 Json = Annotated[bool, typer.Option("--json", help="Print the same facts as JSON.")]
 Model = Annotated[str, typer.Argument(help="An alias (smollm2), a directory, a .gguf file or hf:org/name.")]
 Base = Annotated[str | None, typer.Option(help="The base model of an adapter, where the one it names is not here.")]
+Compress = Annotated[
+    str | None,
+    typer.Option(
+        help="What runs the network on a CPU: int4 or int8, its weights in at most so many bits, compiled; none, as it is, in "
+        "PyTorch. Unless given, what the file holds."
+    ),
+]
 MaxNewTokens = Annotated[int, typer.Option(help="The longest answer, in tokens.")]
 Beams = Annotated[int | None, typer.Option(help="Write this many answers side by side and give the best as a whole.")]
 

@@ -34,7 +34,7 @@ from lmworks.generation.guessing import Draft, Lookup
 from lmworks.generation.one_row import OneRow
 from lmworks.generation.request import Asked, Request
 from lmworks.generation.strategies import Strategy
-from lmworks.kernels.choice import engine_for
+from lmworks.kernels.choice import check_compress, engine_for
 from lmworks.models.config import ModelConfig, RopeScaling, stretched
 from lmworks.models.directory import read_network, refuse_foreign_files, write_network
 from lmworks.models.gguf import read_gguf_network, stored_dtype
@@ -114,6 +114,7 @@ class LanguageModel:
         `rope_scaling` lets a network with rotary positions read `factor` times its context, without training for it.
         Raises ModelError with one sentence for whatever is wrong with the files.
         """
+        check_compress(compress)
         path, wanted = resolve(str(reference)), dtype_of(dtype)
         if wanted is not None and compress not in (None, "none"):
             raise ConfigError(f"dtype is {dtype} and compress is {compress}; give one of them")

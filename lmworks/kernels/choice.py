@@ -15,13 +15,18 @@ Compress = Literal["int4", "int8", "none"]
 """int4, int8: matrices in at most so many bits, embedding and head in 8; none: the network as it is, in PyTorch."""
 
 
+def check_compress(compress: str | None) -> None:
+    """ConfigError for what `compress` cannot be."""
+    if compress is not None and compress not in get_args(Compress):
+        raise ConfigError(f"compress is {compress!r}, and it is one of {', '.join(get_args(Compress))}")
+
+
 def engine_for(
     network: Network, compress: str | None, stored: Stored | None, device: str = "cpu"
 ) -> CompiledNetwork | None:
     """The compiled path; None for PyTorch. Unless `compress` says more, weights that a file holds in few bits run in these,
     and others in PyTorch. ConfigError where bits are asked for that cannot be had; what is not asked for is only said."""
-    if compress is not None and compress not in get_args(Compress):
-        raise ConfigError(f"compress is {compress!r}, and it is one of {', '.join(get_args(Compress))}")
+    check_compress(compress)
     if compress == "none" or (compress is None and (stored is None or device != "cpu")):
         return None
     bits = 8 if compress is None else int(compress[3:])
@@ -29,6 +34,6 @@ def engine_for(
     if reason is None:
         return compiled(network, bits, stored)
     if compress is None:
-        progress.note(reason)
+        progress.note(f"{reason}; PyTorch runs the network")
         return None
-    raise ConfigError(f"compress={compress} cannot be had: {reason}")
+    raise ConfigError(f"compress={compress} cannot be had: {reason}; leave it out, and PyTorch runs the network")

@@ -20,17 +20,16 @@ def uncovered(network: nn.Module) -> str | None:
     """What the tape has no operation for, as one sentence; None where it covers the network."""
     config = network.config
     if type(network) is not Network or not isinstance(config, ModelConfig):
-        return "the compiled path runs transformers, and this network is none; PyTorch runs it"
-    reason = _shape(config) or _parts(config) or _state(network)
-    return None if reason is None else f"the compiled path {reason}; PyTorch runs the network"
+        return "the compiled path runs transformers, and this network is none"
+    reason = _parts(config) or _shape(config) or _state(network)
+    return None if reason is None else f"the compiled path {reason}"
 
 
 def unavailable() -> str | None:
     """Why nothing is compiled on this machine, as one sentence; None where it can be."""
     if importlib.util.find_spec("numba") is None:
-        return "numba is not installed, so PyTorch runs the network, slower; run: pip install 'lmworks[fast]'"
-    reason = problem()
-    return None if reason is None else f"{reason}; PyTorch runs the network"
+        return "numba is not installed (pip install 'lmworks[fast]')"
+    return problem()
 
 
 def too_large(network: Network, bits: int) -> str | None:
@@ -39,10 +38,7 @@ def too_large(network: Network, bits: int) -> str | None:
     free = available_bytes()
     if free is None or needed < free:
         return None
-    return (
-        f"the weights in {bits} bits take {needed / 1e9:.1f} GB, and {free / 1e9:.1f} GB of memory are free; PyTorch runs the "
-        "network"
-    )
+    return f"the weights in {bits} bits take {needed / 1e9:.1f} GB, and {free / 1e9:.1f} GB of memory are free"
 
 
 def _shape(config: ModelConfig) -> str | None:

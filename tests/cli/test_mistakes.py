@@ -134,6 +134,18 @@ MISTAKES = {
         ("compress", "MODEL", "--text", "TEXT", "--out", "TEXT"),
         "is not a model directory",
     ),
+    "an unknown number of bits to run in": (
+        ("generate", "MODEL", "Hi", "--compress", "int3"),
+        "'int3', and it is one of",
+    ),
+    "heads that are not compiled": (
+        ("evaluate", "MODEL", "TEXT", "--compress", "int8"),
+        "compress=int8 cannot be had: the compiled path has heads in steps of 16 dimensions, and head_dim is 8; leave it out",
+    ),
+    "a translator that is not compiled": (
+        ("generate", "TRANSLATOR", "Hi", "--compress", "int4"),
+        "has no second stack",
+    ),
     "an unknown action": (("models", "delete"), "models does not know 'delete'"),
     "an unknown claim": (("lab", "999"), "999"),
     "an unknown scale": (("lab", "23", "--scale", "huge"), "huge"),

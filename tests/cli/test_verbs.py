@@ -8,6 +8,7 @@ import subprocess
 import sys
 
 import pytest
+import tiny
 
 from lmworks.evaluation.measurement import Measurement
 from lmworks.generation.constraints import Choice, JsonSchema, Regex
@@ -91,6 +92,20 @@ def test_generate_prints_the_text_that_json_holds(run, model_folder):
     assert run(*options).out == facts["text"] + "\n"
     assert facts["finish"] == "length" and len(facts["tokens"]) == 9 == len(facts["logprobs"])
     assert facts["seed"] is None and facts["prompt_tokens"] == 4 and facts["order"] == ["most probable"]
+
+
+def test_compress_chooses_what_runs_the_network(run, tmp_path, text_folder):
+    pytest.importorskip("numba")
+    folder = str(tiny.language_model(dim=64, heads=4, head_dim=16, hidden_dim=96, context=512).save(tmp_path / "small"))
+    options = ("generate", folder, "Once", "--max-new-tokens", "9", "--json")
+    plain, none, eight = (run(*options, *more).json for more in ((), ("--compress", "none"), ("--compress", "int8")))
+    assert plain["logprobs"] == none["logprobs"] != eight["logprobs"]
+    assert eight["logprobs"][0] == pytest.approx(plain["logprobs"][0], rel=0.05)
+    bits = [
+        run("evaluate", folder, text_folder, "--json", *more).json["measurements"][0]["value"]
+        for more in ((), ("--compress", "int8"))
+    ]
+    assert bits[0] != bits[1] == pytest.approx(bits[0], rel=0.01)
 
 
 def test_generate_answers_a_message_with_chat(run, model_folder):
