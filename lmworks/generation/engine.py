@@ -130,14 +130,15 @@ class Engine:
             raise ConfigError(f"the request needs {request.most_rows} rows and the engine has {self.seats} seats")
         ticket = Ticket(request)
         with self._changed:
-            if self._closing:
-                raise EngineClosed("the engine is closed and takes no more requests; start another one")
-            if len(self._waiting) >= self.queue:
-                self._state.refused += 1
-                raise QueueFull(f"{len(self._waiting):,} requests wait already; ask again later", self._patience())
+            self._must_have_room(1)
             self._waiting.append(ticket)
             self._changed.notify_all()
         return ticket
+
+    def must_have_room(self, requests: int = 1) -> None:
+        """QueueFull or EngineClosed where so many requests would be refused now: before one works to make them."""
+        with self._changed:
+            self._must_have_room(requests)
 
     @property
     def state(self) -> EngineState:
@@ -164,6 +165,13 @@ class Engine:
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self.close(finish=kind is None)
+
+    def _must_have_room(self, requests: int) -> None:
+        if self._closing:
+            raise EngineClosed("the engine is closed and takes no more requests; start another one")
+        if len(self._waiting) + requests > self.queue:
+            self._state.refused += requests
+            raise QueueFull(f"{len(self._waiting):,} requests wait already; ask again later", self._patience())
 
     # The engine's thread
 
