@@ -39,6 +39,7 @@ from lmworks.generation.language_model import LanguageModel, Prompt
 from lmworks.generation.request import Asked, Request
 from lmworks.generation.strategies import Strategy
 from lmworks.generation.ticket import Piece, Ticket
+from lmworks.kernels.engine import CompiledNetwork
 
 __all__ = ["CHUNK", "Engine", "EngineState", "Piece", "Ticket"]
 
@@ -147,6 +148,15 @@ class Engine:
             now = EngineState(**vars(self._state))
             now.waiting, now.running = len(self._waiting), len(self._active)
         return now
+
+    @property
+    def most_cache_bytes(self) -> int:
+        """Keys and values of full seats, and of the prefixes that may be kept."""
+        network = self.model.network
+        config, compiled = network.config, isinstance(network.engine, CompiledNetwork)
+        number = 2 if compiled else network.dtype.itemsize
+        token = 2 * config.layers * config.kv_heads * config.head_dim * number
+        return self.seats * config.context * token + self._prefix_bytes * compiled
 
     def close(self, finish: bool = True, timeout: float | None = None) -> bool:
         """Take no more requests; finish those that are there, or cancel them. Returns whether all is done within `timeout`

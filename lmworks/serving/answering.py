@@ -14,6 +14,7 @@ from fastapi.responses import JSONResponse, Response
 from lmworks import __version__
 from lmworks.generation.engine import Piece
 from lmworks.serving.errors import Refused
+from lmworks.serving.guard import RECORD
 from lmworks.serving.service import Service
 from lmworks.serving.wire import Asking
 from lmworks.serving.work import REASONS, Stream, Work, watched
@@ -57,6 +58,8 @@ async def answer(
         "system_fingerprint": FINGERPRINT,
     }
     choices = [choice(number) for number in range(len(work.tickets))]
+    if (record := http.scope.get(RECORD)) is not None:
+        record.work, record.text = work, asked.text if record.keeps_text else None
     if asked.stream:
         options = asked.stream_options
         return Stream(_events(facts, choices, work, bool(options and options.include_usage)), work)

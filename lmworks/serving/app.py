@@ -6,12 +6,19 @@ uvicorn.run(app)                        # lmworks serve does more: `run.py`
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from fastapi import FastAPI
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, PlainTextResponse
+from prometheus_client import CONTENT_TYPE_LATEST
+from starlette.middleware.cors import CORSMiddleware
 
 from lmworks import __version__
-from lmworks.serving import chat, completions
+from lmworks.serving import chat, completions, embeddings, inspection, tokenizing
 from lmworks.serving.errors import ErrorAnswer, tell_errors
+from lmworks.serving.guard import Guard
+from lmworks.serving.log import Log
+from lmworks.serving.metrics import Metrics
 from lmworks.serving.service import Service
 
 ERRORS = {
@@ -20,8 +27,17 @@ ERRORS = {
 }
 
 
-def create_app(service: Service) -> FastAPI:
-    """The application of one service. Closing the service is its maker's."""
+def create_app(
+    service: Service,
+    *,
+    hosts: Collection[str] | None = None,
+    origins: Collection[str] = (),
+    log: Log | None = None,
+) -> FastAPI:
+    """The application of one service. Closing the service is its maker's.
+
+    `hosts` are the names that the server answers to (None for any), `origins` the pages elsewhere whose scripts may ask (CORS).
+    """
     app = FastAPI(
         title="lmworks",
         version=__version__,
@@ -31,9 +47,13 @@ def create_app(service: Service) -> FastAPI:
         redoc_url=None,
     )
     app.state.service = service
+    metrics = Metrics(service.name, service.engine if service.writes else None)
     tell_errors(app)
-    app.include_router(completions.routes(service))
-    app.include_router(chat.routes(service))
+    for room in (completions, chat, embeddings, tokenizing, inspection):
+        app.include_router(room.routes(service))
+    app.add_middleware(Guard, service=service, metrics=metrics, log=log or Log(None), hosts=hosts)
+    if origins:
+        app.add_middleware(CORSMiddleware, allow_origins=list(origins), allow_methods=["*"], allow_headers=["*"])
 
     @app.get("/health", summary="Whether requests are taken")
     async def health() -> JSONResponse:
@@ -42,6 +62,10 @@ def create_app(service: Service) -> FastAPI:
     @app.get("/v1/models", summary="The models that can be named")
     async def models() -> JSONResponse:
         return JSONResponse({"object": "list", "data": [_model(service, name) for name in service.names]})
+
+    @app.get("/metrics", summary="Counts for Prometheus", response_class=PlainTextResponse)
+    async def counts() -> PlainTextResponse:
+        return PlainTextResponse(metrics.text(), media_type=CONTENT_TYPE_LATEST)
 
     return app
 

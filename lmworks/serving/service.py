@@ -15,6 +15,7 @@ from lmworks.basics.errors import ConfigError
 from lmworks.generation.engine import Engine
 from lmworks.generation.guessing import Lookup
 from lmworks.generation.language_model import LanguageModel
+from lmworks.serving.beside import Beside
 from lmworks.serving.settings import Limits
 from lmworks.serving.token_texts import TokenTexts
 
@@ -45,6 +46,7 @@ class Service:
         if embedder is not None and self.embedder_name == self.name:
             raise ConfigError(f"two models are called {self.name}; give one of them another name")
         self.texts = TokenTexts(model.tokenizer)
+        self.beside = Beside(queue)
         self.keys, self.limits, self.lookup = tuple(keys), limits or Limits(), lookup
         self.started = int(time.time())
         """Seconds since 1970."""
@@ -68,4 +70,5 @@ class Service:
     def close(self, finish: bool = False, timeout: float | None = 30) -> bool:
         """Stop the engine, with or without finishing what it has begun; returns whether it is done."""
         self.stopping = True
+        self.beside.close()
         return self._engine is None or self._engine.close(finish, timeout)

@@ -13,6 +13,9 @@ class Limits(Config):
     body_bytes: int = Field(default=4 * 2**20, gt=0)
     """Bytes of a request's body."""
 
+    body_seconds: float = Field(default=60, gt=0)
+    """Seconds that a client may take to send it."""
+
     seconds: float = Field(default=600, gt=0)
     """Seconds that a request may take, its time in the queue included."""
 

@@ -6,6 +6,7 @@ and changes no answer (`user`, `metadata`, ...) is accepted by its name and not 
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -183,6 +184,11 @@ class Asking(Wire):
         return [self.stop] if isinstance(self.stop, str) else self.stop or []
 
     @property
+    @abstractmethod
+    def text(self) -> str:
+        """What is asked, for a log that is to hold it."""
+
+    @property
     def constraint(self) -> Constraint | None:
         """The form that is asked for."""
         form = self.structured_outputs or self.response_format
@@ -258,6 +264,11 @@ class Completing(Asking):
             return [self.prompt]  # type: ignore[list-item]
         return list(self.prompt)  # type: ignore[arg-type]
 
+    @property
+    def text(self) -> str:
+        """What is asked, for a log that is to hold it."""
+        return str(self.prompt)
+
 
 class Part(Wire):
     """A part of a message; text alone is read here."""
@@ -317,3 +328,8 @@ class Chatting(Asking):
         if None not in (self.max_tokens, self.max_completion_tokens) and self.max_tokens != self.max_completion_tokens:
             raise ValueError("max_tokens and max_completion_tokens differ; give one of them")
         return self
+
+    @property
+    def text(self) -> str:
+        """What is asked, for a log that is to hold it."""
+        return "\n".join(f"{turn['role']}: {turn['content']}" for turn in (one.turn for one in self.messages))
