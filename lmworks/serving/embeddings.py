@@ -24,7 +24,7 @@ AT_ONCE = 32
 class Embedding(Wire):
     """A request to /v1/embeddings."""
 
-    input: Text | Annotated[list[Text], Field(min_length=1, max_length=2**16)]
+    input: Text | Annotated[list[Text], Field(min_length=1, max_length=2**16, fail_fast=True)]
     """A text, or several."""
 
     model: Annotated[str, Field(max_length=1000)] | None = None

@@ -34,7 +34,7 @@ AT_ONCE = 256
 """Places whose logits are held together."""
 
 Facts = dict[str, Any]
-Layers = Annotated[list[Annotated[int, Field(ge=0, lt=10_000)]], Field(max_length=1000)]
+Layers = Annotated[list[Annotated[int, Field(ge=0, lt=10_000)]], Field(max_length=1000, fail_fast=True)]
 
 
 class Inspecting(Wire):
@@ -44,7 +44,7 @@ class Inspecting(Wire):
     prompt: Text | Tokens | None = None
     """A text, or its tokens' ids."""
 
-    messages: Annotated[list[Message], Field(min_length=1, max_length=4096)] | None = None
+    messages: Annotated[list[Message], Field(min_length=1, max_length=4096, fail_fast=True)] | None = None
     """Or a conversation, up to where the answer begins."""
 
     top: Annotated[int, Field(ge=1, le=50)] | None = None
@@ -150,7 +150,7 @@ class _Look:
     def _own(self) -> list[float]:
         """The log-probability of each token but the first."""
         own: list[float] = []
-        for part in self.hidden[:-1].split(AT_ONCE):
+        for part in self.hidden[:-1].split(AT_ONCE) if len(self._ids) > 1 else ():
             wanted = torch.tensor(self._ids[len(own) + 1 : len(own) + 1 + len(part)])
             own += self._logprobs(part)[torch.arange(len(part)), wanted].tolist()
         return own

@@ -22,7 +22,7 @@ class Tokenizing(Wire):
 
     model: Name = None
     prompt: Text | None = None
-    messages: Annotated[list[Message], Field(min_length=1, max_length=4096)] | None = None
+    messages: Annotated[list[Message], Field(min_length=1, max_length=4096, fail_fast=True)] | None = None
     add_special_tokens: bool | None = None
     """What the tokenizer puts around a text; true unless given."""
 
@@ -43,7 +43,7 @@ class Detokenizing(Wire):
     """A request to /detokenize."""
 
     model: Name = None
-    tokens: Annotated[list[Token], Field(max_length=2**20)]
+    tokens: Annotated[list[Token], Field(max_length=2**20, fail_fast=True)]
 
 
 def routes(service: Service) -> APIRouter:

@@ -45,8 +45,8 @@ def small(**settings: object) -> LanguageModel:
 
 
 @contextmanager
-def running(service: Service, **options: Any) -> Iterator[Live]:
-    """Serve while the block runs."""
+def running(service: Service, closing: bool = True, **options: Any) -> Iterator[Live]:
+    """Serve while the block runs; unless `closing`, the clients are still there when the server is told to stop."""
     listener = listening("127.0.0.1", 0)
     server = Server(create_app(service, **options), service)
     thread = threading.Thread(target=server.run, args=([listener],))
@@ -55,8 +55,9 @@ def running(service: Service, **options: Any) -> Iterator[Live]:
     try:
         yield live
     finally:
-        live.http.close()
-        live.openai.close()
+        if closing:
+            live.http.close()
+            live.openai.close()
         server.should_exit = True
         thread.join(60)
         service.close()
