@@ -19,6 +19,7 @@ from lmworks.cli.generate import generate
 from lmworks.cli.lab import lab
 from lmworks.cli.models import models
 from lmworks.cli.plan import plan
+from lmworks.cli.serve import serve
 from lmworks.cli.sweep import sweep
 from lmworks.cli.tokens import tokens
 from lmworks.cli.train import train
@@ -39,6 +40,7 @@ for verb in (
     models,
     generate,
     chat,
+    serve,
     evaluate,
     check,
     compress,
