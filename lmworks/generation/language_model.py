@@ -319,10 +319,15 @@ class LanguageModel:
                 f"the prompt names the token {largest if smallest >= 0 else smallest:,}, and the vocabulary has "
                 f"{self.config.vocab_size:,}; encode the text with this model's tokenizer"
             )
+        chosen = strategy or said.strategy
+        if (biased := max(chosen.logit_bias, default=-1)) >= self.config.vocab_size:
+            raise ConfigError(
+                f"logit_bias names the token {biased:,}, and the vocabulary has {self.config.vocab_size:,}; leave it out"
+            )
         request = new_request(
             self.tokenizer,
             [target_start(self.tokenizer)] if self.translates else read,
-            strategy or said.strategy,
+            chosen,
             max_new_tokens,
             [stop] if isinstance(stop, str) else stop,
             self.config.context,

@@ -11,6 +11,10 @@ import pytest
 import tiny
 
 from lmworks.evaluation.measurement import Measurement
+from lmworks.generation.constraints import Choice, JsonSchema, Regex
+from lmworks.generation.guessing import Lookup
+from lmworks.generation.language_model import LanguageModel
+from lmworks.generation.strategies import Beam, Contrastive, Greedy, Sample
 
 VERBS = (
     "build",
@@ -120,6 +124,75 @@ def test_sampling_options_are_shown_in_their_order_and_a_seed_repeats(run, model
     assert first["tokens"] == second["tokens"] != other["tokens"]
     drawn = run(*options, "--json").json  # a seed of its own, which repeats it
     assert run(*options, "--seed", str(drawn["seed"]), "--json").json["tokens"] == drawn["tokens"]
+
+
+WRITTEN = {  # options of generate -> what model.generate takes for the same answer
+    "typical": (
+        ("--temperature", "0.9", "--top-k", "40", "--typical-p", "0.8", "--seed", "3"),
+        {"strategy": Sample(temperature=0.9, top_k=40, typical_p=0.8, seed=3)},
+    ),
+    "penalties": (
+        ("--repetition-penalty", "1.3", "--frequency-penalty", "0.5", "--presence-penalty", "1"),
+        {"strategy": Greedy(repetition_penalty=1.3, frequency_penalty=0.5, presence_penalty=1.0)},
+    ),
+    "bias": (
+        ("--logit-bias", "97=100", "--logit-bias", "98=-100", "--min-new-tokens", "3", "--seed", "1"),
+        {"strategy": Sample(seed=1, logit_bias={97: 100.0, 98: -100.0}, min_new_tokens=3)},
+    ),
+    "groups": (
+        ("--beams", "4", "--beam-groups", "2", "--diversity-penalty", "0.5", "--early-stopping", "never"),
+        {"strategy": Beam(width=4, groups=2, diversity_penalty=0.5, early_stopping="never")},
+    ),
+    "contrastive": (("--contrastive", "0.5", "--top-k", "3"), {"strategy": Contrastive(alpha=0.5, top_k=3)}),
+    "schema": (
+        ("--schema", '{"enum": ["ab", 12]}'),
+        {"strategy": None, "constraint": JsonSchema({"enum": ["ab", 12]})},
+    ),
+    "regex": (("--regex", "[ab]{4}c"), {"strategy": None, "constraint": Regex("[ab]{4}c")}),
+    "choice": (
+        ("--choice", "north", "--choice", "south", "--seed", "2"),
+        {"strategy": Sample(seed=2), "constraint": Choice(["north", "south"])},
+    ),
+    "lookup": (("--lookup", "--most-guessed", "3"), {"strategy": None, "guess": Lookup(most=3)}),
+    "slide": (("--window", "slide", "--max-new-tokens", "600"), {"strategy": None, "window": "slide"}),
+}
+
+
+@pytest.mark.parametrize("what", WRITTEN)
+def test_generate_writes_what_the_same_settings_write_in_python(run, model_folder, what):
+    options, said = WRITTEN[what]
+    longest = 600 if what == "slide" else 24
+    written = run("generate", model_folder, "Once", "--max-new-tokens", "24", *options, "--json").json
+    model = LanguageModel.load(model_folder)
+    answer = model.generate("Once", max_new_tokens=longest, **said)
+    assert written["tokens"] == answer.tokens and written["slid"] == answer.slid == (what == "slide")
+    assert written["order"] == list((said["strategy"] or Greedy()).order)
+    plain = model.generate("Once", max_new_tokens=longest)
+    assert what in ("lookup", "slide") or plain.tokens != answer.tokens  # the option did something
+    assert run("generate", model_folder, "Once", "--max-new-tokens", "24", *options).out == answer.text + "\n"
+
+
+def test_generate_takes_a_schema_from_a_file_and_a_draft(run, model_folder, tmp_path):
+    (tmp_path / "city.json").write_text('{"enum": ["Rome"]}')
+    assert run("generate", model_folder, "Once", "--schema", str(tmp_path / "city.json")).out == '"Rome"\n'
+    plain, drafted = (
+        run("generate", model_folder, "Once", "--max-new-tokens", "20", *options).out
+        for options in ((), ("--draft", model_folder, "--most-guessed", "2"))
+    )
+    assert plain == drafted
+
+
+def test_a_stretched_model_reads_further(run, model_folder):
+    long = "x" * 600
+    assert run("generate", model_folder, long, "--max-new-tokens", "2").code == 1
+    assert run("generate", model_folder, long, "--max-new-tokens", "2", "--rope-scaling", "linear:2").code == 0
+
+
+def test_the_help_of_generate_is_in_groups(run):
+    shown = run("generate", "--help").out
+    headings = [line for line in shown.splitlines() if line.endswith(":") and not line.startswith(" ")]
+    assert headings[:2] == ["Arguments:", "Options:"] and "The form of the answer:" in headings and len(headings) == 9
+    assert shown.index("The form of the answer:") < shown.index("--regex") < shown.index("--lookup")
 
 
 def test_generate_ends_before_a_stop_string(run, model_folder):
