@@ -8,7 +8,7 @@ import pytest
 import tiny
 import torch
 
-from lab.test_experiments import assert_whole
+from lab.test_experiments import assert_whole, real_text  # noqa: F401 (a fixture)
 from lmworks.basics.errors import ConfigError
 from lmworks.generation.language_model import LanguageModel
 from lmworks.lab import q03_window
@@ -71,7 +71,7 @@ def test_a_window_that_the_model_has_not_is_one_sentence(smollm2_path):
         run(3, "quick", ["longest=1000"])
 
 
-def test_a_tiny_run_on_the_real_model_is_whole(smollm2_path, real_text):
+def test_a_tiny_run_on_the_real_model_is_whole(smollm2_path, real_text):  # noqa: F811
     settings = ["longest=256", "target=8", "texts=2", "questions=2", "seeds=1"]
     finding = run(3, "quick", settings)
     assert_whole(finding, 3)
