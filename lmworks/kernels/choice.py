@@ -11,6 +11,8 @@ from lmworks.kernels.engine import CompiledNetwork, compiled
 from lmworks.kernels.packing import Stored
 from lmworks.models.network import Network
 
+EMBEDDING_BITS = 8
+"""Of an encoder's weights where it embeds: faster than PyTorch in bfloat16, and STS-B's ranks stay (docs/fast.md)."""
 Compress = Literal["int4", "int8", "none"]
 """int4, int8: matrices in at most so many bits, embedding and head in 8; none: the network as it is, in PyTorch."""
 
@@ -37,3 +39,12 @@ def engine_for(
         progress.note(f"{reason}; PyTorch runs the network")
         return None
     raise ConfigError(f"compress={compress} cannot be had: {reason}; leave it out, and PyTorch runs the network")
+
+
+def embedder_for(network: Network) -> CompiledNetwork | None:
+    """What embeds texts in an encoder's place unless somebody asked for more exactness; None for PyTorch."""
+    if network.config.arrangement != "encoder":
+        return None
+    if (uncovered(network) or unavailable() or too_large(network, EMBEDDING_BITS)) is not None:
+        return None
+    return compiled(network, EMBEDDING_BITS)
