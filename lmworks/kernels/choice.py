@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Literal, get_args
 
 from lmworks.basics import progress
 from lmworks.basics.errors import ConfigError
-from lmworks.kernels.coverage import too_large, unavailable, uncovered
+from lmworks.kernels.coverage import too_large, too_many, unavailable, uncovered, unknown
 from lmworks.kernels.engine import CompiledNetwork, compiled
 from lmworks.kernels.packing import Stored
 from lmworks.models.network import Network
@@ -21,6 +22,28 @@ def check_compress(compress: str | None) -> None:
     """ConfigError for what `compress` cannot be."""
     if compress is not None and compress not in get_args(Compress):
         raise ConfigError(f"compress is {compress!r}, and it is one of {', '.join(get_args(Compress))}")
+
+
+@dataclass(frozen=True)
+class Way:
+    """How a model that is loaded without more words will run on a CPU."""
+
+    compiled: bool
+    how: str
+    """What runs it, and why not the compiled path."""
+
+
+def foreseen(config: object, few_bits: bool, parameters: int) -> Way:
+    """How a network will run, told by its config, whether its file holds 4 or 8 bits, and its size: as `engine_for` and
+    `embedder_for` choose."""
+    reason = unknown(config) or unavailable() or too_many(parameters, 8)
+    if reason is not None:
+        return Way(False, f"in PyTorch: {reason}")
+    if few_bits:
+        return Way(True, "compiled, in the bits of its file")
+    if getattr(config, "arrangement", None) == "encoder":
+        return Way(True, f"embeds compiled, in {EMBEDDING_BITS} bits; anything else in PyTorch")
+    return Way(False, "in PyTorch, as its weights are not in few bits; compiled with --compress int4 or int8")
 
 
 def engine_for(
