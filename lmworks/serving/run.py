@@ -57,6 +57,7 @@ class Server(uvicorn.Server):
                 app,
                 log_config=None,
                 access_log=False,
+                timeout_keep_alive=75,  # longer than clients keep a connection (httpx 5 s), so that none closes as the next request comes
                 server_header=False,
                 # Those who are told at the end of the grace period have some seconds to hear it.
                 timeout_graceful_shutdown=int(service.limits.grace_seconds) + 10,

@@ -19,7 +19,7 @@ from lmworks.generation.engine import Engine
 from lmworks.generation.strategies import Sample
 from lmworks.serving.service import Service
 from lmworks.serving.settings import Limits
-from serving.live import ENDLESS, Live, running, small
+from serving.live import ENDLESS, Live, post, running, small
 
 JSON = {"content-type": "application/json"}
 
@@ -96,22 +96,20 @@ def test_a_thousand_requests_on_a_queue_of_a_hundred():
     with running(Service(small(), name="tiny", seats=16, queue=100)) as live:
         model, full, waits = live.service.model, 0, set()
 
-        async def ask(client: httpx.AsyncClient, seed: int) -> str:
+        async def ask(seed: int) -> str:
             nonlocal full
+            asked = {"prompt": f"{seed % 7}", "seed": seed, "temperature": 1.5, "max_tokens": 2}
             while True:
-                body = {"prompt": f"{seed % 7}", "seed": seed, "temperature": 1.5, "max_tokens": 2}
-                response = await client.post("/v1/completions", json=body)
-                if response.status_code == 200:
-                    return response.json()["choices"][0]["text"]
-                assert response.status_code == 429 and response.json()["error"]["code"] == "queue_full"
+                status, headers, body = await post(live.address, "/v1/completions", asked)
+                if status == 200:
+                    return body["choices"][0]["text"]
+                assert status == 429 and body["error"]["code"] == "queue_full"
                 full += 1
-                waits.add(int(response.headers["retry-after"]))
-                await asyncio.sleep(0.2)
+                waits.add(int(headers["retry-after"]))
+                await asyncio.sleep(float(headers["retry-after"]))
 
         async def all_() -> list[str]:
-            limits = httpx.Limits(max_connections=1000)
-            async with httpx.AsyncClient(base_url=live.address, timeout=120, limits=limits) as client:
-                return await asyncio.gather(*(ask(client, seed) for seed in range(1000)))
+            return await asyncio.gather(*map(ask, range(1000)))
 
         answers = asyncio.run(all_())
         assert full > 100 and min(waits) >= 1
