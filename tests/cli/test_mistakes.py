@@ -93,6 +93,7 @@ MISTAKES = {
     "a message to a translator": (("generate", "TRANSLATOR", "Hi", "--chat"), "it has no conversations"),
     "a misspelt model": (("generate", "smolm2", "Hi"), "did you mean smollm2?"),
     "a misspelt model to check": (("check", "smolm2"), "did you mean smollm2?"),
+    "a misspelt model to look at": (("models", "smolm2"), "did you mean smollm2?"),
     "a misspelt model to fetch": (("models", "fetch", "smolm2"), "did you mean smollm2?"),
     "a model that is none": (("evaluate", "nowhere/at/all", "TEXT"), "is neither a known model nor a path"),
     "a folder that is no model": (("check", "TEXT", "--as", "model"), "no config.json"),
@@ -146,7 +147,7 @@ MISTAKES = {
         ("generate", "TRANSLATOR", "Hi", "--compress", "int4"),
         "has no second stack",
     ),
-    "an unknown action": (("models", "delete"), "models does not know 'delete'"),
+    "an unknown action": (("models", "smollm2", "delete"), "models looks at one model; leave out 'delete'"),
     "an unknown claim": (("lab", "999"), "999"),
     "an unknown scale": (("lab", "23", "--scale", "huge"), "huge"),
 }

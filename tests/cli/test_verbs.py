@@ -6,15 +6,21 @@ import io
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import tiny
 
+import lmworks as lm
+from lmworks.adaptation.lora import LoRAConfig, add_lora
+from lmworks.adaptation.peft_format import write_adapter
 from lmworks.evaluation.measurement import Measurement
 from lmworks.generation.constraints import Choice, JsonSchema, Regex
 from lmworks.generation.guessing import Lookup
 from lmworks.generation.language_model import LanguageModel
 from lmworks.generation.strategies import Beam, Contrastive, Greedy, Sample
+from lmworks.models.compressed import Compression
+from lmworks.models.directory import write_network
 
 VERBS = (
     "build",
@@ -80,10 +86,50 @@ def test_a_mistake_in_a_recipe_is_told_before_torch_is_loaded():
 
 def test_models_as_a_table_and_as_json(run):
     table, facts = run("models").out, run("models", "--json").json
-    assert {"name", "what", "bytes", "licence", "cached", "path"} == set(facts[0])
+    assert {"name", "what", "bytes", "licence", "cached", "path", "runs"} == set(facts[0])
     for one in facts:
         assert one["name"] in table and one["licence"] in table and one["what"] in table
+        assert (one["runs"] or "") in table and one["cached"] == (one["runs"] is not None)
         assert (one["path"] or "not yet") in table and f"{one['bytes'] / 1e6:.0f} MB" in table
+
+
+RUNS: dict[str, tuple[dict[str, object], Compression | None, str]] = {
+    "few bits": ({}, Compression(4), "compiled, in the bits of its file"),
+    "16 bits": ({}, None, "in PyTorch, as its weights are not in few bits; compiled with --compress int4 or int8"),
+    "an encoder": ({"arrangement": "encoder", "family": "lmworks"}, None, "embeds compiled, in 8 bits"),
+    "small heads": ({"head_dim": 8}, Compression(8), "in PyTorch: the compiled path has heads in steps of 16"),
+    "two stacks": (
+        {"arrangement": "encoder-decoder", "family": "lmworks"},
+        None,
+        "the compiled path has no second stack",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", RUNS)
+def test_models_says_what_runs_a_model_and_why_not_the_compiled_path(run, kind: str, tmp_path: Path):
+    pytest.importorskip("numba")
+    settings, compression, words = RUNS[kind]
+    model = tiny.language_model(**{"dim": 64, "heads": 4, "head_dim": 16, "hidden_dim": 96} | settings)
+    write_network(tmp_path, model.network, compression=compression)
+    model.write_tokenizer(tmp_path)
+    facts = run("models", str(tmp_path), "--json").json
+    assert words in facts["runs"] and facts["parameters"] == sum(one.numel() for one in model.network.parameters())
+    loaded = lm.load(tmp_path)  # and so it is
+    if kind == "an encoder":
+        loaded.embed(["a cat"])
+    assert facts["compiled"] == (loaded.network.engine is not None or loaded._encoder is not None)
+    shown = run("models", str(tmp_path)).out
+    assert facts["runs"] in shown and facts["family"] in shown
+
+
+def test_models_says_that_an_adapter_runs_in_pytorch(run, tmp_path: Path):
+    model = tiny.language_model()
+    model.save(tmp_path / "base")
+    add_lora(model.network, LoRAConfig(rank=2))
+    (tmp_path / "adapter").mkdir()
+    write_adapter(tmp_path / "adapter", model.network, str(tmp_path / "base"))
+    assert "in PyTorch: an adapter is on" in run("models", str(tmp_path / "adapter")).out
 
 
 def test_generate_prints_the_text_that_json_holds(run, model_folder):
