@@ -8,10 +8,14 @@ from pathlib import Path
 
 import openai
 import pytest
+from adaptation.adapted import randomise_adapters
 
 import lmworks as lm
+from lmworks.adaptation.lora import LoRAConfig, add_lora
+from lmworks.adaptation.peft_format import write_adapter
 from lmworks.generation.engine import Engine
-from serving.live import Live
+from lmworks.serving.service import Service
+from serving.live import Live, running, small
 
 ASKED = [
     "Say hello to Zoë in three languages, with an emoji 😀 each.",
@@ -99,17 +103,25 @@ def test_a_server_answers_as_the_engine_alone(smollm2: Live):
         assert cached is not None and (cached > 100) == bool(number)
 
 
-def test_a_directory_with_an_adapter_is_served(tmp_path: Path, smollm2_path: Path):
-    """As `lmworks build` leaves it, and as an adapter on a model that is named."""
-    from lmworks.adaptation.lora import LoRA, add_lora
-    from lmworks.adaptation.peft_format import write_adapter
+def test_a_directory_with_an_adapter_is_served(tmp_path: Path):
+    """As `lmworks serve DIR` loads it: the base that it names, and the adapter on it."""
+    base = small()
+    base.save(tmp_path / "base")
+    add_lora(base.network, LoRAConfig(rank=2))
+    randomise_adapters(base.network)
+    (tmp_path / "adapter").mkdir()
+    write_adapter(tmp_path / "adapter", base.network, str(tmp_path / "base"))
+    texts = []
+    for served in (lm.load(tmp_path / "adapter"), lm.load(tmp_path / "base")):
+        with running(Service(served, name="mine")) as live:
+            answer = live.openai.completions.create(model="mine", prompt="a", temperature=0, max_tokens=20)
+            assert live.post("/v1/inspect", prompt="abc").status_code == 200
+        texts.append(answer.choices[0].text)
+    assert texts[0] == base.generate("a", max_new_tokens=20) != texts[1]
 
-    pytest.importorskip("numba", reason="pip install 'lmworks[fast]'")
-    del LoRA, add_lora, write_adapter
 
-
-def test_lm_evaluation_harness_scores_as_we_do(smollm2: Live, tmp_path: Path):
-    """Its log-likelihoods over /v1/completions, against our own."""
+def test_lm_evaluation_harness_scores_as_we_do(smollm2: Live):
+    """Its log-likelihoods over /v1/completions, with our tokenizer over HTTP, against our own."""
     models = pytest.importorskip("lm_eval.models.openai_completions", reason="pip install lm-eval")
     instances = pytest.importorskip("lm_eval.api.instance")
     pairs = [
@@ -118,10 +130,12 @@ def test_lm_evaluation_harness_scores_as_we_do(smollm2: Live, tmp_path: Path):
         ("né 😀", " and on"),
     ]
     harness = models.LocalCompletionsAPI(
-        model="smollm2",
-        base_url=f"{smollm2.address}/v1/completions",
-        tokenizer_backend=None,
-        max_length=1024,
-        batch_size=1,
+        model="smollm2", base_url=f"{smollm2.address}/v1/completions", max_length=1024, batch_size=2
     )
-    del instances, pairs, harness, tmp_path
+    asked = [
+        instances.Instance("loglikelihood", {}, pair, number, ("pairs", number, 1)) for number, pair in enumerate(pairs)
+    ]
+    for (context, text), (found, greedy) in zip(pairs, harness.loglikelihood(asked), strict=True):
+        scored = smollm2.service.model.score(text, prompt=context)
+        assert found == pytest.approx(sum(scored.logprobs), abs=1e-3)
+        assert greedy == (smollm2.service.model.generate(context, max_new_tokens=len(scored.tokens)) == text)
