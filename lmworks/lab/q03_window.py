@@ -34,7 +34,7 @@ SMALLEST, STEP = 64, 4
 CITIES = ("Paris", "Rome", "Berlin", "Madrid", "Vienna", "Athens", "Dublin", "Prague")
 WORDS = ("amber", "river", "candle", "falcon", "marble", "harbor", "lantern", "meadow")
 """Each is one token behind a space, so that a fact is told by the likeliest of them."""
-READ_AT_ONCE, DECODED, ROUNDS = 512, 16, 3
+READ_AT_ONCE, DECODED, ROUNDS = 512, 32, 5
 TOLD = "facts told"
 LONGEST_WINS = "bits/byte, the longest window minus the smallest"
 LAST_STEP = f"bits/byte, the longest window minus a window {STEP} times smaller"
@@ -76,9 +76,9 @@ def window(
     text: str = "wikitext2",
     longest: Several = scaled(1024, 4096),
     target: Several = scaled(64, 128),
-    texts: Several = scaled(5, 12),
-    questions: Several = scaled(8, 16),
-    seeds: Count = 3,
+    texts: Several = scaled(5, 8),
+    questions: Several = 8,
+    seeds: Count = scaled(3, 5),
 ) -> Observation:
     """Bits per byte of the same text by window; facts told by window; time and memory by length."""
     chosen, documents = load(model), read(text).documents
