@@ -20,9 +20,8 @@ from lmworks.basics.gguf_file import GGUFFile
 from lmworks.generation.language_model import LanguageModel
 from lmworks.kernels.choice import Way, check_compress, foreseen
 from lmworks.models.config import RopeScaling
-from lmworks.models.directory import read_config, read_json
+from lmworks.models.directory import parameters, read_config, read_json
 from lmworks.models.gguf import gguf_config, stored_dtype
-from lmworks.models.recurrent import network_class
 from lmworks.models.references import resolve
 from lmworks.tokens.tokenizer import Tokenizer
 
@@ -89,9 +88,8 @@ def facts_of(reference: str | os.PathLike[str]) -> Facts:
     else:
         config = read_config(path)
         few_bits = read_json(path / "config.json").get("quantization_config") is not None
-    with torch.device("meta"):
-        sizes = [one.numel() for one in network_class(config)(config).parameters()]
-    return Facts(config.family, sum(sizes), config.context, foreseen(config, few_bits, sum(sizes)))
+    size = parameters(config)
+    return Facts(config.family, size, config.context, foreseen(config, few_bits, size))
 
 
 def load_tokenizer(reference: str) -> Tokenizer:

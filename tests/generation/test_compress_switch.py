@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 pytest.importorskip("numba")
 
@@ -13,7 +15,7 @@ import tiny
 from tiny import language_model
 
 import lmworks as lm
-from lmworks.basics.errors import ConfigError
+from lmworks.basics.errors import ConfigError, ModelError
 from lmworks.generation.strategies import Beam, Chooser
 from lmworks.kernels import unavailable
 from lmworks.kernels.packing import pack, unpacked
@@ -159,3 +161,27 @@ def test_what_the_tape_does_not_cover_is_refused_where_it_was_asked_for(tmp_path
     folder = language_model(**SHAPE | {"head_dim": 8}).save(tmp_path / "small")
     with pytest.raises(ConfigError, match="head_dim is 8"):
         lm.load(folder, compress="int8")
+
+
+def test_a_processor_without_vectors_runs_pytorch_and_says_so(
+    folder: Path, smollm2_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("LMWORKS_INSTRUCTIONS", "none")
+    with pytest.warns(UserWarning, match=r"no vector instructions .* \(AVX2 .*\); PyTorch runs the network"):
+        model = lm.load(smollm2_path)
+    assert model.network.engine is None
+    assert "Paris" in model.generate("The capital of France is", max_new_tokens=4)
+    with pytest.raises(ConfigError, match="compress=int8 cannot be had: the processor has no vector instructions"):
+        lm.load(folder, compress="int8")
+    assert lm.load(folder, compress="none").network.engine is None
+
+
+def test_nan_in_the_weights_is_named_before_anything_is_compiled(folder: Path, tmp_path: Path):
+    shutil.copytree(folder, tmp_path / "broken")
+    file = tmp_path / "broken" / "model.safetensors"
+    tensors = load_file(file)
+    name = next(name for name in tensors if name.endswith("down_proj.weight"))
+    tensors[name][3, 5] = float("nan")
+    save_file(tensors, file)
+    with pytest.raises(ModelError, match=r"feed_forward\.down\.weight holds values that are not finite"):
+        lm.load(tmp_path / "broken", compress="int8")
