@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from lmworks.cli.answering import GroupedCommand
+from lmworks.cli.bench import bench
 from lmworks.cli.build import build
 from lmworks.cli.chat import chat
 from lmworks.cli.check import check
@@ -50,6 +51,7 @@ for verb in (
 ):
     app.command(cls=GroupedCommand)(verb)
 app.add_typer(tokens, name="tokens")
+app.add_typer(bench, name="bench")
 
 
 @app.callback(invoke_without_command=True)

@@ -123,7 +123,7 @@ class Batch:
                 logits = self.network.logits(states).cpu()
             shown, first = [], 0
             for request in self.running:
-                size = sum(len(read.tokens) for read in request.rows)
+                size, request.beside = sum(len(read.tokens) for read in request.rows), len(rows)
                 request.states = states[first : first + size] if states is not None and request.wants_states else None
                 shown.append((request, self._take(request, logits[first : first + size])))
                 first += size

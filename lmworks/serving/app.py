@@ -7,6 +7,7 @@ uvicorn.run(app)                        # lmworks serve does more: `run.py`
 from __future__ import annotations
 
 from collections.abc import Collection
+from typing import Any
 
 from fastapi import FastAPI
 from fastapi.responses import JSONResponse, PlainTextResponse
@@ -49,9 +50,11 @@ def create_app(
     app.state.service = service
     metrics = Metrics(service.name, service.engine if service.writes else None)
     tell_errors(app)
+    made = app.openapi
+    app.openapi = lambda: _described(made())  # type: ignore[method-assign]
     for room in (completions, chat, embeddings, tokenizing, inspection):
         app.include_router(room.routes(service))
-    app.add_middleware(Guard, service=service, metrics=metrics, log=log or Log(None), hosts=hosts)
+    app.add_middleware(Guard, service=service, metrics=metrics, log=log or Log(None), hosts=hosts, origins=origins)
     if origins:
         app.add_middleware(CORSMiddleware, allow_origins=list(origins), allow_methods=["*"], allow_headers=["*"])
 
@@ -79,3 +82,13 @@ def _model(service: Service, name: str) -> dict[str, object]:
         "owned_by": "lmworks",
         "max_model_len": served.config.context,
     }
+
+
+def _described(document: dict[str, Any]) -> dict[str, Any]:
+    """FastAPI's description without its own form of errors, which is not sent here."""
+    for operations in document["paths"].values():
+        for operation in operations.values():
+            operation["responses"].pop("422", None)
+    for name in ("HTTPValidationError", "ValidationError"):
+        document.get("components", {}).get("schemas", {}).pop(name, None)
+    return document

@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import json
 import os
 import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
 
 import uvicorn
 from fastapi import FastAPI
@@ -86,3 +92,29 @@ def serve(app: FastAPI, service: Service, listener: socket.socket, log: Log | No
         Server(app, service, log).run([listener])
     finally:
         service.close()
+
+
+@contextlib.contextmanager
+def served(server: str) -> Iterator[str]:
+    """The address of a server: the one that is named, or one in a process of its own that serves a model as long as the block
+    runs."""
+    if "://" in server:
+        yield server
+        return
+    command = [sys.executable, "-m", "lmworks", "serve", server, "--port", "0", "--queue", "10000"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    try:
+        assert process.stderr is not None
+        said: list[str] = []
+        for line in process.stderr:
+            said.append(line)
+            if line.startswith("{") and (facts := json.loads(line))["event"] == "serving":
+                break
+        else:
+            raise LmworksError(said[-1].removeprefix("lmworks: ").strip() if said else f"{server} could not be served")
+        # Somebody has to read what it logs.
+        threading.Thread(target=process.stderr.read, daemon=True).start()
+        yield facts["address"].removesuffix("/v1")
+    finally:
+        process.terminate()
+        process.wait()

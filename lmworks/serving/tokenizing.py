@@ -1,4 +1,4 @@
-"""/tokenize and /detokenize, as vLLM has them."""
+"""/tokenize, /detokenize and /tokenizer_info, as vLLM has them."""
 
 from __future__ import annotations
 
@@ -73,5 +73,16 @@ def routes(service: Service) -> APIRouter:
         if (largest := max(asked.tokens, default=0)) >= tokenizer.vocab_size:
             raise ConfigError(f"there is no token {largest:,}; the vocabulary has {tokenizer.vocab_size:,}")
         return JSONResponse({"prompt": await asyncio.to_thread(tokenizer.decode, asked.tokens, False)})
+
+    @router.get("/tokenizer_info", summary="What the tokenizer is")
+    async def info() -> JSONResponse:
+        # No special token's text: clients ask /tokenize for its id, and there the text of a special token is only text.
+        special = dict.fromkeys(("bos_token", "eos_token", "pad_token", "unk_token"))
+        facts = {
+            "tokenizer_class": "lmworks",
+            "model_max_length": model.config.context,
+            "vocab_size": tokenizer.vocab_size,
+        }
+        return JSONResponse(special | facts | {"chat_template": tokenizer.chat_template})
 
     return router
