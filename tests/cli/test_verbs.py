@@ -294,13 +294,22 @@ def test_evaluate_as_a_table_and_as_json(run, model_folder, text_folder):
     assert f"{facts['tokens']:,}" in table and f"{figure['value']:.3f}" in table
 
 
-@pytest.mark.parametrize("what", ["recipe", "space", "model", "recurrent", "sample"])
+@pytest.mark.parametrize("what", ["recipe", "space", "model", "recurrent", "sample", "compress", "export"])
 def test_explain_as_a_table_and_as_json(run, what):
     facts, table = run("explain", what, "--json").json, run("explain", what).out
     words = set(table.split())
     assert len(facts) >= 4 and all(meaning for meaning in facts.values())
     for name, meaning in facts.items():
         assert name in table and set(meaning.split()) <= words
+
+
+@pytest.mark.parametrize("verb", ["compress", "export"])
+def test_explain_knows_a_verb_by_the_options_of_its_help(run, verb):
+    facts, shown = run("explain", verb, "--json").json, " ".join(run(verb, "--help").out.split())
+    assert {"model", "--json"} < set(facts) and len(facts) == shown.count(" --")  # --help for model
+    for name, meaning in facts.items():
+        assert name == "model" or name in shown
+        assert meaning in shown
 
 
 def test_check_as_a_table_and_as_json(run, model_folder, text_folder):
