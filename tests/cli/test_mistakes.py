@@ -78,7 +78,10 @@ MISTAKES = {
         "is not a model directory",
     ),
     "a server for everybody": (("serve", "MODEL", "--host", "0.0.0.0"), "give --api-key, or --without-key"),
-    "an address that is not here": (("serve", "MODEL", "--host", "192.0.2.1", "--api-key", "k"), "cannot be listened on"),
+    "an address that is not here": (
+        ("serve", "MODEL", "--host", "192.0.2.1", "--api-key", "k"),
+        "cannot be listened on",
+    ),
     "no seat": (("serve", "MODEL", "--port", "0", "--seats", "0"), "seats is 0"),
     "no time": (("serve", "MODEL", "--port", "0", "--seconds", "0"), "seconds is 0"),
     "a misspelt model to serve": (("serve", "smolm2", "--port", "0"), "did you mean smollm2?"),
