@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from lmworks.cli.answering import GroupedCommand
 from lmworks.cli.bench import bench
 from lmworks.cli.build import build
 from lmworks.cli.chat import chat
@@ -48,7 +49,7 @@ for verb in (
     lab,
     explain,
 ):
-    app.command()(verb)
+    app.command(cls=GroupedCommand)(verb)
 app.add_typer(tokens, name="tokens")
 app.add_typer(bench, name="bench")
 

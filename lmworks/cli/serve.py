@@ -1,4 +1,4 @@
-"""lmworks serve: a model over OpenAI's API."""
+"""lmworks serve: a model on a page and over OpenAI's API."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ def serve(  # noqa: PLR0913, PLR0917 (each is an option that people know by name
     compress: Annotated[str | None, typer.Option(help="int4, int8 or none; what the file holds unless given.")] = None,
     base: Base = None,
 ) -> None:
-    """Serve a model to programs (OpenAI's API): http://HOST:PORT/v1, metrics at /metrics."""
+    """Serve a model to people (a page at http://HOST:PORT) and programs (OpenAI's API: http://HOST:PORT/v1; /metrics)."""
     from lmworks.basics.extras import require
 
-    for package in ("fastapi", "uvicorn", "prometheus_client"):
+    for package in ("fastapi", "uvicorn", "prometheus_client", "nicegui"):
         require(package, "serve")
     from lmworks.serving.run import listening, must_be_safe, names_of, serve
     from lmworks.serving.settings import Limits
@@ -54,6 +54,7 @@ def serve(  # noqa: PLR0913, PLR0917 (each is an option that people know by name
     from lmworks.loading import load
     from lmworks.serving.app import create_app
     from lmworks.serving.log import Log
+    from lmworks.serving.page import mount
     from lmworks.serving.service import Service
 
     with progress.shown():
@@ -73,4 +74,5 @@ def serve(  # noqa: PLR0913, PLR0917 (each is an option that people know by name
     shown = f"[{host}]" if ":" in host else host
     log.event("serving", model=service.name, address=f"http://{shown}:{listener.getsockname()[1]}/v1", keys=len(keys))
     app = create_app(service, hosts=names_of(host, len(keys)), origins=cors or (), log=log)
+    mount(app, service)
     serve(app, service, listener, log)

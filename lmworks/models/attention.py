@@ -146,6 +146,8 @@ class Pass:
     positions: Int[Tensor, "batch seq"]
     padded: bool
     """Some tokens are padding, or the cache holds some."""
+    prefixed: bool
+    """Some tokens see what comes behind them."""
     sees: dict[int | None, Visibility]
     """By window: None is the whole context."""
     cache: Cache | None

@@ -86,6 +86,7 @@ class FusedBlocks:
             "no gradient is wanted": not torch.is_grad_enabled(),
             "no tile of a useful size divides the row": tile_of(x.shape[1]) is None,
             "a cache, padding or another kernel": shared.cache is not None or shared.padded or shared.kernel != "fused",
+            "a prefix that is seen from both sides": shared.prefixed,
             "a hook": any(point.functions for point in self.points) or any(map(_is_hooked, block.modules())),
             "adapters that are off or merged": not all(layer.by_hand for layer in _layers(block)),
         }

@@ -139,7 +139,7 @@ class Stack(nn.Module):
         if (bias := self._bias(seq, keys, real, tokens.device)) is not None:
             sees = {window: seen.biased(bias.to(dtype)) for window, seen in sees.items()}
         turn = rotation(config, positions, dtype) if config.positions == "rope" else None
-        return Pass(turn, positions, real is not None, sees, cache, self.attention_kernel, routed)
+        return Pass(turn, positions, real is not None, prefix is not None, sees, cache, self.attention_kernel, routed)
 
     def _bias(
         self, seq: int, keys: int, real: Bool[Tensor, "batch keys"] | None, device: torch.device

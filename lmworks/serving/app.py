@@ -54,7 +54,7 @@ def create_app(
     app.openapi = lambda: _described(made())  # type: ignore[method-assign]
     for room in (completions, chat, embeddings, tokenizing, inspection):
         app.include_router(room.routes(service))
-    app.add_middleware(Guard, service=service, metrics=metrics, log=log or Log(None), hosts=hosts)
+    app.add_middleware(Guard, service=service, metrics=metrics, log=log or Log(None), hosts=hosts, origins=origins)
     if origins:
         app.add_middleware(CORSMiddleware, allow_origins=list(origins), allow_methods=["*"], allow_headers=["*"])
 

@@ -29,6 +29,8 @@ from lmworks.serving.work import Work
 
 OPEN = ("/health",)
 """Paths that need no key: whoever watches over the server has none."""
+PAGE = "/_nicegui_ws"
+"""The connection of the page, which takes no bearer's key."""
 RECORD = "lmworks.record"
 """Where a request's record lies in its scope."""
 
@@ -73,10 +75,16 @@ class Guard:
     """Around the application."""
 
     def __init__(
-        self, app: ASGIApp, service: Service, metrics: Metrics, log: Log, hosts: Collection[str] | None = None
+        self,
+        app: ASGIApp,
+        service: Service,
+        metrics: Metrics,
+        log: Log,
+        hosts: Collection[str] | None = None,
+        origins: Collection[str] = (),
     ) -> None:
         self._app, self._service, self._metrics, self._log = app, service, metrics, log
-        self._keys, self._hosts = Keys(service.keys), hosts
+        self._keys, self._hosts, self._origins = Keys(service.keys), hosts, origins
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let through what may pass."""
@@ -117,6 +125,10 @@ class Guard:
         headers = Headers(scope=scope)
         if self._hosts is not None and _host(headers.get("host", "")) not in self._hosts:
             return Refused(403, f"this server answers to {' and '.join(sorted(self._hosts))} alone", code="host")
+        if scope["path"].startswith(PAGE) and not self._ours(headers):
+            return Refused(
+                403, "a page from elsewhere may not use this one's connection (--cors ORIGIN)", code="origin"
+            )
         if scope["path"] not in OPEN and not self._keys.open(headers.get("authorization", "")):
             wants_page = "text/html" in headers.get("accept", "")
             offered = {"WWW-Authenticate": 'Basic realm="lmworks"' if wants_page else "Bearer"}
@@ -126,6 +138,11 @@ class Guard:
         ):
             return self._too_large()
         return None
+
+    def _ours(self, headers: Headers) -> bool:
+        """Whether what asks is no page from elsewhere: browsers send a page's origin, and let its scripts open any connection."""
+        origin = headers.get("origin")
+        return origin is None or origin in self._origins or origin.partition("://")[2] == headers.get("host")
 
     def _too_large(self) -> Refused:
         most = self._service.limits.body_bytes

@@ -73,14 +73,14 @@ def routes(service: Service) -> APIRouter:
     @router.post("/v1/inspect", summary="Look inside the network at a text")
     async def inspect(asked: Inspecting) -> Response:
         must_be(service, asked.model, service.name)
-        body = await service.beside.do(lambda: _inspected(service, asked))
+        body = await service.beside.do(lambda: inspected(service, asked))
         return Response(body, media_type="application/json")
 
     return router
 
 
 @torch.inference_mode()
-def _inspected(service: Service, asked: Inspecting) -> bytes:
+def inspected(service: Service, asked: Inspecting) -> bytes:
     """The answer's body."""
     model = service.model
     if model.translates:

@@ -13,8 +13,8 @@ from starlette.types import Scope
 if TYPE_CHECKING:
     from lmworks.serving.guard import Record
 
-QUIET = ("/health", "/metrics")
-"""Paths whose requests are told only where they fail: something asks them every few seconds."""
+QUIET = ("/health", "/metrics", "/_nicegui")
+"""Paths whose requests are told only where they fail: they are asked every few seconds, or are parts of the page."""
 
 
 class Log:
@@ -33,7 +33,7 @@ class Log:
 
     def request(self, scope: Scope, record: Record, seconds: float, fault: Exception | None) -> None:
         """A request is over."""
-        if scope["path"] in QUIET and record.status < 400:
+        if scope["path"].startswith(QUIET) and record.status < 400:
             return
         client = scope.get("client")
         facts: dict[str, Any] = {

@@ -9,6 +9,7 @@ import torch
 from training.runs import network, rows
 
 from lmworks.basics.errors import ConfigError
+from lmworks.models.fused_block import choose_blocks
 from lmworks.models.masks import visibility
 from lmworks.objectives import CausalLM, PrefixLM
 from lmworks.tokens.batch import IGNORE, stack
@@ -79,6 +80,19 @@ def test_any_split_gives_the_same_gradient_and_an_empty_prefix_is_causal():
     for before, parameter in zip(first, model.parameters(), strict=True):
         torch.testing.assert_close(before, parameter.grad, rtol=1e-5, atol=1e-6)
     assert torch.equal(PrefixLM()(model, batch).total, CausalLM()(model, batch).total)
+
+
+@pytest.mark.parametrize("recompute", [False, True], ids=["", "recomputing"])
+def test_training_sees_the_prefix_in_whatever_way_its_blocks_run(recompute: bool):
+    """The hand-written block knows causality alone, so that a prefix must take the plain one. Two layers: in one, what a prefix
+    sees behind it reaches no token that carries loss."""
+    batch = PrefixLM().prepare(stack(rows()), list(range(7)))
+    plain, fast = tiny.network(), tiny.network()
+    assert choose_blocks(fast.train(), recompute) == "fused"
+    losses = [accumulate(model, PrefixLM(), [batch])[0] for model in (plain, fast)]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-6)
+    for one, other in zip(plain.parameters(), fast.parameters(), strict=True):
+        torch.testing.assert_close(one.grad, other.grad, rtol=1e-4, atol=1e-6)
 
 
 def test_a_prefix_that_does_not_fit_is_refused():
