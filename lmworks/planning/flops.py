@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from lmworks.models.config import ModelConfig
 from lmworks.planning.parameters import Parameters, head_matrices
+from lmworks.planning.workload import Row
 
 
 @dataclass(frozen=True)
@@ -31,23 +32,35 @@ class Flops:
         return self.matrices + self.attention + self.head + self.recomputed
 
 
-def forward_flops(config: ModelConfig, parameters: Parameters, seq: int) -> Flops:
-    """Of one sequence of `seq` tokens, each seeing all tokens before it (or its window) and predicted from."""
-    keys = sum(_keys_seen(seq, config.window_of(layer)) for layer in range(config.layers))
-    weights = 2.0 * seq * (parameters.matrices - parameters.idle + parameters.adapters)
+def forward_flops(config: ModelConfig, parameters: Parameters, seq: int, row: Row | None = None) -> Flops:
+    """Of one sequence of `seq` tokens, each seeing what its arrangement shows it (a decoder's all tokens before it, or its
+    window) and predicted from; a `row` says what else stands beside the tokens, and how many are predicted."""
+    row = row or Row(seq, seq if config.arrangement == "encoder-decoder" else 0, seq)
+    seen = _keys_of(config, row.tokens) + config.layers * float(row.tokens * row.source)
+    seen += _keys_of(config.encoder(), row.source) if row.source else 0.0
+    own = parameters.matrices - parameters.idle - parameters.of_source
+    own += parameters.adapters - parameters.adapters_of_source
     return Flops(
-        matrices=weights,
-        attention=4.0 * keys * config.heads * config.head_dim,
-        head=2.0 * seq * head_matrices(config)[0],
+        matrices=2.0 * row.tokens * own + 2.0 * row.source * (parameters.of_source + parameters.adapters_of_source),
+        attention=4.0 * seen * config.heads * config.head_dim,
+        head=2.0 * row.predicted * (head_matrices(config)[0] + (config.dim**2 if config.head_transform else 0)),
     )
 
 
 def training_flops(
-    config: ModelConfig, parameters: Parameters, seq: int, *, frozen: bool = False, recompute: bool = False
+    config: ModelConfig,
+    parameters: Parameters,
+    seq: int,
+    *,
+    frozen: bool = False,
+    recompute: bool = False,
+    row: Row | None = None,
 ) -> Flops:
     """Forward and backward of one sequence; `frozen` is a base whose own matrices need no gradient (LoRA)."""
-    once = forward_flops(config, parameters, seq)
-    adapters = 2.0 * seq * parameters.adapters
+    once = forward_flops(config, parameters, seq, row)
+    row = row or Row(seq, seq, seq)
+    of_source = parameters.adapters_of_source
+    adapters = 2.0 * (row.tokens * (parameters.adapters - of_source) + row.source * of_source)
     base = once.matrices - adapters
     return Flops(
         matrices=(2 if frozen else 3) * base + 3 * adapters,
@@ -58,16 +71,25 @@ def training_flops(
 
 
 def decoding_flops(config: ModelConfig, parameters: Parameters, keys: int) -> Flops:
-    """Of one new token that sees `keys` tokens, itself included."""
+    """Of one new token that sees `keys` tokens, itself included; of an encoder-decoder as many of the source too."""
     seen = sum(min(keys, config.window_of(layer) or keys) for layer in range(config.layers))
+    seen += config.layers * keys if config.arrangement == "encoder-decoder" else 0
+    own = parameters.matrices - parameters.idle - parameters.of_source
     return Flops(
-        matrices=2.0 * (parameters.matrices - parameters.idle + parameters.adapters),
+        matrices=2.0 * (own + parameters.adapters - parameters.adapters_of_source),
         attention=4.0 * seen * config.heads * config.head_dim,
         head=2.0 * head_matrices(config)[0],
     )
 
 
-def _keys_seen(seq: int, window: int | None) -> float:
-    """Keys that all queries of a sequence see together: 1 + 2 + ... + seq, or no more than the window each."""
+def _keys_of(config: ModelConfig, seq: int) -> float:
+    """Keys that all queries of a sequence see together, in all layers of a stack."""
+    return sum(_keys_seen(seq, config.window_of(layer), config.causal) for layer in range(config.layers))
+
+
+def _keys_seen(seq: int, window: int | None, causal: bool = True) -> float:
+    """Keys that all queries of a sequence see together: 1 + 2 + ... + seq, or no more than the window each; not causal, those
+    behind a query too."""
     full = min(seq, window or seq)
-    return full * (full + 1) / 2 + (seq - full) * full
+    back = full * (full + 1) / 2 + (seq - full) * full
+    return back if causal else 2 * back - seq

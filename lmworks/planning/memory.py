@@ -11,6 +11,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
+
 from lmworks.adaptation.lora import LoRAConfig
 from lmworks.generation.decoding import PREFILL
 from lmworks.models.config import ModelConfig
@@ -25,10 +27,12 @@ from lmworks.planning.activations import (
     kept_once,
     last_norm,
 )
+from lmworks.planning.followed import Followed, follow
 from lmworks.planning.parameters import Parameters, count_parameters, head_matrices
 from lmworks.planning.working import backward_working, shared_by_blocks
-from lmworks.tokens.batch import TILE
+from lmworks.planning.workload import padded, usual_objective
 from lmworks.training.settings import TrainingConfig
+from lmworks.training_recipe import ObjectiveSettings
 
 NF4 = (4 + 8 / 64 + 32 / (64 * 256)) / 8
 """Bytes of a weight in NF4 with double quantisation: 4 bits, a byte for 64 of them, a float32 for 256 of these
@@ -89,18 +93,30 @@ def training_memory(
     lora: LoRAConfig | None = None,
     cuda: bool = False,
     devices: int = 1,
+    objective: ObjectiveSettings | None = None,
 ) -> Memory:
     """Of one device in training; with several, weights, gradients and moments are divided among them (FSDP), and a
-    block's weights are whole only while it runs. ConfigError for a target that the model does not have."""
+    block's weights are whole only while it runs. Blocks of a decoder are added up, all others followed. ConfigError for a
+    target that the model does not have."""
+    objective = objective or usual_objective(config)
     parameters = count_parameters(config, lora)
-    seq = -(-training.context // TILE) * TILE  # as batches are padded
-    shape = Shape.of_network(config, training.rows, seq, formats.weights, lora, training.recompute, cuda)
     always = _resident(parameters, formats, lora, training, devices)
-    if copies := adapter_copies(shape):
-        always["adapters"] += copies
     gradients = parameters.adapters * SINGLE if lora is not None else parameters.base * formats.gradients
     gathered = _gathered(parameters, formats) if devices > 1 else 0.0
-    moments = _moments(shape, parameters, formats, gradients / devices, training.accumulate > 1)
+    moments: dict[str, dict[str, float]]
+    if added_up(config):
+        seq = padded(objective, training.context)
+        shape = Shape.of_network(config, training.rows, seq, formats.weights, lora, training.recompute, cuda)
+        if copies := adapter_copies(shape):
+            always["adapters"] += copies
+        moments = _moments(shape, parameters, formats, gradients / devices, training.accumulate > 1)
+        within = backward_working(shape)
+    else:
+        followed = _followed(config, training, formats, objective, lora, cuda)
+        moments = {"in the forward": followed.forward, "going back": followed.backward}
+        for parts in moments.values():
+            parts["gradients"] = parts.get("gradients", 0.0) / devices
+        within = followed.turnover
     stepping = _optimiser_working(parameters, formats, lora, training) / devices
     moments["in the optimiser"] = {"gradients": gradients / devices, "working": stepping}
     found: dict[str, dict[str, float]] = {name: {**always, **parts} for name, parts in moments.items()}
@@ -111,8 +127,37 @@ def training_memory(
     moment = max(found, key=lambda name: sum(found[name].values()))
     names = dict.fromkeys(name for one in found.values() for name in one)
     sizes = {name: max(one.get(name, 0) for one in found.values()) for name in names}
-    turnover = backward_working(shape) + (stepping if training.optimiser == "muon" else 0)
+    turnover = within + (stepping if training.optimiser == "muon" else 0)
     return Memory(sizes, {name: found[moment].get(name, 0) for name in names}, moment, turnover)
+
+
+def added_up(config: ModelConfig) -> bool:
+    """Is there a sum of what the network's blocks keep? One for decoders, and for those whose feed-forwards are experts."""
+    return config.is_classic_decoder or (config.experts is not None and config.but(experts=None).is_classic_decoder)
+
+
+def _followed(
+    config: ModelConfig,
+    training: TrainingConfig,
+    formats: Formats,
+    objective: ObjectiveSettings,
+    lora: LoRAConfig | None,
+    cuda: bool,
+) -> Followed:
+    """A micro-batch, operation by operation. A GPU's is that of a CPU in float32 and without dropout, which takes no ways that
+    only a CPU takes, in values of the format's size."""
+    value = 4 if cuda else formats.weights
+    found = follow(
+        config.but(dropout=0.0) if cuda else config,
+        objective,
+        training.rows,
+        padded(objective, training.context),
+        torch.float32 if value == SINGLE else torch.bfloat16,
+        lora=lora,
+        recompute=training.recompute,
+        accumulates=training.accumulate > 1,
+    )
+    return found.times(formats.weights / value)
 
 
 def _resident(
@@ -215,16 +260,21 @@ def serving_memory(
     weights = weight_bytes(parameters, formats)
     parts = {"weights": weights}
     if value == 2 and not cuda and not formats.quantised:  # products keep their matrices in their own layout too
-        parts["packed weights"] = (parameters.matrices + head_matrices(config)[0]) * value
-    parts["cache"] = requests * tokens * cache_bytes(config, value)
-    chunk = requests * min(tokens, PREFILL)
-    parts["logits"] = requests * config.vocab_size * (value + SINGLE)
+        head = head_matrices(config)[0] if config.causal or config.head_transform else 0
+        parts["packed weights"] = (parameters.matrices + head) * value
+    writes = config.arrangement != "encoder"
+    if writes:
+        parts["cache"] = requests * tokens * cache_bytes(config, value)
+        parts["logits"] = requests * config.vocab_size * (value + SINGLE)
+    # A decoder reads its prompt in chunks, an encoder all of its text at once.
+    chunk = requests * (min(tokens, PREFILL) if config.arrangement == "decoder" else tokens)
     working = chunk * value * (2 * config.dim + config.hidden_dim * (4 if config.gated else 2))
     parts["working"] = working + (parameters.largest * value if formats.quantised else 0)
     parts = {name: size / devices for name, size in parts.items()}
-    return Memory(parts, parts, "reading prompts", parts["working"])
+    return Memory(parts, parts, "reading prompts" if writes else "reading texts", parts["working"])
 
 
 def cache_bytes(config: ModelConfig, value: int) -> int:
-    """Keys and values of one token in all layers."""
-    return 2 * config.layers * config.kv_heads * config.head_dim * value
+    """Keys and values of one token in all layers; of an encoder-decoder also those of a token of the source, and its state."""
+    own = 2 * config.layers * config.kv_heads * config.head_dim * value
+    return 2 * own + config.dim * value if config.arrangement == "encoder-decoder" else own

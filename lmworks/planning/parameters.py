@@ -18,20 +18,24 @@ class Parameters:
     """How many numbers a network holds."""
 
     embedding: int
-    """Tokens, learned positions, n-grams."""
+    """Tokens, positions, segments, n-grams."""
     attention: int
     feed_forward: int
     norms: int
     head: int
-    """0 where the head uses the embedding's matrix."""
+    """Of tokens, 0 where it uses the embedding's matrix; pooler and classifier."""
     adapters: int
     layers: int
+    """Blocks; of an encoder-decoder those of both sides."""
     matrices: int
     """Of attention and feed_forward: what is quantised and what adapters sit on."""
     largest: int
     """The largest matrix of a block."""
     idle: int = 0
     """Of experts that a token is not sent to."""
+    of_source: int = 0
+    """Of matrices, those that an encoder-decoder multiplies with a source's tokens."""
+    adapters_of_source: int = 0
 
     @property
     def base(self) -> int:
@@ -76,50 +80,65 @@ def head_matrices(config: ModelConfig) -> tuple[int, int]:
 
 
 def single_block(config: ModelConfig, experts: bool = True) -> Network:
-    """The network with one block only, on the meta device: shapes without values. A block with experts where the config
-    has some, unless told otherwise."""
+    """The network with one block only (on either side), on the meta device: shapes without values. A block with experts
+    where the config has some, unless told otherwise."""
     kept = config.experts.but(layers=None) if config.experts is not None and experts else None
+    sides = 1 if config.arrangement == "encoder-decoder" else None
     with torch.device("meta"):
-        return Network(config.but(layers=1, window_layers=None, experts=kept))
+        return Network(config.but(layers=1, encoder_layers=sides, window_layers=None, experts=kept))
 
 
 def count_parameters(config: ModelConfig, lora: LoRAConfig | None = None) -> Parameters:
     """Count a network, with adapters where `lora` is given; ConfigError for a target that the model does not have."""
     with_experts = sum(map(config.has_experts, range(config.layers)))
     counts = dict.fromkeys(("embedding", "attention", "feed_forward", "norms", "head"), 0)
-    matrices = adapters = largest = 0
+    matrices = adapters = largest = of_source = adapters_of_source = 0
+    encoder = config.encoder().layers if config.arrangement == "encoder-decoder" else 0
     for layers, experts in ((config.layers - with_experts, False), (with_experts, True)):
         if not layers:
             continue
         network = single_block(config, experts)
+        times = {"blocks.": layers, "encoder.blocks.": encoder}
         for name, parameter in network.named_parameters():
-            if name.startswith("blocks."):
-                counts[_part(name)] += parameter.numel() * layers
-                if parameter.ndim == 2:
-                    matrices += parameter.numel() * layers
-                    largest = max(largest, parameter.numel())
+            count = parameter.numel() * next((of for stack, of in times.items() if name.startswith(stack)), 0)
+            counts[_part(name)] += count
+            if count and parameter.ndim == 2:
+                matrices += count
+                largest = max(largest, parameter.numel())
+                of_source += count if _reads_source(name) else 0
         if lora is not None:  # an adapter grows with its rank; rank 1 is counted, as the real one may be of any size
             add_lora(network, lora.but(rank=1))
-            adapters += layers * lora.rank * sum(parameter.numel() for parameter in trainable(network).values())
+            for name, parameter in trainable(network).items():
+                count = parameter.numel() * lora.rank * (encoder if name.startswith("encoder.") else layers)
+                adapters += count
+                adapters_of_source += count if _reads_source(name) else 0
+        encoder = 0  # counted once
     for name, parameter in single_block(config).named_parameters():
-        if not name.startswith("blocks."):
+        if not name.startswith(("blocks.", "encoder.blocks.")):
             counts[_part(name)] += parameter.numel()
     return Parameters(
         **counts,
         adapters=adapters,
-        layers=config.layers,
+        layers=config.layers + (config.encoder().layers if config.arrangement == "encoder-decoder" else 0),
         matrices=matrices,
         largest=largest,
         idle=with_experts * sum(layer.idle for _, layer in expert_layers(single_block(config))),
+        of_source=of_source,
+        adapters_of_source=adapters_of_source,
     )
+
+
+def _reads_source(name: str) -> bool:
+    """Is it a matrix that an encoder-decoder multiplies with the tokens of a source?"""
+    return name.startswith("encoder.") or ".cross_attention.kv." in name
 
 
 def _part(name: str) -> str:
     """The part that a parameter of this path belongs to."""
-    if ".attention." in name:
+    if "attention." in name:
         return "norms" if "_norm." in name else "attention"
     if ".feed_forward." in name:
         return "feed_forward"
     if "norm." in name:
         return "norms"
-    return "head" if name.startswith("head") else "embedding"
+    return "head" if name.startswith(("head", "pooler", "classifier")) else "embedding"

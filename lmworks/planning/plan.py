@@ -13,14 +13,24 @@ from typing import Any
 
 from lmworks.adaptation.lora import LoRAConfig
 from lmworks.basics.errors import ConfigError
+from lmworks.models.config import ModelConfig
 from lmworks.models.precision import dtype_of, fast_dtype
 from lmworks.planning.devices import Devices
 from lmworks.planning.flops import Flops, decoding_flops, forward_flops, training_flops
 from lmworks.planning.heap import in_a_process
-from lmworks.planning.memory import Formats, Memory, cache_bytes, serving_memory, training_memory, weight_bytes
+from lmworks.planning.memory import (
+    Formats,
+    Memory,
+    added_up,
+    cache_bytes,
+    serving_memory,
+    training_memory,
+    weight_bytes,
+)
 from lmworks.planning.parameters import Parameters, count_parameters
 from lmworks.planning.reading import Subject
 from lmworks.planning.timing import reading_seconds, step_seconds
+from lmworks.planning.workload import Row, row_of
 from lmworks.training.settings import TrainingConfig
 from lmworks.training_recipe import TOKENS_A_PARAMETER
 
@@ -43,6 +53,14 @@ EXPERTS = (
 )
 
 
+FULL_ROWS = (
+    "Rows are planned as full, with as many tokens as training.context says on every side; shorter texts take less."
+)
+AS_ON_A_CPU = (
+    "Activations are estimated: those that a CPU would keep, in values of this type, without what dropout keeps."
+)
+
+
 @dataclass(frozen=True)
 class Way:
     """One way to use the network."""
@@ -59,7 +77,7 @@ class Way:
     seconds: float
     """The same in time."""
     tokens_per_second: float
-    """Trained on by all devices; in serving, written in one answer, at most."""
+    """Trained on by all devices; in serving, written in one answer, at most, and read by an encoder, which writes nothing."""
     timed: bool
     """Were a few blocks timed on this machine, or is a share of the device's speed assumed?"""
     run_tokens: int | None
@@ -88,9 +106,13 @@ class Plan:
         """What is to be known beside the figures."""
         timed = {way.timed for way in self.ways}
         how = HOW["timed and assumed" if len(timed) == 2 else "timed" if timed == {True} else "assumed"]
-        experts = [EXPERTS] if self.subject.model.experts is not None else []
+        notes = [EXPERTS] if self.subject.model.experts is not None else []
+        if self.subject.objective.kind not in ("causal", "prefix"):
+            notes.append(FULL_ROWS)
+        if self.devices.device.name != "cpu" and not added_up(self.subject.model):
+            notes.append(AS_ON_A_CPU)
         on = ON_A_CPU if self.devices.device.name == "cpu" else ON_A_GPU
-        return [*self.subject.notes, *experts, on + how]
+        return [*self.subject.notes, *notes, on + how]
 
     def to_json(self) -> dict[str, Any]:
         """The same facts as the tables."""
@@ -129,12 +151,7 @@ class Plan:
 def make_plan(subject: Subject, devices: Devices) -> Plan:
     """Plan every way. Several devices share each step: its micro-batches first, then the rows of one; weights,
     gradients and moments are divided among them. ConfigError for adapters on projections that the model does not have."""
-    dense = subject.model if subject.model.experts is None else subject.model.but(experts=None)
-    if not dense.is_classic_decoder:
-        raise ConfigError(
-            "plans count decoders of pre-norm blocks, one part after the other; encoders, encoder-decoders and other "
-            "blocks are not counted yet"
-        )
+    _must_be_known(subject)
     cuda = devices.device.name != "cpu"
     dtype = dtype_of(subject.dtype) or fast_dtype() if not cuda else dtype_of(subject.dtype or "bfloat16")
     name = str(dtype).removeprefix("torch.")
@@ -146,7 +163,9 @@ def make_plan(subject: Subject, devices: Devices) -> Plan:
         parameters = count_parameters(subject.model, lora)
     except ConfigError as error:
         raise error.inside(("lora",)) from None
-    whole, adapters = (None if cuda else step_seconds(subject.model, training, name, one) for one in (None, lora))
+    whole, adapters = (
+        None if cuda else step_seconds(subject.model, training, name, one, subject.objective) for one in (None, lora)
+    )
     ways = [
         _trained("from nothing", subject, devices, each, Formats.of(name), None, whole),
         _trained("full fine-tuning", subject, devices, each, Formats.of(name), None, whole),
@@ -155,6 +174,21 @@ def make_plan(subject: Subject, devices: Devices) -> Plan:
         _served(subject, devices, Formats.of(name), None if cuda else reading_seconds(subject.model, name)),
     ]
     return Plan(subject, devices, name, rows, parameters, ways)
+
+
+def _must_be_known(subject: Subject) -> None:
+    """ConfigError for a network that is not counted."""
+    config = subject.model
+    if not isinstance(config, ModelConfig):
+        raise ConfigError(
+            f"{subject.name} is a recurrent network, and plans count transformers; train it for a few steps to see what it takes "
+            "(lmworks train ... --set training.steps=5)"
+        )
+    if config.experts is not None and not added_up(config):
+        raise ConfigError(
+            f"{subject.name} has experts in {config.arrangement} blocks that plans do not count: experts are counted in decoders of "
+            "pre-norm blocks, one part after the other; leave out model.experts to see the dense network"
+        )
 
 
 def _trained(
@@ -170,9 +204,18 @@ def _trained(
     config, training = subject.model, subject.training
     cuda = devices.device.name != "cpu"
     parameters = count_parameters(config, lora)
-    memory = training_memory(config, each, formats, lora=lora, cuda=cuda, devices=devices.count)
+    memory = training_memory(
+        config, each, formats, lora=lora, cuda=cuda, devices=devices.count, objective=subject.objective
+    )
     memory = memory if cuda else in_a_process(memory)
-    one = training_flops(config, parameters, training.context, frozen=lora is not None, recompute=training.recompute)
+    one = training_flops(
+        config,
+        parameters,
+        training.context,
+        frozen=lora is not None,
+        recompute=training.recompute,
+        row=row_of(subject.objective, training.context),
+    )
     sequences = training.rows * training.accumulate
     step = Flops(*(sequences * value for value in dataclasses.astuple(one)))
     # Fewer sequences than devices leave some of them idle.
@@ -182,7 +225,7 @@ def _trained(
     run = training.steps * tokens if training.steps is not None else None
     if run is None and training.max_seconds is not None:
         run = round(training.max_seconds * tokens / seconds)
-    if run is None and name == "from nothing":
+    if run is None and name == "from nothing" and subject.objective.kind in ("causal", "prefix"):
         run = TOKENS_A_PARAMETER * parameters.base
     trained = parameters.base if lora is None else parameters.adapters
     return Way(name, trained, memory, _fits(memory, devices), step, seconds, tokens / seconds, timed is not None, run)
@@ -199,8 +242,13 @@ def _served(subject: Subject, devices: Devices, formats: Formats, timed: tuple[f
     cuda = device.name != "cpu"
     memory = serving_memory(config, formats, 1, config.context, cuda=cuda, devices=devices.count)
     memory = memory if cuda else in_a_process(memory)
-    prompt = forward_flops(config, parameters, config.context)
-    prompt = dataclasses.replace(prompt, head=decoding_flops(config, parameters, 1).head)  # of its last token alone
+    context, writes = config.context, config.arrangement != "encoder"
+    if config.arrangement == "encoder-decoder":
+        prompt = forward_flops(config, parameters, context, Row(1, context, 1))
+    else:
+        prompt = forward_flops(
+            config, parameters, context, Row(context, 0, int(writes))
+        )  # its last token alone is judged
     read = (
         weight_bytes(parameters, formats)
         - parameters.idle * formats.weights
@@ -212,6 +260,8 @@ def _served(subject: Subject, devices: Devices, formats: Formats, timed: tuple[f
     seconds = prompt.all / (devices.count * device.flops * device.utilisation)
     if timed is not None:
         seconds, token = timed[0], max(token, timed[1])
+    if not writes:
+        token = seconds / context
     return Way("serving", 0, memory, _fits(memory, devices), prompt, seconds, 1 / token, timed is not None, None)
 
 

@@ -19,10 +19,11 @@ from lmworks.models.config import ModelConfig
 from lmworks.models.directory import read_config, read_json
 from lmworks.models.gguf import gguf_config
 from lmworks.models.references import resolve
+from lmworks.planning.workload import usual_objective
 from lmworks.recipe import Recipe
 from lmworks.text import hub
 from lmworks.training.settings import TrainingConfig
-from lmworks.training_recipe import TrainRecipe
+from lmworks.training_recipe import ObjectiveSettings, TrainRecipe
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,8 @@ class Subject:
     lora: LoRAConfig
     dtype: str | None
     """float32, bfloat16, float16, or None for what is fast on the device."""
+    objective: ObjectiveSettings
+    """What is learnt."""
     notes: tuple[str, ...] = ()
     """What of it is an upper bound, because the text decides."""
 
@@ -42,6 +45,7 @@ class Subject:
 VOCABULARY = {"byte": 257, "character": 257}
 """Where the text decides how many tokens there are: as many as bytes, and the end of a document."""
 USUAL_VOCABULARY = 4096
+CLASSES = ("one", "other")
 
 
 def read_subject(name: str, changes: Sequence[str] = ()) -> Subject:
@@ -58,7 +62,7 @@ def read_subject(name: str, changes: Sequence[str] = ()) -> Subject:
         recipe = Recipe(**overrides(changes))
         recipe = recipe.but(model=recipe.model.but(reference=name))
     config = model_config(recipe.model.reference)
-    return Subject(name, config, recipe.training, recipe.lora, recipe.model.dtype)
+    return Subject(name, config, recipe.training, recipe.lora, recipe.model.dtype, usual_objective(config))
 
 
 def trains_from_nothing(path: Path) -> bool:
@@ -79,15 +83,19 @@ def _from_nothing(name: str, recipe: TrainRecipe) -> Subject:
         vocabulary = model_config(tokenizer).vocab_size if on_hub else load_tokenizer(tokenizer).vocab_size
     else:
         vocabulary = tokenizer.vocab_size or VOCABULARY.get(tokenizer.kind, USUAL_VOCABULARY)
-    config = recipe.network(vocabulary, (recipe.ngrams.most,) * (recipe.ngrams.longest - 1))
+    kind = recipe.objective.kind
+    classes = CLASSES if kind == "classification" else ()
+    config = recipe.network(vocabulary, (recipe.ngrams.most,) * (recipe.ngrams.longest - 1), classes)
     notes = []
+    if classes:
+        notes.append("Two classes are assumed: the text's labels decide.")
     if not isinstance(tokenizer, str) and tokenizer.vocab_size is None and tokenizer.kind == "character":
         notes.append(f"A vocabulary of {vocabulary:,} is assumed: the text's characters decide.")
     if recipe.ngrams.longest > 1:
         notes.append("The n-grams are counted as the most that the recipe allows; a text may have far fewer.")
     if recipe.embedding.frozen:
         notes.append("The embedding is frozen; the gradient and the optimiser state that it does not need are counted.")
-    return Subject(name, config, recipe.training, LoRAConfig(), recipe.dtype, tuple(notes))
+    return Subject(name, config, recipe.training, LoRAConfig(), recipe.dtype, recipe.objective, tuple(notes))
 
 
 def model_config(reference: str) -> ModelConfig:

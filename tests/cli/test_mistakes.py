@@ -148,6 +148,17 @@ MISTAKES = {
         "has no second stack",
     ),
     "an unknown action": (("models", "smollm2", "delete"), "models looks at one model; leave out 'delete'"),
+    "a server for everybody": (("serve", "MODEL", "--host", "0.0.0.0"), "give --api-key, or --without-key"),
+    "an address that is not here": (
+        ("serve", "MODEL", "--host", "192.0.2.1", "--api-key", "k"),
+        "cannot be listened on",
+    ),
+    "no seat": (("serve", "MODEL", "--port", "0", "--seats", "0"), "seats is 0"),
+    "no time": (("serve", "MODEL", "--port", "0", "--seconds", "0"), "seconds is 0"),
+    "a misspelt model to serve": (("serve", "smolm2", "--port", "0"), "did you mean smollm2?"),
+    "a misspelt model to measure": (("bench", "serve", "smolm2"), "did you mean smollm2?"),
+    "a server that is not there": (("bench", "serve", "http://127.0.0.1:1"), "does not answer"),
+    "clients that are no number": (("bench", "serve", "MODEL", "--concurrency", "a"), "--concurrency is 'a'"),
     "an unknown claim": (("lab", "999"), "999"),
     "an unknown scale": (("lab", "23", "--scale", "huge"), "huge"),
 }

@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +26,28 @@ from lmworks.models.config import ModelConfig
 from lmworks.models.network import Network
 from lmworks.models.precision import dtype_of
 from lmworks.objectives import CausalLM
-from lmworks.tokens.batch import Example
+from lmworks.planning.workload import made_up
+from lmworks.tokens.batch import Batch, Example
+from lmworks.tokens.rows import Rows
 from lmworks.training.loop import train
 from lmworks.training.settings import TrainingConfig
+from lmworks.training_recipe import ObjectiveSettings
+
+
+class MadeUp(Rows):
+    """Rows of an objective other than going on with a text, all full."""
+
+    def __init__(self, config: ModelConfig, objective: ObjectiveSettings, training: TrainingConfig) -> None:
+        self.made_of, self.context = (config, objective), training.context
+        self.objective, _ = made_up(*self.made_of, 1, self.context)
+        self.rows = 3 * training.rows * training.accumulate
+
+    def __len__(self) -> int:
+        return self.rows
+
+    def batch(self, places: Sequence[int]) -> Batch:
+        """As many rows as places."""
+        return made_up(*self.made_of, len(places), self.context)[1]
 
 
 def run(task: dict[str, Any]) -> None:
@@ -43,6 +63,12 @@ def run(task: dict[str, Any]) -> None:
     lora = task["way"] == "lora"
     if lora:
         add_lora(network, LoRAConfig(rank=task.get("rank", 8)))
+    if "objective" in task:
+        objective = ObjectiveSettings(kind=task["objective"])
+        rows = MadeUp(config, objective, settings)
+        with tempfile.TemporaryDirectory() as folder:
+            train(network, rows.objective, rows, settings, Path(folder))
+        return
     texts = tiny.text(3 * settings.rows * settings.accumulate, settings.context, config.vocab_size).tolist()
     rows = [(Example(text, [False] + [True] * (len(text) - 1), "random"),) for text in texts]
     with tempfile.TemporaryDirectory() as folder:
@@ -60,6 +86,10 @@ def main() -> None:
     if task["way"] != "generate":
         keep_freed_memory()
     small = {"layers": 1, "dim": 64, "heads": 2, "kv_heads": 1, "hidden_dim": 64, "head_dim": 32, "vocab_size": 259}
+    if "encoder_layers" in task["model"]:
+        small["encoder_layers"] = 1
+    if task["model"].get("norm") == "layer":
+        small["kv_heads"] = 2
     model = {key: value for key, value in task["model"].items() if key not in ("window_layers", "ngrams")}
     run(task | {"model": model | small, "training": task["training"] | {"context": 64, "rows": 2}})
     before = resident()

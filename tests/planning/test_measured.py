@@ -20,6 +20,7 @@ from lmworks.models.config import ModelConfig
 from lmworks.planning.heap import PROCESS, in_a_process
 from lmworks.planning.memory import Formats, serving_memory, training_memory
 from lmworks.training.settings import TrainingConfig
+from lmworks.training_recipe import NETWORKS, ObjectiveSettings
 
 pytestmark = pytest.mark.skipif(
     not Path("/proc/self/statm").exists(), reason="the memory of a process is read from /proc, which Linux has"
@@ -96,13 +97,60 @@ OTHER = {
     "wide, generation, float32": ("generate", WIDE, {"context": 512, "rows": 8}, "float32"),
 }
 
+BERT, MBART, T5 = (
+    {"arrangement": NETWORKS[kind][0], **NETWORKS[kind][1], "vocab_size": 8192, "heads": 8, "dim": 512, "context": 256}
+    for kind in ("masked", "seq2seq", "spans")
+)
+FOLLOWED = {
+    "masked, float32": (
+        "masked",
+        BERT | {"layers": 6, "hidden_dim": 2048},
+        {"context": 256, "rows": 8},
+        "float32",
+    ),
+    "masked, dropout, bfloat16": (
+        "masked",
+        BERT | {"dim": 384, "heads": 6, "layers": 8, "dropout": 0.1},
+        {"context": 128, "rows": 24},
+        "bfloat16",
+    ),
+    "masked, muon, bfloat16": (
+        "masked",
+        BERT | {"vocab_size": 4096, "layers": 8},
+        {"context": 128, "rows": 16, "optimiser": "muon"},
+        "bfloat16",
+    ),
+    "translation, bfloat16": (
+        "seq2seq",
+        MBART | {"dim": 384, "heads": 6, "layers": 4, "encoder_layers": 6},
+        {"context": 128, "rows": 24},
+        "bfloat16",
+    ),
+    "translation, recomputing, bfloat16": (
+        "seq2seq",
+        MBART | {"layers": 6, "encoder_layers": 6},
+        {"context": 256, "rows": 16, "recompute": True},
+        "bfloat16",
+    ),
+    "spans, float32": (
+        "spans",
+        T5 | {"layers": 6, "encoder_layers": 6, "hidden_dim": 1024},
+        {"context": 256, "rows": 16},
+        "float32",
+    ),
+}
+"""Encoders and encoder-decoders, to which nothing was fitted either."""
+
 
 def planned(way: str, model: dict[str, Any], training: dict[str, Any], dtype: str) -> float:
     """Bytes of tensors and holes."""
     rank = model.get("rank", 8)
     config = ModelConfig(**{key: value for key, value in model.items() if key != "rank"})
     settings, lora = TrainingConfig(**training), LoRAConfig(rank=rank) if way == "lora" else None
-    if way == "generate":
+    if way in NETWORKS:
+        objective = ObjectiveSettings(kind=way)  # type: ignore[arg-type]
+        memory = training_memory(config, settings, Formats.of(dtype), objective=objective)
+    elif way == "generate":
         memory = serving_memory(config, Formats.of(dtype), settings.rows, settings.context)
     else:
         memory = training_memory(config, settings, Formats.of(dtype, adapters=lora is not None), lora=lora)
@@ -113,6 +161,7 @@ def measured(way: str, model: dict[str, Any], training: dict[str, Any], dtype: s
     rank = model.get("rank", 8)
     shape = {key: value for key, value in model.items() if key != "rank"}
     task = {"way": way, "model": shape, "training": training, "dtype": dtype, "rank": rank}
+    task |= {"objective": way} if way in NETWORKS else {}
     here = Path(__file__)
     environment = os.environ | {
         "OMP_NUM_THREADS": "1",
@@ -154,3 +203,9 @@ def test_more_runs_take_the_planned_memory(name: str):
 )
 def test_runs_of_shapes_that_no_figure_was_fitted_to_take_the_planned_memory(name: str):
     check(OTHER[name])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", FOLLOWED)
+def test_runs_of_encoders_and_encoder_decoders_take_the_planned_memory(name: str):
+    check(FOLLOWED[name])

@@ -186,12 +186,3 @@ def test_published_figures_are_met():
             assert -0.25 < line.difference < 0, "it fits"
         else:
             assert abs(line.difference) < near, what
-
-
-def test_a_network_that_is_not_counted_is_refused(tmp_path: Path):
-    from lmworks.models.directory import write_network
-
-    network = tiny.network(family="lmworks", arrangement="encoder")
-    write_network(tmp_path, network)
-    with pytest.raises(ConfigError, match="encoders, encoder-decoders and other blocks are not counted"):
-        make_plan(read_subject(str(tmp_path)), find_device("cpu"))
