@@ -36,13 +36,14 @@ def explain(
     """Every setting of a recipe, a network, a sampling strategy or a verb, and what it means."""
     import importlib
 
+    from lmworks.basics.config import Config
     from lmworks.basics.errors import ConfigError
 
     if what not in KINDS:
         raise ConfigError(f"explain does not know {what!r}; it knows {', '.join(KINDS)}")
     module, name = KINDS[what]
     kind = getattr(importlib.import_module(module), name)
-    lines = kind.explain() if isinstance(kind, type) else _options(kind)
+    lines = kind.explain() if isinstance(kind, type) and issubclass(kind, Config) else _options(kind)
     if json_:
         as_json(lines)
     else:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from lmworks.cli.options import Base, Model
+from lmworks.cli.options import Base, Compress, Model
 
 
 def serve(  # noqa: PLR0913, PLR0917 (each is an option that people know by name)
@@ -33,7 +33,7 @@ def serve(  # noqa: PLR0913, PLR0917 (each is an option that people know by name
         typer.Option("--lookup", help="Guess that text is quoted from the prompt: same answers, faster where it is."),
     ] = False,
     log_text: Annotated[bool, typer.Option("--log-text", help="Write what is asked into the log, too.")] = False,
-    compress: Annotated[str | None, typer.Option(help="int4, int8 or none; what the file holds unless given.")] = None,
+    compress: Compress = None,
     base: Base = None,
 ) -> None:
     """Serve a model to people (a page at http://HOST:PORT) and programs (OpenAI's API: http://HOST:PORT/v1; /metrics)."""
