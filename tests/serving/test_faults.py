@@ -231,10 +231,11 @@ def test_kill_term_under_load(tmp_path: Path, grace: str):
         threads = [threading.Thread(target=ask, args=(number,)) for number in range(24)]
         for thread in threads:
             thread.start()
-        while "num_requests_running" in (counts := httpx.get(f"{address}/metrics").text):
-            values = [line.split()[-1] for line in counts.splitlines() if line.startswith("lmworks:num_requests")]
-            if sum(map(float, values)) == 24:
-                break
+        counted = ("lmworks:num_requests", "lmworks:request_success_total")
+        seen = 0.0
+        while seen < 24:  # all are there, or answered already
+            counts = httpx.get(f"{address}/metrics").text.splitlines()
+            seen = sum(float(line.split()[-1]) for line in counts if line.startswith(counted))
         server.send_signal(signal.SIGTERM)
         for thread in threads:
             thread.join(60)

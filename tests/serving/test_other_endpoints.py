@@ -8,6 +8,8 @@ import tiny
 import torch
 
 from lmworks.generation.language_model import LanguageModel
+from lmworks.models.hooks import hook_points
+from lmworks.serving.beside import twin
 from lmworks.serving.service import Service
 from serving.live import Live, running, small
 
@@ -137,3 +139,17 @@ def test_a_look_is_bounded(live: Live):
     assert "name fewer layers or heads" in live.error("/v1/inspect", prompt="x" * 500, attention=[0, 1])["message"]
     assert live.post("/v1/inspect", prompt="x" * 500, attention=[0], heads=[1], layers=[]).status_code == 200
     assert "give a prompt or messages" in live.error("/v1/inspect", top=3)["message"]
+
+
+def test_a_twin_shares_the_weights_and_nothing_else(live: Live):
+    """So that hooks of a look, and modes of an embedding, never reach what the engine runs."""
+    model = live.service.model
+    made = twin(model)
+    for own, theirs in zip(made.network.parameters(), model.network.parameters(), strict=True):
+        assert own.data_ptr() == theirs.data_ptr()
+    points = hook_points(model.network)
+    for path, point in hook_points(made.network).items():
+        assert point is not points[path] and point.functions is not points[path].functions
+    assert not set(map(id, made.network.modules())) & set(map(id, model.network.modules()))
+    assert made.network.engine is None
+    assert torch.equal(made.logits([[1, 2, 3]]), model.logits([[1, 2, 3]]))
