@@ -104,9 +104,13 @@ def training_memory(
     gradients = parameters.adapters * SINGLE if lora is not None else parameters.base * formats.gradients
     gathered = _gathered(parameters, formats) if devices > 1 else 0.0
     moments: dict[str, dict[str, float]]
+    seq = padded(objective, training.context)
+    shape = None
     if added_up(config):
-        seq = padded(objective, training.context)
         shape = Shape.of_network(config, training.rows, seq, formats.weights, lora, training.recompute, cuda)
+        if lora is not None and shape.recomputes and not cuda and not shape.routed:
+            shape = None  # adapters' updates that come and go while a block is computed again: no sum has them
+    if shape is not None:
         if copies := adapter_copies(shape):
             always["adapters"] += copies
         moments = _moments(shape, parameters, formats, gradients / devices, training.accumulate > 1)

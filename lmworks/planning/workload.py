@@ -5,7 +5,7 @@ Rows are full: as many tokens as `training.context` says, nothing padded. What a
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -88,6 +88,8 @@ def made_up(config: ModelConfig, settings: ObjectiveSettings, rows: int, context
     if settings.kind == "classification":
         return Classification(), batch
     if not settings.kind.startswith("masked"):
-        return CausalLM(), batch
+        return CausalLM(), replace(
+            batch, documents=(places * 2 >= row.tokens).long()
+        )  # two packed in a row, and so a mask
     masked = MaskedLM(mask=0, ordinary=np.ones(config.vocab_size, bool), share=settings.share)
     return (masked + PAIRS[settings.kind]() if paired else masked), batch
