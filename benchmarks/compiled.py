@@ -25,6 +25,8 @@ import torch
 MOST_ROWS = 16
 ROWS = (2, 4, 8, 16)
 PROMPTS = (32, 128, 512, 1000, 2000)
+CONTEXTS, STEPS = (128, 512, 1000, 2000, 4000), 32
+GROWTH = "growth with context"
 
 
 clock: Callable[[], float] = time.perf_counter
@@ -117,6 +119,34 @@ def decoding(engine: Any, before: int, new: int, rows: int = 1) -> float:
     return rows * new / (clock() - start)
 
 
+def growth(engine: Any) -> list[float]:
+    """Seconds of a step behind each of CONTEXTS, read one after another into the same cache."""
+    engine.clear()
+    seconds, length = [], 0
+    for context in CONTEXTS:
+        tokens = engine.read([ids(context - length, start=length)])
+        start = clock()
+        for _ in range(STEPS):
+            tokens = engine.read([[token] for token in tokens])
+        seconds.append((clock() - start) / STEPS)
+        length = context + STEPS
+    return seconds
+
+
+def fitted(seconds: list[float]) -> str:
+    """The line through the times of a step, by least squares, and how far the times lie from it."""
+    import numpy as np
+
+    at = np.array(CONTEXTS) + STEPS / 2
+    slope, start = np.polyfit(at, seconds, 1)
+    off = max(abs(np.polyval((slope, start), at) / np.array(seconds) - 1))
+    steps = ", ".join(f"{one * 1e3:.2f}" for one in seconds)
+    return (
+        f"{start * 1e3:.2f} ms + {slope * 1e9:,.0f} ns a token of context (at most {off:.0%} off; "
+        f"{', '.join(map(str, CONTEXTS))}: {steps} ms)"
+    )
+
+
 def prompt(engine: Any, size: int) -> float:
     """Tokens a second of a prompt, to the logits behind its last token."""
     engine.clear()
@@ -198,7 +228,7 @@ def main() -> None:
     from lmworks.kernels.team import usable_cores
 
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("tests", nargs="*", help=f"beginnings of: {', '.join(TESTS)}")
+    parser.add_argument("tests", nargs="*", help=f"beginnings of: {', '.join([*TESTS, GROWTH])}")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--processor", action="store_true", help="count processor time, with one thread each")
     options = parser.parse_args()
@@ -207,6 +237,7 @@ def main() -> None:
         clock = time.process_time
         os.environ["LMWORKS_THREADS"] = "1"
     chosen = {name: test for name, test in TESTS.items() if not options.tests or name.startswith(tuple(options.tests))}
+    grows = not options.tests or GROWTH.startswith(tuple(options.tests))
     threads = usable_cores()
     candidates = engines(threads)
     second = "second of processor time" if options.processor else "second"
@@ -225,6 +256,19 @@ def main() -> None:
                 f"{name:<28} {engine:<16} {middle[engine]:8,.0f}  ({min(found):,.0f} ... {max(found):,.0f}){ratio}",
                 flush=True,
             )
+    if grows:
+        report_growth(candidates, options.rounds)
+
+
+def report_growth(candidates: dict[str, Any], rounds: int) -> None:
+    """How the time of a step grows, for each engine: the median of each context over the rounds, and the line through them."""
+    times: dict[str, list[list[float]]] = {engine: [] for engine in candidates}
+    for _ in range(rounds):
+        for engine, one in candidates.items():
+            times[engine].append(growth(one))
+    for engine, found in times.items():
+        middle = [statistics.median(row[at] for row in found) for at in range(len(CONTEXTS))]
+        print(f"{GROWTH:<28} {engine:<16} {fitted(middle)}", flush=True)
 
 
 if __name__ == "__main__":

@@ -41,11 +41,11 @@ def peer(dtype: str = "float32") -> Callable[[list[str]], Any]:
     return lambda texts: model.encode(texts, show_progress_bar=False, convert_to_tensor=True)
 
 
-def ours(dtype: str | None = None) -> Callable[[list[str]], Any]:
-    """`model.embed`; the format that is the default here unless one is given."""
+def ours(dtype: str | None = None, compress: str | None = None) -> Callable[[list[str]], Any]:
+    """`model.embed`; what is the default here unless something is given."""
     import lmworks as lm
 
-    model = lm.load("minilm", dtype=dtype)
+    model = lm.load("minilm", dtype=dtype, compress=compress)
     return lambda texts: model.embed(texts, cut=True)
 
 
@@ -69,6 +69,8 @@ def embedded(embed: Callable[[list[str]], Any]) -> dict[str, float]:
 
 WORKLOADS: dict[str, Callable[[], dict[str, float]]] = {
     "embed/lmworks": lambda: embedded(ours()),
+    "embed/lmworks int8": lambda: embedded(ours(compress="int8")),
+    "embed/lmworks bf16": lambda: embedded(ours(compress="none")),
     "embed/lmworks fp32": lambda: embedded(ours("float32")),
     "embed/sentence-transformers fp32": lambda: embedded(peer()),
     "embed/sentence-transformers bf16": lambda: embedded(peer("bfloat16")),

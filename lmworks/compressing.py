@@ -70,7 +70,7 @@ def compress(
     refuse_foreign_files(folder)
     reading = read(text)
     documents, text = reading.documents, reading.name
-    loaded = load(model, base=base, compress="none")  # measured as the result will be
+    loaded = load(model, base=base, compress="none")
     loaded.must_converse()
     if loaded.source is not None and folder.exists() and folder.samefile(loaded.source):
         raise ConfigError(f"{folder} is the model itself; give another folder with --out")
@@ -85,7 +85,7 @@ def compress(
     with directory_written_whole(folder) as temporary:
         write_network(temporary, loaded.network, compression=compression)
         loaded.write_tokenizer(temporary)
-        made = load(temporary)
+        made = load(temporary, compress="none")  # as before: what the weights lost, not what runs them
         after = measure(made, documents, f"{text} after", tokens=tokens)
         bytes_after = sum(file.stat().st_size for file in weight_files(temporary))
         result = _result(folder, text, before, after, bytes_before, bytes_after, merged)

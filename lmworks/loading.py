@@ -1,4 +1,5 @@
-"""load: any model reference as a LanguageModel, adapters included; load_tokenizer: its tokenizer, or one without a model.
+"""load: any model reference as a LanguageModel, adapters included; load_tokenizer: its tokenizer, or one without a model;
+facts_of: what a model is and how it will run, without its weights.
 
 model = load("smollm2")                  # an alias, a directory, a .gguf file, hf:org/name
 model = load("models/python-reference")  # an adapter that lmworks or PEFT made, on its base
@@ -7,6 +8,7 @@ model = load("models/python-reference")  # an adapter that lmworks or PEFT made,
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -16,8 +18,10 @@ from lmworks.basics.errors import ConfigError, ModelError
 from lmworks.basics.files import restore_directory, sha256
 from lmworks.basics.gguf_file import GGUFFile
 from lmworks.generation.language_model import LanguageModel
+from lmworks.kernels.choice import Way, check_compress, foreseen
 from lmworks.models.config import RopeScaling
-from lmworks.models.directory import read_json
+from lmworks.models.directory import parameters, read_config, read_json
+from lmworks.models.gguf import gguf_config, stored_dtype
 from lmworks.models.references import resolve
 from lmworks.tokens.tokenizer import Tokenizer
 
@@ -36,6 +40,7 @@ def load(
     `compress` is int4, int8 or none, and `rope_scaling` makes the context longer (`LanguageModel.load`); with an adapter PyTorch runs the network.
     ModelError where the base is not the file that the adapter was trained on.
     """
+    check_compress(compress)
     folder = Path(reference)
     restore_directory(folder)
     if not is_adapter(folder):
@@ -53,6 +58,38 @@ def load(
         _check_base(folder, model)
     read_adapter(folder, model.network)
     return LanguageModel(model.network, model.tokenizer, folder, str(reference), exact=model.exact)
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a model is and how it will run, read from its files without the weights."""
+
+    family: str
+    parameters: int
+    context: int
+    """Tokens that it reads."""
+    way: Way
+
+
+def facts_of(reference: str | os.PathLike[str]) -> Facts:
+    """What `load` will make of a reference; of an adapter, of its base with the adapter on."""
+    path = resolve(str(reference))
+    if is_adapter(path):
+        named = read_json(path / CONFIG).get("base_model_name_or_path")
+        if not named:
+            raise ModelError(f"{path / CONFIG} does not name its base model")
+        way = Way(
+            False, "in PyTorch: an adapter is on; merged into its base (lmworks build --merge) it can be compiled"
+        )
+        return replace(facts_of(str(named)), way=way)
+    if path.suffix == ".gguf":
+        file = GGUFFile(path)
+        config, few_bits = gguf_config(file), stored_dtype(file) is None
+    else:
+        config = read_config(path)
+        few_bits = read_json(path / "config.json").get("quantization_config") is not None
+    size = parameters(config)
+    return Facts(config.family, size, config.context, foreseen(config, few_bits, size))
 
 
 def load_tokenizer(reference: str) -> Tokenizer:

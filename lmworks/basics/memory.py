@@ -6,6 +6,8 @@ import ctypes
 import sys
 from pathlib import Path
 
+from lmworks.basics.errors import ModelError
+
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # malloc.h of glibc
 
 
@@ -40,3 +42,13 @@ def available_bytes() -> int | None:
     except (OSError, ValueError):
         return None
     return int(sizes["MemAvailable"].split()[0]) * 1024 if "MemAvailable" in sizes else None
+
+
+def must_fit(what: str, needed: int) -> None:
+    """ModelError where weights need more bytes than there are, before the machine is brought to a halt by trying it."""
+    free = available_bytes()
+    if free is not None and needed > free:
+        raise ModelError(
+            f"{what} takes {needed / 1e9:,.1f} GB, and {free / 1e9:,.1f} GB of memory are free; close other programs, or take "
+            "a smaller model"
+        )

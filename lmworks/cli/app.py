@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from lmworks.cli.answering import GroupedCommand
+from lmworks.cli.bench import bench
 from lmworks.cli.build import build
 from lmworks.cli.chat import chat
 from lmworks.cli.check import check
@@ -18,6 +20,7 @@ from lmworks.cli.generate import generate
 from lmworks.cli.lab import lab
 from lmworks.cli.models import models
 from lmworks.cli.plan import plan
+from lmworks.cli.serve import serve
 from lmworks.cli.sweep import sweep
 from lmworks.cli.tokens import tokens
 from lmworks.cli.train import train
@@ -38,6 +41,7 @@ for verb in (
     models,
     generate,
     chat,
+    serve,
     evaluate,
     check,
     compress,
@@ -45,8 +49,9 @@ for verb in (
     lab,
     explain,
 ):
-    app.command()(verb)
+    app.command(cls=GroupedCommand)(verb)
 app.add_typer(tokens, name="tokens")
+app.add_typer(bench, name="bench")
 
 
 @app.callback(invoke_without_command=True)

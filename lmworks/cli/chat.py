@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lmworks.cli.options import Base, MaxNewTokens, MinP, Model, Seed, Stop, Temperature, TopK, TopP, strategy
+from lmworks.cli.answering import Answering, answering
+from lmworks.cli.options import Base, Compress, MaxNewTokens, Model
 
 if TYPE_CHECKING:
     from lmworks.generation.language_model import LanguageModel
@@ -15,26 +17,20 @@ if TYPE_CHECKING:
 HELP = "/reset forgets the conversation, /system TEXT sets the instructions, /exit ends. Ctrl-C stops an answer."
 
 
+@answering
 def chat(
     model: Model,
+    how: Answering,
     system: Annotated[str | None, typer.Option(help="Instructions for the model.")] = None,
-    temperature: Temperature = None,
-    top_k: TopK = None,
-    top_p: TopP = None,
-    min_p: MinP = None,
     max_new_tokens: MaxNewTokens = 512,
-    seed: Seed = None,
-    stop: Stop = None,
+    compress: Compress = None,
     base: Base = None,
 ) -> None:
     """Talk with a model in the terminal."""
-    chosen = strategy(temperature, top_k, top_p, min_p, seed)
-    from lmworks.basics import progress
-    from lmworks.loading import load
-
-    with progress.shown():
-        language_model = load(model, base=base)
-        language_model.must_converse()
+    chosen = how.strategy()
+    said = how.said(max_new_tokens)
+    language_model = how.loaded(model, base, compress)
+    language_model.must_converse()
     typer.echo(f"{language_model.reference}. {HELP}\n")
     messages = _opening(system)
     while (line := _ask()) is not None:
@@ -52,7 +48,7 @@ def chat(
         elif command.startswith("/"):
             typer.echo(f"{command} is not known. {HELP}")
         elif line.strip():
-            messages = _turn(language_model, messages, line, chosen, max_new_tokens, stop or [])
+            messages = _turn(language_model, messages, line, chosen, said)
 
 
 def _opening(system: str | None) -> list[dict[str, str]]:
@@ -80,8 +76,7 @@ def _turn(
     messages: list[dict[str, str]],
     line: str,
     chosen: Strategy | None,
-    longest: int,
-    stop: list[str],
+    said: Mapping[str, Any],
 ) -> list[dict[str, str]]:
     """Print the answer as it comes; return the conversation with it. What Ctrl-C cut off stays part of it."""
     from lmworks.basics.errors import ConfigError
@@ -89,7 +84,7 @@ def _turn(
     asked = [*messages, {"role": "user", "content": line}]
     pieces: list[str] = []
     try:
-        for piece in model.stream(asked, chosen, max_new_tokens=longest, stop=stop):
+        for piece in model.stream(asked, chosen, **said):
             pieces.append(piece)  # before it is shown: Ctrl-C may come between the two
             typer.echo(piece, nl=False)
     except KeyboardInterrupt:

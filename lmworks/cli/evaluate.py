@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lmworks.cli.options import Base, Beams, Json, Model, as_json, table
+from lmworks.cli.options import Base, Beams, Compress, Json, Model, as_json, table
 
 if TYPE_CHECKING:
     from lmworks.generation.language_model import LanguageModel
@@ -31,6 +31,7 @@ def evaluate(
         typer.Option(help="Of an encoder-decoder: bleu, chrf or rouge; may be repeated. bleu and chrf unless given."),
     ] = None,
     beams: Beams = None,
+    compress: Compress = None,
     base: Base = None,
     json_: Json = False,
 ) -> None:
@@ -48,7 +49,7 @@ def evaluate(
     for skipped in reading.skipped[:5]:
         print(f"skipped   {skipped.path}: {skipped.reason}", file=sys.stderr)
     with progress.shown():
-        language_model = load(model, base=base)
+        language_model = load(model, base=base, compress=compress)
         writes = language_model.translates
         of_pairs = writes or classifies(language_model.config)
         foreign: list[tuple[str, object]] = [("--window", window), ("--tokens", tokens)] if of_pairs else []

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Callable
+from typing import Annotated, Any, get_type_hints
 
 import typer
 
 from lmworks.cli.options import Json, as_json, table
-
-if TYPE_CHECKING:
-    from lmworks.basics.config import Config
 
 KINDS = {
     "recipe": ("lmworks.recipe", "Recipe"),
@@ -21,6 +19,8 @@ KINDS = {
     "experts": ("lmworks.models.config", "ExpertSettings"),
     "recurrent": ("lmworks.models.recurrent_config", "RecurrentConfig"),
     "sample": ("lmworks.generation.strategies", "Sample"),
+    "compress": ("lmworks.cli.compress", "compress"),
+    "export": ("lmworks.cli.export", "export"),
 }
 
 
@@ -28,22 +28,36 @@ def explain(
     what: Annotated[
         str,
         typer.Argument(
-            help="recipe (of build), train, space (of sweep), corpus, tokenizer, model, experts, recurrent or sample."
+            help="recipe (of build), train, space (of sweep), corpus, tokenizer, model, experts, recurrent, sample, or the verb compress or export."
         ),
     ] = "recipe",
     json_: Json = False,
 ) -> None:
-    """Every setting of a recipe, a network or a sampling strategy, and what it means."""
+    """Every setting of a recipe, a network, a sampling strategy or a verb, and what it means."""
     import importlib
 
+    from lmworks.basics.config import Config
     from lmworks.basics.errors import ConfigError
 
     if what not in KINDS:
         raise ConfigError(f"explain does not know {what!r}; it knows {', '.join(KINDS)}")
     module, name = KINDS[what]
-    kind: type[Config] = getattr(importlib.import_module(module), name)
-    lines = kind.explain()
+    kind = getattr(importlib.import_module(module), name)
+    lines = kind.explain() if isinstance(kind, type) and issubclass(kind, Config) else _options(kind)
     if json_:
         as_json(lines)
     else:
         table(["setting", "meaning"], [[name, meaning] for name, meaning in lines.items()])
+
+
+def _options(verb: Callable[..., Any]) -> dict[str, str]:
+    """What a verb can be told, in the words of its own help."""
+    found: dict[str, str] = {}
+    for name, hint in get_type_hints(verb, include_extras=True).items():
+        for said in getattr(hint, "__metadata__", ()):
+            names = (said.default, *(said.param_decls or ()))  # beside an annotation the first name stands as a default
+            own = [one for one in names if isinstance(one, str) and one.startswith("--")]
+            is_option = isinstance(said, typer.models.OptionInfo)
+            label = own[0] if own else f"--{name.replace('_', '-')}" if is_option else name
+            found[label] = said.help
+    return found

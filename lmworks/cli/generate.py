@@ -2,28 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lmworks.cli.options import (
-    Base,
-    Beams,
-    Json,
-    LengthPenalty,
-    MaxNewTokens,
-    MinP,
-    Model,
-    NoRepeatNgram,
-    Seed,
-    Stop,
-    Temperature,
-    TopK,
-    TopP,
-    as_json,
-    strategy,
-)
+from lmworks.cli.answering import Answering, answering
+from lmworks.cli.options import Base, Compress, Json, MaxNewTokens, Model, as_json
 
 if TYPE_CHECKING:
     from lmworks.generation.answer import Answer
@@ -34,48 +19,35 @@ AT_ONCE = 16
 """Lines that are written together."""
 
 
-def generate(  # noqa: PLR0913, PLR0917 (each is an option that people know by name)
+@answering
+def generate(
     model: Model,
     prompt: Annotated[
         str, typer.Argument(help="The text to continue, or the source to translate; - reads it from standard input.")
     ],
+    how: Answering,
     chat: Annotated[bool, typer.Option("--chat", help="Treat the prompt as a message and answer it.")] = False,
     lines: Annotated[bool, typer.Option("--lines", help="Each line is a prompt; print one line for each.")] = False,
-    temperature: Temperature = None,
-    top_k: TopK = None,
-    top_p: TopP = None,
-    min_p: MinP = None,
-    beams: Beams = None,
-    length_penalty: LengthPenalty = None,
-    no_repeat_ngram: NoRepeatNgram = None,
     max_new_tokens: MaxNewTokens = 256,
-    seed: Seed = None,
-    stop: Stop = None,
+    compress: Compress = None,
     base: Base = None,
     json_: Json = False,
 ) -> None:
     """Continue a text with a model; with --chat, answer it. An encoder-decoder makes a target of it (a translation)."""
     import sys
 
-    said = {"beams": beams, "length_penalty": length_penalty, "no_repeat_ngram": no_repeat_ngram}
-    chosen = strategy(temperature, top_k, top_p, min_p, seed, **said)  # type: ignore[arg-type]
-    from lmworks.basics import progress
-    from lmworks.loading import load
-
-    with progress.shown():
-        language_model = load(model, base=base)
+    chosen = how.strategy()
+    said = how.said(max_new_tokens)
+    language_model = how.loaded(model, base, compress)
     text = sys.stdin.read() if prompt == "-" else prompt
     if lines:
-        _lines(language_model, text.removesuffix("\n").split("\n"), chat, chosen, max_new_tokens, stop or (), json_)
-        return
-    asked = _asked(text, chat)
-    if json_:
-        answer = language_model.generate(asked, chosen, max_new_tokens=max_new_tokens, stop=stop or ())
-        as_json(_facts(language_model, answer, chosen))
-        return
-    for piece in language_model.stream(asked, chosen, max_new_tokens=max_new_tokens, stop=stop or ()):
-        typer.echo(piece, nl=False)
-    typer.echo("")
+        _lines(language_model, text.removesuffix("\n").split("\n"), chat, chosen, said, json_)
+    elif json_:
+        as_json(_facts(language_model, language_model.generate(_asked(text, chat), chosen, **said), chosen))
+    else:
+        for piece in language_model.stream(_asked(text, chat), chosen, **said):
+            typer.echo(piece, nl=False)
+        typer.echo("")
 
 
 def _lines(
@@ -83,8 +55,7 @@ def _lines(
     texts: Sequence[str],
     chat: bool,
     chosen: Strategy | None,
-    longest: int,
-    stop: Sequence[str],
+    said: Mapping[str, Any],
     json_: bool,
 ) -> None:
     """An answer on one line for each text; an empty line stays one, so that line and answer have the same number."""
@@ -93,7 +64,7 @@ def _lines(
     for start in range(0, len(texts), AT_ONCE):
         part = texts[start : start + AT_ONCE]
         asked = [_asked(text, chat) for text in part if text.strip()]
-        answers = iter(model.generate_batch(asked, chosen, max_new_tokens=longest, stop=stop))
+        answers = iter(model.generate_batch(asked, chosen, **said))
         for text in part:
             answer = next(answers) if text.strip() else None
             if json_:
@@ -115,6 +86,7 @@ def _facts(model: LanguageModel, answer: Answer, chosen: Strategy | None) -> dic
         "logprobs": answer.logprobs,
         "prompt_tokens": len(answer.prompt),
         "seed": answer.seed,
+        "slid": answer.slid,
         "order": list((chosen or model.generation_config.strategy).order),
     }
     if answer.score is not None:

@@ -36,11 +36,14 @@ def lab(
     resume: Annotated[
         bool, typer.Option("--resume", help="Leave out what has a result with these parameters.")
     ] = False,
+    markdown: Annotated[
+        bool, typer.Option("--markdown", help="With --show: as a page of the handbook (docs/lab.md).")
+    ] = False,
     json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """What everybody says about language models, run on this machine and given a verdict."""
     from lmworks.basics.errors import ConfigError
-    from lmworks.lab import registry
+    from lmworks.lab import page, registry
     from lmworks.lab import store as results
 
     if all_ and questions:
@@ -54,11 +57,16 @@ def lab(
         raise ConfigError(
             "--show shows what is stored and runs nothing; leave out --set, --store and --resume, or --show"
         )
+    if markdown and not show:
+        raise ConfigError("--markdown writes what is stored; give --show too")
+    if markdown and json_:
+        raise ConfigError("--markdown and --json are two forms of the same; give one")
     wanted = None if scale is None else registry.require_scale(scale)
     if not asked:
         _list(out, json_)
     elif show:
-        _print(_stored(asked, wanted, out) if all_ else [results.kept(one, out, wanted) for one in asked], json_)
+        found = _stored(asked, wanted, out) if all_ else [results.kept(one, out, wanted) for one in asked]
+        typer.echo(page.markdown(found), nl=False) if markdown else _print(found, json_)
     elif len(asked) == 1 and not resume:
         _print([_run(asked[0], wanted or "quick", set_ or [], store, out, quiet=json_)], json_)
     else:
@@ -157,7 +165,7 @@ def _list(out: Path, as_json: bool) -> None:
                 "claim": one.claim,
                 "verdict": kept.verdict if kept else None,
                 "scale": kept.scale if kept else None,
-                "seeds": _seeds(kept) if kept else None,
+                "seeds": kept.most_seeds if kept else None,
                 "seconds": kept.seconds if kept else None,
                 "from": (str(out) if mine else "shipped") if kept else None,
             }
@@ -180,11 +188,6 @@ def _how(row: dict[str, Any]) -> str:
         return ""
     seeds = f", {row['seeds']} seeds" if row["seeds"] else ""
     return f"{row['scale']}{seeds}" + ("" if row["from"] == "shipped" else f", {row['from']}")
-
-
-def _seeds(finding: Finding) -> int:
-    """The most seeds that one of its figures has."""
-    return max((len(one.seeds) for one in finding.measurements), default=0)
 
 
 def _print(findings: list[Finding], as_json: bool) -> None:

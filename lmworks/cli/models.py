@@ -1,50 +1,97 @@
-"""lmworks models: the references that are known by name, and whether they are here."""
+"""lmworks models: the references that are known by name, whether they are here, and what will run a model."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from lmworks.cli.options import Json, as_json, table
 
+if TYPE_CHECKING:
+    from lmworks.models.references import Known
+
 
 def models(
-    action: Annotated[str | None, typer.Argument(help="fetch: download a model now and print where it is.")] = None,
-    name: Annotated[str, typer.Argument(help="The model to fetch.")] = "smollm2",
+    model: Annotated[
+        str | None,
+        typer.Argument(
+            help="A model, to say what it is and what will run it; or fetch, to download one and print its place."
+        ),
+    ] = None,
+    name: Annotated[str | None, typer.Argument(help="The model to fetch; smollm2 unless given.")] = None,
     json_: Json = False,
 ) -> None:
-    """List the models that are known by name; `models fetch NAME` downloads one."""
+    """List the models that are known by name; `models MODEL` says how one will run, `models fetch NAME` downloads one."""
     from lmworks.basics import progress
     from lmworks.basics.errors import ConfigError
     from lmworks.models.references import known, resolve
 
-    if action == "fetch":
+    if model == "fetch":
         with progress.shown():
-            path = resolve(name, verify=True)
-        as_json({"name": name, "path": str(path)}) if json_ else typer.echo(path)
+            path = resolve(name or "smollm2", verify=True)
+        as_json({"name": name or "smollm2", "path": str(path)}) if json_ else typer.echo(path)
         return
-    if action is not None:
-        raise ConfigError(f"models does not know {action!r}; write lmworks models, or lmworks models fetch NAME")
-    rows = [
-        {
-            "name": one.name,
-            "what": one.what,
-            "bytes": one.bytes,
-            "licence": one.licence,
-            "cached": one.cached,
-            "path": str(one.path) if one.cached else None,
-        }
-        for one in known()
-    ]
+    if name is not None:
+        raise ConfigError(f"models looks at one model; leave out {name!r}, or write lmworks models fetch {name}")
+    if model is not None:
+        _one(model, json_)
+        return
+    rows = [_known(one) for one in known()]
     if json_:
         as_json(rows)
         return
     table(
         ["name", "what", "size", "licence", "here"],
         [
-            [one.name, one.what, f"{one.bytes / 1e6:.0f} MB", one.licence, str(one.path) if one.cached else "not yet"]
-            for one in known()
+            [one["name"], one["what"], f"{one['bytes'] / 1e6:.0f} MB", one["licence"], one["path"] or "not yet"]
+            for one in rows
         ],
     )
-    typer.echo("\nA model is also a directory, a .gguf file or hf:org/name.")
+    here = [[one["name"], one["runs"]] for one in rows if one["cached"]]
+    if here:
+        typer.echo("")
+        table(["name", "what runs it"], here)
+    typer.echo(
+        "\nA model is also a directory, a .gguf file or hf:org/name; lmworks models MODEL says what will run it."
+    )
+
+
+def _known(one: Known) -> dict[str, Any]:
+    """What `models` tells of it; a file that cannot be read says why."""
+    from lmworks.basics.errors import LmworksError
+    from lmworks.loading import facts_of
+
+    try:
+        runs = facts_of(one.path).way.how if one.cached else None
+    except LmworksError as error:
+        runs = str(error)
+    return {
+        "name": one.name,
+        "what": one.what,
+        "bytes": one.bytes,
+        "licence": one.licence,
+        "cached": one.cached,
+        "path": str(one.path) if one.cached else None,
+        "runs": runs,
+    }
+
+
+def _one(model: str, json_: bool) -> None:
+    from lmworks.basics import progress
+    from lmworks.basics.errors import ModelError
+    from lmworks.loading import facts_of
+    from lmworks.models.references import known
+
+    if any(one.name == model and not one.cached for one in known()):
+        raise ModelError(f"{model} is not here yet; fetch it with: lmworks models fetch {model}")
+    with progress.shown():
+        facts = facts_of(model)
+    if json_:
+        told = {"family": facts.family, "parameters": facts.parameters, "context": facts.context}
+        as_json({"model": model, **told, "compiled": facts.way.compiled, "runs": facts.way.how})
+        return
+    table(
+        ["model", "family", "parameters", "context", "runs"],
+        [[model, facts.family, f"{facts.parameters:,}", f"{facts.context:,}", facts.way.how]],
+    )

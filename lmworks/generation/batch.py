@@ -113,7 +113,7 @@ class Batch:
             return []
         rows = [list(read.tokens) for request in self.running for read in request.rows]
         tokens, mask = padded(rows, self.network.device, left=True)
-        with one_thread(self.network, self._cache):
+        with one_thread(self._compiled(self._cache)):
             states = None
             if tokens.shape[1] == 1 and not any(request.wants_states for request in self.running):
                 logits = self.network.next_logits(tokens, self._cache).cpu()
@@ -123,7 +123,7 @@ class Batch:
                 logits = self.network.logits(states).cpu()
             shown, first = [], 0
             for request in self.running:
-                size = sum(len(read.tokens) for read in request.rows)
+                size, request.beside = sum(len(read.tokens) for read in request.rows), len(rows)
                 request.states = states[first : first + size] if states is not None and request.wants_states else None
                 shown.append((request, self._take(request, logits[first : first + size])))
                 first += size
@@ -159,8 +159,12 @@ class Batch:
             self._cache.close_up()
         self.running += group.requests
         self._sizes += [1] * len(group.requests)
-        with one_thread(self.network, cache):
+        with one_thread(self._compiled(cache)):
             return [(one, self._take(one, logits[at : at + 1])) for at, one in enumerate(group.requests)]
+
+    def _compiled(self, cache: Cache) -> bool:
+        """Does an engine run what this cache is for?"""
+        return self.network.engine is not None and self.network.engine.owns(cache)
 
     def _begin(self, group: Group) -> Cache:
         """A cache for the prompts, with what is made of their sources."""
@@ -261,11 +265,11 @@ class Batch:
 
 
 @contextmanager
-def one_thread(network: Network, cache: Cache) -> Iterator[None]:
+def one_thread(compiled: bool) -> Iterator[None]:
     """One thread for PyTorch where an engine runs the network: what is left to do is small, and PyTorch's other threads wait
     busily on the cores that the engine's threads want (128 -> 180 tokens a second on two cores)."""
     threads = torch.get_num_threads()
-    if network.engine is None or threads == 1 or not network.engine.owns(cache):
+    if not compiled or threads == 1:
         yield
         return
     torch.set_num_threads(1)

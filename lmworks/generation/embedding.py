@@ -20,7 +20,9 @@ from torch import Tensor
 from lmworks.basics import progress
 from lmworks.basics.config import Config
 from lmworks.basics.errors import ConfigError, DataError, ModelError
+from lmworks.generation.batch import one_thread
 from lmworks.models.directory import read_json
+from lmworks.models.engine import Engine
 from lmworks.models.linear import packed_products
 from lmworks.models.network import Network, evaluating
 from lmworks.tokens.tokenizer import Tokenizer
@@ -100,10 +102,12 @@ def embed(
     *,
     cut: bool = False,
     dtype: torch.dtype = torch.float32,
+    engine: Engine | None = None,
 ) -> Float[Tensor, "texts dim"]:
     """A vector for each text, in float32; with `cut` longer texts lose their end, else they are a DataError.
 
-    `dtype` is the format in which float32 weights are multiplied, float32 or bfloat16; other weights in their own.
+    An `engine` of the network runs it where it is given; else `dtype` is the format in which float32 weights are multiplied,
+    float32 or bfloat16; other weights in their own.
     """
     longest = min(pooling.longest or network.config.context, network.config.context)
     encoded = [_fitting(tokenizer, ids, text, longest, cut) for ids, text in _encoded(tokenizer, texts)]
@@ -111,10 +115,12 @@ def embed(
     with (
         evaluating(network),
         packed_products(dtype, network.device),
+        one_thread(engine is not None),
         progress.task("embedding", len(texts), "texts") as advance,
     ):
         for places, tokens, mask in batches_by_length(encoded, network.device):
-            vectors[places] = pooled(network.hidden(tokens, mask).float(), mask, pooling).cpu()
+            hidden = network.hidden(tokens, mask) if engine is None else engine.hidden(tokens, mask, None)
+            vectors[places] = pooled(hidden.float(), mask, pooling).cpu()
             advance(len(places))
     return vectors
 

@@ -39,6 +39,7 @@ from lmworks.generation.language_model import LanguageModel, Prompt
 from lmworks.generation.request import Asked, Request
 from lmworks.generation.strategies import Strategy
 from lmworks.generation.ticket import Piece, Ticket
+from lmworks.kernels.engine import CompiledNetwork
 
 __all__ = ["CHUNK", "Engine", "EngineState", "Piece", "Ticket"]
 
@@ -130,14 +131,15 @@ class Engine:
             raise ConfigError(f"the request needs {request.most_rows} rows and the engine has {self.seats} seats")
         ticket = Ticket(request)
         with self._changed:
-            if self._closing:
-                raise EngineClosed("the engine is closed and takes no more requests; start another one")
-            if len(self._waiting) >= self.queue:
-                self._state.refused += 1
-                raise QueueFull(f"{len(self._waiting):,} requests wait already; ask again later", self._patience())
+            self._must_have_room(1)
             self._waiting.append(ticket)
             self._changed.notify_all()
         return ticket
+
+    def must_have_room(self, requests: int = 1) -> None:
+        """QueueFull or EngineClosed where so many requests would be refused now: before one works to make them."""
+        with self._changed:
+            self._must_have_room(requests)
 
     @property
     def state(self) -> EngineState:
@@ -146,6 +148,15 @@ class Engine:
             now = EngineState(**vars(self._state))
             now.waiting, now.running = len(self._waiting), len(self._active)
         return now
+
+    @property
+    def most_cache_bytes(self) -> int:
+        """Keys and values of full seats, and of the prefixes that may be kept."""
+        network = self.model.network
+        config, compiled = network.config, isinstance(network.engine, CompiledNetwork)
+        number = 2 if compiled else network.dtype.itemsize
+        token = 2 * config.layers * config.kv_heads * config.head_dim * number
+        return self.seats * config.context * token + self._prefix_bytes * compiled
 
     def close(self, finish: bool = True, timeout: float | None = None) -> bool:
         """Take no more requests; finish those that are there, or cancel them. Returns whether all is done within `timeout`
@@ -164,6 +175,13 @@ class Engine:
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self.close(finish=kind is None)
+
+    def _must_have_room(self, requests: int) -> None:
+        if self._closing:
+            raise EngineClosed("the engine is closed and takes no more requests; start another one")
+        if len(self._waiting) + requests > self.queue:
+            self._state.refused += requests
+            raise QueueFull(f"{len(self._waiting):,} requests wait already; ask again later", self._patience())
 
     # The engine's thread
 

@@ -34,9 +34,11 @@ from lmworks.generation.guessing import Draft, Lookup
 from lmworks.generation.one_row import OneRow
 from lmworks.generation.request import Asked, Request
 from lmworks.generation.strategies import Strategy
-from lmworks.kernels.choice import engine_for
+from lmworks.kernels.choice import check_compress, embedder_for, engine_for
+from lmworks.models.compressed_groups import StoredInDirectory
 from lmworks.models.config import ModelConfig, RopeScaling, stretched
 from lmworks.models.directory import read_network, refuse_foreign_files, write_network
+from lmworks.models.engine import Engine
 from lmworks.models.gguf import read_gguf_network, stored_dtype
 from lmworks.models.gguf_groups import StoredInGGUF
 from lmworks.models.network import Network, evaluating
@@ -95,6 +97,9 @@ class LanguageModel:
         self.reference = reference or (str(source) if source else None)
         self.exact = exact
         """Embed in the weights' own format, and not in the processor's fast one; `load` with a `dtype` says so."""
+        self.embeds_compiled = False
+        """Embed on the compiled path where it covers an encoder; `load` without `dtype` and `compress` says so."""
+        self._encoder: Engine | None = None
 
     @classmethod
     def load(
@@ -114,10 +119,11 @@ class LanguageModel:
         `rope_scaling` lets a network with rotary positions read `factor` times its context, without training for it.
         Raises ModelError with one sentence for whatever is wrong with the files.
         """
+        check_compress(compress)
         path, wanted = resolve(str(reference)), dtype_of(dtype)
         if wanted is not None and compress not in (None, "none"):
             raise ConfigError(f"dtype is {dtype} and compress is {compress}; give one of them")
-        stored: StoredInGGUF | None = None
+        stored: StoredInGGUF | StoredInDirectory | None
         if path.suffix == ".gguf":
             file = GGUFFile(path)
             network = read_gguf_network(file, wanted or stored_dtype(file) or fast_dtype(device))
@@ -125,9 +131,11 @@ class LanguageModel:
             stored = StoredInGGUF(file, network.config) if stored_dtype(file) is None else None
         else:
             network, tokenizer = read_network(path, wanted), Tokenizer.load(path)
+            stored = StoredInDirectory.of(path, network.config)
         if rope_scaling is not None:
             network.config = stretched(network.config, rope_scaling)
         model = cls(network.to(device), tokenizer, path, str(reference), exact=wanted is not None)
+        model.embeds_compiled = wanted is None and compress is None
         if wanted is None:
             model.network.engine = engine_for(model.network, compress, stored, device)
         return model
@@ -256,13 +264,25 @@ class LanguageModel:
     def embed(self, texts: Sequence[str], *, pooling: Pooling | None = None, cut: bool = False) -> Tensor:
         """A vector for each text, [texts, dim] in float32, pooled as the model's folder says unless `pooling` does.
 
-        Multiplied in bfloat16 where the processor does so natively, unless the model was loaded with a `dtype`: cosines
-        with float32 are above 0.9999. DataError for a text that is longer than the model reads, unless it may be `cut`.
+        An encoder runs in 8 bits on the compiled path where that covers it (cosines with float32 are above 0.999), else in
+        bfloat16 where the processor multiplies it natively (above 0.9999); with `compress="none"` the latter, with a `dtype`
+        as loaded. DataError for a text that is longer than the model reads, unless it may be `cut`.
         """
         if self.network.encoder is not None:
             raise ConfigError("an encoder-decoder has no pooled states; embed with an encoder or a decoder")
         dtype = torch.float32 if self.exact else fast_dtype(self.network.device)
-        return embed(self.network, self.tokenizer, texts, pooling or self.pooling, cut=cut, dtype=dtype)
+        said = {"cut": cut, "dtype": dtype, "engine": self._embedder()}
+        return embed(self.network, self.tokenizer, texts, pooling or self.pooling, **said)  # type: ignore[arg-type]
+
+    def _embedder(self) -> Engine | None:
+        """What runs the network where it embeds, made at the first time and when weights have changed; None for PyTorch."""
+        engine = self.network.engine or self._encoder
+        if engine is None and self.embeds_compiled:
+            engine = self._encoder = embedder_for(self.network)
+        if engine is None or engine.ready(fresh=True):
+            return engine
+        self._encoder = None
+        return None
 
     def fill(self, text: str, *, top: int = 5) -> list[list[Guess]]:
         """For each mask in a text ("Paris is the [MASK] of France.") the `top` likeliest tokens and their probabilities."""
@@ -316,10 +336,15 @@ class LanguageModel:
                 f"the prompt names the token {largest if smallest >= 0 else smallest:,}, and the vocabulary has "
                 f"{self.config.vocab_size:,}; encode the text with this model's tokenizer"
             )
+        chosen = strategy or said.strategy
+        if (biased := max(chosen.logit_bias, default=-1)) >= self.config.vocab_size:
+            raise ConfigError(
+                f"logit_bias names the token {biased:,}, and the vocabulary has {self.config.vocab_size:,}; leave it out"
+            )
         request = new_request(
             self.tokenizer,
             [target_start(self.tokenizer)] if self.translates else read,
-            strategy or said.strategy,
+            chosen,
             max_new_tokens,
             [stop] if isinstance(stop, str) else stop,
             self.config.context,

@@ -27,6 +27,10 @@ class OneRow(Request):
     """Tokens of a window that slides over the text; None where the text has an end there."""
     guessed: Guess = field(default=Guess(), init=False)
     """What its row read behind the last token."""
+    tried: int = field(default=0, init=False)
+    """Tokens that were guessed and read."""
+    kept: int = field(default=0, init=False)
+    """Of them, those that are part of the answer."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -45,6 +49,7 @@ class OneRow(Request):
             shown += self._write(token, row)
             if self.finish is not None or token != guessed:
                 break
+        self.tried, self.kept = self.tried + len(guess.tokens), self.kept + place + (token == guessed)
         self.rows = []
         if self.finish is None and self.window is not None and len(self.held) > self.window:
             self._slide()
@@ -75,7 +80,7 @@ class OneRow(Request):
         most = self.limits.longest - len(self.tokens) - 1
         if self.window is not None:
             most = min(most, self.window - len(self.held))
-        return self.guesser.guess(self.chooser.read, len(self.tokens), most)
+        return self.guesser.guess(self.chooser.read, len(self.tokens), most, self.beside)
 
     def _write(self, token: int, logits: Float[Tensor, " vocab"]) -> str:
         """One more token; the text that can be shown now."""

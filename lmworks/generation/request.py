@@ -73,6 +73,8 @@ class Request(ABC):
     """The rows of the next step; none when it is finished."""
     reused: int = field(default=0, init=False)
     """Tokens of the prompt that lay in the cache already."""
+    beside: int = field(default=1, init=False)
+    """Rows of the last step, its own and those of others."""
     opening: list[int] = field(default_factory=list, init=False)
     """What is read before the next token: the prompt, or what a window that slid keeps of the text."""
     opened: int = field(default=0, init=False)

@@ -2,17 +2,48 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Literal, get_args
 
 from lmworks.basics import progress
 from lmworks.basics.errors import ConfigError
-from lmworks.kernels.coverage import too_large, unavailable, uncovered
+from lmworks.kernels.coverage import too_large, too_many, unavailable, uncovered, unknown
 from lmworks.kernels.engine import CompiledNetwork, compiled
 from lmworks.kernels.packing import Stored
 from lmworks.models.network import Network
 
+EMBEDDING_BITS = 8
+"""Of an encoder's weights where it embeds: faster than PyTorch in bfloat16, and STS-B's ranks stay (docs/fast.md)."""
 Compress = Literal["int4", "int8", "none"]
 """int4, int8: matrices in at most so many bits, embedding and head in 8; none: the network as it is, in PyTorch."""
+
+
+def check_compress(compress: str | None) -> None:
+    """ConfigError for what `compress` cannot be."""
+    if compress is not None and compress not in get_args(Compress):
+        raise ConfigError(f"compress is {compress!r}, and it is one of {', '.join(get_args(Compress))}")
+
+
+@dataclass(frozen=True)
+class Way:
+    """How a model that is loaded without more words will run on a CPU."""
+
+    compiled: bool
+    how: str
+    """What runs it, and why not the compiled path."""
+
+
+def foreseen(config: object, few_bits: bool, parameters: int) -> Way:
+    """How a network will run, told by its config, whether its file holds 4 or 8 bits, and its size: as `engine_for` and
+    `embedder_for` choose."""
+    reason = unknown(config) or unavailable() or too_many(parameters, 8)
+    if reason is not None:
+        return Way(False, f"in PyTorch: {reason}")
+    if few_bits:
+        return Way(True, "compiled, in the bits of its file")
+    if getattr(config, "arrangement", None) == "encoder":
+        return Way(True, f"embeds compiled, in {EMBEDDING_BITS} bits; anything else in PyTorch")
+    return Way(False, "in PyTorch, as its weights are not in few bits; compiled with --compress int4 or int8")
 
 
 def engine_for(
@@ -20,8 +51,7 @@ def engine_for(
 ) -> CompiledNetwork | None:
     """The compiled path; None for PyTorch. Unless `compress` says more, weights that a file holds in few bits run in these,
     and others in PyTorch. ConfigError where bits are asked for that cannot be had; what is not asked for is only said."""
-    if compress is not None and compress not in get_args(Compress):
-        raise ConfigError(f"compress is {compress!r}, and it is one of {', '.join(get_args(Compress))}")
+    check_compress(compress)
     if compress == "none" or (compress is None and (stored is None or device != "cpu")):
         return None
     bits = 8 if compress is None else int(compress[3:])
@@ -29,6 +59,15 @@ def engine_for(
     if reason is None:
         return compiled(network, bits, stored)
     if compress is None:
-        progress.note(reason)
+        progress.note(f"{reason}; PyTorch runs the network")
         return None
-    raise ConfigError(f"compress={compress} cannot be had: {reason}")
+    raise ConfigError(f"compress={compress} cannot be had: {reason}; leave it out, and PyTorch runs the network")
+
+
+def embedder_for(network: Network) -> CompiledNetwork | None:
+    """What embeds texts in an encoder's place unless somebody asked for more exactness; None for PyTorch."""
+    if network.config.arrangement != "encoder":
+        return None
+    if (uncovered(network) or unavailable() or too_large(network, EMBEDDING_BITS)) is not None:
+        return None
+    return compiled(network, EMBEDDING_BITS)

@@ -18,31 +18,41 @@ GROUP = 32
 
 def uncovered(network: nn.Module) -> str | None:
     """What the tape has no operation for, as one sentence; None where it covers the network."""
-    config = network.config
-    if type(network) is not Network or not isinstance(config, ModelConfig):
-        return "the compiled path runs transformers, and this network is none; PyTorch runs it"
-    reason = _shape(config) or _parts(config) or _state(network)
-    return None if reason is None else f"the compiled path {reason}; PyTorch runs the network"
+    if (reason := unknown(network.config)) is not None:
+        return reason
+    reason = (
+        "has not learned what this network adds to a transformer" if type(network) is not Network else _state(network)
+    )
+    return None if reason is None else f"the compiled path {reason}"
+
+
+def unknown(config: object) -> str | None:
+    """The same of a config, before there are weights."""
+    if not isinstance(config, ModelConfig):
+        return "the compiled path runs transformers, and this network is none"
+    reason = _parts(config) or _shape(config)
+    return None if reason is None else f"the compiled path {reason}"
 
 
 def unavailable() -> str | None:
     """Why nothing is compiled on this machine, as one sentence; None where it can be."""
     if importlib.util.find_spec("numba") is None:
-        return "numba is not installed, so PyTorch runs the network, slower; run: pip install 'lmworks[fast]'"
-    reason = problem()
-    return None if reason is None else f"{reason}; PyTorch runs the network"
+        return "numba is not installed (pip install 'lmworks[fast]')"
+    return problem()
 
 
 def too_large(network: Network, bits: int) -> str | None:
     """Why the packed weights do not fit beside the network's own, as one sentence, before it is tried; None where they do."""
-    needed = sum(one.numel() for one in network.parameters() if one.ndim == 2) * (bits + 1) // 8
+    return too_many(sum(one.numel() for one in network.parameters() if one.ndim == 2), bits)
+
+
+def too_many(weights: int, bits: int) -> str | None:
+    """The same of a number of weights."""
+    needed = weights * (bits + 1) // 8
     free = available_bytes()
     if free is None or needed < free:
         return None
-    return (
-        f"the weights in {bits} bits take {needed / 1e9:.1f} GB, and {free / 1e9:.1f} GB of memory are free; PyTorch runs the "
-        "network"
-    )
+    return f"the weights in {bits} bits take {needed / 1e9:.1f} GB, and {free / 1e9:.1f} GB of memory are free"
 
 
 def _shape(config: ModelConfig) -> str | None:

@@ -55,7 +55,7 @@ def library() -> Library:
     """The kernels of this process. LmworksError without numba, or where the processor has no instructions for them."""
     require("numba", "fast")
     if (why := problem()) is not None:
-        raise LmworksError(f"{why}; PyTorch runs the network")
+        raise LmworksError(why)
     instructions = chosen()
     folder = _folder(instructions)
     if folder is None:
@@ -97,14 +97,19 @@ def _compiled(instructions: Instructions, folder: Path, made: bool, kept: bool) 
 
 
 def _folder(instructions: Instructions) -> Path | None:
-    """The cache folder of these sources, this processor and these versions; None where it cannot be written."""
+    """The cache folder of these sources, this processor and these versions; None where it cannot be written.
+
+    Of these sources at this place and time: numba takes the same file elsewhere, or newer, for another one, and two
+    installations that shared a folder would make each other's kernels again and again.
+    """
     import llvmlite
     import numba
 
     parts = [numba.__version__, llvmlite.__version__, sys.version, *sorted(features()), os.environ.get(FORCED, "")]
     digest = hashlib.sha256("\n".join(parts).encode())
     for source in SOURCES:
-        digest.update(Path(__file__).with_name(f"{source}.py").read_bytes())
+        file = Path(__file__).with_name(f"{source}.py")
+        digest.update(f"{file} {file.stat().st_mtime_ns}".encode() + file.read_bytes())
     try:
         folder = cache_folder("kernels", f"{instructions.name}-{digest.hexdigest()[:16]}")
         with tempfile.TemporaryFile(dir=folder):

@@ -20,7 +20,7 @@ from typing import Any
 
 from lmworks.kernels.instructions import chosen
 from lmworks.kernels.scalars import inlined
-from lmworks.kernels.vectors import FLOATS, WORD, WORDS, Int, Value, Writer, emitted
+from lmworks.kernels.vectors import FLOATS, WORD, WORDS, Int, Value, Writer, dot_signed_avx2, emitted
 
 ROWS, GROUP = 16, 32
 MOST_TOKENS = 16
@@ -103,8 +103,8 @@ def _dot(w: Writer, codes: list[Value], value: Value, bits: int, chains: int) ->
     sums = [w.constant(0, WORDS) for _ in range(chains)]
     for vector, code in enumerate(codes):
         four = w.load_splat(value, 4 * vector, WORD)
-        dot = w.dot_signed if _signed(bits) else w.dot_bytes
-        sums[vector % chains] = dot(sums[vector % chains], code, four)
+        sum_ = sums[vector % chains]
+        sums[vector % chains] = dot_signed_avx2(w, sum_, code, four) if _signed(bits) else w.dot_bytes(sum_, code, four)
     return sums[0] if chains == 1 else w.b.add(sums[0], sums[1])
 
 

@@ -200,13 +200,6 @@ class Writer:
         """sums + the products of four neighbouring bytes in each of 16 lanes: unsigned times signed."""
         return DOTS[chosen().name](self, sums, unsigned, signed)
 
-    def dot_signed(self, sums: Value, first: Value, second: Value) -> Value:
-        """As `dot_bytes` for two signed factors, where the second never is -128: |first| * (second with first's sign),
-        because a sum of two products of 255 * 127 would not fit AVX2's 16 bits."""
-        if chosen().name != "avx2":
-            raise NotImplementedError("other instruction sets multiply unsigned bytes up to 255")
-        return _dot_avx2(self, sums, first, second, signed=True)
-
 
 def _dot_vnni(w: Writer, sums: Value, unsigned: Value, signed: Value) -> Value:
     return w.call("llvm.x86.avx512.vpdpbusd.512", WORDS, sums, unsigned, signed)
@@ -227,6 +220,12 @@ def _dot_avx2(w: Writer, sums: Value, unsigned: Value, values: Value, signed: bo
         halves.append(w.call("llvm.x86.avx2.pmadd.wd", longs, pairs, w.constant(1, shorts)))
     both = w.b.shuffle_vector(halves[0], halves[1], ir.Constant(WORDS, list(range(16))))
     return w.b.add(sums, both)
+
+
+def dot_signed_avx2(w: Writer, sums: Value, first: Value, second: Value) -> Value:
+    """As `dot_bytes` for two signed factors, where the second never is -128: |first| * (second with first's sign), because a
+    sum of two products of 255 * 127 would not fit AVX2's 16 bits. Other sets have no need of it."""
+    return _dot_avx2(w, sums, first, second, signed=True)
 
 
 def _dot_plain(w: Writer, sums: Value, unsigned: Value, signed: Value) -> Value:

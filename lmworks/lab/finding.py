@@ -176,3 +176,8 @@ class Finding(Observation):
                 f"{self.verdict!r} is no verdict; there are {HOLDS}, {ONLY_IF}..., {FAILS}, {UNDERPOWERED}"
             )
         return self
+
+    @property
+    def most_seeds(self) -> int:
+        """The most seeds that one of its figures has."""
+        return max((len(one.seeds) for one in self.measurements), default=0)

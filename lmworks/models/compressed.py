@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from lmworks.basics import progress
@@ -101,7 +102,7 @@ def decompressed(tensors: Mapping[str, Tensor], said: Any, dtype: torch.dtype | 
     `said` is config.json's `quantization_config`. ModelError, one sentence, for another method, format or scheme, and for a
     matrix whose parts are missing, of wrong shapes or not finite.
     """
-    allowed = _bits_said(said)
+    allowed = bits_said(said)
     bases = [name.removesuffix(_PARTS[0]) for name in tensors if name.endswith(_PARTS[0])]
     parts = {base + part for base in bases for part in _PARTS}
     plain = {name: tensor for name, tensor in tensors.items() if name not in parts}
@@ -111,11 +112,16 @@ def decompressed(tensors: Mapping[str, Tensor], said: Any, dtype: torch.dtype | 
         for more in (".weight_zero_point", ".weight_g_idx", ".weight_global_scale"):
             if base + more in plain:
                 raise _not_read(f"the weights hold {base}{more}")
-        plain[base + ".weight"] = _decompressed(base, tensors, allowed, dtype)
+        values, scale = packed_matrix(base, tensors, allowed)
+        grouped = values.reshape(*scale.shape, -1).float() * scale.float()[..., None]
+        plain[base + ".weight"] = grouped.reshape(values.shape).to(dtype or scale.dtype)
     return plain
 
 
-def _decompressed(base: str, tensors: Mapping[str, Tensor], allowed: set[int], dtype: torch.dtype | None) -> Tensor:
+def packed_matrix(
+    base: str, tensors: Mapping[str, Tensor], allowed: set[int]
+) -> tuple[Int[Tensor, "rows columns"], Float[Tensor, "rows groups"]]:
+    """Values (int8) and scales of the matrix `base`.weight, the groups of whatever size. ModelError where it is damaged."""
     for part in _PARTS:
         if base + part not in tensors:
             raise _damaged(base, f"has no {part.removeprefix('.')}")
@@ -140,11 +146,10 @@ def _decompressed(base: str, tensors: Mapping[str, Tensor], allowed: set[int], d
         raise _damaged(base, f"has {scale.shape[1]:,} scales a row, which {columns:,} columns do not share evenly")
     if not torch.isfinite(scale).all():
         raise _damaged(base, "has scales that are not finite (NaN or infinite)")
-    values = from_words(words, bits).reshape(rows, scale.shape[1], -1)
-    return (values.float() * scale.float()[..., None]).reshape(rows, columns).to(dtype or scale.dtype)
+    return from_words(words, bits), scale
 
 
-def _bits_said(said: Any) -> set[int]:
+def bits_said(said: Any) -> set[int]:
     """The numbers of bits that a quantization_config has; ModelError for what is not read here."""
     if not isinstance(said, dict):
         raise _not_read("quantization_config is no table")

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from lmworks.basics.errors import ModelError
 from lmworks.basics.files import says_why, write_json
+from lmworks.basics.memory import must_fit
 from lmworks.models.adaptive_softmax import AdaptiveSoftmax
 from lmworks.models.compressed import Compression, decompressed
 from lmworks.models.config import ModelConfig
@@ -66,11 +67,15 @@ def read_network(folder: Path, dtype: torch.dtype | None = None) -> Network:
     """The network of a model directory, in `dtype` or in the type that the file holds.
 
     Raises ModelError: unknown architecture, missing or unexpected tensor, wrong shape, truncated file, weights
-    that are not finite.
+    that are not finite, more of them than memory.
     """
-    config = read_config(folder)
-    tensors = {name: tensor for file in weight_files(folder) for name, tensor in read_safetensors(file).items()}
+    config, files = read_config(folder), weight_files(folder)
     said = read_json(folder / "config.json").get("quantization_config")
+    # What is packed is unpacked, mostly into 16 bits; other weights are read in the type of the file.
+    width = dtype.itemsize if dtype is not None else None if said is None else 2
+    sizes = (file.stat().st_size for file in files if file.is_file())
+    must_fit(str(folder), sum(sizes) if width is None else width * parameters(config))
+    tensors = {name: tensor for file in files for name, tensor in read_safetensors(file).items()}
     try:
         if said is not None:
             tensors = decompressed(tensors, said, dtype)
@@ -78,6 +83,12 @@ def read_network(folder: Path, dtype: torch.dtype | None = None) -> Network:
         return network_of(config, ours)
     except ModelError as error:
         raise ModelError(f"{folder}: {error}") from None
+
+
+def parameters(config: ModelConfig) -> int:
+    """How many weights a network of this config has; none is made."""
+    with torch.device("meta"):
+        return sum(weight.numel() for weight in network_class(config)(config).parameters())
 
 
 def network_of(config: ModelConfig, tensors: Mapping[str, Tensor]) -> Network:

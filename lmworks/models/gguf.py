@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from torch import Tensor
 
 from lmworks.basics.errors import ConfigError, ModelError
 from lmworks.basics.gguf_file import GGUFFile
+from lmworks.basics.memory import must_fit
 from lmworks.models.config import ModelConfig, RopeScaling
 from lmworks.models.dequantise import FLOATS, dequantised
 from lmworks.models.directory import network_of
@@ -21,7 +23,9 @@ from lmworks.models.positions import frequencies
 
 
 def read_gguf_network(file: GGUFFile, dtype: torch.dtype) -> Network:
-    """The network of a GGUF file in `dtype`; ModelError where a tensor is missing, left over or of a wrong shape."""
+    """The network of a GGUF file in `dtype`; ModelError where a tensor is missing, left over or of a wrong shape, or all
+    of them take more memory than there is."""
+    must_fit(str(file.path), dtype.itemsize * sum(prod(one.shape) for one in file.tensors.values()))
     try:
         config = gguf_config(file)
         names = dict(each_name(TENSORS_OF[config.family], config))

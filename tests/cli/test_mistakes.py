@@ -29,6 +29,63 @@ MISTAKES = {
         "--beams draws nothing; leave out --top-k, or --beams",
     ),
     "a length penalty without beams": (("generate", "MODEL", "Hi", "--length-penalty", "1"), "give --beams too"),
+    "groups without beams": (
+        ("chat", "MODEL", "--beam-groups", "2"),
+        "--beam-groups is about beams; give --beams too",
+    ),
+    "groups that would write the same": (
+        ("generate", "MODEL", "Hi", "--beams", "4", "--beam-groups", "2"),
+        "groups without a penalty would all write the same",
+    ),
+    "an early stopping that is none": (
+        ("generate", "MODEL", "Hi", "--beams", "2", "--early-stopping", "maybe"),
+        "say yes, no or never",
+    ),
+    "beams and contrastive search": (
+        ("generate", "MODEL", "Hi", "--beams", "2", "--contrastive", "0.6"),
+        "--beams and --contrastive are two ways",
+    ),
+    "contrastive search that draws": (
+        ("generate", "MODEL", "Hi", "--contrastive", "0.6", "--temperature", "1"),
+        "--contrastive draws nothing; leave out --temperature",
+    ),
+    "contrastive search that guesses": (
+        ("generate", "MODEL", "Hi", "--contrastive", "0.6", "--lookup"),
+        "contrastive search reads all its candidates and guesses none",
+    ),
+    "a bias without a number": (
+        ("generate", "MODEL", "Hi", "--logit-bias", "the"),
+        "--logit-bias is the; write it as TOKEN=BIAS",
+    ),
+    "a bias out of bounds": (("generate", "MODEL", "Hi", "--logit-bias", "4=101"), "101"),
+    "a bias on no token": (("generate", "MODEL", "Hi", "--logit-bias", "9999999=1"), "the vocabulary has"),
+    "two forms of one answer": (
+        ("generate", "MODEL", "Hi", "--choice", "yes", "--regex", "y"),
+        "--regex and --choice are two forms of one answer",
+    ),
+    "a schema that is not there": (
+        ("generate", "MODEL", "Hi", "--schema", "nowhere.json"),
+        "--schema nowhere.json is neither a file that can be read nor JSON",
+    ),
+    "a schema that is no JSON": (("generate", "MODEL", "Hi", "--schema", "{"), "the JSON schema is no schema"),
+    "an expression that is none": (("generate", "MODEL", "Hi", "--regex", "("), "the regular expression"),
+    "a form of beams": (
+        ("generate", "MODEL", "Hi", "--beams", "2", "--choice", "yes"),
+        "a constraint follows one answer that is written token by token",
+    ),
+    "two that guess": (("generate", "MODEL", "Hi", "--lookup", "--draft", "MODEL"), "both guess the same tokens"),
+    "the size of no guess": (("generate", "MODEL", "Hi", "--most-guessed", "3"), "give --lookup or --draft too"),
+    "a guess of nothing": (("generate", "MODEL", "Hi", "--lookup", "--most-guessed", "0"), "most is 0"),
+    "a window that does neither": (("generate", "MODEL", "Hi", "--window", "roll"), "say stop or slide"),
+    "a window that slides over beams": (
+        ("generate", "MODEL", "Hi", "--beams", "2", "--window", "slide"),
+        "a window slides over one text",
+    ),
+    "a stretch of no kind": (
+        ("generate", "MODEL", "Hi", "--rope-scaling", "4"),
+        "write it as KIND:FACTOR, yarn:4 say",
+    ),
+    "a stretch by nothing": (("chat", "MODEL", "--rope-scaling", "yarn:1"), "write it as KIND:FACTOR, yarn:4 say"),
     "a chat with a translator": (
         ("chat", "TRANSLATOR"),
         "makes one target of one source text; it has no conversations",
@@ -36,6 +93,7 @@ MISTAKES = {
     "a message to a translator": (("generate", "TRANSLATOR", "Hi", "--chat"), "it has no conversations"),
     "a misspelt model": (("generate", "smolm2", "Hi"), "did you mean smollm2?"),
     "a misspelt model to check": (("check", "smolm2"), "did you mean smollm2?"),
+    "a misspelt model to look at": (("models", "smolm2"), "did you mean smollm2?"),
     "a misspelt model to fetch": (("models", "fetch", "smolm2"), "did you mean smollm2?"),
     "a model that is none": (("evaluate", "nowhere/at/all", "TEXT"), "is neither a known model nor a path"),
     "a folder that is no model": (("check", "TEXT", "--as", "model"), "no config.json"),
@@ -77,7 +135,30 @@ MISTAKES = {
         ("compress", "MODEL", "--text", "TEXT", "--out", "TEXT"),
         "is not a model directory",
     ),
-    "an unknown action": (("models", "delete"), "models does not know 'delete'"),
+    "an unknown number of bits to run in": (
+        ("generate", "MODEL", "Hi", "--compress", "int3"),
+        "'int3', and it is one of",
+    ),
+    "heads that are not compiled": (
+        ("evaluate", "MODEL", "TEXT", "--compress", "int8"),
+        "compress=int8 cannot be had: the compiled path has heads in steps of 16 dimensions, and head_dim is 8; leave it out",
+    ),
+    "a translator that is not compiled": (
+        ("generate", "TRANSLATOR", "Hi", "--compress", "int4"),
+        "has no second stack",
+    ),
+    "an unknown action": (("models", "smollm2", "delete"), "models looks at one model; leave out 'delete'"),
+    "a server for everybody": (("serve", "MODEL", "--host", "0.0.0.0"), "give --api-key, or --without-key"),
+    "an address that is not here": (
+        ("serve", "MODEL", "--host", "192.0.2.1", "--api-key", "k"),
+        "cannot be listened on",
+    ),
+    "no seat": (("serve", "MODEL", "--port", "0", "--seats", "0"), "seats is 0"),
+    "no time": (("serve", "MODEL", "--port", "0", "--seconds", "0"), "seconds is 0"),
+    "a misspelt model to serve": (("serve", "smolm2", "--port", "0"), "did you mean smollm2?"),
+    "a misspelt model to measure": (("bench", "serve", "smolm2"), "did you mean smollm2?"),
+    "a server that is not there": (("bench", "serve", "http://127.0.0.1:1"), "does not answer"),
+    "clients that are no number": (("bench", "serve", "MODEL", "--concurrency", "a"), "--concurrency is 'a'"),
     "an unknown claim": (("lab", "999"), "999"),
     "an unknown scale": (("lab", "23", "--scale", "huge"), "huge"),
 }

@@ -6,10 +6,21 @@ import io
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+import tiny
 
+import lmworks as lm
+from lmworks.adaptation.lora import LoRAConfig, add_lora
+from lmworks.adaptation.peft_format import write_adapter
 from lmworks.evaluation.measurement import Measurement
+from lmworks.generation.constraints import Choice, JsonSchema, Regex
+from lmworks.generation.guessing import Lookup
+from lmworks.generation.language_model import LanguageModel
+from lmworks.generation.strategies import Beam, Contrastive, Greedy, Sample
+from lmworks.models.compressed import Compression
+from lmworks.models.directory import write_network
 
 VERBS = (
     "build",
@@ -82,10 +93,50 @@ def test_a_mistake_in_a_recipe_is_told_before_torch_is_loaded(words: list[str], 
 
 def test_models_as_a_table_and_as_json(run):
     table, facts = run("models").out, run("models", "--json").json
-    assert {"name", "what", "bytes", "licence", "cached", "path"} == set(facts[0])
+    assert {"name", "what", "bytes", "licence", "cached", "path", "runs"} == set(facts[0])
     for one in facts:
         assert one["name"] in table and one["licence"] in table and one["what"] in table
+        assert (one["runs"] or "") in table and one["cached"] == (one["runs"] is not None)
         assert (one["path"] or "not yet") in table and f"{one['bytes'] / 1e6:.0f} MB" in table
+
+
+RUNS: dict[str, tuple[dict[str, object], Compression | None, str]] = {
+    "few bits": ({}, Compression(4), "compiled, in the bits of its file"),
+    "16 bits": ({}, None, "in PyTorch, as its weights are not in few bits; compiled with --compress int4 or int8"),
+    "an encoder": ({"arrangement": "encoder", "family": "lmworks"}, None, "embeds compiled, in 8 bits"),
+    "small heads": ({"head_dim": 8}, Compression(8), "in PyTorch: the compiled path has heads in steps of 16"),
+    "two stacks": (
+        {"arrangement": "encoder-decoder", "family": "lmworks"},
+        None,
+        "the compiled path has no second stack",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", RUNS)
+def test_models_says_what_runs_a_model_and_why_not_the_compiled_path(run, kind: str, tmp_path: Path):
+    pytest.importorskip("numba")
+    settings, compression, words = RUNS[kind]
+    model = tiny.language_model(**{"dim": 64, "heads": 4, "head_dim": 16, "hidden_dim": 96} | settings)
+    write_network(tmp_path, model.network, compression=compression)
+    model.write_tokenizer(tmp_path)
+    facts = run("models", str(tmp_path), "--json").json
+    assert words in facts["runs"] and facts["parameters"] == sum(one.numel() for one in model.network.parameters())
+    loaded = lm.load(tmp_path)  # and so it is
+    if kind == "an encoder":
+        loaded.embed(["a cat"])
+    assert facts["compiled"] == (loaded.network.engine is not None or loaded._encoder is not None)
+    shown = run("models", str(tmp_path)).out
+    assert facts["runs"] in shown and facts["family"] in shown
+
+
+def test_models_says_that_an_adapter_runs_in_pytorch(run, tmp_path: Path):
+    model = tiny.language_model()
+    model.save(tmp_path / "base")
+    add_lora(model.network, LoRAConfig(rank=2))
+    (tmp_path / "adapter").mkdir()
+    write_adapter(tmp_path / "adapter", model.network, str(tmp_path / "base"))
+    assert "in PyTorch: an adapter is on" in run("models", str(tmp_path / "adapter")).out
 
 
 def test_generate_prints_the_text_that_json_holds(run, model_folder):
@@ -94,6 +145,20 @@ def test_generate_prints_the_text_that_json_holds(run, model_folder):
     assert run(*options).out == facts["text"] + "\n"
     assert facts["finish"] == "length" and len(facts["tokens"]) == 9 == len(facts["logprobs"])
     assert facts["seed"] is None and facts["prompt_tokens"] == 4 and facts["order"] == ["most probable"]
+
+
+def test_compress_chooses_what_runs_the_network(run, tmp_path, text_folder):
+    pytest.importorskip("numba")
+    folder = str(tiny.language_model(dim=64, heads=4, head_dim=16, hidden_dim=96, context=512).save(tmp_path / "small"))
+    options = ("generate", folder, "Once", "--max-new-tokens", "9", "--json")
+    plain, none, eight = (run(*options, *more).json for more in ((), ("--compress", "none"), ("--compress", "int8")))
+    assert plain["logprobs"] == none["logprobs"] != eight["logprobs"]
+    assert eight["logprobs"][0] == pytest.approx(plain["logprobs"][0], rel=0.05)
+    bits = [
+        run("evaluate", folder, text_folder, "--json", *more).json["measurements"][0]["value"]
+        for more in ((), ("--compress", "int8"))
+    ]
+    assert bits[0] != bits[1] == pytest.approx(bits[0], rel=0.01)
 
 
 def test_generate_answers_a_message_with_chat(run, model_folder):
@@ -112,6 +177,75 @@ def test_sampling_options_are_shown_in_their_order_and_a_seed_repeats(run, model
     assert first["tokens"] == second["tokens"] != other["tokens"]
     drawn = run(*options, "--json").json  # a seed of its own, which repeats it
     assert run(*options, "--seed", str(drawn["seed"]), "--json").json["tokens"] == drawn["tokens"]
+
+
+WRITTEN = {  # options of generate -> what model.generate takes for the same answer
+    "typical": (
+        ("--temperature", "0.9", "--top-k", "40", "--typical-p", "0.8", "--seed", "3"),
+        {"strategy": Sample(temperature=0.9, top_k=40, typical_p=0.8, seed=3)},
+    ),
+    "penalties": (
+        ("--repetition-penalty", "1.3", "--frequency-penalty", "0.5", "--presence-penalty", "1"),
+        {"strategy": Greedy(repetition_penalty=1.3, frequency_penalty=0.5, presence_penalty=1.0)},
+    ),
+    "bias": (
+        ("--logit-bias", "97=100", "--logit-bias", "98=-100", "--min-new-tokens", "3", "--seed", "1"),
+        {"strategy": Sample(seed=1, logit_bias={97: 100.0, 98: -100.0}, min_new_tokens=3)},
+    ),
+    "groups": (
+        ("--beams", "4", "--beam-groups", "2", "--diversity-penalty", "0.5", "--early-stopping", "never"),
+        {"strategy": Beam(width=4, groups=2, diversity_penalty=0.5, early_stopping="never")},
+    ),
+    "contrastive": (("--contrastive", "0.5", "--top-k", "3"), {"strategy": Contrastive(alpha=0.5, top_k=3)}),
+    "schema": (
+        ("--schema", '{"enum": ["ab", 12]}'),
+        {"strategy": None, "constraint": JsonSchema({"enum": ["ab", 12]})},
+    ),
+    "regex": (("--regex", "[ab]{4}c"), {"strategy": None, "constraint": Regex("[ab]{4}c")}),
+    "choice": (
+        ("--choice", "north", "--choice", "south", "--seed", "2"),
+        {"strategy": Sample(seed=2), "constraint": Choice(["north", "south"])},
+    ),
+    "lookup": (("--lookup", "--most-guessed", "3"), {"strategy": None, "guess": Lookup(most=3)}),
+    "slide": (("--window", "slide", "--max-new-tokens", "600"), {"strategy": None, "window": "slide"}),
+}
+
+
+@pytest.mark.parametrize("what", WRITTEN)
+def test_generate_writes_what_the_same_settings_write_in_python(run, model_folder, what):
+    options, said = WRITTEN[what]
+    longest = 600 if what == "slide" else 24
+    written = run("generate", model_folder, "Once", "--max-new-tokens", "24", *options, "--json").json
+    model = LanguageModel.load(model_folder)
+    answer = model.generate("Once", max_new_tokens=longest, **said)
+    assert written["tokens"] == answer.tokens and written["slid"] == answer.slid == (what == "slide")
+    assert written["order"] == list((said["strategy"] or Greedy()).order)
+    plain = model.generate("Once", max_new_tokens=longest)
+    assert what in ("lookup", "slide") or plain.tokens != answer.tokens  # the option did something
+    assert run("generate", model_folder, "Once", "--max-new-tokens", "24", *options).out == answer.text + "\n"
+
+
+def test_generate_takes_a_schema_from_a_file_and_a_draft(run, model_folder, tmp_path):
+    (tmp_path / "city.json").write_text('{"enum": ["Rome"]}')
+    assert run("generate", model_folder, "Once", "--schema", str(tmp_path / "city.json")).out == '"Rome"\n'
+    plain, drafted = (
+        run("generate", model_folder, "Once", "--max-new-tokens", "20", *options).out
+        for options in ((), ("--draft", model_folder, "--most-guessed", "2"))
+    )
+    assert plain == drafted
+
+
+def test_a_stretched_model_reads_further(run, model_folder):
+    long = "x" * 600
+    assert run("generate", model_folder, long, "--max-new-tokens", "2").code == 1
+    assert run("generate", model_folder, long, "--max-new-tokens", "2", "--rope-scaling", "linear:2").code == 0
+
+
+def test_the_help_of_generate_is_in_groups(run):
+    shown = run("generate", "--help").out
+    headings = [line for line in shown.splitlines() if line.endswith(":") and not line.startswith(" ")]
+    assert headings[:2] == ["Arguments:", "Options:"] and "The form of the answer:" in headings and len(headings) == 9
+    assert shown.index("The form of the answer:") < shown.index("--regex") < shown.index("--lookup")
 
 
 def test_generate_ends_before_a_stop_string(run, model_folder):
@@ -167,13 +301,22 @@ def test_evaluate_as_a_table_and_as_json(run, model_folder, text_folder):
     assert f"{facts['tokens']:,}" in table and f"{figure['value']:.3f}" in table
 
 
-@pytest.mark.parametrize("what", ["recipe", "space", "model", "recurrent", "sample"])
+@pytest.mark.parametrize("what", ["recipe", "space", "model", "recurrent", "sample", "compress", "export"])
 def test_explain_as_a_table_and_as_json(run, what):
     facts, table = run("explain", what, "--json").json, run("explain", what).out
     words = set(table.split())
     assert len(facts) >= 4 and all(meaning for meaning in facts.values())
     for name, meaning in facts.items():
         assert name in table and set(meaning.split()) <= words
+
+
+@pytest.mark.parametrize("verb", ["compress", "export"])
+def test_explain_knows_a_verb_by_the_options_of_its_help(run, verb):
+    facts, shown = run("explain", verb, "--json").json, " ".join(run(verb, "--help").out.split())
+    assert {"model", "--json"} < set(facts) and len(facts) == shown.count(" --")  # --help for model
+    for name, meaning in facts.items():
+        assert name == "model" or name in shown
+        assert meaning in shown
 
 
 def test_check_as_a_table_and_as_json(run, model_folder, text_folder):

@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 pytest.importorskip("numba")
 
+import tiny
 from tiny import language_model
 
 import lmworks as lm
-from lmworks.basics.errors import ConfigError
+from lmworks.basics.errors import ConfigError, ModelError
 from lmworks.generation.strategies import Beam, Chooser
 from lmworks.kernels import unavailable
+from lmworks.kernels.packing import pack, unpacked
+from lmworks.models.compressed import Compression
+from lmworks.models.compressed_groups import StoredInDirectory
+from lmworks.models.directory import write_network
+from lmworks.models.families import FAMILIES
+from lmworks.models.quantise import from_words
 
 if unavailable() is not None:
     pytest.skip(str(unavailable()), allow_module_level=True)
@@ -79,6 +88,66 @@ def test_a_gguf_file_runs_as_it_is(smollm2_path: Path):
     assert "Paris" in model.generate("The capital of France is", max_new_tokens=8)
 
 
+NEOX = {"family": "gpt_neox", "norm": "layer", "gated": False, "parallel": True, "kv_heads": 4, "qkv_bias": True}
+NEOX |= {"output_bias": True, "feed_forward_bias": True, "activation": "gelu", "tied": False}
+PACKED = {
+    "4 bits": (Compression(4), {}),
+    "8 bits": (Compression(8), {}),
+    "embedding in 8": (Compression(4, 8, torch.float16), {"tied": False}),
+    "rows in another order": (Compression(4), NEOX),
+}
+
+
+@pytest.mark.parametrize("kind", PACKED)
+def test_a_compressed_directory_runs_as_it_is(kind: str, tmp_path: Path):
+    compression, settings = PACKED[kind]
+    whole = language_model(**SHAPE | settings)
+    write_network(tmp_path, whole.network, compression=compression)
+    whole.write_tokenizer(tmp_path)
+    model, exact = lm.load(tmp_path), lm.load(tmp_path, dtype="float32")
+    assert model.network.engine is not None and exact.network.engine is None
+    weights = dict(exact.network.named_parameters())
+    for name, packed in model.network.engine.weights.matrices.items():
+        if "blocks" in name or compression.embedding_bits:
+            assert torch.equal(unpacked(packed), weights[name]), name
+            assert packed.bits == (compression.bits if "blocks" in name else 8)
+    text = "the model reads a folder of text"
+    assert model.score(text).bits == pytest.approx(exact.score(text).bits, rel=0.02)
+    assert lm.load(tmp_path, compress="none").network.engine is None
+    fewer = lm.load(tmp_path, compress="int4").network.engine
+    assert {one.bits for name, one in fewer.weights.matrices.items() if "blocks" in name} == {4}
+
+
+@pytest.mark.parametrize("columns", [32, 96, 48])
+def test_larger_groups_are_groups_of_32_with_one_scale_and_others_are_made_anew(columns: int):
+    """A scale a row, as other tools write it; 96 columns a group, or 48."""
+    network = tiny.network(**SHAPE | {"hidden_dim": 192}).requires_grad_(False)
+    name = "model.layers.0.mlp.down_proj"
+    tensors, said = Compression(8, dtype=torch.float16).of(
+        FAMILIES["llama"].tensors_to(network.state_dict(), network.config), FAMILIES["llama"], network.config
+    )
+    scale = torch.rand(64, 192 // columns).half() / 100
+    tensors[f"{name}.weight_scale"] = scale
+    groups = StoredInDirectory(tensors, said, network.config).groups("blocks.0.feed_forward.down.weight")
+    if columns % 32:
+        assert groups is None
+        return
+    values = from_words(tensors[f"{name}.weight_packed"], 8)
+    expected = values.float() * scale.float().repeat_interleave(columns, dim=1)
+    assert torch.equal(unpacked(pack(groups, 8)), expected)
+
+
+def test_a_scale_that_float16_does_not_hold_is_not_rounded():
+    network = tiny.network(**SHAPE).requires_grad_(False)
+    theirs = FAMILIES["llama"].tensors_to(network.state_dict(), network.config)
+    tensors, said = Compression(4).of(theirs, FAMILIES["llama"], network.config)
+    stored = StoredInDirectory(tensors, said, network.config)
+    assert stored.groups("blocks.0.feed_forward.down.weight") is not None
+    tensors["model.layers.0.mlp.down_proj.weight_scale"][3, 1] = 1e-8
+    stored = StoredInDirectory(tensors, said, network.config)
+    assert stored.groups("blocks.0.feed_forward.down.weight") is None
+
+
 @pytest.mark.parametrize(
     ("settings", "named"),
     [({"compress": "int3"}, "int3"), ({"compress": "int4", "dtype": "float32"}, "give one of them")],
@@ -92,3 +161,27 @@ def test_what_the_tape_does_not_cover_is_refused_where_it_was_asked_for(tmp_path
     folder = language_model(**SHAPE | {"head_dim": 8}).save(tmp_path / "small")
     with pytest.raises(ConfigError, match="head_dim is 8"):
         lm.load(folder, compress="int8")
+
+
+def test_a_processor_without_vectors_runs_pytorch_and_says_so(
+    folder: Path, smollm2_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("LMWORKS_INSTRUCTIONS", "none")
+    with pytest.warns(UserWarning, match=r"no vector instructions .* \(AVX2 .*\); PyTorch runs the network"):
+        model = lm.load(smollm2_path)
+    assert model.network.engine is None
+    assert "Paris" in model.generate("The capital of France is", max_new_tokens=4)
+    with pytest.raises(ConfigError, match="compress=int8 cannot be had: the processor has no vector instructions"):
+        lm.load(folder, compress="int8")
+    assert lm.load(folder, compress="none").network.engine is None
+
+
+def test_nan_in_the_weights_is_named_before_anything_is_compiled(folder: Path, tmp_path: Path):
+    shutil.copytree(folder, tmp_path / "broken")
+    file = tmp_path / "broken" / "model.safetensors"
+    tensors = load_file(file)
+    name = next(name for name in tensors if name.endswith("down_proj.weight"))
+    tensors[name][3, 5] = float("nan")
+    save_file(tensors, file)
+    with pytest.raises(ModelError, match=r"feed_forward\.down\.weight holds values that are not finite"):
+        lm.load(tmp_path / "broken", compress="int8")

@@ -16,6 +16,7 @@ from lmworks.basics.errors import ConfigError, DataError, LmworksError, ModelErr
 from lmworks.evaluation.statistics import spearman
 from lmworks.generation.embedding import AT_ONCE_CPU, Pooling, embed, pooled
 from lmworks.generation.language_model import LanguageModel
+from lmworks.kernels import unavailable
 from lmworks.models.precision import fast_dtype
 
 ENCODER = {"family": "lmworks", "arrangement": "encoder"}
@@ -151,8 +152,8 @@ def nearness(first: torch.Tensor, second: torch.Tensor) -> float:
     return float(torch.cosine_similarity(first, second).min())
 
 
-def test_the_processors_fast_format_is_the_default_and_as_near_as_promised(minilm: LanguageModel):
-    quick = lm.load("minilm")
+def test_the_processors_fast_format_in_pytorch_is_as_near_as_promised(minilm: LanguageModel):
+    quick = lm.load("minilm", compress="none")
     exact, fast = minilm.embed(SENTENCES), quick.embed(SENTENCES)
     assert nearness(exact, fast) > 0.9995
     assert torch.equal(exact, fast) == (fast_dtype() == torch.float32)  # where there is a fast format, it was used
@@ -160,9 +161,39 @@ def test_the_processors_fast_format_is_the_default_and_as_near_as_promised(minil
     torch.testing.assert_close(minilm.embed(SENTENCES), exact, rtol=0, atol=0)
 
 
-@pytest.mark.parametrize("dtype", ["float32", None], ids=["float32", "default"])
+def test_the_compiled_path_is_the_default_and_as_near_as_promised(minilm: LanguageModel):
+    pytest.importorskip("numba")
+    if unavailable() is not None:
+        pytest.skip(str(unavailable()))
+    model = lm.load("minilm")
+    together = model.embed(SENTENCES)
+    assert 0.999 < nearness(minilm.embed(SENTENCES), together) < 0.9999
+    assert model.network.engine is None  # it embeds; what is filled in or looked at is what the file holds
+    assert torch.equal(together, model.embed(SENTENCES[::-1]).flip(0))
+    assert torch.equal(together, torch.cat([model.embed([text]) for text in SENTENCES]))
+
+
+def test_an_encoder_whose_weights_changed_is_compiled_anew():
+    pytest.importorskip("numba")
+    if unavailable() is not None:
+        pytest.skip(str(unavailable()))
+    model = tiny.language_model(**(ENCODER | {"dim": 64, "head_dim": 16, "hidden_dim": 96, "ngrams": ()}))
+    model.embeds_compiled = True
+    exact = model.embed(TEXTS[2:])  # its weights can be trained: PyTorch
+    model.network.requires_grad_(False)
+    before = model.embed(TEXTS[2:])
+    assert 0.99 < nearness(exact, before) < 1 - 1e-6
+    with torch.no_grad():
+        model.network.embedding.weight[:, :8] *= 3
+    model.exact = True
+    rough = model.embed(TEXTS[2:])  # the engine no longer stands: PyTorch once
+    after = model.embed(TEXTS[2:])
+    assert nearness(before, after) < 0.999 and 0.99 < nearness(rough, after) < 1 - 1e-6
+
+
+@pytest.mark.parametrize("dtype", ["float32", None], ids=["float32", "fast"])
 def test_neither_order_nor_neighbours_change_a_vector_beyond_rounding(minilm: LanguageModel, dtype: str | None):
-    model, rounding = lm.load("minilm", dtype=dtype), 1e-6 if dtype else 1e-4
+    model, rounding = lm.load("minilm", dtype=dtype, compress="none"), 1e-6 if dtype else 1e-4
     together = model.embed(SENTENCES)
     backwards = model.embed(SENTENCES[::-1]).flip(0)
     alone = torch.cat([model.embed([text]) for text in SENTENCES])
@@ -189,7 +220,8 @@ def sentence_transformer(minilm: LanguageModel):
 def test_vectors_are_those_of_sentence_transformers(minilm: LanguageModel, sentence_transformer):
     theirs = torch.tensor(sentence_transformer.encode(SENTENCES, show_progress_bar=False))
     assert nearness(minilm.embed(SENTENCES, cut=True), theirs) > 0.99999
-    assert nearness(lm.load("minilm").embed(SENTENCES, cut=True), theirs) > 0.9995
+    assert nearness(lm.load("minilm", compress="none").embed(SENTENCES, cut=True), theirs) > 0.9995
+    assert nearness(lm.load("minilm").embed(SENTENCES, cut=True), theirs) > 0.999
 
 
 @pytest.mark.slow

@@ -78,6 +78,35 @@ def test_guesses_that_are_right_save_steps(model: LanguageModel):
     assert steps(repeating, Lookup(), "aaaa") <= 8  # 3, 6, 12, 15, ... at once
 
 
+def guessed(text: str, answer: str, beside: int = 1) -> list[int]:
+    """The sizes of the guesses while an answer is written behind a text."""
+    guesser, sizes = Lookup().start(Greedy(), None, None), []
+    read, written = list(text.encode()), 0
+    while written < len(answer):
+        guess = guesser.guess(read, written, 100, beside).tokens
+        sizes.append(len(guess))
+        rest = list(answer.encode())[written:]
+        right = next((at for at, (one, other) in enumerate(zip(guess, rest, strict=False)) if one != other), len(guess))
+        read, written = read + rest[: right + 1], written + right + 1
+    return sizes
+
+
+def test_guesses_are_as_long_as_pays():
+    """Long where an answer quotes, none to speak of where it does not, and shorter the more rows there are beside it."""
+    source = "It was a bright cold day in April, and the clocks were striking thirteen."
+    quoting = guessed(source + "# ", source)
+    assert max(quoting) == 15 and len(quoting) < len(source) / 6
+    misleading = guessed("a1a2a3", "".join(f"a{chr(98 + at)}" for at in range(24)))
+    assert max(misleading[-10:]) <= 2  # what costs no time
+    assert len(guessed(source + "# ", source, beside=16)) > len(quoting)
+
+
+def test_guesses_are_counted(model: LanguageModel):
+    request = model.request("aaaa", Greedy(min_new_tokens=31, logit_bias={97: 100}), 31, guess=Lookup())
+    steps = sum(1 for _ in decode(model.network, [request]))
+    assert request.kept == 31 - steps and request.kept <= request.tried < 40
+
+
 def test_guesses_beside_others_in_an_engine(model: LanguageModel):
     """Rows that read several tokens beside rows that read one; what was wrong leaves the cache."""
     asked = list(itertools.product(PROMPTS, STRATEGIES, (None, Lookup(match=1), Draft(make("plain", 9), 3))))

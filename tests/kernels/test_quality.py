@@ -78,8 +78,34 @@ def test_it_agrees_with_float32(smollm2_path: Path):
     assert abs(float(moved.mean())) <= 0.004 + 2 * error
 
 
+RUNS, READ, NEW = 100, 32, 32
+
+
 @pytest.mark.slow
-def test_a_hundred_greedy_answers_are_equal(smollm2_path: Path):
-    model = LanguageModel.load("smollm2")
-    answers = {tuple(model.generate("Once upon a time", max_new_tokens=24).tokens) for _ in range(100)}
-    assert len(answers) == 1
+def test_a_hundred_greedy_answers_are_those_of_float32_but_where_two_tokens_are_nearly_as_likely(smollm2_path: Path):
+    """A hundred stretches of text, each continued alone and beside the others: equal to the bit. Beside float32 with the
+    same weights a run may part from it where the logits of the two best tokens are nearer than rounding the activations to
+    8 bits moves them, and nowhere else."""
+    exact, model = LanguageModel.load("smollm2", dtype="float32"), LanguageModel.load("smollm2")
+    prompts = real_texts(model).flatten()[: RUNS * READ].view(RUNS, READ)
+    model.tokenizer.__dict__["stop_ids"] = frozenset()  # always as many tokens
+    together = model.generate_batch(prompts.tolist(), max_new_tokens=NEW)
+    alone = [model.generate(prompt, max_new_tokens=NEW) for prompt in prompts.tolist()]
+    assert [one.tokens for one in together] == [one.tokens for one in alone]
+    assert [one.logprobs for one in together] == [one.logprobs for one in alone]
+
+    # Up to where it parts, a greedy run of float32 reads what this one wrote.
+    answers = torch.tensor([one.tokens for one in alone])
+    read = torch.cat([prompts, answers[:, :-1]], dim=1)
+    logits = torch.cat([exact.logits(part)[:, READ - 1 :] for part in read.split(20)])
+    moved = torch.cat([model.logits(part)[:, READ - 1 :] for part in read.split(20)]) - logits
+    best, chosen = logits.max(-1).values, logits.gather(-1, answers[..., None])[..., 0]
+    parts = (best > chosen).int()
+    first = [int(row.argmax()) for row in parts if row.any()]
+    gaps = torch.stack([(best - chosen)[row, parts[row].argmax()] for row in range(RUNS) if parts[row].any()])
+    spread = float((moved - moved.mean(-1, keepdim=True)).std())
+    print(
+        f"{len(first)} of {RUNS} runs part, after {sum(first) / len(first):.0f} tokens on average of {NEW}; there float32's "
+        f"logits are apart by {gaps.median():.3f}, at most {gaps.max():.3f}; rounding moves a logit by {spread:.3f}"
+    )
+    assert gaps.max() < 8 * spread

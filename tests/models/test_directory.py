@@ -19,8 +19,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
+from lmworks.basics import memory
 from lmworks.basics.errors import LmworksError, ModelError
 from lmworks.generation.language_model import LanguageModel
+from lmworks.models import directory
+from lmworks.models.compressed import Compression
 from lmworks.models.config import ModelConfig
 from lmworks.models.directory import INDEX, read_config, read_network, refuse_foreign_files, write_network
 from lmworks.models.families import FAMILIES
@@ -359,3 +362,22 @@ def test_a_killed_save_leaves_the_earlier_model_whole(deaths: int, tmp_path: Pat
         LanguageModel.load(tmp_path / "model").network.embedding.weight,
         tiny.network(seed=3, vocab_size=first.config.vocab_size).embedding.weight,
     )
+
+
+@pytest.mark.parametrize(
+    ("dtype", "compression", "bytes_"),
+    [(None, None, 4), (torch.bfloat16, None, 2), (None, Compression(4), 2), (torch.float32, Compression(4), 4)],
+    ids=["as it is", "in 16 bits", "packed", "packed, in 32 bits"],
+)
+def test_more_weights_than_memory_are_said_before_they_are_read(
+    dtype: torch.dtype | None, compression: Compression | None, bytes_: int, tmp_path: Path, monkeypatch
+):
+    network = tiny.network(dim=64, hidden_dim=96)
+    write_network(tmp_path, network, compression=compression)
+    size = bytes_ * sum(weight.numel() for weight in network.parameters())
+    monkeypatch.setattr(memory, "available_bytes", lambda: size + 10_000)  # the file has a header
+    read_network(tmp_path, dtype)
+    monkeypatch.setattr(memory, "available_bytes", lambda: size - 1)
+    monkeypatch.setattr(directory, "read_safetensors", None)  # nothing is read
+    with pytest.raises(ModelError, match=r"takes 0\.0 GB, and 0\.0 GB of memory are free; close other programs"):
+        read_network(tmp_path, dtype)

@@ -11,8 +11,10 @@ import pytest
 import tiny
 import torch
 
+from lmworks.basics import memory
 from lmworks.basics.errors import ModelError
 from lmworks.basics.gguf_file import GGUFFile
+from lmworks.models import gguf as reading
 from lmworks.models.config import ModelConfig, RopeScaling
 from lmworks.models.families import FAMILIES as FAMILY_TABLES
 from lmworks.models.families.gguf import GPT2_TENSORS, NORM_EPS, SETTINGS, TENSORS
@@ -279,3 +281,18 @@ def test_every_tensor_of_smollm2_equals_transformers_own_loading(smollm2_path: P
     assert len(ours) == 272 and set(theirs) - set(ours) == {"lm_head.weight"}
     for name, tensor in ours.items():
         assert torch.equal(tensor, theirs[name]), name
+
+
+def test_more_weights_than_memory_are_said_before_they_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """What counts is the type that they are turned into: 4 bits in the file, 32 in memory."""
+    network = tiny.network(dim=64, hidden_dim=96)
+    write(tmp_path / "m.gguf", network, Kind.Q4_0)
+    size = 4 * sum(weight.numel() for weight in network.parameters())
+    for free, fits in ((size, True), (size - 1, False)):
+        monkeypatch.setattr(memory, "available_bytes", lambda free=free: free)
+        if fits:
+            read_gguf_network(GGUFFile(tmp_path / "m.gguf"), torch.float32)
+            continue
+        monkeypatch.setattr(reading, "dequantised", None)  # nothing is read
+        with pytest.raises(ModelError, match=r"m\.gguf takes 0\.0 GB, and 0\.0 GB of memory are free"):
+            read_gguf_network(GGUFFile(tmp_path / "m.gguf"), torch.float32)

@@ -184,13 +184,17 @@ class Family:
             if key not in self.settings.values() or value is not None
         }
 
+    def by_table_name(self, theirs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """A file's tensors under the names of the table, whatever of them it leaves out or names otherwise."""
+        if self.prefix and not any(name.startswith(self.prefix) for name in theirs):
+            theirs = {self.prefix + name: tensor for name, tensor in theirs.items()}
+        return {self.aliases.get(name, name): tensor for name, tensor in theirs.items()}
+
     def tensors_from(
         self, theirs: Mapping[str, Tensor], config: ModelConfig, dtype: torch.dtype | None = None
     ) -> dict[str, Tensor]:
         """Our tensors from a file's; ModelError naming the first that is missing or left over."""
-        if self.prefix and not any(name.startswith(self.prefix) for name in theirs):
-            theirs = {self.prefix + name: tensor for name, tensor in theirs.items()}
-        theirs = {self.aliases.get(name, name): tensor for name, tensor in theirs.items()}
+        theirs = self.by_table_name(theirs)
         remaining = set(theirs)
 
         def take(name: str) -> Tensor:
@@ -204,14 +208,10 @@ class Family:
 
         ours: dict[str, Tensor] = {}
         for name, source in each_name(self.tensors, config):
-            if isinstance(source, Rows):
-                parts = [take(part) for part in source.names]
-                parts = [part.to(dtype) for part in parts] if dtype else parts
-                tensor = below_one_another(source.names, parts)
+            if isinstance(source, Rows | ByHead):
+                tensor = rows_joined(source, lambda part: take(part).to(dtype) if dtype else take(part), config)
             elif isinstance(source, Transposed):
                 tensor = take(source.name).T.contiguous()
-            elif isinstance(source, ByHead):
-                tensor = _regrouped(take(source.name), config.heads, 3)
             elif isinstance(source, OneRow):
                 found = source.name in theirs
                 tensor = take(source.name).flatten() if found else ours["embedding.weight"].new_zeros(config.vocab_size)
@@ -285,6 +285,13 @@ def each_name(table: Mapping[str, Source], config: ModelConfig) -> Iterator[tupl
                 assert config.experts is not None
                 for expert in range(config.experts.count):
                     yield at_layer[0].replace("{e}", str(expert)), _numbered(at_layer[1], "{e}", expert)
+
+
+def rows_joined(source: str | Rows | ByHead, take: Callable[[str], Tensor], config: ModelConfig) -> Tensor:
+    """Ours of what `take` gives by their name: the rows of a matrix, in our order."""
+    if isinstance(source, Rows):
+        return below_one_another(source.names, [take(name) for name in source.names])
+    return take(source) if isinstance(source, str) else _regrouped(take(source.name), config.heads, 3)
 
 
 def below_one_another(names: Sequence[str], parts: Sequence[Tensor]) -> Tensor:

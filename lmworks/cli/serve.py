@@ -1,0 +1,78 @@
+"""lmworks serve: a model on a page and over OpenAI's API."""
+
+from __future__ import annotations
+
+import os
+from typing import Annotated
+
+import typer
+
+from lmworks.cli.options import Base, Compress, Model
+
+
+def serve(  # noqa: PLR0913, PLR0917 (each is an option that people know by name)
+    model: Model,
+    adapter: Annotated[str | None, typer.Option(help="An adapter's directory, put on the model.")] = None,
+    name: Annotated[str | None, typer.Option(help="What clients call it; the reference unless given.")] = None,
+    embedder: Annotated[str | None, typer.Option(help="A second model for /v1/embeddings, such as minilm.")] = None,
+    host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="The port; 0 for a free one.", min=0, max=65535)] = 8000,
+    api_key: Annotated[
+        list[str] | None, typer.Option(help="A key that clients must send; may be repeated. Or set LMWORKS_API_KEY.")
+    ] = None,
+    without_key: Annotated[
+        bool, typer.Option("--without-key", help="Listen beyond this machine without a key.")
+    ] = False,
+    seats: Annotated[int, typer.Option(help="Requests that are answered side by side.")] = 16,
+    queue: Annotated[int, typer.Option(help="Requests that may wait; more are told to come again.")] = 100,
+    seconds: Annotated[float, typer.Option(help="The longest that a request may take.")] = 600,
+    grace: Annotated[float, typer.Option(help="Seconds that running requests have at the end.")] = 30,
+    cors: Annotated[list[str] | None, typer.Option(help="An origin whose pages may ask; may be repeated.")] = None,
+    lookup: Annotated[
+        bool,
+        typer.Option("--lookup", help="Guess that text is quoted from the prompt: same answers, faster where it is."),
+    ] = False,
+    log_text: Annotated[bool, typer.Option("--log-text", help="Write what is asked into the log, too.")] = False,
+    compress: Compress = None,
+    base: Base = None,
+) -> None:
+    """Serve a model to people (a page at http://HOST:PORT) and programs (OpenAI's API: http://HOST:PORT/v1; /metrics)."""
+    from lmworks.basics.extras import require
+
+    for package in ("fastapi", "uvicorn", "prometheus_client", "nicegui"):
+        require(package, "serve")
+    from lmworks.serving.run import listening, must_be_safe, names_of, serve
+    from lmworks.serving.settings import Limits
+
+    keys = [*(api_key or ()), *os.environ.get("LMWORKS_API_KEY", "").split()]
+    must_be_safe(host, len(keys), without_key)
+    limits = Limits(seconds=seconds, grace_seconds=grace)
+    listener = listening(host, port)
+
+    from lmworks.basics import progress
+    from lmworks.generation.guessing import Lookup
+    from lmworks.loading import load
+    from lmworks.serving.app import create_app
+    from lmworks.serving.log import Log
+    from lmworks.serving.page import mount
+    from lmworks.serving.service import Service
+
+    with progress.shown():
+        served = load(adapter or model, base=model if adapter else base, compress=compress)
+        vectors = None if embedder is None else load(embedder)
+    service = Service(
+        served,
+        name=name,
+        embedder=vectors,
+        keys=keys,
+        limits=limits,
+        seats=seats,
+        queue=queue,
+        lookup=Lookup() if lookup else None,
+    )
+    log = Log(text=log_text)
+    shown = f"[{host}]" if ":" in host else host
+    log.event("serving", model=service.name, address=f"http://{shown}:{listener.getsockname()[1]}/v1", keys=len(keys))
+    app = create_app(service, hosts=names_of(host, len(keys)), origins=cors or (), log=log)
+    mount(app, service)
+    serve(app, service, listener, log)

@@ -1,0 +1,1 @@
+"""A model for programs and people elsewhere: OpenAI's API over HTTP, metrics, and a look inside."""

@@ -1,0 +1,94 @@
+"""create_app: a service as a web application (OpenAI's API); `/` is left free for the page.
+
+app = create_app(Service(lm.load("smollm2"), name="smollm2"))
+uvicorn.run(app)                        # lmworks serve does more: `run.py`
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.responses import JSONResponse, PlainTextResponse
+from prometheus_client import CONTENT_TYPE_LATEST
+from starlette.middleware.cors import CORSMiddleware
+
+from lmworks import __version__
+from lmworks.serving import chat, completions, embeddings, inspection, tokenizing
+from lmworks.serving.errors import ErrorAnswer, tell_errors
+from lmworks.serving.guard import Guard
+from lmworks.serving.log import Log
+from lmworks.serving.metrics import Metrics
+from lmworks.serving.service import Service
+
+ERRORS = {
+    "4XX": {"model": ErrorAnswer, "description": "What is wrong with the request"},
+    "5XX": {"model": ErrorAnswer, "description": "What is wrong with the server"},
+}
+
+
+def create_app(
+    service: Service,
+    *,
+    hosts: Collection[str] | None = None,
+    origins: Collection[str] = (),
+    log: Log | None = None,
+) -> FastAPI:
+    """The application of one service. Closing the service is its maker's.
+
+    `hosts` are the names that the server answers to (None for any), `origins` the pages elsewhere whose scripts may ask (CORS).
+    """
+    app = FastAPI(
+        title="lmworks",
+        version=__version__,
+        description=f"{service.name} over OpenAI's API.",
+        responses=ERRORS,  # type: ignore[arg-type]
+        docs_url=None,  # its page would load scripts from elsewhere
+        redoc_url=None,
+    )
+    app.state.service = service
+    metrics = Metrics(service.name, service.engine if service.writes else None)
+    tell_errors(app)
+    made = app.openapi
+    app.openapi = lambda: _described(made())  # type: ignore[method-assign]
+    for room in (completions, chat, embeddings, tokenizing, inspection):
+        app.include_router(room.routes(service))
+    app.add_middleware(Guard, service=service, metrics=metrics, log=log or Log(None), hosts=hosts, origins=origins)
+    if origins:
+        app.add_middleware(CORSMiddleware, allow_origins=list(origins), allow_methods=["*"], allow_headers=["*"])
+
+    @app.get("/health", summary="Whether requests are taken")
+    async def health() -> JSONResponse:
+        return JSONResponse({"status": "stopping" if service.stopping else "ok"}, 503 if service.stopping else 200)
+
+    @app.get("/v1/models", summary="The models that can be named")
+    async def models() -> JSONResponse:
+        return JSONResponse({"object": "list", "data": [_model(service, name) for name in service.names]})
+
+    @app.get("/metrics", summary="Counts for Prometheus", response_class=PlainTextResponse)
+    async def counts() -> PlainTextResponse:
+        return PlainTextResponse(metrics.text(), media_type=CONTENT_TYPE_LATEST)
+
+    return app
+
+
+def _model(service: Service, name: str) -> dict[str, object]:
+    served = service.embedder if name != service.name and service.embedder is not None else service.model
+    return {
+        "id": name,
+        "object": "model",
+        "created": service.started,
+        "owned_by": "lmworks",
+        "max_model_len": served.config.context,
+    }
+
+
+def _described(document: dict[str, Any]) -> dict[str, Any]:
+    """FastAPI's description without its own form of errors, which is not sent here."""
+    for operations in document["paths"].values():
+        for operation in operations.values():
+            operation["responses"].pop("422", None)
+    for name in ("HTTPValidationError", "ValidationError"):
+        document.get("components", {}).get("schemas", {}).pop(name, None)
+    return document

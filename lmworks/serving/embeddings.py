@@ -1,0 +1,88 @@
+"""/v1/embeddings: texts as vectors."""
+
+from __future__ import annotations
+
+import base64
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from fastapi import APIRouter, Request
+from fastapi.responses import JSONResponse
+from pydantic import Field
+
+from lmworks.basics.errors import ConfigError
+from lmworks.serving.answering import must_be
+from lmworks.serving.beside import twin
+from lmworks.serving.errors import Refused
+from lmworks.serving.service import Service
+from lmworks.serving.wire import Text, Wire
+
+AT_ONCE = 32
+"""Texts between two looks whether the client is still there."""
+
+
+class Embedding(Wire):
+    """A request to /v1/embeddings."""
+
+    input: Text | Annotated[list[Text], Field(min_length=1, max_length=2**16, fail_fast=True)]
+    """A text, or several."""
+
+    model: Annotated[str, Field(max_length=1000)] | None = None
+    """One of /v1/models; the one that makes vectors unless it is given."""
+
+    encoding_format: Literal["float", "base64"] | None = None
+    """Numbers, or their bytes: float32, little-endian."""
+
+    dimensions: Annotated[int, Field(ge=1)] | None = None
+    """None but the model's own number."""
+
+    truncate_prompt_tokens: Literal[-1] | None = None
+    """-1: a text that is longer than the model reads loses its end; else it is an error."""
+
+    user: Annotated[str, Field(max_length=4096)] | None = None
+    """Accepted, not used."""
+
+
+def routes(service: Service) -> APIRouter:
+    """The endpoint, for one service."""
+    router = APIRouter()
+
+    @router.post("/v1/embeddings", summary="Texts as vectors")
+    async def embed(asked: Embedding, http: Request) -> JSONResponse:
+        model = service.embedder
+        if model is None:
+            raise ConfigError("an encoder-decoder has no pooled states; serve an encoder beside it (--embedder)")
+        must_be(service, asked.model, service.embedder_name)
+        texts = [asked.input] if isinstance(asked.input, str) else asked.input
+        if len(texts) > service.limits.texts:
+            raise ConfigError(f"the request has {len(texts):,} texts; send at most {service.limits.texts} at once")
+        if asked.dimensions not in (None, model.config.dim):
+            raise ConfigError(f"dimensions is {asked.dimensions}; {service.embedder_name} makes {model.config.dim}")
+        cut = asked.truncate_prompt_tokens is not None
+        writes = model is service.model and service.writes
+
+        def some(start: int) -> tuple[np.ndarray, int]:
+            part = texts[start : start + AT_ONCE]
+            tokens = sum(map(len, model.tokenizer.encode_batch(part)))
+            return (twin(model) if writes else model).embed(part, cut=cut).numpy(), tokens
+
+        data: list[dict[str, Any]] = []
+        read = 0
+        for start in range(0, len(texts), AT_ONCE):
+            vectors, tokens = await service.beside.do(lambda start=start: some(start))  # type: ignore[misc]
+            data += [_facts(number, vector, asked) for number, vector in enumerate(vectors, start)]
+            read += tokens
+            if await http.is_disconnected():
+                raise Refused(499, "the client went away")
+        usage = {"prompt_tokens": read, "total_tokens": read}
+        return JSONResponse({"object": "list", "data": data, "model": service.embedder_name, "usage": usage})
+
+    return router
+
+
+def _facts(number: int, vector: np.ndarray, asked: Embedding) -> dict[str, Any]:
+    if asked.encoding_format == "base64":
+        sent: Any = base64.b64encode(vector.astype("<f4").tobytes()).decode()
+    else:
+        sent = vector.tolist()
+    return {"object": "embedding", "index": number, "embedding": sent}

@@ -1,0 +1,186 @@
+"""What stands before every route: who may ask, how much may be sent, and a line in the log for each request.
+
+A key is sent as OpenAI's clients send it (`Authorization: Bearer KEY`), or by a browser as the password of its own dialogue
+(Basic, any name). Without keys, and on the loopback, only requests to the loopback's own names are answered: a page elsewhere
+whose name is made to point here cannot read what is served.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import hashlib
+import hmac
+import secrets
+import time
+from collections.abc import Collection
+from dataclasses import dataclass, field
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from lmworks.serving.errors import Refused, as_response, refusal
+from lmworks.serving.log import Log
+from lmworks.serving.metrics import Metrics
+from lmworks.serving.service import Service
+from lmworks.serving.work import Work
+
+OPEN = ("/health",)
+"""Paths that need no key: whoever watches over the server has none."""
+PAGE = "/_nicegui_ws"
+"""The connection of the page, which takes no bearer's key."""
+RECORD = "lmworks.record"
+"""Where a request's record lies in its scope."""
+
+
+@dataclass
+class Record:
+    """What is known of a request when it is over."""
+
+    id: str = field(default_factory=lambda: f"req-{secrets.token_hex(8)}")
+    status: int = 499
+    """What was answered; as nginx has it, 499 where the client left before."""
+    work: Work | None = None
+    keeps_text: bool = False
+    """Whether the log is to hold what was asked."""
+    text: str | None = None
+    """What was asked."""
+
+
+class Keys:
+    """The keys that open the server."""
+
+    def __init__(self, keys: Collection[str]) -> None:
+        self._known = [hashlib.sha256(key.encode()).digest() for key in keys]
+
+    def open(self, authorization: str) -> bool:
+        """Whether a header holds one of them; always, where there are none. The time tells nothing of the keys."""
+        if not self._known:
+            return True
+        kind, _, said = authorization.partition(" ")
+        if kind.lower() == "basic":
+            try:
+                said = base64.b64decode(said, validate=True).decode().partition(":")[2]
+            except (binascii.Error, UnicodeDecodeError):
+                said = ""
+        elif kind.lower() != "bearer":
+            said = ""
+        sent = hashlib.sha256(said.strip().encode(errors="surrogateescape")).digest()
+        return sum(hmac.compare_digest(sent, key) for key in self._known) > 0
+
+
+class Guard:
+    """Around the application."""
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        service: Service,
+        metrics: Metrics,
+        log: Log,
+        hosts: Collection[str] | None = None,
+        origins: Collection[str] = (),
+    ) -> None:
+        self._app, self._service, self._metrics, self._log = app, service, metrics, log
+        self._keys, self._hosts, self._origins = Keys(service.keys), hosts, origins
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Let through what may pass."""
+        if scope["type"] == "http":
+            await self._http(scope, receive, send)
+        elif scope["type"] == "websocket" and self._refused(scope) is not None:
+            await receive()
+            await send({"type": "websocket.close", "code": 1008})
+        else:
+            await self._app(scope, receive, send)
+
+    async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
+        record = scope[RECORD] = Record(keeps_text=self._log.text)
+        started, begun = time.monotonic(), False
+
+        async def sent(message: Message) -> None:
+            nonlocal begun
+            if message["type"] == "http.response.start":
+                begun, record.status = True, message["status"]
+                MutableHeaders(scope=message)["x-request-id"] = record.id
+            await send(message)
+
+        fault: Exception | None = None
+        try:
+            if (refused := self._refused(scope)) is not None:
+                await as_response(refused)(scope, receive, sent)
+            else:
+                await self._app(scope, self._bounded(scope, receive), sent)
+        except Exception as error:
+            fault = error
+            record.status = 500
+            if not begun:
+                await as_response(refusal(error))(scope, receive, sent)
+        finally:
+            self._ended(scope, record, time.monotonic() - started, fault)
+
+    def _refused(self, scope: Scope) -> Refused | None:
+        headers = Headers(scope=scope)
+        if self._hosts is not None and _host(headers.get("host", "")) not in self._hosts:
+            return Refused(403, f"this server answers to {' and '.join(sorted(self._hosts))} alone", code="host")
+        if scope["path"].startswith(PAGE) and not self._ours(headers):
+            return Refused(
+                403, "a page from elsewhere may not use this one's connection (--cors ORIGIN)", code="origin"
+            )
+        if scope["path"] not in OPEN and not self._keys.open(headers.get("authorization", "")):
+            wants_page = "text/html" in headers.get("accept", "")
+            offered = {"WWW-Authenticate": 'Basic realm="lmworks"' if wants_page else "Bearer"}
+            return Refused(401, "a key is needed: Authorization: Bearer KEY", code="invalid_api_key", headers=offered)
+        if headers.get("content-length", "0").isdecimal() and (
+            int(headers.get("content-length", "0")) > self._service.limits.body_bytes
+        ):
+            return self._too_large()
+        return None
+
+    def _ours(self, headers: Headers) -> bool:
+        """Whether what asks is no page from elsewhere: browsers send a page's origin, and let its scripts open any connection."""
+        origin = headers.get("origin")
+        return origin is None or origin in self._origins or origin.partition("://")[2] == headers.get("host")
+
+    def _too_large(self) -> Refused:
+        most = self._service.limits.body_bytes
+        return Refused(
+            413, f"the body is longer than {most:,} bytes", code="request_too_large", headers={"Connection": "close"}
+        )
+
+    def _bounded(self, scope: Scope, receive: Receive) -> Receive:
+        """The body, as far as it keeps to its bounds of size and time."""
+        size, over, loop = 0, False, asyncio.get_running_loop()
+        end = loop.time() + self._service.limits.body_seconds
+
+        async def received() -> Message:
+            nonlocal size, over
+            if over:  # what comes now is that the client left
+                return await receive()
+            try:
+                message = await asyncio.wait_for(receive(), end - loop.time())
+            except TimeoutError:
+                raise HTTPException(408, "the body did not come in time", {"Connection": "close"}) from None
+            size += len(message.get("body", b""))
+            over = not message.get("more_body", False)
+            if size > self._service.limits.body_bytes:
+                refused = self._too_large()
+                raise HTTPException(413, str(refused), refused.headers)
+            return message
+
+        return received
+
+    def _ended(self, scope: Scope, record: Record, seconds: float, fault: Exception | None) -> None:
+        route = scope.get("route")
+        path = getattr(route, "path", None) or "other"
+        self._metrics.responded(path, record.status)
+        if record.work is not None:
+            self._metrics.worked(record.work)
+        self._log.request(scope, record, seconds, fault)
+
+
+def _host(header: str) -> str:
+    """The name in a Host header, without its port."""
+    return header.rpartition(":")[0] if header.rpartition(":")[2].isdecimal() else header

@@ -1,0 +1,109 @@
+"""/metrics for Prometheus: vLLM's names behind `lmworks:`, so that its dashboards need one word changed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from lmworks.generation.engine import Engine, Ticket
+from lmworks.serving.work import REASONS, Work
+
+SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
+TOKENS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000, 50_000)
+LABEL = ("model_name",)
+
+
+class Metrics:
+    """What a server counts of its requests; what the engine counts is asked when somebody looks."""
+
+    def __init__(self, model: str, engine: Engine | None) -> None:
+        self.registry = CollectorRegistry()
+        self._model = model
+        if engine is not None:
+            self.registry.register(_OfEngine(model, engine))
+        self._first = self._histogram(
+            "time_to_first_token_seconds", "From a request's arrival to its first token", SECONDS
+        )
+        self._between = self._histogram(
+            "inter_token_latency_seconds", "Mean time between two tokens of an answer", SECONDS
+        )
+        self._whole = self._histogram("e2e_request_latency_seconds", "From a request's arrival to its end", SECONDS)
+        self._read = self._histogram("request_prompt_tokens", "Tokens of a prompt", TOKENS)
+        self._written = self._histogram("request_generation_tokens", "Tokens of an answer", TOKENS)
+        self._ended = Counter(
+            "lmworks:request_success",
+            "Answers that came to their end",
+            (*LABEL, "finished_reason"),
+            registry=self.registry,
+        )
+        self._responses = Counter(
+            "lmworks:http_requests", "Responses", (*LABEL, "path", "status"), registry=self.registry
+        )
+
+    def responded(self, path: str, status: int) -> None:
+        """A response was sent; `path` is one of the server's own."""
+        self._responses.labels(self._model, path, str(status)).inc()
+
+    def worked(self, work: Work) -> None:
+        """The work of a request is over."""
+        for ticket in work.tickets:
+            self._count(ticket)
+
+    def text(self) -> bytes:
+        """In Prometheus' form."""
+        return generate_latest(self.registry)
+
+    def _count(self, ticket: Ticket) -> None:
+        request = ticket.request
+        if ticket.ended is None or request.finish not in REASONS:
+            return
+        self._ended.labels(self._model, REASONS[request.finish]).inc()
+        self._whole.labels(self._model).observe(ticket.ended - ticket.created)
+        self._read.labels(self._model).observe(len(request.prompt))
+        self._written.labels(self._model).observe(len(request.tokens))
+        if ticket.first is not None:
+            self._first.labels(self._model).observe(ticket.first - ticket.created)
+            if len(request.tokens) > 1:
+                mean = (ticket.ended - ticket.first) / (len(request.tokens) - 1)
+                self._between.labels(self._model).observe(mean)
+
+    def _histogram(self, name: str, help_: str, buckets: tuple[float, ...]) -> Histogram:
+        return Histogram(f"lmworks:{name}", help_, LABEL, buckets=buckets, registry=self.registry)
+
+
+class _OfEngine(Collector):
+    """The engine's own counts; answers of the page are in them, too."""
+
+    def __init__(self, model: str, engine: Engine) -> None:
+        self._model, self._engine = model, engine
+
+    def collect(self) -> Iterator[Metric]:
+        """As they are now."""
+        now, engine = self._engine.state, self._engine
+        gauges = {
+            "num_requests_running": ("Requests that have a seat", now.running),
+            "num_requests_waiting": ("Requests in the queue", now.waiting),
+            "kv_cache_usage_perc": (
+                "Part of the keys and values that all seats could hold, 1 for all",
+                now.cache_bytes / max(engine.most_cache_bytes, 1),
+            ),
+            "kv_cache_bytes": ("Keys and values of what runs and of beginnings that are kept", now.cache_bytes),
+        }
+        counters = {
+            "prompt_tokens": ("Prompt tokens read, those from the cache included", now.prompt_tokens),
+            "generation_tokens": ("Tokens written", now.written_tokens),
+            "prefix_cache_queries": ("Prompt tokens looked for in the cache", now.prompt_tokens),
+            "prefix_cache_hits": ("Prompt tokens found in the cache", now.reused_tokens),
+            "requests_refused": ("Requests that the queue had no place for", now.refused),
+            "requests_cancelled": ("Requests that nobody wanted any more", now.cancelled),
+            "requests_failed": ("Requests that failed", now.failed),
+            "engine_steps": ("Steps of the engine", now.steps),
+        }
+        for kind, facts in ((GaugeMetricFamily, gauges), (CounterMetricFamily, counters)):
+            for name, (help_, value) in facts.items():
+                family = kind(f"lmworks:{name}", help_, labels=LABEL)
+                family.add_metric([self._model], value)
+                yield family

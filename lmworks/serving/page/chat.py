@@ -1,0 +1,131 @@
+"""The chat: a conversation whose answers grow token by token, each with its probability."""
+
+from __future__ import annotations
+
+import time
+
+from nicegui import ui
+
+from lmworks.basics.errors import LmworksError
+from lmworks.generation.language_model import Prompt
+from lmworks.generation.request import Asked
+from lmworks.serving.errors import Refused
+from lmworks.serving.page.settings import Settings
+from lmworks.serving.page.written import Pieces, Written
+from lmworks.serving.service import Service
+from lmworks.serving.work import Job, Work
+
+OTHERS = 6
+"""Likeliest tokens beside each that is written."""
+ENDS = {"length": " · the longest answer is reached", "window": " · the window is full"}
+DOWN = "window.scrollTo({top: document.body.scrollHeight})"
+CANCELLED = Refused(499, "stopped")
+
+
+class Chat:
+    """The messages and the line that asks. A model without a chat template continues the text, a translator translates it."""
+
+    def __init__(self, service: Service, settings: Settings, hint: str) -> None:
+        self._service, self._settings = service, settings
+        self._turns: list[dict[str, str]] = []
+        self._work: Work | None = None
+        self._stopped = False
+        self._column = ui.column().classes("lm-messages").props('role="log" aria-label="Conversation"')
+        with self._column:
+            self._empty = ui.label(hint).classes("lm-hint")
+        with ui.row().classes("lm-ask"):
+            self.input = ui.textarea(placeholder="Write here; Enter sends").classes("lm-grow")
+            self.input.props('outlined autogrow autofocus rows=1 aria-label="Message"')
+            self.input.on("keydown.enter.exact.prevent", self.send)
+            self.input.on("keydown.esc", self.stop)
+            self._send = ui.button(icon="send", on_click=self.send).props('round aria-label="Send"')
+            self._stop = ui.button(icon="stop", color="negative", on_click=self.stop).props('round aria-label="Stop"')
+            new = ui.button(icon="restart_alt", on_click=self.clear).props('round flat aria-label="New conversation"')
+            new.tooltip("New conversation")
+        self._stop.visible = False
+        ui.context.client.on_disconnect(self.stop)  # nobody looks any more
+
+    @property
+    def _converses(self) -> bool:
+        model = self._service.model
+        return not model.translates and model.tokenizer.chat_template is not None
+
+    def clear(self) -> None:
+        """Begin anew."""
+        self.stop()
+        self._turns = []
+        self._column.clear()
+        self.input.run_method("focus")
+
+    def stop(self) -> None:
+        """No more of the answer that is being written; what is there stays."""
+        self._stopped = True
+        if self._work is not None:
+            self._work.stop(CANCELLED)
+
+    async def send(self) -> None:
+        """Ask what the line says and show the answer as it comes."""
+        text = (self.input.value or "").strip()
+        if not text or self._stop.visible:
+            return
+        self._stopped, self._stop.visible, self._send.visible = False, True, False
+        self.input.value, self._empty.visible = "", False
+        with self._column:
+            ui.label(text).classes("lm-message lm-asked")
+            with ui.column().classes("lm-message lm-answer"):
+                written = Written(coloured=self._settings.probabilities.value)
+                foot = ui.label().classes("lm-foot")
+        ui.run_javascript(DOWN)
+        try:
+            await self._answer(text, written, foot)
+        except (LmworksError, Refused) as error:
+            foot.text = "stopped" if self._stopped else str(error)
+            foot.classes(replace="lm-foot" if self._stopped else "lm-foot lm-error")
+            written.add([], False)
+        finally:
+            self._work = None
+            self._stop.visible, self._send.visible = False, True
+
+    async def _answer(self, text: str, written: Written, foot: ui.label) -> None:
+        shown = self._settings.probabilities.value
+        asked = Asked(OTHERS if shown else 0, written=shown)
+        turns = [*self._turns, {"role": "user", "content": text}]
+        job = Job(self._prompt(turns), self._settings.strategy(), self._settings.most(), asked=asked)
+        written.add([], True)
+        self._work = work = await Work.begin(self._service, [job])
+        if self._stopped:
+            self.stop()
+        pieces, said, finish = Pieces(self._service.texts), [], None
+        try:
+            async for _, piece in work.pieces():
+                said.append(piece.text)
+                finish = piece.finish or finish
+                written.add(pieces.of(piece.tokens), piece.finish is None)
+                foot.text = _rate(work)
+                _follow()
+        finally:
+            self._turns = [*turns, {"role": "assistant", "content": "".join(said)}]
+        foot.text = _rate(work) + ENDS.get(str(finish), "")
+
+    def _prompt(self, turns: list[dict[str, str]]) -> Prompt:
+        if not self._converses:
+            return turns[-1]["content"]
+        system = (self._settings.system.value or "").strip()
+        return [*([{"role": "system", "content": system}] if system else []), *turns]
+
+
+def _follow() -> None:
+    """Go down with the text, unless the visitor reads further up."""
+    ui.run_javascript(f"if (innerHeight + scrollY > document.body.scrollHeight - 120) {DOWN}")
+
+
+def _rate(work: Work) -> str:
+    [ticket] = work.tickets
+    request, first = ticket.request, ticket.first
+    text = f"{len(request.tokens):,} tokens"
+    if first is None:
+        return text
+    seconds = (ticket.ended or time.monotonic()) - first
+    if len(request.tokens) > 8 and seconds > 0:
+        text += f" · {(len(request.tokens) - 1) / seconds:,.0f} a second"
+    return text + (f" · seed {request.seed}" if request.seed is not None else "")

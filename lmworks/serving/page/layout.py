@@ -1,0 +1,68 @@
+"""How the page is laid out: what can be done in tabs, the settings beside them (below a button where there is no room)."""
+
+from __future__ import annotations
+
+from nicegui import ui
+
+from lmworks.serving.page.chat import Chat
+from lmworks.serving.page.inside import Inside
+from lmworks.serving.page.next_token import NextToken
+from lmworks.serving.page.settings import Settings
+from lmworks.serving.service import Service
+
+BLUE = "#1c5d99"
+
+
+class Layout:
+    """One visitor's page."""
+
+    def __init__(self, service: Service) -> None:
+        ui.colors(primary=BLUE)
+        with ui.header().classes("lm-header"):
+            ui.label(service.name).classes("lm-name").tooltip(_facts(service))
+            with ui.tabs().props("dense inline-label no-caps") as tabs:
+                if service.writes:
+                    ui.tab("chat", "Chat", "chat")
+                if _continues(service):
+                    ui.tab("next", "Next token", "bar_chart")
+                if not service.model.translates:
+                    ui.tab("inside", "Inside", "visibility")
+            toggle = ui.button(icon="tune").props('flat round color=white aria-label="Settings"')
+        with ui.right_drawer(bordered=True).props("width=280 breakpoint=800").classes("lm-drawer") as drawer:
+            settings = Settings(self._changed)
+        toggle.on_click(drawer.toggle)
+        self._next: NextToken | None = None
+        first = "chat" if service.writes else "inside"
+        with ui.tab_panels(tabs, value=first, keep_alive=True).classes("lm-panels").props("transition-duration=0"):
+            if service.writes:
+                with ui.tab_panel("chat"):
+                    Chat(service, settings, _hint(service))
+            if _continues(service):
+                with ui.tab_panel("next"):
+                    self._next = NextToken(service, settings)
+            if not service.model.translates:
+                with ui.tab_panel("inside"):
+                    Inside(service)
+
+    def _changed(self) -> None:
+        if self._next is not None:
+            self._next.show()
+
+
+def _continues(service: Service) -> bool:
+    return service.writes and not service.model.translates
+
+
+def _hint(service: Service) -> str:
+    if service.model.translates:
+        return "Write a source text; the model writes its target."
+    if service.model.tokenizer.chat_template is None:
+        return "This model has no chat template: it goes on with each text that you write."
+    return "Ask something. The colour of a token is its surprise: point at it, or reach it with Tab and the arrow keys."
+
+
+def _facts(service: Service) -> str:
+    network = service.model.network
+    size = sum(one.numel() for one in network.parameters())
+    engine = "compiled" if network.engine is not None else "PyTorch"
+    return f"{size / 1e6:,.0f} million parameters, {engine}, window {service.model.config.context:,} tokens"

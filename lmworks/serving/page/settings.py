@@ -1,0 +1,61 @@
+"""The settings of an answer, as controls that every part of the page shares."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from nicegui import ui
+
+from lmworks.basics.errors import ConfigError
+from lmworks.generation.strategies import Greedy, Sample, Strategy
+
+
+class Settings:
+    """How the next token is chosen and how long an answer may become; a model's own habits are for the API."""
+
+    def __init__(self, changed: Callable[[], None]) -> None:
+        self._changed = changed
+        ui.label("How the next token is chosen").classes("lm-heading")
+        self.temperature = self._slider("Temperature", 0.7, 0, 2, 0.05, "0 always takes the likeliest")
+        self.top_p = self._slider("Top-p", 0.95, 0.05, 1, 0.01, "the fewest tokens that reach this together; 1 for all")
+        self.min_p = self._slider("Min-p", 0, 0, 0.5, 0.01, "at least this many times as likely as the best")
+        self.top_k = self._number("Top-k", 0, 0, 1000, "the k likeliest; 0 for all")
+        self.penalty = self._slider("Repetition penalty", 1, 1, 2, 0.05, "above 1, what occurred becomes less likely")
+        self.seed = self._number("Seed", None, 0, 2**31 - 1, "same seed, same text; empty for a new one each time")
+        ui.label("The answer").classes("lm-heading")
+        self.longest = self._number("Most tokens", 256, 1, 8192, "the longest answer")
+        self.probabilities = ui.switch("Probabilities", value=True).tooltip("Colour each token by its surprise")
+        self.system = ui.textarea("Instructions").props("outlined dense autogrow").classes("lm-wide")
+
+    def _slider(self, name: str, value: float, low: float, high: float, step: float, hint: str) -> ui.slider:
+        with ui.row().classes("lm-wide lm-pair"):
+            ui.label(name)
+            shown = ui.label()
+        slider = ui.slider(min=low, max=high, step=step, value=value, on_change=self._changed)
+        slider.props(f'aria-label="{name}"').tooltip(hint)
+        shown.bind_text_from(slider, "value", lambda now: f"{now:g}")
+        return slider
+
+    def _number(self, name: str, value: int | None, low: int, high: int, hint: str) -> ui.number:
+        made = ui.number(name, value=value, min=low, max=high, precision=0, on_change=self._changed)
+        return made.props("outlined dense").classes("lm-wide").tooltip(hint)
+
+    def strategy(self) -> Strategy:
+        """What the controls say. ConfigError for values that make no sense."""
+        penalty = float(self.penalty.value)
+        if not self.temperature.value:
+            return Greedy(repetition_penalty=penalty)
+        return Sample(
+            temperature=float(self.temperature.value),
+            top_p=None if self.top_p.value >= 1 else float(self.top_p.value),
+            min_p=float(self.min_p.value) or None,
+            top_k=int(self.top_k.value or 0) or None,
+            seed=None if self.seed.value is None else int(self.seed.value),
+            repetition_penalty=penalty,
+        )
+
+    def most(self) -> int:
+        """Tokens of the longest answer."""
+        if not self.longest.value:
+            raise ConfigError("give the most tokens that an answer may have")
+        return int(self.longest.value)

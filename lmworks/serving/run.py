@@ -1,0 +1,120 @@
+"""Serve until a signal comes: requests that run then are finished within a grace period, or told that they are not."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+
+import uvicorn
+from fastapi import FastAPI
+
+from lmworks.basics.errors import ConfigError, LmworksError
+from lmworks.serving.log import Log
+from lmworks.serving.service import Service
+
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
+
+
+def must_be_safe(host: str, keys: int, without_key: bool) -> None:
+    """ConfigError for an address that others reach, without a key, unless that is asked for."""
+    if host not in LOOPBACK and not keys and not without_key:
+        raise ConfigError(
+            f"{host} can be reached from other machines, and whoever reaches it could use the model; give --api-key, or "
+            "--without-key where something else keeps strangers away"
+        )
+
+
+def names_of(host: str, keys: int) -> set[str] | None:
+    """The names that a server without keys answers to (see `guard.py`); None for any."""
+    return {*LOOPBACK, "[::1]"} if host in LOOPBACK and not keys else None
+
+
+def listening(host: str, port: int) -> socket.socket:
+    """A socket that listens; port 0 takes a free one. LmworksError where the address cannot be had."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    made = socket.socket(family, socket.SOCK_STREAM)
+    if os.name == "posix":
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        made.bind((host, port))
+        made.listen(2048)
+    except OSError as error:
+        made.close()
+        raise LmworksError(
+            f"{host}:{port} cannot be listened on ({error.strerror or error}); give another --port or --host"
+        ) from None
+    return made
+
+
+class Server(uvicorn.Server):
+    """Uvicorn's, with an end that tells those who wait."""
+
+    def __init__(self, app: FastAPI, service: Service, log: Log | None = None) -> None:
+        self.service, self.log = service, log or Log(None)
+        super().__init__(
+            uvicorn.Config(
+                app,
+                log_config=None,
+                access_log=False,
+                timeout_keep_alive=75,  # longer than clients keep a connection (httpx 5 s), so that none closes as the next request comes
+                server_header=False,
+                # Those who are told at the end of the grace period have some seconds to hear it.
+                timeout_graceful_shutdown=int(service.limits.grace_seconds) + 10,
+            )
+        )
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Take nothing new, let what runs go on for the grace period, then cancel it, so that each is told."""
+        state = self.service.engine.state if self.service.writes else None
+        running = 0 if state is None else state.running + state.waiting
+        self.log.event("stopping", running=running, grace_seconds=self.service.limits.grace_seconds)
+        self.service.stopping = True
+        ending = asyncio.create_task(self._end())
+        await super().shutdown(sockets)
+        ending.cancel()
+        self.log.event("stopped")
+
+    async def _end(self) -> None:
+        await asyncio.sleep(self.service.limits.grace_seconds)
+        await asyncio.to_thread(self.service.close)
+
+
+def serve(app: FastAPI, service: Service, listener: socket.socket, log: Log | None = None) -> None:
+    """Serve until SIGTERM or Ctrl-C, then close the service."""
+    try:
+        Server(app, service, log).run([listener])
+    finally:
+        service.close()
+
+
+@contextlib.contextmanager
+def served(server: str) -> Iterator[str]:
+    """The address of a server: the one that is named, or one in a process of its own that serves a model as long as the block
+    runs."""
+    if "://" in server:
+        yield server
+        return
+    command = [sys.executable, "-m", "lmworks", "serve", server, "--port", "0", "--queue", "10000"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    try:
+        assert process.stderr is not None
+        said: list[str] = []
+        for line in process.stderr:
+            said.append(line)
+            if line.startswith("{") and (facts := json.loads(line))["event"] == "serving":
+                break
+        else:
+            raise LmworksError(said[-1].removeprefix("lmworks: ").strip() if said else f"{server} could not be served")
+        # Somebody has to read what it logs.
+        threading.Thread(target=process.stderr.read, daemon=True).start()
+        yield facts["address"].removesuffix("/v1")
+    finally:
+        process.terminate()
+        process.wait()

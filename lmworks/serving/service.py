@@ -1,0 +1,74 @@
+"""Service: a model with its engine, as the server's routes and the page see it.
+
+service = Service(lm.load("smollm2"), name="smollm2")
+ticket = service.engine.submit(...)      # the page, in this process
+app = create_app(service)                # programs elsewhere (`app.py`)
+service.close()
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+from lmworks.basics.errors import ConfigError
+from lmworks.generation.engine import Engine
+from lmworks.generation.guessing import Lookup
+from lmworks.generation.language_model import LanguageModel
+from lmworks.serving.beside import Beside
+from lmworks.serving.settings import Limits
+from lmworks.serving.token_texts import TokenTexts
+
+
+class Service:
+    """What is served: a model that writes, one that makes vectors, or both."""
+
+    def __init__(
+        self,
+        model: LanguageModel,
+        *,
+        name: str | None = None,
+        embedder: LanguageModel | None = None,
+        keys: Sequence[str] = (),
+        limits: Limits | None = None,
+        seats: int = 16,
+        queue: int = 100,
+        lookup: Lookup | None = None,
+    ) -> None:
+        self.model = model
+        self.name = name or model.reference or "model"
+        """What clients call the model."""
+        self.writes = model.config.arrangement != "encoder"
+        """Whether it writes text; an encoder makes vectors alone."""
+        self.embedder = embedder or (None if model.translates else model)
+        """What makes vectors; None where nothing does."""
+        self.embedder_name = self.name if embedder is None else embedder.reference or "embedder"
+        if embedder is not None and self.embedder_name == self.name:
+            raise ConfigError(f"two models are called {self.name}; give one of them another name")
+        self.texts = TokenTexts(model.tokenizer)
+        self.beside = Beside(queue)
+        self.keys, self.limits, self.lookup = tuple(keys), limits or Limits(), lookup
+        self.started = int(time.time())
+        """Seconds since 1970."""
+        self.stopping = False
+        """Whether the server was asked to stop; it takes no more requests then."""
+        self._engine = Engine(model, seats=seats, queue=queue) if self.writes else None
+
+    @property
+    def names(self) -> list[str]:
+        """The models that clients can name."""
+        return [self.name] if self.embedder_name == self.name else [self.name, self.embedder_name]
+
+    @property
+    def engine(self) -> Engine:
+        """What writes; ConfigError where the model makes vectors alone."""
+        if self._engine is None:
+            self.model.must_write()
+            raise AssertionError("a model that writes has an engine")
+        return self._engine
+
+    def close(self, finish: bool = False, timeout: float | None = 30) -> bool:
+        """Stop the engine, with or without finishing what it has begun; returns whether it is done."""
+        self.stopping = True
+        self.beside.close()
+        return self._engine is None or self._engine.close(finish, timeout)

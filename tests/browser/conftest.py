@@ -1,0 +1,66 @@
+"""Chromium, and a server in a process of its own: NiceGUI has one application in a process."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+ALONE = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--no-first-run",
+    "--disable-component-update",
+)
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Any]:
+    """The browser; skipped where there is none."""
+    api = pytest.importorskip("playwright.sync_api", reason="the browser tests need playwright (extra dev)")
+    with api.sync_playwright() as playwright:
+        path = next(filter(None, map(shutil.which, NAMES)), None)
+        if path is None and not Path(playwright.chromium.executable_path).exists():
+            pytest.skip("no Chromium is here: apt-get install chromium, or playwright install chromium")
+        browser = playwright.chromium.launch(executable_path=path, args=list(ALONE))
+        yield browser
+        browser.close()
+
+
+@contextmanager
+def serving(*options: str) -> Iterator[str]:
+    """`lmworks serve` while the block runs; its address."""
+    command = [sys.executable, "-m", "lmworks", "serve", "--port", "0", *options]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=os.environ) as process:
+        assert process.stderr is not None
+        lines = []
+        for line in process.stderr:
+            lines.append(line)
+            if line.startswith("{") and (said := json.loads(line))["event"] == "serving":
+                break
+        else:
+            raise AssertionError("".join(lines))
+        try:
+            yield said["address"].removesuffix("/v1")
+        finally:
+            process.send_signal(signal.SIGTERM)
+            process.stderr.read()
+            process.wait(60)
+
+
+@pytest.fixture(scope="module")
+def smollm2(smollm2_path: Path) -> Iterator[str]:
+    """The address of a server of the real small model."""
+    with serving("smollm2") as address:
+        yield address

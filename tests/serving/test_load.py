@@ -1,0 +1,49 @@
+"""Load on a server: what is measured is what was answered."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from lmworks.basics.errors import ConfigError, LmworksError
+from lmworks.serving.load import Client, measure
+from lmworks.serving.service import Service
+from serving.live import Live, running, small
+
+
+def test_a_load_is_counted(live: Live):
+    before = live.service.engine.state
+    load = asyncio.run(measure(live.address, concurrency=4, requests=10, prompt_tokens=9, max_tokens=7, vary=False))
+    after = live.service.engine.state
+    assert (load.requests, load.failed, load.written_tokens, load.prompt_tokens) == (10, 0, 70, 90)
+    assert after.written_tokens - before.written_tokens == 70 and after.finished - before.finished == 10
+    for times in (load.first_token, load.between_tokens, load.request):
+        assert 0 < times.p50 <= times.p90 <= times.p95 <= times.p99 <= times.longest
+    assert load.first_token.longest <= load.request.longest <= load.seconds
+    assert load.tokens_per_second == pytest.approx(70 / load.seconds)
+
+
+def test_answers_of_several_lengths(live: Live):
+    load = asyncio.run(measure(live.address, concurrency=2, requests=12, prompt_tokens=3, max_tokens=8))
+    assert 12 * 4 <= load.written_tokens < 12 * 8 and load.failed == 0
+
+
+def test_a_full_server_is_asked_again():
+    with running(Service(small(), name="tiny", seats=1, queue=1, keys=["k"])) as live:
+        load = asyncio.run(measure(live.address, concurrency=5, requests=5, prompt_tokens=3, max_tokens=40, key="k"))
+        assert load.failed == 0 and load.refused == live.service.engine.state.refused > 0
+        with pytest.raises(LmworksError, match="status 401"):
+            asyncio.run(measure(live.address))
+
+
+def test_what_cannot_be_measured(live: Live):
+    for address in ("https://a", "ftp://a", "http://", "http://a:b"):
+        with pytest.raises(ConfigError, match="no address of a server"):
+            Client(address)
+    with pytest.raises(LmworksError, match="does not answer"):
+        asyncio.run(measure("http://127.0.0.1:1"))
+    with pytest.raises(LmworksError, match=r"no request was answered; .* reads 512"):
+        asyncio.run(measure(live.address, prompt_tokens=600, requests=1))
+    with pytest.raises(ConfigError, match="concurrency is 0"):
+        asyncio.run(measure(live.address, concurrency=0))

@@ -1,0 +1,57 @@
+"""Whatever the server's own description of itself allows, and what it does not: never an error of the server."""
+
+from __future__ import annotations
+
+import pytest
+
+schemathesis = pytest.importorskip("schemathesis", reason="pip install 'lmworks[dev]'")
+
+from hypothesis import HealthCheck, given, settings  # noqa: E402
+from hypothesis.errors import Unsatisfiable  # noqa: E402
+from schemathesis import GenerationMode  # noqa: E402
+from schemathesis.checks import CHECKS, load_all_checks  # noqa: E402
+
+from lmworks.serving.app import create_app  # noqa: E402
+from lmworks.serving.service import Service  # noqa: E402
+from lmworks.serving.settings import Limits  # noqa: E402
+from serving.live import small  # noqa: E402
+
+load_all_checks()
+NAMES = ("not_a_server_error", "status_code_conformance", "content_type_conformance", "response_schema_conformance")
+HELD = [CHECKS.get_one(name) for name in (*NAMES, "negative_data_rejection", "unsupported_method")]
+CALM = settings(deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+
+
+@pytest.fixture(scope="module")
+def described():
+    service = Service(small(context=64), name="tiny", seats=8, limits=Limits(seconds=100))
+    yield schemathesis.openapi.from_asgi("/openapi.json", create_app(service))
+    service.close()
+
+
+def try_out(described: schemathesis.schemas.BaseSchema, examples: int) -> None:
+    """So many requests to each operation, with what its description allows and with what it does not."""
+    tried = []
+    for found in described.get_all_operations():
+        operation = found.ok()
+        for mode in GenerationMode:
+            try:
+                cases = operation.as_strategy(generation_mode=mode)
+                settings(CALM, max_examples=examples)(given(case=cases)(_hold))()
+            except Unsatisfiable:  # an operation without a body has nothing to be wrong
+                assert mode is GenerationMode.NEGATIVE
+        tried.append(operation.path)
+    assert "/v1/completions" in tried and len(tried) >= 9
+
+
+def _hold(case: schemathesis.Case) -> None:
+    case.call_and_validate(checks=HELD, timeout=300)
+
+
+def test_whatever_the_description_allows(described):
+    try_out(described, 12)
+
+
+@pytest.mark.slow
+def test_much_of_what_the_description_allows(described):
+    try_out(described, 1000)
