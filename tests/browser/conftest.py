@@ -25,9 +25,10 @@ ALONE = (
 )
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium() -> Iterator[Any]:
-    """The browser; skipped where there is none."""
+    """The browser; skipped where there is none. Not longer than a module: while it is there an event loop runs in this thread,
+    and other tests start their own."""
     api = pytest.importorskip("playwright.sync_api", reason="the browser tests need playwright (extra dev)")
     with api.sync_playwright() as playwright:
         path = next(filter(None, map(shutil.which, NAMES)), None)

@@ -19,7 +19,7 @@ def page(chromium: Any, smollm2: str) -> Iterator[Any]:
     """The page, newly opened; what it asks of other machines is an error."""
     with chromium.new_context(viewport={"width": 1200, "height": 800}) as context:
         made = context.new_page()
-        made.set_default_timeout(30_000)
+        made.set_default_timeout(60_000)
         asked: list[str] = []
         made.on("request", lambda request: asked.append(request.url))
         made.goto(smollm2)
@@ -189,7 +189,7 @@ def test_with_a_key_the_page_asks_for_it(chromium, smollm2_path):
         assert httpx.get(address, headers={"Accept": "text/html"}).headers["www-authenticate"].startswith("Basic")
         with chromium.new_context(http_credentials={"username": "me", "password": "sesame"}) as context:
             page = context.new_page()
-            page.set_default_timeout(30_000)
+            page.set_default_timeout(60_000)
             page.goto(address)
             ask(page, QUESTION)
             finished(page)

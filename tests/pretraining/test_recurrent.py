@@ -59,7 +59,7 @@ def test_what_was_trained_is_loaded_writes_and_passes_every_check(trained: Path)
 def test_adapters_and_plans_are_refused_in_one_sentence(trained: Path):
     with pytest.raises(ConfigError, match="adapters sit on a transformer's projections"):
         add_lora(load(str(trained)).network, LoRAConfig())
-    with pytest.raises(ConfigError, match="plans count decoders of pre-norm blocks"):
+    with pytest.raises(ConfigError, match="plans count transformers"):
         make_plan(read_subject(str(trained)), find_device("cpu"))
 
 
