@@ -192,7 +192,7 @@ def _costs(model: LanguageModel, documents: Sequence[Document], sizes: Sequence[
             for size in sizes:
                 prompt[at][size], token[at][size], held[size] = _cost(model, ids[:size])
             advance(1)
-    large = sizes[1:]
+    large = sizes[1:] if len(sizes) > 2 else sizes  # the shortest is mostly overhead
     shortest = [{size: 1000 * min(one[size] for one in seconds) for size in sizes} for seconds in (prompt, token)]
     return [
         measured(PROMPT_TIME, {at: exponent(large, [one[size] for size in large]) for at, one in enumerate(prompt)}),
