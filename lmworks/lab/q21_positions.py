@@ -88,7 +88,7 @@ def beyond(kind: str) -> str:
 )
 def positions(
     text: str = "tinyshakespeare",
-    steps: Several = scaled(100, 200),
+    steps: Several = scaled(100, 1500),
     dim: Several = 96,
     context: Several = 64,
     held_out_windows: Several = scaled(64, 400),

@@ -93,7 +93,7 @@ def heads(
     tokens: Several = scaled(96, 128),
     every: Count = scaled(3, 2),
     learnt: str = "tinyshakespeare",
-    steps: Several = scaled(60, 200),
+    steps: Several = scaled(60, 1500),
     dim: Several = 96,
     context: Several = 64,
     held_out_windows: Several = scaled(64, 400),

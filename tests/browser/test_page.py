@@ -36,6 +36,13 @@ def ask(page: Any, text: str) -> None:
     page.locator(".lm-answer").nth(before).locator(".lm-token").first.wait_for()
 
 
+def long(page: Any) -> None:
+    """Ask for more than can be written before the next key is pressed."""
+    page.get_by_label("Most tokens").fill("8000")
+    heat(page, "PageDown", "0")  # greedy, its answer has thousands of tokens
+    ask(page, "Write a very long story about a fox.")
+
+
 def finished(page: Any) -> None:
     """Wait until nothing is being written."""
     page.locator(".lm-caret").first.wait_for(state="detached")
@@ -86,7 +93,7 @@ def test_the_conversation_goes_on_and_begins_anew(page, smollm2):
 
 
 def test_escape_stops_an_answer_and_its_work(page, smollm2):
-    ask(page, "Write a very long story about a fox.")
+    long(page)
     page.keyboard.press("Escape")
     finished(page)
     assert page.locator(".lm-foot").inner_text() == "stopped"
@@ -94,7 +101,7 @@ def test_escape_stops_an_answer_and_its_work(page, smollm2):
 
 
 def test_a_tab_that_is_closed_stops_its_work(page, smollm2):
-    ask(page, "Write a very long story about a fox.")
+    long(page)
     page.close()
     while running(smollm2):
         pass  # the suite's own limit is the bound
@@ -123,11 +130,13 @@ def test_everything_can_be_reached_with_the_keyboard(page):
 
 def test_it_fits_on_a_phone(page):
     page.set_viewport_size({"width": 360, "height": 700})
+    page.reload()
+    page.get_by_label("Message").wait_for()
     ask(page, "Say hello.")
     finished(page)
     for tab in ("Next token", "Inside", "Chat"):
         page.get_by_role("tab", name=tab).click()
-        assert page.evaluate("document.documentElement.scrollWidth") <= 360
+        page.wait_for_function("document.documentElement.scrollWidth <= 360")
     settings = page.get_by_role("button", name="Settings")
     settings.click()
     page.get_by_text("How the next token is chosen").wait_for()
