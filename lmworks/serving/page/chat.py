@@ -17,6 +17,8 @@ from lmworks.serving.work import Job, Work
 
 OTHERS = 6
 """Likeliest tokens beside each that is written."""
+OFTEN = 0.05
+"""Seconds between two looks of an answer that grows."""
 ENDS = {"length": " · the longest answer is reached", "window": " · the window is full"}
 DOWN = "window.scrollTo({top: document.body.scrollHeight})"
 CANCELLED = Refused(499, "stopped")
@@ -89,22 +91,29 @@ class Chat:
     async def _answer(self, text: str, written: Written, foot: ui.label) -> None:
         shown = self._settings.probabilities.value
         asked = Asked(OTHERS if shown else 0, written=shown)
-        turns = [*self._turns, {"role": "user", "content": text}]
+        before = self._turns
+        turns = [*before, {"role": "user", "content": text}]
         job = Job(self._prompt(turns), self._settings.strategy(), self._settings.most(), asked=asked)
         written.add([], True)
         self._work = work = await Work.begin(self._service, [job])
         if self._stopped:
             self.stop()
-        pieces, said, finish = Pieces(self._service.texts), [], None
+        pieces, said, new, finish, looked = Pieces(self._service.texts), [], [], None, 0.0
         try:
             async for _, piece in work.pieces():
                 said.append(piece.text)
+                new += pieces.of(piece.tokens)
                 finish = piece.finish or finish
-                written.add(pieces.of(piece.tokens), piece.finish is None)
-                foot.text = _rate(work)
-                _follow()
+                if time.monotonic() - looked > OFTEN:  # a browser that is behind would show the past, a stop too
+                    written.add(new, True)
+                    foot.text = _rate(work)
+                    _follow()
+                    new, looked = [], time.monotonic()
         finally:
-            self._turns = [*turns, {"role": "assistant", "content": "".join(said)}]
+            if self._turns is before:  # no new conversation has begun
+                self._turns = [*turns, {"role": "assistant", "content": "".join(said)}]
+            written.add(new, False)
+            _follow()
         foot.text = _rate(work) + ENDS.get(str(finish), "")
 
     def _prompt(self, turns: list[dict[str, str]]) -> Prompt:
