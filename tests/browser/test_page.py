@@ -92,6 +92,7 @@ def test_the_conversation_goes_on_and_begins_anew(page, smollm2):
     page.locator(".lm-answer").first.wait_for(state="detached")
 
 
+@pytest.mark.slow  # on a crowded machine the browser may need a minute to hear of it
 def test_escape_stops_an_answer_and_its_work(page, smollm2):
     long(page)
     page.keyboard.press("Escape")
@@ -100,6 +101,7 @@ def test_escape_stops_an_answer_and_its_work(page, smollm2):
     assert running(smollm2) == 0
 
 
+@pytest.mark.slow  # on a crowded machine the browser may need a minute to hear of it
 def test_a_tab_that_is_closed_stops_its_work(page, smollm2):
     long(page)
     page.close()

@@ -45,7 +45,7 @@ class Chat:
             new = ui.button(icon="restart_alt", on_click=self.clear).props('round flat aria-label="New conversation"')
             new.tooltip("New conversation")
         self._stop.visible = False
-        ui.context.client.on_disconnect(self.stop)  # nobody looks any more
+        ui.context.client.on_delete(self.stop)  # nobody looks any more, and nobody came back in time
 
     @property
     def _converses(self) -> bool:
