@@ -50,10 +50,9 @@ def test_a_client_that_leaves_before_its_answer_stops_its_work(live: Live):
     """Whole answers, those that run and those that wait for a seat."""
     engine, before = live.service.engine, live.service.engine.state
     with httpx.Client(base_url=live.address, timeout=0.3) as client:
-        for seats in (1, 8):  # of six
-            with pytest.raises(httpx.ReadTimeout):
-                client.post("/v1/completions", json={"prompt": "a", "n": seats} | ENDLESS)
-            settled(engine)
+        with pytest.raises(httpx.ReadTimeout):
+            client.post("/v1/completions", json={"prompt": "a", "n": 30} | ENDLESS)  # six have seats
+        settled(engine)
     assert engine.state.cancelled > before.cancelled
 
 
