@@ -87,6 +87,7 @@ def our_requests(model: Any, read: list[list[int]], sampled: bool) -> tuple[floa
 def many(candidates: dict[str, Any], rounds: int, sampled: bool) -> None:
     """16 requests on every engine in turn."""
     ours = candidates["lmworks"].model
+    ends = ours.tokenizer.stop_ids
     ours.tokenizer.__dict__["stop_ids"] = frozenset()  # always as many tokens
     read = prompts(ours, AT_ONCE, SIZE)
     rates: dict[str, list[tuple[float, float]]] = {name: [] for name in candidates}
@@ -95,6 +96,7 @@ def many(candidates: dict[str, Any], rounds: int, sampled: bool) -> None:
             found = our_requests(ours, read, sampled) if isinstance(one, Compiled) else peer_requests(one, read)
             if round_:
                 rates[name].append(found)
+    ours.tokenizer.__dict__["stop_ids"] = ends
     for place, what in enumerate(("all", "behind")):
         middle = {name: statistics.median(one[place] for one in found) for name, found in rates.items()}
         for name, found in rates.items():

@@ -27,7 +27,8 @@ def serve(
     concurrency: Annotated[str, typer.Option(help="Clients at once; several as 1,8,16.")] = "1,8,16",
     requests: Annotated[int, typer.Option(help="Requests at each concurrency.")] = 64,
     prompt_tokens: Annotated[int, typer.Option(help="Tokens of each prompt.")] = 128,
-    max_tokens: Annotated[int, typer.Option(help="Tokens of each answer.")] = 128,
+    max_tokens: Annotated[int, typer.Option(help="Tokens of the longest answer; the shortest has half of them.")] = 128,
+    temperature: Annotated[float, typer.Option(help="How answers are drawn, with top-p 0.95; 0 for greedy.")] = 0.8,
     api_key: Annotated[str | None, typer.Option(help="The server's key.")] = None,
     json_: Json = False,
 ) -> None:
@@ -42,7 +43,13 @@ def serve(
     loads: list[Load] = []
     with served(server) as address:
         for number in clients:
-            said = {"requests": requests, "prompt_tokens": prompt_tokens, "max_tokens": max_tokens, "key": api_key}
+            said = {
+                "temperature": temperature,
+                "requests": requests,
+                "prompt_tokens": prompt_tokens,
+                "max_tokens": max_tokens,
+                "key": api_key,
+            }
             loads.append(asyncio.run(measure(address, concurrency=number, seed=1000 * number, **said)))  # type: ignore[arg-type]
     if json_:
         as_json([asdict(load) | {"tokens_per_second": load.tokens_per_second} for load in loads])

@@ -18,13 +18,23 @@ def train(
         typer.Option("--set", metavar="KEY=VALUE", help="Change a setting (depth=6, ...); may be repeated."),
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a run that was stopped.")] = False,
+    processes: Annotated[
+        int, typer.Option(help="Processes on this machine that make the run together; torchrun for several machines.")
+    ] = 1,
     json_: Json = False,
 ) -> None:
-    """Train a tokenizer and a model from nothing; with torchrun in front, by several processes."""
+    """Train a tokenizer and a model from nothing, by one process or by several."""
     from lmworks.basics import progress
     from lmworks.training_recipe import TrainRecipe
 
     TrainRecipe.read(recipe, set_ or [])  # what is wrong with it is said before torch is loaded, which takes seconds
+
+    if processes != 1:
+        from lmworks.training.launch import launch
+
+        arguments = ["train", recipe, *(["--out", out] if out else []), *(["--json"] if json_ else [])]
+        arguments += [word for change in set_ or [] for word in ("--set", change)]
+        raise typer.Exit(launch(processes, [*arguments, *(["--resume"] if resume else [])]))
 
     from lmworks.pretraining import pretrain, sample
     from lmworks.tasks import task_of

@@ -111,10 +111,12 @@ async def measure(
     max_tokens: int = 128,
     model: str | None = None,
     key: str | None = None,
+    temperature: float = 0.8,
     seed: int = 0,
+    vary: bool = True,
 ) -> Load:
-    """Ask `requests` times with `concurrency` clients. Answers have exactly `max_tokens` tokens. LmworksError where no answer
-    comes, or the address is none."""
+    """Ask `requests` times with `concurrency` clients. Answers have `max_tokens` tokens, or, where they `vary`, half of it to all of
+    it: with equal ones clients that began together go on in step. LmworksError where no answer comes, or the address is none."""
     for name, value in (
         ("concurrency", concurrency),
         ("requests", requests),
@@ -126,19 +128,17 @@ async def measure(
     client = Client(address, key)
     model = model or await client.model()
     prompts = await _prompts(client, requests, prompt_tokens, seed)
+    draws, least = random.Random(seed), -(-max_tokens // 2) if vary else max_tokens
+    lengths = [draws.randint(least, max_tokens) for _ in prompts]
     left = iter(enumerate(prompts))
     asked: list[Asked] = []
 
     async def one_client() -> None:
         for number, prompt in left:
             # Several servers know min_tokens; where one does not, answers may end earlier.
-            body: dict[str, Any] = {
-                "model": model,
-                "prompt": prompt,
-                "max_tokens": max_tokens,
-                "min_tokens": max_tokens,
-            }
-            body |= {"temperature": 0.8, "top_p": 0.95, "seed": seed + number}
+            size = {"max_tokens": lengths[number], "min_tokens": lengths[number]}
+            body: dict[str, Any] = {"model": model, "prompt": prompt} | size
+            body |= {"temperature": temperature, "top_p": 0.95, "seed": seed + number}
             body |= {"stream": True, "stream_options": {"include_usage": True}}
             asked.append(await client.ask(body))
 

@@ -166,6 +166,23 @@ def test_a_full_queue_says_so_and_loses_nothing(model: LanguageModel):
         assert engine.state.refused == 1
 
 
+def test_a_request_of_many_rows_is_not_passed_over_by_small_ones(model: LanguageModel):
+    """It waits for as many seats as it needs, and those who come later wait behind it."""
+    with Engine(model, seats=4, queue=10) as engine:
+        running = [
+            engine.submit(prompt, LONG, max_new_tokens=size) for prompt, size in (("a", 40), ("b", 60), ("c", 80))
+        ]
+        for ticket in running:
+            next(iter(ticket))
+        running = [engine.submit(prompt, LONG, max_new_tokens=30 * at) for at, prompt in enumerate("def", 1)]
+        beams = engine.submit("x", Beam(width=4), max_new_tokens=4)
+        later = [engine.submit(prompt, max_new_tokens=2) for prompt in PROMPTS[:4]]
+        for ticket in (*running, beams, *later):
+            ticket.answer(60)
+        assert beams.first is not None and all(beams.first <= ticket.first for ticket in later)
+        assert beams.first >= max(ticket.ended for ticket in running)
+
+
 def test_a_thousand_requests_are_answered_each_its_own(model: LanguageModel):
     """From eight threads that ask again when the queue is full: none lost, none mixed up."""
     seeds = range(1000)

@@ -14,6 +14,7 @@ from lmworks.generation import decoding
 from lmworks.generation.decoding import decode, new_request
 from lmworks.generation.filters import draw, keep_min_p, keep_top_k, keep_top_p, probabilities
 from lmworks.generation.language_model import LanguageModel
+from lmworks.generation.limits import Limits
 from lmworks.generation.strategies import Greedy, Sample, Strategy
 
 PROMPTS = ["a", "The quick brown fox jumps over", "né 😀", "one two"]
@@ -41,6 +42,45 @@ def test_the_order_of_the_steps_is_shown():
         "min_p 0.05",
     )
     assert Greedy().order == ("most probable",) and Sample().order == ("temperature 1",)
+
+
+def test_what_changes_logits_is_done_in_the_order_that_is_shown():
+    """Pitfall 28: each step by hand, one after another; the bias comes behind the penalties, what is forbidden last."""
+    strategy = Sample(
+        repetition_penalty=2.0,
+        frequency_penalty=0.5,
+        presence_penalty=0.25,
+        logit_bias={1: -1.5, 4: 2.0},
+        no_repeat_ngram=2,
+        min_new_tokens=9,
+        temperature=0.5,
+        typical_p=0.99,
+    )
+    logits = torch.tensor([2.0, 1.0, -1.0, 0.5, 0.25, 1.5, 3.0])
+    read, written, limits = [0, 2, 5, 1, 1, 5], 3, Limits(ends=frozenset({6}))  # 1, 1, 5 were written
+    by_hand = torch.tensor(
+        [
+            2.0 / 2,  # occurred in the prompt
+            1.0 / 2 - (2 * 0.5 + 0.25) - 1.5,  # written twice, and biased
+            -1.0 * 2,
+            0.5,
+            0.25 + 2.0,
+            1.5 / 2 - (0.5 + 0.25),
+            -torch.inf,  # an end, too early
+        ]
+    )
+    by_hand[1] = -torch.inf  # 5, 1 stood before
+    torch.testing.assert_close(strategy.adjusted(logits, read, written, limits), by_hand)
+    assert strategy.order == (
+        "repetition_penalty 2",
+        "frequency_penalty 0.5",
+        "presence_penalty 0.25",
+        "logit_bias of 2 tokens",
+        "no_repeat_ngram 2",
+        "min_new_tokens 9",
+        "temperature 0.5",
+        "typical_p 0.99",
+    )
 
 
 def test_another_order_would_give_another_distribution():

@@ -19,6 +19,7 @@ from lmworks.basics.errors import ConfigError, DataError, LmworksError
 from lmworks.building import build
 from lmworks.loading import load
 from lmworks.pretraining import PretrainResult, _prepare
+from lmworks.training.launch import launch
 from pretraining.test_pretraining import OWN, here, make, recipe
 
 __all__ = ["here"]
@@ -87,6 +88,48 @@ def test_torchrun_prints_what_one_process_prints(here: Path):
         done.stderr.count("held out 3 documents") == done.stderr.count("2 blocks x 32") == 1
         and "Warning" not in done.stderr
     )
+
+
+def processes(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "lmworks", "train", *arguments, "--processes", "2"]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def test_the_verb_starts_its_processes_itself_and_an_error_of_theirs_is_one_sentence(here: Path):
+    """Below which torchrun would print its own report."""
+    Path("small.toml").write_text(TOML)
+    done = processes("small.toml", "--out", "two", "--json", "--set", "training.steps=3")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["processes"] == 2 and done.stderr.count("2 blocks x 32") == 1
+    refused = processes("small.toml", "--out", "three", "--set", "training.rows=3")
+    assert refused.returncode == 1 and refused.stdout == ""
+    assert refused.stderr.count("\n") == 1 and "which 2 processes cannot share evenly" in refused.stderr
+    assert processes("small.toml", "--set", "depht=3").stderr.count("lmworks:") == 1
+
+
+def test_what_a_rank_alone_can_say_is_shown(here: Path):
+    """Rank 0 dies of a signal; the others say that it went away."""
+    Path("sitecustomize.py").write_text(
+        "import os, sys\n"
+        "if os.environ.get('RANK') == '0': os.kill(os.getpid(), 9)\n"
+        "if os.environ.get('RANK') == '1': sys.exit('rank 0 went away')\n"
+    )
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(here), *sys.path])}
+    code = "import sys; from lmworks.training.launch import launch; sys.exit(launch(2, ['models']))"
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode in (1, 137) and "rank 0 went away" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("number", "started", "words"), [(0, {}, "give a number"), (2, {"WORLD_SIZE": "2"}, "torchrun has")]
+)
+def test_processes_that_make_no_sense_are_refused(
+    number: int, started: dict[str, str], words: str, monkeypatch: pytest.MonkeyPatch
+):
+    for name, value in started.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(ConfigError, match=words):
+        launch(number, ["models"])
 
 
 def test_build_says_that_it_is_done_by_one_process(here: Path, monkeypatch: pytest.MonkeyPatch):

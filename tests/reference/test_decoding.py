@@ -14,6 +14,7 @@ from lmworks.generation.filters import (
     keep_min_p,
     keep_top_k,
     keep_top_p,
+    keep_typical,
     penalise_repetition,
     probabilities,
     renormalise,
@@ -68,6 +69,16 @@ def test_each_filter_equals_transformers(seed: int, vocab: int):
             theirs(transformers.MinPLogitsWarper(share), logits),
         )
         torch.testing.assert_close(ours, expected, **CLOSE)
+        assert (ours == 0).any()
+
+
+@pytest.mark.parametrize("vocab", [50, 3072])
+@pytest.mark.parametrize("mass", [0.1, 0.5, 0.9, 0.99])
+def test_typical_tokens_equal_transformers(mass: float, vocab: int):
+    for seed in range(12):
+        logits = logits_of(vocab, seed)
+        ours = renormalise(keep_typical(probabilities(logits, 1.0), mass))
+        assert_same(ours, theirs(transformers.TypicalLogitsWarper(mass), logits))
         assert (ours == 0).any()
 
 

@@ -9,8 +9,10 @@ import openai
 import pytest
 from openai.types.chat import ChatCompletion
 
+from lmworks.generation.guessing import Lookup
 from lmworks.generation.strategies import Greedy, Sample
-from serving.live import Live
+from lmworks.serving.service import Service
+from serving.live import Live, running, small
 
 TURNS = [{"role": "user", "content": "né 😀?"}]
 
@@ -170,3 +172,39 @@ def test_message_parts_and_roles(live: Live):
     answer = live.post("/v1/chat/completions", messages=parts, temperature=0, max_tokens=9).json()
     plain = [{"role": "system", "content": "Be short."}, *TURNS]
     assert answer["choices"][0]["message"]["content"] == live.service.model.generate(plain, max_new_tokens=9)
+
+
+def test_guesses_change_no_answer():
+    """`lmworks serve --lookup`."""
+    prompt = "ab cd ef gh " * 8
+    with running(Service(small(), name="tiny", lookup=Lookup())) as live:
+        for sent, strategy in (
+            ({"temperature": 0}, Greedy()),
+            ({"seed": 3, "temperature": 0.7}, Sample(temperature=0.7, seed=3)),
+        ):
+            text = live.post("/v1/completions", prompt=prompt, max_tokens=40, **sent).json()["choices"][0]["text"]
+            assert text == live.service.model.generate(prompt, strategy, max_new_tokens=40)
+        form = {"structured_outputs": {"regex": "(ab cd ){3}"}}
+        text = live.post("/v1/completions", prompt=prompt, max_tokens=60, **form).json()["choices"][0]["text"]
+        assert text == "ab cd " * 3
+
+
+def test_an_encoder_decoder_answers_a_source():
+    both = {"family": "lmworks", "arrangement": "encoder-decoder", "positions": "relative"}
+    with running(Service(small(**both), name="both")) as live:
+        answer = live.post("/v1/completions", prompt="a dog", max_tokens=8, temperature=0).json()
+        alone = live.service.model.generate("a dog", Greedy(), max_new_tokens=8)
+        assert answer["choices"][0]["text"] == alone and answer["usage"]["prompt_tokens"] == len(alone.prompt)
+        assert "nothing to echo" in live.error("/v1/completions", prompt="a", echo=True)["message"]
+        assert "no conversations" in live.error("/v1/chat/completions", messages=TURNS)["message"]
+        assert "no pooled states" in live.error("/v1/embeddings", input="a")["message"]
+        assert "two stacks" in live.error("/v1/inspect", prompt="a")["message"]
+
+
+def test_several_streams_of_one_request_are_told_apart(live: Live):
+    asked = {"prompt": ["one", "two"], "n": 2, "seed": 4, "max_tokens": 12}
+    whole = [choice["text"] for choice in live.post("/v1/completions", **asked).json()["choices"]]
+    parts = ["", "", "", ""]
+    for chunk in live.openai.completions.create(model="tiny", stream=True, **asked):  # type: ignore[call-overload]
+        parts[chunk.choices[0].index] += chunk.choices[0].text
+    assert parts == whole and len(set(whole)) == 4

@@ -14,7 +14,7 @@ from serving.live import Live, running, small
 
 def test_a_load_is_counted(live: Live):
     before = live.service.engine.state
-    load = asyncio.run(measure(live.address, concurrency=4, requests=10, prompt_tokens=9, max_tokens=7))
+    load = asyncio.run(measure(live.address, concurrency=4, requests=10, prompt_tokens=9, max_tokens=7, vary=False))
     after = live.service.engine.state
     assert (load.requests, load.failed, load.written_tokens, load.prompt_tokens) == (10, 0, 70, 90)
     assert after.written_tokens - before.written_tokens == 70 and after.finished - before.finished == 10
@@ -22,6 +22,11 @@ def test_a_load_is_counted(live: Live):
         assert 0 < times.p50 <= times.p90 <= times.p95 <= times.p99 <= times.longest
     assert load.first_token.longest <= load.request.longest <= load.seconds
     assert load.tokens_per_second == pytest.approx(70 / load.seconds)
+
+
+def test_answers_of_several_lengths(live: Live):
+    load = asyncio.run(measure(live.address, concurrency=2, requests=12, prompt_tokens=3, max_tokens=8))
+    assert 12 * 4 <= load.written_tokens < 12 * 8 and load.failed == 0
 
 
 def test_a_full_server_is_asked_again():

@@ -18,6 +18,7 @@ from lmworks.serving.work import Job, Work
 OTHERS = 6
 """Likeliest tokens beside each that is written."""
 ENDS = {"length": " · the longest answer is reached", "window": " · the window is full"}
+DOWN = "window.scrollTo({top: document.body.scrollHeight})"
 CANCELLED = Refused(499, "stopped")
 
 
@@ -74,7 +75,7 @@ class Chat:
             with ui.column().classes("lm-message lm-answer"):
                 written = Written(coloured=self._settings.probabilities.value)
                 foot = ui.label().classes("lm-foot")
-        self._down()
+        ui.run_javascript(DOWN)
         try:
             await self._answer(text, written, foot)
         except (LmworksError, Refused) as error:
@@ -101,7 +102,7 @@ class Chat:
                 finish = piece.finish or finish
                 written.add(pieces.of(piece.tokens), piece.finish is None)
                 foot.text = _rate(work)
-                self._down()
+                _follow()
         finally:
             self._turns = [*turns, {"role": "assistant", "content": "".join(said)}]
         foot.text = _rate(work) + ENDS.get(str(finish), "")
@@ -112,8 +113,10 @@ class Chat:
         system = (self._settings.system.value or "").strip()
         return [*([{"role": "system", "content": system}] if system else []), *turns]
 
-    def _down(self) -> None:
-        ui.run_javascript("window.scrollTo({top: document.body.scrollHeight})")
+
+def _follow() -> None:
+    """Go down with the text, unless the visitor reads further up."""
+    ui.run_javascript(f"if (innerHeight + scrollY > document.body.scrollHeight - 120) {DOWN}")
 
 
 def _rate(work: Work) -> str:
