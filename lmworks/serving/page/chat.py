@@ -17,7 +17,7 @@ from lmworks.serving.work import Job, Work
 
 OTHERS = 6
 """Likeliest tokens beside each that is written."""
-OFTEN = 0.05
+OFTEN = 0.1
 """Seconds between two looks of an answer that grows."""
 ENDS = {"length": " · the longest answer is reached", "window": " · the window is full"}
 DOWN = "window.scrollTo({top: document.body.scrollHeight})"
@@ -33,8 +33,8 @@ class Chat:
         self._work: Work | None = None
         self._stopped = False
         self._column = ui.column().classes("lm-messages").props('role="log" aria-label="Conversation"')
-        with self._column:
-            self._empty = ui.label(hint).classes("lm-hint")
+        self._hint = hint
+        self._greet()
         with ui.row().classes("lm-ask"):
             self.input = ui.textarea(placeholder="Write here; Enter sends").classes("lm-grow")
             self.input.props('outlined autogrow autofocus rows=1 aria-label="Message"')
@@ -52,11 +52,17 @@ class Chat:
         model = self._service.model
         return not model.translates and model.tokenizer.chat_template is not None
 
+    def _greet(self) -> None:
+        """Say what can be done, where nothing was said yet."""
+        with self._column:
+            self._empty = ui.label(self._hint).classes("lm-hint")
+
     def clear(self) -> None:
         """Begin anew."""
         self.stop()
         self._turns = []
         self._column.clear()
+        self._greet()
         self.input.run_method("focus")
 
     def stop(self) -> None:

@@ -1,10 +1,12 @@
 // Tokens of a text with their probabilities; those of the one that is looked at are shown below, with what else was likely.
+// A text may have thousands of tokens: those that stand are not looked at again when others come (v-memo, frozen).
 // Arrow keys go from token to token; Python adds tokens with `add` while they are written.
 export default {
-  template: `
+  template: `<div class="lm-wide">
     <div class="lm-text" :class="{ 'lm-coloured': coloured }" @keydown="move" @mouseleave="leave">
       <span
-        v-for="(token, number) in tokens" :key="number" ref="token" class="lm-token"
+        v-for="(token, number) in tokens" :key="number" v-memo="[number === shown, number === stop]"
+        :data-number="number" class="lm-token"
         :class="{ 'lm-end': token.end, 'lm-shown': number === shown }" :style="{ '--surprise': surprise(token) }"
         :tabindex="token.p === null ? undefined : number === stop ? 0 : -1" :aria-label="label(token)"
         @mouseenter="hover(number)" @focus="look(number)" @click="look(number)"
@@ -15,10 +17,10 @@ export default {
       <div v-for="other in current.others" class="lm-row">
         <code>{{ visible(other.text) }}</code><i :style="bar(other.p)"></i><b>{{ percent(other.p) }}</b>
       </div>
-    </div>`,
+    </div></div>`,
   props: { start: Array, coloured: Boolean },
   data() {
-    return { tokens: [...(this.start || [])], writing: false, shown: null, pinned: false };
+    return { tokens: (this.start || []).map(Object.freeze), writing: false, shown: null, pinned: false };
   },
   computed: {
     current() {
@@ -31,7 +33,7 @@ export default {
   },
   methods: {
     add(tokens, writing) {
-      this.tokens.push(...tokens);
+      this.tokens.push(...tokens.map(Object.freeze));
       this.writing = writing;
     },
     look(number) {
@@ -54,7 +56,7 @@ export default {
         const next = Math.min(Math.max(this.stop + step, 0), this.tokens.length - 1);
         event.preventDefault();
         this.look(next);
-        this.$nextTick(() => this.$refs.token[next]?.focus());
+        this.$nextTick(() => this.$el.querySelector(`[data-number="${next}"]`)?.focus());
       }
     },
     surprise(token) {
