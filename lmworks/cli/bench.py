@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lmworks.cli.options import Json, as_json, table
+from lmworks.cli.serve import must_be_installed
 
 if TYPE_CHECKING:
     from lmworks.serving.load import Load
@@ -36,6 +37,7 @@ def serve(
     import asyncio
     from dataclasses import asdict
 
+    must_be_installed()
     from lmworks.serving.load import measure
     from lmworks.serving.run import served
 

@@ -37,10 +37,7 @@ def serve(  # noqa: PLR0913, PLR0917 (each is an option that people know by name
     base: Base = None,
 ) -> None:
     """Serve a model to people (a page at http://HOST:PORT) and programs (OpenAI's API: http://HOST:PORT/v1; /metrics)."""
-    from lmworks.basics.extras import require
-
-    for package in ("fastapi", "uvicorn", "prometheus_client", "nicegui"):
-        require(package, "serve")
+    must_be_installed()
     from lmworks.serving.run import listening, must_be_safe, names_of, serve
     from lmworks.serving.settings import Limits
 
@@ -76,3 +73,11 @@ def serve(  # noqa: PLR0913, PLR0917 (each is an option that people know by name
     app = create_app(service, hosts=names_of(host, len(keys)), origins=cors or (), log=log)
     mount(app, service)
     serve(app, service, listener, log)
+
+
+def must_be_installed() -> None:
+    """One sentence where a package of the extra is missing, before anything is read."""
+    from lmworks.basics.extras import require
+
+    for package in ("fastapi", "uvicorn", "prometheus_client", "nicegui"):
+        require(package, "serve")
