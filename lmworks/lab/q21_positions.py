@@ -142,8 +142,8 @@ NOTE = (
     "another; that is exact (differences are those of float64). Of a causal network it is not true: each token sees only "
     "those before it, which is an order. One layer still reads what came before as a set; two layers do not (Haviv et al. "
     "2022, https://arxiv.org/abs/2203.16634). Networks differ in their positions alone; relative ones (T5) tell distances "
-    "apart up to the training length, and embeddings are multiplied by the root of the width, as where sines were first added to "
-    "them (Vaswani et al. 2017, https://arxiv.org/abs/1706.03762, section 3.4). Beyond the training length, learned positions have rows that no training has touched; windows "
+    "apart up to the training length, and embeddings begin as large as the sines that are added to them: drawn by the width "
+    "and multiplied by its root (Vaswani et al. 2017, https://arxiv.org/abs/1706.03762, section 3.4). Beyond the training length, learned positions have rows that no training has touched; windows "
     f"there are {LONGER} times as long, and what is compared is bytes behind the training length with those in its second "
     "half, of the same windows. ALiBi: https://arxiv.org/abs/2108.12409."
 )
@@ -166,7 +166,7 @@ def _marks_network(seed: int, kind: str, tokens: int, arrangement: str, layers: 
         labels=("first", "second"),
         **chosen,
     )
-    return Network(config).initialise(seed)
+    return Network(config).initialise(seed, "width")
 
 
 def marks(rows: int, tokens: int, generator: torch.Generator) -> tuple[Marks, Int[Tensor, " batch"]]:
@@ -229,12 +229,12 @@ def reader(seed: int, kind: str, dim: int, context: int) -> Network:
         relative_distance=max(context, plain.relative_buckets),
         scale_embedding=True,
     )
-    return Network(config).initialise(seed)
+    return Network(config).initialise(seed, "width")
 
 
 def lengthened(network: Network, context: int, seed: int) -> Network:
     """The same weights for longer texts; learned positions beyond the old length are fresh."""
-    longer = Network(network.config.but(context=context)).initialise(seed)
+    longer = Network(network.config.but(context=context)).initialise(seed, "width")
     weights = network.state_dict()
     if longer.position is not None:
         rows = longer.position.weight.detach().clone()
