@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import math
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +14,7 @@ from lmworks.basics.errors import ConfigError, DataError
 from lmworks.generation.strategies import Sample
 from lmworks.models.generative import GenerativeClassifier
 from lmworks.models.ngram import Ngram
+from lmworks.text.sources import read
 
 VOCABULARY = 6
 TEXTS = [[0, 1, 2, 5], [0, 1, 1, 5], [3, 4, 3, 5], [4, 3, 5], [4, 4, 2, 5]]
@@ -88,3 +91,19 @@ def test_what_cannot_be_learnt_from_is_said(changes, message):
         GenerativeClassifier.train(given.pop("texts"), given.pop("labels"), given.pop("vocab_size"), **given)
     with pytest.raises(ConfigError, match="no class"):
         GenerativeClassifier.train(TEXTS, LABELS, VOCABULARY).generate("c", 3, Sample(seed=1).start().choose)
+
+
+def test_the_handbooks_example_tells_questions_apart_as_it_says():
+    try:
+        judged = [document.pair for document in read("trec-test").documents]
+    except DataError as error:
+        pytest.skip(f"TREC is not here ({error}); set LMWORKS_DATA, or connect once and run: lmworks lab 39")
+    page = (Path(__file__).parents[2] / "docs" / "training.md").read_text(encoding="utf-8")
+    (code,) = (code for code in re.findall(r"```python\n(.*?)```", page, re.DOTALL) if "GenerativeClassifier" in code)
+    seen: dict = {}
+    exec(code, seen)
+    told = [next(iter(seen["model"].posterior(seen["ids"](text)))) for text, _ in judged]
+    right = sum(ours == label for ours, (_, label) in zip(told, judged, strict=True)) / len(judged)
+    assert f"tells {right:.3f} rightly" in page
+    assert next(iter(seen["model"].posterior(seen["ids"]("What city has the most people ?")))) == "location"
+    assert 0 < len(seen["written"]) <= 30
