@@ -65,6 +65,8 @@ def main() -> None:
                 else f"{middle['seconds']:8.2f} s"
             )
             quality = f"  perplexity {middle['perplexity']:.1f}" if "perplexity" in middle else ""
+            if "megabytes" in middle:
+                quality = f"  {middle['megabytes']:.1f} MB/s"
             if "cosine" in middle:
                 quality = f"  {middle['texts']:.1f} texts/s, smallest cosine {middle['cosine']:.6f}"
             print(f"{name:<34} {rate:<34} peak {middle['peak_mb']:7,.0f} MB{quality}", flush=True)

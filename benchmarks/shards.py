@@ -1,7 +1,7 @@
 """Text to packed shards: ours, nanoGPT's prepare.py, and `datasets.map` with transformers' tokenizer; GPT-2's vocabulary.
 
-The documents are those of `head.py` (prose, no copies; `python -m benchmarks shards`). `rate` is tokens a second; all three
-write the same ids, so MB/s is that times the bytes a token, which `facts` hold as `megabytes`. nanoGPT's prepare.py:
+The documents are those of `head.py` (12 MB of prose, no copies; `python -m benchmarks shards`), or the files of the folder
+LMWORKS_BENCHMARK_TEXT. `rate` is tokens a second; all three write the same ids, so MB/s is that times the bytes a token, which `facts` hold as `megabytes`. nanoGPT's prepare.py:
 tiktoken's `encode_ordinary` in `datasets.map` on all cores, then 1,024 shards concatenated into one memmap. Its own
 tiktoken downloads the vocabulary; here it is built from the same merges. Needs tiktoken and datasets.
 """
@@ -26,7 +26,10 @@ def texts() -> list[str]:
     """Documents without a blank one."""
     from benchmarks.head import documents
 
-    return [text for text in documents() if text.strip()]
+    folder = os.environ.get("LMWORKS_BENCHMARK_TEXT")
+    files = sorted(Path(folder).iterdir()) if folder else []
+    found = [path.read_text(encoding="utf-8") for path in files] if folder else documents()
+    return [text for text in found if text.strip()]
 
 
 @contextmanager

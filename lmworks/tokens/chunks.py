@@ -26,7 +26,8 @@ SEGMENT = 2**20
 """Characters of a long text that are encoded at once."""
 
 _KEPT = 48  # characters of the longest chunk that is remembered
-_MOST_KEPT = 1_000_000  # chunks; about 200 MB
+MOST_KNOWN = 1_000_000
+"""Chunks that are remembered; about 200 MB."""
 
 # A chunk ends where no space (of any kind) is followed by one of `ends`; Python's \s holds every space of Unicode.
 _CHUNK = r"\s*\S+(?:[^\S{ends}]\s*\S*)*|\s+"
@@ -52,10 +53,18 @@ class BulkEncoder:
     Where the tokenizer allows no cuts (`boundaries` is empty), texts go to it as they are.
     """
 
-    def __init__(self, tokenizer: Tokenizer, dtype: np.dtype[Any]) -> None:
-        self._tokenizer, self._dtype = tokenizer, dtype
+    def __init__(
+        self,
+        tokenizer: Tokenizer,
+        dtype: np.dtype[Any],
+        known: dict[str, bytes] | None = None,
+        most_known: int = MOST_KNOWN,
+    ) -> None:
+        """`known` is what another encoder of the same kind has learnt."""
+        self._tokenizer, self._dtype, self._most_known = tokenizer, dtype, most_known
         self.boundaries = boundaries(tokenizer)
-        self._known: dict[str, bytes] = {}
+        self.known = known or {}
+        """The ids of the chunks that it has met."""
         self._chunks = chunker(tokenizer)
 
     def encode(self, texts: Sequence[str]) -> list[bytes]:
@@ -63,14 +72,14 @@ class BulkEncoder:
         if not self.boundaries:
             return [np.array(ids, self._dtype).tobytes() for ids in self._tokenizer.encode_batch(texts, special=False)]
         chunks = [self._chunks(text) for text in texts]
-        known = self._known
+        known = self.known
         new = list(set().union(*chunks).difference(known))
         known.update(zip(new, self._encode(new), strict=True))
         ids = [b"".join(map(known.__getitem__, parts)) for parts in chunks]
         for chunk in new:
             if len(chunk) > _KEPT:
                 del known[chunk]
-        if len(known) > _MOST_KEPT:
+        if len(known) > self._most_known:
             known.clear()
         return ids
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import IO, Any, Literal
 
@@ -27,15 +27,16 @@ from lmworks.basics.config import Config
 from lmworks.basics.errors import ConfigError, DataError
 from lmworks.basics.files import directory_written_whole, restore_directory, write_json
 from lmworks.text.document import Document
-from lmworks.tokens.chunks import BulkEncoder, segments
+from lmworks.tokens.chunks import boundaries, segments
 from lmworks.tokens.tokenizer import Tokenizer
+from lmworks.tokens.workers import Batch, cores, encoded
 
 META, INDEX = "shards.json", "documents.bin"
 FORMAT = 3
 SHARD_TOKENS = 2**28
 """Tokens after which a new file begins, at the next document."""
 
-_AT_ONCE = 4 * 2**20  # characters that are encoded together
+_AT_ONCE = 2**20  # characters that are encoded together
 _MOST_META = 2**24  # bytes of shards.json
 _INDEX_ENTRY = np.dtype("<u8")
 
@@ -149,10 +150,16 @@ class Shards:
 
 
 def write_shards(
-    documents: Iterable[Document], tokenizer: Tokenizer, folder: str | Path, *, shard_tokens: int = SHARD_TOKENS
+    documents: Iterable[Document],
+    tokenizer: Tokenizer,
+    folder: str | Path,
+    *,
+    shard_tokens: int = SHARD_TOKENS,
+    processes: int | None = None,
 ) -> Shards:
     """Pack documents, read once and never held together, into a folder of shards; an earlier one is replaced.
 
+    A long text is encoded by so many processes, None for one on each core; the shards are the same to the byte.
     Documents in which nothing could be predicted are left out and counted. DataError for a conversation (shards hold
     plain text), for a folder that holds something else, and where no document is left; then nothing is written.
     """
@@ -163,9 +170,16 @@ def write_shards(
     name: Literal["uint16", "uint32"] = "uint16" if tokenizer.vocab_size <= 2**16 else "uint32"
     dtype = np.dtype(name).newbyteorder("<")
     with directory_written_whole(folder) as temporary:
-        with _Writer(temporary, tokenizer, dtype, shard_tokens) as writer:
-            for ids, document in _encoded(documents, BulkEncoder(tokenizer, dtype)):
-                writer.add(ids, document)
+        batches = _batches(documents, boundaries(tokenizer))
+        with (
+            _Writer(temporary, tokenizer, dtype, shard_tokens) as writer,
+            closing(encoded(batches, tokenizer, dtype, processes or cores())) as done,
+            progress.task("packing", unit="characters") as advance,
+        ):
+            for ids, (ends, size) in done:
+                for part, document in zip(ids, ends, strict=True):
+                    writer.add(part, document)
+                advance(size)
         if not writer.documents:
             raise DataError(f"there is nothing to pack into {folder}: no document holds text; give some that do")
         info = ShardsInfo(
@@ -184,19 +198,21 @@ def write_shards(
     return Shards(folder)
 
 
-def _encoded(documents: Iterable[Document], encoder: BulkEncoder) -> Iterator[tuple[bytes, Document | None]]:
-    """The ids of each document's text; of a long one in parts, and with each but the last None."""
-    waiting: list[tuple[str, Document | None]] = []
+def _batches(documents: Iterable[Document], ends: str) -> Iterator[Batch[tuple[list[Document | None], int]]]:
+    """Texts of about _AT_ONCE characters, with the documents that they are: a long one's comes with its last part, None with
+    the others; and the number of characters."""
+    texts: list[str] = []
+    whose: list[Document | None] = []
     size = 0
-    with progress.task("packing", unit="characters") as advance:
-        for text, document in _parts(documents, encoder.boundaries):
-            waiting.append((text, document))
-            size += len(text) + 1
-            if size > _AT_ONCE:
-                yield from _flushed(waiting, encoder)
-                advance(size)
-                waiting, size = [], 0
-        yield from _flushed(waiting, encoder)
+    for text, document in _parts(documents, ends):
+        texts.append(text)
+        whose.append(document)
+        size += len(text) + 1
+        if size > _AT_ONCE:
+            yield texts, (whose, size)
+            texts, whose, size = [], [], 0
+    if texts:
+        yield texts, (whose, size)
 
 
 def _parts(documents: Iterable[Document], ends: str) -> Iterator[tuple[str, Document | None]]:
@@ -208,12 +224,6 @@ def _parts(documents: Iterable[Document], ends: str) -> Iterator[tuple[str, Docu
         *first, last = segments(document.text, ends)
         yield from ((text, None) for text in first)
         yield last, document
-
-
-def _flushed(
-    waiting: list[tuple[str, Document | None]], encoder: BulkEncoder
-) -> Iterator[tuple[bytes, Document | None]]:
-    return zip(encoder.encode([text for text, _ in waiting]), (document for _, document in waiting), strict=True)
 
 
 class _Writer:

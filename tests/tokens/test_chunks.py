@@ -136,10 +136,9 @@ def test_a_long_text_is_cut_into_bounded_segments():
     assert list(segments("x" * 100, longest=50)) == ["x" * 100]
 
 
-def test_what_was_learnt_is_bounded(monkeypatch):
-    monkeypatch.setattr("lmworks.tokens.chunks._MOST_KEPT", 50)
-    encoder = BulkEncoder(ALL["bpe"], DTYPE)
+def test_what_was_learnt_is_bounded():
+    encoder = BulkEncoder(ALL["bpe"], DTYPE, most_known=50)
     for start in range(0, 400, 20):
         texts = [f"word{number} " + "x" * 500 for number in range(start, start + 20)]
         assert [np.frombuffer(ids, DTYPE).tolist() for ids in encoder.encode(texts)] == ALL["bpe"].encode_batch(texts)
-        assert len(encoder._known) <= 50 and all(len(chunk) < 100 for chunk in encoder._known)
+        assert len(encoder.known) <= 50 and all(len(chunk) < 100 for chunk in encoder.known)

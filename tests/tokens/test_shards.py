@@ -162,7 +162,8 @@ def test_a_damaged_index_and_a_missing_folder_are_named(folder, tmp_path):
         write_shards(DOCUMENTS, ALL["bpe"], tmp_path / "new", shard_tokens=0)
 
 
-def test_documents_are_not_held_together(tmp_path, monkeypatch):
+@pytest.mark.parametrize(("processes", "held"), [(1, 40), (2, 110)])
+def test_documents_are_not_held_together(processes, held, tmp_path, monkeypatch):
     """A generator of many documents is packed while it runs."""
     monkeypatch.setattr(module, "_AT_ONCE", 2000)
     written: list[int] = []
@@ -170,8 +171,8 @@ def test_documents_are_not_held_together(tmp_path, monkeypatch):
     monkeypatch.setattr(module._Writer, "add", lambda self, *rest: (add(self, *rest), written.append(1))[0])
 
     def documents():
-        for number in range(200):
-            assert number - len(written) < 40
+        for number in range(300):
+            assert number - len(written) < held
             yield Document(PROSE[number % len(PROSE)], str(number))
 
-    assert len(write_shards(documents(), ALL["bpe"], tmp_path)) == 200
+    assert len(write_shards(documents(), ALL["bpe"], tmp_path, processes=processes)) == 300
