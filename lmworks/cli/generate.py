@@ -76,7 +76,7 @@ def _lines(
                 typer.echo(json.dumps(facts, ensure_ascii=False))
             else:
                 typer.echo("" if answer is None else " ".join(answer.splitlines()))
-                tell_cut(model, answer and answer.finish, f"line {number}: ")
+                tell_cut(model, None if answer is None else answer.finish, f"line {number}: ")
 
 
 def _asked(text: str, chat: bool) -> Any:
