@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -171,8 +172,7 @@ def test_truncation_and_padding_in_the_files_do_not_apply(tiny):
 
 def test_threads_that_encode_hold_little():
     """What the library remembers of words is each thread's own: a server's threads would fill it for hours."""
-    ctypes = pytest.importorskip("ctypes")
-    names = "arena ordblks smblks hblks hblkhd usmblks fsmblks uordblks fordblks keepcost".split()
+    names = ["arena", "ordblks", "smblks", "hblks", "hblkhd", "usmblks", "fsmblks", "uordblks", "fordblks", "keepcost"]
     counts = type("Counts", (ctypes.Structure,), {"_fields_": [(name, ctypes.c_size_t) for name in names]})
     library = ctypes.CDLL(None)
     if not hasattr(library, "mallinfo2"):
