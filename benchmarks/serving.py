@@ -3,9 +3,10 @@
 python -m benchmarks.serving                # all three
 python -m benchmarks.serving many first memory
 
-"many": 16 requests at once, prompts included, all with answers of one length. "first": the time to the first token with 1 and
-8 clients, each asking again when it is answered, answers of half of --new tokens to all of them. "memory": what the process
-holds for each further request of 2,000 tokens, beside its keys and values. The server of the first two is a process of its own.
+"many": 16 requests at once, prompts included, all with answers of one length, beside llama.cpp on the same work (a bare loop
+that takes the likeliest token; benchmarks/compiled.py). "first": the time to the first token with 1 and 8 clients, each asking
+again when it is answered, answers of half of --new tokens to all of them; and with 8 that ask at the same moment. "memory": what
+the process holds for each further request of 2,000 tokens, beside its keys and values. The server is a process of its own.
 """
 
 from __future__ import annotations
@@ -17,18 +18,66 @@ import statistics
 import threading
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from benchmarks.compiled import ids
 
+if TYPE_CHECKING:
+    from lmworks.generation.language_model import LanguageModel
 
-def alone(count: int, before: int, new: int, temperature: float) -> float:
+
+def many(options: argparse.Namespace) -> None:
+    """16 requests at once: through the server, through the engine alone, and in llama.cpp, in turn."""
+    from benchmarks.compiled import Compiled, engines, requests
+    from lmworks.kernels.team import usable_cores
+    from lmworks.serving.load import measure
+    from lmworks.serving.run import served
+
+    before, new = options.before, options.new
+    candidates = engines(usable_cores())
+    with served("smollm2") as address:
+
+        def through_the_server(seed: int) -> float:
+            load = measure(
+                address,
+                concurrency=16,
+                requests=16,
+                prompt_tokens=before,
+                max_tokens=new,
+                vary=False,
+                seed=seed,
+                temperature=options.temperature,
+            )
+            return asyncio.run(load).tokens_per_second
+
+        rates: dict[str, list[float]] = {}
+        for turn in range(options.rounds + 1):
+            found = {"server": through_the_server(turn)}
+            for name, engine in candidates.items():
+                ours = isinstance(engine, Compiled)
+                found["engine" if ours else name] = (
+                    alone(engine.model, 16, before, new, options.temperature)
+                    if ours
+                    else requests(engine, before, new, 16)
+                )
+            if turn:  # the first is for warming up
+                for name, rate in found.items():
+                    rates.setdefault(name, []).append(rate)
+    server = statistics.median(rates["server"])
+    for name, each in rates.items():
+        shown = f"{statistics.median(each):,.0f} ({min(each):,.0f} ... {max(each):,.0f}) tokens/s"
+        ratio = "" if name == "server" else f"   the server {server / statistics.median(each):.2f} times"
+        print(f"16 requests at once, {before} + {new} tokens, {name:<16} {shown}{ratio}", flush=True)
+
+
+def alone(model: LanguageModel, count: int, before: int, new: int, temperature: float) -> float:
     """Tokens a second of the engine without a server, each stream read in a thread of its own."""
-    import lmworks as lm
     from lmworks.generation.engine import Engine
+    from lmworks.generation.strategies import Sample
 
-    with Engine(MODEL.setdefault("model", lm.load("smollm2")), prefix_bytes=0) as engine:
+    with Engine(model, prefix_bytes=0) as engine:
         start = time.perf_counter()
-        strategy = lm.Sample(temperature=temperature, top_p=0.95, min_new_tokens=new)
+        strategy = Sample(temperature=temperature, top_p=0.95, min_new_tokens=new)
         tickets = [engine.submit(ids(before, start=row), strategy, max_new_tokens=new) for row in range(count)]
         readers = [threading.Thread(target=list, args=(ticket,)) for ticket in tickets]
         for reader in readers:
@@ -38,48 +87,41 @@ def alone(count: int, before: int, new: int, temperature: float) -> float:
         return count * new / (time.perf_counter() - start)
 
 
-MODEL: dict[str, object] = {}
-
-
-def many(options: argparse.Namespace) -> None:
-    """16 requests at once, through the server and without it, in turn."""
-    from lmworks.serving.load import measure
-    from lmworks.serving.run import served
-
-    ours: list[float] = []
-    engine: list[float] = []
-    with served("smollm2") as address:
-        for turn in range(options.rounds + 1):
-            said = {"concurrency": 16, "requests": 16, "prompt_tokens": options.before, "max_tokens": options.new}
-            load = asyncio.run(measure(address, **said, vary=False, seed=turn, temperature=options.temperature))
-            rate = alone(16, options.before, options.new, options.temperature)
-            if turn:  # the first is for warming up
-                ours.append(load.tokens_per_second)
-                engine.append(rate)
-    for name, rates in (("through the server", ours), ("engine alone", engine)):
-        shown = f"{statistics.median(rates):,.0f} ({min(rates):,.0f} ... {max(rates):,.0f})"
-        print(f"16 requests at once, {options.before} + {options.new} tokens, {name}: {shown} tokens/s")
-    print(f"ratio {statistics.median(ours) / statistics.median(engine):.2f}")
-
-
 def first(options: argparse.Namespace) -> None:
-    """The time to the first token, one client and eight."""
-    from lmworks.serving.load import measure
+    """The time to the first token: one client, eight that come and go, eight that ask at the same moment."""
+    from lmworks.serving.load import Load, measure
     from lmworks.serving.run import served
+
+    def shown(load: Load) -> str:
+        first, gaps = load.first_token, load.between_tokens
+        return (
+            f"first token p50 {1000 * first.p50:,.0f}, p95 {1000 * first.p95:,.0f} ms; between p50 {1000 * gaps.p50:,.0f}, "
+            f"p95 {1000 * gaps.p95:,.0f} ms; {load.tokens_per_second:,.0f} tokens/s"
+        )
 
     with served("smollm2") as address:
         asyncio.run(measure(address, concurrency=2, requests=4, max_tokens=8))
         for before in (16, options.before, 512):
             p95 = {}
-            for clients in (1, 8):
-                said = {"concurrency": clients, "requests": 12 * min(clients, 6), "prompt_tokens": before}
-                load = asyncio.run(measure(address, **said, max_tokens=options.new, seed=before + clients))
+            for clients, count in ((1, 24), (8, 96)):
+                said = {
+                    "concurrency": clients,
+                    "requests": count + clients,
+                    "settle": clients,
+                    "seed": before + clients,
+                }
+                load = asyncio.run(measure(address, **said, prompt_tokens=before, max_tokens=options.new))
                 p95[clients] = load.first_token.p95
-                times = f"p50 {1000 * load.first_token.p50:,.0f}, p95 {1000 * load.first_token.p95:,.0f} ms"
-                gaps = f"p50 {1000 * load.between_tokens.p50:,.0f}, p95 {1000 * load.between_tokens.p95:,.0f} ms"
-                rate = f"{load.tokens_per_second:,.0f} tokens/s"
-                print(f"prompt {before}, {clients} clients: first token {times}; between {gaps}; {rate}", flush=True)
-            print(f"prompt {before}: p95 of 8 clients / of 1: {p95[8] / p95[1]:.2f}", flush=True)
+                print(f"prompt {before}, {clients} clients, {count} requests: {shown(load)}", flush=True)
+            at_once = {"concurrency": 8, "requests": 8, "prompt_tokens": before, "max_tokens": 8}
+            herds = [asyncio.run(measure(address, **at_once, seed=before + seed)).first_token for seed in range(5)]
+            longest = statistics.median(one.longest for one in herds)
+            middle = statistics.median(one.p50 for one in herds)
+            print(
+                f"prompt {before}, 8 at the same moment: first token p50 {1000 * middle:,.0f}, last {1000 * longest:,.0f} ms"
+            )
+            ratios = f"8 clients {p95[8] / p95[1]:.2f}, the last of 8 at once {longest / p95[1]:.2f}"
+            print(f"prompt {before}: times p95 of one client: {ratios}", flush=True)
 
 
 def memory(options: argparse.Namespace) -> None:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from lmworks.generation.constraints import Constraint
     from lmworks.generation.guessing import Draft, Lookup
     from lmworks.generation.language_model import LanguageModel
+    from lmworks.generation.limits import Finish
     from lmworks.generation.strategies import Strategy
     from lmworks.models.config import RopeScaling
 
@@ -281,6 +282,14 @@ def answering(verb: Callable[..., None]) -> Callable[..., None]:
     with_options.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
     with_options.__annotations__ = {one.name: one.annotation for one in parameters} | {"return": None}
     return with_options
+
+
+def tell_cut(model: LanguageModel, finish: Finish | None, where: str = "") -> None:
+    """Say on standard error that an answer ends because the model reads no further."""
+    if finish == "window":
+        hint = "" if model.translates else "; shorten the prompt, or go on with --window slide"
+        what = f"the end of the window cut the answer: the model reads {model.config.context:,} tokens"
+        typer.echo(f"lmworks: {where}{what}{hint}", err=True)
 
 
 def _option(name: str) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lmworks.cli.answering import Answering, answering
+from lmworks.cli.answering import Answering, answering, tell_cut
 from lmworks.cli.options import Base, Compress, Json, MaxNewTokens, Model, as_json
 
 if TYPE_CHECKING:
@@ -36,6 +36,8 @@ def generate(
     """Continue a text with a model; with --chat, answer it. An encoder-decoder makes a target of it (a translation)."""
     import sys
 
+    from lmworks.generation.decoding import decode
+
     chosen = how.strategy()
     said = how.said(max_new_tokens)
     language_model = how.loaded(model, base, compress)
@@ -45,9 +47,11 @@ def generate(
     elif json_:
         as_json(_facts(language_model, language_model.generate(_asked(text, chat), chosen, **said), chosen))
     else:
-        for piece in language_model.stream(_asked(text, chat), chosen, **said):
-            typer.echo(piece, nl=False)
+        request = language_model.request(_asked(text, chat), chosen, **said)
+        for _, shown in decode(language_model.network, [request]):
+            typer.echo(shown, nl=False)
         typer.echo("")
+        tell_cut(language_model, request.finish)
 
 
 def _lines(
@@ -65,13 +69,14 @@ def _lines(
         part = texts[start : start + AT_ONCE]
         asked = [_asked(text, chat) for text in part if text.strip()]
         answers = iter(model.generate_batch(asked, chosen, **said))
-        for text in part:
+        for number, text in enumerate(part, start + 1):
             answer = next(answers) if text.strip() else None
             if json_:
                 facts = None if answer is None else _facts(model, answer, chosen)
                 typer.echo(json.dumps(facts, ensure_ascii=False))
             else:
                 typer.echo("" if answer is None else " ".join(answer.splitlines()))
+                tell_cut(model, None if answer is None else answer.finish, f"line {number}: ")
 
 
 def _asked(text: str, chat: bool) -> Any:

@@ -6,15 +6,16 @@
         for request, text in batch.step():
             ...
 
-A step gives every running request one token (more where it guessed some) and reads a part of one waiting prompt; groups
-of prompts take turns. Rows of all requests share each pass through the network; what a request draws and keeps is its own.
+A step gives every running request one token (more where it guessed some), or reads a part of a waiting prompt: at most `chunk`
+tokens of prompts between two tokens of those that run. The prompt that is due first is read first, and it is due when as many
+tokens were read since it came as it has itself: a short one does not wait for a long one that came before, nor a long one for
+more than its own length in short ones that come later. Rows of all requests share each pass through the network; what a request draws and keeps is its own.
 On the compiled path, whose sums have one order, an answer is the same to the bit whatever stands beside it; in PyTorch
 the last bits of the logits depend on the number of rows.
 """
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
@@ -35,15 +36,23 @@ Shown = list[tuple[Request, str]]
 """Requests that went on, each with its new text."""
 
 
-@dataclass
+@dataclass(eq=False)
 class Group:
     """Prompts that are read side by side, in a cache of their own."""
 
     requests: list[Request]
+    due: int
+    """It is read before those of larger numbers: tokens that had been read when it came, and its own."""
     cache: Cache | None = None
     tokens: Int[Tensor, "batch seq"] = field(default_factory=lambda: torch.empty(0, 0))
     """What is still to be read, padded on the left; unless nothing was begun yet."""
     mask: Bool[Tensor, "batch seq"] | None = None
+
+    def part(self, chunk: int) -> int:
+        """Tokens of its next part."""
+        rows = len(self.requests)
+        left = self.tokens.shape[1] if self.cache is not None else max(len(one.opening) for one in self.requests)
+        return rows * min(left, max(1, chunk // rows))
 
     def drop(self, request: Request) -> None:
         """One of them leaves."""
@@ -64,7 +73,9 @@ class Batch:
         self._engine = network.engine
         has_pages = prefix_bytes and isinstance(self._engine, CompiledNetwork)
         self._prefixes = self._engine.new_prefixes(prefix_bytes) if has_pages else None  # type: ignore[union-attr]
-        self.reading: deque[Group] = deque()
+        self.reading: list[Group] = []
+        self._read, self._read_since = 0, 0
+        """Tokens of prompts that were read, and of them those since the running requests got their last tokens."""
         self.running: list[Request] = []
         self._sizes: list[int] = []
         """Rows that each running request has in the cache."""
@@ -87,7 +98,8 @@ class Batch:
     def add(self, requests: Sequence[Request]) -> None:
         """New requests, whose prompts are read side by side."""
         if requests:
-            self.reading.append(Group(list(requests)))
+            size = len(requests) * max(len(one.opening) for one in requests)
+            self.reading.append(Group(list(requests), self._read + size))
 
     def drop(self, request: Request) -> None:
         """No more work for this one; its rows leave with the next step."""
@@ -101,13 +113,21 @@ class Batch:
 
     @torch.inference_mode()
     def step(self) -> Shown:
-        """One token for all that run, and a part of the prompts of a group."""
+        """One token for all that run, or a part of the prompts of a group."""
         # Telling each part of a network that nobody trains takes 2 ms.
         with evaluating(self.network) if self.network.training else nullcontext():
-            return [*self.go_on(), *self.read()]
+            return self.read() if self._reads_next() else self.go_on()
+
+    def _reads_next(self) -> bool:
+        if not self.reading:
+            return False
+        return not (self.running and self._read_since) or (
+            self._read_since + self._next_group().part(self.chunk) <= self.chunk
+        )
 
     def go_on(self) -> Shown:
         """One step of all that run."""
+        self._read_since = 0
         self._arrange()
         if self._cache is None:
             return []
@@ -133,9 +153,11 @@ class Batch:
         """Read a part of a group's prompts; its first tokens when that was the last part."""
         if not self.reading:
             return []
+        self._arrange()  # what is over is known to others before they begin, and one whose window slid has left its old row
         group = self._next_group()
         cache = self._begin(group) if group.cache is None else group.cache
-        columns = max(1, self.chunk // len(group.requests))
+        size, columns = group.part(self.chunk), max(1, self.chunk // len(group.requests))
+        self._read, self._read_since = self._read + size, self._read_since + size
         part, mask = group.tokens[:, :columns], None if group.mask is None else group.mask[:, :columns]
         hidden = self.network.hidden(part, mask, cache=cache)
         for row, request in enumerate(group.requests):
@@ -146,12 +168,11 @@ class Batch:
                     self._predict(request, states)
         group.tokens, group.mask = group.tokens[:, columns:], None if group.mask is None else group.mask[:, columns:]
         if group.tokens.shape[1]:
-            self.reading.append(group)
             return []
+        self.reading.remove(group)
         logits = self.network.logits(hidden[:, -1]).cpu()
         for row, request in enumerate(group.requests):
             self._remember(request.opening, cache, row)
-        self._arrange()  # one whose window slid leaves its old row before it has a new one
         if self._cache is None:
             self._cache = cache
         else:
@@ -179,13 +200,9 @@ class Batch:
         return group.cache
 
     def _next_group(self) -> Group:
-        """Groups take turns; one whose beginning another one reads just now waits for it, and need not read it again."""
-        for _ in range(len(self.reading)):
-            group = self.reading.popleft()
-            if not self._is_read_by_another(group):
-                return group
-            self.reading.append(group)
-        return self.reading.popleft()
+        """The one that is due first; one whose beginning another one reads just now waits for it, and need not read it again."""
+        ordered = sorted(self.reading, key=lambda group: group.due)
+        return next((group for group in ordered if not self._is_read_by_another(group)), ordered[0])
 
     def _is_read_by_another(self, group: Group) -> bool:
         if self._prefixes is None or group.cache is not None:
@@ -234,7 +251,7 @@ class Batch:
             shown = request.take(logits)
             if request.reads_again:
                 request.reads_again = False
-                self.reading.append(Group([request]))
+                self.add([request])
             return shown
         except Exception as error:
             request.error, request.rows = error, []

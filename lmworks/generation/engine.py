@@ -13,8 +13,8 @@
 one sentence, for whatever is wrong with the request.
 
 Requests wait in the order in which they came, until there are seats: one for each row that they need (a beam search has a
-row for each beam). Each step gives every running request its next token and reads at most `chunk` tokens of one group of
-prompts; groups take turns, so that neither a long prompt holds up the streams of others nor a short one waits for a long.
+row for each beam). Between two tokens of the running requests at most `chunk` tokens of waiting prompts are read, short ones
+before long ones that came at the same time (`batch.py`), so that a long prompt holds up neither streams nor short prompts.
 On the compiled path, texts that begin alike (a system prompt, a conversation that goes on) are read once: their pages, 64 tokens
 each, are kept in up to `prefix_bytes`, those that nobody wanted for the longest time leaving first.
 

@@ -47,14 +47,15 @@ def create_app(
         docs_url=None,  # its page would load scripts from elsewhere
         redoc_url=None,
     )
-    app.state.service = service
+    log = log or Log(None)
     metrics = Metrics(service.name, service.engine if service.writes else None)
+    app.state.service, app.state.metrics, app.state.log = service, metrics, log
     tell_errors(app)
     made = app.openapi
     app.openapi = lambda: _described(made())  # type: ignore[method-assign]
     for room in (completions, chat, embeddings, tokenizing, inspection):
         app.include_router(room.routes(service))
-    app.add_middleware(Guard, service=service, metrics=metrics, log=log or Log(None), hosts=hosts, origins=origins)
+    app.add_middleware(Guard, service=service, metrics=metrics, log=log, hosts=hosts, origins=origins)
     if origins:
         app.add_middleware(CORSMiddleware, allow_origins=list(origins), allow_methods=["*"], allow_headers=["*"])
 

@@ -102,7 +102,7 @@ class Load:
         return (self.requests - self.failed) / self.seconds
 
 
-async def measure(
+async def measure(  # noqa: PLR0913 (what a load is)
     address: str,
     *,
     concurrency: int = 16,
@@ -114,14 +114,17 @@ async def measure(
     temperature: float = 0.8,
     seed: int = 0,
     vary: bool = True,
+    settle: int = 0,
 ) -> Load:
-    """Ask `requests` times with `concurrency` clients. Answers have `max_tokens` tokens, or, where they `vary`, half of it to all of
+    """Ask `requests` times with `concurrency` clients; times of the first `settle` do not count: clients that begin together
+    are another load than clients that come and go. Answers have `max_tokens` tokens, or, where they `vary`, half of it to all of
     it: with equal ones clients that began together go on in step. LmworksError where no answer comes, or the address is none."""
     for name, value in (
         ("concurrency", concurrency),
         ("requests", requests),
         ("prompt_tokens", prompt_tokens),
         ("max_tokens", max_tokens),
+        ("requests after those that settle", requests - settle),
     ):
         if value < 1:
             raise ConfigError(f"{name} is {value}; give at least 1")
@@ -131,7 +134,7 @@ async def measure(
     draws, least = random.Random(seed), -(-max_tokens // 2) if vary else max_tokens
     lengths = [draws.randint(least, max_tokens) for _ in prompts]
     left = iter(enumerate(prompts))
-    asked: list[Asked] = []
+    asked: dict[int, Asked] = {}
 
     async def one_client() -> None:
         for number, prompt in left:
@@ -140,25 +143,27 @@ async def measure(
             body: dict[str, Any] = {"model": model, "prompt": prompt} | size
             body |= {"temperature": temperature, "top_p": 0.95, "seed": seed + number}
             body |= {"stream": True, "stream_options": {"include_usage": True}}
-            asked.append(await client.ask(body))
+            asked[number] = await client.ask(body)
 
     started = time.perf_counter()
     await asyncio.gather(*(one_client() for _ in range(concurrency)))
     seconds = time.perf_counter() - started
-    good = [one for one in asked if one.error is None and one.first is not None]
-    if not good:
-        raise LmworksError(f"{address}: no request was answered; the last error is: {asked[-1].error}")
+    good = {at: one for at, one in asked.items() if one.error is None and one.first is not None}
+    timed = [one for at, one in good.items() if at >= settle]
+    if not timed:
+        errors = [one.error for one in asked.values() if one.error is not None]
+        raise LmworksError(f"{address}: no request was answered; the last error is: {errors[-1] if errors else None}")
     return Load(
         concurrency,
         requests,
         len(asked) - len(good),
-        sum(one.refused for one in asked),
+        sum(one.refused for one in asked.values()),
         seconds,
-        sum(one.read for one in good),
-        sum(one.written for one in good),
-        Percentiles.of([one.first for one in good if one.first is not None]),
-        Percentiles.of([gap for one in good for gap in one.between] or [0.0]),
-        Percentiles.of([one.whole for one in good]),
+        sum(one.read for one in good.values()),
+        sum(one.written for one in good.values()),
+        Percentiles.of([one.first for one in timed if one.first is not None]),
+        Percentiles.of([gap for one in timed for gap in one.between] or [0.0]),
+        Percentiles.of([one.whole for one in timed]),
     )
 
 

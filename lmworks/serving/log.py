@@ -12,6 +12,7 @@ from starlette.types import Scope
 
 if TYPE_CHECKING:
     from lmworks.serving.guard import Record
+    from lmworks.serving.work import Work
 
 QUIET = ("/health", "/metrics", "/_nicegui")
 """Paths whose requests are told only where they fail: they are asked every few seconds, or are parts of the page."""
@@ -45,18 +46,28 @@ class Log:
             "seconds": round(seconds, 4),
         }
         if record.work is not None:
-            tickets = record.work.tickets
-            firsts = [ticket.first - ticket.created for ticket in tickets if ticket.first is not None]
-            usage = record.work.usage
-            facts |= {
-                "prompt_tokens": usage["prompt_tokens"],
-                "cached_tokens": usage["prompt_tokens_details"]["cached_tokens"],
-                "completion_tokens": usage["completion_tokens"],
-                "first_token_seconds": round(min(firsts), 4) if firsts else None,
-                "finish": [ticket.request.finish for ticket in tickets],
-            }
+            facts |= _of(record.work)
         if record.text is not None:
             facts["text"] = record.text
         if fault is not None:
             facts["fault"] = "".join(traceback.format_exception(fault))
         self.event("request", **facts)
+
+    def answer(self, work: Work, asked: str) -> None:
+        """An answer of the page is over: its requests are messages of one connection."""
+        seconds = time.monotonic() - work.tickets[0].created
+        text = {"text": asked} if self.text else {}
+        self.event("answer", path="/", seconds=round(seconds, 4), **_of(work), **text)
+
+
+def _of(work: Work) -> dict[str, Any]:
+    """What a request's work was."""
+    firsts = [ticket.first - ticket.created for ticket in work.tickets if ticket.first is not None]
+    usage = work.usage
+    return {
+        "prompt_tokens": usage["prompt_tokens"],
+        "cached_tokens": usage["prompt_tokens_details"]["cached_tokens"],
+        "completion_tokens": usage["completion_tokens"],
+        "first_token_seconds": round(min(firsts), 4) if firsts else None,
+        "finish": [ticket.request.finish for ticket in work.tickets],
+    }

@@ -75,7 +75,7 @@ class Metrics:
 
 
 class _OfEngine(Collector):
-    """The engine's own counts; answers of the page are in them, too."""
+    """The engine's own counts."""
 
     def __init__(self, model: str, engine: Engine) -> None:
         self._model, self._engine = model, engine

@@ -190,6 +190,21 @@ def test_the_api_is_there_beside_it_and_knows_its_addresses(smollm2):
     assert "text/html" in httpx.get(smollm2).headers["content-type"]
 
 
+def test_its_answers_are_counted(page, smollm2):
+    before = counts(smollm2)
+    ask(page, QUESTION)
+    finished(page)
+    tokens = page.locator(".lm-token").count()
+    assert tokens and counts(smollm2) == [before[0] + 1, before[1] + tokens]
+
+
+def counts(address: str) -> list[float]:
+    """Answers that came to their end, and their tokens."""
+    text = httpx.get(f"{address}/metrics").text
+    found = re.findall(r"^lmworks:(request_success_total|request_generation_tokens_sum)\S* (\S+)$", text, re.MULTILINE)
+    return [sum(float(value) for name, value in found if name.startswith(one)) for one in ("request_s", "request_g")]
+
+
 @pytest.mark.parametrize(("origin", "status"), [(None, 200), ("http://elsewhere.example", 403)])
 def test_a_page_from_elsewhere_has_no_connection(smollm2, origin, status):
     headers = {} if origin is None else {"Origin": origin}

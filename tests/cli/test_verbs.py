@@ -241,6 +241,18 @@ def test_a_stretched_model_reads_further(run, model_folder):
     assert run("generate", model_folder, long, "--max-new-tokens", "2", "--rope-scaling", "linear:2").code == 0
 
 
+def test_an_answer_that_the_window_cuts_says_so(run, model_folder, monkeypatch):
+    cut = "the end of the window cut the answer: the model reads 512 tokens"
+    long, short = "x" * 500, "x" * 400
+    ran = run("generate", model_folder, long)
+    assert ran.err.count("\n") == 1 and cut in ran.err and "--window slide" in ran.err and cut not in ran.out
+    for options in (("--window", "slide"), ("--max-new-tokens", "12")):  # no more was asked for, or it went on
+        assert cut not in run("generate", model_folder, long, *options).err
+    assert json.loads(run("generate", model_folder, long, "--json").out)["finish"] == "window"
+    monkeypatch.setattr(sys, "stdin", io.StringIO(f"{short}\n\n{long}\n"))
+    assert f"line 3: {cut}" in run("generate", model_folder, "-", "--lines", "--max-new-tokens", "20").err
+
+
 def test_the_help_of_generate_is_in_groups(run):
     shown = run("generate", "--help").out
     headings = [line for line in shown.splitlines() if line.endswith(":") and not line.startswith(" ")]

@@ -218,9 +218,9 @@ def test_a_thousand_requests_are_answered_each_its_own(model: LanguageModel):
 
 
 def test_a_long_prompt_does_not_stop_the_others(model: LanguageModel):
-    """While it is read in parts, every stream gets a token a step, and a short prompt does not wait for its end."""
+    """Every stream goes on after each of its parts, and a short prompt does not wait for its end."""
     batch = Batch(model.network, 16)
-    writing, long, short = (model.request(prompt, LONG, 60) for prompt in ("a", "x" * 200, "b"))
+    writing, long, short = (model.request(prompt, LONG, 60) for prompt in ("a", "x" * 200, "b" * 20))
     batch.add([writing])
     batch.step()
     batch.add([long])
@@ -228,12 +228,34 @@ def test_a_long_prompt_does_not_stop_the_others(model: LanguageModel):
     batch.add([short])
     for _ in range(4):
         before = len(writing.tokens)
-        batch.step()
+        for _ in range(2):
+            batch.step()
         assert len(writing.tokens) == before + 1
     assert short.tokens and not long.tokens
     while batch.busy:
         batch.step()
     assert long.tokens == model.generate("x" * 200, LONG, max_new_tokens=60).tokens
+
+
+def test_short_prompts_are_read_between_two_tokens_and_keep_no_long_one_waiting(model: LanguageModel):
+    batch = Batch(model.network, 16)
+    writing, long = (model.request(prompt, LONG, 60) for prompt in ("a", "x" * 80))
+    short = [model.request("b" * 5, LONG, 1) for _ in range(40)]
+    for request in (writing, long, *short[:3]):
+        batch.add([request])
+    for _ in range(4):
+        batch.step()
+    assert len(writing.tokens) == 1 and all(one.tokens for one in short[:3]) and not long.tokens
+    for request in short[3:]:  # others come all the time
+        batch.add([request])
+        while not request.tokens:
+            batch.step()
+        if long.tokens:
+            break
+    assert 10 < short.index(request) < 20  # 80 tokens of others, and no more, were read before its last ones
+    while batch.busy:
+        batch.step()
+    assert long.tokens == model.generate("x" * 80, LONG, max_new_tokens=60).tokens
 
 
 def test_a_fault_stays_with_its_request(model: LanguageModel, engine: Engine, monkeypatch: pytest.MonkeyPatch):

@@ -255,7 +255,8 @@ def test_kill_term_under_load(tmp_path: Path, grace: str):
 
 @pytest.mark.slow
 def test_a_soak_leaves_memory_flat():
-    """Minutes of every kind of request, good, bad and cut off."""
+    """Minutes of every kind of request, good, bad and cut off: as many as a day brings at one or two a minute. The first parts
+    compile kernels and fill what is kept for good (words of the tokenizer, in each thread); from then on nothing may grow."""
     import gc
     import os
     import random
@@ -288,7 +289,7 @@ def test_a_soak_leaves_memory_flat():
                 client.post("/v1/completions", json=body | {"stream": kind == 5, "echo": kind == 6})
 
         def many() -> None:
-            with httpx.Client(base_url=live.address, timeout=120) as client:
+            with httpx.Client(base_url=live.address, timeout=600) as client:
                 while time.monotonic() < end:
                     one(client)
 
@@ -308,4 +309,4 @@ def test_a_soak_leaves_memory_flat():
         finished = live.service.engine.state.finished
         print(f"{finished} answers")
         assert finished > 100 and live.service.engine.state.failed == 0
-        assert sizes[-1] < sizes[1] * 1.05 + 8
+        assert sizes[-1] < sizes[1] + 5, sizes  # with 10,000 words kept in each thread it was 9 to 13

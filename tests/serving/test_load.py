@@ -29,6 +29,15 @@ def test_answers_of_several_lengths(live: Live):
     assert 12 * 4 <= load.written_tokens < 12 * 8 and load.failed == 0
 
 
+def test_times_of_those_who_begin_together_do_not_count(live: Live):
+    said = {"requests": 9, "prompt_tokens": 3, "max_tokens": 5, "vary": False}
+    load = asyncio.run(measure(live.address, concurrency=4, settle=8, **said))
+    assert load.written_tokens == 45 and load.first_token.p50 == load.first_token.longest
+    assert load.request.longest < load.seconds
+    with pytest.raises(ConfigError, match="requests after those that settle is 0"):
+        asyncio.run(measure(live.address, settle=9, **said))
+
+
 def test_a_full_server_is_asked_again():
     with running(Service(small(), name="tiny", seats=1, queue=1, keys=["k"])) as live:
         load = asyncio.run(measure(live.address, concurrency=5, requests=5, prompt_tokens=3, max_tokens=40, key="k"))

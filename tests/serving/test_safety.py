@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import io
 import json
@@ -13,10 +14,12 @@ import openai
 import pytest
 
 from lmworks.basics.errors import ConfigError
+from lmworks.generation.strategies import Greedy
 from lmworks.serving.log import Log
 from lmworks.serving.run import must_be_safe, names_of
 from lmworks.serving.service import Service
 from lmworks.serving.settings import Limits
+from lmworks.serving.work import Job, Work
 from serving.live import Live, running, small
 
 KEYS = ("first-key", "second-key")
@@ -126,6 +129,27 @@ def test_the_log_tells_all_but_the_text():
         assert (good["prompt_tokens"], good["completion_tokens"]) == (8, 3) and good["first_token_seconds"] > 0
         assert (bad["status"], "prompt_tokens" in bad) == (400, False)
         assert ("a secret" in written.getvalue()) == text
+
+
+def test_the_log_tells_of_the_pages_answers_too(live: Live):
+    async def answered() -> Work:
+        work = await Work.begin(live.service, [Job("a secret", Greedy(), 3)])
+        async for _ in work.pieces():
+            pass
+        return work
+
+    work = asyncio.run(answered())
+    for text in (False, True):
+        written = io.StringIO()
+        Log(written, text).answer(work, "a secret")
+        told = json.loads(written.getvalue())
+        assert (told["event"], told["path"], told["finish"]) == ("answer", "/", ["length"])
+        assert (told["prompt_tokens"], told["completion_tokens"], told.get("text")) == (
+            8,
+            3,
+            "a secret" if text else None,
+        )
+        assert 0 < told["first_token_seconds"] <= told["seconds"]
 
 
 def test_a_fault_of_the_server_is_told_without_its_details(monkeypatch: pytest.MonkeyPatch):

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
+import tiny
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
@@ -164,3 +168,23 @@ def test_truncation_and_padding_in_the_files_do_not_apply(tiny):
     tokenizer = Tokenizer(Vocabulary(backend, "cut", eos=2))
     for markup in (False, True):
         assert tokenizer.encode("a b c d e f g h", markup=markup) == tiny.encode("a b c d e f g h")
+
+
+def test_threads_that_encode_hold_little():
+    """What the library remembers of words is each thread's own: a server's threads would fill it for hours."""
+    names = ["arena", "ordblks", "smblks", "hblks", "hblkhd", "usmblks", "fsmblks", "uordblks", "fordblks", "keepcost"]
+    counts = type("Counts", (ctypes.Structure,), {"_fields_": [(name, ctypes.c_size_t) for name in names]})
+    library = ctypes.CDLL(None)
+    if not hasattr(library, "mallinfo2"):
+        pytest.skip("only glibc counts its bytes")
+    library.mallinfo2.restype = counts
+    tokenizer = tiny.language_model().tokenizer
+    words = [" ".join(f"{thread}é{number}" for number in range(12_000)) for thread in range(4)]
+    before = library.mallinfo2().uordblks
+    threads = [ThreadPoolExecutor(1) for _ in words]
+    for thread, text in zip(threads, words, strict=True):
+        assert thread.submit(lambda text=text: len(tokenizer.encode(text))).result() > 12_000
+    grown = library.mallinfo2().uordblks - before
+    for thread in threads:
+        thread.shutdown()
+    assert grown < 6e6

@@ -3,7 +3,7 @@
     mount(app, service)            # once in a process: NiceGUI has one application
 
 Everything is served from this process and nothing from elsewhere, so that it works offline. It asks the engine as the API does,
-with the same queue, limits and keys (`guard.py`).
+with the same queue, limits and keys (`guard.py`), and its answers are in the log and in /metrics as the API's are.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from starlette.routing import Match
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from lmworks.serving.service import Service
+from lmworks.serving.work import Work
 
 HERE = Path(__file__).parent
 OURS = ("/_nicegui",)
@@ -31,10 +32,14 @@ def mount(app: FastAPI, service: Service) -> None:
 
     style = (HERE / "style.css").read_text(encoding="utf-8")
 
+    def ended(work: Work, asked: str) -> None:
+        app.state.metrics.worked(work)
+        app.state.log.answer(work, asked)
+
     @ui.page("/")
     def visited() -> None:
         ui.add_css(style)
-        Layout(service)
+        Layout(service, ended)
 
     # NiceGUI looks at every object of the process for its server; PyTorch has some that warn when they are looked at.
     warnings.filterwarnings("ignore", category=FutureWarning, module="nicegui")

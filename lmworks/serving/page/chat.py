@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 from nicegui import ui
 
@@ -22,13 +23,15 @@ OFTEN = 0.1
 ENDS = {"length": " · the longest answer is reached", "window": " · the window is full"}
 DOWN = "window.scrollTo({top: document.body.scrollHeight})"
 CANCELLED = Refused(499, "stopped")
+Ended = Callable[[Work, str], None]
+"""Called with the work of an answer that is over, and what was asked."""
 
 
 class Chat:
     """The messages and the line that asks. A model without a chat template continues the text, a translator translates it."""
 
-    def __init__(self, service: Service, settings: Settings, hint: str) -> None:
-        self._service, self._settings = service, settings
+    def __init__(self, service: Service, settings: Settings, hint: str, ended: Ended) -> None:
+        self._service, self._settings, self._ended = service, settings, ended
         self._turns: list[dict[str, str]] = []
         self._work: Work | None = None
         self._stopped = False
@@ -118,6 +121,7 @@ class Chat:
         finally:
             if self._turns is before:  # no new conversation has begun
                 self._turns = [*turns, {"role": "assistant", "content": "".join(said)}]
+            self._ended(work, text)
             written.add(new, False)
             _follow()
         foot.text = _rate(work) + ENDS.get(str(finish), "")

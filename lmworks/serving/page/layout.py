@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from nicegui import ui
 
-from lmworks.serving.page.chat import Chat
+from lmworks.serving.page.chat import Chat, Ended
 from lmworks.serving.page.inside import Inside
 from lmworks.serving.page.next_token import NextToken
 from lmworks.serving.page.settings import Settings
@@ -16,7 +16,7 @@ BLUE = "#1c5d99"
 class Layout:
     """One visitor's page."""
 
-    def __init__(self, service: Service) -> None:
+    def __init__(self, service: Service, ended: Ended) -> None:
         ui.colors(primary=BLUE)
         with ui.header().classes("lm-header"):
             ui.label(service.name).classes("lm-name").tooltip(_facts(service))
@@ -36,7 +36,7 @@ class Layout:
         with ui.tab_panels(tabs, value=first, keep_alive=True).classes("lm-panels").props("transition-duration=0"):
             if service.writes:
                 with ui.tab_panel("chat"):
-                    Chat(service, settings, _hint(service))
+                    Chat(service, settings, _hint(service), ended)
             if _continues(service):
                 with ui.tab_panel("next"):
                     self._next = NextToken(service, settings)
