@@ -57,14 +57,11 @@ def sweep(
 
     TrainRecipe.read(recipe, set_ or [])  # what is wrong with it is said before torch is loaded, which takes seconds
 
-    def say(line: str) -> None:
-        print(line, file=sys.stderr, flush=True)
-
     if find_rate:
         from lmworks.sweeping.rate import find_rate_of
 
         with progress.shown():
-            curve = find_rate_of(recipe, set_ or [], say=say)
+            curve = find_rate_of(recipe, set_ or [], say=_say)
         as_json(curve.facts()) if json_ else _show_rates(curve, recipe)
         return
     if space is None or trials is None:
@@ -73,22 +70,16 @@ def sweep(
     from lmworks.sweeping.run import sweep as run
 
     with progress.shown():
-        result = run(
-            recipe,
-            space,
-            trials,
-            out,
-            changes=set_ or [],
-            storage=storage,
-            seed=seed,
-            prune=prune,
-            say=say,
-        )
+        result = run(recipe, space, trials, out, changes=set_ or [], storage=storage, seed=seed, prune=prune, say=_say)
     pictures = _draw(result)
     if json_:
         as_json(result.facts() | {"pictures": [str(path) for path in pictures]})
     else:
         _show(result, pictures)
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
 
 
 def _draw(result: SweepResult) -> list[Path]:

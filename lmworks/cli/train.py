@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from lmworks.cli.options import Json, as_json, table
+
+if TYPE_CHECKING:
+    from lmworks.pretraining import PretrainResult
 
 
 def train(
@@ -37,7 +40,6 @@ def train(
         raise typer.Exit(launch(processes, [*arguments, *(["--resume"] if resume else [])]))
 
     from lmworks.pretraining import pretrain, sample
-    from lmworks.tasks import task_of
     from lmworks.training.ranks import speaks
 
     with progress.shown():
@@ -52,7 +54,14 @@ def train(
         return
     if json_:
         as_json({"folder": str(result.folder), **result.facts, "sample": "".join(sample(result))})
-        return
+    else:
+        _show(result)
+
+
+def _show(result: PretrainResult) -> None:
+    from lmworks.pretraining import sample
+    from lmworks.tasks import task_of
+
     typer.echo("")
     done, task = result.training, task_of(result.recipe)
     table(

@@ -25,6 +25,7 @@ from lmworks.sweeping.space import Space, Tables, with_settings
 from lmworks.sweeping.study import SharedStudy, TrialRecord, check_address, open_study, quiet_optuna, without_password
 from lmworks.sweeping.trial import Texts, run_trial
 from lmworks.training.ranks import refuse_ranks
+from lmworks.training.settings import TrainingConfig
 from lmworks.training_recipe import TrainRecipe
 
 Say = Callable[[str], None]
@@ -115,11 +116,8 @@ def sweep(
     tables = recipe_tables(recipe, changes)
     chosen = TrainRecipe(**tables)
     searched = Space(space, tables) if isinstance(space, Mapping) else Space.read(space, tables)
-    folder = (
-        Path(out)
-        if out is not None
-        else Path("sweeps") / ("recipe" if isinstance(recipe, Mapping) else Path(recipe).stem)
-    )
+    name = "recipe" if isinstance(recipe, Mapping) else Path(recipe).stem
+    folder = Path(out) if out is not None else Path("sweeps") / name
     _refuse_foreign(folder)
     keep_freed_memory()
     texts = Texts(read_parts(chosen, say), folder / "texts", chosen.validation.tokens)
@@ -133,32 +131,32 @@ def sweep(
         "prune": prune,
         "text": texts.hash,
     }
-    if chosen.training.max_seconds is not None:
+    _say_what_decides(chosen.training, prune, say)
+    compare_with = startup if prune and chosen.training.evaluate_every is not None else None
+    kept_in = without_password(storage) if storage else str(folder / "journal.log")
+
+    def run(trial: Any) -> None:
+        run_trial(study, trial, tables, texts, folder / "trials", compare_with)
+
+    with open_study(folder, storage) as study:
+        place = str(folder) if storage is None else f"{folder.resolve().name} of {kept_in}"
+        study.agree(plan, searched.of_the_recipe(tables), place)
+        _work(study, searched, trials, seed, startup, run, say)
+        records = study.records()
+    return _result(folder, kept_in, records, searched, tables, plan)
+
+
+def _say_what_decides(config: TrainingConfig, prune: bool, say: Say) -> None:
+    """What of a recipe makes trials compare less well than they could."""
+    if config.max_seconds is not None:
         say(
             "trials         end by the clock: whatever else this machine does, other workers too, decides with them; "
             "training.steps is fairer"
         )
-    if prune and chosen.training.evaluate_every is None:
+    if prune and config.evaluate_every is None:
         say(
             "pruning        none: trials are validated at their end alone; --set training.evaluate_every=STEPS asks for more"
         )
-    compare_with = startup if prune and chosen.training.evaluate_every is not None else None
-    with open_study(folder, storage) as study:
-        place = str(folder) if storage is None else f"{folder.resolve().name} of {without_password(storage)}"
-        study.agree(plan, searched.of_the_recipe(tables), place)
-        _work(
-            study,
-            searched,
-            trials,
-            seed,
-            startup,
-            lambda trial: run_trial(study, trial, tables, texts, folder / "trials", compare_with),
-            say,
-        )
-        records = study.records()
-    return _result(
-        folder, without_password(storage) if storage else str(folder / "journal.log"), records, searched, tables, plan
-    )
 
 
 def recipe_tables(recipe: str | Path | Tables, changes: Sequence[str] = ()) -> dict[str, Any]:
