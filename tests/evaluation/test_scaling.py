@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from lmworks.basics.errors import ConfigError
-from lmworks.evaluation.scaling import ScalingLaw, fit_scaling_law
+from lmworks.evaluation.scaling import FittedLaw, ScalingLaw, fit_scaling_law
 
 # Hoffmann et al. 2022, equation 10.
 PUBLISHED = ScalingLaw(floor=1.69, size_term=406.4, size_power=0.34, data_term=410.7, data_power=0.28)
@@ -42,6 +44,15 @@ def test_intervals_hold_the_truth_about_as_often_as_they_say():
         assert value == pytest.approx(truth, rel=0.1)
         held += interval[0] <= truth <= interval[1]
     assert 33 <= held <= 40  # 95 % of 40 is 38; fewer than 33 has a chance of 1 in 500
+
+
+def test_an_interval_holds_its_value_and_follows_from_the_seed():
+    above = FittedLaw(SMALL, (replace(SMALL, floor=3.0),) * 5, 16)
+    assert above.estimate(lambda law: law.floor) == (1.9, (1.9, 3.0))
+    size, data, loss = grid(SMALL, [8e3, 3e4, 1.2e5], [5e4, 1e5, 2e5])
+    noisy = loss * (1 + 0.01 * np.random.default_rng(0).standard_normal(len(loss)))
+    one, same, other = (fit_scaling_law(size, data, noisy, resamples=3, seed=seed) for seed in (0, 0, 1))
+    assert one == same and one.law == other.law and one.resampled != other.resampled
 
 
 def test_loss_that_data_does_not_change_has_no_data_term():

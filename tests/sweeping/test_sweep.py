@@ -108,6 +108,12 @@ def test_hopeless_trials_are_pruned_and_the_study_says_so(here: Path):
     assert whole.count("pruned") == 0
 
 
+def test_nothing_is_pruned_while_the_rate_still_rises(here: Path):
+    recipe = {**RECIPE, "training": RECIPE["training"] | {"warmup": 0.8}}
+    result = run(4, recipe=recipe, space={"training.learning_rate": {"choices": [1e-2, 1e-6]}}, startup=1)
+    assert result.count("complete") == 4
+
+
 def test_without_validations_on_the_way_nothing_is_pruned_and_that_is_said(here: Path):
     training = {key: value for key, value in RECIPE["training"].items() if key != "evaluate_every"}
     lines: list[str] = []
@@ -161,6 +167,29 @@ def test_a_trial_that_cannot_be_run_is_recorded_with_the_reason(here: Path):
     with pytest.raises(LmworksError, match=r"no trial is complete.*less than one batch") as caught:
         run(2, "none", space={"training.rows": {"choices": [3000, 4000]}})
     assert "\n" not in str(caught.value)
+
+
+class Large(CausalLM):
+    """No memory for batches of two rows."""
+
+    problem = "CUDA out of memory. Tried to allocate 20.00 GiB"
+
+    def __call__(self, network: Any, batch: Any) -> Any:
+        if batch.tokens.shape[0] == 2:
+            raise RuntimeError(self.problem)
+        return super().__call__(network, batch)
+
+
+def test_a_trial_that_does_not_fit_into_memory_ends_alone_and_a_fault_in_the_program_ends_all(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("lmworks.tasks.writing.CausalLM", Large)
+    result = run(4, space={"training.rows": {"choices": [2, 4]}})
+    assert {(one.settings["training.rows"], one.state) for one in result.trials} == {(2, "failed"), (4, "complete")}
+    assert all(one.why == Large.problem for one in result.trials if one.state == "failed")
+    monkeypatch.setattr(Large, "problem", "shapes do not match")
+    with pytest.raises(RuntimeError, match="shapes do not match"):
+        run(4, "other", space={"training.rows": {"choices": [2, 4]}})
 
 
 class Interrupted(CausalLM):
