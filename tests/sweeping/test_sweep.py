@@ -285,5 +285,6 @@ def test_the_setting_that_decides_is_important_and_the_idle_one_is_no_more_than_
     assert (rate.setting, rows.setting) == ("training.learning_rate", "training.rows")
     assert rate.share + rows.share == pytest.approx(1) and rate.share > 0.9
     assert not rate.is_chance and rows.is_chance and rate.trials == 24
+    assert 0.1 < rate.chance < 0.4 and 0.08 < rows.chance < 0.3  # half of what is shuffled stays below 0.05 and 0.006
     assert importances(records(24), Space(SPACE, RECIPE).distributions()) == found
     assert importances(records(7), Space(SPACE, RECIPE).distributions()) == []
