@@ -21,6 +21,13 @@ from lmworks.serving.work import REASONS, Stream, Work, watched
 
 FINGERPRINT = f"lmworks-{__version__}"
 Facts = dict[str, Any]
+STREAMED: dict[int | str, Facts] = {
+    200: {
+        "content": {"text/event-stream": {"schema": {"type": "string"}}},
+        "description": "Whole, or as events (stream)",
+    }
+}
+"""What the server's description of itself says of an answer besides JSON."""
 
 
 class Choice(Protocol):

@@ -7,7 +7,7 @@ from fastapi.responses import Response
 
 from lmworks.generation.engine import Piece
 from lmworks.generation.request import Asked, Token
-from lmworks.serving.answering import Facts, answer, must_be, reason
+from lmworks.serving.answering import STREAMED, Facts, answer, must_be, reason
 from lmworks.serving.service import Service
 from lmworks.serving.wire import Chatting
 from lmworks.serving.work import Job, Work
@@ -17,7 +17,7 @@ def routes(service: Service) -> APIRouter:
     """The endpoint, for one service."""
     router = APIRouter()
 
-    @router.post("/v1/chat/completions", summary="Answer a conversation")
+    @router.post("/v1/chat/completions", summary="Answer a conversation", responses=STREAMED)
     async def chat(asked: Chatting, http: Request) -> Response:
         must_be(service, asked.model, service.name)
         service.model.must_converse()

@@ -10,7 +10,7 @@ from fastapi.responses import Response
 
 from lmworks.generation.engine import Piece, Ticket
 from lmworks.generation.request import Asked, Token
-from lmworks.serving.answering import Facts, answer, must_be, reason
+from lmworks.serving.answering import STREAMED, Facts, answer, must_be, reason
 from lmworks.serving.errors import Refused
 from lmworks.serving.service import Service
 from lmworks.serving.token_texts import Offsets
@@ -25,7 +25,7 @@ def routes(service: Service) -> APIRouter:
     """The endpoint, for one service."""
     router = APIRouter()
 
-    @router.post("/v1/completions", summary="Continue texts")
+    @router.post("/v1/completions", summary="Continue texts", responses=STREAMED)
     async def complete(asked: Completing, http: Request) -> Response:
         must_be(service, asked.model, service.name)
         if asked.echo and service.model.translates:

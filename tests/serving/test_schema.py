@@ -52,6 +52,12 @@ def test_whatever_the_description_allows(described):
     try_out(described, 12)
 
 
+def test_streams_are_described(described):
+    for path in ("/v1/completions", "/v1/chat/completions"):
+        told = described.raw_schema["paths"][path]["post"]["responses"]["200"]["content"]
+        assert set(told) == {"application/json", "text/event-stream"}
+
+
 @pytest.mark.slow
 def test_much_of_what_the_description_allows(described):
     try_out(described, 1000)
