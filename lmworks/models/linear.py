@@ -73,6 +73,7 @@ def packable(weight: Tensor, dtype: torch.dtype | None = None) -> bool:
         and weight.device.type == "cpu"
         and torch.backends.mkldnn.is_available()
         and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+        and ((dtype or weight.dtype) == torch.float32 or torch.ops.mkldnn._is_mkldnn_bf16_supported())
     )
 
 

@@ -125,7 +125,8 @@ def test_gradients_of_all_weights_equal_autograds_in_float64(kind: str, width: i
     assert_equal_to_plain(network, packed(*LENGTHS[width]), recompute, 1e-8)
 
 
-@pytest.mark.parametrize("kind", WHOLE)
+# Not ReLU: at its kink a rounding decides between two gradients, and processors round differently; float64 covers it.
+@pytest.mark.parametrize("kind", [kind for kind in WHOLE if WHOLE[kind].get("activation") != "relu"])
 def test_gradients_of_all_weights_equal_autograds_in_float32(kind: str):
     assert_equal_to_plain(tiny.network(**WHOLE[kind]), packed((40, 20), (7, 3, 50)), False, 1e-5)
 

@@ -101,3 +101,8 @@ def test_float32_weights_are_packed_where_it_is_asked_for_and_only_there(dtype: 
     with packed_products(dtype, x.device):
         linear.requires_grad_(True)
         assert linear(x).grad_fn is not None  # gradients go the ordinary way
+
+
+def test_bfloat16_weights_multiply_on_every_processor():
+    """oneDNN refuses to pack bfloat16 for a processor that it can't multiply it on (AVX2 alone): these take the plain product."""
+    assert_as_written(layer(), states(2, 7))

@@ -247,10 +247,11 @@ def test_saved_and_loaded_it_is_the_same_and_a_file_that_does_not_fit_is_refused
     again = LanguageModel.load(folder).network
     assert again.config == made.config and isinstance(again, RecurrentNetwork)
     tokens = tiny.text(2, 6)
-    assert torch.equal(again(tokens, memory=source_of(again, 2)), made(tokens, memory=source_of(made, 2)))
-    assert torch.equal(
-        copy.deepcopy(again)(tokens, memory=source_of(again, 2)), made(tokens, memory=source_of(made, 2))
-    )
+    wanted = made(tokens, memory=source_of(made, 2))
+    for one in (again, copy.deepcopy(again)):
+        assert all(torch.equal(weight, made.get_parameter(name)) for name, weight in one.named_parameters())
+        # Where memory is aligned otherwise some processors sum in another order.
+        torch.testing.assert_close(one(tokens, memory=source_of(one, 2)), wanted, rtol=1e-5, atol=1e-6)
     tensors = load_file(folder / "model.safetensors")
     for broken, words in (
         ({name: one for name, one in tensors.items() if "layers.1" not in name}, "is missing"),
