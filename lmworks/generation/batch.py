@@ -9,7 +9,8 @@
 A step gives every running request one token (more where it guessed some), or reads a part of a waiting prompt: at most `chunk`
 tokens of prompts between two tokens of those that run. The prompt that is due first is read first, and it is due when as many
 tokens were read since it came as it has itself: a short one does not wait for a long one that came before, nor a long one for
-more than its own length in short ones that come later. Rows of all requests share each pass through the network; what a request draws and keeps is its own.
+more than its own length in short ones that come later. Rows of all requests share each pass through the network; what a
+request draws and keeps is its own.
 On the compiled path, whose sums have one order, an answer is the same to the bit whatever stands beside it; in PyTorch
 the last bits of the logits depend on the number of rows.
 """
