@@ -4,7 +4,8 @@
 
 The first batches are encoded here: a short text is done before a process has started, and the others begin with the words
 that are known by then. A worker is a program of its own that reads batches until its standard input ends, so it ends with
-whoever started it, however that ended; a forked copy of this process would inherit its threads and its locks.
+whoever started it, however that ended; a forked copy of this process would inherit its threads and its locks. Pickles pass
+between this process and its own children alone, through pipes that nobody else holds.
 """
 
 from __future__ import annotations
