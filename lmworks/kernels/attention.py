@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from lmworks.kernels.instructions import chosen
 from lmworks.kernels.quantised import put_group
 from lmworks.kernels.scalars import inlined
 from lmworks.kernels.vectors import (
@@ -32,10 +33,10 @@ from lmworks.kernels.vectors import (
     ir,
 )
 
-MOST_VECTORS = 12
-"""Queries that one kernel takes at once: with the keys' vector they fill the 32 registers of AVX-512 in the mix."""
-REGISTERS = 24
-"""Of them for sums."""
+REGISTERS = 24 if chosen().name == "avx512" else 6
+"""Vectors of 16 numbers that sums may fill: AVX-512 holds 32 in its registers, AVX2 and NEON 8."""
+MOST_VECTORS = min(12, REGISTERS)
+"""Queries that one kernel takes at once."""
 
 
 def _page_kernel(vectors: int) -> Any:
@@ -63,7 +64,7 @@ def _page_kernel(vectors: int) -> Any:
         ]
         largest = [w.variable(w.constant(NONE_SEEN, FLOATS)) for _ in range(vectors)]
         blocks = w.b.sdiv(w.plus(count, 15), w.constant(16))
-        at_once = 4 if vectors <= 3 else 2 if vectors <= 6 else 1  # blocks, of the 4 of a page
+        at_once = next(blocks for blocks in (4, 2, 1) if blocks * vectors <= min(12, REGISTERS))  # of the 4 of a page
         with w.loop(0, w.b.sdiv(w.plus(blocks, at_once - 1), w.constant(at_once))) as part:
             _scores(w, query, width, keys, values, w.times(part, at_once), at_once, limits, largest, weights)
         sums = [_weights(w, v, blocks, w.largest(w.b.load(largest[v])), weights) for v in range(vectors)]
@@ -178,7 +179,7 @@ def _mix_dimensions(
             w.store(w.b.load(total), at, 64 * one)
 
 
-page_1, page_2, page_3, page_4, page_12 = (_page_kernel(vectors) for vectors in (1, 2, 3, 4, MOST_VECTORS))
+page_1, page_2, page_3, page_4, page_most = (_page_kernel(vectors) for vectors in (1, 2, 3, 4, MOST_VECTORS))
 
 
 @emitted(None, Int, Int, Int)
@@ -231,9 +232,9 @@ def attend_page(vectors, query, width, keys, values, first, count, begins, ends,
     while done < vectors:
         left, q, p = vectors - done, query + done * width * 4, parts + done * size
         b, e = begins + done * 8, ends + done * 8
-        if left >= 12:
-            page_12(q, width, keys, values, first, count, b, e, weights, p)
-            done += 12
+        if left >= MOST_VECTORS:
+            page_most(q, width, keys, values, first, count, b, e, weights, p)
+            done += MOST_VECTORS
         elif left >= 4:
             page_4(q, width, keys, values, first, count, b, e, weights, p)
             done += 4

@@ -31,7 +31,8 @@ Int, Float = types.int64, types.float32
 BYTE, SHORT, WORD, LONG = (ir.IntType(bits) for bits in (8, 16, 32, 64))
 HALF, SINGLE = ir.HalfType(), ir.FloatType()
 FLOATS, WORDS, HALVES = (ir.VectorType(kind, 16) for kind in (SINGLE, WORD, HALF))
-FLOATS_8, HALVES_8 = (ir.VectorType(kind, 8) for kind in (SINGLE, HALF))
+FLOATS_8, WORDS_8, HALVES_8 = (ir.VectorType(kind, 8) for kind in (SINGLE, WORD, HALF))
+SHORTS, BYTES_32 = ir.VectorType(SHORT, 16), ir.VectorType(BYTE, 32)
 
 NONE_SEEN = -1e30
 """The score of a key that is not seen, and the maximum over none."""
@@ -107,15 +108,19 @@ class Writer:
         """float16 numbers, as float32."""
         return self.b.fpext(self.load(kind, address, offset), ir.VectorType(SINGLE, kind.count))
 
-    def load_splat(self, address: Value, offset: Value = 0, kind: Any = SINGLE) -> Value:
-        """One number in all 16 lanes."""
-        return self.splat(self.load(kind, address, offset, align=4))
+    def load_splat(self, address: Value, offset: Value = 0, kind: Any = SINGLE, lanes: int = 16) -> Value:
+        """One number in all lanes."""
+        return self.splat(self.load(kind, address, offset, align=4), lanes)
 
     def variable(self, start: Value) -> Value:
         """A place that keeps a value through a loop (a register, where there are enough)."""
         place = cgutils.alloca_once(self.b, start.type)
         self.b.store(start, place)
         return place
+
+    def memory(self, vectors: int) -> Value:
+        """The address of room for so many vectors of 64 bytes, while the function runs."""
+        return self.b.ptrtoint(cgutils.alloca_once(self.b, ir.ArrayType(FLOATS, vectors)), LONG)
 
     # Order
 
@@ -200,32 +205,26 @@ class Writer:
         """sums + the products of four neighbouring bytes in each of 16 lanes: unsigned times signed."""
         return DOTS[chosen().name](self, sums, unsigned, signed)
 
+    # 256 bits of AVX2
+
+    def pairs(self, unsigned: Value, signed: Value) -> Value:
+        """16 sums of two neighbouring products of bytes, unsigned times signed, in 16 bits (saturating)."""
+        left, right = (self.b.bitcast(value, BYTES_32) for value in (unsigned, signed))
+        return self.call("llvm.x86.avx2.pmadd.ub.sw", SHORTS, left, right)
+
+    def signed_pairs(self, first: Value, second: Value) -> Value:
+        """The same of two signed factors, where the second never is -128: |first| * (second with first's sign)."""
+        first = self.b.bitcast(first, BYTES_32)
+        second = self.call("llvm.x86.avx2.psign.b", BYTES_32, self.b.bitcast(second, BYTES_32), first)
+        return self.pairs(self.call("llvm.abs.v32i8", BYTES_32, first, ir.Constant(ir.IntType(1), 0)), second)
+
+    def widened(self, pairs: Value) -> Value:
+        """8 sums of two neighbours, in 32 bits."""
+        return self.call("llvm.x86.avx2.pmadd.wd", WORDS_8, pairs, self.constant(1, SHORTS))
+
 
 def _dot_vnni(w: Writer, sums: Value, unsigned: Value, signed: Value) -> Value:
     return w.call("llvm.x86.avx512.vpdpbusd.512", WORDS, sums, unsigned, signed)
-
-
-def _dot_avx2(w: Writer, sums: Value, unsigned: Value, values: Value, signed: bool = False) -> Value:
-    """Two halves of 256 bits: pairs of products in 16 bits (saturating), then pairs of these in 32."""
-    shorts, longs, bytes_32 = ir.VectorType(SHORT, 16), ir.VectorType(WORD, 8), ir.VectorType(BYTE, 32)
-    left, right = (w.b.bitcast(value, ir.VectorType(BYTE, 64)) for value in (unsigned, values))
-    halves = []
-    for half in range(2):
-        lanes = list(range(32 * half, 32 * half + 32))
-        one, other = w.shuffle(left, lanes), w.shuffle(right, lanes)
-        if signed:
-            other = w.call("llvm.x86.avx2.psign.b", bytes_32, other, one)
-            one = w.call("llvm.abs.v32i8", bytes_32, one, ir.Constant(ir.IntType(1), 0))
-        pairs = w.call("llvm.x86.avx2.pmadd.ub.sw", shorts, one, other)
-        halves.append(w.call("llvm.x86.avx2.pmadd.wd", longs, pairs, w.constant(1, shorts)))
-    both = w.b.shuffle_vector(halves[0], halves[1], ir.Constant(WORDS, list(range(16))))
-    return w.b.add(sums, both)
-
-
-def dot_signed_avx2(w: Writer, sums: Value, first: Value, second: Value) -> Value:
-    """As `dot_bytes` for two signed factors, where the second never is -128: |first| * (second with first's sign), because a
-    sum of two products of 255 * 127 would not fit AVX2's 16 bits. Other sets have no need of it."""
-    return _dot_avx2(w, sums, first, second, signed=True)
 
 
 def _dot_plain(w: Writer, sums: Value, unsigned: Value, signed: Value) -> Value:
@@ -238,8 +237,4 @@ def _dot_plain(w: Writer, sums: Value, unsigned: Value, signed: Value) -> Value:
     return sums
 
 
-DOTS: dict[str, Callable[[Writer, Value, Value, Value], Value]] = {
-    "avx512": _dot_vnni,
-    "avx2": _dot_avx2,
-    "plain": _dot_plain,
-}
+DOTS: dict[str, Callable[[Writer, Value, Value, Value], Value]] = {"avx512": _dot_vnni, "plain": _dot_plain}

@@ -46,14 +46,17 @@ def test_a_matrix(bits: int, tokens: int, adds: bool):
     torch.testing.assert_close(output[:, :50], expected, rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("tokens", [4, 16])
-def test_the_largest_numbers_do_not_overflow(tokens: int):
-    """Codes of 255 and values of 127: their products do not fit the 16 bits of AVX2."""
+@pytest.mark.parametrize("bits", [4, 8])
+@pytest.mark.parametrize("tokens", [1, 4, 16])
+def test_the_largest_numbers_do_not_overflow(bits: int, tokens: int):
+    """Values of 127, and codes of 255, whose products do not fit the 16 bits of AVX2, or of 15, of which sixteen do."""
     bench = Bench(tokens, 64)
-    weight = pack(quantised("m", torch.full((16, 64), 3.0), 8), 8)
+    weight = torch.full((16, 64), 3.0)
+    weight[:, ::32] = 0
+    packed = pack(quantised("m", weight, bits), bits)
     x, output = bench.quantise(torch.full((tokens, 64), -2.0)), torch.zeros(tokens, 16)
-    bench.run(multiply(weight, address(output), 64))
-    torch.testing.assert_close(output, F.linear(x, unpacked(weight)), rtol=1e-5, atol=1e-4)
+    bench.run(multiply(packed, address(output), 64))
+    torch.testing.assert_close(output, F.linear(x, unpacked(packed)), rtol=1e-5, atol=1e-4)
 
 
 @pytest.mark.parametrize("centred", [False, True])
