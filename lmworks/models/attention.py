@@ -24,6 +24,7 @@ from lmworks.models.masks import Visibility
 from lmworks.models.memory import Memory
 from lmworks.models.norm import RMSNorm
 from lmworks.models.positions import Rotation, rotate
+from lmworks.models.precision import quicker_in_float32
 
 Kernel = Literal["fused", "explicit"]
 """explicit: the formula, step by step; fused: the fastest way that there is for the case (see `kernel_of`)."""
@@ -72,13 +73,15 @@ def attend(
 ) -> Queries:
     """softmax(Q K^T scale) V by the kernel that `kernel_of` names; `dropout` drops weights of the pattern, and `scale` is
     1 / root of head_dim unless given."""
+    if kernel == "fused" and quicker_in_float32(query):  # one query 4 times, a prompt 10 (docs/log.md)
+        return attend(query.float(), key.float(), value.float(), sees, kernel, dropout, scale).to(query.dtype)
     chosen = kernel_of(query, sees, kernel, dropout)
     if chosen == "explicit":
         pattern = attention_pattern(attention_scores(query, key, sees, scale))
         return mix(dropped(pattern, dropout), value)
     if chosen == "tiled":
         return attend_in_tiles(query, key, value, scale)
-    mask = sees.mask if sees.bias is None else sees.bias
+    mask = sees.mask if sees.bias is None else sees.bias.to(query.dtype)
     if sees.causal and query.shape[2] != key.shape[2]:  # PyTorch would align the first query with the first key
         mask = sees.dense(query.shape[2], key.shape[2], query.device)
     return F.scaled_dot_product_attention(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from torch import Tensor
 
 from lmworks.basics.errors import ConfigError
 
@@ -24,3 +25,17 @@ def fast_dtype(device: str | torch.device = "cpu") -> torch.dtype:
         return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
     native = any(getattr(torch.cpu, f"_is_{name}_supported", bool)() for name in ("avx512_bf16", "amx_tile"))
     return torch.bfloat16 if native else torch.float32
+
+
+def multiplied(dtype: torch.dtype) -> bool:
+    """Does this processor have products of these numbers? Without them PyTorch's take up to ten times as long as float32's."""
+    if dtype not in (torch.bfloat16, torch.float16):
+        return True
+    name = "bf16" if dtype == torch.bfloat16 else "fp16"
+    there = getattr(torch.ops.mkldnn, f"_is_mkldnn_{name}_supported", None)
+    return torch.backends.mkldnn.is_available() and there is not None and bool(there())
+
+
+def quicker_in_float32(values: Tensor) -> bool:
+    """Are these 16-bit numbers on a processor that multiplies none?"""
+    return values.device.type == "cpu" and not multiplied(values.dtype)
