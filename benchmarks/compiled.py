@@ -6,15 +6,19 @@ python -m benchmarks.compiled "one stream" --rounds 5
 llama.cpp is called through llama-cpp-python's low-level `llama_decode`, with as many threads, on the same file (Q4_1) and on
 a Q4_0 that `lmworks export` makes of it (other weights, llama.cpp's fastest path). Without that package ours runs alone.
 "program" is `model.generate`: sampler, stream and all. Rates are tokens a second; medians, least and most over the rounds.
-With --processor a second is one of processor time, and everybody has one thread: for a machine that others use too.
+With --processor a second is one of processor time, and everybody has one thread: for a machine that others use too. With --busy
+another process keeps one core busy, for comparison with a run without.
 """
 
 from __future__ import annotations
 
 import argparse
+import atexit
 import ctypes
 import os
 import statistics
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -231,6 +235,7 @@ def main() -> None:
     parser.add_argument("tests", nargs="*", help=f"beginnings of: {', '.join([*TESTS, GROWTH])}")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--processor", action="store_true", help="count processor time, with one thread each")
+    parser.add_argument("--busy", action="store_true", help="another process keeps one core busy meanwhile")
     options = parser.parse_args()
     if options.processor:
         global clock  # noqa: PLW0603 (every test reads it)
@@ -241,6 +246,9 @@ def main() -> None:
     threads = usable_cores()
     candidates = engines(threads)
     second = "second of processor time" if options.processor else "second"
+    if options.busy:
+        neighbour = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+        atexit.register(neighbour.kill)
     print(f"{library().instructions}, {threads} threads, {options.rounds} rounds; tokens a {second}", flush=True)
     for name, test in chosen.items():
         rates: dict[str, list[float]] = {engine: [] for engine in candidates}
