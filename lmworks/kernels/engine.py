@@ -321,7 +321,7 @@ class CompiledNetwork:
         stride = -(-(vectors * (2 * size + 64 + 16) + VECTORS * 256) // 64) * 64 + 64
         self._put(Field.SCRATCH, aligned(stride * self.team.threads))
         self._frame[Field.SCRATCH_STRIDE] = stride
-        self._barrier = aligned(128 + 64 * self.team.threads).view(np.int64)
+        self._barrier = aligned(192 + 64 * self.team.threads).view(np.int64)
         self._put(Field.BARRIER, self._barrier)
 
     def _make_room(self, tokens: int) -> None:

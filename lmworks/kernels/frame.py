@@ -50,7 +50,8 @@ class Field(IntEnum):
     """For each thread, SCRATCH_STRIDE bytes."""
     SCRATCH_STRIDE = 22
     BARRIER = 23
-    """At 0 the threads that have arrived, at 64 how often all have, from 128 on for each thread, 64 bytes apart, its looks."""
+    """At 0 the threads that have arrived, at 64 how often all have, at 128 the blocks of a matrix that were taken (matrix.py), from
+    192 on for each thread, 64 bytes apart, its looks."""
 
 
 class Operation(IntEnum):

@@ -54,6 +54,7 @@ def barrier(place, threads):
         round_ = atomic_load(place + 64)
         if atomic_add(place, 1) == threads - 1:
             atomic_store(place, 0)
+            atomic_store(place + 128, 0)  # for the next matrix
             atomic_store(place + 64, round_ + 1)
         else:
             while atomic_load(place + 64) == round_:
@@ -125,6 +126,7 @@ def run_matrix(thread, threads, frame, step):
     matrix(
         thread,
         threads,
+        field(frame, BARRIER) + 128,
         field(step, 2),
         field(step, 1),
         field(step, 3),
@@ -322,7 +324,7 @@ def run(thread, threads, frame):
             run_mix(thread, threads, frame, step)
         elif operation == ACTIVATE:
             run_activate(thread, threads, frame, step)
-        put_long(place_ + 128 + 64 * thread, looks)
+        put_long(place_ + 192 + 64 * thread, looks)
         looks += barrier(place_, threads)
 
 

@@ -55,7 +55,7 @@ class Team:
             start = time.perf_counter()
             self.functions.run(0, self.active, self.frame)
             if self.active > 1:
-                self._judge(time.perf_counter() - start, int(barrier[16::8][: self.active].max()))
+                self._judge(time.perf_counter() - start, int(barrier[24::8][: self.active].max()))
 
     def _choose(self) -> None:
         """Go back to all threads when the rest is over."""
