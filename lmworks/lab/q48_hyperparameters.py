@@ -81,7 +81,7 @@ ANEW = (1000, 2000)
 def hyperparameters(
     text: str = "tinyshakespeare",
     trials: Annotated[int, Field(ge=LEAST)] = scaled(8, 10),
-    epochs: float = scaled(0.05, 0.06),
+    epochs: float = scaled(0.03, 0.06),
     dim: Several = 64,
     context: Several = 64,
     held_out_windows: Several = scaled(150, 400),
