@@ -220,11 +220,12 @@ class _Run:
                 self.network, self.objective, micro, self.optimiser, share, config.clip, longest, self.ranks
             )
         except DivergedError as error:
+            self.state = replace(state, diverged=True)
             self.save("checkpoint")
             raise DivergedError(
                 f"step {state.step + 1}: {error}; the parameters of step {state.step} are in "
-                f"{self.folder / 'checkpoint'}. Lower training.learning_rate: remove {self.folder} and start afresh with "
-                f"--set training.learning_rate={config.learning_rate / 3:.1g}; or look at the data and --resume"
+                f"{self.folder / 'checkpoint'}. Start afresh with a lower rate, --set training.learning_rate="
+                f"{config.learning_rate / 3:.1g} (this run moves aside), or look at the text of this step"
             ) from None
         seconds = self.ranks.same(time.monotonic() - started)
         self.losses.append(step.loss)
