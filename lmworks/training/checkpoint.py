@@ -41,7 +41,7 @@ class State:
     waited: int = 0
     """Validations since then."""
     diverged: bool = False
-    """The step behind it gave no number: what it holds is the last good step."""
+    """Its validation, or the step behind it, gave no number."""
 
 
 def save_checkpoint(

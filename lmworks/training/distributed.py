@@ -208,7 +208,7 @@ class _Through(nn.Module):
         super().__init__()
         self.network = network
         # Reached by no loss: torch looks for such parameters at every step, and warns where it finds none.
-        self.unreached = nn.Parameter(torch.zeros((), dtype=network.dtype, device=network.device))
+        self.unreached = nn.Parameter(network.embedding.weight.new_zeros(()))
 
     def forward(self, objective: Objective, batch: Batch) -> Loss:
         return objective(self.network, batch)
