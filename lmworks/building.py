@@ -99,7 +99,7 @@ def build(
     folder = Path(out) if out is not None else Path("models") / Path(chosen.data.text).resolve().stem
     run = folder.with_name(f"{folder.name}.run")
     refuse_foreign_files(folder)
-    check_run(run, chosen, resume)
+    check_run(run, chosen, resume, say)
     say_replaced(folder, say)
     keep_freed_memory()
 

@@ -182,7 +182,7 @@ def _intent(recipe: TrainRecipe, folder: Path, resume: bool, device: torch.devic
 def _prepare(recipe: TrainRecipe, folder: Path, run: Path, resume: bool, say: Say) -> Split:
     """Everything that is made once: text, tokenizer and shards, which lie in the run's folder then."""
     refuse_foreign_files(folder)
-    check_run(run, recipe, resume)
+    check_run(run, recipe, resume, say)
     say_replaced(folder, say)
     parts = read_parts(recipe, say)
     start_run(run, recipe, _texts(recipe, parts), resume)

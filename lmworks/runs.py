@@ -14,34 +14,49 @@ from typing import Any
 
 from lmworks.basics.config import Config
 from lmworks.basics.errors import ConfigError
-from lmworks.basics.files import restore_directory, write_json
+from lmworks.basics.files import restore_directory, says_why, write_json
 from lmworks.basics.memory import peak_megabytes
 from lmworks.models.directory import read_json
 from lmworks.text.sources import Reading
+from lmworks.training.checkpoint import diverged
 
 RECIPE = "recipe.json"
 FREE = {"training.distribution"}
 """What a resumed run may have otherwise: any checkpoint is read in any distribution."""
 
 
-def check_run(run: Path, recipe: Config, resume: bool) -> None:
-    """A fresh run must not overwrite one that was stopped; a resumed one must have the recipe that it was started with."""
+def check_run(run: Path, recipe: Config, resume: bool, say: Callable[[str], None]) -> None:
+    """A fresh run must not overwrite one that was stopped, but it takes the place of one that diverged, which moves aside; a
+    resumed one must have the recipe that it was started with."""
+    checkpoint = run / "checkpoint"
+    restore_directory(checkpoint)
     if not resume:
-        if (run / "checkpoint").exists():
-            raise ConfigError(
-                f"{run} holds a run that was stopped; go on with --resume, or remove that folder to start afresh"
-            )
+        if checkpoint.exists():
+            if not diverged(checkpoint):
+                raise ConfigError(
+                    f"{run} holds a run that was stopped; go on with --resume, or remove that folder to start afresh"
+                )
+            _move_aside(run, say)
         return
     if not (run / RECIPE).exists():
         raise ConfigError(f"{run} does not hold a run to resume; start it without --resume")
-    restore_directory(run / "checkpoint")
-    if not (run / "checkpoint").exists():
+    if not checkpoint.exists():
         raise ConfigError(
             f"{run} holds a run that ended before its first checkpoint, so there is nothing to resume; start it without --resume"
         )
     theirs = read_json(run / RECIPE)
     for key, value in recipe.model_dump(mode="json").items():
         _same(key, value, theirs.get(key), run)
+
+
+def _move_aside(run: Path, say: Callable[[str], None]) -> None:
+    """Keep the run that diverged last, and no earlier one: each is as large as its text and its checkpoint."""
+    aside = run.with_name(f"{run.name}.diverged")
+    with says_why(aside):
+        if aside.exists():
+            shutil.rmtree(aside)
+        run.replace(aside)
+    say(f"diverged       the run before this one; its log and its last good step are in {aside} now")
 
 
 def _same(key: str, value: Any, theirs: Any, run: Path) -> None:

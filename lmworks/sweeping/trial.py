@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import shutil
 from collections.abc import Sequence
 from dataclasses import replace
@@ -140,8 +139,6 @@ def _value(
     curve: list[tuple[float, float]] = []
 
     def report(done: float, loss: float) -> None:
-        if not math.isfinite(loss):
-            raise DivergedError(f"the validation loss is {loss:g} when {done:.0%} of the run is done")
         curve.append((done, bits_per_byte(text, loss)))
         trial.report(curve[-1][1], round(DONE * done))
         if compare_with is None or not recipe.training.warmup < done < 1:  # while the rate rises nothing is decided
@@ -150,10 +147,7 @@ def _value(
         if len(others) >= compare_with and is_hopeless(curve, others):
             raise Hopeless
 
-    value = bits_per_byte(text, fit(recipe, text, run, report=report).validation_loss)
-    if not math.isfinite(value):
-        raise DivergedError("the validation loss is no number at the end")
-    return value
+    return bits_per_byte(text, fit(recipe, text, run, report=report).validation_loss)
 
 
 def is_hopeless(curve: Curve, others: Sequence[Curve]) -> bool:

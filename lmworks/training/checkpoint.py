@@ -40,6 +40,8 @@ class State:
     """The step behind which it was measured."""
     waited: int = 0
     """Validations since then."""
+    diverged: bool = False
+    """Its validation, or the step behind it, gave no number."""
 
 
 def save_checkpoint(
@@ -118,6 +120,14 @@ def load_checkpoint(folder: Path, parameters: Named, optimiser: torch.optim.Opti
         return State(**facts)
     except (KeyError, TypeError, RuntimeError) as error:
         raise ModelError(f"{folder} is damaged ({error}); remove it, and the run starts afresh") from None
+
+
+def diverged(folder: Path) -> bool:
+    """Is it of a run that diverged, and would again with the same recipe? Not where it is too damaged to say so."""
+    try:
+        return bool(read_json(folder / "state.json").get("diverged"))
+    except ModelError:
+        return False
 
 
 def _random(rank: int) -> str:

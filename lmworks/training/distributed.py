@@ -26,7 +26,6 @@ from torch.nn.parallel import DistributedDataParallel
 
 from lmworks.basics import progress
 from lmworks.basics.errors import ConfigError, LmworksError
-from lmworks.models.config import ModelConfig
 from lmworks.models.network import Network
 from lmworks.objectives import Loss, Objective
 from lmworks.tokens.batch import Batch
@@ -208,6 +207,8 @@ class _Through(nn.Module):
     def __init__(self, network: Network) -> None:
         super().__init__()
         self.network = network
+        # Reached by no loss: torch looks for such parameters at every step, and warns where it finds none.
+        self.unreached = nn.Parameter(network.embedding.weight.new_zeros(()))
 
     def forward(self, objective: Objective, batch: Batch) -> Loss:
         return objective(self.network, batch)
@@ -224,12 +225,6 @@ def _moved(network: Network) -> Network:
     return moved
 
 
-def _may_leave_out(config: ModelConfig) -> bool:
-    """Are there parts that a loss may not reach: experts that no token is sent to, heads of classes? DDP looks for them at
-    every step then, and warns where it finds none."""
-    return config.experts is not None or config.pooler or bool(config.labels)
-
-
 def _replicas(module: _Through) -> DistributedDataParallel:
     with warnings.catch_warnings():  # torch 2.13 renames broadcast_buffers, and older ones know no other name
         warnings.simplefilter("ignore", FutureWarning)
@@ -238,7 +233,7 @@ def _replicas(module: _Through) -> DistributedDataParallel:
             init_sync=False,
             broadcast_buffers=False,
             gradient_as_bucket_view=True,
-            find_unused_parameters=_may_leave_out(module.network.config),
+            find_unused_parameters=True,  # or ranks would part without a word behind what a loss leaves out
         )
 
 

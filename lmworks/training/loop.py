@@ -82,8 +82,8 @@ def train(
     """Train whatever of the network requires gradients; checkpoints and log.jsonl go into `run`. Each of several ranks
     gives the same network and rows.
 
-    Raises Stopped when it was interrupted, after saving; DivergedError when loss or gradient is not finite, with
-    the parameters of the last good step saved.
+    Raises Stopped when it was interrupted, after saving; DivergedError when loss, gradient or validation loss is not
+    finite, with the parameters of the last good step saved.
     """
     rows = as_rows(rows)
     if not len(rows):
@@ -220,12 +220,7 @@ class _Run:
                 self.network, self.objective, micro, self.optimiser, share, config.clip, longest, self.ranks
             )
         except DivergedError as error:
-            self.save("checkpoint")
-            raise DivergedError(
-                f"step {state.step + 1}: {error}; the parameters of step {state.step} are in "
-                f"{self.folder / 'checkpoint'}. Lower training.learning_rate: remove {self.folder} and start afresh with "
-                f"--set training.learning_rate={config.learning_rate / 3:.1g}; or look at the data and --resume"
-            ) from None
+            raise self._diverged(f"step {state.step + 1}: {error}") from None
         seconds = self.ranks.same(time.monotonic() - started)
         self.losses.append(step.loss)
         self.skipped += not step.taken
@@ -247,6 +242,8 @@ class _Run:
         loss = self.ranks.measured(self.validate, self.network)
         self.network.train()
         self.validation.append((self.state.step, loss))
+        if not math.isfinite(loss):
+            raise self._diverged(f"the validation loss is {loss:g}")
         facts = {"step": self.state.step - 1, "validation_loss": loss}
         log.write(**facts)
         track(self.state.step, facts)
@@ -261,6 +258,16 @@ class _Run:
             self.stopped_early = self.config.patience is not None and (
                 self.over or self.state.waited >= self.config.patience
             )
+
+    def _diverged(self, how: str) -> DivergedError:
+        """What to raise where a number is none any more, with the state before it saved."""
+        self.state = replace(self.state, diverged=True)
+        self.save("checkpoint")
+        return DivergedError(
+            f"{how}; the parameters of step {self.state.step} are in {self.folder / 'checkpoint'}. Start afresh with a lower "
+            f"rate, --set training.learning_rate={self.config.learning_rate / 3:.1g} (this run moves aside), or look at the "
+            "text that it broke on"
+        )
 
     def save(self, name: str) -> None:
         """Write a checkpoint of this moment."""

@@ -21,7 +21,7 @@ from lmworks.pretraining import PretrainResult, pretrain, sample
 from lmworks.text.sources import read
 from lmworks.text.splits import split
 from lmworks.tokens.shards import tokenizer_hash
-from lmworks.training.loop import _Run
+from lmworks.training.loop import DivergedError, _Run
 from lmworks.training_recipe import TrainRecipe
 
 SMALL: dict[str, Any] = {
@@ -149,6 +149,25 @@ def test_stop_and_resume_equal_a_straight_run(optimiser: str, here: Path, monkey
     assert resumed.training.losses == straight.training.losses[6:]
     assert resumed.validation_loss == straight.validation_loss
     assert Path("cut/model.safetensors").read_bytes() == Path("straight/model.safetensors").read_bytes()
+
+
+def test_a_run_that_diverged_moves_aside_for_the_next_one(here: Path):
+    """Nothing is to be removed by hand, and the last that diverged is kept; one that was stopped is not touched."""
+    lines: list[str] = []
+    with pytest.raises(DivergedError, match=r"^the validation loss is nan; the parameters of step 1 are in"):
+        pretrain(recipe(training={"learning_rate": 1e39, "steps": 1}), "out", say=lines.append)
+    with pytest.raises(DivergedError, match=r"^step \d: the loss is .* --set training\.learning_rate=3e\+28 "):
+        pretrain(recipe(training={"learning_rate": 1e29}), "out", say=lines.append)
+    with pytest.raises(ConfigError, match=r"training\.learning_rate is 0\.01 and was 1e\+29"):
+        make(resume=True)
+    with pytest.raises(DivergedError):  # the same step, the same end
+        make(training={"learning_rate": 1e29}, resume=True)
+    assert pretrain(recipe(), "out", say=lines.append).training.steps == 12
+    assert sum(line.startswith("diverged ") and line.endswith("out.run.diverged now") for line in lines) == 2
+    kept = Path("out.run.diverged")
+    assert json.loads((kept / "recipe.json").read_text())["training"]["learning_rate"] == 1e29
+    assert (kept / "checkpoint" / "parameters.safetensors").exists() and (kept / "log.jsonl").exists()
+    assert not Path("out.run").exists()
 
 
 def test_a_fresh_run_takes_nothing_from_one_that_never_reached_a_checkpoint(here: Path):

@@ -23,6 +23,7 @@ from lmworks.models.fused_block import use_fused_blocks
 from lmworks.models.network import Network
 from lmworks.objectives import CausalLM, Loss
 from lmworks.tokens.batch import Batch, Example, Row, batches, pack
+from lmworks.training.checkpoint import diverged
 from lmworks.training.loop import DivergedError, steps_of, train
 from lmworks.training.settings import TrainingConfig
 
@@ -92,14 +93,15 @@ def test_a_run_that_diverges_stops_and_keeps_the_last_good_step(step: int, how: 
     with pytest.raises(DivergedError) as caught:
         run(tmp_path, exploding)
     sentence = str(caught.value)
-    assert sentence.startswith(f"step {step + 1}: the loss is") and f"remove {tmp_path} and start afresh" in sentence
+    assert sentence.startswith(f"step {step + 1}: the loss is") and "--set training.learning_rate=0.003" in sentence
     assert "\n" not in sentence and str(tmp_path / "checkpoint") in sentence
     kept = load_file(tmp_path / "checkpoint" / "parameters.safetensors")
     assert set(kept) == set(exploding.good)
     assert all(torch.equal(kept[name], good) and torch.isfinite(good).all() for name, good in exploding.good.items())
     assert json.loads((tmp_path / "checkpoint" / "state.json").read_text())["step"] == step
-    assert len(logged(tmp_path)) == step
+    assert diverged(tmp_path / "checkpoint") and len(logged(tmp_path)) == step
     run(tmp_path, resume=True)  # with the cause removed it goes on from there, and the log is complete
+    assert not diverged(tmp_path / "checkpoint")
     assert [line["step"] for line in logged(tmp_path)] == [*range(9)]
     assert "groups" in json.loads((tmp_path / "log.jsonl").read_text().splitlines()[0])
 
