@@ -23,7 +23,7 @@ FINGERPRINT = f"lmworks-{__version__}"
 Facts = dict[str, Any]
 STREAMED: dict[int | str, Facts] = {
     200: {
-        "content": {"text/event-stream": {"schema": {"type": "string"}}},
+        "content": {"text/event-stream": {}},  # OpenAPI 3.1 has no word for the form of an event
         "description": "Whole, or as events (stream)",
     }
 }
