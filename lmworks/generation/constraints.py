@@ -52,7 +52,9 @@ class Constraint(ABC):
         """A guide for one answer. ConfigError, one sentence, for a form that there are no texts of."""
         library, grammar = require("llguidance", "serve"), self.grammar()
         if len(grammar) > LONGEST:
-            raise ConfigError(f"the {self.name} is too long: its grammar has {len(grammar):,} characters of {LONGEST:,}")
+            raise ConfigError(
+                f"the {self.name} is too long: its grammar has {len(grammar):,} characters of {LONGEST:,}"
+            )
         limits = library.LLParserLimits(initial_lexer_fuel=FUEL)
         matcher = library.LLMatcher(_vocabulary(tokenizer, vocab_size), grammar, log_level=0, limits=limits)
         if matcher.is_error():

@@ -58,7 +58,9 @@ class Keys:
         """ConfigError for a key that no client can send, or that everybody sends: an empty one, of a variable that is not set."""
         for key in keys:
             if not re.fullmatch("[!-~]+", key):
-                raise ConfigError("an API key is empty, or has spaces or letters beyond ASCII; give one of visible ASCII")
+                raise ConfigError(
+                    "an API key is empty, or has spaces or letters beyond ASCII; give one of visible ASCII"
+                )
         self._known = [hashlib.sha256(key.encode()).digest() for key in keys]
 
     def open(self, authorization: str) -> bool:
