@@ -42,7 +42,7 @@ def serve(  # noqa: PLR0913, PLR0917 (each is an option that people know by name
     from lmworks.serving.settings import Limits
 
     keys = [*(api_key or ()), *os.environ.get("LMWORKS_API_KEY", "").split()]
-    must_be_safe(host, len(keys), without_key)
+    must_be_safe(host, keys, without_key)
     limits = Limits(seconds=seconds, grace_seconds=grace)
     listener = listening(host, port)
 

@@ -29,6 +29,11 @@ from lmworks.tokens.tokenizer import Tokenizer
 
 SPACES = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
 """JSON on one line, as json.dumps writes it: a small model that may write any white space writes little else."""
+LONGEST = 2**17
+"""Characters of a grammar: where only one text can follow, each token costs as much as that text is long (50 ms for 100,000)."""
+FUEL = 200_000
+"""Of llguidance's measure for the work before the first token (its own bound is 1,000,000): (a{1000}){1000} took 2.1 s and is
+refused after 0.2; a thousand choices of a hundred characters fit in half of it."""
 
 
 class Constraint(ABC):
@@ -45,13 +50,20 @@ class Constraint(ABC):
 
     def start(self, tokenizer: Tokenizer, vocab_size: int) -> Guide:
         """A guide for one answer. ConfigError, one sentence, for a form that there are no texts of."""
-        library = require("llguidance", "serve")
-        matcher = library.LLMatcher(_vocabulary(tokenizer, vocab_size), self.grammar(), log_level=0)
+        library, grammar = require("llguidance", "serve"), self.grammar()
+        if len(grammar) > LONGEST:
+            raise ConfigError(
+                f"the {self.name} is too long: its grammar has {len(grammar):,} characters of {LONGEST:,}"
+            )
+        limits = library.LLParserLimits(initial_lexer_fuel=FUEL)
+        matcher = library.LLMatcher(_vocabulary(tokenizer, vocab_size), grammar, log_level=0, limits=limits)
         if matcher.is_error():
             lines = [line.strip(" ^") for line in matcher.get_error().splitlines()]
             said = next((line for line in lines if line.startswith("error: ")), lines[0])
             raise ConfigError(f"the {self.name} cannot be followed: {said.removeprefix('error: ')}")
-        return Guide(matcher, self.name)
+        guide = Guide(matcher, self.name)
+        guide.look()  # most of its work comes with the first look, which an engine's thread has no time for
+        return guide
 
 
 @dataclass(frozen=True)
@@ -129,12 +141,17 @@ class Guide:
         """Can nothing follow?"""
         return self._matcher.is_stopped()
 
-    def allowed(self, logits: Logits) -> Logits:
-        """Minus infinity for what leads out of the form."""
+    def look(self) -> np.ndarray:
+        """Which tokens can come next. ConfigError where none can."""
         if self._mask is None:
             bits = np.frombuffer(self._matcher.compute_bitmask(), np.uint8)
+            self._must_go_on()
             self._mask = np.unpackbits(bits, bitorder="little").astype(bool)
-        mask = torch.from_numpy(self._mask[: len(logits)])
+        return self._mask
+
+    def allowed(self, logits: Logits) -> Logits:
+        """Minus infinity for what leads out of the form."""
+        mask = torch.from_numpy(self.look()[: len(logits)])
         if len(mask) < len(logits):
             mask = torch.cat([mask, torch.zeros(len(logits) - len(mask), dtype=torch.bool)])
         return logits.masked_fill(~mask, -torch.inf)
@@ -143,8 +160,13 @@ class Guide:
         """The next token of the answer. ConfigError where the form's own limits are passed."""
         self._mask = None
         self._matcher.consume_token(token)
+        self._must_go_on()
+
+    def _must_go_on(self) -> None:
         if self._matcher.is_error():
-            raise ConfigError(f"the {self.name} is too complex: {self._matcher.get_error().splitlines()[0]}")
+            said = self._matcher.get_error().splitlines()[0]
+            ends = said.startswith("NoExtension")  # llguidance's word for a form that there are no texts of
+            raise ConfigError(f"the {self.name} " + ("allows no text" if ends else f"is too complex: {said}"))
 
 
 class _Vocabulary:

@@ -205,6 +205,8 @@ class Engine:
                 failed, self._active = list(self._active.values()), {}
                 self._batch = Batch(self.model.network, self._batch.chunk, self._prefix_bytes)
                 self._state.failed += len(failed)
+                for ticket in failed:
+                    self._count_tokens(ticket.request, read=bool(ticket.request.tokens))
             for ticket in failed:
                 ticket.fail(error)
             return
@@ -224,11 +226,15 @@ class Engine:
         if request.finish is None and request.error is None:
             return
         ticket = self._active.pop(id(request))
-        state.prompt_tokens += request.size
-        state.reused_tokens += request.reused
-        state.written_tokens += len(request.tokens)
+        self._count_tokens(request, read=True)
         state.failed += request.error is not None
         state.finished += request.error is None and not ticket.cancelled
+
+    def _count_tokens(self, request: Request, read: bool) -> None:
+        """Those of a request that leaves: what it wrote, and its prompt where that was read to its end."""
+        self._state.prompt_tokens += request.size * read
+        self._state.reused_tokens += request.reused * read
+        self._state.written_tokens += len(request.tokens)
 
     def _remove_cancelled(self) -> None:
         gone = [ticket for ticket in (*self._waiting, *self._active.values()) if ticket.cancelled]
@@ -239,8 +245,10 @@ class Engine:
             else:
                 self._batch.drop(ticket.request)
             self._state.cancelled += 1
-            self._state.written_tokens += len(ticket.request.tokens)
+            self._count_tokens(ticket.request, read=bool(ticket.request.tokens))
             ticket.tell("")
+        if gone:
+            self._state.cache_bytes = self._batch.bytes
 
     def _admit(self) -> None:
         """Give seats to those who wait, in their order; short prompts that come together are read together."""

@@ -23,7 +23,7 @@ FINGERPRINT = f"lmworks-{__version__}"
 Facts = dict[str, Any]
 STREAMED: dict[int | str, Facts] = {
     200: {
-        "content": {"text/event-stream": {"schema": {"type": "string"}}},
+        "content": {"text/event-stream": {}},  # OpenAPI 3.1 has no word for the form of an event
         "description": "Whole, or as events (stream)",
     }
 }
@@ -45,12 +45,13 @@ def must_be(service: Service, name: str | None, known: str) -> None:
     if name not in (None, known):
         if name in service.names:
             raise Refused(400, f"the model {name} does not do this; ask {known}", param="model")
-        raise Refused(
-            404,
-            f"there is no model {name!r}; there is {' and '.join(service.names)}",
-            param="model",
-            code="model_not_found",
-        )
+        raise unknown_model(service, name)
+
+
+def unknown_model(service: Service, name: str | None) -> Refused:
+    """What is said of a model that there is not."""
+    there = " and ".join(service.names)
+    return Refused(404, f"there is no model {name!r}; there is {there}", param="model", code="model_not_found")
 
 
 async def answer(

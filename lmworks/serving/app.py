@@ -16,6 +16,7 @@ from starlette.middleware.cors import CORSMiddleware
 
 from lmworks import __version__
 from lmworks.serving import chat, completions, embeddings, inspection, tokenizing
+from lmworks.serving.answering import unknown_model
 from lmworks.serving.errors import ErrorAnswer, tell_errors
 from lmworks.serving.guard import Guard
 from lmworks.serving.log import Log
@@ -66,6 +67,12 @@ def create_app(
     @app.get("/v1/models", summary="The models that can be named")
     async def models() -> JSONResponse:
         return JSONResponse({"object": "list", "data": [_model(service, name) for name in service.names]})
+
+    @app.get("/v1/models/{name:path}", summary="One of them")
+    async def model(name: str) -> JSONResponse:
+        if name not in service.names:
+            raise unknown_model(service, name)
+        return JSONResponse(_model(service, name))
 
     @app.get("/metrics", summary="Counts for Prometheus", response_class=PlainTextResponse)
     async def counts() -> PlainTextResponse:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import time
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -13,7 +14,7 @@ from pydantic import Field
 from lmworks.basics.errors import ConfigError
 from lmworks.serving.answering import must_be
 from lmworks.serving.beside import twin
-from lmworks.serving.errors import Refused
+from lmworks.serving.errors import Refused, late
 from lmworks.serving.service import Service
 from lmworks.serving.wire import Text, Wire
 
@@ -60,10 +61,12 @@ def routes(service: Service) -> APIRouter:
             raise ConfigError(f"dimensions is {asked.dimensions}; {service.embedder_name} makes {model.config.dim}")
         cut = asked.truncate_prompt_tokens is not None
         writes = model is service.model and service.writes
+        longest = min(model.pooling.longest or model.config.context, model.config.context)
+        end = time.monotonic() + service.limits.seconds
 
         def some(start: int) -> tuple[np.ndarray, int]:
             part = texts[start : start + AT_ONCE]
-            tokens = sum(map(len, model.tokenizer.encode_batch(part)))
+            tokens = sum(min(len(ids), longest) for ids in model.tokenizer.encode_batch(part))
             return (twin(model) if writes else model).embed(part, cut=cut).numpy(), tokens
 
         data: list[dict[str, Any]] = []
@@ -74,6 +77,8 @@ def routes(service: Service) -> APIRouter:
             read += tokens
             if await http.is_disconnected():
                 raise Refused(499, "the client went away")
+            if time.monotonic() > end and len(data) < len(texts):
+                raise late(service.limits.seconds, "send fewer texts")
         usage = {"prompt_tokens": read, "total_tokens": read}
         return JSONResponse({"object": "list", "data": data, "model": service.embedder_name, "usage": usage})
 

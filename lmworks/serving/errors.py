@@ -82,6 +82,11 @@ def stopping() -> Refused:
     )
 
 
+def late(seconds: float, instead: str) -> Refused:
+    """What those are told whose answer takes longer than it may."""
+    return Refused(504, f"the answer took longer than {seconds:g} seconds; {instead}", code="timeout")
+
+
 def as_response(refused: Refused) -> Response:
     """The answer. ASCII alone, so that whatever is quoted can be written."""
     return Response(json.dumps(refused.facts), refused.status, refused.headers, "application/json")

@@ -12,6 +12,7 @@ import base64
 import binascii
 import hashlib
 import hmac
+import re
 import secrets
 import time
 from collections.abc import Collection
@@ -21,6 +22,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from lmworks.basics.errors import ConfigError
 from lmworks.serving.errors import Refused, as_response, refusal
 from lmworks.serving.log import Log
 from lmworks.serving.metrics import Metrics
@@ -53,6 +55,12 @@ class Keys:
     """The keys that open the server."""
 
     def __init__(self, keys: Collection[str]) -> None:
+        """ConfigError for a key that no client can send, or that everybody sends: an empty one, of a variable that is not set."""
+        for key in keys:
+            if not re.fullmatch("[!-~]+", key):
+                raise ConfigError(
+                    "an API key is empty, or has spaces or letters beyond ASCII; give one of visible ASCII"
+                )
         self._known = [hashlib.sha256(key.encode()).digest() for key in keys]
 
     def open(self, authorization: str) -> bool:

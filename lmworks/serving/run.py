@@ -10,20 +10,22 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 import uvicorn
 from fastapi import FastAPI
 
 from lmworks.basics.errors import ConfigError, LmworksError
+from lmworks.serving.guard import Keys
 from lmworks.serving.log import Log
 from lmworks.serving.service import Service
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
-def must_be_safe(host: str, keys: int, without_key: bool) -> None:
-    """ConfigError for an address that others reach, without a key, unless that is asked for."""
+def must_be_safe(host: str, keys: Collection[str], without_key: bool) -> None:
+    """ConfigError for an address that others reach, without a key, unless that is asked for; and for a key that is none."""
+    Keys(keys)
     if host not in LOOPBACK and not keys and not without_key:
         raise ConfigError(
             f"{host} can be reached from other machines, and whoever reaches it could use the model; give --api-key, or "

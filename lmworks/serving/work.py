@@ -25,7 +25,7 @@ from lmworks.generation.engine import Piece, Ticket
 from lmworks.generation.language_model import Prompt
 from lmworks.generation.request import Asked, Request
 from lmworks.generation.strategies import Strategy
-from lmworks.serving.errors import Refused, refusal, stopping
+from lmworks.serving.errors import Refused, late, refusal, stopping
 from lmworks.serving.service import Service
 
 REASONS = {"stop": "stop", "length": "length", "window": "length"}
@@ -51,8 +51,8 @@ class Work:
         self.service, self.tickets, self._answers = service, tickets, answers
         self._why: Refused | None = None
         seconds = service.limits.seconds
-        late = Refused(504, f"the answer took longer than {seconds:g} seconds; ask for fewer tokens", code="timeout")
-        self._timer = asyncio.get_running_loop().call_later(seconds, self.stop, late)
+        why = late(seconds, "ask for fewer tokens")
+        self._timer = asyncio.get_running_loop().call_later(seconds, self.stop, why)
 
     @classmethod
     async def begin(cls, service: Service, jobs: Sequence[Job], answers: int = 1) -> Work:

@@ -133,13 +133,25 @@ def test_many_forms_at_once(model: LanguageModel):
         (Regex("(?=a)b"), "the regular expression cannot be followed: look-around"),
         (Choice([]), "give at least one, none of them empty"),
         (Choice(["a", ""]), "give at least one, none of them empty"),
+        (JsonSchema({"$ref": "#"}), "the JSON schema allows no text"),
+        (Regex(r"[^\x00-\U0010ffff]"), "the regular expression allows no text"),
+        (JsonSchema({"const": "x" * 2**17}), "the JSON schema is too long: its grammar has 131,"),
     ],
-    ids=str,
+    ids=lambda value: str(value)[:60],
 )
 def test_a_form_that_is_none_is_one_sentence(model: LanguageModel, form: Constraint, words: str):
+    """And before anybody waits for it."""
     with pytest.raises(ConfigError) as caught:
-        model.generate("a", constraint=form)
+        model.request("a", constraint=form)
     assert words in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_a_form_that_explodes_is_refused_and_a_large_one_is_not(model: LanguageModel):
+    for pattern in ("(a{1000}){1000}", "a{99999999}"):
+        with pytest.raises(ConfigError, match="the regular expression is too complex"):
+            model.generate("a", constraint=Regex(pattern))
+    many = [f"{number:03}{'word ' * 20}" for number in range(1000)]
+    assert model.generate("a", constraint=Choice(many), max_new_tokens=200) in many
 
 
 def test_beams_have_no_form(model: LanguageModel):

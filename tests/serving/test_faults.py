@@ -43,7 +43,9 @@ def test_a_client_that_leaves_in_mid_stream_stops_its_work(live: Live, path: str
     settled(engine)
     after = engine.state
     assert after.cancelled == before.cancelled + asked.get("n", 1)
-    assert after.written_tokens - before.written_tokens < 400 * asked.get("n", 1)
+    assert 0 < after.written_tokens - before.written_tokens < 400 * asked.get("n", 1)
+    assert after.prompt_tokens > before.prompt_tokens  # they were read, too
+    assert after.cache_bytes == engine._batch.bytes
 
 
 def test_a_client_that_leaves_before_its_answer_stops_its_work(live: Live):

@@ -11,6 +11,7 @@ from lmworks.generation.language_model import LanguageModel
 from lmworks.models.hooks import hook_points
 from lmworks.serving.beside import twin
 from lmworks.serving.service import Service
+from lmworks.serving.settings import Limits
 from serving.live import Live, running, small
 
 
@@ -43,12 +44,27 @@ def test_vectors_are_those_of_embed(both: Live, encoder: LanguageModel):
     )
 
 
-def test_a_text_too_long_for_a_vector(both: Live):
+def test_a_text_too_long_for_a_vector(both: Live, encoder: LanguageModel):
     assert "64" in both.error("/v1/embeddings", input="x" * 100)["message"]
     assert both.post("/v1/embeddings", input="x" * 100, truncate_prompt_tokens=-1).status_code == 200
+    cut = both.post("/v1/embeddings", input=["x" * 100, "ab"], truncate_prompt_tokens=-1).json()
+    assert cut["usage"]["prompt_tokens"] == 64 + len(encoder.tokenizer.encode("ab"))  # what was read
     assert "no vector" in both.error("/v1/embeddings", input=["a", ""])["message"]
     assert "makes 32" in both.error("/v1/embeddings", input="a", dimensions=8)["message"]
     assert "at most 256" in both.error("/v1/embeddings", input=["a"] * 300)["message"]
+
+
+def test_vectors_have_a_bound_of_time(encoder: LanguageModel):
+    with running(Service(encoder, limits=Limits(seconds=1e-6))) as live:
+        response = live.post("/v1/embeddings", input=["a"] * 40)
+        assert response.status_code == 504 and response.json()["error"]["code"] == "timeout"
+
+
+def test_a_model_is_told_by_its_name(both: Live):
+    for model in both.openai.models.list().data:
+        assert both.openai.models.retrieve(model.id) == model
+    with pytest.raises(openai.NotFoundError, match="there is no model 'gpt/4'; there is tiny and vectors"):
+        both.openai.models.retrieve("gpt/4")
 
 
 def test_each_model_does_its_own_work(both: Live):

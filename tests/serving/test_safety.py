@@ -15,6 +15,7 @@ import pytest
 
 from lmworks.basics.errors import ConfigError
 from lmworks.generation.strategies import Greedy
+from lmworks.serving.guard import Keys
 from lmworks.serving.log import Log
 from lmworks.serving.run import must_be_safe, names_of
 from lmworks.serving.service import Service
@@ -80,10 +81,19 @@ def test_a_server_without_keys_answers_to_the_loopback_s_names_alone():
 def test_beyond_this_machine_only_with_a_key():
     for host in ("0.0.0.0", "::", "192.168.1.5", "example.org"):
         with pytest.raises(ConfigError, match="give --api-key, or --without-key"):
-            must_be_safe(host, 0, False)
-        must_be_safe(host, 1, False)
-        must_be_safe(host, 0, True)
-    must_be_safe("127.0.0.1", 0, False)
+            must_be_safe(host, (), False)
+        must_be_safe(host, KEYS, False)
+        must_be_safe(host, (), True)
+    must_be_safe("127.0.0.1", (), False)
+
+
+def test_an_empty_key_is_none():
+    """`--api-key "$KEY"` without that variable would open the server to everybody."""
+    for key in ("", " ", "a b", " a", "é"):
+        with pytest.raises(ConfigError, match="an API key is empty"):
+            must_be_safe("0.0.0.0", [key], False)
+        with pytest.raises(ConfigError, match="an API key is empty"):
+            Keys(["good", key])
 
 
 def test_a_body_has_bounds_of_size_and_time():

@@ -56,6 +56,8 @@ def test_streams_are_described(described):
     for path in ("/v1/completions", "/v1/chat/completions"):
         told = described.raw_schema["paths"][path]["post"]["responses"]["200"]["content"]
         assert set(told) == {"application/json", "text/event-stream"}
+        asked = {"messages": [{"role": "user", "content": "a"}]} if "chat" in path else {"prompt": "a"}
+        _hold(described[path]["POST"].Case(body=asked | {"stream": True, "max_tokens": 2}))
 
 
 @pytest.mark.slow
