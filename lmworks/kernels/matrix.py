@@ -187,7 +187,7 @@ def matrix(
     thread, threads, taken, bits, weights, blocks, groups, values, values_stride, scales, sums, scales_stride, tokens,
     output, output_stride, adds, bias,
 ):  # fmt: skip
-    """This thread's blocks of rows, for all tokens: 16 at once, then 4, then one by one.
+    """This thread's blocks of rows, for all tokens.
 
     For few tokens each thread has its share, which it reads from end to end. For many, whoever is done takes the next block
     (`taken` counts them): cores are not alike, and not always undisturbed.
@@ -199,27 +199,38 @@ def matrix(
             begin = atomic_add(taken, 1)
             end = min(begin + 1, blocks)
         for block in range(begin, end):
-            at, of_bias, token = weights + block * size, bias + block * 64 if bias != 0 else 0, 0
-            while token < tokens:
-                x, s, m = values + token * values_stride, scales + token * scales_stride, sums + token * scales_stride
-                y, left = output + block * 64 + token * output_stride, tokens - token
-                if left >= 16:
-                    if bits == 4:
-                        four_16(at, groups, x, values_stride, s, m, scales_stride, y, output_stride, adds, of_bias)
-                    else:
-                        eight_16(at, groups, x, values_stride, s, m, scales_stride, y, output_stride, adds, of_bias)
-                    token += 16
-                elif left >= 4:
-                    if bits == 4:
-                        four_4(at, groups, x, values_stride, s, m, scales_stride, y, output_stride, adds, of_bias)
-                    else:
-                        eight_4(at, groups, x, values_stride, s, m, scales_stride, y, output_stride, adds, of_bias)
-                    token += 4
-                else:
-                    if bits == 4:
-                        four_1(at, groups, x, values_stride, s, m, scales_stride, y, output_stride, adds, of_bias)
-                    else:
-                        eight_1(at, groups, x, values_stride, s, m, scales_stride, y, output_stride, adds, of_bias)
-                    token += 1
+            multiply(
+                bits, weights + block * size, groups, values, values_stride, scales, sums, scales_stride, tokens,
+                output + block * 64, output_stride, adds, bias + block * 64 if bias != 0 else 0,
+            )  # fmt: skip
         if not shared or end == blocks:
             break
+
+
+@inlined
+def multiply(
+    bits, weights, groups, values, values_stride, scales, sums, scales_stride, tokens, output, output_stride, adds, bias
+):  # fmt: skip
+    """A block of rows times all tokens: 16 at once, then 4, then one by one."""
+    token = 0
+    while token < tokens:
+        x, s, m = values + token * values_stride, scales + token * scales_stride, sums + token * scales_stride
+        y, left = output + token * output_stride, tokens - token
+        if left >= 16:
+            if bits == 4:
+                four_16(weights, groups, x, values_stride, s, m, scales_stride, y, output_stride, adds, bias)
+            else:
+                eight_16(weights, groups, x, values_stride, s, m, scales_stride, y, output_stride, adds, bias)
+            token += 16
+        elif left >= 4:
+            if bits == 4:
+                four_4(weights, groups, x, values_stride, s, m, scales_stride, y, output_stride, adds, bias)
+            else:
+                eight_4(weights, groups, x, values_stride, s, m, scales_stride, y, output_stride, adds, bias)
+            token += 4
+        else:
+            if bits == 4:
+                four_1(weights, groups, x, values_stride, s, m, scales_stride, y, output_stride, adds, bias)
+            else:
+                eight_1(weights, groups, x, values_stride, s, m, scales_stride, y, output_stride, adds, bias)
+            token += 1
