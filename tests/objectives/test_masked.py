@@ -12,6 +12,7 @@ import torch
 from objectives.small_texts import bert, sentences, tokenizer
 
 from lmworks.basics.errors import ConfigError
+from lmworks.evaluation.held_out import fixed_seed, restored
 from lmworks.models.directory import write_network
 from lmworks.objectives import MaskedLM, NextSentence
 from lmworks.tokens.batch import IGNORE, Batch, Example, stack
@@ -85,6 +86,18 @@ def test_whole_words_are_masked_whole(tmp_path: Path):
         for word, chosen in [(np.cumsum(begins[tokens.numpy()]), labels.numpy() != IGNORE)]
         for number in set(word[chosen])
     )
+
+
+def test_what_a_network_restores_is_what_its_logits_say(tmp_path: Path):
+    rows, network, objective = Passages(sentences(tmp_path), tokenizer(), 64), bert(), MaskedLM.of(tokenizer())
+    found = restored(network, objective, rows)
+    assert len(found) == len(rows) > 3
+    for place, (stood, guessed) in enumerate(found):
+        plain = rows.batch([place])
+        masked = objective.prepare(plain, [fixed_seed(place)])
+        at = (masked.labels[0] != IGNORE).nonzero()[:, 0]
+        assert stood == plain.tokens[0, at].tolist() and len(at)
+        assert guessed == network(masked.tokens, documents=masked.documents)[0, at].argmax(-1).tolist()
 
 
 TEXT = "reconsidering the words, unbelievable words on every page of a folder"
