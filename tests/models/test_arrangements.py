@@ -52,6 +52,11 @@ def test_an_encoder_sees_both_ways_and_padding_changes_nothing(place: str):
             assert padded.isfinite().all()
 
 
+def test_a_window_of_an_encoder_ends_on_both_sides():
+    seen = visibility(6, 6, 3, causal=False).dense(6, 6, torch.device("cpu"))[0, 0]
+    assert torch.equal(seen, (torch.arange(6)[:, None] - torch.arange(6)).abs() < 3)
+
+
 @each_place
 def test_packed_texts_of_an_encoder_do_not_see_each_other(place: str):
     network = tiny.network(**ENCODER, **PLACES[place])
