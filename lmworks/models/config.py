@@ -299,7 +299,9 @@ class ModelConfig(Config):
             )
         self._check_adaptive()
         if self.window_layers is not None and self.window is None:
-            raise ConfigError("{at}window_layers says where {at}window is used, and there is none; give one or leave both out")
+            raise ConfigError(
+                "{at}window_layers says where {at}window is used, and there is none; give one or leave both out"
+            )
         self._check_layers("window_layers", self.window_layers)
         self._check_experts()
         return self

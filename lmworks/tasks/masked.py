@@ -72,9 +72,7 @@ class Masked(Task):
         estimate = statistics.ratio_of_sums(nats, counts)
         told = restored(model.network, objective, rows, self.recipe.validation.tokens)
         stood = Counter(token for tokens, _ in told for token in tokens)
-        right = statistics.ratio_of_sums(
-            [sum(map(eq, *one)) for one in told], [len(tokens) for tokens, _ in told]
-        )
+        right = statistics.ratio_of_sums([sum(map(eq, *one)) for one in told], [len(tokens) for tokens, _ in told])
         return [
             Measurement(
                 name="masked tokens",

@@ -234,7 +234,9 @@ def test_arguments_that_do_not_fit_are_named():
     with pytest.raises(ConfigError, match="row 1 of the source is padding alone"):
         both(tokens, memory=both.encode(tokens, torch.tensor([[1] * 8, [0] * 8])))
     for arguments in ({"documents": tokens[:, 1:]}, {"segments": tokens[:1]}):
-        with pytest.raises(ConfigError, match=r"the (documents|segments) have the shape \[.*\] and the tokens \[2, 8\]"):
+        with pytest.raises(
+            ConfigError, match=r"the (documents|segments) have the shape \[.*\] and the tokens \[2, 8\]"
+        ):
             encoder.hidden(tokens, **arguments)
     with pytest.raises(ConfigError, match=r"the mask has the shape \[2, 9\] and the tokens \[2, 8\]"):
         encoder.pooled(encoder.hidden(tokens), torch.ones(2, 9))
