@@ -63,8 +63,9 @@ def restored(
 ) -> list[tuple[list[int], list[int]]]:
     """Of each row with masked tokens those that stood there, and those that the network takes for likeliest."""
     pairs: list[tuple[list[int], list[int]]] = []
-    for batch in held_out_batches(objective, rows, 1, most):
-        batch, masked = batch.to(network.device), (batch.labels != IGNORE).to(network.device)
+    for row in held_out_batches(objective, rows, 1, most):
+        batch = row.to(network.device)
+        masked = batch.labels != IGNORE
         with evaluating(network):
             guesses = network.logits(objective.states(network, batch)[masked]).argmax(-1)
         if len(guesses):
