@@ -131,7 +131,9 @@ class Trial:
         recipe = self.recipe
         model = recipe.model | {"layers": min(int(recipe.model["layers"]), FEW)}
         if model.get("window_layers"):
-            model["window_layers"] = [layer for layer in model["window_layers"] if layer < FEW] or None
+            model["window_layers"] = _few(model["window_layers"])
+        if (model.get("experts") or {}).get("layers"):
+            model["experts"] = model["experts"] | {"layers": _few(model["experts"]["layers"])}
         context = min(SHORT, recipe.training.context)
         return recipe.but(model=model, training=recipe.training.but(context=context, rows=2), dtype="float32")
 
@@ -360,6 +362,11 @@ def _first(documents: Sequence[Document]) -> list[Document]:
         chosen.append(document)
         size += len(document.text.encode())
     return chosen
+
+
+def _few(layers: Sequence[int]) -> list[int] | None:
+    """Those that the small network has; all of its own where that is none."""
+    return [layer for layer in layers if layer < FEW] or None
 
 
 @contextmanager

@@ -16,8 +16,8 @@ import torch
 
 from lmworks.basics import progress
 from lmworks.models.network import Network, evaluating
-from lmworks.objectives import Objective
-from lmworks.tokens.batch import Batch
+from lmworks.objectives import MaskedLM, Objective
+from lmworks.tokens.batch import IGNORE, Batch
 from lmworks.tokens.rows import Rows
 
 Parts = list[tuple[float, int]]
@@ -55,6 +55,22 @@ def mean_loss(losses: Sequence[Parts]) -> float:
     """The mean over all batches: each part over what it counted, added up."""
     sums = [tuple(map(sum, zip(*part, strict=True))) for part in zip(*losses, strict=True)]
     return sum(total / max(count, 1) for total, count in sums)
+
+
+@torch.inference_mode()
+def restored(
+    network: Network, objective: MaskedLM, rows: Rows, most: int | None = None
+) -> list[tuple[list[int], list[int]]]:
+    """Of each row with masked tokens those that stood there, and those that the network takes for likeliest."""
+    pairs: list[tuple[list[int], list[int]]] = []
+    for row in held_out_batches(objective, rows, 1, most):
+        batch = row.to(network.device)
+        masked = batch.labels != IGNORE
+        with evaluating(network):
+            guesses = network.logits(objective.states(network, batch)[masked]).argmax(-1)
+        if len(guesses):
+            pairs.append((batch.labels[masked].tolist(), guesses.tolist()))
+    return pairs
 
 
 @torch.inference_mode()

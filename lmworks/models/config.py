@@ -78,7 +78,7 @@ class ExpertSettings(Config):
     """A learned gate for each token on the shared expert's result (Qwen2-MoE)."""
 
     layers: tuple[int, ...] | None = None
-    """The layers that have experts; None for all. The others keep a feed-forward of the network's hidden_dim."""
+    """The layers that have experts, of an encoder-decoder in both stacks; None for all. The others keep a feed-forward of the network's hidden_dim."""
 
     capacity: float | None = Field(default=None, gt=0)
     """In training an expert computes at most this many times an even share of a micro-batch's rows, the first in the order
@@ -212,7 +212,7 @@ class ModelConfig(Config):
     """Each token sees this many tokens back, itself included; None for the whole context."""
 
     window_layers: tuple[int, ...] | None = None
-    """The layers that use the window; None for all."""
+    """The layers that use the window, of an encoder-decoder in both stacks; None for all."""
 
     scale_embedding: bool = False
     """Multiply embeddings by the root of dim (Gemma)."""
@@ -298,9 +298,11 @@ class ModelConfig(Config):
                 "number in 64 bits; take shorter ones"
             )
         self._check_adaptive()
-        outside = [layer for layer in self.window_layers or () if not 0 <= layer < self.layers]
-        if outside:
-            raise ConfigError(f"{{at}}window_layers names layer {outside[0]}, and there are {self.layers} layers")
+        if self.window_layers is not None and self.window is None:
+            raise ConfigError(
+                "{at}window_layers says where {at}window is used, and there is none; give one or leave both out"
+            )
+        self._check_layers("window_layers", self.window_layers)
         self._check_experts()
         return self
 
@@ -308,9 +310,7 @@ class ModelConfig(Config):
         if self.experts is None:
             return
         named = self.experts.layers
-        outside = [layer for layer in named or () if not 0 <= layer < self.layers]
-        if outside:
-            raise ConfigError(f"{{at}}experts.layers names layer {outside[0]}, and there are {self.layers} layers")
+        self._check_layers("experts.layers", named)
         if named is not None and (not named or len(set(named)) < len(named)):
             raise ConfigError("{at}experts.layers must name each of its layers once, and at least one")
         if self.experts.count * self.layers > MOST_PARTS:
@@ -318,6 +318,14 @@ class ModelConfig(Config):
                 f"{{at}}experts.count ({self.experts.count}) in {{at}}layers ({self.layers}) is more than {MOST_PARTS:,} "
                 "experts; take fewer"
             )
+
+    def _check_layers(self, name: str, named: tuple[int, ...] | None) -> None:
+        """Both stacks of an encoder-decoder go by the same numbers."""
+        fewest = min(self.layers, self.encoder_layers or self.layers)
+        outside = [layer for layer in named or () if not 0 <= layer < fewest]
+        if outside:
+            where = "" if fewest == self.layers else " in the encoder"
+            raise ConfigError(f"{{at}}{name} names layer {outside[0]}, and there are {fewest} layers{where}")
 
     def _check_positions(self) -> None:
         turned = self.rotary_dim or self.head_dim

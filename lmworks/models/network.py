@@ -158,6 +158,7 @@ class Network(Stack):
         Raises ConfigError where learned positions end or the arguments do not fit one another.
         """
         real = real_tokens(tokens, mask)
+        _a_value_each(tokens.shape, documents=documents, segments=segments, prefix=prefix)
         if (engine := self._engine(cache, documents, segments, memory, prefix)) is not None:
             return self._by_engine(engine, tokens, real, cache)
         memory = self._memory(tokens, documents, cache, memory)
@@ -207,6 +208,7 @@ class Network(Stack):
     def pooled(self, hidden: Hidden, mask: Real | None = None) -> Float[Tensor, "batch dim"]:
         """One state for each text: the pooler's, or the first token's of an encoder, or the last real token's of a
         decoder."""
+        _a_value_each(hidden.shape[:2], mask=mask)
         rows, end = torch.arange(len(hidden), device=hidden.device), hidden.shape[1] - 1
         if mask is None:
             at = torch.full_like(rows, end if self.config.causal else 0)
@@ -260,10 +262,6 @@ class Network(Stack):
             raise ConfigError("an encoder's tokens all see each other; leave prefix out")
         if cache is not None and cache.length:
             raise ConfigError("a prefix is read at once, before anything is in the cache; start with an empty one")
-        if prefix.shape != tokens.shape:
-            raise ConfigError(
-                f"the prefix has the shape {list(prefix.shape)} and the tokens {list(tokens.shape)}; give a value for each"
-            )
 
     def _ngrams(
         self, embedding: NGramEmbedding, tokens: Tokens, positions: Tokens, real: Real | None, cache: Cache | None
@@ -330,11 +328,18 @@ def _head(config: ModelConfig) -> nn.Linear | AdaptiveSoftmax | None:
 
 def real_tokens(tokens: Tokens, mask: Real | None) -> Real | None:
     """The mask as truth values; ConfigError unless it is as large as the tokens."""
-    if mask is not None and mask.shape != tokens.shape:
-        raise ConfigError(
-            f"the mask has the shape {list(mask.shape)} and the tokens {list(tokens.shape)}; give a value for each token"
-        )
+    _a_value_each(tokens.shape, mask=mask)
     return None if mask is None else mask.bool()
+
+
+def _a_value_each(tokens: torch.Size, **given: Tensor | None) -> None:
+    """ConfigError unless what is given by name has a value for each token."""
+    for name, values in given.items():
+        if values is not None and values.shape != tokens:
+            raise ConfigError(
+                f"the {name} {'have' if name[-1] == 's' else 'has'} the shape {list(values.shape)} and the tokens "
+                f"{list(tokens)}; give a value for each token"
+            )
 
 
 def _a(arrangement: str) -> str:

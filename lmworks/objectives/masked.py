@@ -110,13 +110,12 @@ class MaskedLM(TokenObjective, OfStates):
         first[0] = True
         first[1:] |= (np.diff(places) > 1) | (np.diff(documents[places]) != 0)
         words = np.split(places, np.flatnonzero(first)[1:])
+        shortest = min(map(len, words))
         taken: list[np.ndarray] = []
         for word in generator.permutation(len(words)):
             left = wanted - sum(map(len, taken))
             # As BERT: a word that would be too many is passed over. But something is chosen in every row.
-            if len(words[word]) <= left or (
-                not taken and word == min(range(len(words)), key=lambda at: len(words[at]))
-            ):
+            if len(words[word]) <= left or (not taken and len(words[word]) == shortest):
                 taken.append(words[word])
             if left <= 0:
                 break

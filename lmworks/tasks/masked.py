@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterator, Sequence
+from operator import eq
 from pathlib import Path
 
 from lmworks.evaluation import statistics
-from lmworks.evaluation.held_out import classified, held_out_losses, mean_loss
+from lmworks.evaluation.held_out import classified, held_out_losses, mean_loss, restored
 from lmworks.evaluation.measurement import Measurement
 from lmworks.generation.language_model import LanguageModel
 from lmworks.models.network import Network
@@ -63,11 +65,14 @@ class Masked(Task):
         return self._masked(tokenizer, smoothed=False)
 
     def measure(self, model: LanguageModel, held_out: Sentences, documents: Sequence[Document]) -> list[Measurement]:
-        """The loss of masked tokens, over rows."""
+        """The loss of masked tokens, and the share of them that is restored; over rows."""
         objective, rows = self._masked(model.tokenizer, smoothed=False), self.held_out_rows(held_out, model.tokenizer)
         parts = held_out_losses(model.network, objective, rows, size=1, most=self.recipe.validation.tokens)
         (nats, counts) = zip(*(row[0] for row in parts if row[0][1]), strict=True)
         estimate = statistics.ratio_of_sums(nats, counts)
+        told = restored(model.network, objective, rows, self.recipe.validation.tokens)
+        stood = Counter(token for tokens, _ in told for token in tokens)
+        right = statistics.ratio_of_sums([sum(map(eq, *one)) for one in told], [len(tokens) for tokens, _ in told])
         return [
             Measurement(
                 name="masked tokens",
@@ -78,7 +83,17 @@ class Masked(Task):
                 seeds=(0,),
                 chance=math.log(model.tokenizer.vocab_size),
                 ideal=0.0,
-            )
+            ),
+            Measurement(
+                name="masked tokens restored",
+                value=right.value,
+                unit="right",
+                interval=right.interval,
+                n=len(told),
+                seeds=(0,),
+                chance=max(stood.values()) / stood.total(),  # who always says the commonest
+                ideal=1.0,
+            ),
         ]
 
     def example(self, documents: Sequence[Document]) -> str:
@@ -128,7 +143,7 @@ class MaskedPairs(Masked):
         return super().plain(tokenizer) + (SentenceOrder() if self._ordered else NextSentence())
 
     def measure(self, model: LanguageModel, held_out: Sentences, documents: Sequence[Document]) -> list[Measurement]:
-        """The loss of masked tokens; the share of pairs that are told, with nothing masked."""
+        """The figures of masked tokens; the share of pairs that are told, with nothing masked."""
         pairs = classified(model.network, self.held_out_rows(held_out, model.tokenizer), self.recipe.validation.tokens)
         right = sum(true == chosen for true, chosen in pairs)
         estimate = statistics.proportion(right, len(pairs))

@@ -56,6 +56,13 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+def test_layers_that_the_small_network_lacks_are_no_mistake_of_the_recipe(here: Path, tmp_path: Path):
+    model = ["family='lmworks'", "layers=6", "window=8", "window_layers=[0,4]", "experts.count=3", "experts.layers=[5]"]
+    trial = Trial(TrainRecipe.read("mine.toml", [f"model.{one}" for one in model]), tmp_path)
+    assert trial.small.model["window_layers"] == [0]
+    assert trial.small.model["experts"] == {"count": 3, "layers": None}
+
+
 @pytest.fixture
 def trial(tmp_path: Path) -> Iterator[Trial]:
     yield Trial(TrainRecipe.read("mine.toml"), tmp_path)

@@ -89,7 +89,7 @@ def test_a_window_shorter_than_the_text_hides_something(kind: str):
     network, tokens = tiny.network(**KINDS[kind]), tiny.text(1, LENGTH)
     if network.config.window is None:
         return
-    open_network = Network(network.config.but(window=None))
+    open_network = Network(network.config.but(window=None, window_layers=None))
     open_network.load_state_dict(network.state_dict())
     assert torch.allclose(open_network.eval()(tokens)[:, :5], network(tokens)[:, :5], **CLOSE)
     assert not torch.allclose(open_network(tokens)[:, 5:], network(tokens)[:, 5:], rtol=1e-2, atol=1e-2)

@@ -52,6 +52,11 @@ def test_an_encoder_sees_both_ways_and_padding_changes_nothing(place: str):
             assert padded.isfinite().all()
 
 
+def test_a_window_of_an_encoder_ends_on_both_sides():
+    seen = visibility(6, 6, 3, causal=False).dense(6, 6, torch.device("cpu"))[0, 0]
+    assert torch.equal(seen, (torch.arange(6)[:, None] - torch.arange(6)).abs() < 3)
+
+
 @each_place
 def test_packed_texts_of_an_encoder_do_not_see_each_other(place: str):
     network = tiny.network(**ENCODER, **PLACES[place])
@@ -189,6 +194,15 @@ def test_a_text_is_judged_by_its_last_real_token_in_a_decoder_and_its_first_in_a
         ({"positions": "relative", "relative_distance": 9}, r"relative_distance \(9\) must exceed half of"),
         ({"labels_of": "tokens"}, r"labels_of = 'tokens' needs labels"),
         ({"labels": ("a", "b", "a")}, r"labels names 'a' twice"),
+        ({"window_layers": (1,)}, r"window_layers says where window is used, and there is none"),
+        (
+            {"arrangement": "encoder-decoder", "encoder_layers": 1, "window": 3, "window_layers": (1,)},
+            "window_layers names layer 1, and there are 1 layers in the encoder",
+        ),
+        (
+            {"arrangement": "encoder-decoder", "encoder_layers": 1, "experts": {"count": 2, "layers": (0, 1)}},
+            r"experts\.layers names layer 1, and there are 1 layers in the encoder",
+        ),
         ({"heads": 5}, r"dim \(32\) is not a multiple of heads \(5\)"),
         ({"adaptive_cutoffs": (8,), "tied": False, "head_bias": True}, "are for one softmax"),
     ],
@@ -219,6 +233,13 @@ def test_arguments_that_do_not_fit_are_named():
         both(tokens, memory=both.encode(tokens[:1]))
     with pytest.raises(ConfigError, match="row 1 of the source is padding alone"):
         both(tokens, memory=both.encode(tokens, torch.tensor([[1] * 8, [0] * 8])))
+    for arguments in ({"documents": tokens[:, 1:]}, {"segments": tokens[:1]}):
+        with pytest.raises(
+            ConfigError, match=r"the (documents|segments) have the shape \[.*\] and the tokens \[2, 8\]"
+        ):
+            encoder.hidden(tokens, **arguments)
+    with pytest.raises(ConfigError, match=r"the mask has the shape \[2, 9\] and the tokens \[2, 8\]"):
+        encoder.pooled(encoder.hidden(tokens), torch.ones(2, 9))
     with pytest.raises(ConfigError, match="no segment embeddings"):
         encoder.hidden(tokens, segments=torch.zeros_like(tokens))
     with pytest.raises(ConfigError, match="the network has no classifier"):

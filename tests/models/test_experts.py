@@ -148,6 +148,11 @@ def test_a_dropped_token_adds_nothing_and_the_first_ones_stay():
     torch.testing.assert_close(made.eval()(x)[0], out[:1].expand(12, 16), **CLOSE)  # in evaluation nothing is dropped
 
 
+def test_places_are_the_capacity_times_an_even_share_of_the_rows_sent():
+    assert layer(capacity=1.0).train().places(10) == 4  # 10 rows, each to two of six: 3.3
+    assert layer(capacity=1.5).train().places(12) == 6
+
+
 def test_a_later_token_takes_no_place_from_an_earlier_one():
     """Else a text's end would change what its beginning learns."""
     made = layer(capacity=0.5).train()

@@ -12,6 +12,7 @@ import torch
 from objectives.small_texts import bert, sentences, tokenizer
 
 from lmworks.basics.errors import ConfigError
+from lmworks.evaluation.held_out import fixed_seed, restored
 from lmworks.models.directory import write_network
 from lmworks.objectives import MaskedLM, NextSentence
 from lmworks.tokens.batch import IGNORE, Batch, Example, stack
@@ -85,6 +86,37 @@ def test_whole_words_are_masked_whole(tmp_path: Path):
         for word, chosen in [(np.cumsum(begins[tokens.numpy()]), labels.numpy() != IGNORE)]
         for number in set(word[chosen])
     )
+
+
+def test_what_a_network_restores_is_what_its_logits_say(tmp_path: Path):
+    rows, network, objective = Passages(sentences(tmp_path), tokenizer(), 64), bert(), MaskedLM.of(tokenizer())
+    found = restored(network, objective, rows)
+    assert len(found) == len(rows) > 3
+    for place, (stood, guessed) in enumerate(found):
+        plain = rows.batch([place])
+        masked = objective.prepare(plain, [fixed_seed(place)])
+        at = (masked.labels[0] != IGNORE).nonzero()[:, 0]
+        assert stood == plain.tokens[0, at].tolist() and len(at)
+        assert guessed == network(masked.tokens, documents=masked.documents)[0, at].argmax(-1).tolist()
+
+
+@pytest.mark.parametrize(
+    "tokens, documents, words",
+    [
+        ([1, 2, 0, 2, 2, 1, 2], [0] * 7, {(0, 1), (3, 4), (5, 6)}),  # a special token ends a word
+        ([1, 2, 2, 2, 1, 2], [0, 0, 1, 1, 1, 1], {(0, 1), (2, 3), (4, 5)}),  # so does a document
+        ([1, 2, 2, 1, 1, 1], [0] * 6, {(3, 4), (3, 5), (4, 5)}),  # a word that would be too many is passed over
+        ([1, 2, 2, 1, 2, 2], [0] * 6, {(0, 1, 2), (3, 4, 5)}),  # but something is chosen
+    ],
+)
+def test_where_a_word_ends_and_which_are_too_long(tokens: list[int], documents: list[int], words: set[tuple[int, ...]]):
+    """Token 1 begins a word, 2 goes on with it; two tokens of a row are wanted."""
+    ordinary, begins = np.array([False, True, True, False]), np.array([True, True, False, True])
+    objective = MaskedLM(mask=3, ordinary=ordinary, begins=begins, share=0.3)
+    row = torch.tensor([tokens])
+    batch = Batch(row, row, row, torch.tensor([documents]))
+    chosen = [(objective.prepare(batch, [seed]).labels[0] != IGNORE).nonzero()[:, 0].tolist() for seed in range(60)]
+    assert set(map(tuple, chosen)) == words
 
 
 TEXT = "reconsidering the words, unbelievable words on every page of a folder"

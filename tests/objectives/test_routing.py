@@ -108,6 +108,13 @@ def test_an_even_load_has_the_least_balance_loss():
     assert float(even) == pytest.approx(8 * 2) and float(uneven) > 1.5 * float(even)
 
 
+def test_what_a_capacity_dropped_was_sent_all_the_same():
+    logits, sent = torch.randn(8, 4, generator=torch.Generator().manual_seed(0)), torch.tensor([8, 4, 3, 1])
+    kept, dropped = sent.clamp(max=4), (sent - 4).clamp(min=0)
+    whole = LoadBalance(1.0).over_tokens(logits, sent, torch.zeros(4), "softmax")
+    torch.testing.assert_close(LoadBalance(1.0).over_tokens(logits, kept, dropped, "softmax"), whole)
+
+
 def gradients(objective: Objective, split: list[Batch], **chosen: Any) -> tuple[float, list[torch.Tensor]]:
     model = network(**chosen)
     loss, _ = accumulate(model, objective, split)

@@ -71,7 +71,9 @@ def test_each_kind_becomes_a_model_that_loads_as_it_was_trained(kind: str):
         masked = figures["masked tokens"]
         assert masked["value"] < masked["chance"] + 0.5 and masked["interval"] is not None
         pair = {"masked+next-sentence": "next sentence", "masked+sentence-order": "sentence order"}.get(kind)
-        assert set(figures) == {"masked tokens", pair} - {None}
+        assert set(figures) == {"masked tokens", "masked tokens restored", pair} - {None}
+        restored = figures["masked tokens restored"]
+        assert 0 <= restored["value"] <= 1 and 0.02 < restored["chance"] < 0.9 and restored["n"] == masked["n"]
         assert pair is None or (figures[pair]["chance"] == 0.5 and figures[pair]["n"] > 1)
         assert "bits_per_byte" not in facts
         with pytest.raises(ConfigError, match="has no bits per byte"):

@@ -86,6 +86,9 @@ class Variant:
         for part in model.modules():
             if hasattr(part, "create_weight"):  # Marian's sines are no parameters to be trained
                 part.weight.data.copy_(part.create_weight())
+        for stack in ("encoder", "decoder"):  # one embedding, also where it is not the head's
+            if self.family in ("bart", "mbart", "marian"):
+                model.get_submodule(f"model.{stack}").embed_tokens.weight.data.copy_(model.model.shared.weight)
         for name, buffer in model.named_buffers():
             if name == "final_logits_bias":
                 buffer.copy_(torch.randn(buffer.shape, generator=torch.Generator().manual_seed(5)))
@@ -107,6 +110,7 @@ KINDS = {
     "marian": ("MarianMTModel",),
 }
 NEOX, T5, BART, MBART, MARIAN = (KINDS[family][0] for family in ("gpt_neox", "t5", "bart", "mbart", "marian"))
+UNTIED = {"tie_word_embeddings": False}
 VARIANTS = [
     Variant("BertModel", "post-norm", ours={"norm_place": "after", "norm_eps": 1e-12}, off={"norm_place": "before"}),
     Variant("BertModel", "both directions", ours={"arrangement": "encoder"}, off={"arrangement": "decoder"}),
@@ -115,6 +119,8 @@ VARIANTS = [
     Variant("BertModel", "relu", {"hidden_act": "relu"}, {"activation": "relu"}, {"activation": "gelu"}),
     Variant("BertForMaskedLM", "transform", ours={"head_transform": True}, off={"head_transform": False}),
     Variant("BertForMaskedLM", "bias", ours={"head_bias": True, "tied": True}, off={"head_bias": False}),
+    Variant("BertForMaskedLM", "untied", UNTIED, {"tied": False}, {"tied": True}),
+    Variant("BertForPreTraining", "both heads, untied", UNTIED, {"tied": False}),
     Variant("BertForPreTraining", "both heads", ours={"labels": ("LABEL_0", "LABEL_1"), "pooler": True}),
     Variant(
         "BertForSequenceClassification",
@@ -147,12 +153,15 @@ VARIANTS = [
     Variant(BART, "positions from row 2", ours={"position_offset": 2}),
     Variant(BART, "norm over embeddings", ours={"embedding_norm": "layer"}, off={"embedding_norm": None}),
     Variant(BART, "bias on logits", ours={"head_bias": True}, off={"head_bias": False}),
+    Variant(BART, "untied", UNTIED, {"tied": False}, {"tied": True}),
     Variant(BART, "scaled", {"scale_embedding": True}, {"scale_embedding": True}, {"scale_embedding": False}),
     Variant(MBART, "pre-norm", ours={"norm_place": "before"}, off={"norm_place": "after"}),
     Variant(MBART, "norm over embeddings", ours={"embedding_norm": "layer"}, off={"embedding_norm": None}),
+    Variant(MBART, "untied", UNTIED, {"tied": False}, {"tied": True}),
     Variant(MBART, "scaled", {"scale_embedding": True}, {"scale_embedding": True}, {"scale_embedding": False}),
     Variant(MBART, "unequal stacks", ours={"layers": 2, "encoder_layers": 3}),
     Variant(MARIAN, "sines", ours={"positions": "sinusoidal"}, off={"positions": "none"}),
+    Variant(MARIAN, "untied", UNTIED, {"tied": False}, {"tied": True}),
     Variant(MARIAN, "swish", {"activation_function": "swish"}, {"activation": "silu"}, {"activation": "gelu"}),
 ]
 each_variant = pytest.mark.parametrize("variant", VARIANTS, ids=lambda variant: f"{variant.kind}: {variant.name}")
@@ -240,6 +249,19 @@ def test_transformers_loads_what_we_write_with_equal_outputs(variant: Variant, t
     assert read_network(tmp_path / "ours").config == network.config
 
 
+def test_transformers_loads_an_untied_t5_of_ours_with_equal_outputs(tmp_path: Path):
+    """It calls every T5 tied, and leaves a head alone that the file has."""
+    Variant(T5, "").model().save_pretrained(tmp_path / "theirs")
+    config = read_config(tmp_path / "theirs").but(tied=False, head_scale=None)
+    network = Network(config).eval()
+    tiny.randomise(network, seed=1)
+    (tmp_path / "ours").mkdir()
+    write_network(tmp_path / "ours", network)
+    theirs = their_outputs(transformers.T5ForConditionalGeneration.from_pretrained(tmp_path / "ours"))
+    same(our_outputs(network, theirs), theirs)
+    assert read_network(tmp_path / "ours").config == config
+
+
 @pytest.mark.parametrize("kind", [T5, BART, MBART, MARIAN])
 def test_token_by_token_with_a_cache_gives_the_logits_of_the_whole(kind: str, tmp_path: Path):
     Variant(kind, "").model().save_pretrained(tmp_path)
@@ -276,6 +298,16 @@ def test_a_file_whose_tied_head_is_another_matrix_is_refused(tmp_path: Path):
     tensors = load_file(file)
     save_file(tensors | {"lm_head.weight": tensors["model.shared.weight"] + 1}, file, metadata={"format": "pt"})
     with pytest.raises(ModelError, match=r"lm_head\.weight holds another one"):
+        read_network(tmp_path)
+
+
+@pytest.mark.parametrize("stack", ["encoder", "decoder"])
+def test_a_file_with_an_embedding_of_its_own_for_a_stack_is_refused(stack: str, tmp_path: Path):
+    """transformers reads one from the file where the head is another matrix than the embedding."""
+    model = Variant(BART, "", UNTIED).model()
+    model.get_submodule(f"model.{stack}").embed_tokens.weight.data[3] += 1
+    model.save_pretrained(tmp_path)
+    with pytest.raises(ModelError, match=rf"hold another model\.{stack}\.embed_tokens\.weight than model\.shared"):
         read_network(tmp_path)
 
 

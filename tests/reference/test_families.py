@@ -316,7 +316,13 @@ VARIANTS = [
         {"qkv_bias": True, "output_bias": True},
         {"qkv_bias": False},
     ),
-    Variant("qwen3", "window on every layer", WINDOW | {"max_window_layers": 0}, {"window": 7}, {"window": None}),
+    Variant(
+        "qwen3",
+        "window on every layer",
+        WINDOW | {"max_window_layers": 0},
+        {"window": 7},
+        {"window": None, "window_layers": None},
+    ),
     Variant("qwen3", "tied", {"tie_word_embeddings": True}, {"tied": True}, {"tied": False}),
     Variant(
         "gemma",

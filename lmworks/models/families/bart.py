@@ -115,7 +115,7 @@ DEFAULTS = {
     "tie_word_embeddings": True,
     "dropout": 0.1,
 }
-COPIES = ("encoder.embed_tokens.weight", "decoder.embed_tokens.weight")
+COPIES = {f"model.{stack}.embed_tokens.weight": "model.shared.weight" for stack in ("encoder", "decoder")}
 BART = Family(
     name="bart",
     architecture="BartForConditionalGeneration",
@@ -127,7 +127,7 @@ BART = Family(
     more_from=_more_from,
     more_to=_more_to,
     told=("encoder_layers",),
-    ignored=COPIES,
+    copies=COPIES,
     prefix="model.",
 )
 MBART = Family(
@@ -146,7 +146,7 @@ MBART = Family(
     more_from=_more_from,
     more_to=_more_to,
     told=("encoder_layers",),
-    ignored=COPIES,
+    copies=COPIES,
     prefix="model.",
 )
 
@@ -166,6 +166,7 @@ MARIAN = Family(
     more_from=_more_from,
     more_to=_marian_to,
     told=("encoder_layers",),
-    ignored=(*COPIES, "embed_positions.weight"),
+    ignored=("embed_positions.weight",),
+    copies=COPIES,
     prefix="model.",
 )

@@ -26,6 +26,7 @@ PARTS: dict[str, dict[str, Any]] = {  # their class -> the heads that it has
     "BertForTokenClassification": {"labels": True, "labels_of": "tokens"},
 }
 LAYER = "bert.encoder.layer.{i}"
+BIAS = "cls.predictions.bias"
 
 
 def _more_from(theirs: Mapping[str, Any], layers: int) -> dict[str, Any]:
@@ -75,6 +76,8 @@ class _Bert(Family):
             renamed = {
                 name.removesuffix(old) + new if name.endswith(old) else name: one for name, one in renamed.items()
             }
+        if "cls.predictions.decoder.bias" in renamed:  # of two names for one bias, that of what transformers adds
+            renamed[BIAS] = renamed["cls.predictions.decoder.bias"]
         # A file of pretraining may be named by the one head that is wanted, and holds the others too.
         left_out: tuple[str, ...] = () if config.pooler else ("bert.pooler.", "pooler.")
         left_out += () if config.labels else ("classifier.",)
@@ -121,7 +124,7 @@ TENSORS: dict[str, Source] = {
     "head_transform.dense.bias": "cls.predictions.transform.dense.bias",
     "head_transform.norm.weight": "cls.predictions.transform.LayerNorm.weight",
     "head_transform.norm.bias": "cls.predictions.transform.LayerNorm.bias",
-    "head_bias": "cls.predictions.bias",
+    "head_bias": BIAS,
     "head.weight": "cls.predictions.decoder.weight",
 }
 BERT = _Bert(
@@ -169,6 +172,7 @@ BERT = _Bert(
     more_from=_more_from,
     more_to=_more_to,
     told=("head_transform", "head_bias", "pooler", "labels", "labels_of"),
-    ignored=("embeddings.position_ids", "cls.predictions.decoder.bias"),
+    ignored=("embeddings.position_ids",),
+    copies={"cls.predictions.decoder.bias": BIAS},
     prefix="bert.",
 )

@@ -89,6 +89,9 @@ class Family:
     """Theirs that must have this value, as the network does not know another."""
     ignored: tuple[str, ...] = ()
     """Tensors that files carry and that hold nothing learned: masks, frequencies."""
+    copies: Mapping[str, str] = field(default_factory=dict)
+    """Other places of a tensor of the table -> its name there. transformers 5 shares them only where head and embedding are one
+    matrix, and reads them from the file else."""
     activations: Mapping[str, str] = field(default_factory=lambda: ACTIVATIONS)
     """Their names of the non-linearity -> ours."""
     more_from: Callable[[Mapping[str, Any], int], dict[str, Any]] | None = None
@@ -219,6 +222,7 @@ class Family:
                 tensor = take(source)
             ours[name] = tensor.to(dtype) if dtype and tensor.is_floating_point() else tensor
         self._check_tied_head(theirs, ours, config)
+        self._check_copies(theirs)
         unexpected = sorted(name for name in remaining if not self._left_out(name, config))
         if unexpected:
             raise ModelError(
@@ -242,6 +246,8 @@ class Family:
                 theirs[source.name] = ours[name][None].contiguous()
             else:
                 theirs[source] = ours[name].contiguous()
+        if not config.tied:
+            theirs |= {copy: theirs[name].clone() for copy, name in self.copies.items() if name in theirs}
         return theirs
 
     def _check_tied_head(self, theirs: Mapping[str, Tensor], ours: Mapping[str, Tensor], config: ModelConfig) -> None:
@@ -253,10 +259,21 @@ class Family:
                 "another one; set tie_word_embeddings to false there, or fetch the model again"
             )
 
+    def _check_copies(self, theirs: Mapping[str, Tensor]) -> None:
+        """What is one tensor here may be several in a file; if they differ, all but one would be lost."""
+        for copy, name in self.copies.items():
+            if copy in theirs and name in theirs and not theirs[copy].equal(theirs[name]):
+                raise ModelError(
+                    f"the weights hold another {copy} than {name}, and this network has one tensor for both; "
+                    "not supported"
+                )
+
     def _left_out(self, name: str, config: ModelConfig) -> bool:
-        """Is it a tensor that carries nothing: a stored mask, or the copy of a tied head?"""
-        return (bool(self.ignored) and name.endswith(self.ignored)) or (
-            config.tied and name == self.tensors["head.weight"]
+        """Is it a tensor that carries nothing: a stored mask, or the copy of another?"""
+        return (
+            (bool(self.ignored) and name.endswith(self.ignored))
+            or name in self.copies
+            or (config.tied and name == self.tensors["head.weight"])
         )
 
 
