@@ -77,12 +77,12 @@ SHOWN = ("good", "bad", "funny", "dull")
     ),
 )
 def embeddings(
-    prose: tuple[str, ...] = ("brown", "state-of-the-union", "wikitext2"),
+    prose: tuple[str, ...] = scaled(("brown",), ("brown", "state-of-the-union", "wikitext2")),
     task: str = "sst2",
     sizes: tuple[int, ...] = scaled((200, 2000), (100, 800, 6920)),
     vocabulary: Several = 8_000,
     dim: Several = 100,
-    glove_epochs: Count = scaled(3, 5),
+    glove_epochs: Count = scaled(2, 5),
     steps: tuple[int, ...] = scaled((60, 120), (80, 120, 400)),
     rates: tuple[float, ...] = (1e-3, 3e-3),
     seeds: Count = scaled(3, 4),
@@ -117,14 +117,15 @@ def embeddings(
                     inside["random, tuned" if start == RANDOM else "GloVe, tuned"][seed] = labelled.vectors(network)
     measurements = [*_learning(accuracy, labelled.chance), *_meaning(vectors, inside, labelled.senses())]
     rates_text = ", ".join(f"{rate:g} for {start}" for start, rate in chosen.items())
-    note = f"{NOTE} Learning rates chosen: {rates_text}. {_neighbours(inside, seeds - 1)}"
+    words = sum(map(len, texts))
+    note = f"{NOTE.format(millions=words / 1e6)} Learning rates chosen: {rates_text}. {_neighbours(inside, seeds - 1)}"
     return Observation(measurements=tuple(measurements), chart=_chart(accuracy), note=note)
 
 
 NOTE = (
     "Large language models begin with random embeddings and learn them with everything else; vectors from GloVe "
     "(Pennington et al. 2014, https://aclanthology.org/D14-1162) were usual before whole pretrained networks were. GloVe "
-    "has seen 1.7 million words here, the published one 6 billion (WS-353 0.53 there). The label is predicted as a word "
+    "has seen {millions:.1f} million words here, the published one 6 billion (WS-353 0.53 there). The label is predicted as a word "
     "behind the sentence; whichever step is best on the development set is kept, which is as large for few labels as for "
     "many. The embedding's width, the network and its rates are fixed for all sizes of data. Neighbours are those by "
     "cosine among words which the development and test sentences use mostly in praise or mostly in blame: labels that no "

@@ -328,3 +328,18 @@ def test_two_stacks_that_differ_in_heads_are_refused():
 
     with pytest.raises(ModelError, match=r"encoder_attention_heads \(2\) and decoder_attention_heads \(4\) differ"):
         family_of("bart").config_from(SMALL["bart"] | {"encoder_attention_heads": 2})
+
+
+@pytest.mark.parametrize(
+    ("said", "why"),
+    [
+        ({"problem_type": "multi_label_classification"}, "one class of several"),
+        ({"problem_type": "regression", "id2label": {"0": "stars"}}, "one class of several"),
+        ({"id2label": {"0": "no", "2": "yes"}}, "2 classes 0, 2; number them from 0"),
+    ],
+)
+def test_a_classifier_that_tells_something_else_is_refused(said: dict[str, Any], why: str):
+    from lmworks.models.families import family_of
+
+    with pytest.raises(ModelError, match=why):
+        family_of("bert").config_from(SMALL["bert"] | {"architectures": ["BertForSequenceClassification"]} | said)

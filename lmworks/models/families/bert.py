@@ -35,9 +35,21 @@ def _more_from(theirs: Mapping[str, Any], layers: int) -> dict[str, Any]:
         raise ModelError(f"config.json: {name} is not supported; known are {', '.join(PARTS)}")
     parts = dict(PARTS[name])
     if parts.pop("labels", False):
+        _must_choose_one(theirs)
         names = theirs.get("id2label") or {"0": "LABEL_0", "1": "LABEL_1"}
+        if sorted(map(int, names)) != list(range(len(names))):
+            raise ModelError(
+                f"config.json: id2label numbers its {len(names)} classes {', '.join(names)}; number them from 0"
+            )
         parts["labels"] = tuple(str(label) for _, label in sorted(names.items(), key=lambda item: int(item[0])))
     return parts
+
+
+def _must_choose_one(theirs: Mapping[str, Any]) -> None:
+    """Numbers and several classes at once are told by the same tensors, and would be read as one class of them."""
+    kind = theirs.get("problem_type")
+    if kind not in (None, "single_label_classification"):
+        raise ModelError(f"config.json: problem_type is {kind}, and a classifier here tells one class of several")
 
 
 def _more_to(config: ModelConfig) -> dict[str, Any]:
