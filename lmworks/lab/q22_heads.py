@@ -19,7 +19,6 @@ from torch import Tensor
 from lmworks.basics import progress
 from lmworks.basics.errors import DataError
 from lmworks.evaluation.measurement import Measurement
-from lmworks.evaluation.statistics import spearman
 from lmworks.generation.language_model import LanguageModel
 from lmworks.lab.chart import Chart, Series
 from lmworks.lab.finding import Check, Observation, Rule
@@ -60,7 +59,6 @@ COPY_LOSS = "loss of copying without the 5 heads that do so most, minus with all
 COPY_RANDOM = "loss of copying without 5 others of the same layers, minus with all"
 COPY = "loss of copying, without the 5 that copy minus without 5 others"
 TOP = "share of the damage that the tenth of heads does that matter most"
-STABLE = "rank correlation of a head's damage on two texts"
 PRUNED = "loss without a fifth of the heads, those that mattered least on another text, minus with all"
 PRUNED_RANDOM = "loss without a fifth at random, minus with all"
 PRUNING = "loss without the fifth that mattered least, minus without a fifth at random"
@@ -126,10 +124,7 @@ def heads(
         drawn = [_drawn(chosen, len(spare), 100 * seed + draw) for draw in range(DRAWS)]
         note(PRUNED_RANDOM, seed, fmean(loss(network, other, some) for some in drawn) - with_all)
         note(TOP, seed, _top(list(damage[seed].values())))
-        if seed:
-            before, now = ([damage[at][head] for head in chosen] for at in (seed - 1, seed))
-            note(STABLE, seed, spearman(before, now).value)
-    chance = {TOP: 0.1, STABLE: 0.0}
+    chance = {TOP: 0.1}
 
     def row(name: str) -> Measurement:
         lost = name in LOSSES
@@ -140,7 +135,7 @@ def heads(
         *(measured(name, by_seed) for name, by_seed in unlike.items()),
         *map(row, (UNLIKE, PREVIOUS, PREVIOUS_HEADS, SINKS, COPYING, COPY_LOSS, COPY_RANDOM)),
         difference(COPY, found[COPY_LOSS], found[COPY_RANDOM], BITS),
-        *map(row, (TOP, STABLE, PRUNED, PRUNED_RANDOM)),
+        *map(row, (TOP, PRUNED, PRUNED_RANDOM)),
         difference(PRUNING, found[PRUNED], found[PRUNED_RANDOM], BITS),
     ]
     return Observation(
