@@ -102,12 +102,12 @@ SENTENCES = 500
 )
 def transformers_beat_rnns(
     text: str = "tinyshakespeare",
-    steps: Several = scaled(60, 200),
+    steps: Several = scaled(40, 200),
     recall_steps: Several = scaled(100, 200),
     dim: Several = 96,
     layers: Count = 2,
     windows: Count = scaled(100, 300),
-    pairs: Several = scaled(3000, 29_000),
+    pairs: Several = scaled(1000, 29_000),
     epochs: Count = scaled(1, 2),
     judged: str = scaled("multi30k-validation-en-de", "multi30k-test2016-en-de"),
     seeds: Count = 3,
