@@ -73,7 +73,7 @@ def attend(
 ) -> Queries:
     """softmax(Q K^T scale) V by the kernel that `kernel_of` names; `dropout` drops weights of the pattern, and `scale` is
     1 / root of head_dim unless given."""
-    if kernel == "fused" and quicker_in_float32(query):  # one query 4 times, a prompt 10 (docs/log.md)
+    if kernel == "fused" and not torch.is_grad_enabled() and quicker_in_float32(query):  # 4 to 10 times (docs/log.md)
         return attend(query.float(), key.float(), value.float(), sees, kernel, dropout, scale).to(query.dtype)
     chosen = kernel_of(query, sees, kernel, dropout)
     if chosen == "explicit":
