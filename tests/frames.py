@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lmworks.kernels.frame import WORDS, Field
+from lmworks.kernels.frame import WORDS, Field, barrier_bytes
 from lmworks.kernels.packing import aligned
 from lmworks.kernels.team import team
 
@@ -24,7 +24,7 @@ class Bench:
     def __init__(self, tokens: int, width: int) -> None:
         self.tokens, self.width = tokens, width
         self.frame, self.kept = np.zeros(len(Field), np.int64), {}
-        self.barrier = aligned(128 + 64 * team().threads).view(np.int64)
+        self.barrier = aligned(barrier_bytes(team().threads)).view(np.int64)
         self.values = np.zeros((tokens, width), np.int8)
         self.scales, self.sums = (np.zeros((tokens, width // 32), np.float32) for _ in range(2))
         self.put(Field.BARRIER, self.barrier)

@@ -21,7 +21,7 @@ from torch import Tensor
 from lmworks.basics import progress
 from lmworks.basics.errors import ConfigError
 from lmworks.kernels.coverage import too_large, unavailable, uncovered
-from lmworks.kernels.frame import Field, Operation, float_bits
+from lmworks.kernels.frame import Field, Operation, barrier_bytes, float_bits
 from lmworks.kernels.packing import Stored, aligned
 from lmworks.kernels.pages import PAGE, PagedCache
 from lmworks.kernels.prefixes import Prefixes
@@ -321,7 +321,7 @@ class CompiledNetwork:
         stride = -(-(vectors * (2 * size + 64 + 16) + VECTORS * 256) // 64) * 64 + 64
         self._put(Field.SCRATCH, aligned(stride * self.team.threads))
         self._frame[Field.SCRATCH_STRIDE] = stride
-        self._barrier = aligned(192 + 64 * self.team.threads).view(np.int64)
+        self._barrier = aligned(barrier_bytes(self.team.threads)).view(np.int64)
         self._put(Field.BARRIER, self._barrier)
 
     def _make_room(self, tokens: int) -> None:

@@ -50,8 +50,8 @@ class Field(IntEnum):
     """For each thread, SCRATCH_STRIDE bytes."""
     SCRATCH_STRIDE = 22
     BARRIER = 23
-    """At 0 the threads that have arrived, at 64 how often all have, at 128 the blocks of a matrix that were taken (matrix.py), from
-    192 on for each thread, 64 bytes apart, its looks."""
+    """At 0 the threads that have arrived, at 64 how often all have, at TAKEN the blocks of a matrix that were taken (matrix.py), from
+    LOOKS on for each thread, 64 bytes apart, its looks. Its size: `barrier_bytes`."""
 
 
 class Operation(IntEnum):
@@ -79,6 +79,15 @@ class Operation(IntEnum):
 
 WORDS = 12
 """Of a step: the operation and its operands."""
+
+
+TAKEN, LOOKS = 128, 192
+"""Places in the barrier."""
+
+
+def barrier_bytes(threads: int) -> int:
+    """What a barrier of so many threads takes."""
+    return LOOKS + 64 * threads
 
 
 def float_bits(value: float) -> int:

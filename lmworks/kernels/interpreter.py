@@ -8,7 +8,7 @@ from __future__ import annotations
 from lmworks.kernels import activations
 from lmworks.kernels.attention import attend_page, copy, divide, join, put_groups
 from lmworks.kernels.embedding import embed, place
-from lmworks.kernels.frame import Field, Operation
+from lmworks.kernels.frame import LOOKS, TAKEN, Field, Operation
 from lmworks.kernels.matrix import matrix
 from lmworks.kernels.norms import norm
 from lmworks.kernels.positions import place_head
@@ -54,7 +54,7 @@ def barrier(place, threads):
         round_ = atomic_load(place + 64)
         if atomic_add(place, 1) == threads - 1:
             atomic_store(place, 0)
-            atomic_store(place + 128, 0)  # for the next matrix
+            atomic_store(place + TAKEN, 0)  # for the next matrix
             atomic_store(place + 64, round_ + 1)
         else:
             while atomic_load(place + 64) == round_:
@@ -126,7 +126,7 @@ def run_matrix(thread, threads, frame, step):
     matrix(
         thread,
         threads,
-        field(frame, BARRIER) + 128,
+        field(frame, BARRIER) + TAKEN,
         field(step, 2),
         field(step, 1),
         field(step, 3),
@@ -324,7 +324,7 @@ def run(thread, threads, frame):
             run_mix(thread, threads, frame, step)
         elif operation == ACTIVATE:
             run_activate(thread, threads, frame, step)
-        put_long(place_ + 192 + 64 * thread, looks)
+        put_long(place_ + LOOKS + 64 * thread, looks)
         looks += barrier(place_, threads)
 
 

@@ -16,6 +16,7 @@ import time
 
 import numpy as np
 
+from lmworks.kernels.frame import LOOKS
 from lmworks.kernels.library import Library, library
 
 SPINS = 100_000
@@ -55,7 +56,7 @@ class Team:
             start = time.perf_counter()
             self.functions.run(0, self.active, self.frame)
             if self.active > 1:
-                self._judge(time.perf_counter() - start, int(barrier[24::8][: self.active].max()))
+                self._judge(time.perf_counter() - start, int(barrier[LOOKS // 8 :: 8][: self.active].max()))
 
     def _choose(self) -> None:
         """Go back to all threads when the rest is over."""
