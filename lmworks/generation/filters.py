@@ -30,7 +30,9 @@ CHUNK = 128
 def penalise_repetition(logits: Logits, seen: Int[Tensor, " seen"], penalty: float) -> Logits:
     """Divide positive logits of tokens that occurred by `penalty`, multiply negative ones."""
     values = logits[seen]
-    return logits.index_copy(0, seen, torch.where(values > 0, values / penalty, values * penalty))
+    penalised = torch.where(values > 0, values / penalty, values * penalty)
+    # Of a tiny or a huge penalty come infinities, and of these (less the largest, times 0) what is no number.
+    return logits.index_copy(0, seen, penalised.nan_to_num(0.0))
 
 
 def repeated(read: Sequence[int], size: int) -> set[int]:
