@@ -97,20 +97,24 @@ def _modules(folder: Path) -> dict[str, str]:
 def embed(
     network: Network,
     tokenizer: Tokenizer,
-    texts: Sequence[str],
+    texts: Sequence[str | Sequence[int]],
     pooling: Pooling,
     *,
     cut: bool = False,
     dtype: torch.dtype = torch.float32,
     engine: Engine | None = None,
 ) -> Float[Tensor, "texts dim"]:
-    """A vector for each text, in float32; with `cut` longer texts lose their end, else they are a DataError.
+    """A vector for each text, in float32; with `cut` longer texts lose their end, else they are a DataError. A text may be given
+    as its tokens' ids, which are read as they are.
 
     An `engine` of the network runs it where it is given; else `dtype` is the format in which float32 weights are multiplied,
     float32 or bfloat16; other weights in their own.
     """
     longest = min(pooling.longest or network.config.context, network.config.context)
-    encoded = [_fitting(tokenizer, ids, text, longest, cut) for ids, text in _encoded(tokenizer, texts)]
+    encoded = [
+        _fitting(tokenizer, ids, text, longest, cut)
+        for ids, text in zip(_encoded(tokenizer, texts, network.config.vocab_size), texts, strict=True)
+    ]
     vectors = torch.zeros(len(texts), network.config.dim)
     with (
         evaluating(network),
@@ -137,24 +141,33 @@ def pooled(
     return torch.nn.functional.normalize(vectors, dim=-1) if pooling.normalise else vectors
 
 
-def _encoded(tokenizer: Tokenizer, texts: Sequence[str]) -> Iterator[tuple[list[int], str]]:
+def _encoded(tokenizer: Tokenizer, texts: Sequence[str | Sequence[int]], vocab_size: int) -> list[list[int]]:
     if isinstance(texts, str):
         raise DataError("embed takes a list of texts; put the one text into brackets")
-    return zip(tokenizer.encode_batch(texts), texts, strict=True)
+    written = iter(tokenizer.encode_batch([text for text in texts if isinstance(text, str)]))
+    encoded = [next(written) if isinstance(text, str) else list(text) for text in texts]
+    for ids in encoded:
+        if ids and not 0 <= min(ids) <= max(ids) < vocab_size:
+            wrong = min(ids) if min(ids) < 0 else max(ids)
+            raise DataError(f"there is no token {wrong:,}; the vocabulary has {vocab_size:,}")
+    return encoded
 
 
-def _fitting(tokenizer: Tokenizer, ids: list[int], text: str, longest: int, cut: bool) -> list[int]:
+def _fitting(tokenizer: Tokenizer, ids: list[int], text: str | Sequence[int], longest: int, cut: bool) -> list[int]:
     """The ids of a text, cut before what the tokenizer puts behind it."""
     if not ids:
         raise DataError("an empty text has no token and so no vector; leave it out")
     if len(ids) <= longest:
         return ids
     if not cut:
+        shown = f" {text[:40]!r}..." if isinstance(text, str) else ""
         raise DataError(
-            f"the text {text[:40]!r}... has {len(ids):,} tokens and the model reads {longest:,}; split it, or give cut=True"
+            f"the text{shown} has {len(ids):,} tokens and the model reads {longest:,}; split it, or give cut=True"
         )
-    end = len(ids) - len(tokenizer.suffix)
-    return ids[: longest - len(tokenizer.suffix)] + ids[end:]
+    behind = len(tokenizer.suffix)
+    if behind and ids[-behind:] != list(tokenizer.suffix):  # ids that were given without it
+        behind = 0
+    return ids[: longest - behind] + ids[len(ids) - behind :]
 
 
 def batches_by_length(

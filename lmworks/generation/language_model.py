@@ -261,8 +261,11 @@ class LanguageModel:
             pass
         return [Answer.of(request) for request in requests]
 
-    def embed(self, texts: Sequence[str], *, pooling: Pooling | None = None, cut: bool = False) -> Tensor:
-        """A vector for each text, [texts, dim] in float32, pooled as the model's folder says unless `pooling` does.
+    def embed(
+        self, texts: Sequence[str | Sequence[int]], *, pooling: Pooling | None = None, cut: bool = False
+    ) -> Tensor:
+        """A vector for each text, [texts, dim] in float32, pooled as the model's folder says unless `pooling` does. A text may
+        be given as its tokens' ids, which are read as they are.
 
         An encoder runs in 8 bits on the compiled path where that covers it (cosines with float32 are above 0.999), else in
         bfloat16 where the processor multiplies it natively (above 0.9999); with `compress="none"` the latter, with a `dtype`

@@ -14,9 +14,9 @@ from pydantic import Field
 from lmworks.basics.errors import ConfigError
 from lmworks.serving.answering import must_be
 from lmworks.serving.beside import twin
-from lmworks.serving.errors import Refused, late
+from lmworks.serving.errors import TOO_LONG, Refused, late
 from lmworks.serving.service import Service
-from lmworks.serving.wire import Text, Wire
+from lmworks.serving.wire import Text, Tokens, Wire
 
 AT_ONCE = 32
 """Texts between two looks whether the client is still there."""
@@ -25,8 +25,13 @@ AT_ONCE = 32
 class Embedding(Wire):
     """A request to /v1/embeddings."""
 
-    input: Text | Annotated[list[Text], Field(min_length=1, max_length=2**16, fail_fast=True)]
-    """A text, or several."""
+    input: (
+        Text
+        | Tokens
+        | Annotated[list[Text], Field(min_length=1, max_length=2**16, fail_fast=True)]
+        | Annotated[list[Tokens], Field(min_length=1, max_length=2**16, fail_fast=True)]
+    )
+    """A text, several, or their tokens' ids, which are read as they are."""
 
     model: Annotated[str, Field(max_length=1000)] | None = None
     """One of /v1/models; the one that makes vectors unless it is given."""
@@ -43,6 +48,12 @@ class Embedding(Wire):
     user: Annotated[str, Field(max_length=4096)] | None = None
     """Accepted, not used."""
 
+    @property
+    def texts(self) -> list[str | list[int]]:
+        """One or several."""
+        one = isinstance(self.input, str) or isinstance(self.input[0], int)
+        return [self.input] if one else list(self.input)  # type: ignore[list-item,arg-type]
+
 
 def routes(service: Service) -> APIRouter:
     """The endpoint, for one service."""
@@ -54,11 +65,15 @@ def routes(service: Service) -> APIRouter:
         if model is None:
             raise ConfigError("an encoder-decoder has no pooled states; serve an encoder beside it (--embedder)")
         must_be(service, asked.model, service.embedder_name)
-        texts = [asked.input] if isinstance(asked.input, str) else asked.input
+        texts = asked.texts
         if len(texts) > service.limits.texts:
             raise ConfigError(f"the request has {len(texts):,} texts; send at most {service.limits.texts} at once")
         if asked.dimensions not in (None, model.config.dim):
-            raise ConfigError(f"dimensions is {asked.dimensions}; {service.embedder_name} makes {model.config.dim}")
+            raise Refused(
+                400,
+                f"dimensions is {asked.dimensions}; {service.embedder_name} makes {model.config.dim}",
+                param="dimensions",
+            )
         cut = asked.truncate_prompt_tokens is not None
         writes = model is service.model and service.writes
         longest = min(model.pooling.longest or model.config.context, model.config.context)
@@ -66,8 +81,12 @@ def routes(service: Service) -> APIRouter:
 
         def some(start: int) -> tuple[np.ndarray, int]:
             part = texts[start : start + AT_ONCE]
-            tokens = sum(min(len(ids), longest) for ids in model.tokenizer.encode_batch(part))
-            return (twin(model) if writes else model).embed(part, cut=cut).numpy(), tokens
+            ids = model.tokenizer.encode_batch(part) if isinstance(part[0], str) else part  # type: ignore[arg-type]
+            for number, one in enumerate(ids, start):
+                if not one or (len(one) > longest and not cut):
+                    raise _unread(f"input.{number}" if len(texts) > 1 else "input", len(one), longest)
+            vectors = (twin(model) if writes else model).embed(ids, cut=cut).numpy()
+            return vectors, sum(min(len(one), longest) for one in ids)
 
         data: list[dict[str, Any]] = []
         read = 0
@@ -83,6 +102,14 @@ def routes(service: Service) -> APIRouter:
         return JSONResponse({"object": "list", "data": data, "model": service.embedder_name, "usage": usage})
 
     return router
+
+
+def _unread(name: str, tokens: int, longest: int) -> Refused:
+    """What is said of a text that has no vector."""
+    if not tokens:
+        return Refused(400, f"{name} has no token and so no vector; leave it out", param="input")
+    said = f"{name} has {tokens:,} tokens and the model reads {longest:,}"
+    return Refused(400, f"{said}; split it, or give truncate_prompt_tokens -1", param="input", code=TOO_LONG)
 
 
 def _facts(number: int, vector: np.ndarray, asked: Embedding) -> dict[str, Any]:

@@ -27,6 +27,9 @@ TYPES = {
 }
 """OpenAI's names; other 4xx are invalid_request_error, 5xx server_error."""
 
+TOO_LONG = "context_length_exceeded"
+"""OpenAI's code for a text of more tokens than the model reads."""
+
 
 class ErrorFacts(BaseModel):
     """What is told of an error."""
@@ -70,8 +73,8 @@ def refusal(error: Exception) -> Refused:
     if isinstance(error, EngineClosed):
         return stopping()
     if isinstance(error, LmworksError):
-        code = "context_length_exceeded" if "tokens and the model reads" in str(error) else None
-        return Refused(400, str(error), code=code)
+        said = str(error).partition(", or let the window slide")[0]  # this API has no word for that
+        return Refused(400, said, code=TOO_LONG if "tokens and the model reads" in said else None)
     return Refused(500, "the server failed at this request; its log says why", code="internal_error")
 
 
@@ -113,26 +116,96 @@ def tell_errors(app: FastAPI) -> None:
     app.add_exception_handler(Exception, ours)
 
 
+WANTED = {
+    "string_type": "a text",
+    "string_unicode": "whole characters",
+    "int_type": "a whole number",
+    "int_from_float": "a whole number",
+    "int_parsing_size": "a smaller number",
+    "float_type": "a number",
+    "finite_number": "a finite number",
+    "bool_type": "true or false",
+    "list_type": "a list",
+    "dict_type": "an object",
+    "model_type": "an object",
+    "model_attributes_type": "an object",
+    "greater_than": "more than {gt}",
+    "greater_than_equal": "at least {ge}",
+    "less_than": "less than {lt}",
+    "less_than_equal": "at most {le}",
+    "too_short": "at least {min_length} item{s}",
+    "too_long": "at most {max_length} item{s}",
+    "string_too_short": "at least {min_length} character{s}",
+    "string_too_long": "at most {max_length} character{s}",
+    "literal_error": "{expected}",
+}
+"""What is to be given instead, by pydantic's names of what is wrong."""
+
+
 def _invalid(details: Sequence[Any]) -> Refused:
     """What pydantic says of a body, as one sentence about the field that comes first."""
     first = details[0]
     if first["type"] == "json_invalid":
-        return Refused(400, f"the body is not JSON: {first.get('ctx', {}).get('error', 'it cannot be read')}")
+        return Refused(400, f"the body is not JSON: {first['ctx']['error']} (character {first['loc'][-1]:,})")
     field = _field(first)
     if field is None and first["type"] == "value_error":  # of settings that do not go together
-        return Refused(400, first["msg"].removeprefix("Value error, "), code="invalid_value")
+        return Refused(400, _own(first), code="invalid_value")
     if field is None:
         return Refused(400, "the body is not a JSON object; send one with the content type application/json")
-    # A field that may be of several kinds has a complaint of each; each says what it would take.
-    same = [one for one in details if _field(one) == field]
+    # A field that may be of several kinds has a complaint of each: those count that came furthest into the value.
+    about = [one for one in details if _field(one) == field]
+    first = max(about, key=_how_far)
+    path, same = ".".join(_path(first)), [one for one in about if _how_far(one) == _how_far(first)]
     if first["type"] == "extra_forbidden":
-        return Refused(400, f"{_path(first)} is not a setting of this request", param=field, code="unknown_parameter")
+        return Refused(400, f"{path} is not a setting of this request", param=field, code="unknown_parameter")
     if first["type"] == "missing":
-        return Refused(400, f"{_path(first)} is missing", param=field, code="missing_required_parameter")
-    said = list(dict.fromkeys(one["msg"].removeprefix("Value error, ").removeprefix("Input ") for one in same))
-    return Refused(
-        400, f"{_path(first)}{_shown(first)}: it {', or '.join(said[:4])}", param=field, code="invalid_value"
-    )
+        return Refused(400, f"{path} is missing", param=field, code="missing_required_parameter")
+    if first["type"] == "value_error":
+        said = f"{path}: {_own(first)}"
+    elif first["type"] == "none_required" or first.get("ctx", {}).get("max_length") == 0:
+        said = f"{path} is not done here; leave it out"
+    else:
+        *others, last = dict.fromkeys(map(_wanted, same))
+        said = f"{path} {_shown(first)}; give {', '.join(others)}{' or ' * bool(others)}{last}"
+    return Refused(400, said, param=field, code="invalid_value")
+
+
+def _how_far(detail: Any) -> tuple[int, bool, list[int]]:
+    path = _path(detail)
+    return len(path), not detail["type"].endswith("_type"), [int(part) for part in path if part.isdecimal()]
+
+
+def _own(detail: Any) -> str:
+    """The words of a check of ours."""
+    return str(detail["msg"].removeprefix("Value error, "))
+
+
+def _wanted(detail: Any) -> str:
+    said = {name: _number(value) for name, value in detail.get("ctx", {}).items()}
+    plural = "" if said.get("min_length", said.get("max_length")) == "1" else "s"
+    return WANTED.get(detail["type"], "another value").format(**said, s=plural)
+
+
+def _number(value: Any) -> str:
+    if isinstance(value, int):
+        return f"{value:,}"
+    return f"{value:g}" if isinstance(value, float) else str(value).replace("False", "false")  # as JSON has it
+
+
+def _shown(detail: Any) -> str:
+    """What the value is; itself where it is short and no text."""
+    value, kind = detail["input"], detail["type"]
+    if kind == "string_unicode":
+        return "has half a surrogate pair"
+    if "_short" in kind or "_long" in kind:
+        what = "characters" if kind.startswith("string") else "items"
+        return f"has {len(value):,} {what}" if value else "is empty"
+    if value is None or isinstance(value, bool | int | float):
+        said = json.dumps(value)
+        return f"is {said}" if len(said) < 40 else "is a longer number"
+    if kind == "literal_error" and isinstance(value, str) and len(value) < 40:
+        return f"is {value!r}"
+    return "is a text" if isinstance(value, str) else "is a list" if isinstance(value, list) else "is an object"
 
 
 def _field(detail: Any) -> str | None:
@@ -140,12 +213,7 @@ def _field(detail: Any) -> str | None:
     return str(where[0])[:100] if where else None
 
 
-def _path(detail: Any) -> str:
+def _path(detail: Any) -> list[str]:
     where = [str(part)[:100] for part in detail["loc"] if part not in ("body", "query", "path")]
     # Where a value may be of several kinds, pydantic adds the kind that it tried.
-    return ".".join(part for part in where if "[" not in part and part not in ("str", "constrained-str"))
-
-
-def _shown(detail: Any) -> str:
-    value = detail.get("input")
-    return f" is {value!r}" if isinstance(value, bool | int | float) and len(repr(value)) < 40 else ""
+    return [part for part in where if "[" not in part and part not in ("str", "constrained-str")]

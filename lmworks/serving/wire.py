@@ -31,7 +31,7 @@ Tokens = Annotated[list[Token], Field(min_length=1, max_length=2**20, fail_fast=
 def few(value: Any, most: int = 1024) -> Any:
     """The value, unless it is an object of more fields."""
     if isinstance(value, dict) and len(value) > most:
-        raise ValueError(f"should have at most {most:,} fields, not {len(value):,}")
+        raise ValueError(f"at most {most:,} fields can be given, not {len(value):,}")
     return value
 
 
@@ -77,7 +77,7 @@ class ResponseFormat(Wire):
     @model_validator(mode="after")
     def _schema_with_its_type(self) -> Self:
         if (self.type == "json_schema") != (self.json_schema is not None):
-            raise ValueError("needs json_schema with the type json_schema, and has none with another")
+            raise ValueError("give json_schema with the type json_schema, and with no other")
         return self
 
     @property
@@ -106,7 +106,7 @@ class StructuredOutputs(Wire):
     @model_validator(mode="after")
     def _one(self) -> Self:
         if [self.json_, self.regex, self.choice].count(None) != 2:
-            raise ValueError("needs one of json, regex and choice")
+            raise ValueError("give one of json, regex and choice")
         return self
 
     @property

@@ -72,6 +72,22 @@ def test_a_text_that_is_too_long_is_named_or_cut_before_what_stands_behind(encod
     torch.testing.assert_close(cut, encoder.embed(["abcde"], pooling=Pooling(normalise=False)))
 
 
+def test_a_text_may_be_given_as_its_tokens(encoder: LanguageModel):
+    """Read as they are; where they are cut, what the tokenizer puts behind a text stays if it is there."""
+    tokenizer = encoder.tokenizer
+    torch.testing.assert_close(encoder.embed([tokenizer.encode("a cat"), "a dog"]), encoder.embed(["a cat", "a dog"]))
+    for wrong in (-1, 10**6):
+        with pytest.raises(DataError, match=f"there is no token {wrong:,}"):
+            encoder.embed([[5, wrong]])
+    tokenizer.__dict__["suffix"] = (3,)
+    try:
+        for end, kept in (([3], [5, 6, 3]), ([8], [5, 6, 7])):
+            cut = encoder.embed([[5, 6, 7, *end]], pooling=Pooling(longest=3), cut=True)
+            torch.testing.assert_close(cut, encoder.embed([kept]))
+    finally:
+        tokenizer.__dict__["suffix"] = ()
+
+
 def test_what_has_no_vector_is_a_sentence(encoder: LanguageModel):
     with pytest.raises(DataError, match="an empty text has no token"):
         encoder.embed(TEXTS)

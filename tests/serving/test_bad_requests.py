@@ -3,29 +3,38 @@
 from __future__ import annotations
 
 import json
+import re
 
 import openai
 import pytest
 
+from lmworks.serving.embeddings import Embedding
+from lmworks.serving.inspection import Inspecting
+from lmworks.serving.tokenizing import Detokenizing, Tokenizing
+from lmworks.serving.wire import Chatting, Completing, Wire
 from serving.live import Live
 
 CHAT = {"messages": [{"role": "user", "content": "Hi"}], "max_tokens": 2}
 TEXT = {"prompt": "Hi", "max_tokens": 2}
 WRONG = {
     "an unknown setting": (TEXT | {"temprature": 1}, "temprature", "temprature is not a setting of this request"),
-    "a negative temperature": (TEXT | {"temperature": -1}, "temperature", "greater than or equal to 0"),
-    "a text for a number": (TEXT | {"max_tokens": "5"}, "max_tokens", "should be a valid integer"),
-    "a truth for a number": (TEXT | {"n": True}, "n", "should be a valid integer"),
+    "a negative temperature": (TEXT | {"temperature": -1}, "temperature", "temperature is -1; give at least 0"),
+    "a text for a number": (TEXT | {"max_tokens": "5"}, "max_tokens", "max_tokens is a text; give a whole number"),
+    "a truth for a number": (TEXT | {"n": True}, "n", "n is true; give a whole number"),
     "no prompt": ({"max_tokens": 2}, "prompt", "prompt is missing"),
-    "no token": (TEXT | {"prompt": []}, "prompt", "prompt"),
+    "no token": (TEXT | {"prompt": []}, "prompt", "prompt is empty; give at least 1 item"),
     "a token beyond the vocabulary": (TEXT | {"prompt": [100_000]}, None, "the prompt names the token 100,000"),
     "nothing to write": (TEXT | {"max_tokens": 0}, None, "max_tokens is 0; give at least 1, or echo"),
-    "an empty stop string": (TEXT | {"stop": ""}, "stop", "at least 1 character"),
-    "many stop strings": (TEXT | {"stop": ["a"] * 17}, "stop", "at most 16 items"),
+    "an empty stop string": (TEXT | {"stop": ""}, "stop", "stop is empty; give at least 1 character"),
+    "many stop strings": (TEXT | {"stop": ["a"] * 17}, "stop", "stop has 17 items; give at most 16 items"),
     "many answers": (TEXT | {"n": 1000}, None, "asks for 1,000 answers"),
     "the best of more": (TEXT | {"best_of": 3}, None, "best_of is not n"),
     "a bias of no token": (TEXT | {"logit_bias": {"x": 1}}, None, "logit_bias names 'x'"),
-    "half a surrogate": (TEXT | {"prompt": "\ud800"}, "prompt", "prompt"),
+    "half a surrogate": (
+        TEXT | {"prompt": "\ud800"},
+        "prompt",
+        "prompt has half a surrogate pair; give whole characters",
+    ),
     "a prompt over the window": (TEXT | {"prompt": "x" * 600}, None, "has 600 tokens and the model reads 512"),
     "a schema that is none": (TEXT | {"structured_outputs": {"json": {"type": "nothing"}}}, None, "the JSON schema"),
     "an expression that is none": (TEXT | {"structured_outputs": {"regex": "("}}, None, "the regular expression"),
@@ -35,14 +44,29 @@ WRONG = {
         "both say the form",
     ),
     "a stream's options without it": (TEXT | {"stream_options": {}}, None, "stream_options goes with stream"),
-    "no message": (CHAT | {"messages": []}, "messages", "at least 1 item"),
-    "an unknown role": (CHAT | {"messages": [{"role": "cat", "content": "Hi"}]}, "messages", "'system'"),
+    "no message": (CHAT | {"messages": []}, "messages", "messages is empty; give at least 1 item"),
+    "an unknown role": (
+        CHAT | {"messages": [{"role": "cat", "content": "Hi"}]},
+        "messages",
+        "messages.0.role is 'cat'; give 'system', 'dev",
+    ),
     "a picture": (
         CHAT | {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}]},
         "messages",
-        "messages",
+        "messages.0.content.0.type is 'image_url'; give 'text'",
     ),
-    "a tool": (CHAT | {"tools": [{"type": "function"}]}, "tools", "tools"),
+    "a number among texts": (TEXT | {"prompt": ["a", 5]}, "prompt", "prompt.1 is 5; give a text"),
+    "a text among tokens": (TEXT | {"prompt": [[5], [6, "a"]]}, "prompt", "prompt.1.1 is a text; give a whole number"),
+    "nothing that is one": (TEXT | {"prompt": [{}]}, "prompt", "is an object; give a whole number, a text or a list"),
+    "a bound of a fraction": (TEXT | {"top_p": 2}, "top_p", "top_p is 2; give at most 1"),
+    "a large bound": (TEXT | {"n": 10**6}, "n", "n is 1000000; give at most 1,024"),
+    "no form": (TEXT | {"structured_outputs": {}}, "structured_outputs", "structured_outputs: give one of json, "),
+    "padding": (
+        TEXT | {"stream": True, "stream_options": {"include_obfuscation": True}},
+        "stream_options",
+        "stream_options.include_obfuscation is true; give false",
+    ),
+    "a tool": (CHAT | {"tools": [{"type": "function"}]}, "tools", "tools is not done here; leave it out"),
     "alternatives without log-probabilities": (CHAT | {"top_logprobs": 2}, None, "top_logprobs goes with logprobs"),
     "two lengths": (CHAT | {"max_completion_tokens": 3}, None, "differ; give one of them"),
 }
@@ -56,6 +80,34 @@ def test_a_mistake_is_told_with_its_field(live: Live, name: str):
     error = response.json()["error"]
     assert (response.status_code, error["type"], error["param"]) == (400, "invalid_request_error", param)
     assert words in error["message"] and "\n" not in error["message"]
+
+
+BODIES: dict[str, tuple[type[Wire], dict[str, object]]] = {
+    "/v1/completions": (Completing, TEXT),
+    "/v1/chat/completions": (Chatting, CHAT),
+    "/v1/embeddings": (Embedding, {"input": "a"}),
+    "/tokenize": (Tokenizing, {"prompt": "a"}),
+    "/detokenize": (Detokenizing, {"tokens": [1]}),
+    "/v1/inspect": (Inspecting, {"prompt": "a"}),
+}
+
+
+@pytest.mark.parametrize("path", BODIES)
+def test_whatever_is_given_instead_is_told_in_words_of_the_api(live: Live, path: str):
+    """Each field with values of every other kind: none of pydantic's own words, and none of Python's."""
+    kind, good = BODIES[path]
+    values = ["", "x" * 5000, -1, 1.5, 2**70, True, [], [[]], [None], {}, {"a": {}}, None]
+    for name in (field.alias or name for name, field in kind.model_fields.items()):
+        for value in values:
+            response = live.post(path, **good | {name: value})
+            if response.status_code == 200:
+                continue
+            said = response.json()["error"]["message"]
+            assert response.status_code in (400, 404), said
+            assert not re.search(r"Input|valid|should|String|List|Dict|dictionary|than or|True|False|None|=", said), (
+                said
+            )
+            assert name in said or response.status_code == 404 or "tokens" in said, (name, said)
 
 
 def test_the_official_client_raises_its_own_errors(live: Live):

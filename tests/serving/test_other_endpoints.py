@@ -44,8 +44,31 @@ def test_vectors_are_those_of_embed(both: Live, encoder: LanguageModel):
     )
 
 
+def test_vectors_of_tokens_are_those_of_their_text(both: Live, encoder: LanguageModel):
+    """A list of ids is one text, a list of lists several; what /tokenize gave is read as it is."""
+    texts = ["a cat", "né 😀", "x" * 40]
+    ids = encoder.tokenizer.encode_batch(texts)
+    expected = encoder.embed(texts)
+    several = both.openai.embeddings.create(model="vectors", input=ids)
+    assert torch.allclose(torch.tensor([one.embedding for one in several.data]), expected, atol=1e-5)
+    assert several.usage.prompt_tokens == sum(map(len, ids))
+    one = both.openai.embeddings.create(model="vectors", input=ids[1])
+    assert len(one.data) == 1 and one.data[0].embedding == pytest.approx(expected[1].tolist(), abs=1e-5)
+    assert "there is no token 100,000" in both.error("/v1/embeddings", input=[[5], [100_000]])["message"]
+    assert "input.1 has 100 tokens" in both.error("/v1/embeddings", input=[[5], [5] * 100])["message"]
+    assert "input.1 is empty" in both.error("/v1/embeddings", input=[[5], []])["message"]
+    assert "input.1 is 5; give a text" in both.error("/v1/embeddings", input=["a", 5])["message"]
+    cut = both.post("/v1/embeddings", input=[ids[0][0]] + [7] * 99, truncate_prompt_tokens=-1).json()
+    assert cut["usage"]["prompt_tokens"] == 64
+
+
 def test_a_text_too_long_for_a_vector(both: Live, encoder: LanguageModel):
-    assert "64" in both.error("/v1/embeddings", input="x" * 100)["message"]
+    error = both.error("/v1/embeddings", input="x" * 100)
+    size = len(encoder.tokenizer.encode("x" * 100))
+    assert error["message"] == (
+        f"input has {size} tokens and the model reads 64; split it, or give truncate_prompt_tokens -1"
+    )
+    assert (error["param"], error["code"]) == ("input", "context_length_exceeded")
     assert both.post("/v1/embeddings", input="x" * 100, truncate_prompt_tokens=-1).status_code == 200
     cut = both.post("/v1/embeddings", input=["x" * 100, "ab"], truncate_prompt_tokens=-1).json()
     assert cut["usage"]["prompt_tokens"] == 64 + len(encoder.tokenizer.encode("ab"))  # what was read
