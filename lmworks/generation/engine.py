@@ -205,8 +205,7 @@ class Engine:
                 failed, self._active = list(self._active.values()), {}
                 self._batch = Batch(self.model.network, self._batch.chunk, self._prefix_bytes)
                 self._state.failed += len(failed)
-                for ticket in failed:
-                    self._count_tokens(ticket.request, read=bool(ticket.request.tokens))
+                self._state.written_tokens += sum(ticket.untold for ticket in failed)
             for ticket in failed:
                 ticket.fail(error)
             return
@@ -216,25 +215,23 @@ class Engine:
             self._state.cache_bytes = self._batch.bytes
             for request, text in shown:
                 told.append((self._active[id(request)], text))
-                self._count(request)
+                self._count(told[-1][0])
         for ticket, text in told:
             ticket.tell(text)
 
-    def _count(self, request: Request) -> None:
+    def _count(self, ticket: Ticket) -> None:
         """Counts that go on with a request, and its leaving."""
-        state = self._state
+        request, state = ticket.request, self._state
+        if not ticket.read:
+            ticket.read = True
+            state.prompt_tokens += request.size
+            state.reused_tokens += request.reused
+        state.written_tokens += ticket.untold
         if request.finish is None and request.error is None:
             return
-        ticket = self._active.pop(id(request))
-        self._count_tokens(request, read=True)
+        del self._active[id(request)]
         state.failed += request.error is not None
         state.finished += request.error is None and not ticket.cancelled
-
-    def _count_tokens(self, request: Request, read: bool) -> None:
-        """Those of a request that leaves: what it wrote, and its prompt where that was read to its end."""
-        self._state.prompt_tokens += request.size * read
-        self._state.reused_tokens += request.reused * read
-        self._state.written_tokens += len(request.tokens)
 
     def _remove_cancelled(self) -> None:
         gone = [ticket for ticket in (*self._waiting, *self._active.values()) if ticket.cancelled]
@@ -245,7 +242,7 @@ class Engine:
             else:
                 self._batch.drop(ticket.request)
             self._state.cancelled += 1
-            self._count_tokens(ticket.request, read=bool(ticket.request.tokens))
+            self._state.written_tokens += ticket.untold
             ticket.tell("")
         if gone:
             self._state.cache_bytes = self._batch.bytes

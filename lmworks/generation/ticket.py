@@ -50,6 +50,8 @@ class Ticket:
         """When it was over."""
         self.cancelled = False
         """Somebody asked for it to stop; the engine sees that before its next step."""
+        self.read = False
+        """Its prompt was read to the end; the engine's mark that it is counted."""
         self._pieces: deque[Piece] = deque()
         self._changed = threading.Condition()
         self._listeners: list[Callable[[], None]] = []
@@ -59,6 +61,11 @@ class Ticket:
     def prompt_tokens(self) -> list[Token]:
         """The prompt as the model saw it, where that was asked for; complete when the first piece has come."""
         return self.request.prompt_tokens
+
+    @property
+    def untold(self) -> int:
+        """Tokens that are written and lie in no piece yet."""
+        return len(self.request.tokens) - self._told
 
     def cancel(self) -> None:
         """The rest is not wanted: no work is done for it from the engine's next step on. Harmless when it is over."""

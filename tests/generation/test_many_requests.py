@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import threading
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -83,6 +84,24 @@ def test_pieces_joined_are_the_answer(model: LanguageModel, engine: Engine):
         assert all(token.top[0] == (token.id, token.logprob) and len(token.top) == 3 for token in tokens)
         assert [piece.finish for piece in pieces] == [None] * (len(pieces) - 1) + [answer.finish]
         assert answer == model.generate(prompt, max_new_tokens=40, stop=["e"])
+
+
+def test_counts_go_on_with_each_step(model: LanguageModel, engine: Engine):
+    """Tokens are counted as they come, once: those of answers that end, that are cancelled, and of beams, which write at the
+    end alone; a prompt when it was read."""
+    step = engine._batch.step
+    engine._batch.step = lambda: time.sleep(0.01) or step()  # type: ignore[method-assign]
+    ticket = engine.submit("x" * 40, LONG, max_new_tokens=400)
+    pieces = iter(ticket)
+    for _ in range(3):
+        next(pieces)
+    state = engine.state
+    assert state.running == 1 and 3 <= state.written_tokens < 400 and state.prompt_tokens == 40
+    ticket.cancel()
+    written = len(ticket.answer(60).tokens)
+    assert engine.state.written_tokens == written and engine.state.prompt_tokens == 40
+    beams = engine.submit("ab", Beam(width=3), max_new_tokens=5).answer(60)
+    assert engine.state.written_tokens == written + len(beams.tokens) and engine.state.prompt_tokens == 42
 
 
 def test_streams_in_asyncio(model: LanguageModel, engine: Engine):
