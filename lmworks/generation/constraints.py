@@ -50,7 +50,15 @@ class Constraint(ABC):
 
     def start(self, tokenizer: Tokenizer, vocab_size: int) -> Guide:
         """A guide for one answer. ConfigError, one sentence, for a form that there are no texts of."""
-        library, grammar = require("llguidance", "serve"), self.grammar()
+        asked = (tokenizer, vocab_size, self.grammar())
+        begun: dict[Any, Guide] = getattr(self, "_begun", {})
+        if asked not in begun:  # several answers of one form, the choices of one request say, cost its work once
+            begun = {asked: self._guide(*asked)}
+            object.__setattr__(self, "_begun", begun)
+        return begun[asked].copy()
+
+    def _guide(self, tokenizer: Tokenizer, vocab_size: int, grammar: str) -> Guide:
+        library = require("llguidance", "serve")
         if len(grammar) > LONGEST:
             raise ConfigError(
                 f"the {self.name} is too long: its grammar has {len(grammar):,} characters of {LONGEST:,}"
@@ -135,6 +143,12 @@ class Guide:
     def __init__(self, matcher: Any, name: str) -> None:
         self._matcher, self.name = matcher, name
         self._mask: np.ndarray | None = None
+
+    def copy(self) -> Guide:
+        """Another one for another answer, as far as this one."""
+        other = Guide(self._matcher.deep_copy(), self.name)
+        other._mask = self._mask
+        return other
 
     @property
     def complete(self) -> bool:

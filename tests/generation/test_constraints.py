@@ -121,6 +121,23 @@ def test_many_forms_at_once(model: LanguageModel):
                 jsonschema.validate(json.loads(answer), PERSON)
 
 
+def test_a_form_of_several_answers_is_read_once(model: LanguageModel, monkeypatch: pytest.MonkeyPatch):
+    """And each goes on from its beginning; another vocabulary, or a schema that was changed, is another form."""
+    made: list[str] = []
+    read = Constraint._guide
+    monkeypatch.setattr(Constraint, "_guide", lambda *asked: made.append(asked[-1]) or read(*asked))
+    form, strategies = JsonSchema(dict(PERSON)), [Sample(temperature=1.5, seed=seed) for seed in range(4)]
+    answers = model.generate_batch(["a"] * 4, strategies, max_new_tokens=300, constraint=form)
+    assert len(made) == 1
+    for answer, strategy in zip(answers, strategies, strict=True):
+        assert answer == model.generate("a", strategy, max_new_tokens=300, constraint=JsonSchema(PERSON))
+    assert len(set(answers)) == 4 and len(made) == 5
+    form.schema["properties"] = {"name": {"const": "b"}, "age": {"const": 1}, "tags": {"const": []}}  # type: ignore[index]
+    assert model.generate("a", constraint=form) == '{"name": "b", "age": 1, "tags": []}' and len(made) == 6
+    tiny.language_model(seed=4, context=512).generate("a", constraint=form)
+    assert len(made) == 7
+
+
 @pytest.mark.parametrize(
     ("form", "words"),
     [

@@ -37,6 +37,16 @@ WRONG = {
     ),
     "a prompt over the window": (TEXT | {"prompt": "x" * 600}, None, "has 600 tokens and the model reads 512"),
     "a schema that is none": (TEXT | {"structured_outputs": {"json": {"type": "nothing"}}}, None, "the JSON schema"),
+    "a long schema": (
+        TEXT | {"structured_outputs": {"json": {"const": "x" * 2**17}}},
+        None,
+        "the JSON schema is too long: its grammar has 131,260 characters of 131,072",
+    ),
+    "a form that explodes": (
+        TEXT | {"structured_outputs": {"regex": "(a{1000}){1000}"}},
+        None,
+        "the regular expression is too complex: ",
+    ),
     "an expression that is none": (TEXT | {"structured_outputs": {"regex": "("}}, None, "the regular expression"),
     "two forms": (
         TEXT | {"structured_outputs": {"regex": "a"}, "response_format": {"type": "text"}},
