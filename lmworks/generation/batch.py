@@ -191,6 +191,8 @@ class Batch:
     def _begin(self, group: Group) -> Cache:
         """A cache for the prompts, with what is made of their sources."""
         network, requests = self.network, group.requests
+        for request in requests:
+            request.reads_again = False
         sources = [request.source for request in requests if request.source is not None]
         memory = network.encode(*padded(sources, network.device, left=False)) if sources else None
         longest = max(len(request.opening) for request in requests)
@@ -251,7 +253,6 @@ class Batch:
         try:
             shown = request.take(logits)
             if request.reads_again:
-                request.reads_again = False
                 self.add([request])
             return shown
         except Exception as error:
@@ -266,7 +267,8 @@ class Batch:
         for request, size in zip(self.running, self._sizes, strict=True):
             kept += [first + read.row for read in request.rows]
             cuts += [read.cut for read in request.rows]
-            if not request.rows and request.most_rows == 1:
+            # One whose window slid holds the text before, and no more the one that it reads again.
+            if not request.rows and request.most_rows == 1 and not request.reads_again:
                 self._remember(request.held[:-1], self._cache, first)
             first += size
         self.running = [request for request in self.running if request.rows]

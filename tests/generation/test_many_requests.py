@@ -15,6 +15,7 @@ import torch
 from lmworks.basics.errors import ConfigError, EngineClosed, QueueFull
 from lmworks.generation.batch import Batch
 from lmworks.generation.engine import Engine
+from lmworks.generation.guessing import Guess
 from lmworks.generation.language_model import LanguageModel
 from lmworks.generation.strategies import Beam, Greedy, Sample, Strategy
 from lmworks.generation.ticket import Ticket
@@ -414,10 +415,74 @@ def test_texts_that_begin_alike_are_read_once_and_written_the_same_to_the_bit():
 def test_equal_prompts_that_come_together_are_read_once():
     model = shared_model()
     with Engine(model, seats=4, chunk=32) as engine:
-        tickets = [engine.submit(START, Sample(seed=seed), max_new_tokens=5, logprobs=0) for seed in range(4)]
-        for seed, ticket in enumerate(tickets):
-            assert ticket.answer(30).logprobs == model.generate(START, Sample(seed=seed), max_new_tokens=5).logprobs
+        # Long answers: the first is still being written when the others begin.
+        strategies = [Sample(seed=seed, min_new_tokens=60) for seed in range(4)]
+        tickets = [engine.submit(START, strategy, max_new_tokens=60, logprobs=0) for strategy in strategies]
+        for strategy, ticket in zip(strategies, tickets, strict=True):
+            assert ticket.answer(30).logprobs == model.generate(START, strategy, max_new_tokens=60).logprobs
         assert engine.state.reused_tokens == 3 * 192
+
+
+def run_alone(batch: Batch, model: LanguageModel, prompt: list[int]) -> int:
+    """How many tokens of a prompt lay in the cache; what is written behind it is what the model writes alone, to the bit."""
+    request = model.request(prompt, LONG, 3)
+    batch.add([request])
+    while batch.busy:
+        batch.step()
+    assert request.logprobs == model.generate(prompt, LONG, max_new_tokens=3).logprobs
+    return request.reused
+
+
+@pytest.mark.parametrize("ends", [True, False])
+def test_each_row_is_kept_as_the_text_that_it_holds(ends: bool):
+    """Of prompts that are read together and answers that are written together, before they end and behind it."""
+    model = shared_model()
+    batch = Batch(model.network, 512, prefix_bytes=2**26)
+    requests = [model.request(letter * 66, LONG, size) for letter, size in (("a", 70), ("b", 80), ("c", 90))]
+    batch.add(requests)
+    while batch.busy if ends else not requests[0].tokens:
+        batch.step()
+    for request in requests:
+        text = [*request.prompt, *request.tokens] if ends else request.prompt
+        assert run_alone(batch, model, [*text, 5]) == (128 if ends else 64)
+
+
+def test_a_guess_that_was_wrong_is_kept_under_no_text():
+    """An answer that ends while guesses stand behind it: the last token was not read, and in its place lies a guess."""
+
+    class Wrong:
+        def guess(self, read: list[int], written: int, most: int, beside: int) -> Guess:
+            return Guess((5, 6, 7))
+
+    model = shared_model()
+    batch = Batch(model.network, 512, prefix_bytes=2**26)
+    always_a = Greedy(logit_bias={model.tokenizer.encode("a")[0]: 100})
+    request = model.request("x" * 28, always_a, 200, ["a" * 100])  # its end is the last place of a page
+    request.guesser = Wrong()  # type: ignore[attr-defined]
+    batch.add([request])
+    while batch.busy:
+        batch.step()
+    assert request.finish == "stop" and len(request.prompt) + len(request.tokens) == 128
+    assert run_alone(batch, model, [*request.prompt, *request.tokens, 5]) == 64
+
+
+@pytest.mark.parametrize("cancels", [False, True])
+def test_a_window_that_slid_is_not_kept_as_what_it_reads_again(cancels: bool):
+    """Its row holds the text as it was before: under the new text's tokens it would be another's keys and values."""
+    model = make("compiled", context=256)
+    batch = Batch(model.network, 64, prefix_bytes=2**26)
+    request = model.request("ab" * 30, LONG, 600, window="slide")
+    batch.add([request])
+    while batch.busy:
+        batch.step()
+        if cancels and request.slid:
+            batch.drop(request)
+    if cancels:
+        assert request.finish == "cancelled" and request.reused == 0
+        assert run_alone(batch, model, [*request.opening, 5]) == 0
+    else:
+        alone = model.generate("ab" * 30, LONG, max_new_tokens=600, window="slide")
+        assert request.slid == alone.slid >= 3 and request.logprobs == alone.logprobs
 
 
 def test_kept_beginnings_have_an_end_and_rows_count_as_users():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from typing import Any
 
 import openai
 import pytest
@@ -12,6 +13,7 @@ from openai.types.chat import ChatCompletion
 from lmworks.generation.guessing import Lookup
 from lmworks.generation.strategies import Greedy, Sample
 from lmworks.serving.service import Service
+from lmworks.serving.work import Job, Work
 from serving.live import Live, running, small
 
 TURNS = [{"role": "user", "content": "né 😀?"}]
@@ -83,7 +85,38 @@ def test_several_prompts_have_choices_in_their_order(live: Live):
     expected = [prompt + live.service.model.generate(prompt, max_new_tokens=6) for prompt in prompts for _ in range(2)]
     assert [choice.text for choice in answer.choices] == expected
     assert [choice.index for choice in answer.choices] == list(range(6))
-    assert answer.usage is not None and answer.usage.prompt_tokens == len("onetwothree")
+    written = 2 * sum(len(live.service.model.generate(prompt, max_new_tokens=6).tokens) for prompt in prompts)
+    usage, read = answer.usage, len("onetwothree")
+    assert usage is not None and (usage.prompt_tokens, usage.completion_tokens) == (read, written)
+    assert usage.total_tokens == read + written
+
+
+def test_tokens_from_the_cache_are_counted_once_a_prompt(live: Live):
+    async def usage() -> dict[str, Any]:
+        jobs = [Job(prompt, Greedy(), 1) for prompt in ("one", "two") for _ in range(2)]
+        work = await Work.begin(live.service, jobs, answers=2)
+        async for _ in work.pieces():
+            pass
+        for ticket, reused in zip(work.tickets, (1, 64, 2, 64), strict=True):
+            ticket.request.reused = reused
+        return work.usage
+
+    assert asyncio.run(usage())["prompt_tokens_details"] == {"cached_tokens": 3}
+
+
+def test_usage_is_in_every_chunk_of_a_stream_that_asks_for_it(live: Live):
+    """null until the last one, as OpenAI has it; and in none of another stream."""
+    for path, asked in (("/v1/completions", {"prompt": "a"}), ("/v1/chat/completions", {"messages": TURNS})):
+        for options in ({"include_usage": True}, {"include_usage": False}, None):
+            body = {"stream": True, "max_tokens": 4, "seed": 1, "stream_options": options} | asked
+            lines = [line.removeprefix("data: ") for line in live.post(path, **body).text.split("\n\n") if line]
+            *chunks, last = map(json.loads, lines[:-1])
+            assert lines[-1] == "[DONE]" and chunks
+            if options == {"include_usage": True}:
+                assert [chunk["usage"] for chunk in chunks] == [None] * len(chunks)
+                assert last["choices"] == [] and last["usage"]["completion_tokens"] == 4
+            else:
+                assert not any("usage" in chunk for chunk in (*chunks, last))
 
 
 def test_echo_scores_a_prompt(live: Live):

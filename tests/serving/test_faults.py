@@ -15,6 +15,7 @@ from typing import Any
 import httpx
 import pytest
 
+from lmworks.basics.errors import QueueFull
 from lmworks.generation.engine import Engine
 from lmworks.generation.strategies import Sample
 from lmworks.serving.service import Service
@@ -132,6 +133,22 @@ def test_several_answers_are_queued_all_or_none(live: Live):
         first.cancel()
         assert waiting.answer(30).finish == "length"
         assert "the queue holds 3" in small_queue.error("/v1/completions", prompt="a", n=4)["message"]
+
+
+def test_answers_that_are_queued_already_go_when_the_next_finds_no_place(live: Live, monkeypatch: pytest.MonkeyPatch):
+    """Between the look whether there is room and the queue others may come: none of the request's answers stays."""
+    engine, run, queued = live.service.engine, live.service.engine.run, []
+
+    def fills(request: Any) -> Any:
+        if len(queued) == 2:
+            raise QueueFull("30 requests wait already; ask again later", 3)
+        queued.append(run(request))
+        return queued[-1]
+
+    monkeypatch.setattr(engine, "run", fills)
+    response = live.post("/v1/completions", prompt="a", n=3, **ENDLESS)
+    assert response.status_code == 429 and response.headers["retry-after"] == "3"
+    assert [ticket.answer(30).finish for ticket in queued] == ["cancelled", "cancelled"]
 
 
 def test_hostile_bodies(live: Live):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import Any
+
 import openai
 import pytest
 import tiny
@@ -9,7 +12,9 @@ import torch
 
 from lmworks.generation.language_model import LanguageModel
 from lmworks.models.hooks import hook_points
+from lmworks.serving import inspection
 from lmworks.serving.beside import twin
+from lmworks.serving.metrics import Metrics
 from lmworks.serving.service import Service
 from lmworks.serving.settings import Limits
 from serving.live import Live, running, small
@@ -150,6 +155,26 @@ def test_metrics_count_what_was_done():
     assert "lmworks:kv_cache_usage_perc{" in text
 
 
+def test_the_time_between_tokens_is_the_mean_of_an_answer():
+    """From the first token to the last, by the tokens behind the first; an answer of one token has none."""
+
+    def ticket(tokens: int, first: float, ended: float) -> Any:
+        request = SimpleNamespace(finish="stop", prompt=[1], tokens=[1] * tokens)
+        return SimpleNamespace(request=request, created=0.0, first=first, ended=ended)
+
+    metrics = Metrics("tiny", None)
+    tickets = [ticket(5, 1.0, 3.0), ticket(2, 1.0, 1.25), ticket(1, 1.0, 1.0)]
+    metrics.worked(SimpleNamespace(tickets=tickets))  # type: ignore[arg-type]
+    text = metrics.text().decode()
+    for line in (
+        'lmworks:inter_token_latency_seconds_sum{model_name="tiny"} 0.75',
+        'lmworks:inter_token_latency_seconds_count{model_name="tiny"} 2.0',
+        'lmworks:time_to_first_token_seconds_sum{model_name="tiny"} 3.0',
+        'lmworks:e2e_request_latency_seconds_sum{model_name="tiny"} 5.25',
+    ):
+        assert line in text
+
+
 def test_the_look_inside_is_the_network_s_own(live: Live):
     model, text = live.service.model, "né 😀 and"
     ids = model.tokenizer.encode(text)
@@ -171,13 +196,17 @@ def test_the_look_inside_is_the_network_s_own(live: Live):
     assert torch.allclose(pattern, seen["blocks.1.attention.pattern"][0, 2], atol=1e-4)
 
 
-def test_a_look_is_bounded(live: Live):
+def test_a_look_is_bounded(live: Live, monkeypatch: pytest.MonkeyPatch):
     assert "at most 512" in live.error("/v1/inspect", prompt="x" * 600)["message"]
     assert "has 2, counted from 0" in live.error("/v1/inspect", prompt="x", layers=[2])["message"]
     assert "heads names 4" in live.error("/v1/inspect", prompt="x", attention=[0], heads=[4])["message"]
     assert "name fewer layers or heads" in live.error("/v1/inspect", prompt="x" * 500, attention=[0, 1])["message"]
     assert live.post("/v1/inspect", prompt="x" * 500, attention=[0], heads=[1], layers=[]).status_code == 200
     assert "give a prompt or messages" in live.error("/v1/inspect", top=3)["message"]
+    monkeypatch.setattr(inspection, "MOST_PLACES", 20)
+    assert "2 layers of 11 tokens are more than 20 places" in live.error("/v1/inspect", prompt="x" * 11)["message"]
+    assert live.post("/v1/inspect", prompt="x" * 10).status_code == 200
+    assert live.post("/v1/inspect", prompt="x" * 20, layers=[1]).status_code == 200
 
 
 def test_a_twin_shares_the_weights_and_nothing_else(live: Live):

@@ -8,6 +8,7 @@ import io
 import json
 import socket
 import time
+from typing import Any
 
 import httpx
 import openai
@@ -15,6 +16,7 @@ import pytest
 
 from lmworks.basics.errors import ConfigError
 from lmworks.generation.strategies import Greedy
+from lmworks.serving.app import create_app
 from lmworks.serving.guard import Keys
 from lmworks.serving.log import Log
 from lmworks.serving.run import must_be_safe, names_of
@@ -110,6 +112,37 @@ def test_a_body_has_bounds_of_size_and_time():
             )
             assert b" 408 " in slow.recv(1000)
         assert live.post("/v1/completions", **TEXT).status_code == 200
+
+
+def test_a_body_that_comes_in_parts_is_measured_as_a_whole(live: Live):
+    """Its size is not said: it is refused with the part that goes over the bound, and read where it keeps to it."""
+    app = create_app(Service(live.service.model, name="tiny", limits=Limits(body_bytes=1000)))
+    app.state.service.close()  # what is said of a body that was read is that the server stops
+
+    async def status(sizes: list[int]) -> tuple[int, int]:
+        """What is answered, and how many parts were taken."""
+        body, taken, sent = json.dumps({"prompt": "x" * (sum(sizes) - 14)}).encode(), 0, []
+
+        async def receive() -> dict[str, Any]:
+            nonlocal taken
+            start, taken = sum(sizes[:taken]), taken + 1
+            return {
+                "type": "http.request",
+                "body": body[start : start + sizes[taken - 1]],
+                "more_body": taken < len(sizes),
+            }
+
+        async def send(message: dict[str, Any]) -> None:
+            sent.append(message)
+
+        headers = [(b"content-type", b"application/json"), (b"host", b"localhost")]
+        scope = {"type": "http", "method": "POST", "path": "/v1/completions", "headers": headers, "query_string": b""}
+        await app(scope | {"http_version": "1.1", "scheme": "http"}, receive, send)
+        return sent[0]["status"], taken
+
+    assert asyncio.run(status([100] * 10)) == (503, 10)  # 1,000 bytes are allowed
+    assert asyncio.run(status([100] * 9 + [101])) == (413, 10)
+    assert asyncio.run(status([300] * 20)) == (413, 4)  # the rest is not waited for
 
 
 def test_a_request_has_a_bound_of_time():
