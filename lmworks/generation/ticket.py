@@ -103,7 +103,8 @@ class Ticket:
                     yield piece
                 if over:
                     return
-                await event.wait()
+                if not pieces:  # a fault may have come with the last of them, and nothing comes behind it
+                    await event.wait()
         finally:
             with self._changed:
                 self._listeners.remove(tell)

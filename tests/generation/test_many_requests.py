@@ -87,6 +87,30 @@ def test_pieces_joined_are_the_answer(model: LanguageModel, engine: Engine):
         assert answer == model.generate(prompt, max_new_tokens=40, stop=["e"])
 
 
+def test_what_was_written_before_a_fault_comes_before_it(model: LanguageModel):
+    """Once: in a thread and in asyncio."""
+
+    def failed() -> Ticket:
+        ticket = Ticket(model.request("a"))
+        ticket.request.tokens.append(5)
+        ticket.tell("x")
+        ticket.fail(ConfigError("no further"))
+        return ticket
+
+    taken: list[str] = []
+    with pytest.raises(ConfigError, match="no further"):
+        for piece in failed():
+            taken.append(piece.text)
+
+    async def read() -> None:
+        async for piece in failed():
+            taken.append(piece.text)
+
+    with pytest.raises(ConfigError, match="no further"):
+        asyncio.run(read())
+    assert taken == ["x", "x"]
+
+
 def test_counts_go_on_with_each_step(model: LanguageModel, engine: Engine):
     """Tokens are counted as they come, once: those of answers that end, that are cancelled, and of beams, which write at the
     end alone; a prompt when it was read."""
@@ -438,7 +462,7 @@ def test_each_row_is_kept_as_the_text_that_it_holds(ends: bool):
     """Of prompts that are read together and answers that are written together, before they end and behind it."""
     model = shared_model()
     batch = Batch(model.network, 512, prefix_bytes=2**26)
-    requests = [model.request(letter * 66, LONG, size) for letter, size in (("a", 70), ("b", 80), ("c", 90))]
+    requests = [model.request(letter * 66, LONG, size) for letter, size in (("a", 90), ("b", 70), ("c", 80))]
     batch.add(requests)
     while batch.busy if ends else not requests[0].tokens:
         batch.step()
