@@ -262,7 +262,8 @@ class CompiledNetwork:
         parts = -(-longest // PAGE) if count <= SPLIT else 1
         self._put(Field.IDS, told)
         start = int(self._frame[Field.IDS])
-        self._frame[[Field.POSITIONS, Field.ENDS, Field.PAGES]] = [start + row_bytes * at for at in (1, 2, 3)]
+        for place, field in enumerate((Field.POSITIONS, Field.ENDS, Field.PAGES), start=1):
+            self._frame[field] = start + row_bytes * place
         self._put(Field.TILES, tiles)
         turns = self._turns(told[1], counts, longest)
         if turns is None:
