@@ -19,15 +19,12 @@ from lmworks.kernels.library import loaded
 
 CHUNK = 128
 """Logits whose exponents are summed by themselves."""
-ROOM = 4096
-"""Tokens that filters are tried on at most."""
-EDGE = 1e-5
+EDGE = 1e-6
 """So many times less probable than the most probable one, a token is not looked at where others are enough."""
 
-# The room of a thread, offsets in bytes: a chunk; places and exponents of tokens; the largest logit; the chunks' sums.
-PLACES = 4 * CHUNK
-WEIGHTS = PLACES + 4 * ROOM
-LARGEST = WEIGHTS + 4 * ROOM
+# The room of a thread, offsets in bytes: a chunk, the largest logit, a sum that nobody needs, the sums of all chunks. Behind them
+# are as many numbers as all chunks have for the places of tokens, and again for their exponents.
+LARGEST = 4 * CHUNK
 SPARE = LARGEST + 4
 TOTALS = SPARE + 4
 
@@ -38,7 +35,7 @@ def drawn(
     logits: Tensor, factor: float, top_k: int = 0, top_p: float = 1.0, min_p: float = 0.0, at: float = 0.0
 ) -> int | None:
     """The token at the share `at` of the probabilities softmax(factor x logits) that the filters leave. None where no kernels are
-    loaded, where the logits are not float32 numbers of a CPU, and where the filters may leave more than the kernels look at."""
+    loaded, where the logits are not float32 numbers of a CPU, and where the filters may leave more than reaches the edge."""
     kernels = loaded()
     if kernels is None or not _is_plain(logits):
         return None
@@ -59,9 +56,13 @@ def _is_plain(logits: Tensor) -> bool:
     return logits.dtype is torch.float32 and logits.is_cpu and logits.stride(0) == 1
 
 
+def _numbers(chunks: int) -> int:
+    return TOTALS // 4 + chunks + 2 * CHUNK * chunks
+
+
 def _room(logits: int) -> int:
     """The address of this thread's room."""
     if getattr(_own, "logits", 0) < logits:
-        _own.logits, _own.room = logits, np.empty(TOTALS // 4 + -(-logits // CHUNK), np.float32)
+        _own.logits, _own.room = logits, np.empty(_numbers(-(-logits // CHUNK)), np.float32)
         _own.address = int(_own.room.ctypes.data)
     return _own.address  # type: ignore[no-any-return]

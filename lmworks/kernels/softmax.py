@@ -14,14 +14,14 @@ from typing import Any
 from llvmlite import ir
 from numba import float32
 
-from lmworks.kernels.next_token import CHUNK, EDGE, LARGEST, PLACES, ROOM, SPARE, TOTALS, WEIGHTS
+from lmworks.kernels.frame import float_bits
+from lmworks.kernels.next_token import CHUNK, EDGE, LARGEST, SPARE, TOTALS
 from lmworks.kernels.scalars import as_float, bits_of, compiled, inlined, put_single, single_at, word_at
 from lmworks.kernels.vectors import FLOATS, LONG, SHORT, SINGLE, WORD, Float, Int, Value, Writer, emitted
 
 BIT = ir.IntType(1)
 SMALLEST = float("-inf")
-ONE_BITS = 0x3F800000
-"""Of float32's 1."""
+EDGE_BITS, ONE_BITS = float_bits(EDGE), float_bits(1.0)
 ROUNDING = 1e-6
 """Of sums in float32."""
 
@@ -35,7 +35,7 @@ def largest_of(w: Writer, values: Value, vectors: Value) -> Value:
     return w.largest(w.b.load(seen))
 
 
-@emitted(Int, Int, Int, Float, Float, Float, Int, Int, Int, Int, Int)
+@emitted(Int, Int, Int, Float, Float, Float, Int, Int, Int, Int)
 def weigh(
     w: Writer,
     values: Value,
@@ -47,11 +47,9 @@ def weigh(
     places: Value,
     weights: Value,
     found: Value,
-    room: Value,
 ) -> Value:
     """e^(factor (value - largest)) of CHUNK numbers: their sum to `total`; and of those that reach `edge` the places (int32, the
-    chunk's beginning at `first`) and weights behind the `found` ones that stand there. Returns how many there are now, of which
-    no more than `room` are stored."""
+    chunk's beginning at `first`) and weights behind the `found` ones that stand there. Returns how many there are now."""
     top, by, least = (w.splat(one) for one in (largest, factor, edge))
     count, lanes = w.variable(found), w.memory(1)
     sums = w.constant(0.0, FLOATS)
@@ -65,7 +63,7 @@ def weigh(
             with w.loop(0, 16) as lane:
                 bit = w.b.trunc(w.b.lshr(w.b.zext(reached, LONG), lane), BIT)
                 at = w.b.load(count)
-                with w.b.if_then(w.b.and_(bit, w.b.icmp_signed("<", at, room))):
+                with w.b.if_then(bit):
                     place = w.b.add(w.plus(first, 16 * vector), lane)
                     w.store(w.b.trunc(place, WORD), places, w.times(at, 4), align=4)
                     w.store(w.load(SINGLE, lanes, w.times(lane, 4), align=4), weights, w.times(at, 4), align=4)
@@ -95,10 +93,22 @@ count_above = _sum_above("count_above", lambda w, weight: w.constant(1.0, FLOATS
 
 
 @inlined
+def places_of(count, room):
+    """The address of the places in a room."""
+    return room + TOTALS + 4 * ((count + CHUNK - 1) // CHUNK)
+
+
+@inlined
+def weights_of(count, room):
+    """The address of the weights in a room."""
+    return places_of(count, room) + 4 * CHUNK * ((count + CHUNK - 1) // CHUNK)
+
+
+@inlined
 def survey(logits, count, factor, edge, room):
     """The exponents e^(factor (logit - largest)) of `count` float32 logits, their sums, and which of them reach `edge`, into `room`
-    (its layout: next_token.py). Returns how many reach it; no more than ROOM of them are there."""
-    places, weights, largest_at, totals = room + PLACES, room + WEIGHTS, room + LARGEST, room + TOTALS
+    (its layout: next_token.py). Returns how many reach it."""
+    places, weights, totals = places_of(count, room), weights_of(count, room), room + TOTALS
     whole = count // CHUNK
     begin = whole * CHUNK
     for at in range(CHUNK):
@@ -106,26 +116,13 @@ def survey(logits, count, factor, edge, room):
     largest = largest_of(room, CHUNK // 16)
     if whole > 0:
         largest = max(largest, largest_of(logits, begin // 16))
-    put_single(largest_at, largest)
-    found = 0
+    put_single(room + LARGEST, largest)
+    found, by, least = 0, float32(factor), float32(edge)
     for chunk in range(whole):
         at = chunk * CHUNK
-        found = weigh(
-            logits + 4 * at,
-            at,
-            largest,
-            float32(factor),
-            float32(edge),
-            totals + 4 * chunk,
-            places,
-            weights,
-            found,
-            ROOM,
-        )
+        found = weigh(logits + 4 * at, at, largest, by, least, totals + 4 * chunk, places, weights, found)
     if begin < count:
-        found = weigh(
-            room, begin, largest, float32(factor), float32(edge), totals + 4 * whole, places, weights, found, ROOM
-        )
+        found = weigh(room, begin, largest, by, least, totals + 4 * whole, places, weights, found)
     return found
 
 
@@ -149,7 +146,7 @@ def log_total(logits, count, room):
 def threshold_of(weights, vectors, wanted, counted):
     """The largest threshold that weights worth `wanted` reach together; or so many of them, where `counted`."""
     # The bits of positive numbers stand in the order of the numbers.
-    low, high = 0, ONE_BITS + 1
+    low, high = EDGE_BITS - 1, ONE_BITS + 1
     while high - low > 1:
         middle = (low + high) // 2
         least = as_float(middle)
@@ -170,13 +167,11 @@ def draw_of_all(logits, count, factor, total, at, room):
         chunk += 1
     begin = chunk * CHUNK
     size = min(CHUNK, count - begin)
-    source = logits + 4 * begin if size == CHUNK else room
-    weigh(
-        source, begin, single_at(room + LARGEST), float32(factor), float32(0.0), room + SPARE, room + PLACES,
-        room + WEIGHTS, 0, CHUNK,
-    )  # fmt: skip
+    source, weights = logits + 4 * begin if size == CHUNK else room, weights_of(count, room)
+    largest, no_edge = single_at(room + LARGEST), float32(0.0)
+    weigh(source, begin, largest, float32(factor), no_edge, room + SPARE, places_of(count, room), weights, 0)
     left = min(max((left - before) / single_at(room + TOTALS + 4 * chunk), 0.0), 1.0)
-    return begin + place_of(room + WEIGHTS, size, float32(0.0), size, left * sum_of(room + WEIGHTS, size))
+    return begin + place_of(weights, size, no_edge, size, left * sum_of(weights, size))
 
 
 @inlined
@@ -201,7 +196,7 @@ def place_of(weights, count, threshold, equals, at):
 
 
 @compiled
-def choose(logits, count, factor, top_k, top_p, min_p, at, room):  # noqa: PLR0911 (each says what it cannot do)
+def choose(logits, count, factor, top_k, top_p, min_p, at, room):
     """A token by its probability e^(factor logit) among those that the filters leave, at the share `at` of them; top_k 0, top_p 1 and
     min_p 0 for none. -1 where what reaches the edge may not be all that they leave, and where the logits are no numbers."""
     filtered = top_k > 0 or top_p < 1 or min_p > 0
@@ -211,9 +206,7 @@ def choose(logits, count, factor, top_k, top_p, min_p, at, room):  # noqa: PLR09
         return -1
     if not filtered:
         return draw_of_all(logits, count, factor, total, at, room)
-    if found > ROOM:
-        return -1
-    weights = room + WEIGHTS
+    weights = weights_of(count, room)
     vectors = (found + 15) // 16
     for place in range(found, 16 * vectors):
         put_single(weights + 4 * place, float32(0.0))
@@ -236,4 +229,4 @@ def choose(logits, count, factor, top_k, top_p, min_p, at, room):  # noqa: PLR09
     if min_p > threshold:
         threshold, equals = float32(min_p), found
         total = float(mass_above(weights, vectors, threshold))
-    return word_at(room + PLACES + 4 * place_of(weights, found, threshold, equals, at * total))
+    return word_at(places_of(count, room) + 4 * place_of(weights, found, threshold, equals, at * total))
