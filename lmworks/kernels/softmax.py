@@ -55,7 +55,9 @@ def weigh(
     sums = w.constant(0.0, FLOATS)
     for vector in range(CHUNK // 16):
         x = w.b.fmul(w.b.fsub(w.load(FLOATS, values, 64 * vector), top), by)
-        weight = w.b.select(w.b.fcmp_ordered("==", x, x), w.exp(x), x)  # exp would make a number of NaN
+        # exp knows no smaller one than e^-87, and would make that of NaN, too; what is forbidden (-inf) weighs nothing.
+        small = w.b.select(w.b.fcmp_ordered("<", x, w.constant(-87.0, FLOATS)), w.constant(0.0, FLOATS), x)
+        weight = w.b.select(w.b.fcmp_ordered(">=", x, w.constant(-87.0, FLOATS)), w.exp(x), small)
         sums = w.b.fadd(sums, weight)
         reached = w.b.bitcast(w.b.fcmp_ordered(">=", weight, least), SHORT)
         with w.b.if_then(w.b.icmp_unsigned("!=", reached, w.constant(0, SHORT)), likely=False):
@@ -161,10 +163,13 @@ def threshold_of(weights, vectors, wanted, counted):
 @inlined
 def draw_of_all(logits, count, factor, total, at, room):
     """The token at the share `at` of all."""
-    chunk, before, left, chunks = 0, 0.0, at * total, (count + CHUNK - 1) // CHUNK
-    while chunk < chunks - 1 and before + single_at(room + TOTALS + 4 * chunk) <= left:
-        before += single_at(room + TOTALS + 4 * chunk)
-        chunk += 1
+    chunk, before, after, left = 0, 0.0, 0.0, at * total
+    for number in range((count + CHUNK - 1) // CHUNK):
+        weight = single_at(room + TOTALS + 4 * number)
+        if weight > 0:
+            chunk, before, after = number, after, after + weight
+            if after > left:
+                break
     begin = chunk * CHUNK
     size = min(CHUNK, count - begin)
     source, weights = logits + 4 * begin if size == CHUNK else room, weights_of(count, room)
