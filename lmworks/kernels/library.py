@@ -30,7 +30,7 @@ from lmworks.kernels.instructions import FORCED, Instructions, chosen, features,
 LIST = "checksums.json"
 SOURCES = (
     *("instructions", "vectors", "scalars", "frame", "quantised", "norms", "activations", "matrix", "embedding"),
-    *("positions", "attention", "interpreter", "softmax"),
+    *("positions", "attention", "interpreter", "next_token", "softmax"),
 )
 """What is compiled; numba itself looks at one file alone."""
 
