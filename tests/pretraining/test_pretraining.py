@@ -289,6 +289,16 @@ WRONG = {
         "60,000",
     ),
     "less text than a batch": ({"training": {"rows": 4000}}, DataError, "less than one batch of 4000 rows"),
+    "fewer documents than fill a batch": (
+        {"training": {"rows": 4000}, "data": {"rows": "documents"}},
+        DataError,
+        "the training text (notes) has 2,692 tokens",
+    ),
+    "less text than a row": (
+        {"training": {"context": 4000}, "model": {"context": 4000}},
+        DataError,
+        "the training text (notes) has 2,692 tokens",
+    ),
 }
 
 
