@@ -266,7 +266,7 @@ def test_sources_without_text_are_named(tmp_path):
         corpus(tmp_path, [])
     for file in (tmp_path / "notes").iterdir():
         file.unlink()
-    assert corpus(tmp_path, list(GOOD)).documents == len(GOOD)  # it was no run, which would have to be resumed or removed
+    assert corpus(tmp_path, list(GOOD)).documents == len(GOOD)  # no run is left that would have to be removed
     with pytest.raises(DataError, match="python-referense does not exist; did you mean python-reference"):
         corpus(tmp_path, [], 'sources=["python-referense"]', name="other")
 
