@@ -283,6 +283,11 @@ WRONG = {
         ConfigError,
         "model.vocab_size follows",
     ),
+    "smoothing over what is never computed": (
+        {"model": {"family": "lmworks", "tied": False, "adaptive_cutoffs": [10, 20]}, "objective": {"label_smoothing": 0.1}},
+        ConfigError,
+        "objective.label_smoothing spreads over the whole vocabulary, which the softmax of model.adaptive_cutoffs",
+    ),
     "more vocabulary than text": (
         {"tokenizer": {"kind": "bpe", "vocab_size": 60_000, "byte_fallback": True}},
         ConfigError,
