@@ -267,6 +267,11 @@ class TrainRecipe(RecipeFile):
             raise ConfigError(
                 "{at}embedding.frozen keeps the head from learning, which is tied to it; set {at}model.tied = false"
             )
+        if self.objective.label_smoothing and getattr(config, "adaptive_cutoffs", None):
+            raise ConfigError(
+                "{at}objective.label_smoothing spreads over the whole vocabulary, which the softmax of {at}model.adaptive_cutoffs "
+                "never computes in training; leave out one of the two"
+            )
         if self.embedding.source == "glove" and self.embedding.glove.dim != config.dim:
             raise ConfigError(
                 f"{{at}}embedding.glove.dim ({self.embedding.glove.dim}) is not {{at}}model.dim ({config.dim}); leave it out"
