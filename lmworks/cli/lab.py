@@ -167,7 +167,9 @@ def _run_several(
                     finding = _run_apart(question, scale, store, out)
                 took = f"{finding.seconds:,.0f} s"
         except (Stopped, KeyboardInterrupt):
-            raise
+            raise Stopped(
+                f"stopped in claim {question}; what was measured before is stored: go on with the same command and --resume"
+            ) from None
         except Exception as error:  # an unattended run goes on with the next claim
             if not isinstance(error, LmworksError):
                 traceback.print_exc()
