@@ -54,6 +54,17 @@ def test_an_encoder_sees_both_ways_and_padding_changes_nothing(place: str):
             assert padded.isfinite().all()
 
 
+@each_place
+@pytest.mark.parametrize("arrangement", [ENCODER, {}], ids=["encoder", "decoder"])
+def test_padding_between_two_tokens_is_no_distance(arrangement: dict[str, Any], place: str):
+    """As between a prompt that is padded on the right and its answer."""
+    network, tokens = tiny.network(**arrangement, **PLACES[place]), tiny.text(1, 12)
+    padded = torch.cat([tokens[:, :5], torch.zeros(1, 6, dtype=torch.long), tokens[:, 5:]], dim=1)
+    mask = torch.cat([torch.ones(1, 5), torch.zeros(1, 6), torch.ones(1, 7)], dim=1).bool()
+    with torch.inference_mode():
+        torch.testing.assert_close(network(padded, mask)[mask][None], network(tokens), **CLOSE)
+
+
 def test_a_window_of_an_encoder_ends_on_both_sides():
     seen = visibility(6, 6, 3, causal=False).dense(6, 6, torch.device("cpu"))[0, 0]
     assert torch.equal(seen, (torch.arange(6)[:, None] - torch.arange(6)).abs() < 3)
