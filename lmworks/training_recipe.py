@@ -242,6 +242,8 @@ class TrainRecipe(RecipeFile):
         _, network = NETWORKS.get(_kind(values.get("objective")), ("", {}))
         if recurrent:  # the rest of it is a transformer's
             network = {name: value for name, value in network.items() if name == "arrangement"}
+        if model.get("positions", "learned") != "learned":  # of learned ones, as they are where nothing is said
+            network = {name: value for name, value in network.items() if name != "position_offset"}
         shape: dict[str, Any] = {"layers": RECURRENT_LAYERS if recurrent else depth, "dim": HEAD_DIM * depth}
         model = shape | {"context": 256} | network | model
         if isinstance(model["dim"], int) and not recurrent:
