@@ -242,6 +242,8 @@ class TrainRecipe(RecipeFile):
         _, network = NETWORKS.get(_kind(values.get("objective")), ("", {}))
         if recurrent:  # the rest of it is a transformer's
             network = {name: value for name, value in network.items() if name == "arrangement"}
+        if model.get("positions", "learned") != "learned":  # of learned ones, as they are where nothing is said
+            network = {name: value for name, value in network.items() if name != "position_offset"}
         shape: dict[str, Any] = {"layers": RECURRENT_LAYERS if recurrent else depth, "dim": HEAD_DIM * depth}
         model = shape | {"context": 256} | network | model
         if isinstance(model["dim"], int) and not recurrent:
@@ -266,6 +268,11 @@ class TrainRecipe(RecipeFile):
         if self.embedding.frozen and config.tied:
             raise ConfigError(
                 "{at}embedding.frozen keeps the head from learning, which is tied to it; set {at}model.tied = false"
+            )
+        if self.objective.label_smoothing and getattr(config, "adaptive_cutoffs", None):
+            raise ConfigError(
+                "{at}objective.label_smoothing spreads over the whole vocabulary, which the softmax of {at}model.adaptive_cutoffs "
+                "never computes in training; leave out one of the two"
             )
         if self.embedding.source == "glove" and self.embedding.glove.dim != config.dim:
             raise ConfigError(

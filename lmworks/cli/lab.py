@@ -107,6 +107,41 @@ def _run(question: int, scale: Scale, changes: list[str], store: bool, out: Path
     return finding
 
 
+def _run_apart(question: int, scale: Scale, store: bool, out: Path) -> Finding:
+    """Run a claim in a process of its own, which may be killed where memory ends, and gives back what it took.
+
+    LmworksError with the last line of what it said where it fails; interrupted, it is ended too.
+    """
+    import signal
+    import subprocess
+    import sys
+
+    from lmworks.basics.errors import LmworksError
+    from lmworks.lab import store as results
+
+    command = [sys.executable, "-m", "lmworks", "lab", str(question), "--scale", scale, "--out", str(out), "--json"]
+    command += ["--store"] if store else []
+    last = ""
+    earlier = signal.signal(signal.SIGTERM, signal.default_int_handler)  # who ends this ends the claim that runs
+    try:
+        with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as child:
+            assert child.stderr is not None
+            try:
+                for line in child.stderr:
+                    typer.echo(line, err=True, nl=False)
+                    last = line.strip() or last
+            except BaseException:
+                child.terminate()
+                raise
+    finally:
+        signal.signal(signal.SIGTERM, earlier)
+    if child.returncode < 0:
+        raise LmworksError(f"killed by signal {-child.returncode}, as where memory ends")
+    if child.returncode:
+        raise LmworksError(last.removeprefix("lmworks: ") or f"it ended with exit code {child.returncode}")
+    return results.read(results.path_of(results.SHIPPED if store else out, question, scale))
+
+
 def _run_several(
     asked: list[int], scale: Scale, changes: list[str], store: bool, out: Path, resume: bool, as_json: bool
 ) -> None:
@@ -126,10 +161,15 @@ def _run_several(
             took = "kept"
             if finding is None:
                 typer.echo(f"claim {question}, {scale}", err=True)
-                finding = _run(question, scale, changes, store, out, quiet=True)
+                if len(asked) == 1:
+                    finding = _run(question, scale, changes, store, out, quiet=True)
+                else:
+                    finding = _run_apart(question, scale, store, out)
                 took = f"{finding.seconds:,.0f} s"
         except (Stopped, KeyboardInterrupt):
-            raise
+            raise Stopped(
+                f"stopped in claim {question}; what was measured before is stored: go on with the same command and --resume"
+            ) from None
         except Exception as error:  # an unattended run goes on with the next claim
             if not isinstance(error, LmworksError):
                 traceback.print_exc()

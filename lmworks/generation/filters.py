@@ -17,14 +17,13 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from lmworks.kernels.next_token import CHUNK, log_total
+
 Logits = Float[Tensor, " vocab"]
 Probabilities = Float[Tensor, " vocab"]
 
 Kept = np.ndarray
 """int64: the numbers of the tokens that a filter keeps, rising."""
-
-CHUNK = 128
-"""Values of which the largest is taken first (`largest`)."""
 
 
 def penalise_repetition(logits: Logits, seen: Int[Tensor, " seen"], penalty: float) -> Logits:
@@ -73,9 +72,19 @@ def probabilities(logits: Logits, temperature: float) -> Probabilities:
     """softmax(logits / temperature); temperature 0 is its limit: all on the most probable token."""
     if temperature == 0:
         return torch.zeros_like(logits).index_fill(0, logits.argmax(), 1.0)
-    # The largest taken away first, and no infinite factor: a tiny temperature would make infinities, and these NaN.
-    factor = min(1 / max(temperature, 1e-38), 3e38)
-    return torch.softmax((logits - logits.max()).mul_(factor), dim=0)
+    # The largest taken away first: a tiny temperature would make infinities, and these NaN.
+    return torch.softmax((logits - logits.max()).mul_(factor_of(temperature)), dim=0)
+
+
+def factor_of(temperature: float) -> float:
+    """What logits are multiplied with: never infinite."""
+    return min(1 / max(temperature, 1e-38), 3e38)
+
+
+def log_probability(logits: Logits, token: int) -> float:
+    """That of one token, natural."""
+    total = log_total(logits)
+    return float(logits[token]) - (float(logits.logsumexp(0)) if total is None else total)
 
 
 def likeliest(logits: Logits, k: int) -> Kept:
@@ -161,9 +170,27 @@ def renormalise(p: Probabilities) -> Probabilities:
     return p / p.sum()
 
 
-def draw(p: Probabilities, generator: torch.Generator) -> int:
-    """One token by its probability, from a single random number (inverse of the cumulative distribution)."""
-    at = float(torch.rand((), generator=generator, dtype=torch.float64))
+class Draws:
+    """Random numbers from 0 to 1, 1 left out: the same for the same seed."""
+
+    def __init__(self, seed: int) -> None:
+        self._generator = torch.Generator().manual_seed(seed)
+        self._left: list[float] = []
+
+    def next(self) -> float:
+        """The next one. Several are made at once: a call for each took a fiftieth of SmolLM2's steps."""
+        if not self._left:
+            self._left = torch.rand(32, generator=self._generator, dtype=torch.float64).flip(0).tolist()
+        return float(self._left.pop())
+
+
+def draw(p: Probabilities, draws: Draws) -> int:
+    """One token by its probability, from a single random number."""
+    return at_share(p, draws.next())
+
+
+def at_share(p: Probabilities, at: float) -> int:
+    """The token at the share `at` of probabilities laid end to end (inverse of the cumulative distribution)."""
     values, start = p.numpy(), 0
     whole = len(values) // CHUNK * CHUNK
     if len(values) > 32 * CHUNK:  # first which chunk, then which token of it
@@ -177,13 +204,13 @@ def draw(p: Probabilities, generator: torch.Generator) -> int:
     return start + _first_above(total, at * total[-1], values)
 
 
-def keep_or_draw(p: Probabilities, guess: int, drawn_from: Probabilities, generator: torch.Generator) -> int:
+def keep_or_draw(p: Probabilities, guess: int, drawn_from: Probabilities, draws: Draws) -> int:
     """A token of distribution p, given a guess of another: kept with probability p / q, else drawn from what p has more."""
-    at = float(torch.rand((), generator=generator, dtype=torch.float64))
+    at = draws.next()
     if at * float(drawn_from[guess]) < float(p[guess]):
         return guess
     more = (p - drawn_from).clamp(min=0)
-    return draw(more, generator) if more.max() > 0 else guess
+    return draw(more, draws) if more.max() > 0 else guess
 
 
 def _first_above(total: np.ndarray, at: float, parts: np.ndarray) -> int:

@@ -21,7 +21,7 @@ from pydantic import Field
 
 from lmworks.basics.config import Config
 from lmworks.basics.errors import ConfigError
-from lmworks.generation.filters import Probabilities, draw
+from lmworks.generation.filters import Draws, Probabilities, draw
 from lmworks.generation.strategies import Strategy
 
 if TYPE_CHECKING:
@@ -174,7 +174,7 @@ class _Drafting(Guesser):
     def __init__(self, settings: Draft, strategy: Strategy, seed: int | None) -> None:
         self.settings, self.strategy = settings, strategy
         # Numbers of its own: with those of the answer, what is guessed and whether it is kept would hang together.
-        self._draws = None if seed is None else torch.Generator().manual_seed((seed * 0x9E3779B97F4A7C15 + 1) % 2**63)
+        self._draws = None if seed is None else Draws((seed * 0x9E3779B97F4A7C15 + 1) % 2**63)
         self._cache: Cache | None = None
         self._held: list[int] = []
         """What the cache holds."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from jaxtyping import Float
 from torch import Tensor
 
+from lmworks.generation.filters import log_probability
 from lmworks.generation.guessing import Guess, Guesser
 from lmworks.generation.request import Read, Request, top_of
 from lmworks.generation.strategies import Chooser
@@ -85,10 +86,10 @@ class OneRow(Request):
     def _write(self, token: int, logits: Float[Tensor, " vocab"]) -> str:
         """One more token; the text that can be shown now."""
         if self.asked.written:
-            logprobs = logits.log_softmax(0)
-            self.logprobs.append(float(logprobs[token]))
             if self.asked.top:
+                logprobs = logits.log_softmax(0)
                 self.alternatives.append(top_of(logprobs, self.asked.top))
+            self.logprobs.append(float(logprobs[token]) if self.asked.top else log_probability(logits, token))
         self.tokens.append(token)
         if token in self.limits.ends:
             self.finish = "stop"

@@ -17,12 +17,14 @@ from pydantic import Field, field_validator, model_validator
 from lmworks.basics.config import Config
 from lmworks.basics.errors import ConfigError
 from lmworks.generation.filters import (
+    Draws,
     Kept,
     Logits,
     Probabilities,
     above,
     add_bias,
-    draw,
+    at_share,
+    factor_of,
     forbid,
     keep_or_draw,
     likeliest,
@@ -35,6 +37,7 @@ from lmworks.generation.filters import (
     typical,
 )
 from lmworks.generation.limits import Limits
+from lmworks.kernels.next_token import drawn
 
 if TYPE_CHECKING:
     from lmworks.generation.constraints import Guide
@@ -85,9 +88,9 @@ class Strategy(Config):
         """The probabilities that the next token is chosen from, given logits that are `adjusted`."""
         raise AssertionError("a strategy defines its distribution")
 
-    def shortlist(self, logits: Logits) -> tuple[Probabilities, Kept | None]:
-        """Those probabilities that may be above zero, and the numbers of their tokens; None for all."""
-        return self.distribution(logits), None
+    def at_share(self, logits: Logits, at: float) -> int:
+        """The token at the share `at` of these probabilities."""
+        return at_share(self.distribution(logits), at)
 
     @property
     def order(self) -> tuple[str, ...]:
@@ -156,11 +159,23 @@ class Sample(Strategy):
 
     def distribution(self, logits: Logits) -> Probabilities:
         """Temperature, top-k, top-p, min-p, typical-p; each filter sees probabilities that sum to one."""
-        p, tokens = self.shortlist(logits)
+        p, tokens = self._shortlist(logits)
         return p if tokens is None else torch.zeros_like(logits).index_copy(0, torch.from_numpy(tokens), p)
 
-    def shortlist(self, logits: Logits) -> tuple[Probabilities, Kept | None]:
-        """The same for the tokens that are left alone, and their numbers, which rise; None for all."""
+    def at_share(self, logits: Logits, at: float) -> int:
+        """The token at the share `at` of these probabilities; by the kernels where they can."""
+        if self.temperature > 0 and self.typical_p is None:
+            top_k = self.top_k if self.top_k is not None and self.top_k < len(logits) else 0
+            filters = (top_k, 1.0 if self.top_p is None else self.top_p, self.min_p or 0.0)
+            token = drawn(logits, factor_of(self.temperature), *filters, at=at)
+            if token is not None:
+                return token
+        p, tokens = self._shortlist(logits)
+        place = at_share(p, at)
+        return place if tokens is None else int(tokens[place])
+
+    def _shortlist(self, logits: Logits) -> tuple[Probabilities, Kept | None]:
+        """The probabilities of the tokens that are left, and the numbers of these, which rise; None for all."""
         tokens: Kept | None = None
         if self.top_k is not None and self.top_k < len(logits):  # the same tokens before and after the temperature
             tokens = likeliest(logits, self.top_k)
@@ -256,7 +271,7 @@ class Chooser:
 
     def __init__(self, strategy: Strategy, seed: int | None, limits: Limits = NO_LIMITS) -> None:
         self.strategy, self.seed, self.limits = strategy, seed, limits
-        self.draws = torch.Generator().manual_seed(seed) if seed is not None else None
+        self.draws = Draws(seed) if seed is not None else None
         """None where nothing is drawn."""
         self.guide: Guide | None = None
         self.read: list[int] = []
@@ -285,9 +300,7 @@ class Chooser:
         elif guess is not None and drawn_from is not None:
             token = keep_or_draw(self.strategy.distribution(adjusted), guess, drawn_from, self.draws)
         else:
-            p, tokens = self.strategy.shortlist(adjusted)
-            place = draw(p, self.draws)
-            token = place if tokens is None else int(tokens[place])
+            token = self.strategy.at_share(adjusted, self.draws.next())
         self.took(token)
         return token
 

@@ -14,6 +14,7 @@ How a network runs here, from the outside in:
     library.py       the compiled kernels: made, kept on the disk, checked
     interpreter.py   one operation after another, with a barrier between them
     matrix.py, attention.py, activations.py, norms.py, positions.py, embedding.py      one family of operations each
+    next_token.py, softmax.py      a token drawn from its logits, whose probabilities are not written down
     vectors.py       vectors of 16 numbers as LLVM instructions
 
 PyTorch stays the only definition of the network and the reference of every kernel. The result of a token depends neither

@@ -144,7 +144,8 @@ class CompiledNetwork:
     ) -> Float[Tensor, "batch seq dim"]:
         """Hidden states behind the last norm, in float32; zeros for padding."""
         assert cache is None or isinstance(cache, PagedCache)
-        self._check(tokens)
+        if tokens.numel():
+            self._check(int(tokens.min()), int(tokens.max()))
         with self.lock:
             at = _real_places(tokens, real)
             ids = [row[places] for row, places in zip(tokens.numpy(), at, strict=True)]
@@ -177,11 +178,11 @@ class CompiledNetwork:
     def next_logits(self, tokens: Int[Tensor, "batch 1"], cache: Cache) -> Float[Tensor, "batch vocab"]:
         """Logits behind one more token of each row, without the cap: network and head in one run."""
         assert isinstance(cache, PagedCache)
-        self._check(tokens)
+        ids = tokens[:, 0].tolist()
+        self._check(min(ids), max(ids))
         result = torch.empty(len(tokens), self._head.blocks * 16)
-        pieces = [Piece(row, 0, 1) for row in range(len(tokens))]
         with self.lock:
-            self._place(pieces, list(tokens.numpy()), cache)
+            self._place_next(ids, cache)
             self._use(self._whole_tape)
             self._whole_tape[-1, OUTPUT], self._whole_tape[-1, OUTPUT_STRIDE] = result.data_ptr(), 4 * result.shape[1]
             self._go()
@@ -194,13 +195,12 @@ class CompiledNetwork:
 
     # Runs
 
-    def _check(self, tokens: Int[Tensor, "batch seq"]) -> None:
+    def _check(self, smallest: int, largest: int) -> None:
         """ConfigError for an id that there is no row for: the kernels would read what lies behind the table."""
-        ids = tokens.numpy()
-        if ids.size and not 0 <= ids.min() <= ids.max() < self.network.config.vocab_size:
+        if not 0 <= smallest <= largest < self.network.config.vocab_size:
             raise ConfigError(
-                f"ids lie between {ids.min()} and {ids.max()}, and the vocabulary has "
-                f"{self.network.config.vocab_size:,}; encode the text with this model's tokenizer"
+                f"ids lie between {smallest} and {largest}, and the vocabulary has {self.network.config.vocab_size:,}; encode "
+                "the text with this model's tokenizer"
             )
 
     def _run(self, pieces: list[Piece], ids: list[np.ndarray], cache: PagedCache) -> np.ndarray:
@@ -213,44 +213,66 @@ class CompiledNetwork:
     def _place(self, pieces: list[Piece], ids: list[np.ndarray], cache: PagedCache) -> int:
         """Tell the frame which tokens run, where they stand and what they see; returns how many there are."""
         counts = [piece.count for piece in pieces]
-        count = sum(counts)
-        self._make_room(count)
         pasts = [cache.sizes[piece.row] for piece in pieces]
         ends = [past + size for past, size in zip(pasts, counts, strict=True)]
-        longest = max(ends)
+        self._make_room(sum(counts))
+        self._must_have_places(max(ends))
+        for piece in pieces:
+            cache.reserve(piece.row, piece.count)
+        lists = [cache.list_address(piece.row) for piece in pieces]
+        token_ids = np.concatenate([ids[piece.row][piece.start : piece.start + piece.count] for piece in pieces])
+        positions = np.concatenate([np.arange(*one) for one in zip(pasts, ends, strict=True)])
+        seen = positions + 1 if self.network.config.causal else np.repeat(ends, counts)
+        most = max(1, VECTORS // self._group)
+        starts = [sum(counts[:at]) for at in range(len(counts))]
+        tiles = [
+            (start + at, min(most, size - at))
+            for start, size in zip(starts, counts, strict=True)
+            for at in range(0, size, most)
+        ]
+        for piece, end in zip(pieces, ends, strict=True):
+            cache.sizes[piece.row] = end
+        told = np.stack([token_ids, positions, seen, np.repeat(lists, counts)])
+        self._tell(told, np.array(tiles, np.int64), counts, max(ends), cache)
+        return len(positions)
+
+    def _place_next(self, ids: list[int], cache: PagedCache) -> None:
+        """The same for one more token of every row, as it is in most runs: with few calls, as each finds the processor's caches
+        full of weights."""
+        rows, pasts = range(len(ids)), cache.sizes
+        ends = [past + 1 for past in pasts]
+        self._make_room(len(ids))
+        self._must_have_places(max(ends))
+        for row in rows:
+            cache.reserve(row, 1)
+        told = np.array([ids, pasts, ends, [cache.list_address(row) for row in rows]], np.int64)
+        cache.sizes = ends
+        self._tell(told, np.array([(row, 1) for row in rows], np.int64), [1] * len(ids), max(ends), cache)
+
+    def _must_have_places(self, longest: int) -> None:
         if self.weights.places and longest > self.weights.places:
             raise ConfigError(
                 f"the text has {longest:,} tokens and the network has learned {self.weights.places:,} positions; shorten the text"
             )
-        for piece in pieces:
-            cache.reserve(piece.row, piece.count)
-        most = max(1, VECTORS // self._group)
-        lists = [cache.list_address(piece.row) for piece in pieces]
-        token_ids = [ids[piece.row][piece.start : piece.start + piece.count] for piece in pieces]
-        if count == len(pieces):
-            positions = np.array(pasts, np.int64)
-            tiles = [(at, 1) for at in range(count)]
-        else:
-            positions = np.concatenate([np.arange(*one) for one in zip(pasts, ends, strict=True)])
-            starts = [sum(counts[:at]) for at in range(len(counts))]
-            tiles = [
-                (start + at, min(most, size - at))
-                for start, size in zip(starts, counts, strict=True)
-                for at in range(0, size, most)
-            ]
-        for piece, end in zip(pieces, ends, strict=True):
-            cache.sizes[piece.row] = end
+
+    def _tell(self, told: np.ndarray, tiles: np.ndarray, counts: list[int], longest: int, cache: PagedCache) -> None:
+        """Put into the frame what is told of each token, int64 [4, tokens]: id, position, the end of what it sees, the address of its
+        row's pages. `counts` are the tokens of each row, one behind another."""
+        count, row_bytes = told.shape[1], 8 * told.shape[1]
         parts = -(-longest // PAGE) if count <= SPLIT else 1
-        self._put(Field.IDS, np.concatenate(token_ids))
-        self._put(Field.POSITIONS, positions)
-        self._put(Field.ENDS, positions + 1 if self.network.config.causal else np.repeat(ends, counts))
-        self._put(Field.PAGES, np.repeat(lists, counts))
-        self._put(Field.TILES, np.array(tiles, np.int64))
-        self._put(Field.TURNS, self._rotations(positions, pieces, longest))
+        self._put(Field.IDS, told)
+        start = int(self._frame[Field.IDS])
+        for place, field in enumerate((Field.POSITIONS, Field.ENDS, Field.PAGES), start=1):
+            self._frame[field] = start + row_bytes * place
+        self._put(Field.TILES, tiles)
+        turns = self._turns(told[1], counts, longest)
+        if turns is None:
+            self._frame[Field.TURNS] = start + row_bytes
+        else:
+            self._put(Field.TURNS, turns)
         self._mix_room(count, parts)
         self._frame[Field.TOKENS], self._frame[Field.TILE_COUNT], self._frame[Field.PARTS] = count, len(tiles), parts
         self._frame[Field.LAYER_BYTES] = cache.layer_bytes if cache.page_bytes > cache.layer_bytes else 0
-        return count
 
     def _multiply_head(self, rows: np.ndarray, output: np.ndarray) -> None:
         self._make_room(len(rows))
@@ -287,16 +309,15 @@ class CompiledNetwork:
         if cache.page_bytes == self._layer_bytes and self.network.config.layers > 1:
             self._scratch_pages.pages.append([page for row in cache.pages for page in row])
 
-    def _rotations(self, positions: np.ndarray, pieces: list[Piece], longest: int) -> np.ndarray:
-        """The row of cosines and sines of each token; their tables grow with the longest text."""
+    def _turns(self, positions: np.ndarray, counts: list[int], longest: int) -> np.ndarray | None:
+        """The row of cosines and sines of each token, None for that of its position; their tables grow with the longest text."""
         if not self._half:
-            return positions
+            return None
         if self._turns_with_length:  # dynamic scaling: each row by its own length, which changes
             rows, done = [], 0
-            for piece in pieces:
-                at = torch.from_numpy(positions[done : done + piece.count])[None]
-                rows.append(self._turned(at))
-                done += piece.count
+            for count in counts:
+                rows.append(self._turned(torch.from_numpy(positions[done : done + count])[None]))
+                done += count
             self._rotation = tuple(np.concatenate(one) for one in zip(*rows, strict=True))  # type: ignore[assignment]
             self._put(Field.COSINES, self._rotation[0])
             self._put(Field.SINES, self._rotation[1])
@@ -306,7 +327,7 @@ class CompiledNetwork:
             self._rotation = self._turned(torch.arange(size)[None])
             self._put(Field.COSINES, self._rotation[0])
             self._put(Field.SINES, self._rotation[1])
-        return positions
+        return None
 
     def _turned(self, positions: Int[Tensor, "one seq"]) -> tuple[np.ndarray, np.ndarray]:
         cos, sin = rotation(self.network.config, positions, torch.float32)

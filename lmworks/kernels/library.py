@@ -30,7 +30,7 @@ from lmworks.kernels.instructions import FORCED, Instructions, chosen, features,
 LIST = "checksums.json"
 SOURCES = (
     *("instructions", "vectors", "scalars", "frame", "quantised", "norms", "activations", "matrix", "embedding"),
-    *("positions", "attention", "interpreter"),
+    *("positions", "attention", "interpreter", "next_token", "softmax"),
 )
 """What is compiled; numba itself looks at one file alone."""
 
@@ -44,6 +44,9 @@ class Library:
     """thread, threads, address of a frame"""
     wait_for: Callable[[int, int, int], int]
     signal: Callable[[int, int], None]
+    choose: Callable[..., int]
+    log_total: Callable[..., float]
+    """softmax.py"""
     kept: bool
     """Another process will find them on the disk."""
     made: bool
@@ -71,6 +74,11 @@ def library() -> Library:
         return made
 
 
+def loaded() -> Library | None:
+    """The kernels, if something in this process has wanted them already."""
+    return library() if library.cache_info().currsize else None
+
+
 def _compiled(instructions: Instructions, folder: Path, made: bool, kept: bool) -> Library:
     """Import the kernels with numba's cache in `folder`; numba reads its settings when they are defined."""
     import numba
@@ -84,16 +92,23 @@ def _compiled(instructions: Instructions, folder: Path, made: bool, kept: bool) 
             [*(f"+{name}" for name in sorted(left)), *(f"-{name}" for name in instructions.without)]
         )
         settings.CPU_NAME = "generic"
-    shown = progress.task("compiling kernels (once)", 3) if made else contextlib.nullcontext(lambda amount: None)
+    shown = progress.task("compiling kernels (once)", 5) if made else contextlib.nullcontext(lambda amount: None)
     try:
         with shown as advance:
             interpreter: Any = importlib.import_module("lmworks.kernels.interpreter")
             for name, arguments in (("wait_for", 3), ("signal", 2), ("run", 3)):
                 getattr(interpreter, name).compile((numba.int64,) * arguments)
                 advance(1)
+            softmax: Any = importlib.import_module("lmworks.kernels.softmax")
+            number, real = numba.int64, numba.float64
+            softmax.log_total.compile((number, number, number))
+            advance(1)
+            softmax.choose.compile((number, number, real, number, real, real, real, number))
+            advance(1)
     finally:
         settings.CACHE_DIR, settings.CPU_FEATURES, settings.CPU_NAME = before
-    return Library(instructions.name, interpreter.run, interpreter.wait_for, interpreter.signal, kept, made)
+    functions = (interpreter.run, interpreter.wait_for, interpreter.signal, softmax.choose, softmax.log_total)
+    return Library(instructions.name, *functions, kept, made)
 
 
 def _folder(instructions: Instructions) -> Path | None:

@@ -43,17 +43,24 @@ class PagedCache(Cache):
         self.aligned = True
         """Columns are shared by all rows, as in a Cache; no longer when rows were joined."""
         self.pages: list[list[Page]] = [[] for _ in range(batch)]
-        self.addresses = np.zeros((batch, 8), np.int64)
-        """Of the pages, for the kernels."""
+        self._keep_addresses(np.zeros((batch, 8), np.int64))
+
+    def _keep_addresses(self, addresses: np.ndarray) -> None:
+        """Of the pages, for the kernels, int64 [batch, pages]."""
+        self.addresses, self._first = addresses, int(addresses.ctypes.data)  # asked for at each token, and slow to ask
 
     def reserve(self, row: int, tokens: int) -> int:
         """Make room for more tokens of a row; returns the address of its list of pages."""
         pages, start = self.pages[row], self.sizes[row]
         needed = -(-(start + tokens) // PAGE)
+        if (
+            start // PAGE == needed - 1 == len(pages) - 1 and pages[-1].users == 1
+        ):  # the page that it writes into has room
+            return self.list_address(row)
         if needed > self.addresses.shape[1]:
             more = np.zeros((len(self.pages), max(needed, 2 * self.addresses.shape[1])), np.int64)
             more[:, : self.addresses.shape[1]] = self.addresses
-            self.addresses = more
+            self._keep_addresses(more)
         for number in range(start // PAGE, needed):
             if number == len(pages):
                 pages.append(Page(self.page_bytes))
@@ -64,7 +71,7 @@ class PagedCache(Cache):
 
     def list_address(self, row: int) -> int:
         """Where the addresses of a row's pages stand; another place after `reserve`."""
-        return int(self.addresses.ctypes.data) + row * self.addresses.shape[1] * 8
+        return self._first + row * self.addresses.shape[1] * 8
 
     def advance(self, tokens: Int[Tensor, "batch seq"], real: Bool[Tensor, "batch seq"] | None) -> None:
         """Count columns. Rows that were joined have none in common: each knows its own size."""
@@ -78,7 +85,7 @@ class PagedCache(Cache):
         self.sizes, self.pages = self.sizes + other.sizes, self.pages + other.pages
         width = max(self.addresses.shape[1], other.addresses.shape[1])
         both = [np.pad(one.addresses, ((0, 0), (0, width - one.addresses.shape[1]))) for one in (self, other)]
-        self.addresses = np.concatenate(both)
+        self._keep_addresses(np.concatenate(both))
         self.tokens = torch.empty(len(self.sizes), 0, dtype=torch.long)
 
     def begin(self, row: int, pages: list[Page]) -> None:
@@ -134,7 +141,7 @@ class PagedCache(Cache):
             for page in row:
                 page.users += 1
         self.pages, self.sizes = pages, [self.sizes[row] for row in chosen]
-        self.addresses = self.addresses[chosen]
+        self._keep_addresses(self.addresses[chosen])
         self.tokens = self.tokens.index_select(0, rows)
         if self.real is not None:
             self.real = self.real.index_select(0, rows)

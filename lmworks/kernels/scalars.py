@@ -8,7 +8,7 @@ from llvmlite import ir
 from numba import njit
 from numba.core import cgutils, types
 
-from lmworks.kernels.vectors import BYTE, HALF, LONG, SINGLE, Float, Int, Value, Writer, emitted
+from lmworks.kernels.vectors import BYTE, HALF, LONG, SINGLE, WORD, Float, Int, Value, Writer, emitted
 
 OPTIONS: dict[str, Any] = {"nogil": True, "cache": True, "boundscheck": False, "error_model": "numpy"}
 """How every compiled function is compiled: it never holds up the interpreter, and it is kept on the disk."""
@@ -27,6 +27,12 @@ def long_at(w: Writer, address: Value) -> Value:
 def field(w: Writer, address: Value, number: Value) -> Value:
     """Integer `number` of a table."""
     return w.load(LONG, address, w.times(number, 8), align=8)
+
+
+@emitted(Int, Int)
+def word_at(w: Writer, address: Value) -> Value:
+    """A 32-bit integer."""
+    return w.b.sext(w.load(WORD, address, align=4), LONG)
 
 
 @emitted(types.uint8, Int)
@@ -57,6 +63,12 @@ def put_single(w: Writer, address: Value, value: Value) -> None:
 def as_float(w: Writer, bits: Value) -> Value:
     """A float32 number that a tape holds as the integer of its bits."""
     return w.b.bitcast(w.b.trunc(bits, ir.IntType(32)), SINGLE)
+
+
+@emitted(Int, Float)
+def bits_of(w: Writer, value: Value) -> Value:
+    """The bits of a float32 number."""
+    return w.b.zext(w.b.bitcast(value, WORD), LONG)
 
 
 @emitted(Int, Int, Int)

@@ -4,8 +4,9 @@ A thread beside the calling one spins for a moment after each run, because the n
 sleeps until it is woken. Compiled code never holds the interpreter's lock.
 
 Threads meet at a barrier after each operation, so that one whose core is busy with something else holds up all. How long
-they waited for each other is known after each run: when that is most of the time in several runs that follow one another,
-the next runs have one thread, and after a while more are tried again, by one run. Results do not depend on the number of threads.
+they waited for each other, or for a core, is known after each run: when that is most of the time in several runs that follow
+one another, the next runs have one thread, and more are tried again, by one run, when that would cost a small part of the
+time that has passed. Results do not depend on the number of threads.
 """
 
 from __future__ import annotations
@@ -25,8 +26,9 @@ TOO_LONG = 0.4
 """Share of a run spent waiting from which on fewer threads are tried."""
 IN_A_ROW = 3
 """Such runs until fewer threads are tried: a single one is a moment's disturbance, which all machines have."""
-FIRST_REST, LONGEST_REST = 8, 32
-"""Runs with one thread before more are tried again; twice as many each time that it does not help."""
+FIRST_REST, LONGEST_REST, MOST_REST = 8, 32, 5.0
+"""Before more threads are tried again, one works alone for so many times as long as the last slow run took (which may be a
+hundred times as long as a quick one); twice as many each time that it does not help, and at most so many seconds."""
 
 
 class Team:
@@ -35,7 +37,8 @@ class Team:
     def __init__(self, threads: int, functions: Library) -> None:
         self.threads, self.functions, self.process = threads, functions, os.getpid()
         self.lock = threading.Lock()
-        self.frame, self.active, self.resting, self.rest, self.slow = 0, threads, 0, FIRST_REST, 0
+        self.frame, self.active, self.slow = 0, threads, 0
+        self.rest, self.rests_until = FIRST_REST, 0.0
         # A job number for each thread, 64 bytes apart: two cores never fight for one cache line.
         self._jobs = np.zeros((threads, 8), np.int64)
         self._wake = [threading.Event() for _ in range(threads)]
@@ -47,32 +50,34 @@ class Team:
     def run(self, frame: np.ndarray, barrier: np.ndarray) -> None:
         """Run the tape of a frame; one run at a time, whoever calls."""
         with self.lock:
-            self._choose()
+            start = time.perf_counter()
+            self._choose(start)
             self.frame = frame.ctypes.data
             for number in range(1, self.active):
                 self.functions.signal(self._address(number), int(self._jobs[number, 0]) + 1)
                 if self._asleep[number]:
                     self._wake[number].set()
-            start = time.perf_counter()
+            worked = time.thread_time()
             self.functions.run(0, self.active, self.frame)
             if self.active > 1:
-                self._judge(time.perf_counter() - start, int(barrier[LOOKS // 8 :: 8][: self.active].max()))
+                worked, now = time.thread_time() - worked, time.perf_counter()
+                # A thread that looks works; one that has no core, or gave it away after looking for long, does not.
+                looking = int(barrier[LOOKS // 8 :: 8][: self.active].max()) * self._look
+                self._judge(now, now - start, looking + max(0.0, now - start - worked))
 
-    def _choose(self) -> None:
+    def _choose(self, now: float) -> None:
         """Go back to all threads when the rest is over."""
-        if self.active < self.threads:
-            self.resting -= 1
-            if self.resting <= 0:
-                self.active = self.threads
+        if self.active < self.threads and now >= self.rests_until:
+            self.active = self.threads
 
-    def _judge(self, seconds: float, looks: int) -> None:
-        """Take one thread for a while where they keep waiting for each other most of the time."""
-        if looks * self._look <= TOO_LONG * seconds:
+    def _judge(self, now: float, seconds: float, waited: float) -> None:
+        """Take one thread for a while where they keep waiting most of the time."""
+        if waited <= TOO_LONG * seconds:
             self.rest, self.slow = FIRST_REST, 0
             return
         self.slow += 1
         if self.slow >= IN_A_ROW:  # until a run is quick again, each that is not brings the next rest
-            self.active, self.resting = 1, self.rest
+            self.active, self.rests_until = 1, now + min(self.rest * seconds, MOST_REST)
             self.rest = min(2 * self.rest, LONGEST_REST)
 
     def _address(self, number: int) -> int:

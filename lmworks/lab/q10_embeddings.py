@@ -7,6 +7,7 @@ begins random, from GloVe, or from GloVe and frozen. Before and after: word simi
 
 from __future__ import annotations
 
+import functools
 import random
 import tempfile
 from collections.abc import Sequence
@@ -34,7 +35,7 @@ from lmworks.models.vectors import Vectors, embedding_vectors, initialise_embedd
 from lmworks.objectives import CausalLM
 from lmworks.text.document import Document
 from lmworks.text.sources import read
-from lmworks.tokens.batch import IGNORE, Example, Row, batches, pack
+from lmworks.tokens.batch import IGNORE, Batch, Example, Row, batches, pack
 from lmworks.tokens.tokenizer import Tokenizer
 from lmworks.tokens.trainer import TokenizerConfig, train_tokenizer
 from lmworks.training.loop import train
@@ -82,9 +83,9 @@ def embeddings(
     sizes: tuple[int, ...] = scaled((200, 2000), (100, 800, 6920)),
     vocabulary: Several = 8_000,
     dim: Several = 100,
-    glove_epochs: Count = scaled(2, 5),
-    steps: tuple[int, ...] = scaled((60, 120), (80, 120, 400)),
-    rates: tuple[float, ...] = (1e-3, 3e-3),
+    glove_epochs: Count = scaled(4, 5),
+    steps: tuple[int, ...] = scaled((30, 80), (80, 120, 400)),
+    rates: tuple[float, ...] = scaled((2e-3,), (1e-3, 3e-3)),
     seeds: Count = scaled(3, 4),
 ) -> Observation:
     """Accuracy by start and number of labels; similarity, analogies, neighbours before and after tuning."""
@@ -92,11 +93,14 @@ def embeddings(
     texts = [glove.split_words(one.text) for reference in prose for one in read(reference).documents]
     texts += [glove.split_words(sentence) for sentence, _ in labelled.train]
     settings = glove.GloveConfig(dim=dim, epochs=glove_epochs)
-    vectors = {seed: glove.train(texts, settings.but(seed=seed)) for seed in range(seeds)}
+    known, near = glove.counted(texts, settings)
+    vectors = {
+        seed: Vectors(known, glove.fit(near, len(known), settings.but(seed=seed)).numpy()) for seed in range(seeds)
+    }
     middle = len(sizes) // 2
     # Chosen for each start by the loss on the development set, with another seed than the verdict's.
-    chosen: dict[str, float] = {}
-    for start in STARTS:
+    chosen = dict.fromkeys(STARTS, rates[0])
+    for start in STARTS if len(rates) > 1 else ():
         losses = {
             rate: _Run(labelled, vectors[0], start, sizes[middle], steps[middle], rate, seeds).train()[1]
             for rate in rates
@@ -118,7 +122,7 @@ def embeddings(
     measurements = [*_learning(accuracy, labelled.chance), *_meaning(vectors, inside, labelled.senses())]
     rates_text = ", ".join(f"{rate:g} for {start}" for start, rate in chosen.items())
     words = sum(map(len, texts))
-    note = f"{NOTE.format(millions=words / 1e6)} Learning rates chosen: {rates_text}. {_neighbours(inside, seeds - 1)}"
+    note = f"{NOTE.format(millions=words / 1e6)} Learning rates: {rates_text}. {_neighbours(inside, seeds - 1)}"
     return Observation(measurements=tuple(measurements), chart=_chart(accuracy), note=note)
 
 
@@ -167,6 +171,16 @@ class _Task:
         given = [label for _, label in self.test]
         return max(given.count(label) for label in set(given)) / len(given)
 
+    @functools.cached_property
+    def developed(self) -> list[Batch]:
+        """The development sentences: batched once, asked many times."""
+        return list(batches(self.rows(self.dev), 32, 0, 0))
+
+    @functools.cached_property
+    def tested(self) -> list[Batch]:
+        """The same of the test sentences."""
+        return list(batches(self.rows(self.test), 32, 0, 0))
+
     def rows(self, sentences: Sequence[Labelled], seed: int = 0) -> list[Row]:
         """Sentences, each with its label behind it, which alone carries loss."""
         ids = self.tokenizer.encode_batch([sentence for sentence, _ in sentences])
@@ -182,7 +196,7 @@ class _Task:
         """The share of the test sentences whose label is the likelier one."""
         tokens = torch.tensor(sorted(self.labels.values()))
         right = count = 0
-        for batch in batches(self.rows(self.test), 32, 0, 0):
+        for batch in self.tested:
             asked = batch.labels != IGNORE
             hidden = network.hidden(batch.tokens, documents=batch.documents)[asked]
             answers = tokens[network.logits(hidden)[:, tokens].argmax(dim=1)]
@@ -254,11 +268,10 @@ class _Run:
             patience=self.steps,  # never stops a run early: only the best parameters are wanted
             checkpoint_every=2**31,
         )
-        development = self.task.rows(self.task.dev)
 
         @torch.no_grad()
         def validate(network: Network) -> float:
-            losses = [CausalLM()(network, batch) for batch in batches(development, 32, 0, 0)]
+            losses = [CausalLM()(network, batch) for batch in self.task.developed]
             return float(sum(loss.total for loss in losses)) / sum(loss.count for loss in losses)
 
         with tempfile.TemporaryDirectory() as folder:

@@ -27,7 +27,7 @@ from lmworks.lab.registry import Count, Several, experiment, scaled
 from lmworks.lab.seeds import difference, measured
 from lmworks.lab.small_network import BYTES, ByteText, byte_text
 from lmworks.lab.translators import LSTM as ATTENTIVE
-from lmworks.lab.translators import copied, pairs_of, quality, translation, translator
+from lmworks.lab.translators import bleu_of, pairs_of, translation, translator
 from lmworks.models.config import ModelConfig
 from lmworks.models.network import Network
 from lmworks.models.recurrent import RecurrentNetwork
@@ -40,8 +40,8 @@ LN_2 = 0.6931471805599453
 TRANSFORMER, BLIND, LSTM = "transformer", "transformer without positions", "LSTM"
 STEP_TOKENS = 2048
 """Tokens of a training step whose time is taken, in rows of each length."""
-TRIES = 3
-"""Times that a step is taken; the fastest counts."""
+TRIES = 2
+"""Times that a step is taken; the faster counts, hardly the first, whose caches are cold."""
 CONTEXT, ROWS, RATES = 128, 16, (3e-3, 1e-2)
 TRIAL = 1000
 """The seed of the runs that choose a rate; no other run has it."""
@@ -69,7 +69,7 @@ QUALITY = f"held-out text, {TRANSFORMER} minus {LSTM}"
 BLEU = "BLEU, Multi30k en-de"
 TRANSLATED = f"{BLEU}, {TRANSFORMER} minus {ATTENTIVE}"
 SENTENCES = 500
-"""Of the judged text, translated greedily."""
+"""Of the judged text, translated greedily; a tenth of what was learnt from where that is less."""
 
 
 @experiment(
@@ -102,12 +102,12 @@ SENTENCES = 500
 )
 def transformers_beat_rnns(
     text: str = "tinyshakespeare",
-    steps: Several = scaled(40, 200),
-    recall_steps: Several = scaled(100, 200),
+    steps: Several = scaled(20, 200),
+    recall_steps: Several = scaled(70, 200),
     dim: Several = 96,
     layers: Count = 2,
     windows: Count = scaled(100, 300),
-    pairs: Several = scaled(1000, 29_000),
+    pairs: Several = scaled(320, 29_000),
     epochs: Count = scaled(1, 2),
     judged: str = scaled("multi30k-validation-en-de", "multi30k-test2016-en-de"),
     seeds: Count = 3,
@@ -125,8 +125,7 @@ def transformers_beat_rnns(
     bits, rates = _bits(configs, data, steps, windows, seeds)
     small = with_positions.but(vocab_size=SYMBOLS, dim=64, head_dim=32, hidden_dim=256, context=RECALL_LENGTH)
     recall = _recall({TRANSFORMER: small, LSTM: as_costly(small)}, recall_steps, seeds)
-    asked = pairs_of(judged, SENTENCES)
-    bleu = _translations(asked, pairs, epochs, seeds)
+    bleu, copied = _translations(pairs_of(judged, min(SENTENCES, max(pairs // 10, 1))), pairs, epochs, seeds)
     ratios = {length: _over(of[TRANSFORMER], of[LSTM]) for length, of in speeds.items()}
     measurements = (
         *(measured(f"{who}, rows of {length} tokens", of[who], SPEED) for length, of in speeds.items() for who in of),
@@ -141,7 +140,7 @@ def transformers_beat_rnns(
         *(measured(f"{who}, held-out text", found, UNIT, chance=8.0, ideal=0.0) for who, found in bits.items()),
         difference(POSITIONS, bits[BLIND], bits[TRANSFORMER], UNIT),
         difference(QUALITY, bits[TRANSFORMER], bits[LSTM], UNIT),
-        *(measured(f"{BLEU}, {who}", one, chance=copied(asked)["BLEU"], ideal=100.0) for who, one in bleu.items()),
+        *(measured(f"{BLEU}, {who}", one, chance=copied, ideal=100.0) for who, one in bleu.items()),
         difference(TRANSLATED, bleu[TRANSFORMER], bleu[ATTENTIVE]),
     )
     sizes = ", ".join(
@@ -165,7 +164,8 @@ NOTE = (
     "https://arxiv.org/abs/2305.19466); an encoder would not. The LSTM of old translators had attention too (Bahdanau et al. "
     "2014), which is what brought distant words near: the one that translates has it too. Both translators read the same pairs "
     "equally often, with as many operations a pair, each with the optimiser and rate of its shipped recipe (Muon for the "
-    "transformer's blocks, AdamW for the LSTM). The comparison of translations was added to the rule before any full run. RNNs of today are "
+    "transformer's blocks, AdamW for the LSTM). A few hundred pairs, as at the quick scale, teach neither anything: where both "
+    "BLEUs are below that of who copies, their difference says nothing of the claim. The comparison of translations was added to the rule before any full run. RNNs of today are "
     "trained in parallel over a text (Gu & Dao 2023, https://arxiv.org/abs/2312.00752): that an RNN must step is no law."
 )
 
@@ -213,26 +213,28 @@ def _speeds(configs: Configs, length: int, seeds: int) -> dict[str, dict[int, fl
         networks = {who: _network(configs[who].but(context=length + 1), seed) for who in found}
         seconds: dict[str, list[float]] = {who: [] for who in found}
         with _one_thread():
-            for _ in range(TRIES + 1):
+            for _ in range(TRIES):
                 for who, network in networks.items():
                     began = time.process_time()
                     network.zero_grad()
                     CausalLM()(network, batch).mean.backward()
                     seconds[who].append(time.process_time() - began)
         for who, taken in seconds.items():
-            found[who][seed] = STEP_TOKENS / min(taken[1:])
+            found[who][seed] = STEP_TOKENS / min(taken)
     return found
 
 
-def _translations(asked: Sequence[tuple[str, str]], pairs: int, epochs: int, seeds: int) -> dict[str, dict[int, float]]:
-    """BLEU of small translators of either kind."""
+def _translations(
+    asked: Sequence[tuple[str, str]], pairs: int, epochs: int, seeds: int
+) -> tuple[dict[str, dict[int, float]], float]:
+    """BLEU of small translators of either kind, and of who copies the sources."""
+    sources, copied = [source for source, _ in asked], 0.0
     found: dict[str, dict[int, float]] = {TRANSFORMER: {}, ATTENTIVE: {}}
     for seed, who in itertools.product(range(seeds), found):
         model = translator(translation(who, epochs=epochs, seed=seed), pairs)
-        found[who][seed] = quality(answered(model, [source for source, _ in asked], Greedy(), CONTEXT - 2), asked)[
-            "BLEU"
-        ]
-    return found
+        judged = bleu_of(answered(model, sources, Greedy(), CONTEXT - 2), asked)
+        found[who][seed], copied = judged.value, judged.chance or 0.0
+    return found, copied
 
 
 @contextmanager

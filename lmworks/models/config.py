@@ -17,6 +17,18 @@ MOST_LAYERS = 10_000
 MOST_CLUSTERS = 16
 MOST_EXPERTS = 1024
 MOST_PARTS = 100_000
+MOST_LABELS = 100_000
+
+
+OF_POSITIONS = {
+    "position_offset": "learned",
+    "relative_buckets": "relative",
+    "relative_distance": "relative",
+    "rotary_dim": "rope",
+    "rope_theta": "rope",
+    "rope_scaling": "rope",
+}
+"""The settings of one kind of positions alone."""
 
 
 class RopeScaling(Config):
@@ -245,7 +257,7 @@ class ModelConfig(Config):
     pooler: bool = False
     """A dense layer with tanh over the first token's state, which stands for the text (BERT)."""
 
-    labels: tuple[str, ...] = Field(default=(), max_length=100_000)
+    labels: tuple[str, ...] = Field(default=(), max_length=MOST_LABELS)
     """Names of the classes of a classifier over hidden states; none for no classifier."""
 
     labels_of: Literal["texts", "tokens"] = "texts"
@@ -328,6 +340,13 @@ class ModelConfig(Config):
             raise ConfigError(f"{{at}}{name} names layer {outside[0]}, and there are {fewest} layers{where}")
 
     def _check_positions(self) -> None:
+        for name, kind in OF_POSITIONS.items():
+            value = getattr(self, name)
+            if self.positions != kind and value != type(self).model_fields[name].default:
+                raise ConfigError(
+                    f"{{at}}{name} ({getattr(value, 'kind', value)}) is for {{at}}positions = {kind!r}, and "
+                    f"{{at}}positions is {self.positions!r}; leave it out"
+                )
         turned = self.rotary_dim or self.head_dim
         if self.positions == "rope" and turned % 2:
             name = "head_dim" if self.rotary_dim is None else "rotary_dim"

@@ -52,6 +52,12 @@ def split_words(text: str) -> list[str]:
 
 def train(texts: Iterable[Sequence[str]], config: GloveConfig) -> Vectors:
     """The vectors of a corpus' words, most frequent first. DataError where too few words occur often enough."""
+    words, pairs = counted(texts, config)
+    return Vectors(words, fit(pairs, len(words), config).numpy())
+
+
+def counted(texts: Iterable[Sequence[str]], config: GloveConfig) -> tuple[tuple[str, ...], Pairs]:
+    """A corpus' words, most frequent first, and their pairs by number: all that `fit` looks at, whatever its seed."""
     known: dict[str, int] = {}
     documents = [np.array([known.setdefault(word, len(known)) for word in text], dtype=np.int64) for text in texts]
     counts = np.bincount(np.concatenate([np.zeros(0, np.int64), *documents]), minlength=len(known))
@@ -65,7 +71,7 @@ def train(texts: Iterable[Sequence[str]], config: GloveConfig) -> Vectors:
     number[kept] = np.arange(len(kept))
     numbered = [number[document] for document in documents]
     pairs = co_occurrences([ids[ids >= 0] for ids in numbered], len(kept), config.window)
-    return Vectors(tuple(names[word] for word in kept), fit(pairs, len(kept), config).numpy())
+    return tuple(names[word] for word in kept), pairs
 
 
 def co_occurrences(documents: Sequence[Int64[np.ndarray, " tokens"]], vocab_size: int, window: int) -> Pairs:

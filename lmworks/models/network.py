@@ -28,7 +28,7 @@ from lmworks.models.linear import Product
 from lmworks.models.memory import Memory
 from lmworks.models.ngram_embedding import NGramEmbedding
 from lmworks.models.scheme import Scheme
-from lmworks.models.stack import Hidden, Real, Stack, Tokens, blank_embedding
+from lmworks.models.stack import IDS, Hidden, Real, Stack, Tokens, blank_embedding, looked_up
 
 __all__ = ["Block", "BlockRunner", "Network", "build_network", "evaluating", "run_plainly", "run_recomputing"]
 
@@ -164,7 +164,7 @@ class Network(Stack):
         memory = self._memory(tokens, documents, cache, memory)
         self._check_prefix(tokens, cache, prefix)
         positions = self.positions_of(tokens, real, documents, cache)
-        x = self.embedding(tokens)
+        x = looked_up(self.embedding, tokens, IDS)
         if self.ngram_embedding is not None:
             x = x + self._ngrams(self.ngram_embedding, tokens, positions, real, cache)
         x = self.read(self._scaled(x), tokens, positions, real, documents, cache, segments, memory, prefix)
@@ -201,7 +201,7 @@ class Network(Stack):
         positions = self.encoder.positions_of(source, real, None, None)
         self.encoder.run_block, self.encoder.attention_kernel = self.run_block, self.attention_kernel
         return Memory(
-            self.encoder.read(self._scaled(self.embedding(source)), source, positions, real),
+            self.encoder.read(self._scaled(looked_up(self.embedding, source, IDS)), source, positions, real),
             real,
         )
 

@@ -32,7 +32,7 @@ from lmworks.models.network import Network, real_tokens
 from lmworks.models.recurrence import Hidden, Recurrence, Runs, State, initialise_cells
 from lmworks.models.recurrent_config import RecurrentConfig
 from lmworks.models.scheme import Scheme
-from lmworks.models.stack import Real, Tokens, blank_embedding
+from lmworks.models.stack import IDS, Real, Tokens, blank_embedding, looked_up
 
 SMALL = 0.1
 """Embeddings are drawn from [-0.1, 0.1] (Zaremba et al. 2014, https://arxiv.org/abs/1409.2329)."""
@@ -190,7 +190,7 @@ class RecurrentNetwork(Network):
         state, fed = (
             self._begin(len(tokens), memory) if cache is None or cache.state is None else (cache.state, cache.fed)
         )
-        x = self.embedding_point(self.dropout(self.embedding(tokens)))
+        x = self.embedding_point(self.dropout(looked_up(self.embedding, tokens, IDS)))
         if fed is None:
             out, state = self.decoder(x, state, Runs.of(real, documents, tokens))
             out = self._attended(out, memory)
@@ -206,7 +206,7 @@ class RecurrentNetwork(Network):
         if self.encoder is None:
             raise ConfigError("the network is a decoder and has no encoder for a source; give the text as tokens")
         real = real_tokens(source, mask)
-        x = self.dropout(self.embedding(source))
+        x = self.dropout(looked_up(self.embedding, source, IDS))
         states, last = self.encoder(x, self._zeros(len(source)), Runs.of(real, None, source))
         return RecurrentMemory(states, real, last)
 

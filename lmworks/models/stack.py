@@ -110,7 +110,7 @@ class Stack(nn.Module):
         elif self.config.positions == "sinusoidal":
             x = x + sinusoids(positions, self.config.dim).to(x.dtype)
         if self.segment is not None:
-            x = x + self.segment(torch.zeros_like(positions) if segments is None else segments)
+            x = x + looked_up(self.segment, torch.zeros_like(positions) if segments is None else segments, SEGMENTS)
         elif segments is not None:
             raise ConfigError("this network has no segment embeddings; leave segments out")
         return x if self.embedding_norm is None else self.embedding_norm(x)
@@ -157,6 +157,20 @@ def _routed(real: Real | None, documents: Tokens | None) -> Real | None:
     if documents is not None and bool((documents < 0).any()):
         real = documents >= 0 if real is None else real & (documents >= 0)
     return None if real is None or bool(real.all()) else real
+
+
+IDS = "ids lie between {} and {}, and the vocabulary has {:,}; encode the text with this model's tokenizer"
+SEGMENTS = "segments lie between {} and {}, and the network has embeddings for {:,}; number the texts of a row from 0"
+
+
+def looked_up(table: nn.Embedding, numbers: Tokens, otherwise: str) -> Hidden:
+    """The embeddings of numbers. ConfigError `otherwise` (the lowest, the highest, how many there are) where one has none:
+    asked only when PyTorch's own check, of a CPU, has failed."""
+    try:
+        return table(numbers)
+    except IndexError:
+        found = otherwise.format(int(numbers.min()), int(numbers.max()), len(table.weight))
+        raise ConfigError(found) from None
 
 
 def blank_embedding(rows: int, dim: int) -> nn.Embedding:

@@ -44,6 +44,5 @@ class PrefixLM(TokenObjective):
                     prefix[row, start : start + int(generator.integers(size))] = True
                 start += size
         inside = prefix.clone()  # a token whose successor is in the prefix too
-        inside[:, :-1] &= prefix[:, 1:]
-        inside[:, -1] = False
+        inside[:, :-1] &= prefix[:, 1:]  # the row's last token is in no prefix
         return replace(batch, prefix=prefix, labels=batch.labels.masked_fill(inside, IGNORE))

@@ -35,7 +35,7 @@ class Masked(Task):
 
     def open(self, place: Path, tokenizer: Tokenizer) -> Sentences:
         """See Task."""
-        return Sentences(place.with_suffix(SUFFIX), tokenizer)
+        return Sentences(place.with_suffix(SUFFIX), tokenizer, self.name_of(place))
 
     def rows(self, packed: Sentences, tokenizer: Tokenizer) -> Rows:
         """See Task."""

@@ -68,6 +68,13 @@ class Task(ABC):
     def open(self, place: Path, tokenizer: Tokenizer) -> Packed:
         """What `write` wrote."""
 
+    def name_of(self, place: Path) -> str:
+        """What a side of the text is called in what a user reads; where it lies is nothing to them."""
+        data = self.recipe.data
+        if place.name == "train":
+            return f"the training text ({data.text})"
+        return f"the held-out text ({data.validation or data.text})"
+
     @abstractmethod
     def rows(self, packed: Any, tokenizer: Tokenizer) -> Rows:
         """The rows of one side; DataError where there are less than a batch."""

@@ -29,17 +29,19 @@ class Writing(Task):
 
     def open(self, place: Path, tokenizer: Tokenizer) -> Shards:
         """See Task."""
-        return Shards(place, tokenizer)
+        return Shards(place, tokenizer, self.name_of(place))
 
     def rows(self, packed: Shards, tokenizer: Tokenizer) -> ShardRows:
         """See Task: as data.rows says."""
         settings = self.recipe.training
-        if self.recipe.data.rows == "documents":
-            return PackedRows(packed, settings.context, seed=settings.seed)
-        rows = Windows(packed, settings.context)
+        rows = (
+            PackedRows(packed, settings.context, seed=settings.seed)
+            if self.recipe.data.rows == "documents"
+            else Windows(packed, settings.context)
+        )
         if len(rows) < settings.rows:
             raise DataError(
-                f"the training text has {packed.tokens:,} tokens, less than one batch of {settings.rows} rows of "
+                f"{packed.name} has {packed.tokens:,} tokens, less than one batch of {settings.rows} rows of "
                 f"{settings.context}; give more text, or lower training.rows or training.context"
             )
         return rows

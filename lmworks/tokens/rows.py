@@ -108,7 +108,7 @@ class Windows(ShardRows):
             raise ConfigError(f"context is {context}; a window must predict at least 1 token")
         if shards.tokens <= context:
             raise DataError(
-                f"{shards.folder} has {shards.tokens:,} tokens, fewer than one window of {context:,} and the one before "
+                f"{shards.name} has {shards.tokens:,} tokens, fewer than one window of {context:,} and the one before "
                 "it; give more text or a smaller context"
             )
         self.shards, self.context = shards, context

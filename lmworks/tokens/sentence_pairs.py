@@ -62,8 +62,10 @@ def write_sentences(documents: Iterable[Document], tokenizer: Tokenizer, path: P
 class Sentences:
     """The sentences of a corpus as ids; DataError for a file that is none, or of another tokenizer."""
 
-    def __init__(self, path: str | Path, tokenizer: Tokenizer) -> None:
+    def __init__(self, path: str | Path, tokenizer: Tokenizer, name: str | None = None) -> None:
         self.path = Path(path)
+        self.name = name or str(path)
+        """What its text is called where there is too little of it; the path unless given."""
         try:
             with safe_open(self.path, framework="np") as file:
                 made_with = (file.metadata() or {}).get("tokenizer")
@@ -129,7 +131,7 @@ class _Runs(Rows):
             if last - first >= self.shortest
         ]
         if not self.runs:
-            raise DataError(f"{sentences.path} has no document of {self.shortest} sentences; give longer texts")
+            raise DataError(f"{sentences.name} has no document of {self.shortest} sentences; give longer texts")
 
     def _fill(self, pieces: Sequence[Ids]) -> list[tuple[int, int]]:
         """First and last piece (excluded) of each run of a document."""
@@ -209,7 +211,7 @@ class SentencePairs(_Runs):
         self.wrong, self._draw = wrong, "0/0"
         if wrong == "random" and len({document for document, _, _ in self.runs}) < 2:
             raise DataError(
-                f"{sentences.path} has one document of two sentences or more, and a random second text comes from another "
+                f"{sentences.name} has one document of two sentences or more, and a random second text comes from another "
                 "one; give more documents, or swap the two (sentence order)"
             )
         if wrong == "random":

@@ -91,8 +91,10 @@ class Shards:
     DataError where files are missing, cut off or damaged, or made with another tokenizer than the one given.
     """
 
-    def __init__(self, folder: str | Path, tokenizer: Tokenizer | None = None) -> None:
+    def __init__(self, folder: str | Path, tokenizer: Tokenizer | None = None, name: str | None = None) -> None:
         self.folder = Path(folder)
+        self.name = name or str(folder)
+        """What its text is called where there is too little of it; the folder unless given."""
         restore_directory(self.folder)
         self.info = _read_info(self.folder)
         if tokenizer is not None and tokenizer_hash(tokenizer) != self.info.tokenizer:

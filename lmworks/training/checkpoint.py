@@ -7,14 +7,15 @@ writes its part. Either is read by any number of ranks, however they share the n
 from __future__ import annotations
 
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
-from lmworks.basics.errors import ModelError
+from lmworks.basics.config import Config
+from lmworks.basics.errors import ConfigError, ModelError
 from lmworks.basics.files import directory_written_whole, restore_directory, says_why, write_json
 from lmworks.models.directory import read_json, read_safetensors, write_safetensors
 from lmworks.training.optimiser import Named
@@ -22,13 +23,12 @@ from lmworks.training.ranks import ALONE, Ranks
 from lmworks.training.sharding import has_parts, read_parts, rows_here, sharded, write_parts
 
 
-@dataclass(frozen=True)
-class State:
+class State(Config):
     """Where a run stands."""
 
-    step: int
+    step: int = Field(ge=0)
     """Optimiser steps done; the data order and the learning rate follow from it."""
-    tokens: int
+    tokens: int = Field(ge=0)
     """Supervised tokens seen."""
     seconds: float = 0.0
     """Time spent in steps, where a run of `max_seconds` counts it."""
@@ -67,7 +67,7 @@ def save_checkpoint(
                 if not in_parts:
                     write_safetensors(temporary / "parameters.safetensors", parameters)
                     write_safetensors(temporary / "optimiser.safetensors", moments)
-            write_json(temporary / "state.json", asdict(state))
+            write_json(temporary / "state.json", state.model_dump())
             stack.close()  # the folder gets its name
 
         ranks.first_alone(write)
@@ -118,7 +118,7 @@ def load_checkpoint(folder: Path, parameters: Named, optimiser: torch.optim.Opti
         for name, values in state.items():
             optimiser.state[parameters[name]] = values
         return State(**facts)
-    except (KeyError, TypeError, RuntimeError) as error:
+    except (ConfigError, KeyError, RuntimeError) as error:
         raise ModelError(f"{folder} is damaged ({error}); remove it, and the run starts afresh") from None
 
 

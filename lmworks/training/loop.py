@@ -17,7 +17,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -137,7 +137,7 @@ class _Run:
     validate: Validate | None
     ranks: Ranks
     report: Report | None = None
-    state: State = field(default_factory=lambda: State(0, 0))
+    state: State = field(default_factory=lambda: State(step=0, tokens=0))
     losses: list[float] = field(default_factory=list)
     validation: list[tuple[int, float]] = field(default_factory=list)
     skipped: int = 0
@@ -228,8 +228,8 @@ class _Run:
             state.norm if not step.taken else step.norm if state.norm is None else 0.95 * state.norm + 0.05 * step.norm
         )
         counted = state.seconds + seconds if self.steps is None else 0.0
-        self.state = State(
-            state.step + 1, state.tokens + step.count, counted, norm, state.best, state.best_step, state.waited
+        self.state = state.but(
+            step=state.step + 1, tokens=state.tokens + step.count, seconds=counted, norm=norm, diverged=False
         )
         return _facts(state.step, step, config.learning_rate * share, seconds)
 
@@ -250,18 +250,18 @@ class _Run:
         if self.report is not None:
             self.report(self._done(), loss)
         if self.state.best is None or loss < self.state.best:
-            self.state = replace(self.state, best=loss, best_step=self.state.step, waited=0)
+            self.state = self.state.but(best=loss, best_step=self.state.step, waited=0)
             if self.config.patience is not None:
                 self.save("best")
         else:
-            self.state = replace(self.state, waited=self.state.waited + 1)
+            self.state = self.state.but(waited=self.state.waited + 1)
             self.stopped_early = self.config.patience is not None and (
                 self.over or self.state.waited >= self.config.patience
             )
 
     def _diverged(self, how: str) -> DivergedError:
         """What to raise where a number is none any more, with the state before it saved."""
-        self.state = replace(self.state, diverged=True)
+        self.state = self.state.but(diverged=True)
         self.save("checkpoint")
         return DivergedError(
             f"{how}; the parameters of step {self.state.step} are in {self.folder / 'checkpoint'}. Start afresh with a lower "

@@ -27,7 +27,7 @@ class TrainingConfig(Config):
     """Optimiser steps; None for as many as `epochs` asks for."""
 
     epochs: float = Field(default=1.0, gt=0)
-    """How often each row is read when `steps` is not given."""
+    """How often each row is read when neither `steps` nor `max_seconds` is given."""
 
     max_seconds: float | None = Field(default=None, gt=0)
     """Train for this long and not for a number of steps; the schedule follows the clock. Validation and the compiler

@@ -18,6 +18,7 @@ from lmworks.adaptation.peft_format import write_adapter
 from lmworks.checks import adapters, answers, files, network, templates, tokenizers
 from lmworks.checks.result import CheckResult, Difference
 from lmworks.checks.run import check_model
+from lmworks.generation.filters import Draws
 from lmworks.generation.language_model import LanguageModel
 from lmworks.generation.strategies import Chooser, Sample
 from lmworks.loading import load
@@ -348,12 +349,13 @@ def test_33_a_seed_that_reproduces_nothing(model, monkeypatch):
 
 
 def test_33_requests_that_share_their_random_numbers(model, monkeypatch):
-    honest, shared = Chooser.__init__, torch.Generator()
+    honest, shared = Chooser.__init__, Draws(0)
 
     def coupled(self, strategy, seed, limits):
         honest(self, strategy, seed, limits)
         if seed is not None:
-            self.draws = shared.manual_seed(seed)
+            shared.__init__(seed)
+            self.draws = shared
 
     monkeypatch.setattr(Chooser, "__init__", coupled)
     assert answers.seeds(model).status == "ok"  # alone nothing is to be seen

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
+import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -406,20 +409,53 @@ def test_lab_shows_a_stored_result_and_runs_nothing(run, tmp_path):
     assert run("lab", "32", "--show", "--json").json["question"] == 32
 
 
-def test_lab_runs_several_claims_keeps_what_it_has_and_goes_on_after_one_that_fails(run, tmp_path, monkeypatch):
-    from lmworks.lab import q32_attention
+@pytest.fixture
+def before_each_claim(tmp_path, monkeypatch):
+    """Code that every process of a run of several claims begins with; `sys.orig_argv` tells which claim it is."""
 
+    def begin(code: str) -> None:
+        (tmp_path / "begin").mkdir(exist_ok=True)
+        (tmp_path / "begin" / "sitecustomize.py").write_text(f"import os, signal, sys, time\n{code}\n")
+        monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path / "begin"), *filter(None, sys.path)]))
+
+    return begin
+
+
+def test_lab_runs_several_claims_keeps_what_it_has_and_goes_on_after_those_that_fail(run, tmp_path, before_each_claim):
     folder = tmp_path / "mine"
     first = run("lab", "23", "--out", str(folder), "--set", "rows=4", "--set", "keys=8")
     assert first.code == 0 and (folder / "q23.quick.json").is_file() and (folder / "q23.quick.png").is_file()
     assert [one["from"] for one in run("lab", "--json", "--out", str(folder)).json if one["question"] == 23] == [
         str(folder)
     ]
-    monkeypatch.setattr(q32_attention, "_parts", lambda *sizes: 1 / 0)
-    several = run("lab", "32", "23", "--out", str(folder))
-    assert several.code == 1 and "1 of 2 claims" in several.err and "not measured: division by zero" in several.out
+    before_each_claim(
+        "if '25' in sys.orig_argv: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "if '32' in sys.orig_argv: sys.modules['lmworks.lab.q32_attention'] = None"
+    )
+    several = run("lab", "32", "25", "23", "--out", str(folder))
+    assert several.code == 1 and several.err.endswith("lmworks: 2 of 3 claims were not measured; the table says why\n")
+    words = " ".join(several.out.split())
+    assert "32 not measured: ModuleNotFoundError: import of lmworks.lab.q32_attention halted" in words
+    assert "25 not measured: killed by signal 9" in words and "23 holds" in words
+    assert {one.name for one in folder.glob("*.json")} == {"q23.quick.json"}
     again = run("lab", "23", "--resume", "--out", str(folder))
     assert again.code == 0 and "kept" in again.out
+
+
+@pytest.mark.parametrize("end", ["SIGINT", "SIGTERM"])
+def test_lab_that_is_interrupted_leaves_what_it_has_and_no_process(run, tmp_path, before_each_claim, end: str):
+    folder, number = tmp_path / "mine", tmp_path / "pid"
+    number.write_text("")
+    before_each_claim(
+        f"if '32' in sys.orig_argv:\n    open({str(number)!r}, 'w').write(str(os.getpid()))\n"
+        f"    os.kill(os.getppid(), signal.{end})\n    time.sleep(600)"
+    )
+    ran = run("lab", "23", "32", "25", "--out", str(folder))
+    assert ran.code == 130 and "lmworks: stopped in claim 32; what was measured before is stored: go on with" in ran.err
+    assert {one.name for one in folder.glob("*.json")} == {"q23.quick.json"}
+    with contextlib.suppress(ChildProcessError):  # of one that was waited for
+        while not os.waitpid(int(number.read_text()), os.WNOHANG)[0]:
+            time.sleep(0.1)
 
 
 def test_lab_resumes_with_the_parameters_that_are_asked_for(run, tmp_path):

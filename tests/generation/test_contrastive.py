@@ -58,6 +58,13 @@ def test_alpha_zero_is_greedy_and_neighbours_change_nothing():
             assert ticket.answer(30).tokens == model.generate(prompt, strategy, max_new_tokens=15).tokens
 
 
+def test_a_token_that_cannot_come_is_no_candidate_however_new_it_is():
+    """The only one that can comes again and again, and every other would be less like it."""
+    model = tiny.language_model(seed=4)
+    bias = dict.fromkeys(range(model.config.vocab_size), -100.0) | {65: 100.0}
+    assert model.generate("a", Contrastive(alpha=1.0, logit_bias=bias), max_new_tokens=6).tokens == [65] * 6
+
+
 def test_contrastive_search_has_neither_guesses_nor_a_distribution():
     model = tiny.language_model(seed=4)
     with pytest.raises(ConfigError, match="leave one of the two out"):

@@ -13,7 +13,7 @@ from lmworks.basics.errors import ConfigError
 from lmworks.generation.batch import Batch
 from lmworks.generation.decoding import decode
 from lmworks.generation.engine import Engine
-from lmworks.generation.filters import keep_or_draw
+from lmworks.generation.filters import Draws, keep_or_draw
 from lmworks.generation.guessing import Draft, Lookup
 from lmworks.generation.language_model import LanguageModel
 from lmworks.generation.strategies import Beam, Greedy, Sample, Strategy
@@ -146,12 +146,12 @@ def chi_square(counts: Counter, expected: dict, n: int) -> float:
 def test_a_guess_that_is_kept_as_often_as_it_may_be_leaves_the_distribution():
     """40,000 draws of one token, at a fixed seed, from distributions that differ much; chi-square within 4 deviations.
     Keeping every guess, or drawing again from p itself, is far outside."""
-    draws = torch.Generator().manual_seed(0)
-    p, q = (torch.softmax(2 * torch.randn(12, generator=draws), 0) for _ in range(2))
+    generator, draws = torch.Generator().manual_seed(0), Draws(0)
+    p, q = (torch.softmax(2 * torch.randn(12, generator=generator), 0) for _ in range(2))
     q[3] = 0
     q /= q.sum()
     n, expected = 40_000, dict(enumerate(p.tolist()))
-    guesses = torch.multinomial(q, n, replacement=True, generator=draws).tolist()
+    guesses = torch.multinomial(q, n, replacement=True, generator=generator).tolist()
     kept = Counter(keep_or_draw(p, guess, q, draws) for guess in guesses)
     assert chi_square(kept, expected, n) < 4
     assert chi_square(Counter(guesses), expected, n) > 1000

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from lmworks.generation import decoding
 from lmworks.generation.decoding import decode, new_request
-from lmworks.generation.filters import draw, keep_min_p, keep_top_k, keep_top_p, probabilities
+from lmworks.generation.filters import Draws, draw, keep_min_p, keep_top_k, keep_top_p, probabilities
 from lmworks.generation.language_model import LanguageModel
 from lmworks.generation.limits import Limits
 from lmworks.generation.strategies import Greedy, Sample, Strategy
@@ -133,7 +133,7 @@ def test_any_settings_give_a_distribution_and_a_token_from_it(logits, temperatur
     seen = torch.tensor([0, len(logits) - 1]).unique()
     p = strategy.distribution(strategy.adjusted(logits, seen.tolist()))
     assert float(p.sum()) == pytest.approx(1, abs=1e-4)
-    assert p[draw(p, torch.Generator().manual_seed(seed))] > 0
+    assert p[draw(p, Draws(seed))] > 0
 
 
 def test_top_p_of_one_keeps_every_token():
@@ -143,8 +143,8 @@ def test_top_p_of_one_keeps_every_token():
 
 def test_tokens_are_drawn_as_often_as_their_probability_says():
     p = Sample(temperature=1.5, top_k=4).distribution(torch.tensor([0.0, 2.0, 1.0, -1.0, 1.5, 0.2]))
-    generator = torch.Generator().manual_seed(0)
-    counts = torch.bincount(torch.tensor([draw(p, generator) for _ in range(20_000)]), minlength=len(p))
+    draws = Draws(0)
+    counts = torch.bincount(torch.tensor([draw(p, draws) for _ in range(20_000)]), minlength=len(p))
     assert counts[p == 0].sum() == 0
     deviation = (p * (1 - p) / 20_000).sqrt()
     assert ((counts / 20_000 - p).abs() <= 4 * deviation).all()

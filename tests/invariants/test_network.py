@@ -307,16 +307,26 @@ def test_dropout_is_on_in_training_and_off_in_evaluation(tmp_path: Path):
     assert not loaded.training and torch.equal(loaded(tokens), loaded(tokens))
 
 
-@pytest.mark.parametrize("place", ["attention pattern", "after each part"])
-def test_dropout_reaches_every_place_that_the_config_names(place: str):
+@pytest.mark.parametrize("place", ["embedding", "attention pattern", "after each part", None])
+def test_dropout_reaches_every_place_that_the_config_names(place: str | None):
     network, tokens = tiny.network(dropout=0.3).train(), tiny.text(1, LENGTH)
     for block in network.blocks:
-        if place == "attention pattern":
-            block.dropout.p = 0.0
-        else:
+        if place != "attention pattern":
             block.attention.dropout = 0.0
-    network.dropout.p = 0.0
-    assert not torch.allclose(network(tokens), network(tokens), **CLOSE)
+        if place != "after each part":
+            block.dropout.share = 0.0
+    if place != "embedding":
+        network.dropout.share = 0.0
+    assert torch.allclose(network(tokens), network(tokens), **CLOSE) == (place is None)
+
+
+@pytest.mark.parametrize("labels_of", ["texts", "tokens"])
+def test_dropout_reaches_what_a_classifier_reads(labels_of: str):
+    network = tiny.network(arrangement="encoder", labels=("a", "b"), labels_of=labels_of, dropout=0.3)
+    hidden = network.hidden(tiny.text(2, LENGTH))
+    assert torch.equal(network.classify(hidden), network.classify(hidden))
+    network.train()
+    assert not torch.allclose(network.classify(hidden), network.classify(hidden), **CLOSE)
 
 
 @each_kind

@@ -222,11 +222,11 @@ def test_optimiser_state_goes_through_a_checkpoint(tmp_path: Path):
     optimiser = adamw(parameters, CONFIG)
     CausalLM()(model, stack(rows())).mean.backward()
     optimiser.step()
-    save_checkpoint(tmp_path / "checkpoint", parameters, optimiser, State(1, 7))
+    save_checkpoint(tmp_path / "checkpoint", parameters, optimiser, State(step=1, tokens=7))
     other = network(seed=9)
     others = trainable(other)
     fresh = adamw(others, CONFIG)
-    assert load_checkpoint(tmp_path / "checkpoint", others, fresh) == State(1, 7)
+    assert load_checkpoint(tmp_path / "checkpoint", others, fresh) == State(step=1, tokens=7)
     assert len(fresh.state) == len(others)
     for name, parameter in parameters.items():
         assert torch.equal(parameter, others[name])

@@ -18,7 +18,7 @@ if unavailable() is not None:
     pytest.skip(str(unavailable()), allow_module_level=True)
 
 from lmworks.kernels.library import library
-from lmworks.kernels.team import FIRST_REST, IN_A_ROW, Team, usable_cores
+from lmworks.kernels.team import FIRST_REST, IN_A_ROW, MOST_REST, Team, usable_cores
 
 SHAPE = {"dim": 64, "heads": 4, "kv_heads": 2, "head_dim": 16, "hidden_dim": 96, "context": 256, "layers": 2}
 
@@ -93,24 +93,40 @@ def test_two_callers_do_not_mix_their_texts():
 
 def test_waiting_for_a_busy_core_is_answered_by_fewer_threads_and_tried_again():
     team = Team(2, library())
-    waited, worked = int(0.9 / team._look), 0
     for _ in range(IN_A_ROW - 1):
-        team._judge(1.0, waited)
+        team._judge(100.0, 0.1, waited=0.09)
         assert team.active == 2
-    team._judge(1.0, waited)
+    team._judge(100.0, 0.1, waited=0.09)
     assert team.active == 1
-    for _ in range(FIRST_REST - 1):
-        team._choose()
-        assert team.active == 1
-    team._choose()
+    over = 100.0 + FIRST_REST * 0.1
+    team._choose(over - 0.01)
+    assert team.active == 1
+    team._choose(over)
     assert team.active == 2
-    team._judge(1.0, waited)  # still busy: rest twice as long
-    assert team.active == 1 and team.resting == 2 * FIRST_REST
-    team.active = 2
-    team._judge(1.0, worked)
+    team._judge(over, 0.1, waited=0.09)  # still busy: rest twice as long
+    assert team.active == 1 and team.rests_until == pytest.approx(over + 2 * FIRST_REST * 0.1)
+    team._choose(over + 100)
+    team._judge(over + 100, 0.1, waited=0.0)
     assert team.active == 2 and team.rest == FIRST_REST
-    team._judge(1.0, waited)  # a moment's disturbance
+    team._judge(over + 101, 0.1, waited=0.09)  # a moment's disturbance
     assert team.active == 2
+    for _ in range(IN_A_ROW):
+        team._judge(over + 102, 9.0, waited=8.0)
+    assert team.rests_until == over + 102 + MOST_REST
+
+
+def test_a_thread_that_gave_its_core_away_has_waited(monkeypatch: pytest.MonkeyPatch):
+    """On a machine where all cores are busy the barrier offers its core to others: then there are few looks, and runs that take a
+    hundred times as long."""
+    engine = compiled(network(**SHAPE).requires_grad_(False), 4)
+    engine.team = team = Team(2, library())
+    engine._fixed_memory()
+    judged: list[tuple[float, float]] = []
+    monkeypatch.setattr(team, "_judge", lambda now, seconds, waited: judged.append((seconds, waited)))
+    monkeypatch.setattr(time, "thread_time", lambda: 5.0)  # no processor time at all
+    with torch.no_grad():
+        engine.hidden(text(1, 30), None, None)
+    assert judged and all(waited >= seconds for seconds, waited in judged)
 
 
 def test_the_number_of_threads_can_be_set(monkeypatch: pytest.MonkeyPatch):

@@ -19,6 +19,8 @@ from lmworks.models.masks import visibility
 from lmworks.models.network import Network
 from lmworks.models.position_bias import alibi_bias, alibi_slopes, relative_buckets
 from lmworks.models.positions import sinusoids
+from lmworks.models.recurrent import RecurrentNetwork
+from lmworks.models.recurrent_config import RecurrentConfig
 
 CLOSE = {"rtol": 1e-5, "atol": 1e-5}
 ENCODER: dict[str, Any] = {"family": "lmworks", "arrangement": "encoder"}
@@ -50,6 +52,17 @@ def test_an_encoder_sees_both_ways_and_padding_changes_nothing(place: str):
             padded = network(torch.cat(parts, dim=1), mask)
             torch.testing.assert_close(padded[mask][None], alone, **CLOSE)
             assert padded.isfinite().all()
+
+
+@each_place
+@pytest.mark.parametrize("arrangement", [ENCODER, {}], ids=["encoder", "decoder"])
+def test_padding_between_two_tokens_is_no_distance(arrangement: dict[str, Any], place: str):
+    """As between a prompt that is padded on the right and its answer."""
+    network, tokens = tiny.network(**arrangement, **PLACES[place]), tiny.text(1, 12)
+    padded = torch.cat([tokens[:, :5], torch.zeros(1, 6, dtype=torch.long), tokens[:, 5:]], dim=1)
+    mask = torch.cat([torch.ones(1, 5), torch.zeros(1, 6), torch.ones(1, 7)], dim=1).bool()
+    with torch.inference_mode():
+        torch.testing.assert_close(network(padded, mask)[mask][None], network(tokens), **CLOSE)
 
 
 def test_a_window_of_an_encoder_ends_on_both_sides():
@@ -192,6 +205,14 @@ def test_a_text_is_judged_by_its_last_real_token_in_a_decoder_and_its_first_in_a
         ({"rotary_dim": 3}, r"rotary_dim \(3\) is odd"),
         ({"positions": "sinusoidal", "dim": 33, "head_dim": 8}, r"dim \(33\) is odd"),
         ({"positions": "relative", "relative_distance": 9}, r"relative_distance \(9\) must exceed half of"),
+        (
+            {"positions": "learned", "rope_scaling": RopeScaling(kind="yarn", factor=2.0)},
+            r"^rope_scaling \(yarn\) is for positions = 'rope', and positions is 'learned'",
+        ),
+        ({"positions": "none", "rotary_dim": 4}, r"^rotary_dim \(4\) is for positions = 'rope', and .* 'none'"),
+        ({"positions": "alibi", "rope_theta": 5e5}, r"^rope_theta \(500000.0\) is for positions = 'rope'"),
+        ({"position_offset": 2}, r"^position_offset \(2\) is for positions = 'learned', and positions is 'rope'"),
+        ({"relative_buckets": 16}, r"^relative_buckets \(16\) is for positions = 'relative', and .* 'rope'"),
         ({"labels_of": "tokens"}, r"labels_of = 'tokens' needs labels"),
         ({"labels": ("a", "b", "a")}, r"labels names 'a' twice"),
         ({"window_layers": (1,)}, r"window_layers says where window is used, and there is none"),
@@ -244,6 +265,32 @@ def test_arguments_that_do_not_fit_are_named():
         encoder.hidden(tokens, segments=torch.zeros_like(tokens))
     with pytest.raises(ConfigError, match="the network has no classifier"):
         encoder.classify(encoder.hidden(tokens))
+
+
+def recurrent(**settings: Any) -> RecurrentNetwork:
+    return RecurrentNetwork(RecurrentConfig(vocab_size=96, dim=16, context=32, **settings)).initialise(0).eval()
+
+
+@pytest.mark.parametrize("number", [-1, 96])
+def test_an_id_without_an_embedding_is_one_sentence(number: int):
+    tokens, tail = tiny.text(2, 8), r", and the vocabulary has 96; encode the text with this model's tokenizer$"
+    tokens[1, 3] = number
+    said = (r"^ids lie between -1 and \d+" if number < 0 else r"^ids lie between \d+ and 96") + tail
+    for read in (tiny.network(), tiny.network(**ENCODER), tiny.network(**BOTH).encode, recurrent()):
+        with pytest.raises(ConfigError, match=said):
+            read(tokens)
+    with pytest.raises(ConfigError, match=said):
+        recurrent(arrangement="encoder-decoder").encode(tokens)
+
+
+def test_a_segment_without_an_embedding_is_one_sentence():
+    tokens = tiny.text(2, 8)
+    with pytest.raises(
+        ConfigError, match=r"^segments lie between 0 and 2, and the network has embeddings for 2; number"
+    ):
+        tiny.network(**ENCODER, segments=2).hidden(
+            tokens, segments=torch.arange(8).div(3, rounding_mode="floor").expand(2, -1)
+        )
 
 
 def test_networks_without_norm_or_residual_are_other_networks():

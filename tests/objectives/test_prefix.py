@@ -12,7 +12,7 @@ from lmworks.basics.errors import ConfigError
 from lmworks.models.fused_block import choose_blocks
 from lmworks.models.masks import visibility
 from lmworks.objectives import CausalLM, PrefixLM
-from lmworks.tokens.batch import IGNORE, stack
+from lmworks.tokens.batch import IGNORE, Batch, stack
 from lmworks.training.step import accumulate
 
 
@@ -65,6 +65,17 @@ def test_what_follows_a_prefix_alone_carries_loss_and_its_length_is_drawn_evenly
     assert torch.equal(made.labels[kept], batch.labels[kept])
     counts = np.bincount(lengths, minlength=31)
     assert len(counts) == 31 and counts.max() < 400 / 31 + 5 * (400 / 31) ** 0.5 and lengths.count(0) > 0
+
+
+def test_a_window_of_a_stream_keeps_the_label_of_its_last_token():
+    """The token behind the window is predicted too, and a prefix is never all of a window."""
+    whole = torch.arange(9).expand(2, -1)
+    positions, documents = torch.arange(8).expand(2, -1), torch.zeros(2, 8, dtype=torch.long)
+    batch = Batch(whole[:, :-1], whole[:, 1:], positions, documents)
+    for seed in range(40):
+        made = PrefixLM().prepare(batch, [seed, seed + 40])
+        assert torch.equal(made.labels[:, -1], batch.labels[:, -1]) and not made.prefix[:, -1].any()
+        assert torch.equal(made.labels == IGNORE, made.prefix & made.prefix.roll(-1, dims=1))
 
 
 def test_any_split_gives_the_same_gradient_and_an_empty_prefix_is_causal():

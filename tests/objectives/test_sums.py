@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -146,6 +148,24 @@ def test_a_sum_is_the_sum_of_the_means():
     nested = (CausalLM() + (Sentences() + L2(0.3)))(model, batch)
     assert nested.counts == both.counts
     torch.testing.assert_close(nested.mean, both.mean)
+
+
+class Changed(CausalLM):
+    """The next token of tokens that were changed."""
+
+    def __init__(self, change: Callable[[torch.Tensor], torch.Tensor]) -> None:
+        super().__init__()
+        self.change = change
+
+    def prepare(self, batch: Batch, seeds: Sequence[int]) -> Batch:
+        return replace(batch, tokens=self.change(batch.tokens))
+
+
+def test_a_sum_prepares_as_its_first_wants_it_and_then_as_its_second():
+    batch, *_ = batches(rows(), 3, seed=0, epoch=0)
+    twice, more = Changed(lambda tokens: 2 * tokens), Changed(lambda tokens: tokens + 1)
+    assert torch.equal((twice + more).prepare(batch, [0, 1, 2]).tokens, 2 * batch.tokens + 1)
+    assert torch.equal((more + (CausalLM() + twice)).prepare(batch, [0, 1, 2]).tokens, 2 * (batch.tokens + 1))
 
 
 def test_an_objective_that_counts_otherwise_than_it_says_is_refused(tmp_path: Path):

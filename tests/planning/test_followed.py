@@ -59,8 +59,11 @@ def prepared(config: ModelConfig, dtype: str, lora: LoRAConfig | None, recompute
     return network
 
 
-@pytest.mark.parametrize(("dtype", "recompute"), [("bfloat16", False), ("float32", True)], ids=["", "recomputing"])
-@each
+WAYS = [(name, *way) for name in CASES for way in (("bfloat16", False), ("float32", True))]
+WAYS += [("alibi", "float32", False), ("gpt_neox", "float32", False), ("translation", "bfloat16", True)]
+
+
+@pytest.mark.parametrize(("name", "dtype", "recompute"), WAYS)
 def test_the_peak_is_that_of_a_real_micro_batch(name: str, dtype: str, recompute: bool):
     config, settings = CASES[name]
     network = prepared(config, dtype, None, recompute)

@@ -170,9 +170,16 @@ def test_what_a_kind_does_not_take_is_refused(tables: dict[str, Any], message: s
     assert message in str(raised.value)
 
 
+@pytest.mark.parametrize("positions", ["rope", "alibi", "learned"])
+def test_a_translator_with_other_positions_needs_no_word_on_where_learned_ones_begin(positions: str):
+    said = {"family": "lmworks", "positions": positions}
+    config = TrainRecipe(objective={"kind": "seq2seq"}, model=said).network(vocab_size=300)
+    assert (config.positions, config.position_offset) == (positions, 2 if positions == "learned" else 0)
+
+
 UNUSABLE = {
-    "masked+next-sentence": "has one document of two sentences or more",
-    "masked+sentence-order": "has no document of 2 sentences",
+    "masked+next-sentence": r"^the held-out text \(kept\) has one document of two sentences or more",
+    "masked+sentence-order": r"^the held-out text \(kept\) has no document of 2 sentences",
 }
 
 

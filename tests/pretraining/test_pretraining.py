@@ -283,12 +283,27 @@ WRONG = {
         ConfigError,
         "model.vocab_size follows",
     ),
+    "smoothing over what is never computed": (
+        {"model": {"family": "lmworks", "tied": False, "adaptive_cutoffs": [10, 20]}, "objective": {"label_smoothing": 0.1}},
+        ConfigError,
+        "objective.label_smoothing spreads over the whole vocabulary, which the softmax of model.adaptive_cutoffs",
+    ),
     "more vocabulary than text": (
         {"tokenizer": {"kind": "bpe", "vocab_size": 60_000, "byte_fallback": True}},
         ConfigError,
         "60,000",
     ),
     "less text than a batch": ({"training": {"rows": 4000}}, DataError, "less than one batch of 4000 rows"),
+    "fewer documents than fill a batch": (
+        {"training": {"rows": 4000}, "data": {"rows": "documents"}},
+        DataError,
+        "the training text (notes) has 2,692 tokens",
+    ),
+    "less text than a row": (
+        {"training": {"context": 4000}, "model": {"context": 4000}},
+        DataError,
+        "the training text (notes) has 2,692 tokens",
+    ),
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -138,7 +139,12 @@ VARIANTS = [
     Variant(NEOX, "no attention bias", {"attention_bias": False}, {"qkv_bias": False, "output_bias": False}),
     Variant(NEOX, "tied", {"tie_word_embeddings": True}, {"tied": True}),
     Variant(T5, "first version", ours={"tied": True, "head_scale": 32**-0.5}, off={"head_scale": None}),
-    Variant(T5, "relative positions", ours={"relative_buckets": 12}, off={"positions": "none"}),
+    Variant(
+        T5,
+        "relative positions",
+        ours={"relative_buckets": 12},
+        off={"positions": "none", "relative_buckets": 32, "relative_distance": 128},
+    ),
     Variant(T5, "far distances", ours={"relative_distance": 17}, off={"relative_distance": 128}),
     Variant(T5, "no scale", ours={"attention_scale": 1.0}, off={"attention_scale": None}),
     Variant(T5, "unequal stacks", ours={"layers": 2, "encoder_layers": 3}),
@@ -330,12 +336,46 @@ def test_two_stacks_that_differ_in_heads_are_refused():
         family_of("bart").config_from(SMALL["bart"] | {"encoder_attention_heads": 2})
 
 
+@pytest.mark.parametrize("kind", ["BertForSequenceClassification", "BertForTokenClassification"])
+def test_classes_that_are_counted_and_not_named_are_numbered(kind: str, tmp_path: Path):
+    model = Variant(kind, "", {"num_labels": 3}).model()
+    model.save_pretrained(tmp_path)
+    said = read_json(tmp_path / "config.json")
+    counted = {name: value for name, value in said.items() if name not in ("id2label", "label2id")}
+    (tmp_path / "config.json").write_text(json.dumps(counted | {"num_labels": 3}))
+    network = read_network(tmp_path)
+    assert network.config.labels == ("LABEL_0", "LABEL_1", "LABEL_2") == tuple(model.config.id2label.values())
+    theirs = their_outputs(model)
+    same(our_outputs(network, theirs), theirs)
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.3])
+@pytest.mark.parametrize("family", [*SMALL, "gpt2"])
+def test_transformers_reads_our_dropout_for_attention_too(family: str, dropout: float, tmp_path: Path):
+    from lmworks.models.families import family_of
+
+    small = SMALL.get(family, {"vocab_size": 96, "n_embd": 32, "n_layer": 1, "n_head": 4, "n_inner": 48})
+    config = family_of(family).config_from(small).but(dropout=dropout)
+    (tmp_path / "config.json").write_text(json.dumps(family_of(family).config_to(config)))
+    theirs = transformers.AutoConfig.from_pretrained(tmp_path).to_dict()
+    elsewhere = (
+        "classifier_dropout",
+        "activation_dropout",
+        "summary_first_dropout",
+    )  # not in these classes, or not ours
+    found = {key: value for key, value in theirs.items() if "drop" in key and key not in elsewhere}
+    layers = {key: found.pop(key) for key in list(found) if key.endswith("layerdrop")}
+    assert set(found.values()) == {dropout} and set(layers.values()) <= {0.0}, theirs
+
+
 @pytest.mark.parametrize(
     ("said", "why"),
     [
         ({"problem_type": "multi_label_classification"}, "one class of several"),
         ({"problem_type": "regression", "id2label": {"0": "stars"}}, "one class of several"),
         ({"id2label": {"0": "no", "2": "yes"}}, "2 classes 0, 2; number them from 0"),
+        ({"num_labels": 10**12}, "num_labels is 1000000000000; give the number of classes, at most 100,000"),
+        ({"num_labels": "three"}, "num_labels is 'three'"),
     ],
 )
 def test_a_classifier_that_tells_something_else_is_refused(said: dict[str, Any], why: str):

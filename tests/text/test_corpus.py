@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import sys
 import unicodedata
 from pathlib import Path
 
@@ -259,10 +260,23 @@ def test_one_document_cannot_be_split(tmp_path):
 def test_sources_without_text_are_named(tmp_path):
     (tmp_path / "notes").mkdir()
     (tmp_path / "notes" / "a.png").write_bytes(b"\x89PNG\0")
-    with pytest.raises(DataError, match=r"hold no text \(skipped: .*a\.png: \.png files are not read"):
+    with pytest.raises(
+        DataError, match=r"^there is no text in the source \S*notes; .*Skipped: .*a\.png: \.png files are not read"
+    ):
         corpus(tmp_path, [])
+    for file in (tmp_path / "notes").iterdir():
+        file.unlink()
+    assert corpus(tmp_path, list(GOOD)).documents == len(GOOD)  # no run is left that would have to be removed
     with pytest.raises(DataError, match="python-referense does not exist; did you mean python-reference"):
         corpus(tmp_path, [], 'sources=["python-referense"]', name="other")
+
+
+def test_without_ray_no_run_is_begun_on_it(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    (tmp_path / "a.txt").write_text("text")
+    with pytest.raises(LmworksError, match=r"needs the package ray.*lmworks\[scale\]"):
+        run.build(tmp_path, tmp_path / "out", executor="ray")
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(

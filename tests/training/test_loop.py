@@ -159,7 +159,15 @@ def test_a_damaged_checkpoint_is_one_sentence(file: str, damage: str, tmp_path: 
     assert str(place) in str(caught.value) and "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("content", ['{"step": 4}', '{"step": 4, "tokens": 9, "more": 1}'])
+@pytest.mark.parametrize(
+    "content",
+    [
+        '{"step": 4}',
+        '{"step": 4, "tokens": 9, "more": 1}',
+        '{"step": "some", "tokens": 9}',
+        '{"step": -1, "tokens": 9}',
+    ],
+)
 def test_a_checkpoint_with_a_foreign_state_is_one_sentence(content: str, tmp_path: Path):
     run(tmp_path, steps=4)
     (tmp_path / "checkpoint" / "state.json").write_text(content)

@@ -60,6 +60,17 @@ def test_adamw_is_torchs():
     torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-6)
 
 
+def test_the_matrices_of_blocks_have_one_rate_and_the_rest_its_own():
+    network = tiny.network()
+    rates = {
+        name: group["highest"] for group in make_optimiser(network, CONFIG).param_groups for name in group["names"]
+    }
+    assert rates == {
+        name: 0.02 if name.startswith("blocks.") and one.ndim == 2 else 3e-3 for name, one in network.named_parameters()
+    }
+    assert set(rates.values()) == {0.02, 3e-3}
+
+
 def test_small_steps_are_not_lost_in_bfloat16():
     """A step of 1e-4 from 1 rounds to nothing; a hundred of them do not."""
     parameter = nn.Parameter(torch.ones(4, 4, dtype=torch.bfloat16))

@@ -33,6 +33,7 @@ def _more_to(config: ModelConfig) -> dict[str, Any]:
         "encoder_layers": config.encoder_layers or config.layers,
         "encoder_attention_heads": config.heads,
         "encoder_ffn_dim": config.hidden_dim,
+        "attention_dropout": config.dropout,
         "is_encoder_decoder": True,
     }
 

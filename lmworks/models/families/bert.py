@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from lmworks.basics.errors import ModelError
-from lmworks.models.config import ModelConfig
+from lmworks.models.config import MOST_LABELS, ModelConfig
 from lmworks.models.families.tables import Family, Rows, Source
 
 if TYPE_CHECKING:
@@ -36,13 +36,20 @@ def _more_from(theirs: Mapping[str, Any], layers: int) -> dict[str, Any]:
     parts = dict(PARTS[name])
     if parts.pop("labels", False):
         _must_choose_one(theirs)
-        names = theirs.get("id2label") or {"0": "LABEL_0", "1": "LABEL_1"}
+        names = theirs.get("id2label") or _numbered(2 if name == "BertForPreTraining" else theirs.get("num_labels", 2))
         if sorted(map(int, names)) != list(range(len(names))):
             raise ModelError(
                 f"config.json: id2label numbers its {len(names)} classes {', '.join(names)}; number them from 0"
             )
         parts["labels"] = tuple(str(label) for _, label in sorted(names.items(), key=lambda item: int(item[0])))
     return parts
+
+
+def _numbered(count: Any) -> dict[str, str]:
+    """The names that transformers gives so many classes."""
+    if type(count) is not int or not 0 < count <= MOST_LABELS:
+        raise ModelError(f"config.json: num_labels is {count!r}; give the number of classes, at most {MOST_LABELS:,}")
+    return {str(number): f"LABEL_{number}" for number in range(count)}
 
 
 def _must_choose_one(theirs: Mapping[str, Any]) -> None:
@@ -53,7 +60,7 @@ def _must_choose_one(theirs: Mapping[str, Any]) -> None:
 
 
 def _more_to(config: ModelConfig) -> dict[str, Any]:
-    theirs: dict[str, Any] = {"architectures": [_class_of(config)]}
+    theirs: dict[str, Any] = {"architectures": [_class_of(config)], "attention_probs_dropout_prob": config.dropout}
     if config.labels:
         theirs["id2label"] = {str(number): label for number, label in enumerate(config.labels)}
         theirs["label2id"] = {label: number for number, label in enumerate(config.labels)}

@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from lmworks.models.config import ModelConfig
 from lmworks.models.families.tables import Family, Transposed
+
+
+def _more_to(config: ModelConfig) -> dict[str, Any]:
+    return {"attn_pdrop": config.dropout, "embd_pdrop": config.dropout}
+
 
 GPT2 = Family(
     name="gpt2",
@@ -54,6 +62,8 @@ GPT2 = Family(
         "resid_pdrop": 0.1,
     },
     required={"scale_attn_weights": True, "scale_attn_by_inverse_layer_idx": False, "add_cross_attention": False},
+    more_to=_more_to,
+    told=(),
     ignored=(".attn.bias", ".attn.masked_bias"),
     prefix="transformer.",
 )

@@ -25,7 +25,7 @@ def _more_from(theirs: Mapping[str, Any], layers: int) -> dict[str, Any]:
 
 def _more_to(config: ModelConfig) -> dict[str, Any]:
     share = (config.rotary_dim or config.head_dim) / config.head_dim
-    return {"rotary_pct": share, "rotary_emb_base": config.rope_theta}
+    return {"rotary_pct": share, "rotary_emb_base": config.rope_theta, "attention_dropout": config.dropout}
 
 
 GPT_NEOX = Family(

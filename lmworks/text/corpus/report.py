@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import shutil
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, replace
@@ -18,6 +19,7 @@ from lmworks.basics.errors import DataError
 from lmworks.text.corpus.recipe import CorpusRecipe
 from lmworks.text.corpus.stages import DROPPING, clusters_of
 from lmworks.text.corpus.steps import held_out
+from lmworks.text.formats import NAMED
 
 _SAMPLES = 5  # of each step
 _SHOWN = 300  # characters of a sample
@@ -126,7 +128,7 @@ def of(work: Path, recipe: CorpusRecipe) -> CorpusReport:
 
 
 def refuse_nothing(work: Path, recipe: CorpusRecipe) -> None:
-    """DataError where the filters left no document, with what they dropped most."""
+    """DataError where the filters left no document, with what they dropped most; a run that read none is no run."""
     counts = _counts(work)
     steps = [_step(name, counts[name], work) for name in DROPPING if name in counts]
     if not steps or steps[-1].documents > steps[-1].dropped:
@@ -134,7 +136,11 @@ def refuse_nothing(work: Path, recipe: CorpusRecipe) -> None:
     skipped = _skipped(work)
     if not counts["read"]["documents"]:
         named = "; ".join(f"{one['path']}: {one['reason']}" for one in skipped[:5])
-        raise DataError(f"{', '.join(recipe.sources)} hold no text" + (f" (skipped: {named})" if named else ""))
+        shutil.rmtree(work)  # there is nothing in it to look at, or to go on from
+        raise DataError(
+            f"there is no text in the source{'s' * (len(recipe.sources) > 1)} {', '.join(recipe.sources)}; it may be in "
+            f"{NAMED}" + (f". Skipped: {named}" if named else "")
+        )
     told = ", ".join(
         f"{step.name} dropped {step.dropped:,} (most: {next(iter(step.reasons), 'no reason given')})"
         for step in steps

@@ -44,6 +44,8 @@ def build(
         raise ConfigError(f"executor is {executor!r}; choose {' or '.join(EXECUTORS)}")
     settings = CorpusRecipe.read(recipe, changes)
     require("datatrove", "corpus")
+    if executor == "ray":
+        require("ray", "scale")
     from lmworks.text.corpus.steps import require_everything
 
     require_everything(settings)

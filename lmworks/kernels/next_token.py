@@ -1,0 +1,68 @@
+"""The next token and its log-probability from a row of logits, by the kernels and without a probability written down.
+
+    drawn(logits, 1 / temperature, top_p=0.95, at=0.37)      # None: PyTorch has to do it
+    log_total(logits)                                        # log of the sum of e^logit; None likewise
+
+With the weights of a network streaming through the caches in between, each array of a vocabulary's size that is written and read
+again, and each call of a library, costs ten times what it costs in a loop of its own: choosing took 0.38 ms of SmolLM2's 3.2.
+"""
+
+from __future__ import annotations
+
+import threading
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lmworks.kernels.library import loaded
+
+CHUNK = 128
+"""Logits whose exponents are summed by themselves."""
+EDGE = 1e-6
+"""So many times less probable than the most probable one, a token is not looked at where others are enough."""
+
+# The room of a thread, offsets in bytes: a chunk, the largest logit, a sum that nobody needs, the sums of all chunks. Behind them
+# are as many numbers as all chunks have for the places of tokens, and again for their exponents.
+LARGEST = 4 * CHUNK
+SPARE = LARGEST + 4
+TOTALS = SPARE + 4
+
+_own = threading.local()
+
+
+def drawn(
+    logits: Tensor, factor: float, top_k: int = 0, top_p: float = 1.0, min_p: float = 0.0, at: float = 0.0
+) -> int | None:
+    """The token at the share `at` of the probabilities softmax(factor x logits) that the filters leave. None where no kernels are
+    loaded, where the logits are not float32 numbers of a CPU, and where the filters may leave more than reaches the edge."""
+    kernels = loaded()
+    if kernels is None or not _is_plain(logits):
+        return None
+    size = len(logits)
+    token = kernels.choose(logits.data_ptr(), size, factor, top_k, top_p, min_p, at, _room(size))
+    return None if token < 0 else token
+
+
+def log_total(logits: Tensor) -> float | None:
+    """What is taken off a logit for its log-probability."""
+    kernels = loaded()
+    if kernels is None or not _is_plain(logits):
+        return None
+    return kernels.log_total(logits.data_ptr(), len(logits), _room(len(logits)))
+
+
+def _is_plain(logits: Tensor) -> bool:
+    return logits.dtype is torch.float32 and logits.is_cpu and logits.stride(0) == 1
+
+
+def _numbers(chunks: int) -> int:
+    return TOTALS // 4 + chunks + 2 * CHUNK * chunks
+
+
+def _room(logits: int) -> int:
+    """The address of this thread's room."""
+    if getattr(_own, "logits", 0) < logits:
+        _own.logits, _own.room = logits, np.empty(_numbers(-(-logits // CHUNK)), np.float32)
+        _own.address = int(_own.room.ctypes.data)
+    return _own.address  # type: ignore[no-any-return]

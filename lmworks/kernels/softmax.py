@@ -1,0 +1,237 @@
+"""The softmax of logits that is not written down, and a token drawn from what filters leave of it.
+
+The probabilities of a vocabulary take more room than the caches next to a core have, and nearly all of them are next to
+nothing. Here each logit is read twice, for the largest and for the exponents, and only what reaches an edge is stored. The
+filters are those of `lmworks.generation.filters`, which say what they are; these find their thresholds by halving, not sorting.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+from llvmlite import ir
+from numba import float32
+
+from lmworks.kernels.frame import float_bits
+from lmworks.kernels.next_token import CHUNK, EDGE, LARGEST, SPARE, TOTALS
+from lmworks.kernels.scalars import as_float, bits_of, compiled, inlined, put_single, single_at, word_at
+from lmworks.kernels.vectors import FLOATS, LONG, SHORT, SINGLE, WORD, Float, Int, Value, Writer, emitted
+
+BIT = ir.IntType(1)
+SMALLEST = float("-inf")
+EDGE_BITS, ONE_BITS = float_bits(EDGE), float_bits(1.0)
+ROUNDING = 1e-6
+"""Of sums in float32."""
+
+
+@emitted(Float, Int, Int)
+def largest_of(w: Writer, values: Value, vectors: Value) -> Value:
+    """The largest of 16 x `vectors` numbers, at least one vector."""
+    seen = w.variable(w.load(FLOATS, values))
+    with w.loop(1, vectors) as at:
+        w.b.store(w.larger(w.load(FLOATS, values, w.times(at, 64)), w.b.load(seen)), seen)
+    return w.largest(w.b.load(seen))
+
+
+@emitted(Int, Int, Int, Float, Float, Float, Int, Int, Int, Int)
+def weigh(
+    w: Writer,
+    values: Value,
+    first: Value,
+    largest: Value,
+    factor: Value,
+    edge: Value,
+    total: Value,
+    places: Value,
+    weights: Value,
+    found: Value,
+) -> Value:
+    """e^(factor (value - largest)) of CHUNK numbers: their sum to `total`; and of those that reach `edge` the places (int32, the
+    chunk's beginning at `first`) and weights behind the `found` ones that stand there. Returns how many there are now."""
+    top, by, least = (w.splat(one) for one in (largest, factor, edge))
+    count, lanes = w.variable(found), w.memory(1)
+    sums = w.constant(0.0, FLOATS)
+    for vector in range(CHUNK // 16):
+        x = w.b.fmul(w.b.fsub(w.load(FLOATS, values, 64 * vector), top), by)
+        # exp knows no smaller one than e^-87, and would make that of NaN, too; what is forbidden (-inf) weighs nothing.
+        small = w.b.select(w.b.fcmp_ordered("<", x, w.constant(-87.0, FLOATS)), w.constant(0.0, FLOATS), x)
+        weight = w.b.select(w.b.fcmp_ordered(">=", x, w.constant(-87.0, FLOATS)), w.exp(x), small)
+        sums = w.b.fadd(sums, weight)
+        reached = w.b.bitcast(w.b.fcmp_ordered(">=", weight, least), SHORT)
+        with w.b.if_then(w.b.icmp_unsigned("!=", reached, w.constant(0, SHORT)), likely=False):
+            w.store(weight, lanes)
+            with w.loop(0, 16) as lane:
+                bit = w.b.trunc(w.b.lshr(w.b.zext(reached, LONG), lane), BIT)
+                at = w.b.load(count)
+                with w.b.if_then(bit):
+                    place = w.b.add(w.plus(first, 16 * vector), lane)
+                    w.store(w.b.trunc(place, WORD), places, w.times(at, 4), align=4)
+                    w.store(w.load(SINGLE, lanes, w.times(lane, 4), align=4), weights, w.times(at, 4), align=4)
+                w.b.store(w.b.add(at, w.b.zext(bit, LONG)), count)
+    w.store(w.sum(sums), total, align=4)
+    return w.b.load(count)
+
+
+def _sum_above(name: str, part: Callable[[Writer, Value], Value]) -> Any:
+    @emitted(Float, Int, Int, Float)
+    def sum_above(w: Writer, weights: Value, vectors: Value, threshold: Value) -> Value:
+        total, least = w.variable(w.constant(0.0, FLOATS)), w.splat(threshold)
+        with w.loop(0, vectors) as at:
+            weight = w.load(FLOATS, weights, w.times(at, 64))
+            taken = w.b.select(w.b.fcmp_ordered(">=", weight, least), part(w, weight), w.constant(0.0, FLOATS))
+            w.b.store(w.b.fadd(w.b.load(total), taken), total)
+        return w.sum(w.b.load(total))
+
+    sum_above.__name__ = name
+    return sum_above
+
+
+mass_above = _sum_above("mass_above", lambda w, weight: weight)
+"""The sum of the weights that are at least `threshold`, of 16 x `vectors`."""
+count_above = _sum_above("count_above", lambda w, weight: w.constant(1.0, FLOATS))
+"""How many they are."""
+
+
+@inlined
+def places_of(count, room):
+    """The address of the places in a room."""
+    return room + TOTALS + 4 * ((count + CHUNK - 1) // CHUNK)
+
+
+@inlined
+def weights_of(count, room):
+    """The address of the weights in a room."""
+    return places_of(count, room) + 4 * CHUNK * ((count + CHUNK - 1) // CHUNK)
+
+
+@inlined
+def survey(logits, count, factor, edge, room):
+    """The exponents e^(factor (logit - largest)) of `count` float32 logits, their sums, and which of them reach `edge`, into `room`
+    (its layout: next_token.py). Returns how many reach it."""
+    places, weights, totals = places_of(count, room), weights_of(count, room), room + TOTALS
+    whole = count // CHUNK
+    begin = whole * CHUNK
+    for at in range(CHUNK):
+        put_single(room + 4 * at, single_at(logits + 4 * (begin + at)) if begin + at < count else float32(SMALLEST))
+    largest = largest_of(room, CHUNK // 16)
+    if whole > 0:
+        largest = max(largest, largest_of(logits, begin // 16))
+    put_single(room + LARGEST, largest)
+    found, by, least = 0, float32(factor), float32(edge)
+    for chunk in range(whole):
+        at = chunk * CHUNK
+        found = weigh(logits + 4 * at, at, largest, by, least, totals + 4 * chunk, places, weights, found)
+    if begin < count:
+        found = weigh(room, begin, largest, by, least, totals + 4 * whole, places, weights, found)
+    return found
+
+
+@inlined
+def sum_of(totals, chunks):
+    """Of float32 numbers, in float64."""
+    total = 0.0
+    for chunk in range(chunks):
+        total += single_at(totals + 4 * chunk)
+    return total
+
+
+@compiled
+def log_total(logits, count, room):
+    """log of the sum of e^logit."""
+    survey(logits, count, 1.0, math.inf, room)
+    return single_at(room + LARGEST) + math.log(sum_of(room + TOTALS, (count + CHUNK - 1) // CHUNK))
+
+
+@inlined
+def threshold_of(weights, vectors, wanted, counted):
+    """The largest threshold that weights worth `wanted` reach together; or so many of them, where `counted`."""
+    # The bits of positive numbers stand in the order of the numbers.
+    low, high = EDGE_BITS - 1, ONE_BITS + 1
+    while high - low > 1:
+        middle = (low + high) // 2
+        least = as_float(middle)
+        there = count_above(weights, vectors, least) if counted else mass_above(weights, vectors, least)
+        if there >= wanted:
+            low = middle
+        else:
+            high = middle
+    return as_float(low)
+
+
+@inlined
+def draw_of_all(logits, count, factor, total, at, room):
+    """The token at the share `at` of all."""
+    chunk, before, after, left = 0, 0.0, 0.0, at * total
+    for number in range((count + CHUNK - 1) // CHUNK):
+        weight = single_at(room + TOTALS + 4 * number)
+        if weight > 0:
+            chunk, before, after = number, after, after + weight
+            if after > left:
+                break
+    begin = chunk * CHUNK
+    size = min(CHUNK, count - begin)
+    source, weights = logits + 4 * begin if size == CHUNK else room, weights_of(count, room)
+    largest, no_edge = single_at(room + LARGEST), float32(0.0)
+    weigh(source, begin, largest, float32(factor), no_edge, room + SPARE, places_of(count, room), weights, 0)
+    left = min(max((left - before) / single_at(room + TOTALS + 4 * chunk), 0.0), 1.0)
+    return begin + place_of(weights, size, no_edge, size, left * sum_of(weights, size))
+
+
+@inlined
+def place_of(weights, count, threshold, equals, at):
+    """The first place where the running sum of the weights above the threshold, and of the first `equals` that are it, is above
+    `at`; the last of these where rounding finds none."""
+    total, last = 0.0, 0
+    for place in range(count):
+        weight = single_at(weights + 4 * place)
+        if weight < threshold:
+            continue
+        if weight == threshold:
+            if equals == 0:
+                continue
+            equals -= 1
+        if weight > 0:
+            last = place
+        total += weight
+        if total > at:
+            break
+    return last
+
+
+@compiled
+def choose(logits, count, factor, top_k, top_p, min_p, at, room):
+    """A token by its probability e^(factor logit) among those that the filters leave, at the share `at` of them; top_k 0, top_p 1 and
+    min_p 0 for none. -1 where what reaches the edge may not be all that they leave, and where the logits are no numbers."""
+    filtered = top_k > 0 or top_p < 1 or min_p > 0
+    found = survey(logits, count, factor, EDGE if filtered else math.inf, room)
+    total = sum_of(room + TOTALS, (count + CHUNK - 1) // CHUNK)
+    if not (math.isfinite(total) and math.isfinite(single_at(room + LARGEST))):
+        return -1
+    if not filtered:
+        return draw_of_all(logits, count, factor, total, at, room)
+    weights = weights_of(count, room)
+    vectors = (found + 15) // 16
+    for place in range(found, 16 * vectors):
+        put_single(weights + 4 * place, float32(0.0))
+    threshold, equals = float32(EDGE), found
+    if top_k > 0:
+        if found < min(top_k, count):
+            return -1
+        threshold = threshold_of(weights, vectors, float32(top_k), True)
+        total = float(mass_above(weights, vectors, threshold))
+    elif top_p < 1:
+        if mass_above(weights, vectors, threshold) < (top_p + ROUNDING) * total:
+            return -1
+    elif min_p <= EDGE:
+        return -1
+    if top_p < 1:
+        least = max(threshold, threshold_of(weights, vectors, float32(top_p * total), False))
+        above = mass_above(weights, vectors, as_float(bits_of(least) + 1))
+        threshold, equals = least, max(math.ceil((top_p * total - above) / least - ROUNDING), 1)
+        total = float(above) + equals * least
+    if min_p > threshold:
+        threshold, equals = float32(min_p), found
+        total = float(mass_above(weights, vectors, threshold))
+    return word_at(places_of(count, room) + 4 * place_of(weights, found, threshold, equals, at * total))
