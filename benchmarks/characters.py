@@ -104,14 +104,14 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     seconds, loss = train_peer(seed=1337)
     print(
-        f"nanoGPT's CPU config, plain PyTorch   {loss:.3f} nats a character in {seconds:.1f} s of training", flush=True
+        f"nanoGPT's CPU config, plain PyTorch   {loss:.4f} nats a character in {seconds:.1f} s of training", flush=True
     )
     losses = []
     for seed in range(parser.parse_args().seeds):
         result = train_ours(seconds, seed)
         losses.append(result["validation_loss"])
-        print(f"shakespeare-char, seed {seed}              {losses[-1]:.3f}", flush=True)
-    print(f"mean of {len(losses)} seeds                       {fmean(losses):.3f}")
+        print(f"shakespeare-char, seed {seed}              {losses[-1]:.4f}", flush=True)
+    print(f"mean of {len(losses)} seeds                       {fmean(losses):.4f}")
 
 
 if __name__ == "__main__":
