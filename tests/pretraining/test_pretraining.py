@@ -284,7 +284,10 @@ WRONG = {
         "model.vocab_size follows",
     ),
     "smoothing over what is never computed": (
-        {"model": {"family": "lmworks", "tied": False, "adaptive_cutoffs": [10, 20]}, "objective": {"label_smoothing": 0.1}},
+        {
+            "model": {"family": "lmworks", "tied": False, "adaptive_cutoffs": [10, 20]},
+            "objective": {"label_smoothing": 0.1},
+        },
         ConfigError,
         "objective.label_smoothing spreads over the whole vocabulary, which the softmax of model.adaptive_cutoffs",
     ),
