@@ -223,12 +223,9 @@ def moved_by_order(network: Network, tokens: int, seed: int, rows: int = 64) -> 
 def reader(seed: int, kind: str, dim: int, context: int) -> Network:
     """A small decoder over bytes with one kind of positions."""
     plain = small_network(seed, dim=dim, heads=HEADS, context=context).config
-    config = plain.but(
-        family="lmworks",
-        positions=kind,
-        relative_distance=max(context, plain.relative_buckets),
-        scale_embedding=True,
-    )
+    config = plain.but(family="lmworks", positions=kind, scale_embedding=True)
+    if kind == "relative":
+        config = config.but(relative_distance=max(context, plain.relative_buckets))
     return Network(config).initialise(seed, "width")
 
 
