@@ -83,7 +83,7 @@ def embeddings(
     sizes: tuple[int, ...] = scaled((200, 2000), (100, 800, 6920)),
     vocabulary: Several = 8_000,
     dim: Several = 100,
-    glove_epochs: Count = scaled(4, 5),
+    glove_epochs: Count = 5,
     steps: tuple[int, ...] = scaled((30, 80), (80, 120, 400)),
     rates: tuple[float, ...] = scaled((2e-3,), (1e-3, 3e-3)),
     seeds: Count = scaled(3, 4),
