@@ -6,8 +6,9 @@ python -m benchmarks.compiled "one stream" --rounds 5
 llama.cpp is called through llama-cpp-python's low-level `llama_decode`, with as many threads, on the same file (Q4_1) and on
 a Q4_0 that `lmworks export` makes of it (other weights, llama.cpp's fastest path). Without that package ours runs alone.
 "program" is `model.generate`: sampler, stream and all. Rates are tokens a second; medians, least and most over the rounds.
-With --processor a second is one of processor time, and everybody has one thread: for a machine that others use too. With --busy
-another process keeps one core busy, for comparison with a run without.
+"sampled" is the same with temperature 0.8 and top-p 0.95 for ours, the peer's loop as it is. With --processor a second is one of
+processor time, and everybody has one thread: for a machine that others use too. With --busy another process keeps one core busy,
+with --busy 4 four of them compete for all, for comparison with a run without.
 """
 
 from __future__ import annotations
@@ -181,23 +182,27 @@ def requests(engine: Any, before: int, new: int, count: int) -> float:
         return count * new / (clock() - start)
 
 
-def program(engine: Any, before: int, new: int) -> float:
-    """Tokens a second of `model.generate`, the prompt left out of both."""
+def program(engine: Any, before: int, new: int, **sampling: Any) -> float:
+    """Tokens a second of `model.generate`, greedy or `sampling`, the prompt left out of both."""
     if not isinstance(engine, Compiled):
         return decoding(engine, before, new)
+    from lmworks.generation.strategies import Sample
+
+    strategy = Sample(seed=0, **sampling) if sampling else None
     engine.model.tokenizer.__dict__["stop_ids"] = frozenset()  # always as many tokens
     read = ids(before)
-    engine.model.generate(read, max_new_tokens=1)
+    engine.model.generate(read, strategy, max_new_tokens=1)
     seconds = []
     for count in (1, new + 1):
         start = clock()
-        engine.model.generate(read, max_new_tokens=count)
+        engine.model.generate(read, strategy, max_new_tokens=count)
         seconds.append(clock() - start)
     return new / (seconds[1] - seconds[0])
 
 
 TESTS: dict[str, Callable[[Any], float]] = {
     "one stream, whole program": lambda engine: program(engine, 66, 128),
+    "one stream, sampled": lambda engine: program(engine, 66, 128, temperature=0.8, top_p=0.95),
     "one stream, 128 tokens": lambda engine: decoding(engine, 66, 128),
     "context 1,000": lambda engine: decoding(engine, 960, 64),
     **{f"prompt of {size}": (lambda engine, size=size: prompt(engine, size)) for size in PROMPTS},
@@ -235,7 +240,7 @@ def main() -> None:
     parser.add_argument("tests", nargs="*", help=f"beginnings of: {', '.join([*TESTS, GROWTH])}")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--processor", action="store_true", help="count processor time, with one thread each")
-    parser.add_argument("--busy", action="store_true", help="another process keeps one core busy meanwhile")
+    parser.add_argument("--busy", type=int, nargs="?", const=1, default=0, help="other processes that work meanwhile")
     options = parser.parse_args()
     if options.processor:
         global clock  # noqa: PLW0603 (every test reads it)
@@ -246,7 +251,7 @@ def main() -> None:
     threads = usable_cores()
     candidates = engines(threads)
     second = "second of processor time" if options.processor else "second"
-    if options.busy:
+    for _ in range(options.busy):
         neighbour = subprocess.Popen([sys.executable, "-c", "while True: pass"])
         atexit.register(neighbour.kill)
     print(f"{library().instructions}, {threads} threads, {options.rounds} rounds; tokens a {second}", flush=True)

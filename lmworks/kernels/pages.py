@@ -53,9 +53,8 @@ class PagedCache(Cache):
         """Make room for more tokens of a row; returns the address of its list of pages."""
         pages, start = self.pages[row], self.sizes[row]
         needed = -(-(start + tokens) // PAGE)
-        if (
-            start // PAGE == needed - 1 == len(pages) - 1 and pages[-1].users == 1
-        ):  # the page that it writes into has room
+        # The page that it writes into has room, as at most tokens.
+        if start // PAGE == needed - 1 == len(pages) - 1 and pages[-1].users == 1:
             return self.list_address(row)
         if needed > self.addresses.shape[1]:
             more = np.zeros((len(self.pages), max(needed, 2 * self.addresses.shape[1])), np.int64)

@@ -129,6 +129,14 @@ def test_counts_go_on_with_each_step(model: LanguageModel, engine: Engine):
     assert engine.state.written_tokens == written + len(beams.tokens) and engine.state.prompt_tokens == 42
 
 
+def test_the_cache_is_weighed_when_somebody_leaves(model: LanguageModel, monkeypatch: pytest.MonkeyPatch):
+    """However seldom it is weighed meanwhile: what stands there until the next request is what is held."""
+    monkeypatch.setattr("lmworks.generation.engine.SECONDS_TO_WEIGH", 1e9)
+    with Engine(model, seats=2) as engine:
+        engine.submit("a", LONG, max_new_tokens=300).answer(60)
+        assert engine.state.cache_bytes == engine._batch.bytes > 0
+
+
 def test_streams_in_asyncio(model: LanguageModel, engine: Engine):
     async def one(prompt: str) -> str:
         return "".join([piece.text async for piece in engine.submit(prompt, max_new_tokens=20)])
