@@ -24,6 +24,7 @@ class Bench:
     def __init__(self, tokens: int, width: int) -> None:
         self.tokens, self.width = tokens, width
         self.frame, self.kept = np.zeros(len(Field), np.int64), {}
+        self.frame[Field.ROUNDS] = 1
         self.barrier = aligned(barrier_bytes(team().threads)).view(np.int64)
         self.values = np.zeros((tokens, width), np.int8)
         self.scales, self.sums = (np.zeros((tokens, width // 32), np.float32) for _ in range(2))

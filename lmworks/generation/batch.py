@@ -17,22 +17,31 @@ the last bits of the logits depend on the number of rows.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
+from functools import partial
+from typing import cast
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from lmworks.generation.one_row import OneRow
 from lmworks.generation.request import Read, Request, Token, top_of
 from lmworks.kernels.engine import CompiledNetwork
+from lmworks.kernels.next_token import Choice
 from lmworks.kernels.pages import PAGE, PagedCache, bytes_of
 from lmworks.models.cache import Cache
 from lmworks.models.network import Network, evaluating
 
 PREFILL = 512
 """Prompt tokens read at once: enough to fill the processor, few enough to bound memory."""
+SECONDS_AHEAD, MOST_AHEAD = 0.016, 8
+"""The compiled path writes tokens for so long before anybody sees them, or until there are so many: a screen's picture, or one step
+where that takes longer. Whoever comes, or leaves, ends it with the token that is being written (`Batch.hurry`)."""
 Shown = list[tuple[Request, str]]
 """Requests that went on, each with its new text."""
 
@@ -81,6 +90,8 @@ class Batch:
         self._sizes: list[int] = []
         """Rows that each running request has in the cache."""
         self._cache: Cache | None = None
+        self._rounds = 1
+        """Tokens that the compiled path writes ahead."""
 
     @property
     def busy(self) -> bool:
@@ -132,6 +143,8 @@ class Batch:
         self._arrange()
         if self._cache is None:
             return []
+        if (choices := self._by_kernels(self._cache)) is not None:
+            return self._write(self._cache, choices)
         rows = [list(read.tokens) for request in self.running for read in request.rows]
         tokens, mask = padded(rows, self.network.device, left=True)
         with one_thread(self._compiled(self._cache)):
@@ -146,9 +159,45 @@ class Batch:
             for request in self.running:
                 size, request.beside = sum(len(read.tokens) for read in request.rows), len(rows)
                 request.states = states[first : first + size] if states is not None and request.wants_states else None
-                shown.append((request, self._take(request, logits[first : first + size])))
+                shown.append((request, self._take(request, partial(request.take, logits[first : first + size]))))
                 first += size
         return shown
+
+    def hurry(self) -> None:
+        """Somebody waits for the end of the step that runs."""
+        if isinstance(self.network.engine, CompiledNetwork):
+            self.network.engine.hurry()
+
+    def _by_kernels(self, cache: Cache) -> list[Choice] | None:
+        """How all that run choose their next tokens, where the compiled path can do that by itself."""
+        engine = self.network.engine
+        if not isinstance(engine, CompiledNetwork) or not engine.owns(cache) or not engine.writes():
+            return None
+        choices = []
+        for request in self.running:
+            choice = request.by_kernels(self.network.config.vocab_size)
+            if choice is None:
+                return None
+            choices.append(choice)
+        return choices
+
+    def _write(self, cache: Cache, choices: list[Choice]) -> Shown:
+        """Some tokens of all that run, each read as soon as it is chosen: as many as take SECONDS_AHEAD."""
+        engine, requests = cast("CompiledNetwork", self.network.engine), cast("list[OneRow]", self.running)
+        rounds = min(1 if self.reading else self._rounds, *(request.room for request in requests))
+        shares = np.array([request.shares(rounds) for request in requests]).T.copy()
+        with one_thread(True):
+            start = time.perf_counter()
+            written = engine.write([request.rows[0].tokens[0] for request in requests], cache, choices, shares)
+            seconds = (time.perf_counter() - start) / len(written.tokens)
+            self._rounds = min(max(int(SECONDS_AHEAD / seconds), 1), MOST_AHEAD)
+            shown: Shown = []
+            for row, request in enumerate(requests):
+                request.beside = len(requests)
+                tokens, logprobs = written.tokens[:, row].tolist(), written.logprobs[:, row].tolist()
+                left = None if written.logits is None else written.logits[row]
+                shown.append((request, self._take(request, partial(request.wrote, tokens, logprobs, left))))
+            return shown
 
     def read(self) -> Shown:
         """Read a part of a group's prompts; its first tokens when that was the last part."""
@@ -182,7 +231,9 @@ class Batch:
         self.running += group.requests
         self._sizes += [1] * len(group.requests)
         with one_thread(self._compiled(cache)):
-            return [(one, self._take(one, logits[at : at + 1])) for at, one in enumerate(group.requests)]
+            return [
+                (one, self._take(one, partial(one.take, logits[at : at + 1]))) for at, one in enumerate(group.requests)
+            ]
 
     def _compiled(self, cache: Cache) -> bool:
         """Does an engine run what this cache is for?"""
@@ -245,13 +296,13 @@ class Batch:
             for one, token in zip(logprobs, wanted, strict=True):
                 request.prompt_tokens.append(Token(token, float(one[token]), top_of(one, request.asked.top)))
 
-    def _take(self, request: Request, logits: Float[Tensor, "read vocab"]) -> str:
-        """The request's next text; what fails in it is its own affair."""
+    def _take(self, request: Request, take: Callable[[], str]) -> str:
+        """The request's next text, by one of its methods; what fails in it is its own affair."""
         if request.finish is not None:  # nothing is to be written, or nobody wants it any more
             request.rows = []
             return ""
         try:
-            shown = request.take(logits)
+            shown = take()
             if request.reads_again:
                 self.add([request])
             return shown

@@ -131,11 +131,12 @@ class Engine:
         """Queue a request that was made by `model.request`."""
         if request.most_rows > self.seats:
             raise ConfigError(f"the request needs {request.most_rows} rows and the engine has {self.seats} seats")
-        ticket = Ticket(request)
+        ticket = Ticket(request, self._batch.hurry)
         with self._changed:
             self._must_have_room(1)
             self._waiting.append(ticket)
             self._changed.notify_all()
+        self._batch.hurry()
         return ticket
 
     def must_have_room(self, requests: int = 1) -> None:

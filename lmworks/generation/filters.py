@@ -178,10 +178,20 @@ class Draws:
         self._left: list[float] = []
 
     def next(self) -> float:
-        """The next one. Several are made at once: a call for each took a fiftieth of SmolLM2's steps."""
-        if not self._left:
-            self._left = torch.rand(32, generator=self._generator, dtype=torch.float64).flip(0).tolist()
-        return float(self._left.pop())
+        """The next one."""
+        self._must_have(1)
+        return self._left.pop()
+
+    def ahead(self, count: int) -> list[float]:
+        """So many that come next, and stay next."""
+        self._must_have(count)
+        return self._left[: -count - 1 : -1]
+
+    def _must_have(self, count: int) -> None:
+        """Several are made at once: a call for each took a fiftieth of SmolLM2's steps."""
+        while len(self._left) < count:
+            more = torch.rand(32, generator=self._generator, dtype=torch.float64).flip(0).tolist()
+            self._left = more + self._left
 
 
 def draw(p: Probabilities, draws: Draws) -> int:

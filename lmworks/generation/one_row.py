@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from jaxtyping import Float
@@ -11,6 +12,7 @@ from lmworks.generation.filters import log_probability
 from lmworks.generation.guessing import Guess, Guesser
 from lmworks.generation.request import Read, Request, top_of
 from lmworks.generation.strategies import Chooser
+from lmworks.kernels.next_token import Choice
 from lmworks.tokens.stream import StreamDecoder
 
 SINKS = 4
@@ -51,13 +53,49 @@ class OneRow(Request):
             if self.finish is not None or token != guessed:
                 break
         self.tried, self.kept = self.tried + len(guess.tokens), self.kept + place + (token == guessed)
+        self._go_on(token, len(logits) - 1 - place)
+        return shown
+
+    def by_kernels(self, vocabulary: int) -> Choice | None:
+        """How the kernels write its next tokens."""
+        if self.guesser is not None or self.asked.top or self.wants_states:
+            return None
+        return self.chooser.by_kernels(vocabulary, self.asked.written)
+
+    @property
+    def room(self) -> int:
+        """Tokens until it ends or its window slides."""
+        room = self.limits.longest - len(self.tokens)
+        return room if self.window is None else min(room, self.window + 1 - len(self.held))
+
+    def shares(self, count: int) -> list[float]:
+        """Which tokens are drawn next, for the kernels."""
+        return [0.0] * count if self.chooser.draws is None else self.chooser.draws.ahead(count)
+
+    def wrote(self, tokens: Sequence[int], logprobs: Sequence[float], logits: Float[Tensor, " vocab"] | None) -> str:
+        """Take the tokens that the kernels chose, up to a stop string; of `logits` the last one, which they did not choose."""
+        shown = ""
+        for token, logprob in zip(tokens, logprobs, strict=True):
+            if token < 0:
+                assert logits is not None
+                token = self.chooser.choose(logits)  # noqa: PLW2901 (the one that was left)
+                shown += self._write(token, logits)
+            else:
+                self.chooser.drew(token)
+                shown += self._write(token, logprob)
+            if self.finish is not None:
+                break
+        self._go_on(token)
+        return shown
+
+    def _go_on(self, token: int, wrong: int = 0) -> None:
+        """What its row reads next: behind the text without so many `wrong` guesses the token, and new guesses."""
         self.rows = []
         if self.finish is None and self.window is not None and len(self.held) > self.window:
             self._slide()
         elif self.finish is None:
             self.guessed = self._guess()
-            self.rows = [Read(0, (token, *self.guessed.tokens), cut=len(logits) - 1 - place)]
-        return shown
+            self.rows = [Read(0, (token, *self.guessed.tokens), cut=wrong)]
 
     def slide_over(self, window: int) -> None:
         """Let a window slide over the text; a prompt that is longer begins with what is kept of it."""
@@ -83,13 +121,14 @@ class OneRow(Request):
             most = min(most, self.window - len(self.held))
         return self.guesser.guess(self.chooser.read, len(self.tokens), most, self.beside)
 
-    def _write(self, token: int, logits: Float[Tensor, " vocab"]) -> str:
-        """One more token; the text that can be shown now."""
-        if self.asked.written:
-            if self.asked.top:
-                logprobs = logits.log_softmax(0)
-                self.alternatives.append(top_of(logprobs, self.asked.top))
-            self.logprobs.append(float(logprobs[token]) if self.asked.top else log_probability(logits, token))
+    def _write(self, token: int, judged: Float[Tensor, " vocab"] | float) -> str:
+        """One more token, given its logits or its log-probability; the text that can be shown now."""
+        if isinstance(judged, Tensor) and self.asked.top:
+            logprobs = judged.log_softmax(0)
+            self.alternatives.append(top_of(logprobs, self.asked.top))
+            self.logprobs.append(float(logprobs[token]))
+        elif self.asked.written:
+            self.logprobs.append(log_probability(judged, token) if isinstance(judged, Tensor) else judged)
         self.tokens.append(token)
         if token in self.limits.ends:
             self.finish = "stop"

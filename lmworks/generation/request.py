@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lmworks.generation.limits import Finish, Limits
+from lmworks.kernels.next_token import Choice
 
 
 class Read(NamedTuple):
@@ -108,6 +109,10 @@ class Request(ABC):
     @abstractmethod
     def take(self, logits: Float[Tensor, "read vocab"]) -> str:
         """Go on, given the logits behind each token that its rows read; return the text that can be shown now."""
+
+    def by_kernels(self, vocabulary: int) -> Choice | None:
+        """How the kernels write its next tokens, for `wrote` to take; None where it wants to look at the logits of each."""
+        return None
 
     def saw_prompt(self, states: Float[Tensor, "read dim"]) -> None:  # noqa: B027 (most look at none)
         """States of the prompt's next tokens, where it wants them."""

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn, Self
 
+import numpy as np
 import torch
 from pydantic import Field, field_validator, model_validator
 
@@ -36,8 +37,8 @@ from lmworks.generation.filters import (
     repeated,
     typical,
 )
-from lmworks.generation.limits import Limits
-from lmworks.kernels.next_token import drawn
+from lmworks.generation.limits import Habits, Limits
+from lmworks.kernels.next_token import Choice, drawn
 
 if TYPE_CHECKING:
     from lmworks.generation.constraints import Guide
@@ -92,6 +93,18 @@ class Strategy(Config):
         """The token at the share `at` of these probabilities."""
         return at_share(self.distribution(logits), at)
 
+    def by_kernels(self, vocabulary: int) -> Choice | None:
+        """How the kernels choose from adjusted logits; None where they do not."""
+        return None
+
+    @property
+    def adjusts(self) -> bool:
+        """Does it change logits, beyond forbidding an early end?"""
+        names = (name for name in Strategy.model_fields if name != "min_new_tokens")
+        return any(
+            getattr(self, name) != Strategy.model_fields[name].get_default(call_default_factory=True) for name in names
+        )
+
     @property
     def order(self) -> tuple[str, ...]:
         """The steps from logits to distribution, in the order in which they are done."""
@@ -114,6 +127,10 @@ class Greedy(Strategy):
     def distribution(self, logits: Logits) -> Probabilities:
         """All on the most probable token."""
         return probabilities(logits, 0.0)
+
+    def by_kernels(self, vocabulary: int) -> Choice:
+        """The likeliest."""
+        return Choice()
 
     @property
     def order(self) -> tuple[str, ...]:
@@ -164,15 +181,23 @@ class Sample(Strategy):
 
     def at_share(self, logits: Logits, at: float) -> int:
         """The token at the share `at` of these probabilities; by the kernels where they can."""
-        if self.temperature > 0 and self.typical_p is None:
-            top_k = self.top_k if self.top_k is not None and self.top_k < len(logits) else 0
-            filters = (top_k, 1.0 if self.top_p is None else self.top_p, self.min_p or 0.0)
-            token = drawn(logits, factor_of(self.temperature), *filters, at=at)
+        choice = self.by_kernels(len(logits))
+        if choice is not None and choice.factor:
+            token = drawn(logits, choice.factor, choice.top_k, choice.top_p, choice.min_p, at)
             if token is not None:
                 return token
         p, tokens = self._shortlist(logits)
         place = at_share(p, at)
         return place if tokens is None else int(tokens[place])
+
+    def by_kernels(self, vocabulary: int) -> Choice | None:
+        """Temperature and all filters but typical-p."""
+        if self.temperature == 0:
+            return Choice()
+        if self.typical_p is not None:
+            return None
+        top_k = self.top_k if self.top_k is not None and self.top_k < vocabulary else 0
+        return Choice(factor_of(self.temperature), top_k, 1.0 if self.top_p is None else self.top_p, self.min_p or 0.0)
 
     def _shortlist(self, logits: Logits) -> tuple[Probabilities, Kept | None]:
         """The probabilities of the tokens that are left, and the numbers of these, which rise; None for all."""
@@ -271,6 +296,8 @@ class Chooser:
 
     def __init__(self, strategy: Strategy, seed: int | None, limits: Limits = NO_LIMITS) -> None:
         self.strategy, self.seed, self.limits = strategy, seed, limits
+        self._plain = not strategy.adjusts and limits.habits == Habits()
+        self._ends = np.array(sorted(limits.ends), np.int64)
         self.draws = Draws(seed) if seed is not None else None
         """None where nothing is drawn."""
         self.guide: Guide | None = None
@@ -303,6 +330,20 @@ class Chooser:
             token = self.strategy.at_share(adjusted, self.draws.next())
         self.took(token)
         return token
+
+    def by_kernels(self, vocabulary: int, judged: bool) -> Choice | None:
+        """How the kernels choose the next tokens, and judge them; None where their logits are changed first."""
+        choice = self.strategy.by_kernels(vocabulary) if self._plain and self.guide is None else None
+        if choice is None:
+            return None
+        forbidden = max(self.strategy.min_new_tokens - self.written, 0)
+        return choice._replace(judged=judged, ends=self._ends, forbidden=forbidden)
+
+    def drew(self, token: int) -> None:
+        """The kernels chose it, at the share that was to be drawn next."""
+        if self.draws is not None:
+            self.draws.next()
+        self.took(token)
 
     def took(self, token: int) -> None:
         """The answer goes on with this one."""

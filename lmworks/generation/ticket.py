@@ -40,8 +40,9 @@ class Piece:
 class Ticket:
     """A place in an engine's queue, then an answer that grows."""
 
-    def __init__(self, request: Request) -> None:
-        self.request = request
+    def __init__(self, request: Request, hurry: Callable[[], None] = lambda: None) -> None:
+        """`hurry` is called when somebody cancels it."""
+        self.request, self._hurry = request, hurry
         self.created = time.monotonic()
         """When it was made; these three are seconds of time.monotonic()."""
         self.first: float | None = None
@@ -70,6 +71,7 @@ class Ticket:
     def cancel(self) -> None:
         """The rest is not wanted: no work is done for it from the engine's next step on. Harmless when it is over."""
         self.cancelled = True
+        self._hurry()
 
     def __iter__(self) -> Iterator[Piece]:
         """The pieces as they come; raises what made the request fail."""

@@ -22,6 +22,7 @@ from lmworks.basics import progress
 from lmworks.basics.errors import ConfigError
 from lmworks.kernels.coverage import too_large, unavailable, uncovered
 from lmworks.kernels.frame import Field, Operation, barrier_bytes, float_bits
+from lmworks.kernels.next_token import Choice, room_numbers, table_of
 from lmworks.kernels.packing import Stored, aligned
 from lmworks.kernels.pages import PAGE, PagedCache
 from lmworks.kernels.prefixes import Prefixes
@@ -39,6 +40,8 @@ VECTORS = 12
 """Queries that attention takes at once (kernels/attention.py)."""
 OUTPUT, OUTPUT_STRIDE = 5, 6
 """Operands of the last step of a tape with a head: where the logits go, which is another place each time."""
+LOGITS, LOGITS_STRIDE = 1, 2
+"""The same of the step behind it that chooses tokens."""
 SPLIT = 2
 """Up to so many tokens the threads share the pages of each, and not the tokens."""
 
@@ -50,6 +53,18 @@ class Piece:
     row: int
     start: int
     count: int
+
+
+@dataclass
+class Written:
+    """What rows wrote by themselves."""
+
+    tokens: Int[np.ndarray, "rounds batch"]
+    """-1, in the last round alone, for one that Python has to choose."""
+    logprobs: Float[np.ndarray, "rounds batch"]
+    """Of those that are chosen, where they were asked for."""
+    logits: Float[Tensor, "batch vocab"] | None
+    """Of the last round, where one is left to Python; minus infinity for ends that were forbidden."""
 
 
 def compiled(network: Network, bits: int = 4, stored: Stored | None = None) -> CompiledNetwork:
@@ -86,9 +101,11 @@ class CompiledNetwork:
         self._half = (config.rotary_dim or config.head_dim) // 2 if config.positions == "rope" else 0
         self._turns_with_length = config.rope_scaling is not None and config.rope_scaling.kind == "dynamic"
         self._frame = np.zeros(len(Field), np.int64)
+        self._frame[Field.ROUNDS] = 1
         self._keep: dict[Field, np.ndarray] = {}
         self._rotation = (np.zeros(0, np.float32), np.zeros(0, np.float32))
         self._scratch_pages = PagedCache(0, self._layer_bytes, 1)
+        self._logits = torch.empty(0, 0)
         self._fixed_memory()
         self._make_room(1)
 
@@ -188,6 +205,52 @@ class CompiledNetwork:
             self._go()
         return result[:, : self._head.rows]
 
+    def writes(self) -> bool:
+        """Can it write by itself, with logits that stand for those of the network?"""
+        return self.head_ready() and self.network.config.logit_cap is None and not self._turns_with_length
+
+    def write(
+        self, tokens: Sequence[int], cache: Cache, choices: Sequence[Choice], shares: Float[np.ndarray, "rounds batch"]
+    ) -> Written:
+        """Read a token of each row and choose the next one, round after round: at most as many rounds as `shares` has, until a row
+        comes to an end of its text or to a token that the kernels do not choose. `shares`, from 0 to 1, say which tokens are drawn.
+        What passes in Python between two tokens passes once for all of them. A call of `hurry` ends it early."""
+        assert isinstance(cache, PagedCache)
+        self._check(min(tokens), max(tokens))
+        rounds, rows = shares.shape
+        chosen, logprobs = np.empty(shares.shape, np.int64), np.zeros(shares.shape)
+        with self.lock:
+            self._place_next(list(tokens), cache, rounds)
+            self._choose_too(rows)
+            self._put(Field.CHOICES, table_of(choices))
+            self._put(Field.SHARES, shares)
+            self._put(Field.CHOSEN, chosen)
+            self._put(Field.LOGPROBS, logprobs)
+            self._frame[Field.ROUNDS], self._frame[Field.STOP] = rounds, 0
+            try:
+                self._go()
+            finally:
+                self._frame[Field.ROUNDS], self._frame[Field.HURRY] = 1, 0
+            done = int(self._frame[Field.ROUNDS_DONE])
+            cache.sizes = [size + done - 1 for size in cache.sizes]
+            cache.cut([0] * rows)  # pages that it did not come to
+            left = self._logits[:rows, : self._head.rows].clone() if chosen[done - 1].min() < 0 else None
+        cache.advance(torch.tensor([list(tokens), *chosen[: done - 1].tolist()]).T, None)
+        return Written(chosen[:done], logprobs[:done], left)
+
+    def hurry(self) -> None:
+        """Let a `write` that runs, or the next one, end with its present round: somebody waits. From any thread."""
+        self._frame[Field.HURRY] = 1
+
+    def _choose_too(self, rows: int) -> None:
+        """Use the tape that chooses tokens, with room for the logits of so many rows."""
+        if len(self._logits) < rows:
+            self._logits = torch.empty(rows, self._head.blocks * 16)
+        head, choosing = self._writing_tape[-2:]
+        head[OUTPUT] = choosing[LOGITS] = self._logits.data_ptr()
+        head[OUTPUT_STRIDE] = choosing[LOGITS_STRIDE] = 4 * self._logits.shape[1]
+        self._use(self._writing_tape)
+
     @property
     def bytes(self) -> int:
         """What the packed weights take."""
@@ -236,18 +299,19 @@ class CompiledNetwork:
         self._tell(told, np.array(tiles, np.int64), counts, max(ends), cache)
         return len(positions)
 
-    def _place_next(self, ids: list[int], cache: PagedCache) -> None:
-        """The same for one more token of every row, as it is in most runs: with few calls, as each finds the processor's caches
-        full of weights."""
+    def _place_next(self, ids: list[int], cache: PagedCache, rounds: int = 1) -> None:
+        """The same for one more token of every row, and for those that it chooses in the next rounds, as it is in most runs: with few
+        calls, as each finds the processor's caches full of weights."""
         rows, pasts = range(len(ids)), cache.sizes
         ends = [past + 1 for past in pasts]
+        longest = max(pasts) + rounds
         self._make_room(len(ids))
-        self._must_have_places(max(ends))
+        self._must_have_places(longest)
         for row in rows:
-            cache.reserve(row, 1)
+            cache.reserve(row, rounds)
         told = np.array([ids, pasts, ends, [cache.list_address(row) for row in rows]], np.int64)
         cache.sizes = ends
-        self._tell(told, np.array([(row, 1) for row in rows], np.int64), [1] * len(ids), max(ends), cache)
+        self._tell(told, np.array([(row, 1) for row in rows], np.int64), [1] * len(ids), longest, cache)
 
     def _must_have_places(self, longest: int) -> None:
         if self.weights.places and longest > self.weights.places:
@@ -342,6 +406,8 @@ class CompiledNetwork:
         stride = -(-(vectors * (2 * size + 64 + 16) + VECTORS * 256) // 64) * 64 + 64
         self._put(Field.SCRATCH, aligned(stride * self.team.threads))
         self._frame[Field.SCRATCH_STRIDE] = stride
+        room = -(-4 * room_numbers(config.vocab_size) // 64) * 64
+        self._choosing_room = aligned(room * self.team.threads)
         self._barrier = aligned(barrier_bytes(self.team.threads)).view(np.int64)
         self._put(Field.BARRIER, self._barrier)
 
@@ -363,6 +429,9 @@ class CompiledNetwork:
         if self._has_head:
             head = table(self._head_steps(self.buffers.stream, 0, 0))
             self._whole_tape = np.concatenate([self._tape, head])
+            room, size = self._choosing_room.ctypes.data, self._choosing_room.nbytes // self.team.threads
+            choosing = table([[Operation.CHOOSE, 0, 0, self._head.rows, room, size]])
+            self._writing_tape = np.concatenate([self._whole_tape, choosing])
 
     def _mix_room(self, tokens: int, parts: int) -> None:
         config = self.network.config

@@ -52,6 +52,21 @@ class Field(IntEnum):
     BARRIER = 23
     """At 0 the threads that have arrived, at 64 how often all have, at TAKEN the blocks of a matrix that were taken (matrix.py), from
     LOOKS on for each thread, 64 bytes apart, its looks. Its size: `barrier_bytes`."""
+    ROUNDS = 24
+    """How often the tape is run, each time for the tokens that it chose: 1 where it chooses none."""
+    ROUNDS_DONE = 25
+    STOP = 26
+    """Not 0: the round is the last one, as a token ended its text or could not be chosen."""
+    HURRY = 27
+    """The same, said from outside at any time: somebody waits for the end of this run, or of the next."""
+    CHOICES = 28
+    """int64 and float64 [tokens, CHOICE_WORDS]: how each row's next token is chosen (next_token.py)."""
+    SHARES = 29
+    """float64 [rounds, tokens]: from 0 to 1, the place of each among the probabilities."""
+    CHOSEN = 30
+    """int64 [rounds, tokens]: the tokens; -1 where Python has to choose."""
+    LOGPROBS = 31
+    """float64 [rounds, tokens]: of the chosen tokens, where they are asked for."""
 
 
 class Operation(IntEnum):
@@ -75,6 +90,8 @@ class Operation(IntEnum):
     """heads, head_dim, window or 0"""
     ACTIVATE = 9
     """input, its stride, width, number of the activation, gated"""
+    CHOOSE = 10
+    """logits, their stride, vocabulary, room, room of a thread in bytes"""
 
 
 WORDS = 12

@@ -10,6 +10,7 @@ from lmworks.kernels.attention import attend_page, copy, divide, join, put_group
 from lmworks.kernels.embedding import embed, place
 from lmworks.kernels.frame import LOOKS, TAKEN, Field, Operation
 from lmworks.kernels.matrix import matrix
+from lmworks.kernels.next_token import CHOICE_WORDS, JUDGED
 from lmworks.kernels.norms import norm
 from lmworks.kernels.positions import place_head
 from lmworks.kernels.quantised import quantise
@@ -19,13 +20,17 @@ from lmworks.kernels.scalars import (
     atomic_load,
     atomic_store,
     compiled,
+    double_at,
     field,
     give_way,
     inlined,
     long_at,
     pause,
+    put_double,
     put_long,
+    single_at,
 )
+from lmworks.kernels.softmax import choose_next, is_end, log_total
 
 # numba freezes global integers, but not the members of a class.
 TAPE, STEPS, TOKENS, IDS, POSITIONS, TURNS = (
@@ -40,7 +45,13 @@ STREAM, VALUES, VALUES_STRIDE, SCALES, SUMS, SCALES_STRIDE = (
 MIXED, COSINES, SINES, SCRATCH, SCRATCH_STRIDE, BARRIER = (
     int(one) for one in (Field.MIX, Field.COSINES, Field.SINES, Field.SCRATCH, Field.SCRATCH_STRIDE, Field.BARRIER)
 )
-EMBED, PLACE, NORM, QUANTISE, MATRIX, HEADS, ATTEND, MIX, ACTIVATE = (int(one) for one in Operation)
+ROUNDS, ROUNDS_DONE, STOP, HURRY, CHOICES, SHARES, CHOSEN, LOGPROBS = (
+    int(one)
+    for one in (
+        Field.ROUNDS, Field.ROUNDS_DONE, Field.STOP, Field.HURRY, Field.CHOICES, Field.SHARES, Field.CHOSEN, Field.LOGPROBS,
+    )
+)  # fmt: skip
+EMBED, PLACE, NORM, QUANTISE, MATRIX, HEADS, ATTEND, MIX, ACTIVATE, CHOOSE = (int(one) for one in Operation)
 STEP_BYTES = 8 * 12
 PATIENCE = 2048
 """Looks at a barrier, some 50 microseconds, before the core is offered to others."""
@@ -298,34 +309,68 @@ def run_activate(thread, threads, frame, step):
             activations.tanh(at, by, group, values, scales, sums)
 
 
+@inlined
+def run_choose(thread, threads, frame, step, round_):
+    """The next token of every row, and what the frame tells of it for the next round."""
+    logits, stride, size = field(step, 1), field(step, 2), field(step, 3)
+    room, tokens = field(step, 4) + thread * field(step, 5), field(frame, TOKENS)
+    if thread == 0 and atomic_load(frame + 8 * HURRY) != 0:  # one thread looks, so that all see the same
+        put_long(frame + 8 * STOP, 1)
+    for row in range(thread, tokens, threads):
+        place_ = 8 * (round_ * tokens + row)
+        of, choice, at = logits + row * stride, field(frame, CHOICES) + 8 * CHOICE_WORDS * row, 8 * row
+        total = log_total(of, size, room) if field(choice, JUDGED) != 0 else 0.0
+        token = choose_next(of, size, choice, round_, double_at(field(frame, SHARES) + place_), room)
+        put_long(field(frame, CHOSEN) + place_, token)
+        if token < 0 or is_end(choice, token):
+            put_long(frame + 8 * STOP, 1)
+        if token >= 0:
+            put_double(field(frame, LOGPROBS) + place_, single_at(of + 4 * token) - total)
+            put_long(field(frame, IDS) + at, token)
+            put_long(field(frame, POSITIONS) + at, long_at(field(frame, POSITIONS) + at) + 1)
+            put_long(field(frame, ENDS) + at, long_at(field(frame, ENDS) + at) + 1)
+
+
+@inlined
+def run_step(thread, threads, frame, step, round_):
+    """This thread's share of one step."""
+    operation = field(step, 0)
+    if operation == EMBED:
+        run_embed(thread, threads, frame, step)
+    elif operation == PLACE:
+        run_place(thread, threads, frame, step)
+    elif operation == NORM:
+        run_norm(thread, threads, frame, step)
+    elif operation == QUANTISE:
+        run_quantise(thread, threads, frame, step)
+    elif operation == MATRIX:
+        run_matrix(thread, threads, frame, step)
+    elif operation == HEADS:
+        run_heads(thread, threads, frame, step)
+    elif operation == ATTEND:
+        run_attend(thread, threads, frame, step)
+    elif operation == MIX:
+        run_mix(thread, threads, frame, step)
+    elif operation == ACTIVATE:
+        run_activate(thread, threads, frame, step)
+    elif operation == CHOOSE:
+        run_choose(thread, threads, frame, step, round_)
+
+
 @compiled
 def run(thread, threads, frame):
-    """This thread's share of every step of the frame's tape. How often it looked while it waited for others stands behind
-    the barrier, 64 bytes for each thread, up to the last wait."""
+    """This thread's share of every step of the frame's tape, round after round. How often it looked while it waited for others
+    stands behind the barrier, 64 bytes for each thread, up to the last wait."""
     tape, place_, looks = field(frame, TAPE), field(frame, BARRIER), 0
-    for number in range(field(frame, STEPS)):
-        step = tape + number * STEP_BYTES
-        operation = field(step, 0)
-        if operation == EMBED:
-            run_embed(thread, threads, frame, step)
-        elif operation == PLACE:
-            run_place(thread, threads, frame, step)
-        elif operation == NORM:
-            run_norm(thread, threads, frame, step)
-        elif operation == QUANTISE:
-            run_quantise(thread, threads, frame, step)
-        elif operation == MATRIX:
-            run_matrix(thread, threads, frame, step)
-        elif operation == HEADS:
-            run_heads(thread, threads, frame, step)
-        elif operation == ATTEND:
-            run_attend(thread, threads, frame, step)
-        elif operation == MIX:
-            run_mix(thread, threads, frame, step)
-        elif operation == ACTIVATE:
-            run_activate(thread, threads, frame, step)
-        put_long(place_ + LOOKS + 64 * thread, looks)
-        looks += barrier(place_, threads)
+    for round_ in range(field(frame, ROUNDS)):
+        for number in range(field(frame, STEPS)):
+            run_step(thread, threads, frame, tape + number * STEP_BYTES, round_)
+            put_long(place_ + LOOKS + 64 * thread, looks)
+            looks += barrier(place_, threads)
+        if thread == 0:
+            put_long(frame + 8 * ROUNDS_DONE, round_ + 1)
+        if field(frame, STOP) != 0:
+            break
 
 
 @compiled

@@ -2,6 +2,7 @@
 
     drawn(logits, 1 / temperature, top_p=0.95, at=0.37)      # None: PyTorch has to do it
     log_total(logits)                                        # log of the sum of e^logit; None likewise
+    table_of([Choice(1 / temperature, top_p=0.95)])          # for a run of the tape that chooses by itself (engine.py)
 
 With the weights of a network streaming through the caches in between, each array of a vocabulary's size that is written and read
 again, and each call of a library, costs ten times what it costs in a loop of its own: choosing took 0.38 ms of SmolLM2's 3.2.
@@ -10,6 +11,8 @@ again, and each call of a library, costs ten times what it costs in a loop of it
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -28,7 +31,35 @@ LARGEST = 4 * CHUNK
 SPARE = LARGEST + 4
 TOTALS = SPARE + 4
 
+# Words of a row's choice: float64 numbers, then integers.
+FACTOR, TOP_P, MIN_P, TOP_K, JUDGED, ENDS, END_COUNT, FORBIDDEN = range(8)
+CHOICE_WORDS = 8
+
 _own = threading.local()
+
+
+class Choice(NamedTuple):
+    """How the kernels choose the next tokens of a row."""
+
+    factor: float = 0.0
+    """Logits are multiplied with it before their softmax; 0 for the likeliest token."""
+    top_k: int = 0
+    top_p: float = 1.0
+    min_p: float = 0.0
+    judged: bool = False
+    """Log-probabilities are wanted."""
+    ends: np.ndarray = np.zeros(0, np.int64)
+    """int64: tokens that end the text."""
+    forbidden: int = 0
+    """So many next tokens are none of these."""
+
+
+def table_of(choices: Sequence[Choice]) -> np.ndarray:
+    """What the kernels read of them, int64 [rows, CHOICE_WORDS]; it holds addresses of their `ends`."""
+    table = np.empty((len(choices), CHOICE_WORDS), np.int64)
+    table[:, TOP_K:] = [(one.top_k, one.judged, one.ends.ctypes.data, len(one.ends), one.forbidden) for one in choices]
+    table.view(np.float64)[:, :TOP_K] = [(one.factor, one.top_p, one.min_p) for one in choices]
+    return table
 
 
 def drawn(
@@ -56,13 +87,15 @@ def _is_plain(logits: Tensor) -> bool:
     return logits.dtype is torch.float32 and logits.is_cpu and logits.stride(0) == 1
 
 
-def _numbers(chunks: int) -> int:
+def room_numbers(logits: int) -> int:
+    """float32 numbers of the room of a thread."""
+    chunks = -(-logits // CHUNK)
     return TOTALS // 4 + chunks + 2 * CHUNK * chunks
 
 
 def _room(logits: int) -> int:
     """The address of this thread's room."""
     if getattr(_own, "logits", 0) < logits:
-        _own.logits, _own.room = logits, np.empty(_numbers(-(-logits // CHUNK)), np.float32)
+        _own.logits, _own.room = logits, np.empty(room_numbers(logits), np.float32)
         _own.address = int(_own.room.ctypes.data)
     return _own.address  # type: ignore[no-any-return]

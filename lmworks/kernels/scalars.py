@@ -8,7 +8,7 @@ from llvmlite import ir
 from numba import njit
 from numba.core import cgutils, types
 
-from lmworks.kernels.vectors import BYTE, HALF, LONG, SINGLE, WORD, Float, Int, Value, Writer, emitted
+from lmworks.kernels.vectors import BYTE, DOUBLE, HALF, LONG, SINGLE, WORD, Float, Int, Real, Value, Writer, emitted
 
 OPTIONS: dict[str, Any] = {"nogil": True, "cache": True, "boundscheck": False, "error_model": "numpy"}
 """How every compiled function is compiled: it never holds up the interpreter, and it is kept on the disk."""
@@ -51,6 +51,18 @@ def half_at(w: Writer, address: Value) -> Value:
 def single_at(w: Writer, address: Value) -> Value:
     """A float32 number."""
     return w.load(SINGLE, address, align=4)
+
+
+@emitted(Real, Int)
+def double_at(w: Writer, address: Value) -> Value:
+    """A float64 number."""
+    return w.load(DOUBLE, address, align=8)
+
+
+@emitted(None, Int, Real)
+def put_double(w: Writer, address: Value, value: Value) -> None:
+    """Store a float64 number."""
+    w.store(value, address, align=8)
 
 
 @emitted(None, Int, Float)

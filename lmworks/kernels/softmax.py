@@ -15,8 +15,32 @@ from llvmlite import ir
 from numba import float32
 
 from lmworks.kernels.frame import float_bits
-from lmworks.kernels.next_token import CHUNK, EDGE, LARGEST, SPARE, TOTALS
-from lmworks.kernels.scalars import as_float, bits_of, compiled, inlined, put_single, single_at, word_at
+from lmworks.kernels.next_token import (
+    CHUNK,
+    EDGE,
+    END_COUNT,
+    ENDS,
+    FACTOR,
+    FORBIDDEN,
+    LARGEST,
+    MIN_P,
+    SPARE,
+    TOP_K,
+    TOP_P,
+    TOTALS,
+)
+from lmworks.kernels.scalars import (
+    as_float,
+    bits_of,
+    compiled,
+    double_at,
+    field,
+    inlined,
+    long_at,
+    put_single,
+    single_at,
+    word_at,
+)
 from lmworks.kernels.vectors import FLOATS, LONG, SHORT, SINGLE, WORD, Float, Int, Value, Writer, emitted
 
 BIT = ir.IntType(1)
@@ -235,3 +259,43 @@ def choose(logits, count, factor, top_k, top_p, min_p, at, room):
         threshold, equals = float32(min_p), found
         total = float(mass_above(weights, vectors, threshold))
     return word_at(places_of(count, room) + 4 * place_of(weights, found, threshold, equals, at * total))
+
+
+@inlined
+def likeliest(logits, count):
+    """The first of the largest logits; -1 where there is none (NaN, infinities)."""
+    whole = count // CHUNK
+    chunk, largest, token = 0, float32(SMALLEST), -1
+    for number in range(whole):
+        here = largest_of(logits + 4 * CHUNK * number, CHUNK // 16)
+        if here > largest:
+            chunk, largest = number, here
+    for at in range(chunk * CHUNK, (chunk + 1) * CHUNK if whole > 0 else 0):
+        if token < 0 and single_at(logits + 4 * at) == largest:
+            token = at
+    for at in range(whole * CHUNK, count):
+        if single_at(logits + 4 * at) > largest:
+            token, largest = at, single_at(logits + 4 * at)
+    return token if math.isfinite(largest) else -1
+
+
+@inlined
+def choose_next(logits, count, choice, round_, at, room):
+    """The token that a row's choice (next_token.py) takes in this round."""
+    if round_ < field(choice, FORBIDDEN):
+        for number in range(field(choice, END_COUNT)):
+            put_single(logits + 4 * long_at(field(choice, ENDS) + 8 * number), float32(SMALLEST))
+    factor = double_at(choice + 8 * FACTOR)
+    if factor == 0:
+        return likeliest(logits, count)
+    top_p, min_p = double_at(choice + 8 * TOP_P), double_at(choice + 8 * MIN_P)
+    return choose(logits, count, factor, field(choice, TOP_K), top_p, min_p, at, room)
+
+
+@inlined
+def is_end(choice, token):
+    """Does a token end its row's text?"""
+    found = False
+    for number in range(field(choice, END_COUNT)):
+        found = found or long_at(field(choice, ENDS) + 8 * number) == token
+    return found

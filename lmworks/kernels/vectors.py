@@ -26,10 +26,10 @@ from lmworks.kernels.instructions import chosen
 Value = Any
 """A value of the program that is being written."""
 
-Int, Float = types.int64, types.float32
+Int, Float, Real = types.int64, types.float32, types.float64
 
 BYTE, SHORT, WORD, LONG = (ir.IntType(bits) for bits in (8, 16, 32, 64))
-HALF, SINGLE = ir.HalfType(), ir.FloatType()
+HALF, SINGLE, DOUBLE = ir.HalfType(), ir.FloatType(), ir.DoubleType()
 FLOATS, WORDS, HALVES = (ir.VectorType(kind, 16) for kind in (SINGLE, WORD, HALF))
 FLOATS_8, WORDS_8, HALVES_8 = (ir.VectorType(kind, 8) for kind in (SINGLE, WORD, HALF))
 SHORTS, BYTES_32 = ir.VectorType(SHORT, 16), ir.VectorType(BYTE, 32)

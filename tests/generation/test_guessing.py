@@ -10,6 +10,7 @@ import tiny
 import torch
 
 from lmworks.basics.errors import ConfigError
+from lmworks.generation import batch
 from lmworks.generation.batch import Batch
 from lmworks.generation.decoding import decode
 from lmworks.generation.engine import Engine
@@ -64,8 +65,9 @@ def test_greedy_drafts_give_the_same_tokens(model: LanguageModel):
             assert model.generate(prompt, strategy, max_new_tokens=60, guess=Draft(draft)).tokens == plain.tokens
 
 
-def test_guesses_that_are_right_save_steps(model: LanguageModel):
+def test_guesses_that_are_right_save_steps(model: LanguageModel, monkeypatch: pytest.MonkeyPatch):
     """The network itself as its draft is always right, also about what it draws: five tokens a step."""
+    monkeypatch.setattr(batch, "MOST_AHEAD", 1)
 
     def steps(strategy: Strategy, guess: Draft | Lookup | None, prompt: str = "x") -> int:
         request = model.request(prompt, strategy, 61, guess=guess)

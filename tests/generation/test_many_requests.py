@@ -13,7 +13,7 @@ import tiny
 import torch
 
 from lmworks.basics.errors import ConfigError, EngineClosed, QueueFull
-from lmworks.generation.batch import Batch
+from lmworks.generation.batch import MOST_AHEAD, Batch
 from lmworks.generation.engine import Engine
 from lmworks.generation.guessing import Guess
 from lmworks.generation.language_model import LanguageModel
@@ -150,7 +150,7 @@ def test_streams_in_asyncio(model: LanguageModel, engine: Engine):
 
 
 def written_after_cancel(engine: Engine, ticket: Ticket, cancel: object) -> int:
-    """Tokens that came after the cancelling; the engine may be in the middle of a step."""
+    """Tokens that came after the cancelling; the engine may be in the middle of a step, and its tokens may be written already."""
     with engine._changed:
         before = len(ticket.request.tokens)
         cancel()  # type: ignore[operator]
@@ -167,7 +167,7 @@ def test_cancelling_stops_the_work_within_one_step(engine: Engine):
     ticket = engine.submit("a", LONG, max_new_tokens=450)
     pieces = iter(ticket)
     next(pieces)
-    assert written_after_cancel(engine, ticket, ticket.cancel) <= 1
+    assert written_after_cancel(engine, ticket, ticket.cancel) <= MOST_AHEAD
     assert [piece.finish for piece in pieces][-1] == "cancelled"
     assert other.answer(60).finish == "length"
     assert engine.state.cancelled == 2 and engine.state.running == 0

@@ -1,0 +1,157 @@
+"""Tokens that the compiled path writes ahead of Python: the same to the bit as one by one, and no more than somebody waits for."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+import tiny
+import torch
+
+from lmworks.generation import batch
+from lmworks.generation.answer import Answer
+from lmworks.generation.batch import Batch
+from lmworks.generation.engine import Engine
+from lmworks.generation.guessing import Lookup
+from lmworks.generation.language_model import LanguageModel
+from lmworks.generation.strategies import Greedy, Sample, Strategy
+from lmworks.kernels import compiled, unavailable
+from lmworks.kernels.engine import CompiledNetwork
+from lmworks.kernels.next_token import Choice
+
+if unavailable() is not None:
+    pytest.skip(str(unavailable()), allow_module_level=True)
+
+STRATEGIES: list[Strategy] = [
+    Greedy(),
+    Greedy(min_new_tokens=30),
+    Sample(temperature=1.2, seed=3),
+    Sample(temperature=1.5, top_k=20, top_p=0.9, min_p=0.01, seed=4),
+    Sample(temperature=0.01, top_k=5, seed=5),  # fewer than five reach the kernels' edge: left to Python
+    Sample(temperature=3.0, min_new_tokens=40, seed=6),
+]
+PROMPTS = ["a", "The quick brown fox jumps over", "né 😀", "x" * 60, "one two", "y" * 130]
+
+
+@pytest.fixture
+def model() -> LanguageModel:
+    made = tiny.language_model(seed=4, dim=64, heads=4, kv_heads=2, head_dim=16, hidden_dim=96, context=256)
+    made.network.requires_grad_(False)
+    made.network.engine = compiled(made.network, 8)
+    return made
+
+
+@pytest.fixture
+def one_by_one(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
+    """Python chooses each token."""
+    with monkeypatch.context() as patch:
+        patch.setattr(Batch, "_by_kernels", lambda *_: None)
+        yield patch
+
+
+def facts(answers: list[Answer]) -> list[tuple[object, ...]]:
+    return [(one.tokens, one.logprobs, one.text, one.finish, one.seed) for one in answers]
+
+
+@pytest.mark.parametrize("said", [{}, {"stop": ["e", "qu"]}, {"window": "slide", "max_new_tokens": 400}], ids=str)
+def test_the_same_tokens_as_one_by_one_to_the_bit(model: LanguageModel, one_by_one: pytest.MonkeyPatch, said: dict):
+    """Alone and together, up to ends, stop strings, the last token and windows that slide, over the edges of pages."""
+    said = {"max_new_tokens": 120} | said
+    slowly = facts(model.generate_batch(PROMPTS, STRATEGIES, **said))
+    one_by_one.undo()
+    rounds = []
+    write = CompiledNetwork.write
+
+    def counting(self: CompiledNetwork, *said: object) -> object:
+        written = write(self, *said)
+        rounds.append(len(written.tokens))
+        return written
+
+    one_by_one.setattr(CompiledNetwork, "write", counting)
+    assert facts(model.generate_batch(PROMPTS, STRATEGIES, **said)) == slowly
+    assert [facts([model.generate(*one, **said)])[0] for one in zip(PROMPTS, STRATEGIES, strict=True)] == slowly
+    assert max(rounds) > 1 and len(rounds) < sum(len(one[0]) for one in slowly)
+
+
+def test_whoever_comes_or_leaves_changes_nothing(model: LanguageModel):
+    """Runs that are hurried at any moment, beside requests that Python has to choose for."""
+    alone = facts([model.generate(*one, max_new_tokens=60) for one in zip(PROMPTS, STRATEGIES, strict=True)])
+    over = threading.Event()
+
+    def hurry() -> None:
+        while not over.wait(0.0005):
+            model.network.engine.hurry()  # type: ignore[union-attr]
+
+    neighbour = threading.Thread(target=hurry)
+    neighbour.start()
+    with Engine(model, seats=4, queue=30, chunk=16) as engine:
+        asked = [(*one, {"logprobs": 0}) for one in zip(PROMPTS, STRATEGIES, strict=True)]
+        asked[2:2] = [
+            ("b", Greedy(repetition_penalty=1.3), {}),
+            ("c", Greedy(), {"logprobs": 2}),
+            ("d", Greedy(), {"guess": Lookup()}),
+        ]
+        tickets = [engine.submit(prompt, strategy, max_new_tokens=60, **more) for prompt, strategy, more in asked]
+        answers = facts([ticket.answer(60) for ticket in tickets])
+    over.set()
+    neighbour.join()
+    assert answers[:2] + answers[5:] == alone
+
+
+def written(model: LanguageModel, choice: Choice, rounds: int = 6, text: str = "ab") -> tuple[list[int], int]:
+    """What one row writes behind a text, and how many tokens its cache holds then."""
+    engine = model.network.engine
+    assert isinstance(engine, CompiledNetwork)
+    cache = engine.new_cache(1)
+    *before, last = model.tokenizer.encode(text)
+    engine.hidden(torch.tensor([before]), None, cache)
+    found = engine.write([last], cache, [choice], np.zeros((rounds, 1)))
+    return found.tokens[:, 0].tolist(), cache.sizes[0]
+
+
+def test_a_run_ends_where_its_text_ends_or_somebody_waits(model: LanguageModel):
+    tokens, size = written(model, Choice())
+    assert len(tokens) == 6 and size == 1 + 6
+    ends = np.array([tokens[2]])
+    first = tokens.index(tokens[2]) + 1
+    assert written(model, Choice(ends=ends)) == (tokens[:first], 1 + first)
+    other, _ = written(model, Choice(ends=ends, forbidden=6))
+    assert len(other) == 6 and tokens[2] not in other
+    model.network.engine.hurry()  # type: ignore[union-attr]
+    assert written(model, Choice()) == (tokens[:1], 2)
+    assert written(model, Choice())[0] == tokens  # only once
+
+
+def test_a_token_that_kernels_do_not_choose_ends_the_run(model: LanguageModel):
+    tokens, size = written(model, Choice(factor=1e3, top_k=5))
+    assert tokens[-1] == -1 and -1 not in tokens[:-1] and size == 1 + len(tokens)
+
+
+def test_nobody_runs_ahead_of_prompts_that_wait(model: LanguageModel):
+    running = Batch(model.network, 16)
+    writing, long = (model.request(prompt, Greedy(min_new_tokens=99), 99) for prompt in ("a", "x" * 100))
+    running.add([writing])
+    running.step()
+    running.step()
+    running.add([long])
+    before = len(writing.tokens)
+    running.step()
+    running.step()
+    assert len(writing.tokens) == before + 1
+
+
+def test_as_many_tokens_as_a_picture_takes(model: LanguageModel, monkeypatch: pytest.MonkeyPatch):
+    """At most MOST_AHEAD, and one where a step takes longer than all of them may."""
+    for seconds, most in ((100.0, batch.MOST_AHEAD), (0.0, 1)):
+        monkeypatch.setattr(batch, "SECONDS_AHEAD", seconds)
+        running = Batch(model.network)
+        request = model.request("a", Greedy(min_new_tokens=50), 50)
+        running.add([request])
+        sizes = []
+        while running.busy:
+            before = len(request.tokens)
+            running.step()
+            sizes.append(len(request.tokens) - before)
+        assert max(sizes) == most and sum(sizes) == 50
