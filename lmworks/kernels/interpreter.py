@@ -369,7 +369,9 @@ def run(thread, threads, frame):
             looks += barrier(place_, threads)
         if thread == 0:
             put_long(frame + 8 * ROUNDS_DONE, round_ + 1)
-        if field(frame, STOP) != 0:
+        stops = field(frame, STOP)
+        barrier(place_, threads)  # before anybody leaves, whose next run begins with another STOP
+        if stops != 0:
             break
 
 

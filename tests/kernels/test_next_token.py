@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 import torch
+from frames import Bench
 from torch import Tensor
 
 pytest.importorskip("numba")
@@ -18,9 +21,12 @@ if unavailable() is not None:
 
 from lmworks.generation import strategies
 from lmworks.generation.filters import log_probability
-from lmworks.generation.strategies import Sample
+from lmworks.generation.strategies import Greedy, Sample
+from lmworks.kernels.frame import WORDS, Field, Operation, barrier_bytes
 from lmworks.kernels.library import library
-from lmworks.kernels.next_token import drawn, log_total
+from lmworks.kernels.next_token import Choice, drawn, log_total, room_numbers, table_of
+from lmworks.kernels.packing import aligned
+from lmworks.kernels.team import Team
 
 SHARES = [*np.linspace(0, 1, 41)[:-1], 0.999999]
 FILTERS = {
@@ -116,3 +122,85 @@ def test_each_thread_has_its_own_room():
     alone = drawn(long, 1.0, top_p=0.9, at=0.4)
     drawn(short, 1.0, top_p=0.9, at=0.4)
     assert drawn(long, 1.0, top_p=0.9, at=0.4) == alone
+
+
+def choosing(
+    logits: Tensor, choices: list[Choice], at: float = 0.0, rounds: int = 1, threads: int = 1
+) -> tuple[Bench, list[int], np.ndarray, np.ndarray]:
+    """A frame, the step that chooses, and where tokens and log-probabilities come to stand, -7 before."""
+    rows, count = logits.shape
+    bench, room = Bench(rows, 32), aligned(-(-4 * room_numbers(count) // 64) * 64 * threads)
+    chosen, logprobs = np.full((rounds, rows), -7), np.full((rounds, rows), -7.0)
+    bench.put(Field.CHOICES, table_of(choices))
+    bench.put(Field.SHARES, np.full((rounds, rows), at))
+    bench.put(Field.CHOSEN, chosen)
+    bench.put(Field.LOGPROBS, logprobs)
+    for name in (Field.IDS, Field.POSITIONS, Field.ENDS):
+        bench.put(name, np.zeros(rows, np.int64))
+    bench.frame[Field.ROUNDS] = rounds
+    bench.kept[Field.HURRY] = [logits, room, choices]
+    stride = logits.stride(0) * 4
+    step = [Operation.CHOOSE, logits.data_ptr(), stride, count, room.ctypes.data, room.nbytes // threads]
+    return bench, step, chosen, logprobs
+
+
+@pytest.mark.parametrize("count", [1, 127, 128, 129, 5000])
+def test_each_row_is_chosen_for_in_its_own_way(count: int):
+    """Of 8 rows at once, in any form, what PyTorch chooses and judges for each; forbidden ends are judged and not chosen."""
+    logits = torch.stack([like_words(count, seed) for seed in range(8)])
+    logits[:, count // 3] = 7.0  # the likeliest, twice
+    logits[:, count // 2] = 7.0
+    strategies_ = [
+        Greedy(),
+        Sample(temperature=0),
+        *(Sample(temperature=0.8, **one) for one in list(FILTERS.values())[:6]),
+    ]
+    end = np.array([count // 3])
+    choices = [one.by_kernels(count)._replace(judged=row % 2 == 0) for row, one in enumerate(strategies_)]
+    raw = logits.clone()
+    expected = [one.at_share(row, 0.4) for one, row in zip(strategies_, raw, strict=True)]
+    bench, step, chosen, logprobs = choosing(logits, choices, at=0.4)
+    bench.run(step)
+    assert chosen[0].tolist() == expected
+    for row, token in enumerate(expected):
+        before = 0.0 if row % 2 else log_probability(raw[row], token) - float(raw[row, token])
+        assert logprobs[0, row] == float(raw[row, token]) + before
+    assert bench.kept[Field.IDS].tolist() == expected and set(bench.kept[Field.ENDS]) == {1}
+    if count == 1:
+        return
+    bench, step, chosen, logprobs = choosing(logits, [one._replace(ends=end, forbidden=1) for one in choices], at=0.4)
+    bench.run(step)
+    raw[:, end] = -math.inf
+    assert chosen[0].tolist() == [one.at_share(row, 0.4) for one, row in zip(strategies_, raw, strict=True)]
+
+
+@pytest.mark.parametrize("broken", [math.nan, math.inf])
+def test_what_is_no_number_is_left_to_python(broken: float):
+    logits = torch.stack([like_words(1000), like_words(1000)])
+    logits[0] = broken
+    bench, step, chosen, _ = choosing(logits, [Choice(), Choice()], rounds=3)
+    bench.run(step)
+    assert chosen[:, 0].tolist() == [-1, -7, -7] and chosen[0, 1] == logits[1].argmax()
+
+
+def test_no_thread_stays_behind_where_a_run_stops(monkeypatch: pytest.MonkeyPatch):
+    """One that is held up when all have met for the last time must not go on in the next run, which has not stopped yet."""
+    two = Team(2, library())
+    monkeypatch.setattr(two, "_judge", lambda *_: None)  # both, always
+    logits = torch.stack([like_words(300), like_words(300)])
+    end = np.array([int(logits[0].argmax())])
+    bench, step, chosen, _ = choosing(logits, [Choice(), Choice(ends=end)], rounds=3, threads=2)
+    barrier = aligned(barrier_bytes(2)).view(np.int64)
+    bench.put(Field.BARRIER, barrier)
+    bench.put(Field.TAPE, np.array([[*step, *[0] * (WORDS - len(step))]], np.int64))
+    bench.frame[Field.STEPS] = 1
+    busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(3)]  # they take cores away
+    try:
+        for _ in range(15_000):
+            bench.frame[Field.STOP] = 0
+            two.run(bench.frame, barrier)
+            assert (chosen[0] == end).all() and (chosen[1:] == -7).all()
+    finally:
+        for one in busy:
+            one.kill()
+            one.wait()
