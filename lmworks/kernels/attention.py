@@ -42,7 +42,7 @@ MOST_VECTORS = min(12, REGISTERS)
 def _page_kernel(vectors: int) -> Any:
     """One page for so many query vectors, which lie behind one another at `query`."""
 
-    @emitted(None, *[Int] * 10)
+    @emitted(None, *[Int] * 11)
     def attend_page(
         w: Writer,
         query: Value,
@@ -55,9 +55,11 @@ def _page_kernel(vectors: int) -> Any:
         ends: Value,
         weights: Value,
         parts: Value,
+        ahead: Value,
     ) -> None:
         """`first` is the page's first position, `count` how many are looked at; query v sees begins[v] ... ends[v] - 1.
-        `weights` is scratch of 64 float32 a vector, `parts` takes the results, one behind another."""
+        `weights` is scratch of 64 float32 a vector, `parts` takes the results, one behind another. `ahead` are the keys that are
+        read next, asked for meanwhile."""
         limits = [
             [w.splat(w.b.trunc(w.b.sub(w.load(LONG, table, 8 * v, align=8), first), WORD)) for table in (begins, ends)]
             for v in range(vectors)
@@ -68,7 +70,7 @@ def _page_kernel(vectors: int) -> Any:
         with w.loop(0, w.b.sdiv(w.plus(blocks, at_once - 1), w.constant(at_once))) as part:
             _scores(w, query, width, keys, values, w.times(part, at_once), at_once, limits, largest, weights)
         sums = [_weights(w, v, blocks, w.largest(w.b.load(largest[v])), weights) for v in range(vectors)]
-        _mix(w, vectors, width, count, values, weights, parts, w.plus(keys, w.times(width, 128)))
+        _mix(w, vectors, width, count, values, weights, parts, ahead)
         size = w.plus(w.times(width, 4), 64)
         for v, (most, total) in enumerate(sums):
             end = w.plus(w.plus(parts, w.times(size, v)), w.times(width, 4))
@@ -226,24 +228,24 @@ def copy(w: Writer, x: Value, width: Value, to: Value) -> None:
 
 
 @inlined
-def attend_page(vectors, query, width, keys, values, first, count, begins, ends, weights, parts):
+def attend_page(vectors, query, width, keys, values, first, count, begins, ends, weights, parts, ahead):
     """One page for any number of query vectors, which lie behind one another."""
     done, size = 0, width * 4 + 64
     while done < vectors:
         left, q, p = vectors - done, query + done * width * 4, parts + done * size
         b, e = begins + done * 8, ends + done * 8
         if left >= MOST_VECTORS:
-            page_most(q, width, keys, values, first, count, b, e, weights, p)
+            page_most(q, width, keys, values, first, count, b, e, weights, p, ahead)
             done += MOST_VECTORS
         elif left >= 4:
-            page_4(q, width, keys, values, first, count, b, e, weights, p)
+            page_4(q, width, keys, values, first, count, b, e, weights, p, ahead)
             done += 4
         elif left == 3:
-            page_3(q, width, keys, values, first, count, b, e, weights, p)
+            page_3(q, width, keys, values, first, count, b, e, weights, p, ahead)
             done += 3
         elif left == 2:
-            page_2(q, width, keys, values, first, count, b, e, weights, p)
+            page_2(q, width, keys, values, first, count, b, e, weights, p, ahead)
             done += 2
         else:
-            page_1(q, width, keys, values, first, count, b, e, weights, p)
+            page_1(q, width, keys, values, first, count, b, e, weights, p, ahead)
             done += 1

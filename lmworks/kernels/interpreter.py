@@ -239,8 +239,13 @@ def run_attend(thread, threads, frame, step):
         for page in range(first, last + 1):
             keys = long_at(long_at(pages + 8 * token) + page * 8) + layer_bytes + head * 64 * width * 2
             values = keys + kv_heads * 64 * width * 2
+            ahead = keys + 64 * width * 2  # the next head's, as they lie in memory
+            if page < last:
+                ahead = long_at(long_at(pages + 8 * token) + page * 8 + 8) + layer_bytes + head * 64 * width * 2
             here = min(64, end - page * 64)
-            attend_page(count * group, query, width, keys, values, page * 64, here, begins_at, ends_at, weights, result)
+            attend_page(
+                count * group, query, width, keys, values, page * 64, here, begins_at, ends_at, weights, result, ahead
+            )
             for vector in range(count * group):
                 of_token, of_head = token + vector // group, head * group + vector % group
                 to = mixed + ((of_token * heads + of_head) * parts + share) * size
