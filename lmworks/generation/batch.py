@@ -182,21 +182,33 @@ class Batch:
         return choices
 
     def _write(self, cache: Cache, choices: list[Choice]) -> Shown:
-        """Some tokens of all that run, each read as soon as it is chosen: as many as take SECONDS_AHEAD."""
+        """Some tokens of all that run: those behind their guesses; or, where nobody guesses, each read as soon as it is chosen, as
+        many as take SECONDS_AHEAD."""
         engine, requests = cast("CompiledNetwork", self.network.engine), cast("list[OneRow]", self.running)
-        rounds = min(1 if self.reading else self._rounds, *(request.room for request in requests))
-        shares = np.array([request.shares(rounds) for request in requests]).T.copy()
+        rows = [request.rows[0].tokens for request in requests]
+        sizes = list(map(len, rows))
+        ahead = min(1 if self.reading else self._rounds, *(request.room for request in requests))
+        shares = np.array([request.shares(ahead) for request in requests]).T.copy()
+        if max(sizes) > 1:
+            ahead, shares = (
+                1,
+                np.array([[at for one, size in zip(requests, sizes, strict=True) for at in one.shares(size)]]),
+            )
+            choices = [one.behind(guessed) for one, size in zip(choices, sizes, strict=True) for guessed in range(size)]
         with one_thread(True):
             start = time.perf_counter()
-            written = engine.write([request.rows[0].tokens[0] for request in requests], cache, choices, shares)
-            seconds = (time.perf_counter() - start) / len(written.tokens)
-            self._rounds = min(max(int(SECONDS_AHEAD / seconds), 1), MOST_AHEAD)
+            written = engine.write(rows, cache, choices, shares)
+            if max(sizes) == 1:
+                seconds = (time.perf_counter() - start) / len(written.tokens)
+                self._rounds = min(max(int(SECONDS_AHEAD / seconds), 1), MOST_AHEAD)
             shown: Shown = []
-            for row, request in enumerate(requests):
-                request.beside = len(requests)
-                tokens, logprobs = written.tokens[:, row].tolist(), written.logprobs[:, row].tolist()
-                left = None if written.logits is None else written.logits[row]
+            first = 0
+            for request, size in zip(requests, sizes, strict=True):
+                request.beside, mine = len(rows), slice(first, first + size)
+                tokens, logprobs = written.tokens[:, mine].ravel().tolist(), written.logprobs[:, mine].ravel().tolist()
+                left = None if written.logits is None else written.logits[mine]
                 shown.append((request, self._take(request, partial(request.wrote, tokens, logprobs, left))))
+                first += size
             return shown
 
     def read(self) -> Shown:

@@ -64,9 +64,9 @@ class Lookup(Config):
         return _LookingUp(self)
 
 
-SHARED, EACH = 0.65, 0.27
+SHARED, EACH = 0.8, 0.22
 """Time of a step that reads t tokens in all its rows, beside one that reads one: SHARED + EACH t, and never less than 1
-(SmolLM2-135M, 4 bits, compiled, two cores: 1 to 1.3, 1.2 to 2, 1.8 to 3.1, 3.1 to 6.7 for 2, 4, 8, 16; the host varies)."""
+(SmolLM2-135M, 4 bits, compiled, two cores: 1.2 to 1.3, 1.4 to 2, 2.2 to 3.1, 3.7 to 6.7 for 2, 4, 8, 16; the host varies)."""
 FIRST, LATER = 0.3, 0.9
 """What is believed at the beginning: a guess is right behind one token that stood before (longer runs: more), and behind a
 guess that was right."""

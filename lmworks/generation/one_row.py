@@ -52,41 +52,53 @@ class OneRow(Request):
             shown += self._write(token, row)
             if self.finish is not None or token != guessed:
                 break
-        self.tried, self.kept = self.tried + len(guess.tokens), self.kept + place + (token == guessed)
-        self._go_on(token, len(logits) - 1 - place)
+        self._count(place, token)
+        self._go_on(token, wrong=len(logits) - 1 - place)
         return shown
 
     def by_kernels(self, vocabulary: int) -> Choice | None:
         """How the kernels write its next tokens."""
-        if self.guesser is not None or self.asked.top or self.wants_states:
+        if self.guessed.drawn_from or self.asked.top or self.wants_states:
             return None
         return self.chooser.by_kernels(vocabulary, self.asked.written)
 
     @property
     def room(self) -> int:
-        """Tokens until it ends or its window slides."""
+        """Tokens until it ends, its window slides, or a quotation that begins would be noticed late."""
         room = self.limits.longest - len(self.tokens)
+        room = room if self.guesser is None else min(room, 2)
         return room if self.window is None else min(room, self.window + 1 - len(self.held))
 
     def shares(self, count: int) -> list[float]:
         """Which tokens are drawn next, for the kernels."""
         return [0.0] * count if self.chooser.draws is None else self.chooser.draws.ahead(count)
 
-    def wrote(self, tokens: Sequence[int], logprobs: Sequence[float], logits: Float[Tensor, " vocab"] | None) -> str:
-        """Take the tokens that the kernels chose, up to a stop string; of `logits` the last one, which they did not choose."""
-        shown = ""
-        for token, logprob in zip(tokens, logprobs, strict=True):
+    def wrote(
+        self, tokens: Sequence[int], logprobs: Sequence[float], logits: Float[Tensor, "last vocab"] | None
+    ) -> str:
+        """Take the tokens that the kernels chose, one behind another, up to a stop string; or those behind its guesses, as long as
+        these were right. `logits` are those of the last ones, for a token (-1) that they did not choose."""
+        shown, guess = "", self.guessed.tokens
+        for place, (token, logprob) in enumerate(zip(tokens, logprobs, strict=True)):
             if token < 0:
                 assert logits is not None
-                token = self.chooser.choose(logits)  # noqa: PLW2901 (the one that was left)
-                shown += self._write(token, logits)
+                row = logits[place - len(tokens)]
+                token = self.chooser.choose(row)  # noqa: PLW2901 (the one that was left)
+                shown += self._write(token, row)
             else:
                 self.chooser.drew(token)
                 shown += self._write(token, logprob)
-            if self.finish is not None:
+            if self.finish is not None or (guess and token != (*guess, None)[place]):
                 break
-        self._go_on(token)
+        if guess:
+            self._count(place, token)
+        self._go_on(token, wrong=len(tokens) - 1 - place if guess else 0)
         return shown
+
+    def _count(self, place: int, token: int) -> None:
+        """How the guesses did whose token at this place was the last that was looked at."""
+        guess = self.guessed.tokens
+        self.tried, self.kept = self.tried + len(guess), self.kept + place + (token == (*guess, None)[place])
 
     def _go_on(self, token: int, wrong: int = 0) -> None:
         """What its row reads next: behind the text without so many `wrong` guesses the token, and new guesses."""

@@ -59,11 +59,11 @@ class Piece:
 class Written:
     """What rows wrote by themselves."""
 
-    tokens: Int[np.ndarray, "rounds batch"]
+    tokens: Int[np.ndarray, "rounds tokens"]
     """-1, in the last round alone, for one that Python has to choose."""
-    logprobs: Float[np.ndarray, "rounds batch"]
+    logprobs: Float[np.ndarray, "rounds tokens"]
     """Of those that are chosen, where they were asked for."""
-    logits: Float[Tensor, "batch vocab"] | None
+    logits: Float[Tensor, "tokens vocab"] | None
     """Of the last round, where one is left to Python; minus infinity for ends that were forbidden."""
 
 
@@ -210,42 +210,51 @@ class CompiledNetwork:
         return self.head_ready() and self.network.config.logit_cap is None and not self._turns_with_length
 
     def write(
-        self, tokens: Sequence[int], cache: Cache, choices: Sequence[Choice], shares: Float[np.ndarray, "rounds batch"]
+        self,
+        rows: Sequence[Sequence[int]],
+        cache: Cache,
+        choices: Sequence[Choice],
+        shares: Float[np.ndarray, "rounds tokens"],
     ) -> Written:
-        """Read a token of each row and choose the next one, round after round: at most as many rounds as `shares` has, until a row
-        comes to an end of its text or to a token that the kernels do not choose. `shares`, from 0 to 1, say which tokens are drawn.
-        What passes in Python between two tokens passes once for all of them. A call of `hurry` ends it early."""
+        """Read the tokens of each row and choose the one behind each of them. Where every row has one token, what it chose is read
+        next, round after round: at most as many rounds as `shares` has, until a row comes to an end of its text or to a token that
+        the kernels do not choose, or somebody calls `hurry`. `choices` are those of each token, and `shares`, from 0 to 1, say which
+        tokens are drawn. What passes in Python between two tokens passes once for all of them."""
         assert isinstance(cache, PagedCache)
+        tokens = [token for row in rows for token in row]
         self._check(min(tokens), max(tokens))
-        rounds, rows = shares.shape
-        chosen, logprobs = np.empty(shares.shape, np.int64), np.zeros(shares.shape)
+        chosen, logprobs, counts = np.empty(shares.shape, np.int64), np.zeros(shares.shape), list(map(len, rows))
         with self.lock:
-            self._place_next(list(tokens), cache, rounds)
-            self._choose_too(rows)
+            if len(tokens) == len(rows):
+                self._place_next(tokens, cache, len(shares))
+            else:
+                assert len(shares) == 1, "several tokens of a row are read in one round"
+                pieces = [Piece(row, 0, count) for row, count in enumerate(counts)]
+                self._place(pieces, [np.array(row) for row in rows], cache)
+            self._choose_too(len(tokens))
             self._put(Field.CHOICES, table_of(choices))
             self._put(Field.SHARES, shares)
             self._put(Field.CHOSEN, chosen)
             self._put(Field.LOGPROBS, logprobs)
-            self._frame[Field.ROUNDS], self._frame[Field.STOP] = rounds, 0
+            self._frame[Field.ROUNDS], self._frame[Field.STOP] = len(shares), 0
             try:
                 self._go()
             finally:
                 self._frame[Field.ROUNDS], self._frame[Field.HURRY] = 1, 0
             done = int(self._frame[Field.ROUNDS_DONE])
             cache.sizes = [size + done - 1 for size in cache.sizes]
-            cache.cut([0] * rows)  # pages that it did not come to
-            left = self._logits[:rows, : self._head.rows].clone() if chosen[done - 1].min() < 0 else None
-        cache.advance(torch.tensor([list(tokens), *chosen[: done - 1].tolist()]).T, None)
+            cache.close_pages()
+            left = self._logits[: len(tokens), : self._head.rows].clone() if chosen[done - 1].min() < 0 else None
         return Written(chosen[:done], logprobs[:done], left)
 
     def hurry(self) -> None:
         """Let a `write` that runs, or the next one, end with its present round: somebody waits. From any thread."""
         self._frame[Field.HURRY] = 1
 
-    def _choose_too(self, rows: int) -> None:
-        """Use the tape that chooses tokens, with room for the logits of so many rows."""
-        if len(self._logits) < rows:
-            self._logits = torch.empty(rows, self._head.blocks * 16)
+    def _choose_too(self, tokens: int) -> None:
+        """Use the tape that chooses tokens, with room for the logits of so many."""
+        if len(self._logits) < tokens:
+            self._logits = torch.empty(tokens, self._head.blocks * 16)
         head, choosing = self._writing_tape[-2:]
         head[OUTPUT] = choosing[LOGITS] = self._logits.data_ptr()
         head[OUTPUT_STRIDE] = choosing[LOGITS_STRIDE] = 4 * self._logits.shape[1]

@@ -53,6 +53,10 @@ class Choice(NamedTuple):
     forbidden: int = 0
     """So many next tokens are none of these."""
 
+    def behind(self, tokens: int) -> Choice:
+        """The choice of the token that follows so many."""
+        return self._replace(forbidden=max(self.forbidden - tokens, 0))
+
 
 def table_of(choices: Sequence[Choice]) -> np.ndarray:
     """What the kernels read of them, int64 [rows, CHOICE_WORDS]; it holds addresses of their `ends`."""

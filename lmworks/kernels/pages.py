@@ -103,6 +103,13 @@ class PagedCache(Cache):
         for row, count in enumerate(counts):
             self._forget(row, count)
 
+    def close_pages(self) -> None:
+        """Give back what was reserved for tokens that did not come. Rows have no columns in common from then on."""
+        if self.aligned:
+            self._unalign()
+        for row in range(len(self.pages)):
+            self._forget(row, 0)
+
     def close_up(self) -> None:
         """Nothing: padding takes no place here."""
 

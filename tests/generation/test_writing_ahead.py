@@ -55,9 +55,13 @@ def facts(answers: list[Answer]) -> list[tuple[object, ...]]:
     return [(one.tokens, one.logprobs, one.text, one.finish, one.seed) for one in answers]
 
 
-@pytest.mark.parametrize("said", [{}, {"stop": ["e", "qu"]}, {"window": "slide", "max_new_tokens": 400}], ids=str)
+SAID: list[dict] = [{}, {"stop": ["e", "qu"]}, {"window": "slide", "max_new_tokens": 400}, {"guess": Lookup()}]
+
+
+@pytest.mark.parametrize("said", SAID, ids=str)
 def test_the_same_tokens_as_one_by_one_to_the_bit(model: LanguageModel, one_by_one: pytest.MonkeyPatch, said: dict):
-    """Alone and together, up to ends, stop strings, the last token and windows that slide, over the edges of pages."""
+    """Alone and together, up to ends, stop strings, the last token and windows that slide, over the edges of pages; and behind
+    guesses, where the kernels choose behind each."""
     said = {"max_new_tokens": 120} | said
     slowly = facts(model.generate_batch(PROMPTS, STRATEGIES, **said))
     one_by_one.undo()
@@ -107,7 +111,7 @@ def written(model: LanguageModel, choice: Choice, rounds: int = 6, text: str = "
     cache = engine.new_cache(1)
     *before, last = model.tokenizer.encode(text)
     engine.hidden(torch.tensor([before]), None, cache)
-    found = engine.write([last], cache, [choice], np.zeros((rounds, 1)))
+    found = engine.write([[last]], cache, [choice], np.zeros((rounds, 1)))
     return found.tokens[:, 0].tolist(), cache.sizes[0]
 
 
