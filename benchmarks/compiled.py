@@ -63,7 +63,7 @@ class Compiled:
         """Read new tokens of every row; the likeliest next one of each."""
         *parts, last = torch.tensor(tokens).split(512, dim=1)
         for part in parts:
-            self.network.hidden(part, cache=self.cache)
+            self.network.take_in(part, self.cache)
         return self.network.next_logits(last, self.cache).numpy().argmax(-1).tolist()
 
 

@@ -221,18 +221,12 @@ class Batch:
         size, columns = group.part(self.chunk), max(1, self.chunk // len(group.requests))
         self._read, self._read_since = self._read + size, self._read_since + size
         part, mask = group.tokens[:, :columns], None if group.mask is None else group.mask[:, :columns]
-        hidden = self.network.hidden(part, mask, cache=cache)
-        for row, request in enumerate(group.requests):
-            if request.asked.prompt or request.wants_states:
-                states = hidden[row] if mask is None else hidden[row][mask[row]]
-                request.saw_prompt(states)
-                if request.asked.prompt:
-                    self._predict(request, states)
+        is_last = group.tokens.shape[1] <= columns
         group.tokens, group.mask = group.tokens[:, columns:], None if group.mask is None else group.mask[:, columns:]
-        if group.tokens.shape[1]:
+        logits = self._logits_of(part, mask, cache, group.requests, is_last)
+        if logits is None:
             return []
         self.reading.remove(group)
-        logits = self.network.logits(hidden[:, -1]).cpu()
         for row, request in enumerate(group.requests):
             self._remember(request.opening, cache, row)
         if self._cache is None:
@@ -246,6 +240,24 @@ class Batch:
             return [
                 (one, self._take(one, partial(one.take, logits[at : at + 1]))) for at, one in enumerate(group.requests)
             ]
+
+    def _logits_of(
+        self, part: Tensor, mask: Tensor | None, cache: Cache, requests: Sequence[Request], is_last: bool
+    ) -> Float[Tensor, "batch vocab"] | None:
+        """Read a part of prompts; the logits behind the last one. The states of all tokens only where somebody wants them."""
+        if not any(request.asked.prompt or request.wants_states for request in requests):
+            if is_last:
+                return self.network.next_logits(part, cache, mask).cpu()
+            self.network.take_in(part, cache, mask)
+            return None
+        hidden = self.network.hidden(part, mask, cache=cache)
+        for row, request in enumerate(requests):
+            if request.asked.prompt or request.wants_states:
+                states = hidden[row] if mask is None else hidden[row][mask[row]]
+                request.saw_prompt(states)
+                if request.asked.prompt:
+                    self._predict(request, states)
+        return self.network.logits(hidden[:, -1]).cpu() if is_last else None
 
     def _compiled(self, cache: Cache) -> bool:
         """Does an engine run what this cache is for?"""

@@ -192,18 +192,48 @@ class CompiledNetwork:
                 self._multiply_head(rows[start : start + AT_ONCE].numpy(), result[start : start + AT_ONCE].numpy())
         return result[:, : self._head.rows].view(*hidden.shape[:-1], -1)
 
-    def next_logits(self, tokens: Int[Tensor, "batch 1"], cache: Cache) -> Float[Tensor, "batch vocab"]:
-        """Logits behind one more token of each row, without the cap: network and head in one run."""
-        assert isinstance(cache, PagedCache)
-        ids = tokens[:, 0].tolist()
-        self._check(min(ids), max(ids))
+    def next_logits(
+        self, tokens: Int[Tensor, "batch seq"], real: Bool[Tensor, "batch seq"] | None, cache: Cache
+    ) -> Float[Tensor, "batch vocab"]:
+        """Logits behind the last real token of each row, without the cap: network and head in one run, and what is left of the last
+        block behind its keys and values for these tokens alone."""
         result = torch.empty(len(tokens), self._head.blocks * 16)
-        with self.lock:
-            self._place_next(ids, cache)
-            self._use(self._whole_tape)
-            self._whole_tape[-1, OUTPUT], self._whole_tape[-1, OUTPUT_STRIDE] = result.data_ptr(), 4 * result.shape[1]
-            self._go()
+        self._take_in(tokens, real, cache, result)
         return result[:, : self._head.rows]
+
+    def take_in(self, tokens: Int[Tensor, "batch seq"], real: Bool[Tensor, "batch seq"] | None, cache: Cache) -> None:
+        """Keys and values of more tokens of each row into the cache, and nothing else."""
+        self._take_in(tokens, real, cache, None)
+
+    def _take_in(
+        self, tokens: Tensor, real: Tensor | None, cache: Cache, result: Float[Tensor, "batch padded"] | None
+    ) -> None:
+        assert isinstance(cache, PagedCache)
+        self._check(int(tokens.min()), int(tokens.max()))
+        with self.lock:
+            if tokens.shape[1] == 1 and result is not None:
+                self._place_next(tokens[:, 0].tolist(), cache)
+                self._go_to_logits(self._whole_tape, result)
+                return
+            at = _real_places(tokens, real)
+            ids = [row[places] for row, places in zip(tokens.numpy(), at, strict=True)]
+            for pieces in _runs([len(row) for row in ids], self.network.config.causal):
+                self._place(pieces, ids, cache)
+                ends = np.cumsum([piece.count for piece in pieces])
+                last = [number for number, one in enumerate(pieces) if one.start + one.count == len(ids[one.row])]
+                if last and result is not None:  # neighbours among the rows, as pieces stand in their order
+                    self._put(Field.KEPT, ends[last] - 1)
+                    self._frame[Field.KEPT_COUNT] = len(last)
+                    self._go_to_logits(self._last_tape, result[pieces[last[0]].row :])
+                else:
+                    self._use(self._taking_tape)
+                    self._go()
+
+    def _go_to_logits(self, tape: np.ndarray, result: Float[Tensor, "rows padded"]) -> None:
+        """Run a tape that ends with the head."""
+        tape[-1, OUTPUT], tape[-1, OUTPUT_STRIDE] = result.data_ptr(), 4 * result.shape[1]
+        self._use(tape)
+        self._go()
 
     def writes(self) -> bool:
         """Can it write by itself, with logits that stand for those of the network?"""
@@ -435,12 +465,23 @@ class CompiledNetwork:
             self._put(field, aligned(tokens * widest // 8))
         self._frame[Field.SCALES_STRIDE] = widest // 8
         self._tape = hidden_tape(self.weights, self.buffers)
+        self._taking_tape = self._tape[: np.flatnonzero(self._tape[:, 0] == Operation.ATTEND)[-1]]
         if self._has_head:
             head = table(self._head_steps(self.buffers.stream, 0, 0))
             self._whole_tape = np.concatenate([self._tape, head])
+            self._last_tape = np.concatenate(
+                [self._taking_tape, self._keep_step(), self._tape[len(self._taking_tape) :], head]
+            )
             room, size = self._choosing_room.ctypes.data, self._choosing_room.nbytes // self.team.threads
             choosing = table([[Operation.CHOOSE, 0, 0, self._head.rows, room, size]])
             self._writing_tape = np.concatenate([self._whole_tape, choosing])
+
+    def _keep_step(self) -> np.ndarray:
+        """What a token has when the last block's keys and values are there, and goes on with."""
+        stream, qkv, up = self.buffers.stream, self.buffers.qkv, self.buffers.up
+        kept = [(one.ctypes.data, one.strides[0]) for one in (stream, qkv)]
+        kept.append((up.ctypes.data, up.strides[0]) if self.network.config.parallel else (0, 0))
+        return table([[Operation.KEEP, *(number for pair in kept for number in pair)]])
 
     def _mix_room(self, tokens: int, parts: int) -> None:
         config = self.network.config

@@ -67,6 +67,9 @@ class Field(IntEnum):
     """int64 [rounds, tokens]: the tokens; -1 where Python has to choose."""
     LOGPROBS = 31
     """float64 [rounds, tokens]: of the chosen tokens, where they are asked for."""
+    KEPT = 32
+    """int64 [KEPT_COUNT], rising: the tokens that go on behind KEEP."""
+    KEPT_COUNT = 33
 
 
 class Operation(IntEnum):
@@ -92,6 +95,8 @@ class Operation(IntEnum):
     """input, its stride, width, number of the activation, gated"""
     CHOOSE = 10
     """logits, their stride, vocabulary, room, room of a thread in bytes"""
+    KEEP = 11
+    """three arrays of float32 with a row for each token, or 0, each with the bytes of a row"""
 
 
 WORDS = 12

@@ -45,13 +45,14 @@ STREAM, VALUES, VALUES_STRIDE, SCALES, SUMS, SCALES_STRIDE = (
 MIXED, COSINES, SINES, SCRATCH, SCRATCH_STRIDE, BARRIER = (
     int(one) for one in (Field.MIX, Field.COSINES, Field.SINES, Field.SCRATCH, Field.SCRATCH_STRIDE, Field.BARRIER)
 )
-ROUNDS, ROUNDS_DONE, STOP, HURRY, CHOICES, SHARES, CHOSEN, LOGPROBS = (
+ROUNDS, ROUNDS_DONE, STOP, HURRY, CHOICES, SHARES, CHOSEN, LOGPROBS, KEPT, KEPT_COUNT = (
     int(one)
     for one in (
         Field.ROUNDS, Field.ROUNDS_DONE, Field.STOP, Field.HURRY, Field.CHOICES, Field.SHARES, Field.CHOSEN, Field.LOGPROBS,
+        Field.KEPT, Field.KEPT_COUNT,
     )
 )  # fmt: skip
-EMBED, PLACE, NORM, QUANTISE, MATRIX, HEADS, ATTEND, MIX, ACTIVATE, CHOOSE = (int(one) for one in Operation)
+EMBED, PLACE, NORM, QUANTISE, MATRIX, HEADS, ATTEND, MIX, ACTIVATE, CHOOSE, KEEP = (int(one) for one in Operation)
 STEP_BYTES = 8 * 12
 PATIENCE = 2048
 """Looks at a barrier, some 50 microseconds, before the core is offered to others."""
@@ -337,6 +338,26 @@ def run_choose(thread, threads, frame, step, round_):
 
 
 @inlined
+def run_keep(thread, frame, step):
+    """The kept tokens in front, each a tile of its own; the others have left their keys and values and are done."""
+    if thread != 0:
+        return
+    count = field(frame, KEPT_COUNT)
+    for number in range(count):
+        token = long_at(field(frame, KEPT) + 8 * number)
+        for pair in range(3):
+            rows, size = field(step, 1 + 2 * pair), field(step, 2 + 2 * pair)
+            if rows != 0:
+                copy(rows + token * size, size // 4, rows + number * size)
+        for place_ in (field(frame, POSITIONS), field(frame, ENDS), field(frame, PAGES)):
+            put_long(place_ + 8 * number, long_at(place_ + 8 * token))
+        put_long(field(frame, TILES) + 16 * number, number)
+        put_long(field(frame, TILES) + 16 * number + 8, 1)
+    put_long(frame + 8 * TOKENS, count)
+    put_long(frame + 8 * TILE_COUNT, count)
+
+
+@inlined
 def run_step(thread, threads, frame, step, round_):
     """This thread's share of one step."""
     operation = field(step, 0)
@@ -360,6 +381,8 @@ def run_step(thread, threads, frame, step, round_):
         run_activate(thread, threads, frame, step)
     elif operation == CHOOSE:
         run_choose(thread, threads, frame, step, round_)
+    elif operation == KEEP:
+        run_keep(thread, frame, step)
 
 
 @compiled

@@ -31,8 +31,13 @@ class Engine(Protocol):
     def logits(self, hidden: Float[Tensor, "*batch dim"]) -> Float[Tensor, "*batch vocab"]:
         """Logits of hidden states, without the cap."""
 
-    def next_logits(self, tokens: Int[Tensor, "batch 1"], cache: Cache) -> Float[Tensor, "batch vocab"]:
-        """Logits behind one more token of each row, without the cap; the cache holds those before."""
+    def next_logits(
+        self, tokens: Int[Tensor, "batch seq"], real: Bool[Tensor, "batch seq"] | None, cache: Cache
+    ) -> Float[Tensor, "batch vocab"]:
+        """Logits behind the last real token of each row, without the cap; the cache holds those before."""
+
+    def take_in(self, tokens: Int[Tensor, "batch seq"], real: Bool[Tensor, "batch seq"] | None, cache: Cache) -> None:
+        """Keys and values of more tokens of each row into the cache."""
 
     def new_cache(self, batch: int) -> Cache:
         """An empty cache."""

@@ -107,14 +107,26 @@ class Network(Stack):
             logits = self.head_product(self._before_head(hidden), self.head_weight, self.head_bias).float()
         return self._capped(logits)
 
-    def next_logits(self, tokens: Int[Tensor, "batch seq"], cache: Cache) -> Float[Tensor, "batch vocab"]:
-        """Logits in float32 behind the last of the tokens that go on from those in the cache, a row for each text."""
+    def next_logits(self, tokens: Tokens, cache: Cache, mask: Real | None = None) -> Float[Tensor, "batch vocab"]:
+        """Logits in float32 behind the last of the tokens that go on from those in the cache, a row for each text; `mask` is False on
+        padding, which stands on the left."""
         engine = self._engine(cache)
-        if engine is None or tokens.shape[1] > 1 or not engine.head_ready():
-            return self.logits(self.hidden(tokens, cache=cache)[:, -1])
-        logits = engine.next_logits(tokens, cache)
-        cache.advance(tokens, None)
+        if engine is None or not engine.head_ready():
+            return self.logits(self.hidden(tokens, mask, cache=cache)[:, -1])
+        real = real_tokens(tokens, mask)
+        logits = engine.next_logits(tokens, real, cache)
+        cache.advance(tokens, real)
         return self._capped(logits)
+
+    def take_in(self, tokens: Tokens, cache: Cache, mask: Real | None = None) -> None:
+        """Read tokens for those that come behind them: into the cache, and no more."""
+        engine = self._engine(cache)
+        if engine is None:
+            self.hidden(tokens, mask, cache=cache)
+            return
+        real = real_tokens(tokens, mask)
+        engine.take_in(tokens, real, cache)
+        cache.advance(tokens, real)
 
     def _capped(self, logits: Float[Tensor, "*batch vocab"]) -> Float[Tensor, "*batch vocab"]:
         cap = self.config.logit_cap

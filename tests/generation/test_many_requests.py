@@ -325,7 +325,7 @@ def test_an_engine_goes_on_after_its_network_failed(
     model: LanguageModel, engine: Engine, monkeypatch: pytest.MonkeyPatch
 ):
     with monkeypatch.context() as patch:
-        patch.setattr(model.network, "logits", lambda hidden: 1 // 0)
+        patch.setattr(model.network, "next_logits", lambda *_: 1 // 0)
         with pytest.raises(RuntimeError):
             engine.submit("a").answer(30)
     assert engine.submit("a", max_new_tokens=7).answer(30) == model.generate("a", max_new_tokens=7)

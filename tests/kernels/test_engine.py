@@ -128,6 +128,30 @@ def test_network_and_head_in_one_run_give_the_logits_of_two_to_the_bit(kind: str
     assert torch.equal(one.tokens, tokens) and one.length == two.length == 70
 
 
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind not in ("bert", "dynamic")])
+@pytest.mark.parametrize("at_once", [module.AT_ONCE, 32])
+@torch.no_grad()
+def test_prompts_of_which_the_last_token_alone_goes_to_the_end(
+    kind: str, at_once: int, monkeypatch: pytest.MonkeyPatch
+):
+    """Taken in by parts, in one run or in several, rows of different lengths: the same logits to the bit, and what comes behind them
+    finds the same keys and values."""
+    _, engine = both(kind)
+    plain, tokens = engine.network, text(3, 90)
+    mask = torch.ones(3, 90, dtype=torch.bool)
+    mask[1, :41], mask[2, :79] = False, False
+    plain.engine = engine
+    one, two = plain.new_cache(3), plain.new_cache(3)
+    expected = plain.logits(plain.hidden(tokens[:, :89], mask[:, :89], cache=two)[:, -1])
+    behind = plain.logits(plain.hidden(tokens[:, 89:], cache=two)[:, -1])
+    monkeypatch.setattr(module, "AT_ONCE", at_once)
+    plain.take_in(tokens[:, :20], one, mask[:, :20])
+    plain.take_in(tokens[:, 20:50], one, mask[:, 20:50])
+    assert torch.equal(plain.next_logits(tokens[:, 50:89], one, mask[:, 50:89]), expected)
+    assert torch.equal(plain.next_logits(tokens[:, 89:], one), behind)
+    assert one.length == two.length and one.sizes == two.sizes == [90, 49, 11]
+
+
 @torch.no_grad()
 def test_a_token_does_not_depend_on_its_neighbours_to_the_bit():
     _, engine = both("llama")
