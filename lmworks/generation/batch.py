@@ -39,9 +39,9 @@ from lmworks.models.network import Network, evaluating
 
 PREFILL = 512
 """Prompt tokens read at once: enough to fill the processor, few enough to bound memory."""
-SECONDS_AHEAD, MOST_AHEAD = 0.016, 8
-"""The compiled path writes tokens for so long before anybody sees them, or until there are so many: a screen's picture, or one step
-where that takes longer. Whoever comes, or leaves, ends it with the token that is being written (`Batch.hurry`)."""
+SECONDS_AHEAD, MOST_AHEAD = 0.04, 8
+"""The compiled path writes tokens for so long before anybody sees them, or until there are so many: as long as a film shows a picture.
+Whoever comes, or leaves, ends it with the token that is being written (`Batch.hurry`)."""
 Shown = list[tuple[Request, str]]
 """Requests that went on, each with its new text."""
 
