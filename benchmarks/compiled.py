@@ -205,6 +205,7 @@ TESTS: dict[str, Callable[[Any], float]] = {
     "one stream, sampled": lambda engine: program(engine, 66, 128, temperature=0.8, top_p=0.95),
     "one stream, 128 tokens": lambda engine: decoding(engine, 66, 128),
     "context 1,000": lambda engine: decoding(engine, 960, 64),
+    "context 1,000, whole program": lambda engine: program(engine, 936, 128),
     **{f"prompt of {size}": (lambda engine, size=size: prompt(engine, size)) for size in PROMPTS},
     **{f"{rows} rows": (lambda engine, rows=rows: decoding(engine, 16, 48, rows)) for rows in ROWS},
     "requests, 16 at once": lambda engine: requests(engine, 16, 64, 16),

@@ -106,6 +106,8 @@ def many(candidates: dict[str, Any], rounds: int, sampled: bool) -> None:
 
 
 QUOTING = {
+    "copy a sentence": "Text:\n{context}\n\nQuestion: {question}\n\nCopy the sentence of the text that answers the question, word for "
+    "word, in quotation marks.",
     "answer by a sentence": "{context}\n\nQuote the sentence that answers this question: {question}",
     "summary": "Summarize the following text in its own words and sentences.\n\n{context}",
     "correct the text": "Rewrite the following text, with only its spelling mistakes corrected.\n\n{context}",

@@ -75,7 +75,7 @@ def weigh(
     """e^(factor (value - largest)) of CHUNK numbers: their sum to `total`; and of those that reach `edge` the places (int32, the
     chunk's beginning at `first`) and weights behind the `found` ones that stand there. Returns how many there are now."""
     top, by, least = (w.splat(one) for one in (largest, factor, edge))
-    count, lanes = w.variable(found), w.memory(1)
+    count, left, lanes = w.variable(found), w.variable(found), w.memory(1)
     sums = w.constant(0.0, FLOATS)
     for vector in range(CHUNK // 16):
         x = w.b.fmul(w.b.fsub(w.load(FLOATS, values, 64 * vector), top), by)
@@ -86,14 +86,15 @@ def weigh(
         reached = w.b.bitcast(w.b.fcmp_ordered(">=", weight, least), SHORT)
         with w.b.if_then(w.b.icmp_unsigned("!=", reached, w.constant(0, SHORT)), likely=False):
             w.store(weight, lanes)
-            with w.loop(0, 16) as lane:
-                bit = w.b.trunc(w.b.lshr(w.b.zext(reached, LONG), lane), BIT)
-                at = w.b.load(count)
-                with w.b.if_then(bit):
-                    place = w.b.add(w.plus(first, 16 * vector), lane)
-                    w.store(w.b.trunc(place, WORD), places, w.times(at, 4), align=4)
-                    w.store(w.load(SINGLE, lanes, w.times(lane, 4), align=4), weights, w.times(at, 4), align=4)
-                w.b.store(w.b.add(at, w.b.zext(bit, LONG)), count)
+            w.b.store(w.b.zext(reached, LONG), left)
+            begin, more = w.b.load(count), w.call("llvm.ctpop.i64", LONG, w.b.load(left))
+            with w.loop(0, more) as number:
+                bits, at = w.b.load(left), w.times(w.b.add(begin, number), 4)
+                lane = w.call("llvm.cttz.i64", LONG, bits, w.constant(1, BIT))
+                w.store(w.b.trunc(w.b.add(w.plus(first, 16 * vector), lane), WORD), places, at, align=4)
+                w.store(w.load(SINGLE, lanes, w.times(lane, 4), align=4), weights, at, align=4)
+                w.b.store(w.b.and_(bits, w.b.sub(bits, w.constant(1))), left)
+            w.b.store(w.b.add(begin, more), count)
     w.store(w.sum(sums), total, align=4)
     return w.b.load(count)
 
