@@ -92,6 +92,7 @@ class Batch:
         self._cache: Cache | None = None
         self._rounds = 1
         """Tokens that the compiled path writes ahead."""
+        self._hurried = np.zeros(1, np.int64)
 
     @property
     def busy(self) -> bool:
@@ -165,8 +166,7 @@ class Batch:
 
     def hurry(self) -> None:
         """Somebody waits for the end of the step that runs."""
-        if isinstance(self.network.engine, CompiledNetwork):
-            self.network.engine.hurry()
+        self._hurried[0] = 1
 
     def _by_kernels(self, cache: Cache) -> list[Choice] | None:
         """How all that run choose their next tokens, where the compiled path can do that by itself."""
@@ -197,7 +197,8 @@ class Batch:
             choices = [one.behind(guessed) for one, size in zip(choices, sizes, strict=True) for guessed in range(size)]
         with one_thread(True):
             start = time.perf_counter()
-            written = engine.write(rows, cache, choices, shares)
+            written = engine.write(rows, cache, choices, shares, self._hurried)
+            self._hurried[0] = 0  # whoever came or left since is seen before the next step
             if max(sizes) == 1:
                 seconds = (time.perf_counter() - start) / len(written.tokens)
                 self._rounds = min(max(int(SECONDS_AHEAD / seconds), 1), MOST_AHEAD)

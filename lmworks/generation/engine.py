@@ -131,13 +131,16 @@ class Engine:
         """Queue a request that was made by `model.request`."""
         if request.most_rows > self.seats:
             raise ConfigError(f"the request needs {request.most_rows} rows and the engine has {self.seats} seats")
-        ticket = Ticket(request, self._batch.hurry)
+        ticket = Ticket(request, self._hurry)
         with self._changed:
             self._must_have_room(1)
             self._waiting.append(ticket)
             self._changed.notify_all()
-        self._batch.hurry()
+        self._hurry()
         return ticket
+
+    def _hurry(self) -> None:
+        self._batch.hurry()
 
     def must_have_room(self, requests: int = 1) -> None:
         """QueueFull or EngineClosed where so many requests would be refused now: before one works to make them."""

@@ -84,7 +84,7 @@ class OneRow(Request):
                 assert logits is not None
                 row = logits[place - len(tokens)]
                 token = self.chooser.choose(row)  # noqa: PLW2901 (the one that was left)
-                shown += self._write(token, row)
+                shown += self._write(token, float(row[token]) + logprob)
             else:
                 self.chooser.drew(token)
                 shown += self._write(token, logprob)

@@ -296,7 +296,8 @@ class Chooser:
 
     def __init__(self, strategy: Strategy, seed: int | None, limits: Limits = NO_LIMITS) -> None:
         self.strategy, self.seed, self.limits = strategy, seed, limits
-        self._plain = not strategy.adjusts and limits.habits == Habits()
+        # Another one may do what the kernels know nothing of.
+        self._plain = type(strategy) in (Greedy, Sample) and not strategy.adjusts and limits.habits == Habits()
         self._ends = np.array(sorted(limits.ends), np.int64)
         self.draws = Draws(seed) if seed is not None else None
         """None where nothing is drawn."""
@@ -336,7 +337,7 @@ class Chooser:
         choice = self.strategy.by_kernels(vocabulary) if self._plain and self.guide is None else None
         if choice is None:
             return None
-        forbidden = max(self.strategy.min_new_tokens - self.written, 0)
+        forbidden = min(max(self.strategy.min_new_tokens - self.written, 0), self.limits.longest)
         return choice._replace(judged=judged, ends=self._ends, forbidden=forbidden)
 
     def drew(self, token: int) -> None:

@@ -37,10 +37,14 @@ class Piece:
     """In the last piece, why it is the last."""
 
 
+def _nothing() -> None:
+    """Nobody is to be told."""
+
+
 class Ticket:
     """A place in an engine's queue, then an answer that grows."""
 
-    def __init__(self, request: Request, hurry: Callable[[], None] = lambda: None) -> None:
+    def __init__(self, request: Request, hurry: Callable[[], None] = _nothing) -> None:
         """`hurry` is called when somebody cancels it."""
         self.request, self._hurry = request, hurry
         self.created = time.monotonic()
@@ -148,7 +152,7 @@ class Ticket:
                 self._pieces.append(piece)
                 self.first = self.first or now
             if over:
-                self.ended = now
+                self.ended, self._hurry = now, _nothing  # who keeps a ticket does not keep the engine
             self._changed.notify_all()
             listeners = list(self._listeners)
         for listener in listeners:

@@ -62,7 +62,7 @@ class Written:
     tokens: Int[np.ndarray, "rounds tokens"]
     """-1, in the last round alone, for one that Python has to choose."""
     logprobs: Float[np.ndarray, "rounds tokens"]
-    """Of those that are chosen, where they were asked for."""
+    """Of those that are chosen, where they were asked for; in the place of -1 what is added to the token's logit."""
     logits: Float[Tensor, "tokens vocab"] | None
     """Of the last round, where one is left to Python; minus infinity for ends that were forbidden."""
 
@@ -245,11 +245,12 @@ class CompiledNetwork:
         cache: Cache,
         choices: Sequence[Choice],
         shares: Float[np.ndarray, "rounds tokens"],
+        hurried: np.ndarray,
     ) -> Written:
         """Read the tokens of each row and choose the one behind each of them. Where every row has one token, what it chose is read
         next, round after round: at most as many rounds as `shares` has, until a row comes to an end of its text or to a token that
-        the kernels do not choose, or somebody calls `hurry`. `choices` are those of each token, and `shares`, from 0 to 1, say which
-        tokens are drawn. What passes in Python between two tokens passes once for all of them."""
+        the kernels do not choose, or the int64 in `hurried` is 1, which any thread may make it. `choices` are those of each token, and
+        `shares`, from 0 to 1, say which tokens are drawn. What passes in Python between two tokens passes once for all of them."""
         assert isinstance(cache, PagedCache)
         tokens = [token for row in rows for token in row]
         self._check(min(tokens), max(tokens))
@@ -266,20 +267,17 @@ class CompiledNetwork:
             self._put(Field.SHARES, shares)
             self._put(Field.CHOSEN, chosen)
             self._put(Field.LOGPROBS, logprobs)
+            self._put(Field.HURRY, hurried)
             self._frame[Field.ROUNDS], self._frame[Field.STOP] = len(shares), 0
             try:
                 self._go()
             finally:
-                self._frame[Field.ROUNDS], self._frame[Field.HURRY] = 1, 0
+                self._frame[Field.ROUNDS] = 1
             done = int(self._frame[Field.ROUNDS_DONE])
             cache.sizes = [size + done - 1 for size in cache.sizes]
             cache.close_pages()
             left = self._logits[: len(tokens), : self._head.rows].clone() if chosen[done - 1].min() < 0 else None
         return Written(chosen[:done], logprobs[:done], left)
-
-    def hurry(self) -> None:
-        """Let a `write` that runs, or the next one, end with its present round: somebody waits. From any thread."""
-        self._frame[Field.HURRY] = 1
 
     def _choose_too(self, tokens: int) -> None:
         """Use the tape that chooses tokens, with room for the logits of so many."""
@@ -326,6 +324,8 @@ class CompiledNetwork:
         positions = np.concatenate([np.arange(*one) for one in zip(pasts, ends, strict=True)])
         seen = positions + 1 if self.network.config.causal else np.repeat(ends, counts)
         most = max(1, VECTORS // self._group)
+        if sum(counts) <= SPLIT and self.network.config.window is not None:
+            most = 1  # a share is a page of a tile, and two tokens' windows may begin on different ones
         starts = [sum(counts[:at]) for at in range(len(counts))]
         tiles = [
             (start + at, min(most, size - at))

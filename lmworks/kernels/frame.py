@@ -58,7 +58,7 @@ class Field(IntEnum):
     STOP = 26
     """Not 0: the round is the last one, as a token ended its text or could not be chosen."""
     HURRY = 27
-    """The same, said from outside at any time: somebody waits for the end of this run, or of the next."""
+    """Address of an int64 that becomes 1 at any time, where somebody waits for the end of the run."""
     CHOICES = 28
     """int64 and float64 [tokens, CHOICE_WORDS]: how each row's next token is chosen (next_token.py)."""
     SHARES = 29
@@ -66,7 +66,7 @@ class Field(IntEnum):
     CHOSEN = 30
     """int64 [rounds, tokens]: the tokens; -1 where Python has to choose."""
     LOGPROBS = 31
-    """float64 [rounds, tokens]: of the chosen tokens, where they are asked for."""
+    """float64 [rounds, tokens]: of the chosen tokens, where they are asked for; of one that Python has to choose, what its logit lacks."""
     KEPT = 32
     """int64 [KEPT_COUNT], rising: the tokens that go on behind KEEP."""
     KEPT_COUNT = 33

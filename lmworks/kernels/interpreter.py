@@ -320,7 +320,7 @@ def run_choose(thread, threads, frame, step, round_):
     """The next token of every row, and what the frame tells of it for the next round."""
     logits, stride, size = field(step, 1), field(step, 2), field(step, 3)
     room, tokens = field(step, 4) + thread * field(step, 5), field(frame, TOKENS)
-    if thread == 0 and atomic_load(frame + 8 * HURRY) != 0:  # one thread looks, so that all see the same
+    if thread == 0 and atomic_load(field(frame, HURRY)) != 0:  # one thread looks, so that all see the same
         put_long(frame + 8 * STOP, 1)
     for row in range(thread, tokens, threads):
         place_ = 8 * (round_ * tokens + row)
@@ -330,8 +330,8 @@ def run_choose(thread, threads, frame, step, round_):
         put_long(field(frame, CHOSEN) + place_, token)
         if token < 0 or is_end(choice, token):
             put_long(frame + 8 * STOP, 1)
+        put_double(field(frame, LOGPROBS) + place_, -total if token < 0 else single_at(of + 4 * token) - total)
         if token >= 0:
-            put_double(field(frame, LOGPROBS) + place_, single_at(of + 4 * token) - total)
             put_long(field(frame, IDS) + at, token)
             put_long(field(frame, POSITIONS) + at, long_at(field(frame, POSITIONS) + at) + 1)
             put_long(field(frame, ENDS) + at, long_at(field(frame, ENDS) + at) + 1)

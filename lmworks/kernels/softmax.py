@@ -264,7 +264,7 @@ def choose(logits, count, factor, top_k, top_p, min_p, at, room):
 
 @inlined
 def likeliest(logits, count):
-    """The first of the largest logits; -1 where there is none (NaN, infinities)."""
+    """The first of the largest logits; -1 where these are infinite."""
     whole = count // CHUNK
     chunk, largest, token = 0, float32(SMALLEST), -1
     for number in range(whole):

@@ -114,7 +114,10 @@ def team() -> Team:
     global _team  # noqa: PLW0603 (one for each process)
     with _making:
         if _team is None or _team.process != os.getpid():
-            _team = Team(max(1, usable_cores()), library())
+            most = (
+                max(1, usable_cores()) if _team is None else _team.threads
+            )  # a child's memory was made for its parent's threads
+            _team = Team(min(most, max(1, usable_cores())), library())
         return _team
 
 

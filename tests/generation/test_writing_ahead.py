@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import threading
+import weakref
 from collections.abc import Iterator
 
 import numpy as np
@@ -31,8 +33,9 @@ STRATEGIES: list[Strategy] = [
     Sample(temperature=1.5, top_k=20, top_p=0.9, min_p=0.01, seed=4),
     Sample(temperature=0.01, top_k=5, seed=5),  # fewer than five reach the kernels' edge: left to Python
     Sample(temperature=3.0, min_new_tokens=40, seed=6),
+    Sample(temperature=0.01, top_k=5, min_new_tokens=40, seed=7),
 ]
-PROMPTS = ["a", "The quick brown fox jumps over", "né 😀", "x" * 60, "one two", "y" * 130]
+PROMPTS = ["a", "The quick brown fox jumps over", "né 😀", "x" * 60, "one two", "y" * 130, "zz"]
 
 
 @pytest.fixture
@@ -83,14 +86,14 @@ def test_whoever_comes_or_leaves_changes_nothing(model: LanguageModel):
     """Runs that are hurried at any moment, beside requests that Python has to choose for."""
     alone = facts([model.generate(*one, max_new_tokens=60) for one in zip(PROMPTS, STRATEGIES, strict=True)])
     over = threading.Event()
-
-    def hurry() -> None:
-        while not over.wait(0.0005):
-            model.network.engine.hurry()  # type: ignore[union-attr]
-
-    neighbour = threading.Thread(target=hurry)
-    neighbour.start()
     with Engine(model, seats=4, queue=30, chunk=16) as engine:
+
+        def hurry() -> None:
+            while not over.wait(0.0005):
+                engine._hurry()
+
+        neighbour = threading.Thread(target=hurry)
+        neighbour.start()
         asked = [(*one, {"logprobs": 0}) for one in zip(PROMPTS, STRATEGIES, strict=True)]
         asked[2:2] = [
             ("b", Greedy(repetition_penalty=1.3), {}),
@@ -104,14 +107,16 @@ def test_whoever_comes_or_leaves_changes_nothing(model: LanguageModel):
     assert answers[:2] + answers[5:] == alone
 
 
-def written(model: LanguageModel, choice: Choice, rounds: int = 6, text: str = "ab") -> tuple[list[int], int]:
+def written(
+    model: LanguageModel, choice: Choice, rounds: int = 6, text: str = "ab", waits: bool = False
+) -> tuple[list[int], int]:
     """What one row writes behind a text, and how many tokens its cache holds then."""
     engine = model.network.engine
     assert isinstance(engine, CompiledNetwork)
     cache = engine.new_cache(1)
     *before, last = model.tokenizer.encode(text)
     engine.hidden(torch.tensor([before]), None, cache)
-    found = engine.write([[last]], cache, [choice], np.zeros((rounds, 1)))
+    found = engine.write([[last]], cache, [choice], np.zeros((rounds, 1)), np.array([int(waits)]))
     return found.tokens[:, 0].tolist(), cache.sizes[0]
 
 
@@ -123,14 +128,38 @@ def test_a_run_ends_where_its_text_ends_or_somebody_waits(model: LanguageModel):
     assert written(model, Choice(ends=ends)) == (tokens[:first], 1 + first)
     other, _ = written(model, Choice(ends=ends, forbidden=6))
     assert len(other) == 6 and tokens[2] not in other
-    model.network.engine.hurry()  # type: ignore[union-attr]
-    assert written(model, Choice()) == (tokens[:1], 2)
-    assert written(model, Choice())[0] == tokens  # only once
+    assert written(model, Choice(), waits=True) == (tokens[:1], 2)
 
 
 def test_a_token_that_kernels_do_not_choose_ends_the_run(model: LanguageModel):
     tokens, size = written(model, Choice(factor=1e3, top_k=5))
     assert tokens[-1] == -1 and -1 not in tokens[:-1] and size == 1 + len(tokens)
+
+
+def test_a_strategy_of_another_kind_is_asked_for_each_token(model: LanguageModel):
+    class Never(Greedy):
+        def adjusted(self, logits: torch.Tensor, *said: object) -> torch.Tensor:
+            return super().adjusted(logits, *said).index_fill(0, torch.arange(100), -torch.inf)  # type: ignore[arg-type]
+
+    assert (
+        min(model.generate("a", Never(), max_new_tokens=20).tokens)
+        >= 100
+        > min(model.generate("a", max_new_tokens=20).tokens)
+    )
+
+
+def test_numbers_beyond_all_bounds_are_as_good_as_never(model: LanguageModel):
+    answer = model.generate("a", Greedy(min_new_tokens=10**30), max_new_tokens=20)
+    assert len(answer.tokens) == 20 and answer.finish == "length"
+
+
+def test_who_keeps_a_ticket_does_not_keep_the_engine(model: LanguageModel):
+    with Engine(model) as engine:
+        ticket, batch_ = engine.submit("a", max_new_tokens=5), weakref.ref(engine._batch)
+        ticket.answer(30)
+    del engine
+    gc.collect()
+    assert batch_() is None and ticket.answer(1).finish
 
 
 def test_nobody_runs_ahead_of_prompts_that_wait(model: LanguageModel):

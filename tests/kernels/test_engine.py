@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import os
 
 import pytest
 import torch
@@ -152,6 +153,21 @@ def test_prompts_of_which_the_last_token_alone_goes_to_the_end(
     assert one.length == two.length and one.sizes == two.sizes == [90, 49, 11]
 
 
+@pytest.mark.parametrize("window", [20, 70])
+@torch.no_grad()
+def test_two_tokens_at_once_see_their_own_windows(window: int):
+    """Where the edge of a window goes from one page to the next between them."""
+    plain = network(**(SHAPE | {"window": window, "context": 256})).requires_grad_(False)
+    plain.engine, tokens = compiled(plain, 8), text(1, 200)
+    for past in range(60, 150):
+        one, two = plain.new_cache(1), plain.new_cache(1)
+        for cache in (one, two):
+            plain.take_in(tokens[:, :past], cache)
+        together = plain.hidden(tokens[:, past : past + 2], cache=one)[:, 1]
+        plain.take_in(tokens[:, past : past + 1], two)
+        assert torch.equal(together, plain.hidden(tokens[:, past + 1 : past + 2], cache=two)[:, 0]), past
+
+
 @torch.no_grad()
 def test_a_token_does_not_depend_on_its_neighbours_to_the_bit():
     _, engine = both("llama")
@@ -290,10 +306,13 @@ def test_a_child_process_has_threads_of_its_own():
         child = context.Process(target=_read_in_child, args=(engine, sending))
         child.start()
         assert receiving.poll(60)
-        assert torch.equal(torch.tensor(receiving.recv()), expected)
+        states, threads = receiving.recv()
+        assert torch.equal(torch.tensor(states), expected) and threads == engine.team.threads
         child.join()
 
 
 def _read_in_child(engine: CompiledNetwork, sending) -> None:
+    os.environ["LMWORKS_THREADS"] = "64"  # more cores than its parent had: the memory is for as many threads as that
     with torch.no_grad():
-        sending.send(engine.hidden(text(1, 20), None, None).tolist())
+        states = engine.hidden(text(1, 20), None, None).tolist()
+    sending.send((states, engine.team.threads))

@@ -138,7 +138,8 @@ def choosing(
     for name in (Field.IDS, Field.POSITIONS, Field.ENDS):
         bench.put(name, np.zeros(rows, np.int64))
     bench.frame[Field.ROUNDS] = rounds
-    bench.kept[Field.HURRY] = [logits, room, choices]
+    bench.put(Field.HURRY, np.zeros(1, np.int64))
+    bench.kept[Field.STOP] = [logits, room, choices]
     stride = logits.stride(0) * 4
     step = [Operation.CHOOSE, logits.data_ptr(), stride, count, room.ctypes.data, room.nbytes // threads]
     return bench, step, chosen, logprobs
