@@ -93,7 +93,7 @@ def first(options: argparse.Namespace) -> None:
     from lmworks.serving.run import served
 
     def shown(load: Load) -> str:
-        first, gaps = load.first_token, load.between_tokens
+        first, gaps = load.first_token, load.between_pieces
         return (
             f"first token p50 {1000 * first.p50:,.0f}, p95 {1000 * first.p95:,.0f} ms; between p50 {1000 * gaps.p50:,.0f}, "
             f"p95 {1000 * gaps.p95:,.0f} ms; {load.tokens_per_second:,.0f} tokens/s"

@@ -33,7 +33,7 @@ def serve(
     api_key: Annotated[str | None, typer.Option(help="The server's key.")] = None,
     json_: Json = False,
 ) -> None:
-    """Ask a server with several clients at once: time to the first token, between tokens, tokens per second."""
+    """Ask a server with several clients at once: time to the first token, between pieces, tokens per second."""
     import asyncio
     from dataclasses import asdict
 
@@ -62,7 +62,7 @@ def serve(
         "first token p50",
         "p95",
         "p99",
-        "between tokens p50",
+        "between pieces p50",
         "p95",
         "p99",
         "failed",
@@ -81,7 +81,7 @@ def _numbers(text: str) -> list[int]:
 
 
 def _row(load: Load) -> list[str]:
-    first, between = load.first_token, load.between_tokens
+    first, between = load.first_token, load.between_pieces
     times = [
         f"{1000 * one:,.0f} ms" for one in (first.p50, first.p95, first.p99, between.p50, between.p95, between.p99)
     ]

@@ -1,7 +1,7 @@
 """Load on a server: so many clients at once, each with its next request as soon as its last is answered.
 
     load = asyncio.run(measure("http://127.0.0.1:8000", concurrency=16, requests=64))
-    load.first_token.p95, load.between_tokens.p50, load.tokens_per_second
+    load.first_token.p95, load.between_pieces.p50, load.tokens_per_second
 
 Speaks plain HTTP over asyncio, as a client that costs little: it may share the machine with the server. Every request has a prompt
 of its own, so that none is read from the cache, unless `shared` says otherwise.
@@ -88,7 +88,8 @@ class Load:
     prompt_tokens: int
     written_tokens: int
     first_token: Percentiles
-    between_tokens: Percentiles
+    between_pieces: Percentiles
+    """Of answers, as they come; a piece may bring several tokens."""
     request: Percentiles
 
     @property

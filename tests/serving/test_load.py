@@ -18,7 +18,7 @@ def test_a_load_is_counted(live: Live):
     after = live.service.engine.state
     assert (load.requests, load.failed, load.written_tokens, load.prompt_tokens) == (10, 0, 70, 90)
     assert after.written_tokens - before.written_tokens == 70 and after.finished - before.finished == 10
-    for times in (load.first_token, load.between_tokens, load.request):
+    for times in (load.first_token, load.between_pieces, load.request):
         assert 0 < times.p50 <= times.p90 <= times.p95 <= times.p99 <= times.longest
     assert load.first_token.longest <= load.request.longest <= load.seconds
     assert load.tokens_per_second == pytest.approx(70 / load.seconds)
