@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +25,7 @@ from lmworks.kernels.frame import Field, Operation, barrier_bytes, float_bits
 from lmworks.kernels.next_token import Choice, room_numbers, table_of
 from lmworks.kernels.packing import Stored, aligned
 from lmworks.kernels.pages import PAGE, PagedCache
+from lmworks.kernels.pieces import Piece, real_places, runs
 from lmworks.kernels.prefixes import Prefixes
 from lmworks.kernels.tape import Buffers, Step, Weights, hidden_tape, multiply, table
 from lmworks.kernels.team import team
@@ -44,15 +45,6 @@ LOGITS, LOGITS_STRIDE = 1, 2
 """The same of the step behind it that chooses tokens."""
 SPLIT = 2
 """Up to so many tokens the threads share the pages of each, and not the tokens."""
-
-
-@dataclass
-class Piece:
-    """Tokens of one row that are computed in one run: `count` from the row's real token number `start` on."""
-
-    row: int
-    start: int
-    count: int
 
 
 @dataclass
@@ -164,15 +156,15 @@ class CompiledNetwork:
         if tokens.numel():
             self._check(int(tokens.min()), int(tokens.max()))
         with self.lock:
-            at = _real_places(tokens, real)
+            at = real_places(tokens, real)
             ids = [row[places] for row, places in zip(tokens.numpy(), at, strict=True)]
             result = torch.zeros(*tokens.shape, self.network.config.dim)
             out = result.numpy()
             held, temporary = cache, cache is None
-            runs = list(_runs([len(row) for row in ids], self.network.config.causal))
+            cut = list(runs([len(row) for row in ids], self.network.config.causal, AT_ONCE))
             if held is None:
-                held = self._temporary(ids, runs)
-            for pieces in runs:
+                held = self._temporary(ids, cut)
+            for pieces in cut:
                 states = self._run(pieces, ids, held)
                 done = 0
                 for piece in pieces:
@@ -215,9 +207,9 @@ class CompiledNetwork:
                 self._place_next(tokens[:, 0].tolist(), cache)
                 self._go_to_logits(self._whole_tape, result)
                 return
-            at = _real_places(tokens, real)
+            at = real_places(tokens, real)
             ids = [row[places] for row, places in zip(tokens.numpy(), at, strict=True)]
-            for pieces in _runs([len(row) for row in ids], self.network.config.causal):
+            for pieces in runs([len(row) for row in ids], self.network.config.causal, AT_ONCE):
                 self._place(pieces, ids, cache)
                 ends = np.cumsum([piece.count for piece in pieces])
                 last = [number for number, one in enumerate(pieces) if one.start + one.count == len(ids[one.row])]
@@ -395,9 +387,9 @@ class CompiledNetwork:
             self.team = team()
         self.team.run(self._frame, self._barrier)
 
-    def _temporary(self, ids: list[np.ndarray], runs: list[list[Piece]]) -> PagedCache:
+    def _temporary(self, ids: list[np.ndarray], cut: list[list[Piece]]) -> PagedCache:
         """Pages for texts that nobody goes on with: of one layer, used again and again, where each row is read at once."""
-        whole = len(runs) == 1 or all(piece.count == len(ids[piece.row]) for run in runs for piece in run)
+        whole = len(cut) == 1 or all(piece.count == len(ids[piece.row]) for run in cut for piece in run)
         if not whole:
             return self.new_cache(len(ids))
         cache = PagedCache(len(ids), self._layer_bytes, 1)
@@ -502,32 +494,3 @@ class CompiledNetwork:
 def _fingerprint(weights: Sequence[Tensor]) -> list[tuple[int, int, bool]]:
     """Changes when a weight does."""
     return [(one.data_ptr(), one._version, one.requires_grad) for one in weights]
-
-
-def _real_places(tokens: Int[Tensor, "batch seq"], real: Bool[Tensor, "batch seq"] | None) -> list[np.ndarray]:
-    """Where each row's real tokens stand."""
-    if real is None:
-        every = np.arange(tokens.shape[1])
-        return [every] * len(tokens)
-    return [row.nonzero()[0] for row in real.numpy()]
-
-
-def _runs(sizes: list[int], causal: bool) -> Iterator[list[Piece]]:
-    """Rows cut and put together so that a run has about AT_ONCE tokens; an encoder's rows stay whole."""
-    pieces: list[Piece] = []
-    room = AT_ONCE
-    for row, size in enumerate(sizes):
-        start = 0
-        while start < size:
-            count = min(size - start, room) if causal else size - start
-            if pieces and count > room:
-                yield pieces
-                pieces, room = [], AT_ONCE
-                continue
-            pieces.append(Piece(row, start, count))
-            start, room = start + count, room - count
-            if room <= 0:
-                yield pieces
-                pieces, room = [], AT_ONCE
-    if pieces:
-        yield pieces

@@ -195,7 +195,8 @@ def test_no_thread_stays_behind_where_a_run_stops(monkeypatch: pytest.MonkeyPatc
     bench.put(Field.BARRIER, barrier)
     bench.put(Field.TAPE, np.array([[*step, *[0] * (WORDS - len(step))]], np.int64))
     bench.frame[Field.STEPS] = 1
-    busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(3)]  # they take cores away
+    ends = "import time\nend = time.time() + 30\nwhile time.time() < end: pass"
+    busy = [subprocess.Popen([sys.executable, "-c", ends]) for _ in range(3)]  # they take cores away
     try:
         for _ in range(15_000):
             bench.frame[Field.STOP] = 0
