@@ -6,7 +6,8 @@
         for request, text in batch.step():
             ...
 
-A step gives every running request one token (more where it guessed some), or reads a part of a waiting prompt: at most `chunk`
+A step gives every running request one token (more where it guessed some, or where the compiled path writes ahead: `SECONDS_AHEAD`), or
+reads a part of a waiting prompt: at most `chunk`
 tokens of prompts between two tokens of those that run. The prompt that is due first is read first, and it is due when as many
 tokens were read since it came as it has itself: a short one does not wait for a long one that came before, nor a long one for
 more than its own length in short ones that come later. Rows of all requests share each pass through the network; what a
@@ -187,19 +188,18 @@ class Batch:
         engine, requests = cast("CompiledNetwork", self.network.engine), cast("list[OneRow]", self.running)
         rows = [request.rows[0].tokens for request in requests]
         sizes = list(map(len, rows))
-        ahead = min(1 if self.reading else self._rounds, *(request.room for request in requests))
-        shares = np.array([request.shares(ahead) for request in requests]).T.copy()
-        if max(sizes) > 1:
-            ahead, shares = (
-                1,
-                np.array([[at for one, size in zip(requests, sizes, strict=True) for at in one.shares(size)]]),
-            )
+        guesses = max(sizes) > 1
+        if guesses:
+            shares = np.array([[at for one, size in zip(requests, sizes, strict=True) for at in one.shares(size)]])
             choices = [one.behind(guessed) for one, size in zip(choices, sizes, strict=True) for guessed in range(size)]
+        else:
+            rounds = min(1 if self.reading else self._rounds, *(request.room for request in requests))
+            shares = np.array([request.shares(rounds) for request in requests]).T.copy()
         with one_thread(True):
             start = time.perf_counter()
             written = engine.write(rows, cache, choices, shares, self._hurried)
             self._hurried[0] = 0  # whoever came or left since is seen before the next step
-            if max(sizes) == 1:
+            if not guesses:
                 seconds = (time.perf_counter() - start) / len(written.tokens)
                 self._rounds = min(max(int(SECONDS_AHEAD / seconds), 1), MOST_AHEAD)
             shown: Shown = []

@@ -71,6 +71,7 @@ class EngineState:
     refused: int = 0
     """Requests that the queue had no place for."""
     steps: int = 0
+    """Each gives the running requests a token or more, or reads a part of a prompt."""
     cache_bytes: int = 0
     """Keys and values of all running requests, and of prefixes that are kept."""
 

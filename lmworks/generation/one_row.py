@@ -15,6 +15,8 @@ from lmworks.generation.strategies import Chooser
 from lmworks.kernels.next_token import Choice
 from lmworks.tokens.stream import StreamDecoder
 
+WITH_GUESSER = 2
+"""Tokens that a row which may guess runs ahead at most: a quotation that begins shall not be noticed late."""
 SINKS = 4
 """First tokens of a text that a window keeps when it slides."""
 
@@ -64,9 +66,9 @@ class OneRow(Request):
 
     @property
     def room(self) -> int:
-        """Tokens until it ends, its window slides, or a quotation that begins would be noticed late."""
+        """Tokens that it may run ahead: until it ends or its window slides."""
         room = self.limits.longest - len(self.tokens)
-        room = room if self.guesser is None else min(room, 2)
+        room = room if self.guesser is None else min(room, WITH_GUESSER)
         return room if self.window is None else min(room, self.window + 1 - len(self.held))
 
     def shares(self, count: int) -> list[float]:

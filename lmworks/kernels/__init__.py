@@ -12,7 +12,8 @@ How a network runs here, from the outside in:
     pages.py         the KV cache: pages of 64 tokens that rows may share
     team.py          the threads that run a tape together
     library.py       the compiled kernels: made, kept on the disk, checked
-    interpreter.py   one operation after another, with a barrier between them
+    pieces.py        which tokens run together
+    interpreter.py   one operation after another, with a barrier between them; round after round, where it chooses tokens itself
     matrix.py, attention.py, activations.py, norms.py, positions.py, embedding.py      one family of operations each
     next_token.py, softmax.py      a token drawn from its logits, whose probabilities are not written down
     vectors.py       vectors of 16 numbers as LLVM instructions

@@ -357,42 +357,37 @@ def run_keep(thread, frame, step):
     put_long(frame + 8 * TILE_COUNT, count)
 
 
-@inlined
-def run_step(thread, threads, frame, step, round_):
-    """This thread's share of one step."""
-    operation = field(step, 0)
-    if operation == EMBED:
-        run_embed(thread, threads, frame, step)
-    elif operation == PLACE:
-        run_place(thread, threads, frame, step)
-    elif operation == NORM:
-        run_norm(thread, threads, frame, step)
-    elif operation == QUANTISE:
-        run_quantise(thread, threads, frame, step)
-    elif operation == MATRIX:
-        run_matrix(thread, threads, frame, step)
-    elif operation == HEADS:
-        run_heads(thread, threads, frame, step)
-    elif operation == ATTEND:
-        run_attend(thread, threads, frame, step)
-    elif operation == MIX:
-        run_mix(thread, threads, frame, step)
-    elif operation == ACTIVATE:
-        run_activate(thread, threads, frame, step)
-    elif operation == CHOOSE:
-        run_choose(thread, threads, frame, step, round_)
-    elif operation == KEEP:
-        run_keep(thread, frame, step)
-
-
 @compiled
-def run(thread, threads, frame):
+def run(thread, threads, frame):  # noqa: PLR0912 (with the choice in a function of its own numba takes 5 s more)
     """This thread's share of every step of the frame's tape, round after round. How often it looked while it waited for others
     stands behind the barrier, 64 bytes for each thread, up to the last wait."""
     tape, place_, looks = field(frame, TAPE), field(frame, BARRIER), 0
     for round_ in range(field(frame, ROUNDS)):
         for number in range(field(frame, STEPS)):
-            run_step(thread, threads, frame, tape + number * STEP_BYTES, round_)
+            step = tape + number * STEP_BYTES
+            operation = field(step, 0)
+            if operation == EMBED:
+                run_embed(thread, threads, frame, step)
+            elif operation == PLACE:
+                run_place(thread, threads, frame, step)
+            elif operation == NORM:
+                run_norm(thread, threads, frame, step)
+            elif operation == QUANTISE:
+                run_quantise(thread, threads, frame, step)
+            elif operation == MATRIX:
+                run_matrix(thread, threads, frame, step)
+            elif operation == HEADS:
+                run_heads(thread, threads, frame, step)
+            elif operation == ATTEND:
+                run_attend(thread, threads, frame, step)
+            elif operation == MIX:
+                run_mix(thread, threads, frame, step)
+            elif operation == ACTIVATE:
+                run_activate(thread, threads, frame, step)
+            elif operation == CHOOSE:
+                run_choose(thread, threads, frame, step, round_)
+            elif operation == KEEP:
+                run_keep(thread, frame, step)
             put_long(place_ + LOOKS + 64 * thread, looks)
             looks += barrier(place_, threads)
         if thread == 0:

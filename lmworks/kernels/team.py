@@ -114,10 +114,9 @@ def team() -> Team:
     global _team  # noqa: PLW0603 (one for each process)
     with _making:
         if _team is None or _team.process != os.getpid():
-            most = (
-                max(1, usable_cores()) if _team is None else _team.threads
-            )  # a child's memory was made for its parent's threads
-            _team = Team(min(most, max(1, usable_cores())), library())
+            cores = max(1, usable_cores())
+            # The memory that a child finds was made for its parent's threads.
+            _team = Team(cores if _team is None else min(cores, _team.threads), library())
         return _team
 
 

@@ -109,7 +109,9 @@ class Network(Stack):
 
     def next_logits(self, tokens: Tokens, cache: Cache, mask: Real | None = None) -> Float[Tensor, "batch vocab"]:
         """Logits in float32 behind the last of the tokens that go on from those in the cache, a row for each text; `mask` is False on
-        padding, which stands on the left."""
+        padding. ConfigError for padding on the right: the last column would be none of the text."""
+        if mask is not None and not bool(mask[:, -1].all()):
+            raise ConfigError("a row ends with padding, and has no last token there; put the padding on the left")
         engine = self._engine(cache)
         if engine is None or not engine.head_ready():
             return self.logits(self.hidden(tokens, mask, cache=cache)[:, -1])

@@ -153,6 +153,16 @@ def test_prompts_of_which_the_last_token_alone_goes_to_the_end(
     assert one.length == two.length and one.sizes == two.sizes == [90, 49, 11]
 
 
+@torch.no_grad()
+def test_a_row_that_ends_with_padding_has_no_next_token():
+    _, engine = both("llama")
+    plain, mask = engine.network, torch.ones(2, 9, dtype=torch.bool)
+    mask[1, 7:] = False
+    for plain.engine in (engine, None):
+        with pytest.raises(ConfigError, match="put the padding on the left"):
+            plain.next_logits(text(2, 9), plain.new_cache(2), mask)
+
+
 @pytest.mark.parametrize("window", [20, 70])
 @torch.no_grad()
 def test_two_tokens_at_once_see_their_own_windows(window: int):
