@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ import torch
 from torch import Tensor
 
 from lmworks.kernels.frame import WORDS, Field, barrier_bytes
+from lmworks.kernels.outliers import MOST, table_for_values
 from lmworks.kernels.packing import aligned
 from lmworks.kernels.team import team
 
@@ -27,13 +29,14 @@ class Bench:
         self.frame[Field.ROUNDS] = 1
         self.barrier = aligned(barrier_bytes(team().threads)).view(np.int64)
         self.values = np.zeros((tokens, width), np.int8)
-        self.scales, self.sums = (np.zeros((tokens, width // 32), np.float32) for _ in range(2))
+        rows = np.zeros((2, tokens, width // 32 + MOST), np.float32)
+        self.scales, self.sums, self.apart = rows[0, :, :-MOST], rows[1, :, :-MOST], rows[0, :, -MOST:]
         self.put(Field.BARRIER, self.barrier)
         self.put(Field.VALUES, self.values)
         self.put(Field.SCALES, self.scales)
         self.put(Field.SUMS, self.sums)
         self.put(Field.SCRATCH, aligned(2**16 * team().threads))
-        self.frame[[Field.VALUES_STRIDE, Field.SCALES_STRIDE, Field.TOKENS]] = width, width // 8, tokens
+        self.frame[[Field.VALUES_STRIDE, Field.SCALES_STRIDE, Field.TOKENS]] = width, rows.strides[1], tokens
         self.frame[Field.SCRATCH_STRIDE] = 2**16
 
     def put(self, field: Field, array: Any) -> int:
@@ -50,14 +53,24 @@ class Bench:
         self.frame[Field.STEPS] = len(tape)
         team().run(self.frame, self.barrier)
 
-    def quantise(self, x: Tensor) -> Tensor:
+    def table(self, outliers: Sequence[int] = ()) -> int:
+        """The address of a table of outliers, for a step that leaves values."""
+        table = self.kept[f"outliers {outliers}"] = table_for_values(outliers, self.width // 32)
+        return table.ctypes.data
+
+    def quantise(self, x: Tensor, outliers: Sequence[int] = ()) -> Tensor:
         """Put x in 8 bits where the next matrix reads it, by PyTorch; returns what it stands for."""
+        outliers, x, whole = list(outliers), x.clone(), x
+        x[:, outliers] = 0
+        self.apart[:, : len(outliers)] = whole[:, outliers].numpy()
         grouped = x.view(self.tokens, -1, 32)
         scale = grouped.abs().amax(-1, keepdim=True).clamp_min(1e-20) / 127
         values = (grouped / scale).round()
         self.values[:], self.scales[:] = values.flatten(1).numpy(), scale[..., 0].numpy()
         self.sums[:] = (values.sum(-1) * scale[..., 0]).numpy()
-        return (values * scale).flatten(1)
+        read = (values * scale).flatten(1)
+        read[:, outliers] = whole[:, outliers]
+        return read
 
     def read(self) -> Tensor:
         """What the 8-bit values stand for."""

@@ -9,6 +9,7 @@ How a network runs here, from the outside in:
     engine.py        hidden states, logits and caches of one network
     tape.py          a network read out as a table of operations
     packing.py       weights in the order in which the kernels read them
+    outliers.py      inputs of matrices that are too large for 8 bits beside others
     pages.py         the KV cache: pages of 64 tokens that rows may share
     team.py          the threads that run a tape together
     library.py       the compiled kernels: made, kept on the disk, checked

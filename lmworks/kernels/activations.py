@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from lmworks.kernels.quantised import put_group
+from lmworks.kernels.quantised import Place, put_group
 from lmworks.kernels.vectors import FLOATS, Int, Value, Writer, emitted
 
 NAMES = ("silu", "gelu", "gelu_tanh", "relu", "relu_squared", "sigmoid", "tanh")
@@ -63,8 +63,10 @@ WRITERS = dict(zip(NAMES, (_silu, _gelu, _gelu_tanh, _relu, _relu_squared, _sigm
 def _activation(name: str) -> Any:
     apply: Callable[[Writer, Value], Value] = WRITERS[name]
 
-    @emitted(None, Int, Int, Int, Int, Int, Int)
-    def activate(w: Writer, x: Value, gated: Value, group: Value, values: Value, scales: Value, sums: Value) -> None:
+    @emitted(None, *[Int] * 7)
+    def activate(
+        w: Writer, x: Value, gated: Value, group: Value, values: Value, scales: Value, sums: Value, outliers: Value
+    ) -> None:
         """Group `group` of a token at x; multiplied with that at `gated` unless that is 0."""
         place = w.times(group, 128)
         pair = [apply(w, w.load(FLOATS, x, w.plus(place, at))) for at in (0, 64)]
@@ -72,7 +74,7 @@ def _activation(name: str) -> Any:
         with w.b.if_then(w.b.icmp_signed("!=", gated, w.constant(0))):
             for at, one, place_of in zip((0, 64), pair, result, strict=True):
                 w.b.store(w.b.fmul(one, w.load(FLOATS, gated, w.plus(place, at))), place_of)
-        put_group(w, w.b.load(result[0]), w.b.load(result[1]), values, scales, sums, group)
+        put_group(w, w.b.load(result[0]), w.b.load(result[1]), Place(values, scales, sums, outliers), group)
 
     return activate
 

@@ -17,7 +17,7 @@ from __future__ import annotations
 from typing import Any
 
 from lmworks.kernels.instructions import chosen
-from lmworks.kernels.quantised import put_group
+from lmworks.kernels.quantised import Place, put_group
 from lmworks.kernels.scalars import inlined
 from lmworks.kernels.vectors import (
     FLOATS,
@@ -217,7 +217,7 @@ def put_groups(w: Writer, x: Value, first: Value, count: Value, values: Value, s
     """Quantise `count` groups of 32 at x into those from `first` on."""
     with w.loop(0, count) as group:
         pair = [w.load(FLOATS, x, w.plus(w.times(group, 128), at)) for at in (0, 64)]
-        put_group(w, pair[0], pair[1], values, scales, sums, w.b.add(first, group))
+        put_group(w, pair[0], pair[1], Place(values, scales, sums), w.b.add(first, group))
 
 
 @emitted(None, Int, Int, Int)

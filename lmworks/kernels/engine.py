@@ -21,13 +21,14 @@ from torch import Tensor
 from lmworks.basics import progress
 from lmworks.basics.errors import ConfigError
 from lmworks.kernels.coverage import too_large, unavailable, uncovered
-from lmworks.kernels.frame import Field, Operation, barrier_bytes, float_bits
+from lmworks.kernels.frame import Field, Operation, barrier_bytes
 from lmworks.kernels.next_token import Choice, room_numbers, table_of
+from lmworks.kernels.outliers import MOST
 from lmworks.kernels.packing import Stored, aligned
 from lmworks.kernels.pages import PAGE, PagedCache
 from lmworks.kernels.pieces import Piece, real_places, runs
 from lmworks.kernels.prefixes import Prefixes
-from lmworks.kernels.tape import Buffers, Step, Weights, hidden_tape, multiply, table
+from lmworks.kernels.tape import Buffers, Step, Weights, hidden_tape, multiply, quantise, table
 from lmworks.kernels.team import team
 from lmworks.models.block import run_plainly
 from lmworks.models.cache import Cache
@@ -378,7 +379,7 @@ class CompiledNetwork:
     def _head_steps(self, rows: np.ndarray, output: int, stride: int) -> list[Step]:
         config = self.network.config
         return [
-            [Operation.QUANTISE, rows.ctypes.data, rows.strides[0], config.dim, float_bits(config.head_scale or 1.0)],
+            quantise(self._head, rows.ctypes.data, rows.strides[0], config.head_scale or 1.0),
             multiply(self._head, output, stride, self.weights.vector("head_bias")),
         ]
 
@@ -453,9 +454,10 @@ class CompiledNetwork:
         self._put(Field.STREAM, self.buffers.stream)
         self._put(Field.VALUES, aligned(tokens * widest))
         self._frame[Field.VALUES_STRIDE] = widest
+        stride = widest // 8 + 4 * MOST
         for field in (Field.SCALES, Field.SUMS):
-            self._put(field, aligned(tokens * widest // 8))
-        self._frame[Field.SCALES_STRIDE] = widest // 8
+            self._put(field, aligned(tokens * stride))
+        self._frame[Field.SCALES_STRIDE] = stride
         self._tape = hidden_tape(self.weights, self.buffers)
         self._taking_tape = self._tape[: np.flatnonzero(self._tape[:, 0] == Operation.ATTEND)[-1]]
         if self._has_head:

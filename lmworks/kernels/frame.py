@@ -80,11 +80,11 @@ class Operation(IntEnum):
     PLACE = 2
     """table, offset, dim"""
     NORM = 3
-    """weight, bias or 0, dim, eps, centred, source, kept or 0, quantises"""
+    """weight, bias or 0, dim, eps, centred, source, kept or 0, table of outliers or 0 to leave no values"""
     QUANTISE = 4
-    """source, source stride, width, factor"""
+    """source, source stride, width, factor, table of outliers"""
     MATRIX = 5
-    """weights, bits, blocks, groups, output, output stride, adds, bias or 0"""
+    """weights, bits, blocks, groups, output, output stride, adds, bias or 0, table of outliers, their number"""
     HEADS = 6
     """output of the qkv matrix, its stride, heads, kv heads, head_dim, half or 0, query norm or 0, key norm, eps, scale, layer"""
     ATTEND = 7
@@ -92,7 +92,7 @@ class Operation(IntEnum):
     MIX = 8
     """heads, head_dim, window or 0"""
     ACTIVATE = 9
-    """input, its stride, width, number of the activation, gated"""
+    """input, its stride, width, number of the activation, gated, table of outliers"""
     CHOOSE = 10
     """logits, their stride, vocabulary, room, room of a thread in bytes"""
     KEEP = 11

@@ -111,14 +111,14 @@ def run_norm(thread, threads, frame, step):
         as_float(field(step, 4)),
         field(step, 5),
     )
-    source, kept, quantises = field(step, 6), field(step, 7), field(step, 8)
+    source, kept, outliers = field(step, 6), field(step, 7), field(step, 8)
     values, scales, sums = field(frame, VALUES), field(frame, SCALES), field(frame, SUMS)
     values_stride, scales_stride = field(frame, VALUES_STRIDE), field(frame, SCALES_STRIDE)
     for token in range(thread, field(frame, TOKENS), threads):
         to = kept + token * dim * 4 if kept != 0 else 0
-        of = values + token * values_stride if quantises != 0 else 0
+        of = values + token * values_stride if outliers != 0 else 0
         at = token * scales_stride
-        norm(source + token * dim * 4, weight, bias, dim, eps, centred, to, of, scales + at, sums + at)
+        norm(source + token * dim * 4, weight, bias, dim, eps, centred, to, of, scales + at, sums + at, outliers)
 
 
 @inlined
@@ -129,7 +129,7 @@ def run_quantise(thread, threads, frame, step):
     for token in range(thread, field(frame, TOKENS), threads):
         at = token * field(frame, SCALES_STRIDE)
         to = values + token * field(frame, VALUES_STRIDE)
-        quantise(source + token * stride, width, factor, to, scales + at, sums + at)
+        quantise(source + token * stride, width, factor, to, scales + at, sums + at, field(step, 5))
 
 
 @inlined
@@ -153,6 +153,8 @@ def run_matrix(thread, threads, frame, step):
         field(step, 6),
         field(step, 7),
         field(step, 8),
+        field(step, 9),
+        field(step, 10),
     )
 
 
@@ -290,6 +292,7 @@ def run_mix(thread, threads, frame, step):
 def run_activate(thread, threads, frame, step):
     """The feed-forward's non-linearity, into the next matrix's values."""
     x, stride, width, kind, gated = (field(step, 1), field(step, 2), field(step, 3), field(step, 4), field(step, 5))
+    outliers = field(step, 6)
     groups = width // 32
     units = field(frame, TOKENS) * groups
     for unit in range(units * thread // threads, units * (thread + 1) // threads):
@@ -300,19 +303,19 @@ def run_activate(thread, threads, frame, step):
         scales = field(frame, SCALES) + token * field(frame, SCALES_STRIDE)
         sums = field(frame, SUMS) + token * field(frame, SCALES_STRIDE)
         if kind == 0:
-            activations.silu(at, by, group, values, scales, sums)
+            activations.silu(at, by, group, values, scales, sums, outliers)
         elif kind == 1:
-            activations.gelu(at, by, group, values, scales, sums)
+            activations.gelu(at, by, group, values, scales, sums, outliers)
         elif kind == 2:
-            activations.gelu_tanh(at, by, group, values, scales, sums)
+            activations.gelu_tanh(at, by, group, values, scales, sums, outliers)
         elif kind == 3:
-            activations.relu(at, by, group, values, scales, sums)
+            activations.relu(at, by, group, values, scales, sums, outliers)
         elif kind == 4:
-            activations.relu_squared(at, by, group, values, scales, sums)
+            activations.relu_squared(at, by, group, values, scales, sums, outliers)
         elif kind == 5:
-            activations.sigmoid(at, by, group, values, scales, sums)
+            activations.sigmoid(at, by, group, values, scales, sums, outliers)
         else:
-            activations.tanh(at, by, group, values, scales, sums)
+            activations.tanh(at, by, group, values, scales, sums, outliers)
 
 
 @inlined

@@ -10,8 +10,8 @@ A lane so holds four consecutive inputs of one row, which is what the byte produ
 
     output += float(sum of code * value) * (scale * the token's scale) + minimum * the token's sum
 
-Weights are unpacked once for up to 16 tokens. The sum of each output runs over the groups in order, whatever the number of
-tokens, so that a token's result does not depend on its neighbours.
+Weights are unpacked once for up to 16 tokens. The sum of each output runs over the groups and then over the outliers (outliers.py), which
+are multiplied as they are, in order, whatever the number of tokens, so that a token's result does not depend on its neighbours.
 """
 
 from __future__ import annotations
@@ -24,7 +24,9 @@ from lmworks.kernels.scalars import atomic_add, inlined
 from lmworks.kernels.vectors import (
     FLOATS,
     FLOATS_8,
+    HALVES,
     HALVES_8,
+    LONG,
     WORD,
     WORDS,
     WORDS_8,
@@ -57,12 +59,16 @@ class Given:
     scales: Value
     sums: Value
     scales_stride: Value
+    outliers: Value
+    """Address of the table for weights (outliers.py)."""
+    count: Value
+    """Of the outliers."""
 
 
 def _kernel(tokens: int, bits: int) -> Any:
     """One block of 16 rows times so many tokens."""
 
-    @emitted(None, *[Int] * 11)
+    @emitted(None, *[Int] * 13)
     def multiply(
         w: Writer,
         weights: Value,
@@ -76,13 +82,15 @@ def _kernel(tokens: int, bits: int) -> Any:
         output_stride: Value,
         adds: Value,
         bias: Value,
+        outliers: Value,
+        count: Value,
     ) -> None:
         start = w.variable(w.constant(0.0, FLOATS))
         w.b.store(w.constant(0.0, FLOATS), start)
         with w.b.if_then(w.b.icmp_signed("!=", bias, w.constant(0))):
             w.b.store(w.load(FLOATS, bias), start)
         product = _product_in_halves if chosen().name == "avx2" else _product
-        given = Given(values, values_stride, scales, sums, scales_stride)
+        given = Given(values, values_stride, scales, sums, scales_stride, outliers, count)
         totals = product(w, tokens, bits, w.b.load(start), weights, groups, given)
         is_sum = w.b.icmp_signed("!=", adds, w.constant(0))
         for token, total in enumerate(totals):
@@ -114,6 +122,11 @@ def _product(
             dot = w.b.sitofp(_dot(w, codes, value, chains=2 if tokens == 1 else 1), FLOATS)
             sum_ = w.fma(dot, w.b.fmul(scale, w.load_splat(given.scales, place)), w.b.load(total))
             w.b.store(w.fma(minimum, w.load_splat(given.sums, place), sum_), total)
+    with w.loop(0, given.count) as number:
+        weight, behind = _outlier(w, bits, weights, number, given), w.times(w.b.add(groups, number), 4)
+        for token, total in enumerate(totals):
+            place = w.plus(w.times(given.scales_stride, token), behind)
+            w.b.store(w.fma(weight, w.load_splat(given.scales, place), w.b.load(total)), total)
     return [w.b.load(total) for total in totals]
 
 
@@ -124,6 +137,18 @@ def _codes(w: Writer, packed: list[Value]) -> list[Value]:
     kind = packed[0].type
     low, four = w.constant(0x0F0F0F0F, kind), w.constant(4, kind)
     return [w.b.and_(one, low) for one in packed] + [w.b.and_(w.b.lshr(one, four), low) for one in packed]
+
+
+def _outlier(w: Writer, bits: int, weights: Value, number: Value, given: Given, half: int | None = None) -> Value:
+    """The weights of an outlier, in float32: of all 16 rows, or of half of them."""
+    words, halves = (WORDS, HALVES) if half is None else (WORDS_8, HALVES_8)
+    entry, of_half = w.plus(given.outliers, w.times(number, 24)), half or 0
+    at, shift, ends = (w.load(LONG, entry, place) for place in (0, 8, 16))
+    code = w.load(words, w.plus(weights, at), 32 * of_half, align=32)
+    code = w.b.lshr(code, w.splat(w.b.trunc(shift, WORD), words.count))
+    code = w.b.sitofp(w.b.and_(code, w.constant((1 << bits) - 1, words)), FLOATS if half is None else FLOATS_8)
+    ends = w.plus(weights, ends)
+    return w.fma(code, *(w.load_halves(ends, 16 * of_half + place, halves) for place in (0, 32)))
 
 
 def _dot(w: Writer, codes: list[Value], value: Value, chains: int) -> Value:
@@ -164,6 +189,15 @@ def _product_in_halves(
                 if bits == 4:  # of 8 the minimum is -128 times the scale
                     sum_ = w.fma(minimum, w.load_splat(given.sums, place, lanes=8), sum_)
                 w.store(sum_, total)
+    with w.loop(0, given.count) as number:
+        behind = w.times(w.b.add(groups, number), 4)
+        for half in (0, 1):
+            weight = _outlier(w, bits, weights, number, given, half)
+            with w.loop(0, tokens) as token:
+                place = w.plus(w.times(given.scales_stride, token), behind)
+                total = w.plus(totals, w.plus(w.times(token, 64), 32 * half))
+                value = w.load_splat(given.scales, place, lanes=8)
+                w.store(w.fma(weight, value, w.load(FLOATS_8, total)), total)
     return [w.load(FLOATS, totals, 64 * token) for token in range(tokens)]
 
 
@@ -185,7 +219,7 @@ eight_1, eight_4, eight_16 = (_kernel(tokens, 8) for tokens in (1, 4, MOST_TOKEN
 @inlined
 def matrix(
     thread, threads, taken, bits, weights, blocks, groups, values, values_stride, scales, sums, scales_stride, tokens,
-    output, output_stride, adds, bias,
+    output, output_stride, adds, bias, outliers, count,
 ):  # fmt: skip
     """This thread's blocks of rows, for all tokens.
 
@@ -201,7 +235,7 @@ def matrix(
         for block in range(begin, end):
             multiply(
                 bits, weights + block * size, groups, values, values_stride, scales, sums, scales_stride, tokens,
-                output + block * 64, output_stride, adds, bias + block * 64 if bias != 0 else 0,
+                output + block * 64, output_stride, adds, bias + block * 64 if bias != 0 else 0, outliers, count,
             )  # fmt: skip
         if not shared or end == blocks:
             break
@@ -209,7 +243,8 @@ def matrix(
 
 @inlined
 def multiply(
-    bits, weights, groups, values, values_stride, scales, sums, scales_stride, tokens, output, output_stride, adds, bias
+    bits, weights, groups, values, values_stride, scales, sums, scales_stride, tokens, output, output_stride, adds, bias,
+    outliers, count,
 ):  # fmt: skip
     """A block of rows times all tokens: 16 at once, then 4, then one by one."""
     token = 0
@@ -218,19 +253,103 @@ def multiply(
         y, left = output + token * output_stride, tokens - token
         if left >= 16:
             if bits == 4:
-                four_16(weights, groups, x, values_stride, s, m, scales_stride, y, output_stride, adds, bias)
+                four_16(
+                    weights,
+                    groups,
+                    x,
+                    values_stride,
+                    s,
+                    m,
+                    scales_stride,
+                    y,
+                    output_stride,
+                    adds,
+                    bias,
+                    outliers,
+                    count,
+                )
             else:
-                eight_16(weights, groups, x, values_stride, s, m, scales_stride, y, output_stride, adds, bias)
+                eight_16(
+                    weights,
+                    groups,
+                    x,
+                    values_stride,
+                    s,
+                    m,
+                    scales_stride,
+                    y,
+                    output_stride,
+                    adds,
+                    bias,
+                    outliers,
+                    count,
+                )
             token += 16
         elif left >= 4:
             if bits == 4:
-                four_4(weights, groups, x, values_stride, s, m, scales_stride, y, output_stride, adds, bias)
+                four_4(
+                    weights,
+                    groups,
+                    x,
+                    values_stride,
+                    s,
+                    m,
+                    scales_stride,
+                    y,
+                    output_stride,
+                    adds,
+                    bias,
+                    outliers,
+                    count,
+                )
             else:
-                eight_4(weights, groups, x, values_stride, s, m, scales_stride, y, output_stride, adds, bias)
+                eight_4(
+                    weights,
+                    groups,
+                    x,
+                    values_stride,
+                    s,
+                    m,
+                    scales_stride,
+                    y,
+                    output_stride,
+                    adds,
+                    bias,
+                    outliers,
+                    count,
+                )
             token += 4
         else:
             if bits == 4:
-                four_1(weights, groups, x, values_stride, s, m, scales_stride, y, output_stride, adds, bias)
+                four_1(
+                    weights,
+                    groups,
+                    x,
+                    values_stride,
+                    s,
+                    m,
+                    scales_stride,
+                    y,
+                    output_stride,
+                    adds,
+                    bias,
+                    outliers,
+                    count,
+                )
             else:
-                eight_1(weights, groups, x, values_stride, s, m, scales_stride, y, output_stride, adds, bias)
+                eight_1(
+                    weights,
+                    groups,
+                    x,
+                    values_stride,
+                    s,
+                    m,
+                    scales_stride,
+                    y,
+                    output_stride,
+                    adds,
+                    bias,
+                    outliers,
+                    count,
+                )
             token += 1

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from lmworks.kernels.quantised import put_group
+from lmworks.kernels.quantised import Place, put_group
 from lmworks.kernels.vectors import FLOATS, SINGLE, Float, Int, Value, Writer, emitted
 
 
-@emitted(None, Int, Int, Int, Int, Float, Int, Int, Int, Int, Int)
+@emitted(None, *[Int] * 4, Float, *[Int] * 6)
 def norm(
     w: Writer,
     x: Value,
@@ -19,11 +19,12 @@ def norm(
     values: Value,
     scales: Value,
     sums: Value,
+    outliers: Value,
 ) -> None:
     """Norm `width` numbers at x, a multiple of 32, with `bias` 0 for none and `centred` 1 for a layer norm.
 
     The result goes to `kept` (x itself, for a norm in place) unless that is 0, and in 8 bits to `values`, `scales` and
-    `sums` unless `values` is 0.
+    `sums` unless `values` is 0, but for those that the table at `outliers` names.
     """
     mean = _mean(w, x, width, centred)
     root = w.call("llvm.sqrt.f32", SINGLE, w.b.fadd(_variance(w, x, width, mean), eps))
@@ -42,7 +43,7 @@ def norm(
             for place, normed in pair:
                 w.store(normed, kept, place)
         with w.b.if_then(quantises):
-            put_group(w, pair[0][1], pair[1][1], values, scales, sums, group)
+            put_group(w, pair[0][1], pair[1][1], Place(values, scales, sums, outliers), group)
 
 
 def _mean(w: Writer, x: Value, width: Value, centred: Value) -> Value:

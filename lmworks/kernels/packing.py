@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -12,6 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lmworks.basics.errors import ModelError
+from lmworks.kernels.outliers import table_for_values, table_for_weights
 from lmworks.models.quantise import GROUP, Groups, ggml
 
 ROWS = 16
@@ -36,6 +38,18 @@ class Packed:
     bits: int
     rows: int
     columns: int
+    outliers: tuple[int, ...] = ()
+    """Columns whose inputs are multiplied in float32, rising."""
+
+    @functools.cached_property
+    def for_values(self) -> np.ndarray:
+        """The table that those read who round the inputs (outliers.py)."""
+        return table_for_values(self.outliers, self.groups)
+
+    @functools.cached_property
+    def for_weights(self) -> np.ndarray:
+        """The table that the matrix reads."""
+        return table_for_weights(self.outliers, self.bits)
 
     @property
     def address(self) -> int:
@@ -77,7 +91,7 @@ def bits_of(groups: Groups) -> int:
     return 4 if int(groups.values.min()) >= low and int(groups.values.max()) <= high else 8
 
 
-def pack(groups: Groups, bits: int) -> Packed:
+def pack(groups: Groups, bits: int, outliers: tuple[int, ...] = ()) -> Packed:
     """The same weights in the kernels' layout: codes from 0 up, and what code 0 stands for as the minimum."""
     rows, columns = groups.values.shape
     middle = 0 if groups.least is not None else 1 << (bits - 1)
@@ -97,7 +111,7 @@ def pack(groups: Groups, bits: int) -> Packed:
     packed = torch.cat([quads.flatten(2), ends.view(torch.uint8).flatten(2)], 2)
     data = aligned(packed.numel())
     data[:] = packed.contiguous().numpy().reshape(-1)
-    return Packed(data, bits, rows, columns)
+    return Packed(data, bits, rows, columns, outliers)
 
 
 def unpacked(packed: Packed) -> Float[Tensor, "rows columns"]:

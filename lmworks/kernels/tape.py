@@ -10,13 +10,13 @@ A MATRIX that ends a part adds to the stream. Each step of a matrix reads the 8-
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from lmworks.kernels.frame import WORDS, Operation, float_bits
+from lmworks.kernels.outliers import outliers
 from lmworks.kernels.packing import Packed, Stored, bits_of, pack, quantised
 from lmworks.models.attention import Attention
 from lmworks.models.block import Block
@@ -42,6 +42,7 @@ class Weights:
         self.network, self.bits, self.stored, self.advance = network, bits, stored, advance
         self.vectors: dict[str, np.ndarray] = {}
         self.matrices: dict[str, Packed] = {}
+        self._outliers = outliers(network)
         self.places = 0
         """Rows of the table that is added by position; 0 where there is none."""
         for name, weight in network.named_parameters():
@@ -83,10 +84,10 @@ class Weights:
         return at if isinstance(at, Tensor) else None
 
     def _packed(self, name: str, weight: Tensor, bits: int) -> Packed:
-        groups = None if self.stored is None else self.stored.groups(name)
+        groups, apart = None if self.stored is None else self.stored.groups(name), self._outliers.get(name, ())
         if groups is not None and (held := bits_of(groups)) <= bits:
-            return pack(groups, held)
-        return pack(quantised(name, weight, bits), bits)
+            return pack(groups, held, apart)
+        return pack(quantised(name, weight, bits), bits, apart)
 
 
 def _is_multiplied(name: str) -> bool:
@@ -122,11 +123,11 @@ def hidden_tape(weights: Weights, buffers: Buffers) -> np.ndarray:
     steps = _embedding(weights, stream)
     before = network.config.norm_place == "before"
     if not before:
-        steps.append([Operation.QUANTISE, stream, network.config.dim * 4, network.config.dim, float_bits(1.0)])
+        steps.append(quantise(weights.matrix("blocks.0.attention.qkv.weight"), stream, network.config.dim * 4))
     for layer, block in enumerate(network.blocks):
         steps += _block(weights, buffers, block, layer)
     if not isinstance(network.norm, nn.Identity):
-        steps.append(_norm(weights, "norm", network.norm, stream, kept=stream, quantises=False))
+        steps.append(_norm(weights, "norm", network.norm, stream, kept=stream))
     return table(steps)
 
 
@@ -139,7 +140,14 @@ def multiply(matrix: Packed, output: int, stride: int, bias: int = 0, adds: bool
     """The step that multiplies the values with a matrix."""
     return [
         Operation.MATRIX, matrix.address, matrix.bits, matrix.blocks, matrix.groups, output, stride, int(adds), bias,
+        matrix.for_weights.ctypes.data, len(matrix.outliers),
     ]  # fmt: skip
+
+
+def quantise(matrix: Packed, source: int, stride: int, factor: float = 1.0) -> Step:
+    """The step that leaves float32 numbers times a factor where the matrix reads its values."""
+    table = matrix.for_values.ctypes.data
+    return [Operation.QUANTISE, source, stride, 32 * matrix.groups, float_bits(factor), table]
 
 
 def _embedding(weights: Weights, stream: int) -> list[Step]:
@@ -153,12 +161,12 @@ def _embedding(weights: Weights, stream: int) -> list[Step]:
     if config.embedding_norm == "rms":
         weight = torch.full((config.dim,), config.dim**0.5 if config.scale_embedding else 1.0)
         ones = weights.keep("embedding_norm.ones", weight)
-        steps.append([Operation.NORM, ones, 0, config.dim, float_bits(config.norm_eps), 0, stream, stream, 0])
+        steps.append([Operation.NORM, ones, 0, config.dim, float_bits(config.norm_eps), 0, stream, stream])
     if (places := _places(network)) is not None:
         address, weights.places = weights.keep("places", places), len(places)
         steps.append([Operation.PLACE, address, 0, config.dim])
     if network.embedding_norm is not None:
-        steps.append(_norm(weights, "embedding_norm", network.embedding_norm, stream, kept=stream, quantises=False))
+        steps.append(_norm(weights, "embedding_norm", network.embedding_norm, stream, kept=stream))
     return steps
 
 
@@ -181,13 +189,14 @@ def _block(weights: Weights, buffers: Buffers, block: Block, layer: int) -> list
     feed_forward_norm = (weights, f"{path}.feed_forward_norm", block.feed_forward_norm, stream)
     attend = _attention(weights, buffers, block.attention, f"{path}.attention", layer)
     up, down = _feed_forward(weights, buffers, f"{path}.feed_forward")
+    inner = weights.matrix(f"{path}.feed_forward.up.weight")
     if config.norm_place == "after":
-        kept: dict[str, Any] = {"kept": stream, "quantises": True}
-        return [*attend, _norm(*attention_norm, **kept), up, *down, _norm(*feed_forward_norm, **kept)]
-    read: dict[str, Any] = {"kept": 0, "quantises": True}
-    if config.parallel:
-        return [_norm(*feed_forward_norm, **read), up, _norm(*attention_norm, **read), *attend, *down]
-    return [_norm(*attention_norm, **read), *attend, _norm(*feed_forward_norm, **read), up, *down]
+        behind = weights.matrices.get(f"blocks.{layer + 1}.attention.qkv.weight")
+        read = _norm(*feed_forward_norm, kept=stream, read_by=behind)
+        return [*attend, _norm(*attention_norm, kept=stream, read_by=inner), up, *down, read]
+    first = _norm(*attention_norm, read_by=weights.matrix(f"{path}.attention.qkv.weight"))
+    second = _norm(*feed_forward_norm, read_by=inner)
+    return [second, up, first, *attend, *down] if config.parallel else [first, *attend, second, up, *down]
 
 
 def _attention(weights: Weights, buffers: Buffers, attention: Attention, path: str, layer: int) -> list[Step]:
@@ -219,16 +228,17 @@ def _feed_forward(weights: Weights, buffers: Buffers, path: str) -> tuple[Step, 
     inner, stride = buffers.up.ctypes.data, buffers.up_rows * 4
     kind = ACTIVATIONS.index(config.activation)
     up = multiply(weights.matrix(f"{path}.up.weight"), inner, stride, weights.vector(f"{path}.up.bias"))
+    down = weights.matrix(f"{path}.down.weight")
     return up, [
-        [Operation.ACTIVATE, inner, stride, config.hidden_dim, kind, int(config.gated)],
-        multiply(
-            weights.matrix(f"{path}.down.weight"), stream, config.dim * 4, weights.vector(f"{path}.down.bias"), True
-        ),
+        [Operation.ACTIVATE, inner, stride, config.hidden_dim, kind, int(config.gated), down.for_values.ctypes.data],
+        multiply(down, stream, config.dim * 4, weights.vector(f"{path}.down.bias"), True),
     ]
 
 
-def _norm(weights: Weights, path: str, norm: nn.Module, source: int, *, kept: int, quantises: bool) -> Step:
-    """A norm with the weight it multiplies by: 1 where it has none, 1 + weight for Gemma's."""
+def _norm(
+    weights: Weights, path: str, norm: nn.Module, source: int, *, kept: int = 0, read_by: Packed | None = None
+) -> Step:
+    """A norm with the weight it multiplies by (1 where it has none, 1 + weight for Gemma's), and the matrix that reads its result."""
     dim = weights.network.config.dim
     if isinstance(norm, RMSNorm):
         make = (lambda weight: 1 + weight.float()) if norm.unit_offset else None
@@ -238,4 +248,5 @@ def _norm(weights: Weights, path: str, norm: nn.Module, source: int, *, kept: in
         assert isinstance(norm, nn.LayerNorm)
         weight, bias = weights.vector(f"{path}.weight"), weights.vector(f"{path}.bias")
         eps, centred = norm.eps, 1
-    return [Operation.NORM, weight, bias, dim, float_bits(eps), centred, source, kept, int(quantises)]
+    table = 0 if read_by is None else read_by.for_values.ctypes.data
+    return [Operation.NORM, weight, bias, dim, float_bits(eps), centred, source, kept, table]

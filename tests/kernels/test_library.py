@@ -35,8 +35,9 @@ with progress.shown():
     made = library()
 apart = 0.0
 for bits in (4, 8):
-    bench, weight, output = Bench(21, 96), pack(quantised("m", numbers(50, 96), bits), bits), torch.zeros(21, 64)
-    x = bench.quantise(numbers(21, 96, seed=1))
+    bench, output, outliers = Bench(21, 96), torch.zeros(21, 64), (2, 40, 95)
+    weight = pack(quantised("m", numbers(50, 96), bits), bits, outliers)
+    x = bench.quantise(numbers(21, 96, seed=1), outliers)
     bench.run(multiply(weight, address(output), 256))
     apart = max(apart, float((output[:, :50] - x @ unpacked(weight).T).abs().max()))
 print(json.dumps({"instructions": made.instructions, "made": made.made, "kept": made.kept, "apart": apart}))

@@ -22,7 +22,7 @@ from lmworks.text.sources import read
 if unavailable() is not None:
     pytest.skip(str(unavailable()), allow_module_level=True)
 
-TOKENS, TEXTS = 1024, 4
+TOKENS, TEXTS = 1024, 32
 
 
 def real_texts(model: LanguageModel) -> Tensor:
@@ -54,7 +54,7 @@ def test_no_weight_of_the_file_is_changed(smollm2_path: Path):
 @pytest.mark.slow
 @torch.no_grad()
 def test_it_agrees_with_float32(smollm2_path: Path):
-    """Top-1, perplexity and KL, each text by itself printed; judged over all."""
+    """Top-1, perplexity and KL, each text by itself printed; judged over all: of perplexity's 0.1 %, four texts tell nothing."""
     exact, model = LanguageModel.load("smollm2", dtype="float32"), LanguageModel.load("smollm2")
     assert model.network.engine is not None
     same, divergence, difference = [], [], []
@@ -73,9 +73,9 @@ def test_it_agrees_with_float32(smollm2_path: Path):
     print(f"all: top-1 {torch.cat(same).mean():.4f}  KL {torch.cat(divergence).mean():.5f}  "
           f"perplexity {100 * moved.mean().expm1():+.3f} % (standard error {100 * error:.3f} %)")  # fmt: skip
     assert torch.cat(same).mean() >= 0.965
-    assert torch.cat(divergence).mean() <= 0.004
+    assert torch.cat(divergence).mean() <= 0.001
     # A model's perplexity rises by about its KL from itself; the standard error is chance's share on so many tokens.
-    assert abs(float(moved.mean())) <= 0.004 + 2 * error
+    assert abs(float(moved.mean())) <= 0.001 + 2 * error
 
 
 RUNS, READ, NEW = 100, 32, 32

@@ -1,0 +1,106 @@
+"""Which inputs of a matrix are multiplied in float32."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+pytest.importorskip("numba")
+
+from frames import numbers
+
+import lmworks as lm
+from lmworks.kernels import compiled, unavailable
+from lmworks.kernels.outliers import LEAST, MOST, chosen, column_norms, outliers
+from lmworks.models.config import ModelConfig
+from lmworks.models.network import Network
+
+if unavailable() is not None:
+    pytest.skip(str(unavailable()), allow_module_level=True)
+
+
+def error(inputs: torch.Tensor, norms: torch.Tensor, apart: tuple[int, ...] = ()) -> float:
+    """What rounding to 8 bits in groups of 32 costs in the mean, as a share of what it costs with nothing apart."""
+    left = inputs.clone()
+    left[:, list(apart)] = 0
+    each = [one.view(len(one), -1, 32).abs().amax(-1) ** 2 @ norms.view(-1, 32).sum(-1) for one in (left, inputs)]
+    return float((each[0] / each[1]).mean())
+
+
+def test_those_are_chosen_that_take_most_of_the_error_away():
+    inputs, norms = numbers(200, 96), numbers(96, seed=1).square()
+    inputs[:, [7, 8, 70]] *= torch.tensor([60.0, 40.0, 20.0])
+    inputs[3, 50] = 300  # one token's is no outlier
+    assert chosen(inputs, norms) == (7, 8, 70)
+    assert error(inputs, norms, (7, 8, 70)) < 0.1 < error(inputs, norms, (7, 8))
+
+
+def test_no_more_than_there_is_room_for_and_none_where_it_brings_little():
+    inputs, norms = numbers(40, 512), torch.ones(512)
+    inputs[:, ::32] *= 100.0
+    assert len(chosen(inputs, norms)) == MOST
+    even = torch.ones(40, 64)
+    assert chosen(even, torch.ones(64)) == ()
+    only = torch.zeros(40, 64)
+    only[:, 5] = 1
+    assert chosen(only, torch.ones(64)) == (5,)
+    assert LEAST > 0
+
+
+@pytest.mark.parametrize("broken", [float("nan"), float("inf")])
+def test_what_is_not_finite_chooses_nothing(broken: float):
+    inputs = numbers(4, 64)
+    inputs[2, 3] = broken
+    assert chosen(inputs, torch.ones(64)) == ()
+    assert chosen(torch.zeros(4, 64), torch.ones(64)) == ()
+
+
+def test_the_lengths_of_columns_of_a_long_matrix():
+    weight = numbers(9000, 32)
+    torch.testing.assert_close(column_norms(weight), weight.square().sum(0))
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_outliers_of_a_network_are_its_norms_large_ones_whatever_the_threads(tied: bool):
+    config = ModelConfig(
+        family="llama", vocab_size=300, dim=64, layers=2, heads=4, hidden_dim=96, context=32, tied=tied
+    )
+    network = Network(config).initialise().requires_grad_(False)
+    with torch.no_grad():
+        network.blocks[1].attention_norm.weight[[5, 40]] = 50
+        network.blocks[0].feed_forward_norm.weight[33] = -50
+        network.norm.weight[63] = 70
+    before = [one.clone() for one in network.parameters()]
+    found = outliers(network)
+    assert set(found["blocks.1.attention.qkv.weight"]) >= {5, 40}
+    assert 33 in found["blocks.0.feed_forward.up.weight"]
+    assert 63 in found["embedding.weight" if tied else "head.weight"]
+    assert "blocks.0.attention.output.weight" not in found
+    threads = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        assert outliers(network.train()) == found
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(threads)
+    assert network.training
+    network.engine = engine = compiled(network)
+    assert outliers(network) == found  # not what an engine runs, which the hooks do not see
+    assert network.engine is engine
+    assert not any(one._forward_pre_hooks for one in network.modules())
+    assert all(torch.equal(one, other) for one, other in zip(before, network.parameters(), strict=True))
+
+
+@torch.no_grad()
+def test_they_bring_the_real_model_nearer_to_float32(smollm2_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """The same weights, the same text (this test's own): the divergence from float32 falls to less than half."""
+    models = {"float32": lm.load("smollm2", dtype="float32"), "apart": lm.load("smollm2")}
+    monkeypatch.setattr("lmworks.kernels.tape.outliers", lambda network: {})
+    models["together"] = lm.load("smollm2")
+    tokens = torch.tensor([models["float32"].tokenizer.encode(Path(__file__).read_text(encoding="utf-8"))[:512]])
+    logits = {name: model.logits(tokens)[0].log_softmax(-1) for name, model in models.items()}
+    wanted = logits["float32"]
+    apart, together = (float((wanted.exp() * (wanted - logits[name])).sum(-1).mean()) for name in ("apart", "together"))
+    assert 0 < apart < together / 2
