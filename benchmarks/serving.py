@@ -5,7 +5,8 @@ python -m benchmarks.serving many first memory
 
 "many": 16 requests at once, prompts included, all with answers of one length, beside llama.cpp on the same work (a bare loop
 that takes the likeliest token; benchmarks/compiled.py). "first": the time to the first token with 1 and 8 clients, each asking
-again when it is answered, answers of half of --new tokens to all of them; and with 8 that ask at the same moment. "memory": what
+again when it is answered, answers of half as many tokens to all of them; and with 8 that ask at the same moment. Loads: prompts and
+mean answers of ShareGPT and Alpaca (Kwon et al. 2023, arXiv:2309.06180, figure 11), and prompts of 16 to 512 tokens. "memory": what
 the process holds for each further request of 2,000 tokens, beside its keys and values. The server is a process of its own.
 """
 
@@ -24,6 +25,9 @@ from benchmarks.compiled import ids
 
 if TYPE_CHECKING:
     from lmworks.generation.language_model import LanguageModel
+
+LOADS = {"ShareGPT": (161, 450), "Alpaca": (19, 77), "short": (16, 128), "middle": (128, 128), "long": (512, 128)}
+"""Tokens of a prompt, and of the longest answer: the mean is three quarters of it."""
 
 
 def many(options: argparse.Namespace) -> None:
@@ -101,7 +105,8 @@ def first(options: argparse.Namespace) -> None:
 
     with served("smollm2") as address:
         asyncio.run(measure(address, concurrency=2, requests=4, max_tokens=8))
-        for before in (16, options.before, 512):
+        for load_name in options.loads:
+            before, new = LOADS[load_name]
             p95 = {}
             for clients, count in ((1, 24), (8, 96)):
                 said = {
@@ -110,18 +115,18 @@ def first(options: argparse.Namespace) -> None:
                     "settle": clients,
                     "seed": before + clients,
                 }
-                load = asyncio.run(measure(address, **said, prompt_tokens=before, max_tokens=options.new))
+                load = asyncio.run(measure(address, **said, prompt_tokens=before, max_tokens=new))
                 p95[clients] = load.first_token.p95
-                print(f"prompt {before}, {clients} clients, {count} requests: {shown(load)}", flush=True)
+                print(f"{load_name}, {before} tokens, {clients} clients, {count} requests: {shown(load)}", flush=True)
             at_once = {"concurrency": 8, "requests": 8, "prompt_tokens": before, "max_tokens": 8}
             herds = [asyncio.run(measure(address, **at_once, seed=before + seed)).first_token for seed in range(5)]
             longest = statistics.median(one.longest for one in herds)
             middle = statistics.median(one.p50 for one in herds)
             print(
-                f"prompt {before}, 8 at the same moment: first token p50 {1000 * middle:,.0f}, last {1000 * longest:,.0f} ms"
+                f"{load_name}, 8 at the same moment: first token p50 {1000 * middle:,.0f}, last {1000 * longest:,.0f} ms"
             )
             ratios = f"8 clients {p95[8] / p95[1]:.2f}, the last of 8 at once {longest / p95[1]:.2f}"
-            print(f"prompt {before}: times p95 of one client: {ratios}", flush=True)
+            print(f"{load_name}: times p95 of one client: {ratios}", flush=True)
 
 
 def memory(options: argparse.Namespace) -> None:
@@ -156,9 +161,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("parts", nargs="*", choices=["many", "first", "memory", []], help="all unless named")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--before", type=int, default=128, help="tokens of a prompt")
+    parser.add_argument("--loads", nargs="+", choices=list(LOADS), default=list(LOADS), help="of first")
+    parser.add_argument("--before", type=int, default=128, help="tokens of a prompt, of many")
     parser.add_argument("--temperature", type=float, default=0.0, help="of many")
-    parser.add_argument("--new", type=int, default=128, help="tokens of an answer")
+    parser.add_argument("--new", type=int, default=128, help="tokens of an answer, of many")
     options = parser.parse_args()
     for part in options.parts or ["many", "first", "memory"]:
         {"many": many, "first": first, "memory": memory}[part](options)

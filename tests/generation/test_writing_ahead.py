@@ -22,6 +22,8 @@ from lmworks.generation.strategies import Greedy, Sample, Strategy
 from lmworks.kernels import compiled, unavailable
 from lmworks.kernels.engine import CompiledNetwork
 from lmworks.kernels.next_token import Choice
+from lmworks.kernels.pages import PAGE
+from lmworks.models.config import RopeScaling
 
 if unavailable() is not None:
     pytest.skip(str(unavailable()), allow_module_level=True)
@@ -117,6 +119,7 @@ def written(
     *before, last = model.tokenizer.encode(text)
     engine.hidden(torch.tensor([before]), None, cache)
     found = engine.write([[last]], cache, [choice], np.zeros((rounds, 1)), np.array([int(waits)]))
+    assert len(cache.pages[0]) == -(-cache.sizes[0] // PAGE), "what was reserved for more is given back"
     return found.tokens[:, 0].tolist(), cache.sizes[0]
 
 
@@ -129,11 +132,33 @@ def test_a_run_ends_where_its_text_ends_or_somebody_waits(model: LanguageModel):
     other, _ = written(model, Choice(ends=ends, forbidden=6))
     assert len(other) == 6 and tokens[2] not in other
     assert written(model, Choice(), waits=True) == (tokens[:1], 2)
+    assert written(model, Choice(), text="x" * (PAGE - 2), waits=True)[1] == PAGE - 2  # on this side of a page's end
+
+
+def test_whoever_comes_or_leaves_hurries_those_that_write(model: LanguageModel, monkeypatch: pytest.MonkeyPatch):
+    told: list[str] = []
+    monkeypatch.setattr(Batch, "hurry", lambda self: told.append("hurry"))
+    with Engine(model) as engine:
+        ticket = engine.submit("a", Greedy(min_new_tokens=200), max_new_tokens=200)
+        assert told == ["hurry"]
+        ticket.cancel()
+        assert told == ["hurry", "hurry"]
 
 
 def test_a_token_that_kernels_do_not_choose_ends_the_run(model: LanguageModel):
     tokens, size = written(model, Choice(factor=1e3, top_k=5))
     assert tokens[-1] == -1 and -1 not in tokens[:-1] and size == 1 + len(tokens)
+
+
+@pytest.mark.parametrize("part", ["rope_scaling", "logit_cap"])
+def test_a_network_goes_step_by_step_where_something_is_left_to_python_in_each(part: str):
+    """Rotations that hang on the text's length; a cap on the logits."""
+    parts = {"rope_scaling": RopeScaling(kind="dynamic", factor=4.0, original_context=32), "logit_cap": 3.0}
+    model = tiny.language_model(seed=4, dim=64, heads=4, head_dim=16, hidden_dim=96, context=256, **{part: parts[part]})
+    model.network.requires_grad_(False)
+    model.network.engine = engine = compiled(model.network, 8)
+    assert not engine.writes()
+    assert len(model.generate("ab", Greedy(min_new_tokens=60), max_new_tokens=60).tokens) == 60
 
 
 def test_a_strategy_of_another_kind_is_asked_for_each_token(model: LanguageModel):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
+import random
 
 import pytest
 import torch
@@ -16,6 +17,7 @@ from tiny import network, text
 from lmworks.basics.errors import ConfigError, ModelError
 from lmworks.kernels import CompiledNetwork, compiled, unavailable, uncovered
 from lmworks.kernels import engine as module
+from lmworks.kernels.outliers import MOST
 from lmworks.kernels.packing import unpacked
 from lmworks.models.config import RopeScaling
 from lmworks.models.hooks import hooked
@@ -62,6 +64,21 @@ KINDS: dict[str, dict[str, object]] = {
 }
 ERROR = 0.04
 """Relative error of hidden states that activations in 8 bits leave in these random networks; 0.01 to 0.035 are seen."""
+
+
+@pytest.fixture(autouse=True)
+def scattered_outliers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Random networks have none: here each matrix has some of its own, from none to as many as there is room for."""
+
+    def scattered(network: Network) -> dict[str, tuple[int, ...]]:
+        chosen = {}
+        for name, weight in network.named_parameters():
+            if weight.ndim == 2 and not name.endswith("attention.output.weight"):
+                draws = random.Random(name)
+                chosen[name] = tuple(sorted(draws.sample(range(weight.shape[1]), draws.randint(0, MOST))))
+        return chosen
+
+    monkeypatch.setattr("lmworks.kernels.tape.outliers", scattered)
 
 
 def both(kind: str, bits: int = 8) -> tuple[Network, CompiledNetwork]:
