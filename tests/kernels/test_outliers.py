@@ -78,13 +78,15 @@ def test_outliers_of_a_network_are_its_norms_large_ones_whatever_the_threads(tie
     assert 33 in found["blocks.0.feed_forward.up.weight"]
     assert 63 in found["embedding.weight" if tied else "head.weight"]
     assert "blocks.0.attention.output.weight" not in found
-    threads = torch.get_num_threads()
+    threads, seen = torch.get_num_threads(), []
+    hook = network.norm.register_forward_hook(lambda *_: seen.append(torch.get_num_threads()))
     torch.set_num_threads(3)
     try:
         assert outliers(network.train()) == found
-        assert torch.get_num_threads() == 3
+        assert torch.get_num_threads() == 3 and seen == [1]
     finally:
         torch.set_num_threads(threads)
+        hook.remove()
     assert network.training
     network.engine = engine = compiled(network)
     assert outliers(network) == found  # not what an engine runs, which the hooks do not see
