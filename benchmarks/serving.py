@@ -108,7 +108,7 @@ def first(options: argparse.Namespace) -> None:
         for load_name in options.loads:
             before, new = LOADS[load_name]
             p95 = {}
-            for clients, count in ((1, 24), (8, 96)):
+            for clients, count in ((1, 48), (8, 96)):
                 said = {
                     "concurrency": clients,
                     "requests": count + clients,

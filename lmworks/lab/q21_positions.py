@@ -88,11 +88,11 @@ def beyond(kind: str) -> str:
 )
 def positions(
     text: str = "tinyshakespeare",
-    steps: Several = scaled(100, 1500),
+    steps: Several = scaled(80, 1500),
     dim: Several = 96,
     context: Several = 64,
     held_out_windows: Several = scaled(64, 400),
-    order_steps: Several = scaled(200, 300),
+    order_steps: Several = scaled(150, 300),
     order_tokens: Several = 16,
     seeds: Count = 3,
 ) -> Observation:

@@ -89,7 +89,7 @@ def heads(
     model: str = "smollm2",
     text: str = "wikitext2",
     tokens: Several = scaled(96, 128),
-    every: Count = scaled(3, 2),
+    every: Count = scaled(4, 2),
     learnt: str = "tinyshakespeare",
     steps: Several = scaled(60, 1500),
     dim: Several = 96,
@@ -97,7 +97,7 @@ def heads(
     held_out_windows: Several = scaled(64, 400),
     seeds: Several = 3,
 ) -> Observation:
-    """Loss by heads and by shared keys; patterns, roles and removal of heads, of every second or third layer."""
+    """Loss by heads and by shared keys; patterns, roles and removal of heads, of every second or fourth layer."""
     small, unlike = _small_networks(learnt, steps, dim, context, held_out_windows, seeds)
     reader = LanguageModel.load(model, compress="none")
     network = reader.network

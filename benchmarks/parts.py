@@ -1,10 +1,11 @@
-"""What two parts of the compiled path bring, each beside the same process without it, in turn: SmolLM2-135M.
+"""What parts of the compiled path bring or cost, each beside the same process without it, in turn: SmolLM2-135M.
 
-python -m benchmarks.ahead --pairs 30
+python -m benchmarks.parts --pairs 30
 
 "tokens ahead": one stream of 64 tokens, the whole program, the prompt left out; without, Python chooses each token. "last token
-alone": a prompt of 512 tokens to the logits behind its last one; without, all tokens go through the last block to the end. Ratios of
-rates: the median of the pairs, their quartiles, and how many are above 1.
+alone": a prompt of 512 tokens to the logits behind its last one; without, all tokens go through the last block to the end.
+"outliers": a stream, a prompt and 16 rows, beside a model whose outliers are rounded with the others. Ratios of rates: the median
+of the pairs, their quartiles, and how many are above 1.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import torch
 from benchmarks.compiled import Compiled, ids
 from lmworks.generation.batch import Batch
 from lmworks.generation.strategies import Greedy, Sample, Strategy
+from lmworks.kernels import tape
 
 
 def stream(model: Any, strategy: Strategy, ahead: bool) -> float:
@@ -50,6 +52,27 @@ def prompt(network: Any, alone: bool) -> float:
     return time.perf_counter() - start
 
 
+@torch.inference_mode()
+def rows(network: Any) -> float:
+    """Seconds for 8 tokens of 16 rows."""
+    cache = network.new_cache(16)
+    network.take_in(torch.tensor([ids(16, start=row) for row in range(16)]), cache)
+    start = time.perf_counter()
+    for token in ids(8):
+        network.next_logits(torch.full((16, 1), token), cache)
+    return time.perf_counter() - start
+
+
+def without_outliers() -> Any:
+    """The same model, nothing of it in float32."""
+    found = tape.outliers
+    tape.outliers = lambda network: {}
+    try:
+        return Compiled().model
+    finally:
+        tape.outliers = found
+
+
 def report(name: str, seconds: Callable[[bool], float], pairs: int) -> None:
     """Pairs in turn, the order changing from one to the next; two that are not counted first."""
     ratios = []
@@ -67,12 +90,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--pairs", type=int, default=30)
     pairs = parser.parse_args().pairs
-    model = Compiled().model
-    model.tokenizer.__dict__["stop_ids"] = frozenset()  # always as many tokens
+    model, plain = Compiled().model, without_outliers()
+    for one in (model, plain):
+        one.tokenizer.__dict__["stop_ids"] = frozenset()  # always as many tokens
     sampled = Sample(temperature=0.8, top_p=0.95, seed=0)
     report("tokens ahead, greedy", lambda ahead: stream(model, Greedy(), ahead), pairs)
     report("tokens ahead, sampled", lambda ahead: stream(model, sampled, ahead), pairs)
     report("last token alone", lambda alone: prompt(model.network, alone), pairs)
+    report("outliers, one stream", lambda apart: stream(model if apart else plain, Greedy(), ahead=True), pairs)
+    report("outliers, prompt of 512", lambda apart: prompt((model if apart else plain).network, alone=True), pairs)
+    report("outliers, 16 rows", lambda apart: rows((model if apart else plain).network), pairs)
 
 
 if __name__ == "__main__":
