@@ -13,54 +13,74 @@ Another one is read by the matrix (matrix.py):
 
 from __future__ import annotations
 
+import copy
 import itertools
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from lmworks.models.hooks import hook_points
 from lmworks.models.linear import Linear
-from lmworks.models.network import Network, evaluating
+from lmworks.models.network import Network
 from lmworks.models.quantise import GROUP
 
 MOST = 8
-"""Of one matrix: they take 2 % of a long prompt's time in SmolLM2, and none of a single step's, which waits for the weights."""
+"""Of one matrix: they take 3 % of a long prompt's time in SmolLM2, and none of a single step's, which waits for the weights."""
 LEAST = 0.02
 """An input that takes less than this share of a matrix's error away stays with the others."""
 DRAWN = 64
 """Tokens that are looked at."""
 
 
+_alone = threading.Lock()
+
+
 @torch.no_grad()
 def outliers(network: Network) -> dict[str, tuple[int, ...]]:
     """The outliers among the inputs of each matrix that is packed, rising, by its name; none for attention's output, whose inputs have
-    hardly any. Runs PyTorch's network on drawn tokens."""
-    seen: dict[str, Tensor] = {}
+    hardly any. Runs PyTorch's network on drawn tokens, in the format of its weights, on which the choice hangs a little."""
+    private, seen = _private(network), {}
+    ends = ("attention.qkv", "feed_forward.up", "feed_forward.down")
+    matrices = {name: one for name, one in private.named_modules() if isinstance(one, Linear) and name.endswith(ends)}
+    weights = {f"{name}.weight": one.weight for name, one in matrices.items()}
 
-    def keep(name: str) -> Callable[[nn.Module, tuple[Tensor]], None]:
-        return lambda _, given: seen.__setitem__(name, given[0].flatten(0, -2).float())
+    def look(name: str, matrix: Linear) -> None:
+        def before(_: nn.Module, given: tuple[Tensor]) -> None:
+            seen[name] = given[0].flatten(0, -2).float()
 
-    config, matrices = network.config, _matrices(network)
+        matrix.register_forward_pre_hook(before)
+        matrix.register_forward_hook(lambda *_: matrix.product.drop())  # a copy as large as the weight
+
+    for name, matrix in matrices.items():
+        look(f"{name}.weight", matrix)
     draws = torch.Generator().manual_seed(0)
-    tokens = torch.randint(0, config.vocab_size, (1, min(DRAWN, config.context)), generator=draws)
-    hooks = [one.register_forward_pre_hook(keep(f"{name}.weight")) for name, one in matrices.items()]
-    threads, engine = torch.get_num_threads(), network.engine
-    torch.set_num_threads(1)  # sums of several threads have no one order, and what is chosen shall not hang on it
-    network.engine = None
-    try:
-        with evaluating(network):
-            hidden = network.hidden(tokens)
-    finally:
-        torch.set_num_threads(threads)
-        network.engine = engine
-        for hook in hooks:
-            hook.remove()
-    head = "embedding.weight" if network.head is None else "head.weight"
-    weights = {f"{name}.weight": one.weight for name, one in matrices.items()} | {head: network.head_weight}
-    seen[head] = hidden.flatten(0, -2).float()
+    tokens = torch.randint(0, network.config.vocab_size, (1, min(DRAWN, network.config.context)), generator=draws)
+    with _alone:  # PyTorch has one number of threads
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)  # sums of several threads have no one order, and what is chosen shall not hang on it
+        try:
+            hidden = private.hidden(tokens)
+        finally:
+            torch.set_num_threads(threads)
+    head = "embedding.weight" if private.head is None else "head.weight"
+    seen[head], weights[head] = hidden.flatten(0, -2).float(), private.head_weight
     return {name: chosen(inputs, column_norms(weights[name])) for name, inputs in seen.items()}
+
+
+def _private(network: Network) -> Network:
+    """The same weights in parts of their own: without an engine, dropout or anybody's hooks, and unseen by other threads."""
+    weights = {id(one): one for one in (*network.parameters(), *network.buffers())}
+    private = copy.deepcopy(network, weights).eval()
+    for point in hook_points(private).values():
+        point.functions.clear()
+    for part in private.modules():
+        part._forward_hooks.clear()
+        part._forward_pre_hooks.clear()
+    return private
 
 
 def chosen(inputs: Float[Tensor, "tokens width"], norms: Float[Tensor, " width"]) -> tuple[int, ...]:
@@ -83,10 +103,13 @@ def chosen(inputs: Float[Tensor, "tokens width"], norms: Float[Tensor, " width"]
 def _gains(
     errors: Float[Tensor, "tokens groups inputs"],
 ) -> tuple[Float[Tensor, " groups"], Int[Tensor, " groups"]]:
-    """The input of each group that is the largest in the mean, and what of the error goes with it."""
-    places = errors.mean(0).argmax(-1)
-    without = errors.scatter(2, places[None, :, None].expand(len(errors), -1, 1), 0)
-    return (errors.amax(-1) - without.amax(-1)).mean(0), places
+    """The input of each group that is the largest in the mean, and what of the error goes with it: or, where others are as large, its
+    part of what goes with the first two, three or four."""
+    order = errors.mean(0).argsort(-1, descending=True)
+    ranked = errors.gather(2, order.expand_as(errors))
+    left = [ranked[..., count:].amax(-1).mean(0) for count in range(5)]
+    gains = [(left[0] - less) / count for count, less in enumerate(left[1:], start=1)]
+    return torch.stack(gains).amax(0), order[:, 0]
 
 
 def column_norms(weight: Float[Tensor, "rows width"]) -> Float[Tensor, " width"]:
@@ -111,8 +134,3 @@ def table_for_weights(places: Sequence[int], bits: int) -> np.ndarray:
         vector, shift = (quad % 4, 4 * (quad // 4)) if bits == 4 else (quad, 0)
         rows.append((group + 64 * vector, 8 * (place % 4) + shift, group + 64 * bits))
     return np.array(rows, np.int64).reshape(-1, 3)
-
-
-def _matrices(network: Network) -> dict[str, Linear]:
-    ends = ("attention.qkv", "feed_forward.up", "feed_forward.down")
-    return {name: one for name, one in network.named_modules() if isinstance(one, Linear) and name.endswith(ends)}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import tiny
 import torch
 
 pytest.importorskip("numba")
@@ -15,6 +16,8 @@ import lmworks as lm
 from lmworks.kernels import compiled, unavailable
 from lmworks.kernels.outliers import LEAST, MOST, chosen, column_norms, outliers
 from lmworks.models.config import ModelConfig
+from lmworks.models.hooks import hooked
+from lmworks.models.linear import Linear
 from lmworks.models.network import Network
 
 if unavailable() is not None:
@@ -35,6 +38,14 @@ def test_those_are_chosen_that_take_most_of_the_error_away():
     inputs[3, 50] = 300  # one token's is no outlier
     assert chosen(inputs, norms) == (7, 8, 70)
     assert error(inputs, norms, (7, 8, 70)) < 0.1 < error(inputs, norms, (7, 8))
+
+
+@pytest.mark.parametrize("sizes", [(100.0, 100.0), (100.0, 99.0, 98.0), (50.0, 51.0, 52.0, 53.0)])
+def test_several_of_a_group_that_are_as_large_as_each_other(sizes: tuple[float, ...]):
+    """None of them takes anything away by itself."""
+    inputs, many = numbers(200, 96).clamp(-3, 3), list(range(40, 40 + len(sizes)))
+    inputs[:, many] = torch.tensor(sizes) * torch.sign(numbers(200, len(sizes), seed=2))
+    assert chosen(inputs, torch.ones(96)) == tuple(many)
 
 
 def test_no_more_than_there_is_room_for_and_none_where_it_brings_little():
@@ -63,7 +74,9 @@ def test_the_lengths_of_columns_of_a_long_matrix():
 
 
 @pytest.mark.parametrize("tied", [True, False])
-def test_outliers_of_a_network_are_its_norms_large_ones_whatever_the_threads(tied: bool):
+def test_outliers_of_a_network_are_its_norms_large_ones_whatever_the_threads(
+    tied: bool, monkeypatch: pytest.MonkeyPatch
+):
     config = ModelConfig(
         family="llama", vocab_size=300, dim=64, layers=2, heads=4, hidden_dim=96, context=32, tied=tied
     )
@@ -78,21 +91,31 @@ def test_outliers_of_a_network_are_its_norms_large_ones_whatever_the_threads(tie
     assert 33 in found["blocks.0.feed_forward.up.weight"]
     assert 63 in found["embedding.weight" if tied else "head.weight"]
     assert "blocks.0.attention.output.weight" not in found
-    threads, seen = torch.get_num_threads(), []
-    hook = network.norm.register_forward_hook(lambda *_: seen.append(torch.get_num_threads()))
+    threads, seen, hidden = torch.get_num_threads(), [], Network.hidden
+    monkeypatch.setattr(Network, "hidden", lambda *given: (seen.append(torch.get_num_threads()), hidden(*given))[1])
     torch.set_num_threads(3)
     try:
         assert outliers(network.train()) == found
         assert torch.get_num_threads() == 3 and seen == [1]
     finally:
         torch.set_num_threads(threads)
-        hook.remove()
     assert network.training
-    network.engine = engine = compiled(network)
-    assert outliers(network) == found  # not what an engine runs, which the hooks do not see
-    assert network.engine is engine
-    assert not any(one._forward_pre_hooks for one in network.modules())
     assert all(torch.equal(one, other) for one, other in zip(before, network.parameters(), strict=True))
+
+
+def test_the_network_itself_is_not_run():
+    """Its engine, its users' hooks and its modes have no part in it, and nothing is left behind: no copy of a weight either."""
+    network = tiny.network(dim=64, heads=4, hidden_dim=96, dropout=0.5).bfloat16().requires_grad_(False)
+    found = outliers(network)
+    network.engine = engine = compiled(network)
+    called: list[str] = []
+    network.norm.register_forward_hook(lambda *_: called.append("a module's"))
+    with hooked(network, {"blocks.0.residual_in": lambda _: called.append("a point's")}):
+        network.train()
+        assert outliers(network) == found and not called
+    assert network.engine is engine and network.training
+    assert not any(one._forward_pre_hooks for one in network.modules())
+    assert all(one.product._packed is None for one in network.modules() if isinstance(one, Linear))
 
 
 @torch.no_grad()
