@@ -154,7 +154,6 @@ def run_matrix(thread, threads, frame, step):
         field(step, 7),
         field(step, 8),
         field(step, 9),
-        field(step, 10),
     )
 
 

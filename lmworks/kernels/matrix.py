@@ -61,14 +61,12 @@ class Given:
     scales_stride: Value
     outliers: Value
     """Address of the table for weights (outliers.py)."""
-    count: Value
-    """Of the outliers."""
 
 
 def _kernel(tokens: int, bits: int) -> Any:
     """One block of 16 rows times so many tokens."""
 
-    @emitted(None, *[Int] * 13)
+    @emitted(None, *[Int] * 12)
     def multiply(
         w: Writer,
         weights: Value,
@@ -83,14 +81,13 @@ def _kernel(tokens: int, bits: int) -> Any:
         adds: Value,
         bias: Value,
         outliers: Value,
-        count: Value,
     ) -> None:
         start = w.variable(w.constant(0.0, FLOATS))
         w.b.store(w.constant(0.0, FLOATS), start)
         with w.b.if_then(w.b.icmp_signed("!=", bias, w.constant(0))):
             w.b.store(w.load(FLOATS, bias), start)
         product = _product_in_halves if chosen().name == "avx2" else _product
-        given = Given(values, values_stride, scales, sums, scales_stride, outliers, count)
+        given = Given(values, values_stride, scales, sums, scales_stride, outliers)
         totals = product(w, tokens, bits, w.b.load(start), weights, groups, given)
         is_sum = w.b.icmp_signed("!=", adds, w.constant(0))
         for token, total in enumerate(totals):
@@ -122,7 +119,7 @@ def _product(
             dot = w.b.sitofp(_dot(w, codes, value, chains=2 if tokens == 1 else 1), FLOATS)
             sum_ = w.fma(dot, w.b.fmul(scale, w.load_splat(given.scales, place)), w.b.load(total))
             w.b.store(w.fma(minimum, w.load_splat(given.sums, place), sum_), total)
-    with w.loop(0, given.count) as number:
+    with w.loop(0, w.load(LONG, given.outliers)) as number:
         weight, behind = _outlier(w, bits, weights, number, given), w.times(w.b.add(groups, number), 4)
         for token, total in enumerate(totals):
             place = w.plus(w.times(given.scales_stride, token), behind)
@@ -142,7 +139,7 @@ def _codes(w: Writer, packed: list[Value]) -> list[Value]:
 def _outlier(w: Writer, bits: int, weights: Value, number: Value, given: Given, half: int | None = None) -> Value:
     """The weights of an outlier, in float32: of all 16 rows, or of half of them."""
     words, halves = (WORDS, HALVES) if half is None else (WORDS_8, HALVES_8)
-    entry, of_half = w.plus(given.outliers, w.times(number, 24)), half or 0
+    entry, of_half = w.plus(given.outliers, w.plus(w.times(number, 24), 8)), half or 0
     at, shift, ends = (w.load(LONG, entry, place) for place in (0, 8, 16))
     code = w.load(words, w.plus(weights, at), 32 * of_half, align=32)
     code = w.b.lshr(code, w.splat(w.b.trunc(shift, WORD), words.count))
@@ -189,7 +186,7 @@ def _product_in_halves(
                 if bits == 4:  # of 8 the minimum is -128 times the scale
                     sum_ = w.fma(minimum, w.load_splat(given.sums, place, lanes=8), sum_)
                 w.store(sum_, total)
-    with w.loop(0, given.count) as number:
+    with w.loop(0, w.load(LONG, given.outliers)) as number:
         behind = w.times(w.b.add(groups, number), 4)
         for half in (0, 1):
             weight = _outlier(w, bits, weights, number, given, half)
@@ -219,7 +216,7 @@ eight_1, eight_4, eight_16 = (_kernel(tokens, 8) for tokens in (1, 4, MOST_TOKEN
 @inlined
 def matrix(
     thread, threads, taken, bits, weights, blocks, groups, values, values_stride, scales, sums, scales_stride, tokens,
-    output, output_stride, adds, bias, outliers, count,
+    output, output_stride, adds, bias, outliers,
 ):  # fmt: skip
     """This thread's blocks of rows, for all tokens.
 
@@ -235,7 +232,7 @@ def matrix(
         for block in range(begin, end):
             multiply(
                 bits, weights + block * size, groups, values, values_stride, scales, sums, scales_stride, tokens,
-                output + block * 64, output_stride, adds, bias + block * 64 if bias != 0 else 0, outliers, count,
+                output + block * 64, output_stride, adds, bias + block * 64 if bias != 0 else 0, outliers,
             )  # fmt: skip
         if not shared or end == blocks:
             break
@@ -243,113 +240,28 @@ def matrix(
 
 @inlined
 def multiply(
-    bits, weights, groups, values, values_stride, scales, sums, scales_stride, tokens, output, output_stride, adds, bias,
-    outliers, count,
+    bits, weights, groups, values, values_stride, scales, sums, scales_stride, tokens, output, output_stride, adds, bias, outliers
 ):  # fmt: skip
     """A block of rows times all tokens: 16 at once, then 4, then one by one."""
-    token = 0
+    token, v_stride, y_stride, s_stride = 0, values_stride, output_stride, scales_stride
     while token < tokens:
-        x, s, m = values + token * values_stride, scales + token * scales_stride, sums + token * scales_stride
-        y, left = output + token * output_stride, tokens - token
+        v, s, m = values + token * v_stride, scales + token * s_stride, sums + token * s_stride
+        y, left = output + token * y_stride, tokens - token
         if left >= 16:
             if bits == 4:
-                four_16(
-                    weights,
-                    groups,
-                    x,
-                    values_stride,
-                    s,
-                    m,
-                    scales_stride,
-                    y,
-                    output_stride,
-                    adds,
-                    bias,
-                    outliers,
-                    count,
-                )
+                four_16(weights, groups, v, v_stride, s, m, s_stride, y, y_stride, adds, bias, outliers)
             else:
-                eight_16(
-                    weights,
-                    groups,
-                    x,
-                    values_stride,
-                    s,
-                    m,
-                    scales_stride,
-                    y,
-                    output_stride,
-                    adds,
-                    bias,
-                    outliers,
-                    count,
-                )
+                eight_16(weights, groups, v, v_stride, s, m, s_stride, y, y_stride, adds, bias, outliers)
             token += 16
         elif left >= 4:
             if bits == 4:
-                four_4(
-                    weights,
-                    groups,
-                    x,
-                    values_stride,
-                    s,
-                    m,
-                    scales_stride,
-                    y,
-                    output_stride,
-                    adds,
-                    bias,
-                    outliers,
-                    count,
-                )
+                four_4(weights, groups, v, v_stride, s, m, s_stride, y, y_stride, adds, bias, outliers)
             else:
-                eight_4(
-                    weights,
-                    groups,
-                    x,
-                    values_stride,
-                    s,
-                    m,
-                    scales_stride,
-                    y,
-                    output_stride,
-                    adds,
-                    bias,
-                    outliers,
-                    count,
-                )
+                eight_4(weights, groups, v, v_stride, s, m, s_stride, y, y_stride, adds, bias, outliers)
             token += 4
         else:
             if bits == 4:
-                four_1(
-                    weights,
-                    groups,
-                    x,
-                    values_stride,
-                    s,
-                    m,
-                    scales_stride,
-                    y,
-                    output_stride,
-                    adds,
-                    bias,
-                    outliers,
-                    count,
-                )
+                four_1(weights, groups, v, v_stride, s, m, s_stride, y, y_stride, adds, bias, outliers)
             else:
-                eight_1(
-                    weights,
-                    groups,
-                    x,
-                    values_stride,
-                    s,
-                    m,
-                    scales_stride,
-                    y,
-                    output_stride,
-                    adds,
-                    bias,
-                    outliers,
-                    count,
-                )
+                eight_1(weights, groups, v, v_stride, s, m, s_stride, y, y_stride, adds, bias, outliers)
             token += 1

@@ -8,6 +8,7 @@ Table of a matrix, int64, read by those who round its inputs:
     for each group of 32      where its outliers stand in the table (bytes), how many they are
     for each outlier          4 x its place in the group, where its value goes behind the token's scales (bytes)
 Another one is read by the matrix (matrix.py):
+    their number
     for each outlier          where a block's codes of it begin (bytes), their place in a lane (bits), where its scales begin
 """
 
@@ -133,4 +134,4 @@ def table_for_weights(places: Sequence[int], bits: int) -> np.ndarray:
         group, quad = place // GROUP * size, place % GROUP // 4
         vector, shift = (quad % 4, 4 * (quad // 4)) if bits == 4 else (quad, 0)
         rows.append((group + 64 * vector, 8 * (place % 4) + shift, group + 64 * bits))
-    return np.array(rows, np.int64).reshape(-1, 3)
+    return np.array([len(rows), *itertools.chain(*rows)], np.int64)

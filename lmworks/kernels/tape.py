@@ -140,7 +140,7 @@ def multiply(matrix: Packed, output: int, stride: int, bias: int = 0, adds: bool
     """The step that multiplies the values with a matrix."""
     return [
         Operation.MATRIX, matrix.address, matrix.bits, matrix.blocks, matrix.groups, output, stride, int(adds), bias,
-        matrix.for_weights.ctypes.data, len(matrix.outliers),
+        matrix.for_weights.ctypes.data,
     ]  # fmt: skip
 
 
