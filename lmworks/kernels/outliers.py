@@ -30,7 +30,7 @@ from lmworks.models.network import Network
 from lmworks.models.quantise import GROUP
 
 MOST = 8
-"""Of one matrix: they take 3 % of a long prompt's time in SmolLM2, and none of a single step's, which waits for the weights."""
+"""Of one matrix: they take 3 % of a long prompt's time in SmolLM2, and less than can be told of a step's, which waits for weights."""
 LEAST = 0.02
 """An input that takes less than this share of a matrix's error away stays with the others."""
 DRAWN = 64
