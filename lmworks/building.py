@@ -117,11 +117,14 @@ def build(
         f"to train       {len(rows):,} rows of {chosen.training.context} tokens, {steps_of(chosen.training, len(rows)):,} steps"
     )
     general = _general(chosen, say)
+    _quick(language_model, chosen)
     before = _measure(language_model, chosen, parts.held_out, general)
     texts = [] if general else own_texts(language_model)
+    language_model.network.engine = None  # its packed weights are of no use to training
 
     network = add_lora(language_model.network, chosen.lora, chosen.training.seed)
     training = train(network, CausalLM(), rows, chosen.training, run, resume=resume)
+    _quick(language_model, chosen)
     after = _measure(language_model, chosen, parts.held_out, general)
     comparisons = [_compare(name, before[name], after[name]) for name in before]
     moved = drift(language_model, texts) if texts else None
@@ -184,6 +187,13 @@ def _general(recipe: Recipe, say: Say) -> list[Document]:
         say(f"no general text: {error}")
         say("instead        the drift from the base is measured on texts that the base itself writes")
         return []
+
+
+def _quick(model: LanguageModel, recipe: Recipe) -> None:
+    """Measure and answer in the way in which the result will run: compiled where it will be."""
+    model.network.requires_grad_(False)
+    if recipe.model.dtype is None:
+        model.choose_engine()
 
 
 def _measure(

@@ -8,13 +8,13 @@ model = load("models/python-reference")  # an adapter that lmworks or PEFT made,
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
 from lmworks.adaptation.peft_format import CONFIG, is_adapter, read_adapter
-from lmworks.basics.errors import ConfigError, ModelError
+from lmworks.basics.errors import ModelError
 from lmworks.basics.files import restore_directory, sha256
 from lmworks.basics.gguf_file import GGUFFile
 from lmworks.generation.language_model import LanguageModel
@@ -37,18 +37,14 @@ def load(
 ) -> LanguageModel:
     """Load a model; a folder with an adapter is put on its base (the one it names, or `base`).
 
-    `compress` is int4, int8 or none, and `rope_scaling` makes the context longer (`LanguageModel.load`); with an adapter PyTorch runs the network.
-    ModelError where the base is not the file that the adapter was trained on.
+    `compress` is int4, int8 or none, and `rope_scaling` makes the context longer (`LanguageModel.load`). An adapter is frozen, and runs
+    beside its base's weights as these do. ModelError where the base is not the file that the adapter was trained on.
     """
-    check_compress(compress)
+    check_compress(compress, dtype)
     folder = Path(reference)
     restore_directory(folder)
     if not is_adapter(folder):
         return LanguageModel.load(reference, dtype=dtype, device=device, compress=compress, rope_scaling=rope_scaling)
-    if compress not in (None, "none"):
-        raise ConfigError(
-            f"compress={compress} cannot be had for an adapter; merge it (lmworks build --merge) and compress that"
-        )
     settings = read_json(folder / CONFIG)
     named = base or settings.get("base_model_name_or_path")
     if not named:
@@ -56,8 +52,11 @@ def load(
     model = LanguageModel.load(named, dtype=dtype, device=device, compress="none", rope_scaling=rope_scaling)
     if base is None:
         _check_base(folder, model)
-    read_adapter(folder, model.network)
-    return LanguageModel(model.network, model.tokenizer, folder, str(reference), exact=model.exact)
+    read_adapter(folder, model.network).requires_grad_(False)
+    if dtype is None:
+        model.choose_engine(compress)
+    model.source, model.reference = folder, str(reference)
+    return model
 
 
 @dataclass(frozen=True)
@@ -78,10 +77,7 @@ def facts_of(reference: str | os.PathLike[str]) -> Facts:
         named = read_json(path / CONFIG).get("base_model_name_or_path")
         if not named:
             raise ModelError(f"{path / CONFIG} does not name its base model")
-        way = Way(
-            False, "in PyTorch: an adapter is on; merged into its base (lmworks build --merge) it can be compiled"
-        )
-        return replace(facts_of(str(named)), way=way)
+        return facts_of(str(named))
     if path.suffix == ".gguf":
         file = GGUFFile(path)
         config, few_bits = gguf_config(file), stored_dtype(file) is None

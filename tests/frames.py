@@ -21,16 +21,21 @@ def numbers(*shape: int, seed: int = 0, scale: float = 1.0) -> Tensor:
 
 
 class Bench:
-    """Memory for some tokens of a width, and a way to run steps on it."""
+    """Memory for some tokens of a width, with numbers behind their scales and outliers, and a way to run steps on it."""
 
-    def __init__(self, tokens: int, width: int) -> None:
+    def __init__(self, tokens: int, width: int, behind: int = 0) -> None:
         self.tokens, self.width = tokens, width
         self.frame, self.kept = np.zeros(len(Field), np.int64), {}
         self.frame[Field.ROUNDS] = 1
         self.barrier = aligned(barrier_bytes(team().threads)).view(np.int64)
         self.values = np.zeros((tokens, width), np.int8)
-        rows = np.zeros((2, tokens, width // 32 + MOST), np.float32)
-        self.scales, self.sums, self.apart = rows[0, :, :-MOST], rows[1, :, :-MOST], rows[0, :, -MOST:]
+        groups = width // 32
+        rows = np.zeros((2, tokens, groups + MOST + behind), np.float32)
+        self.scales, self.sums, self.apart = (
+            rows[0, :, :groups],
+            rows[1, :, :groups],
+            rows[0, :, groups : groups + MOST],
+        )
         self.put(Field.BARRIER, self.barrier)
         self.put(Field.VALUES, self.values)
         self.put(Field.SCALES, self.scales)

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from lmworks.adaptation.lora_config import LoRAConfig
 from lmworks.basics.errors import ConfigError
+from lmworks.models.adapted import AdaptedLinear
 from lmworks.models.families import family_of
 from lmworks.models.families.tables import Rows, each_name, rows_of
 from lmworks.models.network import Network
@@ -34,7 +35,7 @@ class Part:
     """Its rows in our matrix."""
 
 
-class LoRALinear(nn.Module):
+class LoRALinear(AdaptedLinear):
     """A frozen linear layer with an adapter on some of its parts.
 
     `down` is the A's below one another [parts x rank, inputs], `up` the B's [rows of the part, rank]. Both are
@@ -139,9 +140,15 @@ class LoRALinear(nn.Module):
     def delta(self) -> Float[Tensor, "outputs inputs"]:
         """The whole update (alpha / rank) B A, in float32."""
         update = torch.zeros(self.base.weight.shape, device=self.down.device)
-        for part, up, down in zip(self.parts, self.up, self.down.split(self.rank), strict=True):
-            update[part.rows] = up @ down * self.scale
+        for rows, down, up in self.updates():
+            update[rows] = up @ down
         return update
+
+    @torch.no_grad()
+    def updates(self) -> Iterator[tuple[slice, Float[Tensor, "rank inputs"], Float[Tensor, "rows rank"]]]:
+        """Of each part: its rows, A and the scaled B."""
+        for part, down, up in zip(self.parts, self.down.split(self.rank), self.up, strict=True):
+            yield part.rows, down, up * self.scale
 
     @property
     def merged(self) -> bool:

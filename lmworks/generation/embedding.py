@@ -46,10 +46,13 @@ class Pooling(Config):
     longest: int | None = Field(default=None, gt=0)
     """Tokens of the longest text, special tokens included; None for the network's context."""
 
+    def within(self, context: int) -> int:
+        """Tokens of the longest text that a network of this context reads, special tokens included."""
+        return min(self.longest or context, context)
+
     @classmethod
-    def read(cls, folder: Path) -> Self:
-        """What a folder of ours or of sentence-transformers says; the defaults where it says nothing. ModelError for another
-        pooling."""
+    def read(cls, folder: Path) -> Self | None:
+        """What a folder of ours or of sentence-transformers says; None where it says nothing. ModelError for another pooling."""
         own = folder / "lmworks.json"
         if own.is_file() and isinstance(said := read_json(own).get("pooling"), dict):
             try:
@@ -58,7 +61,7 @@ class Pooling(Config):
                 raise ModelError(f"{own}: pooling: {error}") from None
         modules = _modules(folder)
         if not modules:
-            return cls()
+            return None
         settings: dict[str, Any] = {"normalise": "Normalize" in modules}
         if "Pooling" in modules:
             said = read_json(folder / modules["Pooling"] / "config.json")
@@ -110,7 +113,7 @@ def embed(
     An `engine` of the network runs it where it is given; else `dtype` is the format in which float32 weights are multiplied,
     float32 or bfloat16; other weights in their own.
     """
-    longest = min(pooling.longest or network.config.context, network.config.context)
+    longest = pooling.within(network.config.context)
     encoded = [
         _fitting(tokenizer, ids, text, longest, cut)
         for ids, text in zip(_encoded(tokenizer, texts, network.config.vocab_size), texts, strict=True)

@@ -35,6 +35,7 @@ from lmworks.generation.one_row import OneRow
 from lmworks.generation.request import Asked, Request
 from lmworks.generation.strategies import Strategy
 from lmworks.kernels.choice import check_compress, embedder_for, engine_for
+from lmworks.kernels.packing import Stored
 from lmworks.models.compressed_groups import StoredInDirectory
 from lmworks.models.config import ModelConfig, RopeScaling, stretched
 from lmworks.models.directory import read_network, refuse_foreign_files, write_network
@@ -98,8 +99,9 @@ class LanguageModel:
         self.exact = exact
         """Embed in the weights' own format, and not in the processor's fast one; `load` with a `dtype` says so."""
         self.embeds_compiled = False
-        """Embed on the compiled path where it covers an encoder; `load` without `dtype` and `compress` says so."""
+        """Embed on the compiled path where it covers an encoder: unless `choose_engine` or `load` was told something else."""
         self._encoder: Engine | None = None
+        self._weights: GGUFFile | Path | None = None
 
     @classmethod
     def load(
@@ -119,31 +121,42 @@ class LanguageModel:
         `rope_scaling` lets a network with rotary positions read `factor` times its context, without training for it.
         Raises ModelError with one sentence for whatever is wrong with the files.
         """
-        check_compress(compress)
+        check_compress(compress, dtype)
         path, wanted = resolve(str(reference)), dtype_of(dtype)
-        if wanted is not None and compress not in (None, "none"):
-            raise ConfigError(f"dtype is {dtype} and compress is {compress}; give one of them")
-        stored: StoredInGGUF | StoredInDirectory | None
-        if path.suffix == ".gguf":
-            file = GGUFFile(path)
+        file = GGUFFile(path) if path.suffix == ".gguf" else None
+        if file is not None:
             network = read_gguf_network(file, wanted or stored_dtype(file) or fast_dtype(device))
             tokenizer = Tokenizer.from_gguf(file)
-            stored = StoredInGGUF(file, network.config) if stored_dtype(file) is None else None
         else:
             network, tokenizer = read_network(path, wanted), Tokenizer.load(path)
-            stored = StoredInDirectory.of(path, network.config)
         if rope_scaling is not None:
             network.config = stretched(network.config, rope_scaling)
         model = cls(network.to(device), tokenizer, path, str(reference), exact=wanted is not None)
-        model.embeds_compiled = wanted is None and compress is None
+        model._weights = path if file is None else file
         if wanted is None:
-            model.network.engine = engine_for(model.network, compress, stored, device)
+            model.choose_engine(compress)
         return model
+
+    def choose_engine(self, compress: str | None = None) -> None:
+        """Let the compiled path run the network from here on, adapters included, or PyTorch, as `load`'s `compress` says."""
+        weights = self._weights
+        stored: Stored | None = None
+        if isinstance(weights, GGUFFile):
+            stored = StoredInGGUF(weights, self.config) if stored_dtype(weights) is None else None
+        elif weights is not None:
+            stored = StoredInDirectory.of(weights, self.config)
+        self.network.engine = engine_for(self.network, compress, stored, self.network.device.type)
+        self.embeds_compiled, self._encoder = compress is None, None
 
     @property
     def config(self) -> ModelConfig:
         """What shapes the network."""
         return self.network.config
+
+    @property
+    def longest(self) -> int:
+        """Tokens of the longest text that it reads, special tokens included: a folder may give an encoder less than its context."""
+        return self.pooling.within(self.config.context) if self.config.arrangement == "encoder" else self.config.context
 
     def save(self, folder: str | os.PathLike[str], facts: Mapping[str, Any] | None = None) -> Path:
         """Write a Hugging Face directory that transformers and vLLM load; `facts` go into lmworks.json.
@@ -298,8 +311,9 @@ class LanguageModel:
 
     @property
     def pooling(self) -> Pooling:
-        """How the folder that the model came from says that states become one vector."""
-        return Pooling.read(self.source) if self.source is not None and self.source.is_dir() else Pooling()
+        """How states become one vector, as the folder that the model came from says, or of an adapter its base's."""
+        folders = [one for one in (self.source, self._weights) if isinstance(one, Path) and one.is_dir()]
+        return next((said for one in folders if (said := Pooling.read(one)) is not None), Pooling())
 
     def must_write(self) -> None:
         """ConfigError unless the network writes text."""

@@ -18,10 +18,12 @@ Compress = Literal["int4", "int8", "none"]
 """int4, int8: matrices in at most so many bits, embedding and head in 8; none: the network as it is, in PyTorch."""
 
 
-def check_compress(compress: str | None) -> None:
-    """ConfigError for what `compress` cannot be."""
+def check_compress(compress: str | None, dtype: object = None) -> None:
+    """ConfigError for what `compress` cannot be, or not beside a type that PyTorch's weights shall have."""
     if compress is not None and compress not in get_args(Compress):
         raise ConfigError(f"compress is {compress!r}, and it is one of {', '.join(get_args(Compress))}")
+    if dtype is not None and compress not in (None, "none"):
+        raise ConfigError(f"dtype is {dtype} and compress is {compress}; give one of them")
 
 
 @dataclass(frozen=True)

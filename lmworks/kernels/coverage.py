@@ -8,6 +8,7 @@ from torch import nn
 
 from lmworks.basics.memory import available_bytes
 from lmworks.kernels.instructions import problem
+from lmworks.models.adapted import AdaptedLinear, adapted_layers
 from lmworks.models.adaptive_softmax import AdaptiveSoftmax
 from lmworks.models.config import ModelConfig
 from lmworks.models.linear import Linear
@@ -83,16 +84,23 @@ def _parts(config: ModelConfig) -> str | None:
 
 
 def _state(network: Network) -> str | None:
-    if network.device.type != "cpu":
-        return f"runs on a CPU, and the network is on {network.device}"
-    if isinstance(network.head, AdaptiveSoftmax):
-        return "has no adaptive softmax"
-    for block in network.blocks:
-        matrices = (block.attention.qkv, block.attention.output, block.dense.up, block.dense.down)
-        if any(type(one) is not Linear for one in matrices):
-            return "has no adapters (merge them first)"
-    if any(one.requires_grad for one in network.parameters()):
-        return "runs weights that no longer change, and these can be trained"
-    if any(one.is_inference() for one in network.parameters()):
-        return "must see when weights change, which those made inside torch.inference_mode do not tell"
-    return None
+    matrices = [
+        matrix
+        for block in network.blocks
+        for matrix in (block.attention.qkv, block.attention.output, block.dense.up, block.dense.down)
+    ]
+    linear = [one.base if isinstance(one, AdaptedLinear) else one for one in matrices]
+    parameters = list(network.parameters())
+    against = {
+        f"runs on a CPU, and the network is on {network.device}": network.device.type != "cpu",
+        "has no adaptive softmax": isinstance(network.head, AdaptiveSoftmax),
+        "knows plain linear layers, and those with adapters": any(type(one) is not Linear for one in linear),
+        "packs adapters, and some are part of their weights now; merge_adapters takes them off": any(
+            one.merged for one in adapted_layers(network).values()
+        ),
+        "runs weights that no longer change, and these can be trained": any(one.requires_grad for one in parameters),
+        "must see when weights change, which those made inside torch.inference_mode do not tell": any(
+            one.is_inference() for one in parameters
+        ),
+    }
+    return next((sentence for sentence, is_so in against.items() if is_so), None)

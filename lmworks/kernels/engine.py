@@ -23,13 +23,13 @@ from lmworks.basics.errors import ConfigError
 from lmworks.kernels.coverage import too_large, unavailable, uncovered
 from lmworks.kernels.frame import Field, Operation, barrier_bytes
 from lmworks.kernels.next_token import Choice, room_numbers, table_of
-from lmworks.kernels.outliers import MOST
 from lmworks.kernels.packing import Stored, aligned
 from lmworks.kernels.pages import PAGE, PagedCache
 from lmworks.kernels.pieces import Piece, real_places, runs
 from lmworks.kernels.prefixes import Prefixes
 from lmworks.kernels.tape import Buffers, Step, Weights, hidden_tape, multiply, quantise, table
 from lmworks.kernels.team import team
+from lmworks.models.adapted import adapted_layers
 from lmworks.models.block import run_plainly
 from lmworks.models.cache import Cache
 from lmworks.models.hooks import hook_points
@@ -86,7 +86,8 @@ class CompiledNetwork:
         self._stands = True
         self._all = list(network.parameters())
         self._last = [network.head_weight, *([] if network.head_bias is None else [network.head_bias])]
-        self._all_seen, self._last_seen = _fingerprint(self._all), _fingerprint(self._last)
+        self._adapted = list(adapted_layers(network).values())
+        self._all_seen, self._last_seen = self._now(), _fingerprint(self._last)
         self._has_head = config.adaptive_cutoffs is None and not config.head_transform
         self._head = self.weights.matrix("embedding.weight" if network.head is None else "head.weight")
         self._layer_bytes = 2 * 2 * PAGE * config.kv_heads * config.head_dim
@@ -121,7 +122,8 @@ class CompiledNetwork:
                     module._modules.get(name) is part and not (part and part._forward_hooks)
                     for module, name, part in self._parts
                 )
-                and _fingerprint(self._all) == self._all_seen
+                and self._now() == self._all_seen
+                and self._switched()
             )
         network = self.network
         return (
@@ -130,6 +132,19 @@ class CompiledNetwork:
             and network.attention_kernel == "fused"
             and not any(self._hooked)
         )
+
+    def _now(self) -> list[tuple[object, ...]]:
+        """Changes when a weight or an adapter does."""
+        return [*_fingerprint(self._all), *((one.scale, one.merged) for one in self._adapted)]
+
+    def _switched(self) -> bool:
+        """Adapters on the tapes where they are on, none where they are off; False where it is some and some."""
+        states = {one.enabled for one in self._adapted}
+        if len(states) == 1 and states != {self.weights.adapted}:
+            with self.lock:
+                self.weights.adapted = states.pop()
+                self._write_tapes()
+        return len(states) <= 1
 
     def head_ready(self) -> bool:
         """Do its logits stand for those of the network?"""
@@ -444,20 +459,21 @@ class CompiledNetwork:
         self._put(Field.BARRIER, self._barrier)
 
     def _make_room(self, tokens: int) -> None:
-        """Buffers for so many tokens, and the tape that names them."""
+        """Buffers for so many tokens, and the tapes that name them."""
         if hasattr(self, "buffers") and self.buffers.tokens >= tokens:
             return
-        config = self.network.config
-        tokens = max(tokens, 16)
-        self.buffers = Buffers(self.network, tokens)
-        widest = max(config.dim, config.hidden_dim, config.heads * config.head_dim)
-        self._put(Field.STREAM, self.buffers.stream)
-        self._put(Field.VALUES, aligned(tokens * widest))
-        self._frame[Field.VALUES_STRIDE] = widest
-        stride = widest // 8 + 4 * MOST
-        for field in (Field.SCALES, Field.SUMS):
-            self._put(field, aligned(tokens * stride))
-        self._frame[Field.SCALES_STRIDE] = stride
+        buffers = self.buffers = Buffers(self.weights, max(tokens, 16))
+        self._put(Field.STREAM, buffers.stream)
+        self._put(Field.VALUES, buffers.values)
+        self._put(Field.SCALES, buffers.scales)
+        self._put(Field.SUMS, buffers.sums)
+        self._frame[Field.VALUES_STRIDE], self._frame[Field.SCALES_STRIDE] = (
+            buffers.values.strides[0],
+            buffers.scales.strides[0],
+        )
+        self._write_tapes()
+
+    def _write_tapes(self) -> None:
         self._tape = hidden_tape(self.weights, self.buffers)
         self._taking_tape = self._tape[: np.flatnonzero(self._tape[:, 0] == Operation.ATTEND)[-1]]
         if self._has_head:
@@ -493,6 +509,6 @@ class CompiledNetwork:
         self._frame[Field.STEPS] = len(tape)
 
 
-def _fingerprint(weights: Sequence[Tensor]) -> list[tuple[int, int, bool]]:
+def _fingerprint(weights: Sequence[Tensor]) -> list[tuple[object, ...]]:
     """Changes when a weight does."""
     return [(one.data_ptr(), one._version, one.requires_grad) for one in weights]

@@ -84,7 +84,7 @@ class Operation(IntEnum):
     QUANTISE = 4
     """source, source stride, width, factor, table of outliers"""
     MATRIX = 5
-    """weights, bits, blocks, groups, output, output stride, adds, bias or 0, table of outliers"""
+    """weights, bits, blocks, groups, output, output stride, adds, bias or 0, table of outliers, of an adapter or 0"""
     HEADS = 6
     """output of the qkv matrix, its stride, heads, kv heads, head_dim, half or 0, query norm or 0, key norm, eps, scale, layer"""
     ATTEND = 7

@@ -133,31 +133,6 @@ def run_quantise(thread, threads, frame, step):
 
 
 @inlined
-def run_matrix(thread, threads, frame, step):
-    """Packed weights times the values of all tokens."""
-    matrix(
-        thread,
-        threads,
-        field(frame, BARRIER) + TAKEN,
-        field(step, 2),
-        field(step, 1),
-        field(step, 3),
-        field(step, 4),
-        field(frame, VALUES),
-        field(frame, VALUES_STRIDE),
-        field(frame, SCALES),
-        field(frame, SUMS),
-        field(frame, SCALES_STRIDE),
-        field(frame, TOKENS),
-        field(step, 5),
-        field(step, 6),
-        field(step, 7),
-        field(step, 8),
-        field(step, 9),
-    )
-
-
-@inlined
 def run_heads(thread, threads, frame, step):
     """Queries and keys normed and rotated, keys and values kept."""
     x, stride, heads, kv_heads, width = (field(step, 1), field(step, 2), field(step, 3), field(step, 4), field(step, 5))
@@ -377,7 +352,7 @@ def run(thread, threads, frame):  # noqa: PLR0912 (with the choice in a function
             elif operation == QUANTISE:
                 run_quantise(thread, threads, frame, step)
             elif operation == MATRIX:
-                run_matrix(thread, threads, frame, step)
+                matrix(thread, threads, frame, step)
             elif operation == HEADS:
                 run_heads(thread, threads, frame, step)
             elif operation == ATTEND:

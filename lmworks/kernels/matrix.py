@@ -10,17 +10,22 @@ A lane so holds four consecutive inputs of one row, which is what the byte produ
 
     output += float(sum of code * value) * (scale * the token's scale) + minimum * the token's sum
 
-Weights are unpacked once for up to 16 tokens. The sum of each output runs over the groups and then over the outliers (outliers.py), which
-are multiplied as they are, in order, whatever the number of tokens, so that a token's result does not depend on its neighbours.
+Weights are unpacked once for up to 16 tokens. The sum of each output runs over the groups, then over the outliers (outliers.py) and
+the bottleneck of an adapter (adapters.py), which are multiplied as they are, in order, whatever the number of tokens, so that a token's
+result does not depend on its neighbours.
 """
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from lmworks.kernels.adapters import ENTRY_BYTES
+from lmworks.kernels.frame import TAKEN, Field
 from lmworks.kernels.instructions import chosen
-from lmworks.kernels.scalars import atomic_add, inlined
+from lmworks.kernels.scalars import atomic_add, field, inlined
 from lmworks.kernels.vectors import (
     FLOATS,
     FLOATS_8,
@@ -37,6 +42,7 @@ from lmworks.kernels.vectors import (
 )
 
 ROWS, GROUP = 16, 32
+TOKENS, BARRIER = int(Field.TOKENS), int(Field.BARRIER)
 MOST_TOKENS = 16
 SHARED = 64
 """Tokens from which on blocks are not dealt out, but taken: some 7 microseconds of work each. With 16, a thread that loses its core
@@ -61,37 +67,37 @@ class Given:
     scales_stride: Value
     outliers: Value
     """Address of the table for weights (outliers.py)."""
+    adapter: Value
+    """Address of the block's entry (adapters.py), or 0."""
 
 
 def _kernel(tokens: int, bits: int) -> Any:
-    """One block of 16 rows times so many tokens."""
+    """One block of 16 rows times so many tokens, from a certain one on: step and frame are those of the tape (frame.py)."""
 
-    @emitted(None, *[Int] * 12)
-    def multiply(
-        w: Writer,
-        weights: Value,
-        groups: Value,
-        values: Value,
-        values_stride: Value,
-        scales: Value,
-        sums: Value,
-        scales_stride: Value,
-        output: Value,
-        output_stride: Value,
-        adds: Value,
-        bias: Value,
-        outliers: Value,
-    ) -> None:
+    @emitted(None, Int, Int, Int, Int)
+    def multiply(w: Writer, frame: Value, step: Value, block: Value, token: Value) -> None:
+        weights, _, _, groups, output, output_stride, adds, bias, outliers, adapter = (
+            w.load(LONG, step, 8 * operand) for operand in range(1, 11)
+        )
+        values, values_stride, scales, sums, scales_stride = (
+            w.load(LONG, frame, 8 * entry)
+            for entry in (Field.VALUES, Field.VALUES_STRIDE, Field.SCALES, Field.SUMS, Field.SCALES_STRIDE)
+        )
+        values = w.plus(values, w.times(values_stride, token))
+        scales, sums = (w.plus(one, w.times(scales_stride, token)) for one in (scales, sums))
+        of_block = w.times(block, 64)  # of 16 float32
+        output = w.plus(w.plus(output, w.times(output_stride, token)), of_block)
+        adapter = _unless_zero(w, adapter, w.times(block, ENTRY_BYTES))
+        given = Given(values, values_stride, scales, sums, scales_stride, outliers, adapter)
+        weights = w.plus(weights, w.times(w.times(groups, group_bytes(bits)), block))
         start = w.variable(w.constant(0.0, FLOATS))
-        w.b.store(w.constant(0.0, FLOATS), start)
         with w.b.if_then(w.b.icmp_signed("!=", bias, w.constant(0))):
-            w.b.store(w.load(FLOATS, bias), start)
+            w.b.store(w.load(FLOATS, bias, of_block), start)
         product = _product_in_halves if chosen().name == "avx2" else _product
-        given = Given(values, values_stride, scales, sums, scales_stride, outliers)
         totals = product(w, tokens, bits, w.b.load(start), weights, groups, given)
         is_sum = w.b.icmp_signed("!=", adds, w.constant(0))
-        for token, total in enumerate(totals):
-            place = w.plus(output, w.times(output_stride, token))
+        for number, total in enumerate(totals):
+            place = w.plus(output, w.times(output_stride, number))
             with w.b.if_else(is_sum) as (yes, no):
                 with yes:
                     w.store(w.b.fadd(w.load(FLOATS, place), total), place)
@@ -99,6 +105,12 @@ def _kernel(tokens: int, bits: int) -> Any:
                     w.store(total, place)
 
     return multiply
+
+
+def _unless_zero(w: Writer, address: Value, offset: Value) -> Value:
+    """An address and an offset; 0 where the address is 0."""
+    zero = w.constant(0)
+    return w.b.select(w.b.icmp_signed("==", address, zero), zero, w.plus(address, offset))
 
 
 def _product(
@@ -124,7 +136,22 @@ def _product(
         for token, total in enumerate(totals):
             place = w.plus(w.times(given.scales_stride, token), behind)
             w.b.store(w.fma(weight, w.load_splat(given.scales, place), w.b.load(total)), total)
+    with _adapter(w, given) as (up, behind):
+        weight = up(0, FLOATS)
+        for token, total in enumerate(totals):
+            place = w.plus(w.times(given.scales_stride, token), behind)
+            w.b.store(w.fma(weight, w.load_splat(given.scales, place), w.b.load(total)), total)
     return [w.b.load(total) for total in totals]
+
+
+@contextlib.contextmanager
+def _adapter(w: Writer, given: Given) -> Iterator[tuple[Callable[[int, Any], Value], Value]]:
+    """For each number of the bottleneck, what it is multiplied with for the rows from one on, and where it stands behind the scales."""
+    with w.b.if_then(w.b.icmp_signed("!=", given.adapter, w.constant(0))):
+        count, ups, begin = (w.load(LONG, given.adapter, place) for place in (0, 8, 16))
+        with w.loop(0, count) as number:
+            at = w.plus(ups, w.times(number, 32))
+            yield lambda row, kind: w.load_brains(at, 2 * row, kind), w.plus(begin, w.times(number, 4))
 
 
 def _codes(w: Writer, packed: list[Value]) -> list[Value]:
@@ -195,6 +222,14 @@ def _product_in_halves(
                 total = w.plus(totals, w.plus(w.times(token, 64), 32 * half))
                 value = w.load_splat(given.scales, place, lanes=8)
                 w.store(w.fma(weight, value, w.load(FLOATS_8, total)), total)
+    with _adapter(w, given) as (up, behind):
+        for half in (0, 1):
+            weight = up(8 * half, FLOATS_8)
+            with w.loop(0, tokens) as token:
+                place = w.plus(w.times(given.scales_stride, token), behind)
+                total = w.plus(totals, w.plus(w.times(token, 64), 32 * half))
+                value = w.load_splat(given.scales, place, lanes=8)
+                w.store(w.fma(weight, value, w.load(FLOATS_8, total)), total)
     return [w.load(FLOATS, totals, 64 * token) for token in range(tokens)]
 
 
@@ -214,54 +249,46 @@ eight_1, eight_4, eight_16 = (_kernel(tokens, 8) for tokens in (1, 4, MOST_TOKEN
 
 
 @inlined
-def matrix(
-    thread, threads, taken, bits, weights, blocks, groups, values, values_stride, scales, sums, scales_stride, tokens,
-    output, output_stride, adds, bias, outliers,
-):  # fmt: skip
+def matrix(thread, threads, frame, step):
     """This thread's blocks of rows, for all tokens.
 
     For few tokens each thread has its share, which it reads from end to end. For many, whoever is done takes the next block
-    (`taken` counts them): cores are not alike, and not always undisturbed.
+    (the barrier counts them): cores are not alike, and not always undisturbed.
     """
-    size, shared = (64 * bits + 64) * groups, threads > 1 and tokens >= SHARED
+    blocks, tokens = field(step, 3), field(frame, TOKENS)
+    shared = threads > 1 and tokens >= SHARED
     begin, end = blocks * thread // threads, blocks * (thread + 1) // threads
     while True:
         if shared:
-            begin = atomic_add(taken, 1)
+            begin = atomic_add(field(frame, BARRIER) + TAKEN, 1)
             end = min(begin + 1, blocks)
         for block in range(begin, end):
-            multiply(
-                bits, weights + block * size, groups, values, values_stride, scales, sums, scales_stride, tokens,
-                output + block * 64, output_stride, adds, bias + block * 64 if bias != 0 else 0, outliers,
-            )  # fmt: skip
+            multiply(frame, step, block, tokens)
         if not shared or end == blocks:
             break
 
 
 @inlined
-def multiply(
-    bits, weights, groups, values, values_stride, scales, sums, scales_stride, tokens, output, output_stride, adds, bias, outliers
-):  # fmt: skip
+def multiply(frame, step, block, tokens):
     """A block of rows times all tokens: 16 at once, then 4, then one by one."""
-    token, v_stride, y_stride, s_stride = 0, values_stride, output_stride, scales_stride
+    token, four_bits = 0, field(step, 2) == 4
     while token < tokens:
-        v, s, m = values + token * v_stride, scales + token * s_stride, sums + token * s_stride
-        y, left = output + token * y_stride, tokens - token
+        left = tokens - token
         if left >= 16:
-            if bits == 4:
-                four_16(weights, groups, v, v_stride, s, m, s_stride, y, y_stride, adds, bias, outliers)
+            if four_bits:
+                four_16(frame, step, block, token)
             else:
-                eight_16(weights, groups, v, v_stride, s, m, s_stride, y, y_stride, adds, bias, outliers)
+                eight_16(frame, step, block, token)
             token += 16
         elif left >= 4:
-            if bits == 4:
-                four_4(weights, groups, v, v_stride, s, m, s_stride, y, y_stride, adds, bias, outliers)
+            if four_bits:
+                four_4(frame, step, block, token)
             else:
-                eight_4(weights, groups, v, v_stride, s, m, s_stride, y, y_stride, adds, bias, outliers)
+                eight_4(frame, step, block, token)
             token += 4
         else:
-            if bits == 4:
-                four_1(weights, groups, v, v_stride, s, m, s_stride, y, y_stride, adds, bias, outliers)
+            if four_bits:
+                four_1(frame, step, block, token)
             else:
-                eight_1(weights, groups, v, v_stride, s, m, s_stride, y, y_stride, adds, bias, outliers)
+                eight_1(frame, step, block, token)
             token += 1

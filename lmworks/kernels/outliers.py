@@ -24,6 +24,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from lmworks.models.adapted import adapted_layers
 from lmworks.models.hooks import hook_points
 from lmworks.models.linear import Linear
 from lmworks.models.network import Network
@@ -46,7 +47,8 @@ def outliers(network: Network) -> dict[str, tuple[int, ...]]:
     hardly any. Runs PyTorch's network on drawn tokens, in the format of its weights, on which the choice hangs a little."""
     private, seen = _private(network), {}
     ends = ("attention.qkv", "feed_forward.up", "feed_forward.down")
-    matrices = {name: one for name, one in private.named_modules() if isinstance(one, Linear) and name.endswith(ends)}
+    linear = {path.removesuffix(".base"): one for path, one in private.named_modules() if isinstance(one, Linear)}
+    matrices = {name: one for name, one in linear.items() if name.endswith(ends)}
     weights = {f"{name}.weight": one.weight for name, one in matrices.items()}
 
     def look(name: str, matrix: Linear) -> None:
@@ -73,11 +75,13 @@ def outliers(network: Network) -> dict[str, tuple[int, ...]]:
 
 
 def _private(network: Network) -> Network:
-    """The same weights in parts of their own: without an engine, dropout or anybody's hooks, and unseen by other threads."""
+    """The same weights in parts of their own: without an engine, dropout, adapters or anybody's hooks, and unseen by other threads."""
     weights = {id(one): one for one in (*network.parameters(), *network.buffers())}
     private = copy.deepcopy(network, weights).eval()
     for point in hook_points(private).values():
         point.functions.clear()
+    for layer in adapted_layers(private).values():
+        layer.enabled = False
     for part in private.modules():
         part._forward_hooks.clear()
         part._forward_pre_hooks.clear()

@@ -15,14 +15,17 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from lmworks.kernels.adapters import pack_adapter
 from lmworks.kernels.frame import WORDS, Operation, float_bits
-from lmworks.kernels.outliers import outliers
-from lmworks.kernels.packing import Packed, Stored, bits_of, pack, quantised
+from lmworks.kernels.outliers import MOST, outliers
+from lmworks.kernels.packing import Packed, Stored, aligned, bits_of, pack, quantised
+from lmworks.models.adapted import adapted_layers, own_parameters
 from lmworks.models.attention import Attention
 from lmworks.models.block import Block
 from lmworks.models.network import Network
 from lmworks.models.norm import RMSNorm
 from lmworks.models.positions import sinusoids
+from lmworks.models.quantise import GROUP
 
 ACTIVATIONS = ("silu", "gelu", "gelu_tanh", "relu", "relu_squared", "sigmoid", "tanh")
 """In the order of kernels/activations.py, which imports numba."""
@@ -42,13 +45,19 @@ class Weights:
         self.network, self.bits, self.stored, self.advance = network, bits, stored, advance
         self.vectors: dict[str, np.ndarray] = {}
         self.matrices: dict[str, Packed] = {}
-        self._outliers = outliers(network)
+        self.adapted = True
+        """Are adapters part of the tapes that are written?"""
+        self._outliers, self._parameters = outliers(network), own_parameters(network)
         self.places = 0
         """Rows of the table that is added by position; 0 where there is none."""
-        for name, weight in network.named_parameters():
+        for name, weight in self._parameters.items():
             if _is_multiplied(name):
                 self.matrices[name] = self._packed(name, weight, 8 if _is_vocabulary(name) else bits)
                 advance(weight.numel())
+        self.adapters = {
+            path: pack_adapter(path, layer, self.matrix(f"{path}.weight").outliers)
+            for path, layer in adapted_layers(network).items()
+        }
 
     def matrix(self, name: str) -> Packed:
         """A packed matrix."""
@@ -72,16 +81,12 @@ class Weights:
     @property
     def bytes(self) -> int:
         """What the packed weights take."""
-        return sum(one.data.nbytes for one in self.matrices.values())
+        matrices = sum(one.data.nbytes for one in self.matrices.values())
+        return matrices + sum(one.bytes for one in self.adapters.values())
 
     def _floats(self, name: str) -> Tensor | None:
         stored = None if self.stored is None else self.stored.floats(name)
-        if stored is not None:
-            return stored
-        at: Tensor | nn.Module | None = self.network
-        for part in name.split("."):
-            at = at[int(part)] if isinstance(at, nn.ModuleList) else getattr(at, part, None)
-        return at if isinstance(at, Tensor) else None
+        return self._parameters.get(name) if stored is None else stored
 
     def _packed(self, name: str, weight: Tensor, bits: int) -> Packed:
         groups, apart = None if self.stored is None else self.stored.groups(name), self._outliers.get(name, ())
@@ -104,10 +109,17 @@ def _is_vocabulary(name: str) -> bool:
 class Buffers:
     """The memory that a run of up to `tokens` tokens works in."""
 
-    def __init__(self, network: Network, tokens: int) -> None:
-        config = network.config
+    def __init__(self, weights: Weights, tokens: int) -> None:
+        config = weights.network.config
         self.tokens = tokens
         self.stream = np.zeros((tokens, config.dim), np.float32)
+        widest = max(config.dim, config.hidden_dim, config.heads * config.head_dim)
+        behind = MOST + max((one.numbers for one in weights.adapters.values()), default=0)
+        self.values = aligned(tokens * widest).view(np.int8).reshape(tokens, widest)
+        # Behind the scales stand outliers (outliers.py) and the bottleneck of an adapter (adapters.py).
+        self.scales, self.sums = (
+            aligned(4 * tokens * (widest // GROUP + behind)).view(np.float32).reshape(tokens, -1) for _ in range(2)
+        )
         rows = (config.heads + 2 * config.kv_heads) * config.head_dim
         inner = config.hidden_dim * (2 if config.gated else 1)
         # A parallel block holds both at once.
@@ -136,11 +148,11 @@ def table(steps: list[Step]) -> np.ndarray:
     return np.array([[*map(int, step), *[0] * (WORDS - len(step))] for step in steps], np.int64)
 
 
-def multiply(matrix: Packed, output: int, stride: int, bias: int = 0, adds: bool = False) -> Step:
-    """The step that multiplies the values with a matrix."""
+def multiply(matrix: Packed, output: int, stride: int, bias: int = 0, adds: bool = False, adapter: int = 0) -> Step:
+    """The step that multiplies the values with a matrix; with the table of an adapter, whose bottleneck is there already."""
     return [
         Operation.MATRIX, matrix.address, matrix.bits, matrix.blocks, matrix.groups, output, stride, int(adds), bias,
-        matrix.for_weights.ctypes.data,
+        matrix.for_weights.ctypes.data, adapter,
     ]  # fmt: skip
 
 
@@ -193,10 +205,23 @@ def _block(weights: Weights, buffers: Buffers, block: Block, layer: int) -> list
     if config.norm_place == "after":
         behind = weights.matrices.get(f"blocks.{layer + 1}.attention.qkv.weight")
         read = _norm(*feed_forward_norm, kept=stream, read_by=behind)
-        return [*attend, _norm(*attention_norm, kept=stream, read_by=inner), up, *down, read]
+        return [*attend, _norm(*attention_norm, kept=stream, read_by=inner), *up, *down, read]
     first = _norm(*attention_norm, read_by=weights.matrix(f"{path}.attention.qkv.weight"))
     second = _norm(*feed_forward_norm, read_by=inner)
-    return [second, up, first, *attend, *down] if config.parallel else [first, *attend, second, up, *down]
+    return [second, *up, first, *attend, *down] if config.parallel else [first, *attend, second, *up, *down]
+
+
+def _linear(weights: Weights, buffers: Buffers, path: str, output: int, stride: int, adds: bool = False) -> list[Step]:
+    """The steps of a linear layer, with its bias and its adapter."""
+    matrix, bias = weights.matrix(f"{path}.weight"), weights.vector(f"{path}.bias")
+    adapter = weights.adapters.get(path) if weights.adapted else None
+    if adapter is None:
+        return [multiply(matrix, output, stride, bias, adds)]
+    behind = buffers.scales.ctypes.data + adapter.behind
+    return [
+        multiply(adapter.down, behind, buffers.scales.strides[0]),
+        multiply(matrix, output, stride, bias, adds, adapter.table.ctypes.data),
+    ]
 
 
 def _attention(weights: Weights, buffers: Buffers, attention: Attention, path: str, layer: int) -> list[Step]:
@@ -212,26 +237,23 @@ def _attention(weights: Weights, buffers: Buffers, attention: Attention, path: s
         )
     eps, scale = float_bits(config.norm_eps), float_bits(config.attention_scale or width**-0.5)
     return [
-        multiply(weights.matrix(f"{path}.qkv.weight"), qkv, stride, weights.vector(f"{path}.qkv.bias")),
+        *_linear(weights, buffers, f"{path}.qkv", qkv, stride),
         [Operation.HEADS, qkv, stride, heads, kv_heads, width, half, query_norm, key_norm, eps, scale, layer],
         [Operation.ATTEND, qkv, stride, heads, kv_heads, width, layer, window],
         [Operation.MIX, heads, width, window],
-        multiply(
-            weights.matrix(f"{path}.output.weight"), stream, config.dim * 4, weights.vector(f"{path}.output.bias"), True
-        ),
+        *_linear(weights, buffers, f"{path}.output", stream, config.dim * 4, adds=True),
     ]
 
 
-def _feed_forward(weights: Weights, buffers: Buffers, path: str) -> tuple[Step, list[Step]]:
-    """The step that goes up, and those that come down again."""
+def _feed_forward(weights: Weights, buffers: Buffers, path: str) -> tuple[list[Step], list[Step]]:
+    """The steps that go up, and those that come down again."""
     config, stream = weights.network.config, buffers.stream.ctypes.data
     inner, stride = buffers.up.ctypes.data, buffers.up_rows * 4
     kind = ACTIVATIONS.index(config.activation)
-    up = multiply(weights.matrix(f"{path}.up.weight"), inner, stride, weights.vector(f"{path}.up.bias"))
-    down = weights.matrix(f"{path}.down.weight")
-    return up, [
-        [Operation.ACTIVATE, inner, stride, config.hidden_dim, kind, int(config.gated), down.for_values.ctypes.data],
-        multiply(down, stream, config.dim * 4, weights.vector(f"{path}.down.bias"), True),
+    read_by = weights.matrix(f"{path}.down.weight").for_values.ctypes.data
+    return _linear(weights, buffers, f"{path}.up", inner, stride), [
+        [Operation.ACTIVATE, inner, stride, config.hidden_dim, kind, int(config.gated), read_by],
+        *_linear(weights, buffers, f"{path}.down", stream, config.dim * 4, adds=True),
     ]
 
 

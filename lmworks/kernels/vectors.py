@@ -108,6 +108,12 @@ class Writer:
         """float16 numbers, as float32."""
         return self.b.fpext(self.load(kind, address, offset), ir.VectorType(SINGLE, kind.count))
 
+    def load_brains(self, address: Value, offset: Value = 0, kind: Any = FLOATS) -> Value:
+        """bfloat16 numbers, as float32: their upper halves."""
+        words = ir.VectorType(WORD, kind.count)
+        halves = self.load(ir.VectorType(ir.IntType(16), kind.count), address, offset)
+        return self.b.bitcast(self.b.shl(self.b.zext(halves, words), self.constant(16, words)), kind)
+
     def load_splat(self, address: Value, offset: Value = 0, kind: Any = SINGLE, lanes: int = 16) -> Value:
         """One number in all lanes."""
         return self.splat(self.load(kind, address, offset, align=4), lanes)

@@ -88,7 +88,7 @@ def _model(service: Service, name: str) -> dict[str, object]:
         "object": "model",
         "created": service.started,
         "owned_by": "lmworks",
-        "max_model_len": served.config.context,
+        "max_model_len": served.longest,
     }
 
 

@@ -76,7 +76,7 @@ def routes(service: Service) -> APIRouter:
             )
         cut = asked.truncate_prompt_tokens is not None
         writes = model is service.model and service.writes
-        longest = min(model.pooling.longest or model.config.context, model.config.context)
+        longest = model.pooling.within(model.config.context)
         end = time.monotonic() + service.limits.seconds
 
         def some(start: int) -> tuple[np.ndarray, int]:

@@ -27,6 +27,12 @@ TYPES = {
 }
 """OpenAI's names; other 4xx are invalid_request_error, 5xx server_error."""
 
+NOWHERE = {
+    404: "there is nothing at this path; GET /openapi.json lists what there is",
+    405: "this path is not for this method; GET /openapi.json says which one it is for",
+}
+"""What those are told who ask for what is not there."""
+
 TOO_LONG = "context_length_exceeded"
 """OpenAI's code for a text of more tokens than the model reads."""
 
@@ -107,7 +113,8 @@ def tell_errors(app: FastAPI) -> None:
 
     async def http(_: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
-        return as_response(Refused(error.status_code, str(error.detail), headers=error.headers))
+        said = NOWHERE.get(error.status_code, str(error.detail))
+        return as_response(Refused(error.status_code, said, headers=error.headers))
 
     app.add_exception_handler(Refused, ours)
     app.add_exception_handler(LmworksError, ours)

@@ -62,7 +62,7 @@ def routes(service: Service) -> APIRouter:
     async def tokenize(asked: Tokenizing) -> JSONResponse:
         must_be(service, asked.model, service.name)
         ids = await asyncio.to_thread(encoded, asked)
-        facts: dict[str, Any] = {"count": len(ids), "max_model_len": model.config.context, "tokens": ids}
+        facts: dict[str, Any] = {"count": len(ids), "max_model_len": model.longest, "tokens": ids}
         if asked.return_token_strs:
             facts["token_strs"] = [service.texts.named(number)[0] for number in ids]
         return JSONResponse(facts)

@@ -133,13 +133,20 @@ def test_models_says_what_runs_a_model_and_why_not_the_compiled_path(run, kind: 
     assert facts["runs"] in shown and facts["family"] in shown
 
 
-def test_models_says_that_an_adapter_runs_in_pytorch(run, tmp_path: Path):
-    model = tiny.language_model()
-    model.save(tmp_path / "base")
+@pytest.mark.parametrize("kind", ["few bits", "16 bits", "small heads"])
+def test_an_adapter_runs_as_its_base_does(run, kind: str, tmp_path: Path):
+    pytest.importorskip("numba")
+    settings, compression, words = RUNS[kind]
+    model = tiny.language_model(**{"dim": 64, "heads": 4, "head_dim": 16, "hidden_dim": 96} | settings)
+    for name in ("base", "adapter"):
+        (tmp_path / name).mkdir()
+    write_network(tmp_path / "base", model.network, compression=compression)
+    model.write_tokenizer(tmp_path / "base")
     add_lora(model.network, LoRAConfig(rank=2))
-    (tmp_path / "adapter").mkdir()
     write_adapter(tmp_path / "adapter", model.network, str(tmp_path / "base"))
-    assert "in PyTorch: an adapter is on" in run("models", str(tmp_path / "adapter")).out
+    facts = run("models", str(tmp_path / "adapter"), "--json").json
+    assert words in facts["runs"]
+    assert facts["compiled"] == (lm.load(tmp_path / "adapter").network.engine is not None)
 
 
 def test_generate_prints_the_text_that_json_holds(run, model_folder):

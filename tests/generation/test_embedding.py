@@ -12,6 +12,8 @@ import tiny
 import torch
 
 import lmworks as lm
+from lmworks.adaptation.lora import LoRAConfig, add_lora
+from lmworks.adaptation.peft_format import write_adapter
 from lmworks.basics.errors import ConfigError, DataError, LmworksError, ModelError
 from lmworks.evaluation.statistics import spearman
 from lmworks.generation.embedding import AT_ONCE_CPU, Pooling, embed, pooled
@@ -101,7 +103,7 @@ def test_what_has_no_vector_is_a_sentence(encoder: LanguageModel):
 
 
 def test_the_folder_says_how_its_texts_are_pooled(tmp_path: Path):
-    assert Pooling.read(tmp_path) == Pooling()
+    assert Pooling.read(tmp_path) is None
     kinds = {"": "Transformer", "1_Pooling": "Pooling"}
     modules = [{"path": path, "type": f"sentence_transformers.models.{kind}"} for path, kind in kinds.items()]
     (tmp_path / "modules.json").write_text(json.dumps(modules))
@@ -128,11 +130,22 @@ def test_how_texts_are_pooled_survives_saving(tmp_path: Path):
     own.write_text(json.dumps(json.loads(own.read_text()) | {"pooling": {"mode": "first", "longest": 9}}))
     lm.load(tmp_path / "one").save(tmp_path / "two")
     again = lm.load(tmp_path / "two", dtype="float32")
-    assert again.pooling == Pooling(mode="first", longest=9)
+    assert again.pooling == Pooling(mode="first", longest=9) and again.longest == 9 < first.longest
     torch.testing.assert_close(again.embed(["a cat"]), first.embed(["a cat"], pooling=Pooling(mode="first")))
     own.write_text('{"pooling": {"mode": "loudest"}}')
     with pytest.raises(ModelError, match="pooling: mode is 'loudest'"):
         lm.load(tmp_path / "one").embed(["a cat"])
+
+
+def test_an_adapter_pools_as_its_base_does(tmp_path: Path):
+    base = tiny.language_model(**ENCODER)
+    base.save(tmp_path / "base", {"pooling": {"mode": "first", "longest": 9}})
+    add_lora(base.network, LoRAConfig(rank=2))  # its update is zero
+    (tmp_path / "adapter").mkdir()
+    write_adapter(tmp_path / "adapter", base.network, str(tmp_path / "base"))
+    adapted = lm.load(tmp_path / "adapter", dtype="float32")
+    assert adapted.longest == 9
+    assert torch.equal(adapted.embed(["a cat"]), lm.load(tmp_path / "base", dtype="float32").embed(["a cat"]))
 
 
 def test_real_sentences_have_the_vectors_that_transformers_gives(minilm: LanguageModel):

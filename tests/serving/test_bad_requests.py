@@ -145,9 +145,12 @@ def test_a_body_must_be_said_to_be_json(live: Live):
 
 
 def test_a_path_that_is_not_there(live: Live):
-    response = live.http.get("/v1/nothing")
+    response, other = live.http.get("/v1/nothing"), live.http.get("/v1/completions")
     assert response.status_code == 404 and response.json()["error"]["type"] == "not_found_error"
-    assert live.http.get("/v1/completions").status_code == 405
+    assert other.status_code == 405
+    for one in (response, other):  # and where to look is a place that there is
+        assert "GET /openapi.json" in one.json()["error"]["message"]
+    assert "post" in live.http.get("/openapi.json").json()["paths"]["/v1/completions"]
 
 
 def test_what_changes_no_answer_is_accepted(live: Live):

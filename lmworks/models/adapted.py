@@ -1,0 +1,46 @@
+"""What a network with adapters has in a linear layer's place, for those who run it; adaptation/lora.py makes and trains them."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+
+class AdaptedLinear(nn.Module, ABC):
+    """A linear layer with updates of low rank, U D x, on ranges of its rows."""
+
+    base: nn.Linear
+    enabled: bool
+    """Off, it is its base."""
+    scale: float
+    """A factor in U."""
+
+    @property
+    @abstractmethod
+    def merged(self) -> bool:
+        """Are the updates part of the base's weight now?"""
+
+    @abstractmethod
+    def updates(self) -> Iterator[tuple[slice, Float[Tensor, "rank inputs"], Float[Tensor, "rows rank"]]]:
+        """Of each range of rows: the rows, D and U."""
+
+
+def adapted_layers(network: nn.Module) -> dict[str, AdaptedLinear]:
+    """The layers that have adapters, by path."""
+    return {path: module for path, module in network.named_modules() if isinstance(module, AdaptedLinear)}
+
+
+def own_parameters(network: nn.Module) -> dict[str, nn.Parameter]:
+    """A network's parameters by the names that they have without adapters, whose own are left out."""
+    adapted = adapted_layers(network)
+    found = {}
+    for name, parameter in network.named_parameters():
+        layer = next((path for path in adapted if name.startswith(f"{path}.")), None)
+        if layer is None:
+            found[name] = parameter
+        elif name.startswith(f"{layer}.base."):
+            found[layer + name.removeprefix(f"{layer}.base")] = parameter
+    return found

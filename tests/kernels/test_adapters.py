@@ -1,0 +1,221 @@
+"""Adapters on the compiled path: beside PyTorch's, as steps and in whole networks, and what is seen of their state."""
+
+from __future__ import annotations
+
+import copy
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+pytest.importorskip("numba")
+
+import tiny
+from adaptation.adapted import randomise_adapters
+from frames import Bench, address, numbers
+from kernels.test_engine import KINDS, SHAPE, apart
+
+import lmworks as lm
+from lmworks.adaptation.lora import LoRALinear, Part, adapters_off, add_lora, lora_layers, merge_adapters
+from lmworks.adaptation.lora_config import LoRAConfig
+from lmworks.adaptation.peft_format import write_adapter
+from lmworks.basics.errors import ModelError
+from lmworks.kernels import CompiledNetwork, compiled, unavailable, uncovered
+from lmworks.kernels.adapters import pack_adapter
+from lmworks.kernels.packing import pack, quantised, unpacked
+from lmworks.kernels.tape import multiply
+from lmworks.models.linear import Linear
+from lmworks.models.network import Network
+
+if unavailable() is not None:
+    pytest.skip(str(unavailable()), allow_module_level=True)
+
+DECODERS = [kind for kind in KINDS if kind not in ("bert", "dynamic")]
+
+
+def adapted(kind: str, targets: object = None, rank: int = 5, size: float = 0.2) -> Network:
+    """A network with adapters whose updates are not zero, all of it frozen: on what PEFT calls so, or on each matrix as a whole."""
+    network = tiny.network(**(SHAPE | KINDS[kind]))
+    if targets is not None:
+        add_lora(network, LoRAConfig(rank=rank, alpha=8, targets=targets))  # type: ignore[arg-type]
+    else:
+        for path, base in list(network.named_modules()):
+            if isinstance(base, Linear):
+                layer = LoRALinear(base, [Part(path, slice(0, base.out_features))], rank, 1.6)
+                network.set_submodule(path, layer)
+    return randomise_adapters(network, size=size).requires_grad_(False)
+
+
+def both(network: Network, bits: int = 8) -> tuple[Network, CompiledNetwork]:
+    """A network that holds in float32 exactly the weights and adapters that its tape holds, and the tape."""
+    engine = compiled(network, bits)
+    same = copy.deepcopy(network)
+    for path, module in same.named_modules():
+        name = f"{path.removesuffix('.base')}.weight"
+        if isinstance(module, Linear) and name in engine.weights.matrices:
+            module.weight.copy_(unpacked(engine.weights.matrix(name)))
+    same.embedding.weight.copy_(unpacked(engine.weights.matrix("embedding.weight")))
+    return same, engine
+
+
+@pytest.mark.parametrize("bits", [4, 8])
+@pytest.mark.parametrize("tokens", [1, 3, 4, 23])
+@pytest.mark.parametrize("outliers", [(), (0, 49, 95)])
+@pytest.mark.parametrize("rank", [1, 8, 40])
+@torch.no_grad()
+def test_a_matrix_with_an_adapter(bits: int, tokens: int, outliers: tuple[int, ...], rank: int):
+    """Two of three ranges of rows have updates, one of them a thousand times the other."""
+    base = Linear(96, 80, bias=False)
+    layer = LoRALinear(base, [Part("v", slice(64, 80)), Part("q", slice(0, 32))], rank, 2.0).requires_grad_(False)
+    layer.down.copy_(numbers(2 * rank, 96, seed=4) * 0.01)
+    for number, up in enumerate(layer.up):
+        up.copy_(numbers(*up.shape, seed=5 + number) * (1000 if number else 1))
+    weight = pack(quantised("m", base.weight, bits), bits, outliers)
+    adapter = pack_adapter("m", layer, outliers)
+    bench = Bench(tokens, 96, behind=adapter.numbers)
+    x, bias, output = numbers(tokens, 96, seed=1), numbers(80, seed=2), numbers(tokens, 80, seed=3)
+    x[:, outliers] *= 50
+    x = bench.quantise(x, outliers)
+    added = torch.zeros(tokens, 80)
+    for rows, down, up in layer.updates():
+        added[:, rows] = x @ down.T @ up.T
+    plain = F.linear(x, unpacked(weight), bias) + output
+    bench.run(
+        multiply(adapter.down, bench.scales.ctypes.data + adapter.behind, bench.scales.strides[0]),
+        multiply(weight, address(output), 320, address(bias), True, adapter.table.ctypes.data),
+    )
+    for rows, _, _ in layer.updates():  # D has 8 bits, U bfloat16
+        assert apart(output[:, rows] - plain[:, rows], added[:, rows]) < 0.02
+    torch.testing.assert_close(output[:, 32:64], plain[:, 32:64], rtol=1e-5, atol=1e-5 + 1e-4 * len(outliers))
+
+
+@pytest.mark.parametrize("targets", ["all", "some"])
+@pytest.mark.parametrize("kind", KINDS)
+@torch.no_grad()
+def test_hidden_states_are_those_of_the_network(kind: str, targets: str):
+    network = adapted(kind)
+    if targets == "some":  # none of the others
+        for path, layer in lora_layers(network).items():
+            if not path.endswith(("qkv", "down")):
+                network.set_submodule(path, layer.base)
+    same, engine = both(network)
+    tokens, mask = tiny.text(2, 90), torch.ones(2, 90, dtype=torch.bool)
+    mask[1, :30] = False
+    expected = same.hidden(tokens, mask)
+    assert apart(engine.hidden(tokens, mask, None)[mask], expected[mask]) < 0.06
+    with adapters_off(same):
+        assert apart(same.hidden(tokens, mask)[mask], expected[mask]) > 0.2
+
+
+@torch.no_grad()
+def test_parts_of_a_joined_matrix():
+    network = adapted("llama", ("q_proj", "v_proj", "up_proj"), rank=3)
+    same, engine = both(network)
+    tokens = tiny.text(1, 40)
+    assert apart(engine.hidden(tokens, None, None), same.hidden(tokens)) < 0.06
+
+
+@pytest.mark.parametrize("kind", DECODERS)
+@torch.no_grad()
+def test_a_cache_changes_nothing_to_the_bit(kind: str):
+    network, tokens = adapted(kind), tiny.text(1, 150)
+    network.engine = compiled(network)
+    whole = network.hidden(tokens)
+    cache = network.new_cache(1)
+    parts = [network.hidden(part, cache=cache) for part in tokens.split([70, 1, 1, 77, 1], dim=1)]
+    assert torch.equal(torch.cat(parts, dim=1), whole)
+    assert torch.equal(network.next_logits(tokens, network.new_cache(1)), network.logits(whole)[:, -1])
+
+
+@torch.no_grad()
+def test_switched_off_it_is_its_base_to_the_bit_and_comes_back():
+    network = adapted("llama", "all")
+    plain = tiny.network(**SHAPE).requires_grad_(False)
+    plain.load_state_dict(
+        {name.replace(".base.", "."): one for name, one in network.state_dict().items()}, strict=False
+    )
+    base, engine, tokens = compiled(plain), compiled(network), tiny.text(2, 30)
+    network.engine = engine
+    on = network.hidden(tokens)
+    with adapters_off(network):
+        assert engine.ready(fresh=True)
+        assert torch.equal(network.hidden(tokens), base.hidden(tokens, None, None))
+    assert torch.equal(network.hidden(tokens), on) and not torch.equal(on, base.hidden(tokens, None, None))
+    next(iter(lora_layers(network).values())).enabled = False
+    assert not engine.ready(fresh=True)
+
+
+@torch.no_grad()
+def test_whatever_changes_an_adapter_is_seen():
+    changes = {
+        "down": lambda layer: layer.down.mul_(2),
+        "up": lambda layer: layer.up[1].mul_(2),
+        "trained": lambda layer: layer.up[0].requires_grad_(True),
+        "scale": lambda layer: setattr(layer, "scale", 3.0),
+        "merged": lambda layer: layer.merge(),
+        "back": lambda layer: (layer.merge(), layer.unmerge()),
+    }
+    for name, change in changes.items():
+        network = adapted("llama", "all")
+        engine = compiled(network)
+        assert engine.ready(fresh=True)
+        change(lora_layers(network)["blocks.1.attention.qkv"])
+        assert not engine.ready(fresh=True), name
+    network = adapted("llama", "all")
+    engine = compiled(network)
+    merge_adapters(network)
+    assert not engine.ready(fresh=True)
+
+
+def test_what_is_not_packed_says_why():
+    network = adapted("llama", "all")
+    lora_layers(network)["blocks.1.feed_forward.up"].merge()
+    assert "are part of their weights now" in str(uncovered(network))
+    network = adapted("llama", "all")
+    for broken in ("down", "up"):
+        network = adapted("llama", "all")
+        layer = lora_layers(network)["blocks.1.feed_forward.up"]
+        (layer.down if broken == "down" else layer.up[1])[1, 1] = float("nan")
+        with pytest.raises(ModelError, match=r"blocks.1.feed_forward.up's adapter holds values that are not finite"):
+            compiled(network)
+
+
+def test_an_adapter_that_does_nothing_changes_nothing_to_the_bit():
+    network = tiny.network(**SHAPE)
+    plain = compiled(copy.deepcopy(network).requires_grad_(False))
+    fresh = compiled(add_lora(network, LoRAConfig(rank=8)).requires_grad_(False))  # U is zero
+    tokens = tiny.text(1, 50)
+    assert torch.equal(fresh.hidden(tokens, None, None), plain.hidden(tokens, None, None))
+    assert fresh.bytes > plain.bytes
+
+
+@torch.no_grad()
+def test_the_real_model_with_an_adapter_from_a_folder(smollm2_path: Path, tmp_path: Path):
+    """Loaded as `lmworks build` leaves it: compiled, and as near to float32 as the base."""
+    model = lm.load("smollm2", dtype="float32")
+    text = model.tokenizer.encode(Path(__file__).read_text(encoding="utf-8"))[:400]
+    plain = model.logits([text])[0].log_softmax(-1)
+    randomise_adapters(add_lora(model.network, LoRAConfig()), size=0.05)
+    (tmp_path / "adapter").mkdir()
+    write_adapter(tmp_path / "adapter", model.network, "smollm2")
+    model.write_tokenizer(tmp_path / "adapter")
+    wanted = model.logits([text])[0].log_softmax(-1)
+    fast = lm.load(tmp_path / "adapter")
+    assert isinstance(fast.network.engine, CompiledNetwork) and fast.source == tmp_path / "adapter"
+    logits = fast.logits([text])[0].log_softmax(-1)
+
+    def divergence(other: torch.Tensor) -> float:
+        return float((wanted.exp() * (wanted - other)).sum(-1).mean())
+
+    assert divergence(logits) < 0.005 < 0.1 < divergence(plain)
+    cold = lm.load(tmp_path / "adapter", compress="none")
+    assert cold.network.engine is None
+    prompt = "The history of the"
+    answer = fast.generate(prompt, max_new_tokens=30)
+    assert (
+        answer.tokens
+        == lm.load(tmp_path / "adapter", base="smollm2", compress="int4").generate(prompt, max_new_tokens=30).tokens
+    )
+    shutil.rmtree(tmp_path / "adapter")
