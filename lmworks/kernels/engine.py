@@ -27,7 +27,7 @@ from lmworks.kernels.packing import Stored, aligned
 from lmworks.kernels.pages import PAGE, PagedCache
 from lmworks.kernels.pieces import Piece, real_places, runs
 from lmworks.kernels.prefixes import Prefixes
-from lmworks.kernels.tape import Buffers, Step, Weights, hidden_tape, multiply, quantise, table
+from lmworks.kernels.tape import Buffers, Weights, head_steps, table, tapes
 from lmworks.kernels.team import team
 from lmworks.models.adapted import adapted_layers
 from lmworks.models.block import run_plainly
@@ -89,7 +89,7 @@ class CompiledNetwork:
         self._adapted = list(adapted_layers(network).values())
         self._all_seen, self._last_seen = self._now(), _fingerprint(self._last)
         self._has_head = config.adaptive_cutoffs is None and not config.head_transform
-        self._head = self.weights.matrix("embedding.weight" if network.head is None else "head.weight")
+        self._head = self.weights.head
         self._layer_bytes = 2 * 2 * PAGE * config.kv_heads * config.head_dim
         self._group = config.heads // config.kv_heads
         self._half = (config.rotary_dim or config.head_dim) // 2 if config.positions == "rope" else 0
@@ -221,7 +221,7 @@ class CompiledNetwork:
         with self.lock:
             if tokens.shape[1] == 1 and result is not None:
                 self._place_next(tokens[:, 0].tolist(), cache)
-                self._go_to_logits(self._whole_tape, result)
+                self._go_to_logits(self._tapes.whole, result)
                 return
             at = real_places(tokens, real)
             ids = [row[places] for row, places in zip(tokens.numpy(), at, strict=True)]
@@ -232,13 +232,14 @@ class CompiledNetwork:
                 if last and result is not None:  # neighbours among the rows, as pieces stand in their order
                     self._put(Field.KEPT, ends[last] - 1)
                     self._frame[Field.KEPT_COUNT] = len(last)
-                    self._go_to_logits(self._last_tape, result[pieces[last[0]].row :])
+                    self._go_to_logits(self._tapes.last, result[pieces[last[0]].row :])
                 else:
-                    self._use(self._taking_tape)
+                    self._use(self._tapes.taking)
                     self._go()
 
-    def _go_to_logits(self, tape: np.ndarray, result: Float[Tensor, "rows padded"]) -> None:
+    def _go_to_logits(self, tape: np.ndarray | None, result: Float[Tensor, "rows padded"]) -> None:
         """Run a tape that ends with the head."""
+        assert tape is not None
         tape[-1, OUTPUT], tape[-1, OUTPUT_STRIDE] = result.data_ptr(), 4 * result.shape[1]
         self._use(tape)
         self._go()
@@ -291,10 +292,11 @@ class CompiledNetwork:
         """Use the tape that chooses tokens, with room for the logits of so many."""
         if len(self._logits) < tokens:
             self._logits = torch.empty(tokens, self._head.blocks * 16)
-        head, choosing = self._writing_tape[-2:]
+        assert self._tapes.writing is not None
+        head, choosing = self._tapes.writing[-2:]
         head[OUTPUT] = choosing[LOGITS] = self._logits.data_ptr()
         head[OUTPUT_STRIDE] = choosing[LOGITS_STRIDE] = 4 * self._logits.shape[1]
-        self._use(self._writing_tape)
+        self._use(self._tapes.writing)
 
     @property
     def bytes(self) -> int:
@@ -314,7 +316,7 @@ class CompiledNetwork:
     def _run(self, pieces: list[Piece], ids: list[np.ndarray], cache: PagedCache) -> np.ndarray:
         """Hidden states of the pieces' tokens, as a view of the stream."""
         count = self._place(pieces, ids, cache)
-        self._use(self._tape)
+        self._use(self._tapes.hidden)
         self._go()
         return self.buffers.stream[:count]
 
@@ -388,15 +390,8 @@ class CompiledNetwork:
     def _multiply_head(self, rows: np.ndarray, output: np.ndarray) -> None:
         self._make_room(len(rows))
         self._frame[Field.TOKENS] = len(rows)
-        self._use(table(self._head_steps(rows, output.ctypes.data, output.strides[0])))
+        self._use(table(head_steps(self.weights, rows, output.ctypes.data, output.strides[0])))
         self._go()
-
-    def _head_steps(self, rows: np.ndarray, output: int, stride: int) -> list[Step]:
-        config = self.network.config
-        return [
-            quantise(self._head, rows.ctypes.data, rows.strides[0], config.head_scale or 1.0),
-            multiply(self._head, output, stride, self.weights.vector("head_bias")),
-        ]
 
     def _go(self) -> None:
         if self.team.process != os.getpid():  # a child process has none of its parent's threads
@@ -474,24 +469,9 @@ class CompiledNetwork:
         self._write_tapes()
 
     def _write_tapes(self) -> None:
-        self._tape = hidden_tape(self.weights, self.buffers)
-        self._taking_tape = self._tape[: np.flatnonzero(self._tape[:, 0] == Operation.ATTEND)[-1]]
-        if self._has_head:
-            head = table(self._head_steps(self.buffers.stream, 0, 0))
-            self._whole_tape = np.concatenate([self._tape, head])
-            self._last_tape = np.concatenate(
-                [self._taking_tape, self._keep_step(), self._tape[len(self._taking_tape) :], head]
-            )
-            room, size = self._choosing_room.ctypes.data, self._choosing_room.nbytes // self.team.threads
-            choosing = table([[Operation.CHOOSE, 0, 0, self._head.rows, room, size]])
-            self._writing_tape = np.concatenate([self._whole_tape, choosing])
-
-    def _keep_step(self) -> np.ndarray:
-        """What a token has when the last block's keys and values are there, and goes on with."""
-        stream, qkv, up = self.buffers.stream, self.buffers.qkv, self.buffers.up
-        kept = [(one.ctypes.data, one.strides[0]) for one in (stream, qkv)]
-        kept.append((up.ctypes.data, up.strides[0]) if self.network.config.parallel else (0, 0))
-        return table([[Operation.KEEP, *(number for pair in kept for number in pair)]])
+        room, size = self._choosing_room.ctypes.data, self._choosing_room.nbytes // self.team.threads
+        choosing = [Operation.CHOOSE, 0, 0, self._head.rows, room, size] if self._has_head else None
+        self._tapes = tapes(self.weights, self.buffers, choosing)
 
     def _mix_room(self, tokens: int, parts: int) -> None:
         config = self.network.config

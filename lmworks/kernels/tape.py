@@ -10,9 +10,11 @@ A MATRIX that ends a part adds to the stream. Each step of a matrix reads the 8-
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from lmworks.kernels.adapters import pack_adapter
@@ -62,6 +64,11 @@ class Weights:
     def matrix(self, name: str) -> Packed:
         """A packed matrix."""
         return self.matrices[name]
+
+    @property
+    def head(self) -> Packed:
+        """The matrix that makes logits."""
+        return self.matrix("embedding.weight" if self.network.head is None else "head.weight")
 
     def vector(self, name: str, make: Callable[[Tensor], Tensor] | None = None) -> int:
         """The address of a parameter in float32, changed by `make` first; 0 where there is no such parameter."""
@@ -141,6 +148,50 @@ def hidden_tape(weights: Weights, buffers: Buffers) -> np.ndarray:
     if not isinstance(network.norm, nn.Identity):
         steps.append(_norm(weights, "norm", network.norm, stream, kept=stream))
     return table(steps)
+
+
+@dataclass(frozen=True)
+class Tapes:
+    """The tapes that a network is run with; those that end with the head are None where it has none."""
+
+    hidden: np.ndarray
+    """Hidden states, in the stream."""
+    taking: np.ndarray
+    """Keys and values alone."""
+    whole: np.ndarray | None
+    """Logits of all tokens; where they go, the last step is told (OUTPUT, OUTPUT_STRIDE)."""
+    last: np.ndarray | None
+    """Logits of those that the frame keeps; what they need of the last block behind its keys and values is done for them alone."""
+    writing: np.ndarray | None
+    """Logits of all tokens, and behind them the choice of the next ones."""
+
+
+def tapes(weights: Weights, buffers: Buffers, choosing: Step | None) -> Tapes:
+    """The tapes that work in these buffers; `choosing` is the step that chooses tokens, None without a head."""
+    hidden = hidden_tape(weights, buffers)
+    taking = hidden[: np.flatnonzero(hidden[:, 0] == Operation.ATTEND)[-1]]
+    if choosing is None:
+        return Tapes(hidden, taking, None, None, None)
+    head = table(head_steps(weights, buffers.stream, 0, 0))
+    whole = np.concatenate([hidden, head])
+    last = np.concatenate([taking, table([_keep(weights, buffers)]), hidden[len(taking) :], head])
+    return Tapes(hidden, taking, whole, last, np.concatenate([whole, table([choosing])]))
+
+
+def head_steps(weights: Weights, rows: Float[np.ndarray, "rows dim"], output: int, stride: int) -> list[Step]:
+    """Logits of hidden states."""
+    factor = weights.network.config.head_scale or 1.0
+    return [
+        quantise(weights.head, rows.ctypes.data, rows.strides[0], factor),
+        multiply(weights.head, output, stride, weights.vector("head_bias")),
+    ]
+
+
+def _keep(weights: Weights, buffers: Buffers) -> Step:
+    """What a token has when the last block's keys and values are there, and goes on with."""
+    both = [buffers.stream, buffers.qkv, *([buffers.up] if weights.network.config.parallel else [])]
+    pairs = [(one.ctypes.data, one.strides[0]) for one in both] + [(0, 0)] * (3 - len(both))
+    return [Operation.KEEP, *(number for pair in pairs for number in pair)]
 
 
 def table(steps: list[Step]) -> np.ndarray:
