@@ -1,16 +1,20 @@
 """What parts of the compiled path bring or cost, each beside the same process without it, in turn: SmolLM2-135M.
 
 python -m benchmarks.parts --pairs 30
+python -m benchmarks.parts adapter --pairs 10
 
 "tokens ahead": one stream of 64 tokens, the whole program, the prompt left out; without, Python chooses each token. "last token
 alone": a prompt of 512 tokens to the logits behind its last one; without, all tokens go through the last block to the end.
-"outliers": a stream, a prompt and 16 rows, beside a model whose outliers are rounded with the others. Ratios of rates: the median
-of the pairs, their quartiles, and how many are above 1.
+"outliers": a stream, a prompt and 16 rows, beside a model whose outliers are rounded with the others. "adapter": the same with an adapter of
+rank 8 on all linear layers, beside the model without one; "compiled adapter" beside PyTorch with the same one. Ratios of rates: the
+median of the pairs, their quartiles, and how many are above 1.
 """
 
 from __future__ import annotations
 
 import argparse
+import copy
+import functools
 import statistics
 import time
 from collections.abc import Callable
@@ -19,7 +23,10 @@ from typing import Any
 import torch
 
 from benchmarks.compiled import Compiled, ids
+from lmworks.adaptation.lora import add_lora, lora_layers
+from lmworks.adaptation.lora_config import LoRAConfig
 from lmworks.generation.batch import Batch
+from lmworks.generation.language_model import LanguageModel
 from lmworks.generation.strategies import Greedy, Sample, Strategy
 from lmworks.kernels import tape
 
@@ -73,6 +80,25 @@ def without_outliers() -> Any:
         tape.outliers = found
 
 
+def with_adapter() -> Any:
+    """The same model with an adapter whose update is not zero."""
+    model = Compiled().model
+    add_lora(model.network, LoRAConfig())
+    for layer in lora_layers(model.network).values():
+        for up in layer.up:
+            torch.nn.init.normal_(up, std=0.01)
+    model.network.requires_grad_(False)
+    model.choose_engine()
+    return model
+
+
+def in_pytorch(model: Any) -> Any:
+    """A copy of a model that PyTorch runs."""
+    copied = LanguageModel(copy.deepcopy(model.network), model.tokenizer)
+    copied.network.engine = None
+    return copied
+
+
 def report(name: str, seconds: Callable[[bool], float], pairs: int) -> None:
     """Pairs in turn, the order changing from one to the next; two that are not counted first."""
     ratios = []
@@ -82,24 +108,54 @@ def report(name: str, seconds: Callable[[bool], float], pairs: int) -> None:
             ratios.append(found[False] / found[True])
     low, middle, high = statistics.quantiles(ratios, n=4)
     above = sum(one > 1 for one in ratios)
-    print(f"{name:<24} {middle:.3f} times ({low:.3f} ... {high:.3f}), {above} of {pairs} above 1", flush=True)
+    print(f"{name:<32} {middle:.3f} times ({low:.3f} ... {high:.3f}), {above} of {pairs} above 1", flush=True)
 
 
 def main() -> None:
-    """All of them."""
+    """Those whose names hold a word that is given, or all."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("words", nargs="*")
     parser.add_argument("--pairs", type=int, default=30)
-    pairs = parser.parse_args().pairs
-    model, plain = Compiled().model, without_outliers()
-    for one in (model, plain):
-        one.tokenizer.__dict__["stop_ids"] = frozenset()  # always as many tokens
-    sampled = Sample(temperature=0.8, top_p=0.95, seed=0)
-    report("tokens ahead, greedy", lambda ahead: stream(model, Greedy(), ahead), pairs)
-    report("tokens ahead, sampled", lambda ahead: stream(model, sampled, ahead), pairs)
-    report("last token alone", lambda alone: prompt(model.network, alone), pairs)
-    report("outliers, one stream", lambda apart: stream(model if apart else plain, Greedy(), ahead=True), pairs)
-    report("outliers, prompt of 512", lambda apart: prompt((model if apart else plain).network, alone=True), pairs)
-    report("outliers, 16 rows", lambda apart: rows((model if apart else plain).network), pairs)
+    asked = parser.parse_args()
+    model, sampled = Compiled().model, Sample(temperature=0.8, top_p=0.95, seed=0)
+    model.tokenizer.__dict__["stop_ids"] = frozenset()  # always as many tokens
+
+    @functools.cache
+    def other(make: Callable[[], Any]) -> Any:
+        """A model to compare with, made where it is asked for."""
+        made = make()
+        made.tokenizer.__dict__["stop_ids"] = frozenset()
+        return made
+
+    def beside(name: str, first: Callable[[], Any], second: Callable[[], Any]) -> dict[str, Callable[[bool], float]]:
+        """Two models at three kinds of work."""
+
+        def of(way: bool) -> Any:
+            return other(first if way else second)
+
+        return {
+            f"{name}, one stream": lambda way: stream(of(way), Greedy(), ahead=True),
+            f"{name}, prompt of 512": lambda way: prompt(of(way).network, alone=True),
+            f"{name}, 16 rows": lambda way: rows(of(way).network),
+        }
+
+    def plain() -> Any:
+        return model
+
+    def slow() -> Any:
+        return in_pytorch(other(with_adapter))
+
+    parts: dict[str, Callable[[bool], float]] = {
+        "tokens ahead, greedy": lambda way: stream(model, Greedy(), way),
+        "tokens ahead, sampled": lambda way: stream(model, sampled, way),
+        "last token alone": lambda way: prompt(model.network, way),
+        **beside("outliers", plain, without_outliers),
+        **beside("adapter", with_adapter, plain),
+        **beside("compiled adapter", with_adapter, slow),
+    }
+    for name, seconds in parts.items():
+        if not asked.words or any(word in name for word in asked.words):
+            report(name, seconds, asked.pairs)
 
 
 if __name__ == "__main__":

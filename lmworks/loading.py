@@ -45,16 +45,13 @@ def load(
     restore_directory(folder)
     if not is_adapter(folder):
         return LanguageModel.load(reference, dtype=dtype, device=device, compress=compress, rope_scaling=rope_scaling)
-    settings = read_json(folder / CONFIG)
-    named = base or settings.get("base_model_name_or_path")
-    if not named:
-        raise ModelError(f"{folder / CONFIG} does not name its base model; give it with --base")
+    named = base or _base_of(folder)
     model = LanguageModel.load(named, dtype=dtype, device=device, compress="none", rope_scaling=rope_scaling)
     if base is None:
         _check_base(folder, model)
     read_adapter(folder, model.network).requires_grad_(False)
     if dtype is None:
-        model.choose_engine(compress)
+        model.choose_engine(compress, as_read=True)
     model.source, model.reference = folder, str(reference)
     return model
 
@@ -74,10 +71,7 @@ def facts_of(reference: str | os.PathLike[str]) -> Facts:
     """What `load` will make of a reference; of an adapter, of its base with the adapter on."""
     path = resolve(str(reference))
     if is_adapter(path):
-        named = read_json(path / CONFIG).get("base_model_name_or_path")
-        if not named:
-            raise ModelError(f"{path / CONFIG} does not name its base model")
-        return facts_of(str(named))
+        return facts_of(_base_of(path))
     if path.suffix == ".gguf":
         file = GGUFFile(path)
         config, few_bits = gguf_config(file), stored_dtype(file) is None
@@ -86,6 +80,18 @@ def facts_of(reference: str | os.PathLike[str]) -> Facts:
         few_bits = read_json(path / "config.json").get("quantization_config") is not None
     size = parameters(config)
     return Facts(config.family, size, config.context, foreseen(config, few_bits, size))
+
+
+def _base_of(folder: Path) -> str:
+    """What an adapter's folder calls its base."""
+    named = read_json(folder / CONFIG).get("base_model_name_or_path")
+    if not named:
+        raise ModelError(f"{folder / CONFIG} does not name its base model; give it with --base")
+    if is_adapter(Path(str(named))):
+        raise ModelError(
+            f"{folder / CONFIG} names {named} as its base model, which is an adapter too; give a whole model"
+        )
+    return str(named)
 
 
 def load_tokenizer(reference: str) -> Tokenizer:

@@ -66,7 +66,15 @@ IN_BOTH: tuple[ModelCheck, ...] = (
 
 
 def check_model(model: LanguageModel) -> list[CheckResult]:
-    """Every check that needs no data. The model is left as it was."""
+    """Every check that needs no data, in PyTorch. The model is left as it was."""
+    engine, model.network.engine = model.network.engine, None
+    try:
+        return _checked(model)
+    finally:
+        model.network.engine = engine
+
+
+def _checked(model: LanguageModel) -> list[CheckResult]:
     results: list[CheckResult] = []
     exact = exact_copy(model)
     with progress.task("checking", len(ONCE) + len(IN_BOTH) + 1, "checks") as advance:

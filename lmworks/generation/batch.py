@@ -81,9 +81,9 @@ class Batch:
     def __init__(self, network: Network, chunk: int = PREFILL, prefix_bytes: int = 0) -> None:
         """`prefix_bytes` may be kept of the beginnings of texts, for others that begin alike (on the compiled path)."""
         self.network, self.chunk = network, chunk
-        self._engine = network.engine
-        has_pages = prefix_bytes and isinstance(self._engine, CompiledNetwork)
-        self._prefixes = self._engine.new_prefixes(prefix_bytes) if has_pages else None  # type: ignore[union-attr]
+        self._prefix_bytes = prefix_bytes
+        self._prefixes: Prefixes | None = None
+        self._standing: object = None
         self.reading: list[Group] = []
         self._read, self._read_since = 0, 0
         """Tokens of prompts that were read, and of them those since the running requests got their last tokens."""
@@ -229,7 +229,7 @@ class Batch:
             return []
         self.reading.remove(group)
         for row, request in enumerate(group.requests):
-            self._remember(request.opening, cache, row)
+            self._remember(request, request.opening, cache, row)
         if self._cache is None:
             self._cache = cache
         else:
@@ -297,19 +297,28 @@ class Batch:
     def _begin_alike(self, row: int, request: Request, cache: Cache) -> int:
         """Begin a row with the pages of a text that begins as its prompt does; how many of its tokens they hold. The last
         token is always read: the next one comes of it."""
-        if self._prefixes is None or not isinstance(cache, PagedCache) or request.asked.prompt or request.wants_states:
+        prefixes, request.standing = self._kept(), self._standing
+        if prefixes is None or not isinstance(cache, PagedCache) or request.asked.prompt or request.wants_states:
             return 0
-        if self.network.engine is not self._engine:  # other weights: what was kept is not theirs
-            self._prefixes = None
-            return 0
-        cache.begin(row, self._prefixes.find(request.opening[:-1]))
+        cache.begin(row, prefixes.find(request.opening[:-1]))
         request.reused = cache.sizes[row]
         return request.reused
 
-    def _remember(self, text: list[int], cache: Cache, row: int) -> None:
-        """Keep the full pages of a row that holds this text (or more, or less)."""
-        if self._prefixes is not None and isinstance(cache, PagedCache):
-            self._prefixes.keep(text[: cache.sizes[row]], cache.pages[row])
+    def _kept(self) -> Prefixes | None:
+        """The beginnings that are kept: new ones where weights or adapters are others now."""
+        engine = self.network.engine if self._prefix_bytes else None
+        standing = engine.standing if isinstance(engine, CompiledNetwork) else None
+        if standing is not self._standing:
+            self._standing, self._prefixes = standing, None
+            if isinstance(engine, CompiledNetwork):
+                self._prefixes = engine.new_prefixes(self._prefix_bytes)
+        return self._prefixes
+
+    def _remember(self, request: Request, text: list[int], cache: Cache, row: int) -> None:
+        """Keep the full pages of a row that holds this text of a request (or more, or less)."""
+        prefixes = self._kept()
+        if prefixes is not None and isinstance(cache, PagedCache) and request.standing is self._standing:
+            prefixes.keep(text[: cache.sizes[row]], cache.pages[row])
 
     def _predict(self, request: Request, states: Float[Tensor, "read dim"]) -> None:
         """The log-probabilities of the prompt's own tokens that follow those with these states."""
@@ -345,7 +354,7 @@ class Batch:
             cuts += [read.cut for read in request.rows]
             # One whose window slid holds the text before, and no more the one that it reads again.
             if not request.rows and request.most_rows == 1 and not request.reads_again:
-                self._remember(request.held[:-1], self._cache, first)
+                self._remember(request, request.held[:-1], self._cache, first)
             first += size
         self.running = [request for request in self.running if request.rows]
         self._sizes = [len(request.rows) for request in self.running]

@@ -35,7 +35,8 @@ from lmworks.generation.one_row import OneRow
 from lmworks.generation.request import Asked, Request
 from lmworks.generation.strategies import Strategy
 from lmworks.kernels.choice import check_compress, embedder_for, engine_for
-from lmworks.kernels.packing import Stored
+from lmworks.kernels.packing import Stored, Unchanged
+from lmworks.models.adapted import own_parameters
 from lmworks.models.compressed_groups import StoredInDirectory
 from lmworks.models.config import ModelConfig, RopeScaling, stretched
 from lmworks.models.directory import read_network, refuse_foreign_files, write_network
@@ -134,17 +135,20 @@ class LanguageModel:
         model = cls(network.to(device), tokenizer, path, str(reference), exact=wanted is not None)
         model._weights = path if file is None else file
         if wanted is None:
-            model.choose_engine(compress)
+            model.choose_engine(compress, as_read=True)
         return model
 
-    def choose_engine(self, compress: str | None = None) -> None:
-        """Let the compiled path run the network from here on, adapters included, or PyTorch, as `load`'s `compress` says."""
+    def choose_engine(self, compress: str | None = None, *, as_read: bool = False) -> None:
+        """Let the compiled path run the network from here on, adapters included, or PyTorch, as `load`'s `compress` says. Weights that are
+        not those of the file any more are rounded anew; `as_read` says that none is, and saves looking."""
         weights = self._weights
         stored: Stored | None = None
         if isinstance(weights, GGUFFile):
             stored = StoredInGGUF(weights, self.config) if stored_dtype(weights) is None else None
         elif weights is not None:
             stored = StoredInDirectory.of(weights, self.config)
+        if stored is not None and not as_read:
+            stored = Unchanged(stored, own_parameters(self.network))
         self.network.engine = engine_for(self.network, compress, stored, self.network.device.type)
         self.embeds_compiled, self._encoder = compress is None, None
 

@@ -72,6 +72,8 @@ class Request(ABC):
     """Why it went no further, where that is a fault."""
     rows: list[Read] = field(default_factory=list, init=False)
     """The rows of the next step; none when it is finished."""
+    standing: object = field(default=None, init=False)
+    """That of the compiled path when its prompt began to be read."""
     reused: int = field(default=0, init=False)
     """Tokens of the prompt that lay in the cache already."""
     beside: int = field(default=1, init=False)

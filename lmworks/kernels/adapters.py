@@ -20,8 +20,6 @@ from lmworks.kernels.outliers import MOST
 from lmworks.kernels.packing import ROWS, Packed, aligned, pack, quantised
 from lmworks.models.adapted import AdaptedLinear
 
-ENTRY_BYTES = 24
-
 
 @dataclass(frozen=True)
 class PackedAdapter:

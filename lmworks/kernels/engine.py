@@ -82,6 +82,10 @@ class CompiledNetwork:
         with progress.task("packing weights", sum(one.numel() for one in network.parameters())) as advance:
             self.weights = Weights(network, bits, stored, advance)
         self._parts = [(module, name, part) for module in network.modules() for name, part in module._modules.items()]
+        self._held = [(module, name, one) for module in network.modules() for name, one in module._parameters.items()]
+        self._trainings = network.trainings
+        self.standing = object()
+        """Another one since keys and values that are kept are not those of the network any more."""
         self._hooked = [point.functions for point in hook_points(network).values()]
         self._stands = True
         self._all = list(network.parameters())
@@ -122,12 +126,14 @@ class CompiledNetwork:
                     module._modules.get(name) is part and not (part and part._forward_hooks)
                     for module, name, part in self._parts
                 )
+                and all(module._parameters.get(name) is one for module, name, one in self._held)
                 and self._now() == self._all_seen
-                and self._switched()
             )
         network = self.network
         return (
             self._stands
+            and network.trainings == self._trainings
+            and self._switched()
             and network.run_block is run_plainly
             and network.attention_kernel == "fused"
             and not any(self._hooked)
@@ -142,8 +148,9 @@ class CompiledNetwork:
         states = {one.enabled for one in self._adapted}
         if len(states) == 1 and states != {self.weights.adapted}:
             with self.lock:
-                self.weights.adapted = states.pop()
+                self.weights.adapted = next(iter(states))
                 self._write_tapes()
+                self.standing = object()
         return len(states) <= 1
 
     def head_ready(self) -> bool:

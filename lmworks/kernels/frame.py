@@ -99,6 +99,8 @@ class Operation(IntEnum):
     """three arrays of float32 with a row for each token, or 0, each with the bytes of a row"""
 
 
+ENTRY_BYTES = 24
+"""Of a block of rows, in the table of an adapter (adapters.py)."""
 WORDS = 12
 """Of a step: the operation and its operands."""
 

@@ -22,8 +22,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from lmworks.kernels.adapters import ENTRY_BYTES
-from lmworks.kernels.frame import TAKEN, Field
+from lmworks.kernels.frame import ENTRY_BYTES, TAKEN, Field
 from lmworks.kernels.instructions import chosen
 from lmworks.kernels.scalars import atomic_add, field, inlined
 from lmworks.kernels.vectors import (

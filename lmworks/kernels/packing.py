@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -28,6 +29,24 @@ class Stored(Protocol):
 
     def floats(self, name: str) -> Tensor | None:
         """A vector in float32; None where the network's own is no worse."""
+
+
+class Unchanged:
+    """What a file holds, as far as the network's weights still are those that were read of it."""
+
+    def __init__(self, stored: Stored, weights: Mapping[str, Tensor]) -> None:
+        self.stored, self.weights = stored, weights
+
+    def groups(self, name: str) -> Groups | None:
+        """A matrix in groups."""
+        groups, weight = self.stored.groups(name), self.weights[name]
+        return groups if groups is not None and torch.equal(groups.weights(weight.dtype), weight) else None
+
+    def floats(self, name: str) -> Tensor | None:
+        """A vector in float32."""
+        weight, floats = self.weights.get(name), self.stored.floats(name)
+        is_same = weight is not None and floats is not None and torch.equal(floats.to(weight.dtype), weight)
+        return floats if is_same else None
 
 
 @dataclass(frozen=True)

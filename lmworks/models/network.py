@@ -41,6 +41,9 @@ class Network(Stack):
     engine: Engine | None = None
     """Runs the network in PyTorch's place where nothing needs a gradient (`lmworks.kernels.compiled`)."""
 
+    trainings = 0
+    """How often it was put in training mode. Fused optimisers change weights without counting that in their versions."""
+
     def __init__(self, config: ModelConfig) -> None:
         nn.Module.__init__(self)
         self.embedding = blank_embedding(config.vocab_size, config.dim)
@@ -76,6 +79,7 @@ class Network(Stack):
         """Training and evaluation mode; training drops packed copies of weights."""
         if mode:
             self.head_product.drop()
+            self.trainings += 1
         return super().train(mode)
 
     def forward(
@@ -363,12 +367,14 @@ def _a(arrangement: str) -> str:
 @contextlib.contextmanager
 def evaluating(network: nn.Module) -> Iterator[None]:
     """No dropout inside the block, also where the network is in training."""
-    training = network.training
+    training, trainings = network.training, getattr(network, "trainings", 0)
     network.eval()
     try:
         yield
     finally:
         network.train(training)
+        if isinstance(network, Network):
+            network.trainings = trainings  # nothing was trained here
 
 
 def build_network(config: ModelConfig, tensors: Mapping[str, Tensor], kind: type[Network] = Network) -> Network:

@@ -25,7 +25,7 @@ from typing import Any
 import torch
 
 from lmworks.basics import progress
-from lmworks.basics.errors import DataError, Stopped
+from lmworks.basics.errors import ConfigError, DataError, Stopped
 from lmworks.models.network import Network
 from lmworks.objectives import Objective
 from lmworks.tokens.batch import Batch, Row
@@ -88,6 +88,11 @@ def train(
     rows = as_rows(rows)
     if not len(rows):
         raise DataError("there is nothing to train on: no row of text is left after packing")
+    if not trainable(network):
+        raise ConfigError(
+            "nothing of the network can be trained: all its weights are frozen; call network.requires_grad_(True), or unfreeze an adapter's "
+            "alone (lora_layers)"
+        )
     ranks.check(config)
     torch.manual_seed(config.seed)
     network.train()

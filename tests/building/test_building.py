@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import resource
+import shutil
 import signal
 from pathlib import Path
 from typing import Any
@@ -17,8 +18,11 @@ from training.runs import Interfering
 from lmworks.adaptation.lora import lora_layers
 from lmworks.basics.errors import ConfigError, DataError, LmworksError, ModelError, Stopped
 from lmworks.building import BuildResult, build
+from lmworks.evaluation.likelihood import measure
 from lmworks.generation.language_model import LanguageModel
-from lmworks.loading import fingerprint, load
+from lmworks.loading import facts_of, fingerprint, load
+from lmworks.models.compressed import Compression
+from lmworks.models.directory import write_network
 from lmworks.models.network import Network
 from lmworks.recipe import Recipe
 from lmworks.text.sources import read
@@ -145,6 +149,38 @@ def test_facts_of_another_kind_beside_an_adapter_do_no_harm(here: Path):
     wanted = logits(build(out="out", recipe=recipe()).model)
     Path("out/lmworks.json").write_text('{"base": "base"}')
     assert torch.equal(logits(load("out")), wanted)
+
+
+def test_an_adapter_is_measured_in_the_way_in_which_it_will_run(here: Path):
+    """Compiled, on a base in 4 bits: the figures, before and after, are those of the base and of the result as they load."""
+    pytest.importorskip("numba")
+    base = tiny.language_model(context=160, dim=64, heads=4, head_dim=16, hidden_dim=96)
+    shutil.rmtree("base")
+    Path("base").mkdir()
+    write_network(Path("base"), base.network, compression=Compression(4))
+    base.write_tokenizer(Path("base"))
+    settings = recipe().but(model=recipe().model.but(dtype=None))
+    held_out = split(read("notes").documents, 0.25).held_out
+    for merge in (False, True):
+        result = build(out="out", recipe=settings, merge=merge)
+        figures = [result.comparisons[0].before.value, result.comparisons[0].after.value]
+        loaded = [LanguageModel.load("base", compress="none" if merge else None), load("out")]
+        assert [one.network.engine is not None for one in loaded] == [not merge] * 2
+        again = [measure(one, held_out, "held-out text", window=128, tokens=2000) for one in loaded]
+        found = [one.bits_per_byte("held-out text").value for one in again]
+        assert figures == pytest.approx(found, rel=1e-2 if merge else 1e-9)  # merged weights are rounded to bfloat16
+        assert figures[0] != figures[1]
+
+
+@pytest.mark.parametrize("base", ["out", "other"])
+def test_an_adapter_that_names_an_adapter_as_its_base_is_one_sentence(here: Path, base: str):
+    build(out="out", recipe=recipe())
+    shutil.copytree("out", "other")
+    facts = json.loads(Path("out/adapter_config.json").read_text())
+    Path("out/adapter_config.json").write_text(json.dumps(facts | {"base_model_name_or_path": base}))
+    for act in (load, facts_of):
+        with pytest.raises(ModelError, match="as its base model, which is an adapter too; give a whole model"):
+            act("out")
 
 
 @pytest.mark.parametrize("merge", [False, True], ids=["adapter", "merged"])

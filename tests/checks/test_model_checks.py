@@ -132,6 +132,17 @@ def test_a_sound_adapter_passes(adapted: LanguageModel):
     assert results["adapter is loaded whole"].status == results["merged is unmerged"].status == "ok"
 
 
+def test_a_compiled_model_is_checked_in_pytorch():
+    """Weights in few bits would fail what is exact to the last digits, and are no fault of the model."""
+    pytest.importorskip("numba")
+    model = tiny.language_model(dim=64, heads=4, head_dim=16, hidden_dim=96)
+    model.network.requires_grad_(False)
+    model.choose_engine("int8")
+    engine = model.network.engine
+    assert [(one.name, one.detail) for one in check_model(model) if one.status == "FAILED"] == []
+    assert engine is not None and model.network.engine is engine
+
+
 # One broken model, template or tokenizer for each check
 
 

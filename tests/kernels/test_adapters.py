@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
-import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -22,12 +23,13 @@ from lmworks.adaptation.lora import LoRALinear, Part, adapters_off, add_lora, lo
 from lmworks.adaptation.lora_config import LoRAConfig
 from lmworks.adaptation.peft_format import write_adapter
 from lmworks.basics.errors import ModelError
+from lmworks.generation.engine import Engine
 from lmworks.kernels import CompiledNetwork, compiled, unavailable, uncovered
 from lmworks.kernels.adapters import pack_adapter
 from lmworks.kernels.packing import pack, quantised, unpacked
 from lmworks.kernels.tape import multiply
 from lmworks.models.linear import Linear
-from lmworks.models.network import Network
+from lmworks.models.network import Network, evaluating
 
 if unavailable() is not None:
     pytest.skip(str(unavailable()), allow_module_level=True)
@@ -148,6 +150,74 @@ def test_switched_off_it_is_its_base_to_the_bit_and_comes_back():
 
 
 @torch.no_grad()
+def test_a_text_that_is_under_way_sees_the_switch_as_well():
+    network, tokens = adapted("llama", "all"), tiny.text(1, 30)
+    plain, network.engine = copy.deepcopy(network), compiled(network, 8)
+    fast, slow = network.new_cache(1), plain.new_cache(1)
+
+    def step() -> None:
+        """The same in PyTorch, each token in its own state."""
+        at = fast.length
+        states = [one.hidden(tokens[:, at : at + 5], cache=cache) for one, cache in ((network, fast), (plain, slow))]
+        assert apart(*states) < 0.06
+
+    step()
+    with adapters_off(network), adapters_off(plain):
+        step()
+        network.hidden(tokens)  # another text
+    step()
+    assert network.engine.weights.adapted
+
+
+@pytest.mark.parametrize("what", ["adapter", "all"])
+def test_weights_that_a_fused_optimiser_changed_are_seen(what: str):
+    """It does not count that in their versions."""
+    network = adapted("llama", "all")
+    engine, tokens = compiled(network), tiny.text(1, 30)
+    changed = [one for name, one in network.named_parameters() if what == "all" or "down" in name or "up" in name]
+    network.train()
+    for one in changed:
+        one.requires_grad_(True)
+    optimiser = torch.optim.AdamW(changed, lr=0.1, fused=True)
+    network.logits(network.hidden(tokens)).square().mean().backward()
+    optimiser.step()
+    network.eval().requires_grad_(False)
+    assert not engine.ready(fresh=True) and not engine.ready(fresh=False) and not engine.head_ready()
+
+
+def test_measuring_in_between_is_no_training():
+    network = adapted("llama", "all").train()
+    engine = compiled(network)
+    with evaluating(network):
+        assert engine.ready(fresh=True)
+    assert network.training and engine.ready(fresh=True)
+
+
+@torch.no_grad()
+def test_kept_beginnings_go_with_the_switch():
+    """An answer under other adapters does not begin with pages of these."""
+    model = tiny.language_model(**SHAPE)
+    add_lora(model.network, LoRAConfig(rank=4))
+    randomise_adapters(model.network).requires_grad_(False)
+    model.network.engine = compiled(model.network)
+    prompt = tiny.text(1, 140)[0].tolist()
+    alone = {}
+    for on in (True, False):
+        with contextlib.nullcontext() if on else adapters_off(model.network):
+            alone[on] = model.generate(prompt, max_new_tokens=8).tokens
+    with Engine(model) as engine:
+
+        def ask() -> tuple[list[int], int]:
+            ticket = engine.submit(prompt, max_new_tokens=8)
+            return ticket.answer().tokens, ticket.request.reused
+
+        assert ask() == (alone[True], 0) and ask() == (alone[True], 128)
+        with adapters_off(model.network):
+            assert ask() == (alone[False], 0)
+        assert ask() == (alone[True], 0) and alone[True] != alone[False]
+
+
+@torch.no_grad()
 def test_whatever_changes_an_adapter_is_seen():
     changes = {
         "down": lambda layer: layer.down.mul_(2),
@@ -156,6 +226,7 @@ def test_whatever_changes_an_adapter_is_seen():
         "scale": lambda layer: setattr(layer, "scale", 3.0),
         "merged": lambda layer: layer.merge(),
         "back": lambda layer: (layer.merge(), layer.unmerge()),
+        "another": lambda layer: setattr(layer, "down", torch.nn.Parameter(2 * layer.down, requires_grad=False)),
     }
     for name, change in changes.items():
         network = adapted("llama", "all")
@@ -218,4 +289,30 @@ def test_the_real_model_with_an_adapter_from_a_folder(smollm2_path: Path, tmp_pa
         answer.tokens
         == lm.load(tmp_path / "adapter", base="smollm2", compress="int4").generate(prompt, max_new_tokens=30).tokens
     )
-    shutil.rmtree(tmp_path / "adapter")
+
+
+@torch.no_grad()
+def test_a_files_bits_are_taken_only_where_the_weights_are_still_the_files(smollm2_path: Path):
+    """Merged weights are nobody's groups: they are rounded anew, and not taken for those without the adapter."""
+    model = lm.load("smollm2")
+    read = model.network.engine
+    model.choose_engine()
+    again = model.network.engine
+    assert isinstance(read, CompiledNetwork) and isinstance(again, CompiledNetwork) and read is not again
+    for name, packed in read.weights.matrices.items():
+        assert np.array_equal(packed.data, again.weights.matrix(name).data), name
+    assert all(np.array_equal(one, again.weights.vectors[name]) for name, one in read.weights.vectors.items())
+    layer = add_lora(model.network, LoRAConfig(targets=("q_proj",))).blocks[3].attention.qkv
+    assert isinstance(layer, LoRALinear)
+    layer.up[0].fill_(0.5)
+    merge_adapters(model.network).requires_grad_(False)
+    model.choose_engine()
+    merged = model.network.engine
+    assert isinstance(merged, CompiledNetwork)
+    name = "blocks.3.attention.qkv.weight"
+    for other, packed in read.weights.matrices.items():
+        assert np.array_equal(packed.data, merged.weights.matrix(other).data) == (other != name)
+    weight = model.network.get_parameter(name).float()
+    assert (
+        apart(unpacked(merged.weights.matrix(name)), weight) < 0.1 < apart(unpacked(read.weights.matrix(name)), weight)
+    )

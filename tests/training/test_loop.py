@@ -18,7 +18,7 @@ from adaptation.adapted import adapted
 from safetensors.torch import load_file
 from training.runs import CONFIG, Interfering, logged, network, rows, run, saved
 
-from lmworks.basics.errors import DataError, LmworksError, ModelError
+from lmworks.basics.errors import ConfigError, DataError, LmworksError, ModelError
 from lmworks.models.fused_block import use_fused_blocks
 from lmworks.models.network import Network
 from lmworks.objectives import CausalLM, Loss
@@ -42,6 +42,13 @@ def test_a_small_text_is_learnt_by_heart(what: str, tmp_path: Path):
     result = train(model, CausalLM(), phrases(), settings, tmp_path)
     assert result.losses[0] > 4 and result.losses[-1] < 1 and len(result.losses) == result.steps == 60
     assert result.tokens == 60 * 11 and not model.training
+
+
+def test_a_network_that_is_frozen_is_one_sentence(tmp_path: Path):
+    frozen = adapted().requires_grad_(False).eval()
+    with pytest.raises(ConfigError, match="all its weights are frozen"):
+        train(frozen, CausalLM(), phrases(), TrainingConfig(context=16, rows=1, steps=2), tmp_path)
+    assert not frozen.training and not list(tmp_path.iterdir())
 
 
 def test_the_loss_of_a_step_is_the_mean_over_its_tokens(tmp_path: Path):
