@@ -108,7 +108,7 @@ def _live_line(what: str, total: float | None, unit: str) -> Iterator[Advance]:
 @contextlib.contextmanager
 def _plain_lines(what: str, total: float | None, unit: str, every: float = 10.0) -> Iterator[Advance]:
     start = last = time.monotonic()
-    done = 0.0
+    done, is_over = 0.0, False
 
     def line(now: float, facts: dict[str, Any]) -> None:
         rate = done / max(now - start, 1e-9)
@@ -117,11 +117,12 @@ def _plain_lines(what: str, total: float | None, unit: str, every: float = 10.0)
         print(f"{what}  {share}{_speed(rate, unit)}{left}  {_in_words(facts)}".rstrip(), file=sys.stderr, flush=True)
 
     def advance(amount: float = 1, **facts: Any) -> None:
-        nonlocal done, last
+        nonlocal done, last, is_over
         done += amount
         now = time.monotonic()
-        if now - last >= every or (total and done >= total):
-            last = now
+        ends = bool(total) and not is_over and done >= (total or 0) * (1 - 1e-9)
+        if now - last >= every or ends:
+            last, is_over = now, is_over or ends
             line(now, facts)
 
     yield advance
