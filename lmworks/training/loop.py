@@ -178,7 +178,9 @@ class _Run:
     def to_the_end(self, source: Iterator[Batch], log: RunLog, track: Tracker, stop_asked: Callable[[], bool]) -> None:
         """Step by step; raises Stopped behind a step when it is asked to."""
         total, unit = self._left()
-        each = total / max((self.steps or 0) - self.state.step, 1)  # as batches pad their rows, each has another number of tokens
+        each = total / max(
+            (self.steps or 0) - self.state.step, 1
+        )  # as batches pad their rows, each has another number of tokens
         if self.over and not self.stopped_early:  # it ended behind the checkpoint of its last step
             self._validate_where_due(log, track)
         with progress.task("training", total, unit) as advance:
@@ -189,7 +191,9 @@ class _Run:
                 facts = self._step(micro)
                 log.write(**facts)
                 track(self.state.step, facts)
-                advance(self.state.seconds - before if self.steps is None else each, step=self._place(), loss=facts["loss"])
+                advance(
+                    self.state.seconds - before if self.steps is None else each, step=self._place(), loss=facts["loss"]
+                )
                 last = self.over
                 if last:  # a validation may fail, and must not take the run with it
                     self.save("checkpoint")
