@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -87,10 +87,23 @@ class Packed:
 
 
 def aligned(size: int) -> np.ndarray:
-    """Zeroed bytes that begin at a multiple of 64."""
+    """Zeroed bytes that begin at a multiple of 64. NumPy asks the system for pages of 2 MB where they are more than 4 MB."""
     memory = np.zeros(size + 64, np.uint8)
     start = -memory.ctypes.data % 64
     return memory[start : start + size]
+
+
+class Arena:
+    """Memory for a network's matrices, one behind another in the order of their use, and so in large pages: a processor reads ahead
+    within a page, and looks up where the next one lies."""
+
+    def __init__(self, size: int) -> None:
+        self._free = aligned(size)
+
+    def take(self, size: int) -> np.ndarray:
+        """Zeroed bytes that begin at a multiple of 64."""
+        taken, self._free = self._free[:size], self._free[-(-size // 64) * 64 :]
+        return taken
 
 
 def quantised(name: str, weight: Float[Tensor, "rows columns"], bits: int) -> Groups:
@@ -110,8 +123,15 @@ def bits_of(groups: Groups) -> int:
     return 4 if int(groups.values.min()) >= low and int(groups.values.max()) <= high else 8
 
 
-def pack(groups: Groups, bits: int, outliers: tuple[int, ...] = ()) -> Packed:
-    """The same weights in the kernels' layout: codes from 0 up, and what code 0 stands for as the minimum."""
+def packed_bytes(shape: Sequence[int], bits: int) -> int:
+    """What a matrix takes when it is packed."""
+    return -(-shape[0] // ROWS) * (shape[1] // GROUP) * (64 * bits + 64)
+
+
+def pack(
+    groups: Groups, bits: int, outliers: tuple[int, ...] = (), take: Callable[[int], np.ndarray] = aligned
+) -> Packed:
+    """The same weights in the kernels' layout, in memory that `take` gives: codes from 0 up, and what code 0 stands for as the minimum."""
     rows, columns = groups.values.shape
     middle = 0 if groups.least is not None else 1 << (bits - 1)
     codes = (groups.values.to(torch.int16) + middle).to(torch.uint8)
@@ -128,7 +148,7 @@ def pack(groups: Groups, bits: int, outliers: tuple[int, ...] = ()) -> Packed:
         quads = quads[:, :, :4] | quads[:, :, 4:] << 4
     ends = torch.stack([scales.view(blocks, ROWS, count).mT, minima.view(blocks, ROWS, count).mT], 2).contiguous()
     packed = torch.cat([quads.flatten(2), ends.view(torch.uint8).flatten(2)], 2)
-    data = aligned(packed.numel())
+    data = take(packed.numel())
     data[:] = packed.contiguous().numpy().reshape(-1)
     return Packed(data, bits, rows, columns, outliers)
 

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from lmworks.kernels.adapters import pack_adapter
 from lmworks.kernels.frame import WORDS, Operation, float_bits
 from lmworks.kernels.outliers import MOST, outliers
-from lmworks.kernels.packing import Packed, Stored, aligned, bits_of, pack, quantised
+from lmworks.kernels.packing import Arena, Packed, Stored, aligned, bits_of, pack, packed_bytes, quantised
 from lmworks.models.adapted import adapted_layers, own_parameters
 from lmworks.models.attention import Attention
 from lmworks.models.block import Block
@@ -50,12 +50,14 @@ class Weights:
         self.adapted = True
         """Are adapters part of the tapes that are written?"""
         self._outliers, self._parameters = outliers(network), own_parameters(network)
+        multiplied = {name: one for name, one in self._parameters.items() if _is_multiplied(name)}
+        widths = {name: 8 if _is_vocabulary(name) else bits for name in multiplied}
+        self._arena = Arena(sum(packed_bytes(one.shape, widths[name]) for name, one in multiplied.items()))
         self.places = 0
         """Rows of the table that is added by position; 0 where there is none."""
-        for name, weight in self._parameters.items():
-            if _is_multiplied(name):
-                self.matrices[name] = self._packed(name, weight, 8 if _is_vocabulary(name) else bits)
-                advance(weight.numel())
+        for name, weight in multiplied.items():
+            self.matrices[name] = self._packed(name, weight, widths[name])
+            advance(weight.numel())
         self.adapters = {
             path: pack_adapter(path, layer, self.matrix(f"{path}.weight").outliers)
             for path, layer in adapted_layers(network).items()
@@ -98,8 +100,8 @@ class Weights:
     def _packed(self, name: str, weight: Tensor, bits: int) -> Packed:
         groups, apart = None if self.stored is None else self.stored.groups(name), self._outliers.get(name, ())
         if groups is not None and (held := bits_of(groups)) <= bits:
-            return pack(groups, held, apart)
-        return pack(quantised(name, weight, bits), bits, apart)
+            return pack(groups, held, apart, self._arena.take)
+        return pack(quantised(name, weight, bits), bits, apart, self._arena.take)
 
 
 def _is_multiplied(name: str) -> bool:
