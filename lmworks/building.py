@@ -117,14 +117,14 @@ def build(
         f"to train       {len(rows):,} rows of {chosen.training.context} tokens, {steps_of(chosen.training, len(rows)):,} steps"
     )
     general = _general(chosen, say)
-    _quick(language_model, chosen, merge)
+    _run_as_the_result(language_model, chosen, merge)
     before = _measure(language_model, chosen, parts.held_out, general)
     texts = [] if general else own_texts(language_model)
     language_model.network.engine = None  # its packed weights are of no use to training
 
     network = add_lora(language_model.network, chosen.lora, chosen.training.seed)
     training = train(network, CausalLM(), rows, chosen.training, run, resume=resume)
-    _quick(language_model, chosen, merge)
+    _run_as_the_result(language_model, chosen, merge)
     after = _measure(language_model, chosen, parts.held_out, general)
     comparisons = [_compare(name, before[name], after[name]) for name in before]
     moved = drift(language_model, texts) if texts else None
@@ -189,9 +189,9 @@ def _general(recipe: Recipe, say: Say) -> list[Document]:
         return []
 
 
-def _quick(model: LanguageModel, recipe: Recipe, merge: bool) -> None:
-    """Measure and answer in the way in which the result will run: an adapter as its base's file does, merged weights in PyTorch, as they
-    are in no file's few bits, and so where a recipe names their type."""
+def _run_as_the_result(model: LanguageModel, recipe: Recipe, merge: bool) -> None:
+    """Measure and answer in the way in which the result will run: an adapter as its base's file does; merged weights in PyTorch, as they
+    are in no file's few bits. Where a recipe names the type of the weights, PyTorch measures, whatever runs the result later."""
     model.network.requires_grad_(False)
     if recipe.model.dtype is None and not merge:
         model.choose_engine()

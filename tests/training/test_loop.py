@@ -18,6 +18,7 @@ from adaptation.adapted import adapted
 from safetensors.torch import load_file
 from training.runs import CONFIG, Interfering, logged, network, rows, run, saved
 
+from lmworks.basics import progress
 from lmworks.basics.errors import ConfigError, DataError, LmworksError, ModelError
 from lmworks.models.fused_block import use_fused_blocks
 from lmworks.models.network import Network
@@ -49,6 +50,16 @@ def test_a_network_that_is_frozen_is_one_sentence(tmp_path: Path):
     with pytest.raises(ConfigError, match="all its weights are frozen"):
         train(frozen, CausalLM(), phrases(), TrainingConfig(context=16, rows=1, steps=2), tmp_path)
     assert not frozen.training and not list(tmp_path.iterdir())
+
+
+def test_progress_ends_with_the_last_step_however_wide_the_batches_are(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    settings = TrainingConfig(context=64, rows=1, steps=3, learning_rate=1e-3)  # rows of 16
+    with progress.shown():
+        train(tiny.network(dim=32), CausalLM(), phrases(), settings, tmp_path)
+    (line,) = [one for one in capsys.readouterr().err.splitlines() if "100 %" in one]
+    assert "step 3/3" in line
 
 
 def test_the_loss_of_a_step_is_the_mean_over_its_tokens(tmp_path: Path):
