@@ -8,6 +8,9 @@ A part, what one page gives to one query head, is float32 [head_dim + 16]:
 
     mix (not yet divided by the weights' sum), largest score, sum of the weights
 
+Queries lie in blocks of MOST_VECTORS, of which the first 16 numbers of each stand first, then the next 16 of each, and so on: so the
+kernels find the same number of every query at distances that they know.
+
 Parts are joined page after page from the first, in whatever way the pages were shared among threads: the result is the same
 to the bit. Source of the joining: Milakov and Gimelshein 2018, https://arxiv.org/abs/1805.02867.
 """
@@ -37,10 +40,12 @@ REGISTERS = 24 if chosen().name == "avx512" else 6
 """Vectors of 16 numbers that sums may fill: AVX-512 holds 32 in its registers, AVX2 and NEON 8."""
 MOST_VECTORS = min(12, REGISTERS)
 """Queries that one kernel takes at once."""
+NEXT_16 = 64 * MOST_VECTORS
+"""Bytes from 16 numbers of a query to its next 16."""
 
 
 def _page_kernel(vectors: int) -> Any:
-    """One page for so many query vectors, which lie behind one another at `query`."""
+    """One page for so many query vectors, neighbours in one block of which the first begins at `query`."""
 
     @emitted(None, *[Int] * 11)
     def attend_page(
@@ -66,16 +71,17 @@ def _page_kernel(vectors: int) -> Any:
         ]
         largest = [w.variable(w.constant(NONE_SEEN, FLOATS)) for _ in range(vectors)]
         blocks = w.b.sdiv(w.plus(count, 15), w.constant(16))
-        at_once = next(blocks for blocks in (4, 2, 1) if blocks * vectors <= min(12, REGISTERS))  # of the 4 of a page
+        at_once = next(blocks for blocks in (4, 2, 1) if blocks * vectors <= REGISTERS)  # of the 4 of a page
         with w.loop(0, w.b.sdiv(w.plus(blocks, at_once - 1), w.constant(at_once))) as part:
             _scores(w, query, width, keys, values, w.times(part, at_once), at_once, limits, largest, weights)
-        sums = [_weights(w, v, blocks, w.largest(w.b.load(largest[v])), weights) for v in range(vectors)]
+        most = [w.largest(w.b.load(one)) for one in largest]
+        sums = _weights(w, blocks, most, weights)
         _mix(w, vectors, width, count, values, weights, parts, ahead)
         size = w.plus(w.times(width, 4), 64)
-        for v, (most, total) in enumerate(sums):
+        for v, pair in enumerate(zip(most, sums, strict=True)):
             end = w.plus(w.plus(parts, w.times(size, v)), w.times(width, 4))
-            w.store(most, end, 0, align=4)
-            w.store(total, end, 4, align=4)
+            for place, one in enumerate(pair):
+                w.store(one, end, 4 * place, align=4)
 
     return attend_page
 
@@ -100,16 +106,18 @@ def _scores(
             w.b.store(w.constant(0.0, FLOATS), one)
     size = w.times(width, 32)
     starts = [w.times(w.plus(first, block), size) for block in range(count)]
-    with w.loop(0, w.b.sdiv(width, w.constant(2))) as pair:
+    with w.loop(0, w.b.sdiv(width, w.constant(16))) as lane, w.loop(0, 8) as half:
+        pair = w.b.add(w.times(lane, 8), half)
         for start in starts:
             w.prefetch(values, w.plus(start, w.times(pair, 64)))
+        of_pair = w.plus(query, w.plus(w.times(lane, NEXT_16), w.times(half, 8)))
         for odd in range(2):
-            place = w.plus(w.times(pair, 8), 4 * odd)
-            asked = [w.load_splat(query, w.plus(w.times(width, 4 * v), place)) for v in range(len(limits))]
-            for start, row in zip(starts, sums, strict=True):
-                key = w.load_halves(w.plus(keys, start), w.plus(w.times(pair, 64), 32 * odd))
-                for one, query_ in zip(row, asked, strict=True):
-                    w.b.store(w.fma(key, query_, w.b.load(one)), one)
+            of_key = w.plus(w.times(pair, 64), 32 * odd)
+            found = [w.load_halves(w.plus(keys, start), of_key) for start in starts]
+            for v in range(len(limits)):
+                asked = w.load_splat(of_pair, 64 * v + 4 * odd)
+                for key, row in zip(found, sums, strict=True):
+                    w.b.store(w.fma(key, asked, w.b.load(row[v])), row[v])
     for number, row in enumerate(sums):
         block = w.plus(first, number)
         position = w.b.add(ir.Constant(WORDS, list(range(16))), w.splat(w.b.trunc(w.times(block, 16), WORD)))
@@ -120,18 +128,21 @@ def _scores(
             w.b.store(w.larger(score, w.b.load(largest[v])), largest[v])
 
 
-def _weights(w: Writer, vector: int, blocks: Value, most: Value, weights: Value) -> tuple[Value, Value]:
-    """A vector's scores made weights, e^(score - most); returns `most` and their sum."""
-    total, none = w.variable(w.constant(0.0, FLOATS)), w.constant(0.0, FLOATS)
-    w.b.store(none, total)
+def _weights(w: Writer, blocks: Value, most: list[Value], weights: Value) -> list[Value]:
+    """Every vector's scores made weights, e^(score - most); returns their sums."""
+    none, top = w.constant(0.0, FLOATS), [w.splat(one) for one in most]
+    totals = [w.variable(none) for _ in most]
+    for total in totals:
+        w.b.store(none, total)
     with w.loop(0, blocks) as block:
-        place = w.plus(w.times(block, 64), 256 * vector)
-        score = w.load(FLOATS, weights, place)
-        hidden = w.b.fcmp_ordered("<=", score, w.constant(NONE_SEEN / 2, FLOATS))  # not so NaN, which shall show
-        weight = w.b.select(hidden, none, w.exp(w.b.fsub(score, w.splat(most))))
-        w.store(weight, weights, place)
-        w.b.store(w.b.fadd(w.b.load(total), weight), total)
-    return most, w.sum(w.b.load(total))
+        for v, total in enumerate(totals):
+            place = w.plus(w.times(block, 64), 256 * v)
+            score = w.load(FLOATS, weights, place)
+            hidden = w.b.fcmp_ordered("<=", score, w.constant(NONE_SEEN / 2, FLOATS))  # not so NaN, which shall show
+            weight = w.b.select(hidden, none, w.exp(w.b.fsub(score, top[v])))
+            w.store(weight, weights, place)
+            w.b.store(w.b.fadd(w.b.load(total), weight), total)
+    return [w.sum(w.b.load(total)) for total in totals]
 
 
 def _mix(
@@ -227,12 +238,25 @@ def copy(w: Writer, x: Value, width: Value, to: Value) -> None:
         w.store(w.load(FLOATS, x, w.times(lane, 64)), to, w.times(lane, 64))
 
 
+@emitted(None, Int, Int, Int)
+def put_query(w: Writer, x: Value, width: Value, to: Value) -> None:
+    """A query of `width` numbers to its place in a block (`query_at`)."""
+    with w.loop(0, w.b.sdiv(width, w.constant(16))) as lane:
+        w.store(w.load(FLOATS, x, w.times(lane, 64)), to, w.times(lane, NEXT_16))
+
+
 @inlined
-def attend_page(vectors, query, width, keys, values, first, count, begins, ends, weights, parts, ahead):
-    """One page for any number of query vectors, which lie behind one another."""
+def query_at(queries, vector, width):
+    """Where a query begins, in blocks of MOST_VECTORS."""
+    return queries + vector // MOST_VECTORS * (width * 4 * MOST_VECTORS) + vector % MOST_VECTORS * 64
+
+
+@inlined
+def attend_page(vectors, queries, width, keys, values, first, count, begins, ends, weights, parts, ahead):
+    """One page for any number of query vectors."""
     done, size = 0, width * 4 + 64
     while done < vectors:
-        left, q, p = vectors - done, query + done * width * 4, parts + done * size
+        left, q, p = vectors - done, query_at(queries, done, width), parts + done * size
         b, e = begins + done * 8, ends + done * 8
         if left >= MOST_VECTORS:
             page_most(q, width, keys, values, first, count, b, e, weights, p, ahead)

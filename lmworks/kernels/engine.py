@@ -7,6 +7,7 @@ engine = compiled(network, stored=file_weights)     # the bits that a file holds
 
 from __future__ import annotations
 
+import itertools
 import os
 import threading
 from collections.abc import Sequence
@@ -44,8 +45,8 @@ OUTPUT, OUTPUT_STRIDE = 5, 6
 """Operands of the last step of a tape with a head: where the logits go, which is another place each time."""
 LOGITS, LOGITS_STRIDE = 1, 2
 """The same of the step behind it that chooses tokens."""
-SPLIT = 2
-"""Up to so many tokens the threads share the pages of each, and not the tokens."""
+SPLIT = 4
+"""Where a thread would have fewer pieces of attention than this (a tile of tokens and a key head each), the threads share the pages too."""
 
 
 @dataclass
@@ -340,15 +341,9 @@ class CompiledNetwork:
         token_ids = np.concatenate([ids[piece.row][piece.start : piece.start + piece.count] for piece in pieces])
         positions = np.concatenate([np.arange(*one) for one in zip(pasts, ends, strict=True)])
         seen = positions + 1 if self.network.config.causal else np.repeat(ends, counts)
-        most = max(1, VECTORS // self._group)
-        if sum(counts) <= SPLIT and self.network.config.window is not None:
-            most = 1  # a share is a page of a tile, and two tokens' windows may begin on different ones
-        starts = [sum(counts[:at]) for at in range(len(counts))]
-        tiles = [
-            (start + at, min(most, size - at))
-            for start, size in zip(starts, counts, strict=True)
-            for at in range(0, size, most)
-        ]
+        tiles = _tiles(counts, max(1, VECTORS // self._group))
+        if self._shares_pages(len(tiles)) and self.network.config.window is not None:
+            tiles = _tiles(counts, 1)  # a share is a page of a tile, and two tokens' windows may begin on different ones
         for piece, end in zip(pieces, ends, strict=True):
             cache.sizes[piece.row] = end
         told = np.stack([token_ids, positions, seen, np.repeat(lists, counts)])
@@ -379,7 +374,7 @@ class CompiledNetwork:
         """Put into the frame what is told of each token, int64 [4, tokens]: id, position, the end of what it sees, the address of its
         row's pages. `counts` are the tokens of each row, one behind another."""
         count, row_bytes = told.shape[1], 8 * told.shape[1]
-        parts = -(-longest // PAGE) if count <= SPLIT else 1
+        parts = -(-longest // PAGE) if self._shares_pages(len(tiles)) else 1
         self._put(Field.IDS, told)
         start = int(self._frame[Field.IDS])
         for place, field in enumerate((Field.POSITIONS, Field.ENDS, Field.PAGES), start=1):
@@ -393,6 +388,9 @@ class CompiledNetwork:
         self._mix_room(count, parts)
         self._frame[Field.TOKENS], self._frame[Field.TILE_COUNT], self._frame[Field.PARTS] = count, len(tiles), parts
         self._frame[Field.LAYER_BYTES] = cache.layer_bytes if cache.page_bytes > cache.layer_bytes else 0
+
+    def _shares_pages(self, tiles: int) -> bool:
+        return tiles * self.network.config.kv_heads < SPLIT * self.team.threads
 
     def _multiply_head(self, rows: np.ndarray, output: np.ndarray) -> None:
         self._make_room(len(rows))
@@ -450,7 +448,7 @@ class CompiledNetwork:
 
     def _fixed_memory(self) -> None:
         config = self.network.config
-        vectors, size = max(VECTORS, self._group), 4 * config.head_dim
+        vectors, size = -(-max(VECTORS, self._group) // VECTORS) * VECTORS, 4 * config.head_dim
         # Queries, where they begin and end to see, weights, results (interpreter.run_attend).
         stride = -(-(vectors * (2 * size + 64 + 16) + VECTORS * 256) // 64) * 64 + 64
         self._put(Field.SCRATCH, aligned(stride * self.team.threads))
@@ -484,7 +482,7 @@ class CompiledNetwork:
         config = self.network.config
         needed = tokens * config.heads * parts * (config.head_dim + 16) * 4
         if Field.MIX not in self._keep or self._keep[Field.MIX].nbytes < needed:
-            self._put(Field.MIX, aligned(2 * needed if tokens <= SPLIT else needed))
+            self._put(Field.MIX, aligned(2 * needed if parts > 1 else needed))
 
     def _put(self, field: Field, array: np.ndarray) -> None:
         """An array into the frame, and kept alive as long as it stands there."""
@@ -494,6 +492,14 @@ class CompiledNetwork:
     def _use(self, tape: np.ndarray) -> None:
         self._put(Field.TAPE, tape)
         self._frame[Field.STEPS] = len(tape)
+
+
+def _tiles(counts: Sequence[int], most: int) -> list[tuple[int, int]]:
+    """The first of up to `most` neighbouring tokens of a row, and how many they are; `counts` are the tokens of each row."""
+    starts = itertools.accumulate(counts, initial=0)
+    return [
+        (start + at, min(most, size - at)) for start, size in zip(starts, counts, strict=False) for at in range(0, size, most)
+    ]
 
 
 def _fingerprint(weights: Sequence[Tensor]) -> list[tuple[object, ...]]:

@@ -6,7 +6,7 @@ A new network is a new tape, not a new compilation.
 from __future__ import annotations
 
 from lmworks.kernels import activations
-from lmworks.kernels.attention import attend_page, copy, divide, join, put_groups
+from lmworks.kernels.attention import MOST_VECTORS, attend_page, copy, divide, join, put_groups, put_query, query_at
 from lmworks.kernels.embedding import embed, place
 from lmworks.kernels.frame import LOOKS, TAKEN, Field, Operation
 from lmworks.kernels.matrix import matrix
@@ -183,7 +183,7 @@ def run_attend(thread, threads, frame, step):
     positions, ends, pages = field(frame, POSITIONS), field(frame, ENDS), field(frame, PAGES)
     group, size = heads // kv_heads, width * 4 + 64
     # Scratch: queries, where they begin and end to see, weights, results.
-    most = max(group, 12)
+    most = -(-max(group, 12) // MOST_VECTORS) * MOST_VECTORS
     query = field(frame, SCRATCH) + thread * field(frame, SCRATCH_STRIDE)
     begins_at = query + most * width * 4
     ends_at = begins_at + most * 8
@@ -210,7 +210,7 @@ def run_attend(thread, threads, frame, step):
             at = token + one
             for member in range(group):
                 vector = one * group + member
-                copy(x + at * stride + (head * group + member) * width * 4, width, query + vector * width * 4)
+                put_query(x + at * stride + (head * group + member) * width * 4, width, query_at(query, vector, width))
                 put_long(begins_at + 8 * vector, first_seen(long_at(positions + 8 * at), window))
                 put_long(ends_at + 8 * vector, long_at(ends + 8 * at))
         for page in range(first, last + 1):

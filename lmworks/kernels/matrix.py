@@ -130,12 +130,16 @@ def _product(
         codes = _codes(w, [w.load(WORDS, at, 64 * vector, align=64) for vector in range(bits)])
         scale, minimum = w.load_halves(at, 64 * bits), w.load_halves(at, 64 * bits + 32)
         of_group, of_values = w.times(group, 4), w.times(group, GROUP)
-        for token, total in enumerate(totals):
-            value = w.plus(w.plus(given.values, w.times(given.values_stride, token)), of_values)
-            place = w.plus(w.times(given.scales_stride, token), of_group)
-            dot = w.b.sitofp(_dot(w, codes, value, chains=2 if tokens == 1 else 1), FLOATS)
-            sum_ = w.fma(dot, w.b.fmul(scale, w.load_splat(given.scales, place)), w.b.load(total))
-            w.b.store(w.fma(minimum, w.load_splat(given.sums, place), sum_), total)
+        at_once = tokens if tokens <= 8 else 1  # registers: a sum and a total of each token, and 8 of codes
+        for first in range(0, tokens, at_once):
+            side = range(first, first + at_once)
+            values = [w.plus(w.plus(given.values, w.times(given.values_stride, token)), of_values) for token in side]
+            dots = _dots(w, codes, values, chains=2 if tokens == 1 else 1)
+            for token, dot in zip(side, dots, strict=True):
+                place = w.plus(w.times(given.scales_stride, token), of_group)
+                factor = w.b.fmul(scale, w.load_splat(given.scales, place))
+                sum_ = w.fma(w.b.sitofp(dot, FLOATS), factor, w.b.load(totals[token]))
+                w.b.store(w.fma(minimum, w.load_splat(given.sums, place), sum_), totals[token])
     with w.loop(0, w.load(LONG, given.outliers)) as number:
         weight, behind = _outlier(w, bits, weights, number, given), w.times(w.b.add(groups, number), 4)
         for token, total in enumerate(totals):
@@ -186,12 +190,14 @@ def _outlier(w: Writer, bits: int, weights: Value, number: Value, given: Given, 
     return w.fma(code, *(w.load_halves(ends, 16 * of_half + place, halves) for place in (0, 32)))
 
 
-def _dot(w: Writer, codes: list[Value], value: Value, chains: int) -> Value:
-    """The sums of 32 products in each lane; with one token in two chains, so that none waits for the one before it."""
-    sums = [w.constant(0, WORDS) for _ in range(chains)]
+def _dots(w: Writer, codes: list[Value], values: list[Value], chains: int) -> list[Value]:
+    """The sums of 32 products in each lane, for the values at each address side by side; with one token in two chains, so that none
+    waits for the one before it."""
+    sums = [[w.constant(0, WORDS) for _ in range(chains)] for _ in values]
     for vector, code in enumerate(codes):
-        sums[vector % chains] = w.dot_bytes(sums[vector % chains], code, w.load_splat(value, 4 * vector, WORD))
-    return sums[0] if chains == 1 else w.b.add(sums[0], sums[1])
+        for one, value in zip(sums, values, strict=True):
+            one[vector % chains] = w.dot_bytes(one[vector % chains], code, w.load_splat(value, 4 * vector, WORD))
+    return [one[0] if chains == 1 else w.b.add(one[0], one[1]) for one in sums]
 
 
 def _product_in_halves(
@@ -253,8 +259,8 @@ def _dot_of_half(w: Writer, codes: list[Value], value: Value, bits: int) -> Valu
     return w.widened(total) if bits == 4 else total
 
 
-four_1, four_4, four_16 = (_kernel(tokens, 4) for tokens in (1, 4, MOST_TOKENS))
-eight_1, eight_4, eight_16 = (_kernel(tokens, 8) for tokens in (1, 4, MOST_TOKENS))
+four_1, four_2, four_3, four_4, four_8, four_16 = (_kernel(tokens, 4) for tokens in (1, 2, 3, 4, 8, MOST_TOKENS))
+eight_1, eight_2, eight_3, eight_4, eight_8, eight_16 = (_kernel(tokens, 8) for tokens in (1, 2, 3, 4, 8, MOST_TOKENS))
 
 
 @inlined
@@ -289,12 +295,30 @@ def multiply(frame, step, block, tokens):
             else:
                 eight_16(frame, step, block, token)
             token += 16
+        elif left >= 8:
+            if four_bits:
+                four_8(frame, step, block, token)
+            else:
+                eight_8(frame, step, block, token)
+            token += 8
         elif left >= 4:
             if four_bits:
                 four_4(frame, step, block, token)
             else:
                 eight_4(frame, step, block, token)
             token += 4
+        elif left == 3:
+            if four_bits:
+                four_3(frame, step, block, token)
+            else:
+                eight_3(frame, step, block, token)
+            token += 3
+        elif left == 2:
+            if four_bits:
+                four_2(frame, step, block, token)
+            else:
+                eight_2(frame, step, block, token)
+            token += 2
         else:
             if four_bits:
                 four_1(frame, step, block, token)
