@@ -228,13 +228,13 @@ class CompiledNetwork:
         self._check(int(tokens.min()), int(tokens.max()))
         with self.lock:
             if tokens.shape[1] == 1 and result is not None:
-                self._place_next(tokens[:, 0].tolist(), cache)
+                self._place(tokens.tolist(), range(len(tokens)), cache)
                 self._go_to_logits(self._tapes.whole, result)
                 return
             at = real_places(tokens, real)
             ids = [row[places] for row, places in zip(tokens.numpy(), at, strict=True)]
             for pieces in runs([len(row) for row in ids], self.network.config.causal, AT_ONCE):
-                self._place(pieces, ids, cache)
+                self._place_pieces(pieces, ids, cache)
                 ends = np.cumsum([piece.count for piece in pieces])
                 last = [number for number, one in enumerate(pieces) if one.start + one.count == len(ids[one.row])]
                 if last and result is not None:  # neighbours among the rows, as pieces stand in their order
@@ -271,14 +271,10 @@ class CompiledNetwork:
         assert isinstance(cache, PagedCache)
         tokens = [token for row in rows for token in row]
         self._check(min(tokens), max(tokens))
-        chosen, logprobs, counts = np.empty(shares.shape, np.int64), np.zeros(shares.shape), list(map(len, rows))
+        chosen, logprobs = np.empty(shares.shape, np.int64), np.zeros(shares.shape)
         with self.lock:
-            if len(tokens) == len(rows):
-                self._place_next(tokens, cache, len(shares))
-            else:
-                assert len(shares) == 1, "several tokens of a row are read in one round"
-                pieces = [Piece(row, 0, count) for row, count in enumerate(counts)]
-                self._place(pieces, [np.array(row) for row in rows], cache)
+            assert len(shares) == 1 or len(tokens) == len(rows), "several tokens of a row are read in one round"
+            self._place(rows, range(len(rows)), cache, len(shares))
             self._choose_too(len(tokens))
             self._put(Field.CHOICES, table_of(choices))
             self._put(Field.SHARES, shares)
@@ -323,46 +319,40 @@ class CompiledNetwork:
 
     def _run(self, pieces: list[Piece], ids: list[np.ndarray], cache: PagedCache) -> np.ndarray:
         """Hidden states of the pieces' tokens, as a view of the stream."""
-        count = self._place(pieces, ids, cache)
+        count = self._place_pieces(pieces, ids, cache)
         self._use(self._tapes.hidden)
         self._go()
         return self.buffers.stream[:count]
 
-    def _place(self, pieces: list[Piece], ids: list[np.ndarray], cache: PagedCache) -> int:
-        """Tell the frame which tokens run, where they stand and what they see; returns how many there are."""
-        counts = [piece.count for piece in pieces]
-        pasts = [cache.sizes[piece.row] for piece in pieces]
-        ends = [past + size for past, size in zip(pasts, counts, strict=True)]
-        self._make_room(sum(counts))
-        self._must_have_places(max(ends))
-        for piece in pieces:
-            cache.reserve(piece.row, piece.count)
-        lists = [cache.list_address(piece.row) for piece in pieces]
-        token_ids = np.concatenate([ids[piece.row][piece.start : piece.start + piece.count] for piece in pieces])
-        positions = np.concatenate([np.arange(*one) for one in zip(pasts, ends, strict=True)])
-        seen = positions + 1 if self.network.config.causal else np.repeat(ends, counts)
+    def _place_pieces(self, pieces: list[Piece], ids: list[np.ndarray], cache: PagedCache) -> int:
+        """The same for pieces of rows."""
+        tokens = [ids[piece.row][piece.start : piece.start + piece.count].tolist() for piece in pieces]
+        return self._place(tokens, [piece.row for piece in pieces], cache)
+
+    def _place(self, tokens: Sequence[Sequence[int]], rows: Sequence[int], cache: PagedCache, rounds: int = 1) -> int:
+        """Tell the frame which tokens of which rows run, where they stand and what they see; returns how many there are. With few
+        calls, as each finds the processor's caches full of weights. Where the tape chooses tokens, with room for those of all rounds."""
+        counts, pasts = list(map(len, tokens)), [cache.sizes[row] for row in rows]
+        ends = [past + count for past, count in zip(pasts, counts, strict=True)]
+        longest, total = max(ends) + rounds - 1, sum(counts)
+        self._make_room(total)
+        self._must_have_places(longest)
+        for row, count, end in zip(rows, counts, ends, strict=True):
+            cache.reserve(row, count + rounds - 1)
+            cache.sizes[row] = end
         tiles = _tiles(counts, max(1, VECTORS // self._group))
         if self._shares_pages(len(tiles)) and self.network.config.window is not None:
-            tiles = _tiles(counts, 1)  # a share is a page of a tile, and two tokens' windows may begin on different ones
-        for piece, end in zip(pieces, ends, strict=True):
-            cache.sizes[piece.row] = end
-        told = np.stack([token_ids, positions, seen, np.repeat(lists, counts)])
-        self._tell(told, np.array(tiles, np.int64), counts, max(ends), cache)
-        return len(positions)
-
-    def _place_next(self, ids: list[int], cache: PagedCache, rounds: int = 1) -> None:
-        """The same for one more token of every row, and for those that it chooses in the next rounds, as it is in most runs: with few
-        calls, as each finds the processor's caches full of weights."""
-        rows, pasts = range(len(ids)), cache.sizes
-        ends = [past + 1 for past in pasts]
-        longest = max(pasts) + rounds
-        self._make_room(len(ids))
-        self._must_have_places(longest)
-        for row in rows:
-            cache.reserve(row, rounds)
-        told = np.array([ids, pasts, ends, [cache.list_address(row) for row in rows]], np.int64)
-        cache.sizes = ends
-        self._tell(told, np.array([(row, 1) for row in rows], np.int64), [1] * len(ids), longest, cache)
+            tiles = _tiles(
+                counts, 1
+            )  # a share is a page of a tile, and two tokens' windows may begin on different ones
+        positions = list(itertools.chain.from_iterable(map(range, pasts, ends)))
+        told = [list(itertools.chain.from_iterable(tokens)), positions]
+        for each in (ends, [cache.list_address(row) for row in rows]):
+            told.append([one for one, count in zip(each, counts, strict=True) for _ in range(count)])
+        if self.network.config.causal:
+            told[2] = [position + 1 for position in positions]
+        self._tell(np.array(told, np.int64), np.array(tiles, np.int64), counts, longest, cache)
+        return total
 
     def _must_have_places(self, longest: int) -> None:
         if self.weights.places and longest > self.weights.places:
@@ -498,7 +488,9 @@ def _tiles(counts: Sequence[int], most: int) -> list[tuple[int, int]]:
     """The first of up to `most` neighbouring tokens of a row, and how many they are; `counts` are the tokens of each row."""
     starts = itertools.accumulate(counts, initial=0)
     return [
-        (start + at, min(most, size - at)) for start, size in zip(starts, counts, strict=False) for at in range(0, size, most)
+        (start + at, min(most, size - at))
+        for start, size in zip(starts, counts, strict=False)
+        for at in range(0, size, most)
     ]
 
 

@@ -259,8 +259,38 @@ def _dot_of_half(w: Writer, codes: list[Value], value: Value, bits: int) -> Valu
     return w.widened(total) if bits == 4 else total
 
 
-four_1, four_2, four_3, four_4, four_8, four_16 = (_kernel(tokens, 4) for tokens in (1, 2, 3, 4, 8, MOST_TOKENS))
-eight_1, eight_2, eight_3, eight_4, eight_8, eight_16 = (_kernel(tokens, 8) for tokens in (1, 2, 3, 4, 8, MOST_TOKENS))
+def _for_any(bits: int) -> Any:
+    """A block of rows times any number of tokens: 16 at once, then 8, 4, 3, 2 or one."""
+    one, two, three, four, eight, most = (_kernel(tokens, bits) for tokens in (1, 2, 3, 4, 8, MOST_TOKENS))
+
+    @inlined
+    def multiply(frame, step, block, tokens):
+        token = 0
+        while token < tokens:
+            left = tokens - token
+            if left >= 16:
+                most(frame, step, block, token)
+                token += 16
+            elif left >= 8:
+                eight(frame, step, block, token)
+                token += 8
+            elif left >= 4:
+                four(frame, step, block, token)
+                token += 4
+            elif left == 3:
+                three(frame, step, block, token)
+                token += 3
+            elif left == 2:
+                two(frame, step, block, token)
+                token += 2
+            else:
+                one(frame, step, block, token)
+                token += 1
+
+    return multiply
+
+
+multiply_4, multiply_8 = (_for_any(bits) for bits in (4, 8))
 
 
 @inlined
@@ -278,50 +308,9 @@ def matrix(thread, threads, frame, step):
             begin = atomic_add(field(frame, BARRIER) + TAKEN, 1)
             end = min(begin + 1, blocks)
         for block in range(begin, end):
-            multiply(frame, step, block, tokens)
+            if field(step, 2) == 4:
+                multiply_4(frame, step, block, tokens)
+            else:
+                multiply_8(frame, step, block, tokens)
         if not shared or end == blocks:
             break
-
-
-@inlined
-def multiply(frame, step, block, tokens):
-    """A block of rows times all tokens: 16 at once, then 4, then one by one."""
-    token, four_bits = 0, field(step, 2) == 4
-    while token < tokens:
-        left = tokens - token
-        if left >= 16:
-            if four_bits:
-                four_16(frame, step, block, token)
-            else:
-                eight_16(frame, step, block, token)
-            token += 16
-        elif left >= 8:
-            if four_bits:
-                four_8(frame, step, block, token)
-            else:
-                eight_8(frame, step, block, token)
-            token += 8
-        elif left >= 4:
-            if four_bits:
-                four_4(frame, step, block, token)
-            else:
-                eight_4(frame, step, block, token)
-            token += 4
-        elif left == 3:
-            if four_bits:
-                four_3(frame, step, block, token)
-            else:
-                eight_3(frame, step, block, token)
-            token += 3
-        elif left == 2:
-            if four_bits:
-                four_2(frame, step, block, token)
-            else:
-                eight_2(frame, step, block, token)
-            token += 2
-        else:
-            if four_bits:
-                four_1(frame, step, block, token)
-            else:
-                eight_1(frame, step, block, token)
-            token += 1

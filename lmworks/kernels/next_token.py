@@ -55,7 +55,7 @@ class Choice(NamedTuple):
 
     def behind(self, tokens: int) -> Choice:
         """The choice of the token that follows so many."""
-        return self._replace(forbidden=max(self.forbidden - tokens, 0))
+        return self._replace(forbidden=max(self.forbidden - tokens, 0)) if self.forbidden else self
 
 
 def table_of(choices: Sequence[Choice]) -> np.ndarray:

@@ -98,7 +98,7 @@ class PagedCache(Cache):
 
     def cut(self, counts: Sequence[int]) -> None:
         """Forget the last tokens of each row, as many as `counts` says."""
-        if any(counts):
+        if self.aligned and any(counts):
             self._unalign()
         for row, count in enumerate(counts):
             self._forget(row, count)
