@@ -200,7 +200,8 @@ def run_attend(thread, threads, frame, step):
         token, count = long_at(tile), long_at(tile + 8)
         first = first_seen(long_at(positions + 8 * token), window) // 64
         end = long_at(ends + 8 * (token + count - 1))
-        last = (end - 1) // 64
+        final = (end - 1) // 64
+        last = final
         if parts > 1:
             first += share
             last = min(first, last)
@@ -216,9 +217,11 @@ def run_attend(thread, threads, frame, step):
         for page in range(first, last + 1):
             keys = long_at(long_at(pages + 8 * token) + page * 8) + layer_bytes + head * 64 * width * 2
             values = keys + kv_heads * 64 * width * 2
-            ahead = keys + 64 * width * 2  # the next head's, as they lie in memory
-            if page < last:
-                ahead = long_at(long_at(pages + 8 * token) + page * 8 + 8) + layer_bytes + head * 64 * width * 2
+            # Keys that are read next: of the next page, or of the next head, as they lie in memory.
+            ahead = keys + 64 * width * 2
+            if page < last or (page < final and head == kv_heads - 1):
+                next_head = head if page < last else 0
+                ahead = long_at(long_at(pages + 8 * token) + page * 8 + 8) + layer_bytes + next_head * 64 * width * 2
             here = min(64, end - page * 64)
             attend_page(
                 count * group, query, width, keys, values, page * 64, here, begins_at, ends_at, weights, result, ahead
