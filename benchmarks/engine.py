@@ -121,6 +121,7 @@ def quoting(candidates: dict[str, Any], rounds: int) -> None:
 
     model = candidates["lmworks"].model
     chosen = paragraphs()[::20]
+    all_ = {False: 0.0, True: 0.0}
     for what, form in QUOTING.items():
         asked = [[{"role": "user", "content": form.format(context=c, question=q)}] for c, q in chosen]
         rates: dict[bool, list[float]] = {False: [], True: []}
@@ -140,11 +141,13 @@ def quoting(candidates: dict[str, Any], rounds: int) -> None:
                 if round_:
                     rates[guesses].append(written / seconds)
         plain, faster = (statistics.median(rates[guesses]) for guesses in (False, True))
+        all_ = {False: all_[False] + written / plain, True: all_[True] + written / faster}
         print(
             f"{what:<22} {plain:6,.0f} -> {faster:6,.0f} tokens a second: {faster / plain:.2f} times; {written:,.0f} tokens, "
             f"{kept:,.0f} of {guessed:,.0f} guesses kept ({kept / max(guessed, 1):.0%}), {kept / written:.0%} of the answer",
             flush=True,
         )
+    print(f"{'all together':<22} {all_[False] / all_[True]:.2f} times", flush=True)
 
 
 def memory(candidates: dict[str, Any], rounds: int) -> None:
