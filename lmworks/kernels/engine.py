@@ -342,9 +342,8 @@ class CompiledNetwork:
             cache.sizes[row] = end
         tiles = _tiles(counts, max(1, VECTORS // self._group))
         if self._shares_pages(len(tiles)) and self.network.config.window is not None:
-            tiles = _tiles(
-                counts, 1
-            )  # a share is a page of a tile, and two tokens' windows may begin on different ones
+            # A share is a page of a tile, and two tokens' windows may begin on different ones.
+            tiles = _tiles(counts, 1)
         positions = list(itertools.chain.from_iterable(map(range, pasts, ends)))
         told = [list(itertools.chain.from_iterable(tokens)), positions]
         for each in (ends, [cache.list_address(row) for row in rows]):

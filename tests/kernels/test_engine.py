@@ -180,9 +180,10 @@ def test_a_row_that_ends_with_padding_has_no_next_token():
             plain.next_logits(text(2, 9), plain.new_cache(2), mask)
 
 
+@pytest.mark.parametrize("count", [2, 4])
 @pytest.mark.parametrize("window", [20, 70])
 @torch.no_grad()
-def test_two_tokens_at_once_see_their_own_windows(window: int):
+def test_tokens_read_at_once_see_their_own_windows(window: int, count: int):
     """Where the edge of a window goes from one page to the next between them."""
     plain = network(**(SHAPE | {"window": window, "context": 256})).requires_grad_(False)
     plain.engine, tokens = compiled(plain, 8), text(1, 200)
@@ -190,9 +191,11 @@ def test_two_tokens_at_once_see_their_own_windows(window: int):
         one, two = plain.new_cache(1), plain.new_cache(1)
         for cache in (one, two):
             plain.take_in(tokens[:, :past], cache)
-        together = plain.hidden(tokens[:, past : past + 2], cache=one)[:, 1]
-        plain.take_in(tokens[:, past : past + 1], two)
-        assert torch.equal(together, plain.hidden(tokens[:, past + 1 : past + 2], cache=two)[:, 0]), past
+        together = plain.hidden(tokens[:, past : past + count], cache=one)[:, -1]
+        *others, last = tokens[:, past : past + count].split(1, dim=1)
+        for other in others:
+            plain.take_in(other, two)
+        assert torch.equal(together, plain.hidden(last, cache=two)[:, 0]), past
 
 
 @torch.no_grad()

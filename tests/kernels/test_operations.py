@@ -35,7 +35,7 @@ def test_packed_weights_are_those_that_were_quantised(bits: int, rows: int):
 
 
 @pytest.mark.parametrize("bits", [4, 8])
-@pytest.mark.parametrize("tokens", [1, 3, 4, 23])
+@pytest.mark.parametrize("tokens", [1, 2, 3, 4, 8, 31])
 @pytest.mark.parametrize("adds", [False, True])
 @pytest.mark.parametrize("outliers", [(), (0, 3, 31, 49, 82, 95)])
 def test_a_matrix(bits: int, tokens: int, adds: bool, outliers: tuple[int, ...]):
@@ -50,7 +50,20 @@ def test_a_matrix(bits: int, tokens: int, adds: bool, outliers: tuple[int, ...])
 
 
 @pytest.mark.parametrize("bits", [4, 8])
-@pytest.mark.parametrize("tokens", [1, 4, 16])
+def test_a_product_does_not_depend_on_how_many_tokens_there_are_to_the_bit(bits: int):
+    weight, most = pack(quantised("m", numbers(50, 96), bits), bits, (3, 49)), 24
+    x, together = numbers(most, 96, seed=1), []
+    for tokens in range(1, most + 1):
+        bench, output = Bench(tokens, 96), torch.zeros(tokens, 64)
+        bench.quantise(x[:tokens].clone(), (3, 49))
+        bench.run(multiply(weight, address(output), 256))
+        together.append(output)
+    for output in together:
+        assert torch.equal(output, together[-1][: len(output)])
+
+
+@pytest.mark.parametrize("bits", [4, 8])
+@pytest.mark.parametrize("tokens", [1, 2, 3, 4, 8, 16])
 def test_the_largest_numbers_do_not_overflow(bits: int, tokens: int):
     """Values of 127, and codes of 255, whose products do not fit the 16 bits of AVX2, or of 15, of which sixteen do."""
     bench = Bench(tokens, 64)
@@ -128,9 +141,9 @@ HEADS = [(4, 4, 16, None), (4, 2, 48, None), (6, 2, 64, 70), (5, 1, 32, None), (
 
 @pytest.mark.parametrize(("heads", "kv_heads", "width", "window"), HEADS)
 @pytest.mark.parametrize("shared", [False, True], ids=["by tokens", "pages shared"])
-@pytest.mark.parametrize("sizes", [(1,), (2, 147)])
+@pytest.mark.parametrize("sizes", [(1,), (5,), (2, 147)])
 def test_attention(heads: int, kv_heads: int, width: int, window: int | None, shared: bool, sizes: tuple[int, ...]):
-    """The last sizes[1] tokens of a text, with norms and rotation, against the formula on what the cache holds."""
+    """The last sizes[-1] tokens of a text, with norms and rotation, against the formula on what the cache holds."""
     tokens, past = sizes[-1], 0 if len(sizes) > 1 else 140
     length, rows = past + tokens, (heads + 2 * kv_heads) * width
     bench = Bench(tokens, heads * width)
@@ -146,7 +159,7 @@ def test_attention(heads: int, kv_heads: int, width: int, window: int | None, sh
     positions = torch.arange(past, length)
     group = max(1, 12 // (heads // kv_heads))
     tiles = [(at, min(group, tokens - at)) for at in range(0, tokens, group)]
-    if shared:
+    if shared and window is not None:  # as the windows of two tokens may begin on different pages
         tiles = [(at, 1) for at in range(tokens)]
     parts = len(pages) if shared else 1
     list_ = np.array([page.ctypes.data for page in pages], np.int64)
