@@ -119,14 +119,15 @@ class _LookingUp(Guesser):
             self._ends[run] = end
 
     def _worth(self, most: int, beside: int) -> int:
-        """The number of guesses with the most tokens for the time of their step."""
+        """The number of guesses with the most tokens for the time of their step, if the rows beside guess as many: in a batch all have
+        to bear what each adds."""
 
-        right, tokens = 1.0, float(beside)
-        best, worth = tokens / _cost(beside), 0
+        right = tokens = 1.0
+        best, worth = 1 / _cost(beside), 0
         for count in range(1, most + 1):
             right *= self._right[self._follows if count == 1 else 0]
             tokens += right
-            if (rate := tokens / _cost(beside + count)) > best:
+            if (rate := tokens / _cost(beside * (1 + count))) > best:
                 best, worth = rate, count
         return worth
 

@@ -45,8 +45,9 @@ OUTPUT, OUTPUT_STRIDE = 5, 6
 """Operands of the last step of a tape with a head: where the logits go, which is another place each time."""
 LOGITS, LOGITS_STRIDE = 1, 2
 """The same of the step behind it that chooses tokens."""
-SPLIT = 4
-"""Where a thread would have fewer pieces of attention than this (a tile of tokens and a key head each), the threads share the pages too."""
+SPLIT, MOST_PARTS = 4, 2**26
+"""Where a thread would have fewer pieces of attention of a text than this (a tile of tokens and a key head each), the threads share its
+pages too, each with a part of the result: unless the parts take more bytes than this."""
 
 
 @dataclass
@@ -325,7 +326,7 @@ class CompiledNetwork:
         return self.buffers.stream[:count]
 
     def _place_pieces(self, pieces: list[Piece], ids: list[np.ndarray], cache: PagedCache) -> int:
-        """The same for pieces of rows."""
+        """What `_place` does, for pieces of rows."""
         tokens = [ids[piece.row][piece.start : piece.start + piece.count].tolist() for piece in pieces]
         return self._place(tokens, [piece.row for piece in pieces], cache)
 
@@ -337,11 +338,11 @@ class CompiledNetwork:
         longest, total = max(ends) + rounds - 1, sum(counts)
         self._make_room(total)
         self._must_have_places(longest)
-        for row, count, end in zip(rows, counts, ends, strict=True):
+        for row, count in zip(rows, counts, strict=True):
             cache.reserve(row, count + rounds - 1)
-            cache.sizes[row] = end
         tiles = _tiles(counts, max(1, VECTORS // self._group))
-        if self._shares_pages(len(tiles)) and self.network.config.window is not None:
+        parts = self._shared_pages(len(tiles), counts, longest)
+        if parts > 1 and self.network.config.window is not None:
             # A share is a page of a tile, and two tokens' windows may begin on different ones.
             tiles = _tiles(counts, 1)
         positions = list(itertools.chain.from_iterable(map(range, pasts, ends)))
@@ -350,7 +351,10 @@ class CompiledNetwork:
             told.append([one for one, count in zip(each, counts, strict=True) for _ in range(count)])
         if self.network.config.causal:
             told[2] = [position + 1 for position in positions]
-        self._tell(np.array(told, np.int64), np.array(tiles, np.int64), counts, longest, cache)
+        self._tell(np.array(told, np.int64), np.array(tiles, np.int64), counts, longest, parts)
+        self._frame[Field.LAYER_BYTES] = cache.layer_bytes if cache.page_bytes > cache.layer_bytes else 0
+        for row, end in zip(rows, ends, strict=True):  # when nothing can fail any more
+            cache.sizes[row] = end
         return total
 
     def _must_have_places(self, longest: int) -> None:
@@ -359,11 +363,10 @@ class CompiledNetwork:
                 f"the text has {longest:,} tokens and the network has learned {self.weights.places:,} positions; shorten the text"
             )
 
-    def _tell(self, told: np.ndarray, tiles: np.ndarray, counts: list[int], longest: int, cache: PagedCache) -> None:
+    def _tell(self, told: np.ndarray, tiles: np.ndarray, counts: list[int], longest: int, parts: int) -> None:
         """Put into the frame what is told of each token, int64 [4, tokens]: id, position, the end of what it sees, the address of its
         row's pages. `counts` are the tokens of each row, one behind another."""
         count, row_bytes = told.shape[1], 8 * told.shape[1]
-        parts = -(-longest // PAGE) if self._shares_pages(len(tiles)) else 1
         self._put(Field.IDS, told)
         start = int(self._frame[Field.IDS])
         for place, field in enumerate((Field.POSITIONS, Field.ENDS, Field.PAGES), start=1):
@@ -376,10 +379,17 @@ class CompiledNetwork:
             self._put(Field.TURNS, turns)
         self._mix_room(count, parts)
         self._frame[Field.TOKENS], self._frame[Field.TILE_COUNT], self._frame[Field.PARTS] = count, len(tiles), parts
-        self._frame[Field.LAYER_BYTES] = cache.layer_bytes if cache.page_bytes > cache.layer_bytes else 0
 
-    def _shares_pages(self, tiles: int) -> bool:
-        return tiles * self.network.config.kv_heads < SPLIT * self.team.threads
+    def _shared_pages(self, tiles: int, counts: list[int], longest: int) -> int:
+        """The pages of the longest row where threads share them, else 1. Of several texts' pages a thread might get those of a long
+        one alone, so that only two tokens share theirs."""
+        pages, few = -(-longest // PAGE), sum(counts) <= 2
+        alone = len(counts) == 1 and tiles * self.network.config.kv_heads < SPLIT * self.team.threads
+        return pages if few or (alone and self._mix_bytes(sum(counts), pages) <= MOST_PARTS) else 1
+
+    def _mix_bytes(self, tokens: int, parts: int) -> int:
+        config = self.network.config
+        return tokens * config.heads * parts * (config.head_dim + 16) * 4
 
     def _multiply_head(self, rows: np.ndarray, output: np.ndarray) -> None:
         self._make_room(len(rows))
@@ -468,8 +478,7 @@ class CompiledNetwork:
         self._tapes = tapes(self.weights, self.buffers, choosing)
 
     def _mix_room(self, tokens: int, parts: int) -> None:
-        config = self.network.config
-        needed = tokens * config.heads * parts * (config.head_dim + 16) * 4
+        needed = self._mix_bytes(tokens, parts)
         if Field.MIX not in self._keep or self._keep[Field.MIX].nbytes < needed:
             self._put(Field.MIX, aligned(2 * needed if parts > 1 else needed))
 

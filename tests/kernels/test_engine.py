@@ -19,6 +19,7 @@ from lmworks.kernels import CompiledNetwork, compiled, unavailable, uncovered
 from lmworks.kernels import engine as module
 from lmworks.kernels.outliers import MOST
 from lmworks.kernels.packing import unpacked
+from lmworks.kernels.pages import Page
 from lmworks.models.config import RopeScaling
 from lmworks.models.hooks import hooked
 from lmworks.models.network import Network
@@ -196,6 +197,29 @@ def test_tokens_read_at_once_see_their_own_windows(window: int, count: int):
         for other in others:
             plain.take_in(other, two)
         assert torch.equal(together, plain.hidden(last, cache=two)[:, 0]), past
+
+
+@torch.no_grad()
+def test_a_page_that_there_is_no_memory_for_leaves_the_cache_as_it_was(monkeypatch: pytest.MonkeyPatch):
+    plain = network(**SHAPE).requires_grad_(False)
+    plain.engine, tokens = compiled(plain, 8), text(2, 65)
+    caches = plain.new_cache(2), plain.new_cache(2)
+    for cache in caches:
+        plain.take_in(tokens[:, :64], cache)
+    made: list[int] = []
+
+    def page(size: int) -> Page:
+        made.append(size)
+        if len(made) > 1:  # the second row's
+            raise MemoryError
+        return Page(size)
+
+    with monkeypatch.context() as short:
+        short.setattr("lmworks.kernels.pages.Page", page)
+        with pytest.raises(MemoryError):
+            plain.next_logits(tokens[:, 64:], caches[0])
+    again, expected = (plain.next_logits(tokens[:, 64:], cache) for cache in caches)
+    assert torch.equal(again, expected)
 
 
 @torch.no_grad()
