@@ -35,6 +35,7 @@ from lmworks.generation.request import Read, Request, Token, top_of
 from lmworks.kernels.engine import CompiledNetwork
 from lmworks.kernels.next_token import Choice
 from lmworks.kernels.pages import PAGE, PagedCache, bytes_of
+from lmworks.kernels.prefixes import Prefixes
 from lmworks.models.cache import Cache
 from lmworks.models.network import Network, evaluating
 

@@ -221,7 +221,8 @@ def _rows(model: LanguageModel, text: str, part: int, parts: int, tokens: int) -
         if len(found) == ROWS:
             return torch.tensor(found)
     raise DataError(
-        f"{text} has too few documents of {tokens} tokens for seed {seed}; give another text, or fewer tokens"
+        f"{text} has {len(found)} documents of {tokens} tokens in part {part + 1} of {parts}, and {ROWS} are wanted; give another "
+        "text, or fewer tokens"
     )
 
 

@@ -59,7 +59,7 @@ def _depends_on_length(config: ModelConfig) -> bool:
 
 
 @functools.lru_cache(maxsize=64)
-def frequencies(config: ModelConfig, longest: int | None = None) -> tuple[Float[Tensor, half_dim], float]:
+def frequencies(config: ModelConfig, longest: int | None = None) -> tuple[Float[Tensor, " half_dim"], float]:
     """Radians per position of each pair, and the amplitude of cosine and sine.
 
     `longest` is the length of the text, which only dynamic scaling looks at.

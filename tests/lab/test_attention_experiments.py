@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import tiny
 import torch
@@ -183,6 +185,14 @@ def test_heads_that_look_alike_have_no_distance_and_disjoint_ones_have_one():
     apart = torch.zeros(1, 1, 2, 4, 4)
     apart[:, :, 0, :, 0] = apart[:, :, 1, :, 1] = 1
     assert q22_heads.distance_of_heads(apart) == 1
+
+
+def test_a_text_with_too_few_long_documents_is_one_sentence(tmp_path: Path):
+    text = tmp_path / "notes.txt"
+    text.write_text("Too short.", encoding="utf-8")
+    model = tiny.language_model(seed=0)
+    with pytest.raises(DataError, match=r"notes.txt has 0 documents of 64 tokens in part 1 of 3, and .* are wanted"):
+        q22_heads._rows(model, str(text), 0, 3, 64)
 
 
 def test_copying_is_looking_behind_the_same_token():

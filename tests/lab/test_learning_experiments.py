@@ -17,6 +17,7 @@ from lmworks.lab import q18_overfitting, q47_ngrams, q49_scale
 from lmworks.lab.byte_rows import byte_rows, fit, nats_per_byte
 from lmworks.lab.run import run
 from lmworks.lab.small_network import BYTES, byte_text, small_network
+from lmworks.models.network import Network
 from lmworks.objectives import CausalLM
 from lmworks.text.document import Document
 from lmworks.tokens.batch import IGNORE, stack
