@@ -20,7 +20,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmarks.compiled import Compiled, engines
+from benchmarks.compiled import Compiled, engines, ids
 
 AT_ONCE, SIZE, NEW = 16, 128, 128
 LONG = 2048
@@ -121,7 +121,7 @@ def quoting(candidates: dict[str, Any], rounds: int) -> None:
 
     model = candidates["lmworks"].model
     chosen = paragraphs()[::20]
-    all_ = {False: 0.0, True: 0.0}
+    took: list[tuple[float, float]] = []
     for what, form in QUOTING.items():
         asked = [[{"role": "user", "content": form.format(context=c, question=q)}] for c, q in chosen]
         rates: dict[bool, list[float]] = {False: [], True: []}
@@ -141,13 +141,45 @@ def quoting(candidates: dict[str, Any], rounds: int) -> None:
                 if round_:
                     rates[guesses].append(written / seconds)
         plain, faster = (statistics.median(rates[guesses]) for guesses in (False, True))
-        all_ = {False: all_[False] + written / plain, True: all_[True] + written / faster}
+        took.append((written / plain, written / faster))
         print(
             f"{what:<22} {plain:6,.0f} -> {faster:6,.0f} tokens a second: {faster / plain:.2f} times; {written:,.0f} tokens, "
             f"{kept:,.0f} of {guessed:,.0f} guesses kept ({kept / max(guessed, 1):.0%}), {kept / written:.0%} of the answer",
             flush=True,
         )
-    print(f"{'all together':<22} {all_[False] / all_[True]:.2f} times", flush=True)
+    for what, count in (("without corrections", len(took) - 1), ("all together", len(took))):
+        before, after = map(sum, zip(*took[:count], strict=True))
+        print(f"{what:<22} {before / after:.2f} times", flush=True)
+
+
+def steps(candidates: dict[str, Any], rounds: int) -> None:
+    """What a step of a row that guesses takes, by the tokens that it reads behind 400, beside a token that is written in a run of
+    eight: generation/guessing.py's COSTS."""
+    import numpy as np
+    import torch
+
+    from lmworks.kernels.next_token import Choice
+
+    network = candidates["lmworks"].model.network
+    engine, choice, nobody = network.engine, Choice(judged=True), np.zeros(1, np.int64)
+    cache = network.new_cache(1)
+    with torch.inference_mode():
+        network.take_in(torch.tensor([ids(400)]), cache)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # as where the engine writes
+    found: dict[str, list[float]] = {}
+    for round_ in range(40 * rounds + 10):
+        for tokens, ahead in [(1, 8), *((count, 1) for count in (*range(1, 17), 20, 24, 32))]:
+            start = time.perf_counter()
+            engine.write([ids(tokens, start=400)], cache, [choice] * tokens, np.zeros((ahead, tokens)), nobody)
+            took = (time.perf_counter() - start) / ahead
+            cache.cut([tokens * ahead])
+            if round_ >= 10:
+                found.setdefault("written" if ahead > 1 else str(tokens), []).append(took)
+    torch.set_num_threads(threads)
+    middle = {what: statistics.median(one) for what, one in found.items()}
+    for what, seconds in middle.items():
+        print(f"{what:>8} {1e3 * seconds:6.2f} ms  {seconds / middle['written']:.2f}", flush=True)
 
 
 def memory(candidates: dict[str, Any], rounds: int) -> None:
@@ -187,6 +219,7 @@ TESTS: dict[str, Callable[[dict[str, Any], int], None]] = {
     "16 requests, greedy": lambda candidates, rounds: many(candidates, rounds, sampled=False),
     "16 requests, sampled": lambda candidates, rounds: many(candidates, rounds, sampled=True),
     "quoting": quoting,
+    "steps": steps,
     "memory": memory,
 }
 

@@ -8,7 +8,7 @@ from lmworks.kernels.scalars import byte_at, half_at, inlined, put_single, singl
 @inlined
 def embed(table, bits, groups, token, factor, x):
     """Row `token` of a packed matrix (its layout: matrix.py) times `factor`, in float32 at x."""
-    size, lane = 64 * bits + 64, token % 16
+    size, lane = 64 * bits + 64, token % 16  # frame.group_bytes
     block = table + (token // 16) * size * groups
     for group in range(groups):
         at = block + group * size

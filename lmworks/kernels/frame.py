@@ -114,6 +114,11 @@ def barrier_bytes(threads: int) -> int:
     return LOOKS + 64 * threads
 
 
+def group_bytes(bits: int) -> int:
+    """Bytes of a group of 16 x 32 packed weights: codes, scales, minima (matrix.py)."""
+    return 64 * bits + 64
+
+
 def float_bits(value: float) -> int:
     """A float32 number as the integer of its bits."""
     return int(struct.unpack("<I", struct.pack("<f", value))[0])

@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from lmworks.kernels.frame import ENTRY_BYTES, TAKEN, Field
+from lmworks.kernels.frame import ENTRY_BYTES, TAKEN, Field, group_bytes
 from lmworks.kernels.instructions import chosen
 from lmworks.kernels.scalars import atomic_add, field, inlined
 from lmworks.kernels.vectors import (
@@ -49,11 +49,6 @@ is waited for more often than it helps."""
 AHEAD, AHEAD_AVX2 = 4096, 1024
 """Bytes that weights are asked for in advance. On Emerald Rapids (AVX-512) a token's were read at 23 GB/s without, at 26 with 1,024, at 29 to 30
 with 2,048 to 8,192, at 22 with 32,768; on Zen 3 (AVX2), before they lay in large pages, 1,024 brought 10 to 15 % and 4,096 nothing."""
-
-
-def group_bytes(bits: int) -> int:
-    """Bytes of a group of 16 x 32 weights: codes, scales, minima."""
-    return 64 * bits + 64
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from lmworks.kernels.frame import group_bytes
 from lmworks.models.adapted import adapted_layers
 from lmworks.models.hooks import hook_points
 from lmworks.models.linear import Linear
@@ -133,7 +134,7 @@ def table_for_values(places: Sequence[int], groups: int) -> np.ndarray:
 
 def table_for_weights(places: Sequence[int], bits: int) -> np.ndarray:
     """What the matrix reads: where an outlier's weights stand in a block of rows (the layout: matrix.py)."""
-    size, rows = 64 * bits + 64, []
+    size, rows = group_bytes(bits), []
     for place in places:
         group, quad = place // GROUP * size, place % GROUP // 4
         vector, shift = (quad % 4, 4 * (quad // 4)) if bits == 4 else (quad, 0)

@@ -14,6 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lmworks.basics.errors import ModelError
+from lmworks.kernels.frame import group_bytes
 from lmworks.kernels.outliers import table_for_values, table_for_weights
 from lmworks.models.quantise import GROUP, Groups, ggml
 
@@ -125,7 +126,7 @@ def bits_of(groups: Groups) -> int:
 
 def packed_bytes(shape: Sequence[int], bits: int) -> int:
     """What a matrix takes when it is packed."""
-    return -(-shape[0] // ROWS) * (shape[1] // GROUP) * (64 * bits + 64)
+    return -(-shape[0] // ROWS) * (shape[1] // GROUP) * group_bytes(bits)
 
 
 def pack(
@@ -155,7 +156,7 @@ def pack(
 
 def unpacked(packed: Packed) -> Float[Tensor, "rows columns"]:
     """The weights again, in float32: what the kernels multiply with."""
-    size, blocks, count = 64 * packed.bits + 64, packed.blocks, packed.groups
+    size, blocks, count = group_bytes(packed.bits), packed.blocks, packed.groups
     data = torch.from_numpy(packed.data).view(blocks, count, size)
     quads = data[:, :, : 64 * packed.bits].reshape(blocks, count, -1, 64)
     if packed.bits == 4:
