@@ -162,8 +162,8 @@ def steps(candidates: dict[str, Any], rounds: int) -> None:
 
     network = candidates["lmworks"].model.network
     engine, choice, nobody = network.engine, Choice(judged=True), np.zeros(1, np.int64)
-    cache = network.new_cache(1)
     with torch.inference_mode():
+        cache = network.new_cache(1)
         network.take_in(torch.tensor([ids(400)]), cache)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # as where the engine writes

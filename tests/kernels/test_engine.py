@@ -199,6 +199,16 @@ def test_tokens_read_at_once_see_their_own_windows(window: int, count: int):
         assert torch.equal(together, plain.hidden(last, cache=two)[:, 0]), past
 
 
+def test_pages_are_shared_within_one_text_and_in_bounded_memory(monkeypatch: pytest.MonkeyPatch):
+    """Of several texts a thread might get the long one alone; results are the same either way."""
+    _, engine = both("llama")
+    monkeypatch.setattr(engine.team, "threads", 2)
+    assert engine._shared_pages(1, [4], 4000) == 63
+    assert engine._shared_pages(3, [4, 1, 1], 4000) == engine._shared_pages(40, [200], 4000) == 1
+    monkeypatch.setattr(module, "MOST_PARTS", engine._mix_bytes(4, 62))
+    assert engine._shared_pages(1, [4], 4000) == 1 and engine._shared_pages(1, [1], 4000) == 63
+
+
 @torch.no_grad()
 def test_a_page_that_there_is_no_memory_for_leaves_the_cache_as_it_was(monkeypatch: pytest.MonkeyPatch):
     plain = network(**SHAPE).requires_grad_(False)
