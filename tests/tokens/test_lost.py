@@ -17,9 +17,13 @@ EVERY = ALL | {f"{kind} without bytes": tokenizer for kind, tokenizer in WITHOUT
 @given(text=ANY_TEXT)
 @example(text="")
 @example(text="  The zebra\t walked\n\n7 miles, 日本語. ")
+@example(text="behind <|endoftext|> it")
 @example(text="The ki\x00ng [UNK] ##s <unk> 日本語日 and \ufffd e\u0301")
 def test_ids_and_losses_give_every_text_back(kind, text):
     if "unigram" in kind and "▁" in text:  # reads back as a space
+        return
+    special = (word for number, word in EVERY[kind].special.items() if number != EVERY[kind].unknown)
+    if kind == "unigram without bytes" and any(word in text for word in special):  # refused: see below
         return
     ids, found = losses(EVERY[kind], text)
     assert ids == EVERY[kind].encode(text, special=False) and len(found) == len(ids) + 1
