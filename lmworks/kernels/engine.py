@@ -22,7 +22,7 @@ from torch import Tensor
 from lmworks.basics import progress
 from lmworks.basics.errors import ConfigError
 from lmworks.kernels.coverage import too_large, unavailable, uncovered
-from lmworks.kernels.frame import Field, Operation, barrier_bytes
+from lmworks.kernels.frame import FEW, MAIL_BEGIN, MOST_UNITS, Field, Operation, barrier_bytes
 from lmworks.kernels.next_token import Choice, room_numbers, table_of
 from lmworks.kernels.packing import Stored, aligned
 from lmworks.kernels.pages import PAGE, PagedCache
@@ -108,6 +108,10 @@ class CompiledNetwork:
         self._logits = torch.empty(0, 0)
         self._fixed_memory()
         self._make_room(1)
+
+    def __del__(self) -> None:
+        if hasattr(self, "buffers"):
+            self.team.keep((self.weights, self.buffers, self._tapes, self._keep, self._frame))
 
     def __deepcopy__(self, memo: Any) -> None:
         """A copy of the network is made to be changed; it has no compiled path until it is given one."""
@@ -378,6 +382,7 @@ class CompiledNetwork:
         else:
             self._put(Field.TURNS, turns)
         self._mix_room(count, parts)
+        self._mark_room(len(tiles) * parts * self.network.config.kv_heads if count <= FEW else 0)
         self._frame[Field.TOKENS], self._frame[Field.TILE_COUNT], self._frame[Field.PARTS] = count, len(tiles), parts
 
     def _shared_pages(self, tiles: int, counts: list[int], longest: int) -> int:
@@ -395,12 +400,13 @@ class CompiledNetwork:
         self._make_room(len(rows))
         self._frame[Field.TOKENS] = len(rows)
         self._use(table(head_steps(self.weights, rows, output.ctypes.data, output.strides[0])))
-        self._go()
+        self._go(stays=False)
 
-    def _go(self) -> None:
+    def _go(self, stays: bool = True) -> None:
+        """Run a tape, which `stays` or is there for this run alone."""
         if self.team.process != os.getpid():  # a child process has none of its parent's threads
             self.team = team()
-        self.team.run(self._frame, self._barrier)
+        self.team.run(self._frame, self._barrier, stays)
 
     def _temporary(self, ids: list[np.ndarray], cut: list[list[Piece]]) -> PagedCache:
         """Pages for texts that nobody goes on with: of one layer, used again and again, where each row is read at once."""
@@ -456,11 +462,18 @@ class CompiledNetwork:
         self._choosing_room = aligned(room * self.team.threads)
         self._barrier = aligned(barrier_bytes(self.team.threads)).view(np.int64)
         self._put(Field.BARRIER, self._barrier)
+        # What helpers need; the system gives memory when it is written to.
+        self._blocks = max(one.blocks for one in self.weights.matrices.values())
+        stride = MAIL_BEGIN + 64 * self._blocks * FEW
+        self._put(Field.MAIL, aligned(stride * (self.team.threads - 1)))
+        self._frame[Field.MAIL_STRIDE] = stride
+        self._mark_room(self._blocks)
 
     def _make_room(self, tokens: int) -> None:
         """Buffers for so many tokens, and the tapes that name them."""
         if hasattr(self, "buffers") and self.buffers.tokens >= tokens:
             return
+        self.team.keep(getattr(self, "buffers", None))
         buffers = self.buffers = Buffers(self.weights, max(tokens, 16))
         self._put(Field.STREAM, buffers.stream)
         self._put(Field.VALUES, buffers.values)
@@ -473,14 +486,28 @@ class CompiledNetwork:
         self._write_tapes()
 
     def _write_tapes(self) -> None:
+        self.team.keep(getattr(self, "_tapes", None))
         room, size = self._choosing_room.ctypes.data, self._choosing_room.nbytes // self.team.threads
         choosing = [Operation.CHOOSE, 0, 0, self._head.rows, room, size] if self._has_head else None
         self._tapes = tapes(self.weights, self.buffers, choosing)
 
     def _mix_room(self, tokens: int, parts: int) -> None:
-        needed = self._mix_bytes(tokens, parts)
-        if Field.MIX not in self._keep or self._keep[Field.MIX].nbytes < needed:
-            self._put(Field.MIX, aligned(2 * needed if parts > 1 else needed))
+        """Room for the parts of attention: helpers, which are there for few tokens alone, have their own."""
+        needed = -(-self._mix_bytes(tokens, parts) // 64) * 64
+        own = needed * (self.team.threads if tokens <= FEW else 1)
+        if Field.MIX not in self._keep or self._keep[Field.MIX].nbytes < own:
+            self._put(Field.MIX, aligned(2 * own if parts > 1 else own))
+        self._frame[Field.MIX_STRIDE] = needed
+
+    def _mark_room(self, units: int) -> None:
+        """Room for the marks of so many units of a step; none where they are too many, and nobody leads."""
+        marks = self._keep.get(Field.MARKS)
+        if marks is None or len(marks) < units <= MOST_UNITS:
+            self.team.keep(marks)
+            marks = np.zeros(2 * units, np.int64)
+        self._put(Field.MARKS, marks)
+        if units > MOST_UNITS:
+            self._frame[Field.MARKS] = 0
 
     def _put(self, field: Field, array: np.ndarray) -> None:
         """An array into the frame, and kept alive as long as it stands there."""

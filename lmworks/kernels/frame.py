@@ -50,8 +50,8 @@ class Field(IntEnum):
     """For each thread, SCRATCH_STRIDE bytes."""
     SCRATCH_STRIDE = 22
     BARRIER = 23
-    """At 0 the threads that have arrived, at 64 how often all have, at TAKEN the blocks of a matrix that were taken (matrix.py), from
-    LOOKS on for each thread, 64 bytes apart, its looks. Its size: `barrier_bytes`."""
+    """At 0 the threads that have arrived, at 64 how often all have, at TAKEN the blocks of a matrix that were taken (matrix.py), at CLAIMS
+    what helpers claim (claims.py), from LOOKS on for each thread, 64 bytes apart, its looks. Its size: `barrier_bytes`."""
     ROUNDS = 24
     """How often the tape is run, each time for the tokens that it chose: 1 where it chooses none."""
     ROUNDS_DONE = 25
@@ -70,6 +70,15 @@ class Field(IntEnum):
     KEPT = 32
     """int64 [KEPT_COUNT], rising: the tokens that go on behind KEEP."""
     KEPT_COUNT = 33
+    LED = 34
+    """Not 0: thread 0 leads and the others help (claims.py); for up to FEW tokens."""
+    MARKS = 35
+    """int64 [units]: number of the step for which each unit was done last, x threads + who did it."""
+    MAIL = 36
+    """For each helper, MAIL_STRIDE bytes: a step of its own, and its outputs of a matrix."""
+    MAIL_STRIDE = 37
+    MIX_STRIDE = 38
+    """Bytes from the leader's MIX to a helper's, and to the next one's."""
 
 
 class Operation(IntEnum):
@@ -103,10 +112,26 @@ ENTRY_BYTES = 24
 """Of a block of rows, in the table of an adapter (adapters.py)."""
 WORDS = 12
 """Of a step: the operation and its operands."""
+MAIL_BEGIN = 128
+"""Where the outputs begin in a helper's mail, behind its step."""
+FEW, MOST_UNITS = 16, 2**20 - 1
+"""Tokens that a run with a leader has at most, and units of a step."""
 
 
-TAKEN, LOOKS = 128, 192
+TAKEN, CLAIMS, LOOKS = 128, 192, 320
 """Places in the barrier."""
+HELPED = CLAIMS + 64
+"""There: how many units helpers did, and behind it of how many."""
+DONE = 8
+"""Behind the number of a thread's job: that of the last one that it did (team.py)."""
+FRAME, THREADS, CORES = 16, 24, 32
+"""Of the job, at thread 0; the last is the address of what says where each thread runs while one leads, int64 [1 + threads, CORE_WORDS]."""
+MASK_WORDS = 16
+CORE_WORDS = 2 + MASK_WORDS
+"""In the first row looks and a lock: a helper that looked so often for something to do takes the leader's core and gives it its own (0:
+never). Then of each thread its number in the system, the core's number, and a mask of that core alone."""
+OVER, ALONE = -1, -2
+"""At CLAIMS: nobody leads any more; the leader does something by itself."""
 
 
 def barrier_bytes(threads: int) -> int:

@@ -7,8 +7,23 @@ from __future__ import annotations
 
 from lmworks.kernels import activations
 from lmworks.kernels.attention import MOST_VECTORS, attend_page, copy, divide, join, put_groups, put_query, query_at
+from lmworks.kernels.claims import (
+    BITS,
+    MASK,
+    address_of_step,
+    begin_attending,
+    begin_step,
+    change_cores,
+    end_attending,
+    end_run,
+    go_alone,
+    helper_of,
+    mark,
+    next_step,
+    next_units,
+)
 from lmworks.kernels.embedding import embed, place
-from lmworks.kernels.frame import LOOKS, TAKEN, Field, Operation
+from lmworks.kernels.frame import CORES, DONE, FRAME, LOOKS, OVER, TAKEN, THREADS, Field, Operation
 from lmworks.kernels.matrix import matrix
 from lmworks.kernels.next_token import CHOICE_WORDS, JUDGED
 from lmworks.kernels.norms import norm
@@ -52,6 +67,7 @@ ROUNDS, ROUNDS_DONE, STOP, HURRY, CHOICES, SHARES, CHOSEN, LOGPROBS, KEPT, KEPT_
         Field.KEPT, Field.KEPT_COUNT,
     )
 )  # fmt: skip
+LED, MIX_STRIDE = int(Field.LED), int(Field.MIX_STRIDE)
 EMBED, PLACE, NORM, QUANTISE, MATRIX, HEADS, ATTEND, MIX, ACTIVATE, CHOOSE, KEEP = (int(one) for one in Operation)
 STEP_BYTES = 8 * 12
 PATIENCE = 2048
@@ -175,13 +191,23 @@ def first_seen(position, window):
 
 
 @inlined
-def run_attend(thread, threads, frame, step):
-    """Every tile's queries over the pages that they see."""
+def attention_units(frame, step):
+    """Units of attention: of each tile, each share of its pages, each key head."""
+    return field(frame, TILE_COUNT) * max(field(frame, PARTS), 1) * field(step, 4)
+
+
+@inlined
+def attend(unit, thread, frame, step, mixed):
+    """A unit's queries over its pages, into `mixed`."""
     x, stride, heads, kv_heads, width = (field(step, 1), field(step, 2), field(step, 3), field(step, 4), field(step, 5))
     layer_bytes, window = field(step, 6) * field(frame, LAYER_BYTES), field(step, 7)
-    parts, mixed, tiles = field(frame, PARTS), field(frame, MIXED), field(frame, TILES)
-    positions, ends, pages = field(frame, POSITIONS), field(frame, ENDS), field(frame, PAGES)
-    group, size = heads // kv_heads, width * 4 + 64
+    positions, ends, pages, parts = (
+        field(frame, POSITIONS),
+        field(frame, ENDS),
+        field(frame, PAGES),
+        field(frame, PARTS),
+    )
+    group, size, shares = heads // kv_heads, width * 4 + 64, max(parts, 1)
     # Scratch: queries, where they begin and end to see, weights, results.
     most = -(-max(group, 12) // MOST_VECTORS) * MOST_VECTORS
     query = field(frame, SCRATCH) + thread * field(frame, SCRATCH_STRIDE)
@@ -189,24 +215,20 @@ def run_attend(thread, threads, frame, step):
     ends_at = begins_at + most * 8
     weights = ends_at + most * 8
     result = weights + 12 * 256
-    shares = parts if parts > 1 else 1
-    units = field(frame, TILE_COUNT) * shares * kv_heads
-    begin, end_, step_ = thread, units, threads  # long and short texts shared out evenly
-    if shares > 1:  # one text: neighbours, as they lie in memory
-        begin, end_, step_ = units * thread // threads, units * (thread + 1) // threads, 1
-    for unit in range(begin, end_, step_):
-        head, share = unit % kv_heads, unit // kv_heads % shares
-        tile = tiles + unit // kv_heads // shares * 16
-        token, count = long_at(tile), long_at(tile + 8)
-        first = first_seen(long_at(positions + 8 * token), window) // 64
-        end = long_at(ends + 8 * (token + count - 1))
-        final = (end - 1) // 64
-        last = final
-        if parts > 1:
-            first += share
-            last = min(first, last)
-        if first > last:
-            continue
+    head, share, tile = (
+        unit % kv_heads,
+        unit // kv_heads % shares,
+        field(frame, TILES) + unit // kv_heads // shares * 16,
+    )
+    token, count = long_at(tile), long_at(tile + 8)
+    first = first_seen(long_at(positions + 8 * token), window) // 64
+    end = long_at(ends + 8 * (token + count - 1))
+    final = (end - 1) // 64
+    last = final
+    if parts > 1:
+        first += share
+        last = min(first, last)
+    if first <= last:
         for one in range(count):
             at = token + one
             for member in range(group):
@@ -214,25 +236,71 @@ def run_attend(thread, threads, frame, step):
                 put_query(x + at * stride + (head * group + member) * width * 4, width, query_at(query, vector, width))
                 put_long(begins_at + 8 * vector, first_seen(long_at(positions + 8 * at), window))
                 put_long(ends_at + 8 * vector, long_at(ends + 8 * at))
-        for page in range(first, last + 1):
-            keys = long_at(long_at(pages + 8 * token) + page * 8) + layer_bytes + head * 64 * width * 2
-            values = keys + kv_heads * 64 * width * 2
-            # Keys that are read next: of the next page, or of the next head, as they lie in memory.
-            ahead = keys + 64 * width * 2
-            if page < last or (page < final and head == kv_heads - 1):
-                next_head = head if page < last else 0
-                ahead = long_at(long_at(pages + 8 * token) + page * 8 + 8) + layer_bytes + next_head * 64 * width * 2
-            here = min(64, end - page * 64)
-            attend_page(
-                count * group, query, width, keys, values, page * 64, here, begins_at, ends_at, weights, result, ahead
-            )
-            for vector in range(count * group):
-                of_token, of_head = token + vector // group, head * group + vector % group
-                to = mixed + ((of_token * heads + of_head) * parts + share) * size
-                if page == first:
-                    copy(result + vector * size, width + 16, to)
-                else:
-                    join(to, result + vector * size, width)
+    here = mixed + first_part(unit, frame, step)
+    for page in range(first, last + 1):
+        keys = long_at(long_at(pages + 8 * token) + page * 8) + layer_bytes + head * 64 * width * 2
+        values = keys + kv_heads * 64 * width * 2
+        # Keys that are read next: of the next page, or of the next head, as they lie in memory.
+        ahead = keys + 64 * width * 2
+        if page < last or (page < final and head == kv_heads - 1):
+            next_head = head if page < last else 0
+            ahead = long_at(long_at(pages + 8 * token) + page * 8 + 8) + layer_bytes + next_head * 64 * width * 2
+        seen = min(64, end - page * 64)
+        attend_page(
+            count * group, query, width, keys, values, page * 64, seen, begins_at, ends_at, weights, result, ahead
+        )
+        for vector in range(count * group):
+            to = here + (vector // group * heads + vector % group) * shares * size
+            if page == first:
+                copy(result + vector * size, width + 16, to)
+            else:
+                join(to, result + vector * size, width)
+
+
+@inlined
+def first_part(unit, frame, step):
+    """Where in MIX the part of a unit's first query begins; those of its other heads and tokens lie behind it."""
+    heads, kv_heads, width, shares = field(step, 3), field(step, 4), field(step, 5), max(field(frame, PARTS), 1)
+    tile, head = field(frame, TILES) + unit // kv_heads // shares * 16, unit % kv_heads * (heads // kv_heads)
+    return ((long_at(tile) * heads + head) * shares + unit // kv_heads % shares) * (width * 4 + 64)
+
+
+@inlined
+def take_over_unit(unit, found, frame, step):
+    """What a helper found for a unit of attention."""
+    heads, kv_heads, width, shares = field(step, 3), field(step, 4), field(step, 5), max(field(frame, PARTS), 1)
+    group, size, here = heads // kv_heads, width * 4 + 64, first_part(unit, frame, step)
+    tile = field(frame, TILES) + unit // kv_heads // shares * 16
+    for vector in range(long_at(tile + 8) * group):
+        at = here + (vector // group * heads + vector % group) * shares * size
+        copy(found + at, width + 16, field(frame, MIXED) + at)
+
+
+@compiled
+def run_attend(thread, threads, frame, step, epoch):
+    """This thread's units of attention. Where a thread leads, `epoch` is the step's number."""
+    units, mixed = attention_units(frame, step), field(frame, MIXED)
+    begin, end, by, claimed = thread, units, threads, 0  # long and short texts shared out evenly
+    if epoch != 0:
+        mixed += thread * field(frame, MIX_STRIDE)
+    elif field(frame, PARTS) > 1:  # one text: neighbours, as they lie in memory
+        begin, end, by = units * thread // threads, units * (thread + 1) // threads, 1
+    while True:
+        if epoch != 0:
+            claimed = next_units(thread, threads, frame, epoch)
+            if claimed == 0:
+                break
+            begin, end, by = abs(claimed) >> BITS, abs(claimed) & MASK, 1
+        for unit in range(begin, end, by):
+            if claimed < 0:
+                found = field(frame, MIXED) + helper_of(threads, frame, unit) * field(frame, MIX_STRIDE)
+                take_over_unit(unit, found, frame, step)
+            else:
+                attend(unit, thread, frame, step, mixed)
+            if epoch != 0 and thread != 0 and not mark(thread, threads, frame, epoch, unit):
+                break
+        if epoch == 0:
+            break
 
 
 @inlined
@@ -337,45 +405,84 @@ def run_keep(thread, frame, step):
     put_long(frame + 8 * TILE_COUNT, count)
 
 
-@compiled
-def run(thread, threads, frame):  # noqa: PLR0912 (with the choice in a function of its own numba takes 5 s more)
+@inlined
+def help_(thread, threads, frame, cores):
+    """Do what the leader lets be claimed, until it says that the run is over."""
+    looks = 0
+    while True:
+        epoch = next_step(frame)
+        if epoch == OVER:
+            break
+        if epoch <= 0:
+            pause()
+            looks = looks + 1 if epoch == 0 else 0
+            if looks == field(cores, 0):
+                change_cores(thread, frame, cores)
+                looks = 0
+            continue
+        step, looks = address_of_step(frame), 0
+        if field(step, 0) == MATRIX:
+            matrix(thread, threads, frame, step, epoch)
+        else:
+            begin_attending(thread, frame)
+            run_attend(thread, threads, frame, step, epoch)
+            end_attending(thread, frame)
+
+
+@inlined
+def run_tape(thread, threads, frame, cores):  # noqa: PLR0912 (with the choice in a function of its own numba takes 5 s more)
     """This thread's share of every step of the frame's tape, round after round. How often it looked while it waited for others
-    stands behind the barrier, 64 bytes for each thread, up to the last wait."""
-    tape, place_, looks = field(frame, TAPE), field(frame, BARRIER), 0
-    for round_ in range(field(frame, ROUNDS)):
+    stands behind the barrier, 64 bytes for each thread, up to the last wait. Where thread 0 leads, it goes alone, and the others help."""
+    tape, place_, looks, epoch = field(frame, TAPE), field(frame, BARRIER), 0, 0
+    led, alike, rounds = field(frame, LED) != 0, threads, field(frame, ROUNDS)
+    if led:
+        alike = 1
+        if thread != 0:
+            help_(thread, threads, frame, cores)
+            rounds = 0
+    for round_ in range(rounds):
         for number in range(field(frame, STEPS)):
             step = tape + number * STEP_BYTES
             operation = field(step, 0)
+            if led:
+                if operation == MATRIX:
+                    epoch = begin_step(frame, step, field(step, 3))
+                elif operation == ATTEND:
+                    epoch = begin_step(frame, step, attention_units(frame, step))
+                elif operation == CHOOSE:
+                    go_alone(frame)
             if operation == EMBED:
-                run_embed(thread, threads, frame, step)
+                run_embed(thread, alike, frame, step)
             elif operation == PLACE:
-                run_place(thread, threads, frame, step)
+                run_place(thread, alike, frame, step)
             elif operation == NORM:
-                run_norm(thread, threads, frame, step)
+                run_norm(thread, alike, frame, step)
             elif operation == QUANTISE:
-                run_quantise(thread, threads, frame, step)
+                run_quantise(thread, alike, frame, step)
             elif operation == MATRIX:
-                matrix(thread, threads, frame, step)
+                matrix(thread, threads, frame, step, epoch)
             elif operation == HEADS:
-                run_heads(thread, threads, frame, step)
+                run_heads(thread, alike, frame, step)
             elif operation == ATTEND:
-                run_attend(thread, threads, frame, step)
+                run_attend(thread, threads, frame, step, epoch)
             elif operation == MIX:
-                run_mix(thread, threads, frame, step)
+                run_mix(thread, alike, frame, step)
             elif operation == ACTIVATE:
-                run_activate(thread, threads, frame, step)
+                run_activate(thread, alike, frame, step)
             elif operation == CHOOSE:
-                run_choose(thread, threads, frame, step, round_)
+                run_choose(thread, alike, frame, step, round_)
             elif operation == KEEP:
                 run_keep(thread, frame, step)
             put_long(place_ + LOOKS + 64 * thread, looks)
-            looks += barrier(place_, threads)
+            looks += barrier(place_, alike)
         if thread == 0:
             put_long(frame + 8 * ROUNDS_DONE, round_ + 1)
         stops = field(frame, STOP)
-        barrier(place_, threads)  # before anybody leaves, whose next run begins with another STOP
+        barrier(place_, alike)  # before anybody leaves, whose next run begins with another STOP
         if stops != 0:
             break
+    if led and thread == 0:
+        end_run(threads, frame, cores)
 
 
 @compiled
@@ -387,6 +494,23 @@ def wait_for(place_, seen, spins):
             return now
         pause()
     return seen
+
+
+@compiled
+def run(thread, jobs, looks):
+    """Thread 0: do the job. Another one: the jobs as they come, until none has come for so many looks. Stays in compiled code between
+    two jobs, as it would take the interpreter's lock from thread 0, which prepares the next one."""
+    own = jobs + 64 * thread
+    done = long_at(own + DONE)
+    while True:
+        job = wait_for(own, done, looks) if thread != 0 else done + 1
+        if job == done:
+            break
+        run_tape(thread, long_at(jobs + THREADS), long_at(jobs + FRAME), long_at(jobs + CORES))
+        done = job
+        atomic_store(own + DONE, done)
+        if thread == 0:
+            break
 
 
 @compiled

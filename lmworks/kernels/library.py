@@ -29,7 +29,18 @@ from lmworks.kernels.instructions import FORCED, Instructions, chosen, features,
 
 LIST = "checksums.json"
 SOURCES = (
-    *("instructions", "vectors", "scalars", "frame", "quantised", "norms", "activations", "matrix", "embedding"),
+    *(
+        "instructions",
+        "vectors",
+        "scalars",
+        "frame",
+        "claims",
+        "quantised",
+        "norms",
+        "activations",
+        "matrix",
+        "embedding",
+    ),
     *("positions", "attention", "interpreter", "next_token", "softmax"),
 )
 """What is compiled; numba itself looks at one file alone."""
@@ -41,7 +52,7 @@ class Library:
 
     instructions: str
     run: Callable[[int, int, int], None]
-    """thread, threads, address of a frame"""
+    """thread, address of the jobs, looks until it leaves (interpreter.run)"""
     wait_for: Callable[[int, int, int], int]
     signal: Callable[[int, int], None]
     choose: Callable[..., int]

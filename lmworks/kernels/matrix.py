@@ -22,9 +22,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from lmworks.kernels.frame import ENTRY_BYTES, TAKEN, Field, group_bytes
+from lmworks.kernels.claims import BITS, MASK, helper_of, mark, next_units
+from lmworks.kernels.frame import ENTRY_BYTES, MAIL_BEGIN, TAKEN, Field, group_bytes
+from lmworks.kernels.frame import WORDS as STEP_WORDS
 from lmworks.kernels.instructions import chosen
-from lmworks.kernels.scalars import atomic_add, field, inlined
+from lmworks.kernels.scalars import atomic_add, compiled, field, inlined, put_long
 from lmworks.kernels.vectors import (
     FLOATS,
     FLOATS_8,
@@ -41,7 +43,9 @@ from lmworks.kernels.vectors import (
 )
 
 ROWS, GROUP = 16, 32
-TOKENS, BARRIER = int(Field.TOKENS), int(Field.BARRIER)
+TOKENS, BARRIER, MAIL, MAIL_STRIDE = (int(one) for one in (Field.TOKENS, Field.BARRIER, Field.MAIL, Field.MAIL_STRIDE))
+OUTPUT, OUTPUT_STRIDE, ADDS = 5, 6, 7
+"""Words of a step."""
 MOST_TOKENS = 16
 SHARED = 64
 """Tokens from which on blocks are not dealt out, but taken: some 7 microseconds of work each. With 16, a thread that loses its core
@@ -288,24 +292,59 @@ def _for_any(bits: int) -> Any:
 multiply_4, multiply_8 = (_for_any(bits) for bits in (4, 8))
 
 
+@emitted(None, Int, Int, Int)
+def take_over(w: Writer, found: Value, to: Value, adds: Value) -> None:
+    """16 outputs that a helper found."""
+    new = w.load(FLOATS, found)
+    w.store(w.b.select(w.b.icmp_signed("!=", adds, w.constant(0)), w.b.fadd(w.load(FLOATS, to), new), new), to)
+
+
 @inlined
-def matrix(thread, threads, frame, step):
+def own_step(thread, frame, step):
+    """A helper's step, whose outputs stand in its mail, one token behind another."""
+    own = field(frame, MAIL) + (thread - 1) * field(frame, MAIL_STRIDE)
+    for word in range(STEP_WORDS):
+        put_long(own + 8 * word, field(step, word))
+    put_long(own + 8 * OUTPUT, own + MAIL_BEGIN)
+    put_long(own + 8 * OUTPUT_STRIDE, field(step, 3) * 64)
+    put_long(own + 8 * ADDS, 0)
+    return own
+
+
+@compiled
+def matrix(thread, threads, frame, step, epoch):
     """This thread's blocks of rows, for all tokens.
 
     For few tokens each thread has its share, which it reads from end to end. For many, whoever is done takes the next block
-    (the barrier counts them): cores are not alike, and not always undisturbed.
+    (the barrier counts them): cores are not alike, and not always undisturbed. Where a thread leads, `epoch` is the step's number.
     """
     blocks, tokens = field(step, 3), field(frame, TOKENS)
-    shared = threads > 1 and tokens >= SHARED
+    shared = epoch == 0 and threads > 1 and tokens >= SHARED
     begin, end = blocks * thread // threads, blocks * (thread + 1) // threads
+    mine = own_step(thread, frame, step) if epoch != 0 and thread != 0 else step
     while True:
-        if shared:
+        if epoch != 0:
+            units = next_units(thread, threads, frame, epoch)
+            if units == 0:
+                break
+            begin, end = abs(units) >> BITS, abs(units) & MASK
+            if units < 0:
+                for block in range(begin, end):
+                    found = field(frame, MAIL) + (helper_of(threads, frame, block) - 1) * field(frame, MAIL_STRIDE)
+                    for token in range(tokens):
+                        at = found + MAIL_BEGIN + (token * blocks + block) * 64
+                        to = field(step, OUTPUT) + token * field(step, OUTPUT_STRIDE) + block * 64
+                        take_over(at, to, field(step, ADDS))
+                continue
+        elif shared:
             begin = atomic_add(field(frame, BARRIER) + TAKEN, 1)
             end = min(begin + 1, blocks)
         for block in range(begin, end):
             if field(step, 2) == 4:
-                multiply_4(frame, step, block, tokens)
+                multiply_4(frame, mine, block, tokens)
             else:
-                multiply_8(frame, step, block, tokens)
-        if not shared or end == blocks:
+                multiply_8(frame, mine, block, tokens)
+            if epoch != 0 and thread != 0 and not mark(thread, threads, frame, epoch, block):
+                break
+        if epoch == 0 and (not shared or end == blocks):
             break

@@ -89,6 +89,13 @@ def atomic_add(w: Writer, address: Value, value: Value) -> Value:
     return w.b.atomic_rmw("add", w.b.inttoptr(address, LONG.as_pointer()), value, "seq_cst")
 
 
+@emitted(Int, Int, Int, Int)
+def atomic_swap(w: Writer, address: Value, expected: Value, value: Value) -> Value:
+    """Store a value where the expected one stands; returns 1 if it did, 0 if another one stands there."""
+    place = w.b.inttoptr(address, LONG.as_pointer())
+    return w.b.zext(w.b.extract_value(w.b.cmpxchg(place, expected, value, "seq_cst", "seq_cst"), 1), LONG)
+
+
 @emitted(Int, Int)
 def atomic_load(w: Writer, address: Value) -> Value:
     """What another thread may have stored; everything that it stored before is seen from here on."""
@@ -114,6 +121,16 @@ def give_way(w: Writer) -> None:
     if "windows" not in w.b.module.triple:
         kind = ir.FunctionType(ir.IntType(32), [])
         w.b.call(cgutils.get_or_insert_function(w.b.module, kind, "sched_yield"), [])
+
+
+@emitted(None, Int, Int, Int)
+def keep_on(w: Writer, thread: Value, mask: Value, size: Value) -> None:
+    """Keep a thread, by the system's number, on the cores of a mask of `size` bytes (Linux)."""
+    if "linux" in w.b.module.triple:
+        number = ir.IntType(32)
+        kind = ir.FunctionType(number, [number, LONG, LONG])
+        of_system = cgutils.get_or_insert_function(w.b.module, kind, "sched_setaffinity")
+        w.b.call(of_system, [w.b.trunc(thread, number), size, mask])
 
 
 @emitted(None, Int, Int)

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
+import gc
+import os
 import threading
 import time
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -17,17 +22,29 @@ from lmworks.kernels import compiled, unavailable
 if unavailable() is not None:
     pytest.skip(str(unavailable()), allow_module_level=True)
 
+from lmworks.kernels.engine import CompiledNetwork
+from lmworks.kernels.frame import CLAIMS, FEW, HELPED, Field
 from lmworks.kernels.library import library
+from lmworks.kernels.next_token import Choice
 from lmworks.kernels.team import FIRST_REST, IN_A_ROW, MOST_REST, Team, usable_cores
 
-SHAPE = {"dim": 64, "heads": 4, "kv_heads": 2, "head_dim": 16, "hidden_dim": 96, "context": 256, "layers": 2}
+SHAPE = {"dim": 64, "heads": 4, "kv_heads": 2, "head_dim": 16, "hidden_dim": 96, "context": 512, "layers": 2}
+
+
+def compiled_for(threads: int, led: bool = False, **shape: Any) -> CompiledNetwork:
+    """A small network's compiled path with a team of its own, in which one leads, if it shall."""
+    engine = compiled(network(**SHAPE | shape).requires_grad_(False), 4)
+    engine.team = Team(threads, library())
+    if led:
+        engine.team.active, engine.team.rests_until = 1, float("inf")
+    engine._fixed_memory()
+    engine._write_tapes()
+    return engine
 
 
 def on(threads: int) -> torch.Tensor:
     """Hidden states and logits of two texts and one more token, by a team of so many threads."""
-    engine = compiled(network(**SHAPE).requires_grad_(False), 4)
-    engine.team = Team(threads, library())
-    engine._fixed_memory()
+    engine = compiled_for(threads)
     with torch.no_grad():
         cache = engine.new_cache(1)
         first = engine.hidden(text(1, 140), None, cache)
@@ -41,6 +58,130 @@ def test_the_number_of_threads_changes_nothing_to_the_bit():
     assert torch.isfinite(alone).all()
     assert torch.equal(on(2), alone)
     assert torch.equal(on(3), alone)
+
+
+def written(engine: CompiledNetwork, past: int, tokens: int) -> list[torch.Tensor]:
+    """What a text of `past` tokens and some more brings: states of these, logits behind the last, tokens that are written, once in eight
+    rounds."""
+    found, nobody = [], np.zeros(1, np.int64)
+    with torch.no_grad():
+        cache = engine.new_cache(1)
+        engine.take_in(text(1, past), None, cache)
+        for number in range(3):
+            found.append(engine.hidden(text(1, tokens, seed=number), None, cache)[0])
+            found.append(engine.next_logits(text(1, tokens, seed=9 + number), None, cache)[0])
+            more = text(1, tokens, seed=20 + number).tolist()
+            one = engine.write(more, cache, [Choice(judged=True)] * tokens, np.zeros((1, tokens)), nobody)
+            many = engine.write([[5]], cache, [Choice(1.0, judged=True)], np.full((8, 1), 0.7), nobody)
+            found += [torch.from_numpy(part) for each in (one, many) for part in (each.tokens, each.logprobs)]
+    return found
+
+
+SHAPES: dict[str, dict[str, Any]] = {
+    "grouped heads": {},
+    "windows": {"window": 70},
+    "learned positions, biases": {"positions": "learned", "qkv_bias": True, "output_bias": True, "norm": "layer"},
+    "each head by itself": {"heads": 2, "kv_heads": 2, "head_dim": 32},
+}
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("tokens", [1, 2, 5, FEW])
+def test_a_run_that_is_led_gives_the_same_to_the_bit(shape: str, tokens: int):
+    expected = written(compiled_for(1, **SHAPES[shape]), 100, tokens)
+    for threads in (2, 3):
+        engine = compiled_for(threads, led=True, **SHAPES[shape])
+        found = written(engine, 100, tokens)
+        assert engine.team._led and engine._barrier[HELPED // 8 + 1] > 0
+        assert all(torch.equal(one, other) for one, other in zip(found, expected, strict=True))
+
+
+def test_helpers_help():
+    engine, helped = compiled_for(2, led=True), 0
+    for _ in range(200):
+        written(engine, 100, 4)
+        helped += int(engine._barrier[HELPED // 8])
+    assert helped > 0
+
+
+def test_a_leader_whose_helpers_never_come_does_all():
+    expected = written(compiled_for(1), 100, 3)
+    engine = compiled_for(2, led=True)
+    written(engine, 100, 3)
+    # As though a helper that is late had marked a step that is over, which it did with other numbers.
+    engine._keep[Field.MARKS][:] = 2 * engine._barrier[CLAIMS // 8 + 1] + 1
+    engine.team.functions = dataclasses.replace(engine.team.functions, signal=lambda place, number: None)
+    found = written(engine, 100, 3)
+    assert engine._barrier[HELPED // 8] == 0
+    assert all(torch.equal(one, other) for one, other in zip(found, expected, strict=True))
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="the system keeps no thread on a core")
+def test_threads_that_change_places_all_the_time_write_the_same_and_are_free_again():
+    expected = written(compiled_for(1), 100, 3)
+    engine, before = compiled_for(2, led=True), os.sched_getaffinity(0)
+    team = engine.team
+    for looks in (1, 50, 1000):
+        written(engine, 100, 3)
+        team._cores[0, 0] = looks
+        for _ in range(20):
+            found = written(engine, 100, 3)
+            assert all(torch.equal(one, other) for one, other in zip(found, expected, strict=True))
+            assert os.sched_getaffinity(0) == before
+    if len(before) >= 2:
+        helper = team._helpers[0].native_id
+        assert helper is not None and len(os.sched_getaffinity(helper)) == 1
+        team.rests_until = 0.0
+        team._choose(1.0)
+        assert os.sched_getaffinity(helper) == before
+
+
+def test_nobody_leads_where_a_step_has_more_units_than_can_be_claimed(monkeypatch: pytest.MonkeyPatch):
+    engine = compiled_for(2, led=True)
+    monkeypatch.setattr("lmworks.kernels.engine.MOST_UNITS", 3)
+    found = written(engine, 300, 2)
+    assert not engine.team._led
+    monkeypatch.undo()
+    again = written(engine, 300, 2)
+    assert engine.team._led
+    assert all(torch.equal(one, other) for one, other in zip(found, again, strict=True))
+
+
+def test_a_trial_of_shares_is_one_token():
+    engine = compiled_for(2, led=True)
+    nobody = np.zeros(1, np.int64)
+    with torch.no_grad():
+        cache = engine.new_cache(1)
+        engine.take_in(text(1, 10), None, cache)
+        rounds = []
+        for _ in range(3):
+            done = engine.write([[5]], cache, [Choice()], np.zeros((8, 1)), nobody)
+            rounds.append(len(done.tokens))
+            engine.team.rests_until = 0.0
+    assert rounds == [8, 1, 8]
+
+
+def test_what_a_late_helper_reads_is_kept_until_it_has_left(monkeypatch: pytest.MonkeyPatch):
+    engine = compiled_for(2, led=True)
+    team, weights, buffers = engine.team, engine.weights, engine.buffers
+    engine._make_room(40)
+    assert not team._kept
+    with monkeypatch.context() as patch:
+        patch.setattr(team, "_helpers_run", lambda: True)
+        buffers = engine.buffers
+        engine._make_room(80)
+        assert any(one is buffers for one in team._kept)
+        del engine
+        gc.collect()
+        assert any(weights is one[0] for one in team._kept if isinstance(one, tuple))
+    again = compiled_for(1)
+    again.team = team
+    again._fixed_memory()
+    written(again, 20, 1)  # its run ended, a helper looks whether somebody is late
+    until = time.monotonic() + 60
+    while team._kept and time.monotonic() < until:
+        team._wake[0].wait(0.01)
+    assert not team._kept
 
 
 def test_a_thread_that_has_nothing_to_do_sleeps():
