@@ -196,22 +196,22 @@ class Batch:
         else:
             rounds = min(1 if self.reading else self._rounds, *(request.room for request in requests))
             shares = np.array([request.shares(rounds) for request in requests]).T.copy()
-        with one_thread(True):
-            start = time.perf_counter()
-            written = engine.write(rows, cache, choices, shares, self._hurried)
-            self._hurried[0] = 0  # whoever came or left since is seen before the next step
-            if not guesses:
-                seconds = (time.perf_counter() - start) / len(written.tokens)
-                self._rounds = min(max(int(SECONDS_AHEAD / seconds), 1), MOST_AHEAD)
-            shown: Shown = []
-            first = 0
+        start = time.perf_counter()
+        written = engine.write(rows, cache, choices, shares, self._hurried)
+        self._hurried[0] = 0  # whoever came or left since is seen before the next step
+        if not guesses:
+            seconds = (time.perf_counter() - start) / len(written.tokens)
+            self._rounds = min(max(int(SECONDS_AHEAD / seconds), 1), MOST_AHEAD)
+        shown: Shown = []
+        first = 0
+        with one_thread(written.logits is not None):
             for request, size in zip(requests, sizes, strict=True):
                 request.beside, mine = len(rows), slice(first, first + size)
                 tokens, logprobs = written.tokens[:, mine].ravel().tolist(), written.logprobs[:, mine].ravel().tolist()
                 left = None if written.logits is None else written.logits[mine]
                 shown.append((request, self._take(request, partial(request.wrote, tokens, logprobs, left))))
                 first += size
-            return shown
+        return shown
 
     def read(self) -> Shown:
         """Read a part of a group's prompts; its first tokens when that was the last part."""

@@ -86,14 +86,15 @@ def new_request(
     return row
 
 
-@torch.inference_mode()
 def decode(network: Network, requests: Sequence[Request]) -> Iterator[tuple[Request, str]]:
     """Run the requests to their end; yield each request with its new text, step by step. All prompts are read first."""
     batch = Batch(network, chunk=PREFILL * max(len(requests), 1))
     batch.add(requests)
     with evaluating(network):
         while batch.busy:
-            for request, text in batch.read() if batch.reading else batch.go_on():
+            with torch.inference_mode():
+                shown = batch.read() if batch.reading else batch.go_on()
+            for request, text in shown:
                 if request.error is not None:
                     raise request.error
                 yield request, text

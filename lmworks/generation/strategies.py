@@ -299,6 +299,8 @@ class Chooser:
         # Another one may do what the kernels know nothing of.
         self._plain = type(strategy) in (Greedy, Sample) and not strategy.adjusts and limits.habits == Habits()
         self._ends = np.array(sorted(limits.ends), np.int64)
+        self._choice: Choice | None = None
+        """How the kernels choose, where nothing is forbidden; made once, as a vocabulary and what is judged stay."""
         self.draws = Draws(seed) if seed is not None else None
         """None where nothing is drawn."""
         self.guide: Guide | None = None
@@ -334,11 +336,15 @@ class Chooser:
 
     def by_kernels(self, vocabulary: int, judged: bool) -> Choice | None:
         """How the kernels choose the next tokens, and judge them; None where their logits are changed first."""
-        choice = self.strategy.by_kernels(vocabulary) if self._plain and self.guide is None else None
-        if choice is None:
+        if not self._plain or self.guide is not None:
             return None
+        if self._choice is None:
+            choice = self.strategy.by_kernels(vocabulary)
+            if choice is None:
+                return None
+            self._choice = choice._replace(judged=judged, ends=self._ends)
         forbidden = min(max(self.strategy.min_new_tokens - self.written, 0), self.limits.longest)
-        return choice._replace(judged=judged, ends=self._ends, forbidden=forbidden)
+        return self._choice._replace(forbidden=forbidden) if forbidden else self._choice
 
     def drew(self, token: int) -> None:
         """The kernels chose it, at the share that was to be drawn next."""

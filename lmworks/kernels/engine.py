@@ -276,36 +276,44 @@ class CompiledNetwork:
         assert isinstance(cache, PagedCache)
         tokens = [token for row in rows for token in row]
         self._check(min(tokens), max(tokens))
-        chosen, logprobs = np.empty(shares.shape, np.int64), np.zeros(shares.shape)
+        # Of each token in each round its share, what is chosen and the log-probability of that.
+        told = np.zeros((3, *shares.shape))
+        told[0], chosen, logprobs = shares, told[1].view(np.int64), told[2]
         with self.lock:
             assert len(shares) == 1 or len(tokens) == len(rows), "several tokens of a row are read in one round"
             self._place(rows, range(len(rows)), cache, len(shares))
             self._choose_too(len(tokens))
             self._put(Field.CHOICES, table_of(choices))
-            self._put(Field.SHARES, shares)
-            self._put(Field.CHOSEN, chosen)
-            self._put(Field.LOGPROBS, logprobs)
-            self._put(Field.HURRY, hurried)
-            self._frame[Field.ROUNDS], self._frame[Field.STOP] = len(shares), 0
+            self._put(Field.SHARES, told)
+            if self._keep.get(Field.HURRY) is not hurried:
+                self._put(Field.HURRY, hurried)
+            start, size = self._frame.item(Field.SHARES), shares.nbytes
+            self._frame[Field.CHOSEN : Field.LOGPROBS + 1] = start + size, start + 2 * size
+            self._frame[Field.ROUNDS : Field.STOP + 1] = len(shares), 0, 0
             try:
                 self._go()
             finally:
                 self._frame[Field.ROUNDS] = 1
-            done = int(self._frame[Field.ROUNDS_DONE])
-            cache.sizes = [size + done - 1 for size in cache.sizes]
+            done = self._frame.item(Field.ROUNDS_DONE)
+            if done > 1:
+                cache.sizes = [size + done - 1 for size in cache.sizes]
             cache.close_pages()
-            left = self._logits[: len(tokens), : self._head.rows].clone() if chosen[done - 1].min() < 0 else None
+            left = None
+            if -1 in chosen[done - 1].tolist():  # copied by NumPy, which wakes no threads
+                left = torch.from_numpy(self._logits.numpy()[: len(tokens), : self._head.rows].copy())
         return Written(chosen[:done], logprobs[:done], left)
 
     def _choose_too(self, tokens: int) -> None:
         """Use the tape that chooses tokens, with room for the logits of so many."""
+        writing = self._tapes.writing
+        assert writing is not None
         if len(self._logits) < tokens:
             self._logits = torch.empty(tokens, self._head.blocks * 16)
-        assert self._tapes.writing is not None
-        head, choosing = self._tapes.writing[-2:]
-        head[OUTPUT] = choosing[LOGITS] = self._logits.data_ptr()
-        head[OUTPUT_STRIDE] = choosing[LOGITS_STRIDE] = 4 * self._logits.shape[1]
-        self._use(self._tapes.writing)
+        if writing.item(-1, LOGITS) != self._logits.data_ptr():
+            head, choosing = writing[-2:]
+            head[OUTPUT] = choosing[LOGITS] = self._logits.data_ptr()
+            head[OUTPUT_STRIDE] = choosing[LOGITS_STRIDE] = 4 * self._logits.shape[1]
+        self._use(writing)
 
     @property
     def bytes(self) -> int:
@@ -350,12 +358,16 @@ class CompiledNetwork:
             # A share is a page of a tile, and two tokens' windows may begin on different ones.
             tiles = _tiles(counts, 1)
         positions = list(itertools.chain.from_iterable(map(range, pasts, ends)))
-        told = [list(itertools.chain.from_iterable(tokens)), positions]
-        for each in (ends, [cache.list_address(row) for row in rows]):
-            told.append([one for one, count in zip(each, counts, strict=True) for _ in range(count)])
+        # Of each token its id, its position, the end of what it sees, the address of its row's pages.
+        told = [*itertools.chain.from_iterable(tokens), *positions]
+        addresses = [cache.list_address(row) for row in rows]
         if self.network.config.causal:
-            told[2] = [position + 1 for position in positions]
-        self._tell(np.array(told, np.int64), np.array(tiles, np.int64), counts, longest, parts)
+            told += [position + 1 for position in positions]
+        else:
+            told += [end for end, count in zip(ends, counts, strict=True) for _ in range(count)]
+        told += [address for address, count in zip(addresses, counts, strict=True) for _ in range(count)]
+        told += itertools.chain.from_iterable(tiles)
+        self._tell(np.array(told, np.int64), positions, counts, longest, (len(tiles), parts))
         self._frame[Field.LAYER_BYTES] = cache.layer_bytes if cache.page_bytes > cache.layer_bytes else 0
         for row, end in zip(rows, ends, strict=True):  # when nothing can fail any more
             cache.sizes[row] = end
@@ -367,23 +379,23 @@ class CompiledNetwork:
                 f"the text has {longest:,} tokens and the network has learned {self.weights.places:,} positions; shorten the text"
             )
 
-    def _tell(self, told: np.ndarray, tiles: np.ndarray, counts: list[int], longest: int, parts: int) -> None:
-        """Put into the frame what is told of each token, int64 [4, tokens]: id, position, the end of what it sees, the address of its
-        row's pages. `counts` are the tokens of each row, one behind another."""
-        count, row_bytes = told.shape[1], 8 * told.shape[1]
+    def _tell(
+        self, told: np.ndarray, positions: list[int], counts: list[int], longest: int, cut: tuple[int, int]
+    ) -> None:
+        """Put into the frame what is told of each token and each tile; how many tiles and parts there are says `cut`, and `counts` the
+        tokens of each row, one behind another."""
+        count, (tiles, parts) = len(positions), cut
         self._put(Field.IDS, told)
-        start = int(self._frame[Field.IDS])
-        for place, field in enumerate((Field.POSITIONS, Field.ENDS, Field.PAGES), start=1):
-            self._frame[field] = start + row_bytes * place
-        self._put(Field.TILES, tiles)
-        turns = self._turns(told[1], counts, longest)
-        if turns is None:
-            self._frame[Field.TURNS] = start + row_bytes
-        else:
+        ids = self._frame.item(Field.IDS)
+        at, ends, pages, of_tiles = range(ids + 8 * count, ids + 8 * 4 * count + 1, 8 * count)
+        turns = self._turns(positions, counts, longest)
+        if turns is not None:
             self._put(Field.TURNS, turns)
+        of_turns = at if turns is None else self._frame.item(Field.TURNS)
         self._mix_room(count, parts)
-        self._mark_room(len(tiles) * parts * self.network.config.kv_heads if count <= FEW else 0)
-        self._frame[Field.TOKENS], self._frame[Field.TILE_COUNT], self._frame[Field.PARTS] = count, len(tiles), parts
+        self._mark_room(tiles * parts * self.network.config.kv_heads if count <= FEW else 0)
+        self._frame[Field.POSITIONS : Field.PARTS + 1] = at, of_turns, ends, pages, of_tiles, tiles, parts
+        self._frame[Field.TOKENS] = count
 
     def _shared_pages(self, tiles: int, counts: list[int], longest: int) -> int:
         """The pages of the longest row where threads share them, else 1. Of several texts' pages a thread might get those of a long
@@ -425,14 +437,14 @@ class CompiledNetwork:
         if cache.page_bytes == self._layer_bytes and self.network.config.layers > 1:
             self._scratch_pages.pages.append([page for row in cache.pages for page in row])
 
-    def _turns(self, positions: np.ndarray, counts: list[int], longest: int) -> np.ndarray | None:
+    def _turns(self, positions: list[int], counts: list[int], longest: int) -> np.ndarray | None:
         """The row of cosines and sines of each token, None for that of its position; their tables grow with the longest text."""
         if not self._half:
             return None
         if self._turns_with_length:  # dynamic scaling: each row by its own length, which changes
             rows, done = [], 0
             for count in counts:
-                rows.append(self._turned(torch.from_numpy(positions[done : done + count])[None]))
+                rows.append(self._turned(torch.tensor(positions[done : done + count])[None]))
                 done += count
             self._rotation = tuple(np.concatenate(one) for one in zip(*rows, strict=True))  # type: ignore[assignment]
             self._put(Field.COSINES, self._rotation[0])
@@ -504,10 +516,9 @@ class CompiledNetwork:
         marks = self._keep.get(Field.MARKS)
         if marks is None or len(marks) < units <= MOST_UNITS:
             self.team.keep(marks)
-            marks = np.zeros(2 * units, np.int64)
-        self._put(Field.MARKS, marks)
-        if units > MOST_UNITS:
-            self._frame[Field.MARKS] = 0
+            marks = self._keep[Field.MARKS] = np.zeros(2 * units, np.int64)
+            self._marks = int(marks.ctypes.data)
+        self._frame[Field.MARKS] = self._marks if units <= MOST_UNITS else 0
 
     def _put(self, field: Field, array: np.ndarray) -> None:
         """An array into the frame, and kept alive as long as it stands there."""
@@ -515,6 +526,8 @@ class CompiledNetwork:
         self._frame[field] = array.ctypes.data
 
     def _use(self, tape: np.ndarray) -> None:
+        if self._keep.get(Field.TAPE) is tape:
+            return
         self._put(Field.TAPE, tape)
         self._frame[Field.STEPS] = len(tape)
 

@@ -60,9 +60,14 @@ class Choice(NamedTuple):
 
 def table_of(choices: Sequence[Choice]) -> np.ndarray:
     """What the kernels read of them, int64 [rows, CHOICE_WORDS]; it holds addresses of their `ends`."""
-    table = np.empty((len(choices), CHOICE_WORDS), np.int64)
-    table[:, TOP_K:] = [(one.top_k, one.judged, one.ends.ctypes.data, len(one.ends), one.forbidden) for one in choices]
-    table.view(np.float64)[:, :TOP_K] = [(one.factor, one.top_p, one.min_p) for one in choices]
+    table, before = np.empty((len(choices), CHOICE_WORDS), np.int64), None
+    for number, one in enumerate(choices):
+        if one is before:  # as mostly behind guesses
+            table[number] = table[number - 1]
+            continue
+        table[number, TOP_K:] = one.top_k, one.judged, one.ends.ctypes.data, len(one.ends), one.forbidden
+        table[number].view(np.float64)[:TOP_K] = one.factor, one.top_p, one.min_p
+        before = one
     return table
 
 

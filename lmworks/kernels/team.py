@@ -72,6 +72,7 @@ class Team:
         # cache line.
         self._jobs = np.zeros((threads, 8), np.int64)
         self._jobs[0, CORES // 8] = self._cores.ctypes.data
+        self._first = int(self._jobs.ctypes.data)
         self._wake = [threading.Event() for _ in range(threads)]
         self._asleep = [False] * threads
         self._look = self._seconds_a_look()
@@ -87,7 +88,7 @@ class Team:
         with self.lock:
             start = time.perf_counter()
             self._choose(start)
-            led = stays and self.active < self.threads and int(frame[Field.TOKENS]) <= FEW and bool(frame[Field.MARKS])
+            led = stays and self.active < self.threads and frame.item(Field.TOKENS) <= FEW and frame.item(Field.MARKS)
             if led:
                 self._lead(frame, barrier)
             else:
@@ -105,7 +106,7 @@ class Team:
         if self.active > 1:
             worked, now = time.thread_time() - worked, time.perf_counter()
             # A thread that looks works; one that has no core, or gave it away after looking for long, does not.
-            looking = int(barrier[LOOKS // 8 :: 8][: self.active].max()) * self._look
+            looking = max(barrier.item(LOOKS // 8 + 8 * number) for number in range(self.active)) * self._look
             self._judge(now, now - start, looking + max(0.0, now - start - worked))
 
     def _lead(self, frame: np.ndarray, barrier: np.ndarray) -> None:
@@ -123,9 +124,9 @@ class Team:
 
     def _call(self, frame: np.ndarray, threads: int) -> None:
         """Let the other threads begin."""
-        self._jobs[0, [FRAME // 8, THREADS // 8]] = frame.ctypes.data, threads
+        self._jobs[0, FRAME // 8 : THREADS // 8 + 1] = frame.ctypes.data, threads
         for number in range(1, threads):
-            self.functions.signal(self._address(number), int(self._jobs[number, 0]) + 1)
+            self.functions.signal(self._first + 64 * number, self._jobs.item(number, 0) + 1)
             if self._asleep[number]:
                 self._wake[number].set()
 
@@ -195,7 +196,7 @@ class Team:
             self.rest = min(2 * self.rest, LONGEST_REST)
 
     def _address(self, number: int) -> int:
-        return self._jobs.ctypes.data + 64 * number
+        return self._first + 64 * number
 
     def _seconds_a_look(self) -> float:
         looks = 2_000

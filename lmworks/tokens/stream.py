@@ -51,6 +51,8 @@ class StreamDecoder:
     def _shown(self, new: str, last: bool = False) -> str:
         if self.stopped is not None or not (new or last):
             return ""
+        if not self._stops:
+            return new
         self._held += new
         found = [(place, -len(stop), stop) for stop in self._stops if (place := self._held.find(stop)) >= 0]
         if found and (last or not self._may_begin_before(min(found)[0])):
