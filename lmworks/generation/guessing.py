@@ -64,11 +64,11 @@ class Lookup(Config):
         return _LookingUp(self)
 
 
-COSTS = (1.05, 1.3, 1.55, 1.7, 2.2, 2.4, 2.7, 2.45, 2.85, 3.15, 3.4, 3.6, 4.0, 4.4, 4.6, 4.55)
-EACH_MORE = 0.29
+COSTS = (1.15, 1.3, 1.5, 1.6, 2.0, 2.2, 2.4, 2.25, 2.55, 2.85, 3.1, 3.25, 3.6, 3.8, 4.05, 4.0)
+EACH_MORE = 0.22
 """Time of a step that reads 1, 2, ... 16 tokens in all its rows, and for each further one, beside a token that a row writes without
-guesses, several in one run (`python -m benchmarks.engine steps`: SmolLM2-135M, 4 bits, compiled, two cores with AVX-512; up to 14 % less
-in hours in which the host's memory is slower). There are matrix kernels for 1, 2, 3, 4, 8 and 16 tokens, so that 8 take less time than 7."""
+guesses, several in one run (`python -m benchmarks.engine steps`: SmolLM2-135M, 4 bits, compiled, two cores with AVX-512), and 0.1 for what
+passes in Python behind it. There are matrix kernels for 1, 2, 3, 4, 8 and 16 tokens, so that 8 take less time than 7."""
 FIRST, LATER = 0.3, 0.9
 """What is believed at the beginning: a guess is right behind one token that stood before (longer runs: more), and behind a
 guess that was right."""
