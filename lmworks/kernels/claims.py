@@ -22,6 +22,7 @@ from lmworks.kernels.frame import ALONE, CLAIMS, CORE_WORDS, HELPED, LOOKS, MASK
 from lmworks.kernels.scalars import (
     atomic_add,
     atomic_load,
+    atomic_raise,
     atomic_store,
     atomic_swap,
     compiled,
@@ -116,8 +117,9 @@ def next_units(thread, threads, frame, epoch):
 
 @inlined
 def mark(thread, threads, frame, epoch, unit):
-    """A helper's result of a unit is there; is its step still the one that is being done?"""
-    atomic_store(field(frame, MARKS) + 8 * unit, epoch * threads + thread)
+    """A helper's result of a unit is there; is its step still the one that is being done? Who is late marks nothing that was marked since:
+    the leader looks at a mark twice."""
+    atomic_raise(field(frame, MARKS) + 8 * unit, epoch * threads + thread)
     return atomic_load(field(frame, BARRIER) + CLAIMS) >> 2 * BITS == epoch & EPOCHS
 
 
@@ -137,21 +139,26 @@ def go_alone(frame):
 def end_run(threads, frame, cores):
     """Send the helpers away, and wait for those that read pages, or move threads."""
     place = field(frame, BARRIER)
-    atomic_swap(
-        place + CLAIMS, atomic_load(place + CLAIMS), OVER
-    )  # nothing is left to claim, so that nobody changes it
-    for thread in range(1, threads):
-        while atomic_load(place + ATTENDS + 64 * thread) != 0:
-            pause()
-    while atomic_load(cores + 8) != 0:
+    # Nothing is left to claim, so that nobody changes it.
+    atomic_swap(place + CLAIMS, atomic_load(place + CLAIMS), OVER)
+    await_attending(threads, frame)
+    while atomic_add(cores + 8, 0) != 0:
         pause()
+
+
+@inlined
+def await_attending(threads, frame):
+    """Nobody reads pages, or what says whose they are, any more; behind a step of attention, of which nothing is left to claim."""
+    for thread in range(1, threads):
+        while atomic_load(field(frame, BARRIER) + ATTENDS + 64 * thread) != 0:
+            pause()
 
 
 @inlined
 def change_cores(thread, frame, cores):
     """The leader gets this helper's core, which is free, and the helper that of the leader, which has lost it to somebody."""
     if atomic_swap(cores + 8, 0, 1):
-        if atomic_load(field(frame, BARRIER) + CLAIMS) != OVER:  # then nobody may touch the leader any more
+        if atomic_add(field(frame, BARRIER) + CLAIMS, 0) != OVER:  # then nobody may touch the leader any more
             leader, helper = cores + 8 * CORE_WORDS, cores + 8 * CORE_WORDS * (1 + thread)
             for word in range(1, CORE_WORDS):
                 of_leader = field(leader, word)

@@ -287,7 +287,7 @@ class CompiledNetwork:
             self._put(Field.SHARES, told)
             if self._keep.get(Field.HURRY) is not hurried:
                 self._put(Field.HURRY, hurried)
-            start, size = self._frame.item(Field.SHARES), shares.nbytes
+            start, size = self._frame.item(Field.SHARES), chosen.nbytes
             self._frame[Field.CHOSEN : Field.LOGPROBS + 1] = start + size, start + 2 * size
             self._frame[Field.ROUNDS : Field.STOP + 1] = len(shares), 0, 0
             try:
@@ -418,6 +418,7 @@ class CompiledNetwork:
         """Run a tape, which `stays` or is there for this run alone."""
         if self.team.process != os.getpid():  # a child process has none of its parent's threads
             self.team = team()
+            self._barrier[:], self._keep[Field.MARKS][:] = 0, 0  # as they left them
         self.team.run(self._frame, self._barrier, stays)
 
     def _temporary(self, ids: list[np.ndarray], cut: list[list[Piece]]) -> PagedCache:
@@ -475,7 +476,8 @@ class CompiledNetwork:
         self._barrier = aligned(barrier_bytes(self.team.threads)).view(np.int64)
         self._put(Field.BARRIER, self._barrier)
         # What helpers need; the system gives memory when it is written to.
-        self._blocks = max(one.blocks for one in self.weights.matrices.values())
+        adapters = [one.down for one in self.weights.adapters.values()]
+        self._blocks = max(one.blocks for one in (*self.weights.matrices.values(), *adapters))
         stride = MAIL_BEGIN + 64 * self._blocks * FEW
         self._put(Field.MAIL, aligned(stride * (self.team.threads - 1)))
         self._frame[Field.MAIL_STRIDE] = stride

@@ -11,6 +11,7 @@ from lmworks.kernels.claims import (
     BITS,
     MASK,
     address_of_step,
+    await_attending,
     begin_attending,
     begin_step,
     change_cores,
@@ -416,7 +417,7 @@ def help_(thread, threads, frame, cores):
         if epoch <= 0:
             pause()
             looks = looks + 1 if epoch == 0 else 0
-            if looks == field(cores, 0):
+            if looks > 0 and looks == field(cores, 0):
                 change_cores(thread, frame, cores)
                 looks = 0
             continue
@@ -430,7 +431,7 @@ def help_(thread, threads, frame, cores):
 
 
 @inlined
-def run_tape(thread, threads, frame, cores):  # noqa: PLR0912 (with the choice in a function of its own numba takes 5 s more)
+def run_tape(thread, threads, frame, cores):  # noqa: PLR0912, PLR0915 (with the choice in a function of its own numba takes 5 s more)
     """This thread's share of every step of the frame's tape, round after round. How often it looked while it waited for others
     stands behind the barrier, 64 bytes for each thread, up to the last wait. Where thread 0 leads, it goes alone, and the others help."""
     tape, place_, looks, epoch = field(frame, TAPE), field(frame, BARRIER), 0, 0
@@ -472,6 +473,8 @@ def run_tape(thread, threads, frame, cores):  # noqa: PLR0912 (with the choice i
             elif operation == CHOOSE:
                 run_choose(thread, alike, frame, step, round_)
             elif operation == KEEP:
+                if led:
+                    await_attending(threads, frame)
                 run_keep(thread, frame, step)
             put_long(place_ + LOOKS + 64 * thread, looks)
             looks += barrier(place_, alike)

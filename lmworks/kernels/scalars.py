@@ -89,6 +89,12 @@ def atomic_add(w: Writer, address: Value, value: Value) -> Value:
     return w.b.atomic_rmw("add", w.b.inttoptr(address, LONG.as_pointer()), value, "seq_cst")
 
 
+@emitted(None, Int, Int)
+def atomic_raise(w: Writer, address: Value, value: Value) -> None:
+    """Store a value for other threads, with everything that was stored before it, unless a larger one stands there."""
+    w.b.atomic_rmw("max", w.b.inttoptr(address, LONG.as_pointer()), value, "seq_cst")
+
+
 @emitted(Int, Int, Int, Int)
 def atomic_swap(w: Writer, address: Value, expected: Value, value: Value) -> Value:
     """Store a value where the expected one stands; returns 1 if it did, 0 if another one stands there."""

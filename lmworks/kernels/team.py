@@ -65,6 +65,10 @@ class Team:
         """Where each thread is kept while one leads (frame.py)."""
         self._pinned: set[int] = set()
         """Cores that helpers are kept on, one on each; none where they may go anywhere."""
+        self._own_cores = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set()
+        self._away: tuple[int, set[int]] | None = None
+        """A thread that leads, and the cores that it had before."""
+        self._job = 0
         self._led = False
         """The last run had a leader: helpers may still be at it."""
         self._kept: list[object] = []
@@ -87,6 +91,8 @@ class Team:
         """Run the tape of a frame; one run at a time, whoever calls. The tape `stays` longer than the run, or nobody leads."""
         with self.lock:
             start = time.perf_counter()
+            self._free()  # where an interrupt came in between
+            self._drop()
             self._choose(start)
             led = stays and self.active < self.threads and frame.item(Field.TOKENS) <= FEW and frame.item(Field.MARKS)
             if led:
@@ -100,9 +106,8 @@ class Team:
             self._await_helpers()
             frame[Field.ROUNDS] = 1  # a trial shall not be long
         frame[Field.LED] = 0
-        self._call(frame, self.active)
         worked = time.thread_time()
-        self.functions.run(0, self._address(0), 0)
+        self._go(frame, self.active)
         if self.active > 1:
             worked, now = time.thread_time() - worked, time.perf_counter()
             # A thread that looks works; one that has no core, or gave it away after looking for long, does not.
@@ -112,21 +117,31 @@ class Team:
     def _lead(self, frame: np.ndarray, barrier: np.ndarray) -> None:
         """A run in which this thread leads."""
         self._led, frame[Field.LED] = True, 1
-        barrier[CLAIMS // 8], barrier[HELPED // 8 : HELPED // 8 + 2] = ALONE, 0
         with self._at_home():
+            barrier[CLAIMS // 8], barrier[HELPED // 8 : HELPED // 8 + 2] = ALONE, 0
             start, worked = time.perf_counter(), time.thread_time()
-            self._call(frame, self.threads)
-            self.functions.run(0, self._address(0), 0)
+            self._go(frame, self.threads)
             worked, now = time.thread_time() - worked, time.perf_counter()
         seconds, (helped, units) = now - start, barrier[HELPED // 8 : HELPED // 8 + 2].tolist()
         if seconds - worked > LOST * seconds or helped * self.threads < UNDISTURBED * units * (self.threads - 1):
             self.rests_until = max(self.rests_until, now + seconds)
 
+    def _go(self, frame: np.ndarray, threads: int) -> None:
+        """Let the other threads begin, and do the own part: also where an interrupt comes in between, as they wait for it."""
+        done = self._jobs.item(0, DONE // 8)
+        self._job += 1
+        try:
+            self._call(frame, threads)
+            self.functions.run(0, self._first, 0)
+        finally:
+            if self._jobs.item(0, DONE // 8) == done:
+                self._call(frame, threads)
+                self.functions.run(0, self._first, 0)
+
     def _call(self, frame: np.ndarray, threads: int) -> None:
-        """Let the other threads begin."""
         self._jobs[0, FRAME // 8 : THREADS // 8 + 1] = frame.ctypes.data, threads
         for number in range(1, threads):
-            self.functions.signal(self._first + 64 * number, self._jobs.item(number, 0) + 1)
+            self.functions.signal(self._first + 64 * number, self._job)
             if self._asleep[number]:
                 self._wake[number].set()
 
@@ -134,6 +149,12 @@ class Team:
         """Keep what a helper that is late may read until it has left."""
         if thing is not None and self._helpers_run():
             self._kept.append(thing)
+
+    def _drop(self) -> None:
+        """Forget what was kept, where nobody is late; not what is kept meanwhile."""
+        count = len(self._kept)
+        if count and not self._helpers_run():
+            del self._kept[:count]
 
     def _helpers_run(self) -> bool:
         return any(self._runs(number) for number in range(1, 1 + len(self._helpers)))
@@ -145,7 +166,7 @@ class Team:
         """Nobody is at an earlier run any more."""
         for number in range(1, self.threads):
             while self._runs(number):
-                self.functions.wait_for(self._address(number) + DONE, int(self._jobs[number, DONE // 8]), SPINS)
+                self.functions.wait_for(self._first + 64 * number + DONE, self._jobs.item(number, DONE // 8), SPINS)
         self._led = False
 
     @contextlib.contextmanager
@@ -153,30 +174,39 @@ class Team:
         """The calling thread on one core, helpers on the others: where the system moves threads, all are disturbed in turn."""
         before = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set()
         if not self.threads <= len(before) <= 1 + max(before) <= 64 * MASK_WORDS:
+            self._cores[0, 0] = 0  # nobody changes places
             yield
             return
-        self._cores[1, 0] = threading.get_native_id()
+        me = threading.get_native_id()
         if self._pinned != before:
             self._pin(before)
-        put_on(0, {int(self._cores[1, 1])})
+        self._cores[1, 0], self._cores[0, 0] = me, int(SECONDS_LOST / self._look)
+        self._away = me, before
         try:
+            put_on(me, {self._cores.item(1, 1)})
             yield
         finally:
-            put_on(0, before)
+            self._free()
+
+    def _free(self) -> None:
+        """The thread that led may go where it could go before."""
+        if self._away is not None:
+            put_on(*self._away)
+            self._away = None
 
     def _pin(self, cores: set[int]) -> None:
         """Give each thread a core, and keep the helpers there."""
-        self._pinned, self._cores[0, 0] = cores, int(SECONDS_LOST / self._look)
         for number, core in zip(range(self.threads), sorted(cores), strict=False):
             row = self._cores[1 + number]
             row[1:], row[1], row[2 + core // 64] = 0, core, np.uint64(1 << core % 64).astype(np.int64)
             if number:
                 row[0] = self._helpers[number - 1].native_id
                 put_on(int(row[0]), {core})
+        self._pinned = cores
 
     def _unpin(self) -> None:
         for one in self._helpers if self._pinned else []:
-            put_on(one.native_id, self._pinned)
+            put_on(one.native_id, self._own_cores)
         self._pinned = set()
 
     def _choose(self, now: float) -> None:
@@ -208,8 +238,7 @@ class Team:
         """A thread's life: jobs as they come, then sleep."""
         while True:
             self.functions.run(number, self._address(0), SPINS)
-            if self._kept and not self._helpers_run():
-                self._kept.clear()
+            self._drop()
             self._asleep[number] = True
             if not self._runs(number):  # a job that came in between would wake nobody
                 self._wake[number].wait()

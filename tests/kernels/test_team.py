@@ -136,6 +136,50 @@ def test_threads_that_change_places_all_the_time_write_the_same_and_are_free_aga
         assert os.sched_getaffinity(helper) == before
 
 
+@pytest.mark.parametrize("led", [True, False])
+def test_an_interrupt_before_a_run_leaves_nobody_waiting(led: bool):
+    expected = written(compiled_for(1), 100, 3)
+    engine = compiled_for(2, led=led)
+    team, functions, before = engine.team, engine.team.functions, os.sched_getaffinity(0)
+
+    def interrupted(place: int, number: int) -> None:
+        team.functions = functions
+        raise KeyboardInterrupt
+
+    for _ in range(5):
+        team.functions = dataclasses.replace(functions, signal=interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            written(engine, 100, 3)
+        assert os.sched_getaffinity(0) == before
+        assert all(torch.equal(*pair) for pair in zip(written(engine, 100, 3), expected, strict=True))
+    team.active = team.threads  # a run in which threads wait for each other
+    assert all(torch.equal(*pair) for pair in zip(written(engine, 100, 3), expected, strict=True))
+
+
+def test_where_there_are_fewer_cores_than_threads_nobody_is_moved():
+    expected, before = written(compiled_for(1), 100, 3), os.sched_getaffinity(0)
+    engine = compiled_for(2, led=True)
+    try:
+        written(engine, 100, 3)
+        os.sched_setaffinity(0, {min(before)})
+        found = written(engine, 100, 3)
+        assert os.sched_getaffinity(0) == {min(before)} and engine.team._cores[0, 0] == 0
+    finally:
+        os.sched_setaffinity(0, before)
+    assert all(torch.equal(one, other) for one, other in zip(found, expected, strict=True))
+
+
+def test_who_is_late_marks_nothing_that_was_marked_since():
+    """The leader sees that a unit is done, and looks again who did it."""
+    from lmworks.kernels.claims import mark
+
+    frame, barrier, marks = np.zeros(len(Field), np.int64), np.zeros(64, np.int64), np.zeros(4, np.int64)
+    frame[Field.BARRIER], frame[Field.MARKS] = barrier.ctypes.data, marks.ctypes.data
+    mark(2, 3, frame.ctypes.data, 7, 1)
+    mark(1, 3, frame.ctypes.data, 6, 1)
+    assert marks.tolist() == [0, 7 * 3 + 2, 0, 0]
+
+
 def test_nobody_leads_where_a_step_has_more_units_than_can_be_claimed(monkeypatch: pytest.MonkeyPatch):
     engine = compiled_for(2, led=True)
     monkeypatch.setattr("lmworks.kernels.engine.MOST_UNITS", 3)
