@@ -39,10 +39,10 @@ BITS, MASK, EPOCHS = 20, MOST_UNITS, 2**22 - 1
 EPOCH, STEP = 8, 16
 """Behind CLAIMS: the number of the step, and its address."""
 UNTAKEN, PATIENT = 16, 24
-"""For the leader alone, behind HELPED: the end of the units that are neither taken over nor done again, and whether it waits for marks."""
+"""For the leader alone, behind HELPED: the end of the units that are neither taken over nor done again, and how often it looks for a mark."""
 ATTENDS = LOOKS + 8
 """Of each thread, 64 bytes apart: a helper reads pages."""
-PATIENCE = 256
+MARK_LOOKS = 256
 """So often the leader looks for a mark, some 10 microseconds: once in a step, as who is late then has lost its core."""
 
 
@@ -54,7 +54,7 @@ def begin_step(frame, step, units):
     helped = field(frame, BARRIER) + HELPED
     put_long(helped + 8, long_at(helped + 8) + units)
     put_long(helped + UNTAKEN, units)
-    put_long(helped + PATIENT, PATIENCE)
+    put_long(helped + PATIENT, MARK_LOOKS)
     put_long(claims + STEP, step)
     put_long(claims + EPOCH, epoch)
     atomic_store(claims, (epoch & EPOCHS) << 2 * BITS | units)

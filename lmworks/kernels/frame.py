@@ -10,7 +10,8 @@ from enum import IntEnum
 
 
 class Field(IntEnum):
-    """The frame's entries. Sizes are of one run; addresses are of arrays that live as long as it."""
+    """The frame's entries. Sizes are of one run; addresses are of arrays that live as long as it. Neighbours are put in at once in places,
+    in this order (engine.py)."""
 
     TAPE = 0
     """Address of the operations, [steps, WORDS]."""

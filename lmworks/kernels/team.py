@@ -132,16 +132,16 @@ class Team:
         self._job += 1
         try:
             self._call(frame, threads)
-            self.functions.run(0, self._first, 0)
+            self.functions.run(0, self._address(0), 0)
         finally:
             if self._jobs.item(0, DONE // 8) == done:
                 self._call(frame, threads)
-                self.functions.run(0, self._first, 0)
+                self.functions.run(0, self._address(0), 0)
 
     def _call(self, frame: np.ndarray, threads: int) -> None:
         self._jobs[0, FRAME // 8 : THREADS // 8 + 1] = frame.ctypes.data, threads
         for number in range(1, threads):
-            self.functions.signal(self._first + 64 * number, self._job)
+            self.functions.signal(self._address(number), self._job)
             if self._asleep[number]:
                 self._wake[number].set()
 
@@ -166,7 +166,7 @@ class Team:
         """Nobody is at an earlier run any more."""
         for number in range(1, self.threads):
             while self._runs(number):
-                self.functions.wait_for(self._first + 64 * number + DONE, self._jobs.item(number, DONE // 8), SPINS)
+                self.functions.wait_for(self._address(number) + DONE, self._jobs.item(number, DONE // 8), SPINS)
         self._led = False
 
     @contextlib.contextmanager

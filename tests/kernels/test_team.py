@@ -60,6 +60,12 @@ def test_the_number_of_threads_changes_nothing_to_the_bit():
     assert torch.equal(on(3), alone)
 
 
+pins = pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="the system keeps no thread on a core")
+two_cores = pytest.mark.skipif(
+    (os.cpu_count() or 1) < 2, reason="a helper needs a core of its own; this machine has one"
+)
+
+
 def written(engine: CompiledNetwork, past: int, tokens: int) -> list[torch.Tensor]:
     """What a text of `past` tokens and some more brings: states of these, logits behind the last, tokens that are written, once in eight
     rounds."""
@@ -96,6 +102,7 @@ def test_a_run_that_is_led_gives_the_same_to_the_bit(shape: str, tokens: int):
         assert all(torch.equal(one, other) for one, other in zip(found, expected, strict=True))
 
 
+@two_cores
 def test_helpers_help():
     engine, helped = compiled_for(2, led=True), 0
     for _ in range(200):
@@ -116,7 +123,7 @@ def test_a_leader_whose_helpers_never_come_does_all():
     assert all(torch.equal(one, other) for one, other in zip(found, expected, strict=True))
 
 
-@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="the system keeps no thread on a core")
+@pins
 def test_threads_that_change_places_all_the_time_write_the_same_and_are_free_again():
     expected = written(compiled_for(1), 100, 3)
     engine, before = compiled_for(2, led=True), os.sched_getaffinity(0)
@@ -136,6 +143,7 @@ def test_threads_that_change_places_all_the_time_write_the_same_and_are_free_aga
         assert os.sched_getaffinity(helper) == before
 
 
+@pins
 @pytest.mark.parametrize("led", [True, False])
 def test_an_interrupt_before_a_run_leaves_nobody_waiting(led: bool):
     expected = written(compiled_for(1), 100, 3)
@@ -156,6 +164,7 @@ def test_an_interrupt_before_a_run_leaves_nobody_waiting(led: bool):
     assert all(torch.equal(*pair) for pair in zip(written(engine, 100, 3), expected, strict=True))
 
 
+@pins
 def test_where_there_are_fewer_cores_than_threads_nobody_is_moved():
     expected, before = written(compiled_for(1), 100, 3), os.sched_getaffinity(0)
     engine = compiled_for(2, led=True)
