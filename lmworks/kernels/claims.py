@@ -34,7 +34,7 @@ from lmworks.kernels.scalars import (
     put_long,
 )
 
-BARRIER, MARKS = int(Field.BARRIER), int(Field.MARKS)
+BARRIER, MARKS, TOKENS = int(Field.BARRIER), int(Field.MARKS), int(Field.TOKENS)
 BITS, MASK, EPOCHS = 20, MOST_UNITS, 2**22 - 1
 EPOCH, STEP = 8, 16
 """Behind CLAIMS: the number of the step, and its address."""
@@ -43,7 +43,7 @@ UNTAKEN, PATIENT = 16, 24
 ATTENDS = LOOKS + 8
 """Of each thread, 64 bytes apart: a helper reads pages."""
 MARK_LOOKS = 256
-"""So often the leader looks for a mark, some 10 microseconds: once in a step, as who is late then has lost its core."""
+"""So often the leader looks for a mark, some 10 microseconds for each 16 tokens: once in a step, as who is late then has lost its core."""
 
 
 @inlined
@@ -54,7 +54,7 @@ def begin_step(frame, step, units):
     helped = field(frame, BARRIER) + HELPED
     put_long(helped + 8, long_at(helped + 8) + units)
     put_long(helped + UNTAKEN, units)
-    put_long(helped + PATIENT, MARK_LOOKS)
+    put_long(helped + PATIENT, MARK_LOOKS * (1 + field(frame, TOKENS) // 16))
     put_long(claims + STEP, step)
     put_long(claims + EPOCH, epoch)
     atomic_store(claims, (epoch & EPOCHS) << 2 * BITS | units)

@@ -22,13 +22,13 @@ from torch import Tensor
 from lmworks.basics import progress
 from lmworks.basics.errors import ConfigError
 from lmworks.kernels.coverage import too_large, unavailable, uncovered
-from lmworks.kernels.frame import FEW, MAIL_BEGIN, MOST_UNITS, Field, Operation, barrier_bytes
+from lmworks.kernels.frame import MAIL_BEGIN, MOST_LED, MOST_UNITS, OF_VOCABULARY, Field, Operation, barrier_bytes
 from lmworks.kernels.next_token import Choice, room_numbers, table_of
 from lmworks.kernels.packing import Stored, aligned
 from lmworks.kernels.pages import PAGE, PagedCache
 from lmworks.kernels.pieces import Piece, real_places, runs
 from lmworks.kernels.prefixes import Prefixes
-from lmworks.kernels.tape import Buffers, Weights, head_steps, table, tapes
+from lmworks.kernels.tape import Buffers, Weights, head_steps, is_vocabulary, table, tapes
 from lmworks.kernels.team import team
 from lmworks.models.adapted import adapted_layers
 from lmworks.models.block import run_plainly
@@ -392,8 +392,8 @@ class CompiledNetwork:
         if turns is not None:
             self._put(Field.TURNS, turns)
         of_turns = at if turns is None else self._frame.item(Field.TURNS)
-        self._mix_room(count, parts)
-        self._mark_room(tiles * parts * self.network.config.kv_heads if count <= FEW else 0)
+        led = self._mix_room(count, parts)
+        self._mark_room(tiles * parts * self.network.config.kv_heads if led else MOST_UNITS + 1)
         self._frame[Field.POSITIONS : Field.PARTS + 1] = at, of_turns, ends, pages, of_tiles, tiles, parts
         self._frame[Field.TOKENS] = count
 
@@ -478,7 +478,8 @@ class CompiledNetwork:
         # What helpers need; the system gives memory when it is written to.
         adapters = [one.down for one in self.weights.adapters.values()]
         self._blocks = max(one.blocks for one in (*self.weights.matrices.values(), *adapters))
-        stride = MAIL_BEGIN + 64 * self._blocks * FEW
+        inner = max(one.blocks for name, one in self.weights.matrices.items() if not is_vocabulary(name))
+        stride = MAIL_BEGIN + 64 * max(inner * MOST_LED, self._blocks * OF_VOCABULARY)
         self._put(Field.MAIL, aligned(stride * (self.team.threads - 1)))
         self._frame[Field.MAIL_STRIDE] = stride
         self._mark_room(self._blocks)
@@ -505,13 +506,15 @@ class CompiledNetwork:
         choosing = [Operation.CHOOSE, 0, 0, self._head.rows, room, size] if self._has_head else None
         self._tapes = tapes(self.weights, self.buffers, choosing)
 
-    def _mix_room(self, tokens: int, parts: int) -> None:
-        """Room for the parts of attention: helpers, which are there for few tokens alone, have their own."""
+    def _mix_room(self, tokens: int, parts: int) -> bool:
+        """Room for the parts of attention; helpers have their own, where that is not too much, and where it is nobody leads."""
         needed = -(-self._mix_bytes(tokens, parts) // 64) * 64
-        own = needed * (self.team.threads if tokens <= FEW else 1)
+        led = tokens <= MOST_LED and needed * self.team.threads <= MOST_PARTS
+        own = needed * (self.team.threads if led else 1)
         if Field.MIX not in self._keep or self._keep[Field.MIX].nbytes < own:
             self._put(Field.MIX, aligned(2 * own if parts > 1 else own))
         self._frame[Field.MIX_STRIDE] = needed
+        return led
 
     def _mark_room(self, units: int) -> None:
         """Room for the marks of so many units of a step; none where they are too many, and nobody leads."""

@@ -72,7 +72,7 @@ class Field(IntEnum):
     """int64 [KEPT_COUNT], rising: the tokens that go on behind KEEP."""
     KEPT_COUNT = 33
     LED = 34
-    """Not 0: thread 0 leads and the others help (claims.py); for up to FEW tokens."""
+    """Not 0: thread 0 leads and the others help (claims.py); for up to MOST_LED tokens."""
     MARKS = 35
     """int64 [units]: number of the step for which each unit was done last, x threads + who did it."""
     MAIL = 36
@@ -115,8 +115,10 @@ WORDS = 12
 """Of a step: the operation and its operands."""
 MAIL_BEGIN = 128
 """Where the outputs begin in a helper's mail, behind its step."""
-FEW, MOST_UNITS = 16, 2**20 - 1
+MOST_LED, MOST_UNITS = 512, 2**20 - 1
 """Tokens that a run with a leader has at most, and units of a step."""
+OF_VOCABULARY = 16
+"""Tokens whose outputs of the widest matrix find room in a helper's mail; with more, the leader multiplies it alone."""
 
 
 TAKEN, CLAIMS, LOOKS = 128, 192, 320

@@ -24,7 +24,19 @@ from lmworks.kernels.claims import (
     next_units,
 )
 from lmworks.kernels.embedding import embed, place
-from lmworks.kernels.frame import CORES, DONE, FRAME, LOOKS, OVER, TAKEN, THREADS, Field, Operation
+from lmworks.kernels.frame import (
+    CORES,
+    DONE,
+    FRAME,
+    LOOKS,
+    MAIL_BEGIN,
+    OF_VOCABULARY,
+    OVER,
+    TAKEN,
+    THREADS,
+    Field,
+    Operation,
+)
 from lmworks.kernels.matrix import matrix
 from lmworks.kernels.next_token import CHOICE_WORDS, JUDGED
 from lmworks.kernels.norms import norm
@@ -68,7 +80,7 @@ ROUNDS, ROUNDS_DONE, STOP, HURRY, CHOICES, SHARES, CHOSEN, LOGPROBS, KEPT, KEPT_
         Field.KEPT, Field.KEPT_COUNT,
     )
 )  # fmt: skip
-LED, MIX_STRIDE = int(Field.LED), int(Field.MIX_STRIDE)
+LED, MIX_STRIDE, MAIL_STRIDE = int(Field.LED), int(Field.MIX_STRIDE), int(Field.MAIL_STRIDE)
 EMBED, PLACE, NORM, QUANTISE, MATRIX, HEADS, ATTEND, MIX, ACTIVATE, CHOOSE, KEEP = (int(one) for one in Operation)
 STEP_BYTES = 8 * 12
 PATIENCE = 2048
@@ -436,6 +448,7 @@ def run_tape(thread, threads, frame, cores):  # noqa: PLR0912, PLR0915 (with the
     stands behind the barrier, 64 bytes for each thread, up to the last wait. Where thread 0 leads, it goes alone, and the others help."""
     tape, place_, looks, epoch = field(frame, TAPE), field(frame, BARRIER), 0, 0
     led, alike, rounds = field(frame, LED) != 0, threads, field(frame, ROUNDS)
+    room = field(frame, MAIL_STRIDE) - MAIL_BEGIN
     if led:
         alike = 1
         if thread != 0:
@@ -446,11 +459,12 @@ def run_tape(thread, threads, frame, cores):  # noqa: PLR0912, PLR0915 (with the
             step = tape + number * STEP_BYTES
             operation = field(step, 0)
             if led:
-                if operation == MATRIX:
+                epoch = 0
+                if operation == MATRIX and field(step, 3) * field(frame, TOKENS) * 64 <= room:
                     epoch = begin_step(frame, step, field(step, 3))
                 elif operation == ATTEND:
                     epoch = begin_step(frame, step, attention_units(frame, step))
-                elif operation == CHOOSE:
+                elif operation == CHOOSE or field(frame, TOKENS) > OF_VOCABULARY:
                     go_alone(frame)
             if operation == EMBED:
                 run_embed(thread, alike, frame, step)
@@ -461,7 +475,7 @@ def run_tape(thread, threads, frame, cores):  # noqa: PLR0912, PLR0915 (with the
             elif operation == QUANTISE:
                 run_quantise(thread, alike, frame, step)
             elif operation == MATRIX:
-                matrix(thread, threads, frame, step, epoch)
+                matrix(thread, threads if epoch != 0 else alike, frame, step, epoch)
             elif operation == HEADS:
                 run_heads(thread, alike, frame, step)
             elif operation == ATTEND:

@@ -51,7 +51,7 @@ class Weights:
         """Are adapters part of the tapes that are written?"""
         self._outliers, self._parameters = outliers(network), own_parameters(network)
         multiplied = {name: one for name, one in self._parameters.items() if _is_multiplied(name)}
-        widths = {name: 8 if _is_vocabulary(name) else bits for name in multiplied}
+        widths = {name: 8 if is_vocabulary(name) else bits for name in multiplied}
         self._arena = Arena(sum(packed_bytes(one.shape, widths[name]) for name, one in multiplied.items()))
         self.places = 0
         """Rows of the table that is added by position; 0 where there is none."""
@@ -107,10 +107,10 @@ class Weights:
 def _is_multiplied(name: str) -> bool:
     """Is a parameter one of the matrices that are packed?"""
     ends = ("attention.qkv.weight", "attention.output.weight", "feed_forward.up.weight", "feed_forward.down.weight")
-    return _is_vocabulary(name) or name.endswith(ends)
+    return is_vocabulary(name) or name.endswith(ends)
 
 
-def _is_vocabulary(name: str) -> bool:
+def is_vocabulary(name: str) -> bool:
     """Embedding and head keep 8 bits: in 4 the perplexity of SmolLM2 rises by 5 % (docs/log.md)."""
     return name in ("embedding.weight", "head.weight")
 

@@ -5,8 +5,8 @@ sleeps until it is woken. Compiled code never holds the interpreter's lock.
 
 Threads meet at a barrier after each operation, so that one whose core is busy with something else holds up all. How long
 they waited for each other, or for a core, is known after each run: when that is most of the time in several runs that follow
-one another, the calling thread leads for a while, on a core of its own, and the others help (claims.py); runs of many tokens
-have one thread then. Shares of their own are tried again, by one run, when that would cost a small part of the time that has
+one another, the calling thread leads for a while, on a core of its own, and the others help (claims.py); runs of more than
+MOST_LED tokens have one thread then. Shares of their own are tried again, by one run, when that would cost a small part of the time that has
 passed, unless helpers are seen to lack a core. Results do not depend on the number of threads, nor on who did what.
 """
 
@@ -26,11 +26,11 @@ from lmworks.kernels.frame import (
     CORE_WORDS,
     CORES,
     DONE,
-    FEW,
     FRAME,
     HELPED,
     LOOKS,
     MASK_WORDS,
+    MOST_LED,
     THREADS,
     Field,
 )
@@ -94,7 +94,12 @@ class Team:
             self._free()  # where an interrupt came in between
             self._drop()
             self._choose(start)
-            led = stays and self.active < self.threads and frame.item(Field.TOKENS) <= FEW and frame.item(Field.MARKS)
+            led = (
+                stays
+                and self.active < self.threads
+                and frame.item(Field.TOKENS) <= MOST_LED
+                and frame.item(Field.MARKS)
+            )
             if led:
                 self._lead(frame, barrier)
             else:

@@ -23,7 +23,7 @@ if unavailable() is not None:
     pytest.skip(str(unavailable()), allow_module_level=True)
 
 from lmworks.kernels.engine import CompiledNetwork
-from lmworks.kernels.frame import CLAIMS, FEW, HELPED, Field
+from lmworks.kernels.frame import CLAIMS, HELPED, Field
 from lmworks.kernels.library import library
 from lmworks.kernels.next_token import Choice
 from lmworks.kernels.team import FIRST_REST, IN_A_ROW, MOST_REST, Team, usable_cores
@@ -92,7 +92,7 @@ SHAPES: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize("tokens", [1, 2, 5, FEW])
+@pytest.mark.parametrize("tokens", [1, 2, 5, 16, 40])
 def test_a_run_that_is_led_gives_the_same_to_the_bit(shape: str, tokens: int):
     expected = written(compiled_for(1, **SHAPES[shape]), 100, tokens)
     for threads in (2, 3):
