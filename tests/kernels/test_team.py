@@ -86,6 +86,7 @@ def written(engine: CompiledNetwork, past: int, tokens: int) -> list[torch.Tenso
 SHAPES: dict[str, dict[str, Any]] = {
     "grouped heads": {},
     "windows": {"window": 70},
+    "a wide vocabulary": {"vocab_size": 5000},
     "learned positions, biases": {"positions": "learned", "qkv_bias": True, "output_bias": True, "norm": "layer"},
     "each head by itself": {"heads": 2, "kv_heads": 2, "head_dim": 32},
 }
