@@ -30,11 +30,12 @@ def children() -> set[int]:
     own = Path(f"/proc/self/task/{threading.get_native_id()}/children")
     if not own.exists():
         pytest.skip("this system does not list a process's children")
-    return {
-        int(number)
-        for tasks in Path("/proc/self/task").iterdir()
-        for number in (tasks / "children").read_text().split()
-    }
+    while True:
+        try:
+            lists = [(tasks / "children").read_text() for tasks in Path("/proc/self/task").iterdir()]
+        except FileNotFoundError:  # a thread came to its end meanwhile, and its children are another one's
+            continue
+        return {int(number) for one in lists for number in one.split()}
 
 
 @pytest.mark.parametrize("tokenizer", [*ALL.values(), sentencepiece(), byte_level(adds_bos=True)])
