@@ -30,9 +30,9 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from lmworks.generation.one_row import OneRow
+from lmworks.generation.one_row import WITH_GUESSER, OneRow
 from lmworks.generation.request import Read, Request, Token, top_of
-from lmworks.kernels.engine import CompiledNetwork
+from lmworks.kernels.engine import MOST_WRITTEN, CompiledNetwork
 from lmworks.kernels.next_token import Choice
 from lmworks.kernels.pages import PAGE, PagedCache, bytes_of
 from lmworks.kernels.prefixes import Prefixes
@@ -184,33 +184,34 @@ class Batch:
         return choices
 
     def _write(self, cache: Cache, choices: list[Choice]) -> Shown:
-        """Some tokens of all that run: those behind their guesses; or, where nobody guesses, each read as soon as it is chosen, as
-        many as take SECONDS_AHEAD."""
+        """Some tokens of all that run: as many as take SECONDS_AHEAD, each read as soon as it is chosen, with what one row guesses to follow
+        it; or those behind the guesses of several rows."""
         engine, requests = cast("CompiledNetwork", self.network.engine), cast("list[OneRow]", self.running)
         rows = [request.rows[0].tokens for request in requests]
         sizes = list(map(len, rows))
-        guesses = max(sizes) > 1
-        if guesses:
-            shares = np.array([[at for one, size in zip(requests, sizes, strict=True) for at in one.shares(size)]])
-            choices = [one.behind(guessed) for one, size in zip(choices, sizes, strict=True) for guessed in range(size)]
-        else:
-            rounds = min(1 if self.reading else self._rounds, *(request.room for request in requests))
-            shares = np.array([request.shares(rounds) for request in requests]).T.copy()
+        rounds = 1 if self.reading else self._rounds
         start = time.perf_counter()
-        written = engine.write(rows, cache, choices, shares, self._hurried)
+        if len(rows) == 1 and (lookup := requests[0].lookup) is not None:
+            rounds = min(rounds, max(MOST_WRITTEN // (1 + lookup.most), 1))
+            own = np.array(requests[0].shares(min(requests[0].room, rounds * (1 + lookup.most))))
+            written = engine.follow(rows[0], cache, choices[0], own, rounds, self._hurried, lookup)
+        else:
+            if max(sizes) > 1:
+                shares = np.array([[at for one, size in zip(requests, sizes, strict=True) for at in one.shares(size)]])
+                choices = [one.behind(at) for one, size in zip(choices, sizes, strict=True) for at in range(size)]
+            else:
+                if any(request.guesser is not None for request in requests):
+                    rounds = min(rounds, WITH_GUESSER)
+                rounds = min(rounds, *(request.room for request in requests))
+                shares = np.array([request.shares(rounds) for request in requests]).T.copy()
+            written = engine.write(rows, cache, choices, shares, self._hurried)
         self._hurried[0] = 0  # whoever came or left since is seen before the next step
-        if not guesses:
-            seconds = (time.perf_counter() - start) / len(written.tokens)
-            self._rounds = min(max(int(SECONDS_AHEAD / seconds), 1), MOST_AHEAD)
+        self._rounds = min(max(int(SECONDS_AHEAD * written.rounds / (time.perf_counter() - start)), 1), MOST_AHEAD)
         shown: Shown = []
-        first = 0
-        with one_thread(written.logits is not None):
-            for request, size in zip(requests, sizes, strict=True):
-                request.beside, mine = len(rows), slice(first, first + size)
-                tokens, logprobs = written.tokens[:, mine].ravel().tolist(), written.logprobs[:, mine].ravel().tolist()
-                left = None if written.logits is None else written.logits[mine]
-                shown.append((request, self._take(request, partial(request.wrote, tokens, logprobs, left))))
-                first += size
+        with one_thread(any(one.logits is not None for one in written.rows)):
+            for request, one in zip(requests, written.rows, strict=True):
+                request.beside = len(rows)
+                shown.append((request, self._take(request, partial(request.wrote, one))))
         return shown
 
     def read(self) -> Shown:

@@ -23,6 +23,7 @@ from lmworks.basics.config import Config
 from lmworks.basics.errors import ConfigError
 from lmworks.generation.filters import Draws, Probabilities, draw
 from lmworks.generation.strategies import Strategy
+from lmworks.kernels.lookup import LookingUp
 
 if TYPE_CHECKING:
     from lmworks.generation.language_model import LanguageModel
@@ -50,101 +51,30 @@ class Lookup(Config):
     Saxena 2023, https://github.com/apoorvumang/prompt-lookup-decoding).
 
     How many is what pays most: of k guessed tokens so many come out right as those before them did in this answer, and a
-    step takes longer the more tokens it reads (`COSTS`). Copies are followed whether they are read or not, so that
+    step takes longer the more tokens it reads (`COSTS` in kernels/lookup.py). Copies are followed whether they are read or not, so that
     an answer which begins to quote is noticed."""
 
-    most: int = Field(default=15, gt=0)
+    most: int = Field(default=15, gt=0, le=511)
     """Tokens of one guess at most."""
 
-    match: int = Field(default=3, gt=0)
+    match: int = Field(default=3, gt=0, le=32)
     """So many last tokens are looked for, then fewer, down to one."""
 
     def start(self, strategy: Strategy, seed: int | None, target: LanguageModel) -> Guesser:
         """A guesser for one answer."""
-        return _LookingUp(self)
+        return ByLookup(self)
 
 
-COSTS = (1.15, 1.3, 1.5, 1.6, 2.0, 2.2, 2.4, 2.25, 2.55, 2.85, 3.1, 3.25, 3.6, 3.8, 4.05, 4.0)
-EACH_MORE = 0.22
-"""Time of a step that reads 1, 2, ... 16 tokens in all its rows, and for each further one, beside a token that a row writes without
-guesses, several in one run (`python -m benchmarks.engine steps`: SmolLM2-135M, 4 bits, compiled, two cores with AVX-512), and 0.1 for what
-passes in Python behind it. There are matrix kernels for 1, 2, 3, 4, 8 and 16 tokens, so that 8 take less time than 7."""
-FIRST, LATER = 0.3, 0.9
-"""What is believed at the beginning: a guess is right behind one token that stood before (longer runs: more), and behind a
-guess that was right."""
-REMEMBERED = 0.9
-"""Share of such a belief that stays when one more guess turns out right or wrong."""
-
-
-class _LookingUp(Guesser):
-    """Remembers where each run of up to `match` tokens ended last, so that a look costs the same in a long text."""
+class ByLookup(Guesser):
+    """Guesses of one answer, which the compiled path can go on with by itself (`CompiledNetwork.follow`)."""
 
     def __init__(self, settings: Lookup) -> None:
-        self.settings = settings
-        self._ends: dict[tuple[int, ...], int] = {}
-        self._seen = 0
-        self._next: int | None = None
-        """Where the token stands that is believed to follow."""
-        self._follows = 0
-        """Of what kind that belief is: behind a run of so many tokens, or (0) behind a guess that was right."""
-        self._right = [LATER, *(FIRST ** (1 / length) for length in range(1, settings.match + 1))]
+        self.lookup = LookingUp(settings.match, settings.most)
 
     def guess(self, read: Sequence[int], written: int, most: int, beside: int = 1) -> Guess:
         """What follows the place that is believed in, as far as it pays."""
-        for place in range(self._seen, len(read)):
-            if place >= len(read) - written:
-                self._learn(read[place] == read[self._next] if self._next is not None else None)
-            else:
-                self._next = None  # a prompt says nothing about how an answer quotes
-            self._look(read, place + 1)
-        self._seen = len(read)
-        if self._next is None:
-            return Guess()
-        return Guess(_copied(read, self._next, self._worth(min(most, self.settings.most), beside)))
-
-    def _learn(self, right: bool | None) -> None:
-        """One more token was written; what was believed of it was right, wrong, or there was no belief."""
-        if right is None or self._next is None:
-            return
-        kind = self._follows
-        self._right[kind] += (1 - REMEMBERED) * (right - self._right[kind])
-        self._next, self._follows = (self._next + 1, 0) if right else (None, 0)
-
-    def _look(self, read: Sequence[int], end: int) -> None:
-        """Where the longest run that ends here ended before; and remember that it ends here."""
-        for length in range(min(self.settings.match, end), 0, -1):
-            run = tuple(read[end - length : end])
-            if self._next is None and run in self._ends:
-                self._next, self._follows = self._ends[run], length
-            self._ends[run] = end
-
-    def _worth(self, most: int, beside: int) -> int:
-        """The number of guesses with the most tokens for the time of their step, if the rows beside guess as many: in a batch all have
-        to bear what each adds."""
-
-        right = tokens = 1.0
-        best, worth = 1 / _cost(beside), 0
-        for count in range(1, most + 1):
-            right *= self._right[self._follows if count == 1 else 0]
-            tokens += right
-            if (rate := tokens / _cost(beside * (1 + count))) > best:
-                best, worth = rate, count
-        return worth
-
-
-def _cost(tokens: int) -> float:
-    """Time of a step that reads so many tokens."""
-    known = len(COSTS)
-    return COSTS[tokens - 1] if tokens <= known else COSTS[-1] + EACH_MORE * (tokens - known)
-
-
-def _copied(read: Sequence[int], place: int, count: int) -> tuple[int, ...]:
-    """What stands from a place on; behind the end of the text the copy goes on with itself, as a repetition does."""
-    copied = list(read[place : place + count])
-    if not copied:
-        return ()
-    period = len(copied)
-    return tuple(copied + [copied[at % period] for at in range(period, count)])
+        self.lookup.saw(read, written)
+        return Guess(self.lookup.guess(most, beside))
 
 
 class Draft:

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from jaxtyping import Float
 from torch import Tensor
 
 from lmworks.generation.filters import log_probability
-from lmworks.generation.guessing import Guess, Guesser
+from lmworks.generation.guessing import ByLookup, Guess, Guesser
 from lmworks.generation.request import Read, Request, top_of
 from lmworks.generation.strategies import Chooser
+from lmworks.kernels.engine import Writing
+from lmworks.kernels.lookup import LookingUp
 from lmworks.kernels.next_token import Choice
 from lmworks.tokens.stream import StreamDecoder
 
 WITH_GUESSER = 2
-"""Tokens that a row which may guess runs ahead at most: a quotation that begins shall not be noticed late."""
+"""Tokens that a row which may guess runs ahead at most beside others: a quotation that begins shall not be noticed late."""
 SINKS = 4
 """First tokens of a text that a window keeps when it slides."""
 
@@ -35,7 +36,7 @@ class OneRow(Request):
     tried: int = field(default=0, init=False)
     """Tokens that were guessed and read."""
     kept: int = field(default=0, init=False)
-    """Of them, those that are part of the answer."""
+    """Of them, those that were right."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -54,7 +55,7 @@ class OneRow(Request):
             shown += self._write(token, row)
             if self.finish is not None or token != guessed:
                 break
-        self._count(place, token)
+        self.tried, self.kept = self.tried + len(guess.tokens), self.kept + place + (token == guessed)
         self._go_on(token, wrong=len(logits) - 1 - place)
         return shown
 
@@ -66,41 +67,35 @@ class OneRow(Request):
 
     @property
     def room(self) -> int:
-        """Tokens that it may run ahead: until it ends or its window slides."""
+        """Tokens that it may write without being looked at: until it ends or its window slides."""
         room = self.limits.longest - len(self.tokens)
-        room = room if self.guesser is None else min(room, WITH_GUESSER)
         return room if self.window is None else min(room, self.window + 1 - len(self.held))
 
     def shares(self, count: int) -> list[float]:
         """Which tokens are drawn next, for the kernels."""
         return [0.0] * count if self.chooser.draws is None else self.chooser.draws.ahead(count)
 
-    def wrote(
-        self, tokens: Sequence[int], logprobs: Sequence[float], logits: Float[Tensor, "last vocab"] | None
-    ) -> str:
-        """Take the tokens that the kernels chose, one behind another, up to a stop string; or those behind its guesses, as long as
-        these were right. `logits` are those of the last ones, for a token (-1) that they did not choose."""
-        shown, guess = "", self.guessed.tokens
-        for place, (token, logprob) in enumerate(zip(tokens, logprobs, strict=True)):
+    @property
+    def lookup(self) -> LookingUp | None:
+        """What the kernels guess by, where they can."""
+        return self.guesser.lookup if isinstance(self.guesser, ByLookup) else None
+
+    def wrote(self, writing: Writing) -> str:
+        """Take the tokens that the kernels chose, one behind another, up to a stop string."""
+        shown = ""
+        for token, logprob in zip(writing.tokens, writing.logprobs, strict=True):
             if token < 0:
-                assert logits is not None
-                row = logits[place - len(tokens)]
-                token = self.chooser.choose(row)  # noqa: PLW2901 (the one that was left)
-                shown += self._write(token, float(row[token]) + logprob)
+                assert writing.logits is not None
+                token = self.chooser.choose(writing.logits)  # noqa: PLW2901 (the one that was left)
+                shown += self._write(token, float(writing.logits[token]) + logprob)
             else:
                 self.chooser.drew(token)
                 shown += self._write(token, logprob)
-            if self.finish is not None or (guess and token != (*guess, None)[place]):
+            if self.finish is not None:
                 break
-        if guess:
-            self._count(place, token)
-        self._go_on(token, wrong=len(tokens) - 1 - place if guess else 0)
+        self.tried, self.kept = self.tried + writing.tried, self.kept + writing.right
+        self._go_on(token)
         return shown
-
-    def _count(self, place: int, token: int) -> None:
-        """How the guesses did whose token at this place was the last that was looked at."""
-        guess = self.guessed.tokens
-        self.tried, self.kept = self.tried + len(guess), self.kept + place + (token == (*guess, None)[place])
 
     def _go_on(self, token: int, wrong: int = 0) -> None:
         """What its row reads next: behind the text without so many `wrong` guesses the token, and new guesses."""

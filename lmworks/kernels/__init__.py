@@ -16,6 +16,7 @@ How a network runs here, from the outside in:
     pieces.py        which tokens run together
     interpreter.py   one operation after another, with a barrier between them; round after round, where it chooses tokens itself
     claims.py        how a thread leads and others help, where one of them may lose its core
+    writing.py       what was chosen is read next; lookup.py: and what is guessed to follow
     matrix.py, attention.py, activations.py, norms.py, positions.py, embedding.py      one family of operations each
     next_token.py, softmax.py      a token drawn from its logits, whose probabilities are not written down
     vectors.py       vectors of 16 numbers as LLVM instructions

@@ -11,8 +11,7 @@ import itertools
 import os
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -23,6 +22,7 @@ from lmworks.basics import progress
 from lmworks.basics.errors import ConfigError
 from lmworks.kernels.coverage import too_large, unavailable, uncovered
 from lmworks.kernels.frame import MAIL_BEGIN, MOST_LED, MOST_UNITS, OF_VOCABULARY, Field, Operation, barrier_bytes
+from lmworks.kernels.lookup import LookingUp
 from lmworks.kernels.next_token import Choice, room_numbers, table_of
 from lmworks.kernels.packing import Stored, aligned
 from lmworks.kernels.pages import PAGE, PagedCache
@@ -45,21 +45,50 @@ OUTPUT, OUTPUT_STRIDE = 5, 6
 """Operands of the last step of a tape with a head: where the logits go, which is another place each time."""
 LOGITS, LOGITS_STRIDE = 1, 2
 """The same of the step behind it that chooses tokens."""
+MOST_WRITTEN = 128
+"""Tokens that a row which guesses by itself writes in one run, unless one guess has more."""
 SPLIT, MOST_PARTS = 4, 2**26
 """Where a thread would have fewer pieces of attention of a text than this (a tile of tokens and a key head each), the threads share its
 pages too, each with a part of the result: unless the parts take more bytes than this."""
 
 
-@dataclass
-class Written:
+class Writing(NamedTuple):
+    """What one row wrote by itself."""
+
+    tokens: list[int]
+    """Those that its text goes on with: behind guesses up to the first that is another one. -1 at the end for one that Python has to choose."""
+    logprobs: list[float]
+    """Of those that are chosen, where they were asked for; in the place of -1 what is added to the token's logit."""
+    logits: Float[Tensor, " vocab"] | None = None
+    """Where one is left to Python; minus infinity for ends that were forbidden."""
+    tried: int = 0
+    """Guesses that were read."""
+    right: int = 0
+    """Of them, those that were right."""
+
+
+class Written(NamedTuple):
     """What rows wrote by themselves."""
 
-    tokens: Int[np.ndarray, "rounds tokens"]
-    """-1, in the last round alone, for one that Python has to choose."""
-    logprobs: Float[np.ndarray, "rounds tokens"]
-    """Of those that are chosen, where they were asked for; in the place of -1 what is added to the token's logit."""
-    logits: Float[Tensor, "tokens vocab"] | None
-    """Of the last round, where one is left to Python; minus infinity for ends that were forbidden."""
+    rows: list[Writing]
+    rounds: int
+    """How often the network was run."""
+
+
+class Cuts(NamedTuple):
+    """How attention's work for 1, 2, ... tokens of one text is cut, which guesses by itself (lookup.py)."""
+
+    table: Int[np.ndarray, "counts two"]
+    """For each number of tokens: those of a tile, and whether threads share the text's pages."""
+    mixed: int
+    """Bytes of the parts of attention, at most."""
+    units: int
+    """Tiles times parts, at most."""
+
+    @property
+    def tokens(self) -> int:
+        """The most tokens that it tells of."""
+        return len(self.table) - 1
 
 
 def compiled(network: Network, bits: int = 4, stored: Stored | None = None) -> CompiledNetwork:
@@ -106,6 +135,7 @@ class CompiledNetwork:
         self._rotation = (np.zeros(0, np.float32), np.zeros(0, np.float32))
         self._scratch_pages = PagedCache(0, self._layer_bytes, 1)
         self._logits = torch.empty(0, 0)
+        self._kept_cuts = (0, 0), Cuts(np.ones((1, 2), np.int64), 0, 0)
         self._fixed_memory()
         self._make_room(1)
 
@@ -269,39 +299,92 @@ class CompiledNetwork:
         shares: Float[np.ndarray, "rounds tokens"],
         hurried: np.ndarray,
     ) -> Written:
-        """Read the tokens of each row and choose the one behind each of them. Where every row has one token, what it chose is read
-        next, round after round: at most as many rounds as `shares` has, until a row comes to an end of its text or to a token that
-        the kernels do not choose, or the int64 in `hurried` is 1, which any thread may make it. `choices` are those of each token, and
-        `shares`, from 0 to 1, say which tokens are drawn. What passes in Python between two tokens passes once for all of them."""
+        """Read the tokens of each row, one and what is guessed to follow it, and choose the one behind each of them. Where every row
+        has one token, what it chose is read next, round after round: at most as many rounds as `shares` has, until a row comes to an end of
+        its text or to a token that the kernels do not choose, or the int64 in `hurried` is 1, which any thread may make it. `choices` are
+        those of each token, and `shares`, from 0 to 1, say which tokens are drawn. What passes in Python between two tokens passes once
+        for all of them."""
         assert isinstance(cache, PagedCache)
-        tokens = [token for row in rows for token in row]
+        sizes = list(map(len, rows))
+        assert len(shares) == 1 or max(sizes) == 1, "several tokens of a row are read in one round"
+        self._check(min(map(min, rows)), max(map(max, rows)))
+        with self.lock:
+            self._place(rows, range(len(rows)), cache, len(shares))
+            chosen, logprobs = self._let_write(sum(sizes), choices, shares, len(shares), hurried)
+            done = self._frame.item(Field.ROUNDS_DONE)
+            written, first = [], 0
+            for number, (row, size) in enumerate(zip(rows, sizes, strict=True)):
+                tokens, last = chosen[: done * size, first : first + size].ravel().tolist(), size
+                if size > 1:
+                    last = next((at for at in range(1, size) if tokens[at - 1] != row[at]), size)
+                    tokens = tokens[:last]
+                    cache.sizes[number] -= size - last
+                else:
+                    tokens = tokens[:done]
+                    cache.sizes[number] += done - 1
+                judged = logprobs[:done, first : first + last].ravel().tolist()
+                left = self._left(first + last - 1) if tokens[-1] < 0 else None
+                written.append(Writing(tokens, judged, left, size - 1, last - 1))
+                first += size
+            cache.close_pages()
+        return Written(written, done)
+
+    def follow(
+        self,
+        tokens: Sequence[int],
+        cache: Cache,
+        choice: Choice,
+        shares: Float[np.ndarray, " tokens"],
+        rounds: int,
+        hurried: np.ndarray,
+        lookup: LookingUp,
+    ) -> Written:
+        """Write one row that guesses by itself: read its tokens, one and what `lookup` guesses to follow it, keep those behind that are
+        right and the one behind them, and read that with new guesses, for so many rounds. At most as many tokens as `shares`
+        has, one for each; the rest is as in `write`."""
+        assert isinstance(cache, PagedCache)
         self._check(min(tokens), max(tokens))
-        # Of each token in each round its share, what is chosen and the log-probability of that.
+        with self.lock:
+            past = cache.sizes[0]
+            cuts = self._cuts(min(1 + lookup.most, len(shares)), past + len(shares))
+            self._place([tokens], range(1), cache, len(shares) - len(tokens) + 1, cuts)
+            self._frame[Field.LOOKUP] = lookup.ready(len(shares), cuts.table.ctypes.data)
+            try:
+                chosen, logprobs = self._let_write(cuts.tokens, [choice], shares, rounds, hurried)
+            finally:
+                self._frame[Field.LOOKUP] = 0
+            count, tried, right, row = lookup.went()
+            left = None if row < 0 else self._left(row)
+            count += row >= 0
+            cache.sizes[0] = past + count
+            cache.close_pages()
+        written = Writing(chosen[:count].tolist(), logprobs[:count].tolist(), left, tried, right)
+        return Written([written], self._frame.item(Field.ROUNDS_DONE))
+
+    def _let_write(
+        self, tokens: int, choices: Sequence[Choice], shares: np.ndarray, rounds: int, hurried: np.ndarray
+    ) -> tuple[Int[np.ndarray, "*shares"], Float[np.ndarray, "*shares"]]:
+        """Run the tape that chooses, with room for the logits of so many tokens; what was chosen for each share, and the log-probability
+        of that."""
         told = np.zeros((3, *shares.shape))
         told[0], chosen, logprobs = shares, told[1].view(np.int64), told[2]
-        with self.lock:
-            assert len(shares) == 1 or len(tokens) == len(rows), "several tokens of a row are read in one round"
-            self._place(rows, range(len(rows)), cache, len(shares))
-            self._choose_too(len(tokens))
-            self._put(Field.CHOICES, table_of(choices))
-            self._put(Field.SHARES, told)
-            if self._keep.get(Field.HURRY) is not hurried:
-                self._put(Field.HURRY, hurried)
-            start, size = self._frame.item(Field.SHARES), chosen.nbytes
-            self._frame[Field.CHOSEN : Field.LOGPROBS + 1] = start + size, start + 2 * size
-            self._frame[Field.ROUNDS : Field.STOP + 1] = len(shares), 0, 0
-            try:
-                self._go()
-            finally:
-                self._frame[Field.ROUNDS] = 1
-            done = self._frame.item(Field.ROUNDS_DONE)
-            if done > 1:
-                cache.sizes = [size + done - 1 for size in cache.sizes]
-            cache.close_pages()
-            left = None
-            if -1 in chosen[done - 1].tolist():  # copied by NumPy, which wakes no threads
-                left = torch.from_numpy(self._logits.numpy()[: len(tokens), : self._head.rows].copy())
-        return Written(chosen[:done], logprobs[:done], left)
+        self._choose_too(tokens)
+        self._put(Field.CHOICES, table_of(choices))
+        self._put(Field.SHARES, told)
+        if self._keep.get(Field.HURRY) is not hurried:
+            self._put(Field.HURRY, hurried)
+        start, size = self._frame.item(Field.SHARES), chosen.nbytes
+        self._frame[Field.CHOSEN : Field.LOGPROBS + 1] = start + size, start + 2 * size
+        self._frame[Field.ROUNDS : Field.STOP + 1] = rounds, 0, 0
+        try:
+            self._go()
+        finally:
+            self._frame[Field.ROUNDS] = 1
+        return chosen, logprobs
+
+    def _left(self, row: int) -> Float[Tensor, " vocab"]:
+        """Logits for Python, copied by NumPy, which wakes no threads."""
+        return torch.from_numpy(self._logits.numpy()[row, : self._head.rows].copy())
 
     def _choose_too(self, tokens: int) -> None:
         """Use the tape that chooses tokens, with room for the logits of so many."""
@@ -309,8 +392,8 @@ class CompiledNetwork:
         assert writing is not None
         if len(self._logits) < tokens:
             self._logits = torch.empty(tokens, self._head.blocks * 16)
-        if writing.item(-1, LOGITS) != self._logits.data_ptr():
-            head, choosing = writing[-2:]
+        if writing.item(-2, LOGITS) != self._logits.data_ptr():
+            head, choosing, _ = writing[-3:]
             head[OUTPUT] = choosing[LOGITS] = self._logits.data_ptr()
             head[OUTPUT_STRIDE] = choosing[LOGITS_STRIDE] = 4 * self._logits.shape[1]
         self._use(writing)
@@ -342,13 +425,22 @@ class CompiledNetwork:
         tokens = [ids[piece.row][piece.start : piece.start + piece.count].tolist() for piece in pieces]
         return self._place(tokens, [piece.row for piece in pieces], cache)
 
-    def _place(self, tokens: Sequence[Sequence[int]], rows: Sequence[int], cache: PagedCache, rounds: int = 1) -> int:
+    def _place(
+        self,
+        tokens: Sequence[Sequence[int]],
+        rows: Sequence[int],
+        cache: PagedCache,
+        rounds: int = 1,
+        cuts: Cuts | None = None,
+    ) -> int:
         """Tell the frame which tokens of which rows run, where they stand and what they see; returns how many there are. With few
-        calls, as each finds the processor's caches full of weights. Where the tape chooses tokens, with room for those of all rounds."""
+        calls, as each finds the processor's caches full of weights. Where the tape chooses tokens, with room for those of all rounds;
+        where one row guesses by itself, as many at once as there are `cuts` for."""
         counts, pasts = list(map(len, tokens)), [cache.sizes[row] for row in rows]
         ends = [past + count for past, count in zip(pasts, counts, strict=True)]
         longest, total = max(ends) + rounds - 1, sum(counts)
-        self._make_room(total)
+        spare = 0 if cuts is None else cuts.tokens - total
+        self._make_room(total + spare)
         self._must_have_places(longest)
         for row, count in zip(rows, counts, strict=True):
             cache.reserve(row, count + rounds - 1)
@@ -359,15 +451,20 @@ class CompiledNetwork:
             tiles = _tiles(counts, 1)
         positions = list(itertools.chain.from_iterable(map(range, pasts, ends)))
         # Of each token its id, its position, the end of what it sees, the address of its row's pages.
-        told = [*itertools.chain.from_iterable(tokens), *positions]
+        none = [0] * spare
+        told = [*itertools.chain.from_iterable(tokens), *none, *positions, *none]
         addresses = [cache.list_address(row) for row in rows]
         if self.network.config.causal:
-            told += [position + 1 for position in positions]
+            told += [position + 1 for position in positions] + none
         else:
             told += [end for end, count in zip(ends, counts, strict=True) for _ in range(count)]
         told += [address for address, count in zip(addresses, counts, strict=True) for _ in range(count)]
+        told += addresses[:1] * spare
         told += itertools.chain.from_iterable(tiles)
-        self._tell(np.array(told, np.int64), positions, counts, longest, (len(tiles), parts))
+        told += none * 2
+        mixed, units = (self._mix_bytes(total, parts), len(tiles) * parts) if cuts is None else cuts[1:]
+        self._room_for(total + spare, mixed, units * self.network.config.kv_heads)
+        self._tell(np.array(told, np.int64), positions, counts, longest, (total + spare, len(tiles), parts))
         self._frame[Field.LAYER_BYTES] = cache.layer_bytes if cache.page_bytes > cache.layer_bytes else 0
         for row, end in zip(rows, ends, strict=True):  # when nothing can fail any more
             cache.sizes[row] = end
@@ -380,22 +477,36 @@ class CompiledNetwork:
             )
 
     def _tell(
-        self, told: np.ndarray, positions: list[int], counts: list[int], longest: int, cut: tuple[int, int]
+        self, told: np.ndarray, positions: list[int], counts: list[int], longest: int, cut: tuple[int, int, int]
     ) -> None:
-        """Put into the frame what is told of each token and each tile; how many tiles and parts there are says `cut`, and `counts` the
-        tokens of each row, one behind another."""
-        count, (tiles, parts) = len(positions), cut
+        """Put into the frame what is told of each token and each tile; for how many tokens there is room, and how many tiles and parts
+        there are, says `cut`, and `counts` the tokens of each row, one behind another."""
+        room, tiles, parts = cut
         self._put(Field.IDS, told)
         ids = self._frame.item(Field.IDS)
-        at, ends, pages, of_tiles = range(ids + 8 * count, ids + 8 * 4 * count + 1, 8 * count)
+        at, ends, pages, of_tiles = range(ids + 8 * room, ids + 8 * 4 * room + 1, 8 * room)
         turns = self._turns(positions, counts, longest)
         if turns is not None:
             self._put(Field.TURNS, turns)
         of_turns = at if turns is None else self._frame.item(Field.TURNS)
-        led = self._mix_room(count, parts)
-        self._mark_room(tiles * parts * self.network.config.kv_heads if led else MOST_UNITS + 1)
         self._frame[Field.POSITIONS : Field.PARTS + 1] = at, of_turns, ends, pages, of_tiles, tiles, parts
-        self._frame[Field.TOKENS] = count
+        self._frame[Field.TOKENS] = len(positions)
+
+    def _cuts(self, most: int, longest: int) -> Cuts:
+        """How up to `most` tokens of one text, of `longest` at the end, are cut."""
+        key = most, -(-longest // PAGE)
+        if self._kept_cuts[0] != key:
+            table, mixed, units = np.ones((most + 1, 2), np.int64), 0, 0
+            for count in range(1, most + 1):
+                size = max(1, VECTORS // self._group)
+                parts = self._shared_pages(-(-count // size), [count], longest)
+                if parts > 1 and self.network.config.window is not None:
+                    size = 1
+                table[count] = size, parts > 1
+                mixed = max(mixed, self._mix_bytes(count, parts))
+                units = max(units, -(-count // size) * parts)
+            self._kept_cuts = key, Cuts(table, mixed, units)
+        return self._kept_cuts[1]
 
     def _shared_pages(self, tiles: int, counts: list[int], longest: int) -> int:
         """The pages of the longest row where threads share them, else 1. Of several texts' pages a thread might get those of a long
@@ -506,15 +617,16 @@ class CompiledNetwork:
         choosing = [Operation.CHOOSE, 0, 0, self._head.rows, room, size] if self._has_head else None
         self._tapes = tapes(self.weights, self.buffers, choosing)
 
-    def _mix_room(self, tokens: int, parts: int) -> bool:
-        """Room for the parts of attention; helpers have their own, where that is not too much, and where it is nobody leads."""
-        needed = -(-self._mix_bytes(tokens, parts) // 64) * 64
+    def _room_for(self, tokens: int, mixed: int, units: int) -> None:
+        """Room for the parts of attention, so many bytes, and for the marks of its units; helpers have their own parts, where that is not too
+        much, and where it is nobody leads."""
+        needed = -(-mixed // 64) * 64
         led = tokens <= MOST_LED and needed * self.team.threads <= MOST_PARTS
         own = needed * (self.team.threads if led else 1)
         if Field.MIX not in self._keep or self._keep[Field.MIX].nbytes < own:
-            self._put(Field.MIX, aligned(2 * own if parts > 1 else own))
+            self._put(Field.MIX, aligned(2 * own if mixed > self._mix_bytes(tokens, 1) else own))
         self._frame[Field.MIX_STRIDE] = needed
-        return led
+        self._mark_room(units if led else MOST_UNITS + 1)
 
     def _mark_room(self, units: int) -> None:
         """Room for the marks of so many units of a step; none where they are too many, and nobody leads."""

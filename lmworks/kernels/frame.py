@@ -61,9 +61,10 @@ class Field(IntEnum):
     HURRY = 27
     """Address of an int64 that becomes 1 at any time, where somebody waits for the end of the run."""
     CHOICES = 28
-    """int64 and float64 [tokens, CHOICE_WORDS]: how each row's next token is chosen (next_token.py)."""
+    """int64 and float64 [tokens, CHOICE_WORDS]: how each row's next token is chosen (next_token.py); of a row that guesses by itself one."""
     SHARES = 29
-    """float64 [rounds, tokens]: from 0 to 1, the place of each among the probabilities."""
+    """float64 [rounds, tokens], or of a row that guesses by itself [tokens that it writes]: from 0 to 1, the place of each among the
+    probabilities. Likewise the next two."""
     CHOSEN = 30
     """int64 [rounds, tokens]: the tokens; -1 where Python has to choose."""
     LOGPROBS = 31
@@ -80,6 +81,8 @@ class Field(IntEnum):
     MAIL_STRIDE = 37
     MIX_STRIDE = 38
     """Bytes from the leader's MIX to a helper's, and to the next one's."""
+    LOOKUP = 39
+    """Of a row that guesses by itself: int64 [lookup.WORDS], else 0."""
 
 
 class Operation(IntEnum):
@@ -107,6 +110,8 @@ class Operation(IntEnum):
     """logits, their stride, vocabulary, room, room of a thread in bytes"""
     KEEP = 11
     """three arrays of float32 with a row for each token, or 0, each with the bytes of a row"""
+    FOLLOW = 12
+    """None: what was chosen is read next."""
 
 
 ENTRY_BYTES = 24

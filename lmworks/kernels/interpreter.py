@@ -38,7 +38,6 @@ from lmworks.kernels.frame import (
     Operation,
 )
 from lmworks.kernels.matrix import matrix
-from lmworks.kernels.next_token import CHOICE_WORDS, JUDGED
 from lmworks.kernels.norms import norm
 from lmworks.kernels.positions import place_head
 from lmworks.kernels.quantised import quantise
@@ -48,17 +47,14 @@ from lmworks.kernels.scalars import (
     atomic_load,
     atomic_store,
     compiled,
-    double_at,
     field,
     give_way,
     inlined,
     long_at,
     pause,
-    put_double,
     put_long,
-    single_at,
 )
-from lmworks.kernels.softmax import choose_next, is_end, log_total
+from lmworks.kernels.writing import run_choose, run_follow
 
 # numba freezes global integers, but not the members of a class.
 TAPE, STEPS, TOKENS, IDS, POSITIONS, TURNS = (
@@ -73,15 +69,15 @@ STREAM, VALUES, VALUES_STRIDE, SCALES, SUMS, SCALES_STRIDE = (
 MIXED, COSINES, SINES, SCRATCH, SCRATCH_STRIDE, BARRIER = (
     int(one) for one in (Field.MIX, Field.COSINES, Field.SINES, Field.SCRATCH, Field.SCRATCH_STRIDE, Field.BARRIER)
 )
-ROUNDS, ROUNDS_DONE, STOP, HURRY, CHOICES, SHARES, CHOSEN, LOGPROBS, KEPT, KEPT_COUNT = (
-    int(one)
-    for one in (
-        Field.ROUNDS, Field.ROUNDS_DONE, Field.STOP, Field.HURRY, Field.CHOICES, Field.SHARES, Field.CHOSEN, Field.LOGPROBS,
-        Field.KEPT, Field.KEPT_COUNT,
-    )
-)  # fmt: skip
-LED, MIX_STRIDE, MAIL_STRIDE = int(Field.LED), int(Field.MIX_STRIDE), int(Field.MAIL_STRIDE)
-EMBED, PLACE, NORM, QUANTISE, MATRIX, HEADS, ATTEND, MIX, ACTIVATE, CHOOSE, KEEP = (int(one) for one in Operation)
+ROUNDS, ROUNDS_DONE, STOP, KEPT, KEPT_COUNT = (
+    int(one) for one in (Field.ROUNDS, Field.ROUNDS_DONE, Field.STOP, Field.KEPT, Field.KEPT_COUNT)
+)
+LED, MIX_STRIDE, MAIL_STRIDE, LOOKUP = (
+    int(one) for one in (Field.LED, Field.MIX_STRIDE, Field.MAIL_STRIDE, Field.LOOKUP)
+)
+EMBED, PLACE, NORM, QUANTISE, MATRIX, HEADS, ATTEND, MIX, ACTIVATE, CHOOSE, KEEP, FOLLOW = (
+    int(one) for one in Operation
+)
 STEP_BYTES = 8 * 12
 PATIENCE = 2048
 """Looks at a barrier, some 50 microseconds, before the core is offered to others."""
@@ -377,28 +373,6 @@ def run_activate(thread, threads, frame, step):
 
 
 @inlined
-def run_choose(thread, threads, frame, step, round_):
-    """The next token of every row, and what the frame tells of it for the next round."""
-    logits, stride, size = field(step, 1), field(step, 2), field(step, 3)
-    room, tokens = field(step, 4) + thread * field(step, 5), field(frame, TOKENS)
-    if thread == 0 and atomic_load(field(frame, HURRY)) != 0:  # one thread looks, so that all see the same
-        put_long(frame + 8 * STOP, 1)
-    for row in range(thread, tokens, threads):
-        place_ = 8 * (round_ * tokens + row)
-        of, choice, at = logits + row * stride, field(frame, CHOICES) + 8 * CHOICE_WORDS * row, 8 * row
-        total = log_total(of, size, room) if field(choice, JUDGED) != 0 else 0.0
-        token = choose_next(of, size, choice, round_, double_at(field(frame, SHARES) + place_), room)
-        put_long(field(frame, CHOSEN) + place_, token)
-        if token < 0 or is_end(choice, token):
-            put_long(frame + 8 * STOP, 1)
-        put_double(field(frame, LOGPROBS) + place_, -total if token < 0 else single_at(of + 4 * token) - total)
-        if token >= 0:
-            put_long(field(frame, IDS) + at, token)
-            put_long(field(frame, POSITIONS) + at, long_at(field(frame, POSITIONS) + at) + 1)
-            put_long(field(frame, ENDS) + at, long_at(field(frame, ENDS) + at) + 1)
-
-
-@inlined
 def run_keep(thread, frame, step):
     """The kept tokens in front, each a tile of its own; the others have left their keys and values and are done."""
     if thread != 0:
@@ -486,6 +460,10 @@ def run_tape(thread, threads, frame, cores):  # noqa: PLR0912, PLR0915 (with the
                 run_activate(thread, alike, frame, step)
             elif operation == CHOOSE:
                 run_choose(thread, alike, frame, step, round_)
+            elif operation == FOLLOW:
+                if led and field(frame, LOOKUP) != 0:  # tiles change
+                    await_attending(threads, frame)
+                run_follow(thread, frame, round_)
             elif operation == KEEP:
                 if led:
                     await_attending(threads, frame)

@@ -41,7 +41,7 @@ SOURCES = (
         "matrix",
         "embedding",
     ),
-    *("positions", "attention", "interpreter", "next_token", "softmax"),
+    *("positions", "attention", "interpreter", "lookup", "next_token", "softmax", "writing"),
 )
 """What is compiled; numba itself looks at one file alone."""
 

@@ -29,6 +29,18 @@ def field(w: Writer, address: Value, number: Value) -> Value:
     return w.load(LONG, address, w.times(number, 8), align=8)
 
 
+@emitted(types.CPointer(types.int64), Int)
+def longs_at(w: Writer, address: Value) -> Value:
+    """64-bit integers, for numba's carray."""
+    return w.b.inttoptr(address, LONG.as_pointer())
+
+
+@emitted(types.CPointer(types.float64), Int)
+def doubles_at(w: Writer, address: Value) -> Value:
+    """float64 numbers, for numba's carray."""
+    return w.b.inttoptr(address, DOUBLE.as_pointer())
+
+
 @emitted(Int, Int)
 def word_at(w: Writer, address: Value) -> Value:
     """A 32-bit integer."""

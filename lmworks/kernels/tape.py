@@ -165,7 +165,7 @@ class Tapes:
     last: np.ndarray | None
     """Logits of those that the frame keeps; what they need of the last block behind its keys and values is done for them alone."""
     writing: np.ndarray | None
-    """Logits of all tokens, and behind them the choice of the next ones."""
+    """Logits of all tokens, and behind them the choice of the next ones, and that these are read next."""
 
 
 def tapes(weights: Weights, buffers: Buffers, choosing: Step | None) -> Tapes:
@@ -177,7 +177,7 @@ def tapes(weights: Weights, buffers: Buffers, choosing: Step | None) -> Tapes:
     head = table(head_steps(weights, buffers.stream, 0, 0))
     whole = np.concatenate([hidden, head])
     last = np.concatenate([taking, table([_keep(weights, buffers)]), hidden[len(taking) :], head])
-    return Tapes(hidden, taking, whole, last, np.concatenate([whole, table([choosing])]))
+    return Tapes(hidden, taking, whole, last, np.concatenate([whole, table([choosing, [Operation.FOLLOW]])]))
 
 
 def head_steps(weights: Weights, rows: Float[np.ndarray, "rows dim"], output: int, stride: int) -> list[Step]:

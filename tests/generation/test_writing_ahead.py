@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import threading
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
@@ -20,7 +20,7 @@ from lmworks.generation.guessing import Lookup
 from lmworks.generation.language_model import LanguageModel
 from lmworks.generation.strategies import Greedy, Sample, Strategy
 from lmworks.kernels import compiled, unavailable
-from lmworks.kernels.engine import CompiledNetwork
+from lmworks.kernels.engine import CompiledNetwork, Written
 from lmworks.kernels.next_token import Choice
 from lmworks.kernels.pages import PAGE
 from lmworks.models.config import RopeScaling
@@ -74,14 +74,14 @@ def test_the_same_tokens_as_one_by_one_to_the_bit(model: LanguageModel, one_by_o
     slowly = facts(model.generate_batch(PROMPTS, strategies, **said))
     one_by_one.undo()
     rounds = []
-    write = CompiledNetwork.write
+    for name in ("write", "follow"):
 
-    def counting(self: CompiledNetwork, *said: object) -> object:
-        written = write(self, *said)
-        rounds.append(len(written.tokens))
-        return written
+        def counting(*said: object, does: Callable[..., Written] = getattr(CompiledNetwork, name)) -> Written:
+            written = does(*said)
+            rounds.append(written.rounds)
+            return written
 
-    one_by_one.setattr(CompiledNetwork, "write", counting)
+        one_by_one.setattr(CompiledNetwork, name, counting)
     assert facts(model.generate_batch(PROMPTS, strategies, **said)) == slowly
     assert [facts([model.generate(*one, **said)])[0] for one in zip(PROMPTS, strategies, strict=True)] == slowly
     assert max(rounds) > 1 and len(rounds) < sum(len(one[0]) for one in slowly)
@@ -123,7 +123,7 @@ def written(
     engine.hidden(torch.tensor([before]), None, cache)
     found = engine.write([[last]], cache, [choice], np.zeros((rounds, 1)), np.array([int(waits)]))
     assert len(cache.pages[0]) == -(-cache.sizes[0] // PAGE), "what was reserved for more is given back"
-    return found.tokens[:, 0].tolist(), cache.sizes[0]
+    return found.rows[0].tokens, cache.sizes[0]
 
 
 def test_a_run_ends_where_its_text_ends_or_somebody_waits(model: LanguageModel):

@@ -126,8 +126,8 @@ def test_each_thread_has_its_own_room():
 
 def choosing(
     logits: Tensor, choices: list[Choice], at: float = 0.0, rounds: int = 1, threads: int = 1
-) -> tuple[Bench, list[int], np.ndarray, np.ndarray]:
-    """A frame, the step that chooses, and where tokens and log-probabilities come to stand, -7 before."""
+) -> tuple[Bench, list[list[int]], np.ndarray, np.ndarray]:
+    """A frame, the steps that choose and follow, and where tokens and log-probabilities come to stand, -7 before."""
     rows, count = logits.shape
     bench, room = Bench(rows, 32), aligned(-(-4 * room_numbers(count) // 64) * 64 * threads)
     chosen, logprobs = np.full((rounds, rows), -7), np.full((rounds, rows), -7.0)
@@ -142,7 +142,7 @@ def choosing(
     bench.kept[Field.STOP] = [logits, room, choices]
     stride = logits.stride(0) * 4
     step = [Operation.CHOOSE, logits.data_ptr(), stride, count, room.ctypes.data, room.nbytes // threads]
-    return bench, step, chosen, logprobs
+    return bench, [step, [Operation.FOLLOW]], chosen, logprobs
 
 
 @pytest.mark.parametrize("count", [1, 127, 128, 129, 5000])
@@ -160,17 +160,21 @@ def test_each_row_is_chosen_for_in_its_own_way(count: int):
     choices = [one.by_kernels(count)._replace(judged=row % 2 == 0) for row, one in enumerate(strategies_)]
     raw = logits.clone()
     expected = [one.at_share(row, 0.4) for one, row in zip(strategies_, raw, strict=True)]
-    bench, step, chosen, logprobs = choosing(logits, choices, at=0.4)
-    bench.run(step)
+    bench, steps, chosen, logprobs = choosing(logits, choices, at=0.4)
+    bench.run(*steps)
     assert chosen[0].tolist() == expected
     for row, token in enumerate(expected):
         before = 0.0 if row % 2 else log_probability(raw[row], token) - float(raw[row, token])
         assert logprobs[0, row] == float(raw[row, token]) + before
-    assert bench.kept[Field.IDS].tolist() == expected and set(bench.kept[Field.ENDS]) == {1}
+    assert (
+        bench.kept[Field.IDS].tolist() == expected
+        and set(bench.kept[Field.POSITIONS]) == {1}
+        and set(bench.kept[Field.ENDS]) == {2}
+    )
     if count == 1:
         return
-    bench, step, chosen, logprobs = choosing(logits, [one._replace(ends=end, forbidden=1) for one in choices], at=0.4)
-    bench.run(step)
+    bench, steps, chosen, logprobs = choosing(logits, [one._replace(ends=end, forbidden=1) for one in choices], at=0.4)
+    bench.run(*steps)
     raw[:, end] = -math.inf
     assert chosen[0].tolist() == [one.at_share(row, 0.4) for one, row in zip(strategies_, raw, strict=True)]
 
@@ -179,8 +183,8 @@ def test_each_row_is_chosen_for_in_its_own_way(count: int):
 def test_what_is_no_number_is_left_to_python(broken: float):
     logits = torch.stack([like_words(1000), like_words(1000)])
     logits[0] = broken
-    bench, step, chosen, _ = choosing(logits, [Choice(), Choice()], rounds=3)
-    bench.run(step)
+    bench, steps, chosen, _ = choosing(logits, [Choice(), Choice()], rounds=3)
+    bench.run(*steps)
     assert chosen[:, 0].tolist() == [-1, -7, -7] and chosen[0, 1] == logits[1].argmax()
 
 
@@ -190,11 +194,11 @@ def test_no_thread_stays_behind_where_a_run_stops(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(two, "_judge", lambda *_: None)  # both, always
     logits = torch.stack([like_words(300), like_words(300)])
     end = np.array([int(logits[0].argmax())])
-    bench, step, chosen, _ = choosing(logits, [Choice(), Choice(ends=end)], rounds=3, threads=2)
+    bench, steps, chosen, _ = choosing(logits, [Choice(), Choice(ends=end)], rounds=3, threads=2)
     barrier = aligned(barrier_bytes(2)).view(np.int64)
     bench.put(Field.BARRIER, barrier)
-    bench.put(Field.TAPE, np.array([[*step, *[0] * (WORDS - len(step))]], np.int64))
-    bench.frame[Field.STEPS] = 1
+    bench.put(Field.TAPE, np.array([[*step, *[0] * (WORDS - len(step))] for step in steps], np.int64))
+    bench.frame[Field.STEPS] = 2
     ends = "import time\nend = time.time() + 30\nwhile time.time() < end: pass"
     busy = [subprocess.Popen([sys.executable, "-c", ends]) for _ in range(3)]  # they take cores away
     try:

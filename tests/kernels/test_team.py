@@ -25,6 +25,7 @@ if unavailable() is not None:
 from lmworks.kernels.engine import CompiledNetwork
 from lmworks.kernels.frame import CLAIMS, HELPED, Field
 from lmworks.kernels.library import library
+from lmworks.kernels.lookup import LookingUp
 from lmworks.kernels.next_token import Choice
 from lmworks.kernels.team import FIRST_REST, IN_A_ROW, MOST_REST, Team, usable_cores
 
@@ -68,8 +69,8 @@ two_cores = pytest.mark.skipif(
 
 def written(engine: CompiledNetwork, past: int, tokens: int) -> list[torch.Tensor]:
     """What a text of `past` tokens and some more brings: states of these, logits behind the last, tokens that are written, once in eight
-    rounds."""
-    found, nobody = [], np.zeros(1, np.int64)
+    rounds, once with guesses in them."""
+    found, nobody, lookup = [], np.zeros(1, np.int64), LookingUp(2, 20)
     with torch.no_grad():
         cache = engine.new_cache(1)
         engine.take_in(text(1, past), None, cache)
@@ -79,7 +80,11 @@ def written(engine: CompiledNetwork, past: int, tokens: int) -> list[torch.Tenso
             more = text(1, tokens, seed=20 + number).tolist()
             one = engine.write(more, cache, [Choice(judged=True)] * tokens, np.zeros((1, tokens)), nobody)
             many = engine.write([[5]], cache, [Choice(1.0, judged=True)], np.full((8, 1), 0.7), nobody)
-            found += [torch.from_numpy(part) for each in (one, many) for part in (each.tokens, each.logprobs)]
+            lookup.saw([*more[0], 5, *many.rows[0].tokens], 8)
+            last = [many.rows[0].tokens[-1], *lookup.guess(39, 1)]
+            guessed = engine.follow(last, cache, Choice(1.0, judged=True), np.full(40, 0.7), 8, nobody, lookup)
+            rows = [row for each in (one, many, guessed) for row in each.rows]
+            found += [torch.tensor(part) for row in rows for part in (row.tokens, row.logprobs)]
     return found
 
 
@@ -211,7 +216,7 @@ def test_a_trial_of_shares_is_one_token():
         rounds = []
         for _ in range(3):
             done = engine.write([[5]], cache, [Choice()], np.zeros((8, 1)), nobody)
-            rounds.append(len(done.tokens))
+            rounds.append(done.rounds)
             engine.team.rests_until = 0.0
     assert rounds == [8, 1, 8]
 
