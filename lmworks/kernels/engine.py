@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import itertools
 import os
+import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -139,8 +140,8 @@ class CompiledNetwork:
         self._fixed_memory()
         self._make_room(1)
 
-    def __del__(self) -> None:
-        if hasattr(self, "buffers"):
+    def __del__(self, is_over: Callable[[], bool] = sys.is_finalizing) -> None:
+        if hasattr(self, "buffers") and not is_over():  # when Python ends, modules may have lost their names
             self.team.keep((self.weights, self.buffers, self._tapes, self._keep, self._frame))
 
     def __deepcopy__(self, memo: Any) -> None:
@@ -348,24 +349,28 @@ class CompiledNetwork:
             past = cache.sizes[0]
             cuts = self._cuts(min(1 + lookup.most, len(shares)), past + len(shares))
             self._place([tokens], range(1), cache, len(shares) - len(tokens) + 1, cuts)
-            self._frame[Field.LOOKUP] = lookup.ready(len(shares), cuts.table.ctypes.data)
-            try:
-                chosen, logprobs = self._let_write(cuts.tokens, [choice], shares, rounds, hurried)
-            finally:
-                self._frame[Field.LOOKUP] = 0
+            state = lookup.ready(len(shares), cuts.table.ctypes.data)
+            chosen, logprobs = self._let_write(cuts.tokens, [choice], shares, rounds, hurried, state)
+            done = self._frame.item(Field.ROUNDS_DONE)
             count, tried, right, row = lookup.went()
             left = None if row < 0 else self._left(row)
             count += row >= 0
             cache.sizes[0] = past + count
             cache.close_pages()
         written = Writing(chosen[:count].tolist(), logprobs[:count].tolist(), left, tried, right)
-        return Written([written], self._frame.item(Field.ROUNDS_DONE))
+        return Written([written], done)
 
     def _let_write(
-        self, tokens: int, choices: Sequence[Choice], shares: np.ndarray, rounds: int, hurried: np.ndarray
+        self,
+        tokens: int,
+        choices: Sequence[Choice],
+        shares: np.ndarray,
+        rounds: int,
+        hurried: np.ndarray,
+        lookup: int = 0,
     ) -> tuple[Int[np.ndarray, "*shares"], Float[np.ndarray, "*shares"]]:
         """Run the tape that chooses, with room for the logits of so many tokens; what was chosen for each share, and the log-probability
-        of that."""
+        of that. `lookup` is the address of the state of a row that guesses by itself."""
         told = np.zeros((3, *shares.shape))
         told[0], chosen, logprobs = shares, told[1].view(np.int64), told[2]
         self._choose_too(tokens)
@@ -375,8 +380,9 @@ class CompiledNetwork:
             self._put(Field.HURRY, hurried)
         start, size = self._frame.item(Field.SHARES), chosen.nbytes
         self._frame[Field.CHOSEN : Field.LOGPROBS + 1] = start + size, start + 2 * size
-        self._frame[Field.ROUNDS : Field.STOP + 1] = rounds, 0, 0
         try:
+            self._frame[Field.ROUNDS : Field.STOP + 1] = rounds, 0, 0
+            self._frame[Field.LOOKUP] = lookup
             self._go()
         finally:
             self._frame[Field.ROUNDS] = 1
@@ -461,7 +467,8 @@ class CompiledNetwork:
         told += [address for address, count in zip(addresses, counts, strict=True) for _ in range(count)]
         told += addresses[:1] * spare
         told += itertools.chain.from_iterable(tiles)
-        told += none * 2
+        if cuts is not None:  # as many tiles as tokens at most
+            told += [0] * (2 * (cuts.tokens - len(tiles)))
         mixed, units = (self._mix_bytes(total, parts), len(tiles) * parts) if cuts is None else cuts[1:]
         self._room_for(total + spare, mixed, units * self.network.config.kv_heads)
         self._tell(np.array(told, np.int64), positions, counts, longest, (total + spare, len(tiles), parts))

@@ -23,7 +23,7 @@ from lmworks.kernels.library import loaded
 CHUNK = 128
 """Logits whose exponents are summed by themselves."""
 EDGE = 1e-6
-"""So many times less probable than the most probable one, a token is not looked at where others are enough."""
+"""So many times less probable than the most probable one, a token is looked at only where others are not enough."""
 
 # The room of a thread, offsets in bytes: a chunk, the largest logit, a sum that nobody needs, the sums of all chunks. Behind them
 # are as many numbers as all chunks have for the places of tokens, and again for their exponents.
@@ -75,7 +75,7 @@ def drawn(
     logits: Tensor, factor: float, top_k: int = 0, top_p: float = 1.0, min_p: float = 0.0, at: float = 0.0
 ) -> int | None:
     """The token at the share `at` of the probabilities softmax(factor x logits) that the filters leave. None where no kernels are
-    loaded, where the logits are not float32 numbers of a CPU, and where the filters may leave more than reaches the edge."""
+    loaded, where the logits are not float32 numbers of a CPU or no numbers at all, and where top_p is 1 but for rounding."""
     kernels = loaded()
     if kernels is None or not _is_plain(logits):
         return None

@@ -45,7 +45,9 @@ from lmworks.kernels.vectors import FLOATS, LONG, SHORT, SINGLE, WORD, Float, In
 
 BIT = ir.IntType(1)
 SMALLEST = float("-inf")
-EDGE_BITS, ONE_BITS = float_bits(EDGE), float_bits(1.0)
+ONE_BITS = float_bits(1.0)
+LEAST = 1.5e-38
+"""Below the smallest exponent but 0."""
 ROUNDING = 1e-6
 """Of sums in float32."""
 
@@ -170,10 +172,18 @@ def log_total(logits, count, room):
 
 
 @inlined
-def threshold_of(weights, vectors, wanted, counted):
-    """The largest threshold that weights worth `wanted` reach together; or so many of them, where `counted`."""
+def mass_of(weights, found):
+    """The sum of the weights that were found, behind which a vector is filled with zeros."""
+    for place in range(found, (found + 15) // 16 * 16):
+        put_single(weights + 4 * place, float32(0.0))
+    return mass_above(weights, (found + 15) // 16, float32(LEAST))
+
+
+@inlined
+def threshold_of(weights, vectors, edge, wanted, counted):
+    """The largest threshold, not below the edge, that weights worth `wanted` reach together; or so many of them, where `counted`."""
     # The bits of positive numbers stand in the order of the numbers.
-    low, high = EDGE_BITS - 1, ONE_BITS + 1
+    low, high = bits_of(float32(edge)) - 1, ONE_BITS + 1
     while high - low > 1:
         middle = (low + high) // 2
         least = as_float(middle)
@@ -228,31 +238,32 @@ def place_of(weights, count, threshold, equals, at):
 @compiled
 def choose(logits, count, factor, top_k, top_p, min_p, at, room):
     """A token by its probability e^(factor logit) among those that the filters leave, at the share `at` of them; top_k 0, top_p 1 and
-    min_p 0 for none. -1 where what reaches the edge may not be all that they leave, and where the logits are no numbers."""
+    min_p 0 for none. Of what reaches an edge at first, and of all where that may not be enough. -1 where top_p is 1 but for rounding, and
+    where the logits are no numbers."""
     filtered = top_k > 0 or top_p < 1 or min_p > 0
-    found = survey(logits, count, factor, EDGE if filtered else math.inf, room)
+    edge = EDGE
+    found = survey(logits, count, factor, edge if filtered else math.inf, room)
     total = sum_of(room + TOTALS, (count + CHUNK - 1) // CHUNK)
     if not (math.isfinite(total) and math.isfinite(single_at(room + LARGEST))):
         return -1
     if not filtered:
         return draw_of_all(logits, count, factor, total, at, room)
     weights = weights_of(count, room)
-    vectors = (found + 15) // 16
-    for place in range(found, 16 * vectors):
-        put_single(weights + 4 * place, float32(0.0))
-    threshold, equals = float32(EDGE), found
-    if top_k > 0:
-        if found < min(top_k, count):
-            return -1
-        threshold = threshold_of(weights, vectors, float32(top_k), True)
-        total = float(mass_above(weights, vectors, threshold))
-    elif top_p < 1:
-        if mass_above(weights, vectors, threshold) < (top_p + ROUNDING) * total:
-            return -1
-    elif min_p <= EDGE:
+    mass = 0.0 if top_k > 0 or top_p >= 1 else (top_p + ROUNDING) * total
+    by_share = top_k == 0 and top_p >= 1
+    if found < min(top_k, count) or (by_share and min_p <= EDGE) or mass_of(weights, found) < mass:
+        edge = LEAST  # then only what weighs nothing is left out
+        found = survey(logits, count, factor, edge, room)
+    if mass_of(weights, found) < mass:
         return -1
+    vectors = (found + 15) // 16
+    threshold, equals = float32(edge), found
+    if top_k > 0:
+        if top_k < found:
+            threshold = threshold_of(weights, vectors, edge, float32(top_k), True)
+        total = float(mass_above(weights, vectors, threshold))
     if top_p < 1:
-        least = max(threshold, threshold_of(weights, vectors, float32(top_p * total), False))
+        least = max(threshold, threshold_of(weights, vectors, edge, float32(top_p * total), False))
         above = mass_above(weights, vectors, as_float(bits_of(least) + 1))
         threshold, equals = least, max(math.ceil((top_p * total - above) / least - ROUNDING), 1)
         total = float(above) + equals * least

@@ -123,27 +123,29 @@ class Team:
         """A run in which this thread leads."""
         self._led, frame[Field.LED] = True, 1
         with self._at_home():
-            barrier[CLAIMS // 8], barrier[HELPED // 8 : HELPED // 8 + 2] = ALONE, 0
             start, worked = time.perf_counter(), time.thread_time()
-            self._go(frame, self.threads)
+            self._go(frame, self.threads, barrier)
             worked, now = time.thread_time() - worked, time.perf_counter()
         seconds, (helped, units) = now - start, barrier[HELPED // 8 : HELPED // 8 + 2].tolist()
         if seconds - worked > LOST * seconds or helped * self.threads < UNDISTURBED * units * (self.threads - 1):
             self.rests_until = max(self.rests_until, now + seconds)
 
-    def _go(self, frame: np.ndarray, threads: int) -> None:
-        """Let the other threads begin, and do the own part: also where an interrupt comes in between, as they wait for it."""
+    def _go(self, frame: np.ndarray, threads: int, led: np.ndarray | None = None) -> None:
+        """Let the other threads begin, and do the own part: also where an interrupt comes in between, as they wait for it. `led` is the
+        barrier of a run with a leader."""
         done = self._jobs.item(0, DONE // 8)
         self._job += 1
         try:
-            self._call(frame, threads)
+            self._call(frame, threads, led)
             self.functions.run(0, self._address(0), 0)
         finally:
             if self._jobs.item(0, DONE // 8) == done:
-                self._call(frame, threads)
+                self._call(frame, threads, led)
                 self.functions.run(0, self._address(0), 0)
 
-    def _call(self, frame: np.ndarray, threads: int) -> None:
+    def _call(self, frame: np.ndarray, threads: int, led: np.ndarray | None) -> None:
+        if led is not None:  # who is late from a run before waits from here on until this one is over
+            led[CLAIMS // 8], led[HELPED // 8 : HELPED // 8 + 2] = ALONE, 0
         self._jobs[0, FRAME // 8 : THREADS // 8 + 1] = frame.ctypes.data, threads
         for number in range(1, threads):
             self.functions.signal(self._address(number), self._job)

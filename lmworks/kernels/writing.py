@@ -32,9 +32,12 @@ TOKENS, IDS, POSITIONS, ENDS, TILES, TILE_COUNT, PARTS, STOP = (
         Field.TOKENS, Field.IDS, Field.POSITIONS, Field.ENDS, Field.TILES, Field.TILE_COUNT, Field.PARTS, Field.STOP,
     )
 )  # fmt: skip
-HURRY, CHOICES, SHARES, CHOSEN, LOGPROBS, LOOKUP = (
-    int(one) for one in (Field.HURRY, Field.CHOICES, Field.SHARES, Field.CHOSEN, Field.LOGPROBS, Field.LOOKUP)
-)
+HURRY, CHOICES, SHARES, CHOSEN, LOGPROBS, LOOKUP, ROUNDS = (
+    int(one)
+    for one in (
+        Field.HURRY, Field.CHOICES, Field.SHARES, Field.CHOSEN, Field.LOGPROBS, Field.LOOKUP, Field.ROUNDS,
+    )
+)  # fmt: skip
 learn, look, worth = (inlined(one) for one in (lookup.learn, lookup.look, lookup.worth))
 
 
@@ -73,7 +76,8 @@ def run_follow(thread, frame, round_):
             )
             if token < 0 or is_end(choice, token):
                 put_long(frame + 8 * STOP, 1)
-            if token >= 0:
+            # Behind the last round a row may have no page left, and a helper that is late (claims.py) may look.
+            if token >= 0 and round_ + 1 < field(frame, ROUNDS):
                 tell(frame, row, token, field(field(frame, POSITIONS), row) + 1)
 
 

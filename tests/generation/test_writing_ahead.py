@@ -33,11 +33,12 @@ STRATEGIES: list[Strategy] = [
     Greedy(min_new_tokens=30),
     Sample(temperature=1.2, seed=3),
     Sample(temperature=1.5, top_k=20, top_p=0.9, min_p=0.01, seed=4),
-    Sample(temperature=0.01, top_k=5, seed=5),  # fewer than five reach the kernels' edge: left to Python
+    Sample(temperature=0.01, top_k=5, seed=5),
+    Sample(top_p=0.9999999, seed=5),  # left to Python
     Sample(temperature=3.0, min_new_tokens=40, seed=6),
-    Sample(temperature=0.01, top_k=5, min_new_tokens=40, seed=7),
+    Sample(top_p=0.9999999, min_new_tokens=40, seed=7),
 ]
-PROMPTS = ["a", "The quick brown fox jumps over", "né 😀", "x" * 60, "one two", "y" * 130, "zz"]
+PROMPTS = ["a", "The quick brown fox jumps over", "né 😀", "x" * 60, "one two", "y" * 130, "zz", "abab"]
 
 
 @pytest.fixture
@@ -69,7 +70,7 @@ def test_the_same_tokens_as_one_by_one_to_the_bit(model: LanguageModel, one_by_o
     guesses, where the kernels choose behind each."""
     said, strategies = {"max_new_tokens": 120} | said, STRATEGIES
     if "window" in said:  # nobody ends before it has slid
-        drawn = [Sample(temperature=1 + seed / 4, min_new_tokens=400, seed=seed) for seed in range(6)]
+        drawn = [Sample(temperature=1 + seed / 4, min_new_tokens=400, seed=seed) for seed in range(7)]
         strategies = [Greedy(min_new_tokens=400), *drawn]
     slowly = facts(model.generate_batch(PROMPTS, strategies, **said))
     one_by_one.undo()
@@ -149,7 +150,7 @@ def test_whoever_comes_or_leaves_hurries_those_that_write(model: LanguageModel, 
 
 
 def test_a_token_that_kernels_do_not_choose_ends_the_run(model: LanguageModel):
-    tokens, size = written(model, Choice(factor=1e3, top_k=5))
+    tokens, size = written(model, Choice(factor=1.0, top_p=0.9999999))
     assert tokens[-1] == -1 and -1 not in tokens[:-1] and size == 1 + len(tokens)
 
 

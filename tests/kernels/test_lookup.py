@@ -12,6 +12,7 @@ from tiny import network, text
 
 from lmworks.kernels import compiled, unavailable
 from lmworks.kernels.engine import CompiledNetwork
+from lmworks.kernels.frame import Field
 from lmworks.kernels.lookup import COSTS, EACH_MORE, FIRST, FOLLOWS, LATER, NEXT, REMEMBERED, SEEN, LookingUp
 from lmworks.kernels.next_token import Choice
 from lmworks.kernels.pages import PAGE
@@ -80,6 +81,7 @@ SHAPES: dict[str, dict[str, Any]] = {
     "learned positions": {"positions": "learned"},
     "a tile for each token": {"heads": 24, "kv_heads": 2},
     "one key head": {"kv_heads": 1},
+    "tiles that grow in number when tokens grow fewer": {"heads": 8, "kv_heads": 4, "window": 70},
 }
 
 
@@ -112,7 +114,7 @@ def test_a_run_that_guesses_writes_what_steps_write_and_knows_what_python_knows(
     with torch.no_grad():
         cache = begun(engine, read)
         expected = engine.write([read[-1:]], cache, [choice], shares[:, None], nobody).rows[0]
-        for rounds, most in ((1, 15), (8, 15), (50, 6), (8, 40)):
+        for rounds, most in ((1, 15), (1, 2), (8, 15), (50, 6), (8, 40)):
             cache, lookup, tokens, judged = begun(engine, read), LookingUp(2, most), [], []
             while len(tokens) < 200:
                 lookup.saw([*read, *tokens], len(tokens))
@@ -121,6 +123,8 @@ def test_a_run_that_guesses_writes_what_steps_write_and_knows_what_python_knows(
                 assert went.rounds <= rounds and went.rows[0].right <= went.rows[0].tried
                 tokens, judged = tokens + went.rows[0].tokens, judged + went.rows[0].logprobs
                 assert cache.sizes == [past - 1 + len(tokens)]
+                told, frame = engine._keep[Field.IDS], engine._frame
+                assert frame[Field.TILES] + 16 * frame[Field.TILE_COUNT] <= frame[Field.IDS] + told.nbytes
                 python = LookingUp(2, most)
                 python.saw(read, 0)
                 python.saw([*read, *tokens], len(tokens))
@@ -153,5 +157,5 @@ def test_a_run_that_guesses_ends_where_it_should():
         assert went(Choice(ends=np.array([last])))[0] == tokens[:first]
     later, _, _ = went(Choice(ends=np.array([tokens[0]]), forbidden=50))
     assert tokens[0] not in later[:50]
-    others, _, row = went(Choice(factor=1e3, top_k=5))  # fewer than five reach the kernels' edge
+    others, _, row = went(Choice(factor=1e3, top_p=0.9999999))
     assert others == [-1] and row.logits is not None and int(row.logits.argmax()) == tokens[0]

@@ -68,6 +68,29 @@ def test_the_same_token_at_the_same_share(filters: str, count: int, temperature:
     assert by_kernels == through == expected
 
 
+BEYOND_THE_EDGE = {
+    "top-k": {"top_k": 999},
+    "top-k of a sharp choice": {"top_k": 5, "temperature": 0.01},
+    "top-k that leaves what weighs nothing": {"top_k": 300, "temperature": 0.05},
+    "top-k and top-p": {"top_k": 900, "top_p": 0.9, "temperature": 2.0},
+    "top-k and min-p": {"top_k": 900, "min_p": 1e-9},
+    "min-p": {"min_p": 1e-7},
+    "a large top-p": {"top_p": 0.9999, "temperature": 0.4},
+}
+
+
+@pytest.mark.parametrize("filters", BEYOND_THE_EDGE)
+@pytest.mark.parametrize("count", [1000, 1001, 49_152])
+def test_the_same_token_where_what_reaches_the_edge_is_not_enough(filters: str, count: int, monkeypatch):
+    strategy, logits = Sample(**BEYOND_THE_EDGE[filters]), 2 * like_words(count)
+    choice = strategy.by_kernels(count)
+    said = {"top_k": choice.top_k, "top_p": choice.top_p, "min_p": choice.min_p}
+    shares = [*SHARES, 1 - 1e-5, 1 - 1e-8]
+    by_kernels = [drawn(logits, choice.factor, **said, at=at) for at in shares]
+    monkeypatch.setattr(strategies, "drawn", lambda *_, **__: None)
+    assert by_kernels == [strategy.at_share(logits, at) for at in shares]
+
+
 def test_all_may_be_alike():
     flat = torch.zeros(10_000)
     assert drawn(flat, 1.0, at=0.5) == drawn(flat, 1.0, min_p=0.5, at=0.5) == 5_000
@@ -97,8 +120,6 @@ def test_forbidden_tokens_are_never_drawn():
 
 
 def test_what_the_kernels_do_not_look_at_is_left_to_pytorch():
-    assert drawn(like_words(1000), 1.0, top_k=999, at=0.5) is None
-    assert drawn(like_words(1000), 1.0, min_p=1e-7, at=0.5) is None
     assert drawn(like_words(1000), 1.0, top_p=0.9999999, at=0.5) is None
     assert drawn(like_words(1000).double(), 1.0, at=0.5) is None
     assert drawn(like_words(2000)[::2], 1.0, at=0.5) is None
@@ -160,7 +181,7 @@ def test_each_row_is_chosen_for_in_its_own_way(count: int):
     choices = [one.by_kernels(count)._replace(judged=row % 2 == 0) for row, one in enumerate(strategies_)]
     raw = logits.clone()
     expected = [one.at_share(row, 0.4) for one, row in zip(strategies_, raw, strict=True)]
-    bench, steps, chosen, logprobs = choosing(logits, choices, at=0.4)
+    bench, steps, chosen, logprobs = choosing(logits, choices, at=0.4, rounds=2)
     bench.run(*steps)
     assert chosen[0].tolist() == expected
     for row, token in enumerate(expected):
