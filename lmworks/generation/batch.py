@@ -7,8 +7,8 @@
             ...
 
 A step gives every running request one token (more where it guessed some, or where the compiled path writes ahead: `SECONDS_AHEAD`), or
-reads a part of a waiting prompt: at most `chunk`
-tokens of prompts between two tokens of those that run. The prompt that is due first is read first, and it is due when as many
+reads a part of a waiting prompt: at most `chunk` tokens a part, and at most `between` of prompts between two tokens of those that run. The
+prompt that is due first is read first, and it is due when as many
 tokens were read since it came as it has itself: a short one does not wait for a long one that came before, nor a long one for
 more than its own length in short ones that come later. Rows of all requests share each pass through the network; what a
 request draws and keeps is its own.
@@ -79,9 +79,12 @@ class Group:
 class Batch:
     """The requests of one network."""
 
-    def __init__(self, network: Network, chunk: int = PREFILL, prefix_bytes: int = 0) -> None:
-        """`prefix_bytes` may be kept of the beginnings of texts, for others that begin alike (on the compiled path)."""
-        self.network, self.chunk = network, chunk
+    def __init__(
+        self, network: Network, chunk: int = PREFILL, prefix_bytes: int = 0, between: int | None = None
+    ) -> None:
+        """At most `chunk` tokens of prompts are read in a step, and at most `between` (None: as many) between two tokens of those that run.
+        `prefix_bytes` may be kept of the beginnings of texts, for others that begin alike (on the compiled path)."""
+        self.network, self.chunk, self.between = network, chunk, chunk if between is None else between
         self._prefix_bytes = prefix_bytes
         self._prefixes: Prefixes | None = None
         self._standing: object = None
@@ -137,7 +140,7 @@ class Batch:
         if not self.reading:
             return False
         return not (self.running and self._read_since) or (
-            self._read_since + self._next_group().part(self.chunk) <= self.chunk
+            self._read_since + self._next_group().part(self.chunk) <= self.between
         )
 
     def go_on(self) -> Shown:

@@ -289,6 +289,25 @@ def test_a_long_prompt_does_not_stop_the_others(model: LanguageModel):
     assert long.tokens == model.generate("x" * 200, LONG, max_new_tokens=60).tokens
 
 
+def test_several_parts_are_read_between_two_tokens_and_who_comes_waits_for_one(model: LanguageModel):
+    batch = Batch(model.network, 16, between=64)
+    writing, long, short = (model.request(prompt, LONG, 60) for prompt in ("a", "x" * 200, "b" * 10))
+    batch.add([writing])
+    batch.step()
+    batch.step()
+    batch.add([long])
+    written = []
+    for step in range(10):
+        if step == 6:
+            batch.add([short])
+        batch.step()
+        written.append(len(writing.tokens))
+    assert (
+        written[0] == written[3] == written[4] - 1 == written[8] - 1 == written[9] - 2
+    )  # four parts, a token, three parts, `short`, a token
+    assert len(short.tokens) == 2 and not long.tokens
+
+
 def test_short_prompts_are_read_between_two_tokens_and_keep_no_long_one_waiting(model: LanguageModel):
     batch = Batch(model.network, 16)
     writing, long = (model.request(prompt, LONG, 60) for prompt in ("a", "x" * 80))
