@@ -140,8 +140,12 @@ class Batch:
         if not self.reading:
             return False
         return not (self.running and self._read_since) or (
-            self._read_since + self._next_group().part(self.chunk) <= self.between
+            self._read_since + self._charged(self._next_group().part(self.chunk)) <= self.between
         )
+
+    def _charged(self, size: int) -> int:
+        """Tokens for which those that run wait while so many are read: also one has all weights pass through the processor."""
+        return max(size, self.chunk // 4)
 
     def go_on(self) -> Shown:
         """One step of all that run."""
@@ -225,7 +229,7 @@ class Batch:
         group = self._next_group()
         cache = self._begin(group) if group.cache is None else group.cache
         size, columns = group.part(self.chunk), max(1, self.chunk // len(group.requests))
-        self._read, self._read_since = self._read + size, self._read_since + size
+        self._read, self._read_since = self._read + size, self._read_since + self._charged(size)
         part, mask = group.tokens[:, :columns], None if group.mask is None else group.mask[:, :columns]
         is_last = group.tokens.shape[1] <= columns
         group.tokens, group.mask = group.tokens[:, columns:], None if group.mask is None else group.mask[:, columns:]
@@ -375,9 +379,9 @@ class Batch:
 
 
 @contextmanager
-def one_thread(compiled: bool) -> Iterator[None]:
+def one_thread(compiled: bool = True) -> Iterator[None]:
     """One thread for PyTorch where an engine runs the network: what is left to do is small, and PyTorch's other threads wait
-    busily on the cores that the engine's threads want (128 -> 180 tokens a second on two cores)."""
+    busily on the cores that the engine's threads want (128 -> 180 tokens a second on two cores), or that another process has."""
     threads = torch.get_num_threads()
     if not compiled or threads == 1:
         yield

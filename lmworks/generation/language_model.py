@@ -24,6 +24,7 @@ from lmworks.basics.errors import ConfigError, ModelError
 from lmworks.basics.files import directory_written_whole, write_json
 from lmworks.basics.gguf_file import GGUFFile
 from lmworks.generation.answer import Answer
+from lmworks.generation.batch import one_thread
 from lmworks.generation.classifying import Told, classify
 from lmworks.generation.constraints import Constraint
 from lmworks.generation.decoding import Window, decode, new_request
@@ -125,11 +126,14 @@ class LanguageModel:
         check_compress(compress, dtype)
         path, wanted = resolve(str(reference)), dtype_of(dtype)
         file = GGUFFile(path) if path.suffix == ".gguf" else None
-        if file is not None:
-            network = read_gguf_network(file, wanted or stored_dtype(file) or fast_dtype(device))
-            tokenizer = Tokenizer.from_gguf(file)
-        else:
-            network, tokenizer = read_network(path, wanted), Tokenizer.load(path)
+        with (
+            one_thread()
+        ):  # reading gains nothing by more, and beside two busy processes took 43 s with two and 4 with one
+            if file is not None:
+                network = read_gguf_network(file, wanted or stored_dtype(file) or fast_dtype(device))
+                tokenizer = Tokenizer.from_gguf(file)
+            else:
+                network, tokenizer = read_network(path, wanted), Tokenizer.load(path)
         if rope_scaling is not None:
             network.config = stretched(network.config, rope_scaling)
         model = cls(network.to(device), tokenizer, path, str(reference), exact=wanted is not None)
@@ -149,7 +153,8 @@ class LanguageModel:
             stored = StoredInDirectory.of(weights, self.config)
         if stored is not None and not as_read:
             stored = Unchanged(stored, own_parameters(self.network))
-        self.network.engine = engine_for(self.network, compress, stored, self.network.device.type)
+        with one_thread():  # two threads gain half a second at most, and took 43 s for 4 beside two busy processes (SmolLM2)
+            self.network.engine = engine_for(self.network, compress, stored, self.network.device.type)
         self.embeds_compiled, self._encoder = compress is None, None
 
     @property

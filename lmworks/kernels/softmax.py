@@ -48,6 +48,8 @@ SMALLEST = float("-inf")
 ONE_BITS = float_bits(1.0)
 LEAST = 1.5e-38
 """Below the smallest exponent but 0."""
+FEW = 16
+"""Vectors that are summed in float32."""
 ROUNDING = 1e-6
 """Of sums in float32."""
 
@@ -115,8 +117,8 @@ def _sum_above(name: str, part: Callable[[Writer, Value], Value]) -> Any:
     return sum_above
 
 
-mass_above = _sum_above("mass_above", lambda w, weight: weight)
-"""The sum of the weights that are at least `threshold`, of 16 x `vectors`."""
+few_above = _sum_above("few_above", lambda w, weight: weight)
+"""The sum of the weights that are at least `threshold`, of 16 x `vectors`, few enough that float32 loses none beside a 1."""
 count_above = _sum_above("count_above", lambda w, weight: w.constant(1.0, FLOATS))
 """How many they are."""
 
@@ -172,6 +174,15 @@ def log_total(logits, count, room):
 
 
 @inlined
+def mass_above(weights, vectors, threshold):
+    """The sum of the weights that are at least `threshold`, of 16 x `vectors`, in float64."""
+    total = 0.0
+    for first in range(0, vectors, FEW):
+        total += few_above(weights + 64 * first, min(FEW, vectors - first), threshold)
+    return total
+
+
+@inlined
 def mass_of(weights, found):
     """The sum of the weights that were found, behind which a vector is filled with zeros."""
     for place in range(found, (found + 15) // 16 * 16):
@@ -187,7 +198,7 @@ def threshold_of(weights, vectors, edge, wanted, counted):
     while high - low > 1:
         middle = (low + high) // 2
         least = as_float(middle)
-        there = count_above(weights, vectors, least) if counted else mass_above(weights, vectors, least)
+        there = float(count_above(weights, vectors, least)) if counted else mass_above(weights, vectors, least)
         if there >= wanted:
             low = middle
         else:
@@ -260,16 +271,16 @@ def choose(logits, count, factor, top_k, top_p, min_p, at, room):
     threshold, equals = float32(edge), found
     if top_k > 0:
         if top_k < found:
-            threshold = threshold_of(weights, vectors, edge, float32(top_k), True)
-        total = float(mass_above(weights, vectors, threshold))
+            threshold = threshold_of(weights, vectors, edge, float(top_k), True)
+        total = mass_above(weights, vectors, threshold)
     if top_p < 1:
-        least = max(threshold, threshold_of(weights, vectors, edge, float32(top_p * total), False))
+        least = max(threshold, threshold_of(weights, vectors, edge, top_p * total, False))
         above = mass_above(weights, vectors, as_float(bits_of(least) + 1))
         threshold, equals = least, max(math.ceil((top_p * total - above) / least - ROUNDING), 1)
-        total = float(above) + equals * least
+        total = above + equals * least
     if min_p > threshold:
         threshold, equals = float32(min_p), found
-        total = float(mass_above(weights, vectors, threshold))
+        total = mass_above(weights, vectors, threshold)
     return word_at(places_of(count, room) + 4 * place_of(weights, found, threshold, equals, at * total))
 
 

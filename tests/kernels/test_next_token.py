@@ -91,6 +91,16 @@ def test_the_same_token_where_what_reaches_the_edge_is_not_enough(filters: str, 
     assert by_kernels == [strategy.at_share(logits, at) for at in shares]
 
 
+def test_many_weights_that_are_next_to_nothing_are_drawn_too():
+    """49,151 tokens that together have the share 0.0029 beside one, but for those few that float32 loses beside a 1."""
+    logits = torch.full((49_152,), -16.65)
+    logits[0] = 0
+    for said in ({}, {"min_p": 1e-9}, {"top_k": 49_151}):
+        assert drawn(logits, 1.0, **said, at=1 - 1e-9) > 49_130
+        middle = drawn(logits, 1.0, **said, at=1 - 0.5 * 49_151 * math.exp(-16.65))
+        assert abs(middle - 24_576) < 200
+
+
 def test_all_may_be_alike():
     flat = torch.zeros(10_000)
     assert drawn(flat, 1.0, at=0.5) == drawn(flat, 1.0, min_p=0.5, at=0.5) == 5_000
