@@ -153,7 +153,9 @@ class LanguageModel:
             stored = StoredInDirectory.of(weights, self.config)
         if stored is not None and not as_read:
             stored = Unchanged(stored, own_parameters(self.network))
-        with one_thread():  # two threads gain half a second at most, and took 43 s for 4 beside two busy processes (SmolLM2)
+        with (
+            one_thread()
+        ):  # two threads gain half a second at most, and took 43 s for 4 beside two busy processes (SmolLM2)
             self.network.engine = engine_for(self.network, compress, stored, self.network.device.type)
         self.embeds_compiled, self._encoder = compress is None, None
 
