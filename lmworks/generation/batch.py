@@ -8,9 +8,8 @@
 
 A step gives every running request one token (more where it guessed some, or where the compiled path writes ahead: `SECONDS_AHEAD`), or
 reads a part of a waiting prompt: at most `chunk` tokens a part, and at most `between` of prompts between two tokens of those that run. The
-prompt that is due first is read first, and it is due when as many
-tokens were read since it came as it has itself: a short one does not wait for a long one that came before, nor a long one for
-more than its own length in short ones that come later. Rows of all requests share each pass through the network; what a
+prompt that is due first is read first, and it is due when as many tokens were read since it came as it has itself: a short one
+does not wait for a long one that came before, nor a long one for more than its own length in short ones that come later. Rows of all requests share each pass through the network; what a
 request draws and keeps is its own.
 On the compiled path, whose sums have one order, an answer is the same to the bit whatever stands beside it; in PyTorch
 the last bits of the logits depend on the number of rows.
@@ -19,8 +18,8 @@ the last bits of the logits depend on the number of rows.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from typing import cast
@@ -38,6 +37,7 @@ from lmworks.kernels.pages import PAGE, PagedCache, bytes_of
 from lmworks.kernels.prefixes import Prefixes
 from lmworks.models.cache import Cache
 from lmworks.models.network import Network, evaluating
+from lmworks.models.threads import one_thread
 
 PREFILL = 512
 """Prompt tokens read at once: enough to fill the processor, few enough to bound memory."""
@@ -376,21 +376,6 @@ class Batch:
             self._cache.close_up()
         for request in self.running:
             request.rows = [Read(at, read.tokens) for at, read in enumerate(request.rows)]
-
-
-@contextmanager
-def one_thread(compiled: bool = True) -> Iterator[None]:
-    """One thread for PyTorch where an engine runs the network: what is left to do is small, and PyTorch's other threads wait
-    busily on the cores that the engine's threads want (128 -> 180 tokens a second on two cores), or that another process has."""
-    threads = torch.get_num_threads()
-    if not compiled or threads == 1:
-        yield
-        return
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 def padded(

@@ -20,11 +20,11 @@ from torch import Tensor
 from lmworks.basics import progress
 from lmworks.basics.config import Config
 from lmworks.basics.errors import ConfigError, DataError, ModelError
-from lmworks.generation.batch import one_thread
 from lmworks.models.directory import read_json
 from lmworks.models.engine import Engine
 from lmworks.models.linear import packed_products
 from lmworks.models.network import Network, evaluating
+from lmworks.models.threads import one_thread
 from lmworks.tokens.tokenizer import Tokenizer
 
 AT_ONCE, AT_ONCE_CPU = 65_536, 1024

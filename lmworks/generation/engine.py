@@ -14,8 +14,8 @@ one sentence, for whatever is wrong with the request.
 
 Requests wait in the order in which they came, until there are seats: one for each row that they need (a beam search has a
 row for each beam). Prompts are read in parts of at most `chunk` tokens, short ones before long ones that came at the same time
-(`batch.py`), and between two tokens of the running requests at most PARTS such parts, or four times as many short ones: a long prompt holds up neither short
-prompts nor, for long, streams.
+(`batch.py`), and between two tokens of the running requests at most PARTS such parts, or four times as many short ones: a long
+prompt does not hold up short ones, nor streams for long.
 On the compiled path, texts that begin alike (a system prompt, a conversation that goes on) are read once: their pages, 64 tokens
 each, are kept in up to `prefix_bytes`, those that nobody wanted for the longest time leaving first.
 
@@ -46,8 +46,8 @@ __all__ = ["CHUNK", "Engine", "EngineState", "Piece", "Ticket"]
 
 CHUNK, PARTS = 128, 4
 """Prompt tokens of one step, for which who comes meanwhile waits, 40 to 70 ms on two cores (SmolLM2); and so many such steps of reading
-between two tokens, or four times as many short ones. An answer that ends between the parts of a prompt brings its client's next prompt behind that one: with one part between two
-tokens the 95th of 100 first tokens of eight clients took 1.3 times as long (docs/log.md)."""
+between two tokens, or four times as many short ones. An answer that ends between the parts of a prompt brings its client's next prompt
+behind that one: with one part between two tokens the 95th of 100 first tokens of eight clients took 1.2 times as long (docs/log.md)."""
 SECONDS_TO_WEIGH = 0.1
 """Between two counts of the cache's bytes while nobody leaves."""
 PREFIX_BYTES = 2**28

@@ -24,7 +24,6 @@ from lmworks.basics.errors import ConfigError, ModelError
 from lmworks.basics.files import directory_written_whole, write_json
 from lmworks.basics.gguf_file import GGUFFile
 from lmworks.generation.answer import Answer
-from lmworks.generation.batch import one_thread
 from lmworks.generation.classifying import Told, classify
 from lmworks.generation.constraints import Constraint
 from lmworks.generation.decoding import Window, decode, new_request
@@ -47,6 +46,7 @@ from lmworks.models.gguf_groups import StoredInGGUF
 from lmworks.models.network import Network, evaluating
 from lmworks.models.precision import dtype_of, fast_dtype
 from lmworks.models.references import resolve
+from lmworks.models.threads import one_thread
 from lmworks.tokens.source import source_ids, target_ids, target_start
 from lmworks.tokens.tokenizer import Tokenizer
 
@@ -126,9 +126,7 @@ class LanguageModel:
         check_compress(compress, dtype)
         path, wanted = resolve(str(reference)), dtype_of(dtype)
         file = GGUFFile(path) if path.suffix == ".gguf" else None
-        with (
-            one_thread()
-        ):  # reading gains nothing by more, and beside two busy processes took 43 s with two and 4 with one
+        with one_thread():
             if file is not None:
                 network = read_gguf_network(file, wanted or stored_dtype(file) or fast_dtype(device))
                 tokenizer = Tokenizer.from_gguf(file)
@@ -155,7 +153,7 @@ class LanguageModel:
             stored = Unchanged(stored, own_parameters(self.network))
         with (
             one_thread()
-        ):  # two threads gain half a second at most, and took 43 s for 4 beside two busy processes (SmolLM2)
+        ):  # more of them gain half a second where nothing else runs (SmolLM2), and lose half a minute elsewhere
             self.network.engine = engine_for(self.network, compress, stored, self.network.device.type)
         self.embeds_compiled, self._encoder = compress is None, None
 

@@ -23,14 +23,15 @@ were right; the row of the logits that are LEFT for Python to choose from (-1: n
 COSTS = (1.0, 1.15, 1.3, 1.4, 1.9, 2.05, 2.2, 2.05, 2.4, 2.65, 2.9, 3.05, 3.4, 3.6, 3.85, 3.9)
 EACH_MORE = 0.22
 """Time of a step that reads 1, 2, ... 16 tokens in all its rows, and for each further one, beside a token that a row writes without
-guesses (`python -m benchmarks.engine steps`: SmolLM2-135M, 4 bits, compiled, two cores with AVX-512; two machines agree within 0.1). There are
-matrix kernels for 1, 2, 3, 4, 8 and 16 tokens, so that 8 take less time than 7."""
+guesses (`python -m benchmarks.engine steps`: SmolLM2-135M, 4 bits, compiled, two cores with AVX-512 and quick memory; beside slow memory
+16 tokens take 2.4). There are matrix kernels for 1, 2, 3, 4, 8 and 16 tokens, so that 8 take less time than 7."""
 FIRST, LATER = 0.3, 0.9
 """What is believed at the beginning: a guess is right behind one token that stood before (longer runs: more), and behind a
 guess that was right."""
 REMEMBERED = 0.9
 """Share of such a belief that stays when one more guess turns out right or wrong."""
-BITS = 2**31 - 1
+LOW_BITS = 2**31 - 1
+"""Of a hash, which multiplied by less than 2^31 stays in 64 bits."""
 
 
 def learn(token: int, text: Sequence[int], state: MutableSequence[int], right: MutableSequence[float]) -> None:
@@ -49,7 +50,7 @@ def look(text: Sequence[int], state: MutableSequence[int], ends: MutableSequence
     for length in range(min(match, end), 0, -1):
         mixed = length
         for place in range(end - length, end):
-            mixed = (mixed * 1_640_531_527 + text[place]) & BITS
+            mixed = (mixed * 1_640_531_527 + text[place]) & LOW_BITS
         slot, before = (mixed ^ mixed >> 15) & mask, 0
         while ends[slot] != 0:
             before = ends[slot] // (match + 1)

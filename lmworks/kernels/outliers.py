@@ -30,6 +30,7 @@ from lmworks.models.hooks import hook_points
 from lmworks.models.linear import Linear
 from lmworks.models.network import Network
 from lmworks.models.quantise import GROUP
+from lmworks.models.threads import one_thread
 
 MOST = 8
 """Of one matrix: they take 3 % of a long prompt's time in SmolLM2, and less than can be told of a step's, which waits for weights."""
@@ -63,13 +64,9 @@ def outliers(network: Network) -> dict[str, tuple[int, ...]]:
         look(f"{name}.weight", matrix)
     draws = torch.Generator().manual_seed(0)
     tokens = torch.randint(0, network.config.vocab_size, (1, min(DRAWN, network.config.context)), generator=draws)
-    with _alone:  # PyTorch has one number of threads
-        threads = torch.get_num_threads()
-        torch.set_num_threads(1)  # sums of several threads have no one order, and what is chosen shall not hang on it
-        try:
-            hidden = private.hidden(tokens)
-        finally:
-            torch.set_num_threads(threads)
+    # PyTorch has one number of threads; sums of several have no one order, and what is chosen shall not hang on it.
+    with _alone, one_thread():
+        hidden = private.hidden(tokens)
     head = "embedding.weight" if private.head is None else "head.weight"
     seen[head], weights[head] = hidden.flatten(0, -2).float(), private.head_weight
     return {name: chosen(inputs, column_norms(weights[name])) for name, inputs in seen.items()}

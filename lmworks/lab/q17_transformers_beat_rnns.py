@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -32,6 +31,7 @@ from lmworks.models.config import ModelConfig
 from lmworks.models.network import Network
 from lmworks.models.recurrent import RecurrentNetwork
 from lmworks.models.recurrent_config import RecurrentConfig
+from lmworks.models.threads import one_thread
 from lmworks.objectives import CausalLM
 from lmworks.tokens.batch import Example, Row, stack
 from lmworks.training.settings import TrainingConfig
@@ -212,7 +212,7 @@ def _speeds(configs: Configs, length: int, seeds: int) -> dict[str, dict[int, fl
         batch = stack([(Example(row, [True] * len(row), "speed"),) for row in tokens.tolist()])
         networks = {who: _network(configs[who].but(context=length + 1), seed) for who in found}
         seconds: dict[str, list[float]] = {who: [] for who in found}
-        with _one_thread():
+        with one_thread():
             for _ in range(TRIES):
                 for who, network in networks.items():
                     began = time.process_time()
@@ -235,16 +235,6 @@ def _translations(
         judged = bleu_of(answered(model, sources, Greedy(), CONTEXT - 2), asked)
         found[who][seed], copied = judged.value, judged.chance or 0.0
     return found, copied
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 def _generator(seed: int) -> torch.Generator:

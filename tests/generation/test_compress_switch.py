@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from tiny import language_model
 
 import lmworks as lm
 from lmworks.basics.errors import ConfigError, ModelError
+from lmworks.generation import language_model as language_model_
 from lmworks.generation.strategies import Beam, Chooser
 from lmworks.kernels import unavailable
 from lmworks.kernels.packing import pack, unpacked
@@ -76,6 +78,26 @@ def test_pytorch_has_one_thread_while_an_engine_decodes_and_all_of_them_again_be
         lm.load(folder, compress=compress).generate("the model", max_new_tokens=4)
         assert seen == {while_choosing}
         assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("compress", ["none", "int4"])
+def test_models_are_read_and_packed_with_one_thread_and_run_with_all(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, compress: str
+):
+    seen, before = [], torch.get_num_threads()
+    for name in ("read_network", "engine_for"):
+
+        def watched(*given: object, does: Callable[..., object] = getattr(language_model_, name)) -> object:
+            seen.append(torch.get_num_threads())
+            return does(*given)
+
+        monkeypatch.setattr(language_model_, name, watched)
+    torch.set_num_threads(2)
+    try:
+        lm.load(folder, compress=compress)
+        assert seen == [1, 1] and torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)
 

@@ -145,6 +145,8 @@ def test_a_run_that_guesses_ends_where_it_should():
             written = engine.follow(read[-1:], cache, choice, np.zeros(tokens), 390, np.array([waits]), lookup)
             assert cache.sizes == [299 + len(written.rows[0].tokens)]
             assert len(cache.pages[0]) == -(-cache.sizes[0] // PAGE)
+            steps = engine.write([read[-1:]], begun(engine, read), [choice], np.zeros((tokens, 1)), np.array([waits]))
+            assert written.rows[0].tokens == steps.rows[0].tokens
             return written.rows[0].tokens, written.rounds, written.rows[0]
 
     tokens, rounds, row = went(Choice())

@@ -24,6 +24,7 @@ from lmworks.generation.filters import log_probability
 from lmworks.generation.strategies import Greedy, Sample
 from lmworks.kernels.frame import WORDS, Field, Operation, barrier_bytes
 from lmworks.kernels.library import library
+from lmworks.kernels.lookup import LookingUp
 from lmworks.kernels.next_token import Choice, drawn, log_total, room_numbers, table_of
 from lmworks.kernels.packing import aligned
 from lmworks.kernels.team import Team
@@ -217,6 +218,21 @@ def test_what_is_no_number_is_left_to_python(broken: float):
     bench, steps, chosen, _ = choosing(logits, [Choice(), Choice()], rounds=3)
     bench.run(*steps)
     assert chosen[:, 0].tolist() == [-1, -7, -7] and chosen[0, 1] == logits[1].argmax()
+
+
+def test_a_row_that_guesses_leaves_to_python_what_is_no_number_behind_a_guess_that_was_right():
+    logits = torch.stack([like_words(1000, seed) for seed in range(4)])
+    logits[1], logits[2] = math.nan, math.inf
+    right = int(logits[0].argmax())
+    bench, steps, chosen, _ = choosing(logits, [Choice()])
+    bench.kept[Field.IDS][:] = 7, right, 8, 9  # a token, and three guesses of which the first is right
+    lookup, cuts = LookingUp(3, 3), np.ones((5, 2), np.int64)
+    lookup.saw([5, 6, 7], 1)
+    bench.frame[Field.LOOKUP] = lookup.ready(20, cuts.ctypes.data)
+    bench.run(*steps)
+    assert lookup.went() == (1, 3, 1, 1)  # one token written, three tried, one right, and the second row left
+    assert chosen[0, :2].tolist() == [right, -1] and bench.frame[Field.STOP] == 1
+    assert list(lookup.text[:4]) == [5, 6, 7, right]
 
 
 def test_no_thread_stays_behind_where_a_run_stops(monkeypatch: pytest.MonkeyPatch):

@@ -23,7 +23,7 @@ if unavailable() is not None:
     pytest.skip(str(unavailable()), allow_module_level=True)
 
 from lmworks.kernels.engine import CompiledNetwork
-from lmworks.kernels.frame import CLAIMS, HELPED, Field
+from lmworks.kernels.frame import CLAIMS, HELPED, OVER, Field
 from lmworks.kernels.library import library
 from lmworks.kernels.lookup import LookingUp
 from lmworks.kernels.next_token import Choice
@@ -168,6 +168,20 @@ def test_an_interrupt_before_a_run_leaves_nobody_waiting(led: bool):
         assert os.sched_getaffinity(0) == before
         assert all(torch.equal(*pair) for pair in zip(written(engine, 100, 3), expected, strict=True))
     team.active = team.threads  # a run in which threads wait for each other
+    assert all(torch.equal(*pair) for pair in zip(written(engine, 100, 3), expected, strict=True))
+
+
+@pins
+def test_an_interrupt_on_the_way_to_a_run_that_is_led_keeps_no_late_helper(monkeypatch: pytest.MonkeyPatch):
+    """A helper that is late from the run before waits for its end as long as one leads."""
+    expected, engine = written(compiled_for(1), 100, 3), compiled_for(2, led=True)
+    written(engine, 100, 3)
+    assert engine._barrier[CLAIMS // 8] == OVER
+    with monkeypatch.context() as patch:
+        patch.setattr(Team, "_go", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            written(engine, 100, 3)
+    assert engine._barrier[CLAIMS // 8] == OVER
     assert all(torch.equal(*pair) for pair in zip(written(engine, 100, 3), expected, strict=True))
 
 
