@@ -57,7 +57,7 @@ def ours(dtype: str) -> dict[str, float]:
     from benchmarks.workloads import repeated
     from lmworks.generation.decoding import decode, new_request
     from lmworks.generation.strategies import Beam
-    from lmworks.models.directory import read_network
+    from lmworks.models.files.directory import read_network
     from lmworks.tokens.tokenizer import Tokenizer
 
     network, tokenizer = read_network(folder(), getattr(torch, dtype)), _bytes()

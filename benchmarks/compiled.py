@@ -47,7 +47,7 @@ class Compiled:
     """Our network's own interface: no sampler, greedy choice by argmax, as for the peer."""
 
     def __init__(self) -> None:
-        from lmworks.generation.language_model import LanguageModel
+        from lmworks.language_model import LanguageModel
 
         self.model = LanguageModel.load("smollm2")
         self.network = self.model.network
@@ -221,8 +221,8 @@ def engines(threads: int) -> dict[str, Any]:
         print("llama-cpp-python is not installed; ours runs alone")
         return made
     from lmworks.basics.files import cache_folder
-    from lmworks.exporting import export
-    from lmworks.models.references import resolve
+    from lmworks.jobs.export import export
+    from lmworks.models.files.references import resolve
 
     other = cache_folder("benchmarks") / "smollm2.q4_0.gguf"
     if not other.exists():

@@ -34,7 +34,7 @@ def peer(dtype: str = "float32") -> Callable[[list[str]], Any]:
     import torch
     from sentence_transformers import SentenceTransformer
 
-    from lmworks.models.references import resolve
+    from lmworks.models.files.references import resolve
 
     settings = {"dtype": getattr(torch, dtype)}
     model = SentenceTransformer(str(resolve("minilm")), device="cpu", model_kwargs=settings)

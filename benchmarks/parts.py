@@ -26,9 +26,9 @@ from benchmarks.compiled import Compiled, ids
 from lmworks.adaptation.lora import add_lora, lora_layers
 from lmworks.adaptation.lora_config import LoRAConfig
 from lmworks.generation.batch import Batch
-from lmworks.generation.language_model import LanguageModel
 from lmworks.generation.strategies import Greedy, Sample, Strategy
 from lmworks.kernels import tape
+from lmworks.language_model import LanguageModel
 
 
 def stream(model: Any, strategy: Strategy, ahead: bool) -> float:

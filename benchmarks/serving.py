@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 from benchmarks.compiled import ids
 
 if TYPE_CHECKING:
-    from lmworks.generation.language_model import LanguageModel
+    from lmworks.language_model import LanguageModel
 
 LOADS = {"ShareGPT": (161, 450), "Alpaca": (19, 77), "short": (16, 128), "middle": (128, 128), "long": (512, 128)}
 """Tokens of a prompt, and of the longest answer: the mean is three quarters of it."""

@@ -116,9 +116,9 @@ def lora_ours(recompute: bool) -> dict[str, float]:
 
     import lmworks as lm
     from lmworks.adaptation.lora import LoRAConfig, add_lora
-    from lmworks.models.fused_block import use_fused_blocks
     from lmworks.objectives import CausalLM
     from lmworks.tokens.batch import IGNORE, Batch
+    from lmworks.training.by_hand.fused_block import use_fused_blocks
     from lmworks.training.optimiser import adamw, trainable
     from lmworks.training.settings import TrainingConfig
 

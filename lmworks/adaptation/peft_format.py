@@ -11,9 +11,9 @@ from torch import Tensor
 from lmworks.adaptation.lora import LoRAConfig, add_lora, lora_layers, remove_adapters
 from lmworks.basics.errors import ConfigError, ModelError
 from lmworks.basics.files import says_why, write_json
-from lmworks.models.directory import read_json, read_safetensors, write_safetensors
 from lmworks.models.families import family_of
 from lmworks.models.families.tables import ByHead, Transposed
+from lmworks.models.files.directory import read_json, read_safetensors, write_safetensors
 from lmworks.models.network import Network
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"

@@ -12,8 +12,8 @@ from lmworks.adaptation.lora import LoRALinear, lora_layers, merge_adapters
 from lmworks.adaptation.peft_format import WEIGHTS, is_adapter, write_adapter
 from lmworks.checks.probes import as_row, probe_ids
 from lmworks.checks.result import Difference, NotApplicableError, Outcome, check, logits_apart
-from lmworks.generation.language_model import LanguageModel
-from lmworks.models.directory import read_safetensors
+from lmworks.language_model import LanguageModel
+from lmworks.models.files.directory import read_safetensors
 
 
 @check("adapter is loaded whole", 21)

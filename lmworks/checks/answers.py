@@ -6,8 +6,8 @@ import torch
 
 from lmworks.checks.probes import OTHER_TEXTS, QUESTION, writable
 from lmworks.checks.result import Difference, NotApplicableError, Outcome, check, ids_apart
-from lmworks.generation.language_model import LanguageModel
 from lmworks.generation.strategies import Sample
+from lmworks.language_model import LanguageModel
 from lmworks.tokens.stream import StreamDecoder
 from lmworks.tokens.tokenizer import Tokenizer
 

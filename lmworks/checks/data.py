@@ -11,7 +11,7 @@ from lmworks.basics import progress
 from lmworks.basics.errors import LmworksError
 from lmworks.checks.result import Difference, Outcome, check
 from lmworks.checks.tokenizers import HasTokenizer
-from lmworks.generation.language_model import LanguageModel
+from lmworks.language_model import LanguageModel
 from lmworks.text.sources import Reading
 from lmworks.text.splits import Split, ngram_overlap, split
 from lmworks.tokens.batch import Example, example_of, pack

@@ -8,14 +8,14 @@ from pathlib import Path
 import torch
 
 from lmworks.adaptation.peft_format import CONFIG, WEIGHTS, is_adapter
-from lmworks.basics.gguf_file import GGUFFile
 from lmworks.checks.probes import as_row, probe_ids, read, whole_copy
 from lmworks.checks.result import Difference, NotApplicableError, Outcome, check, type_name
-from lmworks.generation.language_model import LanguageModel
+from lmworks.language_model import LanguageModel
 from lmworks.loading import fingerprint
-from lmworks.models.directory import read_json, read_safetensors, weight_files
+from lmworks.models.files.directory import read_json, read_safetensors, weight_files
+from lmworks.models.files.gguf_file import GGUFFile
+from lmworks.models.files.references import ALIASES, checksum, resolve
 from lmworks.models.network import evaluating
-from lmworks.models.references import ALIASES, checksum, resolve
 
 
 @check("files are whole")

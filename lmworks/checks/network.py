@@ -8,9 +8,9 @@ from torch import Tensor
 
 from lmworks.checks.probes import OTHER_TEXTS, TEXT, as_row, own_source, probe_ids, read
 from lmworks.checks.result import Difference, NotApplicableError, Outcome, check, logits_apart, type_name
-from lmworks.generation.language_model import LanguageModel
+from lmworks.language_model import LanguageModel
 from lmworks.models.network import Network, evaluating
-from lmworks.models.recurrent import RecurrentNetwork
+from lmworks.models.relatives.recurrent import RecurrentNetwork
 from lmworks.tokens.batch import Example, stack
 
 CHUNK = 5

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from lmworks.adaptation.lora import lora_layers, merge_adapters
 from lmworks.checks.result import NotApplicableError
-from lmworks.generation.language_model import LanguageModel
+from lmworks.language_model import LanguageModel
 from lmworks.models.memory import Memory
 from lmworks.models.network import Network
 from lmworks.tokens.tokenizer import Tokenizer

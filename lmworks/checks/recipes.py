@@ -16,15 +16,16 @@ from lmworks.basics.extras import require
 from lmworks.basics.recipe_file import RecipeFile
 from lmworks.checks import data, network, shards, templates, training
 from lmworks.checks.result import CheckResult, Difference, NotApplicableError, Outcome, check
-from lmworks.generation.language_model import LanguageModel
+from lmworks.jobs.planning.recipes import trains_from_nothing
+from lmworks.jobs.recipe import Recipe
+from lmworks.jobs.tasks import Packed, Task, task_of
+from lmworks.jobs.train import network_of, objective_of, rows_of
+from lmworks.jobs.training_recipe import TrainRecipe
+from lmworks.language_model import LanguageModel
 from lmworks.loading import load, load_tokenizer
-from lmworks.models.references import resolve
-from lmworks.models.vectors import read_vectors
+from lmworks.models.files.references import resolve
+from lmworks.models.relatives.vectors import read_vectors
 from lmworks.objectives import Objective, SpanCorruption
-from lmworks.planning.recipes import trains_from_nothing
-from lmworks.pretraining import network_of, objective_of, rows_of
-from lmworks.recipe import Recipe
-from lmworks.tasks import Packed, Task, task_of
 from lmworks.text.corpus.folder import corpus_of, read_split
 from lmworks.text.corpus.recipe import CorpusRecipe
 from lmworks.text.document import Document
@@ -37,7 +38,6 @@ from lmworks.tokens.tokenizer import Tokenizer
 from lmworks.tokens.trainer import train_tokenizer
 from lmworks.training.loop import steps_of
 from lmworks.training.settings import TrainingConfig
-from lmworks.training_recipe import TrainRecipe
 
 KINDS: tuple[type[RecipeFile], ...] = (TrainRecipe, Recipe, CorpusRecipe)
 MOST_TEXT = 20_000_000

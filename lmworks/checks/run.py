@@ -16,7 +16,7 @@ from lmworks.checks.probes import exact_copy
 from lmworks.checks.recipes import check_recipe
 from lmworks.checks.result import CheckResult
 from lmworks.checks.subjects import kind_of
-from lmworks.generation.language_model import LanguageModel
+from lmworks.language_model import LanguageModel
 from lmworks.loading import load
 from lmworks.models.network import evaluating
 from lmworks.text.sources import Reading, read

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from lmworks.basics.errors import ConfigError
 from lmworks.checks.recipes import KINDS as RECIPES
-from lmworks.models.references import ALIASES
+from lmworks.models.files.references import ALIASES
 from lmworks.text import hub, registry
 from lmworks.text.sources import PYTHON_REFERENCE
 from lmworks.tokens.shards import META

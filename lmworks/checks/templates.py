@@ -10,8 +10,8 @@ import torch
 from lmworks.checks.probes import CONVERSATION, QUESTION, TEXT, as_row, probe_ids
 from lmworks.checks.result import TOLERANCES, Difference, NotApplicableError, Outcome, check, ids_apart, type_name
 from lmworks.evaluation.likelihood import measure
-from lmworks.generation.language_model import LanguageModel
 from lmworks.generation.scoring import token_logprobs
+from lmworks.language_model import LanguageModel
 from lmworks.objectives import CausalLM
 from lmworks.text.document import Document
 from lmworks.tokens.batch import Example, example_of, pack, stack

@@ -19,9 +19,9 @@ from typer.core import TyperCommand
 if TYPE_CHECKING:
     from lmworks.generation.constraints import Constraint
     from lmworks.generation.guessing import Draft, Lookup
-    from lmworks.generation.language_model import LanguageModel
     from lmworks.generation.limits import Finish
     from lmworks.generation.strategies import Strategy
+    from lmworks.language_model import LanguageModel
     from lmworks.models.config import RopeScaling
 
 DRAWN, BEAMS, CONTRAST = "A token drawn by its probability", "Whole answers side by side", "Contrastive search"

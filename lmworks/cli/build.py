@@ -10,7 +10,7 @@ import typer
 from lmworks.cli.options import Json, as_json, table
 
 if TYPE_CHECKING:
-    from lmworks.building import BuildResult, Comparison
+    from lmworks.jobs.build import BuildResult, Comparison
 
 VERDICTS = {
     "held-out text": {"better": "learnt", "tie": "a tie: no change seen", "worse": "worse than before"},
@@ -40,14 +40,14 @@ def build(
 ) -> None:
     """Adapt a model to a folder of text, and measure what it learnt and forgot."""
     from lmworks.basics import progress
-    from lmworks.recipe import Recipe
+    from lmworks.jobs.recipe import Recipe
 
     Recipe.read(
         recipe or "adapt", set_ or []
     )  # what is wrong with it is said before torch is loaded, which takes seconds
 
-    from lmworks.building import answer
-    from lmworks.building import build as run
+    from lmworks.jobs.build import answer
+    from lmworks.jobs.build import build as run
 
     with progress.shown():
         result = run(

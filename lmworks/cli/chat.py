@@ -11,8 +11,8 @@ from lmworks.cli.answering import Answering, answering
 from lmworks.cli.options import Base, Compress, MaxNewTokens, Model
 
 if TYPE_CHECKING:
-    from lmworks.generation.language_model import LanguageModel
     from lmworks.generation.strategies import Strategy
+    from lmworks.language_model import LanguageModel
 
 HELP = "/reset forgets the conversation, /system TEXT sets the instructions, /exit ends. Ctrl-C stops an answer."
 

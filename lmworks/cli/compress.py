@@ -30,7 +30,7 @@ def compress(
 ) -> None:
     """Write a smaller model directory that lmworks and transformers load, and say what quality it lost."""
     from lmworks.basics import progress
-    from lmworks.compressing import compress as run
+    from lmworks.jobs.compress import compress as run
 
     with progress.shown():
         made = run(model, out, bits=bits, embedding_bits=embedding_bits, text=text, tokens=tokens, base=base)

@@ -9,7 +9,7 @@ import typer
 from lmworks.cli.options import Base, Beams, Compress, Json, Model, as_json, table
 
 if TYPE_CHECKING:
-    from lmworks.generation.language_model import LanguageModel
+    from lmworks.language_model import LanguageModel
     from lmworks.text.sources import Reading
 
 
@@ -41,7 +41,7 @@ def evaluate(
 
     from lmworks.basics import progress
     from lmworks.basics.errors import ConfigError
-    from lmworks.generation.classifying import classifies
+    from lmworks.encoding.classifying import classifies
     from lmworks.loading import load
     from lmworks.text.sources import read
 

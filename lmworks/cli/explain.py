@@ -10,14 +10,14 @@ import typer
 from lmworks.cli.options import Json, as_json, table
 
 KINDS = {
-    "recipe": ("lmworks.recipe", "Recipe"),
-    "train": ("lmworks.training_recipe", "TrainRecipe"),
-    "space": ("lmworks.sweeping.space", "Dimension"),
+    "recipe": ("lmworks.jobs.recipe", "Recipe"),
+    "train": ("lmworks.jobs.training_recipe", "TrainRecipe"),
+    "space": ("lmworks.jobs.sweeping.space", "Dimension"),
     "corpus": ("lmworks.text.corpus.recipe", "CorpusRecipe"),
     "tokenizer": ("lmworks.tokens.trainer", "TokenizerConfig"),
     "model": ("lmworks.models.config", "ModelConfig"),
     "experts": ("lmworks.models.config", "ExpertSettings"),
-    "recurrent": ("lmworks.models.recurrent_config", "RecurrentConfig"),
+    "recurrent": ("lmworks.models.relatives.recurrent_config", "RecurrentConfig"),
     "sample": ("lmworks.generation.strategies", "Sample"),
     "compress": ("lmworks.cli.compress", "compress"),
     "export": ("lmworks.cli.export", "export"),

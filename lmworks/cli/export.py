@@ -22,7 +22,7 @@ def export(
     """Write a model, its tokenizer and its chat template as one GGUF file for llama.cpp; adapters are merged."""
     from lmworks.basics import progress
     from lmworks.basics.errors import ConfigError
-    from lmworks.exporting import export as run
+    from lmworks.jobs.export import export as run
 
     if to != "gguf":
         raise ConfigError(f"{to!r} is not a format that lmworks exports to; known is gguf")

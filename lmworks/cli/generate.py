@@ -12,8 +12,8 @@ from lmworks.cli.options import Base, Compress, Json, MaxNewTokens, Model, as_js
 
 if TYPE_CHECKING:
     from lmworks.generation.answer import Answer
-    from lmworks.generation.language_model import LanguageModel
     from lmworks.generation.strategies import Strategy
+    from lmworks.language_model import LanguageModel
 
 AT_ONCE = 16
 """Lines that are written together."""

@@ -9,7 +9,7 @@ import typer
 from lmworks.cli.options import Json, as_json, table
 
 if TYPE_CHECKING:
-    from lmworks.models.references import Known
+    from lmworks.models.files.references import Known
 
 
 def models(
@@ -25,7 +25,7 @@ def models(
     """List the models that are known by name; `models MODEL` says how one will run, `models fetch NAME` downloads one."""
     from lmworks.basics import progress
     from lmworks.basics.errors import ConfigError
-    from lmworks.models.references import known, resolve
+    from lmworks.models.files.references import known, resolve
 
     if model == "fetch":
         with progress.shown():
@@ -81,7 +81,7 @@ def _one(model: str, json_: bool) -> None:
     from lmworks.basics import progress
     from lmworks.basics.errors import ModelError
     from lmworks.loading import facts_of
-    from lmworks.models.references import known
+    from lmworks.models.files.references import known
 
     if any(one.name == model and not one.cached for one in known()):
         raise ModelError(f"{model} is not here yet; fetch it with: lmworks models fetch {model}")

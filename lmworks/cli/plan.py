@@ -9,8 +9,8 @@ import typer
 from lmworks.cli.options import Json, as_json, table
 
 if TYPE_CHECKING:
-    from lmworks.planning.plan import Plan
-    from lmworks.planning.published import Published
+    from lmworks.jobs.planning.plan import Plan
+    from lmworks.jobs.planning.published import Published
 
 
 def plan(
@@ -31,17 +31,17 @@ def plan(
 ) -> None:
     """Parameters, memory by part, FLOPs and time: training from nothing, full fine-tuning, LoRA, QLoRA, serving."""
     if published:
-        from lmworks.planning.published import published as figures
+        from lmworks.jobs.planning.published import published as figures
 
         _print_published(figures(), json_)
         return
-    from lmworks.planning.recipes import read_recipe
+    from lmworks.jobs.planning.recipes import read_recipe
 
     read_recipe(recipe, set_ or [])  # what is wrong with it is said before torch is loaded, which takes seconds
 
-    from lmworks.planning.devices import find_device
-    from lmworks.planning.plan import make_plan
-    from lmworks.planning.reading import read_subject
+    from lmworks.jobs.planning.devices import find_device
+    from lmworks.jobs.planning.plan import make_plan
+    from lmworks.jobs.planning.reading import read_subject
 
     subject = read_subject(recipe, set_ or [])
     made = make_plan(subject, find_device(device))

@@ -11,8 +11,8 @@ import typer
 from lmworks.cli.options import Json, as_json, table
 
 if TYPE_CHECKING:
+    from lmworks.jobs.sweeping.run import SweepResult
     from lmworks.lab.chart import Chart
-    from lmworks.sweeping.run import SweepResult
     from lmworks.training.rate_finder import RateCurve
 
 SHOWN = 5
@@ -53,12 +53,12 @@ def sweep(
     from lmworks.basics import progress
     from lmworks.basics.errors import ConfigError
     from lmworks.basics.extras import require
-    from lmworks.training_recipe import TrainRecipe
+    from lmworks.jobs.training_recipe import TrainRecipe
 
     TrainRecipe.read(recipe, set_ or [])  # what is wrong with it is said before torch is loaded, which takes seconds
 
     if find_rate:
-        from lmworks.sweeping.rate import find_rate_of
+        from lmworks.jobs.sweeping.rate import find_rate_of
 
         with progress.shown():
             curve = find_rate_of(recipe, set_ or [], say=_say)
@@ -67,7 +67,7 @@ def sweep(
     if space is None or trials is None:
         raise ConfigError("sweep needs --space FILE and --trials N; or --find-rate for the learning rate alone")
     require("matplotlib.figure", "search")  # for the picture at the end: better missed now than then
-    from lmworks.sweeping.run import sweep as run
+    from lmworks.jobs.sweeping.run import sweep as run
 
     with progress.shown():
         result = run(recipe, space, trials, out, changes=set_ or [], storage=storage, seed=seed, prune=prune, say=_say)
@@ -152,7 +152,7 @@ def _show(result: SweepResult, pictures: list[Path]) -> None:
 
 
 def _show_importance(result: SweepResult) -> None:
-    from lmworks.sweeping.importance import LEAST
+    from lmworks.jobs.sweeping.importance import LEAST
 
     typer.echo("")
     if not result.importance:

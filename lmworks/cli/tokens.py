@@ -42,7 +42,7 @@ def train(
     from pathlib import Path
 
     from lmworks.basics import progress
-    from lmworks.runs import say_replaced
+    from lmworks.jobs.runs import say_replaced
     from lmworks.text.sources import read
     from lmworks.tokens.folder import refuse_foreign_files
     from lmworks.tokens.inspection import compare

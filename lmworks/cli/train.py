@@ -10,7 +10,7 @@ import typer
 from lmworks.cli.options import Json, as_json, table
 
 if TYPE_CHECKING:
-    from lmworks.pretraining import PretrainResult
+    from lmworks.jobs.train import PretrainResult
 
 
 def train(
@@ -28,7 +28,7 @@ def train(
 ) -> None:
     """Train a tokenizer and a model from nothing, by one process or by several."""
     from lmworks.basics import progress
-    from lmworks.training_recipe import TrainRecipe
+    from lmworks.jobs.training_recipe import TrainRecipe
 
     TrainRecipe.read(recipe, set_ or [])  # what is wrong with it is said before torch is loaded, which takes seconds
 
@@ -39,7 +39,7 @@ def train(
         arguments += [word for change in set_ or [] for word in ("--set", change)]
         raise typer.Exit(launch(processes, [*arguments, *(["--resume"] if resume else [])]))
 
-    from lmworks.pretraining import pretrain, sample
+    from lmworks.jobs.train import pretrain, sample
     from lmworks.training.ranks import speaks
 
     with progress.shown():
@@ -59,8 +59,8 @@ def train(
 
 
 def _show(result: PretrainResult) -> None:
-    from lmworks.pretraining import sample
-    from lmworks.tasks import task_of
+    from lmworks.jobs.tasks import task_of
+    from lmworks.jobs.train import sample
 
     typer.echo("")
     done, task = result.training, task_of(result.recipe)

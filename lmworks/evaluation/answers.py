@@ -20,8 +20,8 @@ from lmworks.basics.extras import require
 from lmworks.evaluation import statistics
 from lmworks.evaluation.measurement import Measurement
 from lmworks.generation.answer import Answer
-from lmworks.generation.language_model import LanguageModel
 from lmworks.generation.strategies import Strategy
+from lmworks.language_model import LanguageModel
 from lmworks.text.document import Document
 
 Figure = Literal["bleu", "chrf", "rouge"]

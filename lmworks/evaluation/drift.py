@@ -14,8 +14,8 @@ from lmworks.adaptation.lora import adapters_off
 from lmworks.basics import progress
 from lmworks.evaluation import statistics
 from lmworks.evaluation.measurement import Measurement
-from lmworks.generation.language_model import LanguageModel
 from lmworks.generation.strategies import Sample
+from lmworks.language_model import LanguageModel
 
 TEXTS, LENGTH = 16, 128
 

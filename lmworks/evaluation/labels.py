@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from lmworks.evaluation import statistics
 from lmworks.evaluation.measurement import Measurement
-from lmworks.generation.language_model import LanguageModel
+from lmworks.language_model import LanguageModel
 from lmworks.text.document import Document
 from lmworks.tokens.pairs import require_labels
 

@@ -13,8 +13,8 @@ from lmworks.basics import progress
 from lmworks.basics.errors import DataError
 from lmworks.evaluation import statistics
 from lmworks.evaluation.measurement import Measurement
-from lmworks.generation.language_model import LN_2, LanguageModel
 from lmworks.generation.scoring import token_logprobs
+from lmworks.language_model import LN_2, LanguageModel
 from lmworks.text.document import Document
 
 SEGMENT = 256

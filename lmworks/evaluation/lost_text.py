@@ -18,7 +18,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from functools import cached_property
 
-from lmworks.models.ngram import Ngram
+from lmworks.models.relatives.ngram import Ngram
 from lmworks.tokens.lost import Loss, losses
 from lmworks.tokens.tokenizer import Tokenizer
 

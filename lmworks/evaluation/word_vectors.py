@@ -19,7 +19,7 @@ from jaxtyping import Float32
 from lmworks.basics.errors import DataError
 from lmworks.evaluation import statistics
 from lmworks.evaluation.measurement import Measurement
-from lmworks.models.vectors import Vectors
+from lmworks.models.relatives.vectors import Vectors
 from lmworks.text.sources import read
 
 Pair = tuple[str, str, float]

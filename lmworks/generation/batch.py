@@ -29,6 +29,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from lmworks.basics.threads import one_thread
 from lmworks.generation.one_row import WITH_GUESSER, OneRow
 from lmworks.generation.request import Read, Request, Token, top_of
 from lmworks.kernels.engine import MOST_WRITTEN, CompiledNetwork
@@ -37,7 +38,6 @@ from lmworks.kernels.pages import PAGE, PagedCache, bytes_of
 from lmworks.kernels.prefixes import Prefixes
 from lmworks.models.cache import Cache
 from lmworks.models.network import Network, evaluating
-from lmworks.models.threads import one_thread
 
 PREFILL = 512
 """Prompt tokens read at once: enough to fill the processor, few enough to bound memory."""

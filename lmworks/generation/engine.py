@@ -36,11 +36,11 @@ from lmworks.generation.batch import Batch
 from lmworks.generation.constraints import Constraint
 from lmworks.generation.decoding import Window
 from lmworks.generation.guessing import Draft, Lookup
-from lmworks.generation.language_model import LanguageModel, Prompt
 from lmworks.generation.request import Asked, Request
 from lmworks.generation.strategies import Strategy
 from lmworks.generation.ticket import Piece, Ticket
 from lmworks.kernels.engine import CompiledNetwork
+from lmworks.language_model import LanguageModel, Prompt
 
 __all__ = ["CHUNK", "Engine", "EngineState", "Piece", "Ticket"]
 

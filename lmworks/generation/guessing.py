@@ -26,7 +26,7 @@ from lmworks.generation.strategies import Strategy
 from lmworks.kernels.lookup import LookingUp
 
 if TYPE_CHECKING:
-    from lmworks.generation.language_model import LanguageModel
+    from lmworks.language_model import LanguageModel
     from lmworks.models.cache import Cache
 
 

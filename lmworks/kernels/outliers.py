@@ -24,13 +24,13 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from lmworks.basics.threads import one_thread
 from lmworks.kernels.frame import group_bytes
 from lmworks.models.adapted import adapted_layers
+from lmworks.models.files.quantise import GROUP
 from lmworks.models.hooks import hook_points
 from lmworks.models.linear import Linear
 from lmworks.models.network import Network
-from lmworks.models.quantise import GROUP
-from lmworks.models.threads import one_thread
 
 MOST = 8
 """Of one matrix: they take 3 % of a long prompt's time in SmolLM2, and less than can be told of a step's, which waits for weights."""

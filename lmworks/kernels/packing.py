@@ -16,7 +16,7 @@ from torch import Tensor
 from lmworks.basics.errors import ModelError
 from lmworks.kernels.frame import group_bytes
 from lmworks.kernels.outliers import table_for_values, table_for_weights
-from lmworks.models.quantise import GROUP, Groups, ggml
+from lmworks.models.files.quantise import GROUP, Groups, ggml
 
 ROWS = 16
 Kind = gguf.GGMLQuantizationType

@@ -24,10 +24,10 @@ from lmworks.kernels.packing import Arena, Packed, Stored, aligned, bits_of, pac
 from lmworks.models.adapted import adapted_layers, own_parameters
 from lmworks.models.attention import Attention
 from lmworks.models.block import Block
+from lmworks.models.files.quantise import GROUP
 from lmworks.models.network import Network
 from lmworks.models.norm import RMSNorm
 from lmworks.models.positions import sinusoids
-from lmworks.models.quantise import GROUP
 
 ACTIVATIONS = ("silu", "gelu", "gelu_tanh", "relu", "relu_squared", "sigmoid", "tanh")
 """In the order of kernels/activations.py, which imports numba."""

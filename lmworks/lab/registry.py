@@ -23,7 +23,7 @@ from lmworks.basics.config import Config, overrides
 from lmworks.basics.errors import ConfigError
 from lmworks.lab.finding import Observation, Rule
 
-FOLDER = Path(__file__).parent
+FOLDER = Path(__file__).parent / "experiments"
 Scale = Literal["quick", "full"]
 SCALES: tuple[Scale, Scale] = ("quick", "full")
 
@@ -124,7 +124,7 @@ def _listing(path: Path) -> Listing:
             }
             claim = literals.get("claim")
             if literals.get("question") == int(number) and isinstance(claim, str):
-                return Listing(int(number), name.replace("_", " "), claim, f"{__package__}.{path.stem}")
+                return Listing(int(number), name.replace("_", " "), claim, f"{__package__}.experiments.{path.stem}")
     raise ConfigError(
         f'{path.name} declares no @experiment(question={int(number)}, claim="..."); write both as literals'
     )

@@ -15,8 +15,8 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.middleware.cors import CORSMiddleware
 
 from lmworks import __version__
-from lmworks.serving import chat, completions, embeddings, inspection, tokenizing
-from lmworks.serving.answering import unknown_model
+from lmworks.serving.api import chat, completions, embeddings, inspection, tokenizing
+from lmworks.serving.api.answering import unknown_model
 from lmworks.serving.errors import ErrorAnswer, tell_errors
 from lmworks.serving.guard import Guard
 from lmworks.serving.log import Log

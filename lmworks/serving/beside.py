@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 from lmworks.basics.errors import QueueFull
-from lmworks.generation.language_model import LanguageModel
+from lmworks.language_model import LanguageModel
 from lmworks.models.stack import run_plainly
 
 Result = TypeVar("Result")

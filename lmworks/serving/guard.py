@@ -23,11 +23,11 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from lmworks.basics.errors import ConfigError
+from lmworks.serving.api.work import Work
 from lmworks.serving.errors import Refused, as_response, refusal
 from lmworks.serving.log import Log
 from lmworks.serving.metrics import Metrics
 from lmworks.serving.service import Service
-from lmworks.serving.work import Work
 
 OPEN = ("/health",)
 """Paths that need no key: whoever watches over the server has none."""

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, TextIO
 from starlette.types import Scope
 
 if TYPE_CHECKING:
+    from lmworks.serving.api.work import Work
     from lmworks.serving.guard import Record
-    from lmworks.serving.work import Work
 
 QUIET = ("/health", "/metrics", "/_nicegui")
 """Paths whose requests are told only where they fail: they are asked every few seconds, or are parts of the page."""

@@ -14,10 +14,10 @@ from collections.abc import Sequence
 from lmworks.basics.errors import ConfigError
 from lmworks.generation.engine import Engine
 from lmworks.generation.guessing import Lookup
-from lmworks.generation.language_model import LanguageModel
+from lmworks.language_model import LanguageModel
+from lmworks.serving.api.token_texts import TokenTexts
 from lmworks.serving.beside import Beside
 from lmworks.serving.settings import Limits
-from lmworks.serving.token_texts import TokenTexts
 
 
 class Service:

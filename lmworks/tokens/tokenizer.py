@@ -24,7 +24,6 @@ import tokenizers
 from jaxtyping import Int64
 
 from lmworks.basics.errors import ConfigError, DataError, ModelError
-from lmworks.basics.gguf_file import GGUFFile
 from lmworks.tokens.vocabulary import END_OF_DOCUMENT, END_OF_TURN, Vocabulary
 
 if TYPE_CHECKING:
@@ -67,13 +66,6 @@ class Tokenizer:
         from lmworks.tokens.folder import read_folder
 
         return cls(read_folder(Path(folder)))
-
-    @classmethod
-    def from_gguf(cls, file: GGUFFile) -> Tokenizer:
-        """The tokenizer that a GGUF file describes."""
-        from lmworks.tokens.gguf_vocabulary import read_gguf_vocabulary
-
-        return cls(read_gguf_vocabulary(file))
 
     def save(self, folder: str | Path) -> None:
         """Write tokenizer.json and its companions so that transformers loads them unchanged."""

@@ -11,8 +11,8 @@ import torch
 
 from lmworks.basics import progress
 from lmworks.basics.errors import ConfigError
-from lmworks.models.fused_block import FusedBlocks, choose_blocks
 from lmworks.models.network import Network
+from lmworks.training.by_hand.fused_block import FusedBlocks, choose_blocks
 from lmworks.training.settings import TrainingConfig
 
 

@@ -9,7 +9,7 @@ from adaptation.adapted import GPT2, adapted
 
 from lmworks.adaptation.lora import LoRAConfig, adaptable, adapters_off, add_lora, lora_layers, remove_adapters
 from lmworks.basics.errors import ConfigError, ModelError
-from lmworks.models.directory import write_network
+from lmworks.models.files.directory import write_network
 
 
 def test_fresh_adapters_change_nothing_and_depend_on_the_seed_alone():

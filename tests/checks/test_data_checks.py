@@ -10,7 +10,7 @@ from tokenizers import decoders, models, pre_tokenizers
 
 from lmworks.checks import data
 from lmworks.checks.run import check_data
-from lmworks.generation.language_model import LanguageModel
+from lmworks.language_model import LanguageModel
 from lmworks.text.document import Document
 from lmworks.text.sources import Reading, Skipped
 from lmworks.text.splits import Split

@@ -19,13 +19,13 @@ from lmworks.checks import adapters, answers, files, network, templates, tokeniz
 from lmworks.checks.result import CheckResult, Difference
 from lmworks.checks.run import check_model
 from lmworks.generation.filters import Draws
-from lmworks.generation.language_model import LanguageModel
 from lmworks.generation.strategies import Chooser, Sample
+from lmworks.language_model import LanguageModel
 from lmworks.loading import load
 from lmworks.models.cache import Cache
 from lmworks.models.masks import Visibility, visibility
-from lmworks.models.recurrent import RecurrentNetwork
-from lmworks.models.recurrent_config import RecurrentConfig
+from lmworks.models.relatives.recurrent import RecurrentNetwork
+from lmworks.models.relatives.recurrent_config import RecurrentConfig
 from lmworks.tokens.stream import StreamDecoder
 from lmworks.tokens.tokenizer import Tokenizer
 

@@ -16,6 +16,7 @@ from torch import nn
 from lmworks.checks import recipes, shards, training
 from lmworks.checks.recipes import Trial, check_recipe
 from lmworks.checks.result import CheckResult
+from lmworks.jobs.training_recipe import TrainRecipe
 from lmworks.models.network import Network
 from lmworks.objectives import CausalLM, Loss, Objective
 from lmworks.text.document import Document
@@ -25,7 +26,6 @@ from lmworks.tokens.rows import Windows
 from lmworks.tokens.tokenizer import Tokenizer
 from lmworks.training import loop, optimiser
 from lmworks.training.checkpoint import State
-from lmworks.training_recipe import TrainRecipe
 
 SOUND = """
 depth = 1

@@ -13,7 +13,7 @@ from cli.terminal import Terminal, lmworks
 # Instead of an answer, what the model reads: the messages that chat gave it.
 ECHO = """
 import time
-from lmworks.generation.language_model import LanguageModel
+from lmworks.language_model import LanguageModel
 def stream(self, prompt, *rest, **named):
     for message in prompt:
         yield f"[{message['role']}: {message['content']}]"

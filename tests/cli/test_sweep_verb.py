@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from sweeping.small import here
+from jobs.sweeping.small import here
 
 from cli.conftest import Ran
 

@@ -20,10 +20,10 @@ from lmworks.adaptation.peft_format import write_adapter
 from lmworks.evaluation.measurement import Measurement
 from lmworks.generation.constraints import Choice, JsonSchema, Regex
 from lmworks.generation.guessing import Lookup
-from lmworks.generation.language_model import LanguageModel
 from lmworks.generation.strategies import Beam, Contrastive, Greedy, Sample
-from lmworks.models.compressed import Compression
-from lmworks.models.directory import write_network
+from lmworks.language_model import LanguageModel
+from lmworks.models.files.compressed import Compression
+from lmworks.models.files.directory import write_network
 
 VERBS = (
     "build",
@@ -437,12 +437,12 @@ def test_lab_runs_several_claims_keeps_what_it_has_and_goes_on_after_those_that_
     ]
     before_each_claim(
         "if '25' in sys.orig_argv: os.kill(os.getpid(), signal.SIGKILL)\n"
-        "if '32' in sys.orig_argv: sys.modules['lmworks.lab.q32_attention'] = None"
+        "if '32' in sys.orig_argv: sys.modules['lmworks.lab.experiments.q32_attention'] = None"
     )
     several = run("lab", "32", "25", "23", "--out", str(folder))
     assert several.code == 1 and several.err.endswith("lmworks: 2 of 3 claims were not measured; the table says why\n")
     words = " ".join(several.out.split())
-    assert "32 not measured: ModuleNotFoundError: import of lmworks.lab.q32_attention halted" in words
+    assert "32 not measured: ModuleNotFoundError: import of lmworks.lab.experiments.q32_attention halted" in words
     assert "25 not measured: killed by signal 9" in words and "23 holds" in words
     assert {one.name for one in folder.glob("*.json")} == {"q23.quick.json"}
     again = run("lab", "23", "--resume", "--out", str(folder))
@@ -518,7 +518,7 @@ def test_lab_that_is_asked_what_cannot_be_says_so(run, arguments):
 
 
 def test_export_writes_a_file_that_the_other_verbs_read(run, tmp_path):
-    from exporting.small import language_model
+    from jobs.small_files import language_model
 
     folder, file = str(language_model().save(tmp_path / "model")), str(tmp_path / "m.gguf")
     facts = run("export", folder, "--to", "gguf", "--type", "q8_0", "--out", file, "--json").json

@@ -14,7 +14,7 @@ from lmworks.adaptation.lora import LoRAConfig, add_lora, lora_layers
 from lmworks.basics.errors import DataError
 from lmworks.evaluation.drift import drift, kl, own_texts
 from lmworks.evaluation.likelihood import SEGMENT, Likelihood, change, measure
-from lmworks.generation.language_model import LanguageModel
+from lmworks.language_model import LanguageModel
 from lmworks.text.document import Document
 from lmworks.text.splits import split
 

@@ -14,7 +14,7 @@ from lmworks.evaluation.word_vectors import (
     read_pairs,
     similarity,
 )
-from lmworks.models.vectors import Vectors
+from lmworks.models.relatives.vectors import Vectors
 from lmworks.text import registry
 
 MAN, ROYAL, WOMAN, PARIS = np.eye(4, dtype=np.float32)

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from lmworks.basics.errors import ConfigError
 from lmworks.generation.constraints import Choice, Constraint, JsonSchema, Regex
 from lmworks.generation.engine import Engine
-from lmworks.generation.language_model import LanguageModel
 from lmworks.generation.strategies import Beam, Greedy, Sample
+from lmworks.language_model import LanguageModel
 
 pytest.importorskip("llguidance", reason="pip install 'lmworks[serve]'")
 jsonschema = pytest.importorskip("jsonschema", reason="pip install jsonschema")

@@ -12,8 +12,8 @@ import torch
 from lmworks.basics.errors import ConfigError, ModelError
 from lmworks.generation import scoring
 from lmworks.generation.generation_config import GenerationConfig
-from lmworks.generation.language_model import LanguageModel
 from lmworks.generation.strategies import Beam, Greedy, Sample
+from lmworks.language_model import LanguageModel
 from lmworks.tokens.source import target_start
 
 BOTH = {"family": "lmworks", "arrangement": "encoder-decoder", "positions": "learned"}

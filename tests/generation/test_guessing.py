@@ -16,9 +16,9 @@ from lmworks.generation.decoding import decode
 from lmworks.generation.engine import Engine
 from lmworks.generation.filters import Draws, keep_or_draw
 from lmworks.generation.guessing import Draft, Lookup
-from lmworks.generation.language_model import LanguageModel
 from lmworks.generation.strategies import Beam, Greedy, Sample, Strategy
 from lmworks.kernels import compiled, unavailable
+from lmworks.language_model import LanguageModel
 
 SHAPE = {"dim": 64, "heads": 4, "kv_heads": 2, "head_dim": 16, "hidden_dim": 96, "context": 256}
 PROMPTS = ["abcabcabcab", "The quick brown fox. The quick brown", "né 😀né 😀n", "x"]

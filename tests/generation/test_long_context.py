@@ -9,9 +9,9 @@ import torch
 from lmworks.basics.errors import ConfigError, ModelError
 from lmworks.generation.engine import Engine
 from lmworks.generation.guessing import Lookup
-from lmworks.generation.language_model import LanguageModel
 from lmworks.generation.strategies import Beam, Contrastive, Greedy, Sample
 from lmworks.kernels import compiled, unavailable
+from lmworks.language_model import LanguageModel
 from lmworks.loading import load
 from lmworks.models.config import RopeScaling
 

@@ -16,10 +16,10 @@ from lmworks.basics.errors import ConfigError, EngineClosed, QueueFull
 from lmworks.generation.batch import MOST_AHEAD, Batch
 from lmworks.generation.engine import Engine
 from lmworks.generation.guessing import Guess
-from lmworks.generation.language_model import LanguageModel
 from lmworks.generation.strategies import Beam, Greedy, Sample, Strategy
 from lmworks.generation.ticket import Ticket
 from lmworks.kernels import compiled, unavailable
+from lmworks.language_model import LanguageModel
 
 SHAPE = {"dim": 64, "heads": 4, "kv_heads": 2, "head_dim": 16, "hidden_dim": 96, "context": 512}
 PROMPTS = ["a", "The quick brown fox jumps over", "né 😀", "x" * 150, "one two", "y" * 70]
@@ -408,8 +408,8 @@ def test_mistakes_are_one_sentence(model: LanguageModel, engine: Engine):
 
 def test_encoder_decoders_and_recurrent_networks_come_and_go_too():
     """Sources of other lengths join those that are being written; the state of an LSTM does, too."""
-    from lmworks.models.recurrent import RecurrentNetwork
-    from lmworks.models.recurrent_config import RecurrentConfig
+    from lmworks.models.relatives.recurrent import RecurrentNetwork
+    from lmworks.models.relatives.recurrent_config import RecurrentConfig
 
     tokenizer = tiny.byte_tokenizer()
     shape = {"vocab_size": tokenizer.vocab_size, "dim": 32, "layers": 2, "context": 128}

@@ -17,12 +17,12 @@ from lmworks.generation.answer import Answer
 from lmworks.generation.batch import Batch
 from lmworks.generation.engine import Engine
 from lmworks.generation.guessing import Lookup
-from lmworks.generation.language_model import LanguageModel
 from lmworks.generation.strategies import Greedy, Sample, Strategy
 from lmworks.kernels import compiled, unavailable
 from lmworks.kernels.engine import CompiledNetwork, Written
 from lmworks.kernels.next_token import Choice
 from lmworks.kernels.pages import PAGE
+from lmworks.language_model import LanguageModel
 from lmworks.models.config import RopeScaling
 
 if unavailable() is not None:

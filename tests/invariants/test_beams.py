@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 from lmworks.generation.answer import Answer
 from lmworks.generation.beams import largest
 from lmworks.generation.decoding import decode, new_request
-from lmworks.generation.language_model import LanguageModel
 from lmworks.generation.request import Request
 from lmworks.generation.strategies import Beam, Greedy, Sample
+from lmworks.language_model import LanguageModel
 from lmworks.models.network import Network
-from lmworks.models.recurrent import RecurrentNetwork
-from lmworks.models.recurrent_config import RecurrentConfig
+from lmworks.models.relatives.recurrent import RecurrentNetwork
+from lmworks.models.relatives.recurrent_config import RecurrentConfig
 from lmworks.tokens.tokenizer import Tokenizer
 
 LETTERS, END, LONGEST = 3, 3, 5

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from lmworks.generation import decoding
 from lmworks.generation.decoding import decode, new_request
 from lmworks.generation.filters import Draws, draw, keep_min_p, keep_top_k, keep_top_p, probabilities
-from lmworks.generation.language_model import LanguageModel
 from lmworks.generation.limits import Limits
 from lmworks.generation.strategies import Greedy, Sample, Strategy
+from lmworks.language_model import LanguageModel
 
 PROMPTS = ["a", "The quick brown fox jumps over", "né 😀", "one two"]
 TEXT = "né😀e\u0301 end👩‍👩‍👧 日本"

@@ -15,7 +15,7 @@ from lmworks.basics.errors import ConfigError
 from lmworks.models.attention import attention_pattern
 from lmworks.models.cache import Cache
 from lmworks.models.config import RopeScaling
-from lmworks.models.directory import read_network, write_network
+from lmworks.models.files.directory import read_network, write_network
 from lmworks.models.hooks import hook_points
 from lmworks.models.network import Network, evaluating
 

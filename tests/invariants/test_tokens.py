@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from tokens.corpus import TEXTS
 from tokens.small import byte_level, sentencepiece
 
-from lmworks.basics.gguf_file import GGUFFile
+from lmworks.models.files.gguf_file import GGUFFile
+from lmworks.models.files.gguf_vocabulary import gguf_tokenizer
 from lmworks.tokens.batch import IGNORE, Example, pack, stack
 from lmworks.tokens.tokenizer import Tokenizer
 
@@ -43,7 +44,7 @@ def test_the_bytes_of_the_tokens_add_up_to_the_bytes_of_the_text(text):
 
 def test_smollm2s_tokens_have_exact_bytes(smollm2_path):
     """Pitfall 6, on the real vocabulary: every token, not only those of a text."""
-    tokenizer = Tokenizer.from_gguf(GGUFFile(smollm2_path))
+    tokenizer = gguf_tokenizer(GGUFFile(smollm2_path))
     for text in TEXTS:
         assert b"".join(map(tokenizer.token_bytes, tokenizer.encode(text))) == text.encode()
     known = {tokenizer.token_bytes(number) for number in range(tokenizer.vocab_size)}
@@ -92,7 +93,7 @@ def test_a_reloaded_tokenizer_splits_and_stops_as_before(tokenizer, tmp_path):
 
 def test_smollm2_saved_as_a_folder_is_the_same_tokenizer(smollm2_path, tmp_path):
     """Pitfall 8, from one container into another."""
-    tokenizer = Tokenizer.from_gguf(GGUFFile(smollm2_path))
+    tokenizer = gguf_tokenizer(GGUFFile(smollm2_path))
     tokenizer.save(tmp_path)
     again = Tokenizer.load(tmp_path)
     assert [again.encode(text) for text in TEXTS] == [tokenizer.encode(text) for text in TEXTS]

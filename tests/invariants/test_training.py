@@ -19,11 +19,11 @@ from training.runs import CONFIG, Interfering, logged, network, rows, run, saved
 from lmworks.adaptation.lora import lora_layers, merge_adapters
 from lmworks.basics.errors import Stopped
 from lmworks.checks.training import group_differences, split_differences
-from lmworks.models.directory import read_network, write_network
-from lmworks.models.fused_block import use_fused_blocks
+from lmworks.models.files.directory import read_network, write_network
 from lmworks.models.network import Network
 from lmworks.objectives import CausalLM, Loss
 from lmworks.tokens.batch import Batch, Example, batches, stack
+from lmworks.training.by_hand.fused_block import use_fused_blocks
 from lmworks.training.checkpoint import State, load_checkpoint, save_checkpoint
 from lmworks.training.loop import train
 from lmworks.training.optimiser import adamw, trainable

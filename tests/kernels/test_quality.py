@@ -11,12 +11,12 @@ from torch import Tensor
 
 pytest.importorskip("numba")
 
-from lmworks.basics.gguf_file import GGUFFile
-from lmworks.generation.language_model import LanguageModel
 from lmworks.kernels import compiled, unavailable
 from lmworks.kernels.packing import unpacked
-from lmworks.models.gguf import read_gguf_network
-from lmworks.models.gguf_groups import StoredInGGUF
+from lmworks.language_model import LanguageModel
+from lmworks.models.files.gguf import read_gguf_network
+from lmworks.models.files.gguf_file import GGUFFile
+from lmworks.models.files.gguf_groups import StoredInGGUF
 from lmworks.text.sources import read
 
 if unavailable() is not None:

@@ -10,13 +10,13 @@ import torch
 
 import lmworks as lm
 from lmworks.basics.errors import DataError, LmworksError
-from lmworks.lab import q02_attention_links, q21_positions, q22_heads
+from lmworks.jobs.planning.parameters import count_parameters
+from lmworks.lab.bench.verb_objects import Clause, verb_objects
+from lmworks.lab.experiments import q02_attention_links, q21_positions, q22_heads
 from lmworks.lab.finding import FAILS, HOLDS, ONLY_IF, UNDERPOWERED
 from lmworks.lab.registry import load
 from lmworks.lab.run import run
-from lmworks.lab.verb_objects import Clause, verb_objects
 from lmworks.models.network import Network
-from lmworks.planning.parameters import count_parameters
 from lmworks.text.document import Document
 from lmworks.text.sources import read
 

@@ -9,11 +9,11 @@ import torch
 
 from lab.test_experiments import assert_whole
 from lmworks.basics.errors import DataError
-from lmworks.lab import q27_jacobians, q30_relu, q31_backpropagation, q43_vanishing_gradients
-from lmworks.lab.byte_rows import byte_batch
-from lmworks.lab.deep_network import ExactCausalLM, deep_network, gradient_by_block, reach
+from lmworks.lab.bench.byte_rows import byte_batch
+from lmworks.lab.bench.deep_network import ExactCausalLM, deep_network, gradient_by_block, reach
+from lmworks.lab.bench.small_network import byte_text
+from lmworks.lab.experiments import q27_jacobians, q30_relu, q31_backpropagation, q43_vanishing_gradients
 from lmworks.lab.run import run
-from lmworks.lab.small_network import byte_text
 from lmworks.models.hooks import hooked
 from lmworks.objectives import CausalLM
 from lmworks.tokens.batch import IGNORE

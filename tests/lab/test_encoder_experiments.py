@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from lab.test_experiments import assert_whole
-from lmworks.lab import q07_masked
-from lmworks.lab.encoders import logistic_regression, prose, small_network
+from lmworks.lab.bench.encoders import logistic_regression, prose, small_network
+from lmworks.lab.experiments import q07_masked
 from lmworks.lab.run import run
 from lmworks.objectives import MaskedLM
 from lmworks.text import registry

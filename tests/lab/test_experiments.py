@@ -10,7 +10,12 @@ import torch.nn.functional as F
 
 from lmworks.basics.errors import ConfigError, DataError, LmworksError
 from lmworks.evaluation.lost_text import LostText
-from lmworks.lab import (
+from lmworks.jobs.planning.flops import training_flops
+from lmworks.jobs.planning.parameters import count_parameters
+from lmworks.lab.bench import writers
+from lmworks.lab.bench.continuations import Continuation, gap, pieces, spread
+from lmworks.lab.bench.small_network import bits_per_byte, byte_text, held_out_logits, small_network, train
+from lmworks.lab.experiments import (
     q01_tokenization,
     q06_temperature,
     q12_top_k_top_p,
@@ -20,18 +25,13 @@ from lmworks.lab import (
     q25_cross_entropy,
     q32_attention,
     q48_hyperparameters,
-    writers,
 )
-from lmworks.lab.continuations import Continuation, gap, pieces, spread
 from lmworks.lab.finding import FAILS, HOLDS, ONLY_IF, UNDERPOWERED
 from lmworks.lab.registry import load
 from lmworks.lab.run import run
 from lmworks.lab.seeds import worst_difference
-from lmworks.lab.small_network import bits_per_byte, byte_text, held_out_logits, small_network, train
 from lmworks.models.attention import attend
 from lmworks.models.masks import visibility
-from lmworks.planning.flops import training_flops
-from lmworks.planning.parameters import count_parameters
 from lmworks.text.sources import read
 from lmworks.tokens.trainer import TokenizerConfig, train_tokenizer
 from lmworks.training.settings import TrainingConfig
@@ -172,7 +172,7 @@ def test_cuts_of_a_compound_are_where_tokens_end():
 
 
 def test_the_human_text_is_scored_as_the_model_scores_it(smollm2_path, real_text):
-    from lmworks.generation.language_model import LanguageModel
+    from lmworks.language_model import LanguageModel
 
     model = LanguageModel.load(str(smollm2_path), dtype="float32")
     [piece, _] = pieces(model, real_text, 2, seed=1, prompt=8, length=6)

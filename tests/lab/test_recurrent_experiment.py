@@ -6,12 +6,12 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from lab.test_experiments import assert_whole
-from lmworks.lab import q17_transformers_beat_rnns as q17
+from lmworks.lab.experiments import q17_transformers_beat_rnns as q17
 from lmworks.lab.run import run
 from lmworks.models.config import ModelConfig
 from lmworks.models.network import Network
-from lmworks.models.recurrent import RecurrentNetwork
-from lmworks.models.recurrent_config import RecurrentConfig
+from lmworks.models.relatives.recurrent import RecurrentNetwork
+from lmworks.models.relatives.recurrent_config import RecurrentConfig
 
 SMALL = {"vocab_size": 16, "dim": 32, "layers": 2, "heads": 2, "context": 24}
 

@@ -11,11 +11,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from lab.test_experiments import assert_whole
 from lmworks.evaluation.answers import whole_answers
-from lmworks.generation.language_model import LanguageModel
 from lmworks.generation.strategies import Greedy
-from lmworks.lab import arrangements, q08_sequence_to_sequence, q46_encoders_and_decoders, translators
-from lmworks.lab.run import run
-from lmworks.lab.translators import (
+from lmworks.lab.bench import arrangements, translators
+from lmworks.lab.bench.translators import (
     LSTM,
     TRANSFORMER,
     operations,
@@ -25,9 +23,12 @@ from lmworks.lab.translators import (
     translator,
     widest_lstm,
 )
+from lmworks.lab.experiments import q08_sequence_to_sequence, q46_encoders_and_decoders
+from lmworks.lab.run import run
+from lmworks.language_model import LanguageModel
 from lmworks.models.hooks import hooked
 from lmworks.models.network import Network
-from lmworks.models.recurrent import RecurrentNetwork
+from lmworks.models.relatives.recurrent import RecurrentNetwork
 from lmworks.objectives import SequenceToSequence
 from lmworks.text import registry
 from lmworks.tokens.batch import IGNORE

@@ -10,9 +10,9 @@ import torch
 
 from lab.test_experiments import assert_whole, real_text  # noqa: F401 (a fixture)
 from lmworks.basics.errors import ConfigError
-from lmworks.generation.language_model import LanguageModel
-from lmworks.lab import q03_window
+from lmworks.lab.experiments import q03_window
 from lmworks.lab.run import run
+from lmworks.language_model import LanguageModel
 from lmworks.text.document import Document
 
 TEXT = "One thing and another, and then a third one; nothing of it is a fact. " * 40

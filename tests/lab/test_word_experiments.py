@@ -9,12 +9,12 @@ import pytest
 import torch
 
 from lmworks.basics.errors import ConfigError
-from lmworks.lab import q10_embeddings, q26_embedding_gradients, q42_adaptive_softmax
+from lmworks.lab.bench.word_network import nats_per_word, train, word_network, word_text
+from lmworks.lab.experiments import q10_embeddings, q26_embedding_gradients, q42_adaptive_softmax
 from lmworks.lab.finding import FAILS, HOLDS, ONLY_IF, UNDERPOWERED
 from lmworks.lab.registry import load
 from lmworks.lab.run import run
-from lmworks.lab.word_network import nats_per_word, train, word_network, word_text
-from lmworks.models.vectors import Vectors
+from lmworks.models.relatives.vectors import Vectors
 from lmworks.objectives import CausalLM
 from lmworks.text import registry
 from lmworks.tokens.batch import IGNORE, batches, stack

@@ -16,7 +16,7 @@ from training.runs import CONFIG, rows
 from lmworks.basics.errors import ConfigError, ModelError
 from lmworks.models.adaptive_softmax import AdaptiveSoftmax
 from lmworks.models.config import ModelConfig
-from lmworks.models.directory import read_network, write_network
+from lmworks.models.files.directory import read_network, write_network
 from lmworks.models.network import Network
 from lmworks.objectives import CausalLM
 from lmworks.objectives.cross_entropy import cross_entropy

@@ -13,14 +13,14 @@ import torch
 from lmworks.basics.errors import ConfigError, ModelError
 from lmworks.models.attention import attend
 from lmworks.models.config import ModelConfig, RopeScaling
-from lmworks.models.directory import read_network, write_network
+from lmworks.models.files.directory import read_network, write_network
 from lmworks.models.hooks import hook_points
 from lmworks.models.masks import visibility
 from lmworks.models.network import Network
 from lmworks.models.position_bias import alibi_bias, alibi_slopes, relative_buckets
 from lmworks.models.positions import sinusoids
-from lmworks.models.recurrent import RecurrentNetwork
-from lmworks.models.recurrent_config import RecurrentConfig
+from lmworks.models.relatives.recurrent import RecurrentNetwork
+from lmworks.models.relatives.recurrent_config import RecurrentConfig
 
 CLOSE = {"rtol": 1e-5, "atol": 1e-5}
 ENCODER: dict[str, Any] = {"family": "lmworks", "arrangement": "encoder"}

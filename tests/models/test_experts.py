@@ -14,8 +14,8 @@ from torch import Tensor
 
 from lmworks.basics.errors import ConfigError
 from lmworks.models.config import ExpertSettings, ModelConfig
-from lmworks.models.directory import read_network, write_network
 from lmworks.models.experts import Experts, expert_layers
+from lmworks.models.files.directory import read_network, write_network
 from lmworks.models.hooks import hooked
 
 CLOSE = {"rtol": 1e-5, "atol": 1e-5}

@@ -10,7 +10,7 @@ import torch
 
 from lmworks.basics.errors import ConfigError
 from lmworks.models.config import ModelConfig
-from lmworks.models.directory import read_network, write_network
+from lmworks.models.files.directory import read_network, write_network
 from lmworks.models.ngram_embedding import NGramEmbedding, count_ngrams
 
 VOCAB, DIM = 5, 3

@@ -13,7 +13,7 @@ from training.runs import CONFIG, rows
 from lmworks.adaptation.lora import LoRAConfig, add_lora
 from lmworks.basics.errors import ConfigError
 from lmworks.models.config import ExpertSettings
-from lmworks.models.directory import read_network, write_network
+from lmworks.models.files.directory import read_network, write_network
 from lmworks.models.upcycling import upcycle
 from lmworks.objectives import CausalLM
 from lmworks.training.loop import train

@@ -46,7 +46,7 @@ def sentences(folder: Path, documents: int = 6) -> Sentences:
 
 def bert(seed: int = 0, **settings: Any) -> Network:
     """A small BERT with all heads of pretraining, its every weight random."""
-    from lmworks.training_recipe import NETWORKS
+    from lmworks.jobs.training_recipe import NETWORKS
 
     _, fixed = NETWORKS["masked+next-sentence"]
     shape = {"dim": 16, "layers": 2, "heads": 2, "hidden_dim": 24, "context": 64, "labels": NEXT_SENTENCE}

@@ -11,15 +11,15 @@ import torch
 import torch.nn.functional as F
 
 from lmworks.basics.errors import ConfigError
-from lmworks.models.fused_block import use_fused_blocks
+from lmworks.inside.jacobians import blocks_at
 from lmworks.models.hooks import hook_points, hooked
-from lmworks.models.jacobians import blocks_at
 from lmworks.models.network import Network
-from lmworks.models.recurrent import RecurrentNetwork
-from lmworks.models.recurrent_config import RecurrentConfig
+from lmworks.models.relatives.recurrent import RecurrentNetwork
+from lmworks.models.relatives.recurrent_config import RecurrentConfig
 from lmworks.objectives import CausalLM, Loss, Objective
 from lmworks.objectives.gradients import activation_gradients, gradients_by_layer
 from lmworks.tokens.batch import Batch
+from lmworks.training.by_hand.fused_block import use_fused_blocks
 
 CLOSE = {"rtol": 1e-4, "atol": 1e-7}
 

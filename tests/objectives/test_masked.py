@@ -13,7 +13,7 @@ from objectives.small_texts import bert, sentences, tokenizer
 
 from lmworks.basics.errors import ConfigError
 from lmworks.evaluation.held_out import fixed_seed, restored
-from lmworks.models.directory import write_network
+from lmworks.models.files.directory import write_network
 from lmworks.objectives import MaskedLM, NextSentence
 from lmworks.tokens.batch import IGNORE, Batch, Example, stack
 from lmworks.tokens.sentence_pairs import Passages, SentencePairs

@@ -11,9 +11,9 @@ import torch
 import torch.nn.functional as F
 
 from lmworks.basics.errors import ConfigError
-from lmworks.models.directory import write_network
 from lmworks.models.families.bart import BART, MARIAN, MBART
 from lmworks.models.families.bert import BERT
+from lmworks.models.files.directory import write_network
 from lmworks.models.network import Network
 from lmworks.objectives import CausalLM, Classification, Objective, SequenceToSequence
 from lmworks.tokens.batch import IGNORE

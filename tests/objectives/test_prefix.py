@@ -9,10 +9,10 @@ import torch
 from training.runs import network, rows
 
 from lmworks.basics.errors import ConfigError
-from lmworks.models.fused_block import choose_blocks
 from lmworks.models.masks import visibility
 from lmworks.objectives import CausalLM, PrefixLM
 from lmworks.tokens.batch import IGNORE, Batch, stack
+from lmworks.training.by_hand.fused_block import choose_blocks
 from lmworks.training.step import accumulate
 
 

@@ -12,13 +12,13 @@ from training.runs import CONFIG, logged, rows
 
 from lmworks.basics.errors import ConfigError
 from lmworks.models.experts import expert_layers
-from lmworks.models.fused_block import choose_blocks
 from lmworks.models.hooks import hooked
 from lmworks.models.network import Network
 from lmworks.objectives import L2, CausalLM, LoadBalance, Objective, RouterZLoss, SequenceToSequence
 from lmworks.tokens.batch import Batch, batches
 from lmworks.tokens.pairs import PairRows
 from lmworks.training.blocks import fast_blocks
+from lmworks.training.by_hand.fused_block import choose_blocks
 from lmworks.training.loop import train
 from lmworks.training.step import accumulate
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from lmworks.basics.errors import ModelError
-from lmworks.models.directory import read_config, read_json, read_network, write_network
+from lmworks.models.files.directory import read_config, read_json, read_network, write_network
 from lmworks.models.network import Network
 
 transformers = pytest.importorskip("transformers", reason="pip install 'lmworks[dev]'")

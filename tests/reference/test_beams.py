@@ -18,10 +18,10 @@ import torch
 
 from lmworks.generation.answer import Answer
 from lmworks.generation.decoding import decode, new_request
-from lmworks.generation.language_model import LanguageModel
 from lmworks.generation.limits import Habits
 from lmworks.generation.strategies import Beam, Greedy, Strategy
-from lmworks.models.directory import read_network
+from lmworks.language_model import LanguageModel
+from lmworks.models.files.directory import read_network
 from lmworks.models.network import Network
 from lmworks.tokens.tokenizer import Tokenizer
 

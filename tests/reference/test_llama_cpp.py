@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from exporting.small import FAMILIES, language_model
+from jobs.small_files import FAMILIES, language_model
 
 import lmworks as lm
-from lmworks.exporting import PROBES, export
-from lmworks.tokens.gguf_vocabulary_writing import NAMES
+from lmworks.jobs.export import PROBES, export
+from lmworks.models.files.gguf_vocabulary_writing import NAMES
 
 llama_cpp = pytest.importorskip("llama_cpp", reason="pip install llama-cpp-python (compiles llama.cpp, minutes)")
 

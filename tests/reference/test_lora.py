@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from lmworks.adaptation.lora import LoRAConfig, add_lora, lora_layers, merge_adapters
 from lmworks.adaptation.peft_format import CONFIG, WEIGHTS, read_adapter, write_adapter
 from lmworks.basics.errors import ModelError
-from lmworks.models.directory import read_network, write_network
+from lmworks.models.files.directory import read_network, write_network
 from lmworks.models.network import Network, run_plainly
 
 transformers = pytest.importorskip("transformers", reason="pip install 'lmworks[dev]'")

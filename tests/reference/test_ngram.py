@@ -9,7 +9,7 @@ from functools import cache
 import numpy as np
 import pytest
 
-from lmworks.models.ngram import FALLBACK, Ngram, estimate_discounts
+from lmworks.models.relatives.ngram import FALLBACK, Ngram, estimate_discounts
 from lmworks.text import registry
 
 START = "start"

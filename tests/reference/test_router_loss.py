@@ -9,7 +9,7 @@ import tiny
 import torch
 from objectives.test_routing import heard, network, packed
 
-from lmworks.models.directory import write_network
+from lmworks.models.files.directory import write_network
 from lmworks.objectives import CausalLM, LoadBalance
 from lmworks.tokens.batch import Batch
 

@@ -17,7 +17,8 @@ from tokenizers import models, pre_tokenizers, trainers
 from tokens.corpus import TEXTS
 
 from lmworks.basics.errors import ModelError
-from lmworks.basics.gguf_file import GGUFFile
+from lmworks.models.files.gguf_file import GGUFFile
+from lmworks.models.files.gguf_vocabulary import gguf_tokenizer
 from lmworks.tokens.tokenizer import Tokenizer
 
 ANY_TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=80)
@@ -67,7 +68,7 @@ def smollm2(smollm2_path):
     theirs.backend_tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
     )
-    return Tokenizer.from_gguf(GGUFFile(smollm2_path)), theirs
+    return gguf_tokenizer(GGUFFile(smollm2_path)), theirs
 
 
 def test_smollm2_from_gguf_equals_transformers_on_the_corpus(smollm2):
@@ -179,7 +180,7 @@ def test_the_rule_that_splits_words_equals_transformers(rule, byte_vocabulary, t
 
     path = write_vocabulary(tmp_path / "v.gguf", pre=rule, add_bos_token=False, **byte_vocabulary)
     ours, theirs = (
-        Tokenizer.from_gguf(GGUFFile(path)),
+        gguf_tokenizer(GGUFFile(path)),
         AutoTokenizer.from_pretrained(tmp_path, gguf_file="v.gguf"),
     )
     theirs.backend_tokenizer.model.ignore_merges = rule in {
@@ -195,7 +196,7 @@ def test_qwen2_equals_transformers_own_class(byte_vocabulary, tmp_path):
     from transformers import Qwen2Tokenizer
 
     path = write_vocabulary(tmp_path / "v.gguf", pre="qwen2", **byte_vocabulary)
-    ours = Tokenizer.from_gguf(GGUFFile(path))
+    ours = gguf_tokenizer(GGUFFile(path))
     theirs = Qwen2Tokenizer(
         vocab={token: number for number, token in enumerate(byte_vocabulary["tokens"])},
         merges=[tuple(merge.split(" ")) for merge in byte_vocabulary["merges"]],
@@ -209,7 +210,7 @@ def test_qwen2_equals_transformers_own_class(byte_vocabulary, tmp_path):
 
 def test_single_digit_rules_split_every_digit_off(byte_vocabulary, tmp_path):
     for rule in ("smollm", "starcoder", "refact"):
-        ours = Tokenizer.from_gguf(GGUFFile(write_vocabulary(tmp_path / f"{rule}.gguf", pre=rule, **byte_vocabulary)))
+        ours = gguf_tokenizer(GGUFFile(write_vocabulary(tmp_path / f"{rule}.gguf", pre=rule, **byte_vocabulary)))
         assert [ours.decode([number]) for number in ours.encode("1234")] == list("1234")
 
 
@@ -220,7 +221,7 @@ def test_whole_words_come_first_where_the_model_does_so(byte_vocabulary, tmp_pat
         "token_type": [*byte_vocabulary["token_type"], 1],
     }
     for rule, tokens in (("llama-bpe", 1), ("tekken", 1), ("gpt-2", 4), ("qwen2", 4)):
-        ours = Tokenizer.from_gguf(GGUFFile(write_vocabulary(tmp_path / f"{rule}.gguf", pre=rule, **added)))
+        ours = gguf_tokenizer(GGUFFile(write_vocabulary(tmp_path / f"{rule}.gguf", pre=rule, **added)))
         assert len(ours.encode("zqxj", special=False)) == tokens, rule
 
 
@@ -247,7 +248,7 @@ def test_sentencepiece_never_merges_characters_into_a_control_token(tmp_path):
         bos_token_id=1,
         eos_token_id=2,
     )
-    ours = Tokenizer.from_gguf(GGUFFile(path))
+    ours = gguf_tokenizer(GGUFFile(path))
     assert [tokens[number] for number in ours.encode("</s>", special=False)] == ["▁", "</", "s>"]
 
 
@@ -267,7 +268,7 @@ def test_sentencepiece_never_merges_characters_into_a_control_token(tmp_path):
 )
 def test_a_vocabulary_that_cannot_be_used_is_one_sentence(change, sentence, byte_vocabulary, tmp_path):
     with pytest.raises(ModelError, match=sentence):
-        Tokenizer.from_gguf(GGUFFile(write_vocabulary(tmp_path / "v.gguf", **byte_vocabulary | change)))
+        gguf_tokenizer(GGUFFile(write_vocabulary(tmp_path / "v.gguf", **byte_vocabulary | change)))
 
 
 def pieces_of_stories() -> tuple[list[str], list[float]]:
@@ -317,7 +318,7 @@ def test_sentencepiece_from_gguf_equals_its_algorithm_written_out(tmp_path):
         unknown_token_id=0,
         token_type=[2, 3, 3] + [6] * 256 + [1] * 253,
     )
-    ours = Tokenizer.from_gguf(GGUFFile(path))
+    ours = gguf_tokenizer(GGUFFile(path))
     stories = [
         'Once upon a time, there was a little girl named Lily. She said, "Hi!"',
         "</s> is text",
@@ -344,7 +345,7 @@ def test_sentencepiece_from_gguf_equals_transformers(tmp_path):
         unknown_token_id=0,
         token_type=[2, 3, 3] + [6] * 256 + [1] * 253,
     )
-    ours = Tokenizer.from_gguf(GGUFFile(tmp_path / "s.gguf"))
+    ours = gguf_tokenizer(GGUFFile(tmp_path / "s.gguf"))
     theirs = AutoTokenizer.from_pretrained(tmp_path, gguf_file="s.gguf")
     for text in TEXTS:
         if not text.startswith(" "):  # there transformers follows Metaspace, and not SentencePiece

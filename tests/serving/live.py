@@ -13,7 +13,7 @@ import httpx
 import openai
 import tiny
 
-from lmworks.generation.language_model import LanguageModel
+from lmworks.language_model import LanguageModel
 from lmworks.serving.app import create_app
 from lmworks.serving.run import Server, listening
 from lmworks.serving.service import Service

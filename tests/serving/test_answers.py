@@ -12,8 +12,8 @@ from openai.types.chat import ChatCompletion
 
 from lmworks.generation.guessing import Lookup
 from lmworks.generation.strategies import Greedy, Sample
+from lmworks.serving.api.work import Job, Work
 from lmworks.serving.service import Service
-from lmworks.serving.work import Job, Work
 from serving.live import Live, running, small
 
 TURNS = [{"role": "user", "content": "né 😀?"}]

@@ -8,10 +8,10 @@ import re
 import openai
 import pytest
 
-from lmworks.serving.embeddings import Embedding
-from lmworks.serving.inspection import Inspecting
-from lmworks.serving.tokenizing import Detokenizing, Tokenizing
-from lmworks.serving.wire import Chatting, Completing, Wire
+from lmworks.serving.api.embeddings import Embedding
+from lmworks.serving.api.inspection import Inspecting
+from lmworks.serving.api.tokenizing import Detokenizing, Tokenizing
+from lmworks.serving.api.wire import Chatting, Completing, Wire
 from serving.live import Live
 
 CHAT = {"messages": [{"role": "user", "content": "Hi"}], "max_tokens": 2}

@@ -10,9 +10,9 @@ import pytest
 import tiny
 import torch
 
-from lmworks.generation.language_model import LanguageModel
+from lmworks.language_model import LanguageModel
 from lmworks.models.hooks import hook_points
-from lmworks.serving import inspection
+from lmworks.serving.api import inspection
 from lmworks.serving.beside import twin
 from lmworks.serving.metrics import Metrics
 from lmworks.serving.service import Service

@@ -16,13 +16,13 @@ import pytest
 
 from lmworks.basics.errors import ConfigError
 from lmworks.generation.strategies import Greedy
+from lmworks.serving.api.work import Job, Work
 from lmworks.serving.app import create_app
 from lmworks.serving.guard import Keys
 from lmworks.serving.log import Log
 from lmworks.serving.run import must_be_safe, names_of
 from lmworks.serving.service import Service
 from lmworks.serving.settings import Limits
-from lmworks.serving.work import Job, Work
 from serving.live import Live, running, small
 
 KEYS = ("first-key", "second-key")

@@ -20,10 +20,10 @@ from training.runs import CONFIG, Interfering, logged, network, rows, run, saved
 
 from lmworks.basics import progress
 from lmworks.basics.errors import ConfigError, DataError, LmworksError, ModelError
-from lmworks.models.fused_block import use_fused_blocks
 from lmworks.models.network import Network
 from lmworks.objectives import CausalLM, Loss
 from lmworks.tokens.batch import Batch, Example, Row, batches, pack
+from lmworks.training.by_hand.fused_block import use_fused_blocks
 from lmworks.training.checkpoint import diverged
 from lmworks.training.loop import DivergedError, steps_of, train
 from lmworks.training.settings import TrainingConfig

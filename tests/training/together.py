@@ -17,7 +17,7 @@ from lmworks.training.ranks import Ranks, joined
 _server = multiprocessing.get_context("forkserver")
 _server.set_forkserver_preload(
     [
-        *("pytest", "lmworks.pretraining", "lmworks.training.distributed", "training.runs"),
+        *("pytest", "lmworks.jobs.train", "lmworks.training.distributed", "training.runs"),
         *("torch._dynamo", "torch.distributed.checkpoint"),  # what a first step imports
     ]
 )

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from lmworks.basics.errors import ConfigError, ModelError
 from lmworks.models.families.tables import Family
-from lmworks.models.recurrent_config import RecurrentConfig
+from lmworks.models.relatives.recurrent_config import RecurrentConfig
 
 if TYPE_CHECKING:
     import torch

@@ -16,8 +16,8 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Match
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from lmworks.serving.api.work import Work
 from lmworks.serving.service import Service
-from lmworks.serving.work import Work
 
 HERE = Path(__file__).parent
 OURS = ("/_nicegui",)

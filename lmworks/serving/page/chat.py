@@ -8,13 +8,13 @@ from collections.abc import Callable
 from nicegui import ui
 
 from lmworks.basics.errors import LmworksError
-from lmworks.generation.language_model import Prompt
 from lmworks.generation.request import Asked
+from lmworks.language_model import Prompt
+from lmworks.serving.api.work import Job, Work
 from lmworks.serving.errors import Refused
 from lmworks.serving.page.settings import Settings
 from lmworks.serving.page.written import Pieces, Written
 from lmworks.serving.service import Service
-from lmworks.serving.work import Job, Work
 
 OTHERS = 6
 """Likeliest tokens beside each that is written."""

@@ -10,8 +10,8 @@ from typing import Any
 from nicegui import ui
 
 from lmworks.basics.errors import LmworksError
+from lmworks.serving.api.inspection import Inspecting, inspected
 from lmworks.serving.errors import Refused
-from lmworks.serving.inspection import Inspecting, inspected
 from lmworks.serving.service import Service
 
 EXAMPLE = "The cat chased the mouse because it was hungry."

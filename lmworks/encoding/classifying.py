@@ -1,0 +1,72 @@
+"""What a text is: an encoder's class for each of several texts, with the probability of every class.
+
+(told,) = lm.load("models/classify").classify(["Who wrote Faust?"])
+print(told.label, told.probabilities)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from lmworks.basics import progress
+from lmworks.basics.errors import ConfigError, DataError
+from lmworks.encoding.embedding import batches_by_length
+from lmworks.models.config import ModelConfig
+from lmworks.models.network import Network, evaluating
+from lmworks.tokens.pair_labels import OF_PAIRS
+from lmworks.tokens.source import around_a_text
+from lmworks.tokens.tokenizer import Tokenizer
+
+
+@dataclass(frozen=True)
+class Told:
+    """What a text is taken for."""
+
+    probabilities: dict[str, float]
+    """Of every class, the likeliest first."""
+
+    @property
+    def label(self) -> str:
+        """The likeliest class."""
+        return next(iter(self.probabilities))
+
+
+def classifies(config: ModelConfig) -> bool:
+    """Whether the network tells classes of single texts: not those of tokens, nor whether one text follows another."""
+    return bool(config.labels) and config.labels_of == "texts" and config.labels not in OF_PAIRS
+
+
+@torch.inference_mode()
+def classify(network: Network, tokenizer: Tokenizer, texts: Sequence[str], *, cut: bool = False) -> list[Told]:
+    """The class of each text, in their order; with `cut` longer texts lose their end, else they are a DataError.
+
+    ConfigError for a network without a classifier of texts.
+    """
+    config = network.config
+    if not classifies(config):
+        raise ConfigError(
+            "the network has no classifier of texts; train one (lmworks train classify), or load one that has it"
+        )
+    if isinstance(texts, str):
+        raise DataError("classify takes a list of texts; put the one text into brackets")
+    opening, closing = around_a_text(tokenizer)
+    room = config.context - len(opening) - len(closing)
+    read = tokenizer.encode_batch(list(texts), special=False)
+    for text, ids in zip(texts, read, strict=True):
+        if len(ids) > room and not cut:
+            raise DataError(
+                f"the text {text[:40]!r}... has {len(ids):,} tokens and the model reads {room:,}; split it, or give cut=True"
+            )
+    rows = [[*opening, *ids[:room], *closing] for ids in read]
+    told: dict[int, Told] = {}
+    with evaluating(network), progress.task("classifying", len(texts), "texts") as advance:
+        for places, tokens, mask in batches_by_length(rows, network.device):
+            scores = network.classify(network.hidden(tokens, mask), mask).softmax(-1).tolist()
+            for place, row in zip(places, scores, strict=True):
+                ordered = sorted(zip(row, config.labels, strict=True), reverse=True)
+                told[place] = Told({label: probability for probability, label in ordered})
+            advance(len(places))
+    return [told[place] for place in range(len(texts))]

@@ -1,0 +1,1 @@
+"""Looking inside a network: heads, Jacobians, a backward pass written out."""

@@ -1,0 +1,1 @@
+"""What a verb does: build, train, compress, export, sweep; their recipes, runs and planning."""

@@ -1,0 +1,126 @@
+"""A model in fewer bits: written in a public format, read back, and measured against what it was.
+
+    result = compress("models/notes", "models/notes-4bit", bits=4)
+    print(result.change, result.bytes_before, result.bytes_after)
+
+Quality is measured before and after on the same text, each as `lmworks.load` gives the model; the change has an interval.
+The directory is complete, figures included, or not there.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from lmworks.adaptation.lora import lora_layers, merge_adapters
+from lmworks.adaptation.peft_format import CONFIG, WEIGHTS, is_adapter
+from lmworks.basics.errors import ConfigError
+from lmworks.basics.files import directory_written_whole, write_json
+from lmworks.evaluation.likelihood import Change, Likelihood, change, measure
+from lmworks.evaluation.measurement import Measurement
+from lmworks.language_model import LanguageModel
+from lmworks.loading import load
+from lmworks.models.files.compressed import Compression, check_bits
+from lmworks.models.files.directory import read_json, refuse_foreign_files, weight_files, write_network
+from lmworks.models.files.references import resolve
+from lmworks.text.sources import read
+
+TEXT, TOKENS = "wikitext2", 8_192
+
+
+@dataclass(frozen=True)
+class Compressed:
+    """What was written, and what it cost."""
+
+    folder: Path
+    text: str
+    before: Measurement
+    after: Measurement
+    change: Measurement
+    verdict: Change
+    bytes_before: int
+    """Of the weights' files, an adapter's base included."""
+    bytes_after: int
+    merged: bool
+    """Adapters were merged into the weights."""
+
+
+def compress(
+    model: str | os.PathLike[str],
+    out: str | os.PathLike[str] | None = None,
+    *,
+    bits: int = 4,
+    embedding_bits: int | None = None,
+    text: str = TEXT,
+    tokens: int = TOKENS,
+    base: str | None = None,
+) -> Compressed:
+    """Write a model directory with the matrices in `bits` (4 or 8), and measure what that changes on about `tokens` of `text`.
+
+    What is left as it is (embedding and head, unless `embedding_bits` says otherwise, norms and biases) is bfloat16, or
+    float16 where the model is. Adapters are merged. ConfigError for a model that is no decoder, or that the format has no
+    place for; ModelError naming a weight that is not finite.
+    """
+    check_bits(bits, embedding_bits)
+    folder = Path(out) if out is not None else Path("models") / f"{_name(str(model))}-{bits}bit"
+    refuse_foreign_files(folder)
+    reading = read(text)
+    documents, text = reading.documents, reading.name
+    loaded = load(model, base=base, compress="none")
+    loaded.must_converse()
+    if loaded.source is not None and folder.exists() and folder.samefile(loaded.source):
+        raise ConfigError(f"{folder} is the model itself; give another folder with --out")
+    kept = torch.float16 if loaded.network.dtype == torch.float16 else torch.bfloat16
+    compression = Compression(bits, embedding_bits, kept)
+    before = measure(loaded, documents, f"{text} before", tokens=tokens)
+    bytes_before = sum(file.stat().st_size for file in _files(str(model), base))
+    loaded = load(model, base=base, dtype="float32")  # what a GGUF holds exactly, before it is rounded again
+    merged = bool(lora_layers(loaded.network))
+    if merged:
+        merge_adapters(loaded.network)
+    with directory_written_whole(folder) as temporary:
+        write_network(temporary, loaded.network, compression=compression)
+        loaded.write_tokenizer(temporary)
+        made = load(temporary, compress="none")  # as before: what the weights lost, not what runs them
+        after = measure(made, documents, f"{text} after", tokens=tokens)
+        bytes_after = sum(file.stat().st_size for file in weight_files(temporary))
+        result = _result(folder, text, before, after, bytes_before, bytes_after, merged)
+        write_json(temporary / "lmworks.json", _facts(loaded, compression, result))
+    return result
+
+
+def _result(
+    folder: Path, text: str, before: Likelihood, after: Likelihood, size: int, smaller: int, merged: bool
+) -> Compressed:
+    moved, verdict = change(before, after, text)
+    first, second = before.bits_per_byte(f"{text} before"), after.bits_per_byte(f"{text} after")
+    return Compressed(folder, text, first, second, moved, verdict, size, smaller, merged)
+
+
+def _facts(model: LanguageModel, compression: Compression, result: Compressed) -> dict[str, Any]:
+    return {
+        "source": model.reference,
+        "compressed": {"bits": compression.bits, "embedding_bits": compression.embedding_bits},
+        "bytes_before": result.bytes_before,
+        "bytes_after": result.bytes_after,
+        "measurements": [one.to_json() for one in (result.before, result.after, result.change)],
+    }
+
+
+def _files(reference: str, base: str | None) -> list[Path]:
+    """The files that the weights come from, an adapter's base included."""
+    path = resolve(reference)
+    if path.is_file():
+        return [path]
+    if is_adapter(path):
+        named = base or read_json(path / CONFIG)["base_model_name_or_path"]
+        return [path / WEIGHTS, *_files(str(named), None)]
+    return weight_files(path)
+
+
+def _name(reference: str) -> str:
+    return Path(reference).name.removeprefix("hf:").removesuffix(".gguf") or "model"

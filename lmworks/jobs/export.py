@@ -1,0 +1,130 @@
+"""A model as one file for another program: GGUF, which llama.cpp loads.
+
+exported = export("smollm2", "smollm2.gguf", kind="q8_0")
+
+The file is read back before it counts: its config and its tokenizer must be those of the model.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from lmworks.adaptation.lora import lora_layers, merge_adapters
+from lmworks.basics.errors import ConfigError, ModelError
+from lmworks.basics.files import written_whole
+from lmworks.language_model import LanguageModel
+from lmworks.loading import load
+from lmworks.models.files.gguf import gguf_config
+from lmworks.models.files.gguf_file import GGUFFile
+from lmworks.models.files.gguf_vocabulary import gguf_tokenizer
+from lmworks.models.files.gguf_vocabulary_writing import vocabulary_entries
+from lmworks.models.files.gguf_writing import (
+    KINDS,
+    exported_config,
+    kind_of,
+    network_entries,
+    network_tensors,
+    write_gguf,
+)
+from lmworks.models.files.quantise import Kind
+
+PROBES = (
+    "Hello, world! It's 2024-05-17; don't, we'll, THEY'RE, can’t",
+    "  a  b   c    \n a\n\n  b\t \r\n x",
+    "0 12 345 6789 3.14159 1e-10 ½ ² ٣٤٥",
+    "def f(x: int) -> int:\n    if x > 0:\n\t\treturn x ** 2  # square\n",
+    "Straße naïve e\u0301 日本語、漢字 Привет שלום नमस्ते 👩‍👩‍👧‍👦 🇩🇪",
+)
+"""Texts that the tokenizer of the file must turn into the same ids."""
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What was written."""
+
+    file: Path
+    bytes: int
+    kind: str
+    merged: bool
+    """Adapters were merged into the weights."""
+    unquantised: tuple[str, ...]
+    """Matrices that stay float16, as their rows are not whole groups of 32."""
+
+
+def export(
+    model: str | os.PathLike[str],
+    out: str | os.PathLike[str] | None = None,
+    *,
+    kind: str = "f16",
+    base: str | None = None,
+) -> Exported:
+    """Write a model as a GGUF file of the kind f16, q8_0 or q4_0; adapters are merged into the weights.
+
+    An earlier GGUF file of that name is replaced once the new one is complete. ModelError where llama.cpp has no such
+    network or tokenizer, a weight is not finite, or the file's name is taken by something else.
+    """
+    if kind not in KINDS:
+        raise ConfigError(f"{kind!r} is not a type of GGUF file that is written here; known are {', '.join(KINDS)}")
+    file = Path(out) if out is not None else Path("models") / f"{_name(str(model))}-{kind}.gguf"
+    refuse_other_files(file)
+    loaded = load(model, base=base, dtype="float32")
+    if loaded.source is not None and file.exists() and file.samefile(loaded.source):
+        raise ModelError(f"{file} is the model itself; give another name with --out")
+    loaded.must_write()
+    merged = bool(lora_layers(loaded.network))
+    if merged:
+        merge_adapters(loaded.network)
+    entries = network_entries(loaded.config)
+    entries |= {"general.name": _name(str(model))} | vocabulary_entries(loaded.tokenizer, loaded.config.vocab_size)
+    tensors = network_tensors(loaded.network)
+    with written_whole(file) as temporary:
+        write_gguf(temporary, entries, tensors, KINDS[kind])
+        check_same(GGUFFile(temporary), loaded)
+    left = [
+        name
+        for name, weight in tensors.items()
+        if kind != "f16" and weight.ndim > 1 and kind_of(name, weight, KINDS[kind]) == Kind.F16
+    ]
+    return Exported(file, file.stat().st_size, kind, merged, tuple(left))
+
+
+def refuse_other_files(file: Path) -> None:
+    """ModelError where the name is not that of a GGUF file, or is taken by something that is none."""
+    if file.suffix.lower() != ".gguf":
+        raise ModelError(f"{file} does not end in .gguf, by which such files are known; give --out NAME.gguf")
+    if file.is_dir():
+        raise ModelError(f"{file} is a directory; give another name")
+    if file.exists():
+        with file.open("rb") as there:
+            if there.read(4) != b"GGUF":
+                raise ModelError(f"{file} is no GGUF file and would be replaced; give another name")
+
+
+def check_same(file: GGUFFile, model: LanguageModel) -> None:
+    """ModelError where the file reads back as another network or another tokenizer than the model's."""
+    expected, found = exported_config(model.config), gguf_config(file)
+    differing = [name for name in type(found).model_fields if getattr(found, name) != getattr(expected, name)]
+    if differing:
+        name = differing[0]
+        raise ModelError(
+            f"the file would read back with {name} = {getattr(found, name)!r} and not {getattr(expected, name)!r}; a GGUF "
+            "file cannot say that of this network: use the model directory"
+        )
+    tokenizer, back = model.tokenizer, gguf_tokenizer(file)
+    same = {f"the ids of {text!r}": (tokenizer.encode(text), back.encode(text)) for text in PROBES} | {
+        "the tokens that end an answer": (tokenizer.stop_ids, back.stop_ids),
+        "the chat template": (tokenizer.chat_template, back.chat_template),
+    }
+    for what, (ours, theirs) in same.items():
+        if ours != theirs:
+            raise ModelError(
+                f"the tokenizer of {tokenizer.name} does not come back from a GGUF file: {what} differ; use the model "
+                "directory"
+            )
+
+
+def _name(reference: str) -> str:
+    name = Path(reference).name.removeprefix("hf:")
+    return name.removesuffix(".gguf") or "model"

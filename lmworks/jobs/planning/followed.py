@@ -1,0 +1,203 @@
+"""Memory of a step that is followed operation by operation, on tensors that have shapes and no values.
+
+The network runs forward and back as it would, on PyTorch's fake tensors: nothing is computed and nothing is held, but every
+tensor comes and goes when the real one would. So it is for encoders, encoder-decoders and whatever other network
+`lmworks.jobs.planning.activations` has no sum for. Equal to the byte to what is alive in a real step (tests/planning).
+"""
+
+from __future__ import annotations
+
+import functools
+import weakref
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import (
+    DataDependentOutputException,
+    DynamicOutputShapeException,
+    FakeTensorMode,
+    UnsupportedOperatorException,
+)
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from lmworks.adaptation.lora import LoRAConfig, add_lora
+from lmworks.basics.errors import ConfigError
+from lmworks.jobs.planning.workload import made_up
+from lmworks.jobs.training_recipe import ObjectiveSettings
+from lmworks.models.config import ModelConfig
+from lmworks.models.network import Network
+from lmworks.training.by_hand.fused_block import choose_blocks
+
+MOST = 16
+"""Blocks of a stack that are followed; of more, what the second half of these adds is added for each further one."""
+
+Kind = Literal["resident", "activations", "working", "gradients"]
+Sizes = dict[str, float]
+
+
+@dataclass(frozen=True)
+class Followed:
+    """Bytes of one micro-batch beside weights, masters and optimiser, by part."""
+
+    forward: Sizes
+    """At the fullest moment of the forward."""
+    backward: Sizes
+    """At that of the backward: activations that are still there, gradients, and what came and goes on the way back."""
+    kept: float
+    """Activations when the forward is done."""
+    turnover: float
+    """The most that comes and goes in the backward."""
+
+    def __add__(self, other: Followed) -> Followed:
+        return self._with(other, 1.0)
+
+    def _with(self, other: Followed, times: float) -> Followed:
+        """Each part and `times` the other's."""
+        forward, backward = (
+            {name: mine.get(name, 0.0) + times * theirs.get(name, 0.0) for name in mine | theirs}
+            for mine, theirs in ((self.forward, other.forward), (self.backward, other.backward))
+        )
+        return Followed(forward, backward, self.kept + times * other.kept, self.turnover + times * other.turnover)
+
+    def times(self, factor: float) -> Followed:
+        """Each part so many times."""
+        nothing = Followed({}, {}, 0.0, 0.0)
+        return nothing._with(self, factor)
+
+
+@functools.cache
+def follow(
+    config: ModelConfig,
+    objective: ObjectiveSettings,
+    rows: int,
+    context: int,
+    dtype: torch.dtype,
+    *,
+    lora: LoRAConfig | None = None,
+    recompute: bool = False,
+    accumulates: bool = False,
+) -> Followed:
+    """A micro-batch of `rows` full rows on a CPU; of several (`accumulates`) one that is not the first. ConfigError for a
+    network that decides by values what it does next, and for a target of `lora` that the model does not have."""
+
+    def of(layers: int, encoder: int | None) -> Followed:
+        smaller = config.but(layers=layers, encoder_layers=encoder, window_layers=None)
+        return _follow(smaller, objective, rows, context, dtype, lora, recompute, accumulates)
+
+    decoder = min(config.layers, MOST)
+    encoder = None if config.arrangement != "encoder-decoder" else min(config.encoder().layers, MOST)
+    found = base = of(decoder, encoder)
+    if config.layers > MOST:
+        slope = base + of(MOST // 2, encoder).times(-1.0)
+        found += slope.times((config.layers - MOST) / (MOST - MOST // 2))
+    if encoder is not None and config.encoder().layers > MOST:
+        slope = base + of(decoder, MOST // 2).times(-1.0)
+        found += slope.times((config.encoder().layers - MOST) / (MOST - MOST // 2))
+    return found
+
+
+def _follow(
+    config: ModelConfig,
+    settings: ObjectiveSettings,
+    rows: int,
+    context: int,
+    dtype: torch.dtype,
+    lora: LoRAConfig | None,
+    recompute: bool,
+    accumulates: bool,
+) -> Followed:
+    network = _without_values(config, dtype, lora)
+    choose_blocks(network.train(), recompute)
+    with torch.random.fork_rng(devices=[]):
+        objective, batch = made_up(config, settings, rows, context)
+    trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    with _Alive(network.parameters()) as alive:
+        hooks = [parameter.register_post_accumulate_grad_hook(alive.has_gradient) for parameter in trained]
+        try:
+            for _ in range(2 if accumulates else 1):
+                alive.begin("activations")
+                mean = objective(network, batch).mean
+                forward, kept = alive.at_peak, alive.now["activations"]
+                alive.begin("working")
+                mean.backward()  # type: ignore[no-untyped-call]
+        except (DataDependentOutputException, DynamicOutputShapeException, UnsupportedOperatorException) as error:
+            raise ConfigError(
+                f"what this network keeps in training depends on values that nobody has yet ({error}); measure a few steps"
+            ) from None
+        finally:
+            for hook in hooks:
+                hook.remove()
+    return Followed(forward, alive.at_peak, kept, alive.most["working"])
+
+
+def _without_values(config: ModelConfig, dtype: torch.dtype, lora: LoRAConfig | None) -> Network:
+    """A network of fake tensors, which say that they lie on a CPU. Made up of those on the meta device: a network on that
+    device itself would run as on a device that is no CPU."""
+    with torch.device("meta"):
+        network = Network(config).to(dtype)
+    network.requires_grad_(lora is None)
+    if lora is not None:
+        add_lora(network, lora)
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        for module in network.modules():
+            for name, one in module._parameters.items():
+                if one is not None:
+                    fake = torch.empty(one.shape, dtype=one.dtype, device="cpu")
+                    module._parameters[name] = nn.Parameter(fake, one.requires_grad)
+    return network
+
+
+class _Alive(TorchDispatchMode):
+    """Bytes of all storages that are alive, by what they are, inside this block."""
+
+    def __init__(self, resident: Iterable[Tensor]) -> None:
+        super().__init__()
+        self._storages: dict[int, tuple[weakref.ref[Any], Kind, int]] = {}
+        self.now: dict[Kind, int] = {"resident": 0, "activations": 0, "working": 0, "gradients": 0}
+        self.begin("resident")
+        self._add(resident)
+        self.begin("activations")
+
+    def begin(self, kind: Kind) -> None:
+        """What comes from here on is of this kind; the peak is looked for anew."""
+        self._kind: Kind = kind
+        self._highest, self.at_peak, self.most = 0, self._parts(), dict(self.now)
+
+    def has_gradient(self, parameter: Tensor) -> None:
+        """A parameter's gradient is there: it stays."""
+        assert parameter.grad is not None
+        key = parameter.grad.untyped_storage()._cdata
+        reference, kind, size = self._storages[key]
+        self._storages[key] = reference, "gradients", size
+        self.now[kind] -= size
+        self.now["gradients"] += size
+
+    def _parts(self) -> Sizes:
+        return {kind: float(size) for kind, size in self.now.items() if kind != "resident"}
+
+    def _add(self, results: Iterable[Any]) -> None:
+        for tensor in results:
+            if not isinstance(tensor, Tensor):
+                continue
+            storage = tensor.untyped_storage()
+            key = storage._cdata
+            if key not in self._storages:
+                reference = weakref.ref(storage, functools.partial(self._gone, key))
+                self._storages[key] = reference, self._kind, storage.nbytes()
+                self.now[self._kind] += storage.nbytes()
+        self.most = {kind: max(size, self.now[kind]) for kind, size in self.most.items()}
+        if (all_ := sum(self.now.values())) > self._highest:
+            self._highest, self.at_peak = all_, self._parts()
+
+    def _gone(self, key: int, _: object) -> None:
+        _, kind, size = self._storages.pop(key)
+        self.now[kind] -= size
+
+    def __torch_dispatch__(self, function: Any, types: Any, arguments: Any = (), keywords: Any = None) -> Any:
+        result = function(*arguments, **(keywords or {}))
+        self._add(tree_leaves(result) if isinstance(result, tuple | list) else (result,))
+        return result

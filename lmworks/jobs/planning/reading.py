@@ -1,0 +1,110 @@
+"""What is planned: the network and the settings that a recipe, a model reference or a config.json asks for.
+
+Weights are never read: of a model on the hub only its config.json is fetched.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from lmworks.adaptation.lora import LoRAConfig
+from lmworks.adaptation.peft_format import CONFIG, is_adapter
+from lmworks.basics.config import overrides
+from lmworks.basics.errors import ModelError
+from lmworks.jobs.planning.recipes import read_recipe
+from lmworks.jobs.planning.workload import usual_objective
+from lmworks.jobs.recipe import Recipe
+from lmworks.jobs.training_recipe import ObjectiveSettings, TrainRecipe
+from lmworks.loading import load_tokenizer
+from lmworks.models.config import ModelConfig
+from lmworks.models.files.directory import read_config, read_json
+from lmworks.models.files.gguf import gguf_config
+from lmworks.models.files.gguf_file import GGUFFile
+from lmworks.models.files.references import resolve
+from lmworks.text import hub
+from lmworks.training.settings import TrainingConfig
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is planned."""
+
+    name: str
+    model: ModelConfig
+    training: TrainingConfig
+    lora: LoRAConfig
+    dtype: str | None
+    """float32, bfloat16, float16, or None for what is fast on the device."""
+    objective: ObjectiveSettings
+    """What is learnt."""
+    notes: tuple[str, ...] = ()
+    """What of it is an upper bound, because the text decides."""
+
+
+VOCABULARY = {"byte": 257, "character": 257}
+"""Where the text decides how many tokens there are: as many as bytes, and the end of a document."""
+USUAL_VOCABULARY = 4096
+CLASSES = ("one", "other")
+
+
+def read_subject(name: str, changes: Sequence[str] = ()) -> Subject:
+    """A recipe of `build` or `train` by name or path, or a model (alias, directory, .gguf file, config.json,
+    hf:org/name) with the settings of the default recipe; `changes` are `section.key=value`.
+
+    ConfigError for unknown keys and values that make no sense; ModelError for a model that is none.
+    """
+    recipe = read_recipe(name, changes)
+    if isinstance(recipe, TrainRecipe):
+        return _from_nothing(name, recipe)
+    if recipe is None:
+        recipe = Recipe(**overrides(changes))
+        recipe = recipe.but(model=recipe.model.but(reference=name))
+    config = model_config(recipe.model.reference)
+    return Subject(name, config, recipe.training, recipe.lora, recipe.model.dtype, usual_objective(config))
+
+
+def _from_nothing(name: str, recipe: TrainRecipe) -> Subject:
+    """The network that a recipe of `train` makes, with as many tokens and n-grams as it allows."""
+    tokenizer = recipe.tokenizer
+    if isinstance(tokenizer, str):
+        on_hub = tokenizer.startswith(hub.PREFIX)  # of which only the config is fetched
+        vocabulary = model_config(tokenizer).vocab_size if on_hub else load_tokenizer(tokenizer).vocab_size
+    else:
+        vocabulary = tokenizer.vocab_size or VOCABULARY.get(tokenizer.kind, USUAL_VOCABULARY)
+    kind = recipe.objective.kind
+    classes = CLASSES if kind == "classification" else ()
+    config = recipe.network(vocabulary, (recipe.ngrams.most,) * (recipe.ngrams.longest - 1), classes)
+    notes = []
+    if classes:
+        notes.append("Two classes are assumed: the text's labels decide.")
+    if not isinstance(tokenizer, str) and tokenizer.vocab_size is None and tokenizer.kind == "character":
+        notes.append(f"A vocabulary of {vocabulary:,} is assumed: the text's characters decide.")
+    if recipe.ngrams.longest > 1:
+        notes.append("The n-grams are counted as the most that the recipe allows; a text may have far fewer.")
+    if recipe.embedding.frozen:
+        notes.append("The embedding is frozen; the gradient and the optimiser state that it does not need are counted.")
+    return Subject(name, config, recipe.training, LoRAConfig(), recipe.dtype, recipe.objective, tuple(notes))
+
+
+def model_config(reference: str) -> ModelConfig:
+    """The shape of a model, without its weights; of an adapter, that of the model it sits on."""
+    path = _place(reference)
+    if path.is_dir() and is_adapter(path):
+        base = read_json(path / CONFIG).get("base_model_name_or_path")
+        if not isinstance(base, str) or not base:
+            raise ModelError(f"{path / CONFIG} does not name its base model; give the base itself")
+        path = _place(base)
+        if path.is_dir() and is_adapter(path):
+            raise ModelError(f"{base}, the base of {reference}, is an adapter itself; give the model it sits on")
+    return gguf_config(GGUFFile(path)) if path.suffix == ".gguf" else read_config(path)
+
+
+def _place(reference: str) -> Path:
+    """The directory or .gguf file; of a model on the hub only the config is fetched."""
+    if Path(reference).name == "config.json":
+        return Path(reference).parent
+    if reference.startswith(hub.PREFIX):
+        return hub.snapshot(reference, "model", ("config.json", CONFIG))
+    return resolve(reference)

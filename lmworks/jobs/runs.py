@@ -1,0 +1,139 @@
+"""The folder of a run: which recipe and text it was started with, so that it is resumed with the same; and provenance."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import os
+import platform
+import shutil
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from lmworks.basics.config import Config
+from lmworks.basics.errors import ConfigError
+from lmworks.basics.files import restore_directory, says_why, write_json
+from lmworks.basics.memory import peak_megabytes
+from lmworks.models.files.directory import read_json
+from lmworks.text.sources import Reading
+from lmworks.training.checkpoint import diverged
+
+RECIPE = "recipe.json"
+FREE = {"training.distribution"}
+"""What a resumed run may have otherwise: any checkpoint is read in any distribution."""
+
+
+def check_run(run: Path, recipe: Config, resume: bool, say: Callable[[str], None]) -> None:
+    """A fresh run must not overwrite one that was stopped, but it takes the place of one that diverged, which moves aside; a
+    resumed one must have the recipe that it was started with."""
+    checkpoint = run / "checkpoint"
+    restore_directory(checkpoint)
+    if not resume:
+        if checkpoint.exists():
+            if not diverged(checkpoint):
+                raise ConfigError(
+                    f"{run} holds a run that was stopped; go on with --resume, or remove that folder to start afresh"
+                )
+            _move_aside(run, say)
+        return
+    if not (run / RECIPE).exists():
+        raise ConfigError(f"{run} does not hold a run to resume; start it without --resume")
+    if not checkpoint.exists():
+        raise ConfigError(
+            f"{run} holds a run that ended before its first checkpoint, so there is nothing to resume; start it without --resume"
+        )
+    theirs = read_json(run / RECIPE)
+    for key, value in recipe.model_dump(mode="json").items():
+        _same(key, value, theirs.get(key), run)
+
+
+def _move_aside(run: Path, say: Callable[[str], None]) -> None:
+    """Keep the run that diverged last, and no earlier one: each is as large as its text and its checkpoint."""
+    aside = run.with_name(f"{run.name}.diverged")
+    with says_why(aside):
+        if aside.exists():
+            shutil.rmtree(aside)
+        run.replace(aside)
+    say(f"diverged       the run before this one; its log and its last good step are in {aside} now")
+
+
+def _same(key: str, value: Any, theirs: Any, run: Path) -> None:
+    if isinstance(value, dict) and isinstance(theirs, dict):
+        for name in sorted({*value, *theirs}):
+            _same(f"{key}.{name}", value.get(name), theirs.get(name), run)
+    elif value != theirs and key not in FREE:
+        raise ConfigError(
+            f"{key} is {value!r} and was {theirs!r} when the run was started; resume with the same recipe, "
+            f"or remove {run} to start afresh"
+        )
+
+
+def start_run(run: Path, recipe: Config, texts: Mapping[str, tuple[str, str]], resume: bool) -> None:
+    """A fresh run's recipe and the hashes of its texts are written down; a resumed run must have the same ones. Of each side
+    of the text, where it comes from and its hash."""
+    path = run / RECIPE
+    if not resume:
+        write_json(path, recipe.model_dump(mode="json") | {side: digest for side, (_, digest) in texts.items()})
+        return
+    theirs = read_json(path)
+    for side, (source, digest) in texts.items():
+        if theirs.get(side) != digest:
+            raise ConfigError(
+                f"{source} does not hold the text that the run was started with; put it back, or remove {run} to start afresh"
+            )
+
+
+def say_replaced(folder: Path, say: Callable[[str], None]) -> None:
+    """Tell that a finished result is there and will be gone."""
+    if folder.is_dir() and any(folder.iterdir()):
+        say(f"replaces       {folder}, when the new one is complete; give another --out to keep it")
+
+
+def say_skipped(reading: Reading, say: Callable[[str], None]) -> None:
+    """Tell which files of a text were not read, and why."""
+    for skipped in reading.skipped[:5]:
+        say(f"skipped        {skipped.path}: {skipped.reason}")
+    if len(reading.skipped) > 5:
+        say(f"skipped        {len(reading.skipped) - 5:,} more")
+
+
+def source_digest() -> str:
+    """The first digits of the SHA-256 of this lmworks' own source files: two checkouts may have one version."""
+    whole = hashlib.sha256()
+    home = Path(__file__).parents[1]
+    for path in sorted(home.rglob("*.py")):
+        whole.update(str(path.relative_to(home)).encode() + path.read_bytes())
+    return whole.hexdigest()[:12]
+
+
+def end_run(run: Path, folder: Path) -> None:
+    """Remove the folder of a run whose result is complete; TensorBoard's events move to `<folder>.tensorboard`."""
+    events, kept = run / "tensorboard", folder.with_name(f"{folder.name}.tensorboard")
+    if events.is_dir():
+        if kept.is_dir() and all(path.name.startswith("events.out.tfevents") for path in kept.iterdir()):
+            shutil.rmtree(kept)  # of the run that this one replaces
+        number = 1
+        while kept.exists():  # somebody's own folder
+            kept, number = folder.with_name(f"{folder.name}.tensorboard-{number}"), number + 1
+        events.replace(kept)
+    shutil.rmtree(run, ignore_errors=True)
+
+
+def provenance(started: float) -> dict[str, Any]:
+    """With what, where, when and how long: `started` is time.time() at the beginning."""
+    return {
+        "versions": {
+            name: importlib.metadata.version(name) for name in ("lmworks", "torch", "tokenizers", "safetensors")
+        }
+        | {"python": platform.python_version()},
+        "machine": {
+            "processor": platform.machine(),
+            "system": platform.system(),
+            "cores": os.cpu_count(),
+            "peak_mb": round(peak_megabytes()),
+        },
+        "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(started)),
+        "seconds": round(time.time() - started, 1),
+    }

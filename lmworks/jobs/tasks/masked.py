@@ -1,0 +1,162 @@
+"""Encoders that restore masked tokens, and may tell whether two texts follow one another: BERT and its relatives."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from operator import eq
+from pathlib import Path
+
+from lmworks.evaluation import statistics
+from lmworks.evaluation.held_out import classified, held_out_losses, mean_loss, restored
+from lmworks.evaluation.measurement import Measurement
+from lmworks.jobs.tasks.task import Task
+from lmworks.language_model import LanguageModel
+from lmworks.models.network import Network
+from lmworks.objectives import MaskedLM, NextSentence, Objective, SentenceOrder
+from lmworks.text.document import Document
+from lmworks.text.sentences import sentences
+from lmworks.tokens.rows import Rows
+from lmworks.tokens.sentence_pairs import Passages, SentencePairs, Sentences, write_sentences
+from lmworks.tokens.tokenizer import Tokenizer
+
+SUFFIX = ".safetensors"
+
+
+class Masked(Task):
+    """Masked tokens of passages of whole sentences."""
+
+    labels = "tokens in their place"
+
+    def write(self, documents: Sequence[Document], tokenizer: Tokenizer, place: Path) -> None:
+        """See Task."""
+        write_sentences(documents, tokenizer, place.with_suffix(SUFFIX))
+
+    def open(self, place: Path, tokenizer: Tokenizer) -> Sentences:
+        """See Task."""
+        return Sentences(place.with_suffix(SUFFIX), tokenizer, self.name_of(place))
+
+    def rows(self, packed: Sentences, tokenizer: Tokenizer) -> Rows:
+        """See Task."""
+        return Passages(packed, tokenizer, self.recipe.training.context)
+
+    def loss(self, tokenizer: Tokenizer) -> Objective:
+        """See Task."""
+        return self._masked(tokenizer, smoothed=True)
+
+    def _masked(self, tokenizer: Tokenizer, *, smoothed: bool) -> MaskedLM:
+        settings = self.recipe.objective
+        return MaskedLM.of(
+            tokenizer,
+            share=settings.share,
+            whole_word=settings.whole_word,
+            label_smoothing=settings.label_smoothing if smoothed else 0.0,
+            z_loss=settings.z_loss if smoothed else 0.0,
+        )
+
+    def validation_loss(self, network: Network, tokenizer: Tokenizer, held_out: Sentences) -> float:
+        """See Task: nats per masked token; of pairs, the loss of their classes added."""
+        objective, rows = self.plain(tokenizer), self.held_out_rows(held_out, tokenizer)
+        return mean_loss(list(held_out_losses(network, objective, rows, most=self.recipe.validation.tokens)))
+
+    def plain(self, tokenizer: Tokenizer) -> Objective:
+        """The loss without what is added to it for training."""
+        return self._masked(tokenizer, smoothed=False)
+
+    def measure(self, model: LanguageModel, held_out: Sentences, documents: Sequence[Document]) -> list[Measurement]:
+        """The loss of masked tokens, and the share of them that is restored; over rows."""
+        objective, rows = self._masked(model.tokenizer, smoothed=False), self.held_out_rows(held_out, model.tokenizer)
+        parts = held_out_losses(model.network, objective, rows, size=1, most=self.recipe.validation.tokens)
+        (nats, counts) = zip(*(row[0] for row in parts if row[0][1]), strict=True)
+        estimate = statistics.ratio_of_sums(nats, counts)
+        told = restored(model.network, objective, rows, self.recipe.validation.tokens)
+        stood = Counter(token for tokens, _ in told for token in tokens)
+        right = statistics.ratio_of_sums([sum(map(eq, *one)) for one in told], [len(tokens) for tokens, _ in told])
+        return [
+            Measurement(
+                name="masked tokens",
+                value=estimate.value,
+                unit="nats/token",
+                interval=estimate.interval,
+                n=len(nats),
+                seeds=(0,),
+                chance=math.log(model.tokenizer.vocab_size),
+                ideal=0.0,
+            ),
+            Measurement(
+                name="masked tokens restored",
+                value=right.value,
+                unit="right",
+                interval=right.interval,
+                n=len(told),
+                seeds=(0,),
+                chance=max(stood.values()) / stood.total(),  # who always says the commonest
+                ideal=1.0,
+            ),
+        ]
+
+    def example(self, documents: Sequence[Document]) -> str:
+        """A held-out sentence of middling length."""
+        found = [one for document in documents for one in sentences(document.text) if 8 <= len(one.split()) <= 25]
+        plain = [one for one in found if one[0].isalpha() and one.replace(" ", "").isascii()] or found
+        return " ".join(plain[len(plain) // 2].split()) if plain else ""
+
+    def sample(self, model: LanguageModel, example: str) -> Iterator[str]:
+        """A few words of a held-out sentence masked, and what the model puts there."""
+        words = example.split()
+        if len(words) < 4:
+            yield "(no held-out sentence is fit to be shown)"
+            return
+        for at in sorted({len(words) // 4, len(words) // 2, 3 * len(words) // 4}):
+            gap = " ".join([*words[:at], model.tokenizer.special[model.tokenizer.require_mask()], *words[at + 1 :]])
+            (guesses,) = model.fill(gap, top=3)
+            shown = ", ".join(f"{guess.text} {guess.probability:.0%}" for guess in guesses)
+            yield f"{gap}\n    {shown}   (it was {words[at]})\n"
+
+    def next_steps(self, folder: Path) -> str:
+        """See Task."""
+        return f"lmworks check {folder}     in Python lmworks.load('{folder}').fill('... [MASK] ...') and .embed([...])"
+
+
+class MaskedPairs(Masked):
+    """Masked tokens of pairs of texts, and whether the second follows the first."""
+
+    loss_unit = "nats (masked token + pair)"
+
+    @property
+    def _ordered(self) -> bool:
+        return self.recipe.objective.kind == "masked+sentence-order"
+
+    def rows(self, packed: Sentences, tokenizer: Tokenizer) -> Rows:
+        """See Task."""
+        return SentencePairs(
+            packed, tokenizer, self.recipe.training.context, wrong="swapped" if self._ordered else "random"
+        )
+
+    def loss(self, tokenizer: Tokenizer) -> Objective:
+        """See Task."""
+        return super().loss(tokenizer) + (SentenceOrder() if self._ordered else NextSentence())
+
+    def plain(self, tokenizer: Tokenizer) -> Objective:
+        """See Masked."""
+        return super().plain(tokenizer) + (SentenceOrder() if self._ordered else NextSentence())
+
+    def measure(self, model: LanguageModel, held_out: Sentences, documents: Sequence[Document]) -> list[Measurement]:
+        """The figures of masked tokens; the share of pairs that are told, with nothing masked."""
+        pairs = classified(model.network, self.held_out_rows(held_out, model.tokenizer), self.recipe.validation.tokens)
+        right = sum(true == chosen for true, chosen in pairs)
+        estimate = statistics.proportion(right, len(pairs))
+        return [
+            *super().measure(model, held_out, documents),
+            Measurement(
+                name="sentence order" if self._ordered else "next sentence",
+                value=estimate.value,
+                unit="right",
+                interval=estimate.interval,
+                n=len(pairs),
+                seeds=(0,),
+                chance=0.5,
+                ideal=1.0,
+            ),
+        ]

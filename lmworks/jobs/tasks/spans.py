@@ -1,0 +1,84 @@
+"""Encoder-decoders that put back what was cut out of a text: T5's pretraining."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from lmworks.evaluation import statistics
+from lmworks.evaluation.held_out import held_out_losses, mean_loss
+from lmworks.evaluation.measurement import Measurement
+from lmworks.jobs.tasks.writing import Writing
+from lmworks.language_model import LanguageModel
+from lmworks.models.network import Network
+from lmworks.objectives import Objective, SpanCorruption
+from lmworks.text.document import Document
+from lmworks.tokens.shards import Shards
+from lmworks.tokens.tokenizer import Tokenizer
+
+
+class Spans(Writing):
+    """The packed text of a decoder, cut up anew each time that a row is read."""
+
+    labels = "spans"
+
+    def loss(self, tokenizer: Tokenizer) -> Objective:
+        """See Task."""
+        return self._spans(tokenizer, smoothed=True)
+
+    def _spans(self, tokenizer: Tokenizer, *, smoothed: bool) -> SpanCorruption:
+        settings = self.recipe.objective
+        return SpanCorruption.of(
+            tokenizer,
+            share=settings.share,
+            mean_length=settings.span_length,
+            label_smoothing=settings.label_smoothing if smoothed else 0.0,
+            z_loss=settings.z_loss if smoothed else 0.0,
+        )
+
+    def validation_loss(self, network: Network, tokenizer: Tokenizer, held_out: Shards) -> float:
+        """See Task: nats per token of the targets, of spans that never change."""
+        objective, rows = self._spans(tokenizer, smoothed=False), self.held_out_rows(held_out, tokenizer)
+        return mean_loss(list(held_out_losses(network, objective, rows, most=self.recipe.validation.tokens)))
+
+    def measure(self, model: LanguageModel, held_out: Shards, documents: Sequence[Document]) -> list[Measurement]:
+        """The loss of what was cut out, over rows."""
+        objective, rows = self._spans(model.tokenizer, smoothed=False), self.held_out_rows(held_out, model.tokenizer)
+        parts = held_out_losses(model.network, objective, rows, size=1, most=self.recipe.validation.tokens)
+        nats, counts = zip(*(row[0] for row in parts if row[0][1]), strict=True)
+        estimate = statistics.ratio_of_sums(nats, counts)
+        return [
+            Measurement(
+                name="spans cut out",
+                value=estimate.value,
+                unit="nats/token",
+                interval=estimate.interval,
+                n=len(nats),
+                seeds=(0,),
+                chance=math.log(model.tokenizer.vocab_size),
+                ideal=0.0,
+            )
+        ]
+
+    @property
+    def prompt(self) -> str:
+        """None: a held-out text is shown."""
+        return ""
+
+    def example(self, documents: Sequence[Document]) -> str:
+        """The beginning of a held-out text."""
+        return " ".join(documents[0].text.split()[:40])
+
+    def sample(self, model: LanguageModel, example: str) -> Iterator[str]:
+        """A held-out text with spans cut out, and what the model puts there."""
+        objective, tokenizer = self._spans(model.tokenizer, smoothed=False), model.tokenizer
+        ids = tokenizer.encode(example, special=False)[: model.config.context // 2]
+        source, target = objective.corrupted(ids, 0)
+        written = model.generate(source, max_new_tokens=min(2 * len(target), model.config.context - 2))
+        for name, ids in (("source", source), ("written", written.tokens), ("target", target)):
+            yield f"{name:<9}{tokenizer.decode(ids, skip_special=False)}\n"
+
+    def next_steps(self, folder: Path) -> str:
+        """See Task."""
+        return f"lmworks check {folder}     or tune it on pairs (objective.kind = 'seq2seq')"

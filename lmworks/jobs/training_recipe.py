@@ -1,0 +1,437 @@
+"""TrainRecipe: everything that shapes a run of `lmworks train`, from raw text to a model of one's own.
+
+recipe = TrainRecipe.read("shakespeare-char", ["depth=6"])
+config = recipe.network(vocab_size=65)
+
+`depth` is the one dial: it sets what the recipe leaves open by rules of thumb (64 of width and a head for each block, 20 tokens a
+parameter, a rate that falls with the root of the depth; not tuned here). Whatever the recipe says itself stays.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Literal, Self
+
+from pydantic import Field, model_validator
+
+from lmworks.basics.config import Config
+from lmworks.basics.errors import ConfigError, ModelError
+from lmworks.basics.recipe_file import RecipeFile
+from lmworks.models.config import ExpertSettings, ModelConfig
+from lmworks.models.families import family_of
+from lmworks.models.families.bart import MBART
+from lmworks.models.families.bert import BERT
+from lmworks.models.families.t5 import T5
+from lmworks.models.files.references import resolve
+from lmworks.models.relatives.glove_config import GloveConfig
+from lmworks.models.relatives.recurrent_config import RECURRENT, network_config
+from lmworks.models.scheme import Scheme
+from lmworks.tokens.pair_labels import NEXT_SENTENCE, SENTENCE_ORDER
+from lmworks.tokens.trainer import TokenizerConfig
+from lmworks.training.settings import TrainingConfig
+
+HEAD_DIM = 64
+TOKENS_A_PARAMETER = 20
+"""Training tokens for each parameter of the blocks: the optimum of a given budget (Hoffmann et al. 2022, table 3)."""
+BALANCE = 0.01
+"""Of the load of experts: Fedus et al. 2021, section 2.2."""
+RECURRENT_LAYERS = 2
+"""Of a recurrent network, at any depth: the dial sets its width alone."""
+BATCH_TOKENS = 16_384
+"""Tokens of a step at depth 4; they grow with the depth."""
+
+
+class TextSettings(Config):
+    """The text to learn from."""
+
+    text: str = "python-reference"
+    """A folder, a file, python-reference, a name of the data registry or hf:org/name. What `lmworks corpus` made keeps its own
+    split: its train/ is trained on, and its held_out/ validates."""
+
+    held_out: float = Field(default=0.1, gt=0, lt=1)
+    """Share of the text that is never trained on and validates the model."""
+
+    validation: str | None = None
+    """A text that validates instead of a share of `text`; what both hold is not trained on."""
+
+    test: str | None = None
+    """seq2seq, classification: a text that the finished model is measured on, instead of what validates it."""
+
+    hold_out: Literal["documents", "end"] = "documents"
+    """Hold out whole documents, by their hash; or the end of each document, where there are few and long ones."""
+
+    rows: Literal["stream", "documents"] = "stream"
+    """stream: the corpus as one stream, cut anew each epoch; documents: whole documents that do not see each other. Masked
+    objectives read as many whole sentences of a document as a row holds, whatever is said here."""
+
+
+class NGramSettings(Config):
+    """Embeddings of whole n-grams beside those of the tokens (model.family = "lmworks")."""
+
+    longest: int = Field(default=1, ge=1, le=8)
+    """Up to how many tokens; 1 for none."""
+
+    most: int = Field(default=50_000, gt=0)
+    """At most so many of each length, the most frequent ones of the training text."""
+
+
+class EmbeddingSettings(Config):
+    """What the tokens' embedding begins as."""
+
+    source: str = "random"
+    """random; glove, for vectors of words trained on the training text first; or a file of word vectors (GloVe's or
+    word2vec's text, safetensors). Tokens that are a word begin as its vector, the others at random."""
+
+    frozen: bool = False
+    """Training leaves the embedding as it began, all of it; needs model.tied = false."""
+
+    glove: GloveConfig = GloveConfig()
+    """Of source = "glove"; dim is the network's."""
+
+
+class ObjectiveSettings(Config):
+    """What is minimised."""
+
+    kind: Literal[
+        "causal",
+        "prefix",
+        "masked",
+        "masked+next-sentence",
+        "masked+sentence-order",
+        "spans",
+        "seq2seq",
+        "classification",
+    ] = "causal"
+    """causal: each next token; prefix: the tokens behind a part of the text that is read from both sides; masked: tokens
+    that were masked, from both sides (BERT); with next-sentence also whether a second text goes on from the first, with
+    sentence-order whether the two were swapped; spans: stretches of a text that were cut out (T5). seq2seq: a target from
+    its source, classification: the class of a text; both from records with a prompt and its response."""
+
+    share: float = Field(default=0.15, gt=0, lt=1)
+    """masked, spans: share of the tokens that are masked or cut out."""
+
+    whole_word: bool = False
+    """masked: mask all tokens of a word, or none."""
+
+    span_length: float = Field(default=3.0, ge=1)
+    """spans: tokens of a span, on average."""
+
+    label_smoothing: float = Field(default=0.0, ge=0, lt=1)
+    """Share of the target that is spread over the whole vocabulary."""
+
+    z_loss: float = Field(default=0.0, ge=0)
+    """Times the squared log of the softmax's normaliser; 1e-4 keeps logits from drifting."""
+
+    l1: float = Field(default=0.0, ge=0)
+    """Times the sum of the matrices' magnitudes."""
+
+    l2: float = Field(default=0.0, ge=0)
+    """Times half the sum of the matrices' squares, through the loss; training.weight_decay is the decoupled form."""
+
+    load_balance: float | None = Field(default=None, ge=0)
+    """Times the loss that levels the load of experts, in each layer and micro-batch; None for 0.01 where the network has
+    experts and no bias that does it."""
+
+    router_z_loss: float = Field(default=0.0, ge=0)
+    """Times the squared log of the routers' normaliser; ST-MoE takes 1e-3."""
+
+    @model_validator(mode="after")
+    def _goes_with_the_kind(self) -> Self:
+        for name, kinds in OF_KINDS.items():
+            if getattr(self, name) != type(self).model_fields[name].default and not self.kind.startswith(kinds):
+                raise ConfigError(
+                    f"{{at}}{name} is for {{at}}kind {' and '.join(kinds)}, and {{at}}kind is {self.kind!r}; leave it out"
+                )
+        return self
+
+
+OF_KINDS = {"share": ("masked", "spans"), "whole_word": ("masked",), "span_length": ("spans",)}
+"""The settings of some kinds of objective alone."""
+PAIRED = ("seq2seq", "classification")
+"""The kinds that learn from records with a prompt and its response."""
+MASKED_NETWORK = {"family": "bert", **BERT.fixed, "activation": "gelu", "segments": 2}
+MASKED_NETWORK |= {"head_transform": True, "head_bias": True}
+NETWORKS: dict[str, tuple[str, dict[str, Any]]] = {
+    "causal": ("decoder", {}),
+    "prefix": ("decoder", {}),
+    "masked": ("encoder", MASKED_NETWORK),
+    "masked+next-sentence": ("encoder", MASKED_NETWORK | {"pooler": True, "labels": NEXT_SENTENCE}),
+    "masked+sentence-order": ("encoder", MASKED_NETWORK | {"pooler": True, "labels": SENTENCE_ORDER}),
+    "spans": ("encoder-decoder", {"family": "t5", **T5.fixed, "activation": "relu", "gated": False}),
+    "seq2seq": ("encoder-decoder", {"family": "mbart", **MBART.fixed, "activation": "relu", "scale_embedding": True}),
+    "classification": (
+        "encoder",
+        {"family": "bert", **BERT.fixed, "activation": "gelu", "segments": 2, "pooler": True},
+    ),
+}
+"""The arrangement of the network that each kind of objective trains, and what the network is unless the recipe says
+otherwise."""
+
+
+class ValidationSettings(Config):
+    """How much is measured."""
+
+    tokens: int = Field(default=1_000_000, gt=0)
+    """At most so many tokens of the held-out text."""
+
+    figures: tuple[Literal["bleu", "chrf", "rouge"], ...] = ("bleu", "chrf")
+    """seq2seq: how like the references the answers of the finished model are; bleu and chrf for translations, rouge for
+    summaries."""
+
+    beams: int = Field(default=5, gt=0, le=100)
+    """seq2seq: width of the beam search that writes those answers; 1 for the likeliest token each time."""
+
+
+class SampleSettings(Config):
+    """The text at the end."""
+
+    prompt: str = "\n"
+    """What the result goes on from."""
+
+    max_new_tokens: int = Field(default=200, gt=0)
+    """How far."""
+
+    temperature: float = Field(default=0.8, ge=0)
+    """0 for the likeliest token each time."""
+
+
+class TrainRecipe(RecipeFile):
+    """Everything that shapes a run of `lmworks train`."""
+
+    kind = "train"
+
+    depth: int = Field(default=4, gt=0, le=1000)
+    """The dial: blocks; and from them, where nothing is said, width, heads, batch, learning rate and steps."""
+
+    upcycle: str | None = None
+    """A dense model to begin from (an alias, a directory, ...): each of its feed-forwards becomes the experts of
+    [model.experts], which is all that [model] says then. Its tokenizer is taken."""
+
+    data: TextSettings = TextSettings()
+    tokenizer: TokenizerConfig | str = TokenizerConfig()
+    """How to train the tokenizer; or one that is there: a folder of `lmworks tokens train`, or a model reference."""
+    model: dict[str, Any] = Field(default_factory=dict)
+    """Settings of the network, as `lmworks explain model` lists them; with kind = "recurrent" it is an LSTM or another
+    recurrent network, as `lmworks explain recurrent` does."""
+    ngrams: NGramSettings = NGramSettings()
+    embedding: EmbeddingSettings = EmbeddingSettings()
+    initialisation: Scheme = "normal"
+    """normal: deviation 0.02, smaller for what writes into the residual stream (GPT-2); zero-output: what writes into it,
+    and the head, begins at zero, the rest by its width (as in modded-nanogpt and nanochat); width: all by their width, so that
+    signals keep their size (for networks without norms)."""
+    dtype: Literal["float32", "bfloat16"] | None = None
+    """Type of weights and activations; None for what is fast here. The optimiser keeps float32 masters."""
+    objective: ObjectiveSettings = ObjectiveSettings()
+    training: TrainingConfig = TrainingConfig()
+    validation: ValidationSettings = ValidationSettings()
+    sample: SampleSettings = SampleSettings()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _turn_the_dial(cls, values: Any) -> Any:
+        """Fill in what `depth` decides and the recipe does not say."""
+        depth = values.get("depth", 4) if isinstance(values, dict) else None
+        if type(depth) is not int or depth < 1:
+            return values
+        if isinstance(values.get("upcycle"), str):
+            return _begun(values)
+        if not all(isinstance(values.get(name) or {}, dict | Config) for name in ("model", "training")):
+            return values
+        model, training = dict(values.get("model") or {}), dict(values.get("training") or {})
+        recurrent = model.get("kind") == RECURRENT
+        _, network = NETWORKS.get(_kind(values.get("objective")), ("", {}))
+        if recurrent:  # the rest of it is a transformer's
+            network = {name: value for name, value in network.items() if name == "arrangement"}
+        if model.get("positions", "learned") != "learned":  # of learned ones, as they are where nothing is said
+            network = {name: value for name, value in network.items() if name != "position_offset"}
+        shape: dict[str, Any] = {"layers": RECURRENT_LAYERS if recurrent else depth, "dim": HEAD_DIM * depth}
+        model = shape | {"context": 256} | network | model
+        if isinstance(model["dim"], int) and not recurrent:
+            model.setdefault("heads", max(1, model["dim"] // HEAD_DIM))
+        context = training.setdefault("context", model["context"])
+        if not {"rows", "accumulate"} & set(training):
+            training |= {"rows": max(1, BATCH_TOKENS * depth // 4 // max(int(context), 1) // 4), "accumulate": 4}
+        rows, accumulate = training.get("rows", 2), training.get("accumulate", 1)
+        training.setdefault("learning_rate", 0.02 if training.get("optimiser") == "muon" else 3e-3 * (4 / depth) ** 0.5)
+        if not {"steps", "epochs", "max_seconds"} & set(training):
+            parameters = (8 if recurrent else 12) * model["layers"] * model["dim"] ** 2
+            training["steps"] = math.ceil(TOKENS_A_PARAMETER * parameters / (rows * accumulate * context))
+        return values | {"model": model, "training": training, "embedding": _as_wide(values.get("embedding"), model)}
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        config = self.network(vocab_size=65_536 if self.ngrams.longest == 1 else 256)
+        if self.data.test is not None and self.objective.kind not in PAIRED:
+            raise ConfigError(
+                f"{{at}}data.test is for objective.kind {' and '.join(PAIRED)}, and it is {self.objective.kind!r}; leave it out"
+            )
+        if self.embedding.frozen and config.tied:
+            raise ConfigError(
+                "{at}embedding.frozen keeps the head from learning, which is tied to it; set {at}model.tied = false"
+            )
+        if self.objective.label_smoothing and getattr(config, "adaptive_cutoffs", None):
+            raise ConfigError(
+                "{at}objective.label_smoothing spreads over the whole vocabulary, which the softmax of {at}model.adaptive_cutoffs "
+                "never computes in training; leave out one of the two"
+            )
+        if self.embedding.source == "glove" and self.embedding.glove.dim != config.dim:
+            raise ConfigError(
+                f"{{at}}embedding.glove.dim ({self.embedding.glove.dim}) is not {{at}}model.dim ({config.dim}); leave it out"
+            )
+        return self
+
+    def network(self, vocab_size: int, ngrams: tuple[int, ...] = (), labels: tuple[str, ...] = ()) -> ModelConfig:
+        """The network's config for a vocabulary, for so many 2-grams, 3-grams, ..., and for the classes of the text."""
+        for name in ("vocab_size", "ngrams"):
+            if name in self.model:
+                raise ConfigError(f"{{at}}model.{name} follows from the text; leave it out")
+        if self.upcycle is not None:
+            return self._upcycled(self.upcycle)
+        if self.ngrams.longest > 1 and self.model.get("family") != "lmworks":
+            raise ConfigError(
+                "{at}ngrams.longest needs {at}model.family = 'lmworks': no public architecture has such embeddings"
+            )
+        try:
+            sizes: dict[str, Any] = {"vocab_size": vocab_size} | ({"ngrams": ngrams} if ngrams else {})
+            sizes |= {"labels": labels} if labels else {}
+            config = network_config({"context": self.training.context} | self.model | sizes)
+        except ConfigError as error:
+            raise error.inside(("model",)) from None
+        self._check_recurrent()
+        self._checked(config)
+        try:
+            family_of(config.family).config_to(config)  # what could not be saved is not trained
+        except ModelError as error:
+            raise ConfigError(f"{{at}}model.family: {error}") from None
+        return config
+
+    def _upcycled(self, reference: str) -> ModelConfig:
+        """The config of a dense model with the recipe's experts in it."""
+        # What reads models loads torch, for which other recipes need not wait.
+        from lmworks.models.files.directory import read_config
+        from lmworks.models.files.gguf import gguf_config
+        from lmworks.models.files.gguf_file import GGUFFile
+        from lmworks.models.upcycling import upcycled_config
+
+        if set(self.model) != {"experts"}:
+            raise ConfigError(
+                "{at}upcycle takes the network of a model that is there, and {at}model.experts is all that can be said of it"
+            )
+        for name, said in (
+            ("embedding.source", self.embedding.source != "random"),
+            ("ngrams", self.ngrams.longest > 1),
+        ):
+            if said:
+                raise ConfigError(f"{{at}}{name} is for a network from nothing; leave out it or {{at}}upcycle")
+        if self.tokenizer != reference:
+            raise ConfigError("{at}tokenizer is that of the model that {at}upcycle names; leave it out")
+        try:
+            settings = ExpertSettings(**self.model["experts"])
+        except TypeError:
+            raise ConfigError("{at}model.experts is no table of settings") from None
+        except ConfigError as error:
+            raise error.inside(("model", "experts")) from None
+        path = resolve(reference)
+        config = gguf_config(GGUFFile(path)) if path.suffix == ".gguf" else read_config(path)
+        if not isinstance(config, ModelConfig):
+            raise ConfigError(
+                f"{{at}}upcycle: {reference} is no transformer, and has no feed-forward to become experts"
+            )
+        try:
+            made = upcycled_config(config, settings)
+        except ConfigError as error:
+            raise error.inside(("model", "experts")) from None
+        return self._checked(made)
+
+    def balance(self, vocab_size: int) -> float:
+        """The strength of the loss that levels the load of experts; 0 where there are none, or a bias does it."""
+        config = self.network(vocab_size, (1,) * (self.ngrams.longest - 1))
+        experts = config.experts if isinstance(config, ModelConfig) else None
+        if experts is None:
+            return 0.0
+        said = self.objective.load_balance
+        return said if said is not None else 0.0 if experts.bias_rate else BALANCE
+
+    def _checked(self, config: ModelConfig) -> ModelConfig:
+        """What the recipe asks of any network."""
+        self._check_heads(config)
+        self._check_experts(config)
+        if config.context < self.training.context:
+            raise ConfigError(
+                f"{{at}}training.context ({self.training.context}) is longer than {{at}}model.context ({config.context}), "
+                "which is all that the network reads"
+            )
+        return config
+
+    def _check_experts(self, config: ModelConfig) -> None:
+        """ConfigError for what experts cannot learn, or what there are none for."""
+        experts = config.experts if isinstance(config, ModelConfig) else None
+        if experts is None:
+            for name in ("load_balance", "router_z_loss"):
+                if getattr(self.objective, name):
+                    raise ConfigError(
+                        f"{{at}}objective.{name} is for a network with experts; leave it out, or set {{at}}model.experts"
+                    )
+            return
+        if experts.normalised and experts.top_k == 1:
+            raise ConfigError(
+                "{at}model.experts.normalised makes the weight of a single expert 1, so that its router learns nothing from the "
+                "text; set {at}model.experts.normalised = false, or {at}model.experts.top_k = 2"
+            )
+        if self.training.compile:
+            raise ConfigError("{at}training.compile does not go with {at}model.experts; set it to false")
+
+    def _check_recurrent(self) -> None:
+        """ConfigError where a recurrent network is asked for what is a transformer's."""
+        if self.model.get("kind") != RECURRENT:
+            return
+        for name, value, usual in (
+            ("initialisation", self.initialisation, "normal"),
+            ("training.optimiser", self.training.optimiser, "adamw"),
+            ("training.distribution", self.training.distribution, "ddp"),
+            ("training.compile", self.training.compile, False),
+            ("training.recompute", self.training.recompute, False),
+        ):
+            if value != usual:
+                raise ConfigError(
+                    f"{{at}}{name} = {value!r} is for the blocks of a transformer, and {{at}}model.kind is {RECURRENT!r}; "
+                    "leave out one of the two"
+                )
+
+    def _check_heads(self, config: ModelConfig) -> None:
+        """ConfigError for an arrangement, or a head, that the objective does not train."""
+        kind = self.objective.kind
+        arrangement, network = NETWORKS[kind]
+        if config.arrangement != arrangement:
+            raise ConfigError(
+                f"{{at}}model.arrangement is {config.arrangement!r}, and {{at}}objective.kind = {kind!r} trains the "
+                f"arrangement {arrangement!r}; leave it out, or choose another objective"
+            )
+        for name in ("pooler", "labels", "head_transform"):
+            if getattr(config, name) and not network.get(name) and (name in self.model or kind != "classification"):
+                raise ConfigError(f"{{at}}model.{name} is not trained by {{at}}objective.kind = {kind!r}; leave it out")
+        if network.get("labels") and len(config.labels) != 2:
+            raise ConfigError(
+                f"{{at}}model.labels are the two answers of {{at}}objective.kind = {kind!r}; leave them out"
+            )
+
+
+def _begun(values: dict[str, Any]) -> dict[str, Any]:
+    """What follows from a model to begin from: its tokenizer, and a rate for a network that knows something."""
+    training = dict(values.get("training") or {})
+    training.setdefault("learning_rate", 3e-4)
+    return {"tokenizer": values["upcycle"]} | values | {"training": training}
+
+
+def _kind(objective: Any) -> str:
+    """The kind of objective that is asked for, before it is checked."""
+    said = objective.get("kind", "causal") if isinstance(objective, dict) else getattr(objective, "kind", "causal")
+    return str(said)
+
+
+def _as_wide(embedding: Any, model: dict[str, Any]) -> Any:
+    """The settings of the embedding, with GloVe's width the network's where nothing else is said."""
+    if not isinstance(embedding, dict) or embedding.get("source") != "glove":
+        return embedding if embedding is not None else {}
+    glove = embedding.get("glove", {})
+    return embedding | {"glove": {"dim": model["dim"]} | glove} if isinstance(glove, dict) else embedding

@@ -1,0 +1,1 @@
+"""What experiments share: small networks, texts and their writers."""

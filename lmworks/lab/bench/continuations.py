@@ -1,0 +1,120 @@
+"""Continuations of real text, by a model and by those who wrote it: what sampling experiments compare."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean, stdev
+
+from lmworks.basics import progress
+from lmworks.basics.errors import DataError
+from lmworks.evaluation.text_statistics import distinct_n, repeated
+from lmworks.generation.scoring import token_logprobs
+from lmworks.generation.strategies import Sample, Strategy
+from lmworks.language_model import LanguageModel
+from lmworks.text.document import Document
+
+
+@dataclass(frozen=True)
+class Continuation:
+    """What came after a prompt."""
+
+    tokens: list[int]
+    logprobs: list[float]
+    """Of each token under the model at temperature 1, whoever wrote it."""
+
+    @property
+    def surprise(self) -> float:
+        """Bits per token."""
+        return -fmean(self.logprobs) / math.log(2)
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A prompt from a real text, and how the text goes on."""
+
+    prompt: str
+    ids: list[int]
+    """The prompt's tokens."""
+    human: Continuation
+
+
+def pieces(
+    model: LanguageModel, documents: Sequence[Document], count: int, seed: int, prompt: int, length: int
+) -> list[Piece]:
+    """`count` pieces from random places of the documents; prompt and continuation have these many tokens.
+
+    Raises DataError if the documents do not hold that many without overlap.
+    """
+    size = prompt + length
+    places = [
+        (at, start) for at, document in enumerate(documents) for start in range(0, len(document.text) // 3 - size, size)
+    ]  # a token has 3 letters or more
+    random.Random(seed).shuffle(places)
+    found: list[Piece] = []
+    encoded: dict[int, list[int]] = {}
+    with progress.task("scoring the human text", count, "texts") as advance:
+        for at, start in places:
+            if len(found) == count:
+                break
+            if at not in encoded:
+                encoded[at] = model.tokenizer.encode(documents[at].text, special=False)
+            ids = encoded[at][start : start + size]
+            text = model.tokenizer.decode(ids[:prompt])
+            # Cut in the middle of a word, a prompt may come back from its text as other tokens.
+            if len(ids) == size and model.encode_prompt(text) == ids[:prompt]:
+                logprobs = token_logprobs(model.network, ids, size + 1)[prompt - 1 :]
+                found.append(Piece(text, ids[:prompt], Continuation(ids[prompt:], logprobs)))
+                advance(1)
+    if len(found) < count:
+        raise DataError(
+            f"the text holds {len(found)} pieces of {size} tokens, and {count} are asked for; give a longer "
+            "text, or fewer or shorter pieces"
+        )
+    return found
+
+
+def sampled(
+    model: LanguageModel, texts: Sequence[Piece], strategy: Strategy, seed: int, length: int
+) -> list[Continuation]:
+    """The model's own continuation of each piece, each with random numbers of its own."""
+    strategies = each_its_own(strategy, seed, len(texts))
+    answers = model.generate_batch([piece.prompt for piece in texts], strategies, max_new_tokens=length)
+    return [Continuation(answer.tokens, answer.logprobs) for answer in answers]
+
+
+def each_its_own(strategy: Strategy, seed: int, count: int) -> list[Strategy]:
+    """The strategy for so many texts; one that draws has random numbers of its own for each."""
+    if not isinstance(strategy, Sample):
+        return [strategy] * count
+    return [strategy.but(seed=1000 * seed + at) for at in range(count)]
+
+
+FEATURES: Mapping[str, Callable[[Continuation], float]] = {
+    "bits per token": lambda one: one.surprise,
+    "distinct tokens": lambda one: distinct_n([one.tokens], 1),
+    "distinct pairs": lambda one: distinct_n([one.tokens], 2) if len(one.tokens) > 1 else 1.0,
+}
+"""What a text looks like; the distance to human text is measured along each."""
+
+
+def spread(human: Sequence[Continuation]) -> dict[str, float]:
+    """The standard deviation of each feature over human texts: the measuring rod of `gap`."""
+    return {name: max(stdev(map(feature, human)), 1e-6) for name, feature in FEATURES.items()}
+
+
+def gap(texts: Sequence[Continuation], human: Sequence[Continuation], rod: Mapping[str, float]) -> float:
+    """Mean distance to human text over the features, each in its standard deviation among human texts.
+
+    0 would be text that cannot be told from human text by these means alone.
+    """
+    return fmean(
+        abs(fmean(map(feature, texts)) - fmean(map(feature, human))) / rod[name] for name, feature in FEATURES.items()
+    )
+
+
+def mean_repeated(texts: Sequence[Continuation], n: int = 4) -> float:
+    """Share of runs of `n` tokens that a text has had before, averaged over texts."""
+    return fmean(repeated(one.tokens, n) for one in texts)

@@ -1,0 +1,215 @@
+"""Small networks that read real prose from both sides or from the left, pretrained in a minute: what claims 7, 9,
+11, 19 and 39 compare.
+
+text = prose("trec-train", "trec-test")
+network = small_network(text.tokenizer, 1, "encoder")
+fit(network, MaskedLM.of(text.tokenizer), Passages(text.train, text.tokenizer, CONTEXT), pretraining(600, 32, 0.02, seed=1))
+accuracy = probed(network, text.tokenizer, labelled(text, labels=200, seed=1))
+"""
+
+from __future__ import annotations
+
+import random
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from lmworks.encoding.embedding import Pooling, embed
+from lmworks.evaluation.held_out import classified
+from lmworks.lab.bench.byte_rows import fit
+from lmworks.models.config import ModelConfig
+from lmworks.models.network import Network
+from lmworks.objectives import Classification
+from lmworks.text.document import Document
+from lmworks.text.sources import read
+from lmworks.text.splits import split
+from lmworks.tokens.pairs import TextClasses
+from lmworks.tokens.rows import Rows
+from lmworks.tokens.sentence_pairs import Sentences, write_sentences
+from lmworks.tokens.tokenizer import Tokenizer
+from lmworks.tokens.trainer import TokenizerConfig, train_tokenizer
+from lmworks.training.settings import TrainingConfig
+
+CONTEXT = 40
+MEAN = Pooling(mode="mean", normalise=False)
+
+
+@dataclass(frozen=True)
+class Prose:
+    """A text in sentences, in lower case, with a WordPiece tokenizer of its own, and other text that is held out."""
+
+    tokenizer: Tokenizer
+    train: Sentences
+    held_out: Sentences
+    documents: dict[str, list[Document]]
+    """train and held out, as they were read."""
+
+
+def prose(reference: str, held_out: str | None = None, vocabulary: int = 2048) -> Prose:
+    """Read data references, of records with a class the texts alone; a tenth is held out unless another text is named."""
+    if held_out is None:
+        sides = split(read(reference).documents, 0.1)
+        documents = {"train": sides.train, "held out": sides.held_out}
+    else:
+        documents = {"train": read(reference).documents, "held out": read(held_out).documents}
+    train, kept = ([_lower(one) for one in side] for side in documents.values())
+    tokenizer = train_tokenizer(
+        (one.text for one in train), TokenizerConfig(kind="wordpiece", vocab_size=vocabulary), "prose"
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        learnt, other = (
+            write_sentences(side, tokenizer, Path(folder, name))
+            for name, side in (("train", train), ("held out", kept))
+        )
+    return Prose(tokenizer, learnt, other, documents)
+
+
+def _lower(document: Document) -> Document:
+    text = document.text if document.messages is None else document.messages[0]["content"]
+    return Document(text.lower(), document.source)
+
+
+def small_network(
+    tokenizer: Tokenizer, seed: int, arrangement: Literal["encoder", "decoder"], **settings: Any
+) -> Network:
+    """Fresh weights by seed: the same pre-norm blocks with rotary positions, whose tokens see all (encoder) or those before
+    them (decoder)."""
+    shape = {"dim": 64, "layers": 2, "heads": 2, "context": CONTEXT, "vocab_size": tokenizer.vocab_size}
+    config = ModelConfig(**(shape | settings), family="lmworks", arrangement=arrangement)
+    return Network(config).initialise(seed)
+
+
+def pretraining(steps: int, rows: int, rate: float, seed: int) -> TrainingConfig:
+    """How these networks are pretrained. With AdamW a masked one stayed at its words' frequencies for 700 steps."""
+    return TrainingConfig(
+        context=CONTEXT,
+        rows=rows,
+        steps=steps,
+        optimiser="muon",
+        learning_rate=rate,
+        embedding_learning_rate=4e-3,
+        schedule="linear",
+        warmup=0.05,
+        final=0.0,
+        weight_decay=0.01,
+        seed=seed,
+    )
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """Texts with their classes, in parts: to learn from, to choose by ("dev"), to judge by ("test")."""
+
+    parts: dict[str, tuple[list[str], Int[Tensor, " texts"]]]
+    names: tuple[str, ...]
+
+    @property
+    def chance(self) -> float:
+        """The accuracy of always giving the most frequent class of the judged texts."""
+        classes = self.parts["test"][1]
+        return float(classes.bincount().max()) / len(classes)
+
+
+def labelled(text: Prose, labels: int, seed: int, dev: int = 200) -> Labelled:
+    """Texts of the training side in lower case, as the networks read them; judged are those of the held-out side, which no
+    pretraining has seen."""
+    return drawn_labelled(text.documents["train"], text.documents["held out"], labels, seed, dev, str.lower)
+
+
+def drawn_labelled(
+    train: Sequence[Document],
+    held_out: Sequence[Document],
+    labels: int,
+    seed: int,
+    dev: int = 200,
+    spelling: Callable[[str], str] = str,
+) -> Labelled:
+    """So many texts with their classes, and others to choose by, drawn by seed; judged are all that are held out."""
+    names = tuple(sorted({one.pair[1] for one in train}))
+    drawn = random.Random(seed).sample(list(train), labels + dev)
+    sides = {"train": drawn[:labels], "dev": drawn[labels:], "test": held_out}
+    return Labelled(
+        {
+            part: (
+                [spelling(one.pair[0]) for one in documents],
+                torch.tensor([names.index(one.pair[1]) for one in documents]),
+            )
+            for part, documents in sides.items()
+        },
+        names,
+    )
+
+
+PENALTIES = (1e-3, 1e-2, 1e-1, 1.0)
+
+
+def probed(network: Network, tokenizer: Tokenizer, data: Labelled) -> float:
+    """Test accuracy of logistic regression on frozen features: the mean over the last states of each text."""
+    features = {part: embed(network, tokenizer, texts, MEAN, cut=True) for part, (texts, _) in data.parts.items()}
+    return regressed(features, {part: classes for part, (_, classes) in data.parts.items()})
+
+
+def regressed(features: dict[str, Float[Tensor, "texts dim"]], classes: dict[str, Int[Tensor, " texts"]]) -> float:
+    """Test accuracy of logistic regression on features, which are scaled by those to learn from. The penalty is the one that
+    is best on the texts to choose by."""
+    scale, middle = features["train"].std(0) + 1e-6, features["train"].mean(0)
+    scaled = {part: ((one - middle) / scale).double() for part, one in features.items()}
+
+    def accuracy(fitted: tuple[Tensor, Tensor], part: str) -> float:
+        weights, biases = fitted
+        return float(((scaled[part] @ weights.T + biases).argmax(1) == classes[part]).double().mean())
+
+    fits = [logistic_regression(scaled["train"], classes["train"], penalty) for penalty in PENALTIES]
+    return accuracy(max(fits, key=lambda one: accuracy(one, "dev")), "test")
+
+
+def tuned(
+    network: Network, tokenizer: Tokenizer, data: Labelled, seed: int, steps: int, rates: Sequence[float]
+) -> float:
+    """Test accuracy of the whole network with a classifier over its first token, trained on the labels; the rate is the
+    one that is best on the texts to choose by."""
+    rows = {
+        part: TextClasses(tokenizer.encode_batch(texts, special=False), classes.tolist(), tokenizer, CONTEXT)
+        for part, (texts, classes) in data.parts.items()
+    }
+    found = []
+    for rate in rates:
+        judged = Network(network.config.but(labels=data.names)).initialise(seed)
+        judged.load_state_dict(network.state_dict(), strict=False)
+        config = TrainingConfig(context=CONTEXT, rows=16, steps=steps, learning_rate=rate, warmup=0.1, seed=seed)
+        fit(judged, Classification(), rows["train"], config)
+        found.append([share_told(judged, rows[part]) for part in ("dev", "test")])
+    return max(found)[1]
+
+
+def share_told(network: Network, rows: Rows) -> float:
+    """The share of rows whose class the network's classifier tells."""
+    pairs = classified(network, rows)
+    return sum(true == chosen for true, chosen in pairs) / len(pairs)
+
+
+def logistic_regression(
+    features: Float[Tensor, "texts dim"], classes: Int[Tensor, " texts"], penalty: float
+) -> tuple[Float[Tensor, "classes dim"], Float[Tensor, " classes"]]:
+    """The weights and biases that minimise the mean cross-entropy plus penalty / 2 times the weights' squares."""
+    count = int(classes.max()) + 1
+    weights = torch.zeros(count, features.shape[1], dtype=features.dtype, requires_grad=True)
+    biases = torch.zeros(count, dtype=features.dtype, requires_grad=True)
+    optimiser = torch.optim.LBFGS([weights, biases], max_iter=100, line_search_fn="strong_wolfe")
+
+    def closure() -> Tensor:
+        optimiser.zero_grad()
+        loss = F.cross_entropy(features @ weights.T + biases, classes) + penalty / 2 * weights.square().sum()
+        loss.backward()  # type: ignore[no-untyped-call]
+        return loss
+
+    with torch.enable_grad():
+        optimiser.step(closure)  # type: ignore[no-untyped-call]
+    return weights.detach(), biases.detach()

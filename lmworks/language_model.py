@@ -1,0 +1,465 @@
+"""LanguageModel: a network and its tokenizer, with what people do with them.
+
+model = LanguageModel.load("smollm2")
+print(model.generate("Once upon a time", Sample(temperature=0.8, seed=1), max_new_tokens=40))
+print(LanguageModel.load("models/translator").generate("Guten Tag.", Beam(width=5)))
+vectors = LanguageModel.load("minilm").embed(["a cat", "a dog"])
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from lmworks.basics.errors import ConfigError, ModelError
+from lmworks.basics.files import directory_written_whole, write_json
+from lmworks.basics.threads import one_thread
+from lmworks.encoding.classifying import Told, classify
+from lmworks.encoding.embedding import Pooling, embed
+from lmworks.encoding.filling import Guess, fill
+from lmworks.generation.answer import Answer
+from lmworks.generation.constraints import Constraint
+from lmworks.generation.decoding import Window, decode, new_request
+from lmworks.generation.generation_config import GenerationConfig
+from lmworks.generation.guessing import Draft, Lookup
+from lmworks.generation.one_row import OneRow
+from lmworks.generation.request import Asked, Request
+from lmworks.generation.strategies import Strategy
+from lmworks.kernels.choice import check_compress, embedder_for, engine_for
+from lmworks.kernels.packing import Stored, Unchanged
+from lmworks.models.adapted import own_parameters
+from lmworks.models.config import ModelConfig, RopeScaling, stretched
+from lmworks.models.engine import Engine
+from lmworks.models.files.compressed_groups import StoredInDirectory
+from lmworks.models.files.directory import read_network, refuse_foreign_files, write_network
+from lmworks.models.files.gguf import read_gguf_network, stored_dtype
+from lmworks.models.files.gguf_file import GGUFFile
+from lmworks.models.files.gguf_groups import StoredInGGUF
+from lmworks.models.files.gguf_vocabulary import gguf_tokenizer
+from lmworks.models.files.references import resolve
+from lmworks.models.network import Network, evaluating
+from lmworks.models.precision import dtype_of, fast_dtype
+from lmworks.tokens.source import source_ids, target_ids, target_start
+from lmworks.tokens.tokenizer import Tokenizer
+
+Message = Mapping[str, str]
+Prompt = str | Sequence[Message] | Sequence[int]
+"""Text to continue, a conversation to answer ([{"role": "user", "content": "..."}]), or token ids to continue; for an
+encoder-decoder the source, as text or ids."""
+
+
+@dataclass(frozen=True)
+class Score:
+    """How well a model predicts a text."""
+
+    tokens: list[int]
+    logprobs: list[float]
+    """Natural log-probability of each token, given everything before it."""
+    bytes: int
+    """Length of the text in UTF-8."""
+
+    @property
+    def bits(self) -> float:
+        """Bits that an ideal coder would need for the text with this model."""
+        return -sum(self.logprobs) / LN_2
+
+    @property
+    def bits_per_byte(self) -> float:
+        """Bits per byte: comparable between tokenizers, as perplexity is not."""
+        return self.bits / self.bytes
+
+
+LN_2 = 0.6931471805599453
+
+
+class LanguageModel:
+    """A network, its tokenizer, and where they came from."""
+
+    def __init__(
+        self,
+        network: Network,
+        tokenizer: Tokenizer,
+        source: Path | None = None,
+        reference: str | None = None,
+        exact: bool = True,
+    ) -> None:
+        if tokenizer.vocab_size > network.config.vocab_size:
+            raise ConfigError(
+                f"the tokenizer has ids up to {tokenizer.vocab_size - 1:,} and the network's vocabulary has "
+                f"{network.config.vocab_size:,}; they do not belong together"
+            )
+        self.network, self.tokenizer, self.source = network, tokenizer, source
+        self.reference = reference or (str(source) if source else None)
+        self.exact = exact
+        """Embed in the weights' own format, and not in the processor's fast one; `load` with a `dtype` says so."""
+        self.embeds_compiled = False
+        """Embed on the compiled path where it covers an encoder: unless `choose_engine` or `load` was told something else."""
+        self._encoder: Engine | None = None
+        self._weights: GGUFFile | Path | None = None
+
+    @classmethod
+    def load(
+        cls,
+        reference: str | os.PathLike[str],
+        *,
+        dtype: str | torch.dtype | None = None,
+        device: str = "cpu",
+        compress: str | None = None,
+        rope_scaling: RopeScaling | None = None,
+    ) -> LanguageModel:
+        """Load an alias, a directory, a .gguf file or hf:org/name.
+
+        `dtype` None takes what the file holds; quantised weights become bfloat16 where the processor multiplies it
+        natively, else float32. `compress` is int4, int8 or none: on a CPU, matrices in few bits on the compiled path, or the
+        network as it is in PyTorch; unless it or `dtype` is given, a file's 4 and 8 bits run as they are (`lmworks.kernels`).
+        `rope_scaling` lets a network with rotary positions read `factor` times its context, without training for it.
+        Raises ModelError with one sentence for whatever is wrong with the files.
+        """
+        check_compress(compress, dtype)
+        path, wanted = resolve(str(reference)), dtype_of(dtype)
+        file = GGUFFile(path) if path.suffix == ".gguf" else None
+        with one_thread():
+            if file is not None:
+                network = read_gguf_network(file, wanted or stored_dtype(file) or fast_dtype(device))
+                tokenizer = gguf_tokenizer(file)
+            else:
+                network, tokenizer = read_network(path, wanted), Tokenizer.load(path)
+        if rope_scaling is not None:
+            network.config = stretched(network.config, rope_scaling)
+        model = cls(network.to(device), tokenizer, path, str(reference), exact=wanted is not None)
+        model._weights = path if file is None else file
+        if wanted is None:
+            model.choose_engine(compress, as_read=True)
+        return model
+
+    def choose_engine(self, compress: str | None = None, *, as_read: bool = False) -> None:
+        """Let the compiled path run the network from here on, adapters included, or PyTorch, as `load`'s `compress` says. Weights that are
+        not those of the file any more are rounded anew; `as_read` says that none is, and saves looking."""
+        weights = self._weights
+        stored: Stored | None = None
+        if isinstance(weights, GGUFFile):
+            stored = StoredInGGUF(weights, self.config) if stored_dtype(weights) is None else None
+        elif weights is not None:
+            stored = StoredInDirectory.of(weights, self.config)
+        if stored is not None and not as_read:
+            stored = Unchanged(stored, own_parameters(self.network))
+        with (
+            one_thread()
+        ):  # more of them gain half a second where nothing else runs (SmolLM2), and lose half a minute elsewhere
+            self.network.engine = engine_for(self.network, compress, stored, self.network.device.type)
+        self.embeds_compiled, self._encoder = compress is None, None
+
+    @property
+    def config(self) -> ModelConfig:
+        """What shapes the network."""
+        return self.network.config
+
+    @property
+    def longest(self) -> int:
+        """Tokens of the longest text that it reads, special tokens included: a folder may give an encoder less than its context."""
+        return self.pooling.within(self.config.context) if self.config.arrangement == "encoder" else self.config.context
+
+    def save(self, folder: str | os.PathLike[str], facts: Mapping[str, Any] | None = None) -> Path:
+        """Write a Hugging Face directory that transformers and vLLM load; `facts` go into lmworks.json.
+
+        The directory is complete or not there; one that holds anything else than a model is refused.
+        """
+        folder = Path(folder)
+        refuse_foreign_files(folder)
+        with directory_written_whole(folder) as temporary:
+            write_network(temporary, self.network)
+            self.write_tokenizer(temporary)
+            own = {} if self.config.causal else {"pooling": self.pooling.model_dump()}
+            write_json(temporary / "lmworks.json", {"source": self.reference, **own, **(facts or {})})
+        return folder
+
+    def write_tokenizer(self, folder: Path) -> None:
+        """Write the tokenizer's files and generation_config.json into an existing folder."""
+        self.tokenizer.save(folder)
+        ends = sorted(self.tokenizer.stop_ids)
+        facts = {"bos_token_id": self.tokenizer.bos, "eos_token_id": ends, "pad_token_id": self.tokenizer.pad}
+        if self.translates:
+            facts |= {"decoder_start_token_id": target_start(self.tokenizer), **self.generation_config.said}
+        write_json(folder / "generation_config.json", facts)
+
+    @property
+    def translates(self) -> bool:
+        """Whether it is an encoder-decoder, which writes a target for a source."""
+        return self.config.arrangement == "encoder-decoder"
+
+    @cached_property
+    def generation_config(self) -> GenerationConfig:
+        """What an encoder-decoder's folder says of its answers. ModelError for a token that there is not."""
+        if not self.translates or self.source is None or not self.source.is_dir():
+            return GenerationConfig()
+        said = GenerationConfig.read(self.source)
+        if (largest := max(said.habits.largest, target_start(self.tokenizer))) >= self.config.vocab_size:
+            raise ModelError(
+                f"{self.source}: generation_config.json names the token {largest:,} and the vocabulary has "
+                f"{self.config.vocab_size:,}; fetch or copy it again"
+            )
+        return said
+
+    def encode_prompt(self, prompt: Prompt) -> list[int]:
+        """The ids that the model reads: a text as it is (with BOS where the tokenizer adds one), a conversation by
+        the chat template; a source with its end."""
+        if isinstance(prompt, str):
+            ids = source_ids(self.tokenizer, prompt) if self.translates else self.tokenizer.encode(prompt)
+            return ids or [self.tokenizer.document_start or 0]
+        if all(isinstance(token, int) for token in prompt):
+            return [token for token in prompt if isinstance(token, int)]
+        self.must_converse()
+        return self.tokenizer.encode_chat(
+            [dict(message) for message in prompt if isinstance(message, Mapping)], add_generation_prompt=True
+        )
+
+    def stream(
+        self,
+        prompt: Prompt,
+        strategy: Strategy | None = None,
+        *,
+        max_new_tokens: int = 256,
+        stop: Sequence[str] = (),
+        constraint: Constraint | None = None,
+        guess: Lookup | Draft | None = None,
+        window: Window = "stop",
+    ) -> Iterator[str]:
+        """Pieces of text as they come; joined they are what `generate` returns."""
+        request = self.request(
+            prompt, strategy, max_new_tokens, stop, constraint=constraint, guess=guess, window=window
+        )
+        for _, shown in decode(self.network, [request]):
+            if shown:
+                yield shown
+
+    def generate(
+        self,
+        prompt: Prompt,
+        strategy: Strategy | None = None,
+        *,
+        max_new_tokens: int = 256,
+        stop: Sequence[str] = (),
+        constraint: Constraint | None = None,
+        guess: Lookup | Draft | None = None,
+        window: Window = "stop",
+    ) -> Answer:
+        """The whole answer; greedy unless a strategy is given, or an encoder-decoder's folder says how. A `constraint` gives its
+        form (`constraints.py`); a `guess` makes it faster and changes nothing (`guessing.py`); at the end of the context it ends,
+        or the `window` slides."""
+        said = {"max_new_tokens": max_new_tokens, "stop": stop, "constraint": constraint, "guess": guess}
+        said["window"] = window
+        return self.generate_batch([prompt], strategy, **said)[0]  # type: ignore[arg-type]
+
+    def generate_batch(
+        self,
+        prompts: Sequence[Prompt],
+        strategy: Strategy | Sequence[Strategy] | None = None,
+        *,
+        max_new_tokens: int = 256,
+        stop: Sequence[str] = (),
+        constraint: Constraint | None = None,
+        guess: Lookup | Draft | None = None,
+        window: Window = "stop",
+    ) -> list[Answer]:
+        """Several answers at once, each step shared; one strategy for all, or one for each."""
+        strategies = strategy if isinstance(strategy, Sequence) else [strategy] * len(prompts)
+        if len(strategies) != len(prompts):
+            raise ConfigError(
+                f"there are {len(prompts)} prompts and {len(strategies)} strategies; give one for all, or one for each"
+            )
+        requests = [
+            self.request(prompt, one, max_new_tokens, stop, constraint=constraint, guess=guess, window=window)
+            for prompt, one in zip(prompts, strategies, strict=True)
+        ]
+        for _ in decode(self.network, requests):
+            pass
+        return [Answer.of(request) for request in requests]
+
+    def embed(
+        self, texts: Sequence[str | Sequence[int]], *, pooling: Pooling | None = None, cut: bool = False
+    ) -> Tensor:
+        """A vector for each text, [texts, dim] in float32, pooled as the model's folder says unless `pooling` does. A text may
+        be given as its tokens' ids, which are read as they are.
+
+        An encoder runs in 8 bits on the compiled path where that covers it (cosines with float32 are above 0.999), else in
+        bfloat16 where the processor multiplies it natively (above 0.9999); with `compress="none"` the latter, with a `dtype`
+        as loaded. DataError for a text that is longer than the model reads, unless it may be `cut`.
+        """
+        if self.network.encoder is not None:
+            raise ConfigError("an encoder-decoder has no pooled states; embed with an encoder or a decoder")
+        dtype = torch.float32 if self.exact else fast_dtype(self.network.device)
+        said = {"cut": cut, "dtype": dtype, "engine": self._embedder()}
+        return embed(self.network, self.tokenizer, texts, pooling or self.pooling, **said)  # type: ignore[arg-type]
+
+    def _embedder(self) -> Engine | None:
+        """What runs the network where it embeds, made at the first time and when weights have changed; None for PyTorch."""
+        engine = self.network.engine or self._encoder
+        if engine is None and self.embeds_compiled:
+            engine = self._encoder = embedder_for(self.network)
+        if engine is None or engine.ready(fresh=True):
+            return engine
+        self._encoder = None
+        return None
+
+    def fill(self, text: str, *, top: int = 5) -> list[list[Guess]]:
+        """For each mask in a text ("Paris is the [MASK] of France.") the `top` likeliest tokens and their probabilities."""
+        return fill(self.network, self.tokenizer, text, top)
+
+    def classify(self, texts: Sequence[str], *, cut: bool = False) -> list[Told]:
+        """The class of each text and the probability of every class; DataError for a text that is longer than the model
+        reads, unless it may be `cut`."""
+        return classify(self.network, self.tokenizer, texts, cut=cut)
+
+    @property
+    def pooling(self) -> Pooling:
+        """How states become one vector, as the folder that the model came from says, or of an adapter its base's."""
+        folders = [one for one in (self.source, self._weights) if isinstance(one, Path) and one.is_dir()]
+        return next((said for one in folders if (said := Pooling.read(one)) is not None), Pooling())
+
+    def must_write(self) -> None:
+        """ConfigError unless the network writes text."""
+        if self.config.arrangement == "encoder":
+            raise ConfigError(
+                f"{self.reference or 'the network'} is an encoder and does not write or score text token by token; an encoder "
+                "embeds texts (model.embed)"
+            )
+
+    def must_converse(self) -> None:
+        """ConfigError unless the network continues a text, as a conversation is one."""
+        self.must_write()
+        if self.translates:
+            raise ConfigError(
+                f"{self.reference or 'the network'} is an encoder-decoder and makes one target of one source text; it has no "
+                "conversations (lmworks generate, model.generate)"
+            )
+
+    def request(
+        self,
+        prompt: Prompt,
+        strategy: Strategy | None = None,
+        max_new_tokens: int = 256,
+        stop: Sequence[str] = (),
+        *,
+        asked: Asked = Asked(),
+        constraint: Constraint | None = None,
+        guess: Lookup | Draft | None = None,
+        window: Window = "stop",
+    ) -> Request:
+        """An answer that is to be written, checked against the model: what `decode` and an `Engine` run."""
+        self.must_write()
+        read, said = self.encode_prompt(prompt), self.generation_config
+        largest, smallest = max(read, default=0), min(read, default=0)
+        if smallest < 0 or largest >= self.config.vocab_size:
+            raise ConfigError(
+                f"the prompt names the token {largest if smallest >= 0 else smallest:,}, and the vocabulary has "
+                f"{self.config.vocab_size:,}; encode the text with this model's tokenizer"
+            )
+        chosen = strategy or said.strategy
+        if (biased := max(chosen.logit_bias, default=-1)) >= self.config.vocab_size:
+            raise ConfigError(
+                f"logit_bias names the token {biased:,}, and the vocabulary has {self.config.vocab_size:,}; leave it out"
+            )
+        request = new_request(
+            self.tokenizer,
+            [target_start(self.tokenizer)] if self.translates else read,
+            chosen,
+            max_new_tokens,
+            [stop] if isinstance(stop, str) else stop,
+            self.config.context,
+            source=read if self.translates else None,
+            habits=said.habits,
+            asked=asked,
+            window=window,
+        )
+        if constraint is None and guess is None:
+            return request
+        if not isinstance(request, OneRow):
+            what = "a constraint follows" if constraint is not None else "guesses are for"
+            raise ConfigError(f"{what} one answer that is written token by token; take Greedy or Sample")
+        if constraint is not None:
+            request.chooser.guide = constraint.start(self.tokenizer, self.config.vocab_size)
+        if guess is not None and request.wants_states:
+            raise ConfigError("contrastive search reads all its candidates and guesses none; leave one of the two out")
+        if guess is not None:
+            request.guesser = guess.start(request.chooser.strategy, request.seed, self)
+        return request
+
+    @torch.inference_mode()
+    def logits(
+        self, ids: Int[Tensor, "batch seq"] | Sequence[Sequence[int]], mask: Bool[Tensor, "batch seq"] | None = None
+    ) -> Float[Tensor, "batch seq vocab"]:
+        """Logits in float32; `mask` is False on padding, left or right."""
+        try:
+            tokens = torch.as_tensor(ids, device=self.network.device)
+        except (TypeError, ValueError):
+            raise ConfigError(
+                "ids are not rows of equally many numbers; pad the shorter ones and give a mask"
+            ) from None
+        if tokens.ndim != 2 or not tokens.numel() or tokens.is_floating_point():
+            raise ConfigError(
+                f"ids have the shape {list(tokens.shape)} and the type {tokens.dtype}; give whole numbers, [batch, seq]"
+            )
+        if not 0 <= int(tokens.min()) <= int(tokens.max()) < self.config.vocab_size:
+            raise ConfigError(
+                f"ids lie between {int(tokens.min())} and {int(tokens.max())}, and the vocabulary has "
+                f"{self.config.vocab_size:,}; encode the text with this model's tokenizer"
+            )
+        if mask is not None:
+            mask = torch.as_tensor(mask, device=self.network.device)
+            if mask.shape != tokens.shape:
+                raise ConfigError(
+                    f"the mask has the shape {list(mask.shape)} and the ids {list(tokens.shape)}; they must be equal"
+                )
+        with evaluating(self.network):
+            return self.network(tokens, mask)
+
+    def score(self, text: str, *, prompt: Prompt | None = None, window: int | None = None) -> Score:
+        """Log-probability of every token of a text, behind a prompt where one is given; of an encoder-decoder the prompt is
+        the source, and the end of the target counts too. Longer texts than the window are read in windows that overlap by a
+        quarter; each token is scored once, with at least that much text before it."""
+        if self.translates:
+            return Score(*self._target_score(text, prompt, window), len(text.encode()))
+        tokens = self.tokenizer.encode(text, special=False, continues=prompt is not None)
+        before = None if prompt is None else self.encode_prompt(prompt)
+        return self.score_tokens(tokens, len(text.encode()), prompt=before, window=window)
+
+    def score_tokens(
+        self, tokens: list[int], size: int, *, prompt: list[int] | None = None, window: int | None = None
+    ) -> Score:
+        """As `score`, for ids that are at hand; `size` is their text's length in bytes. Not for an encoder-decoder."""
+        from lmworks.generation.scoring import token_logprobs
+
+        self.must_write()
+        if not tokens:
+            raise ConfigError("the text is empty; there is nothing to score")
+        start = self.tokenizer.document_start
+        before = prompt or ([] if start is None else [start])
+        window = self.config.context if window is None else min(window, self.config.context)
+        logprobs = token_logprobs(self.network, before + tokens, window)[max(len(before) - 1, 0) :]
+        # Without a token that opens a document nothing predicts the first one: it costs what a blind guess costs.
+        return Score(tokens, logprobs if before else [-math.log(self.config.vocab_size), *logprobs], size)
+
+    def _target_score(self, text: str, source: Prompt | None, window: int | None) -> tuple[list[int], list[float]]:
+        """A target's tokens, its end included, and the log-probability of each."""
+        from lmworks.generation.scoring import target_logprobs
+
+        if source is None:
+            raise ConfigError("an encoder-decoder scores a target by its source; give score(target, prompt=source)")
+        if window is not None:
+            raise ConfigError("an encoder-decoder reads a target at once; leave the window out")
+        read, tokens = self.encode_prompt(source), target_ids(self.tokenizer, text, self.generation_config.habits.first)
+        for what, ids in (("source", read), ("target", tokens)):
+            if len(ids) > self.config.context:
+                raise ConfigError(
+                    f"the {what} has {len(ids):,} tokens and the model reads {self.config.context:,}; shorten it"
+                )
+        return tokens, target_logprobs(self.network, read, [target_start(self.tokenizer), *tokens])

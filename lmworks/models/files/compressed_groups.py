@@ -1,0 +1,69 @@
+"""What a compressed directory holds of a network, unchanged: groups of 32 by the names of the network's parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+from torch import Tensor
+
+from lmworks.models.config import ModelConfig
+from lmworks.models.families import family_of
+from lmworks.models.families.tables import ByHead, Rows, each_name, rows_joined
+from lmworks.models.files.compressed import bits_said, packed_matrix
+from lmworks.models.files.directory import read_json, read_safetensors, weight_files
+from lmworks.models.files.quantise import GROUP, Groups
+
+
+class StoredInDirectory:
+    """The packed weights of a directory that was loaded, for `lmworks.kernels.compiled`."""
+
+    def __init__(self, tensors: Mapping[str, Tensor], said: Any, config: ModelConfig) -> None:
+        family = family_of(config.family)
+        self.config, self._allowed = config, bits_said(said)
+        self._tensors = family.by_table_name(tensors)
+        self._sources = dict(each_name(family.tensors, config))
+
+    @classmethod
+    def of(cls, folder: Path, config: ModelConfig) -> Self | None:
+        """What the folder holds; None where its weights are not packed."""
+        said = read_json(folder / "config.json").get("quantization_config")
+        if said is None:
+            return None
+        files = weight_files(folder)
+        return cls({name: tensor for file in files for name, tensor in read_safetensors(file).items()}, said, config)
+
+    def groups(self, name: str) -> Groups | None:
+        """A matrix as the folder holds it, with scales in float16; None where a part of it is not packed, or in groups that
+        are no multiple of 32, or has a scale that float16 does not hold exactly."""
+        source = self._sources.get(name)
+        if not isinstance(source, str | Rows | ByHead):
+            return None
+        bases = [part.removesuffix(".weight") for part in _parts(source)]
+        if any(f"{base}.weight_packed" not in self._tensors for base in bases):
+            return None
+        matrices = {f"{base}.weight": packed_matrix(base, self._tensors, self._allowed) for base in bases}
+        if any(values.shape[1] // scale.shape[1] % GROUP for values, scale in matrices.values()):
+            return None
+        values = rows_joined(source, lambda part: matrices[part][0], self.config)
+        scale = rows_joined(source, lambda part: _of_groups(*matrices[part]), self.config)
+        held = scale.half()
+        exact = torch.equal(held.to(scale.dtype), scale) and bool(torch.isfinite(-128 * held).all())
+        return Groups(values, held) if exact else None
+
+    def floats(self, name: str) -> Tensor | None:
+        """None: the network's own are the folder's."""
+        return None
+
+
+def _parts(source: str | Rows | ByHead) -> tuple[str, ...]:
+    if isinstance(source, Rows):
+        return source.names
+    return (source if isinstance(source, str) else source.name,)
+
+
+def _of_groups(values: Tensor, scale: Tensor) -> Tensor:
+    """The scales of groups of 32, of which several may have had one in common."""
+    return scale.repeat_interleave(values.shape[1] // scale.shape[1] // GROUP, dim=1)

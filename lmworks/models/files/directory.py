@@ -1,0 +1,269 @@
+"""Model directories in Hugging Face's layout: config.json and safetensors, one file or shards; read and written.
+
+No pickle is read or written. Every tensor must be expected and every expected tensor must be there.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from lmworks.basics.errors import ModelError
+from lmworks.basics.files import says_why, write_json
+from lmworks.basics.memory import must_fit
+from lmworks.models.adaptive_softmax import AdaptiveSoftmax
+from lmworks.models.config import ModelConfig
+from lmworks.models.families import family_of
+from lmworks.models.families.tables import each_name
+from lmworks.models.files.compressed import Compression, decompressed
+from lmworks.models.network import Network, build_network
+from lmworks.models.precision import DTYPES
+from lmworks.models.relatives.recurrent import network_class
+
+INDEX = "model.safetensors.index.json"
+SHARD_BYTES = 5_000_000_000
+MOST_JSON = 100_000_000
+OWN_FILES = ("*.json", "*.jsonl", "*.safetensors", "*.jinja", "*.txt", "*.md", "*.model", "*.toml")
+"""What a model directory may hold; a folder with anything else is somebody's work and is not replaced."""
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object from a model directory; ModelError if it is missing, not JSON or not an object."""
+    try:
+        if path.stat().st_size > MOST_JSON:
+            raise ModelError(
+                f"{path} has more than {MOST_JSON:,} bytes, which no such file has; fetch or copy it again"
+            )
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ModelError(f"{path} does not exist; a model directory holds it beside its weights") from None
+    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise ModelError(f"{path} is not JSON ({error}); fetch or copy it again") from None
+    except OSError as error:
+        raise ModelError(f"{path} cannot be read: {error.strerror}") from error
+    if not isinstance(value, dict):
+        raise ModelError(f"{path} holds a {type(value).__name__} and not an object; fetch or copy it again")
+    return value
+
+
+def read_config(folder: Path) -> ModelConfig:
+    """The ModelConfig of a model directory."""
+    theirs = read_json(folder / "config.json")
+    try:
+        return family_of(theirs.get("model_type")).config_from(theirs)
+    except ModelError as error:
+        raise ModelError(f"{folder}: {error}") from None
+
+
+def read_network(folder: Path, dtype: torch.dtype | None = None) -> Network:
+    """The network of a model directory, in `dtype` or in the type that the file holds.
+
+    Raises ModelError: unknown architecture, missing or unexpected tensor, wrong shape, truncated file, weights
+    that are not finite, more of them than memory.
+    """
+    config, files = read_config(folder), weight_files(folder)
+    said = read_json(folder / "config.json").get("quantization_config")
+    # What is packed is unpacked, mostly into 16 bits; other weights are read in the type of the file.
+    width = dtype.itemsize if dtype is not None else None if said is None else 2
+    sizes = (file.stat().st_size for file in files if file.is_file())
+    must_fit(str(folder), sum(sizes) if width is None else width * parameters(config))
+    tensors = {name: tensor for file in files for name, tensor in read_safetensors(file).items()}
+    try:
+        if said is not None:
+            tensors = decompressed(tensors, said, dtype)
+        ours = family_of(config.family).tensors_from(tensors, config, dtype)
+        return network_of(config, ours)
+    except ModelError as error:
+        raise ModelError(f"{folder}: {error}") from None
+
+
+def parameters(config: ModelConfig) -> int:
+    """How many weights a network of this config has; none is made."""
+    with torch.device("meta"):
+        return sum(weight.numel() for weight in network_class(config)(config).parameters())
+
+
+def network_of(config: ModelConfig, tensors: Mapping[str, Tensor]) -> Network:
+    """A network with these weights, their shapes and values checked first."""
+    with torch.device("meta"):
+        expected = {name: tensor.shape for name, tensor in network_class(config)(config).state_dict().items()}
+    for name, shape in expected.items():
+        if name not in tensors:
+            raise ModelError(f"the tensor {name} is missing from the weights")
+        if tensors[name].shape != shape:
+            raise ModelError(
+                f"{name} has the shape {list(tensors[name].shape)}, and config.json asks for {list(shape)}"
+            )
+    if unexpected := sorted(set(tensors) - set(expected)):
+        raise ModelError(
+            f"the weights hold {unexpected[0]}, which a network with this config.json does not have; it would be lost "
+            "silently, so nothing was loaded"
+        )
+    types = {tensor.dtype for name, tensor in tensors.items() if not name.endswith((".keys", ".rank", ".lifts"))}
+    if unknown := types - {*DTYPES.values(), torch.float64}:
+        raise ModelError(
+            f"the weights are stored as {', '.join(map(str, unknown))}; convert them to float32 or bfloat16"
+        )
+    if len(types) > 1:  # some files keep norms in float32; one network computes in one type
+        common = tensors["embedding.weight"].dtype
+        tensors = {
+            name: tensor.to(common) if tensor.is_floating_point() else tensor for name, tensor in tensors.items()
+        }
+    for name, tensor in tensors.items():
+        if not torch.isfinite(tensor.sum(dtype=torch.float32)):
+            raise ModelError(
+                f"{name} holds values that are not finite (NaN or infinite); the file is damaged, "
+                "or training diverged: fetch it again, or go back to an earlier checkpoint"
+            )
+    network = build_network(config, tensors, network_class(config))
+    if isinstance(network.head, AdaptiveSoftmax):
+        network.head.check_ranks()
+    return network
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """The safetensors files of a directory, as its index lists them."""
+    single = folder / "model.safetensors"
+    if single.exists():
+        return [single]
+    if (folder / INDEX).exists():
+        weight_map = read_json(folder / INDEX).get("weight_map")
+        listed = list(weight_map.values()) if isinstance(weight_map, dict) else []
+        names = sorted({name for name in listed if isinstance(name, str) and Path(name).name == name})
+        if not names or not all(name in names for name in listed):
+            raise ModelError(f"{folder / INDEX} does not list files of its own folder; fetch it again")
+        return [folder / name for name in names]
+    pickles = sorted(folder.glob("*.bin")) + sorted(folder.glob("*.pt"))
+    if pickles:
+        raise ModelError(
+            f"{folder} holds only {pickles[0].name}, a pickle, which can run code when it is read; "
+            "convert it to safetensors first"
+        )
+    raise ModelError(f"{folder} holds no model.safetensors; is the download complete?")
+
+
+def read_safetensors(path: Path) -> dict[str, Tensor]:
+    """All tensors of a safetensors file, mapped into memory."""
+    _check_length(path)
+    try:
+        with safe_open(path, framework="pt") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+    except SafetensorError as error:
+        raise ModelError(f"{path} is damaged ({error}); fetch or copy it again") from None
+
+
+def _check_length(path: Path) -> None:
+    """Say by how much a file is cut off; safetensors itself says only that it is wrong."""
+    try:
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            start = file.read(8)
+            length = struct.unpack("<Q", start)[0] if len(start) == 8 else 0
+            header = json.loads(file.read(min(length, 100_000_000))) if 0 < length <= size else None
+    except FileNotFoundError:
+        raise ModelError(f"{path} does not exist; the model directory is incomplete, fetch or copy it again") from None
+    except (ValueError, RecursionError):
+        return  # a damaged header: safetensors' own check names it
+    except OSError as error:
+        raise ModelError(f"{path} cannot be read: {error.strerror}") from error
+    if not isinstance(header, dict):
+        return
+    ends = [
+        entry["data_offsets"][1]
+        for entry in header.values()
+        if isinstance(entry, dict)
+        and isinstance(entry.get("data_offsets"), list)
+        and len(entry["data_offsets"]) == 2
+        and isinstance(entry["data_offsets"][1], int)
+    ]
+    missing = 8 + length + max(ends, default=0) - size
+    if missing > 0:
+        raise ModelError(f"{path} ends {missing:,} bytes early (cut off while copying?); fetch or copy it again")
+
+
+def write_safetensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Write tensors (contiguous copies where needed); an error of the disk becomes an OSError."""
+    try:
+        save_file(
+            {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()},
+            path,
+            metadata={"format": "pt"},
+        )
+    except SafetensorError as error:
+        code = next((int(part.rstrip(")")) for part in str(error).split() if part.rstrip(")").isdigit()), None)
+        raise OSError(code, str(error), str(path)) from error
+
+
+def refuse_foreign_files(folder: Path) -> None:
+    """ModelError if a folder that is about to be replaced holds anything but a model."""
+    if folder.is_file():
+        raise ModelError(f"{folder} is a file; give a folder that does not exist yet")
+    if not folder.is_dir():
+        return
+    names = sorted(path.name for path in folder.iterdir())
+    foreign = [
+        name for name in names if (folder / name).is_dir() or not any(Path(name).match(kind) for kind in OWN_FILES)
+    ]
+    if foreign or (names and not {"config.json", "adapter_config.json"} & set(names)):
+        raise ModelError(
+            f"{folder} holds {(foreign or names)[0]} and is not a model directory; "
+            "it would be replaced, so give a folder that does not exist yet"
+        )
+
+
+def write_network(
+    folder: Path, network: Network, shard_bytes: int = SHARD_BYTES, compression: Compression | None = None
+) -> None:
+    """Write config.json and the weights into an existing folder, so that transformers and vLLM load them.
+
+    ModelError for a network with adapters on: its file format has no place for them; for a weight that is not finite where
+    weights are compressed.
+    """
+    config = network.config
+    family = family_of(config.family)
+    name = str(network.dtype if compression is None else compression.dtype).removeprefix("torch.")
+    theirs = family.config_to(config)
+    weights = network.state_dict()
+    if any(name not in weights for name, _ in each_name(family.tensors, config)):
+        raise ModelError(
+            "the network has adapters on, and a model directory has no place for them; "
+            "merge them first (merge_adapters, or lmworks build --merge)"
+        )
+    tensors = family.tensors_to(weights, config)
+    if compression is not None:
+        tensors, theirs["quantization_config"] = compression.of(tensors, family, config)
+    with says_why(folder):
+        shards = list(_shards(tensors, shard_bytes))
+        if len(shards) == 1:
+            write_safetensors(folder / "model.safetensors", tensors)
+        else:
+            weight_map: dict[str, str] = {}
+            for number, shard in enumerate(shards, 1):
+                file = f"model-{number:05}-of-{len(shards):05}.safetensors"
+                write_safetensors(folder / file, shard)
+                weight_map |= dict.fromkeys(shard, file)
+            total = sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
+            write_json(folder / INDEX, {"metadata": {"total_size": total}, "weight_map": weight_map})
+    write_json(folder / "config.json", theirs | {"torch_dtype": name})
+
+
+def _shards(tensors: Mapping[str, Tensor], limit: int) -> Iterator[dict[str, Tensor]]:
+    """Groups of whole tensors, each at most `limit` bytes where a single tensor is not larger."""
+    shard: dict[str, Tensor] = {}
+    held = 0
+    for name, tensor in tensors.items():
+        size = tensor.numel() * tensor.element_size()
+        if shard and held + size > limit:
+            yield shard
+            shard, held = {}, 0
+        shard[name] = tensor
+        held += size
+    yield shard

@@ -1,0 +1,242 @@
+"""The tokenizer that a GGUF file describes: byte-level BPE ("gpt2") and SentencePiece BPE ("llama").
+
+GGUF stores the tokens, their types, and merges or scores; the rule that splits a text into words is only
+named (`tokenizer.ggml.pre`). Here each name has the rule of the model's own tokenizer.json; a name that is
+not in the table is an error, because a wrong rule gives wrong ids without any sign.
+Sources: the GGUF specification; the rules of llama.cpp's llama-vocab.cpp, checked against the public
+tokenizer.json of each family. SmolLM2 splits every digit off, which transformers' own reader forgets.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import tokenizers
+from tokenizers import AddedToken, Regex, decoders, models, normalizers, pre_tokenizers
+
+from lmworks.basics.errors import ModelError
+from lmworks.models.files.gguf_file import GGUFFile
+from lmworks.tokens.tokenizer import Tokenizer
+from lmworks.tokens.vocabulary import Vocabulary, add_around, make_special
+
+NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED = 1, 2, 3, 4, 5  # token types of the specification
+
+_LLAMA3 = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}"
+    r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+_QWEN2 = _LLAMA3.replace(r"\p{N}{1,3}", r"\p{N}")
+_UPPER, _LOWER = r"[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]", r"[\p{Ll}\p{Lm}\p{Lo}\p{M}]"
+_TEKKEN = (
+    rf"[^\r\n\p{{L}}\p{{N}}]?{_UPPER}*{_LOWER}+|[^\r\n\p{{L}}\p{{N}}]?{_UPPER}+{_LOWER}*"
+    r"|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+_CONTRACTION = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)?"
+_GPT4O = (
+    rf"[^\r\n\p{{L}}\p{{N}}]?{_UPPER}*{_LOWER}+{_CONTRACTION}"
+    rf"|[^\r\n\p{{L}}\p{{N}}]?{_UPPER}+{_LOWER}*{_CONTRACTION}"
+    r"|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+
+_GPT2 = {"gpt-2", "default", "phi-2"}  # the split that is built into ByteLevel
+_SINGLE_DIGITS = {"smollm", "starcoder", "refact"}  # the same, after each digit was split off
+_PATTERNS = {
+    "llama3": _LLAMA3,
+    "llama-v3": _LLAMA3,
+    "llama-bpe": _LLAMA3,
+    "falcon3": _LLAMA3,
+    "qwen2": _QWEN2,
+    "tekken": _TEKKEN,
+    "gpt-4o": _GPT4O,
+}
+_WHOLE_WORDS_FIRST = {"llama3", "llama-v3", "llama-bpe", "falcon3", "tekken"}  # these add BOS by default
+
+_LONGEST_TOKEN = 1024  # characters; longer ones are never merged: no quadratic time for a hostile file
+
+
+def gguf_tokenizer(file: GGUFFile) -> Tokenizer:
+    """The tokenizer of a GGUF file; ModelError where it has none, or one of an unknown kind."""
+    return Tokenizer(read_gguf_vocabulary(file))
+
+
+def read_gguf_vocabulary(file: GGUFFile) -> Vocabulary:
+    """The vocabulary of a GGUF file; ModelError where it has none, or one of an unknown kind."""
+    facts = _Facts(file)
+    kind = facts.text("model")
+    if kind == "gpt2":
+        backend, adds_bos = _byte_level(facts)
+    elif kind == "llama":
+        backend, adds_bos = _sentencepiece(facts), True
+    else:
+        raise facts.wrong(f"has a tokenizer of the kind {kind!r}, and 'gpt2' and 'llama' are known here")
+    _add_tokens(backend, facts)
+    bos, eos = facts.token("bos"), facts.token("eos")
+    add_around(
+        backend,
+        bos if facts.flag("add_bos_token", adds_bos) else None,
+        eos if facts.flag("add_eos_token", False) else None,
+    )
+    length = file.metadata.get(f"{file.metadata.get('general.architecture')}.context_length")
+    template = file.metadata.get("tokenizer.chat_template")
+    return Vocabulary(
+        backend,
+        name=file.path.name,
+        bos=bos,
+        eos=eos,
+        pad=facts.token("padding"),
+        unknown=facts.token("unknown"),
+        stops=frozenset(stop for stop in (facts.token("eot"), facts.token("eom")) if stop is not None),
+        chat_template=template if isinstance(template, str) else None,
+        max_length=length if isinstance(length, int) else None,
+    )
+
+
+def _byte_level(facts: _Facts) -> tuple[tokenizers.Tokenizer, bool]:
+    rule = facts.text("pre", "default")
+    merges = [_pair(facts, merge) for merge in facts.entries("merges", str)]
+    backend = facts.backend(merges, ignore_merges=whole_words_first(rule))
+    backend.pre_tokenizer = splitter(rule)
+    if backend.pre_tokenizer is None:
+        known = ", ".join(sorted(_GPT2 | _SINGLE_DIGITS | set(_PATTERNS)))
+        raise facts.wrong(f"splits words by the rule {rule!r}, which is not known here (known: {known})")
+    if composes(rule):
+        backend.normalizer = normalizers.NFC()
+    backend.decoder = decoders.ByteLevel()
+    return backend, whole_words_first(rule)
+
+
+def splitter(rule: str) -> Any:
+    """What splits a text into words by a rule of llama.cpp's; None for an unknown one."""
+    if rule in _GPT2:
+        return pre_tokenizers.ByteLevel(add_prefix_space=False)
+    if rule in _SINGLE_DIGITS:
+        return pre_tokenizers.Sequence(
+            [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
+        )
+    if rule in _PATTERNS:
+        return pre_tokenizers.Sequence(
+            [
+                pre_tokenizers.Split(Regex(_PATTERNS[rule]), behavior="isolated"),
+                pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+            ]
+        )
+    return None
+
+
+def composes(rule: str) -> bool:
+    """Is the text brought into composed form first, as Qwen's own tokenizer does?"""
+    return rule == "qwen2"
+
+
+def whole_words_first(rule: str) -> bool:
+    """Is a word that is a token taken whole, whatever its merges say?"""
+    return rule in _WHOLE_WORDS_FIRST
+
+
+def _pair(facts: _Facts, merge: str) -> tuple[str, str]:
+    left, _, right = merge.partition(" ")
+    if not left or not right:
+        raise facts.wrong(f"holds the merge {merge!r}, which is not a pair")
+    return left, right
+
+
+def _sentencepiece(facts: _Facts) -> tokenizers.Tokenizer:
+    """BPE that merges the best score first, as SentencePiece does; unknown characters become bytes."""
+    if facts.flag("remove_extra_whitespaces", False):
+        raise facts.wrong("removes extra white space before it splits, which is not supported")
+    unknown = facts.token("unknown")
+    backend = facts.backend(
+        _merges_by_score(facts),
+        byte_fallback=True,
+        fuse_unk=True,
+        unk_token=None if unknown is None else facts.tokens[unknown],
+    )
+    space: list[Any] = [normalizers.Replace(" ", "▁")]
+    decode: list[Any] = [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()]
+    if facts.flag("add_space_prefix", True):
+        space = [normalizers.Prepend("▁"), *space]
+        decode.append(decoders.Strip(" ", 1, 0))
+    backend.normalizer = normalizers.Sequence(space)
+    backend.decoder = decoders.Sequence(decode)
+    return backend
+
+
+def _merges_by_score(facts: _Facts) -> list[tuple[str, str]]:
+    """Every pair of tokens that makes a third, best score first.
+
+    Only tokens of the type "normal" take part: "</s>" must not grow out of "</" and "s>".
+    """
+    scores = facts.entries("scores", float)
+    if len(scores) != len(facts.tokens):
+        raise facts.wrong(f"has {len(scores):,} scores for {len(facts.tokens):,} tokens")
+    normal = {
+        token: score for token, score, kind in zip(facts.tokens, scores, facts.kinds, strict=True) if kind == NORMAL
+    }
+    found = [
+        (score, cut, token[:cut], token[cut:])
+        for token, score in normal.items()
+        if len(token) <= _LONGEST_TOKEN
+        for cut in range(1, len(token))
+        if token[:cut] in normal and token[cut:] in normal
+    ]
+    found.sort(key=lambda merge: merge[:2], reverse=True)
+    return [(left, right) for _, _, left, right in found]
+
+
+def _add_tokens(backend: tokenizers.Tokenizer, facts: _Facts) -> None:
+    """Control tokens are special; user-defined ones are found whole in any text."""
+    roles = [facts.token(role) for role in ("bos", "eos", "eot", "eom", "padding", "unknown")]
+    kinds = list(zip(facts.tokens, facts.kinds, strict=True))
+    make_special(
+        backend,
+        [token for token, kind in kinds if kind in (CONTROL, UNKNOWN)]
+        + [facts.tokens[role] for role in roles if role is not None],
+    )
+    whole = [token for token, kind in kinds if kind == USER_DEFINED]
+    backend.add_tokens([AddedToken(token, normalized=False) for token in whole])
+
+
+class _Facts:
+    """The `tokenizer.ggml.*` entries, each checked to be of its kind."""
+
+    def __init__(self, file: GGUFFile) -> None:
+        self.file = file
+        self.tokens: list[str] = self.entries("tokens", str)
+        self.ids = {token: number for number, token in enumerate(self.tokens)}
+        if len(self.ids) != len(self.tokens) or not self.tokens or "" in self.ids:
+            raise self.wrong("has a vocabulary with no tokens, an empty token, or the same token twice")
+        self.kinds: list[int] = self.entries("token_type", int) or [NORMAL] * len(self.tokens)
+        if len(self.kinds) != len(self.tokens):
+            raise self.wrong(f"has {len(self.kinds):,} token types for {len(self.tokens):,} tokens")
+
+    def backend(self, merges: list[tuple[str, str]], **options: Any) -> tokenizers.Tokenizer:
+        try:
+            return tokenizers.Tokenizer(models.BPE(vocab=self.ids, merges=merges, **options))
+        except Exception as error:  # the library raises the bare class
+            raise self.wrong(f"has merges that do not fit its vocabulary: {error}") from error
+
+    def entries(self, key: str, kind: type) -> list[Any]:
+        values = self.file.metadata.get(f"tokenizer.ggml.{key}", [])
+        if not isinstance(values, list) or (values and not all(type(value) is kind for value in values)):
+            raise self.wrong(f"has a tokenizer.ggml.{key} that is not a list of {kind.__name__}")
+        return values
+
+    def text(self, key: str, default: str | None = None) -> str:
+        value = self.file.metadata.get(f"tokenizer.ggml.{key}", default)
+        if not isinstance(value, str):
+            raise self.wrong(f"has no usable tokenizer.ggml.{key}")
+        return value
+
+    def flag(self, key: str, default: bool) -> bool:
+        return bool(self.file.metadata.get(f"tokenizer.ggml.{key}", default))
+
+    def token(self, role: str) -> int | None:
+        number = self.file.metadata.get(f"tokenizer.ggml.{role}_token_id")
+        if number is not None and not (type(number) is int and 0 <= number < len(self.tokens)):
+            raise self.wrong(f"names {number!r} as its {role} token, and has {len(self.tokens):,} tokens")
+        return number
+
+    def wrong(self, how: str) -> ModelError:
+        return ModelError(
+            f"{self.file.path.name} {how}; take the model as a Hugging Face folder, or another GGUF file of it"
+        )

@@ -1,0 +1,196 @@
+"""A network as GGUF: the way back from `gguf.py`, for llama.cpp to load.
+
+    with written_whole(path) as temporary:
+        write_gguf(temporary, network_entries(network.config), network_tensors(network), "q8_0")
+
+Matrices are F16, Q8_0 or Q4_0; with Q4_0 embedding and head stay at Q8_0, as 4 bits cost them most. Norms, biases and
+what else is no matrix are F32. A matrix whose rows are not whole groups of 32 stays F16, as llama.cpp's own quantiser does it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import gguf
+import numpy as np
+import torch
+from torch import Tensor
+
+from lmworks.basics import progress
+from lmworks.basics.errors import ConfigError, ModelError
+from lmworks.models.config import ModelConfig
+from lmworks.models.families import family_of
+from lmworks.models.families.gguf import ARCHITECTURES, NORM_EPS, SETTINGS, TENSORS_OF
+from lmworks.models.families.tables import Rows, each_name, rows_of
+from lmworks.models.files.quantise import BLOCK_BYTES, GROUP, Kind, fits, ggml, require_finite, to_blocks
+from lmworks.models.network import Network
+from lmworks.models.positions import frequencies
+
+KINDS = {"f16": Kind.F16, "q8_0": Kind.Q8_0, "q4_0": Kind.Q4_0}
+"""The types of `lmworks export --type`."""
+FILE_TYPES = {Kind.F16: 1, Kind.Q4_0: 2, Kind.Q8_0: 7}
+"""`general.file_type`: what most of the file is."""
+OUTER = ("token_embd.weight", "output.weight", "position_embd.weight")
+
+
+def exported_config(config: ModelConfig) -> ModelConfig:
+    """The config that the file will be read back with; ModelError where llama.cpp has no such network.
+
+    Mistral is written as llama, which llama.cpp computes it as; dropout is for training and is left out.
+    """
+    known = sorted({*ARCHITECTURES.values(), "mistral"})
+    if config.family not in known:
+        raise ModelError(
+            f"a {config.family} network cannot be written as GGUF here (known are {', '.join(known)}); save it as a model "
+            "directory"
+        )
+    family_of(config.family).config_to(config)  # says what the family itself cannot have
+    scaling = config.rope_scaling
+    problems = {
+        "a sliding window, which llama.cpp does not use for this family": config.window is not None,
+        f"the activation {config.activation}": config.activation != _activation(config.family),
+        f"rotary scaling of the kind {scaling.kind if scaling else ''}": scaling is not None
+        and scaling.kind == "dynamic",
+        "yarn settings of its own (attention_factor, beta_fast, beta_slow)": scaling is not None
+        and scaling.kind == "yarn"
+        and scaling != type(scaling)(kind="yarn", factor=scaling.factor, original_context=scaling.original_context),
+        "biases in its attention": config.family in ("qwen3", "gemma") and (config.qkv_bias or config.output_bias),
+        "a head of its own": config.family == "gemma" and not config.tied,
+    }
+    for problem, found in problems.items():
+        if found:
+            raise ModelError(
+                f"the {config.family} network has {problem}: a GGUF file has no place for it; use the model directory"
+            )
+    return config.but(family=ARCHITECTURES[_architecture(config.family)], dropout=0.0)
+
+
+def network_entries(config: ModelConfig) -> dict[str, Any]:
+    """The file's metadata on the network, key -> int, float or str; ModelError where llama.cpp has no such network."""
+    ours = exported_config(config)
+    architecture = _architecture(config.family)
+    entries: dict[str, Any] = {
+        f"{architecture}.{name}": getattr(ours, key)
+        for key, name in SETTINGS.items()
+        if getattr(ours, key) is not None and (ours.positions == "rope" or key not in ("rope_theta", "head_dim"))
+    }
+    entries[f"{architecture}.{NORM_EPS[ours.norm == 'layer']}"] = ours.norm_eps
+    if ours.positions == "rope":
+        entries[f"{architecture}.attention.value_length"] = ours.head_dim
+        entries[f"{architecture}.rope.dimension_count"] = ours.head_dim
+    entries[f"{architecture}.vocab_size"] = ours.vocab_size
+    scaling = ours.rope_scaling
+    if scaling is not None and scaling.kind != "llama3":
+        entries[f"{architecture}.rope.scaling.type"] = scaling.kind
+        entries[f"{architecture}.rope.scaling.factor"] = scaling.factor
+        if scaling.original_context is not None:
+            entries[f"{architecture}.rope.scaling.original_context_length"] = scaling.original_context
+    return {"general.architecture": architecture, **entries}
+
+
+def network_tensors(network: Network) -> dict[str, Tensor]:
+    """The network's tensors under llama.cpp's names and in its order of rows; views where that is possible."""
+    config, weights = network.config, network.state_dict()
+    theirs: dict[str, Tensor] = {}
+    for name, source in each_name(TENSORS_OF.get(config.family, TENSORS_OF["llama"]), config):
+        weight = weights[name]
+        if config.norm_unit_offset and name.endswith("norm.weight"):
+            weight = weight.float() + 1
+        parts = weight.split(rows_of(name, config)) if isinstance(source, Rows) else [weight]
+        names = source.names if isinstance(source, Rows) else (str(source),)
+        theirs |= {part: _turned(part, rows, config) for part, rows in zip(names, parts, strict=True)}
+    if config.rope_scaling is not None and config.rope_scaling.kind == "llama3":
+        theirs["rope_freqs.weight"] = frequencies(config.but(rope_scaling=None))[0] / frequencies(config)[0]
+    return theirs
+
+
+def kind_of(name: str, weight: Tensor, kind: Kind) -> Kind:
+    """What a tensor is stored as in a file of `kind`."""
+    if weight.ndim < 2:
+        return Kind.F32
+    if not fits(weight) or (name == OUTER[-1] and kind != Kind.F16):
+        return Kind.F16
+    return Kind.Q8_0 if kind == Kind.Q4_0 and name in OUTER else kind
+
+
+def write_gguf(path: Path, entries: Mapping[str, Any], tensors: Mapping[str, Tensor], kind: Kind) -> None:
+    """Write a file of these entries and tensors, one tensor in memory at a time.
+
+    ModelError naming the tensor where a weight is not finite, or larger than float16 can hold.
+    """
+    facts = dict(entries)
+    writer = gguf.GGUFWriter(path, facts.pop("general.architecture"))
+    writer.add_file_type(FILE_TYPES[kind])
+    writer.add_quantization_version(gguf.GGML_QUANT_VERSION)
+    for key, value in facts.items():
+        _add(writer, key, value)
+    for name, weight in tensors.items():
+        stored = kind_of(name, weight, kind)
+        shape = [*weight.shape[:-1], _row_bytes(weight.shape[-1], stored)] if stored in BLOCK_BYTES else weight.shape
+        number = np.dtype(np.uint8 if stored in BLOCK_BYTES else np.float16 if stored == Kind.F16 else np.float32)
+        size = weight.shape.numel() // weight.shape[-1] * _row_bytes(weight.shape[-1], stored)
+        writer.add_tensor_info(name, list(shape), number, size, raw_dtype=stored)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_ti_data_to_file()
+    try:
+        with progress.task("writing", sum(weight.numel() for weight in tensors.values()), "weights") as advance:
+            for name, weight in tensors.items():
+                writer.write_tensor_data(_bytes_of(name, weight, kind_of(name, weight, kind)))
+                advance(weight.numel())
+    finally:
+        writer.close()
+
+
+def _bytes_of(name: str, weight: Tensor, kind: Kind) -> np.ndarray[Any, Any]:
+    require_finite(name, weight)
+    weight = weight.detach().float().contiguous()
+    if kind == Kind.F32:
+        return weight.numpy()
+    if kind == Kind.F16:
+        halves, stored = weight.half(), weight.half()
+    else:
+        groups = ggml(weight, kind)
+        halves, stored = groups.scale, to_blocks(groups, kind)
+    if not torch.isfinite(halves).all():
+        raise ModelError(
+            f"{name} holds {weight.abs().max():g}, more than float16 can hold, and a GGUF of this type stores float16; "
+            "nothing was written: use the model directory"
+        )
+    return stored.numpy()
+
+
+def _row_bytes(columns: int, kind: Kind) -> int:
+    return columns // GROUP * BLOCK_BYTES[kind] if kind in BLOCK_BYTES else columns * (2 if kind == Kind.F16 else 4)
+
+
+def _add(writer: gguf.GGUFWriter, key: str, value: Any) -> None:
+    kinds: dict[type, Callable[[str, Any], None]] = {
+        bool: writer.add_bool,
+        int: writer.add_uint32,
+        float: writer.add_float32,
+        str: writer.add_string,
+    }
+    add = writer.add_array if isinstance(value, list) else kinds.get(type(value))
+    if add is None:
+        raise ConfigError(f"{key} = {value!r} is no entry of a GGUF file; give a number, a text or a list")
+    add(key, value)
+
+
+def _architecture(family: str) -> str:
+    return "llama" if family == "mistral" else family
+
+
+def _activation(family: str) -> str:
+    return "gelu_tanh" if family in ("gpt2", "gemma") else "silu"
+
+
+def _turned(name: str, weight: Tensor, config: ModelConfig) -> Tensor:
+    """llama.cpp's order of query and key rows: see `turned_back` in gguf.py."""
+    heads = {"attn_q": config.heads, "attn_k": config.kv_heads}.get(name.split(".")[-2])
+    if heads is None or _architecture(config.family) != "llama":
+        return weight
+    rows = weight.shape[0]
+    return weight.reshape(heads, 2, rows // heads // 2, -1).swapaxes(1, 2).reshape(weight.shape)

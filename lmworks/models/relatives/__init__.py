@@ -1,0 +1,1 @@
+"""Models of language that are no transformer: recurrent networks, n-grams, word vectors."""

@@ -1,0 +1,1 @@
+"""The endpoints: OpenAI's API, and those of this server."""

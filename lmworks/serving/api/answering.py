@@ -1,0 +1,101 @@
+"""What completions and chats do alike: check the model's name, make jobs, and send answers whole or in a stream."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import time
+from collections.abc import AsyncIterator, Callable
+from typing import Any, Protocol
+
+from fastapi import Request as HttpRequest
+from fastapi.responses import JSONResponse, Response
+
+from lmworks import __version__
+from lmworks.generation.engine import Piece
+from lmworks.serving.api.wire import Asking
+from lmworks.serving.api.work import REASONS, Stream, Work, watched
+from lmworks.serving.errors import Refused
+from lmworks.serving.guard import RECORD
+from lmworks.serving.service import Service
+
+FINGERPRINT = f"lmworks-{__version__}"
+Facts = dict[str, Any]
+STREAMED: dict[int | str, Facts] = {
+    200: {
+        "content": {"text/event-stream": {}},  # OpenAPI 3.1 has no word for the form of an event
+        "description": "Whole, or as events (stream)",
+    }
+}
+"""What the server's description of itself says of an answer besides JSON."""
+
+
+class Choice(Protocol):
+    """One answer in the making, in the form of its endpoint."""
+
+    def chunk(self, piece: Piece) -> Facts | None:
+        """What a stream tells of this piece; None for nothing."""
+
+    def whole(self) -> Facts:
+        """The answer, all pieces taken."""
+
+
+def must_be(service: Service, name: str | None, known: str) -> None:
+    """Refused with 404 unless the name is that of the model which does such work."""
+    if name not in (None, known):
+        if name in service.names:
+            raise Refused(400, f"the model {name} does not do this; ask {known}", param="model")
+        raise unknown_model(service, name)
+
+
+def unknown_model(service: Service, name: str | None) -> Refused:
+    """What is said of a model that there is not."""
+    there = " and ".join(service.names)
+    return Refused(404, f"there is no model {name!r}; there is {there}", param="model", code="model_not_found")
+
+
+async def answer(
+    http: HttpRequest, asked: Asking, work: Work, kind: str, prefix: str, choice: Callable[[int], Choice]
+) -> Response:
+    """The response to a request whose work has begun: whole, or a stream."""
+    facts: Facts = {
+        "id": f"{prefix}-{secrets.token_hex(12)}",
+        "object": kind,
+        "created": int(time.time()),
+        "model": work.service.name,
+        "system_fingerprint": FINGERPRINT,
+    }
+    choices = [choice(number) for number in range(len(work.tickets))]
+    if (record := http.scope.get(RECORD)) is not None:
+        record.work, record.text = work, asked.text if record.keeps_text else None
+    if asked.stream:
+        options = asked.stream_options
+        return Stream(_events(facts, choices, work, bool(options and options.include_usage)), work)
+    async with watched(http, work):
+        async for number, piece in work.pieces():
+            choices[number].chunk(piece)
+    return JSONResponse(facts | {"choices": [one.whole() for one in choices], "usage": work.usage})
+
+
+async def _events(facts: Facts, choices: list[Choice], work: Work, usage: bool) -> AsyncIterator[bytes]:
+    last: Facts = {"usage": None} if usage else {}
+    try:
+        async for number, piece in work.pieces():
+            chunk = choices[number].chunk(piece)
+            if chunk is not None:
+                yield event(facts | {"choices": [chunk]} | last)
+        if usage:
+            yield event(facts | {"choices": [], "usage": work.usage})
+    except Refused as refused:  # the status is sent already
+        yield event(refused.facts)
+    yield b"data: [DONE]\n\n"
+
+
+def event(facts: Facts) -> bytes:
+    """One server-sent event."""
+    return f"data: {json.dumps(facts, ensure_ascii=False, separators=(',', ':'))}\n\n".encode()
+
+
+def reason(piece: Piece) -> str | None:
+    """OpenAI's word for why an answer ended; None where it goes on."""
+    return None if piece.finish is None else REASONS[piece.finish]

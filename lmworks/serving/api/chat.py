@@ -1,0 +1,80 @@
+"""/v1/chat/completions: answer conversations."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Request
+from fastapi.responses import Response
+
+from lmworks.generation.engine import Piece
+from lmworks.generation.request import Asked, Token
+from lmworks.serving.api.answering import STREAMED, Facts, answer, must_be, reason
+from lmworks.serving.api.wire import Chatting
+from lmworks.serving.api.work import Job, Work
+from lmworks.serving.service import Service
+
+
+def routes(service: Service) -> APIRouter:
+    """The endpoint, for one service."""
+    router = APIRouter()
+
+    @router.post("/v1/chat/completions", summary="Answer a conversation", responses=STREAMED)
+    async def chat(asked: Chatting, http: Request) -> Response:
+        must_be(service, asked.model, service.name)
+        service.model.must_converse()
+        longest = asked.max_completion_tokens or asked.max_tokens or service.model.config.context
+        wanted = Asked(asked.top_logprobs or 0, written=bool(asked.logprobs))
+        turns, constraint = [message.turn for message in asked.messages], asked.constraint
+        jobs = [
+            Job(turns, asked.strategy(number), longest, asked.stops, constraint, wanted)
+            for number in range(asked.answers)
+        ]
+        work = await Work.begin(service, jobs, asked.answers)
+        kind = "chat.completion.chunk" if asked.stream else "chat.completion"
+        return await answer(http, asked, work, kind, "chatcmpl", lambda number: _Choice(service, number, asked))
+
+    return router
+
+
+class _Choice:
+    """One answer."""
+
+    def __init__(self, service: Service, number: int, asked: Chatting) -> None:
+        self._named, self._number = service.texts.named, number
+        self._logprobs = bool(asked.logprobs)
+        self._begun = False
+        self._text = ""
+        self._content: list[Facts] = []
+        self._finish: str | None = None
+
+    def chunk(self, piece: Piece) -> Facts | None:
+        content = [self._log(token) for token in piece.tokens] if self._logprobs else []
+        self._text, self._finish = self._text + piece.text, reason(piece)
+        self._content += content
+        delta: Facts = {"content": piece.text} if piece.text else {}
+        if not self._begun:
+            self._begun, delta = True, {"role": "assistant", "content": piece.text}
+        if not delta and not content and self._finish is None:
+            return None
+        return {
+            "index": self._number,
+            "delta": delta,
+            "logprobs": {"content": content, "refusal": None} if self._logprobs else None,
+            "finish_reason": self._finish,
+        }
+
+    def whole(self) -> Facts:
+        return {
+            "index": self._number,
+            "message": {"role": "assistant", "content": self._text, "refusal": None},
+            "logprobs": {"content": self._content, "refusal": None} if self._logprobs else None,
+            "finish_reason": self._finish,
+        }
+
+    def _log(self, token: Token) -> Facts:
+        return self._told(token.id, token.logprob) | {
+            "top_logprobs": [self._told(other, value) for other, value in token.top]
+        }
+
+    def _told(self, number: int, logprob: float | None) -> Facts:
+        text, written = self._named(number)
+        return {"token": text, "logprob": logprob, "bytes": list(written)}

@@ -1,0 +1,136 @@
+"""/v1/completions: continue texts, with the log-probabilities of prompt and answer where they are asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from fastapi import APIRouter, Request
+from fastapi.responses import Response
+
+from lmworks.generation.engine import Piece, Ticket
+from lmworks.generation.request import Asked, Token
+from lmworks.serving.api.answering import STREAMED, Facts, answer, must_be, reason
+from lmworks.serving.api.token_texts import Offsets
+from lmworks.serving.api.wire import Completing
+from lmworks.serving.api.work import Job, Work
+from lmworks.serving.errors import Refused
+from lmworks.serving.service import Service
+
+LONGEST = 16
+"""Tokens of an answer unless the request says how many, as OpenAI's API has it."""
+
+
+def routes(service: Service) -> APIRouter:
+    """The endpoint, for one service."""
+    router = APIRouter()
+
+    @router.post("/v1/completions", summary="Continue texts", responses=STREAMED)
+    async def complete(asked: Completing, http: Request) -> Response:
+        must_be(service, asked.model, service.name)
+        if asked.echo and service.model.translates:
+            raise Refused(
+                400, "an encoder-decoder does not continue its prompt, so there is nothing to echo", param="echo"
+            )
+        longest = LONGEST if asked.max_tokens is None else asked.max_tokens
+        wanted = Asked(
+            asked.logprobs or 0,
+            prompt=bool(asked.echo) and (asked.logprobs is not None or longest == 0),
+            written=asked.logprobs is not None,
+        )
+        constraint = asked.constraint
+        jobs = [
+            Job(prompt, asked.strategy(number), longest, asked.stops, constraint, wanted)
+            for prompt in asked.prompts
+            for number in range(asked.answers)
+        ]
+        work = await Work.begin(service, jobs, asked.answers)
+        prompts = asked.prompts
+
+        def choice(number: int) -> _Choice:
+            prompt = prompts[number // asked.answers] if asked.echo else None
+            return _Choice(service, work.tickets[number], number, asked, prompt)
+
+        return await answer(http, asked, work, "text_completion", "cmpl", choice)
+
+    return router
+
+
+class _Choice:
+    """One continuation."""
+
+    def __init__(
+        self, service: Service, ticket: Ticket, number: int, asked: Completing, echoed: str | list[int] | None
+    ) -> None:
+        self._service, self._ticket, self._number = service, ticket, number
+        self._logprobs, self._echoed = asked.logprobs, echoed
+        self._offsets = Offsets(service.model.tokenizer)
+        self._begun = False
+        self._text, self._tokens = "", Logged()
+        self._finish: str | None = None
+
+    def chunk(self, piece: Piece) -> Facts | None:
+        text, tokens = piece.text, list(piece.tokens)
+        if not self._begun:
+            self._begun = True
+            text, tokens = self._opening() + text, [*self._ticket.prompt_tokens, *tokens]
+        logged = Logged() if self._logprobs is None else self._log(tokens)
+        self._text, self._finish = self._text + text, reason(piece)
+        self._tokens.extend(logged)
+        if not text and not logged.tokens and self._finish is None:
+            return None
+        return self._facts(text, logged, self._finish)
+
+    def whole(self) -> Facts:
+        return self._facts(self._text, self._tokens, self._finish)
+
+    def _opening(self) -> str:
+        if isinstance(self._echoed, str) or self._echoed is None:
+            return self._echoed or ""
+        return self._service.model.tokenizer.decode(self._echoed)
+
+    def _log(self, tokens: Sequence[Token]) -> Logged:
+        named = self._service.texts.named
+        wanted = self._logprobs or 0
+        logged = Logged()
+        for token in tokens:
+            name = named(token.id)[0]
+            top = {named(other)[0]: value for other, value in token.top[:wanted]}
+            if token.logprob is not None and wanted:
+                top.setdefault(name, token.logprob)
+            logged.tokens.append(name)
+            logged.logprobs.append(token.logprob)
+            logged.tops.append(top if token.logprob is not None and wanted else None)
+            logged.offsets.append(self._offsets.next(token.id))
+        return logged
+
+    def _facts(self, text: str, logged: Logged, finish: str | None) -> Facts:
+        logprobs: Any = None if self._logprobs is None else logged.facts
+        return {"index": self._number, "text": text, "logprobs": logprobs, "finish_reason": finish}
+
+
+class Logged:
+    """Tokens with their log-probabilities, in the columns of the older API."""
+
+    def __init__(self) -> None:
+        self.tokens: list[str] = []
+        self.logprobs: list[float | None] = []
+        self.tops: list[dict[str, float] | None] = []
+        self.offsets: list[int] = []
+
+    def extend(self, other: Logged) -> None:
+        """Put the other behind it."""
+        self.tokens += other.tokens
+        self.logprobs += other.logprobs
+        self.tops += other.tops
+        self.offsets += other.offsets
+
+    @property
+    def facts(self) -> Facts:
+        """As they are sent."""
+        return {
+            "tokens": self.tokens,
+            "token_logprobs": self.logprobs,
+            "top_logprobs": self.tops,
+            "text_offset": self.offsets,
+        }

@@ -1,0 +1,88 @@
+"""/tokenize, /detokenize and /tokenizer_info, as vLLM has them."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Annotated, Any, Self
+
+from fastapi import APIRouter
+from fastapi.responses import JSONResponse
+from pydantic import Field, model_validator
+
+from lmworks.basics.errors import ConfigError
+from lmworks.serving.api.answering import must_be
+from lmworks.serving.api.wire import Message, Text, Token, Wire
+from lmworks.serving.service import Service
+
+Name = Annotated[str, Field(max_length=1000)] | None
+
+
+class Tokenizing(Wire):
+    """A request to /tokenize: a text, or a conversation as the chat template writes it."""
+
+    model: Name = None
+    prompt: Text | None = None
+    messages: Annotated[list[Message], Field(min_length=1, max_length=4096, fail_fast=True)] | None = None
+    add_special_tokens: bool | None = None
+    """What the tokenizer puts around a text; true unless given."""
+
+    add_generation_prompt: bool | None = None
+    """The opening of the answer behind a conversation; true unless given."""
+
+    return_token_strs: bool | None = None
+    """The text of each token, too."""
+
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        if (self.prompt is None) == (self.messages is None):
+            raise ValueError("give a prompt or messages")
+        return self
+
+
+class Detokenizing(Wire):
+    """A request to /detokenize."""
+
+    model: Name = None
+    tokens: Annotated[list[Token], Field(max_length=2**20, fail_fast=True)]
+
+
+def routes(service: Service) -> APIRouter:
+    """The endpoints, for one service."""
+    router = APIRouter()
+    model, tokenizer = service.model, service.model.tokenizer
+
+    def encoded(asked: Tokenizing) -> list[int]:
+        if asked.prompt is not None:
+            return tokenizer.encode(asked.prompt, special=asked.add_special_tokens is not False)
+        model.must_converse()
+        turns = [message.turn for message in asked.messages or ()]
+        return tokenizer.encode_chat(turns, add_generation_prompt=asked.add_generation_prompt is not False)
+
+    @router.post("/tokenize", summary="A text's tokens")
+    async def tokenize(asked: Tokenizing) -> JSONResponse:
+        must_be(service, asked.model, service.name)
+        ids = await asyncio.to_thread(encoded, asked)
+        facts: dict[str, Any] = {"count": len(ids), "max_model_len": model.longest, "tokens": ids}
+        if asked.return_token_strs:
+            facts["token_strs"] = [service.texts.named(number)[0] for number in ids]
+        return JSONResponse(facts)
+
+    @router.post("/detokenize", summary="The text of tokens")
+    async def detokenize(asked: Detokenizing) -> JSONResponse:
+        must_be(service, asked.model, service.name)
+        if (largest := max(asked.tokens, default=0)) >= tokenizer.vocab_size:
+            raise ConfigError(f"there is no token {largest:,}; the vocabulary has {tokenizer.vocab_size:,}")
+        return JSONResponse({"prompt": await asyncio.to_thread(tokenizer.decode, asked.tokens, False)})
+
+    @router.get("/tokenizer_info", summary="What the tokenizer is")
+    async def info() -> JSONResponse:
+        # No special token's text: clients ask /tokenize for its id, and there the text of a special token is only text.
+        special = dict.fromkeys(("bos_token", "eos_token", "pad_token", "unk_token"))
+        facts = {
+            "tokenizer_class": "lmworks",
+            "model_max_length": model.config.context,
+            "vocab_size": tokenizer.vocab_size,
+        }
+        return JSONResponse(special | facts | {"chat_template": tokenizer.chat_template})
+
+    return router

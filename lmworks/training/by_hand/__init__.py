@@ -1,0 +1,1 @@
+"""Forward and backward passes written by hand: the fast way to train on a CPU."""

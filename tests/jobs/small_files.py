@@ -1,0 +1,70 @@
+"""Small models of each family that llama.cpp has too, with a trained byte-level BPE tokenizer."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import tiny
+from tokenizers import normalizers
+
+from lmworks.language_model import LanguageModel
+from lmworks.models.config import RopeScaling
+from lmworks.models.files.gguf_vocabulary import composes, splitter, whole_words_first
+from lmworks.tokens.tokenizer import Tokenizer
+from lmworks.tokens.trainer import TokenizerConfig, train_tokenizer
+
+TEXTS = [f"{' '.join(tiny.WORDS[number % 5 :])}; don't 12 {number}\n" for number in range(40)]
+WIDE: dict[str, Any] = {"dim": 64, "hidden_dim": 96, "heads": 4, "kv_heads": 2, "norm_eps": 1e-6}
+FAMILIES: dict[str, dict[str, Any]] = {
+    "llama": {"tied": False},
+    "llama with biases": {"qkv_bias": True, "output_bias": True, "feed_forward_bias": True},
+    "llama, linear": {"rope_scaling": RopeScaling(kind="linear", factor=4.0)},
+    "llama, yarn": {"rope_scaling": RopeScaling(kind="yarn", factor=4.0, original_context=32)},
+    "llama 3": {
+        "head_dim": 64,
+        "rope_theta": 500_000.0,
+        "rope_scaling": RopeScaling(kind="llama3", factor=8.0, original_context=8192),
+    },
+    "mistral": {"family": "mistral", "head_dim": 32, "kv_heads": 1},
+    "qwen2": {"family": "qwen2", "qkv_bias": True, "rope_theta": 1e6},
+    "qwen3": {"family": "qwen3", "qk_norm": True, "head_dim": 32},
+    "gemma": {
+        "family": "gemma",
+        "norm_unit_offset": True,
+        "scale_embedding": True,
+        "activation": "gelu_tanh",
+        "head_dim": 32,
+    },
+    "gpt2": {
+        "family": "gpt2",
+        "positions": "learned",
+        "norm": "layer",
+        "gated": False,
+        "qkv_bias": True,
+        "output_bias": True,
+        "feed_forward_bias": True,
+        "activation": "gelu_tanh",
+        "kv_heads": 4,
+        "norm_eps": 1e-5,
+    },
+}
+
+
+@functools.cache
+def tokenizer(rule: str = "gpt-2") -> Tokenizer:
+    """A tokenizer of 400 tokens with ChatML whose words are split by a rule of llama.cpp's."""
+    made = train_tokenizer(TEXTS, TokenizerConfig(vocab_size=340, chat_template="chatml"), name=rule)
+    backend = made.vocabulary.backend
+    backend.pre_tokenizer = splitter(rule)
+    backend.model.ignore_merges = whole_words_first(rule)
+    if composes(rule):
+        backend.normalizer = normalizers.NFC()
+    return Tokenizer(made.vocabulary)
+
+
+def language_model(family: str = "llama", rule: str = "gpt-2", spare: int = 4, **settings: Any) -> LanguageModel:
+    """A random model of a family, with `spare` rows that no token uses."""
+    words = tokenizer(rule)
+    chosen = WIDE | FAMILIES[family] | {"vocab_size": words.vocab_size + spare} | settings
+    return LanguageModel(tiny.network(seed=3, **chosen), words)

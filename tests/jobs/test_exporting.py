@@ -1,0 +1,196 @@
+"""A model written as GGUF reads back as the same network and the same tokenizer; what cannot is refused in one sentence."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import gguf
+import numpy as np
+import pytest
+import tiny
+import torch
+from tokenizers import pre_tokenizers
+
+import lmworks as lm
+from jobs.small_files import FAMILIES, TEXTS, language_model, tokenizer
+from lmworks.adaptation.lora import LoRAConfig, add_lora, lora_layers
+from lmworks.adaptation.peft_format import write_adapter
+from lmworks.basics.errors import LmworksError, ModelError
+from lmworks.jobs.export import PROBES, export
+from lmworks.models.config import RopeScaling
+from lmworks.models.files.gguf_vocabulary_writing import NAMES, vocabulary_entries
+from lmworks.tokens.tokenizer import Tokenizer
+from lmworks.tokens.trainer import TokenizerConfig, train_tokenizer
+from lmworks.tokens.vocabulary import Vocabulary
+
+Kind = gguf.GGMLQuantizationType
+
+
+def written(tmp_path: Path, kind: str = "f16", **changes: Any) -> tuple[lm.LanguageModel, Path]:
+    """A small model saved and exported, and the file."""
+    model = language_model(**changes)
+    folder = model.save(tmp_path / "model")
+    return model, export(folder, tmp_path / "model.gguf", kind=kind).file
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_file_reads_back_as_the_model_with_its_matrices_rounded_to_float16(family: str, tmp_path: Path):
+    model, file = written(tmp_path, family=family)
+    back = lm.load(file, dtype="float32")
+    assert back.config.family == ("llama" if family == "mistral" else model.config.family)
+    rounded = language_model(family)
+    for weight in rounded.network.parameters():
+        if weight.ndim > 1:
+            weight.data = weight.data.half().float()
+    ids = [model.tokenizer.encode(text)[:40] for text in PROBES[:1]]
+    assert torch.equal(back.logits(ids), rounded.logits(ids))
+    assert not torch.equal(back.logits(ids), model.logits(ids))
+    for text in (*PROBES, "<|im_start|>user"):
+        assert back.tokenizer.encode(text) == model.tokenizer.encode(text)
+    chat = [{"role": "user", "content": "Hi <|im_end|>"}]
+    assert back.encode_prompt(chat) == model.encode_prompt(chat)
+    assert back.tokenizer.stop_ids == model.tokenizer.stop_ids
+    assert lm.load(file).network.dtype == torch.float16  # as the file has it
+
+
+@pytest.mark.parametrize("kind", ["f16", "q8_0", "q4_0"])
+def test_tensor_by_tensor_it_holds_what_the_public_package_makes_of_the_weights(kind: str, tmp_path: Path):
+    model, file = written(tmp_path, kind, family="qwen2")
+    theirs = {tensor.name: tensor for tensor in gguf.GGUFReader(file).tensors}
+    weight = model.network.state_dict()
+    query = weight["blocks.1.attention.qkv.weight"][:64].numpy()
+    stored = {"f16": Kind.F16, "q8_0": Kind.Q8_0, "q4_0": Kind.Q4_0}[kind]
+    assert theirs["blk.1.attn_q.weight"].tensor_type == stored
+    held = theirs["blk.1.attn_q.weight"].data
+    if stored == Kind.F16:
+        assert np.array_equal(held, query.astype(np.float16))
+    else:
+        assert np.array_equal(held, gguf.quantize(query, stored))
+    assert theirs["output_norm.weight"].tensor_type == Kind.F32
+    assert np.array_equal(theirs["output_norm.weight"].data, weight["norm.weight"].numpy())
+    assert theirs["token_embd.weight"].tensor_type == (Kind.Q8_0 if kind == "q4_0" else stored)
+    assert "output.weight" not in theirs  # tied
+    loose = {"f16": 3e-3, "q8_0": 0.06, "q4_0": 0.8}[kind]
+    ids = [model.tokenizer.encode(PROBES[0])]
+    away = (lm.load(file, dtype="float32").logits(ids) - model.logits(ids)).std() / model.logits(ids).std()
+    assert 0 < away < loose
+
+
+def test_rows_that_are_not_whole_groups_stay_float16_and_are_named(tmp_path: Path):
+    model = language_model(hidden_dim=80)
+    made = export(model.save(tmp_path / "model"), tmp_path / "m.gguf", kind="q4_0")
+    assert made.unquantised == ("blk.0.ffn_down.weight", "blk.1.ffn_down.weight")
+    kinds = {tensor.name: tensor.tensor_type for tensor in gguf.GGUFReader(made.file).tensors}
+    assert kinds["blk.0.ffn_down.weight"] == Kind.F16 and kinds["blk.0.ffn_up.weight"] == Kind.Q4_0
+    assert lm.load(made.file, dtype="float32").logits([[1, 2, 3]]).isfinite().all()
+
+
+def test_an_adapter_is_merged_and_the_base_untouched(tmp_path: Path):
+    base = language_model()
+    folder = base.save(tmp_path / "base")
+    adapted = lm.load(folder)
+    add_lora(adapted.network, LoRAConfig(rank=2))
+    for layer in lora_layers(adapted.network).values():
+        for one in layer.trained():
+            one.data = torch.full_like(one, 0.05)
+    (tmp_path / "adapter").mkdir()
+    write_adapter(tmp_path / "adapter", adapted.network, str(folder))
+    adapted.write_tokenizer(tmp_path / "adapter")
+    made = export(tmp_path / "adapter", tmp_path / "m.gguf")
+    assert made.merged
+    ids = [adapted.tokenizer.encode(PROBES[0])]
+    back = lm.load(made.file, dtype="float32").logits(ids)
+    torch.testing.assert_close(back, adapted.logits(ids), rtol=0.05, atol=0.05)
+    assert (back - base.logits(ids)).abs().max() > 0.1
+
+
+@pytest.mark.parametrize("rule", NAMES)
+def test_the_name_of_the_rule_that_splits_words_is_found(rule: str):
+    assert vocabulary_entries(tokenizer(rule), 400)["tokenizer.ggml.pre"] == rule
+
+
+def strange(change: str) -> Tokenizer:
+    made = tokenizer().vocabulary
+    backend = type(made.backend).from_str(made.backend.to_str())
+    if change == "rule":
+        backend.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Punctuation(), pre_tokenizers.ByteLevel()])
+    if change == "order":
+        backend.model.ignore_merges = True
+    if change == "space":
+        backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
+    return Tokenizer(Vocabulary(backend, name="strange"))
+
+
+@pytest.mark.parametrize("change", ["rule", "order", "space"])
+def test_a_tokenizer_that_llama_cpp_has_no_name_for_is_refused(change: str):
+    with pytest.raises(ModelError, match=r"strange splits words by a rule of its own \(known are gpt-2, smollm"):
+        vocabulary_entries(strange(change), 400)
+
+
+def test_other_kinds_of_tokenizer_are_refused(tmp_path: Path):
+    words = train_tokenizer(TEXTS, TokenizerConfig(kind="unigram", vocab_size=310))
+    with pytest.raises(ModelError, match=r"is no byte-level BPE \(its model is Unigram\)"):
+        vocabulary_entries(words, 310)
+    bytes_ = train_tokenizer(TEXTS, TokenizerConfig(kind="byte"))
+    with pytest.raises(ModelError, match="has no merges"):
+        vocabulary_entries(bytes_, 257)
+
+
+@pytest.mark.parametrize(
+    "changes, words",
+    [
+        ({"family": "mistral", "window": 16}, "a sliding window, which llama.cpp does not use"),
+        ({"activation": "gelu"}, "the activation gelu"),
+        ({"rope_scaling": RopeScaling(kind="dynamic", factor=2.0)}, "rotary scaling of the kind dynamic"),
+        ({"rope_scaling": RopeScaling(kind="yarn", factor=2.0, fast_turns=16.0)}, "yarn settings of its own"),
+        ({"family": "qwen3", "qkv_bias": True, "output_bias": True}, "biases in its attention"),
+        ({"family": "gemma", "tied": False}, "a head of its own"),
+    ],
+)
+def test_networks_that_a_file_cannot_describe_are_refused(changes: dict[str, Any], words: str, tmp_path: Path):
+    folder = language_model(**changes).save(tmp_path / "model")
+    with pytest.raises(ModelError, match=words) as caught:
+        export(folder, tmp_path / "m.gguf")
+    assert "\n" not in str(caught.value) and not list(tmp_path.glob("*m.gguf*"))
+
+
+def test_other_families_are_refused(tmp_path: Path):
+    folder = tiny.language_model(family="lmworks", qk_norm=True).save(tmp_path / "own")
+    with pytest.raises(ModelError, match="a lmworks network cannot be written as GGUF here"):
+        export(folder, tmp_path / "m.gguf")
+
+
+@pytest.mark.parametrize("value, words", [(float("nan"), "not finite"), (1e6, "more than float16 can hold")])
+@pytest.mark.parametrize("kind", ["f16", "q4_0"])
+def test_weights_that_cannot_be_stored_are_named_and_nothing_is_left(
+    value: float, words: str, kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    model = language_model()
+    model.network.state_dict()["blocks.1.feed_forward.down.weight"][3, 5] = value * 2000
+    monkeypatch.setattr("lmworks.jobs.export.load", lambda *arguments, **settings: model)
+    (tmp_path / "m.gguf").write_bytes(b"GGUF earlier")
+    with pytest.raises(ModelError, match=rf"blk\.1\.ffn_down\.weight holds .*{words}"):
+        export("any", tmp_path / "m.gguf", kind=kind)
+    assert [path.name for path in tmp_path.iterdir()] == ["m.gguf"]
+    assert (tmp_path / "m.gguf").read_bytes() == b"GGUF earlier"
+
+
+def test_what_lies_there_is_replaced_only_if_it_is_such_a_file(tmp_path: Path):
+    folder = language_model().save(tmp_path / "model")
+    (tmp_path / "old.gguf").write_bytes(b"GGUF and more")
+    assert lm.load(export(folder, tmp_path / "old.gguf").file, dtype="float32").config.family == "llama"
+    (tmp_path / "mine.gguf").write_text("my notes")
+    (tmp_path / "folder.gguf").mkdir()
+    for name, words in (
+        ("mine.gguf", "no GGUF file and would be replaced"),
+        ("folder.gguf", "is a directory"),
+        ("model.bin", "does not end in .gguf"),
+    ):
+        with pytest.raises(ModelError, match=words):
+            export(folder, tmp_path / name)
+    with pytest.raises(ModelError, match="is the model itself"):
+        export(tmp_path / "old.gguf", tmp_path / "old.gguf")
+    with pytest.raises(LmworksError, match="'q2_k' is not a type of GGUF file"):
+        export(folder, tmp_path / "m.gguf", kind="q2_k")
+    assert (tmp_path / "mine.gguf").read_text() == "my notes"

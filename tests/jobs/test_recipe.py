@@ -1,0 +1,120 @@
+"""Recipes: what is shipped, what is refused and in which words, how settings are changed from outside."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from lmworks.basics.config import merge, overrides
+from lmworks.basics.errors import ConfigError
+from lmworks.jobs.recipe import Recipe
+
+
+def test_the_shipped_recipes_are_whole():
+    assert set(Recipe.shipped()) == {"adapt", "quick"}
+    for name, path in Recipe.shipped().items():
+        assert Recipe.read(name) == Recipe.read(path) == Recipe(**Recipe.read(name).model_dump(mode="json"))
+    assert Recipe.read("quick").training.steps is not None and Recipe.read("adapt").training.steps is None
+    assert Recipe.read() == Recipe()
+
+
+def test_every_setting_is_explained():
+    lines, settings = Recipe.explain(), Recipe().model_dump()
+    assert set(lines) == {f"{section}.{name}" for section, values in settings.items() for name in values}
+    assert all(len(line) > 15 and line[-1] == "." for line in lines.values())
+
+
+@pytest.mark.parametrize(
+    "text, sentence",
+    [
+        (
+            "[training]\nlerning_rate = 1",
+            "mine.toml: training.lerning_rate is not a setting; did you mean training.learning_rate?",
+        ),
+        ("[trainin]\nsteps = 1", "mine.toml: trainin is not a setting; did you mean training?"),
+        ("[data]\nzzz = 1", "mine.toml: data.zzz is not a setting; known here: text, held_out, general"),
+        (
+            "dat = 1\n[training]\nstebs = 1",
+            "mine.toml: training.stebs is not a setting; did you mean training.steps?; dat is not a setting; did you mean data?",
+        ),
+        ("[training]\nsteps = 0", "mine.toml: training.steps is 0; it should be greater than 0"),
+        ("[lora]\ntargets = 'q_proj'", "mine.toml: lora.targets is 'q_proj'; it should be a list"),
+        ("training = 3", "mine.toml: training is 3; it should be a valid dictionary or instance of TrainingConfig"),
+        (
+            "[training]\nsteps = 4\nwarmup = 0.9",
+            "mine.toml: training.warmup (0.9) leaves no step of training.steps (4) to train at full rate",
+        ),
+    ],
+)
+def test_a_mistake_in_a_recipe_is_named_by_file_and_path(text: str, sentence: str, tmp_path: Path):
+    (tmp_path / "mine.toml").write_text(text)
+    with pytest.raises(ConfigError) as caught:
+        Recipe.read(tmp_path / "mine.toml")
+    assert str(caught.value) == sentence
+
+
+def test_a_recipe_that_is_not_there_or_not_toml_is_one_sentence(tmp_path: Path):
+    (tmp_path / "bad.toml").write_text("[training\nsteps")
+    (tmp_path / "binary.toml").write_bytes(b"\xff\xfe\x00")
+    for name, words in (
+        ("quik", "quik is not a shipped recipe; there are adapt, quick"),
+        (tmp_path, "is a folder"),
+        (tmp_path / "none.toml", "does not exist"),
+        (tmp_path / "bad.toml", "is not a TOML file"),
+        (tmp_path / "binary.toml", "is not a TOML file"),
+    ):
+        with pytest.raises(ConfigError, match=words) as caught:
+            Recipe.read(name)
+        assert "\n" not in str(caught.value)
+
+
+def test_changes_count_above_the_recipe():
+    chosen = Recipe.read(
+        "quick", ["training.steps=7", "lora.targets=['q_proj']", "data.text=my notes", "model.dtype=float32"]
+    )
+    assert (chosen.training.steps, chosen.lora.targets, chosen.data.text) == (7, ("q_proj",), "my notes")
+    assert chosen.training.context == Recipe.read("quick").training.context and chosen.model.dtype == "float32"
+    with pytest.raises(
+        ConfigError, match=r"^quick.toml: training.stebs is not a setting; did you mean training.steps\?$"
+    ):
+        Recipe.read("quick", ["training.stebs=7"])
+
+
+def test_values_are_read_as_toml_and_else_as_text():
+    assert overrides(["a.b=1", "a.c=2.5", "a.d=true", "e=[1, 2]", "f=smollm2", "g='2'", "h=a=b", "i=", "j=none"]) == {
+        "j": None,
+        "a": {"b": 1, "c": 2.5, "d": True},
+        "e": [1, 2],
+        "f": "smollm2",
+        "g": "2",
+        "h": "a=b",
+        "i": "",
+    }
+    assert merge({"a": {"b": 1, "c": 2}, "d": 3}, {"a": {"b": 9}, "d": {"e": 1}}) == {
+        "a": {"b": 9, "c": 2},
+        "d": {"e": 1},
+    }
+
+
+@pytest.mark.parametrize("changes", [["training.steps"], ["=3"], ["training=1", "training.steps=2"]])
+def test_a_change_that_cannot_be_read_is_one_sentence(changes: list[str]):
+    with pytest.raises(ConfigError, match=f"^--set {changes[-1]}: "):
+        overrides(changes)
+
+
+def test_events_of_an_earlier_run_are_replaced_and_what_is_somebodys_stays(tmp_path: Path):
+    from lmworks.jobs.runs import end_run
+
+    def finished() -> None:
+        (tmp_path / "m.run" / "tensorboard").mkdir(parents=True)
+        (tmp_path / "m.run" / "tensorboard" / "events.out.tfevents.1").write_text("new")
+        end_run(tmp_path / "m.run", tmp_path / "m")
+
+    finished()
+    finished()
+    assert [path.name for path in tmp_path.iterdir()] == ["m.tensorboard"]
+    (tmp_path / "m.tensorboard" / "thesis.txt").write_text("mine")
+    finished()
+    assert (tmp_path / "m.tensorboard" / "thesis.txt").read_text() == "mine"
+    assert (tmp_path / "m.tensorboard-1" / "events.out.tfevents.1").read_text() == "new"

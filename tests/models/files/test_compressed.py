@@ -1,0 +1,248 @@
+"""Packed model directories: equal to compressed-tensors both ways, to transformers' loading, and refused where damaged."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tiny
+import torch
+from safetensors.torch import load_file, save_file
+
+from lmworks.basics.errors import ConfigError, ModelError
+from lmworks.models.files.compressed import Compression, decompressed
+from lmworks.models.files.directory import read_network, write_network
+from lmworks.models.files.quantise import nearest
+from lmworks.models.network import Network
+
+WIDE: dict[str, Any] = {"dim": 64, "hidden_dim": 96, "heads": 4, "kv_heads": 2}
+NAME = "model.layers.1.mlp.down_proj"
+
+
+def written(folder: Path, compression: Compression, **settings: Any) -> Network:
+    network = tiny.network(seed=5, **(WIDE | settings))
+    folder.mkdir()
+    write_network(folder, network, compression=compression)
+    return network
+
+
+@pytest.mark.parametrize("embedding_bits", [None, 8])
+@pytest.mark.parametrize("bits", [4, 8])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"tied": False, "qkv_bias": True, "output_bias": True},
+        {"family": "qwen3", "qk_norm": True, "head_dim": 32},
+        {"family": "gpt_neox", "positions": "rope", "norm": "layer", "gated": False, "parallel": True, "kv_heads": 4}
+        | {"qkv_bias": True, "output_bias": True, "feed_forward_bias": True, "activation": "gelu", "tied": False},
+    ],
+    ids=["llama", "llama with a head", "qwen3", "gpt_neox"],
+)
+def test_every_matrix_is_read_back_as_it_was_rounded(
+    settings: dict[str, Any], bits: int, embedding_bits: int | None, tmp_path: Path
+):
+    network = written(tmp_path / "m", Compression(bits, embedding_bits, torch.float32), **settings)
+    back = read_network(tmp_path / "m")
+    assert back.config == network.config
+    expected = network.state_dict()
+    for name, weight in back.state_dict().items():
+        matrix = "blocks." in name and weight.ndim == 2 and "norm" not in name
+        number = bits if matrix else embedding_bits if name in ("embedding.weight", "head.weight") else None
+        if number is None:
+            assert torch.equal(weight, expected[name]), name
+        elif settings.get("family") != "gpt_neox":  # its rows are in another order in the file, which changes no row
+            assert torch.equal(weight, nearest(expected[name], number, torch.float32).weights()), name
+        else:
+            assert 0 < (weight - expected[name]).abs().max() < 0.1
+    assert back.dtype == torch.float32 and read_network(tmp_path / "m", torch.bfloat16).dtype == torch.bfloat16
+
+
+def test_fewer_bits_are_smaller_and_more_bits_nearer(tmp_path: Path):
+    tokens, sizes, away = tiny.text(1, 40), [], []
+    for bits in (8, 4):
+        network = written(tmp_path / str(bits), Compression(bits, dtype=torch.float32), layers=4)
+        sizes.append((tmp_path / str(bits) / "model.safetensors").stat().st_size)
+        away.append(float((read_network(tmp_path / str(bits))(tokens) - network(tokens)).std()))
+    assert sizes[1] < sizes[0] and 0 < away[0] * 8 < away[1]
+
+
+def test_rows_that_are_not_whole_groups_stay_and_are_named(tmp_path: Path):
+    network = written(tmp_path / "m", Compression(4, dtype=torch.float32), hidden_dim=80)
+    said = json.loads((tmp_path / "m" / "config.json").read_text())["quantization_config"]
+    assert said["ignore"] == ["lm_head", "model.layers.0.mlp.down_proj", "model.layers.1.mlp.down_proj"]
+    back = read_network(tmp_path / "m").state_dict()
+    assert torch.equal(
+        back["blocks.0.feed_forward.down.weight"], network.state_dict()["blocks.0.feed_forward.down.weight"]
+    )
+
+
+def theirs() -> Any:
+    pytest.importorskip("compressed_tensors", reason="pip install compressed-tensors")
+    from compressed_tensors.compressors.pack_quantized import PackedQuantizationCompressor
+
+    return PackedQuantizationCompressor
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
+@pytest.mark.parametrize("bits", [4, 8])
+def test_what_is_written_their_package_unpacks_to_the_same_weights(bits: int, dtype: torch.dtype, tmp_path: Path):
+    package = theirs()
+    from compressed_tensors.quantization import QuantizationConfig
+
+    written(tmp_path / "m", Compression(bits, dtype=dtype))
+    said = json.loads((tmp_path / "m" / "config.json").read_text())["quantization_config"]
+    scheme = QuantizationConfig.model_validate(said).config_groups["group_0"]
+    tensors = load_file(tmp_path / "m" / "model.safetensors")
+    ours = decompressed(tensors, said)
+    bases = [name.removesuffix("_packed") for name in tensors if name.endswith(".weight_packed")]
+    assert len(bases) == 14
+    for base in bases:
+        state = {f"weight{part}": tensors[base + part] for part in ("_packed", "_scale", "_shape")}
+        weight = package.decompress(state, scheme)["weight"]
+        assert torch.equal(ours[base], weight) and weight.dtype == dtype, base
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("strategy, size", [("group", 32), ("group", 64), ("channel", None)])
+@pytest.mark.parametrize("bits", [4, 8])
+def test_what_their_package_packs_is_read_as_it_unpacks_it(
+    bits: int, strategy: str, size: int | None, dtype: torch.dtype
+):
+    package = theirs()
+    from compressed_tensors.quantization import QuantizationArgs, QuantizationConfig, QuantizationScheme
+    from compressed_tensors.quantization.utils import calculate_qparams
+
+    weight = (torch.randn(24, 192, generator=torch.Generator().manual_seed(0)) * 0.1).to(dtype)
+    arguments = QuantizationArgs(num_bits=bits, strategy=strategy, group_size=size)
+    scheme = QuantizationScheme(targets=["Linear"], weights=arguments)
+    grouped = weight.reshape(24, -1, size or 192)
+    scale, zero = calculate_qparams(grouped.amin(2), grouped.amax(2), arguments)
+    packed = package.compress({"weight": weight, "weight_scale": scale, "weight_zero_point": zero}, scheme)
+    config = QuantizationConfig(config_groups={"group_0": scheme}, format="pack-quantized")
+    said = json.loads(config.model_dump_json())
+    ours = decompressed({f"{NAME}.{name}": tensor for name, tensor in packed.items()}, said)
+    assert list(ours) == [f"{NAME}.weight"]
+    assert torch.equal(ours[f"{NAME}.weight"], package.decompress(packed, scheme)["weight"])
+
+
+@pytest.mark.parametrize("bits", [4, 8])
+def test_transformers_loads_the_directory_and_gives_the_same_logits(bits: int, tmp_path: Path):
+    theirs()
+    transformers = pytest.importorskip("transformers")
+    written(tmp_path / "m", Compression(bits, dtype=torch.float32), tied=False)
+    model = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "m", dtype=torch.float32).eval()
+    tokens = tiny.text(2, 24)
+    torch.testing.assert_close(model(tokens).logits, read_network(tmp_path / "m")(tokens), rtol=1e-5, atol=1e-5)
+    assert any("weight_packed" in name for name in load_file(tmp_path / "m" / "model.safetensors"))
+
+
+Tensors = dict[str, torch.Tensor]
+
+
+def with_(**parts: torch.Tensor) -> Callable[[Tensors], Tensors]:
+    return lambda tensors: tensors | {f"{NAME}.{name}": tensor for name, tensor in parts.items()}
+
+
+def without(part: str) -> Callable[[Tensors], Tensors]:
+    return lambda tensors: {name: tensor for name, tensor in tensors.items() if name != f"{NAME}.{part}"}
+
+
+NAN = torch.full((64, 3), float("nan"))
+
+
+@pytest.mark.parametrize(
+    "change, words",
+    [
+        (without("weight_scale"), "has no weight_scale"),
+        (without("weight_shape"), "has no weight_shape"),
+        (without("weight_packed"), "down_proj.weight is missing from the weights"),
+        (with_(weight=torch.zeros(64, 96)), "is there twice"),
+        (with_(weight_scale=NAN), "scales that are not finite"),
+        (with_(weight_scale=torch.zeros(64, 3) + float("inf")), "scales that are not finite"),
+        (with_(weight_scale=torch.zeros(63, 3)), r"scales of shape \[63, 3\]"),
+        (with_(weight_scale=torch.zeros(64, 7)), "7 scales a row, which 96 columns do not share"),
+        (with_(weight_scale=torch.zeros(64, 0)), r"scales of shape \[64, 0\]"),
+        (with_(weight_scale=torch.zeros(64, 3, dtype=torch.int32)), "torch.int32"),
+        (with_(weight_shape=torch.tensor([64, 128])), "12 words a row, and 128 values of 4 bits"),
+        (with_(weight_shape=torch.tensor([10**12, 96])), r"shape \[64, 12\].* for a matrix \[1000000000000, 96\]"),
+        (with_(weight_shape=torch.tensor([64, -96])), "no pair of positive whole numbers"),
+        (with_(weight_shape=torch.tensor([64.0, 96.0])), "no pair of positive whole numbers"),
+        (with_(weight_shape=torch.tensor([64, 96, 1])), "no pair of positive whole numbers"),
+        (with_(weight_packed=torch.zeros(64, 12)), r"packed values of shape \[64, 12\] \(torch.float32\)"),
+        (with_(weight_packed=torch.zeros(64 * 12, dtype=torch.int32)), r"packed values of shape \[768\]"),
+        (with_(weight_packed=torch.zeros(64, 11, dtype=torch.int32)), "11 words a row"),
+        (
+            with_(
+                weight_packed=torch.zeros(32, 12, dtype=torch.int32),
+                weight_scale=torch.zeros(32, 3),
+                weight_shape=torch.tensor([32, 96]),
+            ),
+            r"has the shape \[32, 96\], and config.json asks for \[64, 96\]",
+        ),
+        (with_(weight_zero_point=torch.zeros(64, 3)), "weight_zero_point, which is not read here"),
+        (with_(weight_g_idx=torch.zeros(96)), "weight_g_idx, which is not read here"),
+        (lambda tensors: tensors | {"model.extra.weight_scale": torch.zeros(1)}, "hold model.extra.weight_scale"),
+    ],
+)
+def test_a_damaged_directory_is_one_sentence(change: Callable[[Tensors], Tensors], words: str, tmp_path: Path):
+    written(tmp_path / "m", Compression(4, dtype=torch.float32))
+    file = tmp_path / "m" / "model.safetensors"
+    save_file(change(load_file(file)), file)
+    with pytest.raises(ModelError, match=words) as caught:
+        read_network(tmp_path / "m")
+    assert "\n" not in str(caught.value) and str(tmp_path / "m") in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "change, words",
+    [
+        (lambda said: said | {"quant_method": "gptq"}, "stored as gptq / pack-quantized"),
+        (lambda said: {"quant_method": "bitsandbytes", "load_in_4bit": True}, "stored as bitsandbytes / None"),
+        (lambda said: said | {"format": "int-quantized"}, "compressed-tensors / int-quantized"),
+        (lambda said: said | {"kv_cache_scheme": {"num_bits": 8}}, "has a kv_cache_scheme, which is not read"),
+        (lambda said: said | {"sparsity_config": ["2:4"]}, "has a sparsity_config, which is not read"),
+        (lambda said: said | {"config_groups": {}}, "no table of config_groups"),
+        (lambda said: said | {"config_groups": ["W4A16"]}, "no table of config_groups"),
+        (lambda said: "4 bits", "quantization_config is no table"),
+        (lambda said: group(said, num_bits=3), "num_bits = 3"),
+        (lambda said: group(said, symmetric=False), "symmetric = False"),
+        (lambda said: group(said, type="float"), "type = 'float'"),
+        (lambda said: group(said, strategy="block"), "strategy = 'block'"),
+        (lambda said: group(said, actorder="group"), "actorder = 'group'"),
+        (lambda said: group(said, num_bits=[4]), r"num_bits = \[4\]"),
+        (lambda said: group(said, num_bits=8), "12 words a row, and 96 values of 8 bits"),
+        (
+            lambda said: said | {"config_groups": {"g": {"weights": {"num_bits": 4}, "input_activations": {"a": 1}}}},
+            "g quantises activations",
+        ),
+    ],
+)
+def test_another_scheme_is_refused_by_name(change: Callable[[Any], Any], words: str, tmp_path: Path):
+    written(tmp_path / "m", Compression(4, dtype=torch.float32))
+    file = tmp_path / "m" / "config.json"
+    config = json.loads(file.read_text())
+    file.write_text(json.dumps(config | {"quantization_config": change(config["quantization_config"])}))
+    with pytest.raises(ModelError, match=words) as caught:
+        read_network(tmp_path / "m")
+    assert "\n" not in str(caught.value)
+
+
+def group(said: dict[str, Any], **changes: Any) -> dict[str, Any]:
+    one = said["config_groups"]["group_0"]
+    return said | {"config_groups": {"group_0": one | {"weights": one["weights"] | changes}}}
+
+
+def test_weights_that_are_not_finite_are_named_and_turned_families_refused(tmp_path: Path):
+    network = tiny.network(**WIDE)
+    network.state_dict()["blocks.1.feed_forward.down.weight"][3, 5] = float("nan")
+    with pytest.raises(ModelError, match=r"model\.layers\.1\.mlp\.down_proj\.weight holds values that are not finite"):
+        write_network(tmp_path, network, compression=Compression(4))
+    gpt2 = {"family": "gpt2", "positions": "learned", "norm": "layer", "gated": False, "activation": "gelu_tanh"}
+    gpt2 |= {"qkv_bias": True, "output_bias": True, "feed_forward_bias": True}
+    with pytest.raises(ConfigError, match="a gpt2 network keeps its matrices turned"):
+        write_network(tmp_path, tiny.network(**(WIDE | gpt2 | {"kv_heads": 4})), compression=Compression(4))
+    assert not list(tmp_path.iterdir())

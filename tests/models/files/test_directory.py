@@ -1,0 +1,383 @@
+"""Model directories from outside and in bad times: damaged, foreign, contradictory, on a full disk."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import signal
+import struct
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tiny
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from safetensors.torch import load_file, save_file
+
+from lmworks.basics import memory
+from lmworks.basics.errors import LmworksError, ModelError
+from lmworks.language_model import LanguageModel
+from lmworks.models.config import ModelConfig
+from lmworks.models.families import FAMILIES
+from lmworks.models.files import directory
+from lmworks.models.files.compressed import Compression
+from lmworks.models.files.directory import INDEX, read_config, read_network, refuse_foreign_files, write_network
+from lmworks.models.network import Network
+from lmworks.models.relatives.recurrent_config import RecurrentConfig, network_config
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A small untied llama on disk."""
+    (tmp_path / "model").mkdir()
+    write_network(tmp_path / "model", tiny.network(tied=False))
+    return tmp_path / "model"
+
+
+def change_config(folder: Path, **changes: Any) -> None:
+    file = folder / "config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | changes))
+
+
+def change_tensors(folder: Path, **changes: torch.Tensor | None) -> None:
+    file = folder / "model.safetensors"
+    tensors = load_file(file) | {name.replace("__", "."): tensor for name, tensor in changes.items()}
+    save_file({name: tensor for name, tensor in tensors.items() if tensor is not None}, file)
+
+
+def refusal(folder: Path) -> str:
+    """The one sentence that reading a directory ends with; it names the directory."""
+    with pytest.raises(ModelError) as caught:
+        read_network(folder)
+    sentence = str(caught.value)
+    assert str(folder) in sentence and "\n" not in sentence and len(sentence) < 400
+    return sentence
+
+
+@pytest.mark.parametrize(
+    "changes, words",
+    [
+        ({"model_type": "mamba"}, "the architecture 'mamba' is not known; known are llama, mistral"),
+        ({"model_type": None}, "the architecture None is not known"),
+        ({"model_type": ["llama"]}, "is not known"),
+        ({"num_attention_heads": 5}, "not a multiple of"),
+        ({"num_key_value_heads": 3}, "heads (4) is not a multiple of kv_heads (3)"),
+        ({"head_dim": 7}, "is odd"),
+        ({"hidden_size": -32}, "dim is -32"),
+        ({"hidden_size": "wide"}, "dim is 'wide'"),
+        ({"num_hidden_layers": 2_000_000_000}, "layers is 2000000000"),
+        ({"vocab_size": 10**18}, "vocab_size is"),
+        ({"num_hidden_layers": None}, "layers is missing"),
+        ({"hidden_act": "swiglu"}, "the activation 'swiglu' is not known; known are silu"),
+        ({"hidden_act": ["silu"]}, "is not known"),
+        ({"partial_rotary_factor": 0.5}, "partial_rotary_factor = 0.5 is not supported"),
+        (
+            {"rope_parameters": {"rope_type": "default", "partial_rotary_factor": 0.5}},
+            "partial_rotary_factor",
+        ),
+        (
+            {"rope_scaling": {"rope_type": "longrope", "factor": 4.0}},
+            "rotary scaling of type 'longrope' is not known",
+        ),
+        ({"rope_scaling": {"rope_type": "linear", "factor": -1}}, "rope_scaling.factor is -1"),
+        ({"rope_scaling": {"rope_type": "linear"}}, "rope_scaling.factor is missing"),
+        ({"rope_scaling": "linear"}, "rope_scaling is not one table"),
+        (
+            {"rope_parameters": {"full_attention": {"rope_type": "default"}}},
+            "rope_parameters is not one table",
+        ),
+        ({"rope_theta": "NaN"}, "rope_theta is"),
+    ],
+)
+def test_a_config_that_asks_for_what_there_is_not(folder: Path, changes: dict[str, Any], words: str):
+    change_config(folder, **changes)
+    assert words in refusal(folder)
+
+
+@pytest.mark.parametrize(
+    "changes, words",
+    [
+        ({"layer_types": ["sliding_attention"]}, "kind for each of the 2 layers"),
+        ({"layer_types": "sliding"}, "kind for each of the 2 layers"),
+        ({"max_window_layers": "all"}, "kind for each of the 2 layers"),
+        ({"sliding_window": "wide"}, "window is 'wide'"),
+        ({"num_hidden_layers": 2_000_000_000}, "layers is 2000000000"),
+    ],
+)
+def test_windows_that_name_no_layers(folder: Path, changes: dict[str, Any], words: str):
+    change_config(
+        folder,
+        **{"model_type": "qwen2", "use_sliding_window": True, "sliding_window": 4, "max_window_layers": 0} | changes,
+    )
+    assert words in refusal(folder)
+
+
+values = st.recursive(
+    st.none() | st.booleans() | st.integers(-3, 2**70) | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+)
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.data())
+def test_any_json_gives_a_config_or_one_error(data: st.DataObject):
+    family = data.draw(st.sampled_from(sorted(FAMILIES)))
+    theirs = FAMILIES[family].config_to(tiny_config(family))
+    keys = [*theirs, "rope_scaling", "rope_parameters", "layer_types", "sliding_window", "use_sliding_window"]
+    theirs |= data.draw(st.dictionaries(st.sampled_from(keys), values, max_size=3))
+    try:
+        assert isinstance(FAMILIES[family].config_from(theirs), ModelConfig | RecurrentConfig)
+    except ModelError as error:
+        assert str(error)
+
+
+def tiny_config(family: str) -> ModelConfig:
+    if family == "lmworks-recurrent":
+        return network_config({"kind": "recurrent", "vocab_size": 96, "dim": 32, "context": 64})
+    more = {"pooler": True} if family == "bert" else {}
+    if family in ("mixtral", "qwen2_moe", "qwen3_moe"):
+        more["experts"] = {"count": 4} | ({"shared_dim": 16, "shared_gate": True} if family == "qwen2_moe" else {})
+    fixed = dict(FAMILIES[family].fixed) | more
+    return ModelConfig(
+        **({"family": family, "vocab_size": 96, "dim": 32, "layers": 2, "heads": 4, "context": 64} | fixed)
+    )
+
+
+@pytest.mark.parametrize(
+    "config, words",
+    [
+        (
+            ModelConfig(vocab_size=8, dim=8, layers=1, heads=2, context=8, window=4),
+            "a llama model cannot have window = 4",
+        ),
+        (
+            ModelConfig(vocab_size=8, dim=8, layers=1, heads=2, context=8, qk_norm=True),
+            "cannot have qk_norm = True",
+        ),
+        (
+            ModelConfig(vocab_size=8, dim=8, layers=1, heads=2, context=8, qkv_bias=True),
+            "one setting, attention_bias",
+        ),
+        (tiny_config("qwen2").but(qkv_bias=False), "cannot have qkv_bias = False"),
+        (tiny_config("gpt2").but(kv_heads=2), "cannot have kv_heads = 2"),
+        (tiny_config("gemma").but(activation="gelu"), "cannot have the activation 'gelu'"),
+        (tiny_config("mistral").but(window=4, window_layers=(0,)), "a window on some layers"),
+    ],
+)
+def test_a_family_that_cannot_express_a_network_is_not_written(config: ModelConfig, words: str, tmp_path: Path):
+    with pytest.raises(ModelError, match=words):
+        write_network(tmp_path, Network(config))
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_config_that_is_not_json(folder: Path):
+    file = folder / "config.json"
+    for content in (b"{", b"\xff\xfe", b"[" * 100_000, b"", b"[1]"):
+        file.write_bytes(content)
+        assert "config.json" in refusal(folder)
+    file.unlink()
+    assert "config.json does not exist" in refusal(folder)
+
+
+@pytest.mark.parametrize(
+    "changes, words",
+    [
+        ({"model__norm__weight": None}, "the tensor model.norm.weight is missing from the weights"),
+        (
+            {"model__layers__1__self_attn__k_proj__weight": None},
+            "model.layers.1.self_attn.k_proj.weight is missing",
+        ),
+        (
+            {"model__layers__2__mlp__up_proj__weight": torch.zeros(48, 32)},
+            "hold model.layers.2.mlp.up_proj.weight, which a llama",
+        ),
+        (
+            {"model__norm__weight": torch.zeros(31)},
+            "norm.weight has the shape [31], and config.json asks for [32]",
+        ),
+        (
+            {"model__layers__0__self_attn__q_proj__weight": torch.zeros(30, 32)},
+            "qkv.weight has the shape [62, 32]",
+        ),
+        ({"model__layers__0__self_attn__q_proj__weight": torch.zeros(32, 31)}, "q_proj.weight"),
+        (
+            {"model__norm__weight": torch.full((32,), float("nan"))},
+            "norm.weight holds values that are not finite",
+        ),
+        (
+            {"lm_head__weight": torch.full((96, 32), float("-inf"))},
+            "head.weight holds values that are not finite",
+        ),
+        ({"model__norm__weight": torch.zeros(32, dtype=torch.int64)}, "stored as torch.int64"),
+    ],
+)
+def test_weights_that_do_not_belong_to_the_config(folder: Path, changes: dict[str, torch.Tensor | None], words: str):
+    change_tensors(folder, **changes)
+    assert words in refusal(folder)
+
+
+def test_a_safetensors_file_cut_off_anywhere(folder: Path):
+    file = folder / "model.safetensors"
+    whole = file.read_bytes()
+    file.write_bytes(whole[:-4096])
+    assert "ends 4,096 bytes early (cut off while copying?)" in refusal(folder)
+    for size in (0, 4, 8, 100, len(whole) // 2):
+        file.write_bytes(whole[:size])
+        assert "model.safetensors" in refusal(folder)
+
+
+def test_a_flipped_bit_in_the_header_is_noticed_or_harmless(folder: Path):
+    """Either the file is refused, or the weights are the same: never others without a word."""
+    file = folder / "model.safetensors"
+    whole, network = file.read_bytes(), read_network(folder)
+    header = 8 + struct.unpack("<Q", whole[:8])[0]
+    refused = 0
+    for position in range(0, header, 37):
+        flipped = bytearray(whole)
+        flipped[position] ^= 1 << position % 8
+        file.write_bytes(flipped)
+        try:
+            read = read_network(folder)
+        except ModelError:
+            refused += 1
+        else:
+            torch.testing.assert_close(read.state_dict(), network.state_dict(), rtol=0, atol=0)
+    assert refused > 20
+
+
+def test_a_pickle_is_never_opened(folder: Path):
+    (folder / "model.safetensors").unlink()
+    assert "holds no model.safetensors" in refusal(folder)
+    (folder / "pytorch_model.bin").write_bytes(b"cos\nsystem\n(S'touch ran'\ntR.")
+    assert "only pytorch_model.bin, a pickle, which can run code" in refusal(folder)
+    assert not Path("ran").exists()
+
+
+@pytest.mark.parametrize(
+    "index",
+    [
+        {"weight_map": {"model.norm.weight": "../outside.safetensors"}},
+        {"weight_map": {"model.norm.weight": "/etc/passwd"}},
+        {"weight_map": {"model.norm.weight": ".."}},
+        {"weight_map": {"model.norm.weight": ["a"]}},
+        {"weight_map": []},
+        {"weight_map": {}},
+        {},
+        {"weight_map": {"model.norm.weight": "model-00001-of-00002.safetensors"}},
+    ],
+)
+def test_an_index_that_names_files_elsewhere_or_none(folder: Path, index: dict[str, Any]):
+    (folder / "model.safetensors").rename(folder.parent / "outside.safetensors")
+    (folder / INDEX).write_text(json.dumps(index))
+    assert refusal(folder)
+
+
+def test_somebodys_folder_is_not_replaced(tmp_path: Path):
+    model, work = tiny.language_model(), tmp_path / "work"
+    work.mkdir()
+    (work / "thesis.docx").write_text("years of work")
+    with pytest.raises(ModelError, match=r"holds thesis\.docx and is not a model directory"):
+        model.save(work)
+    assert (work / "thesis.docx").read_text() == "years of work"
+    (work / "thesis.docx").rename(work / "notes.md")  # may lie in a model directory, but this is none
+    with pytest.raises(ModelError, match=r"holds notes\.md"):
+        model.save(work)
+    with pytest.raises(ModelError, match="is a file"):
+        refuse_foreign_files(work / "notes.md")
+
+
+def test_a_model_directory_is_replaced_as_a_whole(tmp_path: Path):
+    tiny.language_model(seed=1).save(tmp_path / "model")
+    (tmp_path / "model" / "README.md").write_text("the first")
+    second = tiny.language_model(seed=2)
+    second.save(tmp_path / "model")
+    back = LanguageModel.load(tmp_path / "model")
+    assert torch.equal(back.network.embedding.weight, second.network.embedding.weight)
+    assert not (tmp_path / "model" / "README.md").exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+
+
+def test_a_full_disk_while_saving_leaves_the_earlier_model(tmp_path: Path):
+    tiny.language_model(seed=1).save(tmp_path / "model")
+    before = {path.name: path.read_bytes() for path in (tmp_path / "model").iterdir()}
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    larger = tiny.language_model(seed=2, dim=128, hidden_dim=256)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # the write fails instead of killing
+    resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, hard))
+    try:
+        with pytest.raises(LmworksError, match=r"File too large|disk is full") as caught:
+            larger.save(tmp_path / "model")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        signal.signal(signal.SIGXFSZ, handler)
+    assert "model" in str(caught.value) and "\n" not in str(caught.value)
+    assert {path.name: path.read_bytes() for path in (tmp_path / "model").iterdir()} == before
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+
+
+KILLED = """
+import os, signal, sys
+sys.path.insert(0, {tests!r})
+import tiny
+
+deaths = int(sys.argv[2])
+renames = 0
+
+def die(event, arguments):
+    global renames
+    if event == "os.rename" and os.fspath(arguments[0]).startswith(sys.argv[1].rpartition("/")[0]):
+        inside = "/" in str(arguments[0])[len(sys.argv[1].rpartition("/")[0]) + 1:]
+        renames += not inside       # those of the whole directory; each file inside is renamed too
+        if renames == deaths or (deaths == 0 and inside):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+sys.addaudithook(die)
+tiny.language_model(seed=2).save(sys.argv[1])
+"""
+
+
+@pytest.mark.parametrize("deaths", [0, 1, 2], ids=["in the middle", "before the exchange", "between the two renames"])
+def test_a_killed_save_leaves_the_earlier_model_whole(deaths: int, tmp_path: Path):
+    first = tiny.language_model(seed=1)
+    first.save(tmp_path / "model")
+    script = KILLED.format(tests=str(Path(tiny.__file__).parent))
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(tmp_path / "model"), str(deaths)],
+        capture_output=True,
+        check=False,
+        cwd=Path(tiny.__file__).parent.parent,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )
+    assert done.returncode == -signal.SIGKILL, done.stderr.decode()
+    back = LanguageModel.load(tmp_path / "model")
+    assert torch.equal(back.network.embedding.weight, first.network.embedding.weight)
+    assert read_config(tmp_path / "model") == first.config
+    tiny.language_model(seed=3).save(tmp_path / "model")  # and it can be saved again
+    assert torch.equal(
+        LanguageModel.load(tmp_path / "model").network.embedding.weight,
+        tiny.network(seed=3, vocab_size=first.config.vocab_size).embedding.weight,
+    )
+
+
+@pytest.mark.parametrize(
+    ("dtype", "compression", "bytes_"),
+    [(None, None, 4), (torch.bfloat16, None, 2), (None, Compression(4), 2), (torch.float32, Compression(4), 4)],
+    ids=["as it is", "in 16 bits", "packed", "packed, in 32 bits"],
+)
+def test_more_weights_than_memory_are_said_before_they_are_read(
+    dtype: torch.dtype | None, compression: Compression | None, bytes_: int, tmp_path: Path, monkeypatch
+):
+    network = tiny.network(dim=64, hidden_dim=96)
+    write_network(tmp_path, network, compression=compression)
+    size = bytes_ * sum(weight.numel() for weight in network.parameters())
+    monkeypatch.setattr(memory, "available_bytes", lambda: size + 10_000)  # the file has a header
+    read_network(tmp_path, dtype)
+    monkeypatch.setattr(memory, "available_bytes", lambda: size - 1)
+    monkeypatch.setattr(directory, "read_safetensors", None)  # nothing is read
+    with pytest.raises(ModelError, match=r"takes 0\.0 GB, and 0\.0 GB of memory are free; close other programs"):
+        read_network(tmp_path, dtype)

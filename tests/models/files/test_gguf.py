@@ -1,0 +1,298 @@
+"""GGUF files written by the public package, read back as the network that they came from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import gguf
+import numpy as np
+import pytest
+import tiny
+import torch
+
+from lmworks.basics import memory
+from lmworks.basics.errors import ModelError
+from lmworks.models.config import ModelConfig, RopeScaling
+from lmworks.models.families import FAMILIES as FAMILY_TABLES
+from lmworks.models.families.gguf import GPT2_TENSORS, NORM_EPS, SETTINGS, TENSORS
+from lmworks.models.families.tables import Rows, each_name, rows_of
+from lmworks.models.files import gguf as reading
+from lmworks.models.files.gguf import read_gguf_network, stored_dtype
+from lmworks.models.files.gguf_file import GGUFFile
+from lmworks.models.network import Network
+from lmworks.models.positions import frequencies
+
+Kind = gguf.GGMLQuantizationType
+WIDE = {
+    "dim": 64,
+    "hidden_dim": 96,
+    "heads": 4,
+    "kv_heads": 2,
+    "norm_eps": 1e-6,
+}  # rows of whole blocks of 32
+GPT2 = {
+    "family": "gpt2",
+    "positions": "learned",
+    "norm": "layer",
+    "gated": False,
+    "qkv_bias": True,
+    "output_bias": True,
+    "feed_forward_bias": True,
+    "activation": "gelu_tanh",
+    "kv_heads": 4,
+    "norm_eps": 1e-5,
+}
+FAMILIES: dict[str, dict[str, Any]] = {
+    "llama": {"tied": False},
+    "llama with biases": {"qkv_bias": True, "output_bias": True, "feed_forward_bias": True},
+    "mistral-like wide heads": {"head_dim": 32, "kv_heads": 1},
+    "qwen2": {"family": "qwen2", "qkv_bias": True, "rope_theta": 1e6},
+    "qwen3": {"family": "qwen3", "qk_norm": True, "head_dim": 32},
+    "gemma": {
+        "family": "gemma",
+        "norm_unit_offset": True,
+        "scale_embedding": True,
+        "activation": "gelu_tanh",
+        "head_dim": 32,
+    },
+    "gpt2": GPT2,
+}
+
+
+def permuted(weight: np.ndarray, heads: int) -> np.ndarray:
+    """llama.cpp's own order of query and key rows (convert_hf_to_gguf.py, LlamaModel.permute)."""
+    return (
+        weight.reshape(heads, 2, weight.shape[0] // heads // 2, *weight.shape[1:]).swapaxes(1, 2).reshape(weight.shape)
+    )
+
+
+def llama_cpp_tensors(network: Network) -> dict[str, np.ndarray]:
+    """The network's tensors under llama.cpp's names, as its converter writes them."""
+    config, state = network.config, network.state_dict()
+    theirs: dict[str, np.ndarray] = {}
+    for name, source in each_name(GPT2_TENSORS if config.family == "gpt2" else TENSORS, config):
+        tensor = state[name] + 1 if config.norm_unit_offset and name.endswith("norm.weight") else state[name]
+        parts = tensor.split(rows_of(name, config)) if isinstance(source, Rows) else [tensor]
+        for part_name, part in zip(source.names if isinstance(source, Rows) else [source], parts, strict=True):
+            heads = {"attn_q": config.heads, "attn_k": config.kv_heads}.get(part_name.split(".")[-2])
+            weight = part.numpy()
+            theirs[part_name] = permuted(weight, heads) if heads and config.family == "llama" else weight
+    return theirs
+
+
+def write(
+    path: Path,
+    network: Network,
+    kind: Kind = Kind.F32,
+    metadata: dict[str, Any] | None = None,
+    tensors: dict[str, np.ndarray] | None = None,
+) -> dict[str, np.ndarray]:
+    """Write a GGUF file; return what its tensors hold once they are dequantised."""
+    config, architecture = network.config, network.config.family
+    writer = gguf.GGUFWriter(path, architecture)
+    entries = {
+        f"{architecture}.{name}": getattr(config, ours)
+        for ours, name in SETTINGS.items()
+        if getattr(config, ours) is not None
+    }
+    entries |= {f"{architecture}.{NORM_EPS[config.norm == 'layer']}": config.norm_eps} | (metadata or {})
+    for key, value in entries.items():
+        add = {
+            int: writer.add_uint32,
+            float: writer.add_float32,
+            str: writer.add_string,
+            list: writer.add_array,
+        }[type(value)]
+        add(key, value)
+    held: dict[str, np.ndarray] = {}
+    for name, weight in (llama_cpp_tensors(network) if tensors is None else tensors).items():
+        stored = kind if weight.ndim > 1 else Kind.F32
+        data = gguf.quantize(weight.astype(np.float32), stored)
+        writer.add_tensor(name, data, raw_dtype=stored)
+        held[name] = gguf.dequantize(data, stored).reshape(weight.shape)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return held
+
+
+@pytest.mark.parametrize("settings", FAMILIES.values(), ids=FAMILIES)
+def test_names_are_those_that_the_public_package_maps_them_to(settings: dict[str, Any]):
+    """The same tensors in the same order as in the Hugging Face table, by gguf's own map between the two."""
+    config = tiny.network(**(WIDE | settings)).config
+    known = {name: number for number, name in gguf.MODEL_ARCH_NAMES.items()}
+    public = gguf.get_tensor_name_map(known[config.family], config.layers)
+    theirs = dict(each_name(FAMILY_TABLES[config.family].tensors, config))
+    for name, source in each_name(GPT2_TENSORS if config.family == "gpt2" else TENSORS, config):
+        ours = source.names if isinstance(source, Rows) else (source,)
+        other = theirs[name]
+        parts = other.names if isinstance(other, Rows) else (getattr(other, "name", other),)
+        for part, expected in zip(ours, parts, strict=True):
+            base, _, kind = expected.rpartition(".")
+            assert part == f"{public.get_name(base)}.{kind}"
+
+
+@pytest.mark.parametrize("settings", FAMILIES.values(), ids=FAMILIES)
+def test_a_float32_file_gives_back_the_network_exactly(settings: dict[str, Any], tmp_path: Path):
+    network = tiny.network(**(WIDE | settings))
+    write(tmp_path / "model.gguf", network)
+    back = read_gguf_network(file := GGUFFile(tmp_path / "model.gguf"), torch.float32)
+    assert back.config == network.config and stored_dtype(file) is torch.float32
+    # Gemma's norms went through 1 + weight, which rounds.
+    loss = {"rtol": 0, "atol": 2e-7 if network.config.norm_unit_offset else 0}
+    torch.testing.assert_close(back.state_dict(), network.state_dict(), **loss)
+    tokens = tiny.text(2, 20)
+    torch.testing.assert_close(back(tokens), network(tokens), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [Kind.F16, Kind.BF16, Kind.Q8_0, Kind.Q4_0, Kind.Q4_1, Kind.Q5_0, Kind.Q5_1],
+    ids=lambda kind: kind.name,
+)
+@pytest.mark.parametrize("family", ["llama", "qwen3", "gpt2"])
+def test_other_kinds_give_what_the_public_package_dequantises(family: str, kind: Kind, tmp_path: Path):
+    network = tiny.network(**(WIDE | FAMILIES[family]))
+    held = write(tmp_path / "model.gguf", network, kind)
+    back = read_gguf_network(file := GGUFFile(tmp_path / "model.gguf"), torch.float32)
+    for name, weight in llama_cpp_tensors(back).items():
+        np.testing.assert_array_equal(weight, held[name], err_msg=name)
+    assert not torch.equal(back.embedding.weight, network.embedding.weight)  # the kind did round something
+    floats = {"F16": torch.float16, "BF16": torch.bfloat16}
+    assert stored_dtype(file) is floats.get(kind.name)
+
+
+def test_rows_are_in_the_order_of_the_half_split_rotation(tmp_path: Path):
+    """Pitfall 11: without undoing the order, the logits are others."""
+    network = tiny.network(**WIDE)
+    tensors = llama_cpp_tensors(network)
+    turned = tensors | {
+        name: permuted(weight, 4 if "attn_q" in name else 2)
+        for name, weight in tensors.items()
+        if "attn_q" in name or "attn_k" in name
+    }
+    write(tmp_path / "turned_twice.gguf", network, tensors=turned)
+    tokens = tiny.text(1, 20)
+    wrong = read_gguf_network(GGUFFile(tmp_path / "turned_twice.gguf"), torch.float32)
+    assert not torch.allclose(wrong(tokens), network(tokens), rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("kind", ["linear", "yarn"])
+def test_rotary_scaling_in_the_metadata(kind: str, tmp_path: Path):
+    scaling = RopeScaling(kind=kind, factor=4.0, original_context=32)
+    network = tiny.network(**WIDE, rope_scaling=scaling)
+    write(
+        tmp_path / "model.gguf",
+        network,
+        metadata={
+            "llama.rope.scaling.type": kind,
+            "llama.rope.scaling.factor": 4.0,
+            "llama.rope.scaling.original_context_length": 32,
+        },
+    )
+    back = read_gguf_network(GGUFFile(tmp_path / "model.gguf"), torch.float32)
+    assert back.config.rope_scaling == scaling
+    tokens = tiny.text(1, 48)
+    torch.testing.assert_close(back(tokens), network(tokens), rtol=1e-5, atol=1e-5)
+    plain = Network(network.config.but(rope_scaling=None))
+    plain.load_state_dict(network.state_dict())
+    assert not torch.allclose(plain(tokens), network(tokens), rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("factor", [8.0, 32.0])
+def test_the_frequencies_of_llama_3_are_known_by_their_divisors(factor: float, tmp_path: Path):
+    scaling = RopeScaling(kind="llama3", factor=factor, original_context=8192)
+    settings = WIDE | {"head_dim": 64, "rope_theta": 500_000.0, "context": 131_072}
+    network = tiny.network(**settings, rope_scaling=scaling)
+    divisors = frequencies(network.config.but(rope_scaling=None))[0] / frequencies(network.config)[0]
+    assert divisors.min() == 1 and divisors.max() == pytest.approx(factor)
+    tensors = llama_cpp_tensors(network) | {"rope_freqs.weight": divisors.numpy()}
+    write(tmp_path / "model.gguf", network, tensors=tensors)
+    assert read_gguf_network(GGUFFile(tmp_path / "model.gguf"), torch.float32).config.rope_scaling == scaling
+    write(tmp_path / "strange.gguf", network, tensors=tensors | {"rope_freqs.weight": divisors.numpy() * 1.5})
+    with pytest.raises(ModelError, match=r"rope_freqs\.weight.*no scaling that is known"):
+        read_gguf_network(GGUFFile(tmp_path / "strange.gguf"), torch.float32)
+
+
+def broken(change: str, tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    if change == "missing":
+        return {name: weight for name, weight in tensors.items() if name != "blk.1.ffn_down.weight"}
+    if change == "unexpected":
+        return tensors | {"blk.0.ffn_gate_inp.weight": np.zeros((4, 64), np.float32)}
+    if change == "shape":
+        return tensors | {"blk.0.attn_output.weight": np.zeros((64, 32), np.float32)}
+    return tensors | {"output_norm.weight": np.full(64, np.nan, np.float32)}
+
+
+@pytest.mark.parametrize(
+    "change, words",
+    [
+        ("missing", r"no tensor blk\.1\.ffn_down\.weight"),
+        ("unexpected", r"holds blk\.0\.ffn_gate_inp\.weight, which a llama network"),
+        ("shape", r"attention\.output\.weight has the shape \[64, 32\].*asks for \[64, 64\]"),
+        ("nan", r"norm\.weight holds values that are not finite"),
+    ],
+)
+def test_a_file_that_is_not_this_network_is_refused(change: str, words: str, tmp_path: Path):
+    network = tiny.network(**WIDE)
+    write(tmp_path / "model.gguf", network, tensors=broken(change, llama_cpp_tensors(network)))
+    with pytest.raises(ModelError, match=words) as caught:
+        read_gguf_network(GGUFFile(tmp_path / "model.gguf"), torch.float32)
+    assert "model.gguf" in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "metadata, words",
+    [
+        ({"llama.attention.head_count": 5}, "not a multiple of"),
+        ({"llama.rope.scaling.type": "longrope"}, "rotary scaling 'longrope' is not known"),
+        ({"llama.rope.dimension_count": 8}, "a part of each head"),
+        ({"llama.block_count": 2_000_000_000}, "layers is 2000000000"),
+        ({"llama.attention.head_count_kv": [2, 2]}, "kv_heads is"),
+    ],
+)
+def test_metadata_that_describes_no_network_is_refused(metadata: dict[str, Any], words: str, tmp_path: Path):
+    write(tmp_path / "model.gguf", tiny.network(**WIDE), metadata=metadata)
+    with pytest.raises(ModelError, match=words):
+        read_gguf_network(GGUFFile(tmp_path / "model.gguf"), torch.float32)
+
+
+def test_an_unknown_architecture_is_named(tmp_path: Path):
+    network = tiny.network(**WIDE)
+    made = Network(ModelConfig(**(network.config.model_dump() | {"family": "mamba"})))
+    tiny.randomise(made)
+    write(tmp_path / "model.gguf", made)
+    with pytest.raises(ModelError, match="architecture 'mamba' is not known; known are llama, qwen2"):
+        read_gguf_network(GGUFFile(tmp_path / "model.gguf"), torch.float32)
+
+
+@pytest.mark.slow
+def test_every_tensor_of_smollm2_equals_transformers_own_loading(smollm2_path: Path):
+    transformers = pytest.importorskip("transformers", reason="pip install 'lmworks[dev]'")
+    from lmworks.models.families import family_of
+
+    theirs = transformers.AutoModelForCausalLM.from_pretrained(
+        smollm2_path.parent, gguf_file=smollm2_path.name, dtype=torch.float32
+    ).state_dict()
+    network = read_gguf_network(GGUFFile(smollm2_path), torch.float32)
+    ours = family_of("llama").tensors_to(network.state_dict(), network.config)
+    assert len(ours) == 272 and set(theirs) - set(ours) == {"lm_head.weight"}
+    for name, tensor in ours.items():
+        assert torch.equal(tensor, theirs[name]), name
+
+
+def test_more_weights_than_memory_are_said_before_they_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """What counts is the type that they are turned into: 4 bits in the file, 32 in memory."""
+    network = tiny.network(dim=64, hidden_dim=96)
+    write(tmp_path / "m.gguf", network, Kind.Q4_0)
+    size = 4 * sum(weight.numel() for weight in network.parameters())
+    for free, fits in ((size, True), (size - 1, False)):
+        monkeypatch.setattr(memory, "available_bytes", lambda free=free: free)
+        if fits:
+            read_gguf_network(GGUFFile(tmp_path / "m.gguf"), torch.float32)
+            continue
+        monkeypatch.setattr(reading, "dequantised", None)  # nothing is read
+        with pytest.raises(ModelError, match=r"m\.gguf takes 0\.0 GB, and 0\.0 GB of memory are free"):
+            read_gguf_network(GGUFFile(tmp_path / "m.gguf"), torch.float32)

@@ -1,0 +1,194 @@
+"""LanguageModel as its users meet it: answers, scores, mistakes, and the real small model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tiny
+import torch
+
+from lmworks.basics.errors import ConfigError, DataError
+from lmworks.generation.strategies import Greedy, Sample
+from lmworks.language_model import LanguageModel
+
+DARWIN = (
+    "When on board H.M.S. Beagle, as naturalist, I was much struck with certain facts in the "
+    "distribution of the inhabitants of South America, and in the geological relations of the present "
+    "to the past inhabitants of that continent. These facts seemed to me to throw some light on the "
+    "origin of species, that mystery of mysteries, as it has been called by one of our greatest "
+    "philosophers."
+)
+
+
+@pytest.fixture(scope="module")
+def model() -> LanguageModel:
+    return tiny.language_model(seed=4, context=64)
+
+
+def test_an_answer_knows_how_it_came_about(model: LanguageModel):
+    answer = model.generate("Once", Sample(seed=3), max_new_tokens=9)
+    assert isinstance(answer, str) and answer.text == answer
+    assert answer.prompt == model.tokenizer.encode("Once")
+    assert len(answer.tokens) == len(answer.logprobs) <= 9 and answer.seed == 3
+    assert all(logprob <= 0 for logprob in answer.logprobs)
+    assert model.generate("Once").seed is None
+
+
+def test_why_an_answer_ended(model: LanguageModel):
+    length = model.generate("Once", max_new_tokens=4)
+    assert length.finish == "length" and len(length.tokens) == 4
+    window = model.generate("x" * 60, max_new_tokens=1000)
+    assert window.finish == "window" and len(window.prompt) == 60 and len(window.tokens) == 4
+    first = model.tokenizer.decode(length.tokens)[:1]
+    stop = model.generate("Once", max_new_tokens=4, stop=[first])
+    assert stop.finish == "stop" and stop == ""
+    assert model.generate("Once", max_new_tokens=4, stop=first) == stop  # one text is a list of one
+
+
+def test_the_token_that_ends_a_turn_ends_the_answer():
+    model = tiny.language_model(seed=4, tied=False)
+    end = model.tokenizer.eos
+    with torch.no_grad():  # the logit of the end is the largest or the smallest, by the state
+        model.network.head.weight.zero_()[end] = 1
+    prompt = next(text for text in "abcdefgh" if float(model.logits([model.tokenizer.encode(text)])[0, -1, end]) > 0)
+    answer = model.generate(prompt, max_new_tokens=5)
+    assert answer.finish == "stop" and answer.tokens == [end] and answer == ""
+
+
+def test_a_conversation_is_read_through_the_chat_template(model: LanguageModel):
+    ids = model.encode_prompt([{"role": "user", "content": "hi"}])
+    start, end = (model.tokenizer.vocabulary.backend.token_to_id(word) for word in ("<|im_start|>", "<|im_end|>"))
+    assert ids.count(start) == 2 and ids.count(end) == 1
+    answer = model.generate([{"role": "user", "content": "hi"}], max_new_tokens=3)
+    assert answer.prompt == ids
+
+
+def test_an_empty_text_begins_a_document(model: LanguageModel):
+    assert model.encode_prompt("") == [model.tokenizer.document_start]
+    assert len(model.generate("", max_new_tokens=3).tokens) == 3
+
+
+def test_no_prompts_give_no_answers(model: LanguageModel):
+    assert model.generate_batch([]) == []
+
+
+@pytest.mark.parametrize(
+    "settings, words",
+    [
+        ({"temperature": -1.0}, "temperature is -1.0; it should be greater than or equal to 0"),
+        ({"temperature": float("inf")}, "finite"),
+        ({"temperature": float("nan")}, "temperature is nan"),
+        ({"top_p": 0}, "top_p is 0; it should be greater than 0"),
+        ({"top_p": 2}, "top_p is 2; it should be less than or equal to 1"),
+        ({"top_k": 0}, "top_k is 0; it should be greater than 0"),
+        ({"top_k": 1.5}, "top_k is 1.5"),
+        ({"min_p": -0.1}, "min_p is -0.1; it should be"),
+        ({"min_p": 1.1}, "min_p is 1.1; it should be"),
+        ({"repetition_penalty": 0}, "repetition_penalty is 0; it should be greater than 0"),
+        ({"repetition_penalty": float("inf")}, "repetition_penalty is inf"),
+        ({"seed": -1}, "seed is -1"),
+        ({"seed": 2**64}, "seed is 18446744073709551616"),
+        ({"temprature": 1}, "temprature is not a setting; did you mean temperature?"),
+    ],
+)
+def test_a_setting_out_of_range_is_one_sentence(settings: dict[str, Any], words: str):
+    with pytest.raises(ConfigError) as caught:
+        Sample(**settings)
+    assert words in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "ask, words",
+    [
+        (
+            lambda model: model.generate("x" * 64),
+            "the prompt has 64 tokens and the model reads 64; shorten it",
+        ),
+        (lambda model: list(model.stream("x" * 200)), "the prompt has 200 tokens"),
+        (lambda model: model.generate("a", max_new_tokens=0), "max_new_tokens is 0; give at least 1"),
+        (lambda model: model.generate("a", stop=[""]), "none of them empty"),
+        (
+            lambda model: model.generate_batch(["a", "b"], [Greedy()]),
+            "2 prompts and 1 strategies; give one for all",
+        ),
+        (lambda model: model.logits([1, 2]), "ids have the shape [2]"),
+        (lambda model: model.logits([[]]), "ids have the shape [1, 0]"),
+        (lambda model: model.logits([[0.5]]), "torch.float32; give whole numbers"),
+        (lambda model: model.logits([[1], [1, 2]]), "rows of equally many numbers; pad the shorter ones"),
+        (lambda model: model.logits([[0, 259]]), "ids lie between 0 and 259, and the vocabulary has 259"),
+        (lambda model: model.logits([[-1, 3]]), "ids lie between -1 and 3"),
+        (
+            lambda model: model.logits([[1, 2]], mask=[[True]]),
+            "the mask has the shape [1, 1] and the ids [1, 2]",
+        ),
+        (lambda model: model.score(""), "the text is empty; there is nothing to score"),
+        (lambda model: model.score("text", window=1), "the window is 1 tokens; give at least 2"),
+        (lambda model: model.score("text", window=0), "the window is 0 tokens; give at least 2"),
+        (lambda model: model.score("text", window=-5), "the window is -5 tokens; give at least 2"),
+    ],
+)
+def test_a_mistake_in_a_call_is_one_sentence(model: LanguageModel, ask: Any, words: str):
+    with pytest.raises(ConfigError) as caught:
+        ask(model)
+    assert words in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_half_a_character_is_refused(model: LanguageModel):
+    for ask in (model.generate, model.score):
+        with pytest.raises(DataError, match="surrogate"):
+            ask("half \ud83d")
+
+
+def test_an_empty_prompt_of_ids_is_refused(model: LanguageModel):
+    from lmworks.generation.decoding import new_request
+
+    with pytest.raises(ConfigError, match="the prompt is empty; give at least one token"):
+        new_request(model.tokenizer, [], Greedy(), 5, [], 64)
+
+
+def test_a_tokenizer_of_another_model_is_refused():
+    with pytest.raises(ConfigError, match="the tokenizer has ids up to 258 and the network's vocabulary has 96"):
+        LanguageModel(tiny.network(), tiny.byte_tokenizer())
+
+
+def test_logits_take_padding_on_either_side(model: LanguageModel):
+    alone = model.logits([[5, 6, 7]])
+    right = model.logits([[5, 6, 7, 0, 0]], mask=[[1, 1, 1, 0, 0]])
+    left = model.logits([[0, 0, 5, 6, 7]], mask=[[0, 0, 1, 1, 1]])
+    assert alone.shape == (1, 3, model.config.vocab_size) and alone.dtype is torch.float32
+    torch.testing.assert_close(right[:, :3], alone, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(left[:, 2:], alone, rtol=1e-5, atol=1e-5)
+
+
+def test_a_score_counts_bytes_of_the_text_and_a_logprob_for_each_token(model: LanguageModel):
+    """Pitfall 6."""
+    for text in ("plain", "Grüße 😀 e\u0301", "日本", " "):
+        score = model.score(text)
+        assert score.bytes == len(text.encode()) == len(b"".join(model.tokenizer.bytes_of(score.tokens)))
+        assert len(score.logprobs) == len(score.tokens)
+        assert score.bits == pytest.approx(score.bits_per_byte * score.bytes)
+
+
+def test_save_and_load_give_the_same_model(model: LanguageModel, tmp_path: Path):
+    model.save(tmp_path / "model", {"recipe": {"steps": 3}})
+    back = LanguageModel.load(tmp_path / "model")
+    assert back.config == model.config and back.source == tmp_path / "model"
+    assert torch.equal(back.logits([[1, 2, 3]]), model.logits([[1, 2, 3]]))
+    assert back.generate("Once", max_new_tokens=9) == model.generate("Once", max_new_tokens=9)
+    assert back.generate([{"role": "user", "content": "hi"}], max_new_tokens=3).prompt == model.encode_prompt(
+        [{"role": "user", "content": "hi"}]
+    )
+    assert '"steps": 3' in (tmp_path / "model" / "lmworks.json").read_text()
+
+
+def test_smollm2_knows_english_and_the_capital_of_france(smollm2_path: Path):
+    model = LanguageModel.load(smollm2_path, dtype="float32")
+    score = model.score(DARWIN)
+    perplexity = torch.tensor(score.logprobs).neg().mean().exp().item()
+    assert 10 < perplexity < 40 and 0.5 < score.bits_per_byte < 1.3
+    jumbled = model.score(" ".join(sorted(DARWIN.split())))
+    assert jumbled.bits_per_byte > 1.5 * score.bits_per_byte
+    assert "Paris" in model.generate("The capital of France is", max_new_tokens=8)
+    assert "Paris" in model.generate([{"role": "user", "content": "What is the capital of France?"}], max_new_tokens=20)
