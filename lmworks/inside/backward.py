@@ -26,7 +26,7 @@ from lmworks.models.block import Block
 from lmworks.models.feed_forward import ACTIVATIONS, FeedForward
 from lmworks.models.linear import Linear
 from lmworks.models.norm import RMSNorm
-from lmworks.models.positions import Rotation, rotate, rotate_back
+from lmworks.models.positions.rotation import Rotation, rotate, rotate_back
 from lmworks.models.stack import Hidden
 
 Gradients = dict[str, Tensor]
@@ -89,7 +89,8 @@ def block_forward(block: Block, x: Hidden, shared: Pass) -> Made:
     query, key, value = _heads(attention, joint)
     if attention.query_norm is not None and attention.key_norm is not None:
         query, key = attention.query_norm(query), attention.key_norm(key)
-    query, key = (_turn(attention, part, shared.rotation, rotate) for part in (query, key))
+    rotation = attention.rotation_in(shared)
+    query, key = (_turn(attention, part, rotation, rotate) for part in (query, key))
     pattern = attention_pattern(attention_scores(query, key, shared.sees[attention.window], attention.scale))
     mixed = mix(pattern, value).transpose(1, 2).flatten(2)
     middle = attention.output(mixed) + (x if block.residual else 0)
@@ -103,7 +104,7 @@ def block_forward(block: Block, x: Hidden, shared: Pass) -> Made:
     output = feed_forward.down(active) + (middle if block.residual else 0)
     return Made(
         *(x, normed, joint, query, key, value, pattern, mixed, middle, normed_middle, inner, active, output),
-        rotation=shared.rotation,
+        rotation=rotation,
     )
 
 

@@ -23,7 +23,8 @@ from lmworks.models.linear import Linear
 from lmworks.models.masks import Visibility
 from lmworks.models.memory import Memory
 from lmworks.models.norm import RMSNorm
-from lmworks.models.positions import Rotation, rotate
+from lmworks.models.positions.encoding import encoding_of
+from lmworks.models.positions.rotation import Rotation, rotate
 from lmworks.models.precision import quicker_in_float32
 
 Kernel = Literal["fused", "explicit"]
@@ -157,8 +158,8 @@ class Pass:
     kernel: Kernel
     real: Bool[Tensor, "batch seq"] | None = None
     """False on padding among the tokens of this pass; None where all are text, or nobody asks."""
-    tiles: dict[int | None, Any] = field(default_factory=dict)
-    """What a block runner made once for all blocks of this pass, by window."""
+    tiles: dict[tuple[int | None, bool], Any] = field(default_factory=dict)
+    """What a block runner made once for all blocks of this pass that share a window and whether they rotate."""
     memory: Memory | None = None
     """What an encoder made of the source, for the decoder to attend to."""
     sees_memory: Visibility | None = None
@@ -204,6 +205,7 @@ class Attention(_Heads):
     def __init__(self, config: ModelConfig, layer: int) -> None:
         super().__init__(config, layer)
         self.window, self.rotary_dim = config.window_of(layer), config.rotary_dim
+        self.rotates = config.rotates and encoding_of(config).rotates_in(config, layer)
         # One matrix for query, key and value: a third of the calls, and rows in this order.
         rows = (self.heads + 2 * self.kv_heads) * self.head_dim
         self.qkv = Linear(config.dim, rows, bias=config.qkv_bias)
@@ -221,19 +223,22 @@ class Attention(_Heads):
         if self.query_norm is not None and self.key_norm is not None:
             query, key = turned.split([self.heads, self.kv_heads], dim=1)
             turned = torch.cat([self.query_norm(query), self.key_norm(key)], dim=1)
-        if shared.rotation is not None:
-            turned = rotate(turned, shared.rotation) if self.rotary_dim is None else self._rotate_some(turned, shared)
+        if (by := self.rotation_in(shared)) is not None:
+            turned = rotate(turned, by) if self.rotary_dim is None else self._rotate_some(turned, by)
         query, key = turned.split([self.heads, self.kv_heads], dim=1)
         query, key, value = self.query_point(query), self.key_point(key), self.value_point(value)
         if shared.cache is not None:
             key, value = shared.cache.append(self.layer, key, value)
         return self.attended(query, key, value, shared.sees[self.window], shared.kernel)
 
-    def _rotate_some(self, turned: Tensor, shared: Pass) -> Tensor:
-        """Rotate the first dimensions of each head; the rest know nothing of the place."""
-        assert self.rotary_dim is not None and shared.rotation is not None
+    def rotation_in(self, shared: Pass) -> Rotation | None:
+        """What this layer rotates queries and keys by, if anything."""
+        return shared.rotation if self.rotates else None
+
+    def _rotate_some(self, turned: Tensor, by: Rotation) -> Tensor:
+        """Rotate the first dimensions of each head; the rest do not depend on the position."""
         first, rest = turned[..., : self.rotary_dim], turned[..., self.rotary_dim :]
-        return torch.cat([rotate(first, shared.rotation), rest], dim=-1)
+        return torch.cat([rotate(first, by), rest], dim=-1)
 
 
 class CrossAttention(_Heads):

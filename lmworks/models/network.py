@@ -20,6 +20,7 @@ from lmworks.models.adaptive_softmax import AdaptiveSoftmax, Softmax
 from lmworks.models.block import Block, BlockRunner, run_plainly, run_recomputing
 from lmworks.models.cache import Cache
 from lmworks.models.config import ModelConfig
+from lmworks.models.embedding_table import IDS, blank_embedding, looked_up
 from lmworks.models.engine import Engine
 from lmworks.models.head_transform import HeadTransform
 from lmworks.models.hooks import HookFunction, hook_points, hooked
@@ -28,7 +29,7 @@ from lmworks.models.linear import Product
 from lmworks.models.memory import Memory
 from lmworks.models.ngram_embedding import NGramEmbedding
 from lmworks.models.scheme import Scheme
-from lmworks.models.stack import IDS, Hidden, Real, Stack, Tokens, blank_embedding, looked_up
+from lmworks.models.stack import Hidden, Real, Stack, Tokens
 
 __all__ = ["Block", "BlockRunner", "Network", "build_network", "evaluating", "run_plainly", "run_recomputing"]
 

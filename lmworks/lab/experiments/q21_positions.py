@@ -233,8 +233,8 @@ def lengthened(network: Network, context: int, seed: int) -> Network:
     """The same weights for longer texts; learned positions beyond the old length are fresh."""
     longer = Network(network.config.but(context=context)).initialise(seed, "width")
     weights = network.state_dict()
-    if longer.position is not None:
-        rows = longer.position.weight.detach().clone()
+    if network.config.positions == "learned":
+        rows = longer.state_dict()["position.weight"].clone()
         rows[: network.config.context] = weights["position.weight"]
         weights["position.weight"] = rows
     longer.load_state_dict(weights)

@@ -19,7 +19,7 @@ from lmworks.models.files.dequantise import FLOATS, dequantised
 from lmworks.models.files.directory import network_of
 from lmworks.models.files.gguf_file import GGUFFile
 from lmworks.models.network import Network
-from lmworks.models.positions import frequencies
+from lmworks.models.positions.rope import frequencies
 
 
 def read_gguf_network(file: GGUFFile, dtype: torch.dtype) -> Network:

@@ -26,7 +26,7 @@ from lmworks.models.families.gguf import ARCHITECTURES, NORM_EPS, SETTINGS, TENS
 from lmworks.models.families.tables import Rows, each_name, rows_of
 from lmworks.models.files.quantise import BLOCK_BYTES, GROUP, Kind, fits, ggml, require_finite, to_blocks
 from lmworks.models.network import Network
-from lmworks.models.positions import frequencies
+from lmworks.models.positions.rope import frequencies
 
 KINDS = {"f16": Kind.F16, "q8_0": Kind.Q8_0, "q4_0": Kind.Q4_0}
 """The types of `lmworks export --type`."""

@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from lmworks.basics.errors import ConfigError
 from lmworks.models.cache import Cache
 from lmworks.models.dropout import Dropout
+from lmworks.models.embedding_table import IDS, blank_embedding, looked_up
 from lmworks.models.hooks import HookPoint
 from lmworks.models.linear import Product
 from lmworks.models.masks import memory_visibility
@@ -32,7 +33,7 @@ from lmworks.models.network import Network, real_tokens
 from lmworks.models.relatives.recurrence import Hidden, Recurrence, Runs, State, initialise_cells
 from lmworks.models.relatives.recurrent_config import RecurrentConfig
 from lmworks.models.scheme import Scheme
-from lmworks.models.stack import IDS, Real, Tokens, blank_embedding, looked_up
+from lmworks.models.stack import Real, Tokens
 
 SMALL = 0.1
 """Embeddings are drawn from [-0.1, 0.1] (Zaremba et al. 2014, https://arxiv.org/abs/1409.2329)."""

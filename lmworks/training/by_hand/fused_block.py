@@ -93,13 +93,14 @@ class FusedBlocks:
         return next((reason for reason, holds in reasons.items() if holds), None)
 
     def _tiles(self, block: Block, shared: Pass, x: Tensor) -> TiledAttention:
-        """The pass's tiles for this block's window, made by its first layer."""
-        window = block.attention.window
-        if window not in shared.tiles:
-            shared.tiles[window] = TiledAttention(
-                self.network.config, shared.positions, window, shared.rotation, x.dtype, self.by_shape
+        """The tiles for blocks of this window and rotation, made by the first of them in a pass."""
+        window, rotation = block.attention.window, block.attention.rotation_in(shared)
+        kind = (window, rotation is not None)
+        if kind not in shared.tiles:
+            shared.tiles[kind] = TiledAttention(
+                self.network.config, shared.positions, window, rotation, x.dtype, self.by_shape
             )
-        return shared.tiles[window]
+        return shared.tiles[kind]
 
 
 def _is_hooked(module: nn.Module) -> bool:
