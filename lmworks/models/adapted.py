@@ -1,4 +1,5 @@
-"""What a network with adapters has in a linear layer's place, for those who run it; adaptation/lora.py makes and trains them."""
+"""What a network with adapters has in a linear layer's place, for those who run it; adaptation/lora.py makes and trains
+them."""
 
 from __future__ import annotations
 

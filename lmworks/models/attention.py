@@ -38,8 +38,8 @@ Pattern = Float[Tensor, "batch heads seq keys"]
 
 
 def attention_scores(query: Queries, key: Keys, sees: Visibility, scale: float | None = None) -> Pattern:
-    """Dot products times `scale` (1 / root of head_dim unless given), plus the bias where there is one; minus infinity where
-    a query does not see a key. Heads of a group share their key."""
+    """Dot products times `scale` (1 / root of head_dim unless given), plus the bias where there is one; minus infinity
+    where a query does not see a key. Heads of a group share their key."""
     batch, heads, seq, head_dim = query.shape
     grouped = query.reshape(batch, key.shape[1], -1, head_dim)
     scores = (grouped @ key.mT * (scale or head_dim**-0.5)).view(batch, heads, seq, -1)
@@ -51,7 +51,8 @@ def attention_scores(query: Queries, key: Keys, sees: Visibility, scale: float |
 
 
 def attention_pattern(scores: Pattern) -> Pattern:
-    """Each query's weights over the keys: softmax, computed in float32 at least (it overflows and loses small weights else)."""
+    """Each query's weights over the keys: softmax, computed in float32 at least (it overflows and loses small weights
+    else)."""
     exact = torch.promote_types(scores.dtype, torch.float32)
     return scores.softmax(dim=-1, dtype=exact).to(scores.dtype)
 
@@ -72,8 +73,8 @@ def attend(
     dropout: float = 0.0,
     scale: float | None = None,
 ) -> Queries:
-    """softmax(Q K^T scale) V by the kernel that `kernel_of` names; `dropout` drops weights of the pattern, and `scale` is
-    1 / root of head_dim unless given."""
+    """softmax(Q K^T scale) V by the kernel that `kernel_of` names; `dropout` drops weights of the pattern, and `scale`
+    is 1 / root of head_dim unless given."""
     if kernel == "fused" and not torch.is_grad_enabled() and quicker_in_float32(query):  # 4 to 10 times (docs/log.md)
         return attend(query.float(), key.float(), value.float(), sees, kernel, dropout, scale).to(query.dtype)
     chosen = kernel_of(query, sees, kernel, dropout)
@@ -100,10 +101,10 @@ def attend(
 def kernel_of(query: Queries, sees: Visibility, kernel: Kernel = "fused", dropout: float = 0.0) -> str:
     """Which way `attend` takes: explicit (the formula), tiled, or fused (PyTorch's own kernel).
 
-    On a CPU PyTorch's kernel is not always the fastest (docs/log.md). Without gradients: for one query a row it reads each
-    key once for every head of a group (320 against 51 microseconds a layer at 512 tokens), and in bfloat16 it takes
-    4.3 ms a layer for a prompt of 512 tokens. With them, in bfloat16: forward and backward take 22 ms for 128 texts
-    of 24 tokens with 4 heads of 32, and the formula 5; for 16 texts of 256 with 4 heads of 64 they take the same.
+    On a CPU PyTorch's kernel is not always the fastest (docs/log.md). Without gradients: for one query a row it reads
+    each key once for every head of a group (320 against 51 microseconds a layer at 512 tokens), and in bfloat16 it
+    takes 4.3 ms a layer for a prompt of 512 tokens. With them, in bfloat16: forward and backward take 22 ms for 128
+    texts of 24 tokens with 4 heads of 32, and the formula 5; for 16 texts of 256 with 4 heads of 64 they take the same.
     """
     if kernel not in get_args(Kernel):
         raise ConfigError(f"{kernel!r} is not an attention kernel; there are {', '.join(get_args(Kernel))}")
@@ -117,7 +118,7 @@ def kernel_of(query: Queries, sees: Visibility, kernel: Kernel = "fused", dropou
 
 
 def trains_by_formula(queries: int, dropout: float) -> bool:
-    """Does training in bfloat16 on a CPU take the formula for rows of so many queries?"""
+    """Does training in bfloat16 on a CPU take the formula for rows of this many queries?"""
     return queries <= SHORT or bool(dropout)
 
 
@@ -151,7 +152,7 @@ class Pass:
     padded: bool
     """Some tokens are padding, or the cache holds some."""
     prefixed: bool
-    """Some tokens see what comes behind them."""
+    """Some tokens see what comes after them."""
     sees: dict[int | None, Visibility]
     """By window: None is the whole context."""
     cache: Cache | None
@@ -166,10 +167,12 @@ class Pass:
 
 
 class _Heads(nn.Module):
-    """What attention to one's own text and to a source have in common: heads, their hook points, the projection back."""
+    """What attention to one's own text and to a source have in common: heads, their hook points, the projection
+    back."""
 
     output: Linear
-    """Back into the stream; made by the subclass behind its other matrices, as fresh weights are drawn in this order."""
+    """Back into the stream; made by the subclass behind its other matrices, as fresh weights are drawn in this
+    order."""
 
     def __init__(self, config: ModelConfig, layer: int) -> None:
         super().__init__()
@@ -263,8 +266,8 @@ class CrossAttention(_Heads):
             self.key_point(key),
             self.value_point(value),
             shared.sees_memory,
-            # A few beams a source: PyTorch's kernel takes 225 microseconds where the formula takes 94 (bfloat16, 16 sources
-            # of 40 tokens, 8 heads of 64, 5 beams).
+            # A few beams a source: PyTorch's kernel takes 225 microseconds where the formula takes 94 (bfloat16,
+            # 16 sources of 40 tokens, 8 heads of 64, 5 beams).
             "explicit" if shared.memory.readers > 1 else shared.kernel,
         )
         return taken.reshape(x.shape)

@@ -54,8 +54,8 @@ class ModelConfig(Config):
     """Every choice that shapes a network."""
 
     family: str = "llama"
-    """The architecture whose names its files use: llama, mistral, qwen2, qwen3, gemma, mixtral, qwen2_moe,
-    qwen3_moe, gpt2, gpt_neox, bert, t5, bart, mbart, marian are public ones; lmworks is our own and takes every choice below."""
+    """The architecture whose names its files use: llama, mistral, qwen2, qwen3, gemma, mixtral, qwen2_moe, qwen3_moe,
+    gpt2, gpt_neox, bert, t5, bart, mbart, marian are public ones; lmworks is our own and takes every choice below."""
 
     arrangement: Literal["decoder", "encoder", "encoder-decoder"] = "decoder"
     """decoder: each token sees those before it; encoder: all see all; encoder-decoder: a decoder that also attends to
@@ -89,8 +89,8 @@ class ModelConfig(Config):
     """The longest text in tokens that the network reads."""
 
     positions: str = "rope"
-    """How the network knows the order of tokens. rope: queries and keys are rotated; learned, sinusoidal: an embedding is
-    added; relative, alibi: a bias on attention's scores, learned for ranges of distances (T5) or falling with the
+    """How the network knows the order of tokens. rope: queries and keys are rotated; learned, sinusoidal: an embedding
+    is added; relative, alibi: a bias on attention's scores, learned for ranges of distances (T5) or falling with the
     distance (ALiBi); none: not at all. Each is a file of lmworks/models/positions."""
 
     position_settings: SerializeAsAny[Config] | None = None
@@ -118,8 +118,8 @@ class ModelConfig(Config):
     """Root-mean-square norm without bias, layer norm with bias, or none (to see what a network is without)."""
 
     norm_place: Literal["before", "after"] = "before"
-    """before: each part reads the normed stream, and a norm ends the blocks (pre-norm); after: the sum of stream and part
-    is normed (post-norm, as the first transformers)."""
+    """before: each part reads the normed stream, and a norm ends the blocks (pre-norm); after: the sum of stream and
+    part is normed (post-norm, as the first transformers)."""
 
     parallel: bool = False
     """Attention and feed-forward of a block read the same stream and are added at once (GPT-NeoX)."""
@@ -137,15 +137,15 @@ class ModelConfig(Config):
     """The norm multiplies by 1 + weight (Gemma) and not by weight."""
 
     activation: Literal["silu", "gelu", "gelu_tanh", "relu", "relu_squared", "sigmoid", "tanh"] = "silu"
-    """The feed-forward's non-linearity; gelu is exact, gelu_tanh its tanh approximation. sigmoid and tanh are for a gate
-    (GLU), or to see why plain ones were given up."""
+    """The feed-forward's non-linearity; gelu is exact, gelu_tanh its tanh approximation. sigmoid and tanh are for a
+    gate (GLU), or to see why plain ones were given up."""
 
     gated: bool = True
     """The feed-forward multiplies activation(gate) with a second projection (SwiGLU and relatives)."""
 
     experts: ExpertSettings | None = None
-    """Many feed-forwards, of which each token uses a few; None for one that all tokens use. `lmworks explain experts` has
-    their settings."""
+    """Many feed-forwards, of which each token uses a few; None for one that all tokens use. `lmworks explain experts`
+    has their settings."""
 
     qkv_bias: bool = False
     """Biases on query, key and value projections."""
@@ -210,7 +210,7 @@ class ModelConfig(Config):
         default=None, min_length=1, max_length=MOST_CLUSTERS
     )
     """An adaptive softmax as the head: tokens up to the first cutoff in the order of frequency are predicted at once,
-    those behind each cutoff through a cluster of their own; None for one softmax over all."""
+    those after each cutoff through a cluster of their own; None for one softmax over all."""
 
     adaptive_divisor: float = Field(default=4.0, ge=1, le=10_000)
     """Cluster i (from 1) of an adaptive softmax predicts from dim / adaptive_divisor^i dimensions."""
@@ -270,8 +270,8 @@ class ModelConfig(Config):
             raise ConfigError("{at}experts.layers must name each of its layers once, and at least one")
         if self.experts.count * self.layers > MOST_PARTS:
             raise ConfigError(
-                f"{{at}}experts.count ({self.experts.count}) in {{at}}layers ({self.layers}) is more than {MOST_PARTS:,} "
-                "experts; take fewer"
+                f"{{at}}experts.count ({self.experts.count}) in {{at}}layers ({self.layers}) is more than "
+                f"{MOST_PARTS:,} experts; take fewer"
             )
 
     def _check_layers(self, name: str, named: tuple[int, ...] | None) -> None:
@@ -292,8 +292,8 @@ class ModelConfig(Config):
             value = getattr(self, name)
             if name not in own.fields and value != type(self).model_fields[name].default:
                 raise ConfigError(
-                    f"{{at}}{name} ({getattr(value, 'kind', value)}) is for {{at}}positions = {' or '.join(kinds)}, and "
-                    f"{{at}}positions is {self.positions!r}; leave it out"
+                    f"{{at}}{name} ({getattr(value, 'kind', value)}) is for {{at}}positions = {' or '.join(kinds)}, "
+                    f"and {{at}}positions is {self.positions!r}; leave it out"
                 )
         own.check(self)
 
@@ -355,8 +355,8 @@ class ModelConfig(Config):
 
     @property
     def is_classic_decoder(self) -> bool:
-        """A decoder of sequential pre-norm blocks on a residual stream, its heads wholly rotated where they are: what fast
-        ways of running a block by hand are written for."""
+        """A decoder of sequential pre-norm blocks on a residual stream, its heads wholly rotated where they are: what
+        fast ways of running a block by hand are written for."""
         return (
             self.arrangement == "decoder"
             and self.norm_place == "before"
@@ -413,7 +413,8 @@ def _fill_in_position_settings(values: dict[str, Any]) -> None:
 
 
 def stretched(config: ModelConfig, scaling: RopeScaling) -> ModelConfig:
-    """The same network for texts `factor` times as long. ConfigError where it has no rotary positions, or is stretched."""
+    """The same network for texts `factor` times as long. ConfigError where it has no rotary positions, or is
+    stretched."""
     if config.positions != "rope":
         raise ConfigError(f"rope_scaling stretches rotary positions, and this network's are {config.positions}")
     if config.rope_scaling is not None:

@@ -13,8 +13,8 @@ SEGMENTS = "segments lie between {} and {}, and the network has embeddings for {
 
 
 def looked_up(table: nn.Embedding, numbers: Int[Tensor, "batch seq"], otherwise: str) -> Float[Tensor, "batch seq dim"]:
-    """The embeddings of numbers. ConfigError `otherwise` (the lowest, the highest, how many there are) where one has none:
-    asked only when PyTorch's own check, of a CPU, has failed."""
+    """The embeddings of numbers. ConfigError `otherwise` (the lowest, the highest, how many there are) where one has
+    none: asked only when PyTorch's own check, of a CPU, has failed."""
     try:
         return table(numbers)
     except IndexError:

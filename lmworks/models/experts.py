@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -27,7 +28,8 @@ class Router(nn.Linear):
     """Scores each token for each expert and chooses."""
 
     lifts: Int[Tensor, " experts"]
-    """How often an expert's bias was lifted, less how often it was lowered: whole numbers, which no type rounds away."""
+    """How often an expert's bias was lifted, less how often it was lowered: whole numbers, which no type rounds
+    away."""
 
     def __init__(self, dim: int, settings: ExpertSettings) -> None:
         super().__init__(dim, settings.count, bias=False)
@@ -65,7 +67,8 @@ class Experts(nn.Module):
         self.settings = config.experts
         self.router = Router(config.dim, self.settings)
         one = config.but(hidden_dim=config.expert_dim)
-        self.experts: list[FeedForward] = nn.ModuleList(FeedForward(one) for _ in range(self.settings.count))  # type: ignore[assignment]
+        experts: Any = nn.ModuleList(FeedForward(one) for _ in range(self.settings.count))
+        self.experts: list[FeedForward] = experts
         shared = self.settings.shared_dim
         self.shared = FeedForward(config.but(hidden_dim=shared)) if shared else None
         self.shared_gate = nn.Linear(config.dim, 1, bias=False) if self.settings.shared_gate else None

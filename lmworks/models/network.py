@@ -43,7 +43,8 @@ class Network(Stack):
     """Runs the network in PyTorch's place where nothing needs a gradient (`lmworks.kernels.compiled`)."""
 
     trainings = 0
-    """How often it was put in training mode. Fused optimisers change weights without counting that in their versions."""
+    """How often it was put in training mode. Fused optimisers change weights without counting that in their
+    versions."""
 
     def __init__(self, config: ModelConfig) -> None:
         nn.Module.__init__(self)
@@ -113,8 +114,8 @@ class Network(Stack):
         return self._capped(logits)
 
     def next_logits(self, tokens: Tokens, cache: Cache, mask: Real | None = None) -> Float[Tensor, "batch vocab"]:
-        """Logits in float32 behind the last of the tokens that go on from those in the cache, a row for each text; `mask` is False on
-        padding. ConfigError for padding on the right: the last column would be none of the text."""
+        """Logits in float32 after the last of the tokens that go on from those in the cache, a row for each text;
+        `mask` is False on padding. ConfigError for padding on the right: the last column would be none of the text."""
         if mask is not None and not bool(mask[:, -1].all()):
             raise ConfigError("a row ends with padding, and has no last token there; put the padding on the left")
         engine = self._engine(cache)
@@ -126,7 +127,7 @@ class Network(Stack):
         return self._capped(logits)
 
     def take_in(self, tokens: Tokens, cache: Cache, mask: Real | None = None) -> None:
-        """Read tokens for those that come behind them: into the cache, and no more."""
+        """Read tokens into the cache, for those that come after them."""
         engine = self._engine(cache)
         if engine is None:
             self.hidden(tokens, mask, cache=cache)
@@ -166,7 +167,7 @@ class Network(Stack):
         memory: Memory | None = None,
         prefix: Real | None = None,
     ) -> Hidden:
-        """The states behind the last norm.
+        """The states after the last norm.
 
         `mask` is False (0) on padding, left or right; positions count real tokens only. `documents` numbers the
         packed documents of each row: they don't see each other and each starts at position 0, as does what comes behind

@@ -1,12 +1,13 @@
 """A stack: positions, blocks and the last norm. From embedded tokens to hidden states, for decoder and encoder alike.
 
-A decoder or an encoder is a Network, which is a Stack with an embedding and a head; an encoder-decoder has a second Stack
-as its encoder.
+A decoder or an encoder is a Network, which is a Stack with an embedding and a head; an encoder-decoder has a second
+Stack as its encoder.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -46,7 +47,8 @@ class Stack(nn.Module):
         self.embedding_norm = (
             nn.LayerNorm(config.dim, eps=config.norm_eps) if config.embedding_norm == "layer" else None
         )
-        self.blocks: Sequence[Block] = nn.ModuleList(Block(config, layer) for layer in range(config.layers))  # type: ignore[assignment]
+        blocks: Any = nn.ModuleList(Block(config, layer) for layer in range(config.layers))
+        self.blocks: Sequence[Block] = blocks
         # Post-norm blocks end with a norm of their own.
         self.norm = make_norm(config) if config.norm_place == "before" else nn.Identity()
         self.dropout = Dropout(config.dropout)
@@ -67,7 +69,7 @@ class Stack(nn.Module):
         memory: Memory | None = None,
         prefix: Real | None = None,
     ) -> Hidden:
-        """The states behind the last norm. `real` is False on padding; `memory` is what an encoder made of a source;
+        """The states after the last norm. `real` is False on padding; `memory` is what an encoder made of a source;
         tokens in a `prefix` are seen by those before them too."""
         x = self.embedding_point(self.dropout(self._placed(embedded, positions, segments)))
         shared = self._shared(tokens, positions, real, documents, cache, x.dtype, prefix)

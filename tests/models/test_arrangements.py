@@ -1,4 +1,5 @@
-"""Three arrangements of one block: what an encoder and an encoder-decoder do with masks, windows, hooks, files, mistakes."""
+"""Three arrangements of one block: what an encoder and an encoder-decoder do with masks, windows, hooks, files,
+mistakes."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Our GGUF files in llama.cpp itself: the same ids, logits within float16's reach, the same greedy tokens.
 
-llama-cpp-python has no wheel for Linux on PyPI and takes minutes to compile, so it belongs to no extra: these tests run where
-somebody has installed it.
+llama-cpp-python has no wheel for Linux on PyPI and takes minutes to compile, so it belongs to no extra: these tests run
+where somebody has installed it.
 """
 
 from __future__ import annotations

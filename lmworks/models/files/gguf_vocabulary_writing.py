@@ -1,7 +1,7 @@
 """A tokenizer as entries of a GGUF file: the way back from `gguf_vocabulary.py`, for byte-level BPE.
 
-llama.cpp knows the rule that splits a text into words by a name alone, so only tokenizers whose rule has one can be written;
-the others are refused, as a near rule gives other ids without any sign.
+llama.cpp knows the rule that splits a text into words by a name alone, so only tokenizers whose rule has one can be
+written; the others are refused, as a near rule gives other ids without any sign.
 """
 
 from __future__ import annotations

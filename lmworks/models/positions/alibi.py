@@ -37,8 +37,8 @@ def alibi_bias(distances: Distances, heads: int) -> Float[Tensor, "batch heads s
 
 
 def alibi_slopes(heads: int) -> Float[Tensor, " heads"]:
-    """2^(-8/n), 2^(-16/n), ... for n heads; where n is no power of two, those of the power below and every second of the
-    power above (as in the paper's code)."""
+    """2^(-8/n), 2^(-16/n), ... for n heads; where n is no power of two, those of the power below and every second of
+    the power above (as in the paper's code)."""
     power = 2 ** math.floor(math.log2(heads))
     below = [2 ** (-8 * (at + 1) / power) for at in range(power)]
     above = [2 ** (-8 * (at + 1) / (2 * power)) for at in range(0, 2 * (heads - power), 2)]

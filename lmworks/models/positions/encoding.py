@@ -38,7 +38,8 @@ class PositionalEncoding(PositionDeclaration):
     """Where a stack keeps the part: what its weights' names begin with."""
 
     weights: tuple[str, ...] = ()
-    """The names of the part's weights: ("weight",) of an embedding. They are saved in lmworks' own model directories."""
+    """The names of the part's weights: ("weight",) of an embedding. They are saved in lmworks' own model
+    directories."""
 
     def part(self, config: ModelConfig) -> nn.Module | None:
         """The weights that are learned, for one stack; None where there are none."""
@@ -55,8 +56,8 @@ class PositionalEncoding(PositionDeclaration):
         raise NotImplementedError
 
     def rotation(self, config: ModelConfig, positions: Positions, dtype: torch.dtype) -> Rotation:
-        """Cosine and sine that the first `rotary_dim` dimensions of each query and key are rotated by (all of them where
-        it is None)."""
+        """Cosine and sine that the first `rotary_dim` dimensions of each query and key are rotated by (all of them
+        where it is None)."""
         raise NotImplementedError
 
     def rotates_in(self, config: ModelConfig, layer: int) -> bool:

@@ -1,4 +1,5 @@
-"""No positional encoding: a causal network still knows something of the order, as each token sees only those before it."""
+"""No positional encoding: a causal network still knows something of the order, as each token sees only those before
+it."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """T5's relative positions: a learned bias on attention's scores for each head and range of distances.
 
-Source: Raffel et al. 2020, https://arxiv.org/abs/1910.10683, section 2.1; ranges as in its code: half of the buckets for
-short distances one by one, half for longer ones in ranges that grow with the logarithm.
+Source: Raffel et al. 2020, https://arxiv.org/abs/1910.10683, section 2.1; ranges as in its code: half of the buckets
+for short distances one by one, half for longer ones in ranges that grow with the logarithm.
 """
 
 from __future__ import annotations

