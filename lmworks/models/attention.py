@@ -51,8 +51,7 @@ def attention_scores(query: Queries, key: Keys, sees: Visibility, scale: float |
 
 
 def attention_pattern(scores: Pattern) -> Pattern:
-    """Each query's weights over the keys: softmax, computed in float32 at least (it overflows and loses small weights
-    else)."""
+    """Each query's weights over the keys: softmax, in float32 at least (16 bits overflow and lose small weights)."""
     exact = torch.promote_types(scores.dtype, torch.float32)
     return scores.softmax(dim=-1, dtype=exact).to(scores.dtype)
 
@@ -167,11 +166,10 @@ class Pass:
 
 
 class _Heads(nn.Module):
-    """What attention to one's own text and to a source have in common: heads, their hook points, the projection
-    back."""
+    """What self-attention and cross-attention share: heads, their hook points, the projection back."""
 
     output: Linear
-    """Back into the stream; made by the subclass behind its other matrices, as fresh weights are drawn in this
+    """Back into the stream; each subclass makes it after its other matrices, as fresh weights are drawn in this
     order."""
 
     def __init__(self, config: ModelConfig, layer: int) -> None:

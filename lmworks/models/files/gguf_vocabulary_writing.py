@@ -41,7 +41,7 @@ def vocabulary_entries(tokenizer: Tokenizer, size: int) -> dict[str, Any]:
         "tokenizer.ggml.token_type": kinds,
         "tokenizer.ggml.merges": [merge if isinstance(merge, str) else " ".join(merge) for merge in model["merges"]],
         "tokenizer.ggml.add_bos_token": _adds(tokenizer, tokenizer.prefix, tokenizer.bos, "before"),
-        "tokenizer.ggml.add_eos_token": _adds(tokenizer, tokenizer.suffix, tokenizer.eos, "behind"),
+        "tokenizer.ggml.add_eos_token": _adds(tokenizer, tokenizer.suffix, tokenizer.eos, "after"),
     }
     further = sorted(tokenizer.vocabulary.stops - {tokenizer.eos})
     roles = {
