@@ -51,7 +51,8 @@ from lmworks.tokens.shards import Shards
 from lmworks.tokens.tokenizer import Tokenizer
 from lmworks.tokens.trainer import train_tokenizer
 from lmworks.training.loop import Report, TrainingResult, Validate, train
-from lmworks.training.ranks import Ranks, joined
+from lmworks.training.processes import joined
+from lmworks.training.ranks import Ranks
 
 Say = Callable[[str], None]
 SIDES, TOKENIZER = ("train", "held_out"), "tokenizer"
