@@ -13,8 +13,8 @@ from lmworks.lab.bench import classes
 from lmworks.lab.bench.class_writer import ClassWriter, room, written
 from lmworks.lab.bench.classes import classed, drawn, generative, halves, logistic, share_right, trained
 from lmworks.lab.bench.encoders import small_network
+from lmworks.lab.bench.gaps import Gap
 from lmworks.lab.experiments import q09_autoregressive_masked, q39_discriminative_generative
-from lmworks.lab.experiments.q07_masked import Gap
 from lmworks.lab.run import run
 from lmworks.text import registry
 from lmworks.training.settings import TrainingConfig

@@ -11,13 +11,11 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from statistics import fmean
 from typing import Any, Literal
 
-import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -25,14 +23,12 @@ from torch import Tensor
 from lmworks.basics import progress
 from lmworks.generation.decoding import padded as padded_left
 from lmworks.jobs.training_recipe import TrainRecipe
-from lmworks.lab.bench.byte_rows import fit
+from lmworks.lab.bench.training import fit
 from lmworks.lab.bench.translators import CONTEXT, kept, prepared, text_of
 from lmworks.language_model import LanguageModel
 from lmworks.models.network import Network
 from lmworks.models.precision import fast_dtype
-from lmworks.objectives import Objective, PrefixLM
-from lmworks.objectives.loss import Loss
-from lmworks.objectives.token_objective import TokenObjective, require_arrangement
+from lmworks.objectives import ConditionalMaskedLM, Objective, PrefixLM
 from lmworks.tokens.batch import IGNORE, Batch
 from lmworks.tokens.pairs import KeptTexts, PairRows, padded, real
 from lmworks.tokens.source import source_ids, target_start
@@ -61,10 +57,10 @@ def alone(
         assert isinstance(text.train, KeptTexts)
         if arrangement == "decoder":
             rows: PairRows = Continued(text.train, text.tokenizer, CONTEXT)
-            objective = GivenPrefixLM(label_smoothing=smoothing)
+            objective = PrefixLM(label_smoothing=smoothing)
         else:
             rows = Gapped(text.train, text.tokenizer, CONTEXT)
-            objective = FilledTarget(label_smoothing=smoothing, mask=text.tokenizer.require_mask())
+            objective = ConditionalMaskedLM(label_smoothing=smoothing, mask=text.tokenizer.require_mask())
         fit(network.to(fast_dtype(network.device)), objective, rows, recipe.training)
         return LanguageModel(network, text.tokenizer)
 
@@ -94,7 +90,7 @@ class Gapped(PairRows):
     """A source and its target in one row, two segments; the target's tokens are their own labels."""
 
     def batch(self, places: Sequence[int]) -> Batch:
-        """As it is, without gaps, which `FilledTarget` makes."""
+        """As it is, without gaps, which `ConditionalMaskedLM` makes."""
         pairs = [self.pairs[place] for place in places]
         rows = [[*source, *target] for source, target in pairs]
         labels = [[*[IGNORE] * len(source), *target] for source, target in pairs]
@@ -105,41 +101,6 @@ class Gapped(PairRows):
             torch.arange(tokens.shape[1]).expand_as(tokens),
             torch.where(real(rows), 0, -1),
             segments=padded([[*[0] * len(source), *[1] * len(target)] for source, target in pairs]),
-        )
-
-
-class GivenPrefixLM(PrefixLM):
-    """The loss behind prefixes that the rows themselves say."""
-
-    def prepare(self, batch: Batch, seeds: Sequence[int]) -> Batch:
-        """As it is."""
-        return batch
-
-
-@dataclass(eq=False, kw_only=True)
-class FilledTarget(TokenObjective):
-    """Cross-entropy of the tokens of a target that were taken out: of each target one to all, evenly drawn."""
-
-    mask: int
-    """The id of the mask token."""
-
-    def __call__(self, network: Network, batch: Batch) -> Loss:
-        """The loss of a batch that `prepare` made gaps in."""
-        require_arrangement(network, self, "encoder", "fills gaps from both sides")
-        hidden = network.hidden(batch.tokens, documents=batch.documents, segments=batch.segments)
-        return Loss(self.token_loss(network, hidden, batch.labels), batch.supervised)
-
-    def prepare(self, batch: Batch, seeds: Sequence[int]) -> Batch:
-        """The batch with gaps, which alone keep their labels."""
-        gaps = torch.zeros_like(batch.labels, dtype=torch.bool)
-        for row, seed in enumerate(seeds):
-            generator = np.random.default_rng(seed)
-            places = np.flatnonzero(batch.labels[row].numpy() != IGNORE)
-            gaps[row, generator.choice(places, 1 + int(generator.integers(len(places))), replace=False)] = True
-        return replace(
-            batch,
-            tokens=batch.tokens.masked_fill(gaps, self.mask),
-            labels=batch.labels.masked_fill(~gaps, IGNORE),
         )
 
 

@@ -16,9 +16,9 @@ import numpy as np
 import torch
 from jaxtyping import Float64
 
-from lmworks.lab.bench.byte_rows import fit
 from lmworks.lab.bench.classes import Classed, Ids, Probabilities, Texts
 from lmworks.lab.bench.encoders import CONTEXT
+from lmworks.lab.bench.training import fit
 from lmworks.lab.bench.writers import end_of
 from lmworks.models.network import Network, evaluating
 from lmworks.objectives import CausalLM

@@ -12,29 +12,16 @@ from collections.abc import Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
-import torch.nn.functional as F
-
 from lmworks.basics.errors import DataError
 from lmworks.lab.bench.small_network import small_network
 from lmworks.lab.chart import Chart, Series
 from lmworks.models.network import Network
-from lmworks.objectives import Loss, Objective
+from lmworks.objectives import CausalLM
 from lmworks.objectives.gradients import activation_gradients
-from lmworks.tokens.batch import IGNORE, Batch
+from lmworks.tokens.batch import Batch
 
 FLOOR = 30.0
 """Powers of ten that are told apart: less counts as this, nothing too, and more as its opposite."""
-
-
-class ExactCausalLM(Objective):
-    """Causal language modelling in the network's own type: the workshop's sums in float32, too coarse for comparisons."""
-
-    def __call__(self, network: Network, batch: Batch) -> Loss:
-        """The loss of a batch."""
-        hidden = network.hidden(batch.tokens, documents=batch.documents)
-        logits = F.linear(hidden, network.head_weight).flatten(0, 1)
-        total = F.cross_entropy(logits, batch.labels.flatten(), ignore_index=IGNORE, reduction="sum")
-        return Loss(total, batch.supervised)
 
 
 def deep_network(seed: int, layers: int, dim: int = 48, context: int = 32, **settings: Any) -> Network:
@@ -47,7 +34,7 @@ def gradient_by_block(network: Network, batch: Batch) -> list[float]:
     """The length of the loss's gradient by the stream before each block, and behind the last."""
     count = len(network.blocks)
     paths = [*(f"blocks.{layer}.residual_in" for layer in range(count)), f"blocks.{count - 1}.residual_out"]
-    found = activation_gradients(network, ExactCausalLM(), batch, paths)
+    found = activation_gradients(network, CausalLM(), batch, paths)
     return [float(found[path].double().norm()) for path in paths]
 
 

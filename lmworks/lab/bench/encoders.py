@@ -23,7 +23,7 @@ from torch import Tensor
 
 from lmworks.encoding.embedding import Pooling, embed
 from lmworks.evaluation.held_out import classified
-from lmworks.lab.bench.byte_rows import fit
+from lmworks.lab.bench.training import fit
 from lmworks.models.config import ModelConfig
 from lmworks.models.network import Network
 from lmworks.objectives import Classification

@@ -19,8 +19,8 @@ from lmworks.basics.errors import ConfigError
 from lmworks.evaluation.measurement import Measurement
 from lmworks.generation.scoring import token_logprobs
 from lmworks.lab.bench.continuations import pieces
+from lmworks.lab.bench.costs import exponent
 from lmworks.lab.chart import Chart, Series
-from lmworks.lab.experiments.q24_dot_product import exponent
 from lmworks.lab.finding import Check, Observation, Rule
 from lmworks.lab.registry import Count, Several, experiment, scaled
 from lmworks.lab.seeds import difference, measured

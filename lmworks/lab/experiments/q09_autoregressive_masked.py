@@ -21,10 +21,9 @@ from lmworks.evaluation.measurement import Measurement
 from lmworks.lab.bench.class_writer import written
 from lmworks.lab.bench.continuations import Continuation, gap, spread
 from lmworks.lab.bench.encoders import CONTEXT, labelled, probed, prose, tuned
+from lmworks.lab.bench.gaps import BOTH_SIDES, NEXT_TOKEN, TUNING_RATES, Gap, at_gaps, gaps_of, pretrained
 from lmworks.lab.bench.writers import end_of
 from lmworks.lab.chart import Chart, Series
-from lmworks.lab.experiments.q07_masked import MASKED as BOTH_SIDES
-from lmworks.lab.experiments.q07_masked import NEXT, TUNING_RATES, Gap, at_gaps, gaps_of, pretrained
 from lmworks.lab.finding import Check, Observation, Rule
 from lmworks.lab.registry import Count, Several, experiment, scaled
 from lmworks.lab.seeds import difference, measured
@@ -108,7 +107,8 @@ def two_objectives(
         data = labelled(questions, labels, seed)
         config = TrainingConfig(**TRAINING, steps=steps, learning_rate=rate, seed=seed)
         networks = {
-            name: pretrained(questions, how, SHARE, config) for name, how in ((CAUSAL, NEXT), (MASKED, BOTH_SIDES))
+            name: pretrained(questions, how, SHARE, config)
+            for name, how in ((CAUSAL, NEXT_TOKEN), (MASKED, BOTH_SIDES))
         }
         texts = {
             CAUSAL: written(networks[CAUSAL], tokenizer, [list(tokenizer.prefix)] * len(people), seed),

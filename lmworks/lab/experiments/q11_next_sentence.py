@@ -16,8 +16,8 @@ from torch import Tensor
 
 from lmworks.evaluation.held_out import classified, held_out_losses, mean_loss
 from lmworks.evaluation.measurement import Measurement
-from lmworks.lab.bench.byte_rows import fit
 from lmworks.lab.bench.encoders import CONTEXT, Prose, labelled, pretraining, probed, prose, regressed, small_network
+from lmworks.lab.bench.training import fit
 from lmworks.lab.chart import Chart, Series
 from lmworks.lab.finding import Check, Observation, Rule
 from lmworks.lab.registry import Count, Several, experiment, scaled

@@ -20,8 +20,9 @@ from lmworks.basics.threads import one_thread
 from lmworks.evaluation.answers import answered
 from lmworks.evaluation.measurement import Measurement
 from lmworks.generation.strategies import Greedy
-from lmworks.lab.bench.byte_rows import byte_rows, fit, nats_per_byte
+from lmworks.lab.bench.byte_rows import byte_rows, nats_per_byte
 from lmworks.lab.bench.small_network import BYTES, ByteText, byte_text
+from lmworks.lab.bench.training import fit
 from lmworks.lab.bench.translators import LSTM as ATTENTIVE
 from lmworks.lab.bench.translators import bleu_of, pairs_of, translation, translator
 from lmworks.lab.chart import Chart, Series

@@ -16,7 +16,6 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from lmworks.basics import progress
 from lmworks.evaluation.measurement import Measurement
 from lmworks.lab.bench.small_network import (
     WARMUP,
@@ -27,13 +26,15 @@ from lmworks.lab.bench.small_network import (
     train,
     windows,
 )
+from lmworks.lab.bench.training import DrawnRows, fit
 from lmworks.lab.chart import Chart, Series
 from lmworks.lab.finding import Check, Observation, Rule
 from lmworks.lab.registry import Count, Several, experiment, scaled
 from lmworks.lab.seeds import difference, measured
 from lmworks.models.config import ModelConfig
 from lmworks.models.network import Network
-from lmworks.training.optimiser import adamw, trainable
+from lmworks.objectives import Classification
+from lmworks.tokens.batch import IGNORE, Batch
 from lmworks.training.settings import TrainingConfig
 
 NONE = "none"
@@ -183,20 +184,15 @@ def order_network(seed: int, kind: str, tokens: int, steps: int, arrangement: st
     """A network trained to say which mark came first; every batch is new."""
     network = _marks_network(seed, kind, tokens, arrangement)
     config = TrainingConfig(steps=steps, learning_rate=3e-3, warmup=WARMUP, seed=seed)
-    optimiser, generator = adamw(trainable(network), config), torch.Generator().manual_seed(seed)
-    network.train()
-    with progress.task(f"order, {kind}, seed {seed}", steps, "steps") as advance:
-        for step in range(steps):
-            rows, labels = marks(64, tokens, generator)
-            loss = F.cross_entropy(network.classify(network.hidden(rows)), labels)
-            optimiser.zero_grad()
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(network.parameters(), config.clip)
-            for group in optimiser.param_groups:
-                group["lr"] = config.learning_rate_at(step, steps)
-            optimiser.step()
-            advance(1, loss=loss.item())
-    return network.eval()
+    generator = torch.Generator().manual_seed(seed)
+    fit(network, Classification(), DrawnRows([_marks_batch(tokens, generator) for _ in range(steps)]), config)
+    return network
+
+
+def _marks_batch(tokens: int, generator: torch.Generator) -> Batch:
+    rows, labels = marks(64, tokens, generator)
+    nothing = torch.full_like(rows, IGNORE)
+    return Batch(rows, nothing, torch.arange(tokens).expand_as(rows), torch.zeros_like(rows), classes=labels)
 
 
 @torch.no_grad()

@@ -9,16 +9,19 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
+from itertools import islice
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from lmworks.basics import progress
 from lmworks.evaluation.measurement import Measurement
 from lmworks.evaluation.statistics import spearman
 from lmworks.evaluation.word_vectors import read_pairs, similarity
-from lmworks.lab.bench.word_network import WordText, train, word_network, word_text
+from lmworks.lab.bench.training import fit
+from lmworks.lab.bench.word_network import WordText, word_network, word_text
 from lmworks.lab.chart import Chart, Series
 from lmworks.lab.finding import Check, Observation, Rule
 from lmworks.lab.registry import Count, Several, experiment, scaled
@@ -26,9 +29,12 @@ from lmworks.lab.seeds import difference, measured
 from lmworks.models.hooks import hooked
 from lmworks.models.network import Network
 from lmworks.models.relatives.vectors import embedding_vectors
-from lmworks.tokens.batch import IGNORE, Batch, stack
+from lmworks.objectives import CausalLM
+from lmworks.tokens.batch import Batch, stack
+from lmworks.training.loop import first_batches
 from lmworks.training.optimiser import adamw, trainable
 from lmworks.training.settings import TrainingConfig
+from lmworks.training.step import take_step
 
 Rows = Float[Tensor, "vocab dim"]
 
@@ -107,7 +113,7 @@ def embedding_gradients(
         )
         network.head.order_by(text.counts)  # type: ignore[union-attr,operator]
         scores[BEFORE][seed] = similarity(embedding_vectors(network, text.tokenizer), known).value
-        train(network, text.train, _config(long, seed, rows=16))
+        fit(network, CausalLM(), text.train, _config(long, seed, rows=16))
         after = similarity(embedding_vectors(network, text.tokenizer), known)
         scores[ALIKE][seed] = after.value
     for name in OPTIMISERS:
@@ -159,9 +165,7 @@ def _laws(text: WordText, seed: int, rows: int = 8) -> dict[str, float]:
 
 
 def _loss(network: Network, batch: Batch) -> Tensor:
-    """Cross-entropy in float64: the objectives' own is in float32."""
-    hidden = network.hidden(batch.tokens, documents=batch.documents)
-    return F.cross_entropy((hidden @ network.head_weight.T).flatten(0, 1), batch.labels.flatten(), ignore_index=IGNORE)
+    return CausalLM()(network, batch).mean
 
 
 def _gradient(network: Network, batch: Batch) -> tuple[Rows, Float[Tensor, "batch seq dim"]]:
@@ -260,7 +264,7 @@ def _costs(text: WordText, dim: int, rounds: int = 7, steps: int = 20) -> list[M
 
 @dataclass
 class Movement:
-    """How far each row of an embedding went, step by step; called behind each step of training."""
+    """How far each row of an embedding went, step by step."""
 
     weight: Rows
     path: Tensor = field(init=False)
@@ -276,8 +280,8 @@ class Movement:
         self.path, self.without = (torch.zeros(len(self.weight)) for _ in range(2))
         self.times = torch.zeros(len(self.weight), dtype=torch.long)
 
-    def __call__(self, step: int, batch: Batch) -> None:
-        """Look at where the rows are behind a step on a batch."""
+    def observe(self, batch: Batch) -> None:
+        """Look at where the rows are after a step on a batch."""
         now = self.weight.detach()
         lengths = (now - self._last).norm(dim=1)
         self.path += lengths
@@ -305,8 +309,16 @@ def _movement(name: str, text: WordText, dim: int, steps: int, seed: int) -> Mov
     network = word_network(text.size, seed, dim=dim)
     config = _config(steps, seed, rows=8, weight_decay=0.1 if "decay" in name else 0.0)
     optimiser = torch.optim.SGD(network.parameters(), lr=1.0) if name == "SGD" else adamw(trainable(network), config)
+    for group in optimiser.param_groups:
+        group["highest"] = group["lr"]
     movement = Movement(network.embedding.weight)
-    train(network, text.train, config, optimiser=optimiser, seen=movement)
+    network.train()
+    with progress.task(f"{name}, seed {seed}", steps, "steps") as advance:
+        # Step by step and not by the loop: between two steps every row is looked at.
+        for step, batch in enumerate(islice(first_batches(text.train, config, CausalLM()), steps)):
+            take_step(network, CausalLM(), [batch], optimiser, config.share_at_step(step, steps), config.clip)
+            movement.observe(batch)
+            advance(1)
     return movement
 
 

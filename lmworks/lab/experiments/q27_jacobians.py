@@ -18,13 +18,14 @@ from torch import Tensor
 from lmworks.basics import progress
 from lmworks.inside.jacobians import Span, blocks_at
 from lmworks.lab.bench.byte_rows import byte_batch
-from lmworks.lab.bench.deep_network import ExactCausalLM, deep_network, logarithm
+from lmworks.lab.bench.deep_network import deep_network, logarithm
 from lmworks.lab.bench.small_network import WARMUP, ByteText, bits_per_byte, byte_text, held_out_logits, train
 from lmworks.lab.chart import Chart, Series
 from lmworks.lab.finding import Check, Observation, Rule
 from lmworks.lab.registry import Count, Several, experiment, scaled
 from lmworks.lab.seeds import measured
 from lmworks.models.network import Network
+from lmworks.objectives import CausalLM
 from lmworks.objectives.gradients import activation_gradients
 from lmworks.tokens.batch import Batch
 from lmworks.training.settings import TrainingConfig
@@ -130,13 +131,13 @@ def _laws(network: Network, batch: Batch, seed: int) -> dict[str, float]:
     spans = [_span(network, batch, layer) for layer in range(layers)]
     whole = _span(network, batch, 0, layers)
     paths = [*(f"blocks.{layer}.residual_in" for layer in range(layers)), f"blocks.{layers - 1}.residual_out"]
-    gradients = activation_gradients(network, ExactCausalLM(), batch, paths)
+    gradients = activation_gradients(network, CausalLM(), batch, paths)
     carried_back = gradients[paths[-1]]
     for layer in reversed(range(1, layers)):
         carried_back = _through(spans[layer], carried_back)
     first = dict(network.blocks[0].named_parameters())
     ours = torch.autograd.grad(spans[0](spans[0].x), list(first.values()), carried_back)
-    theirs = torch.autograd.grad(ExactCausalLM()(network, batch).mean, list(first.values()))
+    theirs = torch.autograd.grad(CausalLM()(network, batch).mean, list(first.values()))
     return {
         FINITE: max(_against_differences(span, seed) for span in spans),
         CHAIN: _error(_through(spans[0], carried_back), gradients[paths[0]]),

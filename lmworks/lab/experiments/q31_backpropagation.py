@@ -23,14 +23,15 @@ from lmworks.evaluation.measurement import Measurement
 from lmworks.inside.backward import Gradients, span_backward
 from lmworks.inside.jacobians import blocks_at
 from lmworks.lab.bench.byte_rows import byte_batch
-from lmworks.lab.bench.deep_network import ExactCausalLM, deep_network
-from lmworks.lab.bench.peak_memory import peak_memory
+from lmworks.lab.bench.costs import peak_memory
+from lmworks.lab.bench.deep_network import deep_network
 from lmworks.lab.bench.small_network import byte_text
 from lmworks.lab.chart import Chart, Series
 from lmworks.lab.finding import Check, Observation, Rule
 from lmworks.lab.registry import Count, Several, experiment, scaled
 from lmworks.lab.seeds import measured
 from lmworks.models.network import Network
+from lmworks.objectives import CausalLM
 from lmworks.objectives.gradients import activation_gradients
 from lmworks.tokens.batch import Batch
 
@@ -132,7 +133,7 @@ def written_out(network: Network, batch: Batch) -> list[Gradients]:
     """The gradients of every block's weights: autograd goes as far back as the stream behind the last block, from there on
     the written-out backward takes block by block."""
     last = f"blocks.{len(network.blocks) - 1}.residual_out"
-    to_output = activation_gradients(network, ExactCausalLM(), batch, [last])[last]
+    to_output = activation_gradients(network, CausalLM(), batch, [last])[last]
     span = blocks_at(network, batch.tokens, 0, len(network.blocks), documents=batch.documents)
     with torch.no_grad():
         return span_backward(span, to_output)[1]
@@ -149,7 +150,7 @@ def _errors(network: Network, batch: Batch) -> list[float]:
 
 
 def _loss(network: Network, batch: Batch) -> Tensor:
-    return ExactCausalLM()(network, batch).mean
+    return CausalLM()(network, batch).mean
 
 
 def _distance(ours: Tensor, theirs: Tensor) -> float:

@@ -17,8 +17,9 @@ from torch import Tensor
 
 from lmworks.evaluation.measurement import Measurement
 from lmworks.jobs.planning.parameters import count_parameters
-from lmworks.lab.bench.byte_rows import byte_rows, fit, nats_per_byte
+from lmworks.lab.bench.byte_rows import byte_rows, nats_per_byte
 from lmworks.lab.bench.small_network import BYTES, ByteText, byte_text, windows
+from lmworks.lab.bench.training import fit
 from lmworks.lab.chart import Chart, Series
 from lmworks.lab.finding import Check, Observation, Rule
 from lmworks.lab.registry import Count, Several, experiment, scaled

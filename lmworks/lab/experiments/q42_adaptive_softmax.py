@@ -21,8 +21,9 @@ from torch import Tensor
 
 from lmworks.basics import progress
 from lmworks.evaluation.measurement import Measurement
-from lmworks.lab.bench.peak_memory import peak_memory
-from lmworks.lab.bench.word_network import WordText, endless, train, word_network, word_text
+from lmworks.lab.bench.costs import peak_memory
+from lmworks.lab.bench.training import fit
+from lmworks.lab.bench.word_network import WordText, word_network, word_text
 from lmworks.lab.chart import Chart, Series
 from lmworks.lab.finding import Check, Observation, Rule
 from lmworks.lab.registry import Count, Several, experiment, scaled
@@ -172,7 +173,7 @@ OBJECTIVES: dict[str, Objective] = {"full": FullSoftmax(), "chunked": CausalLM()
 def _costs(text: WordText, run: _Run, rounds: int) -> tuple[list[Measurement], dict[str, float]]:
     """What is counted and timed for one vocabulary, and the seconds a word of a training step."""
     networks = {kind: run.network(text, 0, kind == "adaptive").train() for kind in OBJECTIVES}
-    batch = next(endless(text.train, run.rows, 0))
+    batch = next(batches(text.train, run.rows, 0, 0))
     losses = [float(OBJECTIVES[kind](networks[kind], batch).mean.detach()) for kind in ("full", "chunked")]
     heads = {
         kind: sum(one.numel() for name, one in network.named_parameters() if name.startswith("head."))
@@ -262,9 +263,9 @@ def _quality(text: WordText, run: _Run) -> list[Measurement]:
     """Held-out perplexity of both heads after the same batches, and their ratio by how frequent words are."""
     nats: dict[str, dict[int, dict[str, float]]] = {kind: {} for kind in PERPLEXITY}
     for seed in range(run.seeds):
-        trained = {
-            kind: train(run.network(text, seed, kind == "adaptive"), text.train, run.config(seed)) for kind in nats
-        }
+        trained = {kind: run.network(text, seed, kind == "adaptive") for kind in nats}
+        for network in trained.values():
+            fit(network, CausalLM(), text.train, run.config(seed))
         head = trained["adaptive"].head
         assert isinstance(head, AdaptiveSoftmax)
         chosen = text.held_out[:: max(len(text.held_out) // run.held_out_rows, 1)]

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import math
 from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import Any
@@ -19,7 +18,7 @@ import torch
 from lmworks.basics import progress
 from lmworks.evaluation.measurement import Measurement
 from lmworks.lab.bench.byte_rows import byte_batch
-from lmworks.lab.bench.deep_network import ExactCausalLM, deep_network, gradient_by_block, logarithm, reached, way_back
+from lmworks.lab.bench.deep_network import deep_network, gradient_by_block, logarithm, reached, way_back
 from lmworks.lab.bench.small_network import BYTES, WARMUP, ByteText, bits_per_byte, byte_text, held_out_logits, train
 from lmworks.lab.finding import Check, Observation, Rule
 from lmworks.lab.registry import Count, Several, experiment, scaled
@@ -29,9 +28,11 @@ from lmworks.models.network import Network
 from lmworks.models.relatives.recurrent import RecurrentNetwork
 from lmworks.models.relatives.recurrent_config import RecurrentConfig
 from lmworks.models.scheme import Scheme
+from lmworks.objectives import CausalLM
 from lmworks.objectives.gradients import activation_gradients
 from lmworks.tokens.batch import IGNORE, Batch
 from lmworks.training.settings import TrainingConfig
+from lmworks.training.step import DivergedError
 
 WHOLE, AVERAGES = "whole", "averages for attention"
 KINDS: dict[str, dict[str, Any]] = {
@@ -182,9 +183,11 @@ def _bits(kind: str, depth: int, dim: int, data: ByteText, run: tuple[int, float
     network = deep_network(seed, depth, dim, CONTEXT, **KINDS[kind])
     config = TrainingConfig(steps=steps, rows=16, learning_rate=rate, warmup=WARMUP, seed=seed)
     with _as(kind, network):
-        train(network, data.train, config)
-        bits = bits_per_byte(*held_out_logits(network, data.held_out, windows))
-    return min(bits, CHANCE) if math.isfinite(bits) else CHANCE
+        try:
+            train(network, data.train, config)
+        except DivergedError:
+            return CHANCE
+        return min(bits_per_byte(*held_out_logits(network, data.held_out, windows)), CHANCE)
 
 
 def _compared(found: dict[str, dict[int, float]], name: Any, depth: str, unit: str) -> list[Measurement]:
@@ -223,7 +226,7 @@ def distances(network: Network, batch: Batch) -> Distances:
     labels = torch.full_like(batch.labels, IGNORE)
     labels[:, -2] = batch.labels[:, -2]  # behind a row's last byte none is known
     exact = copy.deepcopy(network).double()  # float32 has nothing below 1e-45
-    [gradient] = activation_gradients(exact, ExactCausalLM(), replace(batch, labels=labels), ["embedding"]).values()
+    [gradient] = activation_gradients(exact, CausalLM(), replace(batch, labels=labels), ["embedding"]).values()
     return Distances(gradient.norm(dim=-1).mean(dim=0).tolist())
 
 

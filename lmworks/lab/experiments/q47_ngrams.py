@@ -20,8 +20,9 @@ from lmworks.basics import progress
 from lmworks.basics.errors import DataError
 from lmworks.evaluation.measurement import Measurement
 from lmworks.generation.scoring import logprobs_of, token_logprobs
-from lmworks.lab.bench.byte_rows import byte_rows, fit, nats_per_byte
+from lmworks.lab.bench.byte_rows import byte_rows, nats_per_byte
 from lmworks.lab.bench.small_network import BYTES, small_network
+from lmworks.lab.bench.training import fit
 from lmworks.lab.chart import Chart, Series
 from lmworks.lab.finding import Check, Observation, Rule
 from lmworks.lab.registry import Count, Several, experiment, scaled

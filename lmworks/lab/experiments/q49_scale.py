@@ -16,8 +16,9 @@ from lmworks.basics.errors import ConfigError, DataError
 from lmworks.evaluation.measurement import Measurement
 from lmworks.evaluation.scaling import FittedLaw, ScalingLaw, fit_scaling_law
 from lmworks.evaluation.statistics import Estimate
-from lmworks.lab.bench.byte_rows import byte_rows, fit
+from lmworks.lab.bench.byte_rows import byte_rows
 from lmworks.lab.bench.small_network import bits_per_byte, byte_text, held_out_logits, small_network
+from lmworks.lab.bench.training import fit
 from lmworks.lab.chart import Chart, Series
 from lmworks.lab.finding import Check, Observation, Rule
 from lmworks.lab.registry import Count, Several, experiment, scaled
