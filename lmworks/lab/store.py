@@ -36,6 +36,16 @@ def write(finding: Finding, folder: Path) -> Path:
     return path
 
 
+def keep(finding: Finding, out: Path, *, ship: bool = False) -> list[Path]:
+    """Write a finding and its chart as pictures into `out`, or the finding among those that lmworks ships; the files."""
+    files = [write(finding, SHIPPED if ship else out)]
+    for ending in (".png", ".svg"):
+        picture = path_of(out, finding.question, finding.scale).with_suffix(ending)
+        finding.chart.save(picture)
+        files.append(picture)
+    return files
+
+
 def as_json(finding: Finding) -> dict[str, Any]:
     """Plain numbers, texts and lists, what a reader wants first at the top."""
     fields = finding.model_dump(mode="json")
@@ -89,6 +99,12 @@ def kept(question: int, folder: Path, scale: Scale | None = None) -> Finding:
         of, how = ("", "") if scale is None else (f" of scale {scale}", f" --scale {scale}")
         raise ConfigError(f"claim {question} has no stored result{of}; run it: lmworks lab {question}{how}")
     return finding
+
+
+def all_kept(questions: Sequence[int], folder: Path, scale: Scale | None = None) -> tuple[list[Finding], list[int]]:
+    """The findings of these questions, and the questions that have none."""
+    found = {question: stored(question, folder, scale) or stored(question, scale=scale) for question in questions}
+    return [one for one in found.values() if one is not None], [number for number, one in found.items() if one is None]
 
 
 def same(experiment: Experiment, scale: Scale, folder: Path, changes: Sequence[str] = ()) -> Finding | None:
