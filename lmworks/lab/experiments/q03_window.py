@@ -81,13 +81,14 @@ def window(
     seeds: Count = scaled(3, 5),
 ) -> Observation:
     """Bits per byte of the same text by window; facts told by window; time and memory by length."""
-    chosen, documents = load(model), read(text).documents
+    chosen = load(model)
     sizes = [size for power in range(8) if (size := SMALLEST * STEP**power) <= longest]
     if len(sizes) < 2 or sizes[-1] != longest or longest + target > chosen.config.context:
         raise ConfigError(
             f"longest is {longest}; give {SMALLEST} times a power of {STEP} that leaves room for {target} tokens in the "
             f"model's window of {chosen.config.context:,}"
         )
+    documents = read(text).documents
     bits: dict[int, dict[int, float]] = {size: {} for size in sizes}
     told: dict[int, dict[int, float]] = {size: {} for size in sizes}
     for seed in range(seeds):
