@@ -23,7 +23,8 @@ def lab(
     scale: Annotated[
         str | None,
         typer.Option(
-            help="quick (a minute or two, on a slow core four; unless given) or full (the handbook's figures); what --show shows."
+            help="quick (a minute or two, on a slow core four; unless given) or full (the handbook's figures); what "
+            "--show shows."
         ),
     ] = None,
     set_: Annotated[

@@ -1,4 +1,4 @@
-"""Several claims, one after another, each in a process of its own: one that fails keeps nothing from running.
+"""Several claims, one after another, each in a process of its own: one that fails does not stop the others.
 
 for outcome in measure_each([6, 12], "quick", Path("lab-results"), measure=lambda claim: run_apart(claim, ...)):
     print(outcome.question, outcome.verdict, outcome.took)
@@ -20,7 +20,7 @@ from lmworks.lab.finding import Finding
 from lmworks.lab.registry import Scale
 
 Tell = Callable[[str], None]
-"""Shows somebody a line."""
+"""Shows a line to whoever waits."""
 
 
 @dataclass(frozen=True)
@@ -46,9 +46,10 @@ def measure_each(
     resume: bool = False,
     tell: Tell = lambda line: None,
 ) -> list[Outcome]:
-    """Measure claim by claim; with `resume` those are left out that `folder` has a result of, with these parameters.
+    """Measure claim by claim. With `resume`, claims that `folder` has a result of with these parameters are not run
+    again.
 
-    An error of one of several becomes its outcome, that of a lone one is raised. Stopped where it is interrupted.
+    An error in one of several becomes its outcome; the error of a single claim is raised. Stopped on Ctrl-C.
     """
     outcomes = []
     for question in questions:
@@ -62,7 +63,8 @@ def measure_each(
             outcomes.append(Outcome(question, found.verdict, f"{found.seconds:,.0f} s", found))
         except (Stopped, KeyboardInterrupt):
             raise Stopped(
-                f"stopped in claim {question}; what was measured before is stored: go on with the same command and --resume"
+                f"stopped in claim {question}; what was measured before is stored: go on with the same command and "
+                f"--resume"
             ) from None
         except Exception as error:  # an unattended run goes on with the next claim
             if not isinstance(error, LmworksError):
@@ -76,7 +78,7 @@ def measure_each(
 def run_apart(question: int, scale: Scale, out: Path, *, ship: bool = False, tell: Tell = lambda line: None) -> Finding:
     """Run a claim in a process of its own, which gives back its memory when it ends; `tell` gets its messages.
 
-    LmworksError with its last message where it fails or is killed. An interruption of this process ends it, too.
+    LmworksError with its last message where it fails or is killed. Interrupting this process ends that one, too.
     """
     command = [sys.executable, "-m", "lmworks", "lab", str(question), "--scale", scale, "--out", str(out), "--json"]
     command += ["--store"] if ship else []

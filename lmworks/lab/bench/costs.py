@@ -1,6 +1,6 @@
 """What a call costs: the most memory that it holds at once, and how a cost grows with size.
 
-Memory is counted from the call's operations: the same on every machine, busy or not.
+Memory is counted operation by operation, so that it is the same on every machine, busy or not.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def exponent(sizes: Sequence[float], costs: Sequence[float]) -> float:
 
 
 class _Ledger(TorchDispatchMode):
-    """Counts the bytes of every tensor that an operation makes, until nobody holds it any more."""
+    """Counts the bytes of every tensor that an operation makes, for as long as anything holds it."""
 
     def __init__(self) -> None:
         super().__init__()

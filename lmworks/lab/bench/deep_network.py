@@ -21,17 +21,17 @@ from lmworks.objectives.gradients import activation_gradients
 from lmworks.tokens.batch import Batch
 
 FLOOR = 30.0
-"""Powers of ten that are told apart: less counts as this, nothing too, and more as its opposite."""
+"""Ratios are cut off at this many powers of ten, both ways; zero counts as the smallest."""
 
 
 def deep_network(seed: int, layers: int, dim: int = 48, context: int = 32, **settings: Any) -> Network:
-    """Fresh weights that keep a signal's size through each matrix, plain GELU unless told otherwise, a head of its own."""
+    """Fresh weights that keep a signal's size through each matrix; plain GELU unless told otherwise, an untied head."""
     plain: dict[str, Any] = {"gated": False, "activation": "gelu", "tied": False, "scheme": "width", "heads": 2}
     return small_network(seed, dim=dim, layers=layers, context=context, **(plain | settings))
 
 
 def gradient_by_block(network: Network, batch: Batch) -> list[float]:
-    """The length of the loss's gradient by the stream before each block, and behind the last."""
+    """The norm of the loss's gradient with respect to the residual stream before each block, and after the last."""
     count = len(network.blocks)
     paths = [*(f"blocks.{layer}.residual_in" for layer in range(count)), f"blocks.{count - 1}.residual_out"]
     found = activation_gradients(network, CausalLM(), batch, paths)
@@ -39,13 +39,14 @@ def gradient_by_block(network: Network, batch: Batch) -> list[float]:
 
 
 def reach(lengths: Sequence[float]) -> float:
-    """How much of the last gradient the first is, in powers of ten: 0 for all, -3 for a thousandth, never below -FLOOR.
+    """How large the first gradient is beside the last, in powers of ten: 0 for equal, -3 for a thousandth, at least
+    -FLOOR.
 
-    DataError where the last is nothing or not finite itself.
+    DataError where the last is zero or not finite.
     """
     if not (math.isfinite(lengths[-1]) and lengths[-1] > 0):
         raise DataError(
-            f"the gradient behind the last block is {lengths[-1]:g}, of which no share can be said to arrive"
+            f"the gradient after the last block is {lengths[-1]:g}, of which no share can be said to arrive"
         )
     return logarithm(lengths[0] / lengths[-1])
 
@@ -56,7 +57,7 @@ def reached(lengths: Mapping[int, Sequence[float]]) -> dict[int, float]:
 
 
 def way_back(title: str, lengths: Mapping[str, Mapping[int, Sequence[float]]]) -> Chart:
-    """What is left of a gradient by the blocks that it came through, for kinds of networks, mean of powers over seeds."""
+    """What is left of a gradient by the number of blocks it came through, for each kind of network; mean over seeds."""
     series = []
     for kind, by_seed in lengths.items():
         places = len(next(iter(by_seed.values())))
@@ -72,7 +73,7 @@ def way_back(title: str, lengths: Mapping[str, Mapping[int, Sequence[float]]]) -
 
 
 def logarithm(ratio: float) -> float:
-    """To the base of ten, between -FLOOR and FLOOR."""
+    """The logarithm to base 10, between -FLOOR and FLOOR."""
     if not math.isfinite(ratio):
         return FLOOR
     return min(max(math.log10(ratio), -FLOOR), FLOOR) if ratio > 0 else -FLOOR

@@ -1,4 +1,4 @@
-"""Networks that learnt to fill gaps or to predict the next token, and gaps to ask them for: what claims 7 and 9 compare.
+"""Networks that learnt to fill gaps or to predict the next token, and gaps to ask them for: for claims 7 and 9.
 
 network = pretrained(text, BOTH_SIDES, share=0.2, config=pretraining(600, 32, 0.02, seed=1))
 nats, right = at_gaps(network, gaps_of(text, 200), next_token=False)
@@ -62,8 +62,8 @@ def gaps_of(text: Prose, count: int) -> list[Gap]:
 
 @torch.inference_mode()
 def at_gaps(network: Network, gaps: Sequence[Gap], next_token: bool) -> tuple[float, float]:
-    """The mean of -log p of the hidden tokens, and the share that is the likeliest one. A network that predicts the next
-    token is asked in front of the gap."""
+    """The mean of -log p of the hidden tokens, and the share that are the likeliest. A network that predicts the
+    next token is asked at the token before the gap."""
     nats, right = 0.0, 0
     for gap in gaps:
         states = network.hidden(torch.tensor([gap.tokens]))[:, gap.at - next_token]
@@ -74,7 +74,7 @@ def at_gaps(network: Network, gaps: Sequence[Gap], next_token: bool) -> tuple[fl
 
 
 class FromTheLeft(CausalLM):
-    """Masked tokens restored by a network that sees the left side alone: the labels are the tokens in their place."""
+    """Masked tokens predicted by a causal network: the labels are the tokens that were masked."""
 
     def __init__(self, masked: MaskedLM) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""A small network, of bytes unless said otherwise, trained on real text in seconds: what several experiments compare.
+"""A small network, over bytes unless said otherwise, trained on real text in seconds: what several experiments compare.
 
 text = byte_text("tinyshakespeare")
 network = train(small_network(seed=1), text.train, TrainingConfig(steps=200, rows=16))
@@ -33,7 +33,7 @@ BYTES = 256
 
 @dataclass(frozen=True)
 class ByteText:
-    """A text as bytes; training, choosing settings and judging have a part each, split by document."""
+    """A text as bytes, split by document into parts to train on, to choose settings by, and to judge by."""
 
     train: Int[Tensor, " bytes"]
     choose: Int[Tensor, " bytes"]
@@ -110,7 +110,7 @@ def windows(text: Int[Tensor, " bytes"], context: int, count: int, rows: int = 1
 def held_out_logits(
     network: Network, text: Int[Tensor, " bytes"], count: int
 ) -> tuple[Float[Tensor, "tokens vocab"], Int[Tensor, " tokens"]]:
-    """Logits on windows spread over a text, and the bytes that came."""
+    """Logits on windows spread over a text, and the bytes that they should predict."""
     parts = list(windows(text, network.config.context, count))
     return (
         torch.cat([network(rows[:, :-1]).flatten(0, 1) for rows in parts]),

@@ -19,7 +19,7 @@ from lmworks.training.loop import DivergedError, TrainingResult, Validate, train
 from lmworks.training.settings import TrainingConfig
 
 NEVER = 2**31
-"""Steps between checkpoints: a run is over in a minute or two."""
+"""Steps between checkpoints: a run takes a minute or two."""
 
 
 def fit(

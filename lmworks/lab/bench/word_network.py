@@ -33,7 +33,7 @@ class WordText:
     """A text as words, packed into rows; a tenth of its documents is held out."""
 
     tokenizer: Tokenizer
-    """Knows the most frequent words of the training text. Other words carry no loss: they are not one word."""
+    """Knows the most frequent words of the training text. All others share one token, which carries no loss."""
     train: list[Row]
     held_out: list[Row]
 
@@ -44,7 +44,7 @@ class WordText:
 
     @cached_property
     def counts(self) -> Int[Tensor, " vocab"]:
-        """How often each word is to be predicted in the training text."""
+        """How often each word is predicted in the training text."""
         words = [word for row in self.train for piece in row for word in _supervised(piece)]
         return torch.bincount(torch.tensor(words), minlength=self.size)
 
@@ -77,7 +77,7 @@ def _supervised(piece: Example) -> list[int]:
 
 
 def word_network(vocabulary: int, seed: int, **settings: Any) -> Network:
-    """Fresh weights by seed: one layer unless told otherwise, and a head of its own."""
+    """Fresh weights by seed: one layer unless told otherwise, and an untied head."""
     sizes = {"layers": 1, "heads": 2, "context": 64, "tied": False}
     return Network(ModelConfig(vocab_size=vocabulary, **(sizes | settings))).initialise(seed)
 

@@ -149,14 +149,15 @@ NOTE = (
     "looks best ('not paid' in the chart), because <unk> is easy to predict and writes nothing. English, "
     "German and French are captions of photographs, a narrow domain that is kind to word vocabularies; Russian, "
     "Korean and Chinese are PostgreSQL's messages, which repeat themselves: a language is compared with itself only. "
-    "Equal are the operations of training, and the window in tokens (so that larger tokens see more text); the share of "
-    "parameters in the embedding grows with the vocabulary. The networks are tiny and read less than the text once. "
-    "How far n-gram models get that read all of it is shown beside them and does not decide; where they cost less, what "
-    "is compared is networks that have little to compute with. The cost of words hangs on who spells: see 'word spelt by "
-    "n-grams'. Intervals are over seeds, each with fresh weights and "
+    "Equal are the operations of training, and the window in tokens (so that larger tokens see more text); the share "
+    "of parameters in the embedding grows with the vocabulary. The networks are tiny and read less than the text once. "
+    "How far n-gram models get that read all of it is shown beside them and does not decide; where they cost less, "
+    "what is compared is networks that have little to compute with. The cost of words hangs on who spells: see 'word "
+    "spelt by n-grams'. Intervals are over seeds, each with fresh weights and "
     "other held-out texts. That one vocabulary serves all languages does not mean that it serves them alike: the same "
     "sentence costs some languages several times the tokens (Petrov et al. 2023, https://arxiv.org/abs/2305.15425). "
-    "The claim's example, 'artificial' into 'art', 'ific' and 'ial', is one of many: SmolLM2 cuts it into art and ificial."
+    "The claim's example, 'artificial' into 'art', 'ific' and 'ial', is one of many: SmolLM2 cuts it into art and "
+    "ificial."
 )
 
 

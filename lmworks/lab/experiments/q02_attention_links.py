@@ -1,9 +1,9 @@
 """Question 2: attention links "mouse" to "chased": which heads link objects to their verbs, and are they needed for it?
 
-Real networks, a decoder and an encoder; real sentences, whose verbs and objects come from the parts of speech that people
-gave the Brown Corpus. The head that links best is chosen on some documents and judged on others; objects stand one to four
-words behind their verbs, each equally often, so that a fixed distance is right in one of four at most. Then the heads that
-link best are taken away, against as many others of the same layers.
+Real networks, a decoder and an encoder; real sentences, whose verbs and objects come from the parts of speech that
+people gave the Brown Corpus. The head that links best is chosen on some documents and judged on others; objects stand
+one to four words behind their verbs, each equally often, so that a fixed distance is right in one of four at most. Then
+the heads that link best are taken away, against as many others of the same layers.
 """
 
 from __future__ import annotations
@@ -79,7 +79,8 @@ def links(
     clauses: Several = scaled(64, 160),
     seeds: Count = 3,
 ) -> Observation:
-    """How often heads of a decoder and an encoder look from an object to its verb; what is lost without those that do."""
+    """How often heads of a decoder and an encoder look from an object to its verb; what is lost without those that
+    do."""
     every = list(verb_objects(read(text).documents))
     samples = [Sample.of(every, clauses, seed, seeds) for seed in range(seeds)]
     models = {"decoder": LanguageModel.load(decoder), "encoder": LanguageModel.load(encoder)}
@@ -127,13 +128,13 @@ def links(
 FIXED, MADE_UP = "best fixed distance", "made-up sentences"
 
 NOTE = (
-    "A head links an object to its verb where the object's last token gives the verb's tokens more weight than those of any "
-    "other word (in a decoder, of any before it); special tokens are no candidates. In the claim's own sentence the verb "
-    "stands two words before the object, and so would a head find it that always looks there; therefore the distances. Verbs "
-    "and objects are read off parts of speech; a parser agrees with 93 % of them (docs/log.md). The encoder has no head "
-    "that predicts words, so that of it only the change of its sentence vectors is shown. Heads with a syntactic role: Clark "
-    "et al. 2019, https://arxiv.org/abs/1906.04341; that weights are no proof of use: Jain and Wallace 2019, "
-    "https://arxiv.org/abs/1902.10186."
+    "A head links an object to its verb where the object's last token gives the verb's tokens more weight than those "
+    "of any other word (in a decoder, of any before it); special tokens are no candidates. In the claim's own sentence "
+    "the verb stands two words before the object, and so would a head find it that always looks there; therefore the "
+    "distances. Verbs and objects are read off parts of speech; a parser agrees with 93 % of them (docs/log.md). The "
+    "encoder has no head that predicts words, so that of it only the change of its sentence vectors is shown. Heads "
+    "with a syntactic role: Clark et al. 2019, https://arxiv.org/abs/1906.04341; that weights are no proof of use: "
+    "Jain and Wallace 2019, https://arxiv.org/abs/1902.10186."
 )
 
 
@@ -156,8 +157,8 @@ class Sample:
                 fitting = [one for one in clauses if one.source in inside and one.distance == distance]
                 if len(fitting) < each:
                     raise DataError(
-                        f"seed {seed} has {len(fitting)} clauses whose object stands {distance} words behind the verb, and "
-                        f"{each} are asked for; take fewer clauses, or fewer seeds"
+                        f"seed {seed} has {len(fitting)} clauses whose object stands {distance} words behind the verb, "
+                        f"and {each} are asked for; take fewer clauses, or fewer seeds"
                     )
                 halves[number].extend(random.Random(seed).sample(fitting, each))
         return cls(*halves)
@@ -198,7 +199,8 @@ class Encoded:
 
 
 def encode(model: LanguageModel, clauses: Sequence[Clause]) -> Encoded:
-    """Word by word, so that every token belongs to one word; a decoder's rows begin with the token that opens a document."""
+    """Word by word, so that every token belongs to one word; a decoder's rows begin with the token that opens a
+    document."""
     tokenizer, rows = model.tokenizer, []
     start = tokenizer.document_start
     before = list(tokenizer.prefix) or ([] if start is None else [start])

@@ -1,7 +1,7 @@
 """Question 3: what a larger context window brings, and what it costs.
 
-A real decoder predicts the same ends of real texts with ever more of them before its eyes, is asked for facts that stand
-anywhere in a text, and is timed on prompts and on single tokens behind texts of growing length.
+A real decoder predicts the same ends of real texts with ever more of them before its eyes, is asked for facts that
+stand anywhere in a text, and is timed on prompts and on single tokens behind texts of growing length.
 """
 
 from __future__ import annotations
@@ -48,9 +48,9 @@ TOKEN_TIME = "time of one token behind the longest text by that behind the short
 
 @experiment(
     question=3,
-    claim="The context window is the number of tokens that a model can process at once, its memory for a single task; a larger "
-    "one lets it consider more context, which improves coherence in long-form tasks, and larger windows increase computational "
-    "costs.",
+    claim="The context window is the number of tokens that a model can process at once, its memory for a single task; "
+    "a larger one lets it consider more context, which improves coherence in long-form tasks, and larger windows "
+    "increase computational costs.",
     rule=Rule(
         holds_if=(
             Check(LONGEST_WINS, "<", 0),
@@ -85,8 +85,8 @@ def window(
     sizes = [size for power in range(8) if (size := SMALLEST * STEP**power) <= longest]
     if len(sizes) < 2 or sizes[-1] != longest or longest + target > chosen.config.context:
         raise ConfigError(
-            f"longest is {longest}; give {SMALLEST} times a power of {STEP} that leaves room for {target} tokens in the "
-            f"model's window of {chosen.config.context:,}"
+            f"longest is {longest}; give {SMALLEST} times a power of {STEP} that leaves room for {target} tokens in "
+            f"the model's window of {chosen.config.context:,}"
         )
     documents = read(text).documents
     bits: dict[int, dict[int, float]] = {size: {} for size in sizes}
@@ -111,14 +111,15 @@ def window(
 
 
 NOTE = (
-    "Every window predicts the same tokens, the ends of pieces of real articles, with as many tokens before them as it holds: "
-    "bits by position would mix what a window brings with what stands where. Facts (the secret word of a city, eight to a text, "
-    "evenly spread, one asked for at its end) are told when the right word is the likeliest of the eight; a window that does not "
-    "reach back to a fact leaves chance. Answers are not written, so that finding a fact is measured and not wording. Time is the "
-    "least of repeated readings, as other work on a machine only adds; prompts are read 512 tokens at once. At these lengths most "
-    "of a prompt's time is matrix products, linear in length; the square of attention shows beyond (question 24). Costs are those "
-    "of a window that is used: an empty one costs nothing. A model trained for longer texts may gain more from them; lost facts "
-    "in the middle of long texts are known of larger models, too (Liu et al. 2023, https://arxiv.org/abs/2307.03172)."
+    "Every window predicts the same tokens, the ends of pieces of real articles, with as many tokens before them as it "
+    "holds: bits by position would mix what a window brings with what stands where. Facts (the secret word of a city, "
+    "eight to a text, evenly spread, one asked for at its end) are told when the right word is the likeliest of the "
+    "eight; a window that does not reach back to a fact leaves chance. Answers are not written, so that finding a fact "
+    "is measured and not wording. Time is the least of repeated readings, as other work on a machine only adds; "
+    "prompts are read 512 tokens at once. At these lengths most of a prompt's time is matrix products, linear in "
+    "length; the square of attention shows beyond (question 24). Costs are those of a window that is used: an empty "
+    "one costs nothing. A model trained for longer texts may gain more from them; lost facts in the middle of long "
+    "texts are known of larger models, too (Liu et al. 2023, https://arxiv.org/abs/2307.03172)."
 )
 
 
@@ -162,7 +163,8 @@ def _told(
 
 
 def _with_facts(model: LanguageModel, text: str, size: int, words: Sequence[int], asked: int) -> list[int]:
-    """A text of `size` tokens with a fact about each city, evenly spread, and the beginning of one of them at its end."""
+    """A text of `size` tokens with a fact about each city, evenly spread, and the beginning of one of them at its
+    end."""
 
     def encode(said: str) -> list[int]:
         return model.tokenizer.encode(said, special=False)

@@ -1,7 +1,8 @@
-"""Question 5: beam search beside greedy decoding and sampling, where a source says what is to be written and where none does.
+"""Question 5: beam search beside greedy decoding and sampling, where a source says what is to be written and where none
+does.
 
-Small translators write the same sentences with beams of growing width, with other length penalties, and by chance. A real
-decoder continues real texts, and is compared with the people who wrote them.
+Small translators write the same sentences with beams of growing width, with other length penalties, and by chance. A
+real decoder continues real texts, and is compared with the people who wrote them.
 """
 
 from __future__ import annotations
@@ -50,8 +51,9 @@ STRATEGIES: dict[str, Strategy] = {
 
 @experiment(
     question=5,
-    claim="Beam search explores multiple sequences simultaneously, keeping the top k candidates (beams), where greedy decoding "
-    "takes the most probable word at each step; this ensures more coherent outputs by balancing probability and diversity.",
+    claim="Beam search explores multiple sequences simultaneously, keeping the top k candidates (beams), where greedy "
+    "decoding takes the most probable word at each step; this ensures more coherent outputs by balancing probability "
+    "and diversity.",
     rule=Rule(
         holds_if=(
             Check(f"{LOGPROB}, {beams(USUAL)} minus greedy", ">", 0),
@@ -83,7 +85,8 @@ def beam_search(
 ) -> Observation:
     """BLEU, chrF, log-probability and length by width, penalty and chance; repetition and variety in open text.
 
-    `model` is a translator that is there, whose seeds are then disjoint parts of the judged text; else one is trained a seed.
+    `model` is a translator that is there, whose seeds are then disjoint parts of the judged text; else one is trained a
+    seed.
     """
     found: dict[str, dict[str, dict[int, float]]] = {}
     chance: dict[str, dict[int, float]] = {BLEU: {}, CHRF: {}}
@@ -126,14 +129,15 @@ def beam_search(
 
 
 NOTE = (
-    "Small translators from nothing, one a seed, all of them judged by the same sentences; BLEU and chrF by sacrebleu. The "
-    "log-probability is that of the whole translation under the model, its end included: what beams look for. Answers are "
-    "compared by it over their length unless a penalty is named: 0 compares by the sum alone, 2 by the sum over the square. "
-    "Sampled: from all of the model's own distribution. That wider beams find likelier and yet not better translations, "
-    "shorter ones too, is known of larger models (Koehn & Knowles 2017, https://arxiv.org/abs/1706.03872; Stahlberg & Byrne "
-    "2019, https://arxiv.org/abs/1908.10090). In open text a real decoder goes on from the beginning of real pieces, each seed "
-    "from others; people are those who wrote them (Holtzman et al. 2020, https://arxiv.org/abs/1904.09751). Coherence itself is "
-    "not measured: likeness to a reference stands for it in translation, repetition for the lack of it in open text."
+    "Small translators from nothing, one a seed, all of them judged by the same sentences; BLEU and chrF by sacrebleu. "
+    "The log-probability is that of the whole translation under the model, its end included: what beams look for. "
+    "Answers are compared by it over their length unless a penalty is named: 0 compares by the sum alone, 2 by the sum "
+    "over the square. Sampled: from all of the model's own distribution. That wider beams find likelier and yet not "
+    "better translations, shorter ones too, is known of larger models (Koehn & Knowles 2017, "
+    "https://arxiv.org/abs/1706.03872; Stahlberg & Byrne 2019, https://arxiv.org/abs/1908.10090). In open text a real "
+    "decoder goes on from the beginning of real pieces, each seed from others; people are those who wrote them "
+    "(Holtzman et al. 2020, https://arxiv.org/abs/1904.09751). Coherence itself is not measured: likeness to a "
+    "reference stands for it in translation, repetition for the lack of it in open text."
 )
 
 

@@ -1,8 +1,9 @@
 """Question 7: masked language modelling, which reads a gap from both sides, and what it teaches for other tasks.
 
-One network is trained three times on the same questions, steps and batches: to restore masked tokens from both sides, to restore
-the same tokens from the left alone, and to predict each next token. Each is asked for tokens of held-out questions. Then a
-classifier of what is asked for learns from a few labels: on frozen features of each, and on the whole network, tuned.
+One network is trained three times on the same questions, steps and batches: to restore masked tokens from both sides,
+to restore the same tokens from the left alone, and to predict each next token. Each is asked for tokens of held-out
+questions. Then a classifier of what is asked for learns from a few labels: on frozen features of each, and on the whole
+network, tuned.
 """
 
 from __future__ import annotations
@@ -35,8 +36,8 @@ FROZEN, TUNED = "accuracy, frozen", "accuracy, tuned"
 
 @experiment(
     question=7,
-    claim="Masked language modeling hides random tokens and trains the model to predict them from surrounding context; it "
-    "fosters bidirectional understanding, allowing the model to grasp complex semantic relationships.",
+    claim="Masked language modeling hides random tokens and trains the model to predict them from surrounding context; "
+    "it fosters bidirectional understanding, allowing the model to grasp complex semantic relationships.",
     rule=Rule(
         holds_if=(
             Check(f"{GAP}, {BOTH_SIDES} minus {LEFT_SIDE}", "<", 0),
@@ -45,7 +46,8 @@ FROZEN, TUNED = "accuracy, frozen", "accuracy, tuned"
         only_if=(
             (
                 Check(f"{GAP}, {BOTH_SIDES} minus {NEXT_TOKEN}", "<", 0),
-                "both networks have made as many predictions: at equal steps one that predicts every next token fills a gap as well",
+                "both networks have made as many predictions: at equal steps one that predicts every next token fills "
+                "a gap as well",
             ),
             (
                 Check(f"{TUNED}, {BOTH_SIDES} minus {FRESH}", ">", 0),
@@ -120,13 +122,13 @@ def masked(
 
 
 NOTE = (
-    "A gap is one token of a held-out passage with at least three tokens on each side. All networks have the same blocks, "
-    "steps and batches; one that predicts the next token learns from every token, a masked one from the share that is "
-    "masked. The share here is twice BERT's, which learns faster in a short run (Wettig et al. 2022, "
-    "https://arxiv.org/abs/2202.08005). Masked, left side: the same loss and masks, in a network whose tokens see only those "
-    "before them. Pretraining reads the questions of TREC without their classes (what is asked for: a place, a number, ...); "
-    "those judged are its test set. The mean over the last states is what a frozen network gives to logistic regression. "
-    "These networks are a thousand times smaller than BERT and have read a million tokens or less."
+    "A gap is one token of a held-out passage with at least three tokens on each side. All networks have the same "
+    "blocks, steps and batches; one that predicts the next token learns from every token, a masked one from the share "
+    "that is masked. The share here is twice BERT's, which learns faster in a short run (Wettig et al. 2022, "
+    "https://arxiv.org/abs/2202.08005). Masked, left side: the same loss and masks, in a network whose tokens see only "
+    "those before them. Pretraining reads the questions of TREC without their classes (what is asked for: a place, a "
+    "number, ...); those judged are its test set. The mean over the last states is what a frozen network gives to "
+    "logistic regression. These networks are a thousand times smaller than BERT and have read a million tokens or less."
 )
 
 

@@ -139,14 +139,15 @@ def unknown_words(
 
 NOTE = (
     "Bits per byte are of the whole text: unknown words are spelt by a second network that gets a quarter of the "
-    "operations; without that a word tokenizer looks better the more it loses ('not paid' in the chart). A tokenizer that loses nothing 'absorbs' a word by definition, if it holds all bytes; what "
-    "can be asked is whether the cost is less than by letters, and whether the pieces are parts of the word. The "
-    "claim's example is a compound that falls into exactly its two words, which has a line of its own beside the cuts "
-    "at the seam; pieces are chosen by frequency and not by meaning (Bostrom and Durrett 2020, "
-    "https://arxiv.org/abs/2004.03720). Of that very word SmolLM2 makes one token behind a space, and crypt, ocur and "
-    "rency without one. The compounds here are made of words that the tokenizer has learnt, and nobody uses them. "
-    "Equal are the operations of training and the window in tokens; the networks are tiny. A made-up word stands in the place of a word of held-out text, and what it adds is the "
-    "cost of that text minus its cost without any word there; the bits that its rule needs are what nobody can do "
+    "operations; without that a word tokenizer looks better the more it loses ('not paid' in the chart). A tokenizer "
+    "that loses nothing 'absorbs' a word by definition, if it holds all bytes; what can be asked is whether the cost "
+    "is less than by letters, and whether the pieces are parts of the word. The claim's example is a compound that "
+    "falls into exactly its two words, which has a line of its own beside the cuts at the seam; pieces are chosen by "
+    "frequency and not by meaning (Bostrom and Durrett 2020, https://arxiv.org/abs/2004.03720). Of that very word "
+    "SmolLM2 makes one token behind a space, and crypt, ocur and rency without one. The compounds here are made of "
+    "words that the tokenizer has learnt, and nobody uses them. Equal are the operations of training and the window in "
+    "tokens; the networks are tiny. A made-up word stands in the place of a word of held-out text, and what it adds is "
+    "the cost of that text minus its cost without any word there; the bits that its rule needs are what nobody can do "
     "better than. Intervals are over seeds: fresh weights, other texts, other words."
 )
 

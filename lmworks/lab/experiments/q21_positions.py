@@ -1,8 +1,8 @@
 """Question 21: attention is blind to order, and positions let it see.
 
-Four parts. A permutation test, exact in float64: tokens in another order, and the outputs put back. A task that is nothing
-but order: which of two marks came first. Real text, read by small networks that differ in their positions alone. And the
-same networks on windows longer than those that they were trained on.
+Four parts. A permutation test, exact in float64: tokens in another order, and the outputs put back. A task that is
+nothing but order: which of two marks came first. Real text, read by small networks that differ in their positions
+alone. And the same networks on windows longer than those that they were trained on.
 """
 
 from __future__ import annotations
@@ -68,8 +68,8 @@ def beyond(kind: str) -> str:
 
 @experiment(
     question=21,
-    claim="Self-attention lacks inherent order awareness; positional encodings (sinusoidal functions or learned vectors) "
-    "add information about the order, so that the model understands the relative position of words.",
+    claim="Self-attention lacks inherent order awareness; positional encodings (sinusoidal functions or learned "
+    "vectors) add information about the order, so that the model understands the relative position of words.",
     rule=Rule(
         holds_if=(
             Check(BLIND, "<", 1e-9),
@@ -139,13 +139,15 @@ def positions(
 
 
 NOTE = (
-    "An encoder's outputs follow its tokens wherever they are put, so that without positions it can't tell one order from "
-    "another; that is exact (differences are those of float64). Of a causal network it is not true: each token sees only "
-    "those before it, which is an order. One layer still reads what came before as a set; two layers do not (Haviv et al. "
-    "2022, https://arxiv.org/abs/2203.16634). Networks differ in their positions alone; relative ones (T5) tell distances "
-    "apart up to the training length, and embeddings begin as large as the sines that are added to them: drawn by the width "
-    "and multiplied by its root (Vaswani et al. 2017, https://arxiv.org/abs/1706.03762, section 3.4). Beyond the training length, learned positions have rows that no training has touched; windows "
-    f"there are {LONGER} times as long, and what is compared is bytes behind the training length with those in its second "
+    "An encoder's outputs follow its tokens wherever they are put, so that without positions it can't tell one order "
+    "from another; that is exact (differences are those of float64). Of a causal network it is not true: each token "
+    "sees only those before it, which is an order. One layer still reads what came before as a set; two layers do not "
+    "(Haviv et al. 2022, https://arxiv.org/abs/2203.16634). Networks differ in their positions alone; relative ones "
+    "(T5) tell distances apart up to the training length, and embeddings begin as large as the sines that are added to "
+    "them: drawn by the width and multiplied by its root (Vaswani et al. 2017, https://arxiv.org/abs/1706.03762, "
+    "section 3.4). Beyond the training length, learned positions have rows that no training has touched; windows "
+    f"there are {LONGER} times as long, and what is compared is bytes behind the training length with those in its "
+    f"second "
     "half, of the same windows. ALiBi: https://arxiv.org/abs/2108.12409."
 )
 
@@ -171,8 +173,8 @@ def _marks_network(seed: int, kind: str, tokens: int, arrangement: str, layers: 
 
 
 def marks(rows: int, tokens: int, generator: torch.Generator) -> tuple[Marks, Int[Tensor, " batch"]]:
-    """Rows of fillers with two marks in them, and whether the second mark comes first; both ends are always the same token,
-    whose state is judged."""
+    """Rows of fillers with two marks in them, and whether the second mark comes first; both ends are always the same
+    token, whose state is judged."""
     made = torch.randint(3, 3 + FILLERS, (rows, tokens), generator=generator)
     made[:, 0] = made[:, -1] = START
     places = 1 + torch.rand(rows, tokens - 2, generator=generator).argsort(dim=1)[:, :2]
@@ -204,8 +206,8 @@ def order_accuracy(network: Network, tokens: int, seed: int, rows: int = 2_000) 
 
 @torch.no_grad()
 def moved_by_order(network: Network, tokens: int, seed: int, rows: int = 64) -> float:
-    """The largest change of a state, in float64, when all tokens but the last stand in another order and the states are put
-    back; of a causal network only the last state is looked at, as others see other tokens then."""
+    """The largest change of a state, in float64, when all tokens but the last stand in another order and the states are
+    put back; of a causal network only the last state is looked at, as others see other tokens then."""
     generator = torch.Generator().manual_seed(20_000 + seed)
     plain, _ = marks(rows, tokens, generator)
     order = torch.cat([torch.randperm(tokens - 1, generator=generator), torch.tensor([tokens - 1])])

@@ -136,9 +136,9 @@ NOTE = (
     "without weight tying only rows of the batch have one, and with it all rows do, from the softmax. The step is "
     "another matter: AdamW (Loshchilov and Hutter 2017, https://arxiv.org/abs/1711.05101) keeps a mean of gradients, "
     "so a word that came once goes on for tens of steps. With betas of 0.9 and 0.95 its step in the t-th step after is "
-    "0.447 x 0.923^t of the learning rate, which puts 92 % of its movement into steps without it, in the middle of a long "
-    "run. Sparse Adam moves only the batch's rows, and is another optimiser therefore. Movement is the sum of the lengths "
-    "of all steps of a row."
+    "0.447 x 0.923^t of the learning rate, which puts 92 % of its movement into steps without it, in the middle of a "
+    "long run. Sparse Adam moves only the batch's rows, and is another optimiser therefore. Movement is the sum of the "
+    "lengths of all steps of a row."
 )
 
 

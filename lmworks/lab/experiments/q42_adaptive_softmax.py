@@ -116,21 +116,22 @@ def adaptive_softmax(
     )
     seen, whole = steps * rows * 64, sum(len(piece.tokens) for row in text.train for piece in row)
     note = (
-        f"{NOTE} Vocabularies of {', '.join(f'{size:,}' for size in sorted(vocabularies))} words. Networks saw {seen:,} "
-        f"of {whole:,} words of text."
+        f"{NOTE} Vocabularies of {', '.join(f'{size:,}' for size in sorted(vocabularies))} words. Networks saw "
+        f"{seen:,} of {whole:,} words of text."
     )
     return Observation(measurements=tuple(measurements), chart=chart, note=note)
 
 
 NOTE = (
-    "Fewer computations for rare words is not quite how it works: a rare word costs the shortlist and its cluster, more "
-    "than a frequent one; what is saved is that most words are not rare, and that the rare cluster is narrow (Grave et al. "
-    "2016, https://arxiv.org/abs/1609.04309). Here the shortlist is a 25th of the vocabulary and the next cluster ends at "
-    "a fifth, predicted from dim / 4, the last from dim / 16. All probabilities, as writing needs them, take every cluster, "
-    "so the gain there comes from the narrow ones alone. Networks this little trained have hardly seen rare words: nothing "
-    "is said of convergence, and equal steps are not equal time, in which the adaptive head would see more. Words outside "
-    "of the vocabulary carry no loss; perplexities of different vocabularies cannot be compared. Large language models "
-    "with subword vocabularies do not use it: one large product suits a GPU better than several small ones."
+    "Fewer computations for rare words is not quite how it works: a rare word costs the shortlist and its cluster, "
+    "more than a frequent one; what is saved is that most words are not rare, and that the rare cluster is narrow "
+    "(Grave et al. 2016, https://arxiv.org/abs/1609.04309). Here the shortlist is a 25th of the vocabulary and the "
+    "next cluster ends at a fifth, predicted from dim / 4, the last from dim / 16. All probabilities, as writing needs "
+    "them, take every cluster, so the gain there comes from the narrow ones alone. Networks this little trained have "
+    "hardly seen rare words: nothing is said of convergence, and equal steps are not equal time, in which the adaptive "
+    "head would see more. Words outside of the vocabulary carry no loss; perplexities of different vocabularies cannot "
+    "be compared. Large language models with subword vocabularies do not use it: one large product suits a GPU better "
+    "than several small ones."
 )
 
 

@@ -1,8 +1,9 @@
 """Question 43: attention, residual connections and norms against vanishing gradients, each taken away.
 
-Through depth: how much of a gradient reaches the first block of fresh networks of several depths, and how well they can be
-trained then, each part taken away in turn (fixed averages over what came before stand in for attention). Through time: how
-much of the last byte's gradient reaches bytes far back, in a transformer, an LSTM and a tanh network, fresh and trained.
+Through depth: how much of a gradient reaches the first block of fresh networks of several depths, and how well they can
+be trained then, each part taken away in turn (fixed averages over what came before stand in for attention). Through
+time: how much of the last byte's gradient reaches bytes far back, in a transformer, an LSTM and a tanh network, fresh
+and trained.
 """
 
 from __future__ import annotations
@@ -91,8 +92,8 @@ TIME = lasts("transformer minus tanh network", "trained")
         only_if=(
             (
                 Check(f"{arrives(WHOLE)} minus without residual", ">", 0.5),
-                "what residuals save is not called a gradient's length: without them, and with norms and weights by width, it "
-                "arrives as long, and in the wrong directions",
+                "what residuals save is not called a gradient's length: without them, and with norms and weights by "
+                "width, it arrives as long, and in the wrong directions",
             ),
             (
                 Check(f"{loss('without norm')} minus whole", ">", 0.02),
@@ -140,13 +141,14 @@ def vanishing(
 
 
 NOTE = (
-    "Weights are drawn so that each matrix keeps a signal's size (GELU, no gate) unless said otherwise, which spares networks "
-    "without residual stream or norm the worst; a deviation of 0.02 is what GPT-2 began with. "
-    "A learning rate is chosen for each kind and depth from two, on other text. Without residual stream attention averages "
-    "its input again and again until all tokens are alike (Dong et al. 2021, https://arxiv.org/abs/2103.03404), so that "
-    "a gradient's length says little: claim 27 counts its directions. Pre-norm is what is tested; post-norm puts norms on the "
-    "residual stream itself (Xiong et al. 2020, https://arxiv.org/abs/2002.04745). Recurrent networks have the weights that "
-    "they are usually given, and one layer; the LSTM was made against vanishing through time (Hochreiter and Schmidhuber 1997)."
+    "Weights are drawn so that each matrix keeps a signal's size (GELU, no gate) unless said otherwise, which spares "
+    "networks without residual stream or norm the worst; a deviation of 0.02 is what GPT-2 began with. "
+    "A learning rate is chosen for each kind and depth from two, on other text. Without residual stream attention "
+    "averages its input again and again until all tokens are alike (Dong et al. 2021, "
+    "https://arxiv.org/abs/2103.03404), so that a gradient's length says little: claim 27 counts its directions. "
+    "Pre-norm is what is tested; post-norm puts norms on the residual stream itself (Xiong et al. 2020, "
+    "https://arxiv.org/abs/2002.04745). Recurrent networks have the weights that they are usually given, and one "
+    "layer; the LSTM was made against vanishing through time (Hochreiter and Schmidhuber 1997)."
 )
 
 
@@ -177,8 +179,8 @@ def _trained(kind: str, depth: int, dim: int, data: ByteText, steps: int, window
 
 
 def _bits(kind: str, depth: int, dim: int, data: ByteText, run: tuple[int, float, int], windows: int) -> float:
-    """Train one network for steps, at a rate, by a seed; bits per byte of held-out text, of a run that diverged those of
-    chance."""
+    """Train one network for steps, at a rate, by a seed; bits per byte of held-out text, of a run that diverged those
+    of chance."""
     steps, rate, seed = run
     network = deep_network(seed, depth, dim, CONTEXT, **KINDS[kind])
     config = TrainingConfig(steps=steps, rows=16, learning_rate=rate, warmup=WARMUP, seed=seed)

@@ -69,7 +69,8 @@ REACH = f"{OF_TOKENS}, gain from looking 4 tokens back and not 2"
         only_if=(
             (
                 Check(f"{MINUS}, {MOST}", "<", 0),
-                "the transformer has far more text and compute: trained on the same text for seconds, it predicts worse",
+                "the transformer has far more text and compute: trained on the same text for seconds, it predicts "
+                "worse",
             ),
         ),
     ),
@@ -106,8 +107,8 @@ NOTE = (
     "(Allal et al. 2025, https://arxiv.org/abs/2502.02737), millions of times the text that the n-grams had, "
     "Wikipedia and perhaps these very articles among them; it reads WikiText's <unk> and @-@ without having been "
     "trained on them. A cut context begins in the middle of a text. Trained on the same bytes, the network had at most "
-    "the given steps at every size and was stopped by other text, and the n-gram model's order was chosen by that text, "
-    "too. LSTMs hardly notice the order of words more than 50 back (Khandelwal et al. 2018, "
+    "the given steps at every size and was stopped by other text, and the n-gram model's order was chosen by that "
+    "text, too. LSTMs hardly notice the order of words more than 50 back (Khandelwal et al. 2018, "
     "https://arxiv.org/abs/1805.04623); the line with the far context out of order is that test for this model."
 )
 

@@ -94,13 +94,13 @@ def scale(
 
 
 NOTE = (
-    "This run tests one part of the claim, that size and data pay, and by a law that holds beyond what it was fitted to. "
-    "What the real model can do, task by task and beside the level of chance, is not part of this rule. Nothing "
+    "This run tests one part of the claim, that size and data pay, and by a law that holds beyond what it was fitted "
+    "to. What the real model can do, task by task and beside the level of chance, is not part of this rule. Nothing "
     "here has billions of parameters, and a forecast a few times further says little of one a million times further. "
     "Every run reads its bytes once, with one schedule and one learning rate for all sizes, so that more data is also "
     "more steps; the law's powers depend on that, on the text and on the range: published ones, over far "
-    "larger runs, are 0.076 and 0.095 without a floor (Kaplan et al. 2020, https://arxiv.org/abs/2001.08361) and 0.34 and "
-    "0.28 with one (Hoffmann et al. 2022, https://arxiv.org/abs/2203.15556). The floor is that of the fit, and no "
+    "larger runs, are 0.076 and 0.095 without a floor (Kaplan et al. 2020, https://arxiv.org/abs/2001.08361) and 0.34 "
+    "and 0.28 with one (Hoffmann et al. 2022, https://arxiv.org/abs/2203.15556). The floor is that of the fit, and no "
     "measurement of the entropy of English. Size counts the blocks' parameters, without the embedding."
 )
 
