@@ -64,7 +64,7 @@ def measure_each(
         except (Stopped, KeyboardInterrupt):
             raise Stopped(
                 f"stopped in claim {question}; what was measured before is stored: go on with the same command and "
-                f"--resume"
+                "--resume"
             ) from None
         except Exception as error:  # an unattended run goes on with the next claim
             if not isinstance(error, LmworksError):

@@ -54,7 +54,7 @@ def test_each_symbol_of_a_row_comes_again_and_each_seed_has_rows_of_its_own():
 
 
 class Oracle:
-    """Says what was said so many tokens ago."""
+    """Says what came `back` tokens ago."""
 
     def __init__(self, back: int) -> None:
         self.back = back

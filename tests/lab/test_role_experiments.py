@@ -89,7 +89,7 @@ def writer(data):
     return ClassWriter.trained(network, learnt, data, TrainingConfig(context=40, rows=16, steps=6, seed=0))
 
 
-def test_a_writer_scores_a_text_behind_its_class_and_reads_it_by_bayes_rule(data, writer):
+def test_a_writer_scores_a_text_after_its_class_and_reads_it_by_bayes_rule(data, writer):
     ids, end = data.test.ids[0], data.tokenizer.eos
     tokens = torch.tensor([[data.tokenizer.vocab_size + 2, *ids, end]])
     with torch.no_grad():

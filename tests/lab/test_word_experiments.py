@@ -213,7 +213,7 @@ def task(*parts):
     return q10_embeddings._Task(*parts, train_tokenizer(["a good film", "a bad film or two bad films"], words))
 
 
-def test_a_label_is_predicted_behind_its_sentence_and_nothing_else_is():
+def test_a_label_is_predicted_after_its_sentence_and_nothing_else_is():
     one = task([("a good film", "1")], [], [])
     assert set(one.labels) == {"0", "1"}
     [[example]] = one.rows(one.train)

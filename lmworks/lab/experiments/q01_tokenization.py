@@ -35,7 +35,7 @@ from lmworks.tokens.trainer import TokenizerConfig, train_tokenizer
 
 Kind = Literal["byte", "character", "word", "bpe", "wordpiece", "unigram"]
 Condition = tuple[Kind, int]
-"""A kind, and its tokens; 0 where they cannot be chosen."""
+"""A kind of tokens, and how many; 0 where that cannot be chosen."""
 KINDS: tuple[Kind, ...] = ("byte", "character", "word", "bpe", "wordpiece", "unigram")
 
 CATALOGUE = "/usr/share/locale/{}/LC_MESSAGES/postgres-17.mo"
@@ -43,9 +43,9 @@ CATALOGUE = "/usr/share/locale/{}/LC_MESSAGES/postgres-17.mo"
 CAPTIONS = {language: f"multi30k-{language}" for language in ("en", "de", "fr")}
 MESSAGES = {language: CATALOGUE.format(code) for language, code in (("ru", "ru"), ("ko", "ko"), ("zh", "zh_CN"))}
 ORDER = 8
-"""Of the n-gram models beside the networks."""
+"""Order of the n-gram models beside the networks."""
 UNSPACED = ("zh", "ja", "th")
-"""Languages that put no spaces between words: there tokens a word mean nothing."""
+"""Languages without spaces between words, in which tokens per word mean nothing."""
 
 BITS = "held-out text"
 LOST = "share of held-out bytes in unknown tokens"

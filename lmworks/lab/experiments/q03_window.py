@@ -1,7 +1,7 @@
 """Question 3: what a larger context window brings, and what it costs.
 
-A real decoder predicts the same ends of real texts with ever more of them before its eyes, is asked for facts that
-stand anywhere in a text, and is timed on prompts and on single tokens behind texts of growing length.
+A real decoder predicts the same ends of real texts with more and more of them before it, is asked for facts that stand
+anywhere in a text, and is timed on prompts and on single tokens that follow texts of growing length.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ from lmworks.text.document import Document
 from lmworks.text.sources import read
 
 SMALLEST, STEP = 64, 4
-"""Tokens of the smallest window; each further one is so many times as large."""
+"""Tokens of the smallest window; each further window is this many times as large."""
 CITIES = ("Paris", "Rome", "Berlin", "Madrid", "Vienna", "Athens", "Dublin", "Prague")
 WORDS = ("amber", "river", "candle", "falcon", "marble", "harbor", "lantern", "meadow")
-"""Each is one token behind a space, so that a fact is told by the likeliest of them."""
+"""Each is one token after a space, so that the likeliest of them tells a fact."""
 READ_AT_ONCE, DECODED, ROUNDS = 512, 32, 5
 TOLD = "facts told"
 LONGEST_WINS = "bits/byte, the longest window minus the smallest"
@@ -163,8 +163,8 @@ def _told(
 
 
 def _with_facts(model: LanguageModel, text: str, size: int, words: Sequence[int], asked: int) -> list[int]:
-    """A text of `size` tokens with a fact about each city, evenly spread, and the beginning of one of them at its
-    end."""
+    """A text of `size` tokens with a fact about each city, evenly spread, which ends with the beginning of one of
+    them."""
 
     def encode(said: str) -> list[int]:
         return model.tokenizer.encode(said, special=False)
@@ -185,7 +185,7 @@ def _with_facts(model: LanguageModel, text: str, size: int, words: Sequence[int]
 
 @torch.inference_mode()
 def _costs(model: LanguageModel, documents: Sequence[Document], sizes: Sequence[int], rounds: int) -> list[Measurement]:
-    """Seconds of a prompt and of one token behind it, and the memory of keys and values."""
+    """Seconds of a prompt and of one token after it, and the memory of keys and values."""
     ids = model.tokenizer.encode(max(documents, key=lambda one: len(one.text)).text, special=False)
     prompt = [dict.fromkeys(sizes, math.inf) for _ in range(rounds)]
     token = [dict.fromkeys(sizes, math.inf) for _ in range(rounds)]
@@ -214,7 +214,7 @@ def _costs(model: LanguageModel, documents: Sequence[Document], sizes: Sequence[
 
 
 def _cost(model: LanguageModel, ids: Sequence[int]) -> tuple[float, float, float]:
-    """Seconds to read a prompt, seconds of the quickest token behind it, bytes of its keys and values."""
+    """Seconds to read a prompt, seconds of the fastest token after it, bytes of its keys and values."""
     network = model.network
     cache = network.new_cache(1)
     start = time.perf_counter()

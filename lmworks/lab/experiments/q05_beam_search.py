@@ -1,7 +1,6 @@
-"""Question 5: beam search beside greedy decoding and sampling, where a source says what is to be written and where none
-does.
+"""Question 5: beam search beside greedy decoding and sampling, with a source that says what to write and without.
 
-Small translators write the same sentences with beams of growing width, with other length penalties, and by chance. A
+Small translators write the same sentences with beams of growing width, with other length penalties, and by sampling. A
 real decoder continues real texts, and is compared with the people who wrote them.
 """
 
@@ -24,12 +23,12 @@ from lmworks.loading import load
 from lmworks.text.sources import read
 
 WIDTHS = (1, 2, 4, 8, 16)
-"""Beams that go on; one is greedy decoding."""
+"""Widths of the beam; one is greedy decoding."""
 USUAL, WIDEST = 4, WIDTHS[-1]
 PENALTIES = (0.0, 2.0)
-"""Length penalties beside the usual 1."""
+"""Length penalties besides the usual 1."""
 PROMPT_TOKENS = 32
-"""Of the beginning that a text is continued from."""
+"""Tokens of the beginning that a text is continued from."""
 SAMPLED, PEOPLE = "sampled", "people"
 REPEATED, DISTINCT, BITS = "repeated runs of 4 tokens", "different pairs of tokens", "bits a token"
 BLEU, CHRF, RATIO, LOGPROB = "BLEU", "chrF", "length ratio", "log-probability of a translation"
@@ -38,7 +37,7 @@ IDEALS = {BLEU: 100.0, CHRF: 100.0, RATIO: 1.0}
 
 
 def beams(width: int) -> str:
-    """How a width is called."""
+    """The name of a width."""
     return "greedy" if width == 1 else f"{width} beams"
 
 
@@ -83,10 +82,10 @@ def beam_search(
     length: Several = scaled(32, 64),
     seeds: Count = 3,
 ) -> Observation:
-    """BLEU, chrF, log-probability and length by width, penalty and chance; repetition and variety in open text.
+    """BLEU, chrF, log-probability and length by width, penalty and sampling; repetition and variety in open text.
 
-    `model` is a translator that is there, whose seeds are then disjoint parts of the judged text; else one is trained a
-    seed.
+    `model` is an existing translator, whose seeds are then disjoint parts of the judged text; else each seed trains
+    one.
     """
     found: dict[str, dict[str, dict[int, float]]] = {}
     chance: dict[str, dict[int, float]] = {BLEU: {}, CHRF: {}}
@@ -154,7 +153,7 @@ def _mean(chance: Mapping[str, Mapping[int, float]], figure: str) -> float | Non
 
 
 def _open_text(writer: str, text: str, prompts: int, length: int, seeds: int) -> dict[str, dict[str, dict[int, float]]]:
-    """What a decoder writes behind pieces of a real text, and what people wrote."""
+    """What a decoder writes after pieces of real text, and what people wrote."""
     model, documents = load(writer), read(text).documents
     found: dict[str, dict[str, dict[int, float]]] = {figure: {} for figure in (REPEATED, DISTINCT, BITS)}
     for seed in range(seeds):

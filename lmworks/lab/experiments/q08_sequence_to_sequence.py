@@ -171,7 +171,7 @@ def anchors(asked: Sequence[Pair]) -> list[Anchor]:
 
 
 def alignment(model: LanguageModel, asked: Sequence[Pair]) -> dict[str, float]:
-    """The share of anchors at which the attention looks at its own source word most, of the diagonal, and with the
+    """The share of anchors whose own source word gets the most attention; the same for the diagonal, and with the
     source of another sentence."""
     chosen = pairs_of("multi30k-validation-en-de", 300)
     layer = max(_layers(model.network), key=lambda one: _hits(model, chosen, anchors(chosen), one))
@@ -202,7 +202,7 @@ def _hits(model: LanguageModel, asked: Sequence[Pair], found: Sequence[Anchor], 
 def word_attention(
     model: LanguageModel, source: str, target: str, word: int, layer: str
 ) -> Float[Tensor, " source_words"]:
-    """How much of the attention goes to each word of a source when the first token of a target's word is predicted."""
+    """How much attention each word of a source gets when the first token of a target's word is predicted."""
     tokenizer, network = model.tokenizer, model.network
     first = _word_of_token(tokenizer, target).index(word)
     ids = [target_start(tokenizer), *target_ids(tokenizer, target)]

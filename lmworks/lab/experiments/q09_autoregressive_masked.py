@@ -40,7 +40,7 @@ FROZEN, TUNED = "accuracy, frozen", "accuracy, tuned"
 BY_ALL = f"{CAUSAL}, every token tried in the gap"
 MINUS = f"{MASKED} minus {CAUSAL}"
 SHARE, TUNING_STEPS = 0.2, 60
-"""Of tokens that are masked; on the labels."""
+"""Of tokens that are masked; steps on the labels."""
 TRAINING: dict[str, Any] = {
     "context": CONTEXT,
     "rows": 32,
@@ -161,8 +161,8 @@ def ids_of(texts: Sentences) -> list[Ids]:
 
 @torch.inference_mode()
 def filled(network: Network, tokenizer: Tokenizer, lengths: Sequence[int], again: int, seed: int) -> list[Ids]:
-    """New texts of these lengths by a network that restores masks: all places in random order, then so many times
-    again."""
+    """New texts of these lengths by a network that restores masks: every place once in random order, then `again`
+    times more."""
     draw, order = torch.Generator().manual_seed(seed), np.random.default_rng(seed)
     opening, closing, mask = list(tokenizer.prefix), list(tokenizer.suffix), tokenizer.require_mask()
     width = max(lengths) + len(opening) + len(closing)
@@ -190,7 +190,7 @@ def _usual(logits: Float[Tensor, "rows vocab"], tokenizer: Tokenizer) -> Float[T
 
 @torch.inference_mode()
 def cost(network: Network, tokenizer: Tokenizer, texts: Sequence[Ids], causal: bool) -> float:
-    """Bits per token of texts of known length, each token from those before it: a masked network sees masks behind
+    """Bits per token of texts of known length, each token from those before it: for a masked network, masks follow
     them."""
     nats = 0.0
     opening, closing, mask = list(tokenizer.prefix), list(tokenizer.suffix), tokenizer.require_mask()

@@ -60,8 +60,8 @@ def next_sentence(
     labels: Count = 200,
     seeds: Count = scaled(3, 3),
 ) -> Observation:
-    """Accuracy on what follows, on order and on topics, and the masked loss, with and without next-sentence
-    prediction."""
+    """Accuracy on what follows, on order and on topics, and the masked loss, with next-sentence prediction and
+    without."""
     news = prose(text)
     names = (WITHOUT, WITH)
     found: dict[str, dict[str, dict[int, float]]] = {task: {name: {} for name in names} for task in (*TASKS, LOSS)}

@@ -160,19 +160,18 @@ NOTE = (
     "a row at once spares in calls and in reading weights, and nothing of what thousands of cores do with it; FLOPs "
     "are equal at rows of "
     f"{CONTEXT}, in longer rows the transformer's attention costs more. The recall task says each random symbol again "
-    f"after a "
-    "fixed number of tokens, and a network is trained for each: a transformer needs a head that looks so far back, an "
-    "LSTM has to carry all symbols between in its state. Which symbol is wanted follows from its place; where it "
-    "follows from the text alone (another period in each row), neither said a quarter right from 16 tokens back after "
-    "400 and 600 steps (one seed each). A decoder "
-    "without positions still knows an order, because each token sees only those before it (Kazemnejad et al. 2023, "
-    "https://arxiv.org/abs/2305.19466); an encoder would not. The LSTM of old translators had attention too (Bahdanau "
-    "et al. 2014), which is what brought distant words near: the one that translates has it too. Both translators read "
-    "the same pairs equally often, with as many operations a pair, each with the optimiser and rate of its shipped "
-    "recipe (Muon for the transformer's blocks, AdamW for the LSTM). A few hundred pairs, as at the quick scale, teach "
-    "neither anything: where both BLEUs are below that of who copies, their difference says nothing of the claim. The "
-    "comparison of translations was added to the rule before any full run. RNNs of today are trained in parallel over "
-    "a text (Gu & Dao 2023, https://arxiv.org/abs/2312.00752): that an RNN must step is no law."
+    "after a fixed number of tokens, and a network is trained for each: a transformer needs a head that looks so far "
+    "back, an LSTM has to carry all symbols between in its state. Which symbol is wanted follows from its place; where "
+    "it follows from the text alone (another period in each row), neither said a quarter right from 16 tokens back "
+    "after 400 and 600 steps (one seed each). A decoder without positions still knows an order, because each token "
+    "sees only those before it (Kazemnejad et al. 2023, https://arxiv.org/abs/2305.19466); an encoder would not. The "
+    "LSTM of old translators had attention too (Bahdanau et al. 2014), which is what brought distant words near: the "
+    "one that translates has it too. Both translators read the same pairs equally often, with as many operations a "
+    "pair, each with the optimiser and rate of its shipped recipe (Muon for the transformer's blocks, AdamW for the "
+    "LSTM). A few hundred pairs, as at the quick scale, teach neither anything: where both BLEUs are below that of who "
+    "copies, their difference says nothing of the claim. The comparison of translations was added to the rule before "
+    "any full run. RNNs of today are trained in parallel over a text (Gu & Dao 2023, "
+    "https://arxiv.org/abs/2312.00752): that an RNN must step is no law."
 )
 
 
@@ -275,7 +274,7 @@ def _training(context: int, rows: int, steps: int, rate: float, seed: int) -> Tr
 
 
 def repeated(rows: int, distance: int, seed: int) -> Int[Tensor, "rows length"]:
-    """Rows of random symbols that come again after so many tokens, over and over."""
+    """Rows of random symbols that repeat after this many tokens, over and over."""
     symbols = torch.randint(0, SYMBOLS, (rows, RECALL_LENGTH), generator=_generator(seed))
     return symbols[:, torch.arange(RECALL_LENGTH) % distance]
 

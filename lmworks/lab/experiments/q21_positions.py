@@ -146,9 +146,8 @@ NOTE = (
     "(T5) tell distances apart up to the training length, and embeddings begin as large as the sines that are added to "
     "them: drawn by the width and multiplied by its root (Vaswani et al. 2017, https://arxiv.org/abs/1706.03762, "
     "section 3.4). Beyond the training length, learned positions have rows that no training has touched; windows "
-    f"there are {LONGER} times as long, and what is compared is bytes behind the training length with those in its "
-    f"second "
-    "half, of the same windows. ALiBi: https://arxiv.org/abs/2108.12409."
+    f"there are {LONGER} times as long, and what is compared is bytes beyond the training length with those in its "
+    "second half, of the same windows. ALiBi: https://arxiv.org/abs/2108.12409."
 )
 
 START, FIRST, SECOND, FILLERS = 0, 1, 2, 13
@@ -252,9 +251,9 @@ def bits_by_place(network: Network, text: Int[Tensor, " bytes"], count: int) -> 
 
 
 def _beyond(kind: str, by_seed: dict[int, Tensor], context: int) -> Measurement:
-    behind = {seed: float(bits[context:].mean()) for seed, bits in by_seed.items()}
+    past = {seed: float(bits[context:].mean()) for seed, bits in by_seed.items()}
     within = {seed: float(bits[context // 2 : context].mean()) for seed, bits in by_seed.items()}
-    return difference(beyond(kind), behind, within, UNIT)
+    return difference(beyond(kind), past, within, UNIT)
 
 
 def _chart(by_place: dict[str, dict[int, Tensor]], context: int) -> Chart:

@@ -42,7 +42,7 @@ COPIES = 5
 DRAWS = 5
 """Times that as many others of the same layers are taken away."""
 SPARE = 5
-"""One in so many heads is taken away as the least needed."""
+"""One head in this many is removed as the least needed."""
 REPEATED = 32
 """Random tokens in a text that is then said again."""
 ROWS = 2
@@ -151,7 +151,7 @@ def heads(
 NOTE = (
     "A head is taken away by setting what it mixes to zero. Small networks have the same number of parameters whatever "
     "their heads: a width is split, and what shared keys save goes into the feed-forward. A pattern's distance is half "
-    "the sum of absolute differences of weights, mean over tokens. Heads that copy are those that look behind an "
+    "the sum of absolute differences of weights, mean over tokens. Heads that copy are those that look after an "
     "earlier occurrence of the present token (Olsson et al. 2022, https://arxiv.org/abs/2209.11895); they are chosen "
     "on other random texts than they are judged on. That most heads can go one by one: Michel et al. 2019, "
     "https://arxiv.org/abs/1905.10650. Heads with a syntactic role are question 2's; nothing here shows a head for "
@@ -225,8 +225,7 @@ def _rows(model: LanguageModel, text: str, part: int, parts: int, tokens: int) -
             return torch.tensor(found)
     raise DataError(
         f"{text} has {len(found)} documents of {tokens} tokens in part {part + 1} of {parts}, and {ROWS} are wanted; "
-        f"give another "
-        "text, or fewer tokens"
+        "give another text, or fewer tokens"
     )
 
 
@@ -283,9 +282,9 @@ def said_twice(network: Network, seed: int, rows: int = 4) -> Int[Tensor, "batch
 
 
 def copy_scores(network: Network, twice: Int[Tensor, "batch seq"]) -> Float[Tensor, "layers heads"]:
-    """Mean weight, in the second half, on the token behind the same one in the first half."""
-    behind = attention_patterns(network, twice).float().diagonal(1 - REPEATED, dim1=-2, dim2=-1)
-    return behind[..., 1:].mean(dim=(1, 3))
+    """Mean weight, in the second half, on the token after the same token in the first half."""
+    weights = attention_patterns(network, twice).float().diagonal(1 - REPEATED, dim1=-2, dim2=-1)
+    return weights[..., 1:].mean(dim=(1, 3))
 
 
 def _copying(network: Network, copiers: Sequence[Head], seed: int) -> tuple[float, float]:

@@ -1,8 +1,8 @@
-"""Question 26: the chain rule moves embeddings. Which rows, how far, and is the loss lower behind it?
+"""Question 26: the chain rule moves embeddings. Which rows, how far, and is the loss lower afterwards?
 
 First the laws, in float64 on rows of a real text: the gradient against finite differences and against the chain rule
-by hand, dense against sparse. Then training: how far frequent and rare words move, and which of it happens in steps
-whose batch does not have the word. Last, whether words become more alike where people find them alike.
+by hand, dense against sparse. Then training: how far frequent and rare words move, and how much of it in steps whose
+batch does not have the word. Last, whether words become more alike where people find them alike.
 """
 
 from __future__ import annotations
@@ -159,7 +159,7 @@ def _laws(text: WordText, seed: int, rows: int = 8) -> dict[str, float]:
         SPARSE: float((dense - sparse.to_dense()).abs().max()),
         OUTSIDE: float((dense.any(dim=1) & ~present(batch, text.size)).sum()),
         TIED: float(tied.any(dim=1).double().mean()),
-        LESS: _behind_a_step(network, batch, dense),
+        LESS: _after_a_step(network, batch, dense),
         LAZY: _lazily_moved(network, [batch, other]),
     }
 
@@ -205,7 +205,7 @@ def _against_differences(
 
 
 @torch.no_grad()
-def _behind_a_step(network: Network, batch: Batch, gradient: Rows, rate: float = 0.01) -> float:
+def _after_a_step(network: Network, batch: Batch, gradient: Rows, rate: float = 0.01) -> float:
     """The loss's change where the embedding alone goes a little way down its gradient; it is put back."""
     before = float(_loss(network, batch))
     network.embedding.weight -= rate * gradient
@@ -245,7 +245,8 @@ def _costs(text: WordText, dim: int, rounds: int = 7, steps: int = 20) -> list[M
         started = time.perf_counter()
         for _ in range(steps):
             steppers[kind].zero_grad()
-            F.embedding(batch.tokens, weights[kind], sparse=kind == "sparse").square().sum().backward()  # type: ignore[no-untyped-call]
+            rows = F.embedding(batch.tokens, weights[kind], sparse=kind == "sparse")
+            rows.square().sum().backward()  # type: ignore[no-untyped-call]
             steppers[kind].step()
         return time.perf_counter() - started
 

@@ -116,7 +116,7 @@ def jacobians(
 
 
 NOTE = (
-    "A Jacobian is of the stream behind a block by that before it, over all tokens of a short text. Its root mean "
+    "A Jacobian is of the stream after a block by that before it, over all tokens of a short text. Its root mean "
     "square singular value is what it makes of the length of a gradient that points nowhere in particular; a gradient "
     "of the loss has a direction of its own. Weights are drawn so that each matrix keeps a signal's size, with GELU "
     "and no gate. Each block's values near 1 (dynamical isometry, Saxe et al. 2013, https://arxiv.org/abs/1312.6120; "

@@ -53,7 +53,7 @@ PRODUCTS = ("squared ReLU", "SiLU, gated", "ReLU, gated")
 PLAIN: dict[str, Any] = {"norm": "none", "residual": False, "window": 1}
 CONTEXT = 32
 FEW = 6
-"""Blocks behind which weights that are too small have left something that can still be measured."""
+"""Blocks after which weights that are too small have left something that can still be measured."""
 RATE, HIGH_RATE = 2e-3, 6e-2
 ASLEEP = 1e-3
 """A unit whose derivative is below this at every byte learns next to nothing."""
@@ -114,7 +114,7 @@ def relu(
     rounds: Count = 5,
     seeds: Count = 3,
 ) -> Observation:
-    """Gradients by depth and activation; loss, zeros and sleeping units behind training; time of the activation
+    """Gradients by depth and activation; loss, zeros and sleeping units after training; time of the activation
     itself."""
     data = byte_text(text)
     batches = {seed: byte_batch(data.train, CONTEXT, rows=4, seed=seed) for seed in range(seeds)}

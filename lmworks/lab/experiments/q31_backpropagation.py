@@ -131,8 +131,8 @@ NOTE = (
 
 
 def written_out(network: Network, batch: Batch) -> list[Gradients]:
-    """The gradients of every block's weights: autograd goes as far back as the stream behind the last block, from there
-    on the written-out backward takes block by block."""
+    """The gradients of every block's weights: autograd goes back to the stream after the last block, and from there
+    the written-out backward goes block by block."""
     last = f"blocks.{len(network.blocks) - 1}.residual_out"
     to_output = activation_gradients(network, CausalLM(), batch, [last])[last]
     span = blocks_at(network, batch.tokens, 0, len(network.blocks), documents=batch.documents)

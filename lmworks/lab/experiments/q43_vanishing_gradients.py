@@ -45,7 +45,7 @@ KINDS: dict[str, dict[str, Any]] = {
 }
 CONTEXT = 32
 RATES = (1e-3, 4e-3)
-"""Of each kind and depth the better one is taken, by other text and a seed that is not judged."""
+"""For each kind and depth the better rate is taken, chosen on other text with a seed that is not judged."""
 HIGH_RATE = 3e-2
 LONG = 64
 """Bytes of a text through which gradients go back in time."""
@@ -179,8 +179,7 @@ def _trained(kind: str, depth: int, dim: int, data: ByteText, steps: int, window
 
 
 def _bits(kind: str, depth: int, dim: int, data: ByteText, run: tuple[int, float, int], windows: int) -> float:
-    """Train one network for steps, at a rate, by a seed; bits per byte of held-out text, of a run that diverged those
-    of chance."""
+    """Train one network; its bits per byte of held-out text, or those of chance where it diverged."""
     steps, rate, seed = run
     network = deep_network(seed, depth, dim, CONTEXT, **KINDS[kind])
     config = TrainingConfig(steps=steps, rows=16, learning_rate=rate, warmup=WARMUP, seed=seed)
@@ -226,7 +225,7 @@ def _memory(kind: str, dim: int, seed: int) -> Network:
 def distances(network: Network, batch: Batch) -> Distances:
     """Take the loss of the last byte that each row predicts back to all bytes' embeddings."""
     labels = torch.full_like(batch.labels, IGNORE)
-    labels[:, -2] = batch.labels[:, -2]  # behind a row's last byte none is known
+    labels[:, -2] = batch.labels[:, -2]  # after a row's last byte none is known
     exact = copy.deepcopy(network).double()  # float32 has nothing below 1e-45
     [gradient] = activation_gradients(exact, CausalLM(), replace(batch, labels=labels), ["embedding"]).values()
     return Distances(gradient.norm(dim=-1).mean(dim=0).tolist())

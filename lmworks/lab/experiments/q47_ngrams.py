@@ -139,7 +139,7 @@ def _fold(documents: Sequence[Document], seed: int, folds: int) -> Fold:
 
 
 def _by_size(folds: Sequence[Fold], sizes: Sequence[int], steps: int, dim: int, layers: int) -> list[Measurement]:
-    """Network and n-gram model trained on the first so many bytes of each fold, and their difference."""
+    """Network and n-gram model trained on the beginning of each fold, and their difference."""
     rows = []
     for size in sizes:
         bits: dict[str, dict[int, float]] = {"network": {}, OF_BYTES: {}}
@@ -228,7 +228,7 @@ def _against_real(real: LanguageModel, fold: Fold, blocks: int, seed: int) -> di
 
 
 def context_name(context: int) -> str:
-    """The real model's loss with so much context."""
+    """The name of the real model's loss with this much context."""
     return f"{REAL}, {context} tokens of context"
 
 

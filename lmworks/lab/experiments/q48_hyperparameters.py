@@ -91,8 +91,8 @@ def hyperparameters(
     first_seed: Annotated[int, Field(ge=0, lt=1000)] = 100,
     seeds: Count = scaled(3, 4),
 ) -> Observation:
-    """The best trial's settings against the middle one's and the recipe, beside seed noise; convergence; importance of
-    each setting; transfer across width."""
+    """The best trial's settings beside the middle one's, the recipe and seed noise; convergence; each setting's
+    importance; transfer across width."""
     data = byte_text(text)
     drawn = range(first_seed, first_seed + seeds)
     names = (AS_IT_STANDS, BEST, MIDDLE, SLOWER, LARGER, NOISE, SPREAD, SPEED)

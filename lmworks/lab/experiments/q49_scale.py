@@ -30,7 +30,7 @@ from lmworks.training.settings import TrainingConfig
 UNIT = "bits/byte"
 LAYERS, HEAD, CONTEXT, RATE, EMBEDDING_RATE = 2, 16, 64, 0.02, 8e-3
 ROWS = 4
-"""Few, so that the least data is some steps, too: the first hundred follow no power law."""
+"""Rows of a step: few, so that the least data still makes steps enough; the first hundred follow no power law."""
 WINDOWS = 400
 
 SIZE_GAIN = "largest fitted network minus smallest, mean over the amounts of data"
@@ -111,7 +111,7 @@ def parameters(network: Network) -> int:
 
 
 def _piece(text: Int[Tensor, " bytes"], amount: int, seed: int) -> Int[Tensor, " bytes"]:
-    """So many bytes from a place of the text that is another one for each seed, going on at its beginning."""
+    """This many bytes from a place of the text that depends on the seed; the end continues at the beginning."""
     return text.roll(-seed * len(text) // 7)[:amount]
 
 
