@@ -9,7 +9,7 @@ import torch
 from nicegui import ui
 
 from lmworks.basics.errors import ConfigError, LmworksError
-from lmworks.generation.filters import Logits, Probabilities
+from lmworks.generation.distribution import Logits, Probabilities
 from lmworks.lab import store
 from lmworks.serving.beside import twin
 from lmworks.serving.errors import Refused
