@@ -8,11 +8,13 @@ import typer
 
 from lmworks.cli.options import Json, as_json, table
 from lmworks.cli.serve import must_be_installed
+from lmworks.cli.verb import Verb
 
 if TYPE_CHECKING:
     from lmworks.serving.load import Load
 
 bench = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Measure what a server does under load.")
+BENCH = Verb("bench", "Measure it", 3, bench)
 
 
 @bench.callback()

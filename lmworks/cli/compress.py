@@ -7,10 +7,12 @@ from typing import Annotated
 import typer
 
 from lmworks.cli.options import Base, Json, Model, as_json, table
+from lmworks.cli.verb import verb
 
 VERDICTS = {"better": "better", "tie": "a tie: no loss seen", "worse": "some quality lost"}
 
 
+@verb("Use it", place=5)
 def compress(
     model: Model,
     bits: Annotated[int, typer.Option(help="Bits of each weight of the blocks: 4 or 8.")] = 4,
@@ -28,7 +30,7 @@ def compress(
     base: Base = None,
     json_: Json = False,
 ) -> None:
-    """Write a smaller model directory that lmworks and transformers load, and say what quality it lost."""
+    """Write a model in 4 or 8 bits, and measure what that costs. lmworks and transformers load the result."""
     from lmworks.basics import progress
     from lmworks.jobs.compress import compress as run
 

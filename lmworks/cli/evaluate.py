@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lmworks.cli.options import Base, Beams, Compress, Json, Model, as_json, table
+from lmworks.cli.verb import verb
 
 if TYPE_CHECKING:
     from lmworks.language_model import LanguageModel
     from lmworks.text.sources import Reading
 
 
+@verb("Measure it", place=1)
 def evaluate(
     model: Model,
     text: Annotated[
@@ -35,8 +37,8 @@ def evaluate(
     base: Base = None,
     json_: Json = False,
 ) -> None:
-    """Bits per byte of a text under a model, with a 95 % interval; BLEU, chrF or ROUGE of what an encoder-decoder writes; the
-    share of classes that a classifier tells."""
+    """Measure a model on a text. Bits per byte with a 95 % interval; BLEU, chrF or ROUGE of what an encoder-decoder writes;
+    the share of classes that a classifier tells."""
     import sys
 
     from lmworks.basics import progress

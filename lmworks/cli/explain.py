@@ -8,6 +8,7 @@ from typing import Annotated, Any, get_type_hints
 import typer
 
 from lmworks.cli.options import Json, as_json, table
+from lmworks.cli.verb import verb
 
 KINDS = {
     "recipe": ("lmworks.jobs.recipe", "Recipe"),
@@ -24,6 +25,7 @@ KINDS = {
 }
 
 
+@verb("Find out more", place=2)
 def explain(
     what: Annotated[
         str,
@@ -33,7 +35,7 @@ def explain(
     ] = "recipe",
     json_: Json = False,
 ) -> None:
-    """Every setting of a recipe, a network, a sampling strategy or a verb, and what it means."""
+    """Say what each setting of a recipe, a network or a verb means."""
     import importlib
 
     from lmworks.basics.config import Config

@@ -18,6 +18,11 @@ Compress = Annotated[
         "PyTorch. Unless given, what the file holds."
     ),
 ]
+Changes = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Change a setting of the recipe; may be repeated."),
+]
+Resume = Annotated[bool, typer.Option("--resume", help="Go on with a run that was stopped.")]
 MaxNewTokens = Annotated[int, typer.Option(help="The longest answer, in tokens.")]
 Beams = Annotated[int | None, typer.Option(help="Write this many answers side by side and give the best as a whole.")]
 

@@ -8,8 +8,10 @@ from typing import Annotated
 import typer
 
 from lmworks.cli.options import Base, Compress, Model
+from lmworks.cli.verb import verb
 
 
+@verb("Use it", place=3)
 def serve(  # noqa: PLR0913, PLR0917 (each is an option that people know by name)
     model: Model,
     adapter: Annotated[str | None, typer.Option(help="An adapter's directory, put on the model.")] = None,
@@ -36,7 +38,8 @@ def serve(  # noqa: PLR0913, PLR0917 (each is an option that people know by name
     compress: Compress = None,
     base: Base = None,
 ) -> None:
-    """Serve a model to people (a page at http://HOST:PORT) and programs (OpenAI's API: http://HOST:PORT/v1; /metrics)."""
+    """Serve a model to programs and people. OpenAI's API is at http://HOST:PORT/v1, a page at http://HOST:PORT, and counts
+    for Prometheus at /metrics."""
     must_be_installed()
     from lmworks.serving.run import listening, must_be_safe, names_of, serve
     from lmworks.serving.settings import Limits

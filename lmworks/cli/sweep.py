@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lmworks.cli.options import Json, as_json, table
+from lmworks.cli.options import Changes, Json, as_json, table
+from lmworks.cli.verb import verb
 
 if TYPE_CHECKING:
     from lmworks.jobs.sweeping.run import SweepResult
@@ -19,6 +20,7 @@ SHOWN = 5
 """Trials in the table."""
 
 
+@verb("Make a model", place=4)
 def sweep(
     recipe: Annotated[
         str, typer.Argument(help="A shipped recipe (python-reference, ...) or a TOML file, as for train.")
@@ -43,13 +45,10 @@ def sweep(
     find_rate: Annotated[
         bool, typer.Option("--find-rate", help="No search: raise the learning rate step by step and show the loss.")
     ] = False,
-    set_: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Change a setting of the recipe; may be repeated."),
-    ] = None,
+    set_: Changes = None,
     json_: Json = False,
 ) -> None:
-    """Search over a recipe's settings; start it several times to share the trials."""
+    """Search for better settings of a recipe. Start it several times to share the trials."""
     from lmworks.basics import progress
     from lmworks.basics.errors import ConfigError
     from lmworks.basics.extras import require

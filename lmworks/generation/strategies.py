@@ -196,21 +196,21 @@ class Beam(Strategy):
     """The best of several whole answers that are written side by side (`beams.py`)."""
 
     width: int = Field(default=5, gt=0)
-    """Answers that go on from each step to the next."""
+    """Answers that are written side by side; the best as a whole is given."""
 
     length_penalty: float = Field(default=1.0, allow_inf_nan=False)
-    """Answers are compared by the sum of their log-probabilities / length ** this: 0 by the sum alone, above 1 for
-    longer ones."""
+    """Answers are compared by the sum of their log-probabilities / length ** this: 0 for the sum alone, above 1 for
+    longer answers."""
 
     early_stopping: Literal[True, False, "never"] = False
-    """With `width` answers finished: True stops, False stops where the best that goes on is no better at its present
-    length, "never" only where it could become no better at any length."""
+    """Once all beams are finished: True (yes) stops, False (no) stops unless one in progress is better at its present
+    length, "never" goes on as long as one could become better."""
 
     groups: int = Field(default=1, gt=0)
-    """Beams in this many groups, which are kept apart by `diversity_penalty`."""
+    """The beams form this many groups, which `diversity_penalty` keeps apart."""
 
     diversity_penalty: float = Field(default=0.0, ge=0, allow_inf_nan=False)
-    """Taken off a token's log-probability for each beam of an earlier group that takes it at the same step."""
+    """Taken off a token's log-probability for each beam of an earlier group that chooses it at the same step."""
 
     @model_validator(mode="after")
     def _groups_differ(self) -> Self:
@@ -244,10 +244,11 @@ class Contrastive(Strategy):
     """Of the likeliest tokens the one whose state is least like a state before it (`contrastive.py`)."""
 
     top_k: int = Field(default=4, gt=1)
-    """Candidates of each step; each is read by the network in a row of its own."""
+    """Candidates of each step; the network reads each in a row of its own."""
 
     alpha: float = Field(default=0.6, ge=0, le=1)
-    """(1 - alpha) x probability - alpha x the largest cosine with a state before: 0 is greedy."""
+    """Of the `top_k` likeliest tokens the one with the largest (1 - alpha) x probability - alpha x cosine with the most
+    similar state before it: 0 is greedy, 0.6 is usual."""
 
     @property
     def order(self) -> tuple[str, ...]:
