@@ -9,7 +9,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal, NoReturn, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NoReturn, Self
 
 import numpy as np
 from pydantic import Field, model_validator
@@ -90,6 +90,8 @@ class Strategy(Config):
 class Greedy(Strategy):
     """Always the most probable token."""
 
+    explain_as: ClassVar[str] = "greedy"
+
     def distribution(self, logits: Logits) -> Probabilities:
         """All on the most probable token."""
         from lmworks.generation.distribution import probabilities
@@ -114,6 +116,8 @@ class Sample(Strategy):
 
     Its settings are its own and those of every declared filter.
     """
+
+    explain_as: ClassVar[str] = "sample"
 
     temperature: float = Field(default=1.0, ge=0, allow_inf_nan=False)
     """Divides the logits: below 1 sharper, above 1 flatter; 0 for the most probable token."""
@@ -195,6 +199,8 @@ class Sample(Strategy):
 class Beam(Strategy):
     """The best of several whole answers that are written side by side (`beams.py`)."""
 
+    explain_as: ClassVar[str] = "beam"
+
     width: int = Field(default=5, gt=0)
     """Answers that are written side by side; the best as a whole is given."""
 
@@ -242,6 +248,8 @@ class Beam(Strategy):
 
 class Contrastive(Strategy):
     """Of the likeliest tokens the one whose state is least like a state before it (`contrastive.py`)."""
+
+    explain_as: ClassVar[str] = "contrastive"
 
     top_k: int = Field(default=4, gt=1)
     """Candidates of each step; the network reads each in a row of its own."""

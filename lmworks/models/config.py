@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from itertools import pairwise
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -34,6 +34,8 @@ OF_POSITIONS = {
 class RopeScaling(Config):
     """How rotary frequencies are stretched to read further than the network was trained for."""
 
+    explain_as: ClassVar[str] = "rope_scaling"
+
     kind: Literal["linear", "dynamic", "yarn", "llama3"]
     """linear: all frequencies divided by `factor` (Chen et al. 2023); dynamic: the base grows with the text
     (NTK); yarn: high frequencies kept, low ones divided (Peng et al. 2023); llama3: the same in Llama 3.1's form."""
@@ -62,6 +64,8 @@ class RopeScaling(Config):
 
 class ExpertSettings(Config):
     """Many feed-forwards in the place of one, of which a router chooses a few for each token (mixture of experts)."""
+
+    explain_as: ClassVar[str] = "experts"
 
     count: int = Field(gt=1, le=MOST_EXPERTS)
     """Experts of a layer."""
@@ -114,6 +118,8 @@ class ExpertSettings(Config):
 
 class ModelConfig(Config):
     """Every choice that shapes a network."""
+
+    explain_as: ClassVar[str] = "model"
 
     family: str = "llama"
     """The architecture whose names its files use: llama, mistral, qwen2, qwen3, gemma, mixtral, qwen2_moe,

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class CountPenalties(Config):
-    """Settings."""
+    """What the answer has already becomes less likely."""
 
     frequency_penalty: float = Field(default=0.0, ge=-2, le=2)
     """Taken off a token's logit for each time that the answer has it already (-2 to 2)."""

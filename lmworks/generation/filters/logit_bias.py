@@ -18,7 +18,7 @@ Bias = Annotated[float, Field(ge=-100, le=100)]
 
 
 class LogitBias(Config):
-    """Settings."""
+    """Single tokens become more or less likely."""
 
     logit_bias: dict[Token, Bias] = Field(default_factory=dict, max_length=1024)
     """Added to the logits of these tokens, by their ids; -100 forbids, 100 forces them in practice."""

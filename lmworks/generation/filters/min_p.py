@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class MinP(Config):
-    """Settings."""
+    """Min-p keeps what is not too far below the most probable token."""
 
     min_p: float | None = Field(default=None, ge=0, le=1)
     """Keep tokens at least this many times as probable as the most probable one."""

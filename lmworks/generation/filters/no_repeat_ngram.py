@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class NoRepeatNgram(Config):
-    """Settings."""
+    """No run of tokens comes twice."""
 
     no_repeat_ngram: int | None = Field(default=None, gt=0, le=1024)
     """No run of this many tokens comes twice (prompt included, a source not)."""

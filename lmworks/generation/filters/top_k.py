@@ -18,7 +18,7 @@ CHUNK = 128
 
 
 class TopK(Config):
-    """Settings."""
+    """Top-k keeps a fixed number of tokens."""
 
     top_k: int | None = Field(default=None, gt=0)
     """Keep the k most probable tokens."""

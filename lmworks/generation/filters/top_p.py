@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class TopP(Config):
-    """Settings."""
+    """Top-p keeps the nucleus: the fewest tokens that reach a probability together."""
 
     top_p: float | None = Field(default=None, gt=0, le=1)
     """Keep the fewest most probable tokens that reach this probability together."""

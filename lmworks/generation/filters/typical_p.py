@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class TypicalP(Config):
-    """Settings."""
+    """Locally typical sampling keeps tokens of usual surprise."""
 
     typical_p: float | None = Field(default=None, gt=0, le=1)
     """Keep the tokens whose surprise is nearest to the expected one, as many as reach this probability together."""

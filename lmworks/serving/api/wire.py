@@ -7,9 +7,9 @@ and changes no answer (`user`, `metadata`, ...) is accepted by its name and not 
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, create_model, model_validator
 
 from lmworks.basics.errors import ConfigError
 from lmworks.generation.constraints import Choice, Constraint, JsonSchema, Regex
@@ -117,8 +117,27 @@ class StructuredOutputs(Wire):
         return Regex(self.regex) if self.regex is not None else Choice(self.choice or ())
 
 
+Asked = TypeVar("Asked", bound="Wire")
+NAMES = {"min_new_tokens": "min_tokens"}
+"""Settings of strategies that have another name here: vLLM's."""
+
+
+def with_sampling(kind: type[Asked]) -> type[Asked]:
+    """Add a field for each setting of `Sample` that the class does not say itself, as `Sample` declares it."""
+    added: dict[str, Any] = {}
+    for ours, field in Sample.model_fields.items():
+        if (name := NAMES.get(ours, ours)) not in kind.model_fields:
+            bounded = Annotated[field.annotation, *field.metadata] if field.metadata else field.annotation
+            added[name] = (bounded | None, Field(default=None, description=field.description))
+    return create_model(kind.__name__, __base__=kind, __module__=kind.__module__, __doc__=kind.__doc__, **added)
+
+
+@with_sampling
 class Asking(Wire):
-    """What completions and chats share: how the answer is chosen and sent."""
+    """What completions and chats share: how the answer is chosen and sent.
+
+    Every setting of `Sample` is a field; those that OpenAI's API has in its own way are written here.
+    """
 
     model: Annotated[str, Field(max_length=1000)] | None = None
     """One of /v1/models; the one that writes unless it is given."""
@@ -129,41 +148,14 @@ class Asking(Wire):
     seed: Annotated[int, Field(ge=-(2**63), lt=2**63)] | None = None
     """Same seed, same answer, whatever else the server does."""
 
-    temperature: Annotated[Number, Field(ge=0, le=100)] | None = None
-    """Divides the logits; 1 unless it is given, 0 for the most probable token."""
-
-    top_p: Annotated[Number, Field(gt=0, le=1)] | None = None
-    """Keep the fewest tokens that reach this probability together."""
-
     top_k: Annotated[int, Field(ge=-1, lt=2**31)] | None = None
     """Keep the k most probable tokens; 0 and -1 for all."""
-
-    min_p: Annotated[Number, Field(ge=0, le=1)] | None = None
-    """Keep tokens this many times as probable as the best."""
-
-    typical_p: Annotated[Number, Field(gt=0, le=1)] | None = None
-    """Keep the tokens whose surprise is nearest to the expected one, as many as reach this probability together."""
-
-    frequency_penalty: Annotated[Number, Field(ge=-2, le=2)] | None = None
-    """Taken off a token's logit for each time that the answer has it."""
-
-    presence_penalty: Annotated[Number, Field(ge=-2, le=2)] | None = None
-    """Taken off a token's logit once the answer has it."""
-
-    repetition_penalty: Annotated[Number, Field(gt=0, le=100)] | None = None
-    """Above 1, tokens that occurred already, in the prompt too, become less likely."""
-
-    no_repeat_ngram: Annotated[int, Field(ge=1, le=1024)] | None = None
-    """No run of this many tokens comes twice."""
 
     logit_bias: (
         Annotated[dict[str, Annotated[Number, Field(ge=-100, le=100)]], Field(max_length=1024), BeforeValidator(few)]
         | None
     ) = None
     """Added to the logits of tokens, by their ids."""
-
-    min_tokens: Annotated[int, Field(ge=0, le=LONGEST)] | None = None
-    """The model's own end cannot come earlier."""
 
     stop: Stop | Annotated[list[Stop], Field(max_length=16, fail_fast=True)] | None = None
     """The answer ends before the first of these texts."""
@@ -214,21 +206,11 @@ class Asking(Wire):
 
     def strategy(self, number: int = 0) -> Strategy:
         """How the answer of this number is chosen; ConfigError for a bias of something that is no token."""
-        said: dict[str, Any] = {
-            "frequency_penalty": self.frequency_penalty,
-            "presence_penalty": self.presence_penalty,
-            "repetition_penalty": self.repetition_penalty,
-            "no_repeat_ngram": self.no_repeat_ngram,
-            "min_new_tokens": self.min_tokens,
-            "logit_bias": self._bias(),
-        }
-        temperature = 1.0 if self.temperature is None else self.temperature
-        if temperature:
-            said |= {"temperature": temperature, "top_p": self.top_p, "min_p": self.min_p, "typical_p": self.typical_p}
-            said |= {"top_k": self.top_k if (self.top_k or 0) > 0 else None}
-            said |= {"seed": None if self.seed is None else (self.seed + number) % 2**63}
-        given = {name: value for name, value in said.items() if value is not None}
-        return Sample(**given) if temperature else Greedy(**given)
+        said = {ours: getattr(self, NAMES.get(ours, ours)) for ours in Sample.model_fields}
+        said |= {"logit_bias": self._bias(), "top_k": self.top_k if (self.top_k or 0) > 0 else None}
+        said |= {"seed": None if self.seed is None else (self.seed + number) % 2**63}
+        kind = Greedy if said["temperature"] == 0 else Sample
+        return kind(**{name: value for name, value in said.items() if value is not None and name in kind.model_fields})
 
     def _bias(self) -> dict[int, float] | None:
         if self.logit_bias is None:
