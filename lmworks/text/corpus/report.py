@@ -19,7 +19,7 @@ from lmworks.basics.errors import DataError
 from lmworks.text.corpus.recipe import CorpusRecipe
 from lmworks.text.corpus.stages import DROPPING, clusters_of
 from lmworks.text.corpus.steps import held_out
-from lmworks.text.formats import NAMED
+from lmworks.text.formats.format import formats_named
 
 _SAMPLES = 5  # of each step
 _SHOWN = 300  # characters of a sample
@@ -139,7 +139,7 @@ def refuse_nothing(work: Path, recipe: CorpusRecipe) -> None:
         shutil.rmtree(work)  # there is nothing in it to look at, or to go on from
         raise DataError(
             f"there is no text in the source{'s' * (len(recipe.sources) > 1)} {', '.join(recipe.sources)}; it may be in "
-            f"{NAMED}" + (f". Skipped: {named}" if named else "")
+            f"{formats_named()}" + (f". Skipped: {named}" if named else "")
         )
     told = ", ".join(
         f"{step.name} dropped {step.dropped:,} (most: {next(iter(step.reasons), 'no reason given')})"
