@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 
 from lmworks.basics.errors import DataError, LmworksError
 from lmworks.text import plain
-from lmworks.text.formats import csv_table, jsonl
+from lmworks.text.formats import csv_table
+from lmworks.text.formats import jsonl as jsonl_format
 from lmworks.text.formats import parquet as parquet_format
 from lmworks.text.sources import Reading, listing, read
 from lmworks.text.splits import ngram_overlap, split
@@ -186,7 +187,7 @@ def test_a_huge_line_is_skipped_and_never_in_memory(tmp_path):
 
 
 def test_a_long_record_is_left_out_and_the_others_are_read(tmp_path, monkeypatch):
-    for module in (plain, jsonl):
+    for module in (plain, jsonl_format):
         monkeypatch.setattr(module, "LINE_LIMIT", 100)
     records = ("one", "x" * 1000, "two", "y" * 88, "y" * 89, "z" * 500)  # 12 characters around each
     lines = [json.dumps({"text": text}) for text in records]
