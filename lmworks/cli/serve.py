@@ -82,5 +82,5 @@ def must_be_installed() -> None:
     """One sentence where a package of the extra is missing, before anything is read."""
     from lmworks.basics.extras import require
 
-    for package in ("fastapi", "uvicorn", "prometheus_client", "nicegui"):
+    for package in ("fastapi", "uvicorn", "prometheus_client", "nicegui", "httpx"):
         require(package, "serve")

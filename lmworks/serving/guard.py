@@ -13,42 +13,24 @@ import binascii
 import hashlib
 import hmac
 import re
-import secrets
 import time
 from collections.abc import Collection
-from dataclasses import dataclass, field
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from lmworks.basics.errors import ConfigError
-from lmworks.serving.api.work import Work
 from lmworks.serving.errors import Refused, as_response, refusal
 from lmworks.serving.log import Log
 from lmworks.serving.metrics import Metrics
+from lmworks.serving.record import RECORD, Record
 from lmworks.serving.service import Service
 
 OPEN = ("/health",)
 """Paths that need no key: whoever watches over the server has none."""
 PAGE = "/_nicegui_ws"
 """The connection of the page, which takes no bearer's key."""
-RECORD = "lmworks.record"
-"""Where a request's record lies in its scope."""
-
-
-@dataclass
-class Record:
-    """What is known of a request when it is over."""
-
-    id: str = field(default_factory=lambda: f"req-{secrets.token_hex(8)}")
-    status: int = 499
-    """What was answered; as nginx has it, 499 where the client left before."""
-    work: Work | None = None
-    keeps_text: bool = False
-    """Whether the log is to hold what was asked."""
-    text: str | None = None
-    """What was asked."""
 
 
 class Keys:

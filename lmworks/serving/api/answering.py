@@ -16,7 +16,7 @@ from lmworks.generation.engine import Piece
 from lmworks.serving.api.wire import Asking
 from lmworks.serving.api.work import REASONS, Stream, Work, watched
 from lmworks.serving.errors import Refused
-from lmworks.serving.guard import RECORD
+from lmworks.serving.record import RECORD
 from lmworks.serving.service import Service
 
 FINGERPRINT = f"lmworks-{__version__}"

@@ -10,9 +10,9 @@ from nicegui import ui
 
 from lmworks.basics.errors import ConfigError, LmworksError
 from lmworks.generation.distribution import Logits, Probabilities
-from lmworks.lab import store
 from lmworks.serving.beside import twin
 from lmworks.serving.errors import Refused
+from lmworks.serving.lab.verdicts import verdicts
 from lmworks.serving.page.settings import Settings
 from lmworks.serving.service import Service
 
@@ -37,10 +37,8 @@ class NextToken:
         self._chart.props('role="img" aria-label="Probabilities of the next token"')
         self._chart.visible = False
         with ui.column().classes("lm-claims"):
-            for number, what in CLAIMS.items():
-                found = store.stored(number)
-                if found is not None:
-                    ui.label(f"Claim {number}, on {what}: {found.verdict} (lmworks lab {number} --show)")
+            for line in verdicts(CLAIMS):
+                ui.label(line)
 
     async def read(self) -> None:
         """Run the network once; the settings work on its logits."""
