@@ -23,24 +23,6 @@ import numpy as np
 from lmworks.basics.errors import ConfigError, LmworksError
 
 WORDS = "the old house by river had a garden where children would play until evening came"
-    [
-        "the",
-        "old",
-        "house",
-        "by",
-        "river",
-        "had",
-        "a",
-        "garden",
-        "where",
-        "children",
-        "would",
-        "play",
-        "until",
-        "evening",
-        "came",
-    ]
-)
 
 
 @dataclass(frozen=True)
