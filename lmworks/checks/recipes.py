@@ -333,7 +333,7 @@ def _check_training(recipe: TrainRecipe) -> Iterator[CheckResult]:
         yield validates(trial)
         yield warmup((recipe.training, len(trial.rows)))
         if isinstance(trial.packed, Shards):
-            yield shards.bytes_of_tokens(shards.Packed(trial.packed, trial.tokenizer))
+            yield shards.bytes_of_tokens(shards.TokenizedShards(trial.packed, trial.tokenizer))
         yield labels(trial)
         if trial.model.config.arrangement == "decoder":
             yield templates.loss_by_hand(trial.model)

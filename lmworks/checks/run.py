@@ -30,7 +30,7 @@ SUBJECTS = {
     "text of a model": data.Prepared,
     "text of a tokenizer": data.Prepared,
     "shards": Shards,
-    "shards of a tokenizer": shards.Packed,
+    "shards of a tokenizer": shards.TokenizedShards,
 }
 """What a check can be of, and what it is called with."""
 
@@ -79,7 +79,7 @@ def check_shards(opened: Shards, tokenizer: Tokenizer | None = None) -> list[Che
     """Every check of a packed corpus, and of its tokenizer where there is one."""
     results = [one(opened) for one in checks_of("shards")]
     if tokenizer is not None:
-        packed = shards.Packed(opened, tokenizer)
+        packed = shards.TokenizedShards(opened, tokenizer)
         results += [one(packed) for one in checks_of("shards of a tokenizer")]
     return results
 

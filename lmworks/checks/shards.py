@@ -22,7 +22,7 @@ READ = 50
 
 
 @dataclass(frozen=True)
-class Packed:
+class TokenizedShards:
     """Shards and a tokenizer that should have made them."""
 
     shards: Shards

@@ -42,11 +42,11 @@ def serve(  # noqa: PLR0913, PLR0917 (each is an option that people know by name
     for Prometheus at /metrics."""
     must_be_installed()
     from lmworks.serving.run import listening, must_be_safe, names_of, serve
-    from lmworks.serving.settings import Limits
+    from lmworks.serving.settings import ServerLimits
 
     keys = [*(api_key or ()), *os.environ.get("LMWORKS_API_KEY", "").split()]
     must_be_safe(host, keys, without_key)
-    limits = Limits(seconds=seconds, grace_seconds=grace)
+    limits = ServerLimits(seconds=seconds, grace_seconds=grace)
     listener = listening(host, port)
 
     from lmworks.basics import progress

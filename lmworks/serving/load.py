@@ -78,7 +78,7 @@ class Load:
 
     @property
     def tokens_per_second(self) -> float:
-        """Written, by all clients together, from the first request to the end of the last answer."""
+        """Written by all clients together, from the first request to the end of the last answer."""
         return self.written_tokens / self.seconds
 
     @property

@@ -7,7 +7,7 @@ from pydantic import Field
 from lmworks.basics.config import Config
 
 
-class Limits(Config):
+class ServerLimits(Config):
     """Bounds that keep one client from taking everything. What is above them is refused with a sentence that names them."""
 
     body_bytes: int = Field(default=4 * 2**20, gt=0)

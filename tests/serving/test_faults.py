@@ -20,7 +20,7 @@ from lmworks.basics.errors import QueueFull
 from lmworks.generation.engine import Engine
 from lmworks.generation.strategies import Sample
 from lmworks.serving.service import Service
-from lmworks.serving.settings import Limits
+from lmworks.serving.settings import ServerLimits
 from serving.live import ENDLESS, Live, post, running, small
 
 JSON = {"content-type": "application/json"}
@@ -205,7 +205,7 @@ def test_a_network_that_fails_is_told_and_the_server_goes_on(live: Live, monkeyp
 
 
 def test_at_the_end_of_the_grace_period_those_who_run_are_told():
-    limits = Limits(grace_seconds=0.2)
+    limits = ServerLimits(grace_seconds=0.2)
     told: dict[str, Any] = {}
 
     def whole(live: Live) -> None:

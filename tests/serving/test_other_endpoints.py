@@ -13,10 +13,10 @@ import torch
 from lmworks.language_model import LanguageModel
 from lmworks.models.hooks import hook_points
 from lmworks.serving.api import inspection
-from lmworks.serving.beside import twin
 from lmworks.serving.metrics import Metrics
+from lmworks.serving.pytorch_worker import twin
 from lmworks.serving.service import Service
-from lmworks.serving.settings import Limits
+from lmworks.serving.settings import ServerLimits
 from serving.live import Live, running, small
 
 
@@ -83,7 +83,7 @@ def test_a_text_too_long_for_a_vector(both: Live, encoder: LanguageModel):
 
 
 def test_vectors_have_a_bound_of_time(encoder: LanguageModel):
-    with running(Service(encoder, limits=Limits(seconds=1e-6))) as live:
+    with running(Service(encoder, limits=ServerLimits(seconds=1e-6))) as live:
         response = live.post("/v1/embeddings", input=["a"] * 40)
         assert response.status_code == 504 and response.json()["error"]["code"] == "timeout"
 

@@ -40,7 +40,7 @@ class History(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Step:
+class SamplingStep:
     """A named step. It is on where a setting of it differs from its default."""
 
     name: str
@@ -124,7 +124,7 @@ def filters() -> tuple[Filter, ...]:
     return tuple(sorted(declared(__package__, Filter).values(), key=lambda one: (one.sees != "logits", one.place)))
 
 
-def with_settings(steps: Iterable[Step]) -> Callable[[Made], Made]:
+def with_settings(steps: Iterable[SamplingStep]) -> Callable[[Made], Made]:
     """Give a class of settings those of the steps too, after its own."""
 
     def extended(kind: Made) -> Made:

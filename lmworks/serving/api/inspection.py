@@ -22,8 +22,8 @@ from lmworks.language_model import LanguageModel
 from lmworks.models.hooks import hooked
 from lmworks.models.network import Network
 from lmworks.serving.api.answering import must_be
-from lmworks.serving.api.wire import Message, Text, Tokens, Wire
-from lmworks.serving.beside import twin
+from lmworks.serving.api.requests import Message, StrictModel, Text, Tokens
+from lmworks.serving.pytorch_worker import twin
 from lmworks.serving.service import Service
 
 MOST_PLACES = 4096
@@ -37,7 +37,7 @@ Facts = dict[str, Any]
 Layers = Annotated[list[Annotated[int, Field(ge=0, lt=10_000)]], Field(max_length=1000, fail_fast=True)]
 
 
-class Inspecting(Wire):
+class InspectRequest(StrictModel):
     """A request to /v1/inspect."""
 
     model: Annotated[str, Field(max_length=1000)] | None = None
@@ -71,16 +71,16 @@ def routes(service: Service) -> APIRouter:
     router = APIRouter()
 
     @router.post("/v1/inspect", summary="Look inside the network at a text")
-    async def inspect(asked: Inspecting) -> Response:
+    async def inspect(asked: InspectRequest) -> Response:
         must_be(service, asked.model, service.name)
-        body = await service.beside.do(lambda: inspected(service, asked))
+        body = await service.worker.run(lambda: inspected(service, asked))
         return Response(body, media_type="application/json")
 
     return router
 
 
 @torch.inference_mode()
-def inspected(service: Service, asked: Inspecting) -> bytes:
+def inspected(service: Service, asked: InspectRequest) -> bytes:
     """The answer's body."""
     model = service.model
     if model.translates:
@@ -171,7 +171,7 @@ class _Look:
 class _Chosen:
     """What is looked at, checked against the network and the bounds."""
 
-    def __init__(self, model: LanguageModel, asked: Inspecting, tokens: int, most: int) -> None:
+    def __init__(self, model: LanguageModel, asked: InspectRequest, tokens: int, most: int) -> None:
         config = model.config
         longest = min(most, config.context)
         if tokens > longest:

@@ -10,7 +10,7 @@ from typing import Any
 from nicegui import ui
 
 from lmworks.basics.errors import LmworksError
-from lmworks.serving.api.inspection import Inspecting, inspected
+from lmworks.serving.api.inspection import InspectRequest, inspected
 from lmworks.serving.errors import Refused
 from lmworks.serving.service import Service
 
@@ -44,8 +44,8 @@ class Inside:
         """Run the network and show both."""
         layer, head = int(self._layer.value or 0), int(self._head.value or 0)
         try:
-            asked = Inspecting(prompt=self._text.value or "", attention=[layer], heads=[head], top=1)
-            facts = json.loads(await self._service.beside.do(lambda: inspected(self._service, asked)))
+            asked = InspectRequest(prompt=self._text.value or "", attention=[layer], heads=[head], top=1)
+            facts = json.loads(await self._service.worker.run(lambda: inspected(self._service, asked)))
         except (LmworksError, Refused, ValueError) as error:
             self._said.text = str(error)
             return

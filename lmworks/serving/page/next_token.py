@@ -10,10 +10,10 @@ from nicegui import ui
 
 from lmworks.basics.errors import ConfigError, LmworksError
 from lmworks.generation.distribution import Logits, Probabilities
-from lmworks.serving.beside import twin
 from lmworks.serving.errors import Refused
 from lmworks.serving.lab.verdicts import verdicts
-from lmworks.serving.page.settings import Settings
+from lmworks.serving.page.settings import SettingsPanel
+from lmworks.serving.pytorch_worker import twin
 from lmworks.serving.service import Service
 
 BARS = 20
@@ -24,7 +24,7 @@ CLAIMS = {6: "temperature", 12: "top-k and top-p"}
 class NextToken:
     """A text and the distribution of what follows it."""
 
-    def __init__(self, service: Service, settings: Settings) -> None:
+    def __init__(self, service: Service, settings: SettingsPanel) -> None:
         self._service, self._settings = service, settings
         self._ids: list[int] = []
         self._logits: Logits | None = None
@@ -44,7 +44,7 @@ class NextToken:
         """Run the network once; the settings work on its logits."""
         text = self._text.value or ""
         try:
-            self._ids, self._logits = await self._service.beside.do(lambda: _read(self._service, text))
+            self._ids, self._logits = await self._service.worker.run(lambda: _read(self._service, text))
         except (LmworksError, Refused) as error:
             self._said.text = str(error)
             return

@@ -10,7 +10,7 @@ from lmworks.basics.errors import ConfigError
 from lmworks.generation.strategies import Greedy, Sample, Strategy
 
 
-class Settings:
+class SettingsPanel:
     """How the next token is chosen and how long an answer may become; a model's own habits are for the API."""
 
     def __init__(self, changed: Callable[[], None]) -> None:

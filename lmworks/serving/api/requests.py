@@ -35,7 +35,7 @@ def few(value: Any, most: int = 1024) -> Any:
     return value
 
 
-class Wire(BaseModel):
+class StrictModel(BaseModel):
     """A part of a request: its fields and no others."""
 
     model_config = ConfigDict(extra="forbid", strict=True, use_attribute_docstrings=True, protected_namespaces=())
@@ -46,7 +46,7 @@ class Wire(BaseModel):
         return few(value, 64)
 
 
-class StreamOptions(Wire):
+class StreamOptions(StrictModel):
     """How a stream is sent."""
 
     include_usage: bool | None = None
@@ -56,7 +56,7 @@ class StreamOptions(Wire):
     """OpenAI's padding of chunks; not done here."""
 
 
-class Schema(Wire):
+class Schema(StrictModel):
     """A JSON schema and its name."""
 
     name: Annotated[str, Field(max_length=200)]
@@ -68,7 +68,7 @@ class Schema(Wire):
     """It is always kept to."""
 
 
-class ResponseFormat(Wire):
+class ResponseFormat(StrictModel):
     """The form of an answer."""
 
     type: Literal["text", "json_object", "json_schema"]
@@ -88,7 +88,7 @@ class ResponseFormat(Wire):
         return JsonSchema(self.json_schema.schema_ if self.json_schema is not None else None)
 
 
-class StructuredOutputs(Wire):
+class StructuredOutputs(StrictModel):
     """vLLM's name for one of three forms."""
 
     json_: dict[str, Any] | None = Field(default=None, alias="json")
@@ -117,7 +117,7 @@ class StructuredOutputs(Wire):
         return Regex(self.regex) if self.regex is not None else Choice(self.choice or ())
 
 
-Asked = TypeVar("Asked", bound="Wire")
+Asked = TypeVar("Asked", bound="StrictModel")
 NAMES = {"min_new_tokens": "min_tokens"}
 """Settings of strategies that have another name here: vLLM's."""
 
@@ -133,7 +133,7 @@ def with_sampling(kind: type[Asked]) -> type[Asked]:
 
 
 @with_sampling
-class Asking(Wire):
+class GenerationRequest(StrictModel):
     """What completions and chats share: how the answer is chosen and sent.
 
     Every setting of `Sample` is a field; those that OpenAI's API has in its own way are written here.
@@ -221,7 +221,7 @@ class Asking(Wire):
         return {int(token): bias for token, bias in self.logit_bias.items()}
 
 
-class Completing(Asking):
+class CompletionRequest(GenerationRequest):
     """A request to /v1/completions: continue a text."""
 
     prompt: (
@@ -270,18 +270,18 @@ class Completing(Asking):
         return str(self.prompt)
 
 
-class Part(Wire):
+class TextPart(StrictModel):
     """A part of a message; text alone is read here."""
 
     type: Literal["text"]
     text: Text
 
 
-class Message(Wire):
+class Message(StrictModel):
     """One turn of a conversation."""
 
     role: Literal["system", "developer", "user", "assistant"]
-    content: Text | Annotated[list[Part], Field(max_length=1024, fail_fast=True)]
+    content: Text | Annotated[list[TextPart], Field(max_length=1024, fail_fast=True)]
     name: Annotated[str, Field(max_length=200)] | None = None
     """Accepted, not used."""
 
@@ -298,7 +298,7 @@ class Message(Wire):
         return {"role": "system" if self.role == "developer" else self.role, "content": text}
 
 
-class Chatting(Asking):
+class ChatRequest(GenerationRequest):
     """A request to /v1/chat/completions: answer a conversation."""
 
     messages: Annotated[list[Message], Field(min_length=1, max_length=4096, fail_fast=True)]

@@ -26,7 +26,7 @@ class Beside:
         self._thread = ThreadPoolExecutor(1, "lmworks-beside")
         self._most, self._waiting = queue + 1, 0
 
-    async def do(self, work: Callable[[], Result]) -> Result:
+    async def run(self, work: Callable[[], Result]) -> Result:
         """What `work` returns, called in the thread when its turn has come. QueueFull where too many wait."""
         if self._waiting >= self._most:
             raise QueueFull(f"{self._waiting - 1:,} requests wait already; ask again later")
