@@ -19,11 +19,11 @@ from lmworks.models.stack import run_plainly
 Result = TypeVar("Result")
 
 
-class Beside:
+class PyTorchWorker:
     """A thread and a queue of bounded length."""
 
     def __init__(self, queue: int) -> None:
-        self._thread = ThreadPoolExecutor(1, "lmworks-beside")
+        self._thread = ThreadPoolExecutor(1, "lmworks-pytorch")
         self._most, self._waiting = queue + 1, 0
 
     async def run(self, work: Callable[[], Result]) -> Result:

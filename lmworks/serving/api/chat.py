@@ -30,12 +30,12 @@ def routes(service: Service) -> APIRouter:
         ]
         work = await Work.begin(service, jobs, asked.answers)
         kind = "chat.completion.chunk" if asked.stream else "chat.completion"
-        return await answer(http, asked, work, kind, "chatcmpl", lambda number: ChatChoice(service, number, asked))
+        return await answer(http, asked, work, kind, "chatcmpl", lambda number: _ChatChoice(service, number, asked))
 
     return router
 
 
-class ChatChoice:
+class _ChatChoice:
     """One answer."""
 
     def __init__(self, service: Service, number: int, asked: ChatRequest) -> None:

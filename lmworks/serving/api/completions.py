@@ -47,16 +47,16 @@ def routes(service: Service) -> APIRouter:
         work = await Work.begin(service, jobs, asked.answers)
         prompts = asked.prompts
 
-        def choice(number: int) -> CompletionChoice:
+        def choice(number: int) -> _CompletionChoice:
             prompt = prompts[number // asked.answers] if asked.echo else None
-            return CompletionChoice(service, work.tickets[number], number, asked, prompt)
+            return _CompletionChoice(service, work.tickets[number], number, asked, prompt)
 
         return await answer(http, asked, work, "text_completion", "cmpl", choice)
 
     return router
 
 
-class CompletionChoice:
+class _CompletionChoice:
     """One continuation."""
 
     def __init__(
