@@ -86,7 +86,7 @@ def packed_once(shards: Shards) -> Outcome:
 
 
 @check("shards are this tokenizer's", 8, of="shards of a tokenizer")
-def same_tokenizer(packed: Packed) -> Outcome:
+def same_tokenizer(packed: TokenizedShards) -> Outcome:
     """The hash that the shards hold, and documents decoded and encoded again."""
     shards, tokenizer = packed.shards, packed.tokenizer
     differences = [
@@ -119,7 +119,7 @@ def same_tokenizer(packed: Packed) -> Outcome:
 
 
 @check("the text's bytes are its tokens'", 6, of="shards of a tokenizer")
-def bytes_of_tokens(packed: Packed) -> Outcome:
+def bytes_of_tokens(packed: TokenizedShards) -> Outcome:
     """The bytes that bits per byte are counted by, against those of the tokens."""
     shards, tokenizer = packed.shards, packed.tokenizer
     known = tokenizer.special.keys() - {tokenizer.unknown} | {tokenizer.document_start, tokenizer.document_end}

@@ -72,7 +72,7 @@ class SamplingStep:
 
 
 @dataclass(frozen=True)
-class Adjustment(Step):
+class Adjustment(SamplingStep):
     """Changes the logits of the next token given the text so far, in every strategy, before the temperature."""
 
     change: Callable[..., Logits]
@@ -80,7 +80,7 @@ class Adjustment(Step):
 
 
 @dataclass(frozen=True)
-class Filter(Step):
+class Filter(SamplingStep):
     """Keeps some tokens of a distribution and drops the others, in `lm.Sample`, after the temperature.
 
     What is left is made to sum to one again before the next filter sees it.
