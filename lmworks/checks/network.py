@@ -16,7 +16,7 @@ from lmworks.tokens.batch import Example, stack
 CHUNK = 5
 """Tokens read at once in the chunked pass; no divisor of most lengths."""
 STEPS = 8
-"""Tokens read one by one, as in decoding, behind the others."""
+"""Tokens read one by one, as in decoding, after the others."""
 PADDING = 3
 
 

@@ -231,7 +231,7 @@ def _strategy_options() -> list[inspect.Parameter]:
 
 
 def _as_typed(annotation: Any) -> tuple[Any, str | None]:
-    """How a setting of this type is typed on the command line: a type that typer reads, and what the help shows for it."""
+    """How a setting of this type is typed on the command line: the type for typer, and what the help shows for it."""
     kinds = [one for one in get_args(annotation) if one is not NoneType] or [annotation]
     if get_origin(annotation) is Literal:
         return str, "|".join(_word(one) for one in get_args(annotation))

@@ -47,14 +47,17 @@ def serve(
     loads: list[Load] = []
     with served(server) as address:
         for number in clients:
-            said = {
-                "temperature": temperature,
-                "requests": requests,
-                "prompt_tokens": prompt_tokens,
-                "max_tokens": max_tokens,
-                "key": api_key,
-            }
-            loads.append(asyncio.run(measure(address, concurrency=number, seed=1000 * number, **said)))  # type: ignore[arg-type]
+            load = measure(
+                address,
+                concurrency=number,
+                seed=1000 * number,
+                temperature=temperature,
+                requests=requests,
+                prompt_tokens=prompt_tokens,
+                max_tokens=max_tokens,
+                key=api_key,
+            )
+            loads.append(asyncio.run(load))
     if json_:
         as_json([asdict(load) | {"tokens_per_second": load.tokens_per_second} for load in loads])
         return

@@ -1,4 +1,4 @@
-"""lmworks check: the silent errors that a model, a text, a tokenizer, packed shards or a recipe can have, looked for."""
+"""lmworks check: look for the silent errors that a model, a text, a tokenizer, shards or a recipe can have."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ def check(
     what: Annotated[
         str,
         typer.Argument(
-            help="A model (smollm2, a directory, a .gguf file, hf:org/name); a text (a file or folder, what `lmworks corpus` "
-            "made, python-reference, a name of the data registry); a folder of `lmworks tokens train` or of shards; "
-            "or a recipe (shakespeare-char, ..., a TOML file)."
+            help="A model (smollm2, a directory, a .gguf file, hf:org/name); a text (a file or folder, what `lmworks "
+            "corpus` made, python-reference, a name of the data registry); a folder of `lmworks tokens train` or of "
+            "shards; or a recipe (shakespeare-char, ..., a TOML file)."
         ),
     ],
     data: Annotated[

@@ -18,9 +18,7 @@ def compress(
     bits: Annotated[int, typer.Option(help="Bits of each weight of the blocks: 4 or 8.")] = 4,
     embedding_bits: Annotated[
         int | None,
-        typer.Option(
-            help="Bits of embedding and head, which stay in 16 unless given: smaller, but transformers does not load it."
-        ),
+        typer.Option(help="Bits of embedding and head, 16 unless given; with fewer, transformers does not load it."),
     ] = None,
     out: Annotated[str | None, typer.Option(help="Where the directory goes; models/NAME-4bit unless given.")] = None,
     text: Annotated[

@@ -42,7 +42,8 @@ def _show(report: CorpusReport) -> None:
     if report.cut["documents"]:
         longest = report.recipe["clean"]["longest"]
         typer.echo(
-            f"cut       {report.cut['documents']:,} longer than {longest:,} characters, into {report.cut['parts']:,} parts"
+            f"cut       {report.cut['documents']:,} longer than {longest:,} characters, "
+            f"into {report.cut['parts']:,} parts"
         )
     if report.blank:
         typer.echo(f"blank     {report.blank:,} records without any text, left out")

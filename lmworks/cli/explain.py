@@ -1,7 +1,7 @@
 """lmworks explain: what each setting means, from the lines beside the setting itself.
 
-Nothing is listed here: verbs declare themselves, classes of settings say `explain_as`, and the parts of PARTS are declared
-in their folders.
+No setting is listed here: verbs declare themselves, classes of settings say `explain_as`, and parts are declared in the
+folders of PARTS.
 """
 
 from __future__ import annotations

@@ -55,8 +55,8 @@ def plan(
 def _print_plan(plan: Plan) -> None:
     config, device = plan.subject.model, plan.devices.device
     typer.echo(
-        f"{plan.subject.name}: {config.family}, {config.layers} layers x {config.dim}, vocabulary {config.vocab_size:,}, "
-        f"{plan.rows} x {plan.subject.training.context:,} tokens at once on each device, {plan.dtype}"
+        f"{plan.subject.name}: {config.family}, {config.layers} layers x {config.dim}, "
+        f"vocabulary {config.vocab_size:,}, {plan.rows} x {plan.subject.training.context:,} tokens at once on each device, {plan.dtype}"
     )
     typer.echo(
         f"{plan.devices.name}: {size(device.memory)} and {digits(device.flops / 1e12)} TFLOP/s each, "

@@ -40,7 +40,7 @@ def sweep(
     ] = None,
     seed: Annotated[int, typer.Option(help="The sampler's; every trial has the recipe's training.seed.")] = 0,
     prune: Annotated[
-        bool, typer.Option(help="End trials that are behind half of the others (needs training.evaluate_every).")
+        bool, typer.Option(help="End trials that do worse than half of the others (needs training.evaluate_every).")
     ] = True,
     find_rate: Annotated[
         bool, typer.Option("--find-rate", help="No search: raise the learning rate step by step and show the loss.")
@@ -132,15 +132,16 @@ def _show(result: SweepResult, pictures: list[Path]) -> None:
     states = ("complete", "pruned", "diverged", "failed", "running")
     counts = ", ".join(f"{result.count(state)} {state}" for state in states if result.count(state))
     typer.echo(
-        f"\n{len(result.trials)} trials: {counts} (sampler seed {result.seed}, training.seed {result.training_seed} in all)"
+        f"\n{len(result.trials)} trials: {counts} "
+        f"(sampler seed {result.seed}, training.seed {result.training_seed} in all)"
     )
     for one in result.trials:
         if one.why:
             typer.echo(f"  trial {one.number} {one.state}: {one.why}")
     _show_importance(result)
     typer.echo(
-        "\nThe best is chosen by the text that it was measured on, so its figure flatters: train it with other seeds, and\n"
-        "judge it by text that took no part.\n"
+        "\nThe best is chosen by the text that it was measured on, so its figure flatters: train it with other seeds,\n"
+        "and judge it by text that took no part.\n"
     )
     typer.echo(f"study   {result.folder} ({result.storage}; trials/ has their logs)")
     if pictures:
@@ -165,8 +166,8 @@ def _show_importance(result: SweepResult) -> None:
         ],
     )
     typer.echo(
-        f"(n {result.importance[0].trials} trials: how the best quarter's settings differ from all; 95 % of shuffled results "
-        "stay below chance.\nIt holds for this space alone: a wider range makes a setting matter more.)"
+        f"(n {result.importance[0].trials} trials: how the best quarter's settings differ from all; 95 % of shuffled "
+        "results stay below chance.\nIt holds for this space alone: a wider range makes a setting matter more.)"
     )
 
 

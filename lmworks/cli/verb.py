@@ -4,7 +4,7 @@
     def generate(model: Model, ...) -> None:
         "Continue a text with a model. ..."
 
-`lmworks --help` shows the first sentence under the heading. A command is only built when somebody asks for it.
+`lmworks --help` shows the first sentence under the heading. A command is built only when it is asked for.
 """
 
 from __future__ import annotations

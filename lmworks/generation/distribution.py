@@ -56,7 +56,7 @@ class Draws:
         return self._left.pop()
 
     def ahead(self, count: int) -> list[float]:
-        """So many that come next, and stay next."""
+        """As many as `count` that come next; they stay next."""
         self._must_have(count)
         return self._left[: -count - 1 : -1]
 
@@ -88,7 +88,7 @@ def at_share(p: Probabilities, at: float) -> int:
 
 
 def keep_or_draw(p: Probabilities, guess: int, drawn_from: Probabilities, draws: Draws) -> int:
-    """A token of distribution p, given a guess of another: kept with probability p / q, else drawn from what p has more."""
+    """A token of distribution p, given a guess of another: kept with probability p / q, else drawn from p's excess."""
     at = draws.next()
     if at * float(drawn_from[guess]) < float(p[guess]):
         return guess

@@ -1,8 +1,8 @@
-"""What stands before every route: who may ask, how much may be sent, and a line in the log for each request.
+"""What guards every route: who may ask, how much may be sent, and a line in the log for each request.
 
-A key is sent as OpenAI's clients send it (`Authorization: Bearer KEY`), or by a browser as the password of its own dialogue
-(Basic, any name). Without keys, and on the loopback, only requests to the loopback's own names are answered: a page elsewhere
-whose name is made to point here cannot read what is served.
+A key is sent as OpenAI's clients send it (`Authorization: Bearer KEY`), or by a browser as the password of its own
+dialogue (Basic, any name). Without keys, and on the loopback, only requests to the loopback's own names are answered: a
+page elsewhere whose name is made to point here (DNS rebinding) cannot read what is served.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Keys:
     """The keys that open the server."""
 
     def __init__(self, keys: Collection[str]) -> None:
-        """ConfigError for a key that no client can send, or that everybody sends: an empty one, of a variable that is not set."""
+        """ConfigError for a key that no client can send, and for an empty one (of a variable that is not set)."""
         for key in keys:
             if not re.fullmatch("[!-~]+", key):
                 raise ConfigError(
@@ -130,7 +130,7 @@ class Guard:
         return None
 
     def _ours(self, headers: Headers) -> bool:
-        """Whether what asks is no page from elsewhere: browsers send a page's origin, and let its scripts open any connection."""
+        """Whether the request is not from a page elsewhere: browsers send a page's origin, whatever it connects to."""
         origin = headers.get("origin")
         return origin is None or origin in self._origins or origin.partition("://")[2] == headers.get("host")
 

@@ -3,7 +3,7 @@
     load = asyncio.run(measure("http://127.0.0.1:8000", concurrency=16, requests=64))
     load.first_token.p95, load.between_pieces.p50, load.tokens_per_second
 
-The client may share the machine with the server: it takes about 70 microseconds of a core for each piece of an answer. Every
+The client may share the machine with the server: each piece of an answer costs it about 70 microseconds of a core. Every
 request has a prompt of its own, so that none is read from the cache.
 """
 
@@ -101,9 +101,12 @@ async def measure(  # noqa: PLR0913 (what a load is)
     vary: bool = True,
     settle: int = 0,
 ) -> Load:
-    """Ask `requests` times with `concurrency` clients; times of the first `settle` do not count: clients that begin together
-    are another load than clients that come and go. Answers have `max_tokens` tokens, or, where they `vary`, half of it to all of
-    it: with equal ones clients that began together go on in step. LmworksError where no answer comes, or the address is none."""
+    """Ask `requests` times with `concurrency` clients.
+
+    Times of the first `settle` requests do not count: clients that begin together are another load than clients that come
+    and go. Answers have `max_tokens` tokens or, where they `vary`, from half of that to all of it: with equal lengths,
+    clients that began together stay in step. LmworksError where no answer comes, ConfigError for what is no address.
+    """
     for name, value in (
         ("concurrency", concurrency),
         ("requests", requests),
@@ -186,7 +189,8 @@ class Client:
         except (ValueError, LookupError, TypeError):
             pass
         raise LmworksError(
-            f"{self.address} does not name its models (status {response.status_code}); give --api-key where it wants one"
+            f"{self.address} does not name its models (status {response.status_code}); "
+            "give --api-key where it wants one"
         )
 
     async def tokens(self, text: str) -> list[int] | None:
@@ -247,7 +251,7 @@ async def _events(response: httpx.Response) -> AsyncIterator[dict[str, Any]]:
 
 
 async def _prompts(client: Client, count: int, tokens: int, seed: int) -> list[list[int] | str]:
-    """Prompts that have no beginning in common, of `tokens` tokens each; of about as many where the server has no /tokenize."""
+    """Prompts that begin differently, of `tokens` tokens each (roughly, where the server has no /tokenize)."""
     words = random.Random(seed)
     made: list[list[int] | str] = []
     for _ in range(count):

@@ -1,7 +1,6 @@
-"""Work beside the engine, in PyTorch: one piece at a time in a thread of its own, on a network that shares the weights alone.
+"""Work beside the engine, in PyTorch: one piece at a time in a thread of its own, on a network that shares only the weights.
 
-Hooks, modes and packed copies of the engine's own network are never touched: what it writes meanwhile is what it would have
-written.
+The hooks, modes and packed copies of the engine's own network are never touched, so its answers stay what they would be.
 """
 
 from __future__ import annotations

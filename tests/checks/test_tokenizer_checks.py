@@ -1,4 +1,4 @@
-"""`lmworks check` on a tokenizer and on shards: what it says of sound ones, and one broken on purpose for each check."""
+"""`lmworks check` on a tokenizer and on shards: sound ones, and for each check one that is broken on purpose."""
 
 from __future__ import annotations
 
@@ -141,7 +141,8 @@ def test_8_ids_that_the_tokenizer_would_not_write(tmp_path: Path):
         def document(self, number: int) -> np.ndarray:
             return np.array(changed)
 
-    failed(shards.same_tokenizer(shards.TokenizedShards(Spelt(), tokenizer)), "the ids of document 0")  # type: ignore[arg-type]
+    spelt = shards.TokenizedShards(Spelt(), tokenizer)  # type: ignore[arg-type]
+    failed(shards.same_tokenizer(spelt), "the ids of document 0")
 
 
 def test_6_ids_that_were_overwritten_are_not_passed_over(tmp_path: Path):

@@ -27,7 +27,7 @@ JSON = {"content-type": "application/json"}
 
 
 def settled(engine: Engine, running: int = 0, waiting: int = 0) -> None:
-    """Until so many requests run and wait."""
+    """Wait until this many requests run and wait."""
     end = time.monotonic() + 30
     while (engine.state.running, engine.state.waiting) != (running, waiting):
         assert time.monotonic() < end, engine.state
@@ -276,8 +276,8 @@ def test_kill_term_under_load(tmp_path: Path, grace: str):
 
 @pytest.mark.slow
 def test_a_soak_leaves_memory_flat():
-    """Minutes of every kind of request, good, bad and cut off: as many as a day brings at one or two a minute. The first parts
-    compile kernels and fill what is kept for good (words of the tokenizer, in each thread); from then on nothing may grow."""
+    """Minutes of every kind of request, good, bad and cut off: as many as a day brings at one or two a minute. The first
+    compile kernels and fill what is kept for good (the tokenizer's words, in each thread); after that nothing may grow."""
     import gc
     import os
     import random

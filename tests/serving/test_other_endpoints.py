@@ -156,7 +156,7 @@ def test_metrics_count_what_was_done():
 
 
 def test_the_time_between_tokens_is_the_mean_of_an_answer():
-    """From the first token to the last, by the tokens behind the first; an answer of one token has none."""
+    """From the first token to the last, divided by the tokens after the first; an answer of one token has none."""
 
     def ticket(tokens: int, first: float, ended: float) -> Any:
         request = SimpleNamespace(finish="stop", prompt=[1], tokens=[1] * tokens)
@@ -187,7 +187,7 @@ def test_the_look_inside_is_the_network_s_own(live: Live):
     assert look["next"][0]["id"] == int(logprobs[-1].argmax())
     assert [layer["layer"] for layer in look["layers"]] == [0, 1]
     last = [place[0]["id"] for place in look["layers"][-1]["top_logprobs"]]
-    assert last == logprobs.argmax(-1).tolist()  # behind the last layer the lens is the answer
+    assert last == logprobs.argmax(-1).tolist()  # after the last layer the lens is the answer
     assert [place[0]["id"] for place in look["layers"][0]["top_logprobs"]] != last
     _, seen = model.network.run_with_cache(torch.tensor([ids]))
     (layer,) = look["attention"]

@@ -1,4 +1,4 @@
-"""Reading text that nobody vouches for: what is read is unchanged, what is not is named with its reason."""
+"""Reading untrusted text: what is read is unchanged, what is not is named with its reason."""
 
 from __future__ import annotations
 

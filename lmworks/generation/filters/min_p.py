@@ -1,4 +1,7 @@
-"""Min-p: keep what is not too far below the best token. Source: Nguyen et al. 2024, https://arxiv.org/abs/2407.01082."""
+"""Min-p: keep what is not too far below the best token.
+
+Source: Nguyen et al. 2024, https://arxiv.org/abs/2407.01082.
+"""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""What a step from logits to the next token's distribution declares: its settings, its place in the order, what it does.
+"""What a step from logits to the next token's distribution declares: settings, place in the order, what it does.
 
     MIN_P = Filter("min_p", place=30, settings=MinP, keep=keep)
 
-Steps do not commute, so each says its place, and a strategy's `order` shows them in it. Nothing here loads torch, so that
-the command line can list the settings quickly.
+Steps do not commute, so each says its place, and a strategy's `order` shows them in that order. Nothing here loads torch,
+so that the command line can list the settings quickly.
 """
 
 from __future__ import annotations
@@ -89,8 +89,7 @@ class Filter(SamplingStep):
     keep: Callable[..., Kept | None]
     """`keep(probabilities, **settings)`: the ids of the tokens that stay, rising; None for all."""
     sees: Literal["probabilities", "logits"] = "probabilities"
-    """Logits for a filter that looks at the order of the tokens alone, which the temperature does not change: it is done
-    first, and what comes after has fewer tokens to look at."""
+    """Logits for a filter that the temperature must not change, or cannot: it is done first, before the temperature."""
 
     def applied(self, p: Probabilities, **settings: Any) -> Probabilities:
         """The probabilities with zero for what is dropped; not yet made to sum to one."""

@@ -1,4 +1,7 @@
-"""Locally typical sampling: keep tokens of usual surprise. Source: Meister et al. 2022, https://arxiv.org/abs/2202.00666."""
+"""Locally typical sampling: keep tokens of usual surprise.
+
+Source: Meister et al. 2022, https://arxiv.org/abs/2202.00666.
+"""
 
 from __future__ import annotations
 

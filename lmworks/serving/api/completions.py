@@ -119,7 +119,7 @@ class LogprobColumns:
         self.offsets: list[int] = []
 
     def extend(self, other: LogprobColumns) -> None:
-        """Put the other behind it."""
+        """Append the columns of another."""
         self.tokens += other.tokens
         self.logprobs += other.logprobs
         self.tops += other.tops

@@ -1,7 +1,7 @@
 """What clients may send: bounded, of exact types, and no setting that is not known.
 
-Names are OpenAI's; behind them, under vLLM's names, the settings that only a server of one's own has. What OpenAI's clients send
-and changes no answer (`user`, `metadata`, ...) is accepted by its name and not looked at.
+Names are OpenAI's, and vLLM's for what OpenAI does not have. Settings of sampling are read from `Sample`. What OpenAI's
+clients send and changes no answer (`user`, `metadata`, ...) is accepted by its name and not looked at.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Token = Annotated[int, Field(ge=0, lt=2**31)]
 Tokens = Annotated[list[Token], Field(min_length=1, max_length=2**20, fail_fast=True)]
 
 
-# Each item that is wrong costs microseconds while no stream goes on: lists stop at the first, and large objects are not looked at.
+# A wrong item costs microseconds in which no stream goes on: lists stop at the first, large objects are not looked at.
 
 
 def few(value: Any, most: int = 1024) -> Any:
@@ -236,7 +236,7 @@ class CompletionRequest(GenerationRequest):
     """The longest answer; 16 unless it is given. 0 with `echo`."""
 
     logprobs: Annotated[int, Field(ge=0, le=100)] | None = None
-    """The log-probability of each token, and of so many of the likeliest in its place."""
+    """The log-probability of each token, and those of this many of the likeliest in its place."""
 
     echo: bool | None = None
     """The prompt before the answer, with its log-probabilities where those are asked for."""
@@ -245,7 +245,7 @@ class CompletionRequest(GenerationRequest):
     """None but `n`: all answers are given."""
 
     suffix: Annotated[str, Field(max_length=0)] | None = None
-    """Text behind the answer; not done here."""
+    """Text after the answer; not done here."""
 
     @model_validator(mode="after")
     def _completes(self) -> Self:
@@ -312,7 +312,7 @@ class ChatRequest(GenerationRequest):
     """The log-probability of each token."""
 
     top_logprobs: Annotated[int, Field(ge=0, le=100)] | None = None
-    """Those of so many of the likeliest in its place."""
+    """Those of this many of the likeliest in its place."""
 
     tools: Annotated[list[Any], Field(max_length=0)] | None = None
     """Not done here; an empty list is accepted."""

@@ -27,7 +27,7 @@ class TokenizeRequest(StrictModel):
     """What the tokenizer puts around a text; true unless given."""
 
     add_generation_prompt: bool | None = None
-    """The opening of the answer behind a conversation; true unless given."""
+    """The opening of the answer after a conversation; true unless given."""
 
     return_token_strs: bool | None = None
     """The text of each token, too."""

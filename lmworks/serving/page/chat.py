@@ -28,7 +28,7 @@ Ended = Callable[[Work, str], None]
 
 
 class Chat:
-    """The messages and the line that asks. A model without a chat template continues the text, a translator translates it."""
+    """The messages and the input line. A model without a chat template continues the text, a translator translates it."""
 
     def __init__(self, service: Service, settings: SettingsPanel, hint: str, ended: Ended) -> None:
         self._service, self._settings, self._ended = service, settings, ended
@@ -48,7 +48,7 @@ class Chat:
             new = ui.button(icon="restart_alt", on_click=self.clear).props('round flat aria-label="New conversation"')
             new.tooltip("New conversation")
         self._stop.visible = False
-        ui.context.client.on_delete(self.stop)  # nobody looks any more, and nobody came back in time
+        ui.context.client.on_delete(self.stop)  # the visitor left and did not come back in time
 
     @property
     def _converses(self) -> bool:
@@ -56,12 +56,12 @@ class Chat:
         return not model.translates and model.tokenizer.chat_template is not None
 
     def _greet(self) -> None:
-        """Say what can be done, where nothing was said yet."""
+        """Say what can be done, while the conversation is empty."""
         with self._column:
             self._empty = ui.label(self._hint).classes("lm-hint")
 
     def clear(self) -> None:
-        """Begin anew."""
+        """Start a new conversation."""
         self.stop()
         self._turns = []
         self._column.clear()
@@ -113,7 +113,7 @@ class Chat:
                 said.append(piece.text)
                 new += pieces.of(piece.tokens)
                 finish = piece.finish or finish
-                if time.monotonic() - looked > OFTEN:  # a browser that is behind would show the past, a stop too
+                if time.monotonic() - looked > OFTEN:  # a slow browser must not fall behind, or it would stop late too
                     written.add(new, True)
                     foot.text = _rate(work)
                     _follow()

@@ -80,7 +80,7 @@ def _heat(tokens: list[str], weights: list[list[float]]) -> dict[str, object]:
 
 
 def _table(tokens: list[str], layers: list[Facts]) -> str:
-    """Behind each layer, last first, the likeliest next token at each place, the darker the likelier."""
+    """After each layer, last first, the likeliest next token at each place, the darker the likelier."""
     head = "".join(f"<th scope=col>{html.escape(token)}</th>" for token in tokens)
     rows = []
     for layer in reversed(layers):

@@ -1,4 +1,4 @@
-"""How the page is laid out: what can be done in tabs, the settings beside them (below a button where there is no room)."""
+"""The page's layout: what can be done in tabs, the settings beside them (on a narrow screen in a drawer behind a button)."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""The next token: its distribution as the model sees it, and what temperature and filters make of it while they are moved.
+"""The next token: its distribution under the model, and what temperature and filters make of it while they are moved.
 
-What people say of temperature (claim 6) and of top-k and top-p (claim 12), live.
+Claims 6 (temperature) and 12 (top-k and top-p) of the lab, live.
 """
 
 from __future__ import annotations
@@ -69,7 +69,10 @@ class NextToken:
         self._chart.update()
         self._chart.visible = True
         kept, steps = int((after > 0).sum()), ", then ".join(strategy.order) or "the likeliest"
-        self._said.text = f"{steps}: {kept:,} of {len(after):,} tokens can be chosen; entropy {_bits(before):.2f} -> {_bits(after):.2f} bits"
+        self._said.text = (
+            f"{steps}: {kept:,} of {len(after):,} tokens can be chosen; "
+            f"entropy {_bits(before):.2f} -> {_bits(after):.2f} bits"
+        )
 
     def _visible(self, number: int) -> str:
         return self._service.texts.named(number)[0].replace(" ", "·").replace("\n", "↵")
@@ -77,10 +80,10 @@ class NextToken:
 
 @torch.inference_mode()
 def _read(service: Service, text: str) -> tuple[list[int], Logits]:
-    """The tokens of a text and the logits behind the last."""
+    """The tokens of a text and the logits after the last."""
     model = service.model
     if model.translates:
-        raise ConfigError("an encoder-decoder's next token hangs on a source and a target; use the chat")
+        raise ConfigError("an encoder-decoder's next token depends on a source and a target; use the chat")
     ids, most = model.encode_prompt(text), min(service.limits.inspected_tokens, model.config.context)
     if len(ids) > most:
         raise ConfigError(f"the text has {len(ids):,} tokens, and at most {most:,} are read here; shorten it")

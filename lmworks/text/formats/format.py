@@ -30,7 +30,7 @@ class Format:
 
     name: str
     suffixes: tuple[str, ...]
-    """In small letters, with the dot; the first ones are named to users. An empty one stands for names without a suffix."""
+    """In lower case, with the dot; messages name the first one. An empty one stands for names without a suffix."""
     read: Reader
     named: str = ""
     """What users are told that it reads, if not the first suffix."""

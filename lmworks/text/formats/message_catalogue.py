@@ -25,7 +25,7 @@ def read(path: Path, name: str) -> Found:
 
 
 def messages(path: Path) -> list[str]:
-    """The translations in the catalogue's order, each plural form by itself; UnreadableError for another file."""
+    """The translations in the catalogue's order, each plural form on its own; UnreadableError for another file."""
     check_size(path)
     content = path.read_bytes()
     order = next((sign for sign in "<>" if content[:4] == struct.pack(f"{sign}I", _MAGIC)), None)

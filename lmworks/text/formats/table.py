@@ -18,7 +18,7 @@ NUMBER = re.compile(r"\s*[-+]?[\d.,]+(?:[eE][-+]?\d+)?\s*")
 def documents(titles: Collection[str], rows: Callable[[], Iterator[dict[str, Any]]], name: str) -> Found:
     """Rows that are understood as records, else the column with the most words, named in the source.
 
-    `rows` gives the rows anew at each call, so that a table of numbers is never held in memory.
+    `rows` starts over at each call, so that a table of numbers is never held in memory.
     """
     if records.fields(titles):
         for number, row in enumerate(rows(), 1):
