@@ -27,6 +27,10 @@ OVERLAP = 0.05
 part memory. Of the registry's texts and python-reference the highest is 0.05 % (`lmworks check TEXT`)."""
 
 
+OF_TOKENS = ("text of a model", "text of a tokenizer")
+"""Subjects of what a tokenizer makes of a text."""
+
+
 class HasReading(Protocol):
     """A text that was read."""
 
@@ -76,7 +80,7 @@ def prepare(reading: Reading, model: Tokenizing) -> Prepared[Tokenizing]:
     return Prepared(reading, model, examples, refused)
 
 
-@check("documents are read")
+@check("documents are read", of=("text", "text of a model", "text of a tokenizer"))
 def documents_read(data: HasReading) -> Outcome:
     """Documents, and files that were skipped."""
     reading = data.reading
@@ -90,7 +94,7 @@ def documents_read(data: HasReading) -> Outcome:
     )
 
 
-@check("every example teaches something", 3)
+@check("every example teaches something", 3, of=OF_TOKENS)
 def supervised(data: Prepared[Any]) -> Outcome:
     """Examples without a supervised token."""
     return Outcome(
@@ -100,7 +104,7 @@ def supervised(data: Prepared[Any]) -> Outcome:
     )
 
 
-@check("held-out text is held out", 9)
+@check("held-out text is held out", 9, of=("text", "text of a model"))
 def held_out(data: HasParts) -> Outcome:
     """Training and held-out documents, by hash and by their runs of words."""
     parts = data.parts
@@ -117,7 +121,7 @@ def held_out(data: HasParts) -> Outcome:
     )
 
 
-@check("no token is lost in packing", 3)
+@check("no token is lost in packing", 3, of="text of a model")
 def truncation(data: Prepared[LanguageModel]) -> Outcome:
     """Supervised tokens of the examples, and of the rows that training packs them into."""
     if not data.examples:
@@ -133,7 +137,7 @@ def truncation(data: Prepared[LanguageModel]) -> Outcome:
     )
 
 
-@check("documents fit the context")
+@check("documents fit the context", of="text of a model")
 def longest(data: Prepared[LanguageModel]) -> Outcome:
     """The longest document against the model's context."""
     context = data.model.config.context
@@ -148,7 +152,7 @@ def longest(data: Prepared[LanguageModel]) -> Outcome:
     )
 
 
-@check("the vocabulary can write the text", 6)
+@check("the vocabulary can write the text", 6, of=OF_TOKENS)
 def lost_bytes(data: Prepared[Any]) -> Outcome:
     """Bytes that no token stands for, and unknown tokens."""
     tokenizer = data.model.tokenizer
@@ -173,7 +177,7 @@ def lost_bytes(data: Prepared[Any]) -> Outcome:
     )
 
 
-@check("special tokens in the text")
+@check("special tokens in the text", of=OF_TOKENS)
 def special_text(data: Prepared[Any]) -> Outcome:
     """Documents that hold a special token's text."""
     texts = sorted(data.model.tokenizer.special.values())
@@ -187,8 +191,6 @@ def special_text(data: Prepared[Any]) -> Outcome:
     )
 
 
-OF_TOKENS = (documents_read, supervised, lost_bytes, special_text)
-"""What a tokenizer makes of a text; the others ask for a network too."""
 CHECKS = (documents_read, supervised, held_out, truncation, longest, lost_bytes, special_text)
 
 

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lmworks.cli.options import Json, as_json, table
+from lmworks.cli.options import Changes, Json, Resume, as_json, table
+from lmworks.cli.verb import verb
 
 if TYPE_CHECKING:
     from lmworks.jobs.build import BuildResult, Comparison
@@ -18,6 +19,7 @@ VERDICTS = {
 }
 
 
+@verb("Make a model", place=1)
 def build(
     text: Annotated[
         str | None,
@@ -30,12 +32,9 @@ def build(
     ] = None,
     out: Annotated[str | None, typer.Option(help="Where the result goes; models/NAME unless given.")] = None,
     recipe: Annotated[str | None, typer.Option(help="A shipped recipe (adapt, quick) or a TOML file.")] = None,
-    set_: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Change a setting of the recipe; may be repeated."),
-    ] = None,
+    set_: Changes = None,
     merge: Annotated[bool, typer.Option("--merge", help="Write the whole merged model instead of an adapter.")] = False,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with a run that was stopped.")] = False,
+    resume: Resume = False,
     json_: Json = False,
 ) -> None:
     """Adapt a model to a folder of text, and measure what it learnt and forgot."""

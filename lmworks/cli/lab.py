@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from lmworks.cli.verb import verb
+
 if TYPE_CHECKING:
     from lmworks.lab.finding import Finding
     from lmworks.lab.registry import Scale
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
 OUT = Path("lab-results")
 
 
+@verb("Find out more", place=1)
 def lab(
     questions: Annotated[
         list[int] | None, typer.Argument(help="Numbers of claims; without one, all are listed.", show_default=False)

@@ -21,7 +21,7 @@ from pydantic import Field
 
 from lmworks.basics.config import Config
 from lmworks.basics.errors import ConfigError
-from lmworks.generation.filters import Draws, Probabilities, draw
+from lmworks.generation.distribution import Draws, Probabilities, draw
 from lmworks.generation.strategies import Strategy
 from lmworks.kernels.lookup import LookingUp
 

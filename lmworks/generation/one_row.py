@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from jaxtyping import Float
 from torch import Tensor
 
-from lmworks.generation.filters import log_probability
+from lmworks.generation.distribution import log_probability
 from lmworks.generation.guessing import ByLookup, Guess, Guesser
 from lmworks.generation.request import Read, Request, top_of
 from lmworks.generation.strategies import Chooser

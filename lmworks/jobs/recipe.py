@@ -5,6 +5,8 @@ recipe = Recipe.read("quick", ["training.steps=40"])
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from pydantic import Field
 
 from lmworks.adaptation.lora_config import LoRAConfig
@@ -59,6 +61,8 @@ class GenerationSettings(Config):
 
 class Recipe(RecipeFile):
     """Everything that shapes a run of `lmworks build`."""
+
+    explain_as: ClassVar[str] = "build"
 
     kind = "build"
 

@@ -6,13 +6,12 @@ import json
 import sys
 import time
 import traceback
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import Any, TextIO
 
 from starlette.types import Scope
 
-if TYPE_CHECKING:
-    from lmworks.serving.api.work import Work
-    from lmworks.serving.guard import Record
+from lmworks.serving.api.work import Work
+from lmworks.serving.record import Record
 
 QUIET = ("/health", "/metrics", "/_nicegui")
 """Paths whose requests are told only where they fail: they are asked every few seconds, or are parts of the page."""

@@ -18,7 +18,7 @@ from lmworks.adaptation.peft_format import write_adapter
 from lmworks.checks import adapters, answers, files, network, templates, tokenizers
 from lmworks.checks.result import CheckResult, Difference
 from lmworks.checks.run import check_model
-from lmworks.generation.filters import Draws
+from lmworks.generation.distribution import Draws
 from lmworks.generation.strategies import Chooser, Sample
 from lmworks.language_model import LanguageModel
 from lmworks.loading import load

@@ -245,7 +245,7 @@ def test_20_a_resume_without_the_optimisers_state(trial: Trial, monkeypatch: pyt
 
 
 def test_6_bytes_of_the_text_are_those_of_its_tokens(trial: Trial):
-    assert shards.bytes_of_tokens(shards.Packed(trial.packed, trial.tokenizer)).status == "ok"
+    assert shards.bytes_of_tokens(shards.TokenizedShards(trial.packed, trial.tokenizer)).status == "ok"
 
 
 def test_recipes_of_build_and_corpus_are_known_by_what_they_hold(tmp_path: Path, smollm2_path: Path):

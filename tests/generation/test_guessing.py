@@ -13,8 +13,8 @@ from lmworks.basics.errors import ConfigError
 from lmworks.generation import batch
 from lmworks.generation.batch import Batch
 from lmworks.generation.decoding import decode
+from lmworks.generation.distribution import Draws, keep_or_draw
 from lmworks.generation.engine import Engine
-from lmworks.generation.filters import Draws, keep_or_draw
 from lmworks.generation.guessing import Draft, Lookup
 from lmworks.generation.strategies import Beam, Greedy, Sample, Strategy
 from lmworks.kernels import compiled, unavailable

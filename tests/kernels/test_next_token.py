@@ -19,9 +19,9 @@ from lmworks.kernels.coverage import unavailable
 if unavailable() is not None:
     pytest.skip(str(unavailable()), allow_module_level=True)
 
-from lmworks.generation import strategies
-from lmworks.generation.filters import log_probability
+from lmworks.generation.distribution import log_probability
 from lmworks.generation.strategies import Greedy, Sample
+from lmworks.kernels import next_token
 from lmworks.kernels.frame import WORDS, Field, Operation, barrier_bytes
 from lmworks.kernels.library import library
 from lmworks.kernels.lookup import LookingUp
@@ -64,7 +64,7 @@ def test_the_same_token_at_the_same_share(filters: str, count: int, temperature:
     said = {"top_k": strategy.top_k if fewer else 0, "top_p": strategy.top_p or 1.0, "min_p": strategy.min_p or 0.0}
     by_kernels = [drawn(logits, 1 / temperature, **said, at=at) for at in SHARES]
     through = [strategy.at_share(logits, at) for at in SHARES]
-    monkeypatch.setattr(strategies, "drawn", lambda *_, **__: None)
+    monkeypatch.setattr(next_token, "drawn", lambda *_, **__: None)
     expected = [strategy.at_share(logits, at) for at in SHARES]
     assert by_kernels == through == expected
 
@@ -88,7 +88,7 @@ def test_the_same_token_where_what_reaches_the_edge_is_not_enough(filters: str, 
     said = {"top_k": choice.top_k, "top_p": choice.top_p, "min_p": choice.min_p}
     shares = [*SHARES, 1 - 1e-5, 1 - 1e-8]
     by_kernels = [drawn(logits, choice.factor, **said, at=at) for at in shares]
-    monkeypatch.setattr(strategies, "drawn", lambda *_, **__: None)
+    monkeypatch.setattr(next_token, "drawn", lambda *_, **__: None)
     assert by_kernels == [strategy.at_share(logits, at) for at in shares]
 
 
@@ -116,7 +116,7 @@ def test_equals_are_kept_as_the_filters_keep_them(filters: dict, monkeypatch):
     logits[torch.arange(10) * 29] = 2.0
     strategy = Sample(temperature=1.0, **filters)
     ours = [strategy.at_share(logits, at) for at in SHARES]
-    monkeypatch.setattr(strategies, "drawn", lambda *_, **__: None)
+    monkeypatch.setattr(next_token, "drawn", lambda *_, **__: None)
     assert ours == [strategy.at_share(logits, at) for at in SHARES]
     assert len(set(ours)) == (5 if "top_p" in filters else 10)
 

@@ -84,7 +84,7 @@ class Work:
             ticket.cancel()
 
     def end(self) -> None:
-        """It is over, or nobody looks at it any more."""
+        """It is over, or its client has left."""
         self._timer.cancel()
         for ticket in self.tickets:
             ticket.cancel()

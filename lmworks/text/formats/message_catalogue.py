@@ -10,14 +10,22 @@ import re
 import struct
 from pathlib import Path
 
-from lmworks.text.plain import UnreadableError, check_size
+from lmworks.text.document import Document
+from lmworks.text.formats.format import Format, Found
+from lmworks.text.plain import UnreadableError, check_size, newlines
 
 _MAGIC = 0x950412DE
 _HEADER = 7 * 4  # bytes: magic, revision, count, and where the tables lie
 
 
+def read(path: Path, name: str) -> Found:
+    """A document for each translation."""
+    for number, text in enumerate(messages(path), 1):
+        yield Document(newlines(text), f"{name}#{number}")
+
+
 def messages(path: Path) -> list[str]:
-    """The translations in the catalogue's order, each plural form by itself; UnreadableError for another file."""
+    """The translations in the catalogue's order, each plural form on its own; UnreadableError for another file."""
     check_size(path)
     content = path.read_bytes()
     order = next((sign for sign in "<>" if content[:4] == struct.pack(f"{sign}I", _MAGIC)), None)
@@ -38,3 +46,6 @@ def messages(path: Path) -> list[str]:
     except (LookupError, UnicodeDecodeError) as error:
         raise UnreadableError(f"a catalogue whose letters cannot be read ({error})") from None
     return [form for text in decoded for form in text.split("\0")]
+
+
+MESSAGES = Format("messages", (".mo",), read)

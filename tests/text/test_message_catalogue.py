@@ -8,7 +8,7 @@ import struct
 import pytest
 
 from lmworks.basics.errors import DataError
-from lmworks.text.catalogue import messages
+from lmworks.text.formats.message_catalogue import messages
 from lmworks.text.plain import UnreadableError
 from lmworks.text.sources import read
 

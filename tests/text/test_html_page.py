@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from lmworks.text.markup import text_of_html
+from lmworks.text.formats.html_page import text_of_html
 from lmworks.text.plain import UnreadableError
 
 

@@ -1,7 +1,6 @@
-"""Work beside the engine, in PyTorch: one piece at a time in a thread of its own, on a network that shares the weights alone.
+"""Work beside the engine, in PyTorch: one piece at a time in a thread of its own, on a network that shares only the weights.
 
-Hooks, modes and packed copies of the engine's own network are never touched: what it writes meanwhile is what it would have
-written.
+The hooks, modes and packed copies of the engine's own network are never touched, so its answers stay what they would be.
 """
 
 from __future__ import annotations
@@ -19,14 +18,14 @@ from lmworks.models.stack import run_plainly
 Result = TypeVar("Result")
 
 
-class Beside:
+class PyTorchWorker:
     """A thread and a queue of bounded length."""
 
     def __init__(self, queue: int) -> None:
-        self._thread = ThreadPoolExecutor(1, "lmworks-beside")
+        self._thread = ThreadPoolExecutor(1, "lmworks-pytorch")
         self._most, self._waiting = queue + 1, 0
 
-    async def do(self, work: Callable[[], Result]) -> Result:
+    async def run(self, work: Callable[[], Result]) -> Result:
         """What `work` returns, called in the thread when its turn has come. QueueFull where too many wait."""
         if self._waiting >= self._most:
             raise QueueFull(f"{self._waiting - 1:,} requests wait already; ask again later")

@@ -1,15 +1,15 @@
 """What clients may send: bounded, of exact types, and no setting that is not known.
 
-Names are OpenAI's; behind them, under vLLM's names, the settings that only a server of one's own has. What OpenAI's clients send
-and changes no answer (`user`, `metadata`, ...) is accepted by its name and not looked at.
+Names are OpenAI's, and vLLM's for what OpenAI does not have. Settings of sampling are read from `Sample`. What OpenAI's
+clients send and changes no answer (`user`, `metadata`, ...) is accepted by its name and not looked at.
 """
 
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, create_model, model_validator
 
 from lmworks.basics.errors import ConfigError
 from lmworks.generation.constraints import Choice, Constraint, JsonSchema, Regex
@@ -25,7 +25,7 @@ Token = Annotated[int, Field(ge=0, lt=2**31)]
 Tokens = Annotated[list[Token], Field(min_length=1, max_length=2**20, fail_fast=True)]
 
 
-# Each item that is wrong costs microseconds while no stream goes on: lists stop at the first, and large objects are not looked at.
+# A wrong item costs microseconds in which no stream goes on: lists stop at the first, large objects are not looked at.
 
 
 def few(value: Any, most: int = 1024) -> Any:
@@ -35,7 +35,7 @@ def few(value: Any, most: int = 1024) -> Any:
     return value
 
 
-class Wire(BaseModel):
+class StrictModel(BaseModel):
     """A part of a request: its fields and no others."""
 
     model_config = ConfigDict(extra="forbid", strict=True, use_attribute_docstrings=True, protected_namespaces=())
@@ -46,7 +46,7 @@ class Wire(BaseModel):
         return few(value, 64)
 
 
-class StreamOptions(Wire):
+class StreamOptions(StrictModel):
     """How a stream is sent."""
 
     include_usage: bool | None = None
@@ -56,7 +56,7 @@ class StreamOptions(Wire):
     """OpenAI's padding of chunks; not done here."""
 
 
-class Schema(Wire):
+class Schema(StrictModel):
     """A JSON schema and its name."""
 
     name: Annotated[str, Field(max_length=200)]
@@ -68,7 +68,7 @@ class Schema(Wire):
     """It is always kept to."""
 
 
-class ResponseFormat(Wire):
+class ResponseFormat(StrictModel):
     """The form of an answer."""
 
     type: Literal["text", "json_object", "json_schema"]
@@ -88,7 +88,7 @@ class ResponseFormat(Wire):
         return JsonSchema(self.json_schema.schema_ if self.json_schema is not None else None)
 
 
-class StructuredOutputs(Wire):
+class StructuredOutputs(StrictModel):
     """vLLM's name for one of three forms."""
 
     json_: dict[str, Any] | None = Field(default=None, alias="json")
@@ -117,8 +117,27 @@ class StructuredOutputs(Wire):
         return Regex(self.regex) if self.regex is not None else Choice(self.choice or ())
 
 
-class Asking(Wire):
-    """What completions and chats share: how the answer is chosen and sent."""
+Asked = TypeVar("Asked", bound="StrictModel")
+NAMES = {"min_new_tokens": "min_tokens"}
+"""Settings of strategies that have another name here: vLLM's."""
+
+
+def with_sampling(kind: type[Asked]) -> type[Asked]:
+    """Add a field for each setting of `Sample` that the class does not say itself, as `Sample` declares it."""
+    added: dict[str, Any] = {}
+    for ours, field in Sample.model_fields.items():
+        if (name := NAMES.get(ours, ours)) not in kind.model_fields:
+            bounded = Annotated[field.annotation, *field.metadata] if field.metadata else field.annotation
+            added[name] = (bounded | None, Field(default=None, description=field.description))
+    return create_model(kind.__name__, __base__=kind, __module__=kind.__module__, __doc__=kind.__doc__, **added)
+
+
+@with_sampling
+class GenerationRequest(StrictModel):
+    """What completions and chats share: how the answer is chosen and sent.
+
+    Every setting of `Sample` is a field; those that OpenAI's API has in its own way are written here.
+    """
 
     model: Annotated[str, Field(max_length=1000)] | None = None
     """One of /v1/models; the one that writes unless it is given."""
@@ -129,41 +148,14 @@ class Asking(Wire):
     seed: Annotated[int, Field(ge=-(2**63), lt=2**63)] | None = None
     """Same seed, same answer, whatever else the server does."""
 
-    temperature: Annotated[Number, Field(ge=0, le=100)] | None = None
-    """Divides the logits; 1 unless it is given, 0 for the most probable token."""
-
-    top_p: Annotated[Number, Field(gt=0, le=1)] | None = None
-    """Keep the fewest tokens that reach this probability together."""
-
     top_k: Annotated[int, Field(ge=-1, lt=2**31)] | None = None
     """Keep the k most probable tokens; 0 and -1 for all."""
-
-    min_p: Annotated[Number, Field(ge=0, le=1)] | None = None
-    """Keep tokens this many times as probable as the best."""
-
-    typical_p: Annotated[Number, Field(gt=0, le=1)] | None = None
-    """Keep the tokens whose surprise is nearest to the expected one, as many as reach this probability together."""
-
-    frequency_penalty: Annotated[Number, Field(ge=-2, le=2)] | None = None
-    """Taken off a token's logit for each time that the answer has it."""
-
-    presence_penalty: Annotated[Number, Field(ge=-2, le=2)] | None = None
-    """Taken off a token's logit once the answer has it."""
-
-    repetition_penalty: Annotated[Number, Field(gt=0, le=100)] | None = None
-    """Above 1, tokens that occurred already, in the prompt too, become less likely."""
-
-    no_repeat_ngram: Annotated[int, Field(ge=1, le=1024)] | None = None
-    """No run of this many tokens comes twice."""
 
     logit_bias: (
         Annotated[dict[str, Annotated[Number, Field(ge=-100, le=100)]], Field(max_length=1024), BeforeValidator(few)]
         | None
     ) = None
     """Added to the logits of tokens, by their ids."""
-
-    min_tokens: Annotated[int, Field(ge=0, le=LONGEST)] | None = None
-    """The model's own end cannot come earlier."""
 
     stop: Stop | Annotated[list[Stop], Field(max_length=16, fail_fast=True)] | None = None
     """The answer ends before the first of these texts."""
@@ -214,21 +206,11 @@ class Asking(Wire):
 
     def strategy(self, number: int = 0) -> Strategy:
         """How the answer of this number is chosen; ConfigError for a bias of something that is no token."""
-        said: dict[str, Any] = {
-            "frequency_penalty": self.frequency_penalty,
-            "presence_penalty": self.presence_penalty,
-            "repetition_penalty": self.repetition_penalty,
-            "no_repeat_ngram": self.no_repeat_ngram,
-            "min_new_tokens": self.min_tokens,
-            "logit_bias": self._bias(),
-        }
-        temperature = 1.0 if self.temperature is None else self.temperature
-        if temperature:
-            said |= {"temperature": temperature, "top_p": self.top_p, "min_p": self.min_p, "typical_p": self.typical_p}
-            said |= {"top_k": self.top_k if (self.top_k or 0) > 0 else None}
-            said |= {"seed": None if self.seed is None else (self.seed + number) % 2**63}
-        given = {name: value for name, value in said.items() if value is not None}
-        return Sample(**given) if temperature else Greedy(**given)
+        said = {ours: getattr(self, NAMES.get(ours, ours)) for ours in Sample.model_fields}
+        said |= {"logit_bias": self._bias(), "top_k": self.top_k if (self.top_k or 0) > 0 else None}
+        said |= {"seed": None if self.seed is None else (self.seed + number) % 2**63}
+        kind = Greedy if said["temperature"] == 0 else Sample
+        return kind(**{name: value for name, value in said.items() if value is not None and name in kind.model_fields})
 
     def _bias(self) -> dict[int, float] | None:
         if self.logit_bias is None:
@@ -239,7 +221,7 @@ class Asking(Wire):
         return {int(token): bias for token, bias in self.logit_bias.items()}
 
 
-class Completing(Asking):
+class CompletionRequest(GenerationRequest):
     """A request to /v1/completions: continue a text."""
 
     prompt: (
@@ -254,7 +236,7 @@ class Completing(Asking):
     """The longest answer; 16 unless it is given. 0 with `echo`."""
 
     logprobs: Annotated[int, Field(ge=0, le=100)] | None = None
-    """The log-probability of each token, and of so many of the likeliest in its place."""
+    """The log-probability of each token, and those of this many of the likeliest in its place."""
 
     echo: bool | None = None
     """The prompt before the answer, with its log-probabilities where those are asked for."""
@@ -263,7 +245,7 @@ class Completing(Asking):
     """None but `n`: all answers are given."""
 
     suffix: Annotated[str, Field(max_length=0)] | None = None
-    """Text behind the answer; not done here."""
+    """Text after the answer; not done here."""
 
     @model_validator(mode="after")
     def _completes(self) -> Self:
@@ -288,18 +270,18 @@ class Completing(Asking):
         return str(self.prompt)
 
 
-class Part(Wire):
+class TextPart(StrictModel):
     """A part of a message; text alone is read here."""
 
     type: Literal["text"]
     text: Text
 
 
-class Message(Wire):
+class Message(StrictModel):
     """One turn of a conversation."""
 
     role: Literal["system", "developer", "user", "assistant"]
-    content: Text | Annotated[list[Part], Field(max_length=1024, fail_fast=True)]
+    content: Text | Annotated[list[TextPart], Field(max_length=1024, fail_fast=True)]
     name: Annotated[str, Field(max_length=200)] | None = None
     """Accepted, not used."""
 
@@ -316,7 +298,7 @@ class Message(Wire):
         return {"role": "system" if self.role == "developer" else self.role, "content": text}
 
 
-class Chatting(Asking):
+class ChatRequest(GenerationRequest):
     """A request to /v1/chat/completions: answer a conversation."""
 
     messages: Annotated[list[Message], Field(min_length=1, max_length=4096, fail_fast=True)]
@@ -330,7 +312,7 @@ class Chatting(Asking):
     """The log-probability of each token."""
 
     top_logprobs: Annotated[int, Field(ge=0, le=100)] | None = None
-    """Those of so many of the likeliest in its place."""
+    """Those of this many of the likeliest in its place."""
 
     tools: Annotated[list[Any], Field(max_length=0)] | None = None
     """Not done here; an empty list is accepted."""

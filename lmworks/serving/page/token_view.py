@@ -15,7 +15,7 @@ from lmworks.serving.api.token_texts import TokenTexts
 Facts = dict[str, Any]
 
 
-class Written(Element, component="tokens.js"):
+class TokenView(Element, component="tokens.js"):
     """The tokens on the page (tokens.js)."""
 
     def __init__(self, tokens: Sequence[Facts] = (), *, coloured: bool = True) -> None:
@@ -27,7 +27,7 @@ class Written(Element, component="tokens.js"):
         self.run_method("add", list(tokens), writing)
 
 
-class Pieces:
+class ShownTokens:
     """Tokens as the page shows them. Those that are only parts of a character are joined: none is shown broken."""
 
     def __init__(self, texts: TokenTexts) -> None:

@@ -8,46 +8,26 @@ from __future__ import annotations
 
 import re
 from html.parser import HTMLParser
+from pathlib import Path
 
-from lmworks.text.plain import MEBIBYTE, UnreadableError
+from lmworks.text.document import Document
+from lmworks.text.formats.format import Format, Found
+from lmworks.text.plain import MEBIBYTE, UnreadableError, read_text
 
 _DROPPED = {"script", "style"}
-_PARAGRAPHS = {
-    "address",
-    "article",
-    "aside",
-    "blockquote",
-    "body",
-    "div",
-    "dl",
-    "fieldset",
-    "figcaption",
-    "figure",
-    "footer",
-    "form",
-    "h1",
-    "h2",
-    "h3",
-    "h4",
-    "h5",
-    "h6",
-    "head",
-    "header",
-    "hr",
-    "html",
-    "main",
-    "nav",
-    "ol",
-    "p",
-    "pre",
-    "section",
-    "table",
-    "title",
-    "ul",
-}
+_BLOCKS = """
+    address article aside blockquote body div dl fieldset figcaption figure footer form h1 h2 h3 h4
+    h5 h6 head header hr html main nav ol p pre section table title ul
+"""
+_PARAGRAPHS = set(_BLOCKS.split())
 _LINES = {"br", "caption", "dd", "dt", "li", "option", "summary", "tr"}
 _CELLS = {"td", "th"}
 _OPEN_LIMIT = 16 * MEBIBYTE  # characters; a picture may be written into its tag, but not a larger one
+
+
+def read(path: Path, name: str) -> Found:
+    """The page as one document."""
+    yield Document(text_of_html(read_text(path)), name)
 
 
 def text_of_html(page: str) -> str:
@@ -110,3 +90,6 @@ class _Page(HTMLParser):
         """Everything read so far."""
         self._finish(2)
         return "".join(self._written)
+
+
+HTML = Format("html", (".html", ".htm"), read)
