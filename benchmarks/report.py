@@ -75,6 +75,21 @@ SECTIONS = {
             "experts, one token": "a layer of experts, one token",
         },
     ),
+    "Parts of the compiled path": (
+        "Beside the same program without the part. `python -m benchmarks.parts`; guesses `benchmarks.engine quoting`; first "
+        "tokens and memory `benchmarks.serving`.",
+        {
+            "parts, adapter, one stream": "one stream with an adapter of rank 8, beside the model alone",
+            "parts, adapter, prompt of 512": "the same, prompt of 512 tokens",
+            "parts, adapter, 16 rows": "the same, 16 texts at once",
+            "parts, compiled adapter, one stream": "one stream with an adapter, beside PyTorch with the same one",
+            "parts, compiled adapter, prompt of 512": "the same, prompt of 512 tokens",
+            "parts, compiled adapter, 16 rows": "the same, 16 texts at once",
+            "quoting, without corrections": "guesses with `Lookup`: copies, answers and summaries that quote",
+            "quoting, all together": "the same with corrected texts",
+            "memory of a request of 2,000 tokens": "a further request of 2,000 tokens in the server",
+        },
+    ),
 }
 """The sections of docs/benchmarks.md: what is said first, and the works with their titles. What is not listed comes last."""
 
@@ -165,7 +180,7 @@ def spread(values: Sequence[float], digits: int) -> str:
 
 def short(one: Result, unit: str) -> str:
     """A program and its figure in few words: "PEFT bf16 264, 2.62 GB"."""
-    name = re.sub(r"^lmworks( server)? ?", "", one.name)
+    name = re.sub(r"^lmworks( server)?( \d bits)? ?", "", one.name)
     memory = f", {one.peak_mb / 1e3:.2f} GB" if one.peak_mb else ""
     return f"{name} {number(one.value, unit)}{memory}".strip()
 
@@ -213,7 +228,8 @@ def section(found: dict[tuple[Machine, str], Run], columns: Sequence[Machine], w
     if not rows:
         return ""
     head = ["", *(one.name for one in columns)]
-    return "".join(f"| {' | '.join(row)} |\n".replace("|  |", "| |") for row in [head, ["---"] * len(head), *rows])
+    lines = (f"| {' | '.join(row)} |\n" for row in [head, ["---"] * len(head), *rows])
+    return "".join(re.sub(r"\| {2,}(?=\|)", "| ", line) for line in lines)
 
 
 def rows_of(title: str, runs: Sequence[Run | None]) -> list[list[str]]:
@@ -237,7 +253,8 @@ def rows_of(title: str, runs: Sequence[Run | None]) -> list[list[str]]:
     return rows
 
 
-FORMATS = re.compile(r" ?\b(bf16|fp32|[48] bits)\b.*")
+FORMATS = re.compile(r" ?\b(recomputing )?(bf16|fp32|[48] bits)\b.*")
+"""How the part of a name begins that says the number format."""
 
 
 def program(name: str) -> str:
@@ -246,9 +263,9 @@ def program(name: str) -> str:
 
 
 def form(name: str) -> str:
-    """The number format alone, in brackets."""
+    """bf16 or fp32, in brackets; what is compiled has no choice."""
     found = FORMATS.search(name)
-    return f"({found[0].strip()})" if found else ""
+    return f"({found[2]})" if found and "bits" not in found[2] else ""
 
 
 def cell(one: Result, unit: str) -> str:

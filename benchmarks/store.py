@@ -65,13 +65,13 @@ class Run:
     unit: str
     ours: Result
     peers: tuple[Result, ...]
-    rounds: dict[str, list[float]]
-    """Every round of everything that was timed; empty in old records."""
     machine: Machine
     date: str
     """UTC, to the minute; old records have the day alone."""
     quiet: bool
     """Whether other programs took less than Load.QUIET of the machine."""
+    rounds: dict[str, list[float]] = field(default_factory=dict)
+    """Every round of everything that was timed; old records may lack it."""
     others: float | None = None
     """The share of the machine that they took."""
     facts: dict[str, dict[str, float]] = field(default_factory=dict)
