@@ -2,9 +2,9 @@
 
     python -m benchmarks.characters --seeds 3
 
-The peer is nanoGPT's model and loop with its README's settings for a CPU, written with torch.nn in float32: 4 layers, 4
-heads, 128 wide, 64 characters, 12 rows, 2,000 steps; it never stops to validate, which spares it seconds. Both are trained
-on the first nine tenths and judged on all of the last.
+The peer is nanoGPT's model and loop with its README's settings for a CPU, written with torch.nn in float32: 4 layers,
+4 heads, 128 wide, 64 characters, 12 rows, 2,000 steps; it never stops to validate, which spares it seconds. Both are
+trained on the first nine tenths and judged on all of the last.
 """
 
 from __future__ import annotations

@@ -3,10 +3,11 @@
 python -m benchmarks.compiled                          # everything, three rounds
 python -m benchmarks.compiled "one stream" --rounds 5
 
-"whole program" is `model.generate`, with sampler, stream and all; "sampled" is the same with temperature 0.8 and top-p 0.95
-for ours, the peer's loop as it is. Rates are tokens a second; medians, least and most over the rounds. With --processor a
-second is one of processor time, and every program has one thread: for a machine that others use too. With --busy another
-process keeps one core busy, with --busy 4 four of them compete for all, for comparison with a run without.
+"whole program" is `model.generate`, with sampler, stream and all; "sampled" is the same with temperature 0.8 and top-p
+0.95 for ours, the peer's loop as it is. Rates are tokens a second; medians, least and most over the rounds. With
+--processor a second is one of processor time, and every program has one thread: for a machine that others use too.
+With --busy another process keeps one core busy, with --busy 4 four of them compete for all, for comparison with a run
+without.
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ def prompt(program: Any, size: int) -> float:
 
 
 def whole_program(program: Any, before: int, new: int, **sampling: Any) -> float:
-    """Tokens a second of `model.generate`, greedy or `sampling`; the peer's bare loop. The prompt is left out of both."""
+    """Tokens a second of `model.generate`, greedy or `sampling`, and of the peer's bare loop; prompts are left out."""
     if not isinstance(program, Compiled):
         return decoding(program, before, new)
     from lmworks.generation.strategies import Sample

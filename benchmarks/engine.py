@@ -1,23 +1,21 @@
-"""Many requests through the engine, beside llama.cpp; guesses from the prompt; memory of a request. SmolLM2-135M.
+"""Many requests through the engine, beside llama.cpp; guesses from the prompt; what a step costs. SmolLM2-135M.
 
 python -m benchmarks.engine                            # everything, three rounds
 python -m benchmarks.engine "16 requests" --rounds 5
 
-Prompts are paragraphs and questions of XQuAD (`LMWORKS_DATA` names the folder above `xquad/`), 128 tokens each, and as many
-tokens are written for each. Ours is the whole engine, with sampler, streams and texts; llama.cpp is called as in
-`benchmarks.compiled`, a bare loop that takes the likeliest token. "16 requests" counts the tokens written over the time from
-the first prompt on; "after the prompts" those written after the last prompt was read, over the time since.
+Prompts are paragraphs and questions of XQuAD (`LMWORKS_DATA` names the folder above `xquad/`), 128 tokens each, and as
+many tokens are written for each. Ours is the whole engine, with sampler, streams and texts; llama.cpp is called as in
+`benchmarks.compiled`, a bare loop that takes the likeliest token. "16 requests" counts the tokens written over the
+time from the first prompt on; "after the prompts" those written after the last prompt was read, over the time since.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
 import statistics
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from benchmarks.programs import Compiled, programs
@@ -25,7 +23,6 @@ from benchmarks.store import Recorder, Timed
 from benchmarks.work import data, token_ids
 
 AT_ONCE, SIZE, NEW = 16, 128, 128
-LONG = 2048
 
 
 def paragraphs() -> list[tuple[str, str]]:
@@ -124,7 +121,7 @@ def quoting(candidates: list[Any], rounds: int, recorder: Recorder) -> None:
                 written, guessed, kept, time_taken = answers(candidates[0].model, asked, guesses)
                 if round_:
                     took[guesses].append(time_taken)
-        facts = {"kept": kept / max(guessed, 1), "of_the_answer": kept / written}
+        facts = {"kept": round(kept / max(guessed, 1), 3), "of_the_answer": round(kept / written, 3)}
         recorder.keep(f"quoting, {what}", "tokens/s", guessing(took, written, facts))
         tokens.append(written)
         for guesses, found in took.items():
@@ -162,9 +159,9 @@ def answers(model: Any, asked: list[Any], guesses: bool) -> tuple[float, float, 
 
 
 def steps(candidates: list[Any], rounds: int, recorder: Recorder) -> None:
-    """What a step of several tokens after 400 costs, beside a token written in a run of eight: kernels/lookup.py's COSTS.
+    """What a step of several tokens costs, beside a token written in a run of eight: kernels/lookup.py's COSTS.
 
-    What passes in Python for each run is taken off.
+    400 tokens have been read before. What passes in Python for each run is taken off.
     """
     import numpy as np
     import torch
@@ -199,46 +196,11 @@ def steps(candidates: list[Any], rounds: int, recorder: Recorder) -> None:
     recorder.keep("steps of several tokens", "ms", timed)
 
 
-def memory(candidates: list[Any], rounds: int, recorder: Recorder) -> None:
-    """What the process holds for each further request of 2,048 tokens, beside its keys and values."""
-    from lmworks.generation.engine import Engine
-    from lmworks.generation.strategies import Greedy
-
-    model = candidates[0].model
-    config = model.config
-    words = [token for one in prompts(model, 60, SIZE) for token in one]
-
-    def resident() -> float:
-        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
-
-    new = LONG - 1_984
-    with Engine(model, seats=8, prefix_bytes=0) as engine:
-        held = []
-        for count in (1, 1, 2, 4, 8):
-            tickets = [
-                engine.submit(words[at * 700 : at * 700 + 1_984], Greedy(min_new_tokens=new), max_new_tokens=new)
-                for at in range(count)
-            ]
-            most = [0.0, 0.0]
-            while any(ticket.ended is None for ticket in tickets):
-                most = [max(most[0], resident()), max(most[1], engine.state.cache_bytes / 2**20)]
-                time.sleep(0.01)
-            held.append((count, *most))
-            print(f"{count} requests: process {most[0]:,.1f} MB, keys and values {most[1]:,.1f} MB", flush=True)
-    (_, few, _), (_, many_, _) = held[1], held[-1]
-    element = 2
-    own = 2 * config.layers * config.kv_heads * config.head_dim * element * LONG / 2**20
-    each = (many_ - few) / 7
-    timed = [Timed("a further request", [each]), Timed("its keys and values in 16 bits", [own])]
-    recorder.keep("memory of a request of 2,048 tokens", "MB", timed)
-
-
 TESTS: dict[str, Callable[[list[Any], int, Recorder], None]] = {
     "16 requests, greedy": lambda candidates, rounds, recorder: many(candidates, rounds, recorder, sampled=False),
     "16 requests, sampled": lambda candidates, rounds, recorder: many(candidates, rounds, recorder, sampled=True),
     "quoting": quoting,
     "steps": steps,
-    "memory": memory,
 }
 
 

@@ -1,4 +1,4 @@
-"""The machine that a benchmark runs on, as a stored run tells of it: processor, instructions, versions, commit, other work."""
+"""What a stored run says of its machine: processor, instructions, versions, commit, and how busy others kept it."""
 
 from __future__ import annotations
 

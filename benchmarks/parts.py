@@ -4,10 +4,11 @@ python -m benchmarks.parts --pairs 30
 python -m benchmarks.parts adapter --pairs 10
 
 "tokens ahead": one stream of 64 tokens, the whole program, the prompt left out; without, Python chooses each token.
-"last token alone": a prompt of 512 tokens to the logits after its last one; without, all tokens go through the last block
-to the end. "outliers": a stream, a prompt and 16 rows, beside a model whose outliers are rounded with the others.
-"adapter": the same with an adapter of rank 8 on all linear layers, beside the model without one; "compiled adapter" beside
-PyTorch with the same one. Printed of the ratios: the median of the pairs, their quartiles, and how many are above 1.
+"last token alone": a prompt of 512 tokens to the logits after its last one; without, all tokens go through the last
+block to the end. "outliers": a stream, a prompt and 16 rows, beside a model whose outliers are rounded with the
+others. "adapter": the same with an adapter of rank 8 on all linear layers, beside the model without one; "compiled
+adapter" beside PyTorch with the same one. Printed of the ratios: the median of the pairs, their quartiles, and how
+many are above 1.
 """
 
 from __future__ import annotations

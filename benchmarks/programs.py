@@ -1,7 +1,8 @@
-"""SmolLM2-135M on our compiled path and in llama.cpp, behind one small interface: forget, read, say the likeliest token.
+"""SmolLM2-135M on our compiled path and in llama.cpp, with one interface: forget, read, give the likeliest token.
 
-llama.cpp is called through llama-cpp-python's low-level `llama_decode`, with as many threads, on the same file (Q4_1) and on
-a Q4_0 that `lmworks export` makes of it (other weights, llama.cpp's fastest path). Without that package ours runs alone.
+llama.cpp is called through llama-cpp-python's low-level `llama_decode`, with as many threads, on the same file (Q4_1)
+and on a Q4_0 that `lmworks export` makes of it (other weights, llama.cpp's fastest path). Without that package ours
+runs alone.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Write the README's table and docs/benchmarks.md from the stored runs: `python -m benchmarks.report`.
 
-Of the runs of a work on one kind of machine the newest counts that had the machine to itself. A test holds both pages beside
-what this would write.
+Of the runs of a work on one kind of machine the newest counts that had the machine to itself. A test holds both pages
+beside what this would write.
 """
 
 from __future__ import annotations
@@ -27,8 +27,9 @@ README = {
 
 SECTIONS = {
     "Beside llama.cpp": (
-        "SmolLM2-135M compiled, the file's 4-bit weights. Q4_1 are the same weights, Q4_0 is llama.cpp's fastest format. "
-        "`python -m benchmarks.compiled`; through the engine `benchmarks.engine`, through the server `benchmarks.serving`.",
+        "SmolLM2-135M compiled, the file's 4-bit weights. Q4_1 has the same weights; Q4_0 is llama.cpp's fastest "
+        "format. "
+        "`python -m benchmarks.compiled`; through the engine `benchmarks.engine`, the server `benchmarks.serving`.",
         {
             "one stream, whole program": "one stream, 66 tokens read, 128 written, whole program",
             "one stream, sampled": "the same, temperature 0.8, top-p 0.95",
@@ -53,7 +54,7 @@ SECTIONS = {
         },
     ),
     "Beside transformers, PEFT and sentence-transformers": (
-        "Each side in the better of bfloat16 and float32 on that machine, named after the figure. `python -m benchmarks`.",
+        "Each program in the better of bfloat16 and float32 on that machine, in brackets. `python -m benchmarks`.",
         {
             "lora step": "LoRA step, rank 8, all linear layers, 4 x 256 tokens",
             "lora recomputing": "the same, activations computed again",
@@ -76,8 +77,8 @@ SECTIONS = {
         },
     ),
     "Parts of the compiled path": (
-        "Beside the same program without the part. `python -m benchmarks.parts`; guesses `benchmarks.engine quoting`; first "
-        "tokens and memory `benchmarks.serving`.",
+        "Beside the same program without the part. `python -m benchmarks.parts`; guesses `benchmarks.engine quoting`; "
+        "memory `benchmarks.serving`.",
         {
             "parts, adapter, one stream": "one stream with an adapter of rank 8, beside the model alone",
             "parts, adapter, prompt of 512": "the same, prompt of 512 tokens",
@@ -91,16 +92,17 @@ SECTIONS = {
         },
     ),
 }
-"""The sections of docs/benchmarks.md: what is said first, and the works with their titles. What is not listed comes last."""
+"""docs/benchmarks.md: what each section says first, and its works with their titles. Works not listed come last."""
 
 INTRODUCTION = """# Figures
 
 Made from the runs in `benchmarks/results/` by `python -m benchmarks.report`; nobody types them. `python -m benchmarks
---help` lists what can be measured, and every run stores itself: all rounds, formats, versions, the commit, and how much of
-the machine other programs took. A column is a kind of machine; its figures are medians of the newest run during which
-others took less than 5 %. Each program counts with its best number format there. A row "times ..." says how many times as
-fast lmworks is; of seconds and megabytes, how many times as small. Clouds let a machine's memory be slower at one hour than
-at another: ratios within one run say more than rates, and figures of two columns were not taken in the same hour.
+--help` lists what can be measured, and every run stores itself: all rounds, formats, versions, the commit, and how much
+of the machine other programs took. A column is a kind of machine; its figures are medians of the newest run during
+which others took less than 5 %. Each program counts with its best number format there. A row "times ..." says how many
+times as fast lmworks is; of seconds and megabytes, how many times as small. Clouds let a machine's memory be slower at
+one hour than at another: ratios within one run say more than rates, and figures of two columns were not taken in the
+same hour.
 """
 
 
@@ -126,12 +128,9 @@ def newest(runs: Iterable[Run]) -> dict[tuple[Machine, str], Run]:
 
 
 def machines(found: dict[tuple[Machine, str], Run]) -> list[Machine]:
-    """Those that measured something themselves first, then the newest ones."""
-    order = {machine: run.source is not None for (machine, _), run in reversed(found.items())}
-    for (machine, _), run in found.items():
-        order[machine] = order[machine] and run.source is not None
-    seen = list(dict.fromkeys(machine for machine, _ in found))
-    return sorted(seen, key=lambda machine: order[machine])
+    """Those with runs that stored themselves first, and among these those with the newest."""
+    own = {machine for (machine, _), run in found.items() if run.source is None}
+    return sorted(dict.fromkeys(machine for machine, _ in found), key=lambda machine: machine not in own)
 
 
 def readme_table(runs: Sequence[Run]) -> str:
@@ -151,7 +150,7 @@ def readme_table(runs: Sequence[Run]) -> str:
         )
     dates = sorted({found[here, work].date[:10] for work in README if (here, work) in found})
     said = f"SmolLM2-135M, tokens a second, {here.told}, {' and '.join(dates)}; medians. {by_bf16(found)}"
-    return "\n" + textwrap.fill(said, WIDTH) + "\n\n" + "\n".join(rows) + "\n\n"
+    return "\n" + wrapped(said) + "\n\n" + "\n".join(rows) + "\n\n"
 
 
 def by_bf16(found: dict[tuple[Machine, str], Run]) -> str:
@@ -213,12 +212,12 @@ def handbook_page(runs: Sequence[Run]) -> str:
     for title, (about, works) in sections.items():
         table = section(found, columns, works)
         if table:
-            parts.append(f"## {title}\n\n" + (textwrap.fill(about, WIDTH) + "\n\n" if about else "") + table)
+            parts.append(f"## {title}\n\n" + (wrapped(about) + "\n\n" if about else "") + table)
     return "\n".join([*parts, origins(found, columns)])
 
 
 def section(found: dict[tuple[Machine, str], Run], columns: Sequence[Machine], works: dict[str, str]) -> str:
-    """A table: for each work its unit's row, a row for each peer, and one for memory; columns without a figure are left out."""
+    """A table: rows for each work, its peers and its memory; columns without a figure are left out."""
     columns = [one for one in columns if any((one, work) in found for work in works)]
     rows = []
     for work, title in works.items():
@@ -283,8 +282,13 @@ def origins(found: dict[tuple[Machine, str], Run], columns: Sequence[Machine]) -
                 said = f"carried over from {run.source}" if run.source else f"commit {run.commit}, `{run.command}`"
                 by_run.setdefault(f"{machine.name}, {run.date[:10]}, {said}", []).append(work)
         for run_, works in sorted(by_run.items()):
-            lines.append(textwrap.fill(f"- {run_}: {'; '.join(sorted(works))}.", WIDTH, subsequent_indent="  "))
+            lines.append(wrapped(f"- {run_}: {'; '.join(sorted(works))}.", "  "))
     return "\n".join(lines) + "\n"
+
+
+def wrapped(text: str, indent: str = "") -> str:
+    """Prose in lines of WIDTH; lines after the first are indented."""
+    return textwrap.fill(text, WIDTH, subsequent_indent=indent, break_on_hyphens=False, break_long_words=False)
 
 
 def main() -> None:

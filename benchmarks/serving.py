@@ -3,12 +3,12 @@
 python -m benchmarks.serving                # all three
 python -m benchmarks.serving many first memory
 
-"many": 16 requests at once, prompts included, all with answers of one length, beside llama.cpp on the same work (a bare loop
-that takes the likeliest token; benchmarks/programs.py). "first": the 95th percentile of the time to the first token with 1
-and 8 clients, each asking again when it is answered, with answers of half of the longest to the longest; and with 8 that ask
-at the same moment. Loads: prompts and mean answers of ShareGPT and Alpaca (Kwon et al. 2023, arXiv:2309.06180, figure 11),
-and prompts of 16 to 512 tokens. "memory": what the process holds for each further request of 2,000 tokens, beside its keys
-and values. The server is a process of its own.
+"many": 16 requests at once, prompts included, all with answers of one length, beside llama.cpp on the same work (a
+bare loop that takes the likeliest token; benchmarks/programs.py). "first": the 95th percentile of the time to the
+first token with 1 and 8 clients, each asking again when it is answered, with answers of half of the longest to the
+longest; and with 8 that ask at the same moment. Loads: prompts and mean answers of ShareGPT and Alpaca (Kwon et al.
+2023, arXiv:2309.06180, figure 11), and prompts of 16 to 512 tokens. "memory": what the process holds for each further
+request of 2,000 tokens, beside its keys and values. The server is a process of its own.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Stored runs: one JSON file each in benchmarks/results/, which the README's table and docs/benchmarks.md are made from.
+"""Stored runs, one JSON file each in benchmarks/results/: what the README's table and docs/benchmarks.md are made of.
 
-A run holds every round of every program in every number format. Each program counts with its best format on that machine;
-the ratio is how many times as fast ours is (of times and sizes: how many times as small).
+A run holds every round of every program in every number format. Each program counts with its best format on that
+machine; the ratio is how many times as fast ours is (of times and sizes: how many times as small).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A work that `python -m benchmarks` measures: one function for each program and number format, each in a process of its own.
+"""A work that `python -m benchmarks` measures: a function for each program and number format, run in its own process.
 
 A file of `benchmarks/works/` declares it, ours first:
 

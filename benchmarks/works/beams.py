@@ -1,7 +1,7 @@
 """Beam search of a translator: 16 sources of 8 to 40 tokens, 5 beams each, 48 tokens a target.
 
-Marian's published shape (OPUS-MT: 6 + 6 layers of 512, vocabulary 58,101) with random weights, the same on both sides. No
-token ends an answer, so that both write the same number of tokens; only those of the best answers are counted.
+Marian's published shape (OPUS-MT: 6 + 6 layers of 512, vocabulary 58,101) with random weights, the same on both sides.
+No token ends an answer, so that both write the same number of tokens; only those of the best answers are counted.
 """
 
 from __future__ import annotations

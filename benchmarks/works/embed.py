@@ -1,7 +1,7 @@
 """Paragraphs as vectors: all-MiniLM-L6-v2 by lmworks and by sentence-transformers, on 64 paragraphs of XQuAD.
 
-`python -m benchmarks embed`. Both read the same weights and cut a text after 256 tokens; tokenizing is part of the time.
-`cosine` is the smallest to sentence-transformers in float32. Needs sentence-transformers.
+`python -m benchmarks embed`. Both read the same weights and cut a text after 256 tokens; tokenizing is part of the
+time. `cosine` is the smallest to sentence-transformers in float32. Needs sentence-transformers.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
-"""A mixture of experts beside a dense feed-forward that does as many operations a token: 2 of 8 experts, each half as wide.
+"""A mixture of experts (2 of 8, each half as wide) beside a dense feed-forward with as many operations a token.
 
-One layer alone (nothing of the network hides what routing costs), on 2,048 tokens and on one; a peer is transformers' Mixtral.
+One layer alone (nothing of the network hides what routing costs), on 2,048 tokens and on one; a peer is transformers'
+Mixtral.
 """
 
 from __future__ import annotations

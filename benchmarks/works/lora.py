@@ -1,7 +1,7 @@
 """A LoRA step on 4 x 256 tokens of SmolLM2-135M beside PEFT's: rank 8 on all linear layers, AdamW.
 
-Both sides in bfloat16 and in float32: a processor that multiplies no bfloat16 is several times as fast in float32. PEFT
-keeps its adapters in float32 on either base.
+Both sides in bfloat16 and in float32: a processor that multiplies no bfloat16 is several times as fast in float32.
+PEFT keeps its adapters in float32 on either base.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Text to packed shards: ours, nanoGPT's prepare.py, and `datasets.map` with transformers' tokenizer; GPT-2's vocabulary.
+"""Text to packed shards: ours, nanoGPT's prepare.py, `datasets.map` with transformers' tokenizer; GPT-2's vocabulary.
 
-The documents are those of `head.py` (12 MB of prose, no copies; `python -m benchmarks shards`), or the files of the folder
-LMWORKS_BENCHMARK_TEXT. All three write the same ids, so MB/s is tokens/s times the bytes a token; it is stored as
-`megabytes`. nanoGPT's prepare.py: tiktoken's `encode_ordinary` in `datasets.map` on all cores, then 1,024 shards
+The documents are those of `head.py` (12 MB of prose, no copies; `python -m benchmarks shards`), or the files of the
+folder LMWORKS_BENCHMARK_TEXT. All three write the same ids, so MB/s is tokens/s times the bytes a token; it is stored
+as `megabytes`. nanoGPT's prepare.py: tiktoken's `encode_ordinary` in `datasets.map` on all cores, then 1,024 shards
 concatenated into one memmap. Its own tiktoken downloads the vocabulary; here it is built from the same merges. Needs
 tiktoken and datasets.
 """

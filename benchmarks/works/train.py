@@ -1,7 +1,7 @@
 """A training step from nothing, ours and transformers', AdamW.
 
-Llama-shaped, 6 layers x 384, vocabulary 4,096, 16 x 256 tokens. Ours with its blocks compiled and without, in bfloat16 with
-float32 masters and in float32; transformers in bfloat16 by autocast and in float32.
+Llama-shaped, 6 layers x 384, vocabulary 4,096, 16 x 256 tokens. Ours with its blocks compiled and without, in bfloat16
+with float32 masters and in float32; transformers in bfloat16 by autocast and in float32.
 """
 
 from __future__ import annotations
