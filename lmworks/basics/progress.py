@@ -34,8 +34,8 @@ def task(what: str, total: float | None = None, unit: str = "") -> Iterator[Adva
 
 
 def note(sentence: str) -> None:
-    """Say something once that the user should know and that stops nothing: on standard error where progress is shown, else
-    as a warning."""
+    """Say something once that the user should know and that stops nothing: on standard error where progress is shown,
+    else as a warning."""
     if sentence in _said:
         return
     _said.add(sentence)

@@ -24,7 +24,7 @@ from lmworks.jobs.training_recipe import TrainRecipe
 from lmworks.language_model import LanguageModel
 from lmworks.loading import load, load_tokenizer
 from lmworks.models.files.references import resolve
-from lmworks.models.relatives.vectors import read_vectors
+from lmworks.models.relatives.vector_files import read_vectors
 from lmworks.objectives import Objective, SpanCorruption
 from lmworks.text.corpus.folder import corpus_of, read_split
 from lmworks.text.corpus.recipe import CorpusRecipe

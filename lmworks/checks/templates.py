@@ -15,6 +15,7 @@ from lmworks.language_model import LanguageModel
 from lmworks.objectives import CausalLM
 from lmworks.text.document import Document
 from lmworks.tokens.batch import Example, example_of, pack, stack
+from lmworks.tokens.chat.conversation import encode_chat, encode_conversation
 
 LOSS = {torch.float32: 1e-4, torch.float16: 0.02, torch.bfloat16: 0.1}
 """How far the mean loss may differ, in nats a token. Labels that are shifted wrongly differ by several nats."""
@@ -25,10 +26,10 @@ def template_prefix(model: LanguageModel) -> Outcome:
     """A conversation rendered for training and for inference."""
     tokenizer = model.tokenizer
     _needs_template(model)
-    trained, _ = tokenizer.encode_conversation(CONVERSATION)
+    trained, _ = encode_conversation(tokenizer, CONVERSATION)
     differences = []
     for place in (1, 3):
-        prompt = tokenizer.encode_chat(CONVERSATION[:place], add_generation_prompt=True)
+        prompt = encode_chat(tokenizer, CONVERSATION[:place], add_generation_prompt=True)
         differences.append(
             ids_apart(f"the prompt for turn {place + 1} and what was trained before it", prompt, trained[: len(prompt)])
         )
@@ -44,7 +45,7 @@ def template_closing(model: LanguageModel) -> Outcome:
     """The token that closes each turn of the assistant, and whether it carries loss."""
     _needs_template(model)
     tokenizer = model.tokenizer
-    ids, supervised = tokenizer.encode_conversation(CONVERSATION)
+    ids, supervised = encode_conversation(tokenizer, CONVERSATION)
     turns = [message["content"] for message in CONVERSATION if message["role"] == "assistant"]
     closing = [
         number for number, carries in zip(ids, supervised, strict=True) if carries and number in tokenizer.stop_ids

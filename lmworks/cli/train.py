@@ -40,7 +40,7 @@ def train(
         raise typer.Exit(launch(processes, [*arguments, *(["--resume"] if resume else [])]))
 
     from lmworks.jobs.train import pretrain, sample
-    from lmworks.training.ranks import speaks
+    from lmworks.training.processes import speaks
 
     with progress.shown():
         result = pretrain(

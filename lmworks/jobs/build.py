@@ -41,7 +41,7 @@ from lmworks.text.sources import Reading, read
 from lmworks.text.splits import Split, data_hash, ngram_overlap
 from lmworks.tokens.batch import example_of, pack
 from lmworks.training.loop import TrainingResult, steps_of, train
-from lmworks.training.ranks import refuse_ranks
+from lmworks.training.processes import refuse_ranks
 
 Say = Callable[[str], None]
 

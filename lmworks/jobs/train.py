@@ -40,7 +40,8 @@ from lmworks.models.ngram_embedding import count_ngrams
 from lmworks.models.precision import dtype_of, fast_dtype
 from lmworks.models.relatives import glove
 from lmworks.models.relatives.recurrent import RecurrentNetwork, network_class
-from lmworks.models.relatives.vectors import Filled, initialise_embedding, read_vectors
+from lmworks.models.relatives.vector_files import read_vectors
+from lmworks.models.relatives.vectors import Filled, initialise_embedding
 from lmworks.models.upcycling import upcycle
 from lmworks.objectives import Objective
 from lmworks.text.splits import Split, data_hash
@@ -50,7 +51,8 @@ from lmworks.tokens.shards import Shards
 from lmworks.tokens.tokenizer import Tokenizer
 from lmworks.tokens.trainer import train_tokenizer
 from lmworks.training.loop import Report, TrainingResult, Validate, train
-from lmworks.training.ranks import Ranks, joined
+from lmworks.training.processes import joined
+from lmworks.training.ranks import Ranks
 
 Say = Callable[[str], None]
 SIDES, TOKENIZER = ("train", "held_out"), "tokenizer"

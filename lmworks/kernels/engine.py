@@ -36,7 +36,6 @@ from lmworks.models.block import run_plainly
 from lmworks.models.cache import Cache
 from lmworks.models.hooks import hook_points
 from lmworks.models.network import Network
-from lmworks.models.positions import rotation
 
 AT_ONCE = 512
 """Tokens of one run: enough to fill the processor, few enough that the activations stay small."""
@@ -128,7 +127,7 @@ class CompiledNetwork:
         self._head = self.weights.head
         self._layer_bytes = 2 * 2 * PAGE * config.kv_heads * config.head_dim
         self._group = config.heads // config.kv_heads
-        self._half = (config.rotary_dim or config.head_dim) // 2 if config.positions == "rope" else 0
+        self._half = (config.rotary_dim or config.head_dim) // 2 if config.rotates else 0
         self._turns_with_length = config.rope_scaling is not None and config.rope_scaling.kind == "dynamic"
         self._frame = np.zeros(len(Field), np.int64)
         self._frame[Field.ROUNDS] = 1
@@ -577,7 +576,7 @@ class CompiledNetwork:
         return None
 
     def _turned(self, positions: Int[Tensor, "one seq"]) -> tuple[np.ndarray, np.ndarray]:
-        cos, sin = rotation(self.network.config, positions, torch.float32)
+        cos, sin = self.network.encoding.rotation(self.network.config, positions, torch.float32)
         return cos[0, 0].contiguous().numpy(), sin[0, 0].contiguous().numpy()
 
     # Memory

@@ -27,7 +27,6 @@ from lmworks.models.block import Block
 from lmworks.models.files.quantise import GROUP
 from lmworks.models.network import Network
 from lmworks.models.norm import RMSNorm
-from lmworks.models.positions import sinusoids
 
 ACTIVATIONS = ("silu", "gelu", "gelu_tanh", "relu", "relu_squared", "sigmoid", "tanh")
 """In the order of kernels/activations.py, which imports numba."""
@@ -238,10 +237,9 @@ def _embedding(weights: Weights, stream: int) -> list[Step]:
 def _places(network: Network) -> Tensor | None:
     """What is added to the embedding at each position, the first segment's embedding included."""
     config, places = network.config, None
-    if network.position is not None:
-        places = network.position.weight.float()[config.position_offset :]
-    elif config.positions == "sinusoidal":
-        places = sinusoids(torch.arange(config.context)[None], config.dim)[0]
+    if network.encoding.acts_on == "embedding":
+        every = torch.arange(config.context)[None]
+        places = network.encoding.added(config, network.position_part, every)[0].float()
     if network.segment is None:
         return places
     segment = network.segment.weight[0].float()
@@ -281,7 +279,7 @@ def _attention(weights: Weights, buffers: Buffers, attention: Attention, path: s
     config, stream = weights.network.config, buffers.stream.ctypes.data
     qkv, stride = buffers.qkv.ctypes.data, buffers.qkv_rows * 4
     heads, kv_heads, width, window = config.heads, config.kv_heads, config.head_dim, attention.window or 0
-    half = (config.rotary_dim or width) // 2 if config.positions == "rope" else 0
+    half = (config.rotary_dim or width) // 2 if attention.rotates else 0
     query_norm = key_norm = 0
     if config.qk_norm:
         query_norm, key_norm = (

@@ -20,6 +20,7 @@ from lmworks.models.adaptive_softmax import AdaptiveSoftmax, Softmax
 from lmworks.models.block import Block, BlockRunner, run_plainly, run_recomputing
 from lmworks.models.cache import Cache
 from lmworks.models.config import ModelConfig
+from lmworks.models.embedding_table import IDS, blank_embedding, looked_up
 from lmworks.models.engine import Engine
 from lmworks.models.head_transform import HeadTransform
 from lmworks.models.hooks import HookFunction, hook_points, hooked
@@ -28,7 +29,7 @@ from lmworks.models.linear import Product
 from lmworks.models.memory import Memory
 from lmworks.models.ngram_embedding import NGramEmbedding
 from lmworks.models.scheme import Scheme
-from lmworks.models.stack import IDS, Hidden, Real, Stack, Tokens, blank_embedding, looked_up
+from lmworks.models.stack import Hidden, Real, Stack, Tokens
 
 __all__ = ["Block", "BlockRunner", "Network", "build_network", "evaluating", "run_plainly", "run_recomputing"]
 
@@ -42,7 +43,8 @@ class Network(Stack):
     """Runs the network in PyTorch's place where nothing needs a gradient (`lmworks.kernels.compiled`)."""
 
     trainings = 0
-    """How often it was put in training mode. Fused optimisers change weights without counting that in their versions."""
+    """How often it was put in training mode. Fused optimisers change weights without counting that in their
+    versions."""
 
     def __init__(self, config: ModelConfig) -> None:
         nn.Module.__init__(self)
@@ -112,8 +114,8 @@ class Network(Stack):
         return self._capped(logits)
 
     def next_logits(self, tokens: Tokens, cache: Cache, mask: Real | None = None) -> Float[Tensor, "batch vocab"]:
-        """Logits in float32 behind the last of the tokens that go on from those in the cache, a row for each text; `mask` is False on
-        padding. ConfigError for padding on the right: the last column would be none of the text."""
+        """Logits in float32 after the last of the tokens that go on from those in the cache, a row for each text;
+        `mask` is False on padding. ConfigError for padding on the right: the last column would be none of the text."""
         if mask is not None and not bool(mask[:, -1].all()):
             raise ConfigError("a row ends with padding, and has no last token there; put the padding on the left")
         engine = self._engine(cache)
@@ -125,7 +127,7 @@ class Network(Stack):
         return self._capped(logits)
 
     def take_in(self, tokens: Tokens, cache: Cache, mask: Real | None = None) -> None:
-        """Read tokens for those that come behind them: into the cache, and no more."""
+        """Read tokens into the cache, for those that come after them."""
         engine = self._engine(cache)
         if engine is None:
             self.hidden(tokens, mask, cache=cache)
@@ -165,12 +167,12 @@ class Network(Stack):
         memory: Memory | None = None,
         prefix: Real | None = None,
     ) -> Hidden:
-        """The states behind the last norm.
+        """The states after the last norm.
 
         `mask` is False (0) on padding, left or right; positions count real tokens only. `documents` numbers the
-        packed documents of each row: they don't see each other and each starts at position 0, as does what comes behind
-        another document with the same number. With a `cache`
-        the tokens come behind those already in it. `segments` numbers the text that each token belongs to (BERT).
+        packed documents of each row: they don't see each other, and each starts at position 0 (so does a number that comes
+        back after another document). With a `cache` the tokens follow those already in it. `segments` numbers the text
+        that each token belongs to (BERT).
         An encoder-decoder needs `memory`, which `encode` makes of the source; a cache made with it holds it.
         Tokens that are True in `prefix` are seen by those of their document before them too (prefix language models).
         Raises ConfigError where learned positions end or the arguments do not fit one another.

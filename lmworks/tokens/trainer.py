@@ -32,7 +32,7 @@ from tokenizers import Regex, decoders, models, normalizers, pre_tokenizers, tra
 from lmworks.basics import progress
 from lmworks.basics.config import Config
 from lmworks.basics.errors import ConfigError, DataError
-from lmworks.tokens.chat import ChatTemplate
+from lmworks.tokens.chat.template import ChatTemplate
 from lmworks.tokens.chunks import ONE_SPACE, segments
 from lmworks.tokens.tokenizer import Tokenizer
 from lmworks.tokens.vocabulary import END_OF_DOCUMENT, END_OF_TURN, Vocabulary, add_around, make_special

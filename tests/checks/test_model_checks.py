@@ -151,10 +151,8 @@ def test_1_a_template_that_rewrites_earlier_turns():
 
 
 def test_1_training_that_renders_in_another_way(model, monkeypatch):
-    honest = Tokenizer.encode_conversation
-    monkeypatch.setattr(
-        Tokenizer, "encode_conversation", lambda self, *rest: tuple(part[1:] for part in honest(self, *rest))
-    )
+    honest = templates.encode_conversation
+    monkeypatch.setattr(templates, "encode_conversation", lambda *given: tuple(part[1:] for part in honest(*given)))
     failed(templates.template_prefix(model), "token 0")
 
 
@@ -163,13 +161,14 @@ def test_2_a_template_that_closes_no_turn():
 
 
 def test_2_a_closing_token_without_loss(model, monkeypatch):
-    honest = Tokenizer.encode_conversation
+    honest = templates.encode_conversation
 
-    def without(self, *rest):
-        ids, supervised = honest(self, *rest)
-        return ids, [carries and number not in self.stop_ids for number, carries in zip(ids, supervised, strict=True)]
+    def without(tokenizer, *rest):
+        ids, supervised = honest(tokenizer, *rest)
+        stops = tokenizer.stop_ids
+        return ids, [carries and number not in stops for number, carries in zip(ids, supervised, strict=True)]
 
-    monkeypatch.setattr(Tokenizer, "encode_conversation", without)
+    monkeypatch.setattr(templates, "encode_conversation", without)
     failed(templates.template_closing(model), "closing tokens that carry loss")
 
 

@@ -12,6 +12,7 @@ import pytest
 import tiny
 import torch
 from torch import nn
+from touched_data import skip_without
 
 from lmworks.checks import recipes, shards, training
 from lmworks.checks.recipes import Trial, check_recipe
@@ -117,10 +118,8 @@ def test_a_sound_recipe_passes_and_leaves_nothing_behind(variant: str, here: Pat
 
 @pytest.mark.parametrize("name", ["shakespeare-char", "tiny-stories"])
 def test_a_shipped_recipe_passes(name: str):
-    results = list(check_recipe(name))
-    if results[1].status == "FAILED":
-        pytest.skip(f"the text is not here ({results[1].detail}); set LMWORKS_DATA")
-    assert {one.name: one.detail for one in results if one.status == "FAILED"} == {}
+    skip_without(TrainRecipe.read(name).data.text)
+    assert {one.name: one.detail for one in check_recipe(name) if one.status == "FAILED"} == {}
 
 
 def test_a_recipe_that_is_not_possible_is_its_sentence():

@@ -17,6 +17,7 @@ from lmworks.evaluation.likelihood import SEGMENT, Likelihood, change, measure
 from lmworks.language_model import LanguageModel
 from lmworks.text.document import Document
 from lmworks.text.splits import split
+from lmworks.tokens.chat.conversation import encode_conversation
 
 LONG = "größer 🙂 than a segment; " * 30
 TEXTS = ["a text", "naïve café", "\n\n  two  ", "日本語", LONG, "x"]
@@ -78,7 +79,7 @@ def test_a_text_longer_than_the_window_is_scored_once_from_end_to_end():
 def test_of_a_conversation_only_the_assistants_words_count(model: LanguageModel):
     turns = [{"role": "user", "content": "how many?"}, {"role": "assistant", "content": "drei Äpfel"}]
     measured = measure(model, [Document.conversation(turns, "chat")], "chat")
-    ids, supervised = model.tokenizer.encode_conversation(turns)
+    ids, supervised = encode_conversation(model.tokenizer, turns)
     logprobs = model.logits([ids]).log_softmax(-1)[0]
     wanted = [
         float(logprobs[at - 1, ids[at]])

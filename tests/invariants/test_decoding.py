@@ -45,7 +45,7 @@ def test_the_order_of_the_steps_is_shown():
 
 
 def test_what_changes_logits_is_done_in_the_order_that_is_shown():
-    """Pitfall 28: each step by hand, one after another; the bias comes behind the penalties, what is forbidden last."""
+    """Pitfall 28: each step by hand, one after another; the bias comes after the penalties, what is forbidden last."""
     strategy = Sample(
         repetition_penalty=2.0,
         frequency_penalty=0.5,

@@ -24,7 +24,7 @@ from lmworks.kernels.tape import ACTIVATIONS, multiply
 from lmworks.models.attention import attend
 from lmworks.models.feed_forward import ACTIVATIONS as FUNCTIONS
 from lmworks.models.masks import visibility
-from lmworks.models.positions import rotate
+from lmworks.models.positions.rotation import rotate
 
 
 @pytest.mark.parametrize("bits", [4, 8])

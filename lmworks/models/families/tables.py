@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from lmworks.basics.errors import ConfigError, ModelError
 from lmworks.models.config import MOST_LAYERS, ModelConfig
+from lmworks.models.positions.encoding import encoding_of, encodings
 
 if TYPE_CHECKING:  # tables are read with every recipe, and what is wrong there should not wait for torch
     import torch
@@ -343,12 +344,20 @@ def _absent(name: str, config: ModelConfig) -> bool:
         or _absent_norm(name, config)
         or _absent_head(name, config)
         or (name.startswith("ngram_embedding.") and not config.ngrams)
-        or (name.startswith("position.") and config.positions != "learned")
-        or (name.startswith("relative.") and config.positions != "relative")
+        or _absent_position(name, config)
         or (name.startswith("segment.") and not config.segments)
         or (name.endswith((".qkv.bias", ".query.bias", ".kv.bias")) and not config.qkv_bias)
         or (name.endswith("attention.output.bias") and not config.output_bias)
         or (".feed_forward." in name and name.endswith(".bias") and not config.feed_forward_bias)
+    )
+
+
+def _absent_position(name: str, config: ModelConfig) -> bool:
+    """Does the name belong to another positional encoding than the config's?"""
+    part, _, weight = name.partition(".")
+    own = encoding_of(config)
+    return part in {one.part_name for one in encodings().values()} and (
+        part != own.part_name or weight not in own.weights
     )
 
 

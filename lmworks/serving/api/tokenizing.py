@@ -13,6 +13,7 @@ from lmworks.basics.errors import ConfigError
 from lmworks.serving.api.answering import must_be
 from lmworks.serving.api.wire import Message, Text, Token, Wire
 from lmworks.serving.service import Service
+from lmworks.tokens.chat.conversation import encode_chat
 
 Name = Annotated[str, Field(max_length=1000)] | None
 
@@ -56,7 +57,7 @@ def routes(service: Service) -> APIRouter:
             return tokenizer.encode(asked.prompt, special=asked.add_special_tokens is not False)
         model.must_converse()
         turns = [message.turn for message in asked.messages or ()]
-        return tokenizer.encode_chat(turns, add_generation_prompt=asked.add_generation_prompt is not False)
+        return encode_chat(tokenizer, turns, add_generation_prompt=asked.add_generation_prompt is not False)
 
     @router.post("/tokenize", summary="A text's tokens")
     async def tokenize(asked: Tokenizing) -> JSONResponse:

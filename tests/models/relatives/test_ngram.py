@@ -30,7 +30,7 @@ def needs(name):
 
 @settings(deadline=None, max_examples=60)
 @given(documents, st.integers(1, 5), contexts)
-def test_probabilities_are_above_zero_and_sum_to_one_behind_every_context(texts, order, context):
+def test_probabilities_are_above_zero_and_sum_to_one_after_every_context(texts, order, context):
     p = Ngram.train(texts, VOCABULARY, order).logits(context).double().exp()
     assert p.sum() == pytest.approx(1, abs=1e-6) and bool((p > 0).all())
 

@@ -1,6 +1,5 @@
 """Rotary position embedding: rotate each query and key by an angle that grows with its position.
 
-Half-split layout (Llama, GPT-NeoX, Qwen): dimension i pairs with i + head_dim / 2.
 Source: Su et al. 2021, https://arxiv.org/abs/2104.09864, section 3.2. Scalings: linear (Chen et al. 2023,
 https://arxiv.org/abs/2306.15595), YaRN (Peng et al. 2023, https://arxiv.org/abs/2309.00071), Llama 3.1.
 """
@@ -11,16 +10,41 @@ import functools
 import math
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
+from lmworks.basics.errors import ConfigError
 from lmworks.models.config import ModelConfig, RopeScaling
+from lmworks.models.positions.encoding import PositionalEncoding, Positions
+from lmworks.models.positions.rotation import Rotation
 
-Rotation = tuple[Tensor, Tensor]
-"""Cosine and sine, each [batch, 1, seq, half_dim]: broadcast over the heads."""
+
+class RotaryPositions(PositionalEncoding):
+    """Each pair of dimensions turns at its own speed, so that a query's product with a key depends on their
+    distance."""
+
+    name = "rope"
+    acts_on = "heads"
+    fields = ("rotary_dim", "rope_theta", "rope_scaling")
+
+    def check(self, config: ModelConfig) -> None:
+        """Dimensions turn in pairs, and there must be enough of them."""
+        turned = config.rotary_dim or config.head_dim
+        if turned % 2:
+            name = "head_dim" if config.rotary_dim is None else "rotary_dim"
+            raise ConfigError(f"{{at}}{name} ({turned}) is odd, and rotary positions turn pairs; make it even")
+        if turned > config.head_dim:
+            raise ConfigError(f"{{at}}rotary_dim ({turned}) is more than {{at}}head_dim ({config.head_dim}) has")
+
+    def rotation(self, config: ModelConfig, positions: Positions, dtype: torch.dtype) -> Rotation:
+        """Of every position, stretched as `rope_scaling` says."""
+        return rotation(config, positions, dtype)
 
 
-def rotation(config: ModelConfig, positions: Int[Tensor, "batch seq"], dtype: torch.dtype) -> Rotation:
+ROPE = RotaryPositions()
+
+
+def rotation(config: ModelConfig, positions: Positions, dtype: torch.dtype) -> Rotation:
     """Cosine and sine of every position's angles, computed in float32 and then cast to `dtype`."""
     per_position, amplitude = frequencies(config)
     if _depends_on_length(config):  # each row by its own length, not by the longest beside it
@@ -28,30 +52,6 @@ def rotation(config: ModelConfig, positions: Int[Tensor, "batch seq"], dtype: to
         per_position = torch.stack(rows)[:, None, None, :]
     angles = positions[:, None, :, None].float() * per_position.to(positions.device)
     return (angles.cos() * amplitude).to(dtype), (angles.sin() * amplitude).to(dtype)
-
-
-def rotate(x: Float[Tensor, "*batch heads seq head_dim"], by: Rotation) -> Float[Tensor, "*batch heads seq head_dim"]:
-    """Rotate the two halves of the last axis against each other."""
-    cos, sin = by
-    first, second = x.chunk(2, dim=-1)
-    return torch.cat([first * cos - second * sin, second * cos + first * sin], dim=-1)
-
-
-def sinusoids(positions: Int[Tensor, "batch seq"], dim: int) -> Float[Tensor, "batch seq dim"]:
-    """Sines of each position in the first half, cosines in the second, in float32: wavelengths from 2 pi to 20,000 pi.
-
-    Source: Vaswani et al. 2017, https://arxiv.org/abs/1706.03762, section 3.5; halves as Marian lays them out.
-    """
-    turns = 10_000 ** -(torch.arange(0, dim, 2, dtype=torch.float32, device=positions.device) / dim)
-    angles = positions[..., None].float() * turns
-    return torch.cat([angles.sin(), angles.cos()], dim=-1)
-
-
-def rotate_back(
-    x: Float[Tensor, "*batch heads seq head_dim"], by: Rotation
-) -> Float[Tensor, "*batch heads seq head_dim"]:
-    """The rotation undone; also the way of its gradient."""
-    return rotate(x, (by[0], -by[1]))
 
 
 def _depends_on_length(config: ModelConfig) -> bool:

@@ -1,9 +1,12 @@
-"""The most memory that a call holds at once, counted from its operations: the same on every machine, busy or not."""
+"""What a call costs: the most memory that it holds at once, and how a cost grows with size.
+
+Memory is counted operation by operation, so that it is the same on every machine, busy or not.
+"""
 
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -19,8 +22,15 @@ def peak_memory(call: Callable[[], Any]) -> int:
     return ledger.most
 
 
+def exponent(sizes: Sequence[float], costs: Sequence[float]) -> float:
+    """The power of a law cost = a * size ** power, fitted on logarithms."""
+    x = torch.tensor(sizes, dtype=torch.float64).log()
+    y = torch.tensor(costs, dtype=torch.float64).log()
+    return float(((x - x.mean()) * (y - y.mean())).sum() / ((x - x.mean()) ** 2).sum())
+
+
 class _Ledger(TorchDispatchMode):
-    """Counts the bytes of every tensor that an operation makes, until nobody holds it any more."""
+    """Counts the bytes of every tensor that an operation makes, for as long as anything holds it."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -11,15 +11,12 @@ and the places where a message and the template's text around it could make one 
 
 from __future__ import annotations
 
-import functools
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from jinja2 import TemplateSyntaxError, UndefinedError
-
 from lmworks.basics.errors import DataError, ModelError
-from lmworks.tokens.sandbox import RefusedError, Sandbox
+from lmworks.tokens.chat.sandbox import TemplateError, sandbox
 
 Message = Mapping[str, Any]
 
@@ -43,11 +40,6 @@ A user can write "Assistant:" into a message; only a model's own template, with 
 """
 
 
-@functools.cache
-def _sandbox() -> Sandbox:
-    return Sandbox()
-
-
 class ChatTemplate:
     """A compiled template and the special tokens' texts that it may name (`bos_token`, `eos_token` ...).
 
@@ -66,11 +58,10 @@ class ChatTemplate:
         self._beginnings = {text[:size] for text in texts for size in range(1, len(text))}
         self._endings = {text[size:] for text in texts for size in range(1, len(text))}
         try:
-            self._template = _sandbox().prepare(source)
-        except TemplateSyntaxError as error:
-            raise self._broken(f"is not a template ({error.message}, line {error.lineno})") from error
-        except Exception as error:  # whatever Jinja and Python say of a hostile text
-            raise self._broken(f"cannot be used ({error or type(error).__name__})") from error
+            sandbox().check(source)
+        except TemplateError as error:
+            how = f"is not a template ({error})" if error.kind == "syntax" else f"cannot be used ({error})"
+            raise self._broken(how) from error
 
     def render(self, messages: Sequence[Message], add_generation_prompt: bool = False) -> str:
         """The text of a conversation, as transformers renders it."""
@@ -100,16 +91,16 @@ class ChatTemplate:
             "documents": None,
         }
         try:
-            return _sandbox().render(self._template, variables, _size(messages))
-        except RefusedError as error:
-            raise DataError(f"the chat template of {self.name} refuses these messages: {error}") from error
-        except UndefinedError as error:
-            raise DataError(
-                f"the chat template of {self.name} misses something in these messages: {error}; "
-                "each needs a role and a content"
-            ) from error
-        except Exception as error:  # it is the template's code that failed, in whatever way
-            raise self._broken(f"was stopped: {str(error) or type(error).__name__}") from error
+            return sandbox().render(self.source, variables, _size(messages))
+        except TemplateError as error:
+            if error.kind == "refused":
+                raise DataError(f"the chat template of {self.name} refuses these messages: {error}") from error
+            if error.kind == "undefined":
+                raise DataError(
+                    f"the chat template of {self.name} misses something in these messages: {error}; "
+                    "each needs a role and a content"
+                ) from error
+            raise self._broken(f"was stopped: {error}") from error
 
     def _marked(self, text: str) -> str:
         text = _MARKS.sub("", text)

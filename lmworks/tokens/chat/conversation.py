@@ -11,13 +11,10 @@ import contextlib
 import re
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import TYPE_CHECKING
 
 from lmworks.basics.errors import DataError, ModelError
-from lmworks.tokens.chat import CLOSE, CUT, OPEN, ChatTemplate, Message, unmarked
-
-if TYPE_CHECKING:
-    from lmworks.tokens.tokenizer import Tokenizer
+from lmworks.tokens.chat.template import CLOSE, CUT, OPEN, ChatTemplate, Message, unmarked
+from lmworks.tokens.tokenizer import Tokenizer
 
 _PIECES = re.compile(f"{OPEN}([^{OPEN}{CLOSE}]*){CLOSE}|[{OPEN}{CLOSE}{CUT}]")
 
