@@ -1,19 +1,18 @@
 """Paragraphs as vectors: all-MiniLM-L6-v2 by lmworks and by sentence-transformers, on 64 paragraphs of XQuAD.
 
-`python -m benchmarks embed`. Both read the same weights and cut a text behind 256 tokens; tokenizing is part of the time.
-`rate` is tokens a second (padding not counted), `texts` paragraphs a second, `cosine` the smallest to sentence-transformers
-in float32. Needs sentence-transformers.
+`python -m benchmarks embed`. Both read the same weights and cut a text after 256 tokens; tokenizing is part of the
+time. `cosine` is the smallest to sentence-transformers in float32. Needs sentence-transformers.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import statistics
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
+
+from benchmarks.work import Facts, Side, Work, data
 
 PARAGRAPHS = 64
 REPEATS = 9
@@ -21,12 +20,8 @@ REPEATS = 9
 
 def paragraphs() -> list[str]:
     """The first 64."""
-    for place in os.environ.get("LMWORKS_DATA", "").split(os.pathsep):
-        path = Path(place) / "xquad" / "xquad.en.json"
-        if path.is_file():
-            articles = json.loads(path.read_text(encoding="utf-8"))["data"]
-            return [part["context"] for article in articles for part in article["paragraphs"]][:PARAGRAPHS]
-    raise SystemExit("this benchmark reads xquad from LMWORKS_DATA")
+    articles = json.loads(data("xquad/xquad.en.json", "google-deepmind/xquad").read_text(encoding="utf-8"))["data"]
+    return [part["context"] for article in articles for part in article["paragraphs"]][:PARAGRAPHS]
 
 
 def peer(dtype: str = "float32") -> Callable[[list[str]], Any]:
@@ -49,29 +44,33 @@ def ours(dtype: str | None = None, compress: str | None = None) -> Callable[[lis
     return lambda texts: model.embed(texts, cut=True)
 
 
-def embedded(embed: Callable[[list[str]], Any]) -> dict[str, float]:
+def embedded(embed: Callable[[list[str]], Any]) -> Facts:
     """Speed over all paragraphs, and how near the vectors are to the reference."""
     import torch
 
-    import lmworks as lm
-
     texts = paragraphs()
-    tokens = sum(min(len(ids), 256) for ids in lm.load("minilm").tokenizer.encode_batch(texts))
     near = torch.cosine_similarity(embed(texts).float(), peer()(texts)).min().item()
     seconds = []
     for _ in range(REPEATS):
         start = time.perf_counter()
         embed(texts)
         seconds.append(time.perf_counter() - start)
-    middle = statistics.median(seconds)
-    return {"rate": tokens / middle, "best": tokens / min(seconds), "texts": len(texts) / middle, "cosine": near}
+    return {"value": len(texts) / statistics.median(seconds), "cosine": round(near, 6)}
 
 
-WORKLOADS: dict[str, Callable[[], dict[str, float]]] = {
-    "embed/lmworks": lambda: embedded(ours()),
-    "embed/lmworks int8": lambda: embedded(ours(compress="int8")),
-    "embed/lmworks bf16": lambda: embedded(ours(compress="none")),
-    "embed/lmworks fp32": lambda: embedded(ours("float32")),
-    "embed/sentence-transformers fp32": lambda: embedded(peer()),
-    "embed/sentence-transformers bf16": lambda: embedded(peer("bfloat16")),
-}
+PEERS = (
+    Side("sentence-transformers", "bf16", lambda: embedded(peer("bfloat16"))),
+    Side("sentence-transformers", "fp32", lambda: embedded(peer())),
+)
+COMPILED = Work(
+    "embed, compiled", (Side("lmworks", "8 bits", lambda: embedded(ours(compress="int8"))), *PEERS), unit="texts/s"
+)
+PYTORCH = Work(
+    "embed, PyTorch",
+    (
+        Side("lmworks", "bf16", lambda: embedded(ours(compress="none"))),
+        Side("lmworks", "fp32", lambda: embedded(ours("float32"))),
+        *PEERS,
+    ),
+    unit="texts/s",
+)

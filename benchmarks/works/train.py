@@ -1,20 +1,23 @@
-"""A training step from scratch, ours and transformers': Llama-shaped, 6 layers x 384, vocabulary 4,096, 16 x 256 tokens, AdamW."""
+"""A training step from nothing, ours and transformers', AdamW.
+
+Llama-shaped, 6 layers x 384, vocabulary 4,096, 16 x 256 tokens. Ours with its blocks compiled and without, in bfloat16
+with float32 masters and in float32; transformers in bfloat16 by autocast and in float32.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from benchmarks.work import Facts, Side, Work, repeated
 
 ROWS, CONTEXT, VOCAB, DIM, LAYERS, HEADS, HIDDEN = 16, 256, 4096, 384, 6, 6, 1024
 
 
-def train_ours(dtype: str, compile_blocks: bool) -> dict[str, float]:
+def train_ours(dtype: str, compile_blocks: bool) -> Facts:
     """Whole steps of the training loop's own parts: objective, clipping, optimiser with float32 masters."""
     from lmworks.basics.memory import keep_freed_memory
 
     keep_freed_memory()
     import torch
 
-    from benchmarks.workloads import repeated
     from lmworks.models.config import ModelConfig
     from lmworks.models.network import Network
     from lmworks.objectives import CausalLM
@@ -38,12 +41,10 @@ def train_ours(dtype: str, compile_blocks: bool) -> dict[str, float]:
         return repeated(step, ROWS * CONTEXT, times=4)
 
 
-def train_transformers(autocast: bool) -> dict[str, float]:
+def train_transformers(autocast: bool) -> Facts:
     """The same with transformers' Llama: float32, or bfloat16 by autocast."""
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
-
-    from benchmarks.workloads import repeated
 
     config = LlamaConfig(
         vocab_size=VOCAB,
@@ -69,9 +70,14 @@ def train_transformers(autocast: bool) -> dict[str, float]:
     return repeated(step, ROWS * CONTEXT, times=4)
 
 
-WORKLOADS: dict[str, Callable[[], dict[str, float]]] = {
-    "train/lmworks bf16": lambda: train_ours("bfloat16", False),
-    "train/lmworks bf16 compiled": lambda: train_ours("bfloat16", True),
-    "train/transformers bf16 autocast": lambda: train_transformers(True),
-    "train/transformers fp32": lambda: train_transformers(False),
-}
+TRAIN = Work(
+    "train step",
+    (
+        Side("lmworks", "bf16 compiled", lambda: train_ours("bfloat16", True)),
+        Side("lmworks", "fp32 compiled", lambda: train_ours("float32", True)),
+        Side("lmworks without compiler", "bf16", lambda: train_ours("bfloat16", False)),
+        Side("lmworks without compiler", "fp32", lambda: train_ours("float32", False)),
+        Side("transformers", "bf16 autocast", lambda: train_transformers(True)),
+        Side("transformers", "fp32", lambda: train_transformers(False)),
+    ),
+)

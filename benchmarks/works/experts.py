@@ -1,20 +1,19 @@
-"""A mixture of experts beside a dense feed-forward that does as many operations a token: 2 of 8 experts, each half as wide.
+"""A mixture of experts (2 of 8, each half as wide) beside a dense feed-forward with as many operations a token.
 
-One layer alone (nothing of the network hides what routing costs), on 2,048 tokens and on one; a peer is transformers' Mixtral.
+One layer alone (nothing of the network hides what routing costs), on 2,048 tokens and on one; a peer is transformers'
+Mixtral.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from benchmarks.work import Facts, Side, Work, repeated
 
 DIM, HIDDEN, EXPERTS, TOP_K, TOKENS = 512, 2048, 8, 2, 2048
 
 
-def layer(kind: str, dtype: str, tokens: int, backward: bool = False) -> dict[str, float]:
+def layer(kind: str, dtype: str, tokens: int, backward: bool = False) -> Facts:
     """Tokens a second through one layer, forward alone or with its gradients."""
     import torch
-
-    from benchmarks.workloads import repeated
 
     made = (_theirs() if kind == "transformers" else _ours(kind == "experts")).to(getattr(torch, dtype))
     made = made.requires_grad_(backward).train(backward)
@@ -64,11 +63,23 @@ def _theirs():
     return made
 
 
-WORKLOADS: dict[str, Callable[[], dict[str, float]]] = {
-    f"experts/{name} {kind} {dtype}": lambda kind=kind, dtype=dtype, name=name: layer(
-        kind, dtype, 1 if name == "one token" else TOKENS, name == "with gradients"
+def sides(kind: str, name: str) -> tuple[Side, ...]:
+    """One kind of layer in both formats; only "with gradients" goes backward, only "one token" has one."""
+    tokens, backward = 1 if name == "one token" else TOKENS, name == "with gradients"
+    return tuple(
+        Side(PROGRAMS[kind], label, lambda dtype=dtype: layer(kind, dtype, tokens, backward))
+        for label, dtype in (("bf16", "bfloat16"), ("fp32", "float32"))
     )
-    for name in ("forward", "with gradients", "one token")
-    for dtype in ("float32", "bfloat16")
-    for kind in ("dense", "experts", "transformers")
-}
+
+
+PROGRAMS = {"experts": "lmworks", "dense": "lmworks dense", "transformers": "transformers"}
+
+
+def work(name: str) -> Work:
+    """Ours beside a dense layer of as many operations, and beside transformers' experts."""
+    return Work(f"experts, {name}", tuple(side for kind in PROGRAMS for side in sides(kind, name)))
+
+
+FORWARD = work("forward")
+WITH_GRADIENTS = work("with gradients")
+ONE_TOKEN = work("one token")

@@ -1,9 +1,10 @@
-"""Text to packed shards: ours, nanoGPT's prepare.py, and `datasets.map` with transformers' tokenizer; GPT-2's vocabulary.
+"""Text to packed shards: ours, nanoGPT's prepare.py, `datasets.map` with transformers' tokenizer; GPT-2's vocabulary.
 
-The documents are those of `head.py` (12 MB of prose, no copies; `python -m benchmarks shards`), or the files of the folder
-LMWORKS_BENCHMARK_TEXT. `rate` is tokens a second; all three write the same ids, so MB/s is that times the bytes a token, which `facts` hold as `megabytes`. nanoGPT's prepare.py:
-tiktoken's `encode_ordinary` in `datasets.map` on all cores, then 1,024 shards concatenated into one memmap. Its own
-tiktoken downloads the vocabulary; here it is built from the same merges. Needs tiktoken and datasets.
+The documents are those of `head.py` (12 MB of prose, no copies; `python -m benchmarks shards`), or the files of the
+folder LMWORKS_BENCHMARK_TEXT. All three write the same ids, so MB/s is tokens/s times the bytes a token; it is stored
+as `megabytes`. nanoGPT's prepare.py: tiktoken's `encode_ordinary` in `datasets.map` on all cores, then 1,024 shards
+concatenated into one memmap. Its own tiktoken downloads the vocabulary; here it is built from the same merges. Needs
+tiktoken and datasets.
 """
 
 from __future__ import annotations
@@ -13,9 +14,11 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from benchmarks.work import Facts, Side, Work, data
 
 PATTERN = r"""'(?:[sdmt]|ll|ve|re)| ?\p{L}++| ?\p{N}++| ?[^\s\p{L}\p{N}]++|\s++$|\s+(?!\S)|\s"""
 END = 50_256
@@ -24,7 +27,7 @@ CORES = os.cpu_count() or 1
 
 def texts() -> list[str]:
     """Documents without a blank one."""
-    from benchmarks.head import documents
+    from benchmarks.works.head import documents
 
     folder = os.environ.get("LMWORKS_BENCHMARK_TEXT")
     files = sorted(Path(folder).iterdir()) if folder else []
@@ -37,10 +40,7 @@ def gpt2() -> Iterator[Path]:
     """GPT-2's tokenizer as a folder, inside a scratch folder."""
     from lmworks.tokens.tokenizer import Tokenizer
 
-    places = os.environ.get("LMWORKS_DATA", "").split(os.pathsep)
-    source = next((Path(place) / "gpt2_bpe" for place in places if (Path(place) / "gpt2_bpe").is_dir()), None)
-    if source is None:
-        raise SystemExit("this benchmark reads gpt2_bpe from LMWORKS_DATA")
+    source = data("gpt2_bpe")
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / "gpt2"
         folder.mkdir()
@@ -50,13 +50,13 @@ def gpt2() -> Iterator[Path]:
         yield folder
 
 
-def facts(seconds: float, tokens: int, documents: list[str]) -> dict[str, float]:
+def facts(seconds: float, tokens: int, documents: list[str]) -> Facts:
     """Tokens and megabytes of text a second."""
     size = sum(len(text.encode()) for text in documents)
-    return {"rate": tokens / seconds, "best": tokens / seconds, "megabytes": size / seconds / 1e6}
+    return {"value": tokens / seconds, "megabytes": round(size / seconds / 1e6, 2)}
 
 
-def ours() -> dict[str, float]:
+def ours() -> Facts:
     """`write_shards`, to files that are flushed and in place."""
     from lmworks.text.document import Document
     from lmworks.tokens.shards import write_shards
@@ -69,7 +69,7 @@ def ours() -> dict[str, float]:
         return facts(time.perf_counter() - started, shards.tokens - 2 * len(shards), documents)
 
 
-def nanogpt(write: bool = True) -> dict[str, float]:
+def nanogpt(write: bool = True) -> Facts:
     """As prepare.py of nanoGPT's openwebtext does; without its second half where not `write`."""
     import datasets
     import numpy as np
@@ -107,7 +107,7 @@ def nanogpt(write: bool = True) -> dict[str, float]:
         return facts(time.perf_counter() - started, total - len(documents), documents)
 
 
-def datasets_map() -> dict[str, float]:
+def datasets_map() -> Facts:
     """transformers' tokenizer in batches of `datasets.map`, written as Arrow."""
     import datasets
     from transformers import PreTrainedTokenizerFast
@@ -129,9 +129,12 @@ def datasets_map() -> dict[str, float]:
         return facts(seconds, sum(len(ids) for ids in done["ids"]), documents)
 
 
-WORKLOADS: dict[str, Callable[[], dict[str, float]]] = {
-    "shards/lmworks": ours,
-    "shards/nanoGPT prepare": nanogpt,
-    "shards/nanoGPT map alone": lambda: nanogpt(write=False),
-    "shards/datasets.map": datasets_map,
-}
+SHARDS = Work(
+    "shards",
+    (
+        Side("lmworks", "", ours),
+        Side("nanoGPT prepare", "", nanogpt),
+        Side("nanoGPT map alone", "", lambda: nanogpt(write=False)),
+        Side("datasets.map", "", datasets_map),
+    ),
+)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import gzip
 import math
-import os
 import random
 import re
 import statistics
@@ -20,23 +19,16 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from benchmarks.work import Facts, Side, Work, data
+
 VOCABULARY, CUTOFFS = 50_000, (2_000, 10_000)
 ROWS, CONTEXT, STEPS, HELD_OUT = 16, 64, 150, 60
 """A step is 16 x 64 tokens; perplexity is measured on 60 such batches."""
 
 
 def documents() -> list[str]:
-    """The texts, in an order that hangs on nothing but a seed."""
-    folder = next(
-        (
-            Path(place)
-            for place in os.environ.get("LMWORKS_DATA", "").split(os.pathsep)
-            if (Path(place) / "wikitext2").is_dir()
-        ),
-        None,
-    )
-    if folder is None:
-        raise SystemExit("this benchmark reads wikitext2, tinyshakespeare and books_and_speeches from LMWORKS_DATA")
+    """The texts, in an order that depends on nothing but a seed."""
+    folder = data("books_and_speeches").parent
     texts = [*_zipped(folder / "books_and_speeches"), *_articles(folder), *_plays(folder)]
     random.Random(0).shuffle(texts)
     return texts
@@ -90,7 +82,7 @@ def examples() -> tuple[list[Any], list[Any]]:
     return encoded(learnt), encoded([text for number, text in enumerate(texts) if number % 10 == 0])
 
 
-def trained(kind: str, seed: int = 0, steps: int = STEPS) -> dict[str, float]:
+def trained(kind: str, seed: int = 0, steps: int = STEPS) -> Facts:
     """Train a network of 4 layers x 256 with one kind of head (adaptive, untied, tied)."""
     from lmworks.basics.memory import keep_freed_memory
 
@@ -141,8 +133,14 @@ def trained(kind: str, seed: int = 0, steps: int = STEPS) -> dict[str, float]:
             for batch in islice(batches(pack(held_out, CONTEXT, seed=0), ROWS, 0, 0), HELD_OUT)
         ]
     mean = sum(float(loss.total) for loss in losses) / sum(loss.count for loss in losses)
-    return {
-        "rate": 1 / statistics.median(seconds[3:]),
-        "best": 1 / min(seconds),
-        "perplexity": math.exp(mean),
-    }
+    return {"value": 1 / statistics.median(seconds[3:]), "perplexity": round(math.exp(mean), 2)}
+
+
+HEAD = Work(
+    "head",
+    (
+        Side("lmworks", "adaptive", lambda: trained("adaptive")),
+        Side("full softmax", "untied", lambda: trained("untied")),
+        Side("full softmax", "tied", lambda: trained("tied")),
+    ),
+)

@@ -1,15 +1,16 @@
 """Beam search of a translator: 16 sources of 8 to 40 tokens, 5 beams each, 48 tokens a target.
 
-Marian's published shape (OPUS-MT: 6 + 6 layers of 512, vocabulary 58,101) with random weights, the same on both sides. No
-token ends an answer, so that both write the same number of tokens; `rate` counts those of the best answers alone.
+Marian's published shape (OPUS-MT: 6 + 6 layers of 512, vocabulary 58,101) with random weights, the same on both sides.
+No token ends an answer, so that both write the same number of tokens; only those of the best answers are counted.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from benchmarks.work import Facts, Side, Work, repeated
 
 SOURCES, WIDTH, NEW, VOCABULARY = 16, 5, 48, 58_101
 SHAPE = {
@@ -50,11 +51,10 @@ def folder() -> Path:
     return place
 
 
-def ours(dtype: str) -> dict[str, float]:
+def ours(dtype: str) -> Facts:
     """Through the loop and the texts' decoders."""
     import torch
 
-    from benchmarks.workloads import repeated
     from lmworks.generation.decoding import decode, new_request
     from lmworks.generation.strategies import Beam
     from lmworks.models.files.directory import read_network
@@ -74,12 +74,10 @@ def ours(dtype: str) -> dict[str, float]:
     return repeated(work, SOURCES * NEW, times=3)
 
 
-def theirs(dtype: str) -> dict[str, float]:
+def theirs(dtype: str) -> Facts:
     """transformers' generate."""
     import torch
     import transformers
-
-    from benchmarks.workloads import repeated
 
     model = transformers.MarianMTModel.from_pretrained(folder(), dtype=getattr(torch, dtype)).eval()
     longest = max(map(len, sources()))
@@ -108,9 +106,12 @@ def _bytes() -> Any:
     return Tokenizer(Vocabulary(backend, name="bytes"))
 
 
-WORKLOADS: dict[str, Callable[[], dict[str, float]]] = {
-    "beams/lmworks fp32": lambda: ours("float32"),
-    "beams/transformers fp32": lambda: theirs("float32"),
-    "beams/lmworks bf16": lambda: ours("bfloat16"),
-    "beams/transformers bf16": lambda: theirs("bfloat16"),
-}
+BEAMS = Work(
+    "beams",
+    (
+        Side("lmworks", "bf16", lambda: ours("bfloat16")),
+        Side("lmworks", "fp32", lambda: ours("float32")),
+        Side("transformers", "bf16", lambda: theirs("bfloat16")),
+        Side("transformers", "fp32", lambda: theirs("float32")),
+    ),
+)
