@@ -196,8 +196,9 @@ def test_a_general_text_that_cannot_be_had_is_replaced_by_the_drift(
     assert [one.text for one in result.comparisons] == ["held-out text"]
     assert result.drift is not None and result.drift.value > 0 and result.drift.unit == "bits/token"
     assert json.loads(Path("out/lmworks.json").read_text())["measurements"][-1] == result.drift.to_json()
-    said = [number for number, line in enumerate(lines) if "no general text: wikitext2" in line]
-    assert said and "drift from the base" in lines[said[0] + 1]
+    [place] = [number for number, line in enumerate(lines) if line.startswith("general text")]
+    assert "wikitext2 is not on this machine" in lines[place] and "LMWORKS_DATA" in lines[place]
+    assert "drift from the base" in lines[place + 1] and all(len(line) < 120 for line in lines)
 
 
 def test_a_general_text_that_is_misspelt_is_an_error_and_not_replaced(here: Path):
