@@ -47,8 +47,8 @@ def training_remark(losses: Sequence[float]) -> str:
     """Why a run taught next to nothing, by the loss of each of its steps; "" where it may have taught something."""
     steps = len(losses)
     if steps < FEW_STEPS:
-        count = f"{steps} step{'' if steps == 1 else 's'}"
-        return f"{count} of training change next to nothing; give more (--set training.steps=100) before you judge it"
+        told = "1 step of training changes" if steps == 1 else f"{steps} steps of training change"
+        return f"{told} next to nothing; give more (--set training.steps=100) before you judge the result"
     quarter = max(1, steps // 4)
     first, last = (sum(part) / quarter for part in (losses[:quarter], losses[-quarter:]))
     if last < first:
