@@ -1,10 +1,10 @@
-"""What a way to change a trained model declares of itself, so that recipes, `lmworks build` and `lmworks explain` know it.
+"""What each way to change a trained model declares of itself: recipes, `lmworks build` and `lmworks explain` read it.
 
     setup = METHODS["lora"].prepare(Setup(network, CausalLM(), rows), LoRAConfig(rank=4))
     train(setup.network, setup.objective, setup.rows, ...)
 
-Each file of lmworks/adaptation/methods holds one. Recipes are read without torch, which takes seconds to load: such a file
-imports it, and what needs it, inside the functions that use it.
+Each file of lmworks/adaptation/methods holds one. Recipes are read without torch, which takes seconds to load: such a
+file imports it, and what needs it, inside the functions that use it.
 """
 
 from __future__ import annotations

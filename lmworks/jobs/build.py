@@ -207,7 +207,7 @@ def _read(recipe: Recipe, say: Say) -> Split:
 
 
 def _leak(recipe: Recipe, parts: Split, say: Say) -> str:
-    """How much of what is held out is trained on, too; a remark where that is so much that the figures mislead."""
+    """Say how much held-out text stands in the training text; returns a remark where that makes figures mislead."""
     overlap = ngram_overlap(parts.train, parts.held_out)
     duplicates = f"; {parts.duplicates:,} duplicates left out" if parts.duplicates else ""
     say(f"overlap        {overlap:.1%} of the held-out runs of 13 words occur in the training text{duplicates}")
@@ -240,7 +240,7 @@ def _rows(recipe: Recipe, model: LanguageModel, parts: Split, say: Say) -> list[
 
 
 def _general(recipe: Recipe, say: Say) -> dict[str, list[Document]]:
-    """The general text; none where it is a set of the data registry that cannot be had here. Anything else is an error."""
+    """The general text; none where the data registry's file cannot be had here. Any other trouble is an error."""
     name = recipe.data.general
     try:
         return {GENERAL: read(name).documents}
@@ -253,9 +253,10 @@ def _general(recipe: Recipe, say: Say) -> dict[str, list[Document]]:
 
 
 def _run_as_the_result(model: LanguageModel, recipe: Recipe, whole: bool) -> None:
-    """Measure and answer in the way in which the result will run: an adapter as its base's file does; whole weights in
-    PyTorch, as they are in no file's few bits. Where a recipe names the type of the weights, PyTorch measures, whatever
-    runs the result later."""
+    """Measure and answer as the result will run: an adapter as the file of its base does, whole weights in PyTorch.
+
+    Where a recipe names the type of the weights, PyTorch measures, whatever runs the result later.
+    """
     model.network.requires_grad_(False)
     if recipe.model.dtype is None and not whole:
         model.choose_engine()

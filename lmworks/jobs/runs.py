@@ -1,4 +1,4 @@
-"""The folder of a run: which recipe and text it was started with, so that it is resumed with the same; its clock; provenance.
+"""The folder of a run: the recipe and text that it was started with, and must be resumed with; its clock; provenance.
 
 A run that is stopped and resumed is one run: its facts count all of its parts.
 """
@@ -32,8 +32,10 @@ FREE = {"training.distribution"}
 
 
 def check_run(run: Path, recipe: Config, resume: bool, say: Callable[[str], None]) -> None:
-    """A fresh run must not overwrite one that was stopped, but it takes the place of one that diverged, which moves aside; a
-    resumed one must have the recipe that it was started with."""
+    """Refuse to overwrite a run that was stopped, or to resume one with another recipe.
+
+    A run that diverged moves aside for a fresh one.
+    """
     checkpoint = run / "checkpoint"
     restore_directory(checkpoint)
     if not resume:
@@ -48,7 +50,8 @@ def check_run(run: Path, recipe: Config, resume: bool, say: Callable[[str], None
         raise ConfigError(f"{run} does not hold a run to resume; start it without --resume")
     if not checkpoint.exists():
         raise ConfigError(
-            f"{run} holds a run that ended before its first checkpoint, so there is nothing to resume; start it without --resume"
+            f"{run} holds a run that ended before its first checkpoint, so there is nothing to resume; start it "
+            "without --resume"
         )
     written = {name: value for name, value in read_json(run / RECIPE).items() if name in type(recipe).model_fields}
     theirs = type(recipe)(**written).model_dump(mode="json")  # with the defaults of what that version did not know
@@ -57,7 +60,7 @@ def check_run(run: Path, recipe: Config, resume: bool, say: Callable[[str], None
 
 
 def _move_aside(run: Path, say: Callable[[str], None]) -> None:
-    """Keep the run that diverged last, and no earlier one: each is as large as its text and its checkpoint."""
+    """Keep the last run that diverged, and no earlier one: each is as large as its text and its checkpoint."""
     aside = run.with_name(f"{run.name}.diverged")
     with says_why(aside):
         if aside.exists():
@@ -80,25 +83,27 @@ def _same(key: str, value: Any, theirs: Any, run: Path) -> None:
 def start_run(run: Path, recipe: Config, texts: Mapping[str, tuple[str, str]], resume: bool, started: float) -> None:
     """Write down a fresh run's recipe and the hashes of its texts, or check that a resumed run has the same ones.
 
-    `texts` gives, for each side of the text, where it comes from and its hash; `started` is time.time() at the beginning
-    of this process's work.
+    `texts` gives, for each side of the text, where it comes from and its hash; `started` is time.time() when this
+    process began.
     """
     path = run / RECIPE
-    _start_clock(run, started, resume)
     if not resume:
         write_json(path, recipe.model_dump(mode="json") | {side: digest for side, (_, digest) in texts.items()})
-        return
     theirs = read_json(path)
     for side, (source, digest) in texts.items():
         if theirs.get(side) != digest:
             raise ConfigError(
-                f"{source} does not hold the text that the run was started with; put it back, or remove {run} to start afresh"
+                f"{source} does not hold the text that the run was started with; put it back, or remove {run} to start "
+                "afresh"
             )
+    _start_clock(run, started, resume)
 
 
 def _start_clock(run: Path, now: float, resume: bool) -> None:
-    """`began` is when the first part of the run began, `spent` the seconds of all earlier parts, `since` when this began.
-    An earlier part ended when it wrote the last line of its log."""
+    """Note when the first part of the run began, the seconds that earlier parts spent, and when this part began.
+
+    An earlier part ended when it wrote the last line of its log.
+    """
     clock = {"began": now, "spent": 0.0}
     if resume:
         began = (run / RECIPE).stat().st_mtime  # a run of a version that had no clock

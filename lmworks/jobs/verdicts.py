@@ -1,4 +1,4 @@
-"""What a build says of its own result: a verdict for each text, and whatever makes the figures mean less than they seem.
+"""What a build says of its own result: a verdict for each text, and what makes the figures mean less than they seem.
 
 A figure that improves on a leaking text shows memory; a run of a few steps changes next to nothing.
 """
@@ -38,8 +38,9 @@ def leak_remark(overlap: float, leaks: Sequence[Leak], text: str) -> str:
     named = ", ".join(f"{one.held_out} ({one.share:.0%}, most of it in {one.train})" for one in leaks[:NAMED])
     more = f" and {len(leaks) - NAMED:,} more" if len(leaks) > NAMED else ""
     return (
-        f"{overlap:.1%} of the held-out runs of {WORDS} words stand in the training text too: {named}{more}; the held-out "
-        f"figures show memory and not only learning. Remove the copies (lmworks corpus {text} finds them), and build again"
+        f"{overlap:.1%} of the held-out runs of {WORDS} words stand in the training text too: {named}{more}; so the "
+        "held-out figures show memory and not only learning. Remove the copies "
+        f"(lmworks corpus {text} finds them), and build again"
     )
 
 
@@ -54,6 +55,6 @@ def training_remark(losses: Sequence[float]) -> str:
     if last < first:
         return ""
     return (
-        f"the training loss did not fall ({first:.3f} in the first quarter of the steps, {last:.3f} in the last one); try "
-        "another training.learning_rate, or more steps"
+        f"the training loss did not fall ({first:.3f} in the first quarter of the steps, {last:.3f} in the last one); "
+        "try another training.learning_rate, or more steps"
     )

@@ -1,4 +1,4 @@
-"""What small builds are made of: a folder with a base model, a text and a general text; a recipe; and a Ctrl-C in it."""
+"""What small builds are made of: a folder with a base model, a text and a general text; a recipe; a Ctrl-C."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def stopped(chosen: Recipe, monkeypatch: pytest.MonkeyPatch, after: int = 3, out: str = "out", **named: Any) -> None:
-    """A build that Ctrl-C ends after so many steps."""
+    """A build that Ctrl-C ends after `after` steps."""
     with monkeypatch.context() as patch, pytest.raises(Stopped, match=f"stopped after step {after} of"):
         patch.setattr(
             "lmworks.jobs.build.CausalLM",

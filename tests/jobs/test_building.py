@@ -118,8 +118,8 @@ def test_facts_of_another_kind_beside_an_adapter_do_no_harm(here: Path):
     assert torch.equal(logits(load("out")), wanted)
 
 
-def test_an_adapter_is_measured_in_the_way_in_which_it_will_run(here: Path):
-    """Compiled, on a base in 4 bits: the figures, before and after, are those of the base and of the result as they load."""
+def test_an_adapter_is_measured_as_it_will_run(here: Path):
+    """Compiled, on a base in 4 bits: the figures before and after are those of base and result as they load."""
     pytest.importorskip("numba")
     base = tiny.language_model(context=160, dim=64, heads=4, head_dim=16, hidden_dim=96)
     shutil.rmtree("base")

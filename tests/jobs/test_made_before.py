@@ -94,8 +94,10 @@ def test_a_finding_of_the_lab_says_what_it_said():
 
 
 def holds(facts: Any, expected: Any) -> bool:
-    """Does a tree of settings hold all of another, which may lack what was added since? A setting that only other kinds of
-    the same part have, and that had its default there, may be gone."""
+    """Does a tree of settings hold all of an earlier one, which may lack what was added since?
+
+    A setting that only other kinds of the same part have may be gone.
+    """
     if isinstance(expected, dict):
         return all(holds(facts[name], value) for name, value in expected.items() if name in facts or name not in IDLE)
     return facts == expected

@@ -41,7 +41,8 @@ def test_every_setting_is_explained():
         ("[data]\nzzz = 1", "mine.toml: data.zzz is not a setting; known here: text, held_out, general"),
         (
             "dat = 1\n[training]\nstebs = 1",
-            "mine.toml: training.stebs is not a setting; did you mean training.steps?; dat is not a setting; did you mean data?",
+            "mine.toml: training.stebs is not a setting; did you mean training.steps?; "
+            "dat is not a setting; did you mean data?",
         ),
         ("[training]\nsteps = 0", "mine.toml: training.steps is 0; it should be greater than 0"),
         ("[lora]\ntargets = 'q_proj'", "mine.toml: lora.targets is 'q_proj'; it should be a list"),
