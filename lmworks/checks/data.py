@@ -11,6 +11,7 @@ from lmworks.basics import progress
 from lmworks.basics.errors import LmworksError
 from lmworks.checks.result import Difference, Outcome, check
 from lmworks.checks.tokenizers import HasTokenizer
+from lmworks.evaluation.leaks import TOLERATED
 from lmworks.language_model import LanguageModel
 from lmworks.text.sources import Reading
 from lmworks.text.splits import Split, ngram_overlap, split
@@ -21,10 +22,6 @@ Tokenizing = TypeVar("Tokenizing", bound=HasTokenizer)
 
 LOST = 0.001
 """Share of a text that may be lost before the check fails: more is a script that the vocabulary does not know."""
-
-OVERLAP = 0.05
-"""Share of the held-out runs of 13 words that may stand in the training text: above it, the held-out loss is to a good
-part memory. Of the registry's texts and python-reference the highest is 0.05 % (`lmworks check TEXT`)."""
 
 
 OF_TOKENS = ("text of a model", "text of a tokenizer")
@@ -114,7 +111,7 @@ def held_out(data: HasParts) -> Outcome:
         f"{len(parts.train):,} documents to train, {len(parts.held_out):,} held out",
         [
             Difference("training and held-out text share documents, which", len(shared), 0, "documents"),
-            Difference("the held-out runs of 13 words and those of the training text", overlap, OVERLAP, "shared"),
+            Difference("the held-out runs of 13 words and those of the training text", overlap, TOLERATED, "shared"),
         ],
         f"{parts.duplicates:,} exact duplicates left out; {100 * overlap:.1f} % of the held-out runs of 13 words "
         "occur in the training text",

@@ -33,7 +33,7 @@ class Likelihood:
     tokens: int
 
     def bits_per_byte(self, name: str) -> Measurement:
-        """Bits per byte with a bootstrap interval over segments. 8 is the level of who knows nothing of bytes."""
+        """Bits per byte with a bootstrap interval over segments. All bytes being equally likely gives 8."""
         estimate = statistics.ratio_of_sums(self.bits, self.bytes)
         return Measurement(
             name=name,
