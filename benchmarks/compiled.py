@@ -234,8 +234,8 @@ def engines(threads: int) -> dict[str, Any]:
 
 def main() -> None:
     """Every test on every engine in turn, round after round; the first round is not counted."""
-    from lmworks.kernels.library import library
-    from lmworks.kernels.team import usable_cores
+    from lmworks.kernels.run.library import library
+    from lmworks.kernels.run.team import usable_cores
 
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("tests", nargs="*", help=f"beginnings of: {', '.join([*TESTS, GROWTH])}")

@@ -228,8 +228,8 @@ TESTS: dict[str, Callable[[dict[str, Any], int], None]] = {
 
 def main() -> None:
     """Every test in turn; the first round is not counted."""
-    from lmworks.kernels.library import library
-    from lmworks.kernels.team import usable_cores
+    from lmworks.kernels.run.library import library
+    from lmworks.kernels.run.team import usable_cores
 
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("tests", nargs="*", help=f"beginnings of: {', '.join(TESTS)}")

@@ -33,7 +33,7 @@ LOADS = {"ShareGPT": (161, 450), "Alpaca": (19, 77), "short": (16, 128), "middle
 def many(options: argparse.Namespace) -> None:
     """16 requests at once: through the server, through the engine alone, and in llama.cpp, in turn."""
     from benchmarks.compiled import Compiled, engines, requests
-    from lmworks.kernels.team import usable_cores
+    from lmworks.kernels.run.team import usable_cores
     from lmworks.serving.load import measure
     from lmworks.serving.run import served
 
