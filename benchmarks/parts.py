@@ -30,7 +30,7 @@ from lmworks.adaptation.lora import add_lora, lora_layers
 from lmworks.adaptation.lora_config import LoRAConfig
 from lmworks.generation.batch import Batch
 from lmworks.generation.strategies import Greedy, Sample, Strategy
-from lmworks.kernels import tape
+from lmworks.kernels.run import weights
 from lmworks.language_model import LanguageModel
 
 
@@ -75,12 +75,12 @@ def rows(network: Any) -> float:
 
 def without_outliers() -> Any:
     """The same model, nothing of it in float32."""
-    found = tape.outliers
-    tape.outliers = lambda network: {}
+    found = weights.outliers
+    weights.outliers = lambda network: {}
     try:
         return Compiled().model
     finally:
-        tape.outliers = found
+        weights.outliers = found
 
 
 def with_adapter() -> Any:

@@ -22,15 +22,16 @@ from torch import Tensor
 from lmworks.basics import progress
 from lmworks.basics.errors import ConfigError
 from lmworks.kernels.coverage import too_large, unavailable, uncovered
-from lmworks.kernels.frame import MAIL_BEGIN, MOST_LED, MOST_UNITS, OF_VOCABULARY, Field, Operation, barrier_bytes
+from lmworks.kernels.frame import MOST_CHUNKS, MOST_LED, OF_VOCABULARY, Field, barrier_bytes
 from lmworks.kernels.lookup import LookingUp
 from lmworks.kernels.next_token import Choice, room_numbers, table_of
 from lmworks.kernels.packing import Stored, aligned
 from lmworks.kernels.pages import PAGE, PagedCache
 from lmworks.kernels.pieces import Piece, real_places, runs
 from lmworks.kernels.prefixes import Prefixes
-from lmworks.kernels.tape import Buffers, Weights, head_steps, is_vocabulary, table, tapes
-from lmworks.kernels.team import team
+from lmworks.kernels.run.buffers import Buffers
+from lmworks.kernels.run.team import team
+from lmworks.kernels.run.weights import Weights, is_vocabulary
 from lmworks.models.adapted import adapted_layers
 from lmworks.models.block import run_plainly
 from lmworks.models.cache import Cache
@@ -41,10 +42,6 @@ AT_ONCE = 512
 """Tokens of one run: enough to fill the processor, few enough that the activations stay small."""
 VECTORS = 12
 """Queries that attention takes at once (kernels/attention.py)."""
-OUTPUT, OUTPUT_STRIDE = 5, 6
-"""Operands of the last step of a tape with a head: where the logits go, which is another place each time."""
-LOGITS, LOGITS_STRIDE = 1, 2
-"""The same of the step behind it that chooses tokens."""
 MOST_WRITTEN = 128
 """Tokens that a row which guesses by itself writes in one run, unless one guess has more."""
 SPLIT, MOST_PARTS = 4, 2**26
@@ -277,13 +274,15 @@ class CompiledNetwork:
                     self._frame[Field.KEPT_COUNT] = len(last)
                     self._go_to_logits(self._tapes.last, result[pieces[last[0]].row :])
                 else:
-                    self._use(self._tapes.taking)
+                    self._use(self._tapes.reading)
                     self._go()
 
     def _go_to_logits(self, tape: np.ndarray | None, result: Float[Tensor, "rows padded"]) -> None:
         """Run a tape that ends with the head."""
+        from lmworks.kernels.run.tape import send_logits
+
         assert tape is not None
-        tape[-1, OUTPUT], tape[-1, OUTPUT_STRIDE] = result.data_ptr(), 4 * result.shape[1]
+        send_logits(tape, result.data_ptr(), 4 * result.shape[1])
         self._use(tape)
         self._go()
 
@@ -372,12 +371,12 @@ class CompiledNetwork:
         of that. `lookup` is the address of the state of a row that guesses by itself."""
         told = np.zeros((3, *shares.shape))
         told[0], chosen, logprobs = shares, told[1].view(np.int64), told[2]
-        self._choose_too(tokens)
+        self._choose_too(tokens, lookup != 0)
         self._put(Field.CHOICES, table_of(choices))
-        self._put(Field.SHARES, told)
-        if self._keep.get(Field.HURRY) is not hurried:
-            self._put(Field.HURRY, hurried)
-        start, size = self._frame.item(Field.SHARES), chosen.nbytes
+        self._put(Field.UNIFORMS, told)
+        if self._keep.get(Field.INTERRUPT) is not hurried:
+            self._put(Field.INTERRUPT, hurried)
+        start, size = self._frame.item(Field.UNIFORMS), chosen.nbytes
         self._frame[Field.CHOSEN : Field.LOGPROBS + 1] = start + size, start + 2 * size
         try:
             self._frame[Field.ROUNDS : Field.STOP + 1] = rounds, 0, 0
@@ -391,17 +390,16 @@ class CompiledNetwork:
         """Logits for Python, copied by NumPy, which wakes no threads."""
         return torch.from_numpy(self._logits.numpy()[row, : self._head.rows].copy())
 
-    def _choose_too(self, tokens: int) -> None:
+    def _choose_too(self, tokens: int, guesses: bool) -> None:
         """Use the tape that chooses tokens, with room for the logits of so many."""
-        writing = self._tapes.writing
-        assert writing is not None
+        from lmworks.kernels.run.tape import choose_from
+
+        tape = self._tapes.guessing if guesses else self._tapes.writing
+        assert tape is not None
         if len(self._logits) < tokens:
             self._logits = torch.empty(tokens, self._head.blocks * 16)
-        if writing.item(-2, LOGITS) != self._logits.data_ptr():
-            head, choosing, _ = writing[-3:]
-            head[OUTPUT] = choosing[LOGITS] = self._logits.data_ptr()
-            head[OUTPUT_STRIDE] = choosing[LOGITS_STRIDE] = 4 * self._logits.shape[1]
-        self._use(writing)
+        choose_from(tape, self._logits.data_ptr(), 4 * self._logits.shape[1])
+        self._use(tape)
 
     @property
     def bytes(self) -> int:
@@ -526,6 +524,8 @@ class CompiledNetwork:
         return tokens * config.heads * parts * (config.head_dim + 16) * 4
 
     def _multiply_head(self, rows: np.ndarray, output: np.ndarray) -> None:
+        from lmworks.kernels.run.tape import head_steps, table
+
         self._make_room(len(rows))
         self._frame[Field.TOKENS] = len(rows)
         self._use(table(head_steps(self.weights, rows, output.ctypes.data, output.strides[0])))
@@ -535,7 +535,7 @@ class CompiledNetwork:
         """Run a tape, which `stays` or is there for this run alone."""
         if self.team.process != os.getpid():  # a child process has none of its parent's threads
             self.team = team()
-            self._barrier[:], self._keep[Field.MARKS][:] = 0, 0  # as they left them
+            self._barrier[:], self._keep[Field.DONE][:] = 0, 0  # as they left them
         self.team.run(self._frame, self._barrier, stays)
 
     def _temporary(self, ids: list[np.ndarray], cut: list[list[Piece]]) -> PagedCache:
@@ -596,9 +596,9 @@ class CompiledNetwork:
         adapters = [one.down for one in self.weights.adapters.values()]
         self._blocks = max(one.blocks for one in (*self.weights.matrices.values(), *adapters))
         inner = max(one.blocks for name, one in self.weights.matrices.items() if not is_vocabulary(name))
-        stride = MAIL_BEGIN + 64 * max(inner * MOST_LED, self._blocks * OF_VOCABULARY)
-        self._put(Field.MAIL, aligned(stride * (self.team.threads - 1)))
-        self._frame[Field.MAIL_STRIDE] = stride
+        stride = 64 * max(inner * MOST_LED, self._blocks * OF_VOCABULARY)
+        self._put(Field.OUTBOX, aligned(stride * (self.team.threads - 1)))
+        self._frame[Field.OUTBOX_STRIDE] = stride
         self._mark_room(self._blocks)
 
     def _make_room(self, tokens: int) -> None:
@@ -618,10 +618,11 @@ class CompiledNetwork:
         self._write_tapes()
 
     def _write_tapes(self) -> None:
+        from lmworks.kernels.run.tape import Room, tapes
+
         self.team.keep(getattr(self, "_tapes", None))
         room, size = self._choosing_room.ctypes.data, self._choosing_room.nbytes // self.team.threads
-        choosing = [Operation.CHOOSE, 0, 0, self._head.rows, room, size] if self._has_head else None
-        self._tapes = tapes(self.weights, self.buffers, choosing)
+        self._tapes = tapes(self.weights, self.buffers, Room(room, size) if self._has_head else None)
 
     def _room_for(self, tokens: int, mixed: int, units: int) -> None:
         """Room for the parts of attention, so many bytes, and for the marks of its units; helpers have their own parts, where that is not too
@@ -629,19 +630,19 @@ class CompiledNetwork:
         needed = -(-mixed // 64) * 64
         led = tokens <= MOST_LED and needed * self.team.threads <= MOST_PARTS
         own = needed * (self.team.threads if led else 1)
-        if Field.MIX not in self._keep or self._keep[Field.MIX].nbytes < own:
-            self._put(Field.MIX, aligned(2 * own if mixed > self._mix_bytes(tokens, 1) else own))
-        self._frame[Field.MIX_STRIDE] = needed
-        self._mark_room(units if led else MOST_UNITS + 1)
+        if Field.MIXED not in self._keep or self._keep[Field.MIXED].nbytes < own:
+            self._put(Field.MIXED, aligned(2 * own if mixed > self._mix_bytes(tokens, 1) else own))
+        self._frame[Field.MIXED_STRIDE] = needed
+        self._mark_room(units if led else MOST_CHUNKS + 1)
 
     def _mark_room(self, units: int) -> None:
         """Room for the marks of so many units of a step; none where they are too many, and nobody leads."""
-        marks = self._keep.get(Field.MARKS)
-        if marks is None or len(marks) < units <= MOST_UNITS:
+        marks = self._keep.get(Field.DONE)
+        if marks is None or len(marks) < units <= MOST_CHUNKS:
             self.team.keep(marks)
-            marks = self._keep[Field.MARKS] = np.zeros(2 * units, np.int64)
+            marks = self._keep[Field.DONE] = np.zeros(2 * units, np.int64)
             self._marks = int(marks.ctypes.data)
-        self._frame[Field.MARKS] = self._marks if units <= MOST_UNITS else 0
+        self._frame[Field.DONE] = self._marks if units <= MOST_CHUNKS else 0
 
     def _put(self, field: Field, array: np.ndarray) -> None:
         """An array into the frame, and kept alive as long as it stands there."""

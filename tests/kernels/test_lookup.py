@@ -135,7 +135,8 @@ def test_a_run_that_guesses_writes_what_steps_write_and_knows_what_python_knows(
 
 @compiles
 def test_a_run_that_guesses_ends_where_it_should():
-    """With the token that is written, for who waits; with an end; before a token that is left to Python; with its last share."""
+    """With the token that is written, for who waits; with an end; before a token that is left to Python; with its last
+    share."""
     engine, read = engine_for(kv_heads=1), repeating(300)
 
     def went(choice: Choice, tokens: int = 390, waits: int = 0) -> tuple[list[int], int, Any]:

@@ -1,8 +1,8 @@
 """The compiled kernels: made once, kept on the disk, checked before they are trusted.
 
-A folder for each set of instructions, processor and version of these sources holds numba's cache. Beside it stands a list of
+A folder for each set of instructions, processor and version of these sources holds numba's cache, and a list of
 checksums, written last: what does not agree with it (half written, damaged) is thrown away and made again. One process
-compiles at a time; the others wait for it. A folder that cannot be written is done without: then each process compiles.
+compiles at a time; the others wait for it. Where no folder can be written, each process compiles for itself.
 """
 
 from __future__ import annotations
@@ -21,29 +21,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from lmworks.basics import progress
+from lmworks.basics.declared import declared
 from lmworks.basics.errors import LmworksError
 from lmworks.basics.extras import require
 from lmworks.basics.files import cache_folder, sha256, write_json
-from lmworks.kernels.instructions import FORCED, Instructions, chosen, features, problem
+from lmworks.kernels.emit.instructions import FORCED, Instructions, chosen, features, problem
+from lmworks.kernels.frame import Entry
+from lmworks.kernels.operation import Operands, Operation
 
 LIST = "checksums.json"
-SOURCES = (
-    *(
-        "instructions",
-        "vectors",
-        "scalars",
-        "frame",
-        "claims",
-        "quantised",
-        "norms",
-        "activations",
-        "matrix",
-        "embedding",
-    ),
-    *("positions", "attention", "interpreter", "lookup", "next_token", "softmax", "writing"),
-)
-"""What is compiled; numba itself looks at one file alone."""
+ROOM = Path(__file__).parents[1]
+COMPILED = ("emit/*.py", "operations/*.py", "frame.py", "run/interpreter.py", "run/work_stealing.py", "lookup.py")
+"""The sources that are compiled: numba itself looks at one file alone."""
 
 
 @dataclass(frozen=True)
@@ -51,13 +43,17 @@ class Library:
     """Compiled functions, and how they came."""
 
     instructions: str
+    numbers: dict[type[Operands], int]
+    """How a tape names each operation."""
+    table: np.ndarray
+    """int64 [operations, frame.Entry]: their functions' addresses."""
     run: Callable[[int, int, int], None]
-    """thread, address of the jobs, looks until it leaves (interpreter.run)"""
+    """thread, address of the jobs, looks until it leaves (interpreter.py)"""
     wait_for: Callable[[int, int, int], int]
     signal: Callable[[int, int], None]
     choose: Callable[..., int]
     log_total: Callable[..., float]
-    """softmax.py"""
+    """emit/softmax.py"""
     kept: bool
     """Another process will find them on the disk."""
     made: bool
@@ -91,50 +87,60 @@ def loaded() -> Library | None:
 
 
 def _compiled(instructions: Instructions, folder: Path, made: bool, kept: bool) -> Library:
-    """Import the kernels with numba's cache in `folder`; numba reads its settings when they are defined."""
+    """Compile the kernels, or load them from numba's cache in `folder`."""
     import numba
 
     settings: Any = numba.config
-    before = settings.CACHE_DIR, settings.CPU_FEATURES, settings.CPU_NAME
-    settings.CACHE_DIR = str(folder)
-    if os.environ.get(FORCED):
-        left = features() - set(instructions.without)
-        settings.CPU_FEATURES = ",".join(
-            [*(f"+{name}" for name in sorted(left)), *(f"-{name}" for name in instructions.without)]
-        )
-        settings.CPU_NAME = "generic"
-    shown = progress.task("compiling kernels (once)", 5) if made else contextlib.nullcontext(lambda amount: None)
+    before, settings.CACHE_DIR = settings.CACHE_DIR, str(folder)
     try:
+        interpreter: Any = importlib.import_module("lmworks.kernels.run.interpreter")
+        softmax: Any = importlib.import_module("lmworks.kernels.emit.softmax")
+        operations = list(declared("lmworks.kernels.operations", Operation).values())
+        shown = progress.task("compiling kernels (once)", 5 + len(operations)) if made else contextlib.nullcontext(None)
         with shown as advance:
-            interpreter: Any = importlib.import_module("lmworks.kernels.interpreter")
-            for name, arguments in (("wait_for", 3), ("signal", 2), ("run", 3)):
-                getattr(interpreter, name).compile((numba.int64,) * arguments)
-                advance(1)
-            softmax: Any = importlib.import_module("lmworks.kernels.softmax")
-            number, real = numba.int64, numba.float64
-            softmax.log_total.compile((number, number, number))
-            advance(1)
-            softmax.choose.compile((number, number, real, number, real, real, real, number))
-            advance(1)
+            whole, real = numba.int64, numba.float64
+
+            def make(function: Any, *arguments: Any) -> int:
+                """Compile a function that is called from outside; returns its address."""
+                function.enable_caching()
+                function.compile(arguments)
+                if advance is not None:
+                    advance(1)
+                ready = function.overloads[arguments]
+                return int(ready.library.get_pointer_to_function(ready.fndesc.llvm_cfunc_wrapper_name))
+
+            table = np.zeros((len(operations), len(Entry)), np.int64)
+            for entry, one in zip(table, operations, strict=True):
+                entry[Entry.RUN] = make(one.run, *[whole] * 4)
+                entry[Entry.TAKES_LONG], entry[Entry.MOVES_TEXTS] = one.takes_long, one.moves_texts
+                if one.chunks is not None:
+                    entry[Entry.COUNT] = make(one.chunks.count, *[whole] * 2)
+                    entry[Entry.DO] = make(one.chunks.do, *[whole] * 6)
+                    entry[Entry.TAKE_OVER] = make(one.chunks.take_over, *[whole] * 4)
+                    entry[Entry.READS_TEXTS] = one.chunks.reads_texts
+            for function, count in ((interpreter.run, 3), (interpreter.wait_for, 3), (interpreter.signal, 2)):
+                make(function, *[whole] * count)
+            make(softmax.choose, whole, whole, real, whole, real, real, real, whole)
+            make(softmax.log_total, whole, whole, whole)
     finally:
-        settings.CACHE_DIR, settings.CPU_FEATURES, settings.CPU_NAME = before
+        settings.CACHE_DIR = before
+    numbers = {one.operands: number for number, one in enumerate(operations)}
     functions = (interpreter.run, interpreter.wait_for, interpreter.signal, softmax.choose, softmax.log_total)
-    return Library(instructions.name, *functions, kept, made)
+    return Library(instructions.name, numbers, table, *functions, kept, made)
 
 
 def _folder(instructions: Instructions) -> Path | None:
     """The cache folder of these sources, this processor and these versions; None where it cannot be written.
 
-    Of these sources at this place and time: numba takes the same file elsewhere, or newer, for another one, and two
-    installations that shared a folder would make each other's kernels again and again.
+    Of these sources at this place and time: numba does not recognise the same file elsewhere, or newer, and two
+    installations that shared a folder would compile each other's kernels again and again.
     """
     import llvmlite
     import numba
 
     parts = [numba.__version__, llvmlite.__version__, sys.version, *sorted(features()), os.environ.get(FORCED, "")]
     digest = hashlib.sha256("\n".join(parts).encode())
-    for source in SOURCES:
-        file = Path(__file__).with_name(f"{source}.py")
+    for file in sorted(file for pattern in COMPILED for file in ROOM.glob(pattern)):
         digest.update(f"{file} {file.stat().st_mtime_ns}".encode() + file.read_bytes())
     try:
         folder = cache_folder("kernels", f"{instructions.name}-{digest.hexdigest()[:16]}")

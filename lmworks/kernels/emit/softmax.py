@@ -1,8 +1,8 @@
 """The softmax of logits that is not written down, and a token drawn from what filters leave of it.
 
-The probabilities of a vocabulary take more room than the caches next to a core have, and nearly all of them are next to
-nothing. Here each logit is read twice, for the largest and for the exponents, and only what reaches an edge is stored. The
-filters are those of `lmworks.generation.filters`, which say what they are; these find their thresholds by halving, not sorting.
+A vocabulary's probabilities take more room than a core's nearest caches have, and nearly all of them are next to
+nothing. Here each logit is read twice, for the largest and for the exponents, and only what reaches an edge is stored.
+The filters are defined in `lmworks.generation.filters`; these find their thresholds by halving, not by sorting.
 """
 
 from __future__ import annotations
@@ -14,34 +14,18 @@ from typing import Any
 from llvmlite import ir
 from numba import float32
 
-from lmworks.kernels.frame import float_bits
-from lmworks.kernels.next_token import (
-    CHUNK,
-    EDGE,
-    END_COUNT,
-    ENDS,
-    FACTOR,
-    FORBIDDEN,
-    LARGEST,
-    MIN_P,
-    SPARE,
-    TOP_K,
-    TOP_P,
-    TOTALS,
-)
-from lmworks.kernels.scalars import (
+from lmworks.kernels.emit.scalars import (
     as_float,
     bits_of,
     compiled,
-    double_at,
-    field,
     inlined,
-    long_at,
     put_single,
     single_at,
     word_at,
 )
-from lmworks.kernels.vectors import FLOATS, LONG, SHORT, SINGLE, WORD, Float, Int, Value, Writer, emitted
+from lmworks.kernels.emit.vectors import FLOATS, LONG, SHORT, SINGLE, WORD, Emitter, Float, Int, Value, emitted
+from lmworks.kernels.frame import CHUNK, EDGE, LARGEST, SPARE, TOTALS
+from lmworks.kernels.operation import float_bits
 
 BIT = ir.IntType(1)
 SMALLEST = float("-inf")
@@ -55,17 +39,17 @@ ROUNDING = 1e-6
 
 
 @emitted(Float, Int, Int)
-def largest_of(w: Writer, values: Value, vectors: Value) -> Value:
+def largest_of(e: Emitter, values: Value, vectors: Value) -> Value:
     """The largest of 16 x `vectors` numbers, at least one vector."""
-    seen = w.variable(w.load(FLOATS, values))
-    with w.loop(1, vectors) as at:
-        w.b.store(w.larger(w.load(FLOATS, values, w.times(at, 64)), w.b.load(seen)), seen)
-    return w.largest(w.b.load(seen))
+    seen = e.variable(e.load(FLOATS, values))
+    with e.loop(1, vectors) as at:
+        e.b.store(e.larger(e.load(FLOATS, values, e.times(at, 64)), e.b.load(seen)), seen)
+    return e.largest(e.b.load(seen))
 
 
 @emitted(Int, Int, Int, Float, Float, Float, Int, Int, Int, Int)
 def weigh(
-    w: Writer,
+    e: Emitter,
     values: Value,
     first: Value,
     largest: Value,
@@ -76,50 +60,51 @@ def weigh(
     weights: Value,
     found: Value,
 ) -> Value:
-    """e^(factor (value - largest)) of CHUNK numbers: their sum to `total`; and of those that reach `edge` the places (int32, the
-    chunk's beginning at `first`) and weights behind the `found` ones that stand there. Returns how many there are now."""
-    top, by, least = (w.splat(one) for one in (largest, factor, edge))
-    count, left, lanes = w.variable(found), w.variable(found), w.memory(1)
-    sums = w.constant(0.0, FLOATS)
+    """e^(factor (value - largest)) of CHUNK numbers: their sum to `total`; of those that reach `edge`, the places
+    (int32, counted from `first` for the first one) and weights after the `found` ones that are there. Returns how many
+    are now."""
+    top, by, least = (e.splat(one) for one in (largest, factor, edge))
+    count, left, lanes = e.variable(found), e.variable(found), e.memory(1)
+    sums = e.constant(0.0, FLOATS)
     for vector in range(CHUNK // 16):
-        x = w.b.fmul(w.b.fsub(w.load(FLOATS, values, 64 * vector), top), by)
-        # exp knows no smaller one than e^-87, and would make that of NaN, too; what is forbidden (-inf) weighs nothing.
-        small = w.b.select(w.b.fcmp_ordered("<", x, w.constant(-87.0, FLOATS)), w.constant(0.0, FLOATS), x)
-        weight = w.b.select(w.b.fcmp_ordered(">=", x, w.constant(-87.0, FLOATS)), w.exp(x), small)
-        sums = w.b.fadd(sums, weight)
-        reached = w.b.bitcast(w.b.fcmp_ordered(">=", weight, least), SHORT)
-        with w.b.if_then(w.b.icmp_unsigned("!=", reached, w.constant(0, SHORT)), likely=False):
-            w.store(weight, lanes)
-            w.b.store(w.b.zext(reached, LONG), left)
-            begin, more = w.b.load(count), w.call("llvm.ctpop.i64", LONG, w.b.load(left))
-            with w.loop(0, more) as number:
-                bits, at = w.b.load(left), w.times(w.b.add(begin, number), 4)
-                lane = w.call("llvm.cttz.i64", LONG, bits, w.constant(1, BIT))
-                w.store(w.b.trunc(w.b.add(w.plus(first, 16 * vector), lane), WORD), places, at, align=4)
-                w.store(w.load(SINGLE, lanes, w.times(lane, 4), align=4), weights, at, align=4)
-                w.b.store(w.b.and_(bits, w.b.sub(bits, w.constant(1))), left)
-            w.b.store(w.b.add(begin, more), count)
-    w.store(w.sum(sums), total, align=4)
-    return w.b.load(count)
+        x = e.b.fmul(e.b.fsub(e.load(FLOATS, values, 64 * vector), top), by)
+        # exp clamps at e^-87, and would return that for NaN, too; what is forbidden (-inf) weighs nothing.
+        small = e.b.select(e.b.fcmp_ordered("<", x, e.constant(-87.0, FLOATS)), e.constant(0.0, FLOATS), x)
+        weight = e.b.select(e.b.fcmp_ordered(">=", x, e.constant(-87.0, FLOATS)), e.exp(x), small)
+        sums = e.b.fadd(sums, weight)
+        reached = e.b.bitcast(e.b.fcmp_ordered(">=", weight, least), SHORT)
+        with e.b.if_then(e.b.icmp_unsigned("!=", reached, e.constant(0, SHORT)), likely=False):
+            e.store(weight, lanes)
+            e.b.store(e.b.zext(reached, LONG), left)
+            begin, more = e.b.load(count), e.call("llvm.ctpop.i64", LONG, e.b.load(left))
+            with e.loop(0, more) as number:
+                bits, at = e.b.load(left), e.times(e.b.add(begin, number), 4)
+                lane = e.call("llvm.cttz.i64", LONG, bits, e.constant(1, BIT))
+                e.store(e.b.trunc(e.b.add(e.plus(first, 16 * vector), lane), WORD), places, at, align=4)
+                e.store(e.load(SINGLE, lanes, e.times(lane, 4), align=4), weights, at, align=4)
+                e.b.store(e.b.and_(bits, e.b.sub(bits, e.constant(1))), left)
+            e.b.store(e.b.add(begin, more), count)
+    e.store(e.sum(sums), total, align=4)
+    return e.b.load(count)
 
 
-def _sum_above(name: str, part: Callable[[Writer, Value], Value]) -> Any:
+def _sum_above(name: str, part: Callable[[Emitter, Value], Value]) -> Any:
     @emitted(Float, Int, Int, Float)
-    def sum_above(w: Writer, weights: Value, vectors: Value, threshold: Value) -> Value:
-        total, least = w.variable(w.constant(0.0, FLOATS)), w.splat(threshold)
-        with w.loop(0, vectors) as at:
-            weight = w.load(FLOATS, weights, w.times(at, 64))
-            taken = w.b.select(w.b.fcmp_ordered(">=", weight, least), part(w, weight), w.constant(0.0, FLOATS))
-            w.b.store(w.b.fadd(w.b.load(total), taken), total)
-        return w.sum(w.b.load(total))
+    def sum_above(e: Emitter, weights: Value, vectors: Value, threshold: Value) -> Value:
+        total, least = e.variable(e.constant(0.0, FLOATS)), e.splat(threshold)
+        with e.loop(0, vectors) as at:
+            weight = e.load(FLOATS, weights, e.times(at, 64))
+            taken = e.b.select(e.b.fcmp_ordered(">=", weight, least), part(e, weight), e.constant(0.0, FLOATS))
+            e.b.store(e.b.fadd(e.b.load(total), taken), total)
+        return e.sum(e.b.load(total))
 
     sum_above.__name__ = name
     return sum_above
 
 
-few_above = _sum_above("few_above", lambda w, weight: weight)
-"""The sum of the weights that are at least `threshold`, of 16 x `vectors`, few enough that float32 loses none beside a 1."""
-count_above = _sum_above("count_above", lambda w, weight: w.constant(1.0, FLOATS))
+few_above = _sum_above("few_above", lambda e, weight: weight)
+"""The sum of the weights of at least `threshold`, of 16 x `vectors`, few enough that float32 loses none beside a 1."""
+count_above = _sum_above("count_above", lambda e, weight: e.constant(1.0, FLOATS))
 """How many they are."""
 
 
@@ -137,8 +122,8 @@ def weights_of(count, room):
 
 @inlined
 def survey(logits, count, factor, edge, room):
-    """The exponents e^(factor (logit - largest)) of `count` float32 logits, their sums, and which of them reach `edge`, into `room`
-    (its layout: next_token.py). Returns how many reach it."""
+    """The exponents e^(factor (logit - largest)) of `count` float32 logits, their sums, and those that reach `edge`,
+    into `room` (its layout: frame.py). Returns how many reach it."""
     places, weights, totals = places_of(count, room), weights_of(count, room), room + TOTALS
     whole = count // CHUNK
     begin = whole * CHUNK
@@ -184,7 +169,7 @@ def mass_above(weights, vectors, threshold):
 
 @inlined
 def mass_of(weights, found):
-    """The sum of the weights that were found, behind which a vector is filled with zeros."""
+    """The sum of the weights that were found; their last vector is filled up with zeros."""
     for place in range(found, (found + 15) // 16 * 16):
         put_single(weights + 4 * place, float32(0.0))
     return mass_above(weights, (found + 15) // 16, float32(LEAST))
@@ -192,7 +177,8 @@ def mass_of(weights, found):
 
 @inlined
 def threshold_of(weights, vectors, edge, wanted, counted):
-    """The largest threshold, not below the edge, that weights worth `wanted` reach together; or so many of them, where `counted`."""
+    """The largest threshold, not below the edge, that weights worth `wanted` reach together; where `counted`, that
+    this many weights reach."""
     # The bits of positive numbers stand in the order of the numbers.
     low, high = bits_of(float32(edge)) - 1, ONE_BITS + 1
     while high - low > 1:
@@ -227,8 +213,8 @@ def draw_of_all(logits, count, factor, total, at, room):
 
 @inlined
 def place_of(weights, count, threshold, equals, at):
-    """The first place where the running sum of the weights above the threshold, and of the first `equals` that are it, is above
-    `at`; the last of these where rounding finds none."""
+    """The first place where the running sum of the weights above the threshold, and of the first `equals` that equal
+    it, is above `at`; the last of these where rounding finds none."""
     total, last = 0.0, 0
     for place in range(count):
         weight = single_at(weights + 4 * place)
@@ -248,9 +234,9 @@ def place_of(weights, count, threshold, equals, at):
 
 @compiled
 def choose(logits, count, factor, top_k, top_p, min_p, at, room):
-    """A token by its probability e^(factor logit) among those that the filters leave, at the share `at` of them; top_k 0, top_p 1 and
-    min_p 0 for none. Of what reaches an edge at first, and of all where that may not be enough. -1 where top_p is 1 but for rounding, and
-    where the logits are no numbers."""
+    """A token by its probability e^(factor logit) among those that the filters leave, at the share `at` of them; top_k
+    0, top_p 1 and min_p 0 are no filters. Looks at what reaches an edge, and at all where that may not be enough. -1
+    where top_p is 1 but for rounding, and where the logits are not finite."""
     filtered = top_k > 0 or top_p < 1 or min_p > 0
     edge = EDGE
     found = survey(logits, count, factor, edge if filtered else math.inf, room)
@@ -282,43 +268,3 @@ def choose(logits, count, factor, top_k, top_p, min_p, at, room):
         threshold, equals = float32(min_p), found
         total = mass_above(weights, vectors, threshold)
     return word_at(places_of(count, room) + 4 * place_of(weights, found, threshold, equals, at * total))
-
-
-@inlined
-def likeliest(logits, count):
-    """The first of the largest logits; -1 where these are infinite."""
-    whole = count // CHUNK
-    chunk, largest, token = 0, float32(SMALLEST), -1
-    for number in range(whole):
-        here = largest_of(logits + 4 * CHUNK * number, CHUNK // 16)
-        if here > largest:
-            chunk, largest = number, here
-    for at in range(chunk * CHUNK, (chunk + 1) * CHUNK if whole > 0 else 0):
-        if token < 0 and single_at(logits + 4 * at) == largest:
-            token = at
-    for at in range(whole * CHUNK, count):
-        if single_at(logits + 4 * at) > largest:
-            token, largest = at, single_at(logits + 4 * at)
-    return token if math.isfinite(largest) else -1
-
-
-@inlined
-def choose_next(logits, count, choice, round_, at, room):
-    """The token that a row's choice (next_token.py) takes in this round."""
-    if round_ < field(choice, FORBIDDEN):
-        for number in range(field(choice, END_COUNT)):
-            put_single(logits + 4 * long_at(field(choice, ENDS) + 8 * number), float32(SMALLEST))
-    factor = double_at(choice + 8 * FACTOR)
-    if factor == 0:
-        return likeliest(logits, count)
-    top_p, min_p = double_at(choice + 8 * TOP_P), double_at(choice + 8 * MIN_P)
-    return choose(logits, count, factor, field(choice, TOP_K), top_p, min_p, at, room)
-
-
-@inlined
-def is_end(choice, token):
-    """Does a token end its row's text?"""
-    found = False
-    for number in range(field(choice, END_COUNT)):
-        found = found or long_at(field(choice, ENDS) + 8 * number) == token
-    return found

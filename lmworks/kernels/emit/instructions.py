@@ -1,6 +1,6 @@
 """Which instruction set the kernels are written for: avx512 (with VNNI), avx2, or plain (LLVM's own vectors).
 
-The best that the processor has; LMWORKS_INSTRUCTIONS forces another one. Imports no numba.
+The best that the processor has, or the one that LMWORKS_INSTRUCTIONS names. Imports no numba.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ SETS = {
         Instructions("plain", ("avx2", "fma", "f16c"), BEYOND_AVX2),
     )
 }
-"""The best first. On x86 even plain vectors need AVX2: without fused products and float16 each number would be a call."""
+"""The best first. On x86 even plain vectors need AVX2: without fused products and float16 every number is a call."""
 
 FORCED = "LMWORKS_INSTRUCTIONS"
 
@@ -56,19 +56,32 @@ def available() -> list[str]:
 
 
 def problem() -> str | None:
-    """Why no kernel can run on this processor; None where one can. ConfigError for a forced set that there is not."""
+    """Why no kernel can run on this processor; None where one can."""
     if os.environ.get(FORCED) == "none" or not available():
-        return "the processor has no vector instructions that the compiled path is written for (AVX2 with FMA and F16C, or ARM64)"
+        return (
+            "the processor has no vector instructions that the compiled path is written for (AVX2 with FMA and F16C, "
+            "or ARM64)"
+        )
     return None
 
 
 def chosen() -> Instructions:
-    """The set that the kernels use."""
+    """The set that the kernels use. ConfigError for a forced set that the processor does not run."""
     can, forced = available(), os.environ.get(FORCED)
     if forced is None:
         return SETS[can[0]]
     if forced not in can:
         raise ConfigError(
-            f"{FORCED} is {forced!r}, which this processor does not run; it runs {', '.join(can)}; set one of them, or none"
+            f"{FORCED} is {forced!r}, which this processor does not run; it runs {', '.join(can)}; set one of them, "
+            "or none"
         )
     return SETS[forced]
+
+
+def tell_numba() -> None:
+    """Have numba compile for a forced set. It reads its settings once, when the first function is defined."""
+    if os.environ.get(FORCED):
+        settings, one = require("numba", "fast").config, chosen()
+        left = sorted(features() - set(one.without))
+        settings.CPU_FEATURES = ",".join([*(f"+{name}" for name in left), *(f"-{name}" for name in one.without)])
+        settings.CPU_NAME = "generic"

@@ -1,12 +1,12 @@
 """Vectors of 16 numbers as LLVM instructions: what the kernels are written with.
 
     @emitted(None, Int, Int, Float)
-    def add_scaled(w, x, y, factor):                  # runs when it is compiled: w writes the instructions
-        w.store(w.fma(w.load(FLOATS, x), w.splat(factor), w.load(FLOATS, y)), y)
+    def add_scaled(e, x, y, factor):                  # runs when it is compiled: e writes the instructions
+        e.store(e.fma(e.load(FLOATS, x), e.splat(factor), e.load(FLOATS, y)), y)
 
 A vector type is lowered to whatever the processor has: one 512-bit register, two of 256 bits or four of 128. Only the
-product of bytes is written for each instruction set by hand (`dot_bytes`): LLVM does not find those instructions itself.
-Addresses are 64-bit integers. This module and those built on it are imported by `library` alone, which sets numba up.
+product of bytes is written for each instruction set by hand (`dot_bytes`): LLVM does not find those instructions
+itself. Addresses are 64-bit integers.
 """
 
 from __future__ import annotations
@@ -21,7 +21,9 @@ from llvmlite import ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
-from lmworks.kernels.instructions import chosen
+from lmworks.kernels.emit.instructions import chosen, tell_numba
+
+tell_numba()
 
 Value = Any
 """A value of the program that is being written."""
@@ -45,7 +47,7 @@ def emitted(result: Any, *arguments: Any) -> Callable[[Callable[..., Value]], An
         signature = (types.void if result is None else result)(*arguments)
 
         def write(context: Any, builder: Any, _: Any, values: Sequence[Value]) -> Value:
-            made = body(Writer(builder), *values)
+            made = body(Emitter(builder), *values)
             return context.get_dummy_value() if result is None else made
 
         def typed(_: Any, *given: Any) -> tuple[Any, Any]:
@@ -59,7 +61,7 @@ def emitted(result: Any, *arguments: Any) -> Callable[[Callable[..., Value]], An
     return decorate
 
 
-class Writer:
+class Emitter:
     """Writes instructions one after another; what it returns stands for a value when the program runs."""
 
     def __init__(self, builder: ir.IRBuilder) -> None:
@@ -125,7 +127,7 @@ class Writer:
         return place
 
     def memory(self, vectors: int) -> Value:
-        """The address of room for so many vectors of 64 bytes, while the function runs."""
+        """The address of room for this many vectors of 64 bytes, while the function runs."""
         return self.b.ptrtoint(cgutils.alloca_once(self.b, ir.ArrayType(FLOATS, vectors)), LONG)
 
     # Order
@@ -229,18 +231,18 @@ class Writer:
         return self.call("llvm.x86.avx2.pmadd.wd", WORDS_8, pairs, self.constant(1, SHORTS))
 
 
-def _dot_vnni(w: Writer, sums: Value, unsigned: Value, signed: Value) -> Value:
-    return w.call("llvm.x86.avx512.vpdpbusd.512", WORDS, sums, unsigned, signed)
+def _dot_vnni(e: Emitter, sums: Value, unsigned: Value, signed: Value) -> Value:
+    return e.call("llvm.x86.avx512.vpdpbusd.512", WORDS, sums, unsigned, signed)
 
 
-def _dot_plain(w: Writer, sums: Value, unsigned: Value, signed: Value) -> Value:
+def _dot_plain(e: Emitter, sums: Value, unsigned: Value, signed: Value) -> Value:
     """In LLVM's own operations, for any processor."""
     bytes_64, words_64 = ir.VectorType(BYTE, 64), ir.VectorType(WORD, 64)
-    left = w.b.zext(w.b.bitcast(unsigned, bytes_64), words_64)
-    products = w.b.mul(left, w.b.sext(w.b.bitcast(signed, bytes_64), words_64))
+    left = e.b.zext(e.b.bitcast(unsigned, bytes_64), words_64)
+    products = e.b.mul(left, e.b.sext(e.b.bitcast(signed, bytes_64), words_64))
     for place in range(4):
-        sums = w.b.add(sums, w.shuffle(products, [4 * lane + place for lane in range(16)]))
+        sums = e.b.add(sums, e.shuffle(products, [4 * lane + place for lane in range(16)]))
     return sums
 
 
-DOTS: dict[str, Callable[[Writer, Value, Value, Value], Value]] = {"avx512": _dot_vnni, "plain": _dot_plain}
+DOTS: dict[str, Callable[[Emitter, Value, Value, Value], Value]] = {"avx512": _dot_vnni, "plain": _dot_plain}
