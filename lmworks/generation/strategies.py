@@ -301,8 +301,8 @@ class Chooser:
         return formed if formed.max() > -float("inf") else self.guide.allowed(logits)
 
     def choose(self, logits: Logits, guess: int | None = None, drawn_from: Probabilities | None = None) -> int:
-        """The next token. A `guess` that was drawn from a distribution of its own is kept as often as it may be, so that the
-        token has the strategy's distribution all the same (`guessing.py`)."""
+        """The next token. A `guess` that was drawn from a distribution of its own is kept as often as it may be, so
+        that the token has the strategy's distribution all the same (`guessing.py`)."""
         adjusted = self.adjusted(logits)
         if self.draws is None:
             token = int(adjusted.numpy().argmax())  # PyTorch's takes five times as long

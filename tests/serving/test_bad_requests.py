@@ -8,7 +8,7 @@ import re
 import openai
 import pytest
 
-from lmworks.serving.api.embeddings import Embedding
+from lmworks.serving.api.embeddings import EmbeddingRequest
 from lmworks.serving.api.inspection import InspectRequest
 from lmworks.serving.api.requests import ChatRequest, CompletionRequest, StrictModel
 from lmworks.serving.api.tokenizing import DetokenizeRequest, TokenizeRequest
@@ -95,7 +95,7 @@ def test_a_mistake_is_told_with_its_field(live: Live, name: str):
 BODIES: dict[str, tuple[type[StrictModel], dict[str, object]]] = {
     "/v1/completions": (CompletionRequest, TEXT),
     "/v1/chat/completions": (ChatRequest, CHAT),
-    "/v1/embeddings": (Embedding, {"input": "a"}),
+    "/v1/embeddings": (EmbeddingRequest, {"input": "a"}),
     "/tokenize": (TokenizeRequest, {"prompt": "a"}),
     "/detokenize": (DetokenizeRequest, {"tokens": [1]}),
     "/v1/inspect": (InspectRequest, {"prompt": "a"}),

@@ -2,8 +2,8 @@
 
     MIN_P = Filter("min_p", place=30, settings=MinP, keep=keep)
 
-Steps do not commute, so each says its place, and a strategy's `order` shows them in that order. Nothing here loads torch,
-so that the command line can list the settings quickly.
+Steps do not commute, so each says its place, and a strategy's `order` shows them in that order. Nothing here loads
+torch, so that the command line can list the settings quickly.
 """
 
 from __future__ import annotations

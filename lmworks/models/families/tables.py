@@ -91,8 +91,8 @@ class Family:
     ignored: tuple[str, ...] = ()
     """Tensors that files carry and that hold nothing learned: masks, frequencies."""
     copies: Mapping[str, str] = field(default_factory=dict)
-    """Other places of a tensor of the table -> its name there. transformers 5 shares them only if head and embedding are one
-    matrix, and otherwise reads them from the file."""
+    """Other places of a tensor of the table -> its name there. transformers 5 shares them only if head and embedding
+    are one matrix, and otherwise reads them from the file."""
     activations: Mapping[str, str] = field(default_factory=lambda: ACTIVATIONS)
     """Their names of the non-linearity -> ours."""
     more_from: Callable[[Mapping[str, Any], int], dict[str, Any]] | None = None

@@ -3,8 +3,8 @@
     work = await Work.begin(service, [Job(prompt, strategy, 64), ...])    # 400, 429 or 503 before anything is sent
     async for number, piece in work.pieces(): ...                          # of all answers, as they come
 
-Nobody works for a client that is gone: `stop` cancels every ticket within one step of the engine, whoever calls it: a client
-that disconnects, the time limit, or a server that is stopped.
+Nobody works for a client that is gone: `stop` cancels every ticket within one step of the engine, whoever calls it: a
+client that disconnects, the time limit, or a server that is stopped.
 """
 
 from __future__ import annotations
@@ -56,8 +56,8 @@ class Work:
 
     @classmethod
     async def begin(cls, service: Service, jobs: Sequence[Job], answers: int = 1) -> Work:
-        """Queue the jobs, all or none; `answers` in a row have the same prompt. Refused, or an LmworksError, with what is wrong
-        with them or with the queue."""
+        """Queue the jobs, all or none; `answers` in a row have the same prompt. Refused, or an LmworksError, with what
+        is wrong with them or with the queue."""
         engine = service.engine
         if service.stopping:
             raise stopping()
@@ -90,7 +90,7 @@ class Work:
             ticket.cancel()
 
     async def pieces(self) -> AsyncIterator[tuple[int, Piece]]:
-        """The pieces of all answers as they come, each with the number of its answer. Refused where they come no further."""
+        """The pieces of all answers as they come, each with its answer's number. Refused where they break off."""
         queue: asyncio.Queue[tuple[int, Piece | Exception | None]] = asyncio.Queue()
         readers = [asyncio.create_task(self._read(number, queue)) for number in range(len(self.tickets))]
         try:
