@@ -19,7 +19,7 @@ from lmworks.cli.verb import Verb, verb, verbs
 if TYPE_CHECKING:
     from lmworks.basics.config import Config
 
-PARTS = ("lmworks.generation.filters",)
+PARTS = ("lmworks.adaptation.methods", "lmworks.generation.filters")
 """Folders whose files declare parts with a `name` and `settings`."""
 
 
@@ -60,7 +60,8 @@ def _meanings(what: str) -> dict[str, str]:
     if what in explained():
         lines |= explained()[what].explain()
     elif not lines and what in parts():
-        lines = parts()[what].settings.explain()
+        fields = parts()[what].settings.model_fields
+        lines = {name: " ".join((field.description or "").split()) for name, field in fields.items()}
     if not lines:
         import difflib
 
@@ -98,13 +99,13 @@ def explained() -> dict[str, type[Config]]:
     return found
 
 
-def parts() -> dict[str, Part]:
+def parts() -> dict[str, Explainable]:
     """Every declared part by its name."""
-    return {name: part for room in PARTS for name, part in declared(room, Part).items()}
+    return {name: part for room in PARTS for name, part in declared(room, Explainable).items()}
 
 
 @runtime_checkable
-class Part(Protocol):
+class Explainable(Protocol):
     """What a file of PARTS declares."""
 
     name: str
