@@ -41,7 +41,7 @@ class ByHead:
 
 
 @dataclass(frozen=True)
-class OneRow:
+class SingleRow:
     """Our vector is theirs' only row; zeros where a file leaves it out (the bias on the logits of BART and Marian)."""
 
     name: str
@@ -55,7 +55,7 @@ class Gated:
     gated: Rows
 
 
-Named = str | Rows | Transposed | ByHead | OneRow
+Named = str | Rows | Transposed | ByHead | SingleRow
 Source = Named | Gated
 
 ACTIVATIONS = {
@@ -216,7 +216,7 @@ class Family:
                 tensor = rows_joined(source, lambda part: take(part).to(dtype) if dtype else take(part), config)
             elif isinstance(source, Transposed):
                 tensor = take(source.name).T.contiguous()
-            elif isinstance(source, OneRow):
+            elif isinstance(source, SingleRow):
                 found = source.name in theirs
                 tensor = take(source.name).flatten() if found else ours["embedding.weight"].new_zeros(config.vocab_size)
             else:
@@ -243,7 +243,7 @@ class Family:
                 theirs[source.name] = ours[name].T.contiguous()
             elif isinstance(source, ByHead):
                 theirs[source.name] = _regrouped(ours[name], 3, config.heads)
-            elif isinstance(source, OneRow):
+            elif isinstance(source, SingleRow):
                 theirs[source.name] = ours[name][None].contiguous()
             else:
                 theirs[source] = ours[name].contiguous()
@@ -408,7 +408,7 @@ def _numbered(source: Named, place: str, number: int) -> Named:
     """The names with the number of a layer or an expert in its place."""
     if isinstance(source, Rows):
         return Rows(tuple(name.replace(place, str(number)) for name in source.names))
-    if isinstance(source, Transposed | ByHead | OneRow):
+    if isinstance(source, Transposed | ByHead | SingleRow):
         return replace(source, name=source.name.replace(place, str(number)))
     return source.replace(place, str(number))
 
