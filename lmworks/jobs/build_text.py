@@ -57,7 +57,7 @@ def rows_of(recipe: Recipe, model: LanguageModel, parts: Split, say: Say) -> lis
     examples = [example_of(document, model.tokenizer) for document in parts.train]
     rows = pack(examples, settings.context, seed=settings.seed)
     steps = steps_of(settings, len(rows))
-    length = f"{steps:,} steps" if steps is not None else f"{settings.max_seconds:,.0f} s"
+    length = f"{steps:,} steps" if steps is not None else f"{settings.max_seconds:g} s"
     say(f"to train       {len(rows):,} rows of {settings.context} tokens, {length}")
     return rows
 

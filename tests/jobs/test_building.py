@@ -271,7 +271,7 @@ def test_changes_count_for_a_recipe_that_is_an_object_too(here: Path):
 def test_a_run_may_be_ended_by_the_clock(here: Path):
     lines: list[str] = []
     result = build(out="out", recipe=recipe(steps=None, max_seconds=0.05), say=lines.append)
-    assert result.training.steps > 0 and any(line.endswith(" rows of 64 tokens, 0 s") for line in lines)
+    assert result.training.steps > 0 and any(line.endswith(" rows of 64 tokens, 0.05 s") for line in lines)
 
 
 def test_of_a_conversation_only_the_assistants_words_are_learnt(here: Path, monkeypatch: pytest.MonkeyPatch):
