@@ -41,7 +41,7 @@ LENGTHS = (-2, -1, 0, 1, 2)
 """An encoder tries targets that are this many tokens longer than the mean ratio gives, and keeps the most probable."""
 
 
-def alone(
+def single_stack(
     arrangement: Literal["decoder", "encoder"], recipe: TrainRecipe, pairs: int, layers: int, hidden_dim: int
 ) -> LanguageModel:
     """The block of a recipe's encoder-decoder as one stack, trained on the same pairs as often, and kept."""
