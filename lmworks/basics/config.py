@@ -56,6 +56,11 @@ class Config(BaseModel):
                 lines[name] = " ".join((field.description or "").split())
         return lines
 
+    @classmethod
+    def paths(cls) -> list[str]:
+        """Every setting's path, for who names one without its section."""
+        return list(cls.explain())
+
 
 def read_toml(path: str | Path) -> dict[str, Any]:
     """The tables of a TOML file; ConfigError if it is missing or not TOML."""
@@ -129,7 +134,7 @@ def _toml_value(value: Any) -> str:
 
 def _inside(name: str, kind: type[Config]) -> list[str]:
     """The paths of settings of that name in the sections of `kind`: `training.steps` for `steps`."""
-    return [path for path in kind.explain() if path.endswith(f".{name}")]
+    return [path for path in kind.paths() if path.endswith(f".{name}")]
 
 
 def _together(errors: list[ConfigError]) -> ConfigError:

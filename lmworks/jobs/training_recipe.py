@@ -77,6 +77,11 @@ class TrainRecipe(RecipeFile):
     validation: ValidationSettings = ValidationSettings()
     sample: SampleSettings = SampleSettings()
 
+    @classmethod
+    def paths(cls) -> list[str]:
+        """See Config: those of the network too."""
+        return [*(f"model.{name}" for name in ModelConfig.model_fields), *super().paths()]
+
     @model_validator(mode="before")
     @classmethod
     def _turn_the_dial(cls, values: Any) -> Any:

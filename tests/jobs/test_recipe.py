@@ -37,6 +37,13 @@ def test_every_setting_is_explained():
             "mine.toml: training.lerning_rate is not a setting; did you mean training.learning_rate?",
         ),
         ("[trainin]\nsteps = 1", "mine.toml: trainin is not a setting; did you mean training?"),
+        ("steps = 5", "mine.toml: steps is not a setting; did you mean training.steps?"),
+        ("tokens = 5", "mine.toml: tokens is not a setting; did you mean evaluation.tokens?"),
+        (
+            "dtype = 'float32'\nmax_new_tokens = 3",
+            "mine.toml: dtype is not a setting; did you mean model.dtype?; max_new_tokens is not a setting; "
+            "did you mean generation.max_new_tokens?",
+        ),
         ("[data]\nzzz = 1", "mine.toml: data.zzz is not a setting; known here: text, held_out, general"),
         (
             "dat = 1\n[training]\nstebs = 1",
