@@ -79,7 +79,9 @@ def _same(key: str, value: Any, theirs: Any, run: Path) -> None:
         )
 
 
-def start_run(run: Path, recipe: RecipeFile, texts: Mapping[str, tuple[str, str]], resume: bool, started: float) -> None:
+def start_run(
+    run: Path, recipe: RecipeFile, texts: Mapping[str, tuple[str, str]], resume: bool, started: float
+) -> None:
     """Write down a fresh run's recipe and the hashes of its texts, or check that a resumed run has the same ones.
 
     `texts` gives, for each side of the text, where it comes from and its hash; `started` is time.time() when this
