@@ -183,9 +183,9 @@ def test_7_labels_of_packed_documents_end_with_them():
     from training.runs import rows
 
     batch = next(iter(batches(rows()[1:2], 1, 0, 0)))
-    assert training.label_difference(batch).value == 0
+    assert training.label_difference(CausalLM(), batch, batch).value == 0
     shifted_twice = dataclasses.replace(batch, labels=batch.labels.roll(-1, 1))
-    assert training.label_difference(shifted_twice).value > 10
+    assert training.label_difference(CausalLM(), batch, shifted_twice).value > 10
 
 
 class Averaging(CausalLM):
@@ -210,7 +210,7 @@ def test_24_norms_that_decay(trial: Trial, monkeypatch: pytest.MonkeyPatch):
     def everything(parameters: dict[str, nn.Parameter], config: Any) -> list[dict[str, Any]]:
         return [{"params": list(parameters.values()), "names": list(parameters), "weight_decay": 0.1, "highest": 1.0}]
 
-    monkeypatch.setattr(optimiser, "_groups", everything)
+    monkeypatch.setattr(optimiser, "groups", everything)
     failed(recipes.decay(trial), "what decays and matrices part at")
 
 
