@@ -21,11 +21,11 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from lmworks.generation.batch import Batch
 
 from benchmarks.compiled import Compiled, ids
 from lmworks.adaptation.lora import add_lora, lora_layers
 from lmworks.adaptation.lora_config import LoRAConfig
-from lmworks.generation.batch import Batch
 from lmworks.generation.strategies import Greedy, Sample, Strategy
 from lmworks.kernels import tape
 from lmworks.language_model import LanguageModel

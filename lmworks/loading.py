@@ -52,7 +52,7 @@ def load(
         _check_base(folder, model)
     read_adapter(folder, model.network).requires_grad_(False)
     if dtype is None:
-        model.choose_engine(compress, as_read=True)
+        model.choose_runner(compress, as_read=True)
     model.source, model.reference = folder, str(reference)
     return model
 

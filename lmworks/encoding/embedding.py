@@ -21,10 +21,10 @@ from lmworks.basics import progress
 from lmworks.basics.config import Config
 from lmworks.basics.errors import ConfigError, DataError, ModelError
 from lmworks.basics.threads import one_thread
-from lmworks.models.engine import Engine
 from lmworks.models.files.directory import read_json
 from lmworks.models.linear import packed_products
-from lmworks.models.network import Network, evaluating
+from lmworks.models.network import evaluating
+from lmworks.models.runner import Runner
 from lmworks.tokens.tokenizer import Tokenizer
 
 AT_ONCE, AT_ONCE_CPU = 65_536, 1024
@@ -98,21 +98,20 @@ def _modules(folder: Path) -> dict[str, str]:
 
 @torch.inference_mode()
 def embed(
-    network: Network,
+    runner: Runner,
     tokenizer: Tokenizer,
     texts: Sequence[str | Sequence[int]],
     pooling: Pooling,
     *,
     cut: bool = False,
     dtype: torch.dtype = torch.float32,
-    engine: Engine | None = None,
 ) -> Float[Tensor, "texts dim"]:
     """A vector for each text, in float32; with `cut` longer texts lose their end, else they are a DataError. A text may be given
     as its tokens' ids, which are read as they are.
 
-    An `engine` of the network runs it where it is given; else `dtype` is the format in which float32 weights are multiplied,
-    float32 or bfloat16; other weights in their own.
+    In PyTorch, `dtype` is the format in which float32 weights are multiplied, float32 or bfloat16; other weights in their own.
     """
+    network = runner.network
     longest = pooling.within(network.config.context)
     encoded = [
         _fitting(tokenizer, ids, text, longest, cut)
@@ -122,12 +121,11 @@ def embed(
     with (
         evaluating(network),
         packed_products(dtype, network.device),
-        one_thread(engine is not None),
+        one_thread(runner.own_threads()),
         progress.task("embedding", len(texts), "texts") as advance,
     ):
         for places, tokens, mask in batches_by_length(encoded, network.device):
-            hidden = network.hidden(tokens, mask) if engine is None else engine.hidden(tokens, mask, None)
-            vectors[places] = pooled(hidden.float(), mask, pooling).cpu()
+            vectors[places] = pooled(runner.hidden(tokens, mask).float(), mask, pooling).cpu()
             advance(len(places))
     return vectors
 

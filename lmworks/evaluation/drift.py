@@ -36,10 +36,9 @@ def drift(model: LanguageModel, texts: list[list[int]]) -> Measurement:
     """Mean KL from the base to the model with its adapters, in bits per token; the interval is over texts."""
     per_text = []
     for ids in texts:
-        tokens = torch.tensor([ids], device=model.network.device)
         with adapters_off(model.network):
-            base = model.network(tokens)[0]
-        per_text.append(float(kl(base, model.network(tokens)[0]).mean()) / np.log(2))
+            base = model.logits([ids])[0]
+        per_text.append(float(kl(base, model.logits([ids])[0]).mean()) / np.log(2))
     estimate = statistics.mean(per_text)
     return Measurement(
         name="drift from the base",

@@ -18,10 +18,10 @@ from pydantic import Field, field_validator, model_validator
 from lmworks.basics.config import Config
 from lmworks.basics.errors import ConfigError
 from lmworks.generation.filters import (
-    Draws,
     Kept,
     Logits,
     Probabilities,
+    RandomStream,
     above,
     add_bias,
     at_share,
@@ -29,6 +29,7 @@ from lmworks.generation.filters import (
     forbid,
     keep_or_draw,
     likeliest,
+    log_probability,
     nucleus,
     penalise_counts,
     penalise_repetition,
@@ -37,8 +38,8 @@ from lmworks.generation.filters import (
     repeated,
     typical,
 )
-from lmworks.generation.limits import Habits, Limits
-from lmworks.kernels.next_token import Choice, drawn
+from lmworks.generation.limits import ForcedTokens, Limits
+from lmworks.models.runner import Sampler, TokenChoice
 
 if TYPE_CHECKING:
     from lmworks.generation.constraints import Guide
@@ -83,7 +84,7 @@ class Strategy(Config):
         banned = limits.forbidden(read, written, self.min_new_tokens)
         if self.no_repeat_ngram is not None:
             banned |= repeated(read, self.no_repeat_ngram)
-        return limits.forced(forbid(logits, banned) if banned else logits, written)
+        return limits.force(forbid(logits, banned) if banned else logits, written)
 
     def distribution(self, logits: Logits) -> Probabilities:
         """The probabilities that the next token is chosen from, given logits that are `adjusted`."""
@@ -93,8 +94,8 @@ class Strategy(Config):
         """The token at the share `at` of these probabilities."""
         return at_share(self.distribution(logits), at)
 
-    def by_kernels(self, vocabulary: int) -> Choice | None:
-        """How the kernels choose from adjusted logits; None where they do not."""
+    def token_choice(self, vocabulary: int) -> TokenChoice | None:
+        """How a runner chooses from adjusted logits; None where none can."""
         return None
 
     @property
@@ -116,9 +117,19 @@ class Strategy(Config):
             for name, value in said.items()
         )
 
-    def start(self, limits: Limits = NO_LIMITS) -> Chooser:
-        """A chooser for one request."""
-        return Chooser(self, None, limits)
+    def new_seed(self) -> int | None:
+        """The seed of one answer's random numbers; None where nothing is drawn."""
+        return None
+
+    def start(
+        self,
+        limits: Limits = NO_LIMITS,
+        seed: int | None = None,
+        guide: Guide | None = None,
+        sampler: Sampler | None = None,
+    ) -> Chooser:
+        """A chooser for one answer, with random numbers of its own so that answers do not disturb each other."""
+        return Chooser(self, self.new_seed() if seed is None else seed, limits, guide, sampler)
 
 
 class Greedy(Strategy):
@@ -128,9 +139,9 @@ class Greedy(Strategy):
         """All on the most probable token."""
         return probabilities(logits, 0.0)
 
-    def by_kernels(self, vocabulary: int) -> Choice:
+    def token_choice(self, vocabulary: int) -> TokenChoice:
         """The likeliest."""
-        return Choice()
+        return TokenChoice()
 
     @property
     def order(self) -> tuple[str, ...]:
@@ -180,24 +191,21 @@ class Sample(Strategy):
         return p if tokens is None else torch.zeros_like(logits).index_copy(0, torch.from_numpy(tokens), p)
 
     def at_share(self, logits: Logits, at: float) -> int:
-        """The token at the share `at` of these probabilities; by the kernels where they can."""
-        choice = self.by_kernels(len(logits))
-        if choice is not None and choice.factor:
-            token = drawn(logits, choice.factor, choice.top_k, choice.top_p, choice.min_p, at)
-            if token is not None:
-                return token
+        """The token at the share `at` of these probabilities."""
         p, tokens = self._shortlist(logits)
         place = at_share(p, at)
         return place if tokens is None else int(tokens[place])
 
-    def by_kernels(self, vocabulary: int) -> Choice | None:
+    def token_choice(self, vocabulary: int) -> TokenChoice | None:
         """Temperature and all filters but typical-p."""
         if self.temperature == 0:
-            return Choice()
+            return TokenChoice()
         if self.typical_p is not None:
             return None
         top_k = self.top_k if self.top_k is not None and self.top_k < vocabulary else 0
-        return Choice(factor_of(self.temperature), top_k, 1.0 if self.top_p is None else self.top_p, self.min_p or 0.0)
+        return TokenChoice(
+            factor_of(self.temperature), top_k, 1.0 if self.top_p is None else self.top_p, self.min_p or 0.0
+        )
 
     def _shortlist(self, logits: Logits) -> tuple[Probabilities, Kept | None]:
         """The probabilities of the tokens that are left, and the numbers of these, which rise; None for all."""
@@ -219,9 +227,9 @@ class Sample(Strategy):
             tokens = places if tokens is None else tokens[places]
         return p, tokens
 
-    def start(self, limits: Limits = NO_LIMITS) -> Chooser:
-        """A chooser with random numbers of its own, so that requests don't disturb each other."""
-        return Chooser(self, secrets.randbelow(2**31) if self.seed is None else self.seed, limits)
+    def new_seed(self) -> int:
+        """The seed that is given, else a fresh one."""
+        return secrets.randbelow(2**31) if self.seed is None else self.seed
 
 
 class Beam(Strategy):
@@ -267,7 +275,7 @@ class Beam(Strategy):
             "beams compare whole answers and have no distribution of the next token; use Greedy or Sample"
         )
 
-    def start(self, limits: Limits = NO_LIMITS) -> NoReturn:
+    def start(self, *_: object, **__: object) -> NoReturn:
         """ConfigError: no token is chosen for good before the answers are finished."""
         raise ConfigError("beams compare whole answers and choose no next token; use Greedy or Sample")
 
@@ -292,28 +300,36 @@ class Contrastive(Strategy):
 
 
 class Chooser:
-    """A strategy at work on one request: its random numbers, the tokens seen so far, the form that is asked for."""
+    """A strategy at work on one answer: its random numbers, the tokens so far, the form that is asked for."""
 
-    def __init__(self, strategy: Strategy, seed: int | None, limits: Limits = NO_LIMITS) -> None:
-        self.strategy, self.seed, self.limits = strategy, seed, limits
-        # Another one may do what the kernels know nothing of.
-        self._plain = type(strategy) in (Greedy, Sample) and not strategy.adjusts and limits.habits == Habits()
+    def __init__(
+        self,
+        strategy: Strategy,
+        seed: int | None,
+        limits: Limits = NO_LIMITS,
+        guide: Guide | None = None,
+        sampler: Sampler | None = None,
+    ) -> None:
+        """A `sampler` does what it can faster than PyTorch."""
+        self.strategy, self.seed, self.limits, self.guide, self._sampler = strategy, seed, limits, guide, sampler
+        # Another one may do what a runner knows nothing of.
+        plain = type(strategy) in (Greedy, Sample) and not strategy.adjusts and limits.forced == ForcedTokens()
+        self._plain = plain and guide is None
         self._ends = np.array(sorted(limits.ends), np.int64)
-        self._choice: Choice | None = None
-        """How the kernels choose, where nothing is forbidden; made once, as a vocabulary and what is judged stay."""
-        self.draws = Draws(seed) if seed is not None else None
+        self._choice: TokenChoice | None = None
+        """How a runner chooses, where nothing is forbidden; made once, as a vocabulary and what is asked for stay."""
+        self.random = RandomStream(seed) if seed is not None else None
         """None where nothing is drawn."""
-        self.guide: Guide | None = None
         self.read: list[int] = []
         """The prompt and the tokens chosen."""
         self.written = 0
 
-    def saw(self, tokens: Sequence[int]) -> None:
+    def observe(self, tokens: Sequence[int]) -> None:
         """Tokens of the prompt, for what looks back at them."""
         self.read += tokens
 
     def adjusted(self, logits: Logits) -> Logits:
-        """The logits behind what the strategy takes off and adds, and minus infinity for what leads out of the form."""
+        """The logits after what the strategy takes off and adds, and minus infinity for what leads out of the form."""
         adjusted = self.strategy.adjusted(logits, self.read, self.written, self.limits)
         if self.guide is None:
             return adjusted
@@ -325,35 +341,52 @@ class Chooser:
         """The next token. A `guess` that was drawn from a distribution of its own is kept as often as it may be, so that the
         token has the strategy's distribution all the same (`guessing.py`)."""
         adjusted = self.adjusted(logits)
-        if self.draws is None:
+        if self.random is None:
             token = int(adjusted.numpy().argmax())  # PyTorch's takes five times as long
         elif guess is not None and drawn_from is not None:
-            token = keep_or_draw(self.strategy.distribution(adjusted), guess, drawn_from, self.draws)
+            token = keep_or_draw(self.strategy.distribution(adjusted), guess, drawn_from, self.random)
         else:
-            token = self.strategy.at_share(adjusted, self.draws.next())
-        self.took(token)
+            token = self._draw(adjusted, self.random.next())
+        self.append(token)
         return token
 
-    def by_kernels(self, vocabulary: int, judged: bool) -> Choice | None:
-        """How the kernels choose the next tokens, and judge them; None where their logits are changed first."""
-        if not self._plain or self.guide is not None:
+    def _draw(self, adjusted: Logits, uniform: float) -> int:
+        choice = None if self._sampler is None else self.strategy.token_choice(len(adjusted))
+        if self._sampler is not None and choice is not None and choice.factor:
+            token = self._sampler.draw(adjusted, choice, uniform)
+            if token is not None:
+                return token
+        return self.strategy.at_share(adjusted, uniform)
+
+    def token_choice(self, vocabulary: int, logprobs: bool) -> TokenChoice | None:
+        """How a runner chooses the next tokens, with their log-probabilities or without; None where logits are changed first."""
+        if not self._plain:
             return None
         if self._choice is None:
-            choice = self.strategy.by_kernels(vocabulary)
+            choice = self.strategy.token_choice(vocabulary)
             if choice is None:
                 return None
-            self._choice = choice._replace(judged=judged, ends=self._ends)
+            self._choice = choice._replace(logprobs=logprobs, ends=self._ends)
         forbidden = min(max(self.strategy.min_new_tokens - self.written, 0), self.limits.longest)
         return self._choice._replace(forbidden=forbidden) if forbidden else self._choice
 
-    def drew(self, token: int) -> None:
-        """The kernels chose it, at the share that was to be drawn next."""
-        if self.draws is not None:
-            self.draws.next()
-        self.took(token)
+    def uniforms(self, count: int) -> list[float]:
+        """Random numbers by which the next tokens are drawn; they stay next until a token is appended."""
+        return [0.0] * count if self.random is None else self.random.ahead(count)
 
-    def took(self, token: int) -> None:
-        """The answer goes on with this one."""
+    def log_probability(self, logits: Logits, token: int) -> float:
+        """That of a token under the model, natural."""
+        total = None if self._sampler is None else self._sampler.log_total(logits)
+        return log_probability(logits, token) if total is None else float(logits[token]) - total
+
+    def append_drawn(self, token: int) -> None:
+        """The text goes on with this token, which a runner chose by the next random number."""
+        if self.random is not None:
+            self.random.next()
+        self.append(token)
+
+    def append(self, token: int) -> None:
+        """The text goes on with this token."""
         if self.guide is not None:
             self.guide.accept(token)
         self.read.append(token)

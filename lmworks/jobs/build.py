@@ -33,6 +33,7 @@ from lmworks.language_model import LanguageModel
 from lmworks.loading import fingerprint
 from lmworks.models.files.directory import refuse_foreign_files, write_network
 from lmworks.models.precision import fast_dtype
+from lmworks.models.torch_runner import TorchRunner
 from lmworks.objectives import CausalLM
 from lmworks.text import registry
 from lmworks.text.corpus.folder import read_split
@@ -120,7 +121,7 @@ def build(
     _run_as_the_result(language_model, chosen, merge)
     before = _measure(language_model, chosen, parts.held_out, general)
     texts = [] if general else own_texts(language_model)
-    language_model.network.engine = None  # its packed weights are of no use to training
+    language_model.runner = TorchRunner(language_model.network)  # packed weights are of no use to training
 
     network = add_lora(language_model.network, chosen.lora, chosen.training.seed)
     training = train(network, CausalLM(), rows, chosen.training, run, resume=resume)
@@ -194,7 +195,7 @@ def _run_as_the_result(model: LanguageModel, recipe: Recipe, merge: bool) -> Non
     are in no file's few bits. Where a recipe names the type of the weights, PyTorch measures, whatever runs the result later."""
     model.network.requires_grad_(False)
     if recipe.model.dtype is None and not merge:
-        model.choose_engine()
+        model.choose_runner()
 
 
 def _measure(

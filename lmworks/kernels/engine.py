@@ -1,9 +1,4 @@
-"""The compiled path of one network: hidden states, logits, caches.
-
-engine = compiled(network)                          # 4 bits; embedding and head 8
-engine = compiled(network, bits=8)
-engine = compiled(network, stored=file_weights)     # the bits that a file holds, unchanged
-"""
+"""One network on its tape: hidden states, logits, caches, tokens written ahead. What stands before it is `runner.py`."""
 
 from __future__ import annotations
 
@@ -12,7 +7,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -23,20 +18,18 @@ from lmworks.basics import progress
 from lmworks.basics.errors import ConfigError
 from lmworks.kernels.coverage import too_large, unavailable, uncovered
 from lmworks.kernels.frame import MAIL_BEGIN, MOST_LED, MOST_UNITS, OF_VOCABULARY, Field, Operation, barrier_bytes
-from lmworks.kernels.lookup import LookingUp
-from lmworks.kernels.next_token import Choice, room_numbers, table_of
+from lmworks.kernels.next_token import room_numbers, table_of
 from lmworks.kernels.packing import Stored, aligned
 from lmworks.kernels.pages import PAGE, PagedCache
-from lmworks.kernels.pieces import Piece, real_places, runs
 from lmworks.kernels.prefixes import Prefixes
+from lmworks.kernels.spans import Span, real_places, runs
 from lmworks.kernels.tape import Buffers, Weights, head_steps, is_vocabulary, table, tapes
 from lmworks.kernels.team import team
-from lmworks.models.adapted import adapted_layers
-from lmworks.models.block import run_plainly
 from lmworks.models.cache import Cache
-from lmworks.models.hooks import hook_points
+from lmworks.models.lookup import PromptLookup
 from lmworks.models.network import Network
 from lmworks.models.positions import rotation
+from lmworks.models.runner import RowWritten, TokenChoice, Written
 
 AT_ONCE = 512
 """Tokens of one run: enough to fill the processor, few enough that the activations stay small."""
@@ -49,31 +42,8 @@ LOGITS, LOGITS_STRIDE = 1, 2
 MOST_WRITTEN = 128
 """Tokens that a row which guesses by itself writes in one run, unless one guess has more."""
 SPLIT, MOST_PARTS = 4, 2**26
-"""Where a thread would have fewer pieces of attention of a text than this (a tile of tokens and a key head each), the threads share its
+"""Where a thread would have fewer spans of attention of a text than this (a tile of tokens and a key head each), the threads share its
 pages too, each with a part of the result: unless the parts take more bytes than this."""
-
-
-class Writing(NamedTuple):
-    """What one row wrote by itself."""
-
-    tokens: list[int]
-    """Those that its text goes on with: behind guesses up to the first that is another one. -1 at the end for one that Python has to choose."""
-    logprobs: list[float]
-    """Of those that are chosen, where they were asked for; in the place of -1 what is added to the token's logit."""
-    logits: Float[Tensor, " vocab"] | None = None
-    """Where one is left to Python; minus infinity for ends that were forbidden."""
-    tried: int = 0
-    """Guesses that were read."""
-    right: int = 0
-    """Of them, those that were right."""
-
-
-class Written(NamedTuple):
-    """What rows wrote by themselves."""
-
-    rows: list[Writing]
-    rounds: int
-    """How often the network was run."""
 
 
 class Cuts(NamedTuple):
@@ -102,7 +72,7 @@ def compiled(network: Network, bits: int = 4, stored: Stored | None = None) -> C
 
 
 class CompiledNetwork:
-    """An Engine (`lmworks.models.engine`)."""
+    """A network as its weights were when it was made; it does not notice when they change (`runner.py` does)."""
 
     buffers: Buffers
 
@@ -113,17 +83,6 @@ class CompiledNetwork:
         self.team = team()
         with progress.task("packing weights", sum(one.numel() for one in network.parameters())) as advance:
             self.weights = Weights(network, bits, stored, advance)
-        self._parts = [(module, name, part) for module in network.modules() for name, part in module._modules.items()]
-        self._held = [(module, name, one) for module in network.modules() for name, one in module._parameters.items()]
-        self._trainings = network.trainings
-        self.standing = object()
-        """Another one since keys and values that are kept are not those of the network any more."""
-        self._hooked = [point.functions for point in hook_points(network).values()]
-        self._stands = True
-        self._all = list(network.parameters())
-        self._last = [network.head_weight, *([] if network.head_bias is None else [network.head_bias])]
-        self._adapted = list(adapted_layers(network).values())
-        self._all_seen, self._last_seen = self._now(), _fingerprint(self._last)
         self._has_head = config.adaptive_cutoffs is None and not config.head_transform
         self._head = self.weights.head
         self._layer_bytes = 2 * 2 * PAGE * config.kv_heads * config.head_dim
@@ -144,55 +103,21 @@ class CompiledNetwork:
         if hasattr(self, "buffers") and not is_over():  # when Python ends, modules may have lost their names
             self.team.keep((self.weights, self.buffers, self._tapes, self._keep, self._frame))
 
-    def __deepcopy__(self, memo: Any) -> None:
-        """A copy of the network is made to be changed; it has no compiled path until it is given one."""
-        return
-
-    # An engine
-
     @property
     def has_head(self) -> bool:
-        """It makes logits too."""
+        """It makes logits too; else the network's own head does."""
         return self._has_head
 
-    def ready(self, fresh: bool) -> bool:
-        """Does it still stand for the network?"""
-        if fresh:
-            self._stands = (
-                all(
-                    module._modules.get(name) is part and not (part and part._forward_hooks)
-                    for module, name, part in self._parts
-                )
-                and all(module._parameters.get(name) is one for module, name, one in self._held)
-                and self._now() == self._all_seen
-            )
-        network = self.network
-        return (
-            self._stands
-            and network.trainings == self._trainings
-            and self._switched()
-            and network.run_block is run_plainly
-            and network.attention_kernel == "fused"
-            and not any(self._hooked)
-        )
+    @property
+    def writes(self) -> bool:
+        """Can it write by itself, with logits that are those of the network?"""
+        return self._has_head and self.network.config.logit_cap is None and not self._turns_with_length
 
-    def _now(self) -> list[tuple[object, ...]]:
-        """Changes when a weight or an adapter does."""
-        return [*_fingerprint(self._all), *((one.scale, one.merged) for one in self._adapted)]
-
-    def _switched(self) -> bool:
-        """Adapters on the tapes where they are on, none where they are off; False where it is some and some."""
-        states = {one.enabled for one in self._adapted}
-        if len(states) == 1 and states != {self.weights.adapted}:
-            with self.lock:
-                self.weights.adapted = next(iter(states))
-                self._write_tapes()
-                self.standing = object()
-        return len(states) <= 1
-
-    def head_ready(self) -> bool:
-        """Do its logits stand for those of the network?"""
-        return self._has_head and self.ready(fresh=False) and _fingerprint(self._last) == self._last_seen
+    def use_adapters(self, on: bool) -> None:
+        """Run with its adapters, or without."""
+        with self.lock:
+            self.weights.adapted = on
+            self._write_tapes()
 
     def new_cache(self, batch: int) -> PagedCache:
         """An empty cache for `batch` rows."""
@@ -203,10 +128,6 @@ class CompiledNetwork:
         if self._turns_with_length or not self.network.config.causal:
             return None
         return Prefixes(limit, self._layer_bytes * self.network.config.layers)
-
-    def owns(self, cache: Cache) -> bool:
-        """Is it one of these?"""
-        return isinstance(cache, PagedCache)
 
     def hidden(
         self, tokens: Int[Tensor, "batch seq"], real: Bool[Tensor, "batch seq"] | None, cache: Cache | None
@@ -224,13 +145,13 @@ class CompiledNetwork:
             cut = list(runs([len(row) for row in ids], self.network.config.causal, AT_ONCE))
             if held is None:
                 held = self._temporary(ids, cut)
-            for pieces in cut:
-                states = self._run(pieces, ids, held)
+            for spans in cut:
+                states = self._run(spans, ids, held)
                 done = 0
-                for piece in pieces:
-                    places = at[piece.row][piece.start : piece.start + piece.count]
-                    out[piece.row, places] = states[done : done + piece.count]
-                    done += piece.count
+                for span in spans:
+                    places = at[span.row][span.start : span.start + span.count]
+                    out[span.row, places] = states[done : done + span.count]
+                    done += span.count
             if temporary:
                 self._give_back(held)
             return result
@@ -269,14 +190,14 @@ class CompiledNetwork:
                 return
             at = real_places(tokens, real)
             ids = [row[places] for row, places in zip(tokens.numpy(), at, strict=True)]
-            for pieces in runs([len(row) for row in ids], self.network.config.causal, AT_ONCE):
-                self._place_pieces(pieces, ids, cache)
-                ends = np.cumsum([piece.count for piece in pieces])
-                last = [number for number, one in enumerate(pieces) if one.start + one.count == len(ids[one.row])]
-                if last and result is not None:  # neighbours among the rows, as pieces stand in their order
+            for spans in runs([len(row) for row in ids], self.network.config.causal, AT_ONCE):
+                self._place_spans(spans, ids, cache)
+                ends = np.cumsum([span.count for span in spans])
+                last = [number for number, one in enumerate(spans) if one.start + one.count == len(ids[one.row])]
+                if last and result is not None:  # neighbours among the rows, as spans stand in their order
                     self._put(Field.KEPT, ends[last] - 1)
                     self._frame[Field.KEPT_COUNT] = len(last)
-                    self._go_to_logits(self._tapes.last, result[pieces[last[0]].row :])
+                    self._go_to_logits(self._tapes.last, result[spans[last[0]].row :])
                 else:
                     self._use(self._tapes.taking)
                     self._go()
@@ -288,30 +209,26 @@ class CompiledNetwork:
         self._use(tape)
         self._go()
 
-    def writes(self) -> bool:
-        """Can it write by itself, with logits that stand for those of the network?"""
-        return self.head_ready() and self.network.config.logit_cap is None and not self._turns_with_length
-
     def write(
         self,
         rows: Sequence[Sequence[int]],
         cache: Cache,
-        choices: Sequence[Choice],
-        shares: Float[np.ndarray, "rounds tokens"],
-        hurried: np.ndarray,
+        choices: Sequence[TokenChoice],
+        uniforms: Float[np.ndarray, "rounds tokens"],
+        interrupt: np.ndarray,
     ) -> Written:
         """Read the tokens of each row, one and what is guessed to follow it, and choose the one behind each of them. Where every row
-        has one token, what it chose is read next, round after round: at most as many rounds as `shares` has, until a row comes to an end of
-        its text or to a token that the kernels do not choose, or the int64 in `hurried` is 1, which any thread may make it. `choices` are
-        those of each token, and `shares`, from 0 to 1, say which tokens are drawn. What passes in Python between two tokens passes once
+        has one token, what it chose is read next, round after round: at most as many rounds as `uniforms` has, until a row comes to an end of
+        its text or to a token that the kernels do not choose, or the int64 in `interrupt` is 1, which any thread may make it. `choices` are
+        those of each token, and `uniforms`, from 0 to 1, say which tokens are drawn. What passes in Python between two tokens passes once
         for all of them."""
         assert isinstance(cache, PagedCache)
         sizes = list(map(len, rows))
-        assert len(shares) == 1 or max(sizes) == 1, "several tokens of a row are read in one round"
+        assert len(uniforms) == 1 or max(sizes) == 1, "several tokens of a row are read in one round"
         self._check(min(map(min, rows)), max(map(max, rows)))
         with self.lock:
-            self._place(rows, range(len(rows)), cache, len(shares))
-            chosen, logprobs = self._let_write(sum(sizes), choices, shares, len(shares), hurried)
+            self._place(rows, range(len(rows)), cache, len(uniforms))
+            chosen, logprobs = self._let_write(sum(sizes), choices, uniforms, len(uniforms), interrupt)
             done = self._frame.item(Field.ROUNDS_DONE)
             written, first = [], 0
             for number, (row, size) in enumerate(zip(rows, sizes, strict=True)):
@@ -325,7 +242,7 @@ class CompiledNetwork:
                     cache.sizes[number] += done - 1
                 judged = logprobs[:done, first : first + last].ravel().tolist()
                 left = self._left(first + last - 1) if tokens[-1] < 0 else None
-                written.append(Writing(tokens, judged, left, size - 1, last - 1))
+                written.append(RowWritten(tokens, judged, left, size - 1, last - 1))
                 first += size
             cache.close_pages()
         return Written(written, done)
@@ -334,50 +251,50 @@ class CompiledNetwork:
         self,
         tokens: Sequence[int],
         cache: Cache,
-        choice: Choice,
-        shares: Float[np.ndarray, " tokens"],
+        choice: TokenChoice,
+        uniforms: Float[np.ndarray, " tokens"],
         rounds: int,
-        hurried: np.ndarray,
-        lookup: LookingUp,
+        interrupt: np.ndarray,
+        lookup: PromptLookup,
     ) -> Written:
         """Write one row that guesses by itself: read its tokens, one and what `lookup` guesses to follow it, keep those behind that are
-        right and the one behind them, and read that with new guesses, for so many rounds. At most as many tokens as `shares`
+        right and the one behind them, and read that with new guesses, for so many rounds. At most as many tokens as `uniforms`
         has, one for each; the rest is as in `write`."""
         assert isinstance(cache, PagedCache)
         self._check(min(tokens), max(tokens))
         with self.lock:
             past = cache.sizes[0]
-            cuts = self._cuts(min(1 + lookup.most, len(shares)), past + len(shares))
-            self._place([tokens], range(1), cache, len(shares) - len(tokens) + 1, cuts)
-            state = lookup.ready(len(shares), cuts.table.ctypes.data)
-            chosen, logprobs = self._let_write(cuts.tokens, [choice], shares, rounds, hurried, state)
+            cuts = self._cuts(min(1 + lookup.most, len(uniforms)), past + len(uniforms))
+            self._place([tokens], range(1), cache, len(uniforms) - len(tokens) + 1, cuts)
+            state = lookup.ready(len(uniforms), cuts.table.ctypes.data)
+            chosen, logprobs = self._let_write(cuts.tokens, [choice], uniforms, rounds, interrupt, state)
             done = self._frame.item(Field.ROUNDS_DONE)
-            count, tried, right, row = lookup.went()
+            count, tried, right, row = lookup.outcome()
             left = None if row < 0 else self._left(row)
             count += row >= 0
             cache.sizes[0] = past + count
             cache.close_pages()
-        written = Writing(chosen[:count].tolist(), logprobs[:count].tolist(), left, tried, right)
+        written = RowWritten(chosen[:count].tolist(), logprobs[:count].tolist(), left, tried, right)
         return Written([written], done)
 
     def _let_write(
         self,
         tokens: int,
-        choices: Sequence[Choice],
-        shares: np.ndarray,
+        choices: Sequence[TokenChoice],
+        uniforms: np.ndarray,
         rounds: int,
-        hurried: np.ndarray,
+        interrupt: np.ndarray,
         lookup: int = 0,
-    ) -> tuple[Int[np.ndarray, "*shares"], Float[np.ndarray, "*shares"]]:
+    ) -> tuple[Int[np.ndarray, "*uniforms"], Float[np.ndarray, "*uniforms"]]:
         """Run the tape that chooses, with room for the logits of so many tokens; what was chosen for each share, and the log-probability
         of that. `lookup` is the address of the state of a row that guesses by itself."""
-        told = np.zeros((3, *shares.shape))
-        told[0], chosen, logprobs = shares, told[1].view(np.int64), told[2]
+        told = np.zeros((3, *uniforms.shape))
+        told[0], chosen, logprobs = uniforms, told[1].view(np.int64), told[2]
         self._choose_too(tokens)
         self._put(Field.CHOICES, table_of(choices))
         self._put(Field.SHARES, told)
-        if self._keep.get(Field.HURRY) is not hurried:
-            self._put(Field.HURRY, hurried)
+        if self._keep.get(Field.HURRY) is not interrupt:
+            self._put(Field.HURRY, interrupt)
         start, size = self._frame.item(Field.SHARES), chosen.nbytes
         self._frame[Field.CHOSEN : Field.LOGPROBS + 1] = start + size, start + 2 * size
         try:
@@ -419,17 +336,17 @@ class CompiledNetwork:
                 "the text with this model's tokenizer"
             )
 
-    def _run(self, pieces: list[Piece], ids: list[np.ndarray], cache: PagedCache) -> np.ndarray:
-        """Hidden states of the pieces' tokens, as a view of the stream."""
-        count = self._place_pieces(pieces, ids, cache)
+    def _run(self, spans: list[Span], ids: list[np.ndarray], cache: PagedCache) -> np.ndarray:
+        """Hidden states of the spans' tokens, as a view of the stream."""
+        count = self._place_spans(spans, ids, cache)
         self._use(self._tapes.hidden)
         self._go()
         return self.buffers.stream[:count]
 
-    def _place_pieces(self, pieces: list[Piece], ids: list[np.ndarray], cache: PagedCache) -> int:
-        """What `_place` does, for pieces of rows."""
-        tokens = [ids[piece.row][piece.start : piece.start + piece.count].tolist() for piece in pieces]
-        return self._place(tokens, [piece.row for piece in pieces], cache)
+    def _place_spans(self, spans: list[Span], ids: list[np.ndarray], cache: PagedCache) -> int:
+        """What `_place` does, for spans of rows."""
+        tokens = [ids[span.row][span.start : span.start + span.count].tolist() for span in spans]
+        return self._place(tokens, [span.row for span in spans], cache)
 
     def _place(
         self,
@@ -539,9 +456,9 @@ class CompiledNetwork:
             self._barrier[:], self._keep[Field.MARKS][:] = 0, 0  # as they left them
         self.team.run(self._frame, self._barrier, stays)
 
-    def _temporary(self, ids: list[np.ndarray], cut: list[list[Piece]]) -> PagedCache:
+    def _temporary(self, ids: list[np.ndarray], cut: list[list[Span]]) -> PagedCache:
         """Pages for texts that nobody goes on with: of one layer, used again and again, where each row is read at once."""
-        whole = len(cut) == 1 or all(piece.count == len(ids[piece.row]) for run in cut for piece in run)
+        whole = len(cut) == 1 or all(span.count == len(ids[span.row]) for run in cut for span in run)
         if not whole:
             return self.new_cache(len(ids))
         cache = PagedCache(len(ids), self._layer_bytes, 1)
@@ -664,8 +581,3 @@ def _tiles(counts: Sequence[int], most: int) -> list[tuple[int, int]]:
         for start, size in zip(starts, counts, strict=False)
         for at in range(0, size, most)
     ]
-
-
-def _fingerprint(weights: Sequence[Tensor]) -> list[tuple[object, ...]]:
-    """Changes when a weight does."""
-    return [(one.data_ptr(), one._version, one.requires_grad) for one in weights]

@@ -41,7 +41,7 @@ SOURCES = (
         "matrix",
         "embedding",
     ),
-    *("positions", "attention", "interpreter", "lookup", "next_token", "softmax", "writing"),
+    *("positions", "attention", "interpreter", "../models/lookup", "next_token", "softmax", "writing"),
 )
 """What is compiled; numba itself looks at one file alone."""
 
@@ -134,7 +134,7 @@ def _folder(instructions: Instructions) -> Path | None:
     parts = [numba.__version__, llvmlite.__version__, sys.version, *sorted(features()), os.environ.get(FORCED, "")]
     digest = hashlib.sha256("\n".join(parts).encode())
     for source in SOURCES:
-        file = Path(__file__).with_name(f"{source}.py")
+        file = Path(__file__).parent / f"{source}.py"
         digest.update(f"{file} {file.stat().st_mtime_ns}".encode() + file.read_bytes())
     try:
         folder = cache_folder("kernels", f"{instructions.name}-{digest.hexdigest()[:16]}")

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from numba import carray
 
-from lmworks.kernels import lookup
 from lmworks.kernels.frame import Field
 from lmworks.kernels.next_token import CHOICE_WORDS, JUDGED
 from lmworks.kernels.scalars import (
@@ -25,6 +24,7 @@ from lmworks.kernels.scalars import (
     single_at,
 )
 from lmworks.kernels.softmax import choose_next, is_end, log_total
+from lmworks.models import lookup
 
 TOKENS, IDS, POSITIONS, ENDS, TILES, TILE_COUNT, PARTS, STOP = (
     int(one)

@@ -18,7 +18,7 @@ from lmworks.adaptation.peft_format import write_adapter
 from lmworks.checks import adapters, answers, files, network, templates, tokenizers
 from lmworks.checks.result import CheckResult, Difference
 from lmworks.checks.run import check_model
-from lmworks.generation.filters import Draws
+from lmworks.generation.filters import RandomStream
 from lmworks.generation.strategies import Chooser, Sample
 from lmworks.language_model import LanguageModel
 from lmworks.loading import load
@@ -137,10 +137,10 @@ def test_a_compiled_model_is_checked_in_pytorch():
     pytest.importorskip("numba")
     model = tiny.language_model(dim=64, heads=4, head_dim=16, hidden_dim=96)
     model.network.requires_grad_(False)
-    model.choose_engine("int8")
-    engine = model.network.engine
+    model.choose_runner("int8")
+    runner = model.runner
     assert [(one.name, one.detail) for one in check_model(model) if one.status == "FAILED"] == []
-    assert engine is not None and model.network.engine is engine
+    assert runner.name == "compiled" and model.runner is runner
 
 
 # One broken model, template or tokenizer for each check
@@ -360,7 +360,7 @@ def test_33_a_seed_that_reproduces_nothing(model, monkeypatch):
 
 
 def test_33_requests_that_share_their_random_numbers(model, monkeypatch):
-    honest, shared = Chooser.__init__, Draws(0)
+    honest, shared = Chooser.__init__, RandomStream(0)
 
     def coupled(self, strategy, seed, limits):
         honest(self, strategy, seed, limits)

@@ -18,6 +18,7 @@ from lmworks.lab.bench.small_network import BYTES, byte_text, small_network
 from lmworks.lab.experiments import q18_overfitting, q47_ngrams, q49_scale
 from lmworks.lab.run import run
 from lmworks.models.network import Network
+from lmworks.models.torch_runner import TorchRunner
 from lmworks.objectives import CausalLM
 from lmworks.text.document import Document
 from lmworks.tokens.batch import IGNORE, stack
@@ -116,7 +117,7 @@ def test_a_cut_context_is_all_that_is_read(reader, context):
 def test_the_whole_context_scores_as_the_text_does(reader):
     network, ids = reader
     stop = q47_ngrams.WHOLE + q47_ngrams.BLOCK
-    expected = sum(token_logprobs(network, ids[:stop], 1024)[q47_ngrams.WHOLE - 1 :])
+    expected = sum(token_logprobs(TorchRunner(network), ids[:stop], 1024)[q47_ngrams.WHOLE - 1 :])
     assert q47_ngrams._with_context(network, ids, q47_ngrams.WHOLE, q47_ngrams.WHOLE) == pytest.approx(
         expected, abs=1e-2
     )

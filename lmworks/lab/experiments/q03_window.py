@@ -134,7 +134,7 @@ def _bits(
             costs[sizes[-1]] -= sum(piece.human.logprobs)
             for size in sizes[:-1]:
                 ids = [*piece.ids[-size:], *piece.human.tokens]
-                costs[size] -= sum(token_logprobs(model.network, ids, len(ids) + 1)[size - 1 :])
+                costs[size] -= sum(token_logprobs(model.runner, ids, len(ids) + 1)[size - 1 :])
             advance(1)
     return {size: cost / math.log(2) / length for size, cost in costs.items()}
 
@@ -212,16 +212,16 @@ def _costs(model: LanguageModel, documents: Sequence[Document], sizes: Sequence[
 
 def _cost(model: LanguageModel, ids: Sequence[int]) -> tuple[float, float, float]:
     """Seconds to read a prompt, seconds of the quickest token behind it, bytes of its keys and values."""
-    network = model.network
-    cache = network.new_cache(1)
+    runner = model.runner
+    cache = runner.new_cache(1)
     start = time.perf_counter()
     for part in torch.tensor([list(ids)]).split(READ_AT_ONCE, dim=1):
-        network.hidden(part, cache=cache)
+        runner.hidden(part, cache=cache)
     seconds, quickest = time.perf_counter() - start, math.inf
     held = float(cache.bytes)
     for _ in range(DECODED):
         start = time.perf_counter()
-        network.next_logits(torch.tensor([[ids[0]]]), cache)
+        runner.next_logits(torch.tensor([[ids[0]]]), cache)
         quickest = min(quickest, time.perf_counter() - start)
     return seconds, quickest, held
 

@@ -29,6 +29,7 @@ from lmworks.lab.seeds import difference, measured
 from lmworks.language_model import LN_2, LanguageModel
 from lmworks.models.network import Network
 from lmworks.models.relatives.ngram import Ngram
+from lmworks.models.torch_runner import TorchRunner
 from lmworks.objectives import CausalLM
 from lmworks.text.document import Document
 from lmworks.text.sources import read
@@ -151,7 +152,9 @@ def _by_size(folds: Sequence[Fold], sizes: Sequence[int], steps: int, dim: int, 
             counted = _best([piece.numpy()], [choose[:JUDGED].numpy()], BYTES, BYTE_ORDERS)
             bits[OF_BYTES][seed] = -float(counted.score(judged.numpy())[1:].mean()) / LN_2
             network = _trained(piece, choose, steps, dim, layers, seed)
-            bits["network"][seed] = -float(np.mean(token_logprobs(network, judged.tolist(), CONTEXT))) / LN_2
+            bits["network"][seed] = (
+                -float(np.mean(token_logprobs(TorchRunner(network), judged.tolist(), CONTEXT))) / LN_2
+            )
         name = {sizes[0]: LEAST, sizes[-1]: MOST}.get(size, f"{size:,} bytes")
         shown = f"{size:,} bytes"
         rows += [measured(f"{who}, {shown}", by_seed, UNIT, chance=8.0, ideal=0.0) for who, by_seed in bits.items()]
@@ -252,7 +255,7 @@ def _with_context(network: Network, ids: Sequence[int], start: int, context: int
     part = min(context, BLOCK)
     rows = torch.tensor([list(ids[at - context : at + part]) for at in range(start, start + BLOCK, part)])
     hidden = network.hidden(rows[:, :-1])[:, context - 1 :]
-    return float(logprobs_of(network, hidden.flatten(0, 1), rows[:, context:].flatten()).double().sum())
+    return float(logprobs_of(TorchRunner(network), hidden.flatten(0, 1), rows[:, context:].flatten()).double().sum())
 
 
 def _shuffled(ids: Sequence[int], start: int, seed: int) -> list[int]:

@@ -82,7 +82,7 @@ def worth(state: Sequence[int], right: Sequence[float], costs: Sequence[float], 
     return found
 
 
-class LookingUp:
+class PromptLookup:
     """One text, as far as it was seen, and what is believed of it."""
 
     def __init__(self, match: int, most: int) -> None:
@@ -93,7 +93,7 @@ class LookingUp:
         self.costs = array("d", [*COSTS, EACH_MORE])
         self.text, self.ends = array("q"), array("q", [0])
 
-    def saw(self, tokens: Sequence[int], written: int) -> None:
+    def observe(self, tokens: Sequence[int], written: int) -> None:
         """The text so far, its last `written` tokens an answer: a prompt says nothing about how an answer quotes."""
         state, text = self.state, self.text
         self.reserve(len(tokens) - state[SEEN])
@@ -130,7 +130,7 @@ class LookingUp:
 
     def ready(self, tokens: int, cuts: int) -> int:
         """Tell a run, which may write so many tokens, where the arrays stand; the address of what it is told. `cuts` is that of
-        CompiledNetwork's."""
+        the compiled network's."""
         self.reserve(tokens)
         state = self.state
         for word, one in ((TEXT, self.text), (ENDS, self.ends), (BELIEFS, self.right), (TIMES, self.costs)):
@@ -139,7 +139,7 @@ class LookingUp:
         state[WRITTEN], state[TRIED], state[RIGHT], state[LEFT] = 0, 0, 0, -1
         return state.buffer_info()[0]
 
-    def went(self) -> tuple[int, int, int, int]:
+    def outcome(self) -> tuple[int, int, int, int]:
         """Of a run: tokens that were written, guesses that were read, those that were right, and the row of the logits that are left (-1:
         none)."""
         written, tried, right, left = self.state[WRITTEN : LEFT + 1]
