@@ -50,21 +50,21 @@ class Compiled:
         from lmworks.language_model import LanguageModel
 
         self.model = LanguageModel.load("smollm2")
-        self.network = self.model.network
+        self.runner = self.model.runner
         self.clear()
 
     def clear(self, rows: int = 1) -> None:
         """Forget all texts."""
         with torch.inference_mode():
-            self.cache = self.network.new_cache(rows)
+            self.cache = self.runner.new_cache(rows)
 
     @torch.inference_mode()
     def read(self, tokens: list[list[int]]) -> list[int]:
         """Read new tokens of every row; the likeliest next one of each."""
         *parts, last = torch.tensor(tokens).split(512, dim=1)
         for part in parts:
-            self.network.take_in(part, self.cache)
-        return self.network.next_logits(last, self.cache).numpy().argmax(-1).tolist()
+            self.runner.read(part, self.cache)
+        return self.runner.next_logits(last, self.cache).numpy().argmax(-1).tolist()
 
 
 class LlamaCpp:
@@ -176,9 +176,9 @@ def requests(engine: Any, before: int, new: int, count: int) -> float:
     engine.model.tokenizer.__dict__["stop_ids"] = frozenset()  # always as many tokens
     with Engine(engine.model, seats=count, prefix_bytes=0) as ours:
         start = clock()
-        tickets = [ours.submit(prompt, max_new_tokens=new) for prompt in prompts]
-        for ticket in tickets:
-            ticket.answer()
+        handles = [ours.submit(prompt, max_new_tokens=new) for prompt in prompts]
+        for handle in handles:
+            handle.answer()
         return count * new / (clock() - start)
 
 

@@ -69,17 +69,17 @@ def our_requests(model: Any, read: list[list[int]], sampled: bool) -> tuple[floa
 
     with Engine(model, seats=len(read), prefix_bytes=0) as engine:
         start = time.perf_counter()
-        tickets = [
+        handles = [
             engine.submit(
                 one, Sample(temperature=0.8, top_p=0.95, seed=at) if sampled else Greedy(), max_new_tokens=NEW
             )
             for at, one in enumerate(read)
         ]
-        while any(ticket.first is None for ticket in tickets):
+        while any(handle.first is None for handle in handles):
             time.sleep(0.001)
-        middle, before = time.perf_counter(), sum(len(ticket.request.tokens) for ticket in tickets)
-        for ticket in tickets:
-            ticket.answer()
+        middle, before = time.perf_counter(), sum(len(handle.sequence.tokens) for handle in handles)
+        for handle in handles:
+            handle.answer()
         end = time.perf_counter()
     return len(read) * NEW / (end - start), (len(read) * NEW - before) / (end - middle)
 
@@ -116,7 +116,7 @@ QUOTING = {
 
 def quoting(candidates: dict[str, Any], rounds: int) -> None:
     """One stream, answers that quote their prompt, with guesses and without; shares are of the tokens guessed and written."""
-    from lmworks.generation.decoding import decode
+    from lmworks.generation.decoding import decode, start
     from lmworks.generation.guessing import Lookup
 
     model = candidates["lmworks"].model
@@ -130,14 +130,15 @@ def quoting(candidates: dict[str, Any], rounds: int) -> None:
                 written = seconds = guessed = kept = 0.0
                 for one in asked:
                     request = model.request(one, None, NEW, guess=Lookup() if guesses else None)
-                    steps = decode(model.network, [request])
+                    sequence = start(request, model.runner)
+                    steps = decode(model.runner, [sequence])
                     next(steps)
-                    start = time.perf_counter()
+                    begin = time.perf_counter()
                     for _ in steps:
                         pass
-                    seconds += time.perf_counter() - start
-                    written += len(request.tokens) - 1
-                    guessed, kept = guessed + request.tried, kept + request.kept
+                    seconds += time.perf_counter() - begin
+                    written += len(sequence.tokens) - 1
+                    guessed, kept = guessed + sequence.tried, kept + sequence.kept
                 if round_:
                     rates[guesses].append(written / seconds)
         plain, faster = (statistics.median(rates[guesses]) for guesses in (False, True))
@@ -154,24 +155,25 @@ def quoting(candidates: dict[str, Any], rounds: int) -> None:
 
 def steps(candidates: dict[str, Any], rounds: int) -> None:
     """What a step takes by the tokens that it reads behind 400, without what passes in Python for each run, beside a token that is
-    written in a run of eight: kernels/lookup.py's COSTS."""
+    written in a run of eight: models/lookup.py's COSTS."""
     import numpy as np
     import torch
 
-    from lmworks.kernels.next_token import Choice
+    from lmworks.models.runner import Row, TokenChoice
 
-    network = candidates["lmworks"].model.network
-    engine, choice, nobody = network.engine, Choice(judged=True), np.zeros(1, np.int64)
+    runner = candidates["lmworks"].model.runner
+    choice, nobody = TokenChoice(logprobs=True), np.zeros(1, np.int64)
     with torch.inference_mode():
-        cache = network.new_cache(1)
-        network.take_in(torch.tensor([ids(400)]), cache)
+        cache = runner.new_cache(1)
+        runner.read(torch.tensor([ids(400)]), cache)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # as where the engine writes
     found: dict[str, list[float]] = {}
     for round_ in range(40 * rounds + 10):
         for tokens, ahead in [(1, 8), *((count, 1) for count in (*range(1, 17), 20, 24, 32))]:
             start = time.perf_counter()
-            engine.write([ids(tokens, start=400)], cache, [choice] * tokens, np.zeros((ahead, tokens)), nobody)
+            row = Row(ids(tokens, start=400), choice, [0.0] * max(ahead, tokens))
+            runner.write([row], cache, ahead, nobody)
             took = (time.perf_counter() - start) / ahead
             cache.cut([cache.sizes[0] - 400])
             if round_ >= 10:
@@ -200,12 +202,12 @@ def memory(candidates: dict[str, Any], rounds: int) -> None:
     with Engine(model, seats=8, prefix_bytes=0) as engine:
         held = []
         for count in (1, 1, 2, 4, 8):
-            tickets = [
+            handles = [
                 engine.submit(words[at * 700 : at * 700 + 1_984], Greedy(min_new_tokens=new), max_new_tokens=new)
                 for at in range(count)
             ]
             most = [0.0, 0.0]
-            while any(ticket.ended is None for ticket in tickets):
+            while any(handle.ended is None for handle in handles):
                 most = [max(most[0], resident()), max(most[1], engine.state.cache_bytes / 2**20)]
                 time.sleep(0.01)
             held.append((count, *most))

@@ -101,7 +101,8 @@ class LanguageModel:
         self.exact = exact
         """Embed in the weights' own format, and not in the processor's fast one; `load` with a `dtype` says so."""
         self.embeds_compiled = False
-        """Embed on the compiled path where it covers an encoder: unless `choose_runner` or `load` was told something else."""
+        """Embed on the compiled path where it covers an encoder: unless `choose_runner` or `load` was told something
+        else."""
         self._embedder: tuple[Runner, int] | None = None
         """What embeds, where it is not `runner`, and its weights' version when it was made."""
         self._weights: GGUFFile | Path | None = None
@@ -119,10 +120,10 @@ class LanguageModel:
         """Load an alias, a directory, a .gguf file or hf:org/name.
 
         `dtype` None takes what the file holds; quantised weights become bfloat16 where the processor multiplies it
-        natively, else float32. `compress` is int4, int8 or none: on a CPU, matrices in few bits on the compiled path, or the
-        network as it is in PyTorch; unless it or `dtype` is given, a file's 4 and 8 bits run as they are (`lmworks.kernels`).
-        `rope_scaling` lets a network with rotary positions read `factor` times its context, without training for it.
-        Raises ModelError with one sentence for whatever is wrong with the files.
+        natively, else float32. `compress` is int4, int8 or none: on a CPU, matrices in few bits on the compiled
+        path, or the network as it is in PyTorch; unless it or `dtype` is given, a file's 4 and 8 bits run as they
+        are (`lmworks.kernels`). `rope_scaling` lets a network with rotary positions read `factor` times its context,
+        without training for it. Raises ModelError with one sentence for whatever is wrong with the files.
         """
         check_compress(compress, dtype)
         path, wanted = resolve(str(reference)), dtype_of(dtype)
@@ -142,8 +143,9 @@ class LanguageModel:
         return model
 
     def choose_runner(self, compress: str | None = None, *, as_read: bool = False) -> None:
-        """Let the compiled path run the network from here on, adapters included, or PyTorch, as `load`'s `compress` says. Weights that are
-        not those of the file any more are rounded anew; `as_read` says that none is, and saves looking."""
+        """Let the compiled path run the network from here on, adapters included, or PyTorch, as `load`'s `compress`
+        says. Weights that are not those of the file any more are rounded anew; `as_read` says that none is, and
+        saves looking."""
         weights = self._weights
         stored: Stored | None = None
         if isinstance(weights, GGUFFile):
@@ -165,7 +167,8 @@ class LanguageModel:
 
     @property
     def longest(self) -> int:
-        """Tokens of the longest text that it reads, special tokens included: a folder may give an encoder less than its context."""
+        """Tokens of the longest text that it reads, special tokens included: a folder may give an encoder less than
+        its context."""
         return self.pooling.within(self.config.context) if self.config.arrangement == "encoder" else self.config.context
 
     def save(self, folder: str | os.PathLike[str], facts: Mapping[str, Any] | None = None) -> Path:
@@ -252,9 +255,9 @@ class LanguageModel:
         guess: Guess | None = None,
         window: Window = "stop",
     ) -> Answer:
-        """The whole answer; greedy unless a strategy is given, or an encoder-decoder's folder says how. A `constraint` gives its
-        form (`constraints.py`); a `guess` makes it faster and changes nothing (`guessing.py`); at the end of the context it ends,
-        or the `window` slides."""
+        """The whole answer; greedy unless a strategy is given, or an encoder-decoder's folder says how. A
+        `constraint` gives its form (`constraints.py`); a `guess` makes it faster and changes nothing
+        (`guessing.py`); at the end of the context it ends, or the `window` slides."""
         said = {"max_new_tokens": max_new_tokens, "stop": stop, "constraint": constraint, "guess": guess}
         said["window"] = window
         return self.generate_batch([prompt], strategy, **said)[0]  # type: ignore[arg-type]
@@ -288,12 +291,13 @@ class LanguageModel:
     def embed(
         self, texts: Sequence[str | Sequence[int]], *, pooling: Pooling | None = None, cut: bool = False
     ) -> Tensor:
-        """A vector for each text, [texts, dim] in float32, pooled as the model's folder says unless `pooling` does. A text may
-        be given as its tokens' ids, which are read as they are.
+        """A vector for each text, [texts, dim] in float32, pooled as the model's folder says unless `pooling` does.
+        A text may be given as its tokens' ids, which are read as they are.
 
-        An encoder runs in 8 bits on the compiled path where that covers it (cosines with float32 are above 0.999), else in
-        bfloat16 where the processor multiplies it natively (above 0.9999); with `compress="none"` the latter, with a `dtype`
-        as loaded. DataError for a text that is longer than the model reads, unless it may be `cut`.
+        An encoder runs in 8 bits on the compiled path where that covers it (cosines with float32 are above 0.999),
+        else in bfloat16 where the processor multiplies it natively (above 0.9999); with `compress="none"` the
+        latter, with a `dtype` as loaded. DataError for a text that is longer than the model reads, unless it may be
+        `cut`.
         """
         if self.network.encoder is not None:
             raise ConfigError("an encoder-decoder has no pooled states; embed with an encoder or a decoder")
@@ -314,7 +318,8 @@ class LanguageModel:
         return self._embedder[0]
 
     def fill(self, text: str, *, top: int = 5) -> list[list[Filled]]:
-        """For each mask in a text ("Paris is the [MASK] of France.") the `top` likeliest tokens and their probabilities."""
+        """For each mask in a text ("Paris is the [MASK] of France.") the `top` likeliest tokens and their
+        probabilities."""
         return fill(self.runner, self.tokenizer, text, top)
 
     def classify(self, texts: Sequence[str], *, cut: bool = False) -> list[Told]:
@@ -332,8 +337,8 @@ class LanguageModel:
         """ConfigError unless the network writes text."""
         if self.config.arrangement == "encoder":
             raise ConfigError(
-                f"{self.reference or 'the network'} is an encoder and does not write or score text token by token; an encoder "
-                "embeds texts (model.embed)"
+                f"{self.reference or 'the network'} is an encoder and does not write or score text token by token; an "
+                "encoder embeds texts (model.embed)"
             )
 
     def must_converse(self) -> None:
@@ -341,8 +346,8 @@ class LanguageModel:
         self.must_write()
         if self.translates:
             raise ConfigError(
-                f"{self.reference or 'the network'} is an encoder-decoder and makes one target of one source text; it has no "
-                "conversations (lmworks generate, model.generate)"
+                f"{self.reference or 'the network'} is an encoder-decoder and makes one target of one source text; it has "
+                "no conversations (lmworks generate, model.generate)"
             )
 
     def request(
@@ -369,7 +374,8 @@ class LanguageModel:
         chosen = strategy or said.strategy
         if (biased := max(chosen.logit_bias, default=-1)) >= self.config.vocab_size:
             raise ConfigError(
-                f"logit_bias names the token {biased:,}, and the vocabulary has {self.config.vocab_size:,}; leave it out"
+                f"logit_bias names the token {biased:,}, and the vocabulary has {self.config.vocab_size:,}; leave it "
+                "out"
             )
         return Request(
             self.tokenizer,
@@ -417,9 +423,9 @@ class LanguageModel:
             return self.runner.logits(self.runner.hidden(tokens, mask))
 
     def score(self, text: str, *, prompt: Prompt | None = None, window: int | None = None) -> Score:
-        """Log-probability of every token of a text, behind a prompt where one is given; of an encoder-decoder the prompt is
-        the source, and the end of the target counts too. Longer texts than the window are read in windows that overlap by a
-        quarter; each token is scored once, with at least that much text before it."""
+        """Log-probability of every token of a text, after a prompt where one is given; of an encoder-decoder the
+        prompt is the source, and the end of the target counts too. Longer texts than the window are read in windows
+        that overlap by a quarter; each token is scored once, with at least that much text before it."""
         if self.translates:
             return Score(*self._target_score(text, prompt, window), len(text.encode()))
         tokens = self.tokenizer.encode(text, special=False, continues=prompt is not None)

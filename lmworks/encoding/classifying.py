@@ -59,7 +59,8 @@ def classify(runner: Runner, tokenizer: Tokenizer, texts: Sequence[str], *, cut:
     for text, ids in zip(texts, read, strict=True):
         if len(ids) > room and not cut:
             raise DataError(
-                f"the text {text[:40]!r}... has {len(ids):,} tokens and the model reads {room:,}; split it, or give cut=True"
+                f"the text {text[:40]!r}... has {len(ids):,} tokens and the model reads {room:,}; split it, or give "
+                "cut=True"
             )
     rows = [[*opening, *ids[:room], *closing] for ids in read]
     told: dict[int, Told] = {}

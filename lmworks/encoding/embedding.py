@@ -52,7 +52,8 @@ class Pooling(Config):
 
     @classmethod
     def read(cls, folder: Path) -> Self | None:
-        """What a folder of ours or of sentence-transformers says; None where it says nothing. ModelError for another pooling."""
+        """What a folder of ours or of sentence-transformers says; None where it says nothing. ModelError for another
+        pooling."""
         own = folder / "lmworks.json"
         if own.is_file() and isinstance(said := read_json(own).get("pooling"), dict):
             try:
@@ -78,7 +79,8 @@ class Pooling(Config):
 
 
 def _modules(folder: Path) -> dict[str, str]:
-    """The parts of a sentence-transformers model by their kind, and the folder of each; ModelError for one that is not known."""
+    """The parts of a sentence-transformers model by their kind, and the folder of each; ModelError for one that is
+    not known."""
     path = folder / "modules.json"
     if not path.is_file():
         return {}
@@ -106,10 +108,11 @@ def embed(
     cut: bool = False,
     dtype: torch.dtype = torch.float32,
 ) -> Float[Tensor, "texts dim"]:
-    """A vector for each text, in float32; with `cut` longer texts lose their end, else they are a DataError. A text may be given
-    as its tokens' ids, which are read as they are.
+    """A vector for each text, in float32; with `cut` longer texts lose their end, else they are a DataError. A text
+    may be given as its tokens' ids, which are read as they are.
 
-    In PyTorch, `dtype` is the format in which float32 weights are multiplied, float32 or bfloat16; other weights in their own.
+    In PyTorch, `dtype` is the format in which float32 weights are multiplied, float32 or bfloat16; other weights in
+    their own.
     """
     network = runner.network
     longest = pooling.within(network.config.context)
@@ -155,7 +158,7 @@ def _encoded(tokenizer: Tokenizer, texts: Sequence[str | Sequence[int]], vocab_s
 
 
 def _fitting(tokenizer: Tokenizer, ids: list[int], text: str | Sequence[int], longest: int, cut: bool) -> list[int]:
-    """The ids of a text, cut before what the tokenizer puts behind it."""
+    """The ids of a text, cut before what the tokenizer puts after it."""
     if not ids:
         raise DataError("an empty text has no token and so no vector; leave it out")
     if len(ids) <= longest:
@@ -165,17 +168,17 @@ def _fitting(tokenizer: Tokenizer, ids: list[int], text: str | Sequence[int], lo
         raise DataError(
             f"the text{shown} has {len(ids):,} tokens and the model reads {longest:,}; split it, or give cut=True"
         )
-    behind = len(tokenizer.suffix)
-    if behind and ids[-behind:] != list(tokenizer.suffix):  # ids that were given without it
-        behind = 0
-    return ids[: longest - behind] + ids[len(ids) - behind :]
+    suffix = len(tokenizer.suffix)
+    if suffix and ids[-suffix:] != list(tokenizer.suffix):  # ids that were given without it
+        suffix = 0
+    return ids[: longest - suffix] + ids[len(ids) - suffix :]
 
 
 def batches_by_length(
     ids: Sequence[list[int]], device: torch.device
 ) -> Iterator[tuple[list[int], Int[Tensor, "batch seq"], Bool[Tensor, "batch seq"]]]:
-    """Places of texts of similar length, so that little is padding, with their tokens and where these are real; each at most
-    AT_ONCE tokens, or one text."""
+    """Places of texts of similar length, so that little is padding, with their tokens and where these are real; each
+    at most AT_ONCE tokens, or one text."""
     at_once = AT_ONCE_CPU if device.type == "cpu" else AT_ONCE
     for places in _places([len(one) for one in ids], at_once):
         rows = [torch.tensor(ids[place]) for place in places]

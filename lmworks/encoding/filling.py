@@ -31,13 +31,14 @@ class Filled:
 def fill(runner: Runner, tokenizer: Tokenizer, text: str, top: int = 5) -> list[list[Filled]]:
     """The `top` likeliest tokens of each mask in a text, the likeliest first.
 
-    ConfigError for a network or tokenizer without what it takes; DataError for a text without a mask, or one that is too long.
+    ConfigError for a network or tokenizer without what it takes; DataError for a text without a mask, or one that is
+    too long.
     """
     network = runner.network
     if network.config.arrangement != "encoder" or network.head_transform is None:
         raise ConfigError(
-            "gaps are filled by an encoder with the head of a masked language model, and this network has none; train one "
-            "(lmworks train bert-mini), or load one that has it"
+            "gaps are filled by an encoder with the head of a masked language model, and this network has none; train "
+            "one (lmworks train bert-mini), or load one that has it"
         )
     if not 1 <= top <= network.config.vocab_size:
         raise ConfigError(

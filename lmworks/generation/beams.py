@@ -2,12 +2,13 @@
 
     model.generate("Guten Tag", Beam(width=5, length_penalty=1.0)).others      # the other finished answers
 
-Each step tries every token behind every beam and keeps the `width` best sums of log-probabilities that do not end; one
-that ends, and is among the `width` best of its step, is finished. Finished answers are compared by their sum / length **
-length_penalty, the end counted, and the `width` best of them are kept. This is what transformers does (5.24); groups are
-what it did as long as it had them (Vijayakumar et al. 2016, https://arxiv.org/abs/1610.02424): one after another, each
-with the counts of the tokens that earlier groups took taken off, a penalty that stays in the sums.
-Sources: Graves 2012, https://arxiv.org/abs/1211.3711; length: Wu et al. 2016, https://arxiv.org/abs/1609.08144, section 7.
+Each step tries every token after every beam and keeps the `width` best sums of log-probabilities that do not end;
+one that ends, and is among the `width` best of its step, is finished. Finished answers are compared by their sum /
+length ** length_penalty, the end counted, and the `width` best of them are kept. This is what transformers does
+(5.24); groups are what it did as long as it had them (Vijayakumar et al. 2016, https://arxiv.org/abs/1610.02424):
+one after another, each with the counts of the tokens that earlier groups took taken off, a penalty that stays in the
+sums. Sources: Graves 2012, https://arxiv.org/abs/1211.3711; length: Wu et al. 2016,
+https://arxiv.org/abs/1609.08144, section 7.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ class Hypothesis:
     logprobs: tuple[float, ...] = ()
     """Of each token under the model itself."""
     total: float = 0.0
-    """Sum of what beams are compared by: log-probabilities behind the strategy's adjustments."""
+    """Sum of what beams are compared by: log-probabilities after the strategy's adjustments."""
     finish: Finish | None = None
 
     def score(self, length_penalty: float, length: int | None = None) -> float:
@@ -142,7 +143,7 @@ class _Group:
         return [(row, one.tokens[-1]) for row, one in going]
 
     def _adjusted(self, logprobs: Float[Tensor, "rows vocab"], taken: Mapping[int, int]) -> Float[Tensor, "rows vocab"]:
-        """Log-probabilities behind the penalty between groups and the strategy's own steps."""
+        """Log-probabilities after the penalty between groups and the strategy's own steps."""
         sequence, strategy = self.sequence, self.sequence.strategy
         if taken:
             tokens = torch.tensor(list(taken))
@@ -163,7 +164,8 @@ class _Group:
         strategy = self.sequence.strategy
         if strategy.early_stopping is True:
             return True
-        # A negative sum over a larger power is better: with a positive penalty the longest answer is the best that may come.
+        # A negative sum over a larger power is better: with a positive penalty the longest answer is the best that
+        # may come.
         far = strategy.early_stopping == "never" and strategy.length_penalty > 0
         reached = self.running[0].score(strategy.length_penalty, limits.longest if far else None)
         return reached <= self.finished[-1].score(strategy.length_penalty)

@@ -6,7 +6,7 @@ Each of the `top_k` likeliest tokens v is read in a row of its own. The one with
 
     (1 - alpha) p(v) - alpha max_j cos(h_v, h_j)
 
-is taken, where h_v is its state behind the last norm and h_j are those of the prompt and the answer so far.
+is taken, where h_v is its state after the last norm and h_j are those of the prompt and the answer so far.
 Source: Su et al. 2022, https://arxiv.org/abs/2202.06417, section 3.2.
 """
 

@@ -1,7 +1,8 @@
-"""The decoding loop for requests that are all there: read the prompts, then one token a step for each that is not finished.
+"""The decoding loop for requests that are all there: read the prompts, then one token a step for each that is not
+finished.
 
-Each sequence has a strategy and random numbers of its own, and as many rows as it has texts in the making: one, or one a
-beam. Requests that come and go are for an `Engine` (`engine.py`).
+Each sequence has a strategy and random numbers of its own, and as many rows as it has texts in the making: one, or
+one a beam. Requests that come and go are for an `Engine` (`engine.py`).
 """
 
 from __future__ import annotations

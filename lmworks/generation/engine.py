@@ -8,16 +8,16 @@
     handle.cancel()                         # no more work for it from the next step on
     engine.close(finish=True)               # answer what is there and stop; finish=False cancels it
 
-`submit` may be called from any thread, asyncio's too: it tokenizes, checks and returns at once. It raises QueueFull when
-`queue` requests wait already (its `seconds` say when to ask again), EngineClosed after `close`, and ConfigError or DataError,
-one sentence, for whatever is wrong with the request.
+`submit` may be called from any thread, asyncio's too: it tokenizes, checks and returns at once. It raises QueueFull
+when `queue` requests wait already (its `seconds` say when to ask again), EngineClosed after `close`, and ConfigError
+or DataError, one sentence, for whatever is wrong with the request.
 
-Requests wait in the order in which they came, until there are seats: one for each row that they need (a beam search has a
-row for each beam). Prompts are read in parts of at most `chunk` tokens, short ones before long ones that came at the same time
-(`scheduler.py`), and between two tokens of the running sequences at most PARTS such parts, or four times as many short ones: a
-long prompt does not hold up short ones, nor streams for long.
-On the compiled path, texts that begin alike (a system prompt, a conversation that goes on) are read once: their pages, 64 tokens
-each, are kept in up to `prefix_bytes`, those that nobody wanted for the longest time leaving first.
+Requests wait in the order in which they came, until there are seats: one for each row that they need (a beam search
+has a row for each beam). Prompts are read in parts of at most `chunk` tokens, short ones before long ones that came
+at the same time (`scheduler.py`), and between two tokens of the running sequences at most PARTS such parts, or four
+times as many short ones: a long prompt does not hold up short ones, nor streams for long. On the compiled path,
+texts that begin alike (a system prompt, a conversation that goes on) are read once: their pages, 64 tokens each, are
+kept in up to `prefix_bytes`, those that nobody wanted for the longest time leaving first.
 
 What a request writes does not depend on its neighbours: to the bit on the compiled path; in PyTorch as far as the last
 bits of a product do not (see `scheduler.py`). It runs whatever runner the model has, on a CPU or on CUDA.
@@ -44,9 +44,10 @@ from lmworks.generation.strategies import Strategy
 __all__ = ["CHUNK", "Delta", "Engine", "EngineState", "RequestHandle"]
 
 CHUNK, PARTS = 128, 4
-"""Prompt tokens of one step, for which who comes meanwhile waits, 40 to 70 ms on two cores (SmolLM2); and this many such steps of
-reading between two tokens, or four times as many short ones. An answer that ends between the parts of a prompt brings its client's
-next prompt after that one: with one part between two tokens the 95th of 100 first tokens of eight clients took 1.2 times as long (docs/log.md)."""
+"""Prompt tokens of one step, for which who comes meanwhile waits, 40 to 70 ms on two cores (SmolLM2); and this many
+such steps of reading between two tokens, or four times as many short ones. An answer that ends between the parts of
+a prompt brings its client's next prompt after that one: with one part between two tokens the 95th of 100 first
+tokens of eight clients took 1.2 times as long (docs/log.md)."""
 SECONDS_TO_WEIGH = 0.1
 """Between two counts of the cache's bytes while nobody leaves."""
 PREFIX_BYTES = 2**28
@@ -117,9 +118,10 @@ class Engine:
         guess: Guess | None = None,
         window: Window = "stop",
     ) -> RequestHandle:
-        """Ask for an answer. Arguments as in `LanguageModel.generate`; besides, `logprobs` for the log-probability of each
-        token that is written and of this many most probable ones in its place (0 for its own alone), and `prompt_logprobs` for those
-        of the prompt's own tokens with as many alternatives (then max_new_tokens may be 0, and it is read anew)."""
+        """Ask for an answer. Arguments as in `LanguageModel.generate`; besides, `logprobs` for the log-probability
+        of each token that is written and of this many most probable ones in its place (0 for its own alone), and
+        `prompt_logprobs` for those of the prompt's own tokens with as many alternatives (then max_new_tokens may be
+        0, and it is read anew)."""
         options = LogprobOptions(logprobs or 0, prompt_logprobs, logprobs is not None)
         if options.top < 0:
             raise ConfigError(f"logprobs is {logprobs}; give 0 or more")
@@ -162,8 +164,8 @@ class Engine:
         return self.seats * self.model.config.context * runner.token_bytes + kept
 
     def close(self, finish: bool = True, timeout: float | None = None) -> bool:
-        """Take no more requests; finish those that are there, or cancel them. Returns whether all is done within `timeout`
-        seconds; a second call with finish=False cancels what a first one waits for."""
+        """Take no more requests; finish those that are there, or cancel them. Returns whether all is done within
+        `timeout` seconds; a second call with finish=False cancels what a first one waits for."""
         with self._changed:
             self._closing = True
             if not finish:
@@ -275,6 +277,7 @@ class Engine:
         self._scheduler.add(group)
 
     def _patience(self) -> float:
-        """Seconds until a place in the queue will probably be free: as long as the last that left took, shared by the seats."""
+        """Seconds until a place in the queue will probably be free: as long as the last that left took, shared by
+        the seats."""
         oldest = min((handle.created for handle in self._active.values()), default=time.monotonic())
         return max(1.0, round((time.monotonic() - oldest) / max(len(self._active), 1), 1))

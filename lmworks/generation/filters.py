@@ -1,10 +1,10 @@
 """What a strategy does to the next token's distribution, one small function a step.
 
-Each filter takes probabilities, sets some to zero and leaves the others as they are: applied twice it does no
-more than once, and the most probable token always stays. `renormalise` is a step of its own, so that the order
-of the steps is all there is to know.
-Sources: top-k: Fan et al. 2018; top-p: Holtzman et al. 2019, https://arxiv.org/abs/1904.09751; min-p: Nguyen et
-al. 2024, https://arxiv.org/abs/2407.01082; typical: Meister et al. 2022, https://arxiv.org/abs/2202.00666; repetition penalty: Keskar et al. 2019, section 4.1; n-grams that come
+Each filter takes probabilities, sets some to zero and leaves the others as they are: applied twice it does no more
+than once, and the most probable token always stays. `renormalise` is a step of its own, so that the order of the
+steps is all there is to know. Sources: top-k: Fan et al. 2018; top-p: Holtzman et al. 2019,
+https://arxiv.org/abs/1904.09751; min-p: Nguyen et al. 2024, https://arxiv.org/abs/2407.01082; typical: Meister et
+al. 2022, https://arxiv.org/abs/2202.00666; repetition penalty: Keskar et al. 2019, section 4.1; n-grams that come
 only once: Paulus et al. 2017, https://arxiv.org/abs/1705.04304, section 2.5.
 """
 
@@ -103,8 +103,8 @@ def likeliest(logits: Logits, k: int) -> Kept:
 def nucleus(p: Probabilities, mass: float) -> Kept:
     """The fewest most probable tokens whose probabilities reach `mass` together."""
     values = p.numpy()
-    # Where the tokens above some probability reach the mass, the nucleus is among them, and only they are sorted. Those below
-    # the third edge add up to less than 1 - mass.
+    # Where the tokens above some probability reach the mass, the nucleus is among them, and only they are sorted.
+    # Those below the third edge add up to less than 1 - mass.
     for edge in (1e-4, 1e-5, 0.999 * (1 - mass) / len(values), 0.0):
         tokens = np.flatnonzero(values >= edge)
         found = values[tokens]
@@ -153,8 +153,8 @@ def keep_min_p(p: Probabilities, share: float) -> Probabilities:
 
 
 def keep_typical(p: Probabilities, mass: float) -> Probabilities:
-    """Keep typical tokens. The most probable one may go, and what is kept has another expected surprise: unlike the other
-    filters it may keep less when it is applied again."""
+    """Keep typical tokens. The most probable one may go, and what is kept has another expected surprise: unlike the
+    other filters it may keep less when it is applied again."""
     return p if mass >= 1 else only(p, typical(p, mass))
 
 
@@ -214,7 +214,8 @@ def at_share(p: Probabilities, at: float) -> int:
 
 
 def keep_or_draw(p: Probabilities, guess: int, drawn_from: Probabilities, stream: RandomStream) -> int:
-    """A token of distribution p, given a guess of another: kept with probability p / q, else drawn from what p has more."""
+    """A token of distribution p, given a guess of another: kept with probability p / q, else drawn from what p has
+    more."""
     at = stream.next()
     if at * float(drawn_from[guess]) < float(p[guess]):
         return guess

@@ -1,7 +1,7 @@
 """generation_config.json: how a model's own folder says that answers are made, where nobody says otherwise.
 
-Read for encoder-decoders: a translator's beams belong to it as its weights do. A decoder answers greedily unless told, as
-its file mostly asks for sampling, which is the caller's to choose (and to seed).
+Read for encoder-decoders: a translator's beams belong to it as its weights do. A decoder answers greedily unless
+told, as its file mostly asks for sampling, which is the caller's to choose (and to seed).
 """
 
 from __future__ import annotations

@@ -1,13 +1,15 @@
-"""Speculative decoding: guess several tokens, let the network read them all at once, keep those that it would have written.
+"""Speculative decoding: guess several tokens, let the network read them all at once, keep those that it would have
+written.
 
     model.generate(prompt, guess=Lookup())                     # what followed the last tokens where they stood before
     model.generate(prompt, Sample(seed=1), guess=Draft(small)) # what a smaller model with the same vocabulary writes
 
-What comes out is what comes out without guesses. Greedy: the same tokens. Sampling: the same distribution; with Lookup, whose
-guesses are certain, even the same tokens for the same seed: each token is drawn as always, and a guess that differs ends
-the step. A Draft's guess x, drawn from q, is kept with probability min(1, p(x) / q(x)), else a token is drawn from what p has
-more than q: together that is p (Leviathan et al. 2023, https://arxiv.org/abs/2211.17192, appendix A.1). Where PyTorch runs the
-network, the last bits of logits depend on how many tokens are read at once, so that a tie within them may fall otherwise.
+What comes out is what comes out without guesses. Greedy: the same tokens. Sampling: the same distribution; with
+Lookup, whose guesses are certain, even the same tokens for the same seed: each token is drawn as always, and a guess
+that differs ends the step. A Draft's guess x, drawn from q, is kept with probability min(1, p(x) / q(x)), else a
+token is drawn from what p has more than q: together that is p (Leviathan et al. 2023,
+https://arxiv.org/abs/2211.17192, appendix A.1). Where PyTorch runs the network, the last bits of logits depend on
+how many tokens are read at once, so that a tie within them may fall otherwise.
 """
 
 from __future__ import annotations
@@ -43,16 +45,17 @@ class Guesser(ABC):
 
     @abstractmethod
     def guess(self, read: Sequence[int], written: int, most: int, beside: int = 1) -> Guessed:
-        """At most `most` tokens that may follow; `read` is the prompt and the `written` tokens, `beside` the rows of a step."""
+        """At most `most` tokens that may follow; `read` is the prompt and the `written` tokens, `beside` the rows of
+        a step."""
 
 
 class Lookup(Config):
     """Guess that the tokens go on as they did where they stood before, in the prompt or the answer (prompt lookup:
     Saxena 2023, https://github.com/apoorvumang/prompt-lookup-decoding).
 
-    How many is what pays most: of k guessed tokens as many come out right as those before them did in this answer, and a
-    step takes longer the more tokens it reads (`COSTS` in models/lookup.py). Copies are followed whether they are read or not, so that
-    an answer which begins to quote is noticed."""
+    How many is what pays most: of k guessed tokens as many come out right as those before them did in this answer,
+    and a step takes longer the more tokens it reads (`COSTS` in models/lookup.py). Copies are followed whether they
+    are read or not, so that an answer which begins to quote is noticed."""
 
     most: int = Field(default=15, gt=0, le=511)
     """Tokens of one guess at most."""
@@ -112,8 +115,8 @@ class Draft:
         own = self.model.tokenizer
         if own is not tokenizer and _words(own) != _words(tokenizer):
             raise ConfigError(
-                f"the draft ({self.model.reference or 'a network'}) has another vocabulary than the model; take one with the "
-                "same tokenizer"
+                f"the draft ({self.model.reference or 'a network'}) has another vocabulary than the model; take one "
+                "with the same tokenizer"
             )
         return _Drafting(self, strategy, seed)
 

@@ -30,8 +30,8 @@ class Delta:
     """What one step brought."""
 
     text: str
-    """What can be shown now and is never taken back; joined, the whole answer. Empty while a character or a possible stop
-    string is not complete."""
+    """What can be shown now and is never taken back; joined, the whole answer. Empty while a character or a possible
+    stop string is not complete."""
     tokens: tuple[Token, ...]
     """The tokens that were written, the one that ends the answer included. Beams write all at the end."""
     finish: Finish | None = None
@@ -97,7 +97,8 @@ class RequestHandle:
             yield delta
 
     def answer(self, timeout: float | None = None) -> Answer:
-        """The whole answer, when it is there. TimeoutError after `timeout` seconds; what made the request fail is raised."""
+        """The whole answer, when it is there. TimeoutError after `timeout` seconds; what made the request fail is
+        raised."""
         with self._changed:
             if not self._changed.wait_for(lambda: self.ended is not None, timeout):
                 raise TimeoutError(f"the answer was not there after {timeout} seconds")
@@ -167,8 +168,8 @@ class RequestHandle:
 
 
 async def deltas_of(handles: List[RequestHandle]) -> AsyncIterator[tuple[int, Delta]]:
-    """The deltas of several handles as they come, each with the number of its handle; raises what made one of them fail. Whoever
-    stops before the end cancels all."""
+    """The deltas of several handles as they come, each with the number of its handle; raises what made one of them
+    fail. Whoever stops before the end cancels all."""
     loop, event = asyncio.get_running_loop(), asyncio.Event()
 
     def wake() -> None:

@@ -1,4 +1,5 @@
-"""What an answer must keep to, whoever chooses its tokens: where it ends, and what the model's own files force or forbid."""
+"""What an answer must keep to, whoever chooses its tokens: where it ends, and what the model's own files force or
+forbid."""
 
 from __future__ import annotations
 

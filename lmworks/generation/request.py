@@ -43,8 +43,8 @@ class Guess(Protocol):
 
 @dataclass(eq=False)
 class Request:
-    """What is asked of one answer. ConfigError for what does not fit together. Its guide and its guesser have a state, so that
-    each request is run once."""
+    """What is asked of one answer. ConfigError for what does not fit together. Its guide and its guesser have a
+    state, so that each request is run once."""
 
     tokenizer: Tokenizer
     prompt: list[int]
@@ -66,7 +66,8 @@ class Request:
     constraint: Constraint | None = None
     guess: Guess | None = None
     window: Window = "stop"
-    """At the end of the context the text ends ("window"), or the window slides: the first 4 tokens and the last half of it go on."""
+    """At the end of the context the text ends ("window"), or the window slides: the first 4 tokens and the last half
+    of it go on."""
     limits: Limits = field(init=False)
     seed: int | None = field(init=False)
     """Of its random numbers; None where nothing is drawn."""
@@ -127,8 +128,8 @@ class Request:
             or context < SHORTEST
         ):
             raise ConfigError(
-                f"a window slides over one text that is written token by token, of {SHORTEST} tokens or more, whose prompt is "
-                "not judged; take Greedy or Sample with a decoder, or let the answer end there"
+                f"a window slides over one text that is written token by token, of {SHORTEST} tokens or more, whose "
+                "prompt is not judged; take Greedy or Sample with a decoder, or let the answer end there"
             )
         least = len(self.prompt) + min(self.max_new_tokens, 1)
         for what, size in (("prompt", least), ("source", len(source or ()))):

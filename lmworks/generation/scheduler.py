@@ -1,4 +1,5 @@
-"""Scheduler: which sequences run in the next step; they join and leave between steps, and long prompts are read in parts.
+"""Scheduler: which sequences run in the next step; they join and leave between steps, and long prompts are read in
+parts.
 
     scheduler = Scheduler(runner)
     scheduler.add([start(request, runner), start(other, runner)])
@@ -6,13 +7,14 @@
         for sequence, text in scheduler.step():
             ...
 
-A step gives every running sequence one token (more where it guessed some, or where the runner writes ahead: `SECONDS_AHEAD`), or
-reads a part of a waiting prompt: at most `chunk` tokens a part, and at most `between` of prompts between two tokens of those that
-run. The prompt that is due first is read first, and it is due when as many tokens were read since it came as it has itself: a
-short one does not wait for a long one that came before, nor a long one for more than its own length in short ones that come
-later. Rows of all sequences share each pass through the network; what a sequence draws and keeps is its own.
-On the compiled path, whose sums have one order, an answer is the same to the bit whatever stands beside it; in PyTorch
-the last bits of the logits depend on the number of rows.
+A step gives every running sequence one token (more where it guessed some, or where the runner writes ahead:
+`SECONDS_AHEAD`), or reads a part of a waiting prompt: at most `chunk` tokens a part, and at most `between` of
+prompts between two tokens of those that run. The prompt that is due first is read first, and it is due when as many
+tokens were read since it came as it has itself: a short one does not wait for a long one that came before, nor a
+long one for more than its own length in short ones that come later. Rows of all sequences share each pass through
+the network; what a sequence draws and keeps is its own. On the compiled path, whose sums have one order, an answer
+is the same to the bit whatever stands beside it; in PyTorch the last bits of the logits depend on the number of
+rows.
 """
 
 from __future__ import annotations
@@ -38,10 +40,11 @@ from lmworks.models.runner import Prefixes, Row, Runner
 PREFILL = 512
 """Prompt tokens read at once: enough to fill the processor, few enough to bound memory."""
 SECONDS_AHEAD, MOST_AHEAD = 0.04, 8
-"""A runner writes tokens for this long before anybody sees them, or until there are this many: as long as a film shows a picture.
-Whoever comes, or leaves, ends it with the token that is being written (`Scheduler.interrupt`)."""
+"""A runner writes tokens for this long before anybody sees them, or until there are this many: as long as a film
+shows a picture. Whoever comes, or leaves, ends it with the token that is being written (`Scheduler.interrupt`)."""
 WITH_GUESSES = 2
-"""Tokens that are written ahead at most where a sequence among several may guess: it should soon notice that it quotes."""
+"""Tokens that are written ahead at most where a sequence among several may guess: it should soon notice that it
+quotes."""
 Shown = list[tuple[Sequence, str]]
 """Sequences that went on, each with its new text."""
 
@@ -50,8 +53,9 @@ class Scheduler:
     """The sequences of one runner."""
 
     def __init__(self, runner: Runner, chunk: int = PREFILL, prefix_bytes: int = 0, between: int | None = None) -> None:
-        """At most `chunk` tokens of prompts are read in a step, and at most `between` (None: as many) between two tokens of those
-        that run. `prefix_bytes` may be kept of the beginnings of texts, for others that begin alike, where the runner can."""
+        """At most `chunk` tokens of prompts are read in a step, and at most `between` (None: as many) between two
+        tokens of those that run. `prefix_bytes` may be kept of the beginnings of texts, for others that begin alike,
+        where the runner can."""
         self.runner, self.chunk, self.between = runner, chunk, chunk if between is None else between
         self._prefix_bytes = prefix_bytes
         self._prefixes: Prefixes | None = None
@@ -120,7 +124,8 @@ class Scheduler:
         )
 
     def _charged(self, size: int) -> int:
-        """Tokens for which those that run wait while this many are read: also one has all weights pass through the processor."""
+        """Tokens for which those that run wait while this many are read: also one has all weights pass through the
+        processor."""
         return max(size, self.chunk // 4)
 
     def _next_group(self) -> Group:
@@ -229,7 +234,8 @@ class Scheduler:
 
     def _read_prompts(self) -> Shown:
         """Read a part of a group's prompts; its first tokens when that was the last part."""
-        self._arrange()  # what is over is known to others before they begin, and one whose window slid has left its old row
+        # What is over is known to others before they begin, and one whose window slid has left its old row.
+        self._arrange()
         group = self._next_group()
         cache = self._begin(group) if group.cache is None else group.cache
         size = group.size(self.chunk)
@@ -282,7 +288,8 @@ class Scheduler:
     def _logits_of(
         self, part: Tensor, mask: Tensor | None, cache: Cache, sequences: List[Sequence], is_last: bool
     ) -> Float[Tensor, "batch vocab"] | None:
-        """Read a part of prompts; the logits after the last one. The states of all tokens only where somebody wants them."""
+        """Read a part of prompts; the logits after the last one. The states of all tokens only where somebody wants
+        them."""
         runner = self.runner
         if not any(one.request.logprobs.prompt or one.wants_states for one in sequences):
             if is_last:

@@ -36,7 +36,8 @@ def windows(tokens: int, window: int) -> Iterator[tuple[int, int, int]]:
 
 
 def refuse_unless_causal(network: Network) -> None:
-    """ConfigError for an encoder or an encoder-decoder: the one sees what it should predict, the other wants a source."""
+    """ConfigError for an encoder or an encoder-decoder: the one sees what it should predict, the other wants a
+    source."""
     if network.config.arrangement != "decoder":
         raise ConfigError(
             f"the network is an {network.config.arrangement}, and a text is scored by a decoder, token by token"

@@ -29,7 +29,8 @@ class Token(NamedTuple):
 
     id: int
     logprob: float | None
-    """Natural log-probability; None where it was not asked for, and for a prompt's first token, which nothing predicts."""
+    """Natural log-probability; None where it was not asked for, and for a prompt's first token, which nothing
+    predicts."""
     top: tuple[tuple[int, float], ...] = ()
     """The most probable tokens in its place and their log-probabilities, the most probable first."""
 
@@ -90,8 +91,8 @@ class Sequence(ABC):
         """Go on, given the logits after each token that its rows read; returns the text that can be shown now."""
 
     def ahead(self, rounds: int, vocabulary: int) -> Row | None:
-        """How a runner writes its next tokens without it, in up to this many rounds, for `append`; None where it looks at the
-        logits of each."""
+        """How a runner writes its next tokens without it, in up to this many rounds, for `append`; None where it
+        looks at the logits of each."""
         return None
 
     def append(self, written: RowWritten) -> str:

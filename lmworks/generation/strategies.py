@@ -73,7 +73,7 @@ class Strategy(Config):
     def adjusted(
         self, logits: Logits, read: Sequence[int] = (), written: int = 0, limits: Limits = NO_LIMITS
     ) -> Logits:
-        """The logits behind penalty, forbidden and forced tokens; `read` is the prompt and the `written` tokens."""
+        """The logits after penalties, forbidden and forced tokens; `read` is the prompt and the `written` tokens."""
         if read and self.repetition_penalty != 1.0:
             seen = torch.tensor(sorted(set(read)), device=logits.device)
             logits = penalise_repetition(logits, seen, self.repetition_penalty)
@@ -338,8 +338,8 @@ class Chooser:
         return formed if formed.max() > -torch.inf else self.guide.allowed(logits)
 
     def choose(self, logits: Logits, guess: int | None = None, drawn_from: Probabilities | None = None) -> int:
-        """The next token. A `guess` that was drawn from a distribution of its own is kept as often as it may be, so that the
-        token has the strategy's distribution all the same (`guessing.py`)."""
+        """The next token. A `guess` that was drawn from a distribution of its own is kept as often as it may be, so
+        that the token has the strategy's distribution all the same (`guessing.py`)."""
         adjusted = self.adjusted(logits)
         if self.random is None:
             token = int(adjusted.numpy().argmax())  # PyTorch's takes five times as long
@@ -359,7 +359,8 @@ class Chooser:
         return self.strategy.at_share(adjusted, uniform)
 
     def token_choice(self, vocabulary: int, logprobs: bool) -> TokenChoice | None:
-        """How a runner chooses the next tokens, with their log-probabilities or without; None where logits are changed first."""
+        """How a runner chooses the next tokens, with their log-probabilities or without; None where logits are
+        changed first."""
         if not self._plain:
             return None
         if self._choice is None:

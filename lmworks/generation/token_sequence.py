@@ -106,8 +106,9 @@ class TokenSequence(Sequence):
             self.rows = [RowInput(0, (token, *self.guessed.tokens), cut=wrong)]
 
     def _slide(self) -> None:
-        """Keep the first tokens and the last half of a window, and read these anew with places of their own: the first ones take
-        the attention that has nowhere else to go (attention sinks: Xiao et al. 2023, https://arxiv.org/abs/2309.17453)."""
+        """Keep the first tokens and the last half of a window, and read these anew with places of their own: the
+        first ones take the attention that has nowhere else to go (attention sinks: Xiao et al. 2023,
+        https://arxiv.org/abs/2309.17453)."""
         assert self.window is not None
         text = self.written
         self.opening = [*text[:SINKS], *text[len(text) - (self.window // 2 - SINKS) :]]

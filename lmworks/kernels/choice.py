@@ -17,7 +17,7 @@ from lmworks.models.torch_runner import TorchRunner
 EMBEDDING_BITS = 8
 """Of an encoder's weights where it embeds: faster than PyTorch in bfloat16, and STS-B's ranks stay (docs/fast.md)."""
 Compress = Literal["int4", "int8", "none"]
-"""int4, int8: matrices in at most so many bits, embedding and head in 8; none: the network as it is, in PyTorch."""
+"""int4, int8: matrices in at most this many bits, embedding and head in 8; none: the network as it is, in PyTorch."""
 
 
 def check_compress(compress: str | None, dtype: object = None) -> None:
@@ -51,9 +51,9 @@ def foreseen(config: object, few_bits: bool, parameters: int) -> Way:
 
 
 def runner_for(network: Network, compress: str | None, stored: Stored | None, device: str = "cpu") -> Runner:
-    """What runs a network: the compiled path, or PyTorch. Unless `compress` says more, weights that a file holds in few bits run in
-    these, and others in PyTorch. ConfigError where bits are asked for that cannot be had; what is not asked for, and a compiled
-    path that fails while it is made, is only said."""
+    """What runs a network: the compiled path, or PyTorch. Unless `compress` says more, weights that a file holds in
+    few bits run in these, and others in PyTorch. ConfigError where bits are asked for that cannot be had; what is
+    not asked for, and a compiled path that fails while it is made, is only said."""
     check_compress(compress)
     if compress == "none" or (compress is None and (stored is None or device != "cpu")):
         return TorchRunner(network)

@@ -4,8 +4,9 @@
     log_total(logits)                                        # log of the sum of e^logit; None likewise
     table_of([TokenChoice(1 / temperature, top_p=0.95)])     # for a run of the tape that chooses by itself (engine.py)
 
-With the weights of a network streaming through the caches in between, each array of a vocabulary's size that is written and read
-again, and each call of a library, costs ten times what it costs in a loop of its own: choosing took 0.38 ms of SmolLM2's 3.2.
+With the weights of a network streaming through the caches in between, each array of a vocabulary's size that is
+written and read again, and each call of a library, costs ten times what it costs in a loop of its own: choosing took
+0.38 ms of SmolLM2's 3.2.
 """
 
 from __future__ import annotations
@@ -25,8 +26,8 @@ CHUNK = 128
 EDGE = 1e-6
 """So many times less probable than the most probable one, a token is looked at only where others are not enough."""
 
-# The room of a thread, offsets in bytes: a chunk, the largest logit, a sum that nobody needs, the sums of all chunks. Behind them
-# are as many numbers as all chunks have for the places of tokens, and again for their exponents.
+# The room of a thread, offsets in bytes: a chunk, the largest logit, a sum that nobody needs, the sums of all chunks.
+# Behind them are as many numbers as all chunks have for the places of tokens, and again for their exponents.
 LARGEST = 4 * CHUNK
 SPARE = LARGEST + 4
 TOTALS = SPARE + 4
@@ -54,8 +55,9 @@ def table_of(choices: Sequence[TokenChoice]) -> np.ndarray:
 def drawn(
     logits: Tensor, factor: float, top_k: int = 0, top_p: float = 1.0, min_p: float = 0.0, at: float = 0.0
 ) -> int | None:
-    """The token at the share `at` of the probabilities softmax(factor x logits) that the filters leave. None where no kernels are
-    loaded, where the logits are not float32 numbers of a CPU or no numbers at all, and where top_p is 1 but for rounding."""
+    """The token at the share `at` of the probabilities softmax(factor x logits) that the filters leave. None where
+    no kernels are loaded, where the logits are not float32 numbers of a CPU or no numbers at all, and where top_p is
+    1 but for rounding."""
     kernels = loaded()
     if kernels is None or not _is_plain(logits):
         return None

@@ -1,8 +1,8 @@
 """Pages of texts that were read, kept so that a text which begins alike need not be read again.
 
-Full pages alone are kept: nobody writes into them any more. A page is found by its own tokens and by the page before it, so
-what is found is the text from its first token on. Where there is no more room, the page that was not wanted for the
-longest time goes; a page is never wanted without those before it, so it is the end of a text.
+Full pages alone are kept: nobody writes into them any more. A page is found by its own tokens and by the page before
+it, so what is found is the text from its first token on. Where there is no more room, the page that was not wanted
+for the longest time goes; a page is never wanted without those before it, so it is the end of a text.
 """
 
 from __future__ import annotations
@@ -34,7 +34,8 @@ class Prefixes:
         self._made = 0
 
     def begin(self, cache: Cache, row: int, tokens: Sequence[int]) -> int:
-        """Begin an empty row with the pages that hold the beginning of these tokens; returns how many of them it then holds."""
+        """Begin an empty row with the pages that hold the beginning of these tokens; returns how many of them it
+        then holds."""
         assert isinstance(cache, PagedCache)
         keys = self._known(tokens)
         cache.begin(row, [self._kept[key].page for key in keys])

@@ -33,8 +33,8 @@ from lmworks.models.torch_runner import TorchRunner
 
 
 class CompiledRunner:
-    """Runs a network on its tape (engine.py). Where the network is not what the tape was made of (other weights or parts,
-    hooks, training), and where a run fails, PyTorch computes instead; the first time it says so."""
+    """Runs a network on its tape (engine.py). Where the network is not what the tape was made of (other weights or
+    parts, hooks, training), and where a run fails, PyTorch computes instead; the first time it says so."""
 
     name = "compiled"
 
@@ -82,8 +82,8 @@ class CompiledRunner:
 
     @contextlib.contextmanager
     def _or_pytorch(self) -> Iterator[None]:
-        """What fails in the block ends the compiled path, and what follows the block computes in PyTorch. Mistakes of the caller
-        and a lack of memory are raised."""
+        """What fails in the block ends the compiled path, and what follows the block computes in PyTorch. Mistakes
+        of the caller and a lack of memory are raised."""
         try:
             yield
         except (LmworksError, MemoryError):

@@ -38,7 +38,8 @@ class Network(Stack):
     """A decoder (tokens in, logits for the next token out), an encoder, or an encoder-decoder, as its config says."""
 
     trainings = 0
-    """How often it was put in training mode. Fused optimisers change weights without counting that in their versions."""
+    """How often it was put in training mode. Fused optimisers change weights without counting that in their
+    versions."""
 
     def __init__(self, config: ModelConfig) -> None:
         nn.Module.__init__(self)

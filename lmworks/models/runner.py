@@ -1,10 +1,12 @@
-"""Runner: what a network can be asked, whoever computes it: PyTorch (`torch_runner.py`) or the compiled path (`lmworks.kernels`).
+"""Runner: what a network can be asked, whoever computes it: PyTorch (`torch_runner.py`) or the compiled path
+(`lmworks.kernels`).
 
     cache = runner.new_cache(rows=2)
     runner.read(prompts, cache)                     # keys and values alone
     logits = runner.next_logits(tokens, cache)      # [rows, vocab]
 
-A runner gives no gradients and expects the network in evaluation mode. Whoever calls `network(...)` itself gets PyTorch.
+A runner gives no gradients and expects the network in evaluation mode. Whoever calls `network(...)` itself gets
+PyTorch.
 """
 
 from __future__ import annotations
@@ -66,9 +68,11 @@ class RowWritten(NamedTuple):
     """What one row wrote."""
 
     tokens: list[int]
-    """The text goes on with these: after guesses, up to the first that differs. -1 at the end for one that the caller chooses."""
+    """The text goes on with these: after guesses, up to the first that differs. -1 at the end for one that the
+    caller chooses."""
     logprobs: list[float]
-    """Of each, where they were asked for; in the place of -1, what is added to the logit of the token that is chosen."""
+    """Of each, where they were asked for; in the place of -1, what is added to the logit of the token that is
+    chosen."""
     logits: Float[Tensor, " vocab"] | None = None
     """Those to choose from in the place of -1; minus infinity for ends that are forbidden."""
     guessed: int = 0
@@ -105,8 +109,8 @@ class Sampler(Protocol):
     """Chooses from one row of logits."""
 
     def draw(self, logits: Float[Tensor, " vocab"], choice: TokenChoice, uniform: float) -> int | None:
-        """The token at the place `uniform` (0 to 1) of the probabilities that the choice leaves, laid end to end. None where
-        the caller has to do it."""
+        """The token at the place `uniform` (0 to 1) of the probabilities that the choice leaves, laid end to end.
+        None where the caller has to do it."""
 
     def log_total(self, logits: Float[Tensor, " vocab"]) -> float | None:
         """log of the sum of e^logit; None likewise."""
@@ -132,7 +136,8 @@ class Runner(Sampler, Protocol):
         """Keys and values of one token, in bytes."""
 
     def own_threads(self, cache: Cache | None = None) -> bool:
-        """Whether texts in this cache (None: texts without one) run on threads of its own; then PyTorch takes one beside them."""
+        """Whether texts in this cache (None: texts without one) run on threads of its own; then PyTorch takes one
+        beside them."""
 
     def hidden(
         self, tokens: Tokens, mask: Mask | None = None, cache: Cache | None = None
@@ -143,8 +148,8 @@ class Runner(Sampler, Protocol):
         """Logits of hidden states, in float32."""
 
     def next_logits(self, tokens: Tokens, cache: Cache, mask: Mask | None = None) -> Float[Tensor, "batch vocab"]:
-        """Logits after the last token of each row, in float32; the cache holds what comes before. ConfigError for padding on
-        the right: the last column would be none of the text."""
+        """Logits after the last token of each row, in float32; the cache holds what comes before. ConfigError for
+        padding on the right: the last column would be none of the text."""
 
     def read(self, tokens: Tokens, cache: Cache, mask: Mask | None = None) -> None:
         """Put keys and values of more tokens into the cache, and nothing else."""
@@ -153,17 +158,17 @@ class Runner(Sampler, Protocol):
         """Whether `write` works on this cache."""
 
     def write(self, rows: Sequence[Row], cache: Cache, rounds: int, interrupt: Interrupt) -> Written:
-        """Read what each row begins with, choose the next token of each, read that, and so on: as many as `rounds` times, until
-        a row comes to its end, to a token that the caller has to choose, or to its last random number, or `interrupt` is 1.
-        Rows with guesses keep those that are right. Several rows with guesses take one round."""
+        """Read what each row begins with, choose the next token of each, read that, and so on: as many as `rounds`
+        times, until a row comes to its end, to a token that the caller has to choose, or to its last random number,
+        or `interrupt` is 1. Rows with guesses keep those that are right. Several rows with guesses take one round."""
 
     def new_cache(self, rows: int = 1, capacity: int = 256, memory: Memory | None = None) -> Cache:
-        """An empty cache with room for `capacity` tokens before it grows; of an encoder-decoder, with what `network.encode`
-        made of the sources."""
+        """An empty cache with room for `capacity` tokens before it grows; of an encoder-decoder, with what
+        `network.encode` made of the sources."""
 
     def new_prefixes(self, limit: int) -> Prefixes | None:
-        """A place for the beginnings of texts, in at most `limit` bytes; None where it keeps none. What it holds is for one
-        `weights_version`."""
+        """A place for the beginnings of texts, in at most `limit` bytes; None where it keeps none. What it holds is
+        for one `weights_version`."""
 
 
 def must_end_with_tokens(mask: Mask | None) -> None:

@@ -1,7 +1,8 @@
-"""Work beside the engine, in PyTorch: one piece at a time in a thread of its own, on a network that shares the weights alone.
+"""Work beside the engine, in PyTorch: one piece at a time in a thread of its own, on a network that shares the
+weights alone.
 
-Hooks, modes and packed copies of the engine's own network are never touched: what it writes meanwhile is what it would have
-written.
+Hooks, modes and packed copies of the engine's own network are never touched: what it writes meanwhile is what it
+would have written.
 """
 
 from __future__ import annotations

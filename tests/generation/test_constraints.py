@@ -132,7 +132,8 @@ def test_a_form_of_several_answers_is_read_once(model: LanguageModel, monkeypatc
     for answer, strategy in zip(answers, strategies, strict=True):
         assert answer == model.generate("a", strategy, max_new_tokens=300, constraint=JsonSchema(PERSON))
     assert len(set(answers)) == 4 and len(made) == 5
-    form.schema["properties"] = {"name": {"const": "b"}, "age": {"const": 1}, "tags": {"const": []}}  # type: ignore[index]
+    other = {"name": {"const": "b"}, "age": {"const": 1}, "tags": {"const": []}}
+    form.schema["properties"] = other  # type: ignore[index]
     assert model.generate("a", constraint=form) == '{"name": "b", "age": 1, "tags": []}' and len(made) == 6
     tiny.language_model(seed=4, context=512).generate("a", constraint=form)
     assert len(made) == 7

@@ -1,4 +1,5 @@
-"""Guesses change nothing but the time: the same tokens, the same distribution; and they are right where a text repeats."""
+"""Guesses change nothing but the time: the same tokens, the same distribution; and they are right where a text
+repeats."""
 
 from __future__ import annotations
 
@@ -94,7 +95,8 @@ def guessed(text: str, answer: str, beside: int = 1) -> list[int]:
 
 
 def test_guesses_are_as_long_as_pays():
-    """Long where an answer quotes, none to speak of where it does not, and shorter the more rows there are beside it."""
+    """Long where an answer quotes, none to speak of where it does not, and shorter the more rows there are beside
+    it."""
     source = "It was a bright cold day in April, and the clocks were striking thirteen."
     quoting = guessed(source + "# ", source)
     assert max(quoting) == 15 and len(quoting) < len(source) / 6

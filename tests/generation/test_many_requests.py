@@ -120,8 +120,8 @@ def test_what_was_written_before_a_fault_comes_before_it(model: LanguageModel):
 
 
 def test_counts_go_on_with_each_step(model: LanguageModel, engine: Engine):
-    """Tokens are counted as they come, once: those of answers that end, that are cancelled, and of beams, which write at the
-    end alone; a prompt when it was read."""
+    """Tokens are counted as they come, once: those of answers that end, that are cancelled, and of beams, which
+    write at the end alone; a prompt when it was read."""
     step = engine._scheduler.step
     engine._scheduler.step = lambda: time.sleep(0.01) or step()  # type: ignore[method-assign]
     handle = engine.submit("x" * 40, LONG, max_new_tokens=400)
@@ -158,7 +158,8 @@ def test_streams_in_asyncio(model: LanguageModel, engine: Engine):
 
 
 def written_after_cancel(engine: Engine, handle: RequestHandle, cancel: object) -> int:
-    """Tokens that came after the cancelling; the engine may be in the middle of a step, and its tokens may be written already."""
+    """Tokens that came after the cancelling; the engine may be in the middle of a step, and its tokens may be
+    written already."""
     with engine._changed:
         before = len(handle.sequence.tokens)
         cancel()  # type: ignore[operator]
@@ -502,7 +503,8 @@ def test_equal_prompts_that_come_together_are_read_once():
 
 
 def run_alone(scheduler: Scheduler, model: LanguageModel, prompt: list[int]) -> int:
-    """How many tokens of a prompt lay in the cache; what is written behind it is what the model writes alone, to the bit."""
+    """How many tokens of a prompt lay in the cache; what is written behind it is what the model writes alone, to the
+    bit."""
     request = begun(model, prompt, LONG, 3)
     scheduler.add([request])
     while scheduler.busy:

@@ -1,4 +1,5 @@
-"""Tokens that the compiled path writes ahead of Python: the same to the bit as one by one, and no more than somebody waits for."""
+"""Tokens that the compiled path writes ahead of Python: the same to the bit as one by one, and no more than somebody
+waits for."""
 
 from __future__ import annotations
 
@@ -66,8 +67,8 @@ SAID: list[dict] = [{}, {"stop": ["e", "qu"]}, {"window": "slide", "max_new_toke
 
 @pytest.mark.parametrize("said", SAID, ids=str)
 def test_the_same_tokens_as_one_by_one_to_the_bit(model: LanguageModel, one_by_one: pytest.MonkeyPatch, said: dict):
-    """Alone and together, up to ends, stop strings, the last token and windows that slide, over the edges of pages; and behind
-    guesses, where the kernels choose behind each."""
+    """Alone and together, up to ends, stop strings, the last token and windows that slide, over the edges of pages;
+    and behind guesses, where the kernels choose behind each."""
     said, strategies = {"max_new_tokens": 120} | said, STRATEGIES
     if "window" in said:  # nobody ends before it has slid
         drawn = [Sample(temperature=1 + seed / 4, min_new_tokens=400, seed=seed) for seed in range(7)]
@@ -170,7 +171,8 @@ def test_a_network_goes_step_by_step_where_something_is_left_to_python_in_each(p
 def test_a_strategy_of_another_kind_is_asked_for_each_token(model: LanguageModel):
     class Never(Greedy):
         def adjusted(self, logits: torch.Tensor, *said: object) -> torch.Tensor:
-            return super().adjusted(logits, *said).index_fill(0, torch.arange(100), -torch.inf)  # type: ignore[arg-type]
+            adjusted = super().adjusted(logits, *said)  # type: ignore[arg-type]
+            return adjusted.index_fill(0, torch.arange(100), -torch.inf)
 
     assert (
         min(model.generate("a", Never(), max_new_tokens=20).tokens)

@@ -154,8 +154,8 @@ def test_network_and_head_in_one_run_give_the_logits_of_two_to_the_bit(kind: str
 def test_prompts_of_which_the_last_token_alone_goes_to_the_end(
     kind: str, at_once: int, monkeypatch: pytest.MonkeyPatch
 ):
-    """Taken in by parts, in one run or in several, rows of different lengths: the same logits to the bit, and what comes behind them
-    finds the same keys and values."""
+    """Taken in by parts, in one run or in several, rows of different lengths: the same logits to the bit, and what
+    comes behind them finds the same keys and values."""
     plain, tokens = running(kind), text(3, 90)
     mask = torch.ones(3, 90, dtype=torch.bool)
     mask[1, :41], mask[2, :79] = False, False

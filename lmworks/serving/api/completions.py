@@ -120,7 +120,7 @@ class Logged:
         self.offsets: list[int] = []
 
     def extend(self, other: Logged) -> None:
-        """Put the other behind it."""
+        """Put the other after it."""
         self.tokens += other.tokens
         self.logprobs += other.logprobs
         self.tops += other.tops

@@ -3,8 +3,8 @@
     work = await Work.begin(service, [Job(prompt, strategy, 64), ...])    # 400, 429 or 503 before anything is sent
     async for number, delta in work.deltas(): ...                          # of all answers, as they come
 
-Nobody works for a client that is gone: `stop` cancels every handle within one step of the engine, whoever calls it: a client
-that disconnects, the time limit, or a server that is stopped.
+Nobody works for a client that is gone: `stop` cancels every handle within one step of the engine, whoever calls it:
+a client that disconnects, the time limit, or a server that is stopped.
 """
 
 from __future__ import annotations
@@ -55,8 +55,8 @@ class Work:
 
     @classmethod
     async def begin(cls, service: Service, jobs: Sequence[Job], answers: int = 1) -> Work:
-        """Queue the jobs, all or none; `answers` in a row have the same prompt. Refused, or an LmworksError, with what is wrong
-        with them or with the queue."""
+        """Queue the jobs, all or none; `answers` in a row have the same prompt. Refused, or an LmworksError, with
+        what is wrong with them or with the queue."""
         engine = service.engine
         if service.stopping:
             raise stopping()
@@ -89,7 +89,8 @@ class Work:
             handle.cancel()
 
     async def deltas(self) -> AsyncIterator[tuple[int, Delta]]:
-        """The deltas of all answers as they come, each with the number of its answer. Refused where they come no further."""
+        """The deltas of all answers as they come, each with the number of its answer. Refused where they come no
+        further."""
         arriving = deltas_of(self.handles)
         try:
             while True:
