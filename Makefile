@@ -10,13 +10,25 @@ BIN := $(VENV)/bin
 # Data that lies beside the checkout is used where there is some; see `lmworks.text.registry`.
 export LMWORKS_DATA ?= $(abspath $(wildcard ../shared/data))
 
-.PHONY: run test test-slow install lint bench clean
+.PHONY: run test test-offline test-slow install lint bench clean
 
 run: $(VENV)/core.done
 	$(BIN)/lmworks build "$(FOLDER)" --recipe "$(RECIPE)"
 
 test: $(VENV)/dev.done
 	$(BIN)/pytest
+
+# The tests that the last run saw reading data, once more as on a machine that has none: each passes or is skipped.
+TOUCHED := .pytest_cache/touched-data.txt
+REFUSES := http://127.0.0.1:9
+NOTHING = TESTS_OFFLINE=1 LMWORKS_DATA= HOME=$$empty LMWORKS_CACHE=$$empty/cache NO_PROXY=127.0.0.1,localhost \
+	HTTP_PROXY=$(REFUSES) HTTPS_PROXY=$(REFUSES) ALL_PROXY=$(REFUSES) \
+	http_proxy=$(REFUSES) https_proxy=$(REFUSES) all_proxy=$(REFUSES) \
+	PIP_CONFIG_FILE=/dev/null PIP_FIND_LINKS= PIP_NO_INDEX=1
+
+test-offline: $(VENV)/dev.done
+	@test -s $(TOUCHED) || { echo "no run has noted which tests read data; make test does"; exit 1; }
+	empty=$$(mktemp -d) && trap 'rm -rf "$$empty"' EXIT && env $(NOTHING) $(BIN)/pytest @$(TOUCHED)
 
 test-slow: $(VENV)/dev.done
 	$(BIN)/pytest -m slow

@@ -1,10 +1,10 @@
-"""tinyshakespeare by character: nanoGPT's CPU config in plain PyTorch, and `shakespeare-char` in the seconds that it trained for.
+"""tinyshakespeare by character: nanoGPT's CPU config, and `shakespeare-char` in the seconds that it trained for.
 
     python -m benchmarks.characters --seeds 3
 
-The peer is nanoGPT's model and loop with its README's settings for a CPU, written with torch.nn in float32: 4 layers, 4 heads,
-128 wide, 64 characters, 12 rows, 2,000 steps; it stops nowhere to validate, which spares it seconds. Both are trained on the
-first nine tenths and judged on all of the last.
+The peer is nanoGPT's model and loop with its README's settings for a CPU, written with torch.nn in float32: 4 layers,
+4 heads, 128 wide, 64 characters, 12 rows, 2,000 steps; it never stops to validate, which spares it seconds. Both are
+trained on the first nine tenths and judged on all of the last.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from benchmarks.store import Recorder, Timed
 from lmworks.text.sources import read
 
 LAYERS, HEADS, DIM, CONTEXT, ROWS, STEPS = 4, 4, 128, 64, 12, 2000
@@ -47,7 +48,7 @@ class Peer(nn.Module):
                 nn.init.normal_(weight, std=0.02 / math.sqrt(2 * LAYERS) if last else 0.02)
 
     def forward(self, rows: Tensor) -> Tensor:
-        """Logits of the character behind each one."""
+        """Logits of the character after each one."""
         x = self.tokens(rows) + self.places.weight
         return F.linear(self.norm(self.layers(x, mask=self.mask, is_causal=True)), self.tokens.weight)
 
@@ -100,18 +101,13 @@ def train_ours(seconds: float, seed: int) -> dict[str, float]:
 
 def main() -> None:
     """The peer once, ours with each seed."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=3)
+    options, recorder = parser.parse_args(), Recorder()
     seconds, loss = train_peer(seed=1337)
-    print(
-        f"nanoGPT's CPU config, plain PyTorch   {loss:.4f} nats a character in {seconds:.1f} s of training", flush=True
-    )
-    losses = []
-    for seed in range(parser.parse_args().seeds):
-        result = train_ours(seconds, seed)
-        losses.append(result["validation_loss"])
-        print(f"shakespeare-char, seed {seed}              {losses[-1]:.4f}", flush=True)
-    print(f"mean of {len(losses)} seeds                       {fmean(losses):.4f}")
+    losses = [train_ours(seconds, seed)["validation_loss"] for seed in range(options.seeds)]
+    peer = Timed("nanoGPT's CPU config", [loss], facts={"seconds": round(seconds, 1)})
+    recorder.keep("tinyshakespeare by character", "nats/character", [Timed("shakespeare-char", losses), peer])
 
 
 if __name__ == "__main__":

@@ -1,41 +1,34 @@
-"""Many requests through the engine, beside llama.cpp; guesses from the prompt; memory of a request. SmolLM2-135M.
+"""Many requests through the engine, beside llama.cpp; guesses from the prompt; what a step costs. SmolLM2-135M.
 
 python -m benchmarks.engine                            # everything, three rounds
 python -m benchmarks.engine "16 requests" --rounds 5
 
-Prompts are paragraphs and questions of XQuAD (`LMWORKS_DATA` names the folder above `xquad/`), 128 tokens each, and as many
-tokens are written for each. Ours is the whole engine, with sampler, streams and texts; llama.cpp is called as in
-`benchmarks.compiled`, a bare loop that takes the likeliest token. "all" counts the tokens written over the time from the first
-prompt on; "behind" those written after the last prompt was read, over the time since. Medians, least and most over the rounds.
+Prompts are paragraphs and questions of XQuAD (`LMWORKS_DATA` names the folder above `xquad/`), 128 tokens each, and as
+many tokens are written for each. Ours is the whole engine, with sampler, streams and texts; llama.cpp is called as in
+`benchmarks.compiled`, a bare loop that takes the likeliest token. "16 requests" counts the tokens written over the
+time from the first prompt on; "after the prompts" those written after the last prompt was read, over the time since.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
 import statistics
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
-from benchmarks.compiled import Compiled, engines, ids
+from benchmarks.programs import Compiled, programs
+from benchmarks.store import Recorder, Timed
+from benchmarks.work import data, token_ids
 
 AT_ONCE, SIZE, NEW = 16, 128, 128
-LONG = 2048
 
 
 def paragraphs() -> list[tuple[str, str]]:
     """XQuAD's English paragraphs, each with its first question."""
-    for folder in os.environ.get("LMWORKS_DATA", "").split(os.pathsep):
-        path = Path(folder) / "xquad" / "xquad.en.json"
-        if path.is_file():
-            articles = json.loads(path.read_text(encoding="utf-8"))["data"]
-            return [
-                (one["context"], one["qas"][0]["question"]) for article in articles for one in article["paragraphs"]
-            ]
-    raise SystemExit("there is no xquad/xquad.en.json in a folder of LMWORKS_DATA; fetch it from google-deepmind/xquad")
+    articles = json.loads(data("xquad/xquad.en.json", "google-deepmind/xquad").read_text(encoding="utf-8"))["data"]
+    return [(one["context"], one["qas"][0]["question"]) for article in articles for one in article["paragraphs"]]
 
 
 def prompts(model: Any, count: int, size: int) -> list[list[int]]:
@@ -51,7 +44,7 @@ def prompts(model: Any, count: int, size: int) -> list[list[int]]:
 
 
 def peer_requests(peer: Any, read: list[list[int]]) -> tuple[float, float]:
-    """llama.cpp's two rates, all and behind."""
+    """llama.cpp's two rates: from the first prompt on, and after the last."""
     start = time.perf_counter()
     peer.clear(len(read))
     tokens = peer.read(read)
@@ -84,167 +77,151 @@ def our_requests(model: Any, read: list[list[int]], sampled: bool) -> tuple[floa
     return len(read) * NEW / (end - start), (len(read) * NEW - before) / (end - middle)
 
 
-def many(candidates: dict[str, Any], rounds: int, sampled: bool) -> None:
-    """16 requests on every engine in turn."""
-    ours = candidates["lmworks"].model
+def many(candidates: list[Any], rounds: int, recorder: Recorder, sampled: bool) -> None:
+    """16 requests on every program in turn; the first round is not counted."""
+    ours = candidates[0].model
     ends = ours.tokenizer.stop_ids
-    ours.tokenizer.__dict__["stop_ids"] = frozenset()  # always as many tokens
+    candidates[0].never_stop()
     read = prompts(ours, AT_ONCE, SIZE)
-    rates: dict[str, list[tuple[float, float]]] = {name: [] for name in candidates}
+    rates: list[list[tuple[float, float]]] = [[] for _ in candidates]
     for round_ in range(rounds + 1):
-        for name, one in candidates.items():
-            found = our_requests(ours, read, sampled) if isinstance(one, Compiled) else peer_requests(one, read)
+        for one, found in zip(candidates, rates, strict=True):
+            rate = our_requests(ours, read, sampled) if isinstance(one, Compiled) else peer_requests(one, read)
             if round_:
-                rates[name].append(found)
+                found.append(rate)
     ours.tokenizer.__dict__["stop_ids"] = ends
-    for place, what in enumerate(("all", "behind")):
-        middle = {name: statistics.median(one[place] for one in found) for name, found in rates.items()}
-        for name, found in rates.items():
-            least, most = min(one[place] for one in found), max(one[place] for one in found)
-            ratio = "" if name == "lmworks" else f"   ours {middle['lmworks'] / middle[name]:.2f} times"
-            print(f"{what:<8} {name:<16} {middle[name]:8,.0f}  ({least:,.0f} ... {most:,.0f}){ratio}", flush=True)
+    how = "sampled" if sampled else "greedy"
+    for place, what in enumerate((f"16 requests, {how}", f"16 requests, {how}, after the prompts")):
+        timed = [
+            Timed(one.program, [rate[place] for rate in found], one.format)
+            for one, found in zip(candidates, rates, strict=True)
+        ]
+        recorder.keep(what, "tokens/s", timed)
 
 
 QUOTING = {
-    "copy a sentence": "Text:\n{context}\n\nQuestion: {question}\n\nCopy the sentence of the text that answers the question, word for "
-    "word, in quotation marks.",
+    "copy a sentence": "Text:\n{context}\n\nQuestion: {question}\n\nCopy the sentence of the text that answers the "
+    "question, word for word, in quotation marks.",
     "answer by a sentence": "{context}\n\nQuote the sentence that answers this question: {question}",
     "summary": "Summarize the following text in its own words and sentences.\n\n{context}",
     "correct the text": "Rewrite the following text, with only its spelling mistakes corrected.\n\n{context}",
 }
 
 
-def quoting(candidates: dict[str, Any], rounds: int) -> None:
-    """One stream, answers that quote their prompt, with guesses and without; shares are of the tokens guessed and written."""
+def quoting(candidates: list[Any], rounds: int, recorder: Recorder) -> None:
+    """One stream, answers that quote their prompt, with guesses and without."""
+    chosen = paragraphs()[::20]
+    seconds: dict[bool, list[list[float]]] = {False: [], True: []}
+    tokens: list[float] = []
+    for what, form in QUOTING.items():
+        asked = [[{"role": "user", "content": form.format(context=c, question=q)}] for c, q in chosen]
+        took: dict[bool, list[float]] = {False: [], True: []}
+        for round_ in range(rounds + 1):
+            for guesses in (False, True):
+                written, guessed, kept, time_taken = answers(candidates[0].model, asked, guesses)
+                if round_:
+                    took[guesses].append(time_taken)
+        facts = {"kept": round(kept / max(guessed, 1), 3), "of_the_answer": round(kept / written, 3)}
+        recorder.keep(f"quoting, {what}", "tokens/s", guessing(took, written, facts))
+        tokens.append(written)
+        for guesses, found in took.items():
+            seconds[guesses].append(found)
+    for what, count in (("without corrections", len(QUOTING) - 1), ("all together", len(QUOTING))):
+        sums = {guesses: [sum(each) for each in zip(*found[:count], strict=True)] for guesses, found in seconds.items()}
+        recorder.keep(f"quoting, {what}", "tokens/s", guessing(sums, sum(tokens[:count]), {}))
+
+
+def guessing(took: dict[bool, list[float]], written: float, facts: dict[str, float]) -> list[Timed]:
+    """With `Lookup` and without it, from the seconds of each round."""
+    return [
+        Timed(name, [written / seconds for seconds in took[guesses]], facts=facts if guesses else {})
+        for guesses, name in ((True, "lmworks with Lookup"), (False, "lmworks without"))
+    ]
+
+
+def answers(model: Any, asked: list[Any], guesses: bool) -> tuple[float, float, float, float]:
+    """Tokens written, guessed and guessed right, and the seconds of writing, prompts left out."""
     from lmworks.generation.decoding import decode, start
     from lmworks.generation.guessing import Lookup
 
-    model = candidates["lmworks"].model
-    chosen = paragraphs()[::20]
-    took: list[tuple[float, float]] = []
-    for what, form in QUOTING.items():
-        asked = [[{"role": "user", "content": form.format(context=c, question=q)}] for c, q in chosen]
-        rates: dict[bool, list[float]] = {False: [], True: []}
-        for round_ in range(rounds + 1):
-            for guesses in (False, True):
-                written = seconds = guessed = kept = 0.0
-                for one in asked:
-                    request = model.request(one, None, NEW, guess=Lookup() if guesses else None)
-                    sequence = start(request, model.runner)
-                    steps = decode(model.runner, [sequence])
-                    next(steps)
-                    begin = time.perf_counter()
-                    for _ in steps:
-                        pass
-                    seconds += time.perf_counter() - begin
-                    written += len(sequence.tokens) - 1
-                    guessed, kept = guessed + sequence.tried, kept + sequence.kept
-                if round_:
-                    rates[guesses].append(written / seconds)
-        plain, faster = (statistics.median(rates[guesses]) for guesses in (False, True))
-        took.append((written / plain, written / faster))
-        print(
-            f"{what:<22} {plain:6,.0f} -> {faster:6,.0f} tokens a second: {faster / plain:.2f} times; {written:,.0f} tokens, "
-            f"{kept:,.0f} of {guessed:,.0f} guesses kept ({kept / max(guessed, 1):.0%}), {kept / written:.0%} of the answer",
-            flush=True,
-        )
-    for what, count in (("without corrections", len(took) - 1), ("all together", len(took))):
-        before, after = map(sum, zip(*took[:count], strict=True))
-        print(f"{what:<22} {before / after:.2f} times", flush=True)
+    written = seconds = guessed = kept = 0.0
+    for one in asked:
+        request = model.request(one, None, NEW, guess=Lookup() if guesses else None)
+        sequence = start(request, model.runner)
+        steps = decode(model.runner, [sequence])
+        next(steps)
+        begin = time.perf_counter()
+        for _ in steps:
+            pass
+        seconds += time.perf_counter() - begin
+        written += len(sequence.tokens) - 1
+        guessed, kept = guessed + sequence.tried, kept + sequence.kept
+    return written, guessed, kept, seconds
 
 
-def steps(candidates: dict[str, Any], rounds: int) -> None:
-    """What a step takes by the tokens that it reads behind 400, without what passes in Python for each run, beside a token that is
-    written in a run of eight: models/lookup.py's COSTS."""
+def steps(candidates: list[Any], rounds: int, recorder: Recorder) -> None:
+    """What a step of several tokens costs, beside a token written in a run of eight: models/lookup.py's COSTS.
+
+    400 tokens have been read before. What passes in Python for each run is taken off.
+    """
     import numpy as np
     import torch
 
     from lmworks.models.runner import Row, TokenChoice
 
-    runner = candidates["lmworks"].model.runner
+    runner = candidates[0].model.runner
     choice, nobody = TokenChoice(logprobs=True), np.zeros(1, np.int64)
     with torch.inference_mode():
         cache = runner.new_cache(1)
-        runner.read(torch.tensor([ids(400)]), cache)
+        runner.read(torch.tensor([token_ids(400)]), cache)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # as where the engine writes
     found: dict[str, list[float]] = {}
     for round_ in range(40 * rounds + 10):
         for tokens, ahead in [(1, 8), *((count, 1) for count in (*range(1, 17), 20, 24, 32))]:
             start = time.perf_counter()
-            row = Row(ids(tokens, start=400), choice, [0.0] * max(ahead, tokens))
+            row = Row(token_ids(tokens, start=400), choice, [0.0] * max(ahead, tokens))
             runner.write([row], cache, ahead, nobody)
             took = (time.perf_counter() - start) / ahead
             cache.cut([cache.sizes[0] - 400])
             if round_ >= 10:
                 found.setdefault("written" if ahead > 1 else str(tokens), []).append(took)
     torch.set_num_threads(threads)
-    middle = {what: statistics.median(one) for what, one in found.items()}
-    outside = middle["1"] - middle["written"]
-    for what, seconds in middle.items():
-        inside = seconds if what == "written" else seconds - outside
-        print(f"{what:>8} {1e3 * seconds:6.2f} ms  {inside / middle['written']:.2f}", flush=True)
+    outside = statistics.median(found["1"]) - statistics.median(found["written"])
+    timed = [
+        Timed(
+            "a written token" if what == "written" else f"a step of {what}",
+            [1e3 * statistics.median(one) - (0 if what == "written" else 1e3 * outside)],
+        )
+        for what, one in found.items()
+    ]
+    recorder.keep("steps of several tokens", "ms", timed)
 
 
-def memory(candidates: dict[str, Any], rounds: int) -> None:
-    """What the process holds for each further request of 2,048 tokens, beside its keys and values."""
-    from lmworks.generation.engine import Engine
-    from lmworks.generation.strategies import Greedy
-
-    model = candidates["lmworks"].model
-    config = model.config
-    words = [token for one in prompts(model, 60, SIZE) for token in one]
-
-    def resident() -> float:
-        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
-
-    new = LONG - 1_984
-    with Engine(model, seats=8, prefix_bytes=0) as engine:
-        held = []
-        for count in (1, 1, 2, 4, 8):
-            handles = [
-                engine.submit(words[at * 700 : at * 700 + 1_984], Greedy(min_new_tokens=new), max_new_tokens=new)
-                for at in range(count)
-            ]
-            most = [0.0, 0.0]
-            while any(handle.ended is None for handle in handles):
-                most = [max(most[0], resident()), max(most[1], engine.state.cache_bytes / 2**20)]
-                time.sleep(0.01)
-            held.append((count, *most))
-            print(f"{count} requests: process {most[0]:,.1f} MB, keys and values {most[1]:,.1f} MB", flush=True)
-    (_, few, _), (_, many_, _) = held[1], held[-1]
-    element = 2
-    own = 2 * config.layers * config.kv_heads * config.head_dim * element * LONG / 2**20
-    each = (many_ - few) / 7
-    print(f"each further one {each:.2f} MB; its keys and values {own:.2f} MB in 16 bits: {each / own:.2f} times")
-
-
-TESTS: dict[str, Callable[[dict[str, Any], int], None]] = {
-    "16 requests, greedy": lambda candidates, rounds: many(candidates, rounds, sampled=False),
-    "16 requests, sampled": lambda candidates, rounds: many(candidates, rounds, sampled=True),
+TESTS: dict[str, Callable[[list[Any], int, Recorder], None]] = {
+    "16 requests, greedy": lambda candidates, rounds, recorder: many(candidates, rounds, recorder, sampled=False),
+    "16 requests, sampled": lambda candidates, rounds, recorder: many(candidates, rounds, recorder, sampled=True),
     "quoting": quoting,
     "steps": steps,
-    "memory": memory,
 }
 
 
 def main() -> None:
-    """Every test in turn; the first round is not counted."""
-    from lmworks.kernels.library import library
-    from lmworks.kernels.team import usable_cores
+    """Every test in turn."""
+    from lmworks.kernels.run.library import library
+    from lmworks.kernels.run.team import usable_cores
 
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("tests", nargs="*", help=f"beginnings of: {', '.join(TESTS)}")
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("tests", nargs="*", help=f"beginnings of: {'; '.join(TESTS)}")
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
     chosen = {name: test for name, test in TESTS.items() if not options.tests or name.startswith(tuple(options.tests))}
     threads = usable_cores()
     beside = any(name.startswith("16") for name in chosen)
-    candidates = engines(threads) if beside else {"lmworks": Compiled()}
+    candidates, recorder = programs(threads) if beside else [Compiled()], Recorder()
     print(f"{library().instructions}, {threads} threads, {options.rounds} rounds", flush=True)
-    for name, test in chosen.items():
-        print(f"{name}:", flush=True)
-        test(candidates, options.rounds)
+    for test in chosen.values():
+        test(candidates, options.rounds, recorder)
 
 
 if __name__ == "__main__":

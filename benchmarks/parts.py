@@ -3,11 +3,12 @@
 python -m benchmarks.parts --pairs 30
 python -m benchmarks.parts adapter --pairs 10
 
-"tokens ahead": one stream of 64 tokens, the whole program, the prompt left out; without, Python chooses each token. "last token
-alone": a prompt of 512 tokens to the logits behind its last one; without, all tokens go through the last block to the end.
-"outliers": a stream, a prompt and 16 rows, beside a model whose outliers are rounded with the others. "adapter": the same with an adapter of
-rank 8 on all linear layers, beside the model without one; "compiled adapter" beside PyTorch with the same one. Ratios of rates: the
-median of the pairs, their quartiles, and how many are above 1.
+"tokens ahead": one stream of 64 tokens, the whole program, the prompt left out; without, Python chooses each token.
+"last token alone": a prompt of 512 tokens to the logits after its last one; without, all tokens go through the last
+block to the end. "outliers": a stream, a prompt and 16 rows, beside a model whose outliers are rounded with the
+others. "adapter": the same with an adapter of rank 8 on all linear layers, beside the model without one; "compiled
+adapter" beside PyTorch with the same one. Printed of the ratios: the median of the pairs, their quartiles, and how
+many are above 1.
 """
 
 from __future__ import annotations
@@ -22,16 +23,19 @@ from typing import Any
 
 import torch
 
-from benchmarks.compiled import Compiled, ids
+from benchmarks.programs import Compiled
+from benchmarks.store import Recorder, Timed
+from benchmarks.work import token_ids as ids
 from lmworks.adaptation.lora import add_lora, lora_layers
 from lmworks.adaptation.lora_config import LoRAConfig
 from lmworks.generation.strategies import Greedy, Sample, Strategy
-from lmworks.kernels import CompiledRunner, tape
+from lmworks.kernels import CompiledRunner
+from lmworks.kernels.run import weights
 from lmworks.language_model import LanguageModel
 
 
 def stream(model: Any, strategy: Strategy, ahead: bool) -> float:
-    """Seconds for 64 tokens behind the first."""
+    """Seconds for 64 tokens after the first."""
     can_write = CompiledRunner.can_write
     if not ahead:
         CompiledRunner.can_write = lambda *_: False  # type: ignore[method-assign]
@@ -71,12 +75,12 @@ def rows(runner: Any) -> float:
 
 def without_outliers() -> Any:
     """The same model, nothing of it in float32."""
-    found = tape.outliers
-    tape.outliers = lambda network: {}
+    found = weights.outliers
+    weights.outliers = lambda network: {}
     try:
         return Compiled().model
     finally:
-        tape.outliers = found
+        weights.outliers = found
 
 
 def with_adapter() -> Any:
@@ -96,26 +100,30 @@ def in_pytorch(model: Any) -> Any:
     return LanguageModel(copy.deepcopy(model.network), model.tokenizer)
 
 
-def report(name: str, seconds: Callable[[bool], float], pairs: int) -> None:
+def report(name: str, seconds: Callable[[bool], float], pairs: int, recorder: Recorder) -> None:
     """Pairs in turn, the order changing from one to the next; two that are not counted first."""
-    ratios = []
+    found: dict[bool, list[float]] = {True: [], False: []}
     for pair in range(-2, pairs):
-        found = {way: seconds(way) for way in ((True, False) if pair % 2 else (False, True))}
-        if pair >= 0:
-            ratios.append(found[False] / found[True])
+        for way in (True, False) if pair % 2 else (False, True):
+            took = seconds(way)
+            if pair >= 0:
+                found[way].append(took)
+    ratios = [without / with_ for with_, without in zip(found[True], found[False], strict=True)]
     low, middle, high = statistics.quantiles(ratios, n=4)
     above = sum(one > 1 for one in ratios)
-    print(f"{name:<32} {middle:.3f} times ({low:.3f} ... {high:.3f}), {above} of {pairs} above 1", flush=True)
+    recorder.keep(f"parts, {name}", "s", [Timed("with", found[True]), Timed("without", found[False])])
+    print(f"{name}: {middle:.3f} times ({low:.3f} ... {high:.3f}), {above} of {pairs} above 1", flush=True)
 
 
 def main() -> None:
     """Those whose names hold a word that is given, or all."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("words", nargs="*")
     parser.add_argument("--pairs", type=int, default=30)
     asked = parser.parse_args()
-    model, sampled = Compiled().model, Sample(temperature=0.8, top_p=0.95, seed=0)
-    model.tokenizer.__dict__["stop_ids"] = frozenset()  # always as many tokens
+    ours, sampled, recorder = Compiled(), Sample(temperature=0.8, top_p=0.95, seed=0), Recorder()
+    ours.never_stop()
+    model = ours.model
 
     @functools.cache
     def other(make: Callable[[], Any]) -> Any:
@@ -152,7 +160,7 @@ def main() -> None:
     }
     for name, seconds in parts.items():
         if not asked.words or any(word in name for word in asked.words):
-            report(name, seconds, asked.pairs)
+            report(name, seconds, asked.pairs, recorder)
 
 
 if __name__ == "__main__":

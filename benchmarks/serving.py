@@ -1,13 +1,14 @@
-"""The server beside its own engine on SmolLM2-135M: what HTTP costs, what a first token waits for, what a request's memory is.
+"""The server beside its own engine and llama.cpp on SmolLM2-135M: what HTTP costs, and what a first token waits for.
 
 python -m benchmarks.serving                # all three
 python -m benchmarks.serving many first memory
 
-"many": 16 requests at once, prompts included, all with answers of one length, beside llama.cpp on the same work (a bare loop
-that takes the likeliest token; benchmarks/compiled.py). "first": the time to the first token with 1 and 8 clients, each asking
-again when it is answered, answers of half as many tokens to all of them; and with 8 that ask at the same moment. Loads: prompts and
-mean answers of ShareGPT and Alpaca (Kwon et al. 2023, arXiv:2309.06180, figure 11), and prompts of 16 to 512 tokens. "memory": what
-the process holds for each further request of 2,000 tokens, beside its keys and values. The server is a process of its own.
+"many": 16 requests at once, prompts included, all with answers of one length, beside llama.cpp on the same work (a
+bare loop that takes the likeliest token; benchmarks/programs.py). "first": the 95th percentile of the time to the
+first token with 1 and 8 clients, each asking again when it is answered, with answers of half of the longest to the
+longest; and with 8 that ask at the same moment. Loads: prompts and mean answers of ShareGPT and Alpaca (Kwon et al.
+2023, arXiv:2309.06180, figure 11), and prompts of 16 to 512 tokens. "memory": what the process holds for each further
+request of 2,000 tokens, beside its keys and values. The server is a process of its own.
 """
 
 from __future__ import annotations
@@ -15,13 +16,13 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
-import statistics
 import threading
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from benchmarks.compiled import ids
+from benchmarks.store import Recorder, Timed
+from benchmarks.work import token_ids as ids
 
 if TYPE_CHECKING:
     from lmworks.language_model import LanguageModel
@@ -30,48 +31,50 @@ LOADS = {"ShareGPT": (161, 450), "Alpaca": (19, 77), "short": (16, 128), "middle
 """Tokens of a prompt, and of the longest answer: the mean is three quarters of it."""
 
 
-def many(options: argparse.Namespace) -> None:
+def many(options: argparse.Namespace, recorder: Recorder) -> None:
     """16 requests at once: through the server, through the engine alone, and in llama.cpp, in turn."""
-    from benchmarks.compiled import Compiled, engines, requests
-    from lmworks.kernels.team import usable_cores
+    from benchmarks.compiled import requests
+    from benchmarks.programs import Compiled, programs
+    from lmworks.kernels.run.team import usable_cores
     from lmworks.serving.load import measure
     from lmworks.serving.run import served
 
     before, new = options.before, options.new
-    candidates = engines(usable_cores())
+    candidates = programs(usable_cores())
+
+    def through_the_server(address: str, seed: int, new: int) -> float:
+        load = measure(
+            address,
+            concurrency=16,
+            requests=16,
+            prompt_tokens=before,
+            max_tokens=new,
+            vary=False,
+            seed=seed,
+            temperature=options.temperature,
+        )
+        return asyncio.run(load).tokens_per_second
+
+    def by_itself(program: Any, new: int) -> float:
+        if isinstance(program, Compiled):
+            return alone(program.model, 16, before, new, options.temperature)
+        return requests(program, before, new, 16)
+
+    rates: list[list[float]] = [[] for _ in range(1 + len(candidates))]
     with served("smollm2") as address:
-
-        def through_the_server(seed: int) -> float:
-            load = measure(
-                address,
-                concurrency=16,
-                requests=16,
-                prompt_tokens=before,
-                max_tokens=new,
-                vary=False,
-                seed=seed,
-                temperature=options.temperature,
-            )
-            return asyncio.run(load).tokens_per_second
-
-        rates: dict[str, list[float]] = {}
         for turn in range(options.rounds + 1):
-            found = {"server": through_the_server(turn)}
-            for name, engine in candidates.items():
-                ours = isinstance(engine, Compiled)
-                found["engine" if ours else name] = (
-                    alone(engine.model, 16, before, new, options.temperature)
-                    if ours
-                    else requests(engine, before, new, 16)
-                )
-            if turn:  # the first is for warming up
-                for name, rate in found.items():
-                    rates.setdefault(name, []).append(rate)
-    server = statistics.median(rates["server"])
-    for name, each in rates.items():
-        shown = f"{statistics.median(each):,.0f} ({min(each):,.0f} ... {max(each):,.0f}) tokens/s"
-        ratio = "" if name == "server" else f"   the server {server / statistics.median(each):.2f} times"
-        print(f"16 requests at once, {before} + {new} tokens, {name:<16} {shown}{ratio}", flush=True)
+            length = new if turn else 16  # the first is for warming up
+            found = [through_the_server(address, turn, length), *(by_itself(one, length) for one in candidates)]
+            if turn:
+                for rate, each in zip(found, rates, strict=True):
+                    each.append(rate)
+    names = ["lmworks server", "lmworks engine", *(one.program for one in candidates[1:])]
+    sampled = f", temperature {options.temperature:g}" if options.temperature else ""
+    recorder.keep(
+        f"16 requests through the server, {before} + {new} tokens{sampled}",
+        "tokens/s",
+        [Timed(name, each) for name, each in zip(names, rates, strict=True)],
+    )
 
 
 def alone(model: LanguageModel, count: int, before: int, new: int, temperature: float) -> float:
@@ -91,45 +94,45 @@ def alone(model: LanguageModel, count: int, before: int, new: int, temperature: 
         return count * new / (time.perf_counter() - start)
 
 
-def first(options: argparse.Namespace) -> None:
+def first(options: argparse.Namespace, recorder: Recorder) -> None:
     """The time to the first token: one client, eight that come and go, eight that ask at the same moment."""
     from lmworks.serving.load import Load, measure
     from lmworks.serving.run import served
 
-    def shown(load: Load) -> str:
-        first, gaps = load.first_token, load.between_pieces
-        return (
-            f"first token p50 {1000 * first.p50:,.0f}, p95 {1000 * first.p95:,.0f} ms; between p50 {1000 * gaps.p50:,.0f}, "
-            f"p95 {1000 * gaps.p95:,.0f} ms; {load.tokens_per_second:,.0f} tokens/s"
-        )
+    def timed(who: str, load: Load) -> Timed:
+        gaps = load.between_pieces
+        facts = {
+            "p50": 1e3 * load.first_token.p50,
+            "gap_p50": 1e3 * gaps.p50,
+            "gap_p95": 1e3 * gaps.p95,
+            "tokens_per_second": load.tokens_per_second,
+        }
+        facts = {name: round(value, 1) for name, value in facts.items()}
+        return Timed(who, [1e3 * load.first_token.p95], facts=facts)
 
     with served("smollm2") as address:
         asyncio.run(measure(address, concurrency=2, requests=4, max_tokens=8))
         for load_name in options.loads:
             before, new = LOADS[load_name]
-            p95 = {}
-            for clients, count in ((1, 48), (8, 96)):
-                said = {
-                    "concurrency": clients,
-                    "requests": count + clients,
-                    "settle": clients,
-                    "seed": before + clients,
-                }
-                load = asyncio.run(measure(address, **said, prompt_tokens=before, max_tokens=new))
-                p95[clients] = load.first_token.p95
-                print(f"{load_name}, {before} tokens, {clients} clients, {count} requests: {shown(load)}", flush=True)
+            found = []
+            for clients, count in ((8, 96), (1, 48)):
+                load = measure(
+                    address,
+                    concurrency=clients,
+                    requests=count + clients,
+                    settle=clients,
+                    seed=before + clients,
+                    prompt_tokens=before,
+                    max_tokens=new,
+                )
+                found.append(timed(f"{clients} client{'s' if clients > 1 else ''}", asyncio.run(load)))
             at_once = {"concurrency": 8, "requests": 8, "prompt_tokens": before, "max_tokens": 8}
             herds = [asyncio.run(measure(address, **at_once, seed=before + seed)).first_token for seed in range(5)]
-            longest = statistics.median(one.longest for one in herds)
-            middle = statistics.median(one.p50 for one in herds)
-            print(
-                f"{load_name}, 8 at the same moment: first token p50 {1000 * middle:,.0f}, last {1000 * longest:,.0f} ms"
-            )
-            ratios = f"8 clients {p95[8] / p95[1]:.2f}, the last of 8 at once {longest / p95[1]:.2f}"
-            print(f"{load_name}: times p95 of one client: {ratios}", flush=True)
+            longest = [1e3 * one.longest for one in herds]
+            recorder.keep(f"first token, {load_name}", "ms", [*found, Timed("the last of 8 at once", longest)])
 
 
-def memory(options: argparse.Namespace) -> None:
+def memory(options: argparse.Namespace, recorder: Recorder) -> None:
     """Resident memory with more and more requests of 2,000 tokens that write."""
     import lmworks as lm
     from lmworks.generation.engine import Engine
@@ -145,9 +148,8 @@ def memory(options: argparse.Namespace) -> None:
         for handle in handles:
             handle.cancel()
     (start, cache), (end, more) = held[1], held[-1]
-    print(
-        f"each further request of 2,000 tokens: {(end - start) / 8:.1f} MB resident, {(more - cache) / 8:.1f} MB of keys and values"
-    )
+    timed = [Timed("a further request", [(end - start) / 8]), Timed("its keys and values", [(more - cache) / 8])]
+    recorder.keep("memory of a request of 2,000 tokens", "MB", timed)
 
 
 def _resident() -> float:
@@ -158,7 +160,7 @@ def _resident() -> float:
 
 def main() -> None:
     """Run what is named."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("parts", nargs="*", choices=["many", "first", "memory", []], help="all unless named")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--loads", nargs="+", choices=list(LOADS), default=list(LOADS), help="of first")
@@ -166,8 +168,9 @@ def main() -> None:
     parser.add_argument("--temperature", type=float, default=0.0, help="of many")
     parser.add_argument("--new", type=int, default=128, help="tokens of an answer, of many")
     options = parser.parse_args()
+    recorder = Recorder()
     for part in options.parts or ["many", "first", "memory"]:
-        {"many": many, "first": first, "memory": memory}[part](options)
+        {"many": many, "first": first, "memory": memory}[part](options, recorder)
 
 
 if __name__ == "__main__":

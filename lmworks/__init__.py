@@ -12,6 +12,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from lmworks.basics.openmp import wait_briefly
+
 if TYPE_CHECKING:
     from lmworks.generation.strategies import Beam, Greedy, Sample
     from lmworks.jobs.build import build
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
     from lmworks.loading import load
 
 __version__ = "0.1.0"
+
+wait_briefly()  # here, as torch must not be loaded yet
 
 _HOMES = {
     "build": "lmworks.jobs.build",

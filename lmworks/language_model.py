@@ -48,6 +48,7 @@ from lmworks.models.network import Network, evaluating
 from lmworks.models.precision import dtype_of, fast_dtype
 from lmworks.models.runner import Runner
 from lmworks.models.torch_runner import TorchRunner
+from lmworks.tokens.chat.conversation import encode_chat
 from lmworks.tokens.source import source_ids, target_ids, target_start
 from lmworks.tokens.tokenizer import Tokenizer
 
@@ -221,8 +222,10 @@ class LanguageModel:
         if all(isinstance(token, int) for token in prompt):
             return [token for token in prompt if isinstance(token, int)]
         self.must_converse()
-        return self.tokenizer.encode_chat(
-            [dict(message) for message in prompt if isinstance(message, Mapping)], add_generation_prompt=True
+        return encode_chat(
+            self.tokenizer,
+            [dict(message) for message in prompt if isinstance(message, Mapping)],
+            add_generation_prompt=True,
         )
 
     def stream(

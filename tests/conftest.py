@@ -11,6 +11,17 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("LMWORKS_THREADS", "1")
 
 import pytest
+from touched_data import Watch
+
+OFFLINE = bool(os.environ.get("TESTS_OFFLINE"))
+"""No data folder, an empty cache and no network, on purpose: see the Makefile."""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Note which tests read data: `make test-offline` runs these again without any."""
+    if not OFFLINE and not config.option.collectonly:
+        config.pluginmanager.register(Watch())
+
 
 # A shell that starts the tests in the background lets them, and all that they start, ignore Ctrl-C.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -26,6 +37,6 @@ def smollm2_path() -> Path:
     try:
         return resolve("smollm2")
     except LmworksError as error:
-        if os.environ.get("CI"):
+        if os.environ.get("CI") and not OFFLINE:
             raise
         pytest.skip(f"the default model is not here ({error}); fetch it with: lmworks models fetch smollm2")

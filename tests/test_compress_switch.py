@@ -18,7 +18,8 @@ from tiny import language_model
 import lmworks as lm
 from lmworks import language_model as language_model_
 from lmworks.basics.errors import ConfigError, ModelError
-from lmworks.generation.strategies import Beam, Chooser
+from lmworks.generation.chooser import Chooser
+from lmworks.generation.strategies import Beam
 from lmworks.kernels import unavailable
 from lmworks.kernels.packing import pack, unpacked
 from lmworks.models.families import FAMILIES

@@ -21,7 +21,10 @@ from lmworks.basics.errors import ConfigError, UnknownSettingError
 
 
 class Config(BaseModel):
-    """A frozen, validated group of settings. Raises ConfigError with one sentence."""
+    """A frozen, validated group of settings. Raises ConfigError with one sentence.
+
+    A class that says `explain_as: ClassVar[str] = "sample"` is what `lmworks explain sample` shows.
+    """
 
     model_config = ConfigDict(
         frozen=True,

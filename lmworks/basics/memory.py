@@ -49,6 +49,6 @@ def must_fit(what: str, needed: int) -> None:
     free = available_bytes()
     if free is not None and needed > free:
         raise ModelError(
-            f"{what} takes {needed / 1e9:,.1f} GB, and {free / 1e9:,.1f} GB of memory are free; close other programs, or take "
-            "a smaller model"
+            f"{what} takes {needed / 1e9:,.1f} GB, and {free / 1e9:,.1f} GB of memory are free; close other programs, "
+            "or take a smaller model"
         )

@@ -15,7 +15,7 @@ from lmworks.basics.errors import LmworksError
 from lmworks.basics.extras import require
 from lmworks.basics.recipe_file import RecipeFile
 from lmworks.checks import data, network, shards, templates, training
-from lmworks.checks.result import CheckResult, Difference, NotApplicableError, Outcome, check
+from lmworks.checks.result import CheckResult, Difference, NotApplicableError, Outcome, check, checks_of
 from lmworks.jobs.planning.recipes import trains_from_nothing
 from lmworks.jobs.recipe import Recipe
 from lmworks.jobs.tasks import Packed, Task, task_of
@@ -24,7 +24,7 @@ from lmworks.jobs.training_recipe import TrainRecipe
 from lmworks.language_model import LanguageModel
 from lmworks.loading import load, load_tokenizer
 from lmworks.models.files.references import resolve
-from lmworks.models.relatives.vectors import read_vectors
+from lmworks.models.relatives.vector_files import read_vectors
 from lmworks.objectives import Objective, SpanCorruption
 from lmworks.text.corpus.folder import corpus_of, read_split
 from lmworks.text.corpus.recipe import CorpusRecipe
@@ -333,7 +333,7 @@ def _check_training(recipe: TrainRecipe) -> Iterator[CheckResult]:
         yield validates(trial)
         yield warmup((recipe.training, len(trial.rows)))
         if isinstance(trial.packed, Shards):
-            yield shards.bytes_of_tokens(shards.Packed(trial.packed, trial.tokenizer))
+            yield shards.bytes_of_tokens(shards.TokenizedShards(trial.packed, trial.tokenizer))
         yield labels(trial)
         if trial.model.config.arrangement == "decoder":
             yield templates.loss_by_hand(trial.model)
@@ -346,7 +346,7 @@ def _check_training(recipe: TrainRecipe) -> Iterator[CheckResult]:
 def _check_building(recipe: Recipe) -> Iterator[CheckResult]:
     model = load(recipe.model.reference, dtype=recipe.model.dtype)
     prepared = data.prepare(read(recipe.data.text), model)
-    yield from (one(prepared) for one in data.CHECKS)
+    yield from (one(prepared) for one in checks_of("text of a model"))
     if prepared.examples:
         rows = pack(prepared.examples, min(recipe.training.context, model.config.context))
         yield warmup((recipe.training, len(rows)))

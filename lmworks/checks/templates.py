@@ -15,20 +15,21 @@ from lmworks.language_model import LanguageModel
 from lmworks.objectives import CausalLM
 from lmworks.text.document import Document
 from lmworks.tokens.batch import Example, example_of, pack, stack
+from lmworks.tokens.chat.conversation import encode_chat, encode_conversation
 
 LOSS = {torch.float32: 1e-4, torch.float16: 0.02, torch.bfloat16: 0.1}
 """How far the mean loss may differ, in nats a token. Labels that are shifted wrongly differ by several nats."""
 
 
-@check("template read as it is trained", 1, continues=True)
+@check("template read as it is trained", 1, of="model", continues=True)
 def template_prefix(model: LanguageModel) -> Outcome:
     """A conversation rendered for training and for inference."""
     tokenizer = model.tokenizer
     _needs_template(model)
-    trained, _ = tokenizer.encode_conversation(CONVERSATION)
+    trained, _ = encode_conversation(tokenizer, CONVERSATION)
     differences = []
     for place in (1, 3):
-        prompt = tokenizer.encode_chat(CONVERSATION[:place], add_generation_prompt=True)
+        prompt = encode_chat(tokenizer, CONVERSATION[:place], add_generation_prompt=True)
         differences.append(
             ids_apart(f"the prompt for turn {place + 1} and what was trained before it", prompt, trained[: len(prompt)])
         )
@@ -39,12 +40,12 @@ def template_prefix(model: LanguageModel) -> Outcome:
     return Outcome(f"two answers' prompts against {len(trained)} training tokens", differences)
 
 
-@check("end of turn is learnt", 2, continues=True)
+@check("end of turn is learnt", 2, of="model", continues=True)
 def template_closing(model: LanguageModel) -> Outcome:
     """The token that closes each turn of the assistant, and whether it carries loss."""
     _needs_template(model)
     tokenizer = model.tokenizer
-    ids, supervised = tokenizer.encode_conversation(CONVERSATION)
+    ids, supervised = encode_conversation(tokenizer, CONVERSATION)
     turns = [message["content"] for message in CONVERSATION if message["role"] == "assistant"]
     closing = [
         number for number, carries in zip(ids, supervised, strict=True) if carries and number in tokenizer.stop_ids
@@ -68,7 +69,7 @@ def template_closing(model: LanguageModel) -> Outcome:
     )
 
 
-@check("same tokens through every entrance", 4, continues=True)
+@check("same tokens through every entrance", 4, of="model", continues=True)
 def entrances(model: LanguageModel) -> Outcome:
     """What the network is given by generate, score, evaluate, train and chat."""
     tokenizer = model.tokenizer
@@ -109,7 +110,7 @@ def entrances(model: LanguageModel) -> Outcome:
     return Outcome(f"{len(read)} entrances", differences, f"the tokenizer puts {front} in front of a text")
 
 
-@check("loss is the text's log-probability", 7, continues=True)
+@check("loss is the text's log-probability", 7, of="model", numbers="both", continues=True)
 def loss_by_hand(model: LanguageModel) -> Outcome:
     """The loss of training, the score, and the formula by hand."""
     network, dtype = model.network, model.network.dtype

@@ -1,22 +1,24 @@
 """The options that say how an answer is written, of `lmworks generate` and `lmworks chat`.
 
-Each verb takes them as one value, `how: Answering`; `answering` puts an option for each of its fields into the verb's
-signature, and `GroupedCommand` prints them under the headings of their groups.
+Each verb takes them as one value, `how: Answering`. The options of strategies are read from the strategies' settings
+(`Sample`, `Beam` and `Contrastive`: their types and docstrings); the others are fields of Answering.
 """
 
 from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
+from types import NoneType
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 import typer
-from typer.core import TyperCommand
 
 if TYPE_CHECKING:
+    from pydantic.fields import FieldInfo
+
     from lmworks.generation.constraints import Constraint
     from lmworks.generation.guessing import Draft, Lookup
     from lmworks.generation.limits import Finish
@@ -27,92 +29,18 @@ if TYPE_CHECKING:
 DRAWN, BEAMS, CONTRAST = "A token drawn by its probability", "Whole answers side by side", "Contrastive search"
 CHANGES, FORM = "What comes less often, or not at all", "The form of the answer"
 FASTER, LONG = "Faster, the answer unchanged", "Longer than the model's window"
+NAMES = {"width": "beams", "groups": "beam_groups", "alpha": "contrastive"}
+"""Settings of strategies whose options have other names."""
 
 
 @dataclass(frozen=True)
 class Answering:
     """What the options say; None where they say nothing."""
 
+    chosen: Mapping[str, Any] = field(default_factory=dict)
+    """The options of strategies that were given, by their names."""
     stop: Annotated[
         list[str] | None, typer.Option(metavar="TEXT", help="End the answer before this text; may be repeated.")
-    ] = None
-    temperature: Annotated[
-        float | None,
-        typer.Option(help="Divides the logits: below 1 sharper, above 1 flatter; 0 is greedy.", rich_help_panel=DRAWN),
-    ] = None
-    top_k: Annotated[int | None, typer.Option(help="Keep the k most probable tokens.", rich_help_panel=DRAWN)] = None
-    top_p: Annotated[
-        float | None,
-        typer.Option(help="Keep the fewest tokens that reach this probability together.", rich_help_panel=DRAWN),
-    ] = None
-    min_p: Annotated[
-        float | None,
-        typer.Option(help="Keep tokens this many times as probable as the best.", rich_help_panel=DRAWN),
-    ] = None
-    typical_p: Annotated[
-        float | None,
-        typer.Option(
-            help="Keep the tokens of usual surprise that reach this probability together.", rich_help_panel=DRAWN
-        ),
-    ] = None
-    seed: Annotated[int | None, typer.Option(help="Same seed, same text.", rich_help_panel=DRAWN)] = None
-    beams: Annotated[
-        int | None,
-        typer.Option(help="Write this many and give the best as a whole.", rich_help_panel=BEAMS),
-    ] = None
-    length_penalty: Annotated[
-        float | None,
-        typer.Option(
-            help="Compare log-probabilities / length ** this; above 1 for longer answers.", rich_help_panel=BEAMS
-        ),
-    ] = None
-    early_stopping: Annotated[
-        str | None,
-        typer.Option(
-            metavar="yes|no|never",
-            help="With all beams finished: stop; stop if none looks better; or go on as long as one could become better.",
-            rich_help_panel=BEAMS,
-        ),
-    ] = None
-    beam_groups: Annotated[
-        int | None, typer.Option(help="Beams in this many groups that differ.", rich_help_panel=BEAMS)
-    ] = None
-    diversity_penalty: Annotated[
-        float | None, typer.Option(help="What a token costs that an earlier group took.", rich_help_panel=BEAMS)
-    ] = None
-    contrastive: Annotated[
-        float | None,
-        typer.Option(
-            metavar="ALPHA",
-            help="Of the --top-k likeliest tokens (4) the one least like the text so far; 0 is greedy, 0.6 is usual.",
-            rich_help_panel=CONTRAST,
-        ),
-    ] = None
-    repetition_penalty: Annotated[
-        float | None,
-        typer.Option(help="Above 1, what occurred, the prompt included, becomes less likely.", rich_help_panel=CHANGES),
-    ] = None
-    frequency_penalty: Annotated[
-        float | None,
-        typer.Option(help="Taken off for each time that the answer has a token (-2 to 2).", rich_help_panel=CHANGES),
-    ] = None
-    presence_penalty: Annotated[
-        float | None,
-        typer.Option(help="Taken off once the answer has a token (-2 to 2).", rich_help_panel=CHANGES),
-    ] = None
-    no_repeat_ngram: Annotated[
-        int | None, typer.Option(help="No run of this many tokens comes twice.", rich_help_panel=CHANGES)
-    ] = None
-    logit_bias: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="TOKEN=BIAS",
-            help="Added to the logit of a token id; -100 forbids it; may be repeated.",
-            rich_help_panel=CHANGES,
-        ),
-    ] = None
-    min_new_tokens: Annotated[
-        int | None, typer.Option(help="No end before this many tokens are written.", rich_help_panel=CHANGES)
     ] = None
     schema: Annotated[
         str | None,
@@ -161,34 +89,33 @@ class Answering:
     def strategy(self) -> Strategy | None:
         """How tokens are chosen; None where nothing is said. ConfigError for what makes no sense."""
         from lmworks.basics.errors import ConfigError
-        from lmworks.generation.strategies import Beam, Contrastive, Greedy, Sample
+        from lmworks.generation.strategies import Beam, Contrastive, Greedy, Sample, Strategy
 
-        drawn = self._said("temperature", "top_k", "top_p", "min_p", "typical_p", "seed")
-        beams = self._said("length_penalty", "early_stopping", "beam_groups", "diversity_penalty")
-        changes = self._said(
-            "repetition_penalty", "frequency_penalty", "presence_penalty", "no_repeat_ngram", "min_new_tokens"
-        )
-        if self.logit_bias:
-            changes["logit_bias"] = dict(map(_bias, self.logit_bias))
-        if self.beams is None and beams:
+        changes = self._settings(Strategy)
+        drawn, beams, contrast = (self._settings(kind, Strategy) for kind in (Sample, Beam, Contrastive))
+        if beams and "width" not in beams:
             raise ConfigError(f"{_option(next(iter(beams)))} is about beams; give --beams too")
-        if self.beams is not None and self.contrastive is not None:
+        if "width" in beams and "alpha" in contrast:
             raise ConfigError("--beams and --contrastive are two ways to write an answer; leave out one of them")
-        if self.beams is not None:
+        if beams:
             if drawn:
                 raise ConfigError(f"--beams draws nothing; leave out {_option(next(iter(drawn)))}, or --beams")
-            beams = {"groups" if name == "beam_groups" else name: value for name, value in beams.items()}
-            if "early_stopping" in beams:
-                beams["early_stopping"] = _early_stopping(beams["early_stopping"])
-            return Beam(width=self.beams, **beams, **changes)
-        if self.contrastive is not None:
-            candidates = {"top_k": drawn.pop("top_k")} if self.top_k is not None else {}
-            if drawn:
-                raise ConfigError(f"--contrastive draws nothing; leave out {_option(next(iter(drawn)))}, or it")
-            return Contrastive(alpha=self.contrastive, **candidates, **changes)
+            return Beam(**beams, **changes)
+        if "alpha" in contrast:
+            if foreign := [name for name in drawn if name not in contrast]:
+                raise ConfigError(f"--contrastive draws nothing; leave out {_option(foreign[0])}, or it")
+            return Contrastive(**contrast, **changes)
         if drawn:
             return Sample(**drawn, **changes)
         return Greedy(**changes) if changes else None
+
+    def _settings(self, kind: type[Strategy], without: type[Strategy] | None = None) -> dict[str, Any]:
+        """The settings of a strategy that were given, without those of another one."""
+        return {
+            name: _value(NAMES.get(name, name), self.chosen[NAMES.get(name, name)], info)
+            for name, info in kind.model_fields.items()
+            if NAMES.get(name, name) in self.chosen and (without is None or name not in without.model_fields)
+        }
 
     def constraint(self) -> Constraint | None:
         """The form of the answer. ConfigError for two forms, and for a file that is not there."""
@@ -246,42 +173,90 @@ class Answering:
         return {name: value for name in names if (value := getattr(self, name)) is not None}
 
 
-class GroupedCommand(TyperCommand):
-    """A verb whose help shows its options under the headings of their groups."""
-
-    def format_options(self, ctx: Any, formatter: Any) -> None:
-        """Arguments, options without a group, then one group after another."""
-        groups: dict[str, list[tuple[str, str]]] = {"Arguments": [], "Options": []}
-        for parameter in self.get_params(ctx):
-            record = parameter.get_help_record(ctx)
-            if record is not None:
-                heading = "Arguments" if parameter.param_type_name == "argument" else "Options"
-                groups.setdefault(getattr(parameter, "rich_help_panel", None) or heading, []).append(record)
-        for heading, records in groups.items():
-            with formatter.section(heading):
-                formatter.write_dl(records)
-
-
-def answering(verb: Callable[..., None]) -> Callable[..., None]:
-    """Put an option for each field of Answering in the place of the verb's parameter `how`."""
-    signature = inspect.signature(verb, eval_str=True)
+def with_answering(run: Callable[..., None]) -> Callable[..., None]:
+    """The function of a verb with an option for each setting of an answer in the place of its parameter `how`."""
+    signature = inspect.signature(run, eval_str=True)
+    at = next((at for at, one in enumerate(signature.parameters.values()) if one.annotation is Answering), None)
+    if at is None:
+        return run
     hints = get_type_hints(Answering, include_extras=True)
-    options = [
-        inspect.Parameter(one.name, inspect.Parameter.KEYWORD_ONLY, default=one.default, annotation=hints[one.name])
-        for one in fields(Answering)
-    ]
+    written = [one for one in fields(Answering) if one.name != "chosen"]
+    strategies = _strategy_options()
+    options = [*_parameters(hints, written[:1]), *strategies, *_parameters(hints, written[1:])]
 
-    @functools.wraps(verb)
+    @functools.wraps(run)
     def with_options(**given: Any) -> None:
-        how = Answering(**{one.name: given.pop(one.name) for one in fields(Answering)})
-        verb(**given, how=how)
+        said = {one.name: given.pop(one.name) for one in strategies}
+        own = {one.name: given.pop(one.name) for one in written}
+        chosen = {name: value for name, value in said.items() if value is not None}
+        run(**given, how=Answering(chosen=chosen, **own))
 
     own = [one.replace(kind=inspect.Parameter.KEYWORD_ONLY) for one in signature.parameters.values()]
-    at = next(place for place, one in enumerate(own) if one.name == "how")
     parameters = [*own[:at], *options, *own[at + 1 :]]
     with_options.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
     with_options.__annotations__ = {one.name: one.annotation for one in parameters} | {"return": None}
     return with_options
+
+
+def _parameters(hints: Mapping[str, Any], written: list[Any]) -> list[inspect.Parameter]:
+    return [
+        inspect.Parameter(one.name, inspect.Parameter.KEYWORD_ONLY, default=one.default, annotation=hints[one.name])
+        for one in written
+    ]
+
+
+def _strategy_options() -> list[inspect.Parameter]:
+    """An option for each setting of each strategy; one that two of them have is an option of the first."""
+    from lmworks.generation.strategies import Beam, Contrastive, Sample, Strategy
+
+    found: dict[str, inspect.Parameter] = {}
+    for kind, heading in ((Sample, DRAWN), (Beam, BEAMS), (Contrastive, CONTRAST), (Strategy, CHANGES)):
+        for name, info in kind.model_fields.items():
+            if name in found or (kind is not Strategy and name in Strategy.model_fields):
+                continue
+            said, metavar = _as_typed(info.annotation)
+            option = typer.Option(
+                f"--{NAMES.get(name, name).replace('_', '-')}",
+                help=" ".join((info.description or "").split()),
+                metavar=metavar,
+                rich_help_panel=heading,
+            )
+            found[name] = inspect.Parameter(
+                NAMES.get(name, name),
+                inspect.Parameter.KEYWORD_ONLY,
+                default=None,
+                annotation=Annotated[said | None, option],
+            )
+    return list(found.values())
+
+
+def _as_typed(annotation: Any) -> tuple[Any, str | None]:
+    """How a setting of this type is typed on the command line: the type for typer, and what the help shows for it."""
+    kinds = [one for one in get_args(annotation) if one is not NoneType] or [annotation]
+    if get_origin(annotation) is Literal:
+        return str, "|".join(_word(one) for one in get_args(annotation))
+    if get_origin(annotation) is dict:
+        return list[str], "TOKEN=BIAS"
+    return (kinds[0] if kinds[0] in (int, float, bool) else str), None
+
+
+def _value(option: str, said: Any, info: FieldInfo) -> Any:
+    """What was typed, as the setting takes it."""
+    from lmworks.basics.errors import ConfigError
+
+    if get_origin(info.annotation) is dict:
+        return dict(map(_bias, said))
+    if get_origin(info.annotation) is not Literal:
+        return said
+    known = {_word(one): one for one in get_args(info.annotation)}
+    if said not in known:
+        *others, last = known
+        raise ConfigError(f"--{option.replace('_', '-')} is {said}; say {', '.join(others)} or {last}")
+    return known[said]
+
+
+def _word(value: Any) -> str:
+    return {True: "yes", False: "no"}.get(value, str(value))
 
 
 def tell_cut(model: LanguageModel, finish: Finish | None, where: str = "") -> None:
@@ -293,16 +268,7 @@ def tell_cut(model: LanguageModel, finish: Finish | None, where: str = "") -> No
 
 
 def _option(name: str) -> str:
-    return f"--{name.replace('_', '-')}"
-
-
-def _early_stopping(said: str) -> bool | str:
-    from lmworks.basics.errors import ConfigError
-
-    known: dict[str, bool | str] = {"yes": True, "no": False, "never": "never"}
-    if said not in known:
-        raise ConfigError(f"--early-stopping is {said}; say yes, no or never")
-    return known[said]
+    return f"--{NAMES.get(name, name).replace('_', '-')}"
 
 
 def _bias(said: str) -> tuple[int, float]:

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lmworks.cli.answering import Answering, answering, tell_cut
+from lmworks.cli.answering import Answering, tell_cut
 from lmworks.cli.options import Base, Compress, Json, MaxNewTokens, Model, as_json
+from lmworks.cli.verb import verb
 
 if TYPE_CHECKING:
     from lmworks.generation.answer import Answer
@@ -19,7 +20,7 @@ AT_ONCE = 16
 """Lines that are written together."""
 
 
-@answering
+@verb("Use it", place=2)
 def generate(
     model: Model,
     prompt: Annotated[

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from lmworks.cli.verb import verb
+
 if TYPE_CHECKING:
     from lmworks.lab.finding import Finding
     from lmworks.lab.registry import Scale
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
 OUT = Path("lab-results")
 
 
+@verb("Find out more", place=1)
 def lab(
     questions: Annotated[
         list[int] | None, typer.Argument(help="Numbers of claims; without one, all are listed.", show_default=False)
@@ -23,7 +26,8 @@ def lab(
     scale: Annotated[
         str | None,
         typer.Option(
-            help="quick (a minute or two, on a slow core four; unless given) or full (the handbook's figures); what --show shows."
+            help="quick (a minute or two, on a slow core four; unless given) or full (the handbook's figures); what "
+            "--show shows."
         ),
     ] = None,
     set_: Annotated[
@@ -74,115 +78,53 @@ def lab(
 
 
 def _stored(asked: list[int], scale: Scale | None, out: Path) -> list[Finding]:
-    """What is stored of these claims; those of which nothing is are said."""
-    from lmworks.basics.errors import ConfigError
+    """The stored results of these claims; those that have none are named."""
     from lmworks.lab import store as results
 
-    found, missing = [], []
-    for question in asked:
-        try:
-            found.append(results.kept(question, out, scale))
-        except ConfigError:
-            missing.append(question)
+    found, missing = results.all_kept(asked, out, scale)
     if missing:
         typer.echo(f"not stored: {', '.join(map(str, missing))}; run one: lmworks lab {missing[0]}", err=True)
     return found
 
 
 def _run(question: int, scale: Scale, changes: list[str], store: bool, out: Path, quiet: bool) -> Finding:
-    """Run a claim and keep its result and pictures."""
+    """Run a claim in this process and keep its result and pictures."""
     from lmworks.basics import progress
     from lmworks.lab import run as lab_run
     from lmworks.lab import store as results
 
     with progress.shown():
         finding = lab_run.run(question, scale, changes)
-    files = [results.write(finding, results.SHIPPED if store else out)]
-    for ending in (".png", ".svg"):
-        picture = results.path_of(out, question, finding.scale).with_suffix(ending)
-        finding.chart.save(picture)
-        files.append(picture)
+    files = results.keep(finding, out, ship=store)
     if not quiet:
         typer.echo(f"saved     {'  '.join(map(str, files))}", err=True)
     return finding
 
 
-def _run_apart(question: int, scale: Scale, store: bool, out: Path) -> Finding:
-    """Run a claim in a process of its own, which may be killed where memory ends, and gives back what it took.
-
-    LmworksError with the last line of what it said where it fails; interrupted, it is ended too.
-    """
-    import signal
-    import subprocess
-    import sys
-
-    from lmworks.basics.errors import LmworksError
-    from lmworks.lab import store as results
-
-    command = [sys.executable, "-m", "lmworks", "lab", str(question), "--scale", scale, "--out", str(out), "--json"]
-    command += ["--store"] if store else []
-    last = ""
-    earlier = signal.signal(signal.SIGTERM, signal.default_int_handler)  # who ends this ends the claim that runs
-    try:
-        with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as child:
-            assert child.stderr is not None
-            try:
-                for line in child.stderr:
-                    typer.echo(line, err=True, nl=False)
-                    last = line.strip() or last
-            except BaseException:
-                child.terminate()
-                raise
-    finally:
-        signal.signal(signal.SIGTERM, earlier)
-    if child.returncode < 0:
-        raise LmworksError(f"killed by signal {-child.returncode}, as where memory ends")
-    if child.returncode:
-        raise LmworksError(last.removeprefix("lmworks: ") or f"it ended with exit code {child.returncode}")
-    return results.read(results.path_of(results.SHIPPED if store else out, question, scale))
-
-
 def _run_several(
     asked: list[int], scale: Scale, changes: list[str], store: bool, out: Path, resume: bool, as_json: bool
 ) -> None:
-    """One after another; what fails is said at the end and keeps nothing from running."""
-    import traceback
-
-    from lmworks.basics.errors import LmworksError, Stopped
+    """One after another; what was not measured is said at the end."""
+    from lmworks.basics.errors import LmworksError
     from lmworks.cli.options import table
-    from lmworks.lab import registry
+    from lmworks.lab import several
     from lmworks.lab import store as results
 
-    rows, found = [], []
-    for question in asked:
-        try:
-            folder = results.SHIPPED if store else out
-            finding = results.same(registry.load(question), scale, folder, changes) if resume else None
-            took = "kept"
-            if finding is None:
-                typer.echo(f"claim {question}, {scale}", err=True)
-                if len(asked) == 1:
-                    finding = _run(question, scale, changes, store, out, quiet=True)
-                else:
-                    finding = _run_apart(question, scale, store, out)
-                took = f"{finding.seconds:,.0f} s"
-        except (Stopped, KeyboardInterrupt):
-            raise Stopped(
-                f"stopped in claim {question}; what was measured before is stored: go on with the same command and --resume"
-            ) from None
-        except Exception as error:  # an unattended run goes on with the next claim
-            if not isinstance(error, LmworksError):
-                traceback.print_exc()
-            elif len(asked) == 1:
-                raise
-            rows.append([str(question), f"not measured: {error or type(error).__name__}", ""])
-            continue
-        found.append(finding)
-        rows.append([str(question), finding.verdict, took])
+    def tell(line: str) -> None:
+        typer.echo(line, err=True)
+
+    def measure(question: int) -> Finding:
+        if len(asked) == 1:
+            return _run(question, scale, changes, store, out, quiet=True)
+        return several.run_apart(question, scale, out, ship=store, tell=tell)
+
+    folder = results.SHIPPED if store else out
+    outcomes = several.measure_each(asked, scale, folder, measure, changes=changes, resume=resume, tell=tell)
+    found = [one.finding for one in outcomes if one.finding is not None]
     if as_json:
         _print(found, as_json)
     else:
-        table(["", "verdict", "time"], rows)
+        table(["", "verdict", "time"], [[str(one.question), one.verdict, one.took] for one in outcomes])
     if len(found) < len(asked):
         raise LmworksError(f"{len(asked) - len(found)} of {len(asked)} claims were not measured; the table says why")
 

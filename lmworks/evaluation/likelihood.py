@@ -16,6 +16,7 @@ from lmworks.evaluation.measurement import Measurement
 from lmworks.generation.scoring import token_logprobs
 from lmworks.language_model import LN_2, LanguageModel
 from lmworks.text.document import Document
+from lmworks.tokens.chat.conversation import encode_conversation
 
 SEGMENT = 256
 """Tokens of a segment, the unit of the interval: a long document is many segments, a short one is one."""
@@ -32,7 +33,7 @@ class Likelihood:
     tokens: int
 
     def bits_per_byte(self, name: str) -> Measurement:
-        """Bits per byte with a bootstrap interval over segments. 8 is the level of who knows nothing of bytes."""
+        """Bits per byte with a bootstrap interval over segments. All bytes being equally likely gives 8."""
         estimate = statistics.ratio_of_sums(self.bits, self.bytes)
         return Measurement(
             name=name,
@@ -111,7 +112,7 @@ def _ids(model: LanguageModel, document: Document) -> tuple[list[int], list[bool
     """A document as the model reads it, and which of the tokens are counted."""
     tokenizer = model.tokenizer
     if document.messages is not None:
-        ids, counted = tokenizer.encode_conversation(document.messages, document.source)
+        ids, counted = encode_conversation(tokenizer, document.messages, document.source)
         return ids, [counts and token not in tokenizer.stop_ids for token, counts in zip(ids, counted, strict=True)]
     ids = tokenizer.encode(document.text, special=False)
     start = tokenizer.document_start

@@ -35,8 +35,8 @@ class StreamLoss:
 def stream_loss(network: Network, shards: Shards, context: int, most: int | None = None) -> StreamLoss:
     """Every token but the first, or the first `most` of them, from those before it in its window of `context`.
 
-    Windows do not overlap, so a token sees half a window on average: the loss that training itself sees, and higher than
-    that of a text read with all its context (`likelihood.measure`).
+    Windows do not overlap, so a token sees half a window on average: this is the loss that training itself sees, and
+    higher than that of a text read with all its context (`likelihood.measure`).
     """
     refuse_unless_causal(network)
     total = min(shards.tokens - 1, most or shards.tokens)

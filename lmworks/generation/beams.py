@@ -21,7 +21,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lmworks.generation.filters import largest
+from lmworks.generation.distribution import largest
 from lmworks.generation.limits import Finish, Limits
 from lmworks.generation.request import Request
 from lmworks.generation.sequence import RowInput, Sequence

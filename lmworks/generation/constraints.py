@@ -25,7 +25,7 @@ import torch
 
 from lmworks.basics.errors import ConfigError
 from lmworks.basics.extras import require
-from lmworks.generation.filters import Logits
+from lmworks.generation.distribution import Logits
 from lmworks.tokens.tokenizer import Tokenizer
 
 SPACES = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}

@@ -23,7 +23,7 @@ from pydantic import Field
 
 from lmworks.basics.config import Config
 from lmworks.basics.errors import ConfigError
-from lmworks.generation.filters import Probabilities, RandomStream, draw
+from lmworks.generation.distribution import Probabilities, RandomStream, draw
 from lmworks.generation.strategies import Strategy
 from lmworks.models.cache import Cache
 from lmworks.models.config import ModelConfig

@@ -5,12 +5,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
 from lmworks.basics.config import Config
-from lmworks.generation.filters import Logits, force
+
+if TYPE_CHECKING:
+    from lmworks.generation.distribution import Logits
 
 Finish = Literal["stop", "length", "window", "cancelled"]
 """stop: the model ended its answer, or a stop string came; length: max_new_tokens; window: the model's context is full;
@@ -65,3 +67,10 @@ class Limits:
         if written == self.longest - 1 and self.forced.last is not None:
             return force(logits, self.forced.last)
         return logits
+
+
+def force(logits: Logits, token: int) -> Logits:
+    """All on one token: 0, and minus infinity for the others."""
+    forced = logits.new_full((len(logits),), -float("inf"))
+    forced[token] = 0.0
+    return forced

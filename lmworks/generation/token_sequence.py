@@ -5,6 +5,7 @@ from __future__ import annotations
 from jaxtyping import Float
 from torch import Tensor
 
+from lmworks.generation.chooser import Chooser
 from lmworks.generation.guessing import ByLookup, Guessed
 from lmworks.generation.request import Request
 from lmworks.generation.sequence import RowInput, Sequence, top_of
@@ -21,7 +22,7 @@ class TokenSequence(Sequence):
 
     def __init__(self, request: Request, sampler: Sampler | None = None) -> None:
         super().__init__(request)
-        self.chooser = request.strategy.start(request.limits, request.seed, request.guide, sampler)
+        self.chooser = Chooser(request.strategy, request.seed, request.limits, request.guide, sampler)
         self.chooser.observe(request.prompt)
         self.stream = StreamDecoder(request.tokenizer, request.stop)
         self.guesser = request.guesser

@@ -1,12 +1,13 @@
 """One pre-norm block with its backward pass written out: backpropagation to read, each line the chain rule once.
 
     span = blocks_at(network, tokens, 3)                              # a block at a text
-    made = block_forward(span.blocks[0], span.x, span.shared)         # made.output is the stream behind it
+    made = block_forward(span.blocks[0], span.x, span.shared)         # made.output is the stream after it
     to_x, to_weights = block_backward(span.blocks[0], made, gradient) # from d loss / d output
 
 `to_y` is everywhere d loss / d y, in the shape of y. Where z = f(y), to_y = (d z / d y)^T to_z; where y is used twice,
 what comes back both ways is added. That is all of backpropagation; the rest of this file is what (d z / d y)^T is for
-each part of a transformer. Equal to autograd's gradients: tests/models. Training takes fused_block.py, the same made fast.
+each part of a transformer. Equal to autograd's gradients: tests/models. Training takes fused_block.py, the same made
+fast.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -26,7 +28,7 @@ from lmworks.models.block import Block
 from lmworks.models.feed_forward import ACTIVATIONS, FeedForward
 from lmworks.models.linear import Linear
 from lmworks.models.norm import RMSNorm
-from lmworks.models.positions import Rotation, rotate, rotate_back
+from lmworks.models.positions.rotation import Rotation, rotate, rotate_back
 from lmworks.models.stack import Hidden
 
 Gradients = dict[str, Tensor]
@@ -75,7 +77,7 @@ class Made:
     active: Float[Tensor, "batch seq hidden_dim"]
     """What the last product of the feed-forward reads."""
     output: Hidden
-    """The stream behind the block."""
+    """The stream after the block."""
     rotation: Rotation | None
 
 
@@ -89,7 +91,8 @@ def block_forward(block: Block, x: Hidden, shared: Pass) -> Made:
     query, key, value = _heads(attention, joint)
     if attention.query_norm is not None and attention.key_norm is not None:
         query, key = attention.query_norm(query), attention.key_norm(key)
-    query, key = (_turn(attention, part, shared.rotation, rotate) for part in (query, key))
+    rotation = attention.rotation_in(shared)
+    query, key = (_turn(attention, part, rotation, rotate) for part in (query, key))
     pattern = attention_pattern(attention_scores(query, key, shared.sees[attention.window], attention.scale))
     mixed = mix(pattern, value).transpose(1, 2).flatten(2)
     middle = attention.output(mixed) + (x if block.residual else 0)
@@ -103,7 +106,7 @@ def block_forward(block: Block, x: Hidden, shared: Pass) -> Made:
     output = feed_forward.down(active) + (middle if block.residual else 0)
     return Made(
         *(x, normed, joint, query, key, value, pattern, mixed, middle, normed_middle, inner, active, output),
-        rotation=shared.rotation,
+        rotation=rotation,
     )
 
 
@@ -183,7 +186,8 @@ def attention_backward(attention: Attention, made: Made, to_output: Hidden) -> t
 
 
 def linear_backward(linear: nn.Linear, x: Tensor, to_y: Tensor) -> tuple[Tensor, Gradients]:
-    """y = x W^T + b, so to_x = to_y W, to_W = to_y^T x and to_b = to_y, summed over all tokens that the weights served."""
+    """y = x W^T + b, so to_x = to_y W, to_W = to_y^T x and to_b = to_y, summed over all tokens that the weights
+    served."""
     rows, to_rows = x.flatten(0, -2), to_y.flatten(0, -2)
     found = {"weight": to_rows.mT @ rows}
     if linear.bias is not None:
@@ -207,7 +211,8 @@ def norm_backward(norm: nn.Module, x: Tensor, to_y: Tensor) -> tuple[Tensor, Gra
     to_unit = to_y
     if norm.weight is not None:
         found["weight"] = (to_y * unit).flatten(0, -2).sum(dim=0)
-        to_unit = to_y * (1 + norm.weight if getattr(norm, "unit_offset", False) else norm.weight)  # type: ignore[operator]
+        weight: Any = norm.weight
+        to_unit = to_y * (1 + weight if getattr(norm, "unit_offset", False) else weight)
     if centred:
         found["bias"] = to_y.flatten(0, -2).sum(dim=0)
         to_unit = to_unit - to_unit.mean(dim=-1, keepdim=True)
@@ -237,7 +242,7 @@ def _check(block: Block) -> None:
     layers = [layer for part in (block.attention, block.feed_forward) for layer in part.children()]
     norms = (block.attention_norm, block.feed_forward_norm)
     against = {
-        "its norms come behind its parts": not block.norm_before,
+        "its norms come after its parts": not block.norm_before,
         "its parts run side by side": block.parallel,
         "it attends to a source": block.cross_attention is not None,
         "its feed-forward is of another kind": type(block.feed_forward) is not FeedForward,

@@ -1,4 +1,5 @@
-"""Attention heads of a network, read and taken away: where each looks, and what becomes of the rest without some of them.
+"""Attention heads of a network, read and taken away: where each looks, and what becomes of the rest without some of
+them.
 
 patterns = attention_patterns(network, tokens)              # [layers, batch, heads, seq, keys]
 with hooked(network, without_heads(network, [(3, 0), (3, 5)])):
@@ -27,7 +28,8 @@ Head = tuple[int, int]
 def attention_patterns(
     network: Network, tokens: Tokens, mask: Real | None = None
 ) -> Float[Tensor, "layers batch heads seq keys"]:
-    """Each head's weights over the keys, of a decoder or an encoder. `mask` is False on padding, whose rows mean nothing."""
+    """Each head's weights over the keys, of a decoder or an encoder. `mask` is False on padding, whose rows mean
+    nothing."""
     _must_have_heads(network)
     seen: dict[int, Tensor] = {}
 
@@ -44,8 +46,8 @@ def attention_patterns(
 
 
 def without_heads(network: Network, heads: Iterable[Head]) -> dict[str, HookFunction]:
-    """Functions for `hooked` or `run_with_hooks` that take heads away: what they mixed is zero, so that they add nothing to
-    the stream. ConfigError for a head that the network has not got."""
+    """Functions for `hooked` or `run_with_hooks` that take heads away: what they mixed is zero, so that they add
+    nothing to the stream. ConfigError for a head that the network has not got."""
     _must_have_heads(network)
     by_layer: dict[int, set[int]] = {}
     for layer, head in heads:

@@ -1,4 +1,4 @@
-"""Jacobians of blocks: how the residual stream behind a block, or a span of blocks, moves with that before it.
+"""Jacobians of blocks: how the residual stream after a block, or a span of blocks, changes with the stream before it.
 
     span = blocks_at(network, tokens, 2, 5)    # blocks 2, 3 and 4 as one function of the stream, at this text
     span.jvp(change)                           # J change: where a small change of the input goes
@@ -46,7 +46,7 @@ class Span:
     """What the blocks know of the text: positions, what sees what, a source's states."""
 
     def __call__(self, x: Hidden) -> Hidden:
-        """The stream behind the last block, for any stream before the first."""
+        """The stream after the last block, for any stream before the first."""
         for block in self.blocks:
             x = block(x, self.shared)
         return x
@@ -122,7 +122,7 @@ def blocks_at(
     if not 0 <= first < stop <= len(stack.blocks):
         raise ConfigError(
             f"blocks {first} to {stop - 1} are asked for, and there are blocks 0 to {len(stack.blocks) - 1}; "
-            "first is the first block, stop comes behind the last"
+            "first is the first block, stop is one more than the last"
         )
     seen: list[tuple[Hidden, Pass]] = []
 

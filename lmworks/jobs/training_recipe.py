@@ -10,7 +10,7 @@ parameter, a rate that falls with the root of the depth; not tuned here). Whatev
 from __future__ import annotations
 
 import math
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -197,6 +197,8 @@ class SampleSettings(Config):
 
 class TrainRecipe(RecipeFile):
     """Everything that shapes a run of `lmworks train`."""
+
+    explain_as: ClassVar[str] = "train"
 
     kind = "train"
 

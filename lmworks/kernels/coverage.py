@@ -7,7 +7,7 @@ import importlib.util
 from torch import nn
 
 from lmworks.basics.memory import available_bytes
-from lmworks.kernels.instructions import problem
+from lmworks.kernels.emit.instructions import problem
 from lmworks.models.adapted import AdaptedLinear, adapted_layers
 from lmworks.models.adaptive_softmax import AdaptiveSoftmax
 from lmworks.models.config import ModelConfig
@@ -43,7 +43,8 @@ def unavailable() -> str | None:
 
 
 def too_large(network: Network, bits: int) -> str | None:
-    """Why the packed weights do not fit beside the network's own, as one sentence, before it is tried; None where they do."""
+    """Why the packed weights do not fit beside the network's own, as one sentence, before it is tried; None where they
+    do."""
     return too_many(sum(one.numel() for one in network.parameters() if one.ndim == 2), bits)
 
 
@@ -60,7 +61,7 @@ def _shape(config: ModelConfig) -> str | None:
     half = (config.rotary_dim or config.head_dim) // 2
     if config.head_dim % 16:
         return f"has heads in steps of 16 dimensions, and head_dim is {config.head_dim}"
-    if config.positions == "rope" and half % 8:
+    if config.rotates and half % 8:
         return f"rotates in steps of 16 dimensions, and rotary_dim is {2 * half}"
     widths = {"dim": config.dim, "hidden_dim": config.hidden_dim, "heads x head_dim": config.heads * config.head_dim}
     for name, width in widths.items():
@@ -76,7 +77,7 @@ def _parts(config: ModelConfig) -> str | None:
         "has no n-gram embeddings": bool(config.ngrams),
         "always adds to the stream, and residual is false": not config.residual,
         "always norms, and norm is none": config.norm == "none",
-        f"has no {config.positions} positions": config.positions in ("relative", "alibi"),
+        f"has no {config.positions} positions": config.position_declaration.acts_on == "scores",
         "has windows in decoders alone": config.window is not None and not config.causal,
         "has no adaptive softmax": config.adaptive_cutoffs is not None,
     }

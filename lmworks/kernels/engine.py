@@ -1,5 +1,4 @@
-"""One network on its tape: hidden states, logits, caches, tokens written ahead. What stands before it is
-`runner.py`."""
+"""One network on its tape: hidden states, logits, caches, tokens written ahead. What stands before it is `runner.py`."""
 
 from __future__ import annotations
 
@@ -18,33 +17,29 @@ from torch import Tensor
 from lmworks.basics import progress
 from lmworks.basics.errors import ConfigError
 from lmworks.kernels.coverage import too_large, unavailable, uncovered
-from lmworks.kernels.frame import MAIL_BEGIN, MOST_LED, MOST_UNITS, OF_VOCABULARY, Field, Operation, barrier_bytes
+from lmworks.kernels.frame import MOST_CHUNKS, MOST_LED, OF_VOCABULARY, Field, barrier_bytes
 from lmworks.kernels.next_token import room_numbers, table_of
 from lmworks.kernels.packing import Stored, aligned
 from lmworks.kernels.pages import PAGE, PagedCache
 from lmworks.kernels.prefixes import Prefixes
+from lmworks.kernels.run.buffers import Buffers
+from lmworks.kernels.run.team import team
+from lmworks.kernels.run.weights import Weights, is_vocabulary
 from lmworks.kernels.spans import Span, real_places, runs
-from lmworks.kernels.tape import Buffers, Weights, head_steps, is_vocabulary, table, tapes
-from lmworks.kernels.team import team
 from lmworks.models.cache import Cache
 from lmworks.models.lookup import PromptLookup
 from lmworks.models.network import Network
-from lmworks.models.positions import rotation
 from lmworks.models.runner import RowWritten, TokenChoice, Written
 
 AT_ONCE = 512
 """Tokens of one run: enough to fill the processor, few enough that the activations stay small."""
 VECTORS = 12
 """Queries that attention takes at once (kernels/attention.py)."""
-OUTPUT, OUTPUT_STRIDE = 5, 6
-"""Operands of the last step of a tape with a head: where the logits go, which is another place each time."""
-LOGITS, LOGITS_STRIDE = 1, 2
-"""The same of the step after it, which chooses tokens."""
 MOST_WRITTEN = 128
 """Tokens that a row which guesses by itself writes in one run at most, unless one guess has more."""
 SPLIT, MOST_PARTS = 4, 2**26
-"""Where a thread would have fewer pieces of attention of a text than this (a tile of tokens and a key head each),
-the threads share its pages too, each with a part of the result: unless the parts take more bytes than this."""
+"""Where a thread would have fewer pieces of attention of a text than this (a tile of tokens and a key head each), the threads share its
+pages too, each with a part of the result: unless the parts take more bytes than this."""
 
 
 class Cuts(NamedTuple):
@@ -88,7 +83,7 @@ class CompiledNetwork:
         self._head = self.weights.head
         self._layer_bytes = 2 * 2 * PAGE * config.kv_heads * config.head_dim
         self._group = config.heads // config.kv_heads
-        self._half = (config.rotary_dim or config.head_dim) // 2 if config.positions == "rope" else 0
+        self._half = (config.rotary_dim or config.head_dim) // 2 if config.rotates else 0
         self._turns_with_length = config.rope_scaling is not None and config.rope_scaling.kind == "dynamic"
         self._frame = np.zeros(len(Field), np.int64)
         self._frame[Field.ROUNDS] = 1
@@ -125,8 +120,7 @@ class CompiledNetwork:
         return PagedCache(batch, self._layer_bytes, self.network.config.layers)
 
     def new_prefixes(self, limit: int) -> Prefixes | None:
-        """A place for the beginnings of texts, in at most `limit` bytes; None where a token's keys depend on what
-        follows it."""
+        """A place for the beginnings of texts, in at most `limit` bytes; None where a token's keys depend on what follows it."""
         if self._turns_with_length or not self.network.config.causal:
             return None
         return Prefixes(limit, self._layer_bytes * self.network.config.layers)
@@ -170,8 +164,8 @@ class CompiledNetwork:
     def next_logits(
         self, tokens: Int[Tensor, "batch seq"], real: Bool[Tensor, "batch seq"] | None, cache: Cache
     ) -> Float[Tensor, "batch vocab"]:
-        """Logits after the last real token of each row, without the cap: network and head in one run, and what is
-        left of the last block after its keys and values for these tokens alone."""
+        """Logits after the last real token of each row, without the cap: network and head in one run, and what is left of the last
+        block after its keys and values for these tokens alone."""
         result = torch.empty(len(tokens), self._head.blocks * 16)
         self._take_in(tokens, real, cache, result)
         return result[:, : self._head.rows]
@@ -201,13 +195,15 @@ class CompiledNetwork:
                     self._frame[Field.KEPT_COUNT] = len(last)
                     self._go_to_logits(self._tapes.last, result[spans[last[0]].row :])
                 else:
-                    self._use(self._tapes.taking)
+                    self._use(self._tapes.reading)
                     self._go()
 
     def _go_to_logits(self, tape: np.ndarray | None, result: Float[Tensor, "rows padded"]) -> None:
         """Run a tape that ends with the head."""
+        from lmworks.kernels.run.tape import send_logits
+
         assert tape is not None
-        tape[-1, OUTPUT], tape[-1, OUTPUT_STRIDE] = result.data_ptr(), 4 * result.shape[1]
+        send_logits(tape, result.data_ptr(), 4 * result.shape[1])
         self._use(tape)
         self._go()
 
@@ -219,12 +215,11 @@ class CompiledNetwork:
         uniforms: Float[np.ndarray, "rounds tokens"],
         interrupt: np.ndarray,
     ) -> Written:
-        """Read the tokens of each row, one and what is guessed to follow it, and choose the one after each of them.
-        Where every row has one token, what it chose is read next, round after round: at most as many rounds as
-        `uniforms` has, until a row comes to an end of its text or to a token that the kernels do not choose, or the
-        int64 in `interrupt` is 1, which any thread may make it. `choices` are those of each token, and `uniforms`,
-        from 0 to 1, say which tokens are drawn. What passes in Python between two tokens passes once for all of
-        them."""
+        """Read the tokens of each row, one and what is guessed to follow it, and choose the one after each of them. Where every row
+        has one token, what it chose is read next, round after round: at most as many rounds as `uniforms` has, until a row comes to an end of
+        its text or to a token that the kernels do not choose, or the int64 in `interrupt` is 1, which any thread may make it. `choices` are
+        those of each token, and `uniforms`, from 0 to 1, say which tokens are drawn. What passes in Python between two tokens passes once
+        for all of them."""
         assert isinstance(cache, PagedCache)
         sizes = list(map(len, rows))
         assert len(uniforms) == 1 or max(sizes) == 1, "several tokens of a row are read in one round"
@@ -260,9 +255,9 @@ class CompiledNetwork:
         interrupt: np.ndarray,
         lookup: PromptLookup,
     ) -> Written:
-        """Write one row that guesses by itself: read its tokens, one and what `lookup` guesses to follow it, keep
-        the guesses that are right and the token after them, and read that with new guesses, for `rounds` rounds. At
-        most as many tokens as `uniforms` has, one for each; the rest is as in `write`."""
+        """Write one row that guesses by itself: read its tokens, one and what `lookup` guesses to follow it, keep the guesses that are
+        right and the token after them, and read that with new guesses, for `rounds` rounds. At most as many tokens as `uniforms`
+        has, one for each; the rest is as in `write`."""
         assert isinstance(cache, PagedCache)
         self._check(min(tokens), max(tokens))
         with self.lock:
@@ -289,16 +284,16 @@ class CompiledNetwork:
         interrupt: np.ndarray,
         lookup: int = 0,
     ) -> tuple[Int[np.ndarray, "*uniforms"], Float[np.ndarray, "*uniforms"]]:
-        """Run the tape that chooses, with room for the logits of this many tokens; what was chosen by each number,
-        and the log-probability of that. `lookup` is the address of the state of a row that guesses by itself."""
+        """Run the tape that chooses, with room for the logits of this many tokens; what was chosen by each number, and the log-probability
+        of that. `lookup` is the address of the state of a row that guesses by itself."""
         told = np.zeros((3, *uniforms.shape))
         told[0], chosen, logprobs = uniforms, told[1].view(np.int64), told[2]
-        self._choose_too(tokens)
+        self._choose_too(tokens, lookup != 0)
         self._put(Field.CHOICES, table_of(choices))
-        self._put(Field.SHARES, told)
-        if self._keep.get(Field.HURRY) is not interrupt:
-            self._put(Field.HURRY, interrupt)
-        start, size = self._frame.item(Field.SHARES), chosen.nbytes
+        self._put(Field.UNIFORMS, told)
+        if self._keep.get(Field.INTERRUPT) is not interrupt:
+            self._put(Field.INTERRUPT, interrupt)
+        start, size = self._frame.item(Field.UNIFORMS), chosen.nbytes
         self._frame[Field.CHOSEN : Field.LOGPROBS + 1] = start + size, start + 2 * size
         try:
             self._frame[Field.ROUNDS : Field.STOP + 1] = rounds, 0, 0
@@ -312,17 +307,16 @@ class CompiledNetwork:
         """Logits for Python, copied by NumPy, which wakes no threads."""
         return torch.from_numpy(self._logits.numpy()[row, : self._head.rows].copy())
 
-    def _choose_too(self, tokens: int) -> None:
+    def _choose_too(self, tokens: int, guesses: bool) -> None:
         """Use the tape that chooses tokens, with room for the logits of this many."""
-        writing = self._tapes.writing
-        assert writing is not None
+        from lmworks.kernels.run.tape import choose_from
+
+        tape = self._tapes.guessing if guesses else self._tapes.writing
+        assert tape is not None
         if len(self._logits) < tokens:
             self._logits = torch.empty(tokens, self._head.blocks * 16)
-        if writing.item(-2, LOGITS) != self._logits.data_ptr():
-            head, choosing, _ = writing[-3:]
-            head[OUTPUT] = choosing[LOGITS] = self._logits.data_ptr()
-            head[OUTPUT_STRIDE] = choosing[LOGITS_STRIDE] = 4 * self._logits.shape[1]
-        self._use(writing)
+        choose_from(tape, self._logits.data_ptr(), 4 * self._logits.shape[1])
+        self._use(tape)
 
     @property
     def bytes(self) -> int:
@@ -335,8 +329,8 @@ class CompiledNetwork:
         """ConfigError for an id that there is no row for: the kernels would read what lies after the table."""
         if not 0 <= smallest <= largest < self.network.config.vocab_size:
             raise ConfigError(
-                f"ids lie between {smallest} and {largest}, and the vocabulary has {self.network.config.vocab_size:,}; "
-                "encode the text with this model's tokenizer"
+                f"ids lie between {smallest} and {largest}, and the vocabulary has {self.network.config.vocab_size:,}; encode "
+                "the text with this model's tokenizer"
             )
 
     def _run(self, spans: list[Span], ids: list[np.ndarray], cache: PagedCache) -> np.ndarray:
@@ -359,9 +353,9 @@ class CompiledNetwork:
         rounds: int = 1,
         cuts: Cuts | None = None,
     ) -> int:
-        """Tell the frame which tokens of which rows run, where they stand and what they see; returns how many there
-        are. With few calls, as each finds the processor's caches full of weights. Where the tape chooses tokens,
-        with room for those of all rounds; where one row guesses by itself, as many at once as there are `cuts` for."""
+        """Tell the frame which tokens of which rows run, where they stand and what they see; returns how many there are. With few
+        calls, as each finds the processor's caches full of weights. Where the tape chooses tokens, with room for those of all rounds;
+        where one row guesses by itself, as many at once as there are `cuts` for."""
         counts, pasts = list(map(len, tokens)), [cache.sizes[row] for row in rows]
         ends = [past + count for past, count in zip(pasts, counts, strict=True)]
         longest, total = max(ends) + rounds - 1, sum(counts)
@@ -400,15 +394,14 @@ class CompiledNetwork:
     def _must_have_places(self, longest: int) -> None:
         if self.weights.places and longest > self.weights.places:
             raise ConfigError(
-                f"the text has {longest:,} tokens and the network has learned {self.weights.places:,} positions; shorten "
-                "the text"
+                f"the text has {longest:,} tokens and the network has learned {self.weights.places:,} positions; shorten the text"
             )
 
     def _tell(
         self, told: np.ndarray, positions: list[int], counts: list[int], longest: int, cut: tuple[int, int, int]
     ) -> None:
-        """Put into the frame what is told of each token and each tile; for how many tokens there is room, and how
-        many tiles and parts there are, says `cut`, and `counts` the tokens of each row, one after another."""
+        """Put into the frame what is told of each token and each tile; for how many tokens there is room, and how many tiles and parts
+        there are, says `cut`, and `counts` the tokens of each row, one after another."""
         room, tiles, parts = cut
         self._put(Field.IDS, told)
         ids = self._frame.item(Field.IDS)
@@ -437,8 +430,8 @@ class CompiledNetwork:
         return self._kept_cuts[1]
 
     def _shared_pages(self, tiles: int, counts: list[int], longest: int) -> int:
-        """The pages of the longest row where threads share them, else 1. Of several texts' pages a thread might get
-        those of a long one alone, so that only two tokens share theirs."""
+        """The pages of the longest row where threads share them, else 1. Of several texts' pages a thread might get those of a long
+        one alone, so that only two tokens share theirs."""
         pages, few = -(-longest // PAGE), sum(counts) <= 2
         alone = len(counts) == 1 and tiles * self.network.config.kv_heads < SPLIT * self.team.threads
         return pages if few or (alone and self._mix_bytes(sum(counts), pages) <= MOST_PARTS) else 1
@@ -448,6 +441,8 @@ class CompiledNetwork:
         return tokens * config.heads * parts * (config.head_dim + 16) * 4
 
     def _multiply_head(self, rows: np.ndarray, output: np.ndarray) -> None:
+        from lmworks.kernels.run.tape import head_steps, table
+
         self._make_room(len(rows))
         self._frame[Field.TOKENS] = len(rows)
         self._use(table(head_steps(self.weights, rows, output.ctypes.data, output.strides[0])))
@@ -457,12 +452,11 @@ class CompiledNetwork:
         """Run a tape, which `stays` or is there for this run alone."""
         if self.team.process != os.getpid():  # a child process has none of its parent's threads
             self.team = team()
-            self._barrier[:], self._keep[Field.MARKS][:] = 0, 0  # as they left them
+            self._barrier[:], self._keep[Field.DONE][:] = 0, 0  # as they left them
         self.team.run(self._frame, self._barrier, stays)
 
     def _temporary(self, ids: list[np.ndarray], cut: list[list[Span]]) -> PagedCache:
-        """Pages for texts that nobody goes on with: of one layer, used again and again, where each row is read at
-        once."""
+        """Pages for texts that nobody goes on with: of one layer, used again and again, where each row is read at once."""
         whole = len(cut) == 1 or all(span.count == len(ids[span.row]) for run in cut for span in run)
         if not whole:
             return self.new_cache(len(ids))
@@ -479,8 +473,7 @@ class CompiledNetwork:
             self._scratch_pages.pages.append([page for row in cache.pages for page in row])
 
     def _turns(self, positions: list[int], counts: list[int], longest: int) -> np.ndarray | None:
-        """The row of cosines and sines of each token, None for that of its position; their tables grow with the
-        longest text."""
+        """The row of cosines and sines of each token, None for that of its position; their tables grow with the longest text."""
         if not self._half:
             return None
         if self._turns_with_length:  # dynamic scaling: each row by its own length, which changes
@@ -500,7 +493,7 @@ class CompiledNetwork:
         return None
 
     def _turned(self, positions: Int[Tensor, "one seq"]) -> tuple[np.ndarray, np.ndarray]:
-        cos, sin = rotation(self.network.config, positions, torch.float32)
+        cos, sin = self.network.encoding.rotation(self.network.config, positions, torch.float32)
         return cos[0, 0].contiguous().numpy(), sin[0, 0].contiguous().numpy()
 
     # Memory
@@ -520,9 +513,9 @@ class CompiledNetwork:
         adapters = [one.down for one in self.weights.adapters.values()]
         self._blocks = max(one.blocks for one in (*self.weights.matrices.values(), *adapters))
         inner = max(one.blocks for name, one in self.weights.matrices.items() if not is_vocabulary(name))
-        stride = MAIL_BEGIN + 64 * max(inner * MOST_LED, self._blocks * OF_VOCABULARY)
-        self._put(Field.MAIL, aligned(stride * (self.team.threads - 1)))
-        self._frame[Field.MAIL_STRIDE] = stride
+        stride = 64 * max(inner * MOST_LED, self._blocks * OF_VOCABULARY)
+        self._put(Field.OUTBOX, aligned(stride * (self.team.threads - 1)))
+        self._frame[Field.OUTBOX_STRIDE] = stride
         self._mark_room(self._blocks)
 
     def _make_room(self, tokens: int) -> None:
@@ -542,30 +535,31 @@ class CompiledNetwork:
         self._write_tapes()
 
     def _write_tapes(self) -> None:
+        from lmworks.kernels.run.tape import Room, tapes
+
         self.team.keep(getattr(self, "_tapes", None))
         room, size = self._choosing_room.ctypes.data, self._choosing_room.nbytes // self.team.threads
-        choosing = [Operation.CHOOSE, 0, 0, self._head.rows, room, size] if self._has_head else None
-        self._tapes = tapes(self.weights, self.buffers, choosing)
+        self._tapes = tapes(self.weights, self.buffers, Room(room, size) if self._has_head else None)
 
     def _room_for(self, tokens: int, mixed: int, units: int) -> None:
-        """Room for the parts of attention (`mixed` bytes) and for the marks of its units; helpers have their own
-        parts, where that is not too much, and where it is nobody leads."""
+        """Room for the parts of attention (`mixed` bytes) and for the marks of its units; helpers have their own parts, where that is not too
+        much, and where it is nobody leads."""
         needed = -(-mixed // 64) * 64
         led = tokens <= MOST_LED and needed * self.team.threads <= MOST_PARTS
         own = needed * (self.team.threads if led else 1)
-        if Field.MIX not in self._keep or self._keep[Field.MIX].nbytes < own:
-            self._put(Field.MIX, aligned(2 * own if mixed > self._mix_bytes(tokens, 1) else own))
-        self._frame[Field.MIX_STRIDE] = needed
-        self._mark_room(units if led else MOST_UNITS + 1)
+        if Field.MIXED not in self._keep or self._keep[Field.MIXED].nbytes < own:
+            self._put(Field.MIXED, aligned(2 * own if mixed > self._mix_bytes(tokens, 1) else own))
+        self._frame[Field.MIXED_STRIDE] = needed
+        self._mark_room(units if led else MOST_CHUNKS + 1)
 
     def _mark_room(self, units: int) -> None:
         """Room for the marks of this many units of a step; none where they are too many, and nobody leads."""
-        marks = self._keep.get(Field.MARKS)
-        if marks is None or len(marks) < units <= MOST_UNITS:
+        marks = self._keep.get(Field.DONE)
+        if marks is None or len(marks) < units <= MOST_CHUNKS:
             self.team.keep(marks)
-            marks = self._keep[Field.MARKS] = np.zeros(2 * units, np.int64)
+            marks = self._keep[Field.DONE] = np.zeros(2 * units, np.int64)
             self._marks = int(marks.ctypes.data)
-        self._frame[Field.MARKS] = self._marks if units <= MOST_UNITS else 0
+        self._frame[Field.DONE] = self._marks if units <= MOST_CHUNKS else 0
 
     def _put(self, field: Field, array: np.ndarray) -> None:
         """An array into the frame, and kept alive as long as it stands there."""
@@ -580,8 +574,7 @@ class CompiledNetwork:
 
 
 def _tiles(counts: Sequence[int], most: int) -> list[tuple[int, int]]:
-    """The first of up to `most` neighbouring tokens of a row, and how many they are; `counts` are the tokens of each
-    row."""
+    """The first of up to `most` neighbouring tokens of a row, and how many they are; `counts` are the tokens of each row."""
     starts = itertools.accumulate(counts, initial=0)
     return [
         (start + at, min(most, size - at))

@@ -18,36 +18,24 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lmworks.kernels.library import loaded
+from lmworks.kernels.frame import CHUNK, Choosing, room_numbers
+from lmworks.kernels.run.library import loaded
 from lmworks.models.runner import TokenChoice
 
-CHUNK = 128
-"""Logits whose exponents are summed by themselves."""
-EDGE = 1e-6
-"""So many times less probable than the most probable one, a token is looked at only where others are not enough."""
-
-# The room of a thread, offsets in bytes: a chunk, the largest logit, a sum that nobody needs, the sums of all chunks.
-# Behind them are as many numbers as all chunks have for the places of tokens, and again for their exponents.
-LARGEST = 4 * CHUNK
-SPARE = LARGEST + 4
-TOTALS = SPARE + 4
-
-# Words of a row's choice: float64 numbers, then integers.
-FACTOR, TOP_P, MIN_P, TOP_K, JUDGED, ENDS, END_COUNT, FORBIDDEN = range(8)
-CHOICE_WORDS = 8
+__all__ = ["CHUNK", "drawn", "log_total", "room_numbers", "table_of"]
 
 _own = threading.local()
 
 
 def table_of(choices: Sequence[TokenChoice]) -> np.ndarray:
-    """What the kernels read of them, int64 [rows, CHOICE_WORDS]; it holds addresses of their `ends`."""
-    table, before = np.empty((len(choices), CHOICE_WORDS), np.int64), None
+    """What the kernels read of them, int64 [rows, Choosing]; it holds addresses of their `ends`."""
+    table, before = np.empty((len(choices), len(Choosing)), np.int64), None
     for number, one in enumerate(choices):
         if one is before:  # as mostly after guesses
             table[number] = table[number - 1]
             continue
-        table[number, TOP_K:] = one.top_k, one.logprobs, one.ends.ctypes.data, len(one.ends), one.forbidden
-        table[number].view(np.float64)[:TOP_K] = one.factor, one.top_p, one.min_p
+        table[number, Choosing.TOP_K :] = one.top_k, one.logprobs, one.ends.ctypes.data, len(one.ends), one.forbidden
+        table[number].view(np.float64)[: Choosing.TOP_K] = one.factor, one.top_p, one.min_p
         before = one
     return table
 
@@ -55,9 +43,9 @@ def table_of(choices: Sequence[TokenChoice]) -> np.ndarray:
 def drawn(
     logits: Tensor, factor: float, top_k: int = 0, top_p: float = 1.0, min_p: float = 0.0, at: float = 0.0
 ) -> int | None:
-    """The token at the share `at` of the probabilities softmax(factor x logits) that the filters leave. None where
-    no kernels are loaded, where the logits are not float32 numbers of a CPU or no numbers at all, and where top_p is
-    1 but for rounding."""
+    """The token at the share `at` of the probabilities softmax(factor x logits) that the filters leave. None where no
+    kernels are loaded, where the logits are not float32 numbers of a CPU or no numbers at all, and where top_p is 1
+    but for rounding."""
     kernels = loaded()
     if kernels is None or not _is_plain(logits):
         return None
@@ -76,12 +64,6 @@ def log_total(logits: Tensor) -> float | None:
 
 def _is_plain(logits: Tensor) -> bool:
     return logits.dtype is torch.float32 and logits.is_cpu and logits.stride(0) == 1
-
-
-def room_numbers(logits: int) -> int:
-    """float32 numbers of the room of a thread."""
-    chunks = -(-logits // CHUNK)
-    return TOTALS // 4 + chunks + 2 * CHUNK * chunks
 
 
 def _room(logits: int) -> int:

@@ -1,1 +1,2 @@
-"""The lab: what everybody says about language models; one experiment a claim, its rule fixed beforehand."""
+"""The lab: what everybody says about language models, measured. One experiment a claim; its rule is fixed before the
+run."""

@@ -1,4 +1,4 @@
-"""Chart: what to draw, as data, so that stored result, terminal, file and web page show the same."""
+"""Chart: what to draw, as data, so that the stored result, the terminal, the picture and the web page show the same."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ ONLY_IF = "holds only if "
 """Followed by the condition."""
 
 SEEDS = 3
-"""What is random counts only if it was run with at least this many seeds."""
+"""A random figure counts only when it was measured with at least this many seeds."""
 
 
 class Check(Config):
@@ -66,10 +66,10 @@ class Rule(Config):
     """From measurements to a verdict: nothing else is looked at."""
 
     holds_if: tuple[Check, ...]
-    """What the claim says at its core: one "no" and it fails, one "undecided" and the run was too small."""
+    """The core of the claim: one "no" and it fails, one "undecided" and the run was too small."""
 
     only_if: tuple[tuple[Check, str], ...] = ()
-    """Parts that may be false without the rest falling, each with the condition that is left."""
+    """Parts that may be false while the rest holds, each with the condition that is then added."""
 
     @model_validator(mode="after")
     def _decides(self) -> Self:
@@ -122,7 +122,7 @@ class Observation(Config):
     """The one picture that shows it."""
 
     note: str
-    """What to know beside the figures: limits of the run, corrections of the claim with their source."""
+    """What to know besides the figures: limits of the run, corrections of the claim with their source."""
 
     @model_validator(mode="after")
     def _names_differ(self) -> Self:
@@ -134,7 +134,7 @@ class Observation(Config):
 
 
 class Finding(Observation):
-    """An observation with its verdict and all that is needed to run it again. One JSON file holds one."""
+    """An observation with its verdict and everything needed to run it again. One JSON file holds one."""
 
     question: int
     """The claim's number among the fifty."""

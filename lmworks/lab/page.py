@@ -1,22 +1,26 @@
-"""The handbook's page of claims, written from stored findings and from nothing else."""
+"""The handbook's page of claims, written from the stored findings alone."""
 
 from __future__ import annotations
 
 import re
+import textwrap
 from collections.abc import Sequence
 
 from lmworks.lab.finding import Finding
+
+WIDTH, KEPT = 120, "\0"
+"""Characters of a line; a space at which no line is broken."""
 
 OPENING = """# The claims, measured
 
 <!-- Written by `lmworks lab --all --show --markdown` from lmworks/lab/results; change those, not this page. -->
 
-What everybody says about language models, run with the workshop's own parts on real data. A verdict is computed from the
-measurements by a rule that stands in the experiment's file before its run: **holds**, **holds only if** (says when), **fails
-here**, or **underpowered** (an interval holds the bound, so that this run cannot tell). All of it was measured on small networks
-or a small model on two CPU cores: "fails here" means here. Each line below a claim is one check of its rule, with the figure, its
-95 % interval, n and chance level. `lmworks lab 12 --show` shows every figure and the chart of claim 12; `lmworks lab 12` runs
-it again in under two minutes, `--scale full` as it was run for this page.
+What everybody says about language models, run with the workshop's own parts on real data. A verdict is computed from
+the measurements by a rule that is fixed before the run, in the experiment's file: **holds**, **holds only if** (says
+when), **fails here**, or **underpowered** (an interval includes the bound, so this run cannot tell). Everything was
+measured on small networks or a small model on two CPU cores: "fails here" means here. Each line under a claim is one
+check of its rule, with the figure, its 95 % interval, n and chance level. `lmworks lab 12 --show` shows every figure
+and the chart of claim 12; `lmworks lab 12` runs it again in under two minutes, `--scale full` as for this page.
 """
 
 
@@ -28,14 +32,14 @@ def markdown(findings: Sequence[Finding]) -> str:
 
 
 def _section(finding: Finding) -> str:
-    checks = "\n".join(f"- {_plain(line)}" for line in finding.reasons)
+    measured = f"{_took(finding)}, {finding.started[:10]}, {finding.machine['processor']}"
     return "\n\n".join(
         [
             f"## Claim {finding.question}",
-            f"> {_plain(finding.claim)}",
-            f"**{finding.verdict}** ({_how(finding)}; {_took(finding)}, {finding.started[:10]}, {finding.machine['processor']})",
-            checks,
-            _plain(finding.note),
+            _wrapped(finding.claim, "> ", "> "),
+            _wrapped(f"**{finding.verdict}** ({_how(finding)}; {measured})"),
+            "\n".join(_wrapped(line, "- ", "  ") for line in finding.reasons),
+            _wrapped(finding.note),
         ]
     )
 
@@ -50,6 +54,11 @@ def _took(finding: Finding) -> str:
     return f"{finding.seconds:,.0f} s" if minutes < 10 else f"{minutes:,.0f} min"
 
 
-def _plain(text: str) -> str:
-    """Text that Markdown shows as it is: <unk> is no tag."""
-    return re.sub(r"<(?=[A-Za-z/!])", "&lt;", text)
+def _wrapped(text: str, first: str = "", next_: str = "") -> str:
+    """Text that Markdown shows as it is, in lines of 120: `<unk>` is not a tag, and no line begins with a mark."""
+    text = re.sub(r"<(?=[A-Za-z/!])", "&lt;", text)
+    text = re.sub(r" (?=([>#+*-]|1\.) )", KEPT, text)
+    made = textwrap.fill(
+        text, WIDTH, initial_indent=first, subsequent_indent=next_, break_long_words=False, break_on_hyphens=False
+    )
+    return made.replace(KEPT, " ")

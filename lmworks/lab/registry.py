@@ -30,7 +30,7 @@ SCALES: tuple[Scale, Scale] = ("quick", "full")
 Count = Annotated[int, Field(ge=1)]
 """A parameter that counts something."""
 Several = Annotated[int, Field(ge=2)]
-"""A parameter of which one would not do."""
+"""A parameter that must be at least two."""
 
 Value = TypeVar("Value")
 

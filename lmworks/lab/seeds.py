@@ -1,4 +1,4 @@
-"""Figures that were taken once a seed, as one measurement with Student's t interval over the seeds."""
+"""A figure measured once per seed, as one measurement with Student's t interval over the seeds."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def measured(name: str, by_seed: Mapping[int, float], unit: str = "", **facts: A
 
 
 def difference(name: str, by_seed: Mapping[int, float], minus: Mapping[int, float], unit: str = "") -> Measurement:
-    """One condition minus the other, each seed with itself."""
+    """One condition minus the other, seed by seed."""
     return measured(
         name,
         {seed: value - minus[seed] for seed, value in by_seed.items()},
@@ -37,7 +37,7 @@ def difference(name: str, by_seed: Mapping[int, float], minus: Mapping[int, floa
 def worst_difference(
     name: str, cases: Mapping[str, tuple[Mapping[int, float], Mapping[int, float]]], unit: str = ""
 ) -> Measurement:
-    """The difference in the case (a language, say) where its mean over seeds is highest.
+    """The difference in the case (a language, say) where its mean over the seeds is highest.
 
     The case is chosen once for all seeds: the highest of each seed would be above 0 by noise alone.
     """

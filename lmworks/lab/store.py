@@ -1,6 +1,6 @@
-"""Findings on disk: one JSON file a question and scale, written whole.
+"""Findings on disk: one JSON file per question and scale, written whole.
 
-The findings that lmworks ships lie in `lab/results`; a user's own go to a folder of theirs.
+The findings that lmworks ships are in `lab/results`; a user's own are in a folder of theirs.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from lmworks.lab.registry import Experiment, Scale
 
 SHIPPED = Path(__file__).parent / "results"
 LARGEST = 16 * 2**20
-"""Bytes of a result file; more is not one of ours."""
+"""Bytes of a result file; a larger file is not one of ours."""
 
 
 def path_of(folder: Path, question: int, scale: str) -> Path:
-    """Where a finding lies in a folder of results."""
+    """The file of a finding in a folder of results."""
     return folder / f"q{question:02d}.{scale}.json"
 
 
@@ -36,8 +36,19 @@ def write(finding: Finding, folder: Path) -> Path:
     return path
 
 
+def keep(finding: Finding, out: Path, *, ship: bool = False) -> list[Path]:
+    """Write a finding and pictures of its chart into `out`; with `ship`, the finding among those that lmworks ships.
+    Returns the files."""
+    files = [write(finding, SHIPPED if ship else out)]
+    for ending in (".png", ".svg"):
+        picture = path_of(out, finding.question, finding.scale).with_suffix(ending)
+        finding.chart.save(picture)
+        files.append(picture)
+    return files
+
+
 def as_json(finding: Finding) -> dict[str, Any]:
-    """Plain numbers, texts and lists, what a reader wants first at the top."""
+    """Plain numbers, texts and lists, with what a reader wants first at the top."""
     fields = finding.model_dump(mode="json")
     first = (
         "question",
@@ -73,8 +84,8 @@ def read(path: Path) -> Finding:
 
 
 def stored(question: int, folder: Path | None = None, scale: Scale | None = None) -> Finding | None:
-    """A folder's finding of a question, or the shipped one; of the full scale where there is one, or of the one that is asked
-    for. None where there is none."""
+    """A folder's finding of a question, or the shipped one: that of the scale, or else of the full scale where there
+    is one. None where there is none."""
     for one in ("full", "quick") if scale is None else (scale,):
         path = path_of(SHIPPED if folder is None else folder, question, one)
         if path.is_file():
@@ -91,9 +102,14 @@ def kept(question: int, folder: Path, scale: Scale | None = None) -> Finding:
     return finding
 
 
+def all_kept(questions: Sequence[int], folder: Path, scale: Scale | None = None) -> tuple[list[Finding], list[int]]:
+    """The findings of these questions, and the questions that have none."""
+    found = {question: stored(question, folder, scale) or stored(question, scale=scale) for question in questions}
+    return [one for one in found.values() if one is not None], [number for number, one in found.items() if one is None]
+
+
 def same(experiment: Experiment, scale: Scale, folder: Path, changes: Sequence[str] = ()) -> Finding | None:
-    """The folder's finding of an experiment if it was measured with the parameters, `changes` among them, and the rule of
-    today."""
+    """The folder's finding of an experiment, if it was measured with these parameters and the rule of today."""
     path = path_of(folder, experiment.question, scale)
     finding = read(path) if path.is_file() else None
     if finding is None or finding.rule != str(experiment.rule):
@@ -130,7 +146,7 @@ def _memory() -> float | None:
 
 
 def commit() -> str | None:
-    """The commit of the lmworks that runs; None where it was not run from its repository."""
+    """The commit of the lmworks that runs; None where it does not run from its repository."""
     head = _git("rev-parse", "HEAD")
     if head is None:
         return None

@@ -1,4 +1,4 @@
-"""What a network with adapters has in a linear layer's place, for those who run it; adaptation/lora.py makes and trains them."""
+"""Linear layers with adapters, as those who run a network see them; adaptation/lora.py makes and trains them."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ class AdaptedLinear(nn.Module, ABC):
 
     base: nn.Linear
     enabled: bool
-    """Off, it is its base."""
+    """Off, the layer is its base."""
     scale: float
-    """A factor in U."""
+    """Multiplied into U by `updates`."""
 
     @property
     @abstractmethod

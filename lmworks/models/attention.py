@@ -23,7 +23,8 @@ from lmworks.models.linear import Linear
 from lmworks.models.masks import Visibility
 from lmworks.models.memory import Memory
 from lmworks.models.norm import RMSNorm
-from lmworks.models.positions import Rotation, rotate
+from lmworks.models.positions.encoding import encoding_of
+from lmworks.models.positions.rotation import Rotation, rotate
 from lmworks.models.precision import quicker_in_float32
 
 Kernel = Literal["fused", "explicit"]
@@ -37,8 +38,8 @@ Pattern = Float[Tensor, "batch heads seq keys"]
 
 
 def attention_scores(query: Queries, key: Keys, sees: Visibility, scale: float | None = None) -> Pattern:
-    """Dot products times `scale` (1 / root of head_dim unless given), plus the bias where there is one; minus infinity where
-    a query does not see a key. Heads of a group share their key."""
+    """Dot products times `scale` (1 / root of head_dim unless given), plus the bias where there is one; minus infinity
+    where a query does not see a key. Heads of a group share their key."""
     batch, heads, seq, head_dim = query.shape
     grouped = query.reshape(batch, key.shape[1], -1, head_dim)
     scores = (grouped @ key.mT * (scale or head_dim**-0.5)).view(batch, heads, seq, -1)
@@ -50,7 +51,7 @@ def attention_scores(query: Queries, key: Keys, sees: Visibility, scale: float |
 
 
 def attention_pattern(scores: Pattern) -> Pattern:
-    """Each query's weights over the keys: softmax, computed in float32 at least (it overflows and loses small weights else)."""
+    """Each query's weights over the keys: softmax, in float32 at least (16 bits overflow and lose small weights)."""
     exact = torch.promote_types(scores.dtype, torch.float32)
     return scores.softmax(dim=-1, dtype=exact).to(scores.dtype)
 
@@ -71,8 +72,8 @@ def attend(
     dropout: float = 0.0,
     scale: float | None = None,
 ) -> Queries:
-    """softmax(Q K^T scale) V by the kernel that `kernel_of` names; `dropout` drops weights of the pattern, and `scale` is
-    1 / root of head_dim unless given."""
+    """softmax(Q K^T scale) V by the kernel that `kernel_of` names; `dropout` drops weights of the pattern, and `scale`
+    is 1 / root of head_dim unless given."""
     if kernel == "fused" and not torch.is_grad_enabled() and quicker_in_float32(query):  # 4 to 10 times (docs/log.md)
         return attend(query.float(), key.float(), value.float(), sees, kernel, dropout, scale).to(query.dtype)
     chosen = kernel_of(query, sees, kernel, dropout)
@@ -99,10 +100,10 @@ def attend(
 def kernel_of(query: Queries, sees: Visibility, kernel: Kernel = "fused", dropout: float = 0.0) -> str:
     """Which way `attend` takes: explicit (the formula), tiled, or fused (PyTorch's own kernel).
 
-    On a CPU PyTorch's kernel is not always the fastest (docs/log.md). Without gradients: for one query a row it reads each
-    key once for every head of a group (320 against 51 microseconds a layer at 512 tokens), and in bfloat16 it takes
-    4.3 ms a layer for a prompt of 512 tokens. With them, in bfloat16: forward and backward take 22 ms for 128 texts
-    of 24 tokens with 4 heads of 32, and the formula 5; for 16 texts of 256 with 4 heads of 64 they take the same.
+    On a CPU PyTorch's kernel is not always the fastest (docs/log.md). Without gradients: for one query a row it reads
+    each key once for every head of a group (320 against 51 microseconds a layer at 512 tokens), and in bfloat16 it
+    takes 4.3 ms a layer for a prompt of 512 tokens. With them, in bfloat16: forward and backward take 22 ms for 128
+    texts of 24 tokens with 4 heads of 32, and the formula 5; for 16 texts of 256 with 4 heads of 64 they take the same.
     """
     if kernel not in get_args(Kernel):
         raise ConfigError(f"{kernel!r} is not an attention kernel; there are {', '.join(get_args(Kernel))}")
@@ -116,7 +117,7 @@ def kernel_of(query: Queries, sees: Visibility, kernel: Kernel = "fused", dropou
 
 
 def trains_by_formula(queries: int, dropout: float) -> bool:
-    """Does training in bfloat16 on a CPU take the formula for rows of so many queries?"""
+    """Does training in bfloat16 on a CPU take the formula for rows of this many queries?"""
     return queries <= SHORT or bool(dropout)
 
 
@@ -150,25 +151,26 @@ class Pass:
     padded: bool
     """Some tokens are padding, or the cache holds some."""
     prefixed: bool
-    """Some tokens see what comes behind them."""
+    """Some tokens see what comes after them."""
     sees: dict[int | None, Visibility]
     """By window: None is the whole context."""
     cache: Cache | None
     kernel: Kernel
     real: Bool[Tensor, "batch seq"] | None = None
     """False on padding among the tokens of this pass; None where all are text, or nobody asks."""
-    tiles: dict[int | None, Any] = field(default_factory=dict)
-    """What a block runner made once for all blocks of this pass, by window."""
+    tiles: dict[tuple[int | None, bool], Any] = field(default_factory=dict)
+    """What a block runner made once for all blocks of this pass that share a window and whether they rotate."""
     memory: Memory | None = None
     """What an encoder made of the source, for the decoder to attend to."""
     sees_memory: Visibility | None = None
 
 
 class _Heads(nn.Module):
-    """What attention to one's own text and to a source have in common: heads, their hook points, the projection back."""
+    """What self-attention and cross-attention share: heads, their hook points, the projection back."""
 
     output: Linear
-    """Back into the stream; made by the subclass behind its other matrices, as fresh weights are drawn in this order."""
+    """Back into the stream; each subclass makes it after its other matrices, as fresh weights are drawn in this
+    order."""
 
     def __init__(self, config: ModelConfig, layer: int) -> None:
         super().__init__()
@@ -204,6 +206,7 @@ class Attention(_Heads):
     def __init__(self, config: ModelConfig, layer: int) -> None:
         super().__init__(config, layer)
         self.window, self.rotary_dim = config.window_of(layer), config.rotary_dim
+        self.rotates = config.rotates and encoding_of(config).rotates_in(config, layer)
         # One matrix for query, key and value: a third of the calls, and rows in this order.
         rows = (self.heads + 2 * self.kv_heads) * self.head_dim
         self.qkv = Linear(config.dim, rows, bias=config.qkv_bias)
@@ -221,19 +224,22 @@ class Attention(_Heads):
         if self.query_norm is not None and self.key_norm is not None:
             query, key = turned.split([self.heads, self.kv_heads], dim=1)
             turned = torch.cat([self.query_norm(query), self.key_norm(key)], dim=1)
-        if shared.rotation is not None:
-            turned = rotate(turned, shared.rotation) if self.rotary_dim is None else self._rotate_some(turned, shared)
+        if (by := self.rotation_in(shared)) is not None:
+            turned = rotate(turned, by) if self.rotary_dim is None else self._rotate_some(turned, by)
         query, key = turned.split([self.heads, self.kv_heads], dim=1)
         query, key, value = self.query_point(query), self.key_point(key), self.value_point(value)
         if shared.cache is not None:
             key, value = shared.cache.append(self.layer, key, value)
         return self.attended(query, key, value, shared.sees[self.window], shared.kernel)
 
-    def _rotate_some(self, turned: Tensor, shared: Pass) -> Tensor:
-        """Rotate the first dimensions of each head; the rest know nothing of the place."""
-        assert self.rotary_dim is not None and shared.rotation is not None
+    def rotation_in(self, shared: Pass) -> Rotation | None:
+        """What this layer rotates queries and keys by, if anything."""
+        return shared.rotation if self.rotates else None
+
+    def _rotate_some(self, turned: Tensor, by: Rotation) -> Tensor:
+        """Rotate the first dimensions of each head; the rest do not depend on the position."""
         first, rest = turned[..., : self.rotary_dim], turned[..., self.rotary_dim :]
-        return torch.cat([rotate(first, shared.rotation), rest], dim=-1)
+        return torch.cat([rotate(first, by), rest], dim=-1)
 
 
 class CrossAttention(_Heads):
@@ -258,8 +264,8 @@ class CrossAttention(_Heads):
             self.key_point(key),
             self.value_point(value),
             shared.sees_memory,
-            # A few beams a source: PyTorch's kernel takes 225 microseconds where the formula takes 94 (bfloat16, 16 sources
-            # of 40 tokens, 8 heads of 64, 5 beams).
+            # A few beams a source: PyTorch's kernel takes 225 microseconds where the formula takes 94 (bfloat16,
+            # 16 sources of 40 tokens, 8 heads of 64, 5 beams).
             "explicit" if shared.memory.readers > 1 else shared.kernel,
         )
         return taken.reshape(x.shape)

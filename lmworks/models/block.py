@@ -4,7 +4,8 @@
     post-norm   norm(x + part(x))            (the first transformers, BERT, BART)
     parallel    x + attention(norm x) + feed_forward(norm' x)      (GPT-NeoX)
 
-A decoder's block of an encoder-decoder attends to the source between the two. The feed-forward may be one of many experts.
+A decoder's block of an encoder-decoder attends to the source between the two. The feed-forward may be one of many
+experts.
 """
 
 from __future__ import annotations
@@ -56,7 +57,7 @@ class Block(nn.Module):
         return self.feed_forward
 
     def forward(self, x: Hidden, shared: Pass) -> Hidden:
-        """The residual stream behind this block."""
+        """The residual stream after this block."""
         stream = x = self.residual_in_point(x)
         taken = self.attention_output_point(self.attention(self._before(self.attention_norm, x), shared))
         x = self._after(self.attention_norm, x, taken)

@@ -15,7 +15,7 @@ from lmworks.models.memory import Memory
 KeysOrValues = Float[Tensor, "batch kv_heads seq head_dim"]
 
 ROOM = 64
-"""Tokens that fit behind rows that were joined, before their buffers grow."""
+"""Room for tokens after rows that were joined, before their buffers grow."""
 WASTE = 64
 """Columns of padding that are not worth moving the text for."""
 
@@ -23,8 +23,8 @@ WASTE = 64
 class Cache:
     """Keys and values of every layer, in buffers that double when they are full.
 
-    `length` counts the tokens that every layer holds, `tokens` are these. `real` marks which of them are text and not padding
-    (None as long as all are).
+    `length` counts the tokens that every layer holds, `tokens` are these. `real` marks which of them are text and not
+    padding (None as long as all are).
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class Cache:
         self._read = [tokens]
 
     def append(self, layer: int, keys: KeysOrValues, values: KeysOrValues) -> tuple[KeysOrValues, KeysOrValues]:
-        """Store a layer's new keys and values behind the old; return all of them, as views."""
+        """Store a layer's new keys and values after the old; return all of them, as views."""
         end = self.length + keys.shape[2]
         for store, new in ((self._keys, keys), (self._values, values)):
             if end > store[layer].shape[2]:
@@ -78,7 +78,7 @@ class Cache:
         self.length += tokens.shape[1]
 
     def truncate(self, length: int) -> None:
-        """Forget everything behind the first `length` tokens."""
+        """Forget everything after the first `length` tokens."""
         self.length = min(length, self.length)
         self.tokens = self.tokens[:, : self.length]
         if self.real is not None:
@@ -96,7 +96,7 @@ class Cache:
             self.real = self.real.index_select(0, rows)
 
     def join(self, other: Cache) -> None:
-        """Take another cache's rows behind these; the shorter texts are padded on the left."""
+        """Append another cache's rows to these; the shorter texts are padded on the left."""
         longest = max(self.length, other.length)
         real = torch.cat([one._real(longest) for one in (self, other)])
         self.real = None if bool(real.all()) else real
@@ -111,12 +111,12 @@ class Cache:
             self.memory = self.memory.join(other.memory)
 
     def cut(self, counts: Sequence[int]) -> None:
-        """Forget the last tokens of each row, as many as `counts` says; what padding stands behind them goes too."""
+        """Forget the last tokens of each row, as many as `counts` says; padding after them goes too."""
         if not any(counts):
             return
         real = self._real(self.length)
-        behind = real.flip(1).cumsum(1).flip(1)
-        real = real & (behind > torch.tensor(counts, device=real.device)[:, None])
+        from_end = real.flip(1).cumsum(1).flip(1)
+        real = real & (from_end > torch.tensor(counts, device=real.device)[:, None])
         self.real = real
         self.truncate(int(real.any(0).nonzero().max()) + 1 if bool(real.any()) else 0)
         if bool(self.real.all()):

@@ -3,121 +3,61 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from itertools import pairwise
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, SerializeAsAny, model_validator
 
 from lmworks.basics.config import Config
+from lmworks.basics.declared import declared
 from lmworks.basics.errors import ConfigError
+from lmworks.models.expert_settings import ExpertSettings
+from lmworks.models.rope_scaling import RopeScaling
+
+__all__ = ["ExpertSettings", "ModelConfig", "PositionDeclaration", "RopeScaling", "position_declarations", "stretched"]
 
 # A config comes from outside: sizes are bounded so that none can ask for more memory than its weights have.
 Positive = Field(gt=0, le=100_000_000)
 MOST_LAYERS = 10_000
 MOST_CLUSTERS = 16
-MOST_EXPERTS = 1024
 MOST_PARTS = 100_000
 MOST_LABELS = 100_000
 
 
-OF_POSITIONS = {
-    "position_offset": "learned",
-    "relative_buckets": "relative",
-    "relative_distance": "relative",
-    "rotary_dim": "rope",
-    "rope_theta": "rope",
-    "rope_scaling": "rope",
-}
-"""The settings of one kind of positions alone."""
+class PositionDeclaration:
+    """What a config knows of a positional encoding. How it is computed: `lmworks.models.positions.encoding`."""
+
+    name: str
+    """The value of ModelConfig.positions."""
+
+    acts_on: Literal["embedding", "heads", "scores"] | None
+    """embedding: something is added to each token's; heads: queries and keys are rotated; scores: a bias is added to
+    those of attention; None: nowhere."""
+
+    fields: tuple[str, ...] = ()
+    """Fields of ModelConfig that only this encoding reads."""
+
+    settings: type[Config] | None = None
+    """What ModelConfig.position_settings holds; None where the encoding has no settings of its own."""
+
+    def check(self, config: ModelConfig) -> None:
+        """ConfigError where the config does not suit the encoding; {at} in its text stands for the config's path."""
 
 
-class RopeScaling(Config):
-    """How rotary frequencies are stretched to read further than the network was trained for."""
-
-    kind: Literal["linear", "dynamic", "yarn", "llama3"]
-    """linear: all frequencies divided by `factor` (Chen et al. 2023); dynamic: the base grows with the text
-    (NTK); yarn: high frequencies kept, low ones divided (Peng et al. 2023); llama3: the same in Llama 3.1's form."""
-
-    factor: float = Field(gt=0)
-    """How many times longer the text may become."""
-
-    original_context: int | None = None
-    """The context before stretching; None for the network's own."""
-
-    attention_factor: float | None = None
-    """yarn: multiplies cosine and sine; None for 0.1 ln(factor) + 1."""
-
-    fast_turns: float = 32.0
-    """yarn: dimensions with more turns than this within the original context keep their frequency (beta_fast)."""
-
-    slow_turns: float = 1.0
-    """yarn: dimensions with fewer turns than this are divided by `factor` (beta_slow)."""
-
-    low_frequency_factor: float = 1.0
-    """llama3: wavelengths longer than original_context / this are divided by `factor`."""
-
-    high_frequency_factor: float = 4.0
-    """llama3: wavelengths shorter than original_context / this keep their frequency."""
-
-
-class ExpertSettings(Config):
-    """Many feed-forwards in the place of one, of which a router chooses a few for each token (mixture of experts)."""
-
-    count: int = Field(gt=1, le=MOST_EXPERTS)
-    """Experts of a layer."""
-
-    top_k: int = Field(default=2, gt=0)
-    """Experts that each token is sent to."""
-
-    hidden_dim: int | None = Field(default=None, gt=0, le=100_000_000)
-    """Width inside one expert; that of the network's feed-forward unless given."""
-
-    scores: Literal["softmax", "sigmoid"] = "softmax"
-    """What the router's logits become: a softmax over all experts, or a sigmoid of each (DeepSeek-V3)."""
-
-    normalised: bool = True
-    """The weights of the chosen experts sum to 1, which is a softmax over the chosen alone (Mixtral); False leaves them as
-    they came out of all."""
-
-    scale: float = Field(default=1.0, gt=0)
-    """What the weights of the chosen experts are multiplied by (DeepSeek-V3: 2.5); at top_k, normalised weights are 1 each
-    on average, and the layer is as loud as a feed-forward as wide as its chosen experts."""
-
-    shared_dim: int = Field(default=0, ge=0, le=100_000_000)
-    """Width of an expert that every token is sent to as well; 0 for none. Several shared ones are one that is as wide."""
-
-    shared_gate: bool = False
-    """A learned gate for each token on the shared expert's result (Qwen2-MoE)."""
-
-    layers: tuple[int, ...] | None = None
-    """The layers that have experts, of an encoder-decoder in both stacks; None for all. The others keep a feed-forward of the network's hidden_dim."""
-
-    capacity: float | None = Field(default=None, gt=0)
-    """In training an expert computes at most this many times an even share of a micro-batch's rows, the first in the order
-    of the text, and drops the rest; None to drop nothing. Tokens of a micro-batch then compete for places, also those of
-    different documents; in evaluation and generation nothing is ever dropped."""
-
-    bias_rate: float = Field(default=0.0, ge=0, lt=1)
-    """Balance by a bias on the scores that says who is chosen and nothing else: after each step it moves by this towards
-    experts with less load (Wang et al. 2024; DeepSeek-V3 takes 0.001). 0 for no bias."""
-
-    @model_validator(mode="after")
-    def _can_choose(self) -> Self:
-        if self.top_k > self.count:
-            raise ConfigError(
-                f"{{at}}top_k ({self.top_k}) is more than {{at}}count ({self.count}) experts; choose fewer"
-            )
-        if self.shared_gate and not self.shared_dim:
-            raise ConfigError("{at}shared_gate is a gate on a shared expert, and {at}shared_dim = 0 leaves none")
-        return self
+def position_declarations() -> Mapping[str, PositionDeclaration]:
+    """Every positional encoding by its name. Their files load torch, which is why this is not done at import."""
+    return declared("lmworks.models.positions", PositionDeclaration)
 
 
 class ModelConfig(Config):
     """Every choice that shapes a network."""
 
+    explain_as: ClassVar[str] = "model"
+
     family: str = "llama"
-    """The architecture whose names its files use: llama, mistral, qwen2, qwen3, gemma, mixtral, qwen2_moe,
-    qwen3_moe, gpt2, gpt_neox, bert, t5, bart, mbart, marian are public ones; lmworks is our own and takes every choice below."""
+    """The architecture whose names its files use: llama, mistral, qwen2, qwen3, gemma, mixtral, qwen2_moe, qwen3_moe,
+    gpt2, gpt_neox, bert, t5, bart, mbart, marian are public ones; lmworks is our own and takes every choice below."""
 
     arrangement: Literal["decoder", "encoder", "encoder-decoder"] = "decoder"
     """decoder: each token sees those before it; encoder: all see all; encoder-decoder: a decoder that also attends to
@@ -150,9 +90,13 @@ class ModelConfig(Config):
     context: int = Positive
     """The longest text in tokens that the network reads."""
 
-    positions: Literal["rope", "learned", "sinusoidal", "relative", "alibi", "none"] = "rope"
-    """How the network knows the order of tokens: rotary; an embedding that is learned, or made of sines; a bias on the
-    attention's scores that is learned for ranges of distances (T5), or falls with the distance (ALiBi); or not at all."""
+    positions: str = "rope"
+    """How the network knows the order of tokens. rope: queries and keys are rotated; learned, sinusoidal: an embedding
+    is added; relative, alibi: a bias on attention's scores, learned for ranges of distances (T5) or falling with the
+    distance (ALiBi); none: not at all. Each is a file of lmworks/models/positions."""
+
+    position_settings: SerializeAsAny[Config] | None = None
+    """The settings of a positional encoding that brings its own; those above have theirs below."""
 
     position_offset: int = Field(default=0, ge=0, le=1000)
     """The row of the first learned position (BART: 2)."""
@@ -176,8 +120,8 @@ class ModelConfig(Config):
     """Root-mean-square norm without bias, layer norm with bias, or none (to see what a network is without)."""
 
     norm_place: Literal["before", "after"] = "before"
-    """before: each part reads the normed stream, and a norm ends the blocks (pre-norm); after: the sum of stream and part
-    is normed (post-norm, as the first transformers)."""
+    """before: each part reads the normed stream, and a norm ends the blocks (pre-norm); after: the sum of stream and
+    part is normed (post-norm, as the first transformers)."""
 
     parallel: bool = False
     """Attention and feed-forward of a block read the same stream and are added at once (GPT-NeoX)."""
@@ -195,15 +139,15 @@ class ModelConfig(Config):
     """The norm multiplies by 1 + weight (Gemma) and not by weight."""
 
     activation: Literal["silu", "gelu", "gelu_tanh", "relu", "relu_squared", "sigmoid", "tanh"] = "silu"
-    """The feed-forward's non-linearity; gelu is exact, gelu_tanh its tanh approximation. sigmoid and tanh are for a gate
-    (GLU), or to see why plain ones were given up."""
+    """The feed-forward's non-linearity; gelu is exact, gelu_tanh its tanh approximation. sigmoid and tanh are for a
+    gate (GLU), or to see why plain ones were given up."""
 
     gated: bool = True
     """The feed-forward multiplies activation(gate) with a second projection (SwiGLU and relatives)."""
 
     experts: ExpertSettings | None = None
-    """Many feed-forwards, of which each token uses a few; None for one that all tokens use. `lmworks explain experts` has
-    their settings."""
+    """Many feed-forwards, of which each token uses a few; None for one that all tokens use. `lmworks explain experts`
+    has their settings."""
 
     qkv_bias: bool = False
     """Biases on query, key and value projections."""
@@ -268,7 +212,7 @@ class ModelConfig(Config):
         default=None, min_length=1, max_length=MOST_CLUSTERS
     )
     """An adaptive softmax as the head: tokens up to the first cutoff in the order of frequency are predicted at once,
-    those behind each cutoff through a cluster of their own; None for one softmax over all."""
+    those after each cutoff through a cluster of their own; None for one softmax over all."""
 
     adaptive_divisor: float = Field(default=4.0, ge=1, le=10_000)
     """Cluster i (from 1) of an adaptive softmax predicts from dim / adaptive_divisor^i dimensions."""
@@ -292,6 +236,7 @@ class ModelConfig(Config):
                 values["head_dim"] = dim // heads
             if isinstance(dim, int):
                 values.setdefault("hidden_dim", 4 * dim)
+            _fill_in_position_settings(values)
         return values
 
     @model_validator(mode="after")
@@ -327,8 +272,8 @@ class ModelConfig(Config):
             raise ConfigError("{at}experts.layers must name each of its layers once, and at least one")
         if self.experts.count * self.layers > MOST_PARTS:
             raise ConfigError(
-                f"{{at}}experts.count ({self.experts.count}) in {{at}}layers ({self.layers}) is more than {MOST_PARTS:,} "
-                "experts; take fewer"
+                f"{{at}}experts.count ({self.experts.count}) in {{at}}layers ({self.layers}) is more than "
+                f"{MOST_PARTS:,} experts; take fewer"
             )
 
     def _check_layers(self, name: str, named: tuple[int, ...] | None) -> None:
@@ -340,26 +285,19 @@ class ModelConfig(Config):
             raise ConfigError(f"{{at}}{name} names layer {outside[0]}, and there are {fewest} layers{where}")
 
     def _check_positions(self) -> None:
-        for name, kind in OF_POSITIONS.items():
+        own = self.position_declaration
+        of: dict[str, list[str]] = {}
+        for other in position_declarations().values():
+            for name in other.fields:
+                of.setdefault(name, []).append(repr(other.name))
+        for name, kinds in of.items():
             value = getattr(self, name)
-            if self.positions != kind and value != type(self).model_fields[name].default:
+            if name not in own.fields and value != type(self).model_fields[name].default:
                 raise ConfigError(
-                    f"{{at}}{name} ({getattr(value, 'kind', value)}) is for {{at}}positions = {kind!r}, and "
-                    f"{{at}}positions is {self.positions!r}; leave it out"
+                    f"{{at}}{name} ({getattr(value, 'kind', value)}) is for {{at}}positions = {' or '.join(kinds)}, "
+                    f"and {{at}}positions is {self.positions!r}; leave it out"
                 )
-        turned = self.rotary_dim or self.head_dim
-        if self.positions == "rope" and turned % 2:
-            name = "head_dim" if self.rotary_dim is None else "rotary_dim"
-            raise ConfigError(f"{{at}}{name} ({turned}) is odd, and rotary positions turn pairs; make it even")
-        if turned > self.head_dim:
-            raise ConfigError(f"{{at}}rotary_dim ({turned}) is more than {{at}}head_dim ({self.head_dim}) has")
-        if self.positions == "sinusoidal" and self.dim % 2:
-            raise ConfigError(f"{{at}}dim ({self.dim}) is odd, and sinusoidal positions come in pairs; make it even")
-        if self.relative_distance <= self.relative_buckets // 2:
-            raise ConfigError(
-                f"{{at}}relative_distance ({self.relative_distance}) must exceed half of {{at}}relative_buckets "
-                f"({self.relative_buckets}): each short distance has a bucket of its own"
-            )
+        own.check(self)
 
     def _check_arrangement(self) -> None:
         if self.encoder_layers is not None and self.arrangement != "encoder-decoder":
@@ -408,9 +346,19 @@ class ModelConfig(Config):
         return self.arrangement != "encoder"
 
     @property
+    def position_declaration(self) -> PositionDeclaration:
+        """What the config's positional encoding declares."""
+        return position_declarations()[self.positions]
+
+    @property
+    def rotates(self) -> bool:
+        """Are queries and keys rotated by their positions?"""
+        return self.position_declaration.acts_on == "heads"
+
+    @property
     def is_classic_decoder(self) -> bool:
-        """A decoder of sequential pre-norm blocks on a residual stream, its heads wholly rotated where they are: what fast
-        ways of running a block by hand are written for."""
+        """A decoder of sequential pre-norm blocks on a residual stream, its heads wholly rotated where they are: what
+        fast ways of running a block by hand are written for."""
         return (
             self.arrangement == "decoder"
             and self.norm_place == "before"
@@ -419,7 +367,7 @@ class ModelConfig(Config):
             and not self.parallel
             and self.rotary_dim is None
             and self.experts is None
-            and self.positions in ("rope", "learned", "sinusoidal", "none")
+            and self.position_declaration.acts_on != "scores"
         )
 
     @property
@@ -445,8 +393,30 @@ class ModelConfig(Config):
         return self.window if self.window_layers is None or layer in self.window_layers else None
 
 
+def _fill_in_position_settings(values: dict[str, Any]) -> None:
+    """Make the settings that the named encoding declares; ConfigError for a name that nothing declares."""
+    name, declarations = values.get("positions", "rope"), position_declarations()
+    if not isinstance(name, str):
+        return  # the field's own check says so
+    if name not in declarations:
+        raise ConfigError(f"{{at}}positions is {name!r}; take one of {', '.join(declarations)}")
+    kind, given = declarations[name].settings, values.get("position_settings")
+    if isinstance(given, kind or ()) or (kind is None and given is None):
+        return
+    if kind is None or not (given is None or isinstance(given, Mapping)):
+        raise ConfigError(
+            f"{{at}}position_settings is {given!r}, and {{at}}positions = {name!r} "
+            + ("has no settings of its own; leave it out" if kind is None else "takes a table of settings")
+        )
+    try:
+        values["position_settings"] = kind(**(given or {}))
+    except ConfigError as error:
+        raise error.inside(("position_settings",)) from None
+
+
 def stretched(config: ModelConfig, scaling: RopeScaling) -> ModelConfig:
-    """The same network for texts `factor` times as long. ConfigError where it has no rotary positions, or is stretched."""
+    """The same network for texts `factor` times as long. ConfigError where it has no rotary positions, or is
+    stretched."""
     if config.positions != "rope":
         raise ConfigError(f"rope_scaling stretches rotary positions, and this network's are {config.positions}")
     if config.rope_scaling is not None:

@@ -1,7 +1,7 @@
 """Dropout (Srivastava et al. 2014) with cheap random numbers on a CPU.
 
-PyTorch draws a number for each element there, 8 ns each in bfloat16; four elements share the 64 bits of one draw here: 2.3 ns,
-of which the draw is 1 (128 x 24 x 128, one thread of a busy machine).
+PyTorch draws a number for each element there, 8 ns each in bfloat16; four elements share the 64 bits of one draw here:
+2.3 ns, of which the draw is 1 (128 x 24 x 128, one thread of a busy machine).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 STEPS = 2**16
-"""A share is one of so many: 0.3 becomes 0.300003."""
+"""Shares are multiples of 1 / this: 0.3 becomes 0.300003."""
 
 
 def dropped(x: Float[Tensor, "*shape"], share: float) -> Float[Tensor, "*shape"]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -27,7 +28,8 @@ class Router(nn.Linear):
     """Scores each token for each expert and chooses."""
 
     lifts: Int[Tensor, " experts"]
-    """How often an expert's bias was lifted, less how often it was lowered: whole numbers, which no type rounds away."""
+    """How often an expert's bias was lifted, less how often it was lowered: whole numbers, which no type rounds
+    away."""
 
     def __init__(self, dim: int, settings: ExpertSettings) -> None:
         super().__init__(dim, settings.count, bias=False)
@@ -41,7 +43,7 @@ class Router(nn.Linear):
         """Each row's experts and what their results weigh, in float32 at least."""
         settings, exact = self.settings, logits.to(torch.promote_types(logits.dtype, torch.float32))
         scores = exact.softmax(dim=-1) if settings.scores == "softmax" else exact.sigmoid()
-        if settings.bias_rate:  # it says who is chosen, and nothing of what the result weighs
+        if settings.bias_rate:  # it decides who is chosen, not how much the result weighs
             chosen = (scores.detach() + settings.bias_rate * self.lifts).topk(settings.top_k, dim=-1).indices
             weights = scores.gather(1, chosen)
         else:
@@ -65,7 +67,8 @@ class Experts(nn.Module):
         self.settings = config.experts
         self.router = Router(config.dim, self.settings)
         one = config.but(hidden_dim=config.expert_dim)
-        self.experts: list[FeedForward] = nn.ModuleList(FeedForward(one) for _ in range(self.settings.count))  # type: ignore[assignment]
+        experts: Any = nn.ModuleList(FeedForward(one) for _ in range(self.settings.count))
+        self.experts: list[FeedForward] = experts
         shared = self.settings.shared_dim
         self.shared = FeedForward(config.but(hidden_dim=shared)) if shared else None
         self.shared_gate = nn.Linear(config.dim, 1, bias=False) if self.settings.shared_gate else None
@@ -137,8 +140,8 @@ class Experts(nn.Module):
         return (self.settings.count - self.settings.top_k) * one
 
     def places(self, rows: int) -> int:
-        """The most rows that one expert computes; of those behind, this layer adds nothing to the stream. In training
-        alone: an answer must not depend on what else is in its batch."""
+        """The most rows that one expert computes; to rows beyond them this layer adds nothing. There is a limit in
+        training alone: an answer must not depend on what else is in its batch."""
         if self.settings.capacity is None or not self.training:
             return rows
         return math.ceil(self.settings.capacity * rows * self.settings.top_k / self.settings.count)

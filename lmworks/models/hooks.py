@@ -1,7 +1,7 @@
 """Hook points: named places in the network where an activation can be read, edited or replaced.
 
 A function receives the activation and returns None to leave it alone, or a tensor to go on with instead. With
-functions that only read, logits are equal to the bit: nothing is computed in another way because somebody looks.
+functions that only read, logits are equal to the bit: looking does not change how anything is computed.
 """
 
 from __future__ import annotations

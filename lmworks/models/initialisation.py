@@ -53,8 +53,8 @@ def _width(path: str, module: nn.Module, config: ModelConfig) -> float:
 
 
 def activation_gain(activation: str) -> float:
-    """What an activation's output has to be multiplied by to be as large as its input, which is taken as normal: the root
-    of 2 for relu."""
+    """What an activation's output has to be multiplied by to be as large as its input, which is taken as normal: the
+    root of 2 for relu."""
     normal = torch.special.ndtri((torch.arange(10_000, dtype=torch.float64) + 0.5) / 10_000)
     return float(ACTIVATIONS[activation](normal).square().mean() ** -0.5)
 

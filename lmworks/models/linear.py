@@ -25,8 +25,9 @@ _float32_as: ContextVar[torch.dtype | None] = ContextVar("the format of packed c
 
 @contextlib.contextmanager
 def packed_products(dtype: torch.dtype, device: torch.device) -> Iterator[None]:
-    """Inference in the block multiplies float32 weights in `dtype` (float32 or bfloat16), on a CPU by packed copies that
-    stay for the next time. What lies between the products follows autocast's rules; weights themselves are not changed."""
+    """Inference in the block multiplies float32 weights in `dtype` (float32 or bfloat16), on a CPU by packed copies
+    that stay for the next time. What lies between the products follows autocast's rules; weights themselves are not
+    changed."""
     token = _float32_as.set(dtype)
     try:
         with torch.autocast(device.type, torch.bfloat16, enabled=dtype == torch.bfloat16):
@@ -36,8 +37,8 @@ def packed_products(dtype: torch.dtype, device: torch.device) -> Iterator[None]:
 
 
 WIDENED = 3
-"""Rows from which on a processor without products of 16 bits is quicker with copies in float32, made anew each time: with AVX2
-alone 4 rows take 0.7 of the time, 256 a seventh (1,536 x 576, bfloat16)."""
+"""Rows from which on a processor without products of 16 bits is quicker with copies in float32, made anew each time:
+with AVX2 alone 4 rows take 0.7 of the time, 256 a seventh (1,536 x 576, bfloat16)."""
 
 
 class Product:

@@ -47,11 +47,12 @@ def visibility(
     causal: bool = True,
     prefix: Bool[Tensor, "batch keys"] | None = None,
 ) -> Visibility:
-    """Build it for the last `queries` of `keys` tokens; not `causal`, they see what comes behind them too.
+    """Build it for the last `queries` of `keys` tokens; not `causal`, they see what comes after them too.
 
-    `window` counts the real tokens that a query sees, itself included (to each side, where it is not causal). `real` is False on padding. Tokens of one row
-    with different `documents` don't see each other. Tokens that are True in `prefix` are seen by those before them too. Every query sees itself, padding too, so that no row is
-    empty: an empty row would be NaN, and NaN spreads.
+    `window` counts the real tokens that a query sees, itself included (to each side, where it is not causal). `real` is
+    False on padding. Tokens of one row with different `documents` don't see each other. Tokens that are True in
+    `prefix` are seen by those before them too. Every query sees itself, padding too, so that no row is empty: an empty
+    row would be NaN, and NaN spreads.
     """
     if window is not None and window >= keys:
         window = None

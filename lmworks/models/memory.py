@@ -16,7 +16,8 @@ Keys = Float[Tensor, "sources kv_heads source head_dim"]
 class Memory:
     """An encoder's states of source texts, and the keys and values that a decoder's layers made of them.
 
-    Each source serves as many neighbouring rows of the decoder as it has `readers` (beams of one source), without copies.
+    Each source serves as many neighbouring rows of the decoder as it has `readers` (beams of one source), without
+    copies.
     """
 
     def __init__(
@@ -88,6 +89,6 @@ class Memory:
 
 
 def _longer(states: Tensor, length: int, axis: int) -> Tensor:
-    """Zeros behind the last along an axis, up to a length."""
+    """Padded with zeros at the end of an axis, to a length."""
     missing = length - states.shape[axis]
     return F.pad(states, (0, 0) * (states.ndim - 1 - axis % states.ndim) + (0, missing)) if missing else states

@@ -20,6 +20,7 @@ from lmworks.models.adaptive_softmax import AdaptiveSoftmax, Softmax
 from lmworks.models.block import Block, BlockRunner, run_plainly, run_recomputing
 from lmworks.models.cache import Cache
 from lmworks.models.config import ModelConfig
+from lmworks.models.embedding_table import IDS, blank_embedding, looked_up
 from lmworks.models.head_transform import HeadTransform
 from lmworks.models.hooks import HookFunction, hook_points, hooked
 from lmworks.models.initialisation import initialise
@@ -27,7 +28,7 @@ from lmworks.models.linear import Product
 from lmworks.models.memory import Memory
 from lmworks.models.ngram_embedding import NGramEmbedding
 from lmworks.models.scheme import Scheme
-from lmworks.models.stack import IDS, Hidden, Real, Stack, Tokens, blank_embedding, looked_up
+from lmworks.models.stack import Hidden, Real, Stack, Tokens
 
 __all__ = ["Block", "BlockRunner", "Network", "build_network", "evaluating", "run_plainly", "run_recomputing"]
 
@@ -134,12 +135,12 @@ class Network(Stack):
         memory: Memory | None = None,
         prefix: Real | None = None,
     ) -> Hidden:
-        """The states behind the last norm.
+        """The states after the last norm.
 
         `mask` is False (0) on padding, left or right; positions count real tokens only. `documents` numbers the
-        packed documents of each row: they don't see each other and each starts at position 0, as does what comes behind
-        another document with the same number. With a `cache`
-        the tokens come behind those already in it. `segments` numbers the text that each token belongs to (BERT).
+        packed documents of each row: they don't see each other, and each starts at position 0 (so does a number that comes
+        back after another document). With a `cache` the tokens follow those already in it. `segments` numbers the text
+        that each token belongs to (BERT).
         An encoder-decoder needs `memory`, which `encode` makes of the source; a cache made with it holds it.
         Tokens that are True in `prefix` are seen by those of their document before them too (prefix language models).
         Raises ConfigError where learned positions end or the arguments do not fit one another.

@@ -1,7 +1,7 @@
 """An embedding for whole 2-grams, 3-grams, ... of tokens, added to each token's own.
 
-A small network spends its first layers on putting neighbours together; a table does it at once. Which n-grams have
-a row is counted on the training text (`count_ngrams`), stored with the weights, and exact: no two share a row, and those
+A small network spends its first layers on putting neighbours together; a table does it at once. Which n-grams have a
+row is counted on the training text (`count_ngrams`), stored with the weights, and exact: no two share a row, and those
 without one share row 0 of their order. On tinyshakespeare by character it is worth 0.05 nats (docs/log.md).
 """
 
@@ -19,7 +19,8 @@ Tokens = Int[Tensor, "batch seq"]
 
 
 class NGramEmbedding(nn.Module):
-    """The sum of the embeddings of the n-grams that end at each token; `sizes` is how many 2-grams, 3-grams, ... there are."""
+    """The sum of the embeddings of the n-grams that end at each token; `sizes` is how many 2-grams, 3-grams, ... there
+    are."""
 
     def __init__(self, vocab_size: int, dim: int, sizes: tuple[int, ...]) -> None:
         super().__init__()
@@ -33,7 +34,7 @@ class NGramEmbedding(nn.Module):
     ) -> Float[Tensor, "batch seq dim"]:
         """`positions` are places in each token's own text: no n-gram reaches over its beginning. `real` is False on
         padding, which no n-gram holds."""
-        if real is not None:  # real tokens side by side, padding behind them
+        if real is not None:  # real tokens side by side, padding after them
             order = (~real).long().argsort(dim=1, stable=True)
             rows = self._rows(tokens.gather(1, order), positions.gather(1, order))
             rows = torch.empty_like(rows).scatter_(1, order[..., None].expand_as(rows), rows)

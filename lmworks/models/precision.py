@@ -28,7 +28,8 @@ def fast_dtype(device: str | torch.device = "cpu") -> torch.dtype:
 
 
 def multiplied(dtype: torch.dtype) -> bool:
-    """Does this processor have products of these numbers? Without them PyTorch's take up to ten times as long as float32's."""
+    """Does this processor multiply these numbers natively? Without them PyTorch's take up to ten times as long as
+    float32's."""
     if dtype not in (torch.bfloat16, torch.float16):
         return True
     name = "bf16" if dtype == torch.bfloat16 else "fp16"
@@ -37,5 +38,5 @@ def multiplied(dtype: torch.dtype) -> bool:
 
 
 def quicker_in_float32(values: Tensor) -> bool:
-    """Are these 16-bit numbers on a processor that multiplies none?"""
+    """Are these 16-bit numbers on a processor that does not multiply them natively?"""
     return values.device.type == "cpu" and not multiplied(values.dtype)

@@ -1,12 +1,13 @@
 """A stack: positions, blocks and the last norm. From embedded tokens to hidden states, for decoder and encoder alike.
 
-A decoder or an encoder is a Network, which is a Stack with an embedding and a head; an encoder-decoder has a second Stack
-as its encoder.
+A decoder or an encoder is a Network, which is a Stack with an embedding and a head; an encoder-decoder has a second
+Stack as its encoder.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -18,12 +19,12 @@ from lmworks.models.block import Block, BlockRunner, run_plainly
 from lmworks.models.cache import Cache
 from lmworks.models.config import ModelConfig
 from lmworks.models.dropout import Dropout
+from lmworks.models.embedding_table import SEGMENTS, blank_embedding, looked_up
 from lmworks.models.hooks import HookPoint
 from lmworks.models.masks import memory_visibility, visibility
 from lmworks.models.memory import Memory
 from lmworks.models.norm import make_norm
-from lmworks.models.position_bias import RelativeBias, alibi_bias
-from lmworks.models.positions import rotation, sinusoids
+from lmworks.models.positions.encoding import encoding_of
 
 Tokens = Int[Tensor, "batch seq"]
 Real = Bool[Tensor, "batch seq"]
@@ -40,14 +41,14 @@ class Stack(nn.Module):
     def add_parts(self, config: ModelConfig) -> None:
         """Make the parts; apart from the constructor because a Network has its embedding before them."""
         self.config = config
-        rows = config.context + config.position_offset
-        self.position = blank_embedding(rows, config.dim) if config.positions == "learned" else None
-        self.relative = RelativeBias(config) if config.positions == "relative" else None
+        self.encoding = encoding_of(config)
+        self.add_module(self.encoding.part_name, self.encoding.part(config))
         self.segment = blank_embedding(config.segments, config.dim) if config.segments else None
         self.embedding_norm = (
             nn.LayerNorm(config.dim, eps=config.norm_eps) if config.embedding_norm == "layer" else None
         )
-        self.blocks: Sequence[Block] = nn.ModuleList(Block(config, layer) for layer in range(config.layers))  # type: ignore[assignment]
+        blocks: Any = nn.ModuleList(Block(config, layer) for layer in range(config.layers))
+        self.blocks: Sequence[Block] = blocks
         # Post-norm blocks end with a norm of their own.
         self.norm = make_norm(config) if config.norm_place == "before" else nn.Identity()
         self.dropout = Dropout(config.dropout)
@@ -68,7 +69,7 @@ class Stack(nn.Module):
         memory: Memory | None = None,
         prefix: Real | None = None,
     ) -> Hidden:
-        """The states behind the last norm. `real` is False on padding; `memory` is what an encoder made of a source;
+        """The states after the last norm. `real` is False on padding; `memory` is what an encoder made of a source;
         tokens in a `prefix` are seen by those before them too."""
         x = self.embedding_point(self.dropout(self._placed(embedded, positions, segments)))
         shared = self._shared(tokens, positions, real, documents, cache, x.dtype, prefix)
@@ -96,19 +97,23 @@ class Stack(nn.Module):
                 starts[:, 1:] = documents[:, 1:] != documents[:, :-1]
                 at = at - torch.where(starts, total - counted, 0).cummax(dim=1).values
             at = at.clamp(min=0)
-        if self.position is not None and int(at.max()) >= self.config.context:
+        longest = self.encoding.longest(self.config)
+        if longest is not None and int(at.max()) >= longest:
             raise ConfigError(
                 f"the text has {int(at.max()) + 1:,} tokens and the network has learned "
-                f"{self.config.context:,} positions; shorten the text"
+                f"{longest:,} positions; shorten the text"
             )
         return at
 
+    @property
+    def position_part(self) -> nn.Module | None:
+        """The weights of the positional encoding, where it learns some."""
+        return self._modules[self.encoding.part_name]
+
     def _placed(self, x: Hidden, positions: Tokens, segments: Tokens | None) -> Hidden:
         """Embeddings of positions and segments added, and the norm over the sum."""
-        if self.position is not None:
-            x = x + self.position(positions + self.config.position_offset)
-        elif self.config.positions == "sinusoidal":
-            x = x + sinusoids(positions, self.config.dim).to(x.dtype)
+        if self.encoding.acts_on == "embedding":
+            x = x + self.encoding.added(self.config, self.position_part, positions).to(x.dtype)
         if self.segment is not None:
             x = x + looked_up(self.segment, torch.zeros_like(positions) if segments is None else segments, SEGMENTS)
         elif segments is not None:
@@ -138,18 +143,18 @@ class Stack(nn.Module):
         }
         if (bias := self._bias(seq, keys, real, tokens.device)) is not None:
             sees = {window: seen.biased(bias.to(dtype)) for window, seen in sees.items()}
-        turn = rotation(config, positions, dtype) if config.positions == "rope" else None
+        turn = self.encoding.rotation(config, positions, dtype) if self.encoding.acts_on == "heads" else None
         return Pass(turn, positions, real is not None, prefix is not None, sees, cache, self.attention_kernel, routed)
 
     def _bias(
         self, seq: int, keys: int, real: Bool[Tensor, "batch keys"] | None, device: torch.device
     ) -> Float[Tensor, "batch heads seq keys"] | None:
-        """Positions as a bias on the scores; None where they are none. Padding is no distance."""
-        if self.config.positions not in ("relative", "alibi"):
+        """The positional encoding's bias on the scores, if it has one. Padding does not count as distance."""
+        if self.encoding.acts_on != "scores":
             return None
         at = torch.arange(keys, device=device)[None] if real is None else real.cumsum(dim=1)
         distances = at[:, None, :] - at[:, keys - seq :, None]
-        return alibi_bias(distances, self.config.heads) if self.relative is None else self.relative(distances)
+        return self.encoding.bias(self.config, self.position_part, distances)
 
 
 def _routed(real: Real | None, documents: Tokens | None) -> Real | None:
@@ -157,23 +162,3 @@ def _routed(real: Real | None, documents: Tokens | None) -> Real | None:
     if documents is not None and bool((documents < 0).any()):
         real = documents >= 0 if real is None else real & (documents >= 0)
     return None if real is None or bool(real.all()) else real
-
-
-IDS = "ids lie between {} and {}, and the vocabulary has {:,}; encode the text with this model's tokenizer"
-SEGMENTS = "segments lie between {} and {}, and the network has embeddings for {:,}; number the texts of a row from 0"
-
-
-def looked_up(table: nn.Embedding, numbers: Tokens, otherwise: str) -> Hidden:
-    """The embeddings of numbers. ConfigError `otherwise` (the lowest, the highest, how many there are) where one has none:
-    asked only when PyTorch's own check, of a CPU, has failed."""
-    try:
-        return table(numbers)
-    except IndexError:
-        found = otherwise.format(int(numbers.min()), int(numbers.max()), len(table.weight))
-        raise ConfigError(found) from None
-
-
-def blank_embedding(rows: int, dim: int) -> nn.Embedding:
-    """An embedding without values yet: nn.Embedding itself draws them, which on the meta device takes a second
-    (it imports torch._dynamo) and is thrown away."""
-    return nn.Embedding.from_pretrained(torch.zeros(rows, dim), freeze=False)

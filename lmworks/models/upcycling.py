@@ -1,7 +1,7 @@
 """Upcycling: a mixture of experts from a trained dense network, each expert a copy of its feed-forward.
 
-As the weights of the chosen experts sum to 1, the network answers as before; only the routers are new, and training pulls
-the copies apart. Source: Komatsuzaki et al. 2022, https://arxiv.org/abs/2212.05055.
+As the weights of the chosen experts sum to 1, the network answers as before; only the routers are new, and training
+pulls the copies apart. Source: Komatsuzaki et al. 2022, https://arxiv.org/abs/2212.05055.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ PUBLIC = {"llama": "mixtral", "mistral": "mixtral", "qwen2": "qwen2_moe", "qwen3
 
 
 def upcycled_config(config: ModelConfig, experts: ExpertSettings) -> ModelConfig:
-    """The config of the network that `upcycle` makes; ConfigError where its answers would not be those of the dense one."""
+    """The config of the network that `upcycle` makes; ConfigError where its answers would not be those of the dense
+    one."""
     if config.experts is not None:
         raise ConfigError("the network has experts already; upcycle a dense one")
     if experts.hidden_dim not in (None, config.hidden_dim):

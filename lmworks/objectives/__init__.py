@@ -2,6 +2,7 @@
 
 from lmworks.objectives.causal import CausalLM
 from lmworks.objectives.classification import Classification
+from lmworks.objectives.conditional_masked import ConditionalMaskedLM
 from lmworks.objectives.loss import Loss, Objective
 from lmworks.objectives.masked import MaskedLM
 from lmworks.objectives.pairs import NextSentence, SentenceOrder
@@ -16,6 +17,7 @@ __all__ = [
     "L2",
     "CausalLM",
     "Classification",
+    "ConditionalMaskedLM",
     "LoadBalance",
     "Loss",
     "MaskedLM",

@@ -36,7 +36,8 @@ def cross_entropy(
     z_loss: float = 0.0,
     logit_cap: float | None = None,
 ) -> Float[Tensor, ""]:
-    """-log softmax(hidden head^T)[label], summed over the rows whose label is not IGNORE; in float32, in nats.
+    """-log softmax(hidden head^T)[label], summed over the rows whose label is not IGNORE; in nats, in float32 (float64
+    where the states are).
 
     `label_smoothing` is the share of the target that is spread evenly over the vocabulary, as torch's; `z_loss` times
     the squared log of the softmax's normaliser is added; with `logit_cap` logits are cap * tanh(logits / cap).
@@ -52,8 +53,9 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
         states, wanted = hidden[rows], labels[rows, None]
         to_hidden, to_head = context.needs_input_grad[:2]
         states_gradient = torch.empty_like(states) if to_hidden else None
-        head_gradient = torch.zeros_like(head, dtype=torch.float32) if to_head else None
-        total = torch.zeros((), dtype=torch.float32, device=hidden.device)
+        exact = _exact(hidden)
+        head_gradient = torch.zeros_like(head, dtype=exact) if to_head else None
+        total = torch.zeros((), dtype=exact, device=hidden.device)
         for start in range(0, len(rows), ROWS):
             part = slice(start, start + ROWS)
             total += _part(
@@ -90,14 +92,15 @@ def _part(
 ) -> Tensor:
     """Loss of some rows; their gradients are written into (states) or added to (head) what is given."""
     products, cap, kept = states @ head.T, terms.logit_cap, 1.0 - terms.label_smoothing
-    logits = products if cap is None else products.float().div_(cap).tanh_().mul_(cap)
-    probabilities = logits.to(torch.float32, copy=True)
+    exact = _exact(products)
+    logits = products if cap is None else products.to(exact).div_(cap).tanh_().mul_(cap)
+    probabilities = logits.to(exact, copy=True)
     torch.softmax(probabilities, dim=1, out=probabilities)
     # The log of the sum, from the largest probability: it is never zero, as a single label's may be.
-    log_sum = logits.amax(1, keepdim=True).float() - probabilities.amax(1, keepdim=True).log()
-    loss = log_sum - kept * logits.gather(1, wanted).float()
+    log_sum = logits.amax(1, keepdim=True).to(exact) - probabilities.amax(1, keepdim=True).log()
+    loss = log_sum - kept * logits.gather(1, wanted).to(exact)
     if terms.label_smoothing:
-        loss -= terms.label_smoothing * logits.mean(1, keepdim=True, dtype=torch.float32)
+        loss -= terms.label_smoothing * logits.mean(1, keepdim=True, dtype=exact)
     if terms.z_loss:
         loss += terms.z_loss * log_sum.square()
     if states_gradient is not None or head_gradient is not None:
@@ -115,3 +118,8 @@ def _part(
         if head_gradient is not None:
             head_gradient += products_gradient.T @ states
     return loss.sum()
+
+
+def _exact(states: Tensor) -> torch.dtype:
+    """The type of sums: float32 for 16-bit states too."""
+    return torch.promote_types(states.dtype, torch.float32)

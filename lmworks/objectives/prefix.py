@@ -19,10 +19,10 @@ from lmworks.tokens.batch import IGNORE, Batch
 
 @dataclass(eq=False)
 class PrefixLM(TokenObjective):
-    """Cross-entropy of the tokens behind each document's prefix, which all of the document sees.
+    """Cross-entropy of the tokens after each document's prefix, which all of the document sees.
 
-    The prefix's length is drawn for each document, evenly from nothing to all but the last token: so a network that was
-    trained by it also predicts with no prefix, as a causal one.
+    Rows may say what their prefix is. Where they don't, its length is drawn for each document, evenly from nothing to all
+    but the last token: so a network that was trained by it also predicts with no prefix, as a causal one.
     """
 
     def __call__(self, network: Network, batch: Batch) -> Loss:
@@ -32,7 +32,9 @@ class PrefixLM(TokenObjective):
         return Loss(self.token_loss(network, hidden, batch.labels), batch.supervised)
 
     def prepare(self, batch: Batch, seeds: Sequence[int]) -> Batch:
-        """The batch with a prefix for each document, none of whose tokens is to be predicted."""
+        """The batch with a prefix for each document, none of whose tokens is to be predicted; one that has its own stays."""
+        if batch.prefix is not None:
+            return batch
         prefix = torch.zeros_like(batch.tokens, dtype=torch.bool)
         for row, seed in enumerate(seeds):
             generator = np.random.default_rng(seed)

@@ -1,4 +1,4 @@
-"""/metrics for Prometheus: vLLM's names after `lmworks:`, so that its dashboards need one word changed."""
+"""/metrics for Prometheus: vLLM's names with the prefix `lmworks:`, so that its dashboards need one word changed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ LABEL = ("model_name",)
 
 
 class Metrics:
-    """What a server counts of its requests; what the engine counts is asked when somebody looks."""
+    """The counts of a server's requests; the engine's own counts are read when /metrics is asked for."""
 
     def __init__(self, model: str, engine: Engine | None) -> None:
         self.registry = CollectorRegistry()
@@ -98,7 +98,7 @@ class _OfEngine(Collector):
             "prefix_cache_queries": ("Prompt tokens looked for in the cache", now.prompt_tokens),
             "prefix_cache_hits": ("Prompt tokens found in the cache", now.reused_tokens),
             "requests_refused": ("Requests that the queue had no place for", now.refused),
-            "requests_cancelled": ("Requests that nobody wanted any more", now.cancelled),
+            "requests_cancelled": ("Requests whose client left or ran out of time", now.cancelled),
             "requests_failed": ("Requests that failed", now.failed),
             "engine_steps": ("Steps of the engine", now.steps),
         }

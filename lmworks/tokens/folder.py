@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import tokenizers
 from tokenizers import decoders, models, pre_tokenizers
@@ -16,9 +16,6 @@ from tokenizers import decoders, models, pre_tokenizers
 from lmworks.basics.errors import ModelError
 from lmworks.basics.files import write_json, written_whole
 from lmworks.tokens.vocabulary import Vocabulary, add_around, make_special
-
-if TYPE_CHECKING:
-    from lmworks.tokens.tokenizer import Tokenizer
 
 _MAX_BYTES = 256 * 2**20  # the largest public tokenizer.json has 34 MB
 _LONGEST = 10**9  # transformers writes 1e30 where no length is known
@@ -75,22 +72,23 @@ def refuse_foreign_files(folder: Path) -> None:
         )
 
 
-def write_folder(tokenizer: Tokenizer, folder: Path) -> None:
-    """Write the tokenizer's files, each whole or not at all."""
-    vocabulary = tokenizer.vocabulary
+def write_folder(vocabulary: Vocabulary, folder: Path, mask: str | None, adds_bos: bool | None) -> None:
+    """Write a tokenizer's files, each whole or not at all.
+
+    `mask` is the text of its mask token, and `adds_bos` whether it begins a text with BOS (None: that is not all it adds)."""
     ids = (vocabulary.bos, vocabulary.eos, vocabulary.unknown, vocabulary.pad)
     roles = {
         role: vocabulary.backend.id_to_token(number)
         for role, number in zip(_ROLES, ids, strict=True)
         if number is not None
     }
-    if tokenizer.mask is not None:
-        roles["mask_token"] = tokenizer.special[tokenizer.mask]
+    if mask is not None:
+        roles["mask_token"] = mask
     config = roles | {"tokenizer_class": "PreTrainedTokenizerFast", "clean_up_tokenization_spaces": False}
     if vocabulary.max_length is not None:
         config["model_max_length"] = vocabulary.max_length
-    if vocabulary.bos is not None and tokenizer.prefix in ((), (vocabulary.bos,)) and not tokenizer.suffix:
-        config["add_bos_token"] = bool(tokenizer.prefix)
+    if adds_bos is not None:
+        config["add_bos_token"] = adds_bos
     with written_whole(folder / "tokenizer.json") as temporary:
         vocabulary.backend.save(str(temporary))
     write_json(folder / "special_tokens_map.json", roles)

@@ -13,21 +13,19 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 from itertools import chain, count, takewhile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import tokenizers
 from jaxtyping import Int64
 
 from lmworks.basics.errors import ConfigError, DataError, ModelError
+from lmworks.tokens.chat.template import PLAIN, ChatTemplate
+from lmworks.tokens.folder import read_folder, write_folder
 from lmworks.tokens.vocabulary import END_OF_DOCUMENT, END_OF_TURN, Vocabulary
-
-if TYPE_CHECKING:
-    from lmworks.tokens.chat import ChatTemplate
 
 _REMEMBERED = 1_000
 """Words whose tokens the library remembers, each thread anew; its own 10,000 are 5 MB a thread and no faster on English text."""
@@ -63,15 +61,13 @@ class Tokenizer:
     @classmethod
     def load(cls, folder: str | Path) -> Tokenizer:
         """The tokenizer of a model directory: tokenizer.json, or GPT-2's vocab.json and merges.txt."""
-        from lmworks.tokens.folder import read_folder
-
         return cls(read_folder(Path(folder)))
 
     def save(self, folder: str | Path) -> None:
         """Write tokenizer.json and its companions so that transformers loads them unchanged."""
-        from lmworks.tokens.folder import write_folder
-
-        write_folder(self, Path(folder))
+        is_simple = self.bos is not None and self.prefix in ((), (self.bos,)) and not self.suffix
+        mask = None if self.mask is None else self.special[self.mask]
+        write_folder(self.vocabulary, Path(folder), mask, bool(self.prefix) if is_simple else None)
 
     # Text to ids
 
@@ -228,28 +224,12 @@ class Tokenizer:
     @cached_property
     def chat(self) -> ChatTemplate:
         """The model's chat template; a plain dialogue where it has none (`chat.is_plain` says so)."""
-        from lmworks.tokens.chat import PLAIN, ChatTemplate
-
         ids = {"bos_token": self.bos, "eos_token": self.eos, "pad_token": self.pad, "unk_token": self.unknown}
         tokens = {name: self._added.get(number, "") for name, number in ids.items() if number is not None}
         first = tokens.get("bos_token", "") if self.prefix else ""
         return ChatTemplate(
             self.chat_template or PLAIN, tokens | {"first_token": first}, self.name, self.special.values()
         )
-
-    def encode_chat(self, messages: Sequence[Mapping[str, Any]], add_generation_prompt: bool = True) -> list[int]:
-        """The ids of a conversation, ready to be answered; see `conversation.py`."""
-        from lmworks.tokens.conversation import encode_chat
-
-        return encode_chat(self, messages, add_generation_prompt)
-
-    def encode_conversation(
-        self, messages: Sequence[Mapping[str, Any]], source: str = "the conversation"
-    ) -> tuple[list[int], list[bool]]:
-        """The ids of a conversation to learn from, and which of them carry loss; see `conversation.py`."""
-        from lmworks.tokens.conversation import encode_conversation
-
-        return encode_conversation(self, messages, source)
 
     # Ids with a role
 

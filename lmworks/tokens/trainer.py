@@ -23,7 +23,7 @@ import json
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
-from typing import Literal
+from typing import ClassVar, Literal
 
 import tokenizers
 from pydantic import Field, model_validator
@@ -32,7 +32,7 @@ from tokenizers import Regex, decoders, models, normalizers, pre_tokenizers, tra
 from lmworks.basics import progress
 from lmworks.basics.config import Config
 from lmworks.basics.errors import ConfigError, DataError
-from lmworks.tokens.chat import ChatTemplate
+from lmworks.tokens.chat.template import ChatTemplate
 from lmworks.tokens.chunks import ONE_SPACE, segments
 from lmworks.tokens.tokenizer import Tokenizer
 from lmworks.tokens.vocabulary import END_OF_DOCUMENT, END_OF_TURN, Vocabulary, add_around, make_special
@@ -54,6 +54,8 @@ Backend = tokenizers.Tokenizer
 
 class TokenizerConfig(Config):
     """Every choice that shapes a trained tokenizer."""
+
+    explain_as: ClassVar[str] = "tokenizer"
 
     kind: Literal["byte", "character", "word", "bpe", "wordpiece", "unigram"] = "bpe"
     """How text is cut: byte, character, word, bpe, wordpiece or unigram."""

@@ -1,6 +1,6 @@
 """One run by one process or by several: what the training loop asks of its processes (ranks), and one process' answers.
 
-    with joined() as ranks:                    # as many as torchrun started; ALONE without it
+    with joined() as ranks:                    # as many as torchrun started; ALONE without it (`processes.py`)
         text = ranks.first_alone(read)         # rank 0 reads, the others wait; an error is everybody's
         train(network, objective, rows, config, folder, ranks=ranks)
 
@@ -9,7 +9,6 @@ Whoever writes for `Ranks` writes for any number. `lmworks.training.distributed`
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -17,7 +16,6 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from lmworks.basics.errors import LmworksError
 from lmworks.models.network import Network
 from lmworks.objectives import Loss, Objective
 from lmworks.tokens.batch import Batch
@@ -101,31 +99,3 @@ class Ranks:
 
 
 ALONE = Ranks()
-
-
-def asked_for() -> int:
-    """How many processes this one was started as one of (torchrun's WORLD_SIZE)."""
-    return int(os.environ.get("WORLD_SIZE", "1"))
-
-
-@contextmanager
-def joined() -> Iterator[Ranks]:
-    """The ranks that torchrun started, or ALONE. LmworksError on the others where one of them goes away."""
-    if asked_for() == 1:
-        yield ALONE
-        return
-    from lmworks.training.distributed import connected
-
-    with connected() as ranks:
-        yield ranks
-
-
-def speaks() -> bool:
-    """Is this process the one that prints the result?"""
-    return os.environ.get("RANK", "0") == "0"
-
-
-def refuse_ranks(what: str) -> None:
-    """LmworksError under torchrun: for work that several processes would do over one another."""
-    if asked_for() > 1:
-        raise LmworksError(f"{what} is done by one process, and {asked_for()} were started; start it without torchrun")

@@ -18,8 +18,9 @@ from lmworks.adaptation.peft_format import write_adapter
 from lmworks.checks import adapters, answers, files, network, templates, tokenizers
 from lmworks.checks.result import CheckResult, Difference
 from lmworks.checks.run import check_model
-from lmworks.generation.filters import RandomStream
-from lmworks.generation.strategies import Chooser, Sample
+from lmworks.generation.chooser import Chooser
+from lmworks.generation.distribution import RandomStream
+from lmworks.generation.strategies import Sample
 from lmworks.language_model import LanguageModel
 from lmworks.loading import load
 from lmworks.models.cache import Cache
@@ -151,10 +152,8 @@ def test_1_a_template_that_rewrites_earlier_turns():
 
 
 def test_1_training_that_renders_in_another_way(model, monkeypatch):
-    honest = Tokenizer.encode_conversation
-    monkeypatch.setattr(
-        Tokenizer, "encode_conversation", lambda self, *rest: tuple(part[1:] for part in honest(self, *rest))
-    )
+    honest = templates.encode_conversation
+    monkeypatch.setattr(templates, "encode_conversation", lambda *given: tuple(part[1:] for part in honest(*given)))
     failed(templates.template_prefix(model), "token 0")
 
 
@@ -163,13 +162,14 @@ def test_2_a_template_that_closes_no_turn():
 
 
 def test_2_a_closing_token_without_loss(model, monkeypatch):
-    honest = Tokenizer.encode_conversation
+    honest = templates.encode_conversation
 
-    def without(self, *rest):
-        ids, supervised = honest(self, *rest)
-        return ids, [carries and number not in self.stop_ids for number, carries in zip(ids, supervised, strict=True)]
+    def without(tokenizer, *rest):
+        ids, supervised = honest(tokenizer, *rest)
+        stops = tokenizer.stop_ids
+        return ids, [carries and number not in stops for number, carries in zip(ids, supervised, strict=True)]
 
-    monkeypatch.setattr(Tokenizer, "encode_conversation", without)
+    monkeypatch.setattr(templates, "encode_conversation", without)
     failed(templates.template_closing(model), "closing tokens that carry loss")
 
 
@@ -355,18 +355,18 @@ def test_31_a_stop_string_that_leaks(model, monkeypatch):
 
 
 def test_33_a_seed_that_reproduces_nothing(model, monkeypatch):
-    monkeypatch.setattr(Sample, "start", lambda self, limits: Chooser(self, int(torch.randint(0, 1000, ())), limits))
+    monkeypatch.setattr(Sample, "new_seed", lambda self: int(torch.randint(0, 1000, ())))
     failed(answers.seeds(model))
 
 
 def test_33_requests_that_share_their_random_numbers(model, monkeypatch):
     honest, shared = Chooser.__init__, RandomStream(0)
 
-    def coupled(self, strategy, seed, limits):
-        honest(self, strategy, seed, limits)
+    def coupled(self, strategy, seed, *said):
+        honest(self, strategy, seed, *said)
         if seed is not None:
             shared.__init__(seed)
-            self.draws = shared
+            self.random = shared
 
     monkeypatch.setattr(Chooser, "__init__", coupled)
     assert answers.seeds(model).status == "ok"  # alone nothing is to be seen

@@ -13,8 +13,8 @@ import torch
 from lmworks.basics.errors import ConfigError
 from lmworks.generation import scheduler
 from lmworks.generation.decoding import decode, start
+from lmworks.generation.distribution import RandomStream, keep_or_draw
 from lmworks.generation.engine import Engine
-from lmworks.generation.filters import RandomStream, keep_or_draw
 from lmworks.generation.guessing import Draft, Lookup
 from lmworks.generation.scheduler import Scheduler
 from lmworks.generation.strategies import Beam, Greedy, Sample, Strategy

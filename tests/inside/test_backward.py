@@ -80,7 +80,7 @@ def test_slopes_are_autograds_and_the_kernels(name: str):
 @pytest.mark.parametrize(
     "settings, words",
     [
-        ({"norm_place": "after"}, "its norms come behind its parts"),
+        ({"norm_place": "after"}, "its norms come after its parts"),
         ({"parallel": True}, "its parts run side by side"),
         ({"arrangement": "encoder-decoder"}, "it attends to a source"),
         ({"experts": {"count": 2, "top_k": 1}}, "its feed-forward is of another kind"),

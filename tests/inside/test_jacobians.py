@@ -42,7 +42,7 @@ SEQ = 5
 
 def network(kind: str) -> Network:
     made = tiny.network(dim=12, heads=2, kv_heads=1, hidden_dim=16, **KINDS[kind]).double()
-    if not made.config.residual:  # little would be left behind two blocks
+    if not made.config.residual:  # little would be left after two blocks
         with torch.no_grad():
             for weight in made.parameters():
                 weight.mul_(2)

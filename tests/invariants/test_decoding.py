@@ -12,7 +12,10 @@ from hypothesis import strategies as st
 
 from lmworks.generation import decoding
 from lmworks.generation.decoding import decode, start
-from lmworks.generation.filters import RandomStream, draw, keep_min_p, keep_top_k, keep_top_p, probabilities
+from lmworks.generation.distribution import RandomStream, draw, probabilities
+from lmworks.generation.filters.min_p import MIN_P
+from lmworks.generation.filters.top_k import TOP_K
+from lmworks.generation.filters.top_p import TOP_P
 from lmworks.generation.limits import Limits
 from lmworks.generation.request import Request
 from lmworks.generation.strategies import Greedy, Sample, Strategy
@@ -46,7 +49,7 @@ def test_the_order_of_the_steps_is_shown():
 
 
 def test_what_changes_logits_is_done_in_the_order_that_is_shown():
-    """Pitfall 28: each step by hand, one after another; the bias comes behind the penalties, what is forbidden last."""
+    """Pitfall 28: each step by hand, one after another; the bias comes after the penalties, what is forbidden last."""
     strategy = Sample(
         repetition_penalty=2.0,
         frequency_penalty=0.5,
@@ -87,8 +90,8 @@ def test_what_changes_logits_is_done_in_the_order_that_is_shown():
 def test_another_order_would_give_another_distribution():
     """Pitfall 28: the order matters, so it has to be said."""
     logits = torch.tensor([2.0, 1.5, 1.0, 0.5, 0.0])
-    hot_first = keep_top_p(probabilities(logits, 3.0), 0.7) > 0
-    filter_first = keep_top_p(probabilities(logits, 1.0), 0.7) > 0
+    hot_first = TOP_P.applied(probabilities(logits, 3.0), top_p=0.7) > 0
+    filter_first = TOP_P.applied(probabilities(logits, 1.0), top_p=0.7) > 0
     assert not torch.equal(hot_first, filter_first)
     assert torch.equal(Sample(temperature=3.0, top_p=0.7).distribution(logits) > 0, hot_first)
 
@@ -110,9 +113,9 @@ def test_filters_are_idempotent_and_never_leave_an_empty_set(
     """Pitfall 28."""
     p = probabilities(logits, temperature)
     assert float(p.sum()) == pytest.approx(1, abs=1e-4) and (p >= 0).all()
-    for once in (lambda p: keep_top_k(p, k), lambda p: keep_top_p(p, mass), lambda p: keep_min_p(p, share)):
-        kept = once(p)
-        assert torch.equal(once(kept), kept)
+    for one, value in ((TOP_K, k), (TOP_P, mass), (MIN_P, share)):
+        kept = one.applied(p, **{one.name: value})
+        assert torch.equal(one.applied(kept, **{one.name: value}), kept)
         assert kept.max() == p.max() > 0
         assert ((kept == p) | (kept == 0)).all()
 
@@ -139,7 +142,7 @@ def test_any_settings_give_a_distribution_and_a_token_from_it(logits, temperatur
 
 def test_top_p_of_one_keeps_every_token():
     p = probabilities(torch.randn(5000, generator=torch.Generator().manual_seed(0)) * 4, 1.0)
-    assert torch.equal(keep_top_p(p, 1.0), p)
+    assert torch.equal(TOP_P.applied(p, top_p=1.0), p)
 
 
 def test_tokens_are_drawn_as_often_as_their_probability_says():

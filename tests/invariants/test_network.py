@@ -119,7 +119,7 @@ def test_a_truncated_cache_forgets_its_padding_too(kind: str):
 
 
 @each_kind
-def test_a_truncated_cache_forgets_what_came_behind(kind: str):
+def test_a_truncated_cache_forgets_what_came_after(kind: str):
     """Pitfall 12: read, take back, read something else."""
     network, tokens, others = tiny.network(**KINDS[kind]), tiny.text(2, LENGTH), tiny.text(2, LENGTH, seed=7)
     cache = network.new_cache(2)
@@ -220,7 +220,8 @@ def test_packed_documents_equal_separate_ones(kind: str):
 
 @torch.no_grad()
 def test_a_document_number_that_comes_back_is_another_document():
-    """Whoever numbers documents by their source may say it twice; training in tiles goes by positions, which restart."""
+    """Whoever numbers documents by their source may say it twice; training in tiles goes by positions, which
+    restart."""
     network, tokens, sizes = tiny.network(), tiny.text(1, 32), torch.tensor([9, 7, 16])
     back, other = (torch.repeat_interleave(torch.tensor(numbers), sizes)[None] for numbers in ([0, 1, 0], [0, 1, 2]))
     logits = network(tokens, documents=other)
@@ -403,7 +404,7 @@ def test_an_unknown_hook_path_names_near_ones():
 
 @settings(max_examples=25, deadline=None)
 @given(st.lists(st.integers(1, 7), min_size=1, max_size=6), st.sampled_from(sorted(KINDS)), st.integers(0, 5))
-def test_chunks_of_any_sizes_behind_any_padding(sizes: list[int], kind: str, padding: int):
+def test_chunks_of_any_sizes_after_any_padding(sizes: list[int], kind: str, padding: int):
     """Pitfalls 12 and 13 as one law."""
     network, tokens = tiny.network(**KINDS[kind]), tiny.text(1, sum(sizes) + padding)
     mask = torch.arange(tokens.shape[1])[None] >= padding

@@ -7,6 +7,7 @@ from tokens.small import byte_level
 from tokens.templates import TEMPLATES
 
 from lmworks.basics.errors import DataError, ModelError
+from lmworks.tokens.chat.conversation import encode_chat, encode_conversation
 from lmworks.tokens.tokenizer import Tokenizer
 from lmworks.tokens.vocabulary import Vocabulary, make_special
 
@@ -45,19 +46,19 @@ def tokenizer_with(shape: str):
 def test_what_is_trained_is_what_is_read_token_for_token(shape):
     """Pitfall 1: each prompt is a prefix of the training ids, also where a turn begins with a line break."""
     tokenizer = tokenizer_with(shape)
-    ids, supervised = tokenizer.encode_conversation(CHAT)
+    ids, supervised = encode_conversation(tokenizer, CHAT)
     for turn in (1, 3):
-        prompt = tokenizer.encode_chat(CHAT[:turn], add_generation_prompt=True)
+        prompt = encode_chat(tokenizer, CHAT[:turn], add_generation_prompt=True)
         assert ids[: len(prompt)] == prompt
         assert supervised[len(prompt)] and not supervised[len(prompt) - 1]
-    assert tokenizer.encode_chat(CHAT, add_generation_prompt=False) == ids
+    assert encode_chat(tokenizer, CHAT, add_generation_prompt=False) == ids
 
 
 @pytest.mark.parametrize("shape", CLOSING)
 def test_the_closing_token_of_every_turn_carries_loss_and_nothing_else_does(shape):
     """Pitfall 2: exactly the assistant's words and what ends them."""
     tokenizer = tokenizer_with(shape)
-    ids, supervised = tokenizer.encode_conversation(CHAT)
+    ids, supervised = encode_conversation(tokenizer, CHAT)
     spoken = tokenizer.decode([number for number, carries in zip(ids, supervised, strict=True) if carries], False)
     words = [CHAT[1]["content"], CHAT[3]["content"]]
     if shape in ("Llama 3", "Gemma"):
@@ -72,7 +73,7 @@ def test_the_closing_token_of_every_turn_carries_loss_and_nothing_else_does(shap
 def test_a_conversation_with_nothing_to_learn_is_named(messages):
     """Pitfall 3."""
     with pytest.raises(DataError, match=r"chats.jsonl#7 has no assistant's turn"):
-        tokenizer_with("ChatML").encode_conversation(messages, "chats.jsonl#7")
+        encode_conversation(tokenizer_with("ChatML"), messages, "chats.jsonl#7")
 
 
 def test_a_template_that_closes_no_turn_is_an_error():
@@ -83,24 +84,24 @@ def test_a_template_that_closes_no_turn_is_an_error():
     )
     for chat in (CHAT, CHAT[:2], CHAT[:3]):
         with pytest.raises(ModelError, match="no token at which the model stops"):
-            tokenizer_with(open_ended).encode_conversation(chat)
+            encode_conversation(tokenizer_with(open_ended), chat)
 
 
 def test_a_template_that_rewrites_earlier_turns_is_an_error():
     """Pitfall 1: thoughts that later turns lose would be learnt in a context that never comes back."""
     thoughts = [*CHAT[:1], {"role": "assistant", "content": "<think>\nhm\n</think>\n\nA tin."}, *CHAT[2:]]
     with pytest.raises(ModelError, match="differently for training and for answering"):
-        tokenizer_with("Qwen 3").encode_conversation(thoughts)
+        encode_conversation(tokenizer_with("Qwen 3"), thoughts)
     shouting = "{% for m in messages %}{{ m.content if loop.last else m.content | upper }}<|im_end|>{% endfor %}"
     with pytest.raises(ModelError, match="differently for training and for answering"):
-        tokenizer_with(shouting).encode_conversation(CHAT)
+        encode_conversation(tokenizer_with(shouting), CHAT)
 
 
 @pytest.mark.parametrize("shape", ["Llama 3", "Mistral", "Gemma", None])
 def test_a_conversation_has_one_bos_however_it_comes(shape):
     """Pitfall 4: the template's BOS and the tokenizer's own do not add up."""
     tokenizer = byte_level(TEMPLATES.get(shape), adds_bos=True)
-    ids = tokenizer.encode_chat(CHAT[:1])
+    ids = encode_chat(tokenizer, CHAT[:1])
     assert ids[0] == tokenizer.bos and ids.count(tokenizer.bos) == 1
     rendered = tokenizer.chat.render(CHAT[:1], add_generation_prompt=True)
     assert tokenizer.encode(rendered, markup=True) == ids

@@ -63,7 +63,7 @@ def test_a_model_that_copies_its_input_has_a_high_loss():
     assert CausalLM()(model, stack([(example(tokens),)])).mean.item() > 10
 
 
-def test_dropout_is_on_in_training_and_off_behind_it(tmp_path: Path):
+def test_dropout_is_on_in_training_and_off_after_it(tmp_path: Path):
     """Pitfall 18."""
     tokens, modes = tiny.text(1, 20), []
 

@@ -26,8 +26,8 @@ from lmworks.basics.errors import ModelError
 from lmworks.generation.engine import Engine
 from lmworks.kernels import CompiledNetwork, CompiledRunner, compiled, unavailable, uncovered
 from lmworks.kernels.adapters import pack_adapter
+from lmworks.kernels.operations.matrix import multiply
 from lmworks.kernels.packing import pack, quantised, unpacked
-from lmworks.kernels.tape import multiply
 from lmworks.models.linear import Linear
 from lmworks.models.network import Network, evaluating
 from lmworks.models.torch_runner import TorchRunner
@@ -39,7 +39,8 @@ DECODERS = [kind for kind in KINDS if kind not in ("bert", "dynamic")]
 
 
 def adapted(kind: str, targets: object = None, rank: int = 5, size: float = 0.2) -> Network:
-    """A network with adapters whose updates are not zero, all of it frozen: on what PEFT calls so, or on each matrix as a whole."""
+    """A network with adapters whose updates are not zero, all of it frozen: on what PEFT calls so, or on each matrix
+    as a whole."""
     network = tiny.network(**(SHAPE | KINDS[kind]))
     if targets is not None:
         add_lora(network, LoRAConfig(rank=rank, alpha=8, targets=targets))  # type: ignore[arg-type]
@@ -77,7 +78,7 @@ def test_a_matrix_with_an_adapter(bits: int, tokens: int, outliers: tuple[int, .
         up.copy_(numbers(*up.shape, seed=5 + number) * (1000 if number else 1))
     weight = pack(quantised("m", base.weight, bits), bits, outliers)
     adapter = pack_adapter("m", layer, outliers)
-    bench = Bench(tokens, 96, behind=adapter.numbers)
+    bench = Bench(tokens, 96, after=adapter.numbers)
     x, bias, output = numbers(tokens, 96, seed=1), numbers(80, seed=2), numbers(tokens, 80, seed=3)
     x[:, outliers] *= 50
     x = bench.quantise(x, outliers)
@@ -86,7 +87,7 @@ def test_a_matrix_with_an_adapter(bits: int, tokens: int, outliers: tuple[int, .
         added[:, rows] = x @ down.T @ up.T
     plain = F.linear(x, unpacked(weight), bias) + output
     bench.run(
-        multiply(adapter.down, bench.scales.ctypes.data + adapter.behind, bench.scales.strides[0]),
+        multiply(adapter.down, bench.scales.ctypes.data + adapter.offset, bench.scales.strides[0]),
         multiply(weight, address(output), 320, address(bias), True, adapter.table.ctypes.data),
     )
     for rows, _, _ in layer.updates():  # D has 8 bits, U bfloat16

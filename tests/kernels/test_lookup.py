@@ -137,7 +137,8 @@ def test_a_run_that_guesses_writes_what_steps_write_and_knows_what_python_knows(
 
 @compiles
 def test_a_run_that_guesses_ends_where_it_should():
-    """With the token that is written, for who waits; with an end; before a token that is left to Python; with its last share."""
+    """With the token that is written, for who waits; with an end; before a token that is left to Python; with its last
+    random number."""
     engine, read = compiled_for(kv_heads=1), repeating(300)
 
     def went(choice: TokenChoice, tokens: int = 390, waits: int = 0) -> tuple[list[int], int, Any]:

@@ -19,13 +19,19 @@ from lmworks.kernels.coverage import unavailable
 if unavailable() is not None:
     pytest.skip(str(unavailable()), allow_module_level=True)
 
-from lmworks.generation.strategies import Chooser, Greedy, Sample, Strategy
+from lmworks.generation.chooser import Chooser
+from lmworks.generation.strategies import Greedy, Sample, Strategy
 from lmworks.kernels import CompiledRunner
-from lmworks.kernels.frame import WORDS, Field, Operation, barrier_bytes
-from lmworks.kernels.library import library
+from lmworks.kernels.frame import Field, barrier_bytes
 from lmworks.kernels.next_token import drawn, log_total, room_numbers, table_of
+from lmworks.kernels.operation import Step
+from lmworks.kernels.operations.choose import Choose
+from lmworks.kernels.operations.follow import Follow
+from lmworks.kernels.operations.follow_guesses import FollowGuesses
 from lmworks.kernels.packing import aligned
-from lmworks.kernels.team import Team
+from lmworks.kernels.run.library import library
+from lmworks.kernels.run.tape import table
+from lmworks.kernels.run.team import Team
 from lmworks.models.lookup import PromptLookup
 from lmworks.models.runner import TokenChoice
 
@@ -168,29 +174,41 @@ def test_each_thread_has_its_own_room():
 
 
 def choosing(
-    logits: Tensor, choices: list[TokenChoice], at: float = 0.0, rounds: int = 1, threads: int = 1
-) -> tuple[Bench, list[list[int]], np.ndarray, np.ndarray]:
+    logits: Tensor,
+    choices: list[TokenChoice],
+    at: float = 0.0,
+    rounds: int = 1,
+    threads: int = 1,
+    follow: Step = Follow.step(),
+) -> tuple[Bench, list[Step], np.ndarray, np.ndarray]:
     """A frame, the steps that choose and follow, and where tokens and log-probabilities come to stand, -7 before."""
     rows, count = logits.shape
     bench, room = Bench(rows, 32), aligned(-(-4 * room_numbers(count) // 64) * 64 * threads)
     chosen, logprobs = np.full((rounds, rows), -7), np.full((rounds, rows), -7.0)
     bench.put(Field.CHOICES, table_of(choices))
-    bench.put(Field.SHARES, np.full((rounds, rows), at))
+    bench.put(Field.UNIFORMS, np.full((rounds, rows), at))
     bench.put(Field.CHOSEN, chosen)
     bench.put(Field.LOGPROBS, logprobs)
     for name in (Field.IDS, Field.POSITIONS, Field.ENDS):
         bench.put(name, np.zeros(rows, np.int64))
     bench.frame[Field.ROUNDS] = rounds
-    bench.put(Field.HURRY, np.zeros(1, np.int64))
+    bench.put(Field.INTERRUPT, np.zeros(1, np.int64))
     bench.kept[Field.STOP] = [logits, room, choices]
     stride = logits.stride(0) * 4
-    step = [Operation.CHOOSE, logits.data_ptr(), stride, count, room.ctypes.data, room.nbytes // threads]
-    return bench, [step, [Operation.FOLLOW]], chosen, logprobs
+    step = Choose.step(
+        logits=logits.data_ptr(),
+        logits_stride=stride,
+        vocabulary=count,
+        room=room.ctypes.data,
+        room_bytes=room.nbytes // threads,
+    )
+    return bench, [step, follow], chosen, logprobs
 
 
 @pytest.mark.parametrize("count", [1, 127, 128, 129, 5000])
 def test_each_row_is_chosen_for_in_its_own_way(count: int):
-    """Of 8 rows at once, in any form, what PyTorch chooses and judges for each; forbidden ends are judged and not chosen."""
+    """Of 8 rows at once, in any form, what PyTorch chooses and judges for each; forbidden ends are judged and not
+    chosen."""
     logits = torch.stack([like_words(count, seed) for seed in range(8)])
     logits[:, count // 3] = 7.0  # the likeliest, twice
     logits[:, count // 2] = 7.0
@@ -235,7 +253,7 @@ def test_a_row_that_guesses_leaves_to_python_what_is_no_number_behind_a_guess_th
     logits = torch.stack([like_words(1000, seed) for seed in range(4)])
     logits[1], logits[2] = math.nan, math.inf
     right = int(logits[0].argmax())
-    bench, steps, chosen, _ = choosing(logits, [TokenChoice()])
+    bench, steps, chosen, _ = choosing(logits, [TokenChoice()], follow=FollowGuesses.step())
     bench.kept[Field.IDS][:] = 7, right, 8, 9  # a token, and three guesses of which the first is right
     lookup, cuts = PromptLookup(3, 3), np.ones((5, 2), np.int64)
     lookup.observe([5, 6, 7], 1)
@@ -247,15 +265,16 @@ def test_a_row_that_guesses_leaves_to_python_what_is_no_number_behind_a_guess_th
 
 
 def test_no_thread_stays_behind_where_a_run_stops(monkeypatch: pytest.MonkeyPatch):
-    """One that is held up when all have met for the last time must not go on in the next run, which has not stopped yet."""
+    """One that is held up when all have met for the last time must not go on in the next run, which has not stopped
+    yet."""
     two = Team(2, library())
-    monkeypatch.setattr(two, "_judge", lambda *_: None)  # both, always
+    monkeypatch.setattr(two.leading, "judge", lambda *_: None)  # both, always
     logits = torch.stack([like_words(300), like_words(300)])
     end = np.array([int(logits[0].argmax())])
     bench, steps, chosen, _ = choosing(logits, [TokenChoice(), TokenChoice(ends=end)], rounds=3, threads=2)
     barrier = aligned(barrier_bytes(2)).view(np.int64)
     bench.put(Field.BARRIER, barrier)
-    bench.put(Field.TAPE, np.array([[*step, *[0] * (WORDS - len(step))] for step in steps], np.int64))
+    bench.put(Field.TAPE, table(steps))
     bench.frame[Field.STEPS] = 2
     ends = "import time\nend = time.time() + 30\nwhile time.time() < end: pass"
     busy = [subprocess.Popen([sys.executable, "-c", ends]) for _ in range(3)]  # they take cores away

@@ -195,7 +195,7 @@ def test_a_text_with_too_few_long_documents_is_one_sentence(tmp_path: Path):
         q22_heads._rows(model, str(text), 0, 3, 64)
 
 
-def test_copying_is_looking_behind_the_same_token():
+def test_copying_is_looking_after_the_same_token():
     network = tiny.network(vocab_size=2000, context=128)
     twice = q22_heads.said_twice(network, 0)
     half = q22_heads.REPEATED

@@ -10,7 +10,7 @@ import torch
 from lab.test_experiments import assert_whole
 from lmworks.basics.errors import DataError
 from lmworks.lab.bench.byte_rows import byte_batch
-from lmworks.lab.bench.deep_network import ExactCausalLM, deep_network, gradient_by_block, reach
+from lmworks.lab.bench.deep_network import deep_network, gradient_by_block, reach
 from lmworks.lab.bench.small_network import byte_text
 from lmworks.lab.experiments import q27_jacobians, q30_relu, q31_backpropagation, q43_vanishing_gradients
 from lmworks.lab.run import run
@@ -46,13 +46,6 @@ def test_a_batch_of_bytes_is_a_piece_of_the_text_by_seed(text):
         byte_batch(text[:50], 32, rows=3, seed=0)
 
 
-def test_the_exact_loss_is_the_objectives(text):
-    network, batch = deep_network(0, 2, dim=16), byte_batch(text, 32, rows=2, seed=0)
-    ours, theirs = (objective(network, batch) for objective in (ExactCausalLM(), CausalLM()))
-    assert ours.count == theirs.count
-    torch.testing.assert_close(ours.mean, theirs.mean)
-
-
 def test_lengths_by_block_are_those_of_autograd(text):
     network, batch = deep_network(0, 3, dim=16).double(), byte_batch(text, 32, rows=2, seed=0)
     seen = []
@@ -62,7 +55,7 @@ def test_lengths_by_block_are_those_of_autograd(text):
         seen.append(activation)
 
     with hooked(network, {"blocks.1.residual_in": keep, "blocks.2.residual_out": keep}):
-        ExactCausalLM()(network, batch).mean.backward()
+        CausalLM()(network, batch).mean.backward()
     lengths = gradient_by_block(network, batch)
     assert len(lengths) == 4
     assert [lengths[1], lengths[3]] == pytest.approx([float(one.grad.norm()) for one in seen])

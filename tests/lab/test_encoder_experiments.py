@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from lab.test_experiments import assert_whole
+from lmworks.lab.bench import gaps
 from lmworks.lab.bench.encoders import logistic_regression, prose, small_network
-from lmworks.lab.experiments import q07_masked
 from lmworks.lab.run import run
 from lmworks.objectives import MaskedLM
 from lmworks.text import registry
@@ -37,23 +37,21 @@ def test_what_a_gap_is_asked_by():
     """The token that was there is the label; a network that reads to the left is asked in front of the gap, and knows
     nothing of what follows it."""
     text = prose("trec-test", vocabulary=600)
-    gaps = q07_masked.gaps_of(text, 4)
+    asked = gaps.gaps_of(text, 4)
     mask = text.tokenizer.require_mask()
-    for gap in gaps:
+    for gap in asked:
         assert gap.tokens[gap.at] == mask != gap.token and gap.tokens.count(mask) == 1
         assert gap.cut().tokens == [*gap.tokens[: gap.at + 1], gap.end]
     network = small_network(text.tokenizer, 0, "decoder").eval()
-    cut = [gap.cut() for gap in gaps]
-    assert q07_masked.at_gaps(network, gaps, True) == pytest.approx(q07_masked.at_gaps(network, cut, True), abs=1e-5)
+    cut = [gap.cut() for gap in asked]
+    assert gaps.at_gaps(network, asked, True) == pytest.approx(gaps.at_gaps(network, cut, True), abs=1e-5)
     rows = Passages(text.train, text.tokenizer, 40)
-    batch = q07_masked.EachNext().prepare(rows.batch([0, 1]), [0, 1])
+    batch = gaps.EachNext().prepare(rows.batch([0, 1]), [0, 1])
     kept = batch.labels != IGNORE
     assert torch.equal(batch.labels[kept], batch.tokens.roll(-1, 1)[kept])
     assert int(kept.sum()) == int((batch.documents >= 0).sum()) - 2
     masked = MaskedLM.of(text.tokenizer)
-    assert torch.equal(
-        q07_masked.FromTheLeft(masked).prepare(batch, [0, 1]).labels, masked.prepare(batch, [0, 1]).labels
-    )
+    assert torch.equal(gaps.FromTheLeft(masked).prepare(batch, [0, 1]).labels, masked.prepare(batch, [0, 1]).labels)
 
 
 def test_logistic_regression_minimises_its_loss():

@@ -219,8 +219,8 @@ def test_the_matched_p_leaves_the_entropy_of_top_k(monkeypatch):
     by_p, by_k = (
         sum(q12_top_k_top_p._entropy(keep / keep.sum()) for keep in kept) / 20
         for kept in (
-            [q12_top_k_top_p.keep_top_p(row, p) for row in rows],
-            [q12_top_k_top_p.keep_top_k(row, 40) for row in rows],
+            [q12_top_k_top_p.TOP_P.applied(row, top_p=p) for row in rows],
+            [q12_top_k_top_p.TOP_K.applied(row, top_k=40) for row in rows],
         )
     )
     assert by_p == pytest.approx(by_k, abs=0.05)

@@ -13,8 +13,9 @@ from lab.test_experiments import assert_whole
 from lmworks.basics.errors import ConfigError, DataError
 from lmworks.evaluation.scaling import ScalingLaw
 from lmworks.generation.scoring import token_logprobs
-from lmworks.lab.bench.byte_rows import byte_rows, fit, nats_per_byte
+from lmworks.lab.bench.byte_rows import byte_rows, nats_per_byte
 from lmworks.lab.bench.small_network import BYTES, byte_text, small_network
+from lmworks.lab.bench.training import fit
 from lmworks.lab.experiments import q18_overfitting, q47_ngrams, q49_scale
 from lmworks.lab.run import run
 from lmworks.models.network import Network

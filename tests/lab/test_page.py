@@ -21,6 +21,13 @@ def test_every_claim_has_its_verdict_and_its_checks():
     for number in registry.experiments():
         if (one := store.stored(number)) is None:
             continue
-        section = text.split(f"## Claim {number}\n")[1].split("\n## ")[0]
+        section = " ".join(text.split(f"## Claim {number}\n")[1].split("\n## ")[0].split())
         assert f"**{one.verdict}**" in section
-        assert all(line in section for line in one.reasons)
+        assert all(" ".join(line.split()) in section for line in one.reasons)
+
+
+def test_lines_are_short_and_none_begins_with_a_mark_of_markdown():
+    words = [line.removeprefix("> ") for line in PAGE.read_text(encoding="utf-8").splitlines() if line[:2] != "- "]
+    assert not [line for line in words if line.lstrip().startswith(("> ", "- ", "+ ", "* ", "1. "))]
+    paragraphs = [line for line in words if not line.startswith(("|", "<!--"))]
+    assert max(map(len, paragraphs)) <= 120

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
+from touched_data import skip_without
 
 from lab.test_experiments import assert_whole
 from lmworks.lab.experiments import q17_transformers_beat_rnns as q17
@@ -17,6 +18,7 @@ SMALL = {"vocab_size": 16, "dim": 32, "layers": 2, "heads": 2, "context": 24}
 
 
 def test_a_tiny_run_gives_a_whole_finding(monkeypatch):
+    skip_without("multi30k-en-de", "multi30k-validation-en-de")
     monkeypatch.setattr(q17, "STEP_TOKENS", max(q17.LENGTHS))
     tiny = ["text=python-reference", "steps=2", "recall_steps=2", "dim=16", "layers=1", "windows=4", "seeds=2"]
     finding = run(17, "quick", tiny)
@@ -52,7 +54,7 @@ def test_each_symbol_of_a_row_comes_again_and_each_seed_has_rows_of_its_own():
 
 
 class Oracle:
-    """Says what was said so many tokens ago."""
+    """Says what came `back` tokens ago."""
 
     def __init__(self, back: int) -> None:
         self.back = back

@@ -13,8 +13,8 @@ from lmworks.lab.bench import classes
 from lmworks.lab.bench.class_writer import ClassWriter, room, written
 from lmworks.lab.bench.classes import classed, drawn, generative, halves, logistic, share_right, trained
 from lmworks.lab.bench.encoders import small_network
+from lmworks.lab.bench.gaps import Gap
 from lmworks.lab.experiments import q09_autoregressive_masked, q39_discriminative_generative
-from lmworks.lab.experiments.q07_masked import Gap
 from lmworks.lab.run import run
 from lmworks.text import registry
 from lmworks.training.settings import TrainingConfig
@@ -89,7 +89,7 @@ def writer(data):
     return ClassWriter.trained(network, learnt, data, TrainingConfig(context=40, rows=16, steps=6, seed=0))
 
 
-def test_a_writer_scores_a_text_behind_its_class_and_reads_it_by_bayes_rule(data, writer):
+def test_a_writer_scores_a_text_after_its_class_and_reads_it_by_bayes_rule(data, writer):
     ids, end = data.test.ids[0], data.tokenizer.eos
     tokens = torch.tensor([[data.tokenizer.vocab_size + 2, *ids, end]])
     with torch.no_grad():

@@ -29,7 +29,7 @@ from lmworks.language_model import LanguageModel
 from lmworks.models.hooks import hooked
 from lmworks.models.network import Network
 from lmworks.models.relatives.recurrent import RecurrentNetwork
-from lmworks.objectives import SequenceToSequence
+from lmworks.objectives import ConditionalMaskedLM, SequenceToSequence
 from lmworks.text import registry
 from lmworks.tokens.batch import IGNORE
 from lmworks.tokens.pairs import PairRows
@@ -165,7 +165,7 @@ def test_gaps_alone_keep_their_labels_and_reopened_are_the_least_sure():
     mask = model.tokenizer.require_mask()
     rows = arrangements.Gapped([[5, 6], [*range(7, 19)], [5], [7]], model.tokenizer, 64)
     plain = rows.batch([0, 1])
-    made = arrangements.FilledTarget(mask=mask).prepare(plain, [3, 4])
+    made = ConditionalMaskedLM(mask=mask).prepare(plain, [3, 4])
     gaps = made.tokens == mask
     assert torch.equal(made.labels != IGNORE, gaps) and torch.equal(made.labels[gaps], plain.tokens[gaps])
     assert 0 < gaps[0].sum() < 12 and gaps[1].sum() == 1 and torch.equal(made.tokens[~gaps], plain.tokens[~gaps])

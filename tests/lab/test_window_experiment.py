@@ -57,7 +57,7 @@ def test_only_a_window_that_holds_the_fact_can_tell_it(model: LanguageModel, mon
 
 
 def _first_letters(encode):
-    """A word behind a space is its first letter here, as the tiny tokenizer has no words."""
+    """A word after a space is its first letter here, as the tiny tokenizer has no words."""
     return lambda text, **named: [ord(text[1])] if text.startswith(" ") else encode(text, **named)
 
 

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from lmworks.basics.errors import ConfigError
-from lmworks.lab.bench.word_network import nats_per_word, train, word_network, word_text
+from lmworks.lab.bench.training import fit
+from lmworks.lab.bench.word_network import nats_per_word, word_network, word_text
 from lmworks.lab.experiments import q10_embeddings, q26_embedding_gradients, q42_adaptive_softmax
 from lmworks.lab.finding import FAILS, HOLDS, ONLY_IF, UNDERPOWERED
 from lmworks.lab.registry import load
@@ -88,7 +89,9 @@ def test_words_outside_of_the_vocabulary_carry_no_loss_and_sides_differ(text):
 
 def test_training_on_words_lowers_the_loss_and_repeats_itself(text):
     config = TrainingConfig(steps=8, rows=8, learning_rate=1e-2, warmup=0.1)
-    first, second = (train(word_network(text.size, 1, dim=16), text.train, config) for _ in range(2))
+    first, second = (word_network(text.size, 1, dim=16) for _ in range(2))
+    for network in (first, second):
+        fit(network, CausalLM(), text.train, config)
     torch.testing.assert_close(first.state_dict(), second.state_dict(), rtol=0, atol=0)
     before = nats_per_word(word_network(text.size, 1, dim=16), text.held_out)
     assert (
@@ -107,9 +110,9 @@ def test_what_moved_is_split_into_steps_with_the_word_and_without_it(text):
     with torch.no_grad():
         network.embedding.weight[here, 0] += 3.0
         network.embedding.weight[elsewhere, 1] += 4.0
-        movement(0, batch)
+        movement.observe(batch)
         network.embedding.weight[here, 0] -= 1.0
-        movement(1, batch)
+        movement.observe(batch)
     assert movement.path[here] == pytest.approx(4) and movement.far()[here] == pytest.approx(2)
     assert movement.without[here] == 0 and movement.without[elsewhere] == pytest.approx(4)
     only = torch.zeros(text.size, dtype=torch.bool)
@@ -119,7 +122,7 @@ def test_what_moved_is_split_into_steps_with_the_word_and_without_it(text):
 
 
 def test_a_word_that_came_once_moves_on_as_the_note_says():
-    """0.447 x 0.923^t of the learning rate, t steps behind the only gradient, in the middle of a long run."""
+    """0.447 x 0.923^t of the learning rate, t steps after the only gradient, in the middle of a long run."""
     weight = torch.nn.Parameter(torch.zeros(1, 1))
     config = TrainingConfig(learning_rate=1e-3)
     optimiser, moves = adamw({"weight": weight}, config), []
@@ -210,7 +213,7 @@ def task(*parts):
     return q10_embeddings._Task(*parts, train_tokenizer(["a good film", "a bad film or two bad films"], words))
 
 
-def test_a_label_is_predicted_behind_its_sentence_and_nothing_else_is():
+def test_a_label_is_predicted_after_its_sentence_and_nothing_else_is():
     one = task([("a good film", "1")], [], [])
     assert set(one.labels) == {"0", "1"}
     [[example]] = one.rows(one.train)

@@ -1,4 +1,5 @@
-"""Three arrangements of one block: what an encoder and an encoder-decoder do with masks, windows, hooks, files, mistakes."""
+"""Three arrangements of one block: what an encoder and an encoder-decoder do with masks, windows, hooks, files,
+mistakes."""
 
 from __future__ import annotations
 
@@ -17,8 +18,9 @@ from lmworks.models.files.directory import read_network, write_network
 from lmworks.models.hooks import hook_points
 from lmworks.models.masks import visibility
 from lmworks.models.network import Network
-from lmworks.models.position_bias import alibi_bias, alibi_slopes, relative_buckets
-from lmworks.models.positions import sinusoids
+from lmworks.models.positions.alibi import alibi_bias, alibi_slopes
+from lmworks.models.positions.relative import relative_buckets
+from lmworks.models.positions.sinusoidal import sinusoids
 from lmworks.models.relatives.recurrent import RecurrentNetwork
 from lmworks.models.relatives.recurrent_config import RecurrentConfig
 

@@ -104,5 +104,6 @@ def test_float32_weights_are_packed_where_it_is_asked_for_and_only_there(dtype: 
 
 
 def test_bfloat16_weights_multiply_on_every_processor():
-    """oneDNN refuses to pack bfloat16 for a processor that it can't multiply it on (AVX2 alone): these take the plain product."""
+    """oneDNN refuses to pack bfloat16 for a processor that it can't multiply it on (AVX2 alone): these take the plain
+    product."""
     assert_as_written(layer(), states(2, 7))

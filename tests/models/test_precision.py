@@ -44,10 +44,10 @@ def test_products(dtype: torch.dtype, rows: int, bias: bool):
 
 @pytest.mark.usefixtures("in_float32")
 @pytest.mark.parametrize("dtype", SIXTEEN, ids=str)
-@pytest.mark.parametrize("case", ["causal", "one query", "behind a cache", "mask", "bias"])
+@pytest.mark.parametrize("case", ["causal", "one query", "after a cache", "mask", "bias"])
 @torch.no_grad()
 def test_attention(dtype: torch.dtype, case: str):
-    queries, keys = {"one query": (1, 9), "behind a cache": (4, 9)}.get(case, (70, 70))
+    queries, keys = {"one query": (1, 9), "after a cache": (4, 9)}.get(case, (70, 70))
     mask = numbers(1, 1, queries, keys, seed=3) > 0
     mask[..., 0] = True
     masked = Visibility(mask, causal=False)

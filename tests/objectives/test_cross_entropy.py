@@ -148,6 +148,16 @@ def test_each_term_and_its_gradients_equal_the_formula_in_float64(terms: dict[st
         torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-4)
 
 
+@pytest.mark.parametrize("terms", TERMS.values(), ids=TERMS)
+def test_in_float64_loss_and_gradients_are_exact(terms: dict[str, float]):
+    hidden, head, labels = rows(50, torch.float64)
+    ours, theirs = cross_entropy(hidden, head, labels, **terms), by_formula(hidden, head, labels, **terms)
+    assert ours.dtype == torch.float64
+    made, wanted = (torch.autograd.grad(one, (hidden, head)) for one in (ours, theirs))
+    for one, other in zip((ours, *made), (theirs, *wanted), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-12)
+
+
 def test_label_smoothing_equals_pytorchs():
     hidden, head, labels = rows(50)
     theirs = F.cross_entropy(hidden @ head.T, labels, ignore_index=IGNORE, reduction="sum", label_smoothing=0.1)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import tiny
@@ -65,6 +67,12 @@ def test_what_follows_a_prefix_alone_carries_loss_and_its_length_is_drawn_evenly
     assert torch.equal(made.labels[kept], batch.labels[kept])
     counts = np.bincount(lengths, minlength=31)
     assert len(counts) == 31 and counts.max() < 400 / 31 + 5 * (400 / 31) ** 0.5 and lengths.count(0) > 0
+
+
+def test_rows_that_say_their_prefix_keep_it():
+    batch = stack(rows())
+    given = replace(batch, prefix=batch.positions < 3)
+    assert PrefixLM().prepare(given, range(len(batch.tokens))) is given
 
 
 def test_a_window_of_a_stream_keeps_the_label_of_its_last_token():

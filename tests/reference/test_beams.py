@@ -116,7 +116,7 @@ def written(pair: Pair, **settings: Any) -> list[list[tuple[list[int], float | N
 
 
 def _ended(tokens: list[int], ends: Collection[int]) -> list[int]:
-    """Without what fills the row behind the end."""
+    """Without what fills the row after the end."""
     end = next((at for at, token in enumerate(tokens) if token in ends), len(tokens))
     return tokens[: end + 1]
 

@@ -1,7 +1,7 @@
 """Our GGUF files in llama.cpp itself: the same ids, logits within float16's reach, the same greedy tokens.
 
-llama-cpp-python has no wheel for Linux on PyPI and takes minutes to compile, so it belongs to no extra: these tests run where
-somebody has installed it.
+llama-cpp-python has no wheel for Linux on PyPI and takes minutes to compile, so it belongs to no extra: these tests run
+where somebody has installed it.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from jobs.small_files import FAMILIES, language_model
 import lmworks as lm
 from lmworks.jobs.export import PROBES, export
 from lmworks.models.files.gguf_vocabulary_writing import NAMES
+from lmworks.tokens.chat.conversation import encode_chat
 
 llama_cpp = pytest.importorskip("llama_cpp", reason="pip install llama-cpp-python (compiles llama.cpp, minutes)")
 
@@ -62,8 +63,8 @@ def test_llama_cpp_encodes_to_the_same_ids(rule: str, tmp_path: Path):
         assert llama.detokenize(model.tokenizer.encode(composed)).decode() == composed
     chat = [{"role": "user", "content": "How do lists work?"}, {"role": "assistant", "content": "In order."}]
     marked = "".join(f"<|im_start|>{one['role']}\n{one['content']}<|im_end|>\n" for one in chat)
-    assert llama.tokenize(marked.encode(), add_bos=False, special=True) == model.tokenizer.encode_chat(
-        chat, add_generation_prompt=False
+    assert llama.tokenize(marked.encode(), add_bos=False, special=True) == encode_chat(
+        model.tokenizer, chat, add_generation_prompt=False
     )
     assert llama.metadata["tokenizer.chat_template"] == model.tokenizer.chat_template
 

@@ -96,9 +96,11 @@ def test_the_perplexity_of_shakespeares_words_equals_the_formula():
 
 
 def test_the_perplexity_of_shakespeares_lines_is_kenlms():
-    """What KenLM 0.3.0 answered: `lmplz -o 3 --text TRAIN --arpa A`, then `query -v summary A < TEST`, a line a sentence.
+    """What KenLM 0.3.0 answered: `lmplz -o 3 --text TRAIN --arpa A`, then `query -v summary A < TEST`, a line a
+    sentence.
 
-    Its vocabulary also holds </s>, the last token of each line, and <unk>, which stands for new words and was never seen.
+    Its vocabulary also holds </s>, the last token of each line, and <unk>, which stands for new words and was never
+    seen.
     """
     if not registry.available("tinyshakespeare"):
         pytest.skip("tinyshakespeare is not here; set LMWORKS_DATA to the folder that holds it, or connect once")
@@ -130,6 +132,6 @@ def test_with_one_fixed_discount_it_is_nltks_kneser_ney():
     source = [START, *map(str, ids)]
     theirs.fit([list(everygrams(source, max_len=order))], vocabulary_text=source)
     ours = Ngram.train([ids], vocabulary, order, [(0.0, 0.0, 0.0), *[(discount,) * 3] * (order - 1)])
-    places = range(order - 1, len(text))  # NLTK divides by zero behind the start token
+    places = range(order - 1, len(text))  # NLTK divides by zero after the start token
     expected = [theirs.score(words[at], words[at - order + 1 : at]) for at in places]
     assert np.exp(ours.score(text)[order - 1 :]) == pytest.approx(expected, rel=1e-5)

@@ -19,6 +19,7 @@ from tokens.corpus import TEXTS
 from lmworks.basics.errors import ModelError
 from lmworks.models.files.gguf_file import GGUFFile
 from lmworks.models.files.gguf_vocabulary import gguf_tokenizer
+from lmworks.tokens.chat.conversation import encode_chat
 from lmworks.tokens.tokenizer import Tokenizer
 
 ANY_TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=80)
@@ -101,7 +102,7 @@ def test_smollm2s_own_chat_equals_transformers(smollm2):
     for conversation in (messages[:1], messages, [{"role": "system", "content": "Short."}, *messages]):
         for prompt in (False, True):
             assert (
-                ours.encode_chat(conversation, prompt)
+                encode_chat(ours, conversation, prompt)
                 == theirs.apply_chat_template(conversation, add_generation_prompt=prompt)["input_ids"]
             )
 

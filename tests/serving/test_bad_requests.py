@@ -9,9 +9,9 @@ import openai
 import pytest
 
 from lmworks.serving.api.embeddings import Embedding
-from lmworks.serving.api.inspection import Inspecting
-from lmworks.serving.api.tokenizing import Detokenizing, Tokenizing
-from lmworks.serving.api.wire import Chatting, Completing, Wire
+from lmworks.serving.api.inspection import InspectRequest
+from lmworks.serving.api.requests import ChatRequest, CompletionRequest, StrictModel
+from lmworks.serving.api.tokenizing import DetokenizeRequest, TokenizeRequest
 from serving.live import Live
 
 CHAT = {"messages": [{"role": "user", "content": "Hi"}], "max_tokens": 2}
@@ -92,13 +92,13 @@ def test_a_mistake_is_told_with_its_field(live: Live, name: str):
     assert words in error["message"] and "\n" not in error["message"]
 
 
-BODIES: dict[str, tuple[type[Wire], dict[str, object]]] = {
-    "/v1/completions": (Completing, TEXT),
-    "/v1/chat/completions": (Chatting, CHAT),
+BODIES: dict[str, tuple[type[StrictModel], dict[str, object]]] = {
+    "/v1/completions": (CompletionRequest, TEXT),
+    "/v1/chat/completions": (ChatRequest, CHAT),
     "/v1/embeddings": (Embedding, {"input": "a"}),
-    "/tokenize": (Tokenizing, {"prompt": "a"}),
-    "/detokenize": (Detokenizing, {"tokens": [1]}),
-    "/v1/inspect": (Inspecting, {"prompt": "a"}),
+    "/tokenize": (TokenizeRequest, {"prompt": "a"}),
+    "/detokenize": (DetokenizeRequest, {"tokens": [1]}),
+    "/v1/inspect": (InspectRequest, {"prompt": "a"}),
 }
 
 

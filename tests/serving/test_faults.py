@@ -20,14 +20,14 @@ from lmworks.basics.errors import QueueFull
 from lmworks.generation.engine import Engine
 from lmworks.generation.strategies import Sample
 from lmworks.serving.service import Service
-from lmworks.serving.settings import Limits
+from lmworks.serving.settings import ServerLimits
 from serving.live import ENDLESS, Live, post, running, small
 
 JSON = {"content-type": "application/json"}
 
 
 def settled(engine: Engine, running: int = 0, waiting: int = 0) -> None:
-    """Until so many requests run and wait."""
+    """Wait until this many requests run and wait."""
     end = time.monotonic() + 30
     while (engine.state.running, engine.state.waiting) != (running, waiting):
         assert time.monotonic() < end, engine.state
@@ -205,7 +205,7 @@ def test_a_network_that_fails_is_told_and_the_server_goes_on(live: Live, monkeyp
 
 
 def test_at_the_end_of_the_grace_period_those_who_run_are_told():
-    limits = Limits(grace_seconds=0.2)
+    limits = ServerLimits(grace_seconds=0.2)
     told: dict[str, Any] = {}
 
     def whole(live: Live) -> None:
@@ -276,8 +276,8 @@ def test_kill_term_under_load(tmp_path: Path, grace: str):
 
 @pytest.mark.slow
 def test_a_soak_leaves_memory_flat():
-    """Minutes of every kind of request, good, bad and cut off: as many as a day brings at one or two a minute. The first parts
-    compile kernels and fill what is kept for good (words of the tokenizer, in each thread); from then on nothing may grow."""
+    """Minutes of every kind of request, good, bad and cut off: as many as a day brings at one or two a minute. The first
+    compile kernels and fill what is kept for good (the tokenizer's words, in each thread); after that nothing may grow."""
     import gc
     import os
     import random

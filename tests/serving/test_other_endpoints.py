@@ -13,10 +13,11 @@ import torch
 from lmworks.language_model import LanguageModel
 from lmworks.models.hooks import hook_points
 from lmworks.serving.api import inspection
-from lmworks.serving.beside import twin
 from lmworks.serving.metrics import Metrics
+from lmworks.serving.pytorch_worker import twin
 from lmworks.serving.service import Service
-from lmworks.serving.settings import Limits
+from lmworks.serving.settings import ServerLimits
+from lmworks.tokens.chat.conversation import encode_chat
 from serving.live import Live, running, small
 
 
@@ -83,7 +84,7 @@ def test_a_text_too_long_for_a_vector(both: Live, encoder: LanguageModel):
 
 
 def test_vectors_have_a_bound_of_time(encoder: LanguageModel):
-    with running(Service(encoder, limits=Limits(seconds=1e-6))) as live:
+    with running(Service(encoder, limits=ServerLimits(seconds=1e-6))) as live:
         response = live.post("/v1/embeddings", input=["a"] * 40)
         assert response.status_code == 504 and response.json()["error"]["code"] == "timeout"
 
@@ -128,7 +129,7 @@ def test_tokens_go_and_come_back(live: Live):
     turns = [{"role": "user", "content": text}]
     for opening in (True, False):
         answer = live.post("/tokenize", messages=turns, add_generation_prompt=opening).json()
-        assert answer["tokens"] == tokenizer.encode_chat(turns, add_generation_prompt=opening)
+        assert answer["tokens"] == encode_chat(tokenizer, turns, add_generation_prompt=opening)
         assert live.post("/detokenize", tokens=answer["tokens"]).json()["prompt"].startswith("<|im_start|>user\n")
     assert "no token" in live.error("/detokenize", tokens=[10_000])["message"]
 
@@ -156,7 +157,7 @@ def test_metrics_count_what_was_done():
 
 
 def test_the_time_between_tokens_is_the_mean_of_an_answer():
-    """From the first token to the last, by the tokens behind the first; an answer of one token has none."""
+    """From the first token to the last, divided by the tokens after the first; an answer of one token has none."""
 
     def handle(tokens: int, first: float, ended: float) -> Any:
         asked = SimpleNamespace(prompt=[1])
@@ -188,7 +189,7 @@ def test_the_look_inside_is_the_network_s_own(live: Live):
     assert look["next"][0]["id"] == int(logprobs[-1].argmax())
     assert [layer["layer"] for layer in look["layers"]] == [0, 1]
     last = [place[0]["id"] for place in look["layers"][-1]["top_logprobs"]]
-    assert last == logprobs.argmax(-1).tolist()  # behind the last layer the lens is the answer
+    assert last == logprobs.argmax(-1).tolist()  # after the last layer the lens is the answer
     assert [place[0]["id"] for place in look["layers"][0]["top_logprobs"]] != last
     _, seen = model.network.run_with_cache(torch.tensor([ids]))
     (layer,) = look["attention"]

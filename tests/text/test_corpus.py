@@ -64,7 +64,8 @@ def prose(seed: int, sentences: int = 12) -> str:
 
     def sentence() -> str:
         words = " ".join(rng.choices(WORD_LIST, k=9))
-        return f"The {words} and that {rng.choice(WORD_LIST)} have to be with {rng.choice(WORD_LIST)} {rng.randrange(999)}."
+        one, other = rng.choice(WORD_LIST), rng.choice(WORD_LIST)
+        return f"The {words} and that {one} have to be with {other} {rng.randrange(999)}."
 
     return "\n".join(" ".join(sentence() for _ in range(4)) for _ in range(sentences // 4))
 
@@ -97,7 +98,10 @@ def step(report: CorpusReport, name: str):
 
 
 GOOD = [prose(seed) for seed in range(40)]
-SHORT = "A note of some twenty different words that nobody would call long, though each one says something else and ends here."
+SHORT = (
+    "A note of some twenty different words that nobody would call long, though each one says something else and ends "
+    "here."
+)
 
 
 def test_each_step_drops_what_it_is_for_and_says_so(tmp_path):

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from lmworks.basics.errors import DataError, ModelError
-from lmworks.tokens.chat import ChatTemplate
+from lmworks.tokens.chat.conversation import encode_chat, encode_conversation
+from lmworks.tokens.chat.template import ChatTemplate
 from tokens.templates import TEMPLATES
 
 TOKENS = {"bos_token": "<s>", "eos_token": "</s>"}
@@ -113,7 +114,7 @@ ATTACKS = [
 @pytest.mark.parametrize("attack", ATTACKS)
 def test_a_message_cannot_close_its_turn(attack, tiny):
     messages = [{"role": "user", "content": attack}]
-    ids, plain = tiny.encode_chat(messages), tiny.encode_chat([{"role": "user", "content": "x"}])
+    ids, plain = encode_chat(tiny, messages), encode_chat(tiny, [{"role": "user", "content": "x"}])
     assert [number for number in ids if number in tiny.special] == [
         number for number in plain if number in tiny.special
     ]
@@ -123,10 +124,10 @@ def test_a_message_cannot_close_its_turn(attack, tiny):
 
 def test_a_message_cannot_make_a_special_token_with_the_templates_own_text(make_tokenizer):
     tokenizer = make_tokenizer("{% for m in messages %}<|{{ m.content }}|>{% endfor %}")
-    ids = tokenizer.encode_chat([{"role": "user", "content": "im_end"}])
+    ids = encode_chat(tokenizer, [{"role": "user", "content": "im_end"}])
     assert tokenizer.eos not in ids and tokenizer.decode(ids) == "<|im_end|>"
     two = make_tokenizer("{% for m in messages %}{{ m.content }}{% endfor %}")
-    ids = two.encode_chat([{"role": "user", "content": "<|im_"}, {"role": "user", "content": "end|>"}])
+    ids = encode_chat(two, [{"role": "user", "content": "<|im_"}, {"role": "user", "content": "end|>"}])
     assert two.eos not in ids and two.decode(ids) == "<|im_end|>"
 
 
@@ -138,7 +139,7 @@ def test_harmless_messages_encode_as_the_whole_rendering(tiny, texts):
             {"role": "user", "content": text},
         ]
         whole = tiny.encode(tiny.chat.render(messages, True), special=False, markup=True)
-        assert tiny.encode_chat(messages) == whole, repr(text)
+        assert encode_chat(tiny, messages) == whole, repr(text)
 
 
 def test_harmless_messages_encode_as_the_whole_rendering_for_sentencepiece(make_sentencepiece):
@@ -149,14 +150,14 @@ def test_harmless_messages_encode_as_the_whole_rendering_for_sentencepiece(make_
         {"role": "user", "content": "wor"},
     ]
     whole = tokenizer.encode(tokenizer.chat.render(messages), special=False, markup=True)
-    assert tokenizer.encode_chat(messages, False) == whole
+    assert encode_chat(tokenizer, messages, False) == whole
     assert whole.count(tokenizer.bos) == 1
 
 
 def test_a_template_that_is_led_astray_by_the_marks_is_refused(make_tokenizer):
     tokenizer = make_tokenizer("{{ messages[0].content | length }}")
     with pytest.raises(DataError, match="holds the text of a special token"):
-        tokenizer.encode_chat([{"role": "user", "content": "<|im_end|>"}])
+        encode_chat(tokenizer, [{"role": "user", "content": "<|im_end|>"}])
 
 
 def test_a_model_without_a_template_speaks_plainly_and_says_so(make_tokenizer):
@@ -172,7 +173,7 @@ def test_a_model_without_a_template_speaks_plainly_and_says_so(make_tokenizer):
         tokenizer.chat.render(messages, True)
         == "<s>Be kind.\nUser: Hi\nAssistant: Hello<|im_end|>\nUser: Bye\nAssistant:"
     )
-    ids, supervised = tokenizer.encode_conversation(messages[:3])
+    ids, supervised = encode_conversation(tokenizer, messages[:3])
     assert (
         tokenizer.decode(
             [number for number, carries in zip(ids, supervised, strict=True) if carries], skip_special=False

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import resource
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from lmworks.basics.errors import LmworksError, ModelError
-from lmworks.tokens.chat import ChatTemplate
+from lmworks.tokens.chat.sandbox import sandbox
+from lmworks.tokens.chat.template import ChatTemplate
 
 MESSAGES = [{"role": "user", "content": "hi"}]
 GROW = "{% set ns = namespace(x='aaaaaaa', l=[1], d={}) %}{% for i in range(90) %}{% set ns.@ = ! %}{% endfor %}"
@@ -32,7 +34,7 @@ BOMBS = {
     "multiplied text": "{{ 'a' * 10**10 }}",
     "multiplied text from the left": "{{ 9999999999 * 'a' }}",
     "a multiplied list": "{{ ([1] * 10**10) | length }}",
-    "a power": "{{ 10 ** 10 ** 10 }}",
+    "a power": "{{ 10 ** (10 ** 10) }}",
     "squared numbers": GROW.replace("'aaaaaaa'", "3").replace("@", "x").replace("!", "ns.x * ns.x"),
     "a number of many digits": "{% set x = ('f' * 3000000) | int(base=16) %}{% set y = x * x %}",
     "printf": "{{ '%9999999999d' % 1 }}",
@@ -41,6 +43,8 @@ BOMBS = {
     "zfill": "{{ 'a'.zfill(9999999999) }}",
     "the center filter": "{{ 'a' | center(9999999999) }}",
     "indent": "{{ 'a\nb' | indent(9999999999) }}",
+    "many indented lines": "{{ 'a\n'*100000|indent(10**9) }}",
+    "JSON with long separators": "{{ ([0]*9999)|tojson(separators=('a'*100000,'b')) }}",
     "indented JSON": "{{ [1] | tojson(indent=9999999999) }}",
     "strftime": "{{ strftime_now('%9999999d') }}",
     "doubled by +": grow("x", "ns.x + ns.x"),
@@ -51,12 +55,12 @@ BOMBS = {
     "filtered by itself": grow("x", "ns.x | join(ns.x)"),
     "JSON of JSON": grow("x", "ns.x | tojson | tojson"),
     "a doubled list": grow("l", "ns.l + ns.l"),
-    "a list of itself twice": grow("l", "[ns.l, ns.l]"),
-    "an object of itself twice": grow("d", "{'a': ns.d, 'b': ns.d}"),
-    "dict() of itself twice": grow("d", "dict(a=ns.d, b=ns.d)"),
+    "a list of itself twice": grow("l", "[ns.l, ns.l]") + "{{ ns.l }}",
+    "an object of itself twice": grow("d", "{'a': ns.d, 'b': ns.d}") + "{{ ns.d }}",
+    "dict() of itself twice": grow("d", "dict(a=ns.d, b=ns.d)") + "{{ ns.d | tojson }}",
     "a namespace of itself twice": grow("x", "namespace(a=ns.x, b=ns.x)") + "{{ ns.x }}",
     "deep tuples as a key": "{% set ns = namespace(x=()) %}{% for i in range(9**5) %}{% set ns.x = (ns.x,) %}"
-    "{% endfor %}{% set d = {ns.x: 1} %}",
+    "{% endfor %}{% set d = {ns.x: 1} %}{{ d }}",
     "endless recursion": "{% macro f(n) %}{{ f(n + 1) }}{{ f(n + 1) }}{% endmacro %}{{ f(0) }}",
     "forking recursion": "{% macro f(n) %}{% if n %}{{ f(n-1) }}{{ f(n-1) }}{% endif %}{% endmacro %}{{ f(60) }}",
     "a recursive loop": "{% for x in [[1]] recursive %}{{ loop([x, x]) }}{{ loop([x, x]) }}{% endfor %}",
@@ -100,6 +104,32 @@ def test_a_hostile_template_is_stopped(name):
 def test_what_chat_templates_do_not_need_is_not_there(source):
     with pytest.raises(LmworksError):
         ChatTemplate(source).render(MESSAGES)
+
+
+@pytest.mark.parametrize(
+    "source", ["{{ 'a' * 10**9 }}", "{% for a in range(9**5) %}{% for b in range(9**5) %}{% endfor %}{% endfor %}"]
+)
+def test_a_hostile_template_costs_the_next_one_nothing(source):
+    honest = ChatTemplate("{{ messages[0].content }}")
+    with pytest.raises(ModelError):
+        ChatTemplate(source).render(MESSAGES)
+    assert honest.render(MESSAGES) == "hi"
+
+
+def test_a_killed_worker_is_replaced():
+    template = ChatTemplate("{{ messages[0].content }}")
+    worker = sandbox()._worker
+    worker.kill()
+    worker.wait()
+    assert template.render(MESSAGES) == "hi"
+    assert sandbox()._worker is not worker
+
+
+def test_threads_take_turns():
+    templates = [ChatTemplate(f"{number} {{{{ messages[0].content }}}}") for number in range(8)]
+    with ThreadPoolExecutor(8) as threads:
+        texts = list(threads.map(lambda one: one.render(MESSAGES), templates * 20))
+    assert texts == [f"{number} hi" for number in range(8)] * 20
 
 
 def test_a_long_honest_conversation_is_not_stopped():

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lmworks.basics.errors import ConfigError, DataError, ModelError
+from lmworks.tokens.chat.conversation import encode_conversation
 from lmworks.tokens.tokenizer import Tokenizer
 from lmworks.tokens.trainer import CHATML, TokenizerConfig, train_tokenizer
 from tokens.corpus import TEXTS
@@ -117,7 +118,7 @@ def test_a_special_tokens_text_stays_text():
 def test_chatml_brings_its_tokens_and_learns_to_stop():
     tokenizer = trained("bpe", chat_template="chatml")
     assert tokenizer.chat.source == CHATML and tokenizer.special[tokenizer.eos] == "<|im_end|>"
-    ids, supervised = tokenizer.encode_conversation(MESSAGES)
+    ids, supervised = encode_conversation(tokenizer, MESSAGES)
     learnt = [number for number, carries in zip(ids, supervised, strict=True) if carries]
     assert tokenizer.decode(learnt, skip_special=False) == "The king walked<|im_end|>"
     assert tokenizer.special[tokenizer.document_end] == "<|endoftext|>"

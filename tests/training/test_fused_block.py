@@ -14,7 +14,7 @@ from lmworks.adaptation.lora import LoRAConfig, adapters_off, add_lora, lora_lay
 from lmworks.models.attention import Pass
 from lmworks.models.hooks import hooked
 from lmworks.models.network import Block, Network, run_plainly, run_recomputing
-from lmworks.models.positions import rotation
+from lmworks.models.positions.rope import rotation
 from lmworks.objectives import CausalLM
 from lmworks.tokens.batch import Batch
 from lmworks.training.blocks import fast_blocks

@@ -12,7 +12,8 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from lmworks.basics.errors import LmworksError
-from lmworks.training.ranks import Ranks, joined
+from lmworks.training.processes import joined
+from lmworks.training.ranks import Ranks
 
 _server = multiprocessing.get_context("forkserver")
 _server.set_forkserver_preload(

@@ -154,7 +154,7 @@ def kept_once(shape: Shape) -> float:
         if shape.lora is not None and shape.value != SINGLE:
             parts, _ = _adapters(shape).get("attention.qkv", (0, 0))
             kept -= shape.value * parts * shape.lora.rank * config.dim
-    if config.positions == "rope" and not (shape.fused or shape.recompute):
+    if config.rotates and not (shape.fused or shape.recompute):
         kept += shape.of(config.head_dim)
     return kept
 
@@ -193,7 +193,7 @@ def _attention(shape: Shape) -> float:
         parts = _norm(shape, query, config.heads) + _norm(shape, key, config.kv_heads)
         # In float32 the norms keep the joint product itself, which is counted below or here.
         kept += parts - (turned if shape.value == SINGLE and not shape.cuda else 0)
-    moved = config.qk_norm or config.positions == "rope"
+    moved = config.qk_norm or config.rotates
     if shape.explicit:  # copies of query, key and value, what is not seen, the softmax in float32 and rounded
         return kept + joint + shape.tokens * shape.seq + SINGLE * shape.patterns + shape.rounded_patterns
     if config.dropout:  # PyTorch has no fused kernel with dropout on a CPU: patterns are kept

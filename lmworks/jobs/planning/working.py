@@ -22,7 +22,7 @@ def shared_by_blocks(shape: Shape) -> float:
     if not (shape.fused or shape.recomputes):
         return 0.0
     mask = float(shape.tokens * shape.seq)
-    turn = shape.of(config.head_dim) if config.positions == "rope" else 0.0
+    turn = shape.of(config.head_dim) if config.rotates else 0.0
     if not shape.fused:
         return mask + turn
     return mask + 2 * turn + shape.of((shape.seq + (tile_of(shape.seq) or 0)) / 2)  # a mask of numbers for each tile

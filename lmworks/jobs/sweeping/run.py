@@ -32,7 +32,7 @@ from lmworks.jobs.sweeping.study import (
 from lmworks.jobs.sweeping.trial import Texts, run_trial
 from lmworks.jobs.train import read_parts
 from lmworks.jobs.training_recipe import TrainRecipe
-from lmworks.training.ranks import refuse_ranks
+from lmworks.training.processes import refuse_ranks
 from lmworks.training.settings import TrainingConfig
 
 Say = Callable[[str], None]

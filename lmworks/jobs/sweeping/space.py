@@ -18,7 +18,7 @@ import math
 import random
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, get_args
+from typing import TYPE_CHECKING, Any, ClassVar, Self, get_args
 
 from pydantic import StrictBool, model_validator
 
@@ -54,6 +54,8 @@ MOST_COMBINATIONS = 500
 
 class Dimension(Config):
     """Where one setting may lie: from `low` to `high`, or among `choices`."""
+
+    explain_as: ClassVar[str] = "space"
 
     low: Any = None
     """The lowest value, a number."""

@@ -1,1 +1,1 @@
-"""What experiments share: small networks, texts and their writers."""
+"""The bench: small networks, texts and trained writers that experiments share."""

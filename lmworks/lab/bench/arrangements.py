@@ -1,23 +1,23 @@
-"""The same pairs for a decoder alone and for an encoder alone: what claim 46 compares with an encoder-decoder.
+"""The same pairs for a decoder alone and for an encoder alone, which claim 46 compares with an encoder-decoder.
 
-decoder: it reads the source as a prefix, from both sides, and goes on with the target (Raffel et al. 2020, section 3.2.1)
-encoder: it reads the source and a target with gaps, and fills them; from gaps alone, in a few rounds, it writes a target
-    without an order (mask-predict, Ghazvininejad et al. 2019, https://arxiv.org/abs/1904.09324)
+    decoder   reads the source as a prefix, from both sides, and continues with the target
+              (Raffel et al. 2020, section 3.2.1)
+    encoder   reads the source and a target with gaps, and fills them; starting from gaps alone it writes a target
+              in a few rounds and in any order
+              (mask-predict, Ghazvininejad et al. 2019, https://arxiv.org/abs/1904.09324)
 
-Sources: Liu et al. 2018 (https://arxiv.org/abs/1801.10198) for decoders that read what they translate.
+Source for decoders that read what they translate: Liu et al. 2018, https://arxiv.org/abs/1801.10198.
 """
 
 from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from statistics import fmean
 from typing import Any, Literal
 
-import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -25,14 +25,12 @@ from torch import Tensor
 from lmworks.basics import progress
 from lmworks.generation.prefill import padded as padded_left
 from lmworks.jobs.training_recipe import TrainRecipe
-from lmworks.lab.bench.byte_rows import fit
+from lmworks.lab.bench.training import fit
 from lmworks.lab.bench.translators import CONTEXT, kept, prepared, text_of
 from lmworks.language_model import LanguageModel
 from lmworks.models.network import Network
 from lmworks.models.precision import fast_dtype
-from lmworks.objectives import Objective, PrefixLM
-from lmworks.objectives.loss import Loss
-from lmworks.objectives.token_objective import TokenObjective, require_arrangement
+from lmworks.objectives import ConditionalMaskedLM, Objective, PrefixLM
 from lmworks.tokens.batch import IGNORE, Batch
 from lmworks.tokens.pairs import KeptTexts, PairRows, padded, real
 from lmworks.tokens.source import source_ids, target_start
@@ -40,7 +38,7 @@ from lmworks.tokens.source import source_ids, target_start
 AT_ONCE = 32
 """Sources that are translated together."""
 LENGTHS = (-2, -1, 0, 1, 2)
-"""An encoder tries targets of so many tokens more than the mean ratio gives, and keeps the one that it is surest of."""
+"""An encoder tries targets that are this many tokens longer than the mean ratio gives, and keeps the most probable."""
 
 
 def alone(
@@ -61,10 +59,10 @@ def alone(
         assert isinstance(text.train, KeptTexts)
         if arrangement == "decoder":
             rows: PairRows = Continued(text.train, text.tokenizer, CONTEXT)
-            objective = GivenPrefixLM(label_smoothing=smoothing)
+            objective = PrefixLM(label_smoothing=smoothing)
         else:
             rows = Gapped(text.train, text.tokenizer, CONTEXT)
-            objective = FilledTarget(label_smoothing=smoothing, mask=text.tokenizer.require_mask())
+            objective = ConditionalMaskedLM(label_smoothing=smoothing, mask=text.tokenizer.require_mask())
         fit(network.to(fast_dtype(network.device)), objective, rows, recipe.training)
         return LanguageModel(network, text.tokenizer)
 
@@ -72,7 +70,7 @@ def alone(
 
 
 class Continued(PairRows):
-    """A source, the token that opens a target, and the target, in one row; the source is a prefix that all of it sees."""
+    """A source, the token that opens a target, and the target, in one row; all tokens see the source, a prefix."""
 
     def batch(self, places: Sequence[int]) -> Batch:
         """Labels on the target and its end alone."""
@@ -94,7 +92,7 @@ class Gapped(PairRows):
     """A source and its target in one row, two segments; the target's tokens are their own labels."""
 
     def batch(self, places: Sequence[int]) -> Batch:
-        """As it is, without gaps, which `FilledTarget` makes."""
+        """The rows without gaps; `ConditionalMaskedLM` makes them."""
         pairs = [self.pairs[place] for place in places]
         rows = [[*source, *target] for source, target in pairs]
         labels = [[*[IGNORE] * len(source), *target] for source, target in pairs]
@@ -108,41 +106,6 @@ class Gapped(PairRows):
         )
 
 
-class GivenPrefixLM(PrefixLM):
-    """The loss behind prefixes that the rows themselves say."""
-
-    def prepare(self, batch: Batch, seeds: Sequence[int]) -> Batch:
-        """As it is."""
-        return batch
-
-
-@dataclass(eq=False, kw_only=True)
-class FilledTarget(TokenObjective):
-    """Cross-entropy of the tokens of a target that were taken out: of each target one to all, evenly drawn."""
-
-    mask: int
-    """The id of the mask token."""
-
-    def __call__(self, network: Network, batch: Batch) -> Loss:
-        """The loss of a batch that `prepare` made gaps in."""
-        require_arrangement(network, self, "encoder", "fills gaps from both sides")
-        hidden = network.hidden(batch.tokens, documents=batch.documents, segments=batch.segments)
-        return Loss(self.token_loss(network, hidden, batch.labels), batch.supervised)
-
-    def prepare(self, batch: Batch, seeds: Sequence[int]) -> Batch:
-        """The batch with gaps, which alone keep their labels."""
-        gaps = torch.zeros_like(batch.labels, dtype=torch.bool)
-        for row, seed in enumerate(seeds):
-            generator = np.random.default_rng(seed)
-            places = np.flatnonzero(batch.labels[row].numpy() != IGNORE)
-            gaps[row, generator.choice(places, 1 + int(generator.integers(len(places))), replace=False)] = True
-        return replace(
-            batch,
-            tokens=batch.tokens.masked_fill(gaps, self.mask),
-            labels=batch.labels.masked_fill(~gaps, IGNORE),
-        )
-
-
 def _by_length(sources: Sequence[list[int]]) -> Iterator[list[int]]:
     order = iter(sorted(range(len(sources)), key=lambda number: len(sources[number])))
     while places := list(islice(order, AT_ONCE)):
@@ -151,7 +114,7 @@ def _by_length(sources: Sequence[list[int]]) -> Iterator[list[int]]:
 
 @torch.inference_mode()
 def continue_sources(model: LanguageModel, texts: Sequence[str]) -> list[str]:
-    """What a decoder writes behind each source, token by token, the likeliest each time."""
+    """What a decoder writes after each source, the likeliest token each time."""
     network, tokenizer = model.network, model.tokenizer
     sources = [source_ids(tokenizer, text)[:CONTEXT] for text in texts]
     start, end, written = target_start(tokenizer), tokenizer.document_end, [""] * len(texts)
@@ -176,8 +139,8 @@ def continue_sources(model: LanguageModel, texts: Sequence[str]) -> list[str]:
 
 @torch.inference_mode()
 def fill_targets(model: LanguageModel, texts: Sequence[str], ratio: float, rounds: int) -> list[str]:
-    """What an encoder makes of targets that are gaps alone, in so many rounds: each fills every gap, and all but the last
-    open those again that it was least sure of. `ratio` is target tokens by source tokens."""
+    """What an encoder makes of targets that are all gaps, in `rounds` rounds: each fills every gap, and all but the
+    last open the least probable ones again. `ratio` is target tokens by source tokens."""
     sources, written = [source_ids(model.tokenizer, text)[:CONTEXT] for text in texts], [""] * len(texts)
     with progress.task("filling", len(texts), "texts") as advance:
         for places in _by_length(sources):
@@ -216,7 +179,7 @@ def _filled(
 def _reopened(
     tokens: Int[Tensor, "rows seq"], sure: Float[Tensor, "rows seq"], target: Tensor, share: float, mask: int
 ) -> Int[Tensor, "rows seq"]:
-    """The tokens with that share of each target, the least sure, as gaps again."""
+    """The tokens with that share of each target, the least probable, as gaps again."""
     counts = (share * target.sum(dim=1)).long()
     ranks = sure.masked_fill(~target, torch.inf).argsort(dim=1).argsort(dim=1)
     return tokens.masked_fill(target & (ranks < counts[:, None]), mask)

@@ -1,15 +1,12 @@
-"""Train on bytes with the workshop's own loop: for experiments about objectives, validation and early stopping.
+"""A text's bytes as rows and batches, for experiments about objectives, gradients, validation and early stopping.
 
 rows = byte_rows(text.train[:20_000], context=64)
-result = fit(network, CausalLM() + L1(1e-5), rows, TrainingConfig(context=64, steps=200, rows=16), validate)
+batch = byte_batch(text.train, context=64, rows=8, seed=1)
 """
 
 from __future__ import annotations
 
 import math
-import tempfile
-from collections.abc import Sequence
-from pathlib import Path
 
 import torch
 from jaxtyping import Int
@@ -18,11 +15,7 @@ from torch import Tensor
 from lmworks.basics.errors import DataError
 from lmworks.lab.bench.small_network import bits_per_byte, held_out_logits
 from lmworks.models.network import Network
-from lmworks.objectives import Objective
 from lmworks.tokens.batch import Batch, Example, Row, pack, stack
-from lmworks.tokens.rows import Rows
-from lmworks.training.loop import TrainingResult, Validate, train
-from lmworks.training.settings import TrainingConfig
 
 
 def byte_rows(text: Int[Tensor, " bytes"], context: int) -> list[Row]:
@@ -38,20 +31,6 @@ def byte_batch(text: Int[Tensor, " bytes"], context: int, rows: int, seed: int) 
         raise DataError(f"the text has {len(text):,} bytes, and a batch takes {size:,}; give a longer text")
     start = int(torch.randint(len(text) - size + 1, (), generator=torch.Generator().manual_seed(seed)))
     return stack(byte_rows(text[start : start + size], context))
-
-
-def fit(
-    network: Network,
-    objective: Objective,
-    rows: Rows | Sequence[Row],
-    config: TrainingConfig,
-    validate: Validate | None = None,
-) -> TrainingResult:
-    """Train in place; the run's folder is temporary. `validate` gives nats a byte of a network and is asked as `config` says."""
-    # The loop writes a checkpoint at the end and at each new best of a run with patience; no others are needed.
-    config = config.but(checkpoint_every=2**31)
-    with tempfile.TemporaryDirectory() as folder:
-        return train(network, objective, rows, config, Path(folder), validate=validate)
 
 
 def nats_per_byte(network: Network, text: Int[Tensor, " bytes"], windows: int) -> float:

@@ -1,10 +1,10 @@
-"""One network that writes texts of a class: a language model behind a token for the class, and Bayes' rule to read it.
+"""One network that writes texts of a class: a language model that starts from a token for the class, and Bayes' rule.
 
     network = small_network(data.tokenizer, seed, "decoder", vocab_size=room(data), labels=data.names)
     writer = ClassWriter.trained(network, learnt, data, config)
     writer.tell(texts), writer.log_probability(texts), writer.write([0, 0, 3], seed=1)
 
-What `models/relatives/generative.py` does with n-grams of each class, in one network that all classes share.
+It does in one network, which all classes share, what `models/relatives/generative.py` does with n-grams of each class.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ import numpy as np
 import torch
 from jaxtyping import Float64
 
-from lmworks.lab.bench.byte_rows import fit
 from lmworks.lab.bench.classes import Classed, Ids, Probabilities, Texts
 from lmworks.lab.bench.encoders import CONTEXT
+from lmworks.lab.bench.training import fit
 from lmworks.lab.bench.writers import end_of
 from lmworks.models.network import Network, evaluating
 from lmworks.objectives import CausalLM
@@ -31,13 +31,13 @@ AT_ONCE = 64
 
 
 def room(data: Classed) -> int:
-    """The vocabulary with a token for each class behind it."""
+    """The size of the vocabulary with a token for each class added."""
     return data.tokenizer.vocab_size + len(data.names)
 
 
 @dataclass(frozen=True)
 class ClassWriter:
-    """A network that was trained on texts behind their class."""
+    """A network that was trained on texts, each after a token for its class."""
 
     network: Network
     data: Classed
@@ -46,7 +46,7 @@ class ClassWriter:
 
     @classmethod
     def trained(cls, network: Network, learnt: Texts, data: Classed, config: TrainingConfig) -> ClassWriter:
-        """Train in place to predict each token of a text, and its end, behind the token of its class."""
+        """Train in place to predict each token of a text, and its end, given the token of its class."""
         rows = [_row(ids, number, data) for ids, number in zip(learnt.ids, learnt.classes, strict=True)]
         fit(network, CausalLM(), rows, config)
         counts = np.bincount(learnt.classes, minlength=len(data.names))
@@ -71,7 +71,7 @@ class ClassWriter:
         return torch.from_numpy(self.joint(texts)).softmax(1).numpy()
 
     def log_probability(self, texts: Sequence[Ids]) -> list[float]:
-        """log p(text) by token, over all classes."""
+        """log p(text) per token, summed over all classes."""
         whole = np.logaddexp.reduce(self.joint(texts), axis=1)
         return [float(one) / (len(ids) + 1) for one, ids in zip(whole, texts, strict=True)]
 
@@ -83,8 +83,8 @@ class ClassWriter:
 
 @torch.inference_mode()
 def written(network: Network, tokenizer: Tokenizer, prompts: Sequence[Ids], seed: int) -> list[Ids]:
-    """What a network that reads to the left writes behind prompts of one length, each token drawn by its probability: up to
-    the end token, which is left out, or to the end of the context."""
+    """What a causal network writes after prompts of one length, each token drawn by its probability, up to the end
+    token (left out) or the end of the context."""
     draw, end = torch.Generator().manual_seed(seed), end_of(tokenizer)
     read = torch.tensor(prompts)
     cache = network.new_cache(len(prompts), CONTEXT)

@@ -1,12 +1,12 @@
-"""Texts with classes as token ids, and who tells the class of a text from labels: what claims 19 and 39 compare and judge by.
+"""Texts with classes as token ids, and classifiers that learn from labels: what claims 19 and 39 compare and judge by.
 
     data = classed("trec-train", "trec-test")
     learnt = drawn(data.train, 200, seed=0)
     tell = logistic(learnt, data)
     share_right(tell, data.test), tell(data.test.ids).max(1)        # accuracy; how sure it is of each text
 
-Whoever tells classes is a function from texts to the probability of every class. What is to be set is chosen by
-cross-validation among the labels that are learnt from: no other labels are seen.
+A classifier is a function from texts to the probability of every class. Its settings are chosen by cross-validation
+within the labels that it learns from: it sees no others.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from jaxtyping import Float, Float64
 from torch import Tensor
 
 from lmworks.basics.errors import DataError
-from lmworks.lab.bench.byte_rows import fit
 from lmworks.lab.bench.encoders import CONTEXT, logistic_regression, prose
+from lmworks.lab.bench.training import fit
 from lmworks.lab.bench.writers import end_of
 from lmworks.models.network import Network, evaluating
 from lmworks.models.relatives.generative import GenerativeClassifier
@@ -51,7 +51,7 @@ class Texts:
     classes: list[int]
 
     def at(self, places: Sequence[int]) -> Texts:
-        """Some of them."""
+        """The texts at these places."""
         return Texts(
             [self.strings[place] for place in places],
             [self.ids[place] for place in places],
@@ -88,8 +88,8 @@ class Classed:
 
 
 def classed(reference: str, held_out: str | None = None, vocabulary: int = 4096, judged: int = 600) -> Classed:
-    """Read data references of texts with a class; a tenth is held out unless another text is named, and of what is held out
-    so many are judged. The tokenizer knows the training texts without their classes."""
+    """Read data references of texts with a class; a tenth is held out unless another text is named, and of the
+    held-out texts `judged` are used. The tokenizer is trained on the training texts without their classes."""
     text = prose(reference, held_out, vocabulary)
     names = tuple(sorted({one.pair[1] for one in text.documents["train"]}))
 
@@ -105,14 +105,14 @@ def classed(reference: str, held_out: str | None = None, vocabulary: int = 4096,
 
 
 def halves(texts: Texts, seed: int) -> tuple[Texts, Texts]:
-    """Two parts without a text in common: to learn from, and to make a judge of."""
+    """Two parts that share no text: one to learn from, one to train a judge on."""
     places = random.Random(f"halves/{seed}").sample(range(len(texts)), len(texts))
     middle = len(places) // 2
     return texts.at(places[:middle]), texts.at(places[middle:])
 
 
 def drawn(texts: Texts, count: int, seed: int) -> Texts:
-    """So many texts at random, at least one of each class among them; DataError where there are not so many."""
+    """`count` random texts, at least one of each class among them; DataError where there are fewer."""
     if count > len(texts):
         raise DataError(f"{count:,} labels are asked for, and there are {len(texts):,} to learn from; ask for fewer")
     places = random.Random(f"labels/{seed}").sample(range(len(texts)), len(texts))
@@ -122,24 +122,24 @@ def drawn(texts: Texts, count: int, seed: int) -> Texts:
 
 
 def share_right(tell: Teller, judged: Texts) -> float:
-    """The share of texts whose likeliest class is theirs."""
+    """The share of texts whose class is the likeliest."""
     return float((tell(judged.ids).argmax(1) == np.array(judged.classes)).mean())
 
 
 def generative(learnt: Texts, data: Classed, order: int | None) -> tuple[GenerativeClassifier, Teller]:
-    """A language model for each class: n-grams of texts with their end, up to that order; None for naive Bayes."""
+    """A language model for each class: n-grams up to that order, over texts with their end; None for naive Bayes."""
     if order is None:
         return _naive_bayes(learnt, data, _chosen(SMOOTHING, _naive_bayes, learnt, data))
     return _n_grams(learnt, data, _chosen(range(1, order + 1), _n_grams, learnt, data))
 
 
 def logistic(learnt: Texts, data: Classed) -> Teller:
-    """Logistic regression on how often each token comes."""
+    """Logistic regression on token counts."""
     return _logistic(learnt, data, _chosen(PENALTIES, lambda *given: (None, _logistic(*given)), learnt, data))
 
 
 def trained(network: Network, learnt: Texts, data: Classed, config: TrainingConfig) -> Teller:
-    """A network with a classifier of the classes, trained on the labels: a decoder tells by its last token, an encoder by its
+    """A network with a classifier, trained on the labels: a decoder classifies by its last token, an encoder by its
     first."""
     fit(network, Classification(), TextClasses(learnt.ids, learnt.classes, data.tokenizer, CONTEXT), config)
 
@@ -157,7 +157,7 @@ def trained(network: Network, learnt: Texts, data: Classed, config: TrainingConf
 
 
 def bags(texts: Sequence[Ids], vocabulary: int) -> Float[Tensor, "texts vocab"]:
-    """How often each token comes in each text; a sparse matrix, ten times as fast to learn from."""
+    """Token counts of each text, as a sparse matrix: ten times as fast to learn from."""
     rows = [row for row, ids in enumerate(texts) for _ in ids]
     places = torch.tensor([rows, [one for ids in texts for one in ids]], dtype=torch.long)
     shape = (len(texts), vocabulary)
@@ -199,7 +199,7 @@ def _logistic(learnt: Texts, data: Classed, penalty: float) -> Teller:
 def _chosen(
     values: Sequence[float], fit: Callable[[Texts, Classed, float], tuple[object, Teller]], learnt: Texts, data: Classed
 ) -> float:
-    """The value with which three quarters of the labels tell the fourth best, quarter by quarter."""
+    """The value with which three quarters of the labels predict the fourth best, over the four quarters."""
 
     def right(value: float) -> float:
         return fmean(share_right(fit(rest, data, value)[1], part) for rest, part in folds)

@@ -1,4 +1,4 @@
-"""Continuations of real text, by a model and by those who wrote it: what sampling experiments compare."""
+"""Continuations of real text, by a model and by the people who wrote it: what experiments on sampling compare."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Continuation:
 
     tokens: list[int]
     logprobs: list[float]
-    """Of each token under the model at temperature 1, whoever wrote it."""
+    """Of each token under the model at temperature 1, whoever wrote the text."""
 
     @property
     def surprise(self) -> float:
@@ -79,14 +79,14 @@ def pieces(
 def sampled(
     model: LanguageModel, texts: Sequence[Piece], strategy: Strategy, seed: int, length: int
 ) -> list[Continuation]:
-    """The model's own continuation of each piece, each with random numbers of its own."""
+    """The model's continuation of each piece, each with its own random numbers."""
     strategies = each_its_own(strategy, seed, len(texts))
     answers = model.generate_batch([piece.prompt for piece in texts], strategies, max_new_tokens=length)
     return [Continuation(answer.tokens, answer.logprobs) for answer in answers]
 
 
 def each_its_own(strategy: Strategy, seed: int, count: int) -> list[Strategy]:
-    """The strategy for so many texts; one that draws has random numbers of its own for each."""
+    """The strategy for each of `count` texts; one that samples has its own random numbers for each."""
     if not isinstance(strategy, Sample):
         return [strategy] * count
     return [strategy.but(seed=1000 * seed + at) for at in range(count)]
@@ -97,18 +97,18 @@ FEATURES: Mapping[str, Callable[[Continuation], float]] = {
     "distinct tokens": lambda one: distinct_n([one.tokens], 1),
     "distinct pairs": lambda one: distinct_n([one.tokens], 2) if len(one.tokens) > 1 else 1.0,
 }
-"""What a text looks like; the distance to human text is measured along each."""
+"""What a text looks like; distance to human text is measured along each of these."""
 
 
 def spread(human: Sequence[Continuation]) -> dict[str, float]:
-    """The standard deviation of each feature over human texts: the measuring rod of `gap`."""
+    """The standard deviation of each feature over human texts, which is the unit of `gap`."""
     return {name: max(stdev(map(feature, human)), 1e-6) for name, feature in FEATURES.items()}
 
 
 def gap(texts: Sequence[Continuation], human: Sequence[Continuation], rod: Mapping[str, float]) -> float:
-    """Mean distance to human text over the features, each in its standard deviation among human texts.
+    """Mean distance to human text over the features, each in standard deviations of human texts.
 
-    0 would be text that cannot be told from human text by these means alone.
+    0 is text that these features cannot tell from human text.
     """
     return fmean(
         abs(fmean(map(feature, texts)) - fmean(map(feature, human))) / rod[name] for name, feature in FEATURES.items()
@@ -116,5 +116,5 @@ def gap(texts: Sequence[Continuation], human: Sequence[Continuation], rod: Mappi
 
 
 def mean_repeated(texts: Sequence[Continuation], n: int = 4) -> float:
-    """Share of runs of `n` tokens that a text has had before, averaged over texts."""
+    """Share of runs of `n` tokens that occurred before in their text, averaged over texts."""
     return fmean(repeated(one.tokens, n) for one in texts)

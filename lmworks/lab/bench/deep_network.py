@@ -12,53 +12,41 @@ from collections.abc import Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
-import torch.nn.functional as F
-
 from lmworks.basics.errors import DataError
 from lmworks.lab.bench.small_network import small_network
 from lmworks.lab.chart import Chart, Series
 from lmworks.models.network import Network
-from lmworks.objectives import Loss, Objective
+from lmworks.objectives import CausalLM
 from lmworks.objectives.gradients import activation_gradients
-from lmworks.tokens.batch import IGNORE, Batch
+from lmworks.tokens.batch import Batch
 
 FLOOR = 30.0
-"""Powers of ten that are told apart: less counts as this, nothing too, and more as its opposite."""
-
-
-class ExactCausalLM(Objective):
-    """Causal language modelling in the network's own type: the workshop's sums in float32, too coarse for comparisons."""
-
-    def __call__(self, network: Network, batch: Batch) -> Loss:
-        """The loss of a batch."""
-        hidden = network.hidden(batch.tokens, documents=batch.documents)
-        logits = F.linear(hidden, network.head_weight).flatten(0, 1)
-        total = F.cross_entropy(logits, batch.labels.flatten(), ignore_index=IGNORE, reduction="sum")
-        return Loss(total, batch.supervised)
+"""Ratios are cut off at this many powers of ten, both ways; zero counts as the smallest."""
 
 
 def deep_network(seed: int, layers: int, dim: int = 48, context: int = 32, **settings: Any) -> Network:
-    """Fresh weights that keep a signal's size through each matrix, plain GELU unless told otherwise, a head of its own."""
+    """Fresh weights that keep a signal's size through each matrix; plain GELU unless told otherwise, an untied head."""
     plain: dict[str, Any] = {"gated": False, "activation": "gelu", "tied": False, "scheme": "width", "heads": 2}
     return small_network(seed, dim=dim, layers=layers, context=context, **(plain | settings))
 
 
 def gradient_by_block(network: Network, batch: Batch) -> list[float]:
-    """The length of the loss's gradient by the stream before each block, and behind the last."""
+    """The norm of the loss's gradient with respect to the residual stream before each block, and after the last."""
     count = len(network.blocks)
     paths = [*(f"blocks.{layer}.residual_in" for layer in range(count)), f"blocks.{count - 1}.residual_out"]
-    found = activation_gradients(network, ExactCausalLM(), batch, paths)
+    found = activation_gradients(network, CausalLM(), batch, paths)
     return [float(found[path].double().norm()) for path in paths]
 
 
 def reach(lengths: Sequence[float]) -> float:
-    """How much of the last gradient the first is, in powers of ten: 0 for all, -3 for a thousandth, never below -FLOOR.
+    """How large the first gradient is beside the last, in powers of ten: 0 for equal, -3 for a thousandth, at least
+    -FLOOR.
 
-    DataError where the last is nothing or not finite itself.
+    DataError where the last is zero or not finite.
     """
     if not (math.isfinite(lengths[-1]) and lengths[-1] > 0):
         raise DataError(
-            f"the gradient behind the last block is {lengths[-1]:g}, of which no share can be said to arrive"
+            f"the gradient after the last block is {lengths[-1]:g}, of which no share can be said to arrive"
         )
     return logarithm(lengths[0] / lengths[-1])
 
@@ -69,7 +57,7 @@ def reached(lengths: Mapping[int, Sequence[float]]) -> dict[int, float]:
 
 
 def way_back(title: str, lengths: Mapping[str, Mapping[int, Sequence[float]]]) -> Chart:
-    """What is left of a gradient by the blocks that it came through, for kinds of networks, mean of powers over seeds."""
+    """What is left of a gradient by the number of blocks it came through, for each kind of network; mean over seeds."""
     series = []
     for kind, by_seed in lengths.items():
         places = len(next(iter(by_seed.values())))
@@ -85,7 +73,7 @@ def way_back(title: str, lengths: Mapping[str, Mapping[int, Sequence[float]]]) -
 
 
 def logarithm(ratio: float) -> float:
-    """To the base of ten, between -FLOOR and FLOOR."""
+    """The logarithm to base 10, between -FLOOR and FLOOR."""
     if not math.isfinite(ratio):
         return FLOOR
     return min(max(math.log10(ratio), -FLOOR), FLOOR) if ratio > 0 else -FLOOR

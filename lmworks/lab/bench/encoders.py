@@ -1,10 +1,11 @@
 """Small networks that read real prose from both sides or from the left, pretrained in a minute: what claims 7, 9,
 11, 19 and 39 compare.
 
-text = prose("trec-train", "trec-test")
-network = small_network(text.tokenizer, 1, "encoder")
-fit(network, MaskedLM.of(text.tokenizer), Passages(text.train, text.tokenizer, CONTEXT), pretraining(600, 32, 0.02, seed=1))
-accuracy = probed(network, text.tokenizer, labelled(text, labels=200, seed=1))
+    text = prose("trec-train", "trec-test")
+    network = small_network(text.tokenizer, 1, "encoder")
+    passages = Passages(text.train, text.tokenizer, CONTEXT)
+    fit(network, MaskedLM.of(text.tokenizer), passages, pretraining(600, 32, 0.02, seed=1))
+    accuracy = probed(network, text.tokenizer, labelled(text, labels=200, seed=1))
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from torch import Tensor
 
 from lmworks.encoding.embedding import Pooling, embed
 from lmworks.evaluation.held_out import classified
-from lmworks.lab.bench.byte_rows import fit
+from lmworks.lab.bench.training import fit
 from lmworks.models.config import ModelConfig
 from lmworks.models.network import Network
 from lmworks.models.torch_runner import TorchRunner
@@ -44,17 +45,18 @@ MEAN = Pooling(mode="mean", normalise=False)
 
 @dataclass(frozen=True)
 class Prose:
-    """A text in sentences, in lower case, with a WordPiece tokenizer of its own, and other text that is held out."""
+    """A text in sentences, in lower case, with a WordPiece tokenizer trained on it, and a held-out text."""
 
     tokenizer: Tokenizer
     train: Sentences
     held_out: Sentences
     documents: dict[str, list[Document]]
-    """train and held out, as they were read."""
+    """"train" and "held out", as they were read."""
 
 
 def prose(reference: str, held_out: str | None = None, vocabulary: int = 2048) -> Prose:
-    """Read data references, of records with a class the texts alone; a tenth is held out unless another text is named."""
+    """Read data references; of records with a class, the texts alone. A tenth is held out unless another text is
+    named."""
     if held_out is None:
         sides = split(read(reference).documents, 0.1)
         documents = {"train": sides.train, "held out": sides.held_out}
@@ -80,15 +82,16 @@ def _lower(document: Document) -> Document:
 def small_network(
     tokenizer: Tokenizer, seed: int, arrangement: Literal["encoder", "decoder"], **settings: Any
 ) -> Network:
-    """Fresh weights by seed: the same pre-norm blocks with rotary positions, whose tokens see all (encoder) or those before
-    them (decoder)."""
+    """Fresh weights by seed: pre-norm blocks with rotary positions, whose tokens see all others (encoder) or those
+    before them (decoder)."""
     shape = {"dim": 64, "layers": 2, "heads": 2, "context": CONTEXT, "vocab_size": tokenizer.vocab_size}
     config = ModelConfig(**(shape | settings), family="lmworks", arrangement=arrangement)
     return Network(config).initialise(seed)
 
 
 def pretraining(steps: int, rows: int, rate: float, seed: int) -> TrainingConfig:
-    """How these networks are pretrained. With AdamW a masked one stayed at its words' frequencies for 700 steps."""
+    """How these networks are pretrained. With AdamW a masked one predicted no more than word frequencies for 700
+    steps."""
     return TrainingConfig(
         context=CONTEXT,
         rows=rows,
@@ -106,7 +109,7 @@ def pretraining(steps: int, rows: int, rate: float, seed: int) -> TrainingConfig
 
 @dataclass(frozen=True)
 class Labelled:
-    """Texts with their classes, in parts: to learn from, to choose by ("dev"), to judge by ("test")."""
+    """Texts with their classes, in parts: to learn from ("train"), to choose by ("dev"), to judge by ("test")."""
 
     parts: dict[str, tuple[list[str], Int[Tensor, " texts"]]]
     names: tuple[str, ...]
@@ -119,8 +122,8 @@ class Labelled:
 
 
 def labelled(text: Prose, labels: int, seed: int, dev: int = 200) -> Labelled:
-    """Texts of the training side in lower case, as the networks read them; judged are those of the held-out side, which no
-    pretraining has seen."""
+    """Training texts in lower case, as the networks read them; the test texts are held out, which no pretraining has
+    seen."""
     return drawn_labelled(text.documents["train"], text.documents["held out"], labels, seed, dev, str.lower)
 
 
@@ -132,7 +135,8 @@ def drawn_labelled(
     dev: int = 200,
     spelling: Callable[[str], str] = str,
 ) -> Labelled:
-    """So many texts with their classes, and others to choose by, drawn by seed; judged are all that are held out."""
+    """`labels` texts with their classes and `dev` others to choose by, drawn by seed; all held-out texts are the
+    test."""
     names = tuple(sorted({one.pair[1] for one in train}))
     drawn = random.Random(seed).sample(list(train), labels + dev)
     sides = {"train": drawn[:labels], "dev": drawn[labels:], "test": held_out}
@@ -160,7 +164,7 @@ def probed(network: Network, tokenizer: Tokenizer, data: Labelled) -> float:
 
 
 def regressed(features: dict[str, Float[Tensor, "texts dim"]], classes: dict[str, Int[Tensor, " texts"]]) -> float:
-    """Test accuracy of logistic regression on features, which are scaled by those to learn from. The penalty is the one that
+    """Test accuracy of logistic regression on features, scaled by those of the training texts, with the penalty that
     is best on the texts to choose by."""
     scale, middle = features["train"].std(0) + 1e-6, features["train"].mean(0)
     scaled = {part: ((one - middle) / scale).double() for part, one in features.items()}
@@ -176,8 +180,8 @@ def regressed(features: dict[str, Float[Tensor, "texts dim"]], classes: dict[str
 def tuned(
     network: Network, tokenizer: Tokenizer, data: Labelled, seed: int, steps: int, rates: Sequence[float]
 ) -> float:
-    """Test accuracy of the whole network with a classifier over its first token, trained on the labels; the rate is the
-    one that is best on the texts to choose by."""
+    """Test accuracy of the whole network with a classifier over its first token, trained on the labels at the rate
+    that is best on the texts to choose by."""
     rows = {
         part: TextClasses(tokenizer.encode_batch(texts, special=False), classes.tolist(), tokenizer, CONTEXT)
         for part, (texts, classes) in data.parts.items()
@@ -193,7 +197,7 @@ def tuned(
 
 
 def share_told(network: Network, rows: Rows) -> float:
-    """The share of rows whose class the network's classifier tells."""
+    """The network's accuracy on these rows."""
     pairs = classified(network, rows)
     return sum(true == chosen for true, chosen in pairs) / len(pairs)
 
@@ -201,7 +205,7 @@ def share_told(network: Network, rows: Rows) -> float:
 def logistic_regression(
     features: Float[Tensor, "texts dim"], classes: Int[Tensor, " texts"], penalty: float
 ) -> tuple[Float[Tensor, "classes dim"], Float[Tensor, " classes"]]:
-    """The weights and biases that minimise the mean cross-entropy plus penalty / 2 times the weights' squares."""
+    """The weights and biases that minimise the mean cross-entropy plus penalty / 2 times the squared weights."""
     count = int(classes.max()) + 1
     weights = torch.zeros(count, features.shape[1], dtype=features.dtype, requires_grad=True)
     biases = torch.zeros(count, dtype=features.dtype, requires_grad=True)

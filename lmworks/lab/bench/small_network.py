@@ -1,4 +1,4 @@
-"""A small network, of bytes unless said otherwise, trained on real text in seconds: what several experiments compare.
+"""A small network, over bytes unless said otherwise, trained on real text in seconds: what several experiments compare.
 
 text = byte_text("tinyshakespeare")
 network = train(small_network(seed=1), text.train, TrainingConfig(steps=200, rows=16))
@@ -6,7 +6,7 @@ network = train(small_network(seed=1), text.train, TrainingConfig(steps=200, row
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,26 +15,25 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from lmworks.basics import progress
-from lmworks.basics.errors import DataError
+from lmworks.basics.errors import ConfigError, DataError
+from lmworks.lab.bench.training import DrawnRows, fit
 from lmworks.models.config import ModelConfig
 from lmworks.models.network import Network
 from lmworks.models.scheme import Scheme
+from lmworks.objectives import CausalLM, Objective
 from lmworks.text.sources import read
 from lmworks.text.splits import split
-from lmworks.training.optimiser import adamw, trainable
+from lmworks.tokens.batch import Batch
 from lmworks.training.settings import TrainingConfig
 
 Windows = Int[Tensor, "batch seq"]
-Objective = Callable[[Float[Tensor, "tokens vocab"], Int[Tensor, " tokens"]], Tensor]
-"""Logits and the bytes that came, to a loss."""
 
 BYTES = 256
 
 
 @dataclass(frozen=True)
 class ByteText:
-    """A text as bytes; training, choosing settings and judging have a part each, split by document."""
+    """A text as bytes, split by document into parts to train on, to choose settings by, and to judge by."""
 
     train: Int[Tensor, " bytes"]
     choose: Int[Tensor, " bytes"]
@@ -74,32 +73,28 @@ WARMUP = 0.2
 
 
 def train(
-    network: Network,
-    text: Int[Tensor, " tokens"],
-    config: TrainingConfig,
-    objective: Objective = F.cross_entropy,
+    network: Network, text: Int[Tensor, " tokens"], config: TrainingConfig, objective: Objective | None = None
 ) -> Network:
-    """Train in place on random windows of the text; returns the network, ready to be evaluated.
+    """Train in place on random windows of the text, `config.rows` a step, to predict each next token.
 
-    `config` gives steps, rows, learning rate and seed. No checkpoints: a run is over in seconds.
+    `config` gives steps, rows, learning rate and seed. Returns the network, ready to be evaluated.
     """
-    steps, size = config.steps or 100, network.config.context + 1
+    fit(network, objective or CausalLM(), random_windows(text, network.config.context, config), config)
+    return network
+
+
+def random_windows(text: Int[Tensor, " tokens"], context: int, config: TrainingConfig) -> DrawnRows:
+    """For each step `config.rows` windows from places that its seed draws; each predicts `context` tokens."""
+    if config.steps is None:
+        raise ConfigError("random windows of a text have no end; give training.steps")
     generator = torch.Generator().manual_seed(config.seed)
-    optimiser = adamw(trainable(network), config)
-    network.train()
-    with progress.task(f"training, seed {config.seed}", steps, "steps") as advance:
-        for step in range(steps):
-            starts = torch.randint(len(text) - size + 1, (config.rows,), generator=generator)
-            rows = text[starts[:, None] + torch.arange(size)]
-            loss = objective(network(rows[:, :-1]).flatten(0, 1), rows[:, 1:].flatten())
-            optimiser.zero_grad()
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(network.parameters(), config.clip)
-            for group in optimiser.param_groups:
-                group["lr"] = config.learning_rate_at(step, steps)
-            optimiser.step()
-            advance(1, loss=loss.item())
-    return network.eval()
+    places, within = torch.arange(context).expand(config.rows, -1), torch.arange(context + 1)
+    drawn = []
+    for _ in range(config.steps):
+        starts = torch.randint(len(text) - context, (config.rows,), generator=generator)
+        rows = text[starts[:, None] + within]
+        drawn.append(Batch(rows[:, :-1], rows[:, 1:], places, torch.zeros_like(places)))
+    return DrawnRows(drawn)
 
 
 def windows(text: Int[Tensor, " bytes"], context: int, count: int, rows: int = 16) -> Iterator[Windows]:
@@ -115,7 +110,7 @@ def windows(text: Int[Tensor, " bytes"], context: int, count: int, rows: int = 1
 def held_out_logits(
     network: Network, text: Int[Tensor, " bytes"], count: int
 ) -> tuple[Float[Tensor, "tokens vocab"], Int[Tensor, " tokens"]]:
-    """Logits on windows spread over a text, and the bytes that came."""
+    """Logits on windows spread over a text, and the bytes that they should predict."""
     parts = list(windows(text, network.config.context, count))
     return (
         torch.cat([network(rows[:, :-1]).flatten(0, 1) for rows in parts]),

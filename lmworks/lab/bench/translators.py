@@ -4,7 +4,7 @@
     model = translator(recipe, pairs=29_000)              # trained, or taken from the cache folder
     answers = whole_answers(model, sources, Beam(width=4))
 
-A kept network lies in the cache folder under the hash of everything that shaped it: recipe, texts, version of torch.
+A trained network is kept in the cache folder under a hash of everything that shaped it: recipe, texts, torch version.
 """
 
 from __future__ import annotations
@@ -37,14 +37,14 @@ TRANSFORMER, LSTM = "transformer", "LSTM with attention"
 RECIPES = {TRANSFORMER: "translate-en-de", LSTM: "translate-en-de-lstm"}
 CONTEXT, VOCABULARY, DIM, LAYERS, HEADS = 64, 2000, 128, 2, 4
 LENGTH = 18
-"""Tokens of a source and of its target, about the mean of Multi30k here: what operations are counted for."""
+"""Tokens of a source and of its target, about Multi30k's mean here, for which operations are counted."""
 MASK = "<mask>"
-"""A token that no text has, for who learns to fill gaps: all arrangements read with one tokenizer."""
+"""A token that no text has, for networks that learn to fill gaps: all arrangements share one tokenizer."""
 
 
 def translation(kind: str, *, epochs: int, seed: int) -> TrainRecipe:
-    """The shipped recipe of a kind, made small. The LSTM is as wide as it can be without more operations a pair than the
-    transformer, and both read the same pairs equally often."""
+    """The shipped recipe of a kind, made small. The LSTM is as wide as it can be without costing more operations per
+    pair than the transformer, and both read the same pairs equally often."""
     shape: dict[str, Any] = {"model.dim": DIM, "model.context": CONTEXT, "model.dropout": 0.1}
     network = {"model.family": "lmworks", "model.positions": "rope", "model.position_offset": 0}
     network |= {"model.layers": LAYERS, "model.heads": HEADS, "model.hidden_dim": 4 * DIM}
@@ -64,7 +64,7 @@ def _changes(settings: Mapping[str, Any]) -> list[str]:
 
 
 def translator(recipe: TrainRecipe, pairs: int) -> LanguageModel:
-    """The network that a recipe makes of the first so many pairs of its text."""
+    """The network that a recipe makes of the first `pairs` pairs of its text."""
 
     def make() -> LanguageModel:
         with tempfile.TemporaryDirectory() as folder:
@@ -75,18 +75,18 @@ def translator(recipe: TrainRecipe, pairs: int) -> LanguageModel:
 
 
 def text_of(recipe: TrainRecipe, pairs: int) -> str:
-    """Tells the first so many pairs of a recipe's text from any others."""
+    """A hash of the first `pairs` pairs of a recipe's text."""
     return data_hash(_parts(recipe, pairs).train)
 
 
 def prepared(recipe: TrainRecipe, pairs: int, folder: Path) -> PreparedText:
-    """A tokenizer, and the first so many pairs as its ids."""
+    """A tokenizer, and the first `pairs` pairs as its ids."""
     prepare(recipe, _parts(recipe, pairs), folder)
     return open_prepared(recipe, folder)
 
 
 _READ: dict[str, Split] = {}
-"""The text that was read last: seeds and kinds share it, and to read Multi30k takes a second of a core."""
+"""The text that was read last: seeds and kinds share it, and reading Multi30k takes a second of a core."""
 
 
 def _parts(recipe: TrainRecipe, pairs: int) -> Split:
@@ -99,7 +99,7 @@ def _parts(recipe: TrainRecipe, pairs: int) -> Split:
 
 
 def kept(settings: Mapping[str, Any], make: Callable[[], LanguageModel]) -> LanguageModel:
-    """What `make` trains, or what it trained from the same settings before."""
+    """What `make` trains, or trained from the same settings before."""
     every = json.dumps({**settings, "torch": torch.__version__}, sort_keys=True)
     folder = cache_folder("lab", "translators") / hashlib.sha256(every.encode()).hexdigest()[:16]
     if not (folder / "lmworks.json").is_file():
@@ -108,14 +108,15 @@ def kept(settings: Mapping[str, Any], make: Callable[[], LanguageModel]) -> Lang
 
 
 def pairs_of(reference: str, count: int, seed: int = 0, parts: int = 1) -> list[tuple[str, str]]:
-    """`count` sources with their references, spread over a text; of so many disjoint parts of it that of the seed."""
+    """`count` sources with their references, spread over a text, or over one of `parts` disjoint parts of it, chosen
+    by seed."""
     documents: Sequence[Document] = read(reference).documents[seed % parts :: parts]
     step = max(len(documents) // count, 1)
     return [document.pair for document in documents[::step][:count]]
 
 
 def bleu_of(answers: Sequence[str], pairs: Sequence[tuple[str, str]]) -> Measurement:
-    """BLEU alone, with that of who copies as its chance; chrF's interval takes far longer than BLEU's."""
+    """BLEU alone, with that of copying the source as its chance level; chrF's interval takes far longer."""
     sources, references = zip(*pairs, strict=True)
     return likeness(answers, references, sources, ("bleu",))[0]
 
@@ -130,14 +131,14 @@ def quality(answers: Sequence[Answer] | Sequence[str], pairs: Sequence[tuple[str
 
 
 def copied(pairs: Sequence[tuple[str, str]]) -> dict[str, float]:
-    """BLEU and chrF of who copies the beginning of each source: the chance level."""
+    """BLEU and chrF of copying the beginning of each source: the chance level."""
     sources, references = zip(*pairs, strict=True)
     bleu, chrf = likeness(sources, references, sources, ("bleu", "chrf"))
     return {"BLEU": bleu.chance or 0.0, "chrF": chrf.chance or 0.0}
 
 
 def operations(config: ModelConfig | RecurrentConfig, length: int = LENGTH) -> int:
-    """Multiply-adds of a forward pass over a source and a target of so many tokens, for each token of the target."""
+    """Multiply-adds of a forward pass over a source and a target of `length` tokens each, per token of the target."""
     head = config.vocab_size * config.dim
     if isinstance(config, RecurrentConfig):
         width, half = config.hidden_dim, config.hidden_dim // 2
@@ -151,7 +152,7 @@ def operations(config: ModelConfig | RecurrentConfig, length: int = LENGTH) -> i
 
 
 def widest_lstm(config: ModelConfig) -> int:
-    """The widest state of an LSTM of one layer, with embeddings as wide, that takes no more operations a pair."""
+    """The widest one-layer LSTM, with embeddings as wide, that takes no more operations per pair."""
     shape: dict[str, Any] = {"vocab_size": config.vocab_size, "dim": config.dim, "context": config.context}
     shape |= {"arrangement": "encoder-decoder", "layers": 1}
     width = 2

@@ -1,11 +1,11 @@
-"""Verbs and their objects in the Brown Corpus, found by its parts of speech, which people gave it by hand.
+"""Verbs and their objects in the Brown Corpus, found by its parts of speech, which people assigned by hand.
 
     for clause in verb_objects(read("brown-tagged").documents):
         clause.words[clause.verb], clause.words[clause.object]      # "chased", "mouse"
 
-What is taken: a verb, and right behind it a noun phrase (determiners, adjectives, nouns) whose last noun is the object.
-What could be something else is left out: copulas, noun phrases of time or manner, two objects, and a phrase that goes on as
-the subject of another verb. Passives are no such pattern. docs/log.md says how often a parser agrees.
+Taken are a verb and the noun phrase right after it (determiners, adjectives, nouns), whose last noun is the object.
+Whatever could be something else is left out: copulas, noun phrases of time or manner, two objects, a phrase that is the
+subject of another verb, passives. docs/log.md says how often a parser agrees.
 """
 
 from __future__ import annotations
@@ -24,12 +24,13 @@ BEFORE_NOUN = frozenset(
 DETERMINERS = frozenset({"at", "dt", "dti", "dts", "pp$", "cd", "ppo", "abn", "ap"})
 NOUNS = frozenset({"nn", "nns"})
 FINITE = re.compile(r"(vbd|vbz|vb|md|be|hv|do)")
-"""Tags of a verb whose subject the phrase would be."""
+"""Tags of a verb whose subject the phrase could be."""
 NO_OBJECT = re.compile(
     r"(becom|became|remain|seem|appear|prove|feel|felt|look|sound|go|went|c[ao]m|turn|stay|last|weigh|cost|sa[iy])"
 )
 ADVERBIAL = re.compile(
-    r"(time|day|week|month|year|hour|minute|second|moment|morning|evening|night|noon|way|mile|feet|foot|yard|home|deal|bit|lot)"
+    r"(time|day|week|month|year|hour|minute|second|moment|morning|evening|night|noon"
+    r"|way|mile|feet|foot|yard|home|deal|bit|lot)"
 )
 LONGEST, SHORTEST = 30, 6
 """Words of a sentence."""
@@ -70,12 +71,13 @@ def verb_objects(documents: Iterable[Document]) -> Iterator[Clause]:
 
 
 def _plain(tag: str) -> str:
-    """A tag without what says that the word stands in a title or headline, or is foreign or cited."""
+    """A tag without the marks of a title, a headline, a foreign or a cited word."""
     return tag.removeprefix("fw-").split("-")[0] or tag
 
 
 def _object(words: list[str], tags: list[str], verb: int) -> int | None:
-    """The place of the object's noun right behind a verb; None where there is none, or it may be something else."""
+    """The place of the object's noun right after a verb; None where there is none, or where it may be something
+    else."""
     at = verb + 1
     while at < len(tags) and tags[at] in BEFORE_NOUN:
         at += 1
@@ -84,8 +86,8 @@ def _object(words: list[str], tags: list[str], verb: int) -> int | None:
         at += 1
     if at == first_noun or at == len(tags):
         return None
-    noun, behind = words[at - 1].lower(), tags[at]
-    goes_on = FINITE.match(behind) or behind in DETERMINERS or behind in ("np", "cc", "pps", "ppss")
+    noun, following = words[at - 1].lower(), tags[at]
+    goes_on = FINITE.match(following) or following in DETERMINERS or following in ("np", "cc", "pps", "ppss")
     other = NO_OBJECT.match(words[verb].lower()) or ADVERBIAL.match(noun)
     return None if goes_on or other else at - 1
 

@@ -2,35 +2,30 @@
 
 text = word_text(("brown",), vocabulary=20_000)
 network = word_network(text.size, seed=1, dim=64)
-train(network, text.train, TrainingConfig(steps=200, rows=16, learning_rate=2e-3))
+fit(network, CausalLM(), text.train, TrainingConfig(steps=200, rows=16, learning_rate=2e-3))
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import count, islice
 from typing import Any
 
 import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from lmworks.basics import progress
 from lmworks.models.config import ModelConfig
 from lmworks.models.network import Network
-from lmworks.objectives import CausalLM, Objective
+from lmworks.objectives import CausalLM
 from lmworks.text.document import Document
 from lmworks.text.sources import read
 from lmworks.text.splits import parts, split
-from lmworks.tokens.batch import Batch, Example, Row, batches, pack
+from lmworks.tokens.batch import Example, Row, batches, pack
 from lmworks.tokens.tokenizer import Tokenizer
 from lmworks.tokens.trainer import TokenizerConfig, train_tokenizer
-from lmworks.training.optimiser import adamw, trainable
-from lmworks.training.settings import TrainingConfig
-from lmworks.training.step import take_step
 
 
 @dataclass(frozen=True)
@@ -38,7 +33,7 @@ class WordText:
     """A text as words, packed into rows; a tenth of its documents is held out."""
 
     tokenizer: Tokenizer
-    """Knows the most frequent words of the training text. Other words carry no loss: they are not one word."""
+    """Knows the most frequent words of the training text. All others share one token, which carries no loss."""
     train: list[Row]
     held_out: list[Row]
 
@@ -49,7 +44,7 @@ class WordText:
 
     @cached_property
     def counts(self) -> Int[Tensor, " vocab"]:
-        """How often each word is to be predicted in the training text."""
+        """How often each word is predicted in the training text."""
         words = [word for row in self.train for piece in row for word in _supervised(piece)]
         return torch.bincount(torch.tensor(words), minlength=self.size)
 
@@ -82,40 +77,9 @@ def _supervised(piece: Example) -> list[int]:
 
 
 def word_network(vocabulary: int, seed: int, **settings: Any) -> Network:
-    """Fresh weights by seed: one layer unless told otherwise, and a head of its own."""
+    """Fresh weights by seed: one layer unless told otherwise, and an untied head."""
     sizes = {"layers": 1, "heads": 2, "context": 64, "tied": False}
     return Network(ModelConfig(vocab_size=vocabulary, **(sizes | settings))).initialise(seed)
-
-
-def endless(rows: Sequence[Row], count_: int, seed: int) -> Iterator[Batch]:
-    """Batches of the rows, epoch after epoch."""
-    return (batch for epoch in count() for batch in batches(rows, count_, seed, epoch))
-
-
-def train(
-    network: Network,
-    rows: Sequence[Row],
-    config: TrainingConfig,
-    objective: Objective | None = None,
-    optimiser: torch.optim.Optimizer | None = None,
-    seen: Callable[[int, Batch], None] = lambda step, batch: None,
-) -> Network:
-    """Train in place for `config.steps`, AdamW unless another optimiser is given; ready to be evaluated.
-
-    `seen` is called behind each step with its number and its batch. No checkpoints: a run is over in a minute or two.
-    """
-    steps, objective = config.steps or 100, objective or CausalLM()
-    optimiser = optimiser or adamw(trainable(network), config)
-    for group in optimiser.param_groups:
-        group["highest"] = group["lr"]
-    torch.manual_seed(config.seed)
-    network.train()
-    with progress.task(f"training, seed {config.seed}", steps, "steps") as advance:
-        for step, batch in enumerate(islice(endless(rows, config.rows, config.seed), steps)):
-            done = take_step(network, objective, [batch], optimiser, config.share_at_step(step, steps), config.clip)
-            seen(step, batch)
-            advance(1, loss=done.loss)
-    return network.eval()
 
 
 @torch.no_grad()

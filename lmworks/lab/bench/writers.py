@@ -1,11 +1,12 @@
-"""Small networks over any tokenizer, trained with equally many operations, and what a text costs them: all of it.
+"""Small networks over any tokenizer, trained with equally many operations, and the bits that they need for a whole
+text.
 
     lost = LostText(tokenizer, texts)
     writer = trained_writer(lost, token_stream(tokenizer, texts), flops=1e11, seed=0)
     bits_per_byte(writer.costs(held_out))
 
-A text is its ids, what its ids lose (`evaluation/lost_text.py`), and an end: the tokenizer's end token. So the bits of
-different tokenizers write the same bytes, and compare.
+A text is its ids, what its ids lose (`evaluation/lost_text.py`), and the tokenizer's end token. So the bits of
+different tokenizers encode the same bytes, and can be compared.
 """
 
 from __future__ import annotations
@@ -34,12 +35,12 @@ from lmworks.tokens.tokenizer import Tokenizer
 from lmworks.training.settings import TrainingConfig
 
 ROWS = 4
-"""Of a step: few, so that the largest vocabulary still makes more than a hundred steps."""
+"""Rows of a step: few, so that the largest vocabulary still gets more than a hundred steps."""
 RATES = (2e-3, 4e-3)
-"""Learning rates for letters (bytes, characters) and for larger tokens: the better of 1e-3 ... 8e-3 on texts that no
-experiment judges (captions that are not used, and messages in Turkish, Ukrainian and Japanese), one seed."""
+"""Learning rates for letters (bytes, characters) and for larger tokens: the better ones of 1e-3 ... 8e-3, with one
+seed, on texts that no experiment judges (unused captions, and messages in Turkish, Ukrainian and Japanese)."""
 SPELLER = 0.25
-"""The share of the operations that a second network gets, which spells what a tokenizer loses."""
+"""The share of the operations for a second network, which spells the words that a tokenizer loses."""
 
 
 @dataclass(frozen=True)
@@ -49,32 +50,32 @@ class Cost:
     ids: float
     """Bits of its tokens under the network."""
     lost: float
-    """Bits of what the tokens do not say."""
+    """Bits of what its tokens lose."""
     bytes: int
-    """UTF-8, and one for the end."""
+    """Of its UTF-8, and one for the end."""
 
     @property
     def bits(self) -> float:
-        """To write the text whole."""
+        """Bits to encode the whole text."""
         return self.ids + self.lost
 
 
 Spelling = Callable[[Sequence[str]], list[float]]
-"""Words to the bits of each."""
+"""From words to the bits of each."""
 
 
 @dataclass(frozen=True)
 class Writer:
-    """A trained network with its tokenizer, and what spells the words that this loses."""
+    """A trained network with its tokenizer, and a speller for the words that this loses."""
 
     network: Network
     lost: LostText
     spelling: Spelling
     read: int
-    """Tokens that the network was trained on."""
+    """Tokens that the network was trained on, repetitions counted."""
 
     def costs(self, texts: Sequence[str], spelling: Spelling | None = None) -> list[Cost]:
-        """The cost of each text, behind those before it; with another spelling, if one is given."""
+        """The cost of each text, given those before it; with another speller, if one is given."""
         found = [self.lost.of(text) for text in texts]
         end = end_of(self.lost.tokenizer)
         tokens = bits_of(self.network, [[*ids, end] for ids, _, _ in found], end)
@@ -87,7 +88,7 @@ class Writer:
 
 
 def bits_of(network: Network, parts: Sequence[list[int]], start: int) -> list[float]:
-    """Bits of each part of a stream of ids that begins behind `start`."""
+    """Bits of each part of a stream of ids, which follows `start`."""
     stream = [start, *chain.from_iterable(parts)]
     bits = -np.array(token_logprobs(TorchRunner(network), stream, network.config.context)) / math.log(2)
     ends = np.cumsum([len(part) for part in parts])
@@ -95,19 +96,19 @@ def bits_of(network: Network, parts: Sequence[list[int]], start: int) -> list[fl
 
 
 def bits_per_byte(costs: Iterable[Cost]) -> float:
-    """Bits of texts by their bytes."""
+    """Bits of texts per byte."""
     costs = list(costs)
     return sum(cost.bits for cost in costs) / sum(cost.bytes for cost in costs)
 
 
 def token_stream(tokenizer: Tokenizer, texts: Sequence[str]) -> Int[Tensor, " tokens"]:
-    """The ids of texts, the end token behind each."""
+    """The ids of texts, each followed by the end token."""
     end = [end_of(tokenizer)]
     return torch.tensor([number for ids in tokenizer.encode_batch(texts, special=False) for number in ids + end])
 
 
 def steps_within(flops: float, config: ModelConfig) -> int:
-    """Training steps for that many floating-point operations; at least two."""
+    """Training steps for this many floating-point operations; at least two."""
     return max(2, round(flops / (ROWS * training_flops(config, count_parameters(config), config.context).all)))
 
 
@@ -132,7 +133,7 @@ def trained_writer(
 
 
 def _train(network: Network, stream: Int[Tensor, " tokens"], flops: float, config: TrainingConfig) -> int:
-    """The tokens it was trained on."""
+    """Train with `flops` operations; the tokens it was trained on."""
     context = network.config.context
     if len(stream) <= context:
         raise DataError(f"the text has {len(stream):,} tokens, and a window takes {context + 1}; give a longer text")
@@ -146,7 +147,7 @@ def _letters(word: str) -> list[int]:
 
 
 def drawn(texts: Sequence[str], size: int, seed: int) -> list[str]:
-    """Texts in an order by seed, up to about `size` bytes of them; one at least."""
+    """Texts in an order by seed, up to about `size` bytes of them; at least one."""
     order = random.Random(seed).sample(list(texts), len(texts))
     chosen: list[str] = []
     for text in order:
@@ -158,7 +159,7 @@ def drawn(texts: Sequence[str], size: int, seed: int) -> list[str]:
 
 
 def end_of(tokenizer: Tokenizer) -> int:
-    """The token behind each text; DataError where there is none."""
+    """The token that ends each text; DataError where there is none."""
     if tokenizer.eos is None:
         raise DataError(f"the tokenizer {tokenizer.name} has no end token, and texts are parted by it")
     return tokenizer.eos

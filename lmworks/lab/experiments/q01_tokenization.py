@@ -35,7 +35,7 @@ from lmworks.tokens.trainer import TokenizerConfig, train_tokenizer
 
 Kind = Literal["byte", "character", "word", "bpe", "wordpiece", "unigram"]
 Condition = tuple[Kind, int]
-"""A kind, and its tokens; 0 where they cannot be chosen."""
+"""A kind of tokens, and how many; 0 where that cannot be chosen."""
 KINDS: tuple[Kind, ...] = ("byte", "character", "word", "bpe", "wordpiece", "unigram")
 
 CATALOGUE = "/usr/share/locale/{}/LC_MESSAGES/postgres-17.mo"
@@ -43,9 +43,9 @@ CATALOGUE = "/usr/share/locale/{}/LC_MESSAGES/postgres-17.mo"
 CAPTIONS = {language: f"multi30k-{language}" for language in ("en", "de", "fr")}
 MESSAGES = {language: CATALOGUE.format(code) for language, code in (("ru", "ru"), ("ko", "ko"), ("zh", "zh_CN"))}
 ORDER = 8
-"""Of the n-gram models beside the networks."""
+"""Order of the n-gram models beside the networks."""
 UNSPACED = ("zh", "ja", "th")
-"""Languages that put no spaces between words: there tokens a word mean nothing."""
+"""Languages without spaces between words, in which tokens per word mean nothing."""
 
 BITS = "held-out text"
 LOST = "share of held-out bytes in unknown tokens"
@@ -149,14 +149,15 @@ NOTE = (
     "looks best ('not paid' in the chart), because <unk> is easy to predict and writes nothing. English, "
     "German and French are captions of photographs, a narrow domain that is kind to word vocabularies; Russian, "
     "Korean and Chinese are PostgreSQL's messages, which repeat themselves: a language is compared with itself only. "
-    "Equal are the operations of training, and the window in tokens (so that larger tokens see more text); the share of "
-    "parameters in the embedding grows with the vocabulary. The networks are tiny and read less than the text once. "
-    "How far n-gram models get that read all of it is shown beside them and does not decide; where they cost less, what "
-    "is compared is networks that have little to compute with. The cost of words hangs on who spells: see 'word spelt by "
-    "n-grams'. Intervals are over seeds, each with fresh weights and "
+    "Equal are the operations of training, and the window in tokens (so that larger tokens see more text); the share "
+    "of parameters in the embedding grows with the vocabulary. The networks are tiny and read less than the text once. "
+    "How far n-gram models get that read all of it is shown beside them and does not decide; where they cost less, "
+    "what is compared is networks that have little to compute with. The cost of words hangs on who spells: see 'word "
+    "spelt by n-grams'. Intervals are over seeds, each with fresh weights and "
     "other held-out texts. That one vocabulary serves all languages does not mean that it serves them alike: the same "
     "sentence costs some languages several times the tokens (Petrov et al. 2023, https://arxiv.org/abs/2305.15425). "
-    "The claim's example, 'artificial' into 'art', 'ific' and 'ial', is one of many: SmolLM2 cuts it into art and ificial."
+    "The claim's example, 'artificial' into 'art', 'ific' and 'ial', is one of many: SmolLM2 cuts it into art and "
+    "ificial."
 )
 
 

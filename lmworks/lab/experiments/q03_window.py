@@ -1,7 +1,7 @@
 """Question 3: what a larger context window brings, and what it costs.
 
-A real decoder predicts the same ends of real texts with ever more of them before its eyes, is asked for facts that stand
-anywhere in a text, and is timed on prompts and on single tokens behind texts of growing length.
+A real decoder predicts the same ends of real texts with more and more of them before it, is asked for facts that stand
+anywhere in a text, and is timed on prompts and on single tokens that follow texts of growing length.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from lmworks.basics.errors import ConfigError
 from lmworks.evaluation.measurement import Measurement
 from lmworks.generation.scoring import token_logprobs
 from lmworks.lab.bench.continuations import pieces
+from lmworks.lab.bench.costs import exponent
 from lmworks.lab.chart import Chart, Series
-from lmworks.lab.experiments.q24_dot_product import exponent
 from lmworks.lab.finding import Check, Observation, Rule
 from lmworks.lab.registry import Count, Several, experiment, scaled
 from lmworks.lab.seeds import difference, measured
@@ -30,10 +30,10 @@ from lmworks.text.document import Document
 from lmworks.text.sources import read
 
 SMALLEST, STEP = 64, 4
-"""Tokens of the smallest window; each further one is so many times as large."""
+"""Tokens of the smallest window; each further window is this many times as large."""
 CITIES = ("Paris", "Rome", "Berlin", "Madrid", "Vienna", "Athens", "Dublin", "Prague")
 WORDS = ("amber", "river", "candle", "falcon", "marble", "harbor", "lantern", "meadow")
-"""Each is one token behind a space, so that a fact is told by the likeliest of them."""
+"""Each is one token after a space, so that the likeliest of them tells a fact."""
 READ_AT_ONCE, DECODED, ROUNDS = 512, 32, 5
 TOLD = "facts told"
 LONGEST_WINS = "bits/byte, the longest window minus the smallest"
@@ -48,9 +48,9 @@ TOKEN_TIME = "time of one token behind the longest text by that behind the short
 
 @experiment(
     question=3,
-    claim="The context window is the number of tokens that a model can process at once, its memory for a single task; a larger "
-    "one lets it consider more context, which improves coherence in long-form tasks, and larger windows increase computational "
-    "costs.",
+    claim="The context window is the number of tokens that a model can process at once, its memory for a single task; "
+    "a larger one lets it consider more context, which improves coherence in long-form tasks, and larger windows "
+    "increase computational costs.",
     rule=Rule(
         holds_if=(
             Check(LONGEST_WINS, "<", 0),
@@ -81,13 +81,14 @@ def window(
     seeds: Count = scaled(3, 5),
 ) -> Observation:
     """Bits per byte of the same text by window; facts told by window; time and memory by length."""
-    chosen, documents = load(model), read(text).documents
+    chosen = load(model)
     sizes = [size for power in range(8) if (size := SMALLEST * STEP**power) <= longest]
     if len(sizes) < 2 or sizes[-1] != longest or longest + target > chosen.config.context:
         raise ConfigError(
-            f"longest is {longest}; give {SMALLEST} times a power of {STEP} that leaves room for {target} tokens in the "
-            f"model's window of {chosen.config.context:,}"
+            f"longest is {longest}; give {SMALLEST} times a power of {STEP} that leaves room for {target} tokens in "
+            f"the model's window of {chosen.config.context:,}"
         )
+    documents = read(text).documents
     bits: dict[int, dict[int, float]] = {size: {} for size in sizes}
     told: dict[int, dict[int, float]] = {size: {} for size in sizes}
     for seed in range(seeds):
@@ -110,14 +111,15 @@ def window(
 
 
 NOTE = (
-    "Every window predicts the same tokens, the ends of pieces of real articles, with as many tokens before them as it holds: "
-    "bits by position would mix what a window brings with what stands where. Facts (the secret word of a city, eight to a text, "
-    "evenly spread, one asked for at its end) are told when the right word is the likeliest of the eight; a window that does not "
-    "reach back to a fact leaves chance. Answers are not written, so that finding a fact is measured and not wording. Time is the "
-    "least of repeated readings, as other work on a machine only adds; prompts are read 512 tokens at once. At these lengths most "
-    "of a prompt's time is matrix products, linear in length; the square of attention shows beyond (question 24). Costs are those "
-    "of a window that is used: an empty one costs nothing. A model trained for longer texts may gain more from them; lost facts "
-    "in the middle of long texts are known of larger models, too (Liu et al. 2023, https://arxiv.org/abs/2307.03172)."
+    "Every window predicts the same tokens, the ends of pieces of real articles, with as many tokens before them as it "
+    "holds: bits by position would mix what a window brings with what stands where. Facts (the secret word of a city, "
+    "eight to a text, evenly spread, one asked for at its end) are told when the right word is the likeliest of the "
+    "eight; a window that does not reach back to a fact leaves chance. Answers are not written, so that finding a fact "
+    "is measured and not wording. Time is the least of repeated readings, as other work on a machine only adds; "
+    "prompts are read 512 tokens at once. At these lengths most of a prompt's time is matrix products, linear in "
+    "length; the square of attention shows beyond (question 24). Costs are those of a window that is used: an empty "
+    "one costs nothing. A model trained for longer texts may gain more from them; lost facts in the middle of long "
+    "texts are known of larger models, too (Liu et al. 2023, https://arxiv.org/abs/2307.03172)."
 )
 
 
@@ -161,7 +163,8 @@ def _told(
 
 
 def _with_facts(model: LanguageModel, text: str, size: int, words: Sequence[int], asked: int) -> list[int]:
-    """A text of `size` tokens with a fact about each city, evenly spread, and the beginning of one of them at its end."""
+    """A text of `size` tokens with a fact about each city, evenly spread, which ends with the beginning of one of
+    them."""
 
     def encode(said: str) -> list[int]:
         return model.tokenizer.encode(said, special=False)
@@ -182,7 +185,7 @@ def _with_facts(model: LanguageModel, text: str, size: int, words: Sequence[int]
 
 @torch.inference_mode()
 def _costs(model: LanguageModel, documents: Sequence[Document], sizes: Sequence[int], rounds: int) -> list[Measurement]:
-    """Seconds of a prompt and of one token behind it, and the memory of keys and values."""
+    """Seconds of a prompt and of one token after it, and the memory of keys and values."""
     ids = model.tokenizer.encode(max(documents, key=lambda one: len(one.text)).text, special=False)
     prompt = [dict.fromkeys(sizes, math.inf) for _ in range(rounds)]
     token = [dict.fromkeys(sizes, math.inf) for _ in range(rounds)]
@@ -211,7 +214,7 @@ def _costs(model: LanguageModel, documents: Sequence[Document], sizes: Sequence[
 
 
 def _cost(model: LanguageModel, ids: Sequence[int]) -> tuple[float, float, float]:
-    """Seconds to read a prompt, seconds of the quickest token behind it, bytes of its keys and values."""
+    """Seconds to read a prompt, seconds of the fastest token after it, bytes of its keys and values."""
     runner = model.runner
     cache = runner.new_cache(1)
     start = time.perf_counter()

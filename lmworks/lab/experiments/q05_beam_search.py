@@ -1,7 +1,7 @@
-"""Question 5: beam search beside greedy decoding and sampling, where a source says what is to be written and where none does.
+"""Question 5: beam search beside greedy decoding and sampling, with a source that says what to write and without.
 
-Small translators write the same sentences with beams of growing width, with other length penalties, and by chance. A real
-decoder continues real texts, and is compared with the people who wrote them.
+Small translators write the same sentences with beams of growing width, with other length penalties, and by sampling. A
+real decoder continues real texts, and is compared with the people who wrote them.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from lmworks.loading import load
 from lmworks.text.sources import read
 
 WIDTHS = (1, 2, 4, 8, 16)
-"""Beams that go on; one is greedy decoding."""
+"""Widths of the beam; one is greedy decoding."""
 USUAL, WIDEST = 4, WIDTHS[-1]
 PENALTIES = (0.0, 2.0)
-"""Length penalties beside the usual 1."""
+"""Length penalties besides the usual 1."""
 PROMPT_TOKENS = 32
-"""Of the beginning that a text is continued from."""
+"""Tokens of the beginning that a text is continued from."""
 SAMPLED, PEOPLE = "sampled", "people"
 REPEATED, DISTINCT, BITS = "repeated runs of 4 tokens", "different pairs of tokens", "bits a token"
 BLEU, CHRF, RATIO, LOGPROB = "BLEU", "chrF", "length ratio", "log-probability of a translation"
@@ -37,7 +37,7 @@ IDEALS = {BLEU: 100.0, CHRF: 100.0, RATIO: 1.0}
 
 
 def beams(width: int) -> str:
-    """How a width is called."""
+    """The name of a width."""
     return "greedy" if width == 1 else f"{width} beams"
 
 
@@ -50,8 +50,9 @@ STRATEGIES: dict[str, Strategy] = {
 
 @experiment(
     question=5,
-    claim="Beam search explores multiple sequences simultaneously, keeping the top k candidates (beams), where greedy decoding "
-    "takes the most probable word at each step; this ensures more coherent outputs by balancing probability and diversity.",
+    claim="Beam search explores multiple sequences simultaneously, keeping the top k candidates (beams), where greedy "
+    "decoding takes the most probable word at each step; this ensures more coherent outputs by balancing probability "
+    "and diversity.",
     rule=Rule(
         holds_if=(
             Check(f"{LOGPROB}, {beams(USUAL)} minus greedy", ">", 0),
@@ -81,9 +82,10 @@ def beam_search(
     length: Several = scaled(32, 64),
     seeds: Count = 3,
 ) -> Observation:
-    """BLEU, chrF, log-probability and length by width, penalty and chance; repetition and variety in open text.
+    """BLEU, chrF, log-probability and length by width, penalty and sampling; repetition and variety in open text.
 
-    `model` is a translator that is there, whose seeds are then disjoint parts of the judged text; else one is trained a seed.
+    `model` is an existing translator, whose seeds are then disjoint parts of the judged text; else each seed trains
+    one.
     """
     found: dict[str, dict[str, dict[int, float]]] = {}
     chance: dict[str, dict[int, float]] = {BLEU: {}, CHRF: {}}
@@ -126,14 +128,15 @@ def beam_search(
 
 
 NOTE = (
-    "Small translators from nothing, one a seed, all of them judged by the same sentences; BLEU and chrF by sacrebleu. The "
-    "log-probability is that of the whole translation under the model, its end included: what beams look for. Answers are "
-    "compared by it over their length unless a penalty is named: 0 compares by the sum alone, 2 by the sum over the square. "
-    "Sampled: from all of the model's own distribution. That wider beams find likelier and yet not better translations, "
-    "shorter ones too, is known of larger models (Koehn & Knowles 2017, https://arxiv.org/abs/1706.03872; Stahlberg & Byrne "
-    "2019, https://arxiv.org/abs/1908.10090). In open text a real decoder goes on from the beginning of real pieces, each seed "
-    "from others; people are those who wrote them (Holtzman et al. 2020, https://arxiv.org/abs/1904.09751). Coherence itself is "
-    "not measured: likeness to a reference stands for it in translation, repetition for the lack of it in open text."
+    "Small translators from nothing, one a seed, all of them judged by the same sentences; BLEU and chrF by sacrebleu. "
+    "The log-probability is that of the whole translation under the model, its end included: what beams look for. "
+    "Answers are compared by it over their length unless a penalty is named: 0 compares by the sum alone, 2 by the sum "
+    "over the square. Sampled: from all of the model's own distribution. That wider beams find likelier and yet not "
+    "better translations, shorter ones too, is known of larger models (Koehn & Knowles 2017, "
+    "https://arxiv.org/abs/1706.03872; Stahlberg & Byrne 2019, https://arxiv.org/abs/1908.10090). In open text a real "
+    "decoder goes on from the beginning of real pieces, each seed from others; people are those who wrote them "
+    "(Holtzman et al. 2020, https://arxiv.org/abs/1904.09751). Coherence itself is not measured: likeness to a "
+    "reference stands for it in translation, repetition for the lack of it in open text."
 )
 
 
@@ -150,7 +153,7 @@ def _mean(chance: Mapping[str, Mapping[int, float]], figure: str) -> float | Non
 
 
 def _open_text(writer: str, text: str, prompts: int, length: int, seeds: int) -> dict[str, dict[str, dict[int, float]]]:
-    """What a decoder writes behind pieces of a real text, and what people wrote."""
+    """What a decoder writes after pieces of real text, and what people wrote."""
     model, documents = load(writer), read(text).documents
     found: dict[str, dict[str, dict[int, float]]] = {figure: {} for figure in (REPEATED, DISTINCT, BITS)}
     for seed in range(seeds):

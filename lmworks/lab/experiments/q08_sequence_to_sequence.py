@@ -1,8 +1,9 @@
 """Question 8: sequence to sequence, a transformer and an LSTM with attention, on pairs whose lengths differ.
 
-Small translators write every sentence of a test text. How good is what they write where source and target differ in length,
-and where the source is long? Does its length follow the sentence, or a fixed ratio? And where do they look: words that are
-the same in both languages ("Baseball") say which source word belongs to which target word, without anybody having aligned them.
+Small translators write every sentence of a test text. How good is what they write where source and target differ in
+length, and where the source is long? Does its length follow the sentence, or a fixed ratio? And where do they look:
+words that are the same in both languages ("Baseball") say which source word belongs to which target word, without
+anybody having aligned them.
 """
 
 from __future__ import annotations
@@ -49,8 +50,8 @@ Pair = tuple[str, str]
 
 @experiment(
     question=8,
-    claim="Seq2Seq models transform an input sequence into an output sequence, often of different lengths: an encoder processes "
-    "the input and a decoder generates the output.",
+    claim="Seq2Seq models transform an input sequence into an output sequence, often of different lengths: an encoder "
+    "processes the input and a decoder generates the output.",
     rule=Rule(
         holds_if=(
             *(Check(f"{BLEU}, {UNEQUAL}, {kind}, over {EQUAL}", ">", 0.75) for kind in KINDS),
@@ -91,17 +92,17 @@ def sequence_to_sequence(
 
 
 NOTE = (
-    "Lengths are words between spaces. Both kinds read the same pairs equally often, with as many operations a pair; answers "
-    "are greedy. BLEU of a group is of that group alone. Who keeps to one ratio would have a rank correlation of 0 between the "
-    "length written and the length wanted, both divided by the source's. Alignment: a word of at least four letters that stands "
-    "once in the source and once in its reference, capitals aside, belongs together; the network reads the source and the "
-    "reference up to that word, and its attention (the mean of the heads of one layer, the layer that is best on validation "
-    "text) is summed over the tokens of each source word. The diagonal is the word at the same share of the sentence. With "
-    "another sentence's source there is nothing to find, and what is left is what positions give away. Attention "
-    "that finds a word does not prove that it is what the network uses (Jain & Wallace 2019, https://arxiv.org/abs/1902.10186). "
-    "An LSTM's states carry what they read before: one that translates well (ten epochs, BLEU 33) looks at the word before the "
-    "wanted one at 247 of 304 words (docs/log.md), where Koehn & Knowles 2017 saw such a shift too "
-    "(https://arxiv.org/abs/1706.03872, section 3.5)."
+    "Lengths are words between spaces. Both kinds read the same pairs equally often, with as many operations a pair; "
+    "answers are greedy. BLEU of a group is of that group alone. Who keeps to one ratio would have a rank correlation "
+    "of 0 between the length written and the length wanted, both divided by the source's. Alignment: a word of at "
+    "least four letters that stands once in the source and once in its reference, capitals aside, belongs together; "
+    "the network reads the source and the reference up to that word, and its attention (the mean of the heads of one "
+    "layer, the layer that is best on validation text) is summed over the tokens of each source word. The diagonal is "
+    "the word at the same share of the sentence. With another sentence's source there is nothing to find, and what is "
+    "left is what positions give away. Attention that finds a word does not prove that it is what the network uses "
+    "(Jain & Wallace 2019, https://arxiv.org/abs/1902.10186). An LSTM's states carry what they read before: one that "
+    "translates well (ten epochs, BLEU 33) looks at the word before the wanted one at 247 of 304 words (docs/log.md), "
+    "where Koehn & Knowles 2017 saw such a shift too (https://arxiv.org/abs/1706.03872, section 3.5)."
 )
 
 
@@ -170,8 +171,8 @@ def anchors(asked: Sequence[Pair]) -> list[Anchor]:
 
 
 def alignment(model: LanguageModel, asked: Sequence[Pair]) -> dict[str, float]:
-    """The share of anchors at which the attention looks at its own source word most, of the diagonal, and with the source of
-    another sentence."""
+    """The share of anchors whose own source word gets the most attention; the same for the diagonal, and with the
+    source of another sentence."""
     chosen = pairs_of("multi30k-validation-en-de", 300)
     layer = max(_layers(model.network), key=lambda one: _hits(model, chosen, anchors(chosen), one))
     found = anchors(asked)
@@ -201,7 +202,7 @@ def _hits(model: LanguageModel, asked: Sequence[Pair], found: Sequence[Anchor], 
 def word_attention(
     model: LanguageModel, source: str, target: str, word: int, layer: str
 ) -> Float[Tensor, " source_words"]:
-    """How much of the attention goes to each word of a source when the first token of a target's word is predicted."""
+    """How much attention each word of a source gets when the first token of a target's word is predicted."""
     tokenizer, network = model.tokenizer, model.network
     first = _word_of_token(tokenizer, target).index(word)
     ids = [target_start(tokenizer), *target_ids(tokenizer, target)]
@@ -246,9 +247,9 @@ def _measurements(
 def _facts(asked: Sequence[Pair], groups: Mapping[str, Sequence[int]]) -> str:
     longest = [max(len(_words(asked[at][0])) for at in groups[name]) for name in THIRDS]
     return (
-        f"Of {len(asked):,} pairs {len(groups[EQUAL]):,} have a target of as many words as the source and {len(groups[UNEQUAL]):,} "
-        f"one that differs by {APART} or more; the thirds of sources reach to {longest[0]}, {longest[1]} and {longest[2]} words; "
-        f"{len(anchors(asked)):,} words are the same in both languages."
+        f"Of {len(asked):,} pairs {len(groups[EQUAL]):,} have a target of as many words as the source and "
+        f"{len(groups[UNEQUAL]):,} one that differs by {APART} or more; the thirds of sources reach to {longest[0]}, "
+        f"{longest[1]} and {longest[2]} words; {len(anchors(asked)):,} words are the same in both languages."
     )
 
 

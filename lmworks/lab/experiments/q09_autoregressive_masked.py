@@ -1,8 +1,8 @@
 """Question 9: autoregressive models, which predict the next token, beside masked ones, which restore hidden tokens.
 
-One network is trained twice on the same questions, steps and batches. Each writes new questions (the masked one fills rows of
-masks, token by token, and goes over them again), is asked what a held-out question costs from the left, fills gaps, and gives
-what it learnt to a classifier of what is asked for: as frozen features, and tuned.
+One network is trained twice on the same questions, steps and batches. Each writes new questions (the masked one fills
+rows of masks, token by token, and goes over them again), is asked what a held-out question costs from the left, fills
+gaps, and gives what it learnt to a classifier of what is asked for: as frozen features, and tuned.
 """
 
 from __future__ import annotations
@@ -21,10 +21,9 @@ from lmworks.evaluation.measurement import Measurement
 from lmworks.lab.bench.class_writer import written
 from lmworks.lab.bench.continuations import Continuation, gap, spread
 from lmworks.lab.bench.encoders import CONTEXT, labelled, probed, prose, tuned
+from lmworks.lab.bench.gaps import BOTH_SIDES, NEXT_TOKEN, TUNING_RATES, Gap, at_gaps, gaps_of, pretrained
 from lmworks.lab.bench.writers import end_of
 from lmworks.lab.chart import Chart, Series
-from lmworks.lab.experiments.q07_masked import MASKED as BOTH_SIDES
-from lmworks.lab.experiments.q07_masked import NEXT, TUNING_RATES, Gap, at_gaps, gaps_of, pretrained
 from lmworks.lab.finding import Check, Observation, Rule
 from lmworks.lab.registry import Count, Several, experiment, scaled
 from lmworks.lab.seeds import difference, measured
@@ -41,7 +40,7 @@ FROZEN, TUNED = "accuracy, frozen", "accuracy, tuned"
 BY_ALL = f"{CAUSAL}, every token tried in the gap"
 MINUS = f"{MASKED} minus {CAUSAL}"
 SHARE, TUNING_STEPS = 0.2, 60
-"""Of tokens that are masked; on the labels."""
+"""Of tokens that are masked; steps on the labels."""
 TRAINING: dict[str, Any] = {
     "context": CONTEXT,
     "rows": 32,
@@ -57,9 +56,9 @@ Ids = list[int]
 
 @experiment(
     question=9,
-    claim="Autoregressive models (e.g., GPT) predict tokens sequentially based on prior tokens; they excel in generative tasks like "
-    "text completion. Masked models (e.g., BERT) predict masked tokens using bidirectional context, making them ideal for "
-    "comprehension tasks like classification.",
+    claim="Autoregressive models (e.g., GPT) predict tokens sequentially based on prior tokens; they excel in "
+    "generative tasks like text completion. Masked models (e.g., BERT) predict masked tokens using bidirectional "
+    "context, making them ideal for comprehension tasks like classification.",
     rule=Rule(
         holds_if=(
             Check(f"{DISTANCE}, {MINUS}", ">", 0),
@@ -73,12 +72,13 @@ Ids = list[int]
             ),
             (
                 Check(f"{NATS}, {MINUS}", "<", 0),
-                "both have made as many predictions: at equal steps an autoregressive network, asked in front of a gap, fills it as well",
+                "both have made as many predictions: at equal steps an autoregressive network, asked in front of a "
+                "gap, fills it as well",
             ),
             (
                 Check(f"{NATS}, {MASKED} minus {BY_ALL}", "<", 0),
-                "an autoregressive network is asked in front of the gap alone: where every token is tried in the gap and the "
-                "whole question scored, it sees both sides and fills it as well",
+                "an autoregressive network is asked in front of the gap alone: where every token is tried in the gap "
+                "and the whole question scored, it sees both sides and fills it as well",
             ),
         ),
     ),
@@ -108,7 +108,8 @@ def two_objectives(
         data = labelled(questions, labels, seed)
         config = TrainingConfig(**TRAINING, steps=steps, learning_rate=rate, seed=seed)
         networks = {
-            name: pretrained(questions, how, SHARE, config) for name, how in ((CAUSAL, NEXT), (MASKED, BOTH_SIDES))
+            name: pretrained(questions, how, SHARE, config)
+            for name, how in ((CAUSAL, NEXT_TOKEN), (MASKED, BOTH_SIDES))
         }
         texts = {
             CAUSAL: written(networks[CAUSAL], tokenizer, [list(tokenizer.prefix)] * len(people), seed),
@@ -137,16 +138,18 @@ def two_objectives(
 
 SAME_GAPS = f"{NATS}, {MASKED}, those gaps"
 NOTE = (
-    "Both networks have the same blocks and fresh weights' law, steps and batches of TREC's questions, without their classes; the "
-    "autoregressive one learns from every token, the masked one from a fifth of them. New questions are drawn at temperature 1. A "
-    "masked network has no order of writing and no end: it is told the lengths of real questions, fills masks in random order, "
-    "and draws every token again in the light of the others (Wang and Cho 2019, https://arxiv.org/abs/1902.04094). Distance to "
-    "real questions is the mean over bits per token by a trigram model of the training text and the shares of distinct tokens "
-    "and pairs, each in its standard deviation among TREC's test questions. From the left, a masked network reads masks in the "
-    "place of what is to come, as many as there are, which no training showed it. A gap is one hidden token of a test question; an "
-    "autoregressive network is asked in front of it, or, for some gaps, scores the whole question with each token of the vocabulary "
-    "in the gap, which takes thousands of times the work. Frozen features are means over the last states; tuned, a decoder judges by "
-    "its last token and an encoder by its first. These networks are a thousand times smaller than BERT or GPT."
+    "Both networks have the same blocks and fresh weights' law, steps and batches of TREC's questions, without their "
+    "classes; the autoregressive one learns from every token, the masked one from a fifth of them. New questions are "
+    "drawn at temperature 1. A masked network has no order of writing and no end: it is told the lengths of real "
+    "questions, fills masks in random order, and draws every token again in the light of the others (Wang and Cho "
+    "2019, https://arxiv.org/abs/1902.04094). Distance to real questions is the mean over bits per token by a trigram "
+    "model of the training text and the shares of distinct tokens and pairs, each in its standard deviation among "
+    "TREC's test questions. From the left, a masked network reads masks in the place of what is to come, as many as "
+    "there are, which no training showed it. A gap is one hidden token of a test question; an autoregressive network "
+    "is asked in front of it, or, for some gaps, scores the whole question with each token of the vocabulary in the "
+    "gap, which takes thousands of times the work. Frozen features are means over the last states; tuned, a decoder "
+    "judges by its last token and an encoder by its first. These networks are a thousand times smaller than BERT or "
+    "GPT."
 )
 
 
@@ -158,7 +161,8 @@ def ids_of(texts: Sentences) -> list[Ids]:
 
 @torch.inference_mode()
 def filled(network: Network, tokenizer: Tokenizer, lengths: Sequence[int], again: int, seed: int) -> list[Ids]:
-    """New texts of these lengths by a network that restores masks: all places in random order, then so many times again."""
+    """New texts of these lengths by a network that restores masks: every place once in random order, then `again`
+    times more."""
     draw, order = torch.Generator().manual_seed(seed), np.random.default_rng(seed)
     opening, closing, mask = list(tokenizer.prefix), list(tokenizer.suffix), tokenizer.require_mask()
     width = max(lengths) + len(opening) + len(closing)
@@ -186,7 +190,8 @@ def _usual(logits: Float[Tensor, "rows vocab"], tokenizer: Tokenizer) -> Float[T
 
 @torch.inference_mode()
 def cost(network: Network, tokenizer: Tokenizer, texts: Sequence[Ids], causal: bool) -> float:
-    """Bits per token of texts of known length, each token from those before it: a masked network sees masks behind them."""
+    """Bits per token of texts of known length, each token from those before it: for a masked network, masks follow
+    them."""
     nats = 0.0
     opening, closing, mask = list(tokenizer.prefix), list(tokenizer.suffix), tokenizer.require_mask()
     with evaluating(network):
@@ -203,8 +208,8 @@ def cost(network: Network, tokenizer: Tokenizer, texts: Sequence[Ids], causal: b
 
 @torch.inference_mode()
 def tried_at_gaps(network: Network, gaps: Sequence[Gap]) -> tuple[float, float]:
-    """The mean of -log p of the hidden tokens, and the share that is the likeliest, where each token of the vocabulary is tried
-    in the gap: p(token | the rest) is the share of its text among all."""
+    """The mean of -log p of the hidden tokens, and the share that is the likeliest, where each token of the vocabulary
+    is tried in the gap: p(token | the rest) is the share of its text among all."""
     nats, right = 0.0, 0
     with evaluating(network):
         for one in gaps:

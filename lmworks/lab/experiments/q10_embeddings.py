@@ -56,8 +56,8 @@ SHOWN = ("good", "bad", "funny", "dull")
 
 @experiment(
     question=10,
-    claim="Embeddings are dense vectors that capture semantic and syntactic properties; they are initialized randomly or "
-    "with pretrained models like GloVe, then fine-tuned during training to reflect the task's context.",
+    claim="Embeddings are dense vectors that capture semantic and syntactic properties; they are initialized randomly "
+    "or with pretrained models like GloVe, then fine-tuned during training to reflect the task's context.",
     rule=Rule(
         holds_if=(
             Check(f"{SIMILARITY}, GloVe", ">", 0.2),
@@ -128,12 +128,12 @@ def embeddings(
 
 NOTE = (
     "Large language models begin with random embeddings and learn them with everything else; vectors from GloVe "
-    "(Pennington et al. 2014, https://aclanthology.org/D14-1162) were usual before whole pretrained networks were. GloVe "
-    "has seen {millions:.1f} million words here, the published one 6 billion (WS-353 0.53 there). The label is predicted as a word "
-    "behind the sentence; whichever step is best on the development set is kept, which is as large for few labels as for "
-    "many. The embedding's width, the network and its rates are fixed for all sizes of data. Neighbours are those by "
-    "cosine among words which the development and test sentences use mostly in praise or mostly in blame: labels that no "
-    "network saw; chance is what random neighbours would have."
+    "(Pennington et al. 2014, https://aclanthology.org/D14-1162) were usual before whole pretrained networks were. "
+    "GloVe has seen {millions:.1f} million words here, the published one 6 billion (WS-353 0.53 there). The label is "
+    "predicted as a word after the sentence; whichever step is best on the development set is kept, which is as large "
+    "for few labels as for many. The embedding's width, the network and its rates are fixed for all sizes of data. "
+    "Neighbours are those by cosine among words which the development and test sentences use mostly in praise or "
+    "mostly in blame: labels that no network saw; chance is what random neighbours would have."
 )
 
 Labelled = tuple[str, str]
@@ -182,7 +182,7 @@ class _Task:
         return list(batches(self.rows(self.test), 32, 0, 0))
 
     def rows(self, sentences: Sequence[Labelled], seed: int = 0) -> list[Row]:
-        """Sentences, each with its label behind it, which alone carries loss."""
+        """Sentences, each followed by its label, which alone carries loss."""
         ids = self.tokenizer.encode_batch([sentence for sentence, _ in sentences])
         labels, end = self.labels, self.tokenizer.document_end or 0
         examples = []

@@ -1,8 +1,8 @@
 """Question 11: next-sentence prediction beside masked language modelling, and what it is good for.
 
-One encoder reads pairs of texts from news, headline and report among them. It learns masked tokens alone, or whether the
-second text goes on from the first as well, in as many steps of the same pairs. Then, frozen, its features are asked what
-follows what, in which order two texts stood, and what a text is about.
+One encoder reads pairs of texts from news, headline and report among them. It learns masked tokens alone, or whether
+the second text goes on from the first as well, in as many steps of the same pairs. Then, frozen, its features are asked
+what follows what, in which order two texts stood, and what a text is about.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from torch import Tensor
 
 from lmworks.evaluation.held_out import classified, held_out_losses, mean_loss
 from lmworks.evaluation.measurement import Measurement
-from lmworks.lab.bench.byte_rows import fit
 from lmworks.lab.bench.encoders import CONTEXT, Prose, labelled, pretraining, probed, prose, regressed, small_network
+from lmworks.lab.bench.training import fit
 from lmworks.lab.chart import Chart, Series
 from lmworks.lab.finding import Check, Observation, Rule
 from lmworks.lab.registry import Count, Several, experiment, scaled
@@ -39,8 +39,8 @@ UNJUDGED, JUDGED = 1, 2
 
 @experiment(
     question=11,
-    claim="Next sentence prediction trains models to determine if two sentences are consecutive or unrelated; it improves "
-    "coherence in dialogue and summarization.",
+    claim="Next sentence prediction trains models to determine if two sentences are consecutive or unrelated; it "
+    "improves coherence in dialogue and summarization.",
     rule=Rule(
         holds_if=(
             Check(f"{TOLD}, {WITH}", ">", 0.5),
@@ -60,7 +60,8 @@ def next_sentence(
     labels: Count = 200,
     seeds: Count = scaled(3, 3),
 ) -> Observation:
-    """Accuracy on what follows, on order and on topics, and the masked loss, with and without next-sentence prediction."""
+    """Accuracy on what follows, on order and on topics, and the masked loss, with next-sentence prediction and
+    without."""
     news = prose(text)
     names = (WITHOUT, WITH)
     found: dict[str, dict[str, dict[int, float]]] = {task: {name: {} for name in names} for task in (*TASKS, LOSS)}
@@ -89,14 +90,14 @@ def next_sentence(
 
 
 NOTE = (
-    "Both networks read the same pairs, half of them random, for as many steps; the second loss costs next to nothing, so "
-    "compute is equal. A random second text is the second text of another report and as long as the true one, so that lengths "
-    "tell nothing. Frozen features of a pair are the means over both texts' states, their distance and product, and the first "
-    "state. Order was trained by neither network. Published work disagrees on the claim: Devlin et al. 2018 lose accuracy "
-    "without next-sentence prediction, Liu et al. 2019 (https://arxiv.org/abs/1907.11692, section 4.2) gain a little without "
-    "it on whole passages, and Lan et al. 2019 (https://arxiv.org/abs/1909.11942) find that it learns topics rather than "
-    "coherence, and put sentence order in its place. Dialogue and summaries are not measured here, but for a headline and "
-    "its report."
+    "Both networks read the same pairs, half of them random, for as many steps; the second loss costs next to nothing, "
+    "so compute is equal. A random second text is the second text of another report and as long as the true one, so "
+    "that lengths tell nothing. Frozen features of a pair are the means over both texts' states, their distance and "
+    "product, and the first state. Order was trained by neither network. Published work disagrees on the claim: Devlin "
+    "et al. 2018 lose accuracy without next-sentence prediction, Liu et al. 2019 (https://arxiv.org/abs/1907.11692, "
+    "section 4.2) gain a little without it on whole passages, and Lan et al. 2019 (https://arxiv.org/abs/1909.11942) "
+    "find that it learns topics rather than coherence, and put sentence order in its place. Dialogue and summaries are "
+    "not measured here, but for a headline and its report."
 )
 
 
@@ -126,8 +127,8 @@ def _masked_loss(network: Network, news: Prose, pairs: int) -> float:
 
 
 def pairs_told(network: Network, news: Prose, wrong: str, count: int, seed: int) -> float:
-    """Test accuracy of logistic regression on frozen features of pairs: wrong ones told from those that follow one another.
-    It learns from pairs of the training side and is judged on the held-out side."""
+    """Test accuracy of logistic regression on frozen features of pairs: wrong ones told from those that follow one
+    another. It learns from pairs of the training side and is judged on the held-out side."""
     learnt, judged = (
         SentencePairs(side, news.tokenizer, CONTEXT, wrong=wrong)  # type: ignore[arg-type]
         for side in (news.train, news.held_out)

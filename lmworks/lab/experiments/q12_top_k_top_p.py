@@ -18,7 +18,10 @@ from lmworks.basics import progress
 from lmworks.basics.errors import DataError
 from lmworks.evaluation.statistics import spearman
 from lmworks.evaluation.text_statistics import distinct_n, self_bleu
-from lmworks.generation.filters import keep_min_p, keep_top_k, keep_top_p, renormalise
+from lmworks.generation.distribution import renormalise
+from lmworks.generation.filters.min_p import MIN_P
+from lmworks.generation.filters.top_k import TOP_K
+from lmworks.generation.filters.top_p import TOP_P
 from lmworks.generation.strategies import Sample
 from lmworks.lab.bench.continuations import Continuation, gap, mean_repeated, pieces, sampled, spread
 from lmworks.lab.chart import Chart, Series
@@ -73,9 +76,9 @@ def candidates(
 ) -> Observation:
     """Tokens that each filter keeps by the step's entropy; what both write at equal entropy."""
     filters: dict[str, Filter] = {
-        "top-k": lambda p: keep_top_k(p, top_k),
-        "top-p": lambda p: keep_top_p(p, top_p),
-        "min-p": lambda p: keep_min_p(p, min_p),
+        "top-k": lambda p: TOP_K.applied(p, top_k=top_k),
+        "top-p": lambda p: TOP_P.applied(p, top_p=top_p),
+        "min-p": lambda p: MIN_P.applied(p, min_p=min_p),
     }
     writer, documents = LanguageModel.load(model), read(text).documents
     ranks: dict[int, float] = {}
@@ -190,11 +193,11 @@ def _entropy(p: Float[Tensor, " vocab"]) -> float:
 def _matching_p(model: LanguageModel, documents: Sequence[Document], top_k: int, steps: int = 200) -> float:
     """The p that leaves the mean entropy that top-k leaves, by halving, on steps of a seed of its own."""
     rows = list(_distributions(model, documents, steps, seed=10_000))
-    wanted = np.mean([_entropy(renormalise(keep_top_k(p, top_k))) for p in rows])
+    wanted = np.mean([_entropy(renormalise(TOP_K.applied(p, top_k=top_k))) for p in rows])
     low, high = 0.0, 1.0
     for _ in range(12):
         middle = (low + high) / 2
-        left = np.mean([_entropy(renormalise(keep_top_p(p, middle))) for p in rows])
+        left = np.mean([_entropy(renormalise(TOP_P.applied(p, top_p=middle))) for p in rows])
         low, high = (middle, high) if left < wanted else (low, middle)
     return (low + high) / 2
 

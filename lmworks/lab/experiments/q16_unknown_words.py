@@ -139,14 +139,15 @@ def unknown_words(
 
 NOTE = (
     "Bits per byte are of the whole text: unknown words are spelt by a second network that gets a quarter of the "
-    "operations; without that a word tokenizer looks better the more it loses ('not paid' in the chart). A tokenizer that loses nothing 'absorbs' a word by definition, if it holds all bytes; what "
-    "can be asked is whether the cost is less than by letters, and whether the pieces are parts of the word. The "
-    "claim's example is a compound that falls into exactly its two words, which has a line of its own beside the cuts "
-    "at the seam; pieces are chosen by frequency and not by meaning (Bostrom and Durrett 2020, "
-    "https://arxiv.org/abs/2004.03720). Of that very word SmolLM2 makes one token behind a space, and crypt, ocur and "
-    "rency without one. The compounds here are made of words that the tokenizer has learnt, and nobody uses them. "
-    "Equal are the operations of training and the window in tokens; the networks are tiny. A made-up word stands in the place of a word of held-out text, and what it adds is the "
-    "cost of that text minus its cost without any word there; the bits that its rule needs are what nobody can do "
+    "operations; without that a word tokenizer looks better the more it loses ('not paid' in the chart). A tokenizer "
+    "that loses nothing 'absorbs' a word by definition, if it holds all bytes; what can be asked is whether the cost "
+    "is less than by letters, and whether the pieces are parts of the word. The claim's example is a compound that "
+    "falls into exactly its two words, which has a line of its own beside the cuts at the seam; pieces are chosen by "
+    "frequency and not by meaning (Bostrom and Durrett 2020, https://arxiv.org/abs/2004.03720). Of that very word "
+    "SmolLM2 makes one token after a space, and crypt, ocur and rency without one. The compounds here are made of "
+    "words that the tokenizer has learnt, and nobody uses them. Equal are the operations of training and the window in "
+    "tokens; the networks are tiny. A made-up word stands in the place of a word of held-out text, and what it adds is "
+    "the cost of that text minus its cost without any word there; the bits that its rule needs are what nobody can do "
     "better than. Intervals are over seeds: fresh weights, other texts, other words."
 )
 
@@ -180,7 +181,7 @@ def compounds_of(seen: Mapping[str, int], taken: set[str], count: int, seed: int
 
 
 def cuts(tokenizer: Tokenizer, word: str) -> set[int]:
-    """After how many bytes of a word, behind a space, a token ends within it."""
+    """The bytes of a word, which follows a space, after which a token ends within it."""
     ends, at = set(), -1  # the space comes first
     for piece in tokenizer.bytes_of(tokenizer.encode(f" {word}", special=False)):
         at += len(piece)
@@ -219,15 +220,15 @@ class _Slot:
     before: str
     word: str
     nonce: str
-    behind: str
+    after: str
 
     def text(self, word: str) -> str:
         """With a word in the place, and its space; with none."""
-        return self.before + (f" {word}" if word else "") + self.behind
+        return self.before + (f" {word}" if word else "") + self.after
 
 
 def _slots(texts: Sequence[str], nonce: Sequence[str], seed: int) -> list[_Slot]:
-    """Texts by seed, each with one of its words, of four letters or more and behind a space, given up for a new one."""
+    """Texts by seed, in each of which one word of four letters or more, after a space, gives way to a new one."""
     generator, slots, left = random.Random(f"slot/{seed}"), [], list(nonce)
     for text in generator.sample(list(texts), len(texts)):
         places = list(re.finditer(r" ([a-z]{4,})\b", text))

@@ -1,8 +1,9 @@
-"""Question 17: a transformer against an LSTM, by speed, by how far back they recall, by what positions are worth, and by how
-well they translate.
+"""Question 17: a transformer against an LSTM, by speed, by how far back they recall, by what positions are worth, and
+by how well they translate.
 
-The LSTM is as wide as it can be without more operations a token than the transformer, and both read the same tokens in the
-same order: equal operations and equal data. Speed is counted in seconds of one core, so that neighbours do not count.
+The LSTM is as wide as it can be without more operations a token than the transformer, and both read the same tokens in
+the same order: equal operations and equal data. Speed is counted in seconds of one core, so that neighbours do not
+count.
 """
 
 from __future__ import annotations
@@ -20,8 +21,9 @@ from lmworks.basics.threads import one_thread
 from lmworks.evaluation.answers import answered
 from lmworks.evaluation.measurement import Measurement
 from lmworks.generation.strategies import Greedy
-from lmworks.lab.bench.byte_rows import byte_rows, fit, nats_per_byte
+from lmworks.lab.bench.byte_rows import byte_rows, nats_per_byte
 from lmworks.lab.bench.small_network import BYTES, ByteText, byte_text
+from lmworks.lab.bench.training import fit
 from lmworks.lab.bench.translators import LSTM as ATTENTIVE
 from lmworks.lab.bench.translators import bleu_of, pairs_of, translation, translator
 from lmworks.lab.chart import Chart, Series
@@ -75,8 +77,8 @@ SENTENCES = 500
 @experiment(
     question=17,
     claim="Transformers improve on traditional Seq2Seq models: self-attention processes tokens simultaneously, unlike "
-    "sequential RNNs; attention captures relationships between distant tokens easily; positional encodings preserve the "
-    "sense of sequence order without needing sequential steps.",
+    "sequential RNNs; attention captures relationships between distant tokens easily; positional encodings preserve "
+    "the sense of sequence order without needing sequential steps.",
     rule=Rule(
         holds_if=(
             Check(speed_ratio(LENGTHS[-1]), ">", 1),
@@ -87,7 +89,8 @@ SENTENCES = 500
         only_if=(
             (
                 Check(QUALITY, "<", 0),
-                "the text and the compute are larger than here: at equal operations the LSTM predicts text as well or better",
+                "the text and the compute are larger than here: at equal operations the LSTM predicts text as well or "
+                "better",
             ),
             (
                 Check(speed_ratio(LENGTHS[0]), ">", 1),
@@ -152,21 +155,23 @@ def transformers_beat_rnns(
 
 
 NOTE = (
-    "An operation is a multiply-add of a forward pass, attention's own counted. Each learning rate was chosen of two by a run "
-    "of its own on other text; recall has one rate for both, and both have AdamW. One core shows what reading a row at once "
-    "spares in calls and in reading weights, and nothing of what thousands of cores do with it; FLOPs are equal at rows of "
-    f"{CONTEXT}, in longer rows the transformer's attention costs more. The recall task says each random symbol again after a "
-    "fixed number of tokens, and a network is trained for each: a transformer needs a head that looks so far back, an LSTM has "
-    "to carry all symbols between in its state. Which symbol is wanted follows from its place; where it follows from the "
-    "text alone (another period in each row), neither said a quarter right from 16 tokens back after 400 and 600 steps (one "
-    "seed each). A decoder "
-    "without positions still knows an order, because each token sees only those before it (Kazemnejad et al. 2023, "
-    "https://arxiv.org/abs/2305.19466); an encoder would not. The LSTM of old translators had attention too (Bahdanau et al. "
-    "2014), which is what brought distant words near: the one that translates has it too. Both translators read the same pairs "
-    "equally often, with as many operations a pair, each with the optimiser and rate of its shipped recipe (Muon for the "
-    "transformer's blocks, AdamW for the LSTM). A few hundred pairs, as at the quick scale, teach neither anything: where both "
-    "BLEUs are below that of who copies, their difference says nothing of the claim. The comparison of translations was added to the rule before any full run. RNNs of today are "
-    "trained in parallel over a text (Gu & Dao 2023, https://arxiv.org/abs/2312.00752): that an RNN must step is no law."
+    "An operation is a multiply-add of a forward pass, attention's own counted. Each learning rate was chosen of two "
+    "by a run of its own on other text; recall has one rate for both, and both have AdamW. One core shows what reading "
+    "a row at once spares in calls and in reading weights, and nothing of what thousands of cores do with it; FLOPs "
+    "are equal at rows of "
+    f"{CONTEXT}, in longer rows the transformer's attention costs more. The recall task says each random symbol again "
+    "after a fixed number of tokens, and a network is trained for each: a transformer needs a head that looks so far "
+    "back, an LSTM has to carry all symbols between in its state. Which symbol is wanted follows from its place; where "
+    "it follows from the text alone (another period in each row), neither said a quarter right from 16 tokens back "
+    "after 400 and 600 steps (one seed each). A decoder without positions still knows an order, because each token "
+    "sees only those before it (Kazemnejad et al. 2023, https://arxiv.org/abs/2305.19466); an encoder would not. The "
+    "LSTM of old translators had attention too (Bahdanau et al. 2014), which is what brought distant words near: the "
+    "one that translates has it too. Both translators read the same pairs equally often, with as many operations a "
+    "pair, each with the optimiser and rate of its shipped recipe (Muon for the transformer's blocks, AdamW for the "
+    "LSTM). A few hundred pairs, as at the quick scale, teach neither anything: where both BLEUs are below that of who "
+    "copies, their difference says nothing of the claim. The comparison of translations was added to the rule before "
+    "any full run. RNNs of today are trained in parallel over a text (Gu & Dao 2023, "
+    "https://arxiv.org/abs/2312.00752): that an RNN must step is no law."
 )
 
 
@@ -269,7 +274,7 @@ def _training(context: int, rows: int, steps: int, rate: float, seed: int) -> Tr
 
 
 def repeated(rows: int, distance: int, seed: int) -> Int[Tensor, "rows length"]:
-    """Rows of random symbols that come again after so many tokens, over and over."""
+    """Rows of random symbols that repeat after this many tokens, over and over."""
     symbols = torch.randint(0, SYMBOLS, (rows, RECALL_LENGTH), generator=_generator(seed))
     return symbols[:, torch.arange(RECALL_LENGTH) % distance]
 

@@ -15,8 +15,9 @@ from jaxtyping import Int
 from torch import Tensor
 
 from lmworks.evaluation.measurement import Measurement
-from lmworks.lab.bench.byte_rows import byte_rows, fit, nats_per_byte
+from lmworks.lab.bench.byte_rows import byte_rows, nats_per_byte
 from lmworks.lab.bench.small_network import WARMUP, ByteText, byte_text, small_network
+from lmworks.lab.bench.training import fit
 from lmworks.lab.chart import Chart, Series
 from lmworks.lab.finding import Check, Observation, Rule
 from lmworks.lab.registry import Count, Several, experiment, scaled
@@ -148,8 +149,8 @@ def overfitting(
 NOTE = (
     "Only the loss on text that no choice has seen counts; a smaller gap alone may come from learning less. Early "
     "stopping and all together use the text for choosing once more, to stop by. All runs share one learning rate and "
-    "schedule. L1 and coupled L2 act through the gradient, which Adam scales for each weight, so that they pull hardest "
-    "where gradients are small; decoupled decay does not pass through it (Loshchilov and Hutter 2017, "
+    "schedule. L1 and coupled L2 act through the gradient, which Adam scales for each weight, so that they pull "
+    "hardest where gradients are small; decoupled decay does not pass through it (Loshchilov and Hutter 2017, "
     "https://arxiv.org/abs/1711.05101). What is seen here is many passes over a small text; large language models read "
     "most of theirs once, and then underfit rather (Hoffmann et al. 2022, https://arxiv.org/abs/2203.15556)."
 )

@@ -1,9 +1,9 @@
 """Question 19: generative models of the joint probability beside discriminative ones of the conditional.
 
-Five collections of texts with classes. Two pairs learn the same labels: naive Bayes and logistic regression, which see the same
-counts of tokens, and n-grams of each class and a network with a classifier, which see their order. All are asked for the
-classes of other texts, by how many labels they had. Then the n-gram models write new texts of each class, which a judge that
-learnt from other texts tells apart, and are asked which texts are of no collection that they know.
+Five collections of texts with classes. Two pairs learn the same labels: naive Bayes and logistic regression, which see
+the same counts of tokens, and n-grams of each class and a network with a classifier, which see their order. All are
+asked for the classes of other texts, by how many labels they had. Then the n-gram models write new texts of each class,
+which a judge that learnt from other texts tells apart, and are asked which texts are of no collection that they know.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from lmworks.basics import progress
 from lmworks.evaluation.measurement import Measurement
 from lmworks.evaluation.statistics import area_under_curve
 from lmworks.evaluation.text_statistics import ngrams
+from lmworks.generation.chooser import Chooser
 from lmworks.generation.strategies import Sample
 from lmworks.lab.bench.classes import (
     Classed,
@@ -68,8 +69,8 @@ JUDGES = 1500
 
 @experiment(
     question=19,
-    claim="Generative models (e.g., GPT) model joint probabilities to create new data; discriminative models (e.g., BERT) model "
-    "conditional probabilities to distinguish between classes (e.g., sentiment analysis).",
+    claim="Generative models (e.g., GPT) model joint probabilities to create new data; discriminative models (e.g., "
+    "BERT) model conditional probabilities to distinguish between classes (e.g., sentiment analysis).",
     rule=Rule(
         holds_if=(
             Check(f"{WRITTEN}, above chance", ">", 0),
@@ -83,8 +84,8 @@ JUDGES = 1500
             ),
             (
                 Check(f"{ORDERED}, {MOST}", ">", 0),
-                "the discriminative model is simple or pretrained: a network that has these labels alone is no better than "
-                "n-grams of each class",
+                "the discriminative model is simple or pretrained: a network that has these labels alone is no better "
+                "than n-grams of each class",
             ),
         ),
     ),
@@ -138,15 +139,16 @@ def roles(
 
 
 NOTE = (
-    "Ng and Jordan 2002 (https://papers.nips.cc/paper/2020) is what is known of the first part: a generative model comes to its "
-    "best with fewer labels, a discriminative one to a better best with more. Labels are drawn at random with at least one of "
-    "each class; smoothing, the order of n-grams and the penalty are chosen by four-fold cross-validation among those labels, "
-    "the network's rate and epochs on other seeds than these. The network has two layers and no pretraining, so it is no BERT. "
-    "Figures without the name of a collection are means over collections. New texts are written by the n-grams of each class, "
-    "equally many of each, and judged by logistic regression that learnt from texts that no generator saw; it reads no order of "
-    "words, so it tells topics and not sense. p(text) is taken by token, over all classes; unseen texts are those of the other "
-    "collections, among held-out texts of the one that was learnt. A discriminative model says nothing of how probable a text is; "
-    "how sure it is of the likeliest class is what people take in its place."
+    "Ng and Jordan 2002 (https://papers.nips.cc/paper/2020) is what is known of the first part: a generative model "
+    "comes to its best with fewer labels, a discriminative one to a better best with more. Labels are drawn at random "
+    "with at least one of each class; smoothing, the order of n-grams and the penalty are chosen by four-fold "
+    "cross-validation among those labels, the network's rate and epochs on other seeds than these. The network has two "
+    "layers and no pretraining, so it is no BERT. Figures without the name of a collection are means over collections. "
+    "New texts are written by the n-grams of each class, equally many of each, and judged by logistic regression that "
+    "learnt from texts that no generator saw; it reads no order of words, so it tells topics and not sense. p(text) is "
+    "taken by token, over all classes; unseen texts are those of the other collections, among held-out texts of the "
+    "one that was learnt. A discriminative model says nothing of how probable a text is; how sure it is of the "
+    "likeliest class is what people take in its place."
 )
 Accuracy = dict[tuple[str, int, str], dict[int, float]]
 """By collection, labels and learner, then by seed."""
@@ -169,7 +171,7 @@ def _written(
     new = Texts([], [], [])
     for number, name in enumerate(data.names):
         for at in range(count):
-            strategy = Sample(seed=10_000 * seed + 100 * number + at).start()
+            strategy = Chooser(Sample(seed=10_000 * seed + 100 * number + at))
             ids = model.generate(name, CONTEXT - 2, strategy.choose, {end})
             new.ids.append([one for one in ids if one != end])
             new.classes.append(number)

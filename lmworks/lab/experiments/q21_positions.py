@@ -1,8 +1,8 @@
 """Question 21: attention is blind to order, and positions let it see.
 
-Four parts. A permutation test, exact in float64: tokens in another order, and the outputs put back. A task that is nothing
-but order: which of two marks came first. Real text, read by small networks that differ in their positions alone. And the
-same networks on windows longer than those that they were trained on.
+Four parts. A permutation test, exact in float64: tokens in another order, and the outputs put back. A task that is
+nothing but order: which of two marks came first. Real text, read by small networks that differ in their positions
+alone. And the same networks on windows longer than those that they were trained on.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from lmworks.basics import progress
 from lmworks.evaluation.measurement import Measurement
 from lmworks.lab.bench.small_network import (
     WARMUP,
@@ -27,13 +26,15 @@ from lmworks.lab.bench.small_network import (
     train,
     windows,
 )
+from lmworks.lab.bench.training import DrawnRows, fit
 from lmworks.lab.chart import Chart, Series
 from lmworks.lab.finding import Check, Observation, Rule
 from lmworks.lab.registry import Count, Several, experiment, scaled
 from lmworks.lab.seeds import difference, measured
 from lmworks.models.config import ModelConfig
 from lmworks.models.network import Network
-from lmworks.training.optimiser import adamw, trainable
+from lmworks.objectives import Classification
+from lmworks.tokens.batch import IGNORE, Batch
 from lmworks.training.settings import TrainingConfig
 
 NONE = "none"
@@ -67,8 +68,8 @@ def beyond(kind: str) -> str:
 
 @experiment(
     question=21,
-    claim="Self-attention lacks inherent order awareness; positional encodings (sinusoidal functions or learned vectors) "
-    "add information about the order, so that the model understands the relative position of words.",
+    claim="Self-attention lacks inherent order awareness; positional encodings (sinusoidal functions or learned "
+    "vectors) add information about the order, so that the model understands the relative position of words.",
     rule=Rule(
         holds_if=(
             Check(BLIND, "<", 1e-9),
@@ -138,14 +139,15 @@ def positions(
 
 
 NOTE = (
-    "An encoder's outputs follow its tokens wherever they are put, so that without positions it can't tell one order from "
-    "another; that is exact (differences are those of float64). Of a causal network it is not true: each token sees only "
-    "those before it, which is an order. One layer still reads what came before as a set; two layers do not (Haviv et al. "
-    "2022, https://arxiv.org/abs/2203.16634). Networks differ in their positions alone; relative ones (T5) tell distances "
-    "apart up to the training length, and embeddings begin as large as the sines that are added to them: drawn by the width "
-    "and multiplied by its root (Vaswani et al. 2017, https://arxiv.org/abs/1706.03762, section 3.4). Beyond the training length, learned positions have rows that no training has touched; windows "
-    f"there are {LONGER} times as long, and what is compared is bytes behind the training length with those in its second "
-    "half, of the same windows. ALiBi: https://arxiv.org/abs/2108.12409."
+    "An encoder's outputs follow its tokens wherever they are put, so that without positions it can't tell one order "
+    "from another; that is exact (differences are those of float64). Of a causal network it is not true: each token "
+    "sees only those before it, which is an order. One layer still reads what came before as a set; two layers do not "
+    "(Haviv et al. 2022, https://arxiv.org/abs/2203.16634). Networks differ in their positions alone; relative ones "
+    "(T5) tell distances apart up to the training length, and embeddings begin as large as the sines that are added to "
+    "them: drawn by the width and multiplied by its root (Vaswani et al. 2017, https://arxiv.org/abs/1706.03762, "
+    "section 3.4). Beyond the training length, learned positions have rows that no training has touched; windows "
+    f"there are {LONGER} times as long, and what is compared is bytes beyond the training length with those in its "
+    "second half, of the same windows. ALiBi: https://arxiv.org/abs/2108.12409."
 )
 
 START, FIRST, SECOND, FILLERS = 0, 1, 2, 13
@@ -170,8 +172,8 @@ def _marks_network(seed: int, kind: str, tokens: int, arrangement: str, layers: 
 
 
 def marks(rows: int, tokens: int, generator: torch.Generator) -> tuple[Marks, Int[Tensor, " batch"]]:
-    """Rows of fillers with two marks in them, and whether the second mark comes first; both ends are always the same token,
-    whose state is judged."""
+    """Rows of fillers with two marks in them, and whether the second mark comes first; both ends are always the same
+    token, whose state is judged."""
     made = torch.randint(3, 3 + FILLERS, (rows, tokens), generator=generator)
     made[:, 0] = made[:, -1] = START
     places = 1 + torch.rand(rows, tokens - 2, generator=generator).argsort(dim=1)[:, :2]
@@ -183,20 +185,15 @@ def order_network(seed: int, kind: str, tokens: int, steps: int, arrangement: st
     """A network trained to say which mark came first; every batch is new."""
     network = _marks_network(seed, kind, tokens, arrangement)
     config = TrainingConfig(steps=steps, learning_rate=3e-3, warmup=WARMUP, seed=seed)
-    optimiser, generator = adamw(trainable(network), config), torch.Generator().manual_seed(seed)
-    network.train()
-    with progress.task(f"order, {kind}, seed {seed}", steps, "steps") as advance:
-        for step in range(steps):
-            rows, labels = marks(64, tokens, generator)
-            loss = F.cross_entropy(network.classify(network.hidden(rows)), labels)
-            optimiser.zero_grad()
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(network.parameters(), config.clip)
-            for group in optimiser.param_groups:
-                group["lr"] = config.learning_rate_at(step, steps)
-            optimiser.step()
-            advance(1, loss=loss.item())
-    return network.eval()
+    generator = torch.Generator().manual_seed(seed)
+    fit(network, Classification(), DrawnRows([_marks_batch(tokens, generator) for _ in range(steps)]), config)
+    return network
+
+
+def _marks_batch(tokens: int, generator: torch.Generator) -> Batch:
+    rows, labels = marks(64, tokens, generator)
+    nothing = torch.full_like(rows, IGNORE)
+    return Batch(rows, nothing, torch.arange(tokens).expand_as(rows), torch.zeros_like(rows), classes=labels)
 
 
 @torch.no_grad()
@@ -208,8 +205,8 @@ def order_accuracy(network: Network, tokens: int, seed: int, rows: int = 2_000) 
 
 @torch.no_grad()
 def moved_by_order(network: Network, tokens: int, seed: int, rows: int = 64) -> float:
-    """The largest change of a state, in float64, when all tokens but the last stand in another order and the states are put
-    back; of a causal network only the last state is looked at, as others see other tokens then."""
+    """The largest change of a state, in float64, when all tokens but the last stand in another order and the states are
+    put back; of a causal network only the last state is looked at, as others see other tokens then."""
     generator = torch.Generator().manual_seed(20_000 + seed)
     plain, _ = marks(rows, tokens, generator)
     order = torch.cat([torch.randperm(tokens - 1, generator=generator), torch.tensor([tokens - 1])])
@@ -233,8 +230,8 @@ def lengthened(network: Network, context: int, seed: int) -> Network:
     """The same weights for longer texts; learned positions beyond the old length are fresh."""
     longer = Network(network.config.but(context=context)).initialise(seed, "width")
     weights = network.state_dict()
-    if longer.position is not None:
-        rows = longer.position.weight.detach().clone()
+    if network.config.positions == "learned":
+        rows = longer.state_dict()["position.weight"].clone()
         rows[: network.config.context] = weights["position.weight"]
         weights["position.weight"] = rows
     longer.load_state_dict(weights)
@@ -254,9 +251,9 @@ def bits_by_place(network: Network, text: Int[Tensor, " bytes"], count: int) -> 
 
 
 def _beyond(kind: str, by_seed: dict[int, Tensor], context: int) -> Measurement:
-    behind = {seed: float(bits[context:].mean()) for seed, bits in by_seed.items()}
+    past = {seed: float(bits[context:].mean()) for seed, bits in by_seed.items()}
     within = {seed: float(bits[context // 2 : context].mean()) for seed, bits in by_seed.items()}
-    return difference(beyond(kind), behind, within, UNIT)
+    return difference(beyond(kind), past, within, UNIT)
 
 
 def _chart(by_place: dict[str, dict[int, Tensor]], context: int) -> Chart:

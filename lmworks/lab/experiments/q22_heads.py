@@ -1,8 +1,9 @@
 """Question 22: several heads look at different things, and are worth having.
 
 Two halves. Small networks of equally many parameters, whose width is split into few or many heads, and heads that share
-keys and values: what does the loss say? And a real decoder: how unlike are the patterns of heads in one layer, what do some
-of them do (the token before; the token that followed last time), what is lost when each is taken away, and how many can go?
+keys and values: what does the loss say? And a real decoder: how unlike are the patterns of heads in one layer, what do
+some of them do (the token before; the token that followed last time), what is lost when each is taken away, and how
+many can go?
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ COPIES = 5
 DRAWS = 5
 """Times that as many others of the same layers are taken away."""
 SPARE = 5
-"""One in so many heads is taken away as the least needed."""
+"""One head in this many is removed as the least needed."""
 REPEATED = 32
 """Random tokens in a text that is then said again."""
 ROWS = 2
@@ -149,18 +150,20 @@ def heads(
 
 NOTE = (
     "A head is taken away by setting what it mixes to zero. Small networks have the same number of parameters whatever "
-    "their heads: a width is split, and what shared keys save goes into the feed-forward. A pattern's distance is half the "
-    "sum of absolute differences of weights, mean over tokens. Heads that copy are those that look behind an earlier "
-    "occurrence of the present token (Olsson et al. 2022, https://arxiv.org/abs/2209.11895); they are chosen on other random "
-    "texts than they are judged on. That most heads can go one by one: Michel et al. 2019, https://arxiv.org/abs/1905.10650. "
-    "Heads with a syntactic role are question 2's; nothing here shows a head for semantics."
+    "their heads: a width is split, and what shared keys save goes into the feed-forward. A pattern's distance is half "
+    "the sum of absolute differences of weights, mean over tokens. Heads that copy are those that look after an "
+    "earlier occurrence of the present token (Olsson et al. 2022, https://arxiv.org/abs/2209.11895); they are chosen "
+    "on other random texts than they are judged on. That most heads can go one by one: Michel et al. 2019, "
+    "https://arxiv.org/abs/1905.10650. Heads with a syntactic role are question 2's; nothing here shows a head for "
+    "semantics."
 )
 
 
 def _small_networks(
     learnt: str, steps: int, dim: int, context: int, count: int, seeds: int
 ) -> tuple[list[Measurement], dict[str, dict[int, float]]]:
-    """Losses by heads and shared keys, and how unlike the heads of one of the networks are before and after training."""
+    """Losses by heads and shared keys, and how unlike the heads of one of the networks are before and after
+    training."""
     data = byte_text(learnt)
     ways = {f"{split} head{'s'[: split - 1]}": (split, split) for split in SPLITS}
     ways |= {f"{MANY} heads on {keys} key{'s'[: keys - 1]}": (MANY, keys) for keys in SHARED}
@@ -199,8 +202,8 @@ def split_network(seed: int, dim: int, heads: int, keys: int, context: int) -> N
 
 
 def distance_of_heads(patterns: Float[Tensor, "layers batch heads seq keys"]) -> float:
-    """Half the sum of absolute differences of two heads' weights: mean over tokens, pairs of heads of a layer, layers. The
-    first token, which sees nothing else, is left out."""
+    """Half the sum of absolute differences of two heads' weights: mean over tokens, pairs of heads of a layer, layers.
+    The first token, which sees nothing else, is left out."""
     each = patterns[..., 1:, :].float()
     heads = each.shape[2]
     pairs = [
@@ -221,8 +224,8 @@ def _rows(model: LanguageModel, text: str, part: int, parts: int, tokens: int) -
         if len(found) == ROWS:
             return torch.tensor(found)
     raise DataError(
-        f"{text} has {len(found)} documents of {tokens} tokens in part {part + 1} of {parts}, and {ROWS} are wanted; give another "
-        "text, or fewer tokens"
+        f"{text} has {len(found)} documents of {tokens} tokens in part {part + 1} of {parts}, and {ROWS} are wanted; "
+        "give another text, or fewer tokens"
     )
 
 
@@ -279,9 +282,9 @@ def said_twice(network: Network, seed: int, rows: int = 4) -> Int[Tensor, "batch
 
 
 def copy_scores(network: Network, twice: Int[Tensor, "batch seq"]) -> Float[Tensor, "layers heads"]:
-    """Mean weight, in the second half, on the token behind the same one in the first half."""
-    behind = attention_patterns(network, twice).float().diagonal(1 - REPEATED, dim1=-2, dim2=-1)
-    return behind[..., 1:].mean(dim=(1, 3))
+    """Mean weight, in the second half, on the token after the same token in the first half."""
+    weights = attention_patterns(network, twice).float().diagonal(1 - REPEATED, dim1=-2, dim2=-1)
+    return weights[..., 1:].mean(dim=(1, 3))
 
 
 def _copying(network: Network, copiers: Sequence[Head], seed: int) -> tuple[float, float]:

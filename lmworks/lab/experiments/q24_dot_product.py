@@ -10,14 +10,14 @@ from __future__ import annotations
 import contextlib
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
 from lmworks.basics import progress
 from lmworks.evaluation.measurement import Measurement
-from lmworks.lab.bench.peak_memory import peak_memory
+from lmworks.lab.bench.costs import exponent, peak_memory
 from lmworks.lab.bench.small_network import (
     WARMUP,
     ByteText,
@@ -198,13 +198,6 @@ def _relevance(network: Network, data: ByteText, taken: int, seed: int, count: i
             return bits_per_byte(*held_out_logits(network, data.held_out, count))
 
     return hide(lambda scores: scores) - hide(lambda scores: torch.rand(scores.shape, generator=generator))
-
-
-def exponent(sizes: Sequence[float], costs: Sequence[float]) -> float:
-    """The power of a law cost = a * size ** power, fitted on logarithms."""
-    x = torch.tensor(sizes, dtype=torch.float64).log()
-    y = torch.tensor(costs, dtype=torch.float64).log()
-    return float(((x - x.mean()) * (y - y.mean())).sum() / ((x - x.mean()) ** 2).sum())
 
 
 def _call(kernel: Kernel, length: int) -> Callable[[], Tensor]:

@@ -15,7 +15,6 @@ from lmworks.evaluation.measurement import Measurement
 from lmworks.lab.bench.small_network import (
     WARMUP,
     ByteText,
-    Objective,
     bits_per_byte,
     byte_text,
     held_out_logits,
@@ -27,6 +26,8 @@ from lmworks.lab.finding import Check, Observation, Rule
 from lmworks.lab.registry import Count, Several, experiment, scaled
 from lmworks.lab.seeds import difference, measured
 from lmworks.models.network import Network
+from lmworks.objectives import CausalLM, Loss
+from lmworks.tokens.batch import Batch
 from lmworks.training.settings import TrainingConfig
 
 Logits = Float[Tensor, "tokens vocab"]
@@ -52,7 +53,16 @@ def squared_error(logits: Logits, targets: Targets) -> Tensor:
     return (p.square().sum(dim=-1) - 2 * true + 1).mean()
 
 
-OBJECTIVES: dict[str, Objective] = {"cross-entropy": F.cross_entropy, "squared error": squared_error}
+class SquaredError(CausalLM):
+    """Next-token prediction by squared error in place of cross-entropy."""
+
+    def __call__(self, network: Network, batch: Batch) -> Loss:
+        """The loss of a batch; every token is supervised."""
+        mean = squared_error(network(batch.tokens).flatten(0, 1), batch.labels.flatten())
+        return Loss(mean * batch.supervised, batch.supervised)
+
+
+OBJECTIVES = {"cross-entropy": CausalLM(), "squared error": SquaredError()}
 
 
 @experiment(
@@ -170,9 +180,9 @@ def _push(generator: torch.Generator, vocab: int, probability: float = 1e-3) -> 
     """Gradient of each loss on the logit of a true token that the model all but rules out, as a ratio."""
     others = torch.randn(vocab - 1, generator=generator).double().softmax(dim=0) * (1 - probability)
     pushes = []
-    for objective in (squared_error, F.cross_entropy):
+    for loss in (squared_error, F.cross_entropy):
         logits = torch.cat([torch.tensor([probability]).double(), others]).log()[None].requires_grad_()
-        (gradient,) = torch.autograd.grad(objective(logits, torch.tensor([0])), logits)
+        (gradient,) = torch.autograd.grad(loss(logits, torch.tensor([0])), logits)
         pushes.append(abs(float(gradient[0, 0])))
     return pushes[0] / pushes[1]
 

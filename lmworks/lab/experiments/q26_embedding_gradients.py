@@ -1,24 +1,27 @@
-"""Question 26: the chain rule moves embeddings. Which rows, how far, and is the loss lower behind it?
+"""Question 26: the chain rule moves embeddings. Which rows, how far, and is the loss lower afterwards?
 
 First the laws, in float64 on rows of a real text: the gradient against finite differences and against the chain rule
-by hand, dense against sparse. Then training: how far frequent and rare words move, and which of it happens in steps
-whose batch does not have the word. Last, whether words become more alike where people find them alike.
+by hand, dense against sparse. Then training: how far frequent and rare words move, and how much of it in steps whose
+batch does not have the word. Last, whether words become more alike where people find them alike.
 """
 
 from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
+from itertools import islice
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from lmworks.basics import progress
 from lmworks.evaluation.measurement import Measurement
 from lmworks.evaluation.statistics import spearman
 from lmworks.evaluation.word_vectors import read_pairs, similarity
-from lmworks.lab.bench.word_network import WordText, train, word_network, word_text
+from lmworks.lab.bench.training import fit
+from lmworks.lab.bench.word_network import WordText, word_network, word_text
 from lmworks.lab.chart import Chart, Series
 from lmworks.lab.finding import Check, Observation, Rule
 from lmworks.lab.registry import Count, Several, experiment, scaled
@@ -26,9 +29,12 @@ from lmworks.lab.seeds import difference, measured
 from lmworks.models.hooks import hooked
 from lmworks.models.network import Network
 from lmworks.models.relatives.vectors import embedding_vectors
-from lmworks.tokens.batch import IGNORE, Batch, stack
+from lmworks.objectives import CausalLM
+from lmworks.tokens.batch import Batch, stack
+from lmworks.training.loop import first_batches
 from lmworks.training.optimiser import adamw, trainable
 from lmworks.training.settings import TrainingConfig
+from lmworks.training.step import take_step
 
 Rows = Float[Tensor, "vocab dim"]
 
@@ -107,7 +113,7 @@ def embedding_gradients(
         )
         network.head.order_by(text.counts)  # type: ignore[union-attr,operator]
         scores[BEFORE][seed] = similarity(embedding_vectors(network, text.tokenizer), known).value
-        train(network, text.train, _config(long, seed, rows=16))
+        fit(network, CausalLM(), text.train, _config(long, seed, rows=16))
         after = similarity(embedding_vectors(network, text.tokenizer), known)
         scores[ALIKE][seed] = after.value
     for name in OPTIMISERS:
@@ -130,9 +136,9 @@ NOTE = (
     "without weight tying only rows of the batch have one, and with it all rows do, from the softmax. The step is "
     "another matter: AdamW (Loshchilov and Hutter 2017, https://arxiv.org/abs/1711.05101) keeps a mean of gradients, "
     "so a word that came once goes on for tens of steps. With betas of 0.9 and 0.95 its step in the t-th step after is "
-    "0.447 x 0.923^t of the learning rate, which puts 92 % of its movement into steps without it, in the middle of a long "
-    "run. Sparse Adam moves only the batch's rows, and is another optimiser therefore. Movement is the sum of the lengths "
-    "of all steps of a row."
+    "0.447 x 0.923^t of the learning rate, which puts 92 % of its movement into steps without it, in the middle of a "
+    "long run. Sparse Adam moves only the batch's rows, and is another optimiser therefore. Movement is the sum of the "
+    "lengths of all steps of a row."
 )
 
 
@@ -153,15 +159,13 @@ def _laws(text: WordText, seed: int, rows: int = 8) -> dict[str, float]:
         SPARSE: float((dense - sparse.to_dense()).abs().max()),
         OUTSIDE: float((dense.any(dim=1) & ~present(batch, text.size)).sum()),
         TIED: float(tied.any(dim=1).double().mean()),
-        LESS: _behind_a_step(network, batch, dense),
+        LESS: _after_a_step(network, batch, dense),
         LAZY: _lazily_moved(network, [batch, other]),
     }
 
 
 def _loss(network: Network, batch: Batch) -> Tensor:
-    """Cross-entropy in float64: the objectives' own is in float32."""
-    hidden = network.hidden(batch.tokens, documents=batch.documents)
-    return F.cross_entropy((hidden @ network.head_weight.T).flatten(0, 1), batch.labels.flatten(), ignore_index=IGNORE)
+    return CausalLM()(network, batch).mean
 
 
 def _gradient(network: Network, batch: Batch) -> tuple[Rows, Float[Tensor, "batch seq dim"]]:
@@ -201,7 +205,7 @@ def _against_differences(
 
 
 @torch.no_grad()
-def _behind_a_step(network: Network, batch: Batch, gradient: Rows, rate: float = 0.01) -> float:
+def _after_a_step(network: Network, batch: Batch, gradient: Rows, rate: float = 0.01) -> float:
     """The loss's change where the embedding alone goes a little way down its gradient; it is put back."""
     before = float(_loss(network, batch))
     network.embedding.weight -= rate * gradient
@@ -241,7 +245,8 @@ def _costs(text: WordText, dim: int, rounds: int = 7, steps: int = 20) -> list[M
         started = time.perf_counter()
         for _ in range(steps):
             steppers[kind].zero_grad()
-            F.embedding(batch.tokens, weights[kind], sparse=kind == "sparse").square().sum().backward()  # type: ignore[no-untyped-call]
+            rows = F.embedding(batch.tokens, weights[kind], sparse=kind == "sparse")
+            rows.square().sum().backward()  # type: ignore[no-untyped-call]
             steppers[kind].step()
         return time.perf_counter() - started
 
@@ -260,7 +265,7 @@ def _costs(text: WordText, dim: int, rounds: int = 7, steps: int = 20) -> list[M
 
 @dataclass
 class Movement:
-    """How far each row of an embedding went, step by step; called behind each step of training."""
+    """How far each row of an embedding went, step by step."""
 
     weight: Rows
     path: Tensor = field(init=False)
@@ -276,8 +281,8 @@ class Movement:
         self.path, self.without = (torch.zeros(len(self.weight)) for _ in range(2))
         self.times = torch.zeros(len(self.weight), dtype=torch.long)
 
-    def __call__(self, step: int, batch: Batch) -> None:
-        """Look at where the rows are behind a step on a batch."""
+    def observe(self, batch: Batch) -> None:
+        """Look at where the rows are after a step on a batch."""
         now = self.weight.detach()
         lengths = (now - self._last).norm(dim=1)
         self.path += lengths
@@ -305,8 +310,16 @@ def _movement(name: str, text: WordText, dim: int, steps: int, seed: int) -> Mov
     network = word_network(text.size, seed, dim=dim)
     config = _config(steps, seed, rows=8, weight_decay=0.1 if "decay" in name else 0.0)
     optimiser = torch.optim.SGD(network.parameters(), lr=1.0) if name == "SGD" else adamw(trainable(network), config)
+    for group in optimiser.param_groups:
+        group["highest"] = group["lr"]
     movement = Movement(network.embedding.weight)
-    train(network, text.train, config, optimiser=optimiser, seen=movement)
+    network.train()
+    with progress.task(f"{name}, seed {seed}", steps, "steps") as advance:
+        # Step by step and not by the loop: between two steps every row is looked at.
+        for step, batch in enumerate(islice(first_batches(text.train, config, CausalLM()), steps)):
+            take_step(network, CausalLM(), [batch], optimiser, config.share_at_step(step, steps), config.clip)
+            movement.observe(batch)
+            advance(1)
     return movement
 
 

@@ -1,8 +1,8 @@
 """Question 27: Jacobians carry gradients back through the blocks.
 
 In float64, on real text: is a block's Jacobian that of finite differences; is the product of all blocks' Jacobians what
-takes the gradient from the last block to the first, and so the gradient of the first block's weights; what would it cost
-to form them. Then their singular values, by depth, with and without norm and residual stream, fresh and trained.
+takes the gradient from the last block to the first, and so the gradient of the first block's weights; what would it
+cost to form them. Then their singular values, by depth, with and without norm and residual stream, fresh and trained.
 """
 
 from __future__ import annotations
@@ -18,13 +18,14 @@ from torch import Tensor
 from lmworks.basics import progress
 from lmworks.inside.jacobians import Span, blocks_at
 from lmworks.lab.bench.byte_rows import byte_batch
-from lmworks.lab.bench.deep_network import ExactCausalLM, deep_network, logarithm
+from lmworks.lab.bench.deep_network import deep_network, logarithm
 from lmworks.lab.bench.small_network import WARMUP, ByteText, bits_per_byte, byte_text, held_out_logits, train
 from lmworks.lab.chart import Chart, Series
 from lmworks.lab.finding import Check, Observation, Rule
 from lmworks.lab.registry import Count, Several, experiment, scaled
 from lmworks.lab.seeds import measured
 from lmworks.models.network import Network
+from lmworks.objectives import CausalLM
 from lmworks.objectives.gradients import activation_gradients
 from lmworks.tokens.batch import Batch
 from lmworks.training.settings import TrainingConfig
@@ -62,8 +63,8 @@ def kept(kind: str, age: str) -> str:
 
 @experiment(
     question=27,
-    claim="The Jacobian matrix captures partial derivatives of outputs with respect to inputs; it helps compute gradients "
-    "for multidimensional outputs, ensuring accurate weight updates in complex transformer architectures.",
+    claim="The Jacobian matrix captures partial derivatives of outputs with respect to inputs; it helps compute "
+    "gradients for multidimensional outputs, ensuring accurate weight updates in complex transformer architectures.",
     rule=Rule(
         holds_if=(
             Check(FINITE, "<", 1e-6),
@@ -115,12 +116,13 @@ def jacobians(
 
 
 NOTE = (
-    "A Jacobian is of the stream behind a block by that before it, over all tokens of a short text. Its root mean square "
-    "singular value is what it makes of the length of a gradient that points nowhere in particular; a gradient of the loss "
-    "has a direction of its own. Weights are drawn so that each matrix keeps a signal's size, with GELU and no gate. "
-    "Each block's values near 1 (dynamical isometry, Saxe et al. 2013, https://arxiv.org/abs/1312.6120; Pennington et al. "
-    "2017, https://arxiv.org/abs/1711.04735) keep the product from vanishing or growing with depth. The accuracy of an update "
-    "is that of the chain rule, which multiplies by the Jacobians of parts much smaller than a block, none of them formed."
+    "A Jacobian is of the stream after a block by that before it, over all tokens of a short text. Its root mean "
+    "square singular value is what it makes of the length of a gradient that points nowhere in particular; a gradient "
+    "of the loss has a direction of its own. Weights are drawn so that each matrix keeps a signal's size, with GELU "
+    "and no gate. Each block's values near 1 (dynamical isometry, Saxe et al. 2013, https://arxiv.org/abs/1312.6120; "
+    "Pennington et al. 2017, https://arxiv.org/abs/1711.04735) keep the product from vanishing or growing with depth. "
+    "The accuracy of an update is that of the chain rule, which multiplies by the Jacobians of parts much smaller than "
+    "a block, none of them formed."
 )
 
 
@@ -130,13 +132,13 @@ def _laws(network: Network, batch: Batch, seed: int) -> dict[str, float]:
     spans = [_span(network, batch, layer) for layer in range(layers)]
     whole = _span(network, batch, 0, layers)
     paths = [*(f"blocks.{layer}.residual_in" for layer in range(layers)), f"blocks.{layers - 1}.residual_out"]
-    gradients = activation_gradients(network, ExactCausalLM(), batch, paths)
+    gradients = activation_gradients(network, CausalLM(), batch, paths)
     carried_back = gradients[paths[-1]]
     for layer in reversed(range(1, layers)):
         carried_back = _through(spans[layer], carried_back)
     first = dict(network.blocks[0].named_parameters())
     ours = torch.autograd.grad(spans[0](spans[0].x), list(first.values()), carried_back)
-    theirs = torch.autograd.grad(ExactCausalLM()(network, batch).mean, list(first.values()))
+    theirs = torch.autograd.grad(CausalLM()(network, batch).mean, list(first.values()))
     return {
         FINITE: max(_against_differences(span, seed) for span in spans),
         CHAIN: _error(_through(spans[0], carried_back), gradients[paths[0]]),
@@ -184,7 +186,8 @@ def _time_to_form(span: Span, gradient: Tensor) -> float:
 def _shapes(
     found: dict[str, dict[int, float]], network: Network, batch: Batch, kind: str, age: str, seed: int
 ) -> list[float]:
-    """Singular values of single blocks and of all, into `found`; the size of the product of the last 1, 2, ... blocks."""
+    """Singular values of single blocks and of all, into `found`; the size of the product of the last 1, 2, ...
+    blocks."""
     network.double()
     product: Matrix | None = None
     sizes, shares = [], []

@@ -1,8 +1,9 @@
 """Question 30: does ReLU's derivative, 1 or 0, keep gradients from vanishing, and is it robust?
 
-How much of a gradient reaches the first block of deep networks on real text, by activation: in a plain stack (no residual
-stream, no norm, each byte seeing itself alone, so that nothing but the feed-forward acts), and in a transformer. Then small
-transformers are trained with each activation: loss, zeros, and units that no text wakes any more.
+How much of a gradient reaches the first block of deep networks on real text, by activation: in a plain stack (no
+residual stream, no norm, each byte seeing itself alone, so that nothing but the feed-forward acts), and in a
+transformer. Then small transformers are trained with each activation: loss, zeros, and units that no text wakes any
+more.
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ PRODUCTS = ("squared ReLU", "SiLU, gated", "ReLU, gated")
 PLAIN: dict[str, Any] = {"norm": "none", "residual": False, "window": 1}
 CONTEXT = 32
 FEW = 6
-"""Blocks behind which weights that are too small have left something that can still be measured."""
+"""Blocks after which weights that are too small have left something that can still be measured."""
 RATE, HIGH_RATE = 2e-3, 6e-2
 ASLEEP = 1e-3
 """A unit whose derivative is below this at every byte learns next to nothing."""
@@ -89,7 +90,8 @@ def asleep(kind: str, rate: float) -> str:
         only_if=(
             (
                 Check(UNSCALED, ">", -0.3),
-                "weights are drawn by their width: with a deviation of 0.02 ReLU loses more than half of a gradient a block",
+                "weights are drawn by their width: with a deviation of 0.02 ReLU loses more than half of a gradient a "
+                "block",
             ),
             (
                 Check(TRANSFORMER_GAIN, ">", 1),
@@ -112,7 +114,8 @@ def relu(
     rounds: Count = 5,
     seeds: Count = 3,
 ) -> Observation:
-    """Gradients by depth and activation; loss, zeros and sleeping units behind training; time of the activation itself."""
+    """Gradients by depth and activation; loss, zeros and sleeping units after training; time of the activation
+    itself."""
     data = byte_text(text)
     batches = {seed: byte_batch(data.train, CONTEXT, rows=4, seed=seed) for seed in range(seeds)}
     stack = {
@@ -148,14 +151,14 @@ def relu(
 
 
 NOTE = (
-    "Sparsity does not carry a gradient: half of the ways are cut, and weights larger by the root of 2 make up for it (He et "
-    "al. 2015, https://arxiv.org/abs/1502.01852); here each activation has the weights that keep its results' size. "
-    "Sigmoid's derivative is at most a quarter, which is what ReLU was to cure (Glorot et al. 2011). Squared and "
-    "gated units are left out of the plain stack: each block squares a signal's size, and soon it is nothing or infinite, which "
-    "is why such networks have norms. A unit counts as asleep where its derivative is below 0.001 at every byte of the held-out text; a gated "
-    "one's is its gate's. Today's large models take gated SiLU or squared ReLU rather (Shazeer 2020, "
-    "https://arxiv.org/abs/2002.05202; So et al. 2021, https://arxiv.org/abs/2109.08668). The time is that of the activation "
-    "alone, which is a small part of a step."
+    "Sparsity does not carry a gradient: half of the ways are cut, and weights larger by the root of 2 make up for it "
+    "(He et al. 2015, https://arxiv.org/abs/1502.01852); here each activation has the weights that keep its results' "
+    "size. Sigmoid's derivative is at most a quarter, which is what ReLU was to cure (Glorot et al. 2011). Squared and "
+    "gated units are left out of the plain stack: each block squares a signal's size, and soon it is nothing or "
+    "infinite, which is why such networks have norms. A unit counts as asleep where its derivative is below 0.001 at "
+    "every byte of the held-out text; a gated one's is its gate's. Today's large models take gated SiLU or squared "
+    "ReLU rather (Shazeer 2020, https://arxiv.org/abs/2002.05202; So et al. 2021, https://arxiv.org/abs/2109.08668). "
+    "The time is that of the activation alone, which is a small part of a step."
 )
 
 

@@ -1,8 +1,8 @@
 """Question 31: the chain rule, taken layer by layer, is backpropagation, and it is cheap.
 
-The gradients of a network on real text are made by a backward pass that is written out by hand, one line of the chain rule
-for each line of the forward (inside/backward.py), block by block from the last to the first, and compared with autograd
-and with finite differences. Then what a backward costs beside its forward: operations, time, memory.
+The gradients of a network on real text are made by a backward pass that is written out by hand, one line of the chain
+rule for each line of the forward (inside/backward.py), block by block from the last to the first, and compared with
+autograd and with finite differences. Then what a backward costs beside its forward: operations, time, memory.
 """
 
 from __future__ import annotations
@@ -23,14 +23,15 @@ from lmworks.evaluation.measurement import Measurement
 from lmworks.inside.backward import Gradients, span_backward
 from lmworks.inside.jacobians import blocks_at
 from lmworks.lab.bench.byte_rows import byte_batch
-from lmworks.lab.bench.deep_network import ExactCausalLM, deep_network
-from lmworks.lab.bench.peak_memory import peak_memory
+from lmworks.lab.bench.costs import peak_memory
+from lmworks.lab.bench.deep_network import deep_network
 from lmworks.lab.bench.small_network import byte_text
 from lmworks.lab.chart import Chart, Series
 from lmworks.lab.finding import Check, Observation, Rule
 from lmworks.lab.registry import Count, Several, experiment, scaled
 from lmworks.lab.seeds import measured
 from lmworks.models.network import Network
+from lmworks.objectives import CausalLM
 from lmworks.objectives.gradients import activation_gradients
 from lmworks.tokens.batch import Batch
 
@@ -117,22 +118,23 @@ def backpropagation(
 
 
 NOTE = (
-    "An error is the largest of a weight's gradient, by the largest number of that gradient. In a first run (seeds 0 to 4) one "
-    "finite difference of 1,200 stepped over ReLU's kink and was off by 9e-5, which left the verdict open: since then they are "
-    "taken where the activation is smooth, and the seeds are new. Finite differences would need two "
-    "forwards for each weight; one backward gives all (reverse mode, Linnainmaa 1970; Rumelhart et al. 1986). Each product "
-    "of the forward becomes two in the backward, one for its input and one for its weight, hence twice the operations; time "
-    "follows with what is not a product, and is that of PyTorch's own kernels on this machine. Memory is counted from "
-    "operations. It can be traded for a second forward (Chen et al. 2016, https://arxiv.org/abs/1604.06174). That the "
-    "chain rule gives a gradient says nothing of its size: claims 30 and 43."
+    "An error is the largest of a weight's gradient, by the largest number of that gradient. In a first run (seeds 0 "
+    "to 4) one finite difference of 1,200 stepped over ReLU's kink and was off by 9e-5, which left the verdict open: "
+    "since then they are taken where the activation is smooth, and the seeds are new. Finite differences would need "
+    "two forwards for each weight; one backward gives all (reverse mode, Linnainmaa 1970; Rumelhart et al. 1986). Each "
+    "product of the forward becomes two in the backward, one for its input and one for its weight, hence twice the "
+    "operations; time follows with what is not a product, and is that of PyTorch's own kernels on this machine. Memory "
+    "is counted from operations. It can be traded for a second forward (Chen et al. 2016, "
+    "https://arxiv.org/abs/1604.06174). That the chain rule gives a gradient says nothing of its size: claims 30 and "
+    "43."
 )
 
 
 def written_out(network: Network, batch: Batch) -> list[Gradients]:
-    """The gradients of every block's weights: autograd goes as far back as the stream behind the last block, from there on
-    the written-out backward takes block by block."""
+    """The gradients of every block's weights: autograd goes back to the stream after the last block, and from there
+    the written-out backward goes block by block."""
     last = f"blocks.{len(network.blocks) - 1}.residual_out"
-    to_output = activation_gradients(network, ExactCausalLM(), batch, [last])[last]
+    to_output = activation_gradients(network, CausalLM(), batch, [last])[last]
     span = blocks_at(network, batch.tokens, 0, len(network.blocks), documents=batch.documents)
     with torch.no_grad():
         return span_backward(span, to_output)[1]
@@ -149,7 +151,7 @@ def _errors(network: Network, batch: Batch) -> list[float]:
 
 
 def _loss(network: Network, batch: Batch) -> Tensor:
-    return ExactCausalLM()(network, batch).mean
+    return CausalLM()(network, batch).mean
 
 
 def _distance(ours: Tensor, theirs: Tensor) -> float:
@@ -158,8 +160,8 @@ def _distance(ours: Tensor, theirs: Tensor) -> float:
 
 @torch.no_grad()
 def _against_differences(network: Network, batch: Batch, numbers: int, seed: int, step: float = 1e-5) -> float:
-    """Central differences at numbers drawn from all weights of the blocks; the largest error, by the largest gradient of
-    the weight that it is in."""
+    """Central differences at numbers drawn from all weights of the blocks; the largest error, by the largest gradient
+    of the weight that it is in."""
     found = written_out(network, batch)
     generator = torch.Generator().manual_seed(seed)
     places = [(layer, name) for layer, ours in enumerate(found) for name in ours]
@@ -180,7 +182,8 @@ def _against_differences(network: Network, batch: Batch, numbers: int, seed: int
 
 @torch.no_grad()
 def _step(network: Network, batch: Batch, nats: float = 1e-4) -> float:
-    """What the loss loses where the blocks' weights go down their gradients so far that it should lose `nats`, by that."""
+    """What the loss loses where the blocks' weights go down their gradients so far that it should lose `nats`, by
+    that."""
     found = written_out(network, batch)
     rate = nats / sum(float(gradient.square().sum()) for ours in found for gradient in ours.values())
     before = float(_loss(network, batch))

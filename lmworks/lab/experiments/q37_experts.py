@@ -1,7 +1,8 @@
 """Question 37: a mixture of experts against dense networks that use, or that hold, as many parameters.
 
-Three small networks read the same bytes of real text once, in the same order: dense; with experts of which each token uses
-as much as the dense one has; dense and as large as all experts together. A fourth has the experts without any balancing.
+Three small networks read the same bytes of real text once, in the same order: dense; with experts of which each token
+uses as much as the dense one has; dense and as large as all experts together. A fourth has the experts without any
+balancing.
 """
 
 from __future__ import annotations
@@ -17,8 +18,9 @@ from torch import Tensor
 
 from lmworks.evaluation.measurement import Measurement
 from lmworks.jobs.planning.parameters import count_parameters
-from lmworks.lab.bench.byte_rows import byte_rows, fit, nats_per_byte
+from lmworks.lab.bench.byte_rows import byte_rows, nats_per_byte
 from lmworks.lab.bench.small_network import BYTES, ByteText, byte_text, windows
+from lmworks.lab.bench.training import fit
 from lmworks.lab.chart import Chart, Series
 from lmworks.lab.finding import Check, Observation, Rule
 from lmworks.lab.registry import Count, Several, experiment, scaled
@@ -93,8 +95,8 @@ class Run:
 
 @experiment(
     question=37,
-    claim="MoE uses a gating function to activate only specific expert sub-networks for a given input; a model may have "
-    "billions of parameters while only using a fraction per query, which reduces the computational load.",
+    claim="MoE uses a gating function to activate only specific expert sub-networks for a given input; a model may "
+    "have billions of parameters while only using a fraction per query, which reduces the computational load.",
     rule=Rule(
         holds_if=(
             Check(FRACTION, "<", 0.5),
@@ -104,8 +106,8 @@ class Run:
         only_if=(
             (
                 Check(AT_TOTAL, "<", 0.02),
-                "it is compared with a dense network of the same load: one as large as all experts learns more from the "
-                "same text",
+                "it is compared with a dense network of the same load: one as large as all experts learns more from "
+                "the same text",
             ),
         ),
     ),
@@ -133,12 +135,13 @@ def mixture(
 
 LN_2 = 0.6931471805599453
 NOTE = (
-    "Nothing here has billions of parameters, and what is used is a third of them and no tenth. Bytes and steps are equal, so "
-    "that at equal active parameters operations are too, but for the router's. One learning rate for all, not tuned for any; "
-    "weights of experts sum to their number, so that their layer is as loud as the dense one. All parameters must be held in "
-    "memory whether used or not. Time is CPU time of a forward pass of 16 x 64 bytes, the least of "
-    "several, on a CPU in float32; a single token moves its own experts' weights alone. Balancing is the loss of Fedus et "
-    "al. 2021 (https://arxiv.org/abs/2101.03961) times 0.01; loads are those of held-out text, in which nothing balances."
+    "Nothing here has billions of parameters, and what is used is a third of them and no tenth. Bytes and steps are "
+    "equal, so that at equal active parameters operations are too, but for the router's. One learning rate for all, "
+    "not tuned for any; weights of experts sum to their number, so that their layer is as loud as the dense one. All "
+    "parameters must be held in memory whether used or not. Time is CPU time of a forward pass of 16 x 64 bytes, the "
+    "least of several, on a CPU in float32; a single token moves its own experts' weights alone. Balancing is the loss "
+    "of Fedus et al. 2021 (https://arxiv.org/abs/2101.03961) times 0.01; loads are those of held-out text, in which "
+    "nothing balances."
 )
 
 

@@ -1,8 +1,9 @@
 """Question 39: discriminative AI labels, generative AI creates; one network in both roles.
 
-The same fresh network is trained twice on the same labelled questions, in as many steps of as many texts: to tell the class of a
-text, and to write the text behind its class. Both are asked for all three jobs: labels (the writer by Bayes' rule), new texts
-of a class (the labeller by looking for tokens of which it is sure), and which texts are like none that were learnt.
+The same fresh network is trained twice on the same labelled questions, for as many steps of as many texts: to tell the
+class of a text, and to write a text given its class. Both do all three jobs: labels (the writer by Bayes' rule), new
+texts of a class (the labeller by searching for tokens of which it is sure), and which texts are like none that were
+learnt.
 """
 
 from __future__ import annotations
@@ -61,8 +62,8 @@ AREA = "area under the curve"
 
 @experiment(
     question=39,
-    claim="Discriminative AI predicts labels based on input features (conditional probabilities); generative AI creates new data "
-    "by modeling the underlying distribution (joint probabilities).",
+    claim="Discriminative AI predicts labels based on input features (conditional probabilities); generative AI "
+    "creates new data by modeling the underlying distribution (joint probabilities).",
     rule=Rule(
         holds_if=(
             Check(f"{LABELS}, {LABELLER}, above chance", ">", 0),
@@ -73,7 +74,8 @@ AREA = "area under the curve"
         only_if=(
             (
                 Check(f"{LABELS}, {MINUS}", ">", 0),
-                "labels are not said to need a discriminative model: by Bayes' rule the generative one tells them as well",
+                "labels are not said to need a discriminative model: by Bayes' rule the generative one tells them as "
+                "well",
             ),
             (
                 Check(f"{AWAY}, {MINUS}", "<", 0),
@@ -125,13 +127,14 @@ def two_roles(
 
 
 NOTE = (
-    "Both trainings begin with the same weights of a decoder of two layers and read the same texts as often, cut at 38 tokens. The "
-    "writer predicts each token behind a token for the class, and labels by the class under which the text is most probable. A "
-    "labeller has no p(text): asked for a new one it begins with tokens drawn at random, as many as a real text has, and changes "
-    "three at a time wherever that makes it surer of the class. New texts, equally many of each class, are judged by others "
-    "that learnt from texts that neither saw: their class by logistic regression on counts of tokens, their likeness to questions by a trigram "
-    "model in bits per token (real questions beside them). Unseen texts are sentences on films, and held-out questions with their tokens in "
-    "random order; the writer notices them by p(text) per token, the labeller by how sure it is of the likeliest class. Networks so "
+    "Both trainings begin with the same weights of a decoder of two layers and read the same texts as often, cut at 38 "
+    "tokens. The writer predicts each token after a token for the class, and labels by the class under which the text "
+    "is most probable. A labeller has no p(text): asked for a new one it begins with tokens drawn at random, as many "
+    "as a real text has, and changes three at a time wherever that makes it surer of the class. New texts, equally "
+    "many of each class, are judged by others that learnt from texts that neither saw: their class by logistic "
+    "regression on counts of tokens, their likeness to questions by a trigram model in bits per token (real questions "
+    "beside them). Unseen texts are sentences on films, and held-out questions with their tokens in random order; the "
+    "writer notices them by p(text) per token, the labeller by how sure it is of the likeliest class. Networks so "
     "small write nothing that makes sense for long; what is compared is which role each training can fill."
 )
 
@@ -141,8 +144,8 @@ def _fresh(data: Classed, seed: int) -> Network:
 
 
 def searched(tell: Teller, data: Classed, classes: Sequence[int], changes: int, seed: int) -> list[Ids]:
-    """A text for each of these classes, as long as a real one, of whose class the teller is as sure as so many changes of
-    random tokens make it."""
+    """A text for each of these classes, as long as a real one: random tokens, changed again and again to whatever
+    makes the teller surer."""
     draw = np.random.default_rng(seed)
     usual = [one for one in range(data.tokenizer.vocab_size) if one not in data.tokenizer.special]
     texts = [draw.choice(usual, max(len(data.test.ids[at % len(data.test)]), 1)) for at in range(len(classes))]

@@ -21,8 +21,9 @@ from torch import Tensor
 
 from lmworks.basics import progress
 from lmworks.evaluation.measurement import Measurement
-from lmworks.lab.bench.peak_memory import peak_memory
-from lmworks.lab.bench.word_network import WordText, endless, train, word_network, word_text
+from lmworks.lab.bench.costs import peak_memory
+from lmworks.lab.bench.training import fit
+from lmworks.lab.bench.word_network import WordText, word_network, word_text
 from lmworks.lab.chart import Chart, Series
 from lmworks.lab.finding import Check, Observation, Rule
 from lmworks.lab.registry import Count, Several, experiment, scaled
@@ -115,21 +116,22 @@ def adaptive_softmax(
     )
     seen, whole = steps * rows * 64, sum(len(piece.tokens) for row in text.train for piece in row)
     note = (
-        f"{NOTE} Vocabularies of {', '.join(f'{size:,}' for size in sorted(vocabularies))} words. Networks saw {seen:,} "
-        f"of {whole:,} words of text."
+        f"{NOTE} Vocabularies of {', '.join(f'{size:,}' for size in sorted(vocabularies))} words. Networks saw "
+        f"{seen:,} of {whole:,} words of text."
     )
     return Observation(measurements=tuple(measurements), chart=chart, note=note)
 
 
 NOTE = (
-    "Fewer computations for rare words is not quite how it works: a rare word costs the shortlist and its cluster, more "
-    "than a frequent one; what is saved is that most words are not rare, and that the rare cluster is narrow (Grave et al. "
-    "2016, https://arxiv.org/abs/1609.04309). Here the shortlist is a 25th of the vocabulary and the next cluster ends at "
-    "a fifth, predicted from dim / 4, the last from dim / 16. All probabilities, as writing needs them, take every cluster, "
-    "so the gain there comes from the narrow ones alone. Networks this little trained have hardly seen rare words: nothing "
-    "is said of convergence, and equal steps are not equal time, in which the adaptive head would see more. Words outside "
-    "of the vocabulary carry no loss; perplexities of different vocabularies cannot be compared. Large language models "
-    "with subword vocabularies do not use it: one large product suits a GPU better than several small ones."
+    "Fewer computations for rare words is not quite how it works: a rare word costs the shortlist and its cluster, "
+    "more than a frequent one; what is saved is that most words are not rare, and that the rare cluster is narrow "
+    "(Grave et al. 2016, https://arxiv.org/abs/1609.04309). Here the shortlist is a 25th of the vocabulary and the "
+    "next cluster ends at a fifth, predicted from dim / 4, the last from dim / 16. All probabilities, as writing needs "
+    "them, take every cluster, so the gain there comes from the narrow ones alone. Networks this little trained have "
+    "hardly seen rare words: nothing is said of convergence, and equal steps are not equal time, in which the adaptive "
+    "head would see more. Words outside of the vocabulary carry no loss; perplexities of different vocabularies cannot "
+    "be compared. Large language models with subword vocabularies do not use it: one large product suits a GPU better "
+    "than several small ones."
 )
 
 
@@ -172,7 +174,7 @@ OBJECTIVES: dict[str, Objective] = {"full": FullSoftmax(), "chunked": CausalLM()
 def _costs(text: WordText, run: _Run, rounds: int) -> tuple[list[Measurement], dict[str, float]]:
     """What is counted and timed for one vocabulary, and the seconds a word of a training step."""
     networks = {kind: run.network(text, 0, kind == "adaptive").train() for kind in OBJECTIVES}
-    batch = next(endless(text.train, run.rows, 0))
+    batch = next(batches(text.train, run.rows, 0, 0))
     losses = [float(OBJECTIVES[kind](networks[kind], batch).mean.detach()) for kind in ("full", "chunked")]
     heads = {
         kind: sum(one.numel() for name, one in network.named_parameters() if name.startswith("head."))
@@ -262,9 +264,9 @@ def _quality(text: WordText, run: _Run) -> list[Measurement]:
     """Held-out perplexity of both heads after the same batches, and their ratio by how frequent words are."""
     nats: dict[str, dict[int, dict[str, float]]] = {kind: {} for kind in PERPLEXITY}
     for seed in range(run.seeds):
-        trained = {
-            kind: train(run.network(text, seed, kind == "adaptive"), text.train, run.config(seed)) for kind in nats
-        }
+        trained = {kind: run.network(text, seed, kind == "adaptive") for kind in nats}
+        for network in trained.values():
+            fit(network, CausalLM(), text.train, run.config(seed))
         head = trained["adaptive"].head
         assert isinstance(head, AdaptiveSoftmax)
         chosen = text.held_out[:: max(len(text.held_out) // run.held_out_rows, 1)]

@@ -1,15 +1,15 @@
 """Question 43: attention, residual connections and norms against vanishing gradients, each taken away.
 
-Through depth: how much of a gradient reaches the first block of fresh networks of several depths, and how well they can be
-trained then, each part taken away in turn (fixed averages over what came before stand in for attention). Through time: how
-much of the last byte's gradient reaches bytes far back, in a transformer, an LSTM and a tanh network, fresh and trained.
+Through depth: how much of a gradient reaches the first block of fresh networks of several depths, and how well they can
+be trained then, each part taken away in turn (fixed averages over what came before stand in for attention). Through
+time: how much of the last byte's gradient reaches bytes far back, in a transformer, an LSTM and a tanh network, fresh
+and trained.
 """
 
 from __future__ import annotations
 
 import contextlib
 import copy
-import math
 from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import Any
@@ -19,7 +19,7 @@ import torch
 from lmworks.basics import progress
 from lmworks.evaluation.measurement import Measurement
 from lmworks.lab.bench.byte_rows import byte_batch
-from lmworks.lab.bench.deep_network import ExactCausalLM, deep_network, gradient_by_block, logarithm, reached, way_back
+from lmworks.lab.bench.deep_network import deep_network, gradient_by_block, logarithm, reached, way_back
 from lmworks.lab.bench.small_network import BYTES, WARMUP, ByteText, bits_per_byte, byte_text, held_out_logits, train
 from lmworks.lab.finding import Check, Observation, Rule
 from lmworks.lab.registry import Count, Several, experiment, scaled
@@ -29,9 +29,11 @@ from lmworks.models.network import Network
 from lmworks.models.relatives.recurrent import RecurrentNetwork
 from lmworks.models.relatives.recurrent_config import RecurrentConfig
 from lmworks.models.scheme import Scheme
+from lmworks.objectives import CausalLM
 from lmworks.objectives.gradients import activation_gradients
 from lmworks.tokens.batch import IGNORE, Batch
 from lmworks.training.settings import TrainingConfig
+from lmworks.training.step import DivergedError
 
 WHOLE, AVERAGES = "whole", "averages for attention"
 KINDS: dict[str, dict[str, Any]] = {
@@ -43,7 +45,7 @@ KINDS: dict[str, dict[str, Any]] = {
 }
 CONTEXT = 32
 RATES = (1e-3, 4e-3)
-"""Of each kind and depth the better one is taken, by other text and a seed that is not judged."""
+"""For each kind and depth the better rate is taken, chosen on other text with a seed that is not judged."""
 HIGH_RATE = 3e-2
 LONG = 64
 """Bytes of a text through which gradients go back in time."""
@@ -90,8 +92,8 @@ TIME = lasts("transformer minus tanh network", "trained")
         only_if=(
             (
                 Check(f"{arrives(WHOLE)} minus without residual", ">", 0.5),
-                "what residuals save is not called a gradient's length: without them, and with norms and weights by width, it "
-                "arrives as long, and in the wrong directions",
+                "what residuals save is not called a gradient's length: without them, and with norms and weights by "
+                "width, it arrives as long, and in the wrong directions",
             ),
             (
                 Check(f"{loss('without norm')} minus whole", ">", 0.02),
@@ -139,13 +141,14 @@ def vanishing(
 
 
 NOTE = (
-    "Weights are drawn so that each matrix keeps a signal's size (GELU, no gate) unless said otherwise, which spares networks "
-    "without residual stream or norm the worst; a deviation of 0.02 is what GPT-2 began with. "
-    "A learning rate is chosen for each kind and depth from two, on other text. Without residual stream attention averages "
-    "its input again and again until all tokens are alike (Dong et al. 2021, https://arxiv.org/abs/2103.03404), so that "
-    "a gradient's length says little: claim 27 counts its directions. Pre-norm is what is tested; post-norm puts norms on the "
-    "residual stream itself (Xiong et al. 2020, https://arxiv.org/abs/2002.04745). Recurrent networks have the weights that "
-    "they are usually given, and one layer; the LSTM was made against vanishing through time (Hochreiter and Schmidhuber 1997)."
+    "Weights are drawn so that each matrix keeps a signal's size (GELU, no gate) unless said otherwise, which spares "
+    "networks without residual stream or norm the worst; a deviation of 0.02 is what GPT-2 began with. "
+    "A learning rate is chosen for each kind and depth from two, on other text. Without residual stream attention "
+    "averages its input again and again until all tokens are alike (Dong et al. 2021, "
+    "https://arxiv.org/abs/2103.03404), so that a gradient's length says little: claim 27 counts its directions. "
+    "Pre-norm is what is tested; post-norm puts norms on the residual stream itself (Xiong et al. 2020, "
+    "https://arxiv.org/abs/2002.04745). Recurrent networks have the weights that they are usually given, and one "
+    "layer; the LSTM was made against vanishing through time (Hochreiter and Schmidhuber 1997)."
 )
 
 
@@ -176,15 +179,16 @@ def _trained(kind: str, depth: int, dim: int, data: ByteText, steps: int, window
 
 
 def _bits(kind: str, depth: int, dim: int, data: ByteText, run: tuple[int, float, int], windows: int) -> float:
-    """Train one network for steps, at a rate, by a seed; bits per byte of held-out text, of a run that diverged those of
-    chance."""
+    """Train one network; its bits per byte of held-out text, or those of chance where it diverged."""
     steps, rate, seed = run
     network = deep_network(seed, depth, dim, CONTEXT, **KINDS[kind])
     config = TrainingConfig(steps=steps, rows=16, learning_rate=rate, warmup=WARMUP, seed=seed)
     with _as(kind, network):
-        train(network, data.train, config)
-        bits = bits_per_byte(*held_out_logits(network, data.held_out, windows))
-    return min(bits, CHANCE) if math.isfinite(bits) else CHANCE
+        try:
+            train(network, data.train, config)
+        except DivergedError:
+            return CHANCE
+        return min(bits_per_byte(*held_out_logits(network, data.held_out, windows)), CHANCE)
 
 
 def _compared(found: dict[str, dict[int, float]], name: Any, depth: str, unit: str) -> list[Measurement]:
@@ -221,9 +225,9 @@ def _memory(kind: str, dim: int, seed: int) -> Network:
 def distances(network: Network, batch: Batch) -> Distances:
     """Take the loss of the last byte that each row predicts back to all bytes' embeddings."""
     labels = torch.full_like(batch.labels, IGNORE)
-    labels[:, -2] = batch.labels[:, -2]  # behind a row's last byte none is known
+    labels[:, -2] = batch.labels[:, -2]  # after a row's last byte none is known
     exact = copy.deepcopy(network).double()  # float32 has nothing below 1e-45
-    [gradient] = activation_gradients(exact, ExactCausalLM(), replace(batch, labels=labels), ["embedding"]).values()
+    [gradient] = activation_gradients(exact, CausalLM(), replace(batch, labels=labels), ["embedding"]).values()
     return Distances(gradient.norm(dim=-1).mean(dim=0).tolist())
 
 

@@ -1,8 +1,9 @@
 """Question 46: encoders understand and decoders write, as the parts of one translator, and each alone.
 
-One block in three arrangements learns the same pairs: an encoder and a decoder that attends to it; a decoder alone, which reads
-the source as a prefix and goes on; an encoder alone, which fills targets that are gaps. Which translates best? What is left of
-the translator without its cross-attention? And from whose states can be told what a question asks for?
+One block in three arrangements learns the same pairs: an encoder and a decoder that attends to it; a decoder alone,
+which reads the source as a prefix and goes on; an encoder alone, which fills targets that are gaps. Which translates
+best? What is left of the translator without its cross-attention? And from whose states can be told what a question asks
+for?
 """
 
 from __future__ import annotations
@@ -37,8 +38,8 @@ BOTH, DECODER, ENCODER = "encoder-decoder", "decoder alone", "encoder alone"
 ROUNDS = (1, 4)
 """Rounds in which an encoder fills a target."""
 BLOCKS, WIDTH = 2, 640
-"""Blocks of a stack that is alone, and the width inside their feed-forwards: as many operations a pair as the 2 + 2 narrower
-blocks of the encoder-decoder, since both texts pass through all of them."""
+"""Blocks of a stack that is alone, and the width inside their feed-forwards: as many operations a pair as the 2 + 2
+narrower blocks of the encoder-decoder, since both texts pass through all of them."""
 SILENCED, SHUFFLED = "without cross-attention", "with the source of another sentence"
 BLEU, CHRF = "BLEU", "chrF"
 TOLD = "what is asked for, told from"
@@ -58,8 +59,9 @@ BEST_FILLED = filled(ROUNDS[-1])
 
 @experiment(
     question=46,
-    claim="Encoders process input into abstract representations capturing context; decoders generate outputs using the encoder's "
-    "data and previously generated tokens. In translation, the encoder understands the source and the decoder writes the target.",
+    claim="Encoders process input into abstract representations capturing context; decoders generate outputs using the "
+    "encoder's data and previously generated tokens. In translation, the encoder understands the source and the "
+    "decoder writes the target.",
     rule=Rule(
         holds_if=(
             Check(f"{BLEU}, {BOTH} minus {BEST_FILLED}", ">", 0),
@@ -123,16 +125,16 @@ def encoders_and_decoders(
 
 
 NOTE = (
-    "All read the same pairs equally often with the same optimiser and rates, which were chosen for the encoder-decoder. A decoder "
-    "alone reads the source from both sides, and passes both texts through all of its blocks: at equal operations it has fewer "
-    "parameters, at equal parameters it would take about twice the operations (Raffel et al. 2020, "
-    "https://arxiv.org/abs/1910.10683, section 3.2.2). The encoder alone fills targets "
-    "of five lengths around the mean ratio, in one round or in four, and keeps the one it is surest of. Answers are greedy. "
-    "Without cross-attention: what the trained decoder takes from the source is set to zero, so it was not made to do without. "
-    "Probes: the mean of the states over each of TREC's questions, frozen, into logistic regression that learns which of six "
-    "kinds of thing is asked for; the translators learnt from captions, questions are new to them. The decoder's states are those "
-    "at the tokens of its own translation. Translators are small and learn a narrow text; nothing is said of large models, which "
-    "today are decoders alone."
+    "All read the same pairs equally often with the same optimiser and rates, which were chosen for the "
+    "encoder-decoder. A decoder alone reads the source from both sides, and passes both texts through all of its "
+    "blocks: at equal operations it has fewer parameters, at equal parameters it would take about twice the operations "
+    "(Raffel et al. 2020, https://arxiv.org/abs/1910.10683, section 3.2.2). The encoder alone fills targets "
+    "of five lengths around the mean ratio, in one round or in four, and keeps the one it is surest of. Answers are "
+    "greedy. Without cross-attention: what the trained decoder takes from the source is set to zero, so it was not "
+    "made to do without. Probes: the mean of the states over each of TREC's questions, frozen, into logistic "
+    "regression that learns which of six kinds of thing is asked for; the translators learnt from captions, questions "
+    "are new to them. The decoder's states are those at the tokens of its own translation. Translators are small and "
+    "learn a narrow text; nothing is said of large models, which today are decoders alone."
 )
 
 

@@ -20,8 +20,9 @@ from lmworks.basics import progress
 from lmworks.basics.errors import DataError
 from lmworks.evaluation.measurement import Measurement
 from lmworks.generation.scoring import logprobs_of, token_logprobs
-from lmworks.lab.bench.byte_rows import byte_rows, fit, nats_per_byte
+from lmworks.lab.bench.byte_rows import byte_rows, nats_per_byte
 from lmworks.lab.bench.small_network import BYTES, small_network
+from lmworks.lab.bench.training import fit
 from lmworks.lab.chart import Chart, Series
 from lmworks.lab.finding import Check, Observation, Rule
 from lmworks.lab.registry import Count, Several, experiment, scaled
@@ -69,7 +70,8 @@ REACH = f"{OF_TOKENS}, gain from looking 4 tokens back and not 2"
         only_if=(
             (
                 Check(f"{MINUS}, {MOST}", "<", 0),
-                "the transformer has far more text and compute: trained on the same text for seconds, it predicts worse",
+                "the transformer has far more text and compute: trained on the same text for seconds, it predicts "
+                "worse",
             ),
         ),
     ),
@@ -106,8 +108,8 @@ NOTE = (
     "(Allal et al. 2025, https://arxiv.org/abs/2502.02737), millions of times the text that the n-grams had, "
     "Wikipedia and perhaps these very articles among them; it reads WikiText's <unk> and @-@ without having been "
     "trained on them. A cut context begins in the middle of a text. Trained on the same bytes, the network had at most "
-    "the given steps at every size and was stopped by other text, and the n-gram model's order was chosen by that text, "
-    "too. LSTMs hardly notice the order of words more than 50 back (Khandelwal et al. 2018, "
+    "the given steps at every size and was stopped by other text, and the n-gram model's order was chosen by that "
+    "text, too. LSTMs hardly notice the order of words more than 50 back (Khandelwal et al. 2018, "
     "https://arxiv.org/abs/1805.04623); the line with the far context out of order is that test for this model."
 )
 
@@ -138,7 +140,7 @@ def _fold(documents: Sequence[Document], seed: int, folds: int) -> Fold:
 
 
 def _by_size(folds: Sequence[Fold], sizes: Sequence[int], steps: int, dim: int, layers: int) -> list[Measurement]:
-    """Network and n-gram model trained on the first so many bytes of each fold, and their difference."""
+    """Network and n-gram model trained on the beginning of each fold, and their difference."""
     rows = []
     for size in sizes:
         bits: dict[str, dict[int, float]] = {"network": {}, OF_BYTES: {}}
@@ -229,7 +231,7 @@ def _against_real(real: LanguageModel, fold: Fold, blocks: int, seed: int) -> di
 
 
 def context_name(context: int) -> str:
-    """The real model's loss with so much context."""
+    """The name of the real model's loss with this much context."""
     return f"{REAL}, {context} tokens of context"
 
 

@@ -1,14 +1,15 @@
 """Question 48: hyperparameters steer how fast a model converges and how good it becomes.
 
-For each seed a sweep of its own (`lmworks.jobs.sweeping`) over learning rate, batch size, depth and dropout, at equal numbers of training
-tokens. The settings of its best trial and of the one in the middle are then trained anew, each with two seeds that took no
-part, and judged by text that took no part: what lies between them is compared with what lies between two seeds of the same
-settings, and their losses on the way say how fast they converge. Beside them stand the recipe as it is, with a tenth of its
-learning rate, and with four times its batch. `--set widths=[32,128]` also chooses the learning rate for two widths.
+For each seed a sweep of its own (`lmworks.jobs.sweeping`) over learning rate, batch size, depth and dropout, at equal
+numbers of training tokens. The settings of its best trial and of the one in the middle are then trained anew, each with
+two seeds that took no part, and judged by text that took no part: what lies between them is compared with what lies
+between two seeds of the same settings, and their losses on the way say how fast they converge. Beside them stand the
+recipe as it is, with a tenth of its learning rate, and with four times its batch. `--set widths=[32,128]` also chooses
+the learning rate for two widths.
 
-The rule is the second one. The first asked that a sweep beats the recipe's defaults and tells importance from chance, which
-is more than the claim says; by it the quick scale came out as "fails here", and full was not run. This one was written
-before any run of it, and takes seeds that the first never saw (from 100 on).
+The rule is the second one. The first asked that a sweep beats the recipe's defaults and tells importance from chance,
+which is more than the claim says; by it the quick scale came out as "fails here", and full was not run. This one was
+written before any run of it, and takes seeds that the first never saw (from 100 on).
 """
 
 from __future__ import annotations
@@ -67,8 +68,8 @@ ANEW = (1000, 2000)
 
 @experiment(
     question=48,
-    claim="Hyperparameters (like learning rate or batch size) are preset values that control the training process; they "
-    "influence how fast a model converges and its final accuracy.",
+    claim="Hyperparameters (like learning rate or batch size) are preset values that control the training process; "
+    "they influence how fast a model converges and its final accuracy.",
     rule=Rule(
         holds_if=(Check(BEYOND, ">", 0), Check(SPEED, "<", 0.9)),
         only_if=(
@@ -90,8 +91,8 @@ def hyperparameters(
     first_seed: Annotated[int, Field(ge=0, lt=1000)] = 100,
     seeds: Count = scaled(3, 4),
 ) -> Observation:
-    """The best trial's settings against the middle one's and the recipe, beside seed noise; convergence; importance of each
-    setting; transfer across width."""
+    """The best trial's settings beside the middle one's, the recipe and seed noise; convergence; each setting's
+    importance; transfer across width."""
     data = byte_text(text)
     drawn = range(first_seed, first_seed + seeds)
     names = (AS_IT_STANDS, BEST, MIDDLE, SLOWER, LARGER, NOISE, SPREAD, SPEED)
@@ -149,13 +150,14 @@ def beyond_chance(setting: str) -> str:
 
 
 NOTE = (
-    "Trials see equally many tokens and not equally much computing: a deeper network costs more, and a smaller batch makes more "
-    "steps of them. Importance is PED-ANOVA's, the best quarter of a sweep's trials against all of them, and holds for this "
-    "space and this short training alone: a wider range makes a setting matter more. Chance is what 95 % of shuffled results stay below. "
-    "Best and middle are chosen on one text and judged on another, with other seeds, two each. The first trial of a sweep is the "
-    "recipe as it stands. Not every hyperparameter has to matter for the claim to hold, and it does not say which do. An "
-    "earlier rule asked more than the claim (that the sweep beats the recipe, and that importance can be told from chance); "
-    "this one was written before its first run, with new seeds."
+    "Trials see equally many tokens and not equally much computing: a deeper network costs more, and a smaller batch "
+    "makes more steps of them. Importance is PED-ANOVA's, the best quarter of a sweep's trials against all of them, "
+    "and holds for this space and this short training alone: a wider range makes a setting matter more. Chance is what "
+    "95 % of shuffled results stay below. Best and middle are chosen on one text and judged on another, with other "
+    "seeds, two each. The first trial of a sweep is the recipe as it stands. Not every hyperparameter has to matter "
+    "for the claim to hold, and it does not say which do. An earlier rule asked more than the claim (that the sweep "
+    "beats the recipe, and that importance can be told from chance); this one was written before its first run, with "
+    "new seeds."
 )
 
 Curve = list[tuple[float, float]]

@@ -16,8 +16,9 @@ from lmworks.basics.errors import ConfigError, DataError
 from lmworks.evaluation.measurement import Measurement
 from lmworks.evaluation.scaling import FittedLaw, ScalingLaw, fit_scaling_law
 from lmworks.evaluation.statistics import Estimate
-from lmworks.lab.bench.byte_rows import byte_rows, fit
+from lmworks.lab.bench.byte_rows import byte_rows
 from lmworks.lab.bench.small_network import bits_per_byte, byte_text, held_out_logits, small_network
+from lmworks.lab.bench.training import fit
 from lmworks.lab.chart import Chart, Series
 from lmworks.lab.finding import Check, Observation, Rule
 from lmworks.lab.registry import Count, Several, experiment, scaled
@@ -29,7 +30,7 @@ from lmworks.training.settings import TrainingConfig
 UNIT = "bits/byte"
 LAYERS, HEAD, CONTEXT, RATE, EMBEDDING_RATE = 2, 16, 64, 0.02, 8e-3
 ROWS = 4
-"""Few, so that the least data is some steps, too: the first hundred follow no power law."""
+"""Rows of a step: few, so that the least data still makes steps enough; the first hundred follow no power law."""
 WINDOWS = 400
 
 SIZE_GAIN = "largest fitted network minus smallest, mean over the amounts of data"
@@ -93,13 +94,13 @@ def scale(
 
 
 NOTE = (
-    "This run tests one part of the claim, that size and data pay, and by a law that holds beyond what it was fitted to. "
-    "What the real model can do, task by task and beside the level of chance, is not part of this rule. Nothing "
+    "This run tests one part of the claim, that size and data pay, and by a law that holds beyond what it was fitted "
+    "to. What the real model can do, task by task and beside the level of chance, is not part of this rule. Nothing "
     "here has billions of parameters, and a forecast a few times further says little of one a million times further. "
     "Every run reads its bytes once, with one schedule and one learning rate for all sizes, so that more data is also "
     "more steps; the law's powers depend on that, on the text and on the range: published ones, over far "
-    "larger runs, are 0.076 and 0.095 without a floor (Kaplan et al. 2020, https://arxiv.org/abs/2001.08361) and 0.34 and "
-    "0.28 with one (Hoffmann et al. 2022, https://arxiv.org/abs/2203.15556). The floor is that of the fit, and no "
+    "larger runs, are 0.076 and 0.095 without a floor (Kaplan et al. 2020, https://arxiv.org/abs/2001.08361) and 0.34 "
+    "and 0.28 with one (Hoffmann et al. 2022, https://arxiv.org/abs/2203.15556). The floor is that of the fit, and no "
     "measurement of the entropy of English. Size counts the blocks' parameters, without the embedding."
 )
 
@@ -110,7 +111,7 @@ def parameters(network: Network) -> int:
 
 
 def _piece(text: Int[Tensor, " bytes"], amount: int, seed: int) -> Int[Tensor, " bytes"]:
-    """So many bytes from a place of the text that is another one for each seed, going on at its beginning."""
+    """This many bytes from a place of the text that depends on the seed; the end continues at the beginning."""
     return text.roll(-seed * len(text) // 7)[:amount]
 
 

@@ -1,8 +1,7 @@
-"""BART (Lewis et al. 2020), mBART (Liu et al. 2020) and Marian (Junczys-Dowmunt et al. 2018): encoder-decoders with a bias on
-the logits.
+"""BART (Lewis et al. 2020), mBART (Liu et al. 2020), Marian (Junczys-Dowmunt et al. 2018): encoder-decoders, biased logits.
 
-BART and mBART have learned positions from row 2 on and a norm over the embeddings; Marian has sines and neither. mBART's blocks
-are pre-norm, with a norm behind the last of either stack; the others' are post-norm.
+BART and mBART have learned positions from row 2 on and a norm over the embeddings; Marian has sines and neither. mBART's
+blocks are pre-norm, with a norm after the last of either stack; the others' are post-norm.
 """
 
 from __future__ import annotations

@@ -11,6 +11,7 @@ from typing import Any
 from lmworks.basics.errors import ConfigError, ModelError
 from lmworks.models.config import MOST_CLUSTERS, ModelConfig
 from lmworks.models.families.tables import Family
+from lmworks.models.positions.encoding import encodings
 
 ARCHITECTURE = "LmworksForCausalLM"
 BLOCK = [
@@ -44,8 +45,7 @@ EXPERTS = [
     ),
 ]
 STACK = [
-    "position.weight",
-    "relative.weight",
+    *sorted({f"{one.part_name}.{weight}" for one in encodings().values() for weight in one.weights}),
     "segment.weight",
     "embedding_norm.weight",
     "embedding_norm.bias",

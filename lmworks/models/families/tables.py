@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from lmworks.basics.errors import ConfigError, ModelError
 from lmworks.models.config import MOST_LAYERS, ModelConfig
+from lmworks.models.positions.encoding import encoding_of, encodings
 
 if TYPE_CHECKING:  # tables are read with every recipe, and what is wrong there should not wait for torch
     import torch
@@ -34,7 +35,7 @@ class Transposed:
 
 @dataclass(frozen=True)
 class ByHead:
-    """Our matrix has all queries, then all keys, then all values; theirs has the three of each head together (GPT-NeoX)."""
+    """Our matrix has all queries, then all keys, then all values; theirs has each head's three together (GPT-NeoX)."""
 
     name: str
 
@@ -90,8 +91,8 @@ class Family:
     ignored: tuple[str, ...] = ()
     """Tensors that files carry and that hold nothing learned: masks, frequencies."""
     copies: Mapping[str, str] = field(default_factory=dict)
-    """Other places of a tensor of the table -> its name there. transformers 5 shares them only where head and embedding are one
-    matrix, and reads them from the file else."""
+    """Other places of a tensor of the table -> its name there. transformers 5 shares them only if head and embedding are one
+    matrix, and otherwise reads them from the file."""
     activations: Mapping[str, str] = field(default_factory=lambda: ACTIVATIONS)
     """Their names of the non-linearity -> ours."""
     more_from: Callable[[Mapping[str, Any], int], dict[str, Any]] | None = None
@@ -188,7 +189,7 @@ class Family:
         }
 
     def by_table_name(self, theirs: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """A file's tensors under the names of the table, whatever of them it leaves out or names otherwise."""
+        """A file's tensors under the table's names, even where the file shortens or changes them."""
         if self.prefix and not any(name.startswith(self.prefix) for name in theirs):
             theirs = {self.prefix + name: tensor for name, tensor in theirs.items()}
         return {self.aliases.get(name, name): tensor for name, tensor in theirs.items()}
@@ -287,7 +288,7 @@ def _regrouped(matrix: Tensor, outer: int, inner: int) -> Tensor:
 
 
 def each_name(table: Mapping[str, Source], config: ModelConfig) -> Iterator[tuple[str, Named]]:
-    """Our tensor names with theirs, layer by layer and expert by expert, without those that this config does not have."""
+    """Our tensor names with theirs, layer by layer and expert by expert, without those that this config lacks."""
     for ours, theirs in table.items():
         if not _absent(ours, config):
             layers = (config.encoder_layers or config.layers) if ours.startswith("encoder.") else config.layers
@@ -343,12 +344,20 @@ def _absent(name: str, config: ModelConfig) -> bool:
         or _absent_norm(name, config)
         or _absent_head(name, config)
         or (name.startswith("ngram_embedding.") and not config.ngrams)
-        or (name.startswith("position.") and config.positions != "learned")
-        or (name.startswith("relative.") and config.positions != "relative")
+        or _absent_position(name, config)
         or (name.startswith("segment.") and not config.segments)
         or (name.endswith((".qkv.bias", ".query.bias", ".kv.bias")) and not config.qkv_bias)
         or (name.endswith("attention.output.bias") and not config.output_bias)
         or (".feed_forward." in name and name.endswith(".bias") and not config.feed_forward_bias)
+    )
+
+
+def _absent_position(name: str, config: ModelConfig) -> bool:
+    """Does the name belong to another positional encoding than the config's?"""
+    part, _, weight = name.partition(".")
+    own = encoding_of(config)
+    return part in {one.part_name for one in encodings().values()} and (
+        part != own.part_name or weight not in own.weights
     )
 
 
@@ -416,8 +425,10 @@ ROPE_SCALING = {  # ours                   <- theirs
 
 
 def rope_from(theirs: Mapping[str, Any], partly: bool = False) -> dict[str, Any]:
-    """Rotary settings from either spelling: `rope_parameters`, or `rope_theta` with `rope_scaling`; how many dimensions are
-    turned is read elsewhere where heads may be turned `partly`."""
+    """Rotary settings from either spelling: `rope_parameters`, or `rope_theta` with `rope_scaling`.
+
+    Where heads may be turned `partly`, the number of turned dimensions is read elsewhere.
+    """
     parameters = {"rope_theta": theirs.get("rope_theta")}
     for name in ("rope_scaling", "rope_parameters"):
         table = theirs.get(name) or {}
@@ -456,8 +467,8 @@ def rope_to(config: ModelConfig) -> dict[str, Any]:
     scaling = config.rope_scaling
     if scaling is not None and scaling.kind == "dynamic" and scaling.original_context not in (None, config.context):
         raise ModelError(
-            f"rope_scaling.original_context ({scaling.original_context}) of dynamic scaling is context ({config.context}) "
-            "in public files; leave it out, or choose the family lmworks"
+            f"rope_scaling.original_context ({scaling.original_context}) of dynamic scaling is context "
+            f"({config.context}) in public files; leave it out, or choose the family lmworks"
         )
     if config.rope_scaling is not None:
         values = config.rope_scaling.model_dump(exclude_none=True, exclude_defaults=True)

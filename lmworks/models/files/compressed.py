@@ -1,8 +1,9 @@
-"""Matrices of a model directory in 4 or 8 bits, in compressed-tensors' format `pack-quantized`, as transformers loads it.
+"""Matrices of a model directory in 4 or 8 bits, in compressed-tensors' format `pack-quantized`, as transformers loads
+it.
 
-A matrix `x.weight` is stored as `x.weight_packed` (int32, 32 / bits values in each), `x.weight_scale` (one for each group of
-a row) and `x.weight_shape`; `quantization_config` in config.json says so. Written are groups of 32, symmetric; read are
-other sizes of group and a scale for each row too. What else the format has is refused by name, never guessed.
+A matrix `x.weight` is stored as `x.weight_packed` (int32, 32 / bits values in each), `x.weight_scale` (one for each
+group of a row) and `x.weight_shape`; `quantization_config` in config.json says so. Written are groups of 32, symmetric;
+read are other sizes of group and a scale for each row too. What else the format has is refused by name, never guessed.
 Source: the package compressed-tensors 0.20, `compressors/pack_quantized` and `quantization/quant_config.py`.
 """
 
@@ -51,8 +52,8 @@ class Compression:
     ) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """The tensors of a file with the matrices packed, and its `quantization_config`.
 
-        Routers, norms and biases stay as they are, and so do matrices whose rows are not whole groups of 32. ConfigError for a family that keeps its matrices turned; ModelError naming a tensor that is
-        not finite.
+        Routers, norms and biases stay as they are, and so do matrices whose rows are not whole groups of 32.
+        ConfigError for a family that keeps its matrices turned; ModelError naming a tensor that is not finite.
         """
         names = self._bits_of_each(family, config)
         packed: dict[str, Tensor] = {}
@@ -77,8 +78,8 @@ class Compression:
             bits = self.embedding_bits if ours in _OUTER else self.bits if _is_of_a_block(ours) else None
             if bits is not None and isinstance(source, Transposed):
                 raise ConfigError(
-                    f"a {family.name} network keeps its matrices turned, which compressed-tensors has no place for; use "
-                    "lmworks export --to gguf --type q4_0"
+                    f"a {family.name} network keeps its matrices turned, which compressed-tensors has no place for; "
+                    "use lmworks export --to gguf --type q4_0"
                 )
             found |= dict.fromkeys(_names(source), bits) if bits is not None else {}
         return found
@@ -99,8 +100,8 @@ class Compression:
 def decompressed(tensors: Mapping[str, Tensor], said: Any, dtype: torch.dtype | None = None) -> dict[str, Tensor]:
     """A file's tensors with every packed matrix as `x.weight`, in `dtype` or in the type of its scales.
 
-    `said` is config.json's `quantization_config`. ModelError, one sentence, for another method, format or scheme, and for a
-    matrix whose parts are missing, of wrong shapes or not finite.
+    `said` is config.json's `quantization_config`. ModelError, one sentence, for another method, format or scheme, and
+    for a matrix whose parts are missing, of wrong shapes or not finite.
     """
     allowed = bits_said(said)
     bases = [name.removesuffix(_PARTS[0]) for name in tensors if name.endswith(_PARTS[0])]
@@ -121,7 +122,8 @@ def decompressed(tensors: Mapping[str, Tensor], said: Any, dtype: torch.dtype | 
 def packed_matrix(
     base: str, tensors: Mapping[str, Tensor], allowed: set[int]
 ) -> tuple[Int[Tensor, "rows columns"], Float[Tensor, "rows groups"]]:
-    """Values (int8) and scales of the matrix `base`.weight, the groups of whatever size. ModelError where it is damaged."""
+    """Values (int8) and scales of the matrix `base`.weight, the groups of whatever size. ModelError where it is
+    damaged."""
     for part in _PARTS:
         if base + part not in tensors:
             raise _damaged(base, f"has no {part.removeprefix('.')}")
@@ -214,6 +216,6 @@ def _damaged(base: str, how: str) -> ModelError:
 
 def _not_read(what: str) -> ModelError:
     return ModelError(
-        f"{what}, which is not read here; known is {METHOD} / {FORMAT} with symmetric weights of 4 or 8 bits in their own "
-        "order: take the model without compression, or as a GGUF file"
+        f"{what}, which is not read here; known is {METHOD} / {FORMAT} with symmetric weights of 4 or 8 bits in their "
+        "own order: take the model without compression, or as a GGUF file"
     )

@@ -36,8 +36,8 @@ class StoredInDirectory:
         return cls({name: tensor for file in files for name, tensor in read_safetensors(file).items()}, said, config)
 
     def groups(self, name: str) -> Groups | None:
-        """A matrix as the folder holds it, with scales in float16; None where a part of it is not packed, or in groups that
-        are no multiple of 32, or has a scale that float16 does not hold exactly."""
+        """A matrix as the folder holds it, with scales in float16; None where a part of it is not packed, or in groups
+        that are no multiple of 32, or has a scale that float16 does not hold exactly."""
         source = self._sources.get(name)
         if not isinstance(source, str | Rows | ByHead):
             return None

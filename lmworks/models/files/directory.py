@@ -224,8 +224,8 @@ def write_network(
 ) -> None:
     """Write config.json and the weights into an existing folder, so that transformers and vLLM load them.
 
-    ModelError for a network with adapters on: its file format has no place for them; for a weight that is not finite where
-    weights are compressed.
+    ModelError for a network with adapters on: its file format has no place for them; for a weight that is not finite
+    where weights are compressed.
     """
     config = network.config
     family = family_of(config.family)

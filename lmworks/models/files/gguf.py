@@ -19,12 +19,12 @@ from lmworks.models.files.dequantise import FLOATS, dequantised
 from lmworks.models.files.directory import network_of
 from lmworks.models.files.gguf_file import GGUFFile
 from lmworks.models.network import Network
-from lmworks.models.positions import frequencies
+from lmworks.models.positions.rope import frequencies
 
 
 def read_gguf_network(file: GGUFFile, dtype: torch.dtype) -> Network:
-    """The network of a GGUF file in `dtype`; ModelError where a tensor is missing, left over or of a wrong shape, or all
-    of them take more memory than there is."""
+    """The network of a GGUF file in `dtype`; ModelError where a tensor is missing, left over or of a wrong shape, or
+    all of them take more memory than there is."""
     must_fit(str(file.path), dtype.itemsize * sum(prod(one.shape) for one in file.tensors.values()))
     try:
         config = gguf_config(file)

@@ -1,7 +1,7 @@
 """A tokenizer as entries of a GGUF file: the way back from `gguf_vocabulary.py`, for byte-level BPE.
 
-llama.cpp knows the rule that splits a text into words by a name alone, so only tokenizers whose rule has one can be written;
-the others are refused, as a near rule gives other ids without any sign.
+llama.cpp knows the rule that splits a text into words by a name alone, so only tokenizers whose rule has one can be
+written; the others are refused, as a near rule gives other ids without any sign.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def vocabulary_entries(tokenizer: Tokenizer, size: int) -> dict[str, Any]:
         "tokenizer.ggml.token_type": kinds,
         "tokenizer.ggml.merges": [merge if isinstance(merge, str) else " ".join(merge) for merge in model["merges"]],
         "tokenizer.ggml.add_bos_token": _adds(tokenizer, tokenizer.prefix, tokenizer.bos, "before"),
-        "tokenizer.ggml.add_eos_token": _adds(tokenizer, tokenizer.suffix, tokenizer.eos, "behind"),
+        "tokenizer.ggml.add_eos_token": _adds(tokenizer, tokenizer.suffix, tokenizer.eos, "after"),
     }
     further = sorted(tokenizer.vocabulary.stops - {tokenizer.eos})
     roles = {

@@ -4,7 +4,8 @@
         write_gguf(temporary, network_entries(network.config), network_tensors(network), "q8_0")
 
 Matrices are F16, Q8_0 or Q4_0; with Q4_0 embedding and head stay at Q8_0, as 4 bits cost them most. Norms, biases and
-what else is no matrix are F32. A matrix whose rows are not whole groups of 32 stays F16, as llama.cpp's own quantiser does it.
+what else is no matrix are F32. A matrix whose rows are not whole groups of 32 stays F16, as llama.cpp's own quantiser
+does it.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from lmworks.models.families.gguf import ARCHITECTURES, NORM_EPS, SETTINGS, TENS
 from lmworks.models.families.tables import Rows, each_name, rows_of
 from lmworks.models.files.quantise import BLOCK_BYTES, GROUP, Kind, fits, ggml, require_finite, to_blocks
 from lmworks.models.network import Network
-from lmworks.models.positions import frequencies
+from lmworks.models.positions.rope import frequencies
 
 KINDS = {"f16": Kind.F16, "q8_0": Kind.Q8_0, "q4_0": Kind.Q4_0}
 """The types of `lmworks export --type`."""
@@ -43,8 +44,8 @@ def exported_config(config: ModelConfig) -> ModelConfig:
     known = sorted({*ARCHITECTURES.values(), "mistral"})
     if config.family not in known:
         raise ModelError(
-            f"a {config.family} network cannot be written as GGUF here (known are {', '.join(known)}); save it as a model "
-            "directory"
+            f"a {config.family} network cannot be written as GGUF here (known are {', '.join(known)}); "
+            "save it as a model directory"
         )
     family_of(config.family).config_to(config)  # says what the family itself cannot have
     scaling = config.rope_scaling

@@ -2,14 +2,14 @@
 
     groups = nearest(weight, bits=4, scales=torch.bfloat16)    # round to nearest
     groups.weights()                                           # [rows, columns] in float32
-    from_words(to_words(groups.values, 4), 4)                  # as compressed-tensors packs values, 8 of 4 bits in an int32
+    from_words(to_words(groups.values, 4), 4)                  # as compressed-tensors packs: 8 of 4 bits in an int32
     groups = ggml(weight, Kind.Q4_0)                           # ggml's own rounding, to the bit; Q4_1 and Q8_0 too
     from_blocks(to_blocks(groups, Kind.Q4_0), Kind.Q4_0)       # as a GGUF file stores them
 
 Values are signed where there is no `least` (-8 ... 7, -128 ... 127) and 0 ... 15 where there is one (Q4_1). A scale may
-be negative: -8 has no +8 beside it, so a group whose largest weight is positive is turned round and loses nothing of it.
-Nothing here looks for NaN; whoever has a matrix's name does (`require_finite`).
-Sources: https://github.com/ggml-org/ggml/blob/master/src/ggml-quants.c; compressed-tensors, `compressors/pack_quantized`.
+be negative: -8 has no +8 beside it, so a group whose largest weight is positive is turned round and loses nothing of
+it. Nothing here looks for NaN; whoever has a matrix's name does (`require_finite`). Sources:
+https://github.com/ggml-org/ggml/blob/master/src/ggml-quants.c; compressed-tensors, `compressors/pack_quantized`.
 """
 
 from __future__ import annotations
@@ -125,7 +125,8 @@ def from_blocks(blocks: UInt8[Tensor, "rows bytes"], kind: Kind) -> Groups:
 
 
 def to_words(values: Int[Tensor, "rows columns"], bits: int) -> Int[Tensor, "rows words"]:
-    """Signed values as compressed-tensors packs them: 32 / bits of them in each int32, the first lowest, 2^(bits - 1) added."""
+    """Signed values as compressed-tensors packs them: 32 / bits of them in each int32, the first lowest, 2^(bits - 1)
+    added."""
     shifted = (values.to(torch.int16) + (1 << (bits - 1))).to(torch.uint8)
     if bits == 4:
         shifted = shifted[:, ::2] | shifted[:, 1::2] << 4

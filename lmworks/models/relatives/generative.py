@@ -4,13 +4,14 @@
     model = GenerativeClassifier.train(texts, labels, vocab_size, order=3)   # n-grams of each class
     model.posterior(ids)                # {"spam": 0.98, "ham": 0.02}, the likeliest first
     model.log_probability(ids)          # log p(text) over all classes: low where a text looks like none of them
-    model.generate("spam", 40, Sample(seed=1).start().choose, stop={tokenizer.eos})
+    model.generate("spam", 40, Chooser(Sample(seed=1)).choose, stop={tokenizer.eos})
 
-log p(class, text) = log p(class) + log p(text | class). Texts are token ids of any tokenizer; p(text) is a probability among
-all texts where each text that is learnt ends in an end token, and among those of its length where none does. Naive Bayes is
-the case in which p(text | class) is a product over tokens: an n-gram model of order 1 with counts smoothed by addition.
-Sources: McCallum and Nigam 1998, "A comparison of event models for naive Bayes text classification" (the multinomial one);
-Peng, Schuurmans and Wang 2004, https://doi.org/10.1023/B:INRT.0000011209.19643.e2 (n-gram models of each class).
+log p(class, text) = log p(class) + log p(text | class). Texts are token ids of any tokenizer; p(text) is a probability
+among all texts where each text that is learnt ends in an end token, and among those of its length where none does.
+Naive Bayes is the case in which p(text | class) is a product over tokens: an n-gram model of order 1 with counts
+smoothed by addition. Sources: McCallum and Nigam 1998, "A comparison of event models for naive Bayes text
+classification" (the multinomial one); Peng, Schuurmans and Wang 2004,
+https://doi.org/10.1023/B:INRT.0000011209.19643.e2 (n-gram models of each class).
 """
 
 from __future__ import annotations
@@ -46,11 +47,11 @@ class GenerativeClassifier:
         order: int | None = None,
         smoothing: float = 1.0,
     ) -> GenerativeClassifier:
-        """Learn from texts with a label each. With `order`, Kneser-Ney n-grams of that length; without, naive Bayes with
-        `smoothing` added to every count.
+        """Learn from texts with a label each. With `order`, Kneser-Ney n-grams of that length; without, naive Bayes
+        with `smoothing` added to every count.
 
-        Raises DataError for labels that are not one a text, or all the same, for a class without a token and for foreign
-        ids; ConfigError for an impossible order or smoothing.
+        Raises DataError for labels that are not one a text, or all the same, for a class without a token and for
+        foreign ids; ConfigError for an impossible order or smoothing.
         """
         if len(texts) != len(labels):
             raise DataError(f"there are {len(texts):,} texts and {len(labels):,} labels; give one label a text")
@@ -100,7 +101,8 @@ class GenerativeClassifier:
 
 
 def counted(documents: Sequence[Ids], vocab_size: int, smoothing: float) -> Ngram:
-    """Single tokens by their counts plus `smoothing`, as an n-gram model of order 1; ConfigError unless it is above 0."""
+    """Single tokens by their counts plus `smoothing`, as an n-gram model of order 1; ConfigError unless it is above
+    0."""
     if not 0 < smoothing < float("inf"):
         raise ConfigError(f"smoothing is {smoothing}; give a number above 0, such as 1")
     plain = Ngram.train(documents, vocab_size, order=1)  # checks the ids

@@ -114,8 +114,8 @@ def _count_block(
         end = min(places.stop, len(stream) - distance)
         here, there = slice(places.start, end), slice(places.start + distance, end + distance)
         near = owner[here] == owner[there]
-        before, behind = stream[here][near], stream[there][near]
-        keys = np.minimum(before, behind) * vocab_size + np.maximum(before, behind)
+        first, second = stream[here][near], stream[there][near]
+        keys = np.minimum(first, second) * vocab_size + np.maximum(first, second)
         # The distance goes into the code, because sorting numbers alone is ten times as fast as sorting with weights.
         codes.append(keys * window + distance - 1)
     code = np.sort(np.concatenate(codes))

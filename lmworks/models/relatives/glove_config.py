@@ -1,4 +1,5 @@
-"""GloveConfig: the settings of `lmworks.models.relatives.glove`, apart from it because recipes are read before torch is loaded."""
+"""GloveConfig: the settings of `lmworks.models.relatives.glove`, apart from it because recipes are read before torch is
+loaded."""
 
 from __future__ import annotations
 
@@ -14,7 +15,7 @@ class GloveConfig(Config):
     """Numbers of a vector."""
 
     window: int = Field(default=10, gt=0, le=1_000)
-    """A word's neighbours are this many words before and behind it."""
+    """A word's neighbours are this many words before and after it."""
 
     min_count: int = Field(default=5, gt=0)
     """Words that occur less often are taken out of the text."""

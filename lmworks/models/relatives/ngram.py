@@ -2,7 +2,7 @@
 
     model = Ngram.train((tokenizer.encode(document.text, special=False) for document in documents), vocab_size, order=5)
     model.bits_per_byte([ids], len(text.encode()))
-    model.generate(prompt, 100, Sample(seed=7).start().choose)
+    model.generate(prompt, 100, Chooser(Sample(seed=7)).choose)
 
 p(w | h) = (a(hw) - D(a(hw))) / a(h.) + backoff(h) p(w | h without its first token), down to the uniform distribution.
 a is the count for the longest grams and for those at the start of a document, and for all others the number of
@@ -52,9 +52,9 @@ class Level:
 
     keys: Int64[np.ndarray, " grams"]
     probability: Float32[np.ndarray, " grams"]
-    """Of the last token behind the others."""
+    """Of the last token after the others."""
     backoff: Float32[np.ndarray, " grams"]
-    """What a shorter context's probabilities are multiplied with behind this gram; 1 where nothing ever followed."""
+    """What a shorter context's probabilities are multiplied by after this gram; 1 where nothing ever followed."""
 
     def find(self, keys: Int64[np.ndarray, " wanted"]) -> Int64[np.ndarray, " wanted"]:
         """The id of each key, -1 where there is no such gram."""
@@ -118,7 +118,7 @@ class Ngram:
         return cls(_smoothed(counted, adjusted, used, vocab_size), vocab_size, used)
 
     def score(self, ids: Ids) -> Float64[np.ndarray, " tokens"]:
-        """log p of each token of a document behind all that stand before it; the first one behind the start."""
+        """log p of each token of a document after all that stand before it; of the first, after the start."""
         stream = np.concatenate([[self.vocab_size], _checked(ids, self.vocab_size, "the text")])
         probability = self.levels[0].probability[stream].astype(np.float64)
         gram = stream
@@ -139,7 +139,7 @@ class Ngram:
         return -sum(float(self.score(ids).sum()) for ids in documents) / math.log(2) / size
 
     def logits(self, context: Ids) -> Float[Tensor, " vocab"]:
-        """log p of every token behind a document's first tokens: what a decoding strategy chooses from."""
+        """log p of every token after a document's first tokens: what a decoding strategy chooses from."""
         probability = self.levels[0].probability[: self.vocab_size].astype(np.float64)
         recent = _checked(context[max(len(context) - self.order + 1, 0) :], self.vocab_size, "the context")
         start_token = [self.vocab_size] if len(context) < self.order - 1 else []
@@ -157,7 +157,7 @@ class Ngram:
     def generate(
         self, prompt: Ids, tokens: int, choose: Callable[[Float[Tensor, " vocab"]], int], stop: Container[int] = ()
     ) -> list[int]:
-        """Up to `tokens` ids behind `prompt`, each by `choose`; a token of `stop` is the last one."""
+        """Up to `tokens` ids after `prompt`, each by `choose`; a token of `stop` is the last one."""
         text = [int(token) for token in _checked(prompt, self.vocab_size, "the prompt")]
         start = len(text)
         while len(text) < start + tokens and not (len(text) > start and text[-1] in stop):
@@ -225,7 +225,7 @@ def _checked(ids: Ids, vocab_size: int, what: str) -> Int64[np.ndarray, " tokens
 def _stream(
     documents: Iterable[Ids], vocab_size: int
 ) -> tuple[Int64[np.ndarray, " stream"], Int64[np.ndarray, " stream"]]:
-    """All documents in a row, each behind the start token, and each token's place behind its document's start."""
+    """All documents in a row, each after the start token, and each token's distance from its document's start."""
     parts: list[Int64[np.ndarray, " tokens"]] = []
     for at, ids in enumerate(documents):
         parts += [np.array([vocab_size]), _checked(ids, vocab_size, f"document {at}")]
@@ -280,7 +280,7 @@ def _smoothed(
     vocab_size: int,
 ) -> list[Level]:
     """Interpolated probabilities from the shortest grams up, and each context's back-off weight."""
-    # The level below single tokens: one empty context, behind which every token is equally probable.
+    # The level below single tokens: one empty context, after which every token is equally probable.
     below = np.full(1, 1 / vocab_size)
     probabilities, backoffs = [], []
     for length, (level, counts, triple) in enumerate(zip(counted, adjusted, discounts, strict=True), 1):
@@ -296,7 +296,7 @@ def _smoothed(
         backoffs.append(backoff.astype(np.float32))
         probabilities.append(probability.astype(np.float32))
         below = probability
-    backoffs.append(np.ones(len(below), dtype=np.float32))  # nothing is looked up behind the longest grams
+    backoffs.append(np.ones(len(below), dtype=np.float32))  # nothing is looked up after the longest grams
     return [
         Level(level.keys, probability, backoff)
         for level, probability, backoff in zip(counted, probabilities, backoffs[1:], strict=True)

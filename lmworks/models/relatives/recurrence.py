@@ -83,7 +83,7 @@ class Layer(nn.Module):
     def forward(
         self, x: Float[Tensor, "batch seq inputs"], state: Float[Tensor, "parts batch hidden"], runs: Runs | None
     ) -> tuple[Hidden, Float[Tensor, "parts batch hidden"]]:
-        """What each step gives out, and the state behind each row's last real token."""
+        """What each step gives out, and the state after each row's last real token."""
         if runs is None:
             out, last = self.cell(x, self._theirs(state))
             return self.output_point(out), self._ours(last)
@@ -92,9 +92,9 @@ class Layer(nn.Module):
         packed = pack_padded_sequence(runs.gathered(x), runs.lengths.cpu(), batch_first=True, enforce_sorted=False)
         out, last = self.cell(packed, self._theirs(state[:, runs.row]))
         out = runs.scattered(pad_packed_sequence(out, batch_first=True)[0])
-        behind = torch.ones_like(runs.row, dtype=torch.bool)
-        behind[:-1] = runs.row[1:] != runs.row[:-1]  # of packed documents, the row's last
-        return self.output_point(out), state.index_copy(1, runs.row[behind], self._ours(last)[:, behind])
+        ends = torch.ones_like(runs.row, dtype=torch.bool)
+        ends[:-1] = runs.row[1:] != runs.row[:-1]  # of packed documents, the row's last
+        return self.output_point(out), state.index_copy(1, runs.row[ends], self._ours(last)[:, ends])
 
     def _theirs(self, state: Float[Tensor, "parts batch hidden"]) -> Tensor | tuple[Tensor, ...]:
         """Directions first, parts apart."""
@@ -122,18 +122,19 @@ class Recurrence(nn.Module):
     def forward(
         self, x: Float[Tensor, "batch seq inputs"], state: State, runs: Runs | None = None
     ) -> tuple[Hidden, State]:
-        """What the last layer gives out, and the state of all behind each row's last real token."""
-        behind = []
+        """What the last layer gives out, and the state of all layers after each row's last real token."""
+        states = []
         for number, layer in enumerate(self.layers):
             x, last = layer(self.dropout(x) if number else x, state[:, number], runs)
-            behind.append(last)
-        return x, torch.stack(behind, dim=1)
+            states.append(last)
+        return x, torch.stack(states, dim=1)
 
 
 @torch.no_grad()
 def initialise_cells(module: nn.Module, generator: torch.Generator) -> None:
-    """Fresh weights for torch's cells: what reads the input by Glorot & Bengio 2010, what carries the state on orthogonal
-    gate by gate (Saxe et al. 2013), biases zero but for an LSTM's forget gate, whose is 1 (Jozefowicz et al. 2015)."""
+    """Fresh weights for torch's cells: what reads the input by Glorot & Bengio 2010, what carries the state on
+    orthogonal gate by gate (Saxe et al. 2013), biases zero but for an LSTM's forget gate, whose is 1 (Jozefowicz et al.
+    2015)."""
     for cell in module.modules():
         if not isinstance(cell, nn.RNNBase):
             continue

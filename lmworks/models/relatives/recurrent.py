@@ -9,7 +9,7 @@ To whoever trains it or writes with it, it is a Network. What a decoder attends 
 
     score(h, s) = h s  |  h W s  |  v tanh(W h + U s)        a = softmax(score)        tanh(C [sum a s; h])
 
-Bahdanau's decoder attends with the state before the step; this one with the state behind it, as Luong's.
+Bahdanau's decoder attends with the state before the step; this one with the state after it, as Luong's.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from lmworks.basics.errors import ConfigError
 from lmworks.models.cache import Cache
 from lmworks.models.dropout import Dropout
+from lmworks.models.embedding_table import IDS, blank_embedding, looked_up
 from lmworks.models.hooks import HookPoint
 from lmworks.models.linear import Product
 from lmworks.models.masks import memory_visibility
@@ -32,7 +33,7 @@ from lmworks.models.network import Network, real_tokens
 from lmworks.models.relatives.recurrence import Hidden, Recurrence, Runs, State, initialise_cells
 from lmworks.models.relatives.recurrent_config import RecurrentConfig
 from lmworks.models.scheme import Scheme
-from lmworks.models.stack import IDS, Real, Tokens, blank_embedding, looked_up
+from lmworks.models.stack import Real, Tokens
 
 SMALL = 0.1
 """Embeddings are drawn from [-0.1, 0.1] (Zaremba et al. 2014, https://arxiv.org/abs/1409.2329)."""
@@ -66,17 +67,18 @@ class RecurrentMemory(Memory):
 
 
 class RecurrentCache(Cache):
-    """The state behind the tokens read so far; with input feeding, also what the attention gave for the last of them."""
+    """The state after the tokens read so far; with input feeding, also what the attention gave for the last of
+    them."""
 
     def __init__(self, tokens: Tokens, memory: Memory | None = None) -> None:
         self.length, self.memory, self.tokens, self.real = 0, memory, tokens, None
         self._shape, self._keys, self._values = (len(tokens), 0, 0, 0), [], []
         self.state: State | None = None
-        """None where it has to be made of the tokens: before the first, and behind `truncate`."""
+        """None where it has to be made of the tokens: before the first, and after `truncate`."""
         self.fed: Float[Tensor, "batch dim"] | None = None
 
     def truncate(self, length: int) -> None:
-        """Forget everything behind the first `length` tokens; a state cannot be taken back, so they are read again."""
+        """Forget everything after the first `length` tokens; a state cannot be taken back, so they are read again."""
         if length < self.length:
             self.state = self.fed = None
         super().truncate(length)
@@ -88,7 +90,7 @@ class RecurrentCache(Cache):
         super().cut(counts)
 
     def join(self, other: Cache) -> None:
-        """Take another cache's rows behind these."""
+        """Append another cache's rows to these."""
         assert isinstance(other, RecurrentCache)
         states, fed = (self.state, other.state), (self.fed, other.fed)
         super().join(other)
@@ -120,7 +122,8 @@ class SourceAttention(nn.Module):
         self.scores_point, self.pattern_point, self.mixed_point = HookPoint(), HookPoint(), HookPoint()
 
     def forward(self, states: Hidden, memory: Memory) -> Float[Tensor, "batch seq dim"]:
-        """tanh(C [context; state]). The pattern has the shape of a transformer's with one head, [batch, 1, seq, source]."""
+        """tanh(C [context; state]). The pattern has the shape of a transformer's with one head, [batch, 1, seq,
+        source]."""
         keys, values = memory.projected(0, lambda source: (source if self.key is None else self.key(source), source))
         shared = (-1, memory.readers)  # neighbouring rows that read one source look at it together
         scores = self._scores(states.unflatten(0, shared).flatten(1, 2), keys)
@@ -174,7 +177,8 @@ class RecurrentNetwork(Network):
         memory: Memory | None = None,
         prefix: Real | None = None,
     ) -> Float[Tensor, "batch seq dim"]:
-        """What the head reads. Arguments and errors as a Network's; packed `documents` each begin with a fresh state."""
+        """What the head reads. Arguments and errors as a Network's; packed `documents` each begin with a fresh
+        state."""
         if segments is not None:
             raise ConfigError("a recurrent network has no segment embeddings; leave segments out")
         if prefix is not None:
@@ -249,13 +253,13 @@ class RecurrentNetwork(Network):
         """Each step also reads what the attention gave at the one before; padding leaves state and that alone."""
         steps = []
         for at, read in enumerate(x.unbind(1)):
-            out, behind = self.decoder(torch.cat([read, fed], dim=-1)[:, None], state)
+            out, following = self.decoder(torch.cat([read, fed], dim=-1)[:, None], state)
             out = self._attended(out, memory)[:, 0]
             if real is None:
-                state, fed = behind, out
+                state, fed = following, out
             else:
                 here = real[:, at, None]
-                state, fed = torch.where(here, behind, state), torch.where(here, out, fed)
+                state, fed = torch.where(here, following, state), torch.where(here, out, fed)
             steps.append(out)
         return torch.stack(steps, dim=1), state, fed
 

@@ -19,16 +19,19 @@ KINDS = (TRANSFORMER, RECURRENT)
 class RecurrentConfig(Config):
     """Every choice that shapes a recurrent network. `lmworks explain recurrent` prints these lines."""
 
+    explain_as: ClassVar[str] = "recurrent"
+
     family: Literal["lmworks-recurrent"] = "lmworks-recurrent"
-    """The architecture whose names its files use: our own, which lmworks reads; transformers and other programs do not."""
+    """The architecture whose names its files use: our own, which lmworks reads; transformers and other programs do
+    not."""
 
     arrangement: Literal["decoder", "encoder-decoder"] = "decoder"
-    """decoder: a language model, which reads its text from the left; encoder-decoder: one that begins with what an encoder
-    made of a source text, and attends to it."""
+    """decoder: a language model, which reads its text from the left; encoder-decoder: one that begins with what an
+    encoder made of a source text, and attends to it."""
 
     cell: Literal["lstm", "gru", "tanh"] = "lstm"
-    """What carries the state on: a long short-term memory (Hochreiter & Schmidhuber 1997, with forget gates), a gated unit
-    (Cho et al. 2014), or tanh alone (Elman 1990)."""
+    """What carries the state on: a long short-term memory (Hochreiter & Schmidhuber 1997, with forget gates), a gated
+    unit (Cho et al. 2014), or tanh alone (Elman 1990)."""
 
     vocab_size: int = Positive
     """Rows of the embedding; at least the tokenizer's largest id + 1."""
@@ -43,20 +46,21 @@ class RecurrentConfig(Config):
     """Layers; of an encoder-decoder, on either side."""
 
     context: int = Positive
-    """The longest text in tokens that is read at once. The recurrence itself has no end: it is the length that the network is
-    trained for."""
+    """The longest text in tokens that is read at once. The recurrence itself has no end: it is the length that the
+    network is trained for."""
 
     bidirectional: bool = False
-    """The encoder reads from both sides, each direction with half of hidden_dim; on for an encoder-decoder unless given."""
+    """The encoder reads from both sides, each direction with half of hidden_dim; on for an encoder-decoder unless
+    given."""
 
     attention: Literal["dot", "general", "additive", "none"] = "none"
     """How a decoder's state is compared with each state of the source: by their product, by a product through a matrix
-    (Luong et al. 2015; general is an encoder-decoder's unless given), or by a layer with tanh (Bahdanau et al. 2014); none:
-    the decoder has only its first state from the source."""
+    (Luong et al. 2015; general is an encoder-decoder's unless given), or by a layer with tanh (Bahdanau et al. 2014);
+    none: the decoder has only its first state from the source."""
 
     input_feeding: bool = False
-    """What the attention gave is an input of the next step (Luong et al. 2015, section 3.3): steps follow one another in
-    training too."""
+    """What the attention gave is an input of the next step (Luong et al. 2015, section 3.3): steps follow one another
+    in training too."""
 
     tied: bool = True
     """The head uses the embedding's own matrix."""
@@ -65,8 +69,8 @@ class RecurrentConfig(Config):
     """A bias on the logits."""
 
     dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
-    """Share of activations dropped in training: after the embedding, between layers, before the head; never from one step
-    to the next (Zaremba et al. 2014)."""
+    """Share of activations dropped in training: after the embedding, between layers, before the head; never from one
+    step to the next (Zaremba et al. 2014)."""
 
     causal: ClassVar[bool] = True
     """Each token sees only those before it."""
@@ -111,14 +115,16 @@ class RecurrentConfig(Config):
             )
         if self.bidirectional and self.hidden_dim % 2:
             raise ConfigError(
-                f"{{at}}hidden_dim ({self.hidden_dim}) is odd, and {{at}}bidirectional = True gives each direction a half"
+                f"{{at}}hidden_dim ({self.hidden_dim}) is odd, and {{at}}bidirectional = True gives each direction "
+                "a half"
             )
         return self
 
 
 def network_config(settings: Mapping[str, Any]) -> ModelConfig:
-    """The config of a network of the `kind` that the settings name, a transformer unless they do; a RecurrentConfig stands
-    where a ModelConfig would, as its network stands where a Network would. ConfigError for a kind that there is not."""
+    """The config of a network of the `kind` that the settings name, a transformer unless they do; a RecurrentConfig
+    stands where a ModelConfig would, as its network stands where a Network would. ConfigError for a kind that there is
+    not."""
     rest = {name: value for name, value in settings.items() if name != "kind"}
     kind = settings.get("kind", TRANSFORMER)
     if kind not in KINDS:

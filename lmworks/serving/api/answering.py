@@ -13,10 +13,10 @@ from fastapi.responses import JSONResponse, Response
 
 from lmworks import __version__
 from lmworks.generation.handle import Delta
-from lmworks.serving.api.wire import Asking
+from lmworks.serving.api.requests import GenerationRequest
 from lmworks.serving.api.work import REASONS, Stream, Work, watched
 from lmworks.serving.errors import Refused
-from lmworks.serving.guard import RECORD
+from lmworks.serving.record import RECORD
 from lmworks.serving.service import Service
 
 FINGERPRINT = f"lmworks-{__version__}"
@@ -30,7 +30,7 @@ STREAMED: dict[int | str, Facts] = {
 """What the server's description of itself says of an answer besides JSON."""
 
 
-class Choice(Protocol):
+class ApiChoice(Protocol):
     """One answer in the making, in the form of its endpoint."""
 
     def chunk(self, delta: Delta) -> Facts | None:
@@ -55,7 +55,7 @@ def unknown_model(service: Service, name: str | None) -> Refused:
 
 
 async def answer(
-    http: HttpRequest, asked: Asking, work: Work, kind: str, prefix: str, choice: Callable[[int], Choice]
+    http: HttpRequest, asked: GenerationRequest, work: Work, kind: str, prefix: str, choice: Callable[[int], ApiChoice]
 ) -> Response:
     """The response to a request whose work has begun: whole, or a stream."""
     facts: Facts = {
@@ -77,7 +77,7 @@ async def answer(
     return JSONResponse(facts | {"choices": [one.whole() for one in choices], "usage": work.usage})
 
 
-async def _events(facts: Facts, choices: list[Choice], work: Work, usage: bool) -> AsyncIterator[bytes]:
+async def _events(facts: Facts, choices: list[ApiChoice], work: Work, usage: bool) -> AsyncIterator[bytes]:
     last: Facts = {"usage": None} if usage else {}
     try:
         async for number, delta in work.deltas():

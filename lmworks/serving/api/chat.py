@@ -9,7 +9,7 @@ from lmworks.generation.handle import Delta
 from lmworks.generation.request import LogprobOptions
 from lmworks.generation.sequence import Token
 from lmworks.serving.api.answering import STREAMED, Facts, answer, must_be, reason
-from lmworks.serving.api.wire import Chatting
+from lmworks.serving.api.requests import ChatRequest
 from lmworks.serving.api.work import Job, Work
 from lmworks.serving.service import Service
 
@@ -19,7 +19,7 @@ def routes(service: Service) -> APIRouter:
     router = APIRouter()
 
     @router.post("/v1/chat/completions", summary="Answer a conversation", responses=STREAMED)
-    async def chat(asked: Chatting, http: Request) -> Response:
+    async def chat(asked: ChatRequest, http: Request) -> Response:
         must_be(service, asked.model, service.name)
         service.model.must_converse()
         longest = asked.max_completion_tokens or asked.max_tokens or service.model.config.context
@@ -31,15 +31,15 @@ def routes(service: Service) -> APIRouter:
         ]
         work = await Work.begin(service, jobs, asked.answers)
         kind = "chat.completion.chunk" if asked.stream else "chat.completion"
-        return await answer(http, asked, work, kind, "chatcmpl", lambda number: _Choice(service, number, asked))
+        return await answer(http, asked, work, kind, "chatcmpl", lambda number: _ChatChoice(service, number, asked))
 
     return router
 
 
-class _Choice:
+class _ChatChoice:
     """One answer."""
 
-    def __init__(self, service: Service, number: int, asked: Chatting) -> None:
+    def __init__(self, service: Service, number: int, asked: ChatRequest) -> None:
         self._named, self._number = service.texts.named, number
         self._logprobs = bool(asked.logprobs)
         self._begun = False

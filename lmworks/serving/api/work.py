@@ -83,7 +83,7 @@ class Work:
             handle.cancel()
 
     def end(self) -> None:
-        """It is over, or nobody looks at it any more."""
+        """It is over, or its client has left."""
         self._timer.cancel()
         for handle in self.handles:
             handle.cancel()

@@ -11,8 +11,8 @@ from lmworks.basics.errors import LmworksError
 from lmworks.generation.request import LogprobOptions, Prompt
 from lmworks.serving.api.work import Job, Work
 from lmworks.serving.errors import Refused
-from lmworks.serving.page.settings import Settings
-from lmworks.serving.page.written import Pieces, Written
+from lmworks.serving.page.settings import SettingsPanel
+from lmworks.serving.page.token_view import ShownTokens, TokenView
 from lmworks.serving.service import Service
 
 OTHERS = 6
@@ -27,9 +27,9 @@ Ended = Callable[[Work, str], None]
 
 
 class Chat:
-    """The messages and the line that asks. A model without a chat template continues the text, a translator translates it."""
+    """The messages and the input line. A model without a chat template continues the text, a translator translates it."""
 
-    def __init__(self, service: Service, settings: Settings, hint: str, ended: Ended) -> None:
+    def __init__(self, service: Service, settings: SettingsPanel, hint: str, ended: Ended) -> None:
         self._service, self._settings, self._ended = service, settings, ended
         self._turns: list[dict[str, str]] = []
         self._work: Work | None = None
@@ -47,7 +47,7 @@ class Chat:
             new = ui.button(icon="restart_alt", on_click=self.clear).props('round flat aria-label="New conversation"')
             new.tooltip("New conversation")
         self._stop.visible = False
-        ui.context.client.on_delete(self.stop)  # nobody looks any more, and nobody came back in time
+        ui.context.client.on_delete(self.stop)  # the visitor left and did not come back in time
 
     @property
     def _converses(self) -> bool:
@@ -55,12 +55,12 @@ class Chat:
         return not model.translates and model.tokenizer.chat_template is not None
 
     def _greet(self) -> None:
-        """Say what can be done, where nothing was said yet."""
+        """Say what can be done, while the conversation is empty."""
         with self._column:
             self._empty = ui.label(self._hint).classes("lm-hint")
 
     def clear(self) -> None:
-        """Begin anew."""
+        """Start a new conversation."""
         self.stop()
         self._turns = []
         self._column.clear()
@@ -83,7 +83,7 @@ class Chat:
         with self._column:
             ui.label(text).classes("lm-message lm-asked")
             with ui.column().classes("lm-message lm-answer"):
-                written = Written(coloured=self._settings.probabilities.value)
+                written = TokenView(coloured=self._settings.probabilities.value)
                 foot = ui.label().classes("lm-foot")
         ui.run_javascript(DOWN)
         try:
@@ -96,7 +96,7 @@ class Chat:
             self._work = None
             self._stop.visible, self._send.visible = False, True
 
-    async def _answer(self, text: str, written: Written, foot: ui.label) -> None:
+    async def _answer(self, text: str, written: TokenView, foot: ui.label) -> None:
         shown = self._settings.probabilities.value
         options = LogprobOptions(OTHERS if shown else 0, written=shown)
         before = self._turns
@@ -106,13 +106,13 @@ class Chat:
         self._work = work = await Work.begin(self._service, [job])
         if self._stopped:
             self.stop()
-        pieces, said, new, finish, looked = Pieces(self._service.texts), [], [], None, 0.0
+        pieces, said, new, finish, looked = ShownTokens(self._service.texts), [], [], None, 0.0
         try:
             async for _, delta in work.deltas():
                 said.append(delta.text)
                 new += pieces.of(delta.tokens)
                 finish = delta.finish or finish
-                if time.monotonic() - looked > OFTEN:  # a browser that is behind would show the past, a stop too
+                if time.monotonic() - looked > OFTEN:  # a slow browser must not fall behind, or it would stop late too
                     written.add(new, True)
                     foot.text = _rate(work)
                     _follow()

@@ -19,7 +19,7 @@ from lmworks.basics.errors import DataError
 from lmworks.text.corpus.recipe import CorpusRecipe
 from lmworks.text.corpus.stages import DROPPING, clusters_of
 from lmworks.text.corpus.steps import held_out
-from lmworks.text.formats import NAMED
+from lmworks.text.formats.format import formats_named
 
 _SAMPLES = 5  # of each step
 _SHOWN = 300  # characters of a sample
@@ -128,7 +128,7 @@ def of(work: Path, recipe: CorpusRecipe) -> CorpusReport:
 
 
 def refuse_nothing(work: Path, recipe: CorpusRecipe) -> None:
-    """DataError where the filters left no document, with what they dropped most; a run that read none is no run."""
+    """DataError where nothing was read, or where the filters left no document, with what they dropped most."""
     counts = _counts(work)
     steps = [_step(name, counts[name], work) for name in DROPPING if name in counts]
     if not steps or steps[-1].documents > steps[-1].dropped:
@@ -138,8 +138,8 @@ def refuse_nothing(work: Path, recipe: CorpusRecipe) -> None:
         named = "; ".join(f"{one['path']}: {one['reason']}" for one in skipped[:5])
         shutil.rmtree(work)  # there is nothing in it to look at, or to go on from
         raise DataError(
-            f"there is no text in the source{'s' * (len(recipe.sources) > 1)} {', '.join(recipe.sources)}; it may be in "
-            f"{NAMED}" + (f". Skipped: {named}" if named else "")
+            f"there is no text in the source{'s' * (len(recipe.sources) > 1)} {', '.join(recipe.sources)}; "
+            f"it may be in {formats_named()}" + (f". Skipped: {named}" if named else "")
         )
     told = ", ".join(
         f"{step.name} dropped {step.dropped:,} (most: {next(iter(step.reasons), 'no reason given')})"

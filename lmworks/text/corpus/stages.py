@@ -135,7 +135,7 @@ class Stages:
         return Stage("overlap", self.recipe.tasks, [measure])
 
     def after_filter(self) -> Iterator[Callable[[], Stage]]:
-        """The stages behind the first; each is made when the one before is done."""
+        """The stages after the first; each is made when the one before is done."""
         yield from (self.exact, self.unique)
         if self.recipe.near.enabled:
             yield from (self.buckets, self.clusters)
@@ -173,8 +173,8 @@ class Stages:
                 return share
         if len(places) < 2:
             raise DataError(
-                f"{len(places)} document is left after deduplication, and nothing of it can be held out; give more text "
-                f"({self.work / 'dropped'} holds what was dropped)"
+                f"{len(places)} document is left after deduplication, and nothing of it can be held out; "
+                f"give more text ({self.work / 'dropped'} holds what was dropped)"
             )
         places.sort()
         if places[0] < share <= places[-1]:
@@ -206,4 +206,4 @@ def _text(record: Record) -> str:
 
 _HASH = HashConfig(hash_fc="sha1")  # datatrove's xxhash needs xxhash below 4; SHA-1 is in every Python
 _EXACT = ExactDedupConfig(_text, hash_config=_HASH)
-_PLENTY = 40  # with so many documents expected on either side, that one is empty has a chance of e**-40
+_PLENTY = 40  # with 40 documents expected on either side, the chance that one is empty is e**-40

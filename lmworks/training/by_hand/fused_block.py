@@ -67,13 +67,14 @@ class FusedBlocks:
         self.points = list(hook_points(network).values())
 
     def compile(self) -> None:
-        """Let torch.compile join what lies between the products; 10 to 20 s at the first use for each shape of batch."""
+        """Let torch.compile join what lies between the products; 10 to 20 s at the first use for each shape of
+        batch."""
         self.by_shape = True
         self.forward = torch.compile(block_forward, dynamic=False)
         self.backward = torch.compile(block_backward, dynamic=False)
 
     def __call__(self, block: Block, x: Float[Tensor, "batch seq dim"], shared: Pass) -> Float[Tensor, "batch seq dim"]:
-        """The residual stream behind a block."""
+        """The residual stream after a block."""
         if self.against(block, x, shared):
             return (run_recomputing if self.recompute else run_plainly)(block, x, shared)
         tiles = self._tiles(block, shared, x)
@@ -93,13 +94,14 @@ class FusedBlocks:
         return next((reason for reason, holds in reasons.items() if holds), None)
 
     def _tiles(self, block: Block, shared: Pass, x: Tensor) -> TiledAttention:
-        """The pass's tiles for this block's window, made by its first layer."""
-        window = block.attention.window
-        if window not in shared.tiles:
-            shared.tiles[window] = TiledAttention(
-                self.network.config, shared.positions, window, shared.rotation, x.dtype, self.by_shape
+        """The tiles for blocks of this window and rotation, made by the first of them in a pass."""
+        window, rotation = block.attention.window, block.attention.rotation_in(shared)
+        kind = (window, rotation is not None)
+        if kind not in shared.tiles:
+            shared.tiles[kind] = TiledAttention(
+                self.network.config, shared.positions, window, rotation, x.dtype, self.by_shape
             )
-        return shared.tiles[window]
+        return shared.tiles[kind]
 
 
 def _is_hooked(module: nn.Module) -> bool:
@@ -137,7 +139,8 @@ def _norm_heads(attention: Attention, joint: Tensor) -> Tensor:
 
 
 def _norm_heads_back(attention: Attention, gradient: Tensor, joint: Tensor) -> list[Tensor]:
-    """Take the gradient of the joined projection through the norms of queries and keys, in place; the weights' gradients."""
+    """Take the gradient of the joined projection through the norms of queries and keys, in place; the weights'
+    gradients."""
     if attention.query_norm is None:
         return []
     gradients = []
@@ -170,7 +173,7 @@ Kept = list[Any]
 
 
 def block_forward(block: Block, tiles: TiledAttention, recompute: bool, x: Stream) -> tuple[Stream, Kept]:
-    """The residual stream behind the block, and what the backward needs."""
+    """The residual stream after the block, and what the backward needs."""
     attention, feed_forward = block.attention, block.dense
     joint, qkv_kept = attention.qkv.forward_by_hand(block.attention_norm(x))
     query, key, value = tiles.split(_norm_heads(attention, joint))
@@ -225,7 +228,7 @@ def _attention_back(
     outside: tuple[Any, Any, Any],
     split: tuple[Any, Any, Any, Any, Any] | None,
 ) -> tuple[Stream | None, list[Tensor]]:
-    """The same for attention, from the gradient of the stream behind it; `split` is made again where it is None."""
+    """The same for attention, from the gradient of the stream after it; `split` is made again where it is None."""
     attention, (x, mixed, output_kept) = block.attention, outside
     norm: Any = block.attention_norm
     to_mixed, of_output = attention.output.backward_by_hand(stream, mixed, output_kept)

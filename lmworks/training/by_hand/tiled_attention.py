@@ -15,7 +15,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from lmworks.models.config import ModelConfig
-from lmworks.models.positions import Rotation, rotate, rotate_back
+from lmworks.models.positions.rotation import Rotation, rotate, rotate_back
 
 LARGEST_TILE, SMALLEST_TILE = 64, 16
 
@@ -76,7 +76,8 @@ class TiledAttention:
         return split[:, :, None, None]
 
     def columns(self, joint: Joint) -> tuple[Tensor, Tensor, Tensor]:
-        """Views of the query [tiles, batch, kv_heads, group, tile, head_dim], key and value [batch, kv_heads, seq, head_dim]."""
+        """Views of the query [tiles, batch, kv_heads, group, tile, head_dim], key and value [batch, kv_heads, seq,
+        head_dim]."""
         apart = joint.view(self.batch, self.seq, -1, self.head_dim)
         query, key, value = apart.split([self.heads, self.kv_heads, self.kv_heads], dim=2)
         tiles = query.unflatten(2, (self.kv_heads, self.group)).unflatten(1, (self.tiles, self.tile))

@@ -1,4 +1,5 @@
-"""Packed model directories: equal to compressed-tensors both ways, to transformers' loading, and refused where damaged."""
+"""Packed model directories: equal to compressed-tensors both ways, to transformers' loading, and refused where
+damaged."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ from lmworks.models.files import gguf as reading
 from lmworks.models.files.gguf import read_gguf_network, stored_dtype
 from lmworks.models.files.gguf_file import GGUFFile
 from lmworks.models.network import Network
-from lmworks.models.positions import frequencies
+from lmworks.models.positions.rope import frequencies
 
 Kind = gguf.GGMLQuantizationType
 WIDE = {

@@ -12,8 +12,9 @@ from tiny import byte_tokenizer, network
 from tokens.small import byte_level
 
 from lmworks.basics.errors import ConfigError, DataError, ModelError
-from lmworks.models.relatives import vectors as module
-from lmworks.models.relatives.vectors import Vectors, embedding_vectors, initialise_embedding, read_vectors
+from lmworks.models.relatives import vector_files as module
+from lmworks.models.relatives.vector_files import read_vectors
+from lmworks.models.relatives.vectors import Vectors, embedding_vectors, initialise_embedding
 
 WORDS = ("the", "of", "New York", "naïve", "\u0085", "it’s")
 MATRIX = np.random.default_rng(0).normal(size=(len(WORDS), 4)).astype(np.float32)

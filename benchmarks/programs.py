@@ -1,0 +1,119 @@
+"""SmolLM2-135M on our compiled path and in llama.cpp, with one interface: forget, read, give the likeliest token.
+
+llama.cpp is called through llama-cpp-python's low-level `llama_decode`, with as many threads, on the same file (Q4_1)
+and on a Q4_0 that `lmworks export` makes of it (other weights, llama.cpp's fastest path). Without that package ours
+runs alone.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from pathlib import Path
+from typing import Any
+
+MOST_ROWS = 16
+
+
+class Compiled:
+    """Our network's own interface: no sampler, greedy choice by argmax, as for the peer."""
+
+    program, format = "lmworks", "4 bits"
+
+    def __init__(self) -> None:
+        from lmworks.language_model import LanguageModel
+
+        self.model = LanguageModel.load("smollm2")
+        self.runner = self.model.runner
+        self.clear()
+
+    def clear(self, rows: int = 1) -> None:
+        """Forget all texts."""
+        import torch
+
+        with torch.inference_mode():
+            self.cache = self.runner.new_cache(rows)
+
+    def read(self, tokens: list[list[int]]) -> list[int]:
+        """Read new tokens of every row; the likeliest next one of each."""
+        import torch
+
+        with torch.inference_mode():
+            *parts, last = torch.tensor(tokens).split(512, dim=1)
+            for part in parts:
+                self.runner.read(part, self.cache)
+            return self.runner.next_logits(last, self.cache).numpy().argmax(-1).tolist()
+
+    def never_stop(self) -> None:
+        """Write as many tokens as are asked for, whatever they are."""
+        self.model.tokenizer.__dict__["stop_ids"] = frozenset()
+
+
+class LlamaCpp:
+    """The peer, one sequence for each row."""
+
+    format = ""
+
+    def __init__(self, program: str, path: Path, threads: int) -> None:
+        import llama_cpp as peer
+
+        self.program, self.peer = program, peer
+        self._quiet = peer.llama_log_callback(lambda level, text, data: None)
+        peer.llama_log_set(self._quiet, ctypes.c_void_p(0))
+        peer.llama_backend_init()
+        self.loaded = peer.llama_model_load_from_file(str(path).encode(), peer.llama_model_default_params())
+        settings = peer.llama_context_default_params()
+        settings.n_ctx, settings.n_seq_max, settings.n_batch, settings.n_ubatch = 16_384, MOST_ROWS, 512, 512
+        settings.n_threads = settings.n_threads_batch = threads
+        if hasattr(settings, "kv_unified"):
+            settings.kv_unified = True
+        self.context = peer.llama_init_from_model(self.loaded, settings)
+        self.batch = peer.llama_batch_init(512, 0, MOST_ROWS)
+        self.size = peer.llama_vocab_n_tokens(peer.llama_model_get_vocab(self.loaded))
+        self.length = 0
+
+    def clear(self, rows: int = 1) -> None:
+        """Forget all texts."""
+        self.peer.llama_memory_clear(self.peer.llama_get_memory(self.context), True)
+        self.length = 0
+
+    def read(self, tokens: list[list[int]]) -> list[int]:
+        """Read new tokens of every row; the likeliest next one of each."""
+        import numpy as np
+
+        count, at_once = len(tokens[0]), max(512 // len(tokens), 1)
+        for start in range(0, count, at_once):
+            stop = min(start + at_once, count)
+            entries = [(row[place], place, number) for number, row in enumerate(tokens) for place in range(start, stop)]
+            self.batch.n_tokens = len(entries)
+            for slot, (token, place, number) in enumerate(entries):
+                self.batch.token[slot], self.batch.pos[slot] = token, self.length + place
+                self.batch.n_seq_id[slot], self.batch.seq_id[slot][0] = 1, number
+                self.batch.logits[slot] = place == count - 1
+            if self.peer.llama_decode(self.context, self.batch):
+                raise SystemExit("llama_decode failed")
+        self.length += count
+        last = [slot for slot, (_, place, _) in enumerate(entries) if place == count - 1]
+        made = [self.peer.llama_get_logits_ith(self.context, slot) for slot in last]
+        return [int(np.ctypeslib.as_array(one, (self.size,)).argmax()) for one in made]
+
+
+def programs(threads: int) -> list[Any]:
+    """Ours, and the peer's two where its package is installed."""
+    ours = Compiled()
+    try:
+        import llama_cpp  # noqa: F401
+    except ImportError:
+        print("llama-cpp-python is not installed; ours runs alone")
+        return [ours]
+    from lmworks.basics.files import cache_folder
+    from lmworks.jobs.export import export
+    from lmworks.models.files.references import resolve
+
+    other = cache_folder("benchmarks") / "smollm2.q4_0.gguf"
+    if not other.exists():
+        export("smollm2", other, kind="q4_0")
+    return [
+        ours,
+        LlamaCpp("llama.cpp Q4_1", resolve("smollm2"), threads),
+        LlamaCpp("llama.cpp Q4_0", other, threads),
+    ]

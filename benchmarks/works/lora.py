@@ -1,0 +1,98 @@
+"""A LoRA step on 4 x 256 tokens of SmolLM2-135M beside PEFT's: rank 8 on all linear layers, AdamW.
+
+Both sides in bfloat16 and in float32: a processor that multiplies no bfloat16 is several times as fast in float32.
+PEFT keeps its adapters in float32 on either base.
+"""
+
+from __future__ import annotations
+
+from benchmarks.work import Facts, Side, Work, in_transformers, repeated
+
+ROWS, CONTEXT, RANK, TIMES = 4, 256, 8, 4
+
+
+def ours(dtype: str, recompute: bool = False) -> Facts:
+    """By hand-written blocks, as `lmworks build` trains; `recompute` keeps no activations inside of a block."""
+    from lmworks.basics.memory import keep_freed_memory
+
+    keep_freed_memory()
+    import torch
+
+    import lmworks as lm
+    from lmworks.adaptation.lora import LoRAConfig, add_lora
+    from lmworks.objectives import CausalLM
+    from lmworks.tokens.batch import IGNORE, Batch
+    from lmworks.training.by_hand.fused_block import use_fused_blocks
+    from lmworks.training.optimiser import adamw, trainable
+    from lmworks.training.settings import TrainingConfig
+
+    network = add_lora(lm.load("smollm2", dtype=dtype).network, LoRAConfig(rank=RANK))
+    assert use_fused_blocks(network, recompute)
+    network.train()
+    ids = torch.randint(0, 49_152, (ROWS, CONTEXT))
+    labels = torch.cat([ids[:, 1:], torch.full((ROWS, 1), IGNORE)], dim=1)
+    batch = Batch(ids, labels, torch.arange(CONTEXT).expand(ROWS, -1), torch.zeros_like(ids))
+    optimiser, objective = adamw(trainable(network), TrainingConfig()), CausalLM()
+
+    def step() -> None:
+        objective(network, batch).mean.backward()
+        optimiser.step()
+        optimiser.zero_grad()
+
+    return repeated(step, ROWS * CONTEXT, TIMES)
+
+
+def peft(dtype: str, attention: str = "sdpa", checkpointing: bool = False) -> Facts:
+    """The same with PEFT and transformers."""
+    import torch
+    from peft import LoraConfig, get_peft_model
+
+    base = in_transformers(dtype, attn_implementation=attention)
+    base.config.use_cache = False
+    model = get_peft_model(base, LoraConfig(r=RANK, lora_alpha=16, target_modules="all-linear", task_type="CAUSAL_LM"))
+    if checkpointing:
+        model.gradient_checkpointing_enable()
+        model.enable_input_require_grads()
+    model.train()
+    ids = torch.randint(0, 49_152, (ROWS, CONTEXT))
+    optimiser = torch.optim.AdamW([one for one in model.parameters() if one.requires_grad], lr=1e-4)
+
+    def step() -> None:
+        model(input_ids=ids, labels=ids).loss.backward()
+        optimiser.step()
+        optimiser.zero_grad()
+
+    return repeated(step, ROWS * CONTEXT, TIMES)
+
+
+PEFT_PLAIN = (
+    Side("PEFT", "bf16", lambda: peft("bfloat16")),
+    Side("PEFT", "fp32", lambda: peft("float32")),
+)
+PEFT_EAGER = (
+    Side("PEFT eager", "bf16", lambda: peft("bfloat16", "eager")),
+    Side("PEFT eager", "fp32", lambda: peft("float32", "eager")),
+)
+PEFT_CHECKPOINTING = (
+    Side("PEFT checkpointing", "bf16", lambda: peft("bfloat16", checkpointing=True)),
+    Side("PEFT checkpointing", "fp32", lambda: peft("float32", checkpointing=True)),
+)
+
+STEP = Work(
+    "lora step",
+    (
+        Side("lmworks", "bf16", lambda: ours("bfloat16")),
+        Side("lmworks", "fp32", lambda: ours("float32")),
+        *PEFT_PLAIN,
+    ),
+)
+RECOMPUTING = Work(
+    "lora recomputing",
+    (
+        Side("lmworks", "recomputing bf16", lambda: ours("bfloat16", recompute=True)),
+        Side("lmworks", "recomputing fp32", lambda: ours("float32", recompute=True)),
+        *PEFT_PLAIN,
+        *PEFT_CHECKPOINTING,
+    ),
+)
+EAGER = Work("lora eager", (*STEP.sides[:2], *PEFT_EAGER))

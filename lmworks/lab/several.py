@@ -1,0 +1,103 @@
+"""Several claims, one after another, each in a process of its own: one that fails does not stop the others.
+
+for outcome in measure_each([6, 12], "quick", Path("lab-results"), measure=lambda claim: run_apart(claim, ...)):
+    print(outcome.question, outcome.verdict, outcome.took)
+"""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from lmworks.basics.errors import LmworksError, Stopped
+from lmworks.lab import registry, store
+from lmworks.lab.finding import Finding
+from lmworks.lab.registry import Scale
+
+Tell = Callable[[str], None]
+"""Shows a line to whoever waits."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one claim."""
+
+    question: int
+    verdict: str
+    """The finding's, or why it was not measured."""
+    took: str = ""
+    """The time, or that an earlier result was kept."""
+    finding: Finding | None = None
+    """None where it was not measured."""
+
+
+def measure_each(
+    questions: Sequence[int],
+    scale: Scale,
+    folder: Path,
+    measure: Callable[[int], Finding],
+    *,
+    changes: Sequence[str] = (),
+    resume: bool = False,
+    tell: Tell = lambda line: None,
+) -> list[Outcome]:
+    """Measure claim by claim. With `resume`, claims that `folder` has a result of with these parameters are not run
+    again.
+
+    An error in one of several becomes its outcome; the error of a single claim is raised. Stopped on Ctrl-C.
+    """
+    outcomes = []
+    for question in questions:
+        try:
+            kept = store.same(registry.load(question), scale, folder, changes) if resume else None
+            if kept is not None:
+                outcomes.append(Outcome(question, kept.verdict, "kept", kept))
+                continue
+            tell(f"claim {question}, {scale}")
+            found = measure(question)
+            outcomes.append(Outcome(question, found.verdict, f"{found.seconds:,.0f} s", found))
+        except (Stopped, KeyboardInterrupt):
+            raise Stopped(
+                f"stopped in claim {question}; what was measured before is stored: go on with the same command and "
+                "--resume"
+            ) from None
+        except Exception as error:  # an unattended run goes on with the next claim
+            if not isinstance(error, LmworksError):
+                traceback.print_exc()
+            elif len(questions) == 1:
+                raise
+            outcomes.append(Outcome(question, f"not measured: {error or type(error).__name__}"))
+    return outcomes
+
+
+def run_apart(question: int, scale: Scale, out: Path, *, ship: bool = False, tell: Tell = lambda line: None) -> Finding:
+    """Run a claim in a process of its own, which gives back its memory when it ends; `tell` gets its messages.
+
+    LmworksError with its last message where it fails or is killed. Interrupting this process ends that one, too.
+    """
+    command = [sys.executable, "-m", "lmworks", "lab", str(question), "--scale", scale, "--out", str(out), "--json"]
+    command += ["--store"] if ship else []
+    last = ""
+    earlier = signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that it ends as Ctrl-C does
+    try:
+        with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as child:
+            assert child.stderr is not None
+            try:
+                for line in child.stderr:
+                    tell(line.rstrip("\n"))
+                    last = line.strip() or last
+            except BaseException:
+                child.terminate()
+                raise
+    finally:
+        signal.signal(signal.SIGTERM, earlier)
+    if child.returncode < 0:
+        raise LmworksError(f"killed by signal {-child.returncode}, as where memory ends")
+    if child.returncode:
+        raise LmworksError(last.removeprefix("lmworks: ") or f"it ended with exit code {child.returncode}")
+    return store.read(store.path_of(store.SHIPPED if ship else out, question, scale))

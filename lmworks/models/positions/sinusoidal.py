@@ -1,0 +1,43 @@
+"""Sinusoidal positions: sines and cosines of each place, added to the token's embedding.
+
+Source: Vaswani et al. 2017, https://arxiv.org/abs/1706.03762, section 3.5; halves as Marian lays them out.
+"""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from lmworks.basics.errors import ConfigError
+from lmworks.models.config import ModelConfig
+from lmworks.models.positions.encoding import PositionalEncoding, Positions
+
+
+class SinusoidalPositions(PositionalEncoding):
+    """Each pair of dimensions has its own wavelength."""
+
+    name = "sinusoidal"
+    acts_on = "embedding"
+
+    def check(self, config: ModelConfig) -> None:
+        """A sine and a cosine for each wavelength."""
+        if config.dim % 2:
+            raise ConfigError(f"{{at}}dim ({config.dim}) is odd, and sinusoidal positions come in pairs; make it even")
+
+    def added(
+        self, config: ModelConfig, part: nn.Module | None, positions: Positions
+    ) -> Float[Tensor, "batch seq dim"]:
+        """The sines and cosines of each position."""
+        return sinusoids(positions, config.dim)
+
+
+SINUSOIDAL = SinusoidalPositions()
+
+
+def sinusoids(positions: Positions, dim: int) -> Float[Tensor, "batch seq dim"]:
+    """Sines of each position in the first half, cosines in the second, in float32: wavelengths from 2 pi to 20,000
+    pi."""
+    per_position = 10_000 ** -(torch.arange(0, dim, 2, dtype=torch.float32, device=positions.device) / dim)
+    angles = positions[..., None].float() * per_position
+    return torch.cat([angles.sin(), angles.cos()], dim=-1)

@@ -1,0 +1,115 @@
+"""Conversations as token ids: for a prompt, and for training with the turns that carry loss.
+
+Both go through one path, so what the model is trained to read and what it reads when it answers are the same
+ids (pitfall 1). An assistant's turn begins a new piece: when the model wrote it, its first token could not
+merge with the prompt either. Special tokens in a message's text stay text; see `chat.py`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Sequence
+from itertools import pairwise
+
+from lmworks.basics.errors import DataError, ModelError
+from lmworks.tokens.chat.template import CLOSE, CUT, OPEN, ChatTemplate, Message, unmarked
+from lmworks.tokens.tokenizer import Tokenizer
+
+_PIECES = re.compile(f"{OPEN}([^{OPEN}{CLOSE}]*){CLOSE}|[{OPEN}{CLOSE}{CUT}]")
+
+
+def encode_chat(tokenizer: Tokenizer, messages: Sequence[Message], add_generation_prompt: bool = True) -> list[int]:
+    """The ids of a rendered conversation. BOS and EOS are the template's business: nothing is added.
+
+    Equal to transformers' `apply_chat_template` unless a message holds a special token's text (which stays
+    text here), or an assistant's turn begins with white space that would merge with what stands before it.
+    """
+    text = tokenizer.chat.render_marked(messages, add_generation_prompt)
+    cuts = [0, *_answers(tokenizer.chat, messages, text), len(text)]
+    return [number for start, end in pairwise(cuts) for number in _encode_piece(tokenizer, text[start:end], start > 0)]
+
+
+def encode_conversation(
+    tokenizer: Tokenizer, messages: Sequence[Message], source: str = "the conversation"
+) -> tuple[list[int], list[bool]]:
+    """Ids, and for each whether it carries loss: the assistant's words and the token that closes its turn.
+
+    Raises DataError where no assistant speaks, ModelError where the template closes no turn with a special
+    token (the model would never learn to stop) or writes earlier turns differently once others follow
+    (what is learnt would not be what is read).
+    """
+    chat = tokenizer.chat
+    text = chat.render_marked(messages)
+    turns = [place for place, message in enumerate(messages) if message["role"] == "assistant"]
+    if not turns or turns[0] == 0:
+        raise DataError(
+            f"{source} has no assistant's turn that answers something, so nothing in it can be learnt; leave it out"
+        )
+    starts = _answers(chat, messages, text)
+    ends = [chat.render_marked(messages[: place + 1]) for place in turns]
+    if len(starts) != len(turns) or not all(map(text.startswith, ends)):
+        raise ModelError(
+            f"the chat template of {chat.name} writes {source} differently for training and for "
+            "answering: a turn changes with what follows it; use another template"
+        )
+    ids = _encode_piece(tokenizer, text[: starts[0]], False)
+    supervised = [False] * len(ids)
+    for start, end, after in zip(starts, map(len, ends), [*starts[1:], len(text)], strict=True):
+        piece = _encode_piece(tokenizer, text[start:after], True)
+        words = _closed(tokenizer, piece, _encode_piece(tokenizer, text[start:end], True), source)
+        ids += piece
+        supervised += [True] * words + [False] * (len(piece) - words)
+    return ids, supervised
+
+
+def _answers(chat: ChatTemplate, messages: Sequence[Message], text: str) -> list[int]:
+    """Where each assistant's turn begins in the marked rendering: right behind the prompt for it.
+
+    A turn that does not follow its prompt's own rendering has no place.
+    """
+    starts = []
+    for place, message in enumerate(messages):
+        if place and message["role"] == "assistant":
+            with contextlib.suppress(DataError):  # a template may refuse a conversation that ends here
+                prompt = chat.render_marked(messages[:place], add_generation_prompt=True)
+                if text.startswith(prompt):
+                    starts.append(len(prompt))
+    return starts
+
+
+def _closed(tokenizer: Tokenizer, piece: list[int], turn: list[int], source: str) -> int:
+    """How many tokens of a piece are the assistant's: up to the token that ends its turn, itself included.
+
+    `turn` is the turn without what follows it, so that a turn that nothing ends is not read on into the next.
+    """
+    for place, number in enumerate(turn):
+        if number in tokenizer.stop_ids and piece[: place + 1] == turn[: place + 1]:
+            return place + 1
+    raise ModelError(
+        f"the chat template of {tokenizer.chat.name} ends the assistant's turn in {source} with "
+        "no token at which the model stops, so it could not learn to; use a template that does"
+    )
+
+
+def _encode_piece(tokenizer: Tokenizer, marked: str, continues: bool) -> list[int]:
+    """The ids of a part of a marked rendering: as one text where no message plays at special tokens."""
+    text = unmarked(marked)
+    if OPEN not in marked and CLOSE not in marked and not _grown_together(tokenizer.chat, marked, text):
+        return tokenizer.encode(text, special=False, markup=True, continues=continues)
+    ids: list[int] = []
+    for number, part in enumerate(_PIECES.split(marked)):
+        if part:  # odd ones are special tokens' texts from a message
+            ids += tokenizer.encode(part, special=False, markup=number % 2 == 0, continues=continues or bool(ids))
+    return ids
+
+
+def _grown_together(chat: ChatTemplate, marked: str, text: str) -> bool:
+    """Whether a special token in the text spans a place where a message meets the template."""
+    places, seen = set(), 0
+    for part in marked.split(CUT)[:-1]:
+        seen += len(part)
+        places.add(seen)
+    return bool(places) and any(
+        found.start() < place < found.end() for found in chat.special.finditer(text) for place in places
+    )
