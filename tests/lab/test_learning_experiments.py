@@ -106,9 +106,9 @@ def test_a_cut_context_is_all_that_is_read(reader, context):
     def read(changed: int) -> float:
         edited = [*ids]
         edited[changed] = (edited[changed] + 1) % BYTES
-        return q47_ngrams._with_context(network, edited, start, context)
+        return q47_ngrams._with_context(TorchRunner(network), edited, start, context)
 
-    plain = q47_ngrams._with_context(network, ids, start, context)
+    plain = q47_ngrams._with_context(TorchRunner(network), ids, start, context)
     assert read(start - context - 1) == plain and read(start + q47_ngrams.BLOCK) == plain
     assert read(start - context) != plain
     # Its last token is judged, and so is its first.
@@ -119,7 +119,7 @@ def test_the_whole_context_scores_as_the_text_does(reader):
     network, ids = reader
     stop = q47_ngrams.WHOLE + q47_ngrams.BLOCK
     expected = sum(token_logprobs(TorchRunner(network), ids[:stop], 1024)[q47_ngrams.WHOLE - 1 :])
-    assert q47_ngrams._with_context(network, ids, q47_ngrams.WHOLE, q47_ngrams.WHOLE) == pytest.approx(
+    assert q47_ngrams._with_context(TorchRunner(network), ids, q47_ngrams.WHOLE, q47_ngrams.WHOLE) == pytest.approx(
         expected, abs=1e-2
     )
 

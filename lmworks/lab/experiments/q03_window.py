@@ -155,8 +155,8 @@ def _told(
             asked = number % len(CITIES)  # every depth as often
             ids = _with_facts(model, chooser.choice(documents).text, sizes[-1], words, asked)
             for size in sizes:
-                hidden = model.network.hidden(torch.tensor([ids[-size:]]))
-                logits = model.network.logits(hidden[:, -1])[0, answers]
+                hidden = model.runner.hidden(torch.tensor([ids[-size:]]))
+                logits = model.runner.logits(hidden[:, -1])[0, answers]
                 right[size].append(int(logits.argmax()) == words[asked])
             advance(1)
     return {size: fmean(one) for size, one in right.items()}
