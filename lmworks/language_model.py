@@ -349,8 +349,8 @@ class LanguageModel:
         self.must_write()
         if self.translates:
             raise ConfigError(
-                f"{self.reference or 'the network'} is an encoder-decoder and makes one target of one source text; it has "
-                "no conversations (lmworks generate, model.generate)"
+                f"{self.reference or 'the network'} is an encoder-decoder and makes one target of one source text; it "
+                "has no conversations (lmworks generate, model.generate)"
             )
 
     def request(

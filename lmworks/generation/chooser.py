@@ -28,8 +28,8 @@ class Chooser:
         guide: Guide | None = None,
         sampler: Sampler | None = None,
     ) -> None:
-        """Without a `seed` the strategy's, or a fresh one. A `sampler` does what it can faster than PyTorch. ConfigError for
-        beams."""
+        """Without a `seed` the strategy's, or a fresh one. A `sampler` does what it can faster than PyTorch.
+        ConfigError for beams."""
         if isinstance(strategy, Beam):
             raise ConfigError("beams compare whole answers and choose no next token; use Greedy or Sample")
         seed = strategy.new_seed() if seed is None else seed

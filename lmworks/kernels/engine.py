@@ -1,4 +1,5 @@
-"""One network on its tape: hidden states, logits, caches, tokens written ahead. What stands before it is `runner.py`."""
+"""One network on its tape: hidden states, logits, caches, tokens written ahead. What stands before it is
+`runner.py`."""
 
 from __future__ import annotations
 
@@ -38,8 +39,8 @@ VECTORS = 12
 MOST_WRITTEN = 128
 """Tokens that a row which guesses by itself writes in one run at most, unless one guess has more."""
 SPLIT, MOST_PARTS = 4, 2**26
-"""Where a thread would have fewer pieces of attention of a text than this (a tile of tokens and a key head each), the threads share its
-pages too, each with a part of the result: unless the parts take more bytes than this."""
+"""Where a thread would have fewer pieces of attention of a text than this (a tile of tokens and a key head each),
+the threads share its pages too, each with a part of the result: unless the parts take more bytes than this."""
 
 
 class Cuts(NamedTuple):
@@ -120,7 +121,8 @@ class CompiledNetwork:
         return PagedCache(batch, self._layer_bytes, self.network.config.layers)
 
     def new_prefixes(self, limit: int) -> Prefixes | None:
-        """A place for the beginnings of texts, in at most `limit` bytes; None where a token's keys depend on what follows it."""
+        """A place for the beginnings of texts, in at most `limit` bytes; None where a token's keys depend on what
+        follows it."""
         if self._turns_with_length or not self.network.config.causal:
             return None
         return Prefixes(limit, self._layer_bytes * self.network.config.layers)
@@ -164,8 +166,8 @@ class CompiledNetwork:
     def next_logits(
         self, tokens: Int[Tensor, "batch seq"], real: Bool[Tensor, "batch seq"] | None, cache: Cache
     ) -> Float[Tensor, "batch vocab"]:
-        """Logits after the last real token of each row, without the cap: network and head in one run, and what is left of the last
-        block after its keys and values for these tokens alone."""
+        """Logits after the last real token of each row, without the cap: network and head in one run, and what is
+        left of the last block after its keys and values for these tokens alone."""
         result = torch.empty(len(tokens), self._head.blocks * 16)
         self._take_in(tokens, real, cache, result)
         return result[:, : self._head.rows]
@@ -215,11 +217,12 @@ class CompiledNetwork:
         uniforms: Float[np.ndarray, "rounds tokens"],
         interrupt: np.ndarray,
     ) -> Written:
-        """Read the tokens of each row, one and what is guessed to follow it, and choose the one after each of them. Where every row
-        has one token, what it chose is read next, round after round: at most as many rounds as `uniforms` has, until a row comes to an end of
-        its text or to a token that the kernels do not choose, or the int64 in `interrupt` is 1, which any thread may make it. `choices` are
-        those of each token, and `uniforms`, from 0 to 1, say which tokens are drawn. What passes in Python between two tokens passes once
-        for all of them."""
+        """Read the tokens of each row, one and what is guessed to follow it, and choose the one after each of them.
+        Where every row has one token, what it chose is read next, round after round: at most as many rounds as
+        `uniforms` has, until a row comes to an end of its text or to a token that the kernels do not choose, or the
+        int64 in `interrupt` is 1, which any thread may make it. `choices` are those of each token, and `uniforms`,
+        from 0 to 1, say which tokens are drawn. What passes in Python between two tokens passes once for all of
+        them."""
         assert isinstance(cache, PagedCache)
         sizes = list(map(len, rows))
         assert len(uniforms) == 1 or max(sizes) == 1, "several tokens of a row are read in one round"
@@ -255,9 +258,9 @@ class CompiledNetwork:
         interrupt: np.ndarray,
         lookup: PromptLookup,
     ) -> Written:
-        """Write one row that guesses by itself: read its tokens, one and what `lookup` guesses to follow it, keep the guesses that are
-        right and the token after them, and read that with new guesses, for `rounds` rounds. At most as many tokens as `uniforms`
-        has, one for each; the rest is as in `write`."""
+        """Write one row that guesses by itself: read its tokens, one and what `lookup` guesses to follow it, keep
+        the guesses that are right and the token after them, and read that with new guesses, for `rounds` rounds. At
+        most as many tokens as `uniforms` has, one for each; the rest is as in `write`."""
         assert isinstance(cache, PagedCache)
         self._check(min(tokens), max(tokens))
         with self.lock:
@@ -284,8 +287,8 @@ class CompiledNetwork:
         interrupt: np.ndarray,
         lookup: int = 0,
     ) -> tuple[Int[np.ndarray, "*uniforms"], Float[np.ndarray, "*uniforms"]]:
-        """Run the tape that chooses, with room for the logits of this many tokens; what was chosen by each number, and the log-probability
-        of that. `lookup` is the address of the state of a row that guesses by itself."""
+        """Run the tape that chooses, with room for the logits of this many tokens; what was chosen by each number,
+        and the log-probability of that. `lookup` is the address of the state of a row that guesses by itself."""
         told = np.zeros((3, *uniforms.shape))
         told[0], chosen, logprobs = uniforms, told[1].view(np.int64), told[2]
         self._choose_too(tokens, lookup != 0)
@@ -329,8 +332,8 @@ class CompiledNetwork:
         """ConfigError for an id that there is no row for: the kernels would read what lies after the table."""
         if not 0 <= smallest <= largest < self.network.config.vocab_size:
             raise ConfigError(
-                f"ids lie between {smallest} and {largest}, and the vocabulary has {self.network.config.vocab_size:,}; encode "
-                "the text with this model's tokenizer"
+                f"ids lie between {smallest} and {largest}, and the vocabulary has {self.network.config.vocab_size:,}; "
+                "encode the text with this model's tokenizer"
             )
 
     def _run(self, spans: list[Span], ids: list[np.ndarray], cache: PagedCache) -> np.ndarray:
@@ -353,9 +356,9 @@ class CompiledNetwork:
         rounds: int = 1,
         cuts: Cuts | None = None,
     ) -> int:
-        """Tell the frame which tokens of which rows run, where they stand and what they see; returns how many there are. With few
-        calls, as each finds the processor's caches full of weights. Where the tape chooses tokens, with room for those of all rounds;
-        where one row guesses by itself, as many at once as there are `cuts` for."""
+        """Tell the frame which tokens of which rows run, where they stand and what they see; returns how many there
+        are. With few calls, as each finds the processor's caches full of weights. Where the tape chooses tokens,
+        with room for those of all rounds; where one row guesses by itself, as many at once as there are `cuts` for."""
         counts, pasts = list(map(len, tokens)), [cache.sizes[row] for row in rows]
         ends = [past + count for past, count in zip(pasts, counts, strict=True)]
         longest, total = max(ends) + rounds - 1, sum(counts)
@@ -394,14 +397,15 @@ class CompiledNetwork:
     def _must_have_places(self, longest: int) -> None:
         if self.weights.places and longest > self.weights.places:
             raise ConfigError(
-                f"the text has {longest:,} tokens and the network has learned {self.weights.places:,} positions; shorten the text"
+                f"the text has {longest:,} tokens and the network has learned {self.weights.places:,} positions; shorten "
+                "the text"
             )
 
     def _tell(
         self, told: np.ndarray, positions: list[int], counts: list[int], longest: int, cut: tuple[int, int, int]
     ) -> None:
-        """Put into the frame what is told of each token and each tile; for how many tokens there is room, and how many tiles and parts
-        there are, says `cut`, and `counts` the tokens of each row, one after another."""
+        """Put into the frame what is told of each token and each tile; for how many tokens there is room, and how
+        many tiles and parts there are, says `cut`, and `counts` the tokens of each row, one after another."""
         room, tiles, parts = cut
         self._put(Field.IDS, told)
         ids = self._frame.item(Field.IDS)
@@ -430,8 +434,8 @@ class CompiledNetwork:
         return self._kept_cuts[1]
 
     def _shared_pages(self, tiles: int, counts: list[int], longest: int) -> int:
-        """The pages of the longest row where threads share them, else 1. Of several texts' pages a thread might get those of a long
-        one alone, so that only two tokens share theirs."""
+        """The pages of the longest row where threads share them, else 1. Of several texts' pages a thread might get
+        those of a long one alone, so that only two tokens share theirs."""
         pages, few = -(-longest // PAGE), sum(counts) <= 2
         alone = len(counts) == 1 and tiles * self.network.config.kv_heads < SPLIT * self.team.threads
         return pages if few or (alone and self._mix_bytes(sum(counts), pages) <= MOST_PARTS) else 1
@@ -456,7 +460,8 @@ class CompiledNetwork:
         self.team.run(self._frame, self._barrier, stays)
 
     def _temporary(self, ids: list[np.ndarray], cut: list[list[Span]]) -> PagedCache:
-        """Pages for texts that nobody goes on with: of one layer, used again and again, where each row is read at once."""
+        """Pages for texts that nobody goes on with: of one layer, used again and again, where each row is read at
+        once."""
         whole = len(cut) == 1 or all(span.count == len(ids[span.row]) for run in cut for span in run)
         if not whole:
             return self.new_cache(len(ids))
@@ -473,7 +478,8 @@ class CompiledNetwork:
             self._scratch_pages.pages.append([page for row in cache.pages for page in row])
 
     def _turns(self, positions: list[int], counts: list[int], longest: int) -> np.ndarray | None:
-        """The row of cosines and sines of each token, None for that of its position; their tables grow with the longest text."""
+        """The row of cosines and sines of each token, None for that of its position; their tables grow with the
+        longest text."""
         if not self._half:
             return None
         if self._turns_with_length:  # dynamic scaling: each row by its own length, which changes
@@ -542,8 +548,8 @@ class CompiledNetwork:
         self._tapes = tapes(self.weights, self.buffers, Room(room, size) if self._has_head else None)
 
     def _room_for(self, tokens: int, mixed: int, units: int) -> None:
-        """Room for the parts of attention (`mixed` bytes) and for the marks of its units; helpers have their own parts, where that is not too
-        much, and where it is nobody leads."""
+        """Room for the parts of attention (`mixed` bytes) and for the marks of its units; helpers have their own
+        parts, where that is not too much, and where it is nobody leads."""
         needed = -(-mixed // 64) * 64
         led = tokens <= MOST_LED and needed * self.team.threads <= MOST_PARTS
         own = needed * (self.team.threads if led else 1)
@@ -574,7 +580,8 @@ class CompiledNetwork:
 
 
 def _tiles(counts: Sequence[int], most: int) -> list[tuple[int, int]]:
-    """The first of up to `most` neighbouring tokens of a row, and how many they are; `counts` are the tokens of each row."""
+    """The first of up to `most` neighbouring tokens of a row, and how many they are; `counts` are the tokens of each
+    row."""
     starts = itertools.accumulate(counts, initial=0)
     return [
         (start + at, min(most, size - at))

@@ -138,12 +138,12 @@ class Network(Stack):
         """The states after the last norm.
 
         `mask` is False (0) on padding, left or right; positions count real tokens only. `documents` numbers the
-        packed documents of each row: they don't see each other, and each starts at position 0 (so does a number that comes
-        back after another document). With a `cache` the tokens follow those already in it. `segments` numbers the text
-        that each token belongs to (BERT).
-        An encoder-decoder needs `memory`, which `encode` makes of the source; a cache made with it holds it.
-        Tokens that are True in `prefix` are seen by those of their document before them too (prefix language models).
-        Raises ConfigError where learned positions end or the arguments do not fit one another.
+        packed documents of each row: they don't see each other, and each starts at position 0 (so does a number that
+        comes back after another document). With a `cache` the tokens follow those already in it. `segments` numbers
+        the text that each token belongs to (BERT). An encoder-decoder needs `memory`, which `encode` makes of the
+        source; a cache made with it holds it. Tokens that are True in `prefix` are seen by those of their document
+        before them too (prefix language models). Raises ConfigError where learned positions end or the arguments do
+        not fit one another.
         """
         real = real_tokens(tokens, mask)
         _a_value_each(tokens.shape, documents=documents, segments=segments, prefix=prefix)

@@ -3,8 +3,8 @@
     load = asyncio.run(measure("http://127.0.0.1:8000", concurrency=16, requests=64))
     load.first_token.p95, load.between_pieces.p50, load.tokens_per_second
 
-The client may share the machine with the server: each piece of an answer costs it about 70 microseconds of a core. Every
-request has a prompt of its own, so that none is read from the cache.
+The client may share the machine with the server: each piece of an answer costs it about 70 microseconds of a core.
+Every request has a prompt of its own, so that none is read from the cache.
 """
 
 from __future__ import annotations
@@ -103,9 +103,10 @@ async def measure(  # noqa: PLR0913 (what a load is)
 ) -> Load:
     """Ask `requests` times with `concurrency` clients.
 
-    Times of the first `settle` requests do not count: clients that begin together are another load than clients that come
-    and go. Answers have `max_tokens` tokens or, where they `vary`, from half of that to all of it: with equal lengths,
-    clients that began together stay in step. LmworksError where no answer comes, ConfigError for what is no address.
+    Times of the first `settle` requests do not count: clients that begin together are another load than clients that
+    come and go. Answers have `max_tokens` tokens or, where they `vary`, from half of that to all of it: with equal
+    lengths, clients that began together stay in step. LmworksError where no answer comes, ConfigError for what is no
+    address.
     """
     for name, value in (
         ("concurrency", concurrency),
