@@ -397,8 +397,8 @@ class CompiledNetwork:
     def _must_have_places(self, longest: int) -> None:
         if self.weights.places and longest > self.weights.places:
             raise ConfigError(
-                f"the text has {longest:,} tokens and the network has learned {self.weights.places:,} positions; shorten "
-                "the text"
+                f"the text has {longest:,} tokens and the network has learned {self.weights.places:,} positions; "
+                "shorten the text"
             )
 
     def _tell(

@@ -155,8 +155,8 @@ class PagedCache(Cache):
     def append(self, layer: int, keys: KeysOrValues, values: KeysOrValues) -> tuple[KeysOrValues, KeysOrValues]:
         """Not for PyTorch, whose layers want keys and values side by side."""
         raise ConfigError(
-            "this cache was made for the compiled path, and the network no longer runs on it (hooks, training, an adapter, "
-            "a failure); make a new cache"
+            "this cache was made for the compiled path, and the network no longer runs on it (hooks, training, an "
+            "adapter, a failure); make a new cache"
         )
 
     @property
