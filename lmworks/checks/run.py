@@ -19,6 +19,7 @@ from lmworks.checks.subjects import kind_of
 from lmworks.language_model import LanguageModel
 from lmworks.loading import load
 from lmworks.models.network import evaluating
+from lmworks.models.torch_runner import TorchRunner
 from lmworks.text.sources import Reading, read
 from lmworks.tokens.shards import Shards
 from lmworks.tokens.tokenizer import Tokenizer
@@ -37,11 +38,11 @@ SUBJECTS = {
 
 def check_model(model: LanguageModel) -> list[CheckResult]:
     """Every check that needs no data, in PyTorch. The model is left as it was."""
-    engine, model.network.engine = model.network.engine, None
+    runner, model.runner = model.runner, TorchRunner(model.network)
     try:
         return _checked(model)
     finally:
-        model.network.engine = engine
+        model.runner = runner
 
 
 def _checked(model: LanguageModel) -> list[CheckResult]:

@@ -37,7 +37,7 @@ def generate(
     """Continue a text with a model; with --chat, answer it. An encoder-decoder makes a target of it (a translation)."""
     import sys
 
-    from lmworks.generation.decoding import decode
+    from lmworks.generation.decoding import decode, start
 
     chosen = how.strategy()
     said = how.said(max_new_tokens)
@@ -48,11 +48,11 @@ def generate(
     elif json_:
         as_json(_facts(language_model, language_model.generate(_asked(text, chat), chosen, **said), chosen))
     else:
-        request = language_model.request(_asked(text, chat), chosen, **said)
-        for _, shown in decode(language_model.network, [request]):
+        sequence = start(language_model.request(_asked(text, chat), chosen, **said), language_model.runner)
+        for _, shown in decode(language_model.runner, [sequence]):
             typer.echo(shown, nl=False)
         typer.echo("")
-        tell_cut(language_model, request.finish)
+        tell_cut(language_model, sequence.finish)
 
 
 def _lines(

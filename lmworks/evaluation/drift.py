@@ -41,7 +41,7 @@ def drift(model: LanguageModel, texts: list[list[int]], base: Callable[[Tensor],
     per_text = []
     for ids in texts:
         tokens = torch.tensor([ids], device=model.network.device)
-        per_text.append(float(kl(base(tokens)[0], model.network(tokens)[0]).mean()) / np.log(2))
+        per_text.append(float(kl(base(tokens)[0], model.logits(tokens)[0]).mean()) / np.log(2))
     estimate = statistics.mean(per_text)
     return Measurement(
         name="drift from the base",

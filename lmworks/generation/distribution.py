@@ -10,8 +10,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from lmworks.kernels.next_token import CHUNK, log_total
-
+CHUNK = 128
+"""Logits or probabilities that are looked at together, as the kernels do."""
 Logits = Float[Tensor, " vocab"]
 Probabilities = Float[Tensor, " vocab"]
 
@@ -34,8 +34,7 @@ def factor_of(temperature: float) -> float:
 
 def log_probability(logits: Logits, token: int) -> float:
     """That of one token, natural."""
-    total = log_total(logits)
-    return float(logits[token]) - (float(logits.logsumexp(0)) if total is None else total)
+    return float(logits[token]) - float(logits.logsumexp(0))
 
 
 def renormalise(p: Probabilities) -> Probabilities:
@@ -43,7 +42,7 @@ def renormalise(p: Probabilities) -> Probabilities:
     return p / p.sum()
 
 
-class Draws:
+class RandomStream:
     """Random numbers from 0 to 1, 1 left out: the same for the same seed."""
 
     def __init__(self, seed: int) -> None:
@@ -67,9 +66,9 @@ class Draws:
             self._left = more + self._left
 
 
-def draw(p: Probabilities, draws: Draws) -> int:
+def draw(p: Probabilities, stream: RandomStream) -> int:
     """One token by its probability, from a single random number."""
-    return at_share(p, draws.next())
+    return at_share(p, stream.next())
 
 
 def at_share(p: Probabilities, at: float) -> int:
@@ -87,13 +86,13 @@ def at_share(p: Probabilities, at: float) -> int:
     return start + _first_above(total, at * total[-1], values)
 
 
-def keep_or_draw(p: Probabilities, guess: int, drawn_from: Probabilities, draws: Draws) -> int:
+def keep_or_draw(p: Probabilities, guess: int, drawn_from: Probabilities, stream: RandomStream) -> int:
     """A token of distribution p, given a guess of another: kept with probability p / q, else drawn from p's excess."""
-    at = draws.next()
+    at = stream.next()
     if at * float(drawn_from[guess]) < float(p[guess]):
         return guess
     more = (p - drawn_from).clamp(min=0)
-    return draw(more, draws) if more.max() > 0 else guess
+    return draw(more, stream) if more.max() > 0 else guess
 
 
 def _first_above(total: np.ndarray, at: float, parts: np.ndarray) -> int:

@@ -11,23 +11,21 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NoReturn, Self
 
-import numpy as np
 from pydantic import Field, model_validator
 
 from lmworks.basics.config import Config
 from lmworks.basics.errors import ConfigError
 from lmworks.generation.filters.step import Adjustment, Filter, History, adjustments, filters, forbid, with_settings
-from lmworks.generation.limits import Habits, Limits
+from lmworks.generation.limits import Limits
 
 if TYPE_CHECKING:  # settings are listed by the command line, which should not wait for torch
-    from lmworks.generation.constraints import Guide
     from lmworks.generation.distribution import Kept, Logits, Probabilities
-    from lmworks.kernels.next_token import Choice
+    from lmworks.models.runner import TokenChoice
 
 NO_LIMITS = Limits()
 ADJUSTMENTS, FILTERS = adjustments(), filters()
 COMPILED = {"top_k", "top_p", "min_p"}
-"""The filters that the kernels do themselves; with any other a step is done in Python."""
+"""The filters that a runner does itself; with any other, a step is done in Python."""
 
 
 @with_settings(ADJUSTMENTS)
@@ -60,7 +58,7 @@ class Strategy(Config):
         for one, settings in self.adjustments:
             logits = one.change(logits, history, **settings)
         logits = forbid(logits, limits.forbidden(read, written, self.min_new_tokens))
-        return limits.forced(logits, written)
+        return limits.force(logits, written)
 
     def distribution(self, logits: Logits) -> Probabilities:
         """The probabilities that the next token is chosen from, given logits that are `adjusted`."""
@@ -72,8 +70,8 @@ class Strategy(Config):
 
         return at_share(self.distribution(logits), at)
 
-    def by_kernels(self, vocabulary: int) -> Choice | None:
-        """How the kernels choose from adjusted logits; None where they do not."""
+    def token_choice(self, vocabulary: int) -> TokenChoice | None:
+        """How a runner chooses from adjusted logits; None where none can."""
         return None
 
     @property
@@ -82,9 +80,9 @@ class Strategy(Config):
         steps = [said for one, _ in self.adjustments for said in one.shown(self)]
         return (*steps, *([f"min_new_tokens {self.min_new_tokens}"] if self.min_new_tokens else []))
 
-    def start(self, limits: Limits = NO_LIMITS) -> Chooser:
-        """A chooser for one request."""
-        return Chooser(self, None, limits)
+    def new_seed(self) -> int | None:
+        """The seed of one answer's random numbers; None where nothing is drawn."""
+        return None
 
 
 class Greedy(Strategy):
@@ -98,11 +96,11 @@ class Greedy(Strategy):
 
         return probabilities(logits, 0.0)
 
-    def by_kernels(self, vocabulary: int) -> Choice:
+    def token_choice(self, vocabulary: int) -> TokenChoice:
         """The likeliest."""
-        from lmworks.kernels.next_token import Choice
+        from lmworks.models.runner import TokenChoice
 
-        return Choice()
+        return TokenChoice()
 
     @property
     def order(self) -> tuple[str, ...]:
@@ -146,26 +144,20 @@ class Sample(Strategy):
         return whole
 
     def at_share(self, logits: Logits, at: float) -> int:
-        """The token at the share `at` of these probabilities; by the kernels where they can."""
+        """The token at the share `at` of these probabilities."""
         from lmworks.generation.distribution import at_share
-        from lmworks.kernels.next_token import drawn
 
-        choice = self.by_kernels(len(logits))
-        if choice is not None and choice.factor:
-            token = drawn(logits, choice.factor, choice.top_k, choice.top_p, choice.min_p, at)
-            if token is not None:
-                return token
         p, tokens = self._shortlist(logits)
         place = at_share(p, at)
         return place if tokens is None else int(tokens[place])
 
-    def by_kernels(self, vocabulary: int) -> Choice | None:
+    def token_choice(self, vocabulary: int) -> TokenChoice | None:
         """Temperature and the filters of COMPILED."""
         from lmworks.generation.distribution import factor_of
-        from lmworks.kernels.next_token import Choice
+        from lmworks.models.runner import TokenChoice
 
         if self.temperature == 0:
-            return Choice()
+            return TokenChoice()
         settings: dict[str, Any] = {}
         for one, values in self.filters:
             if one.name not in COMPILED:
@@ -173,7 +165,7 @@ class Sample(Strategy):
             settings |= values
         if settings.get("top_k", 0) >= vocabulary:
             del settings["top_k"]
-        return Choice(factor_of(self.temperature), **settings)
+        return TokenChoice(factor_of(self.temperature), **settings)
 
     def _shortlist(self, logits: Logits) -> tuple[Probabilities, Kept | None]:
         """The probabilities of the tokens that are left, and the ids of these, which rise; None for all."""
@@ -191,9 +183,9 @@ class Sample(Strategy):
                 p = renormalise(p[places])
         return p, tokens
 
-    def start(self, limits: Limits = NO_LIMITS) -> Chooser:
-        """A chooser with random numbers of its own, so that requests don't disturb each other."""
-        return Chooser(self, secrets.randbelow(2**31) if self.seed is None else self.seed, limits)
+    def new_seed(self) -> int:
+        """The seed that is given, else a fresh one."""
+        return secrets.randbelow(2**31) if self.seed is None else self.seed
 
 
 class Beam(Strategy):
@@ -241,10 +233,6 @@ class Beam(Strategy):
             "beams compare whole answers and have no distribution of the next token; use Greedy or Sample"
         )
 
-    def start(self, limits: Limits = NO_LIMITS) -> NoReturn:
-        """ConfigError: no token is chosen for good before the answers are finished."""
-        raise ConfigError("beams compare whole answers and choose no next token; use Greedy or Sample")
-
 
 class Contrastive(Strategy):
     """Of the likeliest tokens the one whose state is least like a state before it (`contrastive.py`)."""
@@ -266,76 +254,3 @@ class Contrastive(Strategy):
     def distribution(self, logits: Logits) -> NoReturn:
         """ConfigError: states are compared, too."""
         raise ConfigError("contrastive search compares states and has no distribution of the next token")
-
-
-class Chooser:
-    """A strategy at work on one request: its random numbers, the tokens seen so far, the form that is asked for."""
-
-    def __init__(self, strategy: Strategy, seed: int | None, limits: Limits = NO_LIMITS) -> None:
-        from lmworks.generation.distribution import Draws
-
-        self.strategy, self.seed, self.limits = strategy, seed, limits
-        # Another one may do what the kernels know nothing of.
-        self._plain = type(strategy) in (Greedy, Sample) and not strategy.adjustments and limits.habits == Habits()
-        self._ends = np.array(sorted(limits.ends), np.int64)
-        self._choice: Choice | None = None
-        """How the kernels choose, where nothing is forbidden; made once, as a vocabulary and what is judged stay."""
-        self.draws = Draws(seed) if seed is not None else None
-        """None where nothing is drawn."""
-        self.guide: Guide | None = None
-        self.read: list[int] = []
-        """The prompt and the tokens chosen."""
-        self.written = 0
-
-    def saw(self, tokens: Sequence[int]) -> None:
-        """Tokens of the prompt, for what looks back at them."""
-        self.read += tokens
-
-    def adjusted(self, logits: Logits) -> Logits:
-        """The logits behind what the strategy takes off and adds, and minus infinity for what leads out of the form."""
-        adjusted = self.strategy.adjusted(logits, self.read, self.written, self.limits)
-        if self.guide is None:
-            return adjusted
-        formed = self.guide.allowed(adjusted)
-        # What the form asks for goes before what else is asked: an end before min_new_tokens, say.
-        return formed if formed.max() > -float("inf") else self.guide.allowed(logits)
-
-    def choose(self, logits: Logits, guess: int | None = None, drawn_from: Probabilities | None = None) -> int:
-        """The next token. A `guess` that was drawn from a distribution of its own is kept as often as it may be, so
-        that the token has the strategy's distribution all the same (`guessing.py`)."""
-        adjusted = self.adjusted(logits)
-        if self.draws is None:
-            token = int(adjusted.numpy().argmax())  # PyTorch's takes five times as long
-        elif guess is not None and drawn_from is not None:
-            from lmworks.generation.distribution import keep_or_draw
-
-            token = keep_or_draw(self.strategy.distribution(adjusted), guess, drawn_from, self.draws)
-        else:
-            token = self.strategy.at_share(adjusted, self.draws.next())
-        self.took(token)
-        return token
-
-    def by_kernels(self, vocabulary: int, judged: bool) -> Choice | None:
-        """How the kernels choose the next tokens, and judge them; None where their logits are changed first."""
-        if not self._plain or self.guide is not None:
-            return None
-        if self._choice is None:
-            choice = self.strategy.by_kernels(vocabulary)
-            if choice is None:
-                return None
-            self._choice = choice._replace(judged=judged, ends=self._ends)
-        forbidden = min(max(self.strategy.min_new_tokens - self.written, 0), self.limits.longest)
-        return self._choice._replace(forbidden=forbidden) if forbidden else self._choice
-
-    def drew(self, token: int) -> None:
-        """The kernels chose it, at the share that was to be drawn next."""
-        if self.draws is not None:
-            self.draws.next()
-        self.took(token)
-
-    def took(self, token: int) -> None:
-        """The answer goes on with this one."""
-        if self.guide is not None:
-            self.guide.accept(token)
-        self.read.append(token)
-        self.written += 1

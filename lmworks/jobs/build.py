@@ -48,6 +48,7 @@ from lmworks.loading import fingerprint
 from lmworks.models.files.directory import refuse_foreign_files, write_network
 from lmworks.models.network import Network
 from lmworks.models.precision import fast_dtype
+from lmworks.models.torch_runner import TorchRunner
 from lmworks.objectives import CausalLM
 from lmworks.text.splits import Split, data_hash
 from lmworks.tokens.batch import Row
@@ -178,7 +179,7 @@ class _Job:
         base, kept = measure_base(model, texts, self.recipe.evaluation, self.run / "before.json", depends_on)
         if kept:
             self.say("before         the base was measured when the run was started; those figures count")
-        model.network.engine = None  # its packed weights are of no use to training
+        model.runner = TorchRunner(model.network)  # packed weights are of no use to training
         return base
 
     def train(self, model: LanguageModel, rows: list[Row], resume: bool) -> TrainingResult:
@@ -195,7 +196,7 @@ class _Job:
         comparisons = compare(before.likelihoods, measure_texts(model, texts, self.recipe.evaluation))
         if not before.own_texts:
             return comparisons, None
-        return comparisons, drift(model, before.own_texts, self._base_of(model.network))
+        return comparisons, drift(model, before.own_texts, self._base_of(model))
 
     def finish(
         self,
@@ -237,19 +238,18 @@ class _Job:
         """
         model.network.requires_grad_(False)
         if self.recipe.model.dtype is None and not self.whole:
-            model.choose_engine()
+            model.choose_runner()
 
-    def _base_of(self, network: Network) -> Callable[[Tensor], Tensor]:
+    def _base_of(self, model: LanguageModel) -> Callable[[Tensor], Tensor]:
         """What gives the base's logits: the network with its adapter off, or, where its own weights were trained, the
         base read again."""
         if self.method.adapter is None:
-            return LanguageModel.load(self.recipe.model.reference, dtype=network.dtype).network
+            return LanguageModel.load(self.recipe.model.reference, dtype=model.network.dtype).logits
         off = self.method.adapter.off
 
         def without_adapter(tokens: Tensor) -> Tensor:
-            with off(network):
-                logits: Tensor = network(tokens)
-                return logits
+            with off(model.network):
+                return model.logits(tokens)
 
         return without_adapter
 

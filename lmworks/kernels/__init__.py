@@ -1,12 +1,14 @@
 """The network compiled for the CPU: packed 4- and 8-bit weights, vector kernels, the tape that runs them.
 
-    engine = compiled(network)         # packs the weights; the kernels are compiled once and kept on the disk
-    network.engine = engine            # from now on network(tokens) without gradients runs on it
+    runner = CompiledRunner(network)   # packs the weights; the kernels are compiled once and kept on the disk
+    logits = runner.next_logits(tokens, runner.new_cache())
 
 From the outside in; docs/kernels.md tells it in order:
 
     coverage.py      which networks the tape covers, and the sentence that says why not
     choice.py        which way a loaded network runs
+    runner.py        what others see (lmworks.models.runner): the compiled network as long as it stands, else PyTorch
+    choice.py        which runner a model gets
     engine.py        hidden states, logits and caches of one network
     pages.py         the KV cache: pages of 64 tokens that rows may share; prefixes.py keeps beginnings of texts
     packing.py       weights in the order in which the kernels read them; outliers.py, adapters.py
@@ -24,5 +26,6 @@ from __future__ import annotations
 
 from lmworks.kernels.coverage import unavailable, uncovered
 from lmworks.kernels.engine import CompiledNetwork, compiled
+from lmworks.kernels.runner import CompiledRunner
 
-__all__ = ["CompiledNetwork", "compiled", "unavailable", "uncovered"]
+__all__ = ["CompiledNetwork", "CompiledRunner", "compiled", "unavailable", "uncovered"]

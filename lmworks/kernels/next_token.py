@@ -2,7 +2,7 @@
 
     drawn(logits, 1 / temperature, top_p=0.95, at=0.37)      # None: PyTorch has to do it
     log_total(logits)                                        # log of the sum of e^logit; None likewise
-    table_of([Choice(1 / temperature, top_p=0.95)])          # for a run of the tape that chooses by itself (engine.py)
+    table_of([TokenChoice(1 / temperature, top_p=0.95)])     # for a run of the tape that chooses by itself (engine.py)
 
 With the weights of a network streaming through the caches in between, each array of a vocabulary's size that is
 written and read again, and each call of a library, costs ten times what it costs in a loop of its own: choosing took
@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -21,40 +20,21 @@ from torch import Tensor
 
 from lmworks.kernels.frame import CHUNK, Choosing, room_numbers
 from lmworks.kernels.run.library import loaded
+from lmworks.models.runner import TokenChoice
 
-__all__ = ["CHUNK", "Choice", "drawn", "log_total", "room_numbers", "table_of"]
+__all__ = ["CHUNK", "drawn", "log_total", "room_numbers", "table_of"]
 
 _own = threading.local()
 
 
-class Choice(NamedTuple):
-    """How the kernels choose the next tokens of a row."""
-
-    factor: float = 0.0
-    """Logits are multiplied with it before their softmax; 0 for the likeliest token."""
-    top_k: int = 0
-    top_p: float = 1.0
-    min_p: float = 0.0
-    judged: bool = False
-    """Log-probabilities are wanted."""
-    ends: np.ndarray = np.zeros(0, np.int64)
-    """int64: tokens that end the text."""
-    forbidden: int = 0
-    """So many next tokens are none of these."""
-
-    def behind(self, tokens: int) -> Choice:
-        """The choice of the token that follows so many."""
-        return self._replace(forbidden=max(self.forbidden - tokens, 0)) if self.forbidden else self
-
-
-def table_of(choices: Sequence[Choice]) -> np.ndarray:
+def table_of(choices: Sequence[TokenChoice]) -> np.ndarray:
     """What the kernels read of them, int64 [rows, Choosing]; it holds addresses of their `ends`."""
     table, before = np.empty((len(choices), len(Choosing)), np.int64), None
     for number, one in enumerate(choices):
-        if one is before:  # as mostly behind guesses
+        if one is before:  # as mostly after guesses
             table[number] = table[number - 1]
             continue
-        table[number, Choosing.TOP_K :] = one.top_k, one.judged, one.ends.ctypes.data, len(one.ends), one.forbidden
+        table[number, Choosing.TOP_K :] = one.top_k, one.logprobs, one.ends.ctypes.data, len(one.ends), one.forbidden
         table[number].view(np.float64)[: Choosing.TOP_K] = one.factor, one.top_p, one.min_p
         before = one
     return table

@@ -8,7 +8,7 @@ from prometheus_client import CollectorRegistry, Counter, Histogram, generate_la
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from lmworks.generation.engine import Engine, Ticket
+from lmworks.generation.engine import Engine, RequestHandle
 from lmworks.serving.api.work import REASONS, Work
 
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
@@ -49,25 +49,25 @@ class Metrics:
 
     def worked(self, work: Work) -> None:
         """The work of a request is over."""
-        for ticket in work.tickets:
-            self._count(ticket)
+        for handle in work.handles:
+            self._count(handle)
 
     def text(self) -> bytes:
         """In Prometheus' form."""
         return generate_latest(self.registry)
 
-    def _count(self, ticket: Ticket) -> None:
-        request = ticket.request
-        if ticket.ended is None or request.finish not in REASONS:
+    def _count(self, handle: RequestHandle) -> None:
+        sequence = handle.sequence
+        if handle.ended is None or sequence.finish not in REASONS:
             return
-        self._ended.labels(self._model, REASONS[request.finish]).inc()
-        self._whole.labels(self._model).observe(ticket.ended - ticket.created)
-        self._read.labels(self._model).observe(len(request.prompt))
-        self._written.labels(self._model).observe(len(request.tokens))
-        if ticket.first is not None:
-            self._first.labels(self._model).observe(ticket.first - ticket.created)
-            if len(request.tokens) > 1:
-                mean = (ticket.ended - ticket.first) / (len(request.tokens) - 1)
+        self._ended.labels(self._model, REASONS[sequence.finish]).inc()
+        self._whole.labels(self._model).observe(handle.ended - handle.created)
+        self._read.labels(self._model).observe(len(sequence.request.prompt))
+        self._written.labels(self._model).observe(len(sequence.tokens))
+        if handle.first is not None:
+            self._first.labels(self._model).observe(handle.first - handle.created)
+            if len(sequence.tokens) > 1:
+                mean = (handle.ended - handle.first) / (len(sequence.tokens) - 1)
                 self._between.labels(self._model).observe(mean)
 
     def _histogram(self, name: str, help_: str, buckets: tuple[float, ...]) -> Histogram:

@@ -45,8 +45,6 @@ def twin(model: LanguageModel) -> LanguageModel:
     """The model once more, run by PyTorch: its weights are the same memory, everything else is its own."""
     network = model.network
     shared: dict[int, Any] = {id(one): one for one in (*network.parameters(), *network.buffers())}
-    if network.engine is not None:
-        shared[id(network.engine)] = None
     made = copy.deepcopy(network, shared)
     made.run_block = run_plainly
     return LanguageModel(made.eval(), model.tokenizer, model.source, model.reference, model.exact)

@@ -1,7 +1,7 @@
 """Service: a model with its engine, as the server's routes and the page see it.
 
 service = Service(lm.load("smollm2"), name="smollm2")
-ticket = service.engine.submit(...)      # the page, in this process
+handle = service.engine.submit(...)      # the page, in this process
 app = create_app(service)                # programs elsewhere (`app.py`)
 service.close()
 """

@@ -132,7 +132,7 @@ def test_an_adapter_is_measured_as_it_will_run(here: Path):
         result = build(out="out", recipe=settings, merge=merge)
         figures = [result.comparisons[0].before.value, result.comparisons[0].after.value]
         loaded = [LanguageModel.load("base", compress="none" if merge else None), load("out")]
-        assert [one.network.engine is not None for one in (*loaded, result.model)] == [not merge] * 3
+        assert [one.runner.name == "compiled" for one in (*loaded, result.model)] == [not merge] * 3
         again = [measure(one, held_out, "held-out text", window=128, tokens=2000) for one in loaded]
         found = [one.bits_per_byte("held-out text").value for one in again]
         assert figures == pytest.approx(found, rel=1e-2 if merge else 1e-9)  # merged weights are rounded to bfloat16

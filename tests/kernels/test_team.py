@@ -25,11 +25,11 @@ if unavailable() is not None:
 
 from lmworks.kernels.engine import CompiledNetwork
 from lmworks.kernels.frame import CLAIMS, HELPED, OVER, Field
-from lmworks.kernels.lookup import LookingUp
-from lmworks.kernels.next_token import Choice
 from lmworks.kernels.run.leading import FIRST_REST, IN_A_ROW, MOST_REST, Leading
 from lmworks.kernels.run.library import library
 from lmworks.kernels.run.team import Team, usable_cores
+from lmworks.models.lookup import PromptLookup
+from lmworks.models.runner import TokenChoice
 
 SHAPE = {"dim": 64, "heads": 4, "kv_heads": 2, "head_dim": 16, "hidden_dim": 96, "context": 512, "layers": 2}
 
@@ -70,9 +70,9 @@ two_cores = pytest.mark.skipif(
 
 
 def written(engine: CompiledNetwork, past: int, tokens: int) -> list[torch.Tensor]:
-    """What a text of `past` tokens and some more brings: states of these, logits behind the last, tokens that are
+    """What a text of `past` tokens and some more brings: states of these, logits after the last, tokens that are
     written, once in eight rounds, once with guesses in them."""
-    found, nobody, lookup = [], np.zeros(1, np.int64), LookingUp(2, 20)
+    found, nobody, lookup = [], np.zeros(1, np.int64), PromptLookup(2, 20)
     with torch.no_grad():
         cache = engine.new_cache(1)
         engine.take_in(text(1, past), None, cache)
@@ -80,11 +80,11 @@ def written(engine: CompiledNetwork, past: int, tokens: int) -> list[torch.Tenso
             found.append(engine.hidden(text(1, tokens, seed=number), None, cache)[0])
             found.append(engine.next_logits(text(1, tokens, seed=9 + number), None, cache)[0])
             more = text(1, tokens, seed=20 + number).tolist()
-            one = engine.write(more, cache, [Choice(judged=True)] * tokens, np.zeros((1, tokens)), nobody)
-            many = engine.write([[5]], cache, [Choice(1.0, judged=True)], np.full((8, 1), 0.7), nobody)
-            lookup.saw([*more[0], 5, *many.rows[0].tokens], 8)
+            one = engine.write(more, cache, [TokenChoice(logprobs=True)] * tokens, np.zeros((1, tokens)), nobody)
+            many = engine.write([[5]], cache, [TokenChoice(1.0, logprobs=True)], np.full((8, 1), 0.7), nobody)
+            lookup.observe([*more[0], 5, *many.rows[0].tokens], 8)
             last = [many.rows[0].tokens[-1], *lookup.guess(39, 1)]
-            guessed = engine.follow(last, cache, Choice(1.0, judged=True), np.full(40, 0.7), 8, nobody, lookup)
+            guessed = engine.follow(last, cache, TokenChoice(1.0, logprobs=True), np.full(40, 0.7), 8, nobody, lookup)
             rows = [row for each in (one, many, guessed) for row in each.rows]
             found += [torch.tensor(part) for row in rows for part in (row.tokens, row.logprobs)]
     return found
@@ -233,7 +233,7 @@ def test_a_trial_of_shares_is_one_token():
         engine.take_in(text(1, 10), None, cache)
         rounds = []
         for _ in range(3):
-            done = engine.write([[5]], cache, [Choice()], np.zeros((8, 1)), nobody)
+            done = engine.write([[5]], cache, [TokenChoice()], np.zeros((8, 1)), nobody)
             rounds.append(done.rounds)
             engine.team.leading.until = 0.0
     assert rounds == [8, 1, 8]

@@ -19,6 +19,7 @@ from lmworks.lab.bench.training import fit
 from lmworks.lab.experiments import q18_overfitting, q47_ngrams, q49_scale
 from lmworks.lab.run import run
 from lmworks.models.network import Network
+from lmworks.models.torch_runner import TorchRunner
 from lmworks.objectives import CausalLM
 from lmworks.text.document import Document
 from lmworks.tokens.batch import IGNORE, stack
@@ -106,9 +107,9 @@ def test_a_cut_context_is_all_that_is_read(reader, context):
     def read(changed: int) -> float:
         edited = [*ids]
         edited[changed] = (edited[changed] + 1) % BYTES
-        return q47_ngrams._with_context(network, edited, start, context)
+        return q47_ngrams._with_context(TorchRunner(network), edited, start, context)
 
-    plain = q47_ngrams._with_context(network, ids, start, context)
+    plain = q47_ngrams._with_context(TorchRunner(network), ids, start, context)
     assert read(start - context - 1) == plain and read(start + q47_ngrams.BLOCK) == plain
     assert read(start - context) != plain
     # Its last token is judged, and so is its first.
@@ -118,8 +119,8 @@ def test_a_cut_context_is_all_that_is_read(reader, context):
 def test_the_whole_context_scores_as_the_text_does(reader):
     network, ids = reader
     stop = q47_ngrams.WHOLE + q47_ngrams.BLOCK
-    expected = sum(token_logprobs(network, ids[:stop], 1024)[q47_ngrams.WHOLE - 1 :])
-    assert q47_ngrams._with_context(network, ids, q47_ngrams.WHOLE, q47_ngrams.WHOLE) == pytest.approx(
+    expected = sum(token_logprobs(TorchRunner(network), ids[:stop], 1024)[q47_ngrams.WHOLE - 1 :])
+    assert q47_ngrams._with_context(TorchRunner(network), ids, q47_ngrams.WHOLE, q47_ngrams.WHOLE) == pytest.approx(
         expected, abs=1e-2
     )
 

@@ -19,6 +19,7 @@ from lmworks.generation.filters.top_p import TOP_P
 from lmworks.generation.filters.typical_p import TYPICAL_P
 from lmworks.generation.scoring import token_logprobs, windows
 from lmworks.generation.strategies import Greedy, Sample
+from lmworks.models.torch_runner import TorchRunner
 
 transformers = pytest.importorskip("transformers", reason="pip install 'lmworks[dev]'")
 transformers.logging.set_verbosity_error()
@@ -200,7 +201,7 @@ def test_windowed_logprobs_equal_a_loop_by_hand(window: int, pair: tuple[Any, An
         with torch.inference_mode():
             logits = model(torch.tensor([ids[start:position]])).logits[0, -1]
         expected.append(float(logits.log_softmax(-1)[ids[position]]))
-    assert token_logprobs(ours.network, ids, window) == pytest.approx(expected, abs=2e-4)
+    assert token_logprobs(ours.runner, ids, window) == pytest.approx(expected, abs=2e-4)
 
 
 @settings(deadline=None)
@@ -220,9 +221,9 @@ def test_a_long_text_is_read_in_parts_with_the_same_result(monkeypatch: pytest.M
     """Parts through the cache, and logits of a few tokens at a time, change nothing."""
     from lmworks.generation import scoring
 
-    network = tiny.network(seed=2, window=6, context=256)
+    runner = TorchRunner(tiny.network(seed=2, window=6, context=256))
     ids = tiny.text(1, 90)[0].tolist()
-    whole = token_logprobs(network, ids, 90)
+    whole = token_logprobs(runner, ids, 90)
     monkeypatch.setattr(scoring, "READ", 16)
     monkeypatch.setattr(scoring, "ROWS", 7)
-    assert token_logprobs(network, ids, 90) == pytest.approx(whole, abs=1e-5)
+    assert token_logprobs(runner, ids, 90) == pytest.approx(whole, abs=1e-5)

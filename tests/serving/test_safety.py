@@ -150,7 +150,7 @@ def test_a_request_has_a_bound_of_time():
     with running(Service(small(), name="tiny", limits=ServerLimits(seconds=0.3))) as live:
         endless = {"prompt": "a", "max_tokens": 500, "min_tokens": 500, "temperature": 0}
         blocker = [live.service.engine.submit("b", max_new_tokens=500) for _ in range(1)]
-        live.service.engine._batch.step = lambda: time.sleep(0.01) or []  # type: ignore[method-assign]
+        live.service.engine._scheduler.step = lambda: time.sleep(0.01) or []  # type: ignore[method-assign]
         response = live.post("/v1/completions", **endless)
         assert response.status_code == 504 and "longer than 0.3 seconds" in response.json()["error"]["message"]
         with live.http.stream("POST", "/v1/completions", json=endless | {"stream": True}) as stream:
@@ -178,7 +178,7 @@ def test_the_log_tells_all_but_the_text():
 def test_the_log_tells_of_the_pages_answers_too(live: Live):
     async def answered() -> Work:
         work = await Work.begin(live.service, [Job("a secret", Greedy(), 3)])
-        async for _ in work.pieces():
+        async for _ in work.deltas():
             pass
         return work
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 
 from lmworks.adaptation.lora import LoRAConfig
-from lmworks.generation.decoding import PREFILL
+from lmworks.generation.scheduler import PREFILL
 from lmworks.jobs.planning.activations import (
     SINGLE,
     Shape,

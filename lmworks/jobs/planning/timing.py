@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 import torch
 
 from lmworks.adaptation.lora import LoRAConfig, add_lora
-from lmworks.generation.decoding import PREFILL
+from lmworks.generation.scheduler import PREFILL
 from lmworks.jobs.planning.flops import forward_flops, training_flops
 from lmworks.jobs.planning.parameters import count_parameters
 from lmworks.jobs.planning.workload import made_up, row_of, usual_objective

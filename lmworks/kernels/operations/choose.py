@@ -20,8 +20,8 @@ from lmworks.kernels.emit.scalars import (
 )
 from lmworks.kernels.emit.softmax import SMALLEST, choose, largest_of, log_total
 from lmworks.kernels.frame import CHUNK, Choosing, Field
-from lmworks.kernels.lookup import WRITTEN
 from lmworks.kernels.operation import Operands, Operation
+from lmworks.models.lookup import WRITTEN
 
 CHOICE_BYTES = 8 * len(Choosing)
 

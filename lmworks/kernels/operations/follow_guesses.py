@@ -5,12 +5,12 @@ from __future__ import annotations
 
 from numba import carray
 
-from lmworks.kernels import lookup
 from lmworks.kernels.emit.scalars import compiled, doubles_at, field, inlined, long_at, longs_at, put_field, put_long
 from lmworks.kernels.frame import Field
 from lmworks.kernels.operation import Operands, Operation
 from lmworks.kernels.operations.choose import is_end
 from lmworks.kernels.operations.follow import read_next, stop_if_interrupted
+from lmworks.models import lookup
 
 learn, look, worth = (inlined(one) for one in (lookup.learn, lookup.look, lookup.worth))
 

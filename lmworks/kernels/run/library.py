@@ -34,7 +34,10 @@ from lmworks.kernels.operation import Operands, Operation
 
 LIST = "checksums.json"
 ROOM = Path(__file__).parents[1]
-COMPILED = ("emit/*.py", "operations/*.py", "frame.py", "run/interpreter.py", "run/work_stealing.py", "lookup.py")
+COMPILED = (
+    *("emit/*.py", "operations/*.py", "frame.py", "run/interpreter.py", "run/work_stealing.py"),
+    "../models/lookup.py",
+)
 """The sources that are compiled: numba itself looks at one file alone."""
 
 

@@ -23,7 +23,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from lmworks.basics import progress
-from lmworks.generation.decoding import padded as padded_left
+from lmworks.generation.prefill import padded as padded_left
 from lmworks.jobs.training_recipe import TrainRecipe
 from lmworks.lab.bench.training import fit
 from lmworks.lab.bench.translators import CONTEXT, kept, prepared, text_of

@@ -65,7 +65,7 @@ def excerpts(
             text = model.tokenizer.decode(ids[:prompt])
             # Cut in the middle of a word, a prompt may come back from its text as other tokens.
             if len(ids) == size and model.encode_prompt(text) == ids[:prompt]:
-                logprobs = token_logprobs(model.network, ids, size + 1)[prompt - 1 :]
+                logprobs = token_logprobs(model.runner, ids, size + 1)[prompt - 1 :]
                 found.append(Excerpt(text, ids[:prompt], Continuation(ids[prompt:], logprobs)))
                 advance(1)
     if len(found) < count:

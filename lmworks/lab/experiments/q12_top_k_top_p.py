@@ -174,11 +174,11 @@ def _distributions(model: LanguageModel, documents: Sequence[Document], steps: i
         ids = model.tokenizer.encode(documents[at].text[:5000], special=False)[:512]
         if len(ids) < 2:
             continue
-        hidden = model.network.hidden(torch.tensor([ids]))[0]
+        hidden = model.runner.hidden(torch.tensor([ids]))[0]
         # Some steps of many documents say more than all steps of a few, but each document takes time to read.
         share = max(steps // 10, 40)
         places = torch.randperm(len(ids), generator=generator)[: min(share, steps - len(rows))]
-        rows += model.network.logits(hidden[places]).softmax(dim=-1).unbind()
+        rows += model.runner.logits(hidden[places]).softmax(dim=-1).unbind()
         if len(rows) == steps:
             return rows
     raise DataError(

@@ -19,6 +19,7 @@ from lmworks.basics import progress
 from lmworks.evaluation.measurement import Measurement
 from lmworks.evaluation.statistics import area_under_curve
 from lmworks.evaluation.text_statistics import ngrams
+from lmworks.generation.chooser import Chooser
 from lmworks.generation.strategies import Sample
 from lmworks.lab.bench.classes import (
     Classed,
@@ -172,7 +173,7 @@ def _written(
     new = LabelledTexts([], [], [])
     for number, name in enumerate(data.names):
         for at in range(count):
-            strategy = Sample(seed=10_000 * seed + 100 * number + at).start()
+            strategy = Chooser(Sample(seed=10_000 * seed + 100 * number + at))
             ids = model.generate(name, CONTEXT - 2, strategy.choose, {end})
             new.ids.append([one for one in ids if one != end])
             new.classes.append(number)

@@ -8,8 +8,9 @@ from typing import Any
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
-from lmworks.generation.engine import Piece, Ticket
-from lmworks.generation.request import Asked, Token
+from lmworks.generation.handle import Delta, RequestHandle
+from lmworks.generation.request import LogprobOptions
+from lmworks.generation.sequence import Token
 from lmworks.serving.api.answering import STREAMED, Facts, answer, must_be, reason
 from lmworks.serving.api.requests import CompletionRequest
 from lmworks.serving.api.token_texts import Offsets
@@ -33,7 +34,7 @@ def routes(service: Service) -> APIRouter:
                 400, "an encoder-decoder does not continue its prompt, so there is nothing to echo", param="echo"
             )
         longest = LONGEST if asked.max_tokens is None else asked.max_tokens
-        wanted = Asked(
+        wanted = LogprobOptions(
             asked.logprobs or 0,
             prompt=bool(asked.echo) and (asked.logprobs is not None or longest == 0),
             written=asked.logprobs is not None,
@@ -49,7 +50,7 @@ def routes(service: Service) -> APIRouter:
 
         def choice(number: int) -> _CompletionChoice:
             prompt = prompts[number // asked.answers] if asked.echo else None
-            return _CompletionChoice(service, work.tickets[number], number, asked, prompt)
+            return _CompletionChoice(service, work.handles[number], number, asked, prompt)
 
         return await answer(http, asked, work, "text_completion", "cmpl", choice)
 
@@ -60,22 +61,27 @@ class _CompletionChoice:
     """One continuation."""
 
     def __init__(
-        self, service: Service, ticket: Ticket, number: int, asked: CompletionRequest, echoed: str | list[int] | None
+        self,
+        service: Service,
+        handle: RequestHandle,
+        number: int,
+        asked: CompletionRequest,
+        echoed: str | list[int] | None,
     ) -> None:
-        self._service, self._ticket, self._number = service, ticket, number
+        self._service, self._handle, self._number = service, handle, number
         self._logprobs, self._echoed = asked.logprobs, echoed
         self._offsets = Offsets(service.model.tokenizer)
         self._begun = False
         self._text, self._tokens = "", LogprobColumns()
         self._finish: str | None = None
 
-    def chunk(self, piece: Piece) -> Facts | None:
-        text, tokens = piece.text, list(piece.tokens)
+    def chunk(self, delta: Delta) -> Facts | None:
+        text, tokens = delta.text, list(delta.tokens)
         if not self._begun:
             self._begun = True
-            text, tokens = self._opening() + text, [*self._ticket.prompt_tokens, *tokens]
+            text, tokens = self._opening() + text, [*self._handle.prompt_tokens, *tokens]
         logged = LogprobColumns() if self._logprobs is None else self._log(tokens)
-        self._text, self._finish = self._text + text, reason(piece)
+        self._text, self._finish = self._text + text, reason(delta)
         self._tokens.extend(logged)
         if not text and not logged.tokens and self._finish is None:
             return None

@@ -8,8 +8,7 @@ from collections.abc import Callable
 from nicegui import ui
 
 from lmworks.basics.errors import LmworksError
-from lmworks.generation.request import Asked
-from lmworks.language_model import Prompt
+from lmworks.generation.request import LogprobOptions, Prompt
 from lmworks.serving.api.work import Job, Work
 from lmworks.serving.errors import Refused
 from lmworks.serving.page.settings import SettingsPanel
@@ -99,20 +98,20 @@ class Chat:
 
     async def _answer(self, text: str, written: TokenView, foot: ui.label) -> None:
         shown = self._settings.probabilities.value
-        asked = Asked(OTHERS if shown else 0, written=shown)
+        options = LogprobOptions(OTHERS if shown else 0, written=shown)
         before = self._turns
         turns = [*before, {"role": "user", "content": text}]
-        job = Job(self._prompt(turns), self._settings.strategy(), self._settings.most(), asked=asked)
+        job = Job(self._prompt(turns), self._settings.strategy(), self._settings.most(), logprobs=options)
         written.add([], True)
         self._work = work = await Work.begin(self._service, [job])
         if self._stopped:
             self.stop()
         pieces, said, new, finish, looked = ShownTokens(self._service.texts), [], [], None, 0.0
         try:
-            async for _, piece in work.pieces():
-                said.append(piece.text)
-                new += pieces.of(piece.tokens)
-                finish = piece.finish or finish
+            async for _, delta in work.deltas():
+                said.append(delta.text)
+                new += pieces.of(delta.tokens)
+                finish = delta.finish or finish
                 if time.monotonic() - looked > OFTEN:  # a slow browser must not fall behind, or it would stop late too
                     written.add(new, True)
                     foot.text = _rate(work)
@@ -139,12 +138,12 @@ def _follow() -> None:
 
 
 def _rate(work: Work) -> str:
-    [ticket] = work.tickets
-    request, first = ticket.request, ticket.first
-    text = f"{len(request.tokens):,} tokens"
+    [handle] = work.handles
+    sequence, first = handle.sequence, handle.first
+    text = f"{len(sequence.tokens):,} tokens"
     if first is None:
         return text
-    seconds = (ticket.ended or time.monotonic()) - first
-    if len(request.tokens) > 8 and seconds > 0:
-        text += f" · {(len(request.tokens) - 1) / seconds:,.0f} a second"
-    return text + (f" · seed {request.seed}" if request.seed is not None else "")
+    seconds = (handle.ended or time.monotonic()) - first
+    if len(sequence.tokens) > 8 and seconds > 0:
+        text += f" · {(len(sequence.tokens) - 1) / seconds:,.0f} a second"
+    return text + (f" · seed {sequence.request.seed}" if sequence.request.seed is not None else "")

@@ -64,5 +64,4 @@ def _hint(service: Service) -> str:
 def _facts(service: Service) -> str:
     network = service.model.network
     size = sum(one.numel() for one in network.parameters())
-    engine = "compiled" if network.engine is not None else "PyTorch"
-    return f"{size / 1e6:,.0f} million parameters, {engine}, window {service.model.config.context:,} tokens"
+    return f"{size / 1e6:,.0f} million parameters, {service.model.runner.name}, window {service.model.config.context:,} tokens"

@@ -9,7 +9,7 @@ from typing import Any
 
 from nicegui.element import Element
 
-from lmworks.generation.request import Token
+from lmworks.generation.sequence import Token
 from lmworks.serving.api.token_texts import TokenTexts
 
 Facts = dict[str, Any]

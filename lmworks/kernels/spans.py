@@ -11,7 +11,7 @@ from torch import Tensor
 
 
 @dataclass
-class Piece:
+class Span:
     """Tokens of one row that are computed in one run: `count` from the row's real token number `start` on."""
 
     row: int
@@ -27,22 +27,22 @@ def real_places(tokens: Int[Tensor, "batch seq"], real: Bool[Tensor, "batch seq"
     return [row.nonzero()[0] for row in real.numpy()]
 
 
-def runs(sizes: list[int], causal: bool, at_once: int) -> Iterator[list[Piece]]:
+def runs(sizes: list[int], causal: bool, at_once: int) -> Iterator[list[Span]]:
     """Rows cut and put together so that a run has about `at_once` tokens; an encoder's rows stay whole."""
-    pieces: list[Piece] = []
+    spans: list[Span] = []
     room = at_once
     for row, size in enumerate(sizes):
         start = 0
         while start < size:
             count = min(size - start, room) if causal else size - start
-            if pieces and count > room:
-                yield pieces
-                pieces, room = [], at_once
+            if spans and count > room:
+                yield spans
+                spans, room = [], at_once
                 continue
-            pieces.append(Piece(row, start, count))
+            spans.append(Span(row, start, count))
             start, room = start + count, room - count
             if room <= 0:
-                yield pieces
-                pieces, room = [], at_once
-    if pieces:
-        yield pieces
+                yield spans
+                spans, room = [], at_once
+    if spans:
+        yield spans
