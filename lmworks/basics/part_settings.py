@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, ClassVar, Protocol, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
@@ -51,7 +51,15 @@ class _ByPart(type(BaseModel)):  # type: ignore[misc]
         return super(_ByPart, part.settings).__call__(**cls._of_part(part, values))
 
 
-class PartSettings(Config, metaclass=_ByPart):
+if TYPE_CHECKING:  # a type checker would ask each child for the metaclass
+    _Callable = Config
+else:
+
+    class _Callable(Config, metaclass=_ByPart):
+        """Settings that are called by the part that they name."""
+
+
+class PartSettings(_Callable):
     """Settings in which the one called `named_by` names a part.
 
     A setting that only other parts have is refused, unless it has the value that it has there by default: recipes that

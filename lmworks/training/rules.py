@@ -44,5 +44,6 @@ class Rules(torch.optim.Optimizer):
             if parameter.dtype != torch.float32:
                 state["master"] = parameter.detach().float()
         weight = local(state.get("master", parameter))
+        assert parameter.grad is not None
         gradient = local(parameter.grad).float()
         return Stepped(parameter, weight, gradient, {name: local(value) for name, value in state.items()})

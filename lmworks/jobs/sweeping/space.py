@@ -263,7 +263,8 @@ def _kinds(name: str) -> set[type]:
     *sections, last = name.split(".")
     for section in sections:
         inner = {"model": ModelConfig, "tokenizer": TokenizerConfig}.get(section) if home is TrainRecipe else None
-        home = inner or next((kind for kind in _types(home, section) if issubclass(kind, Config)), Config)
+        configs = [kind for kind in _types(home, section) if issubclass(kind, Config)]
+        home = inner or (configs[0] if configs else Config)
     return _types(home, last)
 
 

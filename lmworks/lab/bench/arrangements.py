@@ -54,7 +54,7 @@ def single_stack(
         reads = {"context": 2 * CONTEXT, "segments": 2 if arrangement == "encoder" else 0}
         config = recipe.network(text.tokenizer.vocab_size).but(**shape, **reads)
         network = Network(config).initialise(recipe.training.seed, recipe.initialisation)
-        smoothing = recipe.objective.label_smoothing
+        smoothing = recipe.objective.model_dump()["label_smoothing"]
         objective: Objective
         assert isinstance(text.train, KeptTexts)
         if arrangement == "decoder":

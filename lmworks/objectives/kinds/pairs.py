@@ -85,7 +85,7 @@ def _with_masked(objective: type[NextSentence | SentenceOrder], name: str, asks:
         summary=f"masked tokens, and {asks}",
         make=lambda settings, tokenizer: make(settings, tokenizer) + objective(),
         task=f"filling+{name}",
-        network=MASKED.network | {"pooler": True, "labels": objective.labels},
+        network={**MASKED.network, "pooler": True, "labels": objective.labels},
         row=lambda settings, context: replace(row(settings, context), pair=True, classes=True),
         planned=lambda settings, vocabulary: planned(settings, vocabulary) + objective(),
     )
