@@ -80,7 +80,7 @@ class PartSettings(_Callable):
     def but(self, **changes: Any) -> Self:
         """A copy with some settings changed. With another part, what is that of the old one by default is left to it."""
         values: dict[str, Any] = {name: getattr(self, name) for name in type(self).model_fields}
-        home = next(one for one in type(self).__mro__ if "named_by" in vars(one))
+        home: Any = next(one for one in type(self).__mro__ if "named_by" in vars(one))
         if changes.get(self.named_by, values[self.named_by]) != values[self.named_by]:
             values = {
                 name: value

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -18,6 +18,10 @@ class TrainingConfig(PartSettings):
 
     named_by = "optimiser"
     others_are_idle = True  # so that a recipe can be tried with another optimiser
+
+    if TYPE_CHECKING:  # what the optimiser has of its own is known when it is declared
+
+        def __init__(self, **settings: Any) -> None: ...
 
     context: int = Field(default=512, ge=2)
     """Tokens of a row; whole documents are packed into rows, and longer ones are cut."""

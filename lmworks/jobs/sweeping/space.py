@@ -263,7 +263,7 @@ def _kinds(name: str) -> set[type]:
     *sections, last = name.split(".")
     for section in sections:
         inner = {"model": ModelConfig, "tokenizer": TokenizerConfig}.get(section) if home is TrainRecipe else None
-        configs = [kind for kind in _types(home, section) if issubclass(kind, Config)]
+        configs: list[type[Config]] = [kind for kind in _types(home, section) if issubclass(kind, Config)]
         home = inner or (configs[0] if configs else Config)
     return _types(home, last)
 
