@@ -264,7 +264,7 @@ def _kinds(name: str) -> set[type]:
     for section in sections:
         inner = {"model": ModelConfig, "tokenizer": TokenizerConfig}.get(section) if home is TrainRecipe else None
         configs: list[type[Config]] = [kind for kind in _types(home, section) if issubclass(kind, Config)]
-        home = inner or (configs[0] if configs else Config)
+        home = inner if inner is not None else next(iter(configs), Config)
     return _types(home, last)
 
 
