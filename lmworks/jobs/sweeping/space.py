@@ -262,7 +262,8 @@ def _kinds(name: str) -> set[type]:
     home: type[Config] = TrainRecipe
     *sections, last = name.split(".")
     for section in sections:
-        inner = {"model": ModelConfig, "tokenizer": TokenizerConfig}.get(section) if home is TrainRecipe else None
+        of_a_recipe: dict[str, type[Config]] = {"model": ModelConfig, "tokenizer": TokenizerConfig}
+        inner = of_a_recipe.get(section) if home is TrainRecipe else None
         configs: list[type[Config]] = [kind for kind in _types(home, section) if issubclass(kind, Config)]
         home = inner if inner is not None else next(iter(configs), Config)
     return _types(home, last)
