@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 from lmworks.basics.errors import ConfigError, ModelError
 from lmworks.models.config import MOST_LAYERS, ModelConfig
-from lmworks.models.positions.encoding import encoding_of, encodings
 
 if TYPE_CHECKING:  # tables are read with every recipe, and what is wrong there should not wait for torch
     import torch
@@ -354,6 +353,8 @@ def _absent(name: str, config: ModelConfig) -> bool:
 
 def _absent_position(name: str, config: ModelConfig) -> bool:
     """Does the name belong to another positional encoding than the config's?"""
+    from lmworks.models.positions.encoding import encoding_of, encodings  # these load torch
+
     part, _, weight = name.partition(".")
     own = encoding_of(config)
     return part in {one.part_name for one in encodings().values()} and (
