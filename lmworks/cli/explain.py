@@ -100,9 +100,10 @@ def explained() -> dict[str, type[Config]]:
 
 
 def parts() -> dict[str, Explainable]:
-    """Every declared part by its name."""
+    """Every declared part that has settings, by its name."""
     kind: Any = Explainable
-    return {name: part for room in PARTS for name, part in declared(room, kind).items()}
+    found = {name: part for room in PARTS for name, part in declared(room, kind).items()}
+    return {name: part for name, part in found.items() if part.settings.model_fields}
 
 
 @runtime_checkable
