@@ -62,17 +62,17 @@ def our_requests(model: Any, read: list[list[int]], sampled: bool) -> tuple[floa
 
     with Engine(model, seats=len(read), prefix_bytes=0) as engine:
         start = time.perf_counter()
-        tickets = [
+        handles = [
             engine.submit(
                 one, Sample(temperature=0.8, top_p=0.95, seed=at) if sampled else Greedy(), max_new_tokens=NEW
             )
             for at, one in enumerate(read)
         ]
-        while any(ticket.first is None for ticket in tickets):
+        while any(handle.first is None for handle in handles):
             time.sleep(0.001)
-        middle, before = time.perf_counter(), sum(len(ticket.request.tokens) for ticket in tickets)
-        for ticket in tickets:
-            ticket.answer()
+        middle, before = time.perf_counter(), sum(len(handle.sequence.tokens) for handle in handles)
+        for handle in handles:
+            handle.answer()
         end = time.perf_counter()
     return len(read) * NEW / (end - start), (len(read) * NEW - before) / (end - middle)
 
@@ -141,45 +141,47 @@ def guessing(took: dict[bool, list[float]], written: float, facts: dict[str, flo
 
 def answers(model: Any, asked: list[Any], guesses: bool) -> tuple[float, float, float, float]:
     """Tokens written, guessed and guessed right, and the seconds of writing, prompts left out."""
-    from lmworks.generation.decoding import decode
+    from lmworks.generation.decoding import decode, start
     from lmworks.generation.guessing import Lookup
 
     written = seconds = guessed = kept = 0.0
     for one in asked:
         request = model.request(one, None, NEW, guess=Lookup() if guesses else None)
-        steps = decode(model.network, [request])
+        sequence = start(request, model.runner)
+        steps = decode(model.runner, [sequence])
         next(steps)
-        start = time.perf_counter()
+        begin = time.perf_counter()
         for _ in steps:
             pass
-        seconds += time.perf_counter() - start
-        written += len(request.tokens) - 1
-        guessed, kept = guessed + request.tried, kept + request.kept
+        seconds += time.perf_counter() - begin
+        written += len(sequence.tokens) - 1
+        guessed, kept = guessed + sequence.tried, kept + sequence.kept
     return written, guessed, kept, seconds
 
 
 def steps(candidates: list[Any], rounds: int, recorder: Recorder) -> None:
-    """What a step of several tokens costs, beside a token written in a run of eight: kernels/lookup.py's COSTS.
+    """What a step of several tokens costs, beside a token written in a run of eight: models/lookup.py's COSTS.
 
     400 tokens have been read before. What passes in Python for each run is taken off.
     """
     import numpy as np
     import torch
 
-    from lmworks.kernels.next_token import Choice
+    from lmworks.models.runner import Row, TokenChoice
 
-    network = candidates[0].model.network
-    engine, choice, nobody = network.engine, Choice(judged=True), np.zeros(1, np.int64)
+    runner = candidates[0].model.runner
+    choice, nobody = TokenChoice(logprobs=True), np.zeros(1, np.int64)
     with torch.inference_mode():
-        cache = network.new_cache(1)
-        network.take_in(torch.tensor([token_ids(400)]), cache)
+        cache = runner.new_cache(1)
+        runner.read(torch.tensor([token_ids(400)]), cache)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # as where the engine writes
     found: dict[str, list[float]] = {}
     for round_ in range(40 * rounds + 10):
         for tokens, ahead in [(1, 8), *((count, 1) for count in (*range(1, 17), 20, 24, 32))]:
             start = time.perf_counter()
-            engine.write([token_ids(tokens, start=400)], cache, [choice] * tokens, np.zeros((ahead, tokens)), nobody)
+            row = Row(token_ids(tokens, start=400), choice, [0.0] * max(ahead, tokens))
+            runner.write([row], cache, ahead, nobody)
             took = (time.perf_counter() - start) / ahead
             cache.cut([cache.sizes[0] - 400])
             if round_ >= 10:
@@ -206,8 +208,8 @@ TESTS: dict[str, Callable[[list[Any], int, Recorder], None]] = {
 
 def main() -> None:
     """Every test in turn."""
-    from lmworks.kernels.library import library
-    from lmworks.kernels.team import usable_cores
+    from lmworks.kernels.run.library import library
+    from lmworks.kernels.run.team import usable_cores
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("tests", nargs="*", help=f"beginnings of: {'; '.join(TESTS)}")

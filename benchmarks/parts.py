@@ -28,17 +28,17 @@ from benchmarks.store import Recorder, Timed
 from benchmarks.work import token_ids as ids
 from lmworks.adaptation.lora import add_lora, lora_layers
 from lmworks.adaptation.lora_config import LoRAConfig
-from lmworks.generation.batch import Batch
 from lmworks.generation.strategies import Greedy, Sample, Strategy
-from lmworks.kernels import tape
+from lmworks.kernels import CompiledRunner
+from lmworks.kernels.run import weights
 from lmworks.language_model import LanguageModel
 
 
 def stream(model: Any, strategy: Strategy, ahead: bool) -> float:
     """Seconds for 64 tokens after the first."""
-    by_kernels = Batch._by_kernels
+    can_write = CompiledRunner.can_write
     if not ahead:
-        Batch._by_kernels = lambda *_: None  # type: ignore[method-assign,assignment]
+        CompiledRunner.can_write = lambda *_: False  # type: ignore[method-assign]
     try:
         written = model.stream(ids(66), strategy, max_new_tokens=65)
         next(written)
@@ -47,40 +47,40 @@ def stream(model: Any, strategy: Strategy, ahead: bool) -> float:
             pass
         return time.perf_counter() - start
     finally:
-        Batch._by_kernels = by_kernels  # type: ignore[method-assign]
+        CompiledRunner.can_write = can_write  # type: ignore[method-assign]
 
 
 @torch.inference_mode()
-def prompt(network: Any, alone: bool) -> float:
+def prompt(runner: Any, alone: bool) -> float:
     """Seconds for a prompt of 512 tokens."""
-    cache, tokens = network.new_cache(1), torch.tensor([ids(512)])
+    cache, tokens = runner.new_cache(1), torch.tensor([ids(512)])
     start = time.perf_counter()
     if alone:
-        network.next_logits(tokens, cache)
+        runner.next_logits(tokens, cache)
     else:
-        network.logits(network.hidden(tokens, cache=cache)[:, -1])
+        runner.logits(runner.hidden(tokens, cache=cache)[:, -1])
     return time.perf_counter() - start
 
 
 @torch.inference_mode()
-def rows(network: Any) -> float:
+def rows(runner: Any) -> float:
     """Seconds for 8 tokens of 16 rows."""
-    cache = network.new_cache(16)
-    network.take_in(torch.tensor([ids(16, start=row) for row in range(16)]), cache)
+    cache = runner.new_cache(16)
+    runner.read(torch.tensor([ids(16, start=row) for row in range(16)]), cache)
     start = time.perf_counter()
     for token in ids(8):
-        network.next_logits(torch.full((16, 1), token), cache)
+        runner.next_logits(torch.full((16, 1), token), cache)
     return time.perf_counter() - start
 
 
 def without_outliers() -> Any:
     """The same model, nothing of it in float32."""
-    found = tape.outliers
-    tape.outliers = lambda network: {}
+    found = weights.outliers
+    weights.outliers = lambda network: {}
     try:
         return Compiled().model
     finally:
-        tape.outliers = found
+        weights.outliers = found
 
 
 def with_adapter() -> Any:
@@ -91,15 +91,13 @@ def with_adapter() -> Any:
         for up in layer.up:
             torch.nn.init.normal_(up, std=0.01)
     model.network.requires_grad_(False)
-    model.choose_engine()
+    model.choose_runner()
     return model
 
 
 def in_pytorch(model: Any) -> Any:
     """A copy of a model that PyTorch runs."""
-    copied = LanguageModel(copy.deepcopy(model.network), model.tokenizer)
-    copied.network.engine = None
-    return copied
+    return LanguageModel(copy.deepcopy(model.network), model.tokenizer)
 
 
 def report(name: str, seconds: Callable[[bool], float], pairs: int, recorder: Recorder) -> None:
@@ -142,8 +140,8 @@ def main() -> None:
 
         return {
             f"{name}, one stream": lambda way: stream(of(way), Greedy(), ahead=True),
-            f"{name}, prompt of 512": lambda way: prompt(of(way).network, alone=True),
-            f"{name}, 16 rows": lambda way: rows(of(way).network),
+            f"{name}, prompt of 512": lambda way: prompt(of(way).runner, alone=True),
+            f"{name}, 16 rows": lambda way: rows(of(way).runner),
         }
 
     def plain() -> Any:
@@ -155,7 +153,7 @@ def main() -> None:
     parts: dict[str, Callable[[bool], float]] = {
         "tokens ahead, greedy": lambda way: stream(model, Greedy(), way),
         "tokens ahead, sampled": lambda way: stream(model, sampled, way),
-        "last token alone": lambda way: prompt(model.network, way),
+        "last token alone": lambda way: prompt(model.runner, way),
         **beside("outliers", plain, without_outliers),
         **beside("adapter", with_adapter, plain),
         **beside("compiled adapter", with_adapter, slow),

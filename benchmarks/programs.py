@@ -23,7 +23,7 @@ class Compiled:
         from lmworks.language_model import LanguageModel
 
         self.model = LanguageModel.load("smollm2")
-        self.network = self.model.network
+        self.runner = self.model.runner
         self.clear()
 
     def clear(self, rows: int = 1) -> None:
@@ -31,7 +31,7 @@ class Compiled:
         import torch
 
         with torch.inference_mode():
-            self.cache = self.network.new_cache(rows)
+            self.cache = self.runner.new_cache(rows)
 
     def read(self, tokens: list[list[int]]) -> list[int]:
         """Read new tokens of every row; the likeliest next one of each."""
@@ -40,8 +40,8 @@ class Compiled:
         with torch.inference_mode():
             *parts, last = torch.tensor(tokens).split(512, dim=1)
             for part in parts:
-                self.network.take_in(part, self.cache)
-            return self.network.next_logits(last, self.cache).numpy().argmax(-1).tolist()
+                self.runner.read(part, self.cache)
+            return self.runner.next_logits(last, self.cache).numpy().argmax(-1).tolist()
 
     def never_stop(self) -> None:
         """Write as many tokens as are asked for, whatever they are."""

@@ -35,7 +35,7 @@ def many(options: argparse.Namespace, recorder: Recorder) -> None:
     """16 requests at once: through the server, through the engine alone, and in llama.cpp, in turn."""
     from benchmarks.compiled import requests
     from benchmarks.programs import Compiled, programs
-    from lmworks.kernels.team import usable_cores
+    from lmworks.kernels.run.team import usable_cores
     from lmworks.serving.load import measure
     from lmworks.serving.run import served
 
@@ -85,8 +85,8 @@ def alone(model: LanguageModel, count: int, before: int, new: int, temperature: 
     with Engine(model, prefix_bytes=0) as engine:
         start = time.perf_counter()
         strategy = Sample(temperature=temperature, top_p=0.95, min_new_tokens=new)
-        tickets = [engine.submit(ids(before, start=row), strategy, max_new_tokens=new) for row in range(count)]
-        readers = [threading.Thread(target=list, args=(ticket,)) for ticket in tickets]
+        handles = [engine.submit(ids(before, start=row), strategy, max_new_tokens=new) for row in range(count)]
+        readers = [threading.Thread(target=list, args=(handle,)) for handle in handles]
         for reader in readers:
             reader.start()
         for reader in readers:
@@ -139,14 +139,14 @@ def memory(options: argparse.Namespace, recorder: Recorder) -> None:
 
     strategy = lm.Greedy(min_new_tokens=4000)
     with Engine(lm.load("smollm2"), seats=12, prefix_bytes=0) as engine:
-        tickets, held = [], []
+        handles, held = [], []
         for row in range(10):
-            tickets.append(engine.submit(ids(2000, start=row), strategy, max_new_tokens=4000))
-            while tickets[-1].first is None:
+            handles.append(engine.submit(ids(2000, start=row), strategy, max_new_tokens=4000))
+            while handles[-1].first is None:
                 time.sleep(0.01)
             held.append((_resident(), engine.state.cache_bytes / 2**20))
-        for ticket in tickets:
-            ticket.cancel()
+        for handle in handles:
+            handle.cancel()
     (start, cache), (end, more) = held[1], held[-1]
     timed = [Timed("a further request", [(end - start) / 8]), Timed("its keys and values", [(more - cache) / 8])]
     recorder.keep("memory of a request of 2,000 tokens", "MB", timed)

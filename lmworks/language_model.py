@@ -25,20 +25,18 @@ from lmworks.basics.files import directory_written_whole, write_json
 from lmworks.basics.threads import one_thread
 from lmworks.encoding.classifying import Told, classify
 from lmworks.encoding.embedding import Pooling, embed
-from lmworks.encoding.filling import Guess, fill
+from lmworks.encoding.filling import Filled, fill
 from lmworks.generation.answer import Answer
 from lmworks.generation.constraints import Constraint
-from lmworks.generation.decoding import Window, decode, new_request
+from lmworks.generation.decoding import decode, start
 from lmworks.generation.generation_config import GenerationConfig
-from lmworks.generation.guessing import Draft, Lookup
-from lmworks.generation.one_row import OneRow
-from lmworks.generation.request import Asked, Request
+from lmworks.generation.request import Guess, LogprobOptions, Message, Prompt, Request, Window
+from lmworks.generation.scoring import target_logprobs, token_logprobs
 from lmworks.generation.strategies import Strategy
-from lmworks.kernels.choice import check_compress, embedder_for, engine_for
+from lmworks.kernels.choice import check_compress, embedder_for, runner_for
 from lmworks.kernels.packing import Stored, Unchanged
 from lmworks.models.adapted import own_parameters
 from lmworks.models.config import ModelConfig, RopeScaling, stretched
-from lmworks.models.engine import Engine
 from lmworks.models.files.compressed_groups import StoredInDirectory
 from lmworks.models.files.directory import read_network, refuse_foreign_files, write_network
 from lmworks.models.files.gguf import read_gguf_network, stored_dtype
@@ -48,14 +46,13 @@ from lmworks.models.files.gguf_vocabulary import gguf_tokenizer
 from lmworks.models.files.references import resolve
 from lmworks.models.network import Network, evaluating
 from lmworks.models.precision import dtype_of, fast_dtype
+from lmworks.models.runner import Runner
+from lmworks.models.torch_runner import TorchRunner
 from lmworks.tokens.chat.conversation import encode_chat
 from lmworks.tokens.source import source_ids, target_ids, target_start
 from lmworks.tokens.tokenizer import Tokenizer
 
-Message = Mapping[str, str]
-Prompt = str | Sequence[Message] | Sequence[int]
-"""Text to continue, a conversation to answer ([{"role": "user", "content": "..."}]), or token ids to continue; for an
-encoder-decoder the source, as text or ids."""
+__all__ = ["LanguageModel", "Message", "Prompt", "Score"]
 
 
 @dataclass(frozen=True)
@@ -99,12 +96,16 @@ class LanguageModel:
                 f"{network.config.vocab_size:,}; they do not belong together"
             )
         self.network, self.tokenizer, self.source = network, tokenizer, source
+        self.runner: Runner = TorchRunner(network)
+        """What runs the network: PyTorch, unless `load` or `choose_runner` chose the compiled path."""
         self.reference = reference or (str(source) if source else None)
         self.exact = exact
         """Embed in the weights' own format, and not in the processor's fast one; `load` with a `dtype` says so."""
         self.embeds_compiled = False
-        """Embed on the compiled path where it covers an encoder: unless `choose_engine` or `load` was told something else."""
-        self._encoder: Engine | None = None
+        """Embed on the compiled path where it covers an encoder: unless `choose_runner` or `load` was told something
+        else."""
+        self._embedder: tuple[Runner, int] | None = None
+        """What embeds, where it is not `runner`, and its weights' version when it was made."""
         self._weights: GGUFFile | Path | None = None
 
     @classmethod
@@ -120,10 +121,10 @@ class LanguageModel:
         """Load an alias, a directory, a .gguf file or hf:org/name.
 
         `dtype` None takes what the file holds; quantised weights become bfloat16 where the processor multiplies it
-        natively, else float32. `compress` is int4, int8 or none: on a CPU, matrices in few bits on the compiled path, or the
-        network as it is in PyTorch; unless it or `dtype` is given, a file's 4 and 8 bits run as they are (`lmworks.kernels`).
-        `rope_scaling` lets a network with rotary positions read `factor` times its context, without training for it.
-        Raises ModelError with one sentence for whatever is wrong with the files.
+        natively, else float32. `compress` is int4, int8 or none: on a CPU, matrices in few bits on the compiled
+        path, or the network as it is in PyTorch; unless it or `dtype` is given, a file's 4 and 8 bits run as they
+        are (`lmworks.kernels`). `rope_scaling` lets a network with rotary positions read `factor` times its context,
+        without training for it. Raises ModelError with one sentence for whatever is wrong with the files.
         """
         check_compress(compress, dtype)
         path, wanted = resolve(str(reference)), dtype_of(dtype)
@@ -139,12 +140,13 @@ class LanguageModel:
         model = cls(network.to(device), tokenizer, path, str(reference), exact=wanted is not None)
         model._weights = path if file is None else file
         if wanted is None:
-            model.choose_engine(compress, as_read=True)
+            model.choose_runner(compress, as_read=True)
         return model
 
-    def choose_engine(self, compress: str | None = None, *, as_read: bool = False) -> None:
-        """Let the compiled path run the network from here on, adapters included, or PyTorch, as `load`'s `compress` says. Weights that are
-        not those of the file any more are rounded anew; `as_read` says that none is, and saves looking."""
+    def choose_runner(self, compress: str | None = None, *, as_read: bool = False) -> None:
+        """Let the compiled path run the network from here on, adapters included, or PyTorch, as `load`'s `compress`
+        says. Weights that are not those of the file any more are rounded anew; `as_read` says that none is, and
+        saves looking."""
         weights = self._weights
         stored: Stored | None = None
         if isinstance(weights, GGUFFile):
@@ -156,8 +158,8 @@ class LanguageModel:
         with (
             one_thread()
         ):  # more of them gain half a second where nothing else runs (SmolLM2), and lose half a minute elsewhere
-            self.network.engine = engine_for(self.network, compress, stored, self.network.device.type)
-        self.embeds_compiled, self._encoder = compress is None, None
+            self.runner = runner_for(self.network, compress, stored, self.network.device.type)
+        self.embeds_compiled, self._embedder = compress is None, None
 
     @property
     def config(self) -> ModelConfig:
@@ -166,7 +168,8 @@ class LanguageModel:
 
     @property
     def longest(self) -> int:
-        """Tokens of the longest text that it reads, special tokens included: a folder may give an encoder less than its context."""
+        """Tokens of the longest text that it reads, special tokens included: a folder may give an encoder less than
+        its context."""
         return self.pooling.within(self.config.context) if self.config.arrangement == "encoder" else self.config.context
 
     def save(self, folder: str | os.PathLike[str], facts: Mapping[str, Any] | None = None) -> Path:
@@ -203,7 +206,7 @@ class LanguageModel:
         if not self.translates or self.source is None or not self.source.is_dir():
             return GenerationConfig()
         said = GenerationConfig.read(self.source)
-        if (largest := max(said.habits.largest, target_start(self.tokenizer))) >= self.config.vocab_size:
+        if (largest := max(said.forced.largest, target_start(self.tokenizer))) >= self.config.vocab_size:
             raise ModelError(
                 f"{self.source}: generation_config.json names the token {largest:,} and the vocabulary has "
                 f"{self.config.vocab_size:,}; fetch or copy it again"
@@ -233,14 +236,14 @@ class LanguageModel:
         max_new_tokens: int = 256,
         stop: Sequence[str] = (),
         constraint: Constraint | None = None,
-        guess: Lookup | Draft | None = None,
+        guess: Guess | None = None,
         window: Window = "stop",
     ) -> Iterator[str]:
         """Pieces of text as they come; joined they are what `generate` returns."""
         request = self.request(
             prompt, strategy, max_new_tokens, stop, constraint=constraint, guess=guess, window=window
         )
-        for _, shown in decode(self.network, [request]):
+        for _, shown in decode(self.runner, [start(request, self.runner)]):
             if shown:
                 yield shown
 
@@ -252,12 +255,12 @@ class LanguageModel:
         max_new_tokens: int = 256,
         stop: Sequence[str] = (),
         constraint: Constraint | None = None,
-        guess: Lookup | Draft | None = None,
+        guess: Guess | None = None,
         window: Window = "stop",
     ) -> Answer:
-        """The whole answer; greedy unless a strategy is given, or an encoder-decoder's folder says how. A `constraint` gives its
-        form (`constraints.py`); a `guess` makes it faster and changes nothing (`guessing.py`); at the end of the context it ends,
-        or the `window` slides."""
+        """The whole answer; greedy unless a strategy is given, or an encoder-decoder's folder says how. A
+        `constraint` gives its form (`constraints.py`); a `guess` makes it faster and changes nothing
+        (`guessing.py`); at the end of the context it ends, or the `window` slides."""
         said = {"max_new_tokens": max_new_tokens, "stop": stop, "constraint": constraint, "guess": guess}
         said["window"] = window
         return self.generate_batch([prompt], strategy, **said)[0]  # type: ignore[arg-type]
@@ -270,7 +273,7 @@ class LanguageModel:
         max_new_tokens: int = 256,
         stop: Sequence[str] = (),
         constraint: Constraint | None = None,
-        guess: Lookup | Draft | None = None,
+        guess: Guess | None = None,
         window: Window = "stop",
     ) -> list[Answer]:
         """Several answers at once, each step shared; one strategy for all, or one for each."""
@@ -283,44 +286,49 @@ class LanguageModel:
             self.request(prompt, one, max_new_tokens, stop, constraint=constraint, guess=guess, window=window)
             for prompt, one in zip(prompts, strategies, strict=True)
         ]
-        for _ in decode(self.network, requests):
+        sequences = [start(request, self.runner) for request in requests]
+        for _ in decode(self.runner, sequences):
             pass
-        return [Answer.of(request) for request in requests]
+        return [Answer.of(sequence) for sequence in sequences]
 
     def embed(
         self, texts: Sequence[str | Sequence[int]], *, pooling: Pooling | None = None, cut: bool = False
     ) -> Tensor:
-        """A vector for each text, [texts, dim] in float32, pooled as the model's folder says unless `pooling` does. A text may
-        be given as its tokens' ids, which are read as they are.
+        """A vector for each text, [texts, dim] in float32, pooled as the model's folder says unless `pooling` does.
+        A text may be given as its tokens' ids, which are read as they are.
 
-        An encoder runs in 8 bits on the compiled path where that covers it (cosines with float32 are above 0.999), else in
-        bfloat16 where the processor multiplies it natively (above 0.9999); with `compress="none"` the latter, with a `dtype`
-        as loaded. DataError for a text that is longer than the model reads, unless it may be `cut`.
+        An encoder runs in 8 bits on the compiled path where that covers it (cosines with float32 are above 0.999),
+        else in bfloat16 where the processor multiplies it natively (above 0.9999); with `compress="none"` the
+        latter, with a `dtype` as loaded. DataError for a text that is longer than the model reads, unless it may be
+        `cut`.
         """
         if self.network.encoder is not None:
             raise ConfigError("an encoder-decoder has no pooled states; embed with an encoder or a decoder")
         dtype = torch.float32 if self.exact else fast_dtype(self.network.device)
-        said = {"cut": cut, "dtype": dtype, "engine": self._embedder()}
-        return embed(self.network, self.tokenizer, texts, pooling or self.pooling, **said)  # type: ignore[arg-type]
+        return embed(self._embeds_with(), self.tokenizer, texts, pooling or self.pooling, cut=cut, dtype=dtype)
 
-    def _embedder(self) -> Engine | None:
-        """What runs the network where it embeds, made at the first time and when weights have changed; None for PyTorch."""
-        engine = self.network.engine or self._encoder
-        if engine is None and self.embeds_compiled:
-            engine = self._encoder = embedder_for(self.network)
-        if engine is None or engine.ready(fresh=True):
-            return engine
-        self._encoder = None
-        return None
+    def _embeds_with(self) -> Runner:
+        """What runs the network where it embeds: made when it is first wanted, and after weights have changed."""
+        if self.runner.own_threads() or not self.embeds_compiled:
+            return self.runner
+        if self._embedder is not None and self._embedder[0].weights_version != self._embedder[1]:
+            self._embedder = None
+        if self._embedder is None:
+            runner = embedder_for(self.network)
+            if runner is None:
+                return self.runner
+            self._embedder = runner, runner.weights_version
+        return self._embedder[0]
 
-    def fill(self, text: str, *, top: int = 5) -> list[list[Guess]]:
-        """For each mask in a text ("Paris is the [MASK] of France.") the `top` likeliest tokens and their probabilities."""
-        return fill(self.network, self.tokenizer, text, top)
+    def fill(self, text: str, *, top: int = 5) -> list[list[Filled]]:
+        """For each mask in a text ("Paris is the [MASK] of France.") the `top` likeliest tokens and their
+        probabilities."""
+        return fill(self.runner, self.tokenizer, text, top)
 
     def classify(self, texts: Sequence[str], *, cut: bool = False) -> list[Told]:
         """The class of each text and the probability of every class; DataError for a text that is longer than the model
         reads, unless it may be `cut`."""
-        return classify(self.network, self.tokenizer, texts, cut=cut)
+        return classify(self.runner, self.tokenizer, texts, cut=cut)
 
     @property
     def pooling(self) -> Pooling:
@@ -332,8 +340,8 @@ class LanguageModel:
         """ConfigError unless the network writes text."""
         if self.config.arrangement == "encoder":
             raise ConfigError(
-                f"{self.reference or 'the network'} is an encoder and does not write or score text token by token; an encoder "
-                "embeds texts (model.embed)"
+                f"{self.reference or 'the network'} is an encoder and does not write or score text token by token; an "
+                "encoder embeds texts (model.embed)"
             )
 
     def must_converse(self) -> None:
@@ -341,8 +349,8 @@ class LanguageModel:
         self.must_write()
         if self.translates:
             raise ConfigError(
-                f"{self.reference or 'the network'} is an encoder-decoder and makes one target of one source text; it has no "
-                "conversations (lmworks generate, model.generate)"
+                f"{self.reference or 'the network'} is an encoder-decoder and makes one target of one source text; it "
+                "has no conversations (lmworks generate, model.generate)"
             )
 
     def request(
@@ -352,12 +360,12 @@ class LanguageModel:
         max_new_tokens: int = 256,
         stop: Sequence[str] = (),
         *,
-        asked: Asked = Asked(),
+        logprobs: LogprobOptions = LogprobOptions(),
         constraint: Constraint | None = None,
-        guess: Lookup | Draft | None = None,
+        guess: Guess | None = None,
         window: Window = "stop",
     ) -> Request:
-        """An answer that is to be written, checked against the model: what `decode` and an `Engine` run."""
+        """What is asked, checked against the model: what `decode` and an `Engine` run."""
         self.must_write()
         read, said = self.encode_prompt(prompt), self.generation_config
         largest, smallest = max(read, default=0), min(read, default=0)
@@ -369,32 +377,24 @@ class LanguageModel:
         chosen = strategy or said.strategy
         if (biased := max(chosen.logit_bias, default=-1)) >= self.config.vocab_size:
             raise ConfigError(
-                f"logit_bias names the token {biased:,}, and the vocabulary has {self.config.vocab_size:,}; leave it out"
+                f"logit_bias names the token {biased:,}, and the vocabulary has {self.config.vocab_size:,}; leave it "
+                "out"
             )
-        request = new_request(
+        return Request(
             self.tokenizer,
             [target_start(self.tokenizer)] if self.translates else read,
             chosen,
             max_new_tokens,
             [stop] if isinstance(stop, str) else stop,
             self.config.context,
+            vocab_size=self.config.vocab_size,
             source=read if self.translates else None,
-            habits=said.habits,
-            asked=asked,
+            forced=said.forced,
+            logprobs=logprobs,
+            constraint=constraint,
+            guess=guess,
             window=window,
         )
-        if constraint is None and guess is None:
-            return request
-        if not isinstance(request, OneRow):
-            what = "a constraint follows" if constraint is not None else "guesses are for"
-            raise ConfigError(f"{what} one answer that is written token by token; take Greedy or Sample")
-        if constraint is not None:
-            request.chooser.guide = constraint.start(self.tokenizer, self.config.vocab_size)
-        if guess is not None and request.wants_states:
-            raise ConfigError("contrastive search reads all its candidates and guesses none; leave one of the two out")
-        if guess is not None:
-            request.guesser = guess.start(request.chooser.strategy, request.seed, self)
-        return request
 
     @torch.inference_mode()
     def logits(
@@ -423,12 +423,12 @@ class LanguageModel:
                     f"the mask has the shape {list(mask.shape)} and the ids {list(tokens.shape)}; they must be equal"
                 )
         with evaluating(self.network):
-            return self.network(tokens, mask)
+            return self.runner.logits(self.runner.hidden(tokens, mask))
 
     def score(self, text: str, *, prompt: Prompt | None = None, window: int | None = None) -> Score:
-        """Log-probability of every token of a text, behind a prompt where one is given; of an encoder-decoder the prompt is
-        the source, and the end of the target counts too. Longer texts than the window are read in windows that overlap by a
-        quarter; each token is scored once, with at least that much text before it."""
+        """Log-probability of every token of a text, after a prompt where one is given; of an encoder-decoder the
+        prompt is the source, and the end of the target counts too. Longer texts than the window are read in windows
+        that overlap by a quarter; each token is scored once, with at least that much text before it."""
         if self.translates:
             return Score(*self._target_score(text, prompt, window), len(text.encode()))
         tokens = self.tokenizer.encode(text, special=False, continues=prompt is not None)
@@ -439,30 +439,26 @@ class LanguageModel:
         self, tokens: list[int], size: int, *, prompt: list[int] | None = None, window: int | None = None
     ) -> Score:
         """As `score`, for ids that are at hand; `size` is their text's length in bytes. Not for an encoder-decoder."""
-        from lmworks.generation.scoring import token_logprobs
-
         self.must_write()
         if not tokens:
             raise ConfigError("the text is empty; there is nothing to score")
         start = self.tokenizer.document_start
         before = prompt or ([] if start is None else [start])
         window = self.config.context if window is None else min(window, self.config.context)
-        logprobs = token_logprobs(self.network, before + tokens, window)[max(len(before) - 1, 0) :]
+        logprobs = token_logprobs(self.runner, before + tokens, window)[max(len(before) - 1, 0) :]
         # Without a token that opens a document nothing predicts the first one: it costs what a blind guess costs.
         return Score(tokens, logprobs if before else [-math.log(self.config.vocab_size), *logprobs], size)
 
     def _target_score(self, text: str, source: Prompt | None, window: int | None) -> tuple[list[int], list[float]]:
         """A target's tokens, its end included, and the log-probability of each."""
-        from lmworks.generation.scoring import target_logprobs
-
         if source is None:
             raise ConfigError("an encoder-decoder scores a target by its source; give score(target, prompt=source)")
         if window is not None:
             raise ConfigError("an encoder-decoder reads a target at once; leave the window out")
-        read, tokens = self.encode_prompt(source), target_ids(self.tokenizer, text, self.generation_config.habits.first)
+        read, tokens = self.encode_prompt(source), target_ids(self.tokenizer, text, self.generation_config.forced.first)
         for what, ids in (("source", read), ("target", tokens)):
             if len(ids) > self.config.context:
                 raise ConfigError(
                     f"the {what} has {len(ids):,} tokens and the model reads {self.config.context:,}; shorten it"
                 )
-        return tokens, target_logprobs(self.network, read, [target_start(self.tokenizer), *tokens])
+        return tokens, target_logprobs(self.runner, read, [target_start(self.tokenizer), *tokens])

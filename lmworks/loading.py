@@ -1,5 +1,5 @@
-"""load: any model reference as a LanguageModel, adapters included; load_tokenizer: its tokenizer, or one without a model;
-facts_of: what a model is and how it will run, without its weights.
+"""load: any model reference as a LanguageModel, adapters included; load_tokenizer: its tokenizer, or one without a
+model; facts_of: what a model is and how it will run, without its weights.
 
 model = load("smollm2")                  # an alias, a directory, a .gguf file, hf:org/name
 model = load("models/python-reference")  # an adapter that lmworks or PEFT made, on its base
@@ -38,8 +38,9 @@ def load(
 ) -> LanguageModel:
     """Load a model; a folder with an adapter is put on its base (the one it names, or `base`).
 
-    `compress` is int4, int8 or none, and `rope_scaling` makes the context longer (`LanguageModel.load`). An adapter is frozen, and runs
-    beside its base's weights as these do. ModelError where the base is not the file that the adapter was trained on.
+    `compress` is int4, int8 or none, and `rope_scaling` makes the context longer (`LanguageModel.load`). An adapter
+    is frozen, and runs beside its base's weights as these do. ModelError where the base is not the file that the
+    adapter was trained on.
     """
     check_compress(compress, dtype)
     folder = Path(reference)
@@ -52,7 +53,7 @@ def load(
         _check_base(folder, model)
     read_adapter(folder, model.network).requires_grad_(False)
     if dtype is None:
-        model.choose_engine(compress, as_read=True)
+        model.choose_runner(compress, as_read=True)
     model.source, model.reference = folder, str(reference)
     return model
 

@@ -9,10 +9,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lmworks.kernels.frame import WORDS, Field, barrier_bytes
+from lmworks.kernels.frame import Field, barrier_bytes
+from lmworks.kernels.operation import Step
 from lmworks.kernels.outliers import MOST, table_for_values
 from lmworks.kernels.packing import aligned
-from lmworks.kernels.team import team
+from lmworks.kernels.run.tape import table
+from lmworks.kernels.run.team import team
 
 
 def numbers(*shape: int, seed: int = 0, scale: float = 1.0) -> Tensor:
@@ -21,16 +23,16 @@ def numbers(*shape: int, seed: int = 0, scale: float = 1.0) -> Tensor:
 
 
 class Bench:
-    """Memory for some tokens of a width, with numbers behind their scales and outliers, and a way to run steps on it."""
+    """Memory for some tokens of a width, with room after their scales and outliers, and a way to run steps on it."""
 
-    def __init__(self, tokens: int, width: int, behind: int = 0) -> None:
+    def __init__(self, tokens: int, width: int, after: int = 0) -> None:
         self.tokens, self.width = tokens, width
         self.frame, self.kept = np.zeros(len(Field), np.int64), {}
         self.frame[Field.ROUNDS] = 1
         self.barrier = aligned(barrier_bytes(team().threads)).view(np.int64)
         self.values = np.zeros((tokens, width), np.int8)
         groups = width // 32
-        rows = np.zeros((2, tokens, groups + MOST + behind), np.float32)
+        rows = np.zeros((2, tokens, groups + MOST + after), np.float32)
         self.scales, self.sums, self.apart = (
             rows[0, :, :groups],
             rows[1, :, :groups],
@@ -51,9 +53,9 @@ class Bench:
         self.frame[field] = array.ctypes.data
         return array.ctypes.data
 
-    def run(self, *steps: list[int]) -> None:
+    def run(self, *steps: Step) -> None:
         """Run steps."""
-        tape = np.array([[*map(int, step), *[0] * (WORDS - len(step))] for step in steps], np.int64)
+        tape = table(steps)
         self.put(Field.TAPE, tape)
         self.frame[Field.STEPS] = len(tape)
         team().run(self.frame, self.barrier)

@@ -18,7 +18,8 @@ from tiny import language_model
 import lmworks as lm
 from lmworks import language_model as language_model_
 from lmworks.basics.errors import ConfigError, ModelError
-from lmworks.generation.strategies import Beam, Chooser
+from lmworks.generation.chooser import Chooser
+from lmworks.generation.strategies import Beam
 from lmworks.kernels import unavailable
 from lmworks.kernels.packing import pack, unpacked
 from lmworks.models.families import FAMILIES
@@ -42,9 +43,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("bits", [4, 8])
 def test_a_directory_runs_in_the_bits_that_are_asked_for(folder: Path, bits: int):
     model = lm.load(folder, compress=f"int{bits}")
-    assert {one.bits for name, one in model.network.engine.weights.matrices.items() if "blocks" in name} == {bits}
+    assert {one.bits for name, one in model.runner.compiled.weights.matrices.items() if "blocks" in name} == {bits}
     plain = lm.load(folder)
-    assert plain.network.engine is None
+    assert plain.runner.name == "PyTorch"
     text = "the model reads a folder of text"
     assert model.score(text).bits == pytest.approx(plain.score(text).bits, rel=0.2 if bits == 4 else 0.03)
     ids = torch.tensor([model.tokenizer.encode(text)])
@@ -87,7 +88,7 @@ def test_models_are_read_and_packed_with_one_thread_and_run_with_all(
     folder: Path, monkeypatch: pytest.MonkeyPatch, compress: str
 ):
     seen, before = [], torch.get_num_threads()
-    for name in ("read_network", "engine_for"):
+    for name in ("read_network", "runner_for"):
 
         def watched(*given: object, does: Callable[..., object] = getattr(language_model_, name)) -> object:
             seen.append(torch.get_num_threads())
@@ -104,9 +105,9 @@ def test_models_are_read_and_packed_with_one_thread_and_run_with_all(
 
 def test_a_gguf_file_runs_as_it_is(smollm2_path: Path):
     model = lm.load(smollm2_path)
-    assert {one.bits for name, one in model.network.engine.weights.matrices.items() if "blocks" in name} == {4}
-    assert lm.load(smollm2_path, compress="none").network.engine is None
-    assert lm.load(smollm2_path, dtype="float32").network.engine is None
+    assert {one.bits for name, one in model.runner.compiled.weights.matrices.items() if "blocks" in name} == {4}
+    assert lm.load(smollm2_path, compress="none").runner.name == "PyTorch"
+    assert lm.load(smollm2_path, dtype="float32").runner.name == "PyTorch"
     assert "Paris" in model.generate("The capital of France is", max_new_tokens=8)
 
 
@@ -127,16 +128,16 @@ def test_a_compressed_directory_runs_as_it_is(kind: str, tmp_path: Path):
     write_network(tmp_path, whole.network, compression=compression)
     whole.write_tokenizer(tmp_path)
     model, exact = lm.load(tmp_path), lm.load(tmp_path, dtype="float32")
-    assert model.network.engine is not None and exact.network.engine is None
+    assert model.runner.name == "compiled" and exact.runner.name == "PyTorch"
     weights = dict(exact.network.named_parameters())
-    for name, packed in model.network.engine.weights.matrices.items():
+    for name, packed in model.runner.compiled.weights.matrices.items():
         if "blocks" in name or compression.embedding_bits:
             assert torch.equal(unpacked(packed), weights[name]), name
             assert packed.bits == (compression.bits if "blocks" in name else 8)
     text = "the model reads a folder of text"
     assert model.score(text).bits == pytest.approx(exact.score(text).bits, rel=0.02)
-    assert lm.load(tmp_path, compress="none").network.engine is None
-    fewer = lm.load(tmp_path, compress="int4").network.engine
+    assert lm.load(tmp_path, compress="none").runner.name == "PyTorch"
+    fewer = lm.load(tmp_path, compress="int4").runner.compiled
     assert {one.bits for name, one in fewer.weights.matrices.items() if "blocks" in name} == {4}
 
 
@@ -191,11 +192,11 @@ def test_a_processor_without_vectors_runs_pytorch_and_says_so(
     monkeypatch.setenv("LMWORKS_INSTRUCTIONS", "none")
     with pytest.warns(UserWarning, match=r"no vector instructions .* \(AVX2 .*\); PyTorch runs the network"):
         model = lm.load(smollm2_path)
-    assert model.network.engine is None
+    assert model.runner.name == "PyTorch"
     assert "Paris" in model.generate("The capital of France is", max_new_tokens=4)
     with pytest.raises(ConfigError, match="compress=int8 cannot be had: the processor has no vector instructions"):
         lm.load(folder, compress="int8")
-    assert lm.load(folder, compress="none").network.engine is None
+    assert lm.load(folder, compress="none").runner.name == "PyTorch"
 
 
 def test_nan_in_the_weights_is_named_before_anything_is_compiled(folder: Path, tmp_path: Path):

@@ -142,10 +142,10 @@ def test_half_a_character_is_refused(model: LanguageModel):
 
 
 def test_an_empty_prompt_of_ids_is_refused(model: LanguageModel):
-    from lmworks.generation.decoding import new_request
+    from lmworks.generation.request import Request
 
     with pytest.raises(ConfigError, match="the prompt is empty; give at least one token"):
-        new_request(model.tokenizer, [], Greedy(), 5, [], 64)
+        Request(model.tokenizer, [], Greedy(), 5, [], 64)
 
 
 def test_a_tokenizer_of_another_model_is_refused():

@@ -55,21 +55,23 @@ def ours(dtype: str) -> Facts:
     """Through the loop and the texts' decoders."""
     import torch
 
-    from lmworks.generation.decoding import decode, new_request
+    from lmworks.generation.decoding import decode, start
+    from lmworks.generation.request import Request
     from lmworks.generation.strategies import Beam
     from lmworks.models.files.directory import read_network
+    from lmworks.models.torch_runner import TorchRunner
     from lmworks.tokens.tokenizer import Tokenizer
 
-    network, tokenizer = read_network(folder(), getattr(torch, dtype)), _bytes()
+    runner, tokenizer = TorchRunner(read_network(folder(), getattr(torch, dtype))), _bytes()
     assert isinstance(tokenizer, Tokenizer)
 
     def work() -> None:
-        start = VOCABULARY - 1
-        strategy = Beam(width=WIDTH)
-        requests = [new_request(tokenizer, [start], strategy, NEW, [], 512, source=source) for source in sources()]
-        for _ in decode(network, requests):
+        opening, strategy = [VOCABULARY - 1], Beam(width=WIDTH)
+        requests = [Request(tokenizer, opening, strategy, NEW, [], 512, source=source) for source in sources()]
+        sequences = [start(request, runner) for request in requests]
+        for _ in decode(runner, sequences):
             pass
-        assert all(len(request.tokens) == NEW for request in requests)
+        assert all(len(sequence.tokens) == NEW for sequence in sequences)
 
     return repeated(work, SOURCES * NEW, times=3)
 

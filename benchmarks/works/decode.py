@@ -38,12 +38,12 @@ def prefill_ours(compress: str | None = None, dtype: str | None = None) -> Facts
 
     import lmworks as lm
 
-    network = lm.load("smollm2", compress=compress, dtype=dtype).network
+    runner = lm.load("smollm2", compress=compress, dtype=dtype).runner
     ids = torch.tensor([token_ids(PREFILL)])
 
     @torch.inference_mode()
     def work() -> object:
-        return network.logits(network.hidden(ids, cache=network.new_cache(1, PREFILL))[:, -1])
+        return runner.next_logits(ids, runner.new_cache(1, PREFILL))
 
     return repeated(work, PREFILL)
 

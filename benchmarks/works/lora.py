@@ -25,7 +25,8 @@ def step_of_ours(dtype: str, rows: int = ROWS, recompute: bool = False) -> Calla
     from lmworks.objectives import CausalLM
     from lmworks.tokens.batch import IGNORE, Batch
     from lmworks.training.by_hand.fused_block import use_fused_blocks
-    from lmworks.training.optimiser import adamw, trainable
+    from lmworks.training.optimiser import trainable
+    from lmworks.training.optimisers.adamw import adamw
     from lmworks.training.settings import TrainingConfig
 
     network = add_lora(lm.load("smollm2", dtype=dtype).network, LoRAConfig(rank=RANK))

@@ -38,8 +38,8 @@ class Part:
 class LoRALinear(AdaptedLinear):
     """A frozen linear layer with an adapter on some of its parts.
 
-    `down` is the A's below one another [parts x rank, inputs], `up` the B's [rows of the part, rank]. Both are
-    float32 whatever the layer computes in: bfloat16 would round small steps away.
+    `down` holds the A's, stacked [parts x rank, inputs], and `up` the B's [rows of the part, rank]. Both are float32
+    whatever the layer computes in: bfloat16 would round small steps away.
     """
 
     def __init__(self, base: nn.Linear, parts: list[Part], rank: int, scale: float) -> None:
@@ -76,11 +76,11 @@ class LoRALinear(AdaptedLinear):
 
     @property
     def by_hand(self) -> bool:
-        """Do the two functions below say what the layer does? Not where adapters are off or merged into the weight."""
+        """Do the two functions below compute what the layer does? Not while adapters are off or merged."""
         return self.enabled and not self.merged and not any(one.requires_grad for one in self.base.parameters())
 
     def trained(self) -> list[nn.Parameter]:
-        """A and the B's, as far as they require gradients."""
+        """Those of A and the B's that require gradients."""
         return [one for one in (self.down, *self.up) if one.requires_grad]
 
     def forward_by_hand(self, x: Float[Tensor, "rows inputs"]) -> tuple[Float[Tensor, "rows outputs"], Tensor]:
@@ -116,7 +116,7 @@ class LoRALinear(AdaptedLinear):
         return update
 
     def train(self, mode: bool = True) -> LoRALinear:
-        """Training and evaluation mode; either way the copies are made anew at the next use."""
+        """Switch between training and evaluation mode; the copies are made again at the next use."""
         self._copies = None
         return super().train(mode)
 
@@ -171,8 +171,11 @@ class LoRALinear(AdaptedLinear):
 
 
 def adaptable(network: Network) -> dict[str, list[Part]]:
-    """The linear layers of the blocks by our path, with the projections that each joins. Routers and the experts that
-    they choose from stay as they are: PEFT knows no layer there, and each expert would see a share of the text only."""
+    """The linear layers of the blocks by our path, with the projections that each joins.
+
+    Routers and the experts that they choose from get no adapters: PEFT knows no layer there, and each expert would see
+    only a share of the text.
+    """
     layers: dict[str, list[Part]] = {}
     config = network.config
     for name, source in each_name(family_of(config.family).tensors, config):
@@ -201,9 +204,9 @@ def adaptable(network: Network) -> dict[str, list[Part]]:
 
 
 def add_lora(network: Network, config: LoRAConfig, seed: int = 0) -> Network:
-    """Freeze the network and put adapters on it, in place; only they can be trained from here on.
+    """Freeze the network and put adapters on it, in place; from here on only they can be trained.
 
-    ConfigError for a target that the model does not have, or where adapters are on already.
+    ConfigError for a target that the model does not have, and for a network that has adapters already.
     """
     if lora_layers(network):
         raise ConfigError("the network has adapters already; merge or remove them first")

@@ -19,4 +19,5 @@ class LoRAConfig(Config):
     """The update is scaled by alpha / rank."""
 
     targets: tuple[str, ...] | Literal["all"] = "all"
-    """Projections that get an adapter, by the names that the model's files use (q_proj, v_proj, ...); all for every one."""
+    """Projections that get an adapter, by the names that the model's files use (q_proj, v_proj, ...); "all" for every
+    one."""

@@ -19,9 +19,7 @@ from lmworks.models.network import Network
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 PREFIX = "base_model.model."
 
-UNSUPPORTED: dict[
-    str, tuple[Any, ...]
-] = {  # what an adapter may ask for that would change the result, and the value that asks for nothing
+UNSUPPORTED: dict[str, tuple[Any, ...]] = {
     "use_dora": (False,),
     "modules_to_save": (None, []),
     "rank_pattern": (None, {}),
@@ -42,6 +40,7 @@ UNSUPPORTED: dict[
     # The others (pissa, olora, corda, loftq, ...) change the base's weights before training begins.
     "init_lora_weights": (True, False, None, "gaussian", "eva", "orthogonal"),
 }
+"""What an adapter may ask for that would change the result, and the values that ask for nothing."""
 
 
 def is_adapter(folder: Path) -> bool:
@@ -106,17 +105,17 @@ def read_adapter(folder: Path, network: Network) -> Network:
 
 
 def _check_order(network: Network) -> None:
-    """ConfigError where the rows of a joined matrix lie in another order in the model's files: an adapter's would too."""
+    """ConfigError where the rows of a joined matrix have another order in the model's files: an adapter's would too."""
     name = network.config.family
     if any(isinstance(source, ByHead) for source in family_of(name).tensors.values()):
         raise ConfigError(
-            f"adapters of a {name} model are not read or saved in PEFT's format: its files join query, key and value head "
-            "by head; merge the adapters and save the model"
+            f"adapters of a {name} model are not read or saved in PEFT's format, because its files join query, key and "
+            "value head by head; merge the adapters and save the model"
         )
 
 
 def _check_rank(folder: Path, rank: int, tensors: dict[str, Tensor]) -> None:
-    """Before anything of that size is made: the rank that the settings name is the one of the weights."""
+    """ModelError where the weights have another rank than the settings say, before anything of that size is made."""
     for name, tensor in tensors.items():
         if name.endswith("lora_A.weight") and len(tensor) != rank:
             raise ModelError(
@@ -152,7 +151,8 @@ def _config(folder: Path, settings: dict[str, Any]) -> LoRAConfig:
     for key, harmless in UNSUPPORTED.items():
         if key in settings and settings[key] not in harmless:
             raise ModelError(
-                f"{folder / CONFIG}: {key} = {settings[key]!r} is not supported, and without it the answers would differ"
+                f"{folder / CONFIG}: {key} = {settings[key]!r} is not supported, and without it the answers would "
+                "differ"
             )
     targets = settings.get("target_modules")
     if targets == "all-linear":

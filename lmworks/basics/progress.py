@@ -24,7 +24,7 @@ _reporter: contextvars.ContextVar[Any] = contextvars.ContextVar("reporter", defa
 
 @contextlib.contextmanager
 def task(what: str, total: float | None = None, unit: str = "") -> Iterator[Advance]:
-    """Yield `advance(amount, **facts)`; the facts (loss, ...) are shown behind rate and time left."""
+    """Yield `advance(amount, **facts)`; the facts (loss, ...) are shown after the rate and the time left."""
     reporter = _reporter.get()
     if reporter is None:
         yield lambda amount=1, **facts: None
@@ -34,8 +34,7 @@ def task(what: str, total: float | None = None, unit: str = "") -> Iterator[Adva
 
 
 def note(sentence: str) -> None:
-    """Say something once that the user should know and that stops nothing: on standard error where progress is shown,
-    else as a warning."""
+    """Tell the user something once, while work goes on: on standard error where progress is shown, else a warning."""
     if sentence in _said:
         return
     _said.add(sentence)

@@ -4,6 +4,7 @@
     for result in check_model(lm.load("models/mine")):
         print(result.name, result.status)
 
-Each check is a function `(model) -> CheckResult`; none of them changes the model. The numbers are those of the
-project's list of silent errors, which `tests/invariants` holds for lmworks itself.
+A file of this folder declares checks (`@check(name, number, of="model")`). Each is called with its subject and returns
+a CheckResult; none of them changes the model. The numbers are those of the project's list of silent errors, which
+`tests/invariants` holds for lmworks itself.
 """

@@ -16,7 +16,7 @@ from lmworks.language_model import LanguageModel
 from lmworks.models.files.directory import read_safetensors
 
 
-@check("adapter is loaded whole", 21)
+@check("adapter is loaded whole", 21, of="model")
 def loaded_whole(model: LanguageModel) -> Outcome:
     """The adapter's file against what the network holds."""
     _adapters(model)
@@ -41,7 +41,7 @@ def loaded_whole(model: LanguageModel) -> Outcome:
     )
 
 
-@check("merged is unmerged", 22)
+@check("merged is unmerged", 22, of="model", numbers="both")
 def merged(model: LanguageModel) -> Outcome:
     """The adapter beside the weights, and merged into them once and twice."""
     layers = _adapters(model)

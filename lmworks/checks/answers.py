@@ -15,7 +15,7 @@ WRITTEN = 10
 """Tokens of each answer."""
 
 
-@check("stream is the whole answer", 31, 32, writes=True)
+@check("stream is the whole answer", 31, 32, of="model", writes=True)
 def stream(model: LanguageModel) -> Outcome:
     """An answer streamed and whole, with a stop string out of its middle; emoji and combining marks token by token."""
     tokenizer = model.tokenizer
@@ -49,7 +49,7 @@ def stream(model: LanguageModel) -> Outcome:
     )
 
 
-@check("same seed, same answer", 33, writes=True)
+@check("same seed, same answer", 33, of="model", writes=True)
 def seeds(model: LanguageModel) -> Outcome:
     """An answer drawn twice with one seed."""
     strategy = Sample(temperature=0.8, top_p=0.95, seed=7)
@@ -60,7 +60,7 @@ def seeds(model: LanguageModel) -> Outcome:
     )
 
 
-@check("neighbours don't change an answer", 30, 33, writes=True)
+@check("neighbours don't change an answer", 30, 33, of="model", numbers="float32", writes=True)
 def neighbours(model: LanguageModel) -> Outcome:
     """An answer alone, and beside two longer and shorter ones in one batch."""
     if model.network.dtype != torch.float32:

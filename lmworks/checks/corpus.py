@@ -1,4 +1,4 @@
-"""Checks of a text to train on, raw or as `lmworks corpus` left it: pitfall 9, empty, damaged and repeated documents."""
+"""Checks of a text to train on, raw or made by `lmworks corpus`: empty, damaged and repeated documents (pitfall 9)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from lmworks.basics.errors import DataError
-from lmworks.checks import data
 from lmworks.checks.result import Difference, NotApplicableError, Outcome, check
 from lmworks.models.files.directory import read_json
 from lmworks.text.corpus.folder import REPORT, corpus_of, read_split
@@ -23,8 +22,8 @@ _NEXT = "[\u0080-\u00bf" + "".join(bytes([byte]).decode("cp1252", "ignore") for 
 _MOJIBAKE = re.compile(
     f"[\u00c2\u00c3]{_NEXT}|(?:[\u00c4-\u00df]{_NEXT}){{2,}}|[\u00e0-\u00ef]{_NEXT}{{2}}|[\u00f0-\u00f4]{_NEXT}{{3}}"
 )
-"""The first byte of a character in UTF-8 and the following ones, each read as a letter of Latin-1 or Windows-1252. Of the
-pairs beyond Â and Ã two are asked for: `É»` is how a quotation ends."""
+"""The first byte of a UTF-8 character and those after it, each read as a letter of Latin-1 or Windows-1252. Beyond Â
+and Ã two such pairs are asked for: a single `É»` is how a quotation ends."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +44,7 @@ def open_corpus(reference: str) -> Corpus:
     return Corpus(*read_split(reference), None if folder is None else read_json(folder / REPORT))
 
 
-@check("no document is empty")
+@check("no document is empty", of="text")
 def filled(corpus: Corpus) -> Outcome:
     """Documents without a letter or a digit, and records without any text."""
     empty = [one.source for one in corpus.reading.documents if not any(map(str.isalnum, one.text))]
@@ -57,7 +56,7 @@ def filled(corpus: Corpus) -> Outcome:
     )
 
 
-@check("the encoding is whole")
+@check("the encoding is whole", of="text")
 def encoding(corpus: Corpus) -> Outcome:
     """Characters that stand for lost ones (U+FFFD), and UTF-8 that was read as another encoding."""
     documents = corpus.reading.documents
@@ -91,7 +90,7 @@ def _byte(letter: str) -> bytes:
     return letter.encode("latin-1") if ord(letter) < 0x100 else letter.encode("cp1252")
 
 
-@check("no document is there twice", 9)
+@check("no document is there twice", 9, of="text")
 def once(corpus: Corpus) -> Outcome:
     """Documents that repeat an earlier one, white space and letter case aside."""
     first: dict[str, Document] = {}
@@ -106,7 +105,7 @@ def once(corpus: Corpus) -> Outcome:
     )
 
 
-@check("the split is the report's", 9)
+@check("the split is the report's", 9, of="text")
 def as_reported(corpus: Corpus) -> Outcome:
     """Documents, bytes and shared runs of words against corpus.json, and each document's side by its hash."""
     report, parts = corpus.report, corpus.parts
@@ -138,9 +137,6 @@ def as_reported(corpus: Corpus) -> Outcome:
             Difference("the documents' sides and those of their hashes", len(wrong), 0, "sides", ", ".join(wrong[:3])),
         ],
     )
-
-
-CHECKS = (data.documents_read, filled, encoding, once, data.held_out, as_reported)
 
 
 def _bytes(documents: Sequence[Document]) -> int:

@@ -11,6 +11,7 @@ from lmworks.basics import progress
 from lmworks.basics.errors import LmworksError
 from lmworks.checks.result import Difference, Outcome, check
 from lmworks.checks.tokenizers import HasTokenizer
+from lmworks.evaluation.leaks import TOLERATED
 from lmworks.language_model import LanguageModel
 from lmworks.text.sources import Reading
 from lmworks.text.splits import Split, ngram_overlap, split
@@ -22,9 +23,9 @@ Tokenizing = TypeVar("Tokenizing", bound=HasTokenizer)
 LOST = 0.001
 """Share of a text that may be lost before the check fails: more is a script that the vocabulary does not know."""
 
-OVERLAP = 0.05
-"""Share of the held-out runs of 13 words that may stand in the training text: above it, the held-out loss is to a good
-part memory. Of the registry's texts and python-reference the highest is 0.05 % (`lmworks check TEXT`)."""
+
+OF_TOKENS = ("text of a model", "text of a tokenizer")
+"""Subjects of what a tokenizer makes of a text."""
 
 
 class HasReading(Protocol):
@@ -76,7 +77,7 @@ def prepare(reading: Reading, model: Tokenizing) -> Prepared[Tokenizing]:
     return Prepared(reading, model, examples, refused)
 
 
-@check("documents are read")
+@check("documents are read", of=("text", "text of a model", "text of a tokenizer"))
 def documents_read(data: HasReading) -> Outcome:
     """Documents, and files that were skipped."""
     reading = data.reading
@@ -90,7 +91,7 @@ def documents_read(data: HasReading) -> Outcome:
     )
 
 
-@check("every example teaches something", 3)
+@check("every example teaches something", 3, of=OF_TOKENS)
 def supervised(data: Prepared[Any]) -> Outcome:
     """Examples without a supervised token."""
     return Outcome(
@@ -100,7 +101,7 @@ def supervised(data: Prepared[Any]) -> Outcome:
     )
 
 
-@check("held-out text is held out", 9)
+@check("held-out text is held out", 9, of=("text", "text of a model"))
 def held_out(data: HasParts) -> Outcome:
     """Training and held-out documents, by hash and by their runs of words."""
     parts = data.parts
@@ -110,14 +111,14 @@ def held_out(data: HasParts) -> Outcome:
         f"{len(parts.train):,} documents to train, {len(parts.held_out):,} held out",
         [
             Difference("training and held-out text share documents, which", len(shared), 0, "documents"),
-            Difference("the held-out runs of 13 words and those of the training text", overlap, OVERLAP, "shared"),
+            Difference("the held-out runs of 13 words and those of the training text", overlap, TOLERATED, "shared"),
         ],
         f"{parts.duplicates:,} exact duplicates left out; {100 * overlap:.1f} % of the held-out runs of 13 words "
         "occur in the training text",
     )
 
 
-@check("no token is lost in packing", 3)
+@check("no token is lost in packing", 3, of="text of a model")
 def truncation(data: Prepared[LanguageModel]) -> Outcome:
     """Supervised tokens of the examples, and of the rows that training packs them into."""
     if not data.examples:
@@ -133,7 +134,7 @@ def truncation(data: Prepared[LanguageModel]) -> Outcome:
     )
 
 
-@check("documents fit the context")
+@check("documents fit the context", of="text of a model")
 def longest(data: Prepared[LanguageModel]) -> Outcome:
     """The longest document against the model's context."""
     context = data.model.config.context
@@ -148,7 +149,7 @@ def longest(data: Prepared[LanguageModel]) -> Outcome:
     )
 
 
-@check("the vocabulary can write the text", 6)
+@check("the vocabulary can write the text", 6, of=OF_TOKENS)
 def lost_bytes(data: Prepared[Any]) -> Outcome:
     """Bytes that no token stands for, and unknown tokens."""
     tokenizer = data.model.tokenizer
@@ -173,7 +174,7 @@ def lost_bytes(data: Prepared[Any]) -> Outcome:
     )
 
 
-@check("special tokens in the text")
+@check("special tokens in the text", of=OF_TOKENS)
 def special_text(data: Prepared[Any]) -> Outcome:
     """Documents that hold a special token's text."""
     texts = sorted(data.model.tokenizer.special.values())
@@ -187,8 +188,6 @@ def special_text(data: Prepared[Any]) -> Outcome:
     )
 
 
-OF_TOKENS = (documents_read, supervised, lost_bytes, special_text)
-"""What a tokenizer makes of a text; the others ask for a network too."""
 CHECKS = (documents_read, supervised, held_out, truncation, longest, lost_bytes, special_text)
 
 

@@ -18,7 +18,7 @@ from lmworks.models.files.references import ALIASES, checksum, resolve
 from lmworks.models.network import evaluating
 
 
-@check("files are whole")
+@check("files are whole", of="model")
 def files(model: LanguageModel) -> Outcome:
     """The weights' files, and their recorded SHA-256."""
     source = model.source
@@ -60,7 +60,7 @@ def files(model: LanguageModel) -> Outcome:
     )
 
 
-@check("weights are finite")
+@check("weights are finite", of="model")
 def finite(model: LanguageModel) -> Outcome:
     """Every weight of the network."""
     weights = dict(model.network.named_parameters())
@@ -71,7 +71,7 @@ def finite(model: LanguageModel) -> Outcome:
     )
 
 
-@check("tied embeddings stay tied", 15)
+@check("tied embeddings stay tied", 15, of="model")
 def tie(model: LanguageModel) -> Outcome:
     """Embedding and head, by storage, before and after saving."""
     if not model.config.tied:
@@ -89,7 +89,7 @@ def tie(model: LanguageModel) -> Outcome:
     )
 
 
-@check("saving loses nothing", 11)
+@check("saving loses nothing", 11, of="model")
 def round_trip(model: LanguageModel) -> Outcome:
     """Logits before saving and after loading."""
     whole = whole_copy(model)

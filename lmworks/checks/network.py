@@ -16,11 +16,11 @@ from lmworks.tokens.batch import Example, stack
 CHUNK = 5
 """Tokens read at once in the chunked pass; no divisor of most lengths."""
 STEPS = 8
-"""Tokens read one by one, as in decoding, behind the others."""
+"""Tokens read one by one, as in decoding, after the others."""
 PADDING = 3
 
 
-@check("a cache changes nothing", 12, writes=True)
+@check("a cache changes nothing", 12, of="model", numbers="both", writes=True)
 def cache(model: LanguageModel) -> Outcome:
     """Logits with and without a KV cache."""
     network = model.network
@@ -48,7 +48,7 @@ def cache(model: LanguageModel) -> Outcome:
     )
 
 
-@check("padding changes nothing", 13)
+@check("padding changes nothing", 13, of="model", numbers="both")
 def padding(model: LanguageModel) -> Outcome:
     """A text alone, and padded left and right."""
     network = model.network
@@ -68,7 +68,7 @@ def padding(model: LanguageModel) -> Outcome:
     )
 
 
-@check("padding rows are finite", 14)
+@check("padding rows are finite", 14, of="model", numbers="both")
 def padding_rows(model: LanguageModel) -> Outcome:
     """A row of padding alone beside a text, and other ids in the padding."""
     network = model.network
@@ -87,7 +87,7 @@ def padding_rows(model: LanguageModel) -> Outcome:
     )
 
 
-@check("packed documents don't meet", 5)
+@check("packed documents don't meet", 5, of="model", numbers="both")
 def packing(model: LanguageModel) -> Outcome:
     """Documents packed in one row, and each alone."""
     network = model.network
@@ -114,7 +114,7 @@ def packing(model: LanguageModel) -> Outcome:
     return Outcome(f"{len(texts)} documents, {start} tokens", differences)
 
 
-@check("attention is the formula", 17)
+@check("attention is the formula", 17, of="model", numbers="both")
 def attention(model: LanguageModel) -> Outcome:
     """The kernel that runs, and the explicit formula."""
     network = model.network
@@ -140,7 +140,7 @@ def attention(model: LanguageModel) -> Outcome:
     )
 
 
-@check("dropout is off when it answers", 18)
+@check("dropout is off when it answers", 18, of="model")
 def dropout(model: LanguageModel) -> Outcome:
     """Two passes over the same text."""
     network = model.network

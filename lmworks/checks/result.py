@@ -1,19 +1,24 @@
-"""What a check returns, and the decorator that turns a comparison into a check."""
+"""What a check declares and returns, and the decorator that makes a check of a comparison.
+
+@check("weights are finite", of="model")
+def finite(model: LanguageModel) -> Outcome: ...
+"""
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, Concatenate, Literal, ParamSpec, TypeVar
+from typing import Any, Concatenate, Generic, Literal, ParamSpec, TypeVar
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from lmworks.basics.declared import declared
 from lmworks.basics.errors import LmworksError
 
 Status = Literal["ok", "FAILED", "not applicable"]
+Numbers = Literal["own", "both", "float32"]
 Parameters = ParamSpec("Parameters")
 Subject = TypeVar("Subject")
 
@@ -104,50 +109,69 @@ class NotApplicableError(Exception):
     """The model has nothing that this check could look at; the text says why."""
 
 
+@dataclass(frozen=True)
+class Check(Generic[Subject, Parameters]):
+    """A check as its file declares it. Called with its subject it says what came out; it runs without gradients."""
+
+    name: str
+    pitfalls: tuple[int, ...]
+    """Numbers of the silent errors that it looks for."""
+    of: tuple[str, ...]
+    """What `lmworks check` looks at with it: names of `run.SUBJECTS`. None for a check that others call."""
+    compare: Callable[Concatenate[Subject, Parameters], Outcome]
+    numbers: Numbers = "own"
+    """In which number format a model is checked: its own; both, its own and float32 where that is cheap; or float32."""
+    writes: bool = False
+    """Only of a model that writes: an encoder has nothing to look at."""
+    continues: bool = False
+    """Only of a model that continues what it reads: an encoder-decoder has nothing to look at either."""
+
+    def __call__(self, subject: Subject, *args: Parameters.args, **kwargs: Parameters.kwargs) -> CheckResult:
+        """Compare. An LmworksError of the library is the check's failure: its sentence says what is wrong."""
+        try:
+            self._must_apply(subject)
+            with torch.no_grad():
+                outcome = self.compare(subject, *args, **kwargs)
+        except NotApplicableError as why:
+            return CheckResult(self.name, self.pitfalls, "", "not applicable", detail=str(why))
+        except LmworksError as error:
+            compared = (self.compare.__doc__ or "").partition("\n")[0]
+            return CheckResult(self.name, self.pitfalls, compared, "FAILED", detail=str(error))
+        failed = [one for one in outcome.differences if not one.within]
+        detail = f"{failed[0].what} part at {failed[0].where}" if failed and failed[0].where else outcome.note
+        if failed and not failed[0].where:
+            detail = f"{failed[0].what} differ" + (f"; {outcome.note}" if outcome.note else "")
+        status: Status = "FAILED" if failed else "ok"
+        return CheckResult(self.name, self.pitfalls, outcome.compared, status, tuple(outcome.differences), detail)
+
+    def _must_apply(self, subject: Subject) -> None:
+        arrangement = getattr(getattr(subject, "config", None), "arrangement", "decoder")
+        if (self.writes or self.continues) and arrangement == "encoder":
+            raise NotApplicableError("an encoder does not write text token by token")
+        if self.continues and arrangement == "encoder-decoder":
+            raise NotApplicableError("an encoder-decoder writes a target for a source and does not continue a text")
+
+
 def check(
-    name: str, *pitfalls: int, writes: bool = False, continues: bool = False
-) -> Callable[
-    [Callable[Concatenate[Subject, Parameters], Outcome]], Callable[Concatenate[Subject, Parameters], CheckResult]
-]:
-    """Make a check of a function that compares. It runs without gradients.
+    name: str,
+    *pitfalls: int,
+    of: str | tuple[str, ...] = (),
+    numbers: Numbers = "own",
+    writes: bool = False,
+    continues: bool = False,
+) -> Callable[[Callable[Concatenate[Subject, Parameters], Outcome]], Check[Subject, Parameters]]:
+    """Declare a function that compares as a check: its name, the silent errors' numbers, and what it is a check of.
 
-    One that looks at a model which `writes` has nothing to look at in an encoder; one that looks at a model which `continues`
-    what it reads has nothing to look at in an encoder-decoder either.
-    An LmworksError of the library is the check's failure: its sentence says what is wrong with the model.
+    The fields of Check say what the others mean.
     """
+    subjects = (of,) if isinstance(of, str) else of
+    return lambda compare: Check(name, pitfalls, subjects, compare, numbers, writes, continues)
 
-    def make(
-        compare: Callable[Concatenate[Subject, Parameters], Outcome],
-    ) -> Callable[Concatenate[Subject, Parameters], CheckResult]:
-        @functools.wraps(compare)
-        @torch.no_grad()
-        def run(subject: Subject, *args: Parameters.args, **kwargs: Parameters.kwargs) -> CheckResult:
-            arrangement = getattr(getattr(subject, "config", None), "arrangement", "decoder")
-            try:
-                if (writes or continues) and arrangement == "encoder":
-                    raise NotApplicableError("an encoder does not write text token by token")
-                if continues and arrangement == "encoder-decoder":
-                    raise NotApplicableError(
-                        "an encoder-decoder writes a target for a source and does not continue a text"
-                    )
-                outcome = compare(subject, *args, **kwargs)
-            except NotApplicableError as why:
-                return CheckResult(name, pitfalls, "", "not applicable", detail=str(why))
-            except LmworksError as error:
-                return CheckResult(
-                    name, pitfalls, (compare.__doc__ or "").partition("\n")[0], "FAILED", detail=str(error)
-                )
-            failed = [one for one in outcome.differences if not one.within]
-            detail = f"{failed[0].what} part at {failed[0].where}" if failed and failed[0].where else outcome.note
-            if failed and not failed[0].where:
-                detail = f"{failed[0].what} differ" + (f"; {outcome.note}" if outcome.note else "")
-            return CheckResult(
-                name, pitfalls, outcome.compared, "FAILED" if failed else "ok", tuple(outcome.differences), detail
-            )
 
-        return run
-
-    return make
+def checks_of(subject: str) -> list[Check[Any, []]]:
+    """Every declared check of a subject: those without a number first, then by the numbers of the silent errors."""
+    found = [one for one in declared("lmworks.checks", Check).values() if subject in one.of]
+    return sorted(found, key=lambda one: one.pitfalls[:1])
 
 
 def logits_apart(

@@ -7,118 +7,88 @@ results = check_anything("tokenizers/mine", data="notes")
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from lmworks.basics import progress
 from lmworks.basics.errors import ConfigError
-from lmworks.checks import adapters, answers, corpus, data, files, network, shards, templates, tokenizers
+from lmworks.checks import corpus, data, shards, tokenizers
 from lmworks.checks.probes import exact_copy
 from lmworks.checks.recipes import check_recipe
-from lmworks.checks.result import CheckResult
+from lmworks.checks.result import CheckResult, checks_of
 from lmworks.checks.subjects import kind_of
 from lmworks.language_model import LanguageModel
 from lmworks.loading import load
 from lmworks.models.network import evaluating
+from lmworks.models.torch_runner import TorchRunner
 from lmworks.text.sources import Reading, read
 from lmworks.tokens.shards import Shards
 from lmworks.tokens.tokenizer import Tokenizer
 
-ModelCheck = Callable[[LanguageModel], CheckResult]
-
-ONCE: tuple[ModelCheck, ...] = (
-    files.files,
-    files.finite,
-    tokenizers.bytes_add_up,
-    tokenizers.comes_back,
-    tokenizers.saved_tokenizer,
-    tokenizers.special_tokens,
-    templates.template_prefix,
-    templates.template_closing,
-    templates.entrances,
-    answers.stream,
-    answers.seeds,
-    network.dropout,
-    files.tie,
-    files.round_trip,
-    adapters.loaded_whole,
-)
-"""Checks of tokens, texts and files: the number format makes no difference."""
-
-TOKENIZER: tuple[Callable[[tokenizers.HasTokenizer], CheckResult], ...] = (
-    tokenizers.bytes_add_up,
-    tokenizers.comes_back,
-    tokenizers.saved_tokenizer,
-    tokenizers.special_tokens,
-    tokenizers.unknown_rate,
-)
-"""Checks of a tokenizer without a model."""
-
-IN_BOTH: tuple[ModelCheck, ...] = (
-    templates.loss_by_hand,
-    network.cache,
-    network.padding,
-    network.padding_rows,
-    network.packing,
-    network.attention,
-    adapters.merged,
-)
-"""Checks of logits: in the model's own number format, and sharper in float32 where that is cheap."""
+SUBJECTS = {
+    "model": LanguageModel,
+    "tokenizer": tokenizers.Alone,
+    "text": corpus.Corpus,
+    "text of a model": data.Prepared,
+    "text of a tokenizer": data.Prepared,
+    "shards": Shards,
+    "shards of a tokenizer": shards.TokenizedShards,
+}
+"""What a check can be of, and what it is called with."""
 
 
 def check_model(model: LanguageModel) -> list[CheckResult]:
     """Every check that needs no data, in PyTorch. The model is left as it was."""
-    engine, model.network.engine = model.network.engine, None
+    runner, model.runner = model.runner, TorchRunner(model.network)
     try:
         return _checked(model)
     finally:
-        model.network.engine = engine
+        model.runner = runner
 
 
 def _checked(model: LanguageModel) -> list[CheckResult]:
     results: list[CheckResult] = []
-    exact = exact_copy(model)
-    with progress.task("checking", len(ONCE) + len(IN_BOTH) + 1, "checks") as advance:
-        for one in ONCE:
-            results.append(one(model))
+    exact, checks = exact_copy(model), checks_of("model")
+    with progress.task("checking", len(checks), "checks") as advance:
+        for one in checks:
+            if one.numbers == "both":
+                with evaluating(model.network):
+                    result = one(model)
+                results.append(result.and_also(one(exact)) if exact is not None else result)
+            else:
+                results.append(one(exact or model) if one.numbers == "float32" else one(model))
             advance(1, last=results[-1].name)
-        for one in IN_BOTH:
-            with evaluating(model.network):
-                result = one(model)
-            results.append(result.and_also(one(exact)) if exact is not None else result)
-            advance(1, last=results[-1].name)
-        results.append(answers.neighbours(exact or model))
-        advance(1)
     return results
 
 
 def check_data(model: LanguageModel, reading: Reading) -> list[CheckResult]:
     """Every check of a text that the model is to learn or to be measured on."""
     prepared = data.prepare(reading, model)
-    return [one(prepared) for one in data.CHECKS]
+    return [one(prepared) for one in checks_of("text of a model")]
 
 
 def check_tokenizer(tokenizer: Tokenizer, reading: Reading | None = None) -> list[CheckResult]:
     """Every check of a tokenizer without a model, and of a text that it is to cut."""
     alone = tokenizers.Alone(tokenizer)
-    results = [one(alone) for one in TOKENIZER]
+    results = [one(alone) for one in checks_of("tokenizer")]
     if reading is not None:
         prepared = data.prepare(reading, alone)
-        results += [one(prepared) for one in data.OF_TOKENS]
+        results += [one(prepared) for one in checks_of("text of a tokenizer")]
     return results
 
 
 def check_shards(opened: Shards, tokenizer: Tokenizer | None = None) -> list[CheckResult]:
     """Every check of a packed corpus, and of its tokenizer where there is one."""
-    results = [one(opened) for one in shards.CHECKS]
+    results = [one(opened) for one in checks_of("shards")]
     if tokenizer is not None:
-        results += [one(shards.Packed(opened, tokenizer)) for one in shards.BESIDE_A_TOKENIZER]
+        packed = shards.TokenizedShards(opened, tokenizer)
+        results += [one(packed) for one in checks_of("shards of a tokenizer")]
     return results
 
 
 def check_corpus(reference: str) -> list[CheckResult]:
     """Every check of a folder that `lmworks corpus` made, or of any other text."""
     opened = corpus.open_corpus(reference)
-    return [one(opened) for one in corpus.CHECKS]
+    return [one(opened) for one in checks_of("text")]
 
 
 def check_anything(

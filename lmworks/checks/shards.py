@@ -22,14 +22,14 @@ READ = 50
 
 
 @dataclass(frozen=True)
-class Packed:
+class TokenizedShards:
     """Shards and a tokenizer that should have made them."""
 
     shards: Shards
     tokenizer: Tokenizer
 
 
-@check("files are those that were packed")
+@check("files are those that were packed", of="shards")
 def unchanged(shards: Shards) -> Outcome:
     """Every byte of the files, by the hashes in shards.json."""
     hashes = shards.info.sha256
@@ -45,7 +45,7 @@ def unchanged(shards: Shards) -> Outcome:
     )
 
 
-@check("ids are in the vocabulary")
+@check("ids are in the vocabulary", of="shards")
 def in_vocabulary(shards: Shards) -> Outcome:
     """Every id of the stream, and the counts of shards.json."""
     info = shards.info
@@ -60,7 +60,7 @@ def in_vocabulary(shards: Shards) -> Outcome:
     )
 
 
-@check("bits per byte count bytes", 6)
+@check("bits per byte count bytes", 6, of="shards")
 def bytes_counted(shards: Shards) -> Outcome:
     """The bytes of each document against those of the whole."""
     added = int(shards.text_bytes.sum())
@@ -74,7 +74,7 @@ def bytes_counted(shards: Shards) -> Outcome:
     )
 
 
-@check("no document is packed twice", 9)
+@check("no document is packed twice", 9, of="shards")
 def packed_once(shards: Shards) -> Outcome:
     """The ids of each document, by their hash."""
     seen = Counter(hashlib.sha256(shards.document(number).tobytes()).digest() for number in range(len(shards)))
@@ -85,8 +85,8 @@ def packed_once(shards: Shards) -> Outcome:
     )
 
 
-@check("shards are this tokenizer's", 8)
-def same_tokenizer(packed: Packed) -> Outcome:
+@check("shards are this tokenizer's", 8, of="shards of a tokenizer")
+def same_tokenizer(packed: TokenizedShards) -> Outcome:
     """The hash that the shards hold, and documents decoded and encoded again."""
     shards, tokenizer = packed.shards, packed.tokenizer
     differences = [
@@ -118,8 +118,8 @@ def same_tokenizer(packed: Packed) -> Outcome:
     )
 
 
-@check("the text's bytes are its tokens'", 6)
-def bytes_of_tokens(packed: Packed) -> Outcome:
+@check("the text's bytes are its tokens'", 6, of="shards of a tokenizer")
+def bytes_of_tokens(packed: TokenizedShards) -> Outcome:
     """The bytes that bits per byte are counted by, against those of the tokens."""
     shards, tokenizer = packed.shards, packed.tokenizer
     known = tokenizer.special.keys() - {tokenizer.unknown} | {tokenizer.document_start, tokenizer.document_end}
@@ -142,10 +142,6 @@ def bytes_of_tokens(packed: Packed) -> Outcome:
         f"{read:,} of {len(shards):,} documents",
         [Difference("the tokens' bytes and the text's", worst, 0, "bytes", where)],
     )
-
-
-CHECKS = (unchanged, in_vocabulary, bytes_counted, packed_once)
-BESIDE_A_TOKENIZER = (same_tokenizer, bytes_of_tokens)
 
 
 def _some(shards: Shards) -> list[int]:

@@ -24,7 +24,7 @@ MARKS = (
 
 
 def kind_of(reference: str, given: str | None = None) -> str:
-    """One of KINDS. ConfigError for what is none of them or several, and for a `given` kind that there is not."""
+    """One of KINDS. ConfigError for what is none of them or several, and for a `given` kind that does not exist."""
     if given is not None:
         if given not in KINDS:
             raise ConfigError(f"--as is {given!r}; say {', '.join(KINDS[:-1])} or {KINDS[-1]}")

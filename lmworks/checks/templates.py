@@ -21,7 +21,7 @@ LOSS = {torch.float32: 1e-4, torch.float16: 0.02, torch.bfloat16: 0.1}
 """How far the mean loss may differ, in nats a token. Labels that are shifted wrongly differ by several nats."""
 
 
-@check("template read as it is trained", 1, continues=True)
+@check("template read as it is trained", 1, of="model", continues=True)
 def template_prefix(model: LanguageModel) -> Outcome:
     """A conversation rendered for training and for inference."""
     tokenizer = model.tokenizer
@@ -40,7 +40,7 @@ def template_prefix(model: LanguageModel) -> Outcome:
     return Outcome(f"two answers' prompts against {len(trained)} training tokens", differences)
 
 
-@check("end of turn is learnt", 2, continues=True)
+@check("end of turn is learnt", 2, of="model", continues=True)
 def template_closing(model: LanguageModel) -> Outcome:
     """The token that closes each turn of the assistant, and whether it carries loss."""
     _needs_template(model)
@@ -69,7 +69,7 @@ def template_closing(model: LanguageModel) -> Outcome:
     )
 
 
-@check("same tokens through every entrance", 4, continues=True)
+@check("same tokens through every entrance", 4, of="model", continues=True)
 def entrances(model: LanguageModel) -> Outcome:
     """What the network is given by generate, score, evaluate, train and chat."""
     tokenizer = model.tokenizer
@@ -110,14 +110,14 @@ def entrances(model: LanguageModel) -> Outcome:
     return Outcome(f"{len(read)} entrances", differences, f"the tokenizer puts {front} in front of a text")
 
 
-@check("loss is the text's log-probability", 7, continues=True)
+@check("loss is the text's log-probability", 7, of="model", numbers="both", continues=True)
 def loss_by_hand(model: LanguageModel) -> Outcome:
     """The loss of training, the score, and the formula by hand."""
     network, dtype = model.network, model.network.dtype
     ids = probe_ids(model)
     row = as_row(ids, network)
     by_hand = network(row)[0, :-1].log_softmax(-1).gather(1, row[0, 1:, None])[:, 0]
-    scored = sum(token_logprobs(network, ids, model.config.context)) / len(by_hand)
+    scored = sum(token_logprobs(model.runner, ids, model.config.context)) / len(by_hand)
     batch = stack(pack([Example(ids, [False] + [True] * (len(ids) - 1), TEXT)], len(ids))).to(network.device)
     trained = CausalLM()(network, batch)
     expected, unit = float(by_hand.mean()), f"nats a token, {type_name(dtype)}"

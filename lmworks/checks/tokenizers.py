@@ -55,7 +55,7 @@ class Alone:
         self.tokenizer.save(folder)
 
 
-@check("tokens' bytes add up", 6)
+@check("tokens' bytes add up", 6, of=("model", "tokenizer"))
 def bytes_add_up(model: HasTokenizer) -> Outcome:
     """The bytes of all tokens against those of the text."""
     tokenizer = model.tokenizer
@@ -74,7 +74,7 @@ def bytes_add_up(model: HasTokenizer) -> Outcome:
     )
 
 
-@check("text comes back as it went in", 10)
+@check("text comes back as it went in", 10, of=("model", "tokenizer"))
 def comes_back(model: HasTokenizer) -> Outcome:
     """decode(encode(text)) against the text."""
     tokenizer = model.tokenizer
@@ -91,7 +91,7 @@ def comes_back(model: HasTokenizer) -> Outcome:
     )
 
 
-@check("tokenizer survives saving", 8)
+@check("tokenizer survives saving", 8, of=("model", "tokenizer"))
 def saved_tokenizer(model: HasTokenizer) -> Outcome:
     """The tokenizer, saved and loaded again."""
     tokenizer = model.tokenizer
@@ -121,7 +121,7 @@ def saved_tokenizer(model: HasTokenizer) -> Outcome:
     )
 
 
-@check("special tokens are never text", 8)
+@check("special tokens are never text", 8, of=("model", "tokenizer"))
 def special_tokens(model: HasTokenizer) -> Outcome:
     """Each special token's text as a template's own, and as plain characters."""
     tokenizer = model.tokenizer
@@ -153,9 +153,9 @@ def special_tokens(model: HasTokenizer) -> Outcome:
     )
 
 
-@check("many scripts are known")
+@check("many scripts are known", of="tokenizer")
 def unknown_rate(model: HasTokenizer) -> Outcome:
-    """What the vocabulary loses of the fuzz texts: nothing, where it promises to write what it has no token for as bytes."""
+    """What the vocabulary loses of the fuzz texts: nothing, if it promises bytes for what it has no token for."""
     tokenizer = model.tokenizer
     ids = [number for text in FUZZ for number in tokenizer.encode(text, special=False)]
     unknown = 0 if tokenizer.unknown is None else ids.count(tokenizer.unknown) / max(len(ids), 1)

@@ -8,11 +8,13 @@ import typer
 
 from lmworks.cli.options import Json, as_json, table
 from lmworks.cli.serve import must_be_installed
+from lmworks.cli.verb import Verb
 
 if TYPE_CHECKING:
     from lmworks.serving.load import Load
 
 bench = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Measure what a server does under load.")
+BENCH = Verb("bench", "Measure it", 3, bench)
 
 
 @bench.callback()
@@ -45,14 +47,17 @@ def serve(
     loads: list[Load] = []
     with served(server) as address:
         for number in clients:
-            said = {
-                "temperature": temperature,
-                "requests": requests,
-                "prompt_tokens": prompt_tokens,
-                "max_tokens": max_tokens,
-                "key": api_key,
-            }
-            loads.append(asyncio.run(measure(address, concurrency=number, seed=1000 * number, **said)))  # type: ignore[arg-type]
+            load = measure(
+                address,
+                concurrency=number,
+                seed=1000 * number,
+                temperature=temperature,
+                requests=requests,
+                prompt_tokens=prompt_tokens,
+                max_tokens=max_tokens,
+                key=api_key,
+            )
+            loads.append(asyncio.run(load))
     if json_:
         as_json([asdict(load) | {"tokens_per_second": load.tokens_per_second} for load in loads])
         return

@@ -7,17 +7,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lmworks.cli.options import Json, as_json, table
+from lmworks.cli.options import Changes, Json, Resume, as_json, table
+from lmworks.cli.verb import verb
 
 if TYPE_CHECKING:
-    from lmworks.jobs.build import BuildResult, Comparison
-
-VERDICTS = {
-    "held-out text": {"better": "learnt", "tie": "a tie: no change seen", "worse": "worse than before"},
-    "general text": {"better": "better too", "tie": "a tie: no forgetting seen", "worse": "some forgotten"},
-}
+    from lmworks.jobs.build import BuildResult
+    from lmworks.jobs.comparing import Comparison
 
 
+@verb("Make a model", place=1)
 def build(
     text: Annotated[
         str | None,
@@ -29,22 +27,17 @@ def build(
         str | None, typer.Option(help="The model to adapt: an alias, a directory, a .gguf file or hf:org/name.")
     ] = None,
     out: Annotated[str | None, typer.Option(help="Where the result goes; models/NAME unless given.")] = None,
-    recipe: Annotated[str | None, typer.Option(help="A shipped recipe (adapt, quick) or a TOML file.")] = None,
-    set_: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Change a setting of the recipe; may be repeated."),
-    ] = None,
+    recipe: Annotated[str | None, typer.Option(help="A shipped recipe (adapt, full, quick) or a TOML file.")] = None,
+    set_: Changes = None,
     merge: Annotated[bool, typer.Option("--merge", help="Write the whole merged model instead of an adapter.")] = False,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with a run that was stopped.")] = False,
+    resume: Resume = False,
     json_: Json = False,
 ) -> None:
     """Adapt a model to a folder of text, and measure what it learnt and forgot."""
     from lmworks.basics import progress
     from lmworks.jobs.recipe import Recipe
 
-    Recipe.read(
-        recipe or "adapt", set_ or []
-    )  # what is wrong with it is said before torch is loaded, which takes seconds
+    chosen = Recipe.read(recipe or "adapt", set_ or [])  # mistakes are told before torch loads, which takes seconds
 
     from lmworks.jobs.build import answer
     from lmworks.jobs.build import build as run
@@ -54,8 +47,7 @@ def build(
             text,
             model,
             out,
-            recipe=recipe,
-            changes=set_ or [],
+            recipe=chosen,
             merge=merge,
             resume=resume,
             say=lambda line: print(line, file=sys.stderr, flush=True),
@@ -66,37 +58,38 @@ def build(
                 "folder": str(result.folder),
                 "measurements": [figure.to_json() for figure in result.measurements],
                 "changes": {one.text: one.change for one in result.comparisons},
-                "adapter_bytes": result.adapter_bytes,
+                "verdicts": result.verdicts,
+                "remarks": result.remarks,
+                "whole": result.whole,
+                "weight_bytes": result.weight_bytes,
+                "prompt": result.prompt,
                 "answer": "".join(answer(result)),
             }
         )
         return
-    _show(result, merge)
-    typer.echo(f"\n{result.recipe.generation.prompt}")
+    _show(result)
+    typer.echo(f"\n{result.prompt}")
     for piece in answer(result):
         typer.echo(piece, nl=False)
     typer.echo("")
 
 
-def _show(result: BuildResult, merged: bool) -> None:
+def _show(result: BuildResult) -> None:
     typer.echo("")
-    table(["", "before", "after", "change", ""], [_row(one) for one in result.comparisons])
+    rows = [_row(one, result.verdicts[one.text]) for one in result.comparisons]
+    table(["", "before", "after", "change", ""], rows)
     if result.drift:
         typer.echo(f"drift from the base   {result.drift}")
-    what = (
-        f"whole model {result.adapter_bytes / 1e6:.0f} MB" if merged else f"adapter {result.adapter_bytes / 1e6:.1f} MB"
-    )
+    for remark in result.remarks:
+        typer.echo(f"but     {remark}")
+    what = f"{'whole model' if result.whole else 'adapter'} {result.weight_bytes / 1e6:.1f} MB"
     typer.echo(f"saved   {result.folder} ({what}; recipe, data hashes and figures in lmworks.json)")
     typer.echo(
-        f"next    lmworks chat {result.folder}     lmworks evaluate {result.folder} TEXT     lmworks check {result.folder}"
+        f"next    lmworks chat {result.folder}     lmworks evaluate {result.folder} TEXT     "
+        f"lmworks check {result.folder}"
     )
 
 
-def _row(one: Comparison) -> list[str]:
-    return [
-        one.text,
-        one.before.figure,
-        one.after.figure,
-        str(one.difference).removesuffix(", tie"),
-        VERDICTS[one.text][one.change],
-    ]
+def _row(one: Comparison, verdict: str) -> list[str]:
+    change = str(one.difference).removesuffix(", tie")
+    return [one.text, one.before.figure, one.after.figure, change, verdict]

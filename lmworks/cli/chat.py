@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lmworks.cli.answering import Answering, answering
+from lmworks.cli.answer_options import AnswerOptions
 from lmworks.cli.options import Base, Compress, MaxNewTokens, Model
+from lmworks.cli.verb import verb
 
 if TYPE_CHECKING:
     from lmworks.generation.strategies import Strategy
@@ -17,10 +18,10 @@ if TYPE_CHECKING:
 HELP = "/reset forgets the conversation, /system TEXT sets the instructions, /exit ends. Ctrl-C stops an answer."
 
 
-@answering
+@verb("Use it", place=1)
 def chat(
     model: Model,
-    how: Answering,
+    how: AnswerOptions,
     system: Annotated[str | None, typer.Option(help="Instructions for the model.")] = None,
     max_new_tokens: MaxNewTokens = 512,
     compress: Compress = None,

@@ -1,4 +1,4 @@
-"""lmworks check: the silent errors that a model, a text, a tokenizer, packed shards or a recipe can have, looked for."""
+"""lmworks check: look for the silent errors that a model, a text, a tokenizer, shards or a recipe can have."""
 
 from __future__ import annotations
 
@@ -6,19 +6,21 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lmworks.cli.options import Base, Json, as_json, table
+from lmworks.cli.options import Base, Changes, Json, as_json, table
+from lmworks.cli.verb import verb
 
 if TYPE_CHECKING:
     from lmworks.checks.result import CheckResult
 
 
+@verb("Measure it", place=2)
 def check(
     what: Annotated[
         str,
         typer.Argument(
-            help="A model (smollm2, a directory, a .gguf file, hf:org/name); a text (a file or folder, what `lmworks corpus` "
-            "made, python-reference, a name of the data registry); a folder of `lmworks tokens train` or of shards; "
-            "or a recipe (shakespeare-char, ..., a TOML file)."
+            help="A model (smollm2, a directory, a .gguf file, hf:org/name); a text (a file or folder, what `lmworks "
+            "corpus` made, python-reference, a name of the data registry); a folder of `lmworks tokens train` or of "
+            "shards; or a recipe (shakespeare-char, ..., a TOML file)."
         ),
     ],
     data: Annotated[
@@ -29,13 +31,12 @@ def check(
         str | None,
         typer.Option("--as", help="model, text, tokenizer, shards or recipe, where the name leaves it open."),
     ] = None,
-    set_: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a recipe's setting; may be repeated.")
-    ] = None,
+    set_: Changes = None,
     base: Base = None,
     json_: Json = False,
 ) -> None:
-    """Look for silent errors in a model, a text, a tokenizer or a recipe; exit code 1 where one is found."""
+    """Look for silent errors in a model, a text or a recipe. Also in a tokenizer or packed shards; the exit code is 1
+    where one is found."""
     import time
 
     from lmworks.basics import progress

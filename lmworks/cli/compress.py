@@ -7,18 +7,18 @@ from typing import Annotated
 import typer
 
 from lmworks.cli.options import Base, Json, Model, as_json, table
+from lmworks.cli.verb import verb
 
 VERDICTS = {"better": "better", "tie": "a tie: no loss seen", "worse": "some quality lost"}
 
 
+@verb("Use it", place=5)
 def compress(
     model: Model,
     bits: Annotated[int, typer.Option(help="Bits of each weight of the blocks: 4 or 8.")] = 4,
     embedding_bits: Annotated[
         int | None,
-        typer.Option(
-            help="Bits of embedding and head, which stay in 16 unless given: smaller, but transformers does not load it."
-        ),
+        typer.Option(help="Bits of embedding and head, 16 unless given; with fewer, transformers does not load it."),
     ] = None,
     out: Annotated[str | None, typer.Option(help="Where the directory goes; models/NAME-4bit unless given.")] = None,
     text: Annotated[
@@ -28,7 +28,7 @@ def compress(
     base: Base = None,
     json_: Json = False,
 ) -> None:
-    """Write a smaller model directory that lmworks and transformers load, and say what quality it lost."""
+    """Write a model in 4 or 8 bits, and measure what that costs. lmworks and transformers load the result."""
     from lmworks.basics import progress
     from lmworks.jobs.compress import compress as run
 

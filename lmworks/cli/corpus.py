@@ -6,26 +6,25 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lmworks.cli.options import Json, as_json, table
+from lmworks.cli.options import Changes, Json, Resume, as_json, table
+from lmworks.cli.verb import verb
 
 if TYPE_CHECKING:
-    from lmworks.text.corpus.report import CorpusReport, Step
+    from lmworks.text.corpus.report import CorpusReport, StepReport
 
 
+@verb("Make a model", place=6)
 def corpus(
     recipe: Annotated[str, typer.Argument(help="A shipped recipe (prose, manual), a TOML file, or a folder of text.")],
     out: Annotated[str | None, typer.Option(help="Where the corpus goes; corpora/RECIPE unless given.")] = None,
     executor: Annotated[
         str, typer.Option(help="local (this machine's cores) or ray (a cluster: RAY_ADDRESS, or one started here).")
     ] = "local",
-    set_: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Change a setting of the recipe; may be repeated."),
-    ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with a run that was stopped.")] = False,
+    set_: Changes = None,
+    resume: Resume = False,
     json_: Json = False,
 ) -> None:
-    """Clean, filter, deduplicate and split text into a corpus, and say what each step dropped."""
+    """Clean, deduplicate and split text into a corpus. Each step says what it dropped."""
     from lmworks.basics import progress
     from lmworks.text.corpus.run import build
 
@@ -43,7 +42,8 @@ def _show(report: CorpusReport) -> None:
     if report.cut["documents"]:
         longest = report.recipe["clean"]["longest"]
         typer.echo(
-            f"cut       {report.cut['documents']:,} longer than {longest:,} characters, into {report.cut['parts']:,} parts"
+            f"cut       {report.cut['documents']:,} longer than {longest:,} characters, "
+            f"into {report.cut['parts']:,} parts"
         )
     if report.blank:
         typer.echo(f"blank     {report.blank:,} records without any text, left out")
@@ -71,7 +71,7 @@ def _show(report: CorpusReport) -> None:
     typer.echo(f"next      lmworks train RECIPE --set data.text={report.folder}     lmworks check {report.folder}")
 
 
-def _row(step: Step) -> list[str]:
+def _row(step: StepReport) -> list[str]:
     share = f"{100 * step.dropped / step.documents:.1f} %" if step.documents else ""
     why = ", ".join(f"{reason} {count:,}" for reason, count in list(step.reasons.items())[:4])
     changed = ", ".join(f"{what} {count:,}" for what, count in step.changed.items())

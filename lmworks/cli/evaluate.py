@@ -1,4 +1,4 @@
-"""lmworks evaluate: how well a model predicts a text, in bits per byte; translates or sums up sources; tells classes."""
+"""lmworks evaluate: how well a model predicts a text, translates or summarises its sources, or tells its classes."""
 
 from __future__ import annotations
 
@@ -7,19 +7,22 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lmworks.cli.options import Base, Beams, Compress, Json, Model, as_json, table
+from lmworks.cli.verb import verb
 
 if TYPE_CHECKING:
     from lmworks.language_model import LanguageModel
     from lmworks.text.sources import Reading
 
 
+@verb("Measure it", place=1)
 def evaluate(
     model: Model,
     text: Annotated[
         str,
         typer.Argument(
-            help="A file or folder, python-reference, or a name of the data registry (wikitext2); for an encoder-decoder or a "
-            "classifier records with `prompt` and `response` (multi30k-test2016-en-de, trec-test)."
+            help="A file or folder, python-reference, or a name of the data registry (wikitext2); for an "
+            "encoder-decoder or a classifier, records with `prompt` and `response` "
+            "(multi30k-test2016-en-de, trec-test)."
         ),
     ],
     window: Annotated[
@@ -35,8 +38,8 @@ def evaluate(
     base: Base = None,
     json_: Json = False,
 ) -> None:
-    """Bits per byte of a text under a model, with a 95 % interval; BLEU, chrF or ROUGE of what an encoder-decoder writes; the
-    share of classes that a classifier tells."""
+    """Measure a model on a text. Bits per byte with a 95 % interval; of an encoder-decoder BLEU, chrF or ROUGE of what
+    it writes; of a classifier the share of classes that it tells."""
     import sys
 
     from lmworks.basics import progress

@@ -1,63 +1,113 @@
-"""lmworks explain: what each setting means, from the lines beside the setting itself."""
+"""lmworks explain: what each setting means, from the lines beside the setting itself.
+
+No setting is listed here: verbs declare themselves, classes of settings say `explain_as`, and parts are declared in the
+folders of PARTS.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Annotated, Any, get_type_hints
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Protocol, runtime_checkable
 
 import typer
 
+from lmworks.basics.declared import declared
 from lmworks.cli.options import Json, as_json, table
+from lmworks.cli.verb import Verb, verb, verbs
 
-KINDS = {
-    "recipe": ("lmworks.jobs.recipe", "Recipe"),
-    "train": ("lmworks.jobs.training_recipe", "TrainRecipe"),
-    "space": ("lmworks.jobs.sweeping.space", "Dimension"),
-    "corpus": ("lmworks.text.corpus.recipe", "CorpusRecipe"),
-    "tokenizer": ("lmworks.tokens.trainer", "TokenizerConfig"),
-    "model": ("lmworks.models.config", "ModelConfig"),
-    "experts": ("lmworks.models.config", "ExpertSettings"),
-    "recurrent": ("lmworks.models.relatives.recurrent_config", "RecurrentConfig"),
-    "sample": ("lmworks.generation.strategies", "Sample"),
-    "compress": ("lmworks.cli.compress", "compress"),
-    "export": ("lmworks.cli.export", "export"),
-}
+if TYPE_CHECKING:
+    from lmworks.basics.config import Config
+
+PARTS = ("lmworks.adaptation.methods", "lmworks.generation.filters")
+"""Folders whose files declare parts with a `name` and `settings`."""
 
 
+@verb("Find out more", place=2)
 def explain(
     what: Annotated[
-        str,
+        str | None,
         typer.Argument(
-            help="recipe (of build), train, space (of sweep), corpus, tokenizer, model, experts, recurrent, sample, or the verb compress or export."
+            help="A verb, a kind of recipe or network, a strategy, or a part of one; all that there is if not given."
         ),
-    ] = "recipe",
+    ] = None,
     json_: Json = False,
 ) -> None:
-    """Every setting of a recipe, a network, a sampling strategy or a verb, and what it means."""
-    import importlib
-
-    from lmworks.basics.config import Config
-    from lmworks.basics.errors import ConfigError
-
-    if what not in KINDS:
-        raise ConfigError(f"explain does not know {what!r}; it knows {', '.join(KINDS)}")
-    module, name = KINDS[what]
-    kind = getattr(importlib.import_module(module), name)
-    lines = kind.explain() if isinstance(kind, type) and issubclass(kind, Config) else _options(kind)
+    """Say what each setting of a recipe, a network or a verb means."""
+    if what is None:
+        lines, columns = _summaries(), ["lmworks explain", "which is"]
+    else:
+        lines, columns = _meanings(what), ["setting", "meaning"]
     if json_:
         as_json(lines)
     else:
-        table(["setting", "meaning"], [[name, meaning] for name, meaning in lines.items()])
+        table(columns, [[name, meaning] for name, meaning in lines.items()])
 
 
-def _options(verb: Callable[..., Any]) -> dict[str, str]:
+def _summaries() -> dict[str, str]:
+    """Everything that can be explained, with what it is in a sentence."""
+    lines = {name: one.help for name, one in verbs().items()}
+    lines |= {name: kind.__doc__ or "" for name, kind in explained().items() if name not in lines}
+    lines |= {name: getattr(part, "summary", part.settings.__doc__ or "") for name, part in parts().items()}
+    return {name: " ".join(text.split()).partition(". ")[0].rstrip(".") for name, text in lines.items()}
+
+
+def _meanings(what: str) -> dict[str, str]:
+    """The options of a verb, then the settings of that name."""
+    from lmworks.basics.errors import ConfigError
+
+    lines = dict(_options(verbs()[what])) if what in verbs() else {}
+    if what in explained():
+        lines |= explained()[what].explain()
+    elif not lines and what in parts():
+        fields = parts()[what].settings.model_fields
+        lines = {name: " ".join((field.description or "").split()) for name, field in fields.items()}
+    if not lines:
+        import difflib
+
+        known = [*verbs(), *explained(), *parts()]
+        close = difflib.get_close_matches(what, known, n=1)
+        hint = f"did you mean {close[0]!r}? " if close else ""
+        raise ConfigError(f"explain does not know {what!r}; {hint}it knows {', '.join(dict.fromkeys(known))}")
+    return lines
+
+
+def _options(one: Verb) -> Iterator[tuple[str, str]]:
     """What a verb can be told, in the words of its own help."""
-    found: dict[str, str] = {}
-    for name, hint in get_type_hints(verb, include_extras=True).items():
-        for said in getattr(hint, "__metadata__", ()):
-            names = (said.default, *(said.param_decls or ()))  # beside an annotation the first name stands as a default
-            own = [one for one in names if isinstance(one, str) and one.startswith("--")]
-            is_option = isinstance(said, typer.models.OptionInfo)
-            label = own[0] if own else f"--{name.replace('_', '-')}" if is_option else name
-            found[label] = said.help
+    command = one.command()
+    for below in getattr(command, "commands", {"": command}).values():
+        for parameter in below.params:
+            label = next((name for name in parameter.opts if name.startswith("--")), parameter.name)
+            yield f"{below.name} {label}" if below is not command else label, parameter.help
+
+
+def explained() -> dict[str, type[Config]]:
+    """Every class of settings that says `explain_as`, by that name. A file without the word is not imported."""
+    import importlib
+
+    import lmworks
+    from lmworks.basics.config import Config
+
+    found: dict[str, type[Config]] = {}
+    root = Path(lmworks.__path__[0])
+    for path in sorted(root.rglob("*.py")):
+        if "explain_as: ClassVar" in path.read_text(encoding="utf-8"):
+            module = importlib.import_module(".".join(("lmworks", *path.relative_to(root).with_suffix("").parts)))
+            for kind in vars(module).values():
+                if isinstance(kind, type) and issubclass(kind, Config) and "explain_as" in vars(kind):
+                    found[vars(kind)["explain_as"]] = kind
     return found
+
+
+def parts() -> dict[str, Explainable]:
+    """Every declared part by its name."""
+    kind: Any = Explainable
+    return {name: part for room in PARTS for name, part in declared(room, kind).items()}
+
+
+@runtime_checkable
+class Explainable(Protocol):
+    """What a file of PARTS declares."""
+
+    name: str
+    settings: type[Config]

@@ -7,8 +7,10 @@ from typing import Annotated
 import typer
 
 from lmworks.cli.options import Base, Json, Model, as_json
+from lmworks.cli.verb import verb
 
 
+@verb("Use it", place=6)
 def export(
     model: Model,
     to: Annotated[str, typer.Option(help="The format: gguf, which llama.cpp loads.")] = "gguf",
@@ -19,7 +21,7 @@ def export(
     base: Base = None,
     json_: Json = False,
 ) -> None:
-    """Write a model, its tokenizer and its chat template as one GGUF file for llama.cpp; adapters are merged."""
+    """Write a model as one file for llama.cpp (GGUF). It has the tokenizer and chat template; adapters are merged."""
     from lmworks.basics import progress
     from lmworks.basics.errors import ConfigError
     from lmworks.jobs.export import export as run

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lmworks.cli.answering import Answering, answering, tell_cut
+from lmworks.cli.answer_options import AnswerOptions, tell_cut
 from lmworks.cli.options import Base, Compress, Json, MaxNewTokens, Model, as_json
+from lmworks.cli.verb import verb
 
 if TYPE_CHECKING:
     from lmworks.generation.answer import Answer
@@ -19,13 +20,13 @@ AT_ONCE = 16
 """Lines that are written together."""
 
 
-@answering
+@verb("Use it", place=2)
 def generate(
     model: Model,
     prompt: Annotated[
         str, typer.Argument(help="The text to continue, or the source to translate; - reads it from standard input.")
     ],
-    how: Answering,
+    how: AnswerOptions,
     chat: Annotated[bool, typer.Option("--chat", help="Treat the prompt as a message and answer it.")] = False,
     lines: Annotated[bool, typer.Option("--lines", help="Each line is a prompt; print one line for each.")] = False,
     max_new_tokens: MaxNewTokens = 256,
@@ -36,7 +37,7 @@ def generate(
     """Continue a text with a model; with --chat, answer it. An encoder-decoder makes a target of it (a translation)."""
     import sys
 
-    from lmworks.generation.decoding import decode
+    from lmworks.generation.decoding import decode, start
 
     chosen = how.strategy()
     said = how.said(max_new_tokens)
@@ -47,11 +48,11 @@ def generate(
     elif json_:
         as_json(_facts(language_model, language_model.generate(_asked(text, chat), chosen, **said), chosen))
     else:
-        request = language_model.request(_asked(text, chat), chosen, **said)
-        for _, shown in decode(language_model.network, [request]):
+        sequence = start(language_model.request(_asked(text, chat), chosen, **said), language_model.runner)
+        for _, shown in decode(language_model.runner, [sequence]):
             typer.echo(shown, nl=False)
         typer.echo("")
-        tell_cut(language_model, request.finish)
+        tell_cut(language_model, sequence.finish)
 
 
 def _lines(

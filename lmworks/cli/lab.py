@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from lmworks.cli.verb import verb
+
 if TYPE_CHECKING:
     from lmworks.lab.finding import Finding
     from lmworks.lab.registry import Scale
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
 OUT = Path("lab-results")
 
 
+@verb("Find out more", place=1)
 def lab(
     questions: Annotated[
         list[int] | None, typer.Argument(help="Numbers of claims; without one, all are listed.", show_default=False)
@@ -116,12 +119,12 @@ def _run_several(
         return several.run_apart(question, scale, out, ship=store, tell=tell)
 
     folder = results.SHIPPED if store else out
-    outcomes = several.measure_each(asked, scale, folder, measure, changes=changes, resume=resume, tell=tell)
-    found = [one.finding for one in outcomes if one.finding is not None]
+    runs = several.measure_each(asked, scale, folder, measure, changes=changes, resume=resume, tell=tell)
+    found = [one.finding for one in runs if one.finding is not None]
     if as_json:
         _print(found, as_json)
     else:
-        table(["", "verdict", "time"], [[str(one.question), one.verdict, one.took] for one in outcomes])
+        table(["", "verdict", "time"], [[str(one.question), one.verdict, one.took] for one in runs])
     if len(found) < len(asked):
         raise LmworksError(f"{len(asked) - len(found)} of {len(asked)} claims were not measured; the table says why")
 

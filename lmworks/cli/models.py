@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lmworks.cli.options import Json, as_json, table
+from lmworks.cli.verb import verb
 
 if TYPE_CHECKING:
     from lmworks.models.files.references import Known
 
 
+@verb("Use it", place=4)
 def models(
     model: Annotated[
         str | None,
@@ -22,7 +24,8 @@ def models(
     name: Annotated[str | None, typer.Argument(help="The model to fetch; smollm2 unless given.")] = None,
     json_: Json = False,
 ) -> None:
-    """List the models that are known by name; `models MODEL` says how one will run, `models fetch NAME` downloads one."""
+    """List the models that are known by name, or fetch one. `models MODEL` says how one will run, `models fetch NAME`
+    downloads one."""
     from lmworks.basics import progress
     from lmworks.basics.errors import ConfigError
     from lmworks.models.files.references import known, resolve

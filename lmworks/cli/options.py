@@ -14,10 +14,15 @@ Base = Annotated[str | None, typer.Option(help="The base model of an adapter, wh
 Compress = Annotated[
     str | None,
     typer.Option(
-        help="What runs the network on a CPU: int4 or int8, its weights in at most so many bits, compiled; none, as it is, in "
-        "PyTorch. Unless given, what the file holds."
+        help="How the network runs on a CPU: int4 or int8, compiled, with weights of at most 4 or 8 bits; none, in "
+        "PyTorch, as it is. Unless given, as the file is stored."
     ),
 ]
+Changes = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Change a setting of the recipe; may be repeated."),
+]
+Resume = Annotated[bool, typer.Option("--resume", help="Go on with a run that was stopped.")]
 MaxNewTokens = Annotated[int, typer.Option(help="The longest answer, in tokens.")]
 Beams = Annotated[int | None, typer.Option(help="Write this many answers side by side and give the best as a whole.")]
 

@@ -6,13 +6,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lmworks.cli.options import Json, as_json, table
+from lmworks.cli.options import Changes, Json, as_json, table
+from lmworks.cli.verb import verb
 
 if TYPE_CHECKING:
     from lmworks.jobs.planning.plan import Plan
     from lmworks.jobs.planning.published import Published
 
 
+@verb("Make a model", place=5)
 def plan(
     recipe: Annotated[
         str,
@@ -21,15 +23,14 @@ def plan(
         ),
     ] = "adapt",
     device: Annotated[str, typer.Option(help='H100, "8x H100", ...; cpu is this machine, measured.')] = "cpu",
-    set_: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change one setting; may be repeated.")
-    ] = None,
+    set_: Changes = None,
     published: Annotated[
         bool, typer.Option("--published", help="Figures of papers beside this planner's, with the difference.")
     ] = False,
     json_: Json = False,
 ) -> None:
-    """Parameters, memory by part, FLOPs and time: training from nothing, full fine-tuning, LoRA, QLoRA, serving."""
+    """Say what a run needs: parameters, memory, FLOPs, time. Training from nothing, full fine-tuning, LoRA, QLoRA and
+    serving stand side by side."""
     if published:
         from lmworks.jobs.planning.published import published as figures
 
@@ -54,8 +55,9 @@ def plan(
 def _print_plan(plan: Plan) -> None:
     config, device = plan.subject.model, plan.devices.device
     typer.echo(
-        f"{plan.subject.name}: {config.family}, {config.layers} layers x {config.dim}, vocabulary {config.vocab_size:,}, "
-        f"{plan.rows} x {plan.subject.training.context:,} tokens at once on each device, {plan.dtype}"
+        f"{plan.subject.name}: {config.family}, {config.layers} layers x {config.dim}, "
+        f"vocabulary {config.vocab_size:,}, {plan.rows} x {plan.subject.training.context:,} tokens at once "
+        f"on each device, {plan.dtype}"
     )
     typer.echo(
         f"{plan.devices.name}: {size(device.memory)} and {digits(device.flops / 1e12)} TFLOP/s each, "

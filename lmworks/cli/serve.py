@@ -8,8 +8,10 @@ from typing import Annotated
 import typer
 
 from lmworks.cli.options import Base, Compress, Model
+from lmworks.cli.verb import verb
 
 
+@verb("Use it", place=3)
 def serve(  # noqa: PLR0913, PLR0917 (each is an option that people know by name)
     model: Model,
     adapter: Annotated[str | None, typer.Option(help="An adapter's directory, put on the model.")] = None,
@@ -36,14 +38,15 @@ def serve(  # noqa: PLR0913, PLR0917 (each is an option that people know by name
     compress: Compress = None,
     base: Base = None,
 ) -> None:
-    """Serve a model to people (a page at http://HOST:PORT) and programs (OpenAI's API: http://HOST:PORT/v1; /metrics)."""
+    """Serve a model to programs and people. OpenAI's API is at http://HOST:PORT/v1, a page at http://HOST:PORT, counts
+    for Prometheus at /metrics."""
     must_be_installed()
     from lmworks.serving.run import listening, must_be_safe, names_of, serve
-    from lmworks.serving.settings import Limits
+    from lmworks.serving.settings import ServerLimits
 
     keys = [*(api_key or ()), *os.environ.get("LMWORKS_API_KEY", "").split()]
     must_be_safe(host, keys, without_key)
-    limits = Limits(seconds=seconds, grace_seconds=grace)
+    limits = ServerLimits(seconds=seconds, grace_seconds=grace)
     listener = listening(host, port)
 
     from lmworks.basics import progress
@@ -79,5 +82,5 @@ def must_be_installed() -> None:
     """One sentence where a package of the extra is missing, before anything is read."""
     from lmworks.basics.extras import require
 
-    for package in ("fastapi", "uvicorn", "prometheus_client", "nicegui"):
+    for package in ("fastapi", "uvicorn", "prometheus_client", "nicegui", "httpx"):
         require(package, "serve")

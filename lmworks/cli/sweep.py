@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lmworks.cli.options import Json, as_json, table
+from lmworks.cli.options import Changes, Json, as_json, table
+from lmworks.cli.verb import verb
 
 if TYPE_CHECKING:
     from lmworks.jobs.sweeping.run import SweepResult
@@ -19,6 +20,7 @@ SHOWN = 5
 """Trials in the table."""
 
 
+@verb("Make a model", place=4)
 def sweep(
     recipe: Annotated[
         str, typer.Argument(help="A shipped recipe (python-reference, ...) or a TOML file, as for train.")
@@ -38,18 +40,15 @@ def sweep(
     ] = None,
     seed: Annotated[int, typer.Option(help="The sampler's; every trial has the recipe's training.seed.")] = 0,
     prune: Annotated[
-        bool, typer.Option(help="End trials that are behind half of the others (needs training.evaluate_every).")
+        bool, typer.Option(help="End trials that do worse than half of the others (needs training.evaluate_every).")
     ] = True,
     find_rate: Annotated[
         bool, typer.Option("--find-rate", help="No search: raise the learning rate step by step and show the loss.")
     ] = False,
-    set_: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Change a setting of the recipe; may be repeated."),
-    ] = None,
+    set_: Changes = None,
     json_: Json = False,
 ) -> None:
-    """Search over a recipe's settings; start it several times to share the trials."""
+    """Search for better settings of a recipe. Start it several times to share the trials."""
     from lmworks.basics import progress
     from lmworks.basics.errors import ConfigError
     from lmworks.basics.extras import require
@@ -133,15 +132,16 @@ def _show(result: SweepResult, pictures: list[Path]) -> None:
     states = ("complete", "pruned", "diverged", "failed", "running")
     counts = ", ".join(f"{result.count(state)} {state}" for state in states if result.count(state))
     typer.echo(
-        f"\n{len(result.trials)} trials: {counts} (sampler seed {result.seed}, training.seed {result.training_seed} in all)"
+        f"\n{len(result.trials)} trials: {counts} "
+        f"(sampler seed {result.seed}, training.seed {result.training_seed} in all)"
     )
     for one in result.trials:
         if one.why:
             typer.echo(f"  trial {one.number} {one.state}: {one.why}")
     _show_importance(result)
     typer.echo(
-        "\nThe best is chosen by the text that it was measured on, so its figure flatters: train it with other seeds, and\n"
-        "judge it by text that took no part.\n"
+        "\nThe best is chosen by the text that it was measured on, so its figure flatters: train it with other seeds,\n"
+        "and judge it by text that took no part.\n"
     )
     typer.echo(f"study   {result.folder} ({result.storage}; trials/ has their logs)")
     if pictures:
@@ -166,8 +166,8 @@ def _show_importance(result: SweepResult) -> None:
         ],
     )
     typer.echo(
-        f"(n {result.importance[0].trials} trials: how the best quarter's settings differ from all; 95 % of shuffled results "
-        "stay below chance.\nIt holds for this space alone: a wider range makes a setting matter more.)"
+        f"(n {result.importance[0].trials} trials: how the best quarter's settings differ from all; 95 % of shuffled "
+        "results stay below chance.\nIt holds for this space alone: a wider range makes a setting matter more.)"
     )
 
 

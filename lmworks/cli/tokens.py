@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lmworks.cli.options import Json, as_json, table
+from lmworks.cli.verb import Verb
 
 if TYPE_CHECKING:
     from lmworks.tokens.inspection import Piece
 
-tokens = typer.Typer(no_args_is_help=True, help="Tokenizers: train, inspect, compare.")
+tokens = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Train, inspect or compare tokenizers.")
+TOKENS = Verb("tokens", "Make a model", 3, tokens)
 
 Reference = "A tokenizer's folder, or a model: an alias (smollm2), a directory, a .gguf file or hf:org/name."
 _SHADES = ("black on bright_cyan", "black on bright_yellow")

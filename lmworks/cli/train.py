@@ -7,26 +7,25 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lmworks.cli.options import Json, as_json, table
+from lmworks.cli.options import Changes, Json, Resume, as_json, table
+from lmworks.cli.verb import verb
 
 if TYPE_CHECKING:
     from lmworks.jobs.train import PretrainResult
 
 
+@verb("Make a model", place=2)
 def train(
     recipe: Annotated[str, typer.Argument(help="A shipped recipe (shakespeare-char, ...) or a TOML file.")],
     out: Annotated[str | None, typer.Option(help="Where the result goes; models/RECIPE unless given.")] = None,
-    set_: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Change a setting (depth=6, ...); may be repeated."),
-    ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with a run that was stopped.")] = False,
+    set_: Changes = None,
+    resume: Resume = False,
     processes: Annotated[
         int, typer.Option(help="Processes on this machine that make the run together; torchrun for several machines.")
     ] = 1,
     json_: Json = False,
 ) -> None:
-    """Train a tokenizer and a model from nothing, by one process or by several."""
+    """Train a tokenizer and a model from nothing."""
     from lmworks.basics import progress
     from lmworks.jobs.training_recipe import TrainRecipe
 
@@ -59,7 +58,7 @@ def train(
 
 
 def _show(result: PretrainResult) -> None:
-    from lmworks.jobs.tasks import task_of
+    from lmworks.jobs.tasks.task import task_of
     from lmworks.jobs.train import sample
 
     typer.echo("")

@@ -15,7 +15,8 @@ from lmworks.basics import progress
 from lmworks.basics.errors import ConfigError, DataError
 from lmworks.encoding.embedding import batches_by_length
 from lmworks.models.config import ModelConfig
-from lmworks.models.network import Network, evaluating
+from lmworks.models.network import evaluating
+from lmworks.models.runner import Runner
 from lmworks.tokens.pair_labels import OF_PAIRS
 from lmworks.tokens.source import around_a_text
 from lmworks.tokens.tokenizer import Tokenizer
@@ -40,12 +41,12 @@ def classifies(config: ModelConfig) -> bool:
 
 
 @torch.inference_mode()
-def classify(network: Network, tokenizer: Tokenizer, texts: Sequence[str], *, cut: bool = False) -> list[Told]:
+def classify(runner: Runner, tokenizer: Tokenizer, texts: Sequence[str], *, cut: bool = False) -> list[Told]:
     """The class of each text, in their order; with `cut` longer texts lose their end, else they are a DataError.
 
     ConfigError for a network without a classifier of texts.
     """
-    config = network.config
+    network, config = runner.network, runner.network.config
     if not classifies(config):
         raise ConfigError(
             "the network has no classifier of texts; train one (lmworks train classify), or load one that has it"
@@ -58,13 +59,14 @@ def classify(network: Network, tokenizer: Tokenizer, texts: Sequence[str], *, cu
     for text, ids in zip(texts, read, strict=True):
         if len(ids) > room and not cut:
             raise DataError(
-                f"the text {text[:40]!r}... has {len(ids):,} tokens and the model reads {room:,}; split it, or give cut=True"
+                f"the text {text[:40]!r}... has {len(ids):,} tokens and the model reads {room:,}; split it, or give "
+                "cut=True"
             )
     rows = [[*opening, *ids[:room], *closing] for ids in read]
     told: dict[int, Told] = {}
     with evaluating(network), progress.task("classifying", len(texts), "texts") as advance:
         for places, tokens, mask in batches_by_length(rows, network.device):
-            scores = network.classify(network.hidden(tokens, mask), mask).softmax(-1).tolist()
+            scores = network.classify(runner.hidden(tokens, mask).to(network.dtype), mask).softmax(-1).tolist()
             for place, row in zip(places, scores, strict=True):
                 ordered = sorted(zip(row, config.labels, strict=True), reverse=True)
                 told[place] = Told({label: probability for probability, label in ordered})

@@ -21,10 +21,10 @@ from lmworks.basics import progress
 from lmworks.basics.config import Config
 from lmworks.basics.errors import ConfigError, DataError, ModelError
 from lmworks.basics.threads import one_thread
-from lmworks.models.engine import Engine
 from lmworks.models.files.directory import read_json
 from lmworks.models.linear import packed_products
-from lmworks.models.network import Network, evaluating
+from lmworks.models.network import evaluating
+from lmworks.models.runner import Runner
 from lmworks.tokens.tokenizer import Tokenizer
 
 AT_ONCE, AT_ONCE_CPU = 65_536, 1024
@@ -52,7 +52,8 @@ class Pooling(Config):
 
     @classmethod
     def read(cls, folder: Path) -> Self | None:
-        """What a folder of ours or of sentence-transformers says; None where it says nothing. ModelError for another pooling."""
+        """What a folder of ours or of sentence-transformers says; None where it says nothing. ModelError for another
+        pooling."""
         own = folder / "lmworks.json"
         if own.is_file() and isinstance(said := read_json(own).get("pooling"), dict):
             try:
@@ -78,7 +79,8 @@ class Pooling(Config):
 
 
 def _modules(folder: Path) -> dict[str, str]:
-    """The parts of a sentence-transformers model by their kind, and the folder of each; ModelError for one that is not known."""
+    """The parts of a sentence-transformers model by their kind, and the folder of each; ModelError for one that is
+    not known."""
     path = folder / "modules.json"
     if not path.is_file():
         return {}
@@ -98,21 +100,21 @@ def _modules(folder: Path) -> dict[str, str]:
 
 @torch.inference_mode()
 def embed(
-    network: Network,
+    runner: Runner,
     tokenizer: Tokenizer,
     texts: Sequence[str | Sequence[int]],
     pooling: Pooling,
     *,
     cut: bool = False,
     dtype: torch.dtype = torch.float32,
-    engine: Engine | None = None,
 ) -> Float[Tensor, "texts dim"]:
-    """A vector for each text, in float32; with `cut` longer texts lose their end, else they are a DataError. A text may be given
-    as its tokens' ids, which are read as they are.
+    """A vector for each text, in float32; with `cut` longer texts lose their end, else they are a DataError. A text
+    may be given as its tokens' ids, which are read as they are.
 
-    An `engine` of the network runs it where it is given; else `dtype` is the format in which float32 weights are multiplied,
-    float32 or bfloat16; other weights in their own.
+    In PyTorch, `dtype` is the format in which float32 weights are multiplied, float32 or bfloat16; other weights in
+    their own.
     """
+    network = runner.network
     longest = pooling.within(network.config.context)
     encoded = [
         _fitting(tokenizer, ids, text, longest, cut)
@@ -122,12 +124,11 @@ def embed(
     with (
         evaluating(network),
         packed_products(dtype, network.device),
-        one_thread(engine is not None),
+        one_thread(runner.own_threads()),
         progress.task("embedding", len(texts), "texts") as advance,
     ):
         for places, tokens, mask in batches_by_length(encoded, network.device):
-            hidden = network.hidden(tokens, mask) if engine is None else engine.hidden(tokens, mask, None)
-            vectors[places] = pooled(hidden.float(), mask, pooling).cpu()
+            vectors[places] = pooled(runner.hidden(tokens, mask).float(), mask, pooling).cpu()
             advance(len(places))
     return vectors
 
@@ -157,7 +158,7 @@ def _encoded(tokenizer: Tokenizer, texts: Sequence[str | Sequence[int]], vocab_s
 
 
 def _fitting(tokenizer: Tokenizer, ids: list[int], text: str | Sequence[int], longest: int, cut: bool) -> list[int]:
-    """The ids of a text, cut before what the tokenizer puts behind it."""
+    """The ids of a text, cut before what the tokenizer puts after it."""
     if not ids:
         raise DataError("an empty text has no token and so no vector; leave it out")
     if len(ids) <= longest:
@@ -167,17 +168,17 @@ def _fitting(tokenizer: Tokenizer, ids: list[int], text: str | Sequence[int], lo
         raise DataError(
             f"the text{shown} has {len(ids):,} tokens and the model reads {longest:,}; split it, or give cut=True"
         )
-    behind = len(tokenizer.suffix)
-    if behind and ids[-behind:] != list(tokenizer.suffix):  # ids that were given without it
-        behind = 0
-    return ids[: longest - behind] + ids[len(ids) - behind :]
+    suffix = len(tokenizer.suffix)
+    if suffix and ids[-suffix:] != list(tokenizer.suffix):  # ids that were given without it
+        suffix = 0
+    return ids[: longest - suffix] + ids[len(ids) - suffix :]
 
 
 def batches_by_length(
     ids: Sequence[list[int]], device: torch.device
 ) -> Iterator[tuple[list[int], Int[Tensor, "batch seq"], Bool[Tensor, "batch seq"]]]:
-    """Places of texts of similar length, so that little is padding, with their tokens and where these are real; each at most
-    AT_ONCE tokens, or one text."""
+    """Places of texts of similar length, so that little is padding, with their tokens and where these are real; each
+    at most AT_ONCE tokens, or one text."""
     at_once = AT_ONCE_CPU if device.type == "cpu" else AT_ONCE
     for places in _places([len(one) for one in ids], at_once):
         rows = [torch.tensor(ids[place]) for place in places]

@@ -11,12 +11,13 @@ from dataclasses import dataclass
 import torch
 
 from lmworks.basics.errors import ConfigError, DataError
-from lmworks.models.network import Network, evaluating
+from lmworks.models.network import evaluating
+from lmworks.models.runner import Runner
 from lmworks.tokens.tokenizer import Tokenizer
 
 
 @dataclass(frozen=True)
-class Guess:
+class Filled:
     """A token for a gap."""
 
     text: str
@@ -27,15 +28,17 @@ class Guess:
 
 
 @torch.inference_mode()
-def fill(network: Network, tokenizer: Tokenizer, text: str, top: int = 5) -> list[list[Guess]]:
+def fill(runner: Runner, tokenizer: Tokenizer, text: str, top: int = 5) -> list[list[Filled]]:
     """The `top` likeliest tokens of each mask in a text, the likeliest first.
 
-    ConfigError for a network or tokenizer without what it takes; DataError for a text without a mask, or one that is too long.
+    ConfigError for a network or tokenizer without what it takes; DataError for a text without a mask, or one that is
+    too long.
     """
+    network = runner.network
     if network.config.arrangement != "encoder" or network.head_transform is None:
         raise ConfigError(
-            "gaps are filled by an encoder with the head of a masked language model, and this network has none; train one "
-            "(lmworks train bert-mini), or load one that has it"
+            "gaps are filled by an encoder with the head of a masked language model, and this network has none; train "
+            "one (lmworks train bert-mini), or load one that has it"
         )
     if not 1 <= top <= network.config.vocab_size:
         raise ConfigError(
@@ -46,10 +49,10 @@ def fill(network: Network, tokenizer: Tokenizer, text: str, top: int = 5) -> lis
         raise DataError(f"the text has {len(ids):,} tokens and the model reads {network.config.context:,}; shorten it")
     gaps = [place for place, token in enumerate(ids) if token == tokenizer.mask]
     with evaluating(network):
-        hidden = network.hidden(torch.tensor([ids], device=network.device))[0, gaps]
-        likeliest = network.logits(hidden).softmax(-1).topk(top)
+        hidden = runner.hidden(torch.tensor([ids], device=network.device))[0, gaps]
+        likeliest = runner.logits(hidden).softmax(-1).topk(top)
     return [
-        [Guess(tokenizer.decode([token]).strip(), token, probability) for token, probability in zip(*gap, strict=True)]
+        [Filled(tokenizer.decode([token]).strip(), token, probability) for token, probability in zip(*gap, strict=True)]
         for gap in zip(likeliest.indices.tolist(), likeliest.values.tolist(), strict=True)
     ]
 

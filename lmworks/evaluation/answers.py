@@ -1,10 +1,10 @@
-"""What a model answers to sources, beside references: BLEU and chrF of translations, ROUGE of summaries.
+"""What a model answers to sources, compared with references: BLEU and chrF of translations, ROUGE of summaries.
 
     answers = answered(model, sources, Beam(width=5))
     for one in likeness(answers, references, sources, ("bleu", "chrf")): print(one)
 
-BLEU: Papineni et al. 2002; chrF: Popović 2015; both as sacrebleu computes them (Post 2018, https://arxiv.org/abs/1804.08771),
-on text as it is, with the signature that says how. ROUGE: Lin 2004, as rouge-score computes it, F1 of stems.
+BLEU: Papineni et al. 2002; chrF: Popović 2015; both as sacrebleu computes them on text as it is, with the signature
+that says how (Post 2018, https://arxiv.org/abs/1804.08771). ROUGE: Lin 2004, as rouge-score computes it, F1 of stems.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ RESAMPLES = 1000
 def answered(
     model: LanguageModel, sources: Sequence[str], strategy: Strategy | None = None, longest: int = 128
 ) -> list[str]:
-    """The model's answer to each source, in their order; of at most `longest` tokens. A source is cut at what it reads."""
+    """The model's answer to each source, of at most `longest` tokens; sources longer than it reads are cut."""
     return [answer.text.strip() for answer in whole_answers(model, sources, strategy, longest)]
 
 
@@ -43,8 +43,10 @@ def whole_answers(
     strategy: Strategy | Sequence[Strategy] | None = None,
     longest: int = 128,
 ) -> list[Answer]:
-    """The same with what is known of each: its tokens, their log-probabilities, why it ended; one strategy for all, or one
-    for each."""
+    """The same with what is known of each answer: its tokens, their log-probabilities, why it ended.
+
+    `strategy` is one for all, or one for each.
+    """
     ids = [model.encode_prompt(source) for source in sources]
     ids = [one if len(one) <= model.config.context else [*one[: model.config.context - 1], one[-1]] for one in ids]
     order = sorted(range(len(ids)), key=lambda number: len(ids[number]))
@@ -66,10 +68,10 @@ def answers_measured(
     strategy: Strategy | None = None,
     longest: int | None = None,
 ) -> list[Measurement]:
-    """Likeness of what the model writes for the sources of pairs to their targets; each figure says by which strategy, and
-    of at most how many tokens an answer is, where these are not as many as the model's context.
+    """How like their targets the model's answers to the sources of pairs are.
 
-    DataError for a document that is no pair, ConfigError for a figure that there is not.
+    Each figure names the strategy, and `longest` where it is given. DataError for a document that is no pair,
+    ConfigError for an unknown figure.
     """
     pairs = [document.pair for document in documents]
     known = [one for one in get_args(Figure) if one in figures]
@@ -88,8 +90,10 @@ def answers_measured(
 def likeness(
     answers: Sequence[str], references: Sequence[str], sources: Sequence[str], figures: Sequence[Figure]
 ) -> list[Measurement]:
-    """How like the references the answers are, each with a bootstrap interval over texts. The chance level is that of who
-    copies the beginning of each source, as many words as references have on average."""
+    """How like the references the answers are, each with a bootstrap interval over texts.
+
+    The chance level is what copying the beginning of each source gives, as many words as references have on average.
+    """
     words = round(sum(len(one.split()) for one in references) / len(references))
     copies = [" ".join(source.split()[:words]) for source in sources]
     return [one for figure in figures for one in _FIGURES[figure](list(answers), list(references), copies)]

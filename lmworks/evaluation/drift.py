@@ -5,12 +5,13 @@ KL(base || adapted) per token, over the base's own samples: zero where every pre
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lmworks.adaptation.lora import adapters_off
 from lmworks.basics import progress
 from lmworks.evaluation import statistics
 from lmworks.evaluation.measurement import Measurement
@@ -21,7 +22,7 @@ TEXTS, LENGTH = 16, 128
 
 
 def own_texts(model: LanguageModel, texts: int = TEXTS, length: int = LENGTH) -> list[list[int]]:
-    """Texts that the model writes by itself, at temperature 1 and each from its own seed, as ids."""
+    """Texts that the model itself writes, at temperature 1 and each from its own seed, as ids."""
     start = [model.tokenizer.document_start or 0]
     with progress.task("base writes", texts * length, "tokens") as advance:
         answers = model.generate_batch(
@@ -32,14 +33,15 @@ def own_texts(model: LanguageModel, texts: int = TEXTS, length: int = LENGTH) ->
 
 
 @torch.inference_mode()
-def drift(model: LanguageModel, texts: list[list[int]]) -> Measurement:
-    """Mean KL from the base to the model with its adapters, in bits per token; the interval is over texts."""
+def drift(model: LanguageModel, texts: list[list[int]], base: Callable[[Tensor], Tensor]) -> Measurement:
+    """Mean KL from the base to the model, in bits per token; the interval is over texts.
+
+    `base` gives the base's logits: another network, or the model's own with its adapters off.
+    """
     per_text = []
     for ids in texts:
         tokens = torch.tensor([ids], device=model.network.device)
-        with adapters_off(model.network):
-            base = model.network(tokens)[0]
-        per_text.append(float(kl(base, model.network(tokens)[0]).mean()) / np.log(2))
+        per_text.append(float(kl(base(tokens)[0], model.logits(tokens)[0]).mean()) / np.log(2))
     estimate = statistics.mean(per_text)
     return Measurement(
         name="drift from the base",

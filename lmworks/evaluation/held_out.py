@@ -1,9 +1,9 @@
-"""An objective's own loss on rows that are held out, prepared in the same way each time: the same masks, the same pairs.
+"""An objective's own loss on held-out rows, prepared in the same way each time: the same masks, the same pairs.
 
     parts = list(held_out_losses(network, MaskedLM.of(tokenizer), rows))
     loss = mean_loss(parts)
 
-Where a stream of text has bits per byte, masked tokens, pairs of sentences or classes have this.
+It is for masked tokens, pairs of sentences and classes what bits per byte are for a stream of text.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def mean_loss(losses: Sequence[Parts]) -> float:
 def restored(
     network: Network, objective: MaskedLM, rows: Rows, most: int | None = None
 ) -> list[tuple[list[int], list[int]]]:
-    """Of each row with masked tokens those that stood there, and those that the network takes for likeliest."""
+    """For each row with masked tokens, the true ones and those that the network finds likeliest."""
     pairs: list[tuple[list[int], list[int]]] = []
     for row in held_out_batches(objective, rows, 1, most):
         batch = row.to(network.device)

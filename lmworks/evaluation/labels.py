@@ -1,4 +1,4 @@
-"""How often a classifier tells the class of a text, beside who always says the most frequent one."""
+"""How often a classifier names the right class of a text; chance is always naming the most frequent one."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from lmworks.tokens.pairs import require_labels
 
 
 def accuracy(model: LanguageModel, documents: Sequence[Document]) -> Measurement:
-    """The share of labelled texts whose class is told; longer ones than the model reads are cut.
+    """The share of labelled texts whose class is named; texts that are longer than the model reads are cut.
 
     DataError for a document that is no text with its label, and for a label that the model does not know.
     """

@@ -33,7 +33,7 @@ class Likelihood:
     tokens: int
 
     def bits_per_byte(self, name: str) -> Measurement:
-        """Bits per byte with a bootstrap interval over segments. 8 is the level of who knows nothing of bytes."""
+        """Bits per byte with a bootstrap interval over segments. All bytes being equally likely gives 8."""
         estimate = statistics.ratio_of_sums(self.bits, self.bytes)
         return Measurement(
             name=name,
@@ -77,7 +77,7 @@ def measure(
     sizes: list[int] = []
     with progress.task(f"measuring {what}", sum(len(ids) for ids, _ in chosen), "tokens") as advance:
         for ids, counted in chosen:
-            logprobs = token_logprobs(model.network, ids, min(window or model.config.context, model.config.context))
+            logprobs = token_logprobs(model.runner, ids, min(window or model.config.context, model.config.context))
             lengths = [
                 len(part) if counts else 0 for part, counts in zip(model.tokenizer.bytes_of(ids), counted, strict=True)
             ]

@@ -7,8 +7,8 @@
 The ids under a model and this make one code from which every text comes back, for any tokenizer: then, and only then,
 bits per byte of two tokenizers can be compared. Unknown words are spelt by an n-gram model over bytes with an end
 (as in Mielke and Eisner 2019, https://arxiv.org/abs/1804.08205, whose speller is a network), learnt from the words
-that are unknown, or seen once, in the training text. White space is told from the tokens on both sides. Not paid for
-is where WordPiece drops a sign from inside of a word: such words are spelt, and nothing says which they are.
+that are unknown, or seen once, in the training text. White space is predicted from the tokens on both sides. Not
+counted: where WordPiece drops a character inside a word. Such words are spelt, and nothing says which they are.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from lmworks.tokens.tokenizer import Tokenizer
 
 ORDER = 6
 END = 256
-"""The end of a spelling, behind the 256 bytes."""
+"""The end of a spelling; it comes after the 256 bytes."""
 KINDS = ("", " ")
-"""White space that is told by its kind; any other is spelt."""
+"""White space that is encoded by its kind; any other is spelt."""
 
 Context = tuple[int, int]
-"""The tokens behind and before a white space; -1 for none."""
+"""The tokens after and before a white space; -1 for none."""
 
 
 class LostText:
@@ -72,7 +72,7 @@ class LostText:
         return Ngram.train([[*word.encode(), END] for word in (*self.words, *self._new)], END + 1, ORDER)
 
     def _space(self, context: Context, space: str) -> float:
-        """Behind no context, then the token behind it, then both tokens: each level leans on the one before it.
+        """Given no context, then the token after it, then both tokens: each level falls back on the one before it.
 
         Dirichlet priors of strength 1 (MacKay and Peto 1995).
         """

@@ -39,7 +39,7 @@ class Measurement(Config):
     """The seeds that were run; empty where nothing is random."""
 
     chance: float | None = None
-    """What somebody who knows nothing would reach; None where there is no such level."""
+    """What a guess without any knowledge would reach; None where there is no such level."""
 
     ideal: float | None = None
     """The best value there is: 0 for an error, 1 for an accuracy, a half for a balance; None for none."""
@@ -65,12 +65,12 @@ class Measurement(Config):
 
     @property
     def tie(self) -> bool:
-        """A difference that may as well be none."""
+        """A difference that may be none: its interval holds 0."""
         return self.difference and self._may_be(0.0)
 
     @property
     def at_chance(self) -> bool:
-        """A score that may as well come from somebody who knows nothing."""
+        """A score that guessing could reach as well."""
         return not self.difference and self.chance is not None and self._may_be(self.chance)
 
     def _may_be(self, level: float) -> bool:
@@ -94,7 +94,7 @@ class Measurement(Config):
 
     @property
     def certainty(self) -> str:
-        """What stands behind the figure: "95 % 0.772 ... 0.790, n 41"."""
+        """How sure the figure is: "95 % 0.772 ... 0.790, n 41"."""
         parts = []
         if self.interval is not None:
             low, high = (written(end, self._precision, signed=self.difference) for end in self.interval)

@@ -39,7 +39,7 @@ class ScalingLaw:
     data_power: float
 
     def loss(self, size: float, data: float) -> float:
-        """The loss of a network of that size, trained on so much data."""
+        """The loss of a network of that size, trained on that much data."""
         return float(self.floor + self.size_term * size**-self.size_power + self.data_term * data**-self.data_power)
 
 
@@ -72,8 +72,8 @@ def fit_scaling_law(
     size, amount, loss = (_positive(name, column) for name, column in columns.items())
     if not len(size) == len(amount) == len(loss) > PARAMETERS:
         raise ConfigError(
-            f"{len(size)} sizes, {len(amount)} amounts of data and {len(loss)} losses make no scaling law; give as many "
-            f"of each, and more than its {PARAMETERS} numbers"
+            f"{len(size)} sizes, {len(amount)} amounts of data and {len(loss)} losses make no scaling law; give as "
+            f"many of each, and more than its {PARAMETERS} numbers"
         )
     if len(set(size)) < 2 or len(set(amount)) < 2:
         raise ConfigError("all sizes or all amounts of data are equal; a scaling law needs at least two of each")

@@ -107,9 +107,10 @@ def spearman(x: ArrayLike, y: ArrayLike) -> Estimate:
 
 
 def area_under_curve(positive: ArrayLike, negative: ArrayLike) -> Estimate:
-    """How often a positive's score is above a negative's, ties counted half: the area under the ROC curve, 0.5 by chance.
+    """How often a positive's score is above a negative's, ties counted half: the area under the ROC curve.
 
-    The interval is DeLong's (DeLong, DeLong and Clarke-Pearson 1988, https://doi.org/10.2307/2531595), kept within 0 and 1.
+    Chance is 0.5. The interval, kept within 0 and 1, is that of DeLong, DeLong and Clarke-Pearson 1988,
+    https://doi.org/10.2307/2531595.
     """
     above, below = _finite("positives", positive), _finite("negatives", negative)
     ranks = _ranks(np.concatenate([above, below]))

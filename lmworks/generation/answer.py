@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from lmworks.generation.beams import BeamRequest, Hypothesis
+from lmworks.generation.beams import BeamSequence, Hypothesis
 from lmworks.generation.limits import Finish
-from lmworks.generation.request import Request
+from lmworks.generation.sequence import Sequence
 
 
 class Answer(str):
@@ -28,25 +28,25 @@ class Answer(str):
     """The other finished answers of a beam search, the best first."""
 
     @classmethod
-    def of(cls, request: Request) -> Answer:
-        """The answer of a finished request."""
-        answer = cls(request.text)
+    def of(cls, sequence: Sequence) -> Answer:
+        """The answer of a sequence that is finished."""
+        answer, request = cls(sequence.text), sequence.request
         answer.prompt = request.prompt if request.source is None else request.source
-        answer.tokens, answer.logprobs = request.tokens, request.logprobs
-        answer.finish, answer.seed, answer.slid = request.finish or "stop", request.seed, request.slid
+        answer.tokens, answer.logprobs = sequence.tokens, sequence.logprobs
+        answer.finish, answer.seed, answer.slid = sequence.finish or "stop", request.seed, sequence.slid
         answer.score, answer.others = None, []
-        if isinstance(request, BeamRequest):
-            best, *others = request.hypotheses
-            answer.score = best.score(request.strategy.length_penalty)
-            answer.others = [cls._other(answer, request, one) for one in others]
+        if isinstance(sequence, BeamSequence):
+            best, *others = sequence.hypotheses
+            answer.score = best.score(sequence.strategy.length_penalty)
+            answer.others = [cls._other(answer, sequence, one) for one in others]
         return answer
 
     @classmethod
-    def _other(cls, best: Answer, request: BeamRequest, one: Hypothesis) -> Answer:
-        answer = cls(request.written(one.tokens)[0])
+    def _other(cls, best: Answer, sequence: BeamSequence, one: Hypothesis) -> Answer:
+        answer = cls(sequence.text_of(one.tokens)[0])
         answer.prompt, answer.seed, answer.others = best.prompt, None, []
         answer.tokens, answer.logprobs = list(one.tokens), list(one.logprobs)
-        answer.finish, answer.score = one.finish or "stop", one.score(request.strategy.length_penalty)
+        answer.finish, answer.score = one.finish or "stop", one.score(sequence.strategy.length_penalty)
         return answer
 
     @property

@@ -2,27 +2,29 @@
 
     model.generate("Guten Tag", Beam(width=5, length_penalty=1.0)).others      # the other finished answers
 
-Each step tries every token behind every beam and keeps the `width` best sums of log-probabilities that do not end; one
-that ends, and is among the `width` best of its step, is finished. Finished answers are compared by their sum / length **
-length_penalty, the end counted, and the `width` best of them are kept. This is what transformers does (5.24); groups are
-what it did as long as it had them (Vijayakumar et al. 2016, https://arxiv.org/abs/1610.02424): one after another, each
-with the counts of the tokens that earlier groups took taken off, a penalty that stays in the sums.
-Sources: Graves 2012, https://arxiv.org/abs/1211.3711; length: Wu et al. 2016, https://arxiv.org/abs/1609.08144, section 7.
+Each step tries every token after every beam and keeps the `width` best sums of log-probabilities that do not end;
+one that ends, and is among the `width` best of its step, is finished. Finished answers are compared by their sum /
+length ** length_penalty, the end counted, and the `width` best of them are kept. This is what transformers does
+(5.24); groups are what it did as long as it had them (Vijayakumar et al. 2016, https://arxiv.org/abs/1610.02424):
+one after another, each with the counts of the tokens that earlier groups took taken off, a penalty that stays in the
+sums. Sources: Graves 2012, https://arxiv.org/abs/1211.3711; length: Wu et al. 2016,
+https://arxiv.org/abs/1609.08144, section 7.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lmworks.generation.filters import largest
+from lmworks.generation.distribution import largest
 from lmworks.generation.limits import Finish, Limits
-from lmworks.generation.request import Read, Request
+from lmworks.generation.request import Request
+from lmworks.generation.sequence import RowInput, Sequence
 from lmworks.generation.strategies import Beam
 from lmworks.tokens.stream import StreamDecoder
 
@@ -35,7 +37,7 @@ class Hypothesis:
     logprobs: tuple[float, ...] = ()
     """Of each token under the model itself."""
     total: float = 0.0
-    """Sum of what beams are compared by: log-probabilities behind the strategy's adjustments."""
+    """Sum of what beams are compared by: log-probabilities after the strategy's adjustments."""
     finish: Finish | None = None
 
     def score(self, length_penalty: float, length: int | None = None) -> float:
@@ -43,28 +45,24 @@ class Hypothesis:
         return self.total / (length or len(self.tokens)) ** length_penalty
 
 
-@dataclass
-class BeamRequest(Request):
-    """An answer by beam search; it has text only when it is finished."""
+class BeamSequence(Sequence):
+    """Texts by beam search, a row for each beam; it has text only when it is finished."""
 
-    strategy: Beam
-    stream: Callable[[], StreamDecoder]
-    """A fresh decoder of its text, which knows the stop strings."""
-    has_stops: bool
-    hypotheses: list[Hypothesis] = field(default_factory=list, init=False)
-    """The finished answers, the best first."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
+    def __init__(self, request: Request) -> None:
+        super().__init__(request)
+        assert isinstance(request.strategy, Beam)
+        self.strategy = request.strategy
+        self.hypotheses: list[Hypothesis] = []
+        """The finished answers, the best first."""
         each = self.strategy.width // self.strategy.groups
         self._groups = [_Group(self, each) for _ in range(self.strategy.groups)]
 
     @property
-    def most_rows(self) -> int:
-        """One for each beam."""
-        return self.strategy.width
+    def held(self) -> list[list[int]]:
+        """The beams without their last tokens."""
+        return [[*self.request.prompt, *one.tokens[:-1]] for group in self._groups for one in group.running]
 
-    def take(self, logits: Float[Tensor, "rows vocab"]) -> str:
+    def observe(self, logits: Float[Tensor, "rows vocab"]) -> str:
         """One more token for every beam; the text when no beam goes on."""
         # Before the first token there is one row, and every group begins with it.
         starts = [0] * len(self._groups)
@@ -76,16 +74,16 @@ class BeamRequest(Request):
             kept = group.step(logits[start : start + len(group.running)], taken)
             taken.update(token for _, token in kept)
             if group.running:
-                self.rows += [Read(start + row, (token,)) for row, token in kept]
+                self.rows += [RowInput(start + row, (token,)) for row, token in kept]
         return "" if self.rows else self._finished()
 
     def ends(self, tokens: tuple[int, ...]) -> bool:
         """Whether an answer is over with its last token."""
-        return tokens[-1] in self.limits.ends or (self.has_stops and self.written(tokens)[1])
+        return tokens[-1] in self.limits.ends or (bool(self.request.stop) and self.text_of(tokens)[1])
 
-    def written(self, tokens: tuple[int, ...]) -> tuple[str, bool]:
+    def text_of(self, tokens: tuple[int, ...]) -> tuple[str, bool]:
         """The text of an answer, and whether a stop string ended it."""
-        stream = self.stream()
+        stream = StreamDecoder(self.request.tokenizer, self.request.stop)
         text = "".join(stream.push(token) for token in tokens if token not in self.limits.ends) + stream.finish()
         return text, stream.stopped is not None
 
@@ -94,15 +92,15 @@ class BeamRequest(Request):
         self.hypotheses = sorted(ranked, key=lambda one: -one.score(self.strategy.length_penalty))
         best = self.hypotheses[0]
         self.tokens, self.logprobs, self.finish = list(best.tokens), list(best.logprobs), best.finish
-        self.text = self.written(best.tokens)[0]
+        self.text = self.text_of(best.tokens)[0]
         return self.text
 
 
 class _Group:
     """A beam search of its own: the hypotheses that go on, and the best of those that are finished."""
 
-    def __init__(self, request: BeamRequest, width: int) -> None:
-        self.request, self.width = request, width
+    def __init__(self, sequence: BeamSequence, width: int) -> None:
+        self.sequence, self.width = sequence, width
         self.running, self.finished = [Hypothesis()], list[Hypothesis]()
         self.begun = False
 
@@ -114,7 +112,7 @@ class _Group:
         self.begun = True
         if not self.running:
             return []
-        strategy, limits = self.request.strategy, self.request.limits
+        strategy, limits = self.sequence.strategy, self.sequence.limits
         logprobs = logits.log_softmax(dim=1)
         totals = self._adjusted(logprobs, taken) + torch.tensor([[one.total] for one in self.running])
         # As many that a full beam is left even if all the ends come first.
@@ -128,7 +126,7 @@ class _Group:
             before = self.running[row]
             written = (*before.tokens, token)
             finish: Finish | None = limits.at_longest if len(written) >= limits.longest else None
-            if self.request.ends(written):
+            if self.sequence.ends(written):
                 finish = "stop"
             one = Hypothesis(written, (*before.logprobs, logprob), total, finish)
             if finish is None:
@@ -145,15 +143,15 @@ class _Group:
         return [(row, one.tokens[-1]) for row, one in going]
 
     def _adjusted(self, logprobs: Float[Tensor, "rows vocab"], taken: Mapping[int, int]) -> Float[Tensor, "rows vocab"]:
-        """Log-probabilities behind the penalty between groups and the strategy's own steps."""
-        strategy, request = self.request.strategy, self.request
+        """Log-probabilities after the penalty between groups and the strategy's own steps."""
+        sequence, strategy = self.sequence, self.sequence.strategy
         if taken:
             tokens = torch.tensor(list(taken))
             counts = torch.tensor(list(taken.values())) * strategy.diversity_penalty
             logprobs = logprobs.index_add(1, tokens, -counts.expand(len(logprobs), -1))
         rows = list(logprobs)
         adjusted = [
-            strategy.adjusted(row, [*request.prompt, *one.tokens], len(one.tokens), request.limits)
+            strategy.adjusted(row, [*sequence.request.prompt, *one.tokens], len(one.tokens), sequence.limits)
             for row, one in zip(rows, self.running, strict=True)
         ]
         same = all(new is old for new, old in zip(adjusted, rows, strict=True))
@@ -163,10 +161,11 @@ class _Group:
         """Whether no beam goes on, or none of them is worth it."""
         if not self.running or len(self.finished) < self.width:
             return not self.running
-        strategy = self.request.strategy
+        strategy = self.sequence.strategy
         if strategy.early_stopping is True:
             return True
-        # A negative sum over a larger power is better: with a positive penalty the longest answer is the best that may come.
+        # A negative sum over a larger power is better: with a positive penalty the longest answer is the best that
+        # may come.
         far = strategy.early_stopping == "never" and strategy.length_penalty > 0
         reached = self.running[0].score(strategy.length_penalty, limits.longest if far else None)
         return reached <= self.finished[-1].score(strategy.length_penalty)

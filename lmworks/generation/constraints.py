@@ -1,12 +1,13 @@
 """Answers of a given form: a JSON schema, a regular expression, one of several texts (llguidance, extra `serve`).
 
-    model.generate("Name a city.", constraint=JsonSchema({"type": "object", "properties": {"city": {"type": "string"}}}))
+    city = {"type": "object", "properties": {"city": {"type": "string"}}}
+    model.generate("Name a city.", constraint=JsonSchema(city))
     model.generate("Yes or no?", constraint=Choice(["yes", "no"]))
     model.generate("When was it?", Sample(seed=1), constraint=Regex(r"(19|20)[0-9]{2}"))
 
-Before each token everything is forbidden that cannot be continued to a text of the form; this comes behind the strategy's
-penalties and biases and before temperature and filters. The answer ends by itself where nothing can follow. One that
-max_new_tokens cuts (finish "length") is the beginning of a text of the form.
+Before each token everything is forbidden that cannot be continued to a text of the form; this comes after the
+strategy's penalties and biases and before temperature and filters. The answer ends by itself where nothing can
+follow. One that max_new_tokens cuts (finish "length") is the beginning of a text of the form.
 """
 
 from __future__ import annotations
@@ -24,16 +25,17 @@ import torch
 
 from lmworks.basics.errors import ConfigError
 from lmworks.basics.extras import require
-from lmworks.generation.filters import Logits
+from lmworks.generation.distribution import Logits
 from lmworks.tokens.tokenizer import Tokenizer
 
 SPACES = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
 """JSON on one line, as json.dumps writes it: a small model that may write any white space writes little else."""
 LONGEST = 2**17
-"""Characters of a grammar: where only one text can follow, each token costs as much as that text is long (50 ms for 100,000)."""
+"""Characters of a grammar: where only one text can follow, each token costs as much as that text is long (50 ms for
+100,000)."""
 FUEL = 200_000
-"""Of llguidance's measure for the work before the first token (its own bound is 1,000,000): (a{1000}){1000} took 2.1 s and is
-refused after 0.2; a thousand choices of a hundred characters fit in half of it."""
+"""Of llguidance's measure for the work before the first token (its own bound is 1,000,000): (a{1000}){1000} took 2.1
+s and is refused after 0.2; a thousand choices of a hundred characters fit in half of it."""
 
 
 class Constraint(ABC):

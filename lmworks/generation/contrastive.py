@@ -6,13 +6,12 @@ Each of the `top_k` likeliest tokens v is read in a row of its own. The one with
 
     (1 - alpha) p(v) - alpha max_j cos(h_v, h_j)
 
-is taken, where h_v is its state behind the last norm and h_j are those of the prompt and the answer so far.
+is taken, where h_v is its state after the last norm and h_j are those of the prompt and the answer so far.
 Source: Su et al. 2022, https://arxiv.org/abs/2202.06417, section 3.2.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import ClassVar
 
 import torch
@@ -20,39 +19,48 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from lmworks.generation.one_row import OneRow
-from lmworks.generation.request import Read
+from lmworks.generation.request import Request
+from lmworks.generation.sequence import RowInput
 from lmworks.generation.strategies import Contrastive
+from lmworks.generation.token_sequence import TokenSequence
+from lmworks.models.runner import Sampler
 
 
-@dataclass
-class ContrastiveRow(OneRow):
-    """An answer by contrastive search; a row for each candidate."""
+class ContrastiveSequence(TokenSequence):
+    """A text by contrastive search; a row for each candidate."""
 
     wants_states: ClassVar[bool] = True
-    _seen: list[Float[Tensor, "read dim"]] = field(default_factory=list, init=False)
-    """Of length one: the states of the text so far."""
-    _candidates: list[int] = field(default_factory=list, init=False)
-    _chances: Float[Tensor, " candidates"] = field(default_factory=lambda: torch.empty(0), init=False)
-    _before: Float[Tensor, " vocab"] = field(default_factory=lambda: torch.empty(0), init=False)
-    """The logits that the candidates are from."""
+
+    def __init__(self, request: Request, sampler: Sampler | None = None) -> None:
+        super().__init__(request, sampler)
+        self._seen: list[Float[Tensor, "read dim"]] = []
+        """Of length one: the states of the text so far."""
+        self._candidates: list[int] = []
+        self._chances: Float[Tensor, " candidates"] = torch.empty(0)
+        self._before: Float[Tensor, " vocab"] = torch.empty(0)
+        """The logits that the candidates are from."""
 
     @property
     def strategy(self) -> Contrastive:
         """Its settings."""
-        assert isinstance(self.chooser.strategy, Contrastive)
-        return self.chooser.strategy
+        assert isinstance(self.request.strategy, Contrastive)
+        return self.request.strategy
 
     @property
-    def most_rows(self) -> int:
-        """One for each candidate."""
-        return self.strategy.top_k
+    def held(self) -> list[list[int]]:
+        """The whole text in each row, whose candidate comes next."""
+        return [self.written for _ in self.rows]
 
-    def saw_prompt(self, states: Float[Tensor, "read dim"]) -> None:
+    def observe_prompt(self, states: Float[Tensor, "read dim"]) -> None:
         """States of the prompt's next tokens."""
         self._seen.append(F.normalize(states.float().cpu(), dim=-1))
 
-    def take(self, logits: Float[Tensor, "rows vocab"]) -> str:
+    def forget_prompt(self) -> None:
+        """States that were seen, too."""
+        super().forget_prompt()
+        self._seen.clear()
+
+    def observe(self, logits: Float[Tensor, "rows vocab"]) -> str:
         """Take one of the candidates that were read, and find the next ones."""
         row, shown = 0, ""
         if self._candidates:
@@ -61,7 +69,7 @@ class ContrastiveRow(OneRow):
             alike = (states @ torch.cat(self._seen).T).amax(dim=1)
             row = int(((1 - self.strategy.alpha) * self._chances - self.strategy.alpha * alike).argmax())
             shown = self._write(self._candidates[row], self._before)
-            self.chooser.took(self._candidates[row])
+            self.chooser.append(self._candidates[row])
             self._seen.append(states[row : row + 1])
         self.rows = []
         if self.finish is None:
@@ -69,5 +77,5 @@ class ContrastiveRow(OneRow):
             best = self.chooser.adjusted(self._before).softmax(0).topk(min(self.strategy.top_k, logits.shape[1]))
             possible = best.values > 0
             self._candidates, self._chances = best.indices[possible].tolist(), best.values[possible]
-            self.rows = [Read(row, (token,)) for token in self._candidates]
+            self.rows = [RowInput(row, (token,)) for token in self._candidates]
         return shown

@@ -1,7 +1,7 @@
 """generation_config.json: how a model's own folder says that answers are made, where nobody says otherwise.
 
-Read for encoder-decoders: a translator's beams belong to it as its weights do. A decoder answers greedily unless told, as
-its file mostly asks for sampling, which is the caller's to choose (and to seed).
+Read for encoder-decoders: a translator's beams belong to it as its weights do. A decoder answers greedily unless
+told, as its file mostly asks for sampling, which is the caller's to choose (and to seed).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from lmworks.basics.errors import ConfigError, ModelError
-from lmworks.generation.limits import Habits
+from lmworks.generation.limits import ForcedTokens
 from lmworks.generation.strategies import Beam, Greedy, Strategy
 from lmworks.models.files.directory import read_json
 
@@ -28,8 +28,8 @@ BEAMS = {
     "groups": "num_beam_groups",
     "diversity_penalty": "diversity_penalty",
 }
-HABITS = {"first": "forced_bos_token_id", "last": "forced_eos_token_id", "bad_words": "bad_words_ids"}
-KNOWN = (*STRATEGY.values(), *BEAMS.values(), *HABITS.values(), "min_length")
+FORCED = {"first": "forced_bos_token_id", "last": "forced_eos_token_id", "bad_words": "bad_words_ids"}
+KNOWN = (*STRATEGY.values(), *BEAMS.values(), *FORCED.values(), "min_length")
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class GenerationConfig:
 
     strategy: Strategy = field(default_factory=Greedy)
     """Taken where no other is given."""
-    habits: Habits = field(default_factory=Habits)
+    forced: ForcedTokens = field(default_factory=ForcedTokens)
     said: Mapping[str, Any] = field(default_factory=dict)
     """The keys of the file that are known, as they are, to be written again."""
 
@@ -52,7 +52,7 @@ class GenerationConfig:
             return cls()
         said = {name: value for name, value in read_json(path).items() if name in KNOWN and value is not None}
         try:
-            return cls(_strategy(said), Habits(**_ours(HABITS, said)), said)
+            return cls(_strategy(said), ForcedTokens(**_ours(FORCED, said)), said)
         except ConfigError as error:
             raise ModelError(f"{path}: {error}") from None
 

@@ -1,130 +1,139 @@
-"""What the decoding loop runs: an answer that is to be written, whoever chooses its tokens."""
+"""Request: everything that is asked of one answer, checked before anything runs."""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from dataclasses import dataclass, field
-from typing import ClassVar, NamedTuple
+from collections.abc import Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass, field
+from typing import Literal, NamedTuple, Protocol
 
-from jaxtyping import Float
-from torch import Tensor
+from lmworks.basics.errors import ConfigError
+from lmworks.generation.constraints import Constraint, Guide
+from lmworks.generation.guessing import Guesser
+from lmworks.generation.limits import Finish, ForcedTokens, Limits
+from lmworks.generation.strategies import Beam, Contrastive, Strategy
+from lmworks.tokens.tokenizer import Tokenizer
 
-from lmworks.generation.limits import Finish, Limits
-from lmworks.kernels.next_token import Choice
+Message = Mapping[str, str]
+Prompt = str | Sequence[Message] | Sequence[int]
+"""Text to continue, a conversation to answer ([{"role": "user", "content": "..."}]), or token ids to continue; for an
+encoder-decoder the source, as text or ids."""
+Window = Literal["stop", "slide"]
+"""What happens at the end of the context: the answer ends (finish "window"), or the window slides."""
+SHORTEST = 16
+"""Tokens of the smallest context that a window can slide over."""
 
 
-class Read(NamedTuple):
-    """What one row does next."""
-
-    row: int
-    """Which of the request's rows of the step before it continues."""
-    tokens: tuple[int, ...]
-    """What it reads: the token that was chosen, and what is guessed to follow it."""
-    cut: int = 0
-    """Tokens at its end that it forgets first: guesses that were wrong."""
-
-
-class Asked(NamedTuple):
-    """Log-probabilities that are wanted besides the tokens."""
+class LogprobOptions(NamedTuple):
+    """Which log-probabilities are wanted besides the tokens."""
 
     top: int = 0
-    """So many likeliest tokens beside each that was written."""
+    """Those of this many most probable tokens in the place of each written one."""
     prompt: bool = False
     """Those of the prompt's tokens, too."""
     written: bool = True
     """Those of the tokens that are written; 0.07 ms a token for a vocabulary of 49,152."""
 
 
-class Token(NamedTuple):
-    """A token as the model saw it, before any filter."""
+class Guess(Protocol):
+    """A way to guess tokens (`guessing.py`)."""
 
-    id: int
-    logprob: float | None
-    """Natural log-probability; None where it was not asked for, and for a prompt's first token, which nothing predicts."""
-    top: tuple[tuple[int, float], ...] = ()
-    """The likeliest tokens in its place and their log-probabilities, the likeliest first."""
+    def start(self, strategy: Strategy, seed: int | None, tokenizer: Tokenizer) -> Guesser:
+        """A guesser for one answer, whose `seed` it follows. ConfigError for another vocabulary."""
 
 
-@dataclass
-class Request(ABC):
-    """An answer in the making, in one row or several."""
+@dataclass(eq=False)
+class Request:
+    """What is asked of one answer. ConfigError for what does not fit together. Its guide and its guesser have a
+    state, so that each request is run once."""
 
-    wants_states: ClassVar[bool] = False
-    """Looks at the states behind the last norm, too: `saw_prompt`, and `states` at each `take`."""
-
+    tokenizer: Tokenizer
     prompt: list[int]
-    """What a decoder reads first; of an encoder-decoder the token that opens a target."""
-    limits: Limits
-    source: list[int] | None = field(default=None, kw_only=True)
+    """What a decoder reads first; of an encoder-decoder, the token that opens a target."""
+    strategy: Strategy
+    max_new_tokens: int
+    stop: Sequence[str]
+    """Texts that end it."""
+    context: int
+    """Tokens that the network reads."""
+    _: KW_ONLY
+    vocab_size: int | None = None
+    """Of the network; None for the tokenizer's."""
+    source: list[int] | None = None
     """What the encoder of an encoder-decoder reads."""
-    asked: Asked = field(default=Asked(), kw_only=True)
-    seed: int | None = field(default=None, init=False)
-    tokens: list[int] = field(default_factory=list, init=False)
-    logprobs: list[float] = field(default_factory=list, init=False)
-    """Log-probability of each token under the model itself, before the strategy's filters."""
-    alternatives: list[tuple[tuple[int, float], ...]] = field(default_factory=list, init=False)
-    """Of each token, where `asked.top` is not 0."""
-    prompt_tokens: list[Token] = field(default_factory=list, init=False)
-    """The prompt as the model saw it, where `asked.prompt`."""
-    text: str = field(default="", init=False)
-    finish: Finish | None = field(default=None, init=False)
-    error: Exception | None = field(default=None, init=False)
-    """Why it went no further, where that is a fault."""
-    rows: list[Read] = field(default_factory=list, init=False)
-    """The rows of the next step; none when it is finished."""
-    standing: object = field(default=None, init=False)
-    """That of the compiled path when its prompt began to be read."""
-    reused: int = field(default=0, init=False)
-    """Tokens of the prompt that lay in the cache already."""
-    beside: int = field(default=1, init=False)
-    """Rows of the last step, its own and those of others."""
-    opening: list[int] = field(default_factory=list, init=False)
-    """What is read before the next token: the prompt, or what a window that slid keeps of the text."""
-    opened: int = field(default=0, init=False)
-    """Tokens that were written before the opening ends."""
-    slid: int = field(default=0, init=False)
-    """How often the window slid."""
-    reads_again: bool = field(default=False, init=False)
-    """Its rows are given up, and its opening is read before the next token."""
+    forced: ForcedTokens = field(default_factory=ForcedTokens)
+    """What the model's own files force or forbid."""
+    logprobs: LogprobOptions = field(default_factory=LogprobOptions)
+    constraint: Constraint | None = None
+    guess: Guess | None = None
+    window: Window = "stop"
+    """At the end of the context the text ends ("window"), or the window slides: the first 4 tokens and the last half
+    of it go on."""
+    limits: Limits = field(init=False)
+    seed: int | None = field(init=False)
+    """Of its random numbers; None where nothing is drawn."""
+    guide: Guide | None = field(init=False, default=None)
+    """Holds it to its constraint."""
+    guesser: Guesser | None = field(init=False, default=None)
+    """Guesses tokens that are read together with the last one."""
 
     def __post_init__(self) -> None:
-        self.opening = self.prompt
+        self._must_fit_together()
+        self._must_fit_the_context()
+        room = self.max_new_tokens if self.slides else self.context - len(self.prompt)
+        at_longest: Finish = "length" if self.max_new_tokens <= room else "window"
+        self.limits = Limits(self.tokenizer.stop_ids, min(self.max_new_tokens, room), at_longest, self.forced)
+        self.seed = self.strategy.new_seed()
+        if self.constraint is not None:
+            self.guide = self.constraint.start(self.tokenizer, self.vocab_size or self.tokenizer.vocab_size)
+        if self.guess is not None:
+            self.guesser = self.guess.start(self.strategy, self.seed, self.tokenizer)
 
     @property
-    def held(self) -> list[int]:
-        """The text that its row holds, or will hold with the next token."""
-        return [*self.opening, *self.tokens[self.opened :]]
-
-    states: Float[Tensor, "read dim"] | None = field(default=None, init=False)
-    """Those of the tokens that its rows read last, where it wants them."""
+    def slides(self) -> bool:
+        """Whether a window slides over the text."""
+        return self.window == "slide"
 
     @property
-    def most_rows(self) -> int:
-        """The rows that it has at once."""
-        return 1
+    def rows(self) -> int:
+        """Rows of a cache that it needs at once."""
+        if isinstance(self.strategy, Beam):
+            return self.strategy.width
+        return self.strategy.top_k if isinstance(self.strategy, Contrastive) else 1
 
-    @property
-    def size(self) -> int:
-        """Tokens that are read before the first is written."""
-        return max(len(self.opening), len(self.source or ()))
+    def _must_fit_together(self) -> None:
+        strategy, logprobs = self.strategy, self.logprobs
+        if self.max_new_tokens < (0 if logprobs.prompt else 1):
+            raise ConfigError(f"max_new_tokens is {self.max_new_tokens}; give at least 1")
+        if logprobs.top and not logprobs.written:
+            raise ConfigError(
+                f"the {logprobs.top} most probable tokens are asked for without log-probabilities; ask for both"
+            )
+        if isinstance(strategy, Beam):
+            if logprobs.top or logprobs.prompt:
+                raise ConfigError("beams tell the log-probabilities of their own tokens alone; ask for no others")
+            if self.constraint is not None or self.guess is not None:
+                what = "a constraint follows" if self.constraint is not None else "guesses are for"
+                raise ConfigError(f"{what} one answer that is written token by token; take Greedy or Sample")
+        if self.guess is not None and isinstance(strategy, Contrastive):
+            raise ConfigError("contrastive search reads all its candidates and guesses none; leave one of the two out")
 
-    @abstractmethod
-    def take(self, logits: Float[Tensor, "read vocab"]) -> str:
-        """Go on, given the logits behind each token that its rows read; return the text that can be shown now."""
-
-    def by_kernels(self, vocabulary: int) -> Choice | None:
-        """How the kernels write its next tokens, for `wrote` to take; None where it wants to look at the logits of each."""
-        return None
-
-    def saw_prompt(self, states: Float[Tensor, "read dim"]) -> None:  # noqa: B027 (most look at none)
-        """States of the prompt's next tokens, where it wants them."""
-
-    def cancel(self) -> None:
-        """Nobody wants the rest."""
-        self.rows, self.finish = [], "cancelled"
-
-
-def top_of(logprobs: Float[Tensor, " vocab"], count: int) -> tuple[tuple[int, float], ...]:
-    """The likeliest tokens and their log-probabilities."""
-    best = logprobs.topk(min(count, len(logprobs)))
-    return tuple(zip(best.indices.tolist(), best.values.tolist(), strict=True))
+    def _must_fit_the_context(self) -> None:
+        source, context = self.source, self.context
+        if not self.prompt or source == []:
+            raise ConfigError("the prompt is empty; give at least one token to continue")
+        if self.slides and (
+            source is not None
+            or isinstance(self.strategy, Beam | Contrastive)
+            or self.logprobs.prompt
+            or context < SHORTEST
+        ):
+            raise ConfigError(
+                f"a window slides over one text that is written token by token, of {SHORTEST} tokens or more, whose "
+                "prompt is not judged; take Greedy or Sample with a decoder, or let the answer end there"
+            )
+        least = len(self.prompt) + min(self.max_new_tokens, 1)
+        for what, size in (("prompt", least), ("source", len(source or ()))):
+            if size > context and not self.slides:
+                read = size if what == "source" else len(self.prompt)
+                hint = "" if source is not None else ', or let the window slide (window="slide", --window slide)'
+                raise ConfigError(f"the {what} has {read:,} tokens and the model reads {context:,}; shorten it{hint}")

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from lmworks.basics.errors import ConfigError
 from lmworks.models.network import Network, evaluating
+from lmworks.models.runner import Runner
 
 ROWS = 256
 """Logits of this many tokens are held at once: 256 x 49,152 float32 are 50 MB."""
@@ -35,7 +36,8 @@ def windows(tokens: int, window: int) -> Iterator[tuple[int, int, int]]:
 
 
 def refuse_unless_causal(network: Network) -> None:
-    """ConfigError for an encoder or an encoder-decoder: the one sees what it should predict, the other wants a source."""
+    """ConfigError for an encoder or an encoder-decoder: the one sees what it should predict, the other wants a
+    source."""
     if network.config.arrangement != "decoder":
         raise ConfigError(
             f"the network is an {network.config.arrangement}, and a text is scored by a decoder, token by token"
@@ -43,48 +45,48 @@ def refuse_unless_causal(network: Network) -> None:
 
 
 @torch.inference_mode()
-def token_logprobs(network: Network, ids: list[int], window: int) -> list[float]:
+def token_logprobs(runner: Runner, ids: list[int], window: int) -> list[float]:
     """log p(ids[t] | what its window holds before it) for t = 1 ... n - 1; ConfigError if a window is below 2."""
-    refuse_unless_causal(network)
+    refuse_unless_causal(runner.network)
     logprobs: list[float] = []
-    with evaluating(network):
+    with evaluating(runner.network):
         for start, scored, end in windows(len(ids), window):
-            tokens = torch.tensor([ids[start:end]], device=network.device)
+            tokens = torch.tensor([ids[start:end]], device=runner.network.device)
             # The last token only closes the window; nothing is predicted from it.
-            hidden = _hidden(network, tokens[:, :-1])
+            hidden = _hidden(runner, tokens[:, :-1])
             offset = scored - start - 1
-            logprobs += logprobs_of(network, hidden[0, offset:], tokens[0, offset + 1 :]).tolist()
+            logprobs += logprobs_of(runner, hidden[0, offset:], tokens[0, offset + 1 :]).tolist()
     return logprobs
 
 
 @torch.inference_mode()
-def target_logprobs(network: Network, source: list[int], ids: list[int]) -> list[float]:
+def target_logprobs(runner: Runner, source: list[int], ids: list[int]) -> list[float]:
     """log p(ids[t] | ids before it, source) for t = 1 ... n - 1, by an encoder-decoder; ids[0] opens the target."""
     logprobs: list[float] = []
-    with evaluating(network):
-        memory = network.encode(torch.tensor([source], device=network.device))
-        cache = network.new_cache(1, len(ids), memory)
-        tokens = torch.tensor([ids], device=network.device)
+    with evaluating(runner.network):
+        memory = runner.network.encode(torch.tensor([source], device=runner.network.device))
+        cache = runner.new_cache(1, len(ids), memory)
+        tokens = torch.tensor([ids], device=runner.network.device)
         for read, wanted in zip(tokens[:, :-1].split(ROWS, dim=1), tokens[0, 1:].split(ROWS), strict=True):
-            logits = network(read, cache=cache)[0]
+            logits = runner.logits(runner.hidden(read, cache=cache))[0]
             logprobs += (logits.gather(1, wanted[:, None])[:, 0] - logits.logsumexp(dim=1)).tolist()
     return logprobs
 
 
-def _hidden(network: Network, tokens: Int[Tensor, "one seq"]) -> Float[Tensor, "one seq dim"]:
+def _hidden(runner: Runner, tokens: Int[Tensor, "one seq"]) -> Float[Tensor, "one seq dim"]:
     """Hidden states of a text, read in parts through a KV cache so that attention masks stay small."""
     if tokens.shape[1] <= READ:
-        return network.hidden(tokens)
-    cache = network.new_cache(1, tokens.shape[1])
-    return torch.cat([network.hidden(part, cache=cache) for part in tokens.split(READ, dim=1)], dim=1)
+        return runner.hidden(tokens)
+    cache = runner.new_cache(1, tokens.shape[1])
+    return torch.cat([runner.hidden(part, cache=cache) for part in tokens.split(READ, dim=1)], dim=1)
 
 
 def logprobs_of(
-    network: Network, hidden: Float[Tensor, "seq dim"], targets: Int[Tensor, " seq"]
+    runner: Runner, hidden: Float[Tensor, "seq dim"], targets: Int[Tensor, " seq"]
 ) -> Float[Tensor, " seq"]:
     """log p(targets[t] | hidden[t]), with the logits of a few tokens at a time."""
     parts = []
     for states, wanted in zip(hidden.split(ROWS), targets.split(ROWS), strict=True):
-        logits = network.logits(states)
+        logits = runner.logits(states)
         parts.append(logits.gather(1, wanted[:, None])[:, 0] - logits.logsumexp(dim=1))
     return torch.cat(parts) if parts else hidden.new_zeros(0, dtype=torch.float32)

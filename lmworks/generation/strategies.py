@@ -7,83 +7,58 @@ Sample(temperature=0.8, top_p=0.95, seed=7).order
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Sequence
-from functools import partial
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn, Self
+from collections.abc import Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NoReturn, Self
 
-import numpy as np
-import torch
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
 from lmworks.basics.config import Config
 from lmworks.basics.errors import ConfigError
-from lmworks.generation.filters import (
-    Draws,
-    Kept,
-    Logits,
-    Probabilities,
-    above,
-    add_bias,
-    at_share,
-    factor_of,
-    forbid,
-    keep_or_draw,
-    likeliest,
-    nucleus,
-    penalise_counts,
-    penalise_repetition,
-    probabilities,
-    renormalise,
-    repeated,
-    typical,
-)
-from lmworks.generation.limits import Habits, Limits
-from lmworks.kernels.next_token import Choice, drawn
+from lmworks.generation.filters.step import Adjustment, Filter, History, adjustments, filters, forbid, with_settings
+from lmworks.generation.limits import Limits
 
-if TYPE_CHECKING:
-    from lmworks.generation.constraints import Guide
+if TYPE_CHECKING:  # settings are listed by the command line, which should not wait for torch
+    from lmworks.generation.distribution import Kept, Logits, Probabilities
+    from lmworks.models.runner import TokenChoice
 
 NO_LIMITS = Limits()
+ADJUSTMENTS, FILTERS = adjustments(), filters()
+COMPILED = {"top_k", "top_p", "min_p"}
+"""The filters that a runner does itself; with any other, a step is done in Python."""
 
 
+@with_settings(ADJUSTMENTS)
 class Strategy(Config):
-    """Chooses tokens one by one. `start` gives a request its own chooser, which owns its random numbers."""
+    """Chooses tokens one by one. `start` gives a request its own chooser, which owns its random numbers.
 
-    repetition_penalty: float = Field(default=1.0, gt=0, allow_inf_nan=False)
-    """Above 1, tokens that occurred already (prompt included, a source not) become less likely; 1 for off."""
-
-    frequency_penalty: float = Field(default=0.0, ge=-2, le=2)
-    """Taken off a token's logit for each time that the answer has it already (OpenAI)."""
-
-    presence_penalty: float = Field(default=0.0, ge=-2, le=2)
-    """Taken off a token's logit once the answer has it (OpenAI)."""
-
-    logit_bias: dict[Annotated[int, Field(ge=0)], Annotated[float, Field(ge=-100, le=100)]] = Field(
-        default_factory=dict
-    )
-    """Added to the logits of these tokens; -100 forbids, 100 forces them in practice (OpenAI)."""
-
-    no_repeat_ngram: int | None = Field(default=None, gt=0)
-    """No run of this many tokens comes twice (prompt included, a source not)."""
+    Its settings are its own and those of every declared adjustment.
+    """
 
     min_new_tokens: int = Field(default=0, ge=0)
     """The model's own end cannot come before this many tokens are written."""
 
+    if TYPE_CHECKING:  # the settings of adjustments and filters
+
+        def __getattr__(self, name: str) -> Any: ...
+
+    @cached_property
+    def adjustments(self) -> list[tuple[Adjustment, dict[str, Any]]]:
+        """The adjustments that are on, each with its settings, in their order."""
+        return [(one, values) for one in ADJUSTMENTS if (values := one.values(self))]
+
     def adjusted(
         self, logits: Logits, read: Sequence[int] = (), written: int = 0, limits: Limits = NO_LIMITS
     ) -> Logits:
-        """The logits behind penalty, forbidden and forced tokens; `read` is the prompt and the `written` tokens."""
-        if read and self.repetition_penalty != 1.0:
-            seen = torch.tensor(sorted(set(read)), device=logits.device)
-            logits = penalise_repetition(logits, seen, self.repetition_penalty)
-        if written and (self.frequency_penalty or self.presence_penalty):
-            logits = penalise_counts(logits, read[len(read) - written :], self.frequency_penalty, self.presence_penalty)
-        if self.logit_bias:
-            logits = add_bias(logits, self.logit_bias)
-        banned = limits.forbidden(read, written, self.min_new_tokens)
-        if self.no_repeat_ngram is not None:
-            banned |= repeated(read, self.no_repeat_ngram)
-        return limits.forced(forbid(logits, banned) if banned else logits, written)
+        """The logits [vocab] after all adjustments, forbidden and forced tokens.
+
+        `read` is the prompt and the answer's `written` tokens.
+        """
+        history = History(read, written)
+        for one, settings in self.adjustments:
+            logits = one.change(logits, history, **settings)
+        logits = forbid(logits, limits.forbidden(read, written, self.min_new_tokens))
+        return limits.force(logits, written)
 
     def distribution(self, logits: Logits) -> Probabilities:
         """The probabilities that the next token is chosen from, given logits that are `adjusted`."""
@@ -91,46 +66,41 @@ class Strategy(Config):
 
     def at_share(self, logits: Logits, at: float) -> int:
         """The token at the share `at` of these probabilities."""
+        from lmworks.generation.distribution import at_share
+
         return at_share(self.distribution(logits), at)
 
-    def by_kernels(self, vocabulary: int) -> Choice | None:
-        """How the kernels choose from adjusted logits; None where they do not."""
+    def token_choice(self, vocabulary: int) -> TokenChoice | None:
+        """How a runner chooses from adjusted logits; None where none can."""
         return None
-
-    @property
-    def adjusts(self) -> bool:
-        """Does it change logits, beyond forbidding an early end?"""
-        names = (name for name in Strategy.model_fields if name != "min_new_tokens")
-        return any(
-            getattr(self, name) != Strategy.model_fields[name].get_default(call_default_factory=True) for name in names
-        )
 
     @property
     def order(self) -> tuple[str, ...]:
         """The steps from logits to distribution, in the order in which they are done."""
-        off = {"repetition_penalty": 1.0, "frequency_penalty": 0.0, "presence_penalty": 0.0, "logit_bias": {}}
-        off |= {"no_repeat_ngram": None, "min_new_tokens": 0}
-        said = {name: getattr(self, name) for name in off if getattr(self, name) != off[name]}
-        return tuple(
-            f"{name} of {len(value)} tokens" if isinstance(value, dict) else f"{name} {value:g}"
-            for name, value in said.items()
-        )
+        steps = [said for one, _ in self.adjustments for said in one.shown(self)]
+        return (*steps, *([f"min_new_tokens {self.min_new_tokens}"] if self.min_new_tokens else []))
 
-    def start(self, limits: Limits = NO_LIMITS) -> Chooser:
-        """A chooser for one request."""
-        return Chooser(self, None, limits)
+    def new_seed(self) -> int | None:
+        """The seed of one answer's random numbers; None where nothing is drawn."""
+        return None
 
 
 class Greedy(Strategy):
     """Always the most probable token."""
 
+    explain_as: ClassVar[str] = "greedy"
+
     def distribution(self, logits: Logits) -> Probabilities:
         """All on the most probable token."""
+        from lmworks.generation.distribution import probabilities
+
         return probabilities(logits, 0.0)
 
-    def by_kernels(self, vocabulary: int) -> Choice:
+    def token_choice(self, vocabulary: int) -> TokenChoice:
         """The likeliest."""
-        return Choice()
+        from lmworks.models.runner import TokenChoice
+
+        return TokenChoice()
 
     @property
     def order(self) -> tuple[str, ...]:
@@ -138,111 +108,111 @@ class Greedy(Strategy):
         return (*super().order, "most probable")
 
 
+@with_settings(FILTERS)
 class Sample(Strategy):
-    """A token by its probability, after temperature and filters in the order of `order`."""
+    """A token by its probability, after temperature and filters in the order of `order`.
 
-    temperature: float = Field(default=1.0, ge=0)
+    Its settings are its own and those of every declared filter.
+    """
+
+    explain_as: ClassVar[str] = "sample"
+
+    temperature: float = Field(default=1.0, ge=0, allow_inf_nan=False)
     """Divides the logits: below 1 sharper, above 1 flatter; 0 for the most probable token."""
-
-    top_k: int | None = Field(default=None, gt=0)
-    """Keep the k most probable tokens."""
-
-    top_p: float | None = Field(default=None, gt=0, le=1)
-    """Keep the fewest most probable tokens that reach this probability together."""
-
-    min_p: float | None = Field(default=None, ge=0, le=1)
-    """Keep tokens at least this many times as probable as the most probable one."""
-
-    typical_p: float | None = Field(default=None, gt=0, le=1)
-    """Keep the tokens whose surprise is nearest to the expected one, as many as reach this probability together."""
 
     seed: int | None = Field(default=None, ge=0, lt=2**63)
     """Same seed, same text, whatever else runs; None for a fresh one each time."""
 
-    @field_validator("temperature", "top_p", "min_p", "typical_p")
-    @classmethod
-    def _finite(cls, value: Any) -> Any:
-        if value is not None and not value < float("inf"):
-            raise ConfigError(f"a sampling setting is {value}; give a finite number")
-        return value
+    if TYPE_CHECKING:  # the filters' settings are known when they are declared
+
+        def __init__(self, **settings: Any) -> None: ...
+
+    @cached_property
+    def filters(self) -> list[tuple[Filter, dict[str, Any]]]:
+        """The filters that are on, each with its settings, in their order."""
+        return [(one, values) for one in FILTERS if (values := one.values(self))]
 
     @property
     def order(self) -> tuple[str, ...]:
         """The steps, in order."""
         steps = [f"temperature {self.temperature:g}"]
-        filters = ("top_k", "top_p", "min_p", "typical_p")
-        steps += [f"{name} {value:g}" for name in filters if (value := getattr(self, name)) is not None]
-        return (*super().order, *steps)
+        return (*super().order, *steps, *(said for one, _ in self.filters for said in one.shown(self)))
 
     def distribution(self, logits: Logits) -> Probabilities:
-        """Temperature, top-k, top-p, min-p, typical-p; each filter sees probabilities that sum to one."""
+        """Temperature, then the filters; each of them sees probabilities that sum to one."""
         p, tokens = self._shortlist(logits)
-        return p if tokens is None else torch.zeros_like(logits).index_copy(0, torch.from_numpy(tokens), p)
+        if tokens is None:
+            return p
+        whole = logits.new_zeros(len(logits))
+        whole[tokens] = p
+        return whole
 
     def at_share(self, logits: Logits, at: float) -> int:
-        """The token at the share `at` of these probabilities; by the kernels where they can."""
-        choice = self.by_kernels(len(logits))
-        if choice is not None and choice.factor:
-            token = drawn(logits, choice.factor, choice.top_k, choice.top_p, choice.min_p, at)
-            if token is not None:
-                return token
+        """The token at the share `at` of these probabilities."""
+        from lmworks.generation.distribution import at_share
+
         p, tokens = self._shortlist(logits)
         place = at_share(p, at)
         return place if tokens is None else int(tokens[place])
 
-    def by_kernels(self, vocabulary: int) -> Choice | None:
-        """Temperature and all filters but typical-p."""
+    def token_choice(self, vocabulary: int) -> TokenChoice | None:
+        """Temperature and the filters of COMPILED."""
+        from lmworks.generation.distribution import factor_of
+        from lmworks.models.runner import TokenChoice
+
         if self.temperature == 0:
-            return Choice()
-        if self.typical_p is not None:
-            return None
-        top_k = self.top_k if self.top_k is not None and self.top_k < vocabulary else 0
-        return Choice(factor_of(self.temperature), top_k, 1.0 if self.top_p is None else self.top_p, self.min_p or 0.0)
+            return TokenChoice()
+        settings: dict[str, Any] = {}
+        for one, values in self.filters:
+            if one.name not in COMPILED:
+                return None
+            settings |= values
+        if settings.get("top_k", 0) >= vocabulary:
+            del settings["top_k"]
+        return TokenChoice(factor_of(self.temperature), **settings)
 
     def _shortlist(self, logits: Logits) -> tuple[Probabilities, Kept | None]:
-        """The probabilities of the tokens that are left, and the numbers of these, which rise; None for all."""
+        """The probabilities of the tokens that are left, and the ids of these, which rise; None for all."""
+        from lmworks.generation.distribution import probabilities, renormalise
+
         tokens: Kept | None = None
-        if self.top_k is not None and self.top_k < len(logits):  # the same tokens before and after the temperature
-            tokens = likeliest(logits, self.top_k)
-            logits = logits[torch.from_numpy(tokens)]
+        for one, settings in self.filters:
+            if one.sees == "logits" and (places := one.keep(logits, **settings)) is not None:
+                tokens = places if tokens is None else tokens[places]
+                logits = logits[places]
         p = probabilities(logits, self.temperature)
-        kept: list[Callable[[Probabilities], Kept]] = []
-        if self.top_p is not None and self.top_p < 1:
-            kept.append(partial(nucleus, mass=self.top_p))
-        if self.min_p is not None:
-            kept.append(partial(above, share=self.min_p))
-        if self.typical_p is not None and self.typical_p < 1:
-            kept.append(partial(typical, mass=self.typical_p))
-        for keep in kept:
-            places = keep(p)
-            p = renormalise(p[torch.from_numpy(places)])
-            tokens = places if tokens is None else tokens[places]
+        for one, settings in self.filters:
+            if one.sees == "probabilities" and (places := one.keep(p, **settings)) is not None:
+                tokens = places if tokens is None else tokens[places]
+                p = renormalise(p[places])
         return p, tokens
 
-    def start(self, limits: Limits = NO_LIMITS) -> Chooser:
-        """A chooser with random numbers of its own, so that requests don't disturb each other."""
-        return Chooser(self, secrets.randbelow(2**31) if self.seed is None else self.seed, limits)
+    def new_seed(self) -> int:
+        """The seed that is given, else a fresh one."""
+        return secrets.randbelow(2**31) if self.seed is None else self.seed
 
 
 class Beam(Strategy):
     """The best of several whole answers that are written side by side (`beams.py`)."""
 
+    explain_as: ClassVar[str] = "beam"
+
     width: int = Field(default=5, gt=0)
-    """Answers that go on from each step to the next."""
+    """Answers that are written side by side; the best as a whole is given."""
 
     length_penalty: float = Field(default=1.0, allow_inf_nan=False)
-    """Answers are compared by the sum of their log-probabilities / length ** this: 0 by the sum alone, above 1 for
-    longer ones."""
+    """Answers are compared by the sum of their log-probabilities / length ** this: 0 for the sum alone, above 1 for
+    longer answers."""
 
     early_stopping: Literal[True, False, "never"] = False
-    """With `width` answers finished: True stops, False stops where the best that goes on is no better at its present
-    length, "never" only where it could become no better at any length."""
+    """Once all beams are finished: True (yes) stops, False (no) stops unless one in progress is better at its present
+    length, "never" goes on as long as one could become better."""
 
     groups: int = Field(default=1, gt=0)
-    """Beams in this many groups, which are kept apart by `diversity_penalty`."""
+    """The beams form this many groups, which `diversity_penalty` keeps apart."""
 
     diversity_penalty: float = Field(default=0.0, ge=0, allow_inf_nan=False)
-    """Taken off a token's log-probability for each beam of an earlier group that takes it at the same step."""
+    """Taken off a token's log-probability for each beam of an earlier group that chooses it at the same step."""
 
     @model_validator(mode="after")
     def _groups_differ(self) -> Self:
@@ -267,19 +237,18 @@ class Beam(Strategy):
             "beams compare whole answers and have no distribution of the next token; use Greedy or Sample"
         )
 
-    def start(self, limits: Limits = NO_LIMITS) -> NoReturn:
-        """ConfigError: no token is chosen for good before the answers are finished."""
-        raise ConfigError("beams compare whole answers and choose no next token; use Greedy or Sample")
-
 
 class Contrastive(Strategy):
     """Of the likeliest tokens the one whose state is least like a state before it (`contrastive.py`)."""
 
+    explain_as: ClassVar[str] = "contrastive"
+
     top_k: int = Field(default=4, gt=1)
-    """Candidates of each step; each is read by the network in a row of its own."""
+    """Candidates of each step; the network reads each in a row of its own."""
 
     alpha: float = Field(default=0.6, ge=0, le=1)
-    """(1 - alpha) x probability - alpha x the largest cosine with a state before: 0 is greedy."""
+    """Of the `top_k` likeliest tokens the one with the largest (1 - alpha) x probability - alpha x cosine with the most
+    similar state before it: 0 is greedy, 0.6 is usual."""
 
     @property
     def order(self) -> tuple[str, ...]:
@@ -289,72 +258,3 @@ class Contrastive(Strategy):
     def distribution(self, logits: Logits) -> NoReturn:
         """ConfigError: states are compared, too."""
         raise ConfigError("contrastive search compares states and has no distribution of the next token")
-
-
-class Chooser:
-    """A strategy at work on one request: its random numbers, the tokens seen so far, the form that is asked for."""
-
-    def __init__(self, strategy: Strategy, seed: int | None, limits: Limits = NO_LIMITS) -> None:
-        self.strategy, self.seed, self.limits = strategy, seed, limits
-        # Another one may do what the kernels know nothing of.
-        self._plain = type(strategy) in (Greedy, Sample) and not strategy.adjusts and limits.habits == Habits()
-        self._ends = np.array(sorted(limits.ends), np.int64)
-        self._choice: Choice | None = None
-        """How the kernels choose, where nothing is forbidden; made once, as a vocabulary and what is judged stay."""
-        self.draws = Draws(seed) if seed is not None else None
-        """None where nothing is drawn."""
-        self.guide: Guide | None = None
-        self.read: list[int] = []
-        """The prompt and the tokens chosen."""
-        self.written = 0
-
-    def saw(self, tokens: Sequence[int]) -> None:
-        """Tokens of the prompt, for what looks back at them."""
-        self.read += tokens
-
-    def adjusted(self, logits: Logits) -> Logits:
-        """The logits behind what the strategy takes off and adds, and minus infinity for what leads out of the form."""
-        adjusted = self.strategy.adjusted(logits, self.read, self.written, self.limits)
-        if self.guide is None:
-            return adjusted
-        formed = self.guide.allowed(adjusted)
-        # What the form asks for goes before what else is asked: an end before min_new_tokens, say.
-        return formed if formed.max() > -torch.inf else self.guide.allowed(logits)
-
-    def choose(self, logits: Logits, guess: int | None = None, drawn_from: Probabilities | None = None) -> int:
-        """The next token. A `guess` that was drawn from a distribution of its own is kept as often as it may be, so that the
-        token has the strategy's distribution all the same (`guessing.py`)."""
-        adjusted = self.adjusted(logits)
-        if self.draws is None:
-            token = int(adjusted.numpy().argmax())  # PyTorch's takes five times as long
-        elif guess is not None and drawn_from is not None:
-            token = keep_or_draw(self.strategy.distribution(adjusted), guess, drawn_from, self.draws)
-        else:
-            token = self.strategy.at_share(adjusted, self.draws.next())
-        self.took(token)
-        return token
-
-    def by_kernels(self, vocabulary: int, judged: bool) -> Choice | None:
-        """How the kernels choose the next tokens, and judge them; None where their logits are changed first."""
-        if not self._plain or self.guide is not None:
-            return None
-        if self._choice is None:
-            choice = self.strategy.by_kernels(vocabulary)
-            if choice is None:
-                return None
-            self._choice = choice._replace(judged=judged, ends=self._ends)
-        forbidden = min(max(self.strategy.min_new_tokens - self.written, 0), self.limits.longest)
-        return self._choice._replace(forbidden=forbidden) if forbidden else self._choice
-
-    def drew(self, token: int) -> None:
-        """The kernels chose it, at the share that was to be drawn next."""
-        if self.draws is not None:
-            self.draws.next()
-        self.took(token)
-
-    def took(self, token: int) -> None:
-        """The answer goes on with this one."""
-        if self.guide is not None:
-            self.guide.accept(token)
-        self.read.append(token)
-        self.written += 1

@@ -1,14 +1,13 @@
-"""The main job: read a text, measure a model on it, adapt the model, measure again, save.
+"""The main job: read a text, measure a model on it, adapt the model by a method, measure again, save.
 
     result = build("notes/", model="smollm2", out="models/notes", recipe="quick")
-    print(result.measurements, result.folder)
+    print(result.measurements, result.verdicts, result.folder)
 
 What a run needs to be resumed lies in `<out>.run` until the model directory is complete.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import shutil
 import time
@@ -17,44 +16,46 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lmworks.adaptation.lora import add_lora, merge_adapters
-from lmworks.adaptation.peft_format import write_adapter
+import torch
+from torch import Tensor
+
+from lmworks.adaptation.declaration import Method, Setup
+from lmworks.adaptation.methods import METHODS
 from lmworks.basics.config import merge as tables_as_one
 from lmworks.basics.config import overrides
-from lmworks.basics.errors import DataError
+from lmworks.basics.errors import ConfigError
 from lmworks.basics.files import directory_written_whole, write_json
 from lmworks.basics.memory import keep_freed_memory
-from lmworks.evaluation.drift import drift, own_texts
-from lmworks.evaluation.likelihood import Change, Likelihood, change, measure
+from lmworks.evaluation.drift import drift
 from lmworks.evaluation.measurement import Measurement
+from lmworks.jobs.build_text import data_facts, general_text, leak_of, read_text, rows_of
+from lmworks.jobs.comparing import HELD_OUT, Base, Comparison, Texts, compare, measure_base, measure_texts
+from lmworks.jobs.question import question_of
 from lmworks.jobs.recipe import Recipe
-from lmworks.jobs.runs import check_run, end_run, provenance, say_replaced, say_skipped, start_run
+from lmworks.jobs.runs import (
+    LOG,
+    check_run,
+    end_run,
+    logged_losses,
+    provenance,
+    say_replaced,
+    start_run,
+    training_facts,
+)
+from lmworks.jobs.verdicts import training_remark, verdict
 from lmworks.language_model import LanguageModel
 from lmworks.loading import fingerprint
 from lmworks.models.files.directory import refuse_foreign_files, write_network
+from lmworks.models.network import Network
 from lmworks.models.precision import fast_dtype
+from lmworks.models.torch_runner import TorchRunner
 from lmworks.objectives import CausalLM
-from lmworks.text import registry
-from lmworks.text.corpus.folder import read_split
-from lmworks.text.document import Document
-from lmworks.text.sources import Reading, read
-from lmworks.text.splits import Split, data_hash, ngram_overlap
-from lmworks.tokens.batch import example_of, pack
-from lmworks.training.loop import TrainingResult, steps_of, train
+from lmworks.text.splits import Split, data_hash
+from lmworks.tokens.batch import Row
+from lmworks.training.loop import TrainingResult, train
 from lmworks.training.processes import refuse_ranks
 
 Say = Callable[[str], None]
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """One text before and after, and whether the difference is more than chance."""
-
-    text: str
-    before: Measurement
-    after: Measurement
-    difference: Measurement
-    change: Change
 
 
 @dataclass(frozen=True)
@@ -65,16 +66,24 @@ class BuildResult:
     model: LanguageModel
     recipe: Recipe
     comparisons: list[Comparison]
+    verdicts: dict[str, str]
+    """What each comparison means, by text, in a few words."""
+    remarks: list[str]
+    """Why the figures may mean less than they seem: a leak, a run of too few steps."""
     drift: Measurement | None
-    """How far from the base, where no general text could be had."""
+    """How far the result moved from the base, where no general text could be had."""
     training: TrainingResult
-    adapter_bytes: int
+    prompt: str
+    """A question for the result: the recipe's, or one that the text's own headings suggest."""
+    whole: bool
+    """The folder holds a whole model and not an adapter."""
+    weight_bytes: int
+    """Bytes of the weights in the folder."""
 
     @property
     def measurements(self) -> list[Measurement]:
         """All figures."""
-        rows = [figure for one in self.comparisons for figure in (one.before, one.after, one.difference)]
-        return [*rows, self.drift] if self.drift else rows
+        return _figures(self.comparisons, self.drift)
 
 
 def build(
@@ -90,64 +99,181 @@ def build(
 ) -> BuildResult:
     """Adapt `model` to `text` and write a model directory to `out`; arguments left out come from the recipe.
 
-    The directory holds the adapter in PEFT's format, or with `merge` the whole merged model; in both cases the
-    tokenizer and lmworks.json with recipe, data hashes, versions, measurements and seeds. Raises LmworksError
-    with one sentence; Stopped when it was interrupted, after saving what `resume` needs.
+    The directory holds what the recipe's method learnt: an adapter in PEFT's format (with `merge` the whole merged
+    model), or a whole model; and the tokenizer and lmworks.json with recipe, data hashes, versions, measurements and
+    seeds. Raises LmworksError with one sentence; Stopped when it was interrupted, after saving what `resume` needs.
     """
     refuse_ranks("lmworks build")
     chosen = _recipe(recipe, list(changes), text, model)
     folder = Path(out) if out is not None else Path("models") / Path(chosen.data.text).resolve().stem
-    run = folder.with_name(f"{folder.name}.run")
+    job = _Job(chosen, METHODS[chosen.method], folder, merge, say)
     refuse_foreign_files(folder)
-    check_run(run, chosen, resume, say)
+    check_run(job.run, chosen, resume, say)
     say_replaced(folder, say)
     keep_freed_memory()
 
     started = time.time()
-    _, parts = _read(chosen, say)
+    parts = read_text(chosen, say)
+    leak = leak_of(chosen, parts, say)
     sides = {"text": parts.train, "held_out": parts.held_out}
-    start_run(run, chosen, {side: (chosen.data.text, data_hash(one)) for side, one in sides.items()}, resume)
+    hashes = {side: (chosen.data.text, data_hash(documents)) for side, documents in sides.items()}
+    start_run(job.run, chosen, hashes, resume, started)
     language_model = LanguageModel.load(chosen.model.reference, dtype=chosen.model.dtype or fast_dtype())
-    rows = pack(
-        [example_of(document, language_model.tokenizer) for document in parts.train],
-        chosen.training.context,
-        seed=chosen.training.seed,
-    )
-    say(
-        f"to train       {len(rows):,} rows of {chosen.training.context} tokens, {steps_of(chosen.training, len(rows)):,} steps"
-    )
-    general = _general(chosen, say)
-    _run_as_the_result(language_model, chosen, merge)
-    before = _measure(language_model, chosen, parts.held_out, general)
-    texts = [] if general else own_texts(language_model)
-    language_model.network.engine = None  # its packed weights are of no use to training
+    job.check_fit(language_model.network)
+    rows = rows_of(chosen, language_model, parts, say)
+    texts = {HELD_OUT: parts.held_out} | general_text(chosen, say)
 
-    network = add_lora(language_model.network, chosen.lora, chosen.training.seed)
-    training = train(network, CausalLM(), rows, chosen.training, run, resume=resume)
-    _run_as_the_result(language_model, chosen, merge)
-    after = _measure(language_model, chosen, parts.held_out, general)
-    comparisons = [_compare(name, before[name], after[name]) for name in before]
-    moved = drift(language_model, texts) if texts else None
-
-    facts = _facts(chosen, language_model, parts, comparisons, moved, training, started)
-    size = _save(folder, run, language_model, facts, merge)
-    end_run(run, folder)
-    return BuildResult(folder, language_model, chosen, comparisons, moved, training, size)
+    before = job.measure_before(language_model, texts)
+    training = job.train(language_model, rows, resume)
+    comparisons, moved = job.measure_after(language_model, texts, before)
+    return job.finish(language_model, parts, leak, before, training, comparisons, moved)
 
 
 def answer(result: BuildResult) -> Iterator[str]:
-    """What the result answers to the recipe's prompt, in pieces as they come."""
-    generation = result.recipe.generation
+    """What the result answers to its prompt, in pieces as they come."""
     return result.model.stream(
-        [{"role": "user", "content": generation.prompt}], max_new_tokens=generation.max_new_tokens
+        [{"role": "user", "content": result.prompt}], max_new_tokens=result.recipe.generation.max_new_tokens
     )
+
+
+@dataclass(frozen=True)
+class _Job:
+    """A build on its way: what it was told, and its steps in their order."""
+
+    recipe: Recipe
+    method: Method
+    folder: Path
+    merge: bool
+    say: Say
+
+    @property
+    def run(self) -> Path:
+        """What is needed to resume."""
+        return self.folder.with_name(f"{self.folder.name}.run")
+
+    @property
+    def whole(self) -> bool:
+        """The result is a whole model and no adapter."""
+        return self.merge or self.method.adapter is None
+
+    def check_fit(self, network: Network) -> None:
+        """ConfigError, before anything is measured, where the method does not fit the network: tried without values."""
+        with torch.device("meta"):
+            sketch = type(network)(network.config)
+        try:
+            self.method.prepare(Setup(sketch, CausalLM(), []), self.recipe.settings)
+        except ConfigError as error:
+            raise error.inside((self.method.name,)) from None
+
+    def measure_before(self, model: LanguageModel, texts: Texts) -> Base:
+        """The base's figures; those that were kept where this run is resumed."""
+        assert model.source is not None
+        self._run_as_the_result(model)
+        depends_on = {
+            "weights": fingerprint(model.source),
+            "dtype": str(model.network.dtype),
+            "whole": self.whole,
+            "texts": {name: data_hash(documents) for name, documents in texts.items()},
+            "evaluation": self.recipe.evaluation.model_dump(mode="json"),
+        }
+        base, kept = measure_base(model, texts, self.recipe.evaluation, self.run / "before.json", depends_on)
+        if kept:
+            self.say("before         the base was measured when the run was started; those figures count")
+        model.runner = TorchRunner(model.network)  # packed weights are of no use to training
+        return base
+
+    def train(self, model: LanguageModel, rows: list[Row], resume: bool) -> TrainingResult:
+        """Train by the method."""
+        settings = self.recipe.training
+        setup = self.method.prepare(Setup(model.network, CausalLM(), rows, settings.seed), self.recipe.settings)
+        return train(setup.network, setup.objective, setup.rows, settings, self.run, resume=resume)
+
+    def measure_after(
+        self, model: LanguageModel, texts: Texts, before: Base
+    ) -> tuple[list[Comparison], Measurement | None]:
+        """The result's figures beside the base's; and the drift from the base, where there is no general text."""
+        self._run_as_the_result(model)
+        comparisons = compare(before.likelihoods, measure_texts(model, texts, self.recipe.evaluation))
+        if not before.own_texts:
+            return comparisons, None
+        return comparisons, drift(model, before.own_texts, self._base_of(model))
+
+    def finish(
+        self,
+        model: LanguageModel,
+        parts: Split,
+        leak: str,
+        before: Base,
+        training: TrainingResult,
+        comparisons: list[Comparison],
+        moved: Measurement | None,
+    ) -> BuildResult:
+        """Judge, and save the model directory; the run's folder goes."""
+        recipe = self.recipe
+        verdicts = {one.text: verdict(one.text, one.change, bool(leak)) for one in comparisons}
+        remarks = [one for one in (leak, training_remark(logged_losses(self.run))) if one]
+        facts = {
+            "base": {"reference": recipe.model.reference, "sha256": before.weights},
+            "recipe": recipe.model_dump(mode="json"),
+            "data": data_facts(parts),
+            "measurements": [figure.to_json() for figure in _figures(comparisons, moved)],
+            "verdicts": verdicts,
+            "remarks": remarks,
+            "training": training_facts(training, self.run),
+            "seeds": [recipe.training.seed],
+            "dtype": str(model.network.dtype).removeprefix("torch."),
+            **provenance(self.run),
+        }
+        size = self._save(model, facts)
+        end_run(self.run, self.folder)
+        prompt = recipe.generation.prompt or question_of(recipe.data.text, parts.held_out, parts.train)
+        return BuildResult(
+            self.folder, model, recipe, comparisons, verdicts, remarks, moved, training, prompt, self.whole, size
+        )
+
+    def _run_as_the_result(self, model: LanguageModel) -> None:
+        """Measure and answer as the result will run: an adapter as the file of its base does, whole weights in PyTorch.
+
+        Where a recipe names the type of the weights, PyTorch measures, whatever runs the result later.
+        """
+        model.network.requires_grad_(False)
+        if self.recipe.model.dtype is None and not self.whole:
+            model.choose_runner()
+
+    def _base_of(self, model: LanguageModel) -> Callable[[Tensor], Tensor]:
+        """What gives the base's logits: the network with its adapter off, or, where its own weights were trained, the
+        base read again."""
+        if self.method.adapter is None:
+            return LanguageModel.load(self.recipe.model.reference, dtype=model.network.dtype).logits
+        off = self.method.adapter.off
+
+        def without_adapter(tokens: Tensor) -> Tensor:
+            with off(model.network):
+                return model.logits(tokens)
+
+        return without_adapter
+
+    def _save(self, model: LanguageModel, facts: dict[str, Any]) -> int:
+        """Write the model directory; return the bytes of its weights."""
+        refuse_foreign_files(self.folder)
+        adapter = self.method.adapter
+        with directory_written_whole(self.folder) as temporary:
+            if adapter is not None and not self.merge:
+                adapter.write(temporary, model.network, _lasting(self.recipe.model.reference))
+            else:
+                write_network(temporary, model.network if adapter is None else adapter.merge(model.network))
+            model.write_tokenizer(temporary)
+            write_json(temporary / "lmworks.json", facts)
+            shutil.copyfile(self.run / LOG, temporary / LOG)
+        model.source, model.reference = self.folder, str(self.folder)
+        return sum(file.stat().st_size for file in self.folder.glob("*.safetensors"))
 
 
 def _recipe(
     recipe: str | Path | Recipe | None, changes: list[str], text: str | os.PathLike[str] | None, model: str | None
 ) -> Recipe:
     if isinstance(recipe, Recipe):
-        chosen = Recipe(**tables_as_one(recipe.model_dump(), overrides(changes)))
+        chosen = Recipe(**tables_as_one(recipe.model_dump(), overrides(changes))) if changes else recipe
     else:
         chosen = Recipe.read("adapt" if recipe is None else recipe, changes)
     if text is not None:
@@ -155,112 +281,9 @@ def _recipe(
     return chosen.but(model=chosen.model.but(reference=model)) if model is not None else chosen
 
 
-def _read(recipe: Recipe, say: Say) -> tuple[Reading, Split]:
-    reading, parts = read_split(recipe.data.text, recipe.data.held_out)
-    say_skipped(reading, say)
-    size = {
-        name: sum(len(one.text.encode()) for one in side) / 1e3
-        for name, side in (("train", parts.train), ("held out", parts.held_out))
-    }
-    say(
-        f"text           {reading.name}: "
-        + ", ".join(
-            f"{name} {len(side):,} documents, {size[name]:,.0f} KB"
-            for name, side in (("train", parts.train), ("held out", parts.held_out))
-        )
-    )
-    overlap = ngram_overlap(parts.train, parts.held_out)
-    say(
-        f"overlap        {100 * overlap:.1f} % of the held-out runs of 13 words occur in the training text"
-        + (f"; {parts.duplicates:,} duplicates left out" if parts.duplicates else "")
-    )
-    return reading, parts
-
-
-def _general(recipe: Recipe, say: Say) -> list[Document]:
-    """The general text; none where it is a set of the data registry that cannot be had here. Anything else is an error."""
-    try:
-        return read(recipe.data.general).documents
-    except DataError as error:
-        if recipe.data.general not in registry.ENTRIES:
-            raise
-        say(f"no general text: {error}")
-        say("instead        the drift from the base is measured on texts that the base itself writes")
-        return []
-
-
-def _run_as_the_result(model: LanguageModel, recipe: Recipe, merge: bool) -> None:
-    """Measure and answer in the way in which the result will run: an adapter as its base's file does; merged weights in PyTorch, as they
-    are in no file's few bits. Where a recipe names the type of the weights, PyTorch measures, whatever runs the result later."""
-    model.network.requires_grad_(False)
-    if recipe.model.dtype is None and not merge:
-        model.choose_engine()
-
-
-def _measure(
-    model: LanguageModel, recipe: Recipe, held_out: Sequence[Document], general: Sequence[Document]
-) -> dict[str, Likelihood]:
-    settings = recipe.evaluation
-    texts = {"held-out text": held_out} | ({"general text": general} if general else {})
-    return {
-        name: measure(model, documents, name, window=settings.window, tokens=settings.tokens)
-        for name, documents in texts.items()
-    }
-
-
-def _compare(name: str, before: Likelihood, after: Likelihood) -> Comparison:
-    difference, verdict = change(before, after, f"{name}, change")
-    return Comparison(
-        name, before.bits_per_byte(f"{name}, before"), after.bits_per_byte(f"{name}, after"), difference, verdict
-    )
-
-
-def _facts(
-    recipe: Recipe,
-    model: LanguageModel,
-    parts: Split,
-    comparisons: Sequence[Comparison],
-    moved: Measurement | None,
-    training: TrainingResult,
-    started: float,
-) -> dict[str, Any]:
-    """What lmworks.json says: enough to know where the result comes from, and to make it again."""
-    assert model.source is not None
-    figures = [figure for one in comparisons for figure in (one.before, one.after, one.difference)]
-    return {
-        "base": {"reference": recipe.model.reference, "sha256": fingerprint(model.source)},
-        "recipe": recipe.model_dump(mode="json"),
-        "data": {
-            "train": data_hash(parts.train),
-            "held_out": data_hash(parts.held_out),
-            "documents": [len(parts.train), len(parts.held_out)],
-            "duplicates": parts.duplicates,
-        },
-        "measurements": [figure.to_json() for figure in ([*figures, moved] if moved else figures)],
-        "training": {
-            **{key: value for key, value in dataclasses.asdict(training).items() if key != "losses"},
-            "first_loss": training.losses[0] if training.losses else None,
-            "last_loss": training.losses[-1] if training.losses else None,
-        },
-        "seeds": [recipe.training.seed],
-        "dtype": str(model.network.dtype).removeprefix("torch."),
-        **provenance(started),
-    }
-
-
-def _save(folder: Path, run: Path, model: LanguageModel, facts: dict[str, Any], merge: bool) -> int:
-    """Write the model directory; return the bytes of what was learnt."""
-    refuse_foreign_files(folder)
-    with directory_written_whole(folder) as temporary:
-        if merge:
-            write_network(temporary, merge_adapters(model.network))
-        else:
-            write_adapter(temporary, model.network, _lasting(facts["base"]["reference"]))
-        model.write_tokenizer(temporary)
-        write_json(temporary / "lmworks.json", facts)
-        shutil.copyfile(run / "log.jsonl", temporary / "log.jsonl")
-    model.source, model.reference = folder, str(folder)
-    return sum(file.stat().st_size for file in folder.glob("*.safetensors"))
+def _figures(comparisons: Sequence[Comparison], moved: Measurement | None) -> list[Measurement]:
+    rows = [figure for one in comparisons for figure in (one.before, one.after, one.difference)]
+    return [*rows, moved] if moved else rows
 
 
 def _lasting(reference: str) -> str:

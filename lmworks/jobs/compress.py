@@ -3,8 +3,8 @@
     result = compress("models/notes", "models/notes-4bit", bits=4)
     print(result.change, result.bytes_before, result.bytes_after)
 
-Quality is measured before and after on the same text, each as `lmworks.load` gives the model; the change has an interval.
-The directory is complete, figures included, or not there.
+Quality is measured before and after on the same text, with the model as `lmworks.load` gives it; the change has an
+interval. The directory is complete, figures included, or not there.
 """
 
 from __future__ import annotations
@@ -59,11 +59,11 @@ def compress(
     tokens: int = TOKENS,
     base: str | None = None,
 ) -> Compressed:
-    """Write a model directory with the matrices in `bits` (4 or 8), and measure what that changes on about `tokens` of `text`.
+    """Write a model directory with the matrices in `bits` (4 or 8); measure the change on about `tokens` of `text`.
 
-    What is left as it is (embedding and head, unless `embedding_bits` says otherwise, norms and biases) is bfloat16, or
-    float16 where the model is. Adapters are merged. ConfigError for a model that is no decoder, or that the format has no
-    place for; ModelError naming a weight that is not finite.
+    Embedding and head (unless `embedding_bits` says otherwise), norms and biases are kept in bfloat16, or in float16
+    where the model is. Adapters are merged. ConfigError for a model that is no decoder, or that the format has no place
+    for; ModelError naming a weight that is not finite.
     """
     check_bits(bits, embedding_bits)
     folder = Path(out) if out is not None else Path("models") / f"{_name(str(model))}-{bits}bit"

@@ -63,7 +63,7 @@ def export(
     """Write a model as a GGUF file of the kind f16, q8_0 or q4_0; adapters are merged into the weights.
 
     An earlier GGUF file of that name is replaced once the new one is complete. ModelError where llama.cpp has no such
-    network or tokenizer, a weight is not finite, or the file's name is taken by something else.
+    network or tokenizer, where a weight is not finite, or where another kind of file has that name.
     """
     if kind not in KINDS:
         raise ConfigError(f"{kind!r} is not a type of GGUF file that is written here; known are {', '.join(KINDS)}")
@@ -91,7 +91,7 @@ def export(
 
 
 def refuse_other_files(file: Path) -> None:
-    """ModelError where the name is not that of a GGUF file, or is taken by something that is none."""
+    """ModelError where the name does not end in .gguf, or another kind of file or a folder has it."""
     if file.suffix.lower() != ".gguf":
         raise ModelError(f"{file} does not end in .gguf, by which such files are known; give --out NAME.gguf")
     if file.is_dir():
@@ -109,8 +109,8 @@ def check_same(file: GGUFFile, model: LanguageModel) -> None:
     if differing:
         name = differing[0]
         raise ModelError(
-            f"the file would read back with {name} = {getattr(found, name)!r} and not {getattr(expected, name)!r}; a GGUF "
-            "file cannot say that of this network: use the model directory"
+            f"the file would read back with {name} = {getattr(found, name)!r} and not {getattr(expected, name)!r}; a "
+            "GGUF file cannot say that of this network: use the model directory"
         )
     tokenizer, back = model.tokenizer, gguf_tokenizer(file)
     same = {f"the ids of {text!r}": (tokenizer.encode(text), back.encode(text)) for text in PROBES} | {

@@ -1,14 +1,26 @@
 """Recipe: one validated TOML file that reproduces a run; saved beside its result.
 
 recipe = Recipe.read("quick", ["training.steps=40"])
+recipe = Recipe(method="full", training={"learning_rate": 5e-5})
 """
 
 from __future__ import annotations
 
-from pydantic import Field
+import difflib
+from typing import Any, ClassVar, Self
 
-from lmworks.adaptation.lora_config import LoRAConfig
+from pydantic import (
+    Field,
+    SerializeAsAny,
+    SerializerFunctionWrapHandler,
+    create_model,
+    model_serializer,
+    model_validator,
+)
+
+from lmworks.adaptation.methods import METHODS
 from lmworks.basics.config import Config
+from lmworks.basics.errors import ConfigError
 from lmworks.basics.recipe_file import RecipeFile
 from lmworks.training.settings import TrainingConfig
 
@@ -27,8 +39,8 @@ class DataSettings(Config):
     """The text."""
 
     text: str = "python-reference"
-    """A folder, a file, python-reference, a name of the data registry or hf:org/name; of a folder that `lmworks corpus` made
-    the train/ is learnt, and the held_out/ measures."""
+    """A folder, a file, python-reference, a name of the data registry or hf:org/name. Of a folder that `lmworks corpus`
+    made, train/ is learnt and held_out/ measures."""
 
     held_out: float = Field(default=0.1, gt=0, lt=1)
     """Share of the documents that is never trained on and measures what was learnt."""
@@ -50,21 +62,62 @@ class EvaluationSettings(Config):
 class GenerationSettings(Config):
     """The answer at the end."""
 
-    prompt: str = "In one sentence, what is a list in Python?"
-    """What the result is asked."""
+    prompt: str | None = None
+    """What the result is asked; None for a question made of the text's own headings."""
 
     max_new_tokens: int = Field(default=80, gt=0)
     """The longest answer."""
 
 
-class Recipe(RecipeFile):
-    """Everything that shapes a run of `lmworks build`."""
+_TABLES: dict[str, Any] = {
+    name: (method.settings, Field(default=method.settings(), description=method.summary))
+    for name, method in METHODS.items()
+}
+_Tables: Any = create_model("_Tables", __base__=RecipeFile, **_TABLES)
+
+
+class Recipe(_Tables):  # type: ignore[misc]
+    """Everything that shapes a run of `lmworks build`; each method has a table of its name."""
+
+    explain_as: ClassVar[str] = "build"
 
     kind = "build"
 
+    method: str = Field(
+        default="lora",
+        description="How the model is changed. "
+        + "; ".join(f"{name}: {one.summary}" for name, one in METHODS.items())
+        + ".",
+    )
     model: ModelSettings = ModelSettings()
     data: DataSettings = DataSettings()
-    lora: LoRAConfig = LoRAConfig()
-    training: TrainingConfig = TrainingConfig()
+    training: SerializeAsAny[TrainingConfig] = TrainingConfig()
     evaluation: EvaluationSettings = EvaluationSettings()
     generation: GenerationSettings = GenerationSettings()
+
+    @property
+    def settings(self) -> Config:
+        """The table of the recipe's method."""
+        table: Config = getattr(self, self.method)
+        return table
+
+    @model_validator(mode="after")
+    def _speaks_of_one_method(self) -> Self:
+        if self.method not in METHODS:
+            close = difflib.get_close_matches(self.method, METHODS, n=1)
+            hint = f"did you mean {close[0]!r}? " if close else ""
+            raise ConfigError(f"{{at}}method is {self.method!r}; {hint}it can be {', '.join(METHODS)}")
+        for name, method in METHODS.items():
+            if name != self.method and getattr(self, name) != method.settings():
+                raise ConfigError(
+                    f"the table {{at}}{name} is for {{at}}method = {name!r}, and {{at}}method is {self.method!r}; "
+                    "leave out one of the two"
+                )
+        return self
+
+    @model_serializer(mode="wrap")
+    def _without_idle_tables(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """The tables of other methods hold defaults, which say nothing about this run."""
+        dumped = dump(self)
+        idle = METHODS.keys() - {self.method}
+        return {name: dumped[name] for name in ("method", self.method, *dumped) if name not in idle}

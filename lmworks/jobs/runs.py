@@ -1,9 +1,14 @@
-"""The folder of a run: which recipe and text it was started with, so that it is resumed with the same; and provenance."""
+"""The folder of a run: the recipe and text that it was started with, and must be resumed with; its clock; provenance.
+
+A run that is stopped and resumed is one run: its facts count all of its parts.
+"""
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import importlib.metadata
+import json
 import os
 import platform
 import shutil
@@ -12,22 +17,25 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from lmworks.basics.config import Config
 from lmworks.basics.errors import ConfigError
 from lmworks.basics.files import restore_directory, says_why, write_json
 from lmworks.basics.memory import peak_megabytes
+from lmworks.basics.recipe_file import RecipeFile
 from lmworks.models.files.directory import read_json
 from lmworks.text.sources import Reading
 from lmworks.training.checkpoint import diverged
+from lmworks.training.loop import TrainingResult
 
-RECIPE = "recipe.json"
+RECIPE, CLOCK, LOG = "recipe.json", "clock.json", "log.jsonl"
 FREE = {"training.distribution"}
-"""What a resumed run may have otherwise: any checkpoint is read in any distribution."""
+"""What may differ in a resumed run: any checkpoint is read in any distribution."""
 
 
-def check_run(run: Path, recipe: Config, resume: bool, say: Callable[[str], None]) -> None:
-    """A fresh run must not overwrite one that was stopped, but it takes the place of one that diverged, which moves aside; a
-    resumed one must have the recipe that it was started with."""
+def check_run(run: Path, recipe: RecipeFile, resume: bool, say: Callable[[str], None]) -> None:
+    """Refuse to overwrite a run that was stopped, or to resume one with another recipe.
+
+    A run that diverged moves aside for a fresh one.
+    """
     checkpoint = run / "checkpoint"
     restore_directory(checkpoint)
     if not resume:
@@ -42,15 +50,16 @@ def check_run(run: Path, recipe: Config, resume: bool, say: Callable[[str], None
         raise ConfigError(f"{run} does not hold a run to resume; start it without --resume")
     if not checkpoint.exists():
         raise ConfigError(
-            f"{run} holds a run that ended before its first checkpoint, so there is nothing to resume; start it without --resume"
+            f"{run} holds a run that ended before its first checkpoint, so there is nothing to resume; start it "
+            "without --resume"
         )
-    theirs = read_json(run / RECIPE)
+    theirs = recipe.written_before(read_json(run / RECIPE))
     for key, value in recipe.model_dump(mode="json").items():
         _same(key, value, theirs.get(key), run)
 
 
 def _move_aside(run: Path, say: Callable[[str], None]) -> None:
-    """Keep the run that diverged last, and no earlier one: each is as large as its text and its checkpoint."""
+    """Keep the last run that diverged, and no earlier one: each is as large as its text and its checkpoint."""
     aside = run.with_name(f"{run.name}.diverged")
     with says_why(aside):
         if aside.exists():
@@ -70,19 +79,62 @@ def _same(key: str, value: Any, theirs: Any, run: Path) -> None:
         )
 
 
-def start_run(run: Path, recipe: Config, texts: Mapping[str, tuple[str, str]], resume: bool) -> None:
-    """A fresh run's recipe and the hashes of its texts are written down; a resumed run must have the same ones. Of each side
-    of the text, where it comes from and its hash."""
+def start_run(
+    run: Path, recipe: RecipeFile, texts: Mapping[str, tuple[str, str]], resume: bool, started: float
+) -> None:
+    """Write down a fresh run's recipe and the hashes of its texts, or check that a resumed run has the same ones.
+
+    `texts` gives, for each side of the text, where it comes from and its hash; `started` is time.time() when this
+    process began.
+    """
     path = run / RECIPE
     if not resume:
         write_json(path, recipe.model_dump(mode="json") | {side: digest for side, (_, digest) in texts.items()})
-        return
     theirs = read_json(path)
     for side, (source, digest) in texts.items():
         if theirs.get(side) != digest:
             raise ConfigError(
-                f"{source} does not hold the text that the run was started with; put it back, or remove {run} to start afresh"
+                f"{source} does not hold the text that the run was started with; put it back, or remove {run} to start "
+                "afresh"
             )
+    _start_clock(run, started, resume)
+
+
+def _start_clock(run: Path, now: float, resume: bool) -> None:
+    """Note when the first part of the run began, the seconds that earlier parts spent, and when this part began.
+
+    An earlier part ended when it wrote the last line of its log.
+    """
+    clock = {"began": now, "spent": 0.0}
+    if resume:
+        began = (run / RECIPE).stat().st_mtime  # a run of a version that had no clock
+        clock = read_json(run / CLOCK) if (run / CLOCK).exists() else {"began": began, "spent": 0.0, "since": began}
+        clock["spent"] += max(0.0, (run / LOG).stat().st_mtime - clock["since"])
+    write_json(run / CLOCK, clock | {"since": now})
+
+
+def training_facts(training: TrainingResult, run: Path) -> dict[str, Any]:
+    """What lmworks.json says of the training: of all parts of the run, by its log."""
+    lines = _log(run)
+    steps = [line for line in lines if "loss" in line]
+    earlier = steps[: len(steps) - len(training.losses)]
+    return {
+        **{key: value for key, value in dataclasses.asdict(training).items() if key != "losses"},
+        "seconds": training.seconds + sum(line["seconds"] for line in earlier),
+        "validation": [[line["step"] + 1, line["validation_loss"]] for line in lines if "validation_loss" in line],
+        "skipped": sum(line.get("skipped", False) for line in steps),
+        "first_loss": steps[0]["loss"] if steps else None,
+        "last_loss": steps[-1]["loss"] if steps else None,
+    }
+
+
+def logged_losses(run: Path) -> list[float]:
+    """The loss of each step of the run, all its parts together."""
+    return [line["loss"] for line in _log(run) if "loss" in line]
+
+
+def _log(run: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (run / LOG).read_text(encoding="utf-8").splitlines()]
 
 
 def say_replaced(folder: Path, say: Callable[[str], None]) -> None:
@@ -121,8 +173,9 @@ def end_run(run: Path, folder: Path) -> None:
     shutil.rmtree(run, ignore_errors=True)
 
 
-def provenance(started: float) -> dict[str, Any]:
-    """With what, where, when and how long: `started` is time.time() at the beginning."""
+def provenance(run: Path) -> dict[str, Any]:
+    """With what, where, when and how long: `seconds` are those of all parts of the run, not the time between them."""
+    clock = read_json(run / CLOCK)
     return {
         "versions": {
             name: importlib.metadata.version(name) for name in ("lmworks", "torch", "tokenizers", "safetensors")
@@ -134,6 +187,6 @@ def provenance(started: float) -> dict[str, Any]:
             "cores": os.cpu_count(),
             "peak_mb": round(peak_megabytes()),
         },
-        "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(started)),
-        "seconds": round(time.time() - started, 1),
+        "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(clock["began"])),
+        "seconds": round(clock["spent"] + time.time() - clock["since"], 1),
     }

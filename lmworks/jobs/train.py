@@ -9,7 +9,6 @@ processes make the same run together; all of them see the same folders, and rank
 
 from __future__ import annotations
 
-import dataclasses
 import importlib.metadata
 import os
 import shutil
@@ -27,8 +26,16 @@ from lmworks.basics.errors import ConfigError
 from lmworks.basics.files import directory_written_whole
 from lmworks.basics.memory import keep_freed_memory
 from lmworks.evaluation.measurement import Measurement
-from lmworks.jobs.runs import check_run, end_run, provenance, say_replaced, source_digest, start_run
-from lmworks.jobs.tasks import Packed, task_of
+from lmworks.jobs.runs import (
+    check_run,
+    end_run,
+    provenance,
+    say_replaced,
+    source_digest,
+    start_run,
+    training_facts,
+)
+from lmworks.jobs.tasks.task import Packed, task_of
 from lmworks.jobs.training_recipe import TrainRecipe
 from lmworks.language_model import LanguageModel
 from lmworks.loading import load, load_tokenizer
@@ -131,7 +138,7 @@ def _pretrain(chosen: TrainRecipe, folder: Path, resume: bool, say: Say, ranks: 
     started = time.time()
     ranks.agree(lambda: _intent(chosen, folder, resume, ranks.device))
     ranks.check(chosen.training)
-    parts = ranks.first_alone(lambda: _prepare(chosen, folder, run, resume, say))
+    parts = ranks.first_alone(lambda: _prepare(chosen, folder, run, resume, started, say))
     text = ranks.together(lambda: open_prepared(chosen, run))
     tokenizer, task = text.tokenizer, task_of(chosen)
     ranks.agree(lambda: {"the packed text": [packed.digest() for packed in (text.train, text.held_out)]})
@@ -153,11 +160,11 @@ def _pretrain(chosen: TrainRecipe, folder: Path, resume: bool, say: Say, ranks: 
         measured = training.validation if training.best_step is None else []
         loss = measured[-1][1] if measured else validate(network)
         figures = task.measure(model, text.held_out, parts.held_out)
-        facts = _facts(chosen, model, parts, text, training, loss, figures)
+        facts = _facts(chosen, model, parts, text, training_facts(training, run), loss, figures)
         facts["embedding"] = chosen.embedding.model_dump(include={"source", "frozen"}) | (
             vars(filled) if filled else {}
         )
-        facts |= {"processes": ranks.size} | provenance(started)
+        facts |= {"processes": ranks.size} | provenance(run)
         model.save(folder, facts)
         shutil.copyfile(run / "log.jsonl", folder / "log.jsonl")
         end_run(run, folder)
@@ -181,13 +188,13 @@ def _intent(recipe: TrainRecipe, folder: Path, resume: bool, device: torch.devic
     }
 
 
-def _prepare(recipe: TrainRecipe, folder: Path, run: Path, resume: bool, say: Say) -> Split:
+def _prepare(recipe: TrainRecipe, folder: Path, run: Path, resume: bool, started: float, say: Say) -> Split:
     """Everything that is made once: text, tokenizer and shards, which lie in the run's folder then."""
     refuse_foreign_files(folder)
     check_run(run, recipe, resume, say)
     say_replaced(folder, say)
     parts = read_parts(recipe, say)
-    start_run(run, recipe, _texts(recipe, parts), resume)
+    start_run(run, recipe, _texts(recipe, parts), resume, started)
     prepare(recipe, parts, run, resume)
     return parts
 
@@ -367,12 +374,11 @@ def _facts(
     model: LanguageModel,
     parts: Split,
     text: PreparedText,
-    training: TrainingResult,
+    training: dict[str, Any],
     loss: float,
     figures: Sequence[Measurement],
 ) -> dict[str, Any]:
     """What lmworks.json says."""
-    results = {key: value for key, value in dataclasses.asdict(training).items() if key != "losses"}
     return {
         "recipe": recipe.model_dump(mode="json"),
         "data": {
@@ -385,7 +391,7 @@ def _facts(
         "validation_loss": loss,
         **({"bits_per_byte": figures[0].value} if figures[0].unit == "bits/byte" else {}),
         "measurements": [one.to_json() for one in figures],
-        "training": {**results, "last_loss": training.losses[-1] if training.losses else None},
+        "training": training,
         "seeds": [recipe.training.seed],
         "dtype": str(model.network.dtype).removeprefix("torch."),
     }

@@ -1,10 +1,12 @@
 """Adapters beside packed matrices: W x + U D x (LoRA, Hu et al. 2021, arXiv:2106.09685), W as it is.
 
-D is a packed matrix of its own, in 8 bits, that reads the same values as W. What it makes, the bottleneck, stands in float32 behind each
-token's scales and outliers; W's kernel goes on from there as it does with outliers, times U in bfloat16.
+D is a packed matrix of its own, in 8 bits, that reads the same values as W. What it makes, the bottleneck, is kept in
+float32 after each token's scales and outliers; W's kernel multiplies it with U, in bfloat16, as it does outliers.
 
 Table of a matrix, int64, an entry for each block of 16 rows:
-    how many numbers of the bottleneck the block reads, where its U begins ([numbers, 16 rows]), where they stand behind the scales (bytes)
+    how many numbers of the bottleneck the block reads
+    the address of its part of U, [numbers, 16 rows]
+    where these numbers begin, in bytes from the token's scales
 """
 
 from __future__ import annotations
@@ -27,7 +29,7 @@ class PackedAdapter:
 
     down: Packed
     up: np.ndarray
-    """bfloat16, of one block of rows behind another."""
+    """bfloat16, one block of rows after another."""
     counts: tuple[int, ...]
     """Of each block, the numbers that it reads."""
     begins: tuple[int, ...]
@@ -35,12 +37,12 @@ class PackedAdapter:
 
     @property
     def numbers(self) -> int:
-        """Those that a token leaves behind its scales."""
+        """Those that each token keeps after its scales."""
         return ROWS * self.down.blocks
 
     @property
-    def behind(self) -> int:
-        """Where: from the beginning of its scales, in bytes."""
+    def offset(self) -> int:
+        """Where they begin, in bytes from the token's scales."""
         return 4 * (self.down.groups + MOST)
 
     @property
@@ -52,7 +54,7 @@ class PackedAdapter:
     def table(self) -> np.ndarray:
         """The table that the matrix reads."""
         starts = self.up.ctypes.data + 2 * ROWS * np.cumsum([0, *self.counts[:-1]])
-        return np.stack([self.counts, starts, self.behind + 4 * np.array(self.begins)], axis=1).astype(np.int64)
+        return np.stack([self.counts, starts, self.offset + 4 * np.array(self.begins)], axis=1).astype(np.int64)
 
 
 def pack_adapter(name: str, layer: AdaptedLinear, outliers: tuple[int, ...]) -> PackedAdapter:

@@ -6,16 +6,18 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from lmworks.basics import progress
-from lmworks.basics.errors import ConfigError
+from lmworks.basics.errors import ConfigError, LmworksError
 from lmworks.kernels.coverage import too_large, too_many, unavailable, uncovered, unknown
-from lmworks.kernels.engine import CompiledNetwork, compiled
 from lmworks.kernels.packing import Stored
+from lmworks.kernels.runner import CompiledRunner
 from lmworks.models.network import Network
+from lmworks.models.runner import Runner
+from lmworks.models.torch_runner import TorchRunner
 
 EMBEDDING_BITS = 8
 """Of an encoder's weights where it embeds: faster than PyTorch in bfloat16, and STS-B's ranks stay (docs/fast.md)."""
 Compress = Literal["int4", "int8", "none"]
-"""int4, int8: matrices in at most so many bits, embedding and head in 8; none: the network as it is, in PyTorch."""
+"""int4, int8: matrices in at most this many bits, embedding and head in 8; none: the network as it is, in PyTorch."""
 
 
 def check_compress(compress: str | None, dtype: object = None) -> None:
@@ -36,7 +38,7 @@ class Way:
 
 
 def foreseen(config: object, few_bits: bool, parameters: int) -> Way:
-    """How a network will run, told by its config, whether its file holds 4 or 8 bits, and its size: as `engine_for` and
+    """How a network will run, told by its config, whether its file holds 4 or 8 bits, and its size: as `runner_for` and
     `embedder_for` choose."""
     reason = unknown(config) or unavailable() or too_many(parameters, 8)
     if reason is not None:
@@ -48,28 +50,38 @@ def foreseen(config: object, few_bits: bool, parameters: int) -> Way:
     return Way(False, "in PyTorch, as its weights are not in few bits; compiled with --compress int4 or int8")
 
 
-def engine_for(
-    network: Network, compress: str | None, stored: Stored | None, device: str = "cpu"
-) -> CompiledNetwork | None:
-    """The compiled path; None for PyTorch. Unless `compress` says more, weights that a file holds in few bits run in these,
-    and others in PyTorch. ConfigError where bits are asked for that cannot be had; what is not asked for is only said."""
+def runner_for(network: Network, compress: str | None, stored: Stored | None, device: str = "cpu") -> Runner:
+    """What runs a network: the compiled path, or PyTorch. Unless `compress` says more, weights that a file holds in
+    few bits run in these, and others in PyTorch. ConfigError where bits are asked for that cannot be had; what is
+    not asked for, and a compiled path that fails while it is made, is only said."""
     check_compress(compress)
     if compress == "none" or (compress is None and (stored is None or device != "cpu")):
-        return None
+        return TorchRunner(network)
     bits = 8 if compress is None else int(compress[3:])
     reason = uncovered(network) or unavailable() or too_large(network, bits)
     if reason is None:
-        return compiled(network, bits, stored)
+        return _compiled(network, bits, stored) or TorchRunner(network)
     if compress is None:
         progress.note(f"{reason}; PyTorch runs the network")
-        return None
+        return TorchRunner(network)
     raise ConfigError(f"compress={compress} cannot be had: {reason}; leave it out, and PyTorch runs the network")
 
 
-def embedder_for(network: Network) -> CompiledNetwork | None:
+def embedder_for(network: Network) -> CompiledRunner | None:
     """What embeds texts in an encoder's place unless somebody asked for more exactness; None for PyTorch."""
     if network.config.arrangement != "encoder":
         return None
     if (uncovered(network) or unavailable() or too_large(network, EMBEDDING_BITS)) is not None:
         return None
-    return compiled(network, EMBEDDING_BITS)
+    return _compiled(network, EMBEDDING_BITS)
+
+
+def _compiled(network: Network, bits: int, stored: Stored | None = None) -> CompiledRunner | None:
+    """None where it fails for a reason that nobody foresaw: kernels that do not compile, threads that do not start."""
+    try:
+        return CompiledRunner(network, bits, stored)
+    except (LmworksError, MemoryError):
+        raise
+    except Exception as error:
+        progress.note(f"the network could not be compiled ({type(error).__name__}: {error}); PyTorch runs it")
+        return None

@@ -7,7 +7,7 @@ import importlib.util
 from torch import nn
 
 from lmworks.basics.memory import available_bytes
-from lmworks.kernels.instructions import problem
+from lmworks.kernels.emit.instructions import problem
 from lmworks.models.adapted import AdaptedLinear, adapted_layers
 from lmworks.models.adaptive_softmax import AdaptiveSoftmax
 from lmworks.models.config import ModelConfig
@@ -43,7 +43,8 @@ def unavailable() -> str | None:
 
 
 def too_large(network: Network, bits: int) -> str | None:
-    """Why the packed weights do not fit beside the network's own, as one sentence, before it is tried; None where they do."""
+    """Why the packed weights do not fit beside the network's own, as one sentence, before it is tried; None where they
+    do."""
     return too_many(sum(one.numel() for one in network.parameters() if one.ndim == 2), bits)
 
 

@@ -1,9 +1,5 @@
-"""The compiled path of one network: hidden states, logits, caches.
-
-engine = compiled(network)                          # 4 bits; embedding and head 8
-engine = compiled(network, bits=8)
-engine = compiled(network, stored=file_weights)     # the bits that a file holds, unchanged
-"""
+"""One network on its tape: hidden states, logits, caches, tokens written ahead. What stands before it is
+`runner.py`."""
 
 from __future__ import annotations
 
@@ -12,7 +8,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -22,57 +18,29 @@ from torch import Tensor
 from lmworks.basics import progress
 from lmworks.basics.errors import ConfigError
 from lmworks.kernels.coverage import too_large, unavailable, uncovered
-from lmworks.kernels.frame import MAIL_BEGIN, MOST_LED, MOST_UNITS, OF_VOCABULARY, Field, Operation, barrier_bytes
-from lmworks.kernels.lookup import LookingUp
-from lmworks.kernels.next_token import Choice, room_numbers, table_of
+from lmworks.kernels.frame import MOST_CHUNKS, MOST_LED, OF_VOCABULARY, Field, barrier_bytes
+from lmworks.kernels.next_token import room_numbers, table_of
 from lmworks.kernels.packing import Stored, aligned
 from lmworks.kernels.pages import PAGE, PagedCache
-from lmworks.kernels.pieces import Piece, real_places, runs
 from lmworks.kernels.prefixes import Prefixes
-from lmworks.kernels.tape import Buffers, Weights, head_steps, is_vocabulary, table, tapes
-from lmworks.kernels.team import team
-from lmworks.models.adapted import adapted_layers
-from lmworks.models.block import run_plainly
+from lmworks.kernels.run.buffers import Buffers
+from lmworks.kernels.run.team import team
+from lmworks.kernels.run.weights import Weights, is_vocabulary
+from lmworks.kernels.spans import Span, real_places, runs
 from lmworks.models.cache import Cache
-from lmworks.models.hooks import hook_points
+from lmworks.models.lookup import PromptLookup
 from lmworks.models.network import Network
+from lmworks.models.runner import RowWritten, TokenChoice, Written
 
 AT_ONCE = 512
 """Tokens of one run: enough to fill the processor, few enough that the activations stay small."""
 VECTORS = 12
 """Queries that attention takes at once (kernels/attention.py)."""
-OUTPUT, OUTPUT_STRIDE = 5, 6
-"""Operands of the last step of a tape with a head: where the logits go, which is another place each time."""
-LOGITS, LOGITS_STRIDE = 1, 2
-"""The same of the step behind it that chooses tokens."""
 MOST_WRITTEN = 128
-"""Tokens that a row which guesses by itself writes in one run, unless one guess has more."""
+"""Tokens that a row which guesses by itself writes in one run at most, unless one guess has more."""
 SPLIT, MOST_PARTS = 4, 2**26
-"""Where a thread would have fewer pieces of attention of a text than this (a tile of tokens and a key head each), the threads share its
-pages too, each with a part of the result: unless the parts take more bytes than this."""
-
-
-class Writing(NamedTuple):
-    """What one row wrote by itself."""
-
-    tokens: list[int]
-    """Those that its text goes on with: behind guesses up to the first that is another one. -1 at the end for one that Python has to choose."""
-    logprobs: list[float]
-    """Of those that are chosen, where they were asked for; in the place of -1 what is added to the token's logit."""
-    logits: Float[Tensor, " vocab"] | None = None
-    """Where one is left to Python; minus infinity for ends that were forbidden."""
-    tried: int = 0
-    """Guesses that were read."""
-    right: int = 0
-    """Of them, those that were right."""
-
-
-class Written(NamedTuple):
-    """What rows wrote by themselves."""
-
-    rows: list[Writing]
-    rounds: int
-    """How often the network was run."""
+"""Where a thread would have fewer pieces of attention of a text than this (a tile of tokens and a key head each),
+the threads share its pages too, each with a part of the result: unless the parts take more bytes than this."""
 
 
 class Cuts(NamedTuple):
@@ -101,7 +69,7 @@ def compiled(network: Network, bits: int = 4, stored: Stored | None = None) -> C
 
 
 class CompiledNetwork:
-    """An Engine (`lmworks.models.engine`)."""
+    """A network as its weights were when it was made; it does not notice when they change (`runner.py` does)."""
 
     buffers: Buffers
 
@@ -112,17 +80,6 @@ class CompiledNetwork:
         self.team = team()
         with progress.task("packing weights", sum(one.numel() for one in network.parameters())) as advance:
             self.weights = Weights(network, bits, stored, advance)
-        self._parts = [(module, name, part) for module in network.modules() for name, part in module._modules.items()]
-        self._held = [(module, name, one) for module in network.modules() for name, one in module._parameters.items()]
-        self._trainings = network.trainings
-        self.standing = object()
-        """Another one since keys and values that are kept are not those of the network any more."""
-        self._hooked = [point.functions for point in hook_points(network).values()]
-        self._stands = True
-        self._all = list(network.parameters())
-        self._last = [network.head_weight, *([] if network.head_bias is None else [network.head_bias])]
-        self._adapted = list(adapted_layers(network).values())
-        self._all_seen, self._last_seen = self._now(), _fingerprint(self._last)
         self._has_head = config.adaptive_cutoffs is None and not config.head_transform
         self._head = self.weights.head
         self._layer_bytes = 2 * 2 * PAGE * config.kv_heads * config.head_dim
@@ -143,74 +100,37 @@ class CompiledNetwork:
         if hasattr(self, "buffers") and not is_over():  # when Python ends, modules may have lost their names
             self.team.keep((self.weights, self.buffers, self._tapes, self._keep, self._frame))
 
-    def __deepcopy__(self, memo: Any) -> None:
-        """A copy of the network is made to be changed; it has no compiled path until it is given one."""
-        return
-
-    # An engine
-
     @property
     def has_head(self) -> bool:
-        """It makes logits too."""
+        """It makes logits too; else the network's own head does."""
         return self._has_head
 
-    def ready(self, fresh: bool) -> bool:
-        """Does it still stand for the network?"""
-        if fresh:
-            self._stands = (
-                all(
-                    module._modules.get(name) is part and not (part and part._forward_hooks)
-                    for module, name, part in self._parts
-                )
-                and all(module._parameters.get(name) is one for module, name, one in self._held)
-                and self._now() == self._all_seen
-            )
-        network = self.network
-        return (
-            self._stands
-            and network.trainings == self._trainings
-            and self._switched()
-            and network.run_block is run_plainly
-            and network.attention_kernel == "fused"
-            and not any(self._hooked)
-        )
+    @property
+    def writes(self) -> bool:
+        """Can it write by itself, with logits that are those of the network?"""
+        return self._has_head and self.network.config.logit_cap is None and not self._turns_with_length
 
-    def _now(self) -> list[tuple[object, ...]]:
-        """Changes when a weight or an adapter does."""
-        return [*_fingerprint(self._all), *((one.scale, one.merged) for one in self._adapted)]
-
-    def _switched(self) -> bool:
-        """Adapters on the tapes where they are on, none where they are off; False where it is some and some."""
-        states = {one.enabled for one in self._adapted}
-        if len(states) == 1 and states != {self.weights.adapted}:
-            with self.lock:
-                self.weights.adapted = next(iter(states))
-                self._write_tapes()
-                self.standing = object()
-        return len(states) <= 1
-
-    def head_ready(self) -> bool:
-        """Do its logits stand for those of the network?"""
-        return self._has_head and self.ready(fresh=False) and _fingerprint(self._last) == self._last_seen
+    def use_adapters(self, on: bool) -> None:
+        """Run with its adapters, or without."""
+        with self.lock:
+            self.weights.adapted = on
+            self._write_tapes()
 
     def new_cache(self, batch: int) -> PagedCache:
         """An empty cache for `batch` rows."""
         return PagedCache(batch, self._layer_bytes, self.network.config.layers)
 
     def new_prefixes(self, limit: int) -> Prefixes | None:
-        """A place for the beginnings of texts, in at most `limit` bytes; None where a token's keys depend on what follows it."""
+        """A place for the beginnings of texts, in at most `limit` bytes; None where a token's keys depend on what
+        follows it."""
         if self._turns_with_length or not self.network.config.causal:
             return None
         return Prefixes(limit, self._layer_bytes * self.network.config.layers)
 
-    def owns(self, cache: Cache) -> bool:
-        """Is it one of these?"""
-        return isinstance(cache, PagedCache)
-
     def hidden(
         self, tokens: Int[Tensor, "batch seq"], real: Bool[Tensor, "batch seq"] | None, cache: Cache | None
     ) -> Float[Tensor, "batch seq dim"]:
-        """Hidden states behind the last norm, in float32; zeros for padding."""
+        """Hidden states after the last norm, in float32; zeros for padding."""
         assert cache is None or isinstance(cache, PagedCache)
         if tokens.numel():
             self._check(int(tokens.min()), int(tokens.max()))
@@ -223,13 +143,13 @@ class CompiledNetwork:
             cut = list(runs([len(row) for row in ids], self.network.config.causal, AT_ONCE))
             if held is None:
                 held = self._temporary(ids, cut)
-            for pieces in cut:
-                states = self._run(pieces, ids, held)
+            for spans in cut:
+                states = self._run(spans, ids, held)
                 done = 0
-                for piece in pieces:
-                    places = at[piece.row][piece.start : piece.start + piece.count]
-                    out[piece.row, places] = states[done : done + piece.count]
-                    done += piece.count
+                for span in spans:
+                    places = at[span.row][span.start : span.start + span.count]
+                    out[span.row, places] = states[done : done + span.count]
+                    done += span.count
             if temporary:
                 self._give_back(held)
             return result
@@ -246,8 +166,8 @@ class CompiledNetwork:
     def next_logits(
         self, tokens: Int[Tensor, "batch seq"], real: Bool[Tensor, "batch seq"] | None, cache: Cache
     ) -> Float[Tensor, "batch vocab"]:
-        """Logits behind the last real token of each row, without the cap: network and head in one run, and what is left of the last
-        block behind its keys and values for these tokens alone."""
+        """Logits after the last real token of each row, without the cap: network and head in one run, and what is
+        left of the last block after its keys and values for these tokens alone."""
         result = torch.empty(len(tokens), self._head.blocks * 16)
         self._take_in(tokens, real, cache, result)
         return result[:, : self._head.rows]
@@ -268,49 +188,48 @@ class CompiledNetwork:
                 return
             at = real_places(tokens, real)
             ids = [row[places] for row, places in zip(tokens.numpy(), at, strict=True)]
-            for pieces in runs([len(row) for row in ids], self.network.config.causal, AT_ONCE):
-                self._place_pieces(pieces, ids, cache)
-                ends = np.cumsum([piece.count for piece in pieces])
-                last = [number for number, one in enumerate(pieces) if one.start + one.count == len(ids[one.row])]
-                if last and result is not None:  # neighbours among the rows, as pieces stand in their order
+            for spans in runs([len(row) for row in ids], self.network.config.causal, AT_ONCE):
+                self._place_spans(spans, ids, cache)
+                ends = np.cumsum([span.count for span in spans])
+                last = [number for number, one in enumerate(spans) if one.start + one.count == len(ids[one.row])]
+                if last and result is not None:  # neighbours among the rows, as spans stand in their order
                     self._put(Field.KEPT, ends[last] - 1)
                     self._frame[Field.KEPT_COUNT] = len(last)
-                    self._go_to_logits(self._tapes.last, result[pieces[last[0]].row :])
+                    self._go_to_logits(self._tapes.last, result[spans[last[0]].row :])
                 else:
-                    self._use(self._tapes.taking)
+                    self._use(self._tapes.reading)
                     self._go()
 
     def _go_to_logits(self, tape: np.ndarray | None, result: Float[Tensor, "rows padded"]) -> None:
         """Run a tape that ends with the head."""
+        from lmworks.kernels.run.tape import send_logits
+
         assert tape is not None
-        tape[-1, OUTPUT], tape[-1, OUTPUT_STRIDE] = result.data_ptr(), 4 * result.shape[1]
+        send_logits(tape, result.data_ptr(), 4 * result.shape[1])
         self._use(tape)
         self._go()
-
-    def writes(self) -> bool:
-        """Can it write by itself, with logits that stand for those of the network?"""
-        return self.head_ready() and self.network.config.logit_cap is None and not self._turns_with_length
 
     def write(
         self,
         rows: Sequence[Sequence[int]],
         cache: Cache,
-        choices: Sequence[Choice],
-        shares: Float[np.ndarray, "rounds tokens"],
-        hurried: np.ndarray,
+        choices: Sequence[TokenChoice],
+        uniforms: Float[np.ndarray, "rounds tokens"],
+        interrupt: np.ndarray,
     ) -> Written:
-        """Read the tokens of each row, one and what is guessed to follow it, and choose the one behind each of them. Where every row
-        has one token, what it chose is read next, round after round: at most as many rounds as `shares` has, until a row comes to an end of
-        its text or to a token that the kernels do not choose, or the int64 in `hurried` is 1, which any thread may make it. `choices` are
-        those of each token, and `shares`, from 0 to 1, say which tokens are drawn. What passes in Python between two tokens passes once
-        for all of them."""
+        """Read the tokens of each row, one and what is guessed to follow it, and choose the one after each of them.
+        Where every row has one token, what it chose is read next, round after round: at most as many rounds as
+        `uniforms` has, until a row comes to an end of its text or to a token that the kernels do not choose, or the
+        int64 in `interrupt` is 1, which any thread may make it. `choices` are those of each token, and `uniforms`,
+        from 0 to 1, say which tokens are drawn. What passes in Python between two tokens passes once for all of
+        them."""
         assert isinstance(cache, PagedCache)
         sizes = list(map(len, rows))
-        assert len(shares) == 1 or max(sizes) == 1, "several tokens of a row are read in one round"
+        assert len(uniforms) == 1 or max(sizes) == 1, "several tokens of a row are read in one round"
         self._check(min(map(min, rows)), max(map(max, rows)))
         with self.lock:
-            self._place(rows, range(len(rows)), cache, len(shares))
-            chosen, logprobs = self._let_write(sum(sizes), choices, shares, len(shares), hurried)
+            self._place(rows, range(len(rows)), cache, len(uniforms))
+            chosen, logprobs = self._let_write(sum(sizes), choices, uniforms, len(uniforms), interrupt)
             done = self._frame.item(Field.ROUNDS_DONE)
             written, first = [], 0
             for number, (row, size) in enumerate(zip(rows, sizes, strict=True)):
@@ -324,7 +243,7 @@ class CompiledNetwork:
                     cache.sizes[number] += done - 1
                 judged = logprobs[:done, first : first + last].ravel().tolist()
                 left = self._left(first + last - 1) if tokens[-1] < 0 else None
-                written.append(Writing(tokens, judged, left, size - 1, last - 1))
+                written.append(RowWritten(tokens, judged, left, size - 1, last - 1))
                 first += size
             cache.close_pages()
         return Written(written, done)
@@ -333,51 +252,51 @@ class CompiledNetwork:
         self,
         tokens: Sequence[int],
         cache: Cache,
-        choice: Choice,
-        shares: Float[np.ndarray, " tokens"],
+        choice: TokenChoice,
+        uniforms: Float[np.ndarray, " tokens"],
         rounds: int,
-        hurried: np.ndarray,
-        lookup: LookingUp,
+        interrupt: np.ndarray,
+        lookup: PromptLookup,
     ) -> Written:
-        """Write one row that guesses by itself: read its tokens, one and what `lookup` guesses to follow it, keep those behind that are
-        right and the one behind them, and read that with new guesses, for so many rounds. At most as many tokens as `shares`
-        has, one for each; the rest is as in `write`."""
+        """Write one row that guesses by itself: read its tokens, one and what `lookup` guesses to follow it, keep
+        the guesses that are right and the token after them, and read that with new guesses, for `rounds` rounds. At
+        most as many tokens as `uniforms` has, one for each; the rest is as in `write`."""
         assert isinstance(cache, PagedCache)
         self._check(min(tokens), max(tokens))
         with self.lock:
             past = cache.sizes[0]
-            cuts = self._cuts(min(1 + lookup.most, len(shares)), past + len(shares))
-            self._place([tokens], range(1), cache, len(shares) - len(tokens) + 1, cuts)
-            state = lookup.ready(len(shares), cuts.table.ctypes.data)
-            chosen, logprobs = self._let_write(cuts.tokens, [choice], shares, rounds, hurried, state)
+            cuts = self._cuts(min(1 + lookup.most, len(uniforms)), past + len(uniforms))
+            self._place([tokens], range(1), cache, len(uniforms) - len(tokens) + 1, cuts)
+            state = lookup.ready(len(uniforms), cuts.table.ctypes.data)
+            chosen, logprobs = self._let_write(cuts.tokens, [choice], uniforms, rounds, interrupt, state)
             done = self._frame.item(Field.ROUNDS_DONE)
-            count, tried, right, row = lookup.went()
+            count, tried, right, row = lookup.outcome()
             left = None if row < 0 else self._left(row)
             count += row >= 0
             cache.sizes[0] = past + count
             cache.close_pages()
-        written = Writing(chosen[:count].tolist(), logprobs[:count].tolist(), left, tried, right)
+        written = RowWritten(chosen[:count].tolist(), logprobs[:count].tolist(), left, tried, right)
         return Written([written], done)
 
     def _let_write(
         self,
         tokens: int,
-        choices: Sequence[Choice],
-        shares: np.ndarray,
+        choices: Sequence[TokenChoice],
+        uniforms: np.ndarray,
         rounds: int,
-        hurried: np.ndarray,
+        interrupt: np.ndarray,
         lookup: int = 0,
-    ) -> tuple[Int[np.ndarray, "*shares"], Float[np.ndarray, "*shares"]]:
-        """Run the tape that chooses, with room for the logits of so many tokens; what was chosen for each share, and the log-probability
-        of that. `lookup` is the address of the state of a row that guesses by itself."""
-        told = np.zeros((3, *shares.shape))
-        told[0], chosen, logprobs = shares, told[1].view(np.int64), told[2]
-        self._choose_too(tokens)
+    ) -> tuple[Int[np.ndarray, "*uniforms"], Float[np.ndarray, "*uniforms"]]:
+        """Run the tape that chooses, with room for the logits of this many tokens; what was chosen by each number,
+        and the log-probability of that. `lookup` is the address of the state of a row that guesses by itself."""
+        told = np.zeros((3, *uniforms.shape))
+        told[0], chosen, logprobs = uniforms, told[1].view(np.int64), told[2]
+        self._choose_too(tokens, lookup != 0)
         self._put(Field.CHOICES, table_of(choices))
-        self._put(Field.SHARES, told)
-        if self._keep.get(Field.HURRY) is not hurried:
-            self._put(Field.HURRY, hurried)
-        start, size = self._frame.item(Field.SHARES), chosen.nbytes
+        self._put(Field.UNIFORMS, told)
+        if self._keep.get(Field.INTERRUPT) is not interrupt:
+            self._put(Field.INTERRUPT, interrupt)
+        start, size = self._frame.item(Field.UNIFORMS), chosen.nbytes
         self._frame[Field.CHOSEN : Field.LOGPROBS + 1] = start + size, start + 2 * size
         try:
             self._frame[Field.ROUNDS : Field.STOP + 1] = rounds, 0, 0
@@ -391,17 +310,16 @@ class CompiledNetwork:
         """Logits for Python, copied by NumPy, which wakes no threads."""
         return torch.from_numpy(self._logits.numpy()[row, : self._head.rows].copy())
 
-    def _choose_too(self, tokens: int) -> None:
-        """Use the tape that chooses tokens, with room for the logits of so many."""
-        writing = self._tapes.writing
-        assert writing is not None
+    def _choose_too(self, tokens: int, guesses: bool) -> None:
+        """Use the tape that chooses tokens, with room for the logits of this many."""
+        from lmworks.kernels.run.tape import choose_from
+
+        tape = self._tapes.guessing if guesses else self._tapes.writing
+        assert tape is not None
         if len(self._logits) < tokens:
             self._logits = torch.empty(tokens, self._head.blocks * 16)
-        if writing.item(-2, LOGITS) != self._logits.data_ptr():
-            head, choosing, _ = writing[-3:]
-            head[OUTPUT] = choosing[LOGITS] = self._logits.data_ptr()
-            head[OUTPUT_STRIDE] = choosing[LOGITS_STRIDE] = 4 * self._logits.shape[1]
-        self._use(writing)
+        choose_from(tape, self._logits.data_ptr(), 4 * self._logits.shape[1])
+        self._use(tape)
 
     @property
     def bytes(self) -> int:
@@ -411,24 +329,24 @@ class CompiledNetwork:
     # Runs
 
     def _check(self, smallest: int, largest: int) -> None:
-        """ConfigError for an id that there is no row for: the kernels would read what lies behind the table."""
+        """ConfigError for an id that there is no row for: the kernels would read what lies after the table."""
         if not 0 <= smallest <= largest < self.network.config.vocab_size:
             raise ConfigError(
-                f"ids lie between {smallest} and {largest}, and the vocabulary has {self.network.config.vocab_size:,}; encode "
-                "the text with this model's tokenizer"
+                f"ids lie between {smallest} and {largest}, and the vocabulary has {self.network.config.vocab_size:,}; "
+                "encode the text with this model's tokenizer"
             )
 
-    def _run(self, pieces: list[Piece], ids: list[np.ndarray], cache: PagedCache) -> np.ndarray:
-        """Hidden states of the pieces' tokens, as a view of the stream."""
-        count = self._place_pieces(pieces, ids, cache)
+    def _run(self, spans: list[Span], ids: list[np.ndarray], cache: PagedCache) -> np.ndarray:
+        """Hidden states of the spans' tokens, as a view of the stream."""
+        count = self._place_spans(spans, ids, cache)
         self._use(self._tapes.hidden)
         self._go()
         return self.buffers.stream[:count]
 
-    def _place_pieces(self, pieces: list[Piece], ids: list[np.ndarray], cache: PagedCache) -> int:
-        """What `_place` does, for pieces of rows."""
-        tokens = [ids[piece.row][piece.start : piece.start + piece.count].tolist() for piece in pieces]
-        return self._place(tokens, [piece.row for piece in pieces], cache)
+    def _place_spans(self, spans: list[Span], ids: list[np.ndarray], cache: PagedCache) -> int:
+        """What `_place` does, for spans of rows."""
+        tokens = [ids[span.row][span.start : span.start + span.count].tolist() for span in spans]
+        return self._place(tokens, [span.row for span in spans], cache)
 
     def _place(
         self,
@@ -438,9 +356,9 @@ class CompiledNetwork:
         rounds: int = 1,
         cuts: Cuts | None = None,
     ) -> int:
-        """Tell the frame which tokens of which rows run, where they stand and what they see; returns how many there are. With few
-        calls, as each finds the processor's caches full of weights. Where the tape chooses tokens, with room for those of all rounds;
-        where one row guesses by itself, as many at once as there are `cuts` for."""
+        """Tell the frame which tokens of which rows run, where they stand and what they see; returns how many there
+        are. With few calls, as each finds the processor's caches full of weights. Where the tape chooses tokens,
+        with room for those of all rounds; where one row guesses by itself, as many at once as there are `cuts` for."""
         counts, pasts = list(map(len, tokens)), [cache.sizes[row] for row in rows]
         ends = [past + count for past, count in zip(pasts, counts, strict=True)]
         longest, total = max(ends) + rounds - 1, sum(counts)
@@ -479,14 +397,15 @@ class CompiledNetwork:
     def _must_have_places(self, longest: int) -> None:
         if self.weights.places and longest > self.weights.places:
             raise ConfigError(
-                f"the text has {longest:,} tokens and the network has learned {self.weights.places:,} positions; shorten the text"
+                f"the text has {longest:,} tokens and the network has learned {self.weights.places:,} positions; "
+                "shorten the text"
             )
 
     def _tell(
         self, told: np.ndarray, positions: list[int], counts: list[int], longest: int, cut: tuple[int, int, int]
     ) -> None:
-        """Put into the frame what is told of each token and each tile; for how many tokens there is room, and how many tiles and parts
-        there are, says `cut`, and `counts` the tokens of each row, one behind another."""
+        """Put into the frame what is told of each token and each tile; for how many tokens there is room, and how
+        many tiles and parts there are, says `cut`, and `counts` the tokens of each row, one after another."""
         room, tiles, parts = cut
         self._put(Field.IDS, told)
         ids = self._frame.item(Field.IDS)
@@ -515,8 +434,8 @@ class CompiledNetwork:
         return self._kept_cuts[1]
 
     def _shared_pages(self, tiles: int, counts: list[int], longest: int) -> int:
-        """The pages of the longest row where threads share them, else 1. Of several texts' pages a thread might get those of a long
-        one alone, so that only two tokens share theirs."""
+        """The pages of the longest row where threads share them, else 1. Of several texts' pages a thread might get
+        those of a long one alone, so that only two tokens share theirs."""
         pages, few = -(-longest // PAGE), sum(counts) <= 2
         alone = len(counts) == 1 and tiles * self.network.config.kv_heads < SPLIT * self.team.threads
         return pages if few or (alone and self._mix_bytes(sum(counts), pages) <= MOST_PARTS) else 1
@@ -526,6 +445,8 @@ class CompiledNetwork:
         return tokens * config.heads * parts * (config.head_dim + 16) * 4
 
     def _multiply_head(self, rows: np.ndarray, output: np.ndarray) -> None:
+        from lmworks.kernels.run.tape import head_steps, table
+
         self._make_room(len(rows))
         self._frame[Field.TOKENS] = len(rows)
         self._use(table(head_steps(self.weights, rows, output.ctypes.data, output.strides[0])))
@@ -535,12 +456,13 @@ class CompiledNetwork:
         """Run a tape, which `stays` or is there for this run alone."""
         if self.team.process != os.getpid():  # a child process has none of its parent's threads
             self.team = team()
-            self._barrier[:], self._keep[Field.MARKS][:] = 0, 0  # as they left them
+            self._barrier[:], self._keep[Field.DONE][:] = 0, 0  # as they left them
         self.team.run(self._frame, self._barrier, stays)
 
-    def _temporary(self, ids: list[np.ndarray], cut: list[list[Piece]]) -> PagedCache:
-        """Pages for texts that nobody goes on with: of one layer, used again and again, where each row is read at once."""
-        whole = len(cut) == 1 or all(piece.count == len(ids[piece.row]) for run in cut for piece in run)
+    def _temporary(self, ids: list[np.ndarray], cut: list[list[Span]]) -> PagedCache:
+        """Pages for texts that nobody goes on with: of one layer, used again and again, where each row is read at
+        once."""
+        whole = len(cut) == 1 or all(span.count == len(ids[span.row]) for run in cut for span in run)
         if not whole:
             return self.new_cache(len(ids))
         cache = PagedCache(len(ids), self._layer_bytes, 1)
@@ -556,7 +478,8 @@ class CompiledNetwork:
             self._scratch_pages.pages.append([page for row in cache.pages for page in row])
 
     def _turns(self, positions: list[int], counts: list[int], longest: int) -> np.ndarray | None:
-        """The row of cosines and sines of each token, None for that of its position; their tables grow with the longest text."""
+        """The row of cosines and sines of each token, None for that of its position; their tables grow with the
+        longest text."""
         if not self._half:
             return None
         if self._turns_with_length:  # dynamic scaling: each row by its own length, which changes
@@ -596,13 +519,13 @@ class CompiledNetwork:
         adapters = [one.down for one in self.weights.adapters.values()]
         self._blocks = max(one.blocks for one in (*self.weights.matrices.values(), *adapters))
         inner = max(one.blocks for name, one in self.weights.matrices.items() if not is_vocabulary(name))
-        stride = MAIL_BEGIN + 64 * max(inner * MOST_LED, self._blocks * OF_VOCABULARY)
-        self._put(Field.MAIL, aligned(stride * (self.team.threads - 1)))
-        self._frame[Field.MAIL_STRIDE] = stride
+        stride = 64 * max(inner * MOST_LED, self._blocks * OF_VOCABULARY)
+        self._put(Field.OUTBOX, aligned(stride * (self.team.threads - 1)))
+        self._frame[Field.OUTBOX_STRIDE] = stride
         self._mark_room(self._blocks)
 
     def _make_room(self, tokens: int) -> None:
-        """Buffers for so many tokens, and the tapes that name them."""
+        """Buffers for this many tokens, and the tapes that name them."""
         if hasattr(self, "buffers") and self.buffers.tokens >= tokens:
             return
         self.team.keep(getattr(self, "buffers", None))
@@ -618,30 +541,31 @@ class CompiledNetwork:
         self._write_tapes()
 
     def _write_tapes(self) -> None:
+        from lmworks.kernels.run.tape import Room, tapes
+
         self.team.keep(getattr(self, "_tapes", None))
         room, size = self._choosing_room.ctypes.data, self._choosing_room.nbytes // self.team.threads
-        choosing = [Operation.CHOOSE, 0, 0, self._head.rows, room, size] if self._has_head else None
-        self._tapes = tapes(self.weights, self.buffers, choosing)
+        self._tapes = tapes(self.weights, self.buffers, Room(room, size) if self._has_head else None)
 
     def _room_for(self, tokens: int, mixed: int, units: int) -> None:
-        """Room for the parts of attention, so many bytes, and for the marks of its units; helpers have their own parts, where that is not too
-        much, and where it is nobody leads."""
+        """Room for the parts of attention (`mixed` bytes) and for the marks of its units; helpers have their own
+        parts, where that is not too much, and where it is nobody leads."""
         needed = -(-mixed // 64) * 64
         led = tokens <= MOST_LED and needed * self.team.threads <= MOST_PARTS
         own = needed * (self.team.threads if led else 1)
-        if Field.MIX not in self._keep or self._keep[Field.MIX].nbytes < own:
-            self._put(Field.MIX, aligned(2 * own if mixed > self._mix_bytes(tokens, 1) else own))
-        self._frame[Field.MIX_STRIDE] = needed
-        self._mark_room(units if led else MOST_UNITS + 1)
+        if Field.MIXED not in self._keep or self._keep[Field.MIXED].nbytes < own:
+            self._put(Field.MIXED, aligned(2 * own if mixed > self._mix_bytes(tokens, 1) else own))
+        self._frame[Field.MIXED_STRIDE] = needed
+        self._mark_room(units if led else MOST_CHUNKS + 1)
 
     def _mark_room(self, units: int) -> None:
-        """Room for the marks of so many units of a step; none where they are too many, and nobody leads."""
-        marks = self._keep.get(Field.MARKS)
-        if marks is None or len(marks) < units <= MOST_UNITS:
+        """Room for the marks of this many units of a step; none where they are too many, and nobody leads."""
+        marks = self._keep.get(Field.DONE)
+        if marks is None or len(marks) < units <= MOST_CHUNKS:
             self.team.keep(marks)
-            marks = self._keep[Field.MARKS] = np.zeros(2 * units, np.int64)
+            marks = self._keep[Field.DONE] = np.zeros(2 * units, np.int64)
             self._marks = int(marks.ctypes.data)
-        self._frame[Field.MARKS] = self._marks if units <= MOST_UNITS else 0
+        self._frame[Field.DONE] = self._marks if units <= MOST_CHUNKS else 0
 
     def _put(self, field: Field, array: np.ndarray) -> None:
         """An array into the frame, and kept alive as long as it stands there."""
@@ -656,15 +580,11 @@ class CompiledNetwork:
 
 
 def _tiles(counts: Sequence[int], most: int) -> list[tuple[int, int]]:
-    """The first of up to `most` neighbouring tokens of a row, and how many they are; `counts` are the tokens of each row."""
+    """The first of up to `most` neighbouring tokens of a row, and how many they are; `counts` are the tokens of each
+    row."""
     starts = itertools.accumulate(counts, initial=0)
     return [
         (start + at, min(most, size - at))
         for start, size in zip(starts, counts, strict=False)
         for at in range(0, size, most)
     ]
-
-
-def _fingerprint(weights: Sequence[Tensor]) -> list[tuple[object, ...]]:
-    """Changes when a weight does."""
-    return [(one.data_ptr(), one._version, one.requires_grad) for one in weights]

@@ -1,157 +1,204 @@
-"""What a run of a tape reads: the frame, a table of numbers and addresses, and the tape's operations and their operands.
+"""The frame: what a run is told, a table of 64-bit integers. The layouts of what it points to. Imports no numba.
 
-Everything is a 64-bit integer: counts, strides in bytes, addresses, and float32 numbers by their bits. Imports no numba.
+Entries are counts, strides in bytes, addresses, and float32 numbers by their bits. Python fills it in, every step of a
+tape reads it; compiled code names an entry as Python does, `field(frame, Field.TOKENS)`.
 """
 
 from __future__ import annotations
 
-import struct
-from enum import IntEnum
+from enum import IntEnum, auto
+from typing import Any
 
 
-class Field(IntEnum):
-    """The frame's entries. Sizes are of one run; addresses are of arrays that live as long as it. Neighbours are put in at once in places,
-    in this order (engine.py)."""
+class Table(IntEnum):
+    """Places in a table of 64-bit integers, from 0 on."""
 
-    TAPE = 0
-    """Address of the operations, [steps, WORDS]."""
-    STEPS = 1
-    TOKENS = 2
-    IDS = 3
+    @staticmethod
+    def _generate_next_value_(name: str, start: int, count: int, last_values: list[Any]) -> int:
+        return count
+
+
+class Field(Table):
+    """The frame's entries. Sizes are those of one run; addresses are of arrays that live as long as it does.
+
+    engine.py fills in some neighbours at once, in this order.
+    """
+
+    TAPE = auto()
+    """Address of the steps, [STEPS, WORDS]."""
+    STEPS = auto()
+    OPERATIONS = auto()
+    """Address of the operations' functions, [operations, Entry]."""
+    TOKENS = auto()
+    IDS = auto()
     """int64 [tokens]: token ids."""
-    POSITIONS = 4
+    POSITIONS = auto()
     """int64 [tokens]: each token's place in its own text."""
-    TURNS = 5
+    TURNS = auto()
     """int64 [tokens]: rows of COSINES and SINES."""
-    ENDS = 6
+    ENDS = auto()
     """int64 [tokens]: each token sees the positions below this."""
-    PAGES = 7
+    PAGES = auto()
     """int64 [tokens]: address of the addresses of the pages of the token's row."""
-    TILES = 8
+    TILES = auto()
     """int64 [tiles, 2]: first token and number of tokens, which follow one another in their text."""
-    TILE_COUNT = 9
-    PARTS = 10
-    """Parts of attention kept for each query head: 1, or the pages of the longest row where pages are shared among threads."""
-    LAYER_BYTES = 11
+    TILE_COUNT = auto()
+    PARTS = auto()
+    """Parts of attention kept for each query head: 1, or the pages of the longest row where threads share its pages."""
+    LAYER_BYTES = auto()
     """From one layer's part of a page to the next; 0 where all layers share one."""
-    STREAM = 12
+    STREAM = auto()
     """float32 [tokens, dim]: the residual stream."""
-    VALUES = 13
-    """int8 [tokens, widest]: what the next matrix is multiplied with (quantised.py)."""
-    VALUES_STRIDE = 14
-    SCALES = 15
-    SUMS = 16
-    SCALES_STRIDE = 17
-    MIX = 18
-    """float32 [tokens, heads, parts, head_dim + 16] (attention.py)."""
-    COSINES = 19
+    VALUES = auto()
+    """int8 [tokens, widest]: what the next matrix is multiplied with (operations/quantise.py)."""
+    VALUES_STRIDE = auto()
+    SCALES = auto()
+    SUMS = auto()
+    SCALES_STRIDE = auto()
+    MIXED = auto()
+    """float32 [tokens, heads, parts, head_dim + 16]: parts of attention (emit/attention_page.py)."""
+    COSINES = auto()
     """float32 [rows, half]."""
-    SINES = 20
-    SCRATCH = 21
-    """For each thread, SCRATCH_STRIDE bytes."""
-    SCRATCH_STRIDE = 22
-    BARRIER = 23
-    """At 0 the threads that have arrived, at 64 how often all have, at TAKEN the blocks of a matrix that were taken (matrix.py), at CLAIMS
-    what helpers claim (claims.py), from LOOKS on for each thread, 64 bytes apart, its looks. Its size: `barrier_bytes`."""
-    ROUNDS = 24
+    SINES = auto()
+    SCRATCH = auto()
+    """SCRATCH_STRIDE bytes for each thread."""
+    SCRATCH_STRIDE = auto()
+    BARRIER = auto()
+    """What threads meet at; its layout is below, its size `barrier_bytes`."""
+    ROUNDS = auto()
     """How often the tape is run, each time for the tokens that it chose: 1 where it chooses none."""
-    ROUNDS_DONE = 25
-    STOP = 26
-    """Not 0: the round is the last one, as a token ended its text or could not be chosen."""
-    HURRY = 27
-    """Address of an int64 that becomes 1 at any time, where somebody waits for the end of the run."""
-    CHOICES = 28
-    """int64 and float64 [tokens, CHOICE_WORDS]: how each row's next token is chosen (next_token.py); of a row that guesses by itself one."""
-    SHARES = 29
-    """float64 [rounds, tokens], or of a row that guesses by itself [tokens that it writes]: from 0 to 1, the place of each among the
-    probabilities. Likewise the next two."""
-    CHOSEN = 30
+    ROUNDS_DONE = auto()
+    STOP = auto()
+    """Not 0: this round is the last one, since a text ended or a token could not be chosen."""
+    INTERRUPT = auto()
+    """Address of an int64 that any thread may set to 1 to end the run after this round."""
+    CHOICES = auto()
+    """[tokens, Choosing]: how each row's next token is chosen; for a row that guesses, a single one."""
+    UNIFORMS = auto()
+    """float64 [rounds, tokens] in 0 to 1: the place of each token among the probabilities. For a row that guesses,
+    [tokens that it writes]; so are the next two."""
+    CHOSEN = auto()
     """int64 [rounds, tokens]: the tokens; -1 where Python has to choose."""
-    LOGPROBS = 31
-    """float64 [rounds, tokens]: of the chosen tokens, where they are asked for; of one that Python has to choose, what its logit lacks."""
-    KEPT = 32
-    """int64 [KEPT_COUNT], rising: the tokens that go on behind KEEP."""
-    KEPT_COUNT = 33
-    LED = 34
-    """Not 0: thread 0 leads and the others help (claims.py); for up to MOST_LED tokens."""
-    MARKS = 35
-    """int64 [units]: number of the step for which each unit was done last, x threads + who did it."""
-    MAIL = 36
-    """For each helper, MAIL_STRIDE bytes: a step of its own, and its outputs of a matrix."""
-    MAIL_STRIDE = 37
-    MIX_STRIDE = 38
-    """Bytes from the leader's MIX to a helper's, and to the next one's."""
-    LOOKUP = 39
-    """Of a row that guesses by itself: int64 [lookup.WORDS], else 0."""
+    LOGPROBS = auto()
+    """float64 [rounds, tokens]: of the chosen tokens, where they are asked for. For a token that Python has to choose,
+    what is added to its logit."""
+    KEPT = auto()
+    """int64 [KEPT_COUNT], rising: the tokens that go on after KEEP."""
+    KEPT_COUNT = auto()
+    LED = auto()
+    """Not 0: thread 0 leads and the others help (work_stealing.py), for up to MOST_LED tokens."""
+    DONE = auto()
+    """int64 [chunks]: the number of the last step in which each chunk was done, times threads, plus who did it."""
+    OUTBOX = auto()
+    """OUTBOX_STRIDE bytes for each helper: its outputs of a matrix."""
+    OUTBOX_STRIDE = auto()
+    MIXED_STRIDE = auto()
+    """Bytes from the leader's MIXED to the first helper's, and from each to the next."""
+    LOOKUP = auto()
+    """For a row that guesses, int64 [lookup.WORDS]; otherwise 0."""
 
 
-class Operation(IntEnum):
-    """What a step does; its operands stand behind it, in this order."""
-
-    EMBED = 1
-    """table, bits, groups, dim bytes, factor"""
-    PLACE = 2
-    """table, offset, dim"""
-    NORM = 3
-    """weight, bias or 0, dim, eps, centred, source, kept or 0, table of outliers or 0 to leave no values"""
-    QUANTISE = 4
-    """source, source stride, width, factor, table of outliers"""
-    MATRIX = 5
-    """weights, bits, blocks, groups, output, output stride, adds, bias or 0, table of outliers, of an adapter or 0"""
-    HEADS = 6
-    """output of the qkv matrix, its stride, heads, kv heads, head_dim, half or 0, query norm or 0, key norm, eps, scale, layer"""
-    ATTEND = 7
-    """output of the qkv matrix, its stride, heads, kv heads, head_dim, layer, window or 0"""
-    MIX = 8
-    """heads, head_dim, window or 0"""
-    ACTIVATE = 9
-    """input, its stride, width, number of the activation, gated, table of outliers"""
-    CHOOSE = 10
-    """logits, their stride, vocabulary, room, room of a thread in bytes"""
-    KEEP = 11
-    """three arrays of float32 with a row for each token, or 0, each with the bytes of a row"""
-    FOLLOW = 12
-    """None: what was chosen is read next."""
-
-
-ENTRY_BYTES = 24
-"""Of a block of rows, in the table of an adapter (adapters.py)."""
 WORDS = 12
-"""Of a step: the operation and its operands."""
-MAIL_BEGIN = 128
-"""Where the outputs begin in a helper's mail, behind its step."""
-MOST_LED, MOST_UNITS = 512, 2**20 - 1
-"""Tokens that a run with a leader has at most, and units of a step."""
-OF_VOCABULARY = 16
-"""Tokens whose outputs of the widest matrix find room in a helper's mail; with more, the leader multiplies it alone."""
+"""Of a step: the number of its operation, then its operands."""
+STEP_BYTES = 8 * WORDS
 
 
-TAKEN, CLAIMS, LOOKS = 128, 192, 320
-"""Places in the barrier."""
-HELPED = CLAIMS + 64
-"""There: how many units helpers did, and behind it of how many."""
-DONE = 8
-"""Behind the number of a thread's job: that of the last one that it did (team.py)."""
-FRAME, THREADS, CORES = 16, 24, 32
-"""Of the job, at thread 0; the last is the address of what says where each thread runs while one leads, int64 [1 + threads, CORE_WORDS]."""
-MASK_WORDS = 16
-CORE_WORDS = 2 + MASK_WORDS
-"""In the first row looks and a lock: a helper that looked so often for something to do takes the leader's core and gives it its own (0:
-never). Then of each thread its number in the system, the core's number, and a mask of that core alone."""
-OVER, ALONE = -1, -2
-"""At CLAIMS: nobody leads any more; the leader does something by itself."""
+class Entry(Table):
+    """The functions of an operation, by their addresses (operation.py); 0 where it has none."""
+
+    RUN = auto()
+    COUNT = auto()
+    DO = auto()
+    TAKE_OVER = auto()
+    READS_TEXTS = auto()
+    TAKES_LONG = auto()
+    MOVES_TEXTS = auto()
 
 
-def barrier_bytes(threads: int) -> int:
-    """What a barrier of so many threads takes."""
-    return LOOKS + 64 * threads
+ENTRY_BYTES = 8 * len(Entry)
+
+
+class Choosing(Table):
+    """How a row's next token is chosen (next_token.py): float64 numbers first, then integers."""
+
+    FACTOR = auto()
+    TOP_P = auto()
+    MIN_P = auto()
+    TOP_K = auto()
+    JUDGED = auto()
+    """Log-probabilities are wanted."""
+    ENDS = auto()
+    """Address of END_COUNT tokens that end the text."""
+    END_COUNT = auto()
+    FORBIDDEN = auto()
+    """The first FORBIDDEN tokens are none of these."""
+
+
+CHUNK = 128
+"""Logits whose exponents are summed by themselves (emit/softmax.py)."""
+EDGE = 1e-6
+"""Tokens this many times less probable than the most probable one are looked at only where others are not enough."""
+
+# The room in which a thread chooses a token, offsets in bytes: a chunk of logits, the largest logit, a sum that nobody
+# needs, the sums of all chunks. After them come the places of tokens, and then their exponents, as many as there are
+# logits in all chunks.
+LARGEST = 4 * CHUNK
+SPARE = LARGEST + 4
+TOTALS = SPARE + 4
+
+
+def room_numbers(logits: int) -> int:
+    """float32 numbers of a room for this many logits."""
+    chunks = -(-logits // CHUNK)
+    return TOTALS // 4 + chunks + 2 * CHUNK * chunks
+
+
+ADAPTER_ENTRY_BYTES = 24
+"""Of a block of rows, in the table of an adapter (adapters.py)."""
 
 
 def group_bytes(bits: int) -> int:
-    """Bytes of a group of 16 x 32 packed weights: codes, scales, minima (matrix.py)."""
+    """Bytes of a group of 16 x 32 packed weights: codes, scales, minima (operations/matrix.py)."""
     return 64 * bits + 64
 
 
-def float_bits(value: float) -> int:
-    """A float32 number as the integer of its bits."""
-    return int(struct.unpack("<I", struct.pack("<f", value))[0])
+# The barrier, offsets in bytes, 64 apart where different threads write. At 0 the threads that have arrived.
+ARRIVALS = 64
+"""How often all have arrived."""
+TAKEN = 128
+"""Blocks of a matrix that were taken."""
+CLAIMS = 192
+"""What helpers claim (work_stealing.py)."""
+HELPED = CLAIMS + 64
+"""The chunks that helpers did, and then all chunks that they could have done."""
+LOOKS = 320
+"""From here on 64 bytes for each thread: how often it looked while it waited, and whether it reads texts."""
+
+
+def barrier_bytes(threads: int) -> int:
+    """What a barrier for this many threads takes."""
+    return LOOKS + 64 * threads
+
+
+class Job(Table):
+    """What a thread is given to do (interpreter.run), 64 bytes for each; the last three count at thread 0 alone."""
+
+    NUMBER = auto()
+    DONE = auto()
+    """The number of the last job that it did."""
+    FRAME = auto()
+    THREADS = auto()
+    CORES = auto()
+    """Address of int64 [1 + threads, CORE_WORDS]: where each thread runs while one leads."""
+
+
+MASK_WORDS = 16
+CORE_WORDS = 2 + MASK_WORDS
+"""In the first row: after how many looks for something to do a helper takes the leader's core (0: never), and a lock.
+Then of each thread its number in the system, its core's number, and a mask of that core alone."""
+OVER, ALONE = -1, -2
+"""At CLAIMS: nobody leads any more; the leader does something by itself."""
+MOST_LED, MOST_CHUNKS = 512, 2**20 - 1
+"""Tokens of a run with a leader, and chunks of a step, at most."""
+OF_VOCABULARY = 16
+"""Tokens whose outputs of the widest matrix fit in a helper's outbox; with more, the leader multiplies it alone."""

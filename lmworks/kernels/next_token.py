@@ -2,71 +2,40 @@
 
     drawn(logits, 1 / temperature, top_p=0.95, at=0.37)      # None: PyTorch has to do it
     log_total(logits)                                        # log of the sum of e^logit; None likewise
-    table_of([Choice(1 / temperature, top_p=0.95)])          # for a run of the tape that chooses by itself (engine.py)
+    table_of([TokenChoice(1 / temperature, top_p=0.95)])     # for a run of the tape that chooses by itself (engine.py)
 
-With the weights of a network streaming through the caches in between, each array of a vocabulary's size that is written and read
-again, and each call of a library, costs ten times what it costs in a loop of its own: choosing took 0.38 ms of SmolLM2's 3.2.
+With the weights of a network streaming through the caches in between, each array of a vocabulary's size that is
+written and read again, and each call of a library, costs ten times what it costs in a loop of its own: choosing took
+0.38 ms of SmolLM2's 3.2.
 """
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from lmworks.kernels.library import loaded
+from lmworks.kernels.frame import CHUNK, Choosing, room_numbers
+from lmworks.kernels.run.library import loaded
+from lmworks.models.runner import TokenChoice
 
-CHUNK = 128
-"""Logits whose exponents are summed by themselves."""
-EDGE = 1e-6
-"""So many times less probable than the most probable one, a token is looked at only where others are not enough."""
-
-# The room of a thread, offsets in bytes: a chunk, the largest logit, a sum that nobody needs, the sums of all chunks. Behind them
-# are as many numbers as all chunks have for the places of tokens, and again for their exponents.
-LARGEST = 4 * CHUNK
-SPARE = LARGEST + 4
-TOTALS = SPARE + 4
-
-# Words of a row's choice: float64 numbers, then integers.
-FACTOR, TOP_P, MIN_P, TOP_K, JUDGED, ENDS, END_COUNT, FORBIDDEN = range(8)
-CHOICE_WORDS = 8
+__all__ = ["CHUNK", "drawn", "log_total", "room_numbers", "table_of"]
 
 _own = threading.local()
 
 
-class Choice(NamedTuple):
-    """How the kernels choose the next tokens of a row."""
-
-    factor: float = 0.0
-    """Logits are multiplied with it before their softmax; 0 for the likeliest token."""
-    top_k: int = 0
-    top_p: float = 1.0
-    min_p: float = 0.0
-    judged: bool = False
-    """Log-probabilities are wanted."""
-    ends: np.ndarray = np.zeros(0, np.int64)
-    """int64: tokens that end the text."""
-    forbidden: int = 0
-    """So many next tokens are none of these."""
-
-    def behind(self, tokens: int) -> Choice:
-        """The choice of the token that follows so many."""
-        return self._replace(forbidden=max(self.forbidden - tokens, 0)) if self.forbidden else self
-
-
-def table_of(choices: Sequence[Choice]) -> np.ndarray:
-    """What the kernels read of them, int64 [rows, CHOICE_WORDS]; it holds addresses of their `ends`."""
-    table, before = np.empty((len(choices), CHOICE_WORDS), np.int64), None
+def table_of(choices: Sequence[TokenChoice]) -> np.ndarray:
+    """What the kernels read of them, int64 [rows, Choosing]; it holds addresses of their `ends`."""
+    table, before = np.empty((len(choices), len(Choosing)), np.int64), None
     for number, one in enumerate(choices):
-        if one is before:  # as mostly behind guesses
+        if one is before:  # as mostly after guesses
             table[number] = table[number - 1]
             continue
-        table[number, TOP_K:] = one.top_k, one.judged, one.ends.ctypes.data, len(one.ends), one.forbidden
-        table[number].view(np.float64)[:TOP_K] = one.factor, one.top_p, one.min_p
+        table[number, Choosing.TOP_K :] = one.top_k, one.logprobs, one.ends.ctypes.data, len(one.ends), one.forbidden
+        table[number].view(np.float64)[: Choosing.TOP_K] = one.factor, one.top_p, one.min_p
         before = one
     return table
 
@@ -74,8 +43,9 @@ def table_of(choices: Sequence[Choice]) -> np.ndarray:
 def drawn(
     logits: Tensor, factor: float, top_k: int = 0, top_p: float = 1.0, min_p: float = 0.0, at: float = 0.0
 ) -> int | None:
-    """The token at the share `at` of the probabilities softmax(factor x logits) that the filters leave. None where no kernels are
-    loaded, where the logits are not float32 numbers of a CPU or no numbers at all, and where top_p is 1 but for rounding."""
+    """The token at the share `at` of the probabilities softmax(factor x logits) that the filters leave. None where no
+    kernels are loaded, where the logits are not float32 numbers of a CPU or no numbers at all, and where top_p is 1
+    but for rounding."""
     kernels = loaded()
     if kernels is None or not _is_plain(logits):
         return None
@@ -94,12 +64,6 @@ def log_total(logits: Tensor) -> float | None:
 
 def _is_plain(logits: Tensor) -> bool:
     return logits.dtype is torch.float32 and logits.is_cpu and logits.stride(0) == 1
-
-
-def room_numbers(logits: int) -> int:
-    """float32 numbers of the room of a thread."""
-    chunks = -(-logits // CHUNK)
-    return TOTALS // 4 + chunks + 2 * CHUNK * chunks
 
 
 def _room(logits: int) -> int:

@@ -1,15 +1,18 @@
-"""Outliers: the few inputs of a matrix that are so large that the others of their group, rounded to 8 bits of the largest, would lose
-most of theirs. They are multiplied in float32 instead (after LLM.int8(), Dettmers et al. 2022, arXiv:2208.07339).
+"""Outliers: the few inputs of a matrix that are so large that the others of their group, rounded to 8 bits of the
+largest, would lose most of theirs. They are multiplied in float32 instead (after LLM.int8(), Dettmers et al. 2022,
+arXiv:2208.07339).
 
-In a transformer they are the same inputs for nearly all tokens, whatever the text, so that 64 drawn tokens show them. In SmolLM2
-up to 8 of 576 or 1,536 inputs take two thirds of the KL divergence away that values in 8 bits cost (docs/log.md).
+In a transformer they are the same inputs for nearly all tokens, whatever the text, so 64 random tokens show them. In
+SmolLM2, up to 8 of 576 or 1,536 inputs take away two thirds of the KL divergence that values in 8 bits cost
+(docs/log.md).
 
-Table of a matrix, int64, read by those who round its inputs:
-    for each group of 32      where its outliers stand in the table (bytes), how many they are
-    for each outlier          4 x its place in the group, where its value goes behind the token's scales (bytes)
-Another one is read by the matrix (matrix.py):
+Table of a matrix, int64, read by the step that rounds its inputs:
+    for each group of 32      where its outliers are listed in the table (bytes), and how many
+    for each outlier          4 x its place in the group, where its value goes, in bytes from the token's scales
+Another table is read by the matrix (operations/matrix.py):
     their number
-    for each outlier          where a block's codes of it begin (bytes), their place in a lane (bits), where its scales begin
+    for each outlier          where a block's codes of it begin (bytes), their place in a lane (bits), where its scales
+                              begin (bytes)
 """
 
 from __future__ import annotations
@@ -33,11 +36,11 @@ from lmworks.models.linear import Linear
 from lmworks.models.network import Network
 
 MOST = 8
-"""Of one matrix: they take 3 % of a long prompt's time in SmolLM2, and less than can be told of a step's, which waits for weights."""
+"""Of one matrix: they take 3 % of a long prompt's time in SmolLM2; a step waits for weights."""
 LEAST = 0.02
-"""An input that takes less than this share of a matrix's error away stays with the others."""
+"""An input that takes away less than this share of a matrix's error stays with the others."""
 DRAWN = 64
-"""Tokens that are looked at."""
+"""Tokens that are run to find them."""
 
 
 _alone = threading.Lock()
@@ -45,8 +48,9 @@ _alone = threading.Lock()
 
 @torch.no_grad()
 def outliers(network: Network) -> dict[str, tuple[int, ...]]:
-    """The outliers among the inputs of each matrix that is packed, rising, by its name; none for attention's output, whose inputs have
-    hardly any. Runs PyTorch's network on drawn tokens, in the format of its weights, on which the choice hangs a little."""
+    """The outliers among the inputs of each packed matrix, rising, by its name; none for attention's output, whose
+    inputs have hardly any. Runs PyTorch's network on random tokens, in the format of its weights, which has a small
+    part in the choice."""
     private, seen = _private(network), {}
     ends = ("attention.qkv", "feed_forward.up", "feed_forward.down")
     linear = {path.removesuffix(".base"): one for path, one in private.named_modules() if isinstance(one, Linear)}
@@ -64,7 +68,7 @@ def outliers(network: Network) -> dict[str, tuple[int, ...]]:
         look(f"{name}.weight", matrix)
     draws = torch.Generator().manual_seed(0)
     tokens = torch.randint(0, network.config.vocab_size, (1, min(DRAWN, network.config.context)), generator=draws)
-    # PyTorch has one number of threads; sums of several have no one order, and what is chosen shall not hang on it.
+    # PyTorch's sums depend on its number of threads; the choice should not.
     with _alone, one_thread():
         hidden = private.hidden(tokens)
     head = "embedding.weight" if private.head is None else "head.weight"
@@ -73,7 +77,7 @@ def outliers(network: Network) -> dict[str, tuple[int, ...]]:
 
 
 def _private(network: Network) -> Network:
-    """The same weights in parts of their own: without an engine, dropout, adapters or anybody's hooks, and unseen by other threads."""
+    """The same weights in a network of their own: no engine, dropout, adapters or hooks, seen by no other thread."""
     weights = {id(one): one for one in (*network.parameters(), *network.buffers())}
     private = copy.deepcopy(network, weights).eval()
     for point in hook_points(private).values():
@@ -87,8 +91,8 @@ def _private(network: Network) -> Network:
 
 
 def chosen(inputs: Float[Tensor, "tokens width"], norms: Float[Tensor, " width"]) -> tuple[int, ...]:
-    """Those that take most of the error away, one after another. A group's error is the square of its largest value times the squares
-    of all its weights (`norms`: of each column), as a share of the token's."""
+    """Those that take away most of the error, one after another. A group's error is the square of its largest value
+    times the squares of all its weights (`norms`: of each column), as a share of the token's."""
     errors = inputs.square().view(len(inputs), -1, GROUP) * norms.view(-1, GROUP).sum(-1, keepdim=True)
     errors /= errors.amax(-1).sum(-1)[:, None, None].clamp_min(1e-30)
     if not torch.isfinite(errors).all():
@@ -106,8 +110,8 @@ def chosen(inputs: Float[Tensor, "tokens width"], norms: Float[Tensor, " width"]
 def _gains(
     errors: Float[Tensor, "tokens groups inputs"],
 ) -> tuple[Float[Tensor, " groups"], Int[Tensor, " groups"]]:
-    """The input of each group that is the largest in the mean, and what of the error goes with it: or, where others are as large, its
-    part of what goes with the first two, three or four."""
+    """The input of each group that is the largest on average, and the error that goes with it: or, where others are as
+    large, its part of what goes with the first two, three or four."""
     order = errors.mean(0).argsort(-1, descending=True)
     ranked = errors.gather(2, order.expand_as(errors))
     left = [ranked[..., count:].amax(-1).mean(0) for count in range(5)]
@@ -116,13 +120,13 @@ def _gains(
 
 
 def column_norms(weight: Float[Tensor, "rows width"]) -> Float[Tensor, " width"]:
-    """The square of each column's length, a few thousand rows at once: a vocabulary's matrix is not copied to float32."""
+    """The square of each column's length, a few thousand rows at once: a large matrix is not copied to float32."""
     parts = [part.float().square().sum(0) for part in weight.split(4096)]
     return torch.stack(parts).sum(0)
 
 
 def table_for_values(places: Sequence[int], groups: int) -> np.ndarray:
-    """What those who round the inputs read."""
+    """What the step that rounds the inputs reads."""
     begins, listed = np.searchsorted(places, GROUP * np.arange(groups + 1)), 16 * groups
     heads = [(listed + 16 * begin, end - begin) for begin, end in itertools.pairwise(begins)]
     tails = [(4 * (place % GROUP), 4 * (groups + number)) for number, place in enumerate(places)]

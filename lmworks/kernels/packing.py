@@ -1,4 +1,4 @@
-"""Weights in the order in which the kernels read them (the layout: matrix.py)."""
+"""Weights in the order in which the kernels read them (the layout: operations/matrix.py)."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class Packed:
 
     @functools.cached_property
     def for_values(self) -> np.ndarray:
-        """The table that those read who round the inputs (outliers.py)."""
+        """The table that the step reads which rounds the inputs (outliers.py)."""
         return table_for_values(self.outliers, self.groups)
 
     @functools.cached_property
@@ -88,15 +88,15 @@ class Packed:
 
 
 def aligned(size: int) -> np.ndarray:
-    """Zeroed bytes that begin at a multiple of 64. NumPy asks the system for pages of 2 MB where they are more than 4 MB."""
+    """Zeroed bytes that begin at a multiple of 64. For more than 4 MB NumPy asks the system for pages of 2 MB."""
     memory = np.zeros(size + 64, np.uint8)
     start = -memory.ctypes.data % 64
     return memory[start : start + size]
 
 
 class Arena:
-    """Memory for a network's matrices, one behind another in the order of their use, and so in large pages: a processor reads ahead
-    within a page, and looks up where the next one lies."""
+    """Memory for a network's matrices, one after another in the order of their use, and so in large pages: a processor
+    reads ahead within a page, and has to look up where the next one lies."""
 
     def __init__(self, size: int) -> None:
         self._free = aligned(size)
@@ -112,8 +112,8 @@ def quantised(name: str, weight: Float[Tensor, "rows columns"], bits: int) -> Gr
     weight = weight.detach().float()
     if not torch.isfinite(weight).all():
         raise ModelError(
-            f"{name} holds values that are not finite (NaN or infinite) and cannot be compressed; go back to an earlier "
-            "checkpoint, or fetch the model again"
+            f"{name} holds values that are not finite (NaN or infinite) and cannot be compressed; go back to an "
+            "earlier checkpoint, or fetch the model again"
         )
     return ggml(weight, Kind.Q4_1 if bits == 4 else Kind.Q8_0)
 
@@ -132,7 +132,8 @@ def packed_bytes(shape: Sequence[int], bits: int) -> int:
 def pack(
     groups: Groups, bits: int, outliers: tuple[int, ...] = (), take: Callable[[int], np.ndarray] = aligned
 ) -> Packed:
-    """The same weights in the kernels' layout, in memory that `take` gives: codes from 0 up, and what code 0 stands for as the minimum."""
+    """The same weights in the kernels' layout, in memory that `take` gives: codes from 0 up, and as the minimum what
+    code 0 stands for."""
     rows, columns = groups.values.shape
     middle = 0 if groups.least is not None else 1 << (bits - 1)
     codes = (groups.values.to(torch.int16) + middle).to(torch.uint8)

@@ -1,7 +1,7 @@
 """The KV cache of the compiled path: each row's keys and values in pages of 64 tokens, which rows may share.
 
-Rows hold their own text alone: padding takes no place. A page that several rows share (beams that have the same beginning)
-is copied when one of them writes into it. The layout of a page: positions.py.
+Rows hold their own text alone: padding takes no place. A page that several rows share (beams that have the same
+beginning) is copied when one of them writes into it. The layout of a page: positions.py.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ class PagedCache(Cache):
             super().advance(tokens, real)
 
     def join(self, other: Cache) -> None:
-        """Take another cache's rows behind these; nothing is copied. From then on `cut` forgets, `truncate` cannot."""
+        """Take another cache's rows after these; nothing is copied. From then on `cut` forgets, `truncate` cannot."""
         assert isinstance(other, PagedCache)
         self._unalign()
         self.sizes, self.pages = self.sizes + other.sizes, self.pages + other.pages
@@ -129,7 +129,7 @@ class PagedCache(Cache):
         del pages[-(-self.sizes[row] // PAGE) :]
 
     def truncate(self, length: int) -> None:
-        """Forget everything behind the first `length` tokens, padding counted."""
+        """Forget everything after the first `length` tokens, padding counted."""
         assert self.aligned, "rows that were joined have no columns in common; cut each"
         length = min(length, self.length)
         for row in range(len(self.pages)):
@@ -155,8 +155,8 @@ class PagedCache(Cache):
     def append(self, layer: int, keys: KeysOrValues, values: KeysOrValues) -> tuple[KeysOrValues, KeysOrValues]:
         """Not for PyTorch, whose layers want keys and values side by side."""
         raise ConfigError(
-            "this cache was made for the compiled path, and the network does not run on it any more (hooks, training, an "
-            "adapter); make a new cache"
+            "this cache was made for the compiled path, and the network no longer runs on it (hooks, training, an "
+            "adapter, a failure); make a new cache"
         )
 
     @property

@@ -1,8 +1,8 @@
 """Pages of texts that were read, kept so that a text which begins alike need not be read again.
 
-Full pages alone are kept: nobody writes into them any more. A page is found by its own tokens and by the page before it, so
-what is found is the text from its first token on. Where there is no more room, the page that was not wanted for the
-longest time goes; a page is never wanted without those before it, so it is the end of a text.
+Full pages alone are kept: nobody writes into them any more. A page is found by its own tokens and by the page before
+it, so what is found is the text from its first token on. Where there is no more room, the page that was not wanted
+for the longest time goes; a page is never wanted without those before it, so it is the end of a text.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from lmworks.kernels.pages import PAGE, Page
+from lmworks.kernels.pages import PAGE, Page, PagedCache, bytes_of
+from lmworks.models.cache import Cache
 
 Key = tuple[int, tuple[int, ...]]
 """Number of the page before it (0 for none), and its tokens."""
@@ -32,15 +33,19 @@ class Prefixes:
         """The least wanted first."""
         self._made = 0
 
-    def find(self, tokens: Sequence[int]) -> list[Page]:
-        """The pages that hold the beginning of a text, as many as there are. Whoever takes them counts as their user."""
+    def begin(self, cache: Cache, row: int, tokens: Sequence[int]) -> int:
+        """Begin an empty row with the pages that hold the beginning of these tokens; returns how many of them it
+        then holds."""
+        assert isinstance(cache, PagedCache)
         keys = self._known(tokens)
-        pages = [self._kept[key].page for key in keys]
+        cache.begin(row, [self._kept[key].page for key in keys])
         self._want(keys)
-        return pages
+        return cache.sizes[row]
 
-    def keep(self, tokens: Sequence[int], pages: Sequence[Page]) -> None:
-        """Keep the full pages of a text."""
+    def keep(self, cache: Cache, row: int, tokens: Sequence[int]) -> None:
+        """Keep the full pages of a row that holds these tokens, or more, or fewer."""
+        assert isinstance(cache, PagedCache)
+        tokens, pages = tokens[: cache.sizes[row]], cache.pages[row]
         keys = self._known(tokens)
         before = self._kept[keys[-1]].number if keys else 0
         for place in range(len(keys), min(len(tokens) // PAGE, len(pages))):
@@ -53,6 +58,18 @@ class Prefixes:
         self._want(keys)
         while self.bytes > self.limit:
             self._kept.popitem(last=False)[1].page.users -= 1
+
+    def next_missing(self, tokens: Sequence[int]) -> Sequence[int]:
+        """The tokens up to the end of the first page that is not kept."""
+        return tokens[: (len(self._known(tokens[:-1])) + 1) * PAGE]
+
+    def bytes_with(self, caches: Sequence[Cache]) -> int:
+        """Memory of the pages that are kept and of those in these caches, each counted once."""
+        paged = [cache for cache in caches if isinstance(cache, PagedCache)]
+        others = sum(cache.bytes for cache in caches if not isinstance(cache, PagedCache))
+        return others + bytes_of(
+            page for row in (self.pages(), *(row for one in paged for row in one.pages)) for page in row
+        )
 
     @property
     def bytes(self) -> int:

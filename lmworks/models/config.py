@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from itertools import pairwise
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, SerializeAsAny, model_validator
 
@@ -52,6 +52,8 @@ def position_declarations() -> Mapping[str, PositionDeclaration]:
 
 class ModelConfig(Config):
     """Every choice that shapes a network."""
+
+    explain_as: ClassVar[str] = "model"
 
     family: str = "llama"
     """The architecture whose names its files use: llama, mistral, qwen2, qwen3, gemma, mixtral, qwen2_moe, qwen3_moe,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -14,6 +14,8 @@ MOST_EXPERTS = 1024
 
 class ExpertSettings(Config):
     """Many feed-forwards in the place of one, of which a router chooses a few for each token (mixture of experts)."""
+
+    explain_as: ClassVar[str] = "experts"
 
     count: int = Field(gt=1, le=MOST_EXPERTS)
     """Experts of a layer."""

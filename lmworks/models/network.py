@@ -21,7 +21,6 @@ from lmworks.models.block import Block, BlockRunner, run_plainly, run_recomputin
 from lmworks.models.cache import Cache
 from lmworks.models.config import ModelConfig
 from lmworks.models.embedding_table import IDS, blank_embedding, looked_up
-from lmworks.models.engine import Engine
 from lmworks.models.head_transform import HeadTransform
 from lmworks.models.hooks import HookFunction, hook_points, hooked
 from lmworks.models.initialisation import initialise
@@ -38,9 +37,6 @@ Logits = Float[Tensor, "batch seq vocab"]
 
 class Network(Stack):
     """A decoder (tokens in, logits for the next token out), an encoder, or an encoder-decoder, as its config says."""
-
-    engine: Engine | None = None
-    """Runs the network in PyTorch's place where nothing needs a gradient (`lmworks.kernels.compiled`)."""
 
     trainings = 0
     """How often it was put in training mode. Fused optimisers change weights without counting that in their
@@ -104,39 +100,11 @@ class Network(Stack):
         """The head: logits in float32; an adaptive softmax gives log-probabilities, which are logits too."""
         if isinstance(self.head, AdaptiveSoftmax):
             return self.head.log_probabilities(hidden)
-        engine = self.engine
-        if engine is not None and not self.training and not torch.is_grad_enabled() and engine.head_ready():
-            logits = engine.logits(hidden)
-        else:
-            if engine is not None:  # its hidden states are in float32
-                hidden = hidden.to(self.dtype)
-            logits = self.head_product(self._before_head(hidden), self.head_weight, self.head_bias).float()
-        return self._capped(logits)
+        logits = self.head_product(self._before_head(hidden), self.head_weight, self.head_bias).float()
+        return self.capped(logits)
 
-    def next_logits(self, tokens: Tokens, cache: Cache, mask: Real | None = None) -> Float[Tensor, "batch vocab"]:
-        """Logits in float32 after the last of the tokens that go on from those in the cache, a row for each text;
-        `mask` is False on padding. ConfigError for padding on the right: the last column would be none of the text."""
-        if mask is not None and not bool(mask[:, -1].all()):
-            raise ConfigError("a row ends with padding, and has no last token there; put the padding on the left")
-        engine = self._engine(cache)
-        if engine is None or not engine.head_ready():
-            return self.logits(self.hidden(tokens, mask, cache=cache)[:, -1])
-        real = real_tokens(tokens, mask)
-        logits = engine.next_logits(tokens, real, cache)
-        cache.advance(tokens, real)
-        return self._capped(logits)
-
-    def take_in(self, tokens: Tokens, cache: Cache, mask: Real | None = None) -> None:
-        """Read tokens into the cache, for those that come after them."""
-        engine = self._engine(cache)
-        if engine is None:
-            self.hidden(tokens, mask, cache=cache)
-            return
-        real = real_tokens(tokens, mask)
-        engine.take_in(tokens, real, cache)
-        cache.advance(tokens, real)
-
-    def _capped(self, logits: Float[Tensor, "*batch vocab"]) -> Float[Tensor, "*batch vocab"]:
+    def capped(self, logits: Float[Tensor, "*batch vocab"]) -> Float[Tensor, "*batch vocab"]:
+        """Logits under the config's cap, where it has one."""
         cap = self.config.logit_cap
         return logits if cap is None else cap * torch.tanh(logits / cap)
 
@@ -170,17 +138,15 @@ class Network(Stack):
         """The states after the last norm.
 
         `mask` is False (0) on padding, left or right; positions count real tokens only. `documents` numbers the
-        packed documents of each row: they don't see each other, and each starts at position 0 (so does a number that comes
-        back after another document). With a `cache` the tokens follow those already in it. `segments` numbers the text
-        that each token belongs to (BERT).
-        An encoder-decoder needs `memory`, which `encode` makes of the source; a cache made with it holds it.
-        Tokens that are True in `prefix` are seen by those of their document before them too (prefix language models).
-        Raises ConfigError where learned positions end or the arguments do not fit one another.
+        packed documents of each row: they don't see each other, and each starts at position 0 (so does a number that
+        comes back after another document). With a `cache` the tokens follow those already in it. `segments` numbers
+        the text that each token belongs to (BERT). An encoder-decoder needs `memory`, which `encode` makes of the
+        source; a cache made with it holds it. Tokens that are True in `prefix` are seen by those of their document
+        before them too (prefix language models). Raises ConfigError where learned positions end or the arguments do
+        not fit one another.
         """
         real = real_tokens(tokens, mask)
         _a_value_each(tokens.shape, documents=documents, segments=segments, prefix=prefix)
-        if (engine := self._engine(cache, documents, segments, memory, prefix)) is not None:
-            return self._by_engine(engine, tokens, real, cache)
         memory = self._memory(tokens, documents, cache, memory)
         self._check_prefix(tokens, cache, prefix)
         positions = self.positions_of(tokens, real, documents, cache)
@@ -191,24 +157,6 @@ class Network(Stack):
         if cache is not None:
             cache.advance(tokens, real)
         return x
-
-    def _engine(self, cache: Cache | None, *asked: object) -> Engine | None:
-        """The engine, where it can do what is asked: without gradients, on a cache of its own, and without any of the
-        arguments that PyTorch alone knows."""
-        engine = self.engine
-        if engine is None or self.training or torch.is_grad_enabled() or any(one is not None for one in asked):
-            return None
-        if cache is not None and not engine.owns(cache):
-            return None
-        return engine if engine.ready(fresh=cache is None or not cache.length) else None
-
-    def _by_engine(self, engine: Engine, tokens: Tokens, real: Real | None, cache: Cache | None) -> Hidden:
-        hidden = engine.hidden(tokens, real, cache)
-        if cache is not None:
-            cache.advance(tokens, real)
-        # float32 for the engine's own head; what is left to PyTorch wants the weights' format.
-        own = engine.has_head and self.pooler is None and self.classifier is None
-        return hidden if own else hidden.to(self.dtype)
 
     def encode(self, source: Tokens, mask: Real | None = None) -> Memory:
         """What an encoder-decoder's encoder makes of a source text, for `hidden`; `mask` is False on padding."""
@@ -329,8 +277,6 @@ class Network(Stack):
 
     def new_cache(self, batch: int = 1, capacity: int = 256, memory: Memory | None = None) -> Cache:
         """An empty KV cache for `batch` rows; of an encoder-decoder, with the source that they attend to."""
-        if (engine := self._engine(None, memory)) is not None:
-            return engine.new_cache(batch)
         return Cache(self.config, batch, capacity, self.dtype, self.device, memory)
 
     def initialise(self, seed: int = 0, scheme: Scheme = "normal") -> Network:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
@@ -11,6 +11,8 @@ from lmworks.basics.config import Config
 
 class RopeScaling(Config):
     """How rotary frequencies are stretched to read further than the network was trained for."""
+
+    explain_as: ClassVar[str] = "rope_scaling"
 
     kind: Literal["linear", "dynamic", "yarn", "llama3"]
     """linear: all frequencies divided by `factor` (Chen et al. 2023); dynamic: the base grows with the text

@@ -38,7 +38,8 @@ def create_app(
 ) -> FastAPI:
     """The application of one service. Closing the service is its maker's.
 
-    `hosts` are the names that the server answers to (None for any), `origins` the pages elsewhere whose scripts may ask (CORS).
+    `hosts` are the names that the server answers to (None for any), `origins` the origins of pages elsewhere whose
+    scripts may ask (CORS).
     """
     app = FastAPI(
         title="lmworks",

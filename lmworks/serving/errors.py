@@ -1,7 +1,7 @@
 """What went wrong, in OpenAI's form: {"error": {"message", "type", "param", "code"}}.
 
-Every error that a client can cause is a sentence with a status of 4xx; nothing of the request's own text is repeated but short
-values of settings.
+Every error that a client can cause is a sentence with a status of 4xx. Of the request's own text only short values of
+settings are repeated.
 """
 
 from __future__ import annotations

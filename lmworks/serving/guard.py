@@ -1,8 +1,8 @@
-"""What stands before every route: who may ask, how much may be sent, and a line in the log for each request.
+"""What guards every route: who may ask, how much may be sent, and a line in the log for each request.
 
-A key is sent as OpenAI's clients send it (`Authorization: Bearer KEY`), or by a browser as the password of its own dialogue
-(Basic, any name). Without keys, and on the loopback, only requests to the loopback's own names are answered: a page elsewhere
-whose name is made to point here cannot read what is served.
+A key is sent as OpenAI's clients send it (`Authorization: Bearer KEY`), or by a browser as the password of its own
+dialogue (Basic, any name). Without keys, and on the loopback, only requests to the loopback's own names are answered: a
+page elsewhere whose name is made to point here (DNS rebinding) cannot read what is served.
 """
 
 from __future__ import annotations
@@ -13,49 +13,31 @@ import binascii
 import hashlib
 import hmac
 import re
-import secrets
 import time
 from collections.abc import Collection
-from dataclasses import dataclass, field
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from lmworks.basics.errors import ConfigError
-from lmworks.serving.api.work import Work
 from lmworks.serving.errors import Refused, as_response, refusal
 from lmworks.serving.log import Log
 from lmworks.serving.metrics import Metrics
+from lmworks.serving.record import RECORD, Record
 from lmworks.serving.service import Service
 
 OPEN = ("/health",)
 """Paths that need no key: whoever watches over the server has none."""
 PAGE = "/_nicegui_ws"
 """The connection of the page, which takes no bearer's key."""
-RECORD = "lmworks.record"
-"""Where a request's record lies in its scope."""
-
-
-@dataclass
-class Record:
-    """What is known of a request when it is over."""
-
-    id: str = field(default_factory=lambda: f"req-{secrets.token_hex(8)}")
-    status: int = 499
-    """What was answered; as nginx has it, 499 where the client left before."""
-    work: Work | None = None
-    keeps_text: bool = False
-    """Whether the log is to hold what was asked."""
-    text: str | None = None
-    """What was asked."""
 
 
 class Keys:
     """The keys that open the server."""
 
     def __init__(self, keys: Collection[str]) -> None:
-        """ConfigError for a key that no client can send, or that everybody sends: an empty one, of a variable that is not set."""
+        """ConfigError for a key that no client can send, and for an empty one (of a variable that is not set)."""
         for key in keys:
             if not re.fullmatch("[!-~]+", key):
                 raise ConfigError(
@@ -148,7 +130,7 @@ class Guard:
         return None
 
     def _ours(self, headers: Headers) -> bool:
-        """Whether what asks is no page from elsewhere: browsers send a page's origin, and let its scripts open any connection."""
+        """Whether the request is not from a page elsewhere: browsers send a page's origin, whatever it connects to."""
         origin = headers.get("origin")
         return origin is None or origin in self._origins or origin.partition("://")[2] == headers.get("host")
 

@@ -1,10 +1,10 @@
-"""Load on a server: so many clients at once, each with its next request as soon as its last is answered.
+"""Load on a server: several clients at once, each of which sends its next request as soon as its last is answered.
 
     load = asyncio.run(measure("http://127.0.0.1:8000", concurrency=16, requests=64))
     load.first_token.p95, load.between_pieces.p50, load.tokens_per_second
 
-Speaks plain HTTP over asyncio, as a client that costs little: it may share the machine with the server. Every request has a prompt
-of its own, so that none is read from the cache, unless `shared` says otherwise.
+The client may share the machine with the server: each piece of an answer costs it about 70 microseconds of a core.
+Every request has a prompt of its own, so that none is read from the cache.
 """
 
 from __future__ import annotations
@@ -15,30 +15,14 @@ import random
 import time
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
-from urllib.parse import urlsplit
+from typing import Any, Self
 
+import httpx
 import numpy as np
 
 from lmworks.basics.errors import ConfigError, LmworksError
 
-WORDS = (
-    "the",
-    "old",
-    "house",
-    "by",
-    "river",
-    "had",
-    "a",
-    "garden",
-    "where",
-    "children",
-    "would",
-    "play",
-    "until",
-    "evening",
-    "came",
-)
+WORDS = "the old house by river had a garden where children would play until evening came"
 
 
 @dataclass(frozen=True)
@@ -59,8 +43,8 @@ class Percentiles:
 
 
 @dataclass
-class Asked:
-    """One request and what came of it; seconds from when it was sent."""
+class Timing:
+    """One request and what came of it, in seconds from when it was sent."""
 
     first: float | None = None
     """Until its first token."""
@@ -94,7 +78,7 @@ class Load:
 
     @property
     def tokens_per_second(self) -> float:
-        """Written, by all clients together, from the first request to the end of the last answer."""
+        """Written by all clients together, from the first request to the end of the last answer."""
         return self.written_tokens / self.seconds
 
     @property
@@ -117,9 +101,13 @@ async def measure(  # noqa: PLR0913 (what a load is)
     vary: bool = True,
     settle: int = 0,
 ) -> Load:
-    """Ask `requests` times with `concurrency` clients; times of the first `settle` do not count: clients that begin together
-    are another load than clients that come and go. Answers have `max_tokens` tokens, or, where they `vary`, half of it to all of
-    it: with equal ones clients that began together go on in step. LmworksError where no answer comes, or the address is none."""
+    """Ask `requests` times with `concurrency` clients.
+
+    Times of the first `settle` requests do not count: clients that begin together are another load than clients that
+    come and go. Answers have `max_tokens` tokens or, where they `vary`, from half of that to all of it: with equal
+    lengths, clients that began together stay in step. LmworksError where no answer comes, ConfigError for what is no
+    address.
+    """
     for name, value in (
         ("concurrency", concurrency),
         ("requests", requests),
@@ -129,36 +117,36 @@ async def measure(  # noqa: PLR0913 (what a load is)
     ):
         if value < 1:
             raise ConfigError(f"{name} is {value}; give at least 1")
-    client = Client(address, key)
-    model = model or await client.model()
-    prompts = await _prompts(client, requests, prompt_tokens, seed)
-    draws, least = random.Random(seed), -(-max_tokens // 2) if vary else max_tokens
-    lengths = [draws.randint(least, max_tokens) for _ in prompts]
-    left = iter(enumerate(prompts))
-    asked: dict[int, Asked] = {}
+    timings: dict[int, Timing] = {}
+    async with Client(address, key) as client:
+        model = model or await client.model()
+        prompts = await _prompts(client, requests, prompt_tokens, seed)
+        random_lengths, least = random.Random(seed), -(-max_tokens // 2) if vary else max_tokens
+        lengths = [random_lengths.randint(least, max_tokens) for _ in prompts]
+        left = iter(enumerate(prompts))
 
-    async def one_client() -> None:
-        for number, prompt in left:
-            # Several servers know min_tokens; where one does not, answers may end earlier.
-            size = {"max_tokens": lengths[number], "min_tokens": lengths[number]}
-            body: dict[str, Any] = {"model": model, "prompt": prompt} | size
-            body |= {"temperature": temperature, "top_p": 0.95, "seed": seed + number}
-            body |= {"stream": True, "stream_options": {"include_usage": True}}
-            asked[number] = await client.ask(body)
+        async def one_client() -> None:
+            for number, prompt in left:
+                # Several servers know min_tokens; where one does not, answers may end earlier.
+                size = {"max_tokens": lengths[number], "min_tokens": lengths[number]}
+                body: dict[str, Any] = {"model": model, "prompt": prompt} | size
+                body |= {"temperature": temperature, "top_p": 0.95, "seed": seed + number}
+                body |= {"stream": True, "stream_options": {"include_usage": True}}
+                timings[number] = await client.ask(body)
 
-    started = time.perf_counter()
-    await asyncio.gather(*(one_client() for _ in range(concurrency)))
-    seconds = time.perf_counter() - started
-    good = {at: one for at, one in asked.items() if one.error is None and one.first is not None}
+        started = time.perf_counter()
+        await asyncio.gather(*(one_client() for _ in range(concurrency)))
+        seconds = time.perf_counter() - started
+    good = {at: one for at, one in timings.items() if one.error is None and one.first is not None}
     timed = [one for at, one in good.items() if at >= settle]
     if not timed:
-        errors = [one.error for one in asked.values() if one.error is not None]
+        errors = [one.error for one in timings.values() if one.error is not None]
         raise LmworksError(f"{address}: no request was answered; the last error is: {errors[-1] if errors else None}")
     return Load(
         concurrency,
         requests,
-        len(asked) - len(good),
-        sum(one.refused for one in asked.values()),
+        len(timings) - len(good),
+        sum(one.refused for one in timings.values()),
         seconds,
         sum(one.read for one in good.values()),
         sum(one.written for one in good.values()),
@@ -172,112 +160,103 @@ class Client:
     """Asks one server; a connection for each request."""
 
     def __init__(self, address: str, key: str | None = None) -> None:
-        parts = urlsplit(address if "://" in address else f"http://{address}")
+        """ConfigError for what is no address."""
         try:
-            self._host, self._port = parts.hostname or "", parts.port or 80
-        except ValueError:
-            self._host, self._port = "", 0
-        if parts.scheme != "http" or not self._host:
+            url = httpx.URL(address if "://" in address else f"http://{address}")
+        except httpx.InvalidURL:
+            url = httpx.URL("")
+        if url.scheme not in ("http", "https") or not url.host:
             raise ConfigError(f"{address} is no address of a server; write it as http://127.0.0.1:8000")
-        self.address, self._key = address, key
+        self.address = address
+        self._http = httpx.AsyncClient(
+            base_url=url,
+            headers={"Authorization": f"Bearer {key}"} if key else {},
+            timeout=None,
+            limits=httpx.Limits(max_connections=None, max_keepalive_connections=0),
+        )
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._http.aclose()
 
     async def model(self) -> str:
         """The first model that the server names."""
-        status, body = await self._whole("GET", "/v1/models")
+        response = await self._send("GET", "/v1/models")
         try:
-            if status == 200:
-                return str(json.loads(body)["data"][0]["id"])
+            if response.status_code == 200:
+                return str(response.json()["data"][0]["id"])
         except (ValueError, LookupError, TypeError):
             pass
         raise LmworksError(
-            f"{self.address} does not name its models (status {status}); give --api-key where it wants one"
+            f"{self.address} does not name its models (status {response.status_code}); "
+            "give --api-key where it wants one"
         )
 
     async def tokens(self, text: str) -> list[int] | None:
-        """A text's tokens; None where the server does not tell."""
-        status, body = await self._whole("POST", "/tokenize", {"prompt": text})
-        return json.loads(body)["tokens"] if status == 200 else None
+        """A text's token ids; None where the server does not tell."""
+        response = await self._send("POST", "/tokenize", {"prompt": text})
+        return response.json()["tokens"] if response.status_code == 200 else None
 
-    async def ask(self, body: dict[str, Any]) -> Asked:
+    async def ask(self, body: dict[str, Any]) -> Timing:
         """One streamed completion; a server that is full is asked again when it says."""
-        asked = Asked()
+        timing = Timing()
         started = time.perf_counter()
         while True:
             try:
-                async for status, wait, event in self._events(body):
-                    if status == 429:
-                        asked.refused += 1
-                        await asyncio.sleep(wait)
-                        break
-                    if "error" in event:
-                        asked.error = str(event["error"].get("message"))
-                        return asked
-                    now = time.perf_counter() - started
-                    if usage := event.get("usage"):
-                        asked.read, asked.written = usage["prompt_tokens"], usage["completion_tokens"]
-                    if event.get("choices"):
-                        if asked.first is None:
-                            asked.first = now
-                        else:
-                            asked.between.append(now - asked.whole)
-                        asked.whole = now
-                else:
-                    return asked
-            except (OSError, EOFError, ValueError, asyncio.IncompleteReadError) as error:
-                asked.error = str(error) or type(error).__name__
-                return asked
+                async with self._http.stream("POST", "/v1/completions", json=body) as response:
+                    if response.status_code != 429:
+                        await self._time(response, timing, started)
+                        return timing
+                timing.refused += 1
+                await asyncio.sleep(float(response.headers.get("retry-after", "1")))
+            except (httpx.HTTPError, ValueError) as error:
+                timing.error = str(error) or type(error).__name__
+                return timing
 
-    async def _events(self, body: dict[str, Any]) -> AsyncIterator[tuple[int, float, dict[str, Any]]]:
-        reader, writer = await self._send("POST", "/v1/completions", body)
-        try:
-            status, headers = await _head(reader)
-            if status != 200:
-                rest = await reader.read()
-                told = json.loads(rest[rest.find(b"{") : rest.rfind(b"}") + 1] or b"{}")
-                yield status, float(headers.get("retry-after", "1")), {"error": told.get("error", {"message": status})}
+    async def _time(self, response: httpx.Response, timing: Timing, started: float) -> None:
+        """Take the times at which the pieces of an answer come."""
+        async for event in _events(response):
+            if "error" in event:
+                timing.error = str(event["error"].get("message"))
                 return
-            async for line in reader:
-                if line.startswith(b"data: {"):
-                    yield status, 0.0, json.loads(line[6:])
-        finally:
-            writer.close()
+            now = time.perf_counter() - started
+            if usage := event.get("usage"):
+                timing.read, timing.written = usage["prompt_tokens"], usage["completion_tokens"]
+            if event.get("choices"):
+                if timing.first is None:
+                    timing.first = now
+                else:
+                    timing.between.append(now - timing.whole)
+                timing.whole = now
 
-    async def _whole(self, method: str, path: str, body: dict[str, Any] | None = None) -> tuple[int, bytes]:
+    async def _send(self, method: str, path: str, body: dict[str, Any] | None = None) -> httpx.Response:
         try:
-            reader, writer = await self._send(method, path, body)
-            status, _ = await _head(reader)
-            rest = await reader.read()
-            writer.close()
-        except (OSError, EOFError, ValueError) as error:
+            return await self._http.request(method, path, json=body)
+        except httpx.HTTPError as error:
             raise LmworksError(
                 f"{self.address} does not answer ({error}); start it with: lmworks serve MODEL"
             ) from None
-        return status, rest[rest.find(b"{") : rest.rfind(b"}") + 1]
-
-    async def _send(
-        self, method: str, path: str, body: dict[str, Any] | None
-    ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        sent = b"" if body is None else json.dumps(body).encode()
-        lines = [f"{method} {path} HTTP/1.1", f"Host: {self._host}:{self._port}", "Connection: close"]
-        lines += ["Content-Type: application/json", f"Content-Length: {len(sent)}"]
-        lines += [f"Authorization: Bearer {self._key}"] if self._key else []
-        reader, writer = await asyncio.open_connection(self._host, self._port, limit=2**24)
-        writer.write("".join(f"{line}\r\n" for line in lines).encode() + b"\r\n" + sent)
-        return reader, writer
 
 
-async def _head(reader: asyncio.StreamReader) -> tuple[int, dict[str, str]]:
-    """Status and headers of a response."""
-    head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
-    return int(head[0].split()[1]), dict(line.lower().split(": ", 1) for line in head[1:] if ": " in line)
+async def _events(response: httpx.Response) -> AsyncIterator[dict[str, Any]]:
+    """The events of a stream; of anything but a stream the error that it tells."""
+    if response.status_code != 200:
+        told = json.loads(await response.aread() or b"{}")
+        yield {"error": told.get("error", {"message": response.status_code})}
+        return
+    async for line in response.aiter_lines():
+        if line.startswith("data: {"):
+            yield json.loads(line[6:])
 
 
 async def _prompts(client: Client, count: int, tokens: int, seed: int) -> list[list[int] | str]:
-    """Prompts that have no beginning in common; of `tokens` tokens each where the server has /tokenize, else about so many."""
-    draws = random.Random(seed)
+    """Prompts that begin differently, of `tokens` tokens each (roughly, where the server has no /tokenize)."""
+    words = random.Random(seed)
     made: list[list[int] | str] = []
     for _ in range(count):
-        text = " ".join(draws.choices(WORDS, k=tokens + 8))
+        text = " ".join(words.choices(WORDS.split(), k=tokens + 8))
         ids = await client.tokens(text) if not made or isinstance(made[0], list) else None
         made.append(text if ids is None else ids[:tokens])
     return made

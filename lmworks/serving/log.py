@@ -6,13 +6,12 @@ import json
 import sys
 import time
 import traceback
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import Any, TextIO
 
 from starlette.types import Scope
 
-if TYPE_CHECKING:
-    from lmworks.serving.api.work import Work
-    from lmworks.serving.guard import Record
+from lmworks.serving.api.work import Work
+from lmworks.serving.record import Record
 
 QUIET = ("/health", "/metrics", "/_nicegui")
 """Paths whose requests are told only where they fail: they are asked every few seconds, or are parts of the page."""
@@ -55,19 +54,19 @@ class Log:
 
     def answer(self, work: Work, asked: str) -> None:
         """An answer of the page is over: its requests are messages of one connection."""
-        seconds = time.monotonic() - work.tickets[0].created
+        seconds = time.monotonic() - work.handles[0].created
         text = {"text": asked} if self.text else {}
         self.event("answer", path="/", seconds=round(seconds, 4), **_of(work), **text)
 
 
 def _of(work: Work) -> dict[str, Any]:
     """What a request's work was."""
-    firsts = [ticket.first - ticket.created for ticket in work.tickets if ticket.first is not None]
+    firsts = [handle.first - handle.created for handle in work.handles if handle.first is not None]
     usage = work.usage
     return {
         "prompt_tokens": usage["prompt_tokens"],
         "cached_tokens": usage["prompt_tokens_details"]["cached_tokens"],
         "completion_tokens": usage["completion_tokens"],
         "first_token_seconds": round(min(firsts), 4) if firsts else None,
-        "finish": [ticket.request.finish for ticket in work.tickets],
+        "finish": [handle.sequence.finish for handle in work.handles],
     }

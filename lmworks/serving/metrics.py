@@ -1,4 +1,4 @@
-"""/metrics for Prometheus: vLLM's names behind `lmworks:`, so that its dashboards need one word changed."""
+"""/metrics for Prometheus: vLLM's names with the prefix `lmworks:`, so that its dashboards need one word changed."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from prometheus_client import CollectorRegistry, Counter, Histogram, generate_la
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from lmworks.generation.engine import Engine, Ticket
+from lmworks.generation.engine import Engine, RequestHandle
 from lmworks.serving.api.work import REASONS, Work
 
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
@@ -17,7 +17,7 @@ LABEL = ("model_name",)
 
 
 class Metrics:
-    """What a server counts of its requests; what the engine counts is asked when somebody looks."""
+    """The counts of a server's requests; the engine's own counts are read when /metrics is asked for."""
 
     def __init__(self, model: str, engine: Engine | None) -> None:
         self.registry = CollectorRegistry()
@@ -49,25 +49,25 @@ class Metrics:
 
     def worked(self, work: Work) -> None:
         """The work of a request is over."""
-        for ticket in work.tickets:
-            self._count(ticket)
+        for handle in work.handles:
+            self._count(handle)
 
     def text(self) -> bytes:
         """In Prometheus' form."""
         return generate_latest(self.registry)
 
-    def _count(self, ticket: Ticket) -> None:
-        request = ticket.request
-        if ticket.ended is None or request.finish not in REASONS:
+    def _count(self, handle: RequestHandle) -> None:
+        sequence = handle.sequence
+        if handle.ended is None or sequence.finish not in REASONS:
             return
-        self._ended.labels(self._model, REASONS[request.finish]).inc()
-        self._whole.labels(self._model).observe(ticket.ended - ticket.created)
-        self._read.labels(self._model).observe(len(request.prompt))
-        self._written.labels(self._model).observe(len(request.tokens))
-        if ticket.first is not None:
-            self._first.labels(self._model).observe(ticket.first - ticket.created)
-            if len(request.tokens) > 1:
-                mean = (ticket.ended - ticket.first) / (len(request.tokens) - 1)
+        self._ended.labels(self._model, REASONS[sequence.finish]).inc()
+        self._whole.labels(self._model).observe(handle.ended - handle.created)
+        self._read.labels(self._model).observe(len(sequence.request.prompt))
+        self._written.labels(self._model).observe(len(sequence.tokens))
+        if handle.first is not None:
+            self._first.labels(self._model).observe(handle.first - handle.created)
+            if len(sequence.tokens) > 1:
+                mean = (handle.ended - handle.first) / (len(sequence.tokens) - 1)
                 self._between.labels(self._model).observe(mean)
 
     def _histogram(self, name: str, help_: str, buckets: tuple[float, ...]) -> Histogram:
@@ -98,7 +98,7 @@ class _OfEngine(Collector):
             "prefix_cache_queries": ("Prompt tokens looked for in the cache", now.prompt_tokens),
             "prefix_cache_hits": ("Prompt tokens found in the cache", now.reused_tokens),
             "requests_refused": ("Requests that the queue had no place for", now.refused),
-            "requests_cancelled": ("Requests that nobody wanted any more", now.cancelled),
+            "requests_cancelled": ("Requests whose client left or ran out of time", now.cancelled),
             "requests_failed": ("Requests that failed", now.failed),
             "engine_steps": ("Steps of the engine", now.steps),
         }

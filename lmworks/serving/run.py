@@ -24,12 +24,12 @@ LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
 def must_be_safe(host: str, keys: Collection[str], without_key: bool) -> None:
-    """ConfigError for an address that others reach, without a key, unless that is asked for; and for a key that is none."""
+    """ConfigError for an address that others reach without a key, unless that is asked for, and for an unusable key."""
     Keys(keys)
     if host not in LOOPBACK and not keys and not without_key:
         raise ConfigError(
-            f"{host} can be reached from other machines, and whoever reaches it could use the model; give --api-key, or "
-            "--without-key where something else keeps strangers away"
+            f"{host} can be reached from other machines, and whoever reaches it could use the model; give --api-key, "
+            "or --without-key where something else keeps strangers away"
         )
 
 
@@ -65,9 +65,10 @@ class Server(uvicorn.Server):
                 app,
                 log_config=None,
                 access_log=False,
-                timeout_keep_alive=75,  # longer than clients keep a connection (httpx 5 s), so that none closes as the next request comes
+                # Longer than clients keep a connection (httpx 5 s), so that none closes just as the next request comes.
+                timeout_keep_alive=75,
                 server_header=False,
-                # Those who are told at the end of the grace period have some seconds to hear it.
+                # Clients that are told at the end of the grace period have some seconds to hear it.
                 timeout_graceful_shutdown=int(service.limits.grace_seconds) + 10,
             )
         )
@@ -98,8 +99,7 @@ def serve(app: FastAPI, service: Service, listener: socket.socket, log: Log | No
 
 @contextlib.contextmanager
 def served(server: str) -> Iterator[str]:
-    """The address of a server: the one that is named, or one in a process of its own that serves a model as long as the block
-    runs."""
+    """The address of a server: the one that is named, or a process that serves a model as long as the block runs."""
     if "://" in server:
         yield server
         return
@@ -114,7 +114,7 @@ def served(server: str) -> Iterator[str]:
                 break
         else:
             raise LmworksError(said[-1].removeprefix("lmworks: ").strip() if said else f"{server} could not be served")
-        # Somebody has to read what it logs.
+        # Its log has to be read, or the pipe fills up and the server waits.
         threading.Thread(target=process.stderr.read, daemon=True).start()
         yield facts["address"].removesuffix("/v1")
     finally:

@@ -1,7 +1,7 @@
 """Service: a model with its engine, as the server's routes and the page see it.
 
 service = Service(lm.load("smollm2"), name="smollm2")
-ticket = service.engine.submit(...)      # the page, in this process
+handle = service.engine.submit(...)      # the page, in this process
 app = create_app(service)                # programs elsewhere (`app.py`)
 service.close()
 """
@@ -16,8 +16,8 @@ from lmworks.generation.engine import Engine
 from lmworks.generation.guessing import Lookup
 from lmworks.language_model import LanguageModel
 from lmworks.serving.api.token_texts import TokenTexts
-from lmworks.serving.beside import Beside
-from lmworks.serving.settings import Limits
+from lmworks.serving.pytorch_worker import PyTorchWorker
+from lmworks.serving.settings import ServerLimits
 
 
 class Service:
@@ -30,7 +30,7 @@ class Service:
         name: str | None = None,
         embedder: LanguageModel | None = None,
         keys: Sequence[str] = (),
-        limits: Limits | None = None,
+        limits: ServerLimits | None = None,
         seats: int = 16,
         queue: int = 100,
         lookup: Lookup | None = None,
@@ -46,8 +46,8 @@ class Service:
         if embedder is not None and self.embedder_name == self.name:
             raise ConfigError(f"two models are called {self.name}; give one of them another name")
         self.texts = TokenTexts(model.tokenizer)
-        self.beside = Beside(queue)
-        self.keys, self.limits, self.lookup = tuple(keys), limits or Limits(), lookup
+        self.worker = PyTorchWorker(queue)
+        self.keys, self.limits, self.lookup = tuple(keys), limits or ServerLimits(), lookup
         self.started = int(time.time())
         """Seconds since 1970."""
         self.stopping = False
@@ -70,5 +70,5 @@ class Service:
     def close(self, finish: bool = False, timeout: float | None = 30) -> bool:
         """Stop the engine, with or without finishing what it has begun; returns whether it is done."""
         self.stopping = True
-        self.beside.close()
+        self.worker.close()
         return self._engine is None or self._engine.close(finish, timeout)

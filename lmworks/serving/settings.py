@@ -7,8 +7,8 @@ from pydantic import Field
 from lmworks.basics.config import Config
 
 
-class Limits(Config):
-    """Bounds that keep one client from taking everything. What is above them is refused with a sentence that names them."""
+class ServerLimits(Config):
+    """Bounds that keep one client from taking everything. What exceeds one is refused with a sentence that names it."""
 
     body_bytes: int = Field(default=4 * 2**20, gt=0)
     """Bytes of a request's body."""

@@ -1,4 +1,4 @@
-"""Plain text from a file that nobody vouches for: bounded, decoded strictly, binary told from text.
+"""Plain text from an untrusted file: bounded, decoded strictly, binary told from text.
 
 A file is inspected in blocks before it is read, so that a 1 GB line costs no memory.
 """
@@ -67,7 +67,7 @@ def read_text(path: Path) -> str:
 
 
 def check_line(characters: int) -> None:
-    """Raise UnreadableError if a line or record of so many characters is longer than LINE_LIMIT."""
+    """Raise UnreadableError if a line or record of that many characters is longer than LINE_LIMIT."""
     if characters > LINE_LIMIT:
         raise UnreadableError(f"a line of over {LINE_LIMIT:,} characters; break it into lines")
 

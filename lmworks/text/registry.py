@@ -130,7 +130,7 @@ class Entry:
     members: str | None = None
     """Of an archive (zip): a pattern that the whole names of its texts match, in whose order they are read."""
     pair_of: tuple[str, str] | None = None
-    """The names of two texts whose lines belong together: the second's are the answers (translations) to the first's."""
+    """Names of two texts whose lines belong together: the second's are answers to (translations of) the first's."""
 
     @property
     def file(self) -> str:

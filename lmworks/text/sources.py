@@ -20,7 +20,7 @@ from lmworks.basics import progress
 from lmworks.basics.errors import DataError
 from lmworks.text import hub, registry
 from lmworks.text.document import Document
-from lmworks.text.formats import NAMED, reader_for
+from lmworks.text.formats.format import formats_named, reader_for
 from lmworks.text.plain import UnreadableError, newlines
 
 PYTHON_REFERENCE = "python-reference"
@@ -82,7 +82,7 @@ def read(reference: str | Path, share: tuple[int, int] = WHOLE) -> Reading:
     documents, skipped, blank = _read_file(path, name)
     if not documents:
         reason = skipped.reason if skipped else "no text in it"
-        raise DataError(f"{_shown(path)} cannot be used: {reason}; a file may be {NAMED}")
+        raise DataError(f"{_shown(path)} cannot be used: {reason}; a file may be {formats_named()}")
     return Reading(documents, [skipped] if skipped else [], name, blank)
 
 
@@ -197,7 +197,7 @@ def _python_reference() -> list[Document]:
 
 
 def _nothing(folder: Path, skipped: list[Skipped]) -> str:
-    holds = f"it may hold {NAMED}"
+    holds = f"it may hold {formats_named()}"
     if not skipped:
         return f"{_shown(folder)} is an empty folder; {holds}"
     named = "; ".join(f"{one.path}: {one.reason}" for one in skipped[:_SHOWN])

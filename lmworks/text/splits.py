@@ -115,9 +115,9 @@ def ngrams_found(train: Iterable[Document], held_out: Iterable[Document], n: int
 
     The training text is gone through once and not held in memory.
     """
-    runs = [list(_ngrams(document.text, n)) for document in held_out]
+    runs = [list(ngrams(document.text, n)) for document in held_out]
     wanted = {gram for document in runs for gram in document}
-    found = {gram for document in train for gram in _ngrams(document.text, n) if gram in wanted}
+    found = {gram for document in train for gram in ngrams(document.text, n) if gram in wanted}
     return [[gram in found for gram in document] for document in runs]
 
 
@@ -146,6 +146,7 @@ def _cut(text: str, first: int, last: int) -> int:
     return last
 
 
-def _ngrams(text: str, n: int) -> Iterator[int]:
+def ngrams(text: str, n: int) -> Iterator[int]:
+    """A hash of each run of `n` words, letter case aside; the hashes hold within this process only."""
     words = re.findall(r"\w+", text.lower())
     return (hash(tuple(words[at : at + n])) for at in range(len(words) - n + 1))

@@ -23,7 +23,7 @@ import json
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
-from typing import Literal
+from typing import ClassVar, Literal
 
 import tokenizers
 from pydantic import Field, model_validator
@@ -54,6 +54,8 @@ Backend = tokenizers.Tokenizer
 
 class TokenizerConfig(Config):
     """Every choice that shapes a trained tokenizer."""
+
+    explain_as: ClassVar[str] = "tokenizer"
 
     kind: Literal["byte", "character", "word", "bpe", "wordpiece", "unigram"] = "bpe"
     """How text is cut: byte, character, word, bpe, wordpiece or unigram."""

@@ -80,7 +80,7 @@ def test_an_answer_is_that_of_the_api_and_each_token_tells_its_probability(page,
     assert page.locator(".lm-end").inner_text() == "<|im_end|>"
 
 
-def test_the_conversation_goes_on_and_begins_anew(page, smollm2):
+def test_the_conversation_goes_on_and_starts_over(page, smollm2):
     heat(page, "PageDown", "0.2", "0")
     said: list[str] = []
     for text in ("My name is Ada.", "What is my name?"):

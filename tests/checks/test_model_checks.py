@@ -15,11 +15,13 @@ from tokens.templates import TEMPLATES
 
 from lmworks.adaptation.lora import LoRAConfig, LoRALinear, add_lora, lora_layers
 from lmworks.adaptation.peft_format import write_adapter
+from lmworks.basics.declared import declared
 from lmworks.checks import adapters, answers, files, network, templates, tokenizers
-from lmworks.checks.result import CheckResult, Difference
-from lmworks.checks.run import check_model
-from lmworks.generation.filters import Draws
-from lmworks.generation.strategies import Chooser, Sample
+from lmworks.checks.result import Check, CheckResult, Difference, checks_of
+from lmworks.checks.run import SUBJECTS, check_model
+from lmworks.generation.chooser import Chooser
+from lmworks.generation.distribution import RandomStream
+from lmworks.generation.strategies import Sample
 from lmworks.language_model import LanguageModel
 from lmworks.loading import load
 from lmworks.models.cache import Cache
@@ -137,10 +139,10 @@ def test_a_compiled_model_is_checked_in_pytorch():
     pytest.importorskip("numba")
     model = tiny.language_model(dim=64, heads=4, head_dim=16, hidden_dim=96)
     model.network.requires_grad_(False)
-    model.choose_engine("int8")
-    engine = model.network.engine
+    model.choose_runner("int8")
+    runner = model.runner
     assert [(one.name, one.detail) for one in check_model(model) if one.status == "FAILED"] == []
-    assert engine is not None and model.network.engine is engine
+    assert runner.name == "compiled" and model.runner is runner
 
 
 # One broken model, template or tokenizer for each check
@@ -354,18 +356,18 @@ def test_31_a_stop_string_that_leaks(model, monkeypatch):
 
 
 def test_33_a_seed_that_reproduces_nothing(model, monkeypatch):
-    monkeypatch.setattr(Sample, "start", lambda self, limits: Chooser(self, int(torch.randint(0, 1000, ())), limits))
+    monkeypatch.setattr(Sample, "new_seed", lambda self: int(torch.randint(0, 1000, ())))
     failed(answers.seeds(model))
 
 
 def test_33_requests_that_share_their_random_numbers(model, monkeypatch):
-    honest, shared = Chooser.__init__, Draws(0)
+    honest, shared = Chooser.__init__, RandomStream(0)
 
-    def coupled(self, strategy, seed, limits):
-        honest(self, strategy, seed, limits)
+    def coupled(self, strategy, seed, *said):
+        honest(self, strategy, seed, *said)
         if seed is not None:
             shared.__init__(seed)
-            self.draws = shared
+            self.random = shared
 
     monkeypatch.setattr(Chooser, "__init__", coupled)
     assert answers.seeds(model).status == "ok"  # alone nothing is to be seen
@@ -376,3 +378,11 @@ def test_a_difference_that_is_no_number_is_outside_and_null_in_json():
     broken = Difference("a and b", math.nan, 0.1, "logits")
     assert not broken.within
     assert CheckResult("x", (), "", "FAILED", (broken,)).to_json()["differences"][0]["value"] is None
+
+
+def test_every_declared_check_has_a_subject_and_a_sentence():
+    declared_checks = declared("lmworks.checks", Check)
+    assert len(declared_checks) > 40
+    for one in declared_checks.values():
+        assert set(one.of) <= set(SUBJECTS) and one.compare.__doc__
+    assert {one.name for one in checks_of("model")} > {"weights are finite", "a cache changes nothing"}

@@ -183,9 +183,9 @@ def test_7_labels_of_packed_documents_end_with_them():
     from training.runs import rows
 
     batch = next(iter(batches(rows()[1:2], 1, 0, 0)))
-    assert training.label_difference(batch).value == 0
+    assert training.label_difference(CausalLM(), batch, batch).value == 0
     shifted_twice = dataclasses.replace(batch, labels=batch.labels.roll(-1, 1))
-    assert training.label_difference(shifted_twice).value > 10
+    assert training.label_difference(CausalLM(), batch, shifted_twice).value > 10
 
 
 class Averaging(CausalLM):
@@ -210,7 +210,7 @@ def test_24_norms_that_decay(trial: Trial, monkeypatch: pytest.MonkeyPatch):
     def everything(parameters: dict[str, nn.Parameter], config: Any) -> list[dict[str, Any]]:
         return [{"params": list(parameters.values()), "names": list(parameters), "weight_decay": 0.1, "highest": 1.0}]
 
-    monkeypatch.setattr(optimiser, "_groups", everything)
+    monkeypatch.setattr(optimiser, "groups", everything)
     failed(recipes.decay(trial), "what decays and matrices part at")
 
 
@@ -245,7 +245,7 @@ def test_20_a_resume_without_the_optimisers_state(trial: Trial, monkeypatch: pyt
 
 
 def test_6_bytes_of_the_text_are_those_of_its_tokens(trial: Trial):
-    assert shards.bytes_of_tokens(shards.Packed(trial.packed, trial.tokenizer)).status == "ok"
+    assert shards.bytes_of_tokens(shards.TokenizedShards(trial.packed, trial.tokenizer)).status == "ok"
 
 
 def test_recipes_of_build_and_corpus_are_known_by_what_they_hold(tmp_path: Path, smollm2_path: Path):

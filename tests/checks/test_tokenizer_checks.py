@@ -1,4 +1,4 @@
-"""`lmworks check` on a tokenizer and on shards: what it says of sound ones, and one broken on purpose for each check."""
+"""`lmworks check` on a tokenizer and on shards: sound ones, and for each check one that is broken on purpose."""
 
 from __future__ import annotations
 
@@ -117,7 +117,10 @@ def test_a_byte_that_was_changed_is_found_without_the_tokenizer(name: str, tmp_p
 
 
 def test_8_shards_of_another_tokenizer(tmp_path: Path):
-    failed(shards.same_tokenizer(shards.Packed(packed(tmp_path / "a"), trained("byte"))), "did not pack these shards")
+    failed(
+        shards.same_tokenizer(shards.TokenizedShards(packed(tmp_path / "a"), trained("byte"))),
+        "did not pack these shards",
+    )
 
 
 def test_8_ids_that_the_tokenizer_would_not_write(tmp_path: Path):
@@ -138,7 +141,8 @@ def test_8_ids_that_the_tokenizer_would_not_write(tmp_path: Path):
         def document(self, number: int) -> np.ndarray:
             return np.array(changed)
 
-    failed(shards.same_tokenizer(shards.Packed(Spelt(), tokenizer)), "the ids of document 0")  # type: ignore[arg-type]
+    spelt = shards.TokenizedShards(Spelt(), tokenizer)  # type: ignore[arg-type]
+    failed(shards.same_tokenizer(spelt), "the ids of document 0")
 
 
 def test_6_ids_that_were_overwritten_are_not_passed_over(tmp_path: Path):
@@ -147,7 +151,7 @@ def test_6_ids_that_were_overwritten_are_not_passed_over(tmp_path: Path):
     file = tmp_path / "a" / "00000.bin"
     ids = np.fromfile(file, np.uint16)
     np.full_like(ids, trained().encode("a", special=False)[0]).tofile(file)
-    found = shards.same_tokenizer(shards.Packed(Shards(tmp_path / "a"), trained()))
+    found = shards.same_tokenizer(shards.TokenizedShards(Shards(tmp_path / "a"), trained()))
     failed(found, "the bytes of the ids and those that were packed")
 
 
@@ -168,7 +172,7 @@ def test_6_bytes_that_do_not_add_up(tmp_path: Path):
     index = np.fromfile(tmp_path / "a" / "documents.bin", "<u8").reshape(-1, 2)
     index[3, 1] += 5  # as if characters had been counted, or U+FFFD
     index.tofile(tmp_path / "a" / "documents.bin")
-    failed(shards.bytes_of_tokens(shards.Packed(Shards(tmp_path / "a"), trained())), "document 3")
+    failed(shards.bytes_of_tokens(shards.TokenizedShards(Shards(tmp_path / "a"), trained())), "document 3")
 
 
 def test_9_a_document_that_is_packed_twice(tmp_path: Path):

@@ -141,7 +141,8 @@ MISTAKES = {
     ),
     "heads that are not compiled": (
         ("evaluate", "MODEL", "TEXT", "--compress", "int8"),
-        "compress=int8 cannot be had: the compiled path has heads in steps of 16 dimensions, and head_dim is 8; leave it out",
+        "compress=int8 cannot be had: the compiled path has heads in steps of 16 dimensions, and head_dim is 8; "
+        "leave it out",
     ),
     "a translator that is not compiled": (
         ("generate", "TRANSLATOR", "Hi", "--compress", "int4"),

@@ -128,7 +128,7 @@ def test_models_says_what_runs_a_model_and_why_not_the_compiled_path(run, kind: 
     loaded = lm.load(tmp_path)  # and so it is
     if kind == "an encoder":
         loaded.embed(["a cat"])
-    assert facts["compiled"] == (loaded.network.engine is not None or loaded._encoder is not None)
+    assert facts["compiled"] == ("compiled" in (loaded.runner.name, loaded._embeds_with().name))
     shown = run("models", str(tmp_path)).out
     assert facts["runs"] in shown and facts["family"] in shown
 
@@ -146,7 +146,7 @@ def test_an_adapter_runs_as_its_base_does(run, kind: str, tmp_path: Path):
     write_adapter(tmp_path / "adapter", model.network, str(tmp_path / "base"))
     facts = run("models", str(tmp_path / "adapter"), "--json").json
     assert words in facts["runs"]
-    assert facts["compiled"] == (lm.load(tmp_path / "adapter").network.engine is not None)
+    assert facts["compiled"] == (lm.load(tmp_path / "adapter").runner.name == "compiled")
 
 
 def test_generate_prints_the_text_that_json_holds(run, model_folder):
@@ -323,13 +323,32 @@ def test_evaluate_as_a_table_and_as_json(run, model_folder, text_folder):
     assert f"{facts['tokens']:,}" in table and f"{figure['value']:.3f}" in table
 
 
-@pytest.mark.parametrize("what", ["recipe", "space", "model", "recurrent", "sample", "compress", "export"])
+@pytest.mark.parametrize(
+    "what", ["build", "space", "model", "recurrent", "sample", "compress", "export", "top_p", "lora"]
+)
 def test_explain_as_a_table_and_as_json(run, what):
     facts, table = run("explain", what, "--json").json, run("explain", what).out
     words = set(table.split())
-    assert len(facts) >= 4 and all(meaning for meaning in facts.values())
+    assert facts and all(meaning for meaning in facts.values())
     for name, meaning in facts.items():
         assert name in table and set(meaning.split()) <= words
+
+
+def test_every_setting_of_a_strategy_is_an_option(run):
+    """Declared once: what a filter's file declares is an option without another line."""
+    shown, names = run("generate", "--help").out, {"width": "beams", "groups": "beam-groups", "alpha": "contrastive"}
+    for kind in (Sample, Beam, Contrastive):
+        for name, field in kind.model_fields.items():
+            assert f"--{names.get(name, name).replace('_', '-')} " in shown
+            assert kind is Contrastive or " ".join(field.description.split())[:30] in " ".join(shown.split())
+
+
+def test_explain_knows_every_verb_setting_and_part(run):
+    for what, named in run("explain", "--json").json.items():
+        meanings = run("explain", what, "--json").json
+        assert named and meanings and all(meanings.values()), what
+    assert "--set" in run("explain", "build", "--json").json  # a verb: its options, then its recipe
+    assert "data.text" in run("explain", "build", "--json").json
 
 
 @pytest.mark.parametrize("verb", ["compress", "export"])

@@ -197,7 +197,7 @@ def test_the_compiled_path_is_the_default_and_as_near_as_promised(minilm: Langua
     model = lm.load("minilm")
     together = model.embed(SENTENCES)
     assert 0.999 < nearness(minilm.embed(SENTENCES), together) < 0.9999
-    assert model.network.engine is None  # it embeds; what is filled in or looked at is what the file holds
+    assert model.runner.name == "PyTorch"  # it embeds; what is filled in or looked at is what the file holds
     assert torch.equal(together, model.embed(SENTENCES[::-1]).flip(0))
     assert torch.equal(together, torch.cat([model.embed([text]) for text in SENTENCES]))
 
@@ -215,7 +215,7 @@ def test_an_encoder_whose_weights_changed_is_compiled_anew():
     with torch.no_grad():
         model.network.embedding.weight[:, :8] *= 3
     model.exact = True
-    rough = model.embed(TEXTS[2:])  # the engine no longer stands: PyTorch once
+    rough = model.embed(TEXTS[2:])  # the tape no longer stands: PyTorch once
     after = model.embed(TEXTS[2:])
     assert nearness(before, after) < 0.999 and 0.99 < nearness(rough, after) < 1 - 1e-6
 

@@ -136,14 +136,14 @@ def test_drift_is_the_mean_divergence_from_the_base_and_zero_without_a_change():
     texts = own_texts(model, texts=3, length=12)
     assert [len(text) for text in texts] == [13, 13, 13] or all(2 <= len(text) <= 13 for text in texts)
     assert len({tuple(text) for text in texts}) == 3 and texts == own_texts(base, texts=3, length=12)
-    still = drift(model, texts)
+    still = drift(model, texts, base.network)
     assert still.value == 0.0 and still.ideal == 0.0 and still.n == 3
     randomise_adapters(model.network, size=0.1)
     by_hand = []
     for text in texts:
         p, q = (one.logits([text])[0].double().log_softmax(-1) for one in (base, model))
         by_hand.append(float((p.exp() * (p - q)).sum(-1).mean()) / np.log(2))
-    assert drift(model, texts).value == pytest.approx(np.mean(by_hand), rel=1e-4)
+    assert drift(model, texts, base.network).value == pytest.approx(np.mean(by_hand), rel=1e-4)
     assert all(layer.enabled for layer in lora_layers(model.network).values())
 
 

@@ -113,9 +113,9 @@ def test_many_forms_at_once(model: LanguageModel):
     forms: list[Constraint | None] = [JsonSchema(PERSON), None, Choice(["a", "ab", "abc"]), Regex("[0-9]{3}")]
     asked = [(form, Sample(temperature=1.5, seed=seed)) for seed in range(6) for form in forms]
     with Engine(model, seats=5, chunk=32) as engine:
-        tickets = [engine.submit("a", strategy, max_new_tokens=300, constraint=form) for form, strategy in asked]
-        for (form, strategy), ticket in zip(asked, tickets, strict=True):
-            answer = ticket.answer(60)
+        handles = [engine.submit("a", strategy, max_new_tokens=300, constraint=form) for form, strategy in asked]
+        for (form, strategy), handle in zip(asked, handles, strict=True):
+            answer = handle.answer(60)
             assert answer.tokens == model.generate("a", strategy, max_new_tokens=300, constraint=form).tokens
             if isinstance(form, JsonSchema) and answer.finish == "stop":
                 jsonschema.validate(json.loads(answer), PERSON)
@@ -132,7 +132,8 @@ def test_a_form_of_several_answers_is_read_once(model: LanguageModel, monkeypatc
     for answer, strategy in zip(answers, strategies, strict=True):
         assert answer == model.generate("a", strategy, max_new_tokens=300, constraint=JsonSchema(PERSON))
     assert len(set(answers)) == 4 and len(made) == 5
-    form.schema["properties"] = {"name": {"const": "b"}, "age": {"const": 1}, "tags": {"const": []}}  # type: ignore[index]
+    other = {"name": {"const": "b"}, "age": {"const": 1}, "tags": {"const": []}}
+    form.schema["properties"] = other  # type: ignore[index]
     assert model.generate("a", constraint=form) == '{"name": "b", "age": 1, "tags": []}' and len(made) == 6
     tiny.language_model(seed=4, context=512).generate("a", constraint=form)
     assert len(made) == 7

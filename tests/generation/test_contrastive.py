@@ -53,9 +53,9 @@ def test_alpha_zero_is_greedy_and_neighbours_change_nothing():
     assert model.generate("abc", Contrastive(alpha=0), max_new_tokens=20).tokens == plain.tokens
     asked = [("abc", Contrastive()), ("x" * 70, Contrastive(top_k=3)), ("b", Greedy()), ("q", Contrastive(alpha=0.9))]
     with Engine(model, seats=8, chunk=16) as engine:
-        tickets = [engine.submit(prompt, strategy, max_new_tokens=15) for prompt, strategy in asked]
-        for (prompt, strategy), ticket in zip(asked, tickets, strict=True):
-            assert ticket.answer(30).tokens == model.generate(prompt, strategy, max_new_tokens=15).tokens
+        handles = [engine.submit(prompt, strategy, max_new_tokens=15) for prompt, strategy in asked]
+        for (prompt, strategy), handle in zip(asked, handles, strict=True):
+            assert handle.answer(30).tokens == model.generate(prompt, strategy, max_new_tokens=15).tokens
 
 
 def test_a_token_that_cannot_come_is_no_candidate_however_new_it_is():

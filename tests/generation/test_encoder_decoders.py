@@ -11,6 +11,7 @@ import torch
 
 from lmworks.basics.errors import ConfigError, ModelError
 from lmworks.generation import scoring
+from lmworks.generation.chooser import Chooser
 from lmworks.generation.generation_config import GenerationConfig
 from lmworks.generation.strategies import Beam, Greedy, Sample
 from lmworks.language_model import LanguageModel
@@ -159,7 +160,7 @@ def test_a_folder_that_says_nonsense_is_one_sentence(model: LanguageModel, said:
         (lambda model: Beam(temperature=1), "temperature is not a setting"),
         (lambda model: Greedy(no_repeat_ngram=0), "no_repeat_ngram is 0"),
         (lambda model: Sample(min_new_tokens=-1), "min_new_tokens is -1"),
-        (lambda model: Beam().start(), "choose no next token; use Greedy or Sample"),
+        (lambda model: Chooser(Beam()), "choose no next token; use Greedy or Sample"),
     ],
 )
 def test_a_mistake_is_one_sentence(model: LanguageModel, ask, words: str):

@@ -1,4 +1,5 @@
-"""Guesses change nothing but the time: the same tokens, the same distribution; and they are right where a text repeats."""
+"""Guesses change nothing but the time: the same tokens, the same distribution; and they are right where a text
+repeats."""
 
 from __future__ import annotations
 
@@ -10,14 +11,14 @@ import tiny
 import torch
 
 from lmworks.basics.errors import ConfigError
-from lmworks.generation import batch
-from lmworks.generation.batch import Batch
-from lmworks.generation.decoding import decode
+from lmworks.generation import scheduler
+from lmworks.generation.decoding import decode, start
+from lmworks.generation.distribution import RandomStream, keep_or_draw
 from lmworks.generation.engine import Engine
-from lmworks.generation.filters import Draws, keep_or_draw
 from lmworks.generation.guessing import Draft, Lookup
+from lmworks.generation.scheduler import Scheduler
 from lmworks.generation.strategies import Beam, Greedy, Sample, Strategy
-from lmworks.kernels import compiled, unavailable
+from lmworks.kernels import CompiledRunner, unavailable
 from lmworks.language_model import LanguageModel
 
 SHAPE = {"dim": 64, "heads": 4, "kv_heads": 2, "head_dim": 16, "hidden_dim": 96, "context": 256}
@@ -36,7 +37,7 @@ def make(path: str, seed: int = 4) -> LanguageModel:
     if path == "compiled":
         if unavailable() is not None:
             pytest.skip(str(unavailable()))
-        model.network.engine = compiled(model.network, 8)
+        model.runner = CompiledRunner(model.network, 8)
     return model
 
 
@@ -53,7 +54,7 @@ def test_looking_up_gives_the_same_tokens_for_the_same_seed(model: LanguageModel
         for guess in (Lookup(), Lookup(match=1, most=4), Lookup(match=2, most=40)):
             answer = model.generate(prompt, strategy, max_new_tokens=90, stop=stop, guess=guess)
             assert (answer.tokens, answer.finish, answer) == (plain.tokens, plain.finish, plain)
-            if model.network.engine is not None:
+            if isinstance(model.runner, CompiledRunner):
                 assert answer.logprobs == plain.logprobs  # to the bit
 
 
@@ -67,11 +68,11 @@ def test_greedy_drafts_give_the_same_tokens(model: LanguageModel):
 
 def test_guesses_that_are_right_save_steps(model: LanguageModel, monkeypatch: pytest.MonkeyPatch):
     """The network itself as its draft is always right, also about what it draws: five tokens a step."""
-    monkeypatch.setattr(batch, "MOST_AHEAD", 1)
+    monkeypatch.setattr(scheduler, "MOST_AHEAD", 1)
 
     def steps(strategy: Strategy, guess: Draft | Lookup | None, prompt: str = "x") -> int:
-        request = model.request(prompt, strategy, 61, guess=guess)
-        return sum(1 for _ in decode(model.network, [request]))
+        sequence = start(model.request(prompt, strategy, 61, guess=guess), model.runner)
+        return sum(1 for _ in decode(model.runner, [sequence]))
 
     for strategy in (Greedy(min_new_tokens=61), Sample(min_new_tokens=61, seed=1)):
         assert steps(strategy, None) == 61
@@ -94,7 +95,8 @@ def guessed(text: str, answer: str, beside: int = 1) -> list[int]:
 
 
 def test_guesses_are_as_long_as_pays():
-    """Long where an answer quotes, none to speak of where it does not, and shorter the more rows there are beside it."""
+    """Long where an answer quotes, none to speak of where it does not, and shorter the more rows there are beside
+    it."""
     source = "It was a bright cold day in April, and the clocks were striking thirteen."
     quoting = guessed(source + "# ", source)
     assert max(quoting) == 15 and len(quoting) < len(source) / 6
@@ -106,17 +108,18 @@ def test_guesses_are_as_long_as_pays():
 
 def test_guesses_are_counted(model: LanguageModel):
     request = model.request("aaaa", Greedy(min_new_tokens=31, logit_bias={97: 100}), 31, guess=Lookup())
-    steps = sum(1 for _ in decode(model.network, [request]))
-    assert request.kept == 31 - steps and request.kept <= request.tried < 40
+    sequence = start(request, model.runner)
+    steps = sum(1 for _ in decode(model.runner, [sequence]))
+    assert sequence.kept == 31 - steps and sequence.kept <= sequence.tried < 40
 
 
 def test_guesses_beside_others_in_an_engine(model: LanguageModel):
     """Rows that read several tokens beside rows that read one; what was wrong leaves the cache."""
     asked = list(itertools.product(PROMPTS, STRATEGIES, (None, Lookup(match=1), Draft(make("plain", 9), 3))))
     with Engine(model, seats=7, chunk=16) as engine:
-        tickets = [engine.submit(p, s, max_new_tokens=40, guess=g) for p, s, g in asked]
-        for (prompt, strategy, guess), ticket in zip(asked, tickets, strict=True):
-            answer = ticket.answer(60)
+        handles = [engine.submit(p, s, max_new_tokens=40, guess=g) for p, s, g in asked]
+        for (prompt, strategy, guess), handle in zip(asked, handles, strict=True):
+            answer = handle.answer(60)
             if not isinstance(guess, Draft) or not isinstance(strategy, Sample) or strategy.temperature == 0:
                 assert answer.tokens == model.generate(prompt, strategy, max_new_tokens=40).tokens
             again = model.generate(prompt, strategy, max_new_tokens=40, guess=guess)
@@ -125,15 +128,17 @@ def test_guesses_beside_others_in_an_engine(model: LanguageModel):
 
 def test_rows_hold_no_more_than_their_text(model: LanguageModel):
     """A batch that goes on and on with wrong guesses is closed up."""
-    batch = Batch(model.network)
-    requests = [model.request("ab" * 9, Sample(seed=s, min_new_tokens=200), 200, guess=Lookup(match=1)) for s in (1, 2)]
-    batch.add(requests)
-    while batch.busy:
-        batch.step()
-        if batch._cache is not None and model.network.engine is None:
-            longest = max(len(request.prompt) + len(request.tokens) for request in requests)
-            assert batch._cache.length <= 2 * longest + 64 + 16
-    assert [len(request.tokens) for request in requests] == [200, 200]
+    running, asked = Scheduler(model.runner), {"guess": Lookup(match=1)}
+    sequences = [
+        start(model.request("ab" * 9, Sample(seed=s, min_new_tokens=200), 200, **asked), model.runner) for s in (1, 2)
+    ]
+    running.add(sequences)
+    while running.busy:
+        running.step()
+        if running._cache is not None and not isinstance(model.runner, CompiledRunner):
+            longest = max(len(one.request.prompt) + len(one.tokens) for one in sequences)
+            assert running._cache.length <= 2 * longest + 64 + 16
+    assert [len(one.tokens) for one in sequences] == [200, 200]
 
 
 def chi_square(counts: Counter, expected: dict, n: int) -> float:
@@ -149,13 +154,13 @@ def chi_square(counts: Counter, expected: dict, n: int) -> float:
 def test_a_guess_that_is_kept_as_often_as_it_may_be_leaves_the_distribution():
     """40,000 draws of one token, at a fixed seed, from distributions that differ much; chi-square within 4 deviations.
     Keeping every guess, or drawing again from p itself, is far outside."""
-    generator, draws = torch.Generator().manual_seed(0), Draws(0)
+    generator, stream = torch.Generator().manual_seed(0), RandomStream(0)
     p, q = (torch.softmax(2 * torch.randn(12, generator=generator), 0) for _ in range(2))
     q[3] = 0
     q /= q.sum()
     n, expected = 40_000, dict(enumerate(p.tolist()))
     guesses = torch.multinomial(q, n, replacement=True, generator=generator).tolist()
-    kept = Counter(keep_or_draw(p, guess, q, draws) for guess in guesses)
+    kept = Counter(keep_or_draw(p, guess, q, stream) for guess in guesses)
     assert chi_square(kept, expected, n) < 4
     assert chi_square(Counter(guesses), expected, n) > 1000
 
@@ -177,8 +182,8 @@ def test_drafts_leave_the_distribution_of_whole_answers():
                 longer |= {(*tokens, t): probability * float(p[t]) for t in range(8) if p[t] > 0}
             expected = longer
     n, found, drafts = 6000, Counter(), Draft(draft, most=2)
-    for start in range(0, n, 500):
-        strategies = [strategy.but(seed=seed) for seed in range(start, start + 500)]
+    for first in range(0, n, 500):
+        strategies = [strategy.but(seed=seed) for seed in range(first, first + 500)]
         answers = target.generate_batch([[1, 2]] * 500, strategies, max_new_tokens=3, guess=drafts)
         found.update(tuple(answer.tokens) for answer in answers)
     assert set(found) <= set(expected)

@@ -10,7 +10,7 @@ from lmworks.basics.errors import ConfigError, ModelError
 from lmworks.generation.engine import Engine
 from lmworks.generation.guessing import Lookup
 from lmworks.generation.strategies import Beam, Contrastive, Greedy, Sample
-from lmworks.kernels import compiled, unavailable
+from lmworks.kernels import CompiledRunner, unavailable
 from lmworks.language_model import LanguageModel
 from lmworks.loading import load
 from lmworks.models.config import RopeScaling
@@ -26,7 +26,7 @@ def model(request: pytest.FixtureRequest) -> LanguageModel:
     if request.param == "compiled":
         if unavailable() is not None:
             pytest.skip(str(unavailable()))
-        made.network.engine = compiled(made.network, 8)
+        made.runner = CompiledRunner(made.network, 8)
     return made
 
 
@@ -37,7 +37,7 @@ def by_hand(model: LanguageModel, prompt: list[int], size: int) -> tuple[list[in
     if len(text) >= 64:
         text, slid = text[:4] + text[-28:], 1
     while len(written) < size:
-        logits = model.network(torch.tensor([text]))[0, -1]
+        logits = model.logits([text])[0, -1]
         logits[banned] = -torch.inf
         written.append(int(logits.argmax()))
         text.append(written[-1])
@@ -59,18 +59,18 @@ def test_a_window_that_slides_goes_on_behind_the_first_tokens_and_the_last_half(
 def test_windows_that_slide_beside_others(model: LanguageModel):
     asked = [("a" * size, Sample(seed=size, min_new_tokens=10**6), 90) for size in (5, 30, 63, 64, 120)]
     with Engine(model, seats=3, chunk=16) as engine:
-        tickets = [engine.submit(p, s, max_new_tokens=n, window="slide") for p, s, n in asked]
+        handles = [engine.submit(p, s, max_new_tokens=n, window="slide") for p, s, n in asked]
         beside = engine.submit("b", max_new_tokens=30)
-        for (prompt, strategy, size), ticket in zip(asked, tickets, strict=True):
+        for (prompt, strategy, size), handle in zip(asked, handles, strict=True):
             alone = model.generate(prompt, strategy, max_new_tokens=size, window="slide")
-            answer = ticket.answer(30)
+            answer = handle.answer(30)
             assert answer.tokens == alone.tokens and answer.slid == alone.slid > 0
-            assert "".join(piece.text for piece in ticket) in answer
+            assert "".join(delta.text for delta in handle) in answer
         assert beside.answer(30) == model.generate("b", max_new_tokens=30)
-        ticket = engine.submit("a" * 60, LONG, max_new_tokens=10**6, window="slide")
-        for _, _piece in zip(range(200), ticket, strict=False):
+        handle = engine.submit("a" * 60, LONG, max_new_tokens=10**6, window="slide")
+        for _, _delta in zip(range(200), handle, strict=False):
             pass  # leaving the loop cancels, whether it was just reading or writing
-        assert ticket.cancelled and ticket.answer(30).finish == "cancelled" and ticket.request.slid > 2
+        assert handle.cancelled and handle.answer(30).finish == "cancelled" and handle.sequence.slid > 2
 
 
 def test_without_it_the_end_is_told(model: LanguageModel):

@@ -13,13 +13,15 @@ from hypothesis import strategies as st
 
 from lmworks.generation.answer import Answer
 from lmworks.generation.beams import largest
-from lmworks.generation.decoding import decode, new_request
+from lmworks.generation.decoding import decode, start
 from lmworks.generation.request import Request
+from lmworks.generation.sequence import Sequence
 from lmworks.generation.strategies import Beam, Greedy, Sample
 from lmworks.language_model import LanguageModel
 from lmworks.models.network import Network
 from lmworks.models.relatives.recurrent import RecurrentNetwork
 from lmworks.models.relatives.recurrent_config import RecurrentConfig
+from lmworks.models.torch_runner import TorchRunner
 from lmworks.tokens.tokenizer import Tokenizer
 
 LETTERS, END, LONGEST = 3, 3, 5
@@ -92,10 +94,11 @@ def test_wide_beams_find_what_exhaustive_search_finds():
 
 
 def searched(network: Network, source: list[int], strategy: Beam) -> Answer:
-    request = new_request(ending_tokenizer(END), [0], strategy, LONGEST, [], 64, source=source)
-    for _ in decode(network, [request]):
+    request = Request(ending_tokenizer(END), [0], strategy, LONGEST, [], 64, source=source)
+    sequence = start(request, TorchRunner(network))
+    for _ in decode(TorchRunner(network), [sequence]):
         pass
-    return Answer.of(request)
+    return Answer.of(sequence)
 
 
 @pytest.mark.parametrize(
@@ -125,13 +128,13 @@ def test_an_answer_does_not_depend_on_its_neighbours(model: LanguageModel, strat
     assert [beside[at].tokens for at in (0, 3)] == [alone[at].tokens for at in (0, 3)]
 
 
-def read_again(network: Network, request: Request) -> None:
+def read_again(network: Network, sequence: Sequence) -> None:
     """The loop without a cache: at every step each row is read from its beginning, with a copy of its source."""
-    rows = [request.prompt]
+    rows = [sequence.request.prompt]
     while rows:
         memory = None
-        if request.source is not None:
-            memory = network.encode(torch.tensor([request.source] * len(rows)))
+        if sequence.request.source is not None:
+            memory = network.encode(torch.tensor([sequence.request.source] * len(rows)))
         with torch.inference_mode():
             logits = torch.cat(
                 [
@@ -141,8 +144,8 @@ def read_again(network: Network, request: Request) -> None:
                     for at, row in enumerate(rows)
                 ]
             )
-        request.take(logits)
-        rows = [[*rows[read.row], *read.tokens] for read in request.rows]
+        sequence.observe(logits)
+        rows = [[*rows[read.row], *read.tokens] for read in sequence.rows]
 
 
 @pytest.mark.parametrize(
@@ -154,9 +157,10 @@ def test_a_cache_changes_nothing_when_beams_are_reordered(model: LanguageModel, 
         cached = model.generate(source, strategy, max_new_tokens=16)
         read = model.encode_prompt(source)
         prompt = [model.tokenizer.document_start] if model.translates else read
-        request = new_request(model.tokenizer, prompt, strategy, 16, [], 128, source=read if model.translates else None)
-        read_again(model.network, request)
-        plain = Answer.of(request)
+        request = Request(model.tokenizer, prompt, strategy, 16, [], 128, source=read if model.translates else None)
+        sequence = start(request, model.runner)
+        read_again(model.network, sequence)
+        plain = Answer.of(sequence)
         assert plain.tokens == cached.tokens and plain.logprobs == pytest.approx(cached.logprobs, abs=1e-4)
         assert [one.tokens for one in plain.others] == [one.tokens for one in cached.others]
 
@@ -210,11 +214,11 @@ def test_no_filter_leaves_nothing_to_write():
     """Pitfall 28: where every token is forbidden, what was left before is."""
     network = tiny.network(vocab_size=3)
     for strategy in (Greedy(no_repeat_ngram=1), Sample(no_repeat_ngram=1, seed=0), Beam(width=2, no_repeat_ngram=1)):
-        request = new_request(ending_tokenizer(), [0, 1], strategy, 6, [], 64)
-        for _ in decode(network, [request]):
+        sequence = start(Request(ending_tokenizer(), [0, 1], strategy, 6, [], 64), TorchRunner(network))
+        for _ in decode(TorchRunner(network), [sequence]):
             pass
-        assert len(request.tokens) == 6 and request.tokens[0] == 2
-        assert all(logprob > -float("inf") for logprob in request.logprobs)
+        assert len(sequence.tokens) == 6 and sequence.tokens[0] == 2
+        assert all(logprob > -float("inf") for logprob in sequence.logprobs)
 
 
 @settings(deadline=None, max_examples=60)

@@ -11,9 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lmworks.generation import decoding
-from lmworks.generation.decoding import decode, new_request
-from lmworks.generation.filters import Draws, draw, keep_min_p, keep_top_k, keep_top_p, probabilities
+from lmworks.generation.decoding import decode, start
+from lmworks.generation.distribution import RandomStream, draw, probabilities
+from lmworks.generation.filters.min_p import MIN_P
+from lmworks.generation.filters.top_k import TOP_K
+from lmworks.generation.filters.top_p import TOP_P
 from lmworks.generation.limits import Limits
+from lmworks.generation.request import Request
 from lmworks.generation.strategies import Greedy, Sample, Strategy
 from lmworks.language_model import LanguageModel
 
@@ -86,8 +90,8 @@ def test_what_changes_logits_is_done_in_the_order_that_is_shown():
 def test_another_order_would_give_another_distribution():
     """Pitfall 28: the order matters, so it has to be said."""
     logits = torch.tensor([2.0, 1.5, 1.0, 0.5, 0.0])
-    hot_first = keep_top_p(probabilities(logits, 3.0), 0.7) > 0
-    filter_first = keep_top_p(probabilities(logits, 1.0), 0.7) > 0
+    hot_first = TOP_P.applied(probabilities(logits, 3.0), top_p=0.7) > 0
+    filter_first = TOP_P.applied(probabilities(logits, 1.0), top_p=0.7) > 0
     assert not torch.equal(hot_first, filter_first)
     assert torch.equal(Sample(temperature=3.0, top_p=0.7).distribution(logits) > 0, hot_first)
 
@@ -109,9 +113,9 @@ def test_filters_are_idempotent_and_never_leave_an_empty_set(
     """Pitfall 28."""
     p = probabilities(logits, temperature)
     assert float(p.sum()) == pytest.approx(1, abs=1e-4) and (p >= 0).all()
-    for once in (lambda p: keep_top_k(p, k), lambda p: keep_top_p(p, mass), lambda p: keep_min_p(p, share)):
-        kept = once(p)
-        assert torch.equal(once(kept), kept)
+    for one, value in ((TOP_K, k), (TOP_P, mass), (MIN_P, share)):
+        kept = one.applied(p, **{one.name: value})
+        assert torch.equal(one.applied(kept, **{one.name: value}), kept)
         assert kept.max() == p.max() > 0
         assert ((kept == p) | (kept == 0)).all()
 
@@ -133,17 +137,17 @@ def test_any_settings_give_a_distribution_and_a_token_from_it(logits, temperatur
     seen = torch.tensor([0, len(logits) - 1]).unique()
     p = strategy.distribution(strategy.adjusted(logits, seen.tolist()))
     assert float(p.sum()) == pytest.approx(1, abs=1e-4)
-    assert p[draw(p, Draws(seed))] > 0
+    assert p[draw(p, RandomStream(seed))] > 0
 
 
 def test_top_p_of_one_keeps_every_token():
     p = probabilities(torch.randn(5000, generator=torch.Generator().manual_seed(0)) * 4, 1.0)
-    assert torch.equal(keep_top_p(p, 1.0), p)
+    assert torch.equal(TOP_P.applied(p, top_p=1.0), p)
 
 
 def test_tokens_are_drawn_as_often_as_their_probability_says():
     p = Sample(temperature=1.5, top_k=4).distribution(torch.tensor([0.0, 2.0, 1.0, -1.0, 1.5, 0.2]))
-    draws = Draws(0)
+    draws = RandomStream(0)
     counts = torch.bincount(torch.tensor([draw(p, draws) for _ in range(20_000)]), minlength=len(p))
     assert counts[p == 0].sum() == 0
     deviation = (p * (1 - p) / 20_000).sqrt()
@@ -170,10 +174,11 @@ def test_requests_that_end_early_leave_the_others_alone(model: LanguageModel):
     context = model.config.context
 
     def run(places: list[int]) -> list[list[int]]:
-        requests = [new_request(model.tokenizer, ids[place], Greedy(), 3 + 5 * place, [], context) for place in places]
-        for _ in decode(model.network, requests):
+        requests = [Request(model.tokenizer, ids[place], Greedy(), 3 + 5 * place, [], context) for place in places]
+        sequences = [start(request, model.runner) for request in requests]
+        for _ in decode(model.runner, sequences):
             pass
-        return [request.tokens for request in requests]
+        return [sequence.tokens for sequence in sequences]
 
     assert run([0, 1, 2, 3]) == [run([place])[0] for place in range(4)]
     assert run([3, 1, 0, 2]) == [run([place])[0] for place in (3, 1, 0, 2)]
@@ -191,36 +196,36 @@ def test_prompts_longer_than_one_reading_give_the_same_tokens(model: LanguageMod
 
 def written(model: LanguageModel, text: str, stop: list[str]) -> tuple[list[str], object]:
     """Let a request write exactly this text, token by token; return what was shown each time."""
-    request = new_request(model.tokenizer, [1], Greedy(), 10_000, stop, 100_000)
+    sequence = start(Request(model.tokenizer, [1], Greedy(), 10_000, stop, 100_000), model.runner)
     pieces = []
     for token in [*model.tokenizer.encode(text, special=False), model.tokenizer.eos]:
         logits = torch.full((model.config.vocab_size,), -10.0).index_fill(0, torch.tensor(token), 10.0)
-        pieces.append(request.take(logits[None]))
-        if request.finish is not None:
+        pieces.append(sequence.observe(logits[None]))
+        if sequence.finish is not None:
             break
-    assert request.finish == "stop"
-    return pieces, request
+    assert sequence.finish == "stop"
+    return pieces, sequence
 
 
 def test_stop_strings_neither_leak_nor_eat_text(model: LanguageModel):
     """Pitfall 31: every stop string of the text, each split across tokens of one byte."""
-    for start in range(len(TEXT)):
-        for end in range(start + 1, len(TEXT) + 1):
-            stop = TEXT[start:end]
-            pieces, request = written(model, TEXT, [stop])
-            assert "".join(pieces) == request.text == TEXT[: TEXT.index(stop)]
+    for begin in range(len(TEXT)):
+        for end in range(begin + 1, len(TEXT) + 1):
+            stop = TEXT[begin:end]
+            pieces, sequence = written(model, TEXT, [stop])
+            assert "".join(pieces) == sequence.text == TEXT[: TEXT.index(stop)]
 
 
 def test_a_stop_string_that_almost_comes_is_given_back(model: LanguageModel):
     """Pitfall 31."""
-    pieces, request = written(model, "one two thre", ["three", "two!"])
-    assert "".join(pieces) == request.text == "one two thre"
+    pieces, sequence = written(model, "one two thre", ["three", "two!"])
+    assert "".join(pieces) == sequence.text == "one two thre"
 
 
 def test_a_stream_never_cuts_a_character(model: LanguageModel):
     """Pitfall 32: emoji joined from several, combining marks."""
-    pieces, request = written(model, TEXT, [])
-    assert "".join(pieces) == request.text == TEXT
+    pieces, sequence = written(model, TEXT, [])
+    assert "".join(pieces) == sequence.text == TEXT
     assert all("\ufffd" not in piece for piece in pieces)
     assert pieces[0] == "n" and pieces[1] == "" and pieces[2] == "é"
 

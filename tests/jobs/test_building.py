@@ -15,8 +15,9 @@ import tiny
 import torch
 from training.runs import Interfering
 
+from jobs.small_builds import TOKENS, contents, logits, recipe, stopped
 from lmworks.adaptation.lora import lora_layers
-from lmworks.basics.errors import ConfigError, DataError, LmworksError, ModelError, Stopped
+from lmworks.basics.errors import ConfigError, DataError, LmworksError, ModelError
 from lmworks.evaluation.likelihood import measure
 from lmworks.jobs.build import BuildResult, build
 from lmworks.jobs.recipe import Recipe
@@ -28,40 +29,6 @@ from lmworks.models.network import Network
 from lmworks.text.sources import read
 from lmworks.text.splits import data_hash, split
 from lmworks.tokens.batch import IGNORE, Batch
-
-TOKENS = tiny.text(2, 40)
-
-
-@pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with a base model, a text, and a general text."""
-    tiny.language_model(context=160).save(tmp_path / "base")
-    for name, count in (("notes", 12), ("general", 3)):
-        (tmp_path / name).mkdir()
-        for number in range(count):
-            words = [tiny.WORDS[(number * (place + 1) + place) % len(tiny.WORDS)] for place in range(30 + 3 * number)]
-            (tmp_path / name / f"{number}.txt").write_text(f"{name} {number}: " + " ".join(words))
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
-def recipe(**training: Any) -> Recipe:
-    settings = {"context": 64, "rows": 2, "steps": 4, "learning_rate": 1e-2, "warmup": 0.0, "seed": 5} | training
-    return Recipe(
-        model={"reference": "base", "dtype": "float32"},
-        data={"text": "notes", "held_out": 0.25, "general": "general"},
-        lora={"rank": 2},
-        training=settings,
-        evaluation={"tokens": 2000, "window": 128},
-    )
-
-
-def logits(model: LanguageModel) -> torch.Tensor:
-    return model.logits(TOKENS)
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
 
 
 def test_a_result_loads_and_says_where_it_comes_from(here: Path):
@@ -151,8 +118,8 @@ def test_facts_of_another_kind_beside_an_adapter_do_no_harm(here: Path):
     assert torch.equal(logits(load("out")), wanted)
 
 
-def test_an_adapter_is_measured_in_the_way_in_which_it_will_run(here: Path):
-    """Compiled, on a base in 4 bits: the figures, before and after, are those of the base and of the result as they load."""
+def test_an_adapter_is_measured_as_it_will_run(here: Path):
+    """Compiled, on a base in 4 bits: the figures before and after are those of base and result as they load."""
     pytest.importorskip("numba")
     base = tiny.language_model(context=160, dim=64, heads=4, head_dim=16, hidden_dim=96)
     shutil.rmtree("base")
@@ -165,7 +132,7 @@ def test_an_adapter_is_measured_in_the_way_in_which_it_will_run(here: Path):
         result = build(out="out", recipe=settings, merge=merge)
         figures = [result.comparisons[0].before.value, result.comparisons[0].after.value]
         loaded = [LanguageModel.load("base", compress="none" if merge else None), load("out")]
-        assert [one.network.engine is not None for one in (*loaded, result.model)] == [not merge] * 3
+        assert [one.runner.name == "compiled" for one in (*loaded, result.model)] == [not merge] * 3
         again = [measure(one, held_out, "held-out text", window=128, tokens=2000) for one in loaded]
         found = [one.bits_per_byte("held-out text").value for one in again]
         assert figures == pytest.approx(found, rel=1e-2 if merge else 1e-9)  # merged weights are rounded to bfloat16
@@ -196,8 +163,9 @@ def test_a_general_text_that_cannot_be_had_is_replaced_by_the_drift(
     assert [one.text for one in result.comparisons] == ["held-out text"]
     assert result.drift is not None and result.drift.value > 0 and result.drift.unit == "bits/token"
     assert json.loads(Path("out/lmworks.json").read_text())["measurements"][-1] == result.drift.to_json()
-    said = [number for number, line in enumerate(lines) if "no general text: wikitext2" in line]
-    assert said and "drift from the base" in lines[said[0] + 1]
+    [place] = [number for number, line in enumerate(lines) if line.startswith("general text")]
+    assert "wikitext2 is not on this machine" in lines[place] and "LMWORKS_DATA" in lines[place]
+    assert "drift from the base" in lines[place + 1] and all(len(line) < 120 for line in lines)
 
 
 def test_a_general_text_that_is_misspelt_is_an_error_and_not_replaced(here: Path):
@@ -208,13 +176,7 @@ def test_a_general_text_that_is_misspelt_is_an_error_and_not_replaced(here: Path
 
 def test_ctrl_c_and_resume_equal_a_straight_run(here: Path, monkeypatch: pytest.MonkeyPatch):
     straight = build(out="straight", recipe=recipe(steps=6))
-    monkeypatch.setattr(
-        "lmworks.jobs.build.CausalLM", lambda: Interfering(2, lambda model: os.kill(os.getpid(), signal.SIGINT))
-    )
-    with pytest.raises(Stopped, match="stopped after step 3 of 6"):
-        build(out="out", recipe=recipe(steps=6))
-    monkeypatch.undo()
-    monkeypatch.chdir(here)
+    stopped(recipe(steps=6), monkeypatch)
     assert not Path("out").exists()
     with pytest.raises(ConfigError, match=r"out.run holds a run that was stopped; go on with --resume"):
         build(out="out", recipe=recipe(steps=6))
@@ -304,6 +266,12 @@ def test_changes_count_for_a_recipe_that_is_an_object_too(here: Path):
     assert result.training.steps == 2 and result.recipe.lora.rank == 3 and result.recipe.training.seed == 5
     with pytest.raises(ConfigError, match=r"^training.step is not a setting; did you mean training.steps\?$"):
         build(out="out", recipe=recipe(), changes=["training.step=2"])
+
+
+def test_a_run_may_be_ended_by_the_clock(here: Path):
+    lines: list[str] = []
+    result = build(out="out", recipe=recipe(steps=None, max_seconds=0.05), say=lines.append)
+    assert result.training.steps > 0 and any(line.endswith(" rows of 64 tokens, 0.05 s") for line in lines)
 
 
 def test_of_a_conversation_only_the_assistants_words_are_learnt(here: Path, monkeypatch: pytest.MonkeyPatch):

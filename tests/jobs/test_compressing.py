@@ -1,4 +1,4 @@
-"""lmworks compress: a directory that is smaller, complete, measured, and as good as any other to load, adapt and save."""
+"""lmworks compress: a directory that is smaller, complete, measured, and can be loaded, adapted and saved as any."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A model written as GGUF reads back as the same network and the same tokenizer; what cannot is refused in one sentence."""
+"""A model written as GGUF reads back as the same network and tokenizer; what cannot is refused in one sentence."""
 
 from __future__ import annotations
 

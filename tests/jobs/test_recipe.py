@@ -6,13 +6,16 @@ from pathlib import Path
 
 import pytest
 
+from lmworks.adaptation.lora_config import LoRAConfig
+from lmworks.adaptation.methods import METHODS
 from lmworks.basics.config import merge, overrides
 from lmworks.basics.errors import ConfigError
 from lmworks.jobs.recipe import Recipe
+from lmworks.training.settings import TrainingConfig
 
 
 def test_the_shipped_recipes_are_whole():
-    assert set(Recipe.shipped()) == {"adapt", "quick"}
+    assert set(Recipe.shipped()) == {"adapt", "full", "quick"}
     for name, path in Recipe.shipped().items():
         assert Recipe.read(name) == Recipe.read(path) == Recipe(**Recipe.read(name).model_dump(mode="json"))
     assert Recipe.read("quick").training.steps is not None and Recipe.read("adapt").training.steps is None
@@ -20,8 +23,9 @@ def test_the_shipped_recipes_are_whole():
 
 
 def test_every_setting_is_explained():
-    lines, settings = Recipe.explain(), Recipe().model_dump()
-    assert set(lines) == {f"{section}.{name}" for section, values in settings.items() for name in values}
+    lines, recipes = Recipe.explain(), [Recipe(training={"optimiser": name}) for name in TrainingConfig.parts()]
+    settings = [(name, getattr(one, name)) for one in recipes for name in Recipe.model_fields if name != "method"]
+    assert set(lines) == {"method"} | {f"{section}.{name}" for section, values in settings for name, _ in values}
     assert all(len(line) > 15 and line[-1] == "." for line in lines.values())
 
 
@@ -33,13 +37,26 @@ def test_every_setting_is_explained():
             "mine.toml: training.lerning_rate is not a setting; did you mean training.learning_rate?",
         ),
         ("[trainin]\nsteps = 1", "mine.toml: trainin is not a setting; did you mean training?"),
+        ("steps = 5", "mine.toml: steps is not a setting; did you mean training.steps?"),
+        ("tokens = 5", "mine.toml: tokens is not a setting; did you mean evaluation.tokens?"),
+        (
+            "dtype = 'float32'\nmax_new_tokens = 3",
+            "mine.toml: dtype is not a setting; did you mean model.dtype?; max_new_tokens is not a setting; "
+            "did you mean generation.max_new_tokens?",
+        ),
         ("[data]\nzzz = 1", "mine.toml: data.zzz is not a setting; known here: text, held_out, general"),
         (
             "dat = 1\n[training]\nstebs = 1",
-            "mine.toml: training.stebs is not a setting; did you mean training.steps?; dat is not a setting; did you mean data?",
+            "mine.toml: training.stebs is not a setting; did you mean training.steps?; "
+            "dat is not a setting; did you mean data?",
         ),
         ("[training]\nsteps = 0", "mine.toml: training.steps is 0; it should be greater than 0"),
         ("[lora]\ntargets = 'q_proj'", "mine.toml: lora.targets is 'q_proj'; it should be a list"),
+        ("method = 'lorra'", "mine.toml: method is 'lorra'; did you mean 'lora'? it can be full, lora"),
+        (
+            "method = 'full'\n[lora]\nrank = 3",
+            "mine.toml: the table lora is for method = 'lora', and method is 'full'; leave out one of the two",
+        ),
         ("training = 3", "mine.toml: training is 3; it should be a valid dictionary or instance of TrainingConfig"),
         (
             "[training]\nsteps = 4\nwarmup = 0.9",
@@ -58,7 +75,7 @@ def test_a_recipe_that_is_not_there_or_not_toml_is_one_sentence(tmp_path: Path):
     (tmp_path / "bad.toml").write_text("[training\nsteps")
     (tmp_path / "binary.toml").write_bytes(b"\xff\xfe\x00")
     for name, words in (
-        ("quik", "quik is not a shipped recipe; there are adapt, quick"),
+        ("quik", "quik is not a shipped recipe; there are adapt, full, quick"),
         (tmp_path, "is a folder"),
         (tmp_path / "none.toml", "does not exist"),
         (tmp_path / "bad.toml", "is not a TOML file"),
@@ -67,6 +84,16 @@ def test_a_recipe_that_is_not_there_or_not_toml_is_one_sentence(tmp_path: Path):
         with pytest.raises(ConfigError, match=words) as caught:
             Recipe.read(name)
         assert "\n" not in str(caught.value)
+
+
+def test_a_recipe_holds_the_table_of_its_method_alone():
+    """Those of the others say nothing; one with their defaults, as adapt.toml has, does no harm."""
+    assert set(METHODS) >= {"full", "lora"} and Recipe().settings == LoRAConfig()
+    assert list(Recipe(lora={"rank": 3}).model_dump())[:2] == ["method", "lora"]
+    full = Recipe.read("adapt", ["method=full"])
+    assert full.settings == METHODS["full"].settings() and "lora" not in full.model_dump()
+    assert Recipe(**full.model_dump(mode="json")) == full and Recipe.read("full").method == "full"
+    assert all(f"{name}: {method.summary}" in Recipe.explain()["method"] for name, method in METHODS.items())
 
 
 def test_changes_count_above_the_recipe():

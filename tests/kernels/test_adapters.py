@@ -24,12 +24,13 @@ from lmworks.adaptation.lora_config import LoRAConfig
 from lmworks.adaptation.peft_format import write_adapter
 from lmworks.basics.errors import ModelError
 from lmworks.generation.engine import Engine
-from lmworks.kernels import CompiledNetwork, compiled, unavailable, uncovered
+from lmworks.kernels import CompiledNetwork, CompiledRunner, compiled, unavailable, uncovered
 from lmworks.kernels.adapters import pack_adapter
+from lmworks.kernels.operations.matrix import multiply
 from lmworks.kernels.packing import pack, quantised, unpacked
-from lmworks.kernels.tape import multiply
 from lmworks.models.linear import Linear
 from lmworks.models.network import Network, evaluating
+from lmworks.models.torch_runner import TorchRunner
 
 if unavailable() is not None:
     pytest.skip(str(unavailable()), allow_module_level=True)
@@ -38,7 +39,8 @@ DECODERS = [kind for kind in KINDS if kind not in ("bert", "dynamic")]
 
 
 def adapted(kind: str, targets: object = None, rank: int = 5, size: float = 0.2) -> Network:
-    """A network with adapters whose updates are not zero, all of it frozen: on what PEFT calls so, or on each matrix as a whole."""
+    """A network with adapters whose updates are not zero, all of it frozen: on what PEFT calls so, or on each matrix
+    as a whole."""
     network = tiny.network(**(SHAPE | KINDS[kind]))
     if targets is not None:
         add_lora(network, LoRAConfig(rank=rank, alpha=8, targets=targets))  # type: ignore[arg-type]
@@ -76,7 +78,7 @@ def test_a_matrix_with_an_adapter(bits: int, tokens: int, outliers: tuple[int, .
         up.copy_(numbers(*up.shape, seed=5 + number) * (1000 if number else 1))
     weight = pack(quantised("m", base.weight, bits), bits, outliers)
     adapter = pack_adapter("m", layer, outliers)
-    bench = Bench(tokens, 96, behind=adapter.numbers)
+    bench = Bench(tokens, 96, after=adapter.numbers)
     x, bias, output = numbers(tokens, 96, seed=1), numbers(80, seed=2), numbers(tokens, 80, seed=3)
     x[:, outliers] *= 50
     x = bench.quantise(x, outliers)
@@ -85,7 +87,7 @@ def test_a_matrix_with_an_adapter(bits: int, tokens: int, outliers: tuple[int, .
         added[:, rows] = x @ down.T @ up.T
     plain = F.linear(x, unpacked(weight), bias) + output
     bench.run(
-        multiply(adapter.down, bench.scales.ctypes.data + adapter.behind, bench.scales.strides[0]),
+        multiply(adapter.down, bench.scales.ctypes.data + adapter.offset, bench.scales.strides[0]),
         multiply(weight, address(output), 320, address(bias), True, adapter.table.ctypes.data),
     )
     for rows, _, _ in layer.updates():  # D has 8 bits, U bfloat16
@@ -122,13 +124,12 @@ def test_parts_of_a_joined_matrix():
 @pytest.mark.parametrize("kind", DECODERS)
 @torch.no_grad()
 def test_a_cache_changes_nothing_to_the_bit(kind: str):
-    network, tokens = adapted(kind), tiny.text(1, 150)
-    network.engine = compiled(network)
-    whole = network.hidden(tokens)
-    cache = network.new_cache(1)
-    parts = [network.hidden(part, cache=cache) for part in tokens.split([70, 1, 1, 77, 1], dim=1)]
+    tokens, runner = tiny.text(1, 150), CompiledRunner(adapted(kind))
+    whole = runner.hidden(tokens)
+    cache = runner.new_cache(1)
+    parts = [runner.hidden(part, cache=cache) for part in tokens.split([70, 1, 1, 77, 1], dim=1)]
     assert torch.equal(torch.cat(parts, dim=1), whole)
-    assert torch.equal(network.next_logits(tokens, network.new_cache(1)), network.logits(whole)[:, -1])
+    assert torch.equal(runner.next_logits(tokens, runner.new_cache(1)), runner.logits(whole)[:, -1])
 
 
 @torch.no_grad()
@@ -138,42 +139,41 @@ def test_switched_off_it_is_its_base_to_the_bit_and_comes_back():
     plain.load_state_dict(
         {name.replace(".base.", "."): one for name, one in network.state_dict().items()}, strict=False
     )
-    base, engine, tokens = compiled(plain), compiled(network), tiny.text(2, 30)
-    network.engine = engine
-    on = network.hidden(tokens)
+    base, runner, tokens = compiled(plain), CompiledRunner(network), tiny.text(2, 30)
+    on = runner.hidden(tokens)
     with adapters_off(network):
-        assert engine.ready(fresh=True)
-        assert torch.equal(network.hidden(tokens), base.hidden(tokens, None, None))
-    assert torch.equal(network.hidden(tokens), on) and not torch.equal(on, base.hidden(tokens, None, None))
+        assert runner.stands()
+        assert torch.equal(runner.hidden(tokens), base.hidden(tokens, None, None))
+    assert torch.equal(runner.hidden(tokens), on) and not torch.equal(on, base.hidden(tokens, None, None))
     next(iter(lora_layers(network).values())).enabled = False
-    assert not engine.ready(fresh=True)
+    assert not runner.stands()
 
 
 @torch.no_grad()
 def test_a_text_that_is_under_way_sees_the_switch_as_well():
     network, tokens = adapted("llama", "all"), tiny.text(1, 30)
-    plain, network.engine = copy.deepcopy(network), compiled(network, 8)
-    fast, slow = network.new_cache(1), plain.new_cache(1)
+    plain, runner = TorchRunner(copy.deepcopy(network)), CompiledRunner(network, 8)
+    fast, slow = runner.new_cache(1), plain.new_cache(1)
 
     def step() -> None:
         """The same in PyTorch, each token in its own state."""
         at = fast.length
-        states = [one.hidden(tokens[:, at : at + 5], cache=cache) for one, cache in ((network, fast), (plain, slow))]
+        states = [one.hidden(tokens[:, at : at + 5], cache=cache) for one, cache in ((runner, fast), (plain, slow))]
         assert apart(*states) < 0.06
 
     step()
-    with adapters_off(network), adapters_off(plain):
+    with adapters_off(network), adapters_off(plain.network):
         step()
-        network.hidden(tokens)  # another text
+        runner.hidden(tokens)  # another text
     step()
-    assert network.engine.weights.adapted
+    assert runner.compiled.weights.adapted
 
 
 @pytest.mark.parametrize("what", ["adapter", "all"])
 def test_weights_that_a_fused_optimiser_changed_are_seen(what: str):
     """It does not count that in their versions."""
     network = adapted("llama", "all")
-    engine, tokens = compiled(network), tiny.text(1, 30)
+    runner, tokens = CompiledRunner(network), tiny.text(1, 30)
     changed = [one for name, one in network.named_parameters() if what == "all" or "down" in name or "up" in name]
     network.train()
     for one in changed:
@@ -182,15 +182,15 @@ def test_weights_that_a_fused_optimiser_changed_are_seen(what: str):
     network.logits(network.hidden(tokens)).square().mean().backward()
     optimiser.step()
     network.eval().requires_grad_(False)
-    assert not engine.ready(fresh=True) and not engine.ready(fresh=False) and not engine.head_ready()
+    assert not runner.stands(fresh=False) and not runner.stands()
 
 
 def test_measuring_in_between_is_no_training():
     network = adapted("llama", "all").train()
-    engine = compiled(network)
+    runner = CompiledRunner(network)
     with evaluating(network):
-        assert engine.ready(fresh=True)
-    assert network.training and engine.ready(fresh=True)
+        assert runner.stands()
+    assert network.training and runner.stands()
 
 
 @torch.no_grad()
@@ -199,7 +199,7 @@ def test_kept_beginnings_go_with_the_switch():
     model = tiny.language_model(**SHAPE)
     add_lora(model.network, LoRAConfig(rank=4))
     randomise_adapters(model.network).requires_grad_(False)
-    model.network.engine = compiled(model.network)
+    model.runner = CompiledRunner(model.network)
     prompt = tiny.text(1, 140)[0].tolist()
     alone = {}
     for on in (True, False):
@@ -208,8 +208,8 @@ def test_kept_beginnings_go_with_the_switch():
     with Engine(model) as engine:
 
         def ask() -> tuple[list[int], int]:
-            ticket = engine.submit(prompt, max_new_tokens=8)
-            return ticket.answer().tokens, ticket.request.reused
+            handle = engine.submit(prompt, max_new_tokens=8)
+            return handle.answer().tokens, handle.sequence.reused
 
         assert ask() == (alone[True], 0) and ask() == (alone[True], 128)
         with adapters_off(model.network):
@@ -230,14 +230,14 @@ def test_whatever_changes_an_adapter_is_seen():
     }
     for name, change in changes.items():
         network = adapted("llama", "all")
-        engine = compiled(network)
-        assert engine.ready(fresh=True)
+        runner = CompiledRunner(network)
+        assert runner.stands()
         change(lora_layers(network)["blocks.1.attention.qkv"])
-        assert not engine.ready(fresh=True), name
+        assert not runner.stands(), name
     network = adapted("llama", "all")
-    engine = compiled(network)
+    runner = CompiledRunner(network)
     merge_adapters(network)
-    assert not engine.ready(fresh=True)
+    assert not runner.stands()
 
 
 def test_what_is_not_packed_says_why():
@@ -274,7 +274,7 @@ def test_the_real_model_with_an_adapter_from_a_folder(smollm2_path: Path, tmp_pa
     model.write_tokenizer(tmp_path / "adapter")
     wanted = model.logits([text])[0].log_softmax(-1)
     fast = lm.load(tmp_path / "adapter")
-    assert isinstance(fast.network.engine, CompiledNetwork) and fast.source == tmp_path / "adapter"
+    assert isinstance(fast.runner, CompiledRunner) and fast.source == tmp_path / "adapter"
     logits = fast.logits([text])[0].log_softmax(-1)
 
     def divergence(other: torch.Tensor) -> float:
@@ -282,7 +282,7 @@ def test_the_real_model_with_an_adapter_from_a_folder(smollm2_path: Path, tmp_pa
 
     assert divergence(logits) < 0.005 < 0.1 < divergence(plain)
     cold = lm.load(tmp_path / "adapter", compress="none")
-    assert cold.network.engine is None
+    assert cold.runner.name == "PyTorch"
     prompt = "The history of the"
     answer = fast.generate(prompt, max_new_tokens=30)
     assert (
@@ -295,10 +295,10 @@ def test_the_real_model_with_an_adapter_from_a_folder(smollm2_path: Path, tmp_pa
 def test_a_files_bits_are_taken_only_where_the_weights_are_still_the_files(smollm2_path: Path):
     """Merged weights are nobody's groups: they are rounded anew, and not taken for those without the adapter."""
     model = lm.load("smollm2")
-    read = model.network.engine
-    model.choose_engine()
-    again = model.network.engine
-    assert isinstance(read, CompiledNetwork) and isinstance(again, CompiledNetwork) and read is not again
+    read = model.runner.compiled
+    model.choose_runner()
+    again = model.runner.compiled
+    assert read is not again
     for name, packed in read.weights.matrices.items():
         assert np.array_equal(packed.data, again.weights.matrix(name).data), name
     assert all(np.array_equal(one, again.weights.vectors[name]) for name, one in read.weights.vectors.items())
@@ -306,9 +306,8 @@ def test_a_files_bits_are_taken_only_where_the_weights_are_still_the_files(smoll
     assert isinstance(layer, LoRALinear)
     layer.up[0].fill_(0.5)
     merge_adapters(model.network).requires_grad_(False)
-    model.choose_engine()
-    merged = model.network.engine
-    assert isinstance(merged, CompiledNetwork)
+    model.choose_runner()
+    merged = model.runner.compiled
     name = "blocks.3.attention.qkv.weight"
     for other, packed in read.weights.matrices.items():
         assert np.array_equal(packed.data, merged.weights.matrix(other).data) == (other != name)

@@ -15,7 +15,7 @@ pytest.importorskip("numba")
 from tiny import network, text
 
 from lmworks.basics.errors import ConfigError, ModelError
-from lmworks.kernels import CompiledNetwork, compiled, unavailable, uncovered
+from lmworks.kernels import CompiledNetwork, CompiledRunner, compiled, unavailable, uncovered
 from lmworks.kernels import engine as module
 from lmworks.kernels.outliers import MOST
 from lmworks.kernels.packing import unpacked
@@ -23,6 +23,7 @@ from lmworks.kernels.pages import Page
 from lmworks.models.config import RopeScaling
 from lmworks.models.hooks import hooked
 from lmworks.models.network import Network
+from lmworks.models.torch_runner import TorchRunner
 
 if unavailable() is not None:
     pytest.skip(str(unavailable()), allow_module_level=True)
@@ -79,7 +80,7 @@ def scattered_outliers(monkeypatch: pytest.MonkeyPatch) -> None:
                 chosen[name] = tuple(sorted(draws.sample(range(weight.shape[1]), draws.randint(0, MOST))))
         return chosen
 
-    monkeypatch.setattr("lmworks.kernels.tape.outliers", scattered)
+    monkeypatch.setattr("lmworks.kernels.run.tape.outliers", scattered)
 
 
 def both(kind: str, bits: int = 8) -> tuple[Network, CompiledNetwork]:
@@ -91,6 +92,11 @@ def both(kind: str, bits: int = 8) -> tuple[Network, CompiledNetwork]:
         if name in engine.weights.matrices:
             weight.copy_(unpacked(engine.weights.matrices[name]))
     return same, engine
+
+
+def running(kind: str, bits: int = 8) -> CompiledRunner:
+    """A network's runner."""
+    return CompiledRunner(network(**(SHAPE | KINDS[kind])).requires_grad_(False), bits)
 
 
 def apart(one: Tensor, other: Tensor) -> float:
@@ -108,8 +114,7 @@ def test_hidden_states_and_logits_are_those_of_the_network(kind: str):
     assert apart(hidden[mask], expected[mask]) < ERROR
     assert not hidden[~mask].any()
     if engine.has_head:
-        engine.network.engine = engine
-        logits = engine.network.logits(expected)
+        logits = engine.network.capped(engine.logits(expected))
         assert apart(logits, same.logits(expected)) < 0.02
         assert logits.shape[-1] == same.config.vocab_size
 
@@ -118,9 +123,7 @@ def test_hidden_states_and_logits_are_those_of_the_network(kind: str):
 @torch.no_grad()
 def test_a_cache_changes_nothing_to_the_bit(kind: str):
     """In chunks and token by token, past the border of a page, and after what came behind was forgotten."""
-    _, engine = both(kind)
-    plain, tokens = engine.network, text(1, 150)
-    plain.engine = engine
+    plain, tokens = running(kind), text(1, 150)
     whole = plain.hidden(tokens)
     cache = plain.new_cache(1)
     parts = [plain.hidden(part, cache=cache) for part in tokens.split([70, 1, 1, 77, 1], dim=1)]
@@ -132,11 +135,9 @@ def test_a_cache_changes_nothing_to_the_bit(kind: str):
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind not in ("bert", "dynamic")])
 @torch.no_grad()
 def test_network_and_head_in_one_run_give_the_logits_of_two_to_the_bit(kind: str):
-    _, engine = both(kind)
-    plain, tokens = engine.network, text(3, 70)
+    plain, tokens = running(kind), text(3, 70)
     mask = torch.ones(3, 66, dtype=torch.bool)
     mask[1, :30] = False
-    plain.engine = engine
     one, two = plain.new_cache(3), plain.new_cache(3)
     for cache in (one, two):
         plain.hidden(tokens[:, :66], mask, cache=cache)
@@ -153,19 +154,17 @@ def test_network_and_head_in_one_run_give_the_logits_of_two_to_the_bit(kind: str
 def test_prompts_of_which_the_last_token_alone_goes_to_the_end(
     kind: str, at_once: int, monkeypatch: pytest.MonkeyPatch
 ):
-    """Taken in by parts, in one run or in several, rows of different lengths: the same logits to the bit, and what comes behind them
-    finds the same keys and values."""
-    _, engine = both(kind)
-    plain, tokens = engine.network, text(3, 90)
+    """Taken in by parts, in one run or in several, rows of different lengths: the same logits to the bit, and what
+    comes behind them finds the same keys and values."""
+    plain, tokens = running(kind), text(3, 90)
     mask = torch.ones(3, 90, dtype=torch.bool)
     mask[1, :41], mask[2, :79] = False, False
-    plain.engine = engine
     one, two = plain.new_cache(3), plain.new_cache(3)
     expected = plain.logits(plain.hidden(tokens[:, :89], mask[:, :89], cache=two)[:, -1])
     behind = plain.logits(plain.hidden(tokens[:, 89:], cache=two)[:, -1])
     monkeypatch.setattr(module, "AT_ONCE", at_once)
-    plain.take_in(tokens[:, :20], one, mask[:, :20])
-    plain.take_in(tokens[:, 20:50], one, mask[:, 20:50])
+    plain.read(tokens[:, :20], one, mask[:, :20])
+    plain.read(tokens[:, 20:50], one, mask[:, 20:50])
     assert torch.equal(plain.next_logits(tokens[:, 50:89], one, mask[:, 50:89]), expected)
     assert torch.equal(plain.next_logits(tokens[:, 89:], one), behind)
     assert one.length == two.length and one.sizes == two.sizes == [90, 49, 11]
@@ -173,10 +172,9 @@ def test_prompts_of_which_the_last_token_alone_goes_to_the_end(
 
 @torch.no_grad()
 def test_a_row_that_ends_with_padding_has_no_next_token():
-    _, engine = both("llama")
-    plain, mask = engine.network, torch.ones(2, 9, dtype=torch.bool)
+    runner, mask = running("llama"), torch.ones(2, 9, dtype=torch.bool)
     mask[1, 7:] = False
-    for plain.engine in (engine, None):
+    for plain in (runner, runner.plain):
         with pytest.raises(ConfigError, match="put the padding on the left"):
             plain.next_logits(text(2, 9), plain.new_cache(2), mask)
 
@@ -186,16 +184,16 @@ def test_a_row_that_ends_with_padding_has_no_next_token():
 @torch.no_grad()
 def test_tokens_read_at_once_see_their_own_windows(window: int, count: int):
     """Where the edge of a window goes from one page to the next between them."""
-    plain = network(**(SHAPE | {"window": window, "context": 256})).requires_grad_(False)
-    plain.engine, tokens = compiled(plain, 8), text(1, 200)
+    made = network(**(SHAPE | {"window": window, "context": 256})).requires_grad_(False)
+    plain, tokens = CompiledRunner(made, 8), text(1, 200)
     for past in range(60, 150):
         one, two = plain.new_cache(1), plain.new_cache(1)
         for cache in (one, two):
-            plain.take_in(tokens[:, :past], cache)
+            plain.read(tokens[:, :past], cache)
         together = plain.hidden(tokens[:, past : past + count], cache=one)[:, -1]
         *others, last = tokens[:, past : past + count].split(1, dim=1)
         for other in others:
-            plain.take_in(other, two)
+            plain.read(other, two)
         assert torch.equal(together, plain.hidden(last, cache=two)[:, 0]), past
 
 
@@ -211,11 +209,10 @@ def test_pages_are_shared_within_one_text_and_in_bounded_memory(monkeypatch: pyt
 
 @torch.no_grad()
 def test_a_page_that_there_is_no_memory_for_leaves_the_cache_as_it_was(monkeypatch: pytest.MonkeyPatch):
-    plain = network(**SHAPE).requires_grad_(False)
-    plain.engine, tokens = compiled(plain, 8), text(2, 65)
+    plain, tokens = running("llama"), text(2, 65)
     caches = plain.new_cache(2), plain.new_cache(2)
     for cache in caches:
-        plain.take_in(tokens[:, :64], cache)
+        plain.read(tokens[:, :64], cache)
     made: list[int] = []
 
     def page(size: int) -> Page:
@@ -256,9 +253,7 @@ def test_texts_longer_than_a_run_are_read_in_several(monkeypatch: pytest.MonkeyP
 @torch.no_grad()
 def test_rows_that_leave_or_become_more_keep_their_text():
     """Beams: a row twice shares its pages until the two go on differently."""
-    _, engine = both("llama")
-    plain, tokens = engine.network, text(3, 90)
-    plain.engine = engine
+    plain, tokens = running("llama"), text(3, 90)
     cache = plain.new_cache(3)
     plain.hidden(tokens[:, :88], cache=cache)
     held = cache.bytes
@@ -274,26 +269,24 @@ def test_rows_that_leave_or_become_more_keep_their_text():
 
 
 @torch.no_grad()
-def test_what_pytorch_alone_knows_runs_in_pytorch():
-    _, engine = both("llama")
-    plain, tokens = engine.network, text(1, 30)
-    expected = plain(tokens)
-    plain.engine = engine
-    fast = plain(tokens)
+@pytest.mark.filterwarnings("ignore:the network is not what was compiled")
+def test_a_network_that_is_not_what_was_compiled_runs_in_pytorch():
+    """Hooks, changed weights; whoever calls the network gets PyTorch in any case."""
+    runner, tokens = running("llama"), text(1, 30)
+    plain = runner.network
+    expected, fast = plain(tokens), runner.logits(runner.hidden(tokens))
     assert not torch.equal(fast, expected)
+    before = runner.weights_version
     with hooked(plain, {"blocks.0.residual_out": lambda activation: None}):
-        assert torch.equal(plain(tokens), expected)
-    assert torch.equal(
-        plain(tokens, documents=torch.zeros_like(tokens)), plain(tokens, documents=torch.zeros_like(tokens))
-    )
-    with torch.enable_grad():
-        assert torch.equal(plain(tokens), expected)
-    assert copy.deepcopy(plain).engine is None
+        assert torch.equal(runner.logits(runner.hidden(tokens)), expected)
+        assert before != runner.weights_version
+    assert torch.equal(runner.logits(runner.hidden(tokens)), fast)
+    assert isinstance(copy.deepcopy(runner), TorchRunner)
     plain.blocks[0].feed_forward.down.weight.mul_(2)  # the tape holds the old ones
-    changed = plain(tokens)
-    assert not torch.equal(changed, fast)
-    plain.engine = None
-    assert torch.equal(plain(tokens), changed)
+    before = runner.weights_version
+    changed = runner.logits(runner.hidden(tokens))
+    assert not torch.equal(changed, fast) and torch.equal(plain(tokens), changed)
+    assert before != runner.weights_version and not runner.own_threads()
 
 
 def test_greedy_answers_are_equal_from_run_to_run():
@@ -304,7 +297,7 @@ def test_greedy_answers_are_equal_from_run_to_run():
     model = language_model(**SHAPE)
     model.network.requires_grad_(False)
     with evaluating(model.network):
-        model.network.engine = compiled(model.network, 8)
+        model.runner = CompiledRunner(model.network, 8)
     answers = {tuple(model.generate("the model reads", max_new_tokens=40).tokens) for _ in range(20)}
     assert len(answers) == 1
 

@@ -17,7 +17,7 @@ import pytest
 pytest.importorskip("numba")
 
 from lmworks.kernels import unavailable
-from lmworks.kernels.instructions import available
+from lmworks.kernels.emit.instructions import available
 
 if unavailable() is not None:
     pytest.skip(str(unavailable()), allow_module_level=True)
@@ -28,9 +28,9 @@ import torch
 sys.path.insert(0, "tests")
 from frames import Bench, address, numbers
 from lmworks.basics import progress
-from lmworks.kernels.library import library
+from lmworks.kernels.run.library import library
 from lmworks.kernels.packing import pack, quantised, unpacked
-from lmworks.kernels.tape import multiply
+from lmworks.kernels.operations.matrix import multiply
 with progress.shown():
     made = library()
 apart = 0.0
@@ -138,7 +138,7 @@ def test_a_processor_without_vectors_is_said():
 
 
 def test_an_instruction_set_that_there_is_not_is_one_sentence():
-    done = run("from lmworks.kernels.library import library; library()", LMWORKS_INSTRUCTIONS="sse9")
+    done = run("from lmworks.kernels.run.library import library; library()", LMWORKS_INSTRUCTIONS="sse9")
     assert "LMWORKS_INSTRUCTIONS is 'sse9'" in done.stderr
 
 

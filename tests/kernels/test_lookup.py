@@ -13,9 +13,9 @@ from tiny import network, text
 from lmworks.kernels import compiled, unavailable
 from lmworks.kernels.engine import CompiledNetwork
 from lmworks.kernels.frame import Field
-from lmworks.kernels.lookup import COSTS, EACH_MORE, FIRST, FOLLOWS, LATER, NEXT, REMEMBERED, SEEN, LookingUp
-from lmworks.kernels.next_token import Choice
 from lmworks.kernels.pages import PAGE
+from lmworks.models.lookup import COSTS, EACH_MORE, FIRST, FOLLOWS, LATER, NEXT, REMEMBERED, SEEN, PromptLookup
+from lmworks.models.runner import TokenChoice
 
 compiles = pytest.mark.skipif(unavailable() is not None, reason=str(unavailable()))
 
@@ -28,7 +28,7 @@ class ByDictionary:
         self.seen, self.next, self.follows = 0, -1, 0
         self.right = [LATER, *(FIRST ** (1 / length) for length in range(1, match + 1))]
 
-    def saw(self, read: list[int], written: int) -> None:
+    def observe(self, read: list[int], written: int) -> None:
         for place in range(self.seen, len(read)):
             if place < len(read) - written:
                 self.next = -1
@@ -61,12 +61,12 @@ def test_what_is_believed_and_guessed_is_what_a_dictionary_says(match: int, most
     for seed in range(12):
         chance = random.Random(seed)
         words = [[chance.randrange(60_000) for _ in range(chance.randrange(1, 9))] for _ in range(1 + 5 * seed)]
-        mine, plain, read, prompt = LookingUp(match, most), ByDictionary(match, most), [], chance.randrange(1, 1500)
+        mine, plain, read, prompt = PromptLookup(match, most), ByDictionary(match, most), [], chance.randrange(1, 1500)
         while len(read) < 2500:
             read += chance.choice(words)[: chance.randrange(1, 9)]
             written = max(len(read) - prompt, 0)
-            mine.saw(read, written)
-            plain.saw(read, written)
+            mine.observe(read, written)
+            plain.observe(read, written)
             assert (mine.state[SEEN], mine.state[NEXT]) == (plain.seen, plain.next)
             assert plain.next < 0 or mine.state[FOLLOWS] == plain.follows
             assert list(mine.right) == plain.right
@@ -85,7 +85,7 @@ SHAPES: dict[str, dict[str, Any]] = {
 }
 
 
-def engine_for(**shape: Any) -> CompiledNetwork:
+def compiled_for(**shape: Any) -> CompiledNetwork:
     return compiled(network(**SHAPE | shape).requires_grad_(False), 8)
 
 
@@ -105,29 +105,31 @@ def repeating(size: int) -> list[int]:
 @compiles
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("past", [5, PAGE - 3, 300])
-@pytest.mark.parametrize("choice", [Choice(), Choice(factor=0.7, judged=True)], ids=["greedy", "drawn"])
-def test_a_run_that_guesses_writes_what_steps_write_and_knows_what_python_knows(shape: str, past: int, choice: Choice):
+@pytest.mark.parametrize("choice", [TokenChoice(), TokenChoice(factor=0.7, logprobs=True)], ids=["greedy", "drawn"])
+def test_a_run_that_guesses_writes_what_steps_write_and_knows_what_python_knows(
+    shape: str, past: int, choice: TokenChoice
+):
     """Over the ends of pages, with guesses that are right and many that are wrong."""
-    engine, nobody = engine_for(**SHAPES[shape]), np.zeros(1, np.int64)
+    engine, nobody = compiled_for(**SHAPES[shape]), np.zeros(1, np.int64)
     read = repeating(past)
-    shares = np.random.default_rng(past).random(200)
+    uniforms = np.random.default_rng(past).random(200)
     with torch.no_grad():
         cache = begun(engine, read)
-        expected = engine.write([read[-1:]], cache, [choice], shares[:, None], nobody).rows[0]
+        expected = engine.write([read[-1:]], cache, [choice], uniforms[:, None], nobody).rows[0]
         for rounds, most in ((1, 15), (1, 2), (8, 15), (50, 6), (8, 40)):
-            cache, lookup, tokens, judged = begun(engine, read), LookingUp(2, most), [], []
+            cache, lookup, tokens, judged = begun(engine, read), PromptLookup(2, most), [], []
             while len(tokens) < 200:
-                lookup.saw([*read, *tokens], len(tokens))
+                lookup.observe([*read, *tokens], len(tokens))
                 last = [(read + tokens)[-1], *lookup.guess(199 - len(tokens), 1)]
-                went = engine.follow(last, cache, choice, shares[len(tokens) :], rounds, nobody, lookup)
-                assert went.rounds <= rounds and went.rows[0].right <= went.rows[0].tried
+                went = engine.follow(last, cache, choice, uniforms[len(tokens) :], rounds, nobody, lookup)
+                assert went.rounds <= rounds and went.rows[0].accepted <= went.rows[0].guessed
                 tokens, judged = tokens + went.rows[0].tokens, judged + went.rows[0].logprobs
                 assert cache.sizes == [past - 1 + len(tokens)]
                 told, frame = engine._keep[Field.IDS], engine._frame
                 assert frame[Field.TILES] + 16 * frame[Field.TILE_COUNT] <= frame[Field.IDS] + told.nbytes
-                python = LookingUp(2, most)
-                python.saw(read, 0)
-                python.saw([*read, *tokens], len(tokens))
+                python = PromptLookup(2, most)
+                python.observe(read, 0)
+                python.observe([*read, *tokens], len(tokens))
                 assert python.state[: FOLLOWS + 1] == lookup.state[: FOLLOWS + 1]
                 assert python.right == lookup.right
             assert tokens == expected.tokens and judged == expected.logprobs  # to the bit
@@ -135,13 +137,14 @@ def test_a_run_that_guesses_writes_what_steps_write_and_knows_what_python_knows(
 
 @compiles
 def test_a_run_that_guesses_ends_where_it_should():
-    """With the token that is written, for who waits; with an end; before a token that is left to Python; with its last share."""
-    engine, read = engine_for(kv_heads=1), repeating(300)
+    """With the token that is written, for who waits; with an end; before a token that is left to Python; with its last
+    random number."""
+    engine, read = compiled_for(kv_heads=1), repeating(300)
 
-    def went(choice: Choice, tokens: int = 390, waits: int = 0) -> tuple[list[int], int, Any]:
+    def went(choice: TokenChoice, tokens: int = 390, waits: int = 0) -> tuple[list[int], int, Any]:
         with torch.no_grad():
-            cache, lookup = begun(engine, read), LookingUp(2, 15)
-            lookup.saw(read, 0)
+            cache, lookup = begun(engine, read), PromptLookup(2, 15)
+            lookup.observe(read, 0)
             written = engine.follow(read[-1:], cache, choice, np.zeros(tokens), 390, np.array([waits]), lookup)
             assert cache.sizes == [299 + len(written.rows[0].tokens)]
             assert len(cache.pages[0]) == -(-cache.sizes[0] // PAGE)
@@ -149,15 +152,15 @@ def test_a_run_that_guesses_ends_where_it_should():
             assert written.rows[0].tokens == steps.rows[0].tokens
             return written.rows[0].tokens, written.rounds, written.rows[0]
 
-    tokens, rounds, row = went(Choice())
-    assert len(tokens) == 390 and 390 - rounds == row.right > 200
-    assert went(Choice(), waits=1)[:2] == (tokens[:1], 1)
+    tokens, rounds, row = went(TokenChoice())
+    assert len(tokens) == 390 and 390 - rounds == row.accepted > 200
+    assert went(TokenChoice(), waits=1)[:2] == (tokens[:1], 1)
     for size in (1, 2, 37):
-        assert went(Choice(), size)[0] == tokens[:size]
+        assert went(TokenChoice(), size)[0] == tokens[:size]
     for last in set(tokens):
         first = tokens.index(last) + 1
-        assert went(Choice(ends=np.array([last])))[0] == tokens[:first]
-    later, _, _ = went(Choice(ends=np.array([tokens[0]]), forbidden=50))
+        assert went(TokenChoice(ends=np.array([last])))[0] == tokens[:first]
+    later, _, _ = went(TokenChoice(ends=np.array([tokens[0]]), forbidden=50))
     assert tokens[0] not in later[:50]
-    others, _, row = went(Choice(factor=1e3, top_p=0.9999999))
+    others, _, row = went(TokenChoice(factor=1e3, top_p=0.9999999))
     assert others == [-1] and row.logits is not None and int(row.logits.argmax()) == tokens[0]

@@ -18,9 +18,18 @@ if unavailable() is not None:
 
 from frames import Bench, address, numbers
 
-from lmworks.kernels.frame import Field, Operation, float_bits
+from lmworks.kernels.frame import Field
+from lmworks.kernels.operation import Operands, Step
+from lmworks.kernels.operations.activate import ACTIVATIONS, Activate
+from lmworks.kernels.operations.attend import Attend
+from lmworks.kernels.operations.embed import embed_step
+from lmworks.kernels.operations.heads import Heads
+from lmworks.kernels.operations.matrix import multiply
+from lmworks.kernels.operations.mix import Mix
+from lmworks.kernels.operations.norm import Norm
+from lmworks.kernels.operations.position import Position
+from lmworks.kernels.operations.quantise import Quantise
 from lmworks.kernels.packing import aligned, pack, quantised, unpacked
-from lmworks.kernels.tape import ACTIVATIONS, multiply
 from lmworks.models.attention import attend
 from lmworks.models.feed_forward import ACTIVATIONS as FUNCTIONS
 from lmworks.models.masks import visibility
@@ -80,8 +89,18 @@ def test_norms(centred: bool):
     tokens, dim, eps = 5, 96, 0.1  # an eps that shows
     bench = Bench(tokens, dim)
     x, weight, bias, kept = numbers(tokens, dim) + 0.3, numbers(dim, seed=1), numbers(dim, seed=2), torch.zeros(5, 96)
-    step = [Operation.NORM, address(weight), address(bias) if centred else 0, dim, float_bits(eps), int(centred)]
-    bench.run([*step, address(x), address(kept), bench.table()])
+    bench.run(
+        Norm.step(
+            weight=address(weight),
+            bias=address(bias) if centred else 0,
+            dim=dim,
+            eps=eps,
+            centred=centred,
+            source=address(x),
+            kept=address(kept),
+            outliers=bench.table(),
+        )
+    )
     expected = F.layer_norm(x, (dim,), weight, bias, eps) if centred else F.rms_norm(x, (dim,), weight, eps)
     torch.testing.assert_close(kept, expected, rtol=1e-5, atol=1e-5)
     assert bench.near(expected)
@@ -90,26 +109,49 @@ def test_norms(centred: bool):
 def test_quantised_activations_multiplied_by_a_number():
     bench, x = Bench(3, 64), numbers(3, 64)
     x[1, :32] = 0
-    bench.run([Operation.QUANTISE, address(x), 256, 64, float_bits(1.7), bench.table()])
+    bench.run(Quantise.step(source=address(x), source_stride=256, width=64, factor=1.7, outliers=bench.table()))
     assert bench.near(1.7 * x)
 
 
-@pytest.mark.parametrize("operation", [Operation.QUANTISE, Operation.ACTIVATE, Operation.NORM])
-def test_outliers_stand_beside_their_groups_which_lose_nothing_by_them(operation: Operation):
+@pytest.mark.parametrize("operation", [Quantise, Activate, Norm])
+def test_outliers_stand_beside_their_groups_which_lose_nothing_by_them(operation: type[Operands]):
     """At both ends of a vector, two in a group, and a group without any."""
     bench, outliers, x, weight = Bench(2, 96), [1, 15, 16, 95], numbers(2, 96), torch.ones(96)
     weight[outliers] = torch.tensor([500.0, -300.0, 40.0, -70.0])
-    inner = torch.cat([x, weight.expand(2, 96)], dim=1)
-    step, expected = {
-        Operation.QUANTISE: ([address(large := x * weight), 384, 96, float_bits(1.0)], x * weight),
-        Operation.ACTIVATE: ([address(inner), 768, 96, ACTIVATIONS.index("relu"), 1], x.relu() * weight),
-        Operation.NORM: ([address(weight), 0, 96, 0, 0, address(x), 0], F.rms_norm(x, (96,), weight, 0.0)),
+    inner, large = torch.cat([x, weight.expand(2, 96)], dim=1), x * weight
+    relu = list(ACTIVATIONS).index("relu")
+    operands, expected = {
+        Quantise: ({"source": address(large), "source_stride": 384, "width": 96, "factor": 1.0}, x * weight),
+        Activate: (
+            {"input": address(inner), "input_stride": 768, "width": 96, "kind": relu, "gated": 1},
+            x.relu() * weight,
+        ),
+        Norm: (
+            {
+                "weight": address(weight),
+                "bias": 0,
+                "dim": 96,
+                "eps": 0.0,
+                "centred": 0,
+                "source": address(x),
+                "kept": 0,
+            },
+            F.rms_norm(x, (96,), weight, 0.0),
+        ),
     }[operation]
-    assert large.shape == x.shape  # it lives until here
-    bench.run([operation, *step, bench.table(outliers)])
+    bench.run(operation.step(**operands, outliers=bench.table(outliers)))
     torch.testing.assert_close(torch.from_numpy(bench.apart[:, :4]), expected[:, outliers], rtol=1e-5, atol=1e-5)
     expected[:, outliers] = 0
     assert bench.near(expected)
+
+
+def activated(bench: Bench, name: str, x: torch.Tensor, width: int, gated: bool = False) -> Step:
+    """The step that activates x for a matrix without outliers."""
+    kind = list(ACTIVATIONS).index(name)
+    stride = 4 * x.shape[1]
+    return Activate.step(
+        input=address(x), input_stride=stride, width=width, kind=kind, gated=gated, outliers=bench.table()
+    )
 
 
 @pytest.mark.parametrize("name", ACTIVATIONS)
@@ -119,7 +161,7 @@ def test_activations(name: str, gated: bool):
     inner[:, :256] = -inner[
         :, :256
     ].abs()  # groups whose results are small, and so their steps: gelu's two forms differ there
-    bench.run([Operation.ACTIVATE, address(inner), 4096, 512, ACTIVATIONS.index(name), int(gated), bench.table()])
+    bench.run(activated(bench, name, inner, 512, gated))
     assert bench.near(FUNCTIONS[name](inner[:, :512]) * (inner[:, 512:] if gated else 1))
 
 
@@ -130,8 +172,7 @@ def test_embeddings(bits: int):
     ids, places, positions = torch.tensor([0, 17, 49]), numbers(40, 64), torch.tensor([0, 5, 30])
     for field, array in ((Field.STREAM, stream), (Field.IDS, ids), (Field.POSITIONS, positions)):
         bench.put(field, array)
-    embed = [Operation.EMBED, table.address, bits, table.groups, 256, float_bits(2.0)]
-    bench.run(embed, [Operation.PLACE, address(places), 2, 64])
+    bench.run(embed_step(table, 2.0), Position.step(table=address(places[2:]), dim=64))
     torch.testing.assert_close(stream, 2 * unpacked(table)[ids] + places[positions + 2])
 
 
@@ -171,16 +212,23 @@ def test_attention(heads: int, kv_heads: int, width: int, window: int | None, sh
         (Field.TILES, np.array(tiles, np.int64)),
         (Field.COSINES, cos.contiguous()),
         (Field.SINES, sin.contiguous()),
-        (Field.MIX, aligned(tokens * heads * parts * (width + 16) * 4)),
+        (Field.MIXED, aligned(tokens * heads * parts * (width + 16) * 4)),
     ):
         bench.put(field, array)
     bench.frame[[Field.TILE_COUNT, Field.PARTS]] = len(tiles), parts
-    norms, eps = (address(query_norm), address(key_norm)), float_bits(1e-5)
-    place = [Operation.HEADS, address(new), rows * 4, heads, kv_heads, width, width // 2, *norms, eps]
+    shape = {
+        "qkv": address(new),
+        "qkv_stride": rows * 4,
+        "heads": heads,
+        "kv_heads": kv_heads,
+        "head_dim": width,
+        "layer": 0,
+    }
+    norms = {"query_norm": address(query_norm), "key_norm": address(key_norm), "eps": 1e-5}
     bench.run(
-        [*place, float_bits(width**-0.5), 0],
-        [Operation.ATTEND, address(new), rows * 4, heads, kv_heads, width, 0, window or 0],
-        [Operation.MIX, heads, width, window or 0],
+        Heads.step(**shape, **norms, half=width // 2, scale=width**-0.5),
+        Attend.step(**shape, window=window or 0),
+        Mix.step(heads=heads, head_dim=width, window=window or 0),
     )
     assert bench.near(expected[past:], steps=0.6)  # a key's last bit in float16 moves a score by 1e-4
 
@@ -212,6 +260,6 @@ def _fill(pages, cache, past, kv_heads, width):
 def test_exp_goes_from_nothing_to_much():
     """Through the sigmoid: where e^x is tiny, one, and large."""
     bench, x = Bench(1, 32), torch.linspace(-90, 90, 32)[None].contiguous()
-    bench.run([Operation.ACTIVATE, address(x), 128, 32, ACTIVATIONS.index("sigmoid"), 0, bench.table()])
+    bench.run(activated(bench, "sigmoid", x, 32))
     assert bench.near(torch.sigmoid(x))
     assert math.isfinite(float(bench.read().sum()))

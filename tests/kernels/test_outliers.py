@@ -104,16 +104,16 @@ def test_outliers_of_a_network_are_its_norms_large_ones_whatever_the_threads(
 
 
 def test_the_network_itself_is_not_run():
-    """Its engine, its users' hooks and its modes have no part in it, and nothing is left behind: no copy of a weight either."""
+    """Its users' hooks and its modes have no part in it, and nothing is left behind: no copy of a weight either."""
     network = tiny.network(dim=64, heads=4, hidden_dim=96, dropout=0.5).bfloat16().requires_grad_(False)
     found = outliers(network)
-    network.engine = engine = compiled(network)
+    compiled(network)
     called: list[str] = []
     network.norm.register_forward_hook(lambda *_: called.append("a module's"))
     with hooked(network, {"blocks.0.residual_in": lambda _: called.append("a point's")}):
         network.train()
         assert outliers(network) == found and not called
-    assert network.engine is engine and network.training
+    assert network.training
     assert not any(one._forward_pre_hooks for one in network.modules())
     assert all(one.product._packed is None for one in network.modules() if isinstance(one, Linear))
 
@@ -122,7 +122,7 @@ def test_the_network_itself_is_not_run():
 def test_they_bring_the_real_model_nearer_to_float32(smollm2_path: Path, monkeypatch: pytest.MonkeyPatch):
     """The same weights, the same text (this test's own): the divergence from float32 falls to less than half."""
     models = {"float32": lm.load("smollm2", dtype="float32"), "apart": lm.load("smollm2")}
-    monkeypatch.setattr("lmworks.kernels.tape.outliers", lambda network: {})
+    monkeypatch.setattr("lmworks.kernels.run.tape.outliers", lambda network: {})
     models["together"] = lm.load("smollm2")
     tokens = torch.tensor([models["float32"].tokenizer.encode(Path(__file__).read_text(encoding="utf-8"))[:512]])
     logits = {name: model.logits(tokens)[0].log_softmax(-1) for name, model in models.items()}

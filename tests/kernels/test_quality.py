@@ -54,12 +54,13 @@ def test_no_weight_of_the_file_is_changed(smollm2_path: Path):
 @pytest.mark.slow
 @torch.no_grad()
 def test_it_agrees_with_float32(smollm2_path: Path):
-    """Top-1, perplexity and KL, each text by itself printed; judged over all: of perplexity's 0.1 %, four texts tell nothing."""
+    """Top-1, perplexity and KL, each text by itself printed; judged over all: of perplexity's 0.1 %, four texts tell
+    nothing."""
     exact, model = LanguageModel.load("smollm2", dtype="float32"), LanguageModel.load("smollm2")
-    assert model.network.engine is not None
+    assert model.runner.name == "compiled"
     same, divergence, difference = [], [], []
     for tokens in real_texts(model)[:, None]:
-        wanted, logits = exact.network(tokens)[0].log_softmax(-1), model.network(tokens)[0].log_softmax(-1)
+        wanted, logits = exact.network(tokens)[0].log_softmax(-1), model.logits(tokens)[0].log_softmax(-1)
         same.append((wanted.argmax(-1) == logits.argmax(-1)).float())
         divergence.append((wanted.exp() * (wanted - logits)).sum(-1))
         nll = [F.nll_loss(one[:-1], tokens[0, 1:], reduction="none") for one in (logits, wanted)]
@@ -83,9 +84,9 @@ RUNS, READ, NEW = 100, 32, 32
 
 @pytest.mark.slow
 def test_a_hundred_greedy_answers_are_those_of_float32_but_where_two_tokens_are_nearly_as_likely(smollm2_path: Path):
-    """A hundred stretches of text, each continued alone and beside the others: equal to the bit. Beside float32 with the
-    same weights a run may part from it where the logits of the two best tokens are nearer than rounding the activations to
-    8 bits moves them, and nowhere else."""
+    """A hundred stretches of text, each continued alone and beside the others: equal to the bit. Beside float32 with
+    the same weights a run may part from it where the logits of the two best tokens are nearer than rounding the
+    activations to 8 bits moves them, and nowhere else."""
     exact, model = LanguageModel.load("smollm2", dtype="float32"), LanguageModel.load("smollm2")
     prompts = real_texts(model).flatten()[: RUNS * READ].view(RUNS, READ)
     model.tokenizer.__dict__["stop_ids"] = frozenset()  # always as many tokens

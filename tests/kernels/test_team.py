@@ -1,4 +1,5 @@
-"""Threads: any number gives the same result, they sleep when idle, leave the interpreter free, and rest when a core is busy."""
+"""Threads: any number gives the same result, they sleep when idle, leave the interpreter free, and rest when a core is
+busy."""
 
 from __future__ import annotations
 
@@ -24,10 +25,11 @@ if unavailable() is not None:
 
 from lmworks.kernels.engine import CompiledNetwork
 from lmworks.kernels.frame import CLAIMS, HELPED, OVER, Field
-from lmworks.kernels.library import library
-from lmworks.kernels.lookup import LookingUp
-from lmworks.kernels.next_token import Choice
-from lmworks.kernels.team import FIRST_REST, IN_A_ROW, MOST_REST, Team, usable_cores
+from lmworks.kernels.run.leading import FIRST_REST, IN_A_ROW, MOST_REST, Leading
+from lmworks.kernels.run.library import library
+from lmworks.kernels.run.team import Team, usable_cores
+from lmworks.models.lookup import PromptLookup
+from lmworks.models.runner import TokenChoice
 
 SHAPE = {"dim": 64, "heads": 4, "kv_heads": 2, "head_dim": 16, "hidden_dim": 96, "context": 512, "layers": 2}
 
@@ -37,7 +39,7 @@ def compiled_for(threads: int, led: bool = False, **shape: Any) -> CompiledNetwo
     engine = compiled(network(**SHAPE | shape).requires_grad_(False), 4)
     engine.team = Team(threads, library())
     if led:
-        engine.team.active, engine.team.rests_until = 1, float("inf")
+        engine.team.leading.active, engine.team.leading.until = True, float("inf")
     engine._fixed_memory()
     engine._write_tapes()
     return engine
@@ -68,9 +70,9 @@ two_cores = pytest.mark.skipif(
 
 
 def written(engine: CompiledNetwork, past: int, tokens: int) -> list[torch.Tensor]:
-    """What a text of `past` tokens and some more brings: states of these, logits behind the last, tokens that are written, once in eight
-    rounds, once with guesses in them."""
-    found, nobody, lookup = [], np.zeros(1, np.int64), LookingUp(2, 20)
+    """What a text of `past` tokens and some more brings: states of these, logits after the last, tokens that are
+    written, once in eight rounds, once with guesses in them."""
+    found, nobody, lookup = [], np.zeros(1, np.int64), PromptLookup(2, 20)
     with torch.no_grad():
         cache = engine.new_cache(1)
         engine.take_in(text(1, past), None, cache)
@@ -78,11 +80,11 @@ def written(engine: CompiledNetwork, past: int, tokens: int) -> list[torch.Tenso
             found.append(engine.hidden(text(1, tokens, seed=number), None, cache)[0])
             found.append(engine.next_logits(text(1, tokens, seed=9 + number), None, cache)[0])
             more = text(1, tokens, seed=20 + number).tolist()
-            one = engine.write(more, cache, [Choice(judged=True)] * tokens, np.zeros((1, tokens)), nobody)
-            many = engine.write([[5]], cache, [Choice(1.0, judged=True)], np.full((8, 1), 0.7), nobody)
-            lookup.saw([*more[0], 5, *many.rows[0].tokens], 8)
+            one = engine.write(more, cache, [TokenChoice(logprobs=True)] * tokens, np.zeros((1, tokens)), nobody)
+            many = engine.write([[5]], cache, [TokenChoice(1.0, logprobs=True)], np.full((8, 1), 0.7), nobody)
+            lookup.observe([*more[0], 5, *many.rows[0].tokens], 8)
             last = [many.rows[0].tokens[-1], *lookup.guess(39, 1)]
-            guessed = engine.follow(last, cache, Choice(1.0, judged=True), np.full(40, 0.7), 8, nobody, lookup)
+            guessed = engine.follow(last, cache, TokenChoice(1.0, logprobs=True), np.full(40, 0.7), 8, nobody, lookup)
             rows = [row for each in (one, many, guessed) for row in each.rows]
             found += [torch.tensor(part) for row in rows for part in (row.tokens, row.logprobs)]
     return found
@@ -122,7 +124,7 @@ def test_a_leader_whose_helpers_never_come_does_all():
     engine = compiled_for(2, led=True)
     written(engine, 100, 3)
     # As though a helper that is late had marked a step that is over, which it did with other numbers.
-    engine._keep[Field.MARKS][:] = 2 * engine._barrier[CLAIMS // 8 + 1] + 1
+    engine._keep[Field.DONE][:] = 2 * engine._barrier[CLAIMS // 8 + 1] + 1
     engine.team.functions = dataclasses.replace(engine.team.functions, signal=lambda place, number: None)
     found = written(engine, 100, 3)
     assert engine._barrier[HELPED // 8] == 0
@@ -136,7 +138,7 @@ def test_threads_that_change_places_all_the_time_write_the_same_and_are_free_aga
     team = engine.team
     for looks in (1, 50, 1000):
         written(engine, 100, 3)
-        team._cores[0, 0] = looks
+        team.leading.cores[0, 0] = looks
         for _ in range(20):
             found = written(engine, 100, 3)
             assert all(torch.equal(one, other) for one, other in zip(found, expected, strict=True))
@@ -144,8 +146,8 @@ def test_threads_that_change_places_all_the_time_write_the_same_and_are_free_aga
     if len(before) >= 2:
         helper = team._helpers[0].native_id
         assert helper is not None and len(os.sched_getaffinity(helper)) == 1
-        team.rests_until = 0.0
-        team._choose(1.0)
+        team.leading.until = 0.0
+        team.leading.begin(1.0, team._helpers)
         assert os.sched_getaffinity(helper) == before
 
 
@@ -155,7 +157,9 @@ def test_an_interrupt_before_a_run_leaves_nobody_waiting(led: bool):
     expected = written(compiled_for(1), 100, 3)
     engine = compiled_for(2, led=led)
     team, functions, before = engine.team, engine.team.functions, os.sched_getaffinity(0)
-    team.slow = -(10**9)  # nobody leads because the machine is busy, whose trial of shares would write one token
+    team.leading.slow = -(
+        10**9
+    )  # nobody leads because the machine is busy, whose trial of shares would write one token
 
     def interrupted(place: int, number: int) -> None:
         team.functions = functions
@@ -167,7 +171,7 @@ def test_an_interrupt_before_a_run_leaves_nobody_waiting(led: bool):
             written(engine, 100, 3)
         assert os.sched_getaffinity(0) == before
         assert all(torch.equal(*pair) for pair in zip(written(engine, 100, 3), expected, strict=True))
-    team.active = team.threads  # a run in which threads wait for each other
+    team.leading.active = False  # a run in which threads wait for each other
     assert all(torch.equal(*pair) for pair in zip(written(engine, 100, 3), expected, strict=True))
 
 
@@ -193,7 +197,7 @@ def test_where_there_are_fewer_cores_than_threads_nobody_is_moved():
         written(engine, 100, 3)
         os.sched_setaffinity(0, {min(before)})
         found = written(engine, 100, 3)
-        assert os.sched_getaffinity(0) == {min(before)} and engine.team._cores[0, 0] == 0
+        assert os.sched_getaffinity(0) == {min(before)} and engine.team.leading.cores[0, 0] == 0
     finally:
         os.sched_setaffinity(0, before)
     assert all(torch.equal(one, other) for one, other in zip(found, expected, strict=True))
@@ -201,18 +205,18 @@ def test_where_there_are_fewer_cores_than_threads_nobody_is_moved():
 
 def test_who_is_late_marks_nothing_that_was_marked_since():
     """The leader sees that a unit is done, and looks again who did it."""
-    from lmworks.kernels.claims import mark
+    from lmworks.kernels.run.work_stealing import note_done
 
     frame, barrier, marks = np.zeros(len(Field), np.int64), np.zeros(64, np.int64), np.zeros(4, np.int64)
-    frame[Field.BARRIER], frame[Field.MARKS] = barrier.ctypes.data, marks.ctypes.data
-    mark(2, 3, frame.ctypes.data, 7, 1)
-    mark(1, 3, frame.ctypes.data, 6, 1)
+    frame[Field.BARRIER], frame[Field.DONE] = barrier.ctypes.data, marks.ctypes.data
+    note_done(2, 3, frame.ctypes.data, 7, 1)
+    note_done(1, 3, frame.ctypes.data, 6, 1)
     assert marks.tolist() == [0, 7 * 3 + 2, 0, 0]
 
 
 def test_nobody_leads_where_a_step_has_more_units_than_can_be_claimed(monkeypatch: pytest.MonkeyPatch):
     engine = compiled_for(2, led=True)
-    monkeypatch.setattr("lmworks.kernels.engine.MOST_UNITS", 3)
+    monkeypatch.setattr("lmworks.kernels.engine.MOST_CHUNKS", 3)
     found = written(engine, 300, 2)
     assert not engine.team._led
     monkeypatch.undo()
@@ -229,9 +233,9 @@ def test_a_trial_of_shares_is_one_token():
         engine.take_in(text(1, 10), None, cache)
         rounds = []
         for _ in range(3):
-            done = engine.write([[5]], cache, [Choice()], np.zeros((8, 1)), nobody)
+            done = engine.write([[5]], cache, [TokenChoice()], np.zeros((8, 1)), nobody)
             rounds.append(done.rounds)
-            engine.team.rests_until = 0.0
+            engine.team.leading.until = 0.0
     assert rounds == [8, 1, 8]
 
 
@@ -307,37 +311,37 @@ def test_two_callers_do_not_mix_their_texts():
 
 
 def test_waiting_for_a_busy_core_is_answered_by_fewer_threads_and_tried_again():
-    team = Team(2, library())
+    leading = Leading(2, 1e-8)
     for _ in range(IN_A_ROW - 1):
-        team._judge(100.0, 0.1, waited=0.09)
-        assert team.active == 2
-    team._judge(100.0, 0.1, waited=0.09)
-    assert team.active == 1
+        leading.judge(100.0, 0.1, waited=0.09)
+        assert not leading.active
+    leading.judge(100.0, 0.1, waited=0.09)
+    assert leading.active
     over = 100.0 + FIRST_REST * 0.1
-    team._choose(over - 0.01)
-    assert team.active == 1
-    team._choose(over)
-    assert team.active == 2
-    team._judge(over, 0.1, waited=0.09)  # still busy: rest twice as long
-    assert team.active == 1 and team.rests_until == pytest.approx(over + 2 * FIRST_REST * 0.1)
-    team._choose(over + 100)
-    team._judge(over + 100, 0.1, waited=0.0)
-    assert team.active == 2 and team.rest == FIRST_REST
-    team._judge(over + 101, 0.1, waited=0.09)  # a moment's disturbance
-    assert team.active == 2
+    leading.begin(over - 0.01, [])
+    assert leading.active
+    leading.begin(over, [])
+    assert not leading.active
+    leading.judge(over, 0.1, waited=0.09)  # still busy: rest twice as long
+    assert leading.active and leading.until == pytest.approx(over + 2 * FIRST_REST * 0.1)
+    leading.begin(over + 100, [])
+    leading.judge(over + 100, 0.1, waited=0.0)
+    assert not leading.active and leading.rest == FIRST_REST
+    leading.judge(over + 101, 0.1, waited=0.09)  # a moment's disturbance
+    assert not leading.active
     for _ in range(IN_A_ROW):
-        team._judge(over + 102, 9.0, waited=8.0)
-    assert team.rests_until == over + 102 + MOST_REST
+        leading.judge(over + 102, 9.0, waited=8.0)
+    assert leading.until == over + 102 + MOST_REST
 
 
 def test_a_thread_that_gave_its_core_away_has_waited(monkeypatch: pytest.MonkeyPatch):
-    """On a machine where all cores are busy the barrier offers its core to others: then there are few looks, and runs that take a
-    hundred times as long."""
+    """On a machine where all cores are busy the barrier offers its core to others: then there are few looks, and runs
+    that take a hundred times as long."""
     engine = compiled(network(**SHAPE).requires_grad_(False), 4)
     engine.team = team = Team(2, library())
     engine._fixed_memory()
     judged: list[tuple[float, float]] = []
-    monkeypatch.setattr(team, "_judge", lambda now, seconds, waited: judged.append((seconds, waited)))
+    monkeypatch.setattr(team.leading, "judge", lambda now, seconds, waited: judged.append((seconds, waited)))
     monkeypatch.setattr(time, "thread_time", lambda: 5.0)  # no processor time at all
     with torch.no_grad():
         engine.hidden(text(1, 30), None, None)

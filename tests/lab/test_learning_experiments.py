@@ -19,6 +19,7 @@ from lmworks.lab.bench.training import fit
 from lmworks.lab.experiments import q18_overfitting, q47_ngrams, q49_scale
 from lmworks.lab.run import run
 from lmworks.models.network import Network
+from lmworks.models.torch_runner import TorchRunner
 from lmworks.objectives import CausalLM
 from lmworks.text.document import Document
 from lmworks.tokens.batch import IGNORE, stack
@@ -72,8 +73,8 @@ def setting():
 
 def test_strengths_are_chosen_without_the_judged_text(setting):
     blind = replace(setting, data=replace(setting.data, held_out=torch.empty(0, dtype=torch.long)))
-    ways = [q18_overfitting.Way(dropout=0.9), q18_overfitting.Way()]
-    assert q18_overfitting.chosen(blind, ways, seed=3) == ways[1]
+    remedies = [q18_overfitting.Remedy(dropout=0.9), q18_overfitting.Remedy()]
+    assert q18_overfitting.chosen(blind, remedies, seed=3) == remedies[1]
 
 
 def test_each_seed_learns_another_piece_and_each_way_of_a_seed_the_same(setting):
@@ -81,7 +82,8 @@ def test_each_seed_learns_another_piece_and_each_way_of_a_seed_the_same(setting)
     assert all(len(piece) == 600 for piece in pieces)
     assert not any(torch.equal(pieces[0], other) for other in pieces[1:])
     plain, weak = (
-        q18_overfitting.run(setting, way, 1, None) for way in (q18_overfitting.Way(), q18_overfitting.Way(decay=1e-12))
+        q18_overfitting.run(setting, remedy, 1, None)
+        for remedy in (q18_overfitting.Remedy(), q18_overfitting.Remedy(decay=1e-12))
     )
     assert weak.end == pytest.approx(plain.end, abs=1e-4)
 
@@ -105,9 +107,9 @@ def test_a_cut_context_is_all_that_is_read(reader, context):
     def read(changed: int) -> float:
         edited = [*ids]
         edited[changed] = (edited[changed] + 1) % BYTES
-        return q47_ngrams._with_context(network, edited, start, context)
+        return q47_ngrams._with_context(TorchRunner(network), edited, start, context)
 
-    plain = q47_ngrams._with_context(network, ids, start, context)
+    plain = q47_ngrams._with_context(TorchRunner(network), ids, start, context)
     assert read(start - context - 1) == plain and read(start + q47_ngrams.BLOCK) == plain
     assert read(start - context) != plain
     # Its last token is judged, and so is its first.
@@ -117,8 +119,8 @@ def test_a_cut_context_is_all_that_is_read(reader, context):
 def test_the_whole_context_scores_as_the_text_does(reader):
     network, ids = reader
     stop = q47_ngrams.WHOLE + q47_ngrams.BLOCK
-    expected = sum(token_logprobs(network, ids[:stop], 1024)[q47_ngrams.WHOLE - 1 :])
-    assert q47_ngrams._with_context(network, ids, q47_ngrams.WHOLE, q47_ngrams.WHOLE) == pytest.approx(
+    expected = sum(token_logprobs(TorchRunner(network), ids[:stop], 1024)[q47_ngrams.WHOLE - 1 :])
+    assert q47_ngrams._with_context(TorchRunner(network), ids, q47_ngrams.WHOLE, q47_ngrams.WHOLE) == pytest.approx(
         expected, abs=1e-2
     )
 

@@ -17,8 +17,9 @@ import tiny
 import torch
 
 from lmworks.generation.answer import Answer
-from lmworks.generation.decoding import decode, new_request
-from lmworks.generation.limits import Habits
+from lmworks.generation.decoding import decode, start
+from lmworks.generation.limits import ForcedTokens
+from lmworks.generation.request import Request
 from lmworks.generation.strategies import Beam, Greedy, Strategy
 from lmworks.language_model import LanguageModel
 from lmworks.models.files.directory import read_network
@@ -205,16 +206,18 @@ def test_forced_and_bad_tokens_equal_transformers(pair: Pair, width: int):
     beams = {"num_beams": width, "num_return_sequences": width, "length_penalty": 2.0} if width > 1 else {}
     first, end = ours.generate_batch(SOURCES, plain, max_new_tokens=SHORT), min(ours.tokenizer.stop_ids)
     bad = [first[0].tokens[:1], first[1].tokens[:2], [end]]  # an end is not taken for a bad word
-    habits = Habits(first=77, last=256, bad_words=tuple(map(tuple, bad)))
+    forced_tokens = ForcedTokens(first=77, last=256, bad_words=tuple(map(tuple, bad)))
     requests = [
-        new_request(ours.tokenizer, [START], plain, SHORT, [], 64, source=source, habits=habits) for source in SOURCES
+        Request(ours.tokenizer, [START], plain, SHORT, [], 64, source=source, forced=forced_tokens)
+        for source in SOURCES
     ]
-    for _ in decode(ours.network, requests):
+    sequences = [start(request, ours.runner) for request in requests]
+    for _ in decode(ours.runner, sequences):
         pass
     forced = {"forced_bos_token_id": 77, "forced_eos_token_id": 256, "bad_words_ids": bad, "max_new_tokens": SHORT}
-    assert_same([Answer.of(request) for request in requests], written(pair, **beams, **forced))
-    assert all(request.tokens[0] == 77 for request in requests)
-    assert any(len(request.tokens) == SHORT and request.tokens[-1] == 256 for request in requests)
+    assert_same([Answer.of(sequence) for sequence in sequences], written(pair, **beams, **forced))
+    assert all(sequence.tokens[0] == 77 for sequence in sequences)
+    assert any(len(sequence.tokens) == SHORT and sequence.tokens[-1] == 256 for sequence in sequences)
 
 
 def diverse(

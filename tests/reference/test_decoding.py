@@ -10,17 +10,16 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lmworks.generation.filters import (
-    keep_min_p,
-    keep_top_k,
-    keep_top_p,
-    keep_typical,
-    penalise_repetition,
-    probabilities,
-    renormalise,
-)
+from lmworks.generation.distribution import probabilities, renormalise
+from lmworks.generation.filters.min_p import MIN_P
+from lmworks.generation.filters.repetition_penalty import REPETITION_PENALTY
+from lmworks.generation.filters.step import History
+from lmworks.generation.filters.top_k import TOP_K
+from lmworks.generation.filters.top_p import TOP_P
+from lmworks.generation.filters.typical_p import TYPICAL_P
 from lmworks.generation.scoring import token_logprobs, windows
 from lmworks.generation.strategies import Greedy, Sample
+from lmworks.models.torch_runner import TorchRunner
 
 transformers = pytest.importorskip("transformers", reason="pip install 'lmworks[dev]'")
 transformers.logging.set_verbosity_error()
@@ -54,18 +53,18 @@ def test_each_filter_equals_transformers(seed: int, vocab: int):
     p = probabilities(logits, 1.0)
     for k in (1, 5, vocab - 1, vocab, 2 * vocab):
         ours, expected = (
-            renormalise(keep_top_k(p, k)),
+            renormalise(TOP_K.applied(p, top_k=k)),
             theirs(transformers.TopKLogitsWarper(min(k, vocab)), logits),
         )
         torch.testing.assert_close(ours, expected, **CLOSE)
         assert k >= vocab - 1 or (ours == 0).any()
     for mass in (0.05, 0.5, 0.9, 0.99):
-        ours, expected = renormalise(keep_top_p(p, mass)), theirs(transformers.TopPLogitsWarper(mass), logits)
+        ours, expected = renormalise(TOP_P.applied(p, top_p=mass)), theirs(transformers.TopPLogitsWarper(mass), logits)
         assert_same(ours, expected)
         assert (ours == 0).any()
     for share in (0.01, 0.2, 1.0):
         ours, expected = (
-            renormalise(keep_min_p(p, share)),
+            renormalise(MIN_P.applied(p, min_p=share)),
             theirs(transformers.MinPLogitsWarper(share), logits),
         )
         torch.testing.assert_close(ours, expected, **CLOSE)
@@ -77,7 +76,7 @@ def test_each_filter_equals_transformers(seed: int, vocab: int):
 def test_typical_tokens_equal_transformers(mass: float, vocab: int):
     for seed in range(12):
         logits = logits_of(vocab, seed)
-        ours = renormalise(keep_typical(probabilities(logits, 1.0), mass))
+        ours = renormalise(TYPICAL_P.applied(probabilities(logits, 1.0), typical_p=mass))
         assert_same(ours, theirs(transformers.TypicalLogitsWarper(mass), logits))
         assert (ours == 0).any()
 
@@ -85,7 +84,7 @@ def test_typical_tokens_equal_transformers(mass: float, vocab: int):
 @pytest.mark.parametrize("mass", [0.3, 0.7, 0.95])
 def test_a_nucleus_wider_than_the_quick_search_equals_transformers(mass: float):
     logits = 0.3 * torch.randn(5120, generator=torch.Generator().manual_seed(1))
-    ours = keep_top_p(probabilities(logits, 1.0), mass)
+    ours = TOP_P.applied(probabilities(logits, 1.0), top_p=mass)
     assert int((ours > 0).sum()) > 1024 or mass == 0.3
     assert_same(renormalise(ours), theirs(transformers.TopPLogitsWarper(mass), logits))
 
@@ -101,7 +100,7 @@ def test_temperature_equals_transformers(temperature: float):
 def test_repetition_penalty_equals_transformers(penalty: float):
     logits, seen = logits_of(200, 1), torch.tensor([3, 7, 7, 150, 3])
     processor = transformers.RepetitionPenaltyLogitsProcessor(penalty)
-    ours = penalise_repetition(logits, seen.unique(), penalty)
+    ours = REPETITION_PENALTY.change(logits, History(seen.tolist(), 0), repetition_penalty=penalty)
     torch.testing.assert_close(ours, processor(seen[None], logits[None].clone())[0], **CLOSE)
     assert int((ours != logits).sum()) == 3
 
@@ -202,7 +201,7 @@ def test_windowed_logprobs_equal_a_loop_by_hand(window: int, pair: tuple[Any, An
         with torch.inference_mode():
             logits = model(torch.tensor([ids[start:position]])).logits[0, -1]
         expected.append(float(logits.log_softmax(-1)[ids[position]]))
-    assert token_logprobs(ours.network, ids, window) == pytest.approx(expected, abs=2e-4)
+    assert token_logprobs(ours.runner, ids, window) == pytest.approx(expected, abs=2e-4)
 
 
 @settings(deadline=None)
@@ -222,9 +221,9 @@ def test_a_long_text_is_read_in_parts_with_the_same_result(monkeypatch: pytest.M
     """Parts through the cache, and logits of a few tokens at a time, change nothing."""
     from lmworks.generation import scoring
 
-    network = tiny.network(seed=2, window=6, context=256)
+    runner = TorchRunner(tiny.network(seed=2, window=6, context=256))
     ids = tiny.text(1, 90)[0].tolist()
-    whole = token_logprobs(network, ids, 90)
+    whole = token_logprobs(runner, ids, 90)
     monkeypatch.setattr(scoring, "READ", 16)
     monkeypatch.setattr(scoring, "ROWS", 7)
-    assert token_logprobs(network, ids, 90) == pytest.approx(whole, abs=1e-5)
+    assert token_logprobs(runner, ids, 90) == pytest.approx(whole, abs=1e-5)

@@ -95,10 +95,10 @@ def test_tokens_from_the_cache_are_counted_once_a_prompt(live: Live):
     async def usage() -> dict[str, Any]:
         jobs = [Job(prompt, Greedy(), 1) for prompt in ("one", "two") for _ in range(2)]
         work = await Work.begin(live.service, jobs, answers=2)
-        async for _ in work.pieces():
+        async for _ in work.deltas():
             pass
-        for ticket, reused in zip(work.tickets, (1, 64, 2, 64), strict=True):
-            ticket.request.reused = reused
+        for handle, reused in zip(work.handles, (1, 64, 2, 64), strict=True):
+            handle.sequence.reused = reused
         return work.usage
 
     assert asyncio.run(usage())["prompt_tokens_details"] == {"cached_tokens": 3}

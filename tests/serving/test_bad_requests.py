@@ -8,10 +8,11 @@ import re
 import openai
 import pytest
 
-from lmworks.serving.api.embeddings import Embedding
-from lmworks.serving.api.inspection import Inspecting
-from lmworks.serving.api.tokenizing import Detokenizing, Tokenizing
-from lmworks.serving.api.wire import Chatting, Completing, Wire
+from lmworks.generation.strategies import Sample
+from lmworks.serving.api.embeddings import EmbeddingRequest
+from lmworks.serving.api.inspection import InspectRequest
+from lmworks.serving.api.requests import ChatRequest, CompletionRequest, StrictModel
+from lmworks.serving.api.tokenizing import DetokenizeRequest, TokenizeRequest
 from serving.live import Live
 
 CHAT = {"messages": [{"role": "user", "content": "Hi"}], "max_tokens": 2}
@@ -82,6 +83,21 @@ WRONG = {
 }
 
 
+def test_every_setting_of_sample_is_a_field_with_its_bounds():
+    """Declared once: a new filter needs no line here."""
+    described = CompletionRequest.model_json_schema()["properties"]
+    for name, field in Sample.model_fields.items():
+        told = described["min_tokens" if name == "min_new_tokens" else name]
+        assert told["description"]
+        bounds = Sample.model_json_schema()["properties"][name]
+        if name not in ("seed", "top_k", "logit_bias"):  # OpenAI's API has these in its own way
+            assert told["description"] == field.description
+            numbers = next((one for one in bounds.get("anyOf", [bounds]) if one["type"] != "null"), {})
+            assert {key: value for key, value in numbers.items() if "imum" in key or "inimum" in key}.items() <= (
+                told["anyOf"][0].items()
+            )
+
+
 @pytest.mark.parametrize("name", WRONG)
 def test_a_mistake_is_told_with_its_field(live: Live, name: str):
     body, param, words = WRONG[name]
@@ -92,13 +108,13 @@ def test_a_mistake_is_told_with_its_field(live: Live, name: str):
     assert words in error["message"] and "\n" not in error["message"]
 
 
-BODIES: dict[str, tuple[type[Wire], dict[str, object]]] = {
-    "/v1/completions": (Completing, TEXT),
-    "/v1/chat/completions": (Chatting, CHAT),
-    "/v1/embeddings": (Embedding, {"input": "a"}),
-    "/tokenize": (Tokenizing, {"prompt": "a"}),
-    "/detokenize": (Detokenizing, {"tokens": [1]}),
-    "/v1/inspect": (Inspecting, {"prompt": "a"}),
+BODIES: dict[str, tuple[type[StrictModel], dict[str, object]]] = {
+    "/v1/completions": (CompletionRequest, TEXT),
+    "/v1/chat/completions": (ChatRequest, CHAT),
+    "/v1/embeddings": (EmbeddingRequest, {"input": "a"}),
+    "/tokenize": (TokenizeRequest, {"prompt": "a"}),
+    "/detokenize": (DetokenizeRequest, {"tokens": [1]}),
+    "/v1/inspect": (InspectRequest, {"prompt": "a"}),
 }
 
 

@@ -20,14 +20,14 @@ from lmworks.basics.errors import QueueFull
 from lmworks.generation.engine import Engine
 from lmworks.generation.strategies import Sample
 from lmworks.serving.service import Service
-from lmworks.serving.settings import Limits
+from lmworks.serving.settings import ServerLimits
 from serving.live import ENDLESS, Live, post, running, small
 
 JSON = {"content-type": "application/json"}
 
 
 def settled(engine: Engine, running: int = 0, waiting: int = 0) -> None:
-    """Until so many requests run and wait."""
+    """Wait until this many requests run and wait."""
     end = time.monotonic() + 30
     while (engine.state.running, engine.state.waiting) != (running, waiting):
         assert time.monotonic() < end, engine.state
@@ -47,7 +47,7 @@ def test_a_client_that_leaves_in_mid_stream_stops_its_work(live: Live, path: str
     assert after.cancelled == before.cancelled + asked.get("n", 1)
     assert 0 < after.written_tokens - before.written_tokens < 400 * asked.get("n", 1)
     assert after.prompt_tokens > before.prompt_tokens  # they were read, too
-    assert after.cache_bytes == engine._batch.bytes
+    assert after.cache_bytes == engine._scheduler.bytes
 
 
 def test_a_client_that_leaves_before_its_answer_stops_its_work(live: Live):
@@ -66,23 +66,23 @@ def test_a_cancelled_request_gets_no_further_step(live: Live):
     engine = live.service.engine
     seen: list[int] = []
     cancelled = threading.Event()
-    ticket_of: list[Any] = []
+    handle_of: list[Any] = []
     run = engine.run
 
     def watched_run(request: Any) -> Any:
-        ticket = run(request)
-        cancel = ticket.cancel
+        handle = run(request)
+        cancel = handle.cancel
 
         def noted() -> None:
             if not cancelled.is_set():
                 with engine._changed:
-                    seen.append(len(request.tokens))
+                    seen.append(len(handle.sequence.tokens))
                     cancel()
                 cancelled.set()
 
-        ticket.cancel = noted
-        ticket_of.append(ticket)
-        return ticket
+        handle.cancel = noted
+        handle_of.append(handle)
+        return handle
 
     engine.run = watched_run  # type: ignore[method-assign]
     try:
@@ -92,7 +92,7 @@ def test_a_cancelled_request_gets_no_further_step(live: Live):
         engine.run = run  # type: ignore[method-assign]
     assert cancelled.wait(30)
     settled(engine)
-    assert len(ticket_of[0].request.tokens) - seen[0] <= 1
+    assert len(handle_of[0].sequence.tokens) - seen[0] <= 1
 
 
 def test_a_thousand_requests_on_a_queue_of_a_hundred():
@@ -150,7 +150,7 @@ def test_answers_that_are_queued_already_go_when_the_next_finds_no_place(live: L
     monkeypatch.setattr(engine, "run", fills)
     response = live.post("/v1/completions", prompt="a", n=3, **ENDLESS)
     assert response.status_code == 429 and response.headers["retry-after"] == "3"
-    assert [ticket.answer(30).finish for ticket in queued] == ["cancelled", "cancelled"]
+    assert [handle.answer(30).finish for handle in queued] == ["cancelled", "cancelled"]
 
 
 def test_hostile_bodies(live: Live):
@@ -197,7 +197,7 @@ def test_a_network_that_fails_is_told_and_the_server_goes_on(live: Live, monkeyp
     def fails(*_: Any) -> Any:
         raise RuntimeError("inner detail")
 
-    monkeypatch.setattr(live.service.engine._batch, "step", fails)
+    monkeypatch.setattr(live.service.engine._scheduler, "step", fails)
     response = live.post("/v1/completions", prompt="a")
     assert response.status_code == 500 and "inner detail" not in response.text
     monkeypatch.undo()
@@ -205,7 +205,7 @@ def test_a_network_that_fails_is_told_and_the_server_goes_on(live: Live, monkeyp
 
 
 def test_at_the_end_of_the_grace_period_those_who_run_are_told():
-    limits = Limits(grace_seconds=0.2)
+    limits = ServerLimits(grace_seconds=0.2)
     told: dict[str, Any] = {}
 
     def whole(live: Live) -> None:
@@ -216,8 +216,8 @@ def test_at_the_end_of_the_grace_period_those_who_run_are_told():
             told["stream"] = [line for line in response.iter_lines() if line]
 
     with running(Service(small(), name="tiny", limits=limits), closing=False) as live:
-        step = live.service.engine._batch.step
-        live.service.engine._batch.step = lambda: time.sleep(0.02) or step()  # type: ignore[method-assign]
+        step = live.service.engine._scheduler.step
+        live.service.engine._scheduler.step = lambda: time.sleep(0.02) or step()  # type: ignore[method-assign]
         threads = [threading.Thread(target=target, args=(live,)) for target in (whole, stream)]
         for thread in threads:
             thread.start()
@@ -276,8 +276,9 @@ def test_kill_term_under_load(tmp_path: Path, grace: str):
 
 @pytest.mark.slow
 def test_a_soak_leaves_memory_flat():
-    """Minutes of every kind of request, good, bad and cut off: as many as a day brings at one or two a minute. The first parts
-    compile kernels and fill what is kept for good (words of the tokenizer, in each thread); from then on nothing may grow."""
+    """Minutes of every kind of request, good, bad and cut off: as many as a day brings at one or two a minute. The
+    first compile kernels and fill what is kept for good (the tokenizer's words, in each thread); after that nothing may
+    grow."""
     import gc
     import os
     import random

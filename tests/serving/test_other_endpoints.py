@@ -13,10 +13,10 @@ import torch
 from lmworks.language_model import LanguageModel
 from lmworks.models.hooks import hook_points
 from lmworks.serving.api import inspection
-from lmworks.serving.beside import twin
 from lmworks.serving.metrics import Metrics
+from lmworks.serving.pytorch_worker import twin
 from lmworks.serving.service import Service
-from lmworks.serving.settings import Limits
+from lmworks.serving.settings import ServerLimits
 from lmworks.tokens.chat.conversation import encode_chat
 from serving.live import Live, running, small
 
@@ -41,7 +41,7 @@ def test_vectors_are_those_of_embed(both: Live, encoder: LanguageModel):
         answer = both.openai.embeddings.create(model="vectors", input=texts, encoding_format=form)
         found = both.post("/v1/embeddings", input=texts, encoding_format=form).json()
         assert [one.index for one in answer.data] == list(range(60))
-        assert answer.usage.prompt_tokens == sum(map(len, encoder.tokenizer.encode_batch(texts)))
+        assert answer.usage.prompt_tokens == sum(map(len, encoder.tokenizer.encode_scheduler(texts)))
         assert isinstance(found["data"][0]["embedding"], list if form == "float" else str)
     vectors = both.openai.embeddings.create(model="vectors", input=texts)  # base64 by itself
     assert torch.allclose(torch.tensor([one.embedding for one in vectors.data]), expected, atol=1e-5)
@@ -53,7 +53,7 @@ def test_vectors_are_those_of_embed(both: Live, encoder: LanguageModel):
 def test_vectors_of_tokens_are_those_of_their_text(both: Live, encoder: LanguageModel):
     """A list of ids is one text, a list of lists several; what /tokenize gave is read as it is."""
     texts = ["a cat", "né 😀", "x" * 40]
-    ids = encoder.tokenizer.encode_batch(texts)
+    ids = encoder.tokenizer.encode_scheduler(texts)
     expected = encoder.embed(texts)
     several = both.openai.embeddings.create(model="vectors", input=ids)
     assert torch.allclose(torch.tensor([one.embedding for one in several.data]), expected, atol=1e-5)
@@ -84,7 +84,7 @@ def test_a_text_too_long_for_a_vector(both: Live, encoder: LanguageModel):
 
 
 def test_vectors_have_a_bound_of_time(encoder: LanguageModel):
-    with running(Service(encoder, limits=Limits(seconds=1e-6))) as live:
+    with running(Service(encoder, limits=ServerLimits(seconds=1e-6))) as live:
         response = live.post("/v1/embeddings", input=["a"] * 40)
         assert response.status_code == 504 and response.json()["error"]["code"] == "timeout"
 
@@ -114,9 +114,9 @@ def test_an_encoder_alone_makes_vectors_and_writes_nothing(encoder: LanguageMode
 def test_a_decoder_makes_vectors_and_writes_on(live: Live):
     """The engine's network is not touched while vectors are made."""
     alone = live.service.model.generate("a", max_new_tokens=60)
-    ticket = live.service.engine.submit("a", max_new_tokens=60)
+    handle = live.service.engine.submit("a", max_new_tokens=60)
     vector = live.post("/v1/embeddings", input="some text").json()["data"][0]["embedding"]
-    assert ticket.answer(60).tokens == alone.tokens
+    assert handle.answer(60).tokens == alone.tokens
     assert vector == pytest.approx(live.service.model.embed(["some text"])[0].tolist(), abs=1e-3)
 
 
@@ -157,15 +157,16 @@ def test_metrics_count_what_was_done():
 
 
 def test_the_time_between_tokens_is_the_mean_of_an_answer():
-    """From the first token to the last, by the tokens behind the first; an answer of one token has none."""
+    """From the first token to the last, divided by the tokens after the first; an answer of one token has none."""
 
-    def ticket(tokens: int, first: float, ended: float) -> Any:
-        request = SimpleNamespace(finish="stop", prompt=[1], tokens=[1] * tokens)
-        return SimpleNamespace(request=request, created=0.0, first=first, ended=ended)
+    def handle(tokens: int, first: float, ended: float) -> Any:
+        asked = SimpleNamespace(prompt=[1])
+        sequence = SimpleNamespace(finish="stop", request=asked, tokens=[1] * tokens)
+        return SimpleNamespace(sequence=sequence, created=0.0, first=first, ended=ended)
 
     metrics = Metrics("tiny", None)
-    tickets = [ticket(5, 1.0, 3.0), ticket(2, 1.0, 1.25), ticket(1, 1.0, 1.0)]
-    metrics.worked(SimpleNamespace(tickets=tickets))  # type: ignore[arg-type]
+    handles = [handle(5, 1.0, 3.0), handle(2, 1.0, 1.25), handle(1, 1.0, 1.0)]
+    metrics.worked(SimpleNamespace(handles=handles))  # type: ignore[arg-type]
     text = metrics.text().decode()
     for line in (
         'lmworks:inter_token_latency_seconds_sum{model_name="tiny"} 0.75',
@@ -188,7 +189,7 @@ def test_the_look_inside_is_the_network_s_own(live: Live):
     assert look["next"][0]["id"] == int(logprobs[-1].argmax())
     assert [layer["layer"] for layer in look["layers"]] == [0, 1]
     last = [place[0]["id"] for place in look["layers"][-1]["top_logprobs"]]
-    assert last == logprobs.argmax(-1).tolist()  # behind the last layer the lens is the answer
+    assert last == logprobs.argmax(-1).tolist()  # after the last layer the lens is the answer
     assert [place[0]["id"] for place in look["layers"][0]["top_logprobs"]] != last
     _, seen = model.network.run_with_cache(torch.tensor([ids]))
     (layer,) = look["attention"]
@@ -220,5 +221,5 @@ def test_a_twin_shares_the_weights_and_nothing_else(live: Live):
     for path, point in hook_points(made.network).items():
         assert point is not points[path] and point.functions is not points[path].functions
     assert not set(map(id, made.network.modules())) & set(map(id, model.network.modules()))
-    assert made.network.engine is None
+    assert made.runner.name == "PyTorch"
     assert torch.equal(made.logits([[1, 2, 3]]), model.logits([[1, 2, 3]]))

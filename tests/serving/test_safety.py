@@ -22,7 +22,7 @@ from lmworks.serving.guard import Keys
 from lmworks.serving.log import Log
 from lmworks.serving.run import must_be_safe, names_of
 from lmworks.serving.service import Service
-from lmworks.serving.settings import Limits
+from lmworks.serving.settings import ServerLimits
 from serving.live import Live, running, small
 
 KEYS = ("first-key", "second-key")
@@ -99,7 +99,7 @@ def test_an_empty_key_is_none():
 
 
 def test_a_body_has_bounds_of_size_and_time():
-    limits = Limits(body_bytes=1000, body_seconds=0.2)
+    limits = ServerLimits(body_bytes=1000, body_seconds=0.2)
     with running(Service(small(), name="tiny", limits=limits)) as live:
         response = live.post("/v1/completions", prompt="x" * 2000)
         assert response.status_code == 413 and "1,000 bytes" in response.json()["error"]["message"]
@@ -108,7 +108,8 @@ def test_a_body_has_bounds_of_size_and_time():
         assert response.status_code == 413
         with socket.create_connection(live.http.base_url.netloc.decode().split(":")) as slow:  # type: ignore[arg-type]
             slow.sendall(
-                b"POST /v1/completions HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n{"
+                b"POST /v1/completions HTTP/1.1\r\nHost: a\r\n"
+                b"Content-Type: application/json\r\nContent-Length: 9\r\n\r\n{"
             )
             assert b" 408 " in slow.recv(1000)
         assert live.post("/v1/completions", **TEXT).status_code == 200
@@ -116,7 +117,7 @@ def test_a_body_has_bounds_of_size_and_time():
 
 def test_a_body_that_comes_in_parts_is_measured_as_a_whole(live: Live):
     """Its size is not said: it is refused with the part that goes over the bound, and read where it keeps to it."""
-    app = create_app(Service(live.service.model, name="tiny", limits=Limits(body_bytes=1000)))
+    app = create_app(Service(live.service.model, name="tiny", limits=ServerLimits(body_bytes=1000)))
     app.state.service.close()  # what is said of a body that was read is that the server stops
 
     async def status(sizes: list[int]) -> tuple[int, int]:
@@ -146,10 +147,10 @@ def test_a_body_that_comes_in_parts_is_measured_as_a_whole(live: Live):
 
 
 def test_a_request_has_a_bound_of_time():
-    with running(Service(small(), name="tiny", limits=Limits(seconds=0.3))) as live:
+    with running(Service(small(), name="tiny", limits=ServerLimits(seconds=0.3))) as live:
         endless = {"prompt": "a", "max_tokens": 500, "min_tokens": 500, "temperature": 0}
         blocker = [live.service.engine.submit("b", max_new_tokens=500) for _ in range(1)]
-        live.service.engine._batch.step = lambda: time.sleep(0.01) or []  # type: ignore[method-assign]
+        live.service.engine._scheduler.step = lambda: time.sleep(0.01) or []  # type: ignore[method-assign]
         response = live.post("/v1/completions", **endless)
         assert response.status_code == 504 and "longer than 0.3 seconds" in response.json()["error"]["message"]
         with live.http.stream("POST", "/v1/completions", json=endless | {"stream": True}) as stream:
@@ -177,7 +178,7 @@ def test_the_log_tells_all_but_the_text():
 def test_the_log_tells_of_the_pages_answers_too(live: Live):
     async def answered() -> Work:
         work = await Work.begin(live.service, [Job("a secret", Greedy(), 3)])
-        async for _ in work.pieces():
+        async for _ in work.deltas():
             pass
         return work
 

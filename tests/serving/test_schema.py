@@ -13,7 +13,7 @@ from schemathesis.checks import CHECKS, load_all_checks  # noqa: E402
 
 from lmworks.serving.app import create_app  # noqa: E402
 from lmworks.serving.service import Service  # noqa: E402
-from lmworks.serving.settings import Limits  # noqa: E402
+from lmworks.serving.settings import ServerLimits  # noqa: E402
 from serving.live import small  # noqa: E402
 
 load_all_checks()
@@ -24,7 +24,7 @@ CALM = settings(deadline=None, suppress_health_check=list(HealthCheck), derandom
 
 @pytest.fixture(scope="module")
 def described():
-    service = Service(small(context=64), name="tiny", seats=8, limits=Limits(seconds=3600))
+    service = Service(small(context=64), name="tiny", seats=8, limits=ServerLimits(seconds=3600))
     yield schemathesis.openapi.from_asgi("/openapi.json", create_app(service))
     service.close()
 

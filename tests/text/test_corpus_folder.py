@@ -49,7 +49,7 @@ def test_any_other_text_is_split_by_hash_or_at_its_end(made: Path):
     assert len(ends.held_out) == len(reading.documents) == len(ends.train)
 
 
-def test_a_corpus_that_holds_nothing_out_is_split_anew(made: Path):
+def test_a_corpus_that_holds_nothing_out_is_split_again(made: Path):
     (made / "held_out" / "0.jsonl").unlink()
     _, parts = read_split(str(made), 0.2)
     assert len(parts.held_out) == 1 and len(parts.train) > 30

@@ -1,4 +1,4 @@
-"""Reading text that nobody vouches for: what is read is unchanged, what is not is named with its reason."""
+"""Reading untrusted text: what is read is unchanged, what is not is named with its reason."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lmworks.basics.errors import DataError, LmworksError
-from lmworks.text import formats, plain
+from lmworks.text import plain
+from lmworks.text.formats import csv_table
+from lmworks.text.formats import jsonl as jsonl_format
+from lmworks.text.formats import parquet as parquet_format
 from lmworks.text.sources import Reading, listing, read
 from lmworks.text.splits import ngram_overlap, split
 
@@ -184,7 +187,7 @@ def test_a_huge_line_is_skipped_and_never_in_memory(tmp_path):
 
 
 def test_a_long_record_is_left_out_and_the_others_are_read(tmp_path, monkeypatch):
-    for module in (plain, formats):
+    for module in (plain, jsonl_format):
         monkeypatch.setattr(module, "LINE_LIMIT", 100)
     records = ("one", "x" * 1000, "two", "y" * 88, "y" * 89, "z" * 500)  # 12 characters around each
     lines = [json.dumps({"text": text}) for text in records]
@@ -335,7 +338,7 @@ def test_a_table_without_text_is_named(tmp_path):
 
 
 def test_a_quote_that_never_closes_ends_at_the_bound(tmp_path, monkeypatch):
-    monkeypatch.setattr(formats, "LINE_LIMIT", 1000)
+    monkeypatch.setattr(csv_table, "LINE_LIMIT", 1000)
     before = csv.field_size_limit()
     with pytest.raises(DataError, match="not a CSV table"):
         read(write(tmp_path, a__csv='text\n"' + "line\n" * 1000) / "a.csv")
@@ -364,7 +367,7 @@ def test_a_small_parquet_file_cannot_unfold_without_bound(tmp_path, monkeypatch)
     arrow = pytest.importorskip("pyarrow", reason=DOCS)
     from pyarrow import parquet
 
-    monkeypatch.setattr(formats, "EXPANDED_LIMIT", 10 * 2**20)
+    monkeypatch.setattr(parquet_format, "EXPANDED_LIMIT", 10 * 2**20)
     bomb = tmp_path / "bomb.parquet"
     parquet.write_table(arrow.table({"text": ["x" * 2**16] * 2000}), bomb, compression="zstd")
     assert bomb.stat().st_size < 2**20

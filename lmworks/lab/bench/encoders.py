@@ -27,6 +27,7 @@ from lmworks.evaluation.held_out import classified
 from lmworks.lab.bench.training import fit
 from lmworks.models.config import ModelConfig
 from lmworks.models.network import Network
+from lmworks.models.torch_runner import TorchRunner
 from lmworks.objectives import Classification
 from lmworks.text.document import Document
 from lmworks.text.sources import read
@@ -156,7 +157,9 @@ PENALTIES = (1e-3, 1e-2, 1e-1, 1.0)
 
 def probed(network: Network, tokenizer: Tokenizer, data: Labelled) -> float:
     """Test accuracy of logistic regression on frozen features: the mean over the last states of each text."""
-    features = {part: embed(network, tokenizer, texts, MEAN, cut=True) for part, (texts, _) in data.parts.items()}
+    features = {
+        part: embed(TorchRunner(network), tokenizer, texts, MEAN, cut=True) for part, (texts, _) in data.parts.items()
+    }
     return regressed(features, {part: classes for part, (_, classes) in data.parts.items()})
 
 
@@ -189,11 +192,11 @@ def tuned(
         judged.load_state_dict(network.state_dict(), strict=False)
         config = TrainingConfig(context=CONTEXT, rows=16, steps=steps, learning_rate=rate, warmup=0.1, seed=seed)
         fit(judged, Classification(), rows["train"], config)
-        found.append([share_told(judged, rows[part]) for part in ("dev", "test")])
+        found.append([accuracy_of(judged, rows[part]) for part in ("dev", "test")])
     return max(found)[1]
 
 
-def share_told(network: Network, rows: Rows) -> float:
+def accuracy_of(network: Network, rows: Rows) -> float:
     """The network's accuracy on these rows."""
     pairs = classified(network, rows)
     return sum(true == chosen for true, chosen in pairs) / len(pairs)

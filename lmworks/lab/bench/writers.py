@@ -30,6 +30,7 @@ from lmworks.jobs.planning.parameters import count_parameters
 from lmworks.lab.bench.small_network import WARMUP, small_network, train
 from lmworks.models.config import ModelConfig
 from lmworks.models.network import Network
+from lmworks.models.torch_runner import TorchRunner
 from lmworks.tokens.tokenizer import Tokenizer
 from lmworks.training.settings import TrainingConfig
 
@@ -89,7 +90,7 @@ class Writer:
 def bits_of(network: Network, parts: Sequence[list[int]], start: int) -> list[float]:
     """Bits of each part of a stream of ids, which follows `start`."""
     stream = [start, *chain.from_iterable(parts)]
-    bits = -np.array(token_logprobs(network, stream, network.config.context)) / math.log(2)
+    bits = -np.array(token_logprobs(TorchRunner(network), stream, network.config.context)) / math.log(2)
     ends = np.cumsum([len(part) for part in parts])
     return [float(part.sum()) for part in np.split(bits, ends[:-1])]
 

@@ -18,7 +18,7 @@ from lmworks.basics import progress
 from lmworks.basics.errors import ConfigError
 from lmworks.evaluation.measurement import Measurement
 from lmworks.generation.scoring import token_logprobs
-from lmworks.lab.bench.continuations import pieces
+from lmworks.lab.bench.continuations import excerpts
 from lmworks.lab.bench.costs import exponent
 from lmworks.lab.chart import Chart, Series
 from lmworks.lab.finding import Check, Observation, Rule
@@ -129,14 +129,14 @@ def _bits(
     """Bits per byte of the ends of texts, by the tokens that are read before them."""
     costs: dict[int, float] = dict.fromkeys(sizes, 0.0)
     length = 0
-    chosen = pieces(model, documents, texts, seed, sizes[-1], target)
+    chosen = excerpts(model, documents, texts, seed, sizes[-1], target)
     with progress.task("texts by window", len(chosen), "texts") as advance:
-        for piece in chosen:
-            length += len(model.tokenizer.decode(piece.human.tokens).encode())
-            costs[sizes[-1]] -= sum(piece.human.logprobs)
+        for excerpt in chosen:
+            length += len(model.tokenizer.decode(excerpt.human.tokens).encode())
+            costs[sizes[-1]] -= sum(excerpt.human.logprobs)
             for size in sizes[:-1]:
-                ids = [*piece.ids[-size:], *piece.human.tokens]
-                costs[size] -= sum(token_logprobs(model.network, ids, len(ids) + 1)[size - 1 :])
+                ids = [*excerpt.ids[-size:], *excerpt.human.tokens]
+                costs[size] -= sum(token_logprobs(model.runner, ids, len(ids) + 1)[size - 1 :])
             advance(1)
     return {size: cost / math.log(2) / length for size, cost in costs.items()}
 
@@ -155,8 +155,8 @@ def _told(
             asked = number % len(CITIES)  # every depth as often
             ids = _with_facts(model, chooser.choice(documents).text, sizes[-1], words, asked)
             for size in sizes:
-                hidden = model.network.hidden(torch.tensor([ids[-size:]]))
-                logits = model.network.logits(hidden[:, -1])[0, answers]
+                hidden = model.runner.hidden(torch.tensor([ids[-size:]]))
+                logits = model.runner.logits(hidden[:, -1])[0, answers]
                 right[size].append(int(logits.argmax()) == words[asked])
             advance(1)
     return {size: fmean(one) for size, one in right.items()}
@@ -215,16 +215,16 @@ def _costs(model: LanguageModel, documents: Sequence[Document], sizes: Sequence[
 
 def _cost(model: LanguageModel, ids: Sequence[int]) -> tuple[float, float, float]:
     """Seconds to read a prompt, seconds of the fastest token after it, bytes of its keys and values."""
-    network = model.network
-    cache = network.new_cache(1)
+    runner = model.runner
+    cache = runner.new_cache(1)
     start = time.perf_counter()
     for part in torch.tensor([list(ids)]).split(READ_AT_ONCE, dim=1):
-        network.hidden(part, cache=cache)
+        runner.hidden(part, cache=cache)
     seconds, quickest = time.perf_counter() - start, math.inf
     held = float(cache.bytes)
     for _ in range(DECODED):
         start = time.perf_counter()
-        network.next_logits(torch.tensor([[ids[0]]]), cache)
+        runner.next_logits(torch.tensor([[ids[0]]]), cache)
         quickest = min(quickest, time.perf_counter() - start)
     return seconds, quickest, held
 

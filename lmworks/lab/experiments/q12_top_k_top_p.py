@@ -18,9 +18,12 @@ from lmworks.basics import progress
 from lmworks.basics.errors import DataError
 from lmworks.evaluation.statistics import spearman
 from lmworks.evaluation.text_statistics import distinct_n, self_bleu
-from lmworks.generation.filters import keep_min_p, keep_top_k, keep_top_p, renormalise
+from lmworks.generation.distribution import renormalise
+from lmworks.generation.filters.min_p import MIN_P
+from lmworks.generation.filters.top_k import TOP_K
+from lmworks.generation.filters.top_p import TOP_P
 from lmworks.generation.strategies import Sample
-from lmworks.lab.bench.continuations import Continuation, gap, mean_repeated, pieces, sampled, spread
+from lmworks.lab.bench.continuations import Continuation, excerpts, gap, mean_repeated, sampled, spread
 from lmworks.lab.chart import Chart, Series
 from lmworks.lab.finding import Check, Observation, Rule
 from lmworks.lab.registry import Count, Several, experiment, scaled
@@ -73,9 +76,9 @@ def candidates(
 ) -> Observation:
     """Tokens that each filter keeps by the step's entropy; what both write at equal entropy."""
     filters: dict[str, Filter] = {
-        "top-k": lambda p: keep_top_k(p, top_k),
-        "top-p": lambda p: keep_top_p(p, top_p),
-        "min-p": lambda p: keep_min_p(p, min_p),
+        "top-k": lambda p: TOP_K.applied(p, top_k=top_k),
+        "top-p": lambda p: TOP_P.applied(p, top_p=top_p),
+        "min-p": lambda p: MIN_P.applied(p, min_p=min_p),
     }
     writer, documents = LanguageModel.load(model), read(text).documents
     ranks: dict[int, float] = {}
@@ -90,14 +93,14 @@ def candidates(
     matched = _matching_p(writer, documents, top_k, min(steps, 200))
     looks: dict[str, dict[str, dict[int, float]]] = {kind: {name: {} for name in LOOKS} for kind in ("top-k", "top-p")}
     ways = {"top-k": Sample(top_k=top_k), "top-p": Sample(top_p=matched)}
-    drawn = [pieces(writer, documents, prompts, seed, prompt_tokens, length) for seed in range(seeds)]
-    rod = spread([piece.human for texts in drawn for piece in texts])
+    drawn = [excerpts(writer, documents, prompts, seed, prompt_tokens, length) for seed in range(seeds)]
+    rod = spread([excerpt.human for texts in drawn for excerpt in texts])
     for seed, texts in enumerate(drawn):
         for kind, strategy in ways.items():
             with progress.task(f"sampling, {kind}, seed {seed}", 1, "batches") as advance:
                 ours = sampled(writer, texts, strategy, seed, length)
                 advance(1)
-            for name, value in _look(ours, [piece.human for piece in texts], rod).items():
+            for name, value in _look(ours, [excerpt.human for excerpt in texts], rod).items():
                 looks[kind][name][seed] = value
     for name, unit in LOOKS.items():
         measurements += [measured(f"{name}, {kind}", looks[kind][name], unit) for kind in ways]
@@ -171,11 +174,11 @@ def _distributions(model: LanguageModel, documents: Sequence[Document], steps: i
         ids = model.tokenizer.encode(documents[at].text[:5000], special=False)[:512]
         if len(ids) < 2:
             continue
-        hidden = model.network.hidden(torch.tensor([ids]))[0]
+        hidden = model.runner.hidden(torch.tensor([ids]))[0]
         # Some steps of many documents say more than all steps of a few, but each document takes time to read.
         share = max(steps // 10, 40)
         places = torch.randperm(len(ids), generator=generator)[: min(share, steps - len(rows))]
-        rows += model.network.logits(hidden[places]).softmax(dim=-1).unbind()
+        rows += model.runner.logits(hidden[places]).softmax(dim=-1).unbind()
         if len(rows) == steps:
             return rows
     raise DataError(
@@ -190,11 +193,11 @@ def _entropy(p: Float[Tensor, " vocab"]) -> float:
 def _matching_p(model: LanguageModel, documents: Sequence[Document], top_k: int, steps: int = 200) -> float:
     """The p that leaves the mean entropy that top-k leaves, by halving, on steps of a seed of its own."""
     rows = list(_distributions(model, documents, steps, seed=10_000))
-    wanted = np.mean([_entropy(renormalise(keep_top_k(p, top_k))) for p in rows])
+    wanted = np.mean([_entropy(renormalise(TOP_K.applied(p, top_k=top_k))) for p in rows])
     low, high = 0.0, 1.0
     for _ in range(12):
         middle = (low + high) / 2
-        left = np.mean([_entropy(renormalise(keep_top_p(p, middle))) for p in rows])
+        left = np.mean([_entropy(renormalise(TOP_P.applied(p, top_p=middle))) for p in rows])
         low, high = (middle, high) if left < wanted else (low, middle)
     return (low + high) / 2
 

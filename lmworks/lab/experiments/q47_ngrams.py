@@ -30,6 +30,8 @@ from lmworks.lab.seeds import difference, measured
 from lmworks.language_model import LN_2, LanguageModel
 from lmworks.models.network import Network
 from lmworks.models.relatives.ngram import Ngram
+from lmworks.models.runner import Runner
+from lmworks.models.torch_runner import TorchRunner
 from lmworks.objectives import CausalLM
 from lmworks.text.document import Document
 from lmworks.text.sources import read
@@ -153,7 +155,9 @@ def _by_size(folds: Sequence[Fold], sizes: Sequence[int], steps: int, dim: int, 
             counted = _best([piece.numpy()], [choose[:JUDGED].numpy()], BYTES, BYTE_ORDERS)
             bits[OF_BYTES][seed] = -float(counted.score(judged.numpy())[1:].mean()) / LN_2
             network = _trained(piece, choose, steps, dim, layers, seed)
-            bits["network"][seed] = -float(np.mean(token_logprobs(network, judged.tolist(), CONTEXT))) / LN_2
+            bits["network"][seed] = (
+                -float(np.mean(token_logprobs(TorchRunner(network), judged.tolist(), CONTEXT))) / LN_2
+            )
         name = {sizes[0]: LEAST, sizes[-1]: MOST}.get(size, f"{size:,} bytes")
         shown = f"{size:,} bytes"
         rows += [measured(f"{who}, {shown}", by_seed, UNIT, chance=8.0, ideal=0.0) for who, by_seed in bits.items()]
@@ -211,8 +215,8 @@ def _against_real(real: LanguageModel, fold: Fold, blocks: int, seed: int) -> di
             ends = np.cumsum([len(part) for part in real.tokenizer.bytes_of(ids)])
             first, last = int(ends[start - 1]), int(ends[stop - 1])
             size += last - first
-            logprobs = {context_name(k): _with_context(real.network, ids, start, k) for k in CONTEXTS}
-            logprobs[SHUFFLED] = _with_context(real.network, _shuffled(ids, start, seed), start, WHOLE)
+            logprobs = {context_name(k): _with_context(real.runner, ids, start, k) for k in CONTEXTS}
+            logprobs[SHUFFLED] = _with_context(real.runner, _shuffled(ids, start, seed), start, WHOLE)
             for order, one in counted.items():
                 logprobs[order_name(order)] = float(one.score(ids[:stop])[start:].sum())
             logprobs[OF_BYTES] = float(of_bytes.score(_bytes(fold.held_out[text])[:last])[first:].sum())
@@ -249,12 +253,12 @@ def _places(lengths: Sequence[int], blocks: int) -> list[tuple[int, int]]:
 
 
 @torch.inference_mode()
-def _with_context(network: Network, ids: Sequence[int], start: int, context: int) -> float:
+def _with_context(runner: Runner, ids: Sequence[int], start: int, context: int) -> float:
     """log p of the block from `start`, in parts that are read with `context` tokens before each."""
     part = min(context, BLOCK)
     rows = torch.tensor([list(ids[at - context : at + part]) for at in range(start, start + BLOCK, part)])
-    hidden = network.hidden(rows[:, :-1])[:, context - 1 :]
-    return float(logprobs_of(network, hidden.flatten(0, 1), rows[:, context:].flatten()).double().sum())
+    hidden = runner.hidden(rows[:, :-1])[:, context - 1 :]
+    return float(logprobs_of(runner, hidden.flatten(0, 1), rows[:, context:].flatten()).double().sum())
 
 
 def _shuffled(ids: Sequence[int], start: int, seed: int) -> list[int]:

@@ -46,7 +46,7 @@ def _more_from(theirs: Mapping[str, Any], layers: int) -> dict[str, Any]:
 
 
 def _numbered(count: Any) -> dict[str, str]:
-    """The names that transformers gives so many classes."""
+    """The names that transformers gives this many classes."""
     if type(count) is not int or not 0 < count <= MOST_LABELS:
         raise ModelError(f"config.json: num_labels is {count!r}; give the number of classes, at most {MOST_LABELS:,}")
     return {str(number): f"LABEL_{number}" for number in range(count)}
@@ -80,7 +80,8 @@ def _class_of(config: ModelConfig) -> str:
         if has == {key: parts.get(key, "texts" if key == "labels_of" else False) for key in has}:
             return name
     raise ModelError(
-        "no BERT class has this choice of head_transform, head_bias, pooler, labels and tied; choose another family to save it as"
+        "no BERT class has this choice of head_transform, head_bias, pooler, labels and tied; "
+        "choose another family to save it as"
     )
 
 

@@ -1,4 +1,7 @@
-"""GGUF: the same two tables for llama.cpp's file format. Source: the GGUF specification and llama.cpp's tensor names."""
+"""GGUF: the same two tables for llama.cpp's file format.
+
+Source: the GGUF specification and llama.cpp's tensor names.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ from lmworks.models.families.tables import Rows, Source
 ARCHITECTURES = {"llama": "llama", "qwen2": "qwen2", "qwen3": "qwen3", "gemma": "gemma", "gpt2": "gpt2"}
 """`general.architecture` -> family."""
 
-SETTINGS = {  # ours             <- theirs, behind "<architecture>."
+SETTINGS = {  # ours             <- theirs, after "<architecture>."
     "layers": "block_count",
     "context": "context_length",
     "dim": "embedding_length",

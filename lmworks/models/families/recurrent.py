@@ -39,7 +39,9 @@ class _Recurrent(Family):
     ) -> dict[str, Tensor]:
         return {name: tensor.to(dtype) if dtype else tensor for name, tensor in theirs.items()}
 
-    def tensors_to(self, ours: Mapping[str, Tensor], config: RecurrentConfig) -> dict[str, Tensor]:  # type: ignore[override]
+    def tensors_to(  # type: ignore[override]
+        self, ours: Mapping[str, Tensor], config: RecurrentConfig
+    ) -> dict[str, Tensor]:
         return dict(ours)
 
 

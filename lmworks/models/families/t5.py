@@ -30,7 +30,7 @@ def _more_to(config: ModelConfig) -> dict[str, Any]:
     scaled = config.head_scale is not None
     if scaled and (config.head_scale != config.dim**-0.5 or not config.tied):
         raise ModelError(
-            "a t5 model has head_scale = 1 / root of dim, and only where it is tied; choose another family to save it as"
+            "a t5 model has head_scale = 1 / root of dim, and only if it is tied; choose another family to save it as"
         )
     if config.activation not in THEIR_ACTIVATIONS:
         raise ModelError(

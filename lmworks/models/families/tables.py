@@ -35,13 +35,13 @@ class Transposed:
 
 @dataclass(frozen=True)
 class ByHead:
-    """Our matrix has all queries, then all keys, then all values; theirs has the three of each head together (GPT-NeoX)."""
+    """Our matrix has all queries, then all keys, then all values; theirs has each head's three together (GPT-NeoX)."""
 
     name: str
 
 
 @dataclass(frozen=True)
-class OneRow:
+class SingleRow:
     """Our vector is theirs' only row; zeros where a file leaves it out (the bias on the logits of BART and Marian)."""
 
     name: str
@@ -55,7 +55,7 @@ class Gated:
     gated: Rows
 
 
-Named = str | Rows | Transposed | ByHead | OneRow
+Named = str | Rows | Transposed | ByHead | SingleRow
 Source = Named | Gated
 
 ACTIVATIONS = {
@@ -91,8 +91,8 @@ class Family:
     ignored: tuple[str, ...] = ()
     """Tensors that files carry and that hold nothing learned: masks, frequencies."""
     copies: Mapping[str, str] = field(default_factory=dict)
-    """Other places of a tensor of the table -> its name there. transformers 5 shares them only where head and embedding are one
-    matrix, and reads them from the file else."""
+    """Other places of a tensor of the table -> its name there. transformers 5 shares them only if head and embedding
+    are one matrix, and otherwise reads them from the file."""
     activations: Mapping[str, str] = field(default_factory=lambda: ACTIVATIONS)
     """Their names of the non-linearity -> ours."""
     more_from: Callable[[Mapping[str, Any], int], dict[str, Any]] | None = None
@@ -189,7 +189,7 @@ class Family:
         }
 
     def by_table_name(self, theirs: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """A file's tensors under the names of the table, whatever of them it leaves out or names otherwise."""
+        """A file's tensors under the table's names, even where the file shortens or changes them."""
         if self.prefix and not any(name.startswith(self.prefix) for name in theirs):
             theirs = {self.prefix + name: tensor for name, tensor in theirs.items()}
         return {self.aliases.get(name, name): tensor for name, tensor in theirs.items()}
@@ -216,7 +216,7 @@ class Family:
                 tensor = rows_joined(source, lambda part: take(part).to(dtype) if dtype else take(part), config)
             elif isinstance(source, Transposed):
                 tensor = take(source.name).T.contiguous()
-            elif isinstance(source, OneRow):
+            elif isinstance(source, SingleRow):
                 found = source.name in theirs
                 tensor = take(source.name).flatten() if found else ours["embedding.weight"].new_zeros(config.vocab_size)
             else:
@@ -243,7 +243,7 @@ class Family:
                 theirs[source.name] = ours[name].T.contiguous()
             elif isinstance(source, ByHead):
                 theirs[source.name] = _regrouped(ours[name], 3, config.heads)
-            elif isinstance(source, OneRow):
+            elif isinstance(source, SingleRow):
                 theirs[source.name] = ours[name][None].contiguous()
             else:
                 theirs[source] = ours[name].contiguous()
@@ -288,7 +288,7 @@ def _regrouped(matrix: Tensor, outer: int, inner: int) -> Tensor:
 
 
 def each_name(table: Mapping[str, Source], config: ModelConfig) -> Iterator[tuple[str, Named]]:
-    """Our tensor names with theirs, layer by layer and expert by expert, without those that this config does not have."""
+    """Our tensor names with theirs, layer by layer and expert by expert, without those that this config lacks."""
     for ours, theirs in table.items():
         if not _absent(ours, config):
             layers = (config.encoder_layers or config.layers) if ours.startswith("encoder.") else config.layers
@@ -408,7 +408,7 @@ def _numbered(source: Named, place: str, number: int) -> Named:
     """The names with the number of a layer or an expert in its place."""
     if isinstance(source, Rows):
         return Rows(tuple(name.replace(place, str(number)) for name in source.names))
-    if isinstance(source, Transposed | ByHead | OneRow):
+    if isinstance(source, Transposed | ByHead | SingleRow):
         return replace(source, name=source.name.replace(place, str(number)))
     return source.replace(place, str(number))
 
@@ -425,8 +425,10 @@ ROPE_SCALING = {  # ours                   <- theirs
 
 
 def rope_from(theirs: Mapping[str, Any], partly: bool = False) -> dict[str, Any]:
-    """Rotary settings from either spelling: `rope_parameters`, or `rope_theta` with `rope_scaling`; how many dimensions are
-    turned is read elsewhere where heads may be turned `partly`."""
+    """Rotary settings from either spelling: `rope_parameters`, or `rope_theta` with `rope_scaling`.
+
+    Where heads may be turned `partly`, the number of turned dimensions is read elsewhere.
+    """
     parameters = {"rope_theta": theirs.get("rope_theta")}
     for name in ("rope_scaling", "rope_parameters"):
         table = theirs.get(name) or {}
@@ -465,8 +467,8 @@ def rope_to(config: ModelConfig) -> dict[str, Any]:
     scaling = config.rope_scaling
     if scaling is not None and scaling.kind == "dynamic" and scaling.original_context not in (None, config.context):
         raise ModelError(
-            f"rope_scaling.original_context ({scaling.original_context}) of dynamic scaling is context ({config.context}) "
-            "in public files; leave it out, or choose the family lmworks"
+            f"rope_scaling.original_context ({scaling.original_context}) of dynamic scaling is context "
+            f"({config.context}) in public files; leave it out, or choose the family lmworks"
         )
     if config.rope_scaling is not None:
         values = config.rope_scaling.model_dump(exclude_none=True, exclude_defaults=True)

@@ -28,6 +28,8 @@ from lmworks.basics.files import cache_folder, flush, restore_directory, says_wh
 from lmworks.text import hub
 
 HUB_FILES = ("*.safetensors", "*.json", "*.jinja", "tokenizer*")
+CONFIGS = ("config.json", "adapter_config.json")
+"""One of them is in every model directory."""
 _WORK = "fetching-"  # folders of fetches, finished or not, inside an alias's cache folder
 
 
@@ -123,7 +125,7 @@ def _checked_path(path: Path) -> Path:
         if not path.exists():
             restore_directory(path)  # a save that was killed between its two renames
         if path.is_dir():
-            if any((path / name).is_file() for name in ("config.json", "adapter_config.json")):
+            if any((path / name).is_file() for name in CONFIGS):
                 return path
             raise ModelError(f"{path} holds no config.json or adapter_config.json; give a model directory")
         if path.is_file():
@@ -136,9 +138,15 @@ def _checked_path(path: Path) -> Path:
 
 
 def _unknown(reference: str) -> str:
+    """What to say of a reference to nothing: what was meant, or what to do."""
     beside = Path(reference).parent
-    listed = beside.iterdir() if os.access(beside, os.R_OK | os.X_OK) else ()
+    listed = list(beside.iterdir()) if os.access(beside, os.R_OK | os.X_OK) else []
     close = difflib.get_close_matches(reference, [*ALIASES, *map(str, listed)], n=1)
+    is_path = reference.startswith((".", "/", "~", "models/")) or (beside != Path() and beside.is_dir())
+    if is_path and not reference.endswith(".gguf") and not close:
+        models = sorted(one.name for one in listed if any((one / name).is_file() for name in CONFIGS))
+        there = f" ({beside} holds {', '.join(models[:5])}{', ...' if len(models) > 5 else ''})" if models else ""
+        return f"there is no directory {reference}{there}; to make it: lmworks build FOLDER --out {reference}"
     if not close and re.fullmatch(r"[\w.-]+/[\w.-]+", reference):
         close = [hub.PREFIX + reference]
     others = f"give a model directory, a .gguf file, hf:org/name, or {', '.join(ALIASES)}"

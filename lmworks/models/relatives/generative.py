@@ -4,7 +4,7 @@
     model = GenerativeClassifier.train(texts, labels, vocab_size, order=3)   # n-grams of each class
     model.posterior(ids)                # {"spam": 0.98, "ham": 0.02}, the likeliest first
     model.log_probability(ids)          # log p(text) over all classes: low where a text looks like none of them
-    model.generate("spam", 40, Sample(seed=1).start().choose, stop={tokenizer.eos})
+    model.generate("spam", 40, Chooser(Sample(seed=1)).choose, stop={tokenizer.eos})
 
 log p(class, text) = log p(class) + log p(text | class). Texts are token ids of any tokenizer; p(text) is a probability
 among all texts where each text that is learnt ends in an end token, and among those of its length where none does.

@@ -2,7 +2,7 @@
 
     model = Ngram.train((tokenizer.encode(document.text, special=False) for document in documents), vocab_size, order=5)
     model.bits_per_byte([ids], len(text.encode()))
-    model.generate(prompt, 100, Sample(seed=7).start().choose)
+    model.generate(prompt, 100, Chooser(Sample(seed=7)).choose)
 
 p(w | h) = (a(hw) - D(a(hw))) / a(h.) + backoff(h) p(w | h without its first token), down to the uniform distribution.
 a is the count for the longest grams and for those at the start of a document, and for all others the number of

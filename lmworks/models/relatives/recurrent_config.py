@@ -19,6 +19,8 @@ KINDS = (TRANSFORMER, RECURRENT)
 class RecurrentConfig(Config):
     """Every choice that shapes a recurrent network. `lmworks explain recurrent` prints these lines."""
 
+    explain_as: ClassVar[str] = "recurrent"
+
     family: Literal["lmworks-recurrent"] = "lmworks-recurrent"
     """The architecture whose names its files use: our own, which lmworks reads; transformers and other programs do
     not."""

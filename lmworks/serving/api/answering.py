@@ -12,11 +12,11 @@ from fastapi import Request as HttpRequest
 from fastapi.responses import JSONResponse, Response
 
 from lmworks import __version__
-from lmworks.generation.engine import Piece
-from lmworks.serving.api.wire import Asking
+from lmworks.generation.handle import Delta
+from lmworks.serving.api.requests import GenerationRequest
 from lmworks.serving.api.work import REASONS, Stream, Work, watched
 from lmworks.serving.errors import Refused
-from lmworks.serving.guard import RECORD
+from lmworks.serving.record import RECORD
 from lmworks.serving.service import Service
 
 FINGERPRINT = f"lmworks-{__version__}"
@@ -30,14 +30,14 @@ STREAMED: dict[int | str, Facts] = {
 """What the server's description of itself says of an answer besides JSON."""
 
 
-class Choice(Protocol):
+class ApiChoice(Protocol):
     """One answer in the making, in the form of its endpoint."""
 
-    def chunk(self, piece: Piece) -> Facts | None:
-        """What a stream tells of this piece; None for nothing."""
+    def chunk(self, delta: Delta) -> Facts | None:
+        """What a stream tells of this delta; None for nothing."""
 
     def whole(self) -> Facts:
-        """The answer, all pieces taken."""
+        """The answer, all deltas taken."""
 
 
 def must_be(service: Service, name: str | None, known: str) -> None:
@@ -55,7 +55,7 @@ def unknown_model(service: Service, name: str | None) -> Refused:
 
 
 async def answer(
-    http: HttpRequest, asked: Asking, work: Work, kind: str, prefix: str, choice: Callable[[int], Choice]
+    http: HttpRequest, asked: GenerationRequest, work: Work, kind: str, prefix: str, choice: Callable[[int], ApiChoice]
 ) -> Response:
     """The response to a request whose work has begun: whole, or a stream."""
     facts: Facts = {
@@ -65,23 +65,23 @@ async def answer(
         "model": work.service.name,
         "system_fingerprint": FINGERPRINT,
     }
-    choices = [choice(number) for number in range(len(work.tickets))]
+    choices = [choice(number) for number in range(len(work.handles))]
     if (record := http.scope.get(RECORD)) is not None:
         record.work, record.text = work, asked.text if record.keeps_text else None
     if asked.stream:
         options = asked.stream_options
         return Stream(_events(facts, choices, work, bool(options and options.include_usage)), work)
     async with watched(http, work):
-        async for number, piece in work.pieces():
-            choices[number].chunk(piece)
+        async for number, delta in work.deltas():
+            choices[number].chunk(delta)
     return JSONResponse(facts | {"choices": [one.whole() for one in choices], "usage": work.usage})
 
 
-async def _events(facts: Facts, choices: list[Choice], work: Work, usage: bool) -> AsyncIterator[bytes]:
+async def _events(facts: Facts, choices: list[ApiChoice], work: Work, usage: bool) -> AsyncIterator[bytes]:
     last: Facts = {"usage": None} if usage else {}
     try:
-        async for number, piece in work.pieces():
-            chunk = choices[number].chunk(piece)
+        async for number, delta in work.deltas():
+            chunk = choices[number].chunk(delta)
             if chunk is not None:
                 yield event(facts | {"choices": [chunk]} | last)
         if usage:
@@ -96,6 +96,6 @@ def event(facts: Facts) -> bytes:
     return f"data: {json.dumps(facts, ensure_ascii=False, separators=(',', ':'))}\n\n".encode()
 
 
-def reason(piece: Piece) -> str | None:
+def reason(delta: Delta) -> str | None:
     """OpenAI's word for why an answer ended; None where it goes on."""
-    return None if piece.finish is None else REASONS[piece.finish]
+    return None if delta.finish is None else REASONS[delta.finish]

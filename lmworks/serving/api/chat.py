@@ -5,10 +5,11 @@ from __future__ import annotations
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
-from lmworks.generation.engine import Piece
-from lmworks.generation.request import Asked, Token
+from lmworks.generation.handle import Delta
+from lmworks.generation.request import LogprobOptions
+from lmworks.generation.sequence import Token
 from lmworks.serving.api.answering import STREAMED, Facts, answer, must_be, reason
-from lmworks.serving.api.wire import Chatting
+from lmworks.serving.api.requests import ChatRequest
 from lmworks.serving.api.work import Job, Work
 from lmworks.serving.service import Service
 
@@ -18,11 +19,11 @@ def routes(service: Service) -> APIRouter:
     router = APIRouter()
 
     @router.post("/v1/chat/completions", summary="Answer a conversation", responses=STREAMED)
-    async def chat(asked: Chatting, http: Request) -> Response:
+    async def chat(asked: ChatRequest, http: Request) -> Response:
         must_be(service, asked.model, service.name)
         service.model.must_converse()
         longest = asked.max_completion_tokens or asked.max_tokens or service.model.config.context
-        wanted = Asked(asked.top_logprobs or 0, written=bool(asked.logprobs))
+        wanted = LogprobOptions(asked.top_logprobs or 0, written=bool(asked.logprobs))
         turns, constraint = [message.turn for message in asked.messages], asked.constraint
         jobs = [
             Job(turns, asked.strategy(number), longest, asked.stops, constraint, wanted)
@@ -30,15 +31,15 @@ def routes(service: Service) -> APIRouter:
         ]
         work = await Work.begin(service, jobs, asked.answers)
         kind = "chat.completion.chunk" if asked.stream else "chat.completion"
-        return await answer(http, asked, work, kind, "chatcmpl", lambda number: _Choice(service, number, asked))
+        return await answer(http, asked, work, kind, "chatcmpl", lambda number: _ChatChoice(service, number, asked))
 
     return router
 
 
-class _Choice:
+class _ChatChoice:
     """One answer."""
 
-    def __init__(self, service: Service, number: int, asked: Chatting) -> None:
+    def __init__(self, service: Service, number: int, asked: ChatRequest) -> None:
         self._named, self._number = service.texts.named, number
         self._logprobs = bool(asked.logprobs)
         self._begun = False
@@ -46,18 +47,18 @@ class _Choice:
         self._content: list[Facts] = []
         self._finish: str | None = None
 
-    def chunk(self, piece: Piece) -> Facts | None:
-        content = [self._log(token) for token in piece.tokens] if self._logprobs else []
-        self._text, self._finish = self._text + piece.text, reason(piece)
+    def chunk(self, delta: Delta) -> Facts | None:
+        content = [self._log(token) for token in delta.tokens] if self._logprobs else []
+        self._text, self._finish = self._text + delta.text, reason(delta)
         self._content += content
-        delta: Facts = {"content": piece.text} if piece.text else {}
+        message: Facts = {"content": delta.text} if delta.text else {}
         if not self._begun:
-            self._begun, delta = True, {"role": "assistant", "content": piece.text}
-        if not delta and not content and self._finish is None:
+            self._begun, message = True, {"role": "assistant", "content": delta.text}
+        if not message and not content and self._finish is None:
             return None
         return {
             "index": self._number,
-            "delta": delta,
+            "delta": message,
             "logprobs": {"content": content, "refusal": None} if self._logprobs else None,
             "finish_reason": self._finish,
         }

@@ -8,11 +8,12 @@ from typing import Any
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
-from lmworks.generation.engine import Piece, Ticket
-from lmworks.generation.request import Asked, Token
+from lmworks.generation.handle import Delta, RequestHandle
+from lmworks.generation.request import LogprobOptions
+from lmworks.generation.sequence import Token
 from lmworks.serving.api.answering import STREAMED, Facts, answer, must_be, reason
+from lmworks.serving.api.requests import CompletionRequest
 from lmworks.serving.api.token_texts import Offsets
-from lmworks.serving.api.wire import Completing
 from lmworks.serving.api.work import Job, Work
 from lmworks.serving.errors import Refused
 from lmworks.serving.service import Service
@@ -26,14 +27,14 @@ def routes(service: Service) -> APIRouter:
     router = APIRouter()
 
     @router.post("/v1/completions", summary="Continue texts", responses=STREAMED)
-    async def complete(asked: Completing, http: Request) -> Response:
+    async def complete(asked: CompletionRequest, http: Request) -> Response:
         must_be(service, asked.model, service.name)
         if asked.echo and service.model.translates:
             raise Refused(
                 400, "an encoder-decoder does not continue its prompt, so there is nothing to echo", param="echo"
             )
         longest = LONGEST if asked.max_tokens is None else asked.max_tokens
-        wanted = Asked(
+        wanted = LogprobOptions(
             asked.logprobs or 0,
             prompt=bool(asked.echo) and (asked.logprobs is not None or longest == 0),
             written=asked.logprobs is not None,
@@ -47,35 +48,40 @@ def routes(service: Service) -> APIRouter:
         work = await Work.begin(service, jobs, asked.answers)
         prompts = asked.prompts
 
-        def choice(number: int) -> _Choice:
+        def choice(number: int) -> _CompletionChoice:
             prompt = prompts[number // asked.answers] if asked.echo else None
-            return _Choice(service, work.tickets[number], number, asked, prompt)
+            return _CompletionChoice(service, work.handles[number], number, asked, prompt)
 
         return await answer(http, asked, work, "text_completion", "cmpl", choice)
 
     return router
 
 
-class _Choice:
+class _CompletionChoice:
     """One continuation."""
 
     def __init__(
-        self, service: Service, ticket: Ticket, number: int, asked: Completing, echoed: str | list[int] | None
+        self,
+        service: Service,
+        handle: RequestHandle,
+        number: int,
+        asked: CompletionRequest,
+        echoed: str | list[int] | None,
     ) -> None:
-        self._service, self._ticket, self._number = service, ticket, number
+        self._service, self._handle, self._number = service, handle, number
         self._logprobs, self._echoed = asked.logprobs, echoed
         self._offsets = Offsets(service.model.tokenizer)
         self._begun = False
-        self._text, self._tokens = "", Logged()
+        self._text, self._tokens = "", LogprobColumns()
         self._finish: str | None = None
 
-    def chunk(self, piece: Piece) -> Facts | None:
-        text, tokens = piece.text, list(piece.tokens)
+    def chunk(self, delta: Delta) -> Facts | None:
+        text, tokens = delta.text, list(delta.tokens)
         if not self._begun:
             self._begun = True
-            text, tokens = self._opening() + text, [*self._ticket.prompt_tokens, *tokens]
-        logged = Logged() if self._logprobs is None else self._log(tokens)
-        self._text, self._finish = self._text + text, reason(piece)
+            text, tokens = self._opening() + text, [*self._handle.prompt_tokens, *tokens]
+        logged = LogprobColumns() if self._logprobs is None else self._log(tokens)
+        self._text, self._finish = self._text + text, reason(delta)
         self._tokens.extend(logged)
         if not text and not logged.tokens and self._finish is None:
             return None
@@ -89,10 +95,10 @@ class _Choice:
             return self._echoed or ""
         return self._service.model.tokenizer.decode(self._echoed)
 
-    def _log(self, tokens: Sequence[Token]) -> Logged:
+    def _log(self, tokens: Sequence[Token]) -> LogprobColumns:
         named = self._service.texts.named
         wanted = self._logprobs or 0
-        logged = Logged()
+        logged = LogprobColumns()
         for token in tokens:
             name = named(token.id)[0]
             top = {named(other)[0]: value for other, value in token.top[:wanted]}
@@ -104,12 +110,12 @@ class _Choice:
             logged.offsets.append(self._offsets.next(token.id))
         return logged
 
-    def _facts(self, text: str, logged: Logged, finish: str | None) -> Facts:
+    def _facts(self, text: str, logged: LogprobColumns, finish: str | None) -> Facts:
         logprobs: Any = None if self._logprobs is None else logged.facts
         return {"index": self._number, "text": text, "logprobs": logprobs, "finish_reason": finish}
 
 
-class Logged:
+class LogprobColumns:
     """Tokens with their log-probabilities, in the columns of the older API."""
 
     def __init__(self) -> None:
@@ -118,8 +124,8 @@ class Logged:
         self.tops: list[dict[str, float] | None] = []
         self.offsets: list[int] = []
 
-    def extend(self, other: Logged) -> None:
-        """Put the other behind it."""
+    def extend(self, other: LogprobColumns) -> None:
+        """Append the columns of another."""
         self.tokens += other.tokens
         self.logprobs += other.logprobs
         self.tops += other.tops

@@ -13,16 +13,16 @@ from pydantic import Field
 
 from lmworks.basics.errors import ConfigError
 from lmworks.serving.api.answering import must_be
-from lmworks.serving.api.wire import Text, Tokens, Wire
-from lmworks.serving.beside import twin
+from lmworks.serving.api.requests import StrictModel, Text, Tokens
 from lmworks.serving.errors import TOO_LONG, Refused, late
+from lmworks.serving.pytorch_worker import twin
 from lmworks.serving.service import Service
 
 AT_ONCE = 32
 """Texts between two looks whether the client is still there."""
 
 
-class Embedding(Wire):
+class EmbeddingRequest(StrictModel):
     """A request to /v1/embeddings."""
 
     input: (
@@ -60,7 +60,7 @@ def routes(service: Service) -> APIRouter:
     router = APIRouter()
 
     @router.post("/v1/embeddings", summary="Texts as vectors")
-    async def embed(asked: Embedding, http: Request) -> JSONResponse:
+    async def embed(asked: EmbeddingRequest, http: Request) -> JSONResponse:
         model = service.embedder
         if model is None:
             raise ConfigError("an encoder-decoder has no pooled states; serve an encoder beside it (--embedder)")
@@ -91,7 +91,7 @@ def routes(service: Service) -> APIRouter:
         data: list[dict[str, Any]] = []
         read = 0
         for start in range(0, len(texts), AT_ONCE):
-            vectors, tokens = await service.beside.do(lambda start=start: some(start))  # type: ignore[misc]
+            vectors, tokens = await service.worker.run(lambda start=start: some(start))  # type: ignore[misc]
             data += [_facts(number, vector, asked) for number, vector in enumerate(vectors, start)]
             read += tokens
             if await http.is_disconnected():
@@ -112,7 +112,7 @@ def _unread(name: str, tokens: int, longest: int) -> Refused:
     return Refused(400, f"{said}; split it, or give truncate_prompt_tokens -1", param="input", code=TOO_LONG)
 
 
-def _facts(number: int, vector: np.ndarray, asked: Embedding) -> dict[str, Any]:
+def _facts(number: int, vector: np.ndarray, asked: EmbeddingRequest) -> dict[str, Any]:
     if asked.encoding_format == "base64":
         sent: Any = base64.b64encode(vector.astype("<f4").tobytes()).decode()
     else:

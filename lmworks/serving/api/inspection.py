@@ -1,7 +1,8 @@
-"""/v1/inspect: what a network does with a text: log-probabilities, the likeliest tokens behind each layer, attention by head.
+"""/v1/inspect: what a network does with a text: log-probabilities, the likeliest tokens after each layer, attention.
 
-The likeliest tokens behind a layer are what the network's own last norm and head make of the residual stream there (the logit
-lens: nostalgebraist 2020, https://www.lesswrong.com/posts/AcKRB8wDpdaN6v6ru); behind the last layer they are its answer.
+The likeliest tokens after a layer are what the network's own last norm and head make of the residual stream there (the
+logit lens: nostalgebraist 2020, https://www.lesswrong.com/posts/AcKRB8wDpdaN6v6ru); after the last layer they are its
+answer.
 """
 
 from __future__ import annotations
@@ -22,8 +23,8 @@ from lmworks.language_model import LanguageModel
 from lmworks.models.hooks import hooked
 from lmworks.models.network import Network
 from lmworks.serving.api.answering import must_be
-from lmworks.serving.api.wire import Message, Text, Tokens, Wire
-from lmworks.serving.beside import twin
+from lmworks.serving.api.requests import Message, StrictModel, Text, Tokens
+from lmworks.serving.pytorch_worker import twin
 from lmworks.serving.service import Service
 
 MOST_PLACES = 4096
@@ -37,7 +38,7 @@ Facts = dict[str, Any]
 Layers = Annotated[list[Annotated[int, Field(ge=0, lt=10_000)]], Field(max_length=1000, fail_fast=True)]
 
 
-class Inspecting(Wire):
+class InspectRequest(StrictModel):
     """A request to /v1/inspect."""
 
     model: Annotated[str, Field(max_length=1000)] | None = None
@@ -48,7 +49,7 @@ class Inspecting(Wire):
     """Or a conversation, up to where the answer begins."""
 
     top: Annotated[int, Field(ge=1, le=50)] | None = None
-    """So many likeliest tokens at each place; 5 unless given."""
+    """This many of the likeliest tokens at each place; 5 unless given."""
 
     layers: Layers | None = None
     """Layers whose residual stream is read out as tokens, from 0; all unless given, none for an empty list."""
@@ -71,16 +72,16 @@ def routes(service: Service) -> APIRouter:
     router = APIRouter()
 
     @router.post("/v1/inspect", summary="Look inside the network at a text")
-    async def inspect(asked: Inspecting) -> Response:
+    async def inspect(asked: InspectRequest) -> Response:
         must_be(service, asked.model, service.name)
-        body = await service.beside.do(lambda: inspected(service, asked))
+        body = await service.worker.run(lambda: inspected(service, asked))
         return Response(body, media_type="application/json")
 
     return router
 
 
 @torch.inference_mode()
-def inspected(service: Service, asked: Inspecting) -> bytes:
+def inspected(service: Service, asked: InspectRequest) -> bytes:
     """The answer's body."""
     model = service.model
     if model.translates:
@@ -111,10 +112,10 @@ class _Look:
         with hooked(network, {path: self._keep(path) for path in paths}):
             hidden = network.hidden(torch.tensor([ids], device=network.device))
         self.hidden = hidden[0]
-        """The states behind the last norm, [seq, dim]."""
+        """The states after the last norm, [seq, dim]."""
 
     def tokens(self) -> list[Facts]:
-        """Each token, its log-probability behind those before it, and what was likeliest in its place."""
+        """Each token, its log-probability given those before it, and what was likeliest in its place."""
         facts: list[Facts] = [self._token(number) for number in self._ids]
         if not self._writes:
             return facts
@@ -125,7 +126,7 @@ class _Look:
         return facts
 
     def layers(self) -> list[Facts]:
-        """The likeliest tokens at each place, behind each layer that is looked at."""
+        """The likeliest tokens at each place, after each layer that is looked at."""
         streams = [(layer, self._seen[f"blocks.{layer}.residual_out"]) for layer in self._chosen.layers]
         return [{"layer": layer, "top_logprobs": self.tops(self._network.norm(x))} for layer, x in streams]
 
@@ -171,7 +172,7 @@ class _Look:
 class _Chosen:
     """What is looked at, checked against the network and the bounds."""
 
-    def __init__(self, model: LanguageModel, asked: Inspecting, tokens: int, most: int) -> None:
+    def __init__(self, model: LanguageModel, asked: InspectRequest, tokens: int, most: int) -> None:
         config = model.config
         longest = min(most, config.context)
         if tokens > longest:
@@ -186,12 +187,13 @@ class _Chosen:
         self.heads = list(range(config.heads)) if asked.heads is None else _known(asked.heads, config.heads, "heads")
         if len(self.layers) * tokens > MOST_PLACES:
             raise ConfigError(
-                f"{len(self.layers)} layers of {tokens:,} tokens are more than {MOST_PLACES:,} places; name fewer layers"
+                f"{len(self.layers)} layers of {tokens:,} tokens are more than {MOST_PLACES:,} places; "
+                "name fewer layers"
             )
         if len(self.attention) * len(self.heads) * tokens**2 > MOST_PATTERN:
             raise ConfigError(
-                f"attention of {len(self.attention)} layers with {len(self.heads)} heads over {tokens:,} tokens is more than "
-                f"{MOST_PATTERN:,} weights; name fewer layers or heads"
+                f"attention of {len(self.attention)} layers with {len(self.heads)} heads over {tokens:,} tokens is "
+                f"more than {MOST_PATTERN:,} weights; name fewer layers or heads"
             )
 
 

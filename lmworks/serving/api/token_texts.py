@@ -17,7 +17,7 @@ class TokenTexts:
         """The text of a token and its bytes; see `_named`."""
 
     def _named(self, number: int) -> tuple[str, tuple[int, ...]]:
-        """A token that is no whole character is called bytes:\\xNN..., as by OpenAI: no two tokens share such a name."""
+        """A token that is not a whole character is called bytes:\\xNN..., as by OpenAI, so that names differ."""
         special = self.tokenizer.special.get(number)
         written = self.tokenizer.token_bytes(number) if special is None else special.encode()
         try:

@@ -11,14 +11,14 @@ from pydantic import Field, model_validator
 
 from lmworks.basics.errors import ConfigError
 from lmworks.serving.api.answering import must_be
-from lmworks.serving.api.wire import Message, Text, Token, Wire
+from lmworks.serving.api.requests import Message, StrictModel, Text, Token
 from lmworks.serving.service import Service
 from lmworks.tokens.chat.conversation import encode_chat
 
 Name = Annotated[str, Field(max_length=1000)] | None
 
 
-class Tokenizing(Wire):
+class TokenizeRequest(StrictModel):
     """A request to /tokenize: a text, or a conversation as the chat template writes it."""
 
     model: Name = None
@@ -28,7 +28,7 @@ class Tokenizing(Wire):
     """What the tokenizer puts around a text; true unless given."""
 
     add_generation_prompt: bool | None = None
-    """The opening of the answer behind a conversation; true unless given."""
+    """The opening of the answer after a conversation; true unless given."""
 
     return_token_strs: bool | None = None
     """The text of each token, too."""
@@ -40,7 +40,7 @@ class Tokenizing(Wire):
         return self
 
 
-class Detokenizing(Wire):
+class DetokenizeRequest(StrictModel):
     """A request to /detokenize."""
 
     model: Name = None
@@ -52,7 +52,7 @@ def routes(service: Service) -> APIRouter:
     router = APIRouter()
     model, tokenizer = service.model, service.model.tokenizer
 
-    def encoded(asked: Tokenizing) -> list[int]:
+    def encoded(asked: TokenizeRequest) -> list[int]:
         if asked.prompt is not None:
             return tokenizer.encode(asked.prompt, special=asked.add_special_tokens is not False)
         model.must_converse()
@@ -60,7 +60,7 @@ def routes(service: Service) -> APIRouter:
         return encode_chat(tokenizer, turns, add_generation_prompt=asked.add_generation_prompt is not False)
 
     @router.post("/tokenize", summary="A text's tokens")
-    async def tokenize(asked: Tokenizing) -> JSONResponse:
+    async def tokenize(asked: TokenizeRequest) -> JSONResponse:
         must_be(service, asked.model, service.name)
         ids = await asyncio.to_thread(encoded, asked)
         facts: dict[str, Any] = {"count": len(ids), "max_model_len": model.longest, "tokens": ids}
@@ -69,7 +69,7 @@ def routes(service: Service) -> APIRouter:
         return JSONResponse(facts)
 
     @router.post("/detokenize", summary="The text of tokens")
-    async def detokenize(asked: Detokenizing) -> JSONResponse:
+    async def detokenize(asked: DetokenizeRequest) -> JSONResponse:
         must_be(service, asked.model, service.name)
         if (largest := max(asked.tokens, default=0)) >= tokenizer.vocab_size:
             raise ConfigError(f"there is no token {largest:,}; the vocabulary has {tokenizer.vocab_size:,}")

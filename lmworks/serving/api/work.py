@@ -1,10 +1,10 @@
-"""The work that a request is to the engine: one ticket for each answer, from the queue to the last piece.
+"""The work that a request is to the engine: one handle for each answer, from the queue to the last delta.
 
     work = await Work.begin(service, [Job(prompt, strategy, 64), ...])    # 400, 429 or 503 before anything is sent
-    async for number, piece in work.pieces(): ...                          # of all answers, as they come
+    async for number, delta in work.deltas(): ...                          # of all answers, as they come
 
-Nobody works for a client that is gone: `stop` cancels every ticket within one step of the engine, whoever calls it: a client
-that disconnects, the time limit, or a server that is stopped.
+Nobody works for a client that is gone: `stop` cancels every handle within one step of the engine, whoever calls it:
+a client that disconnects, the time limit, or a server that is stopped.
 """
 
 from __future__ import annotations
@@ -21,10 +21,9 @@ from starlette.types import Receive, Scope, Send
 
 from lmworks.basics.errors import LmworksError
 from lmworks.generation.constraints import Constraint
-from lmworks.generation.engine import Piece, Ticket
-from lmworks.generation.request import Asked, Request
+from lmworks.generation.handle import Delta, RequestHandle, deltas_of
+from lmworks.generation.request import LogprobOptions, Prompt, Request
 from lmworks.generation.strategies import Strategy
-from lmworks.language_model import Prompt
 from lmworks.serving.errors import Refused, late, refusal, stopping
 from lmworks.serving.service import Service
 
@@ -41,14 +40,14 @@ class Job:
     longest: int
     stops: Sequence[str] = ()
     constraint: Constraint | None = None
-    asked: Asked = field(default=Asked(written=False))
+    logprobs: LogprobOptions = field(default=LogprobOptions(written=False))
 
 
 class Work:
     """The answers of one request."""
 
-    def __init__(self, service: Service, tickets: Sequence[Ticket], answers: int = 1) -> None:
-        self.service, self.tickets, self._answers = service, tickets, answers
+    def __init__(self, service: Service, handles: Sequence[RequestHandle], answers: int = 1) -> None:
+        self.service, self.handles, self._answers = service, handles, answers
         self._why: Refused | None = None
         seconds = service.limits.seconds
         why = late(seconds, "ask for fewer tokens")
@@ -56,8 +55,8 @@ class Work:
 
     @classmethod
     async def begin(cls, service: Service, jobs: Sequence[Job], answers: int = 1) -> Work:
-        """Queue the jobs, all or none; `answers` in a row have the same prompt. Refused, or an LmworksError, with what is wrong
-        with them or with the queue."""
+        """Queue the jobs, all or none; `answers` in a row have the same prompt. Refused, or an LmworksError, with what
+        is wrong with them or with the queue."""
         engine = service.engine
         if service.stopping:
             raise stopping()
@@ -67,70 +66,59 @@ class Work:
             raise Refused(400, f"the request asks for {len(jobs):,} answers and the queue holds {engine.queue}")
         engine.must_have_room(len(jobs))  # before anything is tokenized
         requests = await asyncio.to_thread(_checked, service, jobs)
-        tickets: list[Ticket] = []
+        handles: list[RequestHandle] = []
         try:
             for request in requests:
-                tickets.append(engine.run(request))
+                handles.append(engine.run(request))
         except LmworksError:
-            for ticket in tickets:
-                ticket.cancel()
+            for handle in handles:
+                handle.cancel()
             raise
-        return cls(service, tickets, answers)
+        return cls(service, handles, answers)
 
     def stop(self, why: Refused) -> None:
         """Do no more for these answers."""
         self._why = self._why or why
-        for ticket in self.tickets:
-            ticket.cancel()
+        for handle in self.handles:
+            handle.cancel()
 
     def end(self) -> None:
-        """It is over, or nobody looks at it any more."""
+        """It is over, or its client has left."""
         self._timer.cancel()
-        for ticket in self.tickets:
-            ticket.cancel()
+        for handle in self.handles:
+            handle.cancel()
 
-    async def pieces(self) -> AsyncIterator[tuple[int, Piece]]:
-        """The pieces of all answers as they come, each with the number of its answer. Refused where they come no further."""
-        queue: asyncio.Queue[tuple[int, Piece | Exception | None]] = asyncio.Queue()
-        readers = [asyncio.create_task(self._read(number, queue)) for number in range(len(self.tickets))]
+    async def deltas(self) -> AsyncIterator[tuple[int, Delta]]:
+        """The deltas of all answers as they come, each with the number of its answer. Refused where they come no
+        further."""
+        arriving = deltas_of(self.handles)
         try:
-            left = len(readers)
-            while left:
-                number, piece = await queue.get()
-                if isinstance(piece, Exception):
-                    raise refusal(piece) from piece
-                if piece is None:
-                    left -= 1
-                elif piece.finish == "cancelled":
+            while True:
+                try:
+                    number, delta = await anext(arriving)
+                except StopAsyncIteration:
+                    return
+                except Exception as error:
+                    raise refusal(error) from error
+                if delta.finish == "cancelled":
                     raise self._why or stopping()
-                else:
-                    yield number, piece
+                yield number, delta
         finally:
-            for reader in readers:
-                reader.cancel()
+            await arriving.aclose()
             self.end()
-
-    async def _read(self, number: int, queue: asyncio.Queue[tuple[int, Piece | Exception | None]]) -> None:
-        try:
-            async for piece in self.tickets[number]:
-                queue.put_nowait((number, piece))
-        except Exception as error:
-            queue.put_nowait((number, error))
-        else:
-            queue.put_nowait((number, None))
 
     @property
     def usage(self) -> dict[str, Any]:
         """Tokens read and written; a prompt that several answers share is counted once."""
-        requests = [ticket.request for ticket in self.tickets]
-        prompts = requests[:: self._answers]
-        read = sum(len(one.prompt if one.source is None else one.source) for one in prompts)
-        written = sum(len(one.tokens) for one in requests)
+        sequences = [handle.sequence for handle in self.handles]
+        first = sequences[:: self._answers]
+        read = sum(len(one.request.source or one.request.prompt) for one in first)
+        written = sum(len(one.tokens) for one in sequences)
         return {
             "prompt_tokens": read,
             "completion_tokens": written,
             "total_tokens": read + written,
-            "prompt_tokens_details": {"cached_tokens": sum(one.reused for one in prompts)},
+            "prompt_tokens_details": {"cached_tokens": sum(one.reused for one in first)},
         }
 
 
@@ -142,7 +130,7 @@ def _checked(service: Service, jobs: Sequence[Job]) -> list[Request]:
             job.strategy,
             job.longest,
             job.stops,
-            asked=job.asked,
+            logprobs=job.logprobs,
             constraint=job.constraint,
             guess=service.lookup,
         )

@@ -2,8 +2,9 @@
 
     mount(app, service)            # once in a process: NiceGUI has one application
 
-Everything is served from this process and nothing from elsewhere, so that it works offline. It asks the engine as the API does,
-with the same queue, limits and keys (`guard.py`), and its answers are in the log and in /metrics as the API's are.
+Everything is served from this process and nothing from elsewhere, so it works offline. It uses the engine as the API
+does, with the same queue, limits and keys (`guard.py`), and its answers are in the log and in /metrics as the API's
+are.
 """
 
 from __future__ import annotations
@@ -64,7 +65,7 @@ ICON = (
 
 
 class _Only:
-    """NiceGUI for its own paths; an address that nobody knows is told so as the API tells it."""
+    """NiceGUI for its own paths; an unknown address gets the API's error."""
 
     def __init__(self, app: FastAPI, page: ASGIApp) -> None:
         self._app, self._page = app, page

@@ -8,12 +8,11 @@ from collections.abc import Callable
 from nicegui import ui
 
 from lmworks.basics.errors import LmworksError
-from lmworks.generation.request import Asked
-from lmworks.language_model import Prompt
+from lmworks.generation.request import LogprobOptions, Prompt
 from lmworks.serving.api.work import Job, Work
 from lmworks.serving.errors import Refused
-from lmworks.serving.page.settings import Settings
-from lmworks.serving.page.written import Pieces, Written
+from lmworks.serving.page.settings import SettingsPanel
+from lmworks.serving.page.token_view import ShownTokens, TokenView
 from lmworks.serving.service import Service
 
 OTHERS = 6
@@ -28,9 +27,9 @@ Ended = Callable[[Work, str], None]
 
 
 class Chat:
-    """The messages and the line that asks. A model without a chat template continues the text, a translator translates it."""
+    """The messages and the input. A model without a chat template continues the text, a translator translates it."""
 
-    def __init__(self, service: Service, settings: Settings, hint: str, ended: Ended) -> None:
+    def __init__(self, service: Service, settings: SettingsPanel, hint: str, ended: Ended) -> None:
         self._service, self._settings, self._ended = service, settings, ended
         self._turns: list[dict[str, str]] = []
         self._work: Work | None = None
@@ -48,7 +47,7 @@ class Chat:
             new = ui.button(icon="restart_alt", on_click=self.clear).props('round flat aria-label="New conversation"')
             new.tooltip("New conversation")
         self._stop.visible = False
-        ui.context.client.on_delete(self.stop)  # nobody looks any more, and nobody came back in time
+        ui.context.client.on_delete(self.stop)  # the visitor left and did not come back in time
 
     @property
     def _converses(self) -> bool:
@@ -56,12 +55,12 @@ class Chat:
         return not model.translates and model.tokenizer.chat_template is not None
 
     def _greet(self) -> None:
-        """Say what can be done, where nothing was said yet."""
+        """Say what can be done, while the conversation is empty."""
         with self._column:
             self._empty = ui.label(self._hint).classes("lm-hint")
 
     def clear(self) -> None:
-        """Begin anew."""
+        """Start a new conversation."""
         self.stop()
         self._turns = []
         self._column.clear()
@@ -84,7 +83,7 @@ class Chat:
         with self._column:
             ui.label(text).classes("lm-message lm-asked")
             with ui.column().classes("lm-message lm-answer"):
-                written = Written(coloured=self._settings.probabilities.value)
+                written = TokenView(coloured=self._settings.probabilities.value)
                 foot = ui.label().classes("lm-foot")
         ui.run_javascript(DOWN)
         try:
@@ -97,23 +96,23 @@ class Chat:
             self._work = None
             self._stop.visible, self._send.visible = False, True
 
-    async def _answer(self, text: str, written: Written, foot: ui.label) -> None:
+    async def _answer(self, text: str, written: TokenView, foot: ui.label) -> None:
         shown = self._settings.probabilities.value
-        asked = Asked(OTHERS if shown else 0, written=shown)
+        options = LogprobOptions(OTHERS if shown else 0, written=shown)
         before = self._turns
         turns = [*before, {"role": "user", "content": text}]
-        job = Job(self._prompt(turns), self._settings.strategy(), self._settings.most(), asked=asked)
+        job = Job(self._prompt(turns), self._settings.strategy(), self._settings.most(), logprobs=options)
         written.add([], True)
         self._work = work = await Work.begin(self._service, [job])
         if self._stopped:
             self.stop()
-        pieces, said, new, finish, looked = Pieces(self._service.texts), [], [], None, 0.0
+        pieces, said, new, finish, looked = ShownTokens(self._service.texts), [], [], None, 0.0
         try:
-            async for _, piece in work.pieces():
-                said.append(piece.text)
-                new += pieces.of(piece.tokens)
-                finish = piece.finish or finish
-                if time.monotonic() - looked > OFTEN:  # a browser that is behind would show the past, a stop too
+            async for _, delta in work.deltas():
+                said.append(delta.text)
+                new += pieces.of(delta.tokens)
+                finish = delta.finish or finish
+                if time.monotonic() - looked > OFTEN:  # a slow browser must not fall behind, or it would stop late too
                     written.add(new, True)
                     foot.text = _rate(work)
                     _follow()
@@ -139,12 +138,12 @@ def _follow() -> None:
 
 
 def _rate(work: Work) -> str:
-    [ticket] = work.tickets
-    request, first = ticket.request, ticket.first
-    text = f"{len(request.tokens):,} tokens"
+    [handle] = work.handles
+    sequence, first = handle.sequence, handle.first
+    text = f"{len(sequence.tokens):,} tokens"
     if first is None:
         return text
-    seconds = (ticket.ended or time.monotonic()) - first
-    if len(request.tokens) > 8 and seconds > 0:
-        text += f" · {(len(request.tokens) - 1) / seconds:,.0f} a second"
-    return text + (f" · seed {request.seed}" if request.seed is not None else "")
+    seconds = (handle.ended or time.monotonic()) - first
+    if len(sequence.tokens) > 8 and seconds > 0:
+        text += f" · {(len(sequence.tokens) - 1) / seconds:,.0f} a second"
+    return text + (f" · seed {sequence.request.seed}" if sequence.request.seed is not None else "")

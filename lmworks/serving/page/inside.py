@@ -10,7 +10,7 @@ from typing import Any
 from nicegui import ui
 
 from lmworks.basics.errors import LmworksError
-from lmworks.serving.api.inspection import Inspecting, inspected
+from lmworks.serving.api.inspection import InspectRequest, inspected
 from lmworks.serving.errors import Refused
 from lmworks.serving.service import Service
 
@@ -44,8 +44,8 @@ class Inside:
         """Run the network and show both."""
         layer, head = int(self._layer.value or 0), int(self._head.value or 0)
         try:
-            asked = Inspecting(prompt=self._text.value or "", attention=[layer], heads=[head], top=1)
-            facts = json.loads(await self._service.beside.do(lambda: inspected(self._service, asked)))
+            asked = InspectRequest(prompt=self._text.value or "", attention=[layer], heads=[head], top=1)
+            facts = json.loads(await self._service.worker.run(lambda: inspected(self._service, asked)))
         except (LmworksError, Refused, ValueError) as error:
             self._said.text = str(error)
             return
@@ -80,7 +80,7 @@ def _heat(tokens: list[str], weights: list[list[float]]) -> dict[str, object]:
 
 
 def _table(tokens: list[str], layers: list[Facts]) -> str:
-    """Behind each layer, last first, the likeliest next token at each place, the darker the likelier."""
+    """After each layer, last first, the likeliest next token at each place, the darker the likelier."""
     head = "".join(f"<th scope=col>{html.escape(token)}</th>" for token in tokens)
     rows = []
     for layer in reversed(layers):

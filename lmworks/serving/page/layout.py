@@ -1,4 +1,4 @@
-"""How the page is laid out: what can be done in tabs, the settings beside them (below a button where there is no room)."""
+"""The page's layout: what can be done in tabs, the settings beside them (on a narrow screen behind a button)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from nicegui import ui
 from lmworks.serving.page.chat import Chat, Ended
 from lmworks.serving.page.inside import Inside
 from lmworks.serving.page.next_token import NextToken
-from lmworks.serving.page.settings import Settings
+from lmworks.serving.page.settings import SettingsPanel
 from lmworks.serving.service import Service
 
 BLUE = "#1c5d99"
@@ -29,7 +29,7 @@ class Layout:
                     ui.tab("inside", "Inside", "visibility")
             toggle = ui.button(icon="tune").props('flat round color=white aria-label="Settings"')
         with ui.right_drawer(bordered=True).props("width=280 breakpoint=800").classes("lm-drawer") as drawer:
-            settings = Settings(self._changed)
+            settings = SettingsPanel(self._changed)
         toggle.on_click(drawer.toggle)
         self._next: NextToken | None = None
         first = "chat" if service.writes else "inside"
@@ -64,5 +64,4 @@ def _hint(service: Service) -> str:
 def _facts(service: Service) -> str:
     network = service.model.network
     size = sum(one.numel() for one in network.parameters())
-    engine = "compiled" if network.engine is not None else "PyTorch"
-    return f"{size / 1e6:,.0f} million parameters, {engine}, window {service.model.config.context:,} tokens"
+    return f"{size / 1e6:,.0f} million parameters, {service.model.runner.name}, window {service.model.config.context:,} tokens"

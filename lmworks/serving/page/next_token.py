@@ -1,6 +1,6 @@
-"""The next token: its distribution as the model sees it, and what temperature and filters make of it while they are moved.
+"""The next token: its distribution under the model, and what temperature and filters make of it while they are moved.
 
-What people say of temperature (claim 6) and of top-k and top-p (claim 12), live.
+Claims 6 (temperature) and 12 (top-k and top-p) of the lab, live.
 """
 
 from __future__ import annotations
@@ -9,11 +9,11 @@ import torch
 from nicegui import ui
 
 from lmworks.basics.errors import ConfigError, LmworksError
-from lmworks.generation.filters import Logits, Probabilities
-from lmworks.lab import store
-from lmworks.serving.beside import twin
+from lmworks.generation.distribution import Logits, Probabilities
 from lmworks.serving.errors import Refused
-from lmworks.serving.page.settings import Settings
+from lmworks.serving.lab.verdicts import verdicts
+from lmworks.serving.page.settings import SettingsPanel
+from lmworks.serving.pytorch_worker import twin
 from lmworks.serving.service import Service
 
 BARS = 20
@@ -24,7 +24,7 @@ CLAIMS = {6: "temperature", 12: "top-k and top-p"}
 class NextToken:
     """A text and the distribution of what follows it."""
 
-    def __init__(self, service: Service, settings: Settings) -> None:
+    def __init__(self, service: Service, settings: SettingsPanel) -> None:
         self._service, self._settings = service, settings
         self._ids: list[int] = []
         self._logits: Logits | None = None
@@ -37,16 +37,14 @@ class NextToken:
         self._chart.props('role="img" aria-label="Probabilities of the next token"')
         self._chart.visible = False
         with ui.column().classes("lm-claims"):
-            for number, what in CLAIMS.items():
-                found = store.stored(number)
-                if found is not None:
-                    ui.label(f"Claim {number}, on {what}: {found.verdict} (lmworks lab {number} --show)")
+            for line in verdicts(CLAIMS):
+                ui.label(line)
 
     async def read(self) -> None:
         """Run the network once; the settings work on its logits."""
         text = self._text.value or ""
         try:
-            self._ids, self._logits = await self._service.beside.do(lambda: _read(self._service, text))
+            self._ids, self._logits = await self._service.worker.run(lambda: _read(self._service, text))
         except (LmworksError, Refused) as error:
             self._said.text = str(error)
             return
@@ -71,7 +69,10 @@ class NextToken:
         self._chart.update()
         self._chart.visible = True
         kept, steps = int((after > 0).sum()), ", then ".join(strategy.order) or "the likeliest"
-        self._said.text = f"{steps}: {kept:,} of {len(after):,} tokens can be chosen; entropy {_bits(before):.2f} -> {_bits(after):.2f} bits"
+        self._said.text = (
+            f"{steps}: {kept:,} of {len(after):,} tokens can be chosen; "
+            f"entropy {_bits(before):.2f} -> {_bits(after):.2f} bits"
+        )
 
     def _visible(self, number: int) -> str:
         return self._service.texts.named(number)[0].replace(" ", "·").replace("\n", "↵")
@@ -79,10 +80,10 @@ class NextToken:
 
 @torch.inference_mode()
 def _read(service: Service, text: str) -> tuple[list[int], Logits]:
-    """The tokens of a text and the logits behind the last."""
+    """The tokens of a text and the logits after the last."""
     model = service.model
     if model.translates:
-        raise ConfigError("an encoder-decoder's next token hangs on a source and a target; use the chat")
+        raise ConfigError("an encoder-decoder's next token depends on a source and a target; use the chat")
     ids, most = model.encode_prompt(text), min(service.limits.inspected_tokens, model.config.context)
     if len(ids) > most:
         raise ConfigError(f"the text has {len(ids):,} tokens, and at most {most:,} are read here; shorten it")

@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import get_args
 
 from nicegui import ui
 
 from lmworks.basics.errors import ConfigError
 from lmworks.generation.strategies import Greedy, Sample, Strategy
 
+SHOWN = ("temperature", "top_p", "min_p", "top_k", "repetition_penalty", "seed")
+"""Settings with a control of their own."""
+MORE = [
+    name
+    for name, field in Sample.model_fields.items()
+    if name not in SHOWN and {int, float} & {field.annotation, *get_args(field.annotation)}
+]
+"""The other settings that are numbers, those of any filter that is declared among them."""
 
-class Settings:
+
+class SettingsPanel:
     """How the next token is chosen and how long an answer may become; a model's own habits are for the API."""
 
     def __init__(self, changed: Callable[[], None]) -> None:
@@ -22,6 +32,8 @@ class Settings:
         self.top_k = self._number("Top-k", 0, 0, 1000, "the k likeliest; 0 for all")
         self.penalty = self._slider("Repetition penalty", 1, 1, 2, 0.05, "above 1, what occurred becomes less likely")
         self.seed = self._number("Seed", None, 0, 2**31 - 1, "same seed, same text; empty for a new one each time")
+        with ui.expansion("More").classes("lm-wide"):
+            self._more = {name: self._field(name) for name in MORE}
         ui.label("The answer").classes("lm-heading")
         self.longest = self._number("Most tokens", 256, 1, 8192, "the longest answer")
         self.probabilities = ui.switch("Probabilities", value=True).tooltip("Colour each token by its surprise")
@@ -40,18 +52,34 @@ class Settings:
         made = ui.number(name, value=value, min=low, max=high, precision=0, on_change=self._changed)
         return made.props("outlined dense").classes("lm-wide").tooltip(hint)
 
+    def _field(self, name: str) -> ui.number:
+        """A number for a setting of Sample; empty leaves it at its default."""
+        whole = int in (Sample.model_fields[name].annotation, *get_args(Sample.model_fields[name].annotation))
+        label = name.replace("_", " ").capitalize()
+        made = ui.number(label, precision=0 if whole else None, on_change=self._changed)
+        return (
+            made.props("outlined dense clearable")
+            .classes("lm-wide")
+            .tooltip(Sample.model_fields[name].description or "")
+        )
+
     def strategy(self) -> Strategy:
         """What the controls say. ConfigError for values that make no sense."""
-        penalty = float(self.penalty.value)
+        said = {
+            name: int(one.value) if one.value == int(one.value) else one.value
+            for name, one in self._more.items()
+            if one.value is not None
+        }
+        said["repetition_penalty"] = float(self.penalty.value)
         if not self.temperature.value:
-            return Greedy(repetition_penalty=penalty)
+            return Greedy(**{name: value for name, value in said.items() if name in Greedy.model_fields})
         return Sample(
             temperature=float(self.temperature.value),
             top_p=None if self.top_p.value >= 1 else float(self.top_p.value),
             min_p=float(self.min_p.value) or None,
             top_k=int(self.top_k.value or 0) or None,
             seed=None if self.seed.value is None else int(self.seed.value),
-            repetition_penalty=penalty,
+            **said,
         )
 
     def most(self) -> int:

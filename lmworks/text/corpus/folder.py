@@ -26,10 +26,11 @@ def read_split(
     hold_out: Literal["documents", "end"] = "documents",
     validation: str | None = None,
 ) -> tuple[Reading, Split]:
-    """All of a data reference, and its two parts; the share and the way count where no corpus has a split of its own, and
-    no other reference is given for `validation`: of that all is held out, and left out of what is trained on.
+    """All of a data reference, and its two parts.
 
-    DataError where there is nothing to read or to hold out.
+    With `validation`, all of that reference is held out, and left out of what is trained on. A corpus has a split of
+    its own. Anything else is split by `held_out` and `hold_out`. DataError where there is nothing to read or to hold
+    out.
     """
     if validation is not None:
         return _beside(read(reference), read(validation))

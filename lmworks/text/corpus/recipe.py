@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -202,6 +202,8 @@ class SplitSettings(Config):
 
 class CorpusRecipe(RecipeFile):
     """Everything that shapes a corpus."""
+
+    explain_as: ClassVar[str] = "corpus"
 
     kind = "corpus"
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from lmworks.basics.errors import ConfigError, DataError
+from lmworks.generation.chooser import Chooser
 from lmworks.generation.strategies import Sample
 from lmworks.models.relatives.generative import GenerativeClassifier
 from lmworks.models.relatives.ngram import Ngram
@@ -67,7 +68,7 @@ def test_probabilities_of_all_texts_of_a_length_sum_to_one(order):
 
 def test_a_new_text_of_a_class_is_written_from_what_that_class_has():
     model = GenerativeClassifier.train(TEXTS, LABELS, VOCABULARY, order=3)
-    choose = Sample(temperature=0.5, seed=3).start().choose
+    choose = Chooser(Sample(temperature=0.5, seed=3)).choose
     written = [model.generate("b", 8, choose, stop={5}) for _ in range(20)]
     assert all(5 not in text[:-1] and len(text) <= 8 for text in written)
     told = [next(iter(model.posterior(text))) for text in written]
@@ -90,7 +91,7 @@ def test_what_cannot_be_learnt_from_is_said(changes, message):
     with pytest.raises((ConfigError, DataError), match=message):
         GenerativeClassifier.train(given.pop("texts"), given.pop("labels"), given.pop("vocab_size"), **given)
     with pytest.raises(ConfigError, match="no class"):
-        GenerativeClassifier.train(TEXTS, LABELS, VOCABULARY).generate("c", 3, Sample(seed=1).start().choose)
+        GenerativeClassifier.train(TEXTS, LABELS, VOCABULARY).generate("c", 3, Chooser(Sample(seed=1)).choose)
 
 
 def test_the_handbooks_example_tells_questions_apart_as_it_says():

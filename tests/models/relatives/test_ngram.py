@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
 from lmworks.basics.errors import ConfigError, DataError, ModelError
+from lmworks.generation.chooser import Chooser
 from lmworks.generation.strategies import Greedy, Sample
 from lmworks.models.relatives.ngram import FALLBACK, Ngram, estimate_discounts
 from lmworks.text import registry
@@ -74,15 +75,15 @@ def test_bits_per_byte_are_the_bits_of_all_tokens_over_all_bytes():
 
 def test_a_seed_gives_the_same_text_again_and_a_stop_token_ends_it():
     model = Ngram.train(TEXT, VOCABULARY, 3)
-    first, again, other = (model.generate([0], 40, Sample(seed=seed).start().choose) for seed in (1, 1, 2))
+    first, again, other = (model.generate([0], 40, Chooser(Sample(seed=seed)).choose) for seed in (1, 1, 2))
     assert first == again != other and len(first) == 40
-    stopped = model.generate([0], 40, Sample(seed=1).start().choose, stop={first[5]})
+    stopped = model.generate([0], 40, Chooser(Sample(seed=1)).choose, stop={first[5]})
     assert stopped == first[: first.index(first[5]) + 1]
 
 
 def test_the_most_probable_continuation_of_a_cycle_is_the_cycle():
     model = Ngram.train([[0, 1, 2, 3] * 10], 4, 3)
-    assert model.generate([0, 1], 6, Greedy().start().choose) == [2, 3, 0, 1, 2, 3]
+    assert model.generate([0, 1], 6, Chooser(Greedy()).choose) == [2, 3, 0, 1, 2, 3]
 
 
 def test_a_saved_model_is_the_same_to_the_bit(tmp_path):

@@ -1,0 +1,311 @@
+"""The options that say how an answer is written, of `lmworks generate` and `lmworks chat`.
+
+Each verb takes them as one value, `how: AnswerOptions`. The options of strategies are read from the strategies' settings
+(`Sample`, `Beam` and `Contrastive`: their types and docstrings); the others are fields of AnswerOptions.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from types import NoneType
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin, get_type_hints
+
+import typer
+
+if TYPE_CHECKING:
+    from pydantic.fields import FieldInfo
+
+    from lmworks.generation.constraints import Constraint
+    from lmworks.generation.guessing import Draft, Lookup
+    from lmworks.generation.limits import Finish
+    from lmworks.generation.strategies import Strategy
+    from lmworks.language_model import LanguageModel
+    from lmworks.models.config import RopeScaling
+
+DRAWN, BEAMS, CONTRAST = "A token drawn by its probability", "Whole answers side by side", "Contrastive search"
+CHANGES, FORM = "What comes less often, or not at all", "The form of the answer"
+FASTER, LONG = "Faster, the answer unchanged", "Longer than the model's window"
+NAMES = {"width": "beams", "groups": "beam_groups", "alpha": "contrastive"}
+"""Settings of strategies whose options have other names."""
+
+
+@dataclass(frozen=True)
+class AnswerOptions:
+    """What the options say; None where they say nothing."""
+
+    chosen: Mapping[str, Any] = field(default_factory=dict)
+    """The options of strategies that were given, by their names."""
+    stop: Annotated[
+        list[str] | None, typer.Option(metavar="TEXT", help="End the answer before this text; may be repeated.")
+    ] = None
+    schema: Annotated[
+        str | None,
+        typer.Option(metavar="FILE|JSON", help="JSON that this JSON schema describes.", rich_help_panel=FORM),
+    ] = None
+    regex: Annotated[
+        str | None,
+        typer.Option(metavar="PATTERN", help="A text that this matches as a whole.", rich_help_panel=FORM),
+    ] = None
+    choice: Annotated[
+        list[str] | None,
+        typer.Option(metavar="TEXT", help="This text, or that of another --choice.", rich_help_panel=FORM),
+    ] = None
+    lookup: Annotated[
+        bool,
+        typer.Option(
+            "--lookup", help="Guess that text goes on as it did where it stood before.", rich_help_panel=FASTER
+        ),
+    ] = False
+    draft: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MODEL",
+            help="Guess what this smaller model with the same vocabulary writes.",
+            rich_help_panel=FASTER,
+        ),
+    ] = None
+    most_guessed: Annotated[int | None, typer.Option(help="Tokens of one guess.", rich_help_panel=FASTER)] = None
+    window: Annotated[
+        str,
+        typer.Option(
+            metavar="stop|slide",
+            help="At its end: stop, or keep the first tokens and the last half, and go on.",
+            rich_help_panel=LONG,
+        ),
+    ] = "stop"
+    rope_scaling: Annotated[
+        str | None,
+        typer.Option(
+            metavar="KIND:FACTOR",
+            help="Read FACTOR times as much; KIND is linear, dynamic (NTK) or yarn.",
+            rich_help_panel=LONG,
+        ),
+    ] = None
+
+    def strategy(self) -> Strategy | None:
+        """How tokens are chosen; None where nothing is said. ConfigError for what makes no sense."""
+        from lmworks.basics.errors import ConfigError
+        from lmworks.generation.strategies import Beam, Contrastive, Greedy, Sample, Strategy
+
+        changes = self._settings(Strategy)
+        drawn, beams, contrast = (self._settings(kind, Strategy) for kind in (Sample, Beam, Contrastive))
+        if beams and "width" not in beams:
+            raise ConfigError(f"{_option(next(iter(beams)))} is about beams; give --beams too")
+        if "width" in beams and "alpha" in contrast:
+            raise ConfigError("--beams and --contrastive are two ways to write an answer; leave out one of them")
+        if beams:
+            if drawn:
+                raise ConfigError(f"--beams draws nothing; leave out {_option(next(iter(drawn)))}, or --beams")
+            return Beam(**beams, **changes)
+        if "alpha" in contrast:
+            if foreign := [name for name in drawn if name not in contrast]:
+                raise ConfigError(f"--contrastive draws nothing; leave out {_option(foreign[0])}, or it")
+            return Contrastive(**contrast, **changes)
+        if drawn:
+            return Sample(**drawn, **changes)
+        return Greedy(**changes) if changes else None
+
+    def _settings(self, kind: type[Strategy], without: type[Strategy] | None = None) -> dict[str, Any]:
+        """The settings of a strategy that were given, without those of another one."""
+        return {
+            name: _value(NAMES.get(name, name), self.chosen[NAMES.get(name, name)], info)
+            for name, info in kind.model_fields.items()
+            if NAMES.get(name, name) in self.chosen and (without is None or name not in without.model_fields)
+        }
+
+    def constraint(self) -> Constraint | None:
+        """The form of the answer. ConfigError for two forms, and for a file that is not there."""
+        from lmworks.basics.errors import ConfigError
+        from lmworks.generation.constraints import Choice, JsonSchema, Regex
+
+        said = self._said("schema", "regex", "choice")
+        if len(said) > 1:
+            one, other = list(said)[:2]
+            raise ConfigError(f"{_option(one)} and {_option(other)} are two forms of one answer; leave out one of them")
+        if self.schema is not None:
+            return JsonSchema(_schema(self.schema))
+        if self.regex is not None:
+            return Regex(self.regex)
+        return Choice(self.choice) if self.choice is not None else None
+
+    def guess(self) -> Lookup | Draft | None:
+        """Who guesses; a draft is loaded here."""
+        from lmworks.basics import progress
+        from lmworks.basics.errors import ConfigError
+        from lmworks.generation.guessing import Draft, Lookup
+        from lmworks.loading import load
+
+        most = {} if self.most_guessed is None else {"most": self.most_guessed}
+        if self.lookup and self.draft is not None:
+            raise ConfigError("--lookup and --draft both guess the same tokens; leave out one of them")
+        if most and not self.lookup and self.draft is None:
+            raise ConfigError("--most-guessed is about guesses; give --lookup or --draft too")
+        if self.lookup:
+            return Lookup(**most)
+        if self.draft is None:
+            return None
+        with progress.shown():
+            return Draft(load(self.draft), **most)
+
+    def loaded(self, reference: str, base: str | None, compress: str | None) -> LanguageModel:
+        """The model, its window stretched where that is asked for."""
+        from lmworks.basics import progress
+        from lmworks.loading import load
+
+        scaling = _scaling(self.rope_scaling)
+        with progress.shown():
+            return load(reference, base=base, rope_scaling=scaling, compress=compress)
+
+    def said(self, max_new_tokens: int) -> dict[str, Any]:
+        """What `model.generate` and `model.stream` take besides prompt and strategy."""
+        from lmworks.basics.errors import ConfigError
+
+        if self.window not in ("stop", "slide"):
+            raise ConfigError(f"--window is {self.window}; say stop or slide")
+        said = {"constraint": self.constraint(), "guess": self.guess(), "window": self.window}
+        return {"max_new_tokens": max_new_tokens, "stop": self.stop or (), **said}
+
+    def _said(self, *names: str) -> dict[str, Any]:
+        return {name: value for name in names if (value := getattr(self, name)) is not None}
+
+
+def with_answer_options(run: Callable[..., None]) -> Callable[..., None]:
+    """The function of a verb with an option for each setting of an answer in the place of its parameter `how`."""
+    signature = inspect.signature(run, eval_str=True)
+    at = next((at for at, one in enumerate(signature.parameters.values()) if one.annotation is AnswerOptions), None)
+    if at is None:
+        return run
+    hints = get_type_hints(AnswerOptions, include_extras=True)
+    written = [one for one in fields(AnswerOptions) if one.name != "chosen"]
+    strategies = _strategy_options()
+    options = [*_parameters(hints, written[:1]), *strategies, *_parameters(hints, written[1:])]
+
+    @functools.wraps(run)
+    def with_options(**given: Any) -> None:
+        said = {one.name: given.pop(one.name) for one in strategies}
+        own = {one.name: given.pop(one.name) for one in written}
+        chosen = {name: value for name, value in said.items() if value is not None}
+        run(**given, how=AnswerOptions(chosen=chosen, **own))
+
+    own = [one.replace(kind=inspect.Parameter.KEYWORD_ONLY) for one in signature.parameters.values()]
+    parameters = [*own[:at], *options, *own[at + 1 :]]
+    with_options.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+    with_options.__annotations__ = {one.name: one.annotation for one in parameters} | {"return": None}
+    return with_options
+
+
+def _parameters(hints: Mapping[str, Any], written: list[Any]) -> list[inspect.Parameter]:
+    return [
+        inspect.Parameter(one.name, inspect.Parameter.KEYWORD_ONLY, default=one.default, annotation=hints[one.name])
+        for one in written
+    ]
+
+
+def _strategy_options() -> list[inspect.Parameter]:
+    """An option for each setting of each strategy; one that two of them have is an option of the first."""
+    from lmworks.generation.strategies import Beam, Contrastive, Sample, Strategy
+
+    found: dict[str, inspect.Parameter] = {}
+    for kind, heading in ((Sample, DRAWN), (Beam, BEAMS), (Contrastive, CONTRAST), (Strategy, CHANGES)):
+        for name, info in kind.model_fields.items():
+            if name in found or (kind is not Strategy and name in Strategy.model_fields):
+                continue
+            said, metavar = _as_typed(info.annotation)
+            option = typer.Option(
+                f"--{NAMES.get(name, name).replace('_', '-')}",
+                help=" ".join((info.description or "").split()),
+                metavar=metavar,
+                rich_help_panel=heading,
+            )
+            found[name] = inspect.Parameter(
+                NAMES.get(name, name),
+                inspect.Parameter.KEYWORD_ONLY,
+                default=None,
+                annotation=Annotated[said | None, option],
+            )
+    return list(found.values())
+
+
+def _as_typed(annotation: Any) -> tuple[Any, str | None]:
+    """How a setting of this type is typed on the command line: the type for typer, and what the help shows for it."""
+    kinds = [one for one in get_args(annotation) if one is not NoneType] or [annotation]
+    if get_origin(annotation) is Literal:
+        return str, "|".join(_word(one) for one in get_args(annotation))
+    if get_origin(annotation) is dict:
+        return list[str], "TOKEN=BIAS"
+    return (kinds[0] if kinds[0] in (int, float, bool) else str), None
+
+
+def _value(option: str, said: Any, info: FieldInfo) -> Any:
+    """What was typed, as the setting takes it."""
+    from lmworks.basics.errors import ConfigError
+
+    if get_origin(info.annotation) is dict:
+        return dict(map(_bias, said))
+    if get_origin(info.annotation) is not Literal:
+        return said
+    known = {_word(one): one for one in get_args(info.annotation)}
+    if said not in known:
+        *others, last = known
+        raise ConfigError(f"--{option.replace('_', '-')} is {said}; say {', '.join(others)} or {last}")
+    return known[said]
+
+
+def _word(value: Any) -> str:
+    return {True: "yes", False: "no"}.get(value, str(value))
+
+
+def tell_cut(model: LanguageModel, finish: Finish | None, where: str = "") -> None:
+    """Say on standard error that an answer ends because the model reads no further."""
+    if finish == "window":
+        hint = "" if model.translates else "; shorten the prompt, or go on with --window slide"
+        what = f"the end of the window cut the answer: the model reads {model.config.context:,} tokens"
+        typer.echo(f"lmworks: {where}{what}{hint}", err=True)
+
+
+def _option(name: str) -> str:
+    return f"--{NAMES.get(name, name).replace('_', '-')}"
+
+
+def _bias(said: str) -> tuple[int, float]:
+    from lmworks.basics.errors import ConfigError
+
+    token, _, bias = said.partition("=")
+    try:
+        return int(token), float(bias)
+    except ValueError:
+        raise ConfigError(f"--logit-bias is {said}; write it as TOKEN=BIAS, 198=-100 say") from None
+
+
+def _schema(said: str) -> str:
+    """The schema's text: what is no JSON object is the name of a file."""
+    from lmworks.basics.errors import ConfigError
+
+    if said.lstrip().startswith("{"):
+        return said
+    try:
+        return Path(said).read_text(encoding="utf-8")
+    except (OSError, ValueError):
+        raise ConfigError(
+            f"--schema {said} is neither a file that can be read nor JSON that begins with {{; give one of the two"
+        ) from None
+
+
+def _scaling(said: str | None) -> RopeScaling | None:
+    from lmworks.basics.errors import ConfigError
+    from lmworks.models.config import RopeScaling
+
+    if said is None:
+        return None
+    kind, _, factor = said.partition(":")
+    try:
+        value = float(factor)
+    except ValueError:
+        value = 0.0
+    if kind not in ("linear", "dynamic", "yarn") or not 1 < value < float("inf"):
+        raise ConfigError(f"--rope-scaling is {said}; write it as KIND:FACTOR, yarn:4 say (linear, dynamic or yarn)")
+    return RopeScaling(kind=kind, factor=value)  # type: ignore[arg-type]

@@ -1,0 +1,119 @@
+"""A verb of the command line: one file of this folder, which declares itself.
+
+    @verb("Use it", place=2)
+    def generate(model: Model, ...) -> None:
+        "Continue a text with a model. ..."
+
+`lmworks --help` shows the first sentence under the heading. A command is built only when it is asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+from lmworks.basics.declared import declared
+
+HEADINGS = ("Make a model", "Use it", "Measure it", "Find out more")
+"""What people want to do, in the order of `lmworks --help`; a heading that is not among them comes last."""
+
+
+@dataclass(frozen=True)
+class Verb:
+    """What a file of this folder declares."""
+
+    name: str
+    heading: str
+    place: int
+    """Lower places come first under their heading."""
+    run: Callable[..., None] | typer.Typer
+    """A function whose parameters are the options, or the application of several verbs below this one."""
+
+    @property
+    def help(self) -> str:
+        """What it does, in a sentence."""
+        text = self.run.info.help if isinstance(self.run, typer.Typer) else self.run.__doc__
+        return " ".join((text or "").split("\n\n", maxsplit=1)[0].split())
+
+    def command(self) -> Any:
+        """The command that reads its options."""
+        if isinstance(self.run, typer.Typer):
+            made = typer.main.get_group(self.run)
+        else:
+            from lmworks.cli.answer_options import with_answer_options
+
+            alone = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+            alone.command(self.name, cls=GroupedCommand)(with_answer_options(self.run))
+            made = typer.main.get_command(alone)  # type: ignore[assignment]
+        made.name = self.name
+        return made
+
+
+def verb(heading: str, place: int = 100) -> Callable[[Callable[..., None]], Verb]:
+    """Declare a function as the verb of its name."""
+    return lambda run: Verb(run.__name__, heading, place, run)
+
+
+def verbs() -> dict[str, Verb]:
+    """Every verb by its name, in the order of the help."""
+    found = declared("lmworks.cli", Verb).values()
+    headings = [*HEADINGS, *sorted({one.heading for one in found} - {*HEADINGS})]
+    return {one.name: one for one in sorted(found, key=lambda one: (headings.index(one.heading), one.place, one.name))}
+
+
+class Commands(Mapping[str, Any]):
+    """The commands of all verbs, each built when it is asked for."""
+
+    def __getitem__(self, name: str) -> Any:
+        return verbs()[name].command()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(verbs())
+
+    def __len__(self) -> int:
+        return len(verbs())
+
+
+class Verbs(TyperGroup):
+    """`lmworks` itself."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.commands = Commands()  # type: ignore[assignment]
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Their names, in the order of the help."""
+        return list(self.commands)
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """The verbs under their headings, each with what it does."""
+        rows: dict[str, list[tuple[str, str]]] = {}
+        for one in verbs().values():
+            rows.setdefault(one.heading, []).append((one.name, one.help.partition(". ")[0].rstrip(".")))
+        _sections(formatter, rows)
+
+
+class GroupedCommand(TyperCommand):
+    """A verb whose help shows its options under the headings of their groups."""
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        """Arguments, options without a group, then one group after another."""
+        groups: dict[str, list[tuple[str, str]]] = {"Arguments": [], "Options": []}
+        for parameter in self.get_params(ctx):
+            record = parameter.get_help_record(ctx)
+            if record is not None:
+                heading = "Arguments" if parameter.param_type_name == "argument" else "Options"
+                groups.setdefault(getattr(parameter, "rich_help_panel", None) or heading, []).append(record)
+        _sections(formatter, groups)
+
+
+def _sections(formatter: Any, rows: Mapping[str, list[tuple[str, str]]]) -> None:
+    """Lists under their headings, all with columns of the same width."""
+    for heading, records in rows.items():
+        if records:
+            with formatter.section(heading):
+                formatter.write_dl(records)

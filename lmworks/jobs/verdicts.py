@@ -1,0 +1,60 @@
+"""What a build says of its own result: a verdict for each text, and what makes the figures mean less than they seem.
+
+A figure that improves on a leaking text shows memory; a run of a few steps changes next to nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from lmworks.evaluation.leaks import TOLERATED, WORDS, Leak
+from lmworks.evaluation.likelihood import Change
+from lmworks.jobs.comparing import GENERAL, HELD_OUT
+
+VERDICTS: dict[str, dict[Change, str]] = {
+    HELD_OUT: {"better": "learnt", "tie": "a tie: no change seen", "worse": "worse than before"},
+    GENERAL: {"better": "better too", "tie": "a tie: no forgetting seen", "worse": "some forgotten"},
+}
+FEW_STEPS = 10
+"""A run of fewer steps is a trial of the machinery: the warm-up alone may take as many."""
+NAMED = 3
+"""Leaking documents that a remark names."""
+
+
+def verdict(text: str, change: Change, leaking: bool) -> str:
+    """What a change means in a few words."""
+    if text == HELD_OUT and leaking and change == "better":
+        return "better, but the text leaks"
+    return VERDICTS[text][change]
+
+
+def leak_remark(overlap: float, leaks: Sequence[Leak], text: str) -> str:
+    """Where held-out text stands in the training text and what to do; "" where next to nothing does.
+
+    `overlap` is the share of all held-out runs of words that the training text holds.
+    """
+    if overlap <= TOLERATED or not leaks:
+        return ""
+    named = ", ".join(f"{one.held_out} ({one.share:.0%}, most of it in {one.train})" for one in leaks[:NAMED])
+    more = f" and {len(leaks) - NAMED:,} more" if len(leaks) > NAMED else ""
+    return (
+        f"{overlap:.1%} of the held-out runs of {WORDS} words stand in the training text too: {named}{more}; so the "
+        "held-out figures show memory and not only learning. Remove the copies "
+        f"(lmworks corpus {text} finds them), and build again"
+    )
+
+
+def training_remark(losses: Sequence[float]) -> str:
+    """Why a run taught next to nothing, by the loss of each of its steps; "" where it may have taught something."""
+    steps = len(losses)
+    if steps < FEW_STEPS:
+        told = "1 step of training changes" if steps == 1 else f"{steps} steps of training change"
+        return f"{told} next to nothing; give more (--set training.steps=100) before you judge the result"
+    quarter = max(1, steps // 4)
+    first, last = (sum(part) / quarter for part in (losses[:quarter], losses[-quarter:]))
+    if last < first:
+        return ""
+    return (
+        f"the training loss did not fall ({first:.3f} in the first quarter of the steps, {last:.3f} in the last one); "
+        "try another training.learning_rate, or more steps"
+    )

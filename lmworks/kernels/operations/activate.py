@@ -1,0 +1,153 @@
+"""ACTIVATE: the feed-forward's non-linearity, gated or plain, and its result in 8 bits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import auto
+from typing import Any
+
+from lmworks.kernels.emit.scalars import compiled, field
+from lmworks.kernels.emit.vectors import FLOATS, Emitter, Int, Value, emitted
+from lmworks.kernels.frame import Field
+from lmworks.kernels.operation import Operands, Operation, Step
+from lmworks.kernels.operations.quantise import Place, put_group
+from lmworks.kernels.packing import Packed
+
+
+class Activate(Operands):
+    """What ACTIVATE is told."""
+
+    INPUT = auto()
+    """Address of float32 [tokens, width], or [tokens, 2 width] where it is gated: the gate first."""
+    INPUT_STRIDE = auto()
+    WIDTH = auto()
+    KIND = auto()
+    """Place in ACTIVATIONS."""
+    GATED = auto()
+    """1: multiply with the second half."""
+    OUTLIERS = auto()
+    """Address of the table of outliers of the matrix that reads the result (outliers.py)."""
+
+
+def _sigmoid(e: Emitter, x: Value) -> Value:
+    one = e.constant(1.0, FLOATS)
+    return e.b.fdiv(one, e.b.fadd(one, e.exp(e.b.fneg(x))))
+
+
+def _silu(e: Emitter, x: Value) -> Value:
+    return e.b.fdiv(x, e.b.fadd(e.constant(1.0, FLOATS), e.exp(e.b.fneg(x))))
+
+
+def _tanh(e: Emitter, x: Value) -> Value:
+    """2 sigmoid(2 x) - 1"""
+    two = e.constant(2.0, FLOATS)
+    return e.fma(two, _sigmoid(e, e.b.fmul(two, x)), e.constant(-1.0, FLOATS))
+
+
+def _gelu(e: Emitter, x: Value) -> Value:
+    """x / 2 (1 + erf(x / sqrt 2)), by formula 7.1.26 of Abramowitz and Stegun: erf within 1.5e-7."""
+    z = e.b.fmul(e.absolute(x), e.constant(0.7071067811865476, FLOATS))
+    one = e.constant(1.0, FLOATS)
+    t = e.b.fdiv(one, e.fma(z, e.constant(0.3275911, FLOATS), one))
+    tail = e.constant(1.061405429, FLOATS)
+    for factor in (-1.453152027, 1.421413741, -0.284496736, 0.254829592):
+        tail = e.fma(tail, t, e.constant(factor, FLOATS))
+    tail = e.b.fmul(e.b.fmul(tail, t), e.exp(e.b.fneg(e.b.fmul(z, z))))
+    # 1 - erf|z| is the tail: of a positive x the rest is taken, of a negative one the tail itself.
+    half = e.b.fmul(x, e.constant(0.5, FLOATS))
+    positive = e.b.fcmp_ordered(">", x, e.constant(0.0, FLOATS))
+    return e.b.fmul(half, e.b.select(positive, e.b.fsub(e.constant(2.0, FLOATS), tail), tail))
+
+
+def _gelu_tanh(e: Emitter, x: Value) -> Value:
+    """x / 2 (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))), which is x sigmoid(2 ...)."""
+    inner = e.fma(e.b.fmul(x, x), e.constant(0.044715, FLOATS), e.constant(1.0, FLOATS))
+    return e.b.fmul(x, _sigmoid(e, e.b.fmul(e.b.fmul(x, inner), e.constant(1.5957691216057308, FLOATS))))
+
+
+def _relu(e: Emitter, x: Value) -> Value:
+    return e.b.select(e.b.fcmp_unordered("<", x, e.constant(0.0, FLOATS)), e.b.fmul(x, e.constant(0.0, FLOATS)), x)
+
+
+def _relu_squared(e: Emitter, x: Value) -> Value:
+    kept = _relu(e, x)
+    return e.b.fmul(kept, kept)
+
+
+ACTIVATIONS: dict[str, Callable[[Emitter, Value], Value]] = {
+    "silu": _silu,
+    "gelu": _gelu,
+    "gelu_tanh": _gelu_tanh,
+    "relu": _relu,
+    "relu_squared": _relu_squared,
+    "sigmoid": _sigmoid,
+    "tanh": _tanh,
+}
+"""By the names of configs; a step says which by its place here."""
+
+
+def activate_step(name: str, source: int, stride: int, width: int, gated: bool, read_by: Packed) -> Step:
+    """An activation of `width` numbers a token, and the matrix that reads its result."""
+    return Activate.step(
+        input=source,
+        input_stride=stride,
+        width=width,
+        kind=list(ACTIVATIONS).index(name),
+        gated=gated,
+        outliers=read_by.for_values.ctypes.data,
+    )
+
+
+def _activation(name: str) -> Any:
+    apply = ACTIVATIONS[name]
+
+    @emitted(None, *[Int] * 7)
+    def activate(
+        e: Emitter, x: Value, gated: Value, group: Value, values: Value, scales: Value, sums: Value, outliers: Value
+    ) -> None:
+        """Group `group` of a token at x; multiplied with that at `gated` unless that is 0."""
+        place = e.times(group, 128)
+        pair = [apply(e, e.load(FLOATS, x, e.plus(place, at))) for at in (0, 64)]
+        result = [e.variable(one) for one in pair]
+        with e.b.if_then(e.b.icmp_signed("!=", gated, e.constant(0))):
+            for at, one, place_of in zip((0, 64), pair, result, strict=True):
+                e.b.store(e.b.fmul(one, e.load(FLOATS, gated, e.plus(place, at))), place_of)
+        put_group(e, e.b.load(result[0]), e.b.load(result[1]), Place(values, scales, sums, outliers), group)
+
+    return activate
+
+
+silu, gelu, gelu_tanh, relu, relu_squared, sigmoid, tanh = (_activation(name) for name in ACTIVATIONS)
+
+
+@compiled
+def run(thread, threads, frame, step):
+    """The groups of 32 numbers, of whatever token, that are this thread's share."""
+    x, stride, width = field(step, Activate.INPUT), field(step, Activate.INPUT_STRIDE), field(step, Activate.WIDTH)
+    kind, gated, outliers = field(step, Activate.KIND), field(step, Activate.GATED), field(step, Activate.OUTLIERS)
+    groups = width // 32
+    every = field(frame, Field.TOKENS) * groups
+    for number in range(every * thread // threads, every * (thread + 1) // threads):
+        token, group = number // groups, number % groups
+        at = x + token * stride
+        by = at + width * 4 if gated != 0 else 0
+        values = field(frame, Field.VALUES) + token * field(frame, Field.VALUES_STRIDE)
+        scales = field(frame, Field.SCALES) + token * field(frame, Field.SCALES_STRIDE)
+        sums = field(frame, Field.SUMS) + token * field(frame, Field.SCALES_STRIDE)
+        if kind == 0:
+            silu(at, by, group, values, scales, sums, outliers)
+        elif kind == 1:
+            gelu(at, by, group, values, scales, sums, outliers)
+        elif kind == 2:
+            gelu_tanh(at, by, group, values, scales, sums, outliers)
+        elif kind == 3:
+            relu(at, by, group, values, scales, sums, outliers)
+        elif kind == 4:
+            relu_squared(at, by, group, values, scales, sums, outliers)
+        elif kind == 5:
+            sigmoid(at, by, group, values, scales, sums, outliers)
+        else:
+            tanh(at, by, group, values, scales, sums, outliers)
+
+
+ACTIVATE = Operation(Activate, run)

@@ -1,0 +1,144 @@
+"""ATTEND: each query over the pages of its row, into parts that MIX joins (emit/attention_page.py).
+
+A chunk of work is a tile (neighbouring tokens of a row), a key head, and the pages that the tile sees, or one thread's
+share of them.
+"""
+
+from __future__ import annotations
+
+from enum import auto
+
+from lmworks.kernels.emit.attention_page import MOST_VECTORS, attend_page, join, put_query, query_at
+from lmworks.kernels.emit.calls import call_do, entry_of
+from lmworks.kernels.emit.scalars import compiled, copy, field, inlined, long_at, put_long
+from lmworks.kernels.frame import Entry, Field
+from lmworks.kernels.operation import Chunks, Operands, Operation
+
+
+class Attend(Operands):
+    """What ATTEND is told."""
+
+    QKV = auto()
+    """Address of float32 [tokens, heads + 2 kv_heads, head_dim], as HEADS left it."""
+    QKV_STRIDE = auto()
+    HEADS = auto()
+    KV_HEADS = auto()
+    HEAD_DIM = auto()
+    LAYER = auto()
+    WINDOW = auto()
+    """Tokens that each token sees; 0 for all before it."""
+
+
+@inlined
+def first_seen(position, window):
+    """The first position that a token sees."""
+    return max(position - window + 1, 0) if window > 0 else 0
+
+
+@inlined
+def tile_of(chunk, frame, step):
+    """The address of a chunk's tile."""
+    shares = max(field(frame, Field.PARTS), 1)
+    return field(frame, Field.TILES) + chunk // field(step, Attend.KV_HEADS) // shares * 16
+
+
+@inlined
+def first_part(chunk, frame, step):
+    """Where in MIXED the part of a chunk's first query begins; those of its other heads and tokens follow."""
+    heads, kv_heads, width = field(step, Attend.HEADS), field(step, Attend.KV_HEADS), field(step, Attend.HEAD_DIM)
+    shares, head = max(field(frame, Field.PARTS), 1), chunk % kv_heads * (heads // kv_heads)
+    token = long_at(tile_of(chunk, frame, step))
+    return ((token * heads + head) * shares + chunk // kv_heads % shares) * (width * 4 + 64)
+
+
+@inlined
+def attend(chunk, thread, frame, step, mixed):
+    """A chunk's queries over its pages, into `mixed`."""
+    x, stride, width = field(step, Attend.QKV), field(step, Attend.QKV_STRIDE), field(step, Attend.HEAD_DIM)
+    heads, kv_heads, window = field(step, Attend.HEADS), field(step, Attend.KV_HEADS), field(step, Attend.WINDOW)
+    layer_bytes, parts = field(step, Attend.LAYER) * field(frame, Field.LAYER_BYTES), field(frame, Field.PARTS)
+    positions, ends, pages = field(frame, Field.POSITIONS), field(frame, Field.ENDS), field(frame, Field.PAGES)
+    group, size, shares = heads // kv_heads, width * 4 + 64, max(parts, 1)
+    # Scratch: queries, where they begin and end to see, weights, results.
+    most = -(-max(group, 12) // MOST_VECTORS) * MOST_VECTORS
+    query = field(frame, Field.SCRATCH) + thread * field(frame, Field.SCRATCH_STRIDE)
+    begins_at = query + most * width * 4
+    ends_at = begins_at + most * 8
+    weights = ends_at + most * 8
+    result = weights + 12 * 256
+    head, share, tile = chunk % kv_heads, chunk // kv_heads % shares, tile_of(chunk, frame, step)
+    token, count = long_at(tile), long_at(tile + 8)
+    first = first_seen(long_at(positions + 8 * token), window) // 64
+    end = long_at(ends + 8 * (token + count - 1))
+    final = (end - 1) // 64
+    last = final
+    if parts > 1:
+        first += share
+        last = min(first, last)
+    if first <= last:
+        for one in range(count):
+            at = token + one
+            for member in range(group):
+                vector = one * group + member
+                put_query(x + at * stride + (head * group + member) * width * 4, width, query_at(query, vector, width))
+                put_long(begins_at + 8 * vector, first_seen(long_at(positions + 8 * at), window))
+                put_long(ends_at + 8 * vector, long_at(ends + 8 * at))
+    here = mixed + first_part(chunk, frame, step)
+    for page in range(first, last + 1):
+        keys = long_at(long_at(pages + 8 * token) + page * 8) + layer_bytes + head * 64 * width * 2
+        values = keys + kv_heads * 64 * width * 2
+        # Keys that are read next: of the next page, or of the next head, as they lie in memory.
+        ahead = keys + 64 * width * 2
+        if page < last or (page < final and head == kv_heads - 1):
+            next_head = head if page < last else 0
+            ahead = long_at(long_at(pages + 8 * token) + page * 8 + 8) + layer_bytes + next_head * 64 * width * 2
+        seen = min(64, end - page * 64)
+        attend_page(
+            count * group, query, width, keys, values, page * 64, seen, begins_at, ends_at, weights, result, ahead
+        )
+        for vector in range(count * group):
+            to = here + (vector // group * heads + vector % group) * shares * size
+            if page == first:
+                copy(result + vector * size, width + 16, to)
+            else:
+                join(to, result + vector * size, width)
+
+
+@compiled
+def count(frame, step):
+    """Chunks of a step: of each tile, each share of its pages, each key head."""
+    return field(frame, Field.TILE_COUNT) * max(field(frame, Field.PARTS), 1) * field(step, Attend.KV_HEADS)
+
+
+@compiled
+def do(begin, end, thread, outbox, frame, step):
+    """Chunks, into the parts where they belong, or into those of a helper."""
+    mixed = field(frame, Field.MIXED) + outbox * field(frame, Field.MIXED_STRIDE)
+    for chunk in range(begin, end):
+        attend(chunk, thread, frame, step, mixed)
+
+
+@compiled
+def take_over(chunk, helper, frame, step):
+    """Copy a helper's parts of a chunk to where they belong."""
+    heads, kv_heads, width = field(step, Attend.HEADS), field(step, Attend.KV_HEADS), field(step, Attend.HEAD_DIM)
+    group, size, shares = heads // kv_heads, width * 4 + 64, max(field(frame, Field.PARTS), 1)
+    here, mixed = first_part(chunk, frame, step), field(frame, Field.MIXED)
+    for vector in range(long_at(tile_of(chunk, frame, step) + 8) * group):
+        at = here + (vector // group * heads + vector % group) * shares * size
+        copy(mixed + helper * field(frame, Field.MIXED_STRIDE) + at, width + 16, mixed + at)
+
+
+@compiled
+def run(thread, threads, frame, step):
+    """The chunks that are this thread's share."""
+    entry, every = entry_of(frame, step), count(frame, step)
+    if field(frame, Field.PARTS) > 1:  # one text: neighbouring pages, as they lie in memory
+        begin, end = every * thread // threads, every * (thread + 1) // threads
+        call_do(field(entry, Entry.DO), begin, end, thread, 0, frame, step)
+    else:  # long and short texts dealt out evenly
+        for chunk in range(thread, every, threads):
+            call_do(field(entry, Entry.DO), chunk, chunk + 1, thread, 0, frame, step)
+
+
+ATTEND = Operation(Attend, run, Chunks(count, do, take_over, reads_texts=True))

@@ -1,0 +1,217 @@
+"""MATRIX: packed weights times values in 8 bits.
+
+Layout of a packed matrix, by blocks of 16 rows (an output each, one for every lane) and in them groups of 32 inputs:
+
+    4 bits   4 x 64 bytes: in vector j, byte 4 r + i holds of row r the inputs 4 j + i (low nibble)
+             and 4 (j + 4) + i (high nibble)
+    8 bits   8 x 64 bytes: in vector j, byte 4 r + i holds of row r the input 4 j + i, plus 128
+             16 float16 scales, 16 float16 minima, one for each row:      weight = code * scale + minimum
+
+So a lane holds four consecutive inputs of one row, which is what the byte product adds up: no sum runs across lanes,
+
+    output += float(sum of code * value) * (scale * the token's scale) + minimum * the token's sum
+
+Weights are unpacked once for up to 16 tokens. A token's result does not depend on its neighbours, to the bit.
+"""
+
+from __future__ import annotations
+
+from enum import auto
+from typing import Any
+
+from lmworks.kernels.emit.calls import call_do, entry_of
+from lmworks.kernels.emit.instructions import chosen
+from lmworks.kernels.emit.product import Given, product, product_in_halves
+from lmworks.kernels.emit.scalars import atomic_add, compiled, field, inlined
+from lmworks.kernels.emit.vectors import FLOATS, LONG, Emitter, Int, Value, emitted
+from lmworks.kernels.frame import ADAPTER_ENTRY_BYTES, TAKEN, Entry, Field, group_bytes
+from lmworks.kernels.operation import Chunks, Operands, Operation, Step
+from lmworks.kernels.packing import Packed
+
+MOST_TOKENS = 16
+SHARED = 64
+"""Tokens from which on threads take one block after another instead of a share each: some 7 microseconds of work each.
+With 16, a thread that loses its core is waited for more often than it helps."""
+AHEAD, AHEAD_AVX2 = 4096, 1024
+"""Bytes that weights are fetched in advance. On Emerald Rapids (AVX-512) a token's were read at 23 GB/s without, at 26
+with 1,024, at 29 to 30 with 2,048 to 8,192, at 22 with 32,768; on Zen 3 (AVX2), before they lay in large pages, 1,024
+brought 10 to 15 % and 4,096 nothing."""
+
+
+class Matrix(Operands):
+    """What MATRIX is told."""
+
+    WEIGHTS = auto()
+    """Address of the packed matrix, at a multiple of 64."""
+    BITS = auto()
+    BLOCKS = auto()
+    """Blocks of 16 rows."""
+    GROUPS = auto()
+    """Groups of 32 inputs."""
+    OUTPUT = auto()
+    """Address of float32 [tokens, 16 blocks]; of logits, another one in each run (tape.py)."""
+    OUTPUT_STRIDE = auto()
+    ADDS = auto()
+    """1: the result is added to what stands there."""
+    BIAS = auto()
+    """Address of float32 [16 blocks], or 0."""
+    OUTLIERS = auto()
+    """Address of the matrix's table of outliers (outliers.py)."""
+    ADAPTER = auto()
+    """Address of the table of an adapter whose bottleneck is there already (adapters.py), or 0."""
+
+
+def multiply(matrix: Packed, output: int, stride: int, bias: int = 0, adds: bool = False, adapter: int = 0) -> Step:
+    """Multiply the values with a matrix; `stride` is that of the output, in bytes."""
+    return Matrix.step(
+        weights=matrix.address,
+        bits=matrix.bits,
+        blocks=matrix.blocks,
+        groups=matrix.groups,
+        output=output,
+        output_stride=stride,
+        adds=adds,
+        bias=bias,
+        outliers=matrix.for_weights.ctypes.data,
+        adapter=adapter,
+    )
+
+
+def _kernel(tokens: int, bits: int) -> Any:
+    """One block of 16 rows times a number of tokens, from a certain one on."""
+
+    @emitted(None, *[Int] * 7)
+    def multiply_block(
+        e: Emitter, frame: Value, step: Value, block: Value, token: Value, output: Value, stride: Value, adds: Value
+    ) -> None:
+        """`output` is where the first token's outputs begin, `stride` the bytes to the next one's; `adds` 1 to add."""
+        weights, groups, bias, outliers, adapter = (
+            e.load(LONG, step, 8 * operand)
+            for operand in (Matrix.WEIGHTS, Matrix.GROUPS, Matrix.BIAS, Matrix.OUTLIERS, Matrix.ADAPTER)
+        )
+        values, values_stride, scales, sums, scales_stride = (
+            e.load(LONG, frame, 8 * entry)
+            for entry in (Field.VALUES, Field.VALUES_STRIDE, Field.SCALES, Field.SUMS, Field.SCALES_STRIDE)
+        )
+        values = e.plus(values, e.times(values_stride, token))
+        scales, sums = (e.plus(one, e.times(scales_stride, token)) for one in (scales, sums))
+        of_block = e.times(block, 64)  # of 16 float32
+        output = e.plus(e.plus(output, e.times(stride, token)), of_block)
+        adapter = _unless_zero(e, adapter, e.times(block, ADAPTER_ENTRY_BYTES))
+        avx2, none = chosen().name == "avx2", e.constant(0)
+        ahead = e.b.select(e.b.icmp_signed("==", token, none), e.constant(AHEAD_AVX2 if avx2 else AHEAD), none)
+        given = Given(values, values_stride, scales, sums, scales_stride, outliers, adapter, ahead)
+        weights = e.plus(weights, e.times(e.times(groups, group_bytes(bits)), block))
+        start = e.variable(e.constant(0.0, FLOATS))
+        with e.b.if_then(e.b.icmp_signed("!=", bias, e.constant(0))):
+            e.b.store(e.load(FLOATS, bias, of_block), start)
+        totals = (product_in_halves if avx2 else product)(e, tokens, bits, e.b.load(start), weights, groups, given)
+        is_sum = e.b.icmp_signed("!=", adds, e.constant(0))
+        for number, total in enumerate(totals):
+            place = e.plus(output, e.times(stride, number))
+            with e.b.if_else(is_sum) as (yes, no):
+                with yes:
+                    e.store(e.b.fadd(e.load(FLOATS, place), total), place)
+                with no:
+                    e.store(total, place)
+
+    return multiply_block
+
+
+def _unless_zero(e: Emitter, address: Value, offset: Value) -> Value:
+    """An address and an offset; 0 where the address is 0."""
+    zero = e.constant(0)
+    return e.b.select(e.b.icmp_signed("==", address, zero), zero, e.plus(address, offset))
+
+
+def _for_any(bits: int) -> Any:
+    """A block of rows times any number of tokens: 16 at once, then 8, 4, 3, 2 or one."""
+    one, two, three, four, eight, most = (_kernel(tokens, bits) for tokens in (1, 2, 3, 4, 8, MOST_TOKENS))
+
+    @inlined
+    def multiply_tokens(frame, step, block, tokens, output, stride, adds):
+        token = 0
+        while token < tokens:
+            left = tokens - token
+            if left >= 16:
+                most(frame, step, block, token, output, stride, adds)
+                token += 16
+            elif left >= 8:
+                eight(frame, step, block, token, output, stride, adds)
+                token += 8
+            elif left >= 4:
+                four(frame, step, block, token, output, stride, adds)
+                token += 4
+            elif left == 3:
+                three(frame, step, block, token, output, stride, adds)
+                token += 3
+            elif left == 2:
+                two(frame, step, block, token, output, stride, adds)
+                token += 2
+            else:
+                one(frame, step, block, token, output, stride, adds)
+                token += 1
+
+    return multiply_tokens
+
+
+multiply_4, multiply_8 = (_for_any(bits) for bits in (4, 8))
+
+
+@compiled
+def count(frame, step):
+    """Blocks of 16 rows; 0 where a helper's outbox has no room for the outputs of so many tokens."""
+    blocks = field(step, Matrix.BLOCKS)
+    return blocks if blocks * field(frame, Field.TOKENS) * 64 <= field(frame, Field.OUTBOX_STRIDE) else 0
+
+
+@compiled
+def do(begin, end, thread, outbox, frame, step):
+    """Blocks of rows for all tokens, to the step's output or to the outbox of a helper, one token after another."""
+    output, stride, adds = field(step, Matrix.OUTPUT), field(step, Matrix.OUTPUT_STRIDE), field(step, Matrix.ADDS)
+    if outbox != 0:
+        output = field(frame, Field.OUTBOX) + (outbox - 1) * field(frame, Field.OUTBOX_STRIDE)
+        stride, adds = field(step, Matrix.BLOCKS) * 64, 0
+    tokens = field(frame, Field.TOKENS)
+    for block in range(begin, end):
+        if field(step, Matrix.BITS) == 4:
+            multiply_4(frame, step, block, tokens, output, stride, adds)
+        else:
+            multiply_8(frame, step, block, tokens, output, stride, adds)
+
+
+@emitted(None, Int, Int, Int)
+def put_outputs(e: Emitter, found: Value, to: Value, adds: Value) -> None:
+    """16 outputs of a helper to where they belong."""
+    new = e.load(FLOATS, found)
+    e.store(e.b.select(e.b.icmp_signed("!=", adds, e.constant(0)), e.b.fadd(e.load(FLOATS, to), new), new), to)
+
+
+@compiled
+def take_over(block, helper, frame, step):
+    """A helper's outputs of a block to where they belong."""
+    found = field(frame, Field.OUTBOX) + (helper - 1) * field(frame, Field.OUTBOX_STRIDE)
+    for token in range(field(frame, Field.TOKENS)):
+        at = found + (token * field(step, Matrix.BLOCKS) + block) * 64
+        to = field(step, Matrix.OUTPUT) + token * field(step, Matrix.OUTPUT_STRIDE) + block * 64
+        put_outputs(at, to, field(step, Matrix.ADDS))
+
+
+@compiled
+def run(thread, threads, frame, step):
+    """This thread's blocks of rows, for all tokens.
+
+    For few tokens each thread has its share, which it reads from end to end. For many, whoever is done takes the next
+    block (the barrier counts them): cores are not alike, and not always undisturbed.
+    """
+    blocks, function = field(step, Matrix.BLOCKS), field(entry_of(frame, step), Entry.DO)
+    if threads > 1 and field(frame, Field.TOKENS) >= SHARED:
+        block = atomic_add(field(frame, Field.BARRIER) + TAKEN, 1)
+        while block < blocks:
+            call_do(function, block, block + 1, thread, 0, frame, step)
+            block = atomic_add(field(frame, Field.BARRIER) + TAKEN, 1)
+    else:
+        call_do(function, blocks * thread // threads, blocks * (thread + 1) // threads, thread, 0, frame, step)
+
+
+MATRIX = Operation(Matrix, run, Chunks(count, do, take_over, reads_texts=False))

@@ -1,0 +1,58 @@
+"""MIX: the parts of attention are joined and divided, and become the next matrix's values."""
+
+from __future__ import annotations
+
+from enum import auto
+
+from lmworks.kernels.emit.attention_page import join
+from lmworks.kernels.emit.scalars import compiled, field, long_at
+from lmworks.kernels.emit.vectors import FLOATS, SINGLE, Emitter, Int, Value, emitted
+from lmworks.kernels.frame import Field
+from lmworks.kernels.operation import Operands, Operation
+from lmworks.kernels.operations.attend import first_seen
+from lmworks.kernels.operations.quantise import put_groups
+
+
+class Mix(Operands):
+    """What MIX is told."""
+
+    HEADS = auto()
+    HEAD_DIM = auto()
+    WINDOW = auto()
+    """Tokens that each token sees; 0 for all before it."""
+
+
+@emitted(None, Int, Int, Int)
+def divide(e: Emitter, part: Value, width: Value, to: Value) -> None:
+    """The mix of a part, divided by the sum of its weights."""
+    inverse = e.splat(e.b.fdiv(e.constant(1.0, SINGLE), e.load(SINGLE, part, e.plus(e.times(width, 4), 4), align=4)))
+    with e.loop(0, e.b.sdiv(width, e.constant(16))) as lane:
+        place = e.times(lane, 64)
+        e.store(e.b.fmul(e.load(FLOATS, part, place), inverse), to, place)
+
+
+@compiled
+def run(thread, threads, frame, step):
+    """The heads, of whatever token, that are this thread's share: two at once where one is no whole group of 32."""
+    heads, width, window = field(step, Mix.HEADS), field(step, Mix.HEAD_DIM), field(step, Mix.WINDOW)
+    parts, mixed, size = field(frame, Field.PARTS), field(frame, Field.MIXED), width * 4 + 64
+    span = 1 if width % 32 == 0 else 2
+    scratch = field(frame, Field.SCRATCH) + thread * field(frame, Field.SCRATCH_STRIDE)
+    values, scales, sums = field(frame, Field.VALUES), field(frame, Field.SCALES), field(frame, Field.SUMS)
+    every = field(frame, Field.TOKENS) * (heads // span)
+    for number in range(every * thread // threads, every * (thread + 1) // threads):
+        token, head = number // (heads // span), number % (heads // span) * span
+        position = long_at(field(frame, Field.POSITIONS) + 8 * token)
+        last = (long_at(field(frame, Field.ENDS) + 8 * token) - 1) // 64
+        pages = last - first_seen(position, window) // 64 + 1
+        for one in range(span):
+            part = mixed + (token * heads + head + one) * parts * size
+            if parts > 1:
+                for share in range(1, pages):
+                    join(part, part + share * size, width)
+            divide(part, width, scratch + one * width * 4)
+        at, to = token * field(frame, Field.SCALES_STRIDE), values + token * field(frame, Field.VALUES_STRIDE)
+        put_groups(scratch, head * width // 32, span * width // 32, to, scales + at, sums + at)
+
+
+MIX = Operation(Mix, run)

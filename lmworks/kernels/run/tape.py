@@ -1,0 +1,254 @@
+"""A network read out as a tape: the table of steps that compute its hidden states, logits and next tokens.
+
+Residual stream, pre-norm                             post-norm
+    NORM  MATRIX qkv  HEADS ATTEND MIX  MATRIX output     MATRIX qkv  HEADS ATTEND MIX  MATRIX output  NORM
+    NORM  MATRIX up   ACTIVATE          MATRIX down       MATRIX up   ACTIVATE          MATRIX down    NORM
+
+A MATRIX that ends a part adds to the stream. Each MATRIX reads the 8-bit values that the step before it left.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from lmworks.kernels.frame import WORDS
+from lmworks.kernels.operation import Step
+from lmworks.kernels.operations.activate import activate_step
+from lmworks.kernels.operations.attend import Attend
+from lmworks.kernels.operations.choose import Choose
+from lmworks.kernels.operations.embed import embed_step
+from lmworks.kernels.operations.follow import Follow
+from lmworks.kernels.operations.follow_guesses import FollowGuesses
+from lmworks.kernels.operations.heads import Heads
+from lmworks.kernels.operations.keep import keep_step
+from lmworks.kernels.operations.matrix import Matrix, multiply
+from lmworks.kernels.operations.mix import Mix
+from lmworks.kernels.operations.norm import Norm, norm_step
+from lmworks.kernels.operations.position import Position
+from lmworks.kernels.operations.quantise import quantise_step
+from lmworks.kernels.run.buffers import Buffers
+from lmworks.kernels.run.library import library
+from lmworks.kernels.run.weights import Weights
+from lmworks.models.attention import Attention
+from lmworks.models.block import Block
+from lmworks.models.network import Network
+
+Table = Int[np.ndarray, "steps words"]
+"""Steps as the interpreter reads them, [steps, WORDS]."""
+
+
+@dataclass(frozen=True)
+class Tapes:
+    """The tapes that a network is run with; those that end with the head are None where it has none."""
+
+    hidden: Table
+    """Hidden states after the last norm, in the stream."""
+    reading: Table
+    """Keys and values alone."""
+    whole: Table | None
+    """Logits of all tokens; `send_logits` says where they go."""
+    last: Table | None
+    """Logits of the tokens that the frame keeps: only these go through the rest of the last block after its keys and
+    values."""
+    writing: Table | None
+    """Logits of all tokens, then the choice of the next ones, which are read in the next round; `choose_from` says
+    where the logits are."""
+    guessing: Table | None
+    """The same for one row that guesses what follows."""
+
+
+@dataclass(frozen=True)
+class Room:
+    """Where threads choose tokens (frame.py)."""
+
+    address: int
+    thread_bytes: int
+
+
+def tapes(weights: Weights, buffers: Buffers, room: Room | None) -> Tapes:
+    """The tapes that work in these buffers; `room` is None for a network without a head."""
+    steps = hidden_steps(weights, buffers)
+    hidden = table(steps)
+    reading = hidden[: max(number for number, one in enumerate(steps) if one.operation is Attend)]
+    if room is None:
+        return Tapes(hidden, reading, None, None, None, None)
+    head = table(head_steps(weights, buffers.stream, 0, 0))
+    keep = table([keep_step(_of_each_token(weights, buffers))])
+    choose = Choose.step(
+        logits=0, logits_stride=0, vocabulary=weights.head.rows, room=room.address, room_bytes=room.thread_bytes
+    )
+    return Tapes(
+        hidden,
+        reading,
+        whole=np.concatenate([hidden, head]),
+        last=np.concatenate([reading, keep, hidden[len(reading) :], head]),
+        writing=np.concatenate([hidden, head, table([choose, Follow.step()])]),
+        guessing=np.concatenate([hidden, head, table([choose, FollowGuesses.step()])]),
+    )
+
+
+def table(steps: Sequence[Step]) -> Table:
+    """Steps in words of equal number."""
+    numbers = library().numbers
+    rows = [[numbers[one.operation], *one.operands] for one in steps]
+    return np.array([row + [0] * (WORDS - len(row)) for row in rows], np.int64)
+
+
+def send_logits(tape: Table, address: int, stride: int) -> None:
+    """Say where a tape that ends with the head puts its logits: float32 rows, `stride` bytes apart."""
+    tape[-1, Matrix.OUTPUT], tape[-1, Matrix.OUTPUT_STRIDE] = address, stride
+
+
+def choose_from(tape: Table, address: int, stride: int) -> None:
+    """The same for a tape that chooses tokens, which reads them there."""
+    head, choose, _ = tape[-3:]
+    if choose.item(Choose.LOGITS) != address:
+        head[Matrix.OUTPUT], head[Matrix.OUTPUT_STRIDE] = address, stride
+        choose[Choose.LOGITS], choose[Choose.LOGITS_STRIDE] = address, stride
+
+
+def hidden_steps(weights: Weights, buffers: Buffers) -> list[Step]:
+    """The steps that leave the hidden states in the stream."""
+    network, stream = weights.network, buffers.stream.ctypes.data
+    steps = _embedding(weights, stream)
+    if network.config.norm_place != "before":
+        first = weights.matrix("blocks.0.attention.qkv.weight")
+        steps.append(quantise_step(first, stream, network.config.dim * 4))
+    for layer, block in enumerate(network.blocks):
+        steps += _block(weights, buffers, block, layer)
+    if not isinstance(network.norm, nn.Identity):
+        steps.append(norm_step(weights, "norm", network.norm, stream, kept=stream))
+    return steps
+
+
+def head_steps(weights: Weights, rows: Float[np.ndarray, "rows dim"], output: int, stride: int) -> list[Step]:
+    """Logits of hidden states."""
+    factor = weights.network.config.head_scale or 1.0
+    return [
+        quantise_step(weights.head, rows.ctypes.data, rows.strides[0], factor),
+        multiply(weights.head, output, stride, weights.vector("head_bias")),
+    ]
+
+
+def _of_each_token(weights: Weights, buffers: Buffers) -> list[np.ndarray]:
+    """What each token has when the last block's keys and values are there, and goes on with."""
+    return [buffers.stream, buffers.qkv, *([buffers.up] if weights.network.config.parallel else [])]
+
+
+def _embedding(weights: Weights, stream: int) -> list[Step]:
+    """Tokens' embeddings, scaled, normed and with positions added as the config says."""
+    network, config = weights.network, weights.network.config
+    factor = config.dim**0.5 if config.scale_embedding and config.embedding_norm != "rms" else 1.0
+    steps = [embed_step(weights.matrix("embedding.weight"), factor)]
+    if config.embedding_norm == "rms":
+        ones = torch.full((config.dim,), config.dim**0.5 if config.scale_embedding else 1.0)
+        weight = weights.keep("embedding_norm.ones", ones)
+        steps.append(
+            Norm.step(
+                weight=weight,
+                bias=0,
+                dim=config.dim,
+                eps=config.norm_eps,
+                centred=0,
+                source=stream,
+                kept=stream,
+                outliers=0,
+            )
+        )
+    if (places := _places(network)) is not None:
+        address, weights.places = weights.keep("places", places), len(places)
+        steps.append(Position.step(table=address, dim=config.dim))
+    if network.embedding_norm is not None:
+        steps.append(norm_step(weights, "embedding_norm", network.embedding_norm, stream, kept=stream))
+    return steps
+
+
+def _places(network: Network) -> Tensor | None:
+    """What is added to the embedding at each position, the first segment's embedding included."""
+    config, places = network.config, None
+    if network.encoding.acts_on == "embedding":
+        every = torch.arange(config.context)[None]
+        places = network.encoding.added(config, network.position_part, every)[0].float()
+    if network.segment is None:
+        return places
+    segment = network.segment.weight[0].float()
+    return (torch.zeros(config.context, config.dim) if places is None else places) + segment
+
+
+def _block(weights: Weights, buffers: Buffers, block: Block, layer: int) -> list[Step]:
+    config, path, stream = weights.network.config, f"blocks.{layer}", buffers.stream.ctypes.data
+    attention_norm = (weights, f"{path}.attention_norm", block.attention_norm, stream)
+    feed_forward_norm = (weights, f"{path}.feed_forward_norm", block.feed_forward_norm, stream)
+    attend = _attention(weights, buffers, block.attention, f"{path}.attention", layer)
+    up, down = _feed_forward(weights, buffers, f"{path}.feed_forward")
+    inner = weights.matrix(f"{path}.feed_forward.up.weight")
+    if config.norm_place == "after":
+        following = weights.matrices.get(f"blocks.{layer + 1}.attention.qkv.weight")
+        last = norm_step(*feed_forward_norm, kept=stream, read_by=following)
+        return [*attend, norm_step(*attention_norm, kept=stream, read_by=inner), *up, *down, last]
+    first = norm_step(*attention_norm, read_by=weights.matrix(f"{path}.attention.qkv.weight"))
+    second = norm_step(*feed_forward_norm, read_by=inner)
+    return [second, *up, first, *attend, *down] if config.parallel else [first, *attend, second, *up, *down]
+
+
+def _linear(weights: Weights, buffers: Buffers, path: str, output: int, stride: int, adds: bool = False) -> list[Step]:
+    """The steps of a linear layer, with its bias and its adapter."""
+    matrix, bias = weights.matrix(f"{path}.weight"), weights.vector(f"{path}.bias")
+    adapter = weights.adapters.get(path) if weights.adapted else None
+    if adapter is None:
+        return [multiply(matrix, output, stride, bias, adds)]
+    bottleneck = buffers.scales.ctypes.data + adapter.offset
+    return [
+        multiply(adapter.down, bottleneck, buffers.scales.strides[0]),
+        multiply(matrix, output, stride, bias, adds, adapter.table.ctypes.data),
+    ]
+
+
+def _attention(weights: Weights, buffers: Buffers, attention: Attention, path: str, layer: int) -> list[Step]:
+    config, stream = weights.network.config, buffers.stream.ctypes.data
+    width, window = config.head_dim, attention.window or 0
+    query_norm = key_norm = 0
+    if config.qk_norm:
+        query_norm, key_norm = (
+            weights.vector(f"{path}.{one}.weight") or weights.keep(f"{path}.{one}", torch.ones(width))
+            for one in ("query_norm", "key_norm")
+        )
+    heads = {
+        "qkv": buffers.qkv.ctypes.data,
+        "qkv_stride": buffers.qkv_rows * 4,
+        "heads": config.heads,
+        "kv_heads": config.kv_heads,
+        "head_dim": width,
+        "layer": layer,
+    }
+    return [
+        *_linear(weights, buffers, f"{path}.qkv", heads["qkv"], heads["qkv_stride"]),
+        Heads.step(
+            **heads,
+            half=(config.rotary_dim or width) // 2 if attention.rotates else 0,
+            query_norm=query_norm,
+            key_norm=key_norm,
+            eps=config.norm_eps,
+            scale=config.attention_scale or width**-0.5,
+        ),
+        Attend.step(**heads, window=window),
+        Mix.step(heads=config.heads, head_dim=width, window=window),
+        *_linear(weights, buffers, f"{path}.output", stream, config.dim * 4, adds=True),
+    ]
+
+
+def _feed_forward(weights: Weights, buffers: Buffers, path: str) -> tuple[list[Step], list[Step]]:
+    """The steps that go up, and those that come down again."""
+    config, stream = weights.network.config, buffers.stream.ctypes.data
+    inner, stride = buffers.up.ctypes.data, buffers.up_rows * 4
+    read_by = weights.matrix(f"{path}.down.weight")
+    return _linear(weights, buffers, f"{path}.up", inner, stride), [
+        activate_step(config.activation, inner, stride, config.hidden_dim, config.gated, read_by),
+        *_linear(weights, buffers, f"{path}.down", stream, config.dim * 4, adds=True),
+    ]

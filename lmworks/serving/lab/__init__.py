@@ -1,0 +1,1 @@
+"""What a server shows of the lab: the claims and their verdicts."""

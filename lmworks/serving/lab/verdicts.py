@@ -1,0 +1,17 @@
+"""What the lab found about claims, for pages that let people try them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from lmworks.lab import store
+
+
+def verdicts(claims: Mapping[int, str]) -> list[str]:
+    """A line for each claim (its number and what it is about) that has a stored result."""
+    found = [(number, about, store.stored(number)) for number, about in claims.items()]
+    return [
+        f"Claim {number}, on {about}: {finding.verdict} (lmworks lab {number} --show)"
+        for number, about, finding in found
+        if finding is not None
+    ]

@@ -1,0 +1,25 @@
+"""What is known of a request when it is over, for the log and the counts."""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass, field
+
+from lmworks.serving.api.work import Work
+
+RECORD = "lmworks.record"
+"""Where a request's record lies in its ASGI scope."""
+
+
+@dataclass
+class Record:
+    """One request."""
+
+    id: str = field(default_factory=lambda: f"req-{secrets.token_hex(8)}")
+    status: int = 499
+    """What was answered; as nginx has it, 499 where the client left before."""
+    work: Work | None = None
+    keeps_text: bool = False
+    """Whether the log is to hold what was asked."""
+    text: str | None = None
+    """What was asked."""

@@ -1,0 +1,55 @@
+"""CSV: a table whose cells are parted by commas, semicolons or tabs."""
+
+from __future__ import annotations
+
+import csv
+import itertools
+from collections.abc import Iterator
+from pathlib import Path
+
+from lmworks.text import records
+from lmworks.text.formats.format import Format, Found
+from lmworks.text.formats.table import NUMBER, documents
+from lmworks.text.plain import LINE_LIMIT, UnreadableError, check_line, inspect
+
+
+def read(path: Path, name: str) -> Found:
+    """A document for each row."""
+    found = inspect(path)
+    check_line(found.longest_line)
+    earlier = csv.field_size_limit(LINE_LIMIT)
+    try:
+        titles = next(_rows(path, found.encoding), None)
+        if titles is not None:
+            has_titles = _is_header(titles)
+            names = [title.strip() if has_titles else f"column {at}" for at, title in enumerate(titles, 1)]
+
+            def rows() -> Iterator[dict[str, str]]:
+                body = itertools.islice(_rows(path, found.encoding), int(has_titles), None)
+                return (dict(zip(names, row, strict=False)) for row in body)
+
+            yield from documents(names, rows, name)
+    except csv.Error as error:
+        raise UnreadableError(f"not a CSV table ({error})") from None
+    finally:
+        csv.field_size_limit(earlier)
+
+
+def _rows(path: Path, encoding: str) -> Iterator[list[str]]:
+    with path.open(encoding=encoding, newline="") as file:
+        first = file.readline()
+        file.seek(0)
+        yield from (row for row in csv.reader(file, delimiter=max(",;\t", key=first.count)) if row)
+
+
+def _is_header(cells: list[str]) -> bool:
+    """Titles are short, distinct and no numbers; only the first may be empty (an index that pandas wrote)."""
+    return bool(records.fields(cells)) or (
+        len(set(cells)) == len(cells)
+        and all(len(cell) <= 60 for cell in cells)
+        and all(cells[1:])
+        and not any(NUMBER.fullmatch(cell) for cell in cells)
+    )
+
+
+CSV = Format("csv", (".csv",), read)

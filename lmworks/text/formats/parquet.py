@@ -1,0 +1,45 @@
+"""Parquet tables (extra `docs`)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from lmworks.text import records
+from lmworks.text.formats.format import Format, Found, first_line, package
+from lmworks.text.formats.table import documents
+from lmworks.text.plain import FILE_LIMIT, MEBIBYTE, UnreadableError, check_size
+
+EXPANDED_LIMIT = 4 * FILE_LIMIT
+"""Bytes of text out of one compressed file."""
+
+
+def read(path: Path, name: str) -> Found:
+    """A document for each row."""
+    check_size(path)
+    arrow, parquet = package("pyarrow"), package("pyarrow.parquet")
+    try:
+        table = parquet.ParquetFile(path)
+        texts = [
+            field.name
+            for field in table.schema_arrow
+            if arrow.types.is_string(field.type) or arrow.types.is_large_string(field.type)
+        ]
+        used = records.fields(table.schema_arrow.names) or tuple(texts)
+        yield from documents(used, lambda: _rows(table, used), name)
+    except (arrow.ArrowException, OSError, UnicodeDecodeError) as error:
+        raise UnreadableError(f"not a Parquet file that can be read ({first_line(error)})") from None
+
+
+def _rows(table: Any, columns: tuple[str, ...]) -> Iterator[dict[str, Any]]:
+    """Few rows at a time: one repeated value may make gigabytes out of a small file."""
+    characters = 0
+    for batch in table.iter_batches(batch_size=64, columns=list(columns)):
+        characters += batch.nbytes
+        if characters > EXPANDED_LIMIT:
+            raise UnreadableError(f"more than {EXPANDED_LIMIT // MEBIBYTE:,} MiB of text; split it")
+        yield from batch.to_pylist()
+
+
+PARQUET = Format("parquet", (".parquet",), read)

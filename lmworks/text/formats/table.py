@@ -1,0 +1,40 @@
+"""Rows of a table as documents: records where the columns are understood, else the column with the most words."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator
+from typing import Any
+
+from lmworks.text import records
+from lmworks.text.document import Document
+from lmworks.text.formats.format import Found
+from lmworks.text.plain import UnreadableError, newlines
+
+NUMBER = re.compile(r"\s*[-+]?[\d.,]+(?:[eE][-+]?\d+)?\s*")
+
+
+def documents(titles: Collection[str], rows: Callable[[], Iterator[dict[str, Any]]], name: str) -> Found:
+    """Rows that are understood as records, else the column with the most words, named in the source.
+
+    `rows` starts over at each call, so that a table of numbers is never held in memory.
+    """
+    if records.fields(titles):
+        for number, row in enumerate(rows(), 1):
+            try:
+                yield records.document(row, f"{name}#{number}")
+            except UnreadableError as reason:
+                yield UnreadableError(f"row {number}: {reason}")
+        return
+    words, characters = Counter[str](), Counter[str]()
+    for row in rows():
+        for title, cell in row.items():
+            if cell and not NUMBER.fullmatch(cell):
+                words[title] += len(cell.split())
+                characters[title] += len(cell)
+    if not words:
+        raise UnreadableError("no column of text")
+    column = max(words, key=lambda title: (words[title], characters[title]))
+    for number, row in enumerate(rows(), 1):
+        yield Document(newlines(row.get(column) or ""), f"{name}:{column}#{number}")

@@ -1,0 +1,125 @@
+"""What a scheduler does where the runner changes under it: weights that are others, a compiled path that fails."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+import tiny
+
+from lmworks.basics import progress
+from lmworks.generation.decoding import decode, start
+from lmworks.generation.engine import Engine
+from lmworks.generation.guessing import Lookup
+from lmworks.generation.request import LogprobOptions
+from lmworks.generation.scheduler import Scheduler
+from lmworks.generation.strategies import Beam, Contrastive, Greedy, Sample
+from lmworks.kernels import CompiledRunner, choice, unavailable
+from lmworks.language_model import LanguageModel
+from lmworks.models.torch_runner import TorchRunner
+
+compiles = pytest.mark.skipif(unavailable() is not None, reason=str(unavailable()))
+SHAPE = {"dim": 64, "heads": 4, "kv_heads": 2, "head_dim": 16, "hidden_dim": 96, "context": 64}
+KINDS: dict[str, dict] = {
+    "greedy": {},
+    "drawn": {"strategy": Sample(seed=3)},
+    "beams": {"strategy": Beam(width=3)},
+    "groups of beams": {"strategy": Beam(width=4, groups=2, diversity_penalty=0.5)},
+    "contrastive": {"strategy": Contrastive(top_k=3)},
+    "guesses": {"strategy": Greedy(min_new_tokens=30), "guess": Lookup(match=1)},
+    "a window that slides": {"strategy": Greedy(min_new_tokens=90), "max_new_tokens": 90, "window": "slide"},
+    "log-probabilities of the prompt": {"logprobs": LogprobOptions(2, prompt=True)},
+}
+
+
+class Flips(TorchRunner):
+    """A runner whose keys and values go bad at every few steps."""
+
+    steps = 0
+
+    @property
+    def weights_version(self) -> int:  # type: ignore[override]
+        """Another one each eleventh time that somebody asks."""
+        self.steps += 1
+        return self.steps // 11
+
+
+@pytest.mark.parametrize("arrangement", ["decoder", "encoder-decoder"])
+def test_texts_go_on_where_keys_and_values_are_invalid_all_the_time(arrangement: str):
+    """Prompts in parts and rows of every kind are read again, and write what they would have written."""
+    model = tiny.language_model(seed=4, **SHAPE, arrangement=arrangement)
+    kinds = {name: said for name, said in KINDS.items() if arrangement == "decoder" or "window" not in name}
+    expected, found = [], []
+    for runner in (model.runner, Flips(model.network)):
+        asked = [
+            start(model.request("abcabc"[: 2 + at], **{"max_new_tokens": 30} | said), runner)
+            for at, said in enumerate(kinds.values())
+        ]
+        scheduler = Scheduler(runner, chunk=3)
+        for one in asked:
+            scheduler.add([one])
+        while scheduler.busy:
+            scheduler.step()
+        (expected if runner is model.runner else found).extend(asked)
+    assert isinstance(runner, Flips) and runner.steps > 100
+    for one, other in zip(expected, found, strict=True):
+        assert other.error is None and (other.tokens, other.finish, other.text) == (one.tokens, one.finish, one.text)
+        assert other.logprobs == pytest.approx(one.logprobs, abs=1e-4)
+        assert [token.id for token in other.prompt_tokens] == [token.id for token in one.prompt_tokens]
+
+
+def compiled_model() -> LanguageModel:
+    model = tiny.language_model(seed=4, **SHAPE)
+    model.runner = CompiledRunner(model.network.requires_grad_(False), 8)
+    return model
+
+
+@compiles
+@pytest.mark.parametrize("runs", [0, 1, 2, 5])
+def test_a_compiled_path_that_fails_on_the_way_says_so_once_and_goes_on_in_pytorch(
+    runs: int, monkeypatch: pytest.MonkeyPatch
+):
+    """While it reads, while it writes, for many at once: what was written stays, and PyTorch writes the rest."""
+    monkeypatch.setattr(progress, "_said", set())
+    model, counted = compiled_model(), itertools.count()
+    go = model.runner.compiled._go
+
+    def failing(*said: object) -> None:
+        if next(counted) >= runs:
+            raise RuntimeError("a thread was lost")
+        go(*said)
+
+    monkeypatch.setattr(model.runner.compiled, "_go", failing)
+    with pytest.warns(UserWarning, match="the compiled path failed .*a thread was lost.* PyTorch") as said:
+        answers = [model.generate("abc", Greedy(min_new_tokens=40), max_new_tokens=40)]
+        with Engine(model, seats=9, chunk=16) as engine:
+            handles = [engine.submit("xy" * 9, how.get("strategy"), max_new_tokens=20) for how in KINDS.values()]
+            answers += [handle.answer(60) for handle in handles]
+    assert len(said) == 1 and not model.runner.own_threads()
+    plain = TorchRunner(model.network)
+    first = answers[0].tokens
+    for known in range(len(first)):  # where PyTorch took over, it wrote the rest
+        rest = start(model.request([*answers[0].prompt, *first[:known]], Greedy(min_new_tokens=40), 40 - known), plain)
+        for _ in decode(plain, [rest]):
+            pass
+        if rest.tokens == first[known:]:
+            break
+    assert known <= 8 * runs and (known == 0 or runs)
+    model.runner = plain
+    for answer, how in zip(answers[1:], KINDS.values(), strict=True):
+        if getattr(how.get("strategy"), "seed", 0) is not None:
+            assert answer.tokens == model.generate("xy" * 9, how.get("strategy"), max_new_tokens=20).tokens
+
+
+@compiles
+def test_a_compiled_path_that_cannot_be_made_says_so_and_pytorch_runs(monkeypatch: pytest.MonkeyPatch):
+    def fails(*_: object) -> None:
+        raise OSError("no room for a thread")
+
+    monkeypatch.setattr(progress, "_said", set())
+    monkeypatch.setattr(choice, "CompiledRunner", fails)
+    model = tiny.language_model(seed=4, **SHAPE)
+    model.network.requires_grad_(False)
+    with pytest.warns(UserWarning, match="could not be compiled .*no room for a thread.* PyTorch runs it"):
+        model.choose_runner("int8")
+    assert isinstance(model.runner, TorchRunner) and model.generate("a", max_new_tokens=3).tokens
