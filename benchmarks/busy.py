@@ -1,11 +1,12 @@
 """PyTorch beside a busy machine: a LoRA step, writing and evaluating, alone and beside two processes that never rest.
 
-python -m benchmarks.busy                        # all three, 3 rounds, as lmworks waits and as libgomp does by itself
-python -m benchmarks.busy lora --rounds 5
+python -m benchmarks.busy                        # all three, 5 rounds, as lmworks waits and as libgomp does by itself
+python -m benchmarks.busy lora --rounds 8
 python -m benchmarks.busy lora --spin 0 1000 10000 300000
 
-Each round runs each number of busy rounds (GOMP_SPINCOUNT) in a process of its own, in turn. Tokens a second, medians;
-"share" is busy / quiet. Two busy processes on two cores leave half of them: 0.5.
+Each number of busy rounds (GOMP_SPINCOUNT) has a process of its own; all are loaded, and work in turn for some seconds
+each, quiet and busy. Tokens a second, medians; "share" is busy / quiet: two busy processes on two cores leave half, 0.5.
+"others" is what else ran meanwhile, in cores: a round with more than 0.2 says little, and is left out if others remain.
 """
 
 from __future__ import annotations
@@ -18,20 +19,25 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
 
 from lmworks.basics.openmp import ROUNDS
 
-ROWS, CONTEXT, RANK = 2, 256, 8
+BUSY = 2
+"""Processes that never rest."""
+ROWS, CONTEXT, RANK = 1, 256, 8
 PROMPT, NEW = 64, 16
-SECONDS = 6.0
-"""How long each of the two is timed."""
+SECONDS = 4.0
+"""How long a process works at a time, at least."""
+DISTURBED = 0.2
+"""Cores that others may use in a round that counts."""
 LIBGOMP = 300_000
 """Rounds that libgomp waits busily unless told otherwise."""
 
 
 def lora() -> tuple[Callable[[], object], int]:
-    """A LoRA step in float32 on 2 x 256 tokens: rank 8 on all linear layers, AdamW."""
+    """A LoRA step in float32 on 256 tokens: rank 8 on all linear layers, AdamW."""
     from lmworks.basics.memory import keep_freed_memory
 
     keep_freed_memory()
@@ -82,71 +88,108 @@ def evaluate() -> tuple[Callable[[], object], int]:
 WORKLOADS = {"lora": lora, "generate": generate, "evaluate": evaluate}
 
 
+def serve(name: str) -> None:
+    """Load a workload; then work whenever a line comes in, and answer with [tokens, seconds]."""
+    work, tokens = WORKLOADS[name]()
+    work()
+    print("ready", flush=True)
+    for _ in sys.stdin:
+        done, begun = 0, time.perf_counter()
+        while time.perf_counter() - begun < SECONDS:
+            work()
+            done += tokens
+        print(json.dumps([done, time.perf_counter() - begun]), flush=True)
+
+
 @contextmanager
-def busy(processes: int = 2) -> Iterator[None]:
+def served(name: str, spin: int) -> Iterator[subprocess.Popen[str]]:
+    """A process that has loaded a workload and waits."""
+    command = [sys.executable, "-W", "ignore", "-m", "benchmarks.busy", "--serve", name]
+    environment = os.environ | {"GOMP_SPINCOUNT": str(spin)}
+    process = subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout is not None
+        if process.stdout.readline() != "ready\n":
+            sys.exit(f"{name} failed")
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+@contextmanager
+def busy(processes: int) -> Iterator[list[int]]:
     """Other processes that compute without rest."""
     started = [subprocess.Popen([sys.executable, "-S", "-c", "while True: pass"]) for _ in range(processes)]
-    time.sleep(0.5)
+    time.sleep(0.3)
     try:
-        yield
+        yield [process.pid for process in started]
     finally:
         for process in started:
             process.kill()
             process.wait()
 
 
-def rate(work: Callable[[], object], tokens: int) -> float:
-    """Tokens a second over some seconds, after a repetition that is not counted."""
-    work()
-    times = 0
-    begun = time.perf_counter()
-    while time.perf_counter() - begun < SECONDS:
-        work()
-        times += 1
-    return tokens * times / (time.perf_counter() - begun)
+def processor_seconds(pids: list[int]) -> float:
+    """What all processes but these have used so far."""
+    tick = os.sysconf("SC_CLK_TCK")
+    user, nice, system, _, _, interrupts, soft = map(int, Path("/proc/stat").read_text().split()[1:8])
+    own = 0
+    for pid in pids:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        own += int(fields[11]) + int(fields[12])
+    return (user + nice + system + interrupts + soft - own) / tick
 
 
-def one(name: str) -> None:
-    """Time a workload in this process."""
-    work, tokens = WORKLOADS[name]()
-    quiet = rate(work, tokens)
-    with busy():
-        beside = rate(work, tokens)
-    print(json.dumps({"quiet": quiet, "busy": beside}))
+def work(process: subprocess.Popen[str], processes: int) -> tuple[float, float]:
+    """Tokens a second beside this many busy processes, and the cores that others used."""
+    assert process.stdin is not None and process.stdout is not None
+    with busy(processes) as started:
+        pids = [process.pid, *started]
+        before = processor_seconds(pids)
+        process.stdin.write("\n")
+        process.stdin.flush()
+        tokens, seconds = json.loads(process.stdout.readline())
+        return tokens / seconds, (processor_seconds(pids) - before) / seconds
 
 
-def measure(name: str, spin: int) -> dict[str, float]:
-    """The same in a process of its own."""
-    command = [sys.executable, "-W", "ignore", "-m", "benchmarks.busy", "--one", name]
-    environment = os.environ | {"GOMP_SPINCOUNT": str(spin)}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    if done.returncode:
-        sys.exit(f"{name} failed:\n{done.stderr}")
-    return json.loads(done.stdout.splitlines()[-1])
+def middle(runs: list[tuple[float, float]]) -> tuple[float, int]:
+    """The median rate of the rounds that nobody disturbed, or of all where there are none; and their number."""
+    calm = [rate for rate, others in runs if others <= DISTURBED] or [rate for rate, _ in runs]
+    return statistics.median(calm), len(calm)
+
+
+def measure(name: str, spins: list[int], rounds: int) -> None:
+    """Alternate the settings and print their medians."""
+    runs: dict[tuple[int, int], list[tuple[float, float]]] = {}
+    with ExitStack() as stack:
+        processes = {spin: stack.enter_context(served(name, spin)) for spin in spins}
+        for _ in range(rounds):
+            for others in (0, BUSY):
+                for spin, process in processes.items():
+                    runs.setdefault((spin, others), []).append(work(process, others))
+    for spin in spins:
+        (quiet, n), (beside, m) = middle(runs[spin, 0]), middle(runs[spin, BUSY])
+        print(
+            f"{name:<9} spin {spin:>7,}  quiet {quiet:7.1f} (n {n})  busy {beside:7.1f} (n {m}) tok/s  "
+            f"share {beside / quiet:.2f}",
+            flush=True,
+        )
 
 
 def main() -> None:
-    """Alternate the settings and print their medians."""
+    """Time each workload."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("workloads", nargs="*", help=f"{', '.join(WORKLOADS)}; all unless given")
-    parser.add_argument("--rounds", type=int, default=3, help="how often each setting is run")
+    parser.add_argument("--rounds", type=int, default=5, help="how often each setting is run")
     parser.add_argument("--spin", type=int, nargs="+", default=[LIBGOMP, ROUNDS], help="rounds of waiting busily")
-    parser.add_argument("--one", help=argparse.SUPPRESS)
+    parser.add_argument("--serve", help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if options.one:
-        one(options.one)
+    if options.serve:
+        serve(options.serve)
         return
     for name in options.workloads or WORKLOADS:
-        runs: dict[int, list[dict[str, float]]] = {spin: [] for spin in options.spin}
-        for _ in range(options.rounds):
-            for spin in options.spin:
-                runs[spin].append(measure(name, spin))
-        for spin, found in runs.items():
-            quiet, beside = (statistics.median(run[kind] for run in found) for kind in ("quiet", "busy"))
-            print(
-                f"{name:<9} spin {spin:>7,}  quiet {quiet:7.1f}  busy {beside:7.1f} tok/s  share {beside / quiet:.2f}",
-                flush=True,
-            )
+        measure(name, options.spin, options.rounds)
 
 
 if __name__ == "__main__":
