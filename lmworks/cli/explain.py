@@ -19,7 +19,12 @@ from lmworks.cli.verb import Verb, verb, verbs
 if TYPE_CHECKING:
     from lmworks.basics.config import Config
 
-PARTS = ("lmworks.adaptation.methods", "lmworks.generation.filters")
+PARTS = (
+    "lmworks.objectives.kinds",
+    "lmworks.training.optimisers",
+    "lmworks.adaptation.methods",
+    "lmworks.generation.filters",
+)
 """Folders whose files declare parts with a `name` and `settings`."""
 
 

@@ -112,7 +112,7 @@ class GroupedCommand(TyperCommand):
 
 
 def _sections(formatter: Any, rows: Mapping[str, list[tuple[str, str]]]) -> None:
-    """Lists under their headings, all with columns of the same width."""
+    """Lists of names and what they are, under their headings."""
     for heading, records in rows.items():
         if records:
             with formatter.section(heading):

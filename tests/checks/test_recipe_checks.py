@@ -175,7 +175,7 @@ def test_7_labels_that_are_not_shifted(trial: Trial, monkeypatch: pytest.MonkeyP
         return dataclasses.replace(made, labels=made.tokens)
 
     monkeypatch.setattr(Windows, "batch", unshifted)
-    failed(recipes.labels(trial), "the labels and the next tokens part at row 0")
+    failed(recipes.labels(trial), "the labels and the next tokens differ at row 0")
 
 
 def test_7_labels_of_packed_documents_end_with_them():
@@ -203,7 +203,7 @@ def test_19_a_mean_of_means(trial: Trial, monkeypatch: pytest.MonkeyPatch):
         return Averaging()
 
     monkeypatch.setattr(recipes, "objective_of", averaging)
-    failed(recipes.split_step(trial), "the gradients of rows at once and one by one part at")
+    failed(recipes.split_step(trial), "the gradients of rows at once and one by one differ at")
 
 
 def test_24_norms_that_decay(trial: Trial, monkeypatch: pytest.MonkeyPatch):
@@ -211,7 +211,7 @@ def test_24_norms_that_decay(trial: Trial, monkeypatch: pytest.MonkeyPatch):
         return [{"params": list(parameters.values()), "names": list(parameters), "weight_decay": 0.1, "highest": 1.0}]
 
     monkeypatch.setattr(optimiser, "groups", everything)
-    failed(recipes.decay(trial), "what decays and matrices part at")
+    failed(recipes.decay(trial), "what decays and matrices differ at")
 
 
 def test_24_matrices_that_no_optimiser_has(trial: Trial, monkeypatch: pytest.MonkeyPatch):
