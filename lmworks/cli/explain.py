@@ -108,7 +108,7 @@ def parts() -> dict[str, Explainable]:
     """Every declared part that has settings, by its name."""
     kind: Any = Explainable
     found = {name: part for room in PARTS for name, part in declared(room, kind).items()}
-    return {name: part for name, part in found.items() if part.settings.model_fields}
+    return {name: part for name, part in found.items() if getattr(part.settings, "model_fields", None)}
 
 
 @runtime_checkable
