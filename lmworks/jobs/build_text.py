@@ -33,7 +33,8 @@ def read_text(recipe: Recipe, say: Say) -> Split:
     reading, parts = read_split(recipe.data.text, recipe.data.held_out)
     say_skipped(reading, say)
     sizes = ", ".join(
-        f"{name} {len(side):,} documents, {sum(len(one.text.encode()) for one in side) / 1e3:,.0f} KB"
+        f"{name} {len(side):,} document{'s' * (len(side) != 1)}, "
+        f"{sum(len(one.text.encode()) for one in side) / 1e3:,.0f} KB"
         for name, side in (("train", parts.train), ("held out", parts.held_out))
     )
     say(f"text           {reading.name}: {sizes}")
