@@ -24,7 +24,7 @@ from benchmarks.work import Facts, Side, Work
 from lmworks.basics.declared import declared
 
 HOPELESS = 1.3
-"""A format that was so many times worse than its program's best in the first round is not run again."""
+"""A format that is this many times worse than its program's best in the first round is not run again."""
 
 README = (
     ["benchmarks.compiled", "one stream, whole program", "prompt of 512"],
