@@ -47,8 +47,8 @@ FEW = 2
 SHORT = 32
 """Tokens of the rows that it is tried with."""
 LEAST = 4
-"""A run fails that validates on less than this part of what was asked for: a text that was split by the same hash before
-has next to nothing left below the bound."""
+"""A run fails that validates on less than one part in LEAST of what was asked for: a text that the same hash has split
+before has next to nothing below the bound."""
 NOISE = 0.02
 """Deviation of what is added to each weight of that network."""
 CHEAP = 20_000_000
@@ -140,7 +140,7 @@ class Trial:
     @cached_property
     def model(self) -> LanguageModel:
         """The network of `small` with the tokenizer, answering. Every weight is moved a little: where a part begins at
-        zero, nothing behind it would have a gradient."""
+        zero, nothing before it would have a gradient."""
         made = network_of(self.small, self.tokenizer, self.packed).eval()
         generator = torch.Generator().manual_seed(0)
         with torch.no_grad():
@@ -149,7 +149,7 @@ class Trial:
         return LanguageModel(made, self.tokenizer)
 
     def uneven_rows(self) -> Rows:
-        """Three rows of SHORT tokens, of a half and of a quarter; where rows are not cut from a stream, its first three."""
+        """Three rows, of SHORT tokens, a half and a quarter; the first three where rows are not cut from a stream."""
         rows = self.few_rows
         if not isinstance(rows, ShardRows):
             return rows

@@ -102,7 +102,7 @@ VARIANTS = {
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_a_sound_recipe_passes_and_leaves_nothing_behind(variant: str, here: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_sound_recipe_passes_and_leaves_no_files(variant: str, here: Path, monkeypatch: pytest.MonkeyPatch):
     changes = VARIANTS[variant]
     if variant == "by the clock":
         (here / "mine.toml").write_text(SOUND.replace("steps = 20", "max_seconds = 3"))

@@ -1,8 +1,9 @@
 """Memory of a step that is followed operation by operation, on tensors that have shapes and no values.
 
-The network runs forward and back as it would, on PyTorch's fake tensors: nothing is computed and nothing is held, but every
-tensor comes and goes when the real one would. So it is for encoders, encoder-decoders and whatever other network
-`lmworks.jobs.planning.activations` has no sum for. Equal to the byte to what is alive in a real step (tests/planning).
+The network runs forward and back as it would, on PyTorch's fake tensors: nothing is computed and nothing is held, but
+every tensor comes and goes when the real one would. This plans encoders, encoder-decoders and whatever other network
+`lmworks.jobs.planning.activations` has no sum for. It equals what is alive in a real step to the byte
+(tests/jobs/planning).
 """
 
 from __future__ import annotations
@@ -64,7 +65,7 @@ class Followed:
         return Followed(forward, backward, self.kept + times * other.kept, self.turnover + times * other.turnover)
 
     def times(self, factor: float) -> Followed:
-        """Each part so many times."""
+        """Each part, multiplied."""
         nothing = Followed({}, {}, 0.0, 0.0)
         return nothing._with(self, factor)
 
@@ -81,8 +82,11 @@ def follow(
     recompute: bool = False,
     accumulates: bool = False,
 ) -> Followed:
-    """A micro-batch of `rows` full rows on a CPU; of several (`accumulates`) one that is not the first. ConfigError for a
-    network that decides by values what it does next, and for a target of `lora` that the model does not have."""
+    """A micro-batch of `rows` full rows on a CPU; of several (`accumulates`) one that is not the first.
+
+    ConfigError for a network that decides by values what it does next, and for a target of `lora` that the model does
+    not have.
+    """
 
     def of(layers: int, encoder: int | None) -> Followed:
         smaller = config.but(layers=layers, encoder_layers=encoder, window_layers=None)
@@ -126,7 +130,8 @@ def _follow(
                 mean.backward()  # type: ignore[no-untyped-call]
         except (DataDependentOutputException, DynamicOutputShapeException, UnsupportedOperatorException) as error:
             raise ConfigError(
-                f"what this network keeps in training depends on values that nobody has yet ({error}); measure a few steps"
+                f"what this network keeps in training depends on values that nobody has yet ({error}); measure a few "
+                "steps"
             ) from None
         finally:
             for hook in hooks:
@@ -135,8 +140,10 @@ def _follow(
 
 
 def _without_values(config: ModelConfig, dtype: torch.dtype, lora: LoRAConfig | None) -> Network:
-    """A network of fake tensors, which say that they lie on a CPU. Made up of those on the meta device: a network on that
-    device itself would run as on a device that is no CPU."""
+    """A network of fake tensors, which say that they are on a CPU.
+
+    They are made from tensors on the meta device: a network on that device itself would not run as it does on a CPU.
+    """
     with torch.device("meta"):
         network = Network(config).to(dtype)
     network.requires_grad_(lora is None)

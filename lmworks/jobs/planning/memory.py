@@ -63,7 +63,7 @@ class Formats:
         return cls(value, quantised, master=4 if value == 2 and not adapters else 0, gradients=4 if adapters else value)
 
     def trained(self, count: int) -> float:
-        """Weights, masters, gradients and moments of so many parameters, all of them trained."""
+        """Weights, masters, gradients and moments of `count` parameters, all of them trained."""
         return float(count) * (self.weights + self.master + self.gradients + 2 * self.moments)
 
 
@@ -96,9 +96,11 @@ def training_memory(
     devices: int = 1,
     objective: ObjectiveSettings | None = None,
 ) -> Memory:
-    """Of one device in training; with several, weights, gradients and moments are divided among them (FSDP), and a
-    block's weights are whole only while it runs. Blocks of a decoder are added up, all others followed. ConfigError for a
-    target that the model does not have."""
+    """Of one device in training. With several, weights, gradients and moments are divided among them (FSDP), and a
+    block's weights are whole only while it runs.
+
+    Blocks of a decoder are added up, all others followed. ConfigError for a target that the model does not have.
+    """
     objective = objective or usual_objective(config)
     parameters = count_parameters(config, lora)
     always = _resident(parameters, formats, lora, training, devices)
@@ -137,7 +139,7 @@ def training_memory(
 
 
 def added_up(config: ModelConfig) -> bool:
-    """Is there a sum of what the network's blocks keep? One for decoders, and for those whose feed-forwards are experts."""
+    """Is there a sum of what the network's blocks keep? For decoders there is, also where feed-forwards are experts."""
     return config.is_classic_decoder or (config.experts is not None and config.but(experts=None).is_classic_decoder)
 
 
@@ -149,8 +151,11 @@ def _followed(
     lora: LoRAConfig | None,
     cuda: bool,
 ) -> Followed:
-    """A micro-batch, operation by operation. A GPU's is that of a CPU in float32 and without dropout, which takes no ways that
-    only a CPU takes, in values of the format's size."""
+    """A micro-batch, operation by operation.
+
+    A GPU's is that of a CPU in float32 without dropout, which does nothing that only a CPU does, in values of the
+    format's size.
+    """
     value = 4 if cuda else formats.weights
     found = follow(
         config.but(dropout=0.0) if cuda else config,
@@ -205,7 +210,7 @@ def _moments(
     kept = layers * block + once + shared
     working = backward_working(shape)
     inside = block_inside(shape) - (shape.of(config.dim) if value == SINGLE else 0) if shape.recomputes else 0.0
-    behind = once - last_norm(shape) - shape.of(config.dim) - head + shared  # when the loss and the last norm are done
+    left = once - last_norm(shape) - shape.of(config.dim) - head + shared  # when the loss and the last norm are done
     there = gradients if accumulates else 0.0
     down = parameters.largest * value if head else 0.0
     return {
@@ -221,17 +226,17 @@ def _moments(
             "working": shape.of(config.dim) + (head + (vocabulary * value if value != SINGLE else 0) if head else 0),
         },
         "in the last block, going back": {
-            "activations": layers * block + behind + inside,
+            "activations": layers * block + left + inside,
             "gradients": max(there, to_head) + down,
             "working": working,
         },
         "in the first block, going back": {
-            "activations": block + behind + inside,
+            "activations": block + left + inside,
             "gradients": gradients,
             "working": working,
         },
         "at the end of the backward": {
-            "activations": behind,
+            "activations": left,
             "gradients": gradients,
             "working": shape.of(2 * config.dim) + (vocabulary * value if head else 0),
         },
@@ -249,7 +254,7 @@ def _counted(parameters: Parameters, formats: Formats, lora: LoRAConfig | None) 
 def serving_memory(
     config: ModelConfig, formats: Formats, requests: int, tokens: int, *, cuda: bool = False, devices: int = 1
 ) -> Memory:
-    """Of one device that answers so many requests at once, each of up to `tokens` tokens, prompt and answer."""
+    """Of one device that answers `requests` at once, each of up to `tokens` tokens, prompt and answer."""
     parameters = count_parameters(config)
     value = formats.weights
     weights = weight_bytes(parameters, formats)
@@ -270,6 +275,6 @@ def serving_memory(
 
 
 def cache_bytes(config: ModelConfig, value: int) -> int:
-    """Keys and values of one token in all layers; of an encoder-decoder also those of a token of the source, and its state."""
+    """Keys and values of one token in all layers; in an encoder-decoder also those of a source token, and its state."""
     own = 2 * config.layers * config.kv_heads * config.head_dim * value
     return 2 * own + config.dim * value if config.arrangement == "encoder-decoder" else own

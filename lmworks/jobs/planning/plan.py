@@ -36,21 +36,22 @@ from lmworks.objectives.declaration import FullRow
 from lmworks.training.settings import TrainingConfig
 
 ON_A_CPU = (
-    "Memory is that of the process while it trains or reads, with the holes that glibc's heap had in measured runs: within a "
-    "tenth of those. What stands before and behind training comes on top: the text, a model's file while it is read, and in "
-    "measuring and answering a packed copy of bfloat16 weights. "
+    "Memory is that of the process while it trains or reads, with the holes that glibc's heap had in measured runs: "
+    "within a tenth of those. What comes before and after training is not counted: the text, a model's file while it "
+    "is read, and in measuring and answering a packed copy of bfloat16 weights. "
 )
 ON_A_GPU = "Memory is that of tensors; the driver and what PyTorch's allocator keeps come on top. "
 HOW = {
-    "timed": "Times are those of one and two blocks just now, uncompiled, continued to all; what else runs here counts.",
+    "timed": "Times are those of one and two blocks just now, uncompiled, continued to all; what else runs here "
+    "counts.",
     "assumed": "Times are estimates, from the share of the device's speed that is expected.",
-    "timed and assumed": "Times marked timed are those of one and two blocks just now, uncompiled, continued to all; the others "
-    "are estimates, from the share of the device's speed that is expected.",
+    "timed and assumed": "Times marked timed are those of one and two blocks just now, uncompiled, continued to all; "
+    "the others are estimates, from the share of the device's speed that is expected.",
 }
 
 EXPERTS = (
-    "Operations are those of the experts that a token is sent to. Activations are estimated as those of a dense feed-forward "
-    "that is as wide as they are together; how the experts share the tokens was not planned."
+    "Operations are those of the experts that a token is sent to. Activations are estimated as those of a dense "
+    "feed-forward that is as wide as they are together; how the experts share the tokens was not planned."
 )
 
 
@@ -78,7 +79,7 @@ class Way:
     seconds: float
     """The same in time."""
     tokens_per_second: float
-    """Trained on by all devices; in serving, written in one answer, at most, and read by an encoder, which writes nothing."""
+    """Trained on by all devices; in serving, written in one answer at most, or read by an encoder."""
     timed: bool
     """Were a few blocks timed on this machine, or is a share of the device's speed assumed?"""
     run_tokens: int | None
@@ -151,7 +152,10 @@ class Plan:
 
 def make_plan(subject: Subject, devices: Devices) -> Plan:
     """Plan every way. Several devices share each step: its micro-batches first, then the rows of one; weights,
-    gradients and moments are divided among them. ConfigError for adapters on projections that the model does not have."""
+    gradients and moments are divided among them.
+
+    ConfigError for adapters on projections that the model does not have.
+    """
     _must_be_known(subject)
     cuda = devices.device.name != "cpu"
     dtype = dtype_of(subject.dtype) or fast_dtype() if not cuda else dtype_of(subject.dtype or "bfloat16")
@@ -182,13 +186,13 @@ def _must_be_known(subject: Subject) -> None:
     config = subject.model
     if not isinstance(config, ModelConfig):
         raise ConfigError(
-            f"{subject.name} is a recurrent network, and plans count transformers; train it for a few steps to see what it takes "
-            "(lmworks train ... --set training.steps=5)"
+            f"{subject.name} is a recurrent network, and plans count transformers; train it for a few steps to see "
+            "what it takes (lmworks train ... --set training.steps=5)"
         )
     if config.experts is not None and not added_up(config):
         raise ConfigError(
-            f"{subject.name} has experts in {config.arrangement} blocks that plans do not count: experts are counted in decoders of "
-            "pre-norm blocks, one part after the other; leave out model.experts to see the dense network"
+            f"{subject.name} has experts in {config.arrangement} blocks that plans do not count: experts are counted "
+            "in decoders of pre-norm blocks, one part after the other; leave out model.experts to see the dense network"
         )
 
 
@@ -236,8 +240,8 @@ def _trained(
 def _served(subject: Subject, devices: Devices, formats: Formats, timed: tuple[float, float] | None) -> Way:
     """One request over the model's whole context; `timed` are the seconds of a prompt and of a token on one device.
 
-    What is not timed is as fast as the devices multiply; writing is never faster than they read weights and cache, which of two
-    blocks lie nearer than those of all.
+    What is not timed is as fast as the devices multiply. Writing is never faster than they read weights and cache:
+    those of the two blocks that are timed fit into nearer caches than those of all.
     """
     config, device = subject.model, devices.device
     parameters = count_parameters(config)

@@ -1,8 +1,9 @@
 """The time of a step on this machine: timed with one block and with two, and continued to as many as there are.
 
-Blocks are alike, so that what the second one adds, each further one adds too; an encoder-decoder's two sides one by one. Sequences of a step are timed a few at once and
-shortened, and counted on; what the optimiser does is timed apart, as it is done once a step. Blocks are not compiled here: that
-takes longer than this may. None where a network is too large; then a share of the device's speed is assumed.
+Blocks are alike, so each further one adds what the second one adds; in an encoder-decoder this holds for either side.
+A few sequences of a step are timed, shortened, and the rest extrapolated; the optimiser is timed by itself, as it steps
+once for all of them. Blocks are not compiled, which would take longer than a plan may. Nothing is timed where a network
+is too large; then a share of the device's speed is assumed.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from lmworks.training.settings import TrainingConfig
 from lmworks.training.step import accumulate, take_step
 
 MOST, WANTED = 1.5e11, 3e10
-"""Operations of a step of two blocks: more are not timed, and about so many are timed where a step has more sequences."""
+"""Operations of a step of two blocks: with more than MOST nothing is timed, and of many sequences about WANTED are."""
 CONTEXT = 256
 """Tokens of a sequence that are timed; a longer one takes as much more as it has more operations."""
 LARGEST = 80_000_000
@@ -43,7 +44,7 @@ def step_seconds(
     lora: LoRAConfig | None,
     objective: ObjectiveSettings | None = None,
 ) -> float | None:
-    """Seconds of an optimiser step on this machine's CPU, all its micro-batches; with adapters where `lora` is given."""
+    """Seconds of an optimiser step on this CPU, with all its micro-batches; with adapters where `lora` is given."""
     objective = objective or usual_objective(config)
     timed = training.but(context=min(training.context, CONTEXT))
     operations = _operations(_of(config, 2), timed, objective)
@@ -60,10 +61,10 @@ def step_seconds(
 
 
 def reading_seconds(config: ModelConfig, dtype: str) -> tuple[float, float] | None:
-    """Seconds to read a prompt (an encoder's text, an encoder-decoder's source) as long as the model reads, and to write a
-    token behind no more than PREFILL of them; an encoder writes none, in no time.
+    """Seconds to read a prompt (an encoder's text, an encoder-decoder's source) as long as the model reads, and to
+    write a token after up to PREFILL of them; 0 for an encoder, which writes none.
 
-    A prompt that is longer takes as much more as it has more operations.
+    A longer prompt takes as much more time as it has more operations.
     """
     size = min(config.context, PREFILL)
     small = _of(config, 2)
@@ -81,7 +82,7 @@ def reading_seconds(config: ModelConfig, dtype: str) -> tuple[float, float] | No
 
 
 def _of(config: ModelConfig, layers: int, encoder: int | None = None) -> ModelConfig:
-    """With so many blocks, on either side unless the encoder has another number."""
+    """With `layers` blocks, on either side unless the encoder has another number."""
     sides = {"encoder_layers": encoder or layers} if config.arrangement == "encoder-decoder" else {}
     return config.but(layers=layers, window_layers=None, **sides)
 
@@ -130,7 +131,7 @@ def _timed_step(
 
 
 def _timed_reading(config: ModelConfig, dtype: str, size: int) -> tuple[float, float]:
-    """Seconds to read a prompt and to write a token behind it."""
+    """Seconds to read a prompt and to write a token after it."""
     network = Network(config).initialise().to(dtype_of(dtype)).eval().requires_grad_(False)
     ids = torch.randint(config.vocab_size, (1, size))
 

@@ -1,5 +1,5 @@
-"""Encoders, encoder-decoders and other blocks: what is followed on tensors without values is what a real step does, but for a
-number or two that one way makes and the other has."""
+"""Encoders, encoder-decoders and other blocks: what is followed on tensors without values is what a real step does, but
+for a number or two that one way makes and the other has."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def test_the_peak_is_that_of_a_real_micro_batch(name: str, dtype: str, recompute
 
 
 @pytest.mark.parametrize("name", ["masked", "translation", "spans"])
-def test_so_it_is_with_adapters_and_behind_another_micro_batch(name: str):
+def test_so_it_is_with_adapters_and_after_another_micro_batch(name: str):
     config, settings = CASES[name]
     lora = LoRAConfig(rank=4)
     network = prepared(config, "float32", lora, False)

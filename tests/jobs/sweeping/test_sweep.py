@@ -76,7 +76,7 @@ def test_trials_share_one_packed_text_and_each_vocabulary_has_its_own(here: Path
 
 
 def test_trials_of_other_tokenizers_are_judged_on_the_same_text(here: Path, monkeypatch: pytest.MonkeyPatch):
-    """However few tokens are asked for: so many of one tokenizer are another stretch than of another."""
+    """However few tokens are asked for: the same number of tokens is another stretch of text with another tokenizer."""
     judged: list[tuple[int, int]] = []
     fit = trial_module.fit
 

@@ -13,7 +13,7 @@ TESTS = Path(__file__).parents[2]
 
 
 def start_worker(trials: int, out: str, storage: str | None = None, kill_at: int = 0) -> subprocess.Popen[str]:
-    """A process that is ready to sweep and waits to be told; it is killed in its `kill_at`-th step, where that is not 0."""
+    """A process that is ready to sweep and waits to be told; killed in its `kill_at`-th step, where that is not 0."""
     return subprocess.Popen(
         [sys.executable, __file__, str(trials), out, storage or "", str(kill_at)],
         stdin=subprocess.PIPE,

@@ -169,7 +169,8 @@ def test_a_recipe_and_its_model_pass_every_check(kind: Any, tmp_path: Path, requ
     kind(tmp_path)
     names = {translation: ("seq2seq", "translator"), classification: ("classification", "classifier")}[kind]
     path.write_text(
-        f'[data]\ntext = "{tmp_path}/train.jsonl"\nvalidation = "{tmp_path}/kept.jsonl"\n[objective]\nkind = "{names[0]}"\n'
+        f'[data]\ntext = "{tmp_path}/train.jsonl"\nvalidation = "{tmp_path}/kept.jsonl"\n'
+        f'[objective]\nkind = "{names[0]}"\n'
         '[tokenizer]\nkind = "wordpiece"\nvocab_size = 40\n'
         "[model]\ndim = 32\nlayers = 1\nhidden_dim = 48\ncontext = 32\n[training]\nrows = 16\nsteps = 60\n"
     )

@@ -204,7 +204,7 @@ def test_a_tokenizer_that_is_there_is_taken(here: Path):
 
 
 def test_patience_goes_back_to_the_best(here: Path, monkeypatch: pytest.MonkeyPatch):
-    """Losses are given, so that the second is the best; the parameters must be those behind it."""
+    """Losses are given, so that the second is the best; the parameters must be those after it."""
     given = iter([2.0, 1.0, 1.5, 1.2])
     kept: dict[int, torch.Tensor] = {}
     validate = _Run._validate_where_due
@@ -364,7 +364,7 @@ SHRUNKEN = (
 
 
 def test_gpt2_small_runs_shrunken_and_is_read_by_transformers(here: Path):
-    """All of the shipped recipe but its size: twelve blocks of the GPT-2 family, its schedule, decay and accumulation."""
+    """The shipped recipe but for its size: twelve blocks of the GPT-2 family, its schedule, decay and accumulation."""
     transformers = pytest.importorskip("transformers")
     result = pretrain("gpt2-small", "out", changes=["data.text=notes", *SHRUNKEN])
     assert result.model.config.layers == 12 and result.model.config.tied
