@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import ast
 import json
+import re
 import statistics
 import subprocess
 import sys
@@ -23,7 +24,7 @@ from benchmarks.work import Facts, Side, Work
 from lmworks.basics.declared import declared
 
 HOPELESS = 1.3
-"""A format that was so many times worse than its program's best in the first round is not run again."""
+"""A format that is this many times worse than its program's best in the first round is not run again."""
 
 README = (
     ["benchmarks.compiled", "one stream, whole program", "prompt of 512"],
@@ -50,12 +51,16 @@ def commands() -> dict[str, str]:
     return found
 
 
-def measure(work: Work, side: Side) -> Facts:
-    """Run one side of a work in a process of its own; its `value`, and its other facts."""
+def measure(work: Work, side: Side) -> Facts | None:
+    """Run one side of a work in a process of its own; its facts, or None where its package is not installed."""
     start = time.perf_counter()
     command = [sys.executable, "-W", "ignore", "-m", "benchmarks", "--one", work.name, side.name]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     seconds = time.perf_counter() - start
+    missing = re.search(r"^ModuleNotFoundError: No module named '([^']*)'", done.stderr, re.MULTILINE)
+    if missing:
+        print(f"{missing[1]} is not installed; {work.name} is timed without {side.name}", flush=True)
+        return None
     if done.returncode:
         sys.exit(f"{work.name}, {side.name} failed:\n{done.stderr}")
     return {"value": seconds} | json.loads(done.stdout.splitlines()[-1])
@@ -76,9 +81,11 @@ def alternate(chosen: Iterable[Work], rounds: int) -> dict[Side, list[Facts]]:
     found: dict[Side, list[Facts]] = {side: [] for work in chosen for side in work.sides}
     for round_ in range(rounds):
         for side, facts in found.items():
-            if round_ and hopeless(side, first[side], found):
+            if round_ and (not facts or hopeless(side, first[side], found)):
                 continue
-            facts.append(measure(first[side], side))
+            measured = measure(first[side], side)
+            if measured:
+                facts.append(measured)
     return found
 
 
@@ -132,7 +139,7 @@ def main() -> None:
     for group in groups.values():
         found = alternate(group, options.rounds)
         for work in group:
-            recorder.keep(work.name, work.unit, [timed(side, found[side]) for side in work.sides])
+            recorder.keep(work.name, work.unit, [timed(side, found[side]) for side in work.sides if found[side]])
 
 
 if __name__ == "__main__":

@@ -4,8 +4,8 @@ python -m benchmarks.busy                        # all three, 3 rounds, as lmwor
 python -m benchmarks.busy lora --rounds 5
 python -m benchmarks.busy lora --spin 0 1000 10000 300000
 
-Each round runs each number of busy rounds (GOMP_SPINCOUNT) in a process of its own, in turn. Tokens a second, medians;
-"share" is busy / quiet. Two busy processes on two cores leave half of them: 0.5.
+Each round runs each number of busy rounds (GOMP_SPINCOUNT) in a process of its own, in turn. Two busy processes on two
+cores leave half of them: a fair share is 0.5 of the speed alone.
 """
 
 from __future__ import annotations
@@ -13,16 +13,17 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
+from benchmarks.store import Recorder, Timed
+from benchmarks.work import neighbours
+from benchmarks.works.lora import CONTEXT, step_of_ours
 from lmworks.basics.openmp import ROUNDS
 
-ROWS, CONTEXT, RANK = 2, 256, 8
+ROWS = 2
 PROMPT, NEW = 64, 16
 SECONDS = 6.0
 """How long each of the two is timed."""
@@ -32,33 +33,7 @@ LIBGOMP = 300_000
 
 def lora() -> tuple[Callable[[], object], int]:
     """A LoRA step in float32 on 2 x 256 tokens: rank 8 on all linear layers, AdamW."""
-    from lmworks.basics.memory import keep_freed_memory
-
-    keep_freed_memory()
-    import torch
-
-    import lmworks as lm
-    from lmworks.adaptation.lora import LoRAConfig, add_lora
-    from lmworks.objectives import CausalLM
-    from lmworks.tokens.batch import IGNORE, Batch
-    from lmworks.training.by_hand.fused_block import use_fused_blocks
-    from lmworks.training.optimiser import adamw, trainable
-    from lmworks.training.settings import TrainingConfig
-
-    network = add_lora(lm.load("smollm2", dtype="float32").network, LoRAConfig(rank=RANK))
-    assert use_fused_blocks(network)
-    network.train()
-    ids = torch.randint(0, 49_152, (ROWS, CONTEXT))
-    labels = torch.cat([ids[:, 1:], torch.full((ROWS, 1), IGNORE)], dim=1)
-    batch = Batch(ids, labels, torch.arange(CONTEXT).expand(ROWS, -1), torch.zeros_like(ids))
-    optimiser, objective = adamw(trainable(network), TrainingConfig()), CausalLM()
-
-    def step() -> None:
-        objective(network, batch).mean.backward()
-        optimiser.step()
-        optimiser.zero_grad()
-
-    return step, ROWS * CONTEXT
+    return step_of_ours("float32", ROWS), ROWS * CONTEXT
 
 
 def generate() -> tuple[Callable[[], object], int]:
@@ -82,19 +57,6 @@ def evaluate() -> tuple[Callable[[], object], int]:
 WORKLOADS = {"lora": lora, "generate": generate, "evaluate": evaluate}
 
 
-@contextmanager
-def busy(processes: int = 2) -> Iterator[None]:
-    """Other processes that compute without rest."""
-    started = [subprocess.Popen([sys.executable, "-S", "-c", "while True: pass"]) for _ in range(processes)]
-    time.sleep(0.5)
-    try:
-        yield
-    finally:
-        for process in started:
-            process.kill()
-            process.wait()
-
-
 def rate(work: Callable[[], object], tokens: int) -> float:
     """Tokens a second over some seconds, after a repetition that is not counted."""
     work()
@@ -110,9 +72,10 @@ def one(name: str) -> None:
     """Time a workload in this process."""
     work, tokens = WORKLOADS[name]()
     quiet = rate(work, tokens)
-    with busy():
+    with neighbours(2):
+        time.sleep(0.5)
         beside = rate(work, tokens)
-    print(json.dumps({"quiet": quiet, "busy": beside}))
+    print(json.dumps({"alone": quiet, "beside 2 busy processes": beside}))
 
 
 def measure(name: str, spin: int) -> dict[str, float]:
@@ -127,7 +90,7 @@ def measure(name: str, spin: int) -> dict[str, float]:
 
 def main() -> None:
     """Alternate the settings and print their medians."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("workloads", nargs="*", help=f"{', '.join(WORKLOADS)}; all unless given")
     parser.add_argument("--rounds", type=int, default=3, help="how often each setting is run")
     parser.add_argument("--spin", type=int, nargs="+", default=[LIBGOMP, ROUNDS], help="rounds of waiting busily")
@@ -136,17 +99,18 @@ def main() -> None:
     if options.one:
         one(options.one)
         return
+    recorder = Recorder()
     for name in options.workloads or WORKLOADS:
         runs: dict[int, list[dict[str, float]]] = {spin: [] for spin in options.spin}
         for _ in range(options.rounds):
             for spin in options.spin:
                 runs[spin].append(measure(name, spin))
-        for spin, found in runs.items():
-            quiet, beside = (statistics.median(run[kind] for run in found) for kind in ("quiet", "busy"))
-            print(
-                f"{name:<9} spin {spin:>7,}  quiet {quiet:7.1f}  busy {beside:7.1f} tok/s  share {beside / quiet:.2f}",
-                flush=True,
-            )
+        for where in ("alone", "beside 2 busy processes"):
+            timed = [
+                Timed("lmworks" if spin == ROUNDS else f"spinning {spin:,} rounds", [run[where] for run in found])
+                for spin, found in sorted(runs.items(), key=lambda one: one[0] != ROUNDS)
+            ]
+            recorder.keep(f"PyTorch, {name}, {where}", "tokens/s", timed)
 
 
 if __name__ == "__main__":

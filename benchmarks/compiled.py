@@ -13,17 +13,14 @@ without.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import os
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 from benchmarks.programs import Compiled, programs
 from benchmarks.store import Recorder, Timed
-from benchmarks.work import token_ids
+from benchmarks.work import neighbours, token_ids
 
 ROWS = (2, 4, 8, 16)
 PROMPTS = (32, 128, 512, 1000, 2000)
@@ -123,18 +120,6 @@ TESTS: dict[str, Callable[[Any], float]] = {
     "requests, 16 at once": lambda program: requests(program, 16, 64, 16),
     GROWTH: growth,
 }
-
-
-@contextlib.contextmanager
-def neighbours(count: int) -> Iterator[None]:
-    """Processes that work all the time; they have ended, and count as ours, when this is left."""
-    started = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(count)]
-    try:
-        yield
-    finally:
-        for one in started:
-            one.kill()
-            one.wait()
 
 
 def in_turn(test: Callable[[Any], float], candidates: list[Any], rounds: int) -> list[Timed]:

@@ -107,8 +107,8 @@ class Load:
         before, self._before = self._before, self._times()
         if before is None or self._before is None:
             return None
-        all_, ours, seconds = (now - then for now, then in zip(self._before, before, strict=True))
-        return max(0.0, (all_ - ours) / (seconds * (os.cpu_count() or 1)))
+        everybody, ours, seconds = (now - then for now, then in zip(self._before, before, strict=True))
+        return max(0.0, (everybody - ours) / (seconds * (os.cpu_count() or 1)))
 
     @staticmethod
     def _times() -> tuple[float, float, float] | None:

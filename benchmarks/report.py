@@ -149,7 +149,9 @@ def readme_table(runs: Sequence[Run]) -> str:
             f"| {'; '.join(elsewhere)} |"
         )
     dates = sorted({found[here, work].date[:10] for work in README if (here, work) in found})
-    said = f"SmolLM2-135M, tokens a second, {here.told}, {' and '.join(dates)}; medians. {by_bf16(found)}"
+    carried = [title for work, title in README.items() if (here, work) in found and found[here, work].source]
+    earlier = f" ({', '.join(carried)}: of earlier sessions)" if carried else ""
+    said = f"SmolLM2-135M, tokens a second, {here.told}, {', '.join(dates)}{earlier}; medians. {by_bf16(found)}"
     return "\n" + wrapped(said) + "\n\n" + "\n".join(rows) + "\n\n"
 
 

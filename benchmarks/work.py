@@ -9,8 +9,11 @@ from __future__ import annotations
 
 import os
 import statistics
+import subprocess
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -70,6 +73,18 @@ def data(name: str, publisher: str = "") -> Path:
             return Path(folder) / name
     where = f"; fetch it from {publisher}" if publisher else ""
     raise SystemExit(f"this benchmark reads {name} from a folder of LMWORKS_DATA, and there is none{where}")
+
+
+@contextmanager
+def neighbours(count: int) -> Iterator[None]:
+    """Processes that compute without rest; they have ended, and count as ours, when this is left."""
+    started = [subprocess.Popen([sys.executable, "-S", "-c", "while True: pass"]) for _ in range(count)]
+    try:
+        yield
+    finally:
+        for one in started:
+            one.kill()
+            one.wait()
 
 
 def smollm2_folder() -> Path:

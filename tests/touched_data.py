@@ -63,6 +63,7 @@ class Watch:
         finally:
             self.running = ""
 
+    @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any) -> None:
         """What a process of pytest-xdist has noted."""
         self.touched.update(getattr(node, "workeroutput", {}).get("touched", ()))

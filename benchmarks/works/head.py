@@ -93,7 +93,8 @@ def trained(kind: str, seed: int = 0, steps: int = STEPS) -> Facts:
     from lmworks.models.network import Network
     from lmworks.objectives import CausalLM
     from lmworks.tokens.batch import batches, pack
-    from lmworks.training.optimiser import adamw, trainable
+    from lmworks.training.optimiser import trainable
+    from lmworks.training.optimisers.adamw import adamw
     from lmworks.training.settings import TrainingConfig
 
     learnt, held_out = examples()

@@ -56,6 +56,11 @@ class Config(BaseModel):
                 lines[name] = " ".join((field.description or "").split())
         return lines
 
+    @classmethod
+    def paths(cls) -> list[str]:
+        """Every setting's path, for who names one without its section."""
+        return list(cls.explain())
+
 
 def read_toml(path: str | Path) -> dict[str, Any]:
     """The tables of a TOML file; ConfigError if it is missing or not TOML."""
@@ -127,6 +132,11 @@ def _toml_value(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
+def _inside(name: str, kind: type[Config]) -> list[str]:
+    """The paths of settings of that name in the sections of `kind`: `training.steps` for `steps`."""
+    return [path for path in kind.paths() if path.endswith(f".{name}")]
+
+
 def _together(errors: list[ConfigError]) -> ConfigError:
     """The first, or all names that are unknown: who misspells one may misspell two."""
     unknown = [error for error in errors if isinstance(error, UnknownSettingError)]
@@ -148,8 +158,9 @@ def _in_words(kind: type[Config], detail: ErrorDetails) -> ConfigError:
     *sections, name = where
     at = tuple(sections)
     if detail["type"] == "extra_forbidden":
-        close = difflib.get_close_matches(name, kind.model_fields, n=1)
-        hint = f"did you mean {{at}}{close[0]}?" if close else "known here: " + ", ".join(kind.model_fields)
+        close = _inside(name, kind) or difflib.get_close_matches(name, kind.model_fields, n=1)
+        meant = " or ".join(f"{{at}}{one}" for one in close)
+        hint = f"did you mean {meant}?" if close else "known here: " + ", ".join(kind.model_fields)
         return UnknownSettingError(f"{{at}}{name} is not a setting; {hint}", at)
     if detail["type"] == "missing":
         return ConfigError(f"{{at}}{name} is missing; it has no default", at)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -32,6 +32,16 @@ class RecipeFile(Config):
     def tables(cls, path: Path) -> dict[str, Any]:
         """What a file says."""
         return read_toml(path)
+
+    @classmethod
+    def written_before(cls, tables: Mapping[str, Any]) -> dict[str, Any]:
+        """A recipe that was dumped into a run's files, perhaps by an older version, in today's settings; what is none of
+        these stays as it is."""
+        known = {name: value for name, value in tables.items() if name in cls.model_fields}
+        try:
+            return {**tables, **cls(**known).model_dump(mode="json")}
+        except ConfigError:
+            return dict(tables)
 
     @classmethod
     def shipped(cls) -> dict[str, Path]:

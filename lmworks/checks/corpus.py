@@ -22,8 +22,8 @@ _NEXT = "[\u0080-\u00bf" + "".join(bytes([byte]).decode("cp1252", "ignore") for 
 _MOJIBAKE = re.compile(
     f"[\u00c2\u00c3]{_NEXT}|(?:[\u00c4-\u00df]{_NEXT}){{2,}}|[\u00e0-\u00ef]{_NEXT}{{2}}|[\u00f0-\u00f4]{_NEXT}{{3}}"
 )
-"""The first byte of a UTF-8 character and those after it, each read as a letter of Latin-1 or Windows-1252. Beyond Â and Ã
-two such pairs are asked for: a single `É»` is how a quotation ends."""
+"""The first byte of a UTF-8 character and those after it, each read as a letter of Latin-1 or Windows-1252. Beyond Â
+and Ã two such pairs are asked for: a single `É»` is how a quotation ends."""
 
 
 @dataclass(frozen=True)

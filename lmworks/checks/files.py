@@ -1,4 +1,4 @@
-"""Checks of what lies on the disk: pitfall 15, checksums, finite weights, and that saving loses nothing."""
+"""Checks of a model's files: tied embeddings (pitfall 15), checksums, finite weights, and that saving loses nothing."""
 
 from __future__ import annotations
 

@@ -94,7 +94,7 @@ def read(model: LanguageModel, tokens: Ids, mask: Mask | None = None) -> Float[T
 
 
 def own_source(network: Network, tokens: Ids, mask: Mask | None = None) -> Memory | None:
-    """The texts as sources; None without an encoder. A row of padding alone counts as a text: it has no other source."""
+    """The texts as sources; None without an encoder. A row of padding counts as a text: it has no other source."""
     if network.encoder is None:
         return None
     return network.encode(tokens, None if mask is None else mask | ~mask.any(dim=1, keepdim=True))

@@ -18,14 +18,14 @@ from lmworks.checks import data, network, shards, templates, training
 from lmworks.checks.result import CheckResult, Difference, NotApplicableError, Outcome, check, checks_of
 from lmworks.jobs.planning.recipes import trains_from_nothing
 from lmworks.jobs.recipe import Recipe
-from lmworks.jobs.tasks import Packed, Task, task_of
+from lmworks.jobs.tasks.task import Packed, Task, task_of
 from lmworks.jobs.train import network_of, objective_of, rows_of
 from lmworks.jobs.training_recipe import TrainRecipe
 from lmworks.language_model import LanguageModel
 from lmworks.loading import load, load_tokenizer
 from lmworks.models.files.references import resolve
 from lmworks.models.relatives.vector_files import read_vectors
-from lmworks.objectives import Objective, SpanCorruption
+from lmworks.objectives import Objective
 from lmworks.text.corpus.folder import corpus_of, read_split
 from lmworks.text.corpus.recipe import CorpusRecipe
 from lmworks.text.document import Document
@@ -259,17 +259,13 @@ def validates(trial: Trial) -> Outcome:
 
 @check("labels are what is to be predicted", 7)
 def labels(trial: Trial) -> Outcome:
-    """The labels of a batch against the next tokens; where tokens are masked, against those that stood there."""
+    """The labels of a batch against what the objective says that they are: the next tokens, those that were masked."""
+    objective = trial.objective
     few = [trial.rows.batch([place]) for place in range(min(4, len(trial.rows)))]
-    if isinstance(objective := trial.task.loss(trial.tokenizer), SpanCorruption):
-        return Outcome(f"{len(few)} rows", [training.spans_difference(objective, batch) for batch in few[:1]])
-    if trial.task.labels != "next tokens":
-        prepared = [trial.objective.prepare(batch, [place]) for place, batch in enumerate(few)]
-        pairs = zip(few, prepared, strict=True)
-        worst = max((training.restored_difference(*pair) for pair in pairs), key=lambda one: one.value)
-        return Outcome(f"{sum(batch.supervised for batch in prepared):,} labels of {len(few)} rows", [worst])
-    worst = max((training.label_difference(batch) for batch in few), key=lambda one: one.value)
-    return Outcome(f"{sum(batch.supervised for batch in few):,} labels of {len(few)} rows", [worst])
+    prepared = [objective.prepare(batch, [place]) for place, batch in enumerate(few)]
+    found = (training.label_difference(objective, *pair) for pair in zip(few, prepared, strict=True))
+    worst = max(found, key=lambda one: one.value)
+    return Outcome(f"{sum(batch.supervised for batch in prepared):,} labels of {len(few)} rows", [worst])
 
 
 @check("any split of a step gives the same gradient", 19)

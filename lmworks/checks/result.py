@@ -23,7 +23,7 @@ Parameters = ParamSpec("Parameters")
 Subject = TypeVar("Subject")
 
 TOLERANCES = {torch.float64: 1e-8, torch.float32: 1e-4, torch.float16: 0.03, torch.bfloat16: 0.2}
-"""How far two ways to the same logits may part, as a share of the logits' mean length, by the type computed in.
+"""How far two ways to the same logits may differ, as a share of the logits' mean length, by the type computed in.
 
 Rounding alone gives up to 1e-5 (float32) and 0.09 (bfloat16) on SmolLM2's 30 layers; a cache that is off by one
 token gives 0.8.
@@ -32,7 +32,7 @@ token gives 0.8.
 
 @dataclass(frozen=True)
 class Difference:
-    """How far two things part that should be equal."""
+    """How far two things that should be equal differ."""
 
     what: str
     """Which two things."""
@@ -41,11 +41,11 @@ class Difference:
     """The check fails above it; 0 where things are counted or must be equal to the bit."""
     unit: str
     where: str = ""
-    """The place where they part most, or first."""
+    """The place where they differ most, or first."""
 
     @property
     def within(self) -> bool:
-        """Is it small enough? A difference that is no number is not."""
+        """Is it small enough? NaN is not."""
         return self.value <= self.tolerance
 
     def __str__(self) -> str:
@@ -56,7 +56,7 @@ class Difference:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What was compared, how far it parts, and what else is worth knowing."""
+    """What was compared, how far it differs, and what else is worth knowing."""
 
     compared: str
     differences: Sequence[Difference]
@@ -74,7 +74,7 @@ class CheckResult:
     status: Status
     differences: tuple[Difference, ...] = field(default=())
     detail: str = ""
-    """Where the two part, why it does not apply, or what else is worth knowing."""
+    """Where the two differ, why it does not apply, or what else is worth knowing."""
 
     def worst(self) -> list[Difference]:
         """The difference nearest to (or farthest beyond) its tolerance, for each unit."""
@@ -98,7 +98,7 @@ class CheckResult:
         )
 
     def to_json(self) -> dict[str, Any]:
-        """The facts of the line; a difference that is no number is null."""
+        """The facts of the line; a difference that is NaN becomes null."""
         differences = [
             asdict(one) | {"value": one.value if one.value == one.value else None} for one in self.differences
         ]
@@ -138,7 +138,7 @@ class Check(Generic[Subject, Parameters]):
             compared = (self.compare.__doc__ or "").partition("\n")[0]
             return CheckResult(self.name, self.pitfalls, compared, "FAILED", detail=str(error))
         failed = [one for one in outcome.differences if not one.within]
-        detail = f"{failed[0].what} part at {failed[0].where}" if failed and failed[0].where else outcome.note
+        detail = f"{failed[0].what} differ at {failed[0].where}" if failed and failed[0].where else outcome.note
         if failed and not failed[0].where:
             detail = f"{failed[0].what} differ" + (f"; {outcome.note}" if outcome.note else "")
         status: Status = "FAILED" if failed else "ok"
@@ -205,7 +205,7 @@ def type_name(dtype: torch.dtype) -> str:
 
 
 def _badness(one: Difference) -> float:
-    """How far beyond the tolerance; what is no number is farthest."""
+    """How far beyond the tolerance; NaN is farthest."""
     if one.value != one.value:
         return float("inf")
     return one.value / one.tolerance if one.tolerance else one.value * 1e9

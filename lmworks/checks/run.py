@@ -67,7 +67,7 @@ def check_data(model: LanguageModel, reading: Reading) -> list[CheckResult]:
 
 
 def check_tokenizer(tokenizer: Tokenizer, reading: Reading | None = None) -> list[CheckResult]:
-    """Every check of a tokenizer without a model, and of a text that it is to cut."""
+    """Every check of a tokenizer without a model, and of a text that it is to tokenize."""
     alone = tokenizers.Alone(tokenizer)
     results = [one(alone) for one in checks_of("tokenizer")]
     if reading is not None:
@@ -99,7 +99,7 @@ def check_anything(
     base: str | None = None,
     changes: Sequence[str] = (),
 ) -> tuple[str, list[CheckResult]]:
-    """What the reference is (`kind` says it where that is open), and every check of it.
+    """What the reference is (`kind` says so where that is ambiguous), and every check of it.
 
     `data` is a text for a model or a tokenizer, or the shards that a tokenizer packed; `base` an adapter's base model;
     `changes` are a recipe's. ConfigError for options that do not go with the kind.

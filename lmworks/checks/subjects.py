@@ -1,4 +1,4 @@
-"""What a reference is that `lmworks check` was given: a model, a text, a tokenizer, packed shards or a recipe."""
+"""What the reference given to `lmworks check` is: a model, a text, a tokenizer, packed shards or a recipe."""
 
 from __future__ import annotations
 

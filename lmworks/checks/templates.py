@@ -1,4 +1,4 @@
-"""Checks of the chat template and of what every entrance of the library makes of a text: pitfalls 1, 2, 4, 7."""
+"""Checks of the chat template, and of what each way into the library makes of a text: pitfalls 1, 2, 4, 7."""
 
 from __future__ import annotations
 

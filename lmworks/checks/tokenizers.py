@@ -155,7 +155,7 @@ def special_tokens(model: HasTokenizer) -> Outcome:
 
 @check("many scripts are known", of="tokenizer")
 def unknown_rate(model: HasTokenizer) -> Outcome:
-    """What the vocabulary loses of the fuzz texts: nothing, if it promises to write as bytes what it has no token for."""
+    """What the vocabulary loses of the fuzz texts: nothing, if it promises bytes for what it has no token for."""
     tokenizer = model.tokenizer
     ids = [number for text in FUZZ for number in tokenizer.encode(text, special=False)]
     unknown = 0 if tokenizer.unknown is None else ids.count(tokenizer.unknown) / max(len(ids), 1)

@@ -15,8 +15,8 @@ from torch import Tensor
 
 from lmworks.checks.result import Difference
 from lmworks.models.network import Network
-from lmworks.objectives import Loss, Objective, SpanCorruption
-from lmworks.tokens.batch import IGNORE, Batch, Row
+from lmworks.objectives import Loss, Objective
+from lmworks.tokens.batch import Batch, Row
 from lmworks.tokens.rows import Rows
 from lmworks.training.loop import as_rows, row_seed, train
 from lmworks.training.optimiser import make_optimiser, trainable
@@ -27,7 +27,7 @@ ROUNDING = 1e-4
 """How far two gradients in float32 may part, as a share of the longest: sums in another order give 3e-7, and a mean of
 means over rows of 31 to 3 tokens gives 2.3 (tests/invariants)."""
 STEPS, STOP = 4, 2
-"""Steps of a short run, and the one behind which it is stopped."""
+"""Steps of a short run, and the one after which it is stopped."""
 
 
 def split_differences(
@@ -81,39 +81,16 @@ def group_differences(network: Network, config: TrainingConfig) -> list[Differen
     ]
 
 
-def label_difference(batch: Batch) -> Difference:
-    """The labels of a batch against the tokens one place on, where a document goes on (pitfall 7)."""
-    goes_on = batch.documents[:, 1:] == batch.documents[:, :-1]
-    labels, following = batch.labels[:, :-1], batch.tokens[:, 1:]
-    wrong = (labels != following) & (labels != IGNORE) & goes_on
-    places = wrong.nonzero().tolist()
-    where = f"row {places[0][0]}, token {places[0][1]}" if places else ""
-    return Difference("the labels and the next tokens", len(places), 0, "labels", where)
-
-
-def restored_difference(plain: Batch, prepared: Batch) -> Difference:
-    """The labels of a batch whose tokens were masked against those that stood there; what is not to be predicted must not
-    have changed."""
-    chosen = prepared.labels != IGNORE
-    wrong = torch.where(chosen, prepared.labels != plain.tokens, prepared.tokens != plain.tokens)
-    places = wrong.nonzero().tolist()
-    where = f"row {places[0][0]}, token {places[0][1]}" if places else ""
-    return Difference("the labels and the tokens that were masked", len(places), 0, "labels", where)
-
-
-def spans_difference(objective: SpanCorruption, batch: Batch) -> Difference:
-    """The text of the first row against what its source and target make together."""
-    ids = batch.tokens[0][batch.documents[0] >= 0].tolist()
-    text = [token for token in ids if token not in objective.special]
-    again = objective.reconstructed(*objective.corrupted(ids, 0))
-    wrong = sum(one != other for one, other in zip(text, again, strict=False)) + abs(len(text) - len(again))
-    return Difference("the text and source with target", wrong, 0, "tokens")
+def label_difference(objective: Objective, plain: Batch, prepared: Batch) -> Difference:
+    """The labels of a batch against what its objective is to predict (pitfall 7)."""
+    found = objective.wrong_labels(plain, prepared)
+    return Difference(found.compared, found.count, 0, found.unit, found.where)
 
 
 def resume_differences(
     network: Network, objective: Objective, rows: Rows | Sequence[Row], config: TrainingConfig
 ) -> list[Difference]:
-    """A run of four steps, and one that is stopped behind the second and goes on: losses and weights (pitfall 20)."""
+    """A run of four steps, and one that is stopped after the second and goes on: losses and weights (pitfall 20)."""
     short = config.but(
         steps=STEPS,
         max_seconds=None,

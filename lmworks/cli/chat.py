@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lmworks.cli.answering import Answering
+from lmworks.cli.answer_options import AnswerOptions
 from lmworks.cli.options import Base, Compress, MaxNewTokens, Model
 from lmworks.cli.verb import verb
 
@@ -21,7 +21,7 @@ HELP = "/reset forgets the conversation, /system TEXT sets the instructions, /ex
 @verb("Use it", place=1)
 def chat(
     model: Model,
-    how: Answering,
+    how: AnswerOptions,
     system: Annotated[str | None, typer.Option(help="Instructions for the model.")] = None,
     max_new_tokens: MaxNewTokens = 512,
     compress: Compress = None,

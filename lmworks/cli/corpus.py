@@ -10,7 +10,7 @@ from lmworks.cli.options import Changes, Json, Resume, as_json, table
 from lmworks.cli.verb import verb
 
 if TYPE_CHECKING:
-    from lmworks.text.corpus.report import CorpusReport, Step
+    from lmworks.text.corpus.report import CorpusReport, StepReport
 
 
 @verb("Make a model", place=6)
@@ -71,7 +71,7 @@ def _show(report: CorpusReport) -> None:
     typer.echo(f"next      lmworks train RECIPE --set data.text={report.folder}     lmworks check {report.folder}")
 
 
-def _row(step: Step) -> list[str]:
+def _row(step: StepReport) -> list[str]:
     share = f"{100 * step.dropped / step.documents:.1f} %" if step.documents else ""
     why = ", ".join(f"{reason} {count:,}" for reason, count in list(step.reasons.items())[:4])
     changed = ", ".join(f"{what} {count:,}" for what, count in step.changed.items())

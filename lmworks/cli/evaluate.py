@@ -20,8 +20,9 @@ def evaluate(
     text: Annotated[
         str,
         typer.Argument(
-            help="A file or folder, python-reference, or a name of the data registry (wikitext2); for an encoder-decoder "
-            "or a classifier, records with `prompt` and `response` (multi30k-test2016-en-de, trec-test)."
+            help="A file or folder, python-reference, or a name of the data registry (wikitext2); for an "
+            "encoder-decoder or a classifier, records with `prompt` and `response` "
+            "(multi30k-test2016-en-de, trec-test)."
         ),
     ],
     window: Annotated[
@@ -37,8 +38,8 @@ def evaluate(
     base: Base = None,
     json_: Json = False,
 ) -> None:
-    """Measure a model on a text. Bits per byte with a 95 % interval; of an encoder-decoder BLEU, chrF or ROUGE of what it
-    writes; of a classifier the share of classes that it tells."""
+    """Measure a model on a text. Bits per byte with a 95 % interval; of an encoder-decoder BLEU, chrF or ROUGE of what
+    it writes; of a classifier the share of classes that it tells."""
     import sys
 
     from lmworks.basics import progress

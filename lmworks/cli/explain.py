@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Annotated, Any, Protocol, runtime_checkable
 
 import typer
 
@@ -19,7 +19,12 @@ from lmworks.cli.verb import Verb, verb, verbs
 if TYPE_CHECKING:
     from lmworks.basics.config import Config
 
-PARTS = ("lmworks.generation.filters",)
+PARTS = (
+    "lmworks.objectives.kinds",
+    "lmworks.training.optimisers",
+    "lmworks.adaptation.methods",
+    "lmworks.generation.filters",
+)
 """Folders whose files declare parts with a `name` and `settings`."""
 
 
@@ -60,7 +65,8 @@ def _meanings(what: str) -> dict[str, str]:
     if what in explained():
         lines |= explained()[what].explain()
     elif not lines and what in parts():
-        lines = parts()[what].settings.explain()
+        fields = parts()[what].settings.model_fields
+        lines = {name: " ".join((field.description or "").split()) for name, field in fields.items()}
     if not lines:
         import difflib
 
@@ -98,13 +104,15 @@ def explained() -> dict[str, type[Config]]:
     return found
 
 
-def parts() -> dict[str, Part]:
-    """Every declared part by its name."""
-    return {name: part for room in PARTS for name, part in declared(room, Part).items()}
+def parts() -> dict[str, Explainable]:
+    """Every declared part that has settings, by its name."""
+    kind: Any = Explainable
+    found = {name: part for room in PARTS for name, part in declared(room, kind).items()}
+    return {name: part for name, part in found.items() if getattr(part.settings, "model_fields", None)}
 
 
 @runtime_checkable
-class Part(Protocol):
+class Explainable(Protocol):
     """What a file of PARTS declares."""
 
     name: str

@@ -21,7 +21,7 @@ def export(
     base: Base = None,
     json_: Json = False,
 ) -> None:
-    """Write a model as one file for llama.cpp (GGUF). Its tokenizer and chat template are in it; adapters are merged."""
+    """Write a model as one file for llama.cpp (GGUF). It has the tokenizer and chat template; adapters are merged."""
     from lmworks.basics import progress
     from lmworks.basics.errors import ConfigError
     from lmworks.jobs.export import export as run

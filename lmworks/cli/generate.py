@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lmworks.cli.answering import Answering, tell_cut
+from lmworks.cli.answer_options import AnswerOptions, tell_cut
 from lmworks.cli.options import Base, Compress, Json, MaxNewTokens, Model, as_json
 from lmworks.cli.verb import verb
 
@@ -26,7 +26,7 @@ def generate(
     prompt: Annotated[
         str, typer.Argument(help="The text to continue, or the source to translate; - reads it from standard input.")
     ],
-    how: Answering,
+    how: AnswerOptions,
     chat: Annotated[bool, typer.Option("--chat", help="Treat the prompt as a message and answer it.")] = False,
     lines: Annotated[bool, typer.Option("--lines", help="Each line is a prompt; print one line for each.")] = False,
     max_new_tokens: MaxNewTokens = 256,

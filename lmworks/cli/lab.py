@@ -119,12 +119,12 @@ def _run_several(
         return several.run_apart(question, scale, out, ship=store, tell=tell)
 
     folder = results.SHIPPED if store else out
-    outcomes = several.measure_each(asked, scale, folder, measure, changes=changes, resume=resume, tell=tell)
-    found = [one.finding for one in outcomes if one.finding is not None]
+    runs = several.measure_each(asked, scale, folder, measure, changes=changes, resume=resume, tell=tell)
+    found = [one.finding for one in runs if one.finding is not None]
     if as_json:
         _print(found, as_json)
     else:
-        table(["", "verdict", "time"], [[str(one.question), one.verdict, one.took] for one in outcomes])
+        table(["", "verdict", "time"], [[str(one.question), one.verdict, one.took] for one in runs])
     if len(found) < len(asked):
         raise LmworksError(f"{len(asked) - len(found)} of {len(asked)} claims were not measured; the table says why")
 

@@ -56,7 +56,8 @@ def _print_plan(plan: Plan) -> None:
     config, device = plan.subject.model, plan.devices.device
     typer.echo(
         f"{plan.subject.name}: {config.family}, {config.layers} layers x {config.dim}, "
-        f"vocabulary {config.vocab_size:,}, {plan.rows} x {plan.subject.training.context:,} tokens at once on each device, {plan.dtype}"
+        f"vocabulary {config.vocab_size:,}, {plan.rows} x {plan.subject.training.context:,} tokens at once "
+        f"on each device, {plan.dtype}"
     )
     typer.echo(
         f"{plan.devices.name}: {size(device.memory)} and {digits(device.flops / 1e12)} TFLOP/s each, "

@@ -38,8 +38,8 @@ def serve(  # noqa: PLR0913, PLR0917 (each is an option that people know by name
     compress: Compress = None,
     base: Base = None,
 ) -> None:
-    """Serve a model to programs and people. OpenAI's API is at http://HOST:PORT/v1, a page at http://HOST:PORT, counts for
-    Prometheus at /metrics."""
+    """Serve a model to programs and people. OpenAI's API is at http://HOST:PORT/v1, a page at http://HOST:PORT, counts
+    for Prometheus at /metrics."""
     must_be_installed()
     from lmworks.serving.run import listening, must_be_safe, names_of, serve
     from lmworks.serving.settings import ServerLimits

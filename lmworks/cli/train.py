@@ -58,7 +58,7 @@ def train(
 
 
 def _show(result: PretrainResult) -> None:
-    from lmworks.jobs.tasks import task_of
+    from lmworks.jobs.tasks.task import task_of
     from lmworks.jobs.train import sample
 
     typer.echo("")

@@ -44,10 +44,10 @@ class Verb:
         if isinstance(self.run, typer.Typer):
             made = typer.main.get_group(self.run)
         else:
-            from lmworks.cli.answering import with_answering
+            from lmworks.cli.answer_options import with_answer_options
 
             alone = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
-            alone.command(self.name, cls=GroupedCommand)(with_answering(self.run))
+            alone.command(self.name, cls=GroupedCommand)(with_answer_options(self.run))
             made = typer.main.get_command(alone)  # type: ignore[assignment]
         made.name = self.name
         return made
@@ -112,7 +112,7 @@ class GroupedCommand(TyperCommand):
 
 
 def _sections(formatter: Any, rows: Mapping[str, list[tuple[str, str]]]) -> None:
-    """Lists under their headings, all with columns of the same width."""
+    """Lists of names and what they are, under their headings."""
     for heading, records in rows.items():
         if records:
             with formatter.section(heading):

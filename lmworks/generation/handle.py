@@ -15,7 +15,7 @@ import asyncio
 import threading
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from collections.abc import Sequence as List
 from dataclasses import dataclass
 
@@ -167,7 +167,7 @@ class RequestHandle:
             self.cancel()
 
 
-async def deltas_of(handles: List[RequestHandle]) -> AsyncIterator[tuple[int, Delta]]:
+async def deltas_of(handles: List[RequestHandle]) -> AsyncGenerator[tuple[int, Delta]]:
     """The deltas of several handles as they come, each with the number of its handle; raises what made one of them
     fail. Whoever stops before the end cancels all."""
     loop, event = asyncio.get_running_loop(), asyncio.Event()

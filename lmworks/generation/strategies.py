@@ -123,6 +123,10 @@ class Sample(Strategy):
     seed: int | None = Field(default=None, ge=0, lt=2**63)
     """Same seed, same text, whatever else runs; None for a fresh one each time."""
 
+    if TYPE_CHECKING:  # the filters' settings are known when they are declared
+
+        def __init__(self, **settings: Any) -> None: ...
+
     @cached_property
     def filters(self) -> list[tuple[Filter, dict[str, Any]]]:
         """The filters that are on, each with its settings, in their order."""

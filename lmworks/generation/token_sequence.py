@@ -132,8 +132,7 @@ class TokenSequence(Sequence):
             self.alternatives.append(top_of(logprobs, options.top))
             self.logprobs.append(float(logprobs[token]))
         elif options.written:
-            is_logits = isinstance(judged, Tensor)
-            self.logprobs.append(self.chooser.log_probability(judged, token) if is_logits else judged)
+            self.logprobs.append(self.chooser.log_probability(judged, token) if isinstance(judged, Tensor) else judged)
         self.tokens.append(token)
         if token in self.limits.ends:
             self.finish = "stop"

@@ -23,26 +23,26 @@ from lmworks.adaptation.declaration import Method, Setup
 from lmworks.adaptation.methods import METHODS
 from lmworks.basics.config import merge as tables_as_one
 from lmworks.basics.config import overrides
-from lmworks.basics.errors import ConfigError, DataError
+from lmworks.basics.errors import ConfigError
 from lmworks.basics.files import directory_written_whole, write_json
 from lmworks.basics.memory import keep_freed_memory
 from lmworks.evaluation.drift import drift
-from lmworks.evaluation.leaks import leaks
 from lmworks.evaluation.measurement import Measurement
-from lmworks.jobs.comparing import GENERAL, HELD_OUT, Comparison, Texts, compare, measure_base, measure_texts
+from lmworks.jobs.build_text import data_facts, general_text, leak_of, read_text, rows_of
+from lmworks.jobs.comparing import HELD_OUT, Base, Comparison, Texts, compare, measure_base, measure_texts
 from lmworks.jobs.question import question_of
 from lmworks.jobs.recipe import Recipe
 from lmworks.jobs.runs import (
+    LOG,
     check_run,
     end_run,
     logged_losses,
     provenance,
     say_replaced,
-    say_skipped,
     start_run,
     training_facts,
 )
-from lmworks.jobs.verdicts import leak_remark, training_remark, verdict
+from lmworks.jobs.verdicts import training_remark, verdict
 from lmworks.language_model import LanguageModel
 from lmworks.loading import fingerprint
 from lmworks.models.files.directory import refuse_foreign_files, write_network
@@ -50,18 +50,12 @@ from lmworks.models.network import Network
 from lmworks.models.precision import fast_dtype
 from lmworks.models.torch_runner import TorchRunner
 from lmworks.objectives import CausalLM
-from lmworks.text import registry
-from lmworks.text.corpus.folder import read_split
-from lmworks.text.document import Document
-from lmworks.text.sources import read
-from lmworks.text.splits import Split, data_hash, ngram_overlap
-from lmworks.tokens.batch import Row, example_of, pack
-from lmworks.training.loop import TrainingResult, steps_of, train
+from lmworks.text.splits import Split, data_hash
+from lmworks.tokens.batch import Row
+from lmworks.training.loop import TrainingResult, train
 from lmworks.training.processes import refuse_ranks
 
 Say = Callable[[str], None]
-NAMED = 5
-"""Held-out documents whose names are printed; lmworks.json holds all of them."""
 
 
 @dataclass(frozen=True)
@@ -111,66 +105,28 @@ def build(
     """
     refuse_ranks("lmworks build")
     chosen = _recipe(recipe, list(changes), text, model)
-    method = METHODS[chosen.method]
     folder = Path(out) if out is not None else Path("models") / Path(chosen.data.text).resolve().stem
-    run = folder.with_name(f"{folder.name}.run")
+    job = _Job(chosen, METHODS[chosen.method], folder, merge, say)
     refuse_foreign_files(folder)
-    check_run(run, chosen, resume, say)
+    check_run(job.run, chosen, resume, say)
     say_replaced(folder, say)
     keep_freed_memory()
 
     started = time.time()
-    parts = _read(chosen, say)
-    remark = _leak(chosen, parts, say)
+    parts = read_text(chosen, say)
+    leak = leak_of(chosen, parts, say)
     sides = {"text": parts.train, "held_out": parts.held_out}
-    start_run(run, chosen, {side: (chosen.data.text, data_hash(one)) for side, one in sides.items()}, resume, started)
+    hashes = {side: (chosen.data.text, data_hash(documents)) for side, documents in sides.items()}
+    start_run(job.run, chosen, hashes, resume, started)
     language_model = LanguageModel.load(chosen.model.reference, dtype=chosen.model.dtype or fast_dtype())
-    _check_fit(method, chosen, language_model.network)
-    base = {"reference": chosen.model.reference, "sha256": _weights_of(language_model)}
-    rows = _rows(chosen, language_model, parts, say)
-    texts = {HELD_OUT: parts.held_out} | _general(chosen, say)
-    whole = merge or method.adapter is None
-    _run_as_the_result(language_model, chosen, whole)
-    before, kept = measure_base(
-        language_model,
-        texts,
-        chosen.evaluation,
-        run / "before.json",
-        _depends_on(chosen, language_model, texts, base["sha256"], whole),
-    )
-    if kept:
-        say("before         the base was measured when the run was started; those figures count")
-    language_model.runner = TorchRunner(language_model.network)  # packed weights are of no use to training
+    job.check_fit(language_model.network)
+    rows = rows_of(chosen, language_model, parts, say)
+    texts = {HELD_OUT: parts.held_out} | general_text(chosen, say)
 
-    setup = Setup(language_model.network, CausalLM(), rows, chosen.training.seed)
-    setup = method.prepare(setup, chosen.settings)
-    training = train(setup.network, setup.objective, setup.rows, chosen.training, run, resume=resume)
-    _run_as_the_result(language_model, chosen, whole)
-    comparisons = compare(before.likelihoods, measure_texts(language_model, texts, chosen.evaluation))
-    moved = None
-    if before.own_texts:
-        moved = drift(language_model, before.own_texts, _base_of(method, chosen, language_model))
-
-    verdicts = {one.text: verdict(one.text, one.change, bool(remark)) for one in comparisons}
-    remarks = [one for one in (remark, training_remark(logged_losses(run))) if one]
-    facts = {
-        "base": base,
-        "recipe": chosen.model_dump(mode="json"),
-        "data": _data_facts(parts),
-        "measurements": [figure.to_json() for figure in _figures(comparisons, moved)],
-        "verdicts": verdicts,
-        "remarks": remarks,
-        "training": training_facts(training, run),
-        "seeds": [chosen.training.seed],
-        "dtype": str(language_model.network.dtype).removeprefix("torch."),
-        **provenance(run),
-    }
-    size = _save(folder, run, language_model, method, facts, merge)
-    end_run(run, folder)
-    prompt = chosen.generation.prompt or question_of(chosen.data.text, parts.held_out, parts.train)
-    return BuildResult(
-        folder, language_model, chosen, comparisons, verdicts, remarks, moved, training, prompt, whole, size
-    )
+    before = job.measure_before(language_model, texts)
+    training = job.train(language_model, rows, resume)
+    comparisons, moved = job.measure_after(language_model, texts, before)
+    return job.finish(language_model, parts, leak, before, training, comparisons, moved)
 
 
 def answer(result: BuildResult) -> Iterator[str]:
@@ -178,6 +134,139 @@ def answer(result: BuildResult) -> Iterator[str]:
     return result.model.stream(
         [{"role": "user", "content": result.prompt}], max_new_tokens=result.recipe.generation.max_new_tokens
     )
+
+
+@dataclass(frozen=True)
+class _Job:
+    """A build on its way: what it was told, and its steps in their order."""
+
+    recipe: Recipe
+    method: Method
+    folder: Path
+    merge: bool
+    say: Say
+
+    @property
+    def run(self) -> Path:
+        """What is needed to resume."""
+        return self.folder.with_name(f"{self.folder.name}.run")
+
+    @property
+    def whole(self) -> bool:
+        """The result is a whole model and no adapter."""
+        return self.merge or self.method.adapter is None
+
+    def check_fit(self, network: Network) -> None:
+        """ConfigError, before anything is measured, where the method does not fit the network: tried without values."""
+        with torch.device("meta"):
+            sketch = type(network)(network.config)
+        try:
+            self.method.prepare(Setup(sketch, CausalLM(), []), self.recipe.settings)
+        except ConfigError as error:
+            raise error.inside((self.method.name,)) from None
+
+    def measure_before(self, model: LanguageModel, texts: Texts) -> Base:
+        """The base's figures; those that were kept where this run is resumed."""
+        assert model.source is not None
+        self._run_as_the_result(model)
+        depends_on = {
+            "weights": fingerprint(model.source),
+            "dtype": str(model.network.dtype),
+            "whole": self.whole,
+            "texts": {name: data_hash(documents) for name, documents in texts.items()},
+            "evaluation": self.recipe.evaluation.model_dump(mode="json"),
+        }
+        base, kept = measure_base(model, texts, self.recipe.evaluation, self.run / "before.json", depends_on)
+        if kept:
+            self.say("before         the base was measured when the run was started; those figures count")
+        model.runner = TorchRunner(model.network)  # packed weights are of no use to training
+        return base
+
+    def train(self, model: LanguageModel, rows: list[Row], resume: bool) -> TrainingResult:
+        """Train by the method."""
+        settings = self.recipe.training
+        setup = self.method.prepare(Setup(model.network, CausalLM(), rows, settings.seed), self.recipe.settings)
+        return train(setup.network, setup.objective, setup.rows, settings, self.run, resume=resume)
+
+    def measure_after(
+        self, model: LanguageModel, texts: Texts, before: Base
+    ) -> tuple[list[Comparison], Measurement | None]:
+        """The result's figures beside the base's; and the drift from the base, where there is no general text."""
+        self._run_as_the_result(model)
+        comparisons = compare(before.likelihoods, measure_texts(model, texts, self.recipe.evaluation))
+        if not before.own_texts:
+            return comparisons, None
+        return comparisons, drift(model, before.own_texts, self._base_of(model))
+
+    def finish(
+        self,
+        model: LanguageModel,
+        parts: Split,
+        leak: str,
+        before: Base,
+        training: TrainingResult,
+        comparisons: list[Comparison],
+        moved: Measurement | None,
+    ) -> BuildResult:
+        """Judge, and save the model directory; the run's folder goes."""
+        recipe = self.recipe
+        verdicts = {one.text: verdict(one.text, one.change, bool(leak)) for one in comparisons}
+        remarks = [one for one in (leak, training_remark(logged_losses(self.run))) if one]
+        facts = {
+            "base": {"reference": recipe.model.reference, "sha256": before.weights},
+            "recipe": recipe.model_dump(mode="json"),
+            "data": data_facts(parts),
+            "measurements": [figure.to_json() for figure in _figures(comparisons, moved)],
+            "verdicts": verdicts,
+            "remarks": remarks,
+            "training": training_facts(training, self.run),
+            "seeds": [recipe.training.seed],
+            "dtype": str(model.network.dtype).removeprefix("torch."),
+            **provenance(self.run),
+        }
+        size = self._save(model, facts)
+        end_run(self.run, self.folder)
+        prompt = recipe.generation.prompt or question_of(recipe.data.text, parts.held_out, parts.train)
+        return BuildResult(
+            self.folder, model, recipe, comparisons, verdicts, remarks, moved, training, prompt, self.whole, size
+        )
+
+    def _run_as_the_result(self, model: LanguageModel) -> None:
+        """Measure and answer as the result will run: an adapter as the file of its base does, whole weights in PyTorch.
+
+        Where a recipe names the type of the weights, PyTorch measures, whatever runs the result later.
+        """
+        model.network.requires_grad_(False)
+        if self.recipe.model.dtype is None and not self.whole:
+            model.choose_runner()
+
+    def _base_of(self, model: LanguageModel) -> Callable[[Tensor], Tensor]:
+        """What gives the base's logits: the network with its adapter off, or, where its own weights were trained, the
+        base read again."""
+        if self.method.adapter is None:
+            return LanguageModel.load(self.recipe.model.reference, dtype=model.network.dtype).logits
+        off = self.method.adapter.off
+
+        def without_adapter(tokens: Tensor) -> Tensor:
+            with off(model.network):
+                return model.logits(tokens)
+
+        return without_adapter
+
+    def _save(self, model: LanguageModel, facts: dict[str, Any]) -> int:
+        """Write the model directory; return the bytes of its weights."""
+        refuse_foreign_files(self.folder)
+        adapter = self.method.adapter
+        with directory_written_whole(self.folder) as temporary:
+            if adapter is not None and not self.merge:
+                adapter.write(temporary, model.network, _lasting(self.recipe.model.reference))
+            else:
+                write_network(temporary, model.network if adapter is None else adapter.merge(model.network))
+            model.write_tokenizer(temporary)
+            write_json(temporary / "lmworks.json", facts)
+            shutil.copyfile(self.run / LOG, temporary / LOG)
+        model.source, model.reference = self.folder, str(self.folder)
+        return sum(file.stat().st_size for file in self.folder.glob("*.safetensors"))
 
 
 def _recipe(
@@ -192,132 +281,9 @@ def _recipe(
     return chosen.but(model=chosen.model.but(reference=model)) if model is not None else chosen
 
 
-def _read(recipe: Recipe, say: Say) -> Split:
-    """The text, split; says what was read, and what is held out."""
-    reading, parts = read_split(recipe.data.text, recipe.data.held_out)
-    say_skipped(reading, say)
-    sizes = ", ".join(
-        f"{name} {len(side):,} documents, {sum(len(one.text.encode()) for one in side) / 1e3:,.0f} KB"
-        for name, side in (("train", parts.train), ("held out", parts.held_out))
-    )
-    say(f"text           {reading.name}: {sizes}")
-    sources = [one.source for one in parts.held_out]
-    more = f" and {len(sources) - NAMED:,} more" if len(sources) > NAMED else ""
-    say(f"held out       {', '.join(sources[:NAMED])}{more}")
-    return parts
-
-
-def _leak(recipe: Recipe, parts: Split, say: Say) -> str:
-    """Say how much held-out text stands in the training text; returns a remark where that makes figures mislead."""
-    overlap = ngram_overlap(parts.train, parts.held_out)
-    duplicates = f"; {parts.duplicates:,} duplicates left out" if parts.duplicates else ""
-    say(f"overlap        {overlap:.1%} of the held-out runs of 13 words occur in the training text{duplicates}")
-    return leak_remark(overlap, leaks(parts.train, parts.held_out), recipe.data.text)
-
-
-def _check_fit(method: Method, recipe: Recipe, network: Network) -> None:
-    """ConfigError where the method does not fit the network, before anything is measured: tried without values."""
-    with torch.device("meta"):
-        sketch = type(network)(network.config)
-    try:
-        method.prepare(Setup(sketch, CausalLM(), []), recipe.settings)
-    except ConfigError as error:
-        raise error.inside((method.name,)) from None
-
-
-def _weights_of(model: LanguageModel) -> str:
-    """SHA-256 of the file or files that a model was read from."""
-    assert model.source is not None
-    return fingerprint(model.source)
-
-
-def _rows(recipe: Recipe, model: LanguageModel, parts: Split, say: Say) -> list[Row]:
-    """The training text as rows of tokens."""
-    settings = recipe.training
-    examples = [example_of(document, model.tokenizer) for document in parts.train]
-    rows = pack(examples, settings.context, seed=settings.seed)
-    say(f"to train       {len(rows):,} rows of {settings.context} tokens, {steps_of(settings, len(rows)):,} steps")
-    return rows
-
-
-def _general(recipe: Recipe, say: Say) -> dict[str, list[Document]]:
-    """The general text; none where the data registry's file cannot be had here. Any other trouble is an error."""
-    name = recipe.data.general
-    try:
-        return {GENERAL: read(name).documents}
-    except DataError:
-        if name not in registry.ENTRIES:
-            raise
-        say(f"general text   {name} is not on this machine and cannot be fetched; connect once, or set LMWORKS_DATA")
-        say("instead        forgetting is measured as the drift from the base, on texts that the base itself writes")
-        return {}
-
-
-def _run_as_the_result(model: LanguageModel, recipe: Recipe, whole: bool) -> None:
-    """Measure and answer as the result will run: an adapter as the file of its base does, whole weights in PyTorch.
-
-    Where a recipe names the type of the weights, PyTorch measures, whatever runs the result later.
-    """
-    model.network.requires_grad_(False)
-    if recipe.model.dtype is None and not whole:
-        model.choose_runner()
-
-
-def _depends_on(recipe: Recipe, model: LanguageModel, texts: Texts, weights: str, whole: bool) -> dict[str, Any]:
-    """What the base's figures depend on."""
-    return {
-        "weights": weights,
-        "dtype": str(model.network.dtype),
-        "whole": whole,
-        "texts": {name: data_hash(documents) for name, documents in texts.items()},
-        "evaluation": recipe.evaluation.model_dump(mode="json"),
-    }
-
-
-def _base_of(method: Method, recipe: Recipe, model: LanguageModel) -> Callable[[Tensor], Tensor]:
-    """What gives the base's logits: the network with its adapter off, or, where its own weights were trained, the base
-    read anew."""
-    if method.adapter is None:
-        return LanguageModel.load(recipe.model.reference, dtype=model.network.dtype).logits
-    off = method.adapter.off
-
-    def without_adapter(tokens: Tensor) -> Tensor:
-        with off(model.network):
-            return model.logits(tokens)
-
-    return without_adapter
-
-
 def _figures(comparisons: Sequence[Comparison], moved: Measurement | None) -> list[Measurement]:
     rows = [figure for one in comparisons for figure in (one.before, one.after, one.difference)]
     return [*rows, moved] if moved else rows
-
-
-def _data_facts(parts: Split) -> dict[str, Any]:
-    return {
-        "train": data_hash(parts.train),
-        "held_out": data_hash(parts.held_out),
-        "held_out_sources": [document.source for document in parts.held_out],
-        "documents": [len(parts.train), len(parts.held_out)],
-        "duplicates": parts.duplicates,
-    }
-
-
-def _save(folder: Path, run: Path, model: LanguageModel, method: Method, facts: dict[str, Any], merge: bool) -> int:
-    """Write the model directory; return the bytes of its weights."""
-    refuse_foreign_files(folder)
-    with directory_written_whole(folder) as temporary:
-        if method.adapter is None:
-            write_network(temporary, model.network)
-        elif merge:
-            write_network(temporary, method.adapter.merge(model.network))
-        else:
-            method.adapter.write(temporary, model.network, _lasting(facts["base"]["reference"]))
-        model.write_tokenizer(temporary)
-        write_json(temporary / "lmworks.json", facts)
-        shutil.copyfile(run / "log.jsonl", temporary / "log.jsonl")
-    model.source, model.reference = folder, str(folder)
-    return sum(file.stat().st_size for file in folder.glob("*.safetensors"))
 
 
 def _lasting(reference: str) -> str:

@@ -43,6 +43,8 @@ class Comparison:
 class Base:
     """What was found out about the base before training."""
 
+    weights: str
+    """SHA-256 of its file or files."""
     likelihoods: dict[str, Likelihood]
     """By text."""
     own_texts: list[list[int]]
@@ -54,11 +56,13 @@ def measure_base(
 ) -> tuple[Base, bool]:
     """Measure the base, or take what `kept` holds where it was measured under the same conditions; and whether it did.
 
-    `depends_on` is JSON: whatever would change the figures.
+    `depends_on` holds whatever would change the figures, as JSON; "weights", the SHA-256 of the base's, among it.
     """
     if (found := _read(kept, depends_on)) is not None:
         return found, True
-    made = Base(measure_texts(model, texts, settings), [] if GENERAL in texts else own_texts(model))
+    made = Base(
+        depends_on["weights"], measure_texts(model, texts, settings), [] if GENERAL in texts else own_texts(model)
+    )
     likelihoods = {
         name: {"bits": one.bits.tolist(), "bytes": one.bytes.tolist(), "tokens": one.tokens}
         for name, one in made.likelihoods.items()
@@ -96,6 +100,6 @@ def _read(kept: Path, depends_on: Mapping[str, Any]) -> Base | None:
             name: Likelihood(np.array(one["bits"]), np.array(one["bytes"]), one["tokens"])
             for name, one in facts["likelihoods"].items()
         }
-        return Base(likelihoods, facts["own_texts"])
+        return Base(depends_on["weights"], likelihoods, facts["own_texts"])
     except (ModelError, KeyError, TypeError):
         return None

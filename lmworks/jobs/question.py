@@ -42,7 +42,8 @@ def question_of(reference: str, held_out: Sequence[Document], train: Sequence[Do
 
 
 def headings(document: Document) -> Iterator[str]:
-    """The document's headings of two to ten words, in order: Markdown's and underlined ones."""
+    """The document's headings of two to eight words, in order: Markdown's and underlined ones, without remarks in brackets
+    at the end."""
     lines = document.text.splitlines()
     prose = PurePath(document.source.partition("#")[0]).suffix.lower() in PROSE
     inside_code = False
@@ -53,7 +54,8 @@ def headings(document: Document) -> Iterator[str]:
             marked = MARKED.fullmatch(line)
             title = marked[1] if marked else line.strip() if RULE.fullmatch(below.strip()) else ""
             title = re.sub(r"[*_`]|\[([^\]]*)\]\([^)]*\)", r"\1", title).strip()
-            if 2 <= len(title.split()) <= 10 and sum(map(str.isalpha, title)) > len(title) / 2:
+            title = re.sub(r" \([^()]*\)$", "", title)
+            if 2 <= len(title.split()) <= 8 and sum(map(str.isalpha, title)) > len(title) / 2:
                 yield title
 
 

@@ -9,7 +9,14 @@ from __future__ import annotations
 import difflib
 from typing import Any, ClassVar, Self
 
-from pydantic import Field, SerializerFunctionWrapHandler, create_model, model_serializer, model_validator
+from pydantic import (
+    Field,
+    SerializeAsAny,
+    SerializerFunctionWrapHandler,
+    create_model,
+    model_serializer,
+    model_validator,
+)
 
 from lmworks.adaptation.methods import METHODS
 from lmworks.basics.config import Config
@@ -84,7 +91,7 @@ class Recipe(_Tables):  # type: ignore[misc]
     )
     model: ModelSettings = ModelSettings()
     data: DataSettings = DataSettings()
-    training: TrainingConfig = TrainingConfig()
+    training: SerializeAsAny[TrainingConfig] = TrainingConfig()
     evaluation: EvaluationSettings = EvaluationSettings()
     generation: GenerationSettings = GenerationSettings()
 

@@ -17,10 +17,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from lmworks.basics.config import Config
 from lmworks.basics.errors import ConfigError
 from lmworks.basics.files import restore_directory, says_why, write_json
 from lmworks.basics.memory import peak_megabytes
+from lmworks.basics.recipe_file import RecipeFile
 from lmworks.models.files.directory import read_json
 from lmworks.text.sources import Reading
 from lmworks.training.checkpoint import diverged
@@ -31,7 +31,7 @@ FREE = {"training.distribution"}
 """What may differ in a resumed run: any checkpoint is read in any distribution."""
 
 
-def check_run(run: Path, recipe: Config, resume: bool, say: Callable[[str], None]) -> None:
+def check_run(run: Path, recipe: RecipeFile, resume: bool, say: Callable[[str], None]) -> None:
     """Refuse to overwrite a run that was stopped, or to resume one with another recipe.
 
     A run that diverged moves aside for a fresh one.
@@ -53,8 +53,7 @@ def check_run(run: Path, recipe: Config, resume: bool, say: Callable[[str], None
             f"{run} holds a run that ended before its first checkpoint, so there is nothing to resume; start it "
             "without --resume"
         )
-    written = {name: value for name, value in read_json(run / RECIPE).items() if name in type(recipe).model_fields}
-    theirs = type(recipe)(**written).model_dump(mode="json")  # with the defaults of what that version did not know
+    theirs = recipe.written_before(read_json(run / RECIPE))
     for key, value in recipe.model_dump(mode="json").items():
         _same(key, value, theirs.get(key), run)
 
@@ -80,7 +79,9 @@ def _same(key: str, value: Any, theirs: Any, run: Path) -> None:
         )
 
 
-def start_run(run: Path, recipe: Config, texts: Mapping[str, tuple[str, str]], resume: bool, started: float) -> None:
+def start_run(
+    run: Path, recipe: RecipeFile, texts: Mapping[str, tuple[str, str]], resume: bool, started: float
+) -> None:
     """Write down a fresh run's recipe and the hashes of its texts, or check that a resumed run has the same ones.
 
     `texts` gives, for each side of the text, where it comes from and its hash; `started` is time.time() when this

@@ -35,7 +35,7 @@ from lmworks.jobs.runs import (
     start_run,
     training_facts,
 )
-from lmworks.jobs.tasks import Packed, task_of
+from lmworks.jobs.tasks.task import Packed, task_of
 from lmworks.jobs.training_recipe import TrainRecipe
 from lmworks.language_model import LanguageModel
 from lmworks.loading import load, load_tokenizer

@@ -12,21 +12,24 @@ from __future__ import annotations
 import math
 from typing import Any, ClassVar, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, SerializeAsAny, model_validator
 
 from lmworks.basics.config import Config
 from lmworks.basics.errors import ConfigError, ModelError
 from lmworks.basics.recipe_file import RecipeFile
+from lmworks.jobs.training_sections import (
+    EmbeddingSettings,
+    NGramSettings,
+    SampleSettings,
+    TextSettings,
+    ValidationSettings,
+)
 from lmworks.models.config import ExpertSettings, ModelConfig
 from lmworks.models.families import family_of
-from lmworks.models.families.bart import MBART
-from lmworks.models.families.bert import BERT
-from lmworks.models.families.t5 import T5
 from lmworks.models.files.references import resolve
-from lmworks.models.relatives.glove_config import GloveConfig
 from lmworks.models.relatives.recurrent_config import RECURRENT, network_config
 from lmworks.models.scheme import Scheme
-from lmworks.tokens.pair_labels import NEXT_SENTENCE, SENTENCE_ORDER
+from lmworks.objectives.declaration import ObjectiveSettings
 from lmworks.tokens.trainer import TokenizerConfig
 from lmworks.training.settings import TrainingConfig
 
@@ -39,160 +42,6 @@ RECURRENT_LAYERS = 2
 """Of a recurrent network, at any depth: the dial sets its width alone."""
 BATCH_TOKENS = 16_384
 """Tokens of a step at depth 4; they grow with the depth."""
-
-
-class TextSettings(Config):
-    """The text to learn from."""
-
-    text: str = "python-reference"
-    """A folder, a file, python-reference, a name of the data registry or hf:org/name. What `lmworks corpus` made keeps its own
-    split: its train/ is trained on, and its held_out/ validates."""
-
-    held_out: float = Field(default=0.1, gt=0, lt=1)
-    """Share of the text that is never trained on and validates the model."""
-
-    validation: str | None = None
-    """A text that validates instead of a share of `text`; what both hold is not trained on."""
-
-    test: str | None = None
-    """seq2seq, classification: a text that the finished model is measured on, instead of what validates it."""
-
-    hold_out: Literal["documents", "end"] = "documents"
-    """Hold out whole documents, by their hash; or the end of each document, where there are few and long ones."""
-
-    rows: Literal["stream", "documents"] = "stream"
-    """stream: the corpus as one stream, cut anew each epoch; documents: whole documents that do not see each other. Masked
-    objectives read as many whole sentences of a document as a row holds, whatever is said here."""
-
-
-class NGramSettings(Config):
-    """Embeddings of whole n-grams beside those of the tokens (model.family = "lmworks")."""
-
-    longest: int = Field(default=1, ge=1, le=8)
-    """Up to how many tokens; 1 for none."""
-
-    most: int = Field(default=50_000, gt=0)
-    """At most so many of each length, the most frequent ones of the training text."""
-
-
-class EmbeddingSettings(Config):
-    """What the tokens' embedding begins as."""
-
-    source: str = "random"
-    """random; glove, for vectors of words trained on the training text first; or a file of word vectors (GloVe's or
-    word2vec's text, safetensors). Tokens that are a word begin as its vector, the others at random."""
-
-    frozen: bool = False
-    """Training leaves the embedding as it began, all of it; needs model.tied = false."""
-
-    glove: GloveConfig = GloveConfig()
-    """Of source = "glove"; dim is the network's."""
-
-
-class ObjectiveSettings(Config):
-    """What is minimised."""
-
-    kind: Literal[
-        "causal",
-        "prefix",
-        "masked",
-        "masked+next-sentence",
-        "masked+sentence-order",
-        "spans",
-        "seq2seq",
-        "classification",
-    ] = "causal"
-    """causal: each next token; prefix: the tokens behind a part of the text that is read from both sides; masked: tokens
-    that were masked, from both sides (BERT); with next-sentence also whether a second text goes on from the first, with
-    sentence-order whether the two were swapped; spans: stretches of a text that were cut out (T5). seq2seq: a target from
-    its source, classification: the class of a text; both from records with a prompt and its response."""
-
-    share: float = Field(default=0.15, gt=0, lt=1)
-    """masked, spans: share of the tokens that are masked or cut out."""
-
-    whole_word: bool = False
-    """masked: mask all tokens of a word, or none."""
-
-    span_length: float = Field(default=3.0, ge=1)
-    """spans: tokens of a span, on average."""
-
-    label_smoothing: float = Field(default=0.0, ge=0, lt=1)
-    """Share of the target that is spread over the whole vocabulary."""
-
-    z_loss: float = Field(default=0.0, ge=0)
-    """Times the squared log of the softmax's normaliser; 1e-4 keeps logits from drifting."""
-
-    l1: float = Field(default=0.0, ge=0)
-    """Times the sum of the matrices' magnitudes."""
-
-    l2: float = Field(default=0.0, ge=0)
-    """Times half the sum of the matrices' squares, through the loss; training.weight_decay is the decoupled form."""
-
-    load_balance: float | None = Field(default=None, ge=0)
-    """Times the loss that levels the load of experts, in each layer and micro-batch; None for 0.01 where the network has
-    experts and no bias that does it."""
-
-    router_z_loss: float = Field(default=0.0, ge=0)
-    """Times the squared log of the routers' normaliser; ST-MoE takes 1e-3."""
-
-    @model_validator(mode="after")
-    def _goes_with_the_kind(self) -> Self:
-        for name, kinds in OF_KINDS.items():
-            if getattr(self, name) != type(self).model_fields[name].default and not self.kind.startswith(kinds):
-                raise ConfigError(
-                    f"{{at}}{name} is for {{at}}kind {' and '.join(kinds)}, and {{at}}kind is {self.kind!r}; leave it out"
-                )
-        return self
-
-
-OF_KINDS = {"share": ("masked", "spans"), "whole_word": ("masked",), "span_length": ("spans",)}
-"""The settings of some kinds of objective alone."""
-PAIRED = ("seq2seq", "classification")
-"""The kinds that learn from records with a prompt and its response."""
-MASKED_NETWORK = {"family": "bert", **BERT.fixed, "activation": "gelu", "segments": 2}
-MASKED_NETWORK |= {"head_transform": True, "head_bias": True}
-NETWORKS: dict[str, tuple[str, dict[str, Any]]] = {
-    "causal": ("decoder", {}),
-    "prefix": ("decoder", {}),
-    "masked": ("encoder", MASKED_NETWORK),
-    "masked+next-sentence": ("encoder", MASKED_NETWORK | {"pooler": True, "labels": NEXT_SENTENCE}),
-    "masked+sentence-order": ("encoder", MASKED_NETWORK | {"pooler": True, "labels": SENTENCE_ORDER}),
-    "spans": ("encoder-decoder", {"family": "t5", **T5.fixed, "activation": "relu", "gated": False}),
-    "seq2seq": ("encoder-decoder", {"family": "mbart", **MBART.fixed, "activation": "relu", "scale_embedding": True}),
-    "classification": (
-        "encoder",
-        {"family": "bert", **BERT.fixed, "activation": "gelu", "segments": 2, "pooler": True},
-    ),
-}
-"""The arrangement of the network that each kind of objective trains, and what the network is unless the recipe says
-otherwise."""
-
-
-class ValidationSettings(Config):
-    """How much is measured."""
-
-    tokens: int = Field(default=1_000_000, gt=0)
-    """At most so many tokens of the held-out text."""
-
-    figures: tuple[Literal["bleu", "chrf", "rouge"], ...] = ("bleu", "chrf")
-    """seq2seq: how like the references the answers of the finished model are; bleu and chrf for translations, rouge for
-    summaries."""
-
-    beams: int = Field(default=5, gt=0, le=100)
-    """seq2seq: width of the beam search that writes those answers; 1 for the likeliest token each time."""
-
-
-class SampleSettings(Config):
-    """The text at the end."""
-
-    prompt: str = "\n"
-    """What the result goes on from."""
-
-    max_new_tokens: int = Field(default=200, gt=0)
-    """How far."""
-
-    temperature: float = Field(default=0.8, ge=0)
-    """0 for the likeliest token each time."""
 
 
 class TrainRecipe(RecipeFile):
@@ -223,10 +72,15 @@ class TrainRecipe(RecipeFile):
     signals keep their size (for networks without norms)."""
     dtype: Literal["float32", "bfloat16"] | None = None
     """Type of weights and activations; None for what is fast here. The optimiser keeps float32 masters."""
-    objective: ObjectiveSettings = ObjectiveSettings()
-    training: TrainingConfig = TrainingConfig()
+    objective: SerializeAsAny[ObjectiveSettings] = ObjectiveSettings()
+    training: SerializeAsAny[TrainingConfig] = TrainingConfig()
     validation: ValidationSettings = ValidationSettings()
     sample: SampleSettings = SampleSettings()
+
+    @classmethod
+    def paths(cls) -> list[str]:
+        """See Config: those of the network too."""
+        return [*(f"model.{name}" for name in ModelConfig.model_fields), *super().paths()]
 
     @model_validator(mode="before")
     @classmethod
@@ -241,7 +95,8 @@ class TrainRecipe(RecipeFile):
             return values
         model, training = dict(values.get("model") or {}), dict(values.get("training") or {})
         recurrent = model.get("kind") == RECURRENT
-        _, network = NETWORKS.get(_kind(values.get("objective")), ("", {}))
+        objective = ObjectiveSettings.parts().get(_named("kind", values.get("objective"), "causal"))
+        network = {} if objective is None else dict(objective.network)
         if recurrent:  # the rest of it is a transformer's
             network = {name: value for name, value in network.items() if name == "arrangement"}
         if model.get("positions", "learned") != "learned":  # of learned ones, as they are where nothing is said
@@ -254,7 +109,9 @@ class TrainRecipe(RecipeFile):
         if not {"rows", "accumulate"} & set(training):
             training |= {"rows": max(1, BATCH_TOKENS * depth // 4 // max(int(context), 1) // 4), "accumulate": 4}
         rows, accumulate = training.get("rows", 2), training.get("accumulate", 1)
-        training.setdefault("learning_rate", 0.02 if training.get("optimiser") == "muon" else 3e-3 * (4 / depth) ** 0.5)
+        optimiser = TrainingConfig.parts().get(_named("optimiser", training, "adamw"))
+        if optimiser is not None:
+            training.setdefault("learning_rate", optimiser.usual_rate(depth))
         if not {"steps", "epochs", "max_seconds"} & set(training):
             parameters = (8 if recurrent else 12) * model["layers"] * model["dim"] ** 2
             training["steps"] = math.ceil(TOKENS_A_PARAMETER * parameters / (rows * accumulate * context))
@@ -263,15 +120,17 @@ class TrainRecipe(RecipeFile):
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
         config = self.network(vocab_size=65_536 if self.ngrams.longest == 1 else 256)
-        if self.data.test is not None and self.objective.kind not in PAIRED:
+        if self.data.test is not None and not self.objective.part.paired:
+            paired = [name for name, one in ObjectiveSettings.parts().items() if one.paired]
             raise ConfigError(
-                f"{{at}}data.test is for objective.kind {' and '.join(PAIRED)}, and it is {self.objective.kind!r}; leave it out"
+                f"{{at}}data.test is for objective.kind {' and '.join(paired)}, and it is {self.objective.kind!r}; "
+                "leave it out"
             )
         if self.embedding.frozen and config.tied:
             raise ConfigError(
                 "{at}embedding.frozen keeps the head from learning, which is tied to it; set {at}model.tied = false"
             )
-        if self.objective.label_smoothing and getattr(config, "adaptive_cutoffs", None):
+        if getattr(self.objective, "label_smoothing", 0.0) and getattr(config, "adaptive_cutoffs", None):
             raise ConfigError(
                 "{at}objective.label_smoothing spreads over the whole vocabulary, which the softmax of {at}model.adaptive_cutoffs "
                 "never computes in training; leave out one of the two"
@@ -283,7 +142,7 @@ class TrainRecipe(RecipeFile):
         return self
 
     def network(self, vocab_size: int, ngrams: tuple[int, ...] = (), labels: tuple[str, ...] = ()) -> ModelConfig:
-        """The network's config for a vocabulary, for so many 2-grams, 3-grams, ..., and for the classes of the text."""
+        """The network's config for a vocabulary, numbers of 2-grams, 3-grams, ..., and the classes of the text."""
         for name in ("vocab_size", "ngrams"):
             if name in self.model:
                 raise ConfigError(f"{{at}}model.{name} follows from the text; leave it out")
@@ -389,30 +248,28 @@ class TrainRecipe(RecipeFile):
             return
         for name, value, usual in (
             ("initialisation", self.initialisation, "normal"),
-            ("training.optimiser", self.training.optimiser, "adamw"),
             ("training.distribution", self.training.distribution, "ddp"),
             ("training.compile", self.training.compile, False),
             ("training.recompute", self.training.recompute, False),
         ):
             if value != usual:
-                raise ConfigError(
-                    f"{{at}}{name} = {value!r} is for the blocks of a transformer, and {{at}}model.kind is {RECURRENT!r}; "
-                    "leave out one of the two"
-                )
+                raise _for_blocks(name, value)
+        if self.training.part.for_blocks:
+            raise _for_blocks("training.optimiser", self.training.optimiser)
 
     def _check_heads(self, config: ModelConfig) -> None:
         """ConfigError for an arrangement, or a head, that the objective does not train."""
-        kind = self.objective.kind
-        arrangement, network = NETWORKS[kind]
-        if config.arrangement != arrangement:
+        kind, objective = self.objective.kind, self.objective.part
+        if config.arrangement != objective.arrangement:
             raise ConfigError(
                 f"{{at}}model.arrangement is {config.arrangement!r}, and {{at}}objective.kind = {kind!r} trains the "
-                f"arrangement {arrangement!r}; leave it out, or choose another objective"
+                f"arrangement {objective.arrangement!r}; leave it out, or choose another objective"
             )
         for name in ("pooler", "labels", "head_transform"):
-            if getattr(config, name) and not network.get(name) and (name in self.model or kind != "classification"):
+            trained = objective.network.get(name) or (objective.labelled and name not in self.model)
+            if getattr(config, name) and not trained:
                 raise ConfigError(f"{{at}}model.{name} is not trained by {{at}}objective.kind = {kind!r}; leave it out")
-        if network.get("labels") and len(config.labels) != 2:
+        if objective.network.get("labels") and len(config.labels) != 2:
             raise ConfigError(
                 f"{{at}}model.labels are the two answers of {{at}}objective.kind = {kind!r}; leave them out"
             )
@@ -425,10 +282,17 @@ def _begun(values: dict[str, Any]) -> dict[str, Any]:
     return {"tokenizer": values["upcycle"]} | values | {"training": training}
 
 
-def _kind(objective: Any) -> str:
-    """The kind of objective that is asked for, before it is checked."""
-    said = objective.get("kind", "causal") if isinstance(objective, dict) else getattr(objective, "kind", "causal")
+def _named(setting: str, section: Any, usual: str) -> str:
+    """The part that a section asks for, before it is checked."""
+    said = section.get(setting, usual) if isinstance(section, dict) else getattr(section, setting, usual)
     return str(said)
+
+
+def _for_blocks(name: str, value: object) -> ConfigError:
+    return ConfigError(
+        f"{{at}}{name} = {value!r} is for the blocks of a transformer, and {{at}}model.kind is {RECURRENT!r}; "
+        "leave out one of the two"
+    )
 
 
 def _as_wide(embedding: Any, model: dict[str, Any]) -> Any:

@@ -24,7 +24,7 @@ Tell = Callable[[str], None]
 
 
 @dataclass(frozen=True)
-class Outcome:
+class ClaimRun:
     """What became of one claim."""
 
     question: int
@@ -45,22 +45,22 @@ def measure_each(
     changes: Sequence[str] = (),
     resume: bool = False,
     tell: Tell = lambda line: None,
-) -> list[Outcome]:
+) -> list[ClaimRun]:
     """Measure claim by claim. With `resume`, claims that `folder` has a result of with these parameters are not run
     again.
 
     An error in one of several becomes its outcome; the error of a single claim is raised. Stopped on Ctrl-C.
     """
-    outcomes = []
+    runs = []
     for question in questions:
         try:
             kept = store.same(registry.load(question), scale, folder, changes) if resume else None
             if kept is not None:
-                outcomes.append(Outcome(question, kept.verdict, "kept", kept))
+                runs.append(ClaimRun(question, kept.verdict, "kept", kept))
                 continue
             tell(f"claim {question}, {scale}")
             found = measure(question)
-            outcomes.append(Outcome(question, found.verdict, f"{found.seconds:,.0f} s", found))
+            runs.append(ClaimRun(question, found.verdict, f"{found.seconds:,.0f} s", found))
         except (Stopped, KeyboardInterrupt):
             raise Stopped(
                 f"stopped in claim {question}; what was measured before is stored: go on with the same command and "
@@ -71,8 +71,8 @@ def measure_each(
                 traceback.print_exc()
             elif len(questions) == 1:
                 raise
-            outcomes.append(Outcome(question, f"not measured: {error or type(error).__name__}"))
-    return outcomes
+            runs.append(ClaimRun(question, f"not measured: {error or type(error).__name__}"))
+    return runs
 
 
 def run_apart(question: int, scale: Scale, out: Path, *, ship: bool = False, tell: Tell = lambda line: None) -> Finding:

@@ -1,16 +1,16 @@
 """What training minimises: callables `(network, batch) -> Loss` that add up."""
 
-from lmworks.objectives.causal import CausalLM
-from lmworks.objectives.classification import Classification
 from lmworks.objectives.conditional_masked import ConditionalMaskedLM
+from lmworks.objectives.kinds.causal import CausalLM
+from lmworks.objectives.kinds.classification import Classification
+from lmworks.objectives.kinds.masked import MaskedLM
+from lmworks.objectives.kinds.pairs import NextSentence, SentenceOrder
+from lmworks.objectives.kinds.prefix import PrefixLM
+from lmworks.objectives.kinds.seq2seq import SequenceToSequence
+from lmworks.objectives.kinds.spans import SpanCorruption
 from lmworks.objectives.loss import Loss, Objective
-from lmworks.objectives.masked import MaskedLM
-from lmworks.objectives.pairs import NextSentence, SentenceOrder
 from lmworks.objectives.penalties import L1, L2, Penalty
-from lmworks.objectives.prefix import PrefixLM
 from lmworks.objectives.routing import LoadBalance, RouterZLoss
-from lmworks.objectives.seq2seq import SequenceToSequence
-from lmworks.objectives.spans import SpanCorruption
 
 __all__ = [
     "L1",

@@ -7,14 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
-from lmworks.models.network import Network
 from lmworks.objectives.loss import Loss
 from lmworks.objectives.token_objective import TokenObjective, require_arrangement
-from lmworks.tokens.batch import IGNORE, Batch
+from lmworks.tokens.labels import IGNORE
+
+if TYPE_CHECKING:  # recipes are read without torch
+    from lmworks.models.network import Network
+    from lmworks.tokens.batch import Batch
 
 
 @dataclass(eq=False, kw_only=True)
@@ -35,6 +38,8 @@ class ConditionalMaskedLM(TokenObjective):
 
     def prepare(self, batch: Batch, seeds: Sequence[int]) -> Batch:
         """The batch with the mask in place of the hidden tokens, which alone keep their labels."""
+        import torch
+
         gaps = torch.zeros_like(batch.labels, dtype=torch.bool)
         for row, seed in enumerate(seeds):
             generator = np.random.default_rng(seed)

@@ -6,13 +6,17 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-
-from jaxtyping import Float
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from lmworks.basics.errors import ConfigError
-from lmworks.models.network import Network
-from lmworks.tokens.batch import Batch
+
+if TYPE_CHECKING:  # recipes are read without torch
+    from jaxtyping import Float
+    from torch import Tensor
+
+    from lmworks.models.network import Network
+    from lmworks.objectives.labels import WrongLabels
+    from lmworks.tokens.batch import Batch
 
 
 @dataclass(frozen=True)
@@ -69,6 +73,17 @@ class Objective(ABC):
         for each row, from the run's seed, the epoch and the row's place: a step does not depend on how it was split."""
         return batch
 
+    def wrong_labels(self, plain: Batch, prepared: Batch) -> WrongLabels:
+        """Where the labels of a batch are not what they should be: for `lmworks check`. Unless an objective says
+        otherwise, the tokens that stood there before `prepare`."""
+        from lmworks.objectives.labels import in_their_place
+
+        return in_their_place(plain, prepared)
+
+    def parts(self) -> list[Objective]:
+        """What is added up."""
+        return [self]
+
     @contextmanager
     def beside(self, network: Network) -> Iterator[None]:
         """Entered while the objectives before this one in a sum run: one that judges their pass watches it here."""
@@ -123,7 +138,11 @@ class Sum(Objective):
 
     def parts(self) -> list[Objective]:
         """What is added up, sums within it opened."""
-        return [part for one in (self.first, self.second) for part in (one.parts() if isinstance(one, Sum) else [one])]
+        return self.first.parts() + self.second.parts()
+
+    def wrong_labels(self, plain: Batch, prepared: Batch) -> WrongLabels:
+        """As the first says: the others predict nothing, or classes."""
+        return self.first.wrong_labels(plain, prepared)
 
     def prepare(self, batch: Batch, seeds: Sequence[int]) -> Batch:
         """As both want it, the first before the second."""

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import torch
-from jaxtyping import Float
-from torch import Tensor
-
-from lmworks.models.network import Network
 from lmworks.objectives.loss import Loss, Objective, check_strength
-from lmworks.tokens.batch import Batch
+
+if TYPE_CHECKING:  # recipes are read without torch
+    from jaxtyping import Float
+    from torch import Tensor
+
+    from lmworks.models.network import Network
+    from lmworks.tokens.batch import Batch
 
 
 @dataclass(eq=False)
@@ -34,6 +36,8 @@ class Penalty(Objective):
 
     def __call__(self, network: Network, batch: Batch) -> Loss:
         """The penalty, whatever the batch."""
+        import torch
+
         matrices = [matrix for matrix in network.parameters() if matrix.requires_grad and matrix.ndim > 1]
         sizes = [_whole(self.size(matrix.float())) for matrix in matrices]
         total = torch.stack(sizes).sum() if sizes else torch.zeros((), device=network.device)

@@ -11,21 +11,21 @@ from abc import abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Literal
-
-import torch
-from jaxtyping import Float, Int
-from torch import Tensor
+from typing import TYPE_CHECKING, Any, Literal
 
 from lmworks.basics.errors import ConfigError
-from lmworks.models.experts import expert_layers
-from lmworks.models.hooks import hooked
-from lmworks.models.network import Network
 from lmworks.objectives.loss import Loss, Objective, check_strength
-from lmworks.tokens.batch import IGNORE, Batch
+from lmworks.tokens.labels import IGNORE
 
-Heard = dict[str, dict[str, list[Tensor]]]
-"""Of each layer, by its path."""
+if TYPE_CHECKING:  # recipes are read without torch
+    from jaxtyping import Float, Int
+    from torch import Tensor
+
+    from lmworks.models.network import Network
+    from lmworks.tokens.batch import Batch
+
+Heard = dict[str, dict[str, list[Any]]]
+"""Tensors at each hook point of each layer, by its path."""
 POINTS = ("router_logits", "load", "dropped")
 
 
@@ -45,6 +45,9 @@ class RouterLoss(Objective):
     @contextmanager
     def beside(self, network: Network) -> Iterator[None]:
         """Listen to the routers; ConfigError where there are none."""
+        from lmworks.models.experts import expert_layers
+        from lmworks.models.hooks import hooked
+
         if self._heard is not None:  # inside a sum of such losses
             yield
             return
@@ -61,6 +64,8 @@ class RouterLoss(Objective):
 
     def __call__(self, network: Network, batch: Batch) -> Loss:
         """The loss; ConfigError where no pass was heard."""
+        import torch
+
         if not self._heard or not any(heard["router_logits"] for heard in self._heard.values()):
             name = type(self).__name__
             raise ConfigError(
@@ -111,6 +116,8 @@ class RouterLoss(Objective):
 def tokens_sent(batch: Batch) -> tuple[int, ...]:
     """Tokens of a batch that routers are judged by, of its source too where it has one: no padding, and none where nothing is
     predicted, as in a row that only stands in for another."""
+    import torch
+
     judged = batch.supervised or (batch.classes is not None and bool((batch.classes != IGNORE).any()))
     real = [batch.documents >= 0]
     if batch.source is not None:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-
-import torch
-from jaxtyping import Float, Int
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from lmworks.basics.errors import ConfigError
-from lmworks.models.network import Network
-from lmworks.objectives.cross_entropy import cross_entropy
 from lmworks.objectives.loss import Objective, check_strength
-from lmworks.tokens.batch import IGNORE
+from lmworks.tokens.labels import IGNORE
+
+if TYPE_CHECKING:  # recipes are read without torch
+    from jaxtyping import Float, Int
+    from torch import Tensor
+
+    from lmworks.models.network import Network
+    from lmworks.objectives.labels import WrongLabels
+    from lmworks.tokens.batch import Batch
 
 
 @dataclass(eq=False)
@@ -37,6 +40,10 @@ class TokenObjective(Objective):
 
         ConfigError for label smoothing through an adaptive head.
         """
+        import torch
+
+        from lmworks.objectives.cross_entropy import cross_entropy
+
         if self.label_smoothing and network.config.adaptive_cutoffs is not None:
             raise ConfigError(
                 "label_smoothing spreads over the whole vocabulary, which an adaptive softmax never computes in "
@@ -58,6 +65,12 @@ class TokenObjective(Objective):
             for states_of, matrix, labels_of in network.softmaxes(states, wanted)
         ]
         return torch.stack(losses).sum()
+
+    def wrong_labels(self, plain: Batch, prepared: Batch) -> WrongLabels:
+        """See Objective: the labels are the next tokens."""
+        from lmworks.objectives.labels import next_tokens
+
+        return next_tokens(prepared)
 
 
 def require_arrangement(network: Network, objective: Objective, arrangement: str, why: str) -> None:

@@ -1,5 +1,4 @@
-"""Work beside the engine, in PyTorch: one piece at a time in a thread of its own, on a network that shares only the
-weights.
+"""Work beside the engine, in PyTorch: one job at a time, in a thread of its own, on a network that shares the weights.
 
 The hooks, modes and packed copies of the engine's own network are never touched, so its answers stay what they would
 be.

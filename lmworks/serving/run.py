@@ -24,8 +24,7 @@ LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
 def must_be_safe(host: str, keys: Collection[str], without_key: bool) -> None:
-    """ConfigError for an address that others can reach without a key, unless that is asked for, and for an unusable
-    key."""
+    """ConfigError for an address that others reach without a key, unless that is asked for, and for an unusable key."""
     Keys(keys)
     if host not in LOOPBACK and not keys and not without_key:
         raise ConfigError(

@@ -42,7 +42,7 @@ class Document:
 
     @property
     def pair(self) -> tuple[str, str]:
-        """A question and its answer (a source and its target, a text and its label); DataError for any other document."""
+        """A question and its answer (source and target, text and label); DataError for any other document."""
         turns = [] if self.messages is None else [turn["role"] for turn in self.messages]
         if self.messages is None or turns != ["user", "assistant"]:
             raise DataError(

@@ -21,7 +21,7 @@ _MARKS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BO
 
 
 class UnreadableError(Exception):
-    """A file or a record that is skipped; its text is the reason, as said to the user."""
+    """A file or a record that is skipped; its text is the reason that users are told."""
 
 
 @dataclass(frozen=True)

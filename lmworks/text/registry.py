@@ -31,7 +31,7 @@ def _whole(text: str, name: str) -> list[Document]:
 
 
 def _lines(text: str, name: str) -> list[Document]:
-    """A text a line."""
+    """One text per line."""
     return [Document(line, f"{name}#{number}") for number, line in enumerate(text.split("\n"), 1) if line.strip()]
 
 
@@ -79,7 +79,7 @@ def _labelled_messages(text: str, name: str) -> list[Document]:
 
 
 def _numbered(*classes: str) -> Callable[[str, str], list[Document]]:
-    """Lines of a class's number among these, a space and a text."""
+    """Lines of a number, a space and a text; the number is the place of the class among these."""
 
     def documents(text: str, name: str) -> list[Document]:
         lines = [line.partition(" ") for line in text.splitlines()]

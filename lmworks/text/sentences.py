@@ -1,9 +1,9 @@
-"""A text in sentences, by rule: they end at the end of a paragraph, and after `.`, `!` or `?` if the next word begins one.
+"""A text in sentences, by rule: they end with a paragraph, and after `.`, `!` or `?` if the next word begins one.
 
     sentences("It rained. We (all) left early, e.g. by six.\\n\\nThen")     # 3 of them
 
-An initial (J. Smith) and a few usual abbreviations end none. Enough to cut a text at sensible places; in a language that
-is written without these marks only paragraphs are found.
+An initial (J. Smith) and a few usual abbreviations end none. Enough to cut a text at sensible places; in a language
+that is written without these marks only paragraphs are found.
 """
 
 from __future__ import annotations

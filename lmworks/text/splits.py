@@ -1,6 +1,6 @@
 """Train and held-out text: exact duplicates dropped first, then split by each document's own hash.
 
-A document's side depends on its text alone, not on its place or on what else there is: text that is added
+A document's side depends only on its text, not on its place or on other documents: text that is added
 later never moves what was held out into the training set (pitfall 9).
 """
 

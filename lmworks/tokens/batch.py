@@ -23,10 +23,8 @@ from torch import Tensor
 from lmworks.basics.errors import ConfigError, DataError
 from lmworks.text.document import Document
 from lmworks.tokens.chat.conversation import encode_conversation
+from lmworks.tokens.labels import IGNORE
 from lmworks.tokens.tokenizer import Tokenizer
-
-IGNORE = -100
-"""The label of a position without loss, as torch's cross-entropy takes it."""
 
 TILE = 32
 """A batch's width is a multiple of this; so it may be a little wider than `seq`, by padding alone."""

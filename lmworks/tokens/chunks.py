@@ -1,6 +1,6 @@
 """Where a text can be cut without changing a token of it, and what that is good for.
 
-Most tokenizers never join what stands on the two sides of a space: the text behind a word and before the space that
+Most tokenizers never join what stands on the two sides of a space: the text after a word and before the space that
 follows it is cut in any case, and what comes later depends on what follows alone. Cut there, a text of 100 MB is
 encoded in bounded memory (`segments`), and a word that comes again is looked up and not encoded again
 (`BulkEncoder`): natural text repeats 90 % of its words.

@@ -75,7 +75,8 @@ def refuse_foreign_files(folder: Path) -> None:
 def write_folder(vocabulary: Vocabulary, folder: Path, mask: str | None, adds_bos: bool | None) -> None:
     """Write a tokenizer's files, each whole or not at all.
 
-    `mask` is the text of its mask token, and `adds_bos` whether it begins a text with BOS (None: that is not all it adds)."""
+    `mask` is the text of its mask token, and `adds_bos` whether it begins a text with BOS (None: that is not all it
+    adds)."""
     ids = (vocabulary.bos, vocabulary.eos, vocabulary.unknown, vocabulary.pad)
     roles = {
         role: vocabulary.backend.id_to_token(number)

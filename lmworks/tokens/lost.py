@@ -28,7 +28,7 @@ class Loss:
 
 
 def losses(tokenizer: Tokenizer, text: str) -> tuple[list[int], list[Loss]]:
-    """The ids of a text and the loss at each, with one more for what stands behind the last.
+    """The ids of a text and the loss at each, with one more for what stands after the last.
 
     DataError as from `Tokenizer.encode`.
     """
@@ -43,16 +43,16 @@ def losses(tokenizer: Tokenizer, text: str) -> tuple[list[int], list[Loss]]:
             for number, (start, end) in zip(ids, spans, strict=True)
         ]
         return ids, [*found, Loss()]
-    found, behind = [], 0
+    found, after = [], 0
     for number, (start, end) in zip(ids, spans, strict=True):
         token = _written(tokenizer, number)
         continues = token.startswith(CONTINUES) and number != tokenizer.unknown
-        # A sign that was dropped inside of a word belongs to the token behind it.
-        first = behind if continues else start
+        # A sign that was dropped inside of a word belongs to the token after it.
+        first = after if continues else start
         told = text[first:end] == token.removeprefix(CONTINUES) and number != tokenizer.unknown
-        found.append(Loss(None if told else text[first:end], None if continues else text[behind:start]))
-        behind = end
-    return ids, [*found, Loss(space=text[behind:])]
+        found.append(Loss(None if told else text[first:end], None if continues else text[after:start]))
+        after = end
+    return ids, [*found, Loss(space=text[after:])]
 
 
 def restore(tokenizer: Tokenizer, ids: Sequence[int], found: Sequence[Loss]) -> str:

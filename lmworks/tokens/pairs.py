@@ -4,8 +4,8 @@
     rows = PairRows(KeptTexts("run/train.safetensors", tokenizer), tokenizer, context=128)
     batch = rows.batch(places)                 # batch.source, batch.tokens, batch.labels
 
-A batch is as wide as its longest text, so texts of similar length share one: an epoch's rows are shuffled, sorted by length
-within pools of many batches, and the batches shuffled again.
+A batch is as wide as its longest text, so texts of similar length share one: an epoch's rows are shuffled, sorted by
+length within pools of many batches, and the batches shuffled again.
 """
 
 from __future__ import annotations
@@ -53,7 +53,8 @@ def write_pairs(documents: Sequence[Document], tokenizer: Tokenizer, path: Path)
 
 
 def write_labelled(documents: Sequence[Document], labels: Sequence[str], tokenizer: Tokenizer, path: Path) -> KeptTexts:
-    """The ids of texts, each with the number of its label among `labels`; DataError for a label that is not among them."""
+    """The ids of texts, each with the number of its label among `labels`; DataError for a label that is not among
+    them."""
     pairs = [document.pair for document in documents]
     numbers = {label: number for number, label in enumerate(labels)}
     require_labels([label for _, label in pairs], labels, "training text")
@@ -65,7 +66,8 @@ def require_labels(found: Sequence[str], known: Sequence[str], whose: str) -> No
     """DataError for a label that is not among the known ones."""
     if (foreign := next((label for label in found if label not in known), None)) is not None:
         raise DataError(
-            f"the label {foreign!r} is not among those of the {whose} ({', '.join(known)}); correct it, or leave its texts out"
+            f"the label {foreign!r} is not among those of the {whose} ({', '.join(known)}); correct it, or "
+            "leave its texts out"
         )
 
 
@@ -153,9 +155,9 @@ class RowsByLength(Rows):
 
 
 class PairRows(RowsByLength):
-    """An encoder reads the source, a decoder learns the target behind the token that opens it, its end included.
+    """An encoder reads the source, a decoder learns the target after the token that opens it, its end included.
 
-    A source of more than `context` tokens is cut behind them; a pair whose target is longer, or empty, is left out.
+    A source of more than `context` tokens is cut after them; a pair whose target is longer, or empty, is left out.
     """
 
     def __init__(self, texts: Sequence[Ids] | KeptTexts, tokenizer: Tokenizer, context: int) -> None:
@@ -177,7 +179,7 @@ class PairRows(RowsByLength):
         self.left_out = len(pairs) - len(kept)
 
     def batch(self, places: Sequence[int]) -> Batch:
-        """Each target from its start on, the token behind each as its label, and the sources beside them."""
+        """Each target from its start on, the token after each as its label, and the sources beside them."""
         sources = [self.pairs[place][0] for place in places]
         targets = [[*self.pairs[place][1], *self.ends] for place in places]
         tokens = padded([[self.start, *ids[:-1]] for ids in targets])
@@ -194,7 +196,7 @@ class PairRows(RowsByLength):
 class TextClasses(RowsByLength):
     """Texts as an encoder reads them, with a class each, or one for each of their tokens (IGNORE for none).
 
-    A text of more than `context` tokens with its begin and end is cut behind them; one without any token is left out.
+    A text of more than `context` tokens with its begin and end is cut after them; one without any token is left out.
     """
 
     def __init__(
@@ -238,7 +240,7 @@ class TextClasses(RowsByLength):
 
 
 def shortened(ids: Ids, most: int) -> Ids:
-    """At most so many ids: the first ones and the last, which ends the text."""
+    """At most this many ids: the first ones and the last, which ends the text."""
     return ids if len(ids) <= most else [*ids[: most - 1], ids[-1]]
 
 

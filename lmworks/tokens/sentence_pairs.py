@@ -38,7 +38,8 @@ Ids = Int[np.ndarray, " tokens"]
 
 
 def write_sentences(documents: Iterable[Document], tokenizer: Tokenizer, path: Path) -> Sentences:
-    """The ids of each document's sentences in one file; what has no token is left out. DataError where nothing is left."""
+    """The ids of each document's sentences in one file; what has no token is left out. DataError where nothing is
+    left."""
     ids: list[np.ndarray] = []
     ends, last = [0], [0]
     with progress.task("cutting into sentences", unit="characters") as advance:
@@ -113,7 +114,8 @@ class _Runs(Rows):
         start, end = tokenizer.document_start, tokenizer.document_end
         if start is None or end is None:
             raise ConfigError(
-                f"the tokenizer of {tokenizer.name} has no tokens that begin and end a text, as [CLS] and [SEP] do; train "
+                f"the tokenizer of {tokenizer.name} has no tokens that begin and end a text, as [CLS] and [SEP] do; "
+                "train "
                 "one with special_tokens that do"
             )
         self.start, self.end, self.room = start, end, context - self.around
@@ -144,7 +146,7 @@ class _Runs(Rows):
 
     @staticmethod
     def _fitting(pieces: Sequence[Ids], first: int, room: int) -> int:
-        """The piece behind those from `first` on that fit into so many tokens."""
+        """The sentences after those from `first` on that fit into this many tokens."""
         last, used = first, 0
         while last < len(pieces) and used + len(pieces[last]) <= room:
             used += len(pieces[last])
@@ -192,9 +194,9 @@ class Passages(_Runs):
 class SentencePairs(_Runs):
     """Each row a passage cut in two, [CLS] a [SEP] b [SEP]; in half of them b is wrong, drawn anew in each epoch.
 
-    `wrong` says how: "random" takes the second text of another document's passage, which has as many tokens as the true one
-    wherever another document has such a one, so that lengths give nothing away; "swapped" puts b before a. Where the passage
-    is cut is drawn anew too.
+    `wrong` says how: "random" takes the second text of another document's passage, which has as many tokens as the true
+    one wherever another document has such a one, so that lengths give nothing away; "swapped" puts b before a. Where
+    the passage is cut is drawn anew too.
     """
 
     around, shortest = 3, 2
@@ -211,7 +213,8 @@ class SentencePairs(_Runs):
         self.wrong, self._draw = wrong, "0/0"
         if wrong == "random" and len({document for document, _, _ in self.runs}) < 2:
             raise DataError(
-                f"{sentences.name} has one document of two sentences or more, and a random second text comes from another "
+                f"{sentences.name} has one document of two sentences or more, and a random second text comes from "
+                "another "
                 "one; give more documents, or swap the two (sentence order)"
             )
         if wrong == "random":
@@ -245,11 +248,12 @@ class SentencePairs(_Runs):
         return (b, a, wrong) if self.wrong == "swapped" else (a, self._elsewhere(generator, document, a, b), wrong)
 
     def _index_seconds(self) -> None:
-        """Every second text that a passage may have, sorted by its length: passage and cut, and how likely they are drawn."""
+        """Every second text that a passage may have, sorted by its length: passage and cut, and how likely they are
+        drawn."""
         found = [
-            (size, number, last - behind, 2**32 // (last - first - 1))
+            (size, number, last - after, 2**32 // (last - first - 1))
             for number, (document, first, last) in enumerate(self.runs)
-            for behind, size in enumerate(accumulate(map(len, self.documents[document][last - 1 : first : -1])), 1)
+            for after, size in enumerate(accumulate(map(len, self.documents[document][last - 1 : first : -1])), 1)
         ]
         sizes, self._numbers, self._cuts, weights = np.array(sorted(found), np.int64).T
         self._weights = np.concatenate([[0], np.cumsum(weights)])  # of all before it
@@ -257,15 +261,15 @@ class SentencePairs(_Runs):
         self._homes = np.array([document for document, _, _ in self.runs])
 
     def _elsewhere(self, generator: random.Random, document: int, a: list[int], b: list[int]) -> list[int]:
-        """The second text of another document's passage, of the length of `b` or the nearest that there is; drawn as a true
-        one of that length is."""
+        """The second text of another document's passage, of the length of `b` or the nearest that there is; drawn as a
+        true one of that length is."""
         weights, own = self._weights, np.searchsorted(self._homes, (document, document + 1))
         for size in sorted(range(1, self.room), key=lambda size: (abs(size - len(b)), generator.random())):
             first, last = self._of_size[size], self._of_size[size + 1]
             out, back = first + np.searchsorted(self._numbers[first:last], own)  # this document's
-            before, behind = weights[out] - weights[first], weights[last] - weights[back]
-            if before + behind:
-                drawn = generator.randrange(int(before + behind))
+            before, after = weights[out] - weights[first], weights[last] - weights[back]
+            if before + after:
+                drawn = generator.randrange(int(before + after))
                 place = weights[first] + drawn if drawn < before else weights[back] + drawn - before
                 at = np.searchsorted(weights, place, side="right") - 1
                 home, _, end = self.runs[self._numbers[at]]

@@ -5,9 +5,9 @@
     shards.document(0)     # its ids: document start, text, document end
     shards.read(500, 756)  # any part of the whole stream
 
-A folder holds `shards.json` (format, dtype, which tokenizer, counts, hashes of the files), `00000.bin` and so on (the ids, little-endian
-uint16 or uint32, documents one after another) and `documents.bin` (for each document where it ends in the whole
-stream and the UTF-8 bytes of its text, little-endian uint64). It appears under its name when it is whole.
+A folder holds `shards.json` (format, dtype, which tokenizer, counts, hashes of the files), `00000.bin` and so on (the
+ids, little-endian uint16 or uint32, documents one after another) and `documents.bin` (for each document where it ends
+in the whole stream and the UTF-8 bytes of its text, little-endian uint64). It appears under its name when it is whole.
 """
 
 from __future__ import annotations
@@ -137,7 +137,7 @@ class Shards:
 
     def digest(self, samples: int = 64, size: int = 2**14) -> str:
         """The first digits of a SHA-256 over what `shards.json` says, where documents end, and `samples` stretches of
-        tokens, evenly spaced: another text is told at once, however large the corpus is."""
+        tokens, evenly spaced: another text is noticed at once, however large the corpus is."""
         found = hashlib.sha256(self.info.model_dump_json().encode())
         found.update(self.ends.tobytes())
         for start in np.linspace(0, max(self.tokens - size, 0), samples, dtype=np.int64).tolist():
@@ -161,7 +161,7 @@ def write_shards(
 ) -> Shards:
     """Pack documents, read once and never held together, into a folder of shards; an earlier one is replaced.
 
-    A long text is encoded by so many processes, None for one on each core; the shards are the same to the byte.
+    A long text is encoded by this many processes, None for one on each core; the shards are the same to the byte.
     Documents in which nothing could be predicted are left out and counted. DataError for a conversation (shards hold
     plain text), for a folder that holds something else, and where no document is left; then nothing is written.
     """
@@ -201,8 +201,8 @@ def write_shards(
 
 
 def _batches(documents: Iterable[Document], ends: str) -> Iterator[Batch[tuple[list[Document | None], int]]]:
-    """Texts of about _AT_ONCE characters, with the documents that they are: a long one's comes with its last part, None with
-    the others; and the number of characters."""
+    """Texts of about _AT_ONCE characters, with the documents that they are: a long one's comes with its last part, None
+    with the others; and the number of characters."""
     texts: list[str] = []
     whose: list[Document | None] = []
     size = 0
@@ -314,7 +314,8 @@ def _read_info(folder: Path) -> ShardsInfo:
             raise DataError(f"{path} holds no JSON object; pack the text again")
         if values.get("format") != FORMAT:
             raise DataError(
-                f"{path} says format {values.get('format')!r}, and this lmworks reads {FORMAT}; pack the text again, or "
+                f"{path} says format {values.get('format')!r}, and this lmworks reads {FORMAT}; pack the text "
+                "again, or "
                 "take the lmworks that packed it"
             )
         info = ShardsInfo(**values)
@@ -333,7 +334,8 @@ def _mapped(path: Path, dtype: np.dtype[Any], size: int) -> np.ndarray:
         found = path.stat().st_size
         if found != size * dtype.itemsize:
             raise DataError(
-                f"{path} has {found:,} bytes and should have {size * dtype.itemsize:,} (cut off while copying?); copy it "
+                f"{path} has {found:,} bytes and should have {size * dtype.itemsize:,} (cut off while copying?); "
+                "copy it "
                 "again, or pack the text again"
             )
         return np.memmap(path, dtype, "r").view(np.ndarray)

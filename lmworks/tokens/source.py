@@ -19,8 +19,8 @@ def source_ids(tokenizer: Tokenizer, text: str) -> list[int]:
 
 
 def around_a_text(tokenizer: Tokenizer) -> tuple[list[int], list[int]]:
-    """What an encoder reads before and behind a text whose class it is to tell: [CLS] and [SEP], or what else opens and ends
-    a document, where the tokenizer has it."""
+    """What an encoder reads before and after a text whose class it is to tell: [CLS] and [SEP], or what else opens and
+    ends a document, where the tokenizer has it."""
     opening, closing = ([] if one is None else [one] for one in (tokenizer.document_start, tokenizer.document_end))
     return opening, closing
 
@@ -39,7 +39,7 @@ def target_start(tokenizer: Tokenizer) -> int:
 
 
 def target_ids(tokenizer: Tokenizer, text: str, first: int | None = None) -> list[int]:
-    """The ids that a decoder is to write: the text and the end of a document, behind the `first` token that the model's
+    """The ids that a decoder is to write: the text and the end of a document, after the `first` token that the model's
     own files force (BART's <s>), where they do. `target_start` is not among them."""
     opening = [] if first is None else [first]
     closing = [] if tokenizer.document_end is None else [tokenizer.document_end]

@@ -28,7 +28,8 @@ from lmworks.tokens.folder import read_folder, write_folder
 from lmworks.tokens.vocabulary import END_OF_DOCUMENT, END_OF_TURN, Vocabulary
 
 _REMEMBERED = 1_000
-"""Words whose tokens the library remembers, each thread anew; its own 10,000 are 5 MB a thread and no faster on English text."""
+"""Words whose tokens the library remembers, each thread anew; its own 10,000 are 5 MB a thread and no faster on English
+text."""
 _A_GROUP = 64
 """Words that the library is given as one: few enough that there is a group for each core."""
 
@@ -139,7 +140,7 @@ class Tokenizer:
         return text
 
     def _continued(self, backend: tokenizers.Tokenizer, text: str) -> list[int]:
-        """Encode behind an anchor and take the anchor's ids away, where a space would be put in front."""
+        """Encode after an anchor and take the anchor's ids away, where a space would be put in front."""
         for anchor in ("\n", "|", "0") if self.adds_space else ():
             before, together = _ids(backend, anchor), _ids(backend, anchor + text)
             if together[: len(before)] == before:
@@ -247,7 +248,7 @@ class Tokenizer:
 
     @property
     def document_end(self) -> int | None:
-        """What stands behind a document: the end-of-document token where there is one, else EOS."""
+        """What stands after a document: the end-of-document token where there is one, else EOS."""
         return _first(self._special_id(*END_OF_DOCUMENT), self.eos)
 
     @property
@@ -265,7 +266,8 @@ class Tokenizer:
         """The same; ConfigError where there is none."""
         if self.mask is None:
             raise ConfigError(
-                f"the tokenizer of {self.name} has no mask token; train one of kind wordpiece, or with [MASK] or <mask> "
+                f"the tokenizer of {self.name} has no mask token; train one of kind wordpiece, or with [MASK] or "
+                "<mask> "
                 "among its special_tokens"
             )
         return self.mask

@@ -3,14 +3,11 @@
     tokenizer = train_tokenizer(texts, TokenizerConfig(kind="bpe", vocab_size=4096))
     tokenizer.save("tokenizers/mine")
 
-| kind | pieces | what it has no token for |
-| --- | --- | --- |
-| byte | the 256 bytes | nothing |
-| character | every character of the text | its bytes, or <unk> |
-| word | the most frequent words, with the space before them | <unk> |
-| bpe | bytes, merged pair by pair (Sennrich et al. 2016, https://arxiv.org/abs/1508.07909; bytes as GPT-2) | nothing |
-| wordpiece | words and ##parts (Schuster and Nakajima 2012; case kept, as BERT cased) | [UNK] |
-| unigram | pieces of the likeliest split (Kudo 2018, https://arxiv.org/abs/1804.10959; SentencePiece's ▁) | its bytes, or <unk> |
+| kind | pieces | what it has no token for | | --- | --- | --- | | byte | the 256 bytes | nothing | | character | every
+character of the text | its bytes, or <unk> | | word | the most frequent words, with the space before them | <unk> | |
+bpe | bytes, merged pair by pair (Sennrich et al. 2016, https://arxiv.org/abs/1508.07909; bytes as GPT-2) | nothing | |
+wordpiece | words and ##parts (Schuster and Nakajima 2012; case kept, as BERT cased) | [UNK] | | unigram | pieces of the
+likeliest split (Kudo 2018, https://arxiv.org/abs/1804.10959; SentencePiece's ▁) | its bytes, or <unk> |
 
 byte and bpe give every text back exactly, and so do character and unigram with byte fallback (but for the
 character ▁, which reads back as a space from unigram, as from SentencePiece). word does so for known words. wordpiece
@@ -69,8 +66,8 @@ class TokenizerConfig(Config):
     names get their role: <|endoftext|>, </s> and [SEP] end, <s> and [CLS] begin, <pad> and [PAD] fill up."""
 
     sentinels: int = Field(default=0, ge=0, le=1000)
-    """So many tokens <extra_id_0>, <extra_id_1>, ... at the end of the vocabulary, the first of them last (T5: 100): what
-    stands for spans cut out of a text. They count in vocab_size."""
+    """The number of tokens <extra_id_0>, <extra_id_1>, ... at the end of the vocabulary, the first of them last (T5: 100):
+    what stands for spans cut out of a text. They count in vocab_size."""
 
     chat_template: str | None = None
     """The word chatml, which brings its two special tokens, or the source of a Jinja template; None for a model that
@@ -357,7 +354,8 @@ def _check_size(found: int, config: TokenizerConfig) -> None:
     if found < config.size:
         raise ConfigError(
             f"vocab_size is {config.size + config.sentinels:,}, and a {config.kind} tokenizer finds "
-            f"{found + config.sentinels:,} tokens in this text (special ones included); give {found + config.sentinels} or "
+            f"{found + config.sentinels:,} tokens in this text (special ones included); give "
+            f"{found + config.sentinels} or "
             "fewer, or more text"
         )
     if found > config.size:

@@ -14,7 +14,8 @@ PART = "##"
 
 def begins_a_word(tokenizer: Tokenizer) -> Bool[np.ndarray, " vocab"]:
     """True for tokens that begin a word: those with a space before them (byte-level, SentencePiece's ▁), or those that
-    are no ##part (WordPiece). Special tokens are words of their own. The first token of a text begins one whatever it is.
+    are no ##part (WordPiece). Special tokens are words of their own. The first token of a text begins one whatever it
+    is.
     """
     if tokenizer.keeps_space:
         begins = [
@@ -26,7 +27,8 @@ def begins_a_word(tokenizer: Tokenizer) -> Bool[np.ndarray, " vocab"]:
         begins = [not text.startswith(PART) for text in texts]
     if all(begins) or not any(begin for number, begin in enumerate(begins) if number not in tokenizer.special):
         raise ConfigError(
-            f"the tokens of {tokenizer.name} do not say where a word begins (neither spaces nor {PART}); mask tokens and "
+            f"the tokens of {tokenizer.name} do not say where a word begins (neither spaces nor {PART}); mask tokens "
+            "and "
             "not whole words, or take another tokenizer"
         )
     return np.array(begins)

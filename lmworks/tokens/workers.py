@@ -1,11 +1,12 @@
-"""Texts encoded by several processes at once: a process gets whole batches, and their ids come back in the order of the batches.
+"""Texts encoded by several processes at once: a process gets whole batches, and their ids come back in the order of the
+batches.
 
     for ids, what in encoded(batches, tokenizer, dtype, processes): ...
 
-The first batches are encoded here: a short text is done before a process has started, and the others begin with the words
-that are known by then. A worker is a program of its own that reads batches until its standard input ends, so it ends with
-whoever started it, however that ended; a forked copy of this process would inherit its threads and its locks. Pickles pass
-between this process and its own children alone, through pipes that nobody else holds.
+The first batches are encoded here: a short text is done before a process has started, and the others begin with the
+words that are known by then. A worker is a program of its own that reads batches until its standard input ends, so it
+ends with whoever started it, however that ended; a forked copy of this process would inherit its threads and its locks.
+Pickles pass between this process and its own children alone, through pipes that nobody else holds.
 """
 
 from __future__ import annotations
@@ -49,8 +50,8 @@ def cores() -> int:
 def encoded(
     batches: Iterator[Batch[T]], tokenizer: Tokenizer, dtype: np.dtype[Any], processes: int
 ) -> Generator[tuple[list[bytes], T]]:
-    """The ids of each batch's texts, as BulkEncoder gives them, whatever the number of processes. Close it if you do not read
-    it to its end.
+    """The ids of each batch's texts, as BulkEncoder gives them, whatever the number of processes. Close it if you do
+    not read it to its end.
 
     LmworksError where a process is killed.
     """
@@ -78,7 +79,7 @@ def _next_of(waiting: deque[tuple[Future[list[bytes]], T]]) -> tuple[list[bytes]
 
 @contextmanager
 def _workers(processes: int, beginning: bytes) -> Iterator[Callable[[Sequence[str]], Future[list[bytes]]]]:
-    """What has a batch encoded by whichever process is free; all of them are gone behind the block."""
+    """What has a batch encoded by whichever process is free; all of them are gone after the block."""
     free: SimpleQueue[subprocess.Popen[bytes]] = SimpleQueue()
     started = [_start(beginning) for _ in range(processes)]
     for one in started:

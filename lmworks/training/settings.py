@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import math
-from typing import Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from lmworks.basics.config import Config
+from lmworks.basics.declared import declared
 from lmworks.basics.errors import ConfigError
+from lmworks.basics.part_settings import PartSettings
+from lmworks.training.declaration import OptimiserKind
 
 
-class TrainingConfig(Config):
-    """Settings of a training run."""
+class TrainingConfig(PartSettings):
+    """Settings of a training run: those of any, beside what the optimiser declares."""
+
+    named_by = "optimiser"
+    others_are_idle = True  # so that a recipe can be tried with another optimiser
+
+    if TYPE_CHECKING:  # what the optimiser has of its own is known when it is declared
+
+        def __init__(self, **settings: Any) -> None: ...
 
     context: int = Field(default=512, ge=2)
     """Tokens of a row; whole documents are packed into rows, and longer ones are cut."""
@@ -33,17 +42,11 @@ class TrainingConfig(Config):
     """Train for this long and not for a number of steps; the schedule follows the clock. Validation and the compiler
     are not counted. None for no limit."""
 
-    optimiser: Literal["adamw", "muon"] = "adamw"
-    """adamw for everything; or muon for the blocks' matrices and adamw for the rest."""
+    optimiser: str = "adamw"
+    """What steps the parameters."""
 
     learning_rate: float = Field(default=5e-4, gt=0)
-    """The highest learning rate; with muon, that of the blocks' matrices (0.02 is usual)."""
-
-    embedding_learning_rate: float | None = Field(default=None, gt=0)
-    """With muon, the highest rate of what is no block's matrix: embeddings, head, norms. None for `learning_rate`."""
-
-    momentum: float = Field(default=0.95, ge=0, lt=1)
-    """Muon's; it rises to this from 0.1 less over the first 100 steps."""
+    """The highest learning rate."""
 
     warmup: float = Field(default=0.05, ge=0, lt=1)
     """Share of the run in which the learning rate rises from zero."""
@@ -59,12 +62,6 @@ class TrainingConfig(Config):
 
     weight_decay: float = Field(default=0.0, ge=0)
     """Decoupled decay of matrices per step, times the learning rate; norms and biases never decay."""
-
-    beta1: float = Field(default=0.9, ge=0, lt=1)
-    """AdamW's decay of the mean gradient."""
-
-    beta2: float = Field(default=0.95, ge=0, lt=1)
-    """AdamW's decay of the mean squared gradient."""
 
     clip: float = Field(default=1.0, gt=0)
     """The gradient is scaled down to this norm where it is longer."""
@@ -111,6 +108,16 @@ class TrainingConfig(Config):
         if self.patience is not None and self.evaluate_every is None:
             raise ConfigError("{at}patience counts validations, and {at}evaluate_every does not ask for any")
         return self
+
+    @classmethod
+    def parts(cls) -> dict[str, OptimiserKind]:
+        """Every optimiser that is declared, by `optimiser`."""
+        return declared("lmworks.training.optimisers", OptimiserKind)
+
+    @property
+    def part(self) -> OptimiserKind:
+        """The one that `optimiser` names."""
+        return self.parts()[self.optimiser]
 
     def learning_rate_at(self, step: int, steps: int) -> float:
         """The learning rate of step `step` (from 0) of `steps`."""

@@ -89,7 +89,7 @@ def test_a_small_corpus_without_held_out_text_is_read(tmp_path: Path):
 
 @pytest.mark.parametrize("text", ["---\n***\n", "\u200b \u200d", "\ufffd\ufffd"])
 def test_an_empty_document_is_found(text: str):
-    failed(corpus.filled(opened(text)), "part at 0.txt")
+    failed(corpus.filled(opened(text)), "differ at 0.txt")
 
 
 def test_records_without_text_are_found():
@@ -97,7 +97,7 @@ def test_records_without_text_are_found():
 
 
 def test_characters_that_stand_for_lost_ones_are_found():
-    failed(corpus.encoding(opened(f"na\ufffdve {prose(1)}")), "U+FFFD part at 0.txt (1 there)")
+    failed(corpus.encoding(opened(f"na\ufffdve {prose(1)}")), "U+FFFD differ at 0.txt (1 there)")
     assert corpus.encoding(opened("\ufffd", prose(5, 20_000))).status == "ok"  # one in 100,000
 
 

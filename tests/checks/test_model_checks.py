@@ -15,9 +15,10 @@ from tokens.templates import TEMPLATES
 
 from lmworks.adaptation.lora import LoRAConfig, LoRALinear, add_lora, lora_layers
 from lmworks.adaptation.peft_format import write_adapter
+from lmworks.basics.declared import declared
 from lmworks.checks import adapters, answers, files, network, templates, tokenizers
-from lmworks.checks.result import CheckResult, Difference
-from lmworks.checks.run import check_model
+from lmworks.checks.result import Check, CheckResult, Difference, checks_of
+from lmworks.checks.run import SUBJECTS, check_model
 from lmworks.generation.chooser import Chooser
 from lmworks.generation.distribution import RandomStream
 from lmworks.generation.strategies import Sample
@@ -377,3 +378,11 @@ def test_a_difference_that_is_no_number_is_outside_and_null_in_json():
     broken = Difference("a and b", math.nan, 0.1, "logits")
     assert not broken.within
     assert CheckResult("x", (), "", "FAILED", (broken,)).to_json()["differences"][0]["value"] is None
+
+
+def test_every_declared_check_has_a_subject_and_a_sentence():
+    declared_checks = declared("lmworks.checks", Check)
+    assert len(declared_checks) > 40
+    for one in declared_checks.values():
+        assert set(one.of) <= set(SUBJECTS) and one.compare.__doc__
+    assert {one.name for one in checks_of("model")} > {"weights are finite", "a cache changes nothing"}

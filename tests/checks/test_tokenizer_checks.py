@@ -73,14 +73,14 @@ def test_8_a_split_pattern_that_is_lost_on_saving(monkeypatch: pytest.MonkeyPatc
 def test_8_a_role_of_a_plain_word():
     vocabulary = trained("word").vocabulary
     plain = Tokenizer(dataclasses.replace(vocabulary, eos=vocabulary.backend.token_to_id("Ġmodel")))
-    failed(tokenizers.special_tokens(tokenizers.Alone(plain)), "part at eos")
+    failed(tokenizers.special_tokens(tokenizers.Alone(plain)), "differ at eos")
 
 
 def test_8_a_special_token_that_text_can_write(monkeypatch: pytest.MonkeyPatch):
     tokenizer = trained()
     tokenizer._data = tokenizer._markup
     monkeypatch.setattr(tokenizer, "_forbidden", frozenset())
-    failed(tokenizers.special_tokens(tokenizers.Alone(tokenizer)), "part at <|endoftext|>")
+    failed(tokenizers.special_tokens(tokenizers.Alone(tokenizer)), "differ at <|endoftext|>")
 
 
 def test_a_byte_level_vocabulary_without_all_bytes():

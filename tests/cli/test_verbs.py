@@ -323,13 +323,32 @@ def test_evaluate_as_a_table_and_as_json(run, model_folder, text_folder):
     assert f"{facts['tokens']:,}" in table and f"{figure['value']:.3f}" in table
 
 
-@pytest.mark.parametrize("what", ["recipe", "space", "model", "recurrent", "sample", "compress", "export"])
+@pytest.mark.parametrize(
+    "what", ["build", "space", "model", "recurrent", "sample", "compress", "export", "top_p", "lora"]
+)
 def test_explain_as_a_table_and_as_json(run, what):
     facts, table = run("explain", what, "--json").json, run("explain", what).out
     words = set(table.split())
-    assert len(facts) >= 4 and all(meaning for meaning in facts.values())
+    assert facts and all(meaning for meaning in facts.values())
     for name, meaning in facts.items():
         assert name in table and set(meaning.split()) <= words
+
+
+def test_every_setting_of_a_strategy_is_an_option(run):
+    """Declared once: what a filter's file declares is an option without another line."""
+    shown, names = run("generate", "--help").out, {"width": "beams", "groups": "beam-groups", "alpha": "contrastive"}
+    for kind in (Sample, Beam, Contrastive):
+        for name, field in kind.model_fields.items():
+            assert f"--{names.get(name, name).replace('_', '-')} " in shown
+            assert kind is Contrastive or " ".join(field.description.split())[:30] in " ".join(shown.split())
+
+
+def test_explain_knows_every_verb_setting_and_part(run):
+    for what, named in run("explain", "--json").json.items():
+        meanings = run("explain", what, "--json").json
+        assert named and meanings and all(meanings.values()), what
+    assert "--set" in run("explain", "build", "--json").json  # a verb: its options, then its recipe
+    assert "data.text" in run("explain", "build", "--json").json
 
 
 @pytest.mark.parametrize("verb", ["compress", "export"])

@@ -26,7 +26,8 @@ from lmworks.tokens.batch import Batch, Example, batches, stack
 from lmworks.training.by_hand.fused_block import use_fused_blocks
 from lmworks.training.checkpoint import State, load_checkpoint, save_checkpoint
 from lmworks.training.loop import train
-from lmworks.training.optimiser import adamw, trainable
+from lmworks.training.optimiser import trainable
+from lmworks.training.optimisers.adamw import adamw
 from lmworks.training.step import accumulate
 
 CLOSE = {"rtol": 1e-5, "atol": 1e-5}

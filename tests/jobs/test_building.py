@@ -268,6 +268,12 @@ def test_changes_count_for_a_recipe_that_is_an_object_too(here: Path):
         build(out="out", recipe=recipe(), changes=["training.step=2"])
 
 
+def test_a_run_may_be_ended_by_the_clock(here: Path):
+    lines: list[str] = []
+    result = build(out="out", recipe=recipe(steps=None, max_seconds=0.05), say=lines.append)
+    assert result.training.steps > 0 and any(line.endswith(" rows of 64 tokens, 0.05 s") for line in lines)
+
+
 def test_of_a_conversation_only_the_assistants_words_are_learnt(here: Path, monkeypatch: pytest.MonkeyPatch):
     """Pitfalls 2 and 3: and the token that closes each of its turns."""
     Path("chats").mkdir()

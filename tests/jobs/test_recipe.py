@@ -11,6 +11,7 @@ from lmworks.adaptation.methods import METHODS
 from lmworks.basics.config import merge, overrides
 from lmworks.basics.errors import ConfigError
 from lmworks.jobs.recipe import Recipe
+from lmworks.training.settings import TrainingConfig
 
 
 def test_the_shipped_recipes_are_whole():
@@ -22,11 +23,9 @@ def test_the_shipped_recipes_are_whole():
 
 
 def test_every_setting_is_explained():
-    lines = Recipe.explain()
-    settings = {name: getattr(Recipe(), name) for name in Recipe.model_fields if name != "method"}
-    assert set(lines) == {"method"} | {
-        f"{section}.{name}" for section, values in settings.items() for name, _ in values
-    }
+    lines, recipes = Recipe.explain(), [Recipe(training={"optimiser": name}) for name in TrainingConfig.parts()]
+    settings = [(name, getattr(one, name)) for one in recipes for name in Recipe.model_fields if name != "method"]
+    assert set(lines) == {"method"} | {f"{section}.{name}" for section, values in settings for name, _ in values}
     assert all(len(line) > 15 and line[-1] == "." for line in lines.values())
 
 
@@ -38,6 +37,13 @@ def test_every_setting_is_explained():
             "mine.toml: training.lerning_rate is not a setting; did you mean training.learning_rate?",
         ),
         ("[trainin]\nsteps = 1", "mine.toml: trainin is not a setting; did you mean training?"),
+        ("steps = 5", "mine.toml: steps is not a setting; did you mean training.steps?"),
+        ("tokens = 5", "mine.toml: tokens is not a setting; did you mean evaluation.tokens?"),
+        (
+            "dtype = 'float32'\nmax_new_tokens = 3",
+            "mine.toml: dtype is not a setting; did you mean model.dtype?; max_new_tokens is not a setting; "
+            "did you mean generation.max_new_tokens?",
+        ),
         ("[data]\nzzz = 1", "mine.toml: data.zzz is not a setting; known here: text, held_out, general"),
         (
             "dat = 1\n[training]\nstebs = 1",

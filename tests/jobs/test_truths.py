@@ -96,11 +96,12 @@ def test_a_base_whose_kept_figures_are_damaged_is_measured_again(here: Path, mon
 
 def test_a_text_that_leaks_is_named_in_the_verdict_with_its_files(here: Path):
     """What is held out stands, nearly whole, in a file that is trained on."""
-    parts = split(read("notes").documents, 0.25)
-    worst = parts.held_out[0]
-    Path("notes/copy.txt").write_text(worst.text + " once more")
-    again = split(read("notes").documents, 0.25)
-    assert "copy.txt" in [one.source for one in again.train] and worst.hash in [one.hash for one in again.held_out]
+    worst = split(read("notes").documents, 0.25).held_out[0]
+    for number in range(20):  # until the copy's own hash puts it on the other side
+        Path("notes/copy.txt").write_text(f"{worst.text} {number}")
+        again = split(read("notes").documents, 0.25)
+        if "copy.txt" in [one.source for one in again.train] and worst in again.held_out:
+            break
     lines: list[str] = []
     result = build(out="out", recipe=recipe(steps=40, context=128), say=lines.append)
     [remark] = result.remarks

@@ -80,7 +80,7 @@ def scattered_outliers(monkeypatch: pytest.MonkeyPatch) -> None:
                 chosen[name] = tuple(sorted(draws.sample(range(weight.shape[1]), draws.randint(0, MOST))))
         return chosen
 
-    monkeypatch.setattr("lmworks.kernels.run.tape.outliers", scattered)
+    monkeypatch.setattr("lmworks.kernels.run.weights.outliers", scattered)
 
 
 def both(kind: str, bits: int = 8) -> tuple[Network, CompiledNetwork]:

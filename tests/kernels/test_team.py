@@ -153,13 +153,12 @@ def test_threads_that_change_places_all_the_time_write_the_same_and_are_free_aga
 
 @pins
 @pytest.mark.parametrize("led", [True, False])
-def test_an_interrupt_before_a_run_leaves_nobody_waiting(led: bool):
+def test_an_interrupt_before_a_run_leaves_nobody_waiting(led: bool, monkeypatch: pytest.MonkeyPatch):
     expected = written(compiled_for(1), 100, 3)
     engine = compiled_for(2, led=led)
     team, functions, before = engine.team, engine.team.functions, os.sched_getaffinity(0)
-    team.leading.slow = -(
-        10**9
-    )  # nobody leads because the machine is busy, whose trial of shares would write one token
+    # Nobody leads because the machine is busy, whose trial of shares would write one token.
+    monkeypatch.setattr(team.leading, "judge", lambda *_: None)
 
     def interrupted(place: int, number: int) -> None:
         team.functions = functions

@@ -87,13 +87,13 @@ def test_a_clause_is_written_as_it_was_printed():
 def test_halves_share_no_document_and_every_distance_is_as_frequent():
     words = tuple(" w" for _ in range(9))
     clauses = [Clause(words, 1, 1 + one, f"d{at % 12}") for at in range(240) for one in (1, 2, 3, 4)]
-    samples = [q02_attention_links.Sample.of(clauses, 32, seed, 3) for seed in range(3)]
+    samples = [q02_attention_links.Halves.of(clauses, 32, seed, 3) for seed in range(3)]
     parts = [{one.source for one in half} for sample in samples for half in (sample.choose, sample.judge)]
     assert sum(map(len, parts)) == len(set.union(*parts))
     for sample in samples:
         assert [sum(one.distance == d for one in sample.judge) for d in (1, 2, 3, 4)] == [4, 4, 4, 4]
     with pytest.raises(DataError, match="take fewer clauses"):
-        q02_attention_links.Sample.of(clauses, 4_000, 0, 3)
+        q02_attention_links.Halves.of(clauses, 4_000, 0, 3)
 
 
 @pytest.mark.parametrize("arrangement", ["decoder", "encoder"])

@@ -13,7 +13,7 @@ from lmworks.evaluation.lost_text import LostText
 from lmworks.jobs.planning.flops import training_flops
 from lmworks.jobs.planning.parameters import count_parameters
 from lmworks.lab.bench import writers
-from lmworks.lab.bench.continuations import Continuation, gap, pieces, spread
+from lmworks.lab.bench.continuations import Continuation, excerpts, gap, spread
 from lmworks.lab.bench.small_network import bits_per_byte, byte_text, held_out_logits, small_network, train
 from lmworks.lab.experiments import (
     q01_tokenization,
@@ -175,14 +175,14 @@ def test_the_human_text_is_scored_as_the_model_scores_it(smollm2_path, real_text
     from lmworks.language_model import LanguageModel
 
     model = LanguageModel.load(str(smollm2_path), dtype="float32")
-    [piece, _] = pieces(model, real_text, 2, seed=1, prompt=8, length=6)
-    ids = piece.ids + piece.human.tokens
+    [excerpt, _] = excerpts(model, real_text, 2, seed=1, prompt=8, length=6)
+    ids = excerpt.ids + excerpt.human.tokens
     expected = model.logits([ids])[0, 7:-1].log_softmax(dim=-1).gather(1, torch.tensor(ids[8:])[:, None])[:, 0]
-    assert piece.human.logprobs == pytest.approx(expected.tolist(), abs=1e-4)
-    again, _ = pieces(model, real_text, 2, seed=1, prompt=8, length=6)
-    assert again == piece
+    assert excerpt.human.logprobs == pytest.approx(expected.tolist(), abs=1e-4)
+    again, _ = excerpts(model, real_text, 2, seed=1, prompt=8, length=6)
+    assert again == excerpt
     with pytest.raises(DataError, match="longer text"):
-        pieces(model, real_text[:1], 3, seed=1, prompt=8, length=100_000)
+        excerpts(model, real_text[:1], 3, seed=1, prompt=8, length=100_000)
 
 
 def test_text_like_human_text_has_no_distance_and_two_deviations_are_two():

@@ -73,8 +73,8 @@ def setting():
 
 def test_strengths_are_chosen_without_the_judged_text(setting):
     blind = replace(setting, data=replace(setting.data, held_out=torch.empty(0, dtype=torch.long)))
-    ways = [q18_overfitting.Way(dropout=0.9), q18_overfitting.Way()]
-    assert q18_overfitting.chosen(blind, ways, seed=3) == ways[1]
+    remedies = [q18_overfitting.Remedy(dropout=0.9), q18_overfitting.Remedy()]
+    assert q18_overfitting.chosen(blind, remedies, seed=3) == remedies[1]
 
 
 def test_each_seed_learns_another_piece_and_each_way_of_a_seed_the_same(setting):
@@ -82,7 +82,8 @@ def test_each_seed_learns_another_piece_and_each_way_of_a_seed_the_same(setting)
     assert all(len(piece) == 600 for piece in pieces)
     assert not any(torch.equal(pieces[0], other) for other in pieces[1:])
     plain, weak = (
-        q18_overfitting.run(setting, way, 1, None) for way in (q18_overfitting.Way(), q18_overfitting.Way(decay=1e-12))
+        q18_overfitting.run(setting, remedy, 1, None)
+        for remedy in (q18_overfitting.Remedy(), q18_overfitting.Remedy(decay=1e-12))
     )
     assert weak.end == pytest.approx(plain.end, abs=1e-4)
 

@@ -10,7 +10,7 @@ import torch
 
 from lab.test_experiments import assert_whole
 from lmworks.lab.bench import classes
-from lmworks.lab.bench.class_writer import ClassWriter, room, written
+from lmworks.lab.bench.class_writer import ClassWriter, vocab_with_classes, written
 from lmworks.lab.bench.classes import classed, drawn, generative, halves, logistic, share_right, trained
 from lmworks.lab.bench.encoders import small_network
 from lmworks.lab.bench.gaps import Gap
@@ -85,7 +85,7 @@ def test_what_is_to_be_set_is_chosen_among_the_labels_that_are_learnt_from(data)
 @pytest.fixture(scope="module")
 def writer(data):
     learnt = drawn(data.train, 60, 0)
-    network = small_network(data.tokenizer, 0, "decoder", vocab_size=room(data), labels=data.names)
+    network = small_network(data.tokenizer, 0, "decoder", vocab_size=vocab_with_classes(data), labels=data.names)
     return ClassWriter.trained(network, learnt, data, TrainingConfig(context=40, rows=16, steps=6, seed=0))
 
 

@@ -14,7 +14,8 @@ from lmworks.lab.bench.small_network import byte_text, random_windows, small_net
 from lmworks.lab.bench.training import DrawnRows, fit
 from lmworks.objectives import CausalLM
 from lmworks.tokens.rows import Rows
-from lmworks.training.optimiser import adamw, trainable
+from lmworks.training.optimiser import trainable
+from lmworks.training.optimisers.adamw import adamw
 from lmworks.training.settings import TrainingConfig
 from lmworks.training.step import DivergedError
 

@@ -130,7 +130,9 @@ def test_groups_are_thirds_and_pairs_of_equal_and_of_other_lengths():
 
 def test_a_lone_decoder_writes_what_its_logits_say_and_reads_its_source_from_both_sides():
     """Against one text at a time, without a cache."""
-    model = arrangements.alone("decoder", translation(TRANSFORMER, epochs=1, seed=0), 200, layers=2, hidden_dim=64)
+    model = arrangements.single_stack(
+        "decoder", translation(TRANSFORMER, epochs=1, seed=0), 200, layers=2, hidden_dim=64
+    )
     model.network.float()  # in bfloat16 a tie may fall either way
     for block in model.network.blocks:  # a network that learnt next to nothing says the same whatever it sees
         block.attention.output.weight.mul_(8)
@@ -147,7 +149,9 @@ def test_a_lone_decoder_writes_what_its_logits_say_and_reads_its_source_from_bot
 
 
 def test_a_row_of_a_lone_decoder_is_source_start_and_target_and_learns_the_target_alone():
-    model = arrangements.alone("decoder", translation(TRANSFORMER, epochs=1, seed=0), 200, layers=1, hidden_dim=64)
+    model = arrangements.single_stack(
+        "decoder", translation(TRANSFORMER, epochs=1, seed=0), 200, layers=1, hidden_dim=64
+    )
     start, end = target_start(model.tokenizer), model.tokenizer.document_end
     batch = arrangements.Continued([[5, 6, 7], [8, 9], [5], [7]], model.tokenizer, 64).batch([0, 1])
     assert batch.tokens.tolist() == [[5, 6, 7, start, 8, 9], [5, start, 7, 0, 0, 0]]
@@ -161,7 +165,9 @@ def test_gaps_alone_keep_their_labels_and_reopened_are_the_least_sure():
     tokens, sure = torch.tensor([[9, 5, 6, 7, 8]]), torch.tensor([[0.0, -1.0, -4.0, -2.0, -3.0]])
     target = torch.tensor([[False, True, True, True, True]])
     assert arrangements._reopened(tokens, sure, target, 0.5, 1).tolist() == [[9, 5, 1, 7, 1]]
-    model = arrangements.alone("encoder", translation(TRANSFORMER, epochs=1, seed=0), 200, layers=1, hidden_dim=64)
+    model = arrangements.single_stack(
+        "encoder", translation(TRANSFORMER, epochs=1, seed=0), 200, layers=1, hidden_dim=64
+    )
     mask = model.tokenizer.require_mask()
     rows = arrangements.Gapped([[5, 6], [*range(7, 19)], [5], [7]], model.tokenizer, 64)
     plain = rows.batch([0, 1])

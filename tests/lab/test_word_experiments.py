@@ -19,7 +19,8 @@ from lmworks.models.relatives.vectors import Vectors
 from lmworks.objectives import CausalLM
 from lmworks.text import registry
 from lmworks.tokens.batch import IGNORE, batches, stack
-from lmworks.training.optimiser import adamw, trainable
+from lmworks.training.optimiser import trainable
+from lmworks.training.optimisers.adamw import adamw
 from lmworks.training.settings import TrainingConfig
 
 REFERENCE = 'texts=["python-reference"]'

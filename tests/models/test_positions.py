@@ -190,7 +190,7 @@ def test_the_compiled_path_runs_it(folder: Path):
         got, wanted = engine.hidden(tokens, None, None), same.hidden(tokens)
         rotated = Network(same.config.but(positions="rope", position_settings=None)).eval()
         rotated.load_state_dict(same.state_dict())
-        assert (got - wanted).norm() < 0.04 * wanted.norm() < (rotated.hidden(tokens) - wanted).norm()
+        assert (got - wanted).norm() < 0.1 * wanted.norm() < (rotated.hidden(tokens) - wanted).norm()
         assert "has no logarithmic positions" in str(uncovered(made("logarithmic").float().requires_grad_(False)))
 
 

@@ -46,9 +46,9 @@ def sentences(folder: Path, documents: int = 6) -> Sentences:
 
 def bert(seed: int = 0, **settings: Any) -> Network:
     """A small BERT with all heads of pretraining, its every weight random."""
-    from lmworks.jobs.training_recipe import NETWORKS
+    from lmworks.objectives.declaration import ObjectiveSettings
 
-    _, fixed = NETWORKS["masked+next-sentence"]
+    fixed = dict(ObjectiveSettings.parts()["masked+next-sentence"].network)
     shape = {"dim": 16, "layers": 2, "heads": 2, "hidden_dim": 24, "context": 64, "labels": NEXT_SENTENCE}
     network = Network(ModelConfig(**(fixed | shape | settings), vocab_size=tokenizer().vocab_size))
     tiny.randomise(network, seed)

@@ -8,7 +8,8 @@ import re
 import openai
 import pytest
 
-from lmworks.serving.api.embeddings import Embedding
+from lmworks.generation.strategies import Sample
+from lmworks.serving.api.embeddings import EmbeddingRequest
 from lmworks.serving.api.inspection import InspectRequest
 from lmworks.serving.api.requests import ChatRequest, CompletionRequest, StrictModel
 from lmworks.serving.api.tokenizing import DetokenizeRequest, TokenizeRequest
@@ -82,6 +83,21 @@ WRONG = {
 }
 
 
+def test_every_setting_of_sample_is_a_field_with_its_bounds():
+    """Declared once: a new filter needs no line here."""
+    described = CompletionRequest.model_json_schema()["properties"]
+    for name, field in Sample.model_fields.items():
+        told = described["min_tokens" if name == "min_new_tokens" else name]
+        assert told["description"]
+        bounds = Sample.model_json_schema()["properties"][name]
+        if name not in ("seed", "top_k", "logit_bias"):  # OpenAI's API has these in its own way
+            assert told["description"] == field.description
+            numbers = next((one for one in bounds.get("anyOf", [bounds]) if one["type"] != "null"), {})
+            assert {key: value for key, value in numbers.items() if "imum" in key or "inimum" in key}.items() <= (
+                told["anyOf"][0].items()
+            )
+
+
 @pytest.mark.parametrize("name", WRONG)
 def test_a_mistake_is_told_with_its_field(live: Live, name: str):
     body, param, words = WRONG[name]
@@ -95,7 +111,7 @@ def test_a_mistake_is_told_with_its_field(live: Live, name: str):
 BODIES: dict[str, tuple[type[StrictModel], dict[str, object]]] = {
     "/v1/completions": (CompletionRequest, TEXT),
     "/v1/chat/completions": (ChatRequest, CHAT),
-    "/v1/embeddings": (Embedding, {"input": "a"}),
+    "/v1/embeddings": (EmbeddingRequest, {"input": "a"}),
     "/tokenize": (TokenizeRequest, {"prompt": "a"}),
     "/detokenize": (DetokenizeRequest, {"tokens": [1]}),
     "/v1/inspect": (InspectRequest, {"prompt": "a"}),

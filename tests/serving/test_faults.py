@@ -277,8 +277,8 @@ def test_kill_term_under_load(tmp_path: Path, grace: str):
 @pytest.mark.slow
 def test_a_soak_leaves_memory_flat():
     """Minutes of every kind of request, good, bad and cut off: as many as a day brings at one or two a minute. The
-    first compile kernels and fill what is kept for good (the tokenizer's words, in each thread); after that nothing
-    may grow."""
+    first compile kernels and fill what is kept for good (the tokenizer's words, in each thread); after that nothing may
+    grow."""
     import gc
     import os
     import random

@@ -108,7 +108,8 @@ def test_a_body_has_bounds_of_size_and_time():
         assert response.status_code == 413
         with socket.create_connection(live.http.base_url.netloc.decode().split(":")) as slow:  # type: ignore[arg-type]
             slow.sendall(
-                b"POST /v1/completions HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n{"
+                b"POST /v1/completions HTTP/1.1\r\nHost: a\r\n"
+                b"Content-Type: application/json\r\nContent-Length: 9\r\n\r\n{"
             )
             assert b" 408 " in slow.recv(1000)
         assert live.post("/v1/completions", **TEXT).status_code == 200

@@ -307,7 +307,7 @@ def test_a_bad_setting_is_named_by_its_path(tmp_path, change, sentence):
 def test_a_run_that_failed_goes_on_where_it_stopped(tmp_path, monkeypatch):
     """The second task dies with its files half written; what the first did is not done again."""
     whole = corpus(tmp_path, GOOD, name="whole")
-    honest = steps.Read.run
+    honest = steps.ReadSources.run
 
     def dies(self, data=None, rank=0, world_size=1):
         for number, record in enumerate(honest(self, data, rank, world_size)):
@@ -316,14 +316,14 @@ def test_a_run_that_failed_goes_on_where_it_stopped(tmp_path, monkeypatch):
             yield record
 
     with monkeypatch.context() as broken:
-        broken.setattr(steps.Read, "run", dies)
+        broken.setattr(steps.ReadSources, "run", dies)
         with pytest.raises(LmworksError, match=r"task 1 of the stage filter failed \(OSError: the disk went away\)"):
             corpus(tmp_path, GOOD)
     with pytest.raises(LmworksError, match="holds a run that was stopped; add --resume"):
         corpus(tmp_path, GOOD)
     read_again = []
     monkeypatch.setattr(
-        steps.Read,
+        steps.ReadSources,
         "run",
         lambda self, data=None, rank=0, world_size=1: read_again.append(rank) or honest(self, data, rank, world_size),
     )
@@ -338,7 +338,7 @@ def test_ctrl_c_says_how_to_go_on(tmp_path, monkeypatch):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as broken:
-        broken.setattr(steps.Load, "run", lambda self, data=None, rank=0, world_size=1: interrupted(self, rank))
+        broken.setattr(steps.LoadKept, "run", lambda self, data=None, rank=0, world_size=1: interrupted(self, rank))
         with pytest.raises(Stopped, match="--resume goes on"):
             corpus(tmp_path, GOOD)
     assert corpus(tmp_path, GOOD, resume=True).train.documents > 30
@@ -346,7 +346,7 @@ def test_ctrl_c_says_how_to_go_on(tmp_path, monkeypatch):
 
 def test_going_on_with_another_recipe_or_other_files_is_refused(tmp_path, monkeypatch):
     with monkeypatch.context() as broken:
-        broken.setattr(steps.Load, "run", lambda *arguments: 1 / 0)
+        broken.setattr(steps.LoadKept, "run", lambda *arguments: 1 / 0)
         with pytest.raises(LmworksError, match="stage unique failed"):
             corpus(tmp_path, GOOD)
     with pytest.raises(ConfigError, match=r"begun with gopher_quality.min_doc_words = 50, and now it is 40"):

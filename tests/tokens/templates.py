@@ -1,5 +1,7 @@
 """Chat templates in the shapes of the public ones, written for these tests."""
 
+# The templates are written as their models have them.
+
 TEMPLATES = {
     "ChatML": "{% for message in messages %}{{'<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' "
     "+ '\n'}}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}",

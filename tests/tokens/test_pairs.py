@@ -59,7 +59,7 @@ def test_batches_do_not_come_sorted():
 
 
 def test_a_target_is_read_behind_its_start_and_its_end_is_learnt():
-    """Pitfalls 2 and 7: the label of each token is the one behind it, and the last label is the end."""
+    """Pitfalls 2 and 7: the label of each token is the one after it, and the last label is the end."""
     batch = rows(("source", "ab"), ("so", "wxyz")).batch([0, 1])
     start = TOKENIZER.document_start
     assert batch.tokens.tolist() == [[start, *b"ab", 0, 0], [start, *b"wxyz"]]

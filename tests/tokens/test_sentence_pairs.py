@@ -1,4 +1,5 @@
-"""Sentences and pairs of them: what follows, what does not, drawn anew each epoch; nothing but content gives it away."""
+"""Sentences and pairs of them: what follows, what does not, drawn anew each epoch; nothing but content gives it
+away."""
 
 from __future__ import annotations
 
@@ -17,7 +18,8 @@ from lmworks.tokens.trainer import TokenizerConfig, train_tokenizer
 
 
 def test_sentences_end_where_a_reader_says():
-    text = 'He met Dr. Smith (J. R. Smith), e.g. on Friday. "Was it 3.5 or 4?" he asked! Then\nnothing.\n\nA heading\n\n- 你好。再见'
+    prose = 'He met Dr. Smith (J. R. Smith), e.g. on Friday. "Was it 3.5 or 4?" he asked! Then\nnothing.'
+    text = prose + "\n\nA heading\n\n- 你好。再见"
     assert cut(text) == [
         "He met Dr. Smith (J. R. Smith), e.g. on Friday.",
         '"Was it 3.5 or 4?" he asked!',
@@ -86,8 +88,8 @@ def test_pairs_are_drawn_anew_each_epoch_and_by_seed_alone(tmp_path: Path):
 
 
 def test_a_rule_of_lengths_alone_stays_at_chance(tmp_path: Path):
-    """Documents of two to twenty sentences, so that passages are full or not; the rule knows, for each length of both texts
-    and for each sum of them, which class had it more often in half of the epochs, and is judged by the others."""
+    """Documents of two to twenty sentences, so that passages are full or not; the rule knows, for each length of both
+    texts and for each sum of them, which class had it more often in half of the epochs, and is judged by the others."""
     texts = [document(number, 2 + number % 19) for number in range(150)]
     kept = write_sentences(texts, tokenizer(), tmp_path / "sentences.safetensors")
     rows, drawn = SentencePairs(kept, tokenizer(), 64), []

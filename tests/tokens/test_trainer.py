@@ -16,7 +16,8 @@ from lmworks.tokens.trainer import CHATML, TokenizerConfig, train_tokenizer
 from tokens.corpus import TEXTS
 
 PROSE = [
-    f"The {noun} of the {place} walked {number} miles; the {place}'s {noun}s didn't. <0x41>\n\nЖизнь — это {number}, naïve 日本語."
+    f"The {noun} of the {place} walked {number} miles; the {place}'s {noun}s didn't. <0x41>\n\n"
+    f"Жизнь — это {number}, naïve 日本語."
     for noun in ("king", "baker", "child", "sailor")
     for place in ("castle", "village", "harbour")
     for number in range(9)

@@ -1,4 +1,5 @@
-"""Processes that encode side by side: the same ids in the same order, one sentence where one fails, none left behind."""
+"""Processes that encode side by side: the same ids in the same order, one sentence where one fails, none left
+behind."""
 
 from __future__ import annotations
 
@@ -33,7 +34,7 @@ def children() -> set[int]:
     while True:
         try:
             lists = [(tasks / "children").read_text() for tasks in Path("/proc/self/task").iterdir()]
-        except FileNotFoundError:  # a thread came to its end meanwhile, and its children are another one's
+        except FileNotFoundError:  # a thread came to its end meanwhile, and its children are another's
             continue
         return {int(number) for one in lists for number in one.split()}
 

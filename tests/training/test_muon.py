@@ -10,8 +10,10 @@ from torch import nn
 from lmworks.models.families.bart import MARIAN
 from lmworks.objectives import CausalLM, SequenceToSequence
 from lmworks.tokens.batch import Batch
-from lmworks.training.muon import MuonAdamW, orthogonalised
 from lmworks.training.optimiser import make_optimiser
+from lmworks.training.optimisers.adamw import RULE as ADAMW_RULE
+from lmworks.training.optimisers.muon import orthogonalised
+from lmworks.training.rules import Rules
 from lmworks.training.settings import TrainingConfig
 
 CONFIG = TrainingConfig(optimiser="muon", learning_rate=0.02, embedding_learning_rate=3e-3, weight_decay=0.1)
@@ -54,8 +56,8 @@ def steps(optimiser: torch.optim.Optimizer, parameter: nn.Parameter, count: int 
 
 def test_adamw_is_torchs():
     ours, theirs = nn.Parameter(torch.ones(6, 5)), nn.Parameter(torch.ones(6, 5))
-    group = {"params": [ours], "method": "adamw", "lr": 0.02, "weight_decay": 0.1}
-    found = steps(MuonAdamW([group], CONFIG), ours)
+    group = {"params": [ours], "rule": ADAMW_RULE, "lr": 0.02, "weight_decay": 0.1}
+    found = steps(Rules([group], CONFIG), ours)
     expected = steps(torch.optim.AdamW([theirs], lr=0.02, betas=(0.9, 0.95), weight_decay=0.1), theirs)
     torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-6)
 
@@ -74,14 +76,14 @@ def test_the_matrices_of_blocks_have_one_rate_and_the_rest_its_own():
 def test_small_steps_are_not_lost_in_bfloat16():
     """A step of 1e-4 from 1 rounds to nothing; a hundred of them do not."""
     parameter = nn.Parameter(torch.ones(4, 4, dtype=torch.bfloat16))
-    optimiser = MuonAdamW([{"params": [parameter], "method": "adamw", "lr": 1e-4, "weight_decay": 0.0}], CONFIG)
+    optimiser = Rules([{"params": [parameter], "rule": ADAMW_RULE, "lr": 1e-4, "weight_decay": 0.0}], CONFIG)
     for _ in range(100):
         parameter.grad = torch.ones_like(parameter)
         optimiser.step()
     torch.testing.assert_close(parameter.float(), torch.full((4, 4), 0.99), rtol=0, atol=2e-3)
 
 
-def trained(**settings: object) -> tuple[MuonAdamW, object]:
+def trained(**settings: object) -> tuple[Rules, object]:
     network = tiny.network(**settings).train()
     optimiser = make_optimiser(network, CONFIG)
     tokens = tiny.text(16, 16)
@@ -96,9 +98,9 @@ def trained(**settings: object) -> tuple[MuonAdamW, object]:
 def test_what_shares_a_matrix_is_orthogonalised_apart():
     """Pitfall 24 too: which group has what."""
     optimiser, moved = trained()
-    muon = [group for group in optimiser.param_groups if group["method"] == "muon"]
+    muon = [group for group in optimiser.param_groups if group["rule"].name == "muon"]
     assert len(muon) == 1 and all(name.startswith("blocks.") for name in muon[0]["names"])
-    rest = {name for group in optimiser.param_groups if group["method"] == "adamw" for name in group["names"]}
+    rest = {name for group in optimiser.param_groups if group["rule"].name == "adamw" for name in group["names"]}
     assert rest == {
         "embedding.weight",
         "norm.weight",
@@ -119,7 +121,7 @@ def test_routers_are_adamws():
     """A row of scores for each expert: no direction of it is as good as another."""
     experts = {"count": 4, "hidden_dim": 12, "shared_dim": 8, "shared_gate": True}
     optimiser = make_optimiser(tiny.network(experts=experts), CONFIG)
-    names = {group["method"]: group["names"] for group in optimiser.param_groups if group["weight_decay"]}
+    names = {group["rule"].name: group["names"] for group in optimiser.param_groups if group["weight_decay"]}
     gates = [f"blocks.{layer}.feed_forward.{part}.weight" for layer in (0, 1) for part in ("router", "shared_gate")]
     assert set(names["adamw"]) == {"embedding.weight", *gates}
     assert any(".experts." in name for name in names["muon"]) and not set(gates) & set(names["muon"])
@@ -129,7 +131,7 @@ def test_the_matrices_of_both_stacks_of_an_encoder_decoder_are_orthogonalised():
     """An encoder that AdamW trains at the embedding's rate is lost, and the decoder learns to do without the source."""
     network = tiny.network(family="marian", kv_heads=4, activation="relu", **MARIAN.fixed).train()
     optimiser = make_optimiser(network, CONFIG)
-    (muon,) = (group for group in optimiser.param_groups if group["method"] == "muon")
+    (muon,) = (group for group in optimiser.param_groups if group["rule"].name == "muon")
     matrices = {name for name, one in network.named_parameters() if one.ndim == 2}
     assert set(muon["names"]) == matrices - {"embedding.weight"}
     assert {name.partition("blocks.")[0] for name in muon["names"]} == {"", "encoder."}

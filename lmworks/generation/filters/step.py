@@ -2,8 +2,8 @@
 
     MIN_P = Filter("min_p", place=30, settings=MinP, keep=keep)
 
-Steps do not commute, so each says its place, and a strategy's `order` shows them in that order. Nothing here loads torch,
-so that the command line can list the settings quickly.
+Steps do not commute, so each says its place, and a strategy's `order` shows them in that order. Nothing here loads
+torch, so that the command line can list the settings quickly.
 """
 
 from __future__ import annotations
@@ -130,6 +130,6 @@ def with_settings(steps: Iterable[SamplingStep]) -> Callable[[Made], Made]:
         bases = (*(one.settings for one in reversed([*steps])), kind)
         names = {"__module__": kind.__module__, "__qualname__": kind.__qualname__, "__doc__": kind.__doc__}
         names |= {name: value for name, value in vars(kind).items() if name == "explain_as"}
-        return type(kind)(kind.__name__, bases, names)  # type: ignore[return-value]
+        return type(kind)(kind.__name__, bases, names)  # type: ignore[return-value,misc]
 
     return extended

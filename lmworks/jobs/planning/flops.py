@@ -9,8 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from lmworks.jobs.planning.parameters import Parameters, head_matrices
-from lmworks.jobs.planning.workload import Row
 from lmworks.models.config import ModelConfig
+from lmworks.objectives.declaration import FullRow
 
 
 @dataclass(frozen=True)
@@ -32,10 +32,10 @@ class Flops:
         return self.matrices + self.attention + self.head + self.recomputed
 
 
-def forward_flops(config: ModelConfig, parameters: Parameters, seq: int, row: Row | None = None) -> Flops:
+def forward_flops(config: ModelConfig, parameters: Parameters, seq: int, row: FullRow | None = None) -> Flops:
     """Of one sequence of `seq` tokens, each seeing what its arrangement shows it (a decoder's all tokens before it, or its
     window) and predicted from; a `row` says what else stands beside the tokens, and how many are predicted."""
-    row = row or Row(seq, seq if config.arrangement == "encoder-decoder" else 0, seq)
+    row = row or FullRow(seq, seq if config.arrangement == "encoder-decoder" else 0, seq)
     seen = _keys_of(config, row.tokens) + config.layers * float(row.tokens * row.source)
     seen += _keys_of(config.encoder(), row.source) if row.source else 0.0
     own = parameters.matrices - parameters.idle - parameters.of_source
@@ -54,11 +54,11 @@ def training_flops(
     *,
     frozen: bool = False,
     recompute: bool = False,
-    row: Row | None = None,
+    row: FullRow | None = None,
 ) -> Flops:
     """Forward and backward of one sequence; `frozen` is a base whose own matrices need no gradient (LoRA)."""
     once = forward_flops(config, parameters, seq, row)
-    row = row or Row(seq, seq, seq)
+    row = row or FullRow(seq, seq, seq)
     of_source = parameters.adapters_of_source
     adapters = 2.0 * (row.tokens * (parameters.adapters - of_source) + row.source * of_source)
     base = once.matrices - adapters

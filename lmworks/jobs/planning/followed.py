@@ -27,9 +27,9 @@ from torch.utils._pytree import tree_leaves
 from lmworks.adaptation.lora import LoRAConfig, add_lora
 from lmworks.basics.errors import ConfigError
 from lmworks.jobs.planning.workload import made_up
-from lmworks.jobs.training_recipe import ObjectiveSettings
 from lmworks.models.config import ModelConfig
 from lmworks.models.network import Network
+from lmworks.objectives.declaration import ObjectiveSettings
 from lmworks.training.by_hand.fused_block import choose_blocks
 
 MOST = 16

@@ -29,9 +29,10 @@ from lmworks.jobs.planning.followed import Followed, follow
 from lmworks.jobs.planning.parameters import Parameters, count_parameters, head_matrices
 from lmworks.jobs.planning.working import backward_working, shared_by_blocks
 from lmworks.jobs.planning.workload import padded, usual_objective
-from lmworks.jobs.training_recipe import ObjectiveSettings
 from lmworks.models.config import ModelConfig
 from lmworks.objectives.cross_entropy import ROWS
+from lmworks.objectives.declaration import ObjectiveSettings
+from lmworks.training.declaration import Counted
 from lmworks.training.settings import TrainingConfig
 
 NF4 = (4 + 8 / 64 + 32 / (64 * 256)) / 8
@@ -121,7 +122,7 @@ def training_memory(
         for parts in moments.values():
             parts["gradients"] = parts.get("gradients", 0.0) / devices
         within = followed.turnover
-    stepping = _optimiser_working(parameters, formats, lora, training) / devices
+    stepping = training.part.working(_counted(parameters, formats, lora)) / devices
     moments["in the optimiser"] = {"gradients": gradients / devices, "working": stepping}
     found: dict[str, dict[str, float]] = {name: {**always, **parts} for name, parts in moments.items()}
     if formats.quantised or gathered:
@@ -131,7 +132,7 @@ def training_memory(
     moment = max(found, key=lambda name: sum(found[name].values()))
     names = dict.fromkeys(name for one in found.values() for name in one)
     sizes = {name: max(one.get(name, 0) for one in found.values()) for name in names}
-    turnover = within + (stepping if training.optimiser == "muon" else 0)
+    turnover = within + (stepping if training.part.leaves_holes else 0)
     return Memory(sizes, {name: found[moment].get(name, 0) for name in names}, moment, turnover)
 
 
@@ -174,9 +175,7 @@ def _resident(
         parts["adapters"] = parameters.adapters * formats.adapters
     elif formats.master:
         parts["master weights"] = trained * formats.master
-    # Muon keeps one momentum for what AdamW keeps two moments of.
-    single = parameters.matrices if training.optimiser == "muon" and lora is None else 0
-    parts["optimiser"] = (2 * trained - single) * formats.moments
+    parts["optimiser"] = training.part.keeps(_counted(parameters, formats, lora)) * formats.moments
     return {name: size / devices for name, size in parts.items()}
 
 
@@ -239,20 +238,12 @@ def _moments(
     }
 
 
-def _optimiser_working(
-    parameters: Parameters, formats: Formats, lora: LoRAConfig | None, training: TrainingConfig
-) -> float:
-    """What an optimiser's step makes beside its state. torch's AdamW (all in float32) nothing; ours the gradients in
-    float32 and, of what AdamW updates, the roots of the squares; of what Muon updates, its matrices one below another."""
-    muon = training.optimiser == "muon"
-    if lora is not None:  # adapters are float32, and no matrices of blocks
-        return 0.0 if not muon else SINGLE * parameters.adapters
-    if not muon:
-        return 2.0 * SINGLE * parameters.base if formats.master else 0.0
-    to_single = SINGLE if formats.master else 0
-    rest = parameters.base - parameters.matrices
-    stacked = parameters.layers * parameters.largest * (2 * SINGLE + 2 * formats.weights)
-    return max(rest * (SINGLE + to_single), parameters.matrices * to_single + stacked)
+def _counted(parameters: Parameters, formats: Formats, lora: LoRAConfig | None) -> Counted:
+    """What the optimiser steps: all of a network, or adapters, which are in float32 and no matrices of blocks."""
+    if lora is not None:
+        return Counted(parameters.adapters, 0, 0, SINGLE)
+    alike = parameters.layers * parameters.largest
+    return Counted(parameters.base, parameters.matrices, alike, formats.weights)
 
 
 def serving_memory(

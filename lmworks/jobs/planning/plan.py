@@ -28,10 +28,11 @@ from lmworks.jobs.planning.memory import (
 from lmworks.jobs.planning.parameters import Parameters, count_parameters
 from lmworks.jobs.planning.reading import Subject
 from lmworks.jobs.planning.timing import reading_seconds, step_seconds
-from lmworks.jobs.planning.workload import Row, row_of
+from lmworks.jobs.planning.workload import row_of
 from lmworks.jobs.training_recipe import TOKENS_A_PARAMETER
 from lmworks.models.config import ModelConfig
 from lmworks.models.precision import dtype_of, fast_dtype
+from lmworks.objectives.declaration import FullRow
 from lmworks.training.settings import TrainingConfig
 
 ON_A_CPU = (
@@ -107,7 +108,7 @@ class Plan:
         timed = {way.timed for way in self.ways}
         how = HOW["timed and assumed" if len(timed) == 2 else "timed" if timed == {True} else "assumed"]
         notes = [EXPERTS] if self.subject.model.experts is not None else []
-        if self.subject.objective.kind not in ("causal", "prefix"):
+        if not row_of(self.subject.objective, self.subject.training.context).packed:
             notes.append(FULL_ROWS)
         if self.devices.device.name != "cpu" and not added_up(self.subject.model):
             notes.append(AS_ON_A_CPU)
@@ -208,13 +209,14 @@ def _trained(
         config, each, formats, lora=lora, cuda=cuda, devices=devices.count, objective=subject.objective
     )
     memory = memory if cuda else in_a_process(memory)
+    row = row_of(subject.objective, training.context)
     one = training_flops(
         config,
         parameters,
         training.context,
         frozen=lora is not None,
         recompute=training.recompute,
-        row=row_of(subject.objective, training.context),
+        row=row,
     )
     sequences = training.rows * training.accumulate
     step = Flops(*(sequences * value for value in dataclasses.astuple(one)))
@@ -225,7 +227,7 @@ def _trained(
     run = training.steps * tokens if training.steps is not None else None
     if run is None and training.max_seconds is not None:
         run = round(training.max_seconds * tokens / seconds)
-    if run is None and name == "from nothing" and subject.objective.kind in ("causal", "prefix"):
+    if run is None and name == "from nothing" and row.packed:
         run = TOKENS_A_PARAMETER * parameters.base
     trained = parameters.base if lora is None else parameters.adapters
     return Way(name, trained, memory, _fits(memory, devices), step, seconds, tokens / seconds, timed is not None, run)
@@ -244,10 +246,10 @@ def _served(subject: Subject, devices: Devices, formats: Formats, timed: tuple[f
     memory = memory if cuda else in_a_process(memory)
     context, writes = config.context, config.arrangement != "encoder"
     if config.arrangement == "encoder-decoder":
-        prompt = forward_flops(config, parameters, context, Row(1, context, 1))
+        prompt = forward_flops(config, parameters, context, FullRow(1, context, 1))
     else:
         prompt = forward_flops(
-            config, parameters, context, Row(context, 0, int(writes))
+            config, parameters, context, FullRow(context, 0, int(writes))
         )  # its last token alone is judged
     read = (
         weight_bytes(parameters, formats)

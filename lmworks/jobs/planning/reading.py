@@ -16,13 +16,14 @@ from lmworks.basics.errors import ModelError
 from lmworks.jobs.planning.recipes import read_recipe
 from lmworks.jobs.planning.workload import usual_objective
 from lmworks.jobs.recipe import Recipe
-from lmworks.jobs.training_recipe import ObjectiveSettings, TrainRecipe
+from lmworks.jobs.training_recipe import TrainRecipe
 from lmworks.loading import load_tokenizer
 from lmworks.models.config import ModelConfig
 from lmworks.models.files.directory import read_config, read_json
 from lmworks.models.files.gguf import gguf_config
 from lmworks.models.files.gguf_file import GGUFFile
 from lmworks.models.files.references import resolve
+from lmworks.objectives.declaration import ObjectiveSettings
 from lmworks.text import hub
 from lmworks.training.settings import TrainingConfig
 
@@ -73,8 +74,7 @@ def _from_nothing(name: str, recipe: TrainRecipe) -> Subject:
         vocabulary = model_config(tokenizer).vocab_size if on_hub else load_tokenizer(tokenizer).vocab_size
     else:
         vocabulary = tokenizer.vocab_size or VOCABULARY.get(tokenizer.kind, USUAL_VOCABULARY)
-    kind = recipe.objective.kind
-    classes = CLASSES if kind == "classification" else ()
+    classes = CLASSES if recipe.objective.part.labelled else ()
     config = recipe.network(vocabulary, (recipe.ngrams.most,) * (recipe.ngrams.longest - 1), classes)
     notes = []
     if classes:

@@ -17,10 +17,10 @@ from lmworks.generation.scheduler import PREFILL
 from lmworks.jobs.planning.flops import forward_flops, training_flops
 from lmworks.jobs.planning.parameters import count_parameters
 from lmworks.jobs.planning.workload import made_up, row_of, usual_objective
-from lmworks.jobs.training_recipe import ObjectiveSettings
 from lmworks.models.config import ModelConfig
 from lmworks.models.network import Network
 from lmworks.models.precision import dtype_of
+from lmworks.objectives.declaration import ObjectiveSettings
 from lmworks.training.by_hand.fused_block import choose_blocks
 from lmworks.training.optimiser import make_optimiser
 from lmworks.training.settings import TrainingConfig

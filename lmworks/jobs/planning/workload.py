@@ -5,40 +5,14 @@ Rows are full: as many tokens as `training.context` says, nothing padded. What a
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
-import numpy as np
 import torch
 
-from lmworks.jobs.training_recipe import ObjectiveSettings
 from lmworks.models.config import ModelConfig
-from lmworks.objectives import (
-    CausalLM,
-    Classification,
-    MaskedLM,
-    NextSentence,
-    Objective,
-    SentenceOrder,
-    SequenceToSequence,
-)
+from lmworks.objectives import Objective
+from lmworks.objectives.declaration import FullRow, ObjectiveSettings
 from lmworks.tokens.batch import IGNORE, TILE, Batch
-
-PAIRS: dict[str, type[NextSentence | SentenceOrder]] = {
-    "masked+next-sentence": NextSentence,
-    "masked+sentence-order": SentenceOrder,
-}
-
-
-@dataclass(frozen=True)
-class Row:
-    """Tokens of one row."""
-
-    tokens: int
-    """What a decoder or an encoder reads; of an encoder-decoder the target."""
-    source: int
-    """What the encoder of an encoder-decoder reads; 0 where there is none."""
-    predicted: int
-    """States that go through the head."""
 
 
 def usual_objective(config: ModelConfig) -> ObjectiveSettings:
@@ -49,28 +23,21 @@ def usual_objective(config: ModelConfig) -> ObjectiveSettings:
     return ObjectiveSettings(kind="causal" if config.arrangement == "decoder" else "seq2seq")
 
 
-def row_of(objective: ObjectiveSettings, context: int) -> Row:
+def row_of(objective: ObjectiveSettings, context: int) -> FullRow:
     """A full row of `context` tokens."""
-    if objective.kind == "seq2seq":
-        return Row(context, context, context)
-    if objective.kind == "spans":  # each cut is a sentinel in the source; the target holds them all, and one more
-        out = max(round(objective.share * context), 1)
-        cuts = max(round(out / objective.span_length), 1)
-        return Row(out + cuts + 2, context - out + cuts + 1, out + cuts + 2)
-    if objective.kind == "classification":
-        return Row(context, 0, 0)
-    share = objective.share if objective.kind.startswith("masked") else 1.0
-    return Row(context, 0, max(round(share * context), 1))
+    return objective.part.row(objective, context)
 
 
 def padded(objective: ObjectiveSettings, context: int) -> int:
     """The width of a batch of packed rows of `context` tokens; rows of one text each are as wide as they are."""
-    return -(-context // TILE) * TILE if objective.kind in ("causal", "prefix") else context
+    return -(-context // TILE) * TILE if row_of(objective, context).packed else context
 
 
 def made_up(config: ModelConfig, settings: ObjectiveSettings, rows: int, context: int) -> tuple[Objective, Batch]:
     """The objective without what a recipe adds to it, and a micro-batch of random tokens; from PyTorch's generator."""
-    row = row_of(settings, context)
+    row, part = row_of(settings, context), settings.part
+    plain = settings.plain()
+    objective = part.make(plain, None) if part.planned is None else part.planned(plain, config.vocab_size)
     tokens = torch.randint(config.vocab_size, (rows, row.tokens))
     places, documents = torch.arange(row.tokens).expand(rows, -1), torch.zeros_like(tokens)
     labels = tokens.clone()
@@ -78,18 +45,14 @@ def made_up(config: ModelConfig, settings: ObjectiveSettings, rows: int, context
         chosen = torch.linspace(0, row.tokens - 1, row.predicted).round().long()
         labels = torch.full_like(tokens, IGNORE)
         labels[:, chosen] = tokens[:, chosen]
+    batch = Batch(tokens, labels, places, documents)
     if row.source:
         source = torch.randint(config.vocab_size, (rows, row.source))
-        real = torch.ones_like(source, dtype=torch.bool)
-        return SequenceToSequence(), Batch(tokens, labels, places, documents, source=source, source_real=real)
-    paired = settings.kind in PAIRS
-    classes = torch.zeros(rows, dtype=torch.long) if paired or settings.kind == "classification" else None
-    batch = Batch(tokens, labels, places, documents, segments=documents if paired else None, classes=classes)
-    if settings.kind == "classification":
-        return Classification(), batch
-    if not settings.kind.startswith("masked"):
-        return CausalLM(), replace(
-            batch, documents=(places * 2 >= row.tokens).long()
-        )  # two packed in a row, and so a mask
-    masked = MaskedLM(mask=0, ordinary=np.ones(config.vocab_size, bool), share=settings.share)
-    return (masked + PAIRS[settings.kind]() if paired else masked), batch
+        batch = replace(batch, source=source, source_real=torch.ones_like(source, dtype=torch.bool))
+    if row.packed:  # two documents in a row, and so a mask
+        batch = replace(batch, documents=(places * 2 >= row.tokens).long())
+    if row.pair:
+        batch = replace(batch, segments=documents)
+    if row.classes:
+        batch = replace(batch, classes=torch.zeros(rows, dtype=torch.long))
+    return objective, batch

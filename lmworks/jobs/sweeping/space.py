@@ -24,6 +24,7 @@ from pydantic import StrictBool, model_validator
 
 from lmworks.basics.config import Config, merge, read_toml
 from lmworks.basics.errors import ConfigError
+from lmworks.basics.part_settings import PartSettings
 from lmworks.jobs.training_recipe import TrainRecipe
 from lmworks.models.config import ModelConfig
 from lmworks.tokens.trainer import TokenizerConfig
@@ -258,19 +259,23 @@ def _refuse_left_out(name: str) -> None:
 
 def _kinds(name: str) -> set[type]:
     """The types that a setting may have; none where there is no such setting."""
-    home: Any = TrainRecipe
+    home: type[Config] = TrainRecipe
     *sections, last = name.split(".")
     for section in sections:
-        inner = {"model": ModelConfig, "tokenizer": TokenizerConfig}.get(section) if home is TrainRecipe else None
-        home = inner or next((kind for kind in _types(home, section) if issubclass(kind, Config)), Config)
+        of_a_recipe: dict[str, type[Config]] = {"model": ModelConfig, "tokenizer": TokenizerConfig}
+        inner = of_a_recipe.get(section) if home is TrainRecipe else None
+        configs: list[type[Config]] = [kind for kind in _types(home, section) if issubclass(kind, Config)]
+        home = inner if inner is not None else next(iter(configs), Config)
     return _types(home, last)
 
 
 def _types(home: type[Config], name: str) -> set[type]:
-    if name not in home.model_fields:
-        return set()
-    kind = home.model_fields[name].annotation
-    return {one for one in (kind, *get_args(kind)) if isinstance(one, type)}
+    """The types of a setting of a section, of whatever part that has it."""
+    if issubclass(home, PartSettings):
+        annotations = [field.annotation for field in home.fields_named(name)]
+    else:
+        annotations = [home.model_fields[name].annotation] if name in home.model_fields else []
+    return {one for kind in annotations for one in (kind, *get_args(kind)) if isinstance(one, type)}
 
 
 def _of_the_setting(name: str, dimension: Dimension) -> Dimension:

@@ -20,6 +20,7 @@ from filelock import FileLock
 from lmworks.basics.errors import ConfigError, DataError, LmworksError
 from lmworks.basics.extras import require
 from lmworks.jobs.sweeping.locks import DatabaseLocks, FileLocks, Locks
+from lmworks.jobs.training_recipe import TrainRecipe
 
 if TYPE_CHECKING:
     import optuna
@@ -80,7 +81,7 @@ class SharedStudy:
                 not self.study.get_trials(deepcopy=False) and first is not None
             ):  # also where the first worker was killed here
                 self.study.enqueue_trial(dict(first), user_attrs={"recipe": True})
-            if difference := _difference(ours, theirs):
+            if difference := _difference(_as_now(ours), _as_now(theirs)):
                 raise ConfigError(
                     f"{difference} when the study in {place} was begun; use the same, or give another --out"
                 )
@@ -273,6 +274,11 @@ def _record(trial: optuna.trial.FrozenTrial) -> TrialRecord:
         is_recipe=bool(attributes.get("recipe")),
         why=attributes.get("diverged") or attributes.get("why") or "",
     )
+
+
+def _as_now(plan: Mapping[str, Any]) -> dict[str, Any]:
+    """A plan whose recipe has the settings of today, whatever version of lmworks wrote it."""
+    return {**plan, "recipe": TrainRecipe.written_before(plan.get("recipe", {}))}
 
 
 def _difference(ours: Any, theirs: Any, at: str = "") -> str | None:

@@ -17,6 +17,7 @@ from lmworks.basics.errors import ConfigError, LmworksError, Stopped
 from lmworks.basics.files import directory_written_whole, restore_directory
 from lmworks.jobs.sweeping.space import Tables, with_settings
 from lmworks.jobs.sweeping.study import DONE, SharedStudy
+from lmworks.jobs.tasks.task import task_of
 from lmworks.jobs.train import PreparedText, fit, open_prepared, prepare
 from lmworks.jobs.training_recipe import TrainRecipe
 from lmworks.language_model import LN_2
@@ -130,7 +131,7 @@ def _value(
         10**12
     )  # all of the text, which is cut already: tokens are not those of another trial
     recipe = TrainRecipe(**with_settings(tables, settings))
-    if recipe.objective.kind not in ("causal", "prefix"):
+    if not task_of(recipe).bits_per_byte:
         raise ConfigError(
             f"a sweep compares bits per byte, which objective.kind = {recipe.objective.kind!r} does not have; train such "
             "recipes one by one"

@@ -7,14 +7,14 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from operator import eq
 from pathlib import Path
+from typing import ClassVar, Literal
 
 from lmworks.evaluation import statistics
-from lmworks.evaluation.held_out import classified, held_out_losses, mean_loss, restored
+from lmworks.evaluation.held_out import classified, held_out_losses, restored
 from lmworks.evaluation.measurement import Measurement
-from lmworks.jobs.tasks.task import Task
+from lmworks.jobs.tasks.task import Task, TaskKind
 from lmworks.language_model import LanguageModel
-from lmworks.models.network import Network
-from lmworks.objectives import MaskedLM, NextSentence, Objective, SentenceOrder
+from lmworks.objectives import MaskedLM
 from lmworks.text.document import Document
 from lmworks.text.sentences import sentences
 from lmworks.tokens.rows import Rows
@@ -26,8 +26,6 @@ SUFFIX = ".safetensors"
 
 class Masked(Task):
     """Masked tokens of passages of whole sentences."""
-
-    labels = "tokens in their place"
 
     def write(self, documents: Sequence[Document], tokenizer: Tokenizer, place: Path) -> None:
         """See Task."""
@@ -41,32 +39,10 @@ class Masked(Task):
         """See Task."""
         return Passages(packed, tokenizer, self.recipe.training.context)
 
-    def loss(self, tokenizer: Tokenizer) -> Objective:
-        """See Task."""
-        return self._masked(tokenizer, smoothed=True)
-
-    def _masked(self, tokenizer: Tokenizer, *, smoothed: bool) -> MaskedLM:
-        settings = self.recipe.objective
-        return MaskedLM.of(
-            tokenizer,
-            share=settings.share,
-            whole_word=settings.whole_word,
-            label_smoothing=settings.label_smoothing if smoothed else 0.0,
-            z_loss=settings.z_loss if smoothed else 0.0,
-        )
-
-    def validation_loss(self, network: Network, tokenizer: Tokenizer, held_out: Sentences) -> float:
-        """See Task: nats per masked token; of pairs, the loss of their classes added."""
-        objective, rows = self.plain(tokenizer), self.held_out_rows(held_out, tokenizer)
-        return mean_loss(list(held_out_losses(network, objective, rows, most=self.recipe.validation.tokens)))
-
-    def plain(self, tokenizer: Tokenizer) -> Objective:
-        """The loss without what is added to it for training."""
-        return self._masked(tokenizer, smoothed=False)
-
     def measure(self, model: LanguageModel, held_out: Sentences, documents: Sequence[Document]) -> list[Measurement]:
         """The loss of masked tokens, and the share of them that is restored; over rows."""
-        objective, rows = self._masked(model.tokenizer, smoothed=False), self.held_out_rows(held_out, model.tokenizer)
+        objective, rows = self.plain(model.tokenizer).parts()[0], self.held_out_rows(held_out, model.tokenizer)
+        assert isinstance(objective, MaskedLM)
         parts = held_out_losses(model.network, objective, rows, size=1, most=self.recipe.validation.tokens)
         (nats, counts) = zip(*(row[0] for row in parts if row[0][1]), strict=True)
         estimate = statistics.ratio_of_sums(nats, counts)
@@ -120,27 +96,17 @@ class Masked(Task):
 
 
 class MaskedPairs(Masked):
-    """Masked tokens of pairs of texts, and whether the second follows the first."""
+    """Masked tokens of pairs of texts, and whether the second follows the first; the wrong ones are from elsewhere."""
 
     loss_unit = "nats (masked token + pair)"
-
-    @property
-    def _ordered(self) -> bool:
-        return self.recipe.objective.kind == "masked+sentence-order"
+    wrong: ClassVar[Literal["random", "swapped"]] = "random"
+    """What a wrong pair is."""
+    figure: ClassVar[str] = "next sentence"
+    """What the share of pairs that are told is called."""
 
     def rows(self, packed: Sentences, tokenizer: Tokenizer) -> Rows:
         """See Task."""
-        return SentencePairs(
-            packed, tokenizer, self.recipe.training.context, wrong="swapped" if self._ordered else "random"
-        )
-
-    def loss(self, tokenizer: Tokenizer) -> Objective:
-        """See Task."""
-        return super().loss(tokenizer) + (SentenceOrder() if self._ordered else NextSentence())
-
-    def plain(self, tokenizer: Tokenizer) -> Objective:
-        """See Masked."""
-        return super().plain(tokenizer) + (SentenceOrder() if self._ordered else NextSentence())
+        return SentencePairs(packed, tokenizer, self.recipe.training.context, wrong=self.wrong)
 
     def measure(self, model: LanguageModel, held_out: Sentences, documents: Sequence[Document]) -> list[Measurement]:
         """The figures of masked tokens; the share of pairs that are told, with nothing masked."""
@@ -150,7 +116,7 @@ class MaskedPairs(Masked):
         return [
             *super().measure(model, held_out, documents),
             Measurement(
-                name="sentence order" if self._ordered else "next sentence",
+                name=self.figure,
                 value=estimate.value,
                 unit="right",
                 interval=estimate.interval,
@@ -160,3 +126,15 @@ class MaskedPairs(Masked):
                 ideal=1.0,
             ),
         ]
+
+
+class MaskedSwapped(MaskedPairs):
+    """The same with pairs of which the wrong ones are swapped."""
+
+    wrong = "swapped"
+    figure = "sentence order"
+
+
+FILLING = TaskKind("filling", Masked)
+FILLING_NEXT = TaskKind("filling+next-sentence", MaskedPairs)
+FILLING_ORDER = TaskKind("filling+sentence-order", MaskedSwapped)

@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 import json
-from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from lmworks.basics.errors import DataError
 from lmworks.evaluation.answers import answered, answers_measured
-from lmworks.evaluation.held_out import held_out_losses, mean_loss
 from lmworks.evaluation.labels import accuracy
 from lmworks.evaluation.measurement import Measurement
 from lmworks.generation.strategies import Beam, Greedy, Strategy
-from lmworks.jobs.tasks.task import Say, Task
+from lmworks.jobs.tasks.task import Say, Task, TaskKind
 from lmworks.language_model import LanguageModel
-from lmworks.models.network import Network
-from lmworks.objectives import Classification, Objective, SequenceToSequence
 from lmworks.text.document import Document
 from lmworks.text.sources import read
 from lmworks.text.splits import Split
@@ -85,15 +80,6 @@ class _OfPairs(Task):
         pairs = [one.pair for one in self.measured_on(documents)]
         return json.dumps(pairs[:: max(len(pairs) // SHOWN, 1)][:SHOWN])
 
-    def validation_loss(self, network: Network, tokenizer: Tokenizer, held_out: Any) -> float:
-        """See Task."""
-        rows = self.held_out_rows(held_out, tokenizer)
-        return mean_loss(list(held_out_losses(network, self.plain(), rows, most=self.recipe.validation.tokens)))
-
-    @abstractmethod
-    def plain(self) -> Objective:
-        """The loss without what is added to it for training."""
-
 
 def _words(document: Document) -> str:
     """The source of a pair, white space and letter case aside."""
@@ -110,15 +96,6 @@ class Answering(_OfPairs):
     def rows(self, packed: KeptTexts, tokenizer: Tokenizer) -> PairRows:
         """See Task."""
         return PairRows(packed, tokenizer, self.recipe.training.context)
-
-    def loss(self, tokenizer: Tokenizer) -> Objective:
-        """See Task."""
-        settings = self.recipe.objective
-        return SequenceToSequence(label_smoothing=settings.label_smoothing, z_loss=settings.z_loss)
-
-    def plain(self) -> Objective:
-        """See _OfPairs."""
-        return SequenceToSequence()
 
     @property
     def _strategy(self) -> Strategy:
@@ -145,7 +122,6 @@ class Classifying(_OfPairs):
     """The class of a text, which its record has as the answer."""
 
     loss_unit = "nats/text"
-    labels = "classes"
 
     def look_at(self, train: Sequence[Document], others: Sequence[Document]) -> None:
         """See _OfPairs; DataError for a single class, and for one that the training text does not have."""
@@ -166,14 +142,6 @@ class Classifying(_OfPairs):
         """See Task."""
         return TextClasses(packed, packed.classes.tolist(), tokenizer, self.recipe.training.context)
 
-    def loss(self, tokenizer: Tokenizer) -> Objective:
-        """See Task."""
-        return Classification(label_smoothing=self.recipe.objective.label_smoothing)
-
-    def plain(self) -> Objective:
-        """See _OfPairs."""
-        return Classification()
-
     def measure(self, model: LanguageModel, held_out: KeptTexts, documents: Sequence[Document]) -> list[Measurement]:
         """The share of test texts whose class is told."""
         return [accuracy(model, self.measured_on(documents))]
@@ -187,3 +155,7 @@ class Classifying(_OfPairs):
     def next_steps(self, folder: Path) -> str:
         """See Task."""
         return f"lmworks evaluate {folder} LABELLED     in Python lmworks.load('{folder}').classify(['text'])"
+
+
+ANSWERING = TaskKind("answering", Answering)
+CLASSIFYING = TaskKind("classifying", Classifying)

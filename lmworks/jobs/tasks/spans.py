@@ -7,12 +7,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from lmworks.evaluation import statistics
-from lmworks.evaluation.held_out import held_out_losses, mean_loss
+from lmworks.evaluation.held_out import held_out_losses
 from lmworks.evaluation.measurement import Measurement
+from lmworks.jobs.tasks.task import Task, TaskKind
 from lmworks.jobs.tasks.writing import Writing
 from lmworks.language_model import LanguageModel
 from lmworks.models.network import Network
-from lmworks.objectives import Objective, SpanCorruption
+from lmworks.objectives import SpanCorruption
 from lmworks.text.document import Document
 from lmworks.tokens.shards import Shards
 from lmworks.tokens.tokenizer import Tokenizer
@@ -21,30 +22,15 @@ from lmworks.tokens.tokenizer import Tokenizer
 class Spans(Writing):
     """The packed text of a decoder, cut up anew each time that a row is read."""
 
-    labels = "spans"
-
-    def loss(self, tokenizer: Tokenizer) -> Objective:
-        """See Task."""
-        return self._spans(tokenizer, smoothed=True)
-
-    def _spans(self, tokenizer: Tokenizer, *, smoothed: bool) -> SpanCorruption:
-        settings = self.recipe.objective
-        return SpanCorruption.of(
-            tokenizer,
-            share=settings.share,
-            mean_length=settings.span_length,
-            label_smoothing=settings.label_smoothing if smoothed else 0.0,
-            z_loss=settings.z_loss if smoothed else 0.0,
-        )
+    bits_per_byte = False
 
     def validation_loss(self, network: Network, tokenizer: Tokenizer, held_out: Shards) -> float:
         """See Task: nats per token of the targets, of spans that never change."""
-        objective, rows = self._spans(tokenizer, smoothed=False), self.held_out_rows(held_out, tokenizer)
-        return mean_loss(list(held_out_losses(network, objective, rows, most=self.recipe.validation.tokens)))
+        return Task.validation_loss(self, network, tokenizer, held_out)
 
     def measure(self, model: LanguageModel, held_out: Shards, documents: Sequence[Document]) -> list[Measurement]:
         """The loss of what was cut out, over rows."""
-        objective, rows = self._spans(model.tokenizer, smoothed=False), self.held_out_rows(held_out, model.tokenizer)
+        objective, rows = self.plain(model.tokenizer), self.held_out_rows(held_out, model.tokenizer)
         parts = held_out_losses(model.network, objective, rows, size=1, most=self.recipe.validation.tokens)
         nats, counts = zip(*(row[0] for row in parts if row[0][1]), strict=True)
         estimate = statistics.ratio_of_sums(nats, counts)
@@ -72,7 +58,8 @@ class Spans(Writing):
 
     def sample(self, model: LanguageModel, example: str) -> Iterator[str]:
         """A held-out text with spans cut out, and what the model puts there."""
-        objective, tokenizer = self._spans(model.tokenizer, smoothed=False), model.tokenizer
+        objective, tokenizer = self.plain(model.tokenizer), model.tokenizer
+        assert isinstance(objective, SpanCorruption)
         ids = tokenizer.encode(example, special=False)[: model.config.context // 2]
         source, target = objective.corrupted(ids, 0)
         written = model.generate(source, max_new_tokens=min(2 * len(target), model.config.context - 2))
@@ -82,3 +69,6 @@ class Spans(Writing):
     def next_steps(self, folder: Path) -> str:
         """See Task."""
         return f"lmworks check {folder}     or tune it on pairs (objective.kind = 'seq2seq')"
+
+
+RESTORING = TaskKind("restoring", Spans)

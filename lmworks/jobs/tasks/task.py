@@ -1,15 +1,19 @@
-"""Task: what a kind of objective brings to a run of `lmworks train` beside its loss: data, rows, figures, a sample.
+"""Task: what an objective brings to a run of `lmworks train` beside its loss: data, rows, figures, a sample.
 
-One file for each family of kinds; `lmworks.jobs.tasks.task_of(recipe)` finds the one of a recipe.
+An objective names its task (`ObjectiveKind.task`), and several share one: any that predicts the tokens of a stream of
+text is "writing". Each file of lmworks/jobs/tasks declares one, or a few, as a TaskKind.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Protocol
+from typing import Any, ClassVar, Protocol
 
+from lmworks.basics.declared import declared
+from lmworks.evaluation.held_out import held_out_losses, mean_loss
 from lmworks.evaluation.measurement import Measurement
 from lmworks.jobs.runs import say_skipped
 from lmworks.jobs.training_recipe import TrainRecipe
@@ -41,8 +45,8 @@ class Task(ABC):
 
     loss_unit: ClassVar[str] = "nats/token"
     """What the validation loss is in."""
-    labels: ClassVar[Literal["next tokens", "tokens in their place", "spans", "classes"]] = "next tokens"
-    """What the labels of a batch are."""
+    bits_per_byte: ClassVar[bool] = False
+    """That loss can be told in bits per byte of the text, whatever the tokenizer."""
 
     def __init__(self, recipe: TrainRecipe) -> None:
         self.recipe = recipe
@@ -87,13 +91,15 @@ class Task(ABC):
         """What there is to say of the rows before they are learnt from."""
         return []
 
-    @abstractmethod
-    def loss(self, tokenizer: Tokenizer) -> Objective:
-        """What is minimised, without penalties on the weights."""
+    def plain(self, tokenizer: Tokenizer) -> Objective:
+        """The objective without what is added to it in training alone."""
+        settings = self.recipe.objective
+        return settings.part.make(settings.plain(), tokenizer)
 
     def objective(self, tokenizer: Tokenizer) -> Objective:
         """What is minimised."""
-        settings, objective = self.recipe.objective, self.loss(tokenizer)
+        settings = self.recipe.objective
+        objective = settings.part.make(settings, tokenizer)
         if balance := self.recipe.balance(tokenizer.vocab_size):
             objective += LoadBalance(balance)
         if settings.router_z_loss:
@@ -102,9 +108,10 @@ class Task(ABC):
             objective += L1(settings.l1)
         return objective + L2(settings.l2) if settings.l2 else objective
 
-    @abstractmethod
     def validation_loss(self, network: Network, tokenizer: Tokenizer, held_out: Any) -> float:
         """The loss on what is held out, in `loss_unit`; neither smoothed nor penalised, and always of the same items."""
+        objective, rows = self.plain(tokenizer), self.held_out_rows(held_out, tokenizer)
+        return mean_loss(list(held_out_losses(network, objective, rows, most=self.recipe.validation.tokens)))
 
     @abstractmethod
     def measure(self, model: LanguageModel, held_out: Any, documents: Sequence[Document]) -> list[Measurement]:
@@ -130,3 +137,17 @@ class Task(ABC):
     @abstractmethod
     def next_steps(self, folder: Path) -> str:
         """What to do with the result."""
+
+
+@dataclass(frozen=True)
+class TaskKind:
+    """A task that an objective can name."""
+
+    name: str
+    """`ObjectiveKind.task`."""
+    make: type[Task]
+
+
+def task_of(recipe: TrainRecipe) -> Task:
+    """The task of a recipe's objective."""
+    return declared("lmworks.jobs.tasks", TaskKind)[recipe.objective.part.task].make(recipe)

@@ -1,4 +1,4 @@
-"""Decoders that write: causal and prefix language models, on packed text, measured in bits per byte."""
+"""Decoders that write: language models of packed text, measured in bits per byte."""
 
 from __future__ import annotations
 
@@ -10,10 +10,9 @@ from lmworks.evaluation.likelihood import measure
 from lmworks.evaluation.measurement import Measurement
 from lmworks.evaluation.stream import stream_loss
 from lmworks.generation.strategies import Greedy, Sample
-from lmworks.jobs.tasks.task import Task
+from lmworks.jobs.tasks.task import Task, TaskKind
 from lmworks.language_model import LanguageModel
 from lmworks.models.network import Network
-from lmworks.objectives import CausalLM, Objective, PrefixLM
 from lmworks.text.document import Document
 from lmworks.tokens.rows import PackedRows, ShardRows, Windows
 from lmworks.tokens.shards import Shards, write_shards
@@ -22,6 +21,8 @@ from lmworks.tokens.tokenizer import Tokenizer
 
 class Writing(Task):
     """Each next token from those before it."""
+
+    bits_per_byte = True
 
     def write(self, documents: Sequence[Document], tokenizer: Tokenizer, place: Path) -> None:
         """See Task."""
@@ -50,11 +51,6 @@ class Writing(Task):
         """See Task: windows of the stream, a short one where it is short."""
         return Windows(packed, min(self.recipe.training.context, packed.tokens - 1))
 
-    def loss(self, tokenizer: Tokenizer) -> Objective:
-        """See Task."""
-        settings = self.recipe.objective
-        return CausalLM(label_smoothing=settings.label_smoothing, z_loss=settings.z_loss)
-
     def validation_loss(self, network: Network, tokenizer: Tokenizer, held_out: Shards) -> float:
         """See Task: in windows side by side."""
         return stream_loss(network, held_out, self.recipe.training.context, self.recipe.validation.tokens).mean
@@ -70,7 +66,7 @@ class Writing(Task):
         return self.recipe.sample.prompt
 
     def sample(self, model: LanguageModel, example: str) -> Iterator[str]:
-        """What the model writes behind the prompt."""
+        """What the model writes after the prompt."""
         settings = self.recipe.sample
         strategy = Sample(temperature=settings.temperature, seed=0) if settings.temperature else Greedy()
         longest = min(settings.max_new_tokens, model.config.context - 2)
@@ -81,11 +77,4 @@ class Writing(Task):
         return f"lmworks generate {folder} 'text'     lmworks evaluate {folder} TEXT"
 
 
-class PrefixWriting(Writing):
-    """What follows a prefix that is read from both sides. It is validated as a causal model, for which it is one too: the
-    prefix that is drawn may be empty."""
-
-    def loss(self, tokenizer: Tokenizer) -> Objective:
-        """See Task."""
-        settings = self.recipe.objective
-        return PrefixLM(label_smoothing=settings.label_smoothing, z_loss=settings.z_loss)
+WRITING = TaskKind("writing", Writing)

@@ -41,7 +41,7 @@ LENGTHS = (-2, -1, 0, 1, 2)
 """An encoder tries targets that are this many tokens longer than the mean ratio gives, and keeps the most probable."""
 
 
-def alone(
+def single_stack(
     arrangement: Literal["decoder", "encoder"], recipe: TrainRecipe, pairs: int, layers: int, hidden_dim: int
 ) -> LanguageModel:
     """The block of a recipe's encoder-decoder as one stack, trained on the same pairs as often, and kept."""
@@ -54,7 +54,7 @@ def alone(
         reads = {"context": 2 * CONTEXT, "segments": 2 if arrangement == "encoder" else 0}
         config = recipe.network(text.tokenizer.vocab_size).but(**shape, **reads)
         network = Network(config).initialise(recipe.training.seed, recipe.initialisation)
-        smoothing = recipe.objective.label_smoothing
+        smoothing = recipe.objective.model_dump()["label_smoothing"]
         objective: Objective
         assert isinstance(text.train, KeptTexts)
         if arrangement == "decoder":

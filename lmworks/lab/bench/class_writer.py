@@ -1,6 +1,6 @@
 """One network that writes texts of a class: a language model that starts from a token for the class, and Bayes' rule.
 
-    network = small_network(data.tokenizer, seed, "decoder", vocab_size=room(data), labels=data.names)
+    network = small_network(data.tokenizer, seed, "decoder", vocab_size=vocab_with_classes(data), labels=data.names)
     writer = ClassWriter.trained(network, learnt, data, config)
     writer.tell(texts), writer.log_probability(texts), writer.write([0, 0, 3], seed=1)
 
@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from jaxtyping import Float64
 
-from lmworks.lab.bench.classes import Classed, Ids, Probabilities, Texts
+from lmworks.lab.bench.classes import Classed, Ids, LabelledTexts, Probabilities
 from lmworks.lab.bench.encoders import CONTEXT
 from lmworks.lab.bench.training import fit
 from lmworks.lab.bench.writers import end_of
@@ -30,7 +30,7 @@ AT_ONCE = 64
 """Rows that go through the network together."""
 
 
-def room(data: Classed) -> int:
+def vocab_with_classes(data: Classed) -> int:
     """The size of the vocabulary with a token for each class added."""
     return data.tokenizer.vocab_size + len(data.names)
 
@@ -45,7 +45,7 @@ class ClassWriter:
     """The share of each class among the texts that were learnt."""
 
     @classmethod
-    def trained(cls, network: Network, learnt: Texts, data: Classed, config: TrainingConfig) -> ClassWriter:
+    def trained(cls, network: Network, learnt: LabelledTexts, data: Classed, config: TrainingConfig) -> ClassWriter:
         """Train in place to predict each token of a text, and its end, given the token of its class."""
         rows = [_row(ids, number, data) for ids, number in zip(learnt.ids, learnt.classes, strict=True)]
         fit(network, CausalLM(), rows, config)

@@ -43,16 +43,16 @@ PENALTIES = (1e-1, 1e-2, 1e-3)
 
 
 @dataclass(frozen=True)
-class Texts:
+class LabelledTexts:
     """Texts, each with its ids and the number of its class."""
 
     strings: list[str]
     ids: list[Ids]
     classes: list[int]
 
-    def at(self, places: Sequence[int]) -> Texts:
+    def at(self, places: Sequence[int]) -> LabelledTexts:
         """The texts at these places."""
-        return Texts(
+        return LabelledTexts(
             [self.strings[place] for place in places],
             [self.ids[place] for place in places],
             [self.classes[place] for place in places],
@@ -68,8 +68,8 @@ class Classed:
 
     tokenizer: Tokenizer
     names: tuple[str, ...]
-    train: Texts
-    test: Texts
+    train: LabelledTexts
+    test: LabelledTexts
 
     def read(self, strings: Sequence[str]) -> list[Ids]:
         """The ids of other texts, cut as these are."""
@@ -93,7 +93,7 @@ def classed(reference: str, held_out: str | None = None, vocabulary: int = 4096,
     text = prose(reference, held_out, vocabulary)
     names = tuple(sorted({one.pair[1] for one in text.documents["train"]}))
 
-    data = Classed(text.tokenizer, names, Texts([], [], []), Texts([], [], []))
+    data = Classed(text.tokenizer, names, LabelledTexts([], [], []), LabelledTexts([], [], []))
     kept = text.documents["held out"]
     # At random: collections may be in the order of their classes.
     chosen = random.Random("judged").sample(kept, min(judged, len(kept)))
@@ -104,14 +104,14 @@ def classed(reference: str, held_out: str | None = None, vocabulary: int = 4096,
     return data
 
 
-def halves(texts: Texts, seed: int) -> tuple[Texts, Texts]:
+def halves(texts: LabelledTexts, seed: int) -> tuple[LabelledTexts, LabelledTexts]:
     """Two parts that share no text: one to learn from, one to train a judge on."""
     places = random.Random(f"halves/{seed}").sample(range(len(texts)), len(texts))
     middle = len(places) // 2
     return texts.at(places[:middle]), texts.at(places[middle:])
 
 
-def drawn(texts: Texts, count: int, seed: int) -> Texts:
+def drawn(texts: LabelledTexts, count: int, seed: int) -> LabelledTexts:
     """`count` random texts, at least one of each class among them; DataError where there are fewer."""
     if count > len(texts):
         raise DataError(f"{count:,} labels are asked for, and there are {len(texts):,} to learn from; ask for fewer")
@@ -121,24 +121,24 @@ def drawn(texts: Texts, count: int, seed: int) -> Texts:
     return texts.at(order[: max(count, len(first))])
 
 
-def share_right(tell: Teller, judged: Texts) -> float:
+def share_right(tell: Teller, judged: LabelledTexts) -> float:
     """The share of texts whose class is the likeliest."""
     return float((tell(judged.ids).argmax(1) == np.array(judged.classes)).mean())
 
 
-def generative(learnt: Texts, data: Classed, order: int | None) -> tuple[GenerativeClassifier, Teller]:
+def generative(learnt: LabelledTexts, data: Classed, order: int | None) -> tuple[GenerativeClassifier, Teller]:
     """A language model for each class: n-grams up to that order, over texts with their end; None for naive Bayes."""
     if order is None:
         return _naive_bayes(learnt, data, _chosen(SMOOTHING, _naive_bayes, learnt, data))
     return _n_grams(learnt, data, _chosen(range(1, order + 1), _n_grams, learnt, data))
 
 
-def logistic(learnt: Texts, data: Classed) -> Teller:
+def logistic(learnt: LabelledTexts, data: Classed) -> Teller:
     """Logistic regression on token counts."""
     return _logistic(learnt, data, _chosen(PENALTIES, lambda *given: (None, _logistic(*given)), learnt, data))
 
 
-def trained(network: Network, learnt: Texts, data: Classed, config: TrainingConfig) -> Teller:
+def trained(network: Network, learnt: LabelledTexts, data: Classed, config: TrainingConfig) -> Teller:
     """A network with a classifier, trained on the labels: a decoder classifies by its last token, an encoder by its
     first."""
     fit(network, Classification(), TextClasses(learnt.ids, learnt.classes, data.tokenizer, CONTEXT), config)
@@ -164,13 +164,13 @@ def bags(texts: Sequence[Ids], vocabulary: int) -> Float[Tensor, "texts vocab"]:
     return torch.sparse_coo_tensor(places, torch.ones(len(rows)), shape, check_invariants=True).coalesce()
 
 
-def _naive_bayes(learnt: Texts, data: Classed, smoothing: float) -> tuple[GenerativeClassifier, Teller]:
+def _naive_bayes(learnt: LabelledTexts, data: Classed, smoothing: float) -> tuple[GenerativeClassifier, Teller]:
     labels = [data.names[one] for one in learnt.classes]
     model = GenerativeClassifier.train(learnt.ids, labels, data.tokenizer.vocab_size, smoothing=smoothing)
     return model, partial(_by_bayes, model, data, [])
 
 
-def _n_grams(learnt: Texts, data: Classed, order: float) -> tuple[GenerativeClassifier, Teller]:
+def _n_grams(learnt: LabelledTexts, data: Classed, order: float) -> tuple[GenerativeClassifier, Teller]:
     labels, end = [data.names[one] for one in learnt.classes], end_of(data.tokenizer)
     texts = [[*ids, end] for ids in learnt.ids]
     model = GenerativeClassifier.train(texts, labels, data.tokenizer.vocab_size, order=int(order))
@@ -184,7 +184,7 @@ def _by_bayes(model: GenerativeClassifier, data: Classed, end: Ids, texts: Seque
     return found
 
 
-def _logistic(learnt: Texts, data: Classed, penalty: float) -> Teller:
+def _logistic(learnt: LabelledTexts, data: Classed, penalty: float) -> Teller:
     size = data.tokenizer.vocab_size
     weights, biases = logistic_regression(bags(learnt.ids, size), torch.tensor(learnt.classes), penalty)
     missing = len(data.names) - len(biases)
@@ -197,7 +197,10 @@ def _logistic(learnt: Texts, data: Classed, penalty: float) -> Teller:
 
 
 def _chosen(
-    values: Sequence[float], fit: Callable[[Texts, Classed, float], tuple[object, Teller]], learnt: Texts, data: Classed
+    values: Sequence[float],
+    fit: Callable[[LabelledTexts, Classed, float], tuple[object, Teller]],
+    learnt: LabelledTexts,
+    data: Classed,
 ) -> float:
     """The value with which three quarters of the labels predict the fourth best, over the four quarters."""
 

@@ -32,7 +32,7 @@ class Continuation:
 
 
 @dataclass(frozen=True)
-class Piece:
+class Excerpt:
     """A prompt from a real text, and how the text goes on."""
 
     prompt: str
@@ -41,9 +41,9 @@ class Piece:
     human: Continuation
 
 
-def pieces(
+def excerpts(
     model: LanguageModel, documents: Sequence[Document], count: int, seed: int, prompt: int, length: int
-) -> list[Piece]:
+) -> list[Excerpt]:
     """`count` pieces from random places of the documents; prompt and continuation have these many tokens.
 
     Raises DataError if the documents do not hold that many without overlap.
@@ -53,7 +53,7 @@ def pieces(
         (at, start) for at, document in enumerate(documents) for start in range(0, len(document.text) // 3 - size, size)
     ]  # a token has 3 letters or more
     random.Random(seed).shuffle(places)
-    found: list[Piece] = []
+    found: list[Excerpt] = []
     encoded: dict[int, list[int]] = {}
     with progress.task("scoring the human text", count, "texts") as advance:
         for at, start in places:
@@ -66,7 +66,7 @@ def pieces(
             # Cut in the middle of a word, a prompt may come back from its text as other tokens.
             if len(ids) == size and model.encode_prompt(text) == ids[:prompt]:
                 logprobs = token_logprobs(model.runner, ids, size + 1)[prompt - 1 :]
-                found.append(Piece(text, ids[:prompt], Continuation(ids[prompt:], logprobs)))
+                found.append(Excerpt(text, ids[:prompt], Continuation(ids[prompt:], logprobs)))
                 advance(1)
     if len(found) < count:
         raise DataError(
@@ -77,15 +77,15 @@ def pieces(
 
 
 def sampled(
-    model: LanguageModel, texts: Sequence[Piece], strategy: Strategy, seed: int, length: int
+    model: LanguageModel, texts: Sequence[Excerpt], strategy: Strategy, seed: int, length: int
 ) -> list[Continuation]:
     """The model's continuation of each piece, each with its own random numbers."""
-    strategies = each_its_own(strategy, seed, len(texts))
-    answers = model.generate_batch([piece.prompt for piece in texts], strategies, max_new_tokens=length)
+    strategies = seeded_strategies(strategy, seed, len(texts))
+    answers = model.generate_batch([excerpt.prompt for excerpt in texts], strategies, max_new_tokens=length)
     return [Continuation(answer.tokens, answer.logprobs) for answer in answers]
 
 
-def each_its_own(strategy: Strategy, seed: int, count: int) -> list[Strategy]:
+def seeded_strategies(strategy: Strategy, seed: int, count: int) -> list[Strategy]:
     """The strategy for each of `count` texts; one that samples has its own random numbers for each."""
     if not isinstance(strategy, Sample):
         return [strategy] * count

@@ -51,12 +51,12 @@ def reach(lengths: Sequence[float]) -> float:
     return logarithm(lengths[0] / lengths[-1])
 
 
-def reached(lengths: Mapping[int, Sequence[float]]) -> dict[int, float]:
+def reach_by_seed(lengths: Mapping[int, Sequence[float]]) -> dict[int, float]:
     """The same for each seed."""
     return {seed: reach(one) for seed, one in lengths.items()}
 
 
-def way_back(title: str, lengths: Mapping[str, Mapping[int, Sequence[float]]]) -> Chart:
+def gradient_chart(title: str, lengths: Mapping[str, Mapping[int, Sequence[float]]]) -> Chart:
     """What is left of a gradient by the number of blocks it came through, for each kind of network; mean over seeds."""
     series = []
     for kind, by_seed in lengths.items():

@@ -192,11 +192,11 @@ def tuned(
         judged.load_state_dict(network.state_dict(), strict=False)
         config = TrainingConfig(context=CONTEXT, rows=16, steps=steps, learning_rate=rate, warmup=0.1, seed=seed)
         fit(judged, Classification(), rows["train"], config)
-        found.append([share_told(judged, rows[part]) for part in ("dev", "test")])
+        found.append([accuracy_of(judged, rows[part]) for part in ("dev", "test")])
     return max(found)[1]
 
 
-def share_told(network: Network, rows: Rows) -> float:
+def accuracy_of(network: Network, rows: Rows) -> float:
     """The network's accuracy on these rows."""
     pairs = classified(network, rows)
     return sum(true == chosen for true, chosen in pairs) / len(pairs)

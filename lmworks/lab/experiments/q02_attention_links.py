@@ -81,7 +81,7 @@ def links(
 ) -> Observation:
     """How often heads of a decoder and an encoder look from an object to its verb; what is lost without them."""
     every = list(verb_objects(read(text).documents))
-    samples = [Sample.of(every, clauses, seed, seeds) for seed in range(seeds)]
+    samples = [Halves.of(every, clauses, seed, seeds) for seed in range(seeds)]
     models = {"decoder": LanguageModel.load(decoder), "encoder": LanguageModel.load(encoder)}
     found: dict[str, dict[int, float]] = {}
     by_distance: dict[str, list[list[float]]] = {}
@@ -138,14 +138,14 @@ NOTE = (
 
 
 @dataclass(frozen=True)
-class Sample:
+class Halves:
     """A seed's clauses, equally many of each distance, in halves from different documents."""
 
     choose: list[Clause]
     judge: list[Clause]
 
     @classmethod
-    def of(cls, clauses: Sequence[Clause], count: int, seed: int, seeds: int) -> Sample:
+    def of(cls, clauses: Sequence[Clause], count: int, seed: int, seeds: int) -> Halves:
         """Drawn from documents that no other seed has. DataError where there are too few of a distance."""
         documents = list(dict.fromkeys(clause.source for clause in clauses))[seed::seeds]
         halves: tuple[list[Clause], list[Clause]] = ([], [])

@@ -18,7 +18,7 @@ from lmworks.basics import progress
 from lmworks.basics.errors import ConfigError
 from lmworks.evaluation.measurement import Measurement
 from lmworks.generation.scoring import token_logprobs
-from lmworks.lab.bench.continuations import pieces
+from lmworks.lab.bench.continuations import excerpts
 from lmworks.lab.bench.costs import exponent
 from lmworks.lab.chart import Chart, Series
 from lmworks.lab.finding import Check, Observation, Rule
@@ -129,13 +129,13 @@ def _bits(
     """Bits per byte of the ends of texts, by the tokens that are read before them."""
     costs: dict[int, float] = dict.fromkeys(sizes, 0.0)
     length = 0
-    chosen = pieces(model, documents, texts, seed, sizes[-1], target)
+    chosen = excerpts(model, documents, texts, seed, sizes[-1], target)
     with progress.task("texts by window", len(chosen), "texts") as advance:
-        for piece in chosen:
-            length += len(model.tokenizer.decode(piece.human.tokens).encode())
-            costs[sizes[-1]] -= sum(piece.human.logprobs)
+        for excerpt in chosen:
+            length += len(model.tokenizer.decode(excerpt.human.tokens).encode())
+            costs[sizes[-1]] -= sum(excerpt.human.logprobs)
             for size in sizes[:-1]:
-                ids = [*piece.ids[-size:], *piece.human.tokens]
+                ids = [*excerpt.ids[-size:], *excerpt.human.tokens]
                 costs[size] -= sum(token_logprobs(model.runner, ids, len(ids) + 1)[size - 1 :])
             advance(1)
     return {size: cost / math.log(2) / length for size, cost in costs.items()}

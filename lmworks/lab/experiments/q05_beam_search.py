@@ -12,7 +12,7 @@ from statistics import fmean
 from lmworks.evaluation.answers import whole_answers
 from lmworks.evaluation.measurement import Measurement
 from lmworks.generation.strategies import Beam, Greedy, Sample, Strategy
-from lmworks.lab.bench.continuations import FEATURES, each_its_own, mean_repeated, pieces, sampled
+from lmworks.lab.bench.continuations import FEATURES, excerpts, mean_repeated, sampled, seeded_strategies
 from lmworks.lab.bench.translators import CONTEXT, TRANSFORMER, copied, pairs_of, quality, translation, translator
 from lmworks.lab.chart import Chart, Series
 from lmworks.lab.finding import Check, Observation, Rule
@@ -143,7 +143,7 @@ NOTE = (
 def _translated(
     model: LanguageModel, asked: Sequence[tuple[str, str]], strategy: Strategy, seed: int
 ) -> dict[str, float]:
-    sources, strategies = [source for source, _ in asked], each_its_own(strategy, seed, len(asked))
+    sources, strategies = [source for source, _ in asked], seeded_strategies(strategy, seed, len(asked))
     answers = whole_answers(model, sources, strategies, CONTEXT - 2)
     return {**quality(answers, asked), LOGPROB: fmean(sum(answer.logprobs) for answer in answers)}
 
@@ -157,8 +157,8 @@ def _open_text(writer: str, text: str, prompts: int, length: int, seeds: int) ->
     model, documents = load(writer), read(text).documents
     found: dict[str, dict[str, dict[int, float]]] = {figure: {} for figure in (REPEATED, DISTINCT, BITS)}
     for seed in range(seeds):
-        asked = pieces(model, documents, prompts, seed, PROMPT_TOKENS, length)
-        written = {PEOPLE: [piece.human for piece in asked]}
+        asked = excerpts(model, documents, prompts, seed, PROMPT_TOKENS, length)
+        written = {PEOPLE: [excerpt.human for excerpt in asked]}
         for name in (beams(1), beams(USUAL), SAMPLED):
             written[name] = sampled(model, asked, STRATEGIES[name], seed, length)
         for name, texts in written.items():

@@ -18,7 +18,7 @@ from lmworks.basics import progress
 from lmworks.evaluation.measurement import Measurement
 from lmworks.evaluation.text_statistics import distinct_n, self_bleu
 from lmworks.generation.strategies import Sample
-from lmworks.lab.bench.continuations import Continuation, Piece, gap, mean_repeated, pieces, sampled, spread
+from lmworks.lab.bench.continuations import Continuation, Excerpt, excerpts, gap, mean_repeated, sampled, spread
 from lmworks.lab.chart import Chart, Series
 from lmworks.lab.finding import Check, Observation, Rule
 from lmworks.lab.registry import Count, Several, experiment, scaled
@@ -81,10 +81,10 @@ def temperature(
     found: dict[float, dict[str, dict[int, float]]] = {t: {name: {} for name in UNITS} for t in grid}
     human: dict[str, dict[int, float]] = {name: {} for name in (DISTINCT, SELF_BLEU, REPEATED, SURPRISE)}
     halves: dict[float, dict[int, tuple[float, ...]]] = {t: {} for t in grid}
-    drawn = [pieces(writer, documents, prompts, seed, prompt_tokens, length) for seed in range(seeds)]
-    rod = spread([piece.human for texts in drawn for piece in texts])
+    drawn = [excerpts(writer, documents, prompts, seed, prompt_tokens, length) for seed in range(seeds)]
+    rod = spread([excerpt.human for texts in drawn for excerpt in texts])
     for seed, texts in enumerate(drawn):
-        written = [piece.human for piece in texts]
+        written = [excerpt.human for excerpt in texts]
         for name, value in _look(written).items():
             human[name][seed] = value
         entropies = _entropies(writer, texts, grid)
@@ -145,12 +145,12 @@ def _look(texts: Sequence[Continuation]) -> dict[str, float]:
 
 
 @torch.inference_mode()
-def _entropies(model: LanguageModel, texts: Sequence[Piece], grid: Sequence[float]) -> dict[float, float]:
+def _entropies(model: LanguageModel, texts: Sequence[Excerpt], grid: Sequence[float]) -> dict[float, float]:
     """Mean entropy in bits at each temperature over the same steps of the human text."""
     sums = dict.fromkeys(grid, 0.0)
-    for piece in texts:
-        ids = piece.ids + piece.human.tokens
-        logits = model.logits([ids])[0, len(piece.ids) - 1 : -1]
+    for excerpt in texts:
+        ids = excerpt.ids + excerpt.human.tokens
+        logits = model.logits([ids])[0, len(excerpt.ids) - 1 : -1]
         for t in grid:
             sums[t] += entropy(logits / t)
     return {t: total / len(texts) for t, total in sums.items()}

@@ -23,7 +23,7 @@ from lmworks.generation.filters.min_p import MIN_P
 from lmworks.generation.filters.top_k import TOP_K
 from lmworks.generation.filters.top_p import TOP_P
 from lmworks.generation.strategies import Sample
-from lmworks.lab.bench.continuations import Continuation, gap, mean_repeated, pieces, sampled, spread
+from lmworks.lab.bench.continuations import Continuation, excerpts, gap, mean_repeated, sampled, spread
 from lmworks.lab.chart import Chart, Series
 from lmworks.lab.finding import Check, Observation, Rule
 from lmworks.lab.registry import Count, Several, experiment, scaled
@@ -93,14 +93,14 @@ def candidates(
     matched = _matching_p(writer, documents, top_k, min(steps, 200))
     looks: dict[str, dict[str, dict[int, float]]] = {kind: {name: {} for name in LOOKS} for kind in ("top-k", "top-p")}
     ways = {"top-k": Sample(top_k=top_k), "top-p": Sample(top_p=matched)}
-    drawn = [pieces(writer, documents, prompts, seed, prompt_tokens, length) for seed in range(seeds)]
-    rod = spread([piece.human for texts in drawn for piece in texts])
+    drawn = [excerpts(writer, documents, prompts, seed, prompt_tokens, length) for seed in range(seeds)]
+    rod = spread([excerpt.human for texts in drawn for excerpt in texts])
     for seed, texts in enumerate(drawn):
         for kind, strategy in ways.items():
             with progress.task(f"sampling, {kind}, seed {seed}", 1, "batches") as advance:
                 ours = sampled(writer, texts, strategy, seed, length)
                 advance(1)
-            for name, value in _look(ours, [piece.human for piece in texts], rod).items():
+            for name, value in _look(ours, [excerpt.human for excerpt in texts], rod).items():
                 looks[kind][name][seed] = value
     for name, unit in LOOKS.items():
         measurements += [measured(f"{name}, {kind}", looks[kind][name], unit) for kind in ways]

@@ -29,7 +29,7 @@ from lmworks.training.settings import TrainingConfig
 
 NOTHING, EARLY, TOGETHER = "nothing", "early stopping", "all together"
 STRENGTHS = {"L1": "l1", "coupled L2": "l2", "decoupled L2": "decay", "dropout": "dropout"}
-"""Each way that has a strength, and the field of `Way` that holds it."""
+"""Each remedy that has a strength, and the field of `Remedy` that holds it."""
 SHARES = (0.25, 0.5, 1.0)
 """All together are tried with these shares of the strength that each has alone."""
 LAYERS, CONTEXT, RATE = 1, 64, 5e-3
@@ -40,13 +40,13 @@ GAP = "held-out minus training text"
 UNIT = "bits/byte"
 
 
-def minus_nothing(way: str) -> str:
+def minus_nothing(remedy: str) -> str:
     """The name of what a way does to the loss on held-out text."""
-    return f"held-out text, {way} minus nothing"
+    return f"held-out text, {remedy} minus nothing"
 
 
 @dataclass(frozen=True)
-class Way:
+class Remedy:
     """What is done against overfitting; nothing by default."""
 
     l1: float = 0.0
@@ -125,19 +125,21 @@ def overfitting(
     """Training and held-out loss, and the gap between them, for each way; with the best checkpoint, too."""
     setting = Setting(byte_text(text), train_bytes, steps, dim, rows)
     grids = {"L1": l1, "coupled L2": l2, "decoupled L2": decay, "dropout": dropout}
-    ways, every, edges = {NOTHING: Way(), EARLY: Way()}, Way(), []
+    remedies, every, edges = {NOTHING: Remedy(), EARLY: Remedy()}, Remedy(), []
     for name, field in STRENGTHS.items():
-        ways[name] = chosen(setting, [Way(**{field: one}) for one in grids[name]], seeds)
-        strength = getattr(ways[name], field)
+        remedies[name] = chosen(setting, [Remedy(**{field: one}) for one in grids[name]], seeds)
+        strength = getattr(remedies[name], field)
         every = replace(every, **{field: strength})
         if len(grids[name]) > 2 and strength in (min(grids[name]), max(grids[name])):
             edges.append(name)
-    ways[TOGETHER] = chosen(setting, [_weaker(every, share) for share in SHARES], seeds)
+    remedies[TOGETHER] = chosen(setting, [_weaker(every, share) for share in SHARES], seeds)
     runs = {
-        name: {seed: run(setting, way, seed, PATIENCE if name in (EARLY, TOGETHER) else None) for seed in range(seeds)}
-        for name, way in ways.items()
+        name: {
+            seed: run(setting, remedy, seed, PATIENCE if name in (EARLY, TOGETHER) else None) for seed in range(seeds)
+        }
+        for name, remedy in remedies.items()
     }
-    strengths = "; ".join(f"{name} ({_described(way)})" for name, way in ways.items() if way != Way())
+    strengths = "; ".join(f"{name} ({_described(remedy)})" for name, remedy in remedies.items() if remedy != Remedy())
     edge = f" At the edge of those tried: {', '.join(edges)}." if edges else ""
     return Observation(
         measurements=tuple(_table(runs)),
@@ -156,27 +158,27 @@ NOTE = (
 )
 
 
-def chosen(setting: Setting, candidates: Sequence[Way], seed: int) -> Way:
+def chosen(setting: Setting, candidates: Sequence[Remedy], seed: int) -> Remedy:
     """The way with the lowest loss on the text for choosing, at the end of a run of a seed that is not judged."""
 
-    def loss(way: Way) -> float:
-        network = _fresh(setting, way, seed)
-        _train(setting, way, seed, network)
+    def loss(remedy: Remedy) -> float:
+        network = _fresh(setting, remedy, seed)
+        _train(setting, remedy, seed, network)
         return nats_per_byte(network, setting.data.choose, LAST_WINDOWS)
 
     return min(candidates, key=loss) if len(candidates) > 1 else candidates[0]
 
 
-def run(setting: Setting, way: Way, seed: int, patience: int | None) -> Run:
+def run(setting: Setting, remedy: Remedy, seed: int, patience: int | None) -> Run:
     """Train one network in one way, and measure it on the three texts; with `patience` it stops and goes back."""
-    network = _fresh(setting, way, seed)
+    network = _fresh(setting, remedy, seed)
     held_out: list[float] = []
 
     def validate(network: Network) -> float:
         held_out.append(_bits(nats_per_byte(network, setting.data.held_out, WINDOWS)))
         return nats_per_byte(network, setting.data.choose, WINDOWS)
 
-    result = _train(setting, way, seed, network, patience, validate)
+    result = _train(setting, remedy, seed, network, patience, validate)
     return Run(
         steps=tuple(step for step, _ in result.validation),
         choose=tuple(_bits(loss) for _, loss in result.validation),
@@ -186,14 +188,14 @@ def run(setting: Setting, way: Way, seed: int, patience: int | None) -> Run:
     )
 
 
-def _fresh(setting: Setting, way: Way, seed: int) -> Network:
+def _fresh(setting: Setting, remedy: Remedy, seed: int) -> Network:
     plain = small_network(seed, dim=setting.dim, layers=LAYERS, context=CONTEXT)
-    return Network(plain.config.but(dropout=way.dropout)).initialise(seed)
+    return Network(plain.config.but(dropout=remedy.dropout)).initialise(seed)
 
 
 def _train(
     setting: Setting,
-    way: Way,
+    remedy: Remedy,
     seed: int,
     network: Network,
     patience: int | None = None,
@@ -205,27 +207,27 @@ def _train(
         steps=setting.steps,
         learning_rate=RATE,
         warmup=WARMUP,
-        weight_decay=way.decay,
+        weight_decay=remedy.decay,
         evaluate_every=max(setting.steps // VALIDATIONS, 1),
         patience=patience,
         seed=seed,
     )
     objective: Objective = CausalLM()
-    if way.l1:
-        objective = objective + L1(way.l1)
-    if way.l2:
-        objective = objective + L2(way.l2)
+    if remedy.l1:
+        objective = objective + L1(remedy.l1)
+    if remedy.l2:
+        objective = objective + L2(remedy.l2)
     rows = byte_rows(setting.piece(seed), CONTEXT)
     return fit(network, objective, rows, config, validate)
 
 
-def _weaker(way: Way, share: float) -> Way:
+def _weaker(remedy: Remedy, share: float) -> Remedy:
     """The same with a share of each strength."""
-    return replace(way, **{field: share * getattr(way, field) for field in STRENGTHS.values()})
+    return replace(remedy, **{field: share * getattr(remedy, field) for field in STRENGTHS.values()})
 
 
-def _described(way: Way) -> str:
-    return ", ".join(f"{field} {getattr(way, field):g}" for field in STRENGTHS.values() if getattr(way, field))
+def _described(remedy: Remedy) -> str:
+    return ", ".join(f"{field} {getattr(remedy, field):g}" for field in STRENGTHS.values() if getattr(remedy, field))
 
 
 def _bits(nats: float) -> float:
@@ -234,20 +236,20 @@ def _bits(nats: float) -> float:
 
 def _table(runs: dict[str, dict[int, Run]]) -> list[Measurement]:
     """Each way's losses and gap, what it changes, and what is left of that beside early stopping."""
-    end = {way: {seed: one.end for seed, one in by_seed.items()} for way, by_seed in runs.items()}
-    best = {way: {seed: one.at_best for seed, one in by_seed.items()} for way, by_seed in runs.items()}
-    train = {way: {seed: one.train for seed, one in by_seed.items()} for way, by_seed in runs.items()}
+    end = {remedy: {seed: one.end for seed, one in by_seed.items()} for remedy, by_seed in runs.items()}
+    best = {remedy: {seed: one.at_best for seed, one in by_seed.items()} for remedy, by_seed in runs.items()}
+    train = {remedy: {seed: one.train for seed, one in by_seed.items()} for remedy, by_seed in runs.items()}
     rows = []
-    for way in runs:
+    for remedy in runs:
         rows += [
-            measured(f"training text, {way}", train[way], UNIT, chance=8.0, ideal=0.0),
-            measured(f"held-out text, {way}", end[way], UNIT, chance=8.0, ideal=0.0),
-            difference(f"{GAP}, {way}", end[way], train[way], UNIT),
+            measured(f"training text, {remedy}", train[remedy], UNIT, chance=8.0, ideal=0.0),
+            measured(f"held-out text, {remedy}", end[remedy], UNIT, chance=8.0, ideal=0.0),
+            difference(f"{GAP}, {remedy}", end[remedy], train[remedy], UNIT),
         ]
-    rows += [difference(minus_nothing(way), end[way], end[NOTHING], UNIT) for way in runs if way != NOTHING]
+    rows += [difference(minus_nothing(remedy), end[remedy], end[NOTHING], UNIT) for remedy in runs if remedy != NOTHING]
     rows += [
-        difference(f"held-out text at the best checkpoint, {way} minus {NOTHING}", best[way], best[NOTHING], UNIT)
-        for way in (*STRENGTHS, TOGETHER)
+        difference(f"held-out text at the best checkpoint, {remedy} minus {NOTHING}", best[remedy], best[NOTHING], UNIT)
+        for remedy in (*STRENGTHS, TOGETHER)
     ]
     stopped = [one.steps[-1] / runs[NOTHING][seed].steps[-1] for seed, one in runs[EARLY].items()]
     rows.append(measured("share of the steps that early stopping took", dict(enumerate(stopped))))
@@ -257,13 +259,13 @@ def _table(runs: dict[str, dict[int, Run]]) -> list[Measurement]:
 def _chart(runs: dict[str, dict[int, Run]]) -> Chart:
     """The judged text along each run, mean over seeds; early stopping is the point that it goes back to."""
     lines = []
-    for way, by_seed in runs.items():
-        if way == EARLY:
+    for remedy, by_seed in runs.items():
+        if remedy == EARLY:
             continue
         length = min(len(one.steps) for one in by_seed.values())
         one = next(iter(by_seed.values()))
         heights = (fmean(each.held_out[at] for each in by_seed.values()) for at in range(length))
-        lines.append(Series(name=way, x=tuple(map(float, one.steps[:length])), y=tuple(heights)))
+        lines.append(Series(name=remedy, x=tuple(map(float, one.steps[:length])), y=tuple(heights)))
     early = runs[EARLY].values()
     back_to = [one.steps[min(range(len(one.choose)), key=one.choose.__getitem__)] for one in early]
     point = Series(name=f"{EARLY}, restored", x=(fmean(back_to),), y=(fmean(one.end for one in early),))

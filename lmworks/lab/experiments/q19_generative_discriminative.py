@@ -24,8 +24,8 @@ from lmworks.generation.strategies import Sample
 from lmworks.lab.bench.classes import (
     Classed,
     Ids,
+    LabelledTexts,
     Teller,
-    Texts,
     classed,
     drawn,
     generative,
@@ -154,7 +154,9 @@ Accuracy = dict[tuple[str, int, str], dict[int, float]]
 """By collection, labels and learner, then by seed."""
 
 
-def _learnt(few: Texts, data: Classed, config: TrainingConfig) -> tuple[GenerativeClassifier, dict[str, Teller]]:
+def _learnt(
+    few: LabelledTexts, data: Classed, config: TrainingConfig
+) -> tuple[GenerativeClassifier, dict[str, Teller]]:
     """The n-grams of each class, and all four learners, ready to tell classes."""
     _, by_bayes = generative(few, data, None)
     model, by_ngrams = generative(few, data, ORDER)
@@ -164,11 +166,11 @@ def _learnt(few: Texts, data: Classed, config: TrainingConfig) -> tuple[Generati
 
 
 def _written(
-    model: GenerativeClassifier, data: Classed, learnt: Texts, judge: Teller, count: int, seed: int
+    model: GenerativeClassifier, data: Classed, learnt: LabelledTexts, judge: Teller, count: int, seed: int
 ) -> dict[str, float]:
     """So many new texts of each class: told by the judge as what they were written as, and not in what was learnt."""
     end = end_of(data.tokenizer)
-    new = Texts([], [], [])
+    new = LabelledTexts([], [], [])
     for number, name in enumerate(data.names):
         for at in range(count):
             strategy = Chooser(Sample(seed=10_000 * seed + 100 * number + at))

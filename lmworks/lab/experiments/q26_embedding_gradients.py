@@ -32,7 +32,8 @@ from lmworks.models.relatives.vectors import embedding_vectors
 from lmworks.objectives import CausalLM
 from lmworks.tokens.batch import Batch, stack
 from lmworks.training.loop import first_batches
-from lmworks.training.optimiser import adamw, trainable
+from lmworks.training.optimiser import trainable
+from lmworks.training.optimisers.adamw import adamw
 from lmworks.training.settings import TrainingConfig
 from lmworks.training.step import take_step
 

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from lmworks.evaluation.measurement import Measurement
 from lmworks.inside.backward import SLOPES
 from lmworks.lab.bench.byte_rows import byte_batch
-from lmworks.lab.bench.deep_network import deep_network, gradient_by_block, reach, reached, way_back
+from lmworks.lab.bench.deep_network import deep_network, gradient_by_block, gradient_chart, reach, reach_by_seed
 from lmworks.lab.bench.small_network import (
     WARMUP,
     ByteText,
@@ -136,16 +136,18 @@ def relu(
     ]
     measurements.append(measured(UNSCALED, unscaled, ideal=0.0))
     measurements += [
-        measured(f"gradient that the whole transformer carries, powers of ten, {kind}", reached(by_seed), ideal=0.0)
+        measured(
+            f"gradient that the whole transformer carries, powers of ten, {kind}", reach_by_seed(by_seed), ideal=0.0
+        )
         for kind, by_seed in whole.items()
     ]
     for name, found in ((PLAIN_GAIN, stack), (TRANSFORMER_GAIN, whole)):
-        measurements.append(difference(name, reached(found["ReLU"]), reached(found["sigmoid"])))
+        measurements.append(difference(name, reach_by_seed(found["ReLU"]), reach_by_seed(found["sigmoid"])))
     measurements += _training(data, steps, layers, dim, held_out_windows, seeds)
     measurements.append(measured(TIME, {number: _time_ratio() for number in range(rounds)}))
     return Observation(
         measurements=tuple(measurements),
-        chart=way_back("What is left of a gradient in a plain stack of blocks", stack),
+        chart=gradient_chart("What is left of a gradient in a plain stack of blocks", stack),
         note=NOTE,
     )
 

@@ -19,12 +19,12 @@ import numpy as np
 from lmworks.evaluation.measurement import Measurement
 from lmworks.evaluation.statistics import area_under_curve
 from lmworks.evaluation.text_statistics import ngrams
-from lmworks.lab.bench.class_writer import ClassWriter, room
+from lmworks.lab.bench.class_writer import ClassWriter, vocab_with_classes
 from lmworks.lab.bench.classes import (
     Classed,
     Ids,
+    LabelledTexts,
     Teller,
-    Texts,
     classed,
     drawn,
     halves,
@@ -109,8 +109,8 @@ def two_roles(
         writer = ClassWriter.trained(_fresh(data, seed), learnt, data, config)
         classes = [number for number in range(len(data.names)) for _ in range(new)]
         texts = {
-            LABELLER: Texts([], searched(tell, data, classes, changes, seed), classes),
-            WRITER: Texts([], writer.write(classes, seed), classes),
+            LABELLER: LabelledTexts([], searched(tell, data, classes, changes, seed), classes),
+            WRITER: LabelledTexts([], writer.write(classes, seed), classes),
             PEOPLE: data.test,
         }
         figures = {
@@ -140,7 +140,7 @@ NOTE = (
 
 
 def _fresh(data: Classed, seed: int) -> Network:
-    return small_network(data.tokenizer, seed, "decoder", vocab_size=room(data), labels=data.names)
+    return small_network(data.tokenizer, seed, "decoder", vocab_size=vocab_with_classes(data), labels=data.names)
 
 
 def searched(tell: Teller, data: Classed, classes: Sequence[int], changes: int, seed: int) -> list[Ids]:
@@ -161,7 +161,9 @@ def searched(tell: Teller, data: Classed, classes: Sequence[int], changes: int, 
     return [text.tolist() for text in texts]
 
 
-def _judged(texts: Mapping[str, Texts], other: Texts, learnt: Texts, data: Classed, seed: int) -> dict[str, float]:
+def _judged(
+    texts: Mapping[str, LabelledTexts], other: LabelledTexts, learnt: LabelledTexts, data: Classed, seed: int
+) -> dict[str, float]:
     """Class, likeness and novelty of texts, by judges that learnt from other texts."""
     judge = logistic(drawn(other, min(JUDGES, len(other)), seed), data)
     end = end_of(data.tokenizer)

@@ -33,7 +33,8 @@ from lmworks.models.network import Network
 from lmworks.objectives import CausalLM, Objective
 from lmworks.objectives.loss import Loss
 from lmworks.tokens.batch import IGNORE, Batch, batches
-from lmworks.training.optimiser import adamw, trainable
+from lmworks.training.optimiser import trainable
+from lmworks.training.optimisers.adamw import adamw
 from lmworks.training.settings import TrainingConfig
 from lmworks.training.step import take_step
 

@@ -19,7 +19,7 @@ import torch
 from lmworks.basics import progress
 from lmworks.evaluation.measurement import Measurement
 from lmworks.lab.bench.byte_rows import byte_batch
-from lmworks.lab.bench.deep_network import deep_network, gradient_by_block, logarithm, reached, way_back
+from lmworks.lab.bench.deep_network import deep_network, gradient_by_block, gradient_chart, logarithm, reach_by_seed
 from lmworks.lab.bench.small_network import BYTES, WARMUP, ByteText, bits_per_byte, byte_text, held_out_logits, train
 from lmworks.lab.finding import Check, Observation, Rule
 from lmworks.lab.registry import Count, Several, experiment, scaled
@@ -121,13 +121,13 @@ def vanishing(
     measurements: list[Measurement] = []
     for depth, name in zip(depths, names, strict=True):
         fresh = {kind: {seed: _lengths(kind, depth, dim, data, seed) for seed in range(seeds)} for kind in KINDS}
-        measurements += _compared({kind: reached(one) for kind, one in fresh.items()}, arrives, name, "")
+        measurements += _compared({kind: reach_by_seed(one) for kind, one in fresh.items()}, arrives, name, "")
         bits = {kind: _trained(kind, depth, dim, data, steps, held_out_windows, seeds) for kind in KINDS}
         measurements += _compared(bits, loss, name, UNIT)
     usual = {
         kind: {seed: _lengths(kind, depths[-1], dim, data, seed, "normal") for seed in range(seeds)} for kind in KINDS
     }
-    measurements += _compared({kind: reached(one) for kind, one in usual.items()}, arrives, USUAL, "")
+    measurements += _compared({kind: reach_by_seed(one) for kind, one in usual.items()}, arrives, USUAL, "")
     high = {
         kind: {
             seed: _bits(kind, depths[-1], dim, data, (steps, HIGH_RATE, seed), held_out_windows)
@@ -137,7 +137,7 @@ def vanishing(
     }
     measurements.append(difference(STABLE, high["without norm"], high[WHOLE], UNIT))
     measurements += _through_time(data, dim, time_steps, seeds)
-    return Observation(measurements=tuple(measurements), chart=way_back(WAY, usual), note=NOTE)
+    return Observation(measurements=tuple(measurements), chart=gradient_chart(WAY, usual), note=NOTE)
 
 
 NOTE = (

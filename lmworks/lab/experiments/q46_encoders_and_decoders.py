@@ -19,7 +19,7 @@ from lmworks.evaluation.answers import whole_answers
 from lmworks.evaluation.measurement import Measurement
 from lmworks.generation.answer import Answer
 from lmworks.generation.strategies import Greedy
-from lmworks.lab.bench.arrangements import alone, continue_sources, fill_targets
+from lmworks.lab.bench.arrangements import continue_sources, fill_targets, single_stack
 from lmworks.lab.bench.encoders import MEAN, Labelled, drawn_labelled, regressed
 from lmworks.lab.bench.translators import CONTEXT, TRANSFORMER, copied, pairs_of, quality, translation, translator
 from lmworks.lab.chart import Chart, Series
@@ -94,8 +94,8 @@ def encoders_and_decoders(
         recipe = translation(TRANSFORMER, epochs=epochs, seed=seed)
         models = {BOTH: translator(recipe, pairs)}
         models |= {
-            DECODER: alone("decoder", recipe, pairs, BLOCKS, WIDTH),
-            ENCODER: alone("encoder", recipe, pairs, BLOCKS, WIDTH),
+            DECODER: single_stack("decoder", recipe, pairs, BLOCKS, WIDTH),
+            ENCODER: single_stack("encoder", recipe, pairs, BLOCKS, WIDTH),
         }
         for name, written in _written(models, asked, _ratio(models[BOTH].tokenizer, pairs)).items():
             for figure, value in quality(written, asked).items():

@@ -1,7 +1,7 @@
-"""BART (Lewis et al. 2020), mBART (Liu et al. 2020), Marian (Junczys-Dowmunt et al. 2018): encoder-decoders, biased logits.
+"""BART (Lewis et al. 2020), mBART (Liu et al. 2020), Marian (Junczys-Dowmunt et al. 2018): encoder-decoders.
 
-BART and mBART have learned positions from row 2 on and a norm over the embeddings; Marian has sines and neither. mBART's
-blocks are pre-norm, with a norm after the last of either stack; the others' are post-norm.
+BART and mBART have learned positions from row 2 on and a norm over the embeddings; Marian has sines and neither.
+mBART's blocks are pre-norm, with a norm after the last of either stack; the others' are post-norm.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any
 
 from lmworks.basics.errors import ModelError
 from lmworks.models.config import ModelConfig
-from lmworks.models.families.tables import Family, OneRow, Rows, Source
+from lmworks.models.families.tables import Family, Rows, SingleRow, Source
 
 SAME = ("attention_heads", "ffn_dim")
 """What encoder and decoder may have apart in a file and have alike here."""
@@ -98,7 +98,7 @@ TENSORS: dict[str, Source] = {
     **_stack("model.decoder", ""),
     **_cross(),
     **_stack("model.encoder", "encoder."),
-    "head_bias": OneRow("final_logits_bias"),
+    "head_bias": SingleRow("final_logits_bias"),
     "head.weight": "lm_head.weight",
 }
 DEFAULTS = {

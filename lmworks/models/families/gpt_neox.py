@@ -1,4 +1,4 @@
-"""GPT-NeoX (Black et al. 2022) and Pythia: parallel parts, partial rotary heads, each head's query, key, value together."""
+"""GPT-NeoX (Black et al. 2022) and Pythia: parallel parts, heads turned in part, joined query, key and value."""
 
 from __future__ import annotations
 

@@ -95,7 +95,7 @@ def _qwen_to(config: ModelConfig) -> dict[str, Any]:
 
 
 def _qwen2_from(theirs: Mapping[str, Any], layers: int) -> dict[str, Any]:
-    """With `use_sliding_window`, every other layer below `max_window_layers` has a window, unless `layer_types` says so."""
+    """With `use_sliding_window`, `layer_types` says which layers have a window: if not, every other one at first."""
     ours = _qwen_from(theirs, layers)
     ours["experts"] |= {"shared_dim": theirs["shared_expert_intermediate_size"], "shared_gate": True}
     if not theirs.get("use_sliding_window", False) or not theirs.get("sliding_window"):

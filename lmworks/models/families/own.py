@@ -5,13 +5,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from functools import cached_property
 from typing import Any
 
 from lmworks.basics.errors import ConfigError, ModelError
 from lmworks.models.config import MOST_CLUSTERS, ModelConfig
-from lmworks.models.families.tables import Family
-from lmworks.models.positions.encoding import encodings
+from lmworks.models.families.tables import Family, Source
 
 ARCHITECTURE = "LmworksForCausalLM"
 BLOCK = [
@@ -45,7 +45,6 @@ EXPERTS = [
     ),
 ]
 STACK = [
-    *sorted({f"{one.part_name}.{weight}" for one in encodings().values() for weight in one.weights}),
     "segment.weight",
     "embedding_norm.weight",
     "embedding_norm.bias",
@@ -53,12 +52,10 @@ STACK = [
     "norm.weight",
     "norm.bias",
 ]
-NAMES = [
+NAMES = [  # and those of the positional encodings
     "embedding.weight",
     "ngram_embedding.weight",
     "ngram_embedding.keys",
-    *STACK,
-    *(f"encoder.{name}" for name in STACK if ".cross_" not in name),
     *(f"head_transform.{part}.{kind}" for part in ("dense", "norm") for kind in ("weight", "bias")),
     *(f"{part}.{kind}" for part in ("pooler", "classifier") for kind in ("weight", "bias")),
     "head_bias",
@@ -67,6 +64,28 @@ NAMES = [
     "head.shortlist.weight",
     *(f"head.clusters.{number}.{part}.weight" for number in range(MOST_CLUSTERS) for part in ("down", "up")),
 ]
+
+
+class _Table(Mapping[str, Source]):
+    """Every tensor under its own name. Read when it is first needed: the positional encodings load torch."""
+
+    @cached_property
+    def _names(self) -> dict[str, Source]:
+        from lmworks.models.positions.encoding import encodings
+
+        places = sorted({f"{one.part_name}.{weight}" for one in encodings().values() for weight in one.weights})
+        stack = [*places, *STACK]
+        encoder = [f"encoder.{name}" for name in stack if ".cross_" not in name]
+        return {name: name for name in (*NAMES, *stack, *encoder)}
+
+    def __getitem__(self, name: str) -> Source:
+        return self._names[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
 
 
 class _Own(Family):
@@ -85,4 +104,4 @@ class _Own(Family):
         return {"architectures": [self.architecture], "model_type": self.name} | config.model_dump(mode="json")
 
 
-OWN = _Own(name="lmworks", architecture=ARCHITECTURE, settings={}, tensors={name: name for name in NAMES})
+OWN = _Own(name="lmworks", architecture=ARCHITECTURE, settings={}, tensors=_Table())

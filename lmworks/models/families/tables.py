@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 from lmworks.basics.errors import ConfigError, ModelError
 from lmworks.models.config import MOST_LAYERS, ModelConfig
-from lmworks.models.positions.encoding import encoding_of, encodings
 
 if TYPE_CHECKING:  # tables are read with every recipe, and what is wrong there should not wait for torch
     import torch
@@ -41,7 +40,7 @@ class ByHead:
 
 
 @dataclass(frozen=True)
-class OneRow:
+class SingleRow:
     """Our vector is theirs' only row; zeros where a file leaves it out (the bias on the logits of BART and Marian)."""
 
     name: str
@@ -55,7 +54,7 @@ class Gated:
     gated: Rows
 
 
-Named = str | Rows | Transposed | ByHead | OneRow
+Named = str | Rows | Transposed | ByHead | SingleRow
 Source = Named | Gated
 
 ACTIVATIONS = {
@@ -91,8 +90,8 @@ class Family:
     ignored: tuple[str, ...] = ()
     """Tensors that files carry and that hold nothing learned: masks, frequencies."""
     copies: Mapping[str, str] = field(default_factory=dict)
-    """Other places of a tensor of the table -> its name there. transformers 5 shares them only if head and embedding are one
-    matrix, and otherwise reads them from the file."""
+    """Other places of a tensor of the table -> its name there. transformers 5 shares them only if head and embedding
+    are one matrix, and otherwise reads them from the file."""
     activations: Mapping[str, str] = field(default_factory=lambda: ACTIVATIONS)
     """Their names of the non-linearity -> ours."""
     more_from: Callable[[Mapping[str, Any], int], dict[str, Any]] | None = None
@@ -216,7 +215,7 @@ class Family:
                 tensor = rows_joined(source, lambda part: take(part).to(dtype) if dtype else take(part), config)
             elif isinstance(source, Transposed):
                 tensor = take(source.name).T.contiguous()
-            elif isinstance(source, OneRow):
+            elif isinstance(source, SingleRow):
                 found = source.name in theirs
                 tensor = take(source.name).flatten() if found else ours["embedding.weight"].new_zeros(config.vocab_size)
             else:
@@ -243,7 +242,7 @@ class Family:
                 theirs[source.name] = ours[name].T.contiguous()
             elif isinstance(source, ByHead):
                 theirs[source.name] = _regrouped(ours[name], 3, config.heads)
-            elif isinstance(source, OneRow):
+            elif isinstance(source, SingleRow):
                 theirs[source.name] = ours[name][None].contiguous()
             else:
                 theirs[source] = ours[name].contiguous()
@@ -354,6 +353,8 @@ def _absent(name: str, config: ModelConfig) -> bool:
 
 def _absent_position(name: str, config: ModelConfig) -> bool:
     """Does the name belong to another positional encoding than the config's?"""
+    from lmworks.models.positions.encoding import encoding_of, encodings  # these load torch
+
     part, _, weight = name.partition(".")
     own = encoding_of(config)
     return part in {one.part_name for one in encodings().values()} and (
@@ -408,7 +409,7 @@ def _numbered(source: Named, place: str, number: int) -> Named:
     """The names with the number of a layer or an expert in its place."""
     if isinstance(source, Rows):
         return Rows(tuple(name.replace(place, str(number)) for name in source.names))
-    if isinstance(source, Transposed | ByHead | OneRow):
+    if isinstance(source, Transposed | ByHead | SingleRow):
         return replace(source, name=source.name.replace(place, str(number)))
     return source.replace(place, str(number))
 

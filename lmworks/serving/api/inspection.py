@@ -192,8 +192,8 @@ class _Chosen:
             )
         if len(self.attention) * len(self.heads) * tokens**2 > MOST_PATTERN:
             raise ConfigError(
-                f"attention of {len(self.attention)} layers with {len(self.heads)} heads over {tokens:,} tokens is more "
-                f"than {MOST_PATTERN:,} weights; name fewer layers or heads"
+                f"attention of {len(self.attention)} layers with {len(self.heads)} heads over {tokens:,} tokens is "
+                f"more than {MOST_PATTERN:,} weights; name fewer layers or heads"
             )
 
 

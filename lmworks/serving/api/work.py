@@ -55,8 +55,8 @@ class Work:
 
     @classmethod
     async def begin(cls, service: Service, jobs: Sequence[Job], answers: int = 1) -> Work:
-        """Queue the jobs, all or none; `answers` in a row have the same prompt. Refused, or an LmworksError, with
-        what is wrong with them or with the queue."""
+        """Queue the jobs, all or none; `answers` in a row have the same prompt. Refused, or an LmworksError, with what
+        is wrong with them or with the queue."""
         engine = service.engine
         if service.stopping:
             raise stopping()

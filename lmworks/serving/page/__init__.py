@@ -2,8 +2,9 @@
 
     mount(app, service)            # once in a process: NiceGUI has one application
 
-Everything is served from this process and nothing from elsewhere, so it works offline. It uses the engine as the API does,
-with the same queue, limits and keys (`guard.py`), and its answers are in the log and in /metrics as the API's are.
+Everything is served from this process and nothing from elsewhere, so it works offline. It uses the engine as the API
+does, with the same queue, limits and keys (`guard.py`), and its answers are in the log and in /metrics as the API's
+are.
 """
 
 from __future__ import annotations

@@ -27,7 +27,7 @@ Ended = Callable[[Work, str], None]
 
 
 class Chat:
-    """The messages and the input line. A model without a chat template continues the text, a translator translates it."""
+    """The messages and the input. A model without a chat template continues the text, a translator translates it."""
 
     def __init__(self, service: Service, settings: SettingsPanel, hint: str, ended: Ended) -> None:
         self._service, self._settings, self._ended = service, settings, ended

@@ -1,4 +1,4 @@
-"""The page's layout: what can be done in tabs, the settings beside them (on a narrow screen in a drawer behind a button)."""
+"""The page's layout: what can be done in tabs, the settings beside them (on a narrow screen behind a button)."""
 
 from __future__ import annotations
 

@@ -28,8 +28,9 @@ def read_split(
 ) -> tuple[Reading, Split]:
     """All of a data reference, and its two parts.
 
-    With `validation`, all of that reference is held out, and left out of what is trained on. A corpus has a split of its
-    own. Anything else is split by `held_out` and `hold_out`. DataError where there is nothing to read or to hold out.
+    With `validation`, all of that reference is held out, and left out of what is trained on. A corpus has a split of
+    its own. Anything else is split by `held_out` and `hold_out`. DataError where there is nothing to read or to hold
+    out.
     """
     if validation is not None:
         return _beside(read(reference), read(validation))

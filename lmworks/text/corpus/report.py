@@ -26,7 +26,7 @@ _SHOWN = 300  # characters of a sample
 
 
 @dataclass(frozen=True)
-class Sample:
+class DroppedSample:
     """A document that was dropped."""
 
     source: str
@@ -38,7 +38,7 @@ class Sample:
 
 
 @dataclass(frozen=True)
-class Step:
+class StepReport:
     """What one step did."""
 
     name: str
@@ -49,7 +49,7 @@ class Step:
     """How many documents were dropped for which reason, the most frequent first."""
     changed: dict[str, int]
     """How many documents were changed, and how."""
-    samples: list[Sample] = field(default_factory=list)
+    samples: list[DroppedSample] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ class CorpusReport:
     """Records without any text."""
     skipped: list[dict[str, str]]
     """Files that could not be read, or not whole: source, path, reason."""
-    steps: list[Step]
+    steps: list[StepReport]
     train: Side
     held_out: Side
     overlap: Shared
@@ -164,12 +164,12 @@ def _counts(work: Path) -> dict[str, Counter[str]]:
     return found
 
 
-def _step(name: str, counts: Counter[str], work: Path) -> Step:
+def _step(name: str, counts: Counter[str], work: Path) -> StepReport:
     reasons = {key.removeprefix("dropped_"): count for key, count in counts.most_common() if key.startswith("dropped_")}
     changed = {key.removeprefix("changed_"): count for key, count in counts.most_common() if key.startswith("changed_")}
     if counts["changed"]:
         changed = {"documents": counts["changed"]} | changed
-    return Step(name, counts["total"], counts["dropped"], reasons, changed, _samples(work, name))
+    return StepReport(name, counts["total"], counts["dropped"], reasons, changed, _samples(work, name))
 
 
 def _side(counts: Counter[str], name: str) -> Side:
@@ -181,7 +181,7 @@ def _skipped(work: Path) -> list[dict[str, str]]:
     return [one for path in files for one in json.loads(path.read_text(encoding="utf-8"))]
 
 
-def _samples(work: Path, name: str) -> list[Sample]:
+def _samples(work: Path, name: str) -> list[DroppedSample]:
     """A few dropped documents: of each reason one first."""
     first: dict[str, dict[str, Any]] = {}
     more: list[dict[str, Any]] = []
@@ -195,7 +195,7 @@ def _samples(work: Path, name: str) -> list[Sample]:
     clusters = {record["metadata"].get("minhash_cluster_id") for record in chosen} - {None}
     kept = _kept(work, clusters) if clusters else {}
     return [
-        Sample(
+        DroppedSample(
             record["metadata"]["source"],
             record["metadata"].get("filter_reason", f"{name} duplicate"),
             record.get("text", "")[:_SHOWN],  # datatrove leaves empty values out

@@ -36,12 +36,12 @@ from lmworks.basics.errors import DataError
 from lmworks.text.corpus.recipe import CorpusRecipe
 from lmworks.text.corpus.steps import (
     C4,
+    AssignSides,
     Clean,
     Language,
-    Load,
+    LoadKept,
     Overlap,
-    Read,
-    Split,
+    ReadSources,
     document_of,
     named,
     result_writer,
@@ -80,7 +80,7 @@ class Stages:
         """From the sources to what is worth keeping."""
         recipe = self.recipe
         steps = [
-            named(Read(recipe, self.work / "skipped"), "read"),
+            named(ReadSources(recipe, self.work / "skipped"), "read"),
             named(Clean(recipe.clean, self._dropped("clean")), "clean"),
         ]
         if recipe.language.keep:
@@ -105,7 +105,7 @@ class Stages:
         """One of each text."""
         (self.work / "exact-found").mkdir(exist_ok=True)  # not there when nothing was found
         drop = ExactDedupFilter(str(self.work / "exact-found"), _EXACT, self._dropped("exact"))
-        steps = [Load(self.work / "kept"), named(drop, "exact"), writer(self.work / "unique")]
+        steps = [LoadKept(self.work / "kept"), named(drop, "exact"), writer(self.work / "unique")]
         if self.recipe.near.enabled:
             steps.append(MinhashDedupSignature(str(self.work / "near-signatures"), self._minhash, WORDS))
         return Stage("unique", self.recipe.tasks, steps)
@@ -126,7 +126,7 @@ class Stages:
 
     def split(self) -> Stage:
         """The result's files."""
-        steps = [*self._left(self._dropped("near")), named(Split(self._threshold()), "split")]
+        steps = [*self._left(self._dropped("near")), named(AssignSides(self._threshold()), "split")]
         return Stage("split", self.recipe.tasks, [*steps, result_writer(self.work / "result")])
 
     def overlap(self) -> Stage:
@@ -150,7 +150,7 @@ class Stages:
         return writer(self.work / "dropped" / name)
 
     def _left(self, dropped: Any) -> list[Any]:
-        steps: list[Any] = [Load(self.work / "unique")]
+        steps: list[Any] = [LoadKept(self.work / "unique")]
         if self.recipe.near.enabled:
             drop = MinhashDedupFilter(str(self.work / "near-found"), dropped, load_cluster_ids=True)
             steps.append(named(drop, "near"))

@@ -49,7 +49,7 @@ def document_of(record: Record) -> Document:
     return Document.conversation(messages, source) if messages else Document(record.text, source)
 
 
-class Read(PipelineStep):
+class ReadSources(PipelineStep):
     """Every source's share for this task; what cannot be read is written down beside."""
 
     type, name = "READ", "read"
@@ -172,7 +172,7 @@ class C4(C4QualityFilter):
         return verdict if doc.text.strip() else (False, "no_line_left")
 
 
-class Load(PipelineStep):
+class LoadKept(PipelineStep):
     """The records that the same task wrote in an earlier stage, in their order."""
 
     type, name = "READ", "load"
@@ -191,7 +191,7 @@ class Load(PipelineStep):
                     yield Record(found["text"], found["id"], metadata=found["metadata"])
 
 
-class Split(PipelineStep):
+class AssignSides(PipelineStep):
     """Say for each document whether it is held out: by its hash, so that it never changes sides."""
 
     type, name = "SPLIT", "split"

@@ -1,7 +1,7 @@
 """Words and sentences for datatrove's filters, by rule: the same for every language, with nothing to download.
 
-datatrove's own choices need spaCy, Stanza and more, one a language. Here a word is a run of letters and digits
-(`don't` is one), any other mark is a word of its own (`...` is one), and so is each character of a script that is written
+datatrove's own choices need spaCy, Stanza and more, one a language. Here a word is a run of letters and digits (`don't`
+is one), any other mark is a word of its own (`...` is one), and so is each character of a script that is written
 without spaces. A sentence ends at `.`, `!`, `?` or a similar mark before white space or a closing quote.
 """
 

@@ -64,7 +64,7 @@ def encode_conversation(
 
 
 def _answers(chat: ChatTemplate, messages: Sequence[Message], text: str) -> list[int]:
-    """Where each assistant's turn begins in the marked rendering: right behind the prompt for it.
+    """Where each assistant's turn begins in the marked rendering: right after the prompt for it.
 
     A turn that does not follow its prompt's own rendering has no place.
     """

@@ -4,7 +4,8 @@
 
 Jinja's own sandbox keeps a template away from Python's insides, but not from eating the machine: a doubled string,
 `'%999999999d'` or three nested loops are enough. So it runs in a worker whose memory and processor time the operating
-system bounds. A worker that is killed is replaced. Requests and answers are lines of JSON. The environment is set up as transformers does. A warm rendering takes 0.1 ms more than one in this process.
+system bounds. A worker that is killed is replaced. Requests and answers are lines of JSON. The environment is set up as
+transformers does. A warm rendering takes 0.1 ms more than one in this process.
 """
 
 from __future__ import annotations

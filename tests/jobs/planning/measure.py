@@ -22,12 +22,12 @@ import torch
 from lmworks.adaptation.lora import LoRAConfig, add_lora
 from lmworks.basics.memory import keep_freed_memory, peak_megabytes
 from lmworks.jobs.planning.workload import made_up
-from lmworks.jobs.training_recipe import ObjectiveSettings
 from lmworks.language_model import LanguageModel
 from lmworks.models.config import ModelConfig
 from lmworks.models.network import Network
 from lmworks.models.precision import dtype_of
 from lmworks.objectives import CausalLM
+from lmworks.objectives.declaration import ObjectiveSettings
 from lmworks.tokens.batch import Batch, Example
 from lmworks.tokens.rows import Rows
 from lmworks.training.loop import train

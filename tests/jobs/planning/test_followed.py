@@ -22,9 +22,9 @@ from lmworks.jobs.planning.plan import make_plan
 from lmworks.jobs.planning.reading import read_subject
 from lmworks.jobs.planning.timing import _all_blocks, _small
 from lmworks.jobs.planning.workload import made_up, row_of, usual_objective
-from lmworks.jobs.training_recipe import NETWORKS, ObjectiveSettings
 from lmworks.models.config import ModelConfig
 from lmworks.models.network import Network
+from lmworks.objectives.declaration import ObjectiveSettings
 from lmworks.training.by_hand.fused_block import choose_blocks
 from lmworks.training.optimiser import trainable
 
@@ -33,10 +33,10 @@ SIZES = {"vocab_size": 300, "dim": 48, "layers": 2, "heads": 4, "context": 128}
 
 def of_kind(kind: str, **changes: Any) -> tuple[ModelConfig, ObjectiveSettings]:
     """The network that a recipe of this kind of objective trains, small."""
-    arrangement, network = NETWORKS[kind]
+    objective = ObjectiveSettings(kind=kind)
     classes = {"labels": ("one", "other")} if kind == "classification" else {}
-    settings = SIZES | {"arrangement": arrangement} | network | classes | changes
-    return ModelConfig(**settings), ObjectiveSettings(kind=kind)  # type: ignore[arg-type]
+    settings = SIZES | {"arrangement": objective.part.arrangement} | dict(objective.part.network) | classes | changes
+    return ModelConfig(**settings), objective
 
 
 CASES = {

@@ -18,8 +18,8 @@ import pytest
 from lmworks.adaptation.lora import LoRAConfig
 from lmworks.jobs.planning.heap import PROCESS, in_a_process
 from lmworks.jobs.planning.memory import Formats, serving_memory, training_memory
-from lmworks.jobs.training_recipe import NETWORKS, ObjectiveSettings
 from lmworks.models.config import ModelConfig
+from lmworks.objectives.declaration import ObjectiveSettings
 from lmworks.training.settings import TrainingConfig
 
 pytestmark = pytest.mark.skipif(
@@ -97,8 +97,16 @@ OTHER = {
     "wide, generation, float32": ("generate", WIDE, {"context": 512, "rows": 8}, "float32"),
 }
 
+OBJECTIVES = ObjectiveSettings.parts()
 BERT, MBART, T5 = (
-    {"arrangement": NETWORKS[kind][0], **NETWORKS[kind][1], "vocab_size": 8192, "heads": 8, "dim": 512, "context": 256}
+    {
+        "arrangement": OBJECTIVES[kind].arrangement,
+        **OBJECTIVES[kind].network,
+        "vocab_size": 8192,
+        "heads": 8,
+        "dim": 512,
+        "context": 256,
+    }
     for kind in ("masked", "seq2seq", "spans")
 )
 FOLLOWED = {
@@ -147,8 +155,8 @@ def planned(way: str, model: dict[str, Any], training: dict[str, Any], dtype: st
     rank = model.get("rank", 8)
     config = ModelConfig(**{key: value for key, value in model.items() if key != "rank"})
     settings, lora = TrainingConfig(**training), LoRAConfig(rank=rank) if way == "lora" else None
-    if way in NETWORKS:
-        objective = ObjectiveSettings(kind=way)  # type: ignore[arg-type]
+    if way in OBJECTIVES:
+        objective = ObjectiveSettings(kind=way)
         memory = training_memory(config, settings, Formats.of(dtype), objective=objective)
     elif way == "generate":
         memory = serving_memory(config, Formats.of(dtype), settings.rows, settings.context)
@@ -161,7 +169,7 @@ def measured(way: str, model: dict[str, Any], training: dict[str, Any], dtype: s
     rank = model.get("rank", 8)
     shape = {key: value for key, value in model.items() if key != "rank"}
     task = {"way": way, "model": shape, "training": training, "dtype": dtype, "rank": rank}
-    task |= {"objective": way} if way in NETWORKS else {}
+    task |= {"objective": way} if way in OBJECTIVES else {}
     here = Path(__file__)
     environment = os.environ | {
         "OMP_NUM_THREADS": "1",

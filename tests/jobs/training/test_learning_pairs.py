@@ -14,7 +14,7 @@ from lmworks.checks.run import check_anything
 from lmworks.evaluation.answers import answers_measured
 from lmworks.evaluation.labels import accuracy
 from lmworks.generation.strategies import Beam, Greedy
-from lmworks.jobs.tasks import task_of
+from lmworks.jobs.tasks.task import task_of
 from lmworks.jobs.train import PretrainResult, pretrain, sample
 from lmworks.jobs.training_recipe import TrainRecipe
 from lmworks.language_model import LanguageModel

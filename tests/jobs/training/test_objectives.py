@@ -10,13 +10,15 @@ import pytest
 import tiny
 import torch
 
+from lmworks.basics.declared import declared
 from lmworks.basics.errors import ConfigError, DataError
 from lmworks.checks.recipes import check_recipe
 from lmworks.cli import main
-from lmworks.jobs.tasks import TASKS, task_of
+from lmworks.jobs.tasks.task import TaskKind, task_of
 from lmworks.jobs.train import pretrain, sample
-from lmworks.jobs.training_recipe import NETWORKS, TrainRecipe
+from lmworks.jobs.training_recipe import TrainRecipe
 from lmworks.loading import load
+from lmworks.objectives.declaration import ObjectiveSettings
 
 MASKED: dict[str, Any] = {
     "data": {"text": "notes", "held_out": 0.3},
@@ -51,8 +53,11 @@ def recipe(kind: str, **changes: Any) -> TrainRecipe:
     return TrainRecipe(**KINDS[kind] | changes | {"objective": {"kind": kind} | changes.get("objective", {})})
 
 
-def test_every_kind_has_a_task_and_a_network():
-    assert TASKS.keys() == NETWORKS.keys()
+def test_every_objective_has_a_task_and_a_network():
+    tasks = declared("lmworks.jobs.tasks", TaskKind)
+    assert {one.task for one in ObjectiveSettings.parts().values()} == tasks.keys()
+    for name, objective in ObjectiveSettings.parts().items():
+        assert TrainRecipe(objective={"kind": name}).network(vocab_size=300).arrangement == objective.arrangement
 
 
 @pytest.mark.parametrize("kind", KINDS)

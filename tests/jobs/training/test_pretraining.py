@@ -372,3 +372,11 @@ def test_gpt2_small_runs_shrunken_and_is_read_by_transformers(here: Path):
     theirs = transformers.AutoModelForCausalLM.from_pretrained("out", dtype=torch.float32)
     tokens = torch.tensor([result.model.tokenizer.encode("the model reads")])
     torch.testing.assert_close(theirs(tokens).logits, result.model.logits(tokens), rtol=1e-4, atol=1e-4)
+
+
+def test_a_setting_without_its_section_is_told_where_it_is():
+    for said, meant in (("steps=5", "training.steps"), ("layers=2", "model.layers"), ("share=0.2", "objective.share")):
+        with pytest.raises(ConfigError, match=rf"{said.partition('=')[0]} is not a setting; did you mean {meant}\?"):
+            TrainRecipe.read("tiny-stories", [said])
+    with pytest.raises(ConfigError, match=r"did you mean model.dim or embedding.glove.dim\?"):
+        TrainRecipe.read("tiny-stories", ["dim=64"])

@@ -62,7 +62,7 @@ def refusal(folder: Path) -> str:
 @pytest.mark.parametrize(
     "changes, words",
     [
-        ({"model_type": "mamba"}, "the architecture 'mamba' is not known; known are llama, mistral"),
+        ({"model_type": "mamba"}, "the architecture 'mamba' is not known; known are bart, mbart"),
         ({"model_type": None}, "the architecture None is not known"),
         ({"model_type": ["llama"]}, "is not known"),
         ({"num_attention_heads": 5}, "not a multiple of"),

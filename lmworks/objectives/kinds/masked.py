@@ -10,23 +10,29 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
-import torch
-from jaxtyping import Bool, Float, Int
-from torch import Tensor
+from pydantic import Field
 
 from lmworks.basics.errors import ConfigError
-from lmworks.models.network import Network
+from lmworks.models.families.bert import BERT
+from lmworks.objectives.declaration import FullRow, ObjectiveKind, TokenSettings
 from lmworks.objectives.loss import Loss, OfStates
 from lmworks.objectives.token_objective import TokenObjective, require_arrangement
-from lmworks.tokens.batch import IGNORE, Batch
-from lmworks.tokens.tokenizer import Tokenizer
-from lmworks.tokens.words import begins_a_word
+from lmworks.tokens.labels import IGNORE
 
-MASKED, RANDOM = 0.8, 0.1
-"""Of the chosen tokens so many become the mask token, so many a random one; the rest stay as they are."""
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Float, Int
+    from torch import Tensor
+
+    from lmworks.models.network import Network
+    from lmworks.objectives.labels import WrongLabels
+    from lmworks.tokens.batch import Batch
+    from lmworks.tokens.tokenizer import Tokenizer
+
+MASK, RANDOM = 0.8, 0.1
+"""Shares of the chosen tokens that become the mask token, and a random one; the rest stay as they are."""
 
 
 @dataclass(eq=False, kw_only=True)
@@ -56,6 +62,8 @@ class MaskedLM(TokenObjective, OfStates):
         z_loss: float = 0.0,
     ) -> Self:
         """The objective for a tokenizer; ConfigError where it has no mask token, or does not say where words begin."""
+        from lmworks.tokens.words import begins_a_word
+
         ordinary = np.array([number not in tokenizer.special for number in range(tokenizer.vocab_size)])
         return cls(
             mask=tokenizer.require_mask(),
@@ -89,11 +97,16 @@ class MaskedLM(TokenObjective, OfStates):
             chosen = self._chosen(tokens[row], documents[row], generator)
             labels[row, chosen] = tokens[row, chosen]
             draw = generator.random(len(chosen))
-            tokens[row, chosen[draw < MASKED]] = self.mask
-            replaced = chosen[(draw >= MASKED) & (draw < MASKED + RANDOM)]
+            tokens[row, chosen[draw < MASK]] = self.mask
+            replaced = chosen[(draw >= MASK) & (draw < MASK + RANDOM)]
             tokens[row, replaced] = generator.choice(np.flatnonzero(self.ordinary), len(replaced))
-        device = batch.tokens.device
-        return replace(batch, tokens=torch.from_numpy(tokens).to(device), labels=torch.from_numpy(labels).to(device))
+        return replace(batch, tokens=batch.tokens.new_tensor(tokens), labels=batch.tokens.new_tensor(labels))
+
+    def wrong_labels(self, plain: Batch, prepared: Batch) -> WrongLabels:
+        """See Objective: the labels are the tokens that were masked."""
+        from lmworks.objectives.labels import in_their_place
+
+        return in_their_place(plain, prepared)
 
     def _chosen(
         self, tokens: Int[np.ndarray, " seq"], documents: Int[np.ndarray, " seq"], generator: np.random.Generator
@@ -120,3 +133,51 @@ class MaskedLM(TokenObjective, OfStates):
             if left <= 0:
                 break
         return np.sort(np.concatenate(taken))
+
+
+class MaskedSettings(TokenSettings):
+    """Of an objective that restores masked tokens."""
+
+    share: float = Field(default=0.15, gt=0, lt=1)
+    """Share of the tokens that are masked."""
+
+    whole_word: bool = False
+    """Mask all tokens of a word, or none."""
+
+
+def _make(settings: MaskedSettings, tokenizer: Tokenizer) -> MaskedLM:
+    return MaskedLM.of(
+        tokenizer,
+        share=settings.share,
+        whole_word=settings.whole_word,
+        label_smoothing=settings.label_smoothing,
+        z_loss=settings.z_loss,
+    )
+
+
+def _planned(settings: MaskedSettings, vocabulary: int) -> MaskedLM:
+    return MaskedLM(mask=0, ordinary=np.ones(vocabulary, bool), share=settings.share)
+
+
+def _row(settings: MaskedSettings, context: int) -> FullRow:
+    return FullRow(context, 0, max(round(settings.share * context), 1))
+
+
+MASKED = ObjectiveKind(
+    "masked",
+    "tokens that were masked, from both sides (BERT)",
+    MaskedSettings,
+    "encoder",
+    _make,
+    task="filling",
+    network={
+        "family": "bert",
+        **BERT.fixed,
+        "activation": "gelu",
+        "segments": 2,
+        "head_transform": True,
+        "head_bias": True,
+    },
+    row=_row,
+    planned=_planned,
+)

@@ -11,18 +11,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
-import torch
-from jaxtyping import Bool
+from pydantic import Field
 
 from lmworks.basics.errors import ConfigError
-from lmworks.objectives.seq2seq import SequenceToSequence
-from lmworks.tokens.batch import IGNORE, Batch
-from lmworks.tokens.pairs import padded, real
-from lmworks.tokens.source import target_start
-from lmworks.tokens.tokenizer import Tokenizer
+from lmworks.models.families.t5 import T5
+from lmworks.objectives.declaration import FullRow, ObjectiveKind, TokenSettings
+from lmworks.objectives.kinds.seq2seq import SequenceToSequence
+from lmworks.tokens.labels import IGNORE
+
+if TYPE_CHECKING:
+    from jaxtyping import Bool
+
+    from lmworks.objectives.labels import WrongLabels
+    from lmworks.tokens.batch import Batch
+    from lmworks.tokens.tokenizer import Tokenizer
 
 
 @dataclass(eq=False, kw_only=True)
@@ -58,6 +63,8 @@ class SpanCorruption(SequenceToSequence):
         z_loss: float = 0.0,
     ) -> Self:
         """The objective for a tokenizer; ConfigError where it has no sentinels."""
+        from lmworks.tokens.source import target_start
+
         if not tokenizer.sentinels:
             raise ConfigError(
                 f"the tokenizer of {tokenizer.name} has no sentinels (<extra_id_0>, ...) that could stand for a span; "
@@ -85,6 +92,11 @@ class SpanCorruption(SequenceToSequence):
 
     def prepare(self, batch: Batch, seeds: Sequence[int]) -> Batch:
         """Sources and targets of the rows' texts; a row of fewer than two tokens has an empty target, without loss."""
+        import torch
+
+        from lmworks.tokens.batch import Batch
+        from lmworks.tokens.pairs import padded, real
+
         pairs = [
             self.corrupted(tokens[documents >= 0].tolist(), seed)
             for tokens, documents, seed in zip(batch.tokens.cpu(), batch.documents.cpu(), seeds, strict=True)
@@ -104,6 +116,16 @@ class SpanCorruption(SequenceToSequence):
             source_real=real(sources),
         )
         return made.to(batch.tokens.device)
+
+    def wrong_labels(self, plain: Batch, prepared: Batch) -> WrongLabels:
+        """See Objective: the text of the first row against what a source and a target of it make together."""
+        from lmworks.objectives.labels import WrongLabels
+
+        ids = plain.tokens[0][plain.documents[0] >= 0].tolist()
+        text = [token for token in ids if token not in self.special]
+        again = self.reconstructed(*self.corrupted(ids, 0))
+        wrong = sum(one != other for one, other in zip(text, again, strict=False)) + abs(len(text) - len(again))
+        return WrongLabels("the text and source with target", wrong, "tokens")
 
     def corrupted(self, ids: Sequence[int], seed: int) -> tuple[list[int], list[int]]:
         """The source and the target of a text; ConfigError where it has more spans than there are sentinels."""
@@ -131,7 +153,7 @@ class SpanCorruption(SequenceToSequence):
         return self.sentinels[number]
 
     def _cut(self, size: int, generator: np.random.Generator) -> Bool[np.ndarray, " tokens"]:
-        """True on what is cut out: so many tokens in so many spans, all of random length, between as many kept stretches."""
+        """True on what is cut out: spans of random length, as many as kept stretches of random length before them."""
         out = min(max(round(self.share * size), 1), size - 1)
         spans = min(max(round(out / self.mean_length), 1), out, size - out)
         kept, gone = (_lengths(count, spans, generator) for count in (size - out, out))
@@ -155,6 +177,46 @@ class SpanCorruption(SequenceToSequence):
 
 
 def _lengths(total: int, parts: int, generator: np.random.Generator) -> np.ndarray:
-    """A number as a sum of so many parts of at least 1, every such sum equally likely."""
+    """A number as a sum of `parts` numbers of at least 1, every such sum equally likely."""
     cuts = np.sort(generator.choice(total - 1, parts - 1, replace=False)) + 1
     return np.diff(np.concatenate([[0], cuts, [total]]))
+
+
+class SpanSettings(TokenSettings):
+    """Of an objective that restores spans."""
+
+    share: float = Field(default=0.15, gt=0, lt=1)
+    """Share of the tokens that are cut out."""
+
+    span_length: float = Field(default=3.0, ge=1)
+    """Tokens of a span, on average."""
+
+
+def _make(settings: SpanSettings, tokenizer: Tokenizer) -> SpanCorruption:
+    return SpanCorruption.of(
+        tokenizer,
+        share=settings.share,
+        mean_length=settings.span_length,
+        label_smoothing=settings.label_smoothing,
+        z_loss=settings.z_loss,
+    )
+
+
+def _row(settings: SpanSettings, context: int) -> FullRow:
+    """Each cut is a sentinel in the source; the target holds them all, and one more."""
+    out = max(round(settings.share * context), 1)
+    cuts = max(round(out / settings.span_length), 1)
+    return FullRow(out + cuts + 2, context - out + cuts + 1, out + cuts + 2)
+
+
+SPANS = ObjectiveKind(
+    "spans",
+    "stretches of a text that were cut out (T5)",
+    SpanSettings,
+    "encoder-decoder",
+    _make,
+    task="restoring",
+    network={"family": "t5", **T5.fixed, "activation": "relu", "gated": False},
+    row=_row,
+    planned=lambda settings, vocabulary: SequenceToSequence(),
+)

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-
-import torch.nn.functional as F
-from jaxtyping import Float
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from lmworks.basics.errors import ConfigError
-from lmworks.models.network import Network
+from lmworks.models.families.bert import BERT
+from lmworks.objectives.declaration import FullRow, ObjectiveKind, SmoothedSettings
 from lmworks.objectives.loss import Loss, OfStates, check_strength
-from lmworks.tokens.batch import IGNORE, Batch
+from lmworks.tokens.labels import IGNORE
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
+    from torch import Tensor
+
+    from lmworks.models.network import Network
+    from lmworks.tokens.batch import Batch
 
 
 @dataclass(eq=False)
@@ -26,6 +31,8 @@ class Classification(OfStates):
 
     def of_states(self, network: Network, batch: Batch, hidden: Float[Tensor, "batch seq dim"]) -> Loss:
         """The loss of a batch; ConfigError where it has no classes, or others than the network's classifier judges."""
+        import torch.nn.functional as F
+
         if batch.classes is None:
             raise ConfigError("Classification needs texts with their classes; train on TextClasses")
         of = "tokens" if batch.classes.ndim == 2 else "texts"
@@ -48,3 +55,21 @@ class Classification(OfStates):
     def counts(self, batch: Batch) -> tuple[int, ...]:
         """Texts, or tokens, that have a class."""
         return (0 if batch.classes is None else int((batch.classes != IGNORE).sum()),)
+
+
+def _make(settings: SmoothedSettings, tokenizer: Any) -> Classification:
+    return Classification(label_smoothing=settings.label_smoothing)
+
+
+CLASSIFICATION = ObjectiveKind(
+    "classification",
+    "the class of a text, from records with a prompt and its response",
+    SmoothedSettings,
+    "encoder",
+    _make,
+    task="classifying",
+    network={"family": "bert", **BERT.fixed, "activation": "gelu", "segments": 2, "pooler": True},
+    row=lambda settings, context: FullRow(context, 0, 0, classes=True),
+    paired=True,
+    labelled=True,
+)

@@ -1,7 +1,7 @@
 """The options that say how an answer is written, of `lmworks generate` and `lmworks chat`.
 
-Each verb takes them as one value, `how: Answering`. The options of strategies are read from the strategies' settings
-(`Sample`, `Beam` and `Contrastive`: their types and docstrings); the others are fields of Answering.
+Each verb takes them as one value, `how: AnswerOptions`. The options of strategies are read from the strategies' settings
+(`Sample`, `Beam` and `Contrastive`: their types and docstrings); the others are fields of AnswerOptions.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ NAMES = {"width": "beams", "groups": "beam_groups", "alpha": "contrastive"}
 
 
 @dataclass(frozen=True)
-class Answering:
+class AnswerOptions:
     """What the options say; None where they say nothing."""
 
     chosen: Mapping[str, Any] = field(default_factory=dict)
@@ -173,14 +173,14 @@ class Answering:
         return {name: value for name in names if (value := getattr(self, name)) is not None}
 
 
-def with_answering(run: Callable[..., None]) -> Callable[..., None]:
+def with_answer_options(run: Callable[..., None]) -> Callable[..., None]:
     """The function of a verb with an option for each setting of an answer in the place of its parameter `how`."""
     signature = inspect.signature(run, eval_str=True)
-    at = next((at for at, one in enumerate(signature.parameters.values()) if one.annotation is Answering), None)
+    at = next((at for at, one in enumerate(signature.parameters.values()) if one.annotation is AnswerOptions), None)
     if at is None:
         return run
-    hints = get_type_hints(Answering, include_extras=True)
-    written = [one for one in fields(Answering) if one.name != "chosen"]
+    hints = get_type_hints(AnswerOptions, include_extras=True)
+    written = [one for one in fields(AnswerOptions) if one.name != "chosen"]
     strategies = _strategy_options()
     options = [*_parameters(hints, written[:1]), *strategies, *_parameters(hints, written[1:])]
 
@@ -189,7 +189,7 @@ def with_answering(run: Callable[..., None]) -> Callable[..., None]:
         said = {one.name: given.pop(one.name) for one in strategies}
         own = {one.name: given.pop(one.name) for one in written}
         chosen = {name: value for name, value in said.items() if value is not None}
-        run(**given, how=Answering(chosen=chosen, **own))
+        run(**given, how=AnswerOptions(chosen=chosen, **own))
 
     own = [one.replace(kind=inspect.Parameter.KEYWORD_ONLY) for one in signature.parameters.values()]
     parameters = [*own[:at], *options, *own[at + 1 :]]

@@ -7,14 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
-from lmworks.models.network import Network
+from lmworks.objectives.declaration import ObjectiveKind, TokenSettings
 from lmworks.objectives.loss import Loss
 from lmworks.objectives.token_objective import TokenObjective, require_arrangement
-from lmworks.tokens.batch import IGNORE, Batch
+from lmworks.tokens.labels import IGNORE
+
+if TYPE_CHECKING:
+    from lmworks.models.network import Network
+    from lmworks.tokens.batch import Batch
 
 
 @dataclass(eq=False)
@@ -22,7 +26,7 @@ class PrefixLM(TokenObjective):
     """Cross-entropy of the tokens after each document's prefix, which all of the document sees.
 
     Rows may say what their prefix is. Where they don't, its length is drawn for each document, evenly from nothing to all
-    but the last token: so a network that was trained by it also predicts with no prefix, as a causal one.
+    but the last token, so that a network trained by it also predicts without a prefix, as a causal one does.
     """
 
     def __call__(self, network: Network, batch: Batch) -> Loss:
@@ -35,6 +39,8 @@ class PrefixLM(TokenObjective):
         """The batch with a prefix for each document, none of whose tokens is to be predicted; one that has its own stays."""
         if batch.prefix is not None:
             return batch
+        import torch
+
         prefix = torch.zeros_like(batch.tokens, dtype=torch.bool)
         for row, seed in enumerate(seeds):
             generator = np.random.default_rng(seed)
@@ -42,9 +48,19 @@ class PrefixLM(TokenObjective):
             start = 0
             for document, size in zip(numbers.tolist(), sizes.tolist(), strict=True):
                 if document >= 0:
-                    # The label at a prefix's last token is the first behind it: a prefix of all but one leaves that one.
+                    # The label at a prefix's last token is the first token after it: a prefix of all but one leaves one.
                     prefix[row, start : start + int(generator.integers(size))] = True
                 start += size
         inside = prefix.clone()  # a token whose successor is in the prefix too
         inside[:, :-1] &= prefix[:, 1:]  # the row's last token is in no prefix
         return replace(batch, prefix=prefix, labels=batch.labels.masked_fill(inside, IGNORE))
+
+
+def _make(settings: TokenSettings, tokenizer: Any) -> PrefixLM:
+    return PrefixLM(label_smoothing=settings.label_smoothing, z_loss=settings.z_loss)
+
+
+# It is validated as a causal model, which it is too: the prefix that is drawn may be empty.
+PREFIX = ObjectiveKind(
+    "prefix", "the tokens after a part of the text that is read from both sides", TokenSettings, "decoder", _make
+)

@@ -1,0 +1,87 @@
+"""The text of a build: read and split, searched for leaks, packed into rows; and the general text beside it.
+
+Each step says what it found.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from lmworks.basics.errors import DataError
+from lmworks.evaluation.leaks import WORDS, leaks
+from lmworks.jobs.comparing import GENERAL
+from lmworks.jobs.recipe import Recipe
+from lmworks.jobs.runs import say_skipped
+from lmworks.jobs.verdicts import leak_remark
+from lmworks.language_model import LanguageModel
+from lmworks.text import registry
+from lmworks.text.corpus.folder import read_split
+from lmworks.text.document import Document
+from lmworks.text.sources import read
+from lmworks.text.splits import Split, data_hash, ngram_overlap
+from lmworks.tokens.batch import Row, example_of, pack
+from lmworks.training.loop import steps_of
+
+Say = Callable[[str], None]
+NAMED = 5
+"""Held-out documents whose names are printed; lmworks.json holds all of them."""
+
+
+def read_text(recipe: Recipe, say: Say) -> Split:
+    """The text, split; says what was read, and what is held out."""
+    reading, parts = read_split(recipe.data.text, recipe.data.held_out)
+    say_skipped(reading, say)
+    sizes = ", ".join(
+        f"{name} {len(side):,} document{'s' * (len(side) != 1)}, "
+        f"{sum(len(one.text.encode()) for one in side) / 1e3:,.0f} KB"
+        for name, side in (("train", parts.train), ("held out", parts.held_out))
+    )
+    say(f"text           {reading.name}: {sizes}")
+    sources = [one.source for one in parts.held_out]
+    more = f" and {len(sources) - NAMED:,} more" if len(sources) > NAMED else ""
+    say(f"held out       {', '.join(sources[:NAMED])}{more}")
+    return parts
+
+
+def leak_of(recipe: Recipe, parts: Split, say: Say) -> str:
+    """Say how much held-out text stands in the training text; returns a remark where that makes figures mislead."""
+    overlap = ngram_overlap(parts.train, parts.held_out)
+    duplicates = f"; {parts.duplicates:,} duplicates left out" if parts.duplicates else ""
+    say(f"overlap        {overlap:.1%} of the held-out runs of {WORDS} words occur in the training text{duplicates}")
+    return leak_remark(overlap, leaks(parts.train, parts.held_out), recipe.data.text)
+
+
+def rows_of(recipe: Recipe, model: LanguageModel, parts: Split, say: Say) -> list[Row]:
+    """The training text as rows of tokens."""
+    settings = recipe.training
+    examples = [example_of(document, model.tokenizer) for document in parts.train]
+    rows = pack(examples, settings.context, seed=settings.seed)
+    steps = steps_of(settings, len(rows))
+    length = f"{steps:,} steps" if steps is not None else f"{settings.max_seconds:g} s"
+    say(f"to train       {len(rows):,} rows of {settings.context} tokens, {length}")
+    return rows
+
+
+def general_text(recipe: Recipe, say: Say) -> dict[str, list[Document]]:
+    """The general text; none where the data registry's file cannot be had here. Any other trouble is an error."""
+    name = recipe.data.general
+    try:
+        return {GENERAL: read(name).documents}
+    except DataError:
+        if name not in registry.ENTRIES:
+            raise
+        say(f"general text   {name} is not on this machine and cannot be fetched; connect once, or set LMWORKS_DATA")
+        say("instead        forgetting is measured as the drift from the base, on texts that the base itself writes")
+        return {}
+
+
+def data_facts(parts: Split) -> dict[str, Any]:
+    """What lmworks.json says of the text."""
+    return {
+        "train": data_hash(parts.train),
+        "held_out": data_hash(parts.held_out),
+        "held_out_sources": [document.source for document in parts.held_out],
+        "documents": [len(parts.train), len(parts.held_out)],
+        "duplicates": parts.duplicates,
+    }

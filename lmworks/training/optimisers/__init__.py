@@ -1,0 +1,1 @@
+"""Optimisers that a recipe can name (`training.optimiser`): each file declares one."""
