@@ -210,7 +210,7 @@ def test_24_norms_that_decay(trial: Trial, monkeypatch: pytest.MonkeyPatch):
     def everything(parameters: dict[str, nn.Parameter], config: Any) -> list[dict[str, Any]]:
         return [{"params": list(parameters.values()), "names": list(parameters), "weight_decay": 0.1, "highest": 1.0}]
 
-    monkeypatch.setattr(optimiser, "groups", everything)
+    monkeypatch.setattr("lmworks.training.optimisers.adamw.groups", everything)
     failed(recipes.decay(trial), "what decays and matrices differ at")
 
 

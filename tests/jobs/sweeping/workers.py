@@ -40,7 +40,7 @@ def together(*workers: subprocess.Popen[str], expected: int = 0) -> None:
 
 def main() -> None:
     """One worker."""
-    import lmworks.jobs.tasks.writing
+    import lmworks.objectives.kinds.causal
     from jobs.sweeping.small import RECIPE, SPACE
     from lmworks.jobs.sweeping.run import sweep
     from lmworks.objectives import CausalLM
@@ -56,7 +56,7 @@ def main() -> None:
                 os.kill(os.getpid(), signal.SIGKILL)
             return super().__call__(network, batch)
 
-    lmworks.jobs.tasks.writing.CausalLM = Killed  # type: ignore[misc]
+    lmworks.objectives.kinds.causal.CausalLM = Killed  # type: ignore[misc]
     print("ready", flush=True)
     sys.stdin.readline()
     sweep(RECIPE, SPACE, int(trials), out, storage=storage or None)

@@ -246,7 +246,7 @@ def test_text_without_pairs_and_a_test_text_that_is_not_there_are_told_before_tr
     with pytest.raises(DataError, match="the label 'c' is not among"):
         pretrain(labelled.but(data=labelled.data.but(test=str(tmp_path / "test.jsonl"))), tmp_path / "out")
     assert not (tmp_path / "out").exists()
-    with pytest.raises(ConfigError, match=r"data\.test is for objective\.kind seq2seq and classification"):
+    with pytest.raises(ConfigError, match=r"data\.test is for objective\.kind classification and seq2seq"):
         recipe(data={"text": "x", "test": "y"})
 
 

@@ -138,7 +138,7 @@ def test_stop_and_resume_equal_a_straight_run(optimiser: str, here: Path, monkey
     }
     straight = make("straight", **changes)
     with monkeypatch.context() as patch, pytest.raises(Stopped, match="stopped after step 6 of 12"):
-        patch.setattr("lmworks.jobs.tasks.writing.CausalLM", Interrupted)
+        patch.setattr("lmworks.objectives.kinds.causal.CausalLM", Interrupted)
         make("cut", **changes)
     assert Path("cut.run/checkpoint").exists() and not Path("cut").exists()
     with pytest.raises(ConfigError, match=r"training\.learning_rate is 0\.5 and was 0\.01"):
@@ -257,7 +257,7 @@ def test_a_spike_is_left_out(here: Path, monkeypatch: pytest.MonkeyPatch):
                 loss.total.register_hook(lambda gradient: gradient * 1000)
             return loss
 
-    monkeypatch.setattr("lmworks.jobs.tasks.writing.CausalLM", Spiking)
+    monkeypatch.setattr("lmworks.objectives.kinds.causal.CausalLM", Spiking)
     result = make(training={"steps": 30, "skip_spikes": 20.0, "clip": 1e9})
     log = [json.loads(line) for line in Path("out/log.jsonl").read_text().splitlines()]
     assert [line["step"] for line in log if line.get("skipped")] == [24] and result.training.skipped == 1

@@ -164,7 +164,7 @@ def prepare(folder: Path, text: str) -> Path:
     for number in range(12):
         (folder / "notes" / f"{number}.txt").write_text(f"{number}: {'how words follow ' * 20}{text}")
     with contextlib.chdir(folder):
-        _prepare(recipe(**ENDS), Path("out"), Path("out.run"), False, lambda line: None)
+        _prepare(recipe(**ENDS), Path("out"), Path("out.run"), False, 0.0, lambda line: None)
     return folder / "out.run"
 
 
