@@ -1,4 +1,4 @@
-"""Checks of a recipe before it is run, with its own text, tokenizer and network: pitfalls 6, 7, 18, 19, 20 and 24."""
+"""Checks of a recipe before it is run, with its own text, tokenizer and network (docs/silent-errors.md)."""
 
 from __future__ import annotations
 
@@ -166,8 +166,9 @@ class Trial:
 def valid(named: Named) -> Outcome:
     """Every key known, every value possible, no two at odds."""
     recipe = named.read()
-    verb = "build" if recipe.kind == "build" else recipe.kind
-    return Outcome(f"{named.name}, for `lmworks {verb}`", [Difference("the recipe and what is possible", 0, 0, "keys")])
+    return Outcome(
+        f"{named.name}, for `lmworks {recipe.kind}`", [Difference("the recipe and what is possible", 0, 0, "keys")]
+    )
 
 
 @check("what it names is here")
