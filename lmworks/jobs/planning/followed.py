@@ -25,7 +25,7 @@ from torch._subclasses.fake_tensor import (
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from lmworks.adaptation.lora import LoRAConfig, add_lora
+from lmworks.adaptation.declaration import Chosen, Setup
 from lmworks.basics.errors import ConfigError
 from lmworks.jobs.planning.workload import made_up
 from lmworks.models.config import ModelConfig
@@ -78,19 +78,19 @@ def follow(
     context: int,
     dtype: torch.dtype,
     *,
-    lora: LoRAConfig | None = None,
+    chosen: Chosen | None = None,
     recompute: bool = False,
     accumulates: bool = False,
 ) -> Followed:
     """A micro-batch of `rows` full rows on a CPU; of several (`accumulates`) one that is not the first.
 
-    ConfigError for a network that decides by values what it does next, and for a target of `lora` that the model does
-    not have.
+    Trained is what the method of `chosen` trains; without one, all weights. ConfigError for a network that decides by
+    values what it does next, or that the method does not fit.
     """
 
     def of(layers: int, encoder: int | None) -> Followed:
         smaller = config.but(layers=layers, encoder_layers=encoder, window_layers=None)
-        return _follow(smaller, objective, rows, context, dtype, lora, recompute, accumulates)
+        return _follow(smaller, objective, rows, context, dtype, chosen, recompute, accumulates)
 
     decoder = min(config.layers, MOST)
     encoder = None if config.arrangement != "encoder-decoder" else min(config.encoder().layers, MOST)
@@ -110,14 +110,19 @@ def _follow(
     rows: int,
     context: int,
     dtype: torch.dtype,
-    lora: LoRAConfig | None,
+    chosen: Chosen | None,
     recompute: bool,
     accumulates: bool,
 ) -> Followed:
-    network = _without_values(config, dtype, lora)
-    choose_blocks(network.train(), recompute)
     with torch.random.fork_rng(devices=[]):
         objective, batch = made_up(config, settings, rows, context)
+    with torch.device("meta"):
+        network = Network(config).to(dtype)
+    if chosen is not None:
+        setup = chosen.prepare(Setup(network, objective, []))
+        network, objective = setup.network, setup.objective
+    _fake(network)
+    choose_blocks(network.train(), recompute)
     trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
     with _Alive(network.parameters()) as alive:
         hooks = [parameter.register_post_accumulate_grad_hook(alive.has_gradient) for parameter in trained]
@@ -139,23 +144,17 @@ def _follow(
     return Followed(forward, alive.at_peak, kept, alive.most["working"])
 
 
-def _without_values(config: ModelConfig, dtype: torch.dtype, lora: LoRAConfig | None) -> Network:
-    """A network of fake tensors, which say that they are on a CPU.
+def _fake(network: Network) -> None:
+    """Replace tensors on the meta device by fake ones, which say that they are on a CPU.
 
-    They are made from tensors on the meta device: a network on that device itself would not run as it does on a CPU.
+    A network on the meta device itself would not run as it does on a CPU.
     """
-    with torch.device("meta"):
-        network = Network(config).to(dtype)
-    network.requires_grad_(lora is None)
-    if lora is not None:
-        add_lora(network, lora)
     with FakeTensorMode(allow_non_fake_inputs=True):
         for module in network.modules():
             for name, one in module._parameters.items():
                 if one is not None:
                     fake = torch.empty(one.shape, dtype=one.dtype, device="cpu")
                     module._parameters[name] = nn.Parameter(fake, one.requires_grad)
-    return network
 
 
 class _Alive(TorchDispatchMode):

@@ -13,7 +13,9 @@ from dataclasses import dataclass
 
 import torch
 
-from lmworks.adaptation.lora import LoRAConfig
+from lmworks.adaptation.declaration import Chosen
+from lmworks.adaptation.lora_config import LoRAConfig
+from lmworks.adaptation.methods import METHODS
 from lmworks.generation.scheduler import PREFILL
 from lmworks.jobs.planning.activations import (
     SINGLE,
@@ -119,7 +121,8 @@ def training_memory(
         moments = _moments(shape, parameters, formats, gradients / devices, training.accumulate > 1)
         within = backward_working(shape)
     else:
-        followed = _followed(config, training, formats, objective, lora, cuda)
+        chosen = None if lora is None else Chosen(METHODS["lora"], lora)
+        followed = followed_in(config, training, formats, objective, chosen, cuda)
         moments = {"in the forward": followed.forward, "going back": followed.backward}
         for parts in moments.values():
             parts["gradients"] = parts.get("gradients", 0.0) / devices
@@ -131,11 +134,15 @@ def training_memory(
         for parts in found.values():
             parts["working"] = parts.get("working", 0) + gathered
             parts["working"] += parameters.largest * formats.weights if formats.quantised else 0
-    moment = max(found, key=lambda name: sum(found[name].values()))
-    names = dict.fromkeys(name for one in found.values() for name in one)
-    sizes = {name: max(one.get(name, 0) for one in found.values()) for name in names}
-    turnover = within + (stepping if training.part.leaves_holes else 0)
-    return Memory(sizes, {name: found[moment].get(name, 0) for name in names}, moment, turnover)
+    return at_its_peak(found, within + (stepping if training.part.leaves_holes else 0))
+
+
+def at_its_peak(moments: dict[str, dict[str, float]], turnover: float) -> Memory:
+    """The memory of a step from the parts of each moment that can be the peak."""
+    moment = max(moments, key=lambda name: sum(moments[name].values()))
+    names = dict.fromkeys(name for one in moments.values() for name in one)
+    sizes = {name: max(one.get(name, 0) for one in moments.values()) for name in names}
+    return Memory(sizes, {name: moments[moment].get(name, 0) for name in names}, moment, turnover)
 
 
 def added_up(config: ModelConfig) -> bool:
@@ -143,12 +150,12 @@ def added_up(config: ModelConfig) -> bool:
     return config.is_classic_decoder or (config.experts is not None and config.but(experts=None).is_classic_decoder)
 
 
-def _followed(
+def followed_in(
     config: ModelConfig,
     training: TrainingConfig,
     formats: Formats,
     objective: ObjectiveSettings,
-    lora: LoRAConfig | None,
+    chosen: Chosen | None,
     cuda: bool,
 ) -> Followed:
     """A micro-batch, operation by operation.
@@ -163,7 +170,7 @@ def _followed(
         training.rows,
         padded(objective, training.context),
         torch.float32 if value == SINGLE else torch.bfloat16,
-        lora=lora,
+        chosen=chosen,
         recompute=training.recompute,
         accumulates=training.accumulate > 1,
     )

@@ -11,8 +11,11 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from lmworks.adaptation.lora import LoRAConfig
+from lmworks.adaptation.declaration import Chosen
+from lmworks.adaptation.lora_config import LoRAConfig
+from lmworks.adaptation.methods import METHODS
 from lmworks.basics.errors import ConfigError
+from lmworks.jobs.planning.adapting import adapted_memory, trained_by
 from lmworks.jobs.planning.devices import Devices
 from lmworks.jobs.planning.flops import Flops, decoding_flops, forward_flops, training_flops
 from lmworks.jobs.planning.heap import in_a_process
@@ -61,6 +64,8 @@ FULL_ROWS = (
 AS_ON_A_CPU = (
     "Activations are estimated: those that a CPU would keep, in values of this type, without what dropout keeps."
 )
+ADDED_UP = ("full", "lora")
+"""Methods of build that every plan shows; another one that a recipe names is shown beside them."""
 
 
 @dataclass(frozen=True)
@@ -168,14 +173,17 @@ def make_plan(subject: Subject, devices: Devices) -> Plan:
         parameters = count_parameters(subject.model, lora)
     except ConfigError as error:
         raise error.inside(("lora",)) from None
-    whole, adapters = (
-        None if cuda else step_seconds(subject.model, training, name, one, subject.objective) for one in (None, lora)
+    others = [] if subject.chosen is None or subject.chosen.method.name in ADDED_UP else [subject.chosen]
+    methods = (None, Chosen(METHODS["lora"], lora), *others)
+    whole, adapters, *rest = (
+        None if cuda else step_seconds(subject.model, training, name, one, subject.objective) for one in methods
     )
     ways = [
         _trained("from nothing", subject, devices, each, Formats.of(name), None, whole),
         _trained("full fine-tuning", subject, devices, each, Formats.of(name), None, whole),
         _trained("LoRA", subject, devices, each, Formats.of(name, adapters=True), lora, adapters),
         _trained("QLoRA", subject, devices, each, Formats.of(name, adapters=True, quantised=True), lora, adapters),
+        *(_adapted(one, subject, devices, each, name, timed) for one, timed in zip(others, rest, strict=True)),
         _served(subject, devices, Formats.of(name), None if cuda else reading_seconds(subject.model, name)),
     ]
     return Plan(subject, devices, name, rows, parameters, ways)
@@ -206,19 +214,45 @@ def _trained(
     timed: float | None,
 ) -> Way:
     """`timed` are the seconds of a step on one device, where they could be had."""
-    config, training = subject.model, subject.training
-    cuda = devices.device.name != "cpu"
+    config, cuda = subject.model, devices.device.name != "cpu"
     parameters = count_parameters(config, lora)
     memory = training_memory(
         config, each, formats, lora=lora, cuda=cuda, devices=devices.count, objective=subject.objective
     )
-    memory = memory if cuda else in_a_process(memory)
+    trained = parameters.base if lora is None else parameters.adapters
+    return _way(name, subject, devices, memory, parameters, trained, timed, frozen=lora is not None)
+
+
+def _adapted(
+    chosen: Chosen, subject: Subject, devices: Devices, each: TrainingConfig, dtype: str, timed: float | None
+) -> Way:
+    """A method of build that has no way of its own above."""
+    config, cuda = subject.model, devices.device.name != "cpu"
+    memory = adapted_memory(config, each, dtype, chosen, cuda=cuda, devices=devices.count, objective=subject.objective)
+    trained = trained_by(config, chosen)
+    parameters, name = count_parameters(config), chosen.method.name
+    return _way(name, subject, devices, memory, parameters, trained, timed, frozen=trained < parameters.base)
+
+
+def _way(
+    name: str,
+    subject: Subject,
+    devices: Devices,
+    memory: Memory,
+    parameters: Parameters,
+    trained: int,
+    timed: float | None,
+    frozen: bool,
+) -> Way:
+    """The work and the time of a way to train that takes this memory; `frozen` is a base whose weights need no gradient."""
+    training = subject.training
+    memory = memory if devices.device.name != "cpu" else in_a_process(memory)
     row = row_of(subject.objective, training.context)
     one = training_flops(
-        config,
+        subject.model,
         parameters,
         training.context,
-        frozen=lora is not None,
+        frozen=frozen,
         recompute=training.recompute,
         row=row,
     )
@@ -233,7 +267,6 @@ def _trained(
         run = round(training.max_seconds * tokens / seconds)
     if run is None and name == "from nothing" and row.packed:
         run = TOKENS_A_PARAMETER * parameters.base
-    trained = parameters.base if lora is None else parameters.adapters
     return Way(name, trained, memory, _fits(memory, devices), step, seconds, tokens / seconds, timed is not None, run)
 
 

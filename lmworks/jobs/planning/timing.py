@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 
 import torch
 
-from lmworks.adaptation.lora import LoRAConfig, add_lora
+from lmworks.adaptation.declaration import Chosen, Setup
 from lmworks.generation.scheduler import PREFILL
 from lmworks.jobs.planning.flops import forward_flops, training_flops
 from lmworks.jobs.planning.parameters import count_parameters
@@ -41,10 +41,13 @@ def step_seconds(
     config: ModelConfig,
     training: TrainingConfig,
     dtype: str,
-    lora: LoRAConfig | None,
+    chosen: Chosen | None,
     objective: ObjectiveSettings | None = None,
 ) -> float | None:
-    """Seconds of an optimiser step on this CPU, with all its micro-batches; with adapters where `lora` is given."""
+    """Seconds of an optimiser step on this CPU, with all its micro-batches, trained by the method of `chosen`.
+
+    Without a method, all weights are trained.
+    """
     objective = objective or usual_objective(config)
     timed = training.but(context=min(training.context, CONTEXT))
     operations = _operations(_of(config, 2), timed, objective)
@@ -52,7 +55,7 @@ def step_seconds(
         return None
     timed = timed.but(rows=max(1, min(training.rows, round(WANTED / operations))))
     with torch.random.fork_rng():
-        one, *others = (_timed_step(small, timed, dtype, lora, objective) for small in _small(config))
+        one, *others = (_timed_step(small, timed, dtype, chosen, objective) for small in _small(config))
     gradients, update = (
         _all_blocks(first, second, config) for first, second in zip(one, zip(*others, strict=True), strict=True)
     )
@@ -111,14 +114,15 @@ def _operations(config: ModelConfig, training: TrainingConfig, objective: Object
 
 
 def _timed_step(
-    config: ModelConfig, training: TrainingConfig, dtype: str, lora: LoRAConfig | None, settings: ObjectiveSettings
+    config: ModelConfig, training: TrainingConfig, dtype: str, chosen: Chosen | None, settings: ObjectiveSettings
 ) -> tuple[float, float]:
     """Seconds of the gradients of one micro-batch, and of the rest of a step."""
-    network = Network(config).initialise().to(dtype_of(dtype))
-    if lora is not None:
-        add_lora(network.requires_grad_(False), lora)
-    choose_blocks(network.train(), training.recompute)
     objective, batch = made_up(config, settings, training.rows, training.context)
+    network = Network(config).initialise().to(dtype_of(dtype))
+    if chosen is not None:
+        setup = chosen.prepare(Setup(network, objective, []))
+        network, objective = setup.network, setup.objective
+    choose_blocks(network.train(), training.recompute)
     optimiser = make_optimiser(network, training)
 
     def gradients() -> None:

@@ -11,7 +11,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from jobs.planning.live import LiveBytes
 from jobs.planning.test_activations import GPT2, TYPES
+from lmworks.adaptation.declaration import Chosen
 from lmworks.adaptation.lora import LoRAConfig, add_lora
+from lmworks.adaptation.methods import METHODS
 from lmworks.basics.errors import ConfigError
 from lmworks.jobs.planning import followed
 from lmworks.jobs.planning.devices import find_device
@@ -87,7 +89,7 @@ def test_so_it_is_with_adapters_and_after_another_micro_batch(name: str):
     with LiveBytes([*network.parameters(), *gradients]) as live:
         objective(network, batch).mean.backward()
     weights = sum(one.nbytes for one in network.parameters())
-    found = follow(config, settings, 3, 64, torch.float32, lora=lora, accumulates=True)
+    found = follow(config, settings, 3, 64, torch.float32, chosen=Chosen(METHODS["lora"], lora), accumulates=True)
     assert weights + max(sum(found.forward.values()), sum(found.backward.values())) == pytest.approx(
         live.peak, rel=1e-3
     )
