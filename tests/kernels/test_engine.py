@@ -289,6 +289,20 @@ def test_a_network_that_is_not_what_was_compiled_runs_in_pytorch():
     assert before != runner.weights_version and not runner.own_threads()
 
 
+def test_a_network_that_is_trained_while_a_stream_is_open_is_no_more_the_compiled_one():
+    """Fused optimisers change weights without counting it, so that the training itself is what is noticed."""
+    from tiny import language_model
+
+    model = language_model(**SHAPE)
+    model.runner = CompiledRunner(model.network.eval().requires_grad_(False), 8)
+    stream = model.stream("the model reads", max_new_tokens=8)
+    next(stream)
+    model.network.train()
+    model.network.eval()
+    stream.close()
+    assert not model.runner.stands()
+
+
 def test_greedy_answers_are_equal_from_run_to_run():
     from tiny import language_model
 
