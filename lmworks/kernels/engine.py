@@ -23,6 +23,7 @@ from lmworks.kernels.next_token import room_numbers, table_of
 from lmworks.kernels.packing import Stored, aligned
 from lmworks.kernels.pages import PAGE, PagedCache
 from lmworks.kernels.prefixes import Prefixes
+from lmworks.kernels.quantisation import quantisation_of
 from lmworks.kernels.run.buffers import Buffers
 from lmworks.kernels.run.team import team
 from lmworks.kernels.run.weights import Weights, is_vocabulary
@@ -61,8 +62,7 @@ class Cuts(NamedTuple):
 
 def compiled(network: Network, bits: int = 4, stored: Stored | None = None) -> CompiledNetwork:
     """The compiled path of a network, in 4 or 8 bits or in those of a file. ConfigError where it is not covered."""
-    if bits not in (4, 8):
-        raise ConfigError(f"weights are compressed to 4 or 8 bits, not {bits}")
+    quantisation_of(bits)
     if (reason := uncovered(network) or unavailable() or too_large(network, bits)) is not None:
         raise ConfigError(reason)
     return CompiledNetwork(network, bits, stored)

@@ -157,11 +157,6 @@ ADAPTER_ENTRY_BYTES = 24
 """Of a block of rows, in the table of an adapter (adapters.py)."""
 
 
-def group_bytes(bits: int) -> int:
-    """Bytes of a group of 16 x 32 packed weights: codes, scales, minima (operations/matrix.py)."""
-    return 64 * bits + 64
-
-
 # The barrier, offsets in bytes, 64 apart where different threads write. At 0 the threads that have arrived.
 ARRIVALS = 64
 """How often all have arrived."""
