@@ -21,7 +21,7 @@ class Table(IntEnum):
 class Field(Table):
     """The frame's entries. Sizes are those of one run; addresses are of arrays that live as long as it does.
 
-    engine.py fills in some neighbours at once, in this order.
+    run/placing.py and run/network.py fill in some neighbours at once, in this order.
     """
 
     TAPE = auto()
