@@ -108,13 +108,10 @@ def _codes(e: Emitter, kind: Quantisation, vectors: list[Value]) -> list[Value]:
 def _bits_of(e: Emitter, plane: Plane, vectors: list[Value], quad: int) -> Value:
     """What a plane has of a quad's codes, at its place in the codes."""
     vector, shift = plane.place(quad)
-    bits = vectors[vector]
-    for moves, by in ((e.b.lshr, shift), (e.b.shl, plane.up)):
-        if moves is e.b.shl and plane.bits < 8:
-            bits = e.b.and_(bits, e.constant(plane.mask * 0x01010101, bits.type))
-        if by:
-            bits = moves(bits, e.constant(by, bits.type))
-    return bits
+    bits, kind = vectors[vector], vectors[vector].type
+    bits = e.b.lshr(bits, e.constant(shift, kind)) if shift else bits
+    bits = e.b.and_(bits, e.constant(plane.mask * 0x01010101, kind)) if plane.bits < 8 else bits
+    return e.b.shl(bits, e.constant(plane.up, kind)) if plane.up else bits
 
 
 def _outlier(
