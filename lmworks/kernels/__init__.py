@@ -12,7 +12,7 @@ From the outside in; docs/kernels.md tells it in order:
     packing.py       weights in the order in which the kernels read them; outliers.py, adapters.py
     operation.py     what an operation is; frame.py: what a run is told
     quantisations/   how weights are packed, one file each
-    run/             one network: weights, tape, frame; the interpreter, work stealing, the threads, the compiled functions
+    run/             one network: weights, tape, frame; interpreter, work stealing, threads, compiled functions
     operations/      one file an operation
     emit/            vector instructions, and what several operations are written with
     next_token.py    a token drawn from its logits by the kernels

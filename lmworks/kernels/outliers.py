@@ -11,7 +11,7 @@ Table of a matrix, int64, read by the step that rounds its inputs:
     for each outlier          4 x its place in the group, where its value goes, in bytes from the token's scales
 Another table is read by the matrix (operations/matrix.py):
     their number
-    for each outlier          for each plane of its codes: where a block's vector begins (bytes), and the place in a lane
+    for each outlier          for each plane of its codes: where a block's vector begins (bytes), and the place in it
                               (bits); then where the block's scales begin (bytes)
 """
 

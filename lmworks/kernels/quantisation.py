@@ -8,7 +8,8 @@ bytes: four inputs (a quad) of each row are four neighbouring bytes, and of the 
 vector q % b, from bit b * (q // b) of each byte on. Packing, the kernels' instructions and the tables of outliers all
 follow from that (packing.py, emit/codes.py, outliers.py).
 
-A file in `quantisations/` that declares one adds it: to `compiled(network, bits=...)`, to `compress` and to the kernels.
+A file in `quantisations/` that declares one adds it: to `compiled(network, bits=...)`, to `compress` and to the
+kernels.
 """
 
 from __future__ import annotations

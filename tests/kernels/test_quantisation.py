@@ -1,4 +1,5 @@
-"""Quantisations: what their planes hold is what was packed, and the layouts of 4 and 8 bits are those of the kernels."""
+"""Quantisations: what their planes hold is what was packed, and the layouts of 4 and 8 bits are those of the
+kernels."""
 
 from __future__ import annotations
 

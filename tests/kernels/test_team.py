@@ -118,10 +118,19 @@ def test_helpers_help():
     assert helped > 0
 
 
+def must_sleep(team: Team) -> None:
+    """Wait for the second thread to sleep: until then it looks for work by itself."""
+    until = time.monotonic() + 60
+    while not team._asleep[1] and time.monotonic() < until:
+        team._wake[0].wait(0.01)
+    assert team._asleep[1]
+
+
 def test_a_leader_whose_helpers_never_come_does_all():
     expected = written(compiled_for(1), 100, 3)
     engine = compiled_for(2, led=True)
     written(engine, 100, 3)
+    must_sleep(engine.workspace.team)
     # As though a helper that is late had marked a step that is over, which it did with other numbers.
     engine.workspace.kept[Field.DONE][:] = 2 * engine.workspace.barrier[CLAIMS // 8 + 1] + 1
     engine.workspace.team.functions = dataclasses.replace(
@@ -263,10 +272,7 @@ def test_what_a_late_helper_reads_is_kept_until_it_has_left(monkeypatch: pytest.
 
 def test_a_thread_that_has_nothing_to_do_sleeps():
     team = Team(2, library())
-    until = time.monotonic() + 60
-    while not team._asleep[1] and time.monotonic() < until:
-        team._wake[0].wait(0.01)
-    assert team._asleep[1]
+    must_sleep(team)
     used = time.process_time()
     team._wake[0].wait(0.3)
     assert time.process_time() - used < 0.15  # a thread that spins would have used 0.3 seconds

@@ -72,8 +72,8 @@ class CompiledNetwork:
         return PagedCache(batch, self._layer_bytes, self.network.config.layers)
 
     def new_prefixes(self, limit: int) -> Prefixes | None:
-        """A place for the beginnings of texts, in at most `limit` bytes; None where a token's keys depend on what follows
-        it."""
+        """A place for the beginnings of texts, in at most `limit` bytes; None where a token's keys depend on what
+        follows it."""
         if self._placing.turns_with_length or not self.network.config.causal:
             return None
         return Prefixes(limit, self._layer_bytes * self.network.config.layers)
@@ -162,10 +162,10 @@ class CompiledNetwork:
     ) -> Written:
         """Read the tokens of each row, one and what is guessed to follow it, and choose the one after each of them.
 
-        Where every row has one token, the token that it chose is read next, round after round: at most as many rounds as
-        `uniforms` has, until a row comes to an end of its text or to a token that the kernels do not choose, or the
-        int64 in `interrupt` is 1, which any thread may set. `choices` are those of each token, and `uniforms`, from 0 to
-        1, say which tokens are drawn. What passes in Python between two tokens passes once for all of them.
+        Where every row has one token, the token that it chose is read next, round after round: at most as many rounds
+        as `uniforms` has, until a row comes to an end of its text or to a token that the kernels do not choose, or the
+        int64 in `interrupt` is 1, which any thread may set. `choices` are those of each token, and `uniforms`, from 0
+        to 1, say which tokens are drawn. What passes in Python between two tokens passes once for all of them.
         """
         assert isinstance(cache, PagedCache)
         sizes = list(map(len, rows))
@@ -251,7 +251,8 @@ class CompiledNetwork:
         return torch.from_numpy(self.workspace.logits.numpy()[row, : self._head.rows].copy())
 
     def _temporary(self, ids: list[np.ndarray], cut: list[list[Span]]) -> PagedCache:
-        """Pages for texts that nobody goes on with: of one layer, used again and again, where each row is read at once."""
+        """Pages for texts that nobody goes on with: of one layer, used again and again, where each row is read at
+        once."""
         whole = len(cut) == 1 or all(span.count == len(ids[span.row]) for run in cut for span in run)
         if not whole:
             return self.new_cache(len(ids))

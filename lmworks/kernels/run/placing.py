@@ -1,4 +1,5 @@
-"""Which tokens a run has, where they are in their texts and what they see: the part of the frame that changes each time."""
+"""Which tokens a run has, where they are in their texts and what they see: the part of the frame that changes each
+time."""
 
 from __future__ import annotations
 
@@ -18,8 +19,8 @@ from lmworks.kernels.run.spans import Span
 from lmworks.kernels.run.workspace import MOST_PARTS, Workspace
 
 SPLIT = 4
-"""Where a thread would have fewer chunks of attention of a text than this (a tile of tokens and a key head each), threads
-share its pages too, each with a part of the result: unless the parts take more than MOST_PARTS bytes."""
+"""Where a thread would have fewer chunks of attention of a text than this (a tile of tokens and a key head each),
+threads share its pages too, each with a part of the result: unless the parts take more than MOST_PARTS bytes."""
 
 
 class Cuts(NamedTuple):
@@ -133,8 +134,8 @@ class Placing:
         return self._cuts[1]
 
     def shared_pages(self, tiles: int, counts: Sequence[int], longest: int) -> int:
-        """The pages of the longest row where threads share them, else 1. Of several texts, a thread might get the pages of
-        a long one alone, so only two tokens share theirs."""
+        """The pages of the longest row where threads share them, else 1. Of several texts, a thread might get the pages
+        of a long one alone, so only two tokens share theirs."""
         pages, few = -(-longest // PAGE), sum(counts) <= 2
         alone = len(counts) == 1 and tiles * self.config.kv_heads < SPLIT * self.workspace.team.threads
         return pages if few or (alone and self._part_bytes(sum(counts), pages) <= MOST_PARTS) else 1
