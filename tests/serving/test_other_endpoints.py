@@ -41,7 +41,7 @@ def test_vectors_are_those_of_embed(both: Live, encoder: LanguageModel):
         answer = both.openai.embeddings.create(model="vectors", input=texts, encoding_format=form)
         found = both.post("/v1/embeddings", input=texts, encoding_format=form).json()
         assert [one.index for one in answer.data] == list(range(60))
-        assert answer.usage.prompt_tokens == sum(map(len, encoder.tokenizer.encode_scheduler(texts)))
+        assert answer.usage.prompt_tokens == sum(map(len, encoder.tokenizer.encode_batch(texts)))
         assert isinstance(found["data"][0]["embedding"], list if form == "float" else str)
     vectors = both.openai.embeddings.create(model="vectors", input=texts)  # base64 by itself
     assert torch.allclose(torch.tensor([one.embedding for one in vectors.data]), expected, atol=1e-5)
@@ -53,7 +53,7 @@ def test_vectors_are_those_of_embed(both: Live, encoder: LanguageModel):
 def test_vectors_of_tokens_are_those_of_their_text(both: Live, encoder: LanguageModel):
     """A list of ids is one text, a list of lists several; what /tokenize gave is read as it is."""
     texts = ["a cat", "né 😀", "x" * 40]
-    ids = encoder.tokenizer.encode_scheduler(texts)
+    ids = encoder.tokenizer.encode_batch(texts)
     expected = encoder.embed(texts)
     several = both.openai.embeddings.create(model="vectors", input=ids)
     assert torch.allclose(torch.tensor([one.embedding for one in several.data]), expected, atol=1e-5)
