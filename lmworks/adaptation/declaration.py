@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from lmworks.basics.config import Config
+from lmworks.basics.errors import ConfigError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -62,6 +63,21 @@ class Method:
     prepare: Callable[[Setup, Any], Setup]
     """Changes a setup by the settings, with the network in place: freezes, adds layers, adds to objective or rows.
     ConfigError for a network that the method does not fit; `{at}` in it is the method's table. The network may be on
-    the meta device, which tells early whether the method fits, and lets the planner count."""
+    the meta device, without rows to learn from: that tells early whether the method fits, and lets a planner count."""
     adapter: Adapter | None = None
     """None for a method that changes the weights themselves: then the whole model is saved."""
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """A method and its settings: what a recipe chose."""
+
+    method: Method
+    settings: Config
+
+    def prepare(self, setup: Setup) -> Setup:
+        """Change a setup; ConfigError, with the path of the setting, where the method does not fit the network."""
+        try:
+            return self.method.prepare(setup, self.settings)
+        except ConfigError as error:
+            raise error.inside((self.method.name,)) from None

@@ -57,6 +57,8 @@ class LoRALinear(AdaptedLinear):
 
     def initialise(self, generator: torch.Generator) -> None:
         """A uniform as PyTorch's linear layers, B zero: the network starts as it was."""
+        if self.down.is_meta:  # it has a shape and no values
+            return
         bound = 1 / math.sqrt(self.base.in_features)
         with torch.no_grad():
             fresh = torch.empty(self.down.shape).uniform_(-bound, bound, generator=generator)

@@ -78,7 +78,7 @@ class PartSettings(_Callable):
         raise NotImplementedError
 
     def but(self, **changes: Any) -> Self:
-        """A copy with some settings changed. With another part, what is that of the old one by default is left to it."""
+        """A copy with some settings changed. Another part gets its own defaults, not those of the old part."""
         values: dict[str, Any] = {name: getattr(self, name) for name in type(self).model_fields}
         home: Any = next(one for one in type(self).__mro__ if "named_by" in vars(one))
         if changes.get(self.named_by, values[self.named_by]) != values[self.named_by]:
@@ -126,7 +126,7 @@ class PartSettings(_Callable):
 
     @classmethod
     def _of_part(cls, part: DeclaredPart, values: Mapping[str, Any]) -> dict[str, Any]:
-        """The values without those that only other parts have; ConfigError for one that would change something there."""
+        """The values without those that only other parts have; ConfigError for one that is not a default there."""
         kept = dict(values)
         for name in [name for name in values if name not in part.settings.model_fields]:
             others = {
@@ -139,8 +139,8 @@ class PartSettings(_Callable):
             value = kept.pop(name)
             if not cls.others_are_idle and all(value != field.get_default() for field in others.values()):
                 raise ConfigError(
-                    f"{{at}}{name} is for {{at}}{cls.named_by} {' and '.join(_families(others))}, and {{at}}{cls.named_by} is "
-                    f"{part.name!r}; leave it out"
+                    f"{{at}}{name} is for {{at}}{cls.named_by} {' and '.join(_families(others))}, and "
+                    f"{{at}}{cls.named_by} is {part.name!r}; leave it out"
                 )
         return kept
 

@@ -35,8 +35,10 @@ class RecipeFile(Config):
 
     @classmethod
     def written_before(cls, tables: Mapping[str, Any]) -> dict[str, Any]:
-        """A recipe that was dumped into a run's files, perhaps by an older version, in today's settings; what is none of
-        these stays as it is."""
+        """A recipe that was dumped into a run's files, perhaps by an older version, in today's settings.
+
+        What is not a setting stays as it is, as does a recipe that no longer validates.
+        """
         known = {name: value for name, value in tables.items() if name in cls.model_fields}
         try:
             return {**tables, **cls(**known).model_dump(mode="json")}

@@ -1,4 +1,4 @@
-"""Checks of a recipe before it is run, with its own text, tokenizer and network: pitfalls 6, 7, 18, 19, 20 and 24."""
+"""Checks of a recipe before it is run, with its own text, tokenizer and network (docs/silent-errors.md)."""
 
 from __future__ import annotations
 
@@ -47,8 +47,8 @@ FEW = 2
 SHORT = 32
 """Tokens of the rows that it is tried with."""
 LEAST = 4
-"""A run fails that validates on less than this part of what was asked for: a text that was split by the same hash before
-has next to nothing left below the bound."""
+"""A run fails that validates on less than one part in LEAST of what was asked for: a text that the same hash has split
+before has next to nothing below the bound."""
 NOISE = 0.02
 """Deviation of what is added to each weight of that network."""
 CHEAP = 20_000_000
@@ -140,7 +140,7 @@ class Trial:
     @cached_property
     def model(self) -> LanguageModel:
         """The network of `small` with the tokenizer, answering. Every weight is moved a little: where a part begins at
-        zero, nothing behind it would have a gradient."""
+        zero, nothing before it would have a gradient."""
         made = network_of(self.small, self.tokenizer, self.packed).eval()
         generator = torch.Generator().manual_seed(0)
         with torch.no_grad():
@@ -149,7 +149,7 @@ class Trial:
         return LanguageModel(made, self.tokenizer)
 
     def uneven_rows(self) -> Rows:
-        """Three rows of SHORT tokens, of a half and of a quarter; where rows are not cut from a stream, its first three."""
+        """Three rows, of SHORT tokens, a half and a quarter; the first three where rows are not cut from a stream."""
         rows = self.few_rows
         if not isinstance(rows, ShardRows):
             return rows
@@ -166,8 +166,9 @@ class Trial:
 def valid(named: Named) -> Outcome:
     """Every key known, every value possible, no two at odds."""
     recipe = named.read()
-    verb = "build" if recipe.kind == "build" else recipe.kind
-    return Outcome(f"{named.name}, for `lmworks {verb}`", [Difference("the recipe and what is possible", 0, 0, "keys")])
+    return Outcome(
+        f"{named.name}, for `lmworks {recipe.kind}`", [Difference("the recipe and what is possible", 0, 0, "keys")]
+    )
 
 
 @check("what it names is here")

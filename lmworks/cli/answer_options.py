@@ -1,7 +1,7 @@
 """The options that say how an answer is written, of `lmworks generate` and `lmworks chat`.
 
-Each verb takes them as one value, `how: AnswerOptions`. The options of strategies are read from the strategies' settings
-(`Sample`, `Beam` and `Contrastive`: their types and docstrings); the others are fields of AnswerOptions.
+Each verb takes them as one value, `how: AnswerOptions`. The options of strategies are read from the strategies'
+settings (`Sample`, `Beam` and `Contrastive`: their types and docstrings); the others are fields of AnswerOptions.
 """
 
 from __future__ import annotations

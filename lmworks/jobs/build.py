@@ -19,11 +19,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lmworks.adaptation.declaration import Method, Setup
-from lmworks.adaptation.methods import METHODS
+from lmworks.adaptation.declaration import Adapter, Setup
 from lmworks.basics.config import merge as tables_as_one
 from lmworks.basics.config import overrides
-from lmworks.basics.errors import ConfigError
 from lmworks.basics.files import directory_written_whole, write_json
 from lmworks.basics.memory import keep_freed_memory
 from lmworks.evaluation.drift import drift
@@ -106,7 +104,7 @@ def build(
     refuse_ranks("lmworks build")
     chosen = _recipe(recipe, list(changes), text, model)
     folder = Path(out) if out is not None else Path("models") / Path(chosen.data.text).resolve().stem
-    job = _Job(chosen, METHODS[chosen.method], folder, merge, say)
+    job = _Job(chosen, folder, merge, say)
     refuse_foreign_files(folder)
     check_run(job.run, chosen, resume, say)
     say_replaced(folder, say)
@@ -141,10 +139,14 @@ class _Job:
     """A build on its way: what it was told, and its steps in their order."""
 
     recipe: Recipe
-    method: Method
     folder: Path
     merge: bool
     say: Say
+
+    @property
+    def adapter(self) -> Adapter | None:
+        """How to handle what is learnt beside frozen weights; None where the weights themselves are trained."""
+        return self.recipe.chosen.method.adapter
 
     @property
     def run(self) -> Path:
@@ -154,16 +156,13 @@ class _Job:
     @property
     def whole(self) -> bool:
         """The result is a whole model and no adapter."""
-        return self.merge or self.method.adapter is None
+        return self.merge or self.adapter is None
 
     def check_fit(self, network: Network) -> None:
         """ConfigError, before anything is measured, where the method does not fit the network: tried without values."""
         with torch.device("meta"):
             sketch = type(network)(network.config)
-        try:
-            self.method.prepare(Setup(sketch, CausalLM(), []), self.recipe.settings)
-        except ConfigError as error:
-            raise error.inside((self.method.name,)) from None
+        self.recipe.chosen.prepare(Setup(sketch, CausalLM(), []))
 
     def measure_before(self, model: LanguageModel, texts: Texts) -> Base:
         """The base's figures; those that were kept where this run is resumed."""
@@ -185,7 +184,7 @@ class _Job:
     def train(self, model: LanguageModel, rows: list[Row], resume: bool) -> TrainingResult:
         """Train by the method."""
         settings = self.recipe.training
-        setup = self.method.prepare(Setup(model.network, CausalLM(), rows, settings.seed), self.recipe.settings)
+        setup = self.recipe.chosen.prepare(Setup(model.network, CausalLM(), rows, settings.seed))
         return train(setup.network, setup.objective, setup.rows, settings, self.run, resume=resume)
 
     def measure_after(
@@ -243,9 +242,9 @@ class _Job:
     def _base_of(self, model: LanguageModel) -> Callable[[Tensor], Tensor]:
         """What gives the base's logits: the network with its adapter off, or, where its own weights were trained, the
         base read again."""
-        if self.method.adapter is None:
+        if self.adapter is None:
             return LanguageModel.load(self.recipe.model.reference, dtype=model.network.dtype).logits
-        off = self.method.adapter.off
+        off = self.adapter.off
 
         def without_adapter(tokens: Tensor) -> Tensor:
             with off(model.network):
@@ -256,7 +255,7 @@ class _Job:
     def _save(self, model: LanguageModel, facts: dict[str, Any]) -> int:
         """Write the model directory; return the bytes of its weights."""
         refuse_foreign_files(self.folder)
-        adapter = self.method.adapter
+        adapter = self.adapter
         with directory_written_whole(self.folder) as temporary:
             if adapter is not None and not self.merge:
                 adapter.write(temporary, model.network, _lasting(self.recipe.model.reference))

@@ -42,8 +42,8 @@ def question_of(reference: str, held_out: Sequence[Document], train: Sequence[Do
 
 
 def headings(document: Document) -> Iterator[str]:
-    """The document's headings of two to eight words, in order: Markdown's and underlined ones, without remarks in brackets
-    at the end."""
+    """The document's headings of two to eight words, in order: Markdown's and underlined ones, without remarks in
+    brackets at the end."""
     lines = document.text.splitlines()
     prose = PurePath(document.source.partition("#")[0]).suffix.lower() in PROSE
     inside_code = False

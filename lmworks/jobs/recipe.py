@@ -18,6 +18,7 @@ from pydantic import (
     model_validator,
 )
 
+from lmworks.adaptation.declaration import Chosen
 from lmworks.adaptation.methods import METHODS
 from lmworks.basics.config import Config
 from lmworks.basics.errors import ConfigError
@@ -96,10 +97,9 @@ class Recipe(_Tables):  # type: ignore[misc]
     generation: GenerationSettings = GenerationSettings()
 
     @property
-    def settings(self) -> Config:
-        """The table of the recipe's method."""
-        table: Config = getattr(self, self.method)
-        return table
+    def chosen(self) -> Chosen:
+        """The recipe's method with its table."""
+        return Chosen(METHODS[self.method], getattr(self, self.method))
 
     @model_validator(mode="after")
     def _speaks_of_one_method(self) -> Self:

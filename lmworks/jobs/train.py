@@ -122,8 +122,8 @@ def pretrain(
 ) -> PretrainResult:
     """Train a tokenizer and a network from nothing and write a model directory to `out`.
 
-    Raises LmworksError with one sentence; Stopped when it was interrupted, after saving what `resume` needs. Every rank of
-    several returns the same result; rank 0 alone says something.
+    Raises LmworksError with one sentence; Stopped when it was interrupted, after saving what `resume` needs. With
+    several ranks, each returns the same result, and only rank 0 says something.
     """
     chosen = recipe if isinstance(recipe, TrainRecipe) else TrainRecipe.read(recipe, changes)
     name = "model" if isinstance(recipe, TrainRecipe) else Path(recipe).stem
@@ -251,8 +251,7 @@ def fit(recipe: TrainRecipe, text: PreparedText, run: Path, report: Report | Non
 
 
 def sample(result: PretrainResult) -> Iterator[str]:
-    """What the result can do, in pieces as they come: what it writes behind the recipe's prompt, or whatever else its task
-    shows."""
+    """What the result can do, in pieces as they come: what it writes after the prompt, or what its task shows."""
     return task_of(result.recipe).sample(result.model, result.example)
 
 
@@ -288,8 +287,10 @@ def validation_of(recipe: TrainRecipe, text: PreparedText) -> Validate:
 def network_of(
     recipe: TrainRecipe, tokenizer: Tokenizer, packed: Packed, device: torch.device | str = "cpu"
 ) -> Network:
-    """The recipe's network with fresh weights, for a tokenizer and the text that it packed; on the CPU, in what is fast on
-    `device`."""
+    """The recipe's network with fresh weights, for a tokenizer and the text that it packed.
+
+    It lies on the CPU, in the type that is fast on `device`.
+    """
     size, ngrams = tokenizer.vocab_size, recipe.ngrams
     counted = []
     if ngrams.longest > 1:
@@ -323,8 +324,10 @@ def _shards(packed: Packed, setting: str) -> Shards:
 
 
 def _keep_vectors(recipe: TrainRecipe, tokenizer: Tokenizer, parts: Split, run: Path, resume: bool) -> None:
-    """The word vectors that the tokenizer can use, from a file or trained here, written into the run: a frozen embedding
-    is in no checkpoint, and a file may have changed when the run is resumed."""
+    """Write the word vectors that the tokenizer can use, from a file or trained here, into the run.
+
+    A frozen embedding is in no checkpoint, and a file may have changed when the run is resumed.
+    """
     settings, kept = recipe.embedding, run / VECTORS
     if settings.source == "random" or (resume and kept.exists()):
         return
@@ -365,7 +368,8 @@ def _plan(network: Network, tokenizer: Tokenizer, packed: Packed) -> str:
     used = f" ({(every - idle) / 1e6:.2f} M are used by a token)" if idle else ""
     return (
         f"network        {config.layers} {part} x {config.dim}, vocabulary {tokenizer.vocab_size:,}: "
-        f"{every / 1e6:.2f} M parameters{used}, {inside / 1e6:.2f} M of them in {part}; {packed.tokens:,} tokens to train on"
+        f"{every / 1e6:.2f} M parameters{used}, {inside / 1e6:.2f} M of them in {part}; "
+        f"{packed.tokens:,} tokens to train on"
     )
 
 

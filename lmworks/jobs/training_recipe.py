@@ -3,8 +3,8 @@
 recipe = TrainRecipe.read("shakespeare-char", ["depth=6"])
 config = recipe.network(vocab_size=65)
 
-`depth` is the one dial: it sets what the recipe leaves open by rules of thumb (64 of width and a head for each block, 20 tokens a
-parameter, a rate that falls with the root of the depth; not tuned here). Whatever the recipe says itself stays.
+`depth` is the one dial: it sets what the recipe leaves open by rules of thumb (64 of width and a head for each block,
+20 tokens a parameter, a rate that falls with the root of the depth; not tuned here). What the recipe says itself stays.
 """
 
 from __future__ import annotations
@@ -67,9 +67,9 @@ class TrainRecipe(RecipeFile):
     ngrams: NGramSettings = NGramSettings()
     embedding: EmbeddingSettings = EmbeddingSettings()
     initialisation: Scheme = "normal"
-    """normal: deviation 0.02, smaller for what writes into the residual stream (GPT-2); zero-output: what writes into it,
-    and the head, begins at zero, the rest by its width (as in modded-nanogpt and nanochat); width: all by their width, so that
-    signals keep their size (for networks without norms)."""
+    """normal: deviation 0.02, smaller for what writes into the residual stream (GPT-2); zero-output: what writes into
+    it, and the head, begins at zero, the rest by its width (as in modded-nanogpt and nanochat); width: all by their
+    width, so that signals keep their size (for networks without norms)."""
     dtype: Literal["float32", "bfloat16"] | None = None
     """Type of weights and activations; None for what is fast here. The optimiser keeps float32 masters."""
     objective: SerializeAsAny[ObjectiveSettings] = ObjectiveSettings()
@@ -132,12 +132,13 @@ class TrainRecipe(RecipeFile):
             )
         if getattr(self.objective, "label_smoothing", 0.0) and getattr(config, "adaptive_cutoffs", None):
             raise ConfigError(
-                "{at}objective.label_smoothing spreads over the whole vocabulary, which the softmax of {at}model.adaptive_cutoffs "
-                "never computes in training; leave out one of the two"
+                "{at}objective.label_smoothing spreads over the whole vocabulary, which the softmax of "
+                "{at}model.adaptive_cutoffs never computes in training; leave out one of the two"
             )
         if self.embedding.source == "glove" and self.embedding.glove.dim != config.dim:
             raise ConfigError(
-                f"{{at}}embedding.glove.dim ({self.embedding.glove.dim}) is not {{at}}model.dim ({config.dim}); leave it out"
+                f"{{at}}embedding.glove.dim ({self.embedding.glove.dim}) is not {{at}}model.dim ({config.dim}); "
+                "leave it out"
             )
         return self
 
@@ -176,7 +177,8 @@ class TrainRecipe(RecipeFile):
 
         if set(self.model) != {"experts"}:
             raise ConfigError(
-                "{at}upcycle takes the network of a model that is there, and {at}model.experts is all that can be said of it"
+                "{at}upcycle takes the network of a model that is there, and {at}model.experts is all that can be said "
+                "of it"
             )
         for name, said in (
             ("embedding.source", self.embedding.source != "random"),
@@ -219,8 +221,8 @@ class TrainRecipe(RecipeFile):
         self._check_experts(config)
         if config.context < self.training.context:
             raise ConfigError(
-                f"{{at}}training.context ({self.training.context}) is longer than {{at}}model.context ({config.context}), "
-                "which is all that the network reads"
+                f"{{at}}training.context ({self.training.context}) is longer than {{at}}model.context "
+                f"({config.context}), which is all that the network reads"
             )
         return config
 
@@ -231,13 +233,14 @@ class TrainRecipe(RecipeFile):
             for name in ("load_balance", "router_z_loss"):
                 if getattr(self.objective, name):
                     raise ConfigError(
-                        f"{{at}}objective.{name} is for a network with experts; leave it out, or set {{at}}model.experts"
+                        f"{{at}}objective.{name} is for a network with experts; leave it out, or set "
+                        "{at}model.experts"
                     )
             return
         if experts.normalised and experts.top_k == 1:
             raise ConfigError(
-                "{at}model.experts.normalised makes the weight of a single expert 1, so that its router learns nothing from the "
-                "text; set {at}model.experts.normalised = false, or {at}model.experts.top_k = 2"
+                "{at}model.experts.normalised makes the weight of a single expert 1, so that its router learns nothing "
+                "from the text; set {at}model.experts.normalised = false, or {at}model.experts.top_k = 2"
             )
         if self.training.compile:
             raise ConfigError("{at}training.compile does not go with {at}model.experts; set it to false")

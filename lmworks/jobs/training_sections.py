@@ -14,8 +14,8 @@ class TextSettings(Config):
     """The text to learn from."""
 
     text: str = "python-reference"
-    """A folder, a file, python-reference, a name of the data registry or hf:org/name. What `lmworks corpus` made keeps its own
-    split: its train/ is trained on, and its held_out/ validates."""
+    """A folder, a file, python-reference, a name of the data registry or hf:org/name. What `lmworks corpus` made keeps
+    its own split: its train/ is trained on, and its held_out/ validates."""
 
     held_out: float = Field(default=0.1, gt=0, lt=1)
     """Share of the text that is never trained on and validates the model."""
@@ -30,8 +30,8 @@ class TextSettings(Config):
     """Hold out whole documents, by their hash; or the end of each document, where there are few and long ones."""
 
     rows: Literal["stream", "documents"] = "stream"
-    """stream: the corpus as one stream, cut anew each epoch; documents: whole documents that do not see each other. Masked
-    objectives read as many whole sentences of a document as a row holds, whatever is said here."""
+    """stream: the corpus as one stream, cut anew each epoch; documents: whole documents that do not see each other.
+    Masked objectives read as many whole sentences of a document as a row holds, whatever is said here."""
 
 
 class NGramSettings(Config):
@@ -76,7 +76,7 @@ class SampleSettings(Config):
     """The text at the end."""
 
     prompt: str = "\n"
-    """What the result goes on from."""
+    """The beginning that the result continues."""
 
     max_new_tokens: int = Field(default=200, gt=0)
     """How far."""

@@ -1,4 +1,4 @@
-"""Conditional masked language modelling: some tokens of a target are hidden, and predicted from the rest and the source.
+"""Conditional masked language modelling: hidden tokens of a target are predicted from the rest and the source.
 
 Source: Ghazvininejad et al. 2019 (mask-predict), https://arxiv.org/abs/1904.09324, section 3.1.
 """

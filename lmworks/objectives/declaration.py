@@ -56,16 +56,16 @@ class ObjectiveKind:
     arrangement: str
     """What it trains: a "decoder", an "encoder" or an "encoder-decoder"."""
     make: Callable[[Any, Any], Objective]
-    """The objective of some settings and a tokenizer."""
+    """The objective, from its settings and a tokenizer."""
     task: str = "writing"
     """Its data and figures: one of lmworks/jobs/tasks."""
     network: Mapping[str, Any] = field(default_factory=dict)
     """What the network is unless the recipe says otherwise."""
     row: Callable[[Any, int], FullRow] = packed_row
-    """A row of so many tokens, of some settings."""
+    """What a row of a given number of tokens is, with given settings."""
     planned: Callable[[Any, int], Objective] | None = None
-    """The objective of some settings and a number of tokens, for a planner: it has no tokenizer, and its made-up batches
-    are prepared already. None where `make` needs no tokenizer either."""
+    """For the planner, which has no tokenizer and whose made-up batches are prepared already: the objective of some
+    settings and the size of a vocabulary. None where `make` needs no tokenizer either."""
     paired: bool = False
     """It learns from records with a prompt and its response, and can be measured on others."""
     labelled: bool = False
@@ -87,8 +87,8 @@ class ObjectiveSettings(PartSettings):
     """Times half the sum of the matrices' squares, through the loss; training.weight_decay is the decoupled form."""
 
     load_balance: float | None = Field(default=None, ge=0)
-    """Times the loss that levels the load of experts, in each layer and micro-batch; None for 0.01 where the network has
-    experts and no bias that does it."""
+    """Times the loss that levels the load of experts, in each layer and micro-batch; None for 0.01 where the network
+    has experts and no bias that does it."""
 
     router_z_loss: float = Field(default=0.0, ge=0)
     """Times the squared log of the routers' normaliser; ST-MoE takes 1e-3."""

@@ -4,8 +4,8 @@
         print(layer.name, layer.norm, layer.parts)             # blocks.3  0.41  {"attention": 0.2, ...}
     seen = activation_gradients(network, CausalLM(), batch, ["blocks.3.residual_out", "blocks.3.attention.pattern"])
 
-Nothing is left behind: `.grad` of the weights and the hooks stay as they were. The network runs as it would in training,
-with dropout where it is in training mode; the loss is the objective's mean over the batch.
+`.grad` of the weights and the hooks stay as they were. The network runs as it would in training, with dropout where it
+is in training mode; the loss is the objective's mean over the batch.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ class LayerGradient:
     """The gradient of one layer's weights."""
 
     name: str
-    """`embedding`, `blocks.0`, ..., `norm`, `head`; of an encoder-decoder `encoder.blocks.0`, ... too; of a recurrent network
-    `decoder.layers.0`, ..."""
+    """`embedding`, `blocks.0`, ..., `norm`, `head`; in an encoder-decoder `encoder.blocks.0`, ... too; in a recurrent
+    network `decoder.layers.0`, ..."""
     norm: float
     """Its length: the root of the sum of squares over all weights."""
     parts: dict[str, float]
-    """The length of each part: `attention_norm`, `attention`, `feed_forward_norm`, `feed_forward`; the squares add up."""
+    """The length of each part (`attention_norm`, `attention`, `feed_forward_norm`, `feed_forward`): squares add up."""
     weights: int
     """How many numbers it has."""
 
@@ -73,9 +73,9 @@ def activation_gradients(
 ) -> dict[str, Tensor]:
     """The gradient of the mean loss by the activation at each hook point (all unless given), in the activation's shape.
 
-    Blocks with a hook run plainly, and attention whose scores or pattern are asked for runs by the formula: the loss is that
-    of a fast run up to rounding. Points that the loss does not depend on, or that the run does not pass, are left out.
-    ConfigError for a path that does not exist.
+    Blocks with a hook run plainly, and attention whose scores or pattern are asked for runs by the formula, so that the
+    loss differs from that of a fast run by rounding. Points that the loss does not depend on, or that the run does not
+    pass, are left out. ConfigError for a path that does not exist.
     """
     leaves: dict[str, Tensor] = {}
 

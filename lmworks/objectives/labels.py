@@ -39,7 +39,7 @@ def next_tokens(batch: Batch) -> WrongLabels:
 
 
 def in_their_place(plain: Batch, prepared: Batch) -> WrongLabels:
-    """The labels of a prepared batch against the tokens that stood there; what is not predicted must not have changed."""
+    """The labels of a prepared batch against the tokens that stood there; all other tokens must be unchanged."""
     chosen = prepared.labels != IGNORE
     wrong = torch.where(chosen, prepared.labels != plain.tokens, prepared.tokens != plain.tokens)
     return WrongLabels.at(wrong, "the labels and the tokens that were masked")

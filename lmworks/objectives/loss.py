@@ -49,7 +49,7 @@ class Loss:
         return self.over(self.counts)
 
     def over(self, counts: Sequence[float]) -> Float[Tensor, ""]:
-        """This batch's share of the mean over a step, in which each part counts so many."""
+        """This batch's share of the mean over a step, given what each part counts in the whole step."""
         mean = self.total / counts[0]
         for other, count in zip(self.others, counts[1:], strict=True):
             mean = mean + other.total / count
@@ -69,8 +69,11 @@ class Objective(ABC):
         return (batch.supervised,)
 
     def prepare(self, batch: Batch, seeds: Sequence[int]) -> Batch:
-        """The batch as this objective wants it (tokens masked, a prefix drawn), before it is counted and read. `seeds` has one
-        for each row, from the run's seed, the epoch and the row's place: a step does not depend on how it was split."""
+        """The batch as this objective wants it (tokens masked, a prefix drawn), before it is counted and read.
+
+        `seeds` has one seed for each row, made of the run's seed, the epoch and the row's place, so that a step does
+        not depend on how it was split into micro-batches.
+        """
         return batch
 
     def wrong_labels(self, plain: Batch, prepared: Batch) -> WrongLabels:
@@ -102,7 +105,7 @@ class OfStates(Objective):
         return self.of_states(network, batch, self.states(network, batch))
 
     def states(self, network: Network, batch: Batch) -> Float[Tensor, "batch seq dim"]:
-        """The states behind the last norm."""
+        """The states after the last norm."""
         return network.hidden(batch.tokens, documents=batch.documents, segments=batch.segments)
 
     def fits(self, network: Network) -> None:

@@ -31,7 +31,7 @@ POINTS = ("router_logits", "load", "dropped")
 
 @dataclass(eq=False)
 class RouterLoss(Objective):
-    """A loss on the routers' logits in the pass of another objective, which stands before it in the sum."""
+    """A loss on the routers' logits in the pass of another objective, which comes before it in the sum."""
 
     strength: float
     """What the loss is multiplied by."""
@@ -114,8 +114,10 @@ class RouterLoss(Objective):
 
 
 def tokens_sent(batch: Batch) -> tuple[int, ...]:
-    """Tokens of a batch that routers are judged by, of its source too where it has one: no padding, and none where nothing is
-    predicted, as in a row that only stands in for another."""
+    """Tokens of a batch that routers are judged by, and those of its source where it has one.
+
+    Padding is not counted, nor are rows in which nothing is predicted, as they only fill up a batch.
+    """
     import torch
 
     judged = batch.supervised or (batch.classes is not None and bool((batch.classes != IGNORE).any()))
@@ -127,11 +129,11 @@ def tokens_sent(batch: Batch) -> tuple[int, ...]:
 
 class LoadBalance(RouterLoss):
     """strength x experts x the sum over experts of (share of tokens sent there) x (mean of the router's probability):
-    least, `top_k`, where all have the same load (Fedus et al. 2021, https://arxiv.org/abs/2101.03961, section 2.2; as in
-    transformers for one layer, which with several levels only their mean: one layer's overload then makes up for another's).
+    least, `top_k`, where all have the same load (Fedus et al. 2021, https://arxiv.org/abs/2101.03961, section 2.2).
 
-    The share is a micro-batch's: it is a product of two means over tokens, so that more and smaller micro-batches ask for
-    balance within each, and their gradient is another one. It is the only loss here whose step depends on the split.
+    With one layer it equals transformers'. With several, transformers levels only their mean, so that one layer's
+    overload can make up for another's. It is a product of two means over the tokens of a micro-batch: smaller
+    micro-batches ask for balance within each, and give another gradient. No other loss here depends on the split.
     """
 
     def over_tokens(
@@ -151,8 +153,11 @@ class LoadBalance(RouterLoss):
 
 
 class RouterZLoss(RouterLoss):
-    """strength x the squared log of the softmax's normaliser, which keeps the router's logits from drifting; ST-MoE takes
-    1e-3 (Zoph et al. 2022, https://arxiv.org/abs/2202.08906, equation 5). A sum over tokens: no split changes its step."""
+    """strength x the squared log of the softmax's normaliser, which keeps the router's logits from drifting.
+
+    ST-MoE takes 1e-3 (Zoph et al. 2022, https://arxiv.org/abs/2202.08906, equation 5). It is a sum over tokens, so no
+    split changes its step.
+    """
 
     def over_tokens(
         self, logits: Tensor, load: Tensor, dropped: Tensor, scores: Literal["softmax", "sigmoid"]

@@ -66,8 +66,8 @@ class TokenizerConfig(Config):
     names get their role: <|endoftext|>, </s> and [SEP] end, <s> and [CLS] begin, <pad> and [PAD] fill up."""
 
     sentinels: int = Field(default=0, ge=0, le=1000)
-    """The number of tokens <extra_id_0>, <extra_id_1>, ... at the end of the vocabulary, the first of them last (T5: 100):
-    what stands for spans cut out of a text. They count in vocab_size."""
+    """The number of tokens <extra_id_0>, <extra_id_1>, ... at the end of the vocabulary, the first of them last (T5:
+    100): what stands for spans cut out of a text. They count in vocab_size."""
 
     chat_template: str | None = None
     """The word chatml, which brings its two special tokens, or the source of a Jinja template; None for a model that

@@ -18,10 +18,10 @@ from lmworks.training.settings import TrainingConfig
 
 @contextmanager
 def fast_blocks(network: Network, config: TrainingConfig, rehearse: Callable[[], None]) -> Iterator[None]:
-    """Run blocks in the fastest way that covers them, compiled where `config.compile` says so; `rehearse` runs once then,
-    so that no step waits for the compiler.
+    """Run blocks in the fastest way that covers them, compiled where `config.compile` says so.
 
-    One block is compiled and used for all: they differ in nothing but their weights. ConfigError without a compiler.
+    Then `rehearse` runs once, so that no step waits for the compiler. One block is compiled and used for all, as they
+    differ only in their weights. ConfigError without a compiler.
     """
     if not hasattr(network, "run_block"):  # a recurrent network, whose cells are the library's own
         if config.compile:
@@ -32,8 +32,8 @@ def fast_blocks(network: Network, config: TrainingConfig, rehearse: Callable[[],
         return
     if config.compile and network.config.experts is not None:
         raise ConfigError(
-            "training.compile does not go with experts: how many rows each of them gets changes from step to step, and each "
-            "number would be compiled anew; set training.compile = false"
+            "training.compile does not go with experts: how many rows each of them gets changes from step to step, and "
+            "each number would be compiled anew; set training.compile = false"
         )
     before = network.run_block
     choose_blocks(network, config.recompute)

@@ -1,7 +1,7 @@
 """Checkpoints: what a run needs to go on as if it had never stopped; whole or not there.
 
-Safetensors and JSON; or, where each rank holds a part of every matrix, torch's distributed checkpoint, to which each rank
-writes its part. Either is read by any number of ranks, however they share the network.
+Safetensors and JSON; or, where each rank holds a part of every matrix, torch's distributed checkpoint, to which each
+rank writes its part. Either is read by any number of ranks, however they share the network.
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ class State(Config):
     best: float | None = None
     """The lowest validation loss."""
     best_step: int = 0
-    """The step behind which it was measured."""
+    """The step after which it was measured."""
     waited: int = 0
     """Validations since then."""
     diverged: bool = False
-    """Its validation, or the step behind it, gave no number."""
+    """Its validation, or the step after it, gave no finite number."""
 
 
 def save_checkpoint(

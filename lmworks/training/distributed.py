@@ -1,8 +1,9 @@
 """Several processes as one run: gloo between CPUs, NCCL between GPUs, started by torchrun.
 
-`training.distribution` says what each process holds: the whole network (DDP, Li et al. 2020, https://arxiv.org/abs/2006.15704)
-or a part of every matrix (FSDP2: torch's `fully_shard`; Zhao et al. 2023, https://arxiv.org/abs/2304.11277). Either way a step
-is the one that one process would make of the same rows: its loss is the mean over all tokens of all ranks.
+`training.distribution` says what each process holds: the whole network (DDP, Li et al. 2020,
+https://arxiv.org/abs/2006.15704) or a part of every matrix (FSDP2: torch's `fully_shard`; Zhao et al. 2023,
+https://arxiv.org/abs/2304.11277). Either way a step is the one that one process would make of the same rows: its loss
+is the mean over all tokens of all ranks.
 """
 
 from __future__ import annotations
@@ -65,8 +66,8 @@ def connected() -> Iterator[Ranks]:
         if not isinstance(error, dist.DistError) and "gloo" not in str(error).lower():
             raise
         raise LmworksError(
-            f"rank {ranks.rank} of {ranks.size} ends because another one is gone (killed, or its own sentence says why); "
-            "what was saved before is whole: go on with the same command and --resume"
+            f"rank {ranks.rank} of {ranks.size} ends because another one is gone (killed, or its own sentence says "
+            "why); what was saved before is whole: go on with the same command and --resume"
         ) from error
     finally:
         if ours:
@@ -99,7 +100,8 @@ class Processes(Ranks):
                 if first.get(name) != other.get(name):
                     raise ConfigError(
                         f"the processes of this run disagree: {name} is {first.get(name)!r} on rank 0 and "
-                        f"{other.get(name)!r} on rank {rank}; start all of them with the same recipe, text, folder and code"
+                        f"{other.get(name)!r} on rank {rank}; start all of them with the same recipe, text, folder and "
+                        "code"
                     )
 
     def same(self, value: T) -> T:
@@ -125,13 +127,14 @@ class Processes(Ranks):
         rows = config.rows * config.accumulate
         if rows % self.size:
             raise ConfigError(
-                f"a step has {rows} rows (training.rows {config.rows} x training.accumulate {config.accumulate}), which "
-                f"{self.size} processes cannot share evenly; change one of the two, or start as many processes as divide {rows}"
+                f"a step has {rows} rows (training.rows {config.rows} x training.accumulate {config.accumulate}), "
+                f"which {self.size} processes cannot share evenly; change one of the two, or start as many processes "
+                f"as divide {rows}"
             )
         if config.compile and config.distribution == "fsdp":
             raise ConfigError(
-                "training.compile does not go with training.distribution = 'fsdp': a compiled block would not fetch its "
-                "weights; set training.compile = false, or take ddp"
+                "training.compile does not go with training.distribution = 'fsdp': a compiled block would not fetch "
+                "its weights; set training.compile = false, or take ddp"
             )
 
     def micro_batches(self, config: TrainingConfig) -> int:
@@ -182,7 +185,7 @@ class Processes(Ranks):
             buffer.copy_(moved)
 
     def loss(self, objective: Objective, network: Network, batch: Batch, *, last: bool) -> Loss:
-        """See Ranks; gradients are exchanged behind the last micro-batch alone where each rank holds all of them."""
+        """See Ranks; gradients are exchanged only after the last micro-batch where each rank holds all of them."""
         if self._replicas is None:
             return objective(network, batch)
         self._replicas.require_backward_grad_sync = last
@@ -233,7 +236,7 @@ def _replicas(module: _Through) -> DistributedDataParallel:
             init_sync=False,
             broadcast_buffers=False,
             gradient_as_bucket_view=True,
-            find_unused_parameters=True,  # or ranks would part without a word behind what a loss leaves out
+            find_unused_parameters=True,  # or ranks would part silently after what a loss leaves out
         )
 
 

@@ -1,4 +1,4 @@
-"""What the experts of a step were sent, over all its micro-batches and ranks: for the log, and for the routers' biases."""
+"""How many tokens a step sends to each expert, over all micro-batches and ranks: for the log and routers' biases."""
 
 from __future__ import annotations
 

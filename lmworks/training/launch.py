@@ -1,4 +1,4 @@
-"""Several processes of one command on this machine, as torchrun starts them but with no more to say than one process has.
+"""Several processes of one command on this machine, as torchrun starts them, printing no more than one would.
 
     sys.exit(launch(2, ["train", "python-reference"]))
 
@@ -25,10 +25,10 @@ MOST = 1024
 
 
 def launch(processes: int, arguments: Sequence[str]) -> int:
-    """Run `lmworks ARGUMENTS` in so many processes and wait for all; the exit code of the first that failed, or 0.
+    """Run `lmworks ARGUMENTS` in a number of processes and wait for all; the exit code of the first that failed, or 0.
 
-    Rank 0 speaks for all: an error of one is everybody's. Only where rank 0 could say nothing is shown what the others wrote. Ctrl-C and
-    SIGTERM are handed on to all. ConfigError for a number of processes that makes no sense.
+    Rank 0 speaks for all, as an error of one is everybody's; what the others wrote is shown only where rank 0 could not
+    say anything. Ctrl-C and SIGTERM are handed on to all. ConfigError for a number of processes that makes no sense.
     """
     if not 1 <= processes <= MOST:
         raise ConfigError(f"--processes is {processes}; give a number from 1 to {MOST:,}")

@@ -60,7 +60,7 @@ class TrainingResult:
     losses: list[float]
     """Nats per token of each step that this process made."""
     validation: list[tuple[int, float]] = field(default_factory=list)
-    """Steps done and the validation loss behind them, as this process measured it."""
+    """Steps done and the validation loss after them, as this process measured it."""
     best_step: int | None = None
     """The step whose parameters the network was given back, where patience stopped the run."""
     skipped: int = 0
@@ -90,7 +90,8 @@ def train(
         raise DataError("there is nothing to train on: no row of text is left after packing")
     if not trainable(network):
         raise ConfigError(
-            "nothing of the network can be trained: all its weights are frozen; call network.requires_grad_(True), or unfreeze an adapter's "
+            "nothing of the network can be trained: all its weights are frozen; call network.requires_grad_(True), or "
+            "unfreeze an adapter's "
             "alone (lora_layers)"
         )
     ranks.check(config)
@@ -176,12 +177,12 @@ class _Run:
         return self.state.step / self.steps
 
     def to_the_end(self, source: Iterator[Batch], log: RunLog, track: Tracker, stop_asked: Callable[[], bool]) -> None:
-        """Step by step; raises Stopped behind a step when it is asked to."""
+        """Step by step; raises Stopped after a step when it is asked to."""
         total, unit = self._left()
         each = total / max(
             (self.steps or 0) - self.state.step, 1
         )  # as batches pad their rows, each has another number of tokens
-        if self.over and not self.stopped_early:  # it ended behind the checkpoint of its last step
+        if self.over and not self.stopped_early:  # it ended after the checkpoint of its last step
             self._validate_where_due(log, track)
         with progress.task("training", total, unit) as advance:
             while not self.over:
@@ -265,12 +266,13 @@ class _Run:
             )
 
     def _diverged(self, how: str) -> DivergedError:
-        """What to raise where a number is none any more, with the state before it saved."""
+        """What to raise where a loss or gradient is not finite, with the state before it saved."""
         self.state = self.state.but(diverged=True)
         self.save("checkpoint")
         return DivergedError(
-            f"{how}; the parameters of step {self.state.step} are in {self.folder / 'checkpoint'}. Start afresh with a lower "
-            f"rate, --set training.learning_rate={self.config.learning_rate / 3:.1g} (this run moves aside), or look at the "
+            f"{how}; the parameters of step {self.state.step} are in {self.folder / 'checkpoint'}. Start afresh with a "
+            f"lower rate, --set training.learning_rate={self.config.learning_rate / 3:.1g} (this run moves aside), or "
+            "look at the "
             "text that it broke on"
         )
 
@@ -358,7 +360,7 @@ def row_seed(seed: int, epoch: int, place: int) -> int:
 
 @contextmanager
 def _polite_stop() -> Iterator[Callable[[], bool]]:
-    """Ctrl-C and SIGTERM ask the loop to stop behind the step it is in; a second Ctrl-C stops at once."""
+    """Ctrl-C and SIGTERM ask the loop to stop after the step it is in; a second Ctrl-C stops at once."""
     asked = threading.Event()
     if threading.current_thread() is not threading.main_thread():  # signals reach the main thread alone
         yield asked.is_set

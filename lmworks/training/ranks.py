@@ -42,7 +42,7 @@ class Ranks:
         return self.rank == 0
 
     def together(self, work: Callable[[], T]) -> T:
-        """What `work` gives on this rank; where it raises an LmworksError on any rank, that is raised on all of them."""
+        """What `work` gives on this rank; an LmworksError that it raises on any rank is raised on all of them."""
         return work()
 
     def first_alone(self, work: Callable[[], T]) -> T | None:
@@ -69,15 +69,17 @@ class Ranks:
         torch.manual_seed(seed + self.rank)
 
     def check(self, config: TrainingConfig) -> None:
-        """ConfigError where so many processes cannot make this run."""
+        """ConfigError where this number of processes cannot make this run."""
 
     def micro_batches(self, config: TrainingConfig) -> int:
         """How many of a step's micro-batches it takes part in."""
         return config.accumulate
 
     def share(self, config: TrainingConfig, micro_batches: Iterable[Places]) -> Iterator[tuple[int, list[int], bool]]:
-        """Its part of each micro-batch, given all of them from the beginning of a step on; False where the part is empty
-        and a row stands in for it, whose loss must not count."""
+        """Its part of each micro-batch, given all of them from the beginning of a step on.
+
+        False where the part is empty and a row stands in for it, whose loss must not count.
+        """
         return ((epoch, places, True) for epoch, places in micro_batches)
 
     @contextmanager
@@ -90,7 +92,7 @@ class Ranks:
         return objective(network, batch)
 
     def backward(self, share: Tensor) -> None:
-        """Add a share of the step's mean loss to the gradients; behind the last they are those of all ranks' shares."""
+        """Add a share of the step's mean loss to the gradients; after the last they are those of all ranks' shares."""
         share.backward()
 
     def measured(self, measure: Callable[[Network], float], network: Network) -> float:

@@ -3,7 +3,8 @@
     curve = find_rate(network, CausalLM(), rows, TrainingConfig(rows=16))
     curve.suggestion
 
-Source: Smith 2015, Cyclical Learning Rates, https://arxiv.org/abs/1506.01186, section 3.3; the steepest place is what fastai suggests.
+Source: Smith 2015, Cyclical Learning Rates, https://arxiv.org/abs/1506.01186, section 3.3; fastai suggests the steepest
+place.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from lmworks.training.step import take_step
 SMOOTHING = 0.9
 """What each step's average keeps of the one before."""
 TOO_HIGH = 1.5
-"""The test ends where the smoothed loss is this many times its lowest, or is no number any more."""
+"""The test ends where the smoothed loss is this many times its lowest, or is not finite."""
 
 
 @dataclass(frozen=True)

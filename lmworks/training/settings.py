@@ -52,10 +52,11 @@ class TrainingConfig(PartSettings):
     """Share of the run in which the learning rate rises from zero."""
 
     schedule: Literal["cosine", "linear", "warmup-stable-decay", "constant"] = "cosine"
-    """How the learning rate falls after the warm-up: along a half wave, evenly, evenly in the last `decay` of the run, or not."""
+    """How the learning rate falls after the warm-up: along a half wave, evenly, evenly in the last `decay` of the run,
+    or not."""
 
     decay: float = Field(default=0.2, gt=0, le=1)
-    """warmup-stable-decay: share of the run behind the warm-up in which the rate falls."""
+    """warmup-stable-decay: share of the run after the warm-up in which the rate falls."""
 
     final: float = Field(default=0.1, ge=0, le=1)
     """The last learning rate as a share of the highest."""
@@ -73,8 +74,8 @@ class TrainingConfig(PartSettings):
     """Compile the blocks first (torch.compile): 10 to 20 s, then about a quarter faster on a CPU (docs/log.md)."""
 
     distribution: Literal["ddp", "fsdp"] = "ddp"
-    """How the processes that torchrun started share the work of `lmworks train`; one process is not concerned. ddp: each
-    holds the whole network; fsdp: each holds a part of every matrix, its gradient and its moments. The steps are the same."""
+    """How processes that torchrun started share the work of `lmworks train`. ddp: each holds the whole network; fsdp:
+    each holds a part of every matrix, its gradient and its moments. The steps are the same."""
 
     skip_spikes: float | None = Field(default=None, gt=1)
     """Leave out a step whose gradient is this many times longer than those of late; None to take every step."""
@@ -86,8 +87,8 @@ class TrainingConfig(PartSettings):
     """Stop after this many validations without a new best, and go back to the best; None to go on to the end."""
 
     tensorboard: bool = False
-    """Write TensorBoard events (extra `track`); when the run is done they lie in `<out>.tensorboard`. An MLflow server is
-    used where MLFLOW_TRACKING_URI is set."""
+    """Write TensorBoard events (extra `track`), which a finished run leaves in `<out>.tensorboard`. An MLflow server
+    is used where MLFLOW_TRACKING_URI is set."""
 
     checkpoint_every: int = Field(default=50, gt=0)
     """Steps between checkpoints."""
@@ -103,7 +104,8 @@ class TrainingConfig(PartSettings):
             )
         if self.steps is not None and self.max_seconds is not None:
             raise ConfigError(
-                "{at}steps and {at}max_seconds contradict each other; give one of them (none takes a setting away: --set training.max_seconds=none)"
+                "{at}steps and {at}max_seconds contradict each other; give one of them (none takes a setting away: "
+                "--set training.max_seconds=none)"
             )
         if self.patience is not None and self.evaluate_every is None:
             raise ConfigError("{at}patience counts validations, and {at}evaluate_every does not ask for any")
@@ -137,7 +139,7 @@ class TrainingConfig(PartSettings):
         return self._falling((done - self.warmup) / (1 - self.warmup))
 
     def _falling(self, done: float) -> float:
-        """The same when a share `done` of the run behind the warm-up is over."""
+        """The same when a share `done` of the run after the warm-up is over."""
         left = {
             "cosine": 0.5 * (1 + math.cos(math.pi * done)),
             "linear": 1 - done,

@@ -43,7 +43,7 @@ def first_row(tensor: Tensor) -> int:
 
 
 def rows_here(given: Tensor, like: Tensor) -> Tensor:
-    """Of a whole tensor, the rows that `like` holds here, laid out as `like` is; one that is laid out so already is kept."""
+    """Of a whole tensor, the rows that `like` holds here, laid out as `like` is; a tensor laid out so is kept."""
     if not sharded(like) or sharded(given):
         return given
     first = first_row(like)
@@ -81,7 +81,7 @@ KNOWN = {
     "pathlib": {"PosixPath", "WindowsPath"},
     "torch": {"Size", "float32", "float64", "bfloat16", "float16", "int64", "int32", "uint8", "bool"},
 }
-"""What the pickle of a checkpoint's metadata may name, by module (None: its classes): whatever else it names could be code."""
+"""What the pickle of a checkpoint's metadata may name, by module (None: its classes); anything else could be code."""
 
 
 class _Unpickler(pickle.Unpickler):

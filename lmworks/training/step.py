@@ -21,7 +21,7 @@ from lmworks.training.sharding import whole
 
 
 class DivergedError(LmworksError):
-    """The loss or the gradient is not a number any more."""
+    """The loss or the gradient is no longer a finite number."""
 
 
 @dataclass(frozen=True)

@@ -21,8 +21,11 @@ NOT_FIGURES = ("step", "skipped", "expert_load")
 
 @contextmanager
 def tracker(config: TrainingConfig, run: Path | None) -> Iterator[Tracker]:
-    """None for `run` where another process does it. TensorBoard events in `run`/tensorboard where `config.tensorboard` asks for them; an MLflow run where the
-    environment names a server (MLFLOW_TRACKING_URI). LmworksError where the package for it is missing (extra `track`)."""
+    """What takes the figures of a run; `run` is None in a process that writes none.
+
+    TensorBoard events go to `run`/tensorboard where `config.tensorboard` asks for them, and to an MLflow server where
+    MLFLOW_TRACKING_URI names one. LmworksError where the package for it is missing (extra `track`).
+    """
     sinks: list[Tracker] = []
     with ExitStack() as stack:
         if run is not None and config.tensorboard:
@@ -50,8 +53,8 @@ def tracker(config: TrainingConfig, run: Path | None) -> Iterator[Tracker]:
 
 @contextmanager
 def _to_mlflow(config: TrainingConfig, run: Path, address: str) -> Iterator[Tracker]:
-    """Figures to a server. One that is not there ends the run before its first step; one that fails later does not: hours of
-    training hang on no figure."""
+    """Figures to a server. One that is not there ends the run before its first step; one that fails later does not, as
+    hours of training must not depend on a figure."""
     mlflow = require("mlflow", "track")
     failure: type[Exception] = mlflow.exceptions.MlflowException
     where, status, working = f"the MLflow server at {address.rpartition('@')[2]}", "FAILED", True  # no password
@@ -73,7 +76,8 @@ def _to_mlflow(config: TrainingConfig, run: Path, address: str) -> Iterator[Trac
             mlflow.log_params(config.model_dump(mode="json"))
         except failure as error:
             raise LmworksError(
-                f"{where} takes no run ({_first_line(error)}); start it, or set MLFLOW_TRACKING_URI otherwise or not at all"
+                f"{where} takes no run ({_first_line(error)}); start it, or set MLFLOW_TRACKING_URI otherwise or not "
+                "at all"
             ) from None
         yield track
         status = "FINISHED"

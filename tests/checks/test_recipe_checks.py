@@ -102,7 +102,7 @@ VARIANTS = {
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_a_sound_recipe_passes_and_leaves_nothing_behind(variant: str, here: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_sound_recipe_passes_and_leaves_no_files(variant: str, here: Path, monkeypatch: pytest.MonkeyPatch):
     changes = VARIANTS[variant]
     if variant == "by the clock":
         (here / "mine.toml").write_text(SOUND.replace("steps = 20", "max_seconds = 3"))
@@ -210,7 +210,7 @@ def test_24_norms_that_decay(trial: Trial, monkeypatch: pytest.MonkeyPatch):
     def everything(parameters: dict[str, nn.Parameter], config: Any) -> list[dict[str, Any]]:
         return [{"params": list(parameters.values()), "names": list(parameters), "weight_decay": 0.1, "highest": 1.0}]
 
-    monkeypatch.setattr(optimiser, "groups", everything)
+    monkeypatch.setattr("lmworks.training.optimisers.adamw.groups", everything)
     failed(recipes.decay(trial), "what decays and matrices differ at")
 
 

@@ -66,16 +66,16 @@ def test_padding_is_no_part_of_a_mean():
     assert pooled(hidden, mask, Pooling(mode="last", normalise=False)).tolist() == [[3.0, 4.0]]
 
 
-def test_a_text_that_is_too_long_is_named_or_cut_before_what_stands_behind(encoder: LanguageModel):
+def test_a_text_that_is_too_long_is_named_or_cut_before_what_stands_after(encoder: LanguageModel):
     long = Pooling(longest=5, normalise=False)
     with pytest.raises(DataError, match=r"'abcdefgh'\.\.\. has 8 tokens and the model reads 5; split it"):
-        embed(encoder.network, encoder.tokenizer, ["abcdefgh"], long)
-    cut = embed(encoder.network, encoder.tokenizer, ["abcdefgh"], long, cut=True)
+        embed(encoder.runner, encoder.tokenizer, ["abcdefgh"], long)
+    cut = embed(encoder.runner, encoder.tokenizer, ["abcdefgh"], long, cut=True)
     torch.testing.assert_close(cut, encoder.embed(["abcde"], pooling=Pooling(normalise=False)))
 
 
 def test_a_text_may_be_given_as_its_tokens(encoder: LanguageModel):
-    """Read as they are; where they are cut, what the tokenizer puts behind a text stays if it is there."""
+    """Read as they are; where they are cut, what the tokenizer puts after a text stays if it is there."""
     tokenizer = encoder.tokenizer
     torch.testing.assert_close(encoder.embed([tokenizer.encode("a cat"), "a dog"]), encoder.embed(["a cat", "a dog"]))
     for wrong in (-1, 10**6):

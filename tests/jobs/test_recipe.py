@@ -88,10 +88,10 @@ def test_a_recipe_that_is_not_there_or_not_toml_is_one_sentence(tmp_path: Path):
 
 def test_a_recipe_holds_the_table_of_its_method_alone():
     """Those of the others say nothing; one with their defaults, as adapt.toml has, does no harm."""
-    assert set(METHODS) >= {"full", "lora"} and Recipe().settings == LoRAConfig()
+    assert set(METHODS) >= {"full", "lora"} and Recipe().chosen.settings == LoRAConfig()
     assert list(Recipe(lora={"rank": 3}).model_dump())[:2] == ["method", "lora"]
     full = Recipe.read("adapt", ["method=full"])
-    assert full.settings == METHODS["full"].settings() and "lora" not in full.model_dump()
+    assert full.chosen.settings == METHODS["full"].settings() and "lora" not in full.model_dump()
     assert Recipe(**full.model_dump(mode="json")) == full and Recipe.read("full").method == "full"
     assert all(f"{name}: {method.summary}" in Recipe.explain()["method"] for name, method in METHODS.items())
 

@@ -67,7 +67,8 @@ def test_it_agrees_with_float32(smollm2_path: Path):
         difference.append(nll[0] - nll[1])
         print(
             f"top-1 {same[-1].mean():.4f}  KL {divergence[-1].mean():.5f}  perplexity "
-            f"{nll[0].mean().exp():.3f}, float32 {nll[1].mean().exp():.3f} ({100 * difference[-1].mean().expm1():+.3f} %)"
+            f"{nll[0].mean().exp():.3f}, float32 {nll[1].mean().exp():.3f} "
+            f"({100 * difference[-1].mean().expm1():+.3f} %)"
         )
     moved = torch.cat(difference)
     error = float(moved.std() / len(moved) ** 0.5)
@@ -106,7 +107,8 @@ def test_a_hundred_greedy_answers_are_those_of_float32_but_where_two_tokens_are_
     gaps = torch.stack([(best - chosen)[row, parts[row].argmax()] for row in range(RUNS) if parts[row].any()])
     spread = float((moved - moved.mean(-1, keepdim=True)).std())
     print(
-        f"{len(first)} of {RUNS} runs part, after {sum(first) / len(first):.0f} tokens on average of {NEW}; there float32's "
+        f"{len(first)} of {RUNS} runs part, after {sum(first) / len(first):.0f} tokens on average of {NEW}; "
+        f"there float32's "
         f"logits are apart by {gaps.median():.3f}, at most {gaps.max():.3f}; rounding moves a logit by {spread:.3f}"
     )
     assert gaps.max() < 8 * spread

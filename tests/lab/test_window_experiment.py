@@ -37,7 +37,7 @@ def test_only_a_window_that_holds_the_fact_can_tell_it(model: LanguageModel, mon
     """A network that says what follows the same beginning in the tokens that it sees tells what its window holds."""
     seen: list[int] = []
 
-    def hidden(tokens):
+    def hidden(tokens, mask=None, cache=None):
         seen[:] = tokens[0].tolist()
         return torch.zeros(1, len(seen), 4)
 

@@ -39,7 +39,7 @@ def test_loss_and_both_gradients_equal_pytorchs(count: int):
     hidden, head, labels = rows(count)
     ours, theirs = cross_entropy(hidden, head, labels), reference(hidden, head, labels)
     torch.testing.assert_close(ours, theirs, **CLOSE)
-    # A factor behind the loss reaches the gradients, which were made before it was known.
+    # A factor on the loss reaches the gradients, which were made before it was known.
     wanted = torch.autograd.grad(0.3 * theirs, (hidden, head))
     made = torch.autograd.grad(0.3 * ours, (hidden, head))
     for one, other in zip(made, wanted, strict=True):

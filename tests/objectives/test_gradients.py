@@ -1,4 +1,4 @@
-"""Gradients that are looked at are those of training, by layer, part and hook point, and nothing is left behind."""
+"""Gradients that are looked at are those of training, by layer, part and hook point, and leave no trace."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_a_step_along_an_activations_gradient_changes_the_loss_as_it_says(path: 
     assert (loss(step) - loss(-step)) / (2 * step) == pytest.approx(float(gradient.square().sum()), rel=0.02)
 
 
-def test_the_gradient_before_a_block_is_that_behind_it_through_the_blocks_jacobian():
+def test_the_gradient_before_a_block_is_that_after_it_through_the_blocks_jacobian():
     network, given = tiny.network(), batch()
     found = activation_gradients(network, CausalLM(), given, ["blocks.1.residual_in", "blocks.1.residual_out"])
     span = blocks_at(network, given.tokens, 1)

@@ -22,7 +22,7 @@ from lmworks.tokens.words import begins_a_word
 
 
 def long_rows(count: int = 64, size: int = 120) -> Batch:
-    """Rows of ordinary tokens between [CLS] and [SEP], with padding behind some of them."""
+    """Rows of ordinary tokens between [CLS] and [SEP], with padding after some of them."""
     ordinary = [number for number in range(tokenizer().vocab_size) if number not in tokenizer().special]
     draw = np.random.default_rng(1)
     start, end = tokenizer().document_start, tokenizer().document_end
@@ -151,8 +151,8 @@ def test_a_tokenizer_without_a_mask_or_words_is_refused():
 
 
 def test_loss_and_gradients_equal_transformers(tmp_path: Path):
-    """BertForPreTraining with the same masked input: the masked loss, the next-sentence loss, and every gradient of their
-    sum; the folder that is written is what transformers reads."""
+    """BertForPreTraining with the same masked input: the masked loss, the next-sentence loss, and every gradient of
+    their sum; the folder that is written is what transformers reads."""
     transformers = pytest.importorskip("transformers", reason="pip install 'lmworks[dev]'")
     network = bert().requires_grad_(True)
     write_network(tmp_path, network)

@@ -1,4 +1,4 @@
-"""Sequence to sequence and classification: their losses against transformers', any split of a step, what they refuse."""
+"""Sequence to sequence and classification: losses against transformers', any split of a step, what they refuse."""
 
 from __future__ import annotations
 

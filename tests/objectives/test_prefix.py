@@ -1,4 +1,4 @@
-"""A prefix that all of its document sees: against a written-out mask, and what carries loss behind it."""
+"""A prefix that all of its document sees: against a written-out mask, and what carries loss after it."""
 
 from __future__ import annotations
 
@@ -34,15 +34,15 @@ def test_a_prefix_is_seen_as_written_out(window: int | None):
 
 
 def test_the_network_reads_a_prefix_from_both_sides():
-    """A change within the prefix is seen before it, a change behind it is not; without any prefix all is causal."""
+    """A change within the prefix is seen before it, a change after it is not; without any prefix all is causal."""
     model, tokens = tiny.network(), tiny.text(1, 12)
     prefix = torch.arange(12)[None] < 5
     plain = model(tokens, prefix=prefix)
-    inside, behind = tokens.clone(), tokens.clone()
+    inside, after = tokens.clone(), tokens.clone()
     inside[0, 4] = (inside[0, 4] + 1) % 96
-    behind[0, 8] = (behind[0, 8] + 1) % 96
+    after[0, 8] = (after[0, 8] + 1) % 96
     assert (model(inside, prefix=prefix)[0, 0] - plain[0, 0]).abs().max() > 1e-3
-    assert torch.equal(model(behind, prefix=prefix)[0, :8], plain[0, :8])
+    assert torch.equal(model(after, prefix=prefix)[0, :8], plain[0, :8])
     none = torch.zeros_like(prefix)
     assert torch.equal(model(tokens, prefix=none), model(tokens))
     model.attention_kernel = "explicit"
@@ -76,7 +76,7 @@ def test_rows_that_say_their_prefix_keep_it():
 
 
 def test_a_window_of_a_stream_keeps_the_label_of_its_last_token():
-    """The token behind the window is predicted too, and a prefix is never all of a window."""
+    """The token after the window is predicted too, and a prefix is never all of a window."""
     whole = torch.arange(9).expand(2, -1)
     positions, documents = torch.arange(8).expand(2, -1), torch.zeros(2, 8, dtype=torch.long)
     batch = Batch(whole[:, :-1], whole[:, 1:], positions, documents)
@@ -103,8 +103,8 @@ def test_any_split_gives_the_same_gradient_and_an_empty_prefix_is_causal():
 
 @pytest.mark.parametrize("recompute", [False, True], ids=["", "recomputing"])
 def test_training_sees_the_prefix_in_whatever_way_its_blocks_run(recompute: bool):
-    """The hand-written block knows causality alone, so that a prefix must take the plain one. Two layers: in one, what a prefix
-    sees behind it reaches no token that carries loss."""
+    """The hand-written block knows only causality, so a prefix must take the plain one. Two layers: with one, what a
+    prefix's tokens see after themselves reaches no token that carries loss."""
     batch = PrefixLM().prepare(stack(rows()), list(range(7)))
     plain, fast = tiny.network(), tiny.network()
     assert choose_blocks(fast.train(), recompute) == "fused"

@@ -148,7 +148,7 @@ def test_the_balance_of_two_micro_batches_is_the_mean_of_theirs_by_tokens():
 @pytest.mark.parametrize(
     "objective", [ALL, CausalLM() + (LoadBalance(0.3) + RouterZLoss(0.05)), CausalLM() + L2(0.0) + LoadBalance(0.3)]
 )
-def test_they_add_wherever_they_stand_behind_the_pass(objective: Objective):
+def test_they_add_up_at_any_place_after_the_pass(objective: Objective):
     model, batch = network(), packed()
     loss = objective(model, batch)
     assert loss.counts == objective.counts(batch)

@@ -66,7 +66,7 @@ def fused(network: Network, recompute: bool = False) -> Network:
 
 
 def took_the_fast_way(network: Network, batch: Batch | None = None) -> bool:
-    """Which backward stands behind the last block's output."""
+    """Which backward the last block's output comes from."""
     batch = batch or packed((20,))
     seen = []
     run = network.run_block

@@ -20,7 +20,7 @@ def write(path: Path, numbers: range, resume_at: int | None = None) -> None:
             log.write(step=number, loss=1.0)
 
 
-def test_a_resumed_log_drops_the_lines_behind_the_step_and_keeps_the_first(tmp_path: Path):
+def test_a_resumed_log_drops_the_lines_after_the_step_and_keeps_the_first(tmp_path: Path):
     path = tmp_path / "run" / "log.jsonl"
     write(path, range(6))
     write(path, range(4, 8), resume_at=4)

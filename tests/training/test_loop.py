@@ -1,4 +1,4 @@
-"""The loop: runs that end well, and runs that end badly and leave something whole behind."""
+"""The loop: runs that end well, and runs that end badly and leave something whole."""
 
 from __future__ import annotations
 
@@ -280,7 +280,7 @@ def test_a_run_that_was_over_when_it_was_killed_still_goes_back_to_its_best(tmp_
 
 @pytest.mark.parametrize("patience", [None, 1, 20])
 def test_a_validation_that_fails_at_the_end_takes_no_training_with_it(patience: int | None, tmp_path: Path):
-    """Long runs have no checkpoint behind their last step but this one."""
+    """Long runs have no checkpoint after their last step but this one."""
 
     def figures(last: float | None) -> Callable[[Network], float]:
         left = iter([3.0, 1.0, last])

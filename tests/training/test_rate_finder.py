@@ -1,4 +1,4 @@
-"""The range test: rates rise evenly by their logarithm, the loss falls and rises again, and the suggestion lies where it falls."""
+"""The range test: rates rise evenly by their logarithm, and the suggestion lies where the loss falls."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ def test_without_being_asked_nothing_is_written(tmp_path: Path, monkeypatch: pyt
 
 
 class Kept(BaseHTTPRequestHandler):
-    """The part of MLflow's REST interface that a run needs; it keeps what it is sent, and answers no more after `most` figures."""
+    """MLflow's REST interface as a run needs it: keeps what it is sent, answers nothing after `most` figures."""
 
     most = 10**9
 

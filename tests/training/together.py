@@ -1,4 +1,4 @@
-"""Two processes (gloo) that do the same: started from a server that has imported everything, with torchrun's environment."""
+"""Two processes (gloo) that do the same, started with torchrun's environment from a server that has all imports."""
 
 from __future__ import annotations
 

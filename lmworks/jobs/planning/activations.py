@@ -95,7 +95,7 @@ class Shape:
 
     @property
     def rounded_patterns(self) -> int:
-        """Bytes that the formula keeps to mix values: its patterns in the activations' type and, with dropout, its mask."""
+        """Bytes that the formula keeps to mix values: patterns in the activations' type and, with dropout, its mask."""
         return self.patterns * self.value * (2 if self.config.dropout else 1)
 
     @property
@@ -121,12 +121,12 @@ def block_inside(shape: Shape) -> float:
         _norm(shape, shape.config.dim)
         + _linear_inputs(shape).get("attention.qkv", 0)
         + _attention(shape)
-        + behind_attention(shape)
+        + after_attention(shape)
     )
 
 
-def behind_attention(shape: Shape) -> float:
-    """What of it comes behind attention's mixing, and so is free again when the backward has come there."""
+def after_attention(shape: Shape) -> float:
+    """What of it comes after attention's mixing, and so is free again when the backward reaches attention."""
     config = shape.config
     dropped = 2 * shape.of(config.dim) if config.dropout else 0
     sorted_rows = shape.of(
@@ -248,7 +248,7 @@ def _adapters(shape: Shape) -> dict[str, tuple[int, int]]:
 
 
 def adapter_copies(shape: Shape) -> float:
-    """The copies of adapters in the blocks' type that each fused layer keeps; B of joined projections is block-diagonal."""
+    """Copies of adapters in the blocks' type that each fused layer keeps; B of joined projections is block-diagonal."""
     if shape.lora is None or not shape.fused:
         return 0.0
     network = add_lora(single_block(shape.config), shape.lora.but(rank=1))

@@ -1,7 +1,8 @@
 """Floating-point operations: of products only, a multiplication and an addition each, as papers count them.
 
-Every weight of a matrix costs 2 for each token going forward and 4 going back (Kaplan et al. 2020, section 2.1, gives
-the 6 N D of it; of experts those that a token is sent to); attention costs two products over the keys that each query sees, which that rule leaves out.
+Every weight of a matrix costs 2 for each token going forward and 4 going back (the 6 N D of Kaplan et al. 2020, section
+2.1); of experts, those that a token is sent to are counted. Attention costs two products over the keys that each query
+sees, which that rule leaves out.
 """
 
 from __future__ import annotations
@@ -33,8 +34,11 @@ class Flops:
 
 
 def forward_flops(config: ModelConfig, parameters: Parameters, seq: int, row: FullRow | None = None) -> Flops:
-    """Of one sequence of `seq` tokens, each seeing what its arrangement shows it (a decoder's all tokens before it, or its
-    window) and predicted from; a `row` says what else stands beside the tokens, and how many are predicted."""
+    """Of one sequence of `seq` tokens, each of which sees what its arrangement shows it (in a decoder all tokens before
+    it, or its window) and is predicted from.
+
+    A `row` says what else the network reads beside the tokens, and how many are predicted.
+    """
     row = row or FullRow(seq, seq if config.arrangement == "encoder-decoder" else 0, seq)
     seen = _keys_of(config, row.tokens) + config.layers * float(row.tokens * row.source)
     seen += _keys_of(config.encoder(), row.source) if row.source else 0.0
@@ -88,8 +92,10 @@ def _keys_of(config: ModelConfig, seq: int) -> float:
 
 
 def _keys_seen(seq: int, window: int | None, causal: bool = True) -> float:
-    """Keys that all queries of a sequence see together: 1 + 2 + ... + seq, or no more than the window each; not causal, those
-    behind a query too."""
+    """Keys that all queries of a sequence see together: 1 + 2 + ... + seq, or no more than the window each.
+
+    Where attention is not causal, those after a query count too.
+    """
     full = min(seq, window or seq)
     back = full * (full + 1) / 2 + (seq - full) * full
     return back if causal else 2 * back - seq

@@ -1,8 +1,9 @@
 """Memory of a step that is followed operation by operation, on tensors that have shapes and no values.
 
-The network runs forward and back as it would, on PyTorch's fake tensors: nothing is computed and nothing is held, but every
-tensor comes and goes when the real one would. So it is for encoders, encoder-decoders and whatever other network
-`lmworks.jobs.planning.activations` has no sum for. Equal to the byte to what is alive in a real step (tests/planning).
+The network runs forward and back as it would, on PyTorch's fake tensors: nothing is computed and nothing is held, but
+every tensor comes and goes when the real one would. This plans encoders, encoder-decoders and whatever other network
+`lmworks.jobs.planning.activations` has no sum for. It equals what is alive in a real step to the byte
+(tests/jobs/planning).
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from torch._subclasses.fake_tensor import (
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from lmworks.adaptation.lora import LoRAConfig, add_lora
+from lmworks.adaptation.declaration import Chosen, Setup
 from lmworks.basics.errors import ConfigError
 from lmworks.jobs.planning.workload import made_up
 from lmworks.models.config import ModelConfig
@@ -64,7 +65,7 @@ class Followed:
         return Followed(forward, backward, self.kept + times * other.kept, self.turnover + times * other.turnover)
 
     def times(self, factor: float) -> Followed:
-        """Each part so many times."""
+        """Each part, multiplied."""
         nothing = Followed({}, {}, 0.0, 0.0)
         return nothing._with(self, factor)
 
@@ -77,16 +78,19 @@ def follow(
     context: int,
     dtype: torch.dtype,
     *,
-    lora: LoRAConfig | None = None,
+    chosen: Chosen | None = None,
     recompute: bool = False,
     accumulates: bool = False,
 ) -> Followed:
-    """A micro-batch of `rows` full rows on a CPU; of several (`accumulates`) one that is not the first. ConfigError for a
-    network that decides by values what it does next, and for a target of `lora` that the model does not have."""
+    """A micro-batch of `rows` full rows on a CPU; of several (`accumulates`) one that is not the first.
+
+    Trained is what the method of `chosen` trains; without one, all weights. ConfigError for a network that decides by
+    values what it does next, or that the method does not fit.
+    """
 
     def of(layers: int, encoder: int | None) -> Followed:
         smaller = config.but(layers=layers, encoder_layers=encoder, window_layers=None)
-        return _follow(smaller, objective, rows, context, dtype, lora, recompute, accumulates)
+        return _follow(smaller, objective, rows, context, dtype, chosen, recompute, accumulates)
 
     decoder = min(config.layers, MOST)
     encoder = None if config.arrangement != "encoder-decoder" else min(config.encoder().layers, MOST)
@@ -106,14 +110,19 @@ def _follow(
     rows: int,
     context: int,
     dtype: torch.dtype,
-    lora: LoRAConfig | None,
+    chosen: Chosen | None,
     recompute: bool,
     accumulates: bool,
 ) -> Followed:
-    network = _without_values(config, dtype, lora)
-    choose_blocks(network.train(), recompute)
     with torch.random.fork_rng(devices=[]):
         objective, batch = made_up(config, settings, rows, context)
+    with torch.device("meta"):
+        network = Network(config).to(dtype)
+    if chosen is not None:
+        setup = chosen.prepare(Setup(network, objective, []))
+        network, objective = setup.network, setup.objective
+    _fake(network)
+    choose_blocks(network.train(), recompute)
     trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
     with _Alive(network.parameters()) as alive:
         hooks = [parameter.register_post_accumulate_grad_hook(alive.has_gradient) for parameter in trained]
@@ -126,7 +135,8 @@ def _follow(
                 mean.backward()  # type: ignore[no-untyped-call]
         except (DataDependentOutputException, DynamicOutputShapeException, UnsupportedOperatorException) as error:
             raise ConfigError(
-                f"what this network keeps in training depends on values that nobody has yet ({error}); measure a few steps"
+                f"what this network keeps in training depends on values that nobody has yet ({error}); measure a few "
+                "steps"
             ) from None
         finally:
             for hook in hooks:
@@ -134,21 +144,17 @@ def _follow(
     return Followed(forward, alive.at_peak, kept, alive.most["working"])
 
 
-def _without_values(config: ModelConfig, dtype: torch.dtype, lora: LoRAConfig | None) -> Network:
-    """A network of fake tensors, which say that they lie on a CPU. Made up of those on the meta device: a network on that
-    device itself would run as on a device that is no CPU."""
-    with torch.device("meta"):
-        network = Network(config).to(dtype)
-    network.requires_grad_(lora is None)
-    if lora is not None:
-        add_lora(network, lora)
+def _fake(network: Network) -> None:
+    """Replace tensors on the meta device by fake ones, which say that they are on a CPU.
+
+    A network on the meta device itself would not run as it does on a CPU.
+    """
     with FakeTensorMode(allow_non_fake_inputs=True):
         for module in network.modules():
             for name, one in module._parameters.items():
                 if one is not None:
                     fake = torch.empty(one.shape, dtype=one.dtype, device="cpu")
                     module._parameters[name] = nn.Parameter(fake, one.requires_grad)
-    return network
 
 
 class _Alive(TorchDispatchMode):

@@ -1,11 +1,12 @@
 """What a process on a CPU holds beyond its tensors: the holes of its heap, and Python, PyTorch and their libraries.
 
-Training keeps freed blocks for the next step (`lmworks.basics.memory`), as mapping them anew costs time; where blocks of many
-sizes come and go, the C library's heap then has holes. How much they are was measured: a least-squares fit to the memory of
-20 runs with glibc 2.41 (training from nothing with AdamW and Muon, adapters, recomputing, reading prompts; 172 to 831 MB planned),
-which it meets within 8 %. tests/planning/test_measured.py compares it with 11 runs of other shapes: ten lie within 9 %, one of
-adapters at 1,024 tokens took 10.8 % less than planned. Ten runs of encoders and encoder-decoders, for which nothing was fitted
-anew, took 6.0 % less to 11.0 % more than planned (planned 6.4 % above to 9.9 % below them).
+Training keeps freed blocks for the next step (`lmworks.basics.memory`), as mapping them anew costs time; where blocks
+of many sizes come and go, the C library's heap then has holes. Their size was measured: a least-squares fit to the
+memory of 20 runs with glibc 2.41 (training from nothing with AdamW and Muon, adapters, recomputing, reading prompts;
+172 to 831 MB planned), which it meets within 8 %. tests/jobs/planning/test_measured.py compares it with 11 runs of
+other shapes: ten lie within 9 %, one of adapters at 1,024 tokens took 10.8 % less than planned. Ten runs of encoders
+and encoder-decoders, for which nothing was fitted anew, took 6.0 % less to 11.0 % more than planned (planned 6.4 %
+above to 9.9 % below them).
 """
 
 from __future__ import annotations

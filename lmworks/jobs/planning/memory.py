@@ -13,7 +13,9 @@ from dataclasses import dataclass
 
 import torch
 
-from lmworks.adaptation.lora import LoRAConfig
+from lmworks.adaptation.declaration import Chosen
+from lmworks.adaptation.lora_config import LoRAConfig
+from lmworks.adaptation.methods import METHODS
 from lmworks.generation.scheduler import PREFILL
 from lmworks.jobs.planning.activations import (
     SINGLE,
@@ -63,7 +65,7 @@ class Formats:
         return cls(value, quantised, master=4 if value == 2 and not adapters else 0, gradients=4 if adapters else value)
 
     def trained(self, count: int) -> float:
-        """Weights, masters, gradients and moments of so many parameters, all of them trained."""
+        """Weights, masters, gradients and moments of `count` parameters, all of them trained."""
         return float(count) * (self.weights + self.master + self.gradients + 2 * self.moments)
 
 
@@ -96,9 +98,11 @@ def training_memory(
     devices: int = 1,
     objective: ObjectiveSettings | None = None,
 ) -> Memory:
-    """Of one device in training; with several, weights, gradients and moments are divided among them (FSDP), and a
-    block's weights are whole only while it runs. Blocks of a decoder are added up, all others followed. ConfigError for a
-    target that the model does not have."""
+    """Of one device in training. With several, weights, gradients and moments are divided among them (FSDP), and a
+    block's weights are whole only while it runs.
+
+    Blocks of a decoder are added up, all others followed. ConfigError for a target that the model does not have.
+    """
     objective = objective or usual_objective(config)
     parameters = count_parameters(config, lora)
     always = _resident(parameters, formats, lora, training, devices)
@@ -117,7 +121,8 @@ def training_memory(
         moments = _moments(shape, parameters, formats, gradients / devices, training.accumulate > 1)
         within = backward_working(shape)
     else:
-        followed = _followed(config, training, formats, objective, lora, cuda)
+        chosen = None if lora is None else Chosen(METHODS["lora"], lora)
+        followed = followed_in(config, training, formats, objective, chosen, cuda)
         moments = {"in the forward": followed.forward, "going back": followed.backward}
         for parts in moments.values():
             parts["gradients"] = parts.get("gradients", 0.0) / devices
@@ -129,28 +134,35 @@ def training_memory(
         for parts in found.values():
             parts["working"] = parts.get("working", 0) + gathered
             parts["working"] += parameters.largest * formats.weights if formats.quantised else 0
-    moment = max(found, key=lambda name: sum(found[name].values()))
-    names = dict.fromkeys(name for one in found.values() for name in one)
-    sizes = {name: max(one.get(name, 0) for one in found.values()) for name in names}
-    turnover = within + (stepping if training.part.leaves_holes else 0)
-    return Memory(sizes, {name: found[moment].get(name, 0) for name in names}, moment, turnover)
+    return at_its_peak(found, within + (stepping if training.part.leaves_holes else 0))
+
+
+def at_its_peak(moments: dict[str, dict[str, float]], turnover: float) -> Memory:
+    """The memory of a step from the parts of each moment that can be the peak."""
+    moment = max(moments, key=lambda name: sum(moments[name].values()))
+    names = dict.fromkeys(name for one in moments.values() for name in one)
+    sizes = {name: max(one.get(name, 0) for one in moments.values()) for name in names}
+    return Memory(sizes, {name: moments[moment].get(name, 0) for name in names}, moment, turnover)
 
 
 def added_up(config: ModelConfig) -> bool:
-    """Is there a sum of what the network's blocks keep? One for decoders, and for those whose feed-forwards are experts."""
+    """Is there a sum of what the network's blocks keep? For decoders there is, also where feed-forwards are experts."""
     return config.is_classic_decoder or (config.experts is not None and config.but(experts=None).is_classic_decoder)
 
 
-def _followed(
+def followed_in(
     config: ModelConfig,
     training: TrainingConfig,
     formats: Formats,
     objective: ObjectiveSettings,
-    lora: LoRAConfig | None,
+    chosen: Chosen | None,
     cuda: bool,
 ) -> Followed:
-    """A micro-batch, operation by operation. A GPU's is that of a CPU in float32 and without dropout, which takes no ways that
-    only a CPU takes, in values of the format's size."""
+    """A micro-batch, operation by operation.
+
+    A GPU's is that of a CPU in float32 without dropout, which does nothing that only a CPU does, in values of the
+    format's size.
+    """
     value = 4 if cuda else formats.weights
     found = follow(
         config.but(dropout=0.0) if cuda else config,
@@ -158,7 +170,7 @@ def _followed(
         training.rows,
         padded(objective, training.context),
         torch.float32 if value == SINGLE else torch.bfloat16,
-        lora=lora,
+        chosen=chosen,
         recompute=training.recompute,
         accumulates=training.accumulate > 1,
     )
@@ -205,7 +217,7 @@ def _moments(
     kept = layers * block + once + shared
     working = backward_working(shape)
     inside = block_inside(shape) - (shape.of(config.dim) if value == SINGLE else 0) if shape.recomputes else 0.0
-    behind = once - last_norm(shape) - shape.of(config.dim) - head + shared  # when the loss and the last norm are done
+    left = once - last_norm(shape) - shape.of(config.dim) - head + shared  # when the loss and the last norm are done
     there = gradients if accumulates else 0.0
     down = parameters.largest * value if head else 0.0
     return {
@@ -221,17 +233,17 @@ def _moments(
             "working": shape.of(config.dim) + (head + (vocabulary * value if value != SINGLE else 0) if head else 0),
         },
         "in the last block, going back": {
-            "activations": layers * block + behind + inside,
+            "activations": layers * block + left + inside,
             "gradients": max(there, to_head) + down,
             "working": working,
         },
         "in the first block, going back": {
-            "activations": block + behind + inside,
+            "activations": block + left + inside,
             "gradients": gradients,
             "working": working,
         },
         "at the end of the backward": {
-            "activations": behind,
+            "activations": left,
             "gradients": gradients,
             "working": shape.of(2 * config.dim) + (vocabulary * value if head else 0),
         },
@@ -249,7 +261,7 @@ def _counted(parameters: Parameters, formats: Formats, lora: LoRAConfig | None) 
 def serving_memory(
     config: ModelConfig, formats: Formats, requests: int, tokens: int, *, cuda: bool = False, devices: int = 1
 ) -> Memory:
-    """Of one device that answers so many requests at once, each of up to `tokens` tokens, prompt and answer."""
+    """Of one device that answers `requests` at once, each of up to `tokens` tokens, prompt and answer."""
     parameters = count_parameters(config)
     value = formats.weights
     weights = weight_bytes(parameters, formats)
@@ -270,6 +282,6 @@ def serving_memory(
 
 
 def cache_bytes(config: ModelConfig, value: int) -> int:
-    """Keys and values of one token in all layers; of an encoder-decoder also those of a token of the source, and its state."""
+    """Keys and values of one token in all layers; in an encoder-decoder also those of a source token, and its state."""
     own = 2 * config.layers * config.kv_heads * config.head_dim * value
     return 2 * own + config.dim * value if config.arrangement == "encoder-decoder" else own

@@ -11,8 +11,11 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from lmworks.adaptation.lora import LoRAConfig
+from lmworks.adaptation.declaration import Chosen
+from lmworks.adaptation.lora_config import LoRAConfig
+from lmworks.adaptation.methods import METHODS
 from lmworks.basics.errors import ConfigError
+from lmworks.jobs.planning.adapting import adapted_memory, trained_by
 from lmworks.jobs.planning.devices import Devices
 from lmworks.jobs.planning.flops import Flops, decoding_flops, forward_flops, training_flops
 from lmworks.jobs.planning.heap import in_a_process
@@ -36,21 +39,22 @@ from lmworks.objectives.declaration import FullRow
 from lmworks.training.settings import TrainingConfig
 
 ON_A_CPU = (
-    "Memory is that of the process while it trains or reads, with the holes that glibc's heap had in measured runs: within a "
-    "tenth of those. What stands before and behind training comes on top: the text, a model's file while it is read, and in "
-    "measuring and answering a packed copy of bfloat16 weights. "
+    "Memory is that of the process while it trains or reads, with the holes that glibc's heap had in measured runs: "
+    "within a tenth of those. What comes before and after training is not counted: the text, a model's file while it "
+    "is read, and in measuring and answering a packed copy of bfloat16 weights. "
 )
 ON_A_GPU = "Memory is that of tensors; the driver and what PyTorch's allocator keeps come on top. "
 HOW = {
-    "timed": "Times are those of one and two blocks just now, uncompiled, continued to all; what else runs here counts.",
+    "timed": "Times are those of one and two blocks just now, uncompiled, continued to all; what else runs here "
+    "counts.",
     "assumed": "Times are estimates, from the share of the device's speed that is expected.",
-    "timed and assumed": "Times marked timed are those of one and two blocks just now, uncompiled, continued to all; the others "
-    "are estimates, from the share of the device's speed that is expected.",
+    "timed and assumed": "Times marked timed are those of one and two blocks just now, uncompiled, continued to all; "
+    "the others are estimates, from the share of the device's speed that is expected.",
 }
 
 EXPERTS = (
-    "Operations are those of the experts that a token is sent to. Activations are estimated as those of a dense feed-forward "
-    "that is as wide as they are together; how the experts share the tokens was not planned."
+    "Operations are those of the experts that a token is sent to. Activations are estimated as those of a dense "
+    "feed-forward that is as wide as they are together; how the experts share the tokens was not planned."
 )
 
 
@@ -60,6 +64,8 @@ FULL_ROWS = (
 AS_ON_A_CPU = (
     "Activations are estimated: those that a CPU would keep, in values of this type, without what dropout keeps."
 )
+ADDED_UP = ("full", "lora")
+"""Methods of build that every plan shows; another one that a recipe names is shown beside them."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +84,7 @@ class Way:
     seconds: float
     """The same in time."""
     tokens_per_second: float
-    """Trained on by all devices; in serving, written in one answer, at most, and read by an encoder, which writes nothing."""
+    """Trained on by all devices; in serving, written in one answer at most, or read by an encoder."""
     timed: bool
     """Were a few blocks timed on this machine, or is a share of the device's speed assumed?"""
     run_tokens: int | None
@@ -151,7 +157,10 @@ class Plan:
 
 def make_plan(subject: Subject, devices: Devices) -> Plan:
     """Plan every way. Several devices share each step: its micro-batches first, then the rows of one; weights,
-    gradients and moments are divided among them. ConfigError for adapters on projections that the model does not have."""
+    gradients and moments are divided among them.
+
+    ConfigError for adapters on projections that the model does not have.
+    """
     _must_be_known(subject)
     cuda = devices.device.name != "cpu"
     dtype = dtype_of(subject.dtype) or fast_dtype() if not cuda else dtype_of(subject.dtype or "bfloat16")
@@ -164,14 +173,17 @@ def make_plan(subject: Subject, devices: Devices) -> Plan:
         parameters = count_parameters(subject.model, lora)
     except ConfigError as error:
         raise error.inside(("lora",)) from None
-    whole, adapters = (
-        None if cuda else step_seconds(subject.model, training, name, one, subject.objective) for one in (None, lora)
+    others = [] if subject.chosen is None or subject.chosen.method.name in ADDED_UP else [subject.chosen]
+    methods = (None, Chosen(METHODS["lora"], lora), *others)
+    whole, adapters, *rest = (
+        None if cuda else step_seconds(subject.model, training, name, one, subject.objective) for one in methods
     )
     ways = [
         _trained("from nothing", subject, devices, each, Formats.of(name), None, whole),
         _trained("full fine-tuning", subject, devices, each, Formats.of(name), None, whole),
         _trained("LoRA", subject, devices, each, Formats.of(name, adapters=True), lora, adapters),
         _trained("QLoRA", subject, devices, each, Formats.of(name, adapters=True, quantised=True), lora, adapters),
+        *(_adapted(one, subject, devices, each, name, timed) for one, timed in zip(others, rest, strict=True)),
         _served(subject, devices, Formats.of(name), None if cuda else reading_seconds(subject.model, name)),
     ]
     return Plan(subject, devices, name, rows, parameters, ways)
@@ -182,13 +194,13 @@ def _must_be_known(subject: Subject) -> None:
     config = subject.model
     if not isinstance(config, ModelConfig):
         raise ConfigError(
-            f"{subject.name} is a recurrent network, and plans count transformers; train it for a few steps to see what it takes "
-            "(lmworks train ... --set training.steps=5)"
+            f"{subject.name} is a recurrent network, and plans count transformers; train it for a few steps to see "
+            "what it takes (lmworks train ... --set training.steps=5)"
         )
     if config.experts is not None and not added_up(config):
         raise ConfigError(
-            f"{subject.name} has experts in {config.arrangement} blocks that plans do not count: experts are counted in decoders of "
-            "pre-norm blocks, one part after the other; leave out model.experts to see the dense network"
+            f"{subject.name} has experts in {config.arrangement} blocks that plans do not count: experts are counted "
+            "in decoders of pre-norm blocks, one part after the other; leave out model.experts to see the dense network"
         )
 
 
@@ -202,19 +214,45 @@ def _trained(
     timed: float | None,
 ) -> Way:
     """`timed` are the seconds of a step on one device, where they could be had."""
-    config, training = subject.model, subject.training
-    cuda = devices.device.name != "cpu"
+    config, cuda = subject.model, devices.device.name != "cpu"
     parameters = count_parameters(config, lora)
     memory = training_memory(
         config, each, formats, lora=lora, cuda=cuda, devices=devices.count, objective=subject.objective
     )
-    memory = memory if cuda else in_a_process(memory)
+    trained = parameters.base if lora is None else parameters.adapters
+    return _way(name, subject, devices, memory, parameters, trained, timed, frozen=lora is not None)
+
+
+def _adapted(
+    chosen: Chosen, subject: Subject, devices: Devices, each: TrainingConfig, dtype: str, timed: float | None
+) -> Way:
+    """A method of build that has no way of its own above."""
+    config, cuda = subject.model, devices.device.name != "cpu"
+    memory = adapted_memory(config, each, dtype, chosen, cuda=cuda, devices=devices.count, objective=subject.objective)
+    trained = trained_by(config, chosen)
+    parameters, name = count_parameters(config), chosen.method.name
+    return _way(name, subject, devices, memory, parameters, trained, timed, frozen=trained < parameters.base)
+
+
+def _way(
+    name: str,
+    subject: Subject,
+    devices: Devices,
+    memory: Memory,
+    parameters: Parameters,
+    trained: int,
+    timed: float | None,
+    frozen: bool,
+) -> Way:
+    """The work and the time of a way to train that takes this memory; `frozen` is a base whose weights need no gradient."""
+    training = subject.training
+    memory = memory if devices.device.name != "cpu" else in_a_process(memory)
     row = row_of(subject.objective, training.context)
     one = training_flops(
-        config,
+        subject.model,
         parameters,
         training.context,
-        frozen=lora is not None,
+        frozen=frozen,
         recompute=training.recompute,
         row=row,
     )
@@ -229,15 +267,14 @@ def _trained(
         run = round(training.max_seconds * tokens / seconds)
     if run is None and name == "from nothing" and row.packed:
         run = TOKENS_A_PARAMETER * parameters.base
-    trained = parameters.base if lora is None else parameters.adapters
     return Way(name, trained, memory, _fits(memory, devices), step, seconds, tokens / seconds, timed is not None, run)
 
 
 def _served(subject: Subject, devices: Devices, formats: Formats, timed: tuple[float, float] | None) -> Way:
     """One request over the model's whole context; `timed` are the seconds of a prompt and of a token on one device.
 
-    What is not timed is as fast as the devices multiply; writing is never faster than they read weights and cache, which of two
-    blocks lie nearer than those of all.
+    What is not timed is as fast as the devices multiply. Writing is never faster than they read weights and cache:
+    those of the two blocks that are timed fit into nearer caches than those of all.
     """
     config, device = subject.model, devices.device
     parameters = count_parameters(config)

@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lmworks.adaptation.lora import LoRAConfig
+from lmworks.adaptation.declaration import Chosen
+from lmworks.adaptation.lora_config import LoRAConfig
 from lmworks.adaptation.peft_format import CONFIG, is_adapter
 from lmworks.basics.config import overrides
 from lmworks.basics.errors import ModelError
@@ -40,6 +41,8 @@ class Subject:
     """float32, bfloat16, float16, or None for what is fast on the device."""
     objective: ObjectiveSettings
     """What is learnt."""
+    chosen: Chosen | None = None
+    """The method of a recipe of build; None for any other subject."""
     notes: tuple[str, ...] = ()
     """What of it is an upper bound, because the text decides."""
 
@@ -63,7 +66,8 @@ def read_subject(name: str, changes: Sequence[str] = ()) -> Subject:
         recipe = Recipe(**overrides(changes))
         recipe = recipe.but(model=recipe.model.but(reference=name))
     config = model_config(recipe.model.reference)
-    return Subject(name, config, recipe.training, recipe.lora, recipe.model.dtype, usual_objective(config))
+    dtype, objective = recipe.model.dtype, usual_objective(config)
+    return Subject(name, config, recipe.training, recipe.lora, dtype, objective, recipe.chosen)
 
 
 def _from_nothing(name: str, recipe: TrainRecipe) -> Subject:
@@ -85,7 +89,7 @@ def _from_nothing(name: str, recipe: TrainRecipe) -> Subject:
         notes.append("The n-grams are counted as the most that the recipe allows; a text may have far fewer.")
     if recipe.embedding.frozen:
         notes.append("The embedding is frozen; the gradient and the optimiser state that it does not need are counted.")
-    return Subject(name, config, recipe.training, LoRAConfig(), recipe.dtype, recipe.objective, tuple(notes))
+    return Subject(name, config, recipe.training, LoRAConfig(), recipe.dtype, recipe.objective, notes=tuple(notes))
 
 
 def model_config(reference: str) -> ModelConfig:

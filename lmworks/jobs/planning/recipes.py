@@ -10,8 +10,8 @@ from lmworks.jobs.training_recipe import TrainRecipe
 
 
 def read_recipe(name: str, changes: Sequence[str] = ()) -> TrainRecipe | Recipe | None:
-    """A recipe of `train` or `build` by name or path, with `section.key=value` changed; None for what is neither, such as a
-    model. ConfigError for unknown keys and values that make no sense."""
+    """A recipe of `train` or `build` by name or path, with `section.key=value` changed; None for what is neither, such
+    as a model. ConfigError for unknown keys and values that make no sense."""
     if name in TrainRecipe.shipped() or (Path(name).suffix == ".toml" and trains_from_nothing(Path(name))):
         return TrainRecipe.read(name, changes)
     if name in Recipe.shipped() or Path(name).suffix == ".toml":

@@ -1,8 +1,9 @@
 """The time of a step on this machine: timed with one block and with two, and continued to as many as there are.
 
-Blocks are alike, so that what the second one adds, each further one adds too; an encoder-decoder's two sides one by one. Sequences of a step are timed a few at once and
-shortened, and counted on; what the optimiser does is timed apart, as it is done once a step. Blocks are not compiled here: that
-takes longer than this may. None where a network is too large; then a share of the device's speed is assumed.
+Blocks are alike, so each further one adds what the second one adds; in an encoder-decoder this holds for either side.
+A few sequences of a step are timed, shortened, and the rest extrapolated; the optimiser is timed by itself, as it steps
+once for all of them. Blocks are not compiled, which would take longer than a plan may. Nothing is timed where a network
+is too large; then a share of the device's speed is assumed.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from collections.abc import Callable, Sequence
 
 import torch
 
-from lmworks.adaptation.lora import LoRAConfig, add_lora
+from lmworks.adaptation.declaration import Chosen, Setup
 from lmworks.generation.scheduler import PREFILL
 from lmworks.jobs.planning.flops import forward_flops, training_flops
 from lmworks.jobs.planning.parameters import count_parameters
@@ -27,7 +28,7 @@ from lmworks.training.settings import TrainingConfig
 from lmworks.training.step import accumulate, take_step
 
 MOST, WANTED = 1.5e11, 3e10
-"""Operations of a step of two blocks: more are not timed, and about so many are timed where a step has more sequences."""
+"""Operations of a step of two blocks: with more than MOST nothing is timed, and of many sequences about WANTED are."""
 CONTEXT = 256
 """Tokens of a sequence that are timed; a longer one takes as much more as it has more operations."""
 LARGEST = 80_000_000
@@ -40,10 +41,13 @@ def step_seconds(
     config: ModelConfig,
     training: TrainingConfig,
     dtype: str,
-    lora: LoRAConfig | None,
+    chosen: Chosen | None,
     objective: ObjectiveSettings | None = None,
 ) -> float | None:
-    """Seconds of an optimiser step on this machine's CPU, all its micro-batches; with adapters where `lora` is given."""
+    """Seconds of an optimiser step on this CPU, with all its micro-batches, trained by the method of `chosen`.
+
+    Without a method, all weights are trained.
+    """
     objective = objective or usual_objective(config)
     timed = training.but(context=min(training.context, CONTEXT))
     operations = _operations(_of(config, 2), timed, objective)
@@ -51,7 +55,7 @@ def step_seconds(
         return None
     timed = timed.but(rows=max(1, min(training.rows, round(WANTED / operations))))
     with torch.random.fork_rng():
-        one, *others = (_timed_step(small, timed, dtype, lora, objective) for small in _small(config))
+        one, *others = (_timed_step(small, timed, dtype, chosen, objective) for small in _small(config))
     gradients, update = (
         _all_blocks(first, second, config) for first, second in zip(one, zip(*others, strict=True), strict=True)
     )
@@ -60,10 +64,10 @@ def step_seconds(
 
 
 def reading_seconds(config: ModelConfig, dtype: str) -> tuple[float, float] | None:
-    """Seconds to read a prompt (an encoder's text, an encoder-decoder's source) as long as the model reads, and to write a
-    token behind no more than PREFILL of them; an encoder writes none, in no time.
+    """Seconds to read a prompt (an encoder's text, an encoder-decoder's source) as long as the model reads, and to
+    write a token after up to PREFILL of them; 0 for an encoder, which writes none.
 
-    A prompt that is longer takes as much more as it has more operations.
+    A longer prompt takes as much more time as it has more operations.
     """
     size = min(config.context, PREFILL)
     small = _of(config, 2)
@@ -81,7 +85,7 @@ def reading_seconds(config: ModelConfig, dtype: str) -> tuple[float, float] | No
 
 
 def _of(config: ModelConfig, layers: int, encoder: int | None = None) -> ModelConfig:
-    """With so many blocks, on either side unless the encoder has another number."""
+    """With `layers` blocks, on either side unless the encoder has another number."""
     sides = {"encoder_layers": encoder or layers} if config.arrangement == "encoder-decoder" else {}
     return config.but(layers=layers, window_layers=None, **sides)
 
@@ -110,14 +114,15 @@ def _operations(config: ModelConfig, training: TrainingConfig, objective: Object
 
 
 def _timed_step(
-    config: ModelConfig, training: TrainingConfig, dtype: str, lora: LoRAConfig | None, settings: ObjectiveSettings
+    config: ModelConfig, training: TrainingConfig, dtype: str, chosen: Chosen | None, settings: ObjectiveSettings
 ) -> tuple[float, float]:
     """Seconds of the gradients of one micro-batch, and of the rest of a step."""
-    network = Network(config).initialise().to(dtype_of(dtype))
-    if lora is not None:
-        add_lora(network.requires_grad_(False), lora)
-    choose_blocks(network.train(), training.recompute)
     objective, batch = made_up(config, settings, training.rows, training.context)
+    network = Network(config).initialise().to(dtype_of(dtype))
+    if chosen is not None:
+        setup = chosen.prepare(Setup(network, objective, []))
+        network, objective = setup.network, setup.objective
+    choose_blocks(network.train(), training.recompute)
     optimiser = make_optimiser(network, training)
 
     def gradients() -> None:
@@ -130,7 +135,7 @@ def _timed_step(
 
 
 def _timed_reading(config: ModelConfig, dtype: str, size: int) -> tuple[float, float]:
-    """Seconds to read a prompt and to write a token behind it."""
+    """Seconds to read a prompt and to write a token after it."""
     network = Network(config).initialise().to(dtype_of(dtype)).eval().requires_grad_(False)
     ids = torch.randint(config.vocab_size, (1, size))
 

@@ -6,7 +6,7 @@ moment of a block, beside what its forward kept and the gradients that stay.
 
 from __future__ import annotations
 
-from lmworks.jobs.planning.activations import SINGLE, Shape, behind_attention
+from lmworks.jobs.planning.activations import SINGLE, Shape, after_attention
 from lmworks.models.feed_forward import BY_RESULT
 from lmworks.training.by_hand.tiled_attention import tile_of
 
@@ -45,7 +45,7 @@ def _plain(shape: Shape) -> float:
 def _patterns(shape: Shape, freed: float) -> float:
     """What patterns add to what is kept, when attention goes back; `freed` is what the feed-forward has given back."""
     if shape.explicit:  # the softmax: its gradient and that of the scores, both in float32
-        return 2.0 * SINGLE * shape.patterns - shape.rounded_patterns - behind_attention(shape)
+        return 2.0 * SINGLE * shape.patterns - shape.rounded_patterns - after_attention(shape)
     return (SINGLE * shape.patterns if shape.config.dropout else 0.0) - freed
 
 

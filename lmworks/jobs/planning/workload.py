@@ -16,8 +16,8 @@ from lmworks.tokens.batch import IGNORE, TILE, Batch
 
 
 def usual_objective(config: ModelConfig) -> ObjectiveSettings:
-    """How a model is trained of which nothing more is known: a decoder to go on with a text, an encoder to tell classes where
-    it has some and else to fill gaps, an encoder-decoder to make a target of a source."""
+    """How a model is trained of which nothing more is known: a decoder to continue a text, an encoder to tell classes
+    where it has some and else to fill gaps, an encoder-decoder to make a target of a source."""
     if config.arrangement == "encoder":
         return ObjectiveSettings(kind="classification" if config.labels else "masked")
     return ObjectiveSettings(kind="causal" if config.arrangement == "decoder" else "seq2seq")

@@ -1,8 +1,8 @@
 """How much each setting of a sweep mattered, beside what chance alone would show.
 
-PED-ANOVA (Watanabe et al. 2023, https://arxiv.org/abs/2304.10255): how far the values of a setting among the best quarter of the
-trials are distributed otherwise than among all. Pruned and diverged trials count as worse than the complete ones, which is
-all that the method asks of them.
+PED-ANOVA (Watanabe et al. 2023, https://arxiv.org/abs/2304.10255): how far the distribution of a setting's values among
+the best quarter of the trials is from that among all. Pruned and diverged trials count as worse than the complete ones,
+which is all that the method needs of them.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Locks that die with their holder: kernel locks on files, or PostgreSQL's advisory locks.
 
-A sweep needs two: one to claim a trial, and one that each worker holds for as long as it lives. A trial whose worker's lock
-is free was left behind, whatever killed its worker.
+A sweep needs two: one to claim a trial, and one that each worker holds for as long as it lives. A trial whose worker's
+lock is free was abandoned, whatever killed its worker.
 """
 
 from __future__ import annotations

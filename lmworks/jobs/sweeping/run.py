@@ -3,8 +3,8 @@
     result = sweep("shakespeare-char", "space.toml", trials=20, out="sweeps/shakespeare")
     print(result.best.value, result.best.settings)      # result.best_recipe is a file for `lmworks train`
 
-The folder holds the study (journal.log, unless it is in PostgreSQL), the trials' logs, the best recipe as best.toml, and
-sweep.json with all of it. Every trial has the recipe's own training.seed, so that trials differ in their settings alone.
+The folder holds the study (journal.log, unless it is in PostgreSQL), the trials' logs, the best recipe as best.toml,
+and sweep.json with all of it. Every trial has the recipe's own training.seed, so that trials differ only in settings.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from lmworks.training.settings import TrainingConfig
 
 Say = Callable[[str], None]
 STARTUP = 5
-"""Trials drawn at random before the sampler learns from them; pruning waits for so many complete ones."""
+"""Trials drawn at random before the sampler learns from them; pruning waits for as many complete ones."""
 
 
 @dataclass(frozen=True)
@@ -107,11 +107,12 @@ def sweep(
 ) -> SweepResult:
     """Train trials until the study has `trials` of them, those of an earlier run and of other workers counted.
 
-    `recipe` and `space` are files (of the recipe: or a shipped one's name), or their tables. The first trial is the recipe as
-    it stands, where the space holds it. A trial that diverges, or cannot be run, is recorded and does not end the sweep.
+    `recipe` and `space` are files, or their tables; a recipe can also be the name of a shipped one. The first trial is
+    the recipe itself, where the space holds it. A trial that diverges, or cannot be run, is recorded and does not end
+    the sweep.
 
-    Raises LmworksError with one sentence, before anything is trained for whatever is wrong with recipe and space; Stopped
-    when it was interrupted: called again, it goes on.
+    Raises LmworksError with one sentence, before anything is trained where recipe or space is wrong; Stopped when it
+    was interrupted: called again, it continues.
     """
     for name, value in (("trials", trials), ("startup", startup)):
         if value < 1:
@@ -162,7 +163,8 @@ def _say_what_decides(config: TrainingConfig, prune: bool, say: Say) -> None:
         )
     if prune and config.evaluate_every is None:
         say(
-            "pruning        none: trials are validated at their end alone; --set training.evaluate_every=STEPS asks for more"
+            "pruning        none: trials are validated only at their end; --set training.evaluate_every=STEPS asks for "
+            "more"
         )
 
 
@@ -187,8 +189,8 @@ def _work(
         except Stopped:
             done = sum(one.state != "running" for one in study.records())
             raise Stopped(
-                f"stopped in trial {trial.number}, with {done} of {most} done; run the same command again, and it goes on "
-                "with that trial"
+                f"stopped in trial {trial.number}, with {done} of {most} done; run the same command again, and it goes "
+                "on with that trial"
             ) from None
         records = study.records()
         for record in records:
@@ -200,9 +202,9 @@ def _line(record: TrialRecord, records: Sequence[TrialRecord], most: int) -> str
     settings = ", ".join(f"{name} {_short(value)}" for name, value in record.settings.items())
     came = f"{record.value:.4f} bits/byte" if record.value is not None else record.state
     best = _ranking(records)[:1]
-    behind = f"   best {best[0].value:.4f}, trial {best[0].number}" if best else ""
+    best_so_far = f"   best {best[0].value:.4f}, trial {best[0].number}" if best else ""
     done = sum(one.state != "running" for one in records)
-    return f"trial {record.number:<5} {came:<18} {settings}{behind}   ({done} of {most})"
+    return f"trial {record.number:<5} {came:<18} {settings}{best_so_far}   ({done} of {most})"
 
 
 def _short(value: object) -> str:
@@ -229,8 +231,8 @@ def _result(
     best = ranking[0]
     with written_whole(folder / "best.toml") as temporary:
         temporary.write_text(
-            f"# The best of {len(records)} trials (trial {best.number}, {best.value:.4f} bits/byte): lmworks train {folder / 'best.toml'}\n"
-            + to_toml(with_settings(tables, best.settings)),
+            f"# The best of {len(records)} trials (trial {best.number}, {best.value:.4f} bits/byte): "
+            f"lmworks train {folder / 'best.toml'}\n" + to_toml(with_settings(tables, best.settings)),
             encoding="utf-8",
         )
     found = importances(records, space.distributions())

@@ -50,7 +50,7 @@ LEFT_OUT = {
 }
 """What cannot be searched, and why."""
 MOST_COMBINATIONS = 500
-"""So many combinations of a space are validated beforehand: all of them where there are no more, else ends and a sample."""
+"""How many combinations of a space are validated beforehand: all where there are no more, else ends and a sample."""
 
 
 class Dimension(Config):

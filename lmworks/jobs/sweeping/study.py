@@ -1,7 +1,7 @@
 """The study of a sweep: an Optuna study that several workers share, in a journal file or in PostgreSQL.
 
-Whatever worker claims a trial holds a lock for as long as it lives, so no trial is run twice, and one that was interrupted
-(Ctrl-C, kill -9, a machine that went away) is run again with the same settings by whoever comes next.
+The worker that claims a trial holds a lock for as long as it lives, so no trial is run twice, and one that was
+interrupted (Ctrl-C, kill -9, a machine that went away) is run again with the same settings by whoever comes next.
 """
 
 from __future__ import annotations
@@ -133,7 +133,8 @@ class SharedStudy:
     def prune(self, trial: optuna.Trial, diverged: str = "") -> None:
         """Close a trial that was hopeless, or that diverged for the reason given.
 
-        Both are "pruned" to Optuna: of failed trials its sampler learns nothing, and would come back to where runs diverge.
+        Both are "pruned" to Optuna, whose sampler learns nothing from failed trials and would return to where runs
+        diverge.
         """
         import optuna
 
@@ -254,7 +255,7 @@ def _lock_of(worker: str | None) -> str:
 
 
 def _counts(trial: optuna.trial.FrozenTrial) -> bool:
-    """Was it begun, and not left behind?"""
+    """Has a worker begun it that is still alive?"""
     return trial.state.name != "WAITING" and not trial.user_attrs.get("left")
 
 

@@ -37,14 +37,14 @@ BYTES_A_TOKEN = 4
 
 
 class Hopeless(Exception):
-    """A trial that is behind half of those before it."""
+    """A trial that is worse than half of those before it."""
 
 
 class Texts:
     """The packed text for each tokenizer that trials ask for, made once for all workers of a folder."""
 
     def __init__(self, parts: Split, folder: Path, most: int) -> None:
-        """About `most` tokens are held out, the same text for every tokenizer: so many times BYTES_A_TOKEN bytes."""
+        """About `most` tokens are held out: `most` x BYTES_A_TOKEN bytes, the same text for every tokenizer."""
         self.parts = replace(parts, held_out=_beginning(parts.held_out, BYTES_A_TOKEN * most))
         self.folder = folder
         self.hash = data_hash([*self.parts.train, *self.parts.held_out])
@@ -72,7 +72,7 @@ class Texts:
 
 
 def _beginning(documents: Sequence[Document], size: int) -> list[Document]:
-    """The first documents, up to so many bytes; the last one is cut there."""
+    """The first documents, up to `size` bytes; the last one is cut there."""
     kept: list[Document] = []
     for document in documents:
         if size <= 0:
@@ -95,8 +95,8 @@ def run_trial(
 ) -> None:
     """Train a claimed trial and tell the study what came of it; its log is kept in `folder`.
 
-    It is pruned where it is behind the median of at least `compare_with` complete trials at the same share of their run;
-    None never prunes. Raises Stopped, and leaves the trial to be run again.
+    It is pruned where it is worse than the median of at least `compare_with` complete trials at the same share of their
+    run; None never prunes. Raises Stopped, and leaves the trial to be run again.
     """
     from optuna.exceptions import UpdateFinishedTrialError
 
@@ -133,8 +133,8 @@ def _value(
     recipe = TrainRecipe(**with_settings(tables, settings))
     if not task_of(recipe).bits_per_byte:
         raise ConfigError(
-            f"a sweep compares bits per byte, which objective.kind = {recipe.objective.kind!r} does not have; train such "
-            "recipes one by one"
+            f"a sweep compares bits per byte, which objective.kind = {recipe.objective.kind!r} does not have; train "
+            "such recipes one by one"
         )
     text = texts.of(recipe)
     curve: list[tuple[float, float]] = []
@@ -154,15 +154,15 @@ def _value(
 def is_hopeless(curve: Curve, others: Sequence[Curve]) -> bool:
     """Is the best of a run so far worse than what half of the others had at the same share of theirs?
 
-    The median stopping rule (Golovin et al. 2017, Vizier, section 3.2.2), with shares of the run for steps, so that runs of
-    different length and by the clock can be compared.
+    The median stopping rule (Golovin et al. 2017, Vizier, section 3.2.2), with shares of the run in place of steps, so
+    that runs of different length, or by the clock, can be compared.
     """
     done = curve[-1][0]
     return min(value for _, value in curve) > median(_at(other, done) for other in others)
 
 
 def _at(curve: Curve, done: float) -> float:
-    """A curve's value between two of its points, evenly; before the first and behind the last, theirs."""
+    """A curve's value between two of its points, evenly; before the first and after the last, theirs."""
     import numpy as np
 
     return float(np.interp(done, [at for at, _ in curve], [value for _, value in curve]))

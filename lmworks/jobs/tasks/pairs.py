@@ -38,8 +38,10 @@ class _OfPairs(Task):
     """What both have in common: records of two turns, a test text of their own."""
 
     def read(self, say: Say) -> Split:
-        """See Task; DataError for records that are no pairs, those of the test text too. What they hold is not trained on,
-        nor what validates, whatever the answer: a question is known by its words."""
+        """See Task; DataError for records that are not pairs, in the test text too.
+
+        A source that validates or tests is not trained on, whatever its answer: a question is known by its words.
+        """
         parts = super().read(say)
         others = [*parts.held_out, *self.measured_on([])]
         self.look_at(parts.train, others)
@@ -49,8 +51,8 @@ class _OfPairs(Task):
             say(f"left out       {gone:,} pairs to train on, whose source is in the test or validation text too")
         if not train:
             raise DataError(
-                f"{self.recipe.data.text} holds nothing to train on that the test or validation text does not hold too; give "
-                "another text"
+                f"{self.recipe.data.text} holds nothing to train on that the test or validation text does not hold "
+                "too; give another text"
             )
         return replace(parts, train=train)
 
@@ -150,7 +152,8 @@ class Classifying(_OfPairs):
         """Texts, what the model takes them for, and their labels."""
         pairs = json.loads(example)
         for (text, label), told in zip(pairs, model.classify([text for text, _ in pairs], cut=True), strict=True):
-            yield f"text       {text}\ntold       {told.label} ({told.probabilities[told.label]:.0%})\nlabel      {label}\n\n"
+            yield f"text       {text}\ntold       {told.label} ({told.probabilities[told.label]:.0%})\n"
+            yield f"label      {label}\n\n"
 
     def next_steps(self, folder: Path) -> str:
         """See Task."""

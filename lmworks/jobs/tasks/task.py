@@ -109,7 +109,7 @@ class Task(ABC):
         return objective + L2(settings.l2) if settings.l2 else objective
 
     def validation_loss(self, network: Network, tokenizer: Tokenizer, held_out: Any) -> float:
-        """The loss on what is held out, in `loss_unit`; neither smoothed nor penalised, and always of the same items."""
+        """The loss on what is held out, in `loss_unit`: neither smoothed nor penalised, always of the same items."""
         objective, rows = self.plain(tokenizer), self.held_out_rows(held_out, tokenizer)
         return mean_loss(list(held_out_losses(network, objective, rows, most=self.recipe.validation.tokens)))
 
@@ -127,7 +127,7 @@ class Task(ABC):
 
     @property
     def prompt(self) -> str:
-        """What the sample goes on from."""
+        """The beginning that the sample continues."""
         return ""
 
     @abstractmethod

@@ -2,7 +2,8 @@
 
 How long threads waited for each other, or for a core, is known after each shared run. When that is most of the time in
 several runs in a row, the calling thread leads for a while, on a core of its own, and the others help. Sharing is tried
-again, by one run, when that would cost a small part of the time that has passed, unless helpers are seen to lack a core.
+again, by one run, when that would cost a small part of the time that has passed, unless helpers are seen to lack a
+core.
 """
 
 from __future__ import annotations

@@ -49,7 +49,8 @@ class Team:
             one.start()
 
     def run(self, frame: np.ndarray, barrier: np.ndarray, stays: bool = True) -> None:
-        """Run the tape of a frame; one run at a time, whoever calls. Nobody leads unless the tape `stays` afterwards."""
+        """Run the tape of a frame; one run at a time, whoever calls. Nobody leads unless the tape `stays`
+        afterwards."""
         with self.lock:
             start = time.perf_counter()
             frame[Field.OPERATIONS], frame[Field.ROUNDS_DONE] = self.functions.table.ctypes.data, 0

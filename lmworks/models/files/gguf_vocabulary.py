@@ -51,7 +51,7 @@ _PATTERNS = {
 }
 _WHOLE_WORDS_FIRST = {"llama3", "llama-v3", "llama-bpe", "falcon3", "tekken"}  # these add BOS by default
 
-_LONGEST_TOKEN = 1024  # characters; longer ones are never merged: no quadratic time for a hostile file
+_LONGEST_TOKEN = 1024  # characters; longer ones are never merged, so a hostile file cannot cost quadratic time
 
 
 def gguf_tokenizer(file: GGUFFile) -> Tokenizer:

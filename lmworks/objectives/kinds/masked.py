@@ -2,8 +2,8 @@
 
     objective = MaskedLM.of(tokenizer) + NextSentence()
 
-Source: Devlin et al. 2018, https://arxiv.org/abs/1810.04805, section 3.1; whole words: their code's README of May 2019. The
-masks are drawn anew each time that a row is read (Liu et al. 2019, section 4.1).
+Source: Devlin et al. 2018, https://arxiv.org/abs/1810.04805, section 3.1; whole words: their code's README of May 2019.
+Masks are drawn anew each time that a row is read (Liu et al. 2019, section 4.1).
 """
 
 from __future__ import annotations
@@ -127,7 +127,7 @@ class MaskedLM(TokenObjective, OfStates):
         taken: list[np.ndarray] = []
         for word in generator.permutation(len(words)):
             left = wanted - sum(map(len, taken))
-            # As BERT: a word that would be too many is passed over. But something is chosen in every row.
+            # As in BERT, a word that is too long for what is left is skipped; but every row has something chosen.
             if len(words[word]) <= left or (not taken and len(words[word]) == shortest):
                 taken.append(words[word])
             if left <= 0:

@@ -37,13 +37,13 @@ class _OfPairs(OfStates):
         require_arrangement(network, self, "encoder", "reads two texts at once")
         if network.config.labels_of != "texts":
             raise ConfigError(
-                f"{type(self).__name__} tells classes of texts, and the network's classifier judges {network.config.labels_of}; "
-                "set labels_of = 'texts' in its config"
+                f"{type(self).__name__} tells classes of texts, and the network's classifier judges "
+                f"{network.config.labels_of}; set labels_of = 'texts' in its config"
             )
         if len(network.config.labels) != 2:
             raise ConfigError(
-                f"{type(self).__name__} tells two classes, and the network has {len(network.config.labels)} labels; set "
-                f"labels to {self.labels} in its config"
+                f"{type(self).__name__} tells two classes, and the network has {len(network.config.labels)} labels; "
+                f"set labels to {self.labels} in its config"
             )
 
     def of_states(self, network: Network, batch: Batch, hidden: Float[Tensor, "batch seq dim"]) -> Loss:

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 class PrefixLM(TokenObjective):
     """Cross-entropy of the tokens after each document's prefix, which all of the document sees.
 
-    Rows may say what their prefix is. Where they don't, its length is drawn for each document, evenly from nothing to all
-    but the last token, so that a network trained by it also predicts without a prefix, as a causal one does.
+    Rows may say what their prefix is. Where they don't, its length is drawn for each document, evenly from nothing to
+    all but the last token, so that a network trained by it also predicts without a prefix, as a causal one does.
     """
 
     def __call__(self, network: Network, batch: Batch) -> Loss:
@@ -36,7 +36,7 @@ class PrefixLM(TokenObjective):
         return Loss(self.token_loss(network, hidden, batch.labels), batch.supervised)
 
     def prepare(self, batch: Batch, seeds: Sequence[int]) -> Batch:
-        """The batch with a prefix for each document, none of whose tokens is to be predicted; one that has its own stays."""
+        """The batch with a prefix for each document, none of whose tokens is predicted; a batch that has one stays."""
         if batch.prefix is not None:
             return batch
         import torch
@@ -48,7 +48,7 @@ class PrefixLM(TokenObjective):
             start = 0
             for document, size in zip(numbers.tolist(), sizes.tolist(), strict=True):
                 if document >= 0:
-                    # The label at a prefix's last token is the first token after it: a prefix of all but one leaves one.
+                    # The label at a prefix's last token is the first token after it.
                     prefix[row, start : start + int(generator.integers(size))] = True
                 start += size
         inside = prefix.clone()  # a token whose successor is in the prefix too

@@ -1,7 +1,7 @@
 """Sequence to sequence: predict a target's tokens from those before them and a source.
 
-Teacher forcing: what stands before is the right target, not what the network would have written (Sutskever et al. 2014,
-https://arxiv.org/abs/1409.3215). The rows are `lmworks.tokens.pairs.PairRows`.
+Teacher forcing: the tokens before are those of the right target, not what the network would have written (Sutskever et
+al. 2014, https://arxiv.org/abs/1409.3215). The rows are `lmworks.tokens.pairs.PairRows`.
 """
 
 from __future__ import annotations

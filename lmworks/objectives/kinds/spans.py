@@ -4,7 +4,7 @@
     source   Thank you <extra_id_0> me to your party <extra_id_1> week
     target   <extra_id_0> for inviting <extra_id_1> last <extra_id_2>
 
-Source: Raffel et al. 2020, https://arxiv.org/abs/1910.10683, section 3.1.4, and the code of T5 (random_spans_noise_mask).
+Source: Raffel et al. 2020, https://arxiv.org/abs/1910.10683, section 3.1.4, and T5's code (random_spans_noise_mask).
 """
 
 from __future__ import annotations
@@ -86,8 +86,8 @@ class SpanCorruption(SequenceToSequence):
         super().__post_init__()
         if not 0 < self.share < 1 or self.mean_length < 1:
             raise ConfigError(
-                f"share is {self.share!r} and mean_length {self.mean_length!r}; cut out more than none and less than all, "
-                "in spans of at least 1 token"
+                f"share is {self.share!r} and mean_length {self.mean_length!r}; cut out more than none and less than "
+                "all, in spans of at least 1 token"
             )
 
     def prepare(self, batch: Batch, seeds: Sequence[int]) -> Batch:
@@ -147,8 +147,8 @@ class SpanCorruption(SequenceToSequence):
     def _sentinel(self, number: int) -> int:
         if number >= len(self.sentinels):
             raise ConfigError(
-                f"a text is cut into more than {len(self.sentinels) - 1} spans, and there are {len(self.sentinels)} sentinels; "
-                "take shorter rows, longer spans or more sentinels"
+                f"a text is cut into more than {len(self.sentinels) - 1} spans, and there are "
+                f"{len(self.sentinels)} sentinels; take shorter rows, longer spans or more sentinels"
             )
         return self.sentinels[number]
 

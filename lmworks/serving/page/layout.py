@@ -64,4 +64,5 @@ def _hint(service: Service) -> str:
 def _facts(service: Service) -> str:
     network = service.model.network
     size = sum(one.numel() for one in network.parameters())
-    return f"{size / 1e6:,.0f} million parameters, {service.model.runner.name}, window {service.model.config.context:,} tokens"
+    runner, context = service.model.runner.name, service.model.config.context
+    return f"{size / 1e6:,.0f} million parameters, {runner}, window {context:,} tokens"

@@ -121,7 +121,7 @@ def _heights(name: str, matrix: nn.Parameter, config: ModelConfig) -> list[int]:
 
 
 def _gates(name: str) -> bool:
-    """Does it only choose or weigh experts? Such scores are learnt as a head is, not equally fast in every direction."""
+    """Does it only choose or weigh experts? Such scores are learnt as a head is, not as fast in every direction."""
     return name.endswith((".router.weight", ".shared_gate.weight"))
 
 

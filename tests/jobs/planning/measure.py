@@ -1,5 +1,6 @@
-"""What a run really takes: memory of this process, by the operating system, with the heap that the verbs have; started by
-test_measured in a process of its own.
+"""What a run really takes: memory of this process, by the operating system, with the heap that the verbs have.
+
+test_measured starts it in a process of its own:
 
     python measure.py '{"way": "full", "model": {...}, "training": {...}, "dtype": "float32"}'
 

@@ -1,5 +1,5 @@
-"""Encoders, encoder-decoders and other blocks: what is followed on tensors without values is what a real step does, but for a
-number or two that one way makes and the other has."""
+"""Encoders, encoder-decoders and other blocks: what is followed on tensors without values is what a real step does, but
+for a number or two that one way makes and the other has."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from jobs.planning.live import LiveBytes
 from jobs.planning.test_activations import GPT2, TYPES
+from lmworks.adaptation.declaration import Chosen
 from lmworks.adaptation.lora import LoRAConfig, add_lora
+from lmworks.adaptation.methods import METHODS
 from lmworks.basics.errors import ConfigError
 from lmworks.jobs.planning import followed
 from lmworks.jobs.planning.devices import find_device
@@ -77,7 +79,7 @@ def test_the_peak_is_that_of_a_real_micro_batch(name: str, dtype: str, recompute
 
 
 @pytest.mark.parametrize("name", ["masked", "translation", "spans"])
-def test_so_it_is_with_adapters_and_behind_another_micro_batch(name: str):
+def test_so_it_is_with_adapters_and_after_another_micro_batch(name: str):
     config, settings = CASES[name]
     lora = LoRAConfig(rank=4)
     network = prepared(config, "float32", lora, False)
@@ -87,7 +89,7 @@ def test_so_it_is_with_adapters_and_behind_another_micro_batch(name: str):
     with LiveBytes([*network.parameters(), *gradients]) as live:
         objective(network, batch).mean.backward()
     weights = sum(one.nbytes for one in network.parameters())
-    found = follow(config, settings, 3, 64, torch.float32, lora=lora, accumulates=True)
+    found = follow(config, settings, 3, 64, torch.float32, chosen=Chosen(METHODS["lora"], lora), accumulates=True)
     assert weights + max(sum(found.forward.values()), sum(found.backward.values())) == pytest.approx(
         live.peak, rel=1e-3
     )

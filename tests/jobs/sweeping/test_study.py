@@ -1,4 +1,4 @@
-"""A study as its workers see it: what is claimed, what is left behind, and what a trial counts as."""
+"""A study as its workers see it: what is claimed, what is abandoned, and what a trial counts as."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_a_trial_whose_worker_lives_is_not_run_twice_and_no_two_draw_the_same(fo
 
 
 def test_a_trial_that_did_not_end_has_a_curve_and_no_value(folder: Path):
-    """Optuna takes a pruned trial's last figure for its value: it would be ranked beside those that were trained to the end."""
+    """Optuna takes a pruned trial's last figure for its value, and would rank it beside those trained to the end."""
     with open_study(folder, None) as study:
         pruned, diverged, complete = (study.claim(3, WHERE, 0, 5) for _ in range(3))
         pruned.report(1.5, DONE // 2)

@@ -76,7 +76,7 @@ def test_trials_share_one_packed_text_and_each_vocabulary_has_its_own(here: Path
 
 
 def test_trials_of_other_tokenizers_are_judged_on_the_same_text(here: Path, monkeypatch: pytest.MonkeyPatch):
-    """However few tokens are asked for: so many of one tokenizer are another stretch than of another."""
+    """However few tokens are asked for: the same number of tokens is another stretch of text with another tokenizer."""
     judged: list[tuple[int, int]] = []
     fit = trial_module.fit
 
@@ -149,7 +149,7 @@ class Bad(CausalLM):
 
 
 def test_a_trial_that_diverges_is_recorded_and_does_not_end_the_sweep(here: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("lmworks.jobs.tasks.writing.CausalLM", Bad)
+    monkeypatch.setattr("lmworks.objectives.kinds.causal.CausalLM", Bad)
     result = run(5, space={"training.rows": {"choices": [2, 4]}})
     by_rows = {(one.settings["training.rows"], one.state) for one in result.trials}
     assert by_rows == {(2, "diverged"), (4, "complete")}
@@ -183,7 +183,7 @@ class Large(CausalLM):
 def test_a_trial_that_does_not_fit_into_memory_ends_alone_and_a_fault_in_the_program_ends_all(
     here: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("lmworks.jobs.tasks.writing.CausalLM", Large)
+    monkeypatch.setattr("lmworks.objectives.kinds.causal.CausalLM", Large)
     result = run(4, space={"training.rows": {"choices": [2, 4]}})
     assert {(one.settings["training.rows"], one.state) for one in result.trials} == {(2, "failed"), (4, "complete")}
     assert all(one.why == Large.problem for one in result.trials if one.state == "failed")
@@ -208,7 +208,7 @@ def test_an_interrupted_sweep_goes_on_as_if_it_had_not_been(here: Path, monkeypa
     straight = run(5, "straight")
     Interrupted.seen = 0
     with monkeypatch.context() as patch, pytest.raises(Stopped, match="in trial 2, with 2 of 5 done"):
-        patch.setattr("lmworks.jobs.tasks.writing.CausalLM", Interrupted)
+        patch.setattr("lmworks.objectives.kinds.causal.CausalLM", Interrupted)
         run(5, "cut")
     assert list(Path("cut/trials").iterdir()) and not Path("cut/trials/0002").exists()
     resumed = run(5, "cut")

@@ -13,7 +13,7 @@ TESTS = Path(__file__).parents[2]
 
 
 def start_worker(trials: int, out: str, storage: str | None = None, kill_at: int = 0) -> subprocess.Popen[str]:
-    """A process that is ready to sweep and waits to be told; it is killed in its `kill_at`-th step, where that is not 0."""
+    """A process that is ready to sweep and waits to be told; killed in its `kill_at`-th step, where that is not 0."""
     return subprocess.Popen(
         [sys.executable, __file__, str(trials), out, storage or "", str(kill_at)],
         stdin=subprocess.PIPE,
@@ -40,7 +40,7 @@ def together(*workers: subprocess.Popen[str], expected: int = 0) -> None:
 
 def main() -> None:
     """One worker."""
-    import lmworks.jobs.tasks.writing
+    import lmworks.objectives.kinds.causal
     from jobs.sweeping.small import RECIPE, SPACE
     from lmworks.jobs.sweeping.run import sweep
     from lmworks.objectives import CausalLM
@@ -56,7 +56,7 @@ def main() -> None:
                 os.kill(os.getpid(), signal.SIGKILL)
             return super().__call__(network, batch)
 
-    lmworks.jobs.tasks.writing.CausalLM = Killed  # type: ignore[misc]
+    lmworks.objectives.kinds.causal.CausalLM = Killed  # type: ignore[misc]
     print("ready", flush=True)
     sys.stdin.readline()
     sweep(RECIPE, SPACE, int(trials), out, storage=storage or None)

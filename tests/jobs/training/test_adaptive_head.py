@@ -1,4 +1,4 @@
-"""An adaptive softmax through the whole of `lmworks train`: tokens are counted, and what could not be saved is refused."""
+"""An adaptive softmax through all of `lmworks train`: tokens are counted, and what could not be saved is refused."""
 
 from __future__ import annotations
 

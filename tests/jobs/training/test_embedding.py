@@ -115,7 +115,7 @@ def test_a_resumed_run_has_the_vectors_that_it_was_started_with(here: Path, monk
     """Pitfall 20: a frozen embedding is in no checkpoint, and the file has changed in the meantime."""
     straight = make("straight", source="vectors.txt", frozen=True)
     with monkeypatch.context() as patch, pytest.raises(Stopped):
-        patch.setattr("lmworks.jobs.tasks.writing.CausalLM", Interrupted)
+        patch.setattr("lmworks.objectives.kinds.causal.CausalLM", Interrupted)
         make("cut", source="vectors.txt", frozen=True)
     Vectors(NAMES, np.ones((len(NAMES), DIM), np.float32)).save("other.safetensors")
     Path("other.safetensors").replace("vectors.txt")

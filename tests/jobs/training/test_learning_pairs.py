@@ -169,7 +169,8 @@ def test_a_recipe_and_its_model_pass_every_check(kind: Any, tmp_path: Path, requ
     kind(tmp_path)
     names = {translation: ("seq2seq", "translator"), classification: ("classification", "classifier")}[kind]
     path.write_text(
-        f'[data]\ntext = "{tmp_path}/train.jsonl"\nvalidation = "{tmp_path}/kept.jsonl"\n[objective]\nkind = "{names[0]}"\n'
+        f'[data]\ntext = "{tmp_path}/train.jsonl"\nvalidation = "{tmp_path}/kept.jsonl"\n'
+        f'[objective]\nkind = "{names[0]}"\n'
         '[tokenizer]\nkind = "wordpiece"\nvocab_size = 40\n'
         "[model]\ndim = 32\nlayers = 1\nhidden_dim = 48\ncontext = 32\n[training]\nrows = 16\nsteps = 60\n"
     )
@@ -245,7 +246,7 @@ def test_text_without_pairs_and_a_test_text_that_is_not_there_are_told_before_tr
     with pytest.raises(DataError, match="the label 'c' is not among"):
         pretrain(labelled.but(data=labelled.data.but(test=str(tmp_path / "test.jsonl"))), tmp_path / "out")
     assert not (tmp_path / "out").exists()
-    with pytest.raises(ConfigError, match=r"data\.test is for objective\.kind seq2seq and classification"):
+    with pytest.raises(ConfigError, match=r"data\.test is for objective\.kind classification and seq2seq"):
         recipe(data={"text": "x", "test": "y"})
 
 

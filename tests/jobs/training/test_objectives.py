@@ -19,6 +19,7 @@ from lmworks.jobs.train import pretrain, sample
 from lmworks.jobs.training_recipe import TrainRecipe
 from lmworks.loading import load
 from lmworks.objectives.declaration import ObjectiveSettings
+from lmworks.training.settings import TrainingConfig
 
 MASKED: dict[str, Any] = {
     "data": {"text": "notes", "held_out": 0.3},
@@ -58,6 +59,12 @@ def test_every_objective_has_a_task_and_a_network():
     assert {one.task for one in ObjectiveSettings.parts().values()} == tasks.keys()
     for name, objective in ObjectiveSettings.parts().items():
         assert TrainRecipe(objective={"kind": name}).network(vocab_size=300).arrangement == objective.arrangement
+
+
+def test_the_handbook_names_every_objective_and_optimiser():
+    page = (Path(__file__).parents[3] / "docs" / "training.md").read_text(encoding="utf-8")
+    assert [name for name in ObjectiveSettings.parts() if f"`{name}`" not in page] == []
+    assert [name for name in TrainingConfig.parts() if f'"{name}"' not in page] == []
 
 
 @pytest.mark.parametrize("kind", KINDS)

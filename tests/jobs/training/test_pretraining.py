@@ -138,7 +138,7 @@ def test_stop_and_resume_equal_a_straight_run(optimiser: str, here: Path, monkey
     }
     straight = make("straight", **changes)
     with monkeypatch.context() as patch, pytest.raises(Stopped, match="stopped after step 6 of 12"):
-        patch.setattr("lmworks.jobs.tasks.writing.CausalLM", Interrupted)
+        patch.setattr("lmworks.objectives.kinds.causal.CausalLM", Interrupted)
         make("cut", **changes)
     assert Path("cut.run/checkpoint").exists() and not Path("cut").exists()
     with pytest.raises(ConfigError, match=r"training\.learning_rate is 0\.5 and was 0\.01"):
@@ -204,7 +204,7 @@ def test_a_tokenizer_that_is_there_is_taken(here: Path):
 
 
 def test_patience_goes_back_to_the_best(here: Path, monkeypatch: pytest.MonkeyPatch):
-    """Losses are given, so that the second is the best; the parameters must be those behind it."""
+    """Losses are given, so that the second is the best; the parameters must be those after it."""
     given = iter([2.0, 1.0, 1.5, 1.2])
     kept: dict[int, torch.Tensor] = {}
     validate = _Run._validate_where_due
@@ -257,7 +257,7 @@ def test_a_spike_is_left_out(here: Path, monkeypatch: pytest.MonkeyPatch):
                 loss.total.register_hook(lambda gradient: gradient * 1000)
             return loss
 
-    monkeypatch.setattr("lmworks.jobs.tasks.writing.CausalLM", Spiking)
+    monkeypatch.setattr("lmworks.objectives.kinds.causal.CausalLM", Spiking)
     result = make(training={"steps": 30, "skip_spikes": 20.0, "clip": 1e9})
     log = [json.loads(line) for line in Path("out/log.jsonl").read_text().splitlines()]
     assert [line["step"] for line in log if line.get("skipped")] == [24] and result.training.skipped == 1
@@ -364,7 +364,7 @@ SHRUNKEN = (
 
 
 def test_gpt2_small_runs_shrunken_and_is_read_by_transformers(here: Path):
-    """All of the shipped recipe but its size: twelve blocks of the GPT-2 family, its schedule, decay and accumulation."""
+    """The shipped recipe but for its size: twelve blocks of the GPT-2 family, its schedule, decay and accumulation."""
     transformers = pytest.importorskip("transformers")
     result = pretrain("gpt2-small", "out", changes=["data.text=notes", *SHRUNKEN])
     assert result.model.config.layers == 12 and result.model.config.tied

@@ -140,7 +140,7 @@ def test_build_says_that_it_is_done_by_one_process(here: Path, monkeypatch: pyte
 
 
 def elsewhere(ranks: Ranks, folder: Path, out: str, changes: list[dict[str, Any]]) -> PretrainResult:
-    """Each rank in a folder of its own, as on machines that do not share a disk: `out` may name another place on each."""
+    """Each rank in a folder of its own, as on machines that share no disk: `out` may name another place on each."""
     os.chdir(folder / str(ranks.rank))
     return make(out, **changes[ranks.rank])
 
@@ -164,7 +164,7 @@ def prepare(folder: Path, text: str) -> Path:
     for number in range(12):
         (folder / "notes" / f"{number}.txt").write_text(f"{number}: {'how words follow ' * 20}{text}")
     with contextlib.chdir(folder):
-        _prepare(recipe(**ENDS), Path("out"), Path("out.run"), False, lambda line: None)
+        _prepare(recipe(**ENDS), Path("out"), Path("out.run"), False, 0.0, lambda line: None)
     return folder / "out.run"
 
 

@@ -1,0 +1,85 @@
+"""A method that the planner has no sum for is planned by what it prepares: equal to the sums, and to a real step."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import tiny
+
+from jobs.planning.live import LiveBytes
+from lmworks.adaptation.declaration import Chosen, Method, Setup
+from lmworks.adaptation.methods import METHODS
+from lmworks.basics.config import Config
+from lmworks.jobs.planning.adapting import adapted_memory, trained_by
+from lmworks.jobs.planning.devices import find_device
+from lmworks.jobs.planning.memory import Formats, training_memory
+from lmworks.jobs.planning.plan import make_plan
+from lmworks.jobs.planning.reading import read_subject
+from lmworks.jobs.planning.workload import made_up, usual_objective
+from lmworks.models.config import ModelConfig
+from lmworks.models.network import Network
+from lmworks.training.by_hand.fused_block import choose_blocks
+from lmworks.training.optimiser import trainable
+from lmworks.training.settings import TrainingConfig
+
+SHAPE = {"vocab_size": 400, "dim": 64, "layers": 3, "heads": 4, "hidden_dim": 96, "context": 64}
+DECODER = ModelConfig(**SHAPE)
+ENCODER = ModelConfig(**SHAPE, arrangement="encoder", family="lmworks")
+TRAINING = TrainingConfig(context=64, rows=3)
+
+
+class NormsConfig(Config):
+    """No settings."""
+
+
+def only_norms(setup: Setup, settings: NormsConfig) -> Setup:
+    for name, parameter in setup.network.named_parameters():
+        parameter.requires_grad_("norm" in name)
+    return setup
+
+
+NORMS = Chosen(Method("norms", "the norms alone", NormsConfig, only_norms), NormsConfig())
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("name", ["full", "lora"])
+def test_it_is_the_memory_of_the_methods_that_have_a_sum(name: str, dtype: str):
+    chosen = Chosen(METHODS[name], METHODS[name].settings())
+    lora = chosen.settings if name == "lora" else None
+    objective = usual_objective(ENCODER)
+    wanted = training_memory(
+        ENCODER, TRAINING, Formats.of(dtype, adapters=name == "lora"), lora=lora, objective=objective
+    )
+    found = adapted_memory(ENCODER, TRAINING, dtype, chosen, objective=objective)
+    assert found.peak == pytest.approx(wanted.peak, rel=1e-4) and found.moment == wanted.moment
+
+
+def test_the_peak_is_that_of_a_real_step():
+    network = only_norms(Setup(Network(DECODER).initialise(), None, []), NormsConfig()).network  # type: ignore[arg-type]
+    choose_blocks(network.train(), False)
+    objective, batch = made_up(DECODER, usual_objective(DECODER), 3, 64)
+    with LiveBytes(network.parameters()) as live:
+        objective(network, batch).mean.backward()
+    trained = sum(one.numel() for one in trainable(network).values())
+    found = adapted_memory(DECODER, TRAINING, "float32", NORMS, objective=usual_objective(DECODER))
+    assert trained_by(DECODER, NORMS) == trained == (2 * 3 + 1) * 64
+    assert found.peak == pytest.approx(live.peak + 2 * 4 * trained, abs=64)  # and two moments
+
+
+def test_a_plan_shows_the_method_of_its_recipe_beside_the_usual_ways(tmp_path):
+    tiny.language_model(seed=4, context=512).save(tmp_path / "tiny")
+    subject = read_subject(str(tmp_path / "tiny"))
+    assert subject.chosen == Chosen(METHODS["lora"], METHODS["lora"].settings())
+    plan = make_plan(replace(subject, chosen=NORMS), find_device("2x L4"))
+    ways = {way.name: way for way in plan.ways}
+    assert list(ways) == ["from nothing", "full fine-tuning", "LoRA", "QLoRA", "norms", "serving"]
+    norms, full = ways["norms"], ways["full fine-tuning"]
+    assert norms.memory.peak < full.memory.peak and norms.flops.all < full.flops.all
+    assert 0 < norms.trained < full.trained and norms.memory.peak == sum(norms.memory.at_peak.values())
+    assert len(make_plan(subject, find_device("2x L4")).ways) == 5
+
+
+def test_a_rank_of_any_size_is_counted_without_drawing_its_values():
+    lora = METHODS["lora"].settings(rank=10**9)
+    assert trained_by(DECODER, Chosen(METHODS["lora"], lora)) > 10**12
