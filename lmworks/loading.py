@@ -114,6 +114,16 @@ def fingerprint(source: Path) -> str:
     return hashlib.sha256("".join(sha256(file) for file in sorted(source.glob("*.safetensors"))).encode()).hexdigest()
 
 
+def files_digest(source: Path) -> str:
+    """SHA-256 of what lies beside a model's weights in its directory: config, tokenizer, template. Empty for a file."""
+    import hashlib
+
+    if source.is_file():
+        return ""
+    beside = [one for one in sorted(source.iterdir()) if one.suffix in {".json", ".jinja", ".txt", ".model"}]
+    return hashlib.sha256("".join(f"{one.name} {sha256(one)}\n" for one in beside).encode()).hexdigest()
+
+
 def _check_base(folder: Path, model: LanguageModel) -> None:
     """An adapter on other weights than its own answers worse and says nothing."""
     facts = read_json(folder / "lmworks.json") if (folder / "lmworks.json").is_file() else {}

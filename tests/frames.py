@@ -13,7 +13,6 @@ from lmworks.kernels.frame import Field, barrier_bytes
 from lmworks.kernels.operation import Step
 from lmworks.kernels.outliers import MOST, table_for_values
 from lmworks.kernels.packing import aligned
-from lmworks.kernels.run.tape import table
 from lmworks.kernels.run.team import team
 
 
@@ -55,6 +54,8 @@ class Bench:
 
     def run(self, *steps: Step) -> None:
         """Run steps."""
+        from lmworks.kernels.run.tape import table  # with numba, which may be missing
+
         tape = table(steps)
         self.put(Field.TAPE, tape)
         self.frame[Field.STEPS] = len(tape)

@@ -12,6 +12,7 @@ Each delta comes once, to whoever takes it first. Whoever stops iterating before
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 import time
 from collections import deque
@@ -173,7 +174,7 @@ async def deltas_of(handles: List[RequestHandle]) -> AsyncGenerator[tuple[int, D
     loop, event = asyncio.get_running_loop(), asyncio.Event()
 
     def wake() -> None:
-        if not loop.is_closed():
+        with contextlib.suppress(RuntimeError):  # the loop is closed, and nobody waits any more
             loop.call_soon_threadsafe(event.set)
 
     for handle in handles:

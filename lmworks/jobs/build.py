@@ -42,7 +42,7 @@ from lmworks.jobs.runs import (
 )
 from lmworks.jobs.verdicts import training_remark, verdict
 from lmworks.language_model import LanguageModel
-from lmworks.loading import fingerprint
+from lmworks.loading import files_digest, fingerprint
 from lmworks.models.files.directory import refuse_foreign_files, write_network
 from lmworks.models.network import Network
 from lmworks.models.precision import fast_dtype
@@ -116,6 +116,8 @@ def build(
     sides = {"text": parts.train, "held_out": parts.held_out}
     hashes = {side: (chosen.data.text, data_hash(documents)) for side, documents in sides.items()}
     start_run(job.run, chosen, hashes, resume, started)
+    if not resume:
+        job.base_figures.unlink(missing_ok=True)
     language_model = LanguageModel.load(chosen.model.reference, dtype=chosen.model.dtype or fast_dtype())
     job.check_fit(language_model.network)
     rows = rows_of(chosen, language_model, parts, say)
@@ -154,6 +156,11 @@ class _Job:
         return self.folder.with_name(f"{self.folder.name}.run")
 
     @property
+    def base_figures(self) -> Path:
+        """The base's figures, for when the run is resumed."""
+        return self.run / "before.json"
+
+    @property
     def whole(self) -> bool:
         """The result is a whole model and no adapter."""
         return self.merge or self.adapter is None
@@ -170,12 +177,14 @@ class _Job:
         self._run_as_the_result(model)
         depends_on = {
             "weights": fingerprint(model.source),
+            "files": files_digest(model.source),
+            "runner": model.runner.name,
             "dtype": str(model.network.dtype),
             "whole": self.whole,
             "texts": {name: data_hash(documents) for name, documents in texts.items()},
             "evaluation": self.recipe.evaluation.model_dump(mode="json"),
         }
-        base, kept = measure_base(model, texts, self.recipe.evaluation, self.run / "before.json", depends_on)
+        base, kept = measure_base(model, texts, self.recipe.evaluation, self.base_figures, depends_on)
         if kept:
             self.say("before         the base was measured when the run was started; those figures count")
         model.runner = TorchRunner(model.network)  # packed weights are of no use to training

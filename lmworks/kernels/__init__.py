@@ -6,14 +6,13 @@
 From the outside in; docs/kernels.md tells it in order:
 
     coverage.py      which networks the tape covers, and the sentence that says why not
-    choice.py        which way a loaded network runs
     runner.py        what others see (lmworks.models.runner): the compiled network as long as it stands, else PyTorch
     choice.py        which runner a model gets
-    engine.py        hidden states, logits and caches of one network
     pages.py         the KV cache: pages of 64 tokens that rows may share; prefixes.py keeps beginnings of texts
     packing.py       weights in the order in which the kernels read them; outliers.py, adapters.py
     operation.py     what an operation is; frame.py: what a run is told
-    run/             weights, buffers, tape; the interpreter, work stealing, the threads, the compiled functions
+    quantisations/   how weights are packed, one file each
+    run/             one network: weights, tape, frame; interpreter, work stealing, threads, compiled functions
     operations/      one file an operation
     emit/            vector instructions, and what several operations are written with
     next_token.py    a token drawn from its logits by the kernels
@@ -25,7 +24,6 @@ neither on the tokens computed beside it nor on the number of threads, to the bi
 from __future__ import annotations
 
 from lmworks.kernels.coverage import unavailable, uncovered
-from lmworks.kernels.engine import CompiledNetwork, compiled
-from lmworks.kernels.runner import CompiledRunner
+from lmworks.kernels.runner import CompiledRunner, compiled
 
-__all__ = ["CompiledNetwork", "CompiledRunner", "compiled", "unavailable", "uncovered"]
+__all__ = ["CompiledRunner", "compiled", "unavailable", "uncovered"]

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, get_args
 
 from lmworks.basics import progress
 from lmworks.basics.errors import ConfigError, LmworksError
 from lmworks.kernels.coverage import too_large, too_many, unavailable, uncovered, unknown
 from lmworks.kernels.packing import Stored
+from lmworks.kernels.quantisation import quantisations
 from lmworks.kernels.runner import CompiledRunner
 from lmworks.models.network import Network
 from lmworks.models.runner import Runner
@@ -16,14 +16,13 @@ from lmworks.models.torch_runner import TorchRunner
 
 EMBEDDING_BITS = 8
 """Of an encoder's weights where it embeds: faster than PyTorch in bfloat16, and STS-B's ranks stay (docs/fast.md)."""
-Compress = Literal["int4", "int8", "none"]
-"""int4, int8: matrices in at most this many bits, embedding and head in 8; none: the network as it is, in PyTorch."""
 
 
 def check_compress(compress: str | None, dtype: object = None) -> None:
     """ConfigError for what `compress` cannot be, or not beside a type that PyTorch's weights shall have."""
-    if compress is not None and compress not in get_args(Compress):
-        raise ConfigError(f"compress is {compress!r}, and it is one of {', '.join(get_args(Compress))}")
+    known = *(one.name for one in quantisations().values()), "none"
+    if compress is not None and compress not in known:
+        raise ConfigError(f"compress is {compress!r}, and it is one of {', '.join(known)}")
     if dtype is not None and compress not in (None, "none"):
         raise ConfigError(f"dtype is {dtype} and compress is {compress}; give one of them")
 

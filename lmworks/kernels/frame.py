@@ -21,7 +21,7 @@ class Table(IntEnum):
 class Field(Table):
     """The frame's entries. Sizes are those of one run; addresses are of arrays that live as long as it does.
 
-    engine.py fills in some neighbours at once, in this order.
+    run/placing.py and run/network.py fill in some neighbours at once, in this order.
     """
 
     TAPE = auto()
@@ -155,11 +155,6 @@ def room_numbers(logits: int) -> int:
 
 ADAPTER_ENTRY_BYTES = 24
 """Of a block of rows, in the table of an adapter (adapters.py)."""
-
-
-def group_bytes(bits: int) -> int:
-    """Bytes of a group of 16 x 32 packed weights: codes, scales, minima (operations/matrix.py)."""
-    return 64 * bits + 64
 
 
 # The barrier, offsets in bytes, 64 apart where different threads write. At 0 the threads that have arrived.

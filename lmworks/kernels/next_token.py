@@ -2,7 +2,7 @@
 
     drawn(logits, 1 / temperature, top_p=0.95, at=0.37)      # None: PyTorch has to do it
     log_total(logits)                                        # log of the sum of e^logit; None likewise
-    table_of([TokenChoice(1 / temperature, top_p=0.95)])     # for a run of the tape that chooses by itself (engine.py)
+    table_of([TokenChoice(1 / temperature, top_p=0.95)])     # for a tape that chooses by itself (run/network.py)
 
 With the weights of a network streaming through the caches in between, each array of a vocabulary's size that is
 written and read again, and each call of a library, costs ten times what it costs in a loop of its own: choosing took

@@ -11,8 +11,8 @@ Table of a matrix, int64, read by the step that rounds its inputs:
     for each outlier          4 x its place in the group, where its value goes, in bytes from the token's scales
 Another table is read by the matrix (operations/matrix.py):
     their number
-    for each outlier          where a block's codes of it begin (bytes), their place in a lane (bits), where its scales
-                              begin (bytes)
+    for each outlier          for each plane of its codes: where a block's vector begins (bytes), and the place in it
+                              (bits); then where the block's scales begin (bytes)
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from lmworks.basics.threads import one_thread
-from lmworks.kernels.frame import group_bytes
+from lmworks.kernels.quantisation import Quantisation
 from lmworks.models.adapted import adapted_layers
 from lmworks.models.files.quantise import GROUP
 from lmworks.models.hooks import hook_points
@@ -133,11 +133,13 @@ def table_for_values(places: Sequence[int], groups: int) -> np.ndarray:
     return np.array([*heads, *tails], np.int64)
 
 
-def table_for_weights(places: Sequence[int], bits: int) -> np.ndarray:
-    """What the matrix reads: where an outlier's weights stand in a block of rows (the layout: matrix.py)."""
-    size, rows = group_bytes(bits), []
+def table_for_weights(places: Sequence[int], quantisation: Quantisation) -> np.ndarray:
+    """What the matrix reads: where an outlier's weights are in a block of rows."""
+    rows = []
     for place in places:
-        group, quad = place // GROUP * size, place % GROUP // 4
-        vector, shift = (quad % 4, 4 * (quad // 4)) if bits == 4 else (quad, 0)
-        rows.append((group + 64 * vector, 8 * (place % 4) + shift, group + 64 * bits))
+        group, row = place // GROUP * quantisation.group_bytes, []
+        for plane in quantisation.places:
+            vector, shift = plane.place(place % GROUP // 4)
+            row += [group + 64 * vector, 8 * (place % 4) + shift]
+        rows.append((*row, group + 64 * quantisation.bits))
     return np.array([len(rows), *itertools.chain(*rows)], np.int64)

@@ -7,19 +7,17 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-import gguf
 import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from lmworks.basics.errors import ModelError
-from lmworks.kernels.frame import group_bytes
 from lmworks.kernels.outliers import table_for_values, table_for_weights
-from lmworks.models.files.quantise import GROUP, Groups, ggml
+from lmworks.kernels.quantisation import QUADS, Quantisation, quantisation_of, quantisations
+from lmworks.models.files.quantise import GROUP, Groups
 
 ROWS = 16
-Kind = gguf.GGMLQuantizationType
 
 
 class Stored(Protocol):
@@ -61,6 +59,11 @@ class Packed:
     outliers: tuple[int, ...] = ()
     """Columns whose inputs are multiplied in float32, rising."""
 
+    @property
+    def quantisation(self) -> Quantisation:
+        """How its weights are packed."""
+        return quantisation_of(self.bits)
+
     @functools.cached_property
     def for_values(self) -> np.ndarray:
         """The table that the step reads which rounds the inputs (outliers.py)."""
@@ -69,7 +72,7 @@ class Packed:
     @functools.cached_property
     def for_weights(self) -> np.ndarray:
         """The table that the matrix reads."""
-        return table_for_weights(self.outliers, self.bits)
+        return table_for_weights(self.outliers, self.quantisation)
 
     @property
     def address(self) -> int:
@@ -108,25 +111,24 @@ class Arena:
 
 
 def quantised(name: str, weight: Float[Tensor, "rows columns"], bits: int) -> Groups:
-    """A matrix in groups of 32: 4 bits with scale and minimum, 8 with a scale. ModelError where it is not finite."""
+    """A matrix in groups of 32, rounded to this many bits. ModelError where it is not finite."""
     weight = weight.detach().float()
     if not torch.isfinite(weight).all():
         raise ModelError(
             f"{name} holds values that are not finite (NaN or infinite) and cannot be compressed; go back to an "
             "earlier checkpoint, or fetch the model again"
         )
-    return ggml(weight, Kind.Q4_1 if bits == 4 else Kind.Q8_0)
+    return quantisation_of(bits).quantise(weight)
 
 
 def bits_of(groups: Groups) -> int:
-    """4 where every value fits into 4 bits, else 8."""
-    low, high = (0, 15) if groups.least is not None else (-8, 7)
-    return 4 if int(groups.values.min()) >= low and int(groups.values.max()) <= high else 8
+    """The fewest bits that a file's values fit in."""
+    return next(bits for bits, one in quantisations().items() if one.holds(groups))
 
 
 def packed_bytes(shape: Sequence[int], bits: int) -> int:
     """What a matrix takes when it is packed."""
-    return -(-shape[0] // ROWS) * (shape[1] // GROUP) * group_bytes(bits)
+    return -(-shape[0] // ROWS) * (shape[1] // GROUP) * quantisation_of(bits).group_bytes
 
 
 def pack(
@@ -145,11 +147,10 @@ def pack(
         )
     blocks, count = len(codes) // ROWS, columns // GROUP
     # [block, row, group, quad, input] -> [block, group, quad, row, input]
-    quads = codes.view(blocks, ROWS, count, 8, 4).permute(0, 2, 3, 1, 4).reshape(blocks, count, 8, 64)
-    if bits == 4:
-        quads = quads[:, :, :4] | quads[:, :, 4:] << 4
+    quads = codes.view(blocks, ROWS, count, QUADS, 4).permute(0, 2, 3, 1, 4).reshape(blocks, count, QUADS, 64)
+    vectors = quantisation_of(bits).pack(quads)
     ends = torch.stack([scales.view(blocks, ROWS, count).mT, minima.view(blocks, ROWS, count).mT], 2).contiguous()
-    packed = torch.cat([quads.flatten(2), ends.view(torch.uint8).flatten(2)], 2)
+    packed = torch.cat([vectors.flatten(2), ends.view(torch.uint8).flatten(2)], 2)
     data = take(packed.numel())
     data[:] = packed.contiguous().numpy().reshape(-1)
     return Packed(data, bits, rows, columns, outliers)
@@ -157,12 +158,10 @@ def pack(
 
 def unpacked(packed: Packed) -> Float[Tensor, "rows columns"]:
     """The weights again, in float32: what the kernels multiply with."""
-    size, blocks, count = group_bytes(packed.bits), packed.blocks, packed.groups
-    data = torch.from_numpy(packed.data).view(blocks, count, size)
-    quads = data[:, :, : 64 * packed.bits].reshape(blocks, count, -1, 64)
-    if packed.bits == 4:
-        quads = torch.cat([quads & 15, quads >> 4], 2)
-    ends = data[:, :, 64 * packed.bits :].contiguous().view(torch.float16).float().view(blocks, count, 2, ROWS)
-    codes = quads.view(blocks, count, 8, ROWS, 4).permute(0, 3, 1, 2, 4).reshape(blocks, ROWS, count, GROUP).float()
+    blocks, count, size = packed.blocks, packed.groups, 64 * packed.bits
+    data = torch.from_numpy(packed.data).view(blocks, count, packed.quantisation.group_bytes)
+    quads = packed.quantisation.unpack(data[:, :, :size].reshape(blocks, count, -1, 64))
+    ends = data[:, :, size:].contiguous().view(torch.float16).float().view(blocks, count, 2, ROWS)
+    codes = quads.view(blocks, count, QUADS, ROWS, 4).permute(0, 3, 1, 2, 4).reshape(blocks, ROWS, count, GROUP)
     scales, minima = (ends[:, :, one].mT[..., None] for one in (0, 1))
-    return (codes * scales + minima).reshape(blocks * ROWS, -1)[: packed.rows]
+    return (codes.float() * scales + minima).reshape(blocks * ROWS, -1)[: packed.rows]

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import copy
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Float
@@ -18,11 +18,12 @@ from torch import Tensor
 
 from lmworks.basics import progress
 from lmworks.basics.errors import ConfigError, LmworksError
-from lmworks.kernels.engine import MOST_WRITTEN, compiled
+from lmworks.kernels.coverage import too_large, unavailable, uncovered
 from lmworks.kernels.next_token import drawn, log_total
 from lmworks.kernels.packing import Stored
 from lmworks.kernels.pages import PagedCache
 from lmworks.kernels.prefixes import Prefixes
+from lmworks.kernels.quantisation import quantisation_of
 from lmworks.models.adapted import AdaptedLinear, adapted_layers
 from lmworks.models.cache import Cache
 from lmworks.models.hooks import hook_points
@@ -31,9 +32,25 @@ from lmworks.models.network import Network, real_tokens
 from lmworks.models.runner import Interrupt, Mask, Row, TokenChoice, Tokens, Written, must_end_with_tokens
 from lmworks.models.torch_runner import TorchRunner
 
+if TYPE_CHECKING:
+    from lmworks.kernels.run.network import CompiledNetwork
+
+MOST_WRITTEN = 128
+"""Tokens that a row which guesses by itself writes in one run, unless one guess has more."""
+
+
+def compiled(network: Network, bits: int = 4, stored: Stored | None = None) -> CompiledNetwork:
+    """A network on its tape, in these bits or in those of a file. ConfigError where it is not covered."""
+    quantisation_of(bits)
+    if (reason := uncovered(network) or unavailable() or too_large(network, bits)) is not None:
+        raise ConfigError(reason)
+    from lmworks.kernels.run.network import CompiledNetwork
+
+    return CompiledNetwork(network, bits, stored)
+
 
 class CompiledRunner:
-    """Runs a network on its tape (engine.py). Where the network is not what the tape was made of (other weights or
+    """Runs a network on its tape (run/network.py). Where the network is not what the tape was made of (other weights or
     parts, hooks, training), and where a run fails, PyTorch computes instead; the first time it says so."""
 
     name = "compiled"

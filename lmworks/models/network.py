@@ -315,14 +315,15 @@ def _a(arrangement: str) -> str:
 @contextlib.contextmanager
 def evaluating(network: nn.Module) -> Iterator[None]:
     """No dropout inside the block, also where the network is in training."""
-    training, trainings = network.training, getattr(network, "trainings", 0)
+    training = network.training
     network.eval()
     try:
         yield
     finally:
+        trainings = getattr(network, "trainings", 0)  # somebody may have trained it meanwhile: a stream stays open
         network.train(training)
         if isinstance(network, Network):
-            network.trainings = trainings  # nothing was trained here
+            network.trainings = trainings  # going back is no training
 
 
 def build_network(config: ModelConfig, tensors: Mapping[str, Tensor], kind: type[Network] = Network) -> Network:

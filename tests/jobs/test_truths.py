@@ -86,6 +86,20 @@ def test_the_base_is_not_measured_again(here: Path, monkeypatch: pytest.MonkeyPa
         assert any(line.startswith("before ") for line in lines) != changed
 
 
+@pytest.mark.parametrize("resume", [True, False])
+def test_kept_figures_do_not_outlive_what_they_depend_on(resume: bool, here: Path, monkeypatch: pytest.MonkeyPatch):
+    """Another config beside the same weights, or a run that is started afresh: the base is measured again."""
+    stopped(recipe(steps=6), monkeypatch)
+    if resume:
+        config = next(one for one in Path().glob("*/config.json") if one.parent.name != "out")
+        config.write_text(json.dumps(json.loads(config.read_text()), indent=8))
+    else:
+        shutil.rmtree("out.run/checkpoint")  # as though it had ended before its first one
+    lines: list[str] = []
+    build(out="out", recipe=recipe(steps=6), resume=resume, say=lines.append)
+    assert not any(line.startswith("before ") for line in lines)
+
+
 def test_a_base_whose_kept_figures_are_damaged_is_measured_again(here: Path, monkeypatch: pytest.MonkeyPatch):
     straight = build(out="straight", recipe=recipe(steps=6))
     stopped(recipe(steps=6), monkeypatch)

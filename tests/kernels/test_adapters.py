@@ -24,10 +24,11 @@ from lmworks.adaptation.lora_config import LoRAConfig
 from lmworks.adaptation.peft_format import write_adapter
 from lmworks.basics.errors import ModelError
 from lmworks.generation.engine import Engine
-from lmworks.kernels import CompiledNetwork, CompiledRunner, compiled, unavailable, uncovered
+from lmworks.kernels import CompiledRunner, compiled, unavailable, uncovered
 from lmworks.kernels.adapters import pack_adapter
 from lmworks.kernels.operations.matrix import multiply
 from lmworks.kernels.packing import pack, quantised, unpacked
+from lmworks.kernels.run.network import CompiledNetwork
 from lmworks.models.linear import Linear
 from lmworks.models.network import Network, evaluating
 from lmworks.models.torch_runner import TorchRunner

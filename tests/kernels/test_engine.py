@@ -15,8 +15,7 @@ pytest.importorskip("numba")
 from tiny import network, text
 
 from lmworks.basics.errors import ConfigError, ModelError
-from lmworks.kernels import CompiledNetwork, CompiledRunner, compiled, unavailable, uncovered
-from lmworks.kernels import engine as module
+from lmworks.kernels import CompiledRunner, compiled, unavailable, uncovered
 from lmworks.kernels.outliers import MOST
 from lmworks.kernels.packing import unpacked
 from lmworks.kernels.pages import Page
@@ -27,6 +26,10 @@ from lmworks.models.torch_runner import TorchRunner
 
 if unavailable() is not None:
     pytest.skip(str(unavailable()), allow_module_level=True)
+
+from lmworks.kernels.run import network as module
+from lmworks.kernels.run import placing
+from lmworks.kernels.run.network import CompiledNetwork
 
 SHAPE = {"dim": 64, "heads": 4, "kv_heads": 2, "head_dim": 16, "hidden_dim": 96, "context": 256}
 KINDS: dict[str, dict[str, object]] = {
@@ -200,11 +203,11 @@ def test_tokens_read_at_once_see_their_own_windows(window: int, count: int):
 def test_pages_are_shared_within_one_text_and_in_bounded_memory(monkeypatch: pytest.MonkeyPatch):
     """Of several texts a thread might get the long one alone; results are the same either way."""
     _, engine = both("llama")
-    monkeypatch.setattr(engine.team, "threads", 2)
-    assert engine._shared_pages(1, [4], 4000) == 63
-    assert engine._shared_pages(3, [4, 1, 1], 4000) == engine._shared_pages(40, [200], 4000) == 1
-    monkeypatch.setattr(module, "MOST_PARTS", engine._mix_bytes(4, 62))
-    assert engine._shared_pages(1, [4], 4000) == 1 and engine._shared_pages(1, [1], 4000) == 63
+    monkeypatch.setattr(engine.workspace.team, "threads", 2)
+    assert engine._placing.shared_pages(1, [4], 4000) == 63
+    assert engine._placing.shared_pages(3, [4, 1, 1], 4000) == engine._placing.shared_pages(40, [200], 4000) == 1
+    monkeypatch.setattr(placing, "MOST_PARTS", engine._placing._part_bytes(4, 62))
+    assert engine._placing.shared_pages(1, [4], 4000) == 1 and engine._placing.shared_pages(1, [1], 4000) == 63
 
 
 @torch.no_grad()
@@ -289,6 +292,20 @@ def test_a_network_that_is_not_what_was_compiled_runs_in_pytorch():
     assert before != runner.weights_version and not runner.own_threads()
 
 
+def test_a_network_that_is_trained_while_a_stream_is_open_is_no_more_the_compiled_one():
+    """Fused optimisers change weights without counting it, so that the training itself is what is noticed."""
+    from tiny import language_model
+
+    model = language_model(**SHAPE)
+    model.runner = CompiledRunner(model.network.eval().requires_grad_(False), 8)
+    stream = model.stream("the model reads", max_new_tokens=8)
+    next(stream)
+    model.network.train()
+    model.network.eval()
+    stream.close()
+    assert not model.runner.stands()
+
+
 def test_greedy_answers_are_equal_from_run_to_run():
     from tiny import language_model
 
@@ -364,7 +381,7 @@ def test_a_child_process_has_threads_of_its_own():
         child.start()
         assert receiving.poll(60)
         states, threads = receiving.recv()
-        assert torch.equal(torch.tensor(states), expected) and threads == engine.team.threads
+        assert torch.equal(torch.tensor(states), expected) and threads == engine.workspace.team.threads
         child.join()
 
 
@@ -372,4 +389,4 @@ def _read_in_child(engine: CompiledNetwork, sending) -> None:
     os.environ["LMWORKS_THREADS"] = "64"  # more cores than its parent had: the memory is for as many threads as that
     with torch.no_grad():
         states = engine.hidden(text(1, 20), None, None).tolist()
-    sending.send((states, engine.team.threads))
+    sending.send((states, engine.workspace.team.threads))

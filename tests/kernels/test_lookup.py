@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -11,11 +11,13 @@ import torch
 from tiny import network, text
 
 from lmworks.kernels import compiled, unavailable
-from lmworks.kernels.engine import CompiledNetwork
 from lmworks.kernels.frame import Field
 from lmworks.kernels.pages import PAGE
 from lmworks.models.lookup import COSTS, EACH_MORE, FIRST, FOLLOWS, LATER, NEXT, REMEMBERED, SEEN, PromptLookup
 from lmworks.models.runner import TokenChoice
+
+if TYPE_CHECKING:
+    from lmworks.kernels.run.network import CompiledNetwork
 
 compiles = pytest.mark.skipif(unavailable() is not None, reason=str(unavailable()))
 
@@ -125,7 +127,7 @@ def test_a_run_that_guesses_writes_what_steps_write_and_knows_what_python_knows(
                 assert went.rounds <= rounds and went.rows[0].accepted <= went.rows[0].guessed
                 tokens, judged = tokens + went.rows[0].tokens, judged + went.rows[0].logprobs
                 assert cache.sizes == [past - 1 + len(tokens)]
-                told, frame = engine._keep[Field.IDS], engine._frame
+                told, frame = engine.workspace.kept[Field.IDS], engine.workspace.frame
                 assert frame[Field.TILES] + 16 * frame[Field.TILE_COUNT] <= frame[Field.IDS] + told.nbytes
                 python = PromptLookup(2, most)
                 python.observe(read, 0)

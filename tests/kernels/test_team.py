@@ -23,10 +23,10 @@ from lmworks.kernels import compiled, unavailable
 if unavailable() is not None:
     pytest.skip(str(unavailable()), allow_module_level=True)
 
-from lmworks.kernels.engine import CompiledNetwork
 from lmworks.kernels.frame import CLAIMS, HELPED, OVER, Field
 from lmworks.kernels.run.leading import FIRST_REST, IN_A_ROW, MOST_REST, Leading
 from lmworks.kernels.run.library import library
+from lmworks.kernels.run.network import CompiledNetwork
 from lmworks.kernels.run.team import Team, usable_cores
 from lmworks.models.lookup import PromptLookup
 from lmworks.models.runner import TokenChoice
@@ -37,11 +37,10 @@ SHAPE = {"dim": 64, "heads": 4, "kv_heads": 2, "head_dim": 16, "hidden_dim": 96,
 def compiled_for(threads: int, led: bool = False, **shape: Any) -> CompiledNetwork:
     """A small network's compiled path with a team of its own, in which one leads, if it shall."""
     engine = compiled(network(**SHAPE | shape).requires_grad_(False), 4)
-    engine.team = Team(threads, library())
+    team = Team(threads, library())
     if led:
-        engine.team.leading.active, engine.team.leading.until = True, float("inf")
-    engine._fixed_memory()
-    engine._write_tapes()
+        team.leading.active, team.leading.until = True, float("inf")
+    engine.workspace.use_team(team)
     return engine
 
 
@@ -106,7 +105,7 @@ def test_a_run_that_is_led_gives_the_same_to_the_bit(shape: str, tokens: int):
     for threads in (2, 3):
         engine = compiled_for(threads, led=True, **SHAPES[shape])
         found = written(engine, 100, tokens)
-        assert engine.team._led and engine._barrier[HELPED // 8 + 1] > 0
+        assert engine.workspace.team._led and engine.workspace.barrier[HELPED // 8 + 1] > 0
         assert all(torch.equal(one, other) for one, other in zip(found, expected, strict=True))
 
 
@@ -115,19 +114,30 @@ def test_helpers_help():
     engine, helped = compiled_for(2, led=True), 0
     for _ in range(200):
         written(engine, 100, 4)
-        helped += int(engine._barrier[HELPED // 8])
+        helped += int(engine.workspace.barrier[HELPED // 8])
     assert helped > 0
+
+
+def must_sleep(team: Team) -> None:
+    """Wait for the second thread to sleep: until then it looks for work by itself."""
+    until = time.monotonic() + 60
+    while not team._asleep[1] and time.monotonic() < until:
+        team._wake[0].wait(0.01)
+    assert team._asleep[1]
 
 
 def test_a_leader_whose_helpers_never_come_does_all():
     expected = written(compiled_for(1), 100, 3)
     engine = compiled_for(2, led=True)
     written(engine, 100, 3)
+    must_sleep(engine.workspace.team)
     # As though a helper that is late had marked a step that is over, which it did with other numbers.
-    engine._keep[Field.DONE][:] = 2 * engine._barrier[CLAIMS // 8 + 1] + 1
-    engine.team.functions = dataclasses.replace(engine.team.functions, signal=lambda place, number: None)
+    engine.workspace.kept[Field.DONE][:] = 2 * engine.workspace.barrier[CLAIMS // 8 + 1] + 1
+    engine.workspace.team.functions = dataclasses.replace(
+        engine.workspace.team.functions, signal=lambda place, number: None
+    )
     found = written(engine, 100, 3)
-    assert engine._barrier[HELPED // 8] == 0
+    assert engine.workspace.barrier[HELPED // 8] == 0
     assert all(torch.equal(one, other) for one, other in zip(found, expected, strict=True))
 
 
@@ -135,7 +145,7 @@ def test_a_leader_whose_helpers_never_come_does_all():
 def test_threads_that_change_places_all_the_time_write_the_same_and_are_free_again():
     expected = written(compiled_for(1), 100, 3)
     engine, before = compiled_for(2, led=True), os.sched_getaffinity(0)
-    team = engine.team
+    team = engine.workspace.team
     for looks in (1, 50, 1000):
         written(engine, 100, 3)
         team.leading.cores[0, 0] = looks
@@ -156,7 +166,7 @@ def test_threads_that_change_places_all_the_time_write_the_same_and_are_free_aga
 def test_an_interrupt_before_a_run_leaves_nobody_waiting(led: bool, monkeypatch: pytest.MonkeyPatch):
     expected = written(compiled_for(1), 100, 3)
     engine = compiled_for(2, led=led)
-    team, functions, before = engine.team, engine.team.functions, os.sched_getaffinity(0)
+    team, functions, before = engine.workspace.team, engine.workspace.team.functions, os.sched_getaffinity(0)
     # Nobody leads because the machine is busy, whose trial of shares would write one token.
     monkeypatch.setattr(team.leading, "judge", lambda *_: None)
 
@@ -179,12 +189,12 @@ def test_an_interrupt_on_the_way_to_a_run_that_is_led_keeps_no_late_helper(monke
     """A helper that is late from the run before waits for its end as long as one leads."""
     expected, engine = written(compiled_for(1), 100, 3), compiled_for(2, led=True)
     written(engine, 100, 3)
-    assert engine._barrier[CLAIMS // 8] == OVER
+    assert engine.workspace.barrier[CLAIMS // 8] == OVER
     with monkeypatch.context() as patch:
         patch.setattr(Team, "_go", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             written(engine, 100, 3)
-    assert engine._barrier[CLAIMS // 8] == OVER
+    assert engine.workspace.barrier[CLAIMS // 8] == OVER
     assert all(torch.equal(*pair) for pair in zip(written(engine, 100, 3), expected, strict=True))
 
 
@@ -196,7 +206,7 @@ def test_where_there_are_fewer_cores_than_threads_nobody_is_moved():
         written(engine, 100, 3)
         os.sched_setaffinity(0, {min(before)})
         found = written(engine, 100, 3)
-        assert os.sched_getaffinity(0) == {min(before)} and engine.team.leading.cores[0, 0] == 0
+        assert os.sched_getaffinity(0) == {min(before)} and engine.workspace.team.leading.cores[0, 0] == 0
     finally:
         os.sched_setaffinity(0, before)
     assert all(torch.equal(one, other) for one, other in zip(found, expected, strict=True))
@@ -215,12 +225,12 @@ def test_who_is_late_marks_nothing_that_was_marked_since():
 
 def test_nobody_leads_where_a_step_has_more_units_than_can_be_claimed(monkeypatch: pytest.MonkeyPatch):
     engine = compiled_for(2, led=True)
-    monkeypatch.setattr("lmworks.kernels.engine.MOST_CHUNKS", 3)
+    monkeypatch.setattr("lmworks.kernels.run.workspace.MOST_CHUNKS", 3)
     found = written(engine, 300, 2)
-    assert not engine.team._led
+    assert not engine.workspace.team._led
     monkeypatch.undo()
     again = written(engine, 300, 2)
-    assert engine.team._led
+    assert engine.workspace.team._led
     assert all(torch.equal(one, other) for one, other in zip(found, again, strict=True))
 
 
@@ -234,26 +244,25 @@ def test_a_trial_of_shares_is_one_token():
         for _ in range(3):
             done = engine.write([[5]], cache, [TokenChoice()], np.zeros((8, 1)), nobody)
             rounds.append(done.rounds)
-            engine.team.leading.until = 0.0
+            engine.workspace.team.leading.until = 0.0
     assert rounds == [8, 1, 8]
 
 
 def test_what_a_late_helper_reads_is_kept_until_it_has_left(monkeypatch: pytest.MonkeyPatch):
     engine = compiled_for(2, led=True)
-    team, weights, buffers = engine.team, engine.weights, engine.buffers
-    engine._make_room(40)
+    team, weights, buffers = engine.workspace.team, engine.weights, engine.workspace.buffers
+    engine.workspace.make_room(40)
     assert not team._kept
     with monkeypatch.context() as patch:
         patch.setattr(team, "_helpers_run", lambda: True)
-        buffers = engine.buffers
-        engine._make_room(80)
+        buffers = engine.workspace.buffers
+        engine.workspace.make_room(80)
         assert any(one is buffers for one in team._kept)
         del engine
         gc.collect()
         assert any(weights is one[0] for one in team._kept if isinstance(one, tuple))
     again = compiled_for(1)
-    again.team = team
-    again._fixed_memory()
+    again.workspace.use_team(team)
     written(again, 20, 1)  # its run ended, a helper looks whether somebody is late
     until = time.monotonic() + 60
     while team._kept and time.monotonic() < until:
@@ -263,10 +272,7 @@ def test_what_a_late_helper_reads_is_kept_until_it_has_left(monkeypatch: pytest.
 
 def test_a_thread_that_has_nothing_to_do_sleeps():
     team = Team(2, library())
-    until = time.monotonic() + 60
-    while not team._asleep[1] and time.monotonic() < until:
-        team._wake[0].wait(0.01)
-    assert team._asleep[1]
+    must_sleep(team)
     used = time.process_time()
     team._wake[0].wait(0.3)
     assert time.process_time() - used < 0.15  # a thread that spins would have used 0.3 seconds
@@ -337,8 +343,8 @@ def test_a_thread_that_gave_its_core_away_has_waited(monkeypatch: pytest.MonkeyP
     """On a machine where all cores are busy the barrier offers its core to others: then there are few looks, and runs
     that take a hundred times as long."""
     engine = compiled(network(**SHAPE).requires_grad_(False), 4)
-    engine.team = team = Team(2, library())
-    engine._fixed_memory()
+    team = Team(2, library())
+    engine.workspace.use_team(team)
     judged: list[tuple[float, float]] = []
     monkeypatch.setattr(team.leading, "judge", lambda now, seconds, waited: judged.append((seconds, waited)))
     monkeypatch.setattr(time, "thread_time", lambda: 5.0)  # no processor time at all

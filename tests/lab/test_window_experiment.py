@@ -50,7 +50,7 @@ def test_only_a_window_that_holds_the_fact_can_tell_it(model: LanguageModel, mon
         return made
 
     monkeypatch.setattr(model.tokenizer, "encode", _first_letters(model.tokenizer.encode))
-    monkeypatch.setattr(model.network, "hidden", hidden)
+    monkeypatch.setattr(model.runner, "hidden", hidden)
     monkeypatch.setattr(model.network, "logits", logits)
     told = q03_window._told(model, [Document(TEXT, "it")], [64, 256, 1024], 8, seed=0)
     assert told[1024] >= 0.75 and told[64] <= 0.25 and told[64] <= told[256] <= told[1024]

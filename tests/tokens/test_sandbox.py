@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import resource
+import shlex
+import signal
+import subprocess
+import sys
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -123,6 +129,66 @@ def test_a_killed_worker_is_replaced():
     worker.wait()
     assert template.render(MESSAGES) == "hi"
     assert sandbox()._worker is not worker
+
+
+def test_an_interrupted_rendering_leaves_no_answer_for_the_next():
+    """Ctrl-C while a conversation is rendered: another one must not get its text."""
+    template, slow = (
+        ChatTemplate("{{ messages[0].content }}"),
+        ChatTemplate("{% for a in range(99999) %}{{ a }}{% endfor %}"),
+    )
+    template.render(MESSAGES)
+    threading.Timer(0.01, os.kill, (os.getpid(), signal.SIGINT)).start()
+    with pytest.raises(KeyboardInterrupt):
+        for _ in range(1000):
+            slow.render(MESSAGES)
+    assert template.render(MESSAGES) == "hi"
+
+
+def in_a_process(code: str, before: str = "") -> str:
+    """What a program prints that renders a template in a process of its own."""
+    program = f"""import os, signal, sys
+from lmworks.tokens.chat.template import ChatTemplate
+def render(source='{{{{ messages[0].content }}}}'):
+    try:
+        return ChatTemplate(source).render([{{'role': 'user', 'content': 'hi'}}])
+    except Exception as error:
+        return f'{{type(error).__name__}}: {{error}}'
+{code}"""
+    command = f"{before}exec {shlex.quote(sys.executable)} -c {shlex.quote(program)}"
+    ran = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=60, check=False)
+    assert ran.returncode == 0, ran.stderr
+    return ran.stdout.strip()
+
+
+def test_a_limit_on_memory_from_outside_is_kept():
+    assert in_a_process("print(render())", before="ulimit -v 16000000; ") == "hi"
+
+
+def test_the_time_bound_holds_where_its_signal_is_ignored():
+    loop = "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}"
+    assert "far more time" in in_a_process(f"signal.signal(signal.SIGPROF, signal.SIG_IGN); print(render({loop!r}))")
+
+
+def test_a_fork_has_a_worker_of_its_own():
+    code = """print(render(), flush=True)
+child = os.fork()
+if not child:
+    print(render(), flush=True)
+    os._exit(0)
+os.waitpid(child, 0)
+print(render())"""
+    assert in_a_process(code).split() == ["hi"] * 3
+
+
+def test_a_worker_that_does_not_start_is_not_the_templates_fault():
+    said = in_a_process("sys.executable = '/bin/true'; print(render())")
+    assert "no process could be started" in said and "ended with 0" in said
+
+
+def test_a_number_that_json_cannot_write_is_one_sentence():
+    with pytest.raises(ModelError, match="cannot be written as JSON"):
+        ChatTemplate("{{ messages }}").render([{"role": "user", "content": "hi", "count": 10**5000}])
 
 
 def test_threads_take_turns():

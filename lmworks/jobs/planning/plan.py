@@ -244,7 +244,7 @@ def _way(
     timed: float | None,
     frozen: bool,
 ) -> Way:
-    """The work and the time of a way to train that takes this memory; `frozen` is a base whose weights need no gradient."""
+    """Work and time of a way to train that takes this memory; `frozen` is a base whose weights need no gradient."""
     training = subject.training
     memory = memory if devices.device.name != "cpu" else in_a_process(memory)
     row = row_of(subject.objective, training.context)

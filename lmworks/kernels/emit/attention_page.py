@@ -36,7 +36,9 @@ from lmworks.kernels.emit.vectors import (
 
 REGISTERS = 24 if chosen().name == "avx512" else 6
 """Vectors of 16 numbers that sums may fill: AVX-512 holds 32 in its registers, AVX2 and NEON 8."""
-MOST_VECTORS = min(12, REGISTERS)
+TILE_VECTORS = 12
+"""Queries of a tile: as many neighbouring tokens as fit with their group's heads, but at least one."""
+MOST_VECTORS = min(TILE_VECTORS, REGISTERS)
 """Queries that one kernel takes at once."""
 NEXT_16 = 64 * MOST_VECTORS
 """Bytes from 16 numbers of a query to its next 16."""

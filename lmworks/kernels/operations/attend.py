@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from enum import auto
 
-from lmworks.kernels.emit.attention_page import MOST_VECTORS, attend_page, join, put_query, query_at
+from lmworks.kernels.emit.attention_page import MOST_VECTORS, TILE_VECTORS, attend_page, join, put_query, query_at
 from lmworks.kernels.emit.calls import call_do, entry_of
 from lmworks.kernels.emit.scalars import compiled, copy, field, inlined, long_at, put_long
 from lmworks.kernels.frame import Entry, Field
@@ -27,6 +27,12 @@ class Attend(Operands):
     LAYER = auto()
     WINDOW = auto()
     """Tokens that each token sees; 0 for all before it."""
+
+
+def scratch_bytes(group: int, width: int) -> int:
+    """What a thread works in, for groups of this many query heads of this width."""
+    vectors = -(-max(TILE_VECTORS, group) // TILE_VECTORS) * TILE_VECTORS
+    return -(-(vectors * (2 * 4 * width + 64 + 16) + TILE_VECTORS * 256) // 64) * 64 + 64
 
 
 @inlined
@@ -59,13 +65,13 @@ def attend(chunk, thread, frame, step, mixed):
     layer_bytes, parts = field(step, Attend.LAYER) * field(frame, Field.LAYER_BYTES), field(frame, Field.PARTS)
     positions, ends, pages = field(frame, Field.POSITIONS), field(frame, Field.ENDS), field(frame, Field.PAGES)
     group, size, shares = heads // kv_heads, width * 4 + 64, max(parts, 1)
-    # Scratch: queries, where they begin and end to see, weights, results.
-    most = -(-max(group, 12) // MOST_VECTORS) * MOST_VECTORS
+    # Scratch (`scratch_bytes`): queries, where they begin and end to see, weights, results.
+    most = -(-max(group, TILE_VECTORS) // MOST_VECTORS) * MOST_VECTORS
     query = field(frame, Field.SCRATCH) + thread * field(frame, Field.SCRATCH_STRIDE)
     begins_at = query + most * width * 4
     ends_at = begins_at + most * 8
     weights = ends_at + most * 8
-    result = weights + 12 * 256
+    result = weights + TILE_VECTORS * 256
     head, share, tile = chunk % kv_heads, chunk // kv_heads % shares, tile_of(chunk, frame, step)
     token, count = long_at(tile), long_at(tile + 8)
     first = first_seen(long_at(positions + 8 * token), window) // 64

@@ -2,10 +2,9 @@
 
 Layout of a packed matrix, by blocks of 16 rows (an output each, one for every lane) and in them groups of 32 inputs:
 
-    4 bits   4 x 64 bytes: in vector j, byte 4 r + i holds of row r the inputs 4 j + i (low nibble)
-             and 4 (j + 4) + i (high nibble)
-    8 bits   8 x 64 bytes: in vector j, byte 4 r + i holds of row r the input 4 j + i, plus 128
-             16 float16 scales, 16 float16 minima, one for each row:      weight = code * scale + minimum
+    codes, 64 bytes a bit (quantisation.py). In 4 bits: in vector j, byte 4 r + i holds of row r the inputs 4 j + i
+        (low nibble) and 4 (j + 4) + i (high nibble). In 8 bits: the input 4 j + i
+    16 float16 scales, 16 float16 minima, one for each row:      weight = code * scale + minimum
 
 So a lane holds four consecutive inputs of one row, which is what the byte product adds up: no sum runs across lanes,
 
@@ -24,9 +23,10 @@ from lmworks.kernels.emit.instructions import chosen
 from lmworks.kernels.emit.product import Given, product, product_in_halves
 from lmworks.kernels.emit.scalars import atomic_add, compiled, field, inlined
 from lmworks.kernels.emit.vectors import FLOATS, LONG, Emitter, Int, Value, emitted
-from lmworks.kernels.frame import ADAPTER_ENTRY_BYTES, TAKEN, Entry, Field, group_bytes
+from lmworks.kernels.frame import ADAPTER_ENTRY_BYTES, TAKEN, Entry, Field
 from lmworks.kernels.operation import Chunks, Operands, Operation, Step
 from lmworks.kernels.packing import Packed
+from lmworks.kernels.quantisation import Quantisation, quantisations
 
 MOST_TOKENS = 16
 SHARED = 64
@@ -77,7 +77,7 @@ def multiply(matrix: Packed, output: int, stride: int, bias: int = 0, adds: bool
     )
 
 
-def _kernel(tokens: int, bits: int) -> Any:
+def _kernel(tokens: int, kind: Quantisation) -> Any:
     """One block of 16 rows times a number of tokens, from a certain one on."""
 
     @emitted(None, *[Int] * 7)
@@ -101,11 +101,11 @@ def _kernel(tokens: int, bits: int) -> Any:
         avx2, none = chosen().name == "avx2", e.constant(0)
         ahead = e.b.select(e.b.icmp_signed("==", token, none), e.constant(AHEAD_AVX2 if avx2 else AHEAD), none)
         given = Given(values, values_stride, scales, sums, scales_stride, outliers, adapter, ahead)
-        weights = e.plus(weights, e.times(e.times(groups, group_bytes(bits)), block))
+        weights = e.plus(weights, e.times(e.times(groups, kind.group_bytes), block))
         start = e.variable(e.constant(0.0, FLOATS))
         with e.b.if_then(e.b.icmp_signed("!=", bias, e.constant(0))):
             e.b.store(e.load(FLOATS, bias, of_block), start)
-        totals = (product_in_halves if avx2 else product)(e, tokens, bits, e.b.load(start), weights, groups, given)
+        totals = (product_in_halves if avx2 else product)(e, tokens, kind, e.b.load(start), weights, groups, given)
         is_sum = e.b.icmp_signed("!=", adds, e.constant(0))
         for number, total in enumerate(totals):
             place = e.plus(output, e.times(stride, number))
@@ -124,9 +124,9 @@ def _unless_zero(e: Emitter, address: Value, offset: Value) -> Value:
     return e.b.select(e.b.icmp_signed("==", address, zero), zero, e.plus(address, offset))
 
 
-def _for_any(bits: int) -> Any:
+def _for_any(kind: Quantisation) -> Any:
     """A block of rows times any number of tokens: 16 at once, then 8, 4, 3, 2 or one."""
-    one, two, three, four, eight, most = (_kernel(tokens, bits) for tokens in (1, 2, 3, 4, 8, MOST_TOKENS))
+    one, two, three, four, eight, most = (_kernel(tokens, kind) for tokens in (1, 2, 3, 4, 8, MOST_TOKENS))
 
     @inlined
     def multiply_tokens(frame, step, block, tokens, output, stride, adds):
@@ -155,7 +155,23 @@ def _for_any(bits: int) -> Any:
     return multiply_tokens
 
 
-multiply_4, multiply_8 = (_for_any(bits) for bits in (4, 8))
+def _if_of(bits: int, kernel: Any, otherwise: Any) -> Any:
+    """A kernel for matrices of these bits, another one for the others."""
+
+    @inlined
+    def multiply_any(frame, step, block, tokens, output, stride, adds):
+        if field(step, Matrix.BITS) == bits:
+            kernel(frame, step, block, tokens, output, stride, adds)
+        else:
+            otherwise(frame, step, block, tokens, output, stride, adds)
+
+    return multiply_any
+
+
+_first, *_others = ((bits, _for_any(one)) for bits, one in quantisations().items())
+multiply_any = _first[1]
+for _bits, _other in _others:
+    multiply_any = _if_of(_bits, _other, multiply_any)
 
 
 @compiled
@@ -174,10 +190,7 @@ def do(begin, end, thread, outbox, frame, step):
         stride, adds = field(step, Matrix.BLOCKS) * 64, 0
     tokens = field(frame, Field.TOKENS)
     for block in range(begin, end):
-        if field(step, Matrix.BITS) == 4:
-            multiply_4(frame, step, block, tokens, output, stride, adds)
-        else:
-            multiply_8(frame, step, block, tokens, output, stride, adds)
+        multiply_any(frame, step, block, tokens, output, stride, adds)
 
 
 @emitted(None, Int, Int, Int)

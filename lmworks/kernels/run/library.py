@@ -33,10 +33,16 @@ from lmworks.kernels.frame import Entry
 from lmworks.kernels.operation import Operands, Operation
 
 LIST = "checksums.json"
-ROOM = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 COMPILED = (
-    *("emit/*.py", "operations/*.py", "frame.py", "run/interpreter.py", "run/work_stealing.py"),
-    "../models/lookup.py",
+    "kernels/emit/*.py",
+    "kernels/operations/*.py",
+    "kernels/quantisation.py",
+    "kernels/quantisations/*.py",
+    "kernels/frame.py",
+    "kernels/run/interpreter.py",
+    "kernels/run/work_stealing.py",
+    "models/lookup.py",
 )
 """The sources that are compiled: numba itself looks at one file alone."""
 
@@ -143,7 +149,7 @@ def _folder(instructions: Instructions) -> Path | None:
 
     parts = [numba.__version__, llvmlite.__version__, sys.version, *sorted(features()), os.environ.get(FORCED, "")]
     digest = hashlib.sha256("\n".join(parts).encode())
-    for file in sorted(file for pattern in COMPILED for file in ROOM.glob(pattern)):
+    for file in sorted(file for pattern in COMPILED for file in ROOT.glob(pattern)):
         digest.update(f"{file} {file.stat().st_mtime_ns}".encode() + file.read_bytes())
     try:
         folder = cache_folder("kernels", f"{instructions.name}-{digest.hexdigest()[:16]}")

@@ -25,6 +25,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from lmworks.basics.errors import LmworksError
+
 LONGEST_SOURCE = 2**17
 """Characters; the longest public chat template has 30,000."""
 SECONDS, SECONDS_PER_BYTE = 1.0, 1e-7
@@ -32,6 +34,7 @@ SECONDS, SECONDS_PER_BYTE = 1.0, 1e-7
 BYTES, BYTES_PER_BYTE = 2**26, 2**7
 """Memory of one rendering, growing with the messages."""
 TOO_LARGE = "it needs far more memory than its messages justify"
+READY = "ready\n"
 TOO_SLOW = "it needs far more time than its messages justify"
 
 
@@ -49,7 +52,6 @@ class Sandbox:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._worker: subprocess.Popen[str] | None = None
-        self._owner = 0
 
     def check(self, source: str) -> None:
         """Compile a template. Raises TemplateError for a text that is none."""
@@ -62,28 +64,38 @@ class Sandbox:
     def _ask(self, source: str, variables: Mapping[str, Any] | None, size: int) -> str:
         if len(source) > LONGEST_SOURCE:
             raise TemplateError("stopped", f"it has {len(source):,} characters, more than any chat template needs")
-        request = json.dumps([source, variables, size])
+        try:
+            request = json.dumps([source, variables, size])
+        except ValueError as error:  # a whole number of more digits than Python writes
+            raise TemplateError("stopped", f"a message cannot be written as JSON ({error})") from error
         with self._lock:
-            worker = self._running()
-            assert worker.stdin is not None and worker.stdout is not None
             try:
-                worker.stdin.write(request + "\n")
-                worker.stdin.flush()
-                answer = worker.stdout.readline()
-            except OSError:
-                answer = ""
-            kind, text = json.loads(answer) if answer else ("stopped", TOO_LARGE)
-            if text == TOO_LARGE:  # it has ended, or may still hold what the template made
-                self._worker = None
-                worker.kill()
-                text = TOO_SLOW if worker.wait() == -signal.SIGPROF else TOO_LARGE
+                kind, text = self._answer(request)
+            except BaseException:  # Ctrl-C too: an answer that nobody reads would be taken for the next one's
+                self._end()
+                raise
         if kind == "text":
             return str(text)
         raise TemplateError(kind, text)
 
+    def _answer(self, request: str) -> tuple[str, str]:
+        worker = self._running()
+        assert worker.stdin is not None and worker.stdout is not None
+        try:
+            worker.stdin.write(request + "\n")
+            worker.stdin.flush()
+            answer = worker.stdout.readline()
+        except OSError:
+            answer = ""
+        kind, text = json.loads(answer) if answer else ("stopped", TOO_LARGE)
+        if text == TOO_LARGE:  # it has ended, or may still hold what the template made
+            text = TOO_SLOW if self._end() == -signal.SIGPROF else TOO_LARGE
+        return kind, text
+
     def _running(self) -> subprocess.Popen[str]:
-        if self._worker is None or self._owner != os.getpid() or self._worker.poll() is not None:
-            program = f"import sys; sys.path[:] = {sys.path!r}; from lmworks.tokens.chat.sandbox import work; work()"
+        if self._worker is None or self._worker.poll() is not None:
+            path = [one for one in sys.path if isinstance(one, str)]
+            program = f"import sys; sys.path[:] = {path!r}; from lmworks.tokens.chat.sandbox import work; work()"
             self._worker = subprocess.Popen(
                 [sys.executable, "-c", program],
                 stdin=subprocess.PIPE,
@@ -93,14 +105,30 @@ class Sandbox:
                 encoding="ascii",  # as json writes it
                 process_group=0,  # Ctrl-C is for the process that waits for this one
             )
-            self._owner = os.getpid()  # a forked copy of this process starts its own
+            assert self._worker.stdout is not None
+            if self._worker.stdout.readline() != READY:
+                raise LmworksError(
+                    f"no process could be started in which a chat template runs ({sys.executable} ended with "
+                    f"{self._end()}); see whether `python -c 'import lmworks'` works there"
+                )
         return self._worker
+
+    def _end(self) -> int | None:
+        """End the worker; its exit code, a signal's number below 0."""
+        worker, self._worker = self._worker, None
+        if worker is None:
+            return None
+        worker.kill()
+        return worker.wait()
 
 
 @functools.cache
 def sandbox() -> Sandbox:
     """The one of this process."""
     return Sandbox()
+
+
+os.register_at_fork(after_in_child=sandbox.cache_clear)  # a copy of this process has a worker and a lock of its own
 
 
 # What runs in the worker
@@ -112,7 +140,11 @@ class RefusedError(Exception):
 
 def work() -> None:
     """Answer requests until standard input ends."""
+    signal.signal(signal.SIGPROF, signal.SIG_DFL)  # whoever started this process may ignore it, or block it
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGPROF})
     prepared, base = functools.lru_cache(16)(_environment().from_string), _address_space()
+    sys.stdout.write(READY)
+    sys.stdout.flush()
     for line in sys.stdin:
         source, variables, size = json.loads(line)
         kind, text = _answer(prepared, source, variables, base, size)
@@ -142,13 +174,14 @@ def _answer(prepared: Callable[[str], Any], source: str, variables: Any, base: i
 @contextmanager
 def _bounded(base: int, size: int) -> Iterator[None]:
     """Bounds for one rendering: Python raises MemoryError, or the system ends the process by SIGPROF."""
-    unlimited = resource.RLIM_INFINITY
-    signal.setitimer(signal.ITIMER_PROF, SECONDS + SECONDS_PER_BYTE * size)
-    resource.setrlimit(resource.RLIMIT_AS, (base + BYTES + BYTES_PER_BYTE * size, unlimited))
+    hard = resource.getrlimit(resource.RLIMIT_AS)[1]
+    memory = base + BYTES + BYTES_PER_BYTE * size
     try:
+        signal.setitimer(signal.ITIMER_PROF, SECONDS + SECONDS_PER_BYTE * size)
+        resource.setrlimit(resource.RLIMIT_AS, (memory if hard == resource.RLIM_INFINITY else min(memory, hard), hard))
         yield
     finally:
-        resource.setrlimit(resource.RLIMIT_AS, (unlimited, unlimited))
+        resource.setrlimit(resource.RLIMIT_AS, (hard, hard))
         signal.setitimer(signal.ITIMER_PROF, 0)
 
 

@@ -1,0 +1,135 @@
+"""A quantisation of packed matrices: how many bits a weight has, and where they are. Imports no numba.
+
+    INT6 = Quantisation(planes=(4, 2))           # quantisations/int6.py: 4 low bits, then 2 high ones
+
+Weights are in groups of 32 inputs of a row, each with a scale and a minimum: weight = code * scale + minimum. A code's
+bits are kept in planes, the low ones first. Of a block of 16 rows, a plane of b bits (1, 2, 4 or 8) has b vectors of 64
+bytes: four inputs (a quad) of each row are four neighbouring bytes, and of the eight quads of a group, quad q is in
+vector q % b, from bit b * (q // b) of each byte on. Packing, the kernels' instructions and the tables of outliers all
+follow from that (packing.py, emit/codes.py, outliers.py).
+
+A file in `quantisations/` that declares one adds it: to `compiled(network, bits=...)`, to `compress` and to the
+kernels.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor
+
+from lmworks.basics.declared import declared
+from lmworks.basics.errors import ConfigError
+from lmworks.models.files.quantise import GROUP, Groups
+
+QUADS = 8
+"""Of four inputs, in a group of 32."""
+
+
+@dataclass(frozen=True)
+class Plane:
+    """Some of the bits of each code."""
+
+    bits: int
+    up: int
+    """The first of them, counted in the code."""
+    vector: int
+    """The plane's first vector, counted in the group."""
+
+    @property
+    def mask(self) -> int:
+        """These bits, moved down."""
+        return (1 << self.bits) - 1
+
+    def place(self, quad: int) -> tuple[int, int]:
+        """Where a quad is: the vector, counted in the group, and the first bit in each byte."""
+        return self.vector + quad % self.bits, self.bits * (quad // self.bits)
+
+
+@dataclass(frozen=True)
+class Quantisation:
+    """One way to pack a matrix."""
+
+    planes: tuple[int, ...]
+    """The bits of each plane, low ones first."""
+    rounded: Callable[[Float[Tensor, "rows columns"]], Groups] | None = None
+    """How a matrix is rounded; None for the nearest code between each group's least and largest weight."""
+
+    def __post_init__(self) -> None:
+        if any(one not in (1, 2, 4, 8) for one in self.planes) or not 1 <= self.bits <= 8:
+            raise ValueError(f"planes are {self.planes}; each has 1, 2, 4 or 8 bits, and together they have up to 8")
+
+    @property
+    def bits(self) -> int:
+        """Of a weight."""
+        return sum(self.planes)
+
+    @property
+    def name(self) -> str:
+        """As in `compress`."""
+        return f"int{self.bits}"
+
+    @functools.cached_property
+    def places(self) -> tuple[Plane, ...]:
+        """The planes, with where they are."""
+        before = [sum(self.planes[:number]) for number in range(len(self.planes))]
+        return tuple(Plane(bits, at, at) for bits, at in zip(self.planes, before, strict=True))
+
+    @property
+    def group_bytes(self) -> int:
+        """Bytes of a group of 16 x 32 weights: codes, 16 float16 scales, 16 float16 minima."""
+        return 64 * self.bits + 64
+
+    def quantise(self, weight: Float[Tensor, "rows columns"]) -> Groups:
+        """A finite matrix in groups."""
+        return between_extremes(weight, self.bits) if self.rounded is None else self.rounded(weight)
+
+    def holds(self, groups: Groups) -> bool:
+        """Do a file's values fit in these bits, unchanged?"""
+        low = 0 if groups.least is not None else -(1 << (self.bits - 1))
+        return int(groups.values.min()) >= low and int(groups.values.max()) < low + (1 << self.bits)
+
+    def pack(self, quads: UInt8[Tensor, "*groups 8 64"]) -> UInt8[Tensor, "*groups vectors 64"]:
+        """Codes in the order of quads into planes."""
+        planes = []
+        for plane in self.places:
+            fields = (quads >> plane.up & plane.mask).unflatten(-2, (-1, plane.bits)).unbind(-3)
+            planes.append(functools.reduce(torch.bitwise_or, (one << plane.bits * at for at, one in enumerate(fields))))
+        return torch.cat(planes, -2)
+
+    def unpack(self, vectors: UInt8[Tensor, "*groups vectors 64"]) -> UInt8[Tensor, "*groups 8 64"]:
+        """The codes again."""
+        found = torch.zeros(*vectors.shape[:-2], QUADS, 64, dtype=torch.uint8)
+        for plane in self.places:
+            for quad in range(QUADS):
+                vector, shift = plane.place(quad)
+                found[..., quad, :] |= (vectors[..., vector, :] >> shift & plane.mask) << plane.up
+        return found
+
+
+def between_extremes(weight: Float[Tensor, "rows columns"], bits: int) -> Groups:
+    """The nearest of 2^bits codes between each group's least and largest weight."""
+    grouped = weight.reshape(len(weight), -1, GROUP)
+    least, most = grouped.amin(-1), grouped.amax(-1)
+    scale = ((most - least) / ((1 << bits) - 1)).half()
+    steps = scale.float().clamp_min(torch.finfo(torch.float16).tiny)[..., None]
+    values = ((grouped - least.half().float()[..., None]) / steps).round().clamp(0, (1 << bits) - 1)
+    return Groups(values.to(torch.uint8).reshape(weight.shape), scale, least.half())
+
+
+def quantisations() -> dict[int, Quantisation]:
+    """All of them by their bits, rising."""
+    found = declared("lmworks.kernels.quantisations", Quantisation).values()
+    return {one.bits: one for one in sorted(found, key=lambda one: one.bits)}
+
+
+def quantisation_of(bits: int) -> Quantisation:
+    """The one of these bits. ConfigError where there is none."""
+    if bits not in quantisations():
+        known = " or ".join(map(str, quantisations()))
+        raise ConfigError(f"weights are compressed to {known} bits, not {bits}")
+    return quantisations()[bits]

@@ -1,0 +1,1 @@
+"""The quantisations of packed matrices, one file each (lmworks/kernels/quantisation.py)."""

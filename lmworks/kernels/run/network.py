@@ -1,0 +1,269 @@
+"""One network on its tape: hidden states, logits, caches, tokens written ahead. What stands before it is runner.py."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from lmworks.basics import progress
+from lmworks.kernels.frame import Field
+from lmworks.kernels.next_token import table_of
+from lmworks.kernels.packing import Stored
+from lmworks.kernels.pages import PAGE, PagedCache
+from lmworks.kernels.prefixes import Prefixes
+from lmworks.kernels.run.library import library
+from lmworks.kernels.run.placing import Placing
+from lmworks.kernels.run.spans import Span, real_places, runs
+from lmworks.kernels.run.weights import Weights
+from lmworks.kernels.run.workspace import Workspace
+from lmworks.models.cache import Cache
+from lmworks.models.lookup import PromptLookup
+from lmworks.models.network import Network
+from lmworks.models.runner import RowWritten, TokenChoice, Written
+
+AT_ONCE = 512
+"""Tokens of one run: enough to fill the processor, few enough that the activations stay small."""
+
+
+class CompiledNetwork:
+    """A network as its weights were when it was made; it does not notice when they change (runner.py does)."""
+
+    def __init__(self, network: Network, bits: int, stored: Stored | None) -> None:
+        library()  # compiled before the weights are packed, for the order in which progress is shown
+        config = network.config
+        self.network, self.bits = network, bits
+        self.lock = threading.Lock()
+        with progress.task("packing weights", sum(one.numel() for one in network.parameters())) as advance:
+            self.weights = Weights(network, bits, stored, advance)
+        self.workspace = Workspace(self.weights)
+        self._placing = Placing(self.workspace)
+        self._head = self.weights.head
+        self._layer_bytes = 2 * 2 * PAGE * config.kv_heads * config.head_dim
+        self._scratch_pages = PagedCache(0, self._layer_bytes, 1)
+
+    @property
+    def has_head(self) -> bool:
+        """It makes logits too; else the network's own head does."""
+        return self.workspace.has_head
+
+    @property
+    def writes(self) -> bool:
+        """Can it write by itself, with logits that are those of the network?"""
+        return self.has_head and self.network.config.logit_cap is None and not self._placing.turns_with_length
+
+    @property
+    def bytes(self) -> int:
+        """What the packed weights take."""
+        return self.weights.bytes
+
+    def use_adapters(self, on: bool) -> None:
+        """Run with its adapters, or without."""
+        with self.lock:
+            self.weights.adapted = on
+            self.workspace.write_tapes()
+
+    def new_cache(self, batch: int) -> PagedCache:
+        """An empty cache for `batch` rows."""
+        return PagedCache(batch, self._layer_bytes, self.network.config.layers)
+
+    def new_prefixes(self, limit: int) -> Prefixes | None:
+        """A place for the beginnings of texts, in at most `limit` bytes; None where a token's keys depend on what
+        follows it."""
+        if self._placing.turns_with_length or not self.network.config.causal:
+            return None
+        return Prefixes(limit, self._layer_bytes * self.network.config.layers)
+
+    def hidden(
+        self, tokens: Int[Tensor, "batch seq"], real: Bool[Tensor, "batch seq"] | None, cache: Cache | None
+    ) -> Float[Tensor, "batch seq dim"]:
+        """Hidden states after the last norm, in float32; zeros for padding."""
+        assert cache is None or isinstance(cache, PagedCache)
+        if tokens.numel():
+            self._placing.check(int(tokens.min()), int(tokens.max()))
+        with self.lock:
+            at = real_places(tokens, real)
+            ids = [row[places] for row, places in zip(tokens.numpy(), at, strict=True)]
+            result = torch.zeros(*tokens.shape, self.network.config.dim)
+            out, held = result.numpy(), cache
+            cut = list(runs([len(row) for row in ids], self.network.config.causal, AT_ONCE))
+            if held is None:
+                held = self._temporary(ids, cut)
+            for spans in cut:
+                self._placing.place_spans(spans, ids, held)
+                self.workspace.run(self.workspace.tapes.hidden)
+                done = 0
+                for span in spans:
+                    places = at[span.row][span.start : span.start + span.count]
+                    out[span.row, places] = self.workspace.buffers.stream[done : done + span.count]
+                    done += span.count
+            if cache is None:
+                self._give_back(held)
+            return result
+
+    def logits(self, hidden: Float[Tensor, "*batch dim"]) -> Float[Tensor, "*batch vocab"]:
+        """Logits of hidden states, without the cap."""
+        rows = hidden.detach().float().reshape(-1, hidden.shape[-1]).contiguous()
+        result = torch.empty(len(rows), self._head.blocks * 16)
+        with self.lock:
+            for start in range(0, len(rows), AT_ONCE):
+                part = slice(start, start + AT_ONCE)
+                self.workspace.run_head(rows[part].numpy(), result[part].numpy())
+        return result[:, : self._head.rows].view(*hidden.shape[:-1], -1)
+
+    def next_logits(
+        self, tokens: Int[Tensor, "batch seq"], real: Bool[Tensor, "batch seq"] | None, cache: Cache
+    ) -> Float[Tensor, "batch vocab"]:
+        """Logits after the last real token of each row, without the cap: network and head in one run. Only these tokens
+        go through the rest of the last block after its keys and values."""
+        result = torch.empty(len(tokens), self._head.blocks * 16)
+        self._take_in(tokens, real, cache, result)
+        return result[:, : self._head.rows]
+
+    def take_in(self, tokens: Int[Tensor, "batch seq"], real: Bool[Tensor, "batch seq"] | None, cache: Cache) -> None:
+        """Keys and values of more tokens of each row into the cache, and nothing else."""
+        self._take_in(tokens, real, cache, None)
+
+    def _take_in(
+        self, tokens: Tensor, real: Tensor | None, cache: Cache, result: Float[Tensor, "batch padded"] | None
+    ) -> None:
+        assert isinstance(cache, PagedCache)
+        self._placing.check(int(tokens.min()), int(tokens.max()))
+        workspace = self.workspace
+        with self.lock:
+            if tokens.shape[1] == 1 and result is not None:
+                self._placing.place(tokens.tolist(), range(len(tokens)), cache)
+                workspace.run_to_logits(workspace.tapes.whole, result)
+                return
+            at = real_places(tokens, real)
+            ids = [row[places] for row, places in zip(tokens.numpy(), at, strict=True)]
+            for spans in runs([len(row) for row in ids], self.network.config.causal, AT_ONCE):
+                self._placing.place_spans(spans, ids, cache)
+                ends = np.cumsum([span.count for span in spans])
+                last = [number for number, one in enumerate(spans) if one.start + one.count == len(ids[one.row])]
+                if last and result is not None:  # neighbours among the rows, as spans are in their order
+                    workspace.put(Field.KEPT, ends[last] - 1)
+                    workspace.frame[Field.KEPT_COUNT] = len(last)
+                    workspace.run_to_logits(workspace.tapes.last, result[spans[last[0]].row :])
+                else:
+                    workspace.run(workspace.tapes.reading)
+
+    def write(
+        self,
+        rows: Sequence[Sequence[int]],
+        cache: Cache,
+        choices: Sequence[TokenChoice],
+        uniforms: Float[np.ndarray, "rounds tokens"],
+        interrupt: np.ndarray,
+    ) -> Written:
+        """Read the tokens of each row, one and what is guessed to follow it, and choose the one after each of them.
+
+        Where every row has one token, the token that it chose is read next, round after round: at most as many rounds
+        as `uniforms` has, until a row comes to an end of its text or to a token that the kernels do not choose, or the
+        int64 in `interrupt` is 1, which any thread may set. `choices` are those of each token, and `uniforms`, from 0
+        to 1, say which tokens are drawn. What passes in Python between two tokens passes once for all of them.
+        """
+        assert isinstance(cache, PagedCache)
+        sizes = list(map(len, rows))
+        assert len(uniforms) == 1 or max(sizes) == 1, "several tokens of a row are read in one round"
+        self._placing.check(min(map(min, rows)), max(map(max, rows)))
+        with self.lock:
+            self._placing.place(rows, range(len(rows)), cache, len(uniforms))
+            chosen, logprobs = self._run_rounds(sum(sizes), choices, uniforms, len(uniforms), interrupt)
+            done = self.workspace.frame.item(Field.ROUNDS_DONE)
+            written, first = [], 0
+            for number, (row, size) in enumerate(zip(rows, sizes, strict=True)):
+                tokens, last = chosen[: done * size, first : first + size].ravel().tolist(), size
+                if size > 1:
+                    last = next((at for at in range(1, size) if tokens[at - 1] != row[at]), size)
+                    tokens = tokens[:last]
+                    cache.sizes[number] -= size - last
+                else:
+                    tokens = tokens[:done]
+                    cache.sizes[number] += done - 1
+                judged = logprobs[:done, first : first + last].ravel().tolist()
+                left = self._logits_of(first + last - 1) if tokens[-1] < 0 else None
+                written.append(RowWritten(tokens, judged, left, size - 1, last - 1))
+                first += size
+            cache.close_pages()
+        return Written(written, done)
+
+    def follow(
+        self,
+        tokens: Sequence[int],
+        cache: Cache,
+        choice: TokenChoice,
+        uniforms: Float[np.ndarray, " tokens"],
+        rounds: int,
+        interrupt: np.ndarray,
+        lookup: PromptLookup,
+    ) -> Written:
+        """Write one row that guesses by itself: read its tokens, one and what `lookup` guesses to follow it, keep the
+        guesses that are right and the token after them, and read that with new guesses, for `rounds` rounds. At most as
+        many tokens as `uniforms` has, one for each; the rest is as in `write`."""
+        assert isinstance(cache, PagedCache)
+        self._placing.check(min(tokens), max(tokens))
+        with self.lock:
+            past = cache.sizes[0]
+            cuts = self._placing.cuts(min(1 + lookup.most, len(uniforms)), past + len(uniforms))
+            self._placing.place([tokens], range(1), cache, len(uniforms) - len(tokens) + 1, cuts)
+            state = lookup.ready(len(uniforms), cuts.table.ctypes.data)
+            chosen, logprobs = self._run_rounds(cuts.tokens, [choice], uniforms, rounds, interrupt, state)
+            done = self.workspace.frame.item(Field.ROUNDS_DONE)
+            count, tried, right, row = lookup.outcome()
+            left = None if row < 0 else self._logits_of(row)
+            count += row >= 0
+            cache.sizes[0] = past + count
+            cache.close_pages()
+        written = RowWritten(chosen[:count].tolist(), logprobs[:count].tolist(), left, tried, right)
+        return Written([written], done)
+
+    def _run_rounds(
+        self,
+        rows: int,
+        choices: Sequence[TokenChoice],
+        uniforms: np.ndarray,
+        rounds: int,
+        interrupt: np.ndarray,
+        lookup: int = 0,
+    ) -> tuple[Int[np.ndarray, "*uniforms"], Float[np.ndarray, "*uniforms"]]:
+        """Run the tape that chooses, for up to this many rows of logits: the tokens that were chosen, and their
+        log-probabilities. `lookup` is the address of the state of a row that guesses by itself."""
+        workspace = self.workspace
+        three = np.zeros((3, *uniforms.shape))
+        three[0], chosen, logprobs = uniforms, three[1].view(np.int64), three[2]
+        workspace.put(Field.CHOICES, table_of(choices))
+        workspace.put(Field.UNIFORMS, three)
+        if workspace.kept.get(Field.INTERRUPT) is not interrupt:
+            workspace.put(Field.INTERRUPT, interrupt)
+        start, size = workspace.frame.item(Field.UNIFORMS), chosen.nbytes
+        workspace.frame[Field.CHOSEN : Field.LOGPROBS + 1] = start + size, start + 2 * size
+        workspace.frame[Field.LOOKUP] = lookup
+        workspace.run_rounds(workspace.tapes.guessing if lookup else workspace.tapes.writing, rows, rounds)
+        return chosen, logprobs
+
+    def _logits_of(self, row: int) -> Float[Tensor, " vocab"]:
+        """Logits for Python, copied by NumPy, which wakes no threads."""
+        return torch.from_numpy(self.workspace.logits.numpy()[row, : self._head.rows].copy())
+
+    def _temporary(self, ids: list[np.ndarray], cut: list[list[Span]]) -> PagedCache:
+        """Pages for texts that nobody goes on with: of one layer, used again and again, where each row is read at
+        once."""
+        whole = len(cut) == 1 or all(span.count == len(ids[span.row]) for run in cut for span in run)
+        if not whole:
+            return self.new_cache(len(ids))
+        cache = PagedCache(len(ids), self._layer_bytes, 1)
+        spare = self._scratch_pages.pages.pop() if self._scratch_pages.pages else []
+        for row, one in enumerate(ids):
+            needed = -(-len(one) // PAGE)
+            cache.pages[row] = [spare.pop() for _ in range(min(needed, len(spare)))]
+            cache.addresses[row, : len(cache.pages[row][:8])] = [page.address for page in cache.pages[row][:8]]
+        return cache
+
+    def _give_back(self, cache: PagedCache) -> None:
+        if cache.page_bytes == self._layer_bytes and self.network.config.layers > 1:
+            self._scratch_pages.pages.append([page for row in cache.pages for page in row])
