@@ -88,14 +88,15 @@ def test_a_compiled_path_that_fails_on_the_way_says_so_once_and_goes_on_in_pytor
     """While it reads, while it writes, for many at once: what was written stays, and PyTorch writes the rest."""
     monkeypatch.setattr(progress, "_said", set())
     model, counted = compiled_model(), itertools.count()
-    go = model.runner.compiled._go
+    workspace = model.runner.compiled.workspace
+    run = workspace.run
 
     def failing(*said: object) -> None:
         if next(counted) >= runs:
             raise RuntimeError("a thread was lost")
-        go(*said)
+        run(*said)
 
-    monkeypatch.setattr(model.runner.compiled, "_go", failing)
+    monkeypatch.setattr(workspace, "run", failing)
     with pytest.warns(UserWarning, match="the compiled path failed .*a thread was lost.* PyTorch") as said:
         answers = [model.generate("abc", Greedy(min_new_tokens=40), max_new_tokens=40)]
         with Engine(model, seats=9, chunk=16) as engine:
