@@ -135,9 +135,8 @@ class Sample(Strategy):
     @property
     def order(self) -> tuple[str, ...]:
         """The steps, in order."""
-        first = [said for one, _ in self.filters if one.sees == "logits" for said in one.shown(self)]
-        after = [said for one, _ in self.filters if one.sees != "logits" for said in one.shown(self)]
-        return (*super().order, *first, f"temperature {self.temperature:g}", *after)
+        steps = [f"temperature {self.temperature:g}"]
+        return (*super().order, *steps, *(said for one, _ in self.filters for said in one.shown(self)))
 
     def distribution(self, logits: Logits) -> Probabilities:
         """Temperature, then the filters; each of them sees probabilities that sum to one."""

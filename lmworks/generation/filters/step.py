@@ -89,7 +89,8 @@ class Filter(SamplingStep):
     keep: Callable[..., Kept | None]
     """`keep(probabilities, **settings)`: the ids of the tokens that stay, rising; None for all."""
     sees: Literal["probabilities", "logits"] = "probabilities"
-    """Logits for a filter that the temperature must not change, or cannot: it is done first, before the temperature."""
+    """Logits for a filter that keeps the same tokens at every temperature. It is given them as they are before the
+    temperature, which may then be applied to fewer tokens."""
 
     def applied(self, p: Probabilities, **settings: Any) -> Probabilities:
         """The probabilities with zero for what is dropped; not yet made to sum to one."""
