@@ -38,8 +38,8 @@ Ids = Int[np.ndarray, " tokens"]
 
 
 def write_sentences(documents: Iterable[Document], tokenizer: Tokenizer, path: Path) -> Sentences:
-    """The ids of each document's sentences in one file; what has no token is left out. DataError where nothing is
-    left."""
+    """The ids of each document's sentences in one file; sentences without a token are dropped. DataError where
+    nothing is left."""
     ids: list[np.ndarray] = []
     ends, last = [0], [0]
     with progress.task("cutting into sentences", unit="characters") as advance:
@@ -61,12 +61,12 @@ def write_sentences(documents: Iterable[Document], tokenizer: Tokenizer, path: P
 
 
 class Sentences:
-    """The sentences of a corpus as ids; DataError for a file that is none, or of another tokenizer."""
+    """The sentences of a corpus as ids; DataError for a file that holds no sentences, or another tokenizer's."""
 
     def __init__(self, path: str | Path, tokenizer: Tokenizer, name: str | None = None) -> None:
         self.path = Path(path)
         self.name = name or str(path)
-        """What its text is called where there is too little of it; the path unless given."""
+        """Its name in error messages; the path unless given."""
         try:
             with safe_open(self.path, framework="np") as file:
                 made_with = (file.metadata() or {}).get("tokenizer")
@@ -146,7 +146,7 @@ class _Runs(Rows):
 
     @staticmethod
     def _fitting(pieces: Sequence[Ids], first: int, room: int) -> int:
-        """The sentences after those from `first` on that fit into this many tokens."""
+        """The index after the last sentence, from `first` on, that fits into this many tokens."""
         last, used = first, 0
         while last < len(pieces) and used + len(pieces[last]) <= room:
             used += len(pieces[last])
@@ -194,9 +194,9 @@ class Passages(_Runs):
 class SentencePairs(_Runs):
     """Each row a passage cut in two, [CLS] a [SEP] b [SEP]; in half of them b is wrong, drawn anew in each epoch.
 
-    `wrong` says how: "random" takes the second text of another document's passage, which has as many tokens as the true
-    one wherever another document has such a one, so that lengths give nothing away; "swapped" puts b before a. Where
-    the passage is cut is drawn anew too.
+    `wrong` says how: "random" takes the second text of another document's passage, of the true one's length where
+    possible, so that the length does not reveal the answer; "swapped" puts b before a. Where the passage is cut is drawn
+    anew too.
     """
 
     around, shortest = 3, 2
@@ -261,8 +261,8 @@ class SentencePairs(_Runs):
         self._homes = np.array([document for document, _, _ in self.runs])
 
     def _elsewhere(self, generator: random.Random, document: int, a: list[int], b: list[int]) -> list[int]:
-        """The second text of another document's passage, of the length of `b` or the nearest that there is; drawn as a
-        true one of that length is."""
+        """The second text of another document's passage, of the length of `b` or the nearest that there is; each is
+        drawn with the probability that it has as a true one."""
         weights, own = self._weights, np.searchsorted(self._homes, (document, document + 1))
         for size in sorted(range(1, self.room), key=lambda size: (abs(size - len(b)), generator.random())):
             first, last = self._of_size[size], self._of_size[size + 1]
