@@ -195,8 +195,8 @@ class SentencePairs(_Runs):
     """Each row a passage cut in two, [CLS] a [SEP] b [SEP]; in half of them b is wrong, drawn anew in each epoch.
 
     `wrong` says how: "random" takes the second text of another document's passage, of the true one's length where
-    possible, so that the length does not reveal the answer; "swapped" puts b before a. Where the passage is cut is drawn
-    anew too.
+    possible, so that the length does not reveal the answer; "swapped" puts b before a. Where the passage is cut is
+    drawn anew too.
     """
 
     around, shortest = 3, 2
