@@ -20,7 +20,7 @@ import difflib
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
 
-from pydantic import BaseModel
+from pydantic import BaseModel, create_model
 from pydantic.fields import FieldInfo
 
 from lmworks.basics.config import Config
@@ -70,7 +70,7 @@ class PartSettings(_Callable):
     """The setting that names the part."""
 
     others_are_idle: ClassVar[bool] = False
-    """Leave out what only other parts have, whatever its value, and do not refuse it."""
+    """Leave out what only other parts have, if one of them would take the value, and do not refuse it."""
 
     @classmethod
     def parts(cls) -> Mapping[str, DeclaredPart]:
@@ -137,12 +137,27 @@ class PartSettings(_Callable):
             if not others:
                 continue  # unknown to all: the part's settings say so
             value = kept.pop(name)
-            if not cls.others_are_idle and all(value != field.get_default() for field in others.values()):
+            if cls.others_are_idle:
+                _taken(name, value, others)
+            elif all(value != field.get_default() for field in others.values()):
                 raise ConfigError(
                     f"{{at}}{name} is for {{at}}{cls.named_by} {' and '.join(_families(others))}, and "
                     f"{{at}}{cls.named_by} is {part.name!r}; leave it out"
                 )
         return kept
+
+
+def _taken(name: str, value: Any, fields: Mapping[str, FieldInfo]) -> None:
+    """Raise ConfigError if none of these parts takes the value for its setting of that name."""
+    refused: list[ConfigError] = []
+    for field in fields.values():
+        one = create_model("One", __base__=Config, **{name: (field.annotation, field)})  # type: ignore[call-overload]
+        try:
+            one(**{name: value})
+            return
+        except ConfigError as error:
+            refused.append(error)
+    raise refused[0]
 
 
 def _families(names: Iterable[str]) -> list[str]:

@@ -111,6 +111,22 @@ def test_what_another_part_has_by_default_is_left_out():
     assert Idle(kind="water", minutes=40) == Drink()
 
 
+@pytest.mark.parametrize(
+    ("minutes", "sentence"),
+    [
+        ("long", "drink.minutes is 'long'; it should be a valid integer, unable to parse string as an integer"),
+        ([3], "drink.minutes is [3]; it should be a valid integer"),
+    ],
+)
+def test_an_idle_setting_has_to_be_one_that_its_part_takes(minutes: object, sentence: str):
+    class IdleMeal(Config):
+        drink: SerializeAsAny[Idle] = Idle()
+
+    with pytest.raises(ConfigError) as raised:
+        IdleMeal(drink={"kind": "water", "minutes": minutes})
+    assert str(raised.value) == sentence
+
+
 def test_settings_are_explained_with_the_parts_that_have_them():
     assert Meal.explain() == {
         "drink.kind": "What it is. water: from the tap; tea: leaves; tea+milk: with milk; coffee: beans.",
