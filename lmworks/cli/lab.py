@@ -1,10 +1,9 @@
-"""lmworks lab: the claims and their verdicts; lmworks lab 6: run one and see it; lmworks lab --all: run them all."""
+"""lmworks lab: the claims and what was found; lmworks lab 6: run one and see it; lmworks lab --all: run them all."""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,13 +11,15 @@ from lmworks.cli.verb import verb
 
 if TYPE_CHECKING:
     from lmworks.lab.finding import Finding
-    from lmworks.lab.registry import Scale
+    from lmworks.lab.run import RunOptions
+    from lmworks.lab.scale import Scale
+    from lmworks.lab.several import Tell
 
 OUT = Path("lab-results")
 
 
 @verb("Find out more", place=1)
-def lab(
+def lab(  # noqa: PLR0913, PLR0917 (each is an option that people know by name)
     questions: Annotated[
         list[int] | None, typer.Argument(help="Numbers of claims; without one, all are listed.", show_default=False)
     ] = None,
@@ -34,172 +35,110 @@ def lab(
         list[str] | None,
         typer.Option("--set", metavar="NAME=VALUE", help="Change a parameter of the experiment; may be repeated."),
     ] = None,
+    seeds: Annotated[
+        int | None, typer.Option(min=2, help="Judge once, after this many seeds (4; full: 4, 8 and 16).")
+    ] = None,
+    minutes: Annotated[
+        float | None, typer.Option(min=0, help="Begin no further look that would end later than this.")
+    ] = None,
+    pilot: Annotated[bool, typer.Option("--pilot", help="Take seeds that never count (1,000 and up).")] = False,
     store: Annotated[bool, typer.Option("--store", help="Keep the result among those that lmworks ships.")] = False,
     out: Annotated[Path, typer.Option(help="Folder for results and pictures.")] = OUT,
     show: Annotated[bool, typer.Option("--show", help="Show the stored result and run nothing.")] = False,
+    recompute: Annotated[
+        bool, typer.Option("--recompute", help="Judge the stored result again from its seeds and items.")
+    ] = False,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Leave out what has a result with these parameters.")
+        bool, typer.Option("--resume", help="Go on with what was stopped; leave out what has a result like this.")
     ] = False,
     markdown: Annotated[
-        bool, typer.Option("--markdown", help="With --show: as a page of the handbook (docs/lab.md).")
-    ] = False,
+        Path | None,
+        typer.Option(metavar="FILE", help="With --show: write a page of the handbook (docs/lab.md) and its pictures."),
+    ] = None,
     json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """What everybody says about language models, run on this machine and given a verdict."""
+    """What everybody says about language models, run on this machine and judged part by part."""
     from lmworks.basics.errors import ConfigError
+    from lmworks.cli import findings
     from lmworks.lab import page, registry
-    from lmworks.lab import store as results
+    from lmworks.lab.run import RunOptions
+    from lmworks.lab.scale import require_scale
 
     if all_ and questions:
         raise ConfigError("--all takes every claim; leave out the numbers, or --all")
-    asked = list(registry.experiments()) if all_ else list(dict.fromkeys(questions or []))
-    if not asked and (show or resume or store or set_ or scale):
-        raise ConfigError("say which claim: lmworks lab 6, or --all for every one")
-    if set_ and len(asked) > 1:
-        raise ConfigError("--set changes the parameters of one experiment; give one number")
-    if show and (set_ or store or resume):
-        raise ConfigError(
-            "--show shows what is stored and runs nothing; leave out --set, --store and --resume, or --show"
-        )
-    if markdown and not show:
-        raise ConfigError("--markdown writes what is stored; give --show too")
-    if markdown and json_:
-        raise ConfigError("--markdown and --json are two forms of the same; give one")
-    wanted = None if scale is None else registry.require_scale(scale)
+    known = registry.experiments()
+    asked = list(known) if all_ else list(dict.fromkeys(questions or []))
+    options = RunOptions(set_ or [], resume, seeds, minutes, pilot)
+    _agree(asked, scale, options, {"--show": show, "--recompute": recompute, "--store": store})
+    if markdown and (not show or json_):
+        raise ConfigError("--markdown writes a page of what is stored; give it with --show and without --json")
+    wanted = None if scale is None else require_scale(scale)
     if not asked:
-        _list(out, json_)
+        findings.list_all(out, json_)
+    elif markdown:
+        page.write(
+            findings.stored(asked, wanted, out, lenient=all_), {n: one.name for n, one in known.items()}, markdown
+        )
+        typer.echo(f"saved     {markdown}  {markdown.with_suffix('')}/", err=True)
     elif show:
-        found = _stored(asked, wanted, out) if all_ else [results.kept(one, out, wanted) for one in asked]
-        typer.echo(page.markdown(found), nl=False) if markdown else _print(found, json_)
-    elif len(asked) == 1 and not resume:
-        _print([_run(asked[0], wanted or "quick", set_ or [], store, out, quiet=json_)], json_)
+        findings.show(findings.stored(asked, wanted, out, lenient=all_), json_)
+    elif recompute:
+        findings.show([findings.recomputed(one, wanted, out, store) for one in asked], json_)
     else:
-        _run_several(asked, wanted or "quick", set_ or [], store, out, resume, json_)
+        _run_each(asked, wanted or "quick", options, store, out, json_)
 
 
-def _stored(asked: list[int], scale: Scale | None, out: Path) -> list[Finding]:
-    """The stored results of these claims; those that have none are named."""
-    from lmworks.lab import store as results
+def _agree(asked: list[int], scale: str | None, options: RunOptions, flags: dict[str, bool]) -> None:
+    """ConfigError for options that do not go together."""
+    from lmworks.basics.errors import ConfigError
 
-    found, missing = results.all_kept(asked, out, scale)
-    if missing:
-        typer.echo(f"not stored: {', '.join(map(str, missing))}; run one: lmworks lab {missing[0]}", err=True)
-    return found
-
-
-def _run(question: int, scale: Scale, changes: list[str], store: bool, out: Path, quiet: bool) -> Finding:
-    """Run a claim in this process and keep its result and pictures."""
-    from lmworks.basics import progress
-    from lmworks.lab import run as lab_run
-    from lmworks.lab import store as results
-
-    with progress.shown():
-        finding = lab_run.run(question, scale, changes)
-    files = results.keep(finding, out, ship=store)
-    if not quiet:
-        typer.echo(f"saved     {'  '.join(map(str, files))}", err=True)
-    return finding
+    given = [*(one for one in options.written() if one.startswith("--")), *(name for name in flags if flags[name])]
+    if not asked and (given or scale):
+        raise ConfigError("say which claim: lmworks lab 6, or --all for every one")
+    if options.changes and len(asked) > 1:
+        raise ConfigError("--set changes the parameters of one experiment; give one number")
+    if flags["--show"] or flags["--recompute"]:
+        way = "--show" if flags["--show"] else "--recompute"
+        idle = [one for one in given if one != way and (way, one) != ("--recompute", "--store")]
+        if idle:
+            raise ConfigError(f"{way} takes what is stored and runs nothing; leave out {' and '.join(idle)}, or {way}")
+    if flags["--store"] and options.pilot:
+        raise ConfigError("a pilot's seeds never count; leave out --store, or --pilot")
 
 
-def _run_several(
-    asked: list[int], scale: Scale, changes: list[str], store: bool, out: Path, resume: bool, as_json: bool
-) -> None:
-    """One after another; what was not measured is said at the end."""
+def _run_each(asked: list[int], scale: Scale, options: RunOptions, store: bool, out: Path, as_json: bool) -> None:
+    """One in this process, several each in one of its own; what was not measured is said at the end."""
     from lmworks.basics.errors import LmworksError
+    from lmworks.cli import findings
     from lmworks.cli.options import table
-    from lmworks.lab import several
-    from lmworks.lab import store as results
+    from lmworks.lab import run, several
 
     def tell(line: str) -> None:
         typer.echo(line, err=True)
 
     def measure(question: int) -> Finding:
         if len(asked) == 1:
-            return _run(question, scale, changes, store, out, quiet=True)
-        return several.run_apart(question, scale, out, ship=store, tell=tell)
+            return _run(question, scale, options, store, out, tell)
+        return several.run_apart(question, scale, out, options.written(), ship=store, tell=tell)
 
-    folder = results.SHIPPED if store else out
-    runs = several.measure_each(asked, scale, folder, measure, changes=changes, resume=resume, tell=tell)
+    runs = several.measure_each(
+        asked, measure, lambda question: run.kept(question, scale, options, out, ship=store), tell
+    )
     found = [one.finding for one in runs if one.finding is not None]
-    if as_json:
-        _print(found, as_json)
+    if as_json or len(asked) == 1:
+        findings.show(found, as_json)
     else:
-        table(["", "verdict", "time"], [[str(one.question), one.verdict, one.took] for one in runs])
+        table(["", "found", "time"], [[str(one.question), one.found, one.took] for one in runs])
     if len(found) < len(asked):
         raise LmworksError(f"{len(asked) - len(found)} of {len(asked)} claims were not measured; the table says why")
 
 
-def _list(out: Path, as_json: bool) -> None:
-    """Every claim with its verdict: the newest of this folder's, or the shipped one."""
-    from rich.console import Console
-    from rich.table import Table
+def _run(question: int, scale: Scale, options: RunOptions, store: bool, out: Path, tell: Tell) -> Finding:
+    """Run a claim in this process and keep its result and picture."""
+    from lmworks.basics import progress
+    from lmworks.lab import run
 
-    from lmworks.lab import registry, store
-
-    rows = []
-    for one in registry.experiments().values():
-        mine = store.stored(one.question, out)
-        kept = mine or store.stored(one.question)
-        rows.append(
-            {
-                "question": one.question,
-                "name": one.name,
-                "claim": one.claim,
-                "verdict": kept.verdict if kept else None,
-                "scale": kept.scale if kept else None,
-                "seeds": kept.most_seeds if kept else None,
-                "seconds": kept.seconds if kept else None,
-                "from": (str(out) if mine else "shipped") if kept else None,
-            }
-        )
-    if as_json:
-        typer.echo(json.dumps(rows, indent=2, ensure_ascii=False))
-        return
-    table = Table(box=None, pad_edge=False)
-    table.add_column("", justify="right")
-    for name in ("claim", "verdict", "measured"):
-        table.add_column(name, overflow="fold")
-    for row in rows:
-        table.add_row(str(row["question"]), str(row["claim"]), str(row["verdict"] or "not run yet"), _how(row))
-    Console().print(table)
-    typer.echo("\nnext   lmworks lab 6     lmworks lab 6 --show     lmworks lab 6 --scale full --set seeds=5")
-
-
-def _how(row: dict[str, Any]) -> str:
-    if row["verdict"] is None:
-        return ""
-    seeds = f", {row['seeds']} seeds" if row["seeds"] else ""
-    return f"{row['scale']}{seeds}" + ("" if row["from"] == "shipped" else f", {row['from']}")
-
-
-def _print(findings: list[Finding], as_json: bool) -> None:
-    from lmworks.lab import store
-
-    if as_json:
-        facts = [store.as_json(finding) for finding in findings]
-        typer.echo(json.dumps(facts[0] if len(facts) == 1 else facts, indent=2, ensure_ascii=False))
-        return
-    for finding in findings:
-        _show(finding)
-
-
-def _show(finding: Finding) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    console = Console()
-    console.print(f"[bold]{finding.question}[/bold]  {finding.claim}\n", highlight=False)
-    table = Table(box=None, pad_edge=False)
-    for name in ("measured", "value", "95 % interval, n, chance", ""):
-        table.add_column(name, overflow="fold")
-    for one in finding.measurements:
-        table.add_row(one.name, one.figure, one.certainty, one.remark)
-    console.print(table, highlight=False)
-    typer.echo("\n" + finding.chart.in_text(min(console.width, 100)) + "\n")
-    for line in finding.reasons:
-        typer.echo(f"  {line}")
-    console.print(f"\nverdict   [bold]{finding.verdict}[/bold]", highlight=False, markup=True)
-    console.print(f"note      {finding.note}", highlight=False, markup=False)
-    typer.echo(
-        f"run       {finding.scale}, {finding.seconds:,.0f} s, {finding.started}, {finding.machine['processor']}"
-    )
+    with progress.shown():
+        finding, files = run.run_and_keep(question, scale, options, out, ship=store, tell=tell)
+    tell(f"saved     {'  '.join(map(str, files))}")
+    return finding

@@ -94,13 +94,13 @@ class Chart(Config):
         body = self._bars_in_text(width) if self.kind == "bars" else self._points_in_text(width, height)
         return "\n".join([self.title, "", *body])
 
-    def save(self, path: Path) -> None:
+    def save(self, path: Path, dpi: int = 150) -> None:
         """Write the kind of picture that the path ends in: .png or .svg. Needs Matplotlib (extra `lab`)."""
         figure = self._figure()
         with written_whole(path) as temporary:
             # No dates inside: the same chart gives the same file.
             metadata = {"Date": None} if path.suffix == ".svg" else {}
-            figure.savefig(temporary, format=path.suffix[1:], dpi=150, metadata=metadata)
+            figure.savefig(temporary, format=path.suffix[1:], dpi=dpi, metadata=metadata)
 
     def _bars_in_text(self, width: int) -> list[str]:
         names = [

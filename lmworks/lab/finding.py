@@ -1,140 +1,56 @@
-"""Finding: what an experiment found, with the verdict that a rule, fixed before the run, gives it.
+"""Finding: what was found of a claim, part by part, with everything that is needed to judge it again or run it again.
 
-A rule is data: checks of measurements by name. Its text is written from the same checks that decide, so that
-what is shown and what is done cannot drift apart.
-
-    Rule(holds_if=(Check("Spearman, top-p", ">", 0.5), Check("Spearman, top-k", "<", 0.1)),
-         only_if=((Check("gap at 0.8 minus the best", "<", 0.1), "0.8 is not called the best temperature"),))
+finding.headline        "Better translations; worse stories."
+finding.count           "2 of 3 parts hold, 1 fails"
+finding.parts[0].figure
 """
 
 from __future__ import annotations
 
-import operator
+from collections import Counter
 from collections.abc import Sequence
-from typing import Any, Literal, Self
+from typing import Any, Self
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from lmworks.basics.config import Config
 from lmworks.basics.errors import ConfigError
 from lmworks.evaluation.measurement import Measurement
 from lmworks.lab.chart import Chart
+from lmworks.lab.verdict import FAILS, HOLDS, OPEN, SAME, UNTESTED, PartResult
 
-HOLDS = "holds"
-FAILS = "fails here"
-UNDERPOWERED = "underpowered"
-ONLY_IF = "holds only if "
-"""Followed by the condition."""
-
-SEEDS = 3
-"""A random figure counts only when it was measured with at least this many seeds."""
-
-
-class Check(Config):
-    """One comparison: the whole 95 % interval of a measurement lies on the right side of a bound.
-
-    Yes if it does, no if all of it lies on the other side, and undecided (None) where it holds the bound or
-    where fewer than three seeds were run.
-    """
-
-    measurement: str
-    """The measurement's name."""
-
-    side: Literal[">", "<"]
-    """The side of the bound on which it has to lie."""
-
-    bound: float
-    """The bound, in the measurement's unit."""
-
-    def __init__(self, measurement: str, side: Literal[">", "<"], bound: float) -> None:
-        super().__init__(measurement=measurement, side=side, bound=bound)
-
-    def passed(self, found: Measurement) -> bool | None:
-        """True, False, or None where the measurement cannot tell."""
-        if found.seeds and (len(found.seeds) < SEEDS or found.interval is None):
-            return None
-        low, high = found.interval or (found.value, found.value)
-        beyond = operator.gt if self.side == ">" else operator.lt
-        answers = {beyond(low, self.bound), beyond(high, self.bound)}
-        return answers.pop() if len(answers) == 1 else None
-
-    def __str__(self) -> str:
-        return f"{self.measurement} {self.side} {self.bound:g}"
+VERSION = 2
+"""Of the file; 1 is what lmworks wrote while a rule gave one verdict."""
+WORDS = {
+    FAILS: ("fails", "fail"),
+    SAME: ("shows no difference", "show no difference"),
+    OPEN: ("open", "open"),
+    UNTESTED: ("not tested", "not tested"),
+}
+LETTERS = {HOLDS: "y", FAILS: "n", SAME: "=", OPEN: "?", UNTESTED: "-"}
 
 
-class Rule(Config):
-    """From measurements to a verdict: nothing else is looked at."""
+class CheckResult(Config):
+    """A condition of the comparison, and whether it was met."""
 
-    holds_if: tuple[Check, ...]
-    """The core of the claim: one "no" and it fails, one "undecided" and the run was too small."""
+    says: str
+    """What has to be so."""
 
-    only_if: tuple[tuple[Check, str], ...] = ()
-    """Parts that may be false while the rest holds, each with the condition that is then added."""
+    rule: str
+    """The figure and its bound."""
 
-    @model_validator(mode="after")
-    def _decides(self) -> Self:
-        if not self.holds_if:
-            raise ConfigError("{at}holds_if has no check; a rule that nothing can fail is none")
-        return self
+    value: float
+    """The mean over all seeds."""
 
-    def apply(self, measurements: Sequence[Measurement]) -> tuple[str, tuple[str, ...]]:
-        """The verdict, and a line for each check. ConfigError if a measurement is missing."""
-        found = {one.name: one for one in measurements}
-        core = [(check, _answer(check, found)) for check in self.holds_if]
-        parts = [(check, condition, _answer(check, found)) for check, condition in self.only_if]
-        answers = [answer for _, answer in core]
-        lines = tuple(
-            f"{_WORDS[answer]}: {check} ({found[check.measurement]})"
-            for check, answer in [*core, *((check, answer) for check, _, answer in parts)]
-        )
-        if False in answers:
-            return FAILS, lines
-        if None in answers or any(answer is None for _, _, answer in parts):
-            return UNDERPOWERED, lines
-        conditions = [condition for _, condition, answer in parts if not answer]
-        return (ONLY_IF + ", and ".join(conditions) if conditions else HOLDS), lines
-
-    def __str__(self) -> str:
-        core = "; ".join(map(str, self.holds_if))
-        parts = "".join(f" Holds only if {condition}, unless {check}." for check, condition in self.only_if)
-        return (
-            f"Holds if {core}, each with its whole 95 % interval and over at least {SEEDS} seeds where it is "
-            f"random; fails if an interval lies on the other side, underpowered if it holds the bound.{parts}"
-        )
+    passed: bool
+    """Whether it lies as it should."""
 
 
-_WORDS = {True: "yes", False: "no", None: "undecided"}
+class Finding(Config):
+    """What was found of a claim. One JSON file holds one; what was logged lies compressed beside it."""
 
-
-def _answer(check: Check, found: dict[str, Measurement]) -> bool | None:
-    if check.measurement not in found:
-        raise ConfigError(f"the rule asks for {check.measurement!r}, and the run measured {', '.join(found)}")
-    return check.passed(found[check.measurement])
-
-
-class Observation(Config):
-    """What an experiment's function returns; the rule makes a Finding of it."""
-
-    measurements: tuple[Measurement, ...]
-    """Every figure, with different names."""
-
-    chart: Chart
-    """The one picture that shows it."""
-
-    note: str
-    """What to know besides the figures: limits of the run, corrections of the claim with their source."""
-
-    @model_validator(mode="after")
-    def _names_differ(self) -> Self:
-        names = [one.name for one in self.measurements]
-        twice = sorted({name for name in names if names.count(name) > 1})
-        if twice:
-            raise ConfigError(f"two measurements are called {twice[0]!r}; a rule could mean either")
-        return self
-
-
-class Finding(Observation):
-    """An observation with its verdict and everything needed to run it again. One JSON file holds one."""
+    version: int = VERSION
+    """The file's format."""
 
     question: int
     """The claim's number among the fifty."""
@@ -142,14 +58,35 @@ class Finding(Observation):
     claim: str
     """What people say."""
 
-    verdict: str
-    """holds, holds only if ..., fails here, or underpowered."""
+    headline: str
+    """What was found, in a plain sentence."""
 
-    rule: str
-    """How the verdict follows from the measurements; written before the run."""
+    parts: tuple[PartResult, ...]
+    """What the claim says, one by one."""
 
-    reasons: tuple[str, ...]
-    """What each check of the rule answered."""
+    also: tuple[PartResult, ...] = ()
+    """What was measured besides; it decides nothing."""
+
+    checks: tuple[CheckResult, ...] = ()
+    """Conditions of the comparisons."""
+
+    measurements: tuple[Measurement, ...] = ()
+    """Every figure by condition, with its 95 % interval."""
+
+    by_seed: dict[str, dict[str, dict[str, float]]] = Field(default_factory=dict)
+    """Metric, condition and seed to the figure of that seed; "all" where nothing is random."""
+
+    chart: Chart | None = None
+    """The picture that shows it."""
+
+    not_true_when: str = ""
+    """Where what holds here is known not to."""
+
+    not_tested: str = ""
+    """What the claim says and this experiment does not measure."""
+
+    note: str = ""
+    """How it was measured, with sources and corrections of the claim."""
 
     recipe: dict[str, Any]
     """The parameters that ran."""
@@ -157,27 +94,64 @@ class Finding(Observation):
     scale: str
     """quick or full."""
 
-    machine: dict[str, Any]
-    """processor, cores, memory, versions."""
+    seeds: tuple[int, ...] = ()
+    """The seeds that were counted."""
 
-    commit: str | None
-    """The commit of lmworks that ran; "+changes" where files differed from it; None outside a repository."""
+    rules: tuple[str, ...] = ()
+    """Parts, checks, looks and seeds as they were fixed before the run."""
+
+    declared: str | None = None
+    """The last commit that changed the experiment's file before the run; None outside a repository or with changes."""
+
+    commit: str | None = None
+    """The commit of lmworks that ran; "+changes" where files differed from it."""
+
+    stopped: str = ""
+    """Why it ended before its parts were decided."""
+
+    machines: tuple[dict[str, Any], ...]
+    """processor, cores, memory, versions of each machine that ran a part of it."""
 
     started: str
     """When, UTC."""
 
     seconds: float
-    """How long it took."""
+    """How long all of it took."""
+
+    items: str = ""
+    """SHA-256 of the log beside it; empty where none was written."""
 
     @model_validator(mode="after")
-    def _known_verdict(self) -> Self:
-        if self.verdict not in (HOLDS, FAILS, UNDERPOWERED) and not self.verdict.startswith(ONLY_IF):
-            raise ConfigError(
-                f"{self.verdict!r} is no verdict; there are {HOLDS}, {ONLY_IF}..., {FAILS}, {UNDERPOWERED}"
-            )
+    def _has_parts(self) -> Self:
+        if not self.parts:
+            raise ConfigError("{at}parts is empty; a claim that nothing can decide is none")
         return self
 
     @property
-    def most_seeds(self) -> int:
-        """The most seeds that one of its figures has."""
-        return max((len(one.seeds) for one in self.measurements), default=0)
+    def count(self) -> str:
+        """ "3 of 4 parts hold, 1 open"."""
+        return counted([one.verdict for one in self.parts])
+
+    @property
+    def letters(self) -> str:
+        """A letter for each part's verdict: y holds, n fails, = no difference, ? open, - not tested."""
+        return "".join(LETTERS[one.verdict] for one in self.parts)
+
+
+def counted(verdicts: Sequence[str]) -> str:
+    """How many parts hold, and what is said of the others."""
+    n, holds = len(verdicts), sum(one == HOLDS for one in verdicts)
+    if holds == n:
+        return "holds" if n == 1 else f"all {n} parts hold"
+    if n == 1:
+        return WORDS[verdicts[0]][0]
+    others = Counter(one for one in verdicts if one != HOLDS)
+    rest = ", ".join(f"{others[one]} {WORDS[one][others[one] > 1]}" for one in WORDS if one in others)
+    return f"{holds or 'none'} of {n} parts {'holds' if holds == 1 else 'hold'}, {rest}"
+
+
+def sentence(parts: Sequence[PartResult]) -> str:
+    """A headline that is made of the parts themselves, where nobody wrote one for these verdicts."""
+    said = {HOLDS: "Yes", FAILS: "No", SAME: "No difference", OPEN: "Open", UNTESTED: "Not tested"}
+    groups = {word: [one.says for one in parts if one.verdict == verdict] for verdict, word in said.items()}
+    return " ".join(f"{word}: {'; '.join(says)}." for word, says in groups.items() if says)

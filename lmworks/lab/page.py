@@ -1,57 +1,138 @@
-"""The handbook's page of claims, written from the stored findings alone."""
+"""The handbook's page of claims, written from the stored findings alone; charts lie beside it as pictures."""
 
 from __future__ import annotations
 
 import re
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from lmworks.lab.finding import Finding
+from lmworks.lab.verdict import PartResult
 
 WIDTH, KEPT = 120, "\0"
 """Characters of a line; a space at which no line is broken."""
+DPI = 80
+"""Of the pictures: some 25 KB each."""
+WORDS = {
+    "holds": "yes",
+    "fails": "no",
+    "no difference above the margin": "no difference",
+    "open": "open",
+    "not tested": "not tested",
+}
 
 OPENING = """# The claims, measured
 
-<!-- Written by `lmworks lab --all --show --markdown` from lmworks/lab/results; change those, not this page. -->
+<!-- Written by `lmworks lab --all --show --markdown docs/lab.md` from lmworks/lab/results; change those, not this. -->
 
-What everybody says about language models, run with the workshop's own parts on real data. A verdict is computed from
-the measurements by a rule that is fixed before the run, in the experiment's file: **holds**, **holds only if** (says
-when), **fails here**, or **underpowered** (an interval includes the bound, so this run cannot tell). Everything was
-measured on small networks or a small model on two CPU cores: "fails here" means here. Each line under a claim is one
-check of its rule, with the figure, its 95 % interval, n and chance level. `lmworks lab 12 --show` shows every figure
-and the chart of claim 12; `lmworks lab 12` runs it again in under two minutes, `--scale full` as for this page.
+What everybody says about language models, run with the workshop's own parts on real data. Each claim is taken apart
+into what it says, and each part is judged by itself: **yes**, **no**, **no difference** (smaller than the margin that
+was named before the run), **open** (this run cannot tell) or **not tested** (a condition of the comparison was not
+met). Parts and margins are fixed before the first seed is run. Everything was measured on small networks or a small
+model on two CPU cores: "no" means not here. Intervals hold 95 % over all looks at the data: after 4, 8 and 16 seeds.
+`lmworks lab 12` runs claim 12 in a minute or two; `--scale full` as for this page; `--recompute` judges again what is
+stored, from every seed and item.
 """
 
 
-def markdown(findings: Sequence[Finding]) -> str:
-    """The page: a table of verdicts, then each claim with the checks that decided."""
-    rows = [f"| [{one.question}](#claim-{one.question}) | {one.verdict} | {_how(one)} |" for one in findings]
-    table = "\n".join(["| claim | verdict | measured |", "| --- | --- | --- |", *rows])
-    return "\n\n".join([OPENING.rstrip(), table, *map(_section, findings)]) + "\n"
+def markdown(findings: Sequence[Finding], names: Mapping[int, str], pictures: str = "") -> str:
+    """The page: a table of headlines, then each claim. `pictures` is the folder of charts, relative to the page."""
+    rows = [
+        f"| [{one.question}](#{_anchor(one, names)}) | {_escaped(one.headline)} | {one.count} |" for one in findings
+    ]
+    table = "\n".join(["| claim | what was found | parts |", "| --- | --- | --- |", *rows])
+    return "\n\n".join([OPENING.rstrip(), table, *(_section(one, names, pictures) for one in findings)]) + "\n"
 
 
-def _section(finding: Finding) -> str:
-    measured = f"{_took(finding)}, {finding.started[:10]}, {finding.machine['processor']}"
-    return "\n\n".join(
-        [
-            f"## Claim {finding.question}",
-            _wrapped(finding.claim, "> ", "> "),
-            _wrapped(f"**{finding.verdict}** ({_how(finding)}; {measured})"),
-            "\n".join(_wrapped(line, "- ", "  ") for line in finding.reasons),
-            _wrapped(finding.note),
-        ]
+def write(findings: Sequence[Finding], names: Mapping[int, str], page: Path) -> None:
+    """Write the page, and the charts into a folder of its name beside it."""
+    folder = page.with_suffix("")
+    for one in findings:
+        if one.chart is not None:
+            one.chart.save(folder / picture(one), dpi=DPI)
+    page.parent.mkdir(parents=True, exist_ok=True)
+    page.write_text(markdown(findings, names, folder.name), encoding="utf-8")
+
+
+def picture(finding: Finding) -> str:
+    """The file name of a claim's chart."""
+    return f"q{finding.question:02d}.png"
+
+
+def _title(finding: Finding, names: Mapping[int, str]) -> str:
+    return f"{finding.question}. {names[finding.question].capitalize()}"
+
+
+def _anchor(finding: Finding, names: Mapping[int, str]) -> str:
+    return re.sub(r"[^\w -]", "", _title(finding, names).lower()).replace(" ", "-")
+
+
+def _section(finding: Finding, names: Mapping[int, str], pictures: str) -> str:
+    key = finding.parts[0].figure
+    blocks = [
+        f"## {_title(finding, names)}",
+        _wrapped(finding.claim, "> ", "> "),
+        _wrapped(f"**{finding.headline}** {finding.count.capitalize()}."),
+        _wrapped(f"**{key.figure}** {key.name} ({key.certainty})") if key else "",
+        "\n".join(_wrapped(part_line(one), "- ", "  ") for one in finding.parts),
+        _wrapped(_labelled("Not true when", exceptions(finding))),
+        _wrapped(_labelled("Not tested:", finding.not_tested)),
+        f"![{_escaped(finding.chart.title)}]({pictures}/{picture(finding)})" if finding.chart and pictures else "",
+        _details(finding),
+    ]
+    return "\n\n".join(block for block in blocks if block)
+
+
+def exceptions(finding: Finding) -> str:
+    """When what is said here does not hold, by what was found and by what is known."""
+    found = [one.otherwise for one in finding.parts if one.verdict not in ("holds", "open") and one.otherwise]
+    return "; ".join(filter(None, [*found, finding.not_true_when]))
+
+
+def part_line(part: PartResult) -> str:
+    """ "yes: translates better (+1.7, 95 % 0.1 ... 3.3, n 300)"."""
+    figure = f" ({part.figure})" if part.figure else ""
+    return f"{WORDS[part.verdict]}: {part.says}{figure}" + (f"; {part.why}" if part.why else "")
+
+
+def measured(finding: Finding) -> str:
+    """How a finding was measured: scale, seeds, time, day, machine."""
+    seeds = f"{len(finding.seeds)} seeds, " if finding.seeds else ""
+    machines = ", ".join(dict.fromkeys(str(one["processor"]) for one in finding.machines))
+    return f"{finding.scale}, {seeds}{_took(finding)}, {finding.started[:10]}, {machines}"
+
+
+def _details(finding: Finding) -> str:
+    scale = " --scale full" if finding.scale == "full" else ""
+    also = "\n".join(_wrapped(f"also measured, {part_line(one)}", "- ", "  ") for one in finding.also)
+    checks = "\n".join(
+        _wrapped(f"{'met' if one.passed else 'not met'}: {one.says} ({one.rule}; {one.value:.4g})", "- ", "  ")
+        for one in finding.checks
     )
+    blocks = [
+        "<details><summary>How it was measured</summary>",
+        _wrapped(finding.note),
+        also,
+        checks,
+        _wrapped(f"Run: {measured(finding)}. {finding.stopped}".rstrip()),
+        f"Again: `lmworks lab {finding.question}{scale}`; every figure: `lmworks lab {finding.question} --show`",
+        "</details>",
+    ]
+    return "\n\n".join(block for block in blocks if block)
 
 
-def _how(finding: Finding) -> str:
-    seeds = finding.most_seeds
-    return finding.scale + (f", {seeds} seeds" if seeds else "")
+def _labelled(label: str, text: str) -> str:
+    return f"**{label}** {text}" if text else ""
 
 
 def _took(finding: Finding) -> str:
     minutes = finding.seconds / 60
     return f"{finding.seconds:,.0f} s" if minutes < 10 else f"{minutes:,.0f} min"
+
+
+def _escaped(text: str) -> str:
+    return re.sub(r"<(?=[A-Za-z/!])", "&lt;", text).replace("|", "\\|")
 
 
 def _wrapped(text: str, first: str = "", next_: str = "") -> str:

@@ -1,7 +1,7 @@
 """Several claims, one after another, each in a process of its own: one that fails does not stop the others.
 
-for outcome in measure_each([6, 12], "quick", Path("lab-results"), measure=lambda claim: run_apart(claim, ...)):
-    print(outcome.question, outcome.verdict, outcome.took)
+for outcome in measure_each([6, 12], measure=lambda claim: run_apart(claim, "quick", Path("lab-results"))):
+    print(outcome.question, outcome.found, outcome.took)
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lmworks.basics.errors import LmworksError, Stopped
-from lmworks.lab import registry, store
+from lmworks.lab import store
 from lmworks.lab.finding import Finding
-from lmworks.lab.registry import Scale
+from lmworks.lab.scale import Scale
 
 Tell = Callable[[str], None]
 """Shows a line to whoever waits."""
@@ -28,8 +28,8 @@ class ClaimRun:
     """What became of one claim."""
 
     question: int
-    verdict: str
-    """The finding's, or why it was not measured."""
+    found: str
+    """How many of its parts hold, or why it was not measured."""
     took: str = ""
     """The time, or that an earlier result was kept."""
     finding: Finding | None = None
@@ -38,32 +38,27 @@ class ClaimRun:
 
 def measure_each(
     questions: Sequence[int],
-    scale: Scale,
-    folder: Path,
     measure: Callable[[int], Finding],
-    *,
-    changes: Sequence[str] = (),
-    resume: bool = False,
+    kept: Callable[[int], Finding | None] = lambda question: None,
     tell: Tell = lambda line: None,
 ) -> list[ClaimRun]:
-    """Measure claim by claim. With `resume`, claims that `folder` has a result of with these parameters are not run
-    again.
+    """Measure claim by claim, but for those of which `kept` has a result.
 
     An error in one of several becomes its outcome; the error of a single claim is raised. Stopped on Ctrl-C.
     """
     runs = []
     for question in questions:
         try:
-            kept = store.same(registry.load(question), scale, folder, changes) if resume else None
-            if kept is not None:
-                runs.append(ClaimRun(question, kept.verdict, "kept", kept))
+            earlier = kept(question)
+            if earlier is not None:
+                runs.append(ClaimRun(question, earlier.count, "kept", earlier))
                 continue
-            tell(f"claim {question}, {scale}")
+            tell(f"claim {question}")
             found = measure(question)
-            runs.append(ClaimRun(question, found.verdict, f"{found.seconds:,.0f} s", found))
+            runs.append(ClaimRun(question, found.count, f"{found.seconds:,.0f} s", found))
         except (Stopped, KeyboardInterrupt):
             raise Stopped(
-                f"stopped in claim {question}; what was measured before is stored: go on with the same command and "
+                f"stopped in claim {question}; what was measured before is kept: go on with the same command and "
                 "--resume"
             ) from None
         except Exception as error:  # an unattended run goes on with the next claim
@@ -75,13 +70,15 @@ def measure_each(
     return runs
 
 
-def run_apart(question: int, scale: Scale, out: Path, *, ship: bool = False, tell: Tell = lambda line: None) -> Finding:
+def run_apart(
+    question: int, scale: Scale, out: Path, options: Sequence[str] = (), *, ship: bool = False, tell: Tell = print
+) -> Finding:
     """Run a claim in a process of its own, which gives back its memory when it ends; `tell` gets its messages.
 
     LmworksError with its last message where it fails or is killed. Interrupting this process ends that one, too.
     """
     command = [sys.executable, "-m", "lmworks", "lab", str(question), "--scale", scale, "--out", str(out), "--json"]
-    command += ["--store"] if ship else []
+    command += [*options, *(["--store"] if ship else [])]
     last = ""
     earlier = signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that it ends as Ctrl-C does
     try:

@@ -6,7 +6,7 @@ import pytest
 
 from lmworks.evaluation.measurement import Measurement
 from lmworks.lab import store
-from lmworks.lab.finding import SEEDS
+from lmworks.lab.rule import SEEDS
 
 
 def test_a_score_whose_interval_holds_the_chance_level_is_called_at_chance():

@@ -9,13 +9,11 @@ import tiny
 import torch
 
 import lmworks as lm
+from lab.whole import whole
 from lmworks.basics.errors import DataError, LmworksError
 from lmworks.jobs.planning.parameters import count_parameters
 from lmworks.lab.bench.verb_objects import Clause, verb_objects
 from lmworks.lab.experiments import q02_attention_links, q21_positions, q22_heads
-from lmworks.lab.finding import FAILS, HOLDS, ONLY_IF, UNDERPOWERED
-from lmworks.lab.registry import load
-from lmworks.lab.run import run
 from lmworks.models.network import Network
 from lmworks.text.document import Document
 from lmworks.text.sources import read
@@ -45,12 +43,7 @@ def test_a_tiny_run_gives_a_whole_finding(question: int, request: pytest.Fixture
             pytest.skip(
                 f"{NEEDS[question]} or minilm is not here ({error}); connect once and run: lmworks lab {question}"
             )
-    finding = run(question, "quick", TINY[question])
-    rule = load(question).rule
-    names = {one.name for one in finding.measurements}
-    assert {check.measurement for check in (*rule.holds_if, *(check for check, _ in rule.only_if))} <= names
-    assert finding.verdict in (HOLDS, FAILS, UNDERPOWERED) or finding.verdict.startswith(ONLY_IF)
-    assert finding.chart.in_text() and len(finding.note) > 100 and finding.reasons
+    whole(question, TINY[question])
 
 
 def clause(line: str) -> tuple[str, str, int] | None:

@@ -7,13 +7,12 @@ import math
 import pytest
 import torch
 
-from lab.test_experiments import assert_whole
+from lab.whole import whole
 from lmworks.basics.errors import DataError
 from lmworks.lab.bench.byte_rows import byte_batch
 from lmworks.lab.bench.deep_network import deep_network, gradient_by_block, reach
 from lmworks.lab.bench.small_network import byte_text
 from lmworks.lab.experiments import q27_jacobians, q30_relu, q31_backpropagation, q43_vanishing_gradients
-from lmworks.lab.run import run
 from lmworks.models.hooks import hooked
 from lmworks.objectives import CausalLM
 from lmworks.tokens.batch import IGNORE
@@ -28,7 +27,7 @@ TINY = {
 
 @pytest.mark.parametrize("question", TINY)
 def test_a_tiny_run_gives_a_whole_finding(question):
-    assert_whole(run(question, "quick", ["text=python-reference", *TINY[question]]), question)
+    whole(question, ["text=python-reference", *TINY[question]])
 
 
 @pytest.fixture(scope="module")

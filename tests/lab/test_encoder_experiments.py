@@ -7,10 +7,9 @@ import math
 import pytest
 import torch
 
-from lab.test_experiments import assert_whole
+from lab.whole import whole
 from lmworks.lab.bench import gaps
 from lmworks.lab.bench.encoders import logistic_regression, prose, small_network
-from lmworks.lab.run import run
 from lmworks.objectives import MaskedLM
 from lmworks.text import registry
 from lmworks.tokens.batch import IGNORE
@@ -29,7 +28,7 @@ TINY = {
 @HERE
 @pytest.mark.parametrize("question", TINY)
 def test_a_tiny_run_gives_a_whole_finding(question):
-    assert_whole(run(question, "quick", TINY[question]), question)
+    whole(question, TINY[question])
 
 
 @HERE

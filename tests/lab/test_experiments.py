@@ -8,6 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from lab.whole import whole
 from lmworks.basics.errors import ConfigError, DataError, LmworksError
 from lmworks.evaluation.lost_text import LostText
 from lmworks.jobs.planning.flops import training_flops
@@ -26,9 +27,7 @@ from lmworks.lab.experiments import (
     q32_attention,
     q48_hyperparameters,
 )
-from lmworks.lab.finding import FAILS, HOLDS, ONLY_IF, UNDERPOWERED
-from lmworks.lab.registry import load
-from lmworks.lab.run import run
+from lmworks.lab.run import RunOptions, run
 from lmworks.lab.seeds import worst_difference
 from lmworks.models.attention import attend
 from lmworks.models.masks import visibility
@@ -60,22 +59,14 @@ TINY = {
 }
 
 
-def assert_whole(finding, question):
-    rule = load(question).rule
-    names = {one.name for one in finding.measurements}
-    assert {check.measurement for check in (*rule.holds_if, *(check for check, _ in rule.only_if))} <= names
-    assert finding.verdict in (HOLDS, FAILS, UNDERPOWERED) or finding.verdict.startswith(ONLY_IF)
-    assert finding.chart.in_text() and len(finding.note) > 100 and finding.reasons
-
-
 @pytest.mark.parametrize("question", TINY)
 def test_a_tiny_run_gives_a_whole_finding(question):
-    assert_whole(run(question, "quick", TINY[question]), question)
+    whole(question, TINY[question])
 
 
 @pytest.mark.parametrize("question", REAL)
 def test_a_tiny_run_on_the_real_model_gives_a_whole_finding(question, smollm2_path, real_text):
-    assert_whole(run(question, "quick", REAL[question]), question)
+    whole(question, REAL[question])
 
 
 @pytest.fixture(scope="module")
@@ -92,21 +83,20 @@ def test_a_tiny_run_on_unknown_words_gives_a_whole_finding(tmp_path):
         "".join(f"Zorblax {number} ate a grüne quince — 日本 = {number**3} _or_ so.\n\n" for number in range(60))
     )
     names = ["homes=['python-reference']", f"away=['{new}']", "vocab_size=600", "kilobytes=40"]
-    finding = run(16, "quick", [*names, "held_out_kilobytes=1", "words=2", "flops=1e8", "dim=16"])
-    assert_whole(finding, 16)
+    finding = whole(16, [*names, "held_out_kilobytes=1", "words=2", "flops=1e8", "dim=16"])
     found = {one.name: one.value for one in finding.measurements}
     # What holds of any network: bytes lose nothing, and words lose what they do not know.
     assert found[f"{q16_unknown_words.BACK}, bpe"] == 1 and found[f"{q16_unknown_words.BACK}, word"] == 0
     assert found[f"{q16_unknown_words.LOST}, bpe, {q16_unknown_words.MOST}"] == 0
     assert found[f"{q16_unknown_words.LOST}, word, {q16_unknown_words.LEAST}"] > 0.2
     with pytest.raises(ConfigError, match="not new to itself"):
-        run(16, "quick", ["homes=['python-reference']", "away=['python-reference']"])
+        run(16, "quick", RunOptions(["homes=['python-reference']", "away=['python-reference']"]))
 
 
 def test_a_catalogue_that_is_not_here_is_named_with_what_brings_it(monkeypatch):
     monkeypatch.setitem(q01_tokenization.MESSAGES, "xx", q01_tokenization.CATALOGUE.format("xx"))
     with pytest.raises(DataError, match="apt install postgresql-17"):
-        run(1, "quick", [f"texts={{xx='{q01_tokenization.MESSAGES['xx']}'}}"])
+        run(1, "quick", RunOptions([f"texts={{xx='{q01_tokenization.MESSAGES['xx']}'}}"]))
 
 
 @pytest.mark.parametrize("kind", ["byte", "word", "wordpiece"])

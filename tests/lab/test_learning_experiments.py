@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from lab.test_experiments import assert_whole
+from lab.whole import whole
 from lmworks.basics.errors import ConfigError, DataError
 from lmworks.evaluation.scaling import ScalingLaw
 from lmworks.generation.scoring import token_logprobs
@@ -17,7 +17,7 @@ from lmworks.lab.bench.byte_rows import byte_rows, nats_per_byte
 from lmworks.lab.bench.small_network import BYTES, byte_text, small_network
 from lmworks.lab.bench.training import fit
 from lmworks.lab.experiments import q18_overfitting, q47_ngrams, q49_scale
-from lmworks.lab.run import run
+from lmworks.lab.run import RunOptions, run
 from lmworks.models.network import Network
 from lmworks.models.torch_runner import TorchRunner
 from lmworks.objectives import CausalLM
@@ -34,15 +34,14 @@ TINY = {
 
 @pytest.mark.parametrize("question", TINY)
 def test_a_tiny_run_gives_a_whole_finding(question):
-    assert_whole(run(question, "quick", ["text=python-reference", *TINY[question]]), question)
+    whole(question, ["text=python-reference", *TINY[question]])
 
 
 def test_a_tiny_run_on_the_real_model_gives_a_whole_finding(smollm2_path):
     tiny = ["text=python-reference", "sizes=[3000,6000]", "steps=4", "dim=16", "layers=1", "blocks=1", "seeds=1"]
-    finding = run(47, "quick", tiny)
-    assert_whole(finding, 47)
-    whole = {one.name: one.value for one in finding.measurements}
-    assert whole[q47_ngrams.context_name(512)] < whole[q47_ngrams.context_name(2)]
+    finding = whole(47, tiny)
+    found = {one.name: one.value for one in finding.measurements}
+    assert found[q47_ngrams.context_name(512)] < found[q47_ngrams.context_name(2)]
 
 
 def test_rows_of_bytes_predict_each_byte_but_the_first_once():
@@ -188,7 +187,7 @@ def test_a_network_reads_its_piece_once_and_size_counts_the_blocks(monkeypatch):
 )
 def test_sizes_that_make_no_forecast_are_refused(settings, error):
     with pytest.raises(error):
-        run(49, "quick", ["text=python-reference", *settings])
+        run(49, "quick", RunOptions(["text=python-reference", *settings]))
 
 
 def test_bits_are_nats_by_the_logarithm_of_two():

@@ -4,30 +4,57 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
+from lab.test_run import NORMAL, TOY
 from lmworks.lab import page, registry, store
+from lmworks.lab.run import run_experiment
 
 PAGE = Path(__file__).parents[2] / "docs/lab.md"
+NAMES = {number: one.name for number, one in registry.experiments().items()}
+
+
+def shipped():
+    return [one for number in registry.experiments() if (one := store.stored(number)) is not None]
 
 
 def test_the_page_is_that_of_the_stored_results():
-    found = [one for number in registry.experiments() if (one := store.stored(number)) is not None]
-    assert PAGE.read_text(encoding="utf-8") == page.markdown(found), (
-        "write it again: lmworks lab --all --show --markdown > docs/lab.md"
+    assert PAGE.read_text(encoding="utf-8") == page.markdown(shipped(), NAMES, "lab"), (
+        "write it again: lmworks lab --all --show --markdown docs/lab.md"
     )
+    pictures = {path.name for path in PAGE.with_suffix("").iterdir()}
+    assert pictures == {page.picture(one) for one in shipped() if one.chart is not None}
 
 
-def test_every_claim_has_its_verdict_and_its_checks():
-    text = PAGE.read_text(encoding="utf-8")
-    for number in registry.experiments():
-        if (one := store.stored(number)) is None:
-            continue
-        section = " ".join(text.split(f"## Claim {number}\n")[1].split("\n## ")[0].split())
-        assert f"**{one.verdict}**" in section
-        assert all(" ".join(line.split()) in section for line in one.reasons)
+def test_every_claim_has_its_parts():
+    sections = PAGE.read_text(encoding="utf-8").split("\n## ")[1:]
+    for one, section in zip(shipped(), sections, strict=True):
+        assert one.count.capitalize() in " ".join(section.split())
+        assert sum(line.startswith("- ") for line in section.split("<details>")[0].splitlines()) == len(one.parts)
 
 
 def test_lines_are_short_and_none_begins_with_a_mark_of_markdown():
     words = [line.removeprefix("> ") for line in PAGE.read_text(encoding="utf-8").splitlines() if line[:2] != "- "]
     assert not [line for line in words if line.lstrip().startswith(("> ", "- ", "+ ", "* ", "1. "))]
-    paragraphs = [line for line in words if not line.startswith(("|", "<!--"))]
+    paragraphs = [line for line in words if not line.startswith(("|", "<!--", "!["))]
     assert max(map(len, paragraphs)) <= 120
+
+
+def test_a_section_says_what_was_found_first(tmp_path):
+    finding = run_experiment(TOY, "full", NORMAL).but(not_tested="Other toys.", not_true_when="there is no toy.")
+    text = page.markdown([finding], {99: "toys"}, "pictures")
+    shown, unfolded = text.split("<details>")
+    assert "## 99. Toys\n\n> Ours is better.\n\n**Ours it is.** Holds.\n" in shown
+    assert "- yes: ours is better (+" in shown and "**Not true when** there is no toy." in shown
+    assert "**Not tested:** Other toys." in shown and "![loss by size](pictures/q99.png)" in shown
+    assert "also measured, yes: the loss is low (0.5" in unfolded and "A toy." in unfolded
+    assert "`lmworks lab 99 --scale full`" in unfolded and "| [99](#99-toys) | Ours it is. | holds |" in shown
+    page.write([finding], {99: "toys"}, tmp_path / "page.md")
+    assert (tmp_path / "page/q99.png").stat().st_size > 1000
+
+
+@pytest.mark.parametrize(("verdict", "shown"), [("open", ""), ("fails", "the toy is broken")])
+def test_what_is_true_instead_is_said_where_a_part_does_not_hold(verdict, shown):
+    finding = run_experiment(TOY, "quick", NORMAL)
+    part = finding.parts[0].but(verdict=verdict, otherwise="the toy is broken")
+    assert page.exceptions(finding.but(parts=(part,))) == shown

@@ -6,9 +6,8 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 from touched_data import skip_without
 
-from lab.test_experiments import assert_whole
+from lab.whole import whole
 from lmworks.lab.experiments import q17_transformers_beat_rnns as q17
-from lmworks.lab.run import run
 from lmworks.models.config import ModelConfig
 from lmworks.models.network import Network
 from lmworks.models.relatives.recurrent import RecurrentNetwork
@@ -21,8 +20,7 @@ def test_a_tiny_run_gives_a_whole_finding(monkeypatch):
     skip_without("multi30k-en-de", "multi30k-validation-en-de")
     monkeypatch.setattr(q17, "STEP_TOKENS", max(q17.LENGTHS))
     tiny = ["text=python-reference", "steps=2", "recall_steps=2", "dim=16", "layers=1", "windows=4", "seeds=2"]
-    finding = run(17, "quick", tiny)
-    assert_whole(finding, 17)
+    finding = whole(17, tiny)
     chance = {one.chance for one in finding.measurements if "tokens back" in one.name and not one.difference}
     assert chance == {1 / q17.SYMBOLS}
 

@@ -8,20 +8,21 @@ import sys
 import pytest
 
 from lmworks.basics.errors import ConfigError
-from lmworks.evaluation.measurement import Measurement
 from lmworks.lab import registry
-from lmworks.lab.chart import Chart, Series
-from lmworks.lab.finding import Check, Observation, Rule
-from lmworks.lab.registry import Count, experiment, scaled
+from lmworks.lab.contrast import Condition
+from lmworks.lab.experiment import Experiment, experiment
+from lmworks.lab.metric import Metric
+from lmworks.lab.parts import Check, Part
+from lmworks.lab.run import Run
+from lmworks.lab.scale import Count, scaled
 
-RULE = Rule(holds_if=(Check("score", ">", 0),))
+SCORE, OURS, THEIRS = Metric("score", margin=0.5), Condition("ours"), Condition("theirs")
+BETTER = Part("it is better", SCORE, OURS - THEIRS, above=0)
 
 
-@experiment(question=99, claim="x", rule=RULE)
-def sample(steps: Count = scaled(3, 30), text: str = "wikitext2", rates: tuple[float, ...] = (0.1,)) -> Observation:
-    """Returns its settings."""
-    chart = Chart(kind="line", title="t", x_label="x", y_label="y", series=(Series(name="s", x=(1.0,), y=(1.0,)),))
-    return Observation(measurements=(Measurement(name="score", value=steps),), chart=chart, note=text)
+@experiment(99, claim="x", parts=(BETTER,), checks=(Check("it learns", SCORE, OURS, above=1),))
+def sample(run: Run, steps: Count = scaled(3, 30), text: str = "wikitext2", rates: tuple[float, ...] = (0.1,)) -> None:
+    """Logs nothing."""
 
 
 def test_listing_loads_neither_torch_nor_numpy():
@@ -40,6 +41,12 @@ def test_every_listed_experiment_is_the_one_that_its_file_declares():
         loaded = registry.load(number)
         assert (loaded.question, loaded.claim) == (number, listing.claim)
         assert loaded.measure.__doc__
+
+
+def test_experiments_import_no_experiments():
+    for listing in registry.experiments().values():
+        text = (registry.FOLDER / f"{listing.module.rpartition('.')[2]}.py").read_text(encoding="utf-8")
+        assert "lmworks.lab.experiments" not in text, f"claim {listing.question}: share through lab/bench"
 
 
 def test_defaults_follow_the_scale_and_assignments_come_over_them():
@@ -68,6 +75,21 @@ def test_an_unknown_scale_or_question_names_what_there_is():
         registry.load(51)
 
 
+def test_rules_hold_everything_that_decides_and_no_words():
+    assert sample.rules(sample.looks("full")) == (
+        "part: score, ours minus theirs > 0, margin 0.5",
+        "check: score, ours > 1",
+        "looks after 4, 8, 16 seeds from 100, one-sided 0.005, 0.008, 0.012",
+    )
+
+
+def test_a_claim_without_parts_or_with_the_same_twice_is_none():
+    with pytest.raises(ConfigError, match="claim 98 has no parts"):
+        Experiment(98, "x", sample.measure, parts=())
+    with pytest.raises(ConfigError, match="two parts say 'it is better'"):
+        Experiment(98, "x", sample.measure, parts=(BETTER,), also=(BETTER,))
+
+
 def test_a_file_that_declares_no_claim_is_named(tmp_path, monkeypatch):
     (tmp_path / "q07_masked.py").write_text("x = 1\n")
     monkeypatch.setattr(registry, "FOLDER", tmp_path)
@@ -76,7 +98,7 @@ def test_a_file_that_declares_no_claim_is_named(tmp_path, monkeypatch):
 
 
 def test_adding_a_file_is_adding_a_claim(tmp_path, monkeypatch):
-    text = '@experiment(question=7, claim="Both " "sides.", rule=R)\ndef f(): ...\n'
+    text = '@experiment(7, claim="Both " "sides.", parts=())\ndef f(): ...\n'
     (tmp_path / "q07_masked_modelling.py").write_text(text)
     monkeypatch.setattr(registry, "FOLDER", tmp_path)
     [found] = registry.experiments().values()

@@ -8,14 +8,13 @@ import numpy as np
 import pytest
 import torch
 
-from lab.test_experiments import assert_whole
+from lab.whole import whole
 from lmworks.lab.bench import classes
 from lmworks.lab.bench.class_writer import ClassWriter, vocab_with_classes, written
 from lmworks.lab.bench.classes import classed, drawn, generative, halves, logistic, share_right, trained
 from lmworks.lab.bench.encoders import small_network
 from lmworks.lab.bench.gaps import Gap
 from lmworks.lab.experiments import q09_autoregressive_masked, q39_discriminative_generative
-from lmworks.lab.run import run
 from lmworks.text import registry
 from lmworks.training.settings import TrainingConfig
 
@@ -36,7 +35,7 @@ TINY = {
 
 @pytest.mark.parametrize("question", TINY)
 def test_a_tiny_run_gives_a_whole_finding(question):
-    assert_whole(run(question, "quick", TINY[question]), question)
+    whole(question, TINY[question])
 
 
 @pytest.fixture(scope="module")

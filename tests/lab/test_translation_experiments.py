@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from lab.test_experiments import assert_whole
+from lab.whole import whole
 from lmworks.evaluation.answers import whole_answers
 from lmworks.generation.strategies import Greedy
 from lmworks.lab.bench import arrangements, translators
@@ -24,7 +24,6 @@ from lmworks.lab.bench.translators import (
     widest_lstm,
 )
 from lmworks.lab.experiments import q08_sequence_to_sequence, q46_encoders_and_decoders
-from lmworks.lab.run import run
 from lmworks.language_model import LanguageModel
 from lmworks.models.hooks import hooked
 from lmworks.models.network import Network
@@ -57,12 +56,12 @@ def small(monkeypatch, tmp_path):
 
 @pytest.mark.parametrize("question", TINY)
 def test_a_tiny_run_gives_a_whole_finding(question):
-    assert_whole(run(question, "quick", TINY[question]), question)
+    whole(question, TINY[question])
 
 
 @pytest.mark.slow
 def test_a_tiny_run_of_beams_gives_a_whole_finding(smollm2_path):
-    assert_whole(run(5, "quick", [*FEW, "sentences=4", "prompts=2", "length=6"]), 5)
+    whole(5, [*FEW[:2], "sentences=4", "prompts=2", "length=6"])
 
 
 def test_a_translator_is_trained_once_and_each_of_its_settings_tells_it_from_others(monkeypatch):

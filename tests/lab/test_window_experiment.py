@@ -8,10 +8,11 @@ import pytest
 import tiny
 import torch
 
-from lab.test_experiments import assert_whole, real_text  # noqa: F401 (a fixture)
+from lab.test_experiments import real_text  # noqa: F401 (a fixture)
+from lab.whole import whole
 from lmworks.basics.errors import ConfigError
 from lmworks.lab.experiments import q03_window
-from lmworks.lab.run import run
+from lmworks.lab.run import RunOptions, run
 from lmworks.language_model import LanguageModel
 from lmworks.text.document import Document
 
@@ -68,12 +69,11 @@ def test_bits_of_every_window_are_those_of_the_same_tokens(model: LanguageModel)
 
 def test_a_window_that_the_model_has_not_is_one_sentence(smollm2_path):
     with pytest.raises(ConfigError, match="give 64 times a power of 4"):
-        run(3, "quick", ["longest=1000"])
+        run(3, "quick", RunOptions(["longest=1000"]))
 
 
 def test_a_tiny_run_on_the_real_model_is_whole(smollm2_path, real_text):  # noqa: F811
     settings = ["longest=256", "target=8", "texts=2", "questions=2", "seeds=1"]
-    finding = run(3, "quick", settings)
-    assert_whole(finding, 3)
+    finding = whole(3, settings)
     held = {one.name: one.value for one in finding.measurements}
     assert held["keys and values of 256"] == pytest.approx(4 * held["keys and values of 64"])

@@ -8,13 +8,11 @@ import numpy as np
 import pytest
 import torch
 
+from lab.whole import whole
 from lmworks.basics.errors import ConfigError
 from lmworks.lab.bench.training import fit
 from lmworks.lab.bench.word_network import nats_per_word, word_network, word_text
 from lmworks.lab.experiments import q10_embeddings, q26_embedding_gradients, q42_adaptive_softmax
-from lmworks.lab.finding import FAILS, HOLDS, ONLY_IF, UNDERPOWERED
-from lmworks.lab.registry import load
-from lmworks.lab.run import run
 from lmworks.models.relatives.vectors import Vectors
 from lmworks.objectives import CausalLM
 from lmworks.text import registry
@@ -39,20 +37,12 @@ TINY = {
 }
 
 
-def assert_whole(finding, question):
-    rule = load(question).rule
-    names = {one.name for one in finding.measurements}
-    assert {check.measurement for check in (*rule.holds_if, *(check for check, _ in rule.only_if))} <= names
-    assert finding.verdict in (HOLDS, FAILS, UNDERPOWERED) or finding.verdict.startswith(ONLY_IF)
-    assert finding.chart.in_text() and len(finding.note) > 100 and finding.reasons
-
-
 @pytest.mark.parametrize("question", TINY)
 def test_a_tiny_run_gives_a_whole_finding(question, tmp_path):
     pairs = tmp_path / "pairs.txt"
     pairs.write_text("value object 5\nname class 3\nfunction method 6\nlist tuple 7\nexpression statement 4\n")
     more = [f"pairs={pairs}"] if question == 26 else []
-    assert_whole(run(question, "quick", [*TINY[question], *more]), question)
+    whole(question, [*TINY[question], *more])
 
 
 def test_a_tiny_run_on_reviews_gives_a_whole_finding():
@@ -61,8 +51,7 @@ def test_a_tiny_run_on_reviews_gives_a_whole_finding():
     if missing:
         pytest.skip(f"{missing[0]} is not here; set LMWORKS_DATA, or connect once and run: lmworks lab 10")
     tiny = ['prose=["wikitext2"]', "sizes=[20,40]", "steps=[2,2]", "rates=[0.001]", "vocabulary=3000", "dim=16"]
-    finding = run(10, "quick", [*tiny, "glove_epochs=1", "seeds=2"])
-    assert_whole(finding, 10)
+    finding = whole(10, [*tiny, "glove_epochs=1", "seeds=2"])
     chance = {
         one.chance for one in finding.measurements if one.name.startswith("accuracy, fewest labels, GloVe, frozen")
     }

@@ -14,17 +14,23 @@ import hashlib
 import json
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from jaxtyping import Float64
+from numpy import ndarray
 
+from lmworks.basics.extras import require
 from lmworks.basics.files import cache_folder
 from lmworks.evaluation.answers import likeness
 from lmworks.evaluation.measurement import Measurement
 from lmworks.generation.answer import Answer
 from lmworks.jobs.train import PreparedText, fit, open_prepared, prepare, read_parts
 from lmworks.jobs.training_recipe import TrainRecipe
+from lmworks.lab.metric import Metric
 from lmworks.language_model import LanguageModel
 from lmworks.loading import load
 from lmworks.models.config import ModelConfig
@@ -135,6 +141,27 @@ def copied(pairs: Sequence[tuple[str, str]]) -> dict[str, float]:
     sources, references = zip(*pairs, strict=True)
     bleu, chrf = likeness(sources, references, sources, ("bleu", "chrf"))
     return {"BLEU": bleu.chance or 0.0, "chrF": chrf.chance or 0.0}
+
+
+def bleu_counts(answers: Sequence[Answer] | Sequence[str], pairs: Sequence[tuple[str, str]]) -> Float64[ndarray, "n k"]:
+    """sacrebleu's counts of each answer, whose sum gives BLEU."""
+    counted = _sacrebleu()._extract_corpus_statistics(
+        [str(one).strip() for one in answers], [[one for _, one in pairs]]
+    )
+    return np.array(counted, dtype=np.float64)
+
+
+def _bleu_of(sums: Float64[ndarray, "... k"]) -> Float64[ndarray, ...]:
+    scores = [_sacrebleu()._compute_score_from_stats(one.tolist()).score for one in sums.reshape(-1, sums.shape[-1])]
+    return np.array(scores).reshape(sums.shape[:-1])
+
+
+@cache
+def _sacrebleu() -> Any:
+    return require("sacrebleu.metrics", "text").BLEU()
+
+
+BLEU = Metric("BLEU", margin=0.5, ideal=100.0, of=_bleu_of)
 
 
 def operations(config: ModelConfig | RecurrentConfig, length: int = LENGTH) -> int:

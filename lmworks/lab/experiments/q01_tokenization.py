@@ -21,8 +21,9 @@ from lmworks.evaluation.lost_text import LostText
 from lmworks.evaluation.measurement import Measurement
 from lmworks.lab.bench.writers import RATES, Cost, bits_per_byte, drawn, token_stream, trained_writer
 from lmworks.lab.chart import Chart, Series
-from lmworks.lab.finding import Check, Observation, Rule
-from lmworks.lab.registry import Count, Several, experiment, scaled
+from lmworks.lab.registry import experiment
+from lmworks.lab.rule import Check, Observation, Rule
+from lmworks.lab.scale import Count, Several, scaled
 from lmworks.lab.seeds import difference, measured, worst_difference
 from lmworks.models.relatives.ngram import Ngram
 from lmworks.text.document import Document

@@ -24,8 +24,9 @@ from lmworks.basics.errors import DataError
 from lmworks.inside.heads import Head, attention_patterns, without_heads
 from lmworks.lab.bench.verb_objects import Clause, verb_objects
 from lmworks.lab.chart import Chart, Series
-from lmworks.lab.finding import Check, Observation, Rule
-from lmworks.lab.registry import Count, Several, experiment, scaled
+from lmworks.lab.registry import experiment
+from lmworks.lab.rule import Check, Observation, Rule
+from lmworks.lab.scale import Count, Several, scaled
 from lmworks.lab.seeds import difference, measured
 from lmworks.language_model import LanguageModel
 from lmworks.models.hooks import hooked

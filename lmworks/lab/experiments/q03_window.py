@@ -21,8 +21,9 @@ from lmworks.generation.scoring import token_logprobs
 from lmworks.lab.bench.continuations import excerpts
 from lmworks.lab.bench.costs import exponent
 from lmworks.lab.chart import Chart, Series
-from lmworks.lab.finding import Check, Observation, Rule
-from lmworks.lab.registry import Count, Several, experiment, scaled
+from lmworks.lab.registry import experiment
+from lmworks.lab.rule import Check, Observation, Rule
+from lmworks.lab.scale import Count, Several, scaled
 from lmworks.lab.seeds import difference, measured
 from lmworks.language_model import LanguageModel
 from lmworks.loading import load

@@ -20,8 +20,9 @@ from lmworks.evaluation.text_statistics import distinct_n, self_bleu
 from lmworks.generation.strategies import Sample
 from lmworks.lab.bench.continuations import Continuation, Excerpt, excerpts, gap, mean_repeated, sampled, spread
 from lmworks.lab.chart import Chart, Series
-from lmworks.lab.finding import Check, Observation, Rule
-from lmworks.lab.registry import Count, Several, experiment, scaled
+from lmworks.lab.registry import experiment
+from lmworks.lab.rule import Check, Observation, Rule
+from lmworks.lab.scale import Count, Several, scaled
 from lmworks.lab.seeds import difference, measured
 from lmworks.language_model import LanguageModel
 from lmworks.text.sources import read

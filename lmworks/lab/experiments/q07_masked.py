@@ -24,8 +24,9 @@ from lmworks.lab.bench.gaps import (
     pretrained,
 )
 from lmworks.lab.chart import Chart, Series
-from lmworks.lab.finding import Check, Observation, Rule
-from lmworks.lab.registry import Count, experiment, scaled
+from lmworks.lab.registry import experiment
+from lmworks.lab.rule import Check, Observation, Rule
+from lmworks.lab.scale import Count, scaled
 from lmworks.lab.seeds import difference, measured
 
 GAP = "nats at a gap"

@@ -22,8 +22,9 @@ from lmworks.evaluation.statistics import spearman
 from lmworks.generation.strategies import Greedy
 from lmworks.lab.bench.translators import CONTEXT, LSTM, TRANSFORMER, copied, pairs_of, quality, translation, translator
 from lmworks.lab.chart import Chart, Series
-from lmworks.lab.finding import Check, Observation, Rule
-from lmworks.lab.registry import Count, Several, experiment, scaled
+from lmworks.lab.registry import experiment
+from lmworks.lab.rule import Check, Observation, Rule
+from lmworks.lab.scale import Count, Several, scaled
 from lmworks.lab.seeds import difference, measured
 from lmworks.language_model import LanguageModel
 from lmworks.models.hooks import hook_points, hooked

@@ -24,8 +24,9 @@ from lmworks.lab.bench.encoders import CONTEXT, labelled, probed, prose, tuned
 from lmworks.lab.bench.gaps import BOTH_SIDES, NEXT_TOKEN, TUNING_RATES, Gap, at_gaps, gaps_of, pretrained
 from lmworks.lab.bench.writers import end_of
 from lmworks.lab.chart import Chart, Series
-from lmworks.lab.finding import Check, Observation, Rule
-from lmworks.lab.registry import Count, Several, experiment, scaled
+from lmworks.lab.registry import experiment
+from lmworks.lab.rule import Check, Observation, Rule
+from lmworks.lab.scale import Count, Several, scaled
 from lmworks.lab.seeds import difference, measured
 from lmworks.models.network import Network, evaluating
 from lmworks.models.relatives.ngram import Ngram

@@ -19,8 +19,9 @@ from lmworks.evaluation.measurement import Measurement
 from lmworks.lab.bench.encoders import CONTEXT, Prose, labelled, pretraining, probed, prose, regressed, small_network
 from lmworks.lab.bench.training import fit
 from lmworks.lab.chart import Chart, Series
-from lmworks.lab.finding import Check, Observation, Rule
-from lmworks.lab.registry import Count, Several, experiment, scaled
+from lmworks.lab.registry import experiment
+from lmworks.lab.rule import Check, Observation, Rule
+from lmworks.lab.scale import Count, Several, scaled
 from lmworks.lab.seeds import difference, measured
 from lmworks.models.network import Network, evaluating
 from lmworks.objectives import MaskedLM, NextSentence, Objective

@@ -23,8 +23,9 @@ from lmworks.evaluation.measurement import Measurement
 from lmworks.inside.heads import Head, attention_patterns, without_heads
 from lmworks.lab.bench.small_network import WARMUP, bits_per_byte, byte_text, held_out_logits, small_network, train
 from lmworks.lab.chart import Chart, Series
-from lmworks.lab.finding import Check, Observation, Rule
-from lmworks.lab.registry import Count, Several, experiment, scaled
+from lmworks.lab.registry import experiment
+from lmworks.lab.rule import Check, Observation, Rule
+from lmworks.lab.scale import Count, Several, scaled
 from lmworks.lab.seeds import difference, measured
 from lmworks.language_model import LanguageModel
 from lmworks.models.hooks import hooked

@@ -23,8 +23,9 @@ from lmworks.evaluation.word_vectors import read_pairs, similarity
 from lmworks.lab.bench.training import fit
 from lmworks.lab.bench.word_network import WordText, word_network, word_text
 from lmworks.lab.chart import Chart, Series
-from lmworks.lab.finding import Check, Observation, Rule
-from lmworks.lab.registry import Count, Several, experiment, scaled
+from lmworks.lab.registry import experiment
+from lmworks.lab.rule import Check, Observation, Rule
+from lmworks.lab.scale import Count, Several, scaled
 from lmworks.lab.seeds import difference, measured
 from lmworks.models.hooks import hooked
 from lmworks.models.network import Network

@@ -30,8 +30,9 @@ from lmworks.lab.bench.small_network import (
     train,
     windows,
 )
-from lmworks.lab.finding import Check, Observation, Rule
-from lmworks.lab.registry import Count, Several, experiment, scaled
+from lmworks.lab.registry import experiment
+from lmworks.lab.rule import Check, Observation, Rule
+from lmworks.lab.scale import Count, Several, scaled
 from lmworks.lab.seeds import difference, measured
 from lmworks.models.feed_forward import ACTIVATIONS
 from lmworks.models.network import Network

@@ -35,8 +35,9 @@ from lmworks.lab.bench.classes import (
 from lmworks.lab.bench.encoders import CONTEXT, small_network
 from lmworks.lab.bench.writers import end_of
 from lmworks.lab.chart import Chart, Series
-from lmworks.lab.finding import Check, Observation, Rule
-from lmworks.lab.registry import Count, experiment, scaled
+from lmworks.lab.registry import experiment
+from lmworks.lab.rule import Check, Observation, Rule
+from lmworks.lab.scale import Count, scaled
 from lmworks.lab.seeds import difference, measured
 from lmworks.models.network import Network
 from lmworks.models.relatives.ngram import Ngram

@@ -25,8 +25,9 @@ from lmworks.lab.bench.costs import peak_memory
 from lmworks.lab.bench.training import fit
 from lmworks.lab.bench.word_network import WordText, word_network, word_text
 from lmworks.lab.chart import Chart, Series
-from lmworks.lab.finding import Check, Observation, Rule
-from lmworks.lab.registry import Count, Several, experiment, scaled
+from lmworks.lab.registry import experiment
+from lmworks.lab.rule import Check, Observation, Rule
+from lmworks.lab.scale import Count, Several, scaled
 from lmworks.lab.seeds import measured
 from lmworks.models.adaptive_softmax import AdaptiveSoftmax
 from lmworks.models.network import Network

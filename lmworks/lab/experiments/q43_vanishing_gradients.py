@@ -21,8 +21,9 @@ from lmworks.evaluation.measurement import Measurement
 from lmworks.lab.bench.byte_rows import byte_batch
 from lmworks.lab.bench.deep_network import deep_network, gradient_by_block, gradient_chart, logarithm, reach_by_seed
 from lmworks.lab.bench.small_network import BYTES, WARMUP, ByteText, bits_per_byte, byte_text, held_out_logits, train
-from lmworks.lab.finding import Check, Observation, Rule
-from lmworks.lab.registry import Count, Several, experiment, scaled
+from lmworks.lab.registry import experiment
+from lmworks.lab.rule import Check, Observation, Rule
+from lmworks.lab.scale import Count, Several, scaled
 from lmworks.lab.seeds import difference, measured
 from lmworks.models.hooks import hook_points, hooked
 from lmworks.models.network import Network

@@ -23,8 +23,9 @@ from lmworks.lab.bench.arrangements import continue_sources, fill_targets, singl
 from lmworks.lab.bench.encoders import MEAN, Labelled, drawn_labelled, regressed
 from lmworks.lab.bench.translators import CONTEXT, TRANSFORMER, copied, pairs_of, quality, translation, translator
 from lmworks.lab.chart import Chart, Series
-from lmworks.lab.finding import Check, Observation, Rule
-from lmworks.lab.registry import Count, Several, experiment, scaled
+from lmworks.lab.registry import experiment
+from lmworks.lab.rule import Check, Observation, Rule
+from lmworks.lab.scale import Count, Several, scaled
 from lmworks.lab.seeds import difference, measured
 from lmworks.language_model import LanguageModel
 from lmworks.models.hooks import HookFunction, hook_points, hooked

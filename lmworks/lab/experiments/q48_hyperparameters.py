@@ -35,8 +35,9 @@ from lmworks.jobs.train import fit, open_prepared, prepare, read_parts
 from lmworks.jobs.training_recipe import TrainRecipe
 from lmworks.lab.bench.small_network import BYTES, ByteText, bits_per_byte, byte_text, held_out_logits
 from lmworks.lab.chart import Chart, Series
-from lmworks.lab.finding import Check, Observation, Rule
-from lmworks.lab.registry import Count, Several, experiment, scaled
+from lmworks.lab.registry import experiment
+from lmworks.lab.rule import Check, Observation, Rule
+from lmworks.lab.scale import Count, Several, scaled
 from lmworks.lab.seeds import difference, measured
 from lmworks.training.loop import steps_of
 

@@ -20,8 +20,9 @@ from lmworks.lab.bench.byte_rows import byte_rows
 from lmworks.lab.bench.small_network import bits_per_byte, byte_text, held_out_logits, small_network
 from lmworks.lab.bench.training import fit
 from lmworks.lab.chart import Chart, Series
-from lmworks.lab.finding import Check, Observation, Rule
-from lmworks.lab.registry import Count, Several, experiment, scaled
+from lmworks.lab.registry import experiment
+from lmworks.lab.rule import Check, Observation, Rule
+from lmworks.lab.scale import Count, Several, scaled
 from lmworks.lab.seeds import difference, measured
 from lmworks.models.network import Network
 from lmworks.objectives import CausalLM

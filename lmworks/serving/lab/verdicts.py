@@ -11,7 +11,7 @@ def verdicts(claims: Mapping[int, str]) -> list[str]:
     """A line for each claim (its number and what it is about) that has a stored result."""
     found = [(number, about, store.stored(number)) for number, about in claims.items()]
     return [
-        f"Claim {number}, on {about}: {finding.verdict} (lmworks lab {number} --show)"
+        f"Claim {number}, on {about}: {finding.count} (lmworks lab {number} --show)"
         for number, about, finding in found
         if finding is not None
     ]
