@@ -169,8 +169,12 @@ def test_the_area_under_the_curve_equals_the_mann_whitney_statistic(positive, ne
 
 
 def test_the_interval_of_an_area_under_the_curve_holds_the_truth():
+    """Also where one group is much larger: each group's variance is divided by its own size."""
     generator = np.random.default_rng(5)
     truth = scipy.stats.norm.cdf(1 / 2**0.5)
-    drawn = (area_under_curve(generator.normal(1, 1, 40), generator.normal(0, 1, 70)) for _ in range(SIMULATIONS))
-    assert 0.91 < share_that_holds(truth, [found.interval for found in drawn]) < 0.98
+    for above, below in ((40, 70), (400, 20), (20, 400)):
+        drawn = [
+            area_under_curve(generator.normal(1, 1, above), generator.normal(0, 1, below)) for _ in range(SIMULATIONS)
+        ]
+        assert 0.91 < share_that_holds(truth, [found.interval for found in drawn]) < 0.98
     assert area_under_curve([1], [0, 2]).interval is None
