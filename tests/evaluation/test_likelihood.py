@@ -9,6 +9,7 @@ import torch
 from adaptation.adapted import randomise_adapters
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tokens.small import byte_level
 
 from lmworks.adaptation.lora import LoRAConfig, add_lora, lora_layers
 from lmworks.basics.errors import DataError
@@ -19,7 +20,6 @@ from lmworks.text.document import Document
 from lmworks.text.splits import split
 from lmworks.tokens.chat.conversation import encode_conversation
 from lmworks.tokens.trainer import TokenizerConfig, train_tokenizer
-from tokens.small import byte_level
 
 LONG = "größer 🙂 than a segment; " * 30
 TEXTS = ["a text", "naïve café", "\n\n  two  ", "日本語", LONG, "x"]

@@ -183,7 +183,16 @@ def change_tensors(folder: Path, changes: dict[str, torch.Tensor | None]) -> Non
         ({SECOND: torch.ones(31, 4)}, "has the shape [31, 4]"),
         ({FIRST: torch.full((4, 32), torch.nan)}, f"{FIRST} holds values that are not finite"),
     ],
-    ids=["missing A", "missing B", "elsewhere", "unexpected", "wrong width", "wrong rank", "wrong rows", "not a number"],
+    ids=[
+        "missing A",
+        "missing B",
+        "elsewhere",
+        "unexpected",
+        "wrong width",
+        "wrong rank",
+        "wrong rows",
+        "not a number",
+    ],
 )
 def test_a_spoilt_adapter_is_one_sentence_and_the_network_stays(changes: dict, words: str, adapter: Path):
     change_tensors(adapter, changes)
