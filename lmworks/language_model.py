@@ -38,7 +38,7 @@ from lmworks.kernels.packing import Stored, Unchanged
 from lmworks.models.adapted import own_parameters
 from lmworks.models.config import ModelConfig, RopeScaling, stretched
 from lmworks.models.files.compressed_groups import StoredInDirectory
-from lmworks.models.files.directory import read_network, refuse_foreign_files, write_network
+from lmworks.models.files.directory import read_network, refuse_foreign_files, write_facts, write_network
 from lmworks.models.files.gguf import read_gguf_network, stored_dtype
 from lmworks.models.files.gguf_file import GGUFFile
 from lmworks.models.files.gguf_groups import StoredInGGUF
@@ -183,7 +183,7 @@ class LanguageModel:
             write_network(temporary, self.network)
             self.write_tokenizer(temporary)
             own = {} if self.config.causal else {"pooling": self.pooling.model_dump()}
-            write_json(temporary / "lmworks.json", {"source": self.reference, **own, **(facts or {})})
+            write_facts(temporary, {"source": self.reference, **own, **(facts or {})})
         return folder
 
     def write_tokenizer(self, folder: Path) -> None:

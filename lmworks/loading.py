@@ -19,7 +19,7 @@ from lmworks.basics.files import restore_directory, sha256
 from lmworks.kernels.choice import Way, check_compress, foreseen
 from lmworks.language_model import LanguageModel
 from lmworks.models.config import RopeScaling
-from lmworks.models.files.directory import parameters, read_config, read_json
+from lmworks.models.files.directory import parameters, read_config, read_facts, read_json
 from lmworks.models.files.gguf import gguf_config, stored_dtype
 from lmworks.models.files.gguf_file import GGUFFile
 from lmworks.models.files.gguf_vocabulary import gguf_tokenizer
@@ -126,8 +126,7 @@ def files_digest(source: Path) -> str:
 
 def _check_base(folder: Path, model: LanguageModel) -> None:
     """An adapter on other weights than its own answers worse and says nothing."""
-    facts = read_json(folder / "lmworks.json") if (folder / "lmworks.json").is_file() else {}
-    trained_on = facts.get("base")
+    trained_on = read_facts(folder).get("base")
     expected = trained_on.get("sha256") if isinstance(trained_on, dict) else None
     if expected and model.source is not None and fingerprint(model.source) != expected:
         raise ModelError(

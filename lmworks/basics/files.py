@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
+import glob
 import hashlib
 import json
 import os
@@ -66,14 +68,17 @@ def written_whole(path: Path) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def directory_written_whole(path: Path) -> Iterator[Path]:
+def directory_written_whole(path: Path, *, alone: bool = False) -> Iterator[Path]:
     """As `written_whole` for a directory: the earlier one stays until the new one is complete.
 
     Directories cannot be exchanged in one step everywhere: the old one is moved aside first, and
-    `restore_directory` puts it back if the process died between the two renames.
+    `restore_directory` puts it back if the process died between the two renames. Where nobody else writes this
+    directory (`alone`), what processes left that were killed on the way is removed.
     """
     path = Path(path)
     restore_directory(path)
+    for left in path.parent.glob(f".{glob.escape(path.name)}.*") if alone else ():
+        shutil.rmtree(left, ignore_errors=True)
     with says_why(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
@@ -119,3 +124,14 @@ def sha256(path: Path) -> str:
     """The SHA-256 of a file, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def sha256_once(path: Path) -> str:
+    """The same, read once by a process as long as the file's size and time of change stay."""
+    now = path.stat()
+    return _sha256_at(path.resolve(), now.st_ino, now.st_size, now.st_mtime_ns)
+
+
+@functools.lru_cache(maxsize=2**14)
+def _sha256_at(path: Path, *state: int) -> str:
+    return sha256(path)

@@ -8,11 +8,12 @@ from pathlib import Path
 import torch
 
 from lmworks.adaptation.peft_format import CONFIG, WEIGHTS, is_adapter
+from lmworks.basics.files import sha256
 from lmworks.checks.probes import as_row, probe_ids, read, whole_copy
 from lmworks.checks.result import Difference, NotApplicableError, Outcome, check, type_name
 from lmworks.language_model import LanguageModel
 from lmworks.loading import fingerprint
-from lmworks.models.files.directory import read_json, read_safetensors, weight_files
+from lmworks.models.files.directory import FACTS, read_facts, read_json, read_safetensors, weight_files
 from lmworks.models.files.gguf_file import GGUFFile
 from lmworks.models.files.references import ALIASES, checksum, resolve
 from lmworks.models.network import evaluating
@@ -40,9 +41,17 @@ def files(model: LanguageModel) -> Outcome:
         )
     parts = [source / WEIGHTS] if is_adapter(source) else weight_files(source)
     count = sum(len(read_safetensors(part)) for part in parts)
-    base = _base(source)
+    recorded, base = read_facts(source).get("sha256"), _base(source)
     differences = [Difference("the tensors and the files' lengths", 0, 0, "tensors")]
+    against = [f"the length of {len(parts)} file{'s' if len(parts) > 1 else ''}"]
+    if isinstance(recorded, dict):
+        against.append(f"the SHA-256 in {FACTS}")
+        changed = [part.name for part in parts if sha256(part) != recorded.get(part.name)]
+        differences.append(
+            Difference("a file and the one that was saved", len(changed), 0, "files", ", ".join(changed[:3]))
+        )
     if base is not None:
+        against.append("the base's SHA-256")
         differences.append(
             Difference(
                 "the base's SHA-256 and the one it was trained on",
@@ -53,10 +62,9 @@ def files(model: LanguageModel) -> Outcome:
             )
         )
     return Outcome(
-        f"{count} tensors against the length of {len(parts)} file{'s' if len(parts) > 1 else ''}"
-        + (", base against its SHA-256" if base else ""),
+        f"{count} tensors against {' and '.join(against)}",
         differences,
-        "" if base else "no SHA-256 is recorded for it",
+        "" if len(against) > 1 else "no SHA-256 is recorded for it",
     )
 
 
@@ -124,8 +132,8 @@ def _saved(model: LanguageModel) -> LanguageModel:
 
 def _base(folder: Path) -> tuple[str, str] | None:
     """An adapter's base: the SHA-256 that it has, and the one recorded; None where there is no record."""
-    if not is_adapter(folder) or not (folder / "lmworks.json").is_file():
+    if not is_adapter(folder):
         return None
-    recorded = read_json(folder / "lmworks.json").get("base", {}).get("sha256")
+    recorded = read_facts(folder).get("base", {}).get("sha256")
     named = read_json(folder / CONFIG).get("base_model_name_or_path")
     return (fingerprint(resolve(named)), recorded) if recorded and named else None

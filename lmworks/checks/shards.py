@@ -12,7 +12,7 @@ import numpy as np
 from lmworks.basics.errors import ModelError
 from lmworks.basics.files import sha256
 from lmworks.checks.result import Difference, NotApplicableError, Outcome, check, ids_apart
-from lmworks.tokens.shards import INDEX, Shards, file_name, tokenizer_hash
+from lmworks.tokens.shards import Shards, tokenizer_hash
 from lmworks.tokens.tokenizer import Tokenizer
 
 AT_ONCE = 2**24
@@ -33,7 +33,7 @@ class TokenizedShards:
 def unchanged(shards: Shards) -> Outcome:
     """Every byte of the files, by the hashes in shards.json."""
     hashes = shards.info.sha256
-    names = [*map(file_name, range(len(shards.info.shards))), INDEX]
+    names = shards.files
     return Outcome(
         f"the SHA-256 of {len(names):,} files",
         [

@@ -21,7 +21,7 @@ from lmworks.basics import progress
 from lmworks.basics.config import Config
 from lmworks.basics.errors import ConfigError, DataError, ModelError
 from lmworks.basics.threads import one_thread
-from lmworks.models.files.directory import read_json
+from lmworks.models.files.directory import FACTS, read_facts, read_json
 from lmworks.models.linear import packed_products
 from lmworks.models.network import evaluating
 from lmworks.models.runner import Runner
@@ -54,12 +54,11 @@ class Pooling(Config):
     def read(cls, folder: Path) -> Self | None:
         """What a folder of ours or of sentence-transformers says; None where it says nothing. ModelError for another
         pooling."""
-        own = folder / "lmworks.json"
-        if own.is_file() and isinstance(said := read_json(own).get("pooling"), dict):
+        if isinstance(said := read_facts(folder).get("pooling"), dict):
             try:
                 return cls(**said)
             except ConfigError as error:
-                raise ModelError(f"{own}: pooling: {error}") from None
+                raise ModelError(f"{folder / FACTS}: pooling: {error}") from None
         modules = _modules(folder)
         if not modules:
             return None

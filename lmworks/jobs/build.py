@@ -22,7 +22,7 @@ from torch import Tensor
 from lmworks.adaptation.declaration import Adapter, Setup
 from lmworks.basics.config import merge as tables_as_one
 from lmworks.basics.config import overrides
-from lmworks.basics.files import directory_written_whole, write_json
+from lmworks.basics.files import directory_written_whole
 from lmworks.basics.memory import keep_freed_memory
 from lmworks.evaluation.drift import drift
 from lmworks.evaluation.measurement import Measurement
@@ -43,7 +43,7 @@ from lmworks.jobs.runs import (
 from lmworks.jobs.verdicts import training_remark, verdict
 from lmworks.language_model import LanguageModel
 from lmworks.loading import files_digest, fingerprint
-from lmworks.models.files.directory import refuse_foreign_files, write_network
+from lmworks.models.files.directory import refuse_foreign_files, write_facts, write_network
 from lmworks.models.network import Network
 from lmworks.models.precision import fast_dtype
 from lmworks.models.torch_runner import TorchRunner
@@ -271,7 +271,7 @@ class _Job:
             else:
                 write_network(temporary, model.network if adapter is None else adapter.merge(model.network))
             model.write_tokenizer(temporary)
-            write_json(temporary / "lmworks.json", facts)
+            write_facts(temporary, facts)
             shutil.copyfile(self.run / LOG, temporary / LOG)
         model.source, model.reference = self.folder, str(self.folder)
         return sum(file.stat().st_size for file in self.folder.glob("*.safetensors"))

@@ -19,13 +19,13 @@ import torch
 from lmworks.adaptation.lora import lora_layers, merge_adapters
 from lmworks.adaptation.peft_format import CONFIG, WEIGHTS, is_adapter
 from lmworks.basics.errors import ConfigError
-from lmworks.basics.files import directory_written_whole, write_json
+from lmworks.basics.files import directory_written_whole
 from lmworks.evaluation.likelihood import Change, Likelihood, change, measure
 from lmworks.evaluation.measurement import Measurement
 from lmworks.language_model import LanguageModel
 from lmworks.loading import load
 from lmworks.models.files.compressed import Compression, check_bits
-from lmworks.models.files.directory import read_json, refuse_foreign_files, weight_files, write_network
+from lmworks.models.files.directory import read_json, refuse_foreign_files, weight_files, write_facts, write_network
 from lmworks.models.files.references import resolve
 from lmworks.text.sources import read
 
@@ -89,7 +89,7 @@ def compress(
         after = measure(made, documents, f"{text} after", tokens=tokens)
         bytes_after = sum(file.stat().st_size for file in weight_files(temporary))
         result = _result(folder, text, before, after, bytes_before, bytes_after, merged)
-        write_json(temporary / "lmworks.json", _facts(loaded, compression, result))
+        write_facts(temporary, _facts(loaded, compression, result))
     return result
 
 

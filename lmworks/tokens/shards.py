@@ -25,7 +25,7 @@ from jaxtyping import UInt, UInt64
 from lmworks.basics import progress
 from lmworks.basics.config import Config
 from lmworks.basics.errors import ConfigError, DataError
-from lmworks.basics.files import directory_written_whole, restore_directory, write_json
+from lmworks.basics.files import directory_written_whole, restore_directory, sha256_once, write_json
 from lmworks.text.document import Document
 from lmworks.tokens.chunks import boundaries, segments
 from lmworks.tokens.tokenizer import Tokenizer
@@ -88,10 +88,18 @@ def tokenizer_hash(tokenizer: Tokenizer) -> str:
 class Shards:
     """A packed corpus, open for reading; nothing of it is held in memory but where its documents end.
 
-    DataError where files are missing, cut off or damaged, or made with another tokenizer than the one given.
+    DataError where files are missing, cut off or damaged, or made with another tokenizer than the one given. Each file
+    is read once for its SHA-256 (a process remembers it), unless `verify` is False.
     """
 
-    def __init__(self, folder: str | Path, tokenizer: Tokenizer | None = None, name: str | None = None) -> None:
+    def __init__(
+        self,
+        folder: str | Path,
+        tokenizer: Tokenizer | None = None,
+        name: str | None = None,
+        *,
+        verify: bool = True,
+    ) -> None:
         self.folder = Path(folder)
         self.name = name or str(folder)
         """What its text is called where there is too little of it; the folder unless given."""
@@ -114,6 +122,8 @@ class Shards:
         """UTF-8 bytes of each document's text."""
         if (self.ends[1:] <= self.ends[:-1]).any() or int(self.ends[-1]) != self.tokens:
             raise DataError(f"{self.folder / INDEX} is damaged (documents do not follow one another); pack them again")
+        if verify:
+            self._must_be_unchanged()
 
     @property
     def tokens(self) -> int:
@@ -122,6 +132,22 @@ class Shards:
 
     def __len__(self) -> int:
         return self.info.documents
+
+    @property
+    def files(self) -> list[str]:
+        """The names of the files whose SHA-256 `shards.json` holds."""
+        return [*map(file_name, range(len(self.info.shards))), INDEX]
+
+    def _must_be_unchanged(self) -> None:
+        """DataError for a file that is not the one that was packed."""
+        with progress.task("checking shards", len(self.files), "files") as advance:
+            for name in self.files:
+                if sha256_once(self.folder / name) != self.info.sha256.get(name):
+                    raise DataError(
+                        f"{self.folder / name} is not the file that was packed (its SHA-256 is another than {META} "
+                        "says); copy it again, or pack the text again"
+                    )
+                advance(1)
 
     def read(self, start: int, stop: int) -> UInt[np.ndarray, " tokens"]:
         """The ids from `start` up to `stop` of the whole stream; a view of the file where one file holds them."""

@@ -57,7 +57,8 @@ def save_checkpoint(
     moments |= {_random(rank): numbers for rank, numbers in enumerate(ranks.gather(torch.get_rng_state()))}
     in_parts = any(map(sharded, parameters.values()))
     with ExitStack() as stack:
-        temporary = ranks.same(ranks.first_alone(lambda: stack.enter_context(directory_written_whole(folder))))
+        writing = directory_written_whole(folder, alone=True)  # a run's folder is one run's
+        temporary = ranks.same(ranks.first_alone(lambda: stack.enter_context(writing)))
         assert temporary is not None
         if in_parts:
             write_parts(temporary, {"parameters": parameters, "optimiser": moments})

@@ -13,15 +13,16 @@ from lmworks.basics.files import says_why, written_whole
 class RunLog:
     """Appends to a file of JSON lines: a new one, or that of the run that goes on at step `resume_at`.
 
-    The lines from that step on are dropped: those steps are made again. Without a path nothing is written: another
-    process writes the log of the same run.
+    The lines from that step on are dropped: those steps are made again. So is the validation after the step before
+    them where that is done again (`revalidates`). Without a path nothing is written: another process writes the log of
+    the same run.
     """
 
-    def __init__(self, path: Path | None, resume_at: int | None = None) -> None:
+    def __init__(self, path: Path | None, resume_at: int | None = None, revalidates: bool = False) -> None:
         self.path = path
         if path is None:
             return
-        earlier = [] if resume_at is None else _lines_before(path, resume_at)
+        earlier = [] if resume_at is None else _lines_before(path, resume_at, revalidates)
         with written_whole(path) as temporary:
             temporary.write_text("".join(f"{line}\n" for line in earlier), encoding="utf-8")
         with says_why(path):
@@ -45,11 +46,12 @@ class RunLog:
             self._file.close()
 
 
-def _lines_before(path: Path, step: int) -> list[str]:
-    """The whole lines about the run and about its steps below `step`."""
+def _lines_before(path: Path, step: int, revalidates: bool) -> list[str]:
+    """The whole lines about the run and about its steps below `step`, the last one's validation among them or not."""
     with says_why(path):
         lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-    return [line for line in lines if _step(line) < step]
+    lines = [line for line in lines if _step(line) < step]
+    return [line for line in lines if not (revalidates and _step(line) == step - 1 and '"validation_loss"' in line)]
 
 
 def _step(line: str) -> int:

@@ -108,7 +108,11 @@ def train(
             if resume:
                 going.load("checkpoint")
             with (
-                RunLog(run / "log.jsonl" if ranks.first else None, going.state.step if resume else None) as log,
+                RunLog(
+                    run / "log.jsonl" if ranks.first else None,
+                    going.state.step if resume else None,
+                    going.validates_at_once,
+                ) as log,
                 tracker(config, run if ranks.first else None) as track,
                 _polite_stop() as stop_asked,
             ):
@@ -170,6 +174,11 @@ class _Run:
             return self.state.seconds >= (self.config.max_seconds or 0)
         return self.state.step >= self.steps
 
+    @property
+    def validates_at_once(self) -> bool:
+        """Was it resumed after the checkpoint of its last step? That is saved before the validation."""
+        return self.over and not self.stopped_early
+
     def _done(self) -> float:
         """The share of the run that is over."""
         if self.steps is None:
@@ -182,7 +191,7 @@ class _Run:
         each = total / max(
             (self.steps or 0) - self.state.step, 1
         )  # as batches pad their rows, each has another number of tokens
-        if self.over and not self.stopped_early:  # it ended after the checkpoint of its last step
+        if self.validates_at_once:
             self._validate_where_due(log, track)
         with progress.task("training", total, unit) as advance:
             while not self.over:

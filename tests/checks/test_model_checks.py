@@ -318,6 +318,20 @@ def test_files_cut_off_or_changed(model, tmp_path, monkeypatch):
     failed(files.files(LanguageModel(model.network, model.tokenizer, weights, "mine")), "model.safetensors")
 
 
+def test_a_weight_that_was_changed_after_saving(model, tmp_path):
+    """It is finite and in its place: only the SHA-256 in lmworks.json knows."""
+    model.save(tmp_path / "model")
+    weights = tmp_path / "model" / "model.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[-4] ^= 1  # the lowest bit of a float32
+    weights.write_bytes(content)
+    found = files.files(LanguageModel.load(tmp_path / "model"))
+    failed(found, "model.safetensors")
+    assert "the SHA-256 in lmworks.json" in found.compared
+    (tmp_path / "model" / "lmworks.json").unlink()
+    assert files.files(LanguageModel.load(tmp_path / "model")).status == "ok"
+
+
 def test_an_adapter_on_another_base(adapted, tmp_path):
     record = tmp_path / "adapter" / "lmworks.json"
     record.write_text('{"base": {"sha256": "%s"}}' % ("0" * 64))

@@ -9,6 +9,7 @@ import torch
 from adaptation.adapted import randomise_adapters
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tokens.small import byte_level
 
 from lmworks.adaptation.lora import LoRAConfig, add_lora, lora_layers
 from lmworks.basics.errors import DataError
@@ -18,6 +19,7 @@ from lmworks.language_model import LanguageModel
 from lmworks.text.document import Document
 from lmworks.text.splits import split
 from lmworks.tokens.chat.conversation import encode_conversation
+from lmworks.tokens.trainer import TokenizerConfig, train_tokenizer
 
 LONG = "größer 🙂 than a segment; " * 30
 TEXTS = ["a text", "naïve café", "\n\n  two  ", "日本語", LONG, "x"]
@@ -41,6 +43,27 @@ def test_bits_per_byte_equal_the_models_own_score(model: LanguageModel):
         sum(score.bits for score in scores) / sum(map(len, map(str.encode, TEXTS))), rel=1e-6
     )
     assert (figure.unit, figure.chance, figure.ideal, figure.n) == ("bits/byte", 8.0, 0.0, len(measured.bits))
+
+
+def test_a_token_of_several_bytes_counts_them_all():
+    """Pitfall 6: bytes, not characters."""
+    text = "naïve café, größer"
+    tokenizer = train_tokenizer([text] * 20, TokenizerConfig(kind="bpe", vocab_size=275))
+    tokens = tokenizer.encode(text, special=False)
+    assert any(len(one.decode(errors="ignore")) < len(one) > 2 for one in tokenizer.bytes_of(tokens))
+    model = LanguageModel(tiny.network(vocab_size=tokenizer.vocab_size), tokenizer)
+    assert measure(model, documents([text]), "text").bytes.sum() == 22 == len(text.encode())
+
+
+def test_a_tokenizer_that_adds_bos_adds_it_once_when_texts_are_measured():
+    """Pitfall 4."""
+    tokenizer = byte_level(adds_bos=True)
+    model = LanguageModel(tiny.network(vocab_size=tokenizer.vocab_size, context=1200), tokenizer)
+    assert tokenizer.encode("x")[0] == tokenizer.bos != tokenizer.encode("x", special=False)[0]
+    measured, scores = measure(model, documents(TEXTS), "texts"), [model.score(text) for text in TEXTS]
+    assert measured.tokens == sum(len(score.tokens) for score in scores)
+    assert measured.bytes.sum() == sum(len(text.encode()) for text in TEXTS)
+    assert measured.bits.sum() == pytest.approx(sum(score.bits for score in scores), rel=1e-6)
 
 
 @given(st.lists(st.text(st.characters(blacklist_categories=["Cs"]), min_size=1), min_size=1, max_size=4))

@@ -71,6 +71,16 @@ def test_json_and_back_is_the_same_measurement(value, below, above, n, seeds, ch
     assert str(one)
 
 
+def test_a_figure_without_an_interval_is_a_tie_or_at_chance_only_where_it_is_exactly_that():
+    """Pitfall 34: a difference of one example, say, that has no interval."""
+    none, some = (Measurement(name="x", value=value, difference=True) for value in (0.0, 0.1))
+    assert none.tie and none.remark == "tie" and not none.at_chance
+    assert not some.tie and some.remark == ""
+    guess, better = (Measurement(name="x", value=value, chance=0.5) for value in (0.5, 0.6))
+    assert guess.at_chance and guess.remark == "at chance" and not guess.tie
+    assert not better.at_chance and better.remark == ""
+
+
 def test_digits_follow_the_precision():
     assert [written(1234.5678, step) for step in (10, 1, 0.1, 0.01)] == ["1,235", "1,235", "1,234.6", "1,234.57"]
     assert written(2.2e-7, 1e-9) == "2.20e-07"

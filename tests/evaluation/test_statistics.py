@@ -168,9 +168,19 @@ def test_the_area_under_the_curve_equals_the_mann_whitney_statistic(positive, ne
     assert found.value + area_under_curve(negative, positive).value == pytest.approx(1)
 
 
-def test_the_interval_of_an_area_under_the_curve_holds_the_truth():
+@pytest.mark.parametrize(
+    ("above", "below", "spread", "least"), [(40, 70, 1, 0.91), (400, 20, 0.5, 0.87), (20, 400, 0.5, 0.91)]
+)
+def test_the_interval_of_an_area_under_the_curve_holds_the_truth(above: int, below: int, spread: float, least: float):
+    """Also where one group is much larger and the other more spread: each variance is divided by its own group's
+    size."""
     generator = np.random.default_rng(5)
-    truth = scipy.stats.norm.cdf(1 / 2**0.5)
-    drawn = (area_under_curve(generator.normal(1, 1, 40), generator.normal(0, 1, 70)) for _ in range(SIMULATIONS))
-    assert 0.91 < share_that_holds(truth, [found.interval for found in drawn]) < 0.98
+    truth = scipy.stats.norm.cdf(1 / (1 + spread**2) ** 0.5)
+    drawn = (
+        area_under_curve(generator.normal(1, spread, above), generator.normal(0, 1, below)) for _ in range(SIMULATIONS)
+    )
+    assert least < share_that_holds(truth, [found.interval for found in drawn]) < 0.98
+
+
+def test_an_area_under_the_curve_of_one_item_has_no_interval():
     assert area_under_curve([1], [0, 2]).interval is None

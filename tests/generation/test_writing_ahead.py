@@ -142,6 +142,22 @@ def test_a_run_ends_where_its_text_ends_or_somebody_waits(model: LanguageModel):
     )  # on this side of a page's end
 
 
+@pytest.mark.parametrize("rows", [1, 2])
+def test_among_guesses_an_end_is_forbidden_exactly_as_long_as_without(model: LanguageModel, rows: int):
+    """Each guess is a token later than the one before it."""
+    tokens, _ = written(model, TokenChoice())
+    for place in {tokens.index(token) for token in tokens[:-1]}:
+        for forbidden in (place, place + 1):
+            choice = TokenChoice(ends=np.array([tokens[place]]), forbidden=forbidden)
+            *before, last = model.tokenizer.encode("ab")
+            with torch.no_grad():
+                cache = model.runner.new_cache(rows)
+                model.runner.read(torch.tensor([before] * rows), cache)
+            asked = [Row([last, *tokens[:-1]], choice, [0.0] * len(tokens))] * rows
+            for row in model.runner.write(asked, cache, 1, np.zeros(1, np.int64)).rows:
+                assert (row.tokens[place] == tokens[place]) == (forbidden <= place)
+
+
 def test_whoever_comes_or_leaves_interrupts_those_that_write(model: LanguageModel, monkeypatch: pytest.MonkeyPatch):
     told: list[str] = []
     monkeypatch.setattr(Scheduler, "interrupt", lambda self: told.append("interrupt"))

@@ -165,6 +165,22 @@ def test_rows_that_leave_the_cache_don_t_change_the_others(kind: str):
 
 
 @each_kind
+def test_a_text_that_joins_a_cache_changes_no_other(kind: str):
+    """Pitfalls 12 and 30: a longer one, and a shorter one."""
+    network, more = tiny.network(**KINDS[kind]), tiny.text(3, 5, seed=5)
+    rows = [tiny.text(1, length, seed=length) for length in (9, 13, 4)]
+    cache, *others = (network.new_cache(1) for _ in rows)
+    for one, text in zip((cache, *others), rows, strict=True):
+        in_chunks(network, text, 4, cache=one)
+    for one in others:
+        cache.join(one)
+    continued = in_chunks(network, more, 2, cache=cache)
+    for row, text in enumerate(rows):
+        alone = network(torch.cat([text, more[row : row + 1]], dim=1))[0, text.shape[1] :]
+        torch.testing.assert_close(continued[row], alone, **CLOSE)
+
+
+@each_kind
 @pytest.mark.parametrize("side", ["left", "right"])
 def test_padding_does_not_change_the_logits_of_real_tokens(kind: str, side: str):
     """Pitfall 13."""

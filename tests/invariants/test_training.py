@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 import tiny
 import torch
-from adaptation.adapted import GPT2, adapted
+from adaptation.adapted import GPT2, adapted, randomise_adapters
 from training.runs import CONFIG, Interfering, logged, network, rows, run, saved
 
-from lmworks.adaptation.lora import lora_layers, merge_adapters
+from lmworks.adaptation.lora import LoRAConfig, add_lora, lora_layers, merge_adapters
 from lmworks.basics.errors import Stopped
 from lmworks.checks.training import group_differences, split_differences
 from lmworks.models.files.directory import read_network, write_network
@@ -238,9 +238,7 @@ def test_optimiser_state_goes_through_a_checkpoint(tmp_path: Path):
 
 def test_adapters_of_a_bfloat16_network_are_trained_in_float32(tmp_path: Path):
     """Pitfall 25: steps smaller than a bfloat16 digit are not rounded away."""
-    model = adapted()
-    for parameter in model.parameters():
-        parameter.data = parameter.data if parameter.requires_grad else parameter.data.bfloat16()
+    model = randomise_adapters(add_lora(tiny.network().bfloat16(), LoRAConfig(rank=4)))
     before = [parameter.clone() for parameter in trainable(model).values()]
     train(model, CausalLM(), rows(), CONFIG.but(steps=1, learning_rate=1e-5, warmup=0.0, weight_decay=0.0), tmp_path)
     for parameter, earlier in zip(trainable(model).values(), before, strict=True):

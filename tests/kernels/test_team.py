@@ -23,7 +23,7 @@ from lmworks.kernels import compiled, unavailable
 if unavailable() is not None:
     pytest.skip(str(unavailable()), allow_module_level=True)
 
-from lmworks.kernels.frame import CLAIMS, HELPED, OVER, Field
+from lmworks.kernels.frame import CLAIMS, HELPED, OVER, Field, barrier_bytes
 from lmworks.kernels.run.leading import FIRST_REST, IN_A_ROW, MOST_REST, Leading
 from lmworks.kernels.run.library import library
 from lmworks.kernels.run.network import CompiledNetwork
@@ -221,6 +221,24 @@ def test_who_is_late_marks_nothing_that_was_marked_since():
     note_done(2, 3, frame.ctypes.data, 7, 1)
     note_done(1, 3, frame.ctypes.data, 6, 1)
     assert marks.tolist() == [0, 7 * 3 + 2, 0, 0]
+
+
+@pytest.mark.parametrize("reader", [1, 2])
+def test_each_helper_that_reads_texts_is_waited_for(reader: int):
+    """The first one too: texts belong to the caller, who may free them after the run."""
+    from lmworks.kernels.run.work_stealing import READS, await_readers
+
+    frame, barrier = np.zeros(len(Field), np.int64), np.zeros(barrier_bytes(3) // 8, np.int64)
+    frame[Field.BARRIER] = barrier.ctypes.data
+    await_readers(3, frame.ctypes.data)
+    barrier[(READS + 64 * reader) // 8] = 1
+    leader = threading.Thread(target=await_readers, args=(3, frame.ctypes.data), daemon=True)
+    leader.start()
+    leader.join(0.1)
+    assert leader.is_alive()
+    barrier[(READS + 64 * reader) // 8] = 0
+    leader.join(60)
+    assert not leader.is_alive()
 
 
 def test_nobody_leads_where_a_step_has_more_units_than_can_be_claimed(monkeypatch: pytest.MonkeyPatch):

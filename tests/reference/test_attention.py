@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from lmworks.models.attention import attend, attention_pattern, attention_scores
+from lmworks.models.attention import attend, attend_in_tiles, attention_pattern, attention_scores
 from lmworks.models.config import ModelConfig
 from lmworks.models.masks import Visibility, visibility
 from lmworks.models.norm import RMSNorm
@@ -66,6 +66,19 @@ def test_each_kernel_equals_the_formula(mask: str, kv_heads: int, kernel: str):
     everything = torch.ones(2, 1, queries, SEQ)
     if mask not in ("every key", "one query"):  # pitfall 40: the mask did hide something
         assert not torch.allclose(mixed.double(), formula(query, key, value, everything), **CLOSE)
+
+
+@pytest.mark.parametrize("past", [0, 5])
+@pytest.mark.parametrize("queries", [1, 64, 150])
+def test_tiles_equal_the_formula(queries: int, past: int):
+    """On processors that multiply bfloat16 prompts are read in tiles; here on any, in float32."""
+    generator = torch.Generator().manual_seed(0)
+    query, key, value = (
+        torch.randn(2, heads, size, 8, generator=generator)
+        for heads, size in ((4, queries), (2, past + queries), (2, past + queries))
+    )
+    seen = torch.ones(2, 1, queries, past + queries, dtype=torch.bool).tril(past)
+    torch.testing.assert_close(attend_in_tiles(query, key, value).double(), formula(query, key, value, seen), **CLOSE)
 
 
 @pytest.mark.parametrize("kv_heads", HEADS.values(), ids=HEADS)

@@ -160,6 +160,7 @@ def refusal(folder: Path, network: Network | None = None) -> str:
 
 
 FIRST = "base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight"
+SECOND = FIRST.replace("lora_A", "lora_B")
 
 
 def change_tensors(folder: Path, changes: dict[str, torch.Tensor | None]) -> None:
@@ -171,6 +172,7 @@ def change_tensors(folder: Path, changes: dict[str, torch.Tensor | None]) -> Non
     "changes, words",
     [
         ({FIRST: None}, f"lacks {FIRST} (1 missing, 0 unexpected)"),
+        ({SECOND: None}, f"lacks {SECOND} (1 missing, 0 unexpected)"),
         ({FIRST: None, FIRST.replace("layers.0", "layers.7"): torch.ones(4, 32)}, "(1 missing, 1 unexpected)"),
         (
             {"base_model.model.lm_head.lora_B.weight": torch.ones(96, 4)},
@@ -178,10 +180,19 @@ def change_tensors(folder: Path, changes: dict[str, torch.Tensor | None]) -> Non
         ),
         ({FIRST: torch.ones(4, 33)}, f"{FIRST} has the shape [4, 33], and this model needs [4, 32]"),
         ({FIRST: torch.ones(5, 32)}, f"{FIRST} has 5 rows, and adapter_config.json says r = 4"),
-        ({FIRST.replace("lora_A", "lora_B"): torch.ones(31, 4)}, "has the shape [31, 4]"),
+        ({SECOND: torch.ones(31, 4)}, "has the shape [31, 4]"),
         ({FIRST: torch.full((4, 32), torch.nan)}, f"{FIRST} holds values that are not finite"),
     ],
-    ids=["missing", "elsewhere", "unexpected", "wrong width", "wrong rank", "wrong rows", "not a number"],
+    ids=[
+        "missing A",
+        "missing B",
+        "elsewhere",
+        "unexpected",
+        "wrong width",
+        "wrong rank",
+        "wrong rows",
+        "not a number",
+    ],
 )
 def test_a_spoilt_adapter_is_one_sentence_and_the_network_stays(changes: dict, words: str, adapter: Path):
     change_tensors(adapter, changes)

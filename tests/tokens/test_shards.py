@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 
 import numpy as np
 import pytest
 
+from lmworks.basics import files
 from lmworks.basics.errors import ConfigError, DataError
 from lmworks.text.document import Document
 from lmworks.tokens import shards as module
@@ -114,6 +117,31 @@ def test_a_truncated_file_is_named(folder, name):
     (folder / name).unlink()
     with pytest.raises(DataError, match=f"{name} cannot be read"):
         Shards(folder)
+
+
+@pytest.mark.parametrize("name", ["00001.bin", INDEX])
+def test_a_flipped_token_is_noticed_though_the_shards_were_open_before(folder, name):
+    Shards(folder)
+    content = bytearray((folder / name).read_bytes())
+    content[-6 if name == INDEX else 100] ^= 1
+    (folder / name).write_bytes(content)
+    os.utime(folder / name, ns=(0, 0))  # clocks of file systems are coarse
+    with pytest.raises(DataError, match=f"{name} is not the file that was packed"):
+        Shards(folder)
+    assert len(Shards(folder, verify=False)) == len(DOCUMENTS)
+
+
+def test_files_that_stay_as_they_are_are_hashed_once(folder, monkeypatch):
+    hashed: list[str] = []
+    monkeypatch.setattr(files, "sha256", lambda path, real=files.sha256: (hashed.append(path.name), real(path))[1])
+    shutil.copytree(folder, folder.parent / "copied")
+    opened = Shards(folder.parent / "copied")
+    assert hashed == opened.files and len(hashed) > 2
+    Shards(folder.parent / "copied")
+    assert hashed == opened.files
+    os.utime(folder.parent / "copied" / INDEX, ns=(0, 0))
+    Shards(folder.parent / "copied")
+    assert hashed == [*opened.files, INDEX]
 
 
 def test_another_tokenizer_is_refused_and_a_reloaded_one_is_the_same(folder, tmp_path):

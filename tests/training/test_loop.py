@@ -157,6 +157,7 @@ def test_a_run_killed_while_it_saves_goes_on_from_the_earlier_checkpoint(deaths:
     )
     assert done.returncode == -signal.SIGKILL, done.stderr.decode()
     resumed = run(tmp_path / "killed", resume=True)
+    assert sorted(path.name for path in (tmp_path / "killed").iterdir()) == ["checkpoint", "log.jsonl"]
     assert len(resumed.losses) == 5  # from step 4: the checkpoint of step 8 was never whole
     straight = run(tmp_path / "straight")
     assert resumed.losses == straight.losses[4:]
@@ -274,8 +275,11 @@ def test_a_run_that_was_over_when_it_was_killed_still_goes_back_to_its_best(tmp_
     straight, resumed = figures(), figures()
     settings = {"evaluate_every": 1, "patience": patience, "steps": 6}
     first = run(tmp_path, validate=lambda network: next(straight), **settings)
+    log = logged(tmp_path)
     again = run(tmp_path, validate=lambda network: next(resumed), resume=True, **settings)
     assert (again.best_step, again.steps) == (first.best_step, first.steps) and first.best_step == 2
+    steps = [(line["step"], "validation_loss" in line) for line in logged(tmp_path)]
+    assert steps == [(line["step"], "validation_loss" in line) for line in log]
 
 
 @pytest.mark.parametrize("patience", [None, 1, 20])

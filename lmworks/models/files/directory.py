@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from lmworks.basics.errors import ModelError
-from lmworks.basics.files import says_why, write_json
+from lmworks.basics.files import says_why, sha256, write_json
 from lmworks.basics.memory import must_fit
 from lmworks.models.adaptive_softmax import AdaptiveSoftmax
 from lmworks.models.config import ModelConfig
@@ -28,9 +28,11 @@ from lmworks.models.network import Network, build_network
 from lmworks.models.precision import DTYPES
 from lmworks.models.relatives.recurrent import network_class
 
-INDEX = "model.safetensors.index.json"
+INDEX, FACTS = "model.safetensors.index.json", "lmworks.json"
 SHARD_BYTES = 5_000_000_000
 MOST_JSON = 100_000_000
+MOST_TENSORS = 50_000
+"""Tensors of one file; the largest public models have some hundreds in each."""
 OWN_FILES = ("*.json", "*.jsonl", "*.safetensors", "*.jinja", "*.txt", "*.md", "*.model", "*.toml")
 """What a model directory may hold; a folder with anything else is somebody's work and is not replaced."""
 
@@ -151,8 +153,8 @@ def weight_files(folder: Path) -> list[Path]:
 
 
 def read_safetensors(path: Path) -> dict[str, Tensor]:
-    """All tensors of a safetensors file, mapped into memory."""
-    _check_length(path)
+    """All tensors of a safetensors file, mapped into memory; ModelError where it is damaged, or cut off."""
+    _check_header(path)
     try:
         with safe_open(path, framework="pt") as file:
             return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
@@ -160,8 +162,9 @@ def read_safetensors(path: Path) -> dict[str, Tensor]:
         raise ModelError(f"{path} is damaged ({error}); fetch or copy it again") from None
 
 
-def _check_length(path: Path) -> None:
-    """Say by how much a file is cut off; safetensors itself says only that it is wrong."""
+def _check_header(path: Path) -> None:
+    """Refuse more tensors than any file has, of which each costs time, and say by how much a file is cut off;
+    safetensors itself says only that it is wrong."""
     try:
         size = path.stat().st_size
         with path.open("rb") as file:
@@ -176,6 +179,11 @@ def _check_length(path: Path) -> None:
         raise ModelError(f"{path} cannot be read: {error.strerror}") from error
     if not isinstance(header, dict):
         return
+    if len(header) > MOST_TENSORS:
+        raise ModelError(
+            f"{path} lists {len(header):,} tensors, and no such file has more than {MOST_TENSORS:,}; fetch or copy it "
+            "again"
+        )
     ends = [
         entry["data_offsets"][1]
         for entry in header.values()
@@ -253,6 +261,18 @@ def write_network(
             total = sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
             write_json(folder / INDEX, {"metadata": {"total_size": total}, "weight_map": weight_map})
     write_json(folder / "config.json", theirs | {"torch_dtype": name})
+
+
+def write_facts(folder: Path, facts: Mapping[str, Any]) -> None:
+    """Write lmworks.json into a folder that holds its weights already: the facts, and the SHA-256 of each file of
+    weights by its name."""
+    hashes = {file.name: sha256(file) for file in sorted(folder.glob("*.safetensors"))}
+    write_json(folder / FACTS, {**facts, "sha256": hashes})
+
+
+def read_facts(folder: Path) -> dict[str, Any]:
+    """What lmworks.json says; nothing where there is none, as beside what others wrote."""
+    return read_json(folder / FACTS) if (folder / FACTS).is_file() else {}
 
 
 def _shards(tensors: Mapping[str, Tensor], limit: int) -> Iterator[dict[str, Tensor]]:

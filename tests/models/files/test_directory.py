@@ -231,6 +231,17 @@ def test_a_safetensors_file_cut_off_anywhere(folder: Path):
         assert "model.safetensors" in refusal(folder)
 
 
+def test_more_tensors_than_any_file_has_are_refused_before_one_is_read(tmp_path, monkeypatch):
+    header = json.dumps(
+        {f"{at}": {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]} for at in range(directory.MOST_TENSORS + 1)}
+    )
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(struct.pack("<Q", len(header)) + header.encode())
+    monkeypatch.setattr(directory, "safe_open", None)
+    with pytest.raises(ModelError, match=r"model.safetensors lists 50,001 tensors, and no such file has more than"):
+        directory.read_safetensors(path)
+
+
 def test_a_flipped_bit_in_the_header_is_noticed_or_harmless(folder: Path):
     """Either the file is refused, or the weights are the same: never others without a word."""
     file = folder / "model.safetensors"
