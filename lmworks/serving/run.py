@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ipaddress
 import json
 import os
 import socket
@@ -26,7 +27,9 @@ LOOPBACK = ("127.0.0.1", "::1", "localhost")
 def must_be_safe(host: str, keys: Collection[str], without_key: bool) -> None:
     """ConfigError for an address that others reach without a key, unless that is asked for, and for an unusable key."""
     Keys(keys)
-    if host not in LOOPBACK and not keys and not without_key:
+    if not host.strip():
+        raise ConfigError("the host is empty; give an address of this machine, such as 127.0.0.1, or 0.0.0.0 for all")
+    if not _on_loopback(host) and not keys and not without_key:
         raise ConfigError(
             f"{host} can be reached from other machines, and whoever reaches it could use the model; give --api-key, "
             "or --without-key where something else keeps strangers away"
@@ -35,7 +38,14 @@ def must_be_safe(host: str, keys: Collection[str], without_key: bool) -> None:
 
 def names_of(host: str, keys: int) -> set[str] | None:
     """The names that a server without keys answers to (see `guard.py`); None for any."""
-    return {*LOOPBACK, "[::1]"} if host in LOOPBACK and not keys else None
+    return {*LOOPBACK, "[::1]", host} if _on_loopback(host) and not keys else None
+
+
+def _on_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:  # a name
+        return host in LOOPBACK
 
 
 def listening(host: str, port: int) -> socket.socket:

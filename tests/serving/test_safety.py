@@ -87,7 +87,9 @@ def test_beyond_this_machine_only_with_a_key():
             must_be_safe(host, (), False)
         must_be_safe(host, KEYS, False)
         must_be_safe(host, (), True)
-    must_be_safe("127.0.0.1", (), False)
+    for host in ("127.0.0.1", "127.0.0.2", "::1", "localhost"):
+        must_be_safe(host, (), False)
+        assert host in (names_of(host, 0) or ())
 
 
 def test_an_empty_key_is_none():
