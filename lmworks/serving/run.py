@@ -17,9 +17,11 @@ import uvicorn
 from fastapi import FastAPI
 
 from lmworks.basics.errors import ConfigError, LmworksError
+from lmworks.serving.connections import Connection, Gate, room
 from lmworks.serving.guard import Keys
 from lmworks.serving.log import Log
 from lmworks.serving.service import Service
+from lmworks.serving.settings import WEEK
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
@@ -75,13 +77,24 @@ class Server(uvicorn.Server):
                 app,
                 log_config=None,
                 access_log=False,
-                # Longer than clients keep a connection (httpx 5 s), so that none closes just as the next request comes.
-                timeout_keep_alive=75,
+                timeout_keep_alive=WEEK,  # connections have time limits of their own
                 server_header=False,
                 # Clients that are told at the end of the grace period have some seconds to hear it.
                 timeout_graceful_shutdown=int(service.limits.grace_seconds) + 10,
             )
         )
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start, and accept as many connections as there is room for."""
+        await super().startup(sockets=[])  # uvicorn's own way of accepting knows no bound
+
+        def protocol() -> Connection:
+            made = Connection(self.config, self.server_state, self.lifespan.state)
+            made.limits = self.service.limits
+            return made
+
+        gate = Gate(self.server_state, protocol, room(self.service.limits.connections))
+        self._accepting = [asyncio.create_task(gate.accept(one)) for one in sockets or ()]
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Take nothing new, let what runs go on for the grace period, then cancel it, so that each is told."""
@@ -89,6 +102,8 @@ class Server(uvicorn.Server):
         running = 0 if state is None else state.running + state.waiting
         self.log.event("stopping", running=running, grace_seconds=self.service.limits.grace_seconds)
         self.service.stopping = True
+        for accepting in self._accepting:
+            accepting.cancel()
         ending = asyncio.create_task(self._end())
         await super().shutdown(sockets)
         ending.cancel()

@@ -6,7 +6,6 @@ from pydantic import Field
 
 from lmworks.basics.config import Config
 
-
 WEEK = 7 * 24 * 60 * 60
 """Seconds; whoever asks for more has mistyped, and no timer is asked for infinity."""
 
@@ -19,6 +18,16 @@ class ServerLimits(Config):
 
     queue: int = Field(default=100, gt=0, le=100_000)
     """Answers that may wait for a seat."""
+
+    connections: int = Field(default=2048, gt=1)
+    """Open connections, as far as the system's limit of open files allows; one address may have half of them."""
+
+    head_seconds: float = Field(default=20, gt=0, le=WEEK)
+    """Seconds that a client may take to send a request's line and headers."""
+
+    idle_seconds: float = Field(default=75, gt=0, le=WEEK)
+    """Seconds that a connection stays open between two requests: longer than clients keep one (httpx 5), so that none
+    closes just as the next request comes."""
 
     body_bytes: int = Field(default=4 * 2**20, gt=0)
     """Bytes of a request's body."""
