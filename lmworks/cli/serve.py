@@ -46,7 +46,7 @@ def serve(  # noqa: PLR0913, PLR0917 (each is an option that people know by name
 
     keys = [*(api_key or ()), *os.environ.get("LMWORKS_API_KEY", "").split()]
     must_be_safe(host, keys, without_key)
-    limits = ServerLimits(seconds=seconds, grace_seconds=grace)
+    limits = ServerLimits(seats=seats, queue=queue, seconds=seconds, grace_seconds=grace)
     listener = listening(host, port)
 
     from lmworks.basics import progress
@@ -66,8 +66,6 @@ def serve(  # noqa: PLR0913, PLR0917 (each is an option that people know by name
         embedder=vectors,
         keys=keys,
         limits=limits,
-        seats=seats,
-        queue=queue,
         lookup=Lookup() if lookup else None,
     )
     log = Log(text=log_text)

@@ -136,9 +136,8 @@ class Guard:
 
     def _too_large(self) -> Refused:
         most = self._service.limits.body_bytes
-        return Refused(
-            413, f"the body is longer than {most:,} bytes", code="request_too_large", headers={"Connection": "close"}
-        )
+        # The connection stays: closed while the client still sends, it would be reset, and this answer with it.
+        return Refused(413, f"the body is longer than {most:,} bytes", code="request_too_large")
 
     def _bounded(self, scope: Scope, receive: Receive) -> Receive:
         """The body, as far as it keeps to its bounds of size and time."""
@@ -156,8 +155,7 @@ class Guard:
             size += len(message.get("body", b""))
             over = not message.get("more_body", False)
             if size > self._service.limits.body_bytes:
-                refused = self._too_large()
-                raise HTTPException(413, str(refused), refused.headers)
+                raise HTTPException(413, str(self._too_large()))
             return message
 
         return received

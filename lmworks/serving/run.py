@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ipaddress
 import json
 import os
 import socket
@@ -16,9 +17,11 @@ import uvicorn
 from fastapi import FastAPI
 
 from lmworks.basics.errors import ConfigError, LmworksError
+from lmworks.serving.connections import Connection, Gate, room
 from lmworks.serving.guard import Keys
 from lmworks.serving.log import Log
 from lmworks.serving.service import Service
+from lmworks.serving.settings import WEEK
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
@@ -26,7 +29,9 @@ LOOPBACK = ("127.0.0.1", "::1", "localhost")
 def must_be_safe(host: str, keys: Collection[str], without_key: bool) -> None:
     """ConfigError for an address that others reach without a key, unless that is asked for, and for an unusable key."""
     Keys(keys)
-    if host not in LOOPBACK and not keys and not without_key:
+    if not host.strip():
+        raise ConfigError("the host is empty; give an address of this machine, such as 127.0.0.1, or 0.0.0.0 for all")
+    if not _on_loopback(host) and not keys and not without_key:
         raise ConfigError(
             f"{host} can be reached from other machines, and whoever reaches it could use the model; give --api-key, "
             "or --without-key where something else keeps strangers away"
@@ -35,7 +40,14 @@ def must_be_safe(host: str, keys: Collection[str], without_key: bool) -> None:
 
 def names_of(host: str, keys: int) -> set[str] | None:
     """The names that a server without keys answers to (see `guard.py`); None for any."""
-    return {*LOOPBACK, "[::1]"} if host in LOOPBACK and not keys else None
+    return {*LOOPBACK, "[::1]", host} if _on_loopback(host) and not keys else None
+
+
+def _on_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:  # a name
+        return host in LOOPBACK
 
 
 def listening(host: str, port: int) -> socket.socket:
@@ -65,13 +77,24 @@ class Server(uvicorn.Server):
                 app,
                 log_config=None,
                 access_log=False,
-                # Longer than clients keep a connection (httpx 5 s), so that none closes just as the next request comes.
-                timeout_keep_alive=75,
+                timeout_keep_alive=WEEK,  # connections have time limits of their own
                 server_header=False,
                 # Clients that are told at the end of the grace period have some seconds to hear it.
                 timeout_graceful_shutdown=int(service.limits.grace_seconds) + 10,
             )
         )
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start, and accept as many connections as there is room for."""
+        await super().startup(sockets=[])  # uvicorn's own way of accepting knows no bound
+
+        def protocol() -> Connection:
+            made = Connection(self.config, self.server_state, self.lifespan.state)
+            made.limits = self.service.limits
+            return made
+
+        gate = Gate(self.server_state, protocol, room(self.service.limits.connections))
+        self._accepting = [asyncio.create_task(gate.accept(one)) for one in sockets or ()]
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Take nothing new, let what runs go on for the grace period, then cancel it, so that each is told."""
@@ -79,6 +102,8 @@ class Server(uvicorn.Server):
         running = 0 if state is None else state.running + state.waiting
         self.log.event("stopping", running=running, grace_seconds=self.service.limits.grace_seconds)
         self.service.stopping = True
+        for accepting in self._accepting:
+            accepting.cancel()
         ending = asyncio.create_task(self._end())
         await super().shutdown(sockets)
         ending.cancel()

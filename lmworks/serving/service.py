@@ -31,8 +31,6 @@ class Service:
         embedder: LanguageModel | None = None,
         keys: Sequence[str] = (),
         limits: ServerLimits | None = None,
-        seats: int = 16,
-        queue: int = 100,
         lookup: Lookup | None = None,
     ) -> None:
         self.model = model
@@ -46,13 +44,13 @@ class Service:
         if embedder is not None and self.embedder_name == self.name:
             raise ConfigError(f"two models are called {self.name}; give one of them another name")
         self.texts = TokenTexts(model.tokenizer)
-        self.worker = PyTorchWorker(queue)
         self.keys, self.limits, self.lookup = tuple(keys), limits or ServerLimits(), lookup
+        self.worker = PyTorchWorker(self.limits.queue)
         self.started = int(time.time())
         """Seconds since 1970."""
         self.stopping = False
         """Whether the server was asked to stop; it takes no more requests then."""
-        self._engine = Engine(model, seats=seats, queue=queue) if self.writes else None
+        self._engine = Engine(model, seats=self.limits.seats, queue=self.limits.queue) if self.writes else None
 
     @property
     def names(self) -> list[str]:

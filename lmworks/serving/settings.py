@@ -6,20 +6,39 @@ from pydantic import Field
 
 from lmworks.basics.config import Config
 
+WEEK = 7 * 24 * 60 * 60
+"""Seconds; whoever asks for more has mistyped, and no timer is asked for infinity."""
+
 
 class ServerLimits(Config):
     """Bounds that keep one client from taking everything. What exceeds one is refused with a sentence that names it."""
 
+    seats: int = Field(default=16, gt=0, le=1024)
+    """Answers that are written side by side."""
+
+    queue: int = Field(default=100, gt=0, le=100_000)
+    """Answers that may wait for a seat."""
+
+    connections: int = Field(default=2048, gt=1)
+    """Open connections, as far as the system's limit of open files allows; one address may have half of them."""
+
+    head_seconds: float = Field(default=20, gt=0, le=WEEK)
+    """Seconds that a client may take to send a request's line and headers."""
+
+    idle_seconds: float = Field(default=75, gt=0, le=WEEK)
+    """Seconds that a connection stays open between two requests: longer than clients keep one (httpx 5), so that none
+    closes just as the next request comes."""
+
     body_bytes: int = Field(default=4 * 2**20, gt=0)
     """Bytes of a request's body."""
 
-    body_seconds: float = Field(default=60, gt=0)
+    body_seconds: float = Field(default=60, gt=0, le=WEEK)
     """Seconds that a client may take to send it."""
 
-    seconds: float = Field(default=600, gt=0)
+    seconds: float = Field(default=600, gt=0, le=WEEK)
     """Seconds that a request may take, its time in the queue included."""
 
-    grace_seconds: float = Field(default=30, ge=0)
+    grace_seconds: float = Field(default=30, ge=0, le=WEEK)
     """Seconds that running requests have to finish in when the server is asked to stop."""
 
     answers: int = Field(default=64, gt=0)

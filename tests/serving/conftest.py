@@ -9,13 +9,14 @@ import pytest
 
 import lmworks as lm
 from lmworks.serving.service import Service
+from lmworks.serving.settings import ServerLimits
 from serving.live import Live, running, small
 
 
 @pytest.fixture(scope="module")
 def live() -> Iterator[Live]:
     """A tiny model of random weights."""
-    with running(Service(small(), name="tiny", seats=6, queue=30)) as made:
+    with running(Service(small(), name="tiny", limits=ServerLimits(seats=6, queue=30))) as made:
         yield made
 
 

@@ -97,7 +97,7 @@ def test_a_cancelled_request_gets_no_further_step(live: Live):
 
 def test_a_thousand_requests_on_a_queue_of_a_hundred():
     """Those that find it full are told when to come again; none is lost, none gets the answer of another."""
-    with running(Service(small(), name="tiny", seats=16, queue=100)) as live:
+    with running(Service(small(), name="tiny", limits=ServerLimits(seats=16, queue=100))) as live:
         model, full, waits = live.service.model, 0, set()
 
         async def ask(seed: int) -> str:
@@ -125,7 +125,7 @@ def test_a_thousand_requests_on_a_queue_of_a_hundred():
 
 
 def test_several_answers_are_queued_all_or_none(live: Live):
-    with running(Service(small(), name="tiny", seats=1, queue=3)) as small_queue:
+    with running(Service(small(), name="tiny", limits=ServerLimits(seats=1, queue=3))) as small_queue:
         engine = small_queue.service.engine
         first = engine.submit("a", Sample(seed=1, min_new_tokens=400), max_new_tokens=400)
         settled(engine, running=1)
@@ -288,7 +288,7 @@ def test_a_soak_leaves_memory_flat():
         return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
     seconds = float(os.environ.get("LMWORKS_SOAK_SECONDS", "240"))
-    with running(Service(small(), name="tiny", seats=8, queue=40)) as live:
+    with running(Service(small(), name="tiny", limits=ServerLimits(seats=8, queue=40))) as live:
         draws = random.Random(0)
 
         def one(client: httpx.Client) -> None:

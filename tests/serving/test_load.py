@@ -9,6 +9,7 @@ import pytest
 from lmworks.basics.errors import ConfigError, LmworksError
 from lmworks.serving.load import Client, measure
 from lmworks.serving.service import Service
+from lmworks.serving.settings import ServerLimits
 from serving.live import Live, running, small
 
 
@@ -39,7 +40,7 @@ def test_times_of_those_who_begin_together_do_not_count(live: Live):
 
 
 def test_a_full_server_is_asked_again():
-    with running(Service(small(), name="tiny", seats=1, queue=1, keys=["k"])) as live:
+    with running(Service(small(), name="tiny", limits=ServerLimits(seats=1, queue=1), keys=["k"])) as live:
         load = asyncio.run(measure(live.address, concurrency=5, requests=5, prompt_tokens=3, max_tokens=40, key="k"))
         assert load.failed == 0 and load.refused == live.service.engine.state.refused > 0
         with pytest.raises(LmworksError, match="status 401"):

@@ -17,6 +17,7 @@ import pytest
 
 from lmworks.serving.load import measure
 from lmworks.serving.service import Service
+from lmworks.serving.settings import ServerLimits
 from serving.live import running, small
 
 NGINX = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
@@ -54,7 +55,7 @@ def balanced(folder: Path, *addresses: str) -> Iterator[str]:
 
 
 def test_full_servers_pass_requests_on_and_then_say_so(tmp_path: Path):
-    services = [Service(small(), name="tiny", seats=1, queue=1, keys=["k"]) for _ in range(2)]
+    services = [Service(small(), name="tiny", limits=ServerLimits(seats=1, queue=1), keys=["k"]) for _ in range(2)]
     with (
         running(services[0]) as one,
         running(services[1]) as other,

@@ -135,7 +135,7 @@ def test_tokens_go_and_come_back(live: Live):
 
 
 def test_metrics_count_what_was_done():
-    with running(Service(small(), name="tiny", seats=2, queue=1)) as live:
+    with running(Service(small(), name="tiny", limits=ServerLimits(seats=2, queue=1))) as live:
         for _ in range(3):
             live.post("/v1/completions", prompt="abcd", max_tokens=5, temperature=0)
         live.post("/v1/completions", prompt="x" * 600)

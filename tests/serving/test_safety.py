@@ -18,6 +18,7 @@ from lmworks.basics.errors import ConfigError
 from lmworks.generation.strategies import Greedy
 from lmworks.serving.api.work import Job, Work
 from lmworks.serving.app import create_app
+from lmworks.serving.errors import Refused
 from lmworks.serving.guard import Keys
 from lmworks.serving.log import Log
 from lmworks.serving.run import must_be_safe, names_of
@@ -86,7 +87,9 @@ def test_beyond_this_machine_only_with_a_key():
             must_be_safe(host, (), False)
         must_be_safe(host, KEYS, False)
         must_be_safe(host, (), True)
-    must_be_safe("127.0.0.1", (), False)
+    for host in ("127.0.0.1", "127.0.0.2", "::1", "localhost"):
+        must_be_safe(host, (), False)
+        assert host in (names_of(host, 0) or ())
 
 
 def test_an_empty_key_is_none():
@@ -159,6 +162,26 @@ def test_a_request_has_a_bound_of_time():
             json.loads(lines[-2].removeprefix("data: "))["error"]["code"] == "timeout" and lines[-1] == "data: [DONE]"
         )
         del blocker
+
+
+def test_the_bound_of_time_stops_every_answer_of_a_request():
+    """The first answer is short and over; those that still run when the time is up are told and cancelled, too."""
+    with running(Service(small(), name="tiny", limits=ServerLimits(seconds=1))) as live:
+        service, step = live.service, live.service.engine._scheduler.step
+        assert live.post("/v1/completions", **TEXT).status_code == 200  # all is compiled
+        service.engine._scheduler.step = lambda: time.sleep(0.01) or step()  # type: ignore[method-assign]
+
+        async def ends() -> list[str]:
+            lengths = (2, 500)
+            work = await Work.begin(service, [Job("a", Greedy(min_new_tokens=most), most) for most in lengths], 2)
+            finished: list[int] = []
+            with pytest.raises(Refused, match="longer than 1 seconds"):
+                async for number, delta in work.deltas():
+                    finished += [number] * (delta.finish is not None)
+            assert finished == [0]
+            return [handle.answer(30).finish for handle in work.handles]
+
+        assert asyncio.run(ends()) == ["length", "cancelled"]
 
 
 def test_the_log_tells_all_but_the_text():

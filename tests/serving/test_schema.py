@@ -24,7 +24,7 @@ CALM = settings(deadline=None, suppress_health_check=list(HealthCheck), derandom
 
 @pytest.fixture(scope="module")
 def described():
-    service = Service(small(context=64), name="tiny", seats=8, limits=ServerLimits(seconds=3600))
+    service = Service(small(context=64), name="tiny", limits=ServerLimits(seats=8, seconds=3600))
     yield schemathesis.openapi.from_asgi("/openapi.json", create_app(service))
     service.close()
 
