@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lmworks.cli.options import Json, as_json, table
+from lmworks.cli.options import Json, as_json, reads_text, table
 from lmworks.cli.verb import Verb
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ _KINDS = {"bytes": "black on bright_magenta", "special": "black on bright_green"
 
 
 @tokens.command()
+@reads_text
 def train(
     text: Annotated[
         str, typer.Argument(help="A file or folder, python-reference, or a name of the data registry (wikitext2).")
@@ -101,6 +102,7 @@ def inspect(
 
 
 @tokens.command()
+@reads_text
 def compare(
     models: Annotated[list[str], typer.Argument(metavar="A B ...", help=Reference)],
     text: Annotated[
