@@ -131,9 +131,9 @@ def _run_several(
 
 def _list(out: Path, as_json: bool) -> None:
     """Every claim with its verdict: the newest of this folder's, or the shipped one."""
-    from rich.console import Console
     from rich.table import Table
 
+    from lmworks.basics.terminal import console
     from lmworks.lab import registry, store
 
     rows = []
@@ -161,7 +161,7 @@ def _list(out: Path, as_json: bool) -> None:
         table.add_column(name, overflow="fold")
     for row in rows:
         table.add_row(str(row["question"]), str(row["claim"]), str(row["verdict"] or "not run yet"), _how(row))
-    Console().print(table)
+    console().print(table)
     typer.echo("\nnext   lmworks lab 6     lmworks lab 6 --show     lmworks lab 6 --scale full --set seeds=5")
 
 
@@ -184,22 +184,23 @@ def _print(findings: list[Finding], as_json: bool) -> None:
 
 
 def _show(finding: Finding) -> None:
-    from rich.console import Console
     from rich.table import Table
 
-    console = Console()
-    console.print(f"[bold]{finding.question}[/bold]  {finding.claim}\n", highlight=False)
+    from lmworks.basics.terminal import console
+
+    screen = console()
+    screen.print(f"[bold]{finding.question}[/bold]  {finding.claim}\n", highlight=False)
     table = Table(box=None, pad_edge=False)
     for name in ("measured", "value", "95 % interval, n, chance", ""):
         table.add_column(name, overflow="fold")
     for one in finding.measurements:
         table.add_row(one.name, one.figure, one.certainty, one.remark)
-    console.print(table, highlight=False)
-    typer.echo("\n" + finding.chart.in_text(min(console.width, 100)) + "\n")
+    screen.print(table, highlight=False)
+    typer.echo("\n" + finding.chart.in_text(min(screen.width, 100)) + "\n")
     for line in finding.reasons:
         typer.echo(f"  {line}")
-    console.print(f"\nverdict   [bold]{finding.verdict}[/bold]", highlight=False, markup=True)
-    console.print(f"note      {finding.note}", highlight=False, markup=False)
+    screen.print(f"\nverdict   [bold]{finding.verdict}[/bold]", highlight=False, markup=True)
+    screen.print(f"note      {finding.note}", highlight=False, markup=False)
     typer.echo(
         f"run       {finding.scale}, {finding.seconds:,.0f} s, {finding.started}, {finding.machine['processor']}"
     )

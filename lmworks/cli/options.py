@@ -55,18 +55,19 @@ def reads_text(run: Callable[..., None]) -> Callable[..., None]:
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Print rows under headings, columns aligned; wide on a pipe, so that nothing is cut."""
-    from rich.console import Console
     from rich.table import Table
+
+    from lmworks.basics.terminal import console
 
     grid = Table(box=None, pad_edge=False, header_style="dim")
     for column in columns:
         grid.add_column(column, overflow="fold")
     for row in rows:
         grid.add_row(*row)
-    console = Console(highlight=False, markup=False)
-    if not console.is_terminal:
-        console.width = 200
-    console.print(grid)
+    screen = console(highlight=False, markup=False)
+    if not screen.is_terminal:
+        screen.width = 200
+    screen.print(grid)
 
 
 def as_json(facts: Any) -> None:

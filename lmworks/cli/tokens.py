@@ -160,8 +160,9 @@ def _template(given: str | None) -> str | None:
 
 
 def _show(pieces: list[Piece]) -> None:
-    from rich.console import Console
     from rich.text import Text
+
+    from lmworks.basics.terminal import console
 
     line = Text()
     for place, piece in enumerate(pieces):
@@ -169,5 +170,5 @@ def _show(pieces: list[Piece]) -> None:
         line.append(f" {piece.id} ", style="dim")
         if piece.text.endswith("⏎"):
             line.append("\n")
-    console = Console(highlight=False, markup=False)
-    console.print(line, soft_wrap=not console.is_terminal)
+    screen = console(highlight=False, markup=False)
+    screen.print(line, soft_wrap=not screen.is_terminal)

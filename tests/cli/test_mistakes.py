@@ -161,6 +161,10 @@ MISTAKES = {
     "a misspelt model to measure": (("bench", "serve", "smolm2"), "did you mean smollm2?"),
     "a server that is not there": (("bench", "serve", "http://127.0.0.1:1"), "does not answer"),
     "clients that are no number": (("bench", "serve", "MODEL", "--concurrency", "a"), "--concurrency is 'a'"),
+    "a name that gives the terminal orders": (
+        ("evaluate", "MODEL", "a\x1b]0;b\x07\x1b[31m\x9b\u202e"),
+        "a\\x1b]0;b\\x07\\x1b[31m\\u009b\\u202e does not exist",
+    ),
     "a schema that is a pipe": (
         ("generate", "MODEL", "Hi", "--schema", "PIPE"),
         "is neither a file that can be read nor JSON",

@@ -91,8 +91,8 @@ def test_help_names_the_three_verbs(run):
 def test_links_that_leave_the_folder_are_named_and_followed_if_asked(run, text_folder, tmp_path, monkeypatch):
     monkeypatch.setenv("LMWORKS_FOLLOW_LINKS", "0")  # so that it is as before after the test
     (tmp_path / "secret").write_text("root:x:0:0")
-    (Path(text_folder) / "pw.txt").symlink_to(tmp_path / "secret")
+    (Path(text_folder) / "\x1b[31mpw.txt").symlink_to(tmp_path / "secret")
     train = ("tokens", "train", text_folder, "--kind", "byte", "--out", str(tmp_path / "made"), "--json")
     without = run(*train)
-    assert "pw.txt: a link that leaves the folder; --follow-links reads it" in without.err
+    assert "\\x1b[31mpw.txt: a link that leaves the folder; --follow-links reads it" in without.err
     assert run(*train, "--follow-links").json["documents"] == without.json["documents"] + 1
