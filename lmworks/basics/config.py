@@ -14,14 +14,21 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
 from lmworks.basics.errors import ConfigError, UnknownSettingError
+from lmworks.basics.files import regular
+
+_LARGEST = 2.0**127
+"""What single precision and a whole number of 64 bits hold, with room to spare: larger numbers are typing errors."""
+_LONGEST = 80  # characters of a wrong value that are shown
 
 
 class Config(BaseModel):
     """A frozen, validated group of settings. Raises ConfigError with one sentence.
+
+    No number is infinite or larger than a network's weights could hold.
 
     A class that says `explain_as: ClassVar[str] = "sample"` is what `lmworks explain sample` shows.
     """
@@ -31,8 +38,17 @@ class Config(BaseModel):
         extra="forbid",
         use_attribute_docstrings=True,
         protected_namespaces=(),
-        ser_json_inf_nan="constants",
+        allow_inf_nan=False,
     )
+
+    @model_validator(mode="after")
+    def _numbers_fit(self) -> Self:
+        for name in type(self).model_fields:
+            value = getattr(self, name)
+            most = 2**63 if isinstance(value, int) else _LARGEST
+            if isinstance(value, int | float) and abs(value) >= most:
+                raise ConfigError(f"{{at}}{name} is {shortened(value)}; it should be less than {most:.2g} in size")
+        return self
 
     def __init__(self, **values: Any) -> None:
         try:
@@ -66,11 +82,13 @@ def read_toml(path: str | Path) -> dict[str, Any]:
     """The tables of a TOML file; ConfigError if it is missing or not TOML."""
     path = Path(path)
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return _parsed(regular(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ConfigError(f"{path} does not exist; give the path of a recipe, or the name of a shipped one") from None
     except IsADirectoryError:
         raise ConfigError(f"{path} is a folder; give the path of a TOML file") from None
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read ({error.strerror}); give the path of a TOML file") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not a TOML file: {error}") from None
 
@@ -83,7 +101,7 @@ def overrides(assignments: Iterable[str]) -> dict[str, Any]:
         if not separator or not path.strip():
             raise ConfigError(f"--set {assignment}: write it as name=value, for example training.steps=40")
         try:
-            value = tomllib.loads(f"value = {text}")["value"]
+            value = _parsed(f"value = {text}")["value"]
         except tomllib.TOMLDecodeError:
             value = None if text == "none" else text
         *sections, name = path.strip().split(".")
@@ -94,6 +112,24 @@ def overrides(assignments: Iterable[str]) -> dict[str, Any]:
                 raise ConfigError(f"--set {assignment}: {section} already has a value of its own")
         table[name] = value
     return tree
+
+
+def _parsed(text: str) -> dict[str, Any]:
+    """TOML's tables; TOMLDecodeError also where Python's parser gives up: numbers of thousands of digits, nesting."""
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError:
+        raise
+    except ValueError:
+        raise tomllib.TOMLDecodeError("a number has thousands of digits") from None
+    except RecursionError:
+        raise tomllib.TOMLDecodeError("its lists or tables are nested too deeply") from None
+
+
+def shortened(value: Any) -> str:
+    """A wrong value as it is told: its beginning, if it is long."""
+    text = repr(value)
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}… ({len(text):,} characters)"
 
 
 def merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
@@ -165,4 +201,6 @@ def _in_words(kind: type[Config], detail: ErrorDetails) -> ConfigError:
     if detail["type"] == "missing":
         return ConfigError(f"{{at}}{name} is missing; it has no default", at)
     message = detail["msg"].removeprefix("Value error, ").removeprefix("Input ").replace("valid tuple", "list")
-    return ConfigError(f"{{at}}{name} is {detail['input']!r}; it {message}", at)
+    if detail["type"] == "int_parsing_size":
+        message = "should be a smaller number"
+    return ConfigError(f"{{at}}{name} is {shortened(detail['input'])}; it {message}", at)

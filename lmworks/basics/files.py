@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -106,6 +107,14 @@ def restore_directory(path: Path) -> None:
             shutil.rmtree(aside, ignore_errors=True)
         else:
             aside.replace(path)
+
+
+def regular(path: Path) -> Path:
+    """The path of a file that is to be read; OSError for a pipe, a socket or a device, which could keep it waiting."""
+    mode = path.stat().st_mode
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+        raise OSError(errno.EINVAL, "not a file of data (a pipe, socket or device)", str(path))
+    return path
 
 
 def flush(path: Path) -> None:

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
 from pydantic import BaseModel, create_model
 from pydantic.fields import FieldInfo
 
-from lmworks.basics.config import Config
+from lmworks.basics.config import Config, shortened
 from lmworks.basics.errors import ConfigError
 
 
@@ -122,7 +122,7 @@ class PartSettings(_Callable):
             return parts[named]
         close = difflib.get_close_matches(str(named), parts, n=1)
         hint = f"did you mean {close[0]!r}? " if close else ""
-        raise ConfigError(f"{{at}}{cls.named_by} is {named!r}; {hint}it can be {', '.join(parts)}")
+        raise ConfigError(f"{{at}}{cls.named_by} is {shortened(named)}; {hint}it can be {', '.join(parts)}")
 
     @classmethod
     def _of_part(cls, part: DeclaredPart, values: Mapping[str, Any]) -> dict[str, Any]:

@@ -17,6 +17,8 @@ import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from lmworks.basics import terminal
+
 Advance = Callable[..., None]
 
 _reporter: contextvars.ContextVar[Any] = contextvars.ContextVar("reporter", default=None)
@@ -80,19 +82,18 @@ def _in_words(facts: dict[str, Any]) -> str:
 
 @contextlib.contextmanager
 def _live_line(what: str, total: float | None, unit: str) -> Iterator[Advance]:
-    from rich.console import Console
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
     columns = (
-        TextColumn("{task.description:<34}"),
+        TextColumn("{task.description:<34}", markup=False),
         BarColumn(bar_width=24),
         TaskProgressColumn(),
-        TextColumn("{task.fields[rate]}"),
+        TextColumn("{task.fields[rate]}", markup=False),
         TimeRemainingColumn(),
-        TextColumn("{task.fields[facts]}"),
+        TextColumn("{task.fields[facts]}", markup=False),
     )
     start, done = time.monotonic(), 0.0
-    with Progress(*columns, console=Console(stderr=True)) as bar:
+    with Progress(*columns, console=terminal.console(stderr=True)) as bar:
         line = bar.add_task(what, total=total, rate="", facts="")
 
         def advance(amount: float = 1, **facts: Any) -> None:

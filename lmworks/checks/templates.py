@@ -35,7 +35,7 @@ def template_prefix(model: LanguageModel) -> Outcome:
         )
     # What transformers and vLLM read for the same messages: the rendering as one text.
     rendered = tokenizer.chat.render(CONVERSATION[:1], add_generation_prompt=True)
-    whole = tokenizer.vocabulary.backend.encode(rendered, add_special_tokens=False).ids
+    whole = tokenizer.library_ids(rendered)
     differences.append(ids_apart("what is trained and what transformers reads", trained[: len(whole)], whole))
     return Outcome(f"two answers' prompts against {len(trained)} training tokens", differences)
 
@@ -73,12 +73,11 @@ def template_closing(model: LanguageModel) -> Outcome:
 def entrances(model: LanguageModel) -> Outcome:
     """What the network is given by generate, score, evaluate, train and chat."""
     tokenizer = model.tokenizer
-    backend = tokenizer.vocabulary.backend
-    plain = backend.encode(QUESTION, add_special_tokens=False).ids
+    plain = tokenizer.library_ids(QUESTION)
     start = [] if tokenizer.document_start is None else [tokenizer.document_start]
     end = [] if tokenizer.document_end is None else [tokenizer.document_end]
     document = Document(QUESTION, "the question")
-    prompt = backend.encode(QUESTION).ids
+    prompt = tokenizer.library_ids(QUESTION, special=True)
     expected = {  # the last token of a text is only predicted, never read
         "generate": prompt,
         "generate (its BOS written out)": prompt,

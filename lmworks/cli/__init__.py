@@ -7,6 +7,13 @@ import sys
 
 def main() -> None:
     """Run a verb; an error of the user's is one sentence on standard error and exit code 1."""
+    from lmworks.basics.terminal import guarded
+
+    with guarded():
+        _run()
+
+
+def _run() -> None:
     from lmworks.basics.errors import LmworksError, Stopped
     from lmworks.cli.app import app
 
@@ -24,3 +31,8 @@ def main() -> None:
     except BrokenPipeError:  # the reader of a pipe went away
         sys.stderr.close()
         sys.exit(141)
+    except Exception:  # a fault of lmworks, whose text may be foreign too: told while the terminal is guarded
+        import traceback
+
+        traceback.print_exc()
+        sys.exit(1)

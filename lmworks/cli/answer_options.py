@@ -284,11 +284,12 @@ def _bias(said: str) -> tuple[int, float]:
 def _schema(said: str) -> str:
     """The schema's text: what is no JSON object is the name of a file."""
     from lmworks.basics.errors import ConfigError
+    from lmworks.basics.files import regular
 
     if said.lstrip().startswith("{"):
         return said
     try:
-        return Path(said).read_text(encoding="utf-8")
+        return regular(Path(said)).read_text(encoding="utf-8")
     except (OSError, ValueError):
         raise ConfigError(
             f"--schema {said} is neither a file that can be read nor JSON that begins with {{; give one of the two"

@@ -14,6 +14,7 @@ app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
+    context_settings={"color": True},  # nothing is taken out of a name: basics/terminal.py shows what is in it
     help="A workshop for language models that you own: train, adapt, measure, run.",
 )
 

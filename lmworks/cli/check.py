@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lmworks.cli.options import Base, Changes, Json, as_json, table
+from lmworks.cli.options import Base, Changes, Json, as_json, reads_text, table
 from lmworks.cli.verb import verb
 
 if TYPE_CHECKING:
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 
 @verb("Measure it", place=2)
+@reads_text
 def check(
     what: Annotated[
         str,

@@ -6,13 +6,14 @@ from typing import Annotated
 
 import typer
 
-from lmworks.cli.options import Base, Json, Model, as_json, table
+from lmworks.cli.options import Base, Json, Model, as_json, reads_text, table
 from lmworks.cli.verb import verb
 
 VERDICTS = {"better": "better", "tie": "a tie: no loss seen", "worse": "some quality lost"}
 
 
 @verb("Use it", place=5)
+@reads_text
 def compress(
     model: Model,
     bits: Annotated[int, typer.Option(help="Bits of each weight of the blocks: 4 or 8.")] = 4,

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lmworks.cli.options import Changes, Json, Resume, as_json, table
+from lmworks.cli.options import Changes, Json, Resume, as_json, reads_text, table
 from lmworks.cli.verb import verb
 
 if TYPE_CHECKING:
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 
 @verb("Make a model", place=6)
+@reads_text
 def corpus(
     recipe: Annotated[str, typer.Argument(help="A shipped recipe (prose, manual), a TOML file, or a folder of text.")],
     out: Annotated[str | None, typer.Option(help="Where the corpus goes; corpora/RECIPE unless given.")] = None,

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lmworks.cli.options import Base, Beams, Compress, Json, Model, as_json, table
+from lmworks.cli.options import Base, Beams, Compress, Json, Model, as_json, reads_text, table
 from lmworks.cli.verb import verb
 
 if TYPE_CHECKING:
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 
 @verb("Measure it", place=1)
+@reads_text
 def evaluate(
     model: Model,
     text: Annotated[

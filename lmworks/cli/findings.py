@@ -64,9 +64,9 @@ def recomputed(question: int, scale: Scale | None, out: Path, keep: bool) -> Fin
 
 def list_all(out: Path, as_json: bool) -> None:
     """Every claim with what was found: the newest of this folder's, or the shipped one."""
-    from rich.console import Console
     from rich.table import Table
 
+    from lmworks.basics.terminal import console
     from lmworks.lab import registry, store
 
     rows = [_row(number, out) for number in registry.experiments()]
@@ -79,7 +79,7 @@ def list_all(out: Path, as_json: bool) -> None:
         table.add_column(name, overflow="fold")
     for row in rows:
         table.add_row(str(row["question"]), str(row["claim"]), str(row["found"]), _how(row, str(store.SHIPPED)))
-    Console().print(table)
+    console().print(table)
     typer.echo("\nnext   lmworks lab 6     lmworks lab 6 --show     lmworks lab 6 --scale full")
 
 
@@ -126,19 +126,19 @@ def show(findings: list[Finding], as_json: bool) -> None:
 
 
 def _show(finding: Finding) -> None:
-    from rich.console import Console
     from rich.table import Table
 
+    from lmworks.basics.terminal import console
     from lmworks.lab import page
 
-    console = Console()
+    screen = console()
 
     def line(text: str) -> None:
-        console.print(text, highlight=False, markup=False, soft_wrap=False)
+        screen.print(text, highlight=False, markup=False, soft_wrap=False)
 
-    console.print(f"[bold]{finding.question}[/bold]  ", end="")
+    screen.print(f"[bold]{finding.question}[/bold]  ", end="")
     line(finding.claim + "\n")
-    console.print(f"[bold]{finding.count.capitalize()}.[/bold] ", end="", highlight=False)
+    screen.print(f"[bold]{finding.count.capitalize()}.[/bold] ", end="", highlight=False)
     line(finding.headline + "\n")
     for part in finding.parts:
         line(f"  {page.part_line(part)}")
@@ -146,13 +146,13 @@ def _show(finding: Finding) -> None:
         if text:
             line(f"\n{label}  {text}")
     if finding.chart is not None:
-        typer.echo("\n" + finding.chart.in_text(min(console.width, 100)) + "\n")
+        typer.echo("\n" + finding.chart.in_text(min(screen.width, 100)) + "\n")
     table = Table(box=None, pad_edge=False)
     for name in ("measured", "value", "95 % interval, n, chance", ""):
         table.add_column(name, overflow="fold")
     for one in finding.measurements:
         table.add_row(one.name, one.figure, one.certainty, one.remark)
-    console.print(table, highlight=False)
+    screen.print(table, highlight=False)
     for part in finding.also:
         line(f"  also measured, {page.part_line(part)}")
     for check in finding.checks:

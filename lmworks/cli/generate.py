@@ -37,6 +37,7 @@ def generate(
     """Continue a text with a model; with --chat, answer it. An encoder-decoder makes a target of it (a translation)."""
     import sys
 
+    from lmworks.basics.terminal import verbatim
     from lmworks.generation.decoding import decode, start
 
     chosen = how.strategy()
@@ -50,8 +51,8 @@ def generate(
     else:
         sequence = start(language_model.request(_asked(text, chat), chosen, **said), language_model.runner)
         for _, shown in decode(language_model.runner, [sequence]):
-            typer.echo(shown, nl=False)
-        typer.echo("")
+            verbatim(shown)
+        verbatim("\n")
         tell_cut(language_model, sequence.finish)
 
 
@@ -66,6 +67,8 @@ def _lines(
     """An answer on one line for each text; an empty line stays one, so that line and answer have the same number."""
     import json
 
+    from lmworks.basics.terminal import verbatim
+
     for start in range(0, len(texts), AT_ONCE):
         part = texts[start : start + AT_ONCE]
         asked = [_asked(text, chat) for text in part if text.strip()]
@@ -76,7 +79,7 @@ def _lines(
                 facts = None if answer is None else _facts(model, answer, chosen)
                 typer.echo(json.dumps(facts, ensure_ascii=False))
             else:
-                typer.echo("" if answer is None else " ".join(answer.splitlines()))
+                verbatim("\n" if answer is None else " ".join(answer.splitlines()) + "\n")
                 tell_cut(model, None if answer is None else answer.finish, f"line {number}: ")
 
 

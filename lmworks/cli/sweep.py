@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lmworks.cli.options import Changes, Json, as_json, table
+from lmworks.cli.options import Changes, Json, as_json, reads_text, table
 from lmworks.cli.verb import verb
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ SHOWN = 5
 
 
 @verb("Make a model", place=4)
+@reads_text
 def sweep(
     recipe: Annotated[
         str, typer.Argument(help="A shipped recipe (python-reference, ...) or a TOML file, as for train.")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lmworks.cli.options import Json, as_json, table
+from lmworks.cli.options import Json, as_json, reads_text, table
 from lmworks.cli.verb import Verb
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ _KINDS = {"bytes": "black on bright_magenta", "special": "black on bright_green"
 
 
 @tokens.command()
+@reads_text
 def train(
     text: Annotated[
         str, typer.Argument(help="A file or folder, python-reference, or a name of the data registry (wikitext2).")
@@ -101,6 +102,7 @@ def inspect(
 
 
 @tokens.command()
+@reads_text
 def compare(
     models: Annotated[list[str], typer.Argument(metavar="A B ...", help=Reference)],
     text: Annotated[
@@ -158,8 +160,9 @@ def _template(given: str | None) -> str | None:
 
 
 def _show(pieces: list[Piece]) -> None:
-    from rich.console import Console
     from rich.text import Text
+
+    from lmworks.basics.terminal import console
 
     line = Text()
     for place, piece in enumerate(pieces):
@@ -167,5 +170,5 @@ def _show(pieces: list[Piece]) -> None:
         line.append(f" {piece.id} ", style="dim")
         if piece.text.endswith("⏎"):
             line.append("\n")
-    console = Console(highlight=False, markup=False)
-    console.print(line, soft_wrap=not console.is_terminal)
+    screen = console(highlight=False, markup=False)
+    screen.print(line, soft_wrap=not screen.is_terminal)

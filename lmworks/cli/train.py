@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lmworks.cli.options import Changes, Json, Resume, as_json, table
+from lmworks.cli.options import Changes, Json, Resume, as_json, reads_text, table
 from lmworks.cli.verb import verb
 
 if TYPE_CHECKING:
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 
 @verb("Make a model", place=2)
+@reads_text
 def train(
     recipe: Annotated[str, typer.Argument(help="A shipped recipe (shakespeare-char, ...) or a TOML file.")],
     out: Annotated[str | None, typer.Option(help="Where the result goes; models/RECIPE unless given.")] = None,

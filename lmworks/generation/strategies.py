@@ -117,7 +117,7 @@ class Sample(Strategy):
 
     explain_as: ClassVar[str] = "sample"
 
-    temperature: float = Field(default=1.0, ge=0, allow_inf_nan=False)
+    temperature: float = Field(default=1.0, ge=0)
     """Divides the logits: below 1 sharper, above 1 flatter; 0 for the most probable token."""
 
     seed: int | None = Field(default=None, ge=0, lt=2**63)
@@ -200,7 +200,7 @@ class Beam(Strategy):
     width: int = Field(default=5, gt=0)
     """Answers that are written side by side; the best as a whole is given."""
 
-    length_penalty: float = Field(default=1.0, allow_inf_nan=False)
+    length_penalty: float = Field(default=1.0)
     """Answers are compared by the sum of their log-probabilities / length ** this: 0 for the sum alone, above 1 for
     longer answers."""
 
@@ -211,7 +211,7 @@ class Beam(Strategy):
     groups: int = Field(default=1, gt=0)
     """The beams form this many groups, which `diversity_penalty` keeps apart."""
 
-    diversity_penalty: float = Field(default=0.0, ge=0, allow_inf_nan=False)
+    diversity_penalty: float = Field(default=0.0, ge=0)
     """Taken off a token's log-probability for each beam of an earlier group that chooses it at the same step."""
 
     @model_validator(mode="after")

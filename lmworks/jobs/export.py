@@ -13,7 +13,7 @@ from pathlib import Path
 
 from lmworks.adaptation.lora import lora_layers, merge_adapters
 from lmworks.basics.errors import ConfigError, ModelError
-from lmworks.basics.files import written_whole
+from lmworks.basics.files import regular, says_why, written_whole
 from lmworks.language_model import LanguageModel
 from lmworks.loading import load
 from lmworks.models.files.gguf import gguf_config
@@ -97,7 +97,7 @@ def refuse_other_files(file: Path) -> None:
     if file.is_dir():
         raise ModelError(f"{file} is a directory; give another name")
     if file.exists():
-        with file.open("rb") as there:
+        with says_why(file), regular(file).open("rb") as there:
             if there.read(4) != b"GGUF":
                 raise ModelError(f"{file} is no GGUF file and would be replaced; give another name")
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from lmworks.basics import terminal
 from lmworks.basics.errors import LmworksError
 from lmworks.basics.extras import require
 
@@ -22,7 +25,8 @@ def snapshot(reference: str, kind: str, patterns: Sequence[str]) -> Path:
         raise LmworksError(f"{reference} is not a hub reference; write it as hf:org/name")
     hub = require("huggingface_hub", "hub")
     try:
-        return Path(hub.snapshot_download(name, repo_type=kind, allow_patterns=list(patterns)))
+        with contextlib.redirect_stderr(terminal.unguarded(sys.stderr)):  # it draws a bar
+            return Path(hub.snapshot_download(name, repo_type=kind, allow_patterns=list(patterns)))
     except (OSError, ValueError) as error:  # all of the hub's network and cache errors are one of the two
         reason = str(error).strip().partition("\n")[0] or type(error).__name__
         raise LmworksError(

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from lmworks.basics.files import regular
+
 MEBIBYTE = 2**20
 FILE_LIMIT = 256 * MEBIBYTE
 """Bytes; a larger file is not read."""
@@ -52,7 +54,7 @@ def inspect(path: Path) -> Inspection:
 
 def check_size(path: Path) -> None:
     """Raise UnreadableError if the file is larger than FILE_LIMIT."""
-    size = path.stat().st_size
+    size = regular(path).stat().st_size
     if size > FILE_LIMIT:
         raise UnreadableError(
             f"{size / MEBIBYTE:,.0f} MiB large; split it into files of up to {FILE_LIMIT // MEBIBYTE:,} MiB"

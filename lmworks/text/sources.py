@@ -18,6 +18,7 @@ from pathlib import Path
 
 from lmworks.basics import progress
 from lmworks.basics.errors import DataError
+from lmworks.basics.files import regular
 from lmworks.text import hub, registry
 from lmworks.text.document import Document
 from lmworks.text.formats.format import formats_named, reader_for
@@ -25,6 +26,8 @@ from lmworks.text.plain import UnreadableError, newlines
 
 PYTHON_REFERENCE = "python-reference"
 HUB_FILES = ("*.txt", "*.jsonl", "*.csv", "*.parquet")
+FOLLOW_LINKS = "LMWORKS_FOLLOW_LINKS"
+"""The variable that `--follow-links` sets to 1, for the processes that a verb starts too."""
 _SHOWN = 5  # skipped files named in an error
 
 
@@ -67,7 +70,7 @@ def read(reference: str | Path, share: tuple[int, int] = WHOLE) -> Reading:
             return Reading([] if share[0] else registry.documents(reference), [], reference)
         if reference.startswith(hub.PREFIX):
             folder = hub.snapshot(reference, "dataset", HUB_FILES)
-            return _read_folder(folder, reference.removeprefix(hub.PREFIX), share)
+            return _read_folder(folder, reference.removeprefix(hub.PREFIX), share, follow=True)
     path = Path(reference)
     try:
         name, kind = _shown(path.resolve().name) or "root", path.stat().st_mode
@@ -99,22 +102,23 @@ def listing(reference: str) -> list[tuple[str, int, int]]:
     path = hub.snapshot(reference, "dataset", HUB_FILES) if on_hub else Path(reference)
     if not path.exists():
         raise DataError(_unknown(reference))
-    files = sorted(_files(path, [])) if path.is_dir() else [path]
+    files = sorted(_files(path, [], follow=on_hub)) if path.is_dir() else [path]
     found = ((file, file.stat()) for file in files if file.exists())  # a link may lead nowhere
     return [(_shown(file), status.st_size, status.st_mtime_ns) for file, status in found]
 
 
-def _read_folder(folder: Path, name: str, share: tuple[int, int]) -> Reading:
+def _read_folder(folder: Path, name: str, share: tuple[int, int], follow: bool = False) -> Reading:
     documents: list[Document] = []
     skipped: list[Skipped] = []
     blank, (number, shares) = 0, share
-    files = sorted(_files(folder, skipped), key=lambda path: path.relative_to(folder).as_posix())[number::shares]
+    found = _files(folder, skipped, follow)
+    files = sorted(found, key=lambda path: path.relative_to(folder).as_posix())[number::shares]
     if number:
-        skipped = []  # folders that could not be entered: named once
+        skipped = []  # what could not be entered: named once
     with progress.task(f"reading {name}", len(files), "files") as advance:
         for path in files:
-            found, left_out, without_text = _read_file(path, _shown(path.relative_to(folder)))
-            documents += found
+            read_here, left_out, without_text = _read_file(path, _shown(path.relative_to(folder)))
+            documents += read_here
             blank += without_text
             skipped += [left_out] if left_out else []
             advance(1)
@@ -124,12 +128,15 @@ def _read_folder(folder: Path, name: str, share: tuple[int, int]) -> Reading:
     return Reading(documents, skipped, name, blank)
 
 
-def _files(folder: Path, skipped: list[Skipped]) -> Iterator[Path]:
+def _files(folder: Path, skipped: list[Skipped], follow: bool) -> Iterator[Path]:
     """Every file below the folder, hidden ones left out.
 
-    Links to files are followed (caches are built of them), links to folders are not: so no loop is walked,
-    and a folder from elsewhere cannot lead through the whole disk.
+    Links to folders are not followed, so no loop is walked. Links to files are where they stay in the folder, so that
+    one from elsewhere cannot name /etc/passwd as a text; `follow` (the hub's caches are built of links) or
+    `--follow-links` lets them lead anywhere.
     """
+    follow = follow or os.environ.get(FOLLOW_LINKS) == "1"
+    home = os.path.realpath(folder)
 
     def denied(error: OSError) -> None:
         skipped.append(Skipped(_shown(Path(error.filename).relative_to(folder)), _reason(error)))
@@ -139,7 +146,14 @@ def _files(folder: Path, skipped: list[Skipped]) -> Iterator[Path]:
         for name in folders:
             if (path := Path(parent, name)).is_symlink():
                 skipped.append(Skipped(_shown(path.relative_to(folder)), "a link to a folder; give that folder itself"))
-        yield from (Path(parent, name) for name in names if not name.startswith("."))
+        for path in (Path(parent, name) for name in names if not name.startswith(".")):
+            if follow or not path.is_symlink() or Path(os.path.realpath(path)).is_relative_to(home):
+                yield path
+            else:
+                skipped.append(Skipped(_shown(path.relative_to(folder)), _LEAVES))
+
+
+_LEAVES = "a link that leaves the folder; --follow-links reads it"
 
 
 def _read_file(path: Path, name: str) -> tuple[list[Document], Skipped | None, int]:
@@ -148,10 +162,7 @@ def _read_file(path: Path, name: str) -> tuple[list[Document], Skipped | None, i
     problems: list[UnreadableError] = []
     blank = 0
     try:
-        status = path.stat()
-        if not stat.S_ISREG(status.st_mode):
-            raise UnreadableError("not a file of data (a pipe, socket or device)")
-        if not status.st_size:
+        if not regular(path).stat().st_size:
             raise UnreadableError("empty")
         for found in reader_for(path)(path, name):
             if isinstance(found, UnreadableError):

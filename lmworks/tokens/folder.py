@@ -14,7 +14,8 @@ import tokenizers
 from tokenizers import decoders, models, pre_tokenizers
 
 from lmworks.basics.errors import ModelError
-from lmworks.basics.files import write_json, written_whole
+from lmworks.basics.files import regular, write_json, written_whole
+from lmworks.tokens.library import in_words
 from lmworks.tokens.vocabulary import Vocabulary, add_around, make_special
 
 _MAX_BYTES = 256 * 2**20  # the largest public tokenizer.json has 34 MB
@@ -105,22 +106,18 @@ def write_folder(vocabulary: Vocabulary, folder: Path, mask: str | None, adds_bo
 
 def _backend(path: Path) -> tokenizers.Tokenizer:
     text = _read(path)
-    try:
+    with in_words(lambda error: ModelError(f"{path} is not a tokenizer ({error}); fetch or copy it again")):
         return tokenizers.Tokenizer.from_str(text)
-    except Exception as error:  # the library raises the bare class
-        raise ModelError(f"{path} is not a tokenizer ({error}); fetch or copy it again") from error
 
 
 def _gpt2(folder: Path) -> tokenizers.Tokenizer:
     """GPT-2's byte-level BPE from its vocabulary and merges."""
     lines = _read(folder / "merges.txt").split("\n")
     merges: list[Any] = [tuple(line.split(" ")) for line in lines if line and not line.startswith("#version")]
-    try:
-        backend = tokenizers.Tokenizer(models.BPE(vocab=_json(folder / "vocab.json"), merges=merges))
-    except Exception as error:  # the library raises the bare class, or TypeError for a wrong entry
-        raise ModelError(
-            f"{folder}: vocab.json and merges.txt do not fit together ({error}); fetch or copy them again"
-        ) from error
+    vocabulary = _json(folder / "vocab.json")
+    unfit = f"{folder}: vocab.json and merges.txt do not fit together"
+    with in_words(lambda error: ModelError(f"{unfit} ({error}); fetch or copy them again")):
+        backend = tokenizers.Tokenizer(models.BPE(vocab=vocabulary, merges=merges))
     backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     backend.decoder = decoders.ByteLevel()
     return backend
@@ -130,7 +127,7 @@ def _read(path: Path) -> str:
     try:
         if path.stat().st_size > _MAX_BYTES:
             raise ModelError(f"{path} has over {_MAX_BYTES:,} bytes, which no tokenizer has; fetch it again")
-        return path.read_text(encoding="utf-8")
+        return regular(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ModelError(f"{path} cannot be read as text ({error}); fetch or copy it again") from error
 

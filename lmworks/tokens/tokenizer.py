@@ -13,10 +13,11 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from itertools import chain, count, takewhile
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import tokenizers
@@ -25,7 +26,10 @@ from jaxtyping import Int64
 from lmworks.basics.errors import ConfigError, DataError, ModelError
 from lmworks.tokens.chat.template import PLAIN, ChatTemplate
 from lmworks.tokens.folder import read_folder, write_folder
+from lmworks.tokens.library import Growth, check_decoder, in_words
 from lmworks.tokens.vocabulary import END_OF_DOCUMENT, END_OF_TURN, Vocabulary
+
+_T = TypeVar("_T")
 
 _REMEMBERED = 1_000
 """Words whose tokens the library remembers, each thread anew; its own 10,000 are 5 MB a thread and no faster on English
@@ -54,6 +58,8 @@ class Tokenizer:
         for backend in (self._markup, self._data):
             if hasattr(backend.model, "_resize_cache"):  # BPE and unigram
                 backend.model._resize_cache(_REMEMBERED)
+        self._growth = Growth(self._markup.normalizer)
+        check_decoder(self._markup.decoder, self.name)
         self._forbidden = frozenset(self.special) - {self.unknown}
         self.prefix, self.suffix = self._around()
         self._alphabet = _alphabet(self._markup)
@@ -83,7 +89,7 @@ class Tokenizer:
         if special:
             text = self._without_bos(text)
         backend = self._markup if markup else self._data
-        ids = self._continued(backend, _sound(text)) if continues else _ids(backend, _sound(text))
+        ids = self._continued(backend, _sound(text)) if continues else self._ids(backend, _sound(text))
         if not markup and not self._forbidden.isdisjoint(ids):
             ids = self._encode_cut(text, continues)
         return [*self.prefix, *ids, *self.suffix] if special else ids
@@ -91,7 +97,7 @@ class Tokenizer:
     def encode_batch(self, texts: Sequence[str], special: bool = True) -> list[list[int]]:
         """As `encode` for each text, on all cores."""
         sound = [_sound(self._without_bos(text) if special else text) for text in texts]
-        encodings = self._data.encode_batch_fast(sound, add_special_tokens=False)
+        encodings = self._run(sound, lambda: self._data.encode_batch_fast(sound, add_special_tokens=False))
         before, after = (self.prefix, self.suffix) if special else ((), ())
         return [
             [
@@ -102,13 +108,17 @@ class Tokenizer:
             for text, encoding in zip(sound, encodings, strict=True)
         ]
 
+    def library_ids(self, text: str, special: bool = False) -> list[int]:
+        """The ids as transformers reads the text: its special tokens are meant, a BOS in it is doubled."""
+        return self._run([text], lambda: self._markup.encode(text, add_special_tokens=special)).ids
+
     def encode_spans(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
         """`encode(text, special=False)`, and for each id the characters (start, end) that it stands for.
 
         Tokens that share a character (bytes of it) have the same span. DataError for a text that can only be encoded in
         parts (see `_encode_cut`).
         """
-        encoding = self._data.encode(_sound(text), add_special_tokens=False)
+        encoding = self._run([_sound(text)], lambda: self._data.encode(text, add_special_tokens=False))
         if not self._forbidden.isdisjoint(encoding.ids):
             raise DataError(
                 f"the tokenizer of {self.name} turns plain characters into a special token; take the texts of special "
@@ -123,7 +133,9 @@ class Tokenizer:
         """
         sound = [_sound(word) for word in words]
         groups = [sound[start : start + _A_GROUP] for start in range(0, len(sound), _A_GROUP)]
-        encodings = self._data.encode_batch(groups, is_pretokenized=True, add_special_tokens=False)
+        encodings = self._run(
+            sound, lambda: self._data.encode_batch(groups, is_pretokenized=True, add_special_tokens=False)
+        )
         ids = [encoding.ids for encoding in encodings]
         if all(map(self._forbidden.isdisjoint, ids)):
             sizes = [
@@ -142,10 +154,10 @@ class Tokenizer:
     def _continued(self, backend: tokenizers.Tokenizer, text: str) -> list[int]:
         """Encode after an anchor and take the anchor's ids away, where a space would be put in front."""
         for anchor in ("\n", "|", "0") if self.adds_space else ():
-            before, together = _ids(backend, anchor), _ids(backend, anchor + text)
+            before, together = self._ids(backend, anchor), self._ids(backend, anchor + text)
             if together[: len(before)] == before:
                 return together[len(before) :]
-        return _ids(backend, text)
+        return self._ids(backend, text)
 
     def _encode_cut(self, text: str, continues: bool) -> list[int]:
         """Encode in pieces, cut inside every special token's text.
@@ -155,7 +167,7 @@ class Tokenizer:
         inside = "|".join(f"(?<={re.escape(word[:1])})(?={re.escape(word[1:])})" for word in self.special.values())
         ids: list[int] = []
         for piece in re.split(inside, text):
-            ids += self._continued(self._data, piece) if ids or continues else _ids(self._data, piece)
+            ids += self._continued(self._data, piece) if ids or continues else self._ids(self._data, piece)
         for number in self._forbidden.intersection(ids):
             raise DataError(
                 f"the tokenizer of {self.name} turns plain characters into its special token "
@@ -168,7 +180,8 @@ class Tokenizer:
     def decode(self, ids: Sequence[int], skip_special: bool = True) -> str:
         """The text of some ids; bytes that are no UTF-8 become U+FFFD, ids beyond the vocabulary nothing."""
         if self._alphabet is None:
-            return self._markup.decode([number for number in ids if self._in_range(number)], skip_special)
+            known = [number for number in ids if self._in_range(number)]
+            return self._run((), lambda: self._markup.decode(known, skip_special))
         pieces = (
             self._written(number) if number in self.special and not skip_special else piece
             for number, piece in zip(ids, self.bytes_of(ids), strict=True)
@@ -297,16 +310,30 @@ class Tokenizer:
     @cached_property
     def adds_space(self) -> bool:
         """Whether the tokenizer puts a space in front of a text (SentencePiece's dummy prefix)."""
-        ids = _ids(self._data, "a")
+        ids = self._ids(self._data, "a")
         return self._alphabet is not None and b"".join(self.token_bytes(number) for number in ids) == b" a"
 
     def _special_id(self, *texts: str) -> int | None:
         ids = {text: number for number, text in self.special.items()}
         return next((ids[text] for text in texts if text in ids), None)
 
+    def _ids(self, backend: tokenizers.Tokenizer, text: str) -> list[int]:
+        return self._run([text], lambda: backend.encode(text, add_special_tokens=False)).ids
+
+    def _run(self, texts: Sequence[str], call: Callable[[], _T]) -> _T:
+        """What the library makes of these texts; ModelError or DataError where its file's rules get out of hand."""
+        with in_words(self._fails):
+            self._growth.check(texts, self.name)
+            return call()
+
+    def _fails(self, error: BaseException) -> DataError:
+        return DataError(
+            f"the tokenizer of {self.name} fails on this text ({error}); change the text, or use another model"
+        )
+
     def _around(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """What the backend's own post-processing adds before and after a text."""
-        inner, outer = _ids(self._data, "a"), self._data.encode("a").ids
+        inner, outer = self._ids(self._data, "a"), self._run(["a"], lambda: self._data.encode("a")).ids
         for start in range(len(outer) - len(inner) + 1):
             if outer[start : start + len(inner)] == inner:
                 return tuple(outer[:start]), tuple(outer[start + len(inner) :])
@@ -317,10 +344,6 @@ class Tokenizer:
 
 def _in_a_row(ids: list[list[int]]) -> Int64[np.ndarray, " ids"]:
     return np.fromiter(chain.from_iterable(ids), np.int64)
-
-
-def _ids(backend: tokenizers.Tokenizer, text: str) -> list[int]:
-    return backend.encode(text, add_special_tokens=False).ids
 
 
 def _first(*ids: int | None) -> int | None:

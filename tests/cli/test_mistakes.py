@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -169,6 +170,16 @@ MISTAKES = {
     "a misspelt model to measure": (("bench", "serve", "smolm2"), "did you mean smollm2?"),
     "a server that is not there": (("bench", "serve", "http://127.0.0.1:1"), "does not answer"),
     "clients that are no number": (("bench", "serve", "MODEL", "--concurrency", "a"), "--concurrency is 'a'"),
+    "a name that gives the terminal orders": (
+        ("evaluate", "MODEL", "a\x1b]0;b\x07\x1b[31m\x9b\u202e"),
+        "a\\x1b]0;b\\x07\\x1b[31m\\u009b\\u202e does not exist",
+    ),
+    "a schema that is a pipe": (
+        ("generate", "MODEL", "Hi", "--schema", "PIPE"),
+        "is neither a file that can be read nor JSON",
+    ),
+    "a recipe that is a pipe": (("train", "PIPE.toml"), "cannot be read (not a file of data (a pipe, socket or dev"),
+    "a template that is a pipe": (("tokens", "train", "TEXT", "--chat-template", "PIPE"), "cannot be read"),
     "an unknown claim": (("lab", "999"), "999"),
     "an unknown scale": (("lab", "23", "--scale", "huge"), "huge"),
 }
@@ -181,6 +192,8 @@ def test_a_mistake_is_one_sentence(
     arguments, words = MISTAKES[mistake]
     monkeypatch.chdir(tmp_path)
     places = {"MODEL": model_folder, "TEXT": text_folder, "RECIPE": recipe, "TRANSLATOR": translator_folder}
+    for name in {"PIPE", "PIPE.toml"}.intersection(arguments):
+        os.mkfifo(name)
     ran = run(*(places.get(one, one) for one in arguments))
     (sentence,) = [line for line in ran.err.splitlines() if line.startswith("lmworks: ")]
     assert ran.code == 1 and words in sentence and ran.err.splitlines()[-1] == sentence

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from lmworks.tokens.tokenizer import Tokenizer
@@ -84,3 +86,13 @@ def test_mistakes_are_one_sentence(run, text_folder, arguments, sentence):
 def test_help_names_the_three_verbs(run):
     shown = run("tokens", "--help")
     assert shown.code == 0 and all(f"  {verb} " in shown.out for verb in ("train", "inspect", "compare"))
+
+
+def test_links_that_leave_the_folder_are_named_and_followed_if_asked(run, text_folder, tmp_path, monkeypatch):
+    monkeypatch.setenv("LMWORKS_FOLLOW_LINKS", "0")  # so that it is as before after the test
+    (tmp_path / "secret").write_text("root:x:0:0")
+    (Path(text_folder) / "\x1b[31mpw.txt").symlink_to(tmp_path / "secret")
+    train = ("tokens", "train", text_folder, "--kind", "byte", "--out", str(tmp_path / "made"), "--json")
+    without = run(*train)
+    assert "\\x1b[31mpw.txt: a link that leaves the folder; --follow-links reads it" in without.err
+    assert run(*train, "--follow-links").json["documents"] == without.json["documents"] + 1

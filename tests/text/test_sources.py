@@ -19,7 +19,7 @@ from lmworks.text import plain
 from lmworks.text.formats import csv_table
 from lmworks.text.formats import jsonl as jsonl_format
 from lmworks.text.formats import parquet as parquet_format
-from lmworks.text.sources import Reading, listing, read
+from lmworks.text.sources import FOLLOW_LINKS, Reading, listing, read
 from lmworks.text.splits import ngram_overlap, split
 
 DOCS = "the extra docs is not installed: pip install 'lmworks[docs]'"
@@ -215,23 +215,29 @@ def test_no_permission_is_named_with_the_file(tmp_path):
     assert reasons(reading) == {"closed.txt": "permission denied", "vault": "permission denied"}
 
 
-def test_links_and_pipes_neither_hang_nor_lead_out(tmp_path):
+def test_links_and_pipes_neither_hang_nor_lead_out(tmp_path, monkeypatch):
     folder, elsewhere = tmp_path / "data", tmp_path / "elsewhere"
     folder.mkdir(), elsewhere.mkdir()
     write(folder, a__txt="a"), write(elsewhere, b__txt="b")
     (folder / "linked.txt").symlink_to(elsewhere / "b.txt")
+    (folder / "inside.txt").symlink_to("a.txt")
     (folder / "loop").symlink_to(folder)
     (folder / "self.txt").symlink_to(folder / "self.txt")
     (folder / "gone.txt").symlink_to(folder / "missing")
     os.mkfifo(folder / "pipe.txt")
     reading = read(folder)
-    assert texts(reading) == {"a.txt": "a", "linked.txt": "b"}
+    assert texts(reading) == {"a.txt": "a", "inside.txt": "a"}
     assert reasons(reading) == {
+        "linked.txt": "a link that leaves the folder; --follow-links reads it",
         "gone.txt": "no such file or directory",
         "loop": "a link to a folder; give that folder itself",
         "pipe.txt": "not a file of data (a pipe, socket or device)",
         "self.txt": "too many levels of symbolic links",
     }
+    assert str(folder / "linked.txt") not in [name for name, *_ in listing(str(folder))]
+    monkeypatch.setenv(FOLLOW_LINKS, "1")
+    reading = read(folder)
+    assert texts(reading)["linked.txt"] == "b" and "linked.txt" not in reasons(reading)
 
 
 def test_a_name_that_is_not_utf8_can_still_be_printed(tmp_path):

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 class RepetitionPenalty(Config):
     """What occurred becomes less likely."""
 
-    repetition_penalty: float = Field(default=1.0, gt=0, allow_inf_nan=False)
+    repetition_penalty: float = Field(default=1.0, gt=0)
     """Above 1, tokens that occurred already (prompt included, a source not) become less likely; 1 for off."""
 
 

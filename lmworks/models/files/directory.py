@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from lmworks.basics.errors import ModelError
-from lmworks.basics.files import says_why, sha256, write_json
+from lmworks.basics.files import regular, says_why, sha256, write_json
 from lmworks.basics.memory import must_fit
 from lmworks.models.adaptive_softmax import AdaptiveSoftmax
 from lmworks.models.config import ModelConfig
@@ -44,7 +44,7 @@ def read_json(path: Path) -> dict[str, Any]:
             raise ModelError(
                 f"{path} has more than {MOST_JSON:,} bytes, which no such file has; fetch or copy it again"
             )
-        value = json.loads(path.read_text(encoding="utf-8"))
+        value = json.loads(regular(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ModelError(f"{path} does not exist; a model directory holds it beside its weights") from None
     except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -167,7 +167,7 @@ def _check_header(path: Path) -> None:
     safetensors itself says only that it is wrong."""
     try:
         size = path.stat().st_size
-        with path.open("rb") as file:
+        with regular(path).open("rb") as file:
             start = file.read(8)
             length = struct.unpack("<Q", start)[0] if len(start) == 8 else 0
             header = json.loads(file.read(min(length, 100_000_000))) if 0 < length <= size else None

@@ -20,6 +20,7 @@ import numpy as np
 from jaxtyping import Float32, UInt8
 
 from lmworks.basics.errors import ModelError
+from lmworks.basics.files import regular
 
 _SCALARS = {
     0: "<u1",
@@ -55,7 +56,7 @@ class GGUFFile:
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         try:
-            with self.path.open("rb") as file:
+            with regular(self.path).open("rb") as file:
                 if file.read(4) != b"GGUF":
                     raise ModelError(
                         f"{self.path} is not a GGUF file (its first four bytes are not 'GGUF'); "

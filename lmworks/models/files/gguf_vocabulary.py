@@ -16,6 +16,7 @@ from tokenizers import AddedToken, Regex, decoders, models, normalizers, pre_tok
 
 from lmworks.basics.errors import ModelError
 from lmworks.models.files.gguf_file import GGUFFile
+from lmworks.tokens.library import in_words
 from lmworks.tokens.tokenizer import Tokenizer
 from lmworks.tokens.vocabulary import Vocabulary, add_around, make_special
 
@@ -210,10 +211,8 @@ class _Facts:
             raise self.wrong(f"has {len(self.kinds):,} token types for {len(self.tokens):,} tokens")
 
     def backend(self, merges: list[tuple[str, str]], **options: Any) -> tokenizers.Tokenizer:
-        try:
+        with in_words(lambda error: self.wrong(f"has merges that do not fit its vocabulary: {error}")):
             return tokenizers.Tokenizer(models.BPE(vocab=self.ids, merges=merges, **options))
-        except Exception as error:  # the library raises the bare class
-            raise self.wrong(f"has merges that do not fit its vocabulary: {error}") from error
 
     def entries(self, key: str, kind: type) -> list[Any]:
         values = self.file.metadata.get(f"tokenizer.ggml.{key}", [])

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from lmworks.basics import progress
 from lmworks.basics.errors import DataError
-from lmworks.basics.files import cache_folder, sha256
+from lmworks.basics.files import cache_folder, regular, sha256
 from lmworks.models.files.directory import read_safetensors
 from lmworks.models.relatives.vectors import Vectors
 
@@ -39,7 +39,7 @@ def read_vectors(path: str | Path) -> Vectors:
     damaged."""
     path = Path(path)
     try:
-        size = path.stat().st_size
+        size = regular(path).stat().st_size
         if size > MOST_BYTES:
             raise DataError(f"{path} has {size:,} bytes, more than vectors have ({MOST_BYTES:,}); give another file")
         if path.suffix == ".safetensors":

@@ -1,0 +1,88 @@
+"""What is written to the terminal: names and texts of others cannot give it orders.
+
+`main` runs every verb inside `guarded()`: whatever is printed from then on, by whichever line, has its control
+characters shown (\\x1b, \\u202e) and not obeyed. What draws itself (tables, progress) uses `console()`, and `verbatim`
+gives the text that a model wrote to a pipe as it is.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import sys
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+# Beyond ASCII as \u202e, which means the same in a JSON text.
+_SHOWN = {code: f"\\x{code:02x}" for code in range(0x20) if chr(code) not in "\n\t"}
+_SHOWN |= {code: f"\\u{code:04x}" for code in (*range(0x7F, 0xA0), *range(0x202A, 0x202F), *range(0x2066, 0x206A))}
+_SHOWN |= {code: f"\\u{code:04x}" for code in range(0xD800, 0xE000)}
+
+
+def printable(text: str) -> str:
+    """The text with control characters, overrides of the direction of writing and halves of surrogate pairs as codes.
+
+    Line ends and tabs stay.
+    """
+    return text.translate(_SHOWN)
+
+
+class _Guarded:
+    """A text stream that writes `printable` text; otherwise the stream that it stands for."""
+
+    def __init__(self, stream: Any) -> None:
+        self.unguarded = stream
+
+    def write(self, text: str) -> int:
+        self.unguarded.write(printable(text))
+        return len(text)
+
+    def writelines(self, lines: Any) -> None:
+        for line in lines:
+            self.write(line)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.unguarded, name)
+
+
+@contextlib.contextmanager
+def guarded() -> Iterator[None]:
+    """Guard standard output and standard error inside the block."""
+    with contextlib.redirect_stdout(_Guarded(sys.stdout)), contextlib.redirect_stderr(_Guarded(sys.stderr)):
+        yield
+
+
+def unguarded(stream: Any) -> Any:
+    """The stream itself, for what draws with control characters of its own."""
+    return getattr(stream, "unguarded", stream)
+
+
+def verbatim(text: str) -> None:
+    """Print what a model wrote: to a file or a pipe exactly that, to a terminal as all else."""
+    stream = sys.stdout if sys.stdout.isatty() else unguarded(sys.stdout)
+    stream.write(text)
+    stream.flush()
+
+
+def console(stderr: bool = False, **settings: Any) -> Console:
+    """A console of rich's, which draws with control characters and shows those of the text that it is given."""
+    return _console_class()(file=unguarded(sys.stderr if stderr else sys.stdout), **settings)
+
+
+@functools.cache
+def _console_class() -> Any:
+    import rich.console
+    from rich.segment import Segment
+
+    class Guarding(rich.console.Console):
+        def render_str(self, text: str, **settings: Any) -> Any:
+            return super().render_str(printable(text), **settings)  # before its width is measured
+
+        def render(self, *arguments: Any, **settings: Any) -> Any:
+            for text, style, control in super().render(*arguments, **settings):
+                yield Segment(text if control else printable(text), style, control)
+
+    return Guarding
