@@ -17,7 +17,7 @@ from lmworks.basics.config import Config
 from lmworks.basics.errors import ConfigError
 from lmworks.evaluation.measurement import Measurement
 from lmworks.lab.chart import Chart
-from lmworks.lab.verdict import FAILS, HOLDS, OPEN, SAME, UNTESTED, PartResult
+from lmworks.lab.verdict import FAILS, HOLDS, OPEN, SAME, UNTESTED, PartResult, Verdict
 
 VERSION = 2
 """Of the file; 1 is what lmworks wrote while a rule gave one verdict."""
@@ -138,7 +138,7 @@ class Finding(Config):
         return "".join(LETTERS[one.verdict] for one in self.parts)
 
 
-def counted(verdicts: Sequence[str]) -> str:
+def counted(verdicts: Sequence[Verdict]) -> str:
     """How many parts hold, and what is said of the others."""
     n, holds = len(verdicts), sum(one == HOLDS for one in verdicts)
     if holds == n:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from lmworks.lab.chart import Chart, Series
 from lmworks.lab.contrast import Condition
@@ -135,7 +135,7 @@ def _chart(
     x: str,
     metrics: Sequence[Metric],
     lines: Mapping[str, Sequence[Point]],
-    **more: object,
+    **more: Any,
 ) -> Chart | None:
     if not lines:
         return None

@@ -80,7 +80,7 @@ def _listing(path: Path) -> Listing:
                 word.arg: word.value.value for word in node.keywords if isinstance(word.value, ast.Constant)
             }
             claim = literals.get("claim")
-            first = [one.value for one in node.args[:1] if isinstance(one, ast.Constant)]
+            first: list[object] = [one.value for one in node.args[:1] if isinstance(one, ast.Constant)]
             if (first or [literals.get("question")]) == [int(number)] and isinstance(claim, str):
                 return Listing(int(number), name.replace("_", " "), claim, f"{__package__}.experiments.{path.stem}")
     raise ConfigError(f'{path.name} declares no @experiment({int(number)}, claim="..."); write both as literals')

@@ -17,8 +17,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from numpy.typing import ArrayLike
-
 from lmworks.basics.errors import ConfigError
 from lmworks.basics.files import written_whole
 from lmworks.lab import judging, provenance, registry, run_rule, store
@@ -96,7 +94,7 @@ class Run:
         self,
         seed: Seed,
         condition: Condition | str,
-        values: Mapping[Metric, float | ArrayLike],
+        values: Mapping[Metric, Any],
         items: Sequence[str] | None = None,
         clamped: bool = False,
     ) -> None:
@@ -263,7 +261,10 @@ SAME_IN_BOTH = ("question", "scale", "recipe", "rules", "first_seed")
 
 def _earlier(path: Path, one: Run, head: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Take over what an earlier part of the run finished, and cut off the rest of its log; its heads."""
-    heads, kept, pending, size, kept_size = [], [], [], 0, 0
+    heads: list[dict[str, Any]] = []
+    kept: list[dict[str, Any]] = []
+    pending: list[dict[str, Any]] = []
+    size = kept_size = 0
     for line, length in read_lines(path):
         size += length
         if "head" in line:
