@@ -9,6 +9,7 @@ import glob
 import hashlib
 import json
 import os
+import re
 import shutil
 import stat
 import tempfile
@@ -29,21 +30,37 @@ def cache_folder(*parts: str) -> Path:
     return folder
 
 
+FULL = "the disk is full, or a limit (quota, ulimit) is reached"
+_NO_MORE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
 @contextlib.contextmanager
 def says_why(path: Path) -> Iterator[None]:
-    """Turn an OSError of the block into a sentence that names `path`."""
+    """Turn an OSError of the block, and a full disk by whatever name, into a sentence that names `path`."""
     try:
         yield
-    except OSError as error:
-        if error.errno == errno.ENOSPC:
+    except Exception as error:
+        if is_full(error):
             raise LmworksError(
-                f"{path}: the disk is full; free some space and run it again (what was there before is untouched)"
+                f"{path}: {FULL}; free some space and run it again (what was there before is untouched)"
             ) from error
+        if not isinstance(error, OSError):
+            raise
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
             raise LmworksError(
                 f"{path}: no permission to write there; choose another place, or change the folder's owner"
             ) from error
         raise LmworksError(f"{path}: {error.strerror or error}") from error
+
+
+def is_full(error: BaseException) -> bool:
+    """Whether an error says that no more bytes fit: Python's, or that of a library which tells it in words alone.
+
+    numpy writes "20352 requested and 14640 written", the Rust libraries "No space left on device (os error 28)".
+    """
+    if isinstance(error, OSError) and error.errno in _NO_MORE:
+        return True
+    return bool(re.search(r"\(os error (28|122|27)\)|^\d+ requested and \d+ written$", str(error)))
 
 
 @contextlib.contextmanager

@@ -31,8 +31,13 @@ def _run() -> None:
     except BrokenPipeError:  # the reader of a pipe went away
         sys.stderr.close()
         sys.exit(141)
-    except Exception:  # a fault of lmworks, whose text may be foreign too: told while the terminal is guarded
-        import traceback
+    except Exception as error:
+        from lmworks.basics.files import FULL, is_full
 
-        traceback.print_exc()
+        if is_full(error):  # of temporary files, or of where the output goes
+            print(f"lmworks: {FULL}; free some space and run it again ({error})", file=sys.stderr)
+        else:  # a fault of lmworks, whose text may be foreign too: told while the terminal is guarded
+            import traceback
+
+            traceback.print_exc()
         sys.exit(1)

@@ -45,6 +45,7 @@ def train(
     from pathlib import Path
 
     from lmworks.basics import progress
+    from lmworks.basics.files import directory_written_whole
     from lmworks.jobs.runs import say_replaced
     from lmworks.text.sources import read
     from lmworks.tokens.folder import refuse_foreign_files
@@ -69,7 +70,8 @@ def train(
         refuse_foreign_files(folder)
         say_replaced(folder, lambda line: print(line, file=sys.stderr))
         tokenizer = train_tokenizer(texts, config, name)
-    tokenizer.save(folder)
+    with directory_written_whole(folder) as temporary:
+        tokenizer.save(temporary)
     figures = next(iter(compare({str(folder): tokenizer}, {reading.name: texts})))
     if json_:
         as_json({"folder": str(folder), "config": config.model_dump(), **figures.to_json()})

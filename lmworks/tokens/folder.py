@@ -92,7 +92,7 @@ def write_folder(vocabulary: Vocabulary, folder: Path, mask: str | None, adds_bo
     if adds_bos is not None:
         config["add_bos_token"] = adds_bos
     with written_whole(folder / "tokenizer.json") as temporary:
-        vocabulary.backend.save(str(temporary))
+        temporary.write_text(vocabulary.backend.to_str(pretty=True), encoding="utf-8")
     write_json(folder / "special_tokens_map.json", roles)
     template = folder / "chat_template.jinja"
     if vocabulary.chat_template is not None:

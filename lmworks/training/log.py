@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from pathlib import Path
 from types import TracebackType
@@ -42,7 +43,10 @@ class RunLog:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self.path is not None:
+        if self.path is None:
+            return
+        # Closing writes again what a full disk did not take, and that has been told.
+        with says_why(self.path) if kind is None else contextlib.suppress(OSError):
             self._file.close()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import random
 import sys
@@ -302,6 +303,17 @@ def test_a_bad_setting_is_named_by_its_path(tmp_path, change, sentence):
 
 
 # Restart
+
+
+def test_a_disk_that_is_full_is_named_and_not_the_stage(tmp_path, monkeypatch):
+    def full(self, data=None, rank=0, world_size=1):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(steps.ReadSources, "run", full)
+    with pytest.raises(
+        LmworksError, match=r"out/\.work: the disk is full, .*; free some space, and --resume"
+    ):
+        corpus(tmp_path, GOOD)
 
 
 def test_a_run_that_failed_goes_on_where_it_stopped(tmp_path, monkeypatch):

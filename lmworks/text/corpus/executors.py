@@ -12,6 +12,7 @@ from datatrove.executor import LocalPipelineExecutor, RayPipelineExecutor
 from datatrove.utils.logging import logger
 
 from lmworks.basics.errors import DataError, LmworksError
+from lmworks.basics.files import FULL, is_full
 from lmworks.text.corpus.stages import Stage
 
 _RAISED = re.compile(r"^(?P<kind>[A-Za-z_][\w.]*(?:Error|Exception|Interrupt)): (?P<text>.*)$", re.MULTILINE)
@@ -54,6 +55,8 @@ def execute(stage: Stage, work: Path, executor: str, workers: int) -> None:
     except LmworksError:
         raise
     except Exception as error:  # anything that a step raised: the user is told which, and where its log is
+        if is_full(error):
+            raise LmworksError(f"{work}: {FULL}; free some space, and --resume does what is not done yet") from error
         raise LmworksError(_why(stage, logs, runner) or f"{stage.name}: {type(error).__name__}: {error}") from error
     if runner.get_incomplete_ranks(skip_completed=True):  # Ray does not raise what a task raised
         raise LmworksError(_why(stage, logs, runner) or f"{stage.name}: a task ended without a word; see {logs}")
