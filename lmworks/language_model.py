@@ -213,10 +213,12 @@ class LanguageModel:
             )
         return said
 
-    def encode_prompt(self, prompt: Prompt) -> list[int]:
+    def encode_prompt(self, prompt: Prompt, most: int | None = None) -> list[int]:
         """The ids that the model reads: a text as it is (with BOS where the tokenizer adds one), a conversation by
-        the chat template; a source with its end."""
+        the chat template; a source with its end. ConfigError, before it is tokenized, for a text that certainly has
+        more than `most` tokens."""
         if isinstance(prompt, str):
+            self.tokenizer.must_fit(prompt, most, "source" if self.translates else "prompt")
             ids = source_ids(self.tokenizer, prompt) if self.translates else self.tokenizer.encode(prompt)
             return ids or [self.tokenizer.document_start or 0]
         if all(isinstance(token, int) for token in prompt):
@@ -226,6 +228,7 @@ class LanguageModel:
             self.tokenizer,
             [dict(message) for message in prompt if isinstance(message, Mapping)],
             add_generation_prompt=True,
+            most=most,
         )
 
     def stream(
@@ -367,7 +370,8 @@ class LanguageModel:
     ) -> Request:
         """What is asked, checked against the model: what `decode` and an `Engine` run."""
         self.must_write()
-        read, said = self.encode_prompt(prompt), self.generation_config
+        read = self.encode_prompt(prompt, self.config.context if window == "stop" else None)
+        said = self.generation_config
         largest, smallest = max(read, default=0), min(read, default=0)
         if smallest < 0 or largest >= self.config.vocab_size:
             raise ConfigError(

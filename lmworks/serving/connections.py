@@ -41,7 +41,7 @@ class Connection(HttpToolsProtocol):
         """Since when the server waits for the client: for a request, or for the rest of one. None while it works."""
         self._timer: asyncio.TimerHandle | None = None
         self._head_bytes = 0
-        self._in_head, self._whole = True, False
+        self._in_head, self.is_whole = True, False
         self._wait(self.limits.head_seconds)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -62,7 +62,7 @@ class Connection(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """The first byte of a request."""
         super().on_message_begin()
-        self._in_head, self._whole, self._head_bytes = True, False, 0
+        self._in_head, self.is_whole, self._head_bytes = True, False, 0
         self._wait(self.limits.head_seconds)
 
     def on_headers_complete(self) -> None:
@@ -70,13 +70,17 @@ class Connection(HttpToolsProtocol):
         self._in_head = False
         self._stop()
         super().on_headers_complete()
+        if self.cycle is not None:
+            self.cycle.transport = _Ending(self)  # type: ignore[assignment]
 
     def on_message_complete(self) -> None:
         """A whole request."""
         super().on_message_complete()
-        self._whole = True
+        self.is_whole = True
         if self.cycle is None or not self.cycle.response_complete:
             self.waits_since = None
+        elif not self.cycle.keep_alive:
+            self.transport.close()
         else:  # it was refused before its end, which nobody reads
             self._wait(self.limits.idle_seconds)
 
@@ -86,7 +90,7 @@ class Connection(HttpToolsProtocol):
         super().on_response_complete()
         if self.cycle.response_complete:  # no further request was sent with the one that is answered
             self.waits_since = self.waits_since or self.loop.time()
-            self._wait(self.limits.idle_seconds if self._whole else self.limits.body_seconds)
+            self._wait(self.limits.idle_seconds if self.is_whole else self.limits.body_seconds)
 
     def handle_websocket_upgrade(self) -> None:
         """Another protocol takes over, with pings of its own."""
@@ -114,6 +118,20 @@ class Connection(HttpToolsProtocol):
         response = as_response(Refused(status, why, headers={"Connection": "close"}))
         head = b"".join(b"%s: %s\r\n" % pair for pair in response.raw_headers)
         self.transport.write(b"HTTP/1.1 %d \r\n%s\r\n%s" % (status, head, response.body))
+
+
+class _Ending:
+    """A connection as an answer sees it: closed after the answer, but not while the client still sends. It would be
+    reset then, and might never read the answer."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self.write, self.is_closing = connection.transport.write, connection.transport.is_closing
+
+    def close(self) -> None:
+        """Now, or when the request is whole, or when its time is over."""
+        if self._connection.is_whole or not self._connection.cycle.response_complete:
+            self._connection.transport.close()
 
 
 class Gate:

@@ -24,6 +24,7 @@ import tokenizers
 from jaxtyping import Int64
 
 from lmworks.basics.errors import ConfigError, DataError, ModelError
+from lmworks.tokens.bounds import TokenBound
 from lmworks.tokens.chat.template import PLAIN, ChatTemplate
 from lmworks.tokens.folder import read_folder, write_folder
 from lmworks.tokens.library import Growth, check_decoder, in_words
@@ -34,6 +35,8 @@ _T = TypeVar("_T")
 _REMEMBERED = 1_000
 """Words whose tokens the library remembers, each thread anew; its own 10,000 are 5 MB a thread and no faster on English
 text."""
+_LONG = 10_000
+"""Characters of a text that takes milliseconds."""
 _A_GROUP = 64
 """Words that the library is given as one: few enough that there is a group for each core."""
 
@@ -93,6 +96,28 @@ class Tokenizer:
         if not markup and not self._forbidden.isdisjoint(ids):
             ids = self._encode_cut(text, continues)
         return [*self.prefix, *ids, *self.suffix] if special else ids
+
+    def must_fit(self, text: str, most: int | None, what: str = "prompt") -> None:
+        """ConfigError for a text that has more than `most` tokens however it is cut (None for no bound).
+
+        Told from its bytes in linear time: tokenizing a text of megabytes takes seconds.
+        """
+        if most is None or len(text) * 4 <= most:  # no token is less than a byte
+            return
+        text, normalizer = _sound(self._without_bos(text)), self._data.normalizer
+        if normalizer is not None:
+            text = self._run([text], lambda: normalizer.normalize_str(text))
+        least = self._bound.of(text.encode())
+        if least > most:
+            raise ConfigError(f"the {what} has at least {least:,} tokens and the model reads {most:,}; shorten it")
+
+    @cached_property
+    def _bound(self) -> TokenBound:
+        if self._alphabet is None or _removes(self._data):
+            return TokenBound([], [])
+        letters = {byte: letter for letter, byte in self._alphabet.items()} or {byte: chr(byte) for byte in range(128)}
+        own = [byte for byte, letter in letters.items() if self._markup.token_to_id(letter) is not None]
+        return TokenBound([self._written(number) for number in range(self.vocab_size)], own)
 
     def encode_batch(self, texts: Sequence[str], special: bool = True) -> list[list[int]]:
         """As `encode` for each text, on all cores."""
@@ -318,6 +343,8 @@ class Tokenizer:
         return next((ids[text] for text in texts if text in ids), None)
 
     def _ids(self, backend: tokenizers.Tokenizer, text: str) -> list[int]:
+        if len(text) > _LONG:  # a batch of one lets other threads go on meanwhile
+            return self._run([text], lambda: backend.encode_batch_fast([text], add_special_tokens=False))[0].ids
         return self._run([text], lambda: backend.encode(text, add_special_tokens=False)).ids
 
     def _run(self, texts: Sequence[str], call: Callable[[], _T]) -> _T:
@@ -373,6 +400,14 @@ def _without_special_tokens(markup: tokenizers.Tokenizer) -> tokenizers.Tokenize
     data.add_tokens([token for _, token in sorted(markup.get_added_tokens_decoder().items())])
     data.encode_special_tokens = True
     return data
+
+
+def _removes(backend: tokenizers.Tokenizer) -> bool:
+    """Whether a pre-tokenizer leaves out more than white space."""
+    if backend.pre_tokenizer is None:
+        return False
+    state = backend.pre_tokenizer.__getstate__()
+    return any(word in state for word in (b'"Removed"', b'"CharDelimiterSplit"'))
 
 
 def _alphabet(backend: tokenizers.Tokenizer) -> dict[str, int] | None:

@@ -7,6 +7,7 @@ from tokens.small import byte_level
 from tokens.templates import TEMPLATES
 
 from lmworks.basics.errors import DataError, ModelError
+from lmworks.tokens.chat import conversation
 from lmworks.tokens.chat.conversation import encode_chat, encode_conversation
 from lmworks.tokens.tokenizer import Tokenizer
 from lmworks.tokens.vocabulary import Vocabulary, make_special
@@ -105,3 +106,25 @@ def test_a_conversation_has_one_bos_however_it_comes(shape):
     assert ids[0] == tokenizer.bos and ids.count(tokenizer.bos) == 1
     rendered = tokenizer.chat.render(CHAT[:1], add_generation_prompt=True)
     assert tokenizer.encode(rendered, markup=True) == ids
+
+
+ODD = ["What?", "Sure. ", "\nYes", "x", "<|im_end|>", " two\n\n", "x\n", "<"]
+
+
+@pytest.mark.parametrize("shape", [*CLOSING, "ChatML on lines", "Qwen 3", None])
+def test_a_long_conversation_has_the_ids_of_its_parts(shape, monkeypatch):
+    """Pitfall 1: answers far back begin where they began when they were written, white space and all."""
+    tokenizer = tokenizer_with(shape) if shape else byte_level(None)
+    turns = [{"role": ("user", "assistant")[n % 2], "content": ODD[(n * 3 + n // 8) % 8]} for n in range(39)]
+    quick = encode_chat(tokenizer, turns)
+    monkeypatch.setattr(conversation, "EXACT", 1000)
+    assert quick == encode_chat(tokenizer, turns)
+
+
+def test_a_long_conversation_is_rendered_a_bounded_number_of_times(monkeypatch):
+    """Not once for each of its answers: 4,096 messages would take a minute."""
+    tokenizer, rendered = tokenizer_with("ChatML"), []
+    render = tokenizer.chat._render
+    monkeypatch.setattr(tokenizer.chat, "_render", lambda *asked: rendered.append(1) or render(*asked))
+    encode_chat(tokenizer, [{"role": ("user", "assistant")[n % 2], "content": "x"} for n in range(501)])
+    assert len(rendered) <= 2 * (conversation.EXACT + 2)

@@ -21,6 +21,7 @@ from lmworks.generation.engine import Engine
 from lmworks.generation.strategies import Sample
 from lmworks.serving.service import Service
 from lmworks.serving.settings import ServerLimits
+from lmworks.tokens.tokenizer import Tokenizer
 from serving.live import ENDLESS, Live, post, running, small
 
 JSON = {"content-type": "application/json"}
@@ -164,6 +165,22 @@ def test_hostile_bodies(live: Live):
         assert response.status_code in (400, 413) and len(response.text) < 2000, body[:50]
     response = live.http.post("/v1/completions", content=b"x" * 2**23, headers=JSON)
     assert response.status_code == 413
+
+
+@pytest.mark.parametrize("path", ["/v1/completions", "/v1/chat/completions", "/v1/inspect"])
+def test_a_prompt_that_cannot_fit_is_not_tokenized(live: Live, path: str, monkeypatch: pytest.MonkeyPatch):
+    """3.9 MB of one letter take seconds; that they are too long is seen at once."""
+    monkeypatch.setattr(Tokenizer, "encode", lambda *_, **__: {}["tokenized"])
+    long = "a" * 3_900_000
+    asked: dict[str, Any] = {"messages": [{"role": "user", "content": long}]} if "chat" in path else {"prompt": long}
+    assert "tokens and the model reads 512" in live.error(path, **asked)["message"]
+
+
+def test_a_prompt_of_many_answers_is_tokenized_once(live: Live, monkeypatch: pytest.MonkeyPatch):
+    read, encode = [], live.service.model.encode_prompt
+    monkeypatch.setattr(live.service.model, "encode_prompt", lambda one, *most: read.append(one) or encode(one, *most))
+    assert live.post("/v1/completions", prompt=["a", "b"], n=5, max_tokens=1).status_code == 200
+    assert [one for one in read if isinstance(one, str)] == ["a", "b"]
 
 
 @pytest.mark.parametrize("text", ["\x00", "a\x00b", "\U0010ffff", "\u202e", "\ufeff", "", " " * 400, "<|im_end|>" * 20])

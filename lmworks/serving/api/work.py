@@ -123,10 +123,14 @@ class Work:
 
 
 def _checked(service: Service, jobs: Sequence[Job]) -> list[Request]:
-    """The engine's requests; tokenizes, so not for the event loop."""
+    """The engine's requests; tokenizes each prompt once, so not for the event loop."""
+    model, read = service.model, dict[int, list[int]]()
+    for job in jobs:
+        if id(job.prompt) not in read:
+            read[id(job.prompt)] = model.encode_prompt(job.prompt, model.config.context)
     return [
-        service.model.request(
-            job.prompt,
+        model.request(
+            read[id(job.prompt)],
             job.strategy,
             job.longest,
             job.stops,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
 from lmworks.basics.errors import DataError, ModelError
@@ -19,13 +19,22 @@ from lmworks.tokens.tokenizer import Tokenizer
 _PIECES = re.compile(f"{OPEN}([^{OPEN}{CLOSE}]*){CLOSE}|[{OPEN}{CLOSE}{CUT}]")
 
 
-def encode_chat(tokenizer: Tokenizer, messages: Sequence[Message], add_generation_prompt: bool = True) -> list[int]:
+EXACT = 16
+"""Answers, from the last one back, whose beginnings are found by rendering the conversation up to each of them: time
+that grows with the square of their number. Earlier ones are found by what stands around these."""
+
+
+def encode_chat(
+    tokenizer: Tokenizer, messages: Sequence[Message], add_generation_prompt: bool = True, most: int | None = None
+) -> list[int]:
     """The ids of a rendered conversation. BOS and EOS are the template's business: nothing is added.
 
     Equal to transformers' `apply_chat_template` unless a message holds a special token's text (which stays
     text here), or an assistant's turn begins with white space that would merge with what stands before it.
+    ConfigError, before anything is tokenized, for a conversation that certainly has more than `most` tokens.
     """
     text = tokenizer.chat.render_marked(messages, add_generation_prompt)
+    tokenizer.must_fit(unmarked(text), most)
     cuts = [0, *_answers(tokenizer.chat, messages, text), len(text)]
     return [number for start, end in pairwise(cuts) for number in _encode_piece(tokenizer, text[start:end], start > 0)]
 
@@ -68,14 +77,39 @@ def _answers(chat: ChatTemplate, messages: Sequence[Message], text: str) -> list
 
     A turn that does not follow its prompt's own rendering has no place.
     """
+    turns = [place for place, message in enumerate(messages) if place and message["role"] == "assistant"]
+    exact: dict[int, int] = {}
+    for place in turns[-EXACT:]:
+        with contextlib.suppress(DataError):  # a template may refuse a conversation that ends here
+            prompt = chat.render_marked(messages[:place], add_generation_prompt=True)
+            if text.startswith(prompt):
+                exact[place] = len(prompt)
+    return [*_earlier_answers(chat, messages, text, turns[:-EXACT], exact), *exact.values()]
+
+
+def _earlier_answers(
+    chat: ChatTemplate, messages: Sequence[Message], text: str, turns: Sequence[int], exact: Mapping[int, int]
+) -> list[int]:
+    """Where turns begin, by what the template writes between a message of the same role and a turn whose place is
+    known."""
+    ends = chat.ends_of(messages, text) if turns else {}
+    between: dict[str, str] = {}
+    for place, start in exact.items():
+        if (end := ends.get(place - 1)) is not None:
+            space, found = _last_space(messages[place - 1]), text[end:start]
+            between[messages[place - 1]["role"]] = found.removeprefix(space)
     starts = []
-    for place, message in enumerate(messages):
-        if place and message["role"] == "assistant":
-            with contextlib.suppress(DataError):  # a template may refuse a conversation that ends here
-                prompt = chat.render_marked(messages[:place], add_generation_prompt=True)
-                if text.startswith(prompt):
-                    starts.append(len(prompt))
+    for place in turns:
+        end, opening = ends.get(place - 1), between.get(messages[place - 1]["role"])
+        if end is not None and opening is not None:
+            spaced = _last_space(messages[place - 1]) + opening  # a template may write it or leave it out
+            starts += [end + len(one) for one in (spaced, opening) if text.startswith(one, end)][:1]
     return starts
+
+
+def _last_space(message: Message) -> str:
+    text = str(message.get("content") or "")
+    return text[len(text.rstrip()) :]
 
 
 def _closed(tokenizer: Tokenizer, piece: list[int], turn: list[int], source: str) -> int:
@@ -111,5 +145,5 @@ def _grown_together(chat: ChatTemplate, marked: str, text: str) -> bool:
         seen += len(part)
         places.add(seen)
     return bool(places) and any(
-        found.start() < place < found.end() for found in chat.special.finditer(text) for place in places
+        not places.isdisjoint(range(found.start() + 1, found.end())) for found in chat.special.finditer(text)
     )

@@ -25,6 +25,8 @@ ROLES = ("system", "user", "assistant", "tool", "developer", "function", "ipytho
 
 OPEN, CLOSE, CUT = "\U000f0000", "\U000f0001", "\U000f0002"  # private use; taken out of messages first
 _MARKS = re.compile(f"[{OPEN}{CLOSE}{CUT}]")
+_FIRST_END, _MOST_ENDS = 0x100000, 0xFFFE  # the last plane is private use, too
+_ENDS = re.compile(f"[{chr(_FIRST_END)}-{chr(_FIRST_END + _MOST_ENDS - 1)}]")
 _DEEPEST = 32
 
 PLAIN = """{{ first_token }}{% for message in messages %}{% if message.role == 'assistant' -%}
@@ -82,6 +84,22 @@ class ChatTemplate:
                 f"{self.name} rewrites it; take it out of the message"
             )
         return text
+
+    def ends_of(self, messages: Sequence[Message], text: str) -> dict[int, int]:
+        """Where the words of messages end in `text`, their marked rendering; nothing is said of a message that is
+        empty or that the template rewrites. One rendering, with a mark of its own at the end of each message."""
+        if len(messages) > _MOST_ENDS or _ENDS.search(text):
+            return {}
+        ended = []
+        for place, message in enumerate(messages):
+            marked = _plain(message, self._marked)
+            if isinstance(said := marked.get("content"), str) and (core := said.rstrip()):
+                marked["content"] = core + chr(_FIRST_END + place) + said[len(core) :]
+            ended.append(marked)
+        found, ends = self._render(ended, False), dict[int, int]()
+        for before, one in enumerate(_ENDS.finditer(found)):
+            ends[ord(one[0]) - _FIRST_END] = one.start() - before
+        return ends if text.startswith(_ENDS.sub("", found)) else {}
 
     def _render(self, messages: list[Any], add_generation_prompt: bool) -> str:
         variables = self.tokens | {
