@@ -10,9 +10,10 @@ import torch
 
 from lab.whole import whole
 from lmworks.basics.errors import ConfigError
+from lmworks.lab.bench import embedding_gradients
 from lmworks.lab.bench.training import fit
 from lmworks.lab.bench.word_network import nats_per_word, word_network, word_text
-from lmworks.lab.experiments import q10_embeddings, q26_embedding_gradients, q42_adaptive_softmax
+from lmworks.lab.experiments import q10_embeddings, q42_adaptive_softmax
 from lmworks.models.relatives.vectors import Vectors
 from lmworks.objectives import CausalLM
 from lmworks.text import registry
@@ -23,7 +24,7 @@ from lmworks.training.settings import TrainingConfig
 
 REFERENCE = 'texts=["python-reference"]'
 TINY = {
-    26: [REFERENCE, "vocabulary=600", "dim=16", "steps=2", "long=2", "seeds=1"],
+    26: [REFERENCE, "vocabulary=600", "dim=16", "batches=1", "steps=2", "long=2"],
     42: [
         REFERENCE,
         "other=[]",
@@ -94,9 +95,9 @@ def test_training_on_words_lowers_the_loss_and_repeats_itself(text):
 
 def test_what_moved_is_split_into_steps_with_the_word_and_without_it(text):
     network = word_network(text.size, 0, dim=4)
-    movement = q26_embedding_gradients.Movement(network.embedding.weight)
+    movement = embedding_gradients.Movement(network.embedding.weight)
     batch = stack(text.train[:1])
-    here, elsewhere = int(batch.tokens[0, 0]), int((~q26_embedding_gradients.present(batch, text.size)).nonzero()[0])
+    here, elsewhere = int(batch.tokens[0, 0]), int((~embedding_gradients.present(batch, text.size)).nonzero()[0])
     with torch.no_grad():
         network.embedding.weight[here, 0] += 3.0
         network.embedding.weight[elsewhere, 1] += 4.0
@@ -129,25 +130,25 @@ def test_a_word_that_came_once_moves_on_as_the_note_says():
 
 def test_a_wrong_gradient_is_seen_by_finite_differences(text):
     network, batch = word_network(text.size, 0, dim=4).double(), stack(text.train[:2])
-    gradient, _ = q26_embedding_gradients._gradient(network, batch)
+    gradient, _ = embedding_gradients.gradient_of(network, batch)
     generator = torch.Generator().manual_seed(0)
-    assert q26_embedding_gradients._against_differences(network, batch, gradient, generator) < 1e-6
-    assert q26_embedding_gradients._against_differences(network, batch, 1.01 * gradient, generator) > 1e-4
+    assert embedding_gradients.against_differences(network, batch, gradient, generator) < 1e-6
+    assert embedding_gradients.against_differences(network, batch, 1.01 * gradient, generator) > 1e-4
 
 
 def test_momentum_moves_rows_that_a_lazy_step_leaves(text):
     batches_ = [stack(text.train[:1]), stack(text.train[-1:])]
     network = word_network(text.size, 0, dim=4).double()
     network.embedding.sparse = True
-    assert q26_embedding_gradients._lazily_moved(network, batches_) == 0
+    assert embedding_gradients.lazily_moved(network, batches_) == 0
     network.embedding.sparse = False
     optimiser = adamw(trainable(network), TrainingConfig())
     for batch in batches_:
         before = network.embedding.weight.detach().clone()
-        q26_embedding_gradients._gradient(network, batch)
+        embedding_gradients.gradient_of(network, batch)
         optimiser.step()
     moved = (network.embedding.weight != before).any(dim=1)
-    assert (moved & ~q26_embedding_gradients.present(batches_[-1], text.size)).any()
+    assert (moved & ~embedding_gradients.present(batches_[-1], text.size)).any()
 
 
 # Question 42
