@@ -13,7 +13,7 @@ from lmworks.basics.errors import ConfigError, DataError, LmworksError
 from lmworks.evaluation.lost_text import LostText
 from lmworks.jobs.planning.flops import training_flops
 from lmworks.jobs.planning.parameters import count_parameters
-from lmworks.lab.bench import writers
+from lmworks.lab.bench import recipe_runs, writers
 from lmworks.lab.bench.continuations import Continuation, excerpts, gap, spread
 from lmworks.lab.bench.small_network import bits_per_byte, byte_text, held_out_logits, small_network, train
 from lmworks.lab.experiments import (
@@ -25,7 +25,6 @@ from lmworks.lab.experiments import (
     q24_dot_product,
     q25_cross_entropy,
     q32_attention,
-    q48_hyperparameters,
 )
 from lmworks.lab.run import RunOptions, run
 from lmworks.lab.seeds import worst_difference
@@ -52,8 +51,7 @@ TINY = {
     32: ["tokens=8", "head_dim=4"],
     24: ["text=python-reference", "steps=2", "dim=16", "context=32", "held_out_windows=4", "longest=128"],
     48: [
-        *("text=python-reference", "trials=8", "epochs=0.002", "dim=16", "context=32", "held_out_windows=4", "seeds=1"),
-        *("widths=[16, 32]", "rates=[0.001]"),
+        *("text=python-reference", "trials=8", "epochs=0.002", "dim=16", "context=32", "held_out_windows=4"),
     ],
     25: ["text=python-reference", "steps=2", "dim=16", "context=32", "held_out_windows=4", "rates=[0.001]"],
 }
@@ -278,9 +276,9 @@ def test_the_written_out_formula_equals_a_kernel_with_a_window_shorter_than_the_
 
 def test_a_level_is_reached_where_the_curve_crosses_it():
     curve = [(0.25, 4.0), (0.5, 3.0), (1.0, 2.0)]
-    assert q48_hyperparameters.reached(curve, 2.5) == pytest.approx(0.75)
-    assert q48_hyperparameters.reached(curve, 5.0) == 0.25
-    assert q48_hyperparameters.reached(curve, 1.0) == 1.0
+    assert recipe_runs.reached(curve, 2.5) == pytest.approx(0.75)
+    assert recipe_runs.reached(curve, 5.0) == 0.25
+    assert recipe_runs.reached(curve, 1.0) == 1.0
 
 
 def test_training_lowers_the_loss_and_the_same_seed_gives_the_same_network():

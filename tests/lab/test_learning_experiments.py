@@ -13,10 +13,11 @@ from lab.whole import whole
 from lmworks.basics.errors import ConfigError, DataError
 from lmworks.evaluation.scaling import ScalingLaw
 from lmworks.generation.scoring import token_logprobs
+from lmworks.lab.bench import remedies
 from lmworks.lab.bench.byte_rows import byte_rows, nats_per_byte
 from lmworks.lab.bench.small_network import BYTES, byte_text, small_network
 from lmworks.lab.bench.training import fit
-from lmworks.lab.experiments import q18_overfitting, q47_ngrams, q49_scale
+from lmworks.lab.experiments import q47_ngrams, q49_scale
 from lmworks.lab.run import RunOptions, run
 from lmworks.models.network import Network
 from lmworks.models.torch_runner import TorchRunner
@@ -26,7 +27,7 @@ from lmworks.tokens.batch import IGNORE, stack
 from lmworks.training.settings import TrainingConfig
 
 TINY = {
-    18: ["train_bytes=600", "steps=4", "dim=16", "l1=[1e-5]", "l2=[1e-3]", "decay=[1.0]", "dropout=[0.1]", "seeds=1"],
+    18: ["train_bytes=600", "steps=4", "dim=16", "l1=[1e-5]", "l2=[1e-3]", "decay=[1.0]", "dropout=[0.1]"],
     37: ["steps=4", "rows=2", "dim=16", "hidden=16", "experts=4", "seeds=1"],
     49: ["widths=[16,32,48,64]", "amounts=[400,800,1200,2400]", "held_out_windows=4", "seeds=1"],
 }
@@ -67,29 +68,32 @@ def test_early_stopping_gives_back_the_network_with_the_lowest_loss():
 
 @pytest.fixture
 def setting():
-    return q18_overfitting.Setting(byte_text("python-reference"), train_bytes=600, steps=6, dim=16, rows=4)
+    return remedies.Setting(byte_text("python-reference"), train_bytes=600, steps=6, dim=16, rows=4)
 
 
 def test_strengths_are_chosen_without_the_judged_text(setting):
     blind = replace(setting, data=replace(setting.data, held_out=torch.empty(0, dtype=torch.long)))
-    remedies = [q18_overfitting.Remedy(dropout=0.9), q18_overfitting.Remedy()]
-    assert q18_overfitting.chosen(blind, remedies, seed=3) == remedies[1]
+    candidates = [remedies.Remedy(dropout=0.9), remedies.Remedy()]
+    assert remedies.chosen(blind, candidates, seed=3) == candidates[1]
 
 
 def test_each_seed_learns_another_piece_and_each_way_of_a_seed_the_same(setting):
     pieces = [setting.piece(seed) for seed in range(3)]
     assert all(len(piece) == 600 for piece in pieces)
     assert not any(torch.equal(pieces[0], other) for other in pieces[1:])
-    plain, weak = (
-        q18_overfitting.run(setting, remedy, 1, None)
-        for remedy in (q18_overfitting.Remedy(), q18_overfitting.Remedy(decay=1e-12))
-    )
+    plain, weak = (remedies.trained(setting, remedy, 1) for remedy in (remedies.Remedy(), remedies.Remedy(decay=1e-12)))
     assert weak.end == pytest.approx(plain.end, abs=1e-4)
 
 
 def test_the_best_checkpoint_is_the_one_of_the_text_for_choosing():
-    seen = q18_overfitting.Run((1, 2, 3), choose=(3.0, 2.0, 2.5), held_out=(1.0, 4.0, 0.5), train=0.0, end=0.5)
+    seen = remedies.Curve((1, 2, 3), choose=(3.0, 2.0, 2.5), held_out=(1.0, 4.0, 0.5), train=0.0, end=0.5)
     assert seen.at_best == 4.0
+
+
+def test_all_together_have_each_strength_and_may_be_weaker():
+    both = remedies.Remedy(l1=2.0).with_all_of(remedies.Remedy(dropout=0.4)).with_all_of(remedies.Remedy())
+    assert both == remedies.Remedy(l1=2.0, dropout=0.4)
+    assert both.weaker(0.5) == remedies.Remedy(l1=1.0, dropout=0.2)
 
 
 @pytest.fixture(scope="module")

@@ -10,9 +10,10 @@ import torch
 
 from lab.whole import whole
 from lmworks.basics.errors import ConfigError
+from lmworks.lab.bench import costs, embedding_gradients, vocabularies
 from lmworks.lab.bench.training import fit
 from lmworks.lab.bench.word_network import nats_per_word, word_network, word_text
-from lmworks.lab.experiments import q10_embeddings, q26_embedding_gradients, q42_adaptive_softmax
+from lmworks.lab.experiments import q10_embeddings
 from lmworks.models.relatives.vectors import Vectors
 from lmworks.objectives import CausalLM
 from lmworks.text import registry
@@ -23,16 +24,14 @@ from lmworks.training.settings import TrainingConfig
 
 REFERENCE = 'texts=["python-reference"]'
 TINY = {
-    26: [REFERENCE, "vocabulary=600", "dim=16", "steps=2", "long=2", "seeds=1"],
+    26: [REFERENCE, "vocabulary=600", "dim=16", "batches=1", "steps=2", "long=2"],
     42: [
         REFERENCE,
-        "other=[]",
         "vocabularies=[200,400]",
         "dim=32",
         "steps=2",
         "held_out_rows=8",
-        "rounds=2",
-        "seeds=1",
+        "rounds=1",
     ],
 }
 
@@ -94,9 +93,9 @@ def test_training_on_words_lowers_the_loss_and_repeats_itself(text):
 
 def test_what_moved_is_split_into_steps_with_the_word_and_without_it(text):
     network = word_network(text.size, 0, dim=4)
-    movement = q26_embedding_gradients.Movement(network.embedding.weight)
+    movement = embedding_gradients.Movement(network.embedding.weight)
     batch = stack(text.train[:1])
-    here, elsewhere = int(batch.tokens[0, 0]), int((~q26_embedding_gradients.present(batch, text.size)).nonzero()[0])
+    here, elsewhere = int(batch.tokens[0, 0]), int((~embedding_gradients.present(batch, text.size)).nonzero()[0])
     with torch.no_grad():
         network.embedding.weight[here, 0] += 3.0
         network.embedding.weight[elsewhere, 1] += 4.0
@@ -129,33 +128,32 @@ def test_a_word_that_came_once_moves_on_as_the_note_says():
 
 def test_a_wrong_gradient_is_seen_by_finite_differences(text):
     network, batch = word_network(text.size, 0, dim=4).double(), stack(text.train[:2])
-    gradient, _ = q26_embedding_gradients._gradient(network, batch)
+    gradient, _ = embedding_gradients.gradient_of(network, batch)
     generator = torch.Generator().manual_seed(0)
-    assert q26_embedding_gradients._against_differences(network, batch, gradient, generator) < 1e-6
-    assert q26_embedding_gradients._against_differences(network, batch, 1.01 * gradient, generator) > 1e-4
+    assert embedding_gradients.against_differences(network, batch, gradient, generator) < 1e-6
+    assert embedding_gradients.against_differences(network, batch, 1.01 * gradient, generator) > 1e-4
 
 
 def test_momentum_moves_rows_that_a_lazy_step_leaves(text):
     batches_ = [stack(text.train[:1]), stack(text.train[-1:])]
     network = word_network(text.size, 0, dim=4).double()
     network.embedding.sparse = True
-    assert q26_embedding_gradients._lazily_moved(network, batches_) == 0
+    assert embedding_gradients.lazily_moved(network, batches_) == 0
     network.embedding.sparse = False
     optimiser = adamw(trainable(network), TrainingConfig())
     for batch in batches_:
         before = network.embedding.weight.detach().clone()
-        q26_embedding_gradients._gradient(network, batch)
+        embedding_gradients.gradient_of(network, batch)
         optimiser.step()
     moved = (network.embedding.weight != before).any(dim=1)
-    assert (moved & ~q26_embedding_gradients.present(batches_[-1], text.size)).any()
+    assert (moved & ~embedding_gradients.present(batches_[-1], text.size)).any()
 
 
 # Question 42
 
 
 def test_operations_are_those_of_the_softmaxes_that_training_computes(text):
-    run_ = q42_adaptive_softmax._Run(dim=32, steps=1, rows=4, held_out_rows=4, seeds=1)
-    network = run_.network(text, 0, adaptive=True)
+    network = vocabularies.Heads(text, dim=32, rows=4).network(0, "adaptive")
     total = words = 0
     for batch in batches(text.train, 64, 0, 0):
         labels = batch.labels.flatten()
@@ -164,33 +162,41 @@ def test_operations_are_those_of_the_softmaxes_that_training_computes(text):
             down = 0 if states.shape[1] == 32 else 32 * states.shape[1]
             total += rows * (matrix.numel() + down)
         words += batch.supervised
-    assert q42_adaptive_softmax.operations(text, network) == pytest.approx(total / words)
+    mean, (frequent, *_, rare) = vocabularies.operations(text, network)
+    assert mean == pytest.approx(total / words) and frequent == network.head.shortlist.weight.numel() < mean < rare
 
 
 def test_the_full_softmax_and_the_groups_add_up_to_the_chunked_one(text):
-    run_ = q42_adaptive_softmax._Run(dim=32, steps=1, rows=4, held_out_rows=4, seeds=1)
-    network, batch = run_.network(text, 0, adaptive=False), stack(text.held_out[:4])
-    full, chunked = (objective(network, batch) for objective in (q42_adaptive_softmax.FullSoftmax(), CausalLM()))
+    heads = vocabularies.Heads(text, dim=32, rows=4)
+    network, batch = heads.network(0, "full"), stack(text.held_out[:4])
+    full, chunked = (objective(network, batch) for objective in (vocabularies.FullSoftmax(), CausalLM()))
     torch.testing.assert_close(full.total, chunked.total)
-    groups = q42_adaptive_softmax.group_of(run_.network(text, 0, adaptive=True).head)
+    groups = vocabularies.group_of(heads.network(0, "adaptive").head)
     assert groups.bincount().tolist() == [text.size // 25, text.size // 5 - text.size // 25, text.size - text.size // 5]
     assert text.counts[groups == 0].min() >= text.counts[groups == 1].max()
-    found = q42_adaptive_softmax._by_group(network, [batch], groups)
+    found = vocabularies.nats_by_group(network, [batch], groups)
     assert found["all"] == pytest.approx(float(chunked.mean.detach()), rel=1e-5)
     supervised = batch.labels != IGNORE
     with torch.no_grad():
         nats = -network(batch.tokens, documents=batch.documents).log_softmax(dim=-1)
     nats = nats.gather(-1, batch.labels.clamp(min=0)[..., None])[..., 0][supervised]
-    for number, group in enumerate(q42_adaptive_softmax.GROUPS):
+    for number, group in enumerate(vocabularies.GROUPS):
         inside = groups[batch.labels[supervised]] == number
         assert found[group] == pytest.approx(float(nats[inside].mean()), rel=1e-5)
 
 
 def test_rounds_take_turns_and_the_first_is_left_out():
     order = []
-    seconds = q42_adaptive_softmax.alternately({name: lambda name=name: order.append(name) for name in "ab"}, 3, 2)
+    seconds = costs.alternately({name: lambda name=name: order.append(name) for name in "ab"}, 3, 2)
     assert order == list("ab") * 8 and [len(each) for each in seconds.values()] == [3, 3]
-    assert q42_adaptive_softmax.ratios([4.0, 9.0], [2.0, 3.0]) == {0: 2.0, 1: 3.0}
+
+
+def test_frequencies_alone_predict_each_word_by_its_count(text):
+    batch = stack(text.held_out[:1])
+    words = batch.labels[batch.labels != IGNORE].tolist()
+    total = int(text.counts.sum()) + text.size
+    expected = -sum(math.log((int(text.counts[word]) + 1) / total) for word in words) / len(words)
+    assert vocabularies.frequency_nats(text, [batch]) == pytest.approx(expected)
 
 
 # Question 10

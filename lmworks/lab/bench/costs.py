@@ -1,18 +1,22 @@
-"""What a call costs: the most memory that it holds at once, and how a cost grows with size.
+"""What a call costs: the most memory that it holds at once, its time beside others, and how a cost grows with size.
 
 Memory is counted operation by operation, so that it is the same on every machine, busy or not.
 """
 
 from __future__ import annotations
 
+import math
+import time
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
+
+from lmworks.basics import progress
 
 
 def peak_memory(call: Callable[[], Any]) -> int:
@@ -27,6 +31,24 @@ def exponent(sizes: Sequence[float], costs: Sequence[float]) -> float:
     x = torch.tensor(sizes, dtype=torch.float64).log()
     y = torch.tensor(costs, dtype=torch.float64).log()
     return float(((x - x.mean()) * (y - y.mean())).sum() / ((x - x.mean()) ** 2).sum())
+
+
+def alternately(calls: Mapping[str, Callable[[], object]], rounds: int, repeats: int = 5) -> dict[str, list[float]]:
+    """Seconds of each call in each round, the shortest of some repeats, which take turns: what else the machine does
+    falls on all of them. The first round warms up and is left out."""
+    seconds: dict[str, list[float]] = {name: [] for name in calls}
+    with progress.task("timing", rounds + 1, "rounds") as advance:
+        for _ in range(rounds + 1):
+            shortest = dict.fromkeys(calls, math.inf)
+            for _ in range(repeats):
+                for name, call in calls.items():
+                    started = time.perf_counter()
+                    call()
+                    shortest[name] = min(shortest[name], time.perf_counter() - started)
+            for name, each in shortest.items():
+                seconds[name].append(each)
+            advance(1)
+    return {name: each[1:] for name, each in seconds.items()}
 
 
 class _Ledger(TorchDispatchMode):
