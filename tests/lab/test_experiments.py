@@ -13,30 +13,44 @@ from lmworks.basics.errors import ConfigError, DataError, LmworksError
 from lmworks.evaluation.lost_text import LostText
 from lmworks.jobs.planning.flops import training_flops
 from lmworks.jobs.planning.parameters import count_parameters
-from lmworks.lab.bench import recipe_runs, writers
+from lmworks.lab.bench import (
+    attention_edits,
+    attention_formula,
+    continuations,
+    recipe_runs,
+    step_distributions,
+    writers,
+)
 from lmworks.lab.bench.continuations import Continuation, excerpts, gap, spread
-from lmworks.lab.bench.small_network import bits_per_byte, byte_text, held_out_logits, small_network, train
+from lmworks.lab.bench.costs import exponent, peak_memory
+from lmworks.lab.bench.small_network import (
+    bits_per_byte,
+    byte_text,
+    held_out_logits,
+    small_network,
+    train,
+    window_bits,
+)
 from lmworks.lab.experiments import (
     q01_tokenization,
     q06_temperature,
-    q12_top_k_top_p,
     q16_unknown_words,
     q23_softmax,
-    q24_dot_product,
     q25_cross_entropy,
-    q32_attention,
 )
 from lmworks.lab.run import RunOptions, run
 from lmworks.lab.seeds import worst_difference
 from lmworks.models.attention import attend
+from lmworks.models.hooks import hooked
 from lmworks.models.masks import visibility
+from lmworks.text.document import Document
 from lmworks.text.sources import read
 from lmworks.tokens.trainer import TokenizerConfig, train_tokenizer
 from lmworks.training.settings import TrainingConfig
 
 REAL = {
-    6: ["temperatures=[0.8]", "prompts=2", "prompt_tokens=8", "length=6", "seeds=1"],
-    12: ["steps=30", "prompts=2", "prompt_tokens=8", "length=6", "seeds=1"],
+    6: ["temperatures=[0.8]", "text=wikitext2", "stories=6", "pieces=1", "prompt_tokens=8", "length=6"],
+    12: ["documents=8", "steps=12", "pieces=1", "length=6"],
 }
 TINY = {
     1: [
@@ -182,33 +196,43 @@ def test_text_like_human_text_has_no_distance_and_two_deviations_are_two():
 
 
 def test_entropy_of_an_even_distribution_is_the_logarithm_of_its_size():
-    assert q06_temperature.entropy(torch.zeros(3, 16)) == pytest.approx(4)
+    assert step_distributions.entropy(torch.full((16,), 1 / 16)) == pytest.approx(4)
 
 
-def test_the_best_temperature_is_chosen_on_one_half_and_judged_on_the_other():
-    halves = {
-        0.8: {0: (9.0, 1.0), 1: (9.0, 1.2)},
-        0.5: {0: (2.0, 5.0), 1: (2.0, 5.0)},
-        1.0: {0: (3.0, 0.0), 1: (3.0, 0.0)},
-    }
-    best, against = q06_temperature._sweetest(halves)
-    assert best == 0.5 and against.value == pytest.approx(-3.9)
+def test_the_best_other_temperature_is_chosen_without_the_sweet_spot():
+    assert q06_temperature.best_other({0.8: 1.0, 0.5: 2.0, 1.0: 3.0}) == 0.5
 
 
-def test_kept_tokens_are_compared_between_certain_and_uncertain_steps():
-    seen = q12_top_k_top_p.Kept([0.1, 5.0] * 5, {"top-p": [2.0, 80.0] * 5})
-    assert seen.ratio("top-p") == 40
+def test_stories_are_browns_fiction_as_it_is_printed():
+    lines = "`` Come in '' , he said .\nIt was cold ."
+    documents = [Document(lines, f"brown#c{name}") for name in ("a01", "k01", "r09")]
+    stories = q06_temperature.fiction(documents)
+    assert [one.source for one in stories] == ["brown#ck01", "brown#cr09"]
+    assert stories[0].text == '"Come in", he said.\nIt was cold.'
+    assert q06_temperature.fiction([Document("x", "notes")])[0].text == "x"
 
 
-def test_the_matched_p_leaves_the_entropy_of_top_k(monkeypatch):
+def test_counts_of_texts_give_the_distance_of_the_texts():
+    human = [Continuation([1, 2, 3, 4], [-math.log(2) * bits] * 4) for bits in (4.0, 5.0, 6.0)]
+    other = [Continuation([1, 2, 2, 2], [-math.log(2) * bits] * 4) for bits in (7.0, 7.0, 5.5)]
+    sums = torch.tensor(list(map(continuations.likeness, other, human))).double().sum(0).numpy()
+    bits, tokens, pairs = (6.5 - 5) / math.sqrt(2 / 3), 0.5 / 1e-6, (1 - 2 / 3) / 1e-6
+    assert continuations.gap_of(sums) == pytest.approx((bits + tokens + pairs) / 3)
+    assert continuations.gap_of(torch.tensor(continuations.likeness(human[0], human[0])).numpy()) == 0
+
+
+def test_counts_are_summed_by_document():
+    assert continuations.summed([[1, 1], [5, 1], [2, 1]], ["a", "b", "a"]) == [[3, 2], [5, 1]]
+
+
+def test_the_matched_p_leaves_the_entropy_of_top_k():
     rows = list(torch.randn(20, 500, generator=torch.Generator().manual_seed(0)).mul(3).softmax(dim=-1))
-    monkeypatch.setattr(q12_top_k_top_p, "_distributions", lambda *arguments, **options: rows)
-    p = q12_top_k_top_p._matching_p(None, [], 40, 20)
+    p = step_distributions.matching_p([rows[:7], rows[7:]], 40)
     by_p, by_k = (
-        sum(q12_top_k_top_p._entropy(keep / keep.sum()) for keep in kept) / 20
+        sum(step_distributions.entropy(keep / keep.sum()) for keep in kept) / 20
         for kept in (
-            [q12_top_k_top_p.TOP_P.applied(row, top_p=p) for row in rows],
-            [q12_top_k_top_p.TOP_K.applied(row, top_k=40) for row in rows],
+            [step_distributions.TOP_P.applied(row, top_p=p) for row in rows],
+            [step_distributions.TOP_K.applied(row, top_k=40) for row in rows],
         )
     )
     assert by_p == pytest.approx(by_k, abs=0.05)
@@ -230,14 +254,29 @@ def test_without_the_root_the_network_computes_unscaled_scores():
     network = small_network(0, dim=16, layers=1, heads=1, context=8)
     tokens = torch.arange(6)[None]
     _, plain = network.run_with_cache(tokens)
-    with q24_dot_product.without_root(network):
+    with attention_edits.without_root(network):
         _, raised = network.run_with_cache(tokens)
     scores = [one["blocks.0.attention.scores"].tril() for one in (plain, raised)]
     torch.testing.assert_close(4 * scores[0], scores[1])
 
 
+def test_keys_that_are_taken_away_are_as_many_whichever_way_they_are_chosen():
+    network, text = small_network(0, dim=16, layers=1, heads=1, context=16), torch.arange(17 * 4) % 256
+    seen = []
+    monitor = {"blocks.0.attention.pattern": lambda pattern: seen.append((pattern == 0).sum(-1)[:, 0])}
+    with hooked(network, monitor):
+        plain, top, drawn = (
+            window_bits(network, text, 4),
+            attention_edits.without_keys(network, text, 4, 3),
+            attention_edits.without_keys(network, text, 4, 3, seed=1),
+        )
+    assert plain != top != drawn != plain
+    lost = [count - seen[0] for count in seen]
+    assert lost[1].equal(lost[2]) and lost[1][0].tolist() == [0] * 6 + [3] * 10
+
+
 def test_an_exponent_is_the_slope_of_logarithms():
-    assert q24_dot_product.exponent([1, 2, 4, 8], [3.0, 12.0, 48.0, 192.0]) == pytest.approx(2)
+    assert exponent([1, 2, 4, 8], [3.0, 12.0, 48.0, 192.0]) == pytest.approx(2)
 
 
 def test_peak_memory_counts_what_is_held_at_once_and_not_what_was_freed():
@@ -250,8 +289,8 @@ def test_peak_memory_counts_what_is_held_at_once_and_not_what_was_freed():
     def keeps():
         return torch.cat([torch.ones(1000), torch.ones(500)])
 
-    assert 4000 <= q24_dot_product.peak_memory(call) <= 4100
-    assert q24_dot_product.peak_memory(keeps) == 12_000
+    assert 4000 <= peak_memory(call) <= 4100
+    assert peak_memory(keeps) == 12_000
 
 
 def test_squared_error_is_the_brier_score():
@@ -269,8 +308,8 @@ def test_a_model_that_is_as_sure_as_it_is_right_has_no_calibration_error():
 def test_the_written_out_formula_equals_a_kernel_with_a_window_shorter_than_the_text():
     query, key, value = torch.randn(3, 2, 4, 9, 8, generator=torch.Generator().manual_seed(0)).double()
     key, value = key[:, :2], value[:, :2]
-    case = q32_attention.Case("window", kv_heads=2, window=3)
-    monolith = q32_attention.reference(query, key, value, q32_attention._sees(case, 9)[:2])
+    case = attention_formula.Case("window", kv_heads=2, window=3)
+    monolith = attention_formula.reference(query, key, value, attention_formula.sees(case, 9)[:2])
     torch.testing.assert_close(attend(query, key, value, visibility(9, 9, 3), "explicit"), monolith)
 
 
@@ -279,6 +318,12 @@ def test_a_level_is_reached_where_the_curve_crosses_it():
     assert recipe_runs.reached(curve, 2.5) == pytest.approx(0.75)
     assert recipe_runs.reached(curve, 5.0) == 0.25
     assert recipe_runs.reached(curve, 1.0) == 1.0
+
+
+def test_bits_of_windows_are_those_of_the_text():
+    network, text = small_network(1, dim=16, context=16), torch.arange(17 * 20) % 256
+    bits = window_bits(network, text, 20)
+    assert len(bits) == 20 and sum(bits) / 20 == pytest.approx(bits_per_byte(*held_out_logits(network, text, 20)))
 
 
 def test_training_lowers_the_loss_and_the_same_seed_gives_the_same_network():

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev
 
+import numpy as np
+
 from lmworks.basics import progress
 from lmworks.basics.errors import DataError
 from lmworks.evaluation.text_statistics import distinct_n, repeated
 from lmworks.generation.scoring import token_logprobs
 from lmworks.generation.strategies import Sample, Strategy
+from lmworks.lab.metric import Array, Metric
 from lmworks.language_model import LanguageModel
 from lmworks.text.document import Document
 
@@ -115,6 +119,68 @@ def gap(texts: Sequence[Continuation], human: Sequence[Continuation], rod: Mappi
     )
 
 
-def mean_repeated(texts: Sequence[Continuation], n: int = 4) -> float:
-    """Share of runs of `n` tokens that occurred before in their text, averaged over texts."""
-    return fmean(repeated(one.tokens, n) for one in texts)
+def gap_of(sums: Array) -> Array:
+    """The same from sums over texts, as `likeness` lays them out: features, those of people, their squares, texts."""
+    count = len(FEATURES)
+    ours, human, squares, n = np.split(np.asarray(sums), [count, 2 * count, 3 * count], axis=-1)
+    variance = squares / n - (human / n) ** 2
+    distances: Array = np.abs(ours - human) / n / np.sqrt(np.maximum(variance, 1e-12))
+    return distances.mean(axis=-1)
+
+
+SURPRISE = Metric("surprise under the model itself", "bits/token", margin=0.1)
+VARIETY = Metric("different pairs of tokens in a text", margin=0.02)
+REPEATS = Metric("repeated runs of 4 tokens in a text", margin=0.02)
+GAP = Metric("distance to people's text", "deviations", margin=0.1, ideal=0, of=gap_of)
+"""A tenth of a standard deviation of people's texts: closer than that is as good."""
+
+
+def excerpts_by_document(
+    model: LanguageModel, documents: Sequence[Document], each: int, prompt: int, length: int
+) -> list[tuple[str, Excerpt]]:
+    """`each` pieces of every document that is long enough, with its name. DataError where fewer than two are."""
+    found: list[tuple[str, Excerpt]] = []
+    for document in documents:
+        with contextlib.suppress(DataError):
+            found += [(document.source, one) for one in excerpts(model, [document], each, 0, prompt, length)]
+    if len(found) < 2 * each:
+        raise DataError(
+            f"{len(found) // each} of {len(documents)} documents hold {each} pieces of {prompt + length} tokens, and "
+            "two or more are needed; give a longer text, or fewer or shorter pieces"
+        )
+    return found
+
+
+def written(
+    model: LanguageModel, asked: Sequence[tuple[str, Excerpt]], strategy: Strategy, length: int
+) -> list[Continuation]:
+    """What the model writes after each piece, the same each time."""
+    return sampled(model, [excerpt for _, excerpt in asked], strategy, 0, length)
+
+
+def look(
+    texts: Sequence[Continuation], asked: Sequence[tuple[str, Excerpt]]
+) -> tuple[dict[Metric, list[list[float]]], list[str]]:
+    """How texts look, as counts of each document, and the documents' names: what Run.log takes as values and items."""
+    rows: dict[Metric, list[list[float]]] = {
+        SURPRISE: [[one.surprise, 1.0] for one in texts],
+        VARIETY: [[FEATURES["distinct pairs"](one), 1.0] for one in texts],
+        REPEATS: [[repeated(one.tokens, 4), 1.0] for one in texts],
+        GAP: [likeness(one, excerpt.human) for one, (_, excerpt) in zip(texts, asked, strict=True)],
+    }
+    names = [source for source, _ in asked]
+    return {metric: summed(values, names) for metric, values in rows.items()}, list(dict.fromkeys(names))
+
+
+def likeness(text: Continuation, human: Continuation) -> list[float]:
+    """The counts of one text for `gap_of`."""
+    ours, theirs = ([feature(one) for feature in FEATURES.values()] for one in (text, human))
+    return [*ours, *theirs, *(value**2 for value in theirs), 1.0]
+
+
+def summed(rows: Sequence[Sequence[float]], names: Sequence[str]) -> list[list[float]]:
+    """Counts [rows, counts] added up by name, in the order in which the names come first."""
+    sums: dict[str, list[float]] = {}
+    for name, row in zip(names, rows, strict=True):
+        sums[name] = [a + b for a, b in zip(sums.get(name, [0.0] * len(row)), row, strict=True)]
+    return list(sums.values())

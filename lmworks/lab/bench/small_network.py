@@ -6,7 +6,7 @@ network = train(small_network(seed=1), text.train, TrainingConfig(steps=200, row
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -116,6 +116,21 @@ def held_out_logits(
         torch.cat([network(rows[:, :-1]).flatten(0, 1) for rows in parts]),
         torch.cat([rows[:, 1:].flatten() for rows in parts]),
     )
+
+
+@torch.no_grad()
+def window_bits(network: Network, text: Int[Tensor, " bytes"], count: int) -> list[float]:
+    """Bits per byte of each window spread over a text: items that all seeds share."""
+    found: list[float] = []
+    for rows in windows(text, network.config.context, count):
+        costs = F.cross_entropy(network(rows[:, :-1]).mT, rows[:, 1:], reduction="none")
+        found += (costs.mean(dim=1) / 0.6931471805599453).tolist()
+    return found
+
+
+def named(values: Sequence[object], what: str = "window") -> list[str]:
+    """Names of items by their place: "window 0", "window 1", ..."""
+    return [f"{what} {at}" for at in range(len(values))]
 
 
 def bits_per_byte(logits: Float[Tensor, "tokens vocab"], targets: Int[Tensor, " tokens"]) -> float:

@@ -92,6 +92,11 @@ def _object(words: list[str], tags: list[str], verb: int) -> int | None:
     return None if goes_on or other else at - 1
 
 
+def printed(line: str) -> str:
+    """A line of Brown, words apart, with the spaces that a printed page has."""
+    return "".join(_spaced(line.split()))
+
+
 def _spaced(words: list[str]) -> Iterator[str]:
     """Words as they are printed, with their spaces; Brown writes quotation marks as `` and ''."""
     glued = True
