@@ -6,6 +6,7 @@ network = train(small_network(seed=1), text.train, TrainingConfig(steps=200, row
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -135,4 +136,18 @@ def named(values: Sequence[object], what: str = "window") -> list[str]:
 
 def bits_per_byte(logits: Float[Tensor, "tokens vocab"], targets: Int[Tensor, " tokens"]) -> float:
     """Cross-entropy in bits."""
-    return F.cross_entropy(logits, targets).item() / 0.6931471805599453
+    return F.cross_entropy(logits, targets).item() / math.log(2)
+
+
+def bits_by_window(
+    logits: Float[Tensor, "tokens vocab"], targets: Int[Tensor, " tokens"], context: int
+) -> list[list[float]]:
+    """Of each window of `held_out_logits` its bits and its bytes, which a metric sums before it divides."""
+    bits = F.cross_entropy(logits, targets, reduction="none").double().view(-1, context).sum(dim=1) / math.log(2)
+    return [[each, context] for each in bits.tolist()]
+
+
+def frequency_bits(data: ByteText) -> float:
+    """Bits per byte of the held-out text by the training text's frequencies of bytes: what a network has to beat."""
+    counts = data.train.bincount(minlength=BYTES).double() + 1
+    return float(-(counts / counts.sum()).log2()[data.held_out].mean())
