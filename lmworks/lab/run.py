@@ -171,7 +171,10 @@ def run(
         return run_rule.run(chosen, scale, options.changes)
     log = out and log_path(out, question, scale)
     if log and options.resume and finished and not log.is_file():
-        _reopen(store.items_of(finished, question, scale), log)
+        recipe, looks = chosen.settings(scale, options.changes), chosen.looks(scale, options.seeds)
+        earlier = store.same(chosen, looks, recipe, scale, finished)
+        if earlier is not None and earlier.stopped:
+            _reopen(store.items_of(finished, question, scale), log)
     return run_experiment(chosen, scale, options, log, tell)
 
 
@@ -215,7 +218,8 @@ def kept(question: int, scale: Scale, options: RunOptions, out: Path, *, ship: b
     if not options.resume or isinstance(chosen, registry.RuleExperiment):
         return None
     recipe, looks = chosen.settings(scale, options.changes), chosen.looks(scale, options.seeds)
-    return store.same(chosen, looks, recipe, scale, _results(out, ship))
+    earlier = store.same(chosen, looks, recipe, scale, _results(out, ship))
+    return None if earlier is None or earlier.stopped else earlier
 
 
 def _results(out: Path, ship: bool) -> Path:

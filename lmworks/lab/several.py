@@ -62,10 +62,10 @@ def measure_each(
                 "--resume"
             ) from None
         except Exception as error:  # an unattended run goes on with the next claim
+            if len(questions) == 1:
+                raise
             if not isinstance(error, LmworksError):
                 traceback.print_exc()
-            elif len(questions) == 1:
-                raise
             runs.append(ClaimRun(question, f"not measured: {error or type(error).__name__}"))
     return runs
 

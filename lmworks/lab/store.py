@@ -175,9 +175,9 @@ def required(question: int, folders: Sequence[Path], scale: Scale | None = None)
 
 
 def same(experiment: Experiment, looks: Looks, recipe: dict[str, Any], scale: Scale, folder: Path) -> Finding | None:
-    """The folder's finding of an experiment, if it was run to its end with these parameters and the parts of today."""
+    """The folder's finding of an experiment, if it was run with these parameters and the parts of today."""
     path = path_of(folder, experiment.question, scale)
     finding = read(path) if path.is_file() else None
-    if finding is None or finding.stopped or finding.rules != experiment.rules(looks):
+    if finding is None or finding.rules != experiment.rules(looks):
         return None
     return finding if finding.recipe == json.loads(json.dumps(recipe)) else None

@@ -425,13 +425,19 @@ def test_lab_lists_the_claims_as_a_table_and_as_json(run, tmp_path, monkeypatch)
     assert len(facts) >= 6
     words = " ".join(table.split())
     for one in facts:
-        assert str(one["question"]) in words and (one["verdict"] or "not run yet").split()[0] in words
-        assert one["verdict"] is None or (one["from"] == "shipped" and one["scale"] in ("quick", "full"))
+        assert str(one["question"]) in words and one["found"].split()[0] in words
+        assert one["scale"] is None or ("/results" in one["from"] and one["scale"] in ("quick", "full"))
+
+
+def test_lab_lists_the_others_where_one_result_cannot_be_read(run, tmp_path):
+    (tmp_path / "q23.quick.json").write_text('{"version": 2')
+    facts = {one["question"]: one for one in run("lab", "--json", "--out", str(tmp_path)).json}
+    assert "is not a stored finding" in facts[23]["found"] and "is not" not in facts[32]["found"]
 
 
 def test_lab_shows_a_stored_result_and_runs_nothing(run, tmp_path):
     shown = run("lab", "32", "--show")
-    assert shown.code == 0 and "verdict" in shown.out and "interval" in shown.out
+    assert shown.code == 0 and "interval" in shown.out and "yes: " in shown.out
     assert run("lab", "32", "--show", "--json").json["question"] == 32
 
 
@@ -450,6 +456,7 @@ def before_each_claim(tmp_path, monkeypatch):
 def test_lab_runs_several_claims_keeps_what_it_has_and_goes_on_after_those_that_fail(run, tmp_path, before_each_claim):
     folder = tmp_path / "mine"
     first = run("lab", "23", "--out", str(folder), "--set", "rows=4", "--set", "keys=8")
+    assert {one.name for one in folder.iterdir()} == {"q23.quick.json", "q23.quick.items.jsonl.gz", "q23.quick.png"}
     assert first.code == 0 and (folder / "q23.quick.json").is_file() and (folder / "q23.quick.png").is_file()
     assert [one["from"] for one in run("lab", "--json", "--out", str(folder)).json if one["question"] == 23] == [
         str(folder)
@@ -462,10 +469,25 @@ def test_lab_runs_several_claims_keeps_what_it_has_and_goes_on_after_those_that_
     assert several.code == 1 and several.err.endswith("lmworks: 2 of 3 claims were not measured; the table says why\n")
     words = " ".join(several.out.split())
     assert "32 not measured: ModuleNotFoundError: import of lmworks.lab.experiments.q32_attention halted" in words
-    assert "25 not measured: killed by signal 9" in words and "23 holds" in words
+    assert "25 not measured: killed by signal 9" in words and "23 4 of 5 parts hold, 1 fails" in words
     assert {one.name for one in folder.glob("*.json")} == {"q23.quick.json"}
+    before = (folder / "q23.quick.json").read_bytes()
     again = run("lab", "23", "--resume", "--out", str(folder))
-    assert again.code == 0 and "kept" in again.out
+    assert again.code == 0 and (folder / "q23.quick.json").read_bytes() == before
+
+
+def test_lab_judges_a_stored_result_again_and_says_what_was_edited(run, tmp_path):
+    assert run("lab", "23", "--out", str(tmp_path), "--set", "rows=4", "--set", "keys=8").code == 0
+    again = run("lab", "23", "--recompute", "--out", str(tmp_path))
+    assert again.code == 0 and again.err == "claim 23: every part is as stored\n" and "yes: " in again.out
+    path = tmp_path / "q23.quick.json"
+    path.write_text(path.read_text().replace('"verdict": "holds"', '"verdict": "fails"', 1))
+    assert "its hash differs" in run("lab", "23", "--show", "--out", str(tmp_path)).err
+    again = run("lab", "23", "--recompute", "--out", str(tmp_path))
+    assert "its hash differs" in again.err and "some differ" in again.err
+    (tmp_path / "q23.quick.items.jsonl.gz").write_bytes(b"\x1f\x8b")
+    cut = run("lab", "23", "--recompute", "--out", str(tmp_path))
+    assert cut.code == 1 and cut.err.splitlines()[-1].startswith(f"lmworks: {tmp_path}/q23.quick.items.jsonl.gz cannot")
 
 
 @pytest.mark.parametrize("end", ["SIGINT", "SIGTERM"])
@@ -477,7 +499,7 @@ def test_lab_that_is_interrupted_leaves_what_it_has_and_no_process(run, tmp_path
         f"    os.kill(os.getppid(), signal.{end})\n    time.sleep(600)"
     )
     ran = run("lab", "23", "32", "25", "--out", str(folder))
-    assert ran.code == 130 and "lmworks: stopped in claim 32; what was measured before is stored: go on with" in ran.err
+    assert ran.code == 130 and "lmworks: stopped in claim 32; what was measured before is kept: go on with" in ran.err
     assert {one.name for one in folder.glob("*.json")} == {"q23.quick.json"}
     with contextlib.suppress(ChildProcessError):  # of one that was waited for
         while not os.waitpid(int(number.read_text()), os.WNOHANG)[0]:
@@ -505,9 +527,7 @@ def test_lab_shows_the_scale_that_is_asked_for_and_all_that_there_is(run, tmp_pa
 
     monkeypatch.setattr(store, "SHIPPED", tmp_path / "shipped")
     for question in ("23", "32"):
-        ran = run(
-            "lab", question, "--out", str(tmp_path), "--set", "seeds=2", *(("--set", "rows=4") * (question == "23"))
-        )
+        ran = run("lab", question, "--out", str(tmp_path), "--seeds", "2", *(("--set", "rows=4") * (question == "23")))
         assert ran.code == 0, ran.err
     shown = run("lab", "--all", "--show", "--out", str(tmp_path), "--json")
     assert [one["question"] for one in shown.json] == [23, 32]
@@ -518,7 +538,13 @@ def test_lab_shows_the_scale_that_is_asked_for_and_all_that_there_is(run, tmp_pa
 
 
 MISASKED = [
-    ("--all", "--set", "seeds=3"),
+    ("--all", "--set", "rows=3"),
+    ("--seeds", "4"),
+    ("23", "--pilot", "--store"),
+    ("23", "--recompute", "--resume"),
+    ("23", "--show", "--recompute"),
+    ("23", "--markdown", "page.md"),
+    ("23", "--show", "--json", "--markdown", "page.md"),
     ("--show",),
     ("--store",),
     ("--scale", "full"),

@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 
 from lmworks.basics.errors import ConfigError, DataError
-from lmworks.lab import store
+from lmworks.lab import registry, store
 from lmworks.lab.contrast import Condition
 from lmworks.lab.experiment import PILOTS, Experiment
 from lmworks.lab.metric import Metric
 from lmworks.lab.parts import Part
 from lmworks.lab.pictures import Bars, Lines
-from lmworks.lab.run import Run, RunOptions, run_experiment
+from lmworks.lab.run import Run, RunOptions, kept, run_and_keep, run_experiment
 from lmworks.lab.scale import scaled
 from lmworks.lab.table import Table, pack, unpack
 from lmworks.lab.verdict import HOLDS, OPEN
@@ -133,6 +133,21 @@ def test_a_killed_run_keeps_what_it_finished_and_goes_on_with_the_next_seed(tmp_
         run_experiment(TOY, "full", RunOptions(["spread=1.0"], resume=True), log)
     found, expected = run_experiment(TOY, "full", options, log), run_experiment(TOY, "full", options)
     assert found.by_seed == expected.by_seed and found.parts == expected.parts and found.seeds == expected.seeds
+
+
+def test_a_run_that_its_minutes_ended_goes_on_from_its_packed_log(tmp_path, monkeypatch):
+    monkeypatch.setattr(registry, "load", lambda question: TOY)
+    changes = ["effect=0.02", "spread=1.0"]
+    short, _ = run_and_keep(99, "full", RunOptions(changes, minutes=0), tmp_path)
+    assert (
+        short.stopped and len(short.seeds) == 4 and kept(99, "full", RunOptions(changes, resume=True), tmp_path) is None
+    )
+    longer, files = run_and_keep(99, "full", RunOptions(changes, resume=True), tmp_path)
+    expected = run_experiment(TOY, "full", RunOptions(changes))
+    assert longer.by_seed == expected.by_seed and longer.parts == expected.parts and not longer.stopped
+    assert kept(99, "full", RunOptions(changes, resume=True), tmp_path) == longer
+    assert kept(99, "full", RunOptions(changes), tmp_path) is None and files[0].name == "q99.full.json"
+    assert kept(99, "full", RunOptions(["spread=3.0"], resume=True), tmp_path) is None
 
 
 def test_what_is_stored_is_judged_again_to_the_same(tmp_path):
