@@ -150,13 +150,16 @@ class Gate:
             await self._room()
             try:
                 connection, address = await loop.sock_accept(listener)
-                made = self._protocol()
-                of_one = [one for one in self._state.connections if one.client and one.client[0] == address[0]]
-                if len(of_one) >= self.most_of_one and not _close_one(of_one):
-                    made.app = _too_many
-                await loop.connect_accepted_socket(lambda made=made: made, connection)
+                await loop.connect_accepted_socket(self._admitted(address[0]), connection)
             except OSError:  # the client is gone again, or others took the last descriptor
                 await asyncio.sleep(SOON)
+
+    def _admitted(self, address: str) -> Callable[[], Connection]:
+        of_one = [one for one in self._state.connections if (getattr(one, "client", None) or ("",))[0] == address]
+        made = self._protocol()
+        if len(of_one) >= self.most_of_one and not _close_one(of_one):
+            made.app = _too_many
+        return lambda: made
 
     async def _room(self) -> None:
         while len(self._state.connections) >= self.most:

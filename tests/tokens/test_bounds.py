@@ -19,16 +19,16 @@ TEXTS = st.lists(
 )
 
 
-def composing() -> Tokenizer:
-    """A tokenizer that makes one character of a letter and its accent."""
+def shortening() -> Tokenizer:
+    """A tokenizer whose normalizer leaves letters out."""
     vocabulary = byte_level().vocabulary
-    vocabulary.backend.normalizer = normalizers.NFC()
+    vocabulary.backend.normalizer = normalizers.Sequence([normalizers.NFC(), normalizers.Replace("a", "")])
     return Tokenizer(vocabulary)
 
 
-@pytest.mark.parametrize("kind", ["bytes", "sentencepiece", "composing"])
+@pytest.mark.parametrize("kind", ["bytes", "sentencepiece", "shortening"])
 def test_no_text_has_fewer_tokens_than_its_bound(kind, tiny, pieces):
-    tokenizer = {"bytes": tiny, "sentencepiece": pieces, "composing": composing()}[kind]
+    tokenizer = {"bytes": tiny, "sentencepiece": pieces, "shortening": shortening()}[kind]
 
     @settings(max_examples=200, deadline=None)
     @given(TEXTS.map(lambda parts: "".join(parts) * 5))
