@@ -48,7 +48,7 @@ SWEEP = 0
         Part("GloVe's vectors are near where people find words alike", MEN, GLOVE - RANDOM, above=0),
         Part("they know grammar: analogies like slow, slowly, quick, quickly", SYNTAX, GLOVE - RANDOM, above=0),
         Part("tuning brings together words of one sense in the task", KIND, TUNED - GLOVE, above=0, needs=LEARNT),
-        Part("so it does where they began random", KIND, RANDOM_TUNED - RANDOM, above=0, needs=LEARNT),
+        Part("tuning does so for vectors that began random", KIND, RANDOM_TUNED - RANDOM, above=0, needs=LEARNT),
         Part(
             "tuned vectors do the task better than frozen ones",
             *(ACCURACY, TUNED[MOST] - FROZEN[MOST]),
@@ -64,7 +64,7 @@ SWEEP = 0
             TUNED[FEWEST] - RANDOM[FEWEST],
             above=0,
         ),
-        Part("with the most labels, too", ACCURACY, TUNED[MOST] - RANDOM[MOST], above=0),
+        Part("with the most labels GloVe beats a random start", ACCURACY, TUNED[MOST] - RANDOM[MOST], above=0),
     ),
     picture=Lines(
         ACCURACY,

@@ -30,6 +30,7 @@ WRITE = (BYTE, WORD, BPE)
 SUBWORDS = (BPE, UNIGRAM)
 """The kinds whose pieces can be told as bytes of a word."""
 CHANCE, UNPAID, BIGRAM = Condition.named("as many cuts by chance", "word, unknown as <unk>", "byte pairs alone")
+BY_CHANCE = CHANCE[BPE.name]
 REFERENCE, MESSAGES = "Python's reference", "text messages"
 CONTEXT = 128
 AWAY = {REFERENCE: "python-reference", MESSAGES: "sms-spam"}
@@ -57,7 +58,7 @@ def away(kind: Condition) -> Contrast:
         Part(
             "a new compound is cut where its two words meet, more often than by chance",
             SEAM,
-            BPE - CHANCE[BPE.name],
+            BPE - BY_CHANCE,
             above=0,
         ),
         Part(
@@ -73,14 +74,20 @@ def away(kind: Condition) -> Contrast:
             otherwise="in a domain where most words are new, a speller does as well",
             needs=LEARNT,
         ),
-        Part("and so do text messages", BITS, BPE[MESSAGES] - WORD[MESSAGES], below=0, needs=LEARNT),
+        Part("text messages, another new domain, do, too", BITS, BPE[MESSAGES] - WORD[MESSAGES], below=0, needs=LEARNT),
     ),
     also=(
         Part("with a vocabulary of words a made-up word does not come back", BACK, WORD, below=0.001),
         Part("a made-up word costs fewer bits than a speller takes", NONCE, BPE - WORD, below=0, needs=LEARNT),
-        Part("and than it does in bytes", NONCE, BPE - BYTE, below=0, needs=LEARNT),
+        Part("a made-up word costs fewer bits than in bytes", NONCE, BPE - BYTE, below=0, needs=LEARNT),
         Part("new domains cost fewer bits than with bytes", BITS, away(BPE) - away(BYTE), below=0, needs=LEARNT),
-        Part("and than with words, the unknown ones as <unk>", BITS, away(BPE) - away(UNPAID), below=0, needs=LEARNT),
+        Part(
+            "new domains cost fewer bits than with words, the unknown ones as <unk>",
+            BITS,
+            away(BPE) - away(UNPAID),
+            below=0,
+            needs=LEARNT,
+        ),
     ),
     picture=Bars(BITS, of=(BYTE, WORD, BPE, UNPAID), title="What a text costs at home and in a new domain"),
     not_true_when="the subwords are built on characters: WordPiece loses text whose signs it has not seen. And where "

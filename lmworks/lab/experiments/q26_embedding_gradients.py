@@ -59,7 +59,7 @@ RANKS = (10, 100, 1000, 10_000)
     also=(
         Part("only words of the batch have a gradient", OUTSIDE, UNTIED, below=1),
         Part("with SGD a word moves in steps that have it, and in no other", ABSENT, SGD, below=1e-6),
-        Part("with AdamW, too", ABSENT, ADAMW, below=0.05),
+        Part("with AdamW a word moves in steps that have it, and hardly in others", ABSENT, ADAMW, below=0.05),
         Part("the sparse gradient is the dense one", ERROR, SPARSE, below=1e-10),
     ),
     picture=Lines(

@@ -58,7 +58,12 @@ LEARNT = (Check("the small transformer has learnt", SAME, NETWORK[MOST], below=4
     "massive datasets and unsupervised pretraining to handle long-range context and diverse tasks.",
     parts=(
         Part("a language model predicts text better than n-grams", BITS, REAL[WHOLE] - TOKENS[LONGEST], below=0),
-        Part(f"it makes use of context more than {NEAR} tokens back", BITS, REAL[NEAR] - REAL[WHOLE], above=0),
+        Part(
+            f"a language model makes use of what lies over {NEAR} tokens back",
+            BITS,
+            REAL[NEAR] - REAL[WHOLE],
+            above=0,
+        ),
         Part(
             f"n-grams gain next to nothing from looking {LONGEST} tokens back and not 2",
             *(ARTICLES, TOKENS[2] - TOKENS[LONGEST]),
@@ -67,7 +72,7 @@ LEARNT = (Check("the small transformer has learnt", SAME, NETWORK[MOST], below=4
         ),
     ),
     also=(
-        Part("it predicts better than n-grams of bytes", BITS, REAL[WHOLE] - OF_BYTES, below=0),
+        Part("a language model predicts better than n-grams of bytes", BITS, REAL[WHOLE] - OF_BYTES, below=0),
         Part(f"the order of what lies more than {NEAR} tokens back matters", BITS, SHUFFLED - REAL[WHOLE], above=0),
         *(
             Part(f"a small transformer beats n-grams, {size}", SAME, NETWORK[size] - COUNTED[size], below=0, needs=need)
