@@ -43,16 +43,21 @@ def read_pairs(reference: str | Path) -> list[Pair]:
     return pairs
 
 
-def read_analogies(reference: str | Path) -> list[Analogy]:
-    """Questions in lower case, from lines of four words; lines that begin with a colon are headings."""
-    questions = []
+def read_analogies(reference: str | Path, section: str = "") -> list[Analogy]:
+    """Questions in lower case, from lines of four words; lines that begin with a colon are headings.
+
+    With `section` those alone whose heading begins with it: "gram" for grammar in Google's set.
+    """
+    questions, heading = [], ""
     for line, fields in _lines(reference):
         if fields[0].startswith(":"):
+            heading = "".join(fields).removeprefix(":")
             continue
         if len(fields) != 4:
             raise DataError(f"{reference}: line {line} has {len(fields)} words; an analogy has four")
-        a, b, c, d = (word.lower() for word in fields)
-        questions.append((a, b, c, d))
+        if heading.startswith(section):
+            a, b, c, d = (word.lower() for word in fields)
+            questions.append((a, b, c, d))
     return questions
 
 

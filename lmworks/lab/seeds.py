@@ -32,14 +32,3 @@ def difference(name: str, by_seed: Mapping[int, float], minus: Mapping[int, floa
         difference=True,
         chance=0.0,
     )
-
-
-def worst_difference(
-    name: str, cases: Mapping[str, tuple[Mapping[int, float], Mapping[int, float]]], unit: str = ""
-) -> Measurement:
-    """The difference in the case (a language, say) where its mean over the seeds is highest.
-
-    The case is chosen once for all seeds: the highest of each seed would be above 0 by noise alone.
-    """
-    ours, other = max(cases.values(), key=lambda pair: sum(pair[0][seed] - pair[1][seed] for seed in pair[0]))
-    return difference(name, ours, other, unit)

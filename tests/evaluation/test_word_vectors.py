@@ -73,6 +73,9 @@ def test_files_are_read_in_lower_case_and_a_wrong_line_is_named(tmp_path):
     path = tmp_path / "questions.txt"
     path.write_text(": capitals\nAthens Greece Oslo Norway\n")
     assert read_analogies(path) == [("athens", "greece", "oslo", "norway")]
+    path.write_text(": capitals\nAthens Greece Oslo Norway\n: gram1-adverb\ncalm calmly slow slowly\n")
+    assert len(read_analogies(path)) == 2 and read_analogies(path, "gram") == [("calm", "calmly", "slow", "slowly")]
+    path.write_text(": capitals\nAthens Greece Oslo Norway\n")
     with pytest.raises(DataError, match=r"questions\.txt: line 1 is not two words and a number"):
         read_pairs(path)
     path.write_text("Cup\tMug\t8.5\n\ncup drink x\n")

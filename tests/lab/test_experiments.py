@@ -17,6 +17,8 @@ from lmworks.lab.bench import (
     attention_edits,
     attention_formula,
     continuations,
+    corpora,
+    made_up,
     recipe_runs,
     squared_error,
     step_distributions,
@@ -33,13 +35,11 @@ from lmworks.lab.bench.small_network import (
     window_bits,
 )
 from lmworks.lab.experiments import (
-    q01_tokenization,
     q06_temperature,
     q16_unknown_words,
     q23_softmax,
 )
 from lmworks.lab.run import RunOptions, run
-from lmworks.lab.seeds import worst_difference
 from lmworks.models.attention import attend
 from lmworks.models.hooks import hooked
 from lmworks.models.masks import visibility
@@ -54,8 +54,8 @@ REAL = {
 }
 TINY = {
     1: [
-        "texts={en='python-reference'}",
-        "sizes=[700,800]",
+        "texts={en='python-reference', de='python-reference', ru='python-reference', zh='python-reference'}",
+        "size=800",
         "kilobytes=40",
         "held_out_kilobytes=1",
         "flops=1e8",
@@ -94,21 +94,26 @@ def test_a_tiny_run_on_unknown_words_gives_a_whole_finding(tmp_path):
     new.write_text(
         "".join(f"Zorblax {number} ate a grüne quince — 日本 = {number**3} _or_ so.\n\n" for number in range(60))
     )
-    names = ["homes=['python-reference']", f"away=['{new}']", "vocab_size=600", "kilobytes=40"]
-    finding = whole(16, [*names, "held_out_kilobytes=1", "words=2", "flops=1e8", "dim=16"])
-    found = {one.name: one.value for one in finding.measurements}
+    names = ["home=['python-reference']", f"new={{\"Python's reference\"='{new}', 'text messages'='{new}'}}"]
+    names += ["vocab_size=600", "kilobytes=40", "held_out_kilobytes=1", "pairs=20", "words=2", "flops=1e8", "dim=16"]
+    found = whole(16, names).by_seed
     # What holds of any network: bytes lose nothing, and words lose what they do not know.
-    assert found[f"{q16_unknown_words.BACK}, bpe"] == 1 and found[f"{q16_unknown_words.BACK}, word"] == 0
-    assert found[f"{q16_unknown_words.LOST}, bpe, {q16_unknown_words.MOST}"] == 0
-    assert found[f"{q16_unknown_words.LOST}, word, {q16_unknown_words.LEAST}"] > 0.2
+    back, lost = (found[one.name] for one in (q16_unknown_words.BACK, q16_unknown_words.LOST))
+    assert back["bpe"]["all"] == 1 and back["word"]["all"] == 0
+    assert lost["bpe, text messages"]["all"] == 0 and lost["word, text messages"]["all"] > 0.2
     with pytest.raises(ConfigError, match="not new to itself"):
-        run(16, "quick", RunOptions(["homes=['python-reference']", "away=['python-reference']"]))
+        run(16, "quick", RunOptions(["home=['python-reference']", "new={x='python-reference'}"]))
 
 
-def test_a_catalogue_that_is_not_here_is_named_with_what_brings_it(monkeypatch):
-    monkeypatch.setitem(q01_tokenization.MESSAGES, "xx", q01_tokenization.CATALOGUE.format("xx"))
-    with pytest.raises(DataError, match="apt install postgresql-17"):
-        run(1, "quick", RunOptions([f"texts={{xx='{q01_tokenization.MESSAGES['xx']}'}}"]))
+def test_a_catalogue_that_is_not_here_is_named_with_what_brings_it(monkeypatch, tmp_path):
+    monkeypatch.setattr(corpora, "CATALOGUES", tmp_path)
+    with pytest.raises(DataError, match=r"messages:xx.*apt install postgresql"):
+        run(1, "quick", RunOptions(["texts={xx='messages:xx'}"]))
+    for version in (9, 15, 17):
+        path = tmp_path / "xx" / "LC_MESSAGES" / f"postgres-{version}.mo"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    assert corpora.catalogue("messages:xx") == str(path) and corpora.catalogue("sms-spam") == "sms-spam"
 
 
 @pytest.mark.parametrize("kind", ["byte", "word", "wordpiece"])
@@ -135,13 +140,18 @@ def test_bits_of_texts_are_those_of_all_their_tokens_and_of_all_that_these_lose(
     assert spelt == pytest.approx(plain + 100 * len(words))
 
 
-def test_the_worst_case_is_one_for_all_seeds_and_noise_alone_is_a_tie():
-    noise = {
-        "a": ({0: 1.0, 1: -1.1, 2: 0.1}, dict.fromkeys(range(3), 0.0)),
-        "b": ({0: -1.0, 1: 1.0, 2: 0.1}, {0: 0, 1: 0, 2: 0}),
-    }
-    found = worst_difference("b", noise)
-    assert found.value == pytest.approx(0.1 / 3) and found.tie  # the highest of each seed would be 0.7
+def test_a_tokenizer_loses_the_bytes_of_the_words_that_it_does_not_know():
+    tokenizer = train_tokenizer(["one two", "one two"], TokenizerConfig(kind="word", vocab_size=4))
+    assert corpora.lost_share(tokenizer, ["one two", "one zwei"]) == pytest.approx(5 / 15)  # with its space
+    assert corpora.lost_share(train_tokenizer(["x"], TokenizerConfig(kind="byte")), ["one zwei"]) == 0
+
+
+def test_a_rare_word_came_at_most_twice_and_chinese_has_none_that_is_told(tmp_path):
+    path = tmp_path / "texts.txt"
+    path.write_text("".join(f"the same word {'x' * number} here\n\n" for number in range(3, 60)))
+    english, chinese = (corpora.language(name, str(path), 1_000, 200) for name in ("en", "zh"))
+    assert english.held_out == chinese.held_out and sum(len(one.text) for one in english.train) <= 1_000
+    assert all(english.rare) and not any(chinese.rare)
 
 
 def test_operations_are_equal_whatever_the_vocabulary():
@@ -161,16 +171,16 @@ def test_texts_are_drawn_by_seed_up_to_a_size():
 
 
 def test_made_up_words_are_new_and_the_same_for_a_seed():
-    once = q16_unknown_words.nonce_words(50, 3, set())
-    assert len(set(once)) == 50 and once == q16_unknown_words.nonce_words(50, 3, set())
-    assert not set(once) & set(q16_unknown_words.nonce_words(50, 3, set(once)))
+    once = made_up.nonce_words(50, 3, set())
+    assert len(set(once)) == 50 and once == made_up.nonce_words(50, 3, set())
+    assert not set(once) & set(made_up.nonce_words(50, 3, set(once)))
 
 
 def test_cuts_of_a_compound_are_where_tokens_end():
     tokenizer = train_tokenizer(["king", " king", " king", "ship", "ship"], TokenizerConfig(vocab_size=264))
     assert [tokenizer.token_bytes(number) for number in tokenizer.encode(" kingship")] == [b" king", b"ship"]
-    assert q16_unknown_words.cuts(tokenizer, "kingship") == {4}
-    assert q16_unknown_words.cuts(train_tokenizer(["x"], TokenizerConfig(kind="byte")), "abc") == {1, 2}
+    assert made_up.cuts(tokenizer, "kingship") == {4}
+    assert made_up.cuts(train_tokenizer(["x"], TokenizerConfig(kind="byte")), "abc") == {1, 2}
 
 
 def test_the_human_text_is_scored_as_the_model_scores_it(smollm2_path, real_text):

@@ -13,7 +13,7 @@ from lab.whole import whole
 from lmworks.basics.errors import ConfigError, DataError
 from lmworks.evaluation.scaling import ScalingLaw
 from lmworks.generation.scoring import token_logprobs
-from lmworks.lab.bench import remedies
+from lmworks.lab.bench import readers, remedies
 from lmworks.lab.bench.byte_rows import byte_rows, nats_per_byte
 from lmworks.lab.bench.small_network import BYTES, byte_text, small_network
 from lmworks.lab.bench.training import fit
@@ -39,10 +39,10 @@ def test_a_tiny_run_gives_a_whole_finding(question):
 
 
 def test_a_tiny_run_on_the_real_model_gives_a_whole_finding(smollm2_path):
-    tiny = ["text=python-reference", "sizes=[3000,6000]", "steps=4", "dim=16", "layers=1", "blocks=1", "seeds=1"]
+    tiny = ["text=python-reference", "sizes=[3000,6000]", "steps=4", "dim=16", "layers=1", "blocks=1", "articles=20"]
     finding = whole(47, tiny)
-    found = {one.name: one.value for one in finding.measurements}
-    assert found[q47_ngrams.context_name(512)] < found[q47_ngrams.context_name(2)]
+    bits = finding.by_seed[q47_ngrams.BITS.name]
+    assert bits["real model 512"]["all"] < bits["real model 2"]["all"]
 
 
 def test_rows_of_bytes_predict_each_byte_but_the_first_once():
@@ -102,28 +102,28 @@ def reader():
     return small_network(0, dim=32, context=1024), ids
 
 
-@pytest.mark.parametrize("context", q47_ngrams.CONTEXTS)
+@pytest.mark.parametrize("context", readers.CONTEXTS)
 def test_a_cut_context_is_all_that_is_read(reader, context):
     network, ids = reader
-    start = q47_ngrams.WHOLE
+    start = readers.WHOLE
 
     def read(changed: int) -> float:
         edited = [*ids]
         edited[changed] = (edited[changed] + 1) % BYTES
-        return q47_ngrams._with_context(TorchRunner(network), edited, start, context)
+        return readers.with_context(TorchRunner(network), edited, start, context)
 
-    plain = q47_ngrams._with_context(TorchRunner(network), ids, start, context)
-    assert read(start - context - 1) == plain and read(start + q47_ngrams.BLOCK) == plain
+    plain = readers.with_context(TorchRunner(network), ids, start, context)
+    assert read(start - context - 1) == plain and read(start + readers.BLOCK) == plain
     assert read(start - context) != plain
     # Its last token is judged, and so is its first.
-    assert abs(read(start + q47_ngrams.BLOCK - 1) - plain) > 1e-3 and abs(read(start) - plain) > 1e-3
+    assert abs(read(start + readers.BLOCK - 1) - plain) > 1e-3 and abs(read(start) - plain) > 1e-3
 
 
 def test_the_whole_context_scores_as_the_text_does(reader):
     network, ids = reader
-    stop = q47_ngrams.WHOLE + q47_ngrams.BLOCK
-    expected = sum(token_logprobs(TorchRunner(network), ids[:stop], 1024)[q47_ngrams.WHOLE - 1 :])
-    assert q47_ngrams._with_context(TorchRunner(network), ids, q47_ngrams.WHOLE, q47_ngrams.WHOLE) == pytest.approx(
+    stop = readers.WHOLE + readers.BLOCK
+    expected = sum(token_logprobs(TorchRunner(network), ids[:stop], 1024)[readers.WHOLE - 1 :])
+    assert readers.with_context(TorchRunner(network), ids, readers.WHOLE, readers.WHOLE) == pytest.approx(
         expected, abs=1e-2
     )
 
@@ -131,27 +131,27 @@ def test_the_whole_context_scores_as_the_text_does(reader):
 def test_shuffling_moves_far_tokens_only(reader):
     _, ids = reader
     start = 600
-    mixed = q47_ngrams._shuffled(ids, start, seed=1)
-    far = slice(start - q47_ngrams.WHOLE, start - q47_ngrams.NEAR)
+    mixed = readers.shuffled(ids, start, seed=1)
+    far = slice(start - readers.WHOLE, start - readers.NEAR)
     assert mixed[far] != ids[far] and sorted(mixed[far]) == sorted(ids[far])
     assert mixed[: far.start] == ids[: far.start] and mixed[far.stop :] == ids[far.stop :]
 
 
 def test_each_document_is_held_out_once_and_never_learnt_from_then():
     documents = [Document(f"text {number}", f"{number}") for number in range(23)]
-    folds = [q47_ngrams._fold(documents, seed, 4) for seed in range(4)]
+    folds = [readers.fold(documents, seed, 4) for seed in range(4)]
     assert sorted(one.text for fold in folds for one in fold.held_out) == sorted(one.text for one in documents)
     for fold in folds:
         parts = [{one.text for one in part} for part in (fold.train, fold.choose, fold.held_out)]
         assert sum(map(len, parts)) == len(documents) == len(set.union(*parts))
     with pytest.raises(DataError, match="too few"):
-        q47_ngrams._fold(documents[:1], 0, 4)
+        readers.fold(documents[:1], 0, 4)
 
 
 def test_the_order_is_chosen_by_the_text_for_choosing():
     learnt, alike = np.array([1, 2, 3, 4] * 20), np.array([1, 2, 3, 4] * 3)
-    assert q47_ngrams._best([learnt], [alike], 8, (1, 3)).order == 3
-    assert q47_ngrams._best([learnt], [np.array([4, 2, 4, 2])], 8, (1, 3)).order == 1
+    assert readers.best([learnt], [alike], 8, (1, 3)).order == 3
+    assert readers.best([learnt], [np.array([4, 2, 4, 2])], 8, (1, 3)).order == 1
 
 
 def test_losses_that_follow_a_law_are_foretold():

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
 import pytest
 import torch
 
 from lab.whole import whole
 from lmworks.basics.errors import ConfigError
-from lmworks.lab.bench import costs, embedding_gradients, vocabularies
+from lmworks.lab.bench import costs, embedding_gradients, reviews, vocabularies
 from lmworks.lab.bench.training import fit
 from lmworks.lab.bench.word_network import nats_per_word, word_network, word_text
-from lmworks.lab.experiments import q10_embeddings
-from lmworks.models.relatives.vectors import Vectors
 from lmworks.objectives import CausalLM
 from lmworks.text import registry
 from lmworks.tokens.batch import IGNORE, batches, stack
@@ -50,11 +47,10 @@ def test_a_tiny_run_on_reviews_gives_a_whole_finding():
     if missing:
         pytest.skip(f"{missing[0]} is not here; set LMWORKS_DATA, or connect once and run: lmworks lab 10")
     tiny = ['prose=["wikitext2"]', "sizes=[20,40]", "steps=[2,2]", "rates=[0.001]", "vocabulary=3000", "dim=16"]
-    finding = whole(10, [*tiny, "glove_epochs=1", "seeds=2"])
-    chance = {
-        one.chance for one in finding.measurements if one.name.startswith("accuracy, fewest labels, GloVe, frozen")
-    }
-    assert chance == {912 / 1821}  # the test sentences that blame
+    finding = whole(10, [*tiny, "glove_epochs=1"])
+    assert finding.by_seed["praise or blame (SST-2)"]["the most frequent label"]["all"] == pytest.approx(
+        912 / 1821, abs=1e-6
+    )  # the test sentences that blame
 
 
 @pytest.fixture(scope="module")
@@ -206,7 +202,7 @@ def task(*parts):
     from lmworks.tokens.trainer import TokenizerConfig, train_tokenizer
 
     words = TokenizerConfig(kind="word", vocab_size=11, special_tokens=("<|endoftext|>", "<0>", "<1>"))
-    return q10_embeddings._Task(*parts, train_tokenizer(["a good film", "a bad film or two bad films"], words))
+    return reviews.Reviews(*parts, train_tokenizer(["a good film", "a bad film or two bad films"], words))
 
 
 def test_a_label_is_predicted_after_its_sentence_and_nothing_else_is():
@@ -217,7 +213,7 @@ def test_a_label_is_predicted_after_its_sentence_and_nothing_else_is():
     assert example.tokens[-1] == one.labels["1"] and one.tokenizer.decode(example.tokens[:3]) == "a good film"
 
 
-def test_accuracy_asks_for_the_likelier_label_only():
+def test_what_is_right_asks_for_the_likelier_label_only():
     one = task([], [], [("a good film", "1"), ("a bad film", "0"), ("a good film", "0")])
     assert one.chance == 2 / 3
     network = word_network(one.tokenizer.vocab_size, 0, dim=8)
@@ -228,19 +224,9 @@ def test_accuracy_asks_for_the_likelier_label_only():
         state = network.hidden(torch.tensor([[0]]))[0, 0]
         network.head.weight[one.labels["0"]] = state
         network.head.weight[5] = 9 * state
-    assert one.accuracy(network) == pytest.approx(2 / 3)
+    assert one.right(network) == [False, True, True]
 
 
 def test_the_sense_of_a_word_is_how_held_out_sentences_use_it():
     sentences = [("good film", "1")] * 5 + [("bad film", "0")] * 5 + [("odd", "1")] * 4
     assert task([], sentences[:7], sentences[7:]).senses() == {"good": 1, "bad": 0}
-
-
-def test_neighbours_are_told_before_and_after():
-    words = ("good", "bad", "fine")
-    before, after = (
-        Vectors(words, np.array(rows, dtype=np.float32))
-        for rows in ([[1, 0], [1, 0.1], [0, 1]], [[1, 0], [0, 1], [1, 0]])
-    )
-    told = q10_embeddings._neighbours({"GloVe": {3: before}, "GloVe, tuned": {3: after}}, 3, count=1)
-    assert "good: bad; tuned: fine" in told and "(seed 3)" in told

@@ -34,7 +34,7 @@ from lmworks.models.torch_runner import TorchRunner
 from lmworks.tokens.tokenizer import Tokenizer
 from lmworks.training.settings import TrainingConfig
 
-ROWS = 4
+ROWS = 8
 """Rows of a step: few, so that the largest vocabulary still gets more than a hundred steps."""
 RATES = (2e-3, 4e-3)
 """Learning rates for letters (bytes, characters) and for larger tokens: the better ones of 1e-3 ... 8e-3, with one

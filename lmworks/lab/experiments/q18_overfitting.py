@@ -49,12 +49,12 @@ def _mitigates(says: str, remedy: Condition, otherwise: str) -> Part:
         Part("a network that learns a small text by heart does not generalise to other text", GAP, NOTHING, above=0.3),
         Part("early stopping beats the last step", OTHER, EARLY[BEST] - NOTHING[LAST], below=0),
         _mitigates("an L1 penalty beats the best checkpoint without one", LASSO, "L1 only puts overfitting off"),
-        _mitigates("an L2 penalty does", COUPLED, "an L2 penalty only puts overfitting off"),
-        _mitigates("dropout does", DROPOUT, "dropout only puts overfitting off"),
+        _mitigates("an L2 penalty beats the best checkpoint without one", COUPLED, "L2 only puts overfitting off"),
+        _mitigates("dropout beats the best checkpoint without it", DROPOUT, "dropout only puts overfitting off"),
     ),
     also=(
-        _mitigates("decoupled weight decay does", DECOUPLED, ""),
-        _mitigates("all of them together do", TOGETHER, ""),
+        _mitigates("decoupled weight decay beats the best checkpoint without it", DECOUPLED, ""),
+        _mitigates("all together beat the best checkpoint without any", TOGETHER, ""),
         *(
             Part(f"{one.name} lowers the loss of the last step", OTHER, one[LAST] - NOTHING[LAST], below=0)
             for one in (LASSO, COUPLED, DECOUPLED, DROPOUT, TOGETHER)

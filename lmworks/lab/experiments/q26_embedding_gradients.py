@@ -59,7 +59,7 @@ RANKS = (10, 100, 1000, 10_000)
     also=(
         Part("only words of the batch have a gradient", OUTSIDE, UNTIED, below=1),
         Part("with SGD a word moves in steps that have it, and in no other", ABSENT, SGD, below=1e-6),
-        Part("with AdamW, too", ABSENT, ADAMW, below=0.05),
+        Part("with AdamW a word moves in steps that have it, and hardly in others", ABSENT, ADAMW, below=0.05),
         Part("the sparse gradient is the dense one", ERROR, SPARSE, below=1e-10),
     ),
     picture=Lines(
@@ -77,7 +77,7 @@ RANKS = (10, 100, 1000, 10_000)
     "gradient is the sum of what reaches the places of its word. A word that came once goes on moving under AdamW "
     "(Loshchilov and Hutter 2017, https://arxiv.org/abs/1711.05101), t steps later by 0.447 x 0.923^t of the learning "
     "rate, which puts 92 % of its movement into steps without it. Similarity: rank correlation with the judgements of "
-    "MEN, of a network trained on the Brown corpus. Movement adds up the lengths of all steps of a row.",
+    "MEN, of a network trained on the Brown corpus.",
     minutes=45,
 )
 def embedding_gradients(

@@ -55,15 +55,15 @@ def _faster(says: str, metric: Metric, other: Condition, vocabulary: str) -> Par
             "what saves is that most words of a text are frequent",
         ),
         _faster("a training step is faster", STEP, CHUNKED, LARGEST),
-        Part("and takes less memory", MEMORY, ADAPTIVE[LARGEST] / CHUNKED[LARGEST], below=1),
+        Part("a training step takes less memory", MEMORY, ADAPTIVE[LARGEST] / CHUNKED[LARGEST], below=1),
         _faster("the next word's probabilities are faster", WRITING, FULL, LARGEST),
     ),
     also=(
         _faster("a training step is faster with a small vocabulary", STEP, CHUNKED, SMALLEST),
-        _faster("the next word's probabilities are faster with one", WRITING, FULL, SMALLEST),
+        _faster("the next word's probabilities are faster with a small vocabulary", WRITING, FULL, SMALLEST),
         _faster("the probabilities of 256 next words at once are faster", TOGETHER, FULL, LARGEST),
         Part("words are predicted as well after as many steps", NATS, ADAPTIVE - FULL, below=0.02, needs=LEARNT),
-        Part("rare words are, too", NATS, ADAPTIVE["rare"] - FULL["rare"], below=0.05, needs=LEARNT),
+        Part("rare words are predicted as well", NATS, ADAPTIVE["rare"] - FULL["rare"], below=0.05, needs=LEARNT),
     ),
     picture=Lines(STEP, of=KINDS, x="words of the vocabulary", title="Time of a training step", log_x=True, log_y=True),
     not_true_when="all probabilities of many places are wanted at once: every cluster is computed then, which may "

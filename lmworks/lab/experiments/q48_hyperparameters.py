@@ -53,18 +53,16 @@ SWEEP = 0
     claim="Hyperparameters (like learning rate or batch size) are preset values that control the training process; "
     "they influence how fast a model converges and its final accuracy.",
     parts=(
-        Part("the learning rate decides how good the network becomes", BITS, SLOWER - RECIPE, above=0),
-        Part("and how fast: a tenth of it takes longer to come as far", SPEED, SLOWER, below=SOONER),
-        Part("the batch size decides how good the network becomes", BITS, LARGER - RECIPE, above=0),
-        Part(
-            "and how fast: at four times as much, the recipe is there before 0.9 of its run", SPEED, LARGER, below=0.9
-        ),
+        Part("a tenth of the learning rate gives another final loss, a worse one", BITS, SLOWER - RECIPE, above=0),
+        Part("a tenth of the learning rate converges more slowly", SPEED, SLOWER, below=SOONER),
+        Part("four times the batch gives another final loss, a worse one", BITS, LARGER - RECIPE, above=0),
+        Part("four times the batch converges more slowly", SPEED, LARGER, below=SOONER),
     ),
     also=(
         Part("fewer next bytes are right at a tenth of the rate", RIGHT, SLOWER - RECIPE, below=0),
-        Part("and at four times the batch", RIGHT, LARGER - RECIPE, below=0),
+        Part("fewer next bytes are right at four times the batch", RIGHT, LARGER - RECIPE, below=0),
         Part("the best settings of a sweep beat those in its middle", BITS, BEST - MIDDLE, below=0),
-        Part("and the recipe's own", BITS, BEST - RECIPE, below=0),
+        Part("the best settings of a sweep beat the recipe's own", BITS, BEST - RECIPE, below=0),
     ),
     checks=(Check("the recipe learns more than which bytes are frequent", BITS, RECIPE, below=4.2),),
     picture=Lines(CURVE, of=CONDITIONS, x="share of the run", title="Convergence by hyperparameters"),
