@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 import tiny
 import torch
@@ -12,9 +10,9 @@ import lmworks as lm
 from lab.whole import whole
 from lmworks.basics.errors import DataError, LmworksError
 from lmworks.jobs.planning.parameters import count_parameters
-from lmworks.lab.bench import head_links, longer_windows, order_task
+from lmworks.lab.bench import head_links, head_roles, longer_windows, order_task
 from lmworks.lab.bench.verb_objects import Clause, verb_objects
-from lmworks.lab.experiments import q21_positions, q22_heads
+from lmworks.lab.experiments import q21_positions
 from lmworks.models.network import Network
 from lmworks.text.document import Document
 from lmworks.text.sources import read
@@ -26,11 +24,11 @@ TINY = {
         "order_steps=2",
     ],
     22: [
-        *("tokens=16", "every=15", "learnt=python-reference", "steps=2", "dim=32", "context=32", "held_out_windows=4"),
-        "seeds=2",
+        *("tokens=16", "texts=2", "every=15", "clauses=4", "learnt=python-reference", "steps=2"),
+        "held_out_windows=4",
     ],
 }
-NEEDS = {2: "brown-tagged", 22: "wikitext2"}
+NEEDS = {2: ("brown-tagged",), 22: ("brown-tagged", "wikitext2")}
 
 
 @pytest.mark.parametrize("question", TINY)
@@ -38,11 +36,12 @@ def test_a_tiny_run_gives_a_whole_finding(question: int, request: pytest.Fixture
     if question in NEEDS:
         request.getfixturevalue("smollm2_path")
         try:
-            read(NEEDS[question])
+            for text in NEEDS[question]:
+                read(text)
             lm.load("minilm")
         except LmworksError as error:
             pytest.skip(
-                f"{NEEDS[question]} or minilm is not here ({error}); connect once and run: lmworks lab {question}"
+                f"{NEEDS[question]} or minilm are not here ({error}); connect once and run: lmworks lab {question}"
             )
     whole(question, TINY[question])
 
@@ -172,38 +171,35 @@ def test_a_lengthened_network_reads_short_texts_as_before(kind: str):
 
 def test_networks_of_any_number_of_heads_and_keys_have_equally_many_parameters():
     shapes = [(1, 1), (4, 4), (8, 8), (8, 2), (8, 1)]
-    counts = {count_parameters(q22_heads.split_network(0, 96, *shape, 64).config).base for shape in shapes}
+    counts = {count_parameters(head_roles.split_network(0, 96, *shape, 64).config).base for shape in shapes}
     assert len(counts) == 1
 
 
 def test_heads_that_look_alike_have_no_distance_and_disjoint_ones_have_one():
     alike = torch.full((1, 1, 3, 4, 4), 0.25)
-    assert q22_heads.distance_of_heads(alike) == 0
+    assert head_roles.distance_of_heads(alike) == 0
     apart = torch.zeros(1, 1, 2, 4, 4)
     apart[:, :, 0, :, 0] = apart[:, :, 1, :, 1] = 1
-    assert q22_heads.distance_of_heads(apart) == 1
+    assert head_roles.distance_of_heads(apart) == 1
 
 
-def test_a_text_with_too_few_long_documents_is_one_sentence(tmp_path: Path):
-    text = tmp_path / "notes.txt"
-    text.write_text("Too short.", encoding="utf-8")
-    model = tiny.language_model(seed=0)
-    with pytest.raises(DataError, match=r"notes.txt has 0 documents of 64 tokens in part 1 of 3, and .* are wanted"):
-        q22_heads._rows(model, str(text), 0, 3, 64)
+def test_a_text_with_too_few_long_documents_is_one_sentence():
+    with pytest.raises(DataError, match=r"^0 of 1 documents have 64 tokens, and .* are wanted; give another text"):
+        head_roles.beginnings(tiny.language_model(seed=0), [Document("Too short.", "notes")], 64, 3)
 
 
 def test_copying_is_looking_after_the_same_token():
     network = tiny.network(vocab_size=2000, context=128)
-    twice = q22_heads.said_twice(network, 0)
-    half = q22_heads.REPEATED
+    twice = head_roles.said_twice(network, 0, 4)
+    half = head_roles.REPEATED
     assert torch.equal(twice[:, :half], twice[:, half:])
     seq = twice.shape[1]
     copying = torch.zeros(1, 4, 1, seq, seq)
     for at in range(half, seq):
         copying[..., at, at - half + 1] = 1
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(q22_heads, "attention_patterns", lambda *_: copying)
-        assert float(q22_heads.copy_scores(network, twice)) == 1
+        patch.setattr(head_roles, "attention_patterns", lambda *_: copying)
+        assert float(head_roles.copy_scores(network, twice)) == 1
 
 
 def test_losses_begin_where_they_are_asked_to():
@@ -212,5 +208,7 @@ def test_losses_begin_where_they_are_asked_to():
     bits = [
         -float(logprobs[row, at - 1, rows[row, at]]) / 0.6931471805599453 for row in range(2) for at in range(5, 12)
     ]
-    assert q22_heads.loss(network, rows, start=4) == pytest.approx(sum(bits) / len(bits), rel=1e-5)
-    assert q22_heads.loss(network, rows, [(0, 0)]) != q22_heads.loss(network, rows)
+    costs = head_roles.costs(network, rows, start=4)
+    assert [tokens for _, tokens in costs] == [7, 7]
+    assert [one for one, _ in costs] == pytest.approx([sum(bits[:7]), sum(bits[7:])], rel=1e-5)
+    assert head_roles.costs(network, rows, [(0, 0)]) != head_roles.costs(network, rows)

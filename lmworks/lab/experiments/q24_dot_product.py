@@ -38,6 +38,7 @@ TEXT = Metric("held-out text", "bits/byte", margin=0.02, chance=8.0)
 TIME = Metric("time grows with length to the power")
 MEMORY = Metric("memory grows with length to the power")
 CALL = Metric("one attention call, 4 heads of 64", "ms")
+LEARNT = Check("the network beats byte frequencies (4.8)", TEXT, ROOT, below=4.6)
 
 
 @experiment(
@@ -61,11 +62,10 @@ CALL = Metric("one attention call, 4 heads of 64", "ms")
     also=(
         Part("without the root their variance grows with d", SPREAD, PLAIN, between=(0.9, 1.1)),
         Part("with the root the pattern lets more gradient through", GRADIENT, ROOT / PLAIN, above=1),
-        Part("a network trained with the root learns more", TEXT, ROOT - PLAIN, below=0),
+        Part("a network trained with the root learns more", TEXT, ROOT - PLAIN, below=0, needs=(LEARNT,)),
         Part("time grows with the square where every score is held", TIME, EXPLICIT, above=1.6),
         Part("memory grows with the square where every score is held", MEMORY, EXPLICIT, above=1.6),
     ),
-    checks=(Check("the network beats byte frequencies (4.8)", TEXT, ROOT, below=4.6),),
     picture=Lines(CALL, of=(EXPLICIT, FUSED), x="tokens", title="Time of an attention call", log_x=True, log_y=True),
     not_tested="that it is efficient beside other measures of similarity, additive attention say",
     note="The root keeps the scores' variance at 1 whatever d is; without it softmax begins nearly one-hot and passes "
