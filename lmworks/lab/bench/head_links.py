@@ -158,7 +158,8 @@ def losses(
     model: LanguageModel, clauses: Sequence[Clause], gone: Iterable[Head] = ()
 ) -> tuple[list[list[float]], list[list[float]]]:
     """Bits and tokens of each clause's object, and of all its other words, without some heads."""
-    at_objects, at_others = [], []
+    at_objects: list[list[float]] = []
+    at_others: list[list[float]] = []
     with hooked(model.network, without_heads(model.network, gone)):
         for start in range(0, len(clauses), AT_ONCE):
             rows = encode(model, clauses[start : start + AT_ONCE])

@@ -106,7 +106,11 @@ def links(
                 best = ranked(look(model, sample.choose).scores)[:LINKING]
                 _log_links(run, fixed, kind, model, sample, best[0])
                 advance(1)
-            gone = {WHOLE: [()], WITHOUT: [best], OTHERS: [beside(model, best, draw) for draw in range(DRAWS)]}
+            gone: dict[Condition, list[list[Head]]] = {
+                WHOLE: [[]],
+                WITHOUT: [best],
+                OTHERS: [beside(model, best, draw) for draw in range(DRAWS)],
+            }
             intact = vectors(model, sample.judge) if kind == ENCODER else None
             for condition, draws in gone.items():
                 found = [_suffered(model, sample.judge, heads, intact) for heads in draws]
@@ -129,10 +133,10 @@ def _log_links(run: Run, fixed: None, kind: Condition, model: LanguageModel, sam
         MEAN: seen.scores.mean(dim=(1, 2)).numpy(),
     }
     for name, values in found.items():
-        _log(run, fixed, kind[name], LINKED, [[float(one), 1.0] for one in values], sources)
+        _log(run, fixed, kind[name], LINKED, [[float(one), 1.0] for one in values], sources.tolist())
     for one in DISTANCES:
         here = distances == one
-        _log(run, fixed, kind[one], LINKED, [[float(hit), 1.0] for hit in hits[here]], sources[here])
+        _log(run, fixed, kind[one], LINKED, [[float(hit), 1.0] for hit in hits[here]], sources[here].tolist())
     made_up = look(model, sentences(0)).scores[:, head[0], head[1]]
     run.log(fixed, kind[MADE_UP], {LINKED: float(made_up.mean())})
 

@@ -119,7 +119,7 @@ def heads(
         copying = copiers(reader.network, 0, COPIES)
         others = [beside(reader, copying, draw) for draw in range(DRAWS)]
         twice = said_twice(reader.network, 1, 2 * texts)
-        gone = {ALL: [()], COPIERS: [copying], OTHERS: others}
+        gone: dict[Condition, list[list[Head]]] = {ALL: [[]], COPIERS: [copying], OTHERS: others}
         _log_without(run, fixed, COPYING, reader.network, twice, named(twice, "random text"), gone, REPEATED)
         _log_syntax(run, fixed, reader, copying[0], clauses)
         layers = range(0, reader.network.config.layers, every)
@@ -127,7 +127,7 @@ def heads(
         needed, count = damage(reader.network, choose, chosen), max(len(chosen) // SPARE, 1)
         spared = sorted(chosen, key=needed.__getitem__)[:count]
         random = [drawn(chosen, count, draw) for draw in range(DRAWS)]
-        gone = {ALL: [()], LEAST: [spared], RANDOM: random}
+        gone = {ALL: [[]], LEAST: [spared], RANDOM: random}
         _log_without(run, fixed, READING, reader.network, judge, names, gone)
     data = byte_text(learnt)
     for seed in run.seeds:
