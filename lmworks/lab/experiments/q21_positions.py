@@ -75,7 +75,7 @@ LEARNT = Check("the decoder beats byte frequencies (4.8)", TEXT, SINES, below=4.
 def positions(
     run: Run,
     text: str = "tinyshakespeare",
-    steps: Several = scaled(60, 700),
+    steps: Several = scaled(150, 700),
     dim: Several = 96,
     context: Several = 64,
     held_out_windows: Several = scaled(48, 200),

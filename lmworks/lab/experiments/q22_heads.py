@@ -102,11 +102,11 @@ def heads(
     text: str = "wikitext2",
     tokens: Several = scaled(64, 128),
     texts: Several = scaled(6, 24),
-    every: Count = scaled(6, 2),
+    every: Count = scaled(10, 2),
     clauses: Several = scaled(48, 320),
     learnt: str = "tinyshakespeare",
-    steps: Several = scaled(60, 1000),
-    held_out_windows: Several = scaled(48, 200),
+    steps: Several = scaled(200, 1000),
+    held_out_windows: Several = scaled(32, 200),
 ) -> None:
     """Patterns, roles and removal of a real decoder's heads; loss of small networks by heads and by shared keys."""
     for fixed in run.once():

@@ -77,7 +77,7 @@ LEARNT = Check("the network beats byte frequencies (4.8)", TEXT, ROOT, below=4.6
 def dot_product(
     run: Run,
     text: str = "tinyshakespeare",
-    steps: Several = scaled(60, 300),
+    steps: Several = scaled(150, 300),
     dim: Several = 128,
     context: Several = 128,
     held_out_windows: Several = scaled(32, 100),
