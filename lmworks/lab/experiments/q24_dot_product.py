@@ -48,7 +48,10 @@ LEARNT = Check("the network beats byte frequencies", TEXT, ROOT - FREQUENCIES, b
     parts=(
         Part("divided by the root of d, scores spread as far in any dimension", SPREAD, ROOT, between=(-0.1, 0.1)),
         Part(
-            "keys with high scores are the relevant ones: text suffers more without them", TEXT, TOP - RANDOM, above=0
+            "keys with high scores are the relevant ones: text suffers more without them",
+            *(TEXT, TOP - RANDOM),
+            above=0,
+            needs=(LEARNT,),
         ),
         # Between linear and quadratic, with room for what is linear in a call (reading and writing its tokens).
         Part("time grows with the square of the length", TIME, FUSED, above=1.6),
@@ -82,7 +85,7 @@ def dot_product(
     context: Several = 128,
     held_out_windows: Several = scaled(32, 100),
     taken: Count = 4,
-    longest: Several = scaled(2048, 8192),
+    longest: Several = scaled(4096, 8192),
 ) -> None:
     """Variance and saturation, trained loss, relevance of high scores, exponents of time and memory."""
     lengths = [longest // 8, longest // 4, longest // 2, longest]
