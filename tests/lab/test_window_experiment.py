@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from statistics import fmean
 
 import pytest
 import tiny
@@ -11,6 +12,7 @@ import torch
 from lab.test_experiments import real_text  # noqa: F401 (a fixture)
 from lab.whole import whole
 from lmworks.basics.errors import ConfigError
+from lmworks.lab.bench import context_windows
 from lmworks.lab.experiments import q03_window
 from lmworks.lab.run import RunOptions, run
 from lmworks.language_model import LanguageModel
@@ -26,9 +28,9 @@ def model() -> LanguageModel:
 
 def test_facts_are_spread_evenly_and_one_is_asked_for(model: LanguageModel):
     words = list(range(8))[::-1]
-    text = model.tokenizer.decode(q03_window._with_facts(model, TEXT, 1024, words, asked=2))
+    text = model.tokenizer.decode(context_windows.with_facts(model, TEXT, 1024, words, asked=2))
     assert len(text) == 1024 and text.endswith("\nThe secret word of Berlin is")
-    places = [text.index(f"The secret word of {city} is") for city in q03_window.CITIES]
+    places = [text.index(f"The secret word of {city} is") for city in context_windows.CITIES]
     gaps = [later - earlier for earlier, later in itertools.pairwise(places)]
     assert places == sorted(places) and max(gaps) - min(gaps) < 30
     assert "The secret word of Berlin is harbor." in text  # the sixth word counted from the end
@@ -53,7 +55,8 @@ def test_only_a_window_that_holds_the_fact_can_tell_it(model: LanguageModel, mon
     monkeypatch.setattr(model.tokenizer, "encode", _first_letters(model.tokenizer.encode))
     monkeypatch.setattr(model.runner, "hidden", hidden)
     monkeypatch.setattr(model.network, "logits", logits)
-    told = q03_window._told(model, [Document(TEXT, "it")], [64, 256, 1024], 8, seed=0)
+    found = context_windows.told(model, [Document(TEXT, f"text {at}") for at in range(8)], [64, 256, 1024])
+    told = {size: fmean(right for right, _ in rows.values()) for size, rows in found.items()}
     assert told[1024] >= 0.75 and told[64] <= 0.25 and told[64] <= told[256] <= told[1024]
 
 
@@ -63,8 +66,12 @@ def _first_letters(encode):
 
 
 def test_bits_of_every_window_are_those_of_the_same_tokens(model: LanguageModel):
-    found = q03_window._bits(model, [Document(TEXT, "it")], [64, 256], 32, texts=2, seed=0)
-    assert set(found) == {64, 256} and all(0 < value < 12 for value in found.values())
+    found = context_windows.bits(model, [Document(TEXT, "one"), Document(TEXT[40:], "two")], [64, 256], 32)
+    assert list(found) == [64, 256] and [list(rows) for rows in found.values()] == [["one", "two"]] * 2
+    counts = [count for rows in found.values() for count in rows.values()]
+    assert all(
+        length == 32 and 0 < cost / length < 12 for cost, length in counts
+    )  # a token of the tiny model is a byte
 
 
 def test_a_window_that_the_model_has_not_is_one_sentence(smollm2_path):
@@ -73,7 +80,8 @@ def test_a_window_that_the_model_has_not_is_one_sentence(smollm2_path):
 
 
 def test_a_tiny_run_on_the_real_model_is_whole(smollm2_path, real_text):  # noqa: F811
-    settings = ["longest=256", "target=8", "texts=2", "questions=2", "seeds=1"]
+    settings = ["longest=256", "target=8", "texts=2", "questions=2", "rounds=2"]
     finding = whole(3, settings)
+    memory = q03_window.MEMORY.name
     held = {one.name: one.value for one in finding.measurements}
-    assert held["keys and values of 256"] == pytest.approx(4 * held["keys and values of 64"])
+    assert held[f"{memory}, window 256"] == pytest.approx(4 * held[f"{memory}, window 64"])

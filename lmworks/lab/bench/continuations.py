@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from statistics import fmean, stdev
 
 import numpy as np
@@ -52,32 +52,38 @@ def excerpts(
 
     Raises DataError if the documents do not hold that many without overlap.
     """
+    with progress.task("scoring the human text", count, "texts") as advance:
+        found = []
+        for excerpt in islice(_pieces(model, documents, seed, prompt, length), count):
+            found.append(excerpt)
+            advance(1)
+    if len(found) < count:
+        raise DataError(
+            f"the text holds {len(found)} pieces of {prompt + length} tokens, and {count} are asked for; give a longer "
+            "text, or fewer or shorter pieces"
+        )
+    return found
+
+
+def _pieces(
+    model: LanguageModel, documents: Sequence[Document], seed: int, prompt: int, length: int
+) -> Iterator[Excerpt]:
+    """All pieces without overlap, in an order of the seed."""
     size = prompt + length
     places = [
         (at, start) for at, document in enumerate(documents) for start in range(0, len(document.text) // 3 - size, size)
     ]  # a token has 3 letters or more
     random.Random(seed).shuffle(places)
-    found: list[Excerpt] = []
     encoded: dict[int, list[int]] = {}
-    with progress.task("scoring the human text", count, "texts") as advance:
-        for at, start in places:
-            if len(found) == count:
-                break
-            if at not in encoded:
-                encoded[at] = model.tokenizer.encode(documents[at].text, special=False)
-            ids = encoded[at][start : start + size]
-            text = model.tokenizer.decode(ids[:prompt])
-            # Cut in the middle of a word, a prompt may come back from its text as other tokens.
-            if len(ids) == size and model.encode_prompt(text) == ids[:prompt]:
-                logprobs = token_logprobs(model.runner, ids, size + 1)[prompt - 1 :]
-                found.append(Excerpt(text, ids[:prompt], Continuation(ids[prompt:], logprobs)))
-                advance(1)
-    if len(found) < count:
-        raise DataError(
-            f"the text holds {len(found)} pieces of {size} tokens, and {count} are asked for; give a longer "
-            "text, or fewer or shorter pieces"
-        )
-    return found
+    for at, start in places:
+        if at not in encoded:
+            encoded[at] = model.tokenizer.encode(documents[at].text, special=False)
+        ids = encoded[at][start : start + size]
+        text = model.tokenizer.decode(ids[:prompt])
+        # Cut in the middle of a word, a prompt may come back from its text as other tokens.
+        if len(ids) == size and model.encode_prompt(text) == ids[:prompt]:
+            logprobs = token_logprobs(model.runner, ids, size + 1)[prompt - 1 :]
+            yield Excerpt(text, ids[:prompt], Continuation(ids[prompt:], logprobs))
 
 
 def sampled(
@@ -140,9 +146,12 @@ def excerpts_by_document(
 ) -> list[tuple[str, Excerpt]]:
     """`each` pieces of every document that is long enough, with its name. DataError where fewer than two are."""
     found: list[tuple[str, Excerpt]] = []
-    for document in documents:
-        with contextlib.suppress(DataError):
-            found += [(document.source, one) for one in excerpts(model, [document], each, 0, prompt, length)]
+    with progress.task("scoring the human text", len(documents), "documents") as advance:
+        for document in documents:
+            pieces = list(islice(_pieces(model, [document], 0, prompt, length), each))
+            if len(pieces) == each:
+                found += [(document.source, one) for one in pieces]
+            advance(1)
     if len(found) < 2 * each:
         raise DataError(
             f"{len(found) // each} of {len(documents)} documents hold {each} pieces of {prompt + length} tokens, and "

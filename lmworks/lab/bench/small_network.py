@@ -7,7 +7,7 @@ network = train(small_network(seed=1), text.train, TrainingConfig(steps=200, row
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sized
 from dataclasses import dataclass
 from typing import Any
 
@@ -119,21 +119,6 @@ def held_out_logits(
     )
 
 
-@torch.no_grad()
-def window_bits(network: Network, text: Int[Tensor, " bytes"], count: int) -> list[float]:
-    """Bits per byte of each window spread over a text: items that all seeds share."""
-    found: list[float] = []
-    for rows in windows(text, network.config.context, count):
-        costs = F.cross_entropy(network(rows[:, :-1]).mT, rows[:, 1:], reduction="none")
-        found += (costs.mean(dim=1) / 0.6931471805599453).tolist()
-    return found
-
-
-def named(values: Sequence[object], what: str = "window") -> list[str]:
-    """Names of items by their place: "window 0", "window 1", ..."""
-    return [f"{what} {at}" for at in range(len(values))]
-
-
 def bits_per_byte(logits: Float[Tensor, "tokens vocab"], targets: Int[Tensor, " tokens"]) -> float:
     """Cross-entropy in bits."""
     return F.cross_entropy(logits, targets).item() / math.log(2)
@@ -145,6 +130,16 @@ def bits_by_window(
     """Of each window of `held_out_logits` its bits and its bytes, which a metric sums before it divides."""
     bits = F.cross_entropy(logits, targets, reduction="none").double().view(-1, context).sum(dim=1) / math.log(2)
     return [[each, context] for each in bits.tolist()]
+
+
+def window_bits(network: Network, text: Int[Tensor, " bytes"], count: int) -> list[list[float]]:
+    """The same of a network on up to `count` windows spread over a text: items that all seeds share."""
+    return bits_by_window(*held_out_logits(network, text, count), network.config.context)
+
+
+def named(values: Sized, what: str = "window") -> list[str]:
+    """Names of items by their place: "window 0", "window 1", ..."""
+    return [f"{what} {at}" for at in range(len(values))]
 
 
 def frequency_bits(data: ByteText) -> float:

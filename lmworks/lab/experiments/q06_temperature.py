@@ -78,9 +78,9 @@ def temperature(
     run: Run,
     model: str = "smollm2",
     text: str = "brown",
-    stories: Several = scaled(15, 126),
+    stories: Several = scaled(24, 126),
     temperatures: tuple[float, ...] = scaled((0.3, 0.7, 0.8, 0.9, 1.0, 1.5), (0.3, 0.5, 0.7, 0.8, 0.9, 1.0, 1.2, 1.5)),
-    pieces: Count = scaled(1, 3),
+    pieces: Count = scaled(2, 3),
     prompt_tokens: Several = 32,
     length: Several = scaled(32, 48),
 ) -> None:

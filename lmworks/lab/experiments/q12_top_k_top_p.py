@@ -8,6 +8,7 @@ entropy on average.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -123,7 +124,7 @@ def _log_kept(
     spread = [p for each in rows.values() for p in each]
     entropies = np.array([entropy(p) for p in spread])
     low, high = np.quantile(entropies, (0.1, 0.9))
-    places = {SURE: entropies <= low, UNSURE: entropies >= high}
+    places: dict[str | int, Any] = {SURE: entropies <= low, UNSURE: entropies >= high}
     places |= {int(bits): np.floor(entropies) == bits for bits in sorted(set(np.floor(entropies)))}
     with progress.task("filtering", len(filters), "filters") as advance:
         for condition, keep in filters.items():
