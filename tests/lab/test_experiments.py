@@ -241,13 +241,13 @@ def test_the_matched_p_leaves_the_entropy_of_top_k():
 def test_the_relevant_keys_weight_is_the_formulas():
     for margin, keys in ((2.0, 16), (5.0, 4096)):
         expected = math.exp(margin) / (math.exp(margin) + keys - 1)
-        assert q23_softmax._relevant_weight(margin, keys) == pytest.approx(expected, rel=1e-5)
+        assert q23_softmax.relevant_weight(margin, keys) == pytest.approx(expected, rel=1e-5)
 
 
 def test_the_written_formula_is_softmax_where_it_does_not_overflow():
     scores = torch.randn(4, 9)
-    torch.testing.assert_close(q23_softmax.naive_softmax(scores), scores.softmax(dim=-1))
-    assert q23_softmax.naive_softmax(torch.tensor([[100.0, 0.0]])).isnan().any()
+    torch.testing.assert_close(q23_softmax.written_softmax(scores), scores.softmax(dim=-1))
+    assert q23_softmax.written_softmax(torch.tensor([[100.0, 0.0]])).isnan().any()
 
 
 def test_without_the_root_the_network_computes_unscaled_scores():

@@ -1,4 +1,5 @@
-"""What a call costs: the most memory that it holds at once, its time beside others, and how a cost grows with size.
+"""What a call costs: its operations, the most memory that it holds at once, its time beside others, and how a cost
+grows with size.
 
 Memory is counted operation by operation, so that it is the same on every machine, busy or not.
 """
@@ -15,9 +16,16 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
+from torch.utils.flop_counter import FlopCounterMode
 
 from lmworks.basics import progress
 
+
+def operations(call: Callable[[], Any]) -> int:
+    """Multiplications and additions of a call's products of matrices, as PyTorch counts them."""
+    with FlopCounterMode(display=False) as counter:
+        call()
+    return counter.get_total_flops()
 
 def peak_memory(call: Callable[[], Any]) -> int:
     """Most bytes that the results of a call's operations held at once, its own result included."""
