@@ -9,20 +9,22 @@ import torch
 
 from lab.whole import whole
 from lmworks.basics.errors import DataError
-from lmworks.lab.bench import hand_gradients
+from lmworks.lab.bench import hand_gradients, taken_away, through_time
+from lmworks.lab.bench.asleep import inner_states, share_asleep
+from lmworks.lab.bench.block_jacobians import directions, root_mean_square
 from lmworks.lab.bench.byte_rows import byte_batch
-from lmworks.lab.bench.deep_network import deep_network, gradient_by_block, reach
-from lmworks.lab.bench.small_network import byte_text
-from lmworks.lab.experiments import q27_jacobians, q30_relu, q43_vanishing_gradients
+from lmworks.lab.bench.deep_network import EDGE, deep_network, gradient_by_block, left
+from lmworks.lab.bench.small_network import byte_text, windows
+from lmworks.lab.experiments import q30_relu
 from lmworks.models.hooks import hooked
 from lmworks.objectives import CausalLM
 from lmworks.tokens.batch import IGNORE
 
 TINY = {
-    27: ["layers=2", "dim=8", "tokens=4", "steps=2", "seeds=1"],
-    30: ["depth=2", "dim=12", "layers=2", "steps=2", "held_out_windows=2", "rounds=1", "seeds=1"],
+    27: ["layers=2", "dim=8", "tokens=4", "steps=2"],
+    30: ["depth=2", "dim=12", "layers=2", "steps=2", "held_out_windows=2"],
     31: ["layers=2", "dim=8", "checked=2", "cost_layers=2", "cost_dim=16"],
-    43: ["depths=[1,2]", "dim=8", "steps=2", "time_steps=2", "held_out_windows=2", "seeds=1"],
+    43: ["depth=3", "dim=8", "steps=2", "time_steps=2", "rates=[0.001]", "time_rates=[0.001]"],
 }
 
 
@@ -62,26 +64,26 @@ def test_lengths_by_block_are_those_of_autograd(text):
 
 
 def test_what_arrives_is_counted_in_powers_of_ten():
-    assert reach([1e-3, 5.0, 1.0]) == pytest.approx(-3)
-    assert reach([0.0, 1.0]) == -30 and reach([math.inf, 1.0]) == 30
+    assert left([1e-3, 10.0, 1.0]) == pytest.approx([0, 1, -3])
+    assert left([0.0, 1.0]) == [0, -EDGE] and left([math.inf, 1.0]) == [0, EDGE]
     for nothing in (0.0, math.nan, math.inf):
         with pytest.raises(DataError, match="no share can be said to arrive"):
-            reach([1.0, nothing])
+            left([1.0, nothing])
 
 
 def test_a_rotation_keeps_every_direction_and_an_average_one():
     turn = torch.linalg.qr(torch.randn(2, 6, 6, dtype=torch.float64))[0]
-    assert q27_jacobians.directions(turn) == 1 and q27_jacobians.root_mean_square(turn) == pytest.approx(1)
+    assert directions(turn) == 1 and root_mean_square(turn) == pytest.approx(1)
     average = torch.full((1, 6, 6), 1 / 6, dtype=torch.float64)
-    assert q27_jacobians.directions(average) == pytest.approx(1 / 6)
-    assert q27_jacobians.root_mean_square(average) == pytest.approx(6**-0.5)
+    assert directions(average) == pytest.approx(1 / 6)
+    assert root_mean_square(average) == pytest.approx(6**-0.5)
 
 
 def test_units_that_nothing_wakes_are_counted_and_no_others():
     states = torch.tensor([[-1.0, 2.0, -3.0, -0.1], [-2.0, -1.0, -1.0, 0.5]])
-    assert q30_relu.share_asleep([states], "relu") == 0.5
-    assert q30_relu.share_asleep([states], "gelu") == 0  # slopes of -0.08 and more
-    assert q30_relu.share_asleep([20 * states], "sigmoid") == 0.75  # at -2 it still has a slope
+    assert share_asleep([states], "relu") == 0.5
+    assert share_asleep([states], "gelu") == 0  # slopes of -0.08 and more
+    assert share_asleep([20 * states], "sigmoid") == 0.75  # at -2 it still has a slope
     assert q30_relu.wrong_derivatives() == 0
 
 
@@ -89,9 +91,9 @@ def test_units_that_nothing_wakes_are_counted_and_no_others():
 def test_inner_states_are_what_the_activation_gets(gated):
     data = byte_text("python-reference")
     network = deep_network(0, 2, dim=16, activation="relu", gated=gated)
-    states = q30_relu.inner_states(network, data, 3)
+    states = inner_states(network, data.held_out, 3)
     assert [one.shape for one in states] == [(3 * 32, 64)] * 2
-    rows = next(q30_relu.windows(data.held_out, 32, 3))[:, :-1]
+    rows = next(windows(data.held_out, 32, 3))[:, :-1]
     _, seen = network.run_with_cache(rows)
     inner = seen["blocks.1.feed_forward.inner"].flatten(0, 1)
     assert torch.equal(inner != 0, states[1] > 0)
@@ -117,7 +119,7 @@ def test_a_wrong_gradient_is_seen(text, monkeypatch):
 
 def test_averages_for_attention_are_averages():
     network, tokens = deep_network(0, 2, dim=16), torch.arange(6)[None]
-    with q43_vanishing_gradients.averaging(network):
+    with taken_away.as_kind(taken_away.AVERAGES, network):
         _, seen = network.run_with_cache(tokens)
     expected = torch.ones(6, 6).tril() / torch.arange(1, 7)[:, None]
     torch.testing.assert_close(seen["blocks.1.attention.pattern"][0, 0], expected)
@@ -126,12 +128,24 @@ def test_averages_for_attention_are_averages():
     )
 
 
-@pytest.mark.parametrize("kind", q43_vanishing_gradients.MEMORIES)
+@pytest.mark.parametrize("kind", through_time.MEMORIES)
 def test_a_gradient_goes_back_in_time_and_not_forward(text, kind):
-    batch = byte_batch(text, q43_vanishing_gradients.LONG, rows=2, seed=0)
-    found = q43_vanishing_gradients.distances(q43_vanishing_gradients._memory(kind, 16, 0), batch)
+    batch = byte_batch(text, through_time.LONG, rows=2, seed=0)
+    found = through_time.distances(through_time.memory(kind, 16, 0), batch)
     assert len(found.lengths) == 64 and found.lengths[-1] == 0
     assert all(length > 0 for length in found.lengths[40:-1])
     lengths = [0.0] * 64
-    lengths[q43_vanishing_gradients.NEAR], lengths[q43_vanishing_gradients.FAR] = [10.0] * 3, [0.1] * 16
-    assert q43_vanishing_gradients.Distances(lengths).far_by_near == pytest.approx(-2)
+    lengths[through_time.NEAR], lengths[through_time.FAR] = [10.0] * 3, [0.1] * 16
+    assert through_time.Distances(lengths).far_by_near == pytest.approx(-2)
+
+
+def test_the_highest_doubling_is_the_last_before_the_first_failure():
+    tried = []
+
+    def learns(number):
+        tried.append(number)
+        return number != 3
+
+    assert taken_away.highest_doubling(learns, 8) == (2, False) and tried == [0, 1, 2, 3]
+    assert taken_away.highest_doubling(lambda number: False, 8) == (0, True)
+    assert taken_away.highest_doubling(lambda number: True, 8) == (8, True)

@@ -18,6 +18,7 @@ from lmworks.lab.bench import (
     attention_formula,
     continuations,
     recipe_runs,
+    squared_error,
     step_distributions,
     writers,
 )
@@ -36,7 +37,6 @@ from lmworks.lab.experiments import (
     q06_temperature,
     q16_unknown_words,
     q23_softmax,
-    q25_cross_entropy,
 )
 from lmworks.lab.run import RunOptions, run
 from lmworks.lab.seeds import worst_difference
@@ -296,13 +296,14 @@ def test_peak_memory_counts_what_is_held_at_once_and_not_what_was_freed():
 def test_squared_error_is_the_brier_score():
     logits, targets = torch.randn(5, 7), torch.tensor([0, 1, 2, 3, 6])
     p, y = logits.softmax(dim=-1), F.one_hot(targets, 7)
-    torch.testing.assert_close(q25_cross_entropy.squared_error(logits, targets), ((p - y) ** 2).sum(dim=-1).mean())
+    torch.testing.assert_close(squared_error.squared_error(logits, targets), ((p - y) ** 2).sum(dim=-1).mean())
 
 
 def test_a_model_that_is_as_sure_as_it_is_right_has_no_calibration_error():
     p = torch.tensor([0.75, 0.25]).log().repeat(4, 1)
-    assert q25_cross_entropy._judge(p, torch.tensor([0, 0, 0, 1]))["calibration error"] == pytest.approx(0, abs=1e-7)
-    assert q25_cross_entropy._judge(p, torch.tensor([1, 1, 1, 1]))["calibration error"] == pytest.approx(0.75)
+    p = p.softmax(dim=-1)
+    assert squared_error.calibration_error(p, torch.tensor([0, 0, 0, 1])) == pytest.approx(0, abs=1e-7)
+    assert squared_error.calibration_error(p, torch.tensor([1, 1, 1, 1])) == pytest.approx(0.75)
 
 
 def test_the_written_out_formula_equals_a_kernel_with_a_window_shorter_than_the_text():

@@ -28,8 +28,8 @@ from lmworks.training.settings import TrainingConfig
 
 TINY = {
     18: ["train_bytes=600", "steps=4", "dim=16", "l1=[1e-5]", "l2=[1e-3]", "decay=[1.0]", "dropout=[0.1]"],
-    37: ["steps=4", "rows=2", "dim=16", "hidden=16", "experts=4", "seeds=1"],
-    49: ["widths=[16,32,48,64]", "amounts=[400,800,1200,2400]", "held_out_windows=4", "seeds=1"],
+    37: ["steps=4", "rows=2", "dim=16", "experts=4", "widths=[16,32]", "rounds=1", "held_out_windows=4"],
+    49: ["widths=[16,32,48,64]", "amounts=[400,800,1200,2400]", "held_out_windows=4"],
 }
 
 
@@ -156,25 +156,25 @@ def test_the_order_is_chosen_by_the_text_for_choosing():
 
 def test_losses_that_follow_a_law_are_foretold():
     law = ScalingLaw(floor=1.5, size_term=30.0, size_power=0.4, data_term=200.0, data_power=0.5)
-    cells = {
-        (size, amount): {seed: law.loss(size, amount) for seed in range(3)}
-        for size in (8_000, 32_000, 130_000)
-        for amount in (20_000, 40_000, 80_000)
-    }
-    cells[520_000, 160_000] = {seed: law.loss(520_000, 160_000) for seed in range(3)}
-    *fitted_to, held_back = cells
-    fitted = q49_scale._law(cells, fitted_to, range(3), resamples=20)
-    assert fitted.law.loss(*held_back) == pytest.approx(law.loss(*held_back), abs=0.02)
-    table = {one.name: one for one in q49_scale._table(cells, fitted, dict.fromkeys(range(3), 0.0))}
-    assert table[q49_scale.SIZE_GAIN].value == pytest.approx(30.0 * (130_000**-0.4 - 8_000**-0.4))
-    assert table[q49_scale.DATA_GAIN].value == pytest.approx(200.0 * (80_000**-0.5 - 20_000**-0.5))
-    assert table[q49_scale.GAIN].value == pytest.approx(law.loss(*held_back) - law.loss(130_000, 80_000))
+    sizes = {16: 8_000, 32: 32_000, 64: 130_000, 128: 520_000}
+    cells = [*((width, amount) for width in (16, 32, 64) for amount in (20_000, 40_000, 80_000)), (128, 160_000)]
+    losses = {(width, amount): law.loss(sizes[width], amount) for width, amount in cells}
+    fitted = q49_scale.law_of(losses | {(128, 160_000): 99.0}, sizes)  # it is not seen
+    assert fitted.loss(520_000, 160_000) == pytest.approx(losses[128, 160_000], abs=0.02)
+    each = {cell: torch.tensor([loss, loss + 1]) for cell, loss in losses.items()}
+    found = {condition.name: bits.tolist() for condition, bits in q49_scale.compared(each).items()}
+    gain = [found["largest network"][at] - found["smallest network"][at] for at in (0, 1)]
+    assert gain == pytest.approx([30.0 * (130_000**-0.4 - 8_000**-0.4)] * 2, abs=1e-5)
+    gain = found["most text"][0] - found["least text"][0]
+    assert gain == pytest.approx(200.0 * (80_000**-0.5 - 20_000**-0.5), abs=1e-5)
+    gain = found["run held back"][0] - found["largest with most of the others"][0]
+    assert gain == pytest.approx(law.loss(520_000, 160_000) - law.loss(130_000, 80_000), abs=1e-5)
 
 
 def test_a_network_reads_its_piece_once_and_size_counts_the_blocks(monkeypatch):
     read = []
     monkeypatch.setattr(q49_scale, "fit", lambda network, objective, rows, config: read.append((rows, config)))
-    network = q49_scale._trained(torch.arange(256).repeat(4), 16, 0)
+    network = q49_scale.trained(torch.arange(256).repeat(4), 16, 0)
     [(rows, config)] = read
     assert sum(len(piece.tokens) - 1 for row in rows for piece in row) == 1023 and config.epochs == 1
     # Attention 4 x 16 x 16, feed-forward 3 x 16 x 64, two norms; two blocks.

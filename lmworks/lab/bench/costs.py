@@ -27,6 +27,7 @@ def operations(call: Callable[[], Any]) -> int:
         call()
     return counter.get_total_flops()
 
+
 def peak_memory(call: Callable[[], Any]) -> int:
     """Most bytes that the results of a call's operations held at once, its own result included."""
     with _Ledger() as ledger:

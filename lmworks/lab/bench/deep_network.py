@@ -1,27 +1,36 @@
 """Deep narrow networks of bytes, and how much of a gradient reaches each of their blocks: for experiments about depth.
 
-network = deep_network(seed=1, layers=16, residual=False)
+network = deep_network(seed=1, layers=16, residual=False).double()
 lengths = gradient_by_block(network, byte_batch(text, 32, rows=8, seed=1))    # 16 blocks: 17 places
-reach(lengths)                                                              # log10 of first by last
+left(lengths)                                         # powers of ten after 0, 1, ... 16 blocks: [0.0, -0.1, ...]
+log_arrived(run, seed, PLAIN["ReLU"], lengths)        # the same as figures and as points of a line
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from statistics import fmean
+from collections.abc import Sequence
 from typing import Any
+
+import numpy as np
 
 from lmworks.basics.errors import DataError
 from lmworks.lab.bench.small_network import small_network
-from lmworks.lab.chart import Chart, Series
+from lmworks.lab.contrast import Condition
+from lmworks.lab.metric import Metric
+from lmworks.lab.run import Run
 from lmworks.models.network import Network
 from lmworks.objectives import CausalLM
 from lmworks.objectives.gradients import activation_gradients
 from lmworks.tokens.batch import Batch
 
-FLOOR = 30.0
-"""Ratios are cut off at this many powers of ten, both ways; zero counts as the smallest."""
+EDGE = 150.0
+"""Powers of ten beyond which float64 measures no length, as its square is 0 or infinite."""
+ARRIVED = Metric("gradient that reaches the first block, by that after the last", "powers of ten", margin=0.3)
+"""0 where all of it does; a factor of two is worth a word."""
+LEFT = Metric("what is left of a gradient", "powers of ten")
+LOST = Metric("gradient lost with each block", "powers of ten", margin=0.025, ideal=0)
+"""The slope of its logarithm by depth; a factor of two in twelve blocks is worth a word."""
 
 
 def deep_network(seed: int, layers: int, dim: int = 48, context: int = 32, **settings: Any) -> Network:
@@ -38,9 +47,9 @@ def gradient_by_block(network: Network, batch: Batch) -> list[float]:
     return [float(found[path].double().norm()) for path in paths]
 
 
-def reach(lengths: Sequence[float]) -> float:
-    """How large the first gradient is beside the last, in powers of ten: 0 for equal, -3 for a thousandth, at least
-    -FLOOR.
+def left(lengths: Sequence[float]) -> list[float]:
+    """How large each gradient is beside the last, in powers of ten, from the last block back to the first: 0 for equal,
+    -3 for a thousandth, and at most EDGE either way.
 
     DataError where the last is zero or not finite.
     """
@@ -48,32 +57,20 @@ def reach(lengths: Sequence[float]) -> float:
         raise DataError(
             f"the gradient after the last block is {lengths[-1]:g}, of which no share can be said to arrive"
         )
-    return logarithm(lengths[0] / lengths[-1])
+    return [logarithm(one / lengths[-1]) for one in reversed(lengths)]
 
 
-def reach_by_seed(lengths: Mapping[int, Sequence[float]]) -> dict[int, float]:
-    """The same for each seed."""
-    return {seed: reach(one) for seed, one in lengths.items()}
-
-
-def gradient_chart(title: str, lengths: Mapping[str, Mapping[int, Sequence[float]]]) -> Chart:
-    """What is left of a gradient by the number of blocks it came through, for each kind of network; mean over seeds."""
-    series = []
-    for kind, by_seed in lengths.items():
-        places = len(next(iter(by_seed.values())))
-        heights = (fmean(reach(one[at:]) for one in by_seed.values()) for at in reversed(range(places)))
-        series.append(Series(name=kind, x=tuple(map(float, range(places))), y=tuple(heights)))
-    return Chart(
-        kind="line",
-        title=title,
-        x_label="blocks that it has come through",
-        y_label="powers of ten",
-        series=tuple(series),
-    )
+def log_arrived(run: Run, seed: int, condition: Condition, lengths: Sequence[float]) -> None:
+    """Log what arrives, what each block loses, and for a chart what is left after each: "ReLU 1", "ReLU 2", ..."""
+    by_block = left(lengths)
+    for through, value in enumerate(by_block):
+        run.log(seed, condition[through], {LEFT: value}, clamped=abs(value) >= EDGE)
+    lost = -float(np.polyfit(range(len(by_block)), by_block, 1)[0])
+    run.log(seed, condition, {ARRIVED: by_block[-1], LOST: lost}, clamped=max(map(abs, by_block)) >= EDGE)
 
 
 def logarithm(ratio: float) -> float:
-    """The logarithm to base 10, between -FLOOR and FLOOR."""
+    """The logarithm to base 10, between -EDGE and EDGE."""
     if not math.isfinite(ratio):
-        return FLOOR
-    return min(max(math.log10(ratio), -FLOOR), FLOOR) if ratio > 0 else -FLOOR
+        return EDGE
+    return min(max(math.log10(ratio), -EDGE), EDGE) if ratio > 0 else -EDGE

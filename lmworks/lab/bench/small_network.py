@@ -136,3 +136,9 @@ def named(values: Sequence[object], what: str = "window") -> list[str]:
 def bits_per_byte(logits: Float[Tensor, "tokens vocab"], targets: Int[Tensor, " tokens"]) -> float:
     """Cross-entropy in bits."""
     return F.cross_entropy(logits, targets).item() / 0.6931471805599453
+
+
+def frequency_bits(text: ByteText) -> float:
+    """Bits per byte of the held-out text by the training text's frequencies of bytes: what a network has to beat."""
+    counts = text.train.bincount(minlength=BYTES).double() + 1
+    return float(-(counts / counts.sum()).log2()[text.held_out].mean())

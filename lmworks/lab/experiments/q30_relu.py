@@ -10,33 +10,24 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
 from statistics import fmean
 from typing import Any
 
 import torch
-from torch import Tensor, nn
 
-from lmworks.evaluation.measurement import Measurement
-from lmworks.inside.backward import SLOPES
+from lmworks.lab.bench.asleep import inner_states, share_asleep
 from lmworks.lab.bench.byte_rows import byte_batch
-from lmworks.lab.bench.deep_network import deep_network, gradient_by_block, gradient_chart, reach, reach_by_seed
-from lmworks.lab.bench.small_network import (
-    WARMUP,
-    ByteText,
-    bits_per_byte,
-    byte_text,
-    held_out_logits,
-    train,
-    windows,
-)
-from lmworks.lab.registry import experiment
-from lmworks.lab.rule import Check, Observation, Rule
-from lmworks.lab.scale import Count, Several, scaled
-from lmworks.lab.seeds import difference, measured
+from lmworks.lab.bench.deep_network import ARRIVED, LEFT, deep_network, gradient_by_block, log_arrived
+from lmworks.lab.bench.small_network import WARMUP, bits_per_byte, byte_text, frequency_bits, held_out_logits, train
+from lmworks.lab.contrast import Condition
+from lmworks.lab.experiment import experiment
+from lmworks.lab.metric import Metric
+from lmworks.lab.parts import Check, Part
+from lmworks.lab.pictures import Lines
+from lmworks.lab.run import Run
+from lmworks.lab.scale import Several, scaled
 from lmworks.models.feed_forward import ACTIVATIONS
 from lmworks.models.network import Network
-from lmworks.tokens.batch import Batch
 from lmworks.training.settings import TrainingConfig
 
 KINDS: dict[str, dict[str, Any]] = {
@@ -49,120 +40,111 @@ KINDS: dict[str, dict[str, Any]] = {
     "SiLU, gated": {"activation": "silu", "gated": True},
     "ReLU, gated": {"activation": "relu", "gated": True},
 }
-PRODUCTS = ("squared ReLU", "SiLU, gated", "ReLU, gated")
-"""Not stable in a plain stack: each block about squares the size of a signal, which is soon nothing or infinite."""
+STACKED = ("sigmoid", "tanh", "ReLU", "GELU", "SiLU")
+"""The others are not stable in a plain stack: each block about squares the size of a signal."""
 PLAIN: dict[str, Any] = {"norm": "none", "residual": False, "window": 1}
-CONTEXT = 32
-FEW = 6
-"""Blocks after which weights that are too small have left something that can still be measured."""
+FEW, CONTEXT = 6, 32
 RATE, HIGH_RATE = 2e-3, 6e-2
-ASLEEP = 1e-3
-"""A unit whose derivative is below this at every byte learns next to nothing."""
 
-DERIVATIVE = "points where ReLU's derivative is not 1 above 0 and 0 below"
-SPARSE = "share of ReLU's results that are zero, trained"
-UNSCALED = "gradient that a plain stack carries, powers of ten a block, ReLU, weights of deviation 0.02"
-TIME = "time of GELU, forward and backward, by that of ReLU"
-PLAIN_GAIN = "gradient that the whole plain stack carries, powers of ten, ReLU minus sigmoid"
-TRANSFORMER_GAIN = "gradient that the whole transformer carries, powers of ten, ReLU minus sigmoid"
-
-
-def plain(kind: str) -> str:
-    """The name of what is left of a gradient in a plain stack."""
-    return f"gradient that a plain stack carries, powers of ten a block, {kind}"
-
-
-def asleep(kind: str, rate: float) -> str:
-    """The name of the share of units that no text wakes."""
-    return f"units asleep on all held-out text, {kind}, learning rate {rate:g}"
+STACK, WHOLE, ALONE, USUAL, HIGH = Condition.named(
+    "plain stack", "transformer", "alone", f"learning rate {RATE:g}", f"learning rate {HIGH_RATE:g}"
+)
+UNSCALED, FREQUENCIES = Condition.named(f"plain stack of {FEW}, weights of deviation 0.02", "byte frequencies")
+WRONG = Metric("points where ReLU's derivative is not 1 above 0 and 0 elsewhere", ideal=0)
+TIME = Metric("time of the activation, forward and backward", "s")
+ZEROS = Metric("results that are zero")
+SLEEPING = Metric("units asleep on all held-out text", ideal=0)
+BITS = Metric("held-out text", "bits/byte", margin=0.02, chance=8, ideal=0)
+LEARNT = Check("the network learns more than byte frequencies", BITS, USUAL["ReLU"] - FREQUENCIES, below=0)
 
 
 @experiment(
-    question=30,
+    30,
     claim="The derivative of ReLU is 1 if x > 0, and 0 otherwise; its sparsity and non-linearity prevent vanishing "
     "gradients, making ReLU computationally efficient and robust for deep LLM training.",
-    rule=Rule(
-        holds_if=(
-            Check(DERIVATIVE, "<", 1),
-            Check(PLAIN_GAIN, ">", 1),
-            Check(SPARSE, ">", 0.3),
-            Check(TIME, ">", 1),
+    parts=(
+        Part(
+            "more of a gradient gets through a plain stack of blocks than with sigmoid",
+            *(ARRIVED, STACK["ReLU"] - STACK["sigmoid"]),
+            above=0,
         ),
-        only_if=(
-            (
-                Check(UNSCALED, ">", -0.3),
-                "weights are drawn by their width: with a deviation of 0.02 ReLU loses more than half of a gradient a "
-                "block",
-            ),
-            (
-                Check(TRANSFORMER_GAIN, ">", 1),
-                "there is no residual stream and no norm: with them sigmoid's gradient arrives as well as ReLU's",
-            ),
-            (
-                Check(asleep("ReLU", HIGH_RATE), "<", 0.1),
-                "robust is not said of high learning rates, at which a tenth of the units and more fall asleep",
-            ),
+        Part(
+            "its zeros do that: more gets through than with tanh, which has none",
+            *(ARRIVED, STACK["ReLU"] - STACK["tanh"]),
+            above=0,
+            otherwise="zeros carry no gradient: weights drawn by their width do, for tanh as well",
+        ),
+        Part(
+            "in a transformer, too, more arrives than with sigmoid",
+            *(ARRIVED, WHOLE["ReLU"] - WHOLE["sigmoid"]),
+            above=0,
+            otherwise="there are a residual stream and norms: through them a gradient arrives whatever the activation",
+        ),
+        Part("it takes less time than GELU", TIME, ALONE["ReLU"] / ALONE["GELU"], below=1, margin=0.05),
+        Part(
+            "it is robust: at a high learning rate no more units fall asleep for good than with GELU",
+            *(SLEEPING, HIGH["ReLU"] - HIGH["GELU"]),
+            below=0.02,
+            needs=(LEARNT,),
+            otherwise="the learning rate is high: units then fall asleep, and no text wakes them",
         ),
     ),
+    also=(
+        Part("a third of its results and more are zero", ZEROS, USUAL["ReLU"], above=1 / 3, needs=(LEARNT,)),
+        Part("it learns as much as GELU", BITS, USUAL["ReLU"] - USUAL["GELU"], below=0.02, needs=(LEARNT,)),
+        Part("it takes less time than sigmoid", TIME, ALONE["ReLU"] / ALONE["sigmoid"], below=1, margin=0.05),
+        Part("a tenth of a gradient arrives with weights of deviation 0.02, too", ARRIVED, UNSCALED, above=-1),
+    ),
+    checks=(Check("ReLU's derivative is 1 above 0 and 0 elsewhere", WRONG, Condition("ReLU"), below=1),),
+    picture=Lines(
+        LEFT, of=tuple(STACK[kind] for kind in STACKED), x="blocks come through", title="A gradient in a plain stack"
+    ),
+    not_true_when="weights have one small deviation whatever their width: ReLU then loses a gradient as fast as others",
+    not_tested="large networks, of which many take gated SiLU or squared ReLU today (Shazeer 2020, "
+    "https://arxiv.org/abs/2002.05202; So et al. 2021, https://arxiv.org/abs/2109.08668)",
+    note="Each activation has weights that keep its results' size (He et al. 2015, https://arxiv.org/abs/1502.01852). "
+    "Sigmoid's derivative is at most a quarter, which is what ReLU was to cure (Glorot et al. 2011). Squared and gated "
+    "units are left out of the plain stack: each block squares a signal's size, and soon it is nothing or infinite. A "
+    "unit is asleep where its derivative is below 0.001 at every byte of the held-out text. The time is that of the "
+    "activation alone, a small part of a step.",
 )
 def relu(
+    run: Run,
     text: str = "tinyshakespeare",
     depth: Several = scaled(12, 24),
     dim: Several = 64,
     layers: Several = 4,
     steps: Several = scaled(40, 200),
     held_out_windows: Several = scaled(64, 200),
-    rounds: Count = 5,
-    seeds: Count = 3,
-) -> Observation:
-    """Gradients by depth and activation; loss, zeros and sleeping units after training; time of the activation
-    itself."""
+) -> None:
+    """Gradients by depth and activation; loss, zeros and sleeping units after training; time of the activation."""
     data = byte_text(text)
-    batches = {seed: byte_batch(data.train, CONTEXT, rows=4, seed=seed) for seed in range(seeds)}
-    stack = {
-        kind: {seed: _lengths(seed, depth, dim, batch, PLAIN | one) for seed, batch in batches.items()}
-        for kind, one in KINDS.items()
-        if kind not in PRODUCTS
-    }
-    whole = {
-        kind: {seed: _lengths(seed, depth, dim, batch, one) for seed, batch in batches.items()}
-        for kind, one in KINDS.items()
-    }
-    usual = PLAIN | KINDS["ReLU"] | {"scheme": "normal"}
-    unscaled = {seed: reach(_lengths(seed, FEW, dim, batch, usual)) / FEW for seed, batch in batches.items()}
-    measurements = [Measurement(name=DERIVATIVE, value=float(wrong_derivatives()))]
-    measurements += [
-        measured(plain(kind), {seed: reach(lengths) / depth for seed, lengths in by_seed.items()}, ideal=0.0)
-        for kind, by_seed in stack.items()
-    ]
-    measurements.append(measured(UNSCALED, unscaled, ideal=0.0))
-    measurements += [
-        measured(
-            f"gradient that the whole transformer carries, powers of ten, {kind}", reach_by_seed(by_seed), ideal=0.0
-        )
-        for kind, by_seed in whole.items()
-    ]
-    for name, found in ((PLAIN_GAIN, stack), (TRANSFORMER_GAIN, whole)):
-        measurements.append(difference(name, reach_by_seed(found["ReLU"]), reach_by_seed(found["sigmoid"])))
-    measurements += _training(data, steps, layers, dim, held_out_windows, seeds)
-    measurements.append(measured(TIME, {number: _time_ratio() for number in range(rounds)}))
-    return Observation(
-        measurements=tuple(measurements),
-        chart=gradient_chart("What is left of a gradient in a plain stack of blocks", stack),
-        note=NOTE,
-    )
-
-
-NOTE = (
-    "Sparsity does not carry a gradient: half of the ways are cut, and weights larger by the root of 2 make up for it "
-    "(He et al. 2015, https://arxiv.org/abs/1502.01852); here each activation has the weights that keep its results' "
-    "size. Sigmoid's derivative is at most a quarter, which is what ReLU was to cure (Glorot et al. 2011). Squared and "
-    "gated units are left out of the plain stack: each block squares a signal's size, and soon it is nothing or "
-    "infinite, which is why such networks have norms. A unit counts as asleep where its derivative is below 0.001 at "
-    "every byte of the held-out text; a gated one's is its gate's. Today's large models take gated SiLU or squared "
-    "ReLU rather (Shazeer 2020, https://arxiv.org/abs/2002.05202; So et al. 2021, https://arxiv.org/abs/2109.08668). "
-    "The time is that of the activation alone, which is a small part of a step."
-)
+    for fixed in run.once():
+        run.log(fixed, "ReLU", {WRONG: wrong_derivatives()})
+        run.log(fixed, FREQUENCIES, {BITS: frequency_bits(data)})
+    for seed in run.seeds:
+        batch = byte_batch(data.train, CONTEXT, rows=4, seed=seed)
+        for kind, settings in KINDS.items():
+            stacks = [(WHOLE, {})] + ([(STACK, PLAIN)] if kind in STACKED else [])
+            for stack, parts in stacks:
+                network = _network(seed, depth, dim, **(parts | settings)).double()
+                log_arrived(run, seed, stack[kind], gradient_by_block(network, batch))
+        unscaled = _network(seed, FEW, dim, **(PLAIN | KINDS["ReLU"]), scheme="normal").double()
+        log_arrived(run, seed, UNSCALED, gradient_by_block(unscaled, batch))
+        for kind, seconds in _times().items():
+            run.log(seed, ALONE[kind], {TIME: seconds})
+        for at, rate, kinds in ((USUAL, RATE, KINDS), (HIGH, HIGH_RATE, ("ReLU", "squared ReLU", "GELU"))):
+            for kind in kinds:
+                network = _network(seed, layers, dim, **KINDS[kind])
+                config = TrainingConfig(steps=steps, rows=16, learning_rate=rate, warmup=WARMUP, seed=seed)
+                train(network, data.train, config)
+                inner = inner_states(network, data.held_out, held_out_windows)
+                values = {
+                    BITS: bits_per_byte(*held_out_logits(network, data.held_out, held_out_windows)),
+                    SLEEPING: share_asleep(inner, KINDS[kind]["activation"]),
+                    ZEROS: fmean(float((states <= 0).double().mean()) for states in inner),
+                }
+                run.log(seed, at[kind], values if kind == "ReLU" else {BITS: values[BITS], SLEEPING: values[SLEEPING]})
 
 
 def wrong_derivatives() -> int:
@@ -178,76 +160,14 @@ def _network(seed: int, layers: int, dim: int, **settings: Any) -> Network:
     return deep_network(seed, layers, dim, CONTEXT, hidden_dim=hidden, **settings)
 
 
-def _lengths(seed: int, layers: int, dim: int, batch: Batch, settings: dict[str, Any]) -> list[float]:
-    return gradient_by_block(_network(seed, layers, dim, **settings).double(), batch)
-
-
-def _training(
-    data: ByteText, steps: int, layers: int, dim: int, held_out_windows: int, seeds: int
-) -> list[Measurement]:
-    """Each activation trained at a usual rate, and some at a high one."""
-    runs = [(kind, RATE) for kind in KINDS] + [(kind, HIGH_RATE) for kind in ("ReLU", "squared ReLU", "GELU")]
-    loss: dict[tuple[str, float], dict[int, float]] = {one: {} for one in runs}
-    sleeping: dict[tuple[str, float], dict[int, float]] = {one: {} for one in runs}
-    zeros: dict[int, float] = {}
-    for kind, rate in runs:
-        for seed in range(seeds):
-            network = _network(seed, layers, dim, **KINDS[kind])
-            config = TrainingConfig(steps=steps, rows=16, learning_rate=rate, warmup=WARMUP, seed=seed)
-            train(network, data.train, config)
-            loss[kind, rate][seed] = bits_per_byte(*held_out_logits(network, data.held_out, held_out_windows))
-            inner = inner_states(network, data, held_out_windows)
-            sleeping[kind, rate][seed] = share_asleep(inner, KINDS[kind]["activation"])
-            if (kind, rate) == ("ReLU", RATE):
-                zeros[seed] = fmean(float((states <= 0).double().mean()) for states in inner)
-    rows = [measured(SPARSE, zeros)]
-    for kind, rate in runs:
-        rows.append(
-            measured(f"held-out text, {kind}, learning rate {rate:g}", loss[kind, rate], "bits/byte", ideal=0.0)
-        )
-        rows.append(measured(asleep(kind, rate), sleeping[kind, rate], ideal=0.0))
-    rows += [
-        difference(f"held-out text, {kind} minus ReLU", loss[kind, RATE], loss["ReLU", RATE], "bits/byte")
-        for kind in KINDS
-        if kind != "ReLU"
-    ]
-    return rows
-
-
-@torch.no_grad()
-def inner_states(network: Network, data: ByteText, count: int) -> list[Tensor]:
-    """By block, what the activation gets at every byte of the held-out text: [bytes, hidden_dim]."""
-    seen: list[list[Tensor]] = [[] for _ in network.blocks]
-
-    def reader(layer: int) -> Callable[[nn.Module, Any, Tensor], None]:
-        def read(module: nn.Module, inputs: Any, inner: Tensor) -> None:
-            gate = inner.chunk(2, dim=-1)[0] if network.config.gated else inner
-            seen[layer].append(gate.flatten(0, 1).clone())
-
-        return read
-
-    ups = [block.get_submodule("feed_forward.up") for block in network.blocks]
-    handles = [up.register_forward_hook(reader(layer)) for layer, up in enumerate(ups)]
-    for rows in windows(data.held_out, CONTEXT, count):
-        network.hidden(rows[:, :-1])
-    for handle in handles:
-        handle.remove()
-    return [torch.cat(parts) for parts in seen]
-
-
-def share_asleep(inner: list[Tensor], activation: str) -> float:
-    """The share of units whose derivative is next to nothing at every byte."""
-    return fmean(float((SLOPES[activation](states).abs().amax(dim=0) < ASLEEP).double().mean()) for states in inner)
-
-
-def _time_ratio(repeats: int = 20) -> float:
-    """The shortest time of GELU by the shortest of ReLU, in turn, on the states of a small feed-forward."""
+def _times(repeats: int = 20) -> dict[str, float]:
+    """The shortest time of each activation, in turn, on the states of a small feed-forward."""
     x = torch.randn(512, 1024, generator=torch.Generator().manual_seed(0)).requires_grad_()
-    shortest = {"gelu": math.inf, "relu": math.inf}
+    shortest = dict.fromkeys(("GELU", "sigmoid", "ReLU"), math.inf)
     for _ in range(repeats):
-        for name, before in shortest.items():
+        for kind, before in shortest.items():
             started = time.perf_counter()
-            result = ACTIVATIONS[name](x)
+            result = ACTIVATIONS[KINDS[kind]["activation"]](x)
             torch.autograd.grad(result, x, x.detach())
-            shortest[name] = min(before, time.perf_counter() - started)
-    return shortest["gelu"] / shortest["relu"]
+            shortest[kind] = min(before, time.perf_counter() - started)
+    return shortest
