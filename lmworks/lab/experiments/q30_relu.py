@@ -8,8 +8,7 @@ more.
 
 from __future__ import annotations
 
-import math
-import time
+from functools import partial
 from statistics import fmean
 from typing import Any
 
@@ -17,6 +16,7 @@ import torch
 
 from lmworks.lab.bench.asleep import inner_states, share_asleep
 from lmworks.lab.bench.byte_rows import byte_batch
+from lmworks.lab.bench.costs import alternately
 from lmworks.lab.bench.deep_network import ARRIVED, LEFT, deep_network, gradient_by_block, log_arrived
 from lmworks.lab.bench.small_network import WARMUP, bits_per_byte, byte_text, frequency_bits, held_out_logits, train
 from lmworks.lab.contrast import Condition
@@ -160,14 +160,12 @@ def _network(seed: int, layers: int, dim: int, **settings: Any) -> Network:
     return deep_network(seed, layers, dim, CONTEXT, hidden_dim=hidden, **settings)
 
 
-def _times(repeats: int = 20) -> dict[str, float]:
-    """The shortest time of each activation, in turn, on the states of a small feed-forward."""
+def _times() -> dict[str, float]:
+    """The shortest time of each activation, forward and backward, on the states of a small feed-forward."""
     x = torch.randn(512, 1024, generator=torch.Generator().manual_seed(0)).requires_grad_()
-    shortest = dict.fromkeys(("GELU", "sigmoid", "ReLU"), math.inf)
-    for _ in range(repeats):
-        for kind, before in shortest.items():
-            started = time.perf_counter()
-            result = ACTIVATIONS[KINDS[kind]["activation"]](x)
-            torch.autograd.grad(result, x, x.detach())
-            shortest[kind] = min(before, time.perf_counter() - started)
-    return shortest
+
+    def both(kind: str) -> None:
+        torch.autograd.grad(ACTIVATIONS[KINDS[kind]["activation"]](x), x, x.detach())
+
+    found = alternately({kind: partial(both, kind) for kind in ("GELU", "sigmoid", "ReLU")}, rounds=1, repeats=20)
+    return {kind: shortest for kind, [shortest] in found.items()}
