@@ -310,9 +310,7 @@ def test_a_disk_that_is_full_is_named_and_not_the_stage(tmp_path, monkeypatch):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(steps.ReadSources, "run", full)
-    with pytest.raises(
-        LmworksError, match=r"out/\.work: the disk is full, .*; free some space, and --resume"
-    ):
+    with pytest.raises(LmworksError, match=r"out/\.work: the disk is full, .*; free some space, and --resume"):
         corpus(tmp_path, GOOD)
 
 

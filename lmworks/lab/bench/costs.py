@@ -1,5 +1,4 @@
-"""What a call costs: its operations, the most memory that it holds at once, its time beside others, and how a cost
-grows with size.
+"""What a call costs: its operations, the most memory that it holds at once, its time, and how a cost grows.
 
 Memory is counted operation by operation, so that it is the same on every machine, busy or not.
 """

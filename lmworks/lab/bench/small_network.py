@@ -6,6 +6,7 @@ network = train(small_network(seed=1), text.train, TrainingConfig(steps=200, row
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -124,7 +125,7 @@ def window_bits(network: Network, text: Int[Tensor, " bytes"], count: int) -> li
     found: list[float] = []
     for rows in windows(text, network.config.context, count):
         costs = F.cross_entropy(network(rows[:, :-1]).mT, rows[:, 1:], reduction="none")
-        found += (costs.mean(dim=1) / 0.6931471805599453).tolist()
+        found += (costs.mean(dim=1) / math.log(2)).tolist()
     return found
 
 
@@ -135,10 +136,10 @@ def named(values: Sequence[object], what: str = "window") -> list[str]:
 
 def bits_per_byte(logits: Float[Tensor, "tokens vocab"], targets: Int[Tensor, " tokens"]) -> float:
     """Cross-entropy in bits."""
-    return F.cross_entropy(logits, targets).item() / 0.6931471805599453
+    return F.cross_entropy(logits, targets).item() / math.log(2)
 
 
-def frequency_bits(text: ByteText) -> float:
+def frequency_bits(data: ByteText) -> float:
     """Bits per byte of the held-out text by the training text's frequencies of bytes: what a network has to beat."""
-    counts = text.train.bincount(minlength=BYTES).double() + 1
-    return float(-(counts / counts.sum()).log2()[text.held_out].mean())
+    counts = data.train.bincount(minlength=BYTES).double() + 1
+    return float(-(counts / counts.sum()).log2()[data.held_out].mean())
