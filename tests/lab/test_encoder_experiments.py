@@ -9,7 +9,7 @@ import torch
 
 from lab.whole import whole
 from lmworks.lab.bench import gaps, text_pairs
-from lmworks.lab.bench.encoders import logistic_regression, prose, small_network
+from lmworks.lab.bench.encoders import logistic_regression, lowered, prose, small_network
 from lmworks.objectives import MaskedLM
 from lmworks.text import registry
 from lmworks.tokens.batch import IGNORE
@@ -56,11 +56,12 @@ def test_what_a_gap_is_asked_by():
 @HERE
 def test_texts_of_several_kinds_are_of_equal_amounts_and_the_first_stands_by_itself():
     texts = text_pairs.texts_of(("trec-test", "python-reference"), 15)
-    sides = [texts.all.documents[side] for side in ("train", "held out")]
-    documents = [one for side in sides for one in side]
-    trec = sum(len(one.text) for one in documents if "TREC" in one.source)
-    assert 0 < trec < 1.3 * 15_000 and trec < sum(len(one.text) for one in documents) < 2.3 * 15_000 + text_pairs.PIECE
-    assert len(texts.first.train) + len(texts.first.held_out) == sum("TREC" in one.source for one in documents)
+    documents = [*texts.all.documents["train"], *texts.all.documents["held out"]]
+    questions = [lowered(one).text for one in documents if one.messages is not None]
+    pages = [one.text for one in documents if one.messages is None]
+    for texts_of_kind in (questions, pages):
+        assert 14_000 < sum(map(len, texts_of_kind)) < 15_000 + 2 * text_pairs.PIECE
+    assert len(texts.first.train) + len(texts.first.held_out) == len(questions)
 
 
 def test_logistic_regression_minimises_its_loss():
