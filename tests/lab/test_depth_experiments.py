@@ -10,7 +10,7 @@ import torch
 from lab.whole import whole
 from lmworks.basics.errors import DataError
 from lmworks.lab.bench import hand_gradients, taken_away, through_time
-from lmworks.lab.bench.asleep import inner_states, share_asleep
+from lmworks.lab.bench.activations import inner_states, share_asleep, wrong_derivatives
 from lmworks.lab.bench.block_jacobians import directions, root_mean_square
 from lmworks.lab.bench.byte_rows import byte_batch
 from lmworks.lab.bench.deep_network import (
@@ -26,7 +26,6 @@ from lmworks.lab.bench.deep_network import (
 from lmworks.lab.bench.rates import best_rate
 from lmworks.lab.bench.small_network import ByteText, byte_text, frequency_bits, windows
 from lmworks.lab.contrast import Condition
-from lmworks.lab.experiments import q30_relu
 from lmworks.models.hooks import hooked
 from lmworks.objectives import CausalLM
 from lmworks.tokens.batch import IGNORE
@@ -96,7 +95,7 @@ def test_units_that_nothing_wakes_are_counted_and_no_others():
     assert share_asleep([states], "relu") == 0.5
     assert share_asleep([states], "gelu") == 0  # slopes of -0.08 and more
     assert share_asleep([20 * states], "sigmoid") == 0.75  # at -2 it still has a slope
-    assert q30_relu.wrong_derivatives() == 0
+    assert wrong_derivatives() == 0
 
 
 @pytest.mark.parametrize("gated", [False, True])

@@ -13,7 +13,7 @@ from lab.whole import whole
 from lmworks.basics.errors import ConfigError, DataError
 from lmworks.evaluation.scaling import ScalingLaw
 from lmworks.generation.scoring import token_logprobs
-from lmworks.lab.bench import mixtures, remedies
+from lmworks.lab.bench import mixtures, read_once, remedies
 from lmworks.lab.bench.byte_rows import byte_rows, nats_per_byte
 from lmworks.lab.bench.small_network import BYTES, byte_text, small_network
 from lmworks.lab.bench.training import fit
@@ -182,12 +182,12 @@ def test_losses_that_follow_a_law_are_foretold():
 
 def test_a_network_reads_its_piece_once_and_size_counts_the_blocks(monkeypatch):
     read = []
-    monkeypatch.setattr(q49_scale, "fit", lambda network, objective, rows, config: read.append((rows, config)))
-    network = q49_scale.trained(torch.arange(256).repeat(4), 16, 0)
+    monkeypatch.setattr(read_once, "fit", lambda network, objective, rows, config: read.append((rows, config)))
+    network = read_once.trained(torch.arange(256).repeat(4), 16, 0)
     [(rows, config)] = read
     assert sum(len(piece.tokens) - 1 for row in rows for piece in row) == 1023 and config.epochs == 1
     # Attention 4 x 16 x 16, feed-forward 3 x 16 x 64, two norms; two blocks.
-    assert q49_scale.parameters(network) == 2 * (4 * 256 + 3 * 1024 + 2 * 16)
+    assert read_once.parameters(network) == 2 * (4 * 256 + 3 * 1024 + 2 * 16)
 
 
 @pytest.mark.parametrize(

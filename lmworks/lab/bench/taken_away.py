@@ -3,7 +3,7 @@
 network = fresh("without residual", seed, depth=12, dim=48)
 trial = Trial(data, dim=48, steps=150)
 bits = trial.bits("without norm", depth=12, rate=trial.rate("without norm", 12, (1e-3, 4e-3)), seed=1)
-doublings, endless = highest_doubling(lambda number: trial.learns("whole", 12, 1e-3 * 2**number, seed=1), most=8)
+doublings, endless = trial.doublings("whole", depth=12, seed=1, lowest=4e-3, most=6)
 """
 
 from __future__ import annotations
@@ -91,6 +91,10 @@ class Trial:
             return self.bits(kind, depth, rate, seed) < frequency_bits(self.data)
         except DivergedError:
             return False
+
+    def doublings(self, kind: str, depth: int, seed: int, lowest: float, most: int) -> tuple[int, bool]:
+        """How often the lowest rate can be doubled before this network fails to learn; see `highest_doubling`."""
+        return highest_doubling(lambda number: self.learns(kind, depth, lowest * 2**number, seed), most)
 
 
 def highest_doubling(learns: Callable[[int], bool], most: int) -> tuple[int, bool]:

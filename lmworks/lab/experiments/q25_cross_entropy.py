@@ -7,6 +7,7 @@ for the loss, each loss with the learning rate that suits it on text kept for ch
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -102,7 +103,7 @@ def cross_entropy(
     def swept(condition: Condition, rate: float) -> float:
         return bits_per_byte(*held_out_logits(trained(condition, rate, SWEEP), data.choose, held_out_windows))
 
-    chosen = {one: best_rate(rates, lambda rate, one=one: swept(one, rate)) for one in OBJECTIVES}  # type: ignore[misc]
+    chosen = {one: best_rate(rates, partial(swept, one)) for one in OBJECTIVES}
     for fixed in run.once():
         run.log(fixed, ENTROPY, laws(seed=0) | {PUSH: push(F.cross_entropy), RATE: chosen[ENTROPY]})
         run.log(fixed, SQUARED, {PUSH: push(squared_error), RATE: chosen[SQUARED]})

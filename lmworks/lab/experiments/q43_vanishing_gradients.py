@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from lmworks.lab.bench.byte_rows import byte_batch
 from lmworks.lab.bench.deep_network import ARRIVED, EDGE, LEFT, LOST, gradient_by_block, log_arrived
-from lmworks.lab.bench.rates import RATE, SWEEP, best_rate
-from lmworks.lab.bench.small_network import bits_per_byte, byte_text, frequency_bits, held_out_logits
+from lmworks.lab.bench.rates import RATE
+from lmworks.lab.bench.small_network import byte_text, frequency_bits
 from lmworks.lab.bench.taken_away import (
     AVERAGES,
     CONTEXT,
@@ -23,9 +23,8 @@ from lmworks.lab.bench.taken_away import (
     Trial,
     as_kind,
     fresh,
-    highest_doubling,
 )
-from lmworks.lab.bench.through_time import LONG, LSTM, MEMORIES, TANH, TRANSFORMER, distances, memory, remembering
+from lmworks.lab.bench.through_time import LONG, LSTM, MEMORIES, TANH, TRANSFORMER, Memories, distances, memory
 from lmworks.lab.contrast import Condition
 from lmworks.lab.experiment import experiment
 from lmworks.lab.metric import Metric
@@ -95,8 +94,7 @@ TIME_LEARNT = tuple(_beats(f"the {one}", TRAINED[one]) for one in MEMORIES)
     also=(
         Part(
             "residual connections bring ten times more to the first block",
-            ARRIVED,
-            USUAL[WHOLE] - USUAL[NO_RESIDUAL],
+            *(ARRIVED, USUAL[WHOLE] - USUAL[NO_RESIDUAL]),
             above=1,
         ),
         Part("they save gradients with weights by width, too", LOST, BY_WIDTH[NO_RESIDUAL] - BY_WIDTH[WHOLE], above=0),
@@ -123,8 +121,8 @@ TIME_LEARNT = tuple(_beats(f"the {one}", TRAINED[one]) for one in MEMORIES)
     "for each kind, depth and memory on other text; the highest is doubled until a network diverges or learns no more "
     "than byte frequencies. Without residual stream attention averages until all tokens are alike (Dong et al. 2021, "
     "https://arxiv.org/abs/2103.03404). Recurrent networks have one layer; the LSTM was made against vanishing through "
-    "time (Hochreiter and Schmidhuber 1997). An earlier version of this experiment asked part 1, and the first line "
-    "below, of other networks.",
+    "time (Hochreiter and Schmidhuber 1997). Part 1 and the first line below are what the first version of this "
+    "experiment asked.",
     minutes=45,
 )
 def vanishing(
@@ -140,14 +138,9 @@ def vanishing(
     """Gradients by depth, loss and rates with each part taken away; gradients by distance for three memories."""
     data = byte_text(text)
     trial, depths = Trial(data, dim, steps), {SHALLOW: SHALLOWEST, DEEP: depth}
+    memories = Memories(data, dim, time_steps)
     chosen = {at[kind]: trial.rate(kind, blocks, rates) for at, blocks in depths.items() for kind in KINDS}
-
-    def judged(kind: str, rate: float) -> float:
-        network = remembering(kind, data.train, dim, time_steps, rate, SWEEP)
-        return bits_per_byte(*held_out_logits(network, data.choose, 100))
-
-    for kind in MEMORIES:
-        chosen[TRAINED[kind]] = best_rate(time_rates, lambda rate, kind=kind: judged(kind, rate))  # type: ignore[misc]
+    chosen |= {TRAINED[kind]: memories.rate(kind, time_rates) for kind in MEMORIES}
     for fixed in run.once():
         run.log(fixed, FREQUENCIES, {BITS: frequency_bits(data)})
         for condition, rate in chosen.items():
@@ -162,14 +155,11 @@ def vanishing(
             for at, blocks in depths.items():
                 _log_bits(run, trial, at[kind], kind, blocks, chosen[at[kind]], seed)
         for kind in (WHOLE, NO_NORM):
-            doublings, endless = highest_doubling(
-                lambda number, kind=kind, seed=seed: trial.learns(kind, depth, LOWEST * 2**number, seed),
-                MOST,  # type: ignore[misc]
-            )
+            doublings, endless = trial.doublings(kind, depth, seed, LOWEST, MOST)
             run.log(seed, DEEP[kind], {HIGHEST: doublings}, clamped=endless)
         for kind in MEMORIES:
-            learnt = remembering(kind, data.train, dim, time_steps, chosen[TRAINED[kind]], seed)
-            run.log(seed, TRAINED[kind], {BITS: bits_per_byte(*held_out_logits(learnt, data.held_out, 100))})
+            learnt = memories.trained(kind, chosen[TRAINED[kind]], seed)
+            run.log(seed, TRAINED[kind], {BITS: memories.bits(learnt)})
             for age, network in ((FRESH, memory(kind, dim, seed)), (TRAINED, learnt)):
                 share = distances(network, far).far_by_near
                 run.log(seed, age[kind], {FAR: share}, clamped=abs(share) >= EDGE)
