@@ -150,16 +150,16 @@ def test_a_gradient_goes_back_in_time_and_not_forward(text, kind):
     assert through_time.Distances(lengths).far_by_near == pytest.approx(-2)
 
 
-def test_the_highest_doubling_is_the_last_before_the_first_failure():
+def test_the_highest_rate_is_the_last_before_the_first_failure():
     tried = []
 
     def learns(number):
         tried.append(number)
         return number != 3
 
-    assert taken_away.highest_doubling(learns, 8) == (2, False) and tried == [0, 1, 2, 3]
-    assert taken_away.highest_doubling(lambda number: False, 8) == (0, True)
-    assert taken_away.highest_doubling(lambda number: True, 8) == (8, True)
+    assert taken_away.last_before_failure(learns, 8) == (2, False) and tried == [0, 1, 2, 3]
+    assert taken_away.last_before_failure(lambda number: False, 8) == (0, True)
+    assert taken_away.last_before_failure(lambda number: True, 8) == (8, True)
 
 
 def test_the_best_rate_is_that_of_the_lowest_loss_and_none_that_diverged():

@@ -37,17 +37,17 @@ ORDER_LEARNT = (Check("sentence order is told on held-out text", TOLD, ORDERED, 
     claim="Next sentence prediction trains models to determine if two sentences are consecutive or unrelated; it "
     "improves coherence in dialogue and summarization.",
     parts=(
-        Part("it trains a network to tell texts that go on from one another", TOLD, WITH, above=0.5),
+        Part("a network learns to tell texts that follow one another from unrelated ones", TOLD, WITH, above=0.5),
         Part("its frozen features then tell better what follows what", FOLLOWS, WITH - WITHOUT, above=0, needs=LEARNT),
         Part(
-            "also which report belongs to a headline, where all texts are news",
+            "they tell better which report belongs to a headline, where all texts are news",
             *(NEWS, WITH - WITHOUT),
             above=0,
             needs=LEARNT,
             otherwise="both texts are of one kind: it has learnt kinds of text, as unrelated ones are mostly of others",
         ),
         Part(
-            "and in which order two texts stood",
+            "they tell better in which order two texts stood",
             *(STOOD, WITH - WITHOUT),
             above=0,
             needs=LEARNT,
@@ -58,7 +58,7 @@ ORDER_LEARNT = (Check("sentence order is told on held-out text", TOLD, ORDERED, 
         Part(
             "sentence order teaches order better than next sentence", STOOD, ORDERED - WITH, above=0, needs=ORDER_LEARNT
         ),
-        Part("and what follows what as well", FOLLOWS, ORDERED - WITH, above=-0.02, needs=ORDER_LEARNT),
+        Part("it teaches what follows what as well", FOLLOWS, ORDERED - WITH, above=-0.02, needs=ORDER_LEARNT),
         Part("masked tokens are filled as well with next sentence as without", LOSS, WITH - WITHOUT, below=0.05),
     ),
     picture=Bars(TASKS, of=OF, title="What logistic regression tells from frozen features"),

@@ -63,7 +63,7 @@ OBJECTIVES = {ENTROPY: CausalLM(), SQUARED: SquaredError()}
             needs=(LEARNT,),
         ),
         Part(
-            "and gives the true byte more probability on average",
+            "it gives the true byte more probability on average",
             *(PROBABILITY, ENTROPY - SQUARED),
             above=0,
             needs=(LEARNT,),

@@ -48,7 +48,7 @@ Bits = Float64[Tensor, " windows"]
     parts=(
         Part("a larger network foretells new text better, after the same text", BITS, LARGEST - SMALLEST, below=0),
         Part("more text makes a network better, of the same size", BITS, MOST - LEAST, below=0),
-        Part("and more of both does more than any of these", BITS, HELD_BACK - BELOW, below=0),
+        Part("more of both does more than any of the smaller runs", BITS, HELD_BACK - BELOW, below=0),
     ),
     also=(
         # A tenth of a bit was named before the first run of all: a third of what four times the size brings.
