@@ -10,15 +10,26 @@ import torch
 from lab.whole import whole
 from lmworks.basics.errors import DataError
 from lmworks.lab.bench import hand_gradients, taken_away, through_time
-from lmworks.lab.bench.asleep import inner_states, share_asleep
+from lmworks.lab.bench.activations import inner_states, share_asleep, wrong_derivatives
 from lmworks.lab.bench.block_jacobians import directions, root_mean_square
 from lmworks.lab.bench.byte_rows import byte_batch
-from lmworks.lab.bench.deep_network import EDGE, deep_network, gradient_by_block, left
-from lmworks.lab.bench.small_network import byte_text, windows
-from lmworks.lab.experiments import q30_relu
+from lmworks.lab.bench.deep_network import (
+    ARRIVED,
+    EDGE,
+    LEFT,
+    LOST,
+    deep_network,
+    gradient_by_block,
+    left,
+    log_arrived,
+)
+from lmworks.lab.bench.rates import best_rate
+from lmworks.lab.bench.small_network import ByteText, byte_text, frequency_bits, windows
+from lmworks.lab.contrast import Condition
 from lmworks.models.hooks import hooked
 from lmworks.objectives import CausalLM
 from lmworks.tokens.batch import IGNORE
+from lmworks.training.loop import DivergedError
 
 TINY = {
     27: ["layers=2", "dim=8", "tokens=4", "steps=2"],
@@ -84,7 +95,7 @@ def test_units_that_nothing_wakes_are_counted_and_no_others():
     assert share_asleep([states], "relu") == 0.5
     assert share_asleep([states], "gelu") == 0  # slopes of -0.08 and more
     assert share_asleep([20 * states], "sigmoid") == 0.75  # at -2 it still has a slope
-    assert q30_relu.wrong_derivatives() == 0
+    assert wrong_derivatives() == 0
 
 
 @pytest.mark.parametrize("gated", [False, True])
@@ -139,13 +150,41 @@ def test_a_gradient_goes_back_in_time_and_not_forward(text, kind):
     assert through_time.Distances(lengths).far_by_near == pytest.approx(-2)
 
 
-def test_the_highest_doubling_is_the_last_before_the_first_failure():
+def test_the_highest_rate_is_the_last_before_the_first_failure():
     tried = []
 
     def learns(number):
         tried.append(number)
         return number != 3
 
-    assert taken_away.highest_doubling(learns, 8) == (2, False) and tried == [0, 1, 2, 3]
-    assert taken_away.highest_doubling(lambda number: False, 8) == (0, True)
-    assert taken_away.highest_doubling(lambda number: True, 8) == (8, True)
+    assert taken_away.last_before_failure(learns, 8) == (2, False) and tried == [0, 1, 2, 3]
+    assert taken_away.last_before_failure(lambda number: False, 8) == (0, True)
+    assert taken_away.last_before_failure(lambda number: True, 8) == (8, True)
+
+
+def test_the_best_rate_is_that_of_the_lowest_loss_and_none_that_diverged():
+    def bits(rate):
+        if rate > 2:
+            raise DivergedError("not finite")
+        return -rate
+
+    assert best_rate((1, 2, 3), bits) == 2
+
+
+def test_what_a_network_has_to_beat_is_the_cross_entropy_of_byte_frequencies():
+    text = ByteText(torch.tensor([7, 7, 7, 9]), torch.tensor([0]), torch.tensor([7, 9]))
+    assert frequency_bits(text) == pytest.approx(-(math.log2(4 / 260) + math.log2(2 / 260)) / 2)
+
+
+def test_what_each_block_loses_is_the_slope_of_what_is_left():
+    table = {}
+
+    class Log:
+        def log(self, seed, condition, values, clamped=False):
+            table.update({(condition.name, metric.name): (value, clamped) for metric, value in values.items()})
+
+    log_arrived(Log(), 0, Condition("a"), [1e-4, 1e-2, 1.0])
+    assert table["a", LOST.name] == (pytest.approx(2), False) and table["a", ARRIVED.name][0] == pytest.approx(-4)
+    assert table["a 1", LEFT.name][0] == pytest.approx(-2)
+    log_arrived(Log(), 0, Condition("b"), [0.0, 1e-2, 1.0])
+    assert table["b", LOST.name][1] and table["b", ARRIVED.name][1]

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from lab.whole import whole
-from lmworks.lab.bench import gaps
-from lmworks.lab.bench.encoders import logistic_regression, prose, small_network
+from lmworks.lab.bench import gaps, text_pairs
+from lmworks.lab.bench.encoders import logistic_regression, lowered, prose, small_network
 from lmworks.objectives import MaskedLM
 from lmworks.text import registry
 from lmworks.tokens.batch import IGNORE
@@ -21,7 +21,7 @@ HERE = pytest.mark.skipif(
 )
 TINY = {
     7: ["steps=2", "rows=4", "labels=20", "tuning_steps=2", "gaps=5", "seeds=1"],
-    11: ["steps=2", "rows=4", "pairs=20", "labels=20", "seeds=1"],
+    11: ["steps=2", "rows=4", "pairs=20", "kilobytes=20", "texts=['ag-news','python-reference']"],
 }
 
 
@@ -51,6 +51,17 @@ def test_what_a_gap_is_asked_by():
     assert int(kept.sum()) == int((batch.documents >= 0).sum()) - 2
     masked = MaskedLM.of(text.tokenizer)
     assert torch.equal(gaps.FromTheLeft(masked).prepare(batch, [0, 1]).labels, masked.prepare(batch, [0, 1]).labels)
+
+
+@HERE
+def test_texts_of_several_kinds_are_of_equal_amounts_and_the_first_stands_by_itself():
+    texts = text_pairs.texts_of(("trec-test", "python-reference"), 15)
+    documents = [*texts.all.documents["train"], *texts.all.documents["held out"]]
+    questions = [lowered(one).text for one in documents if one.messages is not None]
+    pages = [one.text for one in documents if one.messages is None]
+    for texts_of_kind in (questions, pages):
+        assert 14_000 < sum(map(len, texts_of_kind)) < 15_000 + 2 * text_pairs.PIECE
+    assert len(texts.first.train) + len(texts.first.held_out) == len(questions)
 
 
 def test_logistic_regression_minimises_its_loss():

@@ -13,7 +13,7 @@ from lab.whole import whole
 from lmworks.basics.errors import ConfigError, DataError
 from lmworks.evaluation.scaling import ScalingLaw
 from lmworks.generation.scoring import token_logprobs
-from lmworks.lab.bench import readers, remedies
+from lmworks.lab.bench import mixtures, read_once, readers, remedies
 from lmworks.lab.bench.byte_rows import byte_rows, nats_per_byte
 from lmworks.lab.bench.small_network import BYTES, byte_text, small_network
 from lmworks.lab.bench.training import fit
@@ -28,7 +28,16 @@ from lmworks.training.settings import TrainingConfig
 
 TINY = {
     18: ["train_bytes=600", "steps=4", "dim=16", "l1=[1e-5]", "l2=[1e-3]", "decay=[1.0]", "dropout=[0.1]"],
-    37: ["steps=4", "rows=2", "dim=16", "experts=4", "widths=[16,32]", "rounds=1", "held_out_windows=4"],
+    37: [
+        "steps=4",
+        "rows=2",
+        "dim=16",
+        "experts=4",
+        "trained_experts=4",
+        "widths=[16,32]",
+        "rounds=1",
+        "held_out_windows=4",
+    ],
     49: ["widths=[16,32,48,64]", "amounts=[400,800,1200,2400]", "held_out_windows=4"],
 }
 
@@ -173,12 +182,12 @@ def test_losses_that_follow_a_law_are_foretold():
 
 def test_a_network_reads_its_piece_once_and_size_counts_the_blocks(monkeypatch):
     read = []
-    monkeypatch.setattr(q49_scale, "fit", lambda network, objective, rows, config: read.append((rows, config)))
-    network = q49_scale.trained(torch.arange(256).repeat(4), 16, 0)
+    monkeypatch.setattr(read_once, "fit", lambda network, objective, rows, config: read.append((rows, config)))
+    network = read_once.trained(torch.arange(256).repeat(4), 16, 0)
     [(rows, config)] = read
     assert sum(len(piece.tokens) - 1 for row in rows for piece in row) == 1023 and config.epochs == 1
     # Attention 4 x 16 x 16, feed-forward 3 x 16 x 64, two norms; two blocks.
-    assert q49_scale.parameters(network) == 2 * (4 * 256 + 3 * 1024 + 2 * 16)
+    assert read_once.parameters(network) == 2 * (4 * 256 + 3 * 1024 + 2 * 16)
 
 
 @pytest.mark.parametrize(
@@ -198,3 +207,17 @@ def test_bits_are_nats_by_the_logarithm_of_two():
     data = byte_text("python-reference")
     fresh = small_network(0, dim=16, layers=1, context=32)
     assert nats_per_byte(fresh, data.choose, 8) == pytest.approx(math.log(BYTES), abs=0.1)
+
+
+def test_experts_hold_what_the_large_network_holds_and_compute_what_the_small_one_does():
+    shape, rows = mixtures.Shape(32, 8), torch.randint(BYTES, (4, 64))
+    held = {way: shape.parameters(way) for way in mixtures.WAYS}
+    router = mixtures.LAYERS * 8 * 32
+    assert held[mixtures.EXPERTS].base == held[mixtures.LARGE].base + router
+    assert held[mixtures.EXPERTS].active == held[mixtures.DENSE].base + router
+    networks = {way: Network(shape.config(way)).initialise(0).eval() for way in mixtures.WAYS}
+    work = {way: mixtures.multiplications(network, rows) for way, network in networks.items()}
+    assert work[mixtures.EXPERTS] == work[mixtures.DENSE] + router < work[mixtures.LARGE]
+    by_layer = mixtures.loads(networks[mixtures.EXPERTS], byte_text("python-reference").held_out, 8)
+    assert [sum(layer) for layer in by_layer] == pytest.approx([8, 8])
+    assert all(layer == sorted(layer, reverse=True) for layer in by_layer)

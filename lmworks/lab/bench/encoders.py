@@ -15,6 +15,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 from typing import Any, Literal
 
 import torch
@@ -62,7 +63,13 @@ def prose(reference: str, held_out: str | None = None, vocabulary: int = 2048) -
         documents = {"train": sides.train, "held out": sides.held_out}
     else:
         documents = {"train": read(reference).documents, "held out": read(held_out).documents}
-    train, kept = ([_lower(one) for one in side] for side in documents.values())
+    return prose_of(documents["train"], documents["held out"], vocabulary)
+
+
+def prose_of(learnt_from: Sequence[Document], held_out: Sequence[Document], vocabulary: int = 2048) -> Prose:
+    """The same of documents that were read."""
+    documents = {"train": list(learnt_from), "held out": list(held_out)}
+    train, kept = ([lowered(one) for one in side] for side in documents.values())
     tokenizer = train_tokenizer(
         (one.text for one in train), TokenizerConfig(kind="wordpiece", vocab_size=vocabulary), "prose"
     )
@@ -74,7 +81,8 @@ def prose(reference: str, held_out: str | None = None, vocabulary: int = 2048) -
     return Prose(tokenizer, learnt, other, documents)
 
 
-def _lower(document: Document) -> Document:
+def lowered(document: Document) -> Document:
+    """In lower case, as these networks read; of a record with a class the text alone."""
     text = document.text if document.messages is None else document.messages[0]["content"]
     return Document(text.lower(), document.source)
 
@@ -164,17 +172,24 @@ def probed(network: Network, tokenizer: Tokenizer, data: Labelled) -> float:
 
 
 def regressed(features: dict[str, Float[Tensor, "texts dim"]], classes: dict[str, Int[Tensor, " texts"]]) -> float:
-    """Test accuracy of logistic regression on features, scaled by those of the training texts, with the penalty that
-    is best on the texts to choose by."""
+    """Test accuracy of logistic regression on features."""
+    return fmean(regression_hits(features, classes))
+
+
+def regression_hits(
+    features: dict[str, Float[Tensor, "texts dim"]], classes: dict[str, Int[Tensor, " texts"]]
+) -> list[float]:
+    """1 for each test text that logistic regression tells, else 0. Features are scaled by those of the training texts,
+    and the penalty is the one that is best on the texts to choose by."""
     scale, middle = features["train"].std(0) + 1e-6, features["train"].mean(0)
     scaled = {part: ((one - middle) / scale).double() for part, one in features.items()}
 
-    def accuracy(fitted: tuple[Tensor, Tensor], part: str) -> float:
+    def hits(fitted: tuple[Tensor, Tensor], part: str) -> Float[Tensor, " texts"]:
         weights, biases = fitted
-        return float(((scaled[part] @ weights.T + biases).argmax(1) == classes[part]).double().mean())
+        return ((scaled[part] @ weights.T + biases).argmax(1) == classes[part]).double()
 
     fits = [logistic_regression(scaled["train"], classes["train"], penalty) for penalty in PENALTIES]
-    return accuracy(max(fits, key=lambda one: accuracy(one, "dev")), "test")
+    return hits(max(fits, key=lambda one: float(hits(one, "dev").mean())), "test").tolist()
 
 
 def tuned(

@@ -3,7 +3,7 @@
 network = fresh("without residual", seed, depth=12, dim=48)
 trial = Trial(data, dim=48, steps=150)
 bits = trial.bits("without norm", depth=12, rate=trial.rate("without norm", 12, (1e-3, 4e-3)), seed=1)
-doublings, endless = highest_doubling(lambda number: trial.learns("whole", 12, 1e-3 * 2**number, seed=1), most=8)
+power, endless = trial.highest("whole", depth=12, seed=1, lowest=4e-3, most=5)
 """
 
 from __future__ import annotations
@@ -92,10 +92,15 @@ class Trial:
         except DivergedError:
             return False
 
+    def highest(self, kind: str, depth: int, seed: int, lowest: float, most: int) -> tuple[int, bool]:
+        """How often the lowest rate can be made four times as large before this network fails to learn; see
+        `last_before_failure`."""
+        return last_before_failure(lambda power: self.learns(kind, depth, lowest * 4**power, seed), most)
 
-def highest_doubling(learns: Callable[[int], bool], most: int) -> tuple[int, bool]:
-    """How often a learning rate can be doubled before a network first fails to learn, and whether no end was found
-    either way: it fails at once, or it never does."""
+
+def last_before_failure(learns: Callable[[int], bool], most: int) -> tuple[int, bool]:
+    """The number before the first, from 0 on, at which a network fails to learn, and whether no end was found either
+    way: it fails at once, or it never does."""
     for number in range(most + 1):
         if not learns(number):
             return max(number - 1, 0), number == 0

@@ -1,12 +1,14 @@
 """Networks that remember in three ways, and how much of the last byte's gradient reaches bytes far back.
 
-network = remembering("LSTM", data.train, dim=48, steps=400, rate=8e-3, seed=1)
+memories = Memories(data, dim=48, steps=400)
+network = memories.trained("LSTM", rate=memories.rate("LSTM", (4e-3, 1.6e-2)), seed=1)
 distances(network, byte_batch(data.held_out, LONG, rows=16, seed=1)).far_by_near      # powers of ten
 """
 
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
 
@@ -15,7 +17,8 @@ from jaxtyping import Int
 from torch import Tensor
 
 from lmworks.lab.bench.deep_network import deep_network, logarithm
-from lmworks.lab.bench.small_network import BYTES, WARMUP, train
+from lmworks.lab.bench.rates import SWEEP, best_rate
+from lmworks.lab.bench.small_network import BYTES, WARMUP, ByteText, bits_per_byte, held_out_logits, train
 from lmworks.models.network import Network
 from lmworks.models.relatives.recurrent import RecurrentNetwork
 from lmworks.models.relatives.recurrent_config import RecurrentConfig
@@ -52,10 +55,27 @@ def memory(kind: str, dim: int, seed: int) -> Network:
     return RecurrentNetwork(config).initialise(seed)
 
 
-def remembering(kind: str, text: Int[Tensor, " bytes"], dim: int, steps: int, rate: float, seed: int) -> Network:
-    """The same, trained."""
-    config = TrainingConfig(steps=steps, rows=16, learning_rate=rate, warmup=WARMUP, seed=seed)
-    return train(memory(kind, dim, seed), text, config)
+@dataclass(frozen=True)
+class Memories:
+    """How such networks are trained: all alike but for the learning rate."""
+
+    data: ByteText
+    dim: int
+    steps: int
+    windows: int = 100
+
+    def trained(self, kind: str, rate: float, seed: int) -> Network:
+        """One of them."""
+        config = TrainingConfig(steps=self.steps, rows=16, learning_rate=rate, warmup=WARMUP, seed=seed)
+        return train(memory(kind, self.dim, seed), self.data.train, config)
+
+    def bits(self, network: Network, judged: Int[Tensor, " bytes"] | None = None) -> float:
+        """Bits per byte of the held-out text, or of another."""
+        return bits_per_byte(*held_out_logits(network, self.data.held_out if judged is None else judged, self.windows))
+
+    def rate(self, kind: str, rates: Sequence[float]) -> float:
+        """The best of these rates on the text for choosing."""
+        return best_rate(rates, lambda rate: self.bits(self.trained(kind, rate, SWEEP), self.data.choose))
 
 
 def distances(network: Network, batch: Batch) -> Distances:

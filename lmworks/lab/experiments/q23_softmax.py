@@ -42,16 +42,16 @@ WEIGHT = Metric("weight of the one relevant key")
     "similarity scores into weights that emphasize relevant tokens.",
     parts=(
         Part("the weights of a row are a distribution: none below 0, their sum 1", DISTANCE, SOFTMAX, below=1e-5),
-        Part("namely the one that the formula gives", ERROR, SOFTMAX, below=1e-5),
+        Part("it is the one that the formula gives", ERROR, SOFTMAX, below=1e-5),
         Part("a higher score never gets a lower weight", ORDER, SOFTMAX, above=0.999),
         Part(
-            "a score that is 5 above the others gets most of the weight, of 16 keys",
+            "of 16 keys, one whose score is 5 above the others gets most of the weight",
             WEIGHT,
             STANDS[5.0][FEWEST],
             above=0.5,
         ),
         Part(
-            "and of 4,096 keys",
+            "of 4,096 keys, such a one gets most of the weight",
             *(WEIGHT, STANDS[5.0][MOST]),
             above=0.5,
             otherwise="weights thin out with the number of keys: a score has to stand out by more than its logarithm",

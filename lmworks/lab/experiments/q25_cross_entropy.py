@@ -7,6 +7,7 @@ for the loss, each loss with the learning rate that suits it on text kept for ch
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -15,13 +16,14 @@ from torch import Tensor
 from lmworks.lab.bench.rates import RATE, SWEEP, best_rate
 from lmworks.lab.bench.small_network import (
     WARMUP,
-    bits_by_window,
     bits_per_byte,
     byte_text,
     frequency_bits,
     held_out_logits,
+    named,
     small_network,
     train,
+    window_bits,
 )
 from lmworks.lab.bench.squared_error import SquaredError, calibration_error, squared_error
 from lmworks.lab.contrast import Condition
@@ -61,7 +63,7 @@ OBJECTIVES = {ENTROPY: CausalLM(), SQUARED: SquaredError()}
             needs=(LEARNT,),
         ),
         Part(
-            "and gives the true byte more probability on average",
+            "it gives the true byte more probability on average",
             *(PROBABILITY, ENTROPY - SQUARED),
             above=0,
             needs=(LEARNT,),
@@ -101,20 +103,21 @@ def cross_entropy(
     def swept(condition: Condition, rate: float) -> float:
         return bits_per_byte(*held_out_logits(trained(condition, rate, SWEEP), data.choose, held_out_windows))
 
-    chosen = {one: best_rate(rates, lambda rate, one=one: swept(one, rate)) for one in OBJECTIVES}  # type: ignore[misc]
+    chosen = {one: best_rate(rates, partial(swept, one)) for one in OBJECTIVES}
     for fixed in run.once():
         run.log(fixed, ENTROPY, laws(seed=0) | {PUSH: push(F.cross_entropy), RATE: chosen[ENTROPY]})
         run.log(fixed, SQUARED, {PUSH: push(squared_error), RATE: chosen[SQUARED]})
         run.log(fixed, FREQUENCIES, {BITS: frequency_bits(data)})
     for seed in run.seeds:
         for condition, rate in chosen.items():
-            logits, targets = held_out_logits(trained(condition, rate, seed), data.held_out, held_out_windows)
+            network = trained(condition, rate, seed)
+            logits, targets = held_out_logits(network, data.held_out, held_out_windows)
             p = logits.softmax(dim=-1)
             right = (p.argmax(dim=-1) == targets).double().mean()
             run.log(seed, condition, {ACCURACY: float(right), CALIBRATION: calibration_error(p, targets)})
-            mean = p.gather(1, targets[:, None]).view(-1, context).double().mean(dim=1)
-            values = {BITS: bits_by_window(logits, targets, context), PROBABILITY: mean.tolist()}
-            run.log(seed, condition, values, items=[f"window {at}" for at in range(len(mean))])
+            mean = p.gather(1, targets[:, None]).view(-1, context).double().mean(dim=1).tolist()
+            bits = window_bits(network, data.held_out, held_out_windows)
+            run.log(seed, condition, {BITS: bits, PROBABILITY: mean}, items=named(bits))
 
 
 def laws(seed: int, tokens: int = 64, vocab: int = 256) -> dict[Metric, float]:

@@ -62,10 +62,10 @@ LEARNT = (Check("the network has learnt more than byte frequencies", BITS, TRAIN
             below=1e-9,
             needs=LEARNT,
         ),
-        Part("and with it the gradients of the weights are exact", WEIGHTS, TRAINED, below=1e-9, needs=LEARNT),
+        Part("the gradients of the weights that follow from it are exact", WEIGHTS, TRAINED, below=1e-9, needs=LEARNT),
     ),
     also=(
-        Part("before any training, too", WEIGHTS, FRESH, below=1e-9),
+        Part("they are exact before any training", WEIGHTS, FRESH, below=1e-9),
         Part("to form it takes at most twice the time of one backward", TIME, FORMED / BACKWARD, below=2),
         Part("without norms fresh blocks keep most directions of a gradient", KEPT, RESIDUAL, above=0.5),
         Part("without a residual stream they do, too", KEPT, NORM, above=0.5),

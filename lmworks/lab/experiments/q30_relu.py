@@ -8,14 +8,10 @@ more.
 
 from __future__ import annotations
 
-import math
-import time
 from statistics import fmean
 from typing import Any
 
-import torch
-
-from lmworks.lab.bench.asleep import inner_states, share_asleep
+from lmworks.lab.bench.activations import KINDS, inner_states, share_asleep, times, wrong_derivatives
 from lmworks.lab.bench.byte_rows import byte_batch
 from lmworks.lab.bench.deep_network import ARRIVED, LEFT, deep_network, gradient_by_block, log_arrived
 from lmworks.lab.bench.small_network import WARMUP, bits_per_byte, byte_text, frequency_bits, held_out_logits, train
@@ -26,20 +22,9 @@ from lmworks.lab.parts import Check, Part
 from lmworks.lab.pictures import Lines
 from lmworks.lab.run import Run
 from lmworks.lab.scale import Several, scaled
-from lmworks.models.feed_forward import ACTIVATIONS
 from lmworks.models.network import Network
 from lmworks.training.settings import TrainingConfig
 
-KINDS: dict[str, dict[str, Any]] = {
-    "sigmoid": {"activation": "sigmoid"},
-    "tanh": {"activation": "tanh"},
-    "ReLU": {"activation": "relu"},
-    "squared ReLU": {"activation": "relu_squared"},
-    "GELU": {"activation": "gelu"},
-    "SiLU": {"activation": "silu"},
-    "SiLU, gated": {"activation": "silu", "gated": True},
-    "ReLU, gated": {"activation": "relu", "gated": True},
-}
 STACKED = ("sigmoid", "tanh", "ReLU", "GELU", "SiLU")
 """The others are not stable in a plain stack: each block about squares the size of a signal."""
 PLAIN: dict[str, Any] = {"norm": "none", "residual": False, "window": 1}
@@ -131,7 +116,7 @@ def relu(
                 log_arrived(run, seed, stack[kind], gradient_by_block(network, batch))
         unscaled = _network(seed, FEW, dim, **(PLAIN | KINDS["ReLU"]), scheme="normal").double()
         log_arrived(run, seed, UNSCALED, gradient_by_block(unscaled, batch))
-        for kind, seconds in _times().items():
+        for kind, seconds in times().items():
             run.log(seed, ALONE[kind], {TIME: seconds})
         for at, rate, kinds in ((USUAL, RATE, KINDS), (HIGH, HIGH_RATE, ("ReLU", "squared ReLU", "GELU"))):
             for kind in kinds:
@@ -147,27 +132,7 @@ def relu(
                 run.log(seed, at[kind], values if kind == "ReLU" else {BITS: values[BITS], SLEEPING: values[SLEEPING]})
 
 
-def wrong_derivatives() -> int:
-    """Points of a grid where autograd's derivative of the network's ReLU is not the claim's; at 0 it takes 0."""
-    x = torch.linspace(-5, 5, 1001, dtype=torch.float64, requires_grad=True)
-    [slope] = torch.autograd.grad(ACTIVATIONS["relu"](x).sum(), x)
-    return int((slope != torch.where(x > 0, 1.0, 0.0)).sum())
-
-
 def _network(seed: int, layers: int, dim: int, **settings: Any) -> Network:
     """A gated one has two thirds of the width inside, and so as many weights as the others."""
     hidden = 8 * dim // 3 if settings.get("gated") else 4 * dim
     return deep_network(seed, layers, dim, CONTEXT, hidden_dim=hidden, **settings)
-
-
-def _times(repeats: int = 20) -> dict[str, float]:
-    """The shortest time of each activation, in turn, on the states of a small feed-forward."""
-    x = torch.randn(512, 1024, generator=torch.Generator().manual_seed(0)).requires_grad_()
-    shortest = dict.fromkeys(("GELU", "sigmoid", "ReLU"), math.inf)
-    for _ in range(repeats):
-        for kind, before in shortest.items():
-            started = time.perf_counter()
-            result = ACTIVATIONS[KINDS[kind]["activation"]](x)
-            torch.autograd.grad(result, x, x.detach())
-            shortest[kind] = min(before, time.perf_counter() - started)
-    return shortest

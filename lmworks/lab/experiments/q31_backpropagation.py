@@ -59,12 +59,12 @@ WEIGHTS = Metric("weights whose derivative one pass gives")
     "allows the model to update parameters in deep architectures to minimize loss efficiently.",
     parts=(
         Part("derivatives taken layer by layer are autograd's, to rounding", ERROR, ALL["float64"], below=1e-11),
-        Part("and those of finite differences", FINITE, ALL["float64"], below=1e-6),
+        Part("they are those of finite differences", FINITE, ALL["float64"], below=1e-6),
         Part("a small step down them lowers the loss as they foretell", STEP, ALL["float64"], between=(0.95, 1.05)),
         # Of any function all derivatives cost at most 4 times the function, which is computed on the way (Griewank and
         # Walther 2008, Evaluating Derivatives, section 4.6).
         Part("a backward makes at most 3 times the operations of a forward", WORK, BACKWARD / FORWARD, below=3),
-        Part("and takes at most 3 times as long", TIME, BACKWARD / FORWARD, below=3),
+        Part("a backward takes at most 3 times as long as a forward", TIME, BACKWARD / FORWARD, below=3),
     ),
     also=(
         Part("in float32 the derivatives are autograd's to a thousandth", ERROR, ALL["float32"], below=1e-3),

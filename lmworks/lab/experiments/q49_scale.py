@@ -9,14 +9,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import torch
-from jaxtyping import Float64, Int
+from jaxtyping import Float64
 from torch import Tensor
 
 from lmworks.basics.errors import ConfigError, DataError
 from lmworks.evaluation.scaling import ScalingLaw, fit_scaling_law
-from lmworks.lab.bench.byte_rows import byte_rows
-from lmworks.lab.bench.small_network import bits_by_window, byte_text, frequency_bits, held_out_logits, small_network
-from lmworks.lab.bench.training import fit
+from lmworks.lab.bench.read_once import parameters, piece, trained
+from lmworks.lab.bench.small_network import byte_text, frequency_bits, named, window_bits
 from lmworks.lab.contrast import Condition
 from lmworks.lab.experiment import experiment
 from lmworks.lab.metric import Metric
@@ -24,13 +23,6 @@ from lmworks.lab.parts import Check, Part
 from lmworks.lab.pictures import Lines
 from lmworks.lab.run import Run
 from lmworks.lab.scale import Several, scaled
-from lmworks.models.network import Network
-from lmworks.objectives import CausalLM
-from lmworks.training.settings import TrainingConfig
-
-LAYERS, HEAD, CONTEXT, RATE, EMBEDDING_RATE = 2, 16, 64, 0.02, 8e-3
-ROWS = 4
-"""Rows of a step: few, so that the least data still makes steps enough; the first hundred follow no power law."""
 
 LARGEST, SMALLEST, MOST, LEAST = Condition.named("largest network", "smallest network", "most text", "least text")
 HELD_BACK, BELOW, FREQUENCIES = Condition.named("run held back", "largest with most of the others", "byte frequencies")
@@ -56,7 +48,7 @@ Bits = Float64[Tensor, " windows"]
     parts=(
         Part("a larger network foretells new text better, after the same text", BITS, LARGEST - SMALLEST, below=0),
         Part("more text makes a network better, of the same size", BITS, MOST - LEAST, below=0),
-        Part("and more of both does more than any of these", BITS, HELD_BACK - BELOW, below=0),
+        Part("more of both does more than any of the smaller runs", BITS, HELD_BACK - BELOW, below=0),
     ),
     also=(
         # A tenth of a bit was named before the first run of all: a third of what four times the size brings.
@@ -105,13 +97,12 @@ def scale(
         sizes: dict[int, int] = {}
         for width, amount in grid:
             network = trained(piece(data.train, amount, seed), width, seed)
-            counts = bits_by_window(*held_out_logits(network, data.held_out, held_out_windows), CONTEXT)
-            cells[width, amount] = torch.tensor(counts, dtype=torch.float64)[:, 0] / CONTEXT
+            windows = window_bits(network, data.held_out, held_out_windows)
+            cells[width, amount] = torch.tensor(windows, dtype=torch.float64)
             sizes[width] = parameters(network)
             run.log(seed, Condition(f"width {width}")[amount], {BITS: float(cells[width, amount].mean())})
-        items = [f"window {at}" for at in range(len(counts))]
         for condition, bits in compared(cells).items():
-            run.log(seed, condition, {BITS: bits.tolist()}, items=items)
+            run.log(seed, condition, {BITS: bits.tolist()}, items=named(windows))
         law = law_of({cell: float(bits.mean()) for cell, bits in cells.items()}, sizes)
         error = float(cells[grid[-1]].mean()) - law.loss(sizes[widths[-1]], amounts[-1])
         run.log(seed, LAW, {ERROR: error, SIZE_POWER: law.size_power, DATA_POWER: law.data_power, FLOOR: law.floor})
@@ -148,30 +139,3 @@ def law_of(losses: Mapping[Cell, float], sizes: Mapping[int, int]) -> ScalingLaw
         [losses[cell] for cell in fitted_to],
         resamples=0,
     ).law
-
-
-def parameters(network: Network) -> int:
-    """Parameters of the blocks, as Kaplan et al. count them."""
-    return sum(parameter.numel() for parameter in network.blocks.parameters())  # type: ignore[attr-defined]
-
-
-def piece(text: Int[Tensor, " bytes"], amount: int, seed: int) -> Int[Tensor, " bytes"]:
-    """This many bytes from a place of the text that depends on the seed; the end continues at the beginning."""
-    return text.roll(-seed * len(text) // 7)[:amount]
-
-
-def trained(text: Int[Tensor, " bytes"], width: int, seed: int) -> Network:
-    """A network that has read every byte of the text once."""
-    network = small_network(seed, dim=width, layers=LAYERS, heads=max(width // HEAD, 1), context=CONTEXT)
-    config = TrainingConfig(
-        context=CONTEXT,
-        rows=ROWS,
-        epochs=1,
-        optimiser="muon",
-        learning_rate=RATE,
-        embedding_learning_rate=EMBEDDING_RATE,
-        warmup=0.1,
-        seed=seed,
-    )
-    fit(network, CausalLM(), byte_rows(text, CONTEXT), config)
-    return network
