@@ -15,6 +15,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 from typing import Any, Literal
 
 import torch
@@ -156,32 +157,45 @@ PENALTIES = (1e-3, 1e-2, 1e-1, 1.0)
 
 
 def probed(network: Network, tokenizer: Tokenizer, data: Labelled) -> float:
-    """Test accuracy of logistic regression on frozen features: the mean over the last states of each text."""
+    """Test accuracy of logistic regression on frozen features."""
+    return fmean(probe_hits(network, tokenizer, data))
+
+
+def probe_hits(network: Network, tokenizer: Tokenizer, data: Labelled) -> list[float]:
+    """1 for each test text that logistic regression tells from frozen features, the mean over the last states; else
+    0."""
     features = {
         part: embed(TorchRunner(network), tokenizer, texts, MEAN, cut=True) for part, (texts, _) in data.parts.items()
     }
-    return regressed(features, {part: classes for part, (_, classes) in data.parts.items()})
+    return regression_hits(features, {part: classes for part, (_, classes) in data.parts.items()})
 
 
 def regressed(features: dict[str, Float[Tensor, "texts dim"]], classes: dict[str, Int[Tensor, " texts"]]) -> float:
-    """Test accuracy of logistic regression on features, scaled by those of the training texts, with the penalty that
-    is best on the texts to choose by."""
+    """Test accuracy of logistic regression on features."""
+    return fmean(regression_hits(features, classes))
+
+
+def regression_hits(
+    features: dict[str, Float[Tensor, "texts dim"]], classes: dict[str, Int[Tensor, " texts"]]
+) -> list[float]:
+    """1 for each test text that logistic regression tells, else 0. Features are scaled by those of the training texts,
+    and the penalty is the one that is best on the texts to choose by."""
     scale, middle = features["train"].std(0) + 1e-6, features["train"].mean(0)
     scaled = {part: ((one - middle) / scale).double() for part, one in features.items()}
 
-    def accuracy(fitted: tuple[Tensor, Tensor], part: str) -> float:
+    def hits(fitted: tuple[Tensor, Tensor], part: str) -> Float[Tensor, " texts"]:
         weights, biases = fitted
-        return float(((scaled[part] @ weights.T + biases).argmax(1) == classes[part]).double().mean())
+        return ((scaled[part] @ weights.T + biases).argmax(1) == classes[part]).double()
 
     fits = [logistic_regression(scaled["train"], classes["train"], penalty) for penalty in PENALTIES]
-    return accuracy(max(fits, key=lambda one: accuracy(one, "dev")), "test")
+    return hits(max(fits, key=lambda one: float(hits(one, "dev").mean())), "test").tolist()
 
 
 def tuned(
     network: Network, tokenizer: Tokenizer, data: Labelled, seed: int, steps: int, rates: Sequence[float]
-) -> float:
-    """Test accuracy of the whole network with a classifier over its first token, trained on the labels at the rate
-    that is best on the texts to choose by."""
+) -> list[float]:
+    """1 for each test text that the whole network with a classifier tells, else 0: trained on the labels at the rate
+    that is best on the texts to choose by. A decoder classifies by its last token, an encoder by its first."""
     rows = {
         part: TextClasses(tokenizer.encode_batch(texts, special=False), classes.tolist(), tokenizer, CONTEXT)
         for part, (texts, classes) in data.parts.items()
@@ -192,14 +206,13 @@ def tuned(
         judged.load_state_dict(network.state_dict(), strict=False)
         config = TrainingConfig(context=CONTEXT, rows=16, steps=steps, learning_rate=rate, warmup=0.1, seed=seed)
         fit(judged, Classification(), rows["train"], config)
-        found.append([accuracy_of(judged, rows[part]) for part in ("dev", "test")])
-    return max(found)[1]
+        found.append({part: hits_of(judged, rows[part]) for part in ("dev", "test")})
+    return max(found, key=lambda one: fmean(one["dev"]))["test"]
 
 
-def accuracy_of(network: Network, rows: Rows) -> float:
-    """The network's accuracy on these rows."""
-    pairs = classified(network, rows)
-    return sum(true == chosen for true, chosen in pairs) / len(pairs)
+def hits_of(network: Network, rows: Rows) -> list[float]:
+    """1 for each of these rows whose class the network tells, else 0."""
+    return [float(true == chosen) for true, chosen in classified(network, rows)]
 
 
 def logistic_regression(
