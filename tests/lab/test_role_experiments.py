@@ -9,12 +9,12 @@ import pytest
 import torch
 
 from lab.whole import whole
-from lmworks.lab.bench import classes
+from lmworks.lab.bench import classes, whole_texts
 from lmworks.lab.bench.class_writer import ClassWriter, vocab_with_classes, written
 from lmworks.lab.bench.classes import classed, drawn, generative, halves, logistic, share_right, trained
 from lmworks.lab.bench.encoders import small_network
 from lmworks.lab.bench.gaps import Gap
-from lmworks.lab.experiments import q09_autoregressive_masked, q39_discriminative_generative
+from lmworks.lab.bench.new_texts import searched
 from lmworks.text import registry
 from lmworks.training.settings import TrainingConfig
 
@@ -23,13 +23,21 @@ pytestmark = pytest.mark.skipif(
     not all(map(registry.available, (*TEXTS, "trec-train"))),
     reason="TREC and SST-2 are not here: set LMWORKS_DATA, or fetch them with lmworks evaluate",
 )
+TWO = f"texts={list(TEXTS)}"
 TINY = {
-    9: ["steps=2", "new=6", "again=1", "labels=20", "gaps=4", "tried=1", "seeds=1"],
-    19: [f"texts={list(TEXTS)}", "vocabulary=600", "labels=[12,24]", "most_steps=2", "new=2", "judged=20", "seeds=1"],
-    39: [
-        *("text=trec-test", "away=sst2-dev", "vocabulary=600", "labels=24", "epochs=1", "new=2", "changes=2"),
-        *("judged=20", "seeds=1"),
+    9: [
+        "text=trec-test",
+        "held_out=none",
+        "steps=30",
+        "rows=4",
+        "new=6",
+        "labels=20",
+        "tuning_steps=2",
+        "gaps=4",
+        "tried=2",
     ],
+    19: [TWO, "vocabulary=600", "labels=[12,24]", "most_steps=2", "new=2", "judged=20"],
+    39: [TWO, "vocabulary=600", "labels=24", "epochs=1", "new=2", "changes=2", "judged=20"],
 }
 
 
@@ -118,7 +126,7 @@ def test_what_is_written_is_drawn_from_the_network_one_token_after_another(data,
 def test_a_search_makes_the_teller_surer(data):
     tell = logistic(drawn(data.train, 100, 0), data)
     wanted = [0, 1, 2, 3]
-    start, end = (q39_discriminative_generative.searched(tell, data, wanted, count, 0) for count in (0, 40))
+    start, end = (searched(tell, data, wanted, count, 0) for count in (0, 40))
     sure = [tell(texts)[range(4), wanted] for texts in (start, end)]
     assert (sure[1] >= sure[0]).all() and sure[1].mean() > sure[0].mean() + 0.1
     assert [len(ids) for ids in start] == [len(ids) for ids in end] == [len(ids) for ids in data.test.ids[:4]]
@@ -126,7 +134,7 @@ def test_a_search_makes_the_teller_surer(data):
 
 def test_masks_are_filled_in_place_and_cost_is_that_of_the_formula(data):
     network = small_network(data.tokenizer, 0, "encoder").eval()
-    new = q09_autoregressive_masked.filled(network, data.tokenizer, [3, 7, 1], 1, 0)
+    new = whole_texts.filled(network, data.tokenizer, [3, 7, 1], 1, 0)
     assert [len(ids) for ids in new] == [3, 7, 1]
     assert not {*data.tokenizer.special} & {one for ids in new for one in ids}
     causal = small_network(data.tokenizer, 0, "decoder").eval()
@@ -134,18 +142,18 @@ def test_masks_are_filled_in_place_and_cost_is_that_of_the_formula(data):
     ids = data.test.ids[0]
     with torch.no_grad():
         logprobs = causal(torch.tensor([[opening, *ids[:-1]]])).log_softmax(-1)[0]
-    expected = -float(logprobs[range(len(ids)), ids].sum()) / math.log(2) / len(ids)
-    assert q09_autoregressive_masked.cost(causal, data.tokenizer, [ids], True) == pytest.approx(expected, abs=1e-4)
-    fresh = q09_autoregressive_masked.cost(network, data.tokenizer, [ids], False)
-    assert fresh == pytest.approx(math.log2(data.tokenizer.vocab_size), abs=1.5)
+    expected = -float(logprobs[range(len(ids)), ids].sum()) / math.log(2)
+    assert whole_texts.costs(causal, data.tokenizer, [ids], True)[0] == (pytest.approx(expected, rel=1e-4), len(ids))
+    [(fresh, tokens)] = whole_texts.costs(network, data.tokenizer, [ids], False)
+    assert fresh / tokens == pytest.approx(math.log2(data.tokenizer.vocab_size), abs=1.5)
 
 
 def test_every_token_tried_in_a_gap_is_the_share_of_its_text(data):
     network = small_network(data.tokenizer, 0, "decoder").eval()
     ids = [*data.tokenizer.prefix, *data.test.ids[0][:6], *data.tokenizer.suffix]
-    gap = Gap([*ids[:3], data.tokenizer.require_mask(), *ids[4:]], 3, ids[3], ids[-1])
+    gap = Gap([*ids[:3], data.tokenizer.require_mask(), *ids[4:]], 3, ids[3])
     with torch.no_grad():
         rows = torch.tensor([[*ids[:3], token, *ids[4:]] for token in range(data.tokenizer.vocab_size)])
         whole = network(rows[:, :-1]).log_softmax(-1).gather(2, rows[:, 1:, None]).sum((1, 2))
-    nats, _ = q09_autoregressive_masked.tried_at_gaps(network, [gap])
+    (nats,) = whole_texts.tried_at_gaps(network, [gap])
     assert nats == pytest.approx(-float(whole.log_softmax(0)[ids[3]]), abs=1e-3)

@@ -23,7 +23,7 @@ def without_root(network: Network) -> contextlib.AbstractContextManager[None]:
 
 def without_keys(
     network: Network, text: Int[Tensor, " bytes"], count: int, taken: int, seed: int | None = None
-) -> list[list[float]]:
+) -> list[float]:
     """Bits and bytes of each window when no query sees its `taken` highest-scored keys, or as many drawn by a seed."""
     generator = None if seed is None else torch.Generator().manual_seed(seed)
 

@@ -124,17 +124,11 @@ def bits_per_byte(logits: Float[Tensor, "tokens vocab"], targets: Int[Tensor, " 
     return F.cross_entropy(logits, targets).item() / math.log(2)
 
 
-def bits_by_window(
-    logits: Float[Tensor, "tokens vocab"], targets: Int[Tensor, " tokens"], context: int
-) -> list[list[float]]:
-    """Of each window of `held_out_logits` its bits and its bytes, which a metric sums before it divides."""
-    bits = F.cross_entropy(logits, targets, reduction="none").double().view(-1, context).sum(dim=1) / math.log(2)
-    return [[each, context] for each in bits.tolist()]
-
-
-def window_bits(network: Network, text: Int[Tensor, " bytes"], count: int) -> list[list[float]]:
-    """The same of a network on up to `count` windows spread over a text: items that all seeds share."""
-    return bits_by_window(*held_out_logits(network, text, count), network.config.context)
+def window_bits(network: Network, text: Int[Tensor, " bytes"], count: int) -> list[float]:
+    """Bits per byte of each of up to `count` windows spread over a text: items that all seeds share."""
+    logits, targets = held_out_logits(network, text, count)
+    bits = F.cross_entropy(logits, targets, reduction="none").double().view(-1, network.config.context).mean(dim=1)
+    return (bits / math.log(2)).tolist()
 
 
 def named(values: Sized, what: str = "window") -> list[str]:

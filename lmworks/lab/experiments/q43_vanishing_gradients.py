@@ -121,8 +121,7 @@ TIME_LEARNT = tuple(_beats(f"the {one}", TRAINED[one]) for one in MEMORIES)
     "for each kind, depth and memory on other text; the highest is made four times as large until a network diverges "
     "or learns no more than byte frequencies. Without residual stream attention averages until all tokens are alike "
     "(Dong et al. 2021, https://arxiv.org/abs/2103.03404). Recurrent networks have one layer; the LSTM was made "
-    "against vanishing through time (Hochreiter and Schmidhuber 1997). Part 1 and the first line below are what the first "
-    "version of this experiment asked.",
+    "against vanishing through time (Hochreiter and Schmidhuber 1997).",
     minutes=45,
 )
 def vanishing(
