@@ -47,8 +47,6 @@ def recomputed(question: int, scale: Scale | None, out: Path, keep: bool) -> Fin
 
     folder, of = store.required(question, [store.SHIPPED] if keep else [out, store.SHIPPED], scale)
     chosen = registry.load(question)
-    if isinstance(chosen, registry.RuleExperiment):
-        raise ConfigError(f"claim {question} has no parts yet, and its result no seeds and items to judge again")
     _say(store.doubts(folder, question, of))
     earlier, now = store.read(store.path_of(folder, question, of)), store.recomputed(chosen, folder, of)
     if now.rules != earlier.rules:
@@ -155,7 +153,7 @@ def _show(finding: Finding) -> None:
     screen.print(table, highlight=False)
     for part in finding.also:
         line(f"  also measured, {page.part_line(part)}")
-    for check in finding.checks:
+    for check in finding.requirements:
         line(f"  {'met' if check.passed else 'not met'}: {check.says} ({check.rule}; {check.value:.4g})")
     line(f"\nnote      {finding.note}")
     line(f"run       {page.measured(finding)}. {finding.stopped}".rstrip())

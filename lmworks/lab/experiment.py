@@ -19,7 +19,7 @@ from pydantic import create_model
 from lmworks.basics.config import Config, overrides
 from lmworks.basics.errors import ConfigError
 from lmworks.lab.metric import Metric
-from lmworks.lab.parts import FULL_LOOKS, QUICK_LOOKS, Check, Looks, Part
+from lmworks.lab.parts import FULL_LOOKS, QUICK_LOOKS, Looks, Part, Requirement
 from lmworks.lab.pictures import Picture
 from lmworks.lab.scale import Scale, Scaled, require_scale
 
@@ -41,7 +41,7 @@ class Experiment:
     """What the claim says."""
     also: tuple[Part, ...] = ()
     """What goes beyond it: shown, and decides nothing."""
-    checks: tuple[Check, ...] = ()
+    requires: tuple[Requirement, ...] = ()
     """What has to be so before anything is compared."""
     picture: Picture | None = None
     headlines: Mapping[str, str] = field(default_factory=dict)
@@ -72,7 +72,7 @@ class Experiment:
         return (
             *(_ruled("part", one) for one in self.parts),
             *(_ruled("also", one) for one in self.also),
-            *(f"check: {one.rule}" for one in self.checks),
+            *(f"requires: {one.rule}" for one in self.requires),
             f"looks after {', '.join(map(str, looks.after))} seeds from {self.first_seed}, one-sided "
             f"{', '.join(map(str, looks.alphas))}",
         )

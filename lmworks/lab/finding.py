@@ -30,7 +30,7 @@ WORDS = {
 LETTERS = {HOLDS: "y", FAILS: "n", SAME: "=", OPEN: "?", UNTESTED: "-"}
 
 
-class CheckResult(Config):
+class RequirementResult(Config):
     """A condition of the comparison, and whether it was met."""
 
     says: str
@@ -67,7 +67,7 @@ class Finding(Config):
     also: tuple[PartResult, ...] = ()
     """What was measured besides; it decides nothing."""
 
-    checks: tuple[CheckResult, ...] = ()
+    requirements: tuple[RequirementResult, ...] = ()
     """Conditions of the comparisons."""
 
     measurements: tuple[Measurement, ...] = ()

@@ -29,7 +29,7 @@ from lmworks.basics.extras import require
 from lmworks.evaluation.measurement import Measurement
 from lmworks.lab.contrast import Contrast
 from lmworks.lab.metric import Array, Metric
-from lmworks.lab.table import Entry, Table
+from lmworks.lab.table import Logged, Table
 
 CROSSED, NESTED, ITEMS, EXACT = "crossed", "nested", "items", "exact"
 LEVEL = 0.95
@@ -114,7 +114,7 @@ def _of_seed(
     return float(value), pseudo, tuple(names) if named else None
 
 
-def _aligned(entries: dict[str, Entry]) -> tuple[list[str], dict[str, Array]]:
+def _aligned(entries: dict[str, Logged]) -> tuple[list[str], dict[str, Array]]:
     """The names of all items, and each condition's counts in their order, 0 for items that it lacks."""
     several = {name: entry for name, entry in entries.items() if len(entry.counts) > 1}
     shared = {entry.items for entry in several.values()}

@@ -8,10 +8,10 @@ from typing import Any
 from lmworks.evaluation.measurement import Measurement
 from lmworks.lab.contrast import Condition
 from lmworks.lab.experiment import Experiment
-from lmworks.lab.finding import LETTERS, CheckResult, Finding, sentence
+from lmworks.lab.finding import LETTERS, Finding, RequirementResult, sentence
 from lmworks.lab.intervals import estimate
 from lmworks.lab.metric import Metric
-from lmworks.lab.parts import Check, Looks, judge
+from lmworks.lab.parts import Looks, Requirement, judge
 from lmworks.lab.table import FIXED, Table
 
 
@@ -26,8 +26,8 @@ def finding_of(
     stopped: str = "",
 ) -> Finding:
     """Judge every part of a table. `heads` says when, where and by which code each part of the run was measured."""
-    parts = judge(experiment.parts, experiment.checks, table, looks, seeds)
-    also = judge(experiment.also, experiment.checks, table, looks, seeds)
+    parts = judge(experiment.parts, experiment.requires, table, looks, seeds)
+    also = judge(experiment.also, experiment.requires, table, looks, seeds)
     metrics = experiment.metrics()
     letters = "".join(LETTERS[one.verdict] for one in parts)
     first = heads[0]
@@ -38,7 +38,7 @@ def finding_of(
         headline=experiment.headlines.get(letters) or sentence(parts),
         parts=tuple(parts),
         also=tuple(also),
-        checks=tuple(_checked(one, table, seeds) for one in _all_checks(experiment)),
+        requirements=tuple(_checked(one, table, seeds) for one in _all_required(experiment)),
         measurements=tuple(_measured(table, metrics, seeds)),
         by_seed=_by_seed(table, metrics),
         chart=experiment.picture.draw(table, seeds) if experiment.picture else None,
@@ -58,14 +58,14 @@ def finding_of(
     )
 
 
-def _all_checks(experiment: Experiment) -> list[Check]:
+def _all_required(experiment: Experiment) -> list[Requirement]:
     needs = [check for part in (*experiment.parts, *experiment.also) for check in part.needs]
-    return list(dict.fromkeys((*experiment.checks, *needs)))
+    return list(dict.fromkeys((*experiment.requires, *needs)))
 
 
-def _checked(check: Check, table: Table, seeds: Sequence[int]) -> CheckResult:
+def _checked(check: Requirement, table: Table, seeds: Sequence[int]) -> RequirementResult:
     value = estimate(table, check.metric, check.contrast, seeds).value
-    return CheckResult(says=check.says, rule=check.rule, value=value, passed=bool(check.side(value, value)))
+    return RequirementResult(says=check.says, rule=check.rule, value=value, passed=bool(check.side(value, value)))
 
 
 def _measured(table: Table, metrics: Mapping[str, Metric], seeds: Sequence[int]) -> list[Measurement]:

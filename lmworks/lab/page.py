@@ -108,7 +108,7 @@ def _details(finding: Finding) -> str:
     also = "\n".join(_wrapped(f"also measured, {part_line(one)}", "- ", "  ") for one in finding.also)
     checks = "\n".join(
         _wrapped(f"{'met' if one.passed else 'not met'}: {one.says} ({one.rule}; {one.value:.4g})", "- ", "  ")
-        for one in finding.checks
+        for one in finding.requirements
     )
     blocks = [
         "<details><summary>How it was measured</summary>",

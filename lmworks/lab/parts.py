@@ -85,7 +85,7 @@ class Bound:
 
 
 @dataclass(frozen=True)
-class Check(Bound):
+class Requirement(Bound):
     """A condition without which a comparison means nothing: the objective was learnt, the baseline beats its floor.
 
     Judged by the mean; where it fails, the parts that need it are not tested.
@@ -102,7 +102,7 @@ class Part(Bound):
     otherwise: str = ""
     """What is true instead where it does not hold, in plain words."""
 
-    needs: tuple[Check, ...] = ()
+    needs: tuple[Requirement, ...] = ()
     """Checks of this part, besides those of the whole experiment."""
 
     @property
@@ -134,7 +134,7 @@ class Part(Bound):
 
 
 def judge(
-    parts: Sequence[Part], checks: Sequence[Check], table: Table, looks: Looks, done: Sequence[int]
+    parts: Sequence[Part], checks: Sequence[Requirement], table: Table, looks: Looks, done: Sequence[int]
 ) -> list[PartResult]:
     """Judge each part at every look that the finished seeds reach, in their order; the first that decides counts."""
     return [_judged(part, (*checks, *part.needs), table, looks, done) for part in parts]
@@ -145,7 +145,7 @@ def open_parts(results: Iterable[PartResult]) -> bool:
     return any(one.verdict == OPEN and one.design not in (ITEMS, EXACT) for one in results)
 
 
-def _judged(part: Part, checks: Sequence[Check], table: Table, looks: Looks, done: Sequence[int]) -> PartResult:
+def _judged(part: Part, checks: Sequence[Requirement], table: Table, looks: Looks, done: Sequence[int]) -> PartResult:
     result = PartResult(says=part.says, verdict=OPEN, rule=part.rule, otherwise=part.otherwise)
     if table.is_fixed(part.metric.name, part.contrast.conditions):
         return _at_look(part, checks, table, (), ALPHA, result)
@@ -162,7 +162,7 @@ def _judged(part: Part, checks: Sequence[Check], table: Table, looks: Looks, don
 
 
 def _at_look(
-    part: Part, checks: Sequence[Check], table: Table, seeds: Sequence[int], alpha: float, result: PartResult
+    part: Part, checks: Sequence[Requirement], table: Table, seeds: Sequence[int], alpha: float, result: PartResult
 ) -> PartResult:
     figure, design = _figure(part, table, seeds, alpha)
     result = result.but(figure=figure, design=design)
@@ -187,7 +187,7 @@ def _figure(part: Part, table: Table, seeds: Sequence[int], alpha: float) -> tup
     return found.measurement(f"{part.metric.name}, {part.contrast}", part.metric, part.contrast), found.design
 
 
-def _passed(check: Check, table: Table, seeds: Sequence[int]) -> bool:
+def _passed(check: Requirement, table: Table, seeds: Sequence[int]) -> bool:
     known = seeds or table.seeds  # a check may be of seeds where the part is of none
     value = estimate(table, check.metric, check.contrast, known).value
     return bool(check.side(value, value))

@@ -8,40 +8,16 @@ from __future__ import annotations
 import ast
 import importlib
 import re
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 from lmworks.basics.errors import ConfigError
 
 if TYPE_CHECKING:
     from lmworks.lab.experiment import Experiment
-    from lmworks.lab.rule import Observation, Rule
-    from lmworks.lab.scale import Scale
 
 FOLDER = Path(__file__).parent / "experiments"
-
-
-@dataclass(frozen=True)
-class RuleExperiment:
-    """A claim with one rule for all of it, as experiments were written before they had parts."""
-
-    question: int
-    claim: str
-    rule: Rule
-    measure: Callable[..., Observation]
-
-    def settings(self, scale: Scale, assignments: Sequence[str] = ()) -> dict[str, Any]:
-        """The parameters of a run."""
-        from lmworks.lab.experiment import settings_of
-
-        return settings_of(self.question, self.measure, scale, assignments)
-
-
-def experiment(*, question: int, claim: str, rule: Rule) -> Callable[[Callable[..., Observation]], RuleExperiment]:
-    """Declare a function as the experiment of a claim. Question and claim are written as plain literals."""
-    return lambda function: RuleExperiment(question, claim, rule, function)
 
 
 @dataclass(frozen=True)
@@ -61,7 +37,7 @@ def experiments() -> dict[int, Listing]:
     return {listing.question: listing for listing in found}
 
 
-def load(question: int) -> Experiment | RuleExperiment:
+def load(question: int) -> Experiment:
     """Import the experiment of a question; ConfigError if there is none."""
     known = experiments()
     if question not in known:
@@ -69,7 +45,7 @@ def load(question: int) -> Experiment | RuleExperiment:
     from lmworks.lab.experiment import Experiment
 
     module = importlib.import_module(known[question].module)
-    return next(value for value in vars(module).values() if isinstance(value, (Experiment, RuleExperiment)))
+    return next(value for value in vars(module).values() if isinstance(value, Experiment))
 
 
 def _listing(path: Path) -> Listing:
@@ -81,6 +57,6 @@ def _listing(path: Path) -> Listing:
             }
             claim = literals.get("claim")
             first: list[object] = [one.value for one in node.args[:1] if isinstance(one, ast.Constant)]
-            if (first or [literals.get("question")]) == [int(number)] and isinstance(claim, str):
+            if first == [int(number)] and isinstance(claim, str):
                 return Listing(int(number), name.replace("_", " "), claim, f"{__package__}.experiments.{path.stem}")
     raise ConfigError(f'{path.name} declares no @experiment({int(number)}, claim="..."); write both as literals')

@@ -19,7 +19,7 @@ from typing import Any
 
 from lmworks.basics.errors import ConfigError
 from lmworks.basics.files import written_whole
-from lmworks.lab import judging, provenance, registry, run_rule, store
+from lmworks.lab import judging, provenance, registry, store
 from lmworks.lab.contrast import Condition
 from lmworks.lab.experiment import PILOTS, Experiment
 from lmworks.lab.finding import Finding
@@ -113,7 +113,7 @@ class Run:
 
     def _goes_on(self, reached: int, number: int) -> bool:
         """Whether another look is needed and can be paid for."""
-        results = judge(self.experiment.parts, self.experiment.checks, self.table, self.looks, self.counted)
+        results = judge(self.experiment.parts, self.experiment.requires, self.table, self.looks, self.counted)
         undecided = sum(one.verdict == "open" for one in results)
         self.tell(f"after {reached} seeds: {undecided} of {len(results)} parts open")
         if not open_parts(results):
@@ -167,8 +167,6 @@ def run(
     data or the model lacks is their own error.
     """
     chosen = registry.load(question)
-    if isinstance(chosen, registry.RuleExperiment):
-        return run_rule.run(chosen, scale, options.changes)
     log = out and log_path(out, question, scale)
     if log and options.resume and finished and not log.is_file():
         recipe, looks = chosen.settings(scale, options.changes), chosen.looks(scale, options.seeds)
@@ -215,7 +213,7 @@ def run_and_keep(
 def kept(question: int, scale: Scale, options: RunOptions, out: Path, *, ship: bool = False) -> Finding | None:
     """Where a run is resumed: the earlier result of the same, if it was run to its end."""
     chosen = registry.load(question)
-    if not options.resume or isinstance(chosen, registry.RuleExperiment):
+    if not options.resume:
         return None
     recipe, looks = chosen.settings(scale, options.changes), chosen.looks(scale, options.seeds)
     earlier = store.same(chosen, looks, recipe, scale, _results(out, ship))

@@ -25,7 +25,7 @@ if TYPE_CHECKING:  # listing results needs neither numpy nor torch
 SHIPPED = Path(__file__).parent / "results"
 LARGEST = 16 * 2**20
 """Bytes of a result file; a larger file is not one of ours."""
-FIRST = ("question", "claim", "headline", "parts", "also", "checks", "not_true_when", "not_tested", "note")
+FIRST = ("question", "claim", "headline", "parts", "also", "requirements", "not_true_when", "not_tested", "note")
 """What a reader of the file wants first."""
 
 

@@ -35,7 +35,7 @@ LARGEST = 256 * 2**20
 
 
 @dataclass(frozen=True)
-class Entry:
+class Logged:
     """The values of one metric under one condition and seed."""
 
     counts: Array
@@ -52,7 +52,7 @@ class Entry:
 class Table:
     """Entries by metric, condition and seed."""
 
-    entries: dict[tuple[str, str, Seed], Entry] = field(default_factory=dict)
+    entries: dict[tuple[str, str, Seed], Logged] = field(default_factory=dict)
 
     def add(
         self,
@@ -100,7 +100,7 @@ class Table:
         if counts.ndim == 1:
             counts = np.stack([counts, np.ones(len(counts))], axis=1)
         items = line.get("items")
-        entry = Entry(counts, None if items is None else tuple(items), bool(line.get("clamped")))
+        entry = Logged(counts, None if items is None else tuple(items), bool(line.get("clamped")))
         self.entries[line["metric"], line["condition"], line["seed"]] = entry
 
     @property
@@ -108,7 +108,7 @@ class Table:
         """Every seed of which something was logged."""
         return tuple(sorted({seed for _, _, seed in self.entries if seed is not None}))
 
-    def entry(self, metric: str, condition: str, seed: Seed) -> Entry:
+    def entry(self, metric: str, condition: str, seed: Seed) -> Logged:
         """What was logged for the seed, or what holds for every seed; ConfigError where neither is there."""
         for one in (seed, FIXED):
             found = self.entries.get((metric, condition, one))

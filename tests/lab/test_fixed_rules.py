@@ -57,10 +57,10 @@ def test_its_parts_are_those_of_today(stored):
 
 def test_judged_again_from_its_log_it_says_the_same(stored):
     again = store.recomputed(registry.load(stored.question), store.SHIPPED, stored.scale)
-    assert (again.parts, again.also, again.checks, again.by_seed) == (
+    assert (again.parts, again.also, again.requirements, again.by_seed) == (
         stored.parts,
         stored.also,
-        stored.checks,
+        stored.requirements,
         stored.by_seed,
     )
 

@@ -10,7 +10,7 @@ from lmworks.evaluation import statistics
 from lmworks.lab.contrast import Condition, average
 from lmworks.lab.intervals import CROSSED, EXACT, ITEMS, NESTED, estimate
 from lmworks.lab.metric import Metric
-from lmworks.lab.table import FIXED, Entry, Table
+from lmworks.lab.table import FIXED, Logged, Table
 
 OURS, THEIRS = Condition.named("ours", "theirs")
 SCORE, BITS = Metric("score"), Metric("bits")
@@ -38,7 +38,7 @@ def keep(table, seed, **values):
     """What `add` does without its checks and rounding, which take longer than the interval."""
     for name, numbers in values.items():
         counts = np.stack([numbers, np.ones(len(numbers))], axis=1)
-        table.entries["score", name, seed] = Entry(counts, tuple(names(len(numbers))))
+        table.entries["score", name, seed] = Logged(counts, tuple(names(len(numbers))))
 
 
 def share_covered(make, seeds, true=0.0):

@@ -9,8 +9,8 @@ from lmworks.basics.errors import ConfigError
 from lmworks.lab.contrast import Condition
 from lmworks.lab.finding import counted, sentence
 from lmworks.lab.metric import Metric
-from lmworks.lab.parts import FULL_LOOKS, QUICK_LOOKS, Check, Looks, Part, judge, open_parts
-from lmworks.lab.table import FIXED, Entry, Table
+from lmworks.lab.parts import FULL_LOOKS, QUICK_LOOKS, Looks, Part, Requirement, judge, open_parts
+from lmworks.lab.table import FIXED, Logged, Table
 from lmworks.lab.verdict import FAILS, HOLDS, OPEN, SAME, UNTESTED, PartResult
 
 OURS, THEIRS = Condition.named("ours", "theirs")
@@ -70,7 +70,7 @@ def test_all_looks_together_err_in_at_most_five_of_a_hundred():
         draw, table = np.random.default_rng(repetition), Table()
         for seed in range(16):
             for name in ("ours", "theirs"):
-                table.entries["score", name, seed] = Entry(np.array([[draw.normal(), 1.0]]))
+                table.entries["score", name, seed] = Logged(np.array([[draw.normal(), 1.0]]))
         (found,) = judge([part], (), table, FULL_LOOKS, range(16))
         wrong += found.verdict != OPEN
     assert wrong / repetitions <= 0.05
@@ -104,7 +104,7 @@ def test_looks_may_not_spend_more_than_the_error_that_is_promised():
 
 
 def test_where_a_condition_is_not_met_nothing_is_compared():
-    learnt = Check("the baseline learnt something", SCORE, THEIRS, above=11)
+    learnt = Requirement("the baseline learnt something", SCORE, THEIRS, above=11)
     found = verdict_of(BETTER, [1.0, 1.1, 0.9, 1.0], checks=[learnt])
     assert found.verdict == UNTESTED and found.why == "not so: the baseline learnt something (score, theirs > 11)"
     needing = Part("ours is better", SCORE, OURS - THEIRS, above=0, needs=(learnt,))

@@ -12,7 +12,7 @@ from lmworks.lab import registry
 from lmworks.lab.contrast import Condition
 from lmworks.lab.experiment import Experiment, experiment
 from lmworks.lab.metric import Metric
-from lmworks.lab.parts import Check, Part
+from lmworks.lab.parts import Part, Requirement
 from lmworks.lab.run import Run
 from lmworks.lab.scale import Count, scaled
 
@@ -20,7 +20,7 @@ SCORE, OURS, THEIRS = Metric("score", margin=0.5), Condition("ours"), Condition(
 BETTER = Part("it is better", SCORE, OURS - THEIRS, above=0)
 
 
-@experiment(99, claim="x", parts=(BETTER,), checks=(Check("it learns", SCORE, OURS, above=1),))
+@experiment(99, claim="x", parts=(BETTER,), requires=(Requirement("it learns", SCORE, OURS, above=1),))
 def sample(run: Run, steps: Count = scaled(3, 30), text: str = "wikitext2", rates: tuple[float, ...] = (0.1,)) -> None:
     """Logs nothing."""
 
@@ -78,7 +78,7 @@ def test_an_unknown_scale_or_question_names_what_there_is():
 def test_rules_hold_everything_that_decides_and_no_words():
     assert sample.rules(sample.looks("full")) == (
         "part: score, ours minus theirs > 0, margin 0.5",
-        "check: score, ours > 1",
+        "requires: score, ours > 1",
         "looks after 4, 8, 16 seeds from 100, one-sided 0.005, 0.008, 0.012",
     )
 

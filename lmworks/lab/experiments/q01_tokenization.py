@@ -16,7 +16,7 @@ from lmworks.lab.bench.writers import RATES, token_stream, trained_writer
 from lmworks.lab.contrast import Condition, Contrast, average
 from lmworks.lab.experiment import experiment
 from lmworks.lab.metric import Metric
-from lmworks.lab.parts import Check, Part
+from lmworks.lab.parts import Part, Requirement
 from lmworks.lab.pictures import Bars
 from lmworks.lab.run import Run
 from lmworks.lab.scale import Count, Several, scaled
@@ -72,7 +72,9 @@ def cheaper(says: str, other: Condition, *languages: str) -> Part:
         cheaper("subwords cost fewer bits than words that n-grams spell", SPELT, *TEXTS),
         cheaper("subwords cost fewer bits than words, the unknown ones as <unk>", UNPAID, *TEXTS),
     ),
-    checks=(Check("bytes beat a table of byte pairs", BITS, over(BYTE, *TEXTS) - over(BIGRAM, *TEXTS), below=0),),
+    requires=(
+        Requirement("bytes beat a table of byte pairs", BITS, over(BYTE, *TEXTS) - over(BIGRAM, *TEXTS), below=0),
+    ),
     picture=Bars(BITS, of=(BYTE, WORD, BPE, UNPAID), title="What languages cost under one vocabulary"),
     not_true_when="<unk> is taken for a word: a model of words looks best then, because it is easy to predict and "
     "writes nothing. And one vocabulary does not treat languages alike: the same sentence costs some of them several "

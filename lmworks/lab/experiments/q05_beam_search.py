@@ -23,7 +23,7 @@ from lmworks.lab.bench.translators import (
 from lmworks.lab.contrast import Condition
 from lmworks.lab.experiment import experiment
 from lmworks.lab.metric import Metric
-from lmworks.lab.parts import Check, Part
+from lmworks.lab.parts import Part, Requirement
 from lmworks.lab.pictures import Lines
 from lmworks.lab.run import Run
 from lmworks.lab.scale import Count, Several, scaled
@@ -72,7 +72,7 @@ STRATEGIES: dict[Condition, Strategy] = {
         Part("4 beams repeat themselves no more than people", REPEATS, FOUR - PEOPLE, below=0.02),
         Part("greedy decoding translates better than sampling", BLEU, GREEDY - SAMPLED, above=0),
     ),
-    checks=(Check("the translator does better than copying its source", BLEU, GREEDY - COPY, above=1),),
+    requires=(Requirement("the translator does better than copying its source", BLEU, GREEDY - COPY, above=1),),
     picture=Lines(BLEU, of=(BEAM, SAMPLED), x="beams", title="Translations by the number of beams", log_x=True),
     not_tested="coherence itself; likeness to a reference stands for it in translation, repetition for the lack of it "
     "in open text. Dialogue was not tried.",

@@ -25,7 +25,7 @@ from lmworks.lab.bench.gaps import (
 from lmworks.lab.contrast import Condition
 from lmworks.lab.experiment import experiment
 from lmworks.lab.metric import Metric
-from lmworks.lab.parts import Check, Part
+from lmworks.lab.parts import Part, Requirement
 from lmworks.lab.pictures import Bars
 from lmworks.lab.run import Run
 from lmworks.lab.scale import Count, scaled
@@ -77,11 +77,11 @@ CHANCE = Condition("the most frequent class")
             otherwise="at equal steps, predicting the next token gives features as good",
         ),
     ),
-    checks=(
-        Check(
+    requires=(
+        Requirement(
             "masked modelling was learnt: it beats token frequencies at a gap", NATS, BOTH_SIDES - FREQUENCIES, below=0
         ),
-        Check("so was masked modelling from the left", NATS, LEFT_SIDE - FREQUENCIES, below=0),
+        Requirement("so was masked modelling from the left", NATS, LEFT_SIDE - FREQUENCIES, below=0),
     ),
     picture=Bars(
         FROZEN,

@@ -27,7 +27,7 @@ from lmworks.lab.bench.writers import end_of
 from lmworks.lab.contrast import Condition
 from lmworks.lab.experiment import experiment
 from lmworks.lab.metric import Metric
-from lmworks.lab.parts import Check, Part
+from lmworks.lab.parts import Part, Requirement
 from lmworks.lab.pictures import Lines
 from lmworks.lab.run import Run
 from lmworks.lab.scale import Count, Several, scaled
@@ -88,9 +88,11 @@ RATE, SHARE, AGAIN = 0.02, 0.3, 3
             otherwise="trying every token in the gap and weighing the whole text sees both sides as well",
         ),
     ),
-    checks=(
-        Check("masked modelling was learnt: it beats token frequencies at a gap", NATS, MASKED - FREQUENCIES, below=0),
-        Check("so was predicting the next token", NATS, CAUSAL - FREQUENCIES, below=0),
+    requires=(
+        Requirement(
+            "masked modelling was learnt: it beats token frequencies at a gap", NATS, MASKED - FREQUENCIES, below=0
+        ),
+        Requirement("so was predicting the next token", NATS, CAUSAL - FREQUENCIES, below=0),
     ),
     picture=Lines(
         NATS, of=(CAUSAL, MASKED, FREQUENCIES), x="steps", title="A hidden token, by steps of training", log_x=True

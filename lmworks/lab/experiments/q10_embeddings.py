@@ -17,7 +17,7 @@ from lmworks.lab.bench.reviews import STARTS, Learner, Reviews
 from lmworks.lab.contrast import Condition
 from lmworks.lab.experiment import experiment
 from lmworks.lab.metric import Metric
-from lmworks.lab.parts import Check, Part
+from lmworks.lab.parts import Part, Requirement
 from lmworks.lab.pictures import Lines
 from lmworks.lab.run import Run
 from lmworks.lab.scale import Count, Several, scaled
@@ -35,7 +35,7 @@ MEN = Metric("word similarity (MEN)", margin=0.02, chance=0.0, ideal=1.0)
 SYNTAX = Metric("analogies of grammar", margin=0.005, ideal=1.0)
 KIND = Metric("neighbours of the same sense in the task", margin=0.02, ideal=1.0)
 TASK_MEN = Metric("word similarity (MEN), words of the task", chance=0.0, ideal=1.0)
-LEARNT = (Check("the task is learnt", ACCURACY, RANDOM[MOST] - MAJORITY, above=0.1),)
+LEARNT = (Requirement("the task is learnt", ACCURACY, RANDOM[MOST] - MAJORITY, above=0.1),)
 SWEEP = 0
 """The seed that learning rates are chosen with."""
 

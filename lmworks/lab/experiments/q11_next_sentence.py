@@ -15,7 +15,7 @@ from lmworks.lab.bench.text_pairs import MASKED, WAYS, WRONG, hits, masked_loss,
 from lmworks.lab.contrast import Condition
 from lmworks.lab.experiment import experiment
 from lmworks.lab.metric import Metric
-from lmworks.lab.parts import Check, Part
+from lmworks.lab.parts import Part, Requirement
 from lmworks.lab.pictures import Bars
 from lmworks.lab.run import Run
 from lmworks.lab.scale import Count, Several, scaled
@@ -28,8 +28,8 @@ FOLLOWS, NEWS, STOOD = TASKS = (
     Metric("order of two texts", margin=0.02, chance=0.5, ideal=1),
 )
 LOSS = Metric("masked tokens, held out", "nats/token", ideal=0)
-LEARNT = (Check("next sentences are told on held-out text", TOLD, WITH, above=0.6),)
-ORDER_LEARNT = (Check("sentence order is told on held-out text", TOLD, ORDERED, above=0.6),)
+LEARNT = (Requirement("next sentences are told on held-out text", TOLD, WITH, above=0.6),)
+ORDER_LEARNT = (Requirement("sentence order is told on held-out text", TOLD, ORDERED, above=0.6),)
 
 
 @experiment(

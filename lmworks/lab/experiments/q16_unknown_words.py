@@ -18,7 +18,7 @@ from lmworks.lab.bench.writers import RATES, token_stream, trained_writer
 from lmworks.lab.contrast import Condition, Contrast, average
 from lmworks.lab.experiment import experiment
 from lmworks.lab.metric import Metric
-from lmworks.lab.parts import Check, Part
+from lmworks.lab.parts import Part, Requirement
 from lmworks.lab.pictures import Bars
 from lmworks.lab.run import Run
 from lmworks.lab.scale import Count, Several, scaled
@@ -41,7 +41,7 @@ SEAM = Metric("new compounds of two known words that are cut at the seam", margi
 EXACT = Metric("new compounds that are cut into just their two words")
 NONCE = Metric("what a made-up word adds to its text", "bits", margin=1.0, ideal=BY_RULE)
 PIECES = Metric("tokens of a made-up word")
-LEARNT = (Check("at home bytes beat a table of byte pairs", BITS, BYTE[HOME] - BIGRAM[HOME], below=0),)
+LEARNT = (Requirement("at home bytes beat a table of byte pairs", BITS, BYTE[HOME] - BIGRAM[HOME], below=0),)
 
 
 def away(kind: Condition) -> Contrast:

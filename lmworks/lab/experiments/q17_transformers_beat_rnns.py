@@ -16,7 +16,7 @@ from lmworks.lab.bench.until_no_gain import best_rate
 from lmworks.lab.contrast import Condition
 from lmworks.lab.experiment import experiment
 from lmworks.lab.metric import Metric
-from lmworks.lab.parts import Check, Part
+from lmworks.lab.parts import Part, Requirement
 from lmworks.lab.pictures import Lines
 from lmworks.lab.run import Run
 from lmworks.lab.scale import Count, Several, scaled
@@ -36,10 +36,10 @@ DISTANCES = NEAR, FAR = 2, 32
 """How many tokens back the symbol was that is to be said."""
 CONTEXT = 128
 LEARNT = (
-    Check("the LSTM beats a table of bigrams", BITS, LSTM - BIGRAMS, below=0),
-    Check("so does the transformer", BITS, TRANSFORMER - BIGRAMS, below=0),
-    Check("the LSTM had stopped gaining", STOPPED, LSTM, above=0.5),
-    Check("so had the transformer", STOPPED, TRANSFORMER, above=0.5),
+    Requirement("the LSTM beats a table of bigrams", BITS, LSTM - BIGRAMS, below=0),
+    Requirement("so does the transformer", BITS, TRANSFORMER - BIGRAMS, below=0),
+    Requirement("the LSTM had stopped gaining", STOPPED, LSTM, above=0.5),
+    Requirement("so had the transformer", STOPPED, TRANSFORMER, above=0.5),
 )
 
 
@@ -71,7 +71,7 @@ LEARNT = (
             f"it says again more of what stood {FAR} tokens back than an LSTM does",
             *(RECALL, TRANSFORMER[FAR] - LSTM[FAR]),
             above=0,
-            needs=(Check(f"the LSTM says again what stood {NEAR} tokens back", RECALL, LSTM[NEAR], above=0.8),),
+            needs=(Requirement(f"the LSTM says again what stood {NEAR} tokens back", RECALL, LSTM[NEAR], above=0.8),),
         ),
         Part(
             "positions tell it the order: without them it predicts text worse",

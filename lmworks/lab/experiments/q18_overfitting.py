@@ -13,7 +13,7 @@ from lmworks.lab.bench.small_network import BYTES, byte_text
 from lmworks.lab.contrast import Condition
 from lmworks.lab.experiment import experiment
 from lmworks.lab.metric import Metric
-from lmworks.lab.parts import Check, Part
+from lmworks.lab.parts import Part, Requirement
 from lmworks.lab.pictures import Lines
 from lmworks.lab.run import Run
 from lmworks.lab.scale import Count, Several, scaled
@@ -60,8 +60,10 @@ def _mitigates(says: str, remedy: Condition, otherwise: str) -> Part:
             for one in (LASSO, COUPLED, DECOUPLED, DROPOUT, TOGETHER)
         ),
     ),
-    checks=(
-        Check("at its best the network beats byte frequencies by far", OTHER, NOTHING[BEST] - FREQUENCIES, below=-0.3),
+    requires=(
+        Requirement(
+            "at its best the network beats byte frequencies by far", OTHER, NOTHING[BEST] - FREQUENCIES, below=-0.3
+        ),
     ),
     picture=Lines(
         OTHER,

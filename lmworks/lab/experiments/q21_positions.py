@@ -13,7 +13,7 @@ from lmworks.lab.bench.small_network import WARMUP, byte_text, frequency_bits, n
 from lmworks.lab.contrast import Condition
 from lmworks.lab.experiment import experiment
 from lmworks.lab.metric import Metric
-from lmworks.lab.parts import Check, Part
+from lmworks.lab.parts import Part, Requirement
 from lmworks.lab.pictures import Lines
 from lmworks.lab.run import Run
 from lmworks.lab.scale import Several, scaled
@@ -29,7 +29,7 @@ TEXT = Metric("held-out text", "bits/byte", margin=0.02, chance=8.0)
 LONG = Metric("text in windows 4 times as long as learnt", "bits/byte", margin=0.02, chance=8.0)
 LONGER = 4
 BEYOND, WITHIN = "beyond the learnt length", "within it"
-LEARNT = Check("the decoder beats byte frequencies", TEXT, SINES - FREQUENCIES, below=0)
+LEARNT = Requirement("the decoder beats byte frequencies", TEXT, SINES - FREQUENCIES, below=0)
 
 
 @experiment(
@@ -60,7 +60,7 @@ LEARNT = Check("the decoder beats byte frequencies", TEXT, SINES - FREQUENCIES, 
             for one in KINDS
         ),
     ),
-    checks=(Check("with positions the same test moves the outputs", MOVED, SINES, above=1e-3),),
+    requires=(Requirement("with positions the same test moves the outputs", MOVED, SINES, above=1e-3),),
     picture=Lines(LONG, of=KINDS, x="place in the window, bytes", title="Loss by place, beyond the learnt length"),
     not_true_when="attention is causal: the mask tells two layers the order without any positions; and beyond the "
     "length that was learnt, positions of both kinds mislead",

@@ -32,7 +32,7 @@ from lmworks.lab.bench.verb_objects import verb_objects
 from lmworks.lab.contrast import Condition
 from lmworks.lab.experiment import experiment
 from lmworks.lab.metric import Metric
-from lmworks.lab.parts import Check, Part
+from lmworks.lab.parts import Part, Requirement
 from lmworks.lab.pictures import Lines
 from lmworks.lab.run import Run
 from lmworks.lab.scale import Count, Several, scaled
@@ -66,7 +66,7 @@ UNLIKE = Metric("distance of two heads' patterns in a layer (0 alike, 1 disjoint
 COPYING = Metric("random tokens said again", "bits/token", margin=0.1)
 READING = Metric("real text", "bits/token", margin=0.1)
 LINKED = Metric("objects whose verb is found", margin=0.02, ideal=1)
-LEARNT = Check("a network of one head beats byte frequencies", TEXT, HEADS[1] - FREQUENCIES, below=0)
+LEARNT = Requirement("a network of one head beats byte frequencies", TEXT, HEADS[1] - FREQUENCIES, below=0)
 
 
 @experiment(

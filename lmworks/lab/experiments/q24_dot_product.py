@@ -20,7 +20,7 @@ from lmworks.lab.bench.small_network import WARMUP, byte_text, frequency_bits, n
 from lmworks.lab.contrast import Condition
 from lmworks.lab.experiment import experiment
 from lmworks.lab.metric import Metric
-from lmworks.lab.parts import Check, Part
+from lmworks.lab.parts import Part, Requirement
 from lmworks.lab.pictures import Lines
 from lmworks.lab.run import Run
 from lmworks.lab.scale import Count, Several, scaled
@@ -38,7 +38,7 @@ TEXT = Metric("held-out text", "bits/byte", margin=0.02, chance=8.0)
 TIME = Metric("time grows with length to the power")
 MEMORY = Metric("memory grows with length to the power")
 CALL = Metric("one attention call, 4 heads of 64", "ms")
-LEARNT = Check("the network beats byte frequencies", TEXT, ROOT - FREQUENCIES, below=0)
+LEARNT = Requirement("the network beats byte frequencies", TEXT, ROOT - FREQUENCIES, below=0)
 
 
 @experiment(

@@ -29,7 +29,7 @@ from lmworks.lab.bench.squared_error import SquaredError, calibration_error, squ
 from lmworks.lab.contrast import Condition
 from lmworks.lab.experiment import experiment
 from lmworks.lab.metric import Metric
-from lmworks.lab.parts import Check, Part
+from lmworks.lab.parts import Part, Requirement
 from lmworks.lab.pictures import Bars
 from lmworks.lab.run import Run
 from lmworks.lab.scale import Several, scaled
@@ -45,7 +45,7 @@ BITS = Metric("held-out text", "bits/byte", margin=0.02, chance=8, ideal=0)
 PROBABILITY = Metric("probability of the true byte", margin=0.02, chance=1 / 256, ideal=1)
 ACCURACY = Metric("accuracy", margin=0.02, ideal=1)
 CALIBRATION = Metric("calibration error", margin=0.01, ideal=0)
-LEARNT = Check("squared error learns more than byte frequencies", BITS, SQUARED - FREQUENCIES, below=0)
+LEARNT = Requirement("squared error learns more than byte frequencies", BITS, SQUARED - FREQUENCIES, below=0)
 OBJECTIVES = {ENTROPY: CausalLM(), SQUARED: SquaredError()}
 
 

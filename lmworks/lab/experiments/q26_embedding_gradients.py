@@ -15,7 +15,7 @@ from lmworks.lab.bench.word_network import WordText, word_network, word_text
 from lmworks.lab.contrast import Condition
 from lmworks.lab.experiment import experiment
 from lmworks.lab.metric import Metric
-from lmworks.lab.parts import Check, Part
+from lmworks.lab.parts import Part, Requirement
 from lmworks.lab.pictures import Lines
 from lmworks.lab.run import Run
 from lmworks.lab.scale import Count, Several, scaled
@@ -53,7 +53,7 @@ RANKS = (10, 100, 1000, 10_000)
             *(MEN, AFTER - BEFORE),
             above=0,
             otherwise="a lower loss does not make words alike as people see them",
-            needs=(Check("the network has learnt something", NATS, AFTER - BEFORE, below=-0.5),),
+            needs=(Requirement("the network has learnt something", NATS, AFTER - BEFORE, below=-0.5),),
         ),
     ),
     also=(

@@ -16,7 +16,7 @@ from lmworks.lab.bench.small_network import WARMUP, bits_per_byte, byte_text, fr
 from lmworks.lab.contrast import Condition
 from lmworks.lab.experiment import experiment
 from lmworks.lab.metric import Metric
-from lmworks.lab.parts import Check, Part
+from lmworks.lab.parts import Part, Requirement
 from lmworks.lab.pictures import Lines
 from lmworks.lab.run import Run
 from lmworks.lab.scale import Several, scaled
@@ -44,7 +44,7 @@ TIME = Metric("time for all blocks", "s")
 SIZE = Metric("root mean square singular value", ideal=1)
 KEPT = Metric("directions that all blocks keep above 0.01 of the largest", ideal=1)
 BITS = Metric("held-out text", "bits/byte", chance=8, ideal=0)
-LEARNT = (Check("the network has learnt more than byte frequencies", BITS, TRAINED - FREQUENCIES, below=0),)
+LEARNT = (Requirement("the network has learnt more than byte frequencies", BITS, TRAINED - FREQUENCIES, below=0),)
 
 
 @experiment(

@@ -18,7 +18,7 @@ from lmworks.lab.bench.small_network import WARMUP, bits_per_byte, byte_text, fr
 from lmworks.lab.contrast import Condition
 from lmworks.lab.experiment import experiment
 from lmworks.lab.metric import Metric
-from lmworks.lab.parts import Check, Part
+from lmworks.lab.parts import Part, Requirement
 from lmworks.lab.pictures import Lines
 from lmworks.lab.run import Run
 from lmworks.lab.scale import Several, scaled
@@ -40,7 +40,7 @@ TIME = Metric("time of the activation, forward and backward", "s")
 ZEROS = Metric("results that are zero")
 SLEEPING = Metric("units asleep on all held-out text", ideal=0)
 BITS = Metric("held-out text", "bits/byte", margin=0.02, chance=8, ideal=0)
-LEARNT = Check("the network learns more than byte frequencies", BITS, USUAL["ReLU"] - FREQUENCIES, below=0)
+LEARNT = Requirement("the network learns more than byte frequencies", BITS, USUAL["ReLU"] - FREQUENCIES, below=0)
 
 
 @experiment(
@@ -80,7 +80,7 @@ LEARNT = Check("the network learns more than byte frequencies", BITS, USUAL["ReL
         Part("it takes less time than sigmoid", TIME, ALONE["ReLU"] / ALONE["sigmoid"], below=1, margin=0.05),
         Part("a tenth of a gradient arrives with weights of deviation 0.02, too", ARRIVED, UNSCALED, above=-1),
     ),
-    checks=(Check("ReLU's derivative is 1 above 0 and 0 elsewhere", WRONG, Condition("ReLU"), below=1),),
+    requires=(Requirement("ReLU's derivative is 1 above 0 and 0 elsewhere", WRONG, Condition("ReLU"), below=1),),
     picture=Lines(
         LEFT, of=tuple(STACK[kind] for kind in STACKED), x="blocks come through", title="A gradient in a plain stack"
     ),

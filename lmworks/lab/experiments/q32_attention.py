@@ -26,7 +26,7 @@ from lmworks.lab.bench.attention_formula import (
 from lmworks.lab.contrast import Condition
 from lmworks.lab.experiment import experiment
 from lmworks.lab.metric import Metric
-from lmworks.lab.parts import Check, Part
+from lmworks.lab.parts import Part, Requirement
 from lmworks.lab.pictures import Bars
 from lmworks.lab.run import Run
 from lmworks.lab.scale import Count, Several, scaled
@@ -58,7 +58,7 @@ LEAK = Metric("change of earlier outputs when the last token changes")
         Part("by the formula as it is written, outputs depend on later tokens", LEAK, AS_WRITTEN, above=1e-6),
         Part("with a causal mask they do not", LEAK, MASKED, below=1e-6),
     ),
-    checks=(Check("every mask and grouping changes the outputs", ERROR, SWITCHED, above=1e-2),),
+    requires=(Requirement("every mask and grouping changes the outputs", ERROR, SWITCHED, above=1e-2),),
     picture=Bars(ERROR, of=(FUSED, EXPLICIT, LIBRARY), title="Largest error, by mask and grouping", log_y=True),
     not_true_when="a decoder adds a mask to the scores, which the formula leaves out; without it, outputs depend on "
     "later tokens",

@@ -29,7 +29,7 @@ from lmworks.lab.bench.small_network import (
 from lmworks.lab.contrast import Condition
 from lmworks.lab.experiment import experiment
 from lmworks.lab.metric import Metric
-from lmworks.lab.parts import Check, Part
+from lmworks.lab.parts import Part, Requirement
 from lmworks.lab.pictures import Lines
 from lmworks.lab.run import Run
 from lmworks.lab.scale import Count, Several, scaled
@@ -45,7 +45,9 @@ WORK = Metric("multiplications of a byte")
 TIME = Metric("CPU time of a byte, forward", "us")
 BITS = Metric("held-out text", "bits/byte", margin=0.02, chance=8, ideal=0)
 BUSIEST, IDLEST = (Metric(f"load of the {one} expert over an even load", ideal=1) for one in ("busiest", "idlest"))
-LEARNT = (Check("the small dense network beats byte frequencies", BITS, SAME_LOAD["trained"] - FREQUENCIES, below=0),)
+LEARNT = (
+    Requirement("the small dense network beats byte frequencies", BITS, SAME_LOAD["trained"] - FREQUENCIES, below=0),
+)
 
 
 @experiment(

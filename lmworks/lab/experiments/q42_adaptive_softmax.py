@@ -13,7 +13,7 @@ from lmworks.lab.bench.word_network import word_text
 from lmworks.lab.contrast import Condition
 from lmworks.lab.experiment import experiment
 from lmworks.lab.metric import Metric
-from lmworks.lab.parts import Check, Part
+from lmworks.lab.parts import Part, Requirement
 from lmworks.lab.pictures import Lines
 from lmworks.lab.run import Run
 from lmworks.lab.scale import Count, Several, scaled
@@ -32,7 +32,7 @@ WRITING = Metric("time of the next word's probabilities", "us/word")
 TOGETHER = Metric("time of the probabilities of 256 next words", "us/word")
 NATS = Metric("held-out text", "nats/word", margin=0.02)
 FREQUENCIES = Condition("word frequencies alone")
-LEARNT = (Check("the network beats word frequencies", NATS, FULL - FREQUENCIES, below=-0.1),)
+LEARNT = (Requirement("the network beats word frequencies", NATS, FULL - FREQUENCIES, below=-0.1),)
 TIE = 0.05
 """Share of a time that is no difference: what is left between two runs on a quiet machine."""
 

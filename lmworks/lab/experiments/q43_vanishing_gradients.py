@@ -28,7 +28,7 @@ from lmworks.lab.bench.through_time import LONG, LSTM, MEMORIES, TANH, TRANSFORM
 from lmworks.lab.contrast import Condition
 from lmworks.lab.experiment import experiment
 from lmworks.lab.metric import Metric
-from lmworks.lab.parts import Check, Part
+from lmworks.lab.parts import Part, Requirement
 from lmworks.lab.pictures import Lines
 from lmworks.lab.run import Run
 from lmworks.lab.scale import Several, scaled
@@ -48,8 +48,8 @@ LOWEST, MOST = 4e-3, 5
 SCHEMES: dict[Condition, Scheme] = {USUAL: "normal", BY_WIDTH: "width"}
 
 
-def _beats(says: str, condition: Condition) -> Check:
-    return Check(f"{says} learns more than byte frequencies", BITS, condition - FREQUENCIES, below=0)
+def _beats(says: str, condition: Condition) -> Requirement:
+    return Requirement(f"{says} learns more than byte frequencies", BITS, condition - FREQUENCIES, below=0)
 
 
 DEPTH_LEARNT = (_beats("the deep network", DEEP[WHOLE]), _beats("without residual a shallow one", SHALLOW[NO_RESIDUAL]))

@@ -28,7 +28,7 @@ from lmworks.lab.bench.translators import (
 from lmworks.lab.contrast import Condition
 from lmworks.lab.experiment import experiment
 from lmworks.lab.metric import Metric
-from lmworks.lab.parts import Check, Part
+from lmworks.lab.parts import Part, Requirement
 from lmworks.lab.pictures import Bars
 from lmworks.lab.run import Run
 from lmworks.lab.scale import Count, Several, scaled
@@ -100,7 +100,7 @@ narrower blocks of the encoder-decoder, since both texts pass through all of the
         Part("the encoder's states tell more than a lone decoder's", TOLD, ENCODER_STATES - LONE_DECODER, above=0),
         Part("the encoder's states tell more than a lone encoder's", TOLD, ENCODER_STATES - LONE_ENCODER, above=0),
     ),
-    checks=(Check("the translator does better than copying its source", BLEU, BOTH - COPY, above=1),),
+    requires=(Requirement("the translator does better than copying its source", BLEU, BOTH - COPY, above=1),),
     picture=Bars(
         BLEU,
         of=(BOTH, DECODER, ONE_ROUND, FOUR_ROUNDS, SILENCED, SHUFFLED, COPY),

@@ -26,7 +26,7 @@ from lmworks.lab.bench.readers import (
 from lmworks.lab.contrast import Condition
 from lmworks.lab.experiment import experiment
 from lmworks.lab.metric import Metric
-from lmworks.lab.parts import Check, Part
+from lmworks.lab.parts import Part, Requirement
 from lmworks.lab.pictures import Lines
 from lmworks.lab.run import Run
 from lmworks.lab.scale import Count, Several, scaled
@@ -49,7 +49,7 @@ ARTICLES = Metric("whole held-out articles", "bits/byte", margin=0.02, chance=8.
 SAME = Metric("held-out text after learning from the same bytes", "bits/byte", margin=0.02, chance=8.0, ideal=0.0)
 LEAST, MOST = "least text", "most text"
 FOLDS = 4
-LEARNT = (Check("the small transformer has learnt", SAME, NETWORK[MOST], below=4),)
+LEARNT = (Requirement("the small transformer has learnt", SAME, NETWORK[MOST], below=4),)
 
 
 @experiment(
@@ -79,7 +79,7 @@ LEARNT = (Check("the small transformer has learnt", SAME, NETWORK[MOST], below=4
             for size, need in ((LEAST, ()), (MOST, LEARNT))
         ),
     ),
-    checks=(Check("the n-gram model of tokens has learnt", BITS, TOKENS[LONGEST], below=3),),
+    requires=(Requirement("the n-gram model of tokens has learnt", BITS, TOKENS[LONGEST], below=3),),
     picture=Lines(
         BITS, of=(TOKENS, REAL), x="tokens of context", title="Held-out text by tokens of context", log_x=True
     ),

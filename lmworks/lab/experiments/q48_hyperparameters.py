@@ -21,7 +21,7 @@ from lmworks.lab.bench.small_network import byte_text
 from lmworks.lab.contrast import Condition
 from lmworks.lab.experiment import experiment
 from lmworks.lab.metric import Metric
-from lmworks.lab.parts import Check, Part
+from lmworks.lab.parts import Part, Requirement
 from lmworks.lab.pictures import Lines
 from lmworks.lab.run import Run
 from lmworks.lab.scale import Several, scaled
@@ -64,7 +64,7 @@ SWEEP = 0
         Part("the best settings of a sweep beat those in its middle", BITS, BEST - MIDDLE, below=0),
         Part("the best settings of a sweep beat the recipe's own", BITS, BEST - RECIPE, below=0),
     ),
-    checks=(Check("the recipe learns more than which bytes are frequent", BITS, RECIPE, below=4.2),),
+    requires=(Requirement("the recipe learns more than which bytes are frequent", BITS, RECIPE, below=4.2),),
     picture=Lines(CURVE, of=CONDITIONS, x="share of the run", title="Convergence by hyperparameters"),
     not_true_when="a setting is already past what matters: which settings count, and how much, hangs on the range that "
     "is looked at and on the length of training.",

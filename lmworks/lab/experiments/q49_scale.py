@@ -19,7 +19,7 @@ from lmworks.lab.bench.small_network import byte_text, frequency_bits, named, wi
 from lmworks.lab.contrast import Condition
 from lmworks.lab.experiment import experiment
 from lmworks.lab.metric import Metric
-from lmworks.lab.parts import Check, Part
+from lmworks.lab.parts import Part, Requirement
 from lmworks.lab.pictures import Lines
 from lmworks.lab.run import Run
 from lmworks.lab.scale import Several, scaled
@@ -54,7 +54,7 @@ Bits = Float64[Tensor, " windows"]
         # A tenth of a bit was named before the first run of all: a third of what four times the size brings.
         Part("a law fitted to the smaller runs foretells the larger one", ERROR, LAW, between=(-0.1, 0.1)),
     ),
-    checks=(Check("the smallest network beats byte frequencies", BITS, SMALLEST - FREQUENCIES, below=0),),
+    requires=(Requirement("the smallest network beats byte frequencies", BITS, SMALLEST - FREQUENCIES, below=0),),
     picture=Lines(
         BITS,
         of=(*WIDTHS, LAW),
