@@ -14,7 +14,8 @@ from lmworks.lab.bench.class_writer import ClassWriter, vocab_with_classes, writ
 from lmworks.lab.bench.classes import classed, drawn, generative, halves, logistic, share_right, trained
 from lmworks.lab.bench.encoders import small_network
 from lmworks.lab.bench.gaps import Gap
-from lmworks.lab.experiments import q09_autoregressive_masked, q39_discriminative_generative
+from lmworks.lab.bench.new_texts import searched
+from lmworks.lab.experiments import q09_autoregressive_masked
 from lmworks.text import registry
 from lmworks.training.settings import TrainingConfig
 
@@ -23,13 +24,11 @@ pytestmark = pytest.mark.skipif(
     not all(map(registry.available, (*TEXTS, "trec-train"))),
     reason="TREC and SST-2 are not here: set LMWORKS_DATA, or fetch them with lmworks evaluate",
 )
+TWO = f"texts={list(TEXTS)}"
 TINY = {
     9: ["steps=2", "new=6", "again=1", "labels=20", "gaps=4", "tried=1", "seeds=1"],
-    19: [f"texts={list(TEXTS)}", "vocabulary=600", "labels=[12,24]", "most_steps=2", "new=2", "judged=20", "seeds=1"],
-    39: [
-        *("text=trec-test", "away=sst2-dev", "vocabulary=600", "labels=24", "epochs=1", "new=2", "changes=2"),
-        *("judged=20", "seeds=1"),
-    ],
+    19: [TWO, "vocabulary=600", "labels=[12,24]", "most_steps=2", "new=2", "judged=20"],
+    39: [TWO, "vocabulary=600", "labels=24", "epochs=1", "new=2", "changes=2", "judged=20"],
 }
 
 
@@ -118,7 +117,7 @@ def test_what_is_written_is_drawn_from_the_network_one_token_after_another(data,
 def test_a_search_makes_the_teller_surer(data):
     tell = logistic(drawn(data.train, 100, 0), data)
     wanted = [0, 1, 2, 3]
-    start, end = (q39_discriminative_generative.searched(tell, data, wanted, count, 0) for count in (0, 40))
+    start, end = (searched(tell, data, wanted, count, 0) for count in (0, 40))
     sure = [tell(texts)[range(4), wanted] for texts in (start, end)]
     assert (sure[1] >= sure[0]).all() and sure[1].mean() > sure[0].mean() + 0.1
     assert [len(ids) for ids in start] == [len(ids) for ids in end] == [len(ids) for ids in data.test.ids[:4]]

@@ -12,7 +12,7 @@ within the labels that it learns from: it sees no others.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from statistics import fmean
@@ -37,6 +37,8 @@ Ids = list[int]
 Probabilities = Float64[np.ndarray, "texts classes"]
 Teller = Callable[[Sequence[Ids]], Probabilities]
 
+COLLECTIONS = ("trec-train", "sst2-train", "subjectivity", "sms-spam-labelled", "ag-news")
+"""What questions ask for, sentiment, opinion or report, spam, the topic of news."""
 FOLDS = 4
 SMOOTHING = (0.1, 0.3, 1.0)
 PENALTIES = (1e-1, 1e-2, 1e-3)
@@ -104,6 +106,23 @@ def classed(reference: str, held_out: str | None = None, vocabulary: int = 4096,
     return data
 
 
+def collections(references: Sequence[str], vocabulary: int, judged: int) -> dict[str, Classed]:
+    """Several collections by their references; all judge `judged` texts, so that each counts the same."""
+    return {reference: classed(reference, None, vocabulary, judged) for reference in references}
+
+
+def judged_texts(data: Mapping[str, Classed]) -> list[str]:
+    """A name for each judged text of all collections, in order."""
+    return [f"{home} {at}" for home, one in data.items() for at in range(len(one.test))]
+
+
+def foreign(data: Mapping[str, Classed], home: str, count: int) -> list[Ids]:
+    """`count` judged texts of the other collections, equally many of each, as one collection reads texts."""
+    others = [one.test.strings for name, one in data.items() if name != home]
+    each = max(count // len(others), 1)
+    return data[home].read([text for strings in others for text in strings[:each]])
+
+
 def halves(texts: LabelledTexts, seed: int) -> tuple[LabelledTexts, LabelledTexts]:
     """Two parts that share no text: one to learn from, one to train a judge on."""
     places = random.Random(f"halves/{seed}").sample(range(len(texts)), len(texts))
@@ -121,9 +140,14 @@ def drawn(texts: LabelledTexts, count: int, seed: int) -> LabelledTexts:
     return texts.at(order[: max(count, len(first))])
 
 
+def right(tell: Teller, judged: LabelledTexts) -> list[float]:
+    """1 for each text whose class is the likeliest, 0 for the others."""
+    return (tell(judged.ids).argmax(1) == np.array(judged.classes)).astype(float).tolist()
+
+
 def share_right(tell: Teller, judged: LabelledTexts) -> float:
     """The share of texts whose class is the likeliest."""
-    return float((tell(judged.ids).argmax(1) == np.array(judged.classes)).mean())
+    return fmean(right(tell, judged))
 
 
 def generative(learnt: LabelledTexts, data: Classed, order: int | None) -> tuple[GenerativeClassifier, Teller]:
@@ -204,7 +228,7 @@ def _chosen(
 ) -> float:
     """The value with which three quarters of the labels predict the fourth best, over the four quarters."""
 
-    def right(value: float) -> float:
+    def told(value: float) -> float:
         return fmean(share_right(fit(rest, data, value)[1], part) for rest, part in folds)
 
     parts = [range(start, len(learnt), FOLDS) for start in range(FOLDS)]
@@ -212,4 +236,4 @@ def _chosen(
         (learnt.at([place for place in range(len(learnt)) if place not in part]), learnt.at(part)) for part in parts
     ]
     folds = [(rest, part) for rest, part in folds if len(set(rest.classes)) > 1 and len(part)]
-    return max(values, key=right) if folds else values[len(values) // 2]
+    return max(values, key=told) if folds else values[len(values) // 2]
