@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
@@ -12,7 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from lab.whole import whole
 from lmworks.evaluation.answers import whole_answers
 from lmworks.generation.strategies import Greedy
-from lmworks.lab.bench import arrangements, translators
+from lmworks.lab.bench import alignment, arrangements, lengths, translator_states, translators
 from lmworks.lab.bench.translators import (
     LSTM,
     TRANSFORMER,
@@ -23,7 +24,6 @@ from lmworks.lab.bench.translators import (
     translator,
     widest_lstm,
 )
-from lmworks.lab.experiments import q08_sequence_to_sequence, q46_encoders_and_decoders
 from lmworks.language_model import LanguageModel
 from lmworks.models.hooks import hooked
 from lmworks.models.network import Network
@@ -39,7 +39,7 @@ pytestmark = pytest.mark.skipif(
     not all(map(registry.available, TEXTS)),
     reason="Multi30k, TREC or WikiText-2 is not here: set LMWORKS_DATA, or fetch them with lmworks evaluate",
 )
-FEW = ["pairs=600", "epochs=1", "seeds=1"]
+FEW = ["pairs=600", "epochs=1"]
 TINY = {
     8: [*FEW, "sentences=40"],
     46: [*FEW, "sentences=4", "labels=20"],
@@ -61,7 +61,7 @@ def test_a_tiny_run_gives_a_whole_finding(question):
 
 @pytest.mark.slow
 def test_a_tiny_run_of_beams_gives_a_whole_finding(smollm2_path):
-    whole(5, [*FEW[:2], "sentences=4", "prompts=2", "length=6"])
+    whole(5, [*FEW, "sentences=4", "prompts=2", "length=6"])
 
 
 def test_a_translator_is_trained_once_and_each_of_its_settings_tells_it_from_others(monkeypatch):
@@ -97,7 +97,7 @@ def test_operations_of_an_lstm_are_its_matrices_and_what_attention_mixes():
 
 
 def test_words_that_are_the_same_belong_together_and_the_diagonal_is_the_same_share():
-    found = q08_sequence_to_sequence.anchors([("A Baseball, two men and a man .", "Zwei Männer und ein Baseball.")])
+    found = alignment.anchors([("A Baseball, two men and a man .", "Zwei Männer und ein Baseball.")])
     (one,) = found
     assert (one.source_word, one.target_word) == (1, 4)
     assert one.diagonal == 7 and replace(one, target_word=0).diagonal == 0
@@ -105,9 +105,9 @@ def test_words_that_are_the_same_belong_together_and_the_diagonal_is_the_same_sh
 
 def test_word_attention_sums_the_pattern_over_the_tokens_of_each_word():
     model = translator(translation(TRANSFORMER, epochs=1, seed=0), 200)
-    layer = q08_sequence_to_sequence._layers(model.network)[-1]
+    layer = alignment.attention_layers(model.network)[-1]
     source, target = "Two skateboarders jump.", "Zwei Skateboarder springen."
-    looked = q08_sequence_to_sequence.word_attention(model, source, target, 1, layer)
+    looked = alignment.word_attention(model, source, target, 1, layer)
     assert looked.shape == (3,)
     _, spans = model.tokenizer.encode_spans(source)
     seen = []
@@ -122,9 +122,19 @@ def test_word_attention_sums_the_pattern_over_the_tokens_of_each_word():
 
 def test_groups_are_thirds_and_pairs_of_equal_and_of_other_lengths():
     pairs = [("a", "b"), ("a b", "c d e f"), ("a b c", "d e f")]
-    groups = q08_sequence_to_sequence._groups(pairs)
-    assert [groups[name] for name in q08_sequence_to_sequence.THIRDS] == [[0], [1], [2]]
-    assert groups[q08_sequence_to_sequence.EQUAL] == [0, 2] and groups[q08_sequence_to_sequence.UNEQUAL] == [1]
+    groups = lengths.groups(pairs)
+    assert [groups[name] for name in lengths.THIRDS] == [[0], [1], [2]]
+    assert groups[lengths.EQUAL] == [0, 2] and groups[lengths.UNEQUAL] == [1]
+
+
+def test_the_correlation_of_lengths_is_that_of_the_texts_and_0_for_a_fixed_ratio():
+    pairs = [("a b c", "a b"), ("a b c", "a b c d"), ("a", "b c")]
+    written = ["x", "x y z", "x y"]
+    sums = np.array([lengths.lengths(*one) for one in zip(written, *zip(*pairs, strict=True), strict=True)])
+    expected = np.corrcoef([1 / 3, 1, 2], [2 / 3, 4 / 3, 2])[0, 1]
+    assert lengths.correlation(sums.sum(0)) == pytest.approx(expected)
+    fixed = np.array([lengths.lengths(source, source, wanted) for source, wanted in pairs])
+    assert lengths.correlation(fixed.sum(0)) == 0
 
 
 def test_a_lone_decoder_writes_what_its_logits_say_and_reads_its_source_from_both_sides():
@@ -181,7 +191,7 @@ def test_gaps_alone_keep_their_labels_and_reopened_are_the_least_sure():
 def test_without_cross_attention_a_translator_writes_the_same_for_every_source():
     model = translator(translation(TRANSFORMER, epochs=1, seed=0), 200)
     asked = [source for source, _ in pairs_of("multi30k-validation-en-de", 3)]
-    taken = q46_encoders_and_decoders.silenced(model.network)
+    taken = translator_states.silenced(model.network)
     assert set(taken) == {f"blocks.{layer}.cross_attention_output" for layer in range(translators.LAYERS)}
     with hooked(model.network, taken):
         assert len(set(map(str, whole_answers(model, asked, Greedy(), 12)))) == 1
@@ -197,12 +207,10 @@ def test_probed_states_do_not_depend_on_the_neighbours(monkeypatch):
         "What is a caliper?": SimpleNamespace(tokens=[5, 6, 7, 8]),
         "Who wrote it?": SimpleNamespace(tokens=[5, 9]),
     }
-    monkeypatch.setattr(
-        q46_encoders_and_decoders, "whole_answers", lambda _, texts, *rest: [wrote[text] for text in texts]
-    )
+    monkeypatch.setattr(translator_states, "whole_answers", lambda _, texts, *rest: [wrote[text] for text in texts])
     model = translator(translation(TRANSFORMER, epochs=1, seed=0), 200)
     texts = ["What is a caliper?", "Who wrote it?"]
-    for states in (q46_encoders_and_decoders.encoder_states, q46_encoders_and_decoders.decoder_states):
+    for states in (translator_states.encoder_states, translator_states.decoder_states):
         together, one_by_one = states(model, texts), torch.cat([states(model, [text]) for text in texts])
         assert torch.allclose(together, one_by_one, atol=1e-5) and not torch.allclose(together[0], together[1])
 

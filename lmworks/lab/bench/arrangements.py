@@ -31,9 +31,11 @@ from lmworks.language_model import LanguageModel
 from lmworks.models.network import Network
 from lmworks.models.precision import fast_dtype
 from lmworks.objectives import ConditionalMaskedLM, Objective, PrefixLM
+from lmworks.text.sources import read
 from lmworks.tokens.batch import IGNORE, Batch
 from lmworks.tokens.pairs import KeptTexts, PairRows, padded, real
 from lmworks.tokens.source import source_ids, target_start
+from lmworks.tokens.tokenizer import Tokenizer
 
 AT_ONCE = 32
 """Sources that are translated together."""
@@ -152,6 +154,13 @@ def fill_targets(model: LanguageModel, texts: Sequence[str], ratio: float, round
                 written[place] = model.tokenizer.decode(filled[max(here, key=sure.__getitem__)])
             advance(len(places))
     return written
+
+
+def mean_ratio(tokenizer: Tokenizer, pairs: int) -> float:
+    """Tokens of targets by tokens of sources, their end included, in the first pairs of the training text."""
+    texts = [document.pair for document in read("multi30k-en-de").documents[: min(pairs, 2000)]]
+    sizes = [sum(map(len, tokenizer.encode_batch(side, special=False))) for side in zip(*texts, strict=True)]
+    return sizes[1] / (sizes[0] + len(texts))
 
 
 def _filled(

@@ -164,11 +164,17 @@ PENALTIES = (1e-3, 1e-2, 1e-1, 1.0)
 
 
 def probed(network: Network, tokenizer: Tokenizer, data: Labelled) -> float:
-    """Test accuracy of logistic regression on frozen features: the mean over the last states of each text."""
+    """Test accuracy of logistic regression on frozen features."""
+    return fmean(probe_hits(network, tokenizer, data))
+
+
+def probe_hits(network: Network, tokenizer: Tokenizer, data: Labelled) -> list[float]:
+    """1 for each test text that logistic regression tells from frozen features, the mean over the last states; else
+    0."""
     features = {
         part: embed(TorchRunner(network), tokenizer, texts, MEAN, cut=True) for part, (texts, _) in data.parts.items()
     }
-    return regressed(features, {part: classes for part, (_, classes) in data.parts.items()})
+    return regression_hits(features, {part: classes for part, (_, classes) in data.parts.items()})
 
 
 def regressed(features: dict[str, Float[Tensor, "texts dim"]], classes: dict[str, Int[Tensor, " texts"]]) -> float:
@@ -194,9 +200,9 @@ def regression_hits(
 
 def tuned(
     network: Network, tokenizer: Tokenizer, data: Labelled, seed: int, steps: int, rates: Sequence[float]
-) -> float:
-    """Test accuracy of the whole network with a classifier over its first token, trained on the labels at the rate
-    that is best on the texts to choose by."""
+) -> list[float]:
+    """1 for each test text that the whole network with a classifier tells, else 0: trained on the labels at the rate
+    that is best on the texts to choose by. A decoder classifies by its last token, an encoder by its first."""
     rows = {
         part: TextClasses(tokenizer.encode_batch(texts, special=False), classes.tolist(), tokenizer, CONTEXT)
         for part, (texts, classes) in data.parts.items()
@@ -207,14 +213,13 @@ def tuned(
         judged.load_state_dict(network.state_dict(), strict=False)
         config = TrainingConfig(context=CONTEXT, rows=16, steps=steps, learning_rate=rate, warmup=0.1, seed=seed)
         fit(judged, Classification(), rows["train"], config)
-        found.append([accuracy_of(judged, rows[part]) for part in ("dev", "test")])
-    return max(found)[1]
+        found.append({part: hits_of(judged, rows[part]) for part in ("dev", "test")})
+    return max(found, key=lambda one: fmean(one["dev"]))["test"]
 
 
-def accuracy_of(network: Network, rows: Rows) -> float:
-    """The network's accuracy on these rows."""
-    pairs = classified(network, rows)
-    return sum(true == chosen for true, chosen in pairs) / len(pairs)
+def hits_of(network: Network, rows: Rows) -> list[float]:
+    """1 for each of these rows whose class the network tells, else 0."""
+    return [float(true == chosen) for true, chosen in classified(network, rows)]
 
 
 def logistic_regression(
