@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -20,7 +21,7 @@ HERE = pytest.mark.skipif(
     reason="TREC and AG News are not here: set LMWORKS_DATA, or fetch them with lmworks evaluate",
 )
 TINY = {
-    7: ["steps=2", "rows=4", "labels=20", "tuning_steps=2", "gaps=5", "seeds=1"],
+    7: ["steps=2", "rows=4", "labels=20", "tuning_steps=2", "gaps=5"],
     11: ["steps=2", "rows=4", "pairs=20", "kilobytes=20", "texts=['ag-news','python-reference']"],
 }
 
@@ -40,9 +41,8 @@ def test_what_a_gap_is_asked_by():
     mask = text.tokenizer.require_mask()
     for gap in asked:
         assert gap.tokens[gap.at] == mask != gap.token and gap.tokens.count(mask) == 1
-        assert gap.cut().tokens == [*gap.tokens[: gap.at + 1], gap.end]
     network = small_network(text.tokenizer, 0, "decoder").eval()
-    cut = [gap.cut() for gap in asked]
+    cut = [replace(gap, tokens=gap.tokens[: gap.at + 1]) for gap in asked]
     assert gaps.at_gaps(network, asked, True) == pytest.approx(gaps.at_gaps(network, cut, True), abs=1e-5)
     rows = Passages(text.train, text.tokenizer, 40)
     batch = gaps.EachNext().prepare(rows.batch([0, 1]), [0, 1])
@@ -62,6 +62,15 @@ def test_texts_of_several_kinds_are_of_equal_amounts_and_the_first_stands_by_its
     for texts_of_kind in (questions, pages):
         assert 14_000 < sum(map(len, texts_of_kind)) < 15_000 + 2 * text_pairs.PIECE
     assert len(texts.first.train) + len(texts.first.held_out) == len(questions)
+
+
+@HERE
+def test_frequencies_are_those_of_the_training_text():
+    text = prose("trec-test", vocabulary=600)
+    (gap, *_) = gaps.gaps_of(text, 4)
+    learnt = [one for ids in gaps.ids_of(text.train) for one in ids]
+    share = (learnt.count(gap.token) + 1) / (len(learnt) + text.tokenizer.vocab_size)
+    assert gaps.by_frequency(text, [gap]) == pytest.approx([-math.log(share)])
 
 
 def test_logistic_regression_minimises_its_loss():

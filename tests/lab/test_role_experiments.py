@@ -9,13 +9,12 @@ import pytest
 import torch
 
 from lab.whole import whole
-from lmworks.lab.bench import classes
+from lmworks.lab.bench import classes, whole_texts
 from lmworks.lab.bench.class_writer import ClassWriter, vocab_with_classes, written
 from lmworks.lab.bench.classes import classed, drawn, generative, halves, logistic, share_right, trained
 from lmworks.lab.bench.encoders import small_network
 from lmworks.lab.bench.gaps import Gap
 from lmworks.lab.bench.new_texts import searched
-from lmworks.lab.experiments import q09_autoregressive_masked
 from lmworks.text import registry
 from lmworks.training.settings import TrainingConfig
 
@@ -26,7 +25,7 @@ pytestmark = pytest.mark.skipif(
 )
 TWO = f"texts={list(TEXTS)}"
 TINY = {
-    9: ["steps=2", "new=6", "again=1", "labels=20", "gaps=4", "tried=1", "seeds=1"],
+    9: ["steps=30", "rows=4", "new=6", "labels=20", "tuning_steps=2", "gaps=4", "tried=2"],
     19: [TWO, "vocabulary=600", "labels=[12,24]", "most_steps=2", "new=2", "judged=20"],
     39: [TWO, "vocabulary=600", "labels=24", "epochs=1", "new=2", "changes=2", "judged=20"],
 }
@@ -125,7 +124,7 @@ def test_a_search_makes_the_teller_surer(data):
 
 def test_masks_are_filled_in_place_and_cost_is_that_of_the_formula(data):
     network = small_network(data.tokenizer, 0, "encoder").eval()
-    new = q09_autoregressive_masked.filled(network, data.tokenizer, [3, 7, 1], 1, 0)
+    new = whole_texts.filled(network, data.tokenizer, [3, 7, 1], 1, 0)
     assert [len(ids) for ids in new] == [3, 7, 1]
     assert not {*data.tokenizer.special} & {one for ids in new for one in ids}
     causal = small_network(data.tokenizer, 0, "decoder").eval()
@@ -133,18 +132,18 @@ def test_masks_are_filled_in_place_and_cost_is_that_of_the_formula(data):
     ids = data.test.ids[0]
     with torch.no_grad():
         logprobs = causal(torch.tensor([[opening, *ids[:-1]]])).log_softmax(-1)[0]
-    expected = -float(logprobs[range(len(ids)), ids].sum()) / math.log(2) / len(ids)
-    assert q09_autoregressive_masked.cost(causal, data.tokenizer, [ids], True) == pytest.approx(expected, abs=1e-4)
-    fresh = q09_autoregressive_masked.cost(network, data.tokenizer, [ids], False)
-    assert fresh == pytest.approx(math.log2(data.tokenizer.vocab_size), abs=1.5)
+    expected = -float(logprobs[range(len(ids)), ids].sum()) / math.log(2)
+    assert whole_texts.costs(causal, data.tokenizer, [ids], True)[0] == (pytest.approx(expected, rel=1e-4), len(ids))
+    [(fresh, tokens)] = whole_texts.costs(network, data.tokenizer, [ids], False)
+    assert fresh / tokens == pytest.approx(math.log2(data.tokenizer.vocab_size), abs=1.5)
 
 
 def test_every_token_tried_in_a_gap_is_the_share_of_its_text(data):
     network = small_network(data.tokenizer, 0, "decoder").eval()
     ids = [*data.tokenizer.prefix, *data.test.ids[0][:6], *data.tokenizer.suffix]
-    gap = Gap([*ids[:3], data.tokenizer.require_mask(), *ids[4:]], 3, ids[3], ids[-1])
+    gap = Gap([*ids[:3], data.tokenizer.require_mask(), *ids[4:]], 3, ids[3])
     with torch.no_grad():
         rows = torch.tensor([[*ids[:3], token, *ids[4:]] for token in range(data.tokenizer.vocab_size)])
         whole = network(rows[:, :-1]).log_softmax(-1).gather(2, rows[:, 1:, None]).sum((1, 2))
-    nats, _ = q09_autoregressive_masked.tried_at_gaps(network, [gap])
+    (nats,) = whole_texts.tried_at_gaps(network, [gap])
     assert nats == pytest.approx(-float(whole.log_softmax(0)[ids[3]]), abs=1e-3)

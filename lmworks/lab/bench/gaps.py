@@ -1,7 +1,7 @@
 """Networks that learnt to fill gaps or to predict the next token, and gaps to ask them for: for claims 7 and 9.
 
 network = pretrained(text, BOTH_SIDES, share=0.2, config=pretraining(600, 32, 0.02, seed=1))
-nats, right = at_gaps(network, gaps_of(text, 200), next_token=False)
+nats = at_gaps(network, gaps_of(text, 200), next_token=False)
 """
 
 from __future__ import annotations
@@ -13,19 +13,20 @@ import torch
 
 from lmworks.lab.bench.encoders import CONTEXT, Prose, small_network
 from lmworks.lab.bench.training import fit
+from lmworks.lab.contrast import Condition
+from lmworks.lab.metric import Metric
 from lmworks.models.network import Network
 from lmworks.objectives import CausalLM, MaskedLM, Objective
 from lmworks.tokens.batch import IGNORE, Batch
-from lmworks.tokens.sentence_pairs import Passages
+from lmworks.tokens.sentence_pairs import Passages, Sentences
 from lmworks.training.settings import TrainingConfig
 
-FRESH, BOTH_SIDES, LEFT_SIDE, NEXT_TOKEN = (
-    "no pretraining",
-    "masked, both sides",
-    "masked, left side",
-    "next token",
+FRESH, BOTH_SIDES, LEFT_SIDE, NEXT_TOKEN = Condition.named(
+    "no pretraining", "masked, both sides", "masked, left side", "next token"
 )
 """What a network learnt before it is asked."""
+FREQUENCIES = Condition("token frequencies")
+NATS = Metric("a hidden token", "nats", margin=0.02)
 TUNING_RATES = (1e-3, 3e-3)
 """Learning rates to choose from where the whole network is then tuned on labels."""
 
@@ -38,12 +39,6 @@ class Gap:
     """With the mask in its place."""
     at: int
     token: int
-    end: int
-    """The token that ends a text."""
-
-    def cut(self) -> Gap:
-        """The same without what follows the gap."""
-        return replace(self, tokens=[*self.tokens[: self.at + 1], self.end])
 
 
 def gaps_of(text: Prose, count: int) -> list[Gap]:
@@ -56,21 +51,31 @@ def gaps_of(text: Prose, count: int) -> list[Gap]:
         inner = [at for at in range(3, len(ids) - 3) if ids[at] not in tokenizer.special]
         if inner and len(found) < count:
             at = inner[(7919 * place) % len(inner)]
-            found.append(Gap([*ids[:at], tokenizer.require_mask(), *ids[at + 1 :]], at, ids[at], ids[-1]))
+            found.append(Gap([*ids[:at], tokenizer.require_mask(), *ids[at + 1 :]], at, ids[at]))
     return found
 
 
 @torch.inference_mode()
-def at_gaps(network: Network, gaps: Sequence[Gap], next_token: bool) -> tuple[float, float]:
-    """The mean of -log p of the hidden tokens, and the share that are the likeliest. A network that predicts the
-    next token is asked at the token before the gap."""
-    nats, right = 0.0, 0
+def at_gaps(network: Network, gaps: Sequence[Gap], next_token: bool) -> list[float]:
+    """-log p of each hidden token. A network that predicts the next token is asked at the token before the gap."""
+    nats = []
     for gap in gaps:
         states = network.hidden(torch.tensor([gap.tokens]))[:, gap.at - next_token]
-        logits = network.logits(states)[0].log_softmax(-1)
-        nats -= float(logits[gap.token])
-        right += int(logits.argmax()) == gap.token
-    return nats / len(gaps), right / len(gaps)
+        nats.append(-float(network.logits(states)[0].log_softmax(-1)[gap.token]))
+    return nats
+
+
+def by_frequency(text: Prose, gaps: Sequence[Gap]) -> list[float]:
+    """-log p of each hidden token by how often it stands in the training text, one added to every count."""
+    learnt = torch.tensor([one for ids in ids_of(text.train) for one in ids])
+    counts = torch.bincount(learnt, minlength=text.tokenizer.vocab_size).double() + 1
+    return (counts.sum() / counts).log()[[gap.token for gap in gaps]].tolist()
+
+
+def ids_of(texts: Sentences) -> list[list[int]]:
+    """The texts that hold a token, cut as a network reads them."""
+    joined = ([int(one) for sentence in texts.document(at) for one in sentence] for at in range(len(texts)))
+    return [ids[: CONTEXT - 2] for ids in joined if ids]
 
 
 class FromTheLeft(CausalLM):
@@ -96,12 +101,16 @@ class EachNext(CausalLM):
         return replace(batch, labels=labels)
 
 
-def pretrained(text: Prose, name: str, share: float, config: TrainingConfig) -> Network:
+def pretrained(text: Prose, name: Condition, share: float, config: TrainingConfig) -> Network:
     """A network that was trained in one of the ways, or in none."""
     network = small_network(text.tokenizer, config.seed, "encoder" if name in (FRESH, BOTH_SIDES) else "decoder")
     if name == FRESH:
         return network.eval()
     masked = MaskedLM.of(text.tokenizer, share=share)
-    objectives: dict[str, Objective] = {BOTH_SIDES: masked, LEFT_SIDE: FromTheLeft(masked), NEXT_TOKEN: EachNext()}
+    objectives: dict[Condition, Objective] = {
+        BOTH_SIDES: masked,
+        LEFT_SIDE: FromTheLeft(masked),
+        NEXT_TOKEN: EachNext(),
+    }
     fit(network, objectives[name], Passages(text.train, text.tokenizer, CONTEXT), config)
     return network

@@ -26,7 +26,6 @@ from numpy import ndarray
 from lmworks.basics.extras import require
 from lmworks.basics.files import cache_folder
 from lmworks.evaluation.answers import likeness
-from lmworks.evaluation.measurement import Measurement
 from lmworks.generation.answer import Answer
 from lmworks.jobs.train import PreparedText, fit, open_prepared, prepare, read_parts
 from lmworks.jobs.training_recipe import TrainRecipe
@@ -113,27 +112,11 @@ def kept(settings: Mapping[str, Any], make: Callable[[], LanguageModel]) -> Lang
     return load(folder, dtype="float32")
 
 
-def pairs_of(reference: str, count: int, seed: int = 0, parts: int = 1) -> list[tuple[str, str]]:
-    """`count` sources with their references, spread over a text, or over one of `parts` disjoint parts of it, chosen
-    by seed."""
-    documents: Sequence[Document] = read(reference).documents[seed % parts :: parts]
+def pairs_of(reference: str, count: int) -> list[tuple[str, str]]:
+    """`count` sources with their references, spread over a text."""
+    documents: Sequence[Document] = read(reference).documents
     step = max(len(documents) // count, 1)
     return [document.pair for document in documents[::step][:count]]
-
-
-def bleu_of(answers: Sequence[str], pairs: Sequence[tuple[str, str]]) -> Measurement:
-    """BLEU alone, with that of copying the source as its chance level; chrF's interval takes far longer."""
-    sources, references = zip(*pairs, strict=True)
-    return likeness(answers, references, sources, ("bleu",))[0]
-
-
-def quality(answers: Sequence[Answer] | Sequence[str], pairs: Sequence[tuple[str, str]]) -> dict[str, float]:
-    """BLEU, chrF, and the length ratio: words written by words of the references."""
-    written = [str(answer).strip() for answer in answers]
-    sources, references = zip(*pairs, strict=True)
-    bleu, chrf = likeness(written, references, sources, ("bleu", "chrf"))
-    words = sum(len(one.split()) for one in written), sum(len(one.split()) for one in references)
-    return {"BLEU": bleu.value, "chrF": chrf.value, "length ratio": words[0] / words[1]}
 
 
 def copied(pairs: Sequence[tuple[str, str]]) -> dict[str, float]:
