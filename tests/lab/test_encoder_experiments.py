@@ -21,7 +21,7 @@ HERE = pytest.mark.skipif(
     reason="TREC and AG News are not here: set LMWORKS_DATA, or fetch them with lmworks evaluate",
 )
 TINY = {
-    7: ["steps=2", "rows=4", "labels=20", "tuning_steps=2", "gaps=5"],
+    7: ["text=trec-test", "held_out=none", "steps=2", "rows=4", "labels=20", "tuning_steps=2", "gaps=5"],
     11: ["steps=2", "rows=4", "pairs=20", "kilobytes=20", "texts=['ag-news','python-reference']"],
 }
 

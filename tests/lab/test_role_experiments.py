@@ -25,7 +25,17 @@ pytestmark = pytest.mark.skipif(
 )
 TWO = f"texts={list(TEXTS)}"
 TINY = {
-    9: ["steps=30", "rows=4", "new=6", "labels=20", "tuning_steps=2", "gaps=4", "tried=2"],
+    9: [
+        "text=trec-test",
+        "held_out=none",
+        "steps=30",
+        "rows=4",
+        "new=6",
+        "labels=20",
+        "tuning_steps=2",
+        "gaps=4",
+        "tried=2",
+    ],
     19: [TWO, "vocabulary=600", "labels=[12,24]", "most_steps=2", "new=2", "judged=20"],
     39: [TWO, "vocabulary=600", "labels=24", "epochs=1", "new=2", "changes=2", "judged=20"],
 }
