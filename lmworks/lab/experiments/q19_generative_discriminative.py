@@ -63,10 +63,10 @@ ROWS, LEAST_STEPS = 16, 60
     "BERT) model conditional probabilities to distinguish between classes (e.g., sentiment analysis).",
     parts=(
         Part("a generative model creates new texts of the class it is asked for", TOLD, NGRAMS - CHANCE, above=0),
-        Part("fewer than one in twenty of them is a copy", COPIED, NGRAMS, below=0.05),
+        Part("fewer than one in twenty of a generative model's new texts is a copy", COPIED, NGRAMS, below=0.05),
         Part(
-            "it knows how probable a text is, which a discriminative model does not: it notices texts of other "
-            "collections better",
+            "a generative model knows how probable a text is: it notices texts of other collections better than "
+            "a discriminative one",
             *(NOTICED, BY_TEXT - BY_CLASS),
             above=0,
         ),
@@ -75,7 +75,12 @@ ROWS, LEAST_STEPS = 16, 60
             *(ACCURACY, LOGISTIC[MOST] - CHANCE),
             above=0,
         ),
-        Part("and from tokens in their order", ACCURACY, NETWORK[MOST] - CHANCE, above=0),
+        Part(
+            "a discriminative network tells classes apart, from tokens in their order",
+            ACCURACY,
+            NETWORK[MOST] - CHANCE,
+            above=0,
+        ),
     ),
     also=tuple(
         Part(

@@ -55,12 +55,12 @@ ROWS = 16
     parts=(
         Part("a network that is trained to label predicts labels", LABELS, LABELLER - CHANCE, above=0),
         Part(
-            "one that is trained to write creates new texts of the class it is asked for",
+            "a network that is trained to write creates new texts of the class it is asked for",
             *(TOLD, WRITER - CHANCE),
             above=0,
         ),
         Part(
-            "its texts are likelier, to a model of real ones, than what a search finds the labeller surest of",
+            "the writer's texts are likelier, to a model of real ones, than what a search finds the labeller surest of",
             *(BITS, WRITER - LABELLER),
             below=0,
         ),

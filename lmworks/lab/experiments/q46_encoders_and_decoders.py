@@ -71,7 +71,8 @@ narrower blocks of the encoder-decoder, since both texts pass through all of the
             below=0,
         ),
         Part(
-            "and with the tokens it has written: an encoder alone, which fills all places at once, translates worse",
+            "the decoder writes with what it has written: an encoder alone, which fills all places at once, translates "
+            "worse",
             *(BLEU, ONE_ROUND - BOTH),
             below=0,
         ),
@@ -83,7 +84,7 @@ narrower blocks of the encoder-decoder, since both texts pass through all of the
             otherwise="an untrained encoder's states tell as much: what a word is suffices",
         ),
         Part(
-            "understanding is the encoder's: its states tell more than the decoder's as it writes",
+            "understanding is the encoder's part: its states tell more than the decoder's as it writes",
             *(TOLD, ENCODER_STATES - DECODER_STATES),
             above=0,
             otherwise="the decoder's states tell as much as the encoder's",
