@@ -51,6 +51,7 @@ def small(monkeypatch, tmp_path):
     monkeypatch.setattr(translators, "cache_folder", tmp_path.joinpath)
     monkeypatch.setattr(translators, "DIM", 32)
     monkeypatch.setattr(translators, "VOCABULARY", 500)
+    monkeypatch.setattr(translator_states, "WRITTEN", 4)
 
 
 @pytest.mark.parametrize("question", TINY)

@@ -5,7 +5,7 @@
     network = small_network(text.tokenizer, 1, "encoder")
     passages = Passages(text.train, text.tokenizer, CONTEXT)
     fit(network, MaskedLM.of(text.tokenizer), passages, pretraining(600, 32, 0.02, seed=1))
-    accuracy = probed(network, text.tokenizer, labelled(text, labels=200, seed=1))
+    hits = probe_hits(network, text.tokenizer, labelled(text, labels=200, seed=1))
 """
 
 from __future__ import annotations
@@ -163,11 +163,6 @@ def drawn_labelled(
 PENALTIES = (1e-3, 1e-2, 1e-1, 1.0)
 
 
-def probed(network: Network, tokenizer: Tokenizer, data: Labelled) -> float:
-    """Test accuracy of logistic regression on frozen features."""
-    return fmean(probe_hits(network, tokenizer, data))
-
-
 def probe_hits(network: Network, tokenizer: Tokenizer, data: Labelled) -> list[float]:
     """1 for each test text that logistic regression tells from frozen features, the mean over the last states; else
     0."""
@@ -175,11 +170,6 @@ def probe_hits(network: Network, tokenizer: Tokenizer, data: Labelled) -> list[f
         part: embed(TorchRunner(network), tokenizer, texts, MEAN, cut=True) for part, (texts, _) in data.parts.items()
     }
     return regression_hits(features, {part: classes for part, (_, classes) in data.parts.items()})
-
-
-def regressed(features: dict[str, Float[Tensor, "texts dim"]], classes: dict[str, Int[Tensor, " texts"]]) -> float:
-    """Test accuracy of logistic regression on features."""
-    return fmean(regression_hits(features, classes))
 
 
 def regression_hits(

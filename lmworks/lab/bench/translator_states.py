@@ -18,22 +18,45 @@ from lmworks.evaluation.answers import whole_answers
 from lmworks.generation.strategies import Greedy
 from lmworks.lab.bench.encoders import MEAN, Labelled, regression_hits
 from lmworks.lab.bench.translators import CONTEXT
+from lmworks.lab.contrast import Condition
+from lmworks.lab.metric import Metric
 from lmworks.language_model import LanguageModel
 from lmworks.models.hooks import HookFunction, hook_points
 from lmworks.models.network import Network
 from lmworks.tokens.pairs import padded, real
 from lmworks.tokens.source import source_ids, target_start
 
+ENCODER_STATES, DECODER_STATES, LONE_DECODER, LONE_ENCODER, UNTRAINED = Condition.named(
+    "the encoder's states",
+    "the decoder's states as it writes",
+    "a lone decoder's states",
+    "a lone encoder's states",
+    "an untrained encoder's states",
+)
+TOLD = Metric("what a question asks for, told", margin=0.02, ideal=1.0)
 WRITTEN = 40
 """Tokens that the decoder writes for a text, at most."""
 Vectors = Float[Tensor, "texts dim"]
 Reader = Callable[[Sequence[str]], Vectors]
 
 
-def told_from(states: Reader, data: Labelled) -> list[float]:
-    """1 for each test text whose class logistic regression tells from these states, else 0."""
-    features = {part: states(texts) for part, (texts, _) in data.parts.items()}
-    return regression_hits(features, {part: classes for part, (_, classes) in data.parts.items()})
+def probed(
+    both: LanguageModel, decoder: LanguageModel, encoder: LanguageModel, data: Labelled, seed: int
+) -> dict[Condition, list[float]]:
+    """1 for each test text that a linear probe tells from the states of each network, else 0."""
+    fresh = LanguageModel(Network(both.network.config).initialise(seed, "width"), both.tokenizer)
+    readers: dict[Condition, Reader] = {
+        ENCODER_STATES: lambda texts: encoder_states(both, texts),
+        DECODER_STATES: lambda texts: decoder_states(both, texts),
+        LONE_DECODER: lambda texts: lone_states(decoder, texts),
+        LONE_ENCODER: lambda texts: lone_states(encoder, texts),
+        UNTRAINED: lambda texts: encoder_states(fresh, texts),
+    }
+    classes = {part: numbers for part, (_, numbers) in data.parts.items()}
+    return {
+        name: regression_hits({part: states(texts) for part, (texts, _) in data.parts.items()}, classes)
+        for name, states in readers.items()
+    }
 
 
 @torch.inference_mode()

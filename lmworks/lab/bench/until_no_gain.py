@@ -62,18 +62,20 @@ def until_no_gain(
     judged: Judge,
     least: float,
 ) -> Learnt:
-    """Train in place until `config.patience` validations together have not lowered `chosen` by a step of `least`, or
-    for `config.steps`. `judged` makes the curve, and decides nothing."""
-    learnt, begun, paused = Learnt(), time.process_time(), 0.0
+    """Train in place until `config.patience` validations together have not lowered `chosen` by `least`, or for
+    `config.steps`. `judged` makes the curve, and decides nothing."""
+    learnt, begun, paused, reached = Learnt(), time.process_time(), 0.0, math.inf
 
     def validate(network: Network) -> float:
-        nonlocal paused
+        nonlocal paused, reached
         now = time.process_time()
         learnt.seconds.append(now - begun - paused)
         learnt.losses.append(judged(network))
         learnt.chosen.append(chosen(network))
         paused += time.process_time() - now
-        return math.floor(learnt.chosen[-1] / least) * least
+        if learnt.chosen[-1] <= reached - least:
+            reached = learnt.chosen[-1]
+        return reached
 
     with one_thread():
         result = fit(network, objective, rows, config, validate)

@@ -51,13 +51,13 @@ CHANCE = Condition("the most frequent class")
             above=0,
         ),
         Part(
-            "tuned on labels, the network tells more than a fresh one",
+            "tuned on labels, a masked network tells more than a fresh one",
             *(TUNED, BOTH_SIDES - FRESH),
             above=0,
             otherwise="tuned on the labels, a fresh network does as well",
         ),
         Part(
-            "its features owe that to both sides: those learnt from the left alone tell less",
+            "masked features owe that to both sides: those learnt from the left alone tell less",
             *(FROZEN, BOTH_SIDES - LEFT_SIDE),
             above=0,
             otherwise="the features owe nothing to reading both sides",

@@ -51,7 +51,7 @@ RATE, SHARE, AGAIN = 0.02, 0.3, 3
     "context, making them ideal for comprehension tasks like classification.",
     parts=(
         Part("an autoregressive network completes texts better", COST, CAUSAL - MASKED, below=0),
-        Part("and writes new ones that are more like real ones", DISTANCE, CAUSAL - MASKED, below=0),
+        Part("an autoregressive network writes texts that are more like real ones", DISTANCE, CAUSAL - MASKED, below=0),
         Part(
             "a masked network fills a gap better, with both sides in view",
             *(NATS, MASKED - CAUSAL),
@@ -65,7 +65,7 @@ RATE, SHARE, AGAIN = 0.02, 0.3, 3
             otherwise="at equal compute an autoregressive network classifies as well or better once it is tuned",
         ),
         Part(
-            "so do its frozen features",
+            "frozen features of a masked network classify better",
             *(FROZEN, MASKED - CAUSAL),
             above=0,
             otherwise="at equal compute an autoregressive network has features as good or better",
@@ -73,8 +73,18 @@ RATE, SHARE, AGAIN = 0.02, 0.3, 3
     ),
     also=(
         Part("with as many predictions, a masked network fills a gap better", NATS, MASKED - SHORT_CAUSAL, below=0),
-        Part("with as many predictions, it classifies better when tuned", TUNED, MASKED - SHORT_CAUSAL, above=0),
-        Part("with as many predictions, its frozen features are better", FROZEN, MASKED - SHORT_CAUSAL, above=0),
+        Part(
+            "with as many predictions, a masked network classifies better when tuned",
+            TUNED,
+            MASKED - SHORT_CAUSAL,
+            above=0,
+        ),
+        Part(
+            "with as many predictions, a masked network's frozen features are better",
+            FROZEN,
+            MASKED - SHORT_CAUSAL,
+            above=0,
+        ),
         Part(
             "after 3.3 times fewer steps, too, a masked network fills a gap better",
             NATS,

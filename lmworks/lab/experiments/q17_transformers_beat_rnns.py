@@ -61,20 +61,20 @@ LEARNT = (
             needs=LEARNT,
         ),
         Part(
-            "it reaches the loss that both reach in less time",
+            "a transformer reaches the loss that both reach in less time",
             *(SECONDS, TRANSFORMER / LSTM),
             below=1,
             margin=0.05,
             needs=LEARNT,
         ),
         Part(
-            f"it says again more of what stood {FAR} tokens back than an LSTM does",
+            f"a transformer says again more of what stood {FAR} tokens back than an LSTM does",
             *(RECALL, TRANSFORMER[FAR] - LSTM[FAR]),
             above=0,
             needs=(Requirement(f"the LSTM says again what stood {NEAR} tokens back", RECALL, LSTM[NEAR], above=0.8),),
         ),
         Part(
-            "positions tell it the order: without them it predicts text worse",
+            "positions preserve order: without them a transformer predicts text worse",
             *(BITS, BLIND - TRANSFORMER),
             above=0,
             needs=LEARNT[1:2],

@@ -8,32 +8,26 @@ write new texts of each class, which a judge that learnt from other texts tells 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
 from statistics import fmean
 from typing import Annotated
 
 from pydantic import Field
 
-from lmworks.evaluation.statistics import area_under_curve
-from lmworks.lab.bench.classes import (
-    COLLECTIONS,
-    Classed,
-    Ids,
-    LabelledTexts,
-    Teller,
-    collections,
-    drawn,
-    foreign,
-    generative,
-    halves,
-    judged_texts,
-    logistic,
-    right,
-    trained,
+from lmworks.basics import progress
+from lmworks.lab.bench.classes import COLLECTIONS, collections, drawn, foreign, halves, judged_texts, right
+from lmworks.lab.bench.learners import (
+    BAYES,
+    BY_CLASS,
+    BY_TEXT,
+    LEARNERS,
+    LOGISTIC,
+    NETWORK,
+    NGRAMS,
+    NOTICED,
+    learners,
+    noticed,
 )
-from lmworks.lab.bench.encoders import CONTEXT, small_network
-from lmworks.lab.bench.new_texts import COPIED, ORDER, TOLD, Judges, by_ngrams
-from lmworks.lab.bench.writers import end_of
+from lmworks.lab.bench.new_texts import COPIED, TOLD, Judges, by_ngrams
 from lmworks.lab.contrast import Condition
 from lmworks.lab.experiment import experiment
 from lmworks.lab.metric import Metric
@@ -41,20 +35,10 @@ from lmworks.lab.parts import Part
 from lmworks.lab.pictures import Lines
 from lmworks.lab.run import Run
 from lmworks.lab.scale import Count, scaled
-from lmworks.models.relatives.generative import GenerativeClassifier
-from lmworks.training.settings import TrainingConfig
 
-BAYES, LOGISTIC, NGRAMS, NETWORK = LEARNERS = Condition.named(
-    "naive Bayes (generative)",
-    "logistic regression (discriminative)",
-    "n-grams of each class (generative)",
-    "network (discriminative)",
-)
-PEOPLE, CHANCE, BY_TEXT, BY_CLASS = Condition.named("people", "chance", "p(text)", "the likeliest class")
+PEOPLE, CHANCE = Condition.named("people", "chance")
 ACCURACY = Metric("classes of texts told", margin=0.02, ideal=1.0)
-NOTICED = Metric("texts of other collections noticed", margin=0.02, chance=0.5, ideal=1.0)
 FEWEST, MOST = "fewest labels", "most labels"
-ROWS, LEAST_STEPS = 16, 60
 
 
 @experiment(
@@ -63,10 +47,10 @@ ROWS, LEAST_STEPS = 16, 60
     "BERT) model conditional probabilities to distinguish between classes (e.g., sentiment analysis).",
     parts=(
         Part("a generative model creates new texts of the class it is asked for", TOLD, NGRAMS - CHANCE, above=0),
-        Part("fewer than one in twenty of them is a copy", COPIED, NGRAMS, below=0.05),
+        Part("fewer than one in twenty of a generative model's new texts is a copy", COPIED, NGRAMS, below=0.05),
         Part(
-            "it knows how probable a text is, which a discriminative model does not: it notices texts of other "
-            "collections better",
+            "a generative model knows how probable a text is: it notices texts of other collections better than "
+            "a discriminative one",
             *(NOTICED, BY_TEXT - BY_CLASS),
             above=0,
         ),
@@ -75,7 +59,12 @@ ROWS, LEAST_STEPS = 16, 60
             *(ACCURACY, LOGISTIC[MOST] - CHANCE),
             above=0,
         ),
-        Part("and from tokens in their order", ACCURACY, NETWORK[MOST] - CHANCE, above=0),
+        Part(
+            "a discriminative network tells classes apart, from tokens in their order",
+            ACCURACY,
+            NETWORK[MOST] - CHANCE,
+            above=0,
+        ),
     ),
     also=tuple(
         Part(
@@ -120,52 +109,26 @@ def roles(
     for seed in run.seeds:
         hits: dict[Condition, list[float]] = {}
         figures: dict[tuple[Condition, Metric], list[float]] = {}
-        for home, one in data.items():
-            mine, other = halves(one.train, seed)
-            for count in labels:
-                few = drawn(mine, count, seed)
-                steps = min(max(epochs * count // ROWS, LEAST_STEPS), most_steps)
-                model, tellers = _learnt(few, one, steps, rate, seed)
-                for learner, tell in tellers.items():
-                    hits.setdefault(learner[count], []).extend(right(tell, one.test))
-            judges = Judges.of(other, few, one, seed)
-            found = {
-                (NGRAMS, metric): value for metric, value in judges.figures(by_ngrams(model, one, new, seed)).items()
-            }
-            found |= {(PEOPLE, metric): value for metric, value in judges.figures(one.test).items()}
-            found |= _noticed(model, tellers[LOGISTIC], one, foreign(data, home, 4 * judged))
-            for at, value in found.items():
-                figures.setdefault(at, []).append(value)
+        with progress.hidden():  # a line for every model that is counted would be too much
+            for home, one in data.items():
+                mine, other = halves(one.train, seed)
+                for count in labels:
+                    few = drawn(mine, count, seed)
+                    model, tellers = learners(few, one, epochs, most_steps, rate, seed)
+                    for learner, tell in tellers.items():
+                        hits.setdefault(learner[count], []).extend(right(tell, one.test))
+                judges = Judges.of(other, few, one, seed)
+                found = {
+                    (NGRAMS, metric): value
+                    for metric, value in judges.figures(by_ngrams(model, one, new, seed)).items()
+                }
+                found |= {(PEOPLE, metric): value for metric, value in judges.figures(one.test).items()}
+                found |= noticed(model, tellers[LOGISTIC], one, foreign(data, home, 4 * judged))
+                for at, value in found.items():
+                    figures.setdefault(at, []).append(value)
         for (who, metric), values in figures.items():
             run.log(seed, who, {metric: fmean(values)})
         for learner, count in itertools.product(LEARNERS, labels):
             run.log(seed, learner[count], {ACCURACY: fmean(hits[learner[count]])})
         for learner, (which, count) in itertools.product(LEARNERS, ((FEWEST, labels[0]), (MOST, labels[-1]))):
             run.log(seed, learner[which], {ACCURACY: hits[learner[count]]}, items=judged_texts(data))
-
-
-def _learnt(
-    few: LabelledTexts, data: Classed, steps: int, rate: float, seed: int
-) -> tuple[GenerativeClassifier, dict[Condition, Teller]]:
-    """The n-grams of each class, and all four learners, ready to tell classes."""
-    _, by_bayes = generative(few, data, None)
-    model, by_order = generative(few, data, ORDER)
-    config = TrainingConfig(context=CONTEXT, rows=ROWS, warmup=0.1, steps=steps, learning_rate=rate, seed=seed)
-    network = small_network(data.tokenizer, seed, "encoder", labels=data.names)
-    learners = (by_bayes, logistic(few, data), by_order, trained(network, few, data, config))
-    return model, dict(zip(LEARNERS, learners, strict=True))
-
-
-def _noticed(
-    model: GenerativeClassifier, tell: Teller, data: Classed, unseen: Sequence[Ids]
-) -> dict[tuple[Condition, Metric], float]:
-    """How often a judged text is more probable, or of a surer class, than one of another collection."""
-    end = end_of(data.tokenizer)
-
-    def by_text(texts: Sequence[Ids]) -> list[float]:
-        return [model.log_probability([*ids, end]) / (len(ids) + 1) for ids in texts]
-
-    return {
-        (BY_TEXT, NOTICED): area_under_curve(by_text(data.test.ids), by_text(unseen)).value,
-        (BY_CLASS, NOTICED): area_under_curve(tell(data.test.ids).max(1), tell(unseen).max(1)).value,
-    }

@@ -7,30 +7,14 @@ labeller by a search for tokens of which it is sure), and noticing texts that ar
 
 from __future__ import annotations
 
-import random
-from collections.abc import Sequence
 from statistics import fmean
 from typing import Annotated
 
 from pydantic import Field
 
-from lmworks.evaluation.statistics import area_under_curve
-from lmworks.lab.bench.class_writer import ClassWriter, vocab_with_classes
-from lmworks.lab.bench.classes import (
-    COLLECTIONS,
-    Classed,
-    Ids,
-    LabelledTexts,
-    collections,
-    drawn,
-    foreign,
-    halves,
-    judged_texts,
-    right,
-    trained,
-)
-from lmworks.lab.bench.encoders import CONTEXT, small_network
-from lmworks.lab.bench.new_texts import BITS, COPIED, TOLD, Judges, searched
+from lmworks.lab.bench.classes import COLLECTIONS, collections, drawn, foreign, halves, judged_texts, right
+from lmworks.lab.bench.new_texts import BITS, COPIED, TOLD, Judges
+from lmworks.lab.bench.roles import AWAY, DISORDER, LABELLER, PEOPLE, WRITER, Roles
 from lmworks.lab.contrast import Condition
 from lmworks.lab.experiment import experiment
 from lmworks.lab.metric import Metric
@@ -38,14 +22,9 @@ from lmworks.lab.parts import Part
 from lmworks.lab.pictures import Bars
 from lmworks.lab.run import Run
 from lmworks.lab.scale import Count, scaled
-from lmworks.models.network import Network
-from lmworks.training.settings import TrainingConfig
 
-LABELLER, WRITER, PEOPLE, CHANCE = Condition.named("trained to label", "trained to write", "people", "chance")
+CHANCE = Condition("chance")
 LABELS = Metric("labels right", margin=0.02, ideal=1.0)
-AWAY = Metric("texts of another kind noticed", margin=0.02, chance=0.5, ideal=1.0)
-DISORDER = Metric("tokens in no order noticed", margin=0.02, chance=0.5, ideal=1.0)
-ROWS = 16
 
 
 @experiment(
@@ -55,12 +34,12 @@ ROWS = 16
     parts=(
         Part("a network that is trained to label predicts labels", LABELS, LABELLER - CHANCE, above=0),
         Part(
-            "one that is trained to write creates new texts of the class it is asked for",
+            "a network that is trained to write creates new texts of the class it is asked for",
             *(TOLD, WRITER - CHANCE),
             above=0,
         ),
         Part(
-            "its texts are likelier, to a model of real ones, than what a search finds the labeller surest of",
+            "the writer's texts are likelier, to a model of real ones, than what a search finds the labeller surest of",
             *(BITS, WRITER - LABELLER),
             below=0,
         ),
@@ -118,7 +97,7 @@ def two_roles(
         for home, one in data.items():
             mine, other = halves(one.train, seed)
             learnt = drawn(mine, labels, seed)
-            roles = Roles(one, learnt, max(epochs * len(learnt) // ROWS, 2), rate, seed)
+            roles = Roles(one, learnt, epochs, rate, seed)
             hits[LABELLER] += right(roles.tell, one.test)
             hits[WRITER] += right(roles.writer.tell, one.test)
             judges = Judges.of(other, learnt, one, seed)
@@ -131,38 +110,3 @@ def two_roles(
             run.log(seed, who, {metric: fmean(values) for metric, values in found.items()})
         for who, each in hits.items():
             run.log(seed, who, {LABELS: each}, items=judged_texts(data))
-
-
-class Roles:
-    """One fresh network of a collection, trained to label and, from the same weights, to write."""
-
-    def __init__(self, data: Classed, learnt: LabelledTexts, steps: int, rate: float, seed: int) -> None:
-        config = TrainingConfig(context=CONTEXT, rows=ROWS, warmup=0.1, steps=steps, learning_rate=rate, seed=seed)
-        self.data = data
-        self.tell = trained(self._fresh(seed), learnt, data, config)
-        self.writer = ClassWriter.trained(self._fresh(seed), learnt, data, config)
-
-    def _fresh(self, seed: int) -> Network:
-        size = vocab_with_classes(self.data)
-        return small_network(self.data.tokenizer, seed, "decoder", vocab_size=size, labels=self.data.names)
-
-    def new_texts(self, count: int, changes: int, seed: int) -> dict[Condition, LabelledTexts]:
-        """`count` texts of each class, by either; and texts of people."""
-        classes = [number for number in range(len(self.data.names)) for _ in range(count)]
-        found = searched(self.tell, self.data, classes, changes, seed)
-        return {
-            LABELLER: LabelledTexts([], found, classes),
-            WRITER: LabelledTexts([], self.writer.write(classes, seed), classes),
-            PEOPLE: self.data.test,
-        }
-
-    def noticed(self, away: Sequence[Ids], seed: int) -> dict[Condition, dict[Metric, float]]:
-        """How often judged texts are more probable, or of a surer class, than others and than their own tokens in
-        random order."""
-        draw, known = random.Random(seed), self.data.test.ids
-        unseen = {AWAY: away, DISORDER: [draw.sample(ids, len(ids)) for ids in known]}
-        measures = {LABELLER: lambda texts: self.tell(texts).max(1), WRITER: self.writer.log_probability}
-        return {
-            who: {metric: area_under_curve(of(known), of(others)).value for metric, others in unseen.items()}
-            for who, of in measures.items()
-        }

@@ -13,8 +13,17 @@ from lmworks.evaluation.answers import whole_answers
 from lmworks.generation.answer import Answer
 from lmworks.generation.strategies import Greedy
 from lmworks.lab.bench.arrangements import continue_sources, fill_targets, mean_ratio, single_stack
-from lmworks.lab.bench.encoders import Labelled, drawn_labelled
-from lmworks.lab.bench.translator_states import Reader, decoder_states, encoder_states, lone_states, silenced, told_from
+from lmworks.lab.bench.encoders import drawn_labelled
+from lmworks.lab.bench.translator_states import (
+    DECODER_STATES,
+    ENCODER_STATES,
+    LONE_DECODER,
+    LONE_ENCODER,
+    TOLD,
+    UNTRAINED,
+    probed,
+    silenced,
+)
 from lmworks.lab.bench.translators import (
     BLEU,
     CONTEXT,
@@ -27,14 +36,12 @@ from lmworks.lab.bench.translators import (
 )
 from lmworks.lab.contrast import Condition
 from lmworks.lab.experiment import experiment
-from lmworks.lab.metric import Metric
 from lmworks.lab.parts import Part, Requirement
 from lmworks.lab.pictures import Bars
 from lmworks.lab.run import Run
 from lmworks.lab.scale import Count, Several, scaled
 from lmworks.language_model import LanguageModel
 from lmworks.models.hooks import hooked
-from lmworks.models.network import Network
 from lmworks.text.sources import read
 
 BOTH, DECODER, ONE_ROUND, FOUR_ROUNDS = Condition.named(
@@ -43,14 +50,6 @@ BOTH, DECODER, ONE_ROUND, FOUR_ROUNDS = Condition.named(
 SILENCED, SHUFFLED, COPY, CHANCE = Condition.named(
     "without cross-attention", "with another source", "copied source", "the most frequent class"
 )
-ENCODER_STATES, DECODER_STATES, LONE_DECODER, LONE_ENCODER, UNTRAINED = Condition.named(
-    "the encoder's states",
-    "the decoder's states as it writes",
-    "a lone decoder's states",
-    "a lone encoder's states",
-    "an untrained encoder's states",
-)
-TOLD = Metric("what a question asks for, told", margin=0.02, ideal=1.0)
 ROUNDS = {ONE_ROUND: 1, FOUR_ROUNDS: 4}
 """Rounds in which an encoder fills a target."""
 BLOCKS, WIDTH = 2, 640
@@ -71,7 +70,8 @@ narrower blocks of the encoder-decoder, since both texts pass through all of the
             below=0,
         ),
         Part(
-            "and with the tokens it has written: an encoder alone, which fills all places at once, translates worse",
+            "the decoder writes with what it has written: an encoder alone, which fills all places at once, translates "
+            "worse",
             *(BLEU, ONE_ROUND - BOTH),
             below=0,
         ),
@@ -83,7 +83,7 @@ narrower blocks of the encoder-decoder, since both texts pass through all of the
             otherwise="an untrained encoder's states tell as much: what a word is suffices",
         ),
         Part(
-            "understanding is the encoder's: its states tell more than the decoder's as it writes",
+            "understanding is the encoder's part: its states tell more than the decoder's as it writes",
             *(TOLD, ENCODER_STATES - DECODER_STATES),
             above=0,
             otherwise="the decoder's states tell as much as the encoder's",
@@ -151,24 +151,9 @@ def encoders_and_decoders(
                 seed, one, {BLEU: bleu_counts(answers, asked)}, items=[f"sentence {at}" for at in range(len(asked))]
             )
         data = drawn_labelled(learnt, held_out, labels, seed)
-        for one, hits in _probed(both, decoder, encoder, data, seed).items():
+        for one, hits in probed(both, decoder, encoder, data, seed).items():
             run.log(seed, one, {TOLD: hits}, items=[f"question {at}" for at in range(len(hits))])
 
 
 def _answers(model: LanguageModel, sources: Sequence[str]) -> list[Answer]:
     return whole_answers(model, sources, Greedy(), CONTEXT - 2)
-
-
-def _probed(
-    both: LanguageModel, decoder: LanguageModel, encoder: LanguageModel, data: Labelled, seed: int
-) -> dict[Condition, list[float]]:
-    """The test texts that a linear probe tells from the states of each network."""
-    fresh = LanguageModel(Network(both.network.config).initialise(seed, "width"), both.tokenizer)
-    readers: dict[Condition, Reader] = {
-        ENCODER_STATES: lambda texts: encoder_states(both, texts),
-        DECODER_STATES: lambda texts: decoder_states(both, texts),
-        LONE_DECODER: lambda texts: lone_states(decoder, texts),
-        LONE_ENCODER: lambda texts: lone_states(encoder, texts),
-        UNTRAINED: lambda texts: encoder_states(fresh, texts),
-    }
-    return {name: told_from(states, data) for name, states in readers.items()}
