@@ -7,7 +7,6 @@ fit(network, CausalLM(), text.train, TrainingConfig(steps=200, rows=16, learning
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -87,8 +86,3 @@ def nats_per_word(network: Network, rows: Sequence[Row], rows_at_once: int = 32)
     """Cross-entropy over all words of the rows."""
     losses = [CausalLM()(network, batch) for batch in batches(rows, rows_at_once, 0, 0)]
     return float(sum(loss.total for loss in losses)) / sum(loss.count for loss in losses)
-
-
-def perplexity(nats: float) -> float:
-    """How many equally likely words would be as hard to guess."""
-    return math.exp(nats)

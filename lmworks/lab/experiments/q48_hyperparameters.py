@@ -78,7 +78,7 @@ def hyperparameters(
     run: Run,
     text: str = "tinyshakespeare",
     trials: Annotated[int, Field(ge=LEAST)] = scaled(8, 16),
-    epochs: float = scaled(0.15, 0.4),
+    epochs: float = scaled(0.15, 0.6),
     dim: Several = 64,
     context: Several = 64,
     held_out_windows: Several = scaled(150, 400),
