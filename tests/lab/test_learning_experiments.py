@@ -35,7 +35,6 @@ TINY = {
         "experts=4",
         "trained_experts=4",
         "widths=[16,32]",
-        "rounds=1",
         "held_out_windows=4",
     ],
     49: ["widths=[16,32,48,64]", "amounts=[400,800,1200,2400]", "held_out_windows=4"],
