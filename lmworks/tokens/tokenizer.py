@@ -98,18 +98,17 @@ class Tokenizer:
         return [*self.prefix, *ids, *self.suffix] if special else ids
 
     def must_fit(self, text: str, most: int | None, what: str = "prompt") -> None:
-        """ConfigError for a text that has more than `most` tokens however it is cut (None for no bound).
+        """ConfigError for a long text that has more than `most` tokens however it is cut (None for no bound): a text
+        of megabytes takes seconds to tokenize. A short one takes none, and its exact number can be told."""
+        if most is not None and len(text) > _LONG and (least := self.at_least(text)) > most:
+            raise ConfigError(f"the {what} has at least {least:,} tokens and the model reads {most:,}; shorten it")
 
-        Told from its bytes in linear time: tokenizing a text of megabytes takes seconds.
-        """
-        if most is None or len(text) * 4 <= most:  # no token is less than a byte
-            return
+    def at_least(self, text: str) -> int:
+        """Tokens that a text has however it is cut, told from its bytes in linear time."""
         text, normalizer = _sound(self._without_bos(text)), self._data.normalizer
         if normalizer is not None:
             text = self._run([text], lambda: normalizer.normalize_str(text))
-        least = self._bound.of(text.encode())
-        if least > most:
-            raise ConfigError(f"the {what} has at least {least:,} tokens and the model reads {most:,}; shorten it")
+        return self._bound.of(text.encode())
 
     @cached_property
     def _bound(self) -> TokenBound:

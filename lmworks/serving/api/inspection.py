@@ -87,8 +87,7 @@ def inspected(service: Service, asked: InspectRequest) -> bytes:
     if model.translates:
         raise ConfigError("an encoder-decoder has two stacks and is not looked into here; use Python (docs/inside.md)")
     turns = None if asked.messages is None else [message.turn for message in asked.messages]
-    most = min(service.limits.inspected_tokens, model.config.context)
-    ids = model.encode_prompt(asked.prompt if turns is None else turns, most)  # type: ignore[arg-type]
+    ids = model.encode_prompt(asked.prompt if turns is None else turns, model.config.context)  # type: ignore[arg-type]
     if max(ids) >= model.config.vocab_size:
         raise ConfigError(f"the prompt names the token {max(ids):,}; the vocabulary has {model.config.vocab_size:,}")
     chosen = _Chosen(model, asked, len(ids), service.limits.inspected_tokens)
