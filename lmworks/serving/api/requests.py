@@ -127,7 +127,8 @@ def with_sampling(kind: type[Asked]) -> type[Asked]:
     added: dict[str, Any] = {}
     for ours, field in Sample.model_fields.items():
         if (name := NAMES.get(ours, ours)) not in kind.model_fields:
-            bounded: Any = Annotated[field.annotation, *field.metadata] if field.metadata else field.annotation
+            whole = [Field(le=LONGEST)] if field.annotation in (int, int | None) else []
+            bounded: Any = Annotated[field.annotation, *whole, *field.metadata, Field()]
             added[name] = (bounded | None, Field(default=None, description=field.description))
     return create_model(kind.__name__, __base__=kind, __module__=kind.__module__, __doc__=kind.__doc__, **added)
 
