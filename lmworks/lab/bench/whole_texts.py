@@ -91,7 +91,7 @@ def _from(network: Network, rows: Int[Tensor, "rows seq"], at: int) -> Float[Ten
     return (logits.gather(2, rows[:, at:, None])[..., 0] - logits.logsumexp(2)).sum(1)
 
 
-def likeness(texts: Sequence[Ids], likely: Ngram, end: int) -> float:
+def bits_per_token(texts: Sequence[Ids], likely: Ngram, end: int) -> float:
     """Bits per token of texts and their ends, all together, under a model that judges them."""
     logprobs = np.concatenate([likely.score([*ids, end]) for ids in texts])
     return -float(logprobs.mean()) / math.log(2)

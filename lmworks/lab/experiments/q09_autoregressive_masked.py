@@ -22,7 +22,7 @@ from lmworks.lab.bench.gaps import (
     ids_of,
     pretrained,
 )
-from lmworks.lab.bench.whole_texts import costs, filled, likeness, tried_at_gaps
+from lmworks.lab.bench.whole_texts import costs, filled, bits_per_token, tried_at_gaps
 from lmworks.lab.bench.writers import end_of
 from lmworks.lab.contrast import Condition
 from lmworks.lab.experiment import experiment
@@ -140,7 +140,7 @@ def two_objectives(
     places, texts = [f"gap {at}" for at in range(len(asked))], [f"text {at}" for at in range(len(people))]
     for fixed in run.once():
         run.log(fixed, FREQUENCIES, {NATS: by_frequency(questions, asked)}, items=places)
-        run.log(fixed, PEOPLE, {NEW: likeness(people, likely, end)})
+        run.log(fixed, PEOPLE, {NEW: bits_per_token(people, likely, end)})
     for seed in run.seeds:
         data = labelled(questions, labels, seed)
         judged = [f"question {at}" for at in range(len(data.parts["test"][0]))]
@@ -162,4 +162,4 @@ def two_objectives(
             else:
                 wrote = filled(network, tokenizer, [len(ids) for ids in people], AGAIN, seed)
                 run.log(seed, THERE, {NATS: nats[:tried]}, items=places[:tried])
-            run.log(seed, who, {NEW: likeness(wrote, likely, end)})
+            run.log(seed, who, {NEW: bits_per_token(wrote, likely, end)})
