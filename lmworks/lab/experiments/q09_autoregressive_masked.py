@@ -22,7 +22,7 @@ from lmworks.lab.bench.gaps import (
     ids_of,
     pretrained,
 )
-from lmworks.lab.bench.whole_texts import costs, filled, bits_per_token, tried_at_gaps
+from lmworks.lab.bench.whole_texts import bits_per_token, costs, filled, tried_at_gaps
 from lmworks.lab.bench.writers import end_of
 from lmworks.lab.contrast import Condition
 from lmworks.lab.experiment import experiment
