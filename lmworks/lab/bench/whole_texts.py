@@ -15,7 +15,6 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from lmworks.lab.bench.continuations import Continuation, gap, spread
 from lmworks.lab.bench.gaps import Gap
 from lmworks.models.network import Network, evaluating
 from lmworks.models.relatives.ngram import Ngram
@@ -92,12 +91,7 @@ def _from(network: Network, rows: Int[Tensor, "rows seq"], at: int) -> Float[Ten
     return (logits.gather(2, rows[:, at:, None])[..., 0] - logits.logsumexp(2)).sum(1)
 
 
-def distance(texts: Sequence[Ids], people: Sequence[Ids], likely: Ngram, end: int) -> float:
-    """How far texts are from those of people: the mean over bits per token by a model that judges both, and the shares
-    of distinct tokens and pairs, each in its standard deviation among people's."""
-
-    def judged(each: Sequence[Ids]) -> list[Continuation]:
-        return [Continuation(ids, likely.score([*ids, end]).tolist()) for ids in each if len(ids) > 1]
-
-    human = judged(people)
-    return gap(judged(texts), human, spread(human))
+def bits_per_token(texts: Sequence[Ids], likely: Ngram, end: int) -> float:
+    """Bits per token of texts and their ends, all together, under a model that judges them."""
+    logprobs = np.concatenate([likely.score([*ids, end]) for ids in texts])
+    return -float(logprobs.mean()) / math.log(2)
