@@ -24,7 +24,7 @@ TINY = {
         "order_steps=2",
     ],
     22: [
-        *("tokens=16", "texts=2", "every=15", "clauses=4", "learnt=python-reference", "steps=2"),
+        *("tokens=16", "texts=2", "every=30", "clauses=4", "learnt=python-reference", "steps=2"),
         "held_out_windows=4",
     ],
 }

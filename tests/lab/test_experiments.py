@@ -50,7 +50,7 @@ from lmworks.training.settings import TrainingConfig
 
 REAL = {
     6: ["temperatures=[0.8]", "text=wikitext2", "stories=6", "pieces=1", "prompt_tokens=8", "length=6"],
-    12: ["documents=8", "steps=12", "pieces=1", "length=6"],
+    12: ["documents=4", "steps=12", "pieces=1", "length=6"],
 }
 TINY = {
     1: [

@@ -101,7 +101,7 @@ def links(
     sample = Halves.of(list(verb_objects(read(text).documents)), choose, judge)
     for fixed in run.once():
         for kind, reference in ((DECODER, decoder), (ENCODER, encoder)):
-            model = LanguageModel.load(reference)
+            model = LanguageModel.load(reference, compress="none")
             with progress.task(f"looking for verbs, {kind}", 1, "samples") as advance:
                 best = ranked(look(model, sample.choose).scores)[:LINKING]
                 _log_links(run, fixed, kind, model, sample, best[0])
@@ -137,7 +137,7 @@ def _log_links(run: Run, fixed: None, kind: Condition, model: LanguageModel, sam
     for one in DISTANCES:
         here = distances == one
         _log(run, fixed, kind[one], LINKED, [[float(hit), 1.0] for hit in hits[here]], sources[here].tolist())
-    made_up = look(model, sentences(0)).scores[:, head[0], head[1]]
+    made_up = look(model, sentences(0, min(len(clauses), 40))).scores[:, head[0], head[1]]
     run.log(fixed, kind[MADE_UP], {LINKED: float(made_up.mean())})
 
 
