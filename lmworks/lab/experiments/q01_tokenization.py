@@ -92,7 +92,7 @@ def tokenization(
     size: Count = scaled(2048, 4096),
     kilobytes: Count = scaled(200, 600),
     held_out_kilobytes: Count = scaled(5, 10),
-    flops: Annotated[float, Field(gt=0)] = scaled(5e11, 2.5e12),
+    flops: Annotated[float, Field(gt=0)] = scaled(4e11, 2.5e12),
     dim: Several = 64,
     context: Several = 128,
     rates: tuple[float, float] = RATES,

@@ -109,7 +109,7 @@ def unknown_words(
     held_out_kilobytes: Count = scaled(8, 20),
     pairs: Several = scaled(200, 1000),
     words: Several = scaled(20, 40),
-    flops: Annotated[float, Field(gt=0)] = scaled(5e11, 2.5e12),
+    flops: Annotated[float, Field(gt=0)] = scaled(4e11, 2.5e12),
     dim: Several = 64,
 ) -> None:
     """Unknown text and bits a byte at home and away; made-up words: pieces, cost, and whether they come back."""
