@@ -51,7 +51,9 @@ class Texts:
 def texts_of(references: Sequence[str], kilobytes: int) -> Texts:
     """Equal amounts of each reference, a tenth of each held out."""
     sides = [split(_pieces(reference, 1000 * kilobytes), 0.1) for reference in references]
-    everything = prose_of(*([one for side in sides for one in getattr(side, name)] for name in ("train", "held_out")))
+    everything = prose_of(
+        [one for side in sides for one in side.train], [one for side in sides for one in side.held_out]
+    )
     with tempfile.TemporaryDirectory() as folder:  # what is in it is read at once
         train, held_out = (
             write_sentences(map(lowered, side), everything.tokenizer, Path(folder, name))

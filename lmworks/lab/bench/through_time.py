@@ -50,8 +50,9 @@ def memory(kind: str, dim: int, seed: int) -> Network:
     """A transformer of two blocks, or a recurrent layer with the weights that it is usually given."""
     if kind == TRANSFORMER:
         return deep_network(seed, 2, dim, LONG)
-    cell = "lstm" if kind == LSTM else "tanh"
-    config = RecurrentConfig(cell=cell, vocab_size=BYTES, dim=dim, context=LONG, tied=False)
+    config = RecurrentConfig(
+        cell="lstm" if kind == LSTM else "tanh", vocab_size=BYTES, dim=dim, context=LONG, tied=False
+    )
     return RecurrentNetwork(config).initialise(seed)
 
 

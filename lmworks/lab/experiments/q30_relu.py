@@ -27,6 +27,7 @@ from lmworks.training.settings import TrainingConfig
 
 STACKED = ("sigmoid", "tanh", "ReLU", "GELU", "SiLU")
 """The others are not stable in a plain stack: each block about squares the size of a signal."""
+WITH_ALL: dict[str, Any] = {}
 PLAIN: dict[str, Any] = {"norm": "none", "residual": False, "window": 1}
 FEW, CONTEXT = 6, 32
 RATE, HIGH_RATE = 2e-3, 6e-2
@@ -110,8 +111,7 @@ def relu(
     for seed in run.seeds:
         batch = byte_batch(data.train, CONTEXT, rows=4, seed=seed)
         for kind, settings in KINDS.items():
-            stacks = [(WHOLE, {})] + ([(STACK, PLAIN)] if kind in STACKED else [])
-            for stack, parts in stacks:
+            for stack, parts in ((WHOLE, WITH_ALL), (STACK, PLAIN))[: 1 + (kind in STACKED)]:
                 network = _network(seed, depth, dim, **(parts | settings)).double()
                 log_arrived(run, seed, stack[kind], gradient_by_block(network, batch))
         unscaled = _network(seed, FEW, dim, **(PLAIN | KINDS["ReLU"]), scheme="normal").double()

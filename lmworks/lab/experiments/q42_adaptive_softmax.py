@@ -97,8 +97,8 @@ def adaptive_softmax(
         mean, groups = operations(largest.text, largest.network(0, "adaptive"))
         run.log(fixed, FULL, {OPERATIONS: largest.text.size * dim})
         run.log(fixed, FREQUENCIES, {NATS: frequency_nats(largest.text, held_out)})
-        for name, value in ((ADAPTIVE, mean), (FREQUENT, groups[0]), (RARE, groups[-1])):
-            run.log(fixed, name, {OPERATIONS: value})
+        for condition, value in ((ADAPTIVE, mean), (FREQUENT, groups[0]), (RARE, groups[-1])):
+            run.log(fixed, condition, {OPERATIONS: value})
         for size, name in names.items():
             for kind in KINDS:
                 run.log(fixed, kind[name], {MEMORY: heads[size].memory(kind.name)})

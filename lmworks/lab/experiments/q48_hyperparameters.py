@@ -8,6 +8,7 @@ rate, batch size, depth and dropout gives the best settings and those in the mid
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -88,7 +89,7 @@ def hyperparameters(
         bench = RecipeBench(Path(name), byte_text(text), dim, context, epochs, held_out_windows)
         result = sweep(bench.tables(SWEEP), SPACE, trials, Path(name) / "sweep", seed=SWEEP, prune=False)
         training = TrainRecipe(**bench.tables(SWEEP)).training
-        settings = {
+        settings: dict[Condition, Mapping[str, Any]] = {
             RECIPE: {},
             SLOWER: {RATE: training.learning_rate / 10},
             LARGER: {BATCH: 4 * training.rows},
@@ -96,8 +97,8 @@ def hyperparameters(
             MIDDLE: result.ranking[len(result.ranking) // 2].settings,
         }
         for fixed in run.once():
-            for one in result.importance:
-                run.log(fixed, WORDS[one.setting], {IMPORTANCE: one.share})
+            for each in result.importance:
+                run.log(fixed, WORDS[each.setting], {IMPORTANCE: each.share})
         for seed in run.seeds:
             found = {one: bench.judge(changes, seed) for one, changes in settings.items()}
             for one, judged in found.items():
