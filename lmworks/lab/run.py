@@ -273,7 +273,7 @@ def _earlier(path: Path, one: Run, head: Mapping[str, Any]) -> list[dict[str, An
             differs = [name for name in SAME_IN_BOTH if line["head"].get(name) != head[name]]
             if differs:
                 raise ConfigError(
-                    f"{path} was begun with another {' and '.join(differs)}; run without --resume to begin anew"
+                    f"{path} was begun otherwise ({', '.join(differs)} differ); run without --resume to begin anew"
                 )
             heads.append(line["head"])
             pending, kept_size = [], size

@@ -129,7 +129,7 @@ def test_a_killed_run_keeps_what_it_finished_and_goes_on_with_the_next_seed(tmp_
     assert died.returncode == -9
     done = [line["done"] for line in map(json.loads, log.read_text().splitlines()) if "done" in line]
     assert done == [None, 100, 101]
-    with pytest.raises(ConfigError, match="begun with another recipe; run without --resume"):
+    with pytest.raises(ConfigError, match=r"begun otherwise \(recipe differ\); run without --resume"):
         run_experiment(TOY, "full", RunOptions(["spread=1.0"], resume=True), log)
     found, expected = run_experiment(TOY, "full", options, log), run_experiment(TOY, "full", options)
     assert found.by_seed == expected.by_seed and found.parts == expected.parts and found.seeds == expected.seeds
