@@ -12,7 +12,7 @@ import re
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 from pydantic_core import ErrorDetails
@@ -28,7 +28,7 @@ _LONGEST = 80  # characters of a wrong value that are shown
 class Config(BaseModel):
     """A frozen, validated group of settings. Raises ConfigError with one sentence.
 
-    No number is infinite or larger than a network's weights could hold.
+    No number is infinite, or larger than a network's weights could hold unless a class says `unbounded = True`.
 
     A class that says `explain_as: ClassVar[str] = "sample"` is what `lmworks explain sample` shows.
     """
@@ -41,9 +41,12 @@ class Config(BaseModel):
         allow_inf_nan=False,
     )
 
+    unbounded: ClassVar[bool] = False
+    """Whether numbers may be as large as they like, because the largest means something: never, no limit."""
+
     @model_validator(mode="after")
     def _numbers_fit(self) -> Self:
-        for name in type(self).model_fields:
+        for name in () if self.unbounded else type(self).model_fields:
             value = getattr(self, name)
             most = 2**63 if isinstance(value, int) else _LARGEST
             if isinstance(value, int | float) and abs(value) >= most:

@@ -35,6 +35,8 @@ class Strategy(Config):
     Its settings are its own and those of every declared adjustment.
     """
 
+    unbounded = True  # a number beyond all bounds is as good as never
+
     min_new_tokens: int = Field(default=0, ge=0)
     """The model's own end cannot come before this many tokens are written."""
 

@@ -45,7 +45,7 @@ class TrainingConfig(PartSettings):
     optimiser: str = "adamw"
     """What steps the parameters."""
 
-    learning_rate: float = Field(default=5e-4, gt=0, le=1000)
+    learning_rate: float = Field(default=5e-4, gt=0)
     """The highest learning rate."""
 
     warmup: float = Field(default=0.05, ge=0, lt=1)
@@ -61,7 +61,7 @@ class TrainingConfig(PartSettings):
     final: float = Field(default=0.1, ge=0, le=1)
     """The last learning rate as a share of the highest."""
 
-    weight_decay: float = Field(default=0.0, ge=0, le=1000)
+    weight_decay: float = Field(default=0.0, ge=0)
     """Decoupled decay of matrices per step, times the learning rate; norms and biases never decay."""
 
     clip: float = Field(default=1.0, gt=0)

@@ -45,5 +45,7 @@ def test_no_number_is_larger_than_a_network_holds(value, sentence):
 
 
 def test_a_learning_rate_that_no_training_survives_is_refused():
-    with pytest.raises(ConfigError, match=r"learning_rate is 1e\+38; it should be less than or equal to 1000"):
-        TrainingConfig(learning_rate=1e38)
+    with pytest.raises(ConfigError, match=r"learning_rate is 1e\+39; it should be less than 1.7e\+38 in size"):
+        TrainingConfig(learning_rate=1e39)
+    with pytest.raises(ConfigError, match=r"learning_rate is inf"):
+        TrainingConfig(learning_rate=float("inf"))

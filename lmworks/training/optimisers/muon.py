@@ -38,7 +38,7 @@ POLYNOMIALS = (
 class MuonSettings(adamw.AdamWSettings):
     """Settings of a run with Muon."""
 
-    embedding_learning_rate: float | None = Field(default=None, gt=0, le=1000)
+    embedding_learning_rate: float | None = Field(default=None, gt=0)
     """The highest rate of what is no block's matrix (embeddings, head, norms); None for `learning_rate`, which is that
     of the blocks' matrices (0.02 is usual)."""
 
