@@ -64,7 +64,10 @@ def changes_of(reference: str, known: Mapping[str, State]) -> Found:
         found.documents.extend((document, name) for document in documents)
         if skipped:
             changes.skipped.append(skipped)
-        (changes.changed if before else changes.added).append(name)
+        if before:  # also one that has no text any more: what it had goes
+            changes.changed.append(name)
+        elif documents:
+            changes.added.append(name)
     changes.deleted.extend(name for name in known if name not in there)
     return Found(changes, found.documents, found.files)
 

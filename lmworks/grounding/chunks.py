@@ -48,7 +48,8 @@ class Chunk:
 
 def chunks_of(document: Document, count: Count, longest: int) -> list[Chunk]:
     """The document's chunks, in order; a heading begins a new one. A sentence that is longer is cut between words."""
-    text, title, above = document.text, _name(document.source), {}
+    text, title = document.text, _name(document.source)
+    above: dict[int, str] = {}
     spans = [part for span in sentence_spans(text) for part in _headings_apart(text, *span)]
     tokens = count([text[start:end] for start, end in spans])
     found: list[Chunk] = []
@@ -91,14 +92,20 @@ def _name(source: str) -> str:
 
 
 def _headings_apart(text: str, start: int, end: int) -> Iterator[Span]:
-    """A sentence that follows its Markdown heading without an empty line, without that heading."""
-    line = text.find("\n", start, end)
-    if text[start] == "#" and line >= 0 and _HEADING.fullmatch(text[start:line].strip()):
-        yield start, start + len(text[start:line].rstrip())
-        rest = line + len(text[line:end]) - len(text[line:end].lstrip())
-        yield from _headings_apart(text, rest, end)
-    else:
-        yield start, end
+    """A paragraph's last sentence and what follows it, cut where a line is a Markdown heading."""
+    begin = start
+    for line in re.finditer(r"^#{1,6}\s.*$", text[start:end], re.MULTILINE):
+        yield from _shown(text, begin, start + line.start())
+        yield from _shown(text, start + line.start(), start + line.end())
+        begin = start + line.end()
+    yield from _shown(text, begin, end)
+
+
+def _shown(text: str, start: int, end: int) -> Iterator[Span]:
+    """A span without the white space around it; nothing where that is all."""
+    piece = text[start:end]
+    if piece.strip():
+        yield start + len(piece) - len(piece.lstrip()), end - len(piece) + len(piece.rstrip())
 
 
 def _heading(sentence: str) -> tuple[int, str] | None:

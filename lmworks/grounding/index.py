@@ -12,6 +12,7 @@ as an index that is built anew from the same files.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import sqlite3
 from collections.abc import Iterator, Sequence
@@ -38,6 +39,8 @@ from lmworks.text.document import Document
 
 VERSION = 1
 By = Literal["hybrid", "keywords", "vectors"]
+PATIENCE = 5.0
+"""Seconds that a writer waits for another."""
 AT_ONCE = 512
 """Chunks that are embedded and written together."""
 SAMPLE = 200_000
@@ -91,6 +94,8 @@ class Index:
         """The folder, file or named text that was indexed."""
         self.language: str = held["language"]
         self.matrix = Matrix(folder / "vectors.i8", int(held["dim"]))
+        self.changes = Changes([], [], [])
+        """What the last update took over; after it is made, all files."""
 
     @cached_property
     def embedder(self) -> LanguageModel:
@@ -157,7 +162,7 @@ class Index:
             keywords = keywords[there]
         if by != "keywords":
             vector = self.embedder.embed([query], cut=True)[0].numpy()
-            vectors = self.matrix.scores(vector)[there].astype(np.float64)
+            vectors = self.matrix.scores(vector)[there]
         if by == "hybrid":
             weight = self.settings.weight
             return weight * _spread(vectors) + (1 - weight) * _spread(keywords)
@@ -177,11 +182,12 @@ class Index:
             known = {file: tuple(rest) for file, *rest in connection.execute("SELECT * FROM files")}
             found = changes_of(self.reference, known)
             self._apply(connection, found)
+        self.changes = found.changes
         return found.changes
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[sqlite3.Connection]:
-        connection = sqlite3.connect(self.folder / "index.sqlite", isolation_level=None, timeout=5)
+        connection = sqlite3.connect(self.folder / "index.sqlite", isolation_level=None, timeout=PATIENCE)
         try:
             try:
                 connection.execute("BEGIN IMMEDIATE")
@@ -233,7 +239,8 @@ class Index:
     def _add(self, connection: sqlite3.Connection, chunks: Sequence[tuple[int, Chunk]], free: Iterator[int]) -> None:
         ids = [next(free) for _ in chunks]
         wholes = [chunk.whole for _, chunk in chunks]
-        vectors = self.embedder.embed(wholes, cut=True).numpy()
+        with progress.hidden():  # one by one, as a vector's last bits depend on the batch that it is computed in
+            vectors = [self.embedder.embed([whole], cut=True)[0].numpy() for whole in wholes]
         self.matrix.write(dict(zip(ids, vectors, strict=True)))
         connection.executemany(
             "INSERT INTO chunks VALUES (?, ?, ?, ?, ?, ?)",
@@ -248,6 +255,11 @@ class Index:
     def _terms(self, chunk: Chunk) -> list[str]:
         """What a chunk is found by; never empty, as a length of 0 stands for no chunk."""
         return terms(chunk.whole, self.language) or [""]
+
+
+def open_index(folder: str | Path) -> Index:
+    """An index that exists; DataError where the folder holds none."""
+    return Index(Path(folder))
 
 
 def build(reference: str | Path, out: str | Path, settings: IndexSettings | None = None) -> Index:
@@ -280,6 +292,7 @@ def build(reference: str | Path, out: str | Path, settings: IndexSettings | None
             index._apply(writing, found)
     index = Index(folder)
     index.__dict__["embedder"] = embedder
+    index.changes = found.changes
     return index
 
 
@@ -290,13 +303,9 @@ def _sample(documents: Sequence[Document]) -> str:
 
 
 def _free(connection: sqlite3.Connection) -> Iterator[int]:
-    """Numbers for new chunks: those that are free now, then new ones."""
-    used = {number for (number,) in connection.execute("SELECT id FROM chunks")}
-    number = 0
-    while True:
-        if number not in used:
-            yield number
-        number += 1
+    """Numbers for new chunks: those that are free at this moment, then new ones."""
+    used = {number for (number,) in connection.execute("SELECT id FROM chunks")}  # now, and not at the first `next`
+    return (number for number in itertools.count() if number not in used)
 
 
 def _spread(scores: NDArray[np.float64]) -> NDArray[np.float64]:

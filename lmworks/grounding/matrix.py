@@ -4,7 +4,8 @@
     matrix.write({7: vector})              # before the database's commit; a row that nobody refers to harms nobody
     scores = matrix.scores(query)          # dot products with every row
 
-A row is the vector divided by its largest entry and rounded to -127 ... 127: 1 byte for each of 4.
+A row is the vector divided by its largest entry and rounded to -127 ... 127: 1 byte for each of 4. So is the query:
+products of whole numbers add up exactly in float32 up to 2^24, so that a score does not depend on the row's place.
 """
 
 from __future__ import annotations
@@ -49,14 +50,17 @@ class Matrix:
         row["scale"], row["entries"] = scale, np.rint(vector / np.float32(scale)).astype(np.int8)
         return row
 
-    def scores(self, query: NDArray[np.float32]) -> NDArray[np.float32]:
+    def scores(self, query: NDArray[np.float32]) -> NDArray[np.float64]:
         """The dot product of the query [dim] with every row [rows]."""
         rows = len(self)
-        found = np.zeros(rows, np.float32)
+        found = np.zeros(rows)
         if not rows:
             return found
-        held = np.memmap(self.path, self.row, mode="r", shape=(rows,))
+        asked = self.packed(query)
+        exact = np.float32 if self.dim * 127**2 < 2**24 else np.float64
+        vector, held = asked["entries"].astype(exact), np.memmap(self.path, self.row, mode="r", shape=(rows,))
         for start in range(0, rows, BLOCK):
             block = held[start : start + BLOCK]
-            found[start : start + BLOCK] = (block["entries"].astype(np.float32) @ query) * block["scale"]
+            products = np.asarray(np.dot(block["entries"].astype(exact), vector), np.float64)
+            found[start : start + BLOCK] = products * block["scale"] * float(asked["scale"])
         return found
