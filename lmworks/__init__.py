@@ -16,6 +16,8 @@ from lmworks.basics.openmp import wait_briefly
 
 if TYPE_CHECKING:
     from lmworks.generation.strategies import Beam, Greedy, Sample
+    from lmworks.grounding.index import build as index
+    from lmworks.grounding.index import open_index
     from lmworks.jobs.build import build
     from lmworks.jobs.compress import compress
     from lmworks.jobs.export import export
@@ -28,11 +30,15 @@ __version__ = "0.1.0"
 
 wait_briefly()  # here, as torch must not be loaded yet
 
+_NAMES = {"index": "build"}
+"""What a name is called in its home, where it is called otherwise."""
 _HOMES = {
     "build": "lmworks.jobs.build",
     "compress": "lmworks.jobs.compress",
     "export": "lmworks.jobs.export",
+    "index": "lmworks.grounding.index",
     "load": "lmworks.loading",
+    "open_index": "lmworks.grounding.index",
     "pretrain": "lmworks.jobs.train",
     "sweep": "lmworks.jobs.sweeping.run",
     "LanguageModel": "lmworks.language_model",
@@ -50,7 +56,9 @@ __all__ = [
     "build",
     "compress",
     "export",
+    "index",
     "load",
+    "open_index",
     "pretrain",
     "sweep",
 ]
@@ -58,5 +66,5 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     if name in _HOMES:
-        return getattr(importlib.import_module(_HOMES[name]), name)
+        return getattr(importlib.import_module(_HOMES[name]), _NAMES.get(name, name))
     raise AttributeError(f"lmworks has no {name!r}; it has {', '.join(_HOMES)}")

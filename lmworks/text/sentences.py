@@ -9,6 +9,7 @@ that is written without these marks only paragraphs are found.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 
 _PARAGRAPH = re.compile(r"\n\s*\n")
 _END = re.compile(r"[.!?…]+[\"'”’)\]]*\s+(?=[\"'“‘(\[*`]*[A-Z0-9À-ÞА-Я])|[。！？]+")
@@ -17,12 +18,32 @@ _NO_END = re.compile(r"(?:^|[\s(\"'])(?:[A-Z]|Mrs?|Ms|Dr|Prof|St|Sen|Rep|Gov|Gen
 
 def sentences(text: str) -> list[str]:
     """The sentences of a text in their order, stripped; none is empty."""
-    found: list[str] = []
-    for paragraph in _PARAGRAPH.split(text):
+    return [text[start:end] for start, end in sentence_spans(text)]
+
+
+def sentence_spans(text: str) -> list[tuple[int, int]]:
+    """Where each sentence begins and ends in the text, white space around it left out."""
+    found: list[tuple[int, int]] = []
+    for begin, paragraph in _paragraphs(text):
         start = 0
         for match in _END.finditer(paragraph):
             if not _NO_END.search(paragraph[start : match.end()].rstrip()):
-                found.append(paragraph[start : match.end()])
+                found.append((begin + start, begin + match.end()))
                 start = match.end()
-        found.append(paragraph[start:])
-    return [sentence.strip() for sentence in found if sentence.strip()]
+        found.append((begin + start, begin + len(paragraph)))
+    stripped = [_stripped(text, start, end) for start, end in found]
+    return [(start, end) for start, end in stripped if start < end]
+
+
+def _paragraphs(text: str) -> Iterator[tuple[int, str]]:
+    """Each paragraph with the place where it begins."""
+    start = 0
+    for match in _PARAGRAPH.finditer(text):
+        yield start, text[start : match.start()]
+        start = match.end()
+    yield start, text[start:]
+
+
+def _stripped(text: str, start: int, end: int) -> tuple[int, int]:
+    piece = text[start:end]
+    return start + len(piece) - len(piece.lstrip()), end - len(piece) + len(piece.rstrip())

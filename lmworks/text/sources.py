@@ -82,7 +82,7 @@ def read(reference: str | Path, share: tuple[int, int] = WHOLE) -> Reading:
         return _read_folder(path, name, share)
     if share[0]:
         return Reading([], [], name)
-    documents, skipped, blank = _read_file(path, name)
+    documents, skipped, blank = read_file(path, name)
     if not documents:
         reason = skipped.reason if skipped else "no text in it"
         raise DataError(f"{_shown(path)} cannot be used: {reason}; a file may be {formats_named()}")
@@ -117,7 +117,7 @@ def _read_folder(folder: Path, name: str, share: tuple[int, int], follow: bool =
         skipped = []  # what could not be entered: named once
     with progress.task(f"reading {name}", len(files), "files") as advance:
         for path in files:
-            read_here, left_out, without_text = _read_file(path, _shown(path.relative_to(folder)))
+            read_here, left_out, without_text = read_file(path, _shown(path.relative_to(folder)))
             documents += read_here
             blank += without_text
             skipped += [left_out] if left_out else []
@@ -156,7 +156,7 @@ def _files(folder: Path, skipped: list[Skipped], follow: bool) -> Iterator[Path]
 _LEAVES = "a link that leaves the folder; --follow-links reads it"
 
 
-def _read_file(path: Path, name: str) -> tuple[list[Document], Skipped | None, int]:
+def read_file(path: Path, name: str) -> tuple[list[Document], Skipped | None, int]:
     """The documents of one file, what was left out of it, and how many records had no text."""
     documents: list[Document] = []
     problems: list[UnreadableError] = []

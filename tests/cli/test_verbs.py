@@ -32,6 +32,8 @@ VERBS = (
     "sweep",
     "plan",
     "tokens",
+    "index",
+    "search",
     "models",
     "generate",
     "chat",

@@ -1,0 +1,73 @@
+"""lmworks index: make an index of a folder of documents, or bring one up to date."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lmworks.cli.options import Json, reads_text
+from lmworks.cli.verb import verb
+
+
+@verb("Use documents", place=1)
+@reads_text
+def index(
+    text: Annotated[
+        str | None,
+        typer.Argument(help="A file or folder, python-reference, or a name of the data registry.", show_default=False),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of the index; indexes/NAME unless given. One that exists is updated.")
+    ] = None,
+    embedder: Annotated[str, typer.Option(help="The model whose vectors stand for chunks and questions.")] = "minilm",
+    tokens: Annotated[int, typer.Option(min=16, help="Tokens of a chunk, at most.")] = 160,
+    language: Annotated[
+        str, typer.Option(help="Whose stems words are cut to: auto, none, english, german, ...")
+    ] = "auto",
+    json_: Json = False,
+) -> None:
+    """Find passages in a folder of documents: index it, or take over what changed in it since."""
+    from lmworks.basics import progress
+    from lmworks.basics.errors import ConfigError
+    from lmworks.cli.options import as_json
+    from lmworks.grounding.index import Index, IndexSettings, build, open_index
+    from lmworks.text.sources import read
+
+    if text is None and out is None:
+        raise ConfigError("say what to index: lmworks index FOLDER, or --out INDEX to bring one up to date")
+    folder = out or Path("indexes") / read(str(text)).name.replace("/", "-")
+    with progress.shown():
+        if (folder / "index.sqlite").exists():
+            index_: Index = open_index(folder)
+            if text is not None and str(text) != index_.reference:
+                raise ConfigError(f"{folder} is an index of {index_.reference}; give another --out for {text}")
+            changes = index_.update()
+        else:
+            if text is None:
+                raise ConfigError(f"{folder} holds no index; say what to index: lmworks index FOLDER --out {folder}")
+            index_ = build(text, folder, IndexSettings(embedder=embedder, longest=tokens, language=language))
+            changes = index_.changes
+    facts = {
+        "index": str(folder),
+        "chunks": len(index_),
+        "language": index_.language,
+        "added": changes.added,
+        "changed": changes.changed,
+        "deleted": changes.deleted,
+        "skipped": [f"{one.path}: {one.reason}" for one in changes.skipped],
+    }
+    if json_:
+        as_json(facts)
+        return
+    for one in changes.skipped:
+        typer.echo(f"skipped   {one.path}: {one.reason}", err=True)
+    counted = ", ".join(
+        f"{len(names)} {kind}"
+        for kind, names in (("added", changes.added), ("changed", changes.changed), ("deleted", changes.deleted))
+        if names
+    )
+    typer.echo(f"files     {counted or 'as they were'}")
+    typer.echo(f"index     {folder} ({len(index_):,} chunks, language {index_.language})")
+    typer.echo(f'next      lmworks search {folder} "..."')

@@ -1,0 +1,40 @@
+"""lmworks search: the passages of an index that answer a query best."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lmworks.cli.options import Json
+from lmworks.cli.verb import verb
+
+
+@verb("Use documents", place=2)
+def search(
+    index: Annotated[Path, typer.Argument(help="The folder of an index.")],
+    query: Annotated[str, typer.Argument(help="Words or a question.")],
+    k: Annotated[int, typer.Option("-k", help="How many passages.")] = 5,
+    keywords: Annotated[bool, typer.Option("--keywords", help="By keywords alone.")] = False,
+    vectors: Annotated[bool, typer.Option("--vectors", help="By vectors alone.")] = False,
+    json_: Json = False,
+) -> None:
+    """Show the passages of an index that fit a query best, with the place of each."""
+    from lmworks.basics.errors import ConfigError
+    from lmworks.cli.options import as_json
+    from lmworks.grounding.index import open_index
+
+    if keywords and vectors:
+        raise ConfigError("--keywords and --vectors together are the usual way; leave out both")
+    found = open_index(index).search(query, k, "keywords" if keywords else "vectors" if vectors else "hybrid")
+    if json_:
+        as_json([asdict(one) for one in found])
+        return
+    if not found:
+        typer.echo("nothing in these documents shares a word with it")
+    for number, one in enumerate(found, 1):
+        above = " > ".join(filter(None, [one.document, one.heading]))
+        typer.echo(f"[{number}] {one.score:.3f}  {one.file}, characters {one.start:,} to {one.end:,}  ({above})")
+        typer.echo("    " + " ".join(one.text.split()) + "\n")

@@ -1,0 +1,84 @@
+"""What was added, changed or deleted in the documents of an index since it was made."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from lmworks.basics.files import sha256
+from lmworks.text.document import Document
+from lmworks.text.sources import Skipped, listing, read, read_file
+
+State = tuple[int, int, str]
+"""Bytes, time of the last change in nanoseconds, and SHA-256 of a file."""
+
+
+@dataclass(frozen=True)
+class Changes:
+    """Names of files."""
+
+    added: list[str]
+    changed: list[str]
+    deleted: list[str]
+    skipped: list[Skipped] = field(default_factory=list)
+    """Files that could not be read, with the reason."""
+
+    def __bool__(self) -> bool:
+        return bool(self.added or self.changed or self.deleted)
+
+
+@dataclass(frozen=True)
+class Found:
+    """Changes, and what an index needs to follow them."""
+
+    changes: Changes
+    documents: list[tuple[Document, str]]
+    """Documents to be indexed, each with its file."""
+    files: list[tuple[str, int, int, str]]
+    """Files as they are now: name and state."""
+
+
+def changes_of(reference: str, known: Mapping[str, State]) -> Found:
+    """Compare the files of a reference with those that an index knows; only files that differ are read.
+
+    A file whose size and time are as they were is taken to be the same; one whose bytes are the same, too.
+    """
+    folder = Path(reference)
+    if not folder.is_dir():
+        return _whole_reference(reference, known)
+    changes, found = Changes([], [], []), Found(Changes([], [], []), [], [])
+    there: set[str] = set()
+    for place, size, changed in listing(reference):
+        path = Path(place)
+        name = path.relative_to(folder).as_posix()
+        there.add(name)
+        before = known.get(name)
+        if before and before[:2] == (size, changed):
+            continue
+        digest = sha256(path)
+        found.files.append((name, size, changed, digest))
+        if before and before[2] == digest:
+            continue
+        documents, skipped, _ = read_file(path, name)
+        found.documents.extend((document, name) for document in documents)
+        if skipped:
+            changes.skipped.append(skipped)
+        if before:  # also one that has no text any more: what it had goes
+            changes.changed.append(name)
+        elif documents:
+            changes.added.append(name)
+    changes.deleted.extend(name for name in known if name not in there)
+    return Found(changes, found.documents, found.files)
+
+
+def _whole_reference(reference: str, known: Mapping[str, State]) -> Found:
+    """A file or a named text, whose documents are its files."""
+    reading = read(reference)
+    now = {document.source: document for document in reading.documents}
+    added = [name for name in now if name not in known]
+    changed = [name for name, document in now.items() if name in known and known[name][2] != document.hash]
+    deleted = [name for name in known if name not in now]
+    documents = [(now[name], name) for name in (*added, *changed)]
+    files = [(document.source, len(document.text), 0, document.hash) for document, _ in documents]
+    return Found(Changes(added, changed, deleted, list(reading.skipped)), documents, files)

@@ -1,0 +1,130 @@
+"""Chunks: whole sentences of a document, as many as fit into some tokens, with its title and headings in front.
+
+    for chunk in chunks_of(document, count=lengths, longest=160): print(chunk.start, chunk.heading, chunk.text)
+
+The text of a chunk is verbatim: `document.text[chunk.start : chunk.end]`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+from lmworks.text.document import Document
+from lmworks.text.sentences import sentence_spans
+
+Count = Callable[[Sequence[str]], Sequence[int]]
+"""How many tokens each text has."""
+Span = tuple[int, int]
+
+_HEADING = re.compile(r"(#{1,6})\s+(\S.*?)\s*#*")
+_UNDERLINED = re.compile(r"(\S.*)\n\s*(=|-){3,}\s*")
+LONGEST_TITLE = 120
+"""Characters of a title or heading that are kept."""
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """A piece of a document."""
+
+    start: int
+    """Where it begins in the document's text, in characters."""
+    end: int
+    """Where it ends."""
+    title: str
+    """What the document is called."""
+    heading: str
+    """The headings above it, outermost first: "Install > On a Mac"; empty without any."""
+    text: str
+    """The piece itself, verbatim."""
+
+    @property
+    def whole(self) -> str:
+        """Title, headings and text, as they are indexed."""
+        return "\n".join(part for part in (self.title, self.heading, self.text) if part)
+
+
+def chunks_of(document: Document, count: Count, longest: int) -> list[Chunk]:
+    """The document's chunks, in order; a heading begins a new one. A sentence that is longer is cut between words."""
+    text, title = document.text, _name(document.source)
+    above: dict[int, str] = {}
+    spans = [part for span in sentence_spans(text) for part in _headings_apart(text, *span)]
+    tokens = count([text[start:end] for start, end in spans])
+    found: list[Chunk] = []
+    held: list[Span] = []
+    size = 0
+
+    def close() -> None:
+        nonlocal size
+        if held:
+            start, end = held[0][0], held[-1][1]
+            found.append(Chunk(start, end, title, " > ".join(above.values()), text[start:end]))
+        held.clear()
+        size = 0
+
+    for (start, end), length in zip(spans, tokens, strict=True):
+        heading = _heading(text[start:end])
+        if heading is not None:
+            close()
+            level, words = heading
+            if level == 1 and not found:
+                title = words
+            else:
+                above = {at: name for at, name in above.items() if at < level} | {level: words}
+            continue
+        parts = [(start, end)] if length <= longest else list(_cut(text, start, end, count, longest))
+        for part in parts:
+            here = length if len(parts) == 1 else longest
+            if held and size + here > longest:
+                close()
+            held.append(part)
+            size += here
+    close()
+    return found
+
+
+def _name(source: str) -> str:
+    """What a document is called that says nothing of itself: its file's name, or the record's."""
+    _, record, name = source.rpartition("#")
+    return (name if record and not name.isdigit() else PurePosixPath(source).stem.replace("_", " "))[:LONGEST_TITLE]
+
+
+def _headings_apart(text: str, start: int, end: int) -> Iterator[Span]:
+    """A paragraph's last sentence and what follows it, cut where a line is a Markdown heading."""
+    begin = start
+    for line in re.finditer(r"^#{1,6}\s.*$", text[start:end], re.MULTILINE):
+        yield from _shown(text, begin, start + line.start())
+        yield from _shown(text, start + line.start(), start + line.end())
+        begin = start + line.end()
+    yield from _shown(text, begin, end)
+
+
+def _shown(text: str, start: int, end: int) -> Iterator[Span]:
+    """A span without the white space around it; nothing where that is all."""
+    piece = text[start:end]
+    if piece.strip():
+        yield start + len(piece) - len(piece.lstrip()), end - len(piece) + len(piece.rstrip())
+
+
+def _heading(sentence: str) -> tuple[int, str] | None:
+    """Level and words of a Markdown heading; None for any other sentence."""
+    marked = _HEADING.fullmatch(sentence)
+    if marked:
+        return len(marked[1]), marked[2][:LONGEST_TITLE]
+    underlined = _UNDERLINED.fullmatch(sentence)
+    return (1 if underlined[2] == "=" else 2, underlined[1][:LONGEST_TITLE]) if underlined else None
+
+
+def _cut(text: str, start: int, end: int, count: Count, longest: int) -> Iterator[Span]:
+    """Pieces of a long sentence (a table, a list without full stops) of at most so many tokens, cut between words."""
+    words = [(start + one.start(), start + one.end()) for one in re.finditer(r"\S+\s*", text[start:end])]
+    tokens = count([text[first:last] for first, last in words])
+    begin, size = start, 0
+    for (first, _), length in zip(words, tokens, strict=True):
+        if size and size + length > longest:
+            yield begin, first
+            begin, size = first, 0
+        size += length
+    yield begin, end

@@ -1,0 +1,66 @@
+"""The vectors of an index: one file of rows of int8, each with its scale; row i is the vector of chunk i.
+
+    matrix = Matrix(path, dim=384)
+    matrix.write({7: vector})              # before the database's commit; a row that nobody refers to harms nobody
+    scores = matrix.scores(query)          # dot products with every row
+
+A row is the vector divided by its largest entry and rounded to -127 ... 127: 1 byte for each of 4. So is the query:
+products of whole numbers add up exactly in float32 up to 2^24, so that a score does not depend on the row's place.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lmworks.basics.files import says_why
+
+BLOCK = 16_384
+"""Rows that are multiplied at once."""
+
+
+class Matrix:
+    """Rows of a scale (float32) and `dim` entries (int8)."""
+
+    def __init__(self, path: Path, dim: int) -> None:
+        self.path, self.dim = path, dim
+        self.row = np.dtype([("scale", "<f4"), ("entries", "i1", (dim,))])
+
+    def __len__(self) -> int:
+        """Rows that the file has room for."""
+        return self.path.stat().st_size // self.row.itemsize if self.path.is_file() else 0
+
+    def write(self, vectors: Mapping[int, NDArray[np.float32]]) -> None:
+        """Write rows at their places, flushed to the disk; rows between, if any, are zeros."""
+        with says_why(self.path), self.path.open("r+b" if self.path.is_file() else "w+b") as file:
+            for place, vector in sorted(vectors.items()):
+                file.seek(place * self.row.itemsize)
+                file.write(self.packed(vector).tobytes())
+            file.flush()
+            os.fsync(file.fileno())
+
+    def packed(self, vector: NDArray[np.float32]) -> NDArray[np.void]:
+        """A vector as a row."""
+        scale = float(np.abs(vector).max()) / 127 or 1.0
+        row = np.zeros((), self.row)
+        row["scale"], row["entries"] = scale, np.rint(vector / np.float32(scale)).astype(np.int8)
+        return row
+
+    def scores(self, query: NDArray[np.float32]) -> NDArray[np.float64]:
+        """The dot product of the query [dim] with every row [rows]."""
+        rows = len(self)
+        found = np.zeros(rows)
+        if not rows:
+            return found
+        asked = self.packed(query)
+        exact = np.float32 if self.dim * 127**2 < 2**24 else np.float64
+        vector, held = asked["entries"].astype(exact), np.memmap(self.path, self.row, mode="r", shape=(rows,))
+        for start in range(0, rows, BLOCK):
+            block = held[start : start + BLOCK]
+            products = np.asarray(np.dot(block["entries"].astype(exact), vector), np.float64)
+            found[start : start + BLOCK] = products * block["scale"] * float(asked["scale"])
+        return found

@@ -1,0 +1,27 @@
+"""Passage: a piece of a document that was found, with its score and the place where it stands."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Passage:
+    """A chunk that a search found."""
+
+    text: str
+    """Verbatim."""
+    score: float
+    """Higher is better; comparable within one search only."""
+    document: str
+    """What the document is called."""
+    heading: str
+    """The headings above it."""
+    file: str
+    """The document's source: its file in the indexed folder, `chats.jsonl#12` for a record."""
+    start: int
+    """Where it begins in the document's text, in characters."""
+    end: int
+    """Where it ends."""
+    chunk: int
+    """Its number in the index, which changes when its file does."""

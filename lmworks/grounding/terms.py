@@ -1,0 +1,81 @@
+"""Terms: what a text is found by: words in lower case, cut to their stem; pairs of characters where no spaces are
+written.
+
+    terms("Die Häuser wurden gebaut", "german")      # die, haus, wurd, gebaut
+    terms("東京タワー", "none")                       # 東京, 京タ, タワ, ワー
+
+Stems by Snowball (snowballstemmer), for the languages it knows.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from functools import cache, lru_cache
+from typing import Any
+
+from lmworks.basics.extras import require
+
+_WORD = re.compile(r"[^\W_]+")
+# Han, Hiragana and Katakana, Thai, Lao, Khmer, Burmese: written without spaces.
+_UNSPACED = re.compile(
+    r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff"
+    r"\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]+"
+)
+LONGEST = 64
+"""Characters of a term; longer ones are cut."""
+
+FREQUENT = {
+    "english": "the of and to in is that for it with as was",
+    "german": "der die und das ist nicht mit ein den von zu auf",
+    "french": "le la les et des est une dans pour que qui pas",
+    "spanish": "el la los y que las una por con para es del",
+    "italian": "il che di non per una con sono del della è nel",
+    "portuguese": "o que não uma com os do da para em é as",
+    "dutch": "de het een van en dat niet met voor zijn op te",
+    "swedish": "och att det som en på är av för med inte den",
+    "russian": "и в не на что с по как это из к у",
+}
+"""The commonest words of a language, by which a text is told to be in it."""
+
+
+def language_of(text: str, least: float = 0.1) -> str:
+    """The language whose commonest words make up most of a text, if they are `least` of its words; else "none"."""
+    words = [one.casefold() for one in _WORD.findall(text)]
+    counts = {name: sum(word in known for word in words) for name, known in _frequent().items()}
+    best = max(counts, key=lambda name: counts[name])
+    return best if words and counts[best] >= least * len(words) else "none"
+
+
+@cache
+def _frequent() -> dict[str, frozenset[str]]:
+    return {name: frozenset(words.split()) for name, words in FREQUENT.items()}
+
+
+def terms(text: str, language: str = "none") -> list[str]:
+    """The terms of a text, in order, each as often as it occurs."""
+    found: list[str] = []
+    for word in _WORD.findall(unicodedata.normalize("NFKC", text).casefold()):
+        start = 0
+        for run in _UNSPACED.finditer(word):
+            _spaced(word[start : run.start()], language, found)
+            piece = run.group()
+            found += [piece[at : at + 2] for at in range(len(piece) - 1)] if len(piece) > 1 else [piece]
+            start = run.end()
+        _spaced(word[start:], language, found)
+    return found
+
+
+def _spaced(word: str, language: str, found: list[str]) -> None:
+    if word:
+        found.append(_stem(word[:LONGEST], language))
+
+
+@lru_cache(maxsize=200_000)
+def _stem(word: str, language: str) -> str:
+    return word if language == "none" else str(_stemmer(language).stemWord(word)) or word
+
+
+@cache
+def _stemmer(language: str) -> Any:
+    return require("snowballstemmer", "ground").stemmer(language)

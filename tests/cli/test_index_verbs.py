@@ -1,0 +1,70 @@
+"""lmworks index and search, as somebody would use them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import tiny
+
+
+@pytest.fixture(scope="module")
+def embedder(tmp_path_factory) -> str:
+    folder = tmp_path_factory.mktemp("embedder") / "encoder"
+    tiny.language_model(family="lmworks", arrangement="encoder", context=256).save(folder)
+    return str(folder)
+
+
+@pytest.fixture
+def notes(tmp_path: Path) -> Path:
+    folder = tmp_path / "notes"
+    folder.mkdir()
+    (folder / "rent.md").write_text("# The flat\n\nThe rent is due on the third day.\n\n## Pets\n\nCats are allowed.\n")
+    (folder / "boat.txt").write_text("The boat lies at pier 7.")
+    (folder / "blob.bin").write_bytes(bytes(range(256)))
+    return folder
+
+
+def test_a_folder_is_indexed_searched_changed_and_updated(run, notes, embedder, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    made = run("index", "notes", "--embedder", embedder)
+    assert made.code == 0 and "files     2 added" in made.out
+    assert "indexes/notes (3 chunks, language english)" in made.out
+    assert "skipped   blob.bin: .bin files are not read" in made.err
+    found = run("search", "indexes/notes", "cat", "--keywords")
+    assert found.code == 0 and "rent.md, characters" in found.out and "(The flat > Pets)" in found.out
+    assert "    Cats are allowed." in found.out
+    assert run("search", "indexes/notes", "zebra", "--keywords").out.startswith("nothing in these documents")
+    (notes / "boat.txt").unlink()
+    again = run("index", "--out", "indexes/notes")
+    assert "files     1 deleted" in again.out and "2 chunks" in again.out
+    assert "as they were" in run("index", "notes", "--out", "indexes/notes").out
+    facts = run("search", "indexes/notes", "rent", "-k", "1", "--json").json
+    assert [one["file"] for one in facts] == ["rent.md"]
+    assert (notes / "rent.md").read_text()[facts[0]["start"] : facts[0]["end"]] == facts[0]["text"]
+    assert json.dumps(run("index", "--out", "indexes/notes", "--json").json["changed"]) == "[]"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (("index",), "say what to index"),
+        (("index", "--out", "nowhere"), "nowhere holds no index; say what to index"),
+        (("index", "nothing/here"), "nothing/here"),
+        (("search", "nowhere", "boat"), "nowhere holds no index; make one: lmworks index FOLDER --out nowhere"),
+        (("search", "nowhere", "boat", "--keywords", "--vectors"), "together are the usual way"),
+    ],
+)
+def test_what_cannot_be_done_is_a_sentence(run, arguments, sentence, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    ran = run(*arguments)
+    assert ran.code == 1 and ran.err.startswith("lmworks: ") and sentence in ran.err and not ran.out
+
+
+def test_an_index_of_something_else_is_not_overwritten(run, notes, embedder, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert run("index", "notes", "--embedder", embedder, "--out", "mine").code == 0
+    (tmp_path / "other.txt").write_text("Another text.")
+    ran = run("index", "other.txt", "--out", "mine")
+    assert ran.code == 1 and "mine is an index of notes; give another --out for other.txt" in ran.err

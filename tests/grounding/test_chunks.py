@@ -1,0 +1,67 @@
+"""Chunks are verbatim, whole sentences, under their headings."""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+
+from lmworks.grounding.chunks import chunks_of
+from lmworks.text.document import Document
+
+TEXT = """# Renting a flat
+## Payment
+The rent is due on the third working day. It is 740 euros.
+
+Late payment costs 5 euros a day.
+## Pets
+Cats are allowed. Dogs need the landlord's written consent.
+
+Rules
+-----
+
+No drums after ten.
+"""
+
+
+def words(texts):
+    return [len(text.split()) for text in texts]
+
+
+def test_chunks_keep_sentences_whole_and_know_their_headings():
+    found = chunks_of(Document(TEXT, "rent.md"), words, longest=20)
+    assert [(one.heading, one.text.split()[0]) for one in found] == [
+        ("Payment", "The"),
+        ("Pets", "Cats"),
+        ("Rules", "No"),
+    ]
+    assert (
+        found[0].text
+        == "The rent is due on the third working day. It is 740 euros.\n\nLate payment costs 5 euros a day."
+    )
+    assert {one.title for one in found} == {"Renting a flat"}
+    assert found[1].whole == "Renting a flat\nPets\nCats are allowed. Dogs need the landlord's written consent."
+
+
+def test_every_chunk_is_a_span_of_the_text_and_all_words_are_in_one():
+    for longest in (3, 7, 20, 500):
+        found = chunks_of(Document(TEXT, "rent.md"), words, longest)
+        assert all(TEXT[one.start : one.end] == one.text for one in found)
+        assert all(before.end <= after.start for before, after in itertools.pairwise(found))
+        held = " ".join(one.text for one in found).split()
+        headings = [*["#", "Renting", "a", "flat", "##", "Payment", "##", "Pets", "Rules", "-----"]]
+        assert Counter(held) + Counter(headings) == Counter(TEXT.split())
+
+
+def test_a_sentence_that_is_too_long_is_cut_between_words():
+    text = " ".join(f"word{at}" for at in range(50))
+    found = chunks_of(Document(text, "list.txt"), words, longest=8)
+    assert [len(one.text.split()) for one in found] == [8] * 6 + [2]
+    assert " ".join(one.text for one in found).split() == text.split()
+
+
+def test_a_document_without_a_heading_is_called_by_its_file_or_record():
+    (one,) = chunks_of(Document("It rained.", "notes/my_boat.txt"), words, longest=8)
+    assert (one.title, one.heading) == ("my boat", "")
+    (one,) = chunks_of(Document("It rained.", "chats.jsonl#Weather"), words, longest=8)
+    assert one.title == "Weather"
+    assert chunks_of(Document("# Only a heading", "a.md"), words, longest=8) == []

@@ -1,0 +1,218 @@
+"""An index finds what is there, follows its folder, and is after an update what a new one would be."""
+
+from __future__ import annotations
+
+import math
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+import tiny
+
+import lmworks as lm
+from lmworks.basics.errors import ConfigError, DataError
+from lmworks.grounding import postings
+from lmworks.grounding.index import Index, IndexSettings, build
+from lmworks.grounding.terms import terms
+
+WORDS = [
+    "rent",
+    "boat",
+    "tower",
+    "cat",
+    "dog",
+    "engine",
+    "landlord",
+    "pier",
+    "consent",
+    "euro",
+    "heating",
+    "night",
+    "drum",
+    "garden",
+    "key",
+]
+
+
+@pytest.fixture(scope="module")
+def embedder(tmp_path_factory) -> str:
+    """A random encoder that reads bytes."""
+    folder = tmp_path_factory.mktemp("embedder") / "encoder"
+    tiny.language_model(family="lmworks", arrangement="encoder", context=256).save(folder)
+    return str(folder)
+
+
+@pytest.fixture
+def settings(embedder: str) -> IndexSettings:
+    return IndexSettings(embedder=embedder, longest=80, language="english")
+
+
+@pytest.fixture
+def notes(tmp_path: Path) -> Path:
+    folder = tmp_path / "notes"
+    folder.mkdir()
+    draw = random.Random(0)
+    for number in range(12):
+        sentences = [" ".join(draw.choices(WORDS, k=6)).capitalize() + "." for _ in range(5)]
+        (folder / f"note{number}.txt").write_text(" ".join(sentences))
+    (folder / "twin1.txt").write_text("The red lamp is in the cellar.")
+    (folder / "twin2.txt").write_text("The red lamp is in the cellar.")
+    return folder
+
+
+def everything(index: Index) -> list[object]:
+    """What searches of every kind give, numbers of chunks left out."""
+    asked = [*WORDS, "red lamp", "a boat at the pier", "drum drum drum", "nothing of this"]
+    return [
+        (by, query, [(one.file, one.start, one.end, one.text, one.score) for one in index.search(query, 7, by)])
+        for query in asked
+        for by in ("keywords", "vectors", "hybrid")
+    ]
+
+
+def test_it_finds_the_passage_verbatim_and_says_where(notes: Path, settings: IndexSettings, tmp_path: Path):
+    index = lm.index(notes, tmp_path / "index", settings)
+    first, second = index.search("red lamps", 2, "keywords")
+    assert (first.file, second.file) == ("twin1.txt", "twin2.txt") and first.score == second.score
+    assert first.text == (notes / first.file).read_text()[first.start : first.end]
+    assert index.search("zebra", by="keywords") == []
+    assert len(lm.open_index(tmp_path / "index")) == len(index) > 14
+
+
+def test_scores_are_those_of_the_formula(notes: Path, settings: IndexSettings, tmp_path: Path):
+    """BM25 written out over all chunks."""
+    index = build(notes, tmp_path / "index", settings)
+    chunks = index.search("rent", 1000, "vectors")
+    held = {(one.file, one.start): terms(f"{one.document}\n{one.text}", "english") for one in chunks}
+    mean = sum(map(len, held.values())) / len(held)
+    found = {(one.file, one.start): one.score for one in index.search("boat tower boat", 1000, "keywords")}
+    for place, words in held.items():
+        score = 0.0
+        for term, weight in Counter(terms("boat tower boat", "english")).items():
+            holding = sum(term in other for other in held.values())
+            rarity = math.log(1 + (len(held) - holding + 0.5) / (holding + 0.5))
+            f = words.count(term)
+            score += weight * rarity * f * 2.5 / (f + 1.5 * (0.25 + 0.75 * len(words) / mean))
+        assert found.get(place, 0.0) == pytest.approx(score, rel=1e-9)
+
+
+def test_after_updates_it_is_what_a_new_one_would_be(notes: Path, settings: IndexSettings, tmp_path: Path):
+    """Changed, added, deleted, renamed and twin files, one after another; scores equal to the bit."""
+    index, draw = build(notes, tmp_path / "index", settings), random.Random(1)
+    assert not index.update()
+    for step in range(6):
+        names = sorted(notes.iterdir())
+        changed, deleted = draw.sample(names, 2)
+        changed.write_text(" ".join(draw.choices(WORDS, k=30)) + ".")
+        deleted.unlink()
+        (notes / f"new{step}.txt").write_text(" ".join(draw.choices(WORDS, k=20)) + ".")
+        changes = index.update()
+        assert (changes.added, changes.deleted) == ([f"new{step}.txt"], [deleted.name])
+        assert changes.changed == [changed.name]
+        fresh = build(notes, tmp_path / f"fresh{step}", settings)
+        assert len(index) == len(fresh) and everything(index) == everything(fresh)
+
+
+def test_a_deleted_file_never_answers_again_and_its_twin_does(notes: Path, settings: IndexSettings, tmp_path: Path):
+    index = build(notes, tmp_path / "index", settings)
+    (notes / "twin1.txt").unlink()
+    index.update()
+    assert [one.file for one in index.search("red lamp", by="keywords")] == ["twin2.txt"]
+    (notes / "twin2.txt").unlink()
+    index.update()
+    assert index.search("red lamp", by="keywords") == []
+    assert not any("lamp" in one.text for one in index.search("red lamp", 1000))
+
+
+def test_only_files_that_differ_are_read(notes: Path, settings: IndexSettings, tmp_path: Path, monkeypatch):
+    index, read = build(notes, tmp_path / "index", settings), []
+    monkeypatch.setattr("lmworks.grounding.changes.sha256", lambda path: read.append(path.name) or "other")
+    (notes / "note3.txt").write_text("A lamp.")
+    assert index.update().changed == ["note3.txt"] and read == ["note3.txt"]
+
+
+KILLED = """
+import os, signal, sys
+import lmworks as lm
+from lmworks.grounding import postings
+count, change = 0, postings.change
+def dying(*given):
+    global count
+    count += 1
+    if count == int(sys.argv[2]):
+        os.kill(os.getpid(), signal.SIGKILL)
+    change(*given)
+postings.change = dying
+lm.open_index(sys.argv[1]).update()
+"""
+
+
+@pytest.mark.parametrize("at", [1, 2])
+def test_an_update_that_is_killed_leaves_the_index_as_it_was(
+    notes: Path, settings: IndexSettings, tmp_path: Path, at: int
+):
+    index = build(notes, tmp_path / "index", settings)
+    before = everything(index)
+    (notes / "note1.txt").write_text("A new lamp by the garden pier.")
+    died = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path / "index"), str(at)], check=False)
+    assert died.returncode == -signal.SIGKILL and everything(index) == before
+    assert index.update().changed == ["note1.txt"]
+    assert everything(index) == everything(build(notes, tmp_path / "fresh", settings))
+
+
+def test_a_build_that_is_stopped_leaves_nothing(notes: Path, settings: IndexSettings, tmp_path: Path, monkeypatch):
+    def stopped(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(postings, "change", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        build(notes, tmp_path / "index", settings)
+    assert {one.name for one in tmp_path.iterdir()} == {"notes"}
+
+
+def test_two_cannot_update_at_once_and_reading_goes_on(
+    notes: Path, settings: IndexSettings, tmp_path: Path, monkeypatch
+):
+    index = build(notes, tmp_path / "index", settings)
+    monkeypatch.setattr("lmworks.grounding.index.PATIENCE", 0.05)
+    with index._writing(), pytest.raises(DataError, match="another process is updating"):
+        assert index.search("boat", by="keywords")
+        lm.open_index(tmp_path / "index").update()
+
+
+def test_records_are_documents_of_their_own(settings: IndexSettings, tmp_path: Path):
+    records = tmp_path / "records.jsonl"
+    records.write_text('{"text": "The red lamp."}\n{"text": "A blue boat."}\n')
+    index = build(records, tmp_path / "index", settings)
+    assert [one.file for one in index.search("boat", 1, "keywords")] == ["records.jsonl#2"]
+    records.write_text('{"text": "The red lamp."}\n{"text": "A green boat."}\n')
+    assert index.update().changed == ["records.jsonl#2"]
+    assert index.search("green", 1, "keywords")[0].text == "A green boat."
+
+
+def test_what_cannot_be_indexed_or_searched_is_a_sentence(notes: Path, settings: IndexSettings, tmp_path: Path):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match="no text"):
+        build(tmp_path / "empty", tmp_path / "index", settings)
+    with pytest.raises(DataError, match="holds no index"):
+        lm.open_index(tmp_path / "empty")
+    index = build(notes, tmp_path / "index", settings)
+    with pytest.raises(ConfigError, match="holds an index already"):
+        build(notes, tmp_path / "index", settings)
+    with pytest.raises(ConfigError, match="ask for at least 1"):
+        index.search("boat", 0)
+    with pytest.raises(ConfigError, match="there are hybrid, keywords and vectors"):
+        index.search("boat", by="magic")  # type: ignore[arg-type]
+    (tmp_path / "index" / "index.sqlite").write_bytes(b"no database at all, and longer than a header" * 20)
+    with pytest.raises(DataError, match="cannot be read"):
+        lm.open_index(tmp_path / "index")
+    (notes / "blob.txt").write_bytes(os.urandom(500))
+    shutil.rmtree(tmp_path / "index")
+    index = build(notes, tmp_path / "index", settings)
+    assert [one.path for one in index.update().skipped] == []
