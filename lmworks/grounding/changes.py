@@ -49,7 +49,7 @@ def changes_of(reference: str, known: Mapping[str, State]) -> Found:
         return _whole_reference(reference, known)
     changes, found = Changes([], [], []), Found(Changes([], [], []), [], [])
     there: set[str] = set()
-    for place, size, changed in listing(reference):
+    for place, size, changed in listing(reference, changes.skipped):
         path = Path(place)
         name = path.relative_to(folder).as_posix()
         there.add(name)

@@ -89,10 +89,10 @@ def read(reference: str | Path, share: tuple[int, int] = WHOLE) -> Reading:
     return Reading(documents, [skipped] if skipped else [], name, blank)
 
 
-def listing(reference: str) -> list[tuple[str, int, int]]:
+def listing(reference: str, skipped: list[Skipped] | None = None) -> list[tuple[str, int, int]]:
     """The files of a data reference: name, bytes, time of the last change (ns; 0 for a named text).
 
-    Nothing is read. DataError if there is no such reference.
+    Nothing is read; what could not be entered is added to `skipped`. DataError if there is no such reference.
     """
     if reference == PYTHON_REFERENCE:
         return [(reference, 0, 0)]
@@ -102,7 +102,8 @@ def listing(reference: str) -> list[tuple[str, int, int]]:
     path = hub.snapshot(reference, "dataset", HUB_FILES) if on_hub else Path(reference)
     if not path.exists():
         raise DataError(_unknown(reference))
-    files = sorted(_files(path, [], follow=on_hub)) if path.is_dir() else [path]
+    left_out = [] if skipped is None else skipped
+    files = sorted(_files(path, left_out, follow=on_hub)) if path.is_dir() else [path]
     found = ((file, file.stat()) for file in files if file.exists())  # a link may lead nowhere
     return [(_shown(file), status.st_size, status.st_mtime_ns) for file, status in found]
 

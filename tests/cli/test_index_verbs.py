@@ -23,6 +23,7 @@ def notes(tmp_path: Path) -> Path:
     (folder / "rent.md").write_text("# The flat\n\nThe rent is due on the third day.\n\n## Pets\n\nCats are allowed.\n")
     (folder / "boat.txt").write_text("The boat lies at pier 7.")
     (folder / "blob.bin").write_bytes(bytes(range(256)))
+    (folder / "passwords.txt").symlink_to("/etc/passwd")
     return folder
 
 
@@ -30,7 +31,7 @@ def test_a_folder_is_indexed_searched_changed_and_updated(run, notes, embedder, 
     monkeypatch.chdir(tmp_path)
     made = run("index", "notes", "--embedder", embedder)
     assert made.code == 0 and "files     2 added" in made.out
-    assert "indexes/notes (3 chunks, language english)" in made.out
+    assert "indexes/notes (3 chunks, language english)" in made.out and "passwords.txt: a link" in made.err
     assert "skipped   blob.bin: .bin files are not read" in made.err
     found = run("search", "indexes/notes", "cat", "--keywords")
     assert found.code == 0 and "rent.md, characters" in found.out and "(The flat > Pets)" in found.out
