@@ -52,7 +52,7 @@ class Compared(NamedTuple):
         return Measurement(
             name=name,
             value=self.value,
-            unit="" if contrast.ratio else metric.unit,
+            unit="times" if contrast.ratio else metric.unit,
             interval=self.interval,
             n=self.n,
             seeds=self.seeds,

@@ -7,6 +7,7 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from lmworks.evaluation.measurement import Measurement
 from lmworks.lab.finding import Finding
 from lmworks.lab.verdict import PartResult
 
@@ -74,7 +75,7 @@ def _section(finding: Finding, names: Mapping[int, str], pictures: str) -> str:
         f"## {_title(finding, names)}",
         _wrapped(finding.claim, "> ", "> "),
         _wrapped(f"**{finding.headline}** {finding.count.capitalize()}."),
-        _wrapped(f"**{key.figure}** {key.name} ({key.certainty})") if key else "",
+        _wrapped(f"**{key.figure}** {key.name}" + (f" ({sureness(key)})" if sureness(key) else "")) if key else "",
         "\n".join(_wrapped(part_line(one), "- ", "  ") for one in finding.parts),
         _wrapped(_labelled("Not true when", exceptions(finding))),
         _wrapped(_labelled("Not tested:", finding.not_tested)),
@@ -91,9 +92,18 @@ def exceptions(finding: Finding) -> str:
 
 
 def part_line(part: PartResult) -> str:
-    """ "yes: translates better (+1.7, 95 % 0.1 ... 3.3, n 300)"."""
-    figure = f" ({part.figure})" if part.figure else ""
-    return f"{WORDS[part.verdict]}: {part.says}{figure}" + (f"; {part.why}" if part.why else "")
+    """What was found of a part: "yes: translates better (+1.7, 95 % 0.1 ... 3.3, 300 items, 4 seeds)"."""
+    figure = part.figure
+    shown = f" ({', '.join(filter(None, [figure.figure, sureness(figure)]))})" if figure else ""
+    return f"{WORDS[part.verdict]}: {part.says}{shown}" + (f"; {part.why}" if part.why else "")
+
+
+def sureness(figure: Measurement) -> str:
+    """Interval, items and seeds of a figure; nothing for one that is exact."""
+    interval = figure.certainty.partition(", n ")[0] if figure.interval else ""
+    items = f"{figure.n:,} items" if figure.n > max(len(figure.seeds), 1) else ""
+    seeds = f"{len(figure.seeds)} seeds" if figure.seeds else ""
+    return ", ".join(filter(None, [interval, items, seeds]))
 
 
 def measured(finding: Finding) -> str:

@@ -45,9 +45,10 @@ def test_a_section_says_what_was_found_first(tmp_path):
     text = page.markdown([finding], {99: "toys"}, "pictures")
     shown, unfolded = text.split("<details>")
     assert "## 99. Toys\n\n> Ours is better.\n\n**Ours it is.** Holds.\n" in shown
-    assert "- yes: ours is better (+" in shown and "**Not true when** there is no toy." in shown
+    assert "- yes: ours is better (+2.0" in shown and " points, 95 % +" in shown and ", 5 items, 4 seeds)" in shown
+    assert "**Not true when** there is no toy." in shown
     assert "**Not tested:** Other toys." in shown and "![loss by size](pictures/q99.png)" in shown
-    assert "also measured, yes: the loss is low (0.5" in unfolded and "A toy." in unfolded
+    assert "also measured, yes: the loss is low (0.500)" in unfolded and "A toy." in unfolded
     assert "`lmworks lab 99 --scale full`" in unfolded and "| [99](#99-toys) | Ours it is. | holds |" in shown
     page.write([finding], {99: "toys"}, tmp_path / "page.md")
     assert (tmp_path / "page/q99.png").stat().st_size > 1000
