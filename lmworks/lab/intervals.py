@@ -42,7 +42,7 @@ class Compared(NamedTuple):
     interval: tuple[float, float] | None
     """None for what is exact, and for one seed alone, which tells nothing of others."""
     n: int
-    """Items of a seed."""
+    """Items that seeds share, or all items where each seed has its own."""
     seeds: tuple[int, ...]
     design: str
 
@@ -88,7 +88,8 @@ def estimate(table: Table, metric: Metric, contrast: Contrast, seeds: Sequence[i
     if same and n > 1:
         half = _crossed(np.stack([pseudo for _, pseudo, _ in runs]), level)
         return _back(contrast, _around(values, half, n, counted, CROSSED))
-    return _back(contrast, _around(values, _items(values, level), n, counted, NESTED))
+    every = sum(len(pseudo) for _, pseudo, _ in runs)  # each seed has items of its own, or is one
+    return _back(contrast, _around(values, _items(values, level), every, counted, NESTED))
 
 
 def _of_seed(

@@ -77,6 +77,9 @@ WEIGHTS = Metric("weights whose derivative one pass gives")
         title="Errors by the blocks come through",
         log_y=True,
     ),
+    headlines={
+        "yyyyy": "Layer by layer the chain rule gives autograd's gradients, for twice the operations of a forward."
+    },
     not_true_when="memory counts: what the forward made has to be kept until the backward has used it",
     not_tested="whether what is learnt is any good: that a gradient is right says nothing of its size (claims 30, 43)",
     note="Four kinds of block on real text; an error is the largest of all weights and kinds. Finite differences, made "
