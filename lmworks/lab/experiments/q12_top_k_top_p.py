@@ -72,9 +72,7 @@ CHOOSING = 6
     ),
     picture=Lines(KEPT, of=(K, P, MIN), x="entropy of the step, bits", title="Tokens kept", log_y=True),
     not_tested="whether readers prefer the one or the other",
-    headlines={
-        "yyy": "Top-k keeps 40 tokens whatever comes; top-p keeps one where the model is sure, and thousands where it is not."
-    },
+    headlines={"yyy": "Top-k keeps 40 tokens whatever comes; top-p one where the model is sure, or thousands."},
     note="One decoder; the interval is over documents. How many tokens a "
     "filter keeps follows from its definition; the last part and the lines at equal entropy are about what it writes. "
     "Equal entropy: the p that leaves as much as top-k on average, chosen on other documents. Top-p keeps the fewest "

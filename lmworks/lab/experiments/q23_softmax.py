@@ -68,9 +68,7 @@ WEIGHT = Metric("weight of the one relevant key")
         title="Weight of the one relevant key",
         log_x=True,
     ),
-    headlines={
-        "yyyyn": "Softmax makes a true distribution of scores; among thousands of keys a high score alone gets little of it."
-    },
+    headlines={"yyyyn": "Softmax makes a true distribution; among thousands of keys a high score gets little."},
     not_true_when="the formula is computed as it is written: in float32 e^x overflows above 88.7, and a row becomes "
     "NaN; every library subtracts the row's largest score first",
     note="Random scores of three deviations, 1, 10 and 100; a figure is that of the worst row. Subtracting the largest "
