@@ -48,7 +48,8 @@ def leak_of(recipe: Recipe, parts: Split, say: Say) -> str:
     """Say how much held-out text stands in the training text; returns a remark where that makes figures mislead."""
     overlap = ngram_overlap(parts.train, parts.held_out)
     duplicates = f"; {parts.duplicates:,} duplicates left out" if parts.duplicates else ""
-    say(f"overlap        {100 * overlap:.1f} % of the held-out runs of {WORDS} words occur in the training text{duplicates}")
+    share = f"{100 * overlap:.1f} %"
+    say(f"overlap        {share} of the held-out runs of {WORDS} words occur in the training text{duplicates}")
     return leak_remark(overlap, leaks(parts.train, parts.held_out), recipe.data.text)
 
 

@@ -38,8 +38,8 @@ def leak_remark(overlap: float, leaks: Sequence[Leak], text: str) -> str:
     named = ", ".join(f"{one.held_out} ({one.share:.0%}, most of it in {one.train})" for one in leaks[:NAMED])
     more = f" and {len(leaks) - NAMED:,} more" if len(leaks) > NAMED else ""
     return (
-        f"{100 * overlap:.1f} % of the held-out runs of {WORDS} words stand in the training text too: {named}{more}; so the "
-        "held-out figures show memory and not only learning. Remove the copies "
+        f"{100 * overlap:.1f} % of the held-out runs of {WORDS} words stand in the training text too: {named}{more}; "
+        "so the held-out figures show memory and not only learning. Remove the copies "
         f"(lmworks corpus {text} finds them), and build again"
     )
 
