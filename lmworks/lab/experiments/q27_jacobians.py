@@ -77,6 +77,7 @@ LEARNT = (Requirement("the network has learnt more than byte frequencies", BITS,
         title="What the product of fresh blocks' Jacobians makes of a gradient's length",
         log_y=True,
     ),
+    headlines={"yyy": "Jacobians carry a gradient through exactly; nobody forms them, as that takes far longer."},
     not_true_when="it is thought to be computed: backpropagation multiplies a gradient by it, part by part, and forms "
     "none",
     not_tested="singular values after training",

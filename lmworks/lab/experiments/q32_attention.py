@@ -60,6 +60,7 @@ LEAK = Metric("change of earlier outputs when the last token changes")
     ),
     requires=(Requirement("every mask and grouping changes the outputs", ERROR, SWITCHED, above=1e-2),),
     picture=Bars(ERROR, of=(FUSED, EXPLICIT, LIBRARY), title="Largest error, by mask and grouping", log_y=True),
+    headlines={"yyyyy": "Three kernels compute the formula to five digits; the highest score gets the most weight."},
     not_true_when="a decoder adds a mask to the scores, which the formula leaves out; without it, outputs depend on "
     "later tokens",
     not_tested="whether the tokens with high scores are the relevant ones (question 24)",
