@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -21,33 +21,39 @@ def index(
     out: Annotated[
         Path | None, typer.Option(help="Folder of the index; indexes/NAME unless given. One that exists is updated.")
     ] = None,
-    embedder: Annotated[str, typer.Option(help="The model whose vectors stand for chunks and questions.")] = "minilm",
-    tokens: Annotated[int, typer.Option(min=16, help="Tokens of a chunk, at most.")] = 160,
+    embedder: Annotated[
+        str | None, typer.Option(help="The model whose vectors stand for chunks and questions; minilm unless given.")
+    ] = None,
+    tokens: Annotated[int | None, typer.Option(min=16, help="Tokens of a chunk, at most; 160 unless given.")] = None,
     language: Annotated[
-        str, typer.Option(help="Whose stems words are cut to: auto, none, english, german, ...")
-    ] = "auto",
+        str | None,
+        typer.Option(help="Whose stems words are cut to: none, english, german, ...; told from the text unless given."),
+    ] = None,
     json_: Json = False,
 ) -> None:
     """Find passages in a folder of documents: index it, or take over what changed in it since."""
     from lmworks.basics import progress
     from lmworks.basics.errors import ConfigError
     from lmworks.cli.options import as_json
-    from lmworks.grounding.index import Index, IndexSettings, build, open_index
-    from lmworks.text.sources import read
+    from lmworks.grounding.index import IndexSettings, build, located, open_index
 
     if text is None and out is None:
         raise ConfigError("say what to index: lmworks index FOLDER, or --out INDEX to bring one up to date")
-    folder = out or Path("indexes") / read(str(text)).name.replace("/", "-")
+    folder = out or Path("indexes") / Path(located(str(text))).stem
+    given: dict[str, Any] = {"embedder": embedder, "longest": tokens, "language": language}
+    chosen = {name: value for name, value in given.items() if value is not None}
     with progress.shown():
         if (folder / "index.sqlite").exists():
-            index_: Index = open_index(folder)
-            if text is not None and str(text) != index_.reference:
+            index_ = open_index(folder)
+            if text is not None and located(text) != index_.reference:
                 raise ConfigError(f"{folder} is an index of {index_.reference}; give another --out for {text}")
+            if any(getattr(index_.settings, name) != value for name, value in chosen.items()):
+                raise ConfigError(f"{folder} was made with other settings; give another --out, or leave them out")
             changes = index_.update()
         else:
             if text is None:
                 raise ConfigError(f"{folder} holds no index; say what to index: lmworks index FOLDER --out {folder}")
-            index_ = build(text, folder, IndexSettings(embedder=embedder, longest=tokens, language=language))
+            index_ = build(text, folder, IndexSettings(**chosen))
             changes = index_.changes
     facts = {
         "index": str(folder),

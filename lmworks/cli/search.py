@@ -33,7 +33,7 @@ def search(
         as_json([asdict(one) for one in found])
         return
     if not found:
-        typer.echo("nothing in these documents shares a word with it")
+        typer.echo("no passage holds one of these words" if keywords else "the index holds no passage")
     for number, one in enumerate(found, 1):
         above = " > ".join(filter(None, [one.document, one.heading]))
         typer.echo(f"[{number}] {one.score:.3f}  {one.file}, characters {one.start:,} to {one.end:,}  ({above})")

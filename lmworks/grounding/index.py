@@ -32,7 +32,7 @@ from lmworks.grounding.changes import Changes, Found, changes_of
 from lmworks.grounding.chunks import Chunk, chunks_of
 from lmworks.grounding.matrix import Matrix
 from lmworks.grounding.passage import Passage
-from lmworks.grounding.terms import language_of, terms
+from lmworks.grounding.terms import check_language, language_of, terms
 from lmworks.language_model import LanguageModel
 from lmworks.loading import load
 from lmworks.text.document import Document
@@ -72,7 +72,8 @@ class IndexSettings(Config):
     """Tokens of a chunk, in the embedder's tokens."""
 
     language: str = "auto"
-    """Whose stems words are cut to; "auto" tells it from the text, "none" leaves words as they are."""
+    """Whose stems words are cut to; "auto" tells it from the text when the index is made, "none" leaves words as they
+    are."""
 
     weight: float = 0.5
     """The share of the vectors in a hybrid score; the rest is the keywords'."""
@@ -99,8 +100,14 @@ class Index:
 
     @cached_property
     def embedder(self) -> LanguageModel:
-        """The model of its vectors, loaded when it is first needed."""
-        return load(self.settings.embedder)
+        """The model of its vectors, loaded when it is first needed; DataError if it makes vectors of another size."""
+        model = load(self.settings.embedder)
+        if model.config.dim != self.matrix.dim:
+            raise DataError(
+                f"{self.folder} was made with an embedder of {self.matrix.dim} dimensions, and "
+                f"{self.settings.embedder} has {model.config.dim}; index it again"
+            )
+        return model
 
     @contextlib.contextmanager
     def _connection(self) -> Iterator[sqlite3.Connection]:
@@ -121,10 +128,12 @@ class Index:
             return int(connection.execute("SELECT count(*) FROM chunks").fetchone()[0])
 
     def search(self, query: str, k: int = 10, by: By = "hybrid") -> list[Passage]:
-        """The k best chunks for a query, best first; chunks that share nothing with it are left out.
+        """The k best chunks for a query, best first; by keywords, only those that hold one.
 
-        ConfigError for a k below 1 or a way that there is not.
+        ConfigError for a k below 1, a way that there is not, or an empty query.
         """
+        if not query.strip():
+            raise ConfigError("the query is empty; give some words or a question")
         if k < 1:
             raise ConfigError(f"k is {k}; ask for at least 1 passage")
         if by not in ("hybrid", "keywords", "vectors"):
@@ -139,7 +148,7 @@ class Index:
             found = [
                 self._passage(connection, int(chunk), float(scores[at]))
                 for chunk, at in zip(best, np.searchsorted(there, best), strict=True)
-                if scores[at] > 0
+                if by != "keywords" or scores[at] > 0
             ]
         # Equal scores in the order of the documents, not of numbers that depend on what was indexed before.
         return sorted(found, key=lambda one: (-one.score, one.file, one.start))[:k]
@@ -195,6 +204,8 @@ class Index:
                 raise DataError(f"another process is updating {self.folder} ({error}); wait for it") from None
             yield connection
             connection.execute("COMMIT")
+        except sqlite3.Error as error:
+            raise DataError(f"{self.folder}: the update failed ({error}); the index is as it was before") from error
         finally:
             connection.close()  # without a commit: as it was
 
@@ -263,21 +274,31 @@ def open_index(folder: str | Path) -> Index:
 
 
 def build(reference: str | Path, out: str | Path, settings: IndexSettings | None = None) -> Index:
-    """Index a folder, a file or a named text into the folder `out`; DataError if there is nothing to read."""
+    """Index a folder, a file or a named text into the folder `out`.
+
+    DataError if there is nothing to read, ConfigError for an index that is there already, a language without stems or
+    chunks that are longer than the embedder reads.
+    """
     chosen, folder = settings or IndexSettings(), Path(out)
+    reference = located(reference)
     if (folder / "index.sqlite").exists():
         raise ConfigError(f"{folder} holds an index already; update it, or give another --out")
-    found = changes_of(str(reference), {})
+    found = changes_of(reference, {})
     if not found.documents:
         raise DataError(f"{reference} holds no text to index")
-    embedder = load(chosen.embedder)
     language = chosen.language
     if language == "auto":
         language = language_of(_sample([document for document, _ in found.documents]))
+    check_language(language)
+    embedder = load(chosen.embedder)
+    if chosen.longest > embedder.longest:
+        raise ConfigError(
+            f"chunks of {chosen.longest} tokens are longer than {chosen.embedder} reads: at most {embedder.longest}"
+        )
     held: dict[str, Any] = {
         "version": VERSION,
         "settings": json.dumps(chosen.model_dump(mode="json")),
-        "reference": str(reference),
+        "reference": reference,
         "language": language,
         "dim": embedder.config.dim,
     }
@@ -296,6 +317,12 @@ def build(reference: str | Path, out: str | Path, settings: IndexSettings | None
     return index
 
 
+def located(reference: str | Path) -> str:
+    """A folder or file by its whole path, so that it is found from any other folder; a named text by its name."""
+    path = Path(reference)
+    return str(path.resolve()) if path.exists() else str(reference)
+
+
 def _sample(documents: Sequence[Document]) -> str:
     """Some text of many documents."""
     each = max(SAMPLE // max(len(documents), 1), 200)
@@ -311,7 +338,7 @@ def _free(connection: sqlite3.Connection) -> Iterator[int]:
 def _spread(scores: NDArray[np.float64]) -> NDArray[np.float64]:
     """Scores moved to 0 ... 1."""
     low, high = float(scores.min()), float(scores.max())
-    return (scores - low) / (high - low) if high > low else np.zeros(len(scores))
+    return (scores - low) / (high - low) if high > low else np.full(len(scores), float(high > 0))
 
 
 def _best(scores: NDArray[np.float64], k: int) -> NDArray[np.int64]:

@@ -9,11 +9,13 @@ Stems by Snowball (snowballstemmer), for the languages it knows.
 
 from __future__ import annotations
 
+import difflib
 import re
 import unicodedata
 from functools import cache, lru_cache
 from typing import Any
 
+from lmworks.basics.errors import ConfigError
 from lmworks.basics.extras import require
 
 _WORD = re.compile(r"[^\W_]+")
@@ -69,6 +71,15 @@ def terms(text: str, language: str = "none") -> list[str]:
 def _spaced(word: str, language: str, found: list[str]) -> None:
     if word:
         found.append(_stem(word[:LONGEST], language))
+
+
+def check_language(language: str) -> None:
+    """ConfigError for a language whose stems nobody here knows."""
+    known = ("none", *require("snowballstemmer", "ground").algorithms())
+    if language not in known:
+        close = difflib.get_close_matches(language, known, n=1)
+        hint = f"did you mean {close[0]}? " if close else ""
+        raise ConfigError(f"there are no stems for the language {language!r}; {hint}it can be {', '.join(known)}")
 
 
 @lru_cache(maxsize=200_000)

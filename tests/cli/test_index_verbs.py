@@ -36,7 +36,7 @@ def test_a_folder_is_indexed_searched_changed_and_updated(run, notes, embedder, 
     found = run("search", "indexes/notes", "cat", "--keywords")
     assert found.code == 0 and "rent.md, characters" in found.out and "(The flat > Pets)" in found.out
     assert "    Cats are allowed." in found.out
-    assert run("search", "indexes/notes", "zebra", "--keywords").out.startswith("nothing in these documents")
+    assert run("search", "indexes/notes", "zebra", "--keywords").out.startswith("no passage holds one of these words")
     (notes / "boat.txt").unlink()
     again = run("index", "--out", "indexes/notes")
     assert "files     1 deleted" in again.out and "2 chunks" in again.out
@@ -45,6 +45,26 @@ def test_a_folder_is_indexed_searched_changed_and_updated(run, notes, embedder, 
     assert [one["file"] for one in facts] == ["rent.md"]
     assert (notes / "rent.md").read_text()[facts[0]["start"] : facts[0]["end"]] == facts[0]["text"]
     assert json.dumps(run("index", "--out", "indexes/notes", "--json").json["changed"]) == "[]"
+
+
+def test_an_index_is_updated_from_any_folder_and_keeps_its_settings(run, notes, embedder, tmp_path, monkeypatch):
+    """Another folder of the same name must not take the place of the one that was indexed."""
+    monkeypatch.chdir(tmp_path)
+    assert run("index", "notes", "--embedder", embedder).code == 0
+    (tmp_path / "other" / "notes").mkdir(parents=True)
+    (tmp_path / "other" / "notes" / "x.txt").write_text("Another text.")
+    monkeypatch.chdir(tmp_path / "other")
+    assert "as they were" in run("index", "--out", "../indexes/notes").out
+    ran = run("index", "notes", "--out", "../indexes/notes")
+    assert ran.code == 1 and f"is an index of {notes}" in ran.err
+    monkeypatch.chdir(tmp_path)
+    ran = run("index", "notes", "--tokens", "50")
+    assert ran.code == 1 and "indexes/notes was made with other settings; give another --out" in ran.err
+    ran = run("index", "notes", "--out", "k", "--embedder", embedder, "--language", "englis")
+    assert ran.code == 1 and "no stems for the language 'englis'; did you mean english?" in ran.err
+    ran = run("index", "notes", "--out", "k", "--embedder", embedder, "--tokens", "5000")
+    assert ran.code == 1 and "chunks of 5000 tokens are longer than" in ran.err and not (tmp_path / "k").exists()
+    assert "the query is empty" in run("search", "indexes/notes", " ").err
 
 
 @pytest.mark.parametrize(
@@ -68,4 +88,4 @@ def test_an_index_of_something_else_is_not_overwritten(run, notes, embedder, tmp
     assert run("index", "notes", "--embedder", embedder, "--out", "mine").code == 0
     (tmp_path / "other.txt").write_text("Another text.")
     ran = run("index", "other.txt", "--out", "mine")
-    assert ran.code == 1 and "mine is an index of notes; give another --out for other.txt" in ran.err
+    assert ran.code == 1 and f"mine is an index of {notes}; give another --out for other.txt" in ran.err

@@ -7,6 +7,7 @@ import os
 import random
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 from collections import Counter
@@ -184,6 +185,28 @@ def test_two_cannot_update_at_once_and_reading_goes_on(
     with index._writing(), pytest.raises(DataError, match="another process is updating"):
         assert index.search("boat", by="keywords")
         lm.open_index(tmp_path / "index").update()
+
+
+def test_one_passage_alone_is_found_too(settings: IndexSettings, tmp_path: Path):
+    (tmp_path / "one.txt").write_text("The red lamp.")
+    index = build(tmp_path / "one.txt", tmp_path / "index", settings)
+    for by in ("hybrid", "vectors", "keywords"):
+        assert [one.text for one in index.search("lamp", by=by)] == ["The red lamp."]
+    assert len(index.search("something else")) == 1 and index.search("something else", by="keywords") == []
+
+
+def test_a_full_disk_while_updating_is_a_sentence(notes: Path, settings: IndexSettings, tmp_path: Path, monkeypatch):
+    index = build(notes, tmp_path / "index", settings)
+    before = everything(index)
+    (notes / "note1.txt").write_text("A new lamp.")
+
+    def full(*_: object) -> None:
+        raise sqlite3.OperationalError("database or disk is full")
+
+    monkeypatch.setattr(postings, "change", full)
+    with pytest.raises(DataError, match=r"the update failed \(database or disk is full\); the index is as it was"):
+        index.update()
+    assert everything(index) == before
 
 
 def test_records_are_documents_of_their_own(settings: IndexSettings, tmp_path: Path):
