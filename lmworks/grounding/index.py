@@ -101,7 +101,15 @@ class Index:
     @cached_property
     def embedder(self) -> LanguageModel:
         """The model of its vectors, loaded when it is first needed; DataError if it makes vectors of another size."""
-        model = load(self.settings.embedder)
+        return self._loaded()
+
+    @cached_property
+    def query_embedder(self) -> LanguageModel:
+        """The same for queries, in PyTorch: one short text takes 10 ms there, and compiled kernels seconds to load."""
+        return self._loaded(compress="none")
+
+    def _loaded(self, **how: Any) -> LanguageModel:
+        model = load(self.settings.embedder, **how)
         if model.config.dim != self.matrix.dim:
             raise DataError(
                 f"{self.folder} was made with an embedder of {self.matrix.dim} dimensions, and "
@@ -170,7 +178,7 @@ class Index:
             keywords[found.chunks] = found.scores
             keywords = keywords[there]
         if by != "keywords":
-            vector = self.embedder.embed([query], cut=True)[0].numpy()
+            vector = self.query_embedder.embed([query], cut=True)[0].numpy()
             vectors = self.matrix.scores(vector)[there]
         if by == "hybrid":
             weight = self.settings.weight
