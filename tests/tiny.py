@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import tokenizers
 import torch
 from tokenizers import AddedToken, decoders, models, pre_tokenizers
@@ -95,3 +97,9 @@ def language_model(seed: int = 0, **settings: object) -> LanguageModel:
     """A random network that reads bytes."""
     tokenizer = byte_tokenizer()
     return LanguageModel(network(seed, **({"vocab_size": tokenizer.vocab_size} | settings)), tokenizer)
+
+
+def embedder(folder: Path) -> str:
+    """The path of a random encoder that reads bytes, saved there."""
+    language_model(family="lmworks", arrangement="encoder", context=256).save(folder)
+    return str(folder)

@@ -11,9 +11,7 @@ import tiny
 
 @pytest.fixture(scope="module")
 def embedder(tmp_path_factory) -> str:
-    folder = tmp_path_factory.mktemp("embedder") / "encoder"
-    tiny.language_model(family="lmworks", arrangement="encoder", context=256).save(folder)
-    return str(folder)
+    return tiny.embedder(tmp_path_factory.mktemp("embedder") / "encoder")
 
 
 @pytest.fixture

@@ -44,9 +44,7 @@ WORDS = [
 @pytest.fixture(scope="module")
 def embedder(tmp_path_factory) -> str:
     """A random encoder that reads bytes."""
-    folder = tmp_path_factory.mktemp("embedder") / "encoder"
-    tiny.language_model(family="lmworks", arrangement="encoder", context=256).save(folder)
-    return str(folder)
+    return tiny.embedder(tmp_path_factory.mktemp("embedder") / "encoder")
 
 
 @pytest.fixture
