@@ -92,7 +92,7 @@ def _name(source: str) -> str:
 
 
 def _headings_apart(text: str, start: int, end: int) -> Iterator[Span]:
-    """A paragraph's last sentence and what follows it, cut where a line is a Markdown heading."""
+    """The span, cut into its Markdown headings and what stands between them."""
     begin = start
     for line in re.finditer(r"^#{1,6}\s.*$", text[start:end], re.MULTILINE):
         yield from _shown(text, begin, start + line.start())

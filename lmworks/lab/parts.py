@@ -6,7 +6,7 @@
     fails                              it lies on the other
     no difference above the margin     it lies within the metric's margin around no difference
     open                               none of these: more seeds or items would be needed
-    not tested                         a check before the comparison failed, or a value stands at the edge of the scale
+    not tested                         the comparison requires what is not so, or a value stands at the edge of the scale
 
 Parts are judged at looks: after 4, 8 and 16 seeds, at one-sided levels that sum to 0.025, so that all looks together
 err in at most 5 % of parts. A part that is decided stays so. Parts without anything random are judged once.
@@ -103,7 +103,7 @@ class Part(Bound):
     """What is true instead where it does not hold, in plain words."""
 
     needs: tuple[Requirement, ...] = ()
-    """Checks of this part, besides those of the whole experiment."""
+    """What this part requires, besides what the whole experiment does."""
 
     @property
     def same(self) -> tuple[float, float] | None:
@@ -134,10 +134,10 @@ class Part(Bound):
 
 
 def judge(
-    parts: Sequence[Part], checks: Sequence[Requirement], table: Table, looks: Looks, done: Sequence[int]
+    parts: Sequence[Part], required: Sequence[Requirement], table: Table, looks: Looks, done: Sequence[int]
 ) -> list[PartResult]:
     """Judge each part at every look that the finished seeds reach, in their order; the first that decides counts."""
-    return [_judged(part, (*checks, *part.needs), table, looks, done) for part in parts]
+    return [_judged(part, (*required, *part.needs), table, looks, done) for part in parts]
 
 
 def open_parts(results: Iterable[PartResult]) -> bool:
@@ -145,14 +145,14 @@ def open_parts(results: Iterable[PartResult]) -> bool:
     return any(one.verdict == OPEN and one.design not in (ITEMS, EXACT) for one in results)
 
 
-def _judged(part: Part, checks: Sequence[Requirement], table: Table, looks: Looks, done: Sequence[int]) -> PartResult:
+def _judged(part: Part, required: Sequence[Requirement], table: Table, looks: Looks, done: Sequence[int]) -> PartResult:
     result = PartResult(says=part.says, verdict=OPEN, rule=part.rule, otherwise=part.otherwise)
     if table.is_fixed(part.metric.name, part.contrast.conditions):
-        return _at_look(part, checks, table, (), ALPHA, result)
+        return _at_look(part, required, table, (), ALPHA, result)
     for number, alpha in zip(looks.after, looks.alphas, strict=True):
         if len(done) < number:
             break
-        result = _at_look(part, checks, table, done[:number], alpha, result)
+        result = _at_look(part, required, table, done[:number], alpha, result)
         if result.verdict in DECIDED:
             return result
     if result.figure is None and result.verdict == OPEN:
@@ -162,11 +162,11 @@ def _judged(part: Part, checks: Sequence[Requirement], table: Table, looks: Look
 
 
 def _at_look(
-    part: Part, checks: Sequence[Requirement], table: Table, seeds: Sequence[int], alpha: float, result: PartResult
+    part: Part, required: Sequence[Requirement], table: Table, seeds: Sequence[int], alpha: float, result: PartResult
 ) -> PartResult:
     figure, design = _figure(part, table, seeds, alpha)
     result = result.but(figure=figure, design=design)
-    missed = [check for check in checks if not _passed(check, table, seeds)]
+    missed = [one for one in required if not _passed(one, table, seeds)]
     if missed:
         return result.but(verdict=UNTESTED, why=f"not so: {missed[0].says} ({missed[0].rule})")
     names = part.contrast.conditions
@@ -187,7 +187,7 @@ def _figure(part: Part, table: Table, seeds: Sequence[int], alpha: float) -> tup
     return found.measurement(f"{part.metric.name}, {part.contrast}", part.metric, part.contrast), found.design
 
 
-def _passed(check: Requirement, table: Table, seeds: Sequence[int]) -> bool:
-    known = seeds or table.seeds  # a check may be of seeds where the part is of none
-    value = estimate(table, check.metric, check.contrast, known).value
-    return bool(check.side(value, value))
+def _passed(one: Requirement, table: Table, seeds: Sequence[int]) -> bool:
+    known = seeds or table.seeds  # a requirement may be of seeds where the part is of none
+    value = estimate(table, one.metric, one.contrast, known).value
+    return bool(one.side(value, value))
