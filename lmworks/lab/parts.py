@@ -6,7 +6,7 @@
     fails                              it lies on the other
     no difference above the margin     it lies within the metric's margin around no difference
     open                               none of these: more seeds or items would be needed
-    not tested                         the comparison requires what is not so, or a value stands at the edge of the scale
+    not tested                         what it requires is not so, or a value stands at the edge of the scale
 
 Parts are judged at looks: after 4, 8 and 16 seeds, at one-sided levels that sum to 0.025, so that all looks together
 err in at most 5 % of parts. A part that is decided stays so. Parts without anything random are judged once.
