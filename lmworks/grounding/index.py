@@ -15,7 +15,7 @@ import contextlib
 import itertools
 import json
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -192,6 +192,30 @@ class Index:
             (chunk,),
         ).fetchone()
         return Passage(text, score, title, heading, source, start, stop, chunk)
+
+    def passage(self, chunk: int) -> Passage | None:
+        """A chunk by its number, with a score of 0; None where there is none of it (any more)."""
+        with self._connection() as connection:
+            there = connection.execute("SELECT 1 FROM chunks WHERE id = ?", (chunk,)).fetchone()
+            return self._passage(connection, chunk, 0.0) if there else None
+
+    def document(self, file: str) -> str | None:
+        """The whole text of a document by its source (`Passage.file`); None where the index has no such document."""
+        with self._connection() as connection:
+            row = connection.execute("SELECT text FROM documents WHERE source = ?", (file,)).fetchone()
+            return str(row[0]) if row else None
+
+    @property
+    def tested(self) -> dict[str, Any]:
+        """What the index's own test found: figures, and the settings that it chose; empty before there was one."""
+        with self._connection() as connection:
+            row = connection.execute("SELECT value FROM settings WHERE name = 'tested'").fetchone()
+            return dict(json.loads(row[0])) if row else {}
+
+    def keep_test(self, figures: Mapping[str, Any]) -> None:
+        """Store what a test of the index found; it is `tested` from now on."""
+        with self._writing() as connection:
+            connection.execute("INSERT OR REPLACE INTO settings VALUES ('tested', ?)", (json.dumps(dict(figures)),))
 
     def update(self) -> Changes:
         """Bring in what was added, changed or deleted since; returns what that was. Nothing is lost where it fails."""

@@ -237,3 +237,19 @@ def test_what_cannot_be_indexed_or_searched_is_a_sentence(notes: Path, settings:
     shutil.rmtree(tmp_path / "index")
     index = build(notes, tmp_path / "index", settings)
     assert [one.path for one in index.update().skipped] == []
+
+
+def test_a_passage_a_document_and_the_figures_of_a_test_are_kept(notes: Path, settings: IndexSettings, tmp_path) -> None:
+    index = build(notes, tmp_path / "index", settings)
+    found = index.search("rent", k=1)[0]
+    again = index.passage(found.chunk)
+    assert again is not None
+    assert (again.text, again.file, again.start) == (found.text, found.file, found.start)
+    whole = index.document(found.file)
+    assert whole is not None
+    assert whole[found.start : found.end] == found.text
+    assert index.passage(10**9) is None
+    assert index.document("../../etc/passwd") is None
+    assert index.tested == {}
+    index.keep_test({"recall@5": 0.9})
+    assert lm.open_index(tmp_path / "index").tested == {"recall@5": 0.9}

@@ -1,0 +1,74 @@
+"""Answer: what the documents say to a question, with verbatim citations; or that they do not say it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+from lmworks.grounding.passage import Passage
+
+Way = Literal["extract", "write"]
+"""Choose spans of the documents, or write free text of which every sentence must be supported by a cited span."""
+REFUSAL = "not in these documents"
+
+
+@dataclass(frozen=True)
+class Citation:
+    """A verbatim span of a document: `document.text[start:end] == text`."""
+
+    number: int
+    """As it stands in the answer: [1], [2], ..."""
+    text: str
+    """Verbatim."""
+    document: str
+    """What the document is called."""
+    heading: str
+    """The headings above it."""
+    file: str
+    """The document's source, as in `Passage`."""
+    start: int
+    """Where the span begins in the document's text, in characters."""
+    end: int
+    """Where it ends."""
+    chunk: int
+    """The number of the chunk that it stands in."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """An answer from documents, or a refusal."""
+
+    text: str
+    """The answer, with [1] after what a citation supports; `REFUSAL` where it is refused."""
+    refused: bool
+    confidence: float
+    """The calibrated probability that the documents answer the question, 0 ... 1."""
+    citations: Sequence[Citation] = field(default_factory=tuple)
+    reason: str = ""
+    """Why it is refused: a plain sentence."""
+    passages: Sequence[Passage] = field(default_factory=tuple)
+    """What was found and read, best first."""
+    prompt: str = ""
+    """What the model was given, where one wrote or chose."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What a reader takes from one text: the span that answers best, and whether the text answers at all."""
+
+    start: int
+    """Where the span begins in the text, in characters."""
+    end: int
+    """Where it ends."""
+    score: float
+    """Higher is better; comparable between the texts of one question."""
+    answerable: float
+    """The probability that the text answers the question, 0 ... 1."""
+
+
+class Reader(Protocol):
+    """What reads an answer out of texts."""
+
+    def read(self, question: str, texts: Sequence[str]) -> list[Reading]:
+        """A reading for each text."""
