@@ -239,7 +239,7 @@ def test_what_cannot_be_indexed_or_searched_is_a_sentence(notes: Path, settings:
     assert [one.path for one in index.update().skipped] == []
 
 
-def test_a_passage_a_document_and_the_figures_of_a_test_are_kept(notes: Path, settings: IndexSettings, tmp_path) -> None:
+def test_a_passage_a_document_and_a_tests_figures_are_kept(notes: Path, settings: IndexSettings, tmp_path) -> None:
     index = build(notes, tmp_path / "index", settings)
     found = index.search("rent", k=1)[0]
     again = index.passage(found.chunk)
