@@ -12,6 +12,8 @@ from lmworks.text.sources import Skipped, listing, read, read_file
 
 State = tuple[int, int, str]
 """Bytes, time of the last change in nanoseconds, and SHA-256 of a file."""
+FileState = tuple[str, int, int, str]
+"""The name of a file, and its state."""
 
 
 @dataclass(frozen=True)
@@ -35,8 +37,8 @@ class Found:
     changes: Changes
     documents: list[tuple[Document, str]]
     """Documents to be indexed, each with its file."""
-    files: list[tuple[str, int, int, str]]
-    """Files as they are now: name and state."""
+    files: list[FileState]
+    """Files as they are now."""
 
 
 def changes_of(reference: str, known: Mapping[str, State]) -> Found:

@@ -1,7 +1,7 @@
-"""Keyword search: BM25 over an inverted index that lies in SQLite, in segments of some thousand chunks.
+"""Keyword search: BM25 over an inverted index that a storage keeps in segments of some thousand chunks.
 
-    postings.add(connection, 7, ["hous", "build"])          # the terms of chunk 7
-    found = postings.scores(connection, ["hous"])           # chunk ids and scores
+    postings.change(writing, {7: ["hous", "build"]}, {})            # the terms of chunk 7
+    found = postings.scores(reading, ["hous"], lengths, len(index), mean)   # chunk numbers and scores
 
 Score of a term in a chunk: ln(1 + (N - n + 0.5) / (n + 0.5)) f (k1 + 1) / (f + k1 (1 - b + b L / mean L)), as Lucene
 has it; N, n and the mean are counts of what is there, so that an index that was updated scores as one that was built.
@@ -10,7 +10,6 @@ Sources: Robertson and Zaragoza 2009; Kamphuis et al. 2020 (the variants of BM25
 
 from __future__ import annotations
 
-import sqlite3
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
@@ -18,17 +17,16 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from lmworks.grounding.storage import Key, Reading, Writing
+
 SEGMENT = 8192
 """Chunks of a segment: an update rewrites a term's part of one, and a query reads a term's parts of all."""
 K1, B = 1.5, 0.75
 MOST = 65_535
 """The highest count of a term in a chunk that is told from higher ones."""
 ROW = np.dtype([("chunk", "<u2"), ("count", "<u2")])
-
-SCHEMA = """
-CREATE TABLE postings (term TEXT, segment INTEGER, rows BLOB NOT NULL, PRIMARY KEY (term, segment)) WITHOUT ROWID;
-CREATE TABLE lengths (segment INTEGER PRIMARY KEY, rows BLOB NOT NULL);
-"""
+_EMPTY = bytes(4 * SEGMENT)
+"""Lengths of a segment that no chunk is in."""
 
 
 class Scored(NamedTuple):
@@ -38,68 +36,58 @@ class Scored(NamedTuple):
     scores: NDArray[np.float64]
 
 
-def change(
-    connection: sqlite3.Connection,
-    added: Mapping[int, Sequence[str]],
-    removed: Mapping[int, Sequence[str]],
-) -> None:
-    """Take out the terms of removed chunks and put in those of added ones, inside the connection's transaction."""
-    new: dict[tuple[str, int], list[tuple[int, int]]] = {}
-    old: dict[tuple[str, int], set[int]] = {}
+def change(index: Writing, added: Mapping[int, Sequence[str]], removed: Mapping[int, Sequence[str]]) -> None:
+    """Take out the terms of removed chunks and put in those of added ones."""
+    new: dict[Key, list[tuple[int, int]]] = {}
+    old: dict[Key, set[int]] = {}
     for chunk, terms in removed.items():
         for term in set(terms):
             old.setdefault((term, chunk // SEGMENT), set()).add(chunk % SEGMENT)
     for chunk, terms in added.items():
         for term, count in Counter(terms).items():
             new.setdefault((term, chunk // SEGMENT), []).append((chunk % SEGMENT, min(count, MOST)))
-    read = "SELECT rows FROM postings WHERE term = ? AND segment = ?"
-    for key in sorted(new.keys() | old.keys()):
-        held = connection.execute(read, key).fetchone()
-        rows = np.frombuffer(held[0], ROW) if held else np.empty(0, ROW)
+    keys = sorted(new.keys() | old.keys())
+    held, changed = index.rows(keys), {}
+    for key in keys:
+        rows = np.frombuffer(held.get(key, b""), ROW)
         if key in old:
             rows = rows[~np.isin(rows["chunk"], list(old[key]))]
         if key in new:
             rows = np.concatenate([rows, np.array(new[key], ROW)])
             rows = rows[np.argsort(rows["chunk"], kind="stable")]
-        if len(rows):
-            connection.execute("INSERT OR REPLACE INTO postings VALUES (?, ?, ?)", (*key, rows.tobytes()))
-        else:
-            connection.execute("DELETE FROM postings WHERE term = ? AND segment = ?", key)
-    sizes = dict.fromkeys(removed, 0) | {chunk: len(terms) for chunk, terms in added.items()}
-    _set_lengths(connection, sizes)
+        changed[key] = rows.tobytes()
+    index.set_rows(changed)
+    _set_lengths(index, dict.fromkeys(removed, 0) | {chunk: len(terms) for chunk, terms in added.items()})
 
 
-def _set_lengths(connection: sqlite3.Connection, sizes: Mapping[int, int]) -> None:
+def _set_lengths(index: Writing, sizes: Mapping[int, int]) -> None:
     """Terms of each chunk; 0 for one that is no more."""
     by_segment: dict[int, dict[int, int]] = {}
     for chunk, size in sizes.items():
         by_segment.setdefault(chunk // SEGMENT, {})[chunk % SEGMENT] = size
+    held, changed = index.lengths(), {}
     for segment, each in by_segment.items():
-        held = connection.execute("SELECT rows FROM lengths WHERE segment = ?", (segment,)).fetchone()
-        lengths = np.frombuffer(held[0], "<u4").copy() if held else np.zeros(SEGMENT, "<u4")
+        lengths = np.frombuffer(held.get(segment, _EMPTY), "<u4").copy()
         lengths[list(each)] = list(each.values())
-        connection.execute("INSERT OR REPLACE INTO lengths VALUES (?, ?)", (segment, lengths.tobytes()))
+        changed[segment] = lengths.tobytes()
+    index.set_lengths(changed)
 
 
-def lengths_of(connection: sqlite3.Connection) -> NDArray[np.uint32]:
-    """How many terms each chunk has, by its id; 0 for ids that are free."""
-    rows = dict(connection.execute("SELECT segment, rows FROM lengths"))
+def lengths_of(index: Reading) -> NDArray[np.uint32]:
+    """How many terms each chunk has, by its number; 0 for numbers that are free."""
+    rows = index.lengths()
     last = max(rows, default=-1)
-    empty = np.zeros(SEGMENT, "<u4").tobytes()
-    return np.frombuffer(b"".join(rows.get(at, empty) for at in range(last + 1)), "<u4")
+    return np.frombuffer(b"".join(rows.get(at, _EMPTY) for at in range(last + 1)), "<u4")
 
 
-def scores(
-    connection: sqlite3.Connection, terms: Iterable[str], lengths: NDArray[np.uint32], chunks: int, mean: float
-) -> Scored:
+def scores(index: Reading, terms: Iterable[str], lengths: NDArray[np.uint32], chunks: int, mean: float) -> Scored:
     """BM25 of every chunk that holds one of the terms. A term that is asked for twice counts twice.
 
     `chunks` is how many there are, `mean` their mean length in terms.
     """
     total = np.zeros(len(lengths))
     for term, weight in sorted(Counter(terms).items()):  # in one order, so that sums are the same to the bit
-        parts = connection.execute("SELECT segment, rows FROM postings WHERE term = ? ORDER BY segment", (term,))
-        held = [(segment, np.frombuffer(rows, ROW)) for segment, rows in parts]
+        held = [(segment, np.frombuffer(rows, ROW)) for segment, rows in index.postings(term)]
         if not held:
             continue
         found = np.concatenate([rows["chunk"].astype(np.int64) + segment * SEGMENT for segment, rows in held])

@@ -179,8 +179,8 @@ def test_two_cannot_update_at_once_and_reading_goes_on(
     notes: Path, settings: IndexSettings, tmp_path: Path, monkeypatch
 ):
     index = build(notes, tmp_path / "index", settings)
-    monkeypatch.setattr("lmworks.grounding.index.PATIENCE", 0.05)
-    with index._writing(), pytest.raises(DataError, match="another process is updating"):
+    monkeypatch.setattr("lmworks.grounding.sqlite_storage.PATIENCE", 0.05)
+    with index.storage.writing(), pytest.raises(DataError, match="another process is updating"):
         assert index.search("boat", by="keywords")
         lm.open_index(tmp_path / "index").update()
 

@@ -1,0 +1,81 @@
+"""How documents enter an index and leave it: cut into chunks, embedded, and counted word by word."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from lmworks.basics import progress
+from lmworks.grounding import postings
+from lmworks.grounding.changes import Found
+from lmworks.grounding.chunks import Chunk, chunks_of
+from lmworks.grounding.storage import Reading, Writing
+from lmworks.grounding.terms import terms
+from lmworks.language_model import LanguageModel
+from lmworks.text.document import Document
+
+AT_ONCE = 512
+"""Chunks that are embedded and written together."""
+
+
+@dataclass(frozen=True)
+class Indexer:
+    """What takes changes over into an index."""
+
+    embedder: Callable[[], LanguageModel]
+    """Called when there is something to cut or to embed."""
+    longest: int
+    """Tokens of a chunk."""
+    language: str
+    """Whose stems words are cut to."""
+
+    def take_over(self, found: Found, writing: Writing) -> None:
+        """Take out what was deleted or changed, and put in what was changed or added."""
+        # Rows of chunks that go now may still be read by others until the commit: they are not used again before.
+        free = _free(writing)
+        for file in (*found.changes.deleted, *found.changes.changed):
+            gone = {number: self._terms(chunk) for number, chunk in writing.chunks_of(file).items()}
+            postings.change(writing, {}, gone)
+            writing.remove(file)
+        waiting: list[tuple[int, Chunk]] = []
+        for document, file in found.documents:
+            number = writing.add_document(document, file)
+            waiting += [(number, chunk) for chunk in self._chunks(document)]
+        with progress.task("embedding", len(waiting), "chunks") as advance:
+            for start in range(0, len(waiting), AT_ONCE):
+                self._add(waiting[start : start + AT_ONCE], free, writing)
+                advance(len(waiting[start : start + AT_ONCE]))
+        writing.set_files(found.files)
+
+    def _chunks(self, document: Document) -> list[Chunk]:
+        tokenizer = self.embedder().tokenizer
+
+        def count(texts: Sequence[str]) -> list[int]:
+            return [len(ids) for ids in tokenizer.encode_batch(list(texts), special=False)] if texts else []
+
+        return chunks_of(document, count, self.longest)
+
+    def _add(self, chunks: Sequence[tuple[int, Chunk]], free: Iterator[int], writing: Writing) -> None:
+        numbered = {next(free): one for one in chunks}
+        with progress.hidden():  # one by one, as a vector's last bits depend on the batch that it is computed in
+            writing.add_vectors(
+                {
+                    number: self.embedder().embed([chunk.whole], cut=True)[0].numpy()
+                    for number, (_, chunk) in numbered.items()
+                }
+            )
+        writing.add_chunks(numbered)
+        postings.change(writing, {number: self._terms(chunk) for number, (_, chunk) in numbered.items()}, {})
+
+    def _terms(self, chunk: Chunk) -> list[str]:
+        """What a chunk is found by; never empty, as a length of 0 stands for no chunk."""
+        return terms(chunk.whole, self.language) or [""]
+
+
+def _free(index: Reading) -> Iterator[int]:
+    """Numbers for new chunks: those that are free at this moment, then new ones."""
+    lengths = postings.lengths_of(index)  # now, and not at the first `next`
+    return itertools.chain(map(int, np.flatnonzero(lengths == 0)), itertools.count(len(lengths)))

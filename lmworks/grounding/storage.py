@@ -1,0 +1,101 @@
+"""What an index asks of the place where it lies: a folder (`sqlite_storage`), or whatever else keeps these rows.
+
+Everything that one `reading` gives is of one moment; what one `writing` changes is there as a whole or not at all.
+Chunks have numbers from 0 on; those of chunks that are gone are used again, so that rows of vectors stay dense.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lmworks.grounding.changes import FileState, State
+from lmworks.grounding.chunks import Chunk
+from lmworks.grounding.passage import Passage
+from lmworks.text.document import Document
+
+Key = tuple[str, int]
+"""A term, and the segment of chunks that a row of its postings is about."""
+
+
+class Reading(Protocol):
+    """An index as it is at one moment."""
+
+    def settings(self) -> dict[str, str]:
+        """Values by name."""
+
+    def files(self) -> dict[str, State]:
+        """The files that are indexed, each as it was then."""
+
+    def document(self, source: str) -> str | None:
+        """The whole text of a document; None where there is none of that source."""
+
+    def passages(self, chunks: Sequence[int]) -> list[Passage]:
+        """Those of the chunks that there are, in the order asked for, each with a score of 0."""
+
+    def chunks_of(self, file: str) -> dict[int, Chunk]:
+        """The chunks of a file's documents, by number."""
+
+    def lengths(self) -> dict[int, bytes]:
+        """For each segment the lengths of its chunks, as `postings` packs them."""
+
+    def postings(self, term: str) -> list[tuple[int, bytes]]:
+        """Segments of a term and their rows, in order, as `postings` packs them."""
+
+    def products(self, query: NDArray[np.float32]) -> NDArray[np.float64]:
+        """The dot product of the query [dim] with the vector of every chunk, by number; any value where none is."""
+
+
+class Writing(Reading, Protocol):
+    """An index that is being changed; what is read is what has been written."""
+
+    def set(self, name: str, value: str) -> None:
+        """Keep a setting."""
+
+    def set_files(self, files: Sequence[FileState]) -> None:
+        """Keep files as they are now."""
+
+    def add_document(self, document: Document, file: str) -> int:
+        """Keep a document of a file; returns its number."""
+
+    def add_chunks(self, chunks: Mapping[int, tuple[int, Chunk]]) -> None:
+        """Keep chunks by number, each with the number of its document."""
+
+    def add_vectors(self, vectors: Mapping[int, NDArray[np.float32]]) -> None:
+        """Keep vectors [dim] by number of their chunk."""
+
+    def remove(self, file: str) -> None:
+        """Take out a file with its documents and chunks."""
+
+    def rows(self, keys: Iterable[Key]) -> dict[Key, bytes]:
+        """The rows of postings that there are of these."""
+
+    def set_rows(self, rows: Mapping[Key, bytes]) -> None:
+        """Replace rows of postings; an empty one is taken out."""
+
+    def set_lengths(self, rows: Mapping[int, bytes]) -> None:
+        """Replace the lengths of segments."""
+
+
+class Storage(Protocol):
+    """Where an index lies."""
+
+    @property
+    def place(self) -> str:
+        """What people call it; no passwords."""
+
+    def exists(self) -> bool:
+        """Whether an index is there."""
+
+    def reading(self) -> AbstractContextManager[Reading]:
+        """Read at one moment; never waits for a writer. DataError where it cannot be read."""
+
+    def writing(self) -> AbstractContextManager[Writing]:
+        """Change it in one transaction. DataError where another process does, or where it fails."""
+
+    def making(self) -> AbstractContextManager[Writing]:
+        """Make an index, which is there when the block ends without an error, and otherwise is not."""
