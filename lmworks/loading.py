@@ -15,7 +15,7 @@ import torch
 
 from lmworks.adaptation.peft_format import CONFIG, is_adapter, read_adapter
 from lmworks.basics.errors import ModelError
-from lmworks.basics.files import restore_directory, sha256
+from lmworks.basics.files import restore_directory, sha256, sha256_once
 from lmworks.kernels.choice import Way, check_compress, foreseen
 from lmworks.language_model import LanguageModel
 from lmworks.models.config import RopeScaling
@@ -106,12 +106,13 @@ def load_tokenizer(reference: str) -> Tokenizer:
 
 
 def fingerprint(source: Path) -> str:
-    """SHA-256 of a model's weights: of the file, or of all safetensors files of the directory."""
+    """SHA-256 of a model's weights: of the file, or of all files of weights of the directory."""
     if source.is_file():
-        return sha256(source)
+        return sha256_once(source)
     import hashlib
 
-    return hashlib.sha256("".join(sha256(file) for file in sorted(source.glob("*.safetensors"))).encode()).hexdigest()
+    files = sorted(source.glob("*.safetensors")) or sorted(source.glob("*.onnx"))
+    return hashlib.sha256("".join(sha256_once(file) for file in files).encode()).hexdigest()
 
 
 def files_digest(source: Path) -> str:

