@@ -1,7 +1,9 @@
-"""The text of an HTML page: paragraphs, lists and code as a reader sees them; scripts and styles dropped.
+"""The text of an HTML page: headings, paragraphs, lists, code, and tables as rows that say their headers; scripts and
+styles dropped.
 
 Read by the standard library's parser, fed in blocks and never asked to make sense of a tag that does not
-close: on such a tag `HTMLParser.close` takes time that grows with the square of the page.
+close: on such a tag `HTMLParser.close` takes time that grows with the square of the page. (So does selectolax 1.0 on
+tags that are nested: 100,000 times <div> take it 49 seconds.)
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 from lmworks.text.document import Document
+from lmworks.text.formats import rows
 from lmworks.text.formats.format import Format, Found
 from lmworks.text.plain import MEBIBYTE, UnreadableError, read_text
 
@@ -22,7 +25,12 @@ _BLOCKS = """
 _PARAGRAPHS = set(_BLOCKS.split())
 _LINES = {"br", "caption", "dd", "dt", "li", "option", "summary", "tr"}
 _CELLS = {"td", "th"}
+_MARKS = {"li": "- ", "title": "# "} | {f"h{level}": "#" * level + " " for level in range(1, 7)}
+_NO_CELL = {"h1", "h2", "h3", "h4", "h5", "h6", "pre", "table"}  # a table around these is there for its layout
+_LONGEST_CELL = 1000  # characters; a table with a longer one is there for its layout, too
 _OPEN_LIMIT = 16 * MEBIBYTE  # characters; a picture may be written into its tag, but not a larger one
+
+Attributes = list[tuple[str, str | None]]
 
 
 def read(path: Path, name: str) -> Found:
@@ -31,7 +39,8 @@ def read(path: Path, name: str) -> Found:
 
 
 def text_of_html(page: str) -> str:
-    """Paragraphs are parted by an empty line, lines of lists and tables by \\n; raises UnreadableError."""
+    """Paragraphs are parted by an empty line, lines of lists and tables by \\n; headings and items are marked as in
+    Markdown. Raises UnreadableError."""
     reader = _Page()
     try:
         for start in range(0, len(page), MEBIBYTE):
@@ -45,51 +54,137 @@ def text_of_html(page: str) -> str:
     return reader.text()
 
 
+class _Table:
+    """The rows of a table that is being read."""
+
+    def __init__(self) -> None:
+        self.rows: list[list[rows.Spanning]] = []
+        self.headers = 0  # rows at the top of nothing but <th>
+        self.cell: tuple[bool, int, int] | None = None  # whether it is a <th>; columns and rows that it spans
+        self.in_head = False
+        self.longest = 0
+        self._all_th, self._any_th = True, False
+
+    def row(self) -> None:
+        if self.rows and self.rows[-1] and self._all_th and self.headers == len(self.rows) - 1:
+            self.headers += 1
+        if not self.rows or self.rows[-1]:
+            self.rows.append([])
+        self._all_th = True
+
+    def add(self, text: str) -> None:
+        if self.cell is None:
+            return
+        if not self.rows:
+            self.row()
+        is_th, columns, down = self.cell
+        self._all_th &= is_th
+        self._any_th |= is_th
+        self.rows[-1].append((text, columns, down))
+        self.longest = max(self.longest, len(text))
+        self.cell = None
+
+    def lines(self) -> list[str]:
+        """Its rows with their headers; as its cells stand, where it is there for its layout."""
+        self.row()
+        if self.longest > _LONGEST_CELL:
+            return [text for row in self.rows for text, _, _ in row if text]
+        return rows.lines(rows.grid(self.rows), self.headers if self._any_th else None)
+
+
 class _Page(HTMLParser):
     """Collects what stands between the tags."""
 
     def __init__(self) -> None:
         super().__init__(convert_charrefs=True)
         self._written: list[str] = []  # paragraphs and the line ends between them
-        self._current: list[str] = []  # the paragraph being read
+        self._current: list[str] = []  # the paragraph or cell being read
         self._line_ends = 0  # owed before the next paragraph
+        self._mark = ""  # what the next paragraph begins with: an item, a heading
+        self._table: _Table | None = None
         self._dropping = self._verbatim = False
 
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self._tag(tag)
+    def handle_starttag(self, tag: str, attrs: Attributes) -> None:
+        if self._table and tag in _NO_CELL:
+            self._end_table()
+        self._tag(tag, attrs)
         self._dropping |= tag in _DROPPED
         self._verbatim |= tag == "pre"
+        if tag in _MARKS and not self._table:
+            self._mark = _MARKS[tag]
+        if tag == "table":
+            self._table = _Table()
 
     def handle_endtag(self, tag: str) -> None:
-        self._tag(tag)
+        if self._table and tag == "table":
+            self._end_table()
+        self._tag(tag, None)
         self._dropping &= tag not in _DROPPED
         self._verbatim &= tag != "pre"
+        if tag in _MARKS:
+            self._mark = ""
 
     def handle_data(self, data: str) -> None:
         if not self._dropping:
             self._current.append(data if self._verbatim else re.sub(r"[ \t\n\r\f]+", " ", data))
 
-    def _tag(self, tag: str) -> None:
-        if tag in _PARAGRAPHS:
+    def _tag(self, tag: str, attributes: Attributes | None) -> None:
+        """A tag that begins or, without attributes, ends."""
+        if self._table and (tag in _CELLS or tag in {"tr", "thead"}):
+            self._end_cell()
+            if tag == "tr":
+                self._table.row()
+            elif tag == "thead":
+                self._table.in_head = attributes is not None
+            elif attributes is not None:
+                is_th = tag == "th" or self._table.in_head
+                self._table.cell = (is_th, _span(attributes, "colspan"), _span(attributes, "rowspan"))
+        elif self._table and self._table.cell:
+            if tag in _PARAGRAPHS or tag in _LINES:
+                self._current.append(" ")
+        elif tag in _PARAGRAPHS:
             self._finish(2)
         elif tag in _LINES:
             self._finish(1)
         elif tag in _CELLS:
             self._current.append(" ")
 
+    def _end_cell(self) -> None:
+        if self._table and self._table.cell:
+            self._table.add("".join(self._current).strip())
+            self._current.clear()
+        else:
+            self._finish(1)
+
+    def _end_table(self) -> None:
+        if table := self._table:
+            self._end_cell()
+            self._table = None
+            for line in table.lines():
+                self._current.append(line)
+                self._finish(1)
+
     def _finish(self, line_ends: int) -> None:
         text = "".join(self._current)
         text = text.strip("\n") if self._verbatim else re.sub(" +", " ", text).strip(" ")
         self._current.clear()
         if text.strip():
-            self._written += ["\n" * self._line_ends if self._written else "", text]
+            self._written += ["\n" * self._line_ends if self._written else "", self._mark + text]
             self._line_ends = 0
+            self._mark = ""
         self._line_ends = max(self._line_ends, line_ends)
 
     def text(self) -> str:
         """Everything read so far."""
+        self._end_table()
         self._finish(2)
         return "".join(self._written)
+
+
+def _span(attributes: Attributes, name: str) -> int:
+    """How many columns or rows a cell spans, from 1 to 1,000 as browsers have it."""
+    value = dict(attributes).get(name) or ""
+    return min(max(int(value), 1), 1000) if re.fullmatch("[0-9]{1,4}", value) else 1
 
 
 HTML = Format("html", (".html", ".htm"), read)
