@@ -1,9 +1,12 @@
-"""A text in sentences, by rule: they end with a paragraph, and after `.`, `!` or `?` if the next word begins one.
+"""A text in sentences, by rule, in any language.
 
     sentences("It rained. We (all) left early, e.g. by six.\\n\\nThen")     # 3 of them
+    sentences("東京は晴れ。大阪は雨。")                                        # 2
 
-An initial (J. Smith) and a few usual abbreviations end none. Enough to cut a text at sensible places; in a language
-that is written without these marks only paragraphs are found.
+They end with a paragraph, before an item of a list and a row of a table, after `.`, `!` or `?` if the next word begins
+one (with no small letter), and after the full stops of scripts that write no spaces or no such marks. Initials
+(J. Smith), usual abbreviations of nine languages (z. B., p. ex., т. е.) and the numbers of days (am 3. Mai) end none.
+Thai marks no sentences: only paragraphs are found.
 """
 
 from __future__ import annotations
@@ -12,8 +15,36 @@ import re
 from collections.abc import Iterator
 
 _PARAGRAPH = re.compile(r"\n\s*\n")
-_END = re.compile(r"[.!?…]+[\"'”’)\]]*\s+(?=[\"'“‘(\[*`]*[A-Z0-9À-ÞА-Я])|[。！？]+")
-_NO_END = re.compile(r"(?:^|[\s(\"'])(?:[A-Z]|Mrs?|Ms|Dr|Prof|St|Sen|Rep|Gov|Gen|Col|vs|etc|cf|e\.g|i\.e|No|Inc|Co)\.$")
+_CLOSING, _OPENING = "\"'”’»›)\\]」』）》】*`", "\"'“‘„«‹¿¡(\\[「『（《【*`"
+_ITEM = r"[ \t]*(?:\||(?:[-*•‣▪–]|\d{1,3}[.)])[ \t]+\S)"
+_END = re.compile(
+    rf"(?<![.!?…])(?P<mark>[.!?…]++)[{_CLOSING}]*+\s++(?=[{_OPENING}]*(?P<next>[^\W_]))"
+    rf"|[。！？｡।॥؟۔።။។։]+[{_CLOSING}]*"
+    rf"|\n(?={_ITEM})"
+)
+
+_ALWAYS = """
+    mr mrs ms dr prof st sen rep gov gen col lt sgt capt hon rev vs etc cf viz inc co ltd corp jr sr al dept est
+    bzw usw hr fr frl evtl ggf inkl exkl zzgl abzgl vgl sog bspw geb gest dipl ing mag str tel bes einschl gem
+    mme mlle mm me env av ex éd ej sra srta dra ud uds vd vds uu ee sig dott ecc pag dhr mevr mw bijv enz drs
+    kl dvs osv
+    т е г гг т д п ул им руб тыс млн млрд см др пр проф акад ок обл
+"""
+_BEFORE_A_NUMBER = """
+    no nr nos fig figs vol vols p pp art arts abs kap ch sec eq abb tab pos ziff pt ca approx max min bd s seite
+    núm num pág págs pag pagg cap blz hfst sid стр рис гл ст п табл № v ver jan feb mar apr jun jul aug sep sept oct
+    okt nov dec dez
+"""
+_MONTHS = """
+    januar februar märz april mai juni juli august september oktober november dezember
+    jänner feber jan feb mär apr jun jul aug sep sept okt nov dez
+"""
+_NO_END, _NO_END_BEFORE_A_NUMBER = frozenset(_ALWAYS.split()), frozenset(_BEFORE_A_NUMBER.split())
+_MONTH = re.compile(rf"(?:{'|'.join(_MONTHS.split())})\b", re.IGNORECASE)
+_LAST_WORD = re.compile(r"[^\s(\[{\"'“‘„«‹/–—]+$")
+_DOTTED = re.compile(r"(?:[^\W\d_]\.)+[^\W\d_]{1,3}")
+LONGEST = 24
+"""Characters before a full stop that are looked at."""
 
 
 def sentences(text: str) -> list[str]:
@@ -27,12 +58,34 @@ def sentence_spans(text: str) -> list[tuple[int, int]]:
     for begin, paragraph in _paragraphs(text):
         start = 0
         for match in _END.finditer(paragraph):
-            if not _NO_END.search(paragraph[start : match.end()].rstrip()):
+            if _ends(paragraph, start, match):
                 found.append((begin + start, begin + match.end()))
                 start = match.end()
         found.append((begin + start, begin + len(paragraph)))
     stripped = [_stripped(text, start, end) for start, end in found]
     return [(start, end) for start, end in stripped if start < end]
+
+
+def _ends(paragraph: str, start: int, match: re.Match[str]) -> bool:
+    """Whether a sentence that begins at `start` ends at this mark."""
+    if match["mark"] is None:
+        return True
+    if match["next"].islower():
+        return False
+    if match["mark"] != ".":
+        return True
+    place = match.start("mark")
+    before = paragraph[max(start, place - LONGEST) : place]
+    found = _LAST_WORD.search(before)
+    word = found.group().casefold() if found else ""
+    if word.isdigit():
+        begins = not paragraph[start : place - len(word)].strip() if place - len(word) - start < LONGEST else False
+        return not begins and not (len(word) <= 2 and _MONTH.match(paragraph, match.end()))
+    if len(word) == 1 and word != word.upper():  # an initial; of scripts that have capitals
+        return False
+    if word in _NO_END or (_DOTTED.fullmatch(word) and word not in ("a.m", "p.m")):
+        return False
+    return not (word in _NO_END_BEFORE_A_NUMBER and match["next"].isdigit())
 
 
 def _paragraphs(text: str) -> Iterator[tuple[int, str]]:
