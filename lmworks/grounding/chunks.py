@@ -118,13 +118,28 @@ def _heading(sentence: str) -> tuple[int, str] | None:
 
 
 def _cut(text: str, start: int, end: int, count: Count, longest: int) -> Iterator[Span]:
-    """Pieces of a long sentence (a table, a list without full stops) of at most so many tokens, cut between words."""
+    """Pieces of a long sentence (a list without full stops, a script without spaces) of at most so many tokens, cut
+    between words where there are any."""
     words = [(start + one.start(), start + one.end()) for one in re.finditer(r"\S+\s*", text[start:end])]
-    tokens = count([text[first:last] for first, last in words])
+    parts = [part for word in words for part in _halves(text, *word, count, longest)]
+    tokens = count([text[first:last] for first, last in parts])
     begin, size = start, 0
-    for (first, _), length in zip(words, tokens, strict=True):
+    for (first, _), length in zip(parts, tokens, strict=True):
         if size and size + length > longest:
             yield begin, first
             begin, size = first, 0
         size += length
     yield begin, end
+
+
+def _halves(text: str, start: int, end: int, count: Count, longest: int) -> Iterator[Span]:
+    """A word, or parts of it of at most half as many tokens as a chunk may have, so that they fill one well."""
+    waiting = [(start, end)]
+    while waiting:
+        first, last = waiting.pop()
+        is_short = last - first <= max(longest // 8, 1)  # no character is more than four tokens
+        if is_short or count([text[first:last]])[0] <= max(longest // 2, 1):
+            yield first, last
+        else:
+            middle = (first + last) // 2
+            waiting += [(middle, last), (first, middle)]

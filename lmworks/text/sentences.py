@@ -18,7 +18,8 @@ _PARAGRAPH = re.compile(r"\n\s*\n")
 _CLOSING, _OPENING = "\"'”’»›)\\]」』）》】*`", "\"'“‘„«‹¿¡(\\[「『（《【*`"
 _ITEM = r"[ \t]*(?:\||(?:[-*•‣▪–]|\d{1,3}[.)])[ \t]+\S)"
 _END = re.compile(
-    rf"(?<![.!?…])(?P<mark>[.!?…]++)[{_CLOSING}]*+\s++(?=[{_OPENING}]*(?P<next>[^\W_]))"
+    rf"(?<![.!?…])(?P<mark>[.!?…]++)(?:[ \u00a0\u202f]»)?[{_CLOSING}]*+\s++"
+    rf"(?=(?:«[ \u00a0\u202f]|[{_OPENING}])*(?P<next>[^\W_]))"
     rf"|[。！？｡।॥؟۔።။។։]+[{_CLOSING}]*"
     rf"|\n(?={_ITEM})"
 )
@@ -68,24 +69,20 @@ def sentence_spans(text: str) -> list[tuple[int, int]]:
 
 def _ends(paragraph: str, start: int, match: re.Match[str]) -> bool:
     """Whether a sentence that begins at `start` ends at this mark."""
-    if match["mark"] is None:
-        return True
+    if match["mark"] is None or match["mark"] != ".":
+        return match["mark"] is None or not match["next"].islower()
     if match["next"].islower():
         return False
-    if match["mark"] != ".":
-        return True
-    place = match.start("mark")
-    before = paragraph[max(start, place - LONGEST) : place]
+    before = paragraph[max(start, match.start() - LONGEST) : match.start()]
     found = _LAST_WORD.search(before)
     word = found.group().casefold() if found else ""
     if word.isdigit():
-        begins = not paragraph[start : place - len(word)].strip() if place - len(word) - start < LONGEST else False
-        return not begins and not (len(word) <= 2 and _MONTH.match(paragraph, match.end()))
-    if len(word) == 1 and word != word.upper():  # an initial; of scripts that have capitals
-        return False
-    if word in _NO_END or (_DOTTED.fullmatch(word) and word not in ("a.m", "p.m")):
-        return False
-    return not (word in _NO_END_BEFORE_A_NUMBER and match["next"].isdigit())
+        numbers_an_item = not before[: -len(word)].strip() and len(before) < LONGEST
+        return not numbers_an_item and not (len(word) <= 2 and _MONTH.match(paragraph, match.end()))
+    is_initial = len(word) == 1 and word != word.upper()  # of scripts that have capitals
+    is_dotted = _DOTTED.fullmatch(word) is not None and word not in ("a.m", "p.m")
+    is_before_a_number = word in _NO_END_BEFORE_A_NUMBER and match["next"].isdigit()
+    return not (is_initial or is_dotted or is_before_a_number or word in _NO_END)
 
 
 def _paragraphs(text: str) -> Iterator[tuple[int, str]]:

@@ -57,8 +57,10 @@ class Reading:
 WHOLE = (0, 1)
 
 
-def read(reference: str | Path, share: tuple[int, int] = WHOLE) -> Reading:
+def read(reference: str | Path, share: tuple[int, int] = WHOLE, look_up: bool = False) -> Reading:
     """All documents of a data reference; DataError if there are none, or no such reference.
+
+    Tables give whole rows where facts are to be looked up (`look_up`), else their text.
 
     A share (number, count) of a folder is every count-th file from that number on; anything else is in share 0
     as a whole. The shares together are everything; one of them may be empty.
@@ -70,7 +72,7 @@ def read(reference: str | Path, share: tuple[int, int] = WHOLE) -> Reading:
             return Reading([] if share[0] else registry.documents(reference), [], reference)
         if reference.startswith(hub.PREFIX):
             folder = hub.snapshot(reference, "dataset", HUB_FILES)
-            return _read_folder(folder, reference.removeprefix(hub.PREFIX), share, follow=True)
+            return _read_folder(folder, reference.removeprefix(hub.PREFIX), share, follow=True, look_up=look_up)
     path = Path(reference)
     try:
         name, kind = _shown(path.resolve().name) or "root", path.stat().st_mode
@@ -79,10 +81,10 @@ def read(reference: str | Path, share: tuple[int, int] = WHOLE) -> Reading:
     except (OSError, RuntimeError, ValueError) as error:  # no permission, a loop of links; a zero byte
         raise DataError(f"{_shown(path)!r} cannot be read ({_reason(error)})") from None
     if stat.S_ISDIR(kind):
-        return _read_folder(path, name, share)
+        return _read_folder(path, name, share, look_up=look_up)
     if share[0]:
         return Reading([], [], name)
-    documents, skipped, blank = read_file(path, name)
+    documents, skipped, blank = read_file(path, name, look_up)
     if not documents:
         reason = skipped.reason if skipped else "no text in it"
         raise DataError(f"{_shown(path)} cannot be used: {reason}; a file may be {formats_named()}")
@@ -108,7 +110,9 @@ def listing(reference: str, skipped: list[Skipped] | None = None) -> list[tuple[
     return [(_shown(file), status.st_size, status.st_mtime_ns) for file, status in found]
 
 
-def _read_folder(folder: Path, name: str, share: tuple[int, int], follow: bool = False) -> Reading:
+def _read_folder(
+    folder: Path, name: str, share: tuple[int, int], follow: bool = False, look_up: bool = False
+) -> Reading:
     documents: list[Document] = []
     skipped: list[Skipped] = []
     blank, (number, shares) = 0, share
@@ -118,7 +122,7 @@ def _read_folder(folder: Path, name: str, share: tuple[int, int], follow: bool =
         skipped = []  # what could not be entered: named once
     with progress.task(f"reading {name}", len(files), "files") as advance:
         for path in files:
-            read_here, left_out, without_text = read_file(path, _shown(path.relative_to(folder)))
+            read_here, left_out, without_text = read_file(path, _shown(path.relative_to(folder)), look_up)
             documents += read_here
             blank += without_text
             skipped += [left_out] if left_out else []
@@ -157,7 +161,7 @@ def _files(folder: Path, skipped: list[Skipped], follow: bool) -> Iterator[Path]
 _LEAVES = "a link that leaves the folder; --follow-links reads it"
 
 
-def read_file(path: Path, name: str) -> tuple[list[Document], Skipped | None, int]:
+def read_file(path: Path, name: str, look_up: bool = False) -> tuple[list[Document], Skipped | None, int]:
     """The documents of one file, what was left out of it, and how many records had no text."""
     documents: list[Document] = []
     problems: list[UnreadableError] = []
@@ -165,7 +169,7 @@ def read_file(path: Path, name: str) -> tuple[list[Document], Skipped | None, in
     try:
         if not regular(path).stat().st_size:
             raise UnreadableError("empty")
-        for found in reader_for(path)(path, name):
+        for found in reader_for(path, look_up)(path, name):
             if isinstance(found, UnreadableError):
                 problems.append(found)
             elif found.text.strip():

@@ -59,6 +59,13 @@ def test_a_sentence_that_is_too_long_is_cut_between_words():
     assert " ".join(one.text for one in found).split() == text.split()
 
 
+def test_a_script_without_spaces_is_cut_between_characters():
+    for text in ("東京タワーは電波塔である" * 40, "สวัสดีครับผมชื่อสมชาย" * 30 + " " + "ครับ" * 20):
+        found = chunks_of(Document(text, "list.txt"), lambda texts: [len(text) for text in texts], longest=64)
+        assert all(len(one.text) <= 64 for one in found) and len(found) < len(text) / 30
+        assert "".join(one.text for one in found).replace(" ", "") == text.replace(" ", "")
+
+
 def test_a_document_without_a_heading_is_called_by_its_file_or_record():
     (one,) = chunks_of(Document("It rained.", "notes/my_boat.txt"), words, longest=8)
     assert (one.title, one.heading) == ("my boat", "")

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from small_files import line, pdf
 
 from lmworks.basics.errors import DataError, LmworksError
 from lmworks.text import plain
@@ -336,6 +337,15 @@ def test_a_table_gives_its_text_column_or_the_wordiest_and_says_which(tmp_path):
     assert pairs.documents[0].messages == turns("p", "r")
 
 
+def test_whole_rows_are_read_where_facts_are_looked_up(tmp_path):
+    path = table(tmp_path / "flats.csv", [["flat", "deposit", "note"], ["3", "1,480", "no\npets"], ["4", "", "x"]])
+    expected = {"flats.csv#1": "flat: 3; deposit: 1,480; note: no pets", "flats.csv#2": "flat: 4; note: x"}
+    assert texts(read(path, look_up=True)) == expected
+    assert texts(read(tmp_path, look_up=True)) == expected
+    records = read(table(tmp_path / "records.csv", [["id", "text"], ["7", "a"]]), look_up=True)
+    assert texts(records) == {"records.csv#1": "a"}
+
+
 def test_a_table_without_text_is_named(tmp_path):
     with pytest.raises(DataError, match="no column of text"):
         read(table(tmp_path / "numbers.csv", [["x", "y"], ["1", "2.5"], ["-3e4", "5,0"]]))
@@ -365,6 +375,8 @@ def test_parquet_equals_jsonl(tmp_path):
         (tmp_path / "a.jsonl").write_text("\n".join(map(json.dumps, kept)))
         ours, theirs = read(tmp_path / "a.parquet").documents, read(tmp_path / "a.jsonl").documents
         assert [(one.text, one.messages) for one in ours] == [(one.text, one.messages) for one in theirs]
+    parquet.write_table(arrow.table({"flat": [3], "deposit": ["1,480"], "plan": [b"png"]}), tmp_path / "c.parquet")
+    assert texts(read(tmp_path / "c.parquet", look_up=True)) == {"c.parquet#1": "flat: 3; deposit: 1,480"}
     parquet.write_table(arrow.table({"url": ["u"] * 3, "body": ["two words"] * 3}), tmp_path / "b.parquet")
     assert list(texts(read(tmp_path / "b.parquet"))) == [f"b.parquet:body#{number}" for number in (1, 2, 3)]
 
@@ -382,55 +394,27 @@ def test_a_small_parquet_file_cannot_unfold_without_bound(tmp_path, monkeypatch)
         read(tmp_path)
 
 
-def pdf(*pages: str) -> bytes:
-    """A PDF by hand, as the specification's smallest example; each page shows one line of Helvetica."""
-    count = len(pages)
-    kids = " ".join(f"{4 + 2 * number} 0 R" for number in range(count))
-    objects = [
-        "<< /Type /Catalog /Pages 2 0 R >>",
-        f"<< /Type /Pages /Kids [{kids}] /Count {count} >>",
-        "<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica >>",
-    ]
-    for number, page in enumerate(pages):
-        shown = f"BT /F1 12 Tf 72 720 Td ({page}) Tj ET"
-        objects += [
-            "<< /Type /Page /Parent 2 0 R /MediaBox [0 0 612 792] "
-            f"/Resources << /Font << /F1 3 0 R >> >> /Contents {5 + 2 * number} 0 R >>",
-            f"<< /Length {len(shown)} >>\nstream\n{shown}\nendstream",
-        ]
-    body, offsets = "%PDF-1.4\n", []
-    for number, content in enumerate(objects, 1):
-        offsets.append(len(body))
-        body += f"{number} 0 obj\n{content}\nendobj\n"
-    rows = "".join(f"{offset:010} 00000 n \n" for offset in offsets)
-    size = len(objects) + 1
-    return (
-        f"{body}xref\n0 {size}\n0000000000 65535 f \n{rows}trailer\n<< /Size {size} /Root 1 0 R >>\n"
-        f"startxref\n{len(body)}\n%%EOF\n"
-    ).encode()
-
-
 def test_a_pdf_gives_its_pages_and_a_bad_one_its_reason(tmp_path):
     pytest.importorskip("pypdf", reason=DOCS)
-    whole = pdf("Hello page one", "And page two")
+    whole = pdf(line("Hello page one"), line("And page two"))
     reading = read(
         write(
             tmp_path,
             good__pdf=whole,
-            scan__pdf=pdf(""),
+            scan__pdf=pdf(line("")),
             noise__pdf=b"not a pdf",
             cut__pdf=b"%PDF-1.4\n" + whole[200:300],
         )
     )
-    assert texts(reading) == {"good.pdf": "Hello page one\n\nAnd page two"}
+    assert texts(reading) == {"good.pdf": "Hello page one\n\f\nAnd page two"}
     assert reasons(reading)["scan.pdf"] == "a PDF without text on its 1 pages (scanned?)"
     assert reasons(reading)["cut.pdf"].startswith("not a PDF that can be read (")
     assert reasons(reading)["noise.pdf"].startswith("not a PDF that can be read (")
 
 
-@pytest.mark.parametrize("suffix", ["pdf", "parquet"])
+@pytest.mark.parametrize("suffix", ["pdf", "parquet", "docx"])
 def test_a_missing_extra_is_the_reason(tmp_path, monkeypatch, suffix):
-    for module in ("pypdf", "pyarrow"):
+    for module in ("pypdf", "pyarrow", "docx"):
         monkeypatch.setitem(sys.modules, module, None)
     reading = read(write(tmp_path, a__txt="text", **{f"b__{suffix}": b"x"}))
     assert "pip install 'lmworks[docs]'" in reasons(reading)[f"b.{suffix}"]

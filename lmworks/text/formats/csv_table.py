@@ -5,16 +5,18 @@ from __future__ import annotations
 import csv
 import itertools
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 from lmworks.text import records
 from lmworks.text.formats.format import Format, Found
-from lmworks.text.formats.table import NUMBER, documents
+from lmworks.text.formats.rows import NUMBER
+from lmworks.text.formats.table import documents
 from lmworks.text.plain import LINE_LIMIT, UnreadableError, check_line, inspect
 
 
-def read(path: Path, name: str) -> Found:
-    """A document for each row."""
+def read(path: Path, name: str, whole: bool = False) -> Found:
+    """A document for each row: its text column, or all that it says."""
     found = inspect(path)
     check_line(found.longest_line)
     earlier = csv.field_size_limit(LINE_LIMIT)
@@ -28,7 +30,7 @@ def read(path: Path, name: str) -> Found:
                 body = itertools.islice(_rows(path, found.encoding), int(has_titles), None)
                 return (dict(zip(names, row, strict=False)) for row in body)
 
-            yield from documents(names, rows, name)
+            yield from documents(names, rows, name, whole)
     except csv.Error as error:
         raise UnreadableError(f"not a CSV table ({error})") from None
     finally:
@@ -52,4 +54,4 @@ def _is_header(cells: list[str]) -> bool:
     )
 
 
-CSV = Format("csv", (".csv",), read)
+CSV = Format("csv", (".csv",), read, look_up=partial(read, whole=True))

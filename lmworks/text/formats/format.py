@@ -32,6 +32,8 @@ class Format:
     suffixes: tuple[str, ...]
     """In lower case, with the dot; messages name the first one. An empty one stands for names without a suffix."""
     read: Reader
+    look_up: Reader | None = None
+    """How it is read where single facts are looked up and not learnt from, if in another way."""
     named: str = ""
     """What users are told that it reads, if not the first suffix."""
     place: int = 50
@@ -49,12 +51,13 @@ def _by_suffix() -> dict[str, Format]:
     return found
 
 
-def reader_for(path: Path) -> Reader:
+def reader_for(path: Path, look_up: bool = False) -> Reader:
     """The reader for a file by its suffix; a name without one (README, LICENSE) is tried as text."""
     suffix = path.suffix.lower()
     if suffix not in _by_suffix():
         raise UnreadableError(f"{suffix} files are not read")
-    return _by_suffix()[suffix].read
+    found = _by_suffix()[suffix]
+    return (found.look_up if look_up else None) or found.read
 
 
 def formats_named() -> str:

@@ -87,6 +87,7 @@ class _Table:
     def lines(self) -> list[str]:
         """Its rows with their headers; as its cells stand, where it is there for its layout."""
         self.row()
+        self.rows.pop()  # the one that begins after the last
         if self.longest > _LONGEST_CELL:
             return [text for row in self.rows for text, _, _ in row if text]
         return rows.lines(rows.grid(self.rows), self.headers if self._any_th else None)

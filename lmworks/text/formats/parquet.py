@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,19 +16,20 @@ EXPANDED_LIMIT = 4 * FILE_LIMIT
 """Bytes of text out of one compressed file."""
 
 
-def read(path: Path, name: str) -> Found:
-    """A document for each row."""
+def read(path: Path, name: str, whole: bool = False) -> Found:
+    """A document for each row: its text column, or all that it says."""
     check_size(path)
     arrow, parquet = package("pyarrow"), package("pyarrow.parquet")
     try:
         table = parquet.ParquetFile(path)
-        texts = [
-            field.name
-            for field in table.schema_arrow
-            if arrow.types.is_string(field.type) or arrow.types.is_large_string(field.type)
-        ]
-        used = records.fields(table.schema_arrow.names) or tuple(texts)
-        yield from documents(used, lambda: _rows(table, used), name)
+
+        def is_shown(kind: Any) -> bool:
+            types = arrow.types
+            return types.is_string(kind) or types.is_large_string(kind) or (whole and types.is_primitive(kind))
+
+        shown = [field.name for field in table.schema_arrow if is_shown(field.type)]
+        used = records.fields(table.schema_arrow.names) or tuple(shown)
+        yield from documents(used, lambda: _rows(table, used), name, whole)
     except (arrow.ArrowException, OSError, UnicodeDecodeError) as error:
         raise UnreadableError(f"not a Parquet file that can be read ({first_line(error)})") from None
 
@@ -42,4 +44,4 @@ def _rows(table: Any, columns: tuple[str, ...]) -> Iterator[dict[str, Any]]:
         yield from batch.to_pylist()
 
 
-PARQUET = Format("parquet", (".parquet",), read)
+PARQUET = Format("parquet", (".parquet",), read, look_up=partial(read, whole=True))

@@ -1,7 +1,7 @@
 """PDF: the text of all pages as one document, tables with drawn lines as rows that say their headers (extra `docs`).
 
-pypdf reads every page; pdfplumber, which knows where words and lines are and takes a few times as long, only those whose
-drawing has as many lines as a table. A form feed stands between pages, so that a place in the text tells its page.
+pypdf reads every page; pdfplumber, which knows where words and lines are and takes a few times as long, reads only
+those that draw as many lines as a table. A form feed stands between pages, so that a place in the text tells its page.
 """
 
 from __future__ import annotations

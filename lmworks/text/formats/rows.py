@@ -91,7 +91,7 @@ def _even(rows: Sequence[Sequence[str]]) -> list[list[str]]:
 
 def _are_titles(rows: Sequence[Sequence[str]]) -> bool:
     """Whether the first row looks like headers: short, distinct, no numbers; of two columns, above figures only."""
-    first, *others = rows
+    first = rows[0]
     looks = len(set(first)) == len(first) and all(first[1:])
     looks = looks and all(len(cell) <= LONGEST_TITLE and not NUMBER.fullmatch(cell) for cell in first)
     figures = [bool(re.search(r"\d", row[-1])) for row in rows]

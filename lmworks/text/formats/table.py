@@ -1,8 +1,8 @@
-"""Rows of a table as documents: records where the columns are understood, else the column with the most words."""
+"""Rows of a table as documents: records where the columns are understood; else the column with the most words to learn
+from, and the whole row to look something up."""
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator
 from typing import Any
@@ -10,13 +10,15 @@ from typing import Any
 from lmworks.text import records
 from lmworks.text.document import Document
 from lmworks.text.formats.format import Found
+from lmworks.text.formats.rows import NUMBER, record_line
 from lmworks.text.plain import UnreadableError, newlines
 
-NUMBER = re.compile(r"\s*[-+]?[\d.,]+(?:[eE][-+]?\d+)?\s*")
 
-
-def documents(titles: Collection[str], rows: Callable[[], Iterator[dict[str, Any]]], name: str) -> Found:
-    """Rows that are understood as records, else the column with the most words, named in the source.
+def documents(
+    titles: Collection[str], rows: Callable[[], Iterator[dict[str, Any]]], name: str, whole: bool = False
+) -> Found:
+    """Rows that are understood as records, else whole rows ("Flat: 3; Deposit: 1,480") or the column with the most
+    words, named in the source.
 
     `rows` starts over at each call, so that a table of numbers is never held in memory.
     """
@@ -26,6 +28,10 @@ def documents(titles: Collection[str], rows: Callable[[], Iterator[dict[str, Any
                 yield records.document(row, f"{name}#{number}")
             except UnreadableError as reason:
                 yield UnreadableError(f"row {number}: {reason}")
+        return
+    if whole:
+        for number, row in enumerate(rows(), 1):
+            yield Document(record_line(row), f"{name}#{number}")
         return
     words, characters = Counter[str](), Counter[str]()
     for row in rows():

@@ -34,8 +34,8 @@ _PLAIN_STYLES = {"Table Grid", "Normal Table", "Table Normal"}  # they show the 
 def read(path: Path, name: str) -> Found:
     """The document's blocks, parted by empty lines; lines of lists and tables by \\n."""
     check_size(path)
-    _check_parts(path)
     docx = package("docx")
+    _check_parts(path)
     try:
         text = _Reader(docx.Document(str(path))).text()
     except Exception as error:  # whatever a damaged file makes python-docx and lxml raise
