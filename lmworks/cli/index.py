@@ -19,7 +19,12 @@ def index(
         typer.Argument(help="A file or folder, python-reference, or a name of the data registry.", show_default=False),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(help="Folder of the index; indexes/NAME unless given. One that exists is updated.")
+        str | None,
+        typer.Option(
+            help="Folder of the index, or postgresql://user@host/database#name; indexes/NAME unless given. "
+            "One that exists is updated.",
+            show_default=False,
+        ),
     ] = None,
     embedder: Annotated[
         str | None, typer.Option(help="The model whose vectors stand for chunks and questions; minilm unless given.")
@@ -35,28 +40,29 @@ def index(
     from lmworks.basics import progress
     from lmworks.basics.errors import ConfigError
     from lmworks.cli.options import as_json
-    from lmworks.grounding.index import IndexSettings, build, located, open_index
+    from lmworks.grounding.index import Index, IndexSettings, build, located, storage_of
 
     if text is None and out is None:
         raise ConfigError("say what to index: lmworks index FOLDER, or --out INDEX to bring one up to date")
-    folder = out or Path("indexes") / Path(located(str(text))).stem
+    storage = storage_of(out or Path("indexes") / Path(located(str(text))).stem)
+    place = storage.place
     given: dict[str, Any] = {"embedder": embedder, "longest": tokens, "language": language}
     chosen = {name: value for name, value in given.items() if value is not None}
     with progress.shown():
-        if (folder / "index.sqlite").exists():
-            index_ = open_index(folder)
+        if storage.exists():
+            index_ = Index(storage)
             if text is not None and located(text) != index_.reference:
-                raise ConfigError(f"{folder} is an index of {index_.reference}; give another --out for {text}")
+                raise ConfigError(f"{place} is an index of {index_.reference}; give another --out for {text}")
             if any(getattr(index_.settings, name) != value for name, value in chosen.items()):
-                raise ConfigError(f"{folder} was made with other settings; give another --out, or leave them out")
+                raise ConfigError(f"{place} was made with other settings; give another --out, or leave them out")
             changes = index_.update()
         else:
             if text is None:
-                raise ConfigError(f"{folder} holds no index; say what to index: lmworks index FOLDER --out {folder}")
-            index_ = build(text, folder, IndexSettings(**chosen))
+                raise ConfigError(f"{place} holds no index; say what to index: lmworks index FOLDER --out {place}")
+            index_ = build(text, out or place, IndexSettings(**chosen))
             changes = index_.changes
     facts = {
-        "index": str(folder),
+        "index": place,
         "chunks": len(index_),
         "language": index_.language,
         "added": changes.added,
@@ -75,5 +81,5 @@ def index(
         if names
     )
     typer.echo(f"files     {counted or 'as they were'}")
-    typer.echo(f"index     {folder} ({len(index_):,} chunks, language {index_.language})")
-    typer.echo(f'next      lmworks search {folder} "..."')
+    typer.echo(f"index     {place} ({len(index_):,} chunks, language {index_.language})")
+    typer.echo(f'next      lmworks search {place} "..."')

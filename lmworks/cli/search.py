@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -14,7 +13,7 @@ from lmworks.cli.verb import verb
 
 @verb("Use documents", place=2)
 def search(
-    index: Annotated[Path, typer.Argument(help="The folder of an index.")],
+    index: Annotated[str, typer.Argument(help="The folder of an index, or postgresql://user@host/database#name.")],
     query: Annotated[str, typer.Argument(help="Words or a question.")],
     k: Annotated[int, typer.Option("-k", help="How many passages.")] = 5,
     keywords: Annotated[bool, typer.Option("--keywords", help="By keywords alone.")] = False,

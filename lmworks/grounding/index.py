@@ -25,6 +25,7 @@ from lmworks.grounding import postings
 from lmworks.grounding.changes import Changes, changes_of
 from lmworks.grounding.indexing import Indexer
 from lmworks.grounding.passage import Passage
+from lmworks.grounding.postgresql_storage import SCHEMES, PostgresqlStorage
 from lmworks.grounding.sqlite_storage import SqliteStorage
 from lmworks.grounding.storage import Reading, Storage
 from lmworks.grounding.terms import check_language, language_of, terms
@@ -182,18 +183,24 @@ class Index:
         return found.changes
 
 
-def open_index(folder: str | Path) -> Index:
-    """An index that exists; DataError where the folder holds none."""
-    return Index(SqliteStorage(Path(folder)))
+def storage_of(place: str | Path) -> Storage:
+    """A folder, or a schema of a PostgreSQL database by its address: `postgresql://me@host/library#notes`."""
+    address = str(place).startswith(SCHEMES)
+    return PostgresqlStorage(str(place)) if address else SqliteStorage(Path(place))
+
+
+def open_index(place: str | Path) -> Index:
+    """An index that exists, in a folder or at a PostgreSQL address; DataError where there is none."""
+    return Index(storage_of(place))
 
 
 def build(reference: str | Path, out: str | Path, settings: IndexSettings | None = None) -> Index:
-    """Index a folder, a file or a named text into the folder `out`.
+    """Index a folder, a file or a named text into the folder or PostgreSQL address `out`.
 
     DataError if there is nothing to read, ConfigError for an index that is there already, a language without stems or
     chunks that are longer than the embedder reads.
     """
-    chosen, storage = settings or IndexSettings(), SqliteStorage(Path(out))
+    chosen, storage = settings or IndexSettings(), storage_of(out)
     reference = located(reference)
     if storage.exists():
         raise ConfigError(f"{storage.place} holds an index already; update it, or give another --out")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -42,8 +42,10 @@ class Indexer:
             writing.remove(file)
         waiting: list[tuple[int, Chunk]] = []
         for document, file in found.documents:
-            number = writing.add_document(document, file)
-            waiting += [(number, chunk) for chunk in self._chunks(document)]
+            # A NUL ends a text in SQL.
+            sound = replace(document, text=document.text.replace("\0", "\ufffd")) if "\0" in document.text else document
+            number = writing.add_document(sound, file)
+            waiting += [(number, chunk) for chunk in self._chunks(sound)]
         with progress.task("embedding", len(waiting), "chunks") as advance:
             for start in range(0, len(waiting), AT_ONCE):
                 self._add(waiting[start : start + AT_ONCE], free, writing)
@@ -60,6 +62,7 @@ class Indexer:
 
     def _add(self, chunks: Sequence[tuple[int, Chunk]], free: Iterator[int], writing: Writing) -> None:
         numbered = {next(free): one for one in chunks}
+        writing.add_chunks(numbered)
         with progress.hidden():  # one by one, as a vector's last bits depend on the batch that it is computed in
             writing.add_vectors(
                 {
@@ -67,7 +70,6 @@ class Indexer:
                     for number, (_, chunk) in numbered.items()
                 }
             )
-        writing.add_chunks(numbered)
         postings.change(writing, {number: self._terms(chunk) for number, (_, chunk) in numbered.items()}, {})
 
     def _terms(self, chunk: Chunk) -> list[str]:

@@ -28,7 +28,7 @@ class Matrix:
 
     def __init__(self, path: Path, dim: int) -> None:
         self.path, self.dim = path, dim
-        self.row = np.dtype([("scale", "<f4"), ("entries", "i1", (dim,))])
+        self.row = _row(dim)
 
     def __len__(self) -> int:
         """Rows that the file has room for."""
@@ -39,16 +39,9 @@ class Matrix:
         with says_why(self.path), self.path.open("r+b" if self.path.is_file() else "w+b") as file:
             for place, vector in sorted(vectors.items()):
                 file.seek(place * self.row.itemsize)
-                file.write(self.packed(vector).tobytes())
+                file.write(packed(vector).tobytes())
             file.flush()
             os.fsync(file.fileno())
-
-    def packed(self, vector: NDArray[np.float32]) -> NDArray[np.void]:
-        """A vector as a row."""
-        scale = float(np.abs(vector).max()) / 127 or 1.0
-        row = np.zeros((), self.row)
-        row["scale"], row["entries"] = scale, np.rint(vector / np.float32(scale)).astype(np.int8)
-        return row
 
     def scores(self, query: NDArray[np.float32]) -> NDArray[np.float64]:
         """The dot product of the query [dim] with every row [rows]."""
@@ -56,7 +49,7 @@ class Matrix:
         found = np.zeros(rows)
         if not rows:
             return found
-        asked = self.packed(query)
+        asked = packed(query)
         exact = np.float32 if self.dim * 127**2 < 2**24 else np.float64
         vector, held = asked["entries"].astype(exact), np.memmap(self.path, self.row, mode="r", shape=(rows,))
         for start in range(0, rows, BLOCK):
@@ -64,3 +57,15 @@ class Matrix:
             products = np.asarray(np.dot(block["entries"].astype(exact), vector), np.float64)
             found[start : start + BLOCK] = products * block["scale"] * float(asked["scale"])
         return found
+
+
+def packed(vector: NDArray[np.float32]) -> NDArray[np.void]:
+    """A vector as a row."""
+    scale = float(np.abs(vector).max()) / 127 or 1.0
+    row = np.zeros((), _row(len(vector)))
+    row["scale"], row["entries"] = scale, np.rint(vector / np.float32(scale)).astype(np.int8)
+    return row
+
+
+def _row(dim: int) -> np.dtype[np.void]:
+    return np.dtype([("scale", "<f4"), ("entries", "i1", (dim,))])

@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import os
 import random
-import shutil
 import signal
 import sqlite3
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import postgresql
+import psycopg
 import pytest
 import tiny
 
 import lmworks as lm
 from lmworks.basics.errors import ConfigError, DataError
 from lmworks.grounding import postings
-from lmworks.grounding.index import Index, IndexSettings, build
+from lmworks.grounding.index import Index, IndexSettings, build, storage_of
+from lmworks.grounding.sqlite_storage import SqliteStorage
 from lmworks.grounding.terms import terms
 
 WORDS = [
@@ -45,6 +49,25 @@ WORDS = [
 def embedder(tmp_path_factory) -> str:
     """A random encoder that reads bytes."""
     return tiny.embedder(tmp_path_factory.mktemp("embedder") / "encoder")
+
+
+@pytest.fixture(scope="module")
+def database() -> Iterator[str]:
+    with postgresql.server() as address:
+        yield address
+
+
+Places = Callable[[str], str]
+_COUNTER = itertools.count()
+
+
+@pytest.fixture(params=["folder", "postgresql"])
+def places(request: pytest.FixtureRequest, tmp_path: Path) -> Places:
+    """Where an index of some name is to lie: in a folder, and in a database."""
+    if request.param == "folder":
+        return lambda name: str(tmp_path / name)
+    address, number = request.getfixturevalue("database"), next(_COUNTER)
+    return lambda name: f"{address}#t{number}_{name}"
 
 
 @pytest.fixture
@@ -75,18 +98,18 @@ def everything(index: Index) -> list[object]:
     ]
 
 
-def test_it_finds_the_passage_verbatim_and_says_where(notes: Path, settings: IndexSettings, tmp_path: Path):
-    index = lm.index(notes, tmp_path / "index", settings)
+def test_it_finds_the_passage_verbatim_and_says_where(notes: Path, settings: IndexSettings, places: Places):
+    index = lm.index(notes, places("index"), settings)
     first, second = index.search("red lamps", 2, "keywords")
     assert (first.file, second.file) == ("twin1.txt", "twin2.txt") and first.score == second.score
     assert first.text == (notes / first.file).read_text()[first.start : first.end]
     assert index.search("zebra", by="keywords") == []
-    assert len(lm.open_index(tmp_path / "index")) == len(index) > 14
+    assert len(lm.open_index(places("index"))) == len(index) > 14
 
 
-def test_scores_are_those_of_the_formula(notes: Path, settings: IndexSettings, tmp_path: Path):
+def test_scores_are_those_of_the_formula(notes: Path, settings: IndexSettings, places: Places):
     """BM25 written out over all chunks."""
-    index = build(notes, tmp_path / "index", settings)
+    index = build(notes, places("index"), settings)
     chunks = index.search("rent", 1000, "vectors")
     held = {(one.file, one.start): terms(f"{one.document}\n{one.text}", "english") for one in chunks}
     mean = sum(map(len, held.values())) / len(held)
@@ -101,9 +124,9 @@ def test_scores_are_those_of_the_formula(notes: Path, settings: IndexSettings, t
         assert found.get(place, 0.0) == pytest.approx(score, rel=1e-9)
 
 
-def test_after_updates_it_is_what_a_new_one_would_be(notes: Path, settings: IndexSettings, tmp_path: Path):
+def test_after_updates_it_is_what_a_new_one_would_be(notes: Path, settings: IndexSettings, places: Places):
     """Changed, added, deleted, renamed and twin files, one after another; scores equal to the bit."""
-    index, draw = build(notes, tmp_path / "index", settings), random.Random(1)
+    index, draw = build(notes, places("index"), settings), random.Random(1)
     assert not index.update()
     for step in range(6):
         names = sorted(notes.iterdir())
@@ -114,12 +137,12 @@ def test_after_updates_it_is_what_a_new_one_would_be(notes: Path, settings: Inde
         changes = index.update()
         assert (changes.added, changes.deleted) == ([f"new{step}.txt"], [deleted.name])
         assert changes.changed == [changed.name]
-        fresh = build(notes, tmp_path / f"fresh{step}", settings)
+        fresh = build(notes, places(f"fresh{step}"), settings)
         assert len(index) == len(fresh) and everything(index) == everything(fresh)
 
 
-def test_a_deleted_file_never_answers_again_and_its_twin_does(notes: Path, settings: IndexSettings, tmp_path: Path):
-    index = build(notes, tmp_path / "index", settings)
+def test_a_deleted_file_never_answers_again_and_its_twin_does(notes: Path, settings: IndexSettings, places: Places):
+    index = build(notes, places("index"), settings)
     (notes / "twin1.txt").unlink()
     index.update()
     assert [one.file for one in index.search("red lamp", by="keywords")] == ["twin2.txt"]
@@ -129,8 +152,8 @@ def test_a_deleted_file_never_answers_again_and_its_twin_does(notes: Path, setti
     assert not any("lamp" in one.text for one in index.search("red lamp", 1000))
 
 
-def test_only_files_that_differ_are_read(notes: Path, settings: IndexSettings, tmp_path: Path, monkeypatch):
-    index, read = build(notes, tmp_path / "index", settings), []
+def test_only_files_that_differ_are_read(notes: Path, settings: IndexSettings, places: Places, monkeypatch):
+    index, read = build(notes, places("index"), settings), []
     monkeypatch.setattr("lmworks.grounding.changes.sha256", lambda path: read.append(path.name) or "other")
     (notes / "note3.txt").write_text("A lamp.")
     assert index.update().changed == ["note3.txt"] and read == ["note3.txt"]
@@ -154,52 +177,56 @@ lm.open_index(sys.argv[1]).update()
 
 @pytest.mark.parametrize("at", [1, 2])
 def test_an_update_that_is_killed_leaves_the_index_as_it_was(
-    notes: Path, settings: IndexSettings, tmp_path: Path, at: int
+    notes: Path, settings: IndexSettings, places: Places, at: int
 ):
-    index = build(notes, tmp_path / "index", settings)
+    index = build(notes, places("index"), settings)
     before = everything(index)
     (notes / "note1.txt").write_text("A new lamp by the garden pier.")
-    died = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path / "index"), str(at)], check=False)
+    died = subprocess.run([sys.executable, "-c", KILLED, places("index"), str(at)], check=False)
     assert died.returncode == -signal.SIGKILL and everything(index) == before
     assert index.update().changed == ["note1.txt"]
-    assert everything(index) == everything(build(notes, tmp_path / "fresh", settings))
+    assert everything(index) == everything(build(notes, places("fresh"), settings))
 
 
-def test_a_build_that_is_stopped_leaves_nothing(notes: Path, settings: IndexSettings, tmp_path: Path, monkeypatch):
+def test_a_build_that_is_stopped_leaves_nothing(
+    notes: Path, settings: IndexSettings, places: Places, tmp_path: Path, monkeypatch
+):
     def stopped(*_: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(postings, "change", stopped)
     with pytest.raises(KeyboardInterrupt):
-        build(notes, tmp_path / "index", settings)
-    assert {one.name for one in tmp_path.iterdir()} == {"notes"}
+        build(notes, places("index"), settings)
+    assert {one.name for one in tmp_path.iterdir()} == {"notes"} and not storage_of(places("index")).exists()
 
 
 def test_two_cannot_update_at_once_and_reading_goes_on(
-    notes: Path, settings: IndexSettings, tmp_path: Path, monkeypatch
+    notes: Path, settings: IndexSettings, places: Places, monkeypatch
 ):
-    index = build(notes, tmp_path / "index", settings)
-    monkeypatch.setattr("lmworks.grounding.sqlite_storage.PATIENCE", 0.05)
+    index = build(notes, places("index"), settings)
+    for storage in ("sqlite_storage", "postgresql_storage"):
+        monkeypatch.setattr(f"lmworks.grounding.{storage}.PATIENCE", 0.05)
     with index.storage.writing(), pytest.raises(DataError, match="another process is updating"):
         assert index.search("boat", by="keywords")
-        lm.open_index(tmp_path / "index").update()
+        lm.open_index(places("index")).update()
 
 
-def test_one_passage_alone_is_found_too(settings: IndexSettings, tmp_path: Path):
+def test_one_passage_alone_is_found_too(settings: IndexSettings, places: Places, tmp_path: Path):
     (tmp_path / "one.txt").write_text("The red lamp.")
-    index = build(tmp_path / "one.txt", tmp_path / "index", settings)
+    index = build(tmp_path / "one.txt", places("index"), settings)
     for by in ("hybrid", "vectors", "keywords"):
         assert [one.text for one in index.search("lamp", by=by)] == ["The red lamp."]
     assert len(index.search("something else")) == 1 and index.search("something else", by="keywords") == []
 
 
-def test_a_full_disk_while_updating_is_a_sentence(notes: Path, settings: IndexSettings, tmp_path: Path, monkeypatch):
-    index = build(notes, tmp_path / "index", settings)
+def test_a_full_disk_while_updating_is_a_sentence(notes: Path, settings: IndexSettings, places: Places, monkeypatch):
+    index = build(notes, places("index"), settings)
     before = everything(index)
     (notes / "note1.txt").write_text("A new lamp.")
 
     def full(*_: object) -> None:
-        raise sqlite3.OperationalError("database or disk is full")
+        error = sqlite3.OperationalError if isinstance(index.storage, SqliteStorage) else psycopg.errors.DiskFull
+        raise error("database or disk is full")
 
     monkeypatch.setattr(postings, "change", full)
     with pytest.raises(DataError, match=r"the update failed \(database or disk is full\); the index is as it was"):
@@ -207,40 +234,46 @@ def test_a_full_disk_while_updating_is_a_sentence(notes: Path, settings: IndexSe
     assert everything(index) == before
 
 
-def test_records_are_documents_of_their_own(settings: IndexSettings, tmp_path: Path):
+def test_records_are_documents_of_their_own(settings: IndexSettings, places: Places, tmp_path: Path):
     records = tmp_path / "records.jsonl"
     records.write_text('{"text": "The red lamp."}\n{"text": "A blue boat."}\n')
-    index = build(records, tmp_path / "index", settings)
+    index = build(records, places("index"), settings)
     assert [one.file for one in index.search("boat", 1, "keywords")] == ["records.jsonl#2"]
     records.write_text('{"text": "The red lamp."}\n{"text": "A green boat."}\n')
     assert index.update().changed == ["records.jsonl#2"]
     assert index.search("green", 1, "keywords")[0].text == "A green boat."
 
 
-def test_what_cannot_be_indexed_or_searched_is_a_sentence(notes: Path, settings: IndexSettings, tmp_path: Path):
+def test_what_cannot_be_indexed_or_searched_is_a_sentence(
+    notes: Path, settings: IndexSettings, places: Places, tmp_path: Path
+):
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match="no text"):
-        build(tmp_path / "empty", tmp_path / "index", settings)
+        build(tmp_path / "empty", places("index"), settings)
     with pytest.raises(DataError, match="holds no index"):
-        lm.open_index(tmp_path / "empty")
-    index = build(notes, tmp_path / "index", settings)
+        lm.open_index(places("none"))
+    index = build(notes, places("index"), settings)
     with pytest.raises(ConfigError, match="holds an index already"):
-        build(notes, tmp_path / "index", settings)
+        build(notes, places("index"), settings)
     with pytest.raises(ConfigError, match="ask for at least 1"):
         index.search("boat", 0)
     with pytest.raises(ConfigError, match="there are hybrid, keywords and vectors"):
         index.search("boat", by="magic")  # type: ignore[arg-type]
+
+
+def test_a_database_that_is_none_is_a_sentence(notes: Path, settings: IndexSettings, tmp_path: Path):
+    (notes / "blob.txt").write_bytes(os.urandom(500))
+    index = build(notes, tmp_path / "index", settings)
+    assert [one.path for one in index.update().skipped] == []
     (tmp_path / "index" / "index.sqlite").write_bytes(b"no database at all, and longer than a header" * 20)
     with pytest.raises(DataError, match="cannot be read"):
         lm.open_index(tmp_path / "index")
-    (notes / "blob.txt").write_bytes(os.urandom(500))
-    shutil.rmtree(tmp_path / "index")
-    index = build(notes, tmp_path / "index", settings)
-    assert [one.path for one in index.update().skipped] == []
 
 
-def test_a_passage_a_document_and_a_tests_figures_are_kept(notes: Path, settings: IndexSettings, tmp_path) -> None:
-    index = build(notes, tmp_path / "index", settings)
+def test_a_passage_a_document_and_a_tests_figures_are_kept(
+    notes: Path, settings: IndexSettings, places: Places
+) -> None:
+    index = build(notes, places("index"), settings)
     found = index.search("rent", k=1)[0]
     again = index.passage(found.chunk)
     assert again is not None
@@ -252,4 +285,11 @@ def test_a_passage_a_document_and_a_tests_figures_are_kept(notes: Path, settings
     assert index.document("../../etc/passwd") is None
     assert index.tested == {}
     index.keep_test({"recall@5": 0.9})
-    assert lm.open_index(tmp_path / "index").tested == {"recall@5": 0.9}
+    assert lm.open_index(places("index")).tested == {"recall@5": 0.9}
+
+
+def test_a_nul_in_a_record_cuts_nothing_off(settings: IndexSettings, places: Places, tmp_path: Path):
+    records = tmp_path / "records.jsonl"
+    records.write_text('{"text": "The red lamp\\u0000. A blue boat is at the pier."}\n')
+    found = build(records, places("index"), settings).search("boat")[0]
+    assert found.text == "The red lamp\ufffd. A blue boat is at the pier."

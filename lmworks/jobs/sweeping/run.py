@@ -19,6 +19,7 @@ from lmworks.basics.config import merge, overrides, to_toml
 from lmworks.basics.errors import ConfigError, LmworksError, Stopped
 from lmworks.basics.files import write_json, written_whole
 from lmworks.basics.memory import keep_freed_memory
+from lmworks.basics.postgresql import without_password
 from lmworks.jobs.sweeping.importance import Importance, importances
 from lmworks.jobs.sweeping.space import Space, Tables, with_settings
 from lmworks.jobs.sweeping.study import (
@@ -27,7 +28,6 @@ from lmworks.jobs.sweeping.study import (
     check_address,
     open_study,
     quiet_optuna,
-    without_password,
 )
 from lmworks.jobs.sweeping.trial import Texts, run_trial
 from lmworks.jobs.train import read_parts

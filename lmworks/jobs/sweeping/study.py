@@ -19,6 +19,7 @@ from filelock import FileLock
 
 from lmworks.basics.errors import ConfigError, DataError, LmworksError
 from lmworks.basics.extras import require
+from lmworks.basics.postgresql import reason_of, without_password
 from lmworks.jobs.sweeping.locks import DatabaseLocks, FileLocks, Locks
 from lmworks.jobs.training_recipe import TrainRecipe
 
@@ -208,14 +209,6 @@ def check_address(address: str) -> None:
         )
 
 
-def without_password(address: str) -> str:
-    """An address that can be shown."""
-    scheme, separator, rest = address.partition("://")
-    account, at, host = rest.rpartition("@")
-    user = account.partition(":")[0]
-    return f"{scheme}{separator}{user}{at}{host}" if separator else address
-
-
 @contextmanager
 def _said(folder: Path, address: str | None) -> Iterator[None]:
     """What goes wrong with the storage, as a sentence."""
@@ -228,10 +221,9 @@ def _said(folder: Path, address: str | None) -> Iterator[None]:
         if address is not None and (
             module in ("psycopg", "sqlalchemy") or type(error).__name__ == "StorageInternalError"
         ):
-            reason = str(error.__cause__ or error).strip().splitlines()[0]
             raise LmworksError(
-                f"the database {without_password(address)} cannot be used ({reason}); see to it, then run the same "
-                "command again: the study goes on"
+                f"the database {without_password(address)} cannot be used ({reason_of(error, address)}); see to it, "
+                "then run the same command again: the study goes on"
             ) from error
         if address is None and _from_journal(error):
             raise DataError(

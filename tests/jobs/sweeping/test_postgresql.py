@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import pwd
-import shutil
 import signal
-import subprocess
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import postgresql
 import pytest
 
 from jobs.sweeping.small import RECIPE, SPACE
@@ -21,38 +17,10 @@ from lmworks.jobs.sweeping.run import sweep
 pytestmark = pytest.mark.slow
 
 
-def programs() -> Path | None:
-    """Where the newest PostgreSQL's programs lie: Debian keeps them out of the path."""
-    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda path: int(path.parts[-3]))
-    place = str(found[-1]) if found else shutil.which("initdb")
-    return Path(place).parent if place else None
-
-
 @pytest.fixture(scope="module")
 def database() -> Iterator[str]:
-    """A server of the test's own, which listens on nothing but a socket in its folder; the address of its database."""
-    pytest.importorskip("psycopg", reason="pip install 'lmworks[scale]'")
-    place = programs()
-    if place is None:
-        pytest.skip("PostgreSQL is not installed; on Debian: apt-get install postgresql-17")
-    folder = Path(tempfile.mkdtemp(prefix="lmworks-postgresql-"))
-    user = "postgres" if os.getuid() == 0 else None  # it does not run as root
-    if user:
-        os.chown(folder, pwd.getpwnam(user).pw_uid, -1)
-
-    def run(*command: str) -> None:
-        with (folder / "output").open("a") as output:
-            subprocess.run(command, user=user, cwd=folder, check=True, stdout=output, stderr=output)
-
-    data = str(folder / "data")
-    try:
-        run(str(place / "initdb"), "-D", data, "-U", "lmworks", "--auth", "trust", "--no-sync")
-        run(str(place / "pg_ctl"), "-D", data, "-w", "-o", f"-k {folder} -c listen_addresses=''", "start")
-        yield f"postgresql://lmworks@/postgres?host={folder}"
-    finally:
-        if (folder / "data" / "postmaster.pid").exists():
-            run(str(place / "pg_ctl"), "-D", data, "-w", "-m", "immediate", "stop")
-        shutil.rmtree(folder)
+    with postgresql.server() as address:
+        yield address
 
 
 def test_two_workers_share_the_trials_of_one_study(database: str, here: Path):
