@@ -24,6 +24,7 @@ from lmworks.basics.errors import ConfigError, ModelError
 from lmworks.basics.files import directory_written_whole, write_json
 from lmworks.basics.threads import one_thread
 from lmworks.encoding.classifying import Told, classify
+from lmworks.encoding.comparing import Pair, compare
 from lmworks.encoding.embedding import Pooling, embed
 from lmworks.encoding.filling import Filled, fill
 from lmworks.generation.answer import Answer
@@ -307,11 +308,16 @@ class LanguageModel:
         """
         if self.network.encoder is not None:
             raise ConfigError("an encoder-decoder has no pooled states; embed with an encoder or a decoder")
-        dtype = torch.float32 if self.exact else fast_dtype(self.network.device)
-        return embed(self._embeds_with(), self.tokenizer, texts, pooling or self.pooling, cut=cut, dtype=dtype)
+        runner, dtype = self._embeds_with(), self._embeds_in()
+        return embed(runner, self.tokenizer, texts, pooling or self.pooling, cut=cut, dtype=dtype)
+
+    def _embeds_in(self) -> torch.dtype:
+        """The format in which PyTorch multiplies where it embeds or compares."""
+        return torch.float32 if self.exact else fast_dtype(self.network.device)
 
     def _embeds_with(self) -> Runner:
-        """What runs the network where it embeds: made when it is first wanted, and after weights have changed."""
+        """What runs the network where it embeds or compares: made when it is first wanted, and after weights have
+        changed."""
         if self.runner.own_threads() or not self.embeds_compiled:
             return self.runner
         if self._embedder is not None and self._embedder[0].weights_version != self._embedder[1]:
@@ -332,6 +338,15 @@ class LanguageModel:
         """The class of each text and the probability of every class; DataError for a text that is longer than the model
         reads, unless it may be `cut`."""
         return classify(self.runner, self.tokenizer, texts, cut=cut)
+
+    def compare(self, pairs: Sequence[Pair], *, cut: bool = False) -> Tensor:
+        """A cross-encoder's score for each pair of texts (a question and what may answer it), [pairs] in float32: the
+        higher, the better they belong together.
+
+        It runs as `embed` does: in 8 bits on the compiled path where that covers the network. ConfigError for a network
+        without such a head; DataError for a pair that is longer than the model reads, unless it may be `cut`.
+        """
+        return compare(self._embeds_with(), self.tokenizer, pairs, cut=cut, dtype=self._embeds_in())
 
     @property
     def pooling(self) -> Pooling:

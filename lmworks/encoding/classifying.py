@@ -36,8 +36,9 @@ class Told:
 
 
 def classifies(config: ModelConfig) -> bool:
-    """Whether the network tells classes of single texts: not those of tokens, nor whether one text follows another."""
-    return bool(config.labels) and config.labels_of == "texts" and config.labels not in OF_PAIRS
+    """Whether the network tells classes of single texts: not those of tokens, nor whether one text follows another,
+    nor a score (`comparing.py`)."""
+    return len(config.labels) > 1 and config.labels_of == "texts" and config.labels not in OF_PAIRS
 
 
 @torch.inference_mode()

@@ -46,6 +46,9 @@ class Pooling(Config):
     longest: int | None = Field(default=None, gt=0)
     """Tokens of the longest text, special tokens included; None for the network's context."""
 
+    query: str = ""
+    """What is put before a question that looks for passages, and before no passage."""
+
     def within(self, context: int) -> int:
         """Tokens of the longest text that a network of this context reads, special tokens included."""
         return min(self.longest or context, context)
@@ -69,12 +72,20 @@ class Pooling(Config):
             if len(chosen) != 1 or any(said.get(key) for key in OTHERS):
                 raise ModelError(f"{folder / modules['Pooling']}: only one of {', '.join(MODES)} is supported")
             settings["mode"] = chosen[0]
-        if (folder / "sentence_bert_config.json").is_file():
-            settings["longest"] = read_json(folder / "sentence_bert_config.json").get("max_seq_length")
+        if "max_seq_length" in (said := _said(folder / "sentence_bert_config.json")):
+            settings["longest"] = said["max_seq_length"]
+        prompts = _said(folder / "config_sentence_transformers.json").get("prompts")
+        if isinstance(prompts, dict) and isinstance(prompts.get("query"), str):
+            settings["query"] = prompts["query"]
         try:
             return cls(**settings)
         except ConfigError as error:
             raise ModelError(f"{folder / 'sentence_bert_config.json'}: {error}") from None
+
+
+def _said(path: Path) -> dict[str, Any]:
+    """What a file says; nothing where there is none."""
+    return read_json(path) if path.is_file() else {}
 
 
 def _modules(folder: Path) -> dict[str, str]:

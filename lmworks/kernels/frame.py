@@ -34,6 +34,8 @@ class Field(Table):
     """int64 [tokens]: token ids."""
     POSITIONS = auto()
     """int64 [tokens]: each token's place in its own text."""
+    PLACES = auto()
+    """int64 [tokens]: rows of the table that POSITION adds: of each token's position, and of its segment."""
     TURNS = auto()
     """int64 [tokens]: rows of COSINES and SINES."""
     ENDS = auto()

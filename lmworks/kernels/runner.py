@@ -128,17 +128,17 @@ class CompiledRunner:
         return self._stood and (cache is None or isinstance(cache, PagedCache))
 
     def hidden(
-        self, tokens: Tokens, mask: Mask | None = None, cache: Cache | None = None
+        self, tokens: Tokens, mask: Mask | None = None, cache: Cache | None = None, segments: Tokens | None = None
     ) -> Float[Tensor, "batch seq dim"]:
         """Hidden states after the last norm, in float32; zeros for padding."""
-        if self._runs(cache):
+        if self._runs(cache) and self.compiled.knows(tokens, segments):
             with self._or_pytorch():
                 real = real_tokens(tokens, mask)
-                hidden = self.compiled.hidden(tokens, real, cache)
+                hidden = self.compiled.hidden(tokens, real, cache, segments)
                 if cache is not None:
                     cache.advance(tokens, real)
                 return hidden
-        return self.plain.hidden(tokens, mask, cache)
+        return self.plain.hidden(tokens, mask, cache, segments)
 
     def logits(self, hidden: Float[Tensor, "*batch dim"]) -> Float[Tensor, "*batch vocab"]:
         """Logits of hidden states, in float32."""

@@ -140,9 +140,9 @@ class Runner(Sampler, Protocol):
         beside them."""
 
     def hidden(
-        self, tokens: Tokens, mask: Mask | None = None, cache: Cache | None = None
+        self, tokens: Tokens, mask: Mask | None = None, cache: Cache | None = None, segments: Tokens | None = None
     ) -> Float[Tensor, "batch seq dim"]:
-        """Hidden states after the last norm."""
+        """Hidden states after the last norm; `segments` numbers the text that each token belongs to (BERT)."""
 
     def logits(self, hidden: Float[Tensor, "*batch dim"]) -> Float[Tensor, "*batch vocab"]:
         """Logits of hidden states, in float32."""

@@ -35,10 +35,10 @@ class TorchRunner:
         return False
 
     def hidden(
-        self, tokens: Tokens, mask: Mask | None = None, cache: Cache | None = None
+        self, tokens: Tokens, mask: Mask | None = None, cache: Cache | None = None, segments: Tokens | None = None
     ) -> Float[Tensor, "batch seq dim"]:
         """Hidden states after the last norm, in the type of the weights."""
-        return self.network.hidden(tokens, mask, cache=cache)
+        return self.network.hidden(tokens, mask, cache=cache, segments=segments)
 
     def logits(self, hidden: Float[Tensor, "*batch dim"]) -> Float[Tensor, "*batch vocab"]:
         """Logits of hidden states, in float32."""

@@ -122,6 +122,24 @@ def test_hidden_states_and_logits_are_those_of_the_network(kind: str):
         assert logits.shape[-1] == same.config.vocab_size
 
 
+@torch.no_grad()
+def test_segments_of_a_pair_are_added_and_more_of_them_run_in_pytorch():
+    same, engine = both("bert")
+    tokens, mask = text(2, 90), torch.ones(2, 90, dtype=torch.bool)
+    mask[1, :30] = False
+    segments = (torch.arange(90) > torch.tensor([[20], [50]])).long()
+    hidden, expected = engine.hidden(tokens, mask, None, segments), same.hidden(tokens, mask, segments=segments)
+    assert apart(hidden[mask], expected[mask]) < ERROR < apart(same.hidden(tokens, mask)[mask], expected[mask])
+    assert torch.equal(engine.hidden(tokens, mask, None), engine.hidden(tokens, mask, None, 0 * segments))
+    three = CompiledRunner(network(**(SHAPE | KINDS["bert"] | {"segments": 3})).requires_grad_(False), 8)
+    for chosen in (2 * segments, segments):
+        plain = three.network.hidden(tokens, segments=chosen)
+        exact = torch.equal(three.hidden(tokens, segments=chosen), plain)
+        assert exact is (int(chosen.max()) == 2)
+    with pytest.raises(ConfigError, match="segment"):
+        three.hidden(tokens, segments=3 * segments)
+
+
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind not in ("bert", "dynamic")])
 @torch.no_grad()
 def test_a_cache_changes_nothing_to_the_bit(kind: str):

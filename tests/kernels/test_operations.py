@@ -170,7 +170,7 @@ def test_embeddings(bits: int):
     bench, stream = Bench(3, 64), torch.zeros(3, 64)
     table = pack(quantised("m", numbers(50, 64), bits), bits)
     ids, places, positions = torch.tensor([0, 17, 49]), numbers(40, 64), torch.tensor([0, 5, 30])
-    for field, array in ((Field.STREAM, stream), (Field.IDS, ids), (Field.POSITIONS, positions)):
+    for field, array in ((Field.STREAM, stream), (Field.IDS, ids), (Field.PLACES, positions)):
         bench.put(field, array)
     bench.run(embed_step(table, 2.0), Position.step(table=address(places[2:]), dim=64))
     torch.testing.assert_close(stream, 2 * unpacked(table)[ids] + places[positions + 2])

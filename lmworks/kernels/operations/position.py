@@ -1,4 +1,4 @@
-"""POSITION: learned or sinusoidal positions are added to the residual stream."""
+"""POSITION: learned or sinusoidal positions, and segments, are added to the residual stream."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ class Position(Operands):
     """What POSITION is told."""
 
     TABLE = auto()
-    """Address of float32 [positions, dim]."""
+    """Address of float32 [segments * positions, dim]."""
     DIM = auto()
 
 
 @compiled
 def run(thread, threads, frame, step):
-    """Add to each token that is this thread's share the table's row of its position."""
+    """Add to each token that is this thread's share the table's row of its place."""
     table, dim = field(step, Position.TABLE), field(step, Position.DIM)
-    positions, stream = field(frame, Field.POSITIONS), field(frame, Field.STREAM)
+    places, stream = field(frame, Field.PLACES), field(frame, Field.STREAM)
     for token in range(thread, field(frame, Field.TOKENS), threads):
-        row, x = table + long_at(positions + 8 * token) * dim * 4, stream + token * dim * 4
+        row, x = table + long_at(places + 8 * token) * dim * 4, stream + token * dim * 4
         for at in range(0, dim * 4, 4):
             put_single(x + at, single_at(x + at) + single_at(row + at))
 

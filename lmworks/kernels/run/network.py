@@ -19,6 +19,7 @@ from lmworks.kernels.prefixes import Prefixes
 from lmworks.kernels.run.library import library
 from lmworks.kernels.run.placing import Placing
 from lmworks.kernels.run.spans import Span, real_places, runs
+from lmworks.kernels.run.tape import SEGMENTS
 from lmworks.kernels.run.weights import Weights
 from lmworks.kernels.run.workspace import Workspace
 from lmworks.models.cache import Cache
@@ -61,6 +62,13 @@ class CompiledNetwork:
         """What the packed weights take."""
         return self.weights.bytes
 
+    def knows(self, tokens: Int[Tensor, "batch seq"], segments: Int[Tensor, "batch seq"] | None) -> bool:
+        """Whether the tape has these segments; PyTorch runs others, or says what is wrong with them."""
+        if segments is None:
+            return True
+        known = min(self.network.config.segments, SEGMENTS)
+        return segments.shape == tokens.shape and bool(((segments >= 0) & (segments < known)).all())
+
     def use_adapters(self, on: bool) -> None:
         """Run with its adapters, or without."""
         with self.lock:
@@ -79,22 +87,29 @@ class CompiledNetwork:
         return Prefixes(limit, self._layer_bytes * self.network.config.layers)
 
     def hidden(
-        self, tokens: Int[Tensor, "batch seq"], real: Bool[Tensor, "batch seq"] | None, cache: Cache | None
+        self,
+        tokens: Int[Tensor, "batch seq"],
+        real: Bool[Tensor, "batch seq"] | None,
+        cache: Cache | None,
+        segments: Int[Tensor, "batch seq"] | None = None,
     ) -> Float[Tensor, "batch seq dim"]:
-        """Hidden states after the last norm, in float32; zeros for padding."""
+        """Hidden states after the last norm, in float32; zeros for padding. Segments are those that the tape knows."""
         assert cache is None or isinstance(cache, PagedCache)
         if tokens.numel():
             self._placing.check(int(tokens.min()), int(tokens.max()))
         with self.lock:
             at = real_places(tokens, real)
             ids = [row[places] for row, places in zip(tokens.numpy(), at, strict=True)]
+            parts = None
+            if segments is not None:
+                parts = [row[places] for row, places in zip(segments.numpy(), at, strict=True)]
             result = torch.zeros(*tokens.shape, self.network.config.dim)
             out, held = result.numpy(), cache
             cut = list(runs([len(row) for row in ids], self.network.config.causal, AT_ONCE))
             if held is None:
                 held = self._temporary(ids, cut)
             for spans in cut:
-                self._placing.place_spans(spans, ids, held)
+                self._placing.place_spans(spans, ids, held, parts)
                 self.workspace.run(self.workspace.tapes.hidden)
                 done = 0
                 for span in spans:

@@ -61,10 +61,20 @@ class Placing:
                 "the text with this model's tokenizer"
             )
 
-    def place_spans(self, spans: Sequence[Span], ids: Sequence[np.ndarray], cache: PagedCache) -> int:
-        """`place`, for spans of rows with these ids."""
-        tokens = [ids[span.row][span.start : span.start + span.count].tolist() for span in spans]
-        return self.place(tokens, [span.row for span in spans], cache)
+    def place_spans(
+        self,
+        spans: Sequence[Span],
+        ids: Sequence[np.ndarray],
+        cache: PagedCache,
+        segments: Sequence[np.ndarray] | None = None,
+    ) -> int:
+        """`place`, for spans of rows with these ids, and segments where they have any but the first."""
+
+        def cut(rows: Sequence[np.ndarray]) -> list[list[int]]:
+            return [rows[span.row][span.start : span.start + span.count].tolist() for span in spans]
+
+        chosen = None if segments is None else cut(segments)
+        return self.place(cut(ids), [span.row for span in spans], cache, segments=chosen)
 
     def place(
         self,
@@ -73,6 +83,7 @@ class Placing:
         cache: PagedCache,
         rounds: int = 1,
         cuts: Cuts | None = None,
+        segments: Sequence[Sequence[int]] | None = None,
     ) -> int:
         """Tell the frame which tokens of which rows run, where they are and what they see; returns how many there are.
 
@@ -110,6 +121,9 @@ class Placing:
         room = total + spare
         self.workspace.make_parts(room, part_bytes, self._part_bytes(room, 1), chunks * self.config.kv_heads)
         self._fill_in(np.array(entries, np.int64), positions, counts, longest, room)
+        if segments is not None:
+            moved = np.fromiter(itertools.chain.from_iterable(segments), np.int64) * self.config.context
+            self.workspace.put(Field.PLACES, moved + positions)
         frame = self.workspace.frame
         frame[Field.TILE_COUNT : Field.PARTS + 1] = len(tiles), parts
         frame[Field.LAYER_BYTES] = cache.layer_bytes if cache.page_bytes > cache.layer_bytes else 0
@@ -158,7 +172,7 @@ class Placing:
         if turns is not None:
             self.workspace.put(Field.TURNS, turns)
         of_turns = at if turns is None else frame.item(Field.TURNS)
-        frame[Field.POSITIONS : Field.TILES + 1] = at, of_turns, ends, pages, tiles
+        frame[Field.POSITIONS : Field.TILES + 1] = at, at, of_turns, ends, pages, tiles
         frame[Field.TOKENS] = len(positions)
 
     def _part_bytes(self, tokens: int, parts: int) -> int:

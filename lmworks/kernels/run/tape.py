@@ -39,6 +39,8 @@ from lmworks.models.attention import Attention
 from lmworks.models.block import Block
 from lmworks.models.network import Network
 
+SEGMENTS = 2
+"""Segments that the tape knows, as many as a pair of texts has; what has more runs in PyTorch."""
 Table = Int[np.ndarray, "steps words"]
 """Steps as the interpreter reads them, [steps, WORDS]."""
 
@@ -162,23 +164,23 @@ def _embedding(weights: Weights, stream: int) -> list[Step]:
             )
         )
     if (places := _places(network)) is not None:
-        address, weights.places = weights.keep("places", places), len(places)
+        address, weights.places = weights.keep("places", places), config.context
         steps.append(Position.step(table=address, dim=config.dim))
     if network.embedding_norm is not None:
         steps.append(norm_step(weights, "embedding_norm", network.embedding_norm, stream, kept=stream))
     return steps
 
 
-def _places(network: Network) -> Tensor | None:
-    """What is added to the embedding at each position, the first segment's embedding included."""
+def _places(network: Network) -> Float[Tensor, "segments context dim"] | None:
+    """What is added to the embedding at each position, in each segment that the tape knows; one where there is none."""
     config, places = network.config, None
     if network.encoding.acts_on == "embedding":
         every = torch.arange(config.context)[None]
         places = network.encoding.added(config, network.position_part, every)[0].float()
     if network.segment is None:
-        return places
-    segment = network.segment.weight[0].float()
-    return (torch.zeros(config.context, config.dim) if places is None else places) + segment
+        return None if places is None else places[None]
+    segments = network.segment.weight[:SEGMENTS, None].float()
+    return segments + (torch.zeros(config.context, config.dim) if places is None else places)
 
 
 def _block(weights: Weights, buffers: Buffers, block: Block, layer: int) -> list[Step]:

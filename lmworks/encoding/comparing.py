@@ -1,0 +1,95 @@
+"""How well two texts belong together: a cross-encoder's score for each of several pairs, which it reads as one text.
+
+scores = lm.load("reranker").compare([("how many people live in Berlin?", "Berlin has 3.5 million inhabitants.")])
+
+Source: Nogueira and Cho 2019, https://arxiv.org/abs/1901.04085.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from lmworks.basics import progress
+from lmworks.basics.errors import ConfigError, DataError
+from lmworks.basics.threads import one_thread
+from lmworks.encoding.embedding import batches_by_length
+from lmworks.models.config import ModelConfig
+from lmworks.models.linear import packed_products
+from lmworks.models.network import evaluating
+from lmworks.models.runner import Runner
+from lmworks.tokens.source import around_a_text
+from lmworks.tokens.tokenizer import Tokenizer
+
+Pair = tuple[str, str]
+"""A question and what may answer it, or any two texts in the order that the network was trained on."""
+
+
+def compares(config: ModelConfig) -> bool:
+    """Whether the network gives a pair of texts one score: an encoder whose classifier has one output."""
+    return config.arrangement == "encoder" and len(config.labels) == 1 and config.labels_of == "texts"
+
+
+@torch.inference_mode()
+def compare(
+    runner: Runner,
+    tokenizer: Tokenizer,
+    pairs: Sequence[Pair],
+    *,
+    cut: bool = False,
+    dtype: torch.dtype = torch.float32,
+) -> Float[Tensor, " pairs"]:
+    """A score for each pair, in float32: the higher, the better they belong together. With `cut` the second text of a
+    pair that is too long loses its end, and the first what exceeds half of the room; else it is a DataError.
+
+    ConfigError for a network without such a head. `dtype` as in `embed`.
+    """
+    network, config = runner.network, runner.network.config
+    if not compares(config):
+        raise ConfigError(
+            "the network gives pairs of texts no score; load a cross-encoder, an encoder whose classifier has one "
+            "output, such as reranker"
+        )
+    rows, firsts = _rows(tokenizer, pairs, config.context, cut)
+    scores = torch.zeros(len(rows))
+    with (
+        evaluating(network),
+        packed_products(dtype, network.device),
+        one_thread(runner.own_threads()),
+        progress.task("comparing", len(rows), "pairs") as advance,
+    ):
+        for places, tokens, mask in batches_by_length(rows, network.device):
+            segments = None
+            if config.segments > 1:
+                ends = torch.tensor([firsts[place] for place in places], device=network.device)
+                segments = (torch.arange(tokens.shape[1], device=network.device) >= ends[:, None]).long()
+            hidden = runner.hidden(tokens, mask, segments=segments)
+            scores[places] = network.classify(hidden.to(network.dtype), mask)[:, 0].cpu()
+            advance(len(places))
+    return scores
+
+
+def _rows(tokenizer: Tokenizer, pairs: Sequence[Pair], context: int, cut: bool) -> tuple[list[list[int]], list[int]]:
+    """The ids of each pair, and how many of them belong to its first text."""
+    if isinstance(pairs, str) or any(isinstance(one, str) or len(one) != 2 for one in pairs):
+        raise DataError("compare takes a list of pairs of texts: [(question, passage), ...]")
+    opening, closing = around_a_text(tokenizer)
+    room = context - len(opening) - 2 * len(closing)
+    read = tokenizer.encode_batch([text for pair in pairs for text in pair], special=False)
+    rows, firsts = [], []
+    for (text, other), first, second in zip(pairs, read[::2], read[1::2], strict=True):
+        if not first or not second:
+            raise DataError(f"a text of the pair {text[:40]!r}, {other[:40]!r} is empty; leave the pair out")
+        if len(first) + len(second) > room and not cut:
+            raise DataError(
+                f"the pair {text[:40]!r}..., {other[:40]!r}... has {len(first) + len(second):,} tokens and the model "
+                f"reads {room:,}; shorten it, or give cut=True"
+            )
+        ending = second[: max(room - len(first), room // 2)]
+        beginning = [*opening, *first[: room - len(ending)], *closing]
+        rows.append([*beginning, *ending, *closing])
+        firsts.append(len(beginning))
+    return rows, firsts
