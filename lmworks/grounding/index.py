@@ -28,6 +28,8 @@ from lmworks.basics.config import Config
 from lmworks.basics.errors import ConfigError, DataError
 from lmworks.basics.files import directory_written_whole
 from lmworks.grounding import postings
+from lmworks.grounding.answer import Answer, Way
+from lmworks.grounding.asking import ask
 from lmworks.grounding.changes import Changes, Found, changes_of
 from lmworks.grounding.chunks import Chunk, chunks_of
 from lmworks.grounding.matrix import Matrix
@@ -192,6 +194,12 @@ class Index:
             (chunk,),
         ).fetchone()
         return Passage(text, score, title, heading, source, start, stop, chunk)
+
+    def ask(
+        self, question: str, model: str | LanguageModel | None = None, way: Way = "extract", **choices: Any
+    ) -> Answer:
+        """What the documents say to a question, with verbatim citations, or a refusal; `choices` as `asking.ask`'s."""
+        return ask(self, question, way, model, **choices)
 
     def passage(self, chunk: int) -> Passage | None:
         """A chunk by its number, with a score of 0; None where there is none of it (any more)."""
