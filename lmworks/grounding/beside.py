@@ -8,6 +8,7 @@ with another one, says so.
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,15 @@ def index_facts(index: Index) -> dict[str, Any]:
         "language": index.language,
         "tested": index.tested,
     }
+
+
+def carry_index(model: Path | None, to: Path) -> dict[str, Any]:
+    """Copy a model's index into another directory; returns what that one's lmworks.json says of it, {} without any."""
+    index, _ = index_beside(model)
+    if model is None or index is None:
+        return {}
+    shutil.copytree(model / INDEX_FOLDER, to / INDEX_FOLDER)
+    return {"index": index_facts(index)}
 
 
 def index_beside(model: Path | None) -> tuple[Index | None, str]:

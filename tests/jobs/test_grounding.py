@@ -12,6 +12,7 @@ import tiny
 import lmworks as lm
 from jobs.small_builds import recipe, stopped
 from lmworks.basics.errors import ModelError
+from lmworks.cli.models import _one
 from lmworks.grounding.beside import index_beside
 from lmworks.jobs.build import BuildResult, build
 from lmworks.jobs.recipe import Recipe
@@ -98,3 +99,18 @@ def test_without_an_embedder_the_build_says_so_and_goes_on(settings: Recipe, mon
     assert "left out, so nothing is cited: minilm could not be fetched" in line
     with pytest.raises(ModelError, match="minilmm is neither a known model nor a path; did you mean minilm"):
         built(settings.but(grounding={"embedder": "minilmm"}), [])
+
+
+def test_a_smaller_copy_takes_the_index_along_and_a_listing_names_it(
+    settings: Recipe, capsys: pytest.CaptureFixture[str]
+):
+    folder = built(settings, []).folder
+    before = index_beside(folder)[0]
+    smaller = lm.compress(folder, "smaller", bits=8, text="general").folder
+    index, remark = index_beside(smaller)
+    assert index is not None and before is not None and index.digest == before.digest and not remark
+    _one(str(smaller), json_=True)
+    assert json.loads(capsys.readouterr().out)["passages"] == len(index)
+    shutil.rmtree(smaller / "index")
+    _one(str(smaller), json_=False)
+    assert "but smaller was built with an index that is not in it" in " ".join(capsys.readouterr().out.split())

@@ -23,8 +23,10 @@ MORE = [
 class SettingsPanel:
     """How the next token is chosen and how long an answer may become; a model's own habits are for the API."""
 
-    def __init__(self, changed: Callable[[], None]) -> None:
+    def __init__(self, changed: Callable[[], None], documents: bool = False) -> None:
         self._changed = changed
+        self.documents = ui.switch("Answer from the documents", value=documents)
+        self.documents.visible = documents
         ui.label("How the next token is chosen").classes("lm-heading")
         self.temperature = self._slider("Temperature", 0.7, 0, 2, 0.05, "0 always takes the likeliest")
         self.top_p = self._slider("Top-p", 0.95, 0.05, 1, 0.01, "the fewest tokens that reach this together; 1 for all")
