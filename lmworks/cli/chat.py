@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lmworks.cli.answer_options import AnswerOptions
-from lmworks.cli.documents import FromIndex, NoIndex, index_for
+from lmworks.cli.documents import FromIndex, How, NoIndex, index_for, way_of
 from lmworks.cli.options import Base, Compress, MaxNewTokens, Model
 from lmworks.cli.verb import verb
 
 if TYPE_CHECKING:
     from lmworks.generation.strategies import Strategy
+    from lmworks.grounding.answer import Way
     from lmworks.grounding.index import Index
     from lmworks.language_model import LanguageModel
 
@@ -30,10 +31,11 @@ def chat(
     compress: Compress = None,
     base: Base = None,
     index: FromIndex = None,
+    way: How = "extract",
     no_index: NoIndex = False,
 ) -> None:
     """Talk with a model in the terminal, or with the documents that it was built with."""
-    chosen = how.strategy()
+    chosen, from_documents = how.strategy(), way_of(way)
     said = how.said(max_new_tokens)
     language_model = how.loaded(model, base, compress)
     language_model.must_converse()
@@ -62,7 +64,7 @@ def chat(
         elif command.startswith("/"):
             typer.echo(f"{command} is not known. {HELP}")
         elif line.strip() and citing and documents is not None:
-            before = _cited(documents, line, before)
+            before = _cited(documents, line, before, from_documents, language_model)
         elif line.strip():
             messages = _turn(language_model, messages, line, chosen, said)
 
@@ -87,7 +89,7 @@ def _ask() -> str | None:
             typer.echo("\n(/exit or Ctrl-D ends)")
 
 
-def _cited(documents: Index, line: str, before: str | None) -> str | None:
+def _cited(documents: Index, line: str, before: str | None, way: Way, model: LanguageModel) -> str | None:
     """Print what the documents answer; return the question as it was asked, for the next one to lean on."""
     from lmworks.basics.errors import LmworksError
     from lmworks.grounding.asking import ask
@@ -98,7 +100,8 @@ def _cited(documents: Index, line: str, before: str | None) -> str | None:
     if question != line:
         typer.echo(f"(asked as: {question})")
     try:
-        typer.echo("\n".join([*lines_of(ask(documents, question), documents), ""]))
+        answer = ask(documents, question, way, model if way == "write" else None)
+        typer.echo("\n".join([*lines_of(answer, documents), ""]))
     except KeyboardInterrupt:
         typer.echo(" (stopped)\n")
     except LmworksError as error:

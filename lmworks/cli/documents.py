@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from lmworks.grounding.answer import Way
     from lmworks.grounding.index import Index
 
 FromIndex = Annotated[
@@ -15,6 +16,19 @@ FromIndex = Annotated[
     typer.Option("--index", help="Answer from the documents of this index; from the model's own unless given."),
 ]
 NoIndex = Annotated[bool, typer.Option("--no-index", help="Let the model answer by itself, though it has an index.")]
+
+How = Annotated[
+    str, typer.Option("--way", help="extract quotes the documents; write lets the model write what they support.")
+]
+
+
+def way_of(said: str) -> Way:
+    """A way to answer from documents. ConfigError for one that there is not."""
+    from lmworks.basics.errors import ConfigError
+
+    if said not in ("extract", "write"):
+        raise ConfigError(f"--way is {said}; say extract or write")
+    return "write" if said == "write" else "extract"
 
 
 def index_for(model: Path | None, named: Path | None, without: bool) -> Index | None:

@@ -108,7 +108,8 @@ def test_a_follow_up_takes_the_words_of_the_question_before_it(page):
 
 def test_the_model_answers_by_itself_where_the_settings_say_so(page):
     page.get_by_label("Most tokens").fill("4")
-    page.get_by_label("Answer from the documents").click()
+    page.get_by_label("Answers").click()
+    page.get_by_role("option", name="by the model itself").click()
     ask(page, "hello").locator(".lm-token").first.wait_for()
 
 

@@ -9,7 +9,7 @@ from nicegui import ui
 
 from lmworks.basics.errors import LmworksError
 from lmworks.generation.request import LogprobOptions, Prompt
-from lmworks.grounding.answer import Answer
+from lmworks.grounding.answer import Answer, Way
 from lmworks.grounding.follow_up import in_context
 from lmworks.serving.api.documents import index_of, question_of
 from lmworks.serving.api.work import Job, Work
@@ -97,10 +97,10 @@ class Chat:
             foot = ui.label().classes("lm-foot")
         ui.run_javascript(DOWN)
         try:
-            if self._settings.documents.value:
-                await self._cite(text, written, foot, box)
-            else:
+            if (way := self._settings.way.value) == "off":
                 await self._answer(text, written, foot)
+            else:
+                await self._cite(text, way, written, foot, box)
         except (LmworksError, Refused, asyncio.CancelledError) as error:
             foot.text = "stopped" if self._stopped else str(error)
             foot.classes(replace="lm-foot" if self._stopped else "lm-foot lm-error")
@@ -109,21 +109,21 @@ class Chat:
             self._work = self._asking = None
             self._stop.visible, self._send.visible = False, True
 
-    async def _cite(self, text: str, written: TokenView, foot: ui.label, box: ui.column) -> None:
+    async def _cite(self, text: str, way: Way, written: TokenView, foot: ui.label, box: ui.column) -> None:
         """The answer of the documents, whole: nothing of it is shown before it is checked."""
         service, seconds, started = self._service, self._service.limits.seconds, time.monotonic()
         index = index_of(service)
         question = in_context(question_of(service, text, "the message"), self._before)
         foot.text = "looking into the documents"
         written.add([], True)
-        self._asking = asyncio.ensure_future(service.worker.run(lambda: service.ask(question)))
+        self._asking = asyncio.ensure_future(service.worker.run(lambda: service.ask(question, way)))
         try:
             answer = await asyncio.wait_for(self._asking, seconds)
         except TimeoutError:
             raise late(seconds, "ask for less") from None
         shown = await service.worker.run(lambda: places(index, answer))
         self._before = question
-        self._recorder.cited(Cited("extract", answer), time.monotonic() - started, text)
+        self._recorder.cited(Cited(way, answer), time.monotonic() - started, text)
         written.delete()
         foot.text = "" if question == text else f"asked as: {question}"
         box.classes("lm-refused" if answer.refused else "")

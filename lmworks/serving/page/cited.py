@@ -19,8 +19,7 @@ CHANGED = "This document has changed since the answer was given; ask again."
 
 
 def show_answer(service: Service, answer: Answer) -> None:
-    """The answer and its citations, or why there is none, into the element that is open. Reads places from the index:
-    not for long documents in the event loop."""
+    """The answer with its chips, or why there is none, into the element that is open."""
     if answer.refused:
         with ui.row().classes("lm-pair"):
             ui.icon("search_off")
