@@ -49,7 +49,7 @@ $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/core.done: pyproject.toml | $(VENV)/bin/python
-	$(BIN)/pip install --quiet -e ".[fast]"
+	$(BIN)/pip install --quiet -e ".[fast,ground]"
 	touch $@
 
 $(VENV)/dev.done: pyproject.toml | $(VENV)/bin/python

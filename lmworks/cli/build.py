@@ -64,12 +64,16 @@ def build(
                 "whole": result.whole,
                 "weight_bytes": result.weight_bytes,
                 "prompt": result.prompt,
+                "cited": result.grounded.told_facts if result.grounded else None,
+                "index": result.grounded.facts if result.grounded else None,
                 "answer": "".join(answer(result)),
             }
         )
         return
     _show(result)
     typer.echo(f"\n{result.prompt}")
+    if result.grounded:
+        typer.echo("\n".join(["\nfrom the documents:", *result.grounded.told, "\nfrom the model alone:"]))
     for piece in answer(result):
         typer.echo(piece, nl=False)
     typer.echo("")

@@ -8,14 +8,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lmworks.cli.answer_options import AnswerOptions
+from lmworks.cli.documents import FromIndex, How, NoIndex, index_for, way_of
 from lmworks.cli.options import Base, Compress, MaxNewTokens, Model
 from lmworks.cli.verb import verb
 
 if TYPE_CHECKING:
     from lmworks.generation.strategies import Strategy
+    from lmworks.grounding.answer import Way
+    from lmworks.grounding.index import Index
     from lmworks.language_model import LanguageModel
 
 HELP = "/reset forgets the conversation, /system TEXT sets the instructions, /exit ends. Ctrl-C stops an answer."
+DOCUMENTS = "Answers come from {place}; /model lets the model answer by itself, /documents the documents again."
 
 
 @verb("Use it", place=1)
@@ -26,21 +30,32 @@ def chat(
     max_new_tokens: MaxNewTokens = 512,
     compress: Compress = None,
     base: Base = None,
+    index: FromIndex = None,
+    way: How = "extract",
+    no_index: NoIndex = False,
 ) -> None:
-    """Talk with a model in the terminal."""
-    chosen = how.strategy()
+    """Talk with a model in the terminal, or with the documents that it was built with."""
+    chosen, from_documents = how.strategy(), way_of(way)
     said = how.said(max_new_tokens)
     language_model = how.loaded(model, base, compress)
     language_model.must_converse()
-    typer.echo(f"{language_model.reference}. {HELP}\n")
-    messages = _opening(system)
+    documents = index_for(language_model.source, index, no_index)
+    typer.echo(f"{language_model.reference}. {HELP}")
+    typer.echo(f"{DOCUMENTS.format(place=documents.place)}\n" if documents else "")
+    messages, before, citing = _opening(system), None, documents is not None
     while (line := _ask()) is not None:
         command, _, rest = line.partition(" ")
         if command in ("/exit", "/quit"):
             break
         if command == "/reset":
-            messages = _opening(system)
+            messages, before = _opening(system), None
             typer.echo("(forgotten)")
+        elif command in ("/model", "/documents"):
+            if documents is None:
+                typer.echo("(there are no documents here; --index DIR names an index)")
+            else:
+                citing = command == "/documents"
+                typer.echo("(from the documents)" if citing else "(the model by itself)")
         elif command == "/system":
             system, messages = rest or None, _opening(rest or None)
             typer.echo(
@@ -48,6 +63,8 @@ def chat(
             )
         elif command.startswith("/"):
             typer.echo(f"{command} is not known. {HELP}")
+        elif line.strip() and citing and documents is not None:
+            before = _cited(documents, line, before, from_documents, language_model)
         elif line.strip():
             messages = _turn(language_model, messages, line, chosen, said)
 
@@ -70,6 +87,27 @@ def _ask() -> str | None:
             return None
         except KeyboardInterrupt:
             typer.echo("\n(/exit or Ctrl-D ends)")
+
+
+def _cited(documents: Index, line: str, before: str | None, way: Way, model: LanguageModel) -> str | None:
+    """Print what the documents answer; return the question as it was asked, for the next one to lean on."""
+    from lmworks.basics.errors import LmworksError
+    from lmworks.grounding.asking import ask
+    from lmworks.grounding.follow_up import in_context
+    from lmworks.grounding.telling import lines_of
+
+    question = in_context(line, before)
+    if question != line:
+        typer.echo(f"(asked as: {question})")
+    try:
+        answer = ask(documents, question, way, model if way == "write" else None)
+        typer.echo("\n".join([*lines_of(answer, documents), ""]))
+    except KeyboardInterrupt:
+        typer.echo(" (stopped)\n")
+    except LmworksError as error:
+        typer.echo(f"lmworks: {error}")
+        return before
+    return question
 
 
 def _turn(

@@ -38,6 +38,7 @@ def export(
                 "type": made.kind,
                 "merged": made.merged,
                 "unquantised": list(made.unquantised),
+                "index": made.index,
             }
         )
         return
@@ -47,5 +48,7 @@ def export(
         typer.echo(
             f"f16     {len(made.unquantised)} matrices whose rows are not multiples of 32 ({made.unquantised[0]})"
         )
+    if made.index:
+        typer.echo(f"stays   the index in {made.index}, for which such a file has no place; --index names it to chat")
     typer.echo(f"saved   {made.file} ({made.bytes / 1e6:.1f} MB, {made.kind})")
     typer.echo(f"next    lmworks chat {made.file}     llama-cli -m {made.file}")

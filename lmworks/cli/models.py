@@ -83,18 +83,24 @@ def _known(one: Known) -> dict[str, Any]:
 def _one(model: str, json_: bool) -> None:
     from lmworks.basics import progress
     from lmworks.basics.errors import ModelError
+    from lmworks.grounding.beside import index_beside
     from lmworks.loading import facts_of
-    from lmworks.models.files.references import known
+    from lmworks.models.files.references import known, resolve
 
     if any(one.name == model and not one.cached for one in known()):
         raise ModelError(f"{model} is not here yet; fetch it with: lmworks models fetch {model}")
     with progress.shown():
         facts = facts_of(model)
+    index, remark = index_beside(resolve(model))
+    passages = None if index is None else len(index)
     if json_:
-        told = {"family": facts.family, "parameters": facts.parameters, "context": facts.context}
+        told: dict[str, Any] = {"family": facts.family, "parameters": facts.parameters, "context": facts.context}
+        told |= {"passages": passages, "remark": remark}
         as_json({"model": model, **told, "compiled": facts.way.compiled, "runs": facts.way.how})
         return
-    table(
-        ["model", "family", "parameters", "context", "runs"],
-        [[model, facts.family, f"{facts.parameters:,}", f"{facts.context:,}", facts.way.how]],
-    )
+    row = [model, facts.family, f"{facts.parameters:,}", f"{facts.context:,}", facts.way.how]
+    table(["model", "family", "parameters", "context", "runs"], [row])
+    if index is not None:
+        typer.echo(f"answers from {index.place} ({passages:,} passages of {index.reference})")
+    if remark:
+        typer.echo(f"but {remark}")

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from lmworks.cli.documents import FromIndex, NoIndex, index_for
 from lmworks.cli.options import Base, Compress, Model
 from lmworks.cli.verb import verb
 
@@ -17,6 +18,8 @@ def serve(  # noqa: PLR0913, PLR0917 (each is an option that people know by name
     adapter: Annotated[str | None, typer.Option(help="An adapter's directory, put on the model.")] = None,
     name: Annotated[str | None, typer.Option(help="What clients call it; the reference unless given.")] = None,
     embedder: Annotated[str | None, typer.Option(help="A second model for /v1/embeddings, such as minilm.")] = None,
+    index: FromIndex = None,
+    no_index: NoIndex = False,
     host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="The port; 0 for a free one.", min=0, max=65535)] = 8000,
     api_key: Annotated[
@@ -67,10 +70,13 @@ def serve(  # noqa: PLR0913, PLR0917 (each is an option that people know by name
         keys=keys,
         limits=limits,
         lookup=Lookup() if lookup else None,
+        index=index_for(served.source, index, no_index),
     )
     log = Log(text=log_text)
     shown = f"[{host}]" if ":" in host else host
-    log.event("serving", model=service.name, address=f"http://{shown}:{listener.getsockname()[1]}/v1", keys=len(keys))
+    address = f"http://{shown}:{listener.getsockname()[1]}/v1"
+    documents = None if service.index is None else service.index.place
+    log.event("serving", model=service.name, address=address, keys=len(keys), index=documents)
     app = create_app(service, hosts=names_of(host, len(keys)), origins=cors or (), log=log)
     mount(app, service)
     serve(app, service, listener, log)

@@ -9,6 +9,7 @@ After an update it scores and ranks exactly as an index that is built anew from 
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -170,6 +171,14 @@ class Index:
         """The whole text of a document by its source (`Passage.file`); None where the index has no such document."""
         with self.storage.reading() as reading:
             return reading.document(file)
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the files and of how they are cut: the same after an update as of a new index."""
+        with self.storage.reading() as reading:
+            files = sorted((file, hashed) for file, (_, _, hashed) in reading.files().items())
+        facts = [self.settings.embedder, self.settings.longest, self.language, files]
+        return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
     @property
     def tested(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The main job: read a text, measure a model on it, adapt the model by a method, measure again, save.
+"""The main job: index a text and answer from it, measure a model on it, adapt the model, measure again, save.
 
     result = build("notes/", model="smollm2", out="models/notes", recipe="quick")
     print(result.measurements, result.verdicts, result.folder)
@@ -28,6 +28,7 @@ from lmworks.evaluation.drift import drift
 from lmworks.evaluation.measurement import Measurement
 from lmworks.jobs.build_text import data_facts, general_text, leak_of, read_text, rows_of
 from lmworks.jobs.comparing import HELD_OUT, Base, Comparison, Texts, compare, measure_base, measure_texts
+from lmworks.jobs.grounding import Grounded, grounded
 from lmworks.jobs.question import question_of
 from lmworks.jobs.recipe import Recipe
 from lmworks.jobs.runs import (
@@ -43,7 +44,7 @@ from lmworks.jobs.runs import (
 from lmworks.jobs.verdicts import training_remark, verdict
 from lmworks.language_model import LanguageModel
 from lmworks.loading import files_digest, fingerprint
-from lmworks.models.files.directory import refuse_foreign_files, write_facts, write_network
+from lmworks.models.files.directory import INDEX_FOLDER, refuse_foreign_files, write_facts, write_network
 from lmworks.models.network import Network
 from lmworks.models.precision import fast_dtype
 from lmworks.models.torch_runner import TorchRunner
@@ -73,6 +74,8 @@ class BuildResult:
     training: TrainingResult
     prompt: str
     """A question for the result: the recipe's, or one that the text's own headings suggest."""
+    grounded: Grounded | None
+    """The index in the folder, and what it answers to the prompt; None where the text was not indexed."""
     whole: bool
     """The folder holds a whole model and not an adapter."""
     weight_bytes: int
@@ -98,8 +101,9 @@ def build(
     """Adapt `model` to `text` and write a model directory to `out`; arguments left out come from the recipe.
 
     The directory holds what the recipe's method learnt: an adapter in PEFT's format (with `merge` the whole merged
-    model), or a whole model; and the tokenizer and lmworks.json with recipe, data hashes, versions, measurements and
-    seeds. Raises LmworksError with one sentence; Stopped when it was interrupted, after saving what `resume` needs.
+    model), or a whole model; the tokenizer; lmworks.json with recipe, data hashes, versions, measurements and seeds;
+    and the text's index in the folder `index`. Raises LmworksError with one sentence; Stopped when it was interrupted,
+    after saving what `resume` needs.
     """
     refuse_ranks("lmworks build")
     chosen = _recipe(recipe, list(changes), text, model)
@@ -120,13 +124,15 @@ def build(
         job.base_figures.unlink(missing_ok=True)
     language_model = LanguageModel.load(chosen.model.reference, dtype=chosen.model.dtype or fast_dtype())
     job.check_fit(language_model.network)
+    prompt = chosen.generation.prompt or question_of(chosen.data.text, parts.held_out, parts.train)
+    cited = grounded(chosen, job.run, prompt, resume, say)
     rows = rows_of(chosen, language_model, parts, say)
     texts = {HELD_OUT: parts.held_out} | general_text(chosen, say)
 
     before = job.measure_before(language_model, texts)
     training = job.train(language_model, rows, resume)
     comparisons, moved = job.measure_after(language_model, texts, before)
-    return job.finish(language_model, parts, leak, before, training, comparisons, moved)
+    return job.finish(language_model, _Read(parts, leak, prompt, cited), before, training, comparisons, moved)
 
 
 def answer(result: BuildResult) -> Iterator[str]:
@@ -134,6 +140,16 @@ def answer(result: BuildResult) -> Iterator[str]:
     return result.model.stream(
         [{"role": "user", "content": result.prompt}], max_new_tokens=result.recipe.generation.max_new_tokens
     )
+
+
+@dataclass(frozen=True)
+class _Read:
+    """What is known of the text before a model is loaded."""
+
+    parts: Split
+    leak: str
+    prompt: str
+    grounded: Grounded | None
 
 
 @dataclass(frozen=True)
@@ -209,8 +225,7 @@ class _Job:
     def finish(
         self,
         model: LanguageModel,
-        parts: Split,
-        leak: str,
+        text: _Read,
         before: Base,
         training: TrainingResult,
         comparisons: list[Comparison],
@@ -218,25 +233,36 @@ class _Job:
     ) -> BuildResult:
         """Judge, and save the model directory; the run's folder goes."""
         recipe = self.recipe
-        verdicts = {one.text: verdict(one.text, one.change, bool(leak)) for one in comparisons}
-        remarks = [one for one in (leak, training_remark(logged_losses(self.run))) if one]
+        verdicts = {one.text: verdict(one.text, one.change, bool(text.leak)) for one in comparisons}
+        remarks = [one for one in (text.leak, training_remark(logged_losses(self.run))) if one]
         facts = {
             "base": {"reference": recipe.model.reference, "sha256": before.weights},
             "recipe": recipe.model_dump(mode="json"),
-            "data": data_facts(parts),
+            "data": data_facts(text.parts),
             "measurements": [figure.to_json() for figure in _figures(comparisons, moved)],
             "verdicts": verdicts,
             "remarks": remarks,
             "training": training_facts(training, self.run),
             "seeds": [recipe.training.seed],
             "dtype": str(model.network.dtype).removeprefix("torch."),
+            **({"index": text.grounded.facts} if text.grounded else {}),
             **provenance(self.run),
         }
         size = self._save(model, facts)
         end_run(self.run, self.folder)
-        prompt = recipe.generation.prompt or question_of(recipe.data.text, parts.held_out, parts.train)
         return BuildResult(
-            self.folder, model, recipe, comparisons, verdicts, remarks, moved, training, prompt, self.whole, size
+            folder=self.folder,
+            model=model,
+            recipe=recipe,
+            comparisons=comparisons,
+            verdicts=verdicts,
+            remarks=remarks,
+            drift=moved,
+            training=training,
+            prompt=text.prompt,
+            grounded=text.grounded,
+            whole=self.whole,
+            weight_bytes=size,
         )
 
     def _run_as_the_result(self, model: LanguageModel) -> None:
@@ -272,6 +298,8 @@ class _Job:
                 write_network(temporary, model.network if adapter is None else adapter.merge(model.network))
             model.write_tokenizer(temporary)
             write_facts(temporary, facts)
+            if "index" in facts:
+                shutil.copytree(self.run / INDEX_FOLDER, temporary / INDEX_FOLDER)
             shutil.copyfile(self.run / LOG, temporary / LOG)
         model.source, model.reference = self.folder, str(self.folder)
         return sum(file.stat().st_size for file in self.folder.glob("*.safetensors"))

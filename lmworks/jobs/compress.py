@@ -22,6 +22,7 @@ from lmworks.basics.errors import ConfigError
 from lmworks.basics.files import directory_written_whole
 from lmworks.evaluation.likelihood import Change, Likelihood, change, measure
 from lmworks.evaluation.measurement import Measurement
+from lmworks.grounding.beside import carry_index
 from lmworks.language_model import LanguageModel
 from lmworks.loading import load
 from lmworks.models.files.compressed import Compression, check_bits
@@ -89,7 +90,7 @@ def compress(
         after = measure(made, documents, f"{text} after", tokens=tokens)
         bytes_after = sum(file.stat().st_size for file in weight_files(temporary))
         result = _result(folder, text, before, after, bytes_before, bytes_after, merged)
-        write_facts(temporary, _facts(loaded, compression, result))
+        write_facts(temporary, _facts(loaded, compression, result) | carry_index(loaded.source, temporary))
     return result
 
 

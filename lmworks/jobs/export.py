@@ -14,6 +14,7 @@ from pathlib import Path
 from lmworks.adaptation.lora import lora_layers, merge_adapters
 from lmworks.basics.errors import ConfigError, ModelError
 from lmworks.basics.files import regular, says_why, written_whole
+from lmworks.grounding.beside import index_beside
 from lmworks.language_model import LanguageModel
 from lmworks.loading import load
 from lmworks.models.files.gguf import gguf_config
@@ -51,6 +52,8 @@ class Exported:
     """Adapters were merged into the weights."""
     unquantised: tuple[str, ...]
     """Matrices that stay float16, as their rows are not whole groups of 32."""
+    index: str | None
+    """Where the model's index stays: such a file has no place for it."""
 
 
 def export(
@@ -87,7 +90,8 @@ def export(
         for name, weight in tensors.items()
         if kind != "f16" and weight.ndim > 1 and kind_of(name, weight, KINDS[kind]) == Kind.F16
     ]
-    return Exported(file, file.stat().st_size, kind, merged, tuple(left))
+    index, _ = index_beside(loaded.source)
+    return Exported(file, file.stat().st_size, kind, merged, tuple(left), index.place if index else None)
 
 
 def refuse_other_files(file: Path) -> None:

@@ -70,6 +70,17 @@ class GenerationSettings(Config):
     """The longest answer."""
 
 
+class GroundingSettings(Config):
+    """The index of the text, from which the result answers with citations."""
+
+    index: bool = True
+    """Index the text too, in the model's directory. Where the extra `ground` or the embedder is missing and cannot be
+    fetched, the build says so and goes on without."""
+
+    embedder: str = "minilm"
+    """The model whose vectors stand for passages and questions."""
+
+
 _TABLES: dict[str, Any] = {
     name: (method.settings, Field(default=method.settings(), description=method.summary))
     for name, method in METHODS.items()
@@ -95,6 +106,7 @@ class Recipe(_Tables):  # type: ignore[misc]
     training: SerializeAsAny[TrainingConfig] = TrainingConfig()
     evaluation: EvaluationSettings = EvaluationSettings()
     generation: GenerationSettings = GenerationSettings()
+    grounding: GroundingSettings = GroundingSettings()
 
     @property
     def chosen(self) -> Chosen:

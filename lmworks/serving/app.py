@@ -15,7 +15,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.middleware.cors import CORSMiddleware
 
 from lmworks import __version__
-from lmworks.serving.api import chat, completions, embeddings, inspection, tokenizing
+from lmworks.serving.api import chat, completions, documents, embeddings, inspection, tokenizing
 from lmworks.serving.api.answering import unknown_model
 from lmworks.serving.errors import ErrorAnswer, tell_errors
 from lmworks.serving.guard import Guard
@@ -55,7 +55,7 @@ def create_app(
     tell_errors(app)
     made = app.openapi
     app.openapi = lambda: _described(made())  # type: ignore[method-assign]
-    for room in (completions, chat, embeddings, tokenizing, inspection):
+    for room in (completions, chat, documents, embeddings, tokenizing, inspection):
         app.include_router(room.routes(service))
     app.add_middleware(Guard, service=service, metrics=metrics, log=log, hosts=hosts, origins=origins)
     if origins:

@@ -216,11 +216,11 @@ def _shown(detail: Any) -> str:
 
 
 def _field(detail: Any) -> str | None:
-    where = [part for part in detail["loc"] if part not in ("body", "query", "path")]
+    where = detail["loc"][1:]  # after "body", "query" or "path"
     return str(where[0])[:100] if where else None
 
 
 def _path(detail: Any) -> list[str]:
-    where = [str(part)[:100] for part in detail["loc"] if part not in ("body", "query", "path")]
+    where = [str(part)[:100] for part in detail["loc"][1:]]
     # Where a value may be of several kinds, pydantic adds the kind that it tried.
     return [part for part in where if "[" not in part and part not in ("str", "constrained-str")]

@@ -166,6 +166,8 @@ class Guard:
         self._metrics.responded(path, record.status)
         if record.work is not None:
             self._metrics.worked(record.work)
+        if record.cited is not None:
+            self._metrics.cited(record.cited.way, record.cited.answer.refused)
         self._log.request(scope, record, seconds, fault)
 
 

@@ -11,7 +11,7 @@ from typing import Any, TextIO
 from starlette.types import Scope
 
 from lmworks.serving.api.work import Work
-from lmworks.serving.record import Record
+from lmworks.serving.record import Cited, Record
 
 QUIET = ("/health", "/metrics", "/_nicegui")
 """Paths whose requests are told only where they fail: they are asked every few seconds, or are parts of the page."""
@@ -46,6 +46,8 @@ class Log:
         }
         if record.work is not None:
             facts |= _of(record.work)
+        if record.cited is not None:
+            facts |= record.cited.facts
         if record.text is not None:
             facts["text"] = record.text
         if fault is not None:
@@ -54,9 +56,15 @@ class Log:
 
     def answer(self, work: Work, asked: str) -> None:
         """An answer of the page is over: its requests are messages of one connection."""
-        seconds = time.monotonic() - work.handles[0].created
+        self._page(time.monotonic() - work.handles[0].created, _of(work), asked)
+
+    def cited(self, cited: Cited, seconds: float, asked: str) -> None:
+        """The same for an answer from documents."""
+        self._page(seconds, cited.facts, asked)
+
+    def _page(self, seconds: float, facts: dict[str, Any], asked: str) -> None:
         text = {"text": asked} if self.text else {}
-        self.event("answer", path="/", seconds=round(seconds, 4), **_of(work), **text)
+        self.event("answer", path="/", seconds=round(seconds, 4), **facts, **text)
 
 
 def _of(work: Work) -> dict[str, Any]:

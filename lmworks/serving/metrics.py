@@ -43,6 +43,17 @@ class Metrics:
             "lmworks:http_requests", "Responses", (*LABEL, "path", "status"), registry=self.registry
         )
 
+        self._cited = Counter(
+            "lmworks:grounded_answers",
+            "Answers from documents, and refusals",
+            (*LABEL, "way", "outcome"),
+            registry=self.registry,
+        )
+
+    def cited(self, way: str, refused: bool) -> None:
+        """A question to the documents was answered or refused."""
+        self._cited.labels(self._model, way, "refused" if refused else "answered").inc()
+
     def responded(self, path: str, status: int) -> None:
         """A response was sent; `path` is one of the server's own."""
         self._responses.labels(self._model, path, str(status)).inc()

@@ -4,8 +4,24 @@ from __future__ import annotations
 
 import secrets
 from dataclasses import dataclass, field
+from typing import Any
 
+from lmworks.grounding.answer import Answer, Way
 from lmworks.serving.api.work import Work
+
+
+@dataclass(frozen=True)
+class Cited:
+    """An answer from documents."""
+
+    way: Way
+    answer: Answer
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """For the log: not what was answered."""
+        return {"grounding": self.way, "refused": self.answer.refused, "citations": len(self.answer.citations)}
+
 
 RECORD = "lmworks.record"
 """Where a request's record lies in its ASGI scope."""
@@ -19,6 +35,7 @@ class Record:
     status: int = 499
     """What was answered; as nginx has it, 499 where the client left before."""
     work: Work | None = None
+    cited: Cited | None = None
     keeps_text: bool = False
     """Whether the log is to hold what was asked."""
     text: str | None = None

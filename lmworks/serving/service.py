@@ -14,9 +14,12 @@ from collections.abc import Sequence
 from lmworks.basics.errors import ConfigError
 from lmworks.generation.engine import Engine
 from lmworks.generation.guessing import Lookup
+from lmworks.grounding.answer import Answer, Way
+from lmworks.grounding.asking import ask
+from lmworks.grounding.index import Index
 from lmworks.language_model import LanguageModel
 from lmworks.serving.api.token_texts import TokenTexts
-from lmworks.serving.pytorch_worker import PyTorchWorker
+from lmworks.serving.pytorch_worker import PyTorchWorker, twin
 from lmworks.serving.settings import ServerLimits
 
 
@@ -32,6 +35,7 @@ class Service:
         keys: Sequence[str] = (),
         limits: ServerLimits | None = None,
         lookup: Lookup | None = None,
+        index: Index | None = None,
     ) -> None:
         self.model = model
         self.name = name or model.reference or "model"
@@ -45,6 +49,8 @@ class Service:
             raise ConfigError(f"two models are called {self.name}; give one of them another name")
         self.texts = TokenTexts(model.tokenizer)
         self.keys, self.limits, self.lookup = tuple(keys), limits or ServerLimits(), lookup
+        self.index = index
+        """The documents that it answers from; None where it answers by itself."""
         self.worker = PyTorchWorker(self.limits.queue)
         self.started = int(time.time())
         """Seconds since 1970."""
@@ -64,6 +70,11 @@ class Service:
             self.model.must_write()
             raise AssertionError("a model that writes has an engine")
         return self._engine
+
+    def ask(self, question: str, way: Way = "extract") -> Answer:
+        """What the documents answer; for the worker's thread, as it computes."""
+        assert self.index is not None
+        return ask(self.index, question, way, twin(self.model) if way == "write" else None)
 
     def close(self, finish: bool = False, timeout: float | None = 30) -> bool:
         """Stop the engine, with or without finishing what it has begun; returns whether it is done."""

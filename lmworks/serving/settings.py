@@ -49,3 +49,12 @@ class ServerLimits(Config):
 
     inspected_tokens: int = Field(default=512, gt=0)
     """Tokens of a text that is looked into."""
+
+    question: int = Field(default=4096, gt=0)
+    """Characters of a question to the documents."""
+
+    passages: int = Field(default=100, gt=0)
+    """Passages of one search."""
+
+    surrounding: int = Field(default=4096, gt=0)
+    """Characters around a passage, on each side."""

@@ -39,6 +39,7 @@ def recipe(method: str = "lora", **training: Any) -> Recipe:
         data={"text": "notes", "held_out": 0.25, "general": "general"},
         training=settings,
         evaluation={"tokens": 2000, "window": 128},
+        grounding={"index": False},
         **({"lora": {"rank": 2}} if method == "lora" else {}),
     )
 

@@ -64,7 +64,7 @@ def test_a_model_can_be_built_on(here: Path):
             "the words follow each other on every page and the folder " * (number + 3)
         )
     chosen = Recipe(**json.loads(Path("adapter/lmworks.json").read_text())["recipe"])
-    settings = chosen.but(data=chosen.data.but(text="notes", general="notes"))
+    settings = chosen.but(data=chosen.data.but(text="notes", general="notes"), grounding={"index": False})
     result = build(out="again", recipe=settings)
     assert result.recipe.method == "lora" and result.recipe.lora.rank == 2 and not result.whole
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
+import tiny
 
 schemathesis = pytest.importorskip("schemathesis", reason="pip install 'lmworks[dev]'")
 
@@ -11,6 +14,7 @@ from hypothesis.errors import Unsatisfiable  # noqa: E402
 from schemathesis import GenerationMode  # noqa: E402
 from schemathesis.checks import CHECKS, load_all_checks  # noqa: E402
 
+from lmworks.grounding.index import IndexSettings, build  # noqa: E402
 from lmworks.serving.app import create_app  # noqa: E402
 from lmworks.serving.service import Service  # noqa: E402
 from lmworks.serving.settings import ServerLimits  # noqa: E402
@@ -23,17 +27,29 @@ CALM = settings(deadline=None, suppress_health_check=list(HealthCheck), derandom
 
 
 @pytest.fixture(scope="module")
+def with_documents(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("documents")
+    (folder / "rent.md").write_text("# The flat\n\nThe rent is due on the third day.\n")
+    settings = IndexSettings(embedder=tiny.embedder(folder / "encoder"), longest=80)
+    service = Service(small(context=64), name="tiny", index=build(folder / "rent.md", folder / "index", settings))
+    yield schemathesis.openapi.from_asgi("/openapi.json", create_app(service))
+    service.close()
+
+
+@pytest.fixture(scope="module")
 def described():
     service = Service(small(context=64), name="tiny", limits=ServerLimits(seats=8, seconds=3600))
     yield schemathesis.openapi.from_asgi("/openapi.json", create_app(service))
     service.close()
 
 
-def try_out(described: schemathesis.schemas.BaseSchema, examples: int) -> None:
+def try_out(described: schemathesis.schemas.BaseSchema, examples: int, only: Sequence[str] = ()) -> list[str]:
     """So many requests to each operation, with what its description allows and with what it does not."""
     tried = []
     for found in described.get_all_operations():
         operation = found.ok()
+        if only and operation.path not in only:
+            continue
         for mode in GenerationMode:
             try:
                 cases = operation.as_strategy(generation_mode=mode)
@@ -41,7 +57,7 @@ def try_out(described: schemathesis.schemas.BaseSchema, examples: int) -> None:
             except Unsatisfiable:  # an operation without a body has nothing to be wrong
                 assert mode is GenerationMode.NEGATIVE
         tried.append(operation.path)
-    assert "/v1/completions" in tried and len(tried) >= 9
+    return tried
 
 
 def _hold(case: schemathesis.Case) -> None:
@@ -49,7 +65,19 @@ def _hold(case: schemathesis.Case) -> None:
 
 
 def test_whatever_the_description_allows(described):
-    try_out(described, 12)
+    tried = try_out(described, 12)
+    assert "/v1/completions" in tried and len(tried) >= 9
+
+
+def test_whatever_the_description_of_documents_allows(with_documents):
+    paths = ["/v1/search", "/v1/passages/{chunk}", "/v1/chat/completions"]
+    assert sorted(try_out(with_documents, 12, paths)) == sorted(paths)
+    for body in ({"query": "rent"}, {"query": "rent", "k": 1, "by": "vectors"}):
+        _hold(with_documents["/v1/search"]["POST"].Case(body=body))
+    _hold(with_documents["/v1/passages/{chunk}"]["GET"].Case(path_parameters={"chunk": 0}))
+    asked = {"messages": [{"role": "user", "content": "When is the rent due?"}]}
+    for stream in (False, True):
+        _hold(with_documents["/v1/chat/completions"]["POST"].Case(body=asked | {"stream": stream}))
 
 
 def test_streams_are_described(described):

@@ -37,6 +37,9 @@ MOST_TENSORS = 50_000
 """Tensors of one file; the largest public models have some hundreds in each."""
 OWN_FILES = ("*.json", "*.jsonl", "*.safetensors", "*.jinja", "*.txt", "*.md", "*.model", "*.toml")
 """What a model directory may hold; a folder with anything else is somebody's work and is not replaced."""
+INDEX_FOLDER = "index"
+"""The one folder in a model directory: the index of the documents that it answers from."""
+INDEX_FILES = ("index.sqlite", "index.sqlite-*", "*.i8")
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -223,14 +226,21 @@ def refuse_foreign_files(folder: Path) -> None:
     if not folder.is_dir():
         return
     names = sorted(path.name for path in folder.iterdir())
-    foreign = [
-        name for name in names if (folder / name).is_dir() or not any(Path(name).match(kind) for kind in OWN_FILES)
-    ]
+    foreign = [name for name in names if not _is_ours(folder / name)]
     if foreign or (names and not {"config.json", "adapter_config.json"} & set(names)):
         raise ModelError(
             f"{folder} holds {(foreign or names)[0]} and is not a model directory; "
             "it would be replaced, so give a folder that does not exist yet"
         )
+
+
+def _is_ours(path: Path) -> bool:
+    """Whether it is part of a model directory: a file of a known kind, or an index and nothing besides."""
+    if not path.is_dir():
+        return any(path.match(kind) for kind in OWN_FILES)
+    return path.name == INDEX_FOLDER and all(
+        one.is_file() and any(one.match(kind) for kind in INDEX_FILES) for one in path.iterdir()
+    )
 
 
 def write_network(

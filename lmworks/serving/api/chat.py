@@ -9,6 +9,7 @@ from lmworks.generation.handle import Delta
 from lmworks.generation.request import LogprobOptions
 from lmworks.generation.sequence import Token
 from lmworks.serving.api.answering import STREAMED, Facts, answer, must_be, reason
+from lmworks.serving.api.cited import cited_answer, way_of
 from lmworks.serving.api.requests import ChatRequest
 from lmworks.serving.api.work import Job, Work
 from lmworks.serving.service import Service
@@ -21,6 +22,9 @@ def routes(service: Service) -> APIRouter:
     @router.post("/v1/chat/completions", summary="Answer a conversation", responses=STREAMED)
     async def chat(asked: ChatRequest, http: Request) -> Response:
         must_be(service, asked.model, service.name)
+        way = way_of(service, asked)
+        if way != "off":
+            return await cited_answer(service, asked, http, way)
         service.model.must_converse()
         longest = asked.max_completion_tokens or asked.max_tokens or service.model.config.context
         wanted = LogprobOptions(asked.top_logprobs or 0, written=bool(asked.logprobs))

@@ -299,6 +299,14 @@ class Message(StrictModel):
         return {"role": "system" if self.role == "developer" else self.role, "content": text}
 
 
+class Grounding(StrictModel):
+    """Whether an answer comes from the server's documents, and how."""
+
+    way: Literal["extract", "write", "off"]
+    """extract: spans of the documents; write: the model's own words, of which each sentence is supported by a cited
+    span; off: the model answers by itself."""
+
+
 class ChatRequest(GenerationRequest):
     """A request to /v1/chat/completions: answer a conversation."""
 
@@ -308,6 +316,9 @@ class ChatRequest(GenerationRequest):
 
     max_tokens: Annotated[int, Field(ge=1, le=LONGEST)] | None = None
     """The older name of the same."""
+
+    grounding: Grounding | None = None
+    """Unless it is given, extract where the server has documents, and off where it has none."""
 
     logprobs: bool | None = None
     """The log-probability of each token."""

@@ -17,7 +17,6 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Match
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from lmworks.serving.api.work import Work
 from lmworks.serving.service import Service
 
 HERE = Path(__file__).parent
@@ -30,17 +29,16 @@ def mount(app: FastAPI, service: Service) -> None:
     from nicegui import ui
 
     from lmworks.serving.page.layout import Layout
+    from lmworks.serving.page.recorder import Recorder
 
     style = (HERE / "style.css").read_text(encoding="utf-8")
 
-    def ended(work: Work, asked: str) -> None:
-        app.state.metrics.worked(work)
-        app.state.log.answer(work, asked)
+    recorder = Recorder(app.state.metrics, app.state.log)
 
     @ui.page("/")
     def visited() -> None:
         ui.add_css(style)
-        Layout(service, ended)
+        Layout(service, recorder)
 
     # NiceGUI looks at every object of the process for its server; PyTorch has some that warn when they are looked at.
     warnings.filterwarnings("ignore", category=FutureWarning, module="nicegui")

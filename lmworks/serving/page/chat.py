@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import Callable
 
 from nicegui import ui
 
 from lmworks.basics.errors import LmworksError
 from lmworks.generation.request import LogprobOptions, Prompt
+from lmworks.grounding.answer import Answer, Way
+from lmworks.grounding.follow_up import in_context
+from lmworks.serving.api.documents import index_of, question_of
 from lmworks.serving.api.work import Job, Work
-from lmworks.serving.errors import Refused
+from lmworks.serving.errors import Refused, late
+from lmworks.serving.page.cited import places, show_answer, show_citations
+from lmworks.serving.page.recorder import Recorder
 from lmworks.serving.page.settings import SettingsPanel
 from lmworks.serving.page.token_view import ShownTokens, TokenView
+from lmworks.serving.record import Cited
 from lmworks.serving.service import Service
 
 OTHERS = 6
@@ -22,17 +28,18 @@ OFTEN = 0.1
 ENDS = {"length": " · the longest answer is reached", "window": " · the window is full"}
 DOWN = "window.scrollTo({top: document.body.scrollHeight})"
 CANCELLED = Refused(499, "stopped")
-Ended = Callable[[Work, str], None]
-"""Called with the work of an answer that is over, and what was asked."""
 
 
 class Chat:
     """The messages and the input. A model without a chat template continues the text, a translator translates it."""
 
-    def __init__(self, service: Service, settings: SettingsPanel, hint: str, ended: Ended) -> None:
-        self._service, self._settings, self._ended = service, settings, ended
+    def __init__(self, service: Service, settings: SettingsPanel, hint: str, recorder: Recorder) -> None:
+        self._service, self._settings, self._recorder = service, settings, recorder
         self._turns: list[dict[str, str]] = []
+        self._before: str | None = None
+        """What the documents were asked last."""
         self._work: Work | None = None
+        self._asking: asyncio.Future[Answer] | None = None
         self._stopped = False
         self._column = ui.column().classes("lm-messages").props('role="log" aria-label="Conversation"')
         self._hint = hint
@@ -62,7 +69,7 @@ class Chat:
     def clear(self) -> None:
         """Start a new conversation."""
         self.stop()
-        self._turns = []
+        self._turns, self._before = [], None
         self._column.clear()
         self._greet()
         self.input.run_method("focus")
@@ -72,6 +79,8 @@ class Chat:
         self._stopped = True
         if self._work is not None:
             self._work.stop(CANCELLED)
+        if self._asking is not None:
+            self._asking.cancel()
 
     async def send(self) -> None:
         """Ask what the line says and show the answer as it comes."""
@@ -82,19 +91,47 @@ class Chat:
         self.input.value, self._empty.visible = "", False
         with self._column:
             ui.label(text).classes("lm-message lm-asked")
-            with ui.column().classes("lm-message lm-answer"):
-                written = TokenView(coloured=self._settings.probabilities.value)
-                foot = ui.label().classes("lm-foot")
+            box = ui.column().classes("lm-message lm-answer")
+        with box:
+            written = TokenView(coloured=self._settings.probabilities.value)
+            foot = ui.label().classes("lm-foot")
         ui.run_javascript(DOWN)
         try:
-            await self._answer(text, written, foot)
-        except (LmworksError, Refused) as error:
+            if (way := self._settings.way.value) == "off":
+                await self._answer(text, written, foot)
+            else:
+                await self._cite(text, way, written, foot, box)
+        except (LmworksError, Refused, asyncio.CancelledError) as error:
             foot.text = "stopped" if self._stopped else str(error)
             foot.classes(replace="lm-foot" if self._stopped else "lm-foot lm-error")
             written.add([], False)
         finally:
-            self._work = None
+            self._work = self._asking = None
             self._stop.visible, self._send.visible = False, True
+
+    async def _cite(self, text: str, way: Way, written: TokenView, foot: ui.label, box: ui.column) -> None:
+        """The answer of the documents, whole: nothing of it is shown before it is checked."""
+        service, seconds, started = self._service, self._service.limits.seconds, time.monotonic()
+        index = index_of(service)
+        question = in_context(question_of(service, text, "the message"), self._before)
+        foot.text = "looking into the documents"
+        written.add([], True)
+        self._asking = asyncio.ensure_future(service.worker.run(lambda: service.ask(question, way)))
+        try:
+            answer = await asyncio.wait_for(self._asking, seconds)
+        except TimeoutError:
+            raise late(seconds, "ask for less") from None
+        shown = await service.worker.run(lambda: places(index, answer))
+        self._before = question
+        self._recorder.cited(Cited(way, answer), time.monotonic() - started, text)
+        written.delete()
+        foot.text = "" if question == text else f"asked as: {question}"
+        box.classes("lm-refused" if answer.refused else "")
+        with box:
+            show_answer(service, answer)
+            show_citations(service, shown)
+        foot.move(box)  # below them
+        _follow()
 
     async def _answer(self, text: str, written: TokenView, foot: ui.label) -> None:
         shown = self._settings.probabilities.value
@@ -120,7 +157,7 @@ class Chat:
         finally:
             if self._turns is before:  # no new conversation has begun
                 self._turns = [*turns, {"role": "assistant", "content": "".join(said)}]
-            self._ended(work, text)
+            self._recorder.written(work, text)
             written.add(new, False)
             _follow()
         foot.text = _rate(work) + ENDS.get(str(finish), "")

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from nicegui import ui
 
-from lmworks.serving.page.chat import Chat, Ended
+from lmworks.serving.page.chat import Chat
 from lmworks.serving.page.inside import Inside
 from lmworks.serving.page.next_token import NextToken
+from lmworks.serving.page.recorder import Recorder
 from lmworks.serving.page.settings import SettingsPanel
 from lmworks.serving.service import Service
 
@@ -16,7 +17,7 @@ BLUE = "#1c5d99"
 class Layout:
     """One visitor's page."""
 
-    def __init__(self, service: Service, ended: Ended) -> None:
+    def __init__(self, service: Service, recorder: Recorder) -> None:
         ui.colors(primary=BLUE)
         with ui.header().classes("lm-header"):
             ui.label(service.name).classes("lm-name").tooltip(_facts(service))
@@ -29,14 +30,14 @@ class Layout:
                     ui.tab("inside", "Inside", "visibility")
             toggle = ui.button(icon="tune").props('flat round color=white aria-label="Settings"')
         with ui.right_drawer(bordered=True).props("width=280 breakpoint=800").classes("lm-drawer") as drawer:
-            settings = SettingsPanel(self._changed)
+            settings = SettingsPanel(self._changed, documents=service.index is not None)
         toggle.on_click(drawer.toggle)
         self._next: NextToken | None = None
         first = "chat" if service.writes else "inside"
         with ui.tab_panels(tabs, value=first, keep_alive=True).classes("lm-panels").props("transition-duration=0"):
             if service.writes:
                 with ui.tab_panel("chat"):
-                    Chat(service, settings, _hint(service), ended)
+                    Chat(service, settings, _hint(service), recorder)
             if _continues(service):
                 with ui.tab_panel("next"):
                     self._next = NextToken(service, settings)
@@ -54,6 +55,11 @@ def _continues(service: Service) -> bool:
 
 
 def _hint(service: Service) -> str:
+    if service.index is not None:
+        return (
+            "Ask the documents: answers are quoted from them, and a number opens the passage. "
+            "In the settings you can let the model answer by itself."
+        )
     if service.model.translates:
         return "Write a source text; the model writes its target."
     if service.model.tokenizer.chat_template is None:

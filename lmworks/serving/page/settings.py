@@ -10,6 +10,12 @@ from nicegui import ui
 from lmworks.basics.errors import ConfigError
 from lmworks.generation.strategies import Greedy, Sample, Strategy
 
+WAYS = {
+    "extract": "quoted from the documents",
+    "write": "written from the documents",
+    "off": "by the model itself",
+}
+"""How a question is answered where the server has documents."""
 SHOWN = ("temperature", "top_p", "min_p", "top_k", "repetition_penalty", "seed")
 """Settings with a control of their own."""
 MORE = [
@@ -23,8 +29,10 @@ MORE = [
 class SettingsPanel:
     """How the next token is chosen and how long an answer may become; a model's own habits are for the API."""
 
-    def __init__(self, changed: Callable[[], None]) -> None:
+    def __init__(self, changed: Callable[[], None], documents: bool = False) -> None:
         self._changed = changed
+        self.way = ui.select(WAYS, value="extract" if documents else "off", label="Answers").classes("lm-wide")
+        self.way.visible = documents
         ui.label("How the next token is chosen").classes("lm-heading")
         self.temperature = self._slider("Temperature", 0.7, 0, 2, 0.05, "0 always takes the likeliest")
         self.top_p = self._slider("Top-p", 0.95, 0.05, 1, 0.01, "the fewest tokens that reach this together; 1 for all")

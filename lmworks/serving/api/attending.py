@@ -1,0 +1,37 @@
+"""Work in the thread beside the engine for one request: no longer than it may take, and not for a client that left."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import TypeVar
+
+from fastapi import Request
+
+from lmworks.serving.errors import Refused, late
+from lmworks.serving.service import Service
+
+Result = TypeVar("Result")
+
+
+async def attended(http: Request, service: Service, work: Callable[[], Result]) -> Result:
+    """What `work` returns. Refused where it takes too long or its client leaves; what has not begun then never does."""
+    running = asyncio.ensure_future(service.worker.run(work))
+
+    async def watch() -> None:
+        while (await http.receive())["type"] != "http.disconnect":
+            pass
+        running.cancel()
+
+    watcher = asyncio.create_task(watch())
+    try:
+        return await asyncio.wait_for(asyncio.shield(running), service.limits.seconds)
+    except TimeoutError:
+        raise late(service.limits.seconds, "ask for less at once") from None
+    except asyncio.CancelledError:
+        if running.cancelled():
+            raise Refused(499, "the client went away") from None
+        raise
+    finally:
+        watcher.cancel()
+        running.cancel()

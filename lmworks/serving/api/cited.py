@@ -1,0 +1,103 @@
+"""/v1/chat/completions where the answer comes from the server's documents: its text, and what it cites."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from fastapi import Request
+from fastapi.responses import JSONResponse, Response
+from starlette.responses import StreamingResponse
+
+from lmworks.grounding.answer import Answer, Way
+from lmworks.grounding.follow_up import in_context
+from lmworks.grounding.telling import facts_of
+from lmworks.serving.api.answering import FINGERPRINT, Facts, event
+from lmworks.serving.api.attending import attended
+from lmworks.serving.api.documents import index_of, question_of
+from lmworks.serving.api.requests import ChatRequest
+from lmworks.serving.errors import Refused
+from lmworks.serving.record import RECORD, Cited
+from lmworks.serving.service import Service
+
+
+def way_of(service: Service, asked: ChatRequest) -> str:
+    """How a request is to be answered: as it says, else from the documents where there are some."""
+    if asked.grounding is not None:
+        return asked.grounding.way
+    return "off" if service.index is None else "extract"
+
+
+async def cited_answer(service: Service, asked: ChatRequest, http: Request, way: Any) -> Response:
+    """The response to a conversation whose last question goes to the documents."""
+    index = index_of(service)
+    _fits(asked)
+    question = question_of(service, _question(asked), "messages")
+    answer = await attended(http, service, lambda: service.ask(question, way))
+    if (record := http.scope.get(RECORD)) is not None:
+        record.cited, record.text = Cited(way, answer), asked.text if record.keeps_text else None
+    told = facts_of(answer, index)
+    extra = {"citations": told["citations"], "grounding": _grounding(answer, way)}
+    usage = _usage(service, question, answer)
+    facts: Facts = {
+        "id": f"chatcmpl-{secrets.token_hex(12)}",
+        "object": "chat.completion.chunk" if asked.stream else "chat.completion",
+        "created": int(time.time()),
+        "model": service.name,
+        "system_fingerprint": FINGERPRINT,
+    }
+    if asked.stream:
+        wanted = bool(asked.stream_options and asked.stream_options.include_usage)
+        headers = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
+        events = _events(facts, answer.text, extra, usage if wanted else None)
+        return StreamingResponse(events, media_type="text/event-stream", headers=headers)
+    message = {"role": "assistant", "content": answer.text, "refusal": None, **extra}
+    choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": "stop"}
+    return JSONResponse(facts | {"choices": [choice], "usage": usage})
+
+
+def _events(facts: Facts, text: str, extra: Facts, usage: Facts | None) -> Iterator[bytes]:
+    """The text; then, with the end, what it cites."""
+    last: Facts = {} if usage is None else {"usage": None}
+    for delta, finish in (({"role": "assistant", "content": text}, None), (extra, "stop")):
+        choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish}
+        yield event(facts | {"choices": [choice]} | last)
+    if usage is not None:
+        yield event(facts | {"choices": [], "usage": usage})
+    yield b"data: [DONE]\n\n"
+
+
+def _fits(asked: ChatRequest) -> None:
+    """Refused for settings that an answer from documents cannot keep to."""
+    form = asked.structured_outputs or (asked.response_format and asked.response_format.type != "text")
+    unfit = {"n": asked.answers > 1, "logprobs": asked.logprobs, "stop": asked.stop, "response_format": form}
+    for name, given in unfit.items():
+        if given:
+            said = f'{name} does not go with an answer from documents; leave it out, or give grounding {{"way": "off"}}'
+            raise Refused(400, said, param=name)
+
+
+def _question(asked: ChatRequest) -> str:
+    """What the conversation asks last, with the words of the question before it where it leans on that."""
+    turns = [one.turn for one in asked.messages]
+    if turns[-1]["role"] != "user":
+        raise Refused(400, "the last message is not the user's, so nothing is asked of the documents", param="messages")
+    asks = [turn["content"] for turn in turns if turn["role"] == "user"]
+    return in_context(asks[-1], asks[-2] if len(asks) > 1 else None)
+
+
+def _grounding(answer: Answer, way: Way) -> Facts:
+    return {
+        "way": way,
+        "refused": answer.refused,
+        "confidence": answer.confidence,
+        "reason": answer.reason or None,
+    }
+
+
+def _usage(service: Service, question: str, answer: Answer) -> Facts:
+    """The question's and the answer's tokens, as the served model counts them."""
+    read, written = (len(service.model.tokenizer.encode(text, special=False)) for text in (question, answer.text))
+    return {"prompt_tokens": read, "completion_tokens": written, "total_tokens": read + written}

@@ -1,0 +1,126 @@
+"""/v1/search and /v1/passages: the server's documents, as far as they are indexed, and no file beside them."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Path, Query, Request
+from pydantic import BaseModel, Field
+
+from lmworks.grounding.index import Index
+from lmworks.serving.api.attending import attended
+from lmworks.serving.api.requests import StrictModel, Text
+from lmworks.serving.errors import Refused
+from lmworks.serving.record import RECORD
+from lmworks.serving.service import Service
+
+FOUND = 10
+"""Passages of a search unless the request says how many."""
+AROUND = 600
+"""Characters around a passage unless the request says how many."""
+
+
+class SearchRequest(StrictModel):
+    """A request to /v1/search."""
+
+    query: Annotated[Text, Field(min_length=1)]
+    """Words or a question."""
+
+    k: Annotated[int, Field(ge=1, le=10_000)] | None = None
+    """How many passages, at most; 10 unless given."""
+
+    by: Literal["hybrid", "keywords", "vectors"] | None = None
+    """hybrid unless given."""
+
+
+class FoundPassage(BaseModel):
+    """A chunk that a search found."""
+
+    object: Literal["passage"] = "passage"
+    chunk: int
+    """Its number, for /v1/passages; another after its file has changed."""
+    score: float
+    text: str
+    document: str
+    heading: str
+    file: str
+    start: int
+    end: int
+
+
+class SearchAnswer(BaseModel):
+    """The answer of /v1/search."""
+
+    object: Literal["list"] = "list"
+    data: list[FoundPassage]
+    """Best first."""
+
+
+class WholePassage(FoundPassage):
+    """The answer of /v1/passages: a chunk with what stands around it in its document."""
+
+    before: str
+    after: str
+
+
+def routes(service: Service) -> APIRouter:
+    """The endpoints, for one service."""
+    router = APIRouter()
+
+    @router.post("/v1/search", summary="Passages of the documents")
+    async def search(asked: SearchRequest, http: Request) -> SearchAnswer:
+        index, most = index_of(service), service.limits.passages
+        k = asked.k or min(FOUND, most)
+        if k > most:
+            raise Refused(400, f"k is {k:,}; at most {most} passages are found at once", param="k")
+        query = question_of(service, asked.query, "query")
+        if (record := http.scope.get(RECORD)) is not None and record.keeps_text:
+            record.text = query
+        found = await attended(http, service, lambda: index.search(query, k, asked.by or "hybrid"))
+        return SearchAnswer(data=[FoundPassage(**asdict(one)) for one in found])
+
+    @router.get("/v1/passages/{chunk}", summary="A passage, and what stands around it")
+    async def passage(
+        chunk: Annotated[int, Path(ge=0, lt=2**63)],
+        http: Request,
+        around: Annotated[int | None, Query(ge=0, le=2**31, description="Characters before and after it.")] = None,
+    ) -> WholePassage:
+        index, most = index_of(service), service.limits.surrounding
+        if around is not None and around > most:
+            raise Refused(400, f"around is {around:,}; at most {most:,} characters are shown", param="around")
+        shown = min(AROUND, most) if around is None else around
+        found = await attended(http, service, lambda: with_surroundings(index, chunk, shown))
+        if found is None:
+            raise Refused(404, f"there is no passage {chunk} (any more); search again", param="chunk")
+        return found
+
+    return router
+
+
+def index_of(service: Service) -> Index:
+    """The documents; Refused where there are none."""
+    if service.index is None:
+        raise Refused(400, "this server has no documents; start it with --index DIR", code="no_index")
+    return service.index
+
+
+def question_of(service: Service, text: str, field: str) -> str:
+    """A question that can be searched for."""
+    if not text.strip():
+        raise Refused(400, f"{field} is blank; give some words or a question", param=field)
+    if len(text) > service.limits.question:
+        most = f"a question to the documents has at most {service.limits.question:,}"
+        raise Refused(400, f"{field} has {len(text):,} characters; {most}", param=field)
+    return text
+
+
+def with_surroundings(index: Index, chunk: int, around: int) -> WholePassage | None:
+    """A chunk and what stands around it, at most `around` characters on each side; None where there is no such chunk
+    (any more). Numbers of chunks are all that leads to a text."""
+    found = index.passage(chunk)
+    text = index.document(found.file) if found is not None else None
+    if found is None or text is None or text[found.start : found.end] != found.text:  # the file changed in between
+        return None
+    before, after = text[max(found.start - around, 0) : found.start], text[found.end : found.end + around]
+    return WholePassage(**asdict(found), before=before, after=after)

@@ -1,0 +1,89 @@
+"""An answer from documents on the page: numbered chips that open the passage, the cited span marked in it."""
+
+from __future__ import annotations
+
+import html
+import re
+from functools import partial
+
+from nicegui import ui
+
+from lmworks.basics.errors import LmworksError
+from lmworks.grounding.answer import Answer, Citation
+from lmworks.grounding.index import Index
+from lmworks.grounding.telling import place_of
+from lmworks.serving.api.documents import AROUND, WholePassage, index_of, with_surroundings
+from lmworks.serving.service import Service
+
+CHANGED = "This document has changed since the answer was given; ask again."
+
+
+def show_answer(service: Service, answer: Answer) -> None:
+    """The answer with its chips, or why there is none, into the element that is open."""
+    if answer.refused:
+        with ui.row().classes("lm-pair"):
+            ui.icon("search_off")
+            ui.label(answer.text).classes("lm-refusal")
+        if answer.reason:
+            ui.label(answer.reason).classes("lm-foot")
+        return
+    cited = {one.number: one for one in answer.citations}
+    with ui.element("div").classes("lm-text"):
+        for at, part in enumerate(re.split(r" ?\[(\d+)\]", answer.text)):
+            if at % 2 == 0:
+                ui.html(html.escape(part), sanitize=False, tag="span")
+            elif int(part) in cited:
+                _chip(service, cited[int(part)])
+            else:
+                ui.html(f"[{part}]", sanitize=False, tag="span")
+
+
+def show_citations(service: Service, citations: list[tuple[Citation, str]]) -> None:
+    """Each citation with its document and place."""
+    for one, place in citations:
+        with ui.row().classes("lm-citation"):
+            _chip(service, one)
+            ui.label(f"{_title(one)} · {one.file}, {place}").classes("lm-foot")
+
+
+def places(index: Index, answer: Answer) -> list[tuple[Citation, str]]:
+    """Each citation with its place, for `show_citations`; reads documents, so not for the event loop."""
+    return [(one, place_of(one, index)) for one in answer.citations]
+
+
+def _chip(service: Service, citation: Citation) -> None:
+    chip = ui.button(str(citation.number), on_click=partial(_open, service, citation)).classes("lm-chip")
+    chip.props(f'dense unelevated no-caps aria-label="Citation {citation.number}"')
+
+
+def _title(citation: Citation) -> str:
+    return " › ".join(filter(None, [citation.document, citation.heading]))
+
+
+async def _open(service: Service, citation: Citation) -> None:
+    """Show the passage in a dialogue; Escape closes it."""
+    try:
+        index = index_of(service)
+        found = await service.worker.run(lambda: with_surroundings(index, citation.chunk, AROUND))
+        place = await service.worker.run(lambda: place_of(citation, index))
+    except LmworksError as error:
+        ui.notify(str(error))
+        return
+    with ui.dialog() as dialog, ui.card().classes("lm-source"):
+        ui.label(_title(citation)).classes("lm-heading")
+        ui.label(f"{citation.file}, {place}").classes("lm-foot")
+        ui.html(_marked(found, citation), sanitize=False).classes("lm-passage")
+        ui.button("Close", on_click=dialog.close).props("flat")
+    dialog.on("hide", dialog.delete)
+    dialog.open()
+
+
+def _marked(found: WholePassage | None, citation: Citation) -> str:
+    """The passage as HTML, everything in it escaped, and the span marked."""
+    if found is not None and found.file == citation.file:
+        text, begins = found.before + found.text + found.after, found.start - len(found.before)
+        start, end = citation.start - begins, citation.end - begins
+        if start >= 0 and text[start:end] == citation.text:
+            before, span, after = (html.escape(part) for part in (text[:start], text[start:end], text[end:]))
+            return f"{before}<mark>{span}</mark>{after}"
+    return html.escape(CHANGED)

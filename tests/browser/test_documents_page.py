@@ -1,0 +1,117 @@
+"""The page where a server has documents: chips open the passage, refusals look different, and text is only text."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import tiny
+
+from browser.conftest import serving
+from lmworks.grounding.index import IndexSettings, build
+
+HOSTILE = "The boat's <b>name</b> is <img src=x onerror=\"document.title='taken'\"> & Sons."
+NOTES = {
+    "rent.md": "# The flat\n\nYou may move in in May.\n\nThe rent is due on the third day. It costs 700 euros.\n",
+    "boat.md": f"# The <i>boat</i>\n\n{HOSTILE}\n",
+}
+
+
+@pytest.fixture(scope="module")
+def documents(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a tiny model with an index."""
+    folder = tmp_path_factory.mktemp("documents")
+    (folder / "notes").mkdir()
+    for name, text in NOTES.items():
+        (folder / "notes" / name).write_text(text)
+    settings = IndexSettings(embedder=tiny.embedder(folder / "encoder"), longest=80, language="english")
+    build(folder / "notes", folder / "index", settings)
+    tiny.language_model(seed=4, context=512).save(folder / "model")
+    with serving(str(folder / "model"), "--index", str(folder / "index")) as address:
+        yield address
+
+
+@pytest.fixture
+def page(chromium: Any, documents: str) -> Iterator[Any]:
+    with chromium.new_context(viewport={"width": 1100, "height": 700}) as context:
+        made = context.new_page()
+        made.set_default_timeout(60_000)
+        made.goto(documents)
+        made.get_by_label("Message").wait_for()
+        yield made
+
+
+def ask(page: Any, text: str) -> Any:
+    """Send a question; its answer, when it is there."""
+    before = page.locator(".lm-answer").count()
+    page.get_by_label("Message").fill(text)
+    page.keyboard.press("Enter")
+    answer = page.locator(".lm-answer").nth(before)
+    answer.wait_for()
+    page.get_by_role("button", name="Send").wait_for()
+    return answer
+
+
+def seen(page: Any, name: str) -> None:
+    """Keep a picture where SCREENSHOTS names a folder."""
+    if folder := os.environ.get("SCREENSHOTS"):
+        page.wait_for_timeout(500)
+        page.screenshot(path=str(Path(folder, f"{name}.png")))
+
+
+def test_a_chip_opens_the_passage_with_the_span_marked(page):
+    answer = ask(page, "When is the rent due?")
+    answer.get_by_text("The rent is due on the third day.").wait_for()
+    answer.get_by_text("The flat · rent.md, line 5").wait_for()
+    seen(page, "answer")
+    answer.get_by_role("button", name="Citation 1").first.click()
+    source = page.locator(".lm-source")
+    assert source.locator("mark").inner_text() == "The rent is due on the third day."
+    assert "You may move in in May." in source.locator(".lm-passage").inner_text()
+    source.get_by_text("rent.md, line 5").wait_for()
+    seen(page, "passage")
+    page.keyboard.press("Escape")
+    source.wait_for(state="detached")
+
+
+def test_a_refusal_looks_different(page, documents):
+    answered = ask(page, "When is the rent due?")
+    refused = ask(page, "Xyzzy plugh?")
+    refused.get_by_text("not in these documents").wait_for()
+    assert "lm-refused" in refused.get_attribute("class") and "lm-refused" not in answered.get_attribute("class")
+    assert refused.get_by_role("button").count() == 0
+    seen(page, "refusal")
+    counted = httpx.get(f"{documents}/metrics").text
+    assert 'outcome="refused",way="extract"} ' in counted
+
+
+def test_text_of_documents_is_only_text(page):
+    answer = ask(page, "What is the boat's name?")
+    answer.get_by_text(HOSTILE[:20]).wait_for()
+    answer.get_by_role("button", name="Citation 1").first.click()
+    source = page.locator(".lm-source")
+    assert source.locator("mark").inner_text() == HOSTILE
+    source.get_by_text("The <i>boat</i>", exact=True).wait_for()
+    seen(page, "hostile")
+    assert page.locator(".lm-answer img, .lm-answer b, .lm-source img, .lm-source i:not(.q-icon)").count() == 0
+    assert page.title() != "taken"
+
+
+def test_a_follow_up_takes_the_words_of_the_question_before_it(page):
+    ask(page, "When is the rent due?")
+    ask(page, "And how much is it?").get_by_text("asked as: And how much is it (rent due)?").wait_for()
+
+
+def test_the_model_answers_by_itself_where_the_settings_say_so(page):
+    page.get_by_label("Most tokens").fill("4")
+    page.get_by_label("Answers").click()
+    page.get_by_role("option", name="by the model itself").click()
+    ask(page, "hello").locator(".lm-token").first.wait_for()
+
+
+def test_a_blank_or_long_question_is_a_sentence(page):
+    ask(page, "a" * 5000).get_by_text("has 5,000 characters; a question to the documents has at most 4,096").wait_for()

@@ -1,0 +1,229 @@
+"""The server's documents: search, passages, and answers with citations, over HTTP and OpenAI's client."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tiny
+
+from lmworks.grounding.index import Index, IndexSettings, build, open_index
+from lmworks.serving.service import Service
+from lmworks.serving.settings import ServerLimits
+from serving.live import Live, running, small
+
+QUESTION = "When is the rent due?"
+NOTES = {
+    "rent.md": "# The flat\n\nThe rent is due on the third day. It costs 700 euros.\n\n## Pets\n\nCats are allowed.\n",
+    "boat.txt": "The boat lies at pier 7 <b>and</b> costs 90 euros.\n\n" + "It has a red sail. " * 40,
+}
+
+
+@pytest.fixture(scope="module")
+def index(tmp_path_factory: pytest.TempPathFactory) -> Index:
+    folder = tmp_path_factory.mktemp("documents")
+    (folder / "notes").mkdir()
+    for name, text in NOTES.items():
+        (folder / "notes" / name).write_text(text)
+    (folder / "secret.txt").write_text("SECRET")
+    embedder = tiny.embedder(folder / "encoder")
+    return build(folder / "notes", folder / "index", IndexSettings(embedder=embedder, longest=80, language="english"))
+
+
+@pytest.fixture(scope="module")
+def docs(index: Index) -> Iterator[Live]:
+    """A server with documents."""
+    limits = ServerLimits(seats=2, queue=20, question=300, passages=5, surrounding=200)
+    with running(Service(small(), name="tiny", limits=limits, index=index)) as made:
+        yield made
+
+
+def chat(docs: Live, *said: str, **more: Any) -> Any:
+    turns = [{"role": "user" if at % 2 == 0 else "assistant", "content": one} for at, one in enumerate(said)]
+    return docs.post("/v1/chat/completions", messages=turns, **more)
+
+
+def test_an_answer_cites_spans_that_stand_in_the_documents(docs: Live, index: Index):
+    answer = chat(docs, QUESTION).json()
+    message = answer["choices"][0]["message"]
+    assert "due on the third day" in message["content"] and "[1]" in message["content"]
+    assert message["refusal"] is None and message["grounding"]["refused"] is False
+    [citation] = message["citations"]
+    assert citation["number"] == 1 and citation["file"] == "rent.md" and citation["place"] == "line 3"
+    assert NOTES["rent.md"][citation["start"] : citation["end"]] == citation["text"]
+    passage = docs.http.get(f"/v1/passages/{citation['chunk']}").json()
+    assert citation["text"] in passage["text"] and passage["before"] == "# The flat\n\n"
+    assert answer["usage"]["total_tokens"] == len(QUESTION) + len(message["content"])  # it reads bytes
+
+
+def test_openais_client_reads_answers_whole_and_streamed(docs: Live):
+    messages: Any = [{"role": "user", "content": QUESTION}]
+    whole = docs.openai.chat.completions.create(model="tiny", messages=messages)
+    citations = whole.choices[0].message.model_extra["citations"]
+    assert [one["file"] for one in citations] == ["rent.md"] and whole.choices[0].finish_reason == "stop"
+    stream = docs.openai.chat.completions.create(
+        model="tiny", messages=messages, stream=True, stream_options={"include_usage": True}
+    )
+    chunks = list(stream)
+    text = "".join(one.choices[0].delta.content or "" for one in chunks if one.choices)
+    assert text == whole.choices[0].message.content and chunks[-1].usage == whole.usage
+    last = chunks[-2].choices[0]
+    assert last.finish_reason == "stop" and last.delta.model_extra["citations"] == citations
+
+
+def test_what_the_documents_do_not_say_is_refused(docs: Live):
+    message = chat(docs, "Xyzzy plugh?").json()["choices"][0]["message"]
+    assert message["content"] == "not in these documents" and message["citations"] == []
+    assert message["grounding"]["refused"] is True and message["grounding"]["reason"]
+
+
+def test_a_question_that_leans_on_the_one_before_it_takes_its_words(docs: Live):
+    alone = chat(docs, "And how many euros is it?").json()["choices"][0]["message"]
+    after = chat(docs, QUESTION, "The third day [1].", "And how many euros is it?").json()["choices"][0]["message"]
+    assert after["citations"] and after["citations"][0]["file"] == "rent.md"
+    assert alone["citations"] != after["citations"] or alone["citations"][0]["file"] == "rent.md"
+
+
+def test_the_model_answers_by_itself_where_that_is_asked_for(docs: Live, live: Live):
+    off = chat(docs, "hello", grounding={"way": "off"}, max_tokens=4, temperature=0).json()["choices"][0]["message"]
+    assert "citations" not in off
+    assert off == chat(live, "hello", max_tokens=4, temperature=0).json()["choices"][0]["message"]
+    asked = {"messages": [{"role": "user", "content": "a"}], "grounding": {"way": "extract"}}
+    for path, body in (("/v1/search", {"query": "a"}), ("/v1/chat/completions", asked)):
+        assert live.error(path, **body)["message"] == "this server has no documents; start it with --index DIR"
+
+
+@pytest.mark.parametrize(
+    ("more", "sentence"),
+    [
+        ({"grounding": {"way": "guess"}}, "grounding.way is 'guess'; give 'extract', 'write' or 'off'"),
+        ({"grounding": {}}, "grounding.way is missing"),
+        ({"grounding": {"way": "off", "k": 3}}, "grounding.k is not a setting of this request"),
+        ({"n": 2}, 'n does not go with an answer from documents; leave it out, or give grounding {"way": "off"}'),
+        ({"logprobs": True}, "logprobs does not go with an answer from documents"),
+        ({"stop": "a"}, "stop does not go with"),
+        ({"response_format": {"type": "json_object"}}, "response_format does not go with"),
+        ({"messages": [{"role": "user", "content": " "}]}, "messages is blank; give some words or a question"),
+        ({"messages": [{"role": "user", "content": "a" * 301}]}, "messages has 301 characters; a question to the"),
+        ({"messages": [{"role": "assistant", "content": "a"}]}, "the last message is not the user's"),
+    ],
+)
+def test_what_does_not_go_with_documents_is_a_sentence(docs: Live, more: dict[str, Any], sentence: str):
+    error = docs.error("/v1/chat/completions", **{"messages": [{"role": "user", "content": QUESTION}]} | more)
+    assert sentence in error["message"]
+
+
+def test_search_finds_what_the_index_finds(docs: Live, index: Index):
+    for by in ("hybrid", "keywords", "vectors"):
+        found = docs.post("/v1/search", query="rent", k=2, by=by).json()["data"]
+        expected = index.search("rent", 2, by)
+        assert [(one["chunk"], one["score"], one["text"]) for one in found] == [
+            (one.chunk, one.score, one.text) for one in expected
+        ]
+    for body, sentence in (
+        ({"query": ""}, "query is empty"),
+        ({"query": " "}, "query is blank"),
+        ({"query": "a" * 301}, "query has 301 characters; a question to the documents has at most 300"),
+        ({"query": "a", "k": 6}, "k is 6; at most 5 passages"),
+        ({"query": "a", "by": "guess"}, "by is 'guess'; give 'hybrid', 'keywords' or 'vectors'"),
+        ({"query": "a", "file": "../secret.txt"}, "file is not a setting of this request"),
+    ):
+        assert sentence in docs.error("/v1/search", **body)["message"]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "..%2f..%2fsecret.txt",
+        "../../secret.txt",
+        "%2e%2e/%2e%2e/secret.txt",
+        "/etc/passwd",
+        "%2fetc%2fpasswd",
+        "rent.md",
+        "link.txt",
+        "0/../../secret.txt",
+        "0%00",
+        "-1",
+        "1e3",
+        "0x1",
+        "99999",
+        "9" * 30,
+        "1;DROP TABLE chunks",
+        "1%20OR%201=1",
+        "NaN",
+    ],
+)
+def test_a_passage_has_a_number_and_no_other_name_leads_to_a_file(docs: Live, index: Index, name: str):
+    notes = Path(index.reference)
+    if not (notes / "link.txt").is_symlink():
+        (notes / "link.txt").symlink_to(notes.parent / "secret.txt")
+    sent = docs.http.build_request("GET", docs.address)
+    sent.url = sent.url.copy_with(raw_path=b"/v1/passages/" + name.encode())  # as it is written, not tidied up
+    response = docs.http.send(sent)
+    assert response.status_code in (400, 404) and set(response.json()) == {"error"}
+    for held in ("SECRET", "root:", "rent is due"):
+        assert held not in response.text
+
+
+def test_what_stands_around_a_passage_is_bounded(docs: Live, index: Index):
+    [found] = [one for one in index.search("sail", 5) if one.file == "boat.txt" and one.start > 0][:1]
+    shown = docs.http.get(f"/v1/passages/{found.chunk}", params={"around": 10}).json()
+    text = NOTES["boat.txt"]
+    assert shown["before"] == text[max(found.start - 10, 0) : found.start]
+    assert shown["after"] == text[found.end : found.end + 10] and shown["text"] == found.text
+    refused = docs.http.get(f"/v1/passages/{found.chunk}", params={"around": 201})
+    assert refused.status_code == 400 and "at most 200 characters" in refused.json()["error"]["message"]
+    assert docs.http.get(f"/v1/passages/{found.chunk}", params={"around": "x"}).status_code == 400
+
+
+def test_many_ask_at_once_while_the_index_is_updated(docs: Live, index: Index):
+    notes = Path(index.reference)
+
+    def one(number: int) -> int:
+        if number == 10:
+            (notes / "late.txt").write_text("The lamp is in the cellar.")
+            index.update()
+        found = docs.post("/v1/search", query=("rent", "boat", "cats")[number % 3], k=3)
+        assert found.status_code in (200, 429), found.text
+        return len(found.json().get("data", ()))
+
+    with ThreadPoolExecutor(8) as pool:
+        assert max(pool.map(one, range(24))) == 3
+    found = docs.post("/v1/search", query="lamp", by="keywords")
+    assert found.json().get("data", [found.text])[0]["file"] == "late.txt"
+
+
+def test_a_key_opens_the_documents_and_they_are_counted(index: Index):
+    with running(Service(small(), name="tiny", index=index, keys=["sesame"])) as live:
+        for path in ("/v1/search", "/v1/chat/completions"):
+            assert live.post(path, query="a").status_code == 401
+        assert live.http.get("/v1/passages/0").status_code == 401
+        live.http.headers["Authorization"] = "Bearer sesame"
+        chat(live, QUESTION)
+        chat(live, "Xyzzy plugh?")
+        live.http.get("/v1/passages/0")
+        text = live.http.get("/metrics").text
+    for line in (
+        'lmworks:grounded_answers_total{model_name="tiny",outcome="answered",way="extract"} 1.0',
+        'lmworks:grounded_answers_total{model_name="tiny",outcome="refused",way="extract"} 1.0',
+        'lmworks:http_requests_total{model_name="tiny",path="/v1/passages/{chunk}",status="200"} 1.0',
+    ):
+        assert line in text
+
+
+def test_an_index_that_broke_is_a_sentence(tmp_path: Path, index: Index):
+    folder = tmp_path / "index"
+    folder.mkdir()
+    for path in Path(index.place).iterdir():
+        (folder / path.name).write_bytes(path.read_bytes())
+    with running(Service(small(), name="tiny", index=open_index(folder))) as live:
+        with sqlite3.connect(folder / "index.sqlite") as connection:
+            connection.execute("DROP TABLE chunks")
+        error = live.error("/v1/search", query="rent", by="keywords")
+        assert "index it again" in error["message"]
+        assert json.dumps(error).count("Traceback") == 0
