@@ -295,6 +295,16 @@ ENTRIES = {
         documents=_topics,
     ),
 }
+ENTRIES["world-countries"] = Entry(
+    folder="world_countries",
+    repository="mledoze/countries",
+    commit="9e2111888e030214beede791b4767fd29b7d5e93",
+    path="dist/countries.json",
+    sha256="9b7f563c19178ae803d6db723fd3b16f88e3a2598d04c3e5270cc1cb8fdf401d",
+    bytes=772_044,
+    licence="ODbL 1.0",
+    what="250 countries with capital, currencies, languages, borders (npm's world-countries 5.1.0): a JSON file",
+)
 ENTRIES["subjectivity"] = Entry(
     folder="trec_mr_subj",
     repository="harvardnlp/sent-conv-torch",
