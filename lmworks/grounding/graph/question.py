@@ -23,12 +23,13 @@ def _set(words: str) -> frozenset[str]:
 
 
 SILENT = _set(
-    """a about all also an and any are as at be been belong belongs both by call called can could did do does each else
-    every exist exists find for found from get give given go had has have having i identify in into is it its kind know
-    known lie lies like list locate located me mention my name named names of off on one ones or other out part people
-    please same say see share shares show situated so some sort state such tell that the their them there these they thing
-    things this those to type us use used uses using want was we were what whats when where which who whom whose will
-    with within would you your how many much number count total"""
+    """a about all also an and any are as at be been belong belongs both by call called can could did do
+    does each else every exist exists find for found from get give given go had has have having i
+    identify in into is it its kind know known lie lies like list locate located me mention my name
+    named names of off on one ones or other out part people please same say see share shares show
+    situated so some sort state such tell that the their them there these they thing things this those
+    to type us use used uses using want was we were what whats when where which who whom whose will with
+    within would you your how many much number count total"""
 )
 """Words that say nothing that a graph would have to know."""
 ASKING = _set("what which whats how name list give tell show find identify mention")
