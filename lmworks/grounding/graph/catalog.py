@@ -134,11 +134,11 @@ class Catalog:
         return found
 
     def similar(self, phrase: str) -> list[Name]:
-        """Things whose name differs from a phrase by one letter."""
+        """Things whose name differs from a phrase by one letter that is not the first."""
         letters = len(phrase)
         rows = self._names(
-            "role = 'thing' AND length(words) BETWEEN ? AND ? AND (substr(words, 1, 2) = ? OR substr(words, -2) = ?)",
-            given=(letters - 1, letters + 1, phrase[:2], phrase[-2:]),  # type: ignore[arg-type]
+            "role = 'thing' AND length(words) BETWEEN ? AND ? AND substr(words, 1, 1) = ?",
+            given=(letters - 1, letters + 1, phrase[:1]),  # type: ignore[arg-type]
         )
         return [one for one in rows if one_letter_apart(phrase, " ".join(words_of(one.text)))]
 

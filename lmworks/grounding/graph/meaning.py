@@ -105,11 +105,11 @@ class Reader:
     def _all(self) -> Iterator[Meaning]:
         plain = self.question.plain
         nodes = self._anchors()
-        if self.question.any(MORE | LESS) and (plain[0] in CHECKING or "or" in plain):
+        if self.question.direction(MORE | LESS) is not None and (plain[0] in CHECKING or "or" in plain):
             yield from self._comparisons(nodes)
         elif plain[0] in CHECKING and len(nodes) > 1:
             yield from self._checks(nodes)
-        elif self.question.any(MOST | LEAST):
+        elif self.question.direction(MOST | LEAST) is not None:
             yield from self._extremes(nodes)
         else:
             yield from self._lists(nodes, self.question.properties, frozenset())
@@ -273,7 +273,7 @@ class Reader:
 
     def _orders(self, directions: frozenset[str]) -> Iterator[tuple[str, bool, list[Mention], frozenset[int], float]]:
         """The property that is compared, whether its values are counted, what is left of the mentioned properties."""
-        place = next(at for at, word in enumerate(self.question.plain) if word in directions)
+        place = self.question.direction(directions) or 0
         here = frozenset([place])
         compared = {one.property for one in self.catalog.edges if one.datatype in NUMBERS | DATES}
         adjective = _adjective(self.question.plain[place])
@@ -291,7 +291,7 @@ class Reader:
             yield next(iter(compared)), False, list(self.question.properties), here, 0.8
 
     def _extremes(self, nodes: Sequence[Mention]) -> Iterator[Meaning]:
-        form: Form = "most" if self.question.any(MOST) else "least"
+        form: Form = "least" if self.question.direction(MOST) is None else "most"
         for order, counts, rest, told, cost in self._orders(MOST | LEAST):
             subjects = {edge.subject for edge in self.catalog.edges if edge.property == order}
             for one in self._lists(nodes, rest, told):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,7 +34,7 @@ SILENT = _set(
 """Words that say nothing that a graph would have to know."""
 ASKING = _set("what which whats how name list give tell show find identify mention")
 CHECKING = _set("is are was were does do did has have can")
-MOST = _set("most largest biggest highest greatest longest oldest latest maximum max tallest heaviest top")
+MOST = _set("most largest biggest highest greatest longest oldest latest maximum max tallest heaviest")
 LEAST = _set("least smallest lowest fewest shortest youngest earliest minimum min lightest tiniest")
 MORE = _set("more larger bigger higher greater longer older later taller heavier")
 LESS = _set("less smaller lower fewer shorter younger earlier lighter")
@@ -68,6 +68,12 @@ class Mention:
     cost: float = 0.0
     """How far they are from the name: 0 for the name itself."""
 
+    def cuts(self, other: Mention) -> bool:
+        """Whether it has as many words as the other one or more, and they share some but not all."""
+        apart = self.end <= other.start or other.end <= self.start
+        longer = self.end - self.start >= other.end - other.start
+        return longer and not apart and not self.start <= other.start < other.end <= self.end
+
     def holds(self, other: Mention) -> bool:
         """Whether the other one is a part of this one, and not all of it."""
         return self.start <= other.start and other.end <= self.end and (other.end - other.start) < self.end - self.start
@@ -97,6 +103,12 @@ class Question:
         """Some of its words."""
         return " ".join(one.text for one in self.words[start:end])
 
+    def direction(self, words: Iterable[str]) -> int | None:
+        """Where one of these words stands that is no part of a longer name: top-level domain."""
+        longer = [one for one in (*self.nodes, *self.properties) if one.end - one.start > 1]
+        inside = {place for one in longer for place in range(one.start, one.end)}
+        return next((at for at, word in enumerate(self.plain) if word in words and at not in inside), None)
+
     def any(self, words: Iterable[str]) -> bool:
         """Whether one of these words is in it."""
         return not set(words).isdisjoint(self.plain)
@@ -106,8 +118,8 @@ def read_question(text: str, catalog: Catalog, embed: EmbedOne | None) -> Questi
     """The question with every mention that the graph allows."""
     words = _words(text)
     question = Question(text, words)
-    question.nodes = _longest(_named(words, catalog))
-    by_stems = _by_stems(words, catalog)
+    question.nodes = [_likeliest(one, catalog) for one in _longest(_named(words, catalog))]
+    by_stems = [one for one in _by_stems(words, catalog) if not any(node.cuts(one) for node in question.nodes)]
     question.properties = _longest([one for one in by_stems if one.names[0].role == "property"])
     question.kinds = _longest([one for one in by_stems if one.names[0].role == "kind"])
     for start, end in _unexplained(question):
@@ -145,6 +157,13 @@ def _named(words: Sequence[Word], catalog: Catalog) -> list[Mention]:
             if fitting:
                 found.append(Mention(start, end, fitting, cost))
     return found
+
+
+def _likeliest(mention: Mention, catalog: Catalog) -> Mention:
+    """Without the things for which it is another name, where it is the first name of a thing of the same kind."""
+    taken = {kind for one in mention.names if one.main for kind in catalog.kinds(one.node)}
+    kept = [one for one in mention.names if one.main or taken.isdisjoint(catalog.kinds(one.node))]
+    return replace(mention, names=tuple(kept))
 
 
 def _is_written(name: str, words: Sequence[Word]) -> bool:
