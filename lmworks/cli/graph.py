@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lmworks.cli.options import Json, as_json, table
+from lmworks.cli.options import Json, as_json, reads_text, table
 from lmworks.cli.verb import Verb
 
 if TYPE_CHECKING:
@@ -56,6 +56,34 @@ def load(
     if done.dangling:
         typer.echo(f"dangling  {done.dangling:,} values refer to no record")
     typer.echo(f"graph     {folder} ({done.total:,} facts)")
+    typer.echo(f'next      lmworks graph ask {folder} "..."')
+
+
+@graph.command()
+@reads_text
+def extract(
+    text: Annotated[str, typer.Argument(help="A file or folder, or a name of the data registry.")],
+    out: Annotated[Path | None, typer.Option(help="Folder of the graph; graphs/NAME unless given.")] = None,
+    sure: Annotated[float, typer.Option(min=0, max=1, help="Probability above which a relation is a fact.")] = 0.8,
+    json_: Json = False,
+) -> None:
+    """Find entities and the relations between them in English text; each fact cites its sentence."""
+    from dataclasses import asdict
+
+    from lmworks.basics import progress
+    from lmworks.grounding.graph.extract import extract as extract_text
+
+    folder = out or Path("graphs") / Path(text).stem
+    with progress.shown():
+        done = extract_text(text, folder, sure)
+    if json_:
+        as_json({"graph": str(folder), **asdict(done)})
+        return
+    typer.echo(f"documents {done.documents:,}, of which {done.unchanged:,} are as they were")
+    typer.echo(f"sentences {done.sentences:,} read, {done.too_long:,} left out as too long")
+    typer.echo(f"entities  {done.entities:,}, in {_share(done.with_entity, done.sentences)} of the sentences")
+    typer.echo(f"facts     {done.facts:,} of {done.pairs:,} pairs, in {_share(done.with_fact, done.sentences)} of them")
+    typer.echo(f"graph     {folder}")
     typer.echo(f'next      lmworks graph ask {folder} "..."')
 
 
@@ -116,3 +144,7 @@ def _place(one: Triple) -> str:
     where = f", characters {one.start:,} to {one.end:,}" if one.start is not None and one.end is not None else ""
     said = f'\n    "{" ".join(one.sentence.split())}"' if one.sentence else ""
     return f"  ({one.file}{where}){said}"
+
+
+def _share(part: int, whole: int) -> str:
+    return f"{100 * part / whole:.0f} %" if whole else "0 %"

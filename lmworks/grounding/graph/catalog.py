@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from lmworks.grounding.graph.terms import ALSO, KIND, NAMES, UNASKED, Term, local_name
+from lmworks.grounding.graph.terms import ALSO, KIND, NAMES, TEXT, UNASKED, Term, local_name
 from lmworks.grounding.matrix import Matrix
 from lmworks.grounding.terms import terms
 
@@ -242,7 +242,9 @@ def _names(select: Select, properties: set[str], kinds: set[str], labels: dict[s
     for node in sorted((properties | kinds) - labels.keys()):
         labels[node] = local_name(node.strip("<>"))
         yield Name(labels[node], node, role(node), "", True)
-    unnamed = "SELECT DISTINCT ?s WHERE { { ?s ?p ?o } UNION { ?o ?p ?s } FILTER(isIRI(?s)) }"
+    unnamed = (
+        f"SELECT DISTINCT ?s WHERE {{ {{ ?s ?p ?o FILTER(?p != <{TEXT}>) }} UNION {{ ?o ?p ?s }} FILTER(isIRI(?s)) }}"
+    )
     for (node,) in select(unnamed):
         at = str(node)
         if node is not None and at not in labels and at not in properties and node.value not in UNASKED:

@@ -12,10 +12,11 @@ import contextlib
 import gc
 import json
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from lmworks.basics import progress
 from lmworks.basics.errors import ConfigError, DataError
@@ -35,14 +36,14 @@ RECORDS = (".csv", ".json")
 
 @dataclass(frozen=True)
 class Source:
-    """What one named graph of a store was made from."""
+    """A file or document that a graph was made from."""
 
     name: str
     hash: str
     """SHA-256 of the file, and of the mapping."""
     triples: int
-    graphs: Sequence[str] = ()
-    """The named graphs that hold its facts."""
+    text: bool = False
+    """Whether its facts were found in text, those of each sentence in a graph of their own."""
 
 
 @dataclass(frozen=True)
@@ -114,9 +115,9 @@ def load(
         name = file.name
         if name in before.sources and before.sources[name].hash == digest:
             return Loaded(False, before.sources[name].triples, sum(one.triples for one in before.sources.values()))
-        with _changed(out) as making:
-            graph = f"file:{_quoted(name)}"
-            _remove(making.store, before.sources.get(name))
+        with changed(out) as making:
+            graph = f"file:{quote(name)}"
+            making.remove([name])
             facts = None
             with progress.task(f"loading {name}"):
                 if suffix in RDF:
@@ -127,7 +128,7 @@ def load(
             triples = _count(making.store, graph)
             if not triples:
                 raise DataError(f"{file} holds no facts")
-            sources = before.sources | {name: Source(name, digest, triples, [graph])}
+            sources = before.sources | {name: Source(name, digest, triples)}
             making.finish(State(sources, before.embedder, before.endpoint, before.extraction))
     except UnreadableError as reason:
         raise DataError(f"{file}: {reason}") from None
@@ -142,6 +143,12 @@ class Making:
 
     folder: Path
     store: Any
+
+    def remove(self, names: Collection[str]) -> None:
+        """Take out the facts of some sources."""
+        gone = {f"file:{quote(name)}" for name in names}
+        for graph in [one for one in self.store.named_graphs() if one.value.partition("#char=")[0] in gone]:
+            self.store.remove_graph(graph)
 
     def finish(self, state: State) -> None:
         """Write the catalog and the state."""
@@ -164,7 +171,7 @@ class Making:
 
 
 @contextlib.contextmanager
-def _changed(out: Path) -> Iterator[Making]:
+def changed(out: Path) -> Iterator[Making]:
     """A copy of the graph in `out`, or an empty one, that takes its place when the block ends without an error."""
     from filelock import FileLock, Timeout
 
@@ -195,25 +202,13 @@ def _load_rdf(store: Any, file: Path, format_: str, graph: str) -> None:
         store.bulk_load(
             path=str(file),
             format=getattr(ox.RdfFormat, format_),
-            base_iri=f"file:///{_quoted(file.name)}",
+            base_iri=f"file:///{quote(file.name)}",
             to_graph=ox.NamedNode(graph),
         )
     except (SyntaxError, ValueError) as error:
         raise DataError(f"{file} is not {format_.replace('_', '-').title()}: {error}") from None
 
 
-def _remove(store: Any, source: Source | None) -> None:
-    ox = require("pyoxigraph", "graph")
-    for graph in source.graphs if source else ():
-        store.remove_graph(ox.NamedNode(graph))
-
-
 def _count(store: Any, graph: str) -> int:
     found = next(iter(store.query(f"SELECT (COUNT(*) AS ?n) WHERE {{ GRAPH <{graph}> {{ ?s ?p ?o }} }}")))
     return int(found[0].value)
-
-
-def _quoted(name: str) -> str:
-    from urllib.parse import quote
-
-    return quote(name)
