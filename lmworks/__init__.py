@@ -16,6 +16,7 @@ from lmworks.basics.openmp import wait_briefly
 
 if TYPE_CHECKING:
     from lmworks.generation.strategies import Beam, Greedy, Sample
+    from lmworks.grounding.graph.graph import open_graph as graph
     from lmworks.grounding.index import build as index
     from lmworks.grounding.index import open_index
     from lmworks.jobs.build import build
@@ -30,12 +31,13 @@ __version__ = "0.1.0"
 
 wait_briefly()  # here, as torch must not be loaded yet
 
-_NAMES = {"index": "build"}
+_NAMES = {"graph": "open_graph", "index": "build"}
 """What a name is called in its home, where it is called otherwise."""
 _HOMES = {
     "build": "lmworks.jobs.build",
     "compress": "lmworks.jobs.compress",
     "export": "lmworks.jobs.export",
+    "graph": "lmworks.grounding.graph.graph",
     "index": "lmworks.grounding.index",
     "load": "lmworks.loading",
     "open_index": "lmworks.grounding.index",
@@ -56,6 +58,7 @@ __all__ = [
     "build",
     "compress",
     "export",
+    "graph",
     "index",
     "load",
     "open_index",

@@ -111,6 +111,12 @@ def _pair(question: str, answer: str, source: str) -> Document:
     return Document.conversation(turns, source)
 
 
+def _relations(text: str, name: str) -> list[Document]:
+    """The sentences of SemEval's training set, without their marks; whoever wants the relations reads `content`."""
+    lines = re.findall(r'^\d+\t"(.*<e1>.*)"\s*$', text, re.MULTILINE)
+    return [Document(re.sub(r"</?e[12]>", "", line), f"{name}#{at}") for at, line in enumerate(lines, 1)]
+
+
 @dataclass(frozen=True)
 class Entry:
     """One text of the registry."""
@@ -295,6 +301,27 @@ ENTRIES = {
         documents=_topics,
     ),
 }
+ENTRIES["semeval2010-task8"] = Entry(
+    folder="semeval2010_task8",
+    repository="davidsbatista/Annotated-Semantic-Relationships-Datasets",
+    commit="ad883cbbaf4e342326b444347cf7d035012a4f4e",
+    path="datasets/SemEval2010_task8_all_data.tar.gz",
+    sha256="645e690991132824003de517013e94156f31e2d296d9e54230681855d46f3e2b",
+    bytes=4147200,
+    licence="CC BY 3.0 (SemEval-2010 task 8, Hendrickx et al. 2010)",
+    what="10,717 sentences, each with the relation between two of its nominals: an archive",
+    documents=_relations,
+)
+ENTRIES["world-countries"] = Entry(
+    folder="world_countries",
+    repository="mledoze/countries",
+    commit="9e2111888e030214beede791b4767fd29b7d5e93",
+    path="dist/countries.json",
+    sha256="9b7f563c19178ae803d6db723fd3b16f88e3a2598d04c3e5270cc1cb8fdf401d",
+    bytes=772_044,
+    licence="ODbL 1.0",
+    what="250 countries with capital, currencies, languages, borders (npm's world-countries 5.1.0): a JSON file",
+)
 ENTRIES["subjectivity"] = Entry(
     folder="trec_mr_subj",
     repository="harvardnlp/sent-conv-torch",
@@ -379,13 +406,11 @@ def documents(name: str) -> list[Document]:
     entry = ENTRIES[name]
     if entry.pair_of is not None:
         return _answered(name, *map(documents, entry.pair_of))
-    content = _read_local(name, entry)
-    if content is None:
-        content = _content(_download(name, entry), entry)
+    read = content(name)
     # A few quotation marks of the speeches, and a dash of TREC's, are in no encoding that the rest of them has.
     if entry.members is None:
-        return entry.documents(newlines(content.decode("utf-8", "replace")), name)
-    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        return entry.documents(newlines(read.decode("utf-8", "replace")), name)
+    with zipfile.ZipFile(io.BytesIO(read)) as archive:
         members = sorted(member for member in archive.namelist() if re.fullmatch(entry.members, member))
         return [
             document
@@ -394,6 +419,13 @@ def documents(name: str) -> list[Document]:
                 newlines(archive.read(member).decode("utf-8", "replace")), f"{name}#{Path(member).stem}"
             )
         ]
+
+
+def content(name: str) -> bytes:
+    """The file of a registered text as it is published, fetched if it is not here; DataError where it cannot be."""
+    entry = ENTRIES[name]
+    found = _read_local(name, entry)
+    return _content(_download(name, entry), entry) if found is None else found
 
 
 def _answered(name: str, questions: list[Document], answers: list[Document]) -> list[Document]:

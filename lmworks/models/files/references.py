@@ -159,7 +159,7 @@ def resolve(reference: str | Path, verify: bool = False) -> Path:
     """
     if isinstance(reference, str):
         if reference in ALIASES:
-            return _cached(ALIASES[reference], verify)
+            return fetched(ALIASES[reference], verify)
         if reference.startswith(hub.PREFIX):
             return _checked_path(hub.snapshot(reference, "model", HUB_FILES))
     return _checked_path(Path(reference))
@@ -247,7 +247,8 @@ def _trusted(file: Path, alias: Alias, verify: bool = False) -> bool:
         return checksum(file) == alias.member_sha256 if verify or not noted else True
 
 
-def _cached(alias: Alias, verify: bool) -> Path:
+def fetched(alias: Alias, verify: bool = False) -> Path:
+    """The file or folder of an alias, put into the cache where it has to be; raises as `resolve`."""
     file = _file(alias)
     if not _trusted(file, alias, verify):  # no lock until here: a shared cache may be read-only
         with _alone(file.parent, alias):

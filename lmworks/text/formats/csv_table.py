@@ -37,6 +37,21 @@ def read(path: Path, name: str, whole: bool = False) -> Found:
         csv.field_size_limit(earlier)
 
 
+def rows_with_titles(path: Path) -> Iterator[dict[str, str]]:
+    """Each row with the first row's cells as names of its own; UnreadableError as `read`."""
+    found = inspect(path)
+    check_line(found.longest_line)
+    earlier = csv.field_size_limit(LINE_LIMIT)
+    try:
+        rows = _rows(path, found.encoding)
+        titles = [title.strip() for title in next(rows, [])]
+        yield from (dict(zip(titles, row, strict=False)) for row in rows)
+    except csv.Error as error:
+        raise UnreadableError(f"not a CSV table ({error})") from None
+    finally:
+        csv.field_size_limit(earlier)
+
+
 def _rows(path: Path, encoding: str) -> Iterator[list[str]]:
     with path.open(encoding=encoding, newline="") as file:
         first = file.readline()

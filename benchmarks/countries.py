@@ -1,0 +1,200 @@
+"""Questions on countries against a graph of them: one, two and three steps, and some that have no answer.
+
+    python benchmarks/countries.py [--file countries.json] [--each 1] [--show 20]
+
+The answers are taken from the JSON file directly; the ways to ask are those of country_questions.toml. Data: npm
+package world-countries 5.1.0 (ODbL), or its file dist/countries.json by --file.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import tempfile
+import tomllib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lmworks.evaluation.statistics import proportion
+from lmworks.grounding.graph.graph import Graph, open_graph
+from lmworks.grounding.graph.mapping import RecordMapping
+from lmworks.grounding.graph.store import load
+from lmworks.text import registry
+
+Country = dict[str, Any]
+HOPS = {
+    "capital": 1, "currency": 1, "language": 1, "border": 1, "region": 1, "demonym": 1, "domain": 1, "calling": 1,
+    "area": 1, "of_capital": 1, "with_currency": 1, "with_language": 1, "in_subregion": 1, "count_border": 1,
+    "count_language": 1, "currency_of_capital": 2, "language_of_capital": 2, "region_of_capital": 2,
+    "capital_of_border": 2, "currency_of_border": 2, "border_of_capital": 2, "same_currency": 2,
+    "language_of_border_of_border": 3, "capital_of_border_of_border": 3, "currency_of_border_of_capital": 3,
+    "language_of_border_of_capital": 3, "capital_of_same_currency": 3,
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A question and what the file answers; nothing for one without an answer."""
+
+    question: str
+    answers: frozenset[str]
+    group: str
+    split: str
+
+
+class World:
+    """The countries, asked in Python."""
+
+    def __init__(self, countries: list[Country]) -> None:
+        self.countries = countries
+        self.by_code = {one["cca3"]: one for one in countries}
+
+    def name(self, one: Country) -> str:
+        """What a country is called."""
+        return str(one["name"]["common"])
+
+    def capital(self, one: Country) -> list[str]:
+        """Its capitals."""
+        return [" ".join(city.split()) for city in one["capital"] or []]
+
+    def currency(self, one: Country) -> list[str]:
+        """Its currencies."""
+        return [held["name"] for held in dict(one["currencies"] or {}).values()]
+
+    def language(self, one: Country) -> list[str]:
+        """Its languages."""
+        return list(dict(one["languages"] or {}).values())
+
+    def border(self, one: Country) -> list[Country]:
+        """Its neighbours."""
+        return [self.by_code[code] for code in one["borders"]]
+
+    def where(self, kind: Callable[[Country], list[str]], value: str) -> list[Country]:
+        """The countries of which something is true."""
+        return [one for one in self.countries if value in kind(one)]
+
+    def questions(self) -> Iterator[tuple[str, dict[str, str], list[str]]]:
+        """Group, slots and answers."""
+        for one in self.countries:
+            yield from self._of_country(one, {"country": self.name(one)})
+            for city in self.capital(one):
+                yield from self._of_city(self.where(self.capital, city), {"city": city})
+        for value in sorted({money for one in self.countries for money in self.currency(one)}):
+            yield "with_currency", {"currency": value}, self.names(self.where(self.currency, value))
+        for value in sorted({tongue for one in self.countries for tongue in self.language(one)}):
+            yield "with_language", {"language": value}, self.names(self.where(self.language, value))
+        for value in sorted({one["subregion"] for one in self.countries} - {""}):
+            held = [one for one in self.countries if one["subregion"] == value]
+            yield "in_subregion", {"subregion": value}, self.names(held)
+
+    def names(self, some: list[Country]) -> list[str]:
+        """What they are called."""
+        return [self.name(one) for one in some]
+
+    def _of_country(self, one: Country, slots: dict[str, str]) -> Iterator[tuple[str, dict[str, str], list[str]]]:
+        near = self.border(one)
+        far = [other for neighbour in near for other in self.border(neighbour)]
+        same = [other for money in self.currency(one) for other in self.where(self.currency, money)]
+        english = dict(dict(one["demonyms"] or {}).get("eng") or {})
+        yield "capital", slots, self.capital(one)
+        yield "currency", slots, self.currency(one)
+        yield "language", slots, self.language(one)
+        yield "border", slots, self.names(near)
+        yield "region", slots, [one["region"]] if one["region"] else []
+        yield "demonym", slots, [word for word in english.values() if word]
+        yield "domain", slots, one["tld"]
+        yield "calling", slots, one["callingCodes"]
+        yield "area", slots, [str(one["area"])]
+        yield "capital_of_border", slots, [city for other in near for city in self.capital(other)]
+        yield "currency_of_border", slots, [money for other in near for money in self.currency(other)]
+        yield "same_currency", slots, [name for name in self.names(same) if name != self.name(one)]
+        yield "language_of_border_of_border", slots, [tongue for other in far for tongue in self.language(other)]
+        yield "capital_of_border_of_border", slots, [city for other in far for city in self.capital(other)]
+        yield "capital_of_same_currency", slots, [city for other in same for city in self.capital(other)]
+        if near:
+            yield "count_border", slots, [str(len(near))]
+        if self.language(one):
+            yield "count_language", slots, [str(len(self.language(one)))]
+
+    def _of_city(self, of: list[Country], slots: dict[str, str]) -> Iterator[tuple[str, dict[str, str], list[str]]]:
+        near = [other for one in of for other in self.border(one)]
+        yield "of_capital", slots, self.names(of)
+        yield "currency_of_capital", slots, [money for one in of for money in self.currency(one)]
+        yield "language_of_capital", slots, [tongue for one in of for tongue in self.language(one)]
+        yield "region_of_capital", slots, [one["region"] for one in of]
+        yield "border_of_capital", slots, self.names(near)
+        yield "currency_of_border_of_capital", slots, [money for other in near for money in self.currency(other)]
+        yield "language_of_border_of_capital", slots, [tongue for other in near for tongue in self.language(other)]
+
+
+def asked_of(world: World, ways: dict[str, Any], each: int, seed: int = 0) -> Iterator[Asked]:
+    """Every question, each asked in `each` of the ways of a split."""
+    draw = random.Random(seed)
+    for group, slots, answers in world.questions():
+        for split in ("tuned", "held"):
+            for way in draw.sample(ways[group][split], min(each, len(ways[group][split]))):
+                label = f"{HOPS[group]} steps" if answers else "empty"
+                yield Asked(way.format(**slots), frozenset(answers), f"{label}: {group}", split)
+    for split in ("tuned", "held"):
+        for thing in ways["things"]["entity"][split]:
+            for way in ways["unanswerable"]["entity"][split]:
+                yield Asked(way.format(thing=thing), frozenset(), "unknown thing", split)
+        for thing in ways["things"]["property"][split]:
+            for way in ways["unanswerable"]["property"][split]:
+                for one in draw.sample([one for one in world.countries if world.capital(one)], 4):
+                    slots = {"thing": thing, "country": world.name(one), "city": world.capital(one)[0]}
+                    yield Asked(way.format(**slots), frozenset(), "unknown property", split)
+
+
+def right(graph: Graph, asked: Asked) -> tuple[bool, str]:
+    """Whether the graph answers exactly that, or refuses where there is nothing."""
+    answer = graph.ask(asked.question)
+    if not asked.answers:
+        return answer.refused, f"{answer.text[:80]} ({answer.read_as})"
+    got = set() if answer.refused else set(answer.answers)
+    return got == asked.answers, f"{sorted(got)[:4]} ({answer.read_as}{answer.reason})"
+
+
+def main() -> None:
+    """Print the share of right answers by steps, kind and split, and some that are wrong."""
+    options = argparse.ArgumentParser()
+    options.add_argument("--file")
+    options.add_argument("--each", type=int, default=1)
+    options.add_argument("--show", type=int, default=15)
+    options.add_argument("--split", default="tuned,held")
+    options.add_argument("--groups", default="")
+    told = options.parse_args()
+    text = Path(told.file).read_text("utf-8") if told.file else registry.documents("world-countries")[0].text
+    ways = tomllib.loads(Path(__file__).with_name("country_questions.toml").read_text("utf-8"))
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder, "countries.json")
+        file.write_text(text, "utf-8")
+        load(file, Path(folder, "graph"), RecordMapping.read("countries"))
+        graph = open_graph(Path(folder, "graph"))
+        counts: dict[tuple[str, str], list[int]] = {}
+        wrong: list[str] = []
+        for one in asked_of(World(json.loads(text)), ways, told.each):
+            if one.split not in told.split.split(",") or told.groups not in one.group:
+                continue
+            good, got = right(graph, one)
+            head = one.group.partition(":")[0]
+            for group in dict.fromkeys((head, one.group)):
+                held = counts.setdefault((one.split, group), [0, 0])
+                held[0] += good
+                held[1] += 1
+            if not good:
+                wrong.append(f"{one.split:6}{one.question}\n      wanted {sorted(one.answers)[:4]}, got {got}")
+    for (split, group), (good, n) in sorted(counts.items()):
+        found = proportion(good, n)
+        print(
+            f"{split:6} {group:40} {good:5} of {n:5}  {good / n:7.1%}  ({found.interval[0]:.1%} ... {found.interval[1]:.1%})"
+        )
+    random.Random(1).shuffle(wrong)
+    print("\n".join(wrong[: told.show]))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,259 @@
+"""Graph: facts that answer questions.
+
+    graph = open_graph("graphs/countries")
+    answer = graph.ask("Which languages are spoken in the countries that border France?")
+    print(answer.text, answer.query, answer.triples)
+
+A question is read against the catalog, so that it can only mean what the graph can hold; its meaning runs as SPARQL,
+and an answer cites the facts that it stands on. Without such facts it is refused.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lmworks.basics.errors import ConfigError, DataError
+from lmworks.grounding.graph.catalog import Catalog
+from lmworks.grounding.graph.meaning import Meaning, Reader
+from lmworks.grounding.graph.question import LESS, Question, read_question
+from lmworks.grounding.graph.running import ROWS, Endpoint, Rows, Runs, Worker
+from lmworks.grounding.graph.sparql import facts_of, query_of
+from lmworks.grounding.graph.store import read_state
+from lmworks.grounding.graph.terms import TEXT, Term
+
+REFUSAL = "not in this graph"
+LONGEST_QUESTION = 1000
+"""Characters."""
+MOST_TRIPLES = 100
+"""Facts that an answer cites."""
+MOST_TRIED = 8
+"""Meanings that are tried, cheapest first, until one has an answer."""
+MOST_NAMED = 50
+"""Things that an answer names; it says how many more there are."""
+
+
+@dataclass(frozen=True)
+class Triple:
+    """A fact, and where it is from."""
+
+    subject: str
+    property: str
+    value: str
+    file: str = ""
+    """The file that it was loaded from or found in; empty where the graph does not say."""
+    start: int | None = None
+    """Where its sentence begins in the file, in characters; None for a fact that is in no sentence."""
+    end: int | None = None
+    sentence: str = ""
+    """Verbatim."""
+    subject_iri: str = ""
+    property_iri: str = ""
+    value_term: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.subject} | {self.property} | {self.value}"
+
+
+@dataclass(frozen=True)
+class GraphAnswer:
+    """An answer from a graph, or a refusal."""
+
+    text: str
+    """The answer; `REFUSAL` where it is refused."""
+    refused: bool
+    answers: Sequence[str] = ()
+    """What the answer names, one by one."""
+    triples: Sequence[Triple] = ()
+    """The facts that it stands on."""
+    query: str = ""
+    """The SPARQL that was run."""
+    read_as: str = ""
+    """The question as it was understood."""
+    reason: str = ""
+    """Why it is refused: a plain sentence."""
+
+
+class Graph:
+    """A graph that exists; `endpoint` answers its queries instead of its own store."""
+
+    def __init__(self, folder: str | Path, endpoint: str | None = None) -> None:
+        self.folder = Path(folder)
+        self.state = read_state(self.folder)
+        self.catalog = Catalog(self.folder)
+        address = endpoint or self.state.endpoint
+        self.runs: Runs = Endpoint(address) if address else Worker(self.folder / "store")
+
+    @cached_property
+    def _embedder(self) -> Any:
+        from lmworks.loading import load
+
+        return load(self.state.embedder, compress="none")
+
+    def _embed(self, text: str) -> NDArray[np.float32]:
+        return np.asarray(self._embedder.embed([text], cut=True)[0].numpy())
+
+    def query(self, query: str, rows: int = ROWS) -> Rows:
+        """The rows of a SPARQL query; ended after some seconds. ConfigError for an update, DataError for a fault."""
+        return self.runs.run(query, rows)
+
+    def ask(self, question: str) -> GraphAnswer:
+        """Answer a question in English from the facts, citing them, or refuse and say why."""
+        if not question.strip():
+            raise ConfigError("the question is empty; ask something")
+        if len(question) > LONGEST_QUESTION:
+            raise ConfigError(f"the question has {len(question):,} characters; at most {LONGEST_QUESTION:,} are read")
+        asked = read_question(question, self.catalog, self._embed if self.state.embedder else None)
+        if asked.unknown:
+            return _refused(self._nothing_about(asked))
+        meanings = Reader(asked, self.catalog).meanings()
+        if not meanings:
+            return _refused(self._no_meaning(asked))
+        for meaning in meanings[:MOST_TRIED]:
+            if meaning.cost > meanings[0].cost + 0.5:
+                break
+            answer = self._answered(meaning, asked)
+            if answer is not None:
+                return answer
+        said = self._said(meanings[0])
+        return GraphAnswer(
+            REFUSAL, True, query=query_of(meanings[0]), read_as=said, reason=f"the graph holds no {said}"
+        )
+
+    # ---- from a meaning to an answer
+
+    def _answered(self, meaning: Meaning, asked: Question) -> GraphAnswer | None:
+        """The answer of a meaning; None where the graph has no facts for it."""
+        query = query_of(meaning)
+        found = self.query(query, rows=1000)
+        rows = [dict(zip(found.variables, row, strict=True)) for row in found.rows]
+        if not rows:
+            return None
+        if meaning.form in ("most", "least"):
+            measure = "number" if meaning.order_counts else "value"
+            rows = [row for row in rows if row.get(measure) and row[measure] == rows[0][measure]]
+        triples = self._cited(meaning, rows)
+        if meaning.form == "compare":
+            return self._compared(meaning, rows, asked, query, triples)
+        if meaning.form == "check":
+            return GraphAnswer("yes", False, ("yes",), triples, query, self._said(meaning))
+        terms = list(dict.fromkeys(term for row in rows if (term := row.get("answer")) is not None))
+        names = sorted({self._shown(term) for term in terms})
+        if meaning.form == "count":
+            return GraphAnswer(f"{len(terms):,}", False, (str(len(terms)),), triples, query, self._said(meaning))
+        more = f", and {len(names) - MOST_NAMED:,} more" if len(names) > MOST_NAMED else ""
+        return GraphAnswer(
+            ", ".join(names[:MOST_NAMED]) + more, False, tuple(names), triples, query, self._said(meaning)
+        )
+
+    def _compared(
+        self,
+        meaning: Meaning,
+        rows: Sequence[dict[str, Term | None]],
+        asked: Question,
+        query: str,
+        triples: Sequence[Triple],
+    ) -> GraphAnswer | None:
+        values = [rows[0].get(f"value{at}") for at in range(2)]
+        first, second = (_comparable(one) for one in values)
+        if first is None or second is None:
+            return None
+        if asked.any(LESS):
+            first, second = second, first
+        names = [self.catalog.label(one.node) for one in meaning.anchors]
+        if asked.plain[0] in ("which", "what", "who"):
+            text = "neither" if first == second else names[0] if first > second else names[1]
+        else:
+            text = "yes" if first > second else "no"
+        return GraphAnswer(text, False, (text,), triples, query, self._said(meaning))
+
+    def _cited(self, meaning: Meaning, rows: Sequence[dict[str, Term | None]]) -> list[Triple]:
+        """The facts below an answer, each with its source."""
+        facts = list(dict.fromkeys(fact for row in rows for fact in facts_of(meaning, row)))[:MOST_TRIPLES]
+        return self._with_sources(facts)
+
+    def _with_sources(self, facts: Sequence[tuple[str, str, str]]) -> list[Triple]:
+        if not facts:
+            return []
+        values = " ".join(f"({' '.join(fact)})" for fact in facts)
+        asked = (
+            f"SELECT ?s ?p ?o ?g ?text WHERE {{ VALUES (?s ?p ?o) {{ {values} }} GRAPH ?g {{ ?s ?p ?o }} "
+            f"OPTIONAL {{ ?g <{TEXT}> ?text }} }}"
+        )
+        try:
+            rows = self.query(asked).rows
+        except DataError:  # an endpoint without named graphs
+            rows = []
+        where = {tuple(str(one) for one in row[:3]): row[3:] for row in reversed(rows)}
+        return [self._triple(fact, *where.get(fact, (None, None))) for fact in facts]
+
+    def _triple(self, fact: tuple[str, str, str], graph: Term | None, text: Term | None) -> Triple:
+        file, start, end = "", None, None
+        placed = re.fullmatch(r"file:([^#]*)(?:#char=(\d+),(\d+))?", graph.value) if graph else None
+        if placed:
+            file = unquote(placed[1])
+            start, end = (int(placed[2]), int(placed[3])) if placed[2] else (None, None)
+        subject, prop, value = (self._named(one) for one in fact)
+        return Triple(subject, prop, value, file, start, end, text.value if text else "", *fact)
+
+    def _named(self, written: str) -> str:
+        """What a node is called; a value is shown as it is."""
+        if written.startswith("<"):
+            return self.catalog.label(written)
+        return re.sub(r'^"(.*)"(?:@[\w-]+|\^\^<[^>]*>)?$', r"\1", written, flags=re.DOTALL)
+
+    def _shown(self, term: Term) -> str:
+        return self.catalog.label(str(term)) if term.kind == "uri" else term.value
+
+    # ---- what is said of a question
+
+    def _said(self, meaning: Meaning) -> str:
+        """A meaning in words."""
+        parts = []
+        for path in meaning.paths:
+            said = self._named(path.anchor.node)
+            for hop in path.hops:
+                label = self.catalog.label(hop.property)
+                said = f"{label} of {said}" if hop.forward else f"what has the {label} {said}"
+            parts.append(said)
+        whole = " and ".join(parts) or self.catalog.label(meaning.kind)
+        if meaning.form == "compare":
+            both = " and ".join(self._named(one.node) for one in meaning.anchors)
+            return f"{self.catalog.label(meaning.order)} of {both}"
+        if meaning.form == "check":
+            return f"{self._named(meaning.anchors[0].node)} as {whole}"
+        if meaning.order:
+            return f"{whole} with the {meaning.form} {self.catalog.label(meaning.order)}"
+        return f"number of {whole}" if meaning.form == "count" else whole
+
+    def _nothing_about(self, asked: Question) -> str:
+        close = list(dict.fromkeys(asked.close))[:3]
+        hint = f"; did you mean {' or '.join(close)}?" if close else ""
+        return f"the graph knows nothing of {' and '.join(map(repr, asked.unknown))}{hint}"
+
+    def _no_meaning(self, asked: Question) -> str:
+        if not asked.nodes:
+            return "the question names nothing that is in the graph"
+        named = " and ".join(dict.fromkeys(self.catalog.label(one.names[0].node) for one in asked.nodes[:3]))
+        return f"no way leads in the graph from {named} to what is asked"
+
+
+def open_graph(folder: str | Path, endpoint: str | None = None) -> Graph:
+    """A graph that exists; DataError where the folder holds none."""
+    return Graph(folder, endpoint)
+
+
+def _comparable(term: Term | None) -> float | str | None:
+    return None if term is None else term.number if term.number is not None else term.value
+
+
+def _refused(reason: str) -> GraphAnswer:
+    return GraphAnswer(REFUSAL, True, reason=reason)

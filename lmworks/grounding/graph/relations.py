@@ -1,0 +1,176 @@
+"""The relation between two spans of a sentence, read by an encoder with a mark around each.
+
+    head = RelationHead.load()
+    head.relations([("The author uses a disassembler.", (4, 10), (18, 30))])      # [("Instrument-Agency(e2,e1)", 0.9)]
+
+A row is [CLS] ... $ first $ ... # second # ... [SEP]; the states at the two opening marks give the scores. What ships
+is an adapter of the encoder and these scores' weights. Sources: Baldini Soares et al. 2019, https://arxiv.org/abs/1906.03158
+(states of marks); Wu and He 2019, https://arxiv.org/abs/1905.08284 ($ and # as marks).
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from safetensors.torch import load_file
+from torch import Tensor
+
+from lmworks.adaptation.lora import add_lora
+from lmworks.adaptation.lora_config import LoRAConfig
+from lmworks.grounding.graph.semeval import RELATIONS, Span
+from lmworks.models.network import Network, build_network, evaluating
+from lmworks.objectives.loss import Loss, OfStates
+from lmworks.tokens.batch import Batch
+from lmworks.tokens.labels import IGNORE
+from lmworks.tokens.pairs import RowsByLength, padded, real
+from lmworks.tokens.source import around_a_text
+from lmworks.tokens.tokenizer import Tokenizer
+
+FILE = Path(__file__).with_name("relations.safetensors")
+"""The head that ships; its card lies beside it."""
+LABELS = tuple(f"{one} at {mark}" for mark in ("$", "#") for one in RELATIONS)
+HEADS = ("pooler.", "classifier.", "head_transform.", "head_bias")
+LONGEST = 128
+"""Tokens of a row; a longer sentence is cut around its spans."""
+
+Marked = tuple[str, Span, Span]
+"""A sentence and two spans of it that do not overlap, the first one first."""
+
+
+@dataclass(frozen=True)
+class RelationRow:
+    """What the encoder reads, and what is to be learnt of it."""
+
+    tokens: list[int]
+    first: int
+    """Where the first opening mark stands."""
+    second: int
+    relation: int = 0
+
+
+class RelationRows(RowsByLength):
+    """Rows as batches; `classes` holds the relation at the first mark, and that of the second after all relations."""
+
+    def __init__(self, rows: Sequence[RelationRow]) -> None:
+        self.rows = rows
+        self.lengths = [(len(row.tokens),) for row in rows]
+
+    def batch(self, places: Sequence[int]) -> Batch:
+        """Rows as tensors."""
+        chosen = [self.rows[place] for place in places]
+        tokens = padded([row.tokens for row in chosen])
+        classes = torch.full_like(tokens, IGNORE)
+        for at, row in enumerate(chosen):
+            classes[at, row.first], classes[at, row.second] = row.relation, len(RELATIONS) + row.relation
+        return Batch(
+            tokens,
+            torch.full_like(tokens, IGNORE),
+            torch.arange(tokens.shape[1]).expand_as(tokens),
+            torch.where(real([row.tokens for row in chosen]), 0, -1),
+            classes=classes,
+        )
+
+
+@dataclass(eq=False)
+class RelationLoss(OfStates):
+    """Cross-entropy of the relation of each row."""
+
+    label_smoothing: float = 0.0
+
+    def of_states(self, network: Network, batch: Batch, hidden: Float[Tensor, "batch seq dim"]) -> Loss:
+        """The loss, counted in rows."""
+        assert batch.classes is not None
+        scores = scores_of(network, hidden, batch.classes)
+        truth = torch.where(batch.classes == IGNORE, -1, batch.classes).amax(1) - len(RELATIONS)
+        total = F.cross_entropy(scores, truth, reduction="sum", label_smoothing=self.label_smoothing)
+        return Loss(total, len(truth))
+
+    def counts(self, batch: Batch) -> tuple[int, ...]:
+        """Rows."""
+        return (len(batch.tokens),)
+
+
+def scores_of(
+    network: Network, hidden: Float[Tensor, "batch seq dim"], classes: Tensor
+) -> Float[Tensor, "batch relations"]:
+    """The scores of the relations of each row: those at its first mark and those at its second, added."""
+    marks = classes != IGNORE
+    each = network.classify(hidden)[marks].view(len(hidden), 2, 2, len(RELATIONS))
+    return each[:, 0, 0] + each[:, 1, 1]
+
+
+def row_of(tokenizer: Tokenizer, marked: Marked, relation: int = 0) -> RelationRow:
+    """A sentence as a row; one that is too long keeps what lies around its spans."""
+    text, first, second = marked
+    ends = (0, *first, *second, len(text))
+    pieces = [text[start:end] for start, end in itertools.pairwise(ends)]
+    ids = tokenizer.encode_batch([*pieces, "$", "#"], special=False)
+    before, one, between, two, after, (dollar, *_), (number, *_) = ids
+    opening, closing = around_a_text(tokenizer)
+    room = LONGEST - len(opening) - len(closing) - 4 - len(one[:32]) - len(two[:32])
+    between = between if len(between) <= room else between[: room // 2] + between[len(between) - room // 2 :]
+    around = (room - len(between)) // 2
+    before, after = before[max(len(before) - around, 0) :], after[:around]
+    start = len(opening) + len(before)
+    marked_one = [dollar, *one[:32], dollar]
+    tokens = [*opening, *before, *marked_one, *between, number, *two[:32], number, *after, *closing]
+    return RelationRow(tokens, start, start + len(marked_one) + len(between), relation)
+
+
+def relation_network(base: Network, dtype: torch.dtype, rank: int, seed: int = 0) -> Network:
+    """The base's trunk with fresh adapters and a classifier of tokens whose scores are 0."""
+    config = base.config.but(labels=LABELS, labels_of="tokens", pooler=False, head_transform=False, head_bias=False)
+    held = {name: tensor.to(dtype) for name, tensor in base.state_dict().items() if not name.startswith(HEADS)}
+    fresh = {
+        "classifier.weight": torch.zeros(len(LABELS), config.dim, dtype=dtype),
+        "classifier.bias": torch.zeros(len(LABELS), dtype=dtype),
+    }
+    network = add_lora(build_network(config, held | fresh), LoRAConfig(rank=rank, alpha=rank), seed)
+    assert network.classifier is not None
+    network.classifier.requires_grad_(True)
+    return network
+
+
+@dataclass
+class RelationHead:
+    """A network that tells relations, with its tokenizer."""
+
+    network: Network
+    tokenizer: Tokenizer
+
+    @classmethod
+    def load(cls, file: Path = FILE) -> Self:
+        """The head that ships, or another file of the kind; its base is fetched if it is not here."""
+        from lmworks.loading import load
+
+        card: dict[str, Any] = json.loads(file.with_suffix(".json").read_text(encoding="utf-8"))
+        base = load(card["recipe"]["base"], dtype="float32", compress="none")
+        network = relation_network(base.network, torch.float32, card["recipe"]["rank"])
+        held = {name: tensor.float() for name, tensor in load_file(file).items()}
+        missing, unknown = network.load_state_dict(held, strict=False)
+        assert not unknown and not [one for one in missing if ".down" in one or ".up." in one], (missing, unknown)
+        return cls(network, base.tokenizer)
+
+    def relations(self, marked: Sequence[Marked], rows: int = 64) -> list[tuple[str, float]]:
+        """The likeliest relation of each pair of spans, and its probability."""
+        made = RelationRows([row_of(self.tokenizer, one) for one in marked])
+        order = sorted(range(len(marked)), key=lambda at: made.lengths[at])
+        found: list[tuple[str, float]] = [(RELATIONS[0], 1.0)] * len(marked)
+        with evaluating(self.network):
+            for start in range(0, len(order), rows):
+                places = order[start : start + rows]
+                batch = made.batch(places)
+                assert batch.classes is not None
+                hidden = self.network.hidden(batch.tokens, documents=batch.documents)
+                chances = scores_of(self.network, hidden, batch.classes).softmax(-1)
+                for place, (chance, best) in zip(places, zip(*chances.max(-1), strict=True), strict=True):
+                    found[place] = RELATIONS[int(best)], float(chance)
+        return found

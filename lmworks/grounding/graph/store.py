@@ -1,0 +1,214 @@
+"""The folder of a graph: `store/` (pyoxigraph), the catalog, and `graph.json`, which says what it was made from.
+
+    with changed(folder) as store: ...            # the graph as it was, to be changed: all of it or nothing
+
+Nobody writes into a folder that is read: a change makes a new one from the old one's files and takes its place, so
+that a kill leaves the old graph or the new one. Each source's facts stand in a named graph of their own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import json
+import shutil
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from lmworks.basics import progress
+from lmworks.basics.errors import ConfigError, DataError
+from lmworks.basics.extras import require
+from lmworks.basics.files import directory_written_whole, restore_directory, sha256, write_json
+from lmworks.grounding.graph.catalog import write_catalog
+from lmworks.grounding.graph.mapping import RecordMapping
+from lmworks.grounding.graph.records import Facts, read_records
+from lmworks.grounding.graph.terms import Term
+from lmworks.grounding.graph.worker import binding_of
+from lmworks.text.plain import UnreadableError, check_size
+
+VERSION = 1
+RDF = {".ttl": "TURTLE", ".nt": "N_TRIPLES", ".rdf": "RDF_XML", ".xml": "RDF_XML", ".owl": "RDF_XML"}
+RECORDS = (".csv", ".json")
+
+
+@dataclass(frozen=True)
+class Source:
+    """A file or document that a graph was made from."""
+
+    name: str
+    hash: str
+    """SHA-256 of the file, and of the mapping."""
+    triples: int
+    text: bool = False
+    """Whether its facts were found in text, those of each sentence in a graph of their own."""
+
+
+@dataclass(frozen=True)
+class State:
+    """What a graph's folder says of itself."""
+
+    sources: dict[str, Source] = field(default_factory=dict)
+    embedder: str = "minilm"
+    """Whose vectors stand for names; empty without any."""
+    endpoint: str = ""
+    """Where the facts are, if they are not here."""
+    extraction: dict[str, Any] = field(default_factory=dict)
+    """Figures of the last extraction from text."""
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """What a load did."""
+
+    changed: bool
+    """False where the source was loaded before and is as it was."""
+    triples: int
+    """Of this source."""
+    total: int
+    """Of the whole graph."""
+    records: int = 0
+    skipped: int = 0
+    """Records without a name."""
+    dangling: int = 0
+    """References to records that are not there."""
+
+
+def read_state(folder: Path) -> State:
+    """What a graph's folder says of itself; DataError where it holds no graph."""
+    restore_directory(folder)
+    try:
+        held = json.loads((folder / "graph.json").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise DataError(f"{folder} holds no graph; make one: lmworks graph load FILE --out {folder}") from None
+    except (OSError, ValueError) as error:
+        raise DataError(f"{folder}/graph.json cannot be read ({error}); make the graph again") from None
+    if held.pop("version", None) != VERSION:
+        raise DataError(f"{folder} was made by another lmworks; make the graph again")
+    held["sources"] = {one["name"]: Source(**one) for one in held["sources"]}
+    return State(**held)
+
+
+def load(
+    file: str | Path, out: str | Path, mapping: RecordMapping | None = None, embedder: str | None = "minilm"
+) -> Loaded:
+    """Bring the facts of a file into the graph in `out`, in place of those that the same file gave before.
+
+    Turtle, N-Triples and RDF/XML as they are; .csv and .json by a mapping. DataError for a file that cannot be read,
+    ConfigError for a mapping that names what is not there.
+    """
+    file, out = Path(file), Path(out)
+    suffix = file.suffix.lower()
+    if not file.is_file():
+        raise DataError(f"{file} is not a file; give one of {', '.join((*RDF, *RECORDS))}")
+    if suffix not in (*RDF, *RECORDS):
+        raise DataError(f"{file} is in no format that is read here; give one of {', '.join((*RDF, *RECORDS))}")
+    if mapping is not None and suffix in RDF:
+        raise ConfigError(f"{file} is RDF and says itself what is what; leave the mapping out")
+    try:
+        check_size(file)
+        told = mapping or RecordMapping()
+        digest = sha256(file) + (f" {told.model_dump_json()}" if suffix in RECORDS else "")
+        before = read_state(out) if (out / "graph.json").exists() else State(embedder=embedder or "")
+        name = file.name
+        if name in before.sources and before.sources[name].hash == digest:
+            return Loaded(False, before.sources[name].triples, sum(one.triples for one in before.sources.values()))
+        with changed(out) as making:
+            graph = f"file:{quote(name)}"
+            making.remove([name])
+            facts = None
+            with progress.task(f"loading {name}"):
+                if suffix in RDF:
+                    _load_rdf(making.store, file, RDF[suffix], graph)
+                else:
+                    facts = Facts(read_records(file, told), told, file.stem, graph, suffix == ".csv")
+                    making.store.bulk_extend(facts.quads())
+            triples = _count(making.store, graph)
+            if not triples:
+                raise DataError(f"{file} holds no facts")
+            sources = before.sources | {name: Source(name, digest, triples)}
+            making.finish(State(sources, before.embedder, before.endpoint, before.extraction))
+    except UnreadableError as reason:
+        raise DataError(f"{file}: {reason}") from None
+    total = sum(one.triples for one in sources.values())
+    counted = (len(facts.records), facts.skipped, facts.dangling) if facts else (0, 0, 0)
+    return Loaded(True, triples, total, *counted)
+
+
+@dataclass
+class Making:
+    """A graph that is being made."""
+
+    folder: Path
+    store: Any
+
+    def remove(self, names: Collection[str]) -> None:
+        """Take out the facts of some sources."""
+        gone = {f"file:{quote(name)}" for name in names}
+        for graph in [one for one in self.store.named_graphs() if one.value.partition("#char=")[0] in gone]:
+            self.store.remove_graph(graph)
+
+    def finish(self, state: State) -> None:
+        """Write the catalog and the state."""
+        embed = None
+        if state.embedder:
+            from lmworks.loading import load as load_model
+
+            model = load_model(state.embedder, compress="none")
+            embed = lambda texts: model.embed(list(texts), cut=True).numpy()  # noqa: E731
+        with progress.task("naming"):
+            write_catalog(self.folder, self._select, embed)
+        self.store.flush()
+        self.store.optimize()
+        held = asdict(state) | {"version": VERSION, "sources": [asdict(one) for one in state.sources.values()]}
+        write_json(self.folder / "graph.json", held)
+
+    def _select(self, query: str) -> Iterable[Sequence[Term | None]]:
+        for row in self.store.query(query, use_default_graph_as_union=True):
+            yield [None if one is None else Term.of(binding_of(one)) for one in row]
+
+
+@contextlib.contextmanager
+def changed(out: Path) -> Iterator[Making]:
+    """A copy of the graph in `out`, or an empty one, that takes its place when the block ends without an error."""
+    from filelock import FileLock, Timeout
+
+    ox = require("pyoxigraph", "graph")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(out.parent / f".{out.name}.lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise DataError(f"another process is changing {out}; wait for it") from None
+    try:
+        with directory_written_whole(out, alone=True) as making:
+            if (out / "store").is_dir():
+                shutil.copytree(out / "store", making / "store")
+            held = Making(making, ox.Store(str(making / "store")))
+            try:
+                yield held
+            finally:
+                held.store = None
+                gc.collect()  # lets go of the store's files
+    finally:
+        lock.release()
+
+
+def _load_rdf(store: Any, file: Path, format_: str, graph: str) -> None:
+    ox = require("pyoxigraph", "graph")
+    try:
+        store.bulk_load(
+            path=str(file),
+            format=getattr(ox.RdfFormat, format_),
+            base_iri=f"file:///{quote(file.name)}",
+            to_graph=ox.NamedNode(graph),
+        )
+    except (SyntaxError, ValueError) as error:
+        raise DataError(f"{file} is not {format_.replace('_', '-').title()}: {error}") from None
+
+
+def _count(store: Any, graph: str) -> int:
+    found = next(iter(store.query(f"SELECT (COUNT(*) AS ?n) WHERE {{ GRAPH <{graph}> {{ ?s ?p ?o }} }}")))
+    return int(found[0].value)
