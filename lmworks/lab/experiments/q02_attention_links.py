@@ -81,6 +81,9 @@ CHANGE = Metric("change of a sentence's vector, 1 - cosine")
         x="words from the verb to its object",
         title="Objects whose verb the chosen head looks at most",
     ),
+    headlines={
+        "yyy": "Some heads look from an object to its verb at any distance, and predicting the object needs them."
+    },
     not_tested="other links than that of verb and object; larger models",
     note="A head links an object to its verb where the object's last token gives the verb more weight than any other "
     "word (in a decoder, any before it). In the claim's own sentence the verb stands two words before the object, and "
