@@ -288,6 +288,16 @@ def test_a_passage_a_document_and_a_tests_figures_are_kept(
     assert lm.open_index(places("index")).tested == {"recall@5": 0.9}
 
 
+def test_what_another_process_changed_is_found_at_once(notes: Path, settings: IndexSettings, places: Places):
+    """Counts of all chunks are kept between searches, and read again after an update."""
+    index, other = build(notes, places("index"), settings), lm.open_index(places("index"))
+    assert not other.search("zebra", by="keywords") and len(other) == len(index)
+    (notes / "zebra.txt").write_text("A zebra at the pier. " * 20)
+    index.update()
+    assert other.search("zebra", 1, "keywords")[0].file == "zebra.txt" and len(other) == len(index)
+    assert everything(other) == everything(index)
+
+
 def test_a_nul_in_a_record_cuts_nothing_off(settings: IndexSettings, places: Places, tmp_path: Path):
     records = tmp_path / "records.jsonl"
     records.write_text('{"text": "The red lamp\\u0000. A blue boat is at the pier."}\n')
