@@ -44,26 +44,44 @@ class Counts(NamedTuple):
 
 def change(index: Writing, added: Mapping[int, Sequence[str]], removed: Mapping[int, Sequence[str]]) -> None:
     """Take out the terms of removed chunks and put in those of added ones."""
-    new: dict[Key, list[tuple[int, int]]] = {}
-    old: dict[Key, set[int]] = {}
-    for chunk, terms in removed.items():
-        for term in set(terms):
-            old.setdefault((term, chunk // SEGMENT), set()).add(chunk % SEGMENT)
-    for chunk, terms in added.items():
-        for term, count in Counter(terms).items():
-            new.setdefault((term, chunk // SEGMENT), []).append((chunk % SEGMENT, min(count, MOST)))
+    new, old = _rows(added), _rows(removed)
     keys = sorted(new.keys() | old.keys())
     held, changed = index.rows(keys), {}
     for key in keys:
         rows = np.frombuffer(held.get(key, b""), ROW)
         if key in old:
-            rows = rows[~np.isin(rows["chunk"], list(old[key]))]
+            rows = rows[~np.isin(rows["chunk"], old[key]["chunk"])]
         if key in new:
-            rows = np.concatenate([rows, np.array(new[key], ROW)])
+            rows = np.concatenate([rows, new[key]])
             rows = rows[np.argsort(rows["chunk"], kind="stable")]
         changed[key] = rows.tobytes()
     index.set_rows(changed)
     _set_lengths(index, dict.fromkeys(removed, 0) | {chunk: len(terms) for chunk, terms in added.items()})
+
+
+def _rows(terms_of: Mapping[int, Sequence[str]]) -> dict[Key, NDArray[np.void]]:
+    """The rows of each term and segment."""
+    numbers: dict[str, int] = {}
+    held_terms: list[int] = []
+    held_counts: list[int] = []
+    sizes = []
+    for terms in terms_of.values():
+        counted = Counter(terms)
+        held_terms += [numbers.setdefault(term, len(numbers)) for term in counted]
+        held_counts += counted.values()
+        sizes.append(len(counted))
+    if not held_terms:
+        return {}
+    term, chunk = np.array(held_terms), np.repeat(np.array(list(terms_of)), sizes)
+    order = np.lexsort((chunk, term))
+    term, chunk = term[order], chunk[order]
+    rows = np.empty(len(order), ROW)
+    rows["chunk"], rows["count"] = chunk % SEGMENT, np.minimum(held_counts, MOST)[order]
+    segment = chunk // SEGMENT
+    starts = np.flatnonzero(np.diff(term, prepend=-1) | np.diff(segment, prepend=-1))
+    names = list(numbers)
+    keys = zip([names[at] for at in term[starts].tolist()], segment[starts].tolist(), strict=True)
+    return dict(zip(keys, np.split(rows, starts[1:]), strict=True))
 
 
 def _set_lengths(index: Writing, sizes: Mapping[int, int]) -> None:

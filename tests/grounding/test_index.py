@@ -211,6 +211,15 @@ def test_two_cannot_update_at_once_and_reading_goes_on(
         lm.open_index(places("index")).update()
 
 
+def test_an_update_of_many_megabytes_locks_no_reader_out(notes: Path, settings: IndexSettings, places: Places):
+    index = build(notes, places("index"), settings)
+    before = everything(index)
+    with index.storage.writing() as writing:
+        for segment in range(100, 108):
+            writing.set_rows({("boat", segment): bytes(1_000_000)})
+        assert everything(index) == before
+
+
 def test_one_passage_alone_is_found_too(settings: IndexSettings, places: Places, tmp_path: Path):
     (tmp_path / "one.txt").write_text("The red lamp.")
     index = build(tmp_path / "one.txt", places("index"), settings)
