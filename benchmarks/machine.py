@@ -12,7 +12,17 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 
-PACKAGES = ("lmworks", "torch", "numba", "transformers", "peft", "sentence-transformers", "llama-cpp-python")
+PACKAGES = (
+    "lmworks",
+    "torch",
+    "numba",
+    "transformers",
+    "peft",
+    "sentence-transformers",
+    "llama-cpp-python",
+    "lancedb",
+    "bm25s",
+)
 """Whose versions are stored with a run, where they are installed."""
 
 FEATURES = {"AVX2": {"avx2"}, "AVX-512": {"avx512f"}, "VNNI": {"avx512_vnni", "avx_vnni"}, "bf16": {"avx512_bf16"}}

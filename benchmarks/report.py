@@ -76,6 +76,16 @@ SECTIONS = {
             "experts, one token": "a layer of experts, one token",
         },
     ),
+    "An index of documents": (
+        "Keywords and vectors together, the ten best, every vector compared; the vector of the query is given. "
+        "`python -m benchmarks grounding`.",
+        {
+            "grounding, search in 100k chunks": "95th percentile of a query, 100,000 chunks",
+            "grounding, search in 1M chunks": "the same, 1,000,000 chunks",
+            "grounding, keywords indexed": "keywords of python-reference, parsing included",
+            "grounding, vectors indexed": "64 paragraphs as vectors of an index",
+        },
+    ),
     "Parts of the compiled path": (
         "Beside the same program without the part. `python -m benchmarks.parts`; guesses `benchmarks.engine quoting`; "
         "memory `benchmarks.serving`.",

@@ -315,6 +315,12 @@ class LanguageModel:
         """The format in which PyTorch multiplies where it embeds or compares."""
         return torch.float32 if self.exact else fast_dtype(self.network.device)
 
+    @property
+    def batch_invariant(self) -> bool:
+        """Whether `embed` gives a text the same vector to the bit whatever other texts are embedded with it: on the
+        compiled path, which computes each token by itself."""
+        return self._embeds_with().own_threads()
+
     def _embeds_with(self) -> Runner:
         """What runs the network where it embeds or compares: made when it is first wanted, and after weights have
         changed."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -17,7 +16,7 @@ if TYPE_CHECKING:
 
 @verb("Use documents", place=3)
 def ask(
-    index: Annotated[Path, typer.Argument(help="The folder of an index.")],
+    index: Annotated[str, typer.Argument(help="The folder of an index, or postgresql://user@host/database#name.")],
     question: Annotated[str, typer.Argument(help="A question; - reads it from standard input.")],
     model: Annotated[
         str | None, typer.Option(help="A model that chooses among the sentences found, or writes; none unless given.")

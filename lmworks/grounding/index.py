@@ -29,6 +29,7 @@ from lmworks.grounding.changes import Changes, changes_of
 from lmworks.grounding.indexing import Indexer
 from lmworks.grounding.passage import Passage
 from lmworks.grounding.postgresql_storage import SCHEMES, PostgresqlStorage
+from lmworks.grounding.postings import Counts
 from lmworks.grounding.sqlite_storage import SqliteStorage
 from lmworks.grounding.storage import Reading, Storage
 from lmworks.grounding.terms import check_language, language_of, terms
@@ -40,6 +41,8 @@ VERSION = 1
 By = Literal["hybrid", "keywords", "vectors"]
 SAMPLE = 200_000
 """Characters by which the language is told."""
+BLOCK = 256
+"""Scores of which the highest is found first."""
 
 
 class IndexSettings(Config):
@@ -78,6 +81,8 @@ class Index:
         self.language: str = held["language"]
         self.dim = int(held["dim"])
         """Of its vectors."""
+        self._counts: tuple[str, Counts] | None = None
+        """Of the state that was searched last."""
         self.changes = Changes([], [], [])
         """What the last update took over; after it is made, all files."""
 
@@ -108,7 +113,7 @@ class Index:
     def __len__(self) -> int:
         """How many chunks there are."""
         with self.storage.reading() as reading:
-            return int(np.count_nonzero(postings.lengths_of(reading)))
+            return self._counted(reading).chunks
 
     def search(self, query: str, k: int = 10, by: By = "hybrid") -> list[Passage]:
         """The k best chunks for a query, best first; by keywords, only those that hold one.
@@ -122,35 +127,36 @@ class Index:
         if by not in ("hybrid", "keywords", "vectors"):
             raise ConfigError(f"{by!r} is no way to search; there are hybrid, keywords and vectors")
         with self.storage.reading() as reading:
-            lengths = postings.lengths_of(reading)
-            there = np.flatnonzero(lengths)
-            if not len(there):
+            counts = self._counted(reading)
+            if not counts.chunks:
                 return []
-            scores = self._scores(reading, query, by, lengths, there)
-            best = {int(there[at]): float(scores[at]) for at in _best(scores, k) if by != "keywords" or scores[at] > 0}
+            scores = self._scores(reading, query, by, counts)
+            places = _best(scores, k)
+            if by == "keywords":
+                places = places[scores[places] > 0]
+            numbers = places if isinstance(counts.there, slice) else counts.there[places]
+            best = dict(zip(numbers.tolist(), scores[places].tolist(), strict=True))
             found = [replace(one, score=best[one.chunk]) for one in reading.passages(list(best))]
         # Equal scores in the order of the documents, not of numbers that depend on what was indexed before.
         return sorted(found, key=lambda one: (-one.score, one.file, one.start))[:k]
 
-    def _scores(
-        self,
-        reading: Reading,
-        query: str,
-        by: By,
-        lengths: NDArray[np.uint32],
-        there: NDArray[np.int64],
-    ) -> NDArray[np.float64]:
+    def _counted(self, reading: Reading) -> Counts:
+        """Counts of all chunks, read again when the index has changed; an update gives it a new state."""
+        state = reading.settings().get("state")
+        held = self._counts
+        if held is None or held[0] != state:
+            held = str(state), postings.counts_of(reading)
+            self._counts = held if state is not None else None
+        return held[1]
+
+    def _scores(self, reading: Reading, query: str, by: By, counts: Counts) -> NDArray[np.float64]:
         """A score for each chunk that is there."""
-        keywords = vectors = np.zeros(len(there))
+        keywords = vectors = np.zeros(0)
         if by != "vectors":
-            words = terms(query, self.language)
-            found = postings.scores(reading, words, lengths, len(there), float(lengths[there].mean()))
-            keywords = np.zeros(len(lengths))
-            keywords[found.chunks] = found.scores
-            keywords = keywords[there]
+            keywords = postings.scores(reading, terms(query, self.language), counts)[counts.there]
         if by != "keywords":
             vector = self.query_embedder.embed([query], cut=True)[0].numpy()
-            vectors = reading.products(vector)[there]
+            vectors = reading.products(vector)[counts.there]
         if by == "hybrid":
             weight = self.settings.weight
             return weight * _spread(vectors) + (1 - weight) * _spread(keywords)
@@ -272,5 +278,9 @@ def _best(scores: NDArray[np.float64], k: int) -> NDArray[np.int64]:
     """Places of the k highest scores and of all that equal the last of them."""
     if len(scores) <= k:
         return np.arange(len(scores))
-    least = np.partition(scores, -k)[-k]
-    return np.flatnonzero(scores >= least)
+    # The k-th highest of some blocks' highest scores is a bound that few others reach: one pass, and no sorting of all.
+    whole = len(scores) // BLOCK * BLOCK
+    highest = scores[:whole].reshape(-1, BLOCK).max(axis=1)
+    places = np.flatnonzero(scores >= np.partition(highest, -k)[-k]) if len(highest) > k else np.arange(len(scores))
+    least = np.partition(scores[places], -k)[-k]
+    return places[scores[places] >= least]

@@ -5,7 +5,7 @@
     scores = matrix.scores(query)          # dot products with every row
 
 A row is the vector divided by its largest entry and rounded to -127 ... 127: 1 byte for each of 4. So is the query:
-products of whole numbers add up exactly in float32 up to 2^24, so that a score does not depend on the row's place.
+products of whole numbers add up exactly, so that a score does not depend on the row's place.
 """
 
 from __future__ import annotations
@@ -18,9 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lmworks.basics.files import says_why
-
-BLOCK = 16_384
-"""Rows that are multiplied at once."""
+from lmworks.grounding.loops import products
 
 
 class Matrix:
@@ -46,17 +44,9 @@ class Matrix:
     def scores(self, query: NDArray[np.float32]) -> NDArray[np.float64]:
         """The dot product of the query [dim] with every row [rows]."""
         rows = len(self)
-        found = np.zeros(rows)
         if not rows:
-            return found
-        asked = packed(query)
-        exact = np.float32 if self.dim * 127**2 < 2**24 else np.float64
-        vector, held = asked["entries"].astype(exact), np.memmap(self.path, self.row, mode="r", shape=(rows,))
-        for start in range(0, rows, BLOCK):
-            block = held[start : start + BLOCK]
-            products = np.asarray(np.dot(block["entries"].astype(exact), vector), np.float64)
-            found[start : start + BLOCK] = products * block["scale"] * float(asked["scale"])
-        return found
+            return np.zeros(0)
+        return products(np.memmap(self.path, self.row, mode="r", shape=(rows,)), packed(query))
 
 
 def packed(vector: NDArray[np.float32]) -> NDArray[np.void]:

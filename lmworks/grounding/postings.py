@@ -1,7 +1,8 @@
 """Keyword search: BM25 over an inverted index that a storage keeps in segments of some thousand chunks.
 
     postings.change(writing, {7: ["hous", "build"]}, {})            # the terms of chunk 7
-    found = postings.scores(reading, ["hous"], lengths, len(index), mean)   # chunk numbers and scores
+    counts = postings.counts_of(reading)
+    scores = postings.scores(reading, ["hous"], counts)             # of every chunk number
 
 Score of a term in a chunk: ln(1 + (N - n + 0.5) / (n + 0.5)) f (k1 + 1) / (f + k1 (1 - b + b L / mean L)), as Lucene
 has it; N, n and the mean are counts of what is there, so that an index that was updated scores as one that was built.
@@ -17,6 +18,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from lmworks.grounding.loops import add_term
 from lmworks.grounding.storage import Key, Reading, Writing
 
 SEGMENT = 8192
@@ -29,35 +31,57 @@ _EMPTY = bytes(4 * SEGMENT)
 """Lengths of a segment that no chunk is in."""
 
 
-class Scored(NamedTuple):
-    """Chunks that hold at least one of the terms, and their scores."""
+class Counts(NamedTuple):
+    """What scores take from all chunks together."""
 
-    chunks: NDArray[np.int64]
-    scores: NDArray[np.float64]
+    there: slice | NDArray[np.int64]
+    """Numbers of the chunks that there are."""
+    chunks: int
+    """How many they are."""
+    norms: NDArray[np.float64]
+    """k1 (1 - b + b L / mean L) by chunk number."""
 
 
 def change(index: Writing, added: Mapping[int, Sequence[str]], removed: Mapping[int, Sequence[str]]) -> None:
     """Take out the terms of removed chunks and put in those of added ones."""
-    new: dict[Key, list[tuple[int, int]]] = {}
-    old: dict[Key, set[int]] = {}
-    for chunk, terms in removed.items():
-        for term in set(terms):
-            old.setdefault((term, chunk // SEGMENT), set()).add(chunk % SEGMENT)
-    for chunk, terms in added.items():
-        for term, count in Counter(terms).items():
-            new.setdefault((term, chunk // SEGMENT), []).append((chunk % SEGMENT, min(count, MOST)))
+    new, old = _rows(added), _rows(removed)
     keys = sorted(new.keys() | old.keys())
     held, changed = index.rows(keys), {}
     for key in keys:
         rows = np.frombuffer(held.get(key, b""), ROW)
         if key in old:
-            rows = rows[~np.isin(rows["chunk"], list(old[key]))]
+            rows = rows[~np.isin(rows["chunk"], old[key]["chunk"])]
         if key in new:
-            rows = np.concatenate([rows, np.array(new[key], ROW)])
+            rows = np.concatenate([rows, new[key]])
             rows = rows[np.argsort(rows["chunk"], kind="stable")]
         changed[key] = rows.tobytes()
     index.set_rows(changed)
     _set_lengths(index, dict.fromkeys(removed, 0) | {chunk: len(terms) for chunk, terms in added.items()})
+
+
+def _rows(terms_of: Mapping[int, Sequence[str]]) -> dict[Key, NDArray[np.void]]:
+    """The rows of each term and segment."""
+    numbers: dict[str, int] = {}
+    held_terms: list[int] = []
+    held_counts: list[int] = []
+    sizes = []
+    for terms in terms_of.values():
+        counted = Counter(terms)
+        held_terms += [numbers.setdefault(term, len(numbers)) for term in counted]
+        held_counts += counted.values()
+        sizes.append(len(counted))
+    if not held_terms:
+        return {}
+    term, chunk = np.array(held_terms), np.repeat(np.array(list(terms_of)), sizes)
+    order = np.lexsort((chunk, term))
+    term, chunk = term[order], chunk[order]
+    rows = np.empty(len(order), ROW)
+    rows["chunk"], rows["count"] = chunk % SEGMENT, np.minimum(held_counts, MOST)[order]
+    segment = chunk // SEGMENT
+    starts = np.flatnonzero(np.diff(term, prepend=-1) | np.diff(segment, prepend=-1))
+    names = list(numbers)
+    keys = zip([names[at] for at in term[starts].tolist()], segment[starts].tolist(), strict=True)
+    return dict(zip(keys, np.split(rows, starts[1:]), strict=True))
 
 
 def _set_lengths(index: Writing, sizes: Mapping[int, int]) -> None:
@@ -80,19 +104,24 @@ def lengths_of(index: Reading) -> NDArray[np.uint32]:
     return np.frombuffer(b"".join(rows.get(at, _EMPTY) for at in range(last + 1)), "<u4")
 
 
-def scores(index: Reading, terms: Iterable[str], lengths: NDArray[np.uint32], chunks: int, mean: float) -> Scored:
-    """BM25 of every chunk that holds one of the terms. A term that is asked for twice counts twice.
+def counts_of(index: Reading) -> Counts:
+    """Counts of an index as it is at this moment."""
+    lengths = lengths_of(index)
+    there = np.flatnonzero(lengths)
+    mean = float(lengths[there].mean()) if len(there) else 1.0
+    gapless = not len(there) or there[-1] + 1 == len(there)
+    return Counts(slice(0, len(there)) if gapless else there, len(there), K1 * (1 - B + B * lengths / mean))
 
-    `chunks` is how many there are, `mean` their mean length in terms.
-    """
-    total = np.zeros(len(lengths))
+
+def scores(index: Reading, terms: Iterable[str], counts: Counts) -> NDArray[np.float64]:
+    """BM25 of every chunk number, 0 for chunks that hold none of the terms. A term that is asked for twice counts
+    twice."""
+    total = np.zeros(len(counts.norms))
     for term, weight in sorted(Counter(terms).items()):  # in one order, so that sums are the same to the bit
-        held = [(segment, np.frombuffer(rows, ROW)) for segment, rows in index.postings(term)]
-        if not held:
-            continue
-        found = np.concatenate([rows["chunk"].astype(np.int64) + segment * SEGMENT for segment, rows in held])
-        count = np.concatenate([rows["count"] for _, rows in held]).astype(np.float64)
-        rarity = np.log1p((chunks - len(found) + 0.5) / (len(found) + 0.5))
-        total[found] += weight * rarity * count * (K1 + 1) / (count + K1 * (1 - B + B * lengths[found] / mean))
-    there = np.flatnonzero(total)
-    return Scored(there, total[there])
+        held = [(segment * SEGMENT, np.frombuffer(rows, ROW)) for segment, rows in index.postings(term)]
+        found = sum(len(rows) for _, rows in held)
+        rarity = float(np.log1p((counts.chunks - found + 0.5) / (found + 0.5)))
+        for start, rows in held:
+            within = slice(start, start + SEGMENT)
+            add_term(rows["chunk"], rows["count"], counts.norms[within], weight * rarity * (K1 + 1), total[within])
+    return total

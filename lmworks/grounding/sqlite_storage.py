@@ -43,8 +43,9 @@ CREATE TABLE lengths (segment INTEGER PRIMARY KEY, rows BLOB NOT NULL);
 class SqliteStorage:
     """A folder of a database and a matrix."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder, self.place = folder, str(folder)
+    def __init__(self, folder: Path, *, alone: bool = False) -> None:
+        """`alone`: nobody else knows of the folder yet."""
+        self.folder, self.place, self._alone = folder, str(folder), alone
 
     def exists(self) -> bool:
         """Whether the folder holds an index."""
@@ -68,6 +69,8 @@ class SqliteStorage:
         """As `Storage.writing`; waits `PATIENCE` for another writer."""
         connection = self._connection(timeout=PATIENCE)
         try:
+            # Changed pages stay in memory until the commit: to write some before it, SQLite would lock readers out.
+            connection.execute(f"PRAGMA cache_spill = {'ON' if self._alone else 'OFF'}")
             try:
                 connection.execute("BEGIN IMMEDIATE")
             except sqlite3.OperationalError as error:
@@ -83,7 +86,7 @@ class SqliteStorage:
     def making(self) -> Iterator[Writing]:
         """As `Storage.making`."""
         with directory_written_whole(self.folder) as making:
-            within = SqliteStorage(making)
+            within = SqliteStorage(making, alone=True)
             with contextlib.closing(within._connection(timeout=PATIENCE)) as connection:
                 connection.executescript(SCHEMA)
             with within.writing() as writing:

@@ -198,8 +198,11 @@ def test_the_compiled_path_is_the_default_and_as_near_as_promised(minilm: Langua
     together = model.embed(SENTENCES)
     assert 0.999 < nearness(minilm.embed(SENTENCES), together) < 0.9999
     assert model.runner.name == "PyTorch"  # it embeds; what is filled in or looked at is what the file holds
-    assert torch.equal(together, model.embed(SENTENCES[::-1]).flip(0))
-    assert torch.equal(together, torch.cat([model.embed([text]) for text in SENTENCES]))
+    assert model.batch_invariant and not minilm.batch_invariant
+    texts = [*SENTENCES, " ".join(SENTENCES * 8), " ".join(SENTENCES * 3)]
+    together = model.embed(texts)
+    assert torch.equal(together, model.embed(texts[::-1]).flip(0))
+    assert torch.equal(together, torch.cat([model.embed([text]) for text in texts]))
 
 
 def test_an_encoder_whose_weights_changed_is_compiled_anew():

@@ -211,6 +211,15 @@ def test_two_cannot_update_at_once_and_reading_goes_on(
         lm.open_index(places("index")).update()
 
 
+def test_an_update_of_many_megabytes_locks_no_reader_out(notes: Path, settings: IndexSettings, places: Places):
+    index = build(notes, places("index"), settings)
+    before = everything(index)
+    with index.storage.writing() as writing:
+        for segment in range(100, 108):
+            writing.set_rows({("boat", segment): bytes(1_000_000)})
+        assert everything(index) == before
+
+
 def test_one_passage_alone_is_found_too(settings: IndexSettings, places: Places, tmp_path: Path):
     (tmp_path / "one.txt").write_text("The red lamp.")
     index = build(tmp_path / "one.txt", places("index"), settings)
@@ -286,6 +295,16 @@ def test_a_passage_a_document_and_a_tests_figures_are_kept(
     assert index.tested == {}
     index.keep_test({"recall@5": 0.9})
     assert lm.open_index(places("index")).tested == {"recall@5": 0.9}
+
+
+def test_what_another_process_changed_is_found_at_once(notes: Path, settings: IndexSettings, places: Places):
+    """Counts of all chunks are kept between searches, and read again after an update."""
+    index, other = build(notes, places("index"), settings), lm.open_index(places("index"))
+    assert not other.search("zebra", by="keywords") and len(other) == len(index)
+    (notes / "zebra.txt").write_text("A zebra at the pier. " * 20)
+    index.update()
+    assert other.search("zebra", 1, "keywords")[0].file == "zebra.txt" and len(other) == len(index)
+    assert everything(other) == everything(index)
 
 
 def test_a_nul_in_a_record_cuts_nothing_off(settings: IndexSettings, places: Places, tmp_path: Path):

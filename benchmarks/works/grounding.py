@@ -1,0 +1,307 @@
+"""An index of documents beside its peers: how long a query takes, and how fast documents are indexed.
+
+`python -m benchmarks grounding`; `"grounding, keywords"` and so on for a part. A query has 8 words, drawn as often as
+they occur in the texts, and a vector that is given: embedding it is not timed. Its time is the 95th percentile of 100,
+for the ten best of keywords and vectors together; LanceDB searches its vectors as exactly (no index over them). Texts
+and vectors are made up, the same for everybody, and indexed once, into the cache folder (a million chunks: 3 GB and
+some minutes each). Indexing reads all of python-reference, parsing included. Needs lancedb, bm25s and
+sentence-transformers.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from benchmarks.work import Facts, Side, Work
+from benchmarks.works.embed import paragraphs
+
+DIM, WORDS, TERMS = 384, 80, 200_000
+"""Of a vector; of a chunk, in the mean; that there are."""
+QUERIES, WARM, BEST = 100, 10, 10
+DOCUMENT = 20
+"""Chunks of a document."""
+PART = 8192
+"""Chunks that are made at once."""
+
+
+class Made(NamedTuple):
+    """Some chunks."""
+
+    first: int
+    texts: list[str]
+    vectors: np.ndarray
+
+
+def _words(draw: np.random.Generator, count: int) -> list[str]:
+    """Words as often as Zipf's law says."""
+    weights = np.cumsum(1 / (np.arange(TERMS) + 2.7) ** 1.05)
+    return [f"w{one}" for one in np.searchsorted(weights, draw.random(count) * weights[-1]).tolist()]
+
+
+def _vectors(draw: np.random.Generator, count: int) -> np.ndarray:
+    made = draw.standard_normal((count, DIM)).astype(np.float32)
+    return made / np.linalg.norm(made, axis=1, keepdims=True)
+
+
+def made(chunks: int) -> Iterator[Made]:
+    """All chunks, in parts."""
+    for first in range(0, chunks, PART):
+        draw, count = np.random.default_rng(first), min(PART, chunks - first)
+        ends = np.cumsum(draw.integers(WORDS // 2, WORDS * 3 // 2, count))
+        words = _words(draw, int(ends[-1]))
+        texts = [" ".join(words[start:end]) for start, end in zip([0, *ends[:-1]], ends, strict=True)]
+        yield Made(first, texts, _vectors(draw, count))
+
+
+def queries() -> list[tuple[str, np.ndarray]]:
+    """Words and vectors."""
+    draw = np.random.default_rng(1_000_000_007)
+    vectors = _vectors(draw, QUERIES + WARM)
+    return [(" ".join(_words(draw, 8)), vector) for vector in vectors]
+
+
+def timed(search: Callable[[str, np.ndarray], list[int]]) -> Facts:
+    """The 95th percentile of a query in milliseconds, and the median; the first ones warm up."""
+    taken = []
+    for text, vector in queries():
+        start = time.perf_counter()
+        if len(search(text, vector)) != BEST:
+            raise SystemExit(f"a query found fewer than {BEST}")
+        taken.append((time.perf_counter() - start) * 1e3)
+    counted = np.array(taken[WARM:])
+    return {"value": float(np.percentile(counted, 95)), "median": round(float(np.median(counted)), 2)}
+
+
+def _place(name: str, chunks: int, make: Callable[[Path], None]) -> Path:
+    """A folder that is made once."""
+    from lmworks.basics.files import cache_folder, directory_written_whole
+
+    place = cache_folder("benchmarks") / f"{name}-{chunks}"
+    if not place.exists():
+        with directory_written_whole(place) as folder:
+            make(folder)
+    return place
+
+
+def search_ours(chunks: int) -> Facts:
+    """`Index.search` with both."""
+    import torch
+
+    from lmworks.grounding.index import open_index
+
+    class Given:
+        """The vector of a query, as it is given."""
+
+        def embed(self, _texts: list[str], cut: bool = False) -> torch.Tensor:
+            return torch.from_numpy(vector_of[0])[None]
+
+    vector_of: list[np.ndarray] = []
+    index = open_index(_place("index", chunks, lambda folder: _indexed(folder, chunks)) / "index")
+    index.__dict__["query_embedder"] = Given()
+
+    def search(text: str, vector: np.ndarray) -> list[int]:
+        vector_of[:] = [vector]
+        return [one.chunk for one in index.search(text, BEST)]
+
+    return timed(search)
+
+
+def _indexed(folder: Path, chunks: int) -> None:
+    """Chunks with their vectors as an index holds them."""
+    from lmworks.grounding import index, postings
+    from lmworks.grounding.chunks import Chunk
+    from lmworks.text.document import Document
+
+    held = {"version": index.VERSION, "settings": index.IndexSettings().model_dump_json(), "reference": "made up"}
+    with index.storage_of(folder / "index").making() as writing:
+        for name, value in {**held, "language": "none", "dim": DIM, "state": "made"}.items():
+            writing.set(name, str(value))
+        for part in made(chunks):
+            for at in range(0, len(part.texts), DOCUMENT):
+                texts, name = part.texts[at : at + DOCUMENT], f"{part.first + at}.txt"
+                number = writing.add_document(Document(" ".join(texts), name), name)
+                ends = np.cumsum([len(one) + 1 for one in texts]).tolist()
+                spans = zip([0, *ends[:-1]], ends, texts, strict=True)
+                cut = {
+                    part.first + at + place: (number, Chunk(start, end - 1, name, "", text))
+                    for place, (start, end, text) in enumerate(spans)
+                }
+                writing.add_chunks(cut)
+            postings.change(writing, {part.first + at: text.split() for at, text in enumerate(part.texts)}, {})
+            writing.add_vectors({part.first + at: vector for at, vector in enumerate(part.vectors)})
+
+
+def search_lancedb(chunks: int) -> Facts:
+    """A table with an index of its texts, its hybrid search."""
+    import lancedb
+    import pyarrow
+
+    def fill(folder: Path) -> None:
+        fields = [pyarrow.field("id", pyarrow.int64()), pyarrow.field("text", pyarrow.string())]
+        schema = pyarrow.schema([*fields, pyarrow.field("vector", pyarrow.list_(pyarrow.float32(), DIM))])
+
+        def batches() -> Iterator[Any]:
+            for part in made(chunks):
+                numbers = np.arange(part.first, part.first + len(part.texts))
+                flat = pyarrow.FixedSizeListArray.from_arrays(pyarrow.array(part.vectors.ravel()), DIM)
+                yield pyarrow.RecordBatch.from_arrays(
+                    [pyarrow.array(numbers), pyarrow.array(part.texts), flat], schema=schema
+                )
+
+        table = lancedb.connect(folder).create_table("chunks", batches(), schema=schema)
+        table.create_fts_index("text", language="English", stem=False, remove_stop_words=False)
+
+    table = lancedb.connect(_place("lancedb", chunks, fill)).open_table("chunks")
+
+    def search(text: str, vector: np.ndarray) -> list[int]:
+        found = table.search(query_type="hybrid").vector(vector).text(text).limit(BEST).select(["id", "text"])
+        return [int(one) for one in found.to_arrow()["id"].to_pylist()]
+
+    return timed(search)
+
+
+def search_bm25s(chunks: int) -> Facts:
+    """bm25s, its compiled part with it where numba is there, and a float32 matrix in numpy, fused as ours are."""
+    import bm25s
+
+    def fill(folder: Path) -> None:
+        retriever = bm25s.BM25(method="lucene", k1=1.5, b=0.75)
+        texts = [text for part in made(chunks) for text in part.texts]
+        retriever.index(bm25s.tokenize(texts, stopwords=None, show_progress=False), show_progress=False)
+        retriever.save(folder)
+        np.save(folder / "vectors.npy", np.concatenate([part.vectors for part in made(chunks)]))
+        (folder / "texts.json").write_text(json.dumps(texts))
+
+    place = _place("bm25s", chunks, fill)
+    retriever, matrix = bm25s.BM25.load(place, mmap=False), np.load(place / "vectors.npy")
+    texts = json.loads((place / "texts.json").read_text())
+
+    def spread(scores: np.ndarray) -> np.ndarray:
+        return (scores - scores.min()) / (scores.max() - scores.min())
+
+    def search(text: str, vector: np.ndarray) -> list[int]:
+        keywords = retriever.get_scores(text.split())
+        scores = spread(matrix @ vector) + spread(keywords)
+        best = np.argpartition(scores, -BEST)[-BEST:]
+        found = best[np.argsort(-scores[best])]
+        return [at for at in found.tolist() if texts[at]]
+
+    return timed(search)
+
+
+REFERENCE = "python-reference"
+
+
+def _characters() -> int:
+    from lmworks.text.sources import read
+
+    return sum(len(document.text) for document in read(REFERENCE).documents)
+
+
+def keywords_ours() -> Facts:
+    """A whole index of it, but for the vectors, which are all the same."""
+    import torch
+
+    from lmworks.grounding import index
+
+    class Same:
+        """The embedder's tokenizer, and no vectors."""
+
+        batch_invariant = True
+
+        def __init__(self) -> None:
+            self.model = index.load("minilm", compress="none")
+
+        def embed(self, texts: list[str], cut: bool = False) -> torch.Tensor:
+            return torch.ones(len(texts), DIM)
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self.model, name)
+
+    same, size = Same(), _characters()
+    index.load = lambda *_given, **_how: same  # type: ignore[assignment]
+    folder = Path(tempfile.mkdtemp())
+    try:
+        start = time.perf_counter()
+        index.build(REFERENCE, folder / "index")
+        return {"value": size / 1e6 / (time.perf_counter() - start)}
+    finally:
+        shutil.rmtree(folder)
+
+
+def keywords_bm25s() -> Facts:
+    """The same documents, not cut into chunks; words cut to their stems by the same library; stored."""
+    import bm25s
+    import snowballstemmer
+
+    from lmworks.text.sources import read
+
+    size, folder = _characters(), Path(tempfile.mkdtemp())
+    try:
+        start = time.perf_counter()
+        texts = [document.text for document in read(REFERENCE).documents]
+        stem = snowballstemmer.stemmer("english").stemWords
+        tokens = bm25s.tokenize(texts, stopwords=None, stemmer=stem, show_progress=False)
+        retriever = bm25s.BM25()
+        retriever.index(tokens, show_progress=False)
+        retriever.save(folder)
+        return {"value": size / 1e6 / (time.perf_counter() - start)}
+    finally:
+        shutil.rmtree(folder)
+
+
+def _texts_a_second(embed: Callable[[list[str]], object]) -> Facts:
+    texts = paragraphs()
+    embed(texts)
+    start = time.perf_counter()
+    embed(texts)
+    return {"value": len(texts) / (time.perf_counter() - start)}
+
+
+def vectors_ours() -> Facts:
+    """As an index embeds them: the same vectors to the bit in any company."""
+    import lmworks as lm
+    from lmworks.grounding.indexing import Indexer
+
+    model = lm.load("minilm")
+    return _texts_a_second(Indexer(lambda: model, 160, "english").vectors)
+
+
+def vectors_peer() -> Facts:
+    """sentence-transformers with its own defaults."""
+    from benchmarks.works.embed import peer
+
+    return _texts_a_second(peer())
+
+
+def _search(chunks: int, name: str) -> Work:
+    return Work(
+        f"grounding, search in {name} chunks",
+        (
+            Side("lmworks", "int8", lambda: search_ours(chunks)),
+            Side("LanceDB", "fp32", lambda: search_lancedb(chunks)),
+            Side("bm25s and numpy", "fp32", lambda: search_bm25s(chunks)),
+        ),
+        unit="ms",
+    )
+
+
+SEARCH, SEARCH_MORE = _search(100_000, "100k"), _search(1_000_000, "1M")
+KEYWORDS = Work(
+    "grounding, keywords indexed",
+    (Side("lmworks", "", keywords_ours), Side("bm25s", "", keywords_bm25s)),
+    unit="MB/s",
+)
+VECTORS = Work(
+    "grounding, vectors indexed",
+    (Side("lmworks", "8 bits", vectors_ours), Side("sentence-transformers", "fp32", vectors_peer)),
+    unit="texts/s",
+)
