@@ -120,7 +120,9 @@ def _relations(text: str, name: str) -> list[Document]:
 
 def _paragraphs(text: str, name: str) -> list[Document]:
     """The paragraphs that SQuAD's questions are about; whoever wants the questions reads `content`."""
-    paragraphs = [(article["title"], one["context"]) for article in json.loads(text)["data"] for one in article["paragraphs"]]
+    paragraphs = [
+        (article["title"], one["context"]) for article in json.loads(text)["data"] for one in article["paragraphs"]
+    ]
     return [Document(context, f"{name}#{title}") for title, context in paragraphs]
 
 

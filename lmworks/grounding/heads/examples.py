@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from lmworks.grounding.heads.questions import Question
 from lmworks.grounding.heads.rows import ReadingRow

@@ -28,9 +28,7 @@ def trained_tensors(network: Network) -> dict[str, Tensor]:
     """What was trained: adapters and classifier, by their names in the network."""
     learnt = tuple(f"{path}.{part}" for path in lora_layers(network) for part in ("down", "up."))
     return {
-        name: parameter
-        for name, parameter in network.named_parameters()
-        if name.startswith((*learnt, "classifier."))
+        name: parameter for name, parameter in network.named_parameters() if name.startswith((*learnt, "classifier."))
     }
 
 
@@ -41,9 +39,15 @@ def write_reader(folder: Path, network: Network, card: dict[str, Any]) -> None:
     write_json(folder / CARD, card)
 
 
+def base_of(base: LanguageModel) -> dict[str, str]:
+    """What a card says of its base."""
+    assert base.source is not None and base.reference is not None
+    return {"reference": base.reference, "sha256": fingerprint(base.source)}
+
+
 def read_network(folder: Path, base: LanguageModel, card: dict[str, Any]) -> Network:
     """The base's trunk with the reader's weights; ModelError where they are not for this base."""
-    if base.source is None or fingerprint(base.source) != card["base"]["sha256"]:
+    if base_of(base)["sha256"] != card["base"]["sha256"]:
         raise ModelError(
             f"{folder / WEIGHTS} was trained on other weights than {base.reference} holds (their SHA-256 differs); "
             f"give its own base, {card['base']['reference']}"

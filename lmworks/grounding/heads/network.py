@@ -14,7 +14,9 @@ HEADS = ("pooler.", "classifier.", "head_transform.", "head_bias")
 
 def reading_network(base: Network, dtype: torch.dtype) -> Network:
     """The base's trunk with a fresh classifier of tokens, whose scores are 0."""
-    config = base.config.but(labels=LABELS, labels_of="tokens", pooler=False, head_transform=False, head_bias=False, dropout=0.0)
+    config = base.config.but(
+        labels=LABELS, labels_of="tokens", pooler=False, head_transform=False, head_bias=False, dropout=0.0
+    )
     trunk = {name: tensor.to(dtype) for name, tensor in base.state_dict().items() if not name.startswith(HEADS)}
     fresh = {
         "classifier.weight": torch.zeros(len(LABELS), config.dim, dtype=dtype),

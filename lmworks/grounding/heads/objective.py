@@ -43,7 +43,10 @@ class ReadingLoss(OfStates):
         places = [((codes & code) > 0).logical_and(possible).int().argmax(1) for code in (BEGINS, ENDS)]
         total = torch.zeros(())
         for number, place in enumerate(places):
-            total = total + F.cross_entropy(scores[..., number].masked_fill(~possible, -torch.inf), place, reduction="sum") / 2
+            total = (
+                total
+                + F.cross_entropy(scores[..., number].masked_fill(~possible, -torch.inf), place, reduction="sum") / 2
+            )
         there = (places[0] > 0).float()
         total = total + self.answers * F.binary_cross_entropy_with_logits(scores[:, 0, 2], there, reduction="sum")
         return Loss(total, len(codes))

@@ -91,7 +91,8 @@ class SpanReader:
             one_thread(self.runner.own_threads()),
         ):
             for places, tokens, mask in batches_by_length(rows, network.device):
-                of = segments([firsts[place] for place in places], tokens.shape[1])
+                starts = [firsts[place] for place in places]
+                of = segments(starts, tokens.shape[1]) if network.config.segments > 1 else None
                 hidden = network.hidden(tokens, mask, segments=of)
                 scores = network.classify(hidden.to(network.dtype))
                 for place, row in zip(places, scores, strict=True):
