@@ -93,7 +93,7 @@ class SpanReader:
             for places, tokens, mask in batches_by_length(rows, network.device):
                 starts = [firsts[place] for place in places]
                 of = segments(starts, tokens.shape[1]) if network.config.segments > 1 else None
-                hidden = network.hidden(tokens, mask, segments=of)
+                hidden = self.runner.hidden(tokens, mask, segments=of)
                 scores = network.classify(hidden.to(network.dtype))
                 for place, row in zip(places, scores, strict=True):
                     yield windows[place].text, _best(row, firsts[place], windows[place])

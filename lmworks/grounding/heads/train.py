@@ -54,10 +54,13 @@ class ReaderRecipe(Config):
     rank: int = Field(default=16, gt=0)
     """Rank of the adapters."""
 
-    lowest: int = Field(default=6, ge=0)
+    lowest: int = Field(default=4, ge=0)
     """The lowest block that is trained, from 0."""
 
-    answerable: int = Field(default=6000, ge=0)
+    passes: int = Field(default=2, gt=0)
+    """How often each question of SQuAD 2 is read, in another window each time."""
+
+    answerable: int = Field(default=8000, ge=0)
     """Questions of SQuAD 1.1, all of which have an answer, beside all of SQuAD 2 that are not held out."""
 
     without: int = Field(default=1200, ge=0)
@@ -79,7 +82,7 @@ def training_rows(
     """What is learnt from, as rows."""
     windows, draw = Windows(tokenizer, [*squad2, *squad1], recipe.seed), random.Random(recipe.seed)
     chosen = draw.sample(list(squad1), min(recipe.answerable, len(squad1)))
-    rows = [windows.row(one) for one in (*squad2, *chosen)]
+    rows = [windows.row(one) for one in (*list(squad2) * recipe.passes, *chosen)]
     taken = (windows.without_answer(one) for one in chosen[: recipe.without])
     return [*rows, *(row for row in taken if row is not None)]
 
