@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import string
 from collections import Counter
@@ -10,12 +11,15 @@ from collections.abc import Sequence
 import numpy as np
 
 from lmworks.evaluation.measurement import Measurement
-from lmworks.evaluation.statistics import area_under_curve, mean
+from lmworks.evaluation.statistics import area_under_curve, mean, proportion
 from lmworks.grounding.heads.calibration import Calibration, calibration_error, probabilities
 from lmworks.grounding.heads.questions import Question
 from lmworks.grounding.heads.reading import Found, SpanReader
 
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
+NEAREST = 3
+"""Paragraphs that are read in the place of the one with the answer."""
+FALSE_REFUSALS = 0.05
 _PUNCTUATION = str.maketrans("", "", string.punctuation)
 
 
@@ -71,6 +75,39 @@ def refusals_measured(asked: Sequence[Question], found: Sequence[Found]) -> list
         Measurement(name="answerable, AUROC", value=value, interval=interval, n=len(asked), chance=0.5, ideal=1),
         Measurement(name="calibration error", value=error, n=len(asked), ideal=0),
     ]
+
+
+def removals_measured(reader: SpanReader, asked: Sequence[Question], found: Sequence[Found]) -> list[Measurement]:
+    """How many questions are refused whose paragraph is taken away and the `NEAREST` other ones are read, where
+    `FALSE_REFUSALS` of those that have their paragraph are refused."""
+    pairs = [(number, other) for number, others in enumerate(_nearest(asked)) for other in others]
+    best = np.full(len(asked), -np.inf)
+    for place, one in reader.found([(asked[number].text, other) for number, other in pairs]):
+        number = pairs[place][0]
+        best[number] = max(best[number], _score(reader, one))
+    own = np.array([_score(reader, one) for one in found])
+    value, interval = proportion(int((best < np.quantile(own, FALSE_REFUSALS)).sum()), len(asked))
+    area, around = area_under_curve(own, best)
+    return [
+        Measurement(name="refused without its paragraph", value=value, interval=interval, n=len(asked), ideal=1),
+        Measurement(
+            name="paragraph there or not, AUROC", value=area, interval=around, n=len(asked), chance=0.5, ideal=1
+        ),
+    ]
+
+
+def _nearest(asked: Sequence[Question]) -> list[list[str]]:
+    """For each question the paragraphs but its own that share most words with it, rare words counting more."""
+    contexts = list(dict.fromkeys(one.context for one in asked))
+    held = [set(words(context)) for context in contexts]
+    known = Counter(word for own in held for word in own)
+    nearest = []
+    for one in asked:
+        wanted = {word: math.log(len(contexts) / known[word]) for word in set(words(one.text)) if word in known}
+        shared = [sum(weight for word, weight in wanted.items() if word in own) for own in held]
+        order = sorted(range(len(contexts)), key=lambda place, shared=shared: -shared[place])
+        nearest.append([contexts[place] for place in order if contexts[place] != one.context][:NEAREST])
+    return nearest
 
 
 def calibrated(asked: Sequence[Question], found: Sequence[Found]) -> Calibration:

@@ -22,7 +22,13 @@ from lmworks.evaluation.measurement import Measurement
 from lmworks.grounding.heads.calibration import Calibration
 from lmworks.grounding.heads.examples import Windows
 from lmworks.grounding.heads.files import CARD, base_of, read_reader, write_reader
-from lmworks.grounding.heads.measure import answers_measured, calibrated, likeliest, refusals_measured
+from lmworks.grounding.heads.measure import (
+    answers_measured,
+    calibrated,
+    likeliest,
+    refusals_measured,
+    removals_measured,
+)
 from lmworks.grounding.heads.network import add_adapters, reading_network
 from lmworks.grounding.heads.objective import ReadingLoss
 from lmworks.grounding.heads.questions import Question, questions
@@ -135,9 +141,13 @@ def measured(out: Path, card: dict[str, Any], held_out: list[Question], unseen: 
     found = likeliest(reader, held_out)
     reader.calibration = calibrated(held_out, found)
     card |= {"calibration": reader.calibration.model_dump()}
+    answered = likeliest(reader, unseen)
     figures = {
         f"{SQUAD2}, {', '.join(HELD_OUT)}": refusals_measured(held_out, found),
-        f"{XQUAD}, articles that are not in {SQUAD2}": answers_measured(unseen, likeliest(reader, unseen)),
+        f"{XQUAD}, articles that are not in {SQUAD2}": [
+            *answers_measured(unseen, answered),
+            *removals_measured(reader, unseen, answered),
+        ],
     }
     card["figures"] = {
         where: [one.model_dump(exclude_defaults=True) for one in measurements]
