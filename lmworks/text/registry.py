@@ -11,6 +11,7 @@ import gzip
 import hashlib
 import html
 import io
+import json
 import os
 import re
 import zipfile
@@ -115,6 +116,14 @@ def _relations(text: str, name: str) -> list[Document]:
     """The sentences of SemEval's training set, without their marks; whoever wants the relations reads `content`."""
     lines = re.findall(r'^\d+\t"(.*<e1>.*)"\s*$', text, re.MULTILINE)
     return [Document(re.sub(r"</?e[12]>", "", line), f"{name}#{at}") for at, line in enumerate(lines, 1)]
+
+
+def _paragraphs(text: str, name: str) -> list[Document]:
+    """The paragraphs that SQuAD's questions are about; whoever wants the questions reads `content`."""
+    paragraphs = [
+        (article["title"], one["context"]) for article in json.loads(text)["data"] for one in article["paragraphs"]
+    ]
+    return [Document(context, f"{name}#{title}") for title, context in paragraphs]
 
 
 @dataclass(frozen=True)
@@ -356,6 +365,40 @@ ENTRIES |= {
         ("test", "500", 19_479, "92a6a3cede5678b447ef5f1d7ec474134fcda211e6590e6fa627b4a2c68e4566"),
     )
 }
+
+ENTRIES["squad2-half"] = Entry(
+    folder="squad2",
+    repository="chrischute/squad",
+    commit="85623adeb9e6639f145081fea9cae2d8f3a26379",
+    path="data/dev-v2.0.json",
+    sha256="e67e5969b6dc6c1642154740806b79263b77fc048c7c11ee60d534eb48ef81e8",
+    bytes=2_185_577,
+    licence="CC BY-SA 4.0 (SQuAD 2.0, Rajpurkar et al. 2018)",
+    what="half of SQuAD 2.0's development set: 6,078 questions on 16 articles, 3,168 of them without an answer",
+    documents=_paragraphs,
+)
+ENTRIES["squad-du-test"] = Entry(
+    folder="squad_du",
+    repository="tomhosking/squad-du-split",
+    commit="beac7f3ddcdd579010c7352646938e8ab31e8add",
+    path="test-v1.1.json",
+    sha256="e7853905d95f255090f58a2af5221c7f2b296934f8a6c1d77b36df4686f0d828",
+    bytes=3_771_656,
+    licence="CC BY-SA 4.0 (SQuAD 1.1, Rajpurkar et al. 2016)",
+    what="44 articles of SQuAD 1.1's training set (Du et al. 2017 test on them): 11,877 questions",
+    documents=_paragraphs,
+)
+ENTRIES["xquad-en"] = Entry(
+    folder="xquad",
+    repository="google-deepmind/xquad",
+    commit="7d30520c717524000f0d9d2f9c10a069acd9d285",
+    path="xquad.en.json",
+    sha256="e4c57d1c9143aaa1c5d265ba5987a65f4e69528d2a98f29d6e75019b10344f29",
+    bytes=609_383,
+    licence="CC BY-SA 4.0 (XQuAD, Artetxe et al. 2020)",
+    what="XQuAD in English: 1,190 questions on 240 paragraphs of 48 articles",
+    documents=_paragraphs,
+)
 
 # Multi30k (Elliott et al. 2016): the part of its name, of its file, and what it has.
 _PARTS = (

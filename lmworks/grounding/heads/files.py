@@ -1,0 +1,72 @@
+"""The files of a reader: its adapters and classifier, and a card that says what they are and were made of."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lmworks.adaptation.lora import lora_layers, merge_adapters
+from lmworks.basics.errors import ModelError
+from lmworks.basics.files import write_json
+from lmworks.grounding.heads.calibration import Calibration
+from lmworks.grounding.heads.network import add_adapters, reading_network
+from lmworks.grounding.heads.reading import SpanReader
+from lmworks.kernels.choice import embedder_for
+from lmworks.language_model import LanguageModel
+from lmworks.loading import fingerprint
+from lmworks.models.files.directory import read_json, read_safetensors, write_safetensors
+from lmworks.models.network import Network
+from lmworks.models.torch_runner import TorchRunner
+
+WEIGHTS, CARD = "reader.safetensors", "reader.json"
+
+
+def trained_tensors(network: Network) -> dict[str, Tensor]:
+    """What was trained: adapters and classifier, by their names in the network."""
+    learnt = tuple(f"{path}.{part}" for path in lora_layers(network) for part in ("down", "up."))
+    return {
+        name: parameter for name, parameter in network.named_parameters() if name.startswith((*learnt, "classifier."))
+    }
+
+
+def write_reader(folder: Path, network: Network, card: dict[str, Any]) -> None:
+    """Both files, the weights in 16 bits."""
+    tensors = {name: tensor.to(torch.float16) for name, tensor in trained_tensors(network).items()}
+    write_safetensors(folder / WEIGHTS, tensors)
+    write_json(folder / CARD, card)
+
+
+def base_of(base: LanguageModel) -> dict[str, str]:
+    """What a card says of its base."""
+    assert base.source is not None and base.reference is not None
+    return {"reference": base.reference, "sha256": fingerprint(base.source)}
+
+
+def read_network(folder: Path, base: LanguageModel, card: dict[str, Any]) -> Network:
+    """The base's trunk with the reader's weights; ModelError where they are not for this base."""
+    if base_of(base)["sha256"] != card["base"]["sha256"]:
+        raise ModelError(
+            f"{folder / WEIGHTS} was trained on other weights than {base.reference} holds (their SHA-256 differs); "
+            f"give its own base, {card['base']['reference']}"
+        )
+    recipe = card["recipe"]
+    network = reading_network(base.network, torch.float32)
+    add_adapters(network, recipe["rank"], recipe["rank"], recipe["lowest"], recipe["seed"])
+    places, tensors = trained_tensors(network), read_safetensors(folder / WEIGHTS)
+    if {name: place.shape for name, place in places.items()} != {name: one.shape for name, one in tensors.items()}:
+        raise ModelError(f"{folder / WEIGHTS} and {folder / CARD} do not belong together; install lmworks again")
+    with torch.no_grad():
+        for name, place in places.items():
+            place.copy_(tensors[name])
+    return merge_adapters(network).requires_grad_(False).eval()
+
+
+def read_reader(folder: Path) -> SpanReader:
+    """The reader that a folder holds: compiled where that is covered, else in PyTorch."""
+    card = read_json(folder / CARD)
+    base = LanguageModel.load(card["base"]["reference"])
+    network = read_network(folder, base, card)
+    return SpanReader(embedder_for(network) or TorchRunner(network), base.tokenizer, Calibration(**card["calibration"]))

@@ -1,0 +1,121 @@
+"""The figures of a reader: whole answers and their words, and how well it tells that a text has no answer."""
+
+from __future__ import annotations
+
+import math
+import re
+import string
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+
+from lmworks.evaluation.measurement import Measurement
+from lmworks.evaluation.statistics import area_under_curve, mean, proportion
+from lmworks.grounding.heads.calibration import Calibration, calibration_error, probabilities
+from lmworks.grounding.heads.questions import Question
+from lmworks.grounding.heads.reading import Found, SpanReader
+
+_ARTICLES = re.compile(r"\b(a|an|the)\b")
+NEAREST = 3
+"""Paragraphs that are read in the place of the one with the answer."""
+FALSE_REFUSALS = 0.05
+_PUNCTUATION = str.maketrans("", "", string.punctuation)
+
+
+def words(answer: str) -> list[str]:
+    """An answer as SQuAD compares it: in lower case, without punctuation and articles."""
+    return _ARTICLES.sub(" ", answer.lower().translate(_PUNCTUATION)).split()
+
+
+def overlap(answer: str, reference: str) -> float:
+    """F1 of the words of two answers."""
+    given, wanted = words(answer), words(reference)
+    shared = sum((Counter(given) & Counter(wanted)).values())
+    return 2 * shared / (len(given) + len(wanted)) if shared else 0.0
+
+
+def likeliest(reader: SpanReader, asked: Sequence[Question]) -> list[Found]:
+    """What the reader finds in each question's own paragraph."""
+    best: dict[int, Found] = {}
+    for place, found in reader.found([(one.text, one.context) for one in asked]):
+        if place not in best or _score(reader, found) > _score(reader, best[place]):
+            best[place] = found
+    return [best[place] for place in range(len(asked))]
+
+
+def answers_measured(asked: Sequence[Question], found: Sequence[Found]) -> list[Measurement]:
+    """Exact match and F1 in per cent, of questions that have answers."""
+    exact, alike = [], []
+    for one, span in zip(asked, found, strict=True):
+        given = one.context[span.start : span.end]
+        wanted = [one.context[start:end] for start, end in one.answers]
+        exact.append(100.0 * any(words(given) == words(text) for text in wanted))
+        alike.append(100 * max(overlap(given, text) for text in wanted))
+    return [
+        Measurement(name=name, value=value, unit="%", interval=interval, n=len(asked), ideal=100)
+        for name, (value, interval) in (("exact match", mean(exact)), ("F1", mean(alike)))
+    ]
+
+
+def refusals_measured(asked: Sequence[Question], found: Sequence[Found]) -> list[Measurement]:
+    """How well questions with and without an answer are told apart, and how far the probability is from how often it
+    comes true: each article's by a calibration on the others."""
+    right = np.array([bool(one.answers) for one in asked])
+    titles = np.array([one.title for one in asked])
+    scores = np.array([(one.span, one.answers) for one in found])
+    probability = np.zeros(len(asked))
+    for title in sorted(set(titles)):
+        here = titles == title
+        fitted = Calibration.fitted(scores[~here, 0], scores[~here, 1], right[~here])
+        probability[here] = probabilities([fitted.score(*pair) for pair in scores[here]])
+    value, interval = area_under_curve(probability[right], probability[~right])
+    error = calibration_error(probability, right)
+    return [
+        Measurement(name="answerable, AUROC", value=value, interval=interval, n=len(asked), chance=0.5, ideal=1),
+        Measurement(name="calibration error", value=error, n=len(asked), ideal=0),
+    ]
+
+
+def removals_measured(reader: SpanReader, asked: Sequence[Question], found: Sequence[Found]) -> list[Measurement]:
+    """How many questions are refused whose paragraph is taken away and the `NEAREST` other ones are read, where
+    `FALSE_REFUSALS` of those that have their paragraph are refused."""
+    pairs = [(number, other) for number, others in enumerate(_nearest(asked)) for other in others]
+    best = np.full(len(asked), -np.inf)
+    for place, one in reader.found([(asked[number].text, other) for number, other in pairs]):
+        number = pairs[place][0]
+        best[number] = max(best[number], _score(reader, one))
+    own = np.array([_score(reader, one) for one in found])
+    value, interval = proportion(int((best < np.quantile(own, FALSE_REFUSALS)).sum()), len(asked))
+    area, around = area_under_curve(own, best)
+    return [
+        Measurement(name="refused without its paragraph", value=value, interval=interval, n=len(asked), ideal=1),
+        Measurement(
+            name="paragraph there or not, AUROC", value=area, interval=around, n=len(asked), chance=0.5, ideal=1
+        ),
+    ]
+
+
+def _nearest(asked: Sequence[Question]) -> list[list[str]]:
+    """For each question the paragraphs but its own that share most words with it, rare words counting more."""
+    contexts = list(dict.fromkeys(one.context for one in asked))
+    held = [set(words(context)) for context in contexts]
+    known = Counter(word for own in held for word in own)
+    nearest = []
+    for one in asked:
+        wanted = {word: math.log(len(contexts) / known[word]) for word in set(words(one.text)) if word in known}
+        shared = [sum(weight for word, weight in wanted.items() if word in own) for own in held]
+        order = sorted(range(len(contexts)), key=lambda place, shared=shared: -shared[place])
+        nearest.append([contexts[place] for place in order if contexts[place] != one.context][:NEAREST])
+    return nearest
+
+
+def calibrated(asked: Sequence[Question], found: Sequence[Found]) -> Calibration:
+    """The calibration on all of these questions."""
+    return Calibration.fitted(
+        [one.span for one in found], [one.answers for one in found], [bool(one.answers) for one in asked]
+    )
+
+
+def _score(reader: SpanReader, found: Found) -> float:
+    return reader.calibration.score(found.span, found.answers)

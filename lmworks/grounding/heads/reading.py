@@ -1,0 +1,116 @@
+"""Read an answer out of texts: the encoder reads the question with each text, in overlapping windows where it is long.
+
+    (reading,) = reader().read("Who wrote Faust?", ["Faust is a play by Goethe."])
+    text[reading.start : reading.end]      # "Goethe"
+
+Source: Devlin et al. 2018, section 4.3, https://arxiv.org/abs/1810.04805.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from lmworks.basics.threads import one_thread
+from lmworks.encoding.embedding import batches_by_length
+from lmworks.grounding.answer import Reading
+from lmworks.grounding.heads.calibration import Calibration
+from lmworks.grounding.heads.rows import segments
+from lmworks.models.linear import packed_products
+from lmworks.models.network import evaluating
+from lmworks.models.precision import fast_dtype
+from lmworks.models.runner import Runner
+from lmworks.tokens.source import around_a_text
+from lmworks.tokens.tokenizer import Tokenizer
+
+WINDOW, OVERLAP = 192, 64
+"""Tokens of a text that are read at once, and how many of them the next window reads again."""
+LONGEST_QUESTION = 64
+"""Tokens of a question; what follows them is left out."""
+LONGEST_ANSWER = 30
+"""Tokens of an answer."""
+
+
+class Found(NamedTuple):
+    """What a window says."""
+
+    start: int
+    """Where the likeliest answer begins in the text, in characters."""
+    end: int
+    span: float
+    """Log-odds of that span against there being none, as where it begins and ends says."""
+    answers: float
+    """Log-odds of there being an answer, as the first token says."""
+
+
+@dataclass(frozen=True)
+class _Window:
+    """Tokens of a text."""
+
+    text: int
+    tokens: list[int]
+    offsets: list[tuple[int, int]]
+
+
+class SpanReader:
+    """A `Reader` that chooses spans by a trained encoder."""
+
+    def __init__(self, runner: Runner, tokenizer: Tokenizer, calibration: Calibration) -> None:
+        self.runner, self.tokenizer, self.calibration = runner, tokenizer, calibration
+
+    def read(self, question: str, texts: Sequence[str]) -> list[Reading]:
+        """A reading for each text; an empty text answers nothing."""
+        best = [Reading(0, 0, -math.inf, 0.0)] * len(texts)
+        for place, found in self.found([(question, text) for text in texts]):
+            score = self.calibration.score(found.span, found.answers)
+            if score > best[place].score:
+                best[place] = Reading(found.start, found.end, score, 1 / (1 + math.exp(-score)))
+        return best
+
+    def found(self, pairs: Sequence[tuple[str, str]]) -> Iterator[tuple[int, Found]]:
+        """What each window of each pair of a question and a text says, with the number of the pair."""
+        opening, closing = around_a_text(self.tokenizer)
+        windows, rows, firsts = [], [], []
+        for place, (question, text) in enumerate(pairs):
+            asked = self.tokenizer.encode(question, special=False)[:LONGEST_QUESTION]
+            for window in self._windows(place, text):
+                windows.append(window)
+                firsts.append(len(opening) + len(asked) + len(closing))
+                rows.append([*opening, *asked, *closing, *window.tokens, *closing])
+        network = self.runner.network
+        with (
+            torch.inference_mode(),
+            evaluating(network),
+            packed_products(fast_dtype(network.device), network.device),
+            one_thread(self.runner.own_threads()),
+        ):
+            for places, tokens, mask in batches_by_length(rows, network.device):
+                starts = [firsts[place] for place in places]
+                of = segments(starts, tokens.shape[1]) if network.config.segments > 1 else None
+                hidden = self.runner.hidden(tokens, mask, segments=of)
+                scores = network.classify(hidden.to(network.dtype))
+                for place, row in zip(places, scores, strict=True):
+                    yield windows[place].text, _best(row, firsts[place], windows[place])
+
+    def _windows(self, place: int, text: str) -> Iterator[_Window]:
+        ids, offsets = self.tokenizer.encode_spans(text)
+        for start in range(0, max(len(ids) - OVERLAP, 1), WINDOW - OVERLAP):
+            if part := ids[start : start + WINDOW]:
+                yield _Window(place, part, offsets[start : start + WINDOW])
+
+
+def _best(scores: Float[Tensor, "seq labels"], first: int, window: _Window) -> Found:
+    """The likeliest span of a window."""
+    begins, ends = scores[first : first + len(window.tokens), :2].unbind(1)
+    both = begins[:, None] + ends[None, :]
+    allowed = torch.ones_like(both, dtype=torch.bool).triu().tril(LONGEST_ANSWER - 1)
+    value, at = both.masked_fill(~allowed, -torch.inf).flatten().max(0)
+    start, end = divmod(int(at), len(both))
+    span = float(value - scores[0, 0] - scores[0, 1])
+    return Found(window.offsets[start][0], window.offsets[end][1], span, float(scores[0, 2]))

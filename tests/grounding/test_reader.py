@@ -1,0 +1,201 @@
+"""A reader learns from windows of paragraphs, finds verbatim spans, and its files belong to one base."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tiny
+
+from lmworks.basics.errors import LmworksError, ModelError
+from lmworks.grounding import heads
+from lmworks.grounding.heads.calibration import Calibration, calibration_error, probabilities
+from lmworks.grounding.heads.examples import WIDTHS, Windows
+from lmworks.grounding.heads.files import base_of, read_reader, write_reader
+from lmworks.grounding.heads.measure import overlap, words
+from lmworks.grounding.heads.questions import Question, read_questions
+from lmworks.grounding.heads.reading import OVERLAP, WINDOW, SpanReader
+from lmworks.grounding.heads.rows import BEGINS, ENDS, ReadingRow, ReadingRows
+from lmworks.grounding.heads.train import ReaderRecipe, train_reader, training_rows
+from lmworks.language_model import LanguageModel
+from lmworks.models.torch_runner import TorchRunner
+from lmworks.tokens.labels import IGNORE
+
+THINGS = ("key", "dog", "boat", "ring", "book", "lamp")
+PLACES = ("attic", "cellar", "garden", "harbour", "kitchen", "tower")
+
+
+def base(folder: Path, seed: int = 0) -> LanguageModel:
+    """A random encoder that reads bytes and tells two texts apart, saved and loaded."""
+    tiny.language_model(seed, family="lmworks", arrangement="encoder", context=512, segments=2).save(folder)
+    return LanguageModel.load(str(folder), dtype="float32")
+
+
+def made_up(count: int, seed: int = 0) -> list[Question]:
+    """Questions on where things are; every third has no answer."""
+    draw, asked = random.Random(seed), []
+    for number in range(count):
+        things, places = draw.sample(THINGS, 3), draw.sample(PLACES, 3)
+        context = " ".join(f"the {thing} is in the {place}." for thing, place in zip(things, places, strict=True))
+        start = context.index(places[1])
+        span = (start, start + len(places[1]))
+        if number % 3:
+            asked.append(Question(f"where is the {things[1]}?", context, "house", (span,)))
+        else:
+            absent = draw.choice([one for one in THINGS if one not in things])
+            asked.append(Question(f"where is the {absent}?", context, "house", (), span))
+    return asked
+
+
+def answer_of(row: ReadingRow) -> list[int]:
+    """The tokens that a row's codes call the answer."""
+    start = next(place for place, code in enumerate(row.codes) if code != IGNORE and code & BEGINS)
+    end = next(place for place, code in enumerate(row.codes) if code != IGNORE and code & ENDS)
+    return row.tokens[start : end + 1] if start else []
+
+
+def test_a_window_holds_the_answer_and_one_without_it_does_not():
+    tokenizer = tiny.byte_tokenizer()
+    filler = "nothing happens here at all. " * 20
+    context = f"{filler}The lamp is in the attic. {filler}"
+    start = context.index("attic")
+    other = f"{filler}The lamp is lit. {filler}"
+    asked = Question("Where is the lamp?", context, "house", ((start, start + 5),))
+    second = Question("Where is the lamp?", other, "house", (), (30, 35))
+    windows = Windows(tokenizer, [asked, second], seed=0)
+    for _ in range(20):
+        row = windows.row(asked)
+        assert tokenizer.decode(answer_of(row)) == "attic"
+        assert len(row.tokens) - row.first <= max(WIDTHS) + 1
+        without = windows.without_answer(asked)
+        assert without is not None
+        assert not answer_of(without)
+        assert "attic" not in tokenizer.decode(without.tokens[without.first :])
+        assert not answer_of(windows.row(second))
+
+
+def test_a_batch_keeps_question_text_and_padding_apart():
+    tokenizer = tiny.byte_tokenizer()
+    rows = ReadingRows([ReadingRow.of([5, 6], [7, 8, 9], (1, 2), tokenizer), ReadingRow.of([5], [7], None, tokenizer)])
+    batch = rows.batch([0, 1])
+    assert batch.classes is not None and batch.segments is not None
+    for number, row in enumerate(rows.rows):
+        size = len(row.tokens)
+        assert batch.tokens[number, :size].tolist() == row.tokens
+        assert (batch.documents[number, size:] == -1).all()
+        assert (batch.classes[number, size:] == IGNORE).all()
+        assert batch.segments[number, :size].tolist() == [0] * row.first + [1] * (size - row.first)
+        assert sum(code & BEGINS for code in row.codes if code > 0) == BEGINS
+
+
+def test_squads_form_is_read_with_all_answers():
+    file = b"""{"data": [{"title": "T", "paragraphs": [{"context": "Faust is by Goethe.", "qas": [
+        {"question": " Who? ", "answers": [{"text": "Goethe", "answer_start": 12}, {"text": "by Goethe",
+         "answer_start": 9}, {"text": "Goethe", "answer_start": 12}]},
+        {"question": "When?", "answers": [], "plausible_answers": [{"text": "Faust", "answer_start": 0}]}]}]}]}"""
+    first, second = read_questions(file)
+    assert first.text == "Who?" and [first.context[a:b] for a, b in first.answers] == ["Goethe", "by Goethe"]
+    assert not second.answers and second.plausible == (0, 5)
+
+
+def test_answers_are_compared_as_squad_does():
+    assert words("The  U.S.-led, force!") == ["usled", "force"]
+    assert overlap("the big red dog", "a red dog") == pytest.approx(0.8)
+    assert overlap("cat", "dog") == 0
+
+
+def test_a_calibration_makes_probabilities_come_true():
+    draw = np.random.default_rng(0)
+    span, answers = draw.normal(0, 3, 4000), draw.normal(0, 3, 4000)
+    right = draw.random(4000) < probabilities(0.2 * span + 0.7 * answers - 1)
+    fitted = Calibration.fitted(span, answers, right)
+    assert (fitted.span, fitted.answers, fitted.constant) == pytest.approx((0.2, 0.7, -1), abs=0.15)
+    probability = probabilities([fitted.score(*pair) for pair in zip(span, answers, strict=True)])
+    assert calibration_error(probability, right) < 0.03
+    assert calibration_error(np.sqrt(probability), right) > 0.1
+
+
+def test_a_run_learns_and_its_files_read_the_same_on_their_base_alone(tmp_path):
+    model = base(tmp_path / "base")
+    recipe = ReaderRecipe(base=str(tmp_path / "base"), rank=4, lowest=1, answerable=20, without=10)
+    rows = training_rows(model.tokenizer, made_up(60), [one for one in made_up(40, seed=1) if one.answers], recipe)
+    assert len(rows) > 80
+    network = train_reader(model, rows, recipe, tmp_path / "run")
+    trained = {name for name, one in network.named_parameters() if one.requires_grad}
+    assert trained and all(name.startswith(("blocks.1.", "classifier.")) for name in trained)
+    assert network.classifier is not None and network.classifier.weight.abs().sum() > 0
+    card = {"base": base_of(model), "recipe": recipe.model_dump(), "calibration": Calibration().model_dump()}
+    (tmp_path / "reader").mkdir()
+    write_reader(tmp_path / "reader", network, card)
+    loaded = read_reader(tmp_path / "reader")
+    pairs = [(one.text, one.context) for one in made_up(4)]
+    ours = SpanReader(TorchRunner(network.float().eval().requires_grad_(False)), model.tokenizer, Calibration())
+    for (_, first), (_, second) in zip(ours.found(pairs), loaded.found(pairs), strict=True):
+        assert first.answers == pytest.approx(second.answers, abs=0.05)
+    base(tmp_path / "base", seed=1)
+    with pytest.raises(ModelError, match="trained on other weights"):
+        read_reader(tmp_path / "reader")
+
+
+def test_long_texts_are_read_in_windows_and_spans_are_verbatim(tmp_path):
+    model = base(tmp_path / "base")
+    recipe = ReaderRecipe(rank=4, lowest=1)
+    network = train_reader(model, training_rows(model.tokenizer, made_up(32), [], recipe), recipe, tmp_path / "run")
+    reader = SpanReader(TorchRunner(network), model.tokenizer, Calibration())
+    long = "".join(chr(97 + place % 26) for place in range(3 * WINDOW))
+    places = [place for place, _ in reader.found([("who?", long), ("who?", "short"), ("who?", "")])]
+    step = WINDOW - OVERLAP
+    assert places.count(0) == len(range(0, 3 * WINDOW - OVERLAP, step)) and places.count(1) == 1
+    assert 2 not in places
+    readings = reader.read("who?", [long, "short", ""])
+    assert 0 <= readings[0].start < readings[0].end <= len(long)
+    assert readings[1].end <= 5 and readings[2].answerable == 0
+    assert readings[0].score == max(
+        reader.calibration.score(found.span, found.answers) for _, found in reader.found([("who?", long)])
+    )
+
+
+@pytest.fixture(scope="module")
+def shipped() -> SpanReader:
+    try:
+        return heads.reader()
+    except LmworksError as error:
+        pytest.skip(f"the reader's base is not here ({error}); fetch it with: lmworks models fetch reranker")
+
+
+LEASE = "The deposit is two months' rent. Rent is due on the third day of each month. Dogs need the landlord's consent."
+
+
+@pytest.mark.parametrize(
+    ("question", "answer"),
+    [
+        ("How much is the deposit?", "two months' rent"),
+        ("When is rent due?", "the third day of each month"),
+        ("Whose consent do dogs need?", "landlord"),
+    ],
+)
+def test_the_shipped_reader_reads(shipped, question, answer):
+    reading = shipped.read(question, [LEASE])[0]
+    found = LEASE[reading.start : reading.end]
+    assert overlap(found, answer) >= 0.5, found
+    assert (
+        shipped.read(question, [LEASE, "The tower is 90 metres high and was built in 1887."])[1].score < reading.score
+    )
+
+
+def test_the_shipped_reader_doubts_what_a_text_does_not_say(shipped):
+    told, untold = (shipped.read(one, [LEASE])[0] for one in ("When is rent due?", "Who painted the ceiling?"))
+    assert untold.answerable < 0.3 < told.answerable
+
+
+def test_a_text_with_special_tokens_is_read_as_characters(shipped):
+    text = "[SEP] The [CLS] deposit is two months' rent. [MASK]"
+    reading = shipped.read("How much is the deposit?", [text])[0]
+    assert "two months" in text[reading.start : reading.end]
+
+
+def test_all_heads_together_have_at_most_eight_megabytes():
+    files = list(heads.FOLDER.rglob("*.safetensors"))
+    assert files and sum(file.stat().st_size for file in files) <= 8_000_000
