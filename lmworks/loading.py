@@ -15,7 +15,7 @@ import torch
 
 from lmworks.adaptation.peft_format import CONFIG, is_adapter, read_adapter
 from lmworks.basics.errors import ModelError
-from lmworks.basics.files import restore_directory, sha256, sha256_once
+from lmworks.basics.files import restore_directory, sha256_once
 from lmworks.kernels.choice import Way, check_compress, foreseen
 from lmworks.language_model import LanguageModel
 from lmworks.models.config import RopeScaling
@@ -23,7 +23,7 @@ from lmworks.models.files.directory import parameters, read_config, read_facts, 
 from lmworks.models.files.gguf import gguf_config, stored_dtype
 from lmworks.models.files.gguf_file import GGUFFile
 from lmworks.models.files.gguf_vocabulary import gguf_tokenizer
-from lmworks.models.files.references import resolve
+from lmworks.models.files.references import ALIASES, resolve
 from lmworks.tokens.tokenizer import Tokenizer
 
 
@@ -122,7 +122,19 @@ def files_digest(source: Path) -> str:
     if source.is_file():
         return ""
     beside = [one for one in sorted(source.iterdir()) if one.suffix in {".json", ".jinja", ".txt", ".model"}]
-    return hashlib.sha256("".join(f"{one.name} {sha256(one)}\n" for one in beside).encode()).hexdigest()
+    return hashlib.sha256("".join(f"{one.name} {sha256_once(one)}\n" for one in beside).encode()).hexdigest()
+
+
+def identity(reference: str) -> str:
+    """SHA-256 of all that decides what a model computes: its weights, what lies beside them, and an adapter's base. An
+    alias has that of its files as they were fetched, so that nothing is read."""
+    import hashlib
+
+    path = resolve(reference)
+    if reference in ALIASES:
+        return ALIASES[reference].member_sha256
+    parts = [fingerprint(path), files_digest(path), identity(_base_of(path)) if is_adapter(path) else ""]
+    return hashlib.sha256(" ".join(parts).encode()).hexdigest()
 
 
 def _check_base(folder: Path, model: LanguageModel) -> None:

@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+from lmworks.cli.filtering import filters
 from lmworks.cli.options import Json
 from lmworks.cli.verb import verb
 
 
 @verb("Use documents", place=2)
+@filters
 def search(
     index: Annotated[str, typer.Argument(help="The folder of an index, or postgresql://user@host/database#name.")],
     query: Annotated[str, typer.Argument(help="Words or a question.")],
     k: Annotated[int, typer.Option("-k", help="How many passages.")] = 5,
     keywords: Annotated[bool, typer.Option("--keywords", help="By keywords alone.")] = False,
     vectors: Annotated[bool, typer.Option("--vectors", help="By vectors alone.")] = False,
+    rerank: Annotated[
+        bool | None,
+        typer.Option("--rerank/--no-rerank", help="Put the best into a cross-encoder's order; as its test chose."),
+    ] = None,
+    where: Any = None,
     json_: Json = False,
 ) -> None:
     """Show the passages of an index that fit a query best, with the place of each."""
@@ -27,12 +34,19 @@ def search(
 
     if keywords and vectors:
         raise ConfigError("--keywords and --vectors together are the usual way; leave out both")
-    found = open_index(index).search(query, k, "keywords" if keywords else "vectors" if vectors else "hybrid")
+    found = open_index(index).search(
+        query,
+        k,
+        "keywords" if keywords else "vectors" if vectors else "hybrid",
+        rerank=rerank,
+        where=where,
+    )
     if json_:
         as_json([asdict(one) for one in found])
         return
     if not found:
-        typer.echo("no passage holds one of these words" if keywords else "the index holds no passage")
+        none = "the index holds no passage" if where is None else "no document is as --path, --since, ... say"
+        typer.echo("no passage holds one of these words" if keywords else none)
     for number, one in enumerate(found, 1):
         above = " > ".join(filter(None, [one.document, one.heading]))
         typer.echo(f"[{number}] {one.score:.3f}  {one.file}, characters {one.start:,} to {one.end:,}  ({above})")

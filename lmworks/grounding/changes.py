@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -75,12 +77,20 @@ def changes_of(reference: str, known: Mapping[str, State]) -> Found:
 
 
 def _whole_reference(reference: str, known: Mapping[str, State]) -> Found:
-    """A file or a named text, whose documents are its files."""
+    """A file or a named text, whose documents are its files; each has the file's date."""
     reading = read(reference)
     now = {document.source: document for document in reading.documents}
+    states = {name: _state(document) for name, document in now.items()}
     added = [name for name in now if name not in known]
-    changed = [name for name, document in now.items() if name in known and known[name][2] != document.hash]
+    changed = [name for name, state in states.items() if name in known and known[name][2] != state]
     deleted = [name for name in known if name not in now]
     documents = [(now[name], name) for name in (*added, *changed)]
-    files = [(document.source, len(document.text), 0, document.hash) for document, _ in documents]
+    date = max(date for _, _, date in listing(reference))
+    files = [(name, len(document.text), date, states[name]) for name, document in now.items()]
     return Found(Changes(added, changed, deleted, list(reading.skipped)), documents, files)
+
+
+def _state(document: Document) -> str:
+    """What tells whether a document is as it was: its text, and what it says of itself."""
+    said = json.dumps(document.metadata, sort_keys=True) if document.metadata else ""
+    return hashlib.sha256(f"{document.hash}{said}".encode()).hexdigest()

@@ -26,18 +26,20 @@ from lmworks.grounding import postings
 from lmworks.grounding.answer import Answer, Way
 from lmworks.grounding.asking import ask
 from lmworks.grounding.changes import Changes, changes_of
+from lmworks.grounding.filters import Filter
 from lmworks.grounding.indexing import Indexer
-from lmworks.grounding.passage import Passage
+from lmworks.grounding.passage import Passage, best_first
 from lmworks.grounding.postgresql_storage import SCHEMES, PostgresqlStorage
 from lmworks.grounding.postings import Counts
+from lmworks.grounding.rerank import DEPTH, at_hand, reranked, reranker
 from lmworks.grounding.sqlite_storage import SqliteStorage
 from lmworks.grounding.storage import Reading, Storage
 from lmworks.grounding.terms import check_language, language_of, terms
 from lmworks.language_model import LanguageModel
-from lmworks.loading import load
+from lmworks.loading import identity, load
 from lmworks.text.document import Document
 
-VERSION = 1
+VERSION = 2
 By = Literal["hybrid", "keywords", "vectors"]
 SAMPLE = 200_000
 """Characters by which the language is told."""
@@ -79,8 +81,8 @@ class Index:
         self.reference: str = held["reference"]
         """The folder, file or named text that was indexed."""
         self.language: str = held["language"]
-        self.dim = int(held["dim"])
-        """Of its vectors."""
+        self.made_with: str = held["made_with"]
+        """The identity of the embedder's files when it was made (`loading.identity`)."""
         self._counts: tuple[str, Counts] | None = None
         """Of the state that was searched last."""
         self.changes = Changes([], [], [])
@@ -93,7 +95,7 @@ class Index:
 
     @cached_property
     def embedder(self) -> LanguageModel:
-        """The model of its vectors, loaded when it is first needed; DataError if it makes vectors of another size."""
+        """The model of its vectors, loaded when it is first needed; DataError if it is not what made them."""
         return self._loaded()
 
     @cached_property
@@ -102,23 +104,34 @@ class Index:
         return self._loaded(compress="none")
 
     def _loaded(self, **how: Any) -> LanguageModel:
-        model = load(self.settings.embedder, **how)
-        if model.config.dim != self.dim:
+        if identity(self.settings.embedder) != self.made_with:
             raise DataError(
-                f"{self.place} was made with an embedder of {self.dim} dimensions, and "
-                f"{self.settings.embedder} has {model.config.dim}; index it again"
+                f"{self.place} was made with other files of {self.settings.embedder} than there are now (their SHA-256 "
+                "differs), so that its vectors would not fit a question's; index it again, or search it by keywords"
             )
-        return model
+        return load(self.settings.embedder, **how)
 
     def __len__(self) -> int:
         """How many chunks there are."""
         with self.storage.reading() as reading:
             return self._counted(reading).chunks
 
-    def search(self, query: str, k: int = 10, by: By = "hybrid") -> list[Passage]:
+    def search(
+        self,
+        query: str,
+        k: int = 10,
+        by: By = "hybrid",
+        rerank: bool | None = None,
+        where: Filter | None = None,
+    ) -> list[Passage]:
         """The k best chunks for a query, best first; by keywords, only those that hold one.
 
-        ConfigError for a k below 1, a way that there is not, or an empty query.
+        With `rerank` a cross-encoder puts the first of them into its own order (`rerank.py`); None for what the index's
+        own test chose, of hybrid searches and where the cross-encoder is on this machine. `where` says which documents
+        are searched; scores stay what they are among all of them, but for those of the cross-encoder.
+
+        ConfigError for a k below 1, a way that there is not, or an empty query; ModelError where a cross-encoder that
+        is asked for cannot be had.
         """
         if not query.strip():
             raise ConfigError("the query is empty; give some words or a question")
@@ -126,19 +139,26 @@ class Index:
             raise ConfigError(f"k is {k}; ask for at least 1 passage")
         if by not in ("hybrid", "keywords", "vectors"):
             raise ConfigError(f"{by!r} is no way to search; there are hybrid, keywords and vectors")
+        if rerank is None:
+            rerank = by == "hybrid" and bool(self.tested.get("rerank")) and at_hand()
+        wanted = max(k, DEPTH) if rerank else k
         with self.storage.reading() as reading:
             counts = self._counted(reading)
             if not counts.chunks:
                 return []
             scores = self._scores(reading, query, by, counts)
-            places = _best(scores, k)
+            if where is None:
+                places = _best(scores, wanted)
+            else:
+                numbers = np.array(sorted(reading.numbers_of(where.among(reading.described()))), np.int64)
+                meant = numbers if isinstance(counts.there, slice) else np.searchsorted(counts.there, numbers)
+                places = meant[_best(scores[meant], wanted)]
             if by == "keywords":
                 places = places[scores[places] > 0]
             numbers = places if isinstance(counts.there, slice) else counts.there[places]
             best = dict(zip(numbers.tolist(), scores[places].tolist(), strict=True))
-            found = [replace(one, score=best[one.chunk]) for one in reading.passages(list(best))]
-        # Equal scores in the order of the documents, not of numbers that depend on what was indexed before.
-        return sorted(found, key=lambda one: (-one.score, one.file, one.start))[:k]
+            found = best_first(replace(one, score=best[one.chunk]) for one in reading.passages(list(best)))[:wanted]
+        return reranked(query, found, reranker())[:k] if rerank and found else found
 
     def _counted(self, reading: Reading) -> Counts:
         """Counts of all chunks, read again when the index has changed; an update gives it a new state."""
@@ -155,7 +175,8 @@ class Index:
         if by != "vectors":
             keywords = postings.scores(reading, terms(query, self.language), counts)[counts.there]
         if by != "keywords":
-            vector = self.query_embedder.embed([query], cut=True)[0].numpy()
+            embedder = self.query_embedder
+            vector = embedder.embed([embedder.pooling.query + query], cut=True)[0].numpy()
             vectors = reading.products(vector)[counts.there]
         if by == "hybrid":
             weight = self.settings.weight
@@ -244,7 +265,7 @@ def build(reference: str | Path, out: str | Path, settings: IndexSettings | None
         "settings": json.dumps(chosen.model_dump(mode="json")),
         "reference": reference,
         "language": language,
-        "dim": embedder.config.dim,
+        "made_with": identity(chosen.embedder),
     }
     with storage.making() as writing:
         for name, value in held.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 
@@ -25,3 +26,8 @@ class Passage:
     """Where it ends."""
     chunk: int
     """Its number in the index, which changes when its file does."""
+
+
+def best_first(passages: Iterable[Passage]) -> list[Passage]:
+    """By score; equal ones in the order of the documents, not of numbers that depend on what was indexed before."""
+    return sorted(passages, key=lambda one: (-one.score, one.file, one.start))

@@ -11,6 +11,7 @@ order in which vectors came, so that an updated index would rank otherwise than 
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -25,6 +26,7 @@ from lmworks.basics.extras import require
 from lmworks.basics.postgresql import reason_of, without_password
 from lmworks.grounding.changes import FileState, State
 from lmworks.grounding.chunks import Chunk
+from lmworks.grounding.filters import Described
 from lmworks.grounding.matrix import packed
 from lmworks.grounding.passage import Passage
 from lmworks.grounding.storage import Key, Reading, Writing
@@ -40,7 +42,7 @@ TABLES = """
 CREATE TABLE settings (name text PRIMARY KEY, value text NOT NULL);
 CREATE TABLE documents (
     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, source text NOT NULL UNIQUE, file text NOT NULL,
-    hash text NOT NULL, text text NOT NULL);
+    hash text NOT NULL, text text NOT NULL, metadata text NOT NULL);
 CREATE TABLE files (file text PRIMARY KEY, size bigint NOT NULL, changed bigint NOT NULL, hash text NOT NULL);
 CREATE INDEX documents_of_file ON documents (file);
 CREATE TABLE chunks (
@@ -205,6 +207,13 @@ class _Tables:
         )
         return {number: Chunk(*parts) for number, *parts in rows}
 
+    def described(self) -> list[Described]:
+        rows = self._all("SELECT id, source, file, changed, metadata FROM documents JOIN files USING (file)")
+        return [Described(*parts, json.loads(metadata)) for *parts, metadata in rows]
+
+    def numbers_of(self, documents: Sequence[int]) -> list[int]:
+        return [chunk for (chunk,) in self._all("SELECT id FROM chunks WHERE document = ANY(%s)", list(documents))]
+
     def lengths(self) -> dict[int, bytes]:
         return dict(self._all("SELECT segment, rows FROM lengths"))
 
@@ -237,8 +246,8 @@ class _Tables:
 
     def add_document(self, document: Document, file: str) -> int:
         rows = self._all(
-            "INSERT INTO documents (source, file, hash, text) VALUES (%s, %s, %s, %s) RETURNING id",
-            *(document.source, file, document.hash, document.text),
+            "INSERT INTO documents (source, file, hash, text, metadata) VALUES (%s, %s, %s, %s, %s) RETURNING id",
+            *(document.source, file, document.hash, document.text, json.dumps(document.metadata)),
         )
         return int(rows[0][0])
 

@@ -6,6 +6,7 @@ An update is one transaction: whoever reads sees the index before it or after it
 from __future__ import annotations
 
 import contextlib
+import json
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -17,6 +18,7 @@ from lmworks.basics.errors import DataError
 from lmworks.basics.files import directory_written_whole
 from lmworks.grounding.changes import FileState, State
 from lmworks.grounding.chunks import Chunk
+from lmworks.grounding.filters import Described
 from lmworks.grounding.matrix import Matrix
 from lmworks.grounding.passage import Passage
 from lmworks.grounding.storage import Key, Reading, Writing
@@ -28,7 +30,8 @@ PATIENCE = 5.0
 SCHEMA = """
 CREATE TABLE settings (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE documents (
-    id INTEGER PRIMARY KEY, source TEXT NOT NULL UNIQUE, file TEXT NOT NULL, hash TEXT NOT NULL, text TEXT NOT NULL);
+    id INTEGER PRIMARY KEY, source TEXT NOT NULL UNIQUE, file TEXT NOT NULL, hash TEXT NOT NULL, text TEXT NOT NULL,
+    metadata TEXT NOT NULL);
 CREATE TABLE files (file TEXT PRIMARY KEY, size INTEGER NOT NULL, changed INTEGER NOT NULL, hash TEXT NOT NULL);
 CREATE INDEX documents_of_file ON documents (file);
 CREATE TABLE chunks (
@@ -131,6 +134,14 @@ class _Tables:
         )
         return {number: Chunk(*parts) for number, *parts in rows}
 
+    def described(self) -> list[Described]:
+        rows = self._all("SELECT id, source, file, changed, metadata FROM documents JOIN files USING (file)")
+        return [Described(*parts, json.loads(metadata)) for *parts, metadata in rows]
+
+    def numbers_of(self, documents: Sequence[int]) -> list[int]:
+        read = "SELECT id FROM chunks WHERE document = ?"
+        return [chunk for one in documents for (chunk,) in self._connection.execute(read, (one,))]
+
     def lengths(self) -> dict[int, bytes]:
         return dict(self._connection.execute("SELECT segment, rows FROM lengths"))
 
@@ -148,8 +159,8 @@ class _Tables:
 
     def add_document(self, document: Document, file: str) -> int:
         row = self._connection.execute(
-            "INSERT INTO documents (source, file, hash, text) VALUES (?, ?, ?, ?)",
-            (document.source, file, document.hash, document.text),
+            "INSERT INTO documents (source, file, hash, text, metadata) VALUES (?, ?, ?, ?, ?)",
+            (document.source, file, document.hash, document.text, json.dumps(document.metadata)),
         )
         return int(row.lastrowid or 0)
 

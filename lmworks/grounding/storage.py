@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from lmworks.grounding.changes import FileState, State
 from lmworks.grounding.chunks import Chunk
+from lmworks.grounding.filters import Described
 from lmworks.grounding.passage import Passage
 from lmworks.text.document import Document
 
@@ -39,6 +40,12 @@ class Reading(Protocol):
 
     def chunks_of(self, file: str) -> dict[int, Chunk]:
         """The chunks of a file's documents, by number."""
+
+    def described(self) -> list[Described]:
+        """What filters look at, of every document."""
+
+    def numbers_of(self, documents: Sequence[int]) -> list[int]:
+        """The numbers of the chunks of these documents."""
 
     def lengths(self) -> dict[int, bytes]:
         """For each segment the lengths of its chunks, as `postings` packs them."""

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 from lmworks.basics.errors import DataError
+from lmworks.text.metadata import Metadata
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,9 @@ class Document:
 
     messages: tuple[dict[str, str], ...] | None = None
     """The turns of a conversation, each with `role` and `content`; None for plain text."""
+
+    metadata: Metadata = field(default_factory=dict, hash=False)
+    """What it says of itself: author, date, tags; for filters of a search."""
 
     def __post_init__(self) -> None:
         try:
@@ -52,7 +56,9 @@ class Document:
         return self.messages[0]["content"], self.messages[1]["content"]
 
     @classmethod
-    def conversation(cls, messages: Iterable[dict[str, str]], source: str) -> Document:
+    def conversation(
+        cls, messages: Iterable[dict[str, str]], source: str, metadata: Metadata | None = None
+    ) -> Document:
         """A document of turns, each with a `role` and a `content`."""
         turns = tuple(messages)
-        return cls("\n\n".join(turn["content"] for turn in turns), source, turns)
+        return cls("\n\n".join(turn["content"] for turn in turns), source, turns, metadata or {})

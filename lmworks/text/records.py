@@ -11,6 +11,7 @@ from typing import Any
 
 from lmworks.basics.errors import DataError
 from lmworks.text.document import Document
+from lmworks.text.metadata import of_record
 from lmworks.text.plain import UnreadableError, check_line, newlines
 
 ROLES = ("system", "developer", "user", "assistant", "tool")
@@ -32,17 +33,18 @@ def document(record: Any, source: str) -> Document:
     used = fields(record)
     if not used:
         raise UnreadableError(f"it has none of {EXPECTED}")
+    metadata = of_record(record, used)
     try:
         if used == ("messages",):
-            return Document.conversation(_turns(record["messages"]), source)
+            return Document.conversation(_turns(record["messages"]), source, metadata)
         if used == ("text",):
-            return Document(_string(record["text"], "`text`"), source)
+            return Document(_string(record["text"], "`text`"), source, metadata=metadata)
         question, answer, *more = (_string(record[name], f"`{name}`", name == "input") for name in used)
         turns = [
             {"role": "user", "content": "\n\n".join(part for part in (question, *more) if part)},
             {"role": "assistant", "content": answer},
         ]
-        return Document.conversation(turns, source)
+        return Document.conversation(turns, source, metadata)
     except DataError as error:  # half a surrogate pair
         raise UnreadableError(str(error).removeprefix(f"{source}: ")) from None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -43,6 +44,30 @@ def test_a_folder_is_indexed_searched_changed_and_updated(run, notes, embedder, 
     assert [one["file"] for one in facts] == ["rent.md"]
     assert (notes / "rent.md").read_text()[facts[0]["start"] : facts[0]["end"]] == facts[0]["text"]
     assert json.dumps(run("index", "--out", "indexes/notes", "--json").json["changed"]) == "[]"
+
+
+def test_a_search_is_among_the_documents_that_are_meant(run, notes, embedder, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (notes / "old").mkdir()
+    (notes / "old" / "rent.md").write_text("---\nauthor: Ann\n---\n\nThe rent was due on the fifth day.\n")
+    os.utime(notes / "old" / "rent.md", (0, 0))
+    assert run("index", "notes", "--embedder", embedder).code == 0
+
+    def files(*options: str) -> list[str]:
+        return [one["file"] for one in run("search", "indexes/notes", "rent", "-k", "9", "--json", *options).json]
+
+    assert sorted(set(files())) == ["boat.txt", "old/rent.md", "rent.md"]
+    old = {("--path", "old/*"), ("--until", "1971-01-01"), ("--where", "author=Ann"), ("--path", "x", "--path", "old/")}
+    assert all(set(files(*options)) == {"old/rent.md"} for options in old)
+    assert set(files("--since", "1971-01-01", "--path", "*.md", "--keywords")) == {"rent.md"}
+    assert "no document is as --path" in run("search", "indexes/notes", "rent", "--path", "new/").out
+    for options, sentence in (
+        (("--where", "author"), "--where is 'author'; write it as KEY=VALUE"),
+        (("--where", "autor=Ann"), "has the key 'autor'; did you mean author?"),
+        (("--since", "today"), "since is 'today'; write a date as 2026-01-31"),
+    ):
+        ran = run("search", "indexes/notes", "rent", *options)
+        assert ran.code == 1 and sentence in ran.err and len(ran.err.splitlines()) == 1
 
 
 def test_an_index_is_updated_from_any_folder_and_keeps_its_settings(run, notes, embedder, tmp_path, monkeypatch):

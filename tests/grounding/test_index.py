@@ -279,6 +279,38 @@ def test_a_database_that_is_none_is_a_sentence(notes: Path, settings: IndexSetti
         lm.open_index(tmp_path / "index")
 
 
+def test_an_embedder_whose_files_changed_is_told_and_keywords_go_on(notes: Path, tmp_path: Path):
+    name = tiny.embedder(tmp_path / "encoder")
+    index = build(notes, tmp_path / "index", IndexSettings(embedder=name, longest=80, language="english"))
+    found = index.search("red lamps", 2)
+    assert lm.open_index(tmp_path / "index").search("red lamps", 2) == found
+    weights, tokenizer = tmp_path / "encoder" / "model.safetensors", tmp_path / "encoder" / "tokenizer_config.json"
+    for changed in (weights, tokenizer):
+        whole, changed_bytes = changed.read_bytes(), bytearray(changed.read_bytes())
+        changed_bytes[-3] ^= 1
+        changed.write_bytes(changed_bytes)
+        index = lm.open_index(tmp_path / "index")
+        with pytest.raises(DataError, match=r"was made with other files of .* than there are now .* index it again"):
+            index.search("red lamps", 2)
+        (notes / "new.txt").write_text("A green lamp.")
+        with pytest.raises(DataError, match="was made with other files"):
+            index.update()
+        assert [one.file for one in index.search("red lamps", 2, "keywords")] == ["twin1.txt", "twin2.txt"]
+        changed.write_bytes(whole)
+    assert lm.open_index(tmp_path / "index").search("red lamps", 2) == found
+
+
+def test_a_question_gets_what_its_embedder_puts_before_questions(notes: Path, tmp_path: Path):
+    model = tiny.language_model(family="lmworks", arrangement="encoder", context=256)
+    for name, query in (("plain", ""), ("prompted", "find: ")):
+        model.save(tmp_path / name, {"pooling": {"query": query}})
+        settings = IndexSettings(embedder=str(tmp_path / name), longest=80, language="english")
+        build(notes, tmp_path / f"{name} index", settings)
+    plain, prompted = (lm.open_index(tmp_path / f"{name} index") for name in ("plain", "prompted"))
+    asked = prompted.search("rent", 3, "vectors")
+    assert asked == plain.search("find: rent", 3, "vectors") != plain.search("rent", 3, "vectors")
+
+
 def test_a_passage_a_document_and_a_tests_figures_are_kept(
     notes: Path, settings: IndexSettings, places: Places
 ) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from lmworks.text.document import Document
 from lmworks.text.formats.format import Format, Found
+from lmworks.text.metadata import of_front_matter
 from lmworks.text.plain import read_text
 
 CODE = """
@@ -16,6 +17,12 @@ CODE = """
 
 
 def read(path: Path, name: str) -> Found:
+    """The file as one document; its front matter, if it has one, stays in its text."""
+    text = read_text(path)
+    yield Document(text, name, metadata=of_front_matter(text))
+
+
+def read_code(path: Path, name: str) -> Found:
     """The file as one document."""
     yield Document(read_text(path), name)
 
@@ -27,4 +34,4 @@ TEXT = Format(
     named=".txt .md .rst",
     place=0,
 )
-SOURCE_CODE = Format("code", tuple(CODE.split()), read, named="source code", place=100)
+SOURCE_CODE = Format("code", tuple(CODE.split()), read_code, named="source code", place=100)
