@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import os
 import random
+from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 
+import postgresql
 import pytest
 import tiny
 
@@ -36,10 +38,15 @@ def folder(tmp_path_factory) -> Path:
     return folder
 
 
-@pytest.fixture(scope="module")
-def index(folder: Path, tmp_path_factory) -> Index:
+@pytest.fixture(scope="module", params=["folder", "postgresql"])
+def index(request: pytest.FixtureRequest, folder: Path, tmp_path_factory) -> Iterator[Index]:
     embedder = tiny.embedder(tmp_path_factory.mktemp("embedder") / "encoder")
-    return build(folder, folder.parent / "index", IndexSettings(embedder=embedder, longest=80, language="english"))
+    settings = IndexSettings(embedder=embedder, longest=80, language="english")
+    if request.param == "folder":
+        yield build(folder, folder.parent / "index", settings)
+    else:
+        with postgresql.server() as address:
+            yield build(folder, f"{address}#filtered", settings)
 
 
 CASES = {
