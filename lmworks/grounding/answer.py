@@ -33,6 +33,8 @@ class Citation:
     """Where it ends."""
     chunk: int
     """The number of the chunk that it stands in."""
+    answer: tuple[int, int] | None = None
+    """Where, in the document's text and within this span, the answer itself stands; None where all of it is."""
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,8 @@ from numpy.typing import NDArray
 from lmworks.basics.config import Config
 from lmworks.basics.errors import ConfigError, DataError
 from lmworks.grounding import postings
+from lmworks.grounding.answer import Answer, Way
+from lmworks.grounding.asking import ask
 from lmworks.grounding.changes import Changes, changes_of
 from lmworks.grounding.indexing import Indexer
 from lmworks.grounding.passage import Passage
@@ -151,6 +153,12 @@ class Index:
             weight = self.settings.weight
             return weight * _spread(vectors) + (1 - weight) * _spread(keywords)
         return keywords if by == "keywords" else vectors
+
+    def ask(
+        self, question: str, model: str | LanguageModel | None = None, way: Way = "extract", **choices: Any
+    ) -> Answer:
+        """What the documents say to a question, with verbatim citations, or a refusal; `choices` as `asking.ask`'s."""
+        return ask(self, question, way, model, **choices)
 
     def passage(self, chunk: int) -> Passage | None:
         """A chunk by its number, with a score of 0; None where there is none of it (any more)."""

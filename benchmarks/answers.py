@@ -1,0 +1,303 @@
+"""Answers from documents, measured on XQuAD: right, refused, cited; and the gate's constants fitted.
+
+python -m benchmarks.answers                     # the figures, stored in benchmarks/results/quality/
+python -m benchmarks.answers --questions 60      # a part of them, stored nowhere
+python -m benchmarks.answers --fit               # weights of the gate, into lmworks/grounding/gate.json
+
+Every question of XQuAD's 32 articles that SQuAD 2's half-dev set lacks is asked twice: with its paragraph in the index
+of all 240, and with that taken away. The gate is fitted on every second of these articles and measured on the others.
+"""
+
+from __future__ import annotations
+
+import argparse
+import collections
+import gzip
+import json
+import re
+import string
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.machine import ROOT, commit
+from benchmarks.work import data
+from lmworks.basics.files import write_json
+from lmworks.evaluation.statistics import area_under_curve, proportion
+from lmworks.grounding import asking
+from lmworks.grounding.answer import Answer, Reader, Reading
+from lmworks.grounding.gate import FITTED, Gate
+from lmworks.grounding.index import Index, build
+from lmworks.grounding.passage import Passage
+from lmworks.grounding.reading import reader_for
+
+FALSE_REFUSALS = 0.05
+GATE = ROOT / "lmworks" / "grounding" / FITTED
+RESULT = ROOT / "benchmarks" / "results" / "quality" / "answers.json"
+
+
+@dataclass(frozen=True)
+class Question:
+    """A question, what it may be answered with, and the document that holds it."""
+
+    text: str
+    golds: tuple[str, ...]
+    file: str
+    title: str
+
+
+@dataclass
+class Remembering:
+    """A reader that reads each text once for a question."""
+
+    reader: Reader
+    known: dict[tuple[str, str], Reading] = field(default_factory=dict)
+
+    def read(self, question: str, texts: Sequence[str]) -> list[Reading]:
+        """From memory where it is there."""
+        new = [one for one in texts if (question, one) not in self.known]
+        if new:
+            self.known |= zip([(question, one) for one in new], self.reader.read(question, new), strict=True)
+        return [self.known[question, one] for one in texts]
+
+
+class Without:
+    """An index as if one document were not in it."""
+
+    def __init__(self, index: Index, file: str, most: int = 4) -> None:
+        self._index, self._file, self._most = index, file, most
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._index, name)
+
+    def search(self, query: str, k: int = 10, by: Any = "hybrid") -> list[Passage]:
+        """As the index's, the document's chunks left out."""
+        return [one for one in self._index.search(query, k + self._most, by) if one.file != self._file][:k]
+
+
+def articles() -> list[dict[str, Any]]:
+    """XQuAD's."""
+    path = data("xquad/xquad.en.json", "google-deepmind/xquad")
+    return list(json.loads(path.read_text(encoding="utf-8"))["data"])
+
+
+def questions(seen: set[str]) -> Iterator[Question]:
+    """Those of articles that are not among the titles."""
+    number = 0
+    for article in articles():
+        for paragraph in article["paragraphs"]:
+            number += 1
+            for one in paragraph["qas"] if article["title"] not in seen else ():
+                golds = tuple(answer["text"] for answer in one["answers"])
+                yield Question(one["question"], golds, f"paragraphs.jsonl#{number}", article["title"])
+
+
+def squad2_titles() -> set[str]:
+    """Articles of SQuAD 2's half-dev set, on which the reader may be trained."""
+    with gzip.open(data("squad2/dev-v2.0.json.gz", "chrischute/squad")) as file:
+        return {one["title"] for one in json.load(file)["data"]}
+
+
+def indexed(folder: Path) -> Index:
+    """All paragraphs, a document each."""
+    records = folder / "paragraphs.jsonl"
+    with records.open("w", encoding="utf-8") as file:
+        for article in articles():
+            for paragraph in article["paragraphs"]:
+                record = {"title": article["title"].replace("_", " "), "text": paragraph["context"]}
+                file.write(json.dumps(record) + "\n")
+    return build(records, folder / "index")
+
+
+def plain(text: str) -> str:
+    """SQuAD's normal form of an answer."""
+    bare = "".join(one for one in text.casefold() if one not in string.punctuation)
+    return " ".join(re.sub(r"\b(a|an|the)\b", " ", bare).split())
+
+
+def f1(said: str, gold: str) -> float:
+    """Of their words."""
+    ours, theirs = plain(said).split(), plain(gold).split()
+    shared = sum((collections.Counter(ours) & collections.Counter(theirs)).values())
+    return 2 * shared / (len(ours) + len(theirs)) if shared else 0.0
+
+
+@dataclass
+class Row:
+    """What came out for one question, with its paragraph and without."""
+
+    question: Question
+    there: asking.Asked
+    removed: asking.Asked
+    exact: float
+    f1: float
+    supported: bool
+    valid: bool
+    verbatim: bool
+    cited: int
+    supporting: int
+
+
+def row(index: Index, reader: Reader, one: Question, k: int) -> Row:
+    """Ask it twice. What is right is counted as if nothing were refused."""
+    memory = Remembering(reader)
+    there = _judged(index, one.text, k, memory, reader)
+    removed = _judged(Without(index, one.file), one.text, k, memory, reader)
+    said = there.evidence[0].answer
+    answer = asking.extracted(there)
+    holds = [any(plain(gold) in plain(cited.text) for gold in one.golds) for cited in answer.citations]
+    return Row(
+        one,
+        there,
+        removed,
+        exact=max(float(plain(said) == plain(gold)) for gold in one.golds),
+        f1=max(f1(said, gold) for gold in one.golds),
+        supported=any(holds),
+        valid=_chips(answer) == [cited.number for cited in answer.citations] == list(range(1, len(holds) + 1)),
+        verbatim=all(
+            (index.document(cited.file) or "")[cited.start : cited.end] == cited.text for cited in answer.citations
+        ),
+        cited=len(holds),
+        supporting=sum(holds),
+    )
+
+
+def _judged(index: Any, question: str, k: int, memory: Remembering, reader: Reader) -> asking.Asked:
+    return asking.look(index, question, k, memory, Gate.of({}, type(reader).__name__))
+
+
+def _chips(answer: Answer) -> list[int]:
+    return [int(one) for one in re.findall(r"\[(\d+)\]", answer.text)]
+
+
+def share(right: Sequence[Any]) -> dict[str, Any]:
+    """A share with its interval of 95 % and how many were counted."""
+    value, interval = proportion(sum(map(bool, right)), len(right))
+    return {"value": round(value, 4), "interval": interval and [round(one, 4) for one in interval], "n": len(right)}
+
+
+def figures(rows: Sequence[Row]) -> dict[str, Any]:
+    """Everything that is stored."""
+    there, removed = ([getattr(one, name).confidence for one in rows] for name in ("there", "removed"))
+    edge = float(np.quantile(there, FALSE_REFUSALS))
+    threshold = rows[0].there.threshold
+    answered = [one for one in rows if one.there.confidence >= threshold]
+    kept = [one.there.confidence >= threshold for one in rows]
+    right = [one for one in answered if one.supported]
+    return {
+        "exact, nothing refused": share([one.exact for one in rows]),
+        "f1, nothing refused": float(np.mean([one.f1 for one in rows])),
+        "exact, refusals wrong": float(np.mean([one.exact * keep for one, keep in zip(rows, kept, strict=True)])),
+        "f1, refusals wrong": float(np.mean([one.f1 * keep for one, keep in zip(rows, kept, strict=True)])),
+        "paragraph found first": share([one.there.evidence[0].passage.file == one.question.file for one in rows]),
+        "false refusals at the stored threshold": share([one < threshold for one in there]),
+        "refused without the paragraph, at the stored threshold": share([one < threshold for one in removed]),
+        "refused without the paragraph, at 5 % false refusals": share([one < edge for one in removed]),
+        "auroc": area_under_curve(there, removed).value,
+        "calibration error": calibration_error([*there, *removed], [1] * len(there) + [0] * len(removed)),
+        "citations valid": share([one.valid for one in rows]),
+        "citations verbatim": share([one.verbatim for one in rows]),
+        "support, precision": sum(one.supporting for one in answered) / max(sum(one.cited for one in answered), 1),
+        "support, recall": len(right) / max(len(answered), 1),
+    }
+
+
+def calibration_error(said: Sequence[float], true: Sequence[int], bins: int = 10) -> float:
+    """Expected calibration error, bins of equal counts."""
+    order = np.argsort(said)
+    parts = np.array_split(order, bins)
+    sure, held = np.asarray(said), np.asarray(true, float)
+    return float(sum(len(one) * abs(sure[one].mean() - held[one].mean()) for one in parts if len(one)) / len(order))
+
+
+def fitted(rows: Sequence[Row], penalty: float = 1.0) -> tuple[list[float], float]:
+    """Weights and bias by logistic regression, Newton's method, ridge on standardised features."""
+    x = np.array([one.features.values for pair in rows for one in (pair.there, pair.removed)])
+    y = np.tile([1.0, 0.0], len(rows))
+    mean, spread = x.mean(0), x.std(0) + 1e-9
+    z = np.column_stack([(x - mean) / spread, np.ones(len(x))])
+    ridge = np.diag([penalty] * x.shape[1] + [0.0])
+    weights = np.zeros(z.shape[1])
+    for _ in range(50):
+        p = 1 / (1 + np.exp(-z @ weights))
+        weights -= np.linalg.solve(z.T @ (z * (p * (1 - p))[:, None]) + ridge, z.T @ (p - y) + ridge @ weights)
+    slopes = weights[:-1] / spread
+    return slopes.tolist(), float(weights[-1] - slopes @ mean)
+
+
+def fit(rows: Sequence[Row], reader: str) -> None:
+    """Fit the gate and store it with where it is from."""
+    weights, bias = fitted(rows)
+    gate = Gate(weights, bias, 0.0, FALSE_REFUSALS)
+    there, removed = ([gate.confidence(getattr(one, name).features) for one in rows] for name in ("there", "removed"))
+    threshold = float(np.quantile(there, FALSE_REFUSALS))
+    held = json.loads(GATE.read_text(encoding="utf-8")) if GATE.is_file() else {}
+    held["readers"] = held.get("readers", {}) | {
+        reader: {
+            "weights": [round(one, 4) for one in weights],
+            "bias": round(bias, 4),
+            "threshold": round(threshold, 4),
+            "false_refusals": FALSE_REFUSALS,
+            "features": list(asking.Features.__dataclass_fields__),
+            "fitted_on": f"{len(rows)} questions of {len({one.question.title for one in rows})} articles of XQuAD, "
+            "each with its paragraph and without",
+            "refused_without": round(float(np.mean([one < threshold for one in removed])), 3),
+            "auroc": round(area_under_curve(there, removed).value, 4),
+            "command": "python -m benchmarks.answers --fit",
+        }
+    }
+    write_json(GATE, held)
+    print(json.dumps(held["readers"][reader], indent=1))
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    made = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    made.add_argument("--questions", type=int, help="ask this many, spread over all; nothing is stored")
+    made.add_argument("--fit", action="store_true", help="fit the gate on the other half of the articles")
+    made.add_argument("-k", type=int, default=asking.READ, help="passages that are read")
+    made.add_argument("--reader", help="NearestSentence: the reader that is trained on nothing")
+    return made
+
+
+def main() -> None:
+    """Ask, count, store."""
+    options = parser().parse_args()
+    asked = list(questions(squad2_titles()))
+    titles = sorted({one.title for one in asked})
+    half = set(titles[::2] if options.fit else titles[1::2])
+    asked = [one for one in asked if one.title in half]
+    if options.questions:
+        asked = asked[:: max(1, len(asked) // options.questions)][: options.questions]
+    with tempfile.TemporaryDirectory() as folder:
+        index = indexed(Path(folder))
+        reader = _reader(index, options.reader)
+        rows = []
+        for number, one in enumerate(asked, 1):
+            rows.append(row(index, reader, one, options.k))
+            if number % 50 == 0 or number == len(asked):
+                print(f"{number} of {len(asked)} questions", flush=True)
+    if options.fit:
+        fit(rows, type(reader).__name__)
+        return
+    found = figures(rows)
+    print(json.dumps(found, indent=1))
+    if not options.questions:
+        facts = {"reader": type(reader).__name__, "k": options.k, "date": f"{datetime.now(UTC):%Y-%m-%dT%H:%M}"}
+        RESULT.parent.mkdir(parents=True, exist_ok=True)
+        write_json(RESULT, facts | {"commit": commit(), "command": "python -m benchmarks.answers", "figures": found})
+
+
+def _reader(index: Index, name: str | None) -> Reader:
+    from lmworks.grounding.reading import NearestSentence
+
+    return NearestSentence(index.query_embedder, index.language) if name == "NearestSentence" else reader_for(index)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,257 @@
+"""ask: a question to an index; what its documents say, with verbatim citations, or that they do not say it.
+
+    answer = ask(open_index("indexes/notes"), "When is rent due?")
+    answer = ask(index, "When is rent due?", model="smollm2", way="write")
+    print(answer.text, [(one.file, one.start, one.end) for one in answer.citations])
+
+Extract: passages are found, a reader takes the span that answers from each, the gate says how probable it is that the
+documents answer, and the sentence around the best span is cited; with a model, that chooses among the sentences under a
+grammar, which can write nothing but a number. Write: the model writes, and each of its sentences stays only where a
+sentence of the documents supports it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+from lmworks.basics.errors import ConfigError
+from lmworks.generation.constraints import Choice
+from lmworks.grounding import prompting
+from lmworks.grounding.answer import REFUSAL, Answer, Citation, Reader, Way
+from lmworks.grounding.evidence import Evidence, distinct, read_passages, units
+from lmworks.grounding.gate import Features, Gate, log_odds
+from lmworks.grounding.passage import Passage
+from lmworks.grounding.reading import reader_for
+from lmworks.grounding.support import supports
+from lmworks.grounding.terms import terms
+from lmworks.grounding.words import content, coverage
+from lmworks.language_model import LanguageModel
+from lmworks.loading import load
+from lmworks.text.sentences import sentences
+
+READ = 6
+"""Passages that are read."""
+CITED = 3
+"""Citations of an extracted answer, at most."""
+CHOSEN_FROM = 5
+"""Sentences that a model chooses among."""
+WRITTEN = 160
+"""Tokens that a model writes, at most."""
+# What a span of a few words does not answer.
+_ASKS_FOR_A_SENTENCE = re.compile(
+    r"(?:\s*(?:and|so|but|please)\b,?)*\s*(?:why|explain|describe|tell me|"
+    r"how(?!\s+(?:many|much|long|old|far|often|tall|big|large|high|deep|fast|wide|heavy|early|late|soon|few)\b)|"
+    r"what\s+(?:happens|does|do|did|should|can|must|is\s+the\s+(?:difference|purpose|point|reason)))\b",
+    re.IGNORECASE,
+)
+_ASKS = re.compile(r"\b(?:who|whose|whom|what|which|when|where|how|why)\b", re.IGNORECASE)
+
+
+class Searchable(Protocol):
+    """What asking needs of an index."""
+
+    language: str
+
+    @property
+    def tested(self) -> Mapping[str, Any]:
+        """What the index's own test found."""
+
+    @property
+    def query_embedder(self) -> LanguageModel:
+        """The model of its vectors."""
+
+    def search(self, query: str, k: int = 10, by: Any = "hybrid") -> list[Passage]:
+        """The k best passages, best first."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A question with what was found and read for it."""
+
+    question: str
+    language: str
+    evidence: Sequence[Evidence]
+    """Best first."""
+    passages: Sequence[Passage]
+    """In the order of the search."""
+    features: Features
+    confidence: float
+    threshold: float
+
+    def refused(self, reason: str, prompt: str = "") -> Answer:
+        """No answer."""
+        return Answer(REFUSAL, True, self.confidence, (), reason, self.passages, prompt)
+
+    def answered(self, text: str, citations: Sequence[Citation], prompt: str = "") -> Answer:
+        """An answer."""
+        return Answer(text, False, self.confidence, tuple(citations), "", self.passages, prompt)
+
+
+def ask(
+    index: Searchable,
+    question: str,
+    way: Way = "extract",
+    model: str | LanguageModel | None = None,
+    *,
+    k: int = READ,
+    only_context: bool = False,
+    reader: Reader | None = None,
+) -> Answer:
+    """What the documents of an index say to a question.
+
+    `k` passages are read; `only_context` stops before the answer and gives, as its prompt, what it would be made of.
+    ConfigError for an empty question, a way that there is not, or writing without a model.
+    """
+    if way not in ("extract", "write"):
+        raise ConfigError(f"{way!r} is no way to answer; there are extract and write")
+    if way == "write" and model is None:
+        raise ConfigError("writing needs a model; name one (smollm2, say), or extract")
+    reader = reader or reader_for(index)
+    asked = look(index, question, k, reader, Gate.of(index.tested, type(reader).__name__))
+    if only_context:
+        context = prompting.quoted([headed(one) for one in asked.passages])
+        return Answer("", False, asked.confidence, (), "", asked.passages, context)
+    if asked.confidence < asked.threshold:
+        return asked.refused(_why(asked))
+    if model is None:
+        return extracted(asked)
+    writer = load(model) if isinstance(model, str) else model
+    writer.must_converse()
+    return written(asked, writer) if way == "write" else chosen(asked, writer)
+
+
+def look(index: Searchable, question: str, k: int, reader: Reader, gate: Gate) -> Asked:
+    """Search, read, and say how probable an answer is."""
+    passages = list(distinct(index.search(question, k)))
+    if not passages:
+        nothing = Features(0.0, 0.0, 0.0, 0.0, log_odds(0.0), 0.0)
+        return Asked(question, index.language, (), (), nothing, 0.0, gate.threshold)
+    cosine = index.search(question, 1, "vectors")[0].score
+    evidence = read_passages(reader, question, passages)
+    features = features_of(question, index.language, cosine, evidence)
+    return Asked(question, index.language, evidence, passages, features, gate.confidence(features), gate.threshold)
+
+
+def features_of(question: str, language: str, cosine: float, evidence: Sequence[Evidence]) -> Features:
+    """What the gate looks at, of evidence ordered best first."""
+    wanted, best = content(question, language), evidence[0]
+    held = [set(content(headed(one.passage), language)) for one in evidence]
+    return Features(
+        cosine,
+        coverage(wanted, held[0]),
+        coverage(wanted, set().union(*held)),
+        coverage(wanted, content(best.quote, language)),
+        log_odds(best.reading.answerable),
+        best.reading.answerable / max(sum(one.reading.answerable for one in evidence), 1e-9),
+    )
+
+
+def headed(passage: Passage) -> str:
+    """A passage with what stands above it."""
+    above = " > ".join(filter(None, (passage.document, passage.heading)))
+    return f"{above}: {passage.text}" if above else passage.text
+
+
+def _why(asked: Asked) -> str:
+    """The reason of a refusal."""
+    if not asked.passages:
+        return "the index holds no passage"
+    held = set().union(*(content(headed(one), asked.language) for one in asked.passages))
+    missing = set(content(asked.question, asked.language)) - held
+    words = dict.fromkeys(re.findall(r"[^\W_]+", asked.question))
+    named = [one for one in words if missing & set(terms(one, asked.language))]
+    if named:
+        return f"the nearest passages do not mention {' or '.join(named[:3])}"
+    return "the nearest passages treat of this, and none seems to answer the question"
+
+
+def extracted(asked: Asked, best: Evidence | None = None) -> Answer:
+    """The best span, or that of the evidence given, with every passage that says the same."""
+    best = best or asked.evidence[0]
+    whole = asks_for_a_sentence(asked.question)
+    shown = best.passage.text[slice(*best.paragraph)] if whole else best.answer
+    agreeing = [one for one in asked.evidence if one is not best and _agree(one, best, whole)]
+    citations = [one.citation(number, whole) for number, one in enumerate(_folded([best, *agreeing])[:CITED], 1)]
+    chips = "".join(f" [{one.number}]" for one in citations)
+    return asked.answered(" ".join(shown.split()) + chips, citations)
+
+
+def asks_for_a_sentence(question: str) -> bool:
+    """Whether a question wants a sentence (how, why, what happens) and not a name, a number or a few words."""
+    return bool(_ASKS_FOR_A_SENTENCE.match(question)) or not _ASKS.search(question)
+
+
+def _agree(one: Evidence, best: Evidence, whole: bool) -> bool:
+    """Whether two passages give the same answer."""
+    first, second = (_plain(each.quote if whole else each.answer) for each in (one, best))
+    return bool(first) and first == second
+
+
+def _plain(text: str) -> str:
+    words = re.findall(r"\w+", text.casefold())
+    return " ".join(word for word in words if word not in ("a", "an", "the"))
+
+
+def _folded(evidence: Sequence[Evidence]) -> list[Evidence]:
+    """Evidence without sentences that say the same in the same words."""
+    known: dict[str, Evidence] = {}
+    for one in evidence:
+        known.setdefault(_plain(one.quote), one)
+    return list(known.values())
+
+
+def chosen(asked: Asked, model: LanguageModel) -> Answer:
+    """The model's choice among the sentences of the evidence: a number, as its grammar allows nothing else."""
+    offered = _folded(asked.evidence)[:CHOSEN_FROM]
+    messages, ids, count = prompting.fitting(
+        model, lambda pieces: prompting.choosing(asked.question, pieces), [one.quote for one in offered], room=4
+    )
+    numbers = [str(number) for number in range(count + 1)]
+    said = int(model.generate(ids, max_new_tokens=4, constraint=Choice(numbers)) or 0)
+    prompt = prompting.shown(messages)
+    if said == 0:
+        return asked.refused(f"the model found the answer in none of the {count} nearest sentences", prompt)
+    answer = extracted(asked, offered[said - 1])
+    return asked.answered(answer.text, answer.citations, prompt)
+
+
+def written(asked: Asked, model: LanguageModel) -> Answer:
+    """What the model writes, sentence by sentence, where a sentence of the passages supports it."""
+    passages = [one.passage for one in asked.evidence]
+    messages, ids, count = prompting.fitting(
+        model,
+        lambda pieces: prompting.writing(asked.question, pieces),
+        [headed(one) for one in passages],
+        room=WRITTEN,
+    )
+    prompt = prompting.shown(messages)
+    said = sentences(str(model.generate(ids, max_new_tokens=WRITTEN)))
+    kept: list[str] = []
+    citations: dict[tuple[str, int, int], Citation] = {}
+    for sentence in said:
+        words = re.sub(r"\s*\[\d+\]", "", " ".join(sentence.split()))
+        span = supporting(passages[:count], words, asked.language)
+        if span is None:
+            continue
+        place = (span.file, span.start, span.end)
+        cited = citations.setdefault(place, replace(span, number=len(citations) + 1))
+        kept.append(f"{words} [{cited.number}]")
+    if not kept:
+        return asked.refused("the model wrote nothing that a sentence of the documents supports", prompt)
+    return asked.answered(" ".join(kept), list(citations.values()), prompt)
+
+
+def supporting(passages: Sequence[Passage], sentence: str, language: str) -> Citation | None:
+    """The first sentence of the passages, or two that follow each other, that supports a written one."""
+    for together in (1, 2):
+        for one in passages:
+            spans = units(one.text)
+            for first, last in zip(spans, spans[together - 1 :], strict=False):
+                text = one.text[first[0] : last[1]]
+                if supports(text, sentence, language, f"{one.document} {one.heading}"):
+                    place = (one.start + first[0], one.start + last[1])
+                    return Citation(0, text, one.document, one.heading, one.file, *place, one.chunk)
+    return None

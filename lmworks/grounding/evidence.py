@@ -1,0 +1,131 @@
+"""Evidence: a passage as it was read, the sentence of it that answers, and what of that sentence is the answer.
+
+    for one in read_passages(reader, question, passages): print(one.rank, one.answer, one.sentence)
+
+Every span is a place in the document's text, so that it can be cited verbatim.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from lmworks.grounding.answer import Citation, Reader, Reading
+from lmworks.grounding.passage import Passage
+from lmworks.text.sentences import sentence_spans
+
+Span = tuple[int, int]
+
+# Where a list, a table, code or a line of a record begins: sentences there end with their line.
+_LINE = re.compile(r"\n(?=[ \t]*(?:[-*+•>|]|\d+[.)]|```)|    |\t)")
+_LEANS = re.compile(r"(?:It|Its|This|That|These|Those|They|Their|He|She|His|Her|Such|Both|There)\b")
+"""A sentence that begins so says of what only together with the one before it."""
+_BLANK = re.compile(r"\n\s*\n")
+LONGEST = 400
+"""Characters of a sentence or paragraph that is shown whole; a longer sentence is cut at its line ends."""
+RETRIEVAL = 1.0
+"""What the whole range of a search's scores, 0 to 1, weighs beside a reader's score."""
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What one passage says to the question."""
+
+    passage: Passage
+    reading: Reading
+    """Its places are in the passage's text."""
+    sentence: Span
+    """The sentence that holds the answer, in the passage's text."""
+    retrieval: float
+    """The passage's score, moved to 0 ... 1 among those that were found."""
+
+    @property
+    def rank(self) -> float:
+        """What the passages of one question are ordered by."""
+        return self.reading.score + RETRIEVAL * self.retrieval
+
+    @property
+    def answer(self) -> str:
+        """The span that answers, verbatim."""
+        return self.passage.text[self.reading.start : self.reading.end]
+
+    @property
+    def quote(self) -> str:
+        """The sentence around it, verbatim."""
+        return self.passage.text[slice(*self.sentence)]
+
+    @property
+    def paragraph(self) -> Span:
+        """The paragraph around the sentence where that is short, else the sentence: what a long answer is."""
+        text, (start, end) = self.passage.text, self.sentence
+        first = max((one.end() for one in _BLANK.finditer(text, 0, start)), default=0)
+        after = _BLANK.search(text, end)
+        last = after.start() if after else len(text)
+        return (first, last) if last - first <= LONGEST else self.sentence
+
+    def citation(self, number: int, whole: bool = False) -> Citation:
+        """The sentence as a citation, with the one before it where it leans on that; `whole`: the paragraph, all of
+        which is the answer."""
+        one = self.passage
+        start, end = self.paragraph if whole else self.sentence
+        span = (start, end) if whole else (self.reading.start, self.reading.end)
+        if not whole and _LEANS.match(self.quote):
+            start = max((begin for begin, _ in units(one.text) if begin < start), default=start)
+        place = (one.start + start, one.start + end)
+        answer = (one.start + span[0], one.start + span[1])
+        return Citation(number, one.text[start:end], one.document, one.heading, one.file, *place, one.chunk, answer)
+
+
+def units(text: str) -> list[Span]:
+    """The sentences of a text; lines of a list, a table or code are sentences of their own."""
+    return [part for start, end in sentence_spans(text) for part in _lines(text, start, end)]
+
+
+def _lines(text: str, start: int, end: int) -> Iterator[Span]:
+    pattern = _LINE if end - start <= LONGEST else re.compile(r"\n")
+    begin = start
+    for cut in [*(start + one.start() for one in pattern.finditer(text[start:end])), end]:
+        piece = text[begin:cut]
+        if piece.strip():
+            yield begin + len(piece) - len(piece.lstrip()), cut - len(piece) + len(piece.rstrip())
+        begin = cut
+
+
+def read_passages(reader: Reader, question: str, passages: Sequence[Passage]) -> list[Evidence]:
+    """What each passage says, best first; passages of the same text are read once."""
+    passages = list(distinct(passages))
+    scores = [one.score for one in passages]
+    low, high = min(scores, default=0.0), max(scores, default=0.0)
+    found = []
+    for one, reading in zip(passages, reader.read(question, [one.text for one in passages]), strict=True):
+        inside = _trimmed(one.text, reading)
+        share = (one.score - low) / (high - low) if high > low else 1.0
+        found.append(Evidence(one, inside, _around(one.text, inside), share))
+    return sorted(found, key=lambda one: -one.rank)
+
+
+def distinct(passages: Iterable[Passage]) -> Iterator[Passage]:
+    """The passages without those whose text is that of a better one."""
+    known: set[str] = set()
+    for one in passages:
+        words = " ".join(one.text.split())
+        if words not in known:
+            known.add(words)
+            yield one
+
+
+def _trimmed(text: str, reading: Reading) -> Reading:
+    """A reading within the text and without white space around it; the whole text where it holds nothing."""
+    start, end = max(0, reading.start), max(0, min(len(text), reading.end))
+    piece = text[start:end]
+    if not piece.strip():
+        start, end, piece = 0, len(text), text
+    start, end = start + len(piece) - len(piece.lstrip()), end - len(piece) + len(piece.rstrip())
+    return replace(reading, start=start, end=end)
+
+
+def _around(text: str, reading: Reading) -> Span:
+    """The sentences that a reading lies in."""
+    touched = [(start, end) for start, end in units(text) if start < reading.end and reading.start < end]
+    return (min(reading.start, touched[0][0]), max(reading.end, touched[-1][1])) if touched else (0, len(text))

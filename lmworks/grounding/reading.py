@@ -1,0 +1,71 @@
+"""Who reads: the trained head where it knows the language, else the sentence that is nearest to the question.
+
+reader = reader_for(index)
+readings = reader.read("when is rent due?", [one.text for one in passages])
+"""
+
+from __future__ import annotations
+
+import importlib
+import math
+from collections.abc import Sequence
+from typing import Protocol, cast
+
+from lmworks.basics import progress
+from lmworks.grounding.answer import Reader, Reading
+from lmworks.grounding.evidence import units
+from lmworks.grounding.words import content, coverage
+from lmworks.language_model import LanguageModel
+
+HEADS = "lmworks.grounding.heads"
+READ_IN = ("english", "none")
+"""Languages of an index that the trained head reads; "none" where none could be told."""
+
+
+class Indexed(Protocol):
+    """What reading needs of an index."""
+
+    language: str
+
+    @property
+    def query_embedder(self) -> LanguageModel:
+        """The model of its vectors."""
+
+
+def reader_for(index: Indexed) -> Reader:
+    """The reader of an index's language."""
+    if index.language in READ_IN:
+        try:
+            return cast(Reader, importlib.import_module(HEADS).reader())
+        except ModuleNotFoundError as error:
+            if error.name != HEADS:
+                raise
+    return NearestSentence(index.query_embedder, index.language)
+
+
+class NearestSentence:
+    """Reads the sentence whose words and vector are nearest to the question's; trained on nothing, for any language."""
+
+    def __init__(self, embedder: LanguageModel, language: str) -> None:
+        self.embedder, self.language = embedder, language
+
+    def read(self, question: str, texts: Sequence[str]) -> list[Reading]:
+        """A whole sentence of each text."""
+        spans = [units(text) or [(0, len(text))] for text in texts]
+        sentences = [text[start:end] for text, own in zip(texts, spans, strict=True) for start, end in own]
+        if not sentences:
+            return []
+        with progress.hidden():
+            vectors = self.embedder.embed([question, *sentences], cut=True)
+        near = (vectors[1:] @ vectors[0]).tolist()
+        asked = content(question, self.language)
+        scores = [
+            cosine + coverage(asked, content(sentence, self.language))
+            for cosine, sentence in zip(near, sentences, strict=True)
+        ]
+        found, at = [], 0
+        for own in spans:
+            score, (start, end) = max(zip(scores[at : at + len(own)], own, strict=True), key=lambda one: one[0])
+            found.append(Reading(start, end, score, 1 / (1 + math.exp(-6 * (score - 1)))))
+            at += len(own)
+        return found

@@ -1,0 +1,63 @@
+"""Words that carry a question's or a sentence's content: stems without those that every text holds."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Sequence
+from functools import cache
+
+from lmworks.grounding.terms import FREQUENT, terms
+
+FUNCTION_WORDS = (
+    "a about after again all also am an and any are as at be because been before being below between both but by can "
+    "could did do does doing done down during each either else ever every few for from further had has have having he "
+    "her here hers him his how i if in into is it its itself just made make many may me might mine more most much must "
+    "my no nor not of off on once only or other our out over own per please same shall she should since so some such "
+    "tell than that the their them then there these they this those though through to too under until up upon us was "
+    "we were what when where whether which while who whom whose why will with would you your s t ll ve re d don doesn "
+    "didn isn aren wasn weren won explain describe give mean means many name called know say says"
+)
+QUALIFIERS = (
+    "all any every each only more most less few many before after until under over below above between both same other "
+    "may might must should can could will would if unless except"
+)
+"""Function words that change what a sentence claims."""
+_NEGATION = re.compile(
+    r"\b(?:no|not|never|none|neither|nor|nobody|nothing|nowhere|without|cannot|hardly)\b|n['’]t\b", re.IGNORECASE
+)
+_NUMBER = re.compile(r"\d+(?:[.,:/]\d+)*")
+
+
+@cache
+def _empty(language: str) -> frozenset[str]:
+    """Stems that say nothing of what a sentence is about."""
+    common = {word for text in FREQUENT.values() for word in text.split()} if language == "none" else set()
+    own = FREQUENT.get(language, "").split()
+    return frozenset(terms(" ".join((FUNCTION_WORDS, *common, *own)), language)) | frozenset(FUNCTION_WORDS.split())
+
+
+def content(text: str, language: str) -> list[str]:
+    """The stems of a text in order, without function words; all of them where nothing else is left."""
+    found = terms(text, language)
+    return [one for one in found if one not in _empty(language)] or found
+
+
+def coverage(wanted: Sequence[str], there: Collection[str]) -> float:
+    """The share of the wanted stems that are there, 0 ... 1; 1 where none is wanted."""
+    asked, held = set(wanted), set(there)
+    return len(asked & held) / len(asked) if asked else 1.0
+
+
+def qualifiers(text: str) -> set[str]:
+    """The (English) function words of a text that change what it claims."""
+    return set(QUALIFIERS.split()) & set(terms(text))
+
+
+def numbers(text: str) -> set[str]:
+    """Numbers in figures, marks of thousands left out: 1,200 is 1200."""
+    return {re.sub(r"(?<=\d),(?=\d{3}(?:\D|$))", "", one) for one in _NUMBER.findall(text)}
+
+
+def negated(text: str) -> bool:
+    """Whether an (English) text denies something."""
+    return bool(_NEGATION.search(text))

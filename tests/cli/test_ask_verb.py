@@ -1,0 +1,60 @@
+"""lmworks ask, as somebody would use it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from lmworks.basics.errors import LmworksError
+from lmworks.models.files.references import resolve
+
+
+@pytest.fixture(scope="module")
+def notes(tmp_path_factory) -> Path:
+    try:
+        resolve("minilm")
+    except LmworksError as error:
+        pytest.skip(f"the default embedder is not here ({error}); fetch it with: lmworks models fetch minilm")
+    folder = tmp_path_factory.mktemp("notes")
+    (folder / "rent.md").write_text(
+        "# The flat\n\n## Payment\n\nThe rent is due on the third working day. It is 740 euros.\n\x1b[2J\n"
+    )
+    (folder / "boat.txt").write_text("The boat lies at pier 7.")
+    from lmworks.grounding.index import build
+
+    build(folder, folder.parent / "index")
+    return folder
+
+
+def test_an_answer_is_shown_with_its_citation_and_place(run, notes):
+    ran = run("ask", str(notes.parent / "index"), "When is the rent due?")
+    assert ran.code == 0 and "[1] rent.md, line 5  (The flat > Payment)" in ran.out
+    assert "third working day" in ran.out.splitlines()[0] and "% that the documents answer this" in ran.out
+    facts = run("ask", str(notes.parent / "index"), "When is the rent due?", "--json").json
+    (cited, *_) = facts["citations"]
+    assert (notes / cited["file"]).read_text()[cited["start"] : cited["end"]] == cited["text"]
+    assert facts["refused"] is False and facts["answer"].endswith("[1]")
+
+
+def test_a_refusal_names_the_reason_and_the_nearest_passage(run, notes):
+    ran = run("ask", str(notes.parent / "index"), "Which planet has the most moons?")
+    assert ran.code == 0 and ran.out.startswith("not in these documents\n")
+    assert "do not mention planet or moons" in ran.out and "nearest   " in ran.out
+
+
+def test_what_an_answer_is_made_of_can_be_seen(run, notes):
+    ran = run("ask", str(notes.parent / "index"), "When is the rent due?", "--only-context")
+    assert ran.out.startswith('[1] "The flat > Payment: The rent is due')
+    assert "\x1b" not in ran.out
+    ran = run("ask", str(notes.parent / "index"), "When is the rent due?", "--show-prompt")
+    assert ran.out.startswith("no model was asked")
+
+
+def test_mistakes_are_sentences(run, notes):
+    ran = run("ask", "nowhere", "Why?")
+    assert ran.code == 1 and "nowhere holds no index; make one" in ran.err
+    ran = run("ask", str(notes.parent / "index"), "Why?", "--way", "write")
+    assert ran.code == 1 and "writing needs a model" in ran.err
+    ran = run("ask", str(notes.parent / "index"), " ")
+    assert ran.code == 1 and "is empty" in ran.err

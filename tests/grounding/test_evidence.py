@@ -1,0 +1,117 @@
+"""Evidence is verbatim, whatever a reader says and however a text looks."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lmworks.grounding.answer import Reading
+from lmworks.grounding.asking import Asked, extracted
+from lmworks.grounding.evidence import distinct, read_passages, units
+from lmworks.grounding.gate import Features
+from lmworks.grounding.passage import Passage
+
+BEFORE = "A text that stands before. "
+WORDS = st.sampled_from(
+    [
+        "The rent",
+        "is due",
+        "on the 3rd.",
+        "It costs 5.",
+        "\n\n",
+        "\n- Cats",
+        "\n    code()",
+        "| a | b |",
+        "  ",
+        "Ünïcode!",
+    ]
+)
+TEXTS = st.lists(WORDS, min_size=1, max_size=12).map(" ".join).filter(str.strip)
+
+
+class Arbitrary:
+    """A reader that points anywhere, also outside."""
+
+    def __init__(self, spans: Sequence[tuple[int, int]]) -> None:
+        self.spans = spans
+
+    def read(self, question: str, texts: Sequence[str]) -> list[Reading]:
+        return [Reading(*self.spans[at % len(self.spans)], float(at), 0.5) for at in range(len(texts))]
+
+
+def passages(texts: Sequence[str]) -> list[Passage]:
+    start = len(BEFORE)
+    return [
+        Passage(text, 1.0 / (at + 1), "d", "", f"{at}.txt", start, start + len(text), at)
+        for at, text in enumerate(texts)
+    ]
+
+
+def asked(question: str, texts: Sequence[str], reader: Arbitrary) -> Asked:
+    found = passages(texts)
+    evidence = read_passages(reader, question, found)
+    return Asked(question, "english", evidence, found, Features(*[0.0] * 6), 0.9, 0.5)
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    texts=st.lists(TEXTS, min_size=1, max_size=4),
+    spans=st.lists(st.tuples(st.integers(-3, 60), st.integers(-3, 60)), min_size=1, max_size=4),
+    question=st.sampled_from(["When is rent due?", "Why?", "rent"]),
+)
+def test_citations_are_verbatim_and_numbered_and_hold_the_answer(texts, spans, question):
+    answer = extracted(asked(question, texts, Arbitrary(spans)))
+    documents = {f"{at}.txt": BEFORE + text for at, text in enumerate(texts)}
+    for one in answer.citations:
+        assert one.text and documents[one.file][one.start : one.end] == one.text
+        assert one.answer is not None and one.start <= one.answer[0] < one.answer[1] <= one.end
+    numbers = [one.number for one in answer.citations]
+    assert numbers == list(range(1, len(numbers) + 1)) == [int(one) for one in re.findall(r"\[(\d+)\]", answer.text)]
+    first = answer.citations[0]
+    said = documents[first.file][slice(*(first.answer or ()))]
+    assert answer.text.startswith(" ".join(said.split()))
+
+
+@given(TEXTS)
+def test_units_cover_every_word_once_and_in_order(text):
+    spans = units(text)
+    assert " ".join(text[start:end] for start, end in spans).split() == text.split()
+    assert all(start < end for start, end in spans) and spans == sorted(spans)
+
+
+def test_lines_of_lists_tables_and_code_are_sentences_of_their_own():
+    text = "You need:\n- a key\n- a boat\n\n| a | 1 |\n| b | 2 |\n\n    run this\n    run that"
+    assert [text[start:end] for start, end in units(text)] == [
+        "You need:",
+        "- a key",
+        "- a boat",
+        "| a | 1 |",
+        "| b | 2 |",
+        "run this",
+        "run that",
+    ]
+
+
+def test_twins_are_read_once_and_agreeing_passages_are_cited_together():
+    texts = ["The rent is 740 euros.", "The  rent is 740 euros.", "Each month 740 euros are due.", "Cats are allowed."]
+    assert [one.file for one in distinct(passages(texts))] == ["0.txt", "2.txt", "3.txt"]
+
+    class Sum:
+        def read(self, question: str, texts: Sequence[str]) -> list[Reading]:
+            return [Reading(one.find("740"), one.find("740") + 9, 1.0, 0.9) for one in texts]
+
+    answer = extracted(asked("How much is the rent?", texts, Sum()))
+    assert answer.text == "740 euros [1] [2]"
+    assert [one.file for one in answer.citations] == ["0.txt", "2.txt"]
+
+
+def test_a_sentence_that_leans_on_the_one_before_is_cited_with_it():
+    class Last:
+        def read(self, question: str, texts: Sequence[str]) -> list[Reading]:
+            return [Reading(one.find("740"), one.find("740") + 9, 1.0, 0.9) for one in texts]
+
+    answer = extracted(asked("How much is it?", ["No pets. The rent is monthly. It is 740 euros."], Last()))
+    assert answer.citations[0].text == "The rent is monthly. It is 740 euros."
