@@ -35,12 +35,14 @@ def ask(
     """Answer a question from the documents of an index, with verbatim citations; or say that they do not answer it."""
     import sys
 
+    from lmworks.basics import progress
     from lmworks.cli.options import as_json
     from lmworks.grounding.index import open_index
 
     opened = open_index(index)
     text = sys.stdin.read() if question == "-" else question
-    answer = opened.ask(text, model, way, k=k, only_context=only_context)  # type: ignore[arg-type]
+    with progress.shown():
+        answer = opened.ask(text, model, way, k=k, only_context=only_context)  # type: ignore[arg-type]
     if json_:
         as_json(_facts(answer, show_prompt or only_context))
         return
