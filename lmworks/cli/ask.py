@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 @verb("Use documents", place=3)
 def ask(
-    index: Annotated[str, typer.Argument(help="The folder of an index, or postgresql://user@host/database#name.")],
+    index: Annotated[Path, typer.Argument(help="The folder of an index.")],
     question: Annotated[str, typer.Argument(help="A question; - reads it from standard input.")],
     model: Annotated[
         str | None, typer.Option(help="A model that chooses among the sentences found, or writes; none unless given.")
@@ -34,12 +35,14 @@ def ask(
     """Answer a question from the documents of an index, with verbatim citations; or say that they do not answer it."""
     import sys
 
+    from lmworks.basics import progress
     from lmworks.cli.options import as_json
     from lmworks.grounding.index import open_index
 
     opened = open_index(index)
     text = sys.stdin.read() if question == "-" else question
-    answer = opened.ask(text, model, way, k=k, only_context=only_context)  # type: ignore[arg-type]
+    with progress.shown():
+        answer = opened.ask(text, model, way, k=k, only_context=only_context)  # type: ignore[arg-type]
     if json_:
         as_json(_facts(answer, show_prompt or only_context))
         return

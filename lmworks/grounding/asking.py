@@ -40,11 +40,12 @@ CHOSEN_FROM = 5
 """Sentences that a model chooses among."""
 WRITTEN = 160
 """Tokens that a model writes, at most."""
-# What a span of a few words does not answer.
+# What a span of a few words does not answer: why, how to, what happens, what something is.
 _ASKS_FOR_A_SENTENCE = re.compile(
-    r"(?:\s*(?:and|so|but|please)\b,?)*\s*(?:why|explain|describe|tell me|"
+    r"(?:\s*(?:and|so|but|please)\b,?)*\s*(?:(?:why|explain|describe|tell me|"
     r"how(?!\s+(?:many|much|long|old|far|often|tall|big|large|high|deep|fast|wide|heavy|early|late|soon|few)\b)|"
-    r"what\s+(?:happens|does|do|did|should|can|must|is\s+the\s+(?:difference|purpose|point|reason)))\b",
+    r"what\s+(?:happens|does|do|did|should|can|must|is\s+the\s+(?:difference|purpose|point|reason))\b|"
+    r"what(?:\s+is|\s+are|'s)(?:\s+(?!the\b)[\w-]+){1,3}\s*\??\s*$)",
     re.IGNORECASE,
 )
 _ASKS = re.compile(r"\b(?:who|whose|whom|what|which|when|where|how|why)\b", re.IGNORECASE)
@@ -109,7 +110,7 @@ def ask(
         raise ConfigError(f"{way!r} is no way to answer; there are extract and write")
     if way == "write" and model is None:
         raise ConfigError("writing needs a model; name one (smollm2, say), or extract")
-    reader = reader or reader_for(index)
+    reader = reader or reader_for(index, question)
     asked = look(index, question, k, reader, Gate.of(index.tested, type(reader).__name__))
     if only_context:
         context = prompting.quoted([headed(one) for one in asked.passages])

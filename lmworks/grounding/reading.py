@@ -12,14 +12,13 @@ from collections.abc import Sequence
 from typing import Protocol, cast
 
 from lmworks.basics import progress
+from lmworks.basics.errors import LmworksError
 from lmworks.grounding.answer import Reader, Reading
 from lmworks.grounding.evidence import units
 from lmworks.grounding.words import content, coverage
 from lmworks.language_model import LanguageModel
 
 HEADS = "lmworks.grounding.heads"
-READ_IN = ("english", "none")
-"""Languages of an index that the trained head reads; "none" where none could be told."""
 
 
 class Indexed(Protocol):
@@ -32,11 +31,14 @@ class Indexed(Protocol):
         """The model of its vectors."""
 
 
-def reader_for(index: Indexed) -> Reader:
-    """The reader of an index's language."""
-    if index.language in READ_IN:
+def reader_for(index: Indexed, question: str) -> Reader:
+    """The reader for a question; the nearest sentence in another language than English, and, with a word to the user,
+    where the trained reader cannot be had."""
+    if index.language == "english" or (index.language == "none" and question.isascii()):
         try:
             return cast(Reader, importlib.import_module(HEADS).reader())
+        except LmworksError as error:
+            progress.note(f"{error}; until then whole sentences are taken for answers")
         except ModuleNotFoundError as error:
             if error.name != HEADS:
                 raise

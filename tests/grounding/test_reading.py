@@ -1,0 +1,38 @@
+"""Who reads, and that the reader without training reads any language."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+import tiny
+
+from lmworks.grounding.reading import NearestSentence, reader_for
+
+EMBEDDER = tiny.language_model(family="lmworks", arrangement="encoder", context=256)
+
+
+@pytest.mark.parametrize(
+    ("language", "question", "other", "answer"),
+    [
+        ("english", "When is the rent due?", "Cats are allowed. ", "The rents are due on Monday."),
+        ("german", "Wann ist die Miete fällig?", "Katzen sind erlaubt. ", "Fällig ist die Miete montags."),
+        ("none", "東京タワーの高さは？", "猫が好きです。", "東京タワーの高さは三百三十三メートルです。"),
+    ],
+)
+def test_the_nearest_sentence_by_words_and_vector(language, question, other, answer):
+    text = other + answer
+    (reading,) = NearestSentence(EMBEDDER, language).read(question, [text])
+    assert text[reading.start : reading.end] == answer and 0 < reading.answerable < 1
+
+
+def test_a_reading_for_each_text():
+    readings = NearestSentence(EMBEDDER, "english").read("rent?", ["The rent.", "", "No. Yes."])
+    assert len(readings) == 3 and (readings[1].start, readings[1].end) == (0, 0)
+    assert NearestSentence(EMBEDDER, "english").read("rent?", []) == []
+
+
+@pytest.mark.parametrize(("language", "question"), [("german", "Wann?"), ("none", "いつ？")])
+def test_other_languages_are_not_read_by_the_english_reader(language, question):
+    index = SimpleNamespace(language=language, query_embedder=EMBEDDER)
+    assert isinstance(reader_for(index, question), NearestSentence)
