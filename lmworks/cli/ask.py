@@ -12,7 +12,7 @@ from lmworks.cli.options import Json
 from lmworks.cli.verb import verb
 
 if TYPE_CHECKING:
-    from lmworks.grounding.answer import Answer, Citation
+    from lmworks.grounding.answer import Answer
 
 
 @verb("Use documents", place=3)
@@ -38,6 +38,7 @@ def ask(
     from lmworks.basics import progress
     from lmworks.cli.options import as_json
     from lmworks.grounding.index import open_index
+    from lmworks.grounding.telling import lines_of
 
     opened = open_index(index)
     text = sys.stdin.read() if question == "-" else question
@@ -51,7 +52,8 @@ def ask(
         return
     if show_prompt:
         typer.echo((answer.prompt or "no model was asked: the answer is a span of the documents") + "\n")
-    _print(opened, answer)
+    typer.echo("\n".join([*lines_of(answer, opened), ""]))
+    typer.echo(f"sure      {answer.confidence:.0%} that the documents answer this")
 
 
 def _facts(answer: Answer, with_prompt: bool) -> dict[str, Any]:
@@ -65,27 +67,3 @@ def _facts(answer: Answer, with_prompt: bool) -> dict[str, Any]:
         "passages": [asdict(one) for one in answer.passages],
     }
     return facts | ({"prompt": answer.prompt} if with_prompt else {})
-
-
-def _print(index: Any, answer: Answer) -> None:
-    """The answer and what it stands on; or a refusal with the nearest passage as a hint."""
-    from lmworks.grounding.place import place_of
-
-    typer.echo(answer.text + "\n")
-    for one in answer.citations:
-        typer.echo(f"[{one.number}] {place_of(one, index.document(one.file))}\n    {_marked(one)}\n")
-    if answer.refused:
-        typer.echo(f"why       {answer.reason}")
-        if answer.passages:
-            nearest = answer.passages[0]
-            typer.echo(f"nearest   {place_of(nearest, index.document(nearest.file))}")
-    typer.echo(f"sure      {answer.confidence:.0%} that the documents answer this")
-
-
-def _marked(citation: Citation) -> str:
-    """The cited sentences in one line, with the answer between » and « where it is a part of them."""
-    start, end = citation.answer or (citation.start, citation.end)
-    if (start, end) == (citation.start, citation.end):
-        return " ".join(citation.text.split())
-    first, last = start - citation.start, end - citation.start
-    return " ".join(f"{citation.text[:first]}»{citation.text[first:last]}«{citation.text[last:]}".split())

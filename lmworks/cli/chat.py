@@ -92,7 +92,6 @@ def _ask() -> str | None:
 def _cited(documents: Index, line: str, before: str | None, way: Way, model: LanguageModel) -> str | None:
     """Print what the documents answer; return the question as it was asked, for the next one to lean on."""
     from lmworks.basics.errors import LmworksError
-    from lmworks.grounding.asking import ask
     from lmworks.grounding.follow_up import in_context
     from lmworks.grounding.telling import lines_of
 
@@ -100,7 +99,7 @@ def _cited(documents: Index, line: str, before: str | None, way: Way, model: Lan
     if question != line:
         typer.echo(f"(asked as: {question})")
     try:
-        answer = ask(documents, question, way, model if way == "write" else None)
+        answer = documents.ask(question, model if way == "write" else None, way)
         typer.echo("\n".join([*lines_of(answer, documents), ""]))
     except KeyboardInterrupt:
         typer.echo(" (stopped)\n")

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from lmworks.grounding.index import Index
 
 FromIndex = Annotated[
-    Path | None,
+    str | None,
     typer.Option("--index", help="Answer from the documents of this index; from the model's own unless given."),
 ]
 NoIndex = Annotated[bool, typer.Option("--no-index", help="Let the model answer by itself, though it has an index.")]
@@ -31,7 +31,7 @@ def way_of(said: str) -> Way:
     return "write" if said == "write" else "extract"
 
 
-def index_for(model: Path | None, named: Path | None, without: bool) -> Index | None:
+def index_for(model: Path | None, named: str | None, without: bool) -> Index | None:
     """The index to answer from; None for none. Says on standard error where a model has lost the one it was built with.
 
     ConfigError for both options, DataError for a folder without an index.

@@ -6,22 +6,23 @@ for line in lines_of(answer, index): print(line)
 from __future__ import annotations
 
 from dataclasses import asdict
+from pathlib import PurePath
 from typing import Any
 
 from lmworks.grounding.answer import Answer, Citation
 from lmworks.grounding.index import Index
+from lmworks.grounding.passage import Passage
+from lmworks.grounding.places import PAGE_BREAK, place_of
+from lmworks.text.formats.plain_text import SOURCE_CODE, TEXT
 
 
 def lines_of(answer: Answer, index: Index) -> list[str]:
-    """For a terminal: the answer, or why there is none; then the citations, verbatim where the answer is not."""
-    if answer.refused:
-        return [answer.text, *([answer.reason] if answer.reason else [])]
-    lines = [_flowing(answer.text), ""]
+    """For a terminal: the answer and what it stands on; or the refusal, why, and the nearest passage."""
+    lines = [" ".join(answer.text.split()), ""]
     for one in answer.citations:
-        above = " > ".join(filter(None, [one.document, one.heading]))
-        lines.append(f"[{one.number}] {one.file}, {place_of(one, index)} ({above})")
-        if one.text not in answer.text:
-            lines.append("    " + _flowing(one.text))
+        lines += [f"[{one.number}] {where(one, index)}", f"    {_marked(one)}"]
+    if answer.refused:
+        lines += [f"why       {answer.reason}", *(f"nearest   {where(one, index)}" for one in answer.passages[:1])]
     return lines
 
 
@@ -32,18 +33,33 @@ def facts_of(answer: Answer, index: Index) -> dict[str, Any]:
         "refused": answer.refused,
         "confidence": answer.confidence,
         "reason": answer.reason,
-        "citations": [asdict(one) | {"place": place_of(one, index)} for one in answer.citations],
+        "citations": [asdict(one) | {"place": spot(one, index)} for one in answer.citations],
     }
 
 
-def place_of(citation: Citation, index: Index) -> str:
-    """Where a citation begins in its document, as a line of its text; in characters where it is there no more."""
-    text = index.document(citation.file)
-    if text is None:
-        return f"characters {citation.start:,} to {citation.end:,}"
-    return f"line {text.count(chr(10), 0, citation.start) + 1:,}"
+def where(span: Citation | Passage, index: Index) -> str:
+    """File and place of a span; then title and headings."""
+    above = " > ".join(filter(None, (span.document, span.heading)))
+    return f"{span.file}, {spot(span, index)}" + (f"  ({above})" if above else "")
 
 
-def _flowing(text: str) -> str:
-    """A text without the line ends of the document that it stands in."""
-    return " ".join(text.split())
+def spot(span: Citation | Passage, index: Index) -> str:
+    """The page or the line of a span, as the file itself counts them; else its characters."""
+    text, suffix = index.document(span.file), PurePath(span.file).suffix.lower()
+    if text is not None and (PAGE_BREAK in text or suffix in (*TEXT.suffixes, *SOURCE_CODE.suffixes)):
+        return str(place_of(text, span.start))
+    return f"characters {span.start:,} to {span.end:,}"
+
+
+def _marked(citation: Citation) -> str:
+    """The cited sentences in one line, with the answer between » and « where it is a part of them."""
+    before, answer, after = parts(citation)
+    marked = f"{before}»{answer}«{after}" if before or after else answer
+    return " ".join(marked.split())
+
+
+def parts(citation: Citation) -> tuple[str, str, str]:
+    """A citation's text: before the answer itself, the answer, after it."""
+    start, end = citation.answer or (citation.start, citation.end)
+    first, last = start - citation.start, end - citation.start
+    return citation.text[:first], citation.text[first:last], citation.text[last:]

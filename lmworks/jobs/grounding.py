@@ -14,7 +14,6 @@ from typing import Any
 from lmworks.basics.errors import LmworksError
 from lmworks.basics.extras import require
 from lmworks.grounding.answer import Answer
-from lmworks.grounding.asking import ask
 from lmworks.grounding.beside import index_facts
 from lmworks.grounding.index import Index, IndexSettings, build, open_index
 from lmworks.grounding.telling import facts_of, lines_of
@@ -51,7 +50,7 @@ def grounded(recipe: Recipe, run: Path, question: str, resume: bool, say: Say) -
         return None
     index = _index(recipe, run / INDEX_FOLDER, resume)
     say(f"index          {len(index):,} passages, language {index.language}")
-    answer = ask(index, question)
+    answer = index.ask(question)
     told = lines_of(answer, index)
     say(f"asked          {question}")
     for number, line in enumerate(told):

@@ -15,7 +15,6 @@ from lmworks.basics.errors import ConfigError
 from lmworks.generation.engine import Engine
 from lmworks.generation.guessing import Lookup
 from lmworks.grounding.answer import Answer, Way
-from lmworks.grounding.asking import ask
 from lmworks.grounding.index import Index
 from lmworks.language_model import LanguageModel
 from lmworks.serving.api.token_texts import TokenTexts
@@ -74,7 +73,7 @@ class Service:
     def ask(self, question: str, way: Way = "extract") -> Answer:
         """What the documents answer; for the worker's thread, as it computes."""
         assert self.index is not None
-        return ask(self.index, question, way, twin(self.model) if way == "write" else None)
+        return self.index.ask(question, twin(self.model) if way == "write" else None, way)
 
     def close(self, finish: bool = False, timeout: float | None = 30) -> bool:
         """Stop the engine, with or without finishing what it has begun; returns whether it is done."""

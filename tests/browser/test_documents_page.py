@@ -22,13 +22,13 @@ NOTES = {
 
 
 @pytest.fixture(scope="module")
-def documents(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def documents(tmp_path_factory: pytest.TempPathFactory, minilm: str) -> Iterator[str]:
     """The address of a tiny model with an index."""
     folder = tmp_path_factory.mktemp("documents")
     (folder / "notes").mkdir()
     for name, text in NOTES.items():
         (folder / "notes" / name).write_text(text)
-    settings = IndexSettings(embedder=tiny.embedder(folder / "encoder"), longest=80, language="english")
+    settings = IndexSettings(embedder=minilm, longest=80, language="english")
     build(folder / "notes", folder / "index", settings)
     tiny.language_model(seed=4, context=512).save(folder / "model")
     with serving(str(folder / "model"), "--index", str(folder / "index")) as address:

@@ -8,7 +8,6 @@ import pytest
 
 pytest.importorskip("pty", reason="pseudo-terminals are a matter of Unix")
 
-import tiny
 
 from cli.terminal import Terminal, lmworks
 from lmworks.grounding.index import IndexSettings, build
@@ -88,16 +87,16 @@ def test_a_real_answer_comes_and_a_conversation_may_outgrow_the_window(model_fol
         assert terminal.end() == 0
 
 
-def test_the_documents_answer_and_a_switch_lets_the_model(model_folder, tmp_path):
+def test_the_documents_answer_and_a_switch_lets_the_model(model_folder, tmp_path, minilm):
     (tmp_path / "rent.md").write_text("# The flat\n\nThe rent is due on the third day. It costs 700 euros.\n")
-    settings = IndexSettings(embedder=tiny.embedder(tmp_path / "encoder"), longest=80, language="english")
+    settings = IndexSettings(embedder=minilm, longest=80, language="english")
     index = str(tmp_path / "index")
     build(tmp_path / "rent.md", index, settings)
     with Terminal(*talking(model_folder, "--index", index)) as terminal:
         terminal.wait_for("> ")
         assert f"Answers come from {index}" in terminal.shown
         answer = said(terminal, "When is the rent due?")
-        assert "due on the third day" in answer and "[1]" in answer and "rent.md, line 3 (The flat)" in answer
+        assert "third day" in answer and "[1] rent.md, line 3  (The flat)" in answer
         assert "(asked as: And how much is it (rent due)?)" in said(terminal, "And how much is it?")
         assert said(terminal, "Xyzzy plugh?").startswith("not in these documents\n")
         assert "(the model by itself)" in said(terminal, "/model")

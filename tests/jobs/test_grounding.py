@@ -7,7 +7,6 @@ import shutil
 from pathlib import Path
 
 import pytest
-import tiny
 
 import lmworks as lm
 from jobs.small_builds import recipe, stopped
@@ -21,12 +20,11 @@ QUESTION = "When is the rent due?"
 
 
 @pytest.fixture
-def settings(here: Path) -> Recipe:
+def settings(here: Path, minilm: str) -> Recipe:
     """The small recipe with an index, of notes that say when the rent is due."""
     (here / "notes" / "rent.md").write_text("# The flat\n\nThe rent is due on the third day.\n\n## Pets\n\nCats may.\n")
-    embedder = tiny.embedder(here / "encoder")
     return recipe().but(
-        grounding={"embedder": embedder}, generation={"prompt": QUESTION, "max_new_tokens": 4}, method="lora"
+        grounding={"embedder": minilm}, generation={"prompt": QUESTION, "max_new_tokens": 4}, method="lora"
     )
 
 
@@ -41,12 +39,12 @@ def test_a_build_answers_from_its_text_before_it_trains_and_keeps_the_index(sett
     kinds = [line.split(maxsplit=1)[0] for line in lines if line[:1].strip()]
     assert kinds.index("index") < kinds.index("asked") < kinds.index("answer") < kinds.index("to")
     assert f"asked          {QUESTION}" in lines
-    assert any(line.startswith("answer ") and "due on the third day" in line and "[1]" in line for line in lines)
-    assert any(line.startswith("    ") and "[1] rent.md, line 3 (The flat)" in line for line in lines)
+    assert any(line.startswith("answer ") and "third day" in line and "[1]" in line for line in lines)
+    assert any(line.startswith("    ") and "[1] rent.md, line 3  (The flat)" in line for line in lines)
 
     index, remark = index_beside(result.folder)
     assert index is not None and not remark
-    [citation] = result.grounded.answer.citations
+    citation = result.grounded.answer.citations[0]
     text = index.document(citation.file)
     assert text is not None and text[citation.start : citation.end] == citation.text
     facts = json.loads((result.folder / "lmworks.json").read_text())["index"]

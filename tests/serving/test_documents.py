@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import tiny
 
 from lmworks.grounding.index import Index, IndexSettings, build, open_index
 from lmworks.serving.service import Service
@@ -25,14 +24,13 @@ NOTES = {
 
 
 @pytest.fixture(scope="module")
-def index(tmp_path_factory: pytest.TempPathFactory) -> Index:
+def index(tmp_path_factory: pytest.TempPathFactory, minilm: str) -> Index:
     folder = tmp_path_factory.mktemp("documents")
     (folder / "notes").mkdir()
     for name, text in NOTES.items():
         (folder / "notes" / name).write_text(text)
     (folder / "secret.txt").write_text("SECRET")
-    embedder = tiny.embedder(folder / "encoder")
-    return build(folder / "notes", folder / "index", IndexSettings(embedder=embedder, longest=80, language="english"))
+    return build(folder / "notes", folder / "index", IndexSettings(embedder=minilm, longest=80, language="english"))
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ from nicegui import ui
 from lmworks.basics.errors import LmworksError
 from lmworks.grounding.answer import Answer, Citation
 from lmworks.grounding.index import Index
-from lmworks.grounding.telling import place_of
+from lmworks.grounding.telling import parts, spot
 from lmworks.serving.api.documents import AROUND, WholePassage, index_of, with_surroundings
 from lmworks.serving.service import Service
 
@@ -48,7 +48,7 @@ def show_citations(service: Service, citations: list[tuple[Citation, str]]) -> N
 
 def places(index: Index, answer: Answer) -> list[tuple[Citation, str]]:
     """Each citation with its place, for `show_citations`; reads documents, so not for the event loop."""
-    return [(one, place_of(one, index)) for one in answer.citations]
+    return [(one, spot(one, index)) for one in answer.citations]
 
 
 def _chip(service: Service, citation: Citation) -> None:
@@ -65,7 +65,7 @@ async def _open(service: Service, citation: Citation) -> None:
     try:
         index = index_of(service)
         found = await service.worker.run(lambda: with_surroundings(index, citation.chunk, AROUND))
-        place = await service.worker.run(lambda: place_of(citation, index))
+        place = await service.worker.run(lambda: spot(citation, index))
     except LmworksError as error:
         ui.notify(str(error))
         return
@@ -84,6 +84,7 @@ def _marked(found: WholePassage | None, citation: Citation) -> str:
         text, begins = found.before + found.text + found.after, found.start - len(found.before)
         start, end = citation.start - begins, citation.end - begins
         if start >= 0 and text[start:end] == citation.text:
-            before, span, after = (html.escape(part) for part in (text[:start], text[start:end], text[end:]))
-            return f"{before}<mark>{span}</mark>{after}"
+            opening, answer, closing = (html.escape(part) for part in parts(citation))
+            span = f"<mark>{opening}<b>{answer}</b>{closing}</mark>"
+            return f"{html.escape(text[:start])}{span}{html.escape(text[end:])}"
     return html.escape(CHANGED)
