@@ -13,7 +13,7 @@ import pytest
 from lmworks.basics.errors import ConfigError, DataError
 from lmworks.grounding.graph.graph import Graph, open_graph
 from lmworks.grounding.graph.running import Endpoint, Worker, check_query
-from lmworks.grounding.graph.store import load
+from lmworks.grounding.graph.store import load, load_endpoint
 from lmworks.grounding.graph.worker import answer
 from tests.grounding.graph.made import MAPPING, islands_file
 
@@ -134,3 +134,10 @@ def test_an_address_is_http():
             Endpoint(wrong)
     with pytest.raises(DataError, match="gave no results"):
         Endpoint("http://127.0.0.1:9/").run("ASK { ?s ?p ?o }")
+
+
+def test_the_catalog_of_an_endpoint_is_that_of_its_store(graph, address, tmp_path):
+    load_endpoint(f"{address}/sparql", tmp_path / "there", embedder=None)
+    there = open_graph(tmp_path / "there")
+    assert {str(one) for one in there.catalog.edges} == {str(one) for one in graph.catalog.edges}
+    assert there.ask("Which islands are next to Northmark?").text == "Eastmark, Southmark"
