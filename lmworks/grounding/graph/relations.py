@@ -53,7 +53,7 @@ class RelationRecipe(Config):
     rank: int = Field(default=16, gt=0)
     """Rank of the adapters."""
 
-    lowest: int = Field(default=0, ge=0)
+    lowest: int = Field(default=2, ge=0)
     """The lowest block that is trained, from 0."""
 
     learning_rate: float = Field(default=1e-3, gt=0)
@@ -62,7 +62,7 @@ class RelationRecipe(Config):
     rows: int = Field(default=32, gt=0)
     """Sentences of a step."""
 
-    epochs: float = Field(default=4, gt=0)
+    epochs: float = Field(default=3, gt=0)
     """How often each sentence is read."""
 
     dropout: float = Field(default=0.1, ge=0, lt=1)
