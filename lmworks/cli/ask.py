@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -25,6 +26,7 @@ def ask(
         str, typer.Option(help="extract: a span of the documents. write: a model's words, where a span supports them.")
     ] = "extract",
     k: Annotated[int, typer.Option("-k", min=1, help="How many passages are read.")] = 6,
+    graph: Annotated[Path | None, typer.Option(help="A graph whose facts are read beside the documents.")] = None,
     only_context: Annotated[
         bool, typer.Option("--only-context", help="Show what an answer would be made from, and make none.")
     ] = False,
@@ -35,11 +37,13 @@ def ask(
     import sys
 
     from lmworks.cli.options import as_json
+    from lmworks.grounding.graph.graph import open_graph
     from lmworks.grounding.index import open_index
 
     opened = open_index(index)
     text = sys.stdin.read() if question == "-" else question
-    answer = opened.ask(text, model, way, k=k, only_context=only_context)  # type: ignore[arg-type]
+    facts = None if graph is None else open_graph(graph).facts
+    answer = opened.ask(text, model, way, k=k, only_context=only_context, facts=facts)  # type: ignore[arg-type]
     if json_:
         as_json(_facts(answer, show_prompt or only_context))
         return
