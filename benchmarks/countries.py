@@ -9,6 +9,7 @@ package world-countries 5.1.0 (ODbL), or its file dist/countries.json by --file.
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import random
 import tempfile
@@ -149,6 +150,16 @@ def asked_of(world: World, ways: dict[str, Any], each: int, seed: int = 0) -> It
                     yield Asked(way.format(**slots), frozenset(), "unknown property", split)
 
 
+def of_people(world: World, file: Path) -> Iterator[Asked]:
+    """Questions that people asked a search engine, where the set of them is here."""
+    told = tomllib.loads(Path(__file__).with_name("country_web_questions.toml").read_text("utf-8"))
+    asked = {one["qId"]: one["qText"] for one in json.loads(file.read_text("utf-8"))}
+    answers = {(group, value): held for group, slots, held in world.questions() for value in slots.values()}
+    for number, (group, value) in told.items():
+        held = frozenset(answers[group, value]) if group != "-" else frozenset()
+        yield Asked(asked[number], held, "people" if held else "people, no answer", "people")
+
+
 def right(graph: Graph, asked: Asked) -> tuple[bool, str]:
     """Whether the graph answers exactly that, or refuses where there is nothing."""
     answer = graph.ask(asked.question)
@@ -164,7 +175,9 @@ def main() -> None:
     options.add_argument("--file")
     options.add_argument("--each", type=int, default=1)
     options.add_argument("--show", type=int, default=15)
-    options.add_argument("--split", default="tuned,held")
+    options.add_argument("--every", type=int, default=1, help="ask every n-th question only")
+    options.add_argument("--split", default="tuned,held,people")
+    options.add_argument("--people", type=Path, help="test.json of WebQuestions (brmson/dataset-factoid-webquestions)")
     options.add_argument("--groups", default="")
     told = options.parse_args()
     text = Path(told.file).read_text("utf-8") if told.file else registry.documents("world-countries")[0].text
@@ -176,8 +189,10 @@ def main() -> None:
         graph = open_graph(Path(folder, "graph"))
         counts: dict[tuple[str, str], list[int]] = {}
         wrong: list[str] = []
-        for one in asked_of(World(json.loads(text)), ways, told.each):
-            if one.split not in told.split.split(",") or told.groups not in one.group:
+        world = World(json.loads(text))
+        people = of_people(world, told.people) if told.people else ()
+        for number, one in enumerate(itertools.chain(asked_of(world, ways, told.each), people)):
+            if one.split not in told.split.split(",") or told.groups not in one.group or number % told.every:
                 continue
             good, got = right(graph, one)
             head = one.group.partition(":")[0]
@@ -188,10 +203,8 @@ def main() -> None:
             if not good:
                 wrong.append(f"{one.split:6}{one.question}\n      wanted {sorted(one.answers)[:4]}, got {got}")
     for (split, group), (good, n) in sorted(counts.items()):
-        found = proportion(good, n)
-        print(
-            f"{split:6} {group:40} {good:5} of {n:5}  {good / n:7.1%}  ({found.interval[0]:.1%} ... {found.interval[1]:.1%})"
-        )
+        low, high = proportion(good, n).interval or (0.0, 1.0)
+        print(f"{split:6} {group:40} {good:5} of {n:5}  {good / n:7.1%}  ({low:.1%} ... {high:.1%})")
     random.Random(1).shuffle(wrong)
     print("\n".join(wrong[: told.show]))
 

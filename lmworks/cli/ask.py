@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @verb("Use documents", place=3)
 def ask(
-    index: Annotated[Path, typer.Argument(help="The folder of an index.")],
+    index: Annotated[str, typer.Argument(help="The folder of an index, or postgresql://user@host/database#name.")],
     question: Annotated[str, typer.Argument(help="A question; - reads it from standard input.")],
     model: Annotated[
         str | None, typer.Option(help="A model that chooses among the sentences found, or writes; none unless given.")
@@ -26,6 +26,7 @@ def ask(
         str, typer.Option(help="extract: a span of the documents. write: a model's words, where a span supports them.")
     ] = "extract",
     k: Annotated[int, typer.Option("-k", min=1, help="How many passages are read.")] = 6,
+    graph: Annotated[Path | None, typer.Option(help="A graph whose facts are read beside the documents.")] = None,
     only_context: Annotated[
         bool, typer.Option("--only-context", help="Show what an answer would be made from, and make none.")
     ] = False,
@@ -37,13 +38,15 @@ def ask(
 
     from lmworks.basics import progress
     from lmworks.cli.options import as_json
+    from lmworks.grounding.graph.graph import open_graph
     from lmworks.grounding.index import open_index
     from lmworks.grounding.telling import lines_of
 
     opened = open_index(index)
     text = sys.stdin.read() if question == "-" else question
+    facts = None if graph is None else open_graph(graph).facts
     with progress.shown():
-        answer = opened.ask(text, model, way, k=k, only_context=only_context)  # type: ignore[arg-type]
+        answer = opened.ask(text, model, way, k=k, only_context=only_context, facts=facts)  # type: ignore[arg-type]
     if json_:
         as_json(_facts(answer, show_prompt or only_context))
         return

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
+from urllib.parse import urlsplit
 
 import typer
 
@@ -24,11 +25,22 @@ SHOWN = 12
 
 @graph.command()
 def load(
-    file: Annotated[str, typer.Argument(help="A .ttl, .nt, .rdf, .csv or .json file, or a name of the data registry.")],
+    file: Annotated[
+        str | None,
+        typer.Argument(
+            help="A .ttl, .nt, .rdf, .csv or .json file, or a name of the data registry.", show_default=False
+        ),
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder of the graph; graphs/NAME unless given.")] = None,
     mapping: Annotated[
         str | None,
         typer.Option(help="Which fields say what: a TOML file (lmworks explain graph), or countries, which ships."),
+    ] = None,
+    embedder: Annotated[str, typer.Option(help="The model whose vectors stand for names; none for words alone.")] = (
+        "minilm"
+    ),
+    endpoint: Annotated[
+        str | None, typer.Option(help="Instead of a file: a SPARQL 1.1 endpoint, whose catalog is made here.")
     ] = None,
     json_: Json = False,
 ) -> None:
@@ -36,13 +48,18 @@ def load(
     from dataclasses import asdict
 
     from lmworks.basics import progress
+    from lmworks.basics.errors import ConfigError
     from lmworks.grounding.graph.mapping import RecordMapping
     from lmworks.grounding.graph.store import load as load_file
+    from lmworks.grounding.graph.store import load_endpoint
 
-    folder = out or Path("graphs") / Path(file).stem
+    if (file is None) == (endpoint is None):
+        raise ConfigError("say what to load: lmworks graph load FILE, or --endpoint URL --out DIR")
+    folder = out or Path("graphs") / Path(file or urlsplit(str(endpoint)).hostname or "").stem
     told = None if mapping is None else RecordMapping.read(mapping)
+    using = None if embedder == "none" else embedder
     with progress.shown():
-        done = load_file(file, folder, told)
+        done = load_file(file, folder, told, using) if file else load_endpoint(str(endpoint), folder, using)
     if json_:
         as_json({"graph": str(folder), **asdict(done)})
         return
@@ -50,7 +67,7 @@ def load(
         typer.echo(f"facts     {done.triples:,} of {file}, as they were")
     else:
         records = f", from {done.records:,} records" if done.records else ""
-        typer.echo(f"facts     {done.triples:,} of {file}{records}")
+        typer.echo(f"facts     {done.triples:,} of {file or endpoint}{records}")
     if done.skipped:
         typer.echo(f"skipped   {done.skipped:,} records without a name")
     if done.dangling:

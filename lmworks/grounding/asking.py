@@ -13,7 +13,7 @@ sentence of the documents supports it.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -49,6 +49,10 @@ _ASKS_FOR_A_SENTENCE = re.compile(
     re.IGNORECASE,
 )
 _ASKS = re.compile(r"\b(?:who|whose|whom|what|which|when|where|how|why)\b", re.IGNORECASE)
+
+
+Facts = Callable[[str], Sequence[Passage]]
+"""What else is known to a question: the facts of a graph."""
 
 
 class Searchable(Protocol):
@@ -100,10 +104,12 @@ def ask(
     k: int = READ,
     only_context: bool = False,
     reader: Reader | None = None,
+    facts: Facts | None = None,
 ) -> Answer:
     """What the documents of an index say to a question.
 
-    `k` passages are read; `only_context` stops before the answer and gives, as its prompt, what it would be made of.
+    `k` passages are read, after those that `facts` gives (a graph's); `only_context` stops before the answer and gives,
+    as its prompt, what it would be made of.
     ConfigError for an empty question, a way that there is not, or writing without a model.
     """
     if way not in ("extract", "write"):
@@ -111,7 +117,8 @@ def ask(
     if way == "write" and model is None:
         raise ConfigError("writing needs a model; name one (smollm2, say), or extract")
     reader = reader or reader_for(index, question)
-    asked = look(index, question, k, reader, Gate.of(index.tested, type(reader).__name__))
+    given = facts(question) if facts is not None else []
+    asked = look(index, question, k, reader, Gate.of(index.tested, type(reader).__name__), given)
     if only_context:
         context = prompting.quoted([headed(one) for one in asked.passages])
         return Answer("", False, asked.confidence, (), "", asked.passages, context)
@@ -124,9 +131,9 @@ def ask(
     return written(asked, writer) if way == "write" else chosen(asked, writer)
 
 
-def look(index: Searchable, question: str, k: int, reader: Reader, gate: Gate) -> Asked:
-    """Search, read, and say how probable an answer is."""
-    passages = list(distinct(index.search(question, k)))
+def look(index: Searchable, question: str, k: int, reader: Reader, gate: Gate, given: Sequence[Passage] = ()) -> Asked:
+    """Search, read, and say how probable an answer is; passages that are `given` are read first."""
+    passages = list(distinct([*given, *index.search(question, k)]))
     if not passages:
         nothing = Features(0.0, 0.0, 0.0, 0.0, log_odds(0.0), 0.0)
         return Asked(question, index.language, (), (), nothing, 0.0, gate.threshold)

@@ -23,18 +23,21 @@ from numpy.typing import NDArray
 
 from lmworks.basics.errors import ConfigError, DataError
 from lmworks.grounding.graph.catalog import Catalog
-from lmworks.grounding.graph.meaning import Meaning, Reader
+from lmworks.grounding.graph.meaning import Meaning, Meanings
 from lmworks.grounding.graph.question import LESS, Question, read_question
 from lmworks.grounding.graph.running import ROWS, Endpoint, Rows, Runs, Worker
 from lmworks.grounding.graph.sparql import facts_of, query_of
 from lmworks.grounding.graph.store import read_state
 from lmworks.grounding.graph.terms import TEXT, Term
+from lmworks.grounding.passage import Passage
 
 REFUSAL = "not in this graph"
 LONGEST_QUESTION = 1000
 """Characters."""
 MOST_TRIPLES = 100
 """Facts that an answer cites."""
+NO_CHUNK = -1
+"""The number of a passage that lies in no index."""
 MOST_TRIED = 8
 """Meanings that are tried, cheapest first, until one has an answer."""
 MOST_NAMED = 50
@@ -114,7 +117,7 @@ class Graph:
         asked = read_question(question, self.catalog, self._embed if self.state.embedder else None)
         if asked.unknown:
             return _refused(self._nothing_about(asked))
-        meanings = Reader(asked, self.catalog).meanings()
+        meanings = Meanings(asked, self.catalog).all()
         if not meanings:
             return _refused(self._no_meaning(asked))
         for meaning in meanings[:MOST_TRIED]:
@@ -127,6 +130,23 @@ class Graph:
         return GraphAnswer(
             REFUSAL, True, query=query_of(meanings[0]), read_as=said, reason=f"the graph holds no {said}"
         )
+
+    def facts(self, question: str) -> list[Passage]:
+        """What the graph says to a question, as passages beside those of documents; nothing where it refuses.
+
+        The first one is the answer in words; a fact that was found in text follows as its sentence.
+        """
+        answer = self.ask(question)
+        if answer.refused:
+            return []
+        said = f"The {answer.read_as}: {answer.text}."
+        name, file = f"graph {self.folder.name}", next((one.file for one in answer.triples if one.file), "")
+        found = [Passage(said, 1.0, name, "", file, 0, len(said), NO_CHUNK)]
+        sentences = {(one.file, one.start): one for one in answer.triples if one.sentence and one.start is not None}
+        for one in sentences.values():
+            start = one.start or 0
+            found.append(Passage(one.sentence, 1.0, one.file, "", one.file, start, start + len(one.sentence), NO_CHUNK))
+        return found
 
     # ---- from a meaning to an answer
 

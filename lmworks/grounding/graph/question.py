@@ -68,11 +68,23 @@ class Mention:
     cost: float = 0.0
     """How far they are from the name: 0 for the name itself."""
 
+    @property
+    def places(self) -> frozenset[int]:
+        """Where its words stand."""
+        return frozenset(range(self.start, self.end))
+
+    def names_node(self, node: str) -> bool:
+        """Whether it names that node."""
+        return any(name.node == node for name in self.names)
+
+    def overlaps(self, other: Mention) -> bool:
+        """Whether they share a word."""
+        return self.start < other.end and other.start < self.end
+
     def cuts(self, other: Mention) -> bool:
         """Whether it has as many words as the other one or more, and they share some but not all."""
-        apart = self.end <= other.start or other.end <= self.start
         longer = self.end - self.start >= other.end - other.start
-        return longer and not apart and not self.start <= other.start < other.end <= self.end
+        return longer and self.overlaps(other) and not self.start <= other.start < other.end <= self.end
 
     def holds(self, other: Mention) -> bool:
         """Whether the other one is a part of this one, and not all of it."""

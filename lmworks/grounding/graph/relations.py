@@ -11,22 +11,25 @@ is an adapter of the encoder and these scores' weights. Sources: Baldini Soares 
 from __future__ import annotations
 
 import itertools
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
-from safetensors.torch import load_file
+from pydantic import Field
 from torch import Tensor
 
-from lmworks.adaptation.lora import add_lora
-from lmworks.adaptation.lora_config import LoRAConfig
+from lmworks.basics.config import Config
+from lmworks.basics.errors import ModelError
 from lmworks.grounding.graph.semeval import RELATIONS, Span
-from lmworks.models.network import Network, build_network, evaluating
+from lmworks.grounding.heads.files import base_of, filled
+from lmworks.grounding.heads.network import add_adapters, reading_network
+from lmworks.language_model import LanguageModel
+from lmworks.models.files.directory import read_json
+from lmworks.models.network import Network, evaluating
 from lmworks.objectives.loss import Loss, OfStates
 from lmworks.tokens.batch import Batch
 from lmworks.tokens.labels import IGNORE
@@ -37,9 +40,40 @@ from lmworks.tokens.tokenizer import Tokenizer
 FILE = Path(__file__).with_name("relations.safetensors")
 """The head that ships; its card lies beside it."""
 LABELS = tuple(f"{one} at {mark}" for mark in ("$", "#") for one in RELATIONS)
-HEADS = ("pooler.", "classifier.", "head_transform.", "head_bias")
 LONGEST = 128
 """Tokens of a row; a longer sentence is cut around its spans."""
+
+
+class RelationRecipe(Config):
+    """Everything that shapes the relation head."""
+
+    base: str = "minilm"
+    """The encoder: a reference that `lm.load` takes."""
+
+    rank: int = Field(default=16, gt=0)
+    """Rank of the adapters."""
+
+    lowest: int = Field(default=2, ge=0)
+    """The lowest block that is trained, from 0."""
+
+    learning_rate: float = Field(default=1e-3, gt=0)
+    """The highest."""
+
+    rows: int = Field(default=32, gt=0)
+    """Sentences of a step."""
+
+    epochs: float = Field(default=3, gt=0)
+    """How often each sentence is read."""
+
+    dropout: float = Field(default=0.1, ge=0, lt=1)
+    """Of the states, while it learns."""
+
+    label_smoothing: float = Field(default=0.1, ge=0, lt=1)
+    """Share of the target that is spread over all relations."""
+
+    seed: int = 0
+    """Of the adapters and the order."""
+
 
 Marked = tuple[str, Span, Span]
 """A sentence and two spans of it that do not overlap, the first one first."""
@@ -125,18 +159,9 @@ def row_of(tokenizer: Tokenizer, marked: Marked, relation: int = 0) -> RelationR
     return RelationRow(tokens, start, start + len(marked_one) + len(between), relation)
 
 
-def relation_network(base: Network, dtype: torch.dtype, rank: int, seed: int = 0) -> Network:
-    """The base's trunk with fresh adapters and a classifier of tokens whose scores are 0."""
-    config = base.config.but(labels=LABELS, labels_of="tokens", pooler=False, head_transform=False, head_bias=False)
-    held = {name: tensor.to(dtype) for name, tensor in base.state_dict().items() if not name.startswith(HEADS)}
-    fresh = {
-        "classifier.weight": torch.zeros(len(LABELS), config.dim, dtype=dtype),
-        "classifier.bias": torch.zeros(len(LABELS), dtype=dtype),
-    }
-    network = add_lora(build_network(config, held | fresh), LoRAConfig(rank=rank, alpha=rank), seed)
-    assert network.classifier is not None
-    network.classifier.requires_grad_(True)
-    return network
+def relation_network(base: Network, dtype: torch.dtype, rank: int, lowest: int, dropout: float, seed: int) -> Network:
+    """The base's trunk with fresh adapters on the blocks from `lowest` on, and scores of tokens that are 0."""
+    return add_adapters(reading_network(base, dtype, LABELS, dropout), rank, rank, lowest, seed)
 
 
 @dataclass
@@ -149,15 +174,12 @@ class RelationHead:
     @classmethod
     def load(cls, file: Path = FILE) -> Self:
         """The head that ships, or another file of the kind; its base is fetched if it is not here."""
-        from lmworks.loading import load
-
-        card: dict[str, Any] = json.loads(file.with_suffix(".json").read_text(encoding="utf-8"))
-        base = load(card["recipe"]["base"], dtype="float32", compress="none")
-        network = relation_network(base.network, torch.float32, card["recipe"]["rank"])
-        held = {name: tensor.float() for name, tensor in load_file(file).items()}
-        missing, unknown = network.load_state_dict(held, strict=False)
-        assert not unknown and not [one for one in missing if ".down" in one or ".up." in one], (missing, unknown)
-        return cls(network, base.tokenizer)
+        card = read_json(file.with_suffix(".json"))
+        base, recipe = LanguageModel.load(card["base"]["reference"]), RelationRecipe(**card["recipe"])
+        if base_of(base)["sha256"] != card["base"]["sha256"]:
+            raise ModelError(f"{file} was trained on other weights than {base.reference} holds (their SHA-256 differs)")
+        network = relation_network(base.network, torch.float32, recipe.rank, recipe.lowest, 0.0, recipe.seed)
+        return cls(filled(network, file), base.tokenizer)
 
     def relations(self, marked: Sequence[Marked], rows: int = 64) -> list[tuple[str, float]]:
         """The likeliest relation of each pair of spans, and its probability."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from lmworks.grounding.graph.meaning import Meaning, Path
+from lmworks.grounding.graph.meaning import Meaning
+from lmworks.grounding.graph.paths import Path
 from lmworks.grounding.graph.terms import KIND, Term
 
 Pattern = tuple[str, str, str]

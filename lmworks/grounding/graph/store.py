@@ -12,6 +12,7 @@ import contextlib
 import gc
 import json
 import shutil
+import tempfile
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -22,16 +23,22 @@ from lmworks.basics import progress
 from lmworks.basics.errors import ConfigError, DataError
 from lmworks.basics.extras import require
 from lmworks.basics.files import directory_written_whole, restore_directory, sha256, write_json
-from lmworks.grounding.graph.catalog import write_catalog
+from lmworks.grounding.graph.catalog import Select, write_catalog
 from lmworks.grounding.graph.mapping import RecordMapping
 from lmworks.grounding.graph.records import Facts, read_records
+from lmworks.grounding.graph.running import Endpoint
 from lmworks.grounding.graph.terms import Term
 from lmworks.grounding.graph.worker import binding_of
 from lmworks.text.plain import UnreadableError, check_size
+from lmworks.text.registry import ENTRIES, content
 
 VERSION = 1
 RDF = {".ttl": "TURTLE", ".nt": "N_TRIPLES", ".rdf": "RDF_XML", ".xml": "RDF_XML", ".owl": "RDF_XML"}
 RECORDS = (".csv", ".json")
+PATIENCE = 30.0
+"""Seconds that a query for a catalog may take at an endpoint."""
+PAGE, MOST_ROWS = 5000, 500_000
+"""Rows that are asked for at once, and in all, of an endpoint."""
 
 
 @dataclass(frozen=True)
@@ -99,6 +106,11 @@ def load(
     Turtle, N-Triples and RDF/XML as they are; .csv and .json by a mapping. DataError for a file that cannot be read,
     ConfigError for a mapping that names what is not there.
     """
+    if str(file) in ENTRIES and not Path(file).exists():
+        with tempfile.TemporaryDirectory() as folder:
+            held = Path(folder, ENTRIES[str(file)].file)
+            held.write_bytes(content(str(file)))
+            return load(held, out, mapping, embedder)
     file, out = Path(file), Path(out)
     suffix = file.suffix.lower()
     if not file.is_file():
@@ -137,6 +149,27 @@ def load(
     return Loaded(True, triples, total, *counted)
 
 
+def load_endpoint(address: str, out: str | Path, embedder: str | None = "minilm") -> Loaded:
+    """Make the catalog of a SPARQL endpoint in `out`: a graph whose facts stay where they are."""
+    endpoint, out = Endpoint(address, seconds=PATIENCE), Path(out)
+    if (out / "graph.json").exists() and read_state(out).endpoint != address:
+        raise ConfigError(f"{out} is another graph; give another --out for {address}")
+
+    def select(query: str) -> Iterator[Sequence[Term | None]]:
+        for start in range(0, MOST_ROWS, PAGE):
+            rows = endpoint.run(f"{query} LIMIT {PAGE} OFFSET {start}", PAGE).rows
+            yield from rows
+            if len(rows) < PAGE:
+                return
+        raise DataError(f"{address} holds more than {MOST_ROWS:,} names, too many to ask for; load its files instead")
+
+    (counted,) = endpoint.run("SELECT (COUNT(*) AS ?n) WHERE { ?s ?p ?o }").rows
+    triples = int(counted[0].value) if counted[0] else 0
+    with changed(out) as making:
+        making.finish(State(embedder=embedder or "", endpoint=address), select)
+    return Loaded(True, triples, triples)
+
+
 @dataclass
 class Making:
     """A graph that is being made."""
@@ -150,8 +183,8 @@ class Making:
         for graph in [one for one in self.store.named_graphs() if one.value.partition("#char=")[0] in gone]:
             self.store.remove_graph(graph)
 
-    def finish(self, state: State) -> None:
-        """Write the catalog and the state."""
+    def finish(self, state: State, select: Select | None = None) -> None:
+        """Write the catalog, from what `select` gives if it is not the store, and the state."""
         embed = None
         if state.embedder:
             from lmworks.loading import load as load_model
@@ -159,7 +192,7 @@ class Making:
             model = load_model(state.embedder, compress="none")
             embed = lambda texts: model.embed(list(texts), cut=True).numpy()  # noqa: E731
         with progress.task("naming"):
-            write_catalog(self.folder, self._select, embed)
+            write_catalog(self.folder, select or self._select, embed)
         self.store.flush()
         self.store.optimize()
         held = asdict(state) | {"version": VERSION, "sources": [asdict(one) for one in state.sources.values()]}

@@ -55,9 +55,14 @@ def read_network(folder: Path, base: LanguageModel, card: dict[str, Any]) -> Net
     recipe = card["recipe"]
     network = reading_network(base.network, torch.float32)
     add_adapters(network, recipe["rank"], recipe["rank"], recipe["lowest"], recipe["seed"])
-    places, tensors = trained_tensors(network), read_safetensors(folder / WEIGHTS)
+    return filled(network, folder / WEIGHTS)
+
+
+def filled(network: Network, file: Path) -> Network:
+    """A network with what was trained from a file, adapters merged; ModelError where that is of another network."""
+    places, tensors = trained_tensors(network), read_safetensors(file)
     if {name: place.shape for name, place in places.items()} != {name: one.shape for name, one in tensors.items()}:
-        raise ModelError(f"{folder / WEIGHTS} and {folder / CARD} do not belong together; install lmworks again")
+        raise ModelError(f"{file} and {file.with_suffix('.json')} do not belong together; install lmworks again")
     with torch.no_grad():
         for name, place in places.items():
             place.copy_(tensors[name])

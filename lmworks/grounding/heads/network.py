@@ -12,15 +12,17 @@ from lmworks.models.network import Network, build_network
 HEADS = ("pooler.", "classifier.", "head_transform.", "head_bias")
 
 
-def reading_network(base: Network, dtype: torch.dtype) -> Network:
+def reading_network(
+    base: Network, dtype: torch.dtype, labels: tuple[str, ...] = LABELS, dropout: float = 0.0
+) -> Network:
     """The base's trunk with a fresh classifier of tokens, whose scores are 0."""
     config = base.config.but(
-        labels=LABELS, labels_of="tokens", pooler=False, head_transform=False, head_bias=False, dropout=0.0
+        labels=labels, labels_of="tokens", pooler=False, head_transform=False, head_bias=False, dropout=dropout
     )
     trunk = {name: tensor.to(dtype) for name, tensor in base.state_dict().items() if not name.startswith(HEADS)}
     fresh = {
-        "classifier.weight": torch.zeros(len(LABELS), config.dim, dtype=dtype),
-        "classifier.bias": torch.zeros(len(LABELS), dtype=dtype),
+        "classifier.weight": torch.zeros(len(labels), config.dim, dtype=dtype),
+        "classifier.bias": torch.zeros(len(labels), dtype=dtype),
     }
     return build_network(config, trunk | fresh)
 

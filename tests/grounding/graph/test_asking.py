@@ -1,0 +1,100 @@
+"""Questions mean only what a graph can hold, and their answers stand on facts that are cited."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import lmworks as lm
+from lmworks.basics.errors import ConfigError, DataError
+from lmworks.grounding.graph.catalog import one_letter_apart, words_of
+from lmworks.grounding.graph.graph import REFUSAL, Graph
+from lmworks.grounding.graph.store import load
+from tests.grounding.graph.made import MAPPING, islands_file
+
+
+@pytest.fixture(scope="module")
+def graph(tmp_path_factory) -> Graph:
+    folder: Path = tmp_path_factory.mktemp("islands")
+    load(islands_file(folder), folder / "graph", MAPPING, embedder=None)
+    return lm.graph(folder / "graph")
+
+
+@pytest.mark.parametrize(
+    ("question", "answer"),
+    [
+        ("What is the capital of Northmark?", "Alder"),
+        ("Which island has the capital Birch?", "Southmark"),
+        ("What is the currency of the Republic of Northmark?", "crown"),
+        ("Which coins are used in Southmark?", "crown, penny"),
+        ("What is the currency of the island whose capital is Cedar?", "shell"),
+        ("Which islands are next to the island whose capital is Alder?", "Eastmark, Southmark"),
+        ("What are the capitals of Eastmark's neighbours?", "Alder"),
+        ("What are the currencies of the neighbours of Westmark's neighbours?", "crown"),
+        ("Which other islands have the currency of Northmark?", "Southmark"),
+        ("Which islands use the crown and the penny?", "Southmark"),
+        ("Which islands have a harbour?", "Eastmark, Northmark"),
+        ("How many neighbours does Northmark have?", "2"),
+        ("How many coins are used in Southmark?", "2"),
+        ("How large is Southmark?", "120.5"),
+        ("Which island is the largest?", "Northmark"),
+        ("Which neighbour of Northmark is the smallest?", "Eastmark"),
+        ("Which island has the most neighbours?", "Eastmark, Northmark, Westmark"),
+        ("Is Northmark larger than Southmark?", "yes"),
+        ("Which is smaller, Eastmark or Westmark?", "Eastmark"),
+        ("Is Alder the capital of Northmark?", "yes"),
+        ("What is the capital of Nortmark?", "Alder"),  # one letter is missing
+    ],
+)
+def test_questions_of_one_to_three_steps(graph, question, answer):
+    found = graph.ask(question)
+    assert (found.text, found.refused) == (answer, False)
+    assert found.triples and all(one.file == "islands.json" for one in found.triples)
+    assert found.query.startswith("SELECT")
+
+
+@pytest.mark.parametrize(
+    ("question", "reason"),
+    [
+        ("What is the population of Northmark?", "knows nothing of 'population'"),
+        ("What is the capital of Wakanda?", "knows nothing of 'Wakanda'"),
+        ("What is the capital of Westmark?", "holds no capital of Westmark"),
+        ("What is the currency of the island whose capital is Northmark?", "no way leads"),
+        ("What is Northmark?", "no way leads"),
+        ("Who is it?", "names nothing"),
+        ("Is Birch the capital of Northmark?", "holds no"),
+        ("How many people are in Northmark?", "no way leads"),
+    ],
+)
+def test_what_the_graph_does_not_hold_is_refused_with_the_reason(graph, question, reason):
+    found = graph.ask(question)
+    assert found.refused and found.text == REFUSAL and reason in found.reason and not found.triples
+
+
+def test_the_facts_of_an_answer_are_those_that_it_stands_on(graph):
+    found = graph.ask("What is the currency of the island whose capital is Cedar?")
+    assert [str(one) for one in found.triples] == ["Eastmark | capital | Cedar", "Eastmark | currency | shell"]
+    rows = graph.query(found.query).rows
+    assert len(rows) == 1
+    assert found.read_as == "currency of what has the capital Cedar"
+
+
+def test_hostile_questions_stay_questions(graph):
+    for question in ('What is the capital of "} DELETE { ?s ?p ?o } WHERE {"?', "\0", "?" * 900, "capital " * 100):
+        assert graph.ask(question).refused
+    with pytest.raises(ConfigError, match="at most 1,000"):
+        graph.ask("a" * 1001)
+    with pytest.raises(ConfigError, match="empty"):
+        graph.ask("  ")
+
+
+def test_a_folder_without_a_graph_says_how_to_make_one(tmp_path):
+    with pytest.raises(DataError, match="lmworks graph load FILE --out"):
+        lm.graph(tmp_path)
+
+
+def test_names_are_compared_without_accents_case_and_possessives():
+    assert words_of("Côte d’Ivoire's") == ["cote", "d", "ivoire"]
+    assert one_letter_apart("argentinia", "argentina") and one_letter_apart("spian", "spain")
+    assert not one_letter_apart("latveria", "latvia") and not one_letter_apart("spain", "spain")

@@ -1,0 +1,149 @@
+"""Facts come in from RDF, CSV and JSON: whole or not at all, in place of what the same file gave before."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from lmworks.basics.errors import ConfigError, DataError
+from lmworks.grounding.graph.graph import open_graph
+from lmworks.grounding.graph.mapping import RecordMapping, values_at
+from lmworks.grounding.graph.store import load
+from tests.grounding.graph.made import MAPPING, islands_file
+
+ALL = "SELECT ?s ?p ?o WHERE { ?s ?p ?o }"
+TURTLE = """@prefix : <http://example.org/> . @prefix rdfs: <http://www.w3.org/2000/01/rdf-schema#> .
+:ann rdfs:label "Ann" ; :birthPlace :york ; :boss :bob . :york rdfs:label "York" . :bob rdfs:label "Bob" .
+"""
+
+
+def facts(folder: Path) -> set[tuple[str, ...]]:
+    return {tuple(str(one) for one in row) for row in open_graph(folder).query(ALL).rows}
+
+
+def test_paths_reach_into_records():
+    record = {"a": {"b": [1, {"c": "x"}]}, "d.e": "dotted", "f": ["", None, " two  words "]}
+    assert list(values_at(record, "a.b.*.c")) == ["x"]
+    assert list(values_at(record, "a.b")) == [1]
+    assert list(values_at(record, "d.e")) == ["dotted"]
+    assert list(values_at(record, "f")) == ["two words"]
+    assert list(values_at(record, "a.q")) == []
+
+
+def test_json_by_a_mapping_counts_what_it_left_out(tmp_path):
+    done = load(islands_file(tmp_path), tmp_path / "g", MAPPING, embedder=None)
+    assert (done.records, done.skipped, done.dangling) == (5, 1, 1)
+    held = facts(tmp_path / "g")
+    base = "urn:lmworks:islands"
+    assert (f"<{base}:island:NOR>", f"<{base}:property:neighbour>", f"<{base}:island:SOU>") in held
+    assert (f"<{base}:island:SOU>", f"<{base}:property:currency>", f"<{base}:coin:penny>") in held
+    assert len(held) == done.triples == done.total
+
+
+def test_a_table_needs_no_mapping(tmp_path):
+    file = tmp_path / "staff.csv"
+    file.write_text("Name,Department,Manager,Salary\nAnn,Sales,Bob,100\nBob,Law,,200.5\nCem,Sales,Bob,007\n")
+    load(file, tmp_path / "g", embedder=None)
+    graph = open_graph(tmp_path / "g")
+    assert graph.ask("Who is the manager of Cem?").text == "Bob"
+    assert graph.ask("What is the salary of Ann?").text == "100"
+    assert graph.ask("What is the salary of Cem?").text == "007"  # a number of that form is a code
+    assert graph.ask("What is the department of the manager of Ann?").text == "Law"
+
+
+def test_turtle_is_asked_by_labels_and_by_the_names_of_its_properties(tmp_path):
+    (tmp_path / "people.ttl").write_text(TURTLE)
+    load(tmp_path / "people.ttl", tmp_path / "g", embedder=None)
+    answer = open_graph(tmp_path / "g").ask("What is the birth place of Ann?")
+    assert answer.text == "York" and [str(one) for one in answer.triples] == ["Ann | birth place | York"]
+    assert answer.triples[0].file == "people.ttl"
+
+
+def test_a_file_that_is_loaded_again_replaces_its_own_facts_alone(tmp_path):
+    one, two = tmp_path / "one.ttl", tmp_path / "two.nt"
+    one.write_text(TURTLE)
+    two.write_text("<http://example.org/bob> <http://example.org/boss> <http://example.org/eve> .\n")
+    load(one, tmp_path / "g", embedder=None)
+    first = facts(tmp_path / "g")
+    assert not load(one, tmp_path / "g").changed
+    assert load(two, tmp_path / "g").total == len(first) + 1
+    one.write_text(TURTLE.replace(":boss :bob", ":boss :eve"))
+    assert load(one, tmp_path / "g").changed
+    held = facts(tmp_path / "g")
+    assert len(held) == len(first) + 1 and len(held - first) == 2
+    assert ("<http://example.org/bob>", "<http://example.org/boss>", "<http://example.org/eve>") in held
+
+
+def test_a_broken_file_leaves_the_graph_as_it_was(tmp_path):
+    good, bad = tmp_path / "good.ttl", tmp_path / "bad.ttl"
+    good.write_text(TURTLE)
+    load(good, tmp_path / "g", embedder=None)
+    before = facts(tmp_path / "g")
+    bad.write_text(TURTLE + ":this is not turtle")
+    with pytest.raises(DataError, match=r"bad\.ttl is not Turtle"):
+        load(bad, tmp_path / "g")
+    assert facts(tmp_path / "g") == before
+    assert [one.name for one in tmp_path.iterdir() if one.name.startswith(".g.")] == [".g.lock"]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "said"),
+    [
+        ("a.json", "[1, 2", "is not JSON"),
+        ("a.json", "[1, 2]", "holds no list of records"),
+        ("a.json", "[" * 100_000, "is not JSON"),
+        ("a.txt", "hello", "in no format that is read here"),
+        ("a.csv", "name\n", "holds no list of records"),
+        ("a.csv", b"\0\0\0", "binary, not text"),
+        ("a.nt", "", "holds no facts"),
+    ],
+)
+def test_what_cannot_be_read_is_said_in_a_sentence(tmp_path, name, text, said):
+    file = tmp_path / name
+    file.write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(DataError, match=said):
+        load(file, tmp_path / "g", embedder=None)
+    assert not (tmp_path / "g").exists()
+
+
+def test_a_mapping_with_an_unknown_key_or_field_is_refused(tmp_path):
+    (tmp_path / "m.toml").write_text('nmae = "x"')
+    with pytest.raises(ConfigError, match="nmae is not a setting; did you mean name"):
+        RecordMapping.read(tmp_path / "m.toml")
+    with pytest.raises(ConfigError, match=r"properties\.size: no record has a field sise; there are name, code"):
+        load(islands_file(tmp_path), tmp_path / "g", MAPPING.but(properties={"size": {"field": "sise"}}), None)
+
+
+KILLED = """
+import os, sys
+from pathlib import Path
+from lmworks.grounding.graph import store
+after = int(sys.argv[3])
+real, seen = Path.replace, 0
+def replace(self, target):
+    global seen
+    if seen == after:
+        os.kill(os.getpid(), 9)
+    seen += 1
+    return real(self, target)
+Path.replace = replace
+store.load(sys.argv[1], sys.argv[2])
+"""
+
+
+@pytest.mark.parametrize("after", [0, 1, 2])
+def test_a_killed_load_leaves_the_old_graph_or_the_new_one(tmp_path, after):
+    file = tmp_path / "people.ttl"
+    file.write_text(TURTLE)
+    load(file, tmp_path / "g", embedder=None)
+    before = facts(tmp_path / "g")
+    file.write_text(TURTLE + ':eve <http://example.org/boss> "nobody" .')
+    ran = subprocess.run([sys.executable, "-c", KILLED, str(file), str(tmp_path / "g"), str(after)], check=False)
+    assert ran.returncode == -signal.SIGKILL
+    held = facts(tmp_path / "g")
+    assert held == before or len(held) == len(before) + 1
+    assert load(file, tmp_path / "g").total == len(before) + 1
