@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from lmworks.cli.filtering import filters
 from lmworks.cli.options import Json
 from lmworks.cli.verb import verb
 
@@ -16,8 +16,9 @@ if TYPE_CHECKING:
 
 
 @verb("Use documents", place=3)
+@filters
 def ask(
-    index: Annotated[Path, typer.Argument(help="The folder of an index.")],
+    index: Annotated[str, typer.Argument(help="The folder of an index, or postgresql://user@host/database#name.")],
     question: Annotated[str, typer.Argument(help="A question; - reads it from standard input.")],
     model: Annotated[
         str | None, typer.Option(help="A model that chooses among the sentences found, or writes; none unless given.")
@@ -26,6 +27,11 @@ def ask(
         str, typer.Option(help="extract: a span of the documents. write: a model's words, where a span supports them.")
     ] = "extract",
     k: Annotated[int, typer.Option("-k", min=1, help="How many passages are read.")] = 6,
+    rerank: Annotated[
+        bool | None,
+        typer.Option("--rerank/--no-rerank", help="Put the best into a cross-encoder's order; as its test chose."),
+    ] = None,
+    where: Any = None,
     only_context: Annotated[
         bool, typer.Option("--only-context", help="Show what an answer would be made from, and make none.")
     ] = False,
@@ -43,7 +49,15 @@ def ask(
     opened = open_index(index)
     text = sys.stdin.read() if question == "-" else question
     with progress.shown():
-        answer = opened.ask(text, model, way, k=k, only_context=only_context)  # type: ignore[arg-type]
+        answer = opened.ask(
+            text,
+            model,
+            way,  # type: ignore[arg-type]
+            k=k,
+            rerank=rerank,
+            where=where,
+            only_context=only_context,
+        )
     if json_:
         as_json(_facts(answer, show_prompt or only_context))
         return
