@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from lmworks.cli.filtering import filters
 from lmworks.cli.options import Json
 from lmworks.cli.verb import verb
 
@@ -16,7 +17,8 @@ if TYPE_CHECKING:
 
 
 @verb("Use documents", place=3)
-def ask(
+@filters
+def ask(  # noqa: PLR0913, PLR0917 (each is an option that people know by name)
     index: Annotated[str, typer.Argument(help="The folder of an index, or postgresql://user@host/database#name.")],
     question: Annotated[str, typer.Argument(help="A question; - reads it from standard input.")],
     model: Annotated[
@@ -27,6 +29,11 @@ def ask(
     ] = "extract",
     k: Annotated[int, typer.Option("-k", min=1, help="How many passages are read.")] = 6,
     graph: Annotated[Path | None, typer.Option(help="A graph whose facts are read beside the documents.")] = None,
+    rerank: Annotated[
+        bool | None,
+        typer.Option("--rerank/--no-rerank", help="Put the best into a cross-encoder's order; as its test chose."),
+    ] = None,
+    where: Any = None,
     only_context: Annotated[
         bool, typer.Option("--only-context", help="Show what an answer would be made from, and make none.")
     ] = False,
@@ -46,7 +53,16 @@ def ask(
     text = sys.stdin.read() if question == "-" else question
     facts = None if graph is None else open_graph(graph).facts
     with progress.shown():
-        answer = opened.ask(text, model, way, k=k, only_context=only_context, facts=facts)  # type: ignore[arg-type]
+        answer = opened.ask(
+            text,
+            model,
+            way,  # type: ignore[arg-type]
+            k=k,
+            rerank=rerank,
+            where=where,
+            only_context=only_context,
+            facts=facts,
+        )
     if json_:
         as_json(_facts(answer, show_prompt or only_context))
         return

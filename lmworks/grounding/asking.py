@@ -22,6 +22,7 @@ from lmworks.generation.constraints import Choice
 from lmworks.grounding import prompting
 from lmworks.grounding.answer import REFUSAL, Answer, Citation, Reader, Way
 from lmworks.grounding.evidence import Evidence, distinct, read_passages, units
+from lmworks.grounding.filters import Filter
 from lmworks.grounding.gate import Features, Gate, log_odds
 from lmworks.grounding.passage import Passage
 from lmworks.grounding.reading import reader_for
@@ -42,8 +43,8 @@ WRITTEN = 160
 """Tokens that a model writes, at most."""
 # What a span of a few words does not answer: why, how to, what happens, what something is.
 _ASKS_FOR_A_SENTENCE = re.compile(
-    r"(?:\s*(?:and|so|but|please)\b,?)*\s*(?:(?:why|explain|describe|tell me|"
-    r"how(?!\s+(?:many|much|long|old|far|often|tall|big|large|high|deep|fast|wide|heavy|early|late|soon|few)\b)|"
+    r"(?:\s*(?:and|so|but|please)\b,?)*\s*(?:(?:why|explain|describe|tell me)\b|"
+    r"how(?!\s+(?:many|much|long|old|far|often|tall|big|large|high|deep|fast|wide|heavy|early|late|soon|few)\b)\b|"
     r"what\s+(?:happens|does|do|did|should|can|must|is\s+the\s+(?:difference|purpose|point|reason))\b|"
     r"what(?:\s+is|\s+are|'s)(?:\s+(?!the\b)[\w-]+){1,3}\s*\??\s*$)",
     re.IGNORECASE,
@@ -68,7 +69,7 @@ class Searchable(Protocol):
     def query_embedder(self) -> LanguageModel:
         """The model of its vectors."""
 
-    def search(self, query: str, k: int = 10, by: Any = "hybrid") -> list[Passage]:
+    def search(self, query: str, k: int = 10, by: Any = "hybrid", **given: Any) -> list[Passage]:
         """The k best passages, best first."""
 
 
@@ -102,27 +103,32 @@ def ask(
     model: str | LanguageModel | None = None,
     *,
     k: int = READ,
+    rerank: bool | None = None,
+    where: Filter | None = None,
     only_context: bool = False,
     reader: Reader | None = None,
     facts: Facts | None = None,
 ) -> Answer:
     """What the documents of an index say to a question.
 
-    `k` passages are read, after those that `facts` gives (a graph's); `only_context` stops before the answer and gives,
-    as its prompt, what it would be made of.
+    `k` passages are read, found as `Index.search` finds with `rerank` and `where`, after those that `facts` gives (a
+    graph's); `only_context` stops before the answer and gives, as its prompt, what it would be made of.
     ConfigError for an empty question, a way that there is not, or writing without a model.
     """
     if way not in ("extract", "write"):
         raise ConfigError(f"{way!r} is no way to answer; there are extract and write")
     if way == "write" and model is None:
         raise ConfigError("writing needs a model; name one (smollm2, say), or extract")
+    if not question.strip():
+        raise ConfigError("the question is empty; ask something")
     reader = reader or reader_for(index, question)
     given = facts(question) if facts is not None else []
-    asked = look(index, question, k, reader, Gate.of(index.tested, type(reader).__name__), given)
+    among = {name: value for name, value in (("rerank", rerank), ("where", where)) if value is not None}
+    asked = look(index, question, k, reader, Gate.of(index.tested, type(reader).__name__), given, **among)
     if only_context:
         context = prompting.quoted([headed(one) for one in asked.passages])
         return Answer("", False, asked.confidence, (), "", asked.passages, context)
-    if asked.confidence < asked.threshold:
+    if not asked.evidence or asked.confidence < asked.threshold:
         return asked.refused(_why(asked))
     if model is None:
         return extracted(asked)
@@ -131,13 +137,21 @@ def ask(
     return written(asked, writer) if way == "write" else chosen(asked, writer)
 
 
-def look(index: Searchable, question: str, k: int, reader: Reader, gate: Gate, given: Sequence[Passage] = ()) -> Asked:
+def look(
+    index: Searchable,
+    question: str,
+    k: int,
+    reader: Reader,
+    gate: Gate,
+    given: Sequence[Passage] = (),
+    **among: Any,
+) -> Asked:
     """Search, read, and say how probable an answer is; passages that are `given` are read first."""
-    passages = list(distinct([*given, *index.search(question, k)]))
+    passages = list(distinct([*given, *index.search(question, k, **among)]))
     if not passages:
         nothing = Features(0.0, 0.0, 0.0, 0.0, log_odds(0.0), 0.0)
         return Asked(question, index.language, (), (), nothing, 0.0, gate.threshold)
-    cosine = index.search(question, 1, "vectors")[0].score
+    cosine = index.search(question, 1, "vectors", **among)[0].score
     evidence = read_passages(reader, question, passages)
     features = features_of(question, index.language, cosine, evidence)
     return Asked(question, index.language, evidence, passages, features, gate.confidence(features), gate.threshold)
@@ -166,7 +180,7 @@ def headed(passage: Passage) -> str:
 def _why(asked: Asked) -> str:
     """The reason of a refusal."""
     if not asked.passages:
-        return "the index holds no passage"
+        return "nothing was found: the index is empty, or no document is as the filters say"
     held = set().union(*(content(headed(one), asked.language) for one in asked.passages))
     missing = set(content(asked.question, asked.language)) - held
     words = dict.fromkeys(re.findall(r"[^\W_]+", asked.question))

@@ -181,7 +181,7 @@ def test_some_questions_want_a_sentence(question, wants):
 
 
 def test_what_cannot_be_asked_is_a_sentence(index):
-    with pytest.raises(ConfigError, match="the query is empty"):
+    with pytest.raises(ConfigError, match="the question is empty"):
         index.ask("  ")
     with pytest.raises(ConfigError, match="writing needs a model"):
         index.ask("When?", way="write")
