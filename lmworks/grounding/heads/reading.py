@@ -73,8 +73,9 @@ class SpanReader:
                 best[place] = Reading(found.start, found.end, score, 1 / (1 + math.exp(-score)))
         return best
 
-    def found(self, pairs: Sequence[tuple[str, str]]) -> Iterator[tuple[int, Found]]:
+    def found(self, pairs: Sequence[tuple[str, str]]) -> list[tuple[int, Found]]:
         """What each window of each pair of a question and a text says, with the number of the pair."""
+        said: list[tuple[int, Found]] = []
         opening, closing = around_a_text(self.tokenizer)
         windows, rows, firsts = [], [], []
         for place, (question, text) in enumerate(pairs):
@@ -96,7 +97,8 @@ class SpanReader:
                 hidden = self.runner.hidden(tokens, mask, segments=of)
                 scores = network.classify(hidden.to(network.dtype))
                 for place, row in zip(places, scores, strict=True):
-                    yield windows[place].text, _best(row, firsts[place], windows[place])
+                    said.append((windows[place].text, _best(row, firsts[place], windows[place])))
+        return said  # a generator would leave its caller within these contexts
 
     def _windows(self, place: int, text: str) -> Iterator[_Window]:
         ids, offsets = self.tokenizer.encode_spans(text)
