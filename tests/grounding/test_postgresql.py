@@ -54,6 +54,16 @@ def test_a_connection_that_died_is_replaced(database: str, notes: Path, settings
     assert index.search("rent", by="keywords")
 
 
+def test_what_is_read_is_of_one_moment(database: str, notes: Path, settings: IndexSettings):
+    index = build(notes, f"{database}#moment", settings)
+    with index.storage.reading() as reading:
+        before = reading.files()
+        (notes / "note1.txt").write_text("A lamp.")
+        index.update()
+        assert reading.files() == before and reading.document("note1.txt") != "A lamp."
+    assert index.document("note1.txt") == "A lamp."
+
+
 def test_what_belongs_to_somebody_else_is_left_alone(database: str, notes: Path, settings: IndexSettings):
     with psycopg.connect(database, autocommit=True) as other:
         other.execute("CREATE SCHEMA theirs CREATE TABLE settings (name text)")
