@@ -17,8 +17,9 @@ from lmworks.grounding.heads.files import base_of, read_reader, write_reader
 from lmworks.grounding.heads.measure import overlap, words
 from lmworks.grounding.heads.questions import Question, read_questions
 from lmworks.grounding.heads.reading import OVERLAP, WINDOW, SpanReader
+from lmworks.grounding.heads.recipe import Card, ReaderRecipe
 from lmworks.grounding.heads.rows import BEGINS, ENDS, ReadingRow, ReadingRows
-from lmworks.grounding.heads.train import ReaderRecipe, train_reader, training_rows
+from lmworks.grounding.heads.train import train_reader, training_rows
 from lmworks.language_model import LanguageModel
 from lmworks.models.torch_runner import TorchRunner
 from lmworks.tokens.labels import IGNORE
@@ -126,7 +127,7 @@ def test_a_run_learns_and_its_files_read_the_same_on_their_base_alone(tmp_path):
     trained = {name for name, one in network.named_parameters() if one.requires_grad}
     assert trained and all(name.startswith(("blocks.1.", "classifier.")) for name in trained)
     assert network.classifier is not None and network.classifier.weight.abs().sum() > 0
-    card = {"base": base_of(model), "recipe": recipe.model_dump(), "calibration": Calibration().model_dump()}
+    card = Card(base=base_of(model), recipe=recipe)
     (tmp_path / "reader").mkdir()
     write_reader(tmp_path / "reader", network, card)
     loaded = read_reader(tmp_path / "reader")
