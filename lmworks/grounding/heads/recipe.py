@@ -36,6 +36,9 @@ class ReaderRecipe(Config):
     rows: int = Field(default=16, gt=0)
     """Questions of a step."""
 
+    steps: int | None = Field(default=916, gt=0)
+    """Of them, each with rows that were not read before while there are some; None for all rows once."""
+
     seed: int = 0
     """Of the adapters, the windows and the order."""
 
@@ -68,9 +71,7 @@ class Card(Config):
     recipe: ReaderRecipe
     data: tuple[Data, ...] = ()
     rows: int = 0
-    """Questions with their windows that were learnt from, those read again counted again."""
-    tokens: int = 0
-    """In all rows."""
+    """Questions with their windows that were read, those read again counted again."""
     minutes: float = 0.0
     """Of training, on the machine that made it."""
     calibration: Calibration = Calibration()

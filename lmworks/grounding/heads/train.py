@@ -41,6 +41,8 @@ USES = {
     SQUAD1: "to train",
     XQUAD: "to measure answers: the 32 articles that are not among those of squad2-half",
 }
+WARMUP = 0.0625
+"""Share of the steps in which the learning rate rises."""
 HELD_OUT = ("Islamism", "Normans", "Steam_engine", "Warsaw")
 """Articles of SQuAD 2 that calibrate and measure, and are not learnt from."""
 
@@ -56,17 +58,21 @@ def training_rows(
     return [*rows, *(row for row in taken if row is not None)]
 
 
-def train_reader(base: LanguageModel, rows: Sequence[ReadingRow], recipe: ReaderRecipe, run: Path) -> Network:
+def train_reader(
+    base: LanguageModel, rows: Sequence[ReadingRow], recipe: ReaderRecipe, run: Path, *, resume: bool = False
+) -> Network:
     """The base's trunk with trained adapters and a classifier of tokens."""
     dtype = fast_dtype(base.network.device)
     network = add_adapters(reading_network(base.network, dtype), recipe.rank, recipe.rank, recipe.lowest, recipe.seed)
     config = TrainingConfig(
         rows=recipe.rows,
+        steps=recipe.steps,
         learning_rate=recipe.learning_rate,
         schedule="warmup-stable-decay",
+        warmup=WARMUP,
         seed=recipe.seed,
     )
-    train(network, ReadingLoss(), ReadingRows(rows), config, run)
+    train(network, ReadingLoss(), ReadingRows(rows), config, run, resume=resume)
     return network
 
 
@@ -82,8 +88,7 @@ def made(out: Path, recipe: ReaderRecipe) -> Card:
         base=base_of(base),
         recipe=recipe,
         data=tuple(_described(name, used) for name, used in USES.items()),
-        rows=len(rows),
-        tokens=sum(len(row.tokens) for row in rows),
+        rows=len(rows) if recipe.steps is None else recipe.steps * recipe.rows,
         minutes=round((time.monotonic() - started) / 60, 1),
     )
     out.mkdir(parents=True, exist_ok=True)
