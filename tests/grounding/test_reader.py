@@ -175,7 +175,7 @@ LEASE = "The deposit is two months' rent. Rent is due on the third day of each m
     [
         ("How much is the deposit?", "two months' rent"),
         ("When is rent due?", "the third day of each month"),
-        ("Whose consent do dogs need?", "landlord"),
+        ("What do dogs need?", "the landlord's consent"),
     ],
 )
 def test_the_shipped_reader_reads(shipped, question, answer):
