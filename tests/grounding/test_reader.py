@@ -17,8 +17,9 @@ from lmworks.grounding.heads.files import base_of, read_reader, write_reader
 from lmworks.grounding.heads.measure import overlap, words
 from lmworks.grounding.heads.questions import Question, read_questions
 from lmworks.grounding.heads.reading import OVERLAP, WINDOW, SpanReader
+from lmworks.grounding.heads.recipe import Card, ReaderRecipe
 from lmworks.grounding.heads.rows import BEGINS, ENDS, ReadingRow, ReadingRows
-from lmworks.grounding.heads.train import ReaderRecipe, train_reader, training_rows
+from lmworks.grounding.heads.train import train_reader, training_rows
 from lmworks.language_model import LanguageModel
 from lmworks.models.torch_runner import TorchRunner
 from lmworks.tokens.labels import IGNORE
@@ -87,6 +88,7 @@ def test_a_batch_keeps_question_text_and_padding_apart():
         assert (batch.documents[number, size:] == -1).all()
         assert (batch.classes[number, size:] == IGNORE).all()
         assert batch.segments[number, :size].tolist() == [0] * row.first + [1] * (size - row.first)
+        assert row.codes[0] != IGNORE and set(row.codes[1 : row.first]) == {IGNORE}
         assert sum(code & BEGINS for code in row.codes if code > 0) == BEGINS
 
 
@@ -119,14 +121,14 @@ def test_a_calibration_makes_probabilities_come_true():
 
 def test_a_run_learns_and_its_files_read_the_same_on_their_base_alone(tmp_path):
     model = base(tmp_path / "base")
-    recipe = ReaderRecipe(base=str(tmp_path / "base"), rank=4, lowest=1, answerable=20, without=10)
+    recipe = ReaderRecipe(base=str(tmp_path / "base"), rank=4, lowest=1, answerable=20, without=10, steps=None)
     rows = training_rows(model.tokenizer, made_up(60), [one for one in made_up(40, seed=1) if one.answers], recipe)
     assert len(rows) > 80
     network = train_reader(model, rows, recipe, tmp_path / "run")
     trained = {name for name, one in network.named_parameters() if one.requires_grad}
     assert trained and all(name.startswith(("blocks.1.", "classifier.")) for name in trained)
     assert network.classifier is not None and network.classifier.weight.abs().sum() > 0
-    card = {"base": base_of(model), "recipe": recipe.model_dump(), "calibration": Calibration().model_dump()}
+    card = Card(base=base_of(model), recipe=recipe)
     (tmp_path / "reader").mkdir()
     write_reader(tmp_path / "reader", network, card)
     loaded = read_reader(tmp_path / "reader")
@@ -141,7 +143,7 @@ def test_a_run_learns_and_its_files_read_the_same_on_their_base_alone(tmp_path):
 
 def test_long_texts_are_read_in_windows_and_spans_are_verbatim(tmp_path):
     model = base(tmp_path / "base")
-    recipe = ReaderRecipe(rank=4, lowest=1)
+    recipe = ReaderRecipe(rank=4, lowest=1, steps=None)
     network = train_reader(model, training_rows(model.tokenizer, made_up(32), [], recipe), recipe, tmp_path / "run")
     reader = SpanReader(TorchRunner(network), model.tokenizer, Calibration())
     long = "".join(chr(97 + place % 26) for place in range(3 * WINDOW))
@@ -173,7 +175,7 @@ LEASE = "The deposit is two months' rent. Rent is due on the third day of each m
     [
         ("How much is the deposit?", "two months' rent"),
         ("When is rent due?", "the third day of each month"),
-        ("Whose consent do dogs need?", "landlord"),
+        ("What do dogs need?", "the landlord's consent"),
     ],
 )
 def test_the_shipped_reader_reads(shipped, question, answer):

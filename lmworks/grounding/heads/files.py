@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from lmworks.adaptation.lora import lora_layers, merge_adapters
-from lmworks.basics.errors import ModelError
+from lmworks.basics.errors import ConfigError, ModelError
 from lmworks.basics.files import write_json
-from lmworks.grounding.heads.calibration import Calibration
 from lmworks.grounding.heads.network import add_adapters, reading_network
 from lmworks.grounding.heads.reading import SpanReader
+from lmworks.grounding.heads.recipe import Base, Card
 from lmworks.kernels.choice import embedder_for
 from lmworks.language_model import LanguageModel
 from lmworks.loading import fingerprint
@@ -32,29 +31,42 @@ def trained_tensors(network: Network) -> dict[str, Tensor]:
     }
 
 
-def write_reader(folder: Path, network: Network, card: dict[str, Any]) -> None:
+def write_reader(folder: Path, network: Network, card: Card) -> None:
     """Both files, the weights in 16 bits."""
     tensors = {name: tensor.to(torch.float16) for name, tensor in trained_tensors(network).items()}
     write_safetensors(folder / WEIGHTS, tensors)
-    write_json(folder / CARD, card)
+    write_card(folder, card)
 
 
-def base_of(base: LanguageModel) -> dict[str, str]:
+def write_card(folder: Path, card: Card) -> None:
+    """The card alone."""
+    write_json(folder / CARD, card.model_dump(mode="json"))
+
+
+def read_card(folder: Path) -> Card:
+    """The card of a folder; ModelError where it is damaged."""
+    try:
+        return Card(**read_json(folder / CARD))
+    except ConfigError as error:
+        raise ModelError(f"{folder / CARD}: {error}") from None
+
+
+def base_of(model: LanguageModel) -> Base:
     """What a card says of its base."""
-    assert base.source is not None and base.reference is not None
-    return {"reference": base.reference, "sha256": fingerprint(base.source)}
+    assert model.source is not None and model.reference is not None
+    return Base(reference=model.reference, sha256=fingerprint(model.source))
 
 
-def read_network(folder: Path, base: LanguageModel, card: dict[str, Any]) -> Network:
+def read_network(folder: Path, base: LanguageModel, card: Card) -> Network:
     """The base's trunk with the reader's weights; ModelError where they are not for this base."""
-    if base_of(base)["sha256"] != card["base"]["sha256"]:
+    if base_of(base).sha256 != card.base.sha256:
         raise ModelError(
             f"{folder / WEIGHTS} was trained on other weights than {base.reference} holds (their SHA-256 differs); "
-            f"give its own base, {card['base']['reference']}"
+            f"train it on these (python -m lmworks.grounding.heads.train), or fetch {card.base.reference} again"
         )
-    recipe = card["recipe"]
+    recipe = card.recipe
     network = reading_network(base.network, torch.float32)
-    add_adapters(network, recipe["rank"], recipe["rank"], recipe["lowest"], recipe["seed"])
+    add_adapters(network, recipe.rank, recipe.rank, recipe.lowest, recipe.seed)
     return filled(network, folder / WEIGHTS)
 
 
@@ -71,7 +83,7 @@ def filled(network: Network, file: Path) -> Network:
 
 def read_reader(folder: Path) -> SpanReader:
     """The reader that a folder holds: compiled where that is covered, else in PyTorch."""
-    card = read_json(folder / CARD)
-    base = LanguageModel.load(card["base"]["reference"])
+    card = read_card(folder)
+    base = LanguageModel.load(card.base.reference)
     network = read_network(folder, base, card)
-    return SpanReader(embedder_for(network) or TorchRunner(network), base.tokenizer, Calibration(**card["calibration"]))
+    return SpanReader(embedder_for(network) or TorchRunner(network), base.tokenizer, card.calibration)

@@ -20,7 +20,7 @@ from torch import Tensor
 from lmworks.basics.threads import one_thread
 from lmworks.encoding.embedding import batches_by_length
 from lmworks.grounding.answer import Reading
-from lmworks.grounding.heads.calibration import Calibration
+from lmworks.grounding.heads.calibration import Calibration, probabilities
 from lmworks.grounding.heads.rows import segments
 from lmworks.models.linear import packed_products
 from lmworks.models.network import evaluating
@@ -70,12 +70,11 @@ class SpanReader:
         for place, found in self.found([(question, text) for text in texts]):
             score = self.calibration.score(found.span, found.answers)
             if score > best[place].score:
-                best[place] = Reading(found.start, found.end, score, 1 / (1 + math.exp(-score)))
+                best[place] = Reading(found.start, found.end, score, float(probabilities(score)))
         return best
 
     def found(self, pairs: Sequence[tuple[str, str]]) -> list[tuple[int, Found]]:
         """What each window of each pair of a question and a text says, with the number of the pair."""
-        said: list[tuple[int, Found]] = []
         opening, closing = around_a_text(self.tokenizer)
         windows, rows, firsts = [], [], []
         for place, (question, text) in enumerate(pairs):
@@ -84,7 +83,7 @@ class SpanReader:
                 windows.append(window)
                 firsts.append(len(opening) + len(asked) + len(closing))
                 rows.append([*opening, *asked, *closing, *window.tokens, *closing])
-        network = self.runner.network
+        network, found = self.runner.network, []
         with (
             torch.inference_mode(),
             evaluating(network),
@@ -95,10 +94,11 @@ class SpanReader:
                 starts = [firsts[place] for place in places]
                 of = segments(starts, tokens.shape[1]) if network.config.segments > 1 else None
                 hidden = self.runner.hidden(tokens, mask, segments=of)
-                scores = network.classify(hidden.to(network.dtype))
+                with packed_products(torch.float32, network.device):  # in 16 bits neighbouring places would tie
+                    scores = network.classify(hidden.to(network.dtype))
                 for place, row in zip(places, scores, strict=True):
-                    said.append((windows[place].text, _best(row, firsts[place], windows[place])))
-        return said  # a generator would leave its caller within these contexts
+                    found.append((windows[place].text, _best(row, firsts[place], windows[place])))
+        return found
 
     def _windows(self, place: int, text: str) -> Iterator[_Window]:
         ids, offsets = self.tokenizer.encode_spans(text)

@@ -1,0 +1,79 @@
+"""What shapes a reader, and the card that lies beside its weights."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from lmworks.basics.config import Config
+from lmworks.evaluation.measurement import Measurement
+from lmworks.grounding.heads.calibration import Calibration
+
+
+class ReaderRecipe(Config):
+    """Everything that shapes a reader but its data."""
+
+    base: str = "reranker"
+    """The encoder: a reference that `lm.load` takes."""
+
+    rank: int = Field(default=16, gt=0)
+    """Rank of the adapters."""
+
+    lowest: int = Field(default=4, ge=0)
+    """The lowest block that is trained, from 0."""
+
+    passes: int = Field(default=2, gt=0)
+    """How often each question of SQuAD 2 is read, in another window each time."""
+
+    answerable: int = Field(default=8000, ge=0)
+    """Questions of SQuAD 1.1, all of which have an answer, beside all of SQuAD 2 that are not held out."""
+
+    without: int = Field(default=1200, ge=0)
+    """Questions of SQuAD 1.1 that are given a text without their answer too."""
+
+    learning_rate: float = Field(default=1e-3, gt=0)
+    """The highest."""
+
+    rows: int = Field(default=16, gt=0)
+    """Questions of a step."""
+
+    steps: int | None = Field(default=916, gt=0)
+    """Of them, each with rows that were not read before while there are some; None for all rows once."""
+
+    seed: int = 0
+    """Of the adapters, the windows and the order."""
+
+
+class Base(Config):
+    """The model that a reader's weights belong to."""
+
+    reference: str
+    sha256: str
+    """Of its weights."""
+
+
+class Data(Config):
+    """A set that went into a reader, or that it was measured on."""
+
+    name: str
+    """In the data registry."""
+    used: str
+    """What for."""
+    address: str
+    sha256: str
+    licence: str
+
+
+class Card(Config):
+    """What a reader is, what it was made of, and how good it is."""
+
+    what: str = "reads answers out of texts: adapters and a classifier of tokens for the base"
+    base: Base
+    recipe: ReaderRecipe
+    data: tuple[Data, ...] = ()
+    rows: int = 0
+    """Questions with their windows that were read, those read again counted again."""
+    minutes: float = 0.0
+    """Of training, on the machine that made it."""
+    calibration: Calibration = Calibration()
+    figures: dict[str, tuple[Measurement, ...]] = Field(default_factory=dict)
+    """By what they were measured on."""
