@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from lmworks.cli.filtering import filters
 from lmworks.cli.options import Json
 from lmworks.cli.verb import verb
-
-if TYPE_CHECKING:
-    from lmworks.grounding.answer import Answer
 
 
 @verb("Use documents", place=3)
@@ -28,12 +25,12 @@ def ask(  # noqa: PLR0913, PLR0917 (each is an option that people know by name)
         str, typer.Option(help="extract: a span of the documents. write: a model's words, where a span supports them.")
     ] = "extract",
     k: Annotated[int, typer.Option("-k", min=1, help="How many passages are read.")] = 6,
-    graph: Annotated[Path | None, typer.Option(help="A graph whose facts are read beside the documents.")] = None,
     rerank: Annotated[
         bool | None,
         typer.Option("--rerank/--no-rerank", help="Put the best into a cross-encoder's order; as its test chose."),
     ] = None,
     where: Any = None,
+    graph: Annotated[Path | None, typer.Option(help="A graph whose facts are read beside the documents.")] = None,
     only_context: Annotated[
         bool, typer.Option("--only-context", help="Show what an answer would be made from, and make none.")
     ] = False,
@@ -47,11 +44,11 @@ def ask(  # noqa: PLR0913, PLR0917 (each is an option that people know by name)
     from lmworks.cli.options import as_json
     from lmworks.grounding.graph.graph import open_graph
     from lmworks.grounding.index import open_index
-    from lmworks.grounding.telling import lines_of
+    from lmworks.grounding.telling import facts_of, lines_of
 
     opened = open_index(index)
     text = sys.stdin.read() if question == "-" else question
-    facts = None if graph is None else open_graph(graph).facts
+    known = None if graph is None else open_graph(graph).facts
     with progress.shown():
         answer = opened.ask(
             text,
@@ -61,10 +58,11 @@ def ask(  # noqa: PLR0913, PLR0917 (each is an option that people know by name)
             rerank=rerank,
             where=where,
             only_context=only_context,
-            facts=facts,
+            facts=known,
         )
     if json_:
-        as_json(_facts(answer, show_prompt or only_context))
+        facts = facts_of(answer, opened) | {"passages": [asdict(one) for one in answer.passages]}
+        as_json(facts | ({"prompt": answer.prompt} if show_prompt or only_context else {}))
         return
     if only_context:
         typer.echo(answer.prompt)
@@ -72,17 +70,5 @@ def ask(  # noqa: PLR0913, PLR0917 (each is an option that people know by name)
     if show_prompt:
         typer.echo((answer.prompt or "no model was asked: the answer is a span of the documents") + "\n")
     typer.echo("\n".join([*lines_of(answer, opened), ""]))
-    typer.echo(f"sure      {answer.confidence:.0%} that the documents answer this")
-
-
-def _facts(answer: Answer, with_prompt: bool) -> dict[str, Any]:
-    """What --json prints: spans by file and offset."""
-    facts = {
-        "answer": answer.text,
-        "refused": answer.refused,
-        "confidence": round(answer.confidence, 4),
-        "reason": answer.reason,
-        "citations": [asdict(one) for one in answer.citations],
-        "passages": [asdict(one) for one in answer.passages],
-    }
-    return facts | ({"prompt": answer.prompt} if with_prompt else {})
+    limit = f"below {answer.threshold:.0%} it is refused, {answer.false_refusals:.0%} of answerable questions too"
+    typer.echo(f"sure      {answer.confidence:.0%} that the documents answer this; {limit}")

@@ -53,6 +53,10 @@ class Answer:
     """What was found and read, best first."""
     prompt: str = ""
     """What the model was given, where one wrote or chose."""
+    threshold: float = 0.0
+    """The confidence below which it is refused."""
+    false_refusals: float = 0.0
+    """The share of the questions that documents do answer which that refuses, as it was measured."""
 
 
 @dataclass(frozen=True)

@@ -43,7 +43,8 @@ WRITTEN = 160
 """Tokens that a model writes, at most."""
 # What a span of a few words does not answer: why, how to, what happens, what something is.
 _ASKS_FOR_A_SENTENCE = re.compile(
-    r"(?:\s*(?:and|so|but|please)\b,?)*\s*(?:(?:why|explain|describe|tell me)\b|"
+    r"(?:(?:and|so|but|please)\b,?\s*)*"
+    r"(?:(?:why|explain|describe|tell me)\b|"
     r"how(?!\s+(?:many|much|long|old|far|often|tall|big|large|high|deep|fast|wide|heavy|early|late|soon|few)\b)\b|"
     r"what\s+(?:happens|does|do|did|should|can|must|is\s+the\s+(?:difference|purpose|point|reason))\b|"
     r"what(?:\s+is|\s+are|'s)(?:\s+(?!the\b)[\w-]+){1,3}\s*\??\s*$)",
@@ -84,16 +85,24 @@ class Asked:
     passages: Sequence[Passage]
     """In the order of the search."""
     features: Features
-    confidence: float
-    threshold: float
+    gate: Gate
+
+    @property
+    def confidence(self) -> float:
+        """The probability that the documents answer."""
+        return self.gate.confidence(self.features) if self.evidence else 0.0
 
     def refused(self, reason: str, prompt: str = "") -> Answer:
         """No answer."""
-        return Answer(REFUSAL, True, self.confidence, (), reason, self.passages, prompt)
+        return self._told(REFUSAL, True, reason=reason, prompt=prompt)
 
     def answered(self, text: str, citations: Sequence[Citation], prompt: str = "") -> Answer:
         """An answer."""
-        return Answer(text, False, self.confidence, tuple(citations), "", self.passages, prompt)
+        return self._told(text, False, citations=tuple(citations), prompt=prompt)
+
+    def _told(self, text: str, refused: bool, **given: Any) -> Answer:
+        limits = {"threshold": self.gate.threshold, "false_refusals": self.gate.false_refusals}
+        return Answer(text, refused, self.confidence, passages=self.passages, **limits, **given)
 
 
 def ask(
@@ -122,13 +131,12 @@ def ask(
     if not question.strip():
         raise ConfigError("the question is empty; ask something")
     reader = reader or reader_for(index, question)
-    given = facts(question) if facts is not None else []
-    among = {name: value for name, value in (("rerank", rerank), ("where", where)) if value is not None}
-    asked = look(index, question, k, reader, Gate.of(index.tested, type(reader).__name__), given, **among)
+    given = facts(question) if facts is not None else ()
+    asked = look(index, question, k, reader, Gate.of(index.tested, type(reader).__name__), given, rerank, where)
     if only_context:
         context = prompting.quoted([headed(one) for one in asked.passages])
-        return Answer("", False, asked.confidence, (), "", asked.passages, context)
-    if not asked.evidence or asked.confidence < asked.threshold:
+        return asked.answered("", (), context)
+    if not asked.evidence or asked.confidence < asked.gate.threshold:
         return asked.refused(_why(asked))
     if model is None:
         return extracted(asked)
@@ -144,17 +152,20 @@ def look(
     reader: Reader,
     gate: Gate,
     given: Sequence[Passage] = (),
-    **among: Any,
+    rerank: bool | None = None,
+    where: Filter | None = None,
 ) -> Asked:
     """Search, read, and say how probable an answer is; passages that are `given` are read first."""
-    passages = list(distinct([*given, *index.search(question, k, **among)]))
+    among: dict[str, Any] = {} if where is None else {"where": where}
+    how = among if rerank is None else among | {"rerank": rerank}
+    passages = list(distinct([*given, *index.search(question, k, **how)]))
     if not passages:
         nothing = Features(0.0, 0.0, 0.0, 0.0, log_odds(0.0), 0.0)
-        return Asked(question, index.language, (), (), nothing, 0.0, gate.threshold)
-    cosine = index.search(question, 1, "vectors", **among)[0].score
+        return Asked(question, index.language, (), (), nothing, gate)
+    nearest = index.search(question, 1, "vectors", **among)
     evidence = read_passages(reader, question, passages)
-    features = features_of(question, index.language, cosine, evidence)
-    return Asked(question, index.language, evidence, passages, features, gate.confidence(features), gate.threshold)
+    features = features_of(question, index.language, nearest[0].score if nearest else 0.0, evidence)
+    return Asked(question, index.language, evidence, passages, features, gate)
 
 
 def features_of(question: str, language: str, cosine: float, evidence: Sequence[Evidence]) -> Features:
@@ -203,7 +214,7 @@ def extracted(asked: Asked, best: Evidence | None = None) -> Answer:
 
 def asks_for_a_sentence(question: str) -> bool:
     """Whether a question wants a sentence (how, why, what happens) and not a name, a number or a few words."""
-    return bool(_ASKS_FOR_A_SENTENCE.match(question)) or not _ASKS.search(question)
+    return bool(_ASKS_FOR_A_SENTENCE.match(question.strip())) or not _ASKS.search(question)
 
 
 def _agree(one: Evidence, best: Evidence, whole: bool) -> bool:
@@ -256,7 +267,7 @@ def written(asked: Asked, model: LanguageModel) -> Answer:
     for sentence in said:
         words = re.sub(r"\s*\[\d+\]", "", " ".join(sentence.split()))
         span = supporting(passages[:count], words, asked.language)
-        if span is None:
+        if span is None or any(one.startswith(f"{words} [") for one in kept):
             continue
         place = (span.file, span.start, span.end)
         cited = citations.setdefault(place, replace(span, number=len(citations) + 1))

@@ -15,6 +15,8 @@ from collections.abc import Sequence
 from lmworks.grounding.terms import terms
 from lmworks.grounding.words import content, negated, numbers, qualifiers
 
+FEWEST = 2
+"""Words of content that the span itself must share: a single word claims nothing that could be checked."""
 ORDERED = 0.7
 """The share of a sentence's words that must stand in the same order in the span."""
 
@@ -27,7 +29,7 @@ def supports(span: str, sentence: str, language: str, above: str = "") -> bool:
     shared = [one for one in words if one in set(there)]
     if not set(words) <= {*there, *terms(above, language)} or not qualifiers(sentence) <= qualifiers(span):
         return False
-    return bool(shared) and _in_order(shared, there) >= ORDERED * len(shared)
+    return len(set(shared)) >= FEWEST and _in_order(shared, there) >= ORDERED * len(shared)
 
 
 def _in_order(first: Sequence[str], second: Sequence[str]) -> int:

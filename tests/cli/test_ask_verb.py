@@ -34,7 +34,7 @@ def test_an_answer_is_shown_with_its_citation_and_place(run, notes):
     facts = run("ask", str(notes.parent / "index"), "When is the rent due?", "--json").json
     (cited, *_) = facts["citations"]
     assert (notes / cited["file"]).read_text()[cited["start"] : cited["end"]] == cited["text"]
-    assert facts["refused"] is False and facts["answer"].endswith("[1]")
+    assert facts["refused"] is False and facts["text"].endswith("[1]")
 
 
 def test_a_refusal_names_the_reason_and_the_nearest_passage(run, notes):

@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from lmworks.grounding.answer import Reading
 from lmworks.grounding.asking import Asked, extracted
 from lmworks.grounding.evidence import distinct, read_passages, units
-from lmworks.grounding.gate import Features
+from lmworks.grounding.gate import Features, Gate
 from lmworks.grounding.passage import Passage
 
+GATE = Gate([0.0] * 6, 2.0, 0.5, 0.05)
 BEFORE = "A text that stands before. "
 WORDS = st.sampled_from(
     [
@@ -53,7 +54,7 @@ def passages(texts: Sequence[str]) -> list[Passage]:
 def asked(question: str, texts: Sequence[str], reader: Arbitrary) -> Asked:
     found = passages(texts)
     evidence = read_passages(reader, question, found)
-    return Asked(question, "english", evidence, found, Features(*[0.0] * 6), 0.9, 0.5)
+    return Asked(question, "english", evidence, found, Features(*[0.0] * 6), GATE)
 
 
 @settings(max_examples=150, deadline=None)
