@@ -44,7 +44,7 @@ WRITTEN = 160
 _ASKS_FOR_A_SENTENCE = re.compile(
     r"(?:\s*(?:and|so|but|please)\b,?)*\s*(?:(?:why|explain|describe|tell me|"
     r"how(?!\s+(?:many|much|long|old|far|often|tall|big|large|high|deep|fast|wide|heavy|early|late|soon|few)\b)|"
-    r"what\s+(?:happens|does|do|did|should|can|must|is\s+the\s+(?:difference|purpose|point|reason))\b|"
+    r"what\s+(?:happens|does|do|did|should|can|must|is\s+the\s+(?:difference|purpose|point|reason)))\b|"
     r"what(?:\s+is|\s+are|'s)(?:\s+(?!the\b)[\w-]+){1,3}\s*\??\s*$)",
     re.IGNORECASE,
 )
