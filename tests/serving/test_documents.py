@@ -123,12 +123,16 @@ def test_search_finds_what_the_index_finds(docs: Live, index: Index):
         assert [(one["chunk"], one["score"], one["text"]) for one in found] == [
             (one.chunk, one.score, one.text) for one in expected
         ]
+    among = docs.post("/v1/search", query="rent boat", by="keywords", where={"paths": ["boat.*"]}).json()["data"]
+    assert {one["file"] for one in among} == {"boat.txt"}
     for body, sentence in (
         ({"query": ""}, "query is empty"),
         ({"query": " "}, "query is blank"),
         ({"query": "a" * 301}, "query has 301 characters; a question to the documents has at most 300"),
         ({"query": "a", "k": 6}, "k is 6; at most 5 passages"),
         ({"query": "a", "by": "guess"}, "by is 'guess'; give 'hybrid', 'keywords' or 'vectors'"),
+        ({"query": "a", "where": {"since": "soon"}}, "since"),
+        ({"query": "a", "where": {"folder": "/etc"}}, "where.folder is not a setting of this request"),
         ({"query": "a", "file": "../secret.txt"}, "file is not a setting of this request"),
     ):
         assert sentence in docs.error("/v1/search", **body)["message"]

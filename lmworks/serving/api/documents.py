@@ -8,7 +8,9 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Path, Query, Request
 from pydantic import BaseModel, Field
 
+from lmworks.grounding.filters import Filter
 from lmworks.grounding.index import Index
+from lmworks.grounding.rerank import at_hand
 from lmworks.serving.api.attending import attended
 from lmworks.serving.api.requests import StrictModel, Text
 from lmworks.serving.errors import Refused
@@ -19,6 +21,31 @@ FOUND = 10
 """Passages of a search unless the request says how many."""
 AROUND = 600
 """Characters around a passage unless the request says how many."""
+
+
+Pattern = Annotated[str, Field(min_length=1, max_length=200)]
+Value = Annotated[str, Field(max_length=1000)]
+
+
+class Where(StrictModel):
+    """Which documents are searched: those that fulfil all that is given."""
+
+    paths: Annotated[list[Pattern], Field(max_length=100, fail_fast=True)] | None = None
+    """Files like one of these; `*` stands for any characters, and a name that ends with a slash for a folder."""
+
+    since: Annotated[str, Field(max_length=40)] | None = None
+    """Files that were changed on this date or later: 2026-01-31, or 2026-01-31T12:00, by the server's clock."""
+
+    until: Annotated[str, Field(max_length=40)] | None = None
+    """Files that were changed on this date or earlier."""
+
+    metadata: Annotated[dict[str, Value], Field(max_length=64)] | None = None
+    """Documents that have these values."""
+
+    @property
+    def filter(self) -> Filter:
+        """As an index takes it. ConfigError for what is no date."""
+        return Filter(**self.model_dump(exclude_none=True))
 
 
 class SearchRequest(StrictModel):
@@ -32,6 +59,12 @@ class SearchRequest(StrictModel):
 
     by: Literal["hybrid", "keywords", "vectors"] | None = None
     """hybrid unless given."""
+
+    rerank: bool | None = None
+    """Whether a cross-encoder orders the first passages; unless given, as the index's own test says."""
+
+    where: Where | None = None
+    """All documents unless given."""
 
 
 class FoundPassage(BaseModel):
@@ -74,10 +107,13 @@ def routes(service: Service) -> APIRouter:
         k = asked.k or min(FOUND, most)
         if k > most:
             raise Refused(400, f"k is {k:,}; at most {most} passages are found at once", param="k")
-        query = question_of(service, asked.query, "query")
+        if asked.rerank and not at_hand():
+            said = "the cross-encoder is not on this machine; its owner can fetch it: lmworks models fetch reranker"
+            raise Refused(400, said, param="rerank")
+        query, where = question_of(service, asked.query, "query"), asked.where and asked.where.filter
         if (record := http.scope.get(RECORD)) is not None and record.keeps_text:
             record.text = query
-        found = await attended(http, service, lambda: index.search(query, k, asked.by or "hybrid"))
+        found = await attended(http, service, lambda: index.search(query, k, asked.by or "hybrid", asked.rerank, where))
         return SearchAnswer(data=[FoundPassage(**asdict(one)) for one in found])
 
     @router.get("/v1/passages/{chunk}", summary="A passage, and what stands around it")
