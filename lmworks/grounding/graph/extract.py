@@ -46,6 +46,8 @@ NEAR = 150
 """Characters between two entities whose relation is told."""
 SURE = 0.8
 """Probability above which a relation becomes a fact."""
+EMBEDDER = "minilm"
+"""Whose vectors stand for names."""
 AT_ONCE = 256
 """Sentences that are read together."""
 
@@ -93,7 +95,7 @@ def extract(reference: str | Path, out: str | Path, sure: float = SURE) -> Cover
     DataError where no entity is found at all.
     """
     out, reading = Path(out), read(reference)
-    before = read_state(out) if (out / "graph.json").exists() else State()
+    before = read_state(out) if (out / "graph.json").exists() else State(embedder=EMBEDDER)
     sources = dict(before.sources)
     there = {one.source: one for one in reading.documents}
     fresh = [one for name, one in there.items() if name not in sources or sources[name].hash != one.hash]
