@@ -45,12 +45,11 @@ Answers = Callable[[str], str | None]
     claim="Knowledge graphs provide structured, factual data. They help reduce hallucinations, improve reasoning "
     "through entity relationships, and offer better context for question-answering tasks.",
     parts=(
-        Part("a graph reduces invented answers", INVENTED, GRAPH - CLOSED, below=0, core=True),
+        Part("a graph reduces invented answers", INVENTED, GRAPH - CLOSED, below=0),
         Part(
             "a graph helps where an answer takes several facts",
             *(ACCURACY, GRAPH["several steps"] - CLOSED["several steps"]),
             above=0,
-            core=True,
         ),
         Part(
             "a graph answers what takes several facts better than documents that hold the same facts",
