@@ -211,7 +211,8 @@ def _edges(select: Select) -> Iterator[tuple[str, str, str, str, int, int]]:
     for is_plain in (False, True):
         value = "BIND(DATATYPE(?o) AS ?b)" if is_plain else f"OPTIONAL {{ ?o <{KIND}> ?b }}"
         rows = select(
-            f"SELECT ?a ?p ?b (COUNT(*) AS ?n) (COUNT(DISTINCT ?o) AS ?m) WHERE {{ ?s ?p ?o FILTER({'' if is_plain else '!'}isLiteral(?o)) "
+            f"SELECT ?a ?p ?b (COUNT(*) AS ?n) (COUNT(DISTINCT ?o) AS ?m) WHERE {{ ?s ?p ?o "
+            f"FILTER({'' if is_plain else '!'}isLiteral(?o)) "
             f"FILTER(?p NOT IN ({unasked})) OPTIONAL {{ ?s <{KIND}> ?a }} {value} }} GROUP BY ?a ?p ?b"
         )
         for subject, prop, end, count, different in rows:
