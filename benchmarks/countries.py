@@ -14,7 +14,7 @@ import json
 import random
 import tempfile
 import tomllib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,9 +23,9 @@ from lmworks.evaluation.statistics import proportion
 from lmworks.grounding.graph.graph import Graph, open_graph
 from lmworks.grounding.graph.mapping import RecordMapping
 from lmworks.grounding.graph.store import load
+from lmworks.lab.bench.countries import World
 from lmworks.text import registry
 
-Country = dict[str, Any]
 HOPS = {
     "capital": 1, "currency": 1, "language": 1, "border": 1, "region": 1, "demonym": 1, "domain": 1, "calling": 1,
     "area": 1, "of_capital": 1, "with_currency": 1, "with_language": 1, "in_subregion": 1, "count_border": 1,
@@ -44,91 +44,6 @@ class Asked:
     answers: frozenset[str]
     group: str
     split: str
-
-
-class World:
-    """The countries, asked in Python."""
-
-    def __init__(self, countries: list[Country]) -> None:
-        self.countries = countries
-        self.by_code = {one["cca3"]: one for one in countries}
-
-    def name(self, one: Country) -> str:
-        """What a country is called."""
-        return str(one["name"]["common"])
-
-    def capital(self, one: Country) -> list[str]:
-        """Its capitals."""
-        return [" ".join(city.split()) for city in one["capital"] or []]
-
-    def currency(self, one: Country) -> list[str]:
-        """Its currencies."""
-        return [held["name"] for held in dict(one["currencies"] or {}).values()]
-
-    def language(self, one: Country) -> list[str]:
-        """Its languages."""
-        return list(dict(one["languages"] or {}).values())
-
-    def border(self, one: Country) -> list[Country]:
-        """Its neighbours."""
-        return [self.by_code[code] for code in one["borders"]]
-
-    def where(self, kind: Callable[[Country], list[str]], value: str) -> list[Country]:
-        """The countries of which something is true."""
-        return [one for one in self.countries if value in kind(one)]
-
-    def questions(self) -> Iterator[tuple[str, dict[str, str], list[str]]]:
-        """Group, slots and answers."""
-        for one in self.countries:
-            yield from self._of_country(one, {"country": self.name(one)})
-            for city in self.capital(one):
-                yield from self._of_city(self.where(self.capital, city), {"city": city})
-        for value in sorted({money for one in self.countries for money in self.currency(one)}):
-            yield "with_currency", {"currency": value}, self.names(self.where(self.currency, value))
-        for value in sorted({tongue for one in self.countries for tongue in self.language(one)}):
-            yield "with_language", {"language": value}, self.names(self.where(self.language, value))
-        for value in sorted({one["subregion"] for one in self.countries} - {""}):
-            held = [one for one in self.countries if one["subregion"] == value]
-            yield "in_subregion", {"subregion": value}, self.names(held)
-
-    def names(self, some: list[Country]) -> list[str]:
-        """What they are called."""
-        return [self.name(one) for one in some]
-
-    def _of_country(self, one: Country, slots: dict[str, str]) -> Iterator[tuple[str, dict[str, str], list[str]]]:
-        near = self.border(one)
-        far = [other for neighbour in near for other in self.border(neighbour)]
-        same = [other for money in self.currency(one) for other in self.where(self.currency, money)]
-        english = dict(dict(one["demonyms"] or {}).get("eng") or {})
-        yield "capital", slots, self.capital(one)
-        yield "currency", slots, self.currency(one)
-        yield "language", slots, self.language(one)
-        yield "border", slots, self.names(near)
-        yield "region", slots, [one["region"]] if one["region"] else []
-        yield "demonym", slots, [word for word in english.values() if word]
-        yield "domain", slots, one["tld"]
-        yield "calling", slots, one["callingCodes"]
-        yield "area", slots, [str(one["area"])]
-        yield "capital_of_border", slots, [city for other in near for city in self.capital(other)]
-        yield "currency_of_border", slots, [money for other in near for money in self.currency(other)]
-        yield "same_currency", slots, [name for name in self.names(same) if name != self.name(one)]
-        yield "language_of_border_of_border", slots, [tongue for other in far for tongue in self.language(other)]
-        yield "capital_of_border_of_border", slots, [city for other in far for city in self.capital(other)]
-        yield "capital_of_same_currency", slots, [city for other in same for city in self.capital(other)]
-        if near:
-            yield "count_border", slots, [str(len(near))]
-        if self.language(one):
-            yield "count_language", slots, [str(len(self.language(one)))]
-
-    def _of_city(self, of: list[Country], slots: dict[str, str]) -> Iterator[tuple[str, dict[str, str], list[str]]]:
-        near = [other for one in of for other in self.border(one)]
-        yield "of_capital", slots, self.names(of)
-        yield "currency_of_capital", slots, [money for one in of for money in self.currency(one)]
-        yield "language_of_capital", slots, [tongue for one in of for tongue in self.language(one)]
-        yield "region_of_capital", slots, [one["region"] for one in of]
-        yield "border_of_capital", slots, self.names(near)
-        yield "currency_of_border_of_capital", slots, [money for other in near for money in self.currency(other)]
-        yield "language_of_border_of_capital", slots, [tongue for other in near for tongue in self.language(other)]
 
 
 def asked_of(world: World, ways: dict[str, Any], each: int, seed: int = 0) -> Iterator[Asked]:

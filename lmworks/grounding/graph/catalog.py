@@ -40,7 +40,7 @@ CREATE TABLE names (
 CREATE TABLE labels (node TEXT PRIMARY KEY, label TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE kinds (node TEXT NOT NULL, kind TEXT NOT NULL, PRIMARY KEY (node, kind)) WITHOUT ROWID;
 CREATE TABLE edges (subject TEXT NOT NULL, property TEXT NOT NULL, object TEXT NOT NULL, datatype TEXT NOT NULL,
-    count INTEGER NOT NULL);
+    count INTEGER NOT NULL, different INTEGER NOT NULL);
 CREATE TABLE vectors (row INTEGER PRIMARY KEY, name INTEGER NOT NULL);
 """
 
@@ -70,6 +70,9 @@ class Edge:
     datatype: str
     """Of plain values; empty for things."""
     count: int
+    """How many facts there are of it."""
+    different: int
+    """How many different values they have."""
 
 
 def words_of(text: str) -> list[str]:
@@ -181,7 +184,7 @@ def write_catalog(folder: Path, select: Select, embed: Embed | None) -> None:
     connection = sqlite3.connect(folder / "catalog.sqlite")
     connection.executescript(SCHEMA)
     with connection:
-        connection.executemany("INSERT INTO edges VALUES (?, ?, ?, ?, ?)", _edges(select))
+        connection.executemany("INSERT INTO edges VALUES (?, ?, ?, ?, ?, ?)", _edges(select))
         connection.executemany(
             "INSERT OR IGNORE INTO kinds VALUES (?, ?)",
             ((str(node), str(kind)) for node, kind in select(f"SELECT ?s ?k WHERE {{ ?s <{KIND}> ?k }}")),
@@ -203,16 +206,17 @@ def write_catalog(folder: Path, select: Select, embed: Embed | None) -> None:
     connection.close()
 
 
-def _edges(select: Select) -> Iterator[tuple[str, str, str, str, int]]:
+def _edges(select: Select) -> Iterator[tuple[str, str, str, str, int, int]]:
     unasked = ", ".join(f"<{one}>" for one in sorted(UNASKED))
     for is_plain in (False, True):
         value = "BIND(DATATYPE(?o) AS ?b)" if is_plain else f"OPTIONAL {{ ?o <{KIND}> ?b }}"
         rows = select(
-            f"SELECT ?a ?p ?b (COUNT(*) AS ?n) WHERE {{ ?s ?p ?o FILTER({'' if is_plain else '!'}isLiteral(?o)) "
+            f"SELECT ?a ?p ?b (COUNT(*) AS ?n) (COUNT(DISTINCT ?o) AS ?m) WHERE {{ ?s ?p ?o "
+            f"FILTER({'' if is_plain else '!'}isLiteral(?o)) "
             f"FILTER(?p NOT IN ({unasked})) OPTIONAL {{ ?s <{KIND}> ?a }} {value} }} GROUP BY ?a ?p ?b"
         )
-        for subject, prop, end, count in rows:
-            if prop is None or count is None:
+        for subject, prop, end, count, different in rows:
+            if prop is None or count is None or different is None:
                 continue
             other = "" if end is None else end.value if is_plain else str(end)
             yield (
@@ -221,6 +225,7 @@ def _edges(select: Select) -> Iterator[tuple[str, str, str, str, int]]:
                 "" if is_plain else other,
                 ((other or "literal") if is_plain else ""),
                 int(count.value),
+                int(different.value),
             )
 
 

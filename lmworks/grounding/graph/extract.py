@@ -29,23 +29,25 @@ from lmworks.text.sentences import sentence_spans
 from lmworks.text.sources import read
 
 FACTS = {
-    "Cause-Effect": ("causes", ("cause", "lead to", "result in")),
-    "Component-Whole": ("part of", ("component of", "belongs to")),
-    "Content-Container": ("inside", ("contained in",)),
-    "Entity-Destination": ("goes to", ("moved to", "put into")),
-    "Entity-Origin": ("comes from", ("origin", "from")),
-    "Instrument-Agency": ("used by", ("user",)),
-    "Member-Collection": ("member of", ("belongs to", "works for")),
-    "Message-Topic": ("about", ("topic", "describes")),
-    "Product-Producer": ("made by", ("producer", "maker", "produced by", "written by")),
+    "Cause-Effect": ("effect", ("cause", "causes", "lead to", "result in")),
+    "Component-Whole": ("whole", ("part of", "component of", "belong to")),
+    "Content-Container": ("container", ("inside", "contain", "contained in")),
+    "Entity-Destination": ("destination", ("go to", "moved to", "put into")),
+    "Entity-Origin": ("origin", ("come from", "derived from")),
+    "Instrument-Agency": ("user", ("used by",)),
+    "Member-Collection": ("collection", ("member of", "work for")),
+    "Message-Topic": ("topic", ("about", "describe")),
+    "Product-Producer": ("producer", ("maker", "made", "made by", "produce", "built", "written", "invented")),
 }
-"""What each relation of the head is called from its first part to its second, and what else people call it."""
+"""What the second part of each relation is to the first, and what else people call it."""
 LONGEST = 1000
 """Characters of a sentence that is read; longer ones are tables or lists."""
 NEAR = 150
 """Characters between two entities whose relation is told."""
 SURE = 0.8
 """Probability above which a relation becomes a fact."""
+EMBEDDER = "minilm"
+"""Whose vectors stand for names."""
 AT_ONCE = 256
 """Sentences that are read together."""
 
@@ -93,7 +95,7 @@ def extract(reference: str | Path, out: str | Path, sure: float = SURE) -> Cover
     DataError where no entity is found at all.
     """
     out, reading = Path(out), read(reference)
-    before = read_state(out) if (out / "graph.json").exists() else State()
+    before = read_state(out) if (out / "graph.json").exists() else State(embedder=EMBEDDER)
     sources = dict(before.sources)
     there = {one.source: one for one in reading.documents}
     fresh = [one for name, one in there.items() if name not in sources or sources[name].hash != one.hash]
@@ -107,7 +109,7 @@ def extract(reference: str | Path, out: str | Path, sure: float = SURE) -> Cover
         for name in old:
             del sources[name]
         counted = _read_all(making, fresh, counted, sure, sources, _name_of(out))
-        if not counted.entities and not sources:
+        if not counted.entities and len(fresh) == len(there):
             raise DataError(f"{reference} holds no entity that is found: {counted.sentences:,} sentences were read")
         making.finish(replace(before, sources=sources, extraction=asdict(counted)))
     return counted

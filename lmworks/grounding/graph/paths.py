@@ -31,6 +31,8 @@ AGAIN_WITHIN = 0.7
 """... and one that could have been a step of its own: the neighbours that border it."""
 OTHER_NAME = 0.2
 """What it costs that a thing is called by another than its first name."""
+SHARED = 0.9
+"""Below this many different values a fact, things have values in common."""
 MOST_UNMENTIONED = 50
 """Properties of a kind that are followed without a word for them: the most frequent ones."""
 
@@ -93,6 +95,11 @@ class Ways:
         """Whether a property leads from things of a kind to things of the same kind."""
         return any(edge.subject == edge.object != "" for edge in self.of_property.get(prop, ()))
 
+    def is_shared(self, prop: str) -> bool:
+        """Whether things have values of a property in common, so that a way back leads to other things."""
+        edges = self.of_property.get(prop, ())
+        return sum(edge.different for edge in edges) < SHARED * sum(edge.count for edge in edges)
+
 
 class Walker:
     """Makes the paths of one question."""
@@ -133,6 +140,8 @@ class Walker:
         if path.anchor.node == TRUE and not path.hops:
             return Step(0.0)
         back = bool(path.hops) and path.hops[-1] == Hop(hop.property, not hop.forward)
+        if back and not self.ways.is_shared(hop.property):
+            return None
         turn = TURN if back and not self.together else 0.0
         place = next((at for at, one in enumerate(near) if at not in used and one.names_node(hop.property)), None)
         if place is None:

@@ -62,8 +62,8 @@ class RelationRecipe(Config):
     rows: int = Field(default=32, gt=0)
     """Sentences of a step."""
 
-    epochs: float = Field(default=3, gt=0)
-    """How often each sentence is read."""
+    minutes: float = Field(default=18, gt=0)
+    """How long it learns; in that time two cores read each sentence several times."""
 
     dropout: float = Field(default=0.1, ge=0, lt=1)
     """Of the states, while it learns."""

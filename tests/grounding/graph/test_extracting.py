@@ -1,0 +1,154 @@
+"""Relations of sentences: SemEval's files and score, rows, and a graph from text whose facts cite their sentences."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from lmworks.basics.errors import DataError, LmworksError
+from lmworks.grounding.graph import extract as room
+from lmworks.grounding.graph.entities import PIPELINE, Entity, entities_of
+from lmworks.grounding.graph.extract import extract
+from lmworks.grounding.graph.graph import open_graph
+from lmworks.grounding.graph.relations import FILE, LONGEST, RelationHead, row_of
+from lmworks.grounding.graph.semeval import RELATIONS, macro_f1, read_related
+from lmworks.models.files.references import fetched, resolve
+
+FORM = """1\t"The <e1>child</e1> was wrapped into the <e2>cradle</e2>."
+Entity-Destination(e1,e2)
+Comment: it moves
+
+2\t"A <e1>"disassembler</e1> is used by the <e2>author</e2>."
+Other
+Comment:
+"""
+
+
+@pytest.fixture(scope="module")
+def spacy_pipeline() -> None:
+    pytest.importorskip("spacy")
+    try:
+        fetched(PIPELINE)
+    except LmworksError as error:
+        pytest.skip(f"spaCy's pipeline is not here: {error}")
+
+
+@pytest.fixture(scope="module")
+def head() -> RelationHead:
+    try:
+        resolve("minilm")
+    except LmworksError as error:
+        pytest.skip(f"minilm is not here: {error}")
+    return RelationHead.load()
+
+
+def test_the_task_s_form_is_read():
+    first, second = read_related(FORM)
+    assert first.text == "The child was wrapped into the cradle."
+    assert (first.text[slice(*first.first)], first.text[slice(*first.second)]) == ("child", "cradle")
+    assert RELATIONS[first.relation] == "Entity-Destination(e1,e2)" and RELATIONS[second.relation] == "Other"
+    assert second.text[slice(*second.first)] == '"disassembler'
+
+
+def test_the_score_counts_a_wrong_direction_as_wrong_and_leaves_other_out():
+    one, back, other = (RELATIONS.index(name) for name in ("Cause-Effect(e1,e2)", "Cause-Effect(e2,e1)", "Other"))
+    assert macro_f1([one, back], [one, back]) == pytest.approx(1 / 9)  # the eight others are absent: 0
+    assert macro_f1([back, back], [one, back]) == pytest.approx(0.5 / 9)
+    assert macro_f1([other, one], [one, one]) == pytest.approx((2 / 3) / 9)
+    assert macro_f1([other, other], [other, other]) == 0
+    # Two relations found where there is none cost precision: 1 of 3 said, 1 of 1 there.
+    assert macro_f1([one, one, back], [one, other, other]) == pytest.approx(0.5 / 9)
+
+
+def test_a_long_sentence_keeps_its_spans(head):
+    text = "word " * 300 + "the author uses a disassembler" + " word" * 300
+    spans = [(text.index(word), text.index(word) + len(word)) for word in ("author", "disassembler")]
+    row = row_of(head.tokenizer, (text, spans[0], spans[1]))
+    short = row_of(head.tokenizer, ("the author uses a disassembler", (4, 10), (18, 30)))
+    assert len(row.tokens) <= LONGEST
+    assert row.tokens[row.first : row.first + 2] == short.tokens[short.first : short.first + 2]
+    assert row.tokens[row.second : row.second + 2] == short.tokens[short.second : short.second + 2]
+
+
+def test_the_head_that_ships_tells_relations(head):
+    said = head.relations(
+        [
+            ("The fire was caused by a cigarette.", (4, 8), (25, 34)),
+            ("The bottle contains milk.", (4, 10), (20, 24)),
+            ("The engine of the car broke.", (4, 10), (18, 21)),
+        ]
+    )
+    assert [name for name, _ in said] == [
+        "Cause-Effect(e2,e1)",
+        "Content-Container(e2,e1)",
+        "Component-Whole(e1,e2)",
+    ]
+    assert all(0 < chance <= 1 for _, chance in said)
+    assert FILE.stat().st_size < 3 * 2**20
+
+
+def test_entities_are_names_and_noun_phrases(spacy_pipeline):
+    (found,) = entities_of(["Marie Curie worked in Paris with an old electrometer."])
+    assert [(one.text, one.kind) for one in found] == [
+        ("Marie Curie", "person"),
+        ("Paris", "place"),
+        ("old electrometer", "thing"),
+    ]
+    assert found[2].head == (40, 52)
+
+
+class FixedHead:
+    """Tells one relation of every pair."""
+
+    def relations(self, marked):
+        return [("Product-Producer(e1,e2)", 0.9) for _ in marked]
+
+
+@pytest.fixture
+def notes(tmp_path, monkeypatch) -> Path:
+    """Two files, whose entities are their words in capitals."""
+
+    def capitals(sentences):
+        for text in sentences:
+            words = [word.strip(".") for word in text.split() if word[0].isupper()]
+            spans = [(text.index(word), text.index(word) + len(word)) for word in words]
+            yield [Entity(*span, text[slice(*span)], "person", span) for span in spans]
+
+    monkeypatch.setattr(room, "entities_of", capitals)
+    monkeypatch.setattr(RelationHead, "load", classmethod(lambda cls: FixedHead()))
+    monkeypatch.setattr(room, "EMBEDDER", "")
+    folder = tmp_path / "notes"
+    folder.mkdir()
+    (folder / "a.txt").write_text("it rains. Radium by Curie.\n\nPenicillin by Fleming.")
+    (folder / "b.txt").write_text("Dynamite by Nobel.")
+    return folder
+
+
+def test_facts_cite_their_sentences_and_follow_the_folder(notes, tmp_path):
+    done = extract(notes, tmp_path / "g")
+    assert (done.documents, done.sentences, done.with_entity, done.facts) == (2, 4, 3, 3)
+    answer = open_graph(tmp_path / "g").ask("What is the maker of Radium?")
+    (one,) = answer.triples
+    assert answer.text == "Curie" and one.sentence == "Radium by Curie."
+    assert (notes / one.file).read_text()[one.start : one.end] == one.sentence
+    passages = open_graph(tmp_path / "g").facts("What is the maker of Radium?")
+    assert [one.text for one in passages] == ["The producer of Radium: Curie.", "Radium by Curie."]
+
+    assert extract(notes, tmp_path / "g").unchanged == 2
+    (notes / "b.txt").unlink()
+    (notes / "a.txt").write_text("Radium by Marie.")
+    extract(notes, tmp_path / "g")
+    graph = open_graph(tmp_path / "g")
+    assert graph.ask("What is the maker of Radium?").text == "Marie"
+    assert graph.ask("What is the maker of Dynamite?").refused
+    assert graph.ask("What is the maker of Penicillin?").refused
+
+
+def test_a_folder_without_entities_is_an_error(tmp_path, notes):
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    (empty / "a.txt").write_text("it rains.")
+    with pytest.raises(DataError, match="holds no entity that is found: 1 sentences were read"):
+        extract(empty, tmp_path / "g2")
+    assert not (tmp_path / "g2").exists()
