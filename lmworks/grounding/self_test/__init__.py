@@ -1,6 +1,6 @@
 """An index tests itself on its own documents, without a large model.
 
-    outcome = index.test()                    # or: test(index, questions=200, seed=0)
+    outcome = self_test(index, questions=200, seed=0)
     print(outcome.table)
 
 `wording` and `questions` make questions whose answer's place is known, `trials` looks where a search ranks that place,

@@ -14,7 +14,7 @@ from __future__ import annotations
 import hashlib
 import random
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -60,11 +60,16 @@ class Question:
 def questions_of(index: Index, seed: int = 0, count: int = 200) -> list[Question]:
     """At most `count` questions, the same for the same documents and seed; fewer, or none, from few documents."""
     passages = _passages(index, seed)
-    found: dict[Kind, list[Question]] = {"heading": _headings(passages, seed)}
+    found: dict[Kind, list[Question]] = {"heading": _headings(passages, index, count)}
     usable = [(one, spans) for one in passages if (spans := _sentences(one.text))]
     near = near_words(
         [one.text for one in passages],
-        (word for one, spans in usable[: 2 * count] for start, end in spans for word in WORD.findall(one.text[start:end])),
+        (
+            word
+            for one, spans in usable[: 2 * count]
+            for start, end in spans
+            for word in WORD.findall(one.text[start:end])
+        ),
         index.query_embedder,
         index.language,
     )
@@ -131,14 +136,14 @@ def _fact(
     sentence = passage.text[begin:stop]
     start, end, kind = draw.choice(_answers(sentence) or [_rarest(sentence, rarity)])
     language, answer = rarity.index.language, sentence[start:end]
-    before, after = (
-        reworded(WORD.findall(part), language, near, draw) for part in (sentence[:start], sentence[end:])
-    )
+    before, after = (reworded(WORD.findall(part), language, near, draw) for part in (sentence[:start], sentence[end:]))
     if len(before) + len(after) < 2:
         return None
     text = " ".join([*before, ASKED[kind], *after]) + "?"
     spoilt = passage.text[:begin] + passage.text[stop:]
-    return Question(text, "fact", (passage,), answer, sentence, spoilt=_whole(passage, spoilt) if spoilt.strip() else "")
+    return Question(
+        text, "fact", (passage,), answer, sentence, spoilt=_whole(passage, spoilt) if spoilt.strip() else ""
+    )
 
 
 def _answers(sentence: str) -> list[tuple[int, int, str]]:
@@ -176,26 +181,24 @@ def _topic(passage: Passage, spans: Sequence[tuple[int, int]], language: str, dr
     return Question(" ".join(words), "topic", (passage,), "", sentence, {passage.chunk: _whole(passage, left)})
 
 
-def _headings(passages: Sequence[Passage], seed: int) -> list[Question]:
-    """Of sections with few passages, all of which were read; a title counts where no heading follows."""
-    sections: dict[tuple[str, str, str], list[Passage]] = {}
+def _headings(passages: Sequence[Passage], index: Index, count: int) -> list[Question]:
+    """Of sections with few passages and none below them; a title where the document says it and has no headings."""
+    sections: dict[tuple[str, str], list[Passage]] = {}
     for one in passages:
-        sections.setdefault((one.file, one.document, one.heading), []).append(one)
-    found = []
-    for (_, title, heading), own in sections.items():
-        asked = heading.rpartition(" > ")[2] or title
-        if len(own) > MOST_PARTS or len(WORD.findall(asked)) < 2:
+        sections.setdefault((one.file, one.heading), []).append(one)
+    above = {(file, heading.rpartition(" > ")[0]) for file, heading in sections if heading}
+    found: list[Question] = []
+    for (file, heading), own in sections.items():
+        first, _, asked = heading.rpartition(" > ") if heading else ("", "", own[0].document)
+        if (file, heading) in above or len(own) > MOST_PARTS or len(WORD.findall(asked)) < 2:
             continue
-        above = heading.rpartition(" > ")[0]
-        replaced = {
-            one.chunk: _joined(title if heading else "", above, one.text) for one in own
-        }
-        found.append(Question(_asking(asked, above or title if heading else ""), "heading", tuple(own), replaced=replaced))
+        if not heading and asked not in (index.document(file) or "")[: 2 * len(asked) + 10]:
+            continue  # a file's name, which the text does not say
+        replaced = {one.chunk: _joined(one.document if heading else "", first, one.text) for one in own}
+        found.append(Question(asked, "heading", tuple(own), replaced=replaced))
+        if len(found) == count:
+            break
     return found
-
-
-def _asking(heading: str, above: str) -> str:
-    return f"{heading} {above.rpartition(' > ')[2]}".strip()
 
 
 def _whole(passage: Passage, text: str) -> str:
