@@ -10,10 +10,11 @@ from numpy.typing import NDArray
 
 from lmworks.evaluation.measurement import Measurement
 from lmworks.evaluation.statistics import difference_of_ratios, ratio_of_sums
+from lmworks.grounding.rerank import DEPTH
 from lmworks.grounding.self_test.answering import Asked
 from lmworks.grounding.self_test.choosing import half_of
 from lmworks.grounding.self_test.questions import Question
-from lmworks.grounding.self_test.trials import DEPTH, gain
+from lmworks.grounding.self_test.trials import gain
 
 Array = NDArray[np.float64]
 FALSE_REFUSALS = 0.05

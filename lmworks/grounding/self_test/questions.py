@@ -52,7 +52,9 @@ class Question:
     sentence: str = ""
     """The sentence that it was made from, verbatim; empty for a heading."""
     replaced: Mapping[int, str] = field(default_factory=dict)
-    """What the right passages are read as, by chunk, where the index's text gives the question away."""
+    """What the right passages are found by, by chunk, where the index's text gives the question away."""
+    bodies: Mapping[int, str] = field(default_factory=dict)
+    """What a cross-encoder reads of those whose text itself does."""
     spoilt: str = ""
     """The first right passage without the sentence: nearly the same, and no answer; empty but for a fact."""
 
@@ -178,7 +180,8 @@ def _topic(passage: Passage, spans: Sequence[tuple[int, int]], language: str, dr
         return None
     sentence = passage.text[start:end]
     words = reworded(WORD.findall(sentence), language, {}, draw)
-    return Question(" ".join(words), "topic", (passage,), "", sentence, {passage.chunk: _whole(passage, left)})
+    found_by = {passage.chunk: _whole(passage, left)}
+    return Question(" ".join(words), "topic", (passage,), "", sentence, found_by, {passage.chunk: left})
 
 
 def _headings(passages: Sequence[Passage], index: Index, count: int) -> list[Question]:

@@ -8,19 +8,27 @@ figures = self_test(index, questions=100, keep=False).figures
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
+from lmworks.basics import progress
 from lmworks.evaluation.measurement import Measurement
 from lmworks.grounding.index import Index
+from lmworks.grounding.rerank import at_hand, reranker
 from lmworks.grounding.self_test import figures
 from lmworks.grounding.self_test.answering import asked_of
 from lmworks.grounding.self_test.choosing import chosen_weight
 from lmworks.grounding.self_test.outcome import Outcome, Sample
-from lmworks.grounding.self_test.questions import questions_of
-from lmworks.grounding.self_test.trials import WEIGHTS, Trial, trials
+from lmworks.grounding.self_test.questions import Question, questions_of
+from lmworks.grounding.self_test.trials import WEIGHTS, Trial, reranked_place, trials
+
+Array = NDArray[np.float64]
 
 QUESTIONS = 200
+GAINED = "nDCG@10 gained by reranking"
 ASKED = 60
 """Questions that are answered too, which takes longer than searching."""
+COMPARED = 100
+"""Questions whose passages a cross-encoder reads."""
 LEAST = 20
 """Questions below which nothing is chosen: an interval would hold everything."""
 
@@ -33,6 +41,10 @@ def self_test(index: Index, questions: int = QUESTIONS, seed: int = 0, keep: boo
     weight = chosen_weight(tried)
     enough = len(tried) >= LEAST
     made, notes = _searched(tried, weight.judged, len(index)), _missing(tried)
+    reranked = _reranked(index, tried[:: max(1, len(tried) // COMPARED)], weight.kept)
+    made += reranked
+    if not reranked:
+        notes.append("no reranking: its model is not on this machine (lmworks models fetch reranker)")
     facts = [one.question for one in tried if one.question.kind == "fact"][:ASKED]
     asked = list(asked_of(index, facts)) if facts else []
     made += figures.answered(asked) if asked else []
@@ -42,7 +54,7 @@ def self_test(index: Index, questions: int = QUESTIONS, seed: int = 0, keep: boo
         seed=seed,
         digest=index.digest,
         weight=WEIGHTS[weight.kept] if enough else None,
-        rerank=False,
+        rerank=enough and _helps(reranked),
         threshold=figures.threshold(asked) if len(asked) >= LEAST else None,
         figures=[one.model_copy(update={"seeds": (seed,)}) for one in made],
         samples=[_sample(index, one, weight.kept) for one in _some(tried)],
@@ -61,7 +73,7 @@ def _untested(index: Index, seed: int, count: int) -> Outcome:
     return Outcome(place=index.place, questions=count, seed=seed, digest=index.digest, notes=[why])
 
 
-def _searched(tried: list[Trial], judged: np.ndarray, chunks: int) -> list[Measurement]:
+def _searched(tried: list[Trial], judged: NDArray[np.int64], chunks: int) -> list[Measurement]:
     """Figures of every way of searching; the hybrid one with the weight of the other half."""
     asked = [one.question for one in tried]
     places = np.stack([one.places for one in tried])
@@ -84,6 +96,39 @@ def _searched(tried: list[Trial], judged: np.ndarray, chunks: int) -> list[Measu
         name = "the passage above a copy without its answer"
         made.append(figures.share(name, told, [one.question for one, _ in copied], 0.5))
     return made
+
+
+def _reranked(index: Index, tried: list[Trial], weight: int) -> list[Measurement]:
+    """Figures with a cross-encoder, and what it gains; none where it is not on this machine."""
+    if not at_hand():
+        return []
+    asked, places, model = [one.question for one in tried], [], reranker()
+    with progress.task("reranking", len(tried), "questions") as advance:
+        for one in tried:
+            places.append(reranked_place(index, one, weight, model))
+            advance(1)
+    after, before = np.array(places), np.array([one.places[weight] for one in tried])
+    kinds = {one.kind for one in asked}
+    return [
+        *figures.found("reranked", after, asked, len(index)),
+        figures.gained(GAINED, figures.gain(before).tolist(), figures.gain(after).tolist(), asked),
+        *(_gained_by(kind, before, after, asked) for kind in sorted(kinds)),
+    ]
+
+
+def _gained_by(kind: str, before: Array, after: Array, asked: list[Question]) -> Measurement:
+    own = [at for at, one in enumerate(asked) if one.kind == kind]
+    first, second = figures.gain(before[own]).tolist(), figures.gain(after[own]).tolist()
+    return figures.gained(f"{GAINED}, of a {kind}", first, second, [asked[at] for at in own])
+
+
+def _helps(made: list[Measurement]) -> bool:
+    """Whether reranking is better beyond the interval in all, and worse for no kind of question."""
+    gains = {one.name: one for one in made if one.name.startswith(GAINED)}
+    if GAINED not in gains:
+        return False
+    whole = gains[GAINED].interval
+    return whole is not None and whole[0] > 0 and all(one.value >= 0 for one in gains.values())
 
 
 def _missing(tried: list[Trial]) -> list[str]:

@@ -6,7 +6,7 @@ for one in trials(index, questions): print(one.question.text, one.places[WEIGHTS
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 from lmworks.basics import progress
 from lmworks.grounding import postings
 from lmworks.grounding.index import Index, mixed
+from lmworks.grounding.rerank import DEPTH, reranked
 from lmworks.grounding.self_test.questions import Question
 from lmworks.grounding.terms import terms
+from lmworks.language_model import LanguageModel
 
 WEIGHTS = tuple(round(0.05 * step, 2) for step in range(21))
 """The shares of the vectors that are tried: 0 is keywords alone, 1 vectors alone."""
-DEPTH = 10
-"""Passages that count."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +79,18 @@ def _first(chunks: NDArray[np.int64], scores: NDArray[np.float64]) -> tuple[int,
     many = min(DEPTH, len(chunks))
     best = np.argpartition(-scores, many - 1)[:many]
     return tuple(int(chunks[at]) for at in sorted(best, key=lambda at: (-scores[at], chunks[at])))
+
+
+def reranked_place(index: Index, trial: Trial, weight: int, model: LanguageModel) -> float:
+    """The first right passage's place after a cross-encoder has read what a weight finds first."""
+    question = trial.question
+    right = {one.chunk for one in question.passages}
+    with index.storage.reading() as reading:
+        found = reading.passages(trial.first[weight])
+    seen = [replace(one, text=question.bodies.get(one.chunk, one.text)) for one in found]
+    ordered = [one.chunk for one in reranked(question.text, seen, model)]
+    places = [at for at, chunk in enumerate(ordered) if chunk in right]
+    return float(places[0]) if places else max(float(trial.places[weight]), float(DEPTH))
 
 
 def _scores_of(index: Index, query: str, texts: Sequence[str]) -> list[tuple[float, float]]:
