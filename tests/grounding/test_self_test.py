@@ -18,26 +18,13 @@ from lmworks.grounding.self_test.trials import WEIGHTS, Trial, gain, trials
 from lmworks.grounding.self_test.wording import near_words, reworded
 from lmworks.grounding.terms import terms
 
-THINGS = [
-    "boiler",
-    "ferry",
-    "orchard",
-    "museum",
-    "bakery",
-    "harbour",
-    "lantern",
-    "violin",
-    "tractor",
-    "glacier",
-    "chapel",
-    "cinema",
-]
+THINGS = ["boiler", "ferry", "orchard", "museum", "bakery", "harbour", "lantern", "violin", "tractor", "glacier"]
 PLACES = ["Lindau", "Bregenz", "Kempten", "Ravensburg", "Friedrichshafen", "Wangen"]
 
 
 @pytest.fixture(scope="module")
 def index(tmp_path_factory) -> Index:
-    """Twelve notes with headings, each about another thing."""
+    """Ten notes with headings, each about another thing."""
     folder, draw = tmp_path_factory.mktemp("notes"), random.Random(0)
     for thing in THINGS:
         lines = [f"# The old {thing}\n"]
