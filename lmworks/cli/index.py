@@ -34,9 +34,15 @@ def index(
         str | None,
         typer.Option(help="Whose stems words are cut to: none, english, german, ...; told from the text unless given."),
     ] = None,
+    test: Annotated[
+        bool,
+        typer.Option("--test", help="Ask it questions made from its own documents; it then searches by what is best."),
+    ] = False,
+    questions: Annotated[int, typer.Option(min=1, help="How many, at most, with --test.")] = 200,
+    seed: Annotated[int, typer.Option(help="Which questions, with --test.")] = 0,
     json_: Json = False,
 ) -> None:
-    """Find passages in a folder of documents: index it, or take over what changed in it since."""
+    """Find passages in a folder of documents: index it, or take over what changed in it since; --test says how well."""
     from lmworks.basics import progress
     from lmworks.basics.errors import ConfigError
     from lmworks.cli.options import as_json
@@ -70,6 +76,13 @@ def index(
         "deleted": changes.deleted,
         "skipped": [f"{one.path}: {one.reason}" for one in changes.skipped],
     }
+    outcome = None
+    if test:
+        from lmworks.grounding.self_test.run import self_test
+
+        with progress.shown():
+            outcome = self_test(index_, questions, seed)
+        facts["test"] = outcome.to_json()
     if json_:
         as_json(facts)
         return
@@ -82,4 +95,8 @@ def index(
     )
     typer.echo(f"files     {counted or 'as they were'}")
     typer.echo(f"index     {place} ({len(index_):,} chunks, language {index_.language})")
+    if outcome is not None:
+        typer.echo(f"\n{outcome.table}\n")
+    elif index_.tested and index_.tested.get("index") != index_.digest:
+        typer.echo(f"note      it has changed since it was tested; lmworks index --out {place} --test")
     typer.echo(f'next      lmworks search {place} "..."')

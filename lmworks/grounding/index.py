@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,6 +41,7 @@ from lmworks.text.document import Document
 
 VERSION = 2
 By = Literal["hybrid", "keywords", "vectors"]
+WAYS: tuple[By, ...] = get_args(By)
 SAMPLE = 200_000
 """Characters by which the language is told."""
 BLOCK = 256
@@ -62,6 +63,15 @@ class IndexSettings(Config):
 
     weight: float = 0.5
     """The share of the vectors in a hybrid score; the rest is the keywords'."""
+
+
+class Parts(NamedTuple):
+    """Scores of chunks."""
+
+    chunks: NDArray[np.int64]
+    """Their numbers."""
+    keywords: NDArray[np.float64]
+    vectors: NDArray[np.float64]
 
 
 class Index:
@@ -137,7 +147,7 @@ class Index:
             raise ConfigError("the query is empty; give some words or a question")
         if k < 1:
             raise ConfigError(f"k is {k}; ask for at least 1 passage")
-        if by not in ("hybrid", "keywords", "vectors"):
+        if by not in WAYS:
             raise ConfigError(f"{by!r} is no way to search; there are hybrid, keywords and vectors")
         if rerank is None:
             rerank = by == "hybrid" and bool(self.tested.get("rerank")) and at_hand()
@@ -175,13 +185,28 @@ class Index:
         if by != "vectors":
             keywords = postings.scores(reading, terms(query, self.language), counts)[counts.there]
         if by != "keywords":
-            embedder = self.query_embedder
-            vector = embedder.embed([embedder.pooling.query + query], cut=True)[0].numpy()
-            vectors = reading.products(vector)[counts.there]
+            vectors = reading.products(self.query_vector(query))[counts.there]
         if by == "hybrid":
-            weight = self.settings.weight
-            return weight * _spread(vectors) + (1 - weight) * _spread(keywords)
+            return mixed(keywords, vectors, self.weight)
         return keywords if by == "keywords" else vectors
+
+    def query_vector(self, query: str) -> NDArray[np.float32]:
+        """A query as its embedder has it, [dim]."""
+        embedder = self.query_embedder
+        vector: NDArray[np.float32] = embedder.embed([embedder.pooling.query + query], cut=True)[0].numpy()
+        return vector
+
+    def parts(self, query: str) -> Parts:
+        """The two scores of every chunk for a query, which a hybrid search mixes; for tests of an index."""
+        with self.storage.reading() as reading:
+            counts = self._counted(reading)
+            keywords, vectors = (self._scores(reading, query, by, counts) for by in WAYS[1:])
+            return Parts(np.arange(len(counts.norms))[counts.there], keywords, vectors)
+
+    @property
+    def weight(self) -> float:
+        """The share of the vectors in a hybrid score: as the index's own test chose it, else as it was made with."""
+        return float(self.tested.get("weight", self.settings.weight))
 
     def ask(
         self, question: str, model: str | LanguageModel | None = None, way: Way = "extract", **choices: Any
@@ -287,6 +312,11 @@ def _sample(documents: Sequence[Document]) -> str:
     """Some text of many documents."""
     each = max(SAMPLE // max(len(documents), 1), 200)
     return "\n".join(document.text[:each] for document in documents)[:SAMPLE]
+
+
+def mixed(keywords: NDArray[np.float64], vectors: NDArray[np.float64], weight: float) -> NDArray[np.float64]:
+    """Hybrid scores: each kind moved to 0 ... 1, and the vectors' share `weight`."""
+    return weight * _spread(vectors) + (1 - weight) * _spread(keywords)
 
 
 def _spread(scores: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -40,6 +40,8 @@ class Counts(NamedTuple):
     """How many they are."""
     norms: NDArray[np.float64]
     """k1 (1 - b + b L / mean L) by chunk number."""
+    mean: float
+    """Terms of a chunk, on average."""
 
 
 def change(index: Writing, added: Mapping[int, Sequence[str]], removed: Mapping[int, Sequence[str]]) -> None:
@@ -110,7 +112,21 @@ def counts_of(index: Reading) -> Counts:
     there = np.flatnonzero(lengths)
     mean = float(lengths[there].mean()) if len(there) else 1.0
     gapless = not len(there) or there[-1] + 1 == len(there)
-    return Counts(slice(0, len(there)) if gapless else there, len(there), K1 * (1 - B + B * lengths / mean))
+    return Counts(slice(0, len(there)) if gapless else there, len(there), K1 * (1 - B + B * lengths / mean), mean)
+
+
+def holding(index: Reading, term: str) -> int:
+    """How many chunks hold a term."""
+    return sum(len(rows) // ROW.itemsize for _, rows in index.postings(term))
+
+
+def score_of(index: Reading, terms: Iterable[str], held: Sequence[str], counts: Counts) -> float:
+    """BM25 of a text, given by its terms `held`, that the index does not hold: as `scores` has it for those it does."""
+    norm, occurring, total = K1 * (1 - B + B * len(held) / counts.mean), Counter(held), 0.0
+    for term, weight in sorted(Counter(terms).items()):
+        if count := occurring[term]:
+            total += weight * _rarity(holding(index, term), counts) * (K1 + 1) * count / (count + norm)
+    return total
 
 
 def scores(index: Reading, terms: Iterable[str], counts: Counts) -> NDArray[np.float64]:
@@ -120,8 +136,12 @@ def scores(index: Reading, terms: Iterable[str], counts: Counts) -> NDArray[np.f
     for term, weight in sorted(Counter(terms).items()):  # in one order, so that sums are the same to the bit
         held = [(segment * SEGMENT, np.frombuffer(rows, ROW)) for segment, rows in index.postings(term)]
         found = sum(len(rows) for _, rows in held)
-        rarity = float(np.log1p((counts.chunks - found + 0.5) / (found + 0.5)))
+        rarity = _rarity(found, counts)
         for start, rows in held:
             within = slice(start, start + SEGMENT)
             add_term(rows["chunk"], rows["count"], counts.norms[within], weight * rarity * (K1 + 1), total[within])
     return total
+
+
+def _rarity(holding: int, counts: Counts) -> float:
+    return float(np.log1p((counts.chunks - holding + 0.5) / (holding + 0.5)))

@@ -1,0 +1,124 @@
+"""What an index answers to the test's questions: as it is, without the passages that hold the answer, and with a copy
+of the right passage that lacks the sentence.
+
+    for one in asked_of(index, questions): print(one.exact, one.there, one.gone, one.spoilt)
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from lmworks.basics import progress
+from lmworks.grounding.answer import Answer
+from lmworks.grounding.asking import ask
+from lmworks.grounding.index import Index
+from lmworks.grounding.passage import Passage
+from lmworks.grounding.self_test.questions import Question
+from lmworks.language_model import LanguageModel
+
+SPARE = 30
+"""Passages that are looked through for those that may be seen, beyond those that are wanted."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A question and what came back."""
+
+    question: Question
+    answer: Answer
+    """As if nothing were refused."""
+    exact: float
+    """1 where the answer is the word that was taken out."""
+    f1: float
+    """Of the answer's words."""
+    cited: float
+    """1 where the first citation holds the word, in a passage that is right."""
+    gone: float
+    """The confidence where every passage that holds the answer is taken away."""
+    spoilt: float | None
+    """The confidence where the right passage has lost its sentence; None where nothing would be left of it."""
+
+    @property
+    def there(self) -> float:
+        """The confidence where nothing is missing."""
+        return self.answer.confidence
+
+
+@dataclass(frozen=True)
+class View:
+    """An index some of whose passages are changed or left out, in memory."""
+
+    index: Index
+    changed: Callable[[Passage], Passage | None]
+
+    @property
+    def language(self) -> str:
+        """Of the index."""
+        return self.index.language
+
+    @property
+    def tested(self) -> Mapping[str, Any]:
+        """Nothing is refused, so that every confidence is seen."""
+        return {**self.index.tested, "gate": {"threshold": 0.0}}
+
+    @property
+    def query_embedder(self) -> LanguageModel:
+        """Of the index."""
+        return self.index.query_embedder
+
+    def search(self, query: str, k: int = 10, by: Any = "hybrid") -> list[Passage]:
+        """The k best passages that can be seen."""
+        found = (self.changed(one) for one in self.index.search(query, k + SPARE, by))
+        return [one for one in found if one is not None][:k]
+
+
+def asked_of(index: Index, questions: Sequence[Question]) -> Iterator[Asked]:
+    """Ask each question that has an answer."""
+    with progress.task("asking", len(questions), "questions") as advance:
+        for one in questions:
+            yield _asked(index, one)
+            advance(1)
+
+
+def _asked(index: Index, question: Question) -> Asked:
+    def without(passage: Passage) -> Passage | None:
+        return None if _holds(passage.text, question.answer) else passage
+
+    def spoilt(passage: Passage) -> Passage | None:
+        if passage.chunk == question.passages[0].chunk:
+            left = " " * len(question.sentence)  # every place stays where it is
+            return replace(passage, text=passage.text.replace(question.sentence, left))
+        return without(passage)
+
+    answer = ask(View(index, lambda passage: passage), question.text)
+    said = re.sub(r"\s*\[\d+\]", "", answer.text)
+    first = answer.citations[0] if answer.citations else None
+    right = {one.chunk for one in question.passages}
+    return Asked(
+        question,
+        answer,
+        float(_words(said) == _words(question.answer)),
+        f1(said, question.answer),
+        float(first is not None and first.chunk in right and _holds(first.text, question.answer)),
+        ask(View(index, without), question.text).confidence,
+        ask(View(index, spoilt), question.text).confidence if question.spoilt else None,
+    )
+
+
+def _holds(text: str, answer: str) -> bool:
+    return f" {' '.join(_words(answer))} " in f" {' '.join(_words(text))} "
+
+
+def _words(text: str) -> list[str]:
+    return [word for word in re.findall(r"\w+", text.casefold()) if word not in ("a", "an", "the")]
+
+
+def f1(said: str, meant: str) -> float:
+    """The harmonic mean of precision and recall of the words, articles left out (Rajpurkar et al. 2016)."""
+    given, wanted = Counter(_words(said)), Counter(_words(meant))
+    shared = (given & wanted).total()
+    return 2 * shared / (given.total() + wanted.total()) if shared else 0.0
