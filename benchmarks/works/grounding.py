@@ -111,7 +111,7 @@ def _indexed(folder: Path, chunks: int) -> None:
     from lmworks.text.document import Document
 
     held = {"version": index.VERSION, "settings": index.IndexSettings().model_dump_json(), "reference": "made up"}
-    held |= {"language": "none", "made_with": "", "dim": DIM, "state": "made"}
+    held |= {"language": "none", "made_with": "", "state": "made"}
     with index.storage_of(folder / "index").making() as writing:
         for name, value in held.items():
             writing.set(name, str(value))
