@@ -93,22 +93,12 @@ def _place(name: str, chunks: int, make: Callable[[Path], None]) -> Path:
 
 def search_ours(chunks: int) -> Facts:
     """`Index.search` with both."""
-    import torch
-
     from lmworks.grounding.index import open_index
 
-    class Given:
-        """The vector of a query, as it is given."""
-
-        def embed(self, _texts: list[str], cut: bool = False) -> torch.Tensor:
-            return torch.from_numpy(vector_of[0])[None]
-
-    vector_of: list[np.ndarray] = []
     index = open_index(_place("index", chunks, lambda folder: _indexed(folder, chunks)) / "index")
-    index.__dict__["query_embedder"] = Given()
 
     def search(text: str, vector: np.ndarray) -> list[int]:
-        vector_of[:] = [vector]
+        index.__dict__["query_vector"] = lambda _text: vector
         return [one.chunk for one in index.search(text, BEST)]
 
     return timed(search)
@@ -121,8 +111,9 @@ def _indexed(folder: Path, chunks: int) -> None:
     from lmworks.text.document import Document
 
     held = {"version": index.VERSION, "settings": index.IndexSettings().model_dump_json(), "reference": "made up"}
+    held |= {"language": "none", "made_with": "", "state": "made"}
     with index.storage_of(folder / "index").making() as writing:
-        for name, value in {**held, "language": "none", "dim": DIM, "state": "made"}.items():
+        for name, value in held.items():
             writing.set(name, str(value))
         for part in made(chunks):
             for at in range(0, len(part.texts), DOCUMENT):
