@@ -76,7 +76,7 @@ class Config(BaseModel):
         return lines
 
     @classmethod
-    def paths(cls) -> list[str]:
+    def setting_paths(cls) -> list[str]:
         """Every setting's path, for who names one without its section."""
         return list(cls.explain())
 
@@ -173,7 +173,7 @@ def _toml_value(value: Any) -> str:
 
 def _inside(name: str, kind: type[Config]) -> list[str]:
     """The paths of settings of that name in the sections of `kind`: `training.steps` for `steps`."""
-    return [path for path in kind.paths() if path.endswith(f".{name}")]
+    return [path for path in kind.setting_paths() if path.endswith(f".{name}")]
 
 
 def _together(errors: list[ConfigError]) -> ConfigError:

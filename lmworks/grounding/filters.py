@@ -54,7 +54,7 @@ class Filter(Config):
     @model_validator(mode="after")
     def _dates_are_dates(self) -> Self:
         for name in ("since", "until"):
-            _moment(getattr(self, name), name)
+            _moment(getattr(self, name), name, whole=name == "until")
         return self
 
     def among(self, documents: Iterable[Described]) -> list[int]:

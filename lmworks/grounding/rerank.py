@@ -35,7 +35,8 @@ def reranked(query: str, passages: Sequence[Passage], model: LanguageModel) -> l
     """Passages, best first, with the first `DEPTH` in the order of the model's scores, which become theirs; those after
     them keep their order, with scores moved below."""
     first, rest = passages[:DEPTH], passages[DEPTH:]
-    scores = model.compare([(query, one.text) for one in first], cut=True).tolist()
-    ordered = best_first(replace(one, score=score) for one, score in zip(first, scores, strict=True))
+    texts = list(dict.fromkeys(one.text for one in first))  # twins have one score, to the bit
+    scores = dict(zip(texts, model.compare([(query, text) for text in texts], cut=True).tolist(), strict=True))
+    ordered = best_first(replace(one, score=scores[one.text]) for one in first)
     moved = ordered[-1].score - rest[0].score if rest else 0.0
     return ordered + [replace(one, score=one.score + moved) for one in rest]

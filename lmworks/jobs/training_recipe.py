@@ -78,9 +78,9 @@ class TrainRecipe(RecipeFile):
     sample: SampleSettings = SampleSettings()
 
     @classmethod
-    def paths(cls) -> list[str]:
+    def setting_paths(cls) -> list[str]:
         """See Config: those of the network too."""
-        return [*(f"model.{name}" for name in ModelConfig.model_fields), *super().paths()]
+        return [*(f"model.{name}" for name in ModelConfig.model_fields), *super().setting_paths()]
 
     @model_validator(mode="before")
     @classmethod

@@ -156,7 +156,7 @@ def test_a_damaged_file_is_refused_or_read_and_never_a_traceback(body: Network, 
     exported(BERT.tensors_to(body.state_dict(), body.config), path, quantised=True)
     whole = path.read_bytes()
     refused = 0
-    for turn in range(300):
+    for turn in range(120):
         damaged = bytearray(whole)
         if turn % 3 == 0:
             del damaged[chance.randrange(len(whole)) :]
@@ -167,4 +167,4 @@ def test_a_damaged_file_is_refused_or_read_and_never_a_traceback(body: Network, 
             read_network(folder)
         except ModelError:
             refused += 1
-    assert refused >= 100
+    assert refused >= 40
