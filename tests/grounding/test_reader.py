@@ -14,9 +14,9 @@ from lmworks.grounding import heads
 from lmworks.grounding.heads.calibration import Calibration, calibration_error, probabilities
 from lmworks.grounding.heads.examples import WIDTHS, Windows
 from lmworks.grounding.heads.files import base_of, read_reader, write_reader
-from lmworks.grounding.heads.measure import overlap, words
+from lmworks.grounding.heads.measure import answers_measured, overlap, refusals_measured, words
 from lmworks.grounding.heads.questions import Question, read_questions
-from lmworks.grounding.heads.reading import OVERLAP, WINDOW, SpanReader
+from lmworks.grounding.heads.reading import OVERLAP, WINDOW, Found, SpanReader
 from lmworks.grounding.heads.recipe import Card, ReaderRecipe
 from lmworks.grounding.heads.rows import BEGINS, ENDS, ReadingRow, ReadingRows
 from lmworks.grounding.heads.train import train_reader, training_rows
@@ -106,6 +106,29 @@ def test_answers_are_compared_as_squad_does():
     assert words("The  U.S.-led, force!") == ["usled", "force"]
     assert overlap("the big red dog", "a red dog") == pytest.approx(0.8)
     assert overlap("cat", "dog") == 0
+
+
+def test_figures_are_those_of_what_was_found():
+    asked = [
+        Question(one.text, one.context, f"house {number % 4}", one.answers, one.plausible)
+        for number, one in enumerate(made_up(200))
+    ]
+    spans = [one.answers[0] if one.answers else (0, 3) for one in asked]
+    draw = np.random.default_rng(0)
+    scores = [draw.normal(3 if one.answers else 0, 1) for one in asked]
+    found = [Found(start, end, score, score) for (start, end), score in zip(spans, scores, strict=True)]
+    area, error = refusals_measured(asked, found)
+    assert area.value > 0.95 and area.n == 200 and error.value < 0.06
+    flipped = [one._replace(span=-one.span, answers=draw.normal()) for one in found]
+    assert refusals_measured(asked, flipped)[0].value > 0.9  # the calibration learns which way each score points
+    there = [(one, span) for one, span in zip(asked, found, strict=True) if one.answers]
+    exact, alike = answers_measured([one for one, _ in there], [span for _, span in there])
+    assert exact.value == alike.value == 100
+    late = [span._replace(start=span.start - 4) for _, span in there]  # "the attic" is the same answer
+    assert answers_measured([one for one, _ in there], late)[0].value == 100
+    more = [span._replace(start=span.start - 7) for _, span in there]  # "in the attic" is not
+    exact, alike = answers_measured([one for one, _ in there], more)
+    assert exact.value == 0 and alike.value == pytest.approx(200 / 3)
 
 
 def test_a_calibration_makes_probabilities_come_true():

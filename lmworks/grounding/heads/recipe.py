@@ -39,6 +39,9 @@ class ReaderRecipe(Config):
     steps: int | None = Field(default=916, gt=0)
     """Of them, each with rows that were not read before while there are some; None for all rows once."""
 
+    warmup: float = Field(default=0.0625, ge=0, lt=1)
+    """Share of the steps in which the rate rises; in the last fifth it falls."""
+
     seed: int = 0
     """Of the adapters, the windows and the order."""
 

@@ -43,8 +43,6 @@ USES = {
 }
 EVERY = 3
 """One question of this many is asked without its paragraph too; that takes most of the time of measuring."""
-WARMUP = 0.0625
-"""Share of the steps in which the learning rate rises."""
 HELD_OUT = ("Islamism", "Normans", "Steam_engine", "Warsaw")
 """Articles of SQuAD 2 that calibrate and measure, and are not learnt from."""
 
@@ -71,7 +69,7 @@ def train_reader(
         steps=recipe.steps,
         learning_rate=recipe.learning_rate,
         schedule="warmup-stable-decay",
-        warmup=WARMUP,
+        warmup=recipe.warmup,
         seed=recipe.seed,
     )
     train(network, ReadingLoss(), ReadingRows(rows), config, run, resume=resume)
