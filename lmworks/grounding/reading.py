@@ -20,6 +20,9 @@ from lmworks.language_model import LanguageModel
 
 HEADS = "lmworks.grounding.heads"
 
+FEWEST_NEW = 2
+"""Words of content that a sentence must add to the question's to answer it."""
+
 
 class Indexed(Protocol):
     """What reading needs of an index."""
@@ -60,13 +63,15 @@ class NearestSentence:
         return [Reading(start, end, score, 1 / (1 + math.exp(-6 * (score - 1)))) for score, start, end in best]
 
     def _scores(self, question: str, sentences: Sequence[str]) -> list[float]:
-        """The cosine of each sentence with the question, and the share of the question's words that it holds."""
+        """The cosine of each sentence with the question, and the share of the question's words that it holds; more
+        where it begins with what is asked about, less where it adds nothing to the question (a heading, a link)."""
         if not sentences:
             return []
         with progress.hidden():
             vectors = self.embedder.embed([question, *sentences], cut=True)
-        asked = content(question, self.language)
-        return [
-            cosine + coverage(asked, content(sentence, self.language))
-            for cosine, sentence in zip((vectors[1:] @ vectors[0]).tolist(), sentences, strict=True)
-        ]
+        asked, found = content(question, self.language), []
+        for cosine, sentence in zip((vectors[1:] @ vectors[0]).tolist(), sentences, strict=True):
+            words = content(sentence, self.language)
+            begins, adds = words[:1] and words[0] in asked, len({*words} - {*asked}) >= FEWEST_NEW
+            found.append(cosine + coverage(asked, words) + 0.2 * bool(begins) - 0.6 * (not adds))
+        return found
