@@ -20,6 +20,9 @@ from lmworks.language_model import LanguageModel
 
 HEADS = "lmworks.grounding.heads"
 
+FEWEST_NEW = 2
+"""Words of content that a sentence must add to the question's to answer it."""
+
 
 class Indexed(Protocol):
     """What reading needs of an index."""
@@ -52,22 +55,23 @@ class NearestSentence:
         self.embedder, self.language = embedder, language
 
     def read(self, question: str, texts: Sequence[str]) -> list[Reading]:
-        """A whole sentence of each text."""
-        spans = [units(text) or [(0, len(text))] for text in texts]
+        """A whole sentence of each text; of an empty one, nothing."""
+        spans = [units(text) for text in texts]
         sentences = [text[start:end] for text, own in zip(texts, spans, strict=True) for start, end in own]
+        scores = iter(self._scores(question, sentences))
+        best = [max(((next(scores), *one) for one in own), default=(-1.0, 0, 0)) for own in spans]
+        return [Reading(start, end, score, 1 / (1 + math.exp(-6 * (score - 1)))) for score, start, end in best]
+
+    def _scores(self, question: str, sentences: Sequence[str]) -> list[float]:
+        """The cosine of each sentence with the question, and the share of the question's words that it holds; more
+        where it begins with what is asked about, less where it adds nothing to the question (a heading, a link)."""
         if not sentences:
             return []
         with progress.hidden():
             vectors = self.embedder.embed([question, *sentences], cut=True)
-        near = (vectors[1:] @ vectors[0]).tolist()
-        asked = content(question, self.language)
-        scores = [
-            cosine + coverage(asked, content(sentence, self.language))
-            for cosine, sentence in zip(near, sentences, strict=True)
-        ]
-        found, at = [], 0
-        for own in spans:
-            score, (start, end) = max(zip(scores[at : at + len(own)], own, strict=True), key=lambda one: one[0])
-            found.append(Reading(start, end, score, 1 / (1 + math.exp(-6 * (score - 1)))))
-            at += len(own)
+        asked, found = content(question, self.language), []
+        for cosine, sentence in zip((vectors[1:] @ vectors[0]).tolist(), sentences, strict=True):
+            words = content(sentence, self.language)
+            begins, adds = words[:1] and words[0] in asked, len({*words} - {*asked}) >= FEWEST_NEW
+            found.append(cosine + coverage(asked, words) + 0.2 * bool(begins) - 0.6 * (not adds))
         return found

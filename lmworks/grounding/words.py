@@ -23,7 +23,10 @@ QUALIFIERS = (
 )
 """Function words that change what a sentence claims."""
 _NEGATION = re.compile(
-    r"\b(?:no|not|never|none|neither|nor|nobody|nothing|nowhere|without|cannot|hardly)\b|n['’]t\b", re.IGNORECASE
+    r"\b(?:no|not|never|none|neither|nor|nobody|nothing|nowhere|without|cannot|hardly|"
+    r"nicht|kein\w*|nie|niemals|ohne|ne|pas|jamais|sans|nunca|sin|non|senza|não|sem|niet|geen|nooit|inte|ingen|не|нет)\b|"
+    r"n['’]t\b",
+    re.IGNORECASE,
 )
 _NUMBER = re.compile(r"\d+(?:[.,:/]\d+)*")
 
@@ -59,5 +62,5 @@ def numbers(text: str) -> set[str]:
 
 
 def negated(text: str) -> bool:
-    """Whether an (English) text denies something."""
+    """Whether a text denies something, in English or one of the commonest other languages."""
     return bool(_NEGATION.search(text))

@@ -51,6 +51,11 @@ def test_a_denial_that_is_left_out_is_not_supported():
     assert supports("Dogs aren't allowed in the house.", "Dogs are not allowed in the house.", "english")
 
 
+def test_a_denial_is_seen_in_other_languages():
+    assert not supports("Hunde sind in der Wohnung nicht erlaubt.", "Hunde sind in der Wohnung erlaubt.", "german")
+    assert supports("Hunde sind in der Wohnung nicht erlaubt.", "Hunde sind nicht erlaubt.", "german")
+
+
 def test_what_stands_above_lends_names_but_not_the_statement():
     assert supports("The rent is 740 euros.", "The rent of Villa Rosa is 740 euros.", "english", "Villa Rosa")
     assert not supports("Cats are allowed.", "Villa Rosa.", "english", "Villa Rosa")
