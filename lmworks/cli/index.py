@@ -32,7 +32,9 @@ def index(
     tokens: Annotated[int | None, typer.Option(min=16, help="Tokens of a chunk, at most; 160 unless given.")] = None,
     language: Annotated[
         str | None,
-        typer.Option(help="Whose stems words are cut to: none, english, german, ...; told from the text unless given."),
+        typer.Option(
+            help="Whose stems words are cut to: none, english, german, ...; each document's own unless given."
+        ),
     ] = None,
     test: Annotated[
         bool,
@@ -70,7 +72,7 @@ def index(
     facts = {
         "index": place,
         "chunks": len(index_),
-        "language": index_.language,
+        "languages": index_.languages,
         "added": changes.added,
         "changed": changes.changed,
         "deleted": changes.deleted,
@@ -94,7 +96,8 @@ def index(
         if names
     )
     typer.echo(f"files     {counted or 'as they were'}")
-    typer.echo(f"index     {place} ({len(index_):,} chunks, language {index_.language})")
+    languages = ", ".join(f"{name} {count:,}" for name, count in index_.languages.items())
+    typer.echo(f"index     {place} ({len(index_):,} chunks: {languages})")
     if outcome is not None:
         typer.echo(f"\n{outcome.table}\n")
     elif index_.tested and index_.tested.get("index") != index_.digest:
