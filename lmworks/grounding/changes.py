@@ -46,6 +46,8 @@ class Read:
     documents: list[Document]
     known: bool
     """Whether the index holds something of it, which goes."""
+    bytes: int
+    """Its share of `Found.bytes`."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +94,7 @@ def _read(name: str, path: Path, size: int, changed: int, before: State | None, 
         changes.skipped.append(Skipped(name, why(error)))
         digest = ""
     if before and before[2] == digest:
-        yield Read((name, seen, changed, digest), [], known=False)
+        yield Read((name, seen, changed, digest), [], known=False, bytes=size)
         return
     documents, skipped, _ = read_file(path, name, look_up=True) if digest else ([], None, 0)
     if skipped:
@@ -102,7 +104,7 @@ def _read(name: str, path: Path, size: int, changed: int, before: State | None, 
     elif documents:
         changes.added.append(name)
     if digest or before:
-        yield Read((name, seen if digest else -1, changed, digest), documents, known=before is not None)
+        yield Read((name, seen if digest else -1, changed, digest), documents, before is not None, size)
 
 
 def _of_an_index(path: Path, folder: Path) -> bool:
@@ -119,9 +121,9 @@ def _whole_reference(reference: str, known: Mapping[str, State]) -> Found:
     added = [name for name in now if name not in known]
     changed = [name for name, state in states.items() if name in known and known[name][2] != state]
     changes = Changes(added, changed, [name for name in known if name not in now], list(reading.skipped))
-    differ = {*added, *changed}
+    differ, gone = {*added, *changed}, {*changed}
     files = (
-        Read((name, len(one.text), date, states[name]), [one] if name in differ else [], name in changed)
+        Read((name, len(one.text), date, states[name]), [one] if name in differ else [], name in gone, len(one.text))
         for name, one in now.items()
     )
     return Found(changes, files, sum(len(now[name].text) for name in differ))

@@ -92,7 +92,7 @@ class Indexer:
         for document, language in zip(sound, of_file, strict=True):
             number = writing.add_document(document, file.state[0], language)
             found += [(number, language, chunk) for chunk in self._chunks(document)]
-        return [_New(*one, share=file.state[1] / len(found)) for one in found]
+        return [_New(*one, share=file.bytes / len(found)) for one in found]
 
     def _chunks(self, document: Document) -> list[Chunk]:
         tokenizer = self.embedder().tokenizer
