@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from lmworks.cli.options import Json, reads_text
 from lmworks.cli.verb import verb
+
+if TYPE_CHECKING:
+    from lmworks.text.sources import Skipped
+
+FEW = 5
+"""Files that are named one by one where they were skipped for the same reason."""
 
 
 @verb("Use documents", place=1)
@@ -88,8 +95,8 @@ def index(
     if json_:
         as_json(facts)
         return
-    for one in changes.skipped:
-        typer.echo(f"skipped   {one.path}: {one.reason}", err=True)
+    for line in _left_out(changes.skipped):
+        typer.echo(f"skipped   {line}", err=True)
     counted = ", ".join(
         f"{len(names)} {kind}"
         for kind, names in (("added", changes.added), ("changed", changes.changed), ("deleted", changes.deleted))
@@ -103,3 +110,15 @@ def index(
     elif index_.tested and index_.tested.get("index") != index_.digest:
         typer.echo(f"note      it has changed since it was tested; lmworks index --out {place} --test")
     typer.echo(f'next      lmworks search {place} "..."')
+
+
+def _left_out(skipped: list[Skipped]) -> Iterator[str]:
+    """A line for each file that was skipped; where many were for one reason, one for all of them."""
+    by_reason: dict[str, list[str]] = {}
+    for one in skipped:
+        by_reason.setdefault(one.reason, []).append(one.path)
+    for reason, paths in by_reason.items():
+        if len(paths) > FEW:
+            yield f"{paths[0]} and {len(paths) - 1:,} more: {reason} (--json names all)"
+        else:
+            yield from (f"{path}: {reason}" for path in paths)
