@@ -110,15 +110,16 @@ def _indexed(folder: Path, chunks: int) -> None:
     from lmworks.grounding.chunks import Chunk
     from lmworks.text.document import Document
 
-    held = {"version": index.VERSION, "settings": index.IndexSettings().model_dump_json(), "reference": "made up"}
-    held |= {"language": "none", "made_with": "", "state": "made"}
-    with index.storage_of(folder / "index").making() as writing:
-        for name, value in held.items():
-            writing.set(name, str(value))
+    settings = index.IndexSettings().model_dump_json()
+    held = {"version": index.VERSION, "settings": settings, "reference": "made up", "made_with": ""}
+    more = {"languages": json.dumps({"none": chunks}), "state": "made"}
+    with index.storage_of(folder / "index").making(
+        {name: str(value) for name, value in (held | more).items()}
+    ) as writing:
         for part in made(chunks):
             for at in range(0, len(part.texts), DOCUMENT):
                 texts, name = part.texts[at : at + DOCUMENT], f"{part.first + at}.txt"
-                number = writing.add_document(Document(" ".join(texts), name), name)
+                number = writing.add_document(Document(" ".join(texts), name), name, "none")
                 ends = np.cumsum([len(one) + 1 for one in texts]).tolist()
                 spans = zip([0, *ends[:-1]], ends, texts, strict=True)
                 cut = {

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from lmworks.cli.options import Json, reads_text
 from lmworks.cli.verb import verb
+
+if TYPE_CHECKING:
+    from lmworks.text.sources import Skipped
+
+FEW = 5
+"""Files that are named one by one where they were skipped for the same reason."""
 
 
 @verb("Use documents", place=1)
@@ -32,7 +39,9 @@ def index(
     tokens: Annotated[int | None, typer.Option(min=16, help="Tokens of a chunk, at most; 160 unless given.")] = None,
     language: Annotated[
         str | None,
-        typer.Option(help="Whose stems words are cut to: none, english, german, ...; told from the text unless given."),
+        typer.Option(
+            help="Whose stems words are cut to: none, english, german, ...; each document's own unless given."
+        ),
     ] = None,
     test: Annotated[
         bool,
@@ -70,7 +79,7 @@ def index(
     facts = {
         "index": place,
         "chunks": len(index_),
-        "language": index_.language,
+        "languages": index_.languages,
         "added": changes.added,
         "changed": changes.changed,
         "deleted": changes.deleted,
@@ -86,17 +95,30 @@ def index(
     if json_:
         as_json(facts)
         return
-    for one in changes.skipped:
-        typer.echo(f"skipped   {one.path}: {one.reason}", err=True)
+    for line in _left_out(changes.skipped):
+        typer.echo(f"skipped   {line}", err=True)
     counted = ", ".join(
         f"{len(names)} {kind}"
         for kind, names in (("added", changes.added), ("changed", changes.changed), ("deleted", changes.deleted))
         if names
     )
     typer.echo(f"files     {counted or 'as they were'}")
-    typer.echo(f"index     {place} ({len(index_):,} chunks, language {index_.language})")
+    languages = ", ".join(f"{name} {count:,}" for name, count in index_.languages.items())
+    typer.echo(f"index     {place} ({len(index_):,} chunks: {languages})")
     if outcome is not None:
         typer.echo(f"\n{outcome.table}\n")
     elif index_.tested and index_.tested.get("index") != index_.digest:
         typer.echo(f"note      it has changed since it was tested; lmworks index --out {place} --test")
     typer.echo(f'next      lmworks search {place} "..."')
+
+
+def _left_out(skipped: list[Skipped]) -> Iterator[str]:
+    """A line for each file that was skipped; where many were for one reason, one for all of them."""
+    by_reason: dict[str, list[str]] = {}
+    for one in skipped:
+        by_reason.setdefault(one.reason, []).append(one.path)
+    for reason, paths in by_reason.items():
+        if len(paths) > FEW:
+            yield f"{paths[0]} and {len(paths) - 1:,} more: {reason} (--json names all)"
+        else:
+            yield from (f"{path}: {reason}" for path in paths)

@@ -60,7 +60,9 @@ Facts = Callable[[str], Sequence[Passage]]
 class Searchable(Protocol):
     """What asking needs of an index."""
 
-    language: str
+    @property
+    def language(self) -> str:
+        """Whose stems words are cut to."""
 
     @property
     def tested(self) -> Mapping[str, Any]:

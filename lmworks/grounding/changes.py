@@ -1,21 +1,27 @@
-"""What was added, changed or deleted in the documents of an index since it was made."""
+"""What was added, changed or deleted in the documents of an index since it was made; read one file at a time."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from lmworks.basics.files import sha256
+from lmworks.basics.files import regular, sha256
 from lmworks.text.document import Document
-from lmworks.text.sources import Skipped, listing, read, read_file
+from lmworks.text.plain import UnreadableError, check_size
+from lmworks.text.sources import Skipped, entries, listing, read, read_file, why
 
 State = tuple[int, int, str]
-"""Bytes, time of the last change in nanoseconds, and SHA-256 of a file."""
+"""Bytes, time of the last change in nanoseconds, and SHA-256 of a file; -1 bytes for one to be looked at again."""
 FileState = tuple[str, int, int, str]
-"""The name of a file, and its state."""
+"""A file's name and state."""
+UNSURE = 2 * 10**9
+"""Nanoseconds: a file that was changed so shortly before it is read may change again without a later time."""
+PARTS = ("index.sqlite", "vectors.i8")
+"""Files of an index; a folder that holds them is no document of another."""
 
 
 @dataclass(frozen=True)
@@ -33,14 +39,27 @@ class Changes:
 
 
 @dataclass(frozen=True)
+class Read:
+    """A file that is not as the index knows it."""
+
+    state: FileState
+    documents: list[Document]
+    known: bool
+    """Whether the index holds something of it, which goes."""
+    bytes: int
+    """Its share of `Found.bytes`."""
+
+
+@dataclass(frozen=True)
 class Found:
     """Changes, and what an index needs to follow them."""
 
     changes: Changes
-    documents: list[tuple[Document, str]]
-    """Documents to be indexed, each with its file."""
-    files: list[FileState]
-    """Files as they are now."""
+    """Complete when all files have been read."""
+    files: Iterator[Read]
+    """Files to be indexed; each is read when it is asked for."""
+    bytes: int
+    """Of the files that may have to be read."""
 
 
 def changes_of(reference: str, known: Mapping[str, State]) -> Found:
@@ -48,46 +67,66 @@ def changes_of(reference: str, known: Mapping[str, State]) -> Found:
 
     A file whose size and time are as they were is taken to be the same; one whose bytes are the same, too.
     """
-    folder = Path(reference)
+    folder, changes = Path(reference), Changes([], [], [])
     if not folder.is_dir():
         return _whole_reference(reference, known)
-    changes, found = Changes([], [], []), Found(Changes([], [], []), [], [])
-    there: set[str] = set()
-    for place, size, changed in listing(reference, changes.skipped):
-        path = Path(place)
-        name = path.relative_to(folder).as_posix()
-        there.add(name)
-        before = known.get(name)
-        if before and before[:2] == (size, changed):
+    there: dict[str, tuple[Path, int, int]] = {}
+    for path, name, status in entries(folder, changes.skipped):
+        if _of_an_index(path, folder):
             continue
-        digest = sha256(path)
-        found.files.append((name, size, changed, digest))
-        if before and before[2] == digest:
-            continue
-        documents, skipped, _ = read_file(path, name)
-        found.documents.extend((document, name) for document in documents)
-        if skipped:
-            changes.skipped.append(skipped)
-        if before:  # also one that has no text any more: what it had goes
-            changes.changed.append(name)
-        elif documents:
-            changes.added.append(name)
+        if name in there:
+            changes.skipped.append(Skipped(name, "another file's name is the same once it is written as UTF-8"))
+        else:
+            there[name] = (path, status.st_size, status.st_mtime_ns)
     changes.deleted.extend(name for name in known if name not in there)
-    return Found(changes, found.documents, found.files)
+    differ = {name: one for name, one in there.items() if name not in known or known[name][:2] != one[1:]}
+    files = (read for name, one in differ.items() for read in _read(name, *one, known.get(name), changes))
+    return Found(changes, files, sum(size for _, size, _ in differ.values()))
+
+
+def _read(name: str, path: Path, size: int, changed: int, before: State | None, changes: Changes) -> Iterator[Read]:
+    """One file, if it differs; its reason among what was skipped, if it cannot be read."""
+    seen = -1 if time.time_ns() - changed < UNSURE else size
+    try:
+        check_size(path)
+        digest = sha256(regular(path))
+    except (UnreadableError, OSError) as error:  # too large; deleted meanwhile, no permission, a pipe
+        changes.skipped.append(Skipped(name, why(error)))
+        digest = ""
+    if before and before[2] == digest:
+        yield Read((name, seen, changed, digest), [], known=False, bytes=size)
+        return
+    documents, skipped, _ = read_file(path, name, look_up=True) if digest else ([], None, 0)
+    if skipped:
+        changes.skipped.append(skipped)
+    if before:  # also one that has no text any more: what it had goes
+        changes.changed.append(name)
+    elif documents:
+        changes.added.append(name)
+    if digest or before:
+        yield Read((name, seen if digest else -1, changed, digest), documents, before is not None, size)
+
+
+def _of_an_index(path: Path, folder: Path) -> bool:
+    """Whether a file is part of an index that lies in the folder."""
+    return path.name in PARTS and path.parent != folder and all((path.parent / part).exists() for part in PARTS)
 
 
 def _whole_reference(reference: str, known: Mapping[str, State]) -> Found:
     """A file or a named text, whose documents are its files; each has the file's date."""
-    reading = read(reference)
+    reading = read(reference, look_up=True)
+    date = max(date for _, _, date in listing(reference))
     now = {document.source: document for document in reading.documents}
     states = {name: _state(document) for name, document in now.items()}
     added = [name for name in now if name not in known]
     changed = [name for name, state in states.items() if name in known and known[name][2] != state]
-    deleted = [name for name in known if name not in now]
-    documents = [(now[name], name) for name in (*added, *changed)]
-    date = max(date for _, _, date in listing(reference))
-    files = [(name, len(document.text), date, states[name]) for name, document in now.items()]
-    return Found(Changes(added, changed, deleted, list(reading.skipped)), documents, files)
+    changes = Changes(added, changed, [name for name in known if name not in now], list(reading.skipped))
+    differ, gone = {*added, *changed}, {*changed}
+    files = (
+        Read((name, len(one.text), date, states[name]), [one] if name in differ else [], name in gone, len(one.text))
+        for name, one in now.items()
+    )
+    return Found(changes, files, sum(len(now[name].text) for name in differ))
 
 
 def _state(document: Document) -> str:

@@ -27,23 +27,21 @@ from lmworks.grounding.answer import Answer, Way
 from lmworks.grounding.asking import ask
 from lmworks.grounding.changes import Changes, changes_of
 from lmworks.grounding.filters import Filter
-from lmworks.grounding.indexing import Indexer
+from lmworks.grounding.indexing import Indexer, languages_in
 from lmworks.grounding.passage import Passage, best_first
 from lmworks.grounding.postgresql_storage import SCHEMES, PostgresqlStorage
 from lmworks.grounding.postings import Counts
 from lmworks.grounding.rerank import DEPTH, at_hand, reranked, reranker
 from lmworks.grounding.sqlite_storage import SqliteStorage
-from lmworks.grounding.storage import Reading, Storage
-from lmworks.grounding.terms import check_language, language_of, terms
+from lmworks.grounding.storage import Reading, Storage, make_again
+from lmworks.grounding.terms import check_language, query_terms
 from lmworks.language_model import LanguageModel
 from lmworks.loading import identity, load
-from lmworks.text.document import Document
+from lmworks.text.sources import Skipped
 
-VERSION = 2
+VERSION = 3
 By = Literal["hybrid", "keywords", "vectors"]
 WAYS: tuple[By, ...] = get_args(By)
-SAMPLE = 200_000
-"""Characters by which the language is told."""
 BLOCK = 256
 """Scores of which the highest is found first."""
 
@@ -58,8 +56,7 @@ class IndexSettings(Config):
     """Tokens of a chunk, in the embedder's tokens."""
 
     language: str = "auto"
-    """Whose stems words are cut to; "auto" tells it from the text when the index is made, "none" leaves words as they
-    are."""
+    """Whose stems words are cut to; "auto" tells each document's from its text, "none" leaves words as they are."""
 
     weight: float = 0.5
     """The share of the vectors in a hybrid score; the rest is the keywords'."""
@@ -83,16 +80,16 @@ class Index:
             raise DataError(f"{storage.place} holds no index; make one: lmworks index FOLDER --out {storage.place}")
         with storage.reading() as reading:
             held = reading.settings()
-        if int(held.get("version", 0)) != VERSION:
-            raise DataError(
-                f"{storage.place} was made by another lmworks (version {held.get('version')}); index it again"
-            )
-        self.settings = IndexSettings(**json.loads(held["settings"]))
-        self.reference: str = held["reference"]
-        """The folder, file or named text that was indexed."""
-        self.language: str = held["language"]
-        self.made_with: str = held["made_with"]
-        """The identity of the embedder's files when it was made (`loading.identity`)."""
+            if int(held.get("version", 0)) != VERSION:
+                raise DataError(
+                    f"{storage.place} was made by another lmworks (version {held.get('version')}); "
+                    + make_again(storage.place, held.get("reference", "FOLDER"))
+                )
+            self.settings = IndexSettings(**json.loads(held["settings"]))
+            self.reference = held["reference"]
+            """The folder, file or named text that was indexed."""
+            self.made_with = held["made_with"]
+            """The identity of the embedder's files when it was made (`loading.identity`)."""
         self._counts: tuple[str, Counts] | None = None
         """Of the state that was searched last."""
         self.changes = Changes([], [], [])
@@ -102,6 +99,17 @@ class Index:
     def place(self) -> str:
         """Where it lies, as people call it."""
         return self.storage.place
+
+    @property
+    def languages(self) -> dict[str, int]:
+        """How many chunks there are of each language, most first; "none" for those whose stems nobody here knows."""
+        with self.storage.reading() as reading:
+            return dict(languages_in(reading).most_common())
+
+    @property
+    def language(self) -> str:
+        """The language of most of its chunks."""
+        return next(iter(self.languages), "none")
 
     @cached_property
     def embedder(self) -> LanguageModel:
@@ -117,7 +125,8 @@ class Index:
         if identity(self.settings.embedder) != self.made_with:
             raise DataError(
                 f"{self.place} was made with other files of {self.settings.embedder} than there are now (their SHA-256 "
-                "differs), so that its vectors would not fit a question's; index it again, or search it by keywords"
+                "differs), so that its vectors would not fit a question's; search it by keywords, or "
+                + make_again(self.place, self.reference)
             )
         return load(self.settings.embedder, **how)
 
@@ -183,7 +192,7 @@ class Index:
         """A score for each chunk that is there."""
         keywords = vectors = np.zeros(0)
         if by != "vectors":
-            keywords = postings.scores(reading, terms(query, self.language), counts)[counts.there]
+            keywords = postings.scores(reading, query_terms(query, languages_in(reading)), counts)[counts.there]
         if by != "keywords":
             vectors = reading.products(self.query_vector(query))[counts.there]
         if by == "hybrid":
@@ -229,7 +238,7 @@ class Index:
         """SHA-256 of the files and of how they are cut: the same after an update as of a new index."""
         with self.storage.reading() as reading:
             files = sorted((file, hashed) for file, (_, _, hashed) in reading.files().items())
-        facts = [self.settings.embedder, self.settings.longest, self.language, files]
+        facts = [self.settings.embedder, self.settings.longest, self.settings.language, files]
         return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
     @property
@@ -247,7 +256,7 @@ class Index:
         """Bring in what was added, changed or deleted since; returns what that was. Nothing is lost where it fails."""
         with self.storage.writing() as writing:
             found = changes_of(self.reference, writing.files())
-            Indexer(lambda: self.embedder, self.settings.longest, self.language).take_over(found, writing)
+            Indexer(lambda: self.embedder, self.settings.longest, self.settings.language).take_over(found, writing)
         self.changes = found.changes
         return found.changes
 
@@ -273,13 +282,8 @@ def build(reference: str | Path, out: str | Path, settings: IndexSettings | None
     reference = located(reference)
     if storage.exists():
         raise ConfigError(f"{storage.place} holds an index already; update it, or give another --out")
-    found = changes_of(reference, {})
-    if not found.documents:
-        raise DataError(f"{reference} holds no text to index")
-    language = chosen.language
-    if language == "auto":
-        language = language_of(_sample([document for document, _ in found.documents]))
-    check_language(language)
+    if chosen.language != "auto":
+        check_language(chosen.language)
     embedder = load(chosen.embedder)
     if chosen.longest > embedder.longest:
         raise ConfigError(
@@ -289,29 +293,31 @@ def build(reference: str | Path, out: str | Path, settings: IndexSettings | None
         "version": VERSION,
         "settings": json.dumps(chosen.model_dump(mode="json")),
         "reference": reference,
-        "language": language,
         "made_with": identity(chosen.embedder),
+        "dim": embedder.config.dim,
     }
-    with storage.making() as writing:
-        for name, value in held.items():
-            writing.set(name, str(value))
-        Indexer(lambda: embedder, chosen.longest, language).take_over(found, writing)
+    with storage.making({name: str(value) for name, value in held.items()}) as writing:
+        begun = writing.files()  # by a build that was stopped
+        found = changes_of(reference, begun)
+        Indexer(lambda: embedder, chosen.longest, chosen.language).take_over(found, writing, keep=True)
+        if not languages_in(writing):
+            raise DataError(f"{reference} holds no text to index{_named(found.changes.skipped)}")
+        added = {*begun, *found.changes.added} - {*found.changes.deleted}
+        changes = replace(found.changes, added=sorted(added), changed=[], deleted=[])
     index = Index(storage)
     index.__dict__["embedder"] = embedder
-    index.changes = found.changes
+    index.changes = changes
     return index
+
+
+def _named(skipped: Sequence[Skipped]) -> str:
+    return f"; skipped: {skipped[0].path}: {skipped[0].reason}" if skipped else ""
 
 
 def located(reference: str | Path) -> str:
     """A folder or file by its whole path, so that it is found from any other folder; a named text by its name."""
     path = Path(reference)
     return str(path.resolve()) if path.exists() else str(reference)
-
-
-def _sample(documents: Sequence[Document]) -> str:
-    """Some text of many documents."""
-    each = max(SAMPLE // max(len(documents), 1), 200)
-    return "\n".join(document.text[:each] for document in documents)[:SAMPLE]
 
 
 def mixed(keywords: NDArray[np.float64], vectors: NDArray[np.float64], weight: float) -> NDArray[np.float64]:

@@ -11,7 +11,8 @@ products of whole numbers add up exactly, so that a score does not depend on the
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+import zlib
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -40,6 +41,18 @@ class Matrix:
                 file.write(packed(vector).tobytes())
             file.flush()
             os.fsync(file.fileno())
+
+    def checks(self, places: Sequence[int]) -> list[int]:
+        """The CRC-32 of the rows at these places; -1 where the file ends before."""
+        if not self.path.is_file():
+            return [-1] * len(places)
+        found = []
+        with self.path.open("rb") as file:
+            for place in places:
+                file.seek(place * self.row.itemsize)
+                row = file.read(self.row.itemsize)
+                found.append(zlib.crc32(row) if len(row) == self.row.itemsize else -1)
+        return found
 
     def scores(self, query: NDArray[np.float32]) -> NDArray[np.float64]:
         """The dot product of the query [dim] with every row [rows]."""

@@ -42,7 +42,7 @@ TABLES = """
 CREATE TABLE settings (name text PRIMARY KEY, value text NOT NULL);
 CREATE TABLE documents (
     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, source text NOT NULL UNIQUE, file text NOT NULL,
-    hash text NOT NULL, text text NOT NULL, metadata text NOT NULL);
+    hash text NOT NULL, text text NOT NULL, metadata text NOT NULL, language text NOT NULL);
 CREATE TABLE files (file text PRIMARY KEY, size bigint NOT NULL, changed bigint NOT NULL, hash text NOT NULL);
 CREATE INDEX documents_of_file ON documents (file);
 CREATE TABLE chunks (
@@ -97,8 +97,9 @@ class PostgresqlStorage:
             yield _Tables(connection)
 
     @contextlib.contextmanager
-    def making(self) -> Iterator[Writing]:
-        """As `Storage.making`; DataError for a server without pgvector or a schema of something else."""
+    def making(self, settings: Mapping[str, str]) -> Iterator[Writing]:
+        """As `Storage.making`, all in one transaction: one that is not ended leaves nothing. DataError for a server
+        without pgvector or a schema of something else."""
         errors = require("psycopg", "scale").errors
         with self._alone("the index was not made") as connection:
             try:
@@ -115,7 +116,10 @@ class PostgresqlStorage:
                 raise DataError(f"{self.place}: {error.diag.message_primary}; give another name after the #") from error
             self._use_schema(connection)
             connection.execute(TABLES)
-            yield _Tables(connection)
+            tables = _Tables(connection)
+            for name, value in settings.items():
+                tables.set(name, value)
+            yield tables
 
     @contextlib.contextmanager
     def _alone(self, failure: str) -> Iterator[Any]:
@@ -199,13 +203,13 @@ class _Tables:
         found = {row[-1]: Passage(*row) for row in rows}
         return [found[chunk] for chunk in chunks if chunk in found]
 
-    def chunks_of(self, file: str) -> dict[int, Chunk]:
+    def chunks_of(self, file: str) -> dict[int, tuple[str, Chunk]]:
         rows = self._all(
-            "SELECT chunks.id, start, stop, title, heading, substr(text, start + 1, stop - start) FROM chunks "
-            "JOIN documents ON documents.id = chunks.document WHERE file = %s",
+            "SELECT chunks.id, language, start, stop, title, heading, substr(text, start + 1, stop - start) "
+            "FROM chunks JOIN documents ON documents.id = chunks.document WHERE file = %s",
             file,
         )
-        return {number: Chunk(*parts) for number, *parts in rows}
+        return {number: (language, Chunk(*parts)) for number, language, *parts in rows}
 
     def described(self) -> list[Described]:
         rows = self._all("SELECT id, source, file, changed, metadata FROM documents JOIN files USING (file)")
@@ -244,10 +248,14 @@ class _Tables:
             files,
         )
 
-    def add_document(self, document: Document, file: str) -> int:
+    def checkpoint(self) -> None:
+        pass  # an index is made in one transaction
+
+    def add_document(self, document: Document, file: str, language: str) -> int:
         rows = self._all(
-            "INSERT INTO documents (source, file, hash, text, metadata) VALUES (%s, %s, %s, %s, %s) RETURNING id",
-            *(document.source, file, document.hash, document.text, json.dumps(document.metadata)),
+            "INSERT INTO documents (source, file, hash, text, metadata, language) VALUES (%s, %s, %s, %s, %s, %s) "
+            "RETURNING id",
+            *(document.source, file, document.hash, document.text, json.dumps(document.metadata), language),
         )
         return int(rows[0][0])
 

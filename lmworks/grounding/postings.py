@@ -139,6 +139,8 @@ def scores(index: Reading, terms: Iterable[str], counts: Counts) -> NDArray[np.f
         rarity = _rarity(found, counts)
         for start, rows in held:
             within = slice(start, start + SEGMENT)
+            if rows["chunk"].max(initial=0) >= len(total[within]):  # compiled loops check no bounds
+                raise IndexError(f"the rows of {term!r} are damaged")
             add_term(rows["chunk"], rows["count"], counts.norms[within], weight * rarity * (K1 + 1), total[within])
     return total
 

@@ -7,36 +7,46 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shutil
 import sqlite3
+import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
-from lmworks.basics.errors import DataError
-from lmworks.basics.files import directory_written_whole
+from lmworks.basics.errors import ConfigError, DataError, LmworksError, Stopped
+from lmworks.basics.files import FULL, says_why
 from lmworks.grounding.changes import FileState, State
 from lmworks.grounding.chunks import Chunk
 from lmworks.grounding.filters import Described
-from lmworks.grounding.matrix import Matrix
+from lmworks.grounding.matrix import Matrix, packed
 from lmworks.grounding.passage import Passage
-from lmworks.grounding.storage import Key, Reading, Writing
+from lmworks.grounding.storage import Key, Reading, Writing, make_again
 from lmworks.text.document import Document
 
 PATIENCE = 5.0
 """Seconds that a writer waits for another."""
 
+LOCK = "lock"
+"""What holds others out of a folder in which an index is made."""
+
+NONSENSE = (IndexError, KeyError, TypeError, ValueError)
+"""What damaged rows lead to, where SQLite reads them without a word: it keeps no checksums."""
+ON = "the same command goes on from there"
+
 SCHEMA = """
 CREATE TABLE settings (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE documents (
     id INTEGER PRIMARY KEY, source TEXT NOT NULL UNIQUE, file TEXT NOT NULL, hash TEXT NOT NULL, text TEXT NOT NULL,
-    metadata TEXT NOT NULL);
+    metadata TEXT NOT NULL, language TEXT NOT NULL);
 CREATE TABLE files (file TEXT PRIMARY KEY, size INTEGER NOT NULL, changed INTEGER NOT NULL, hash TEXT NOT NULL);
 CREATE INDEX documents_of_file ON documents (file);
 CREATE TABLE chunks (
     id INTEGER PRIMARY KEY, document INTEGER NOT NULL REFERENCES documents (id), start INTEGER NOT NULL,
-    stop INTEGER NOT NULL, title TEXT NOT NULL, heading TEXT NOT NULL);
+    stop INTEGER NOT NULL, title TEXT NOT NULL, heading TEXT NOT NULL, vector INTEGER);
 CREATE INDEX chunks_of_document ON chunks (document);
 CREATE TABLE postings (term TEXT, segment INTEGER, rows BLOB NOT NULL, PRIMARY KEY (term, segment)) WITHOUT ROWID;
 CREATE TABLE lengths (segment INTEGER PRIMARY KEY, rows BLOB NOT NULL);
@@ -57,46 +67,96 @@ class SqliteStorage:
     @contextlib.contextmanager
     def reading(self) -> Iterator[Reading]:
         """As `Storage.reading`."""
-        connection = self._connection(timeout=30)
         try:
-            connection.execute("BEGIN")
-            yield _Tables(connection, self.folder)
-            connection.execute("COMMIT")
-        except sqlite3.DatabaseError as error:
-            raise DataError(f"{self.folder}/index.sqlite cannot be read ({error}); index it again") from error
-        finally:
-            connection.close()
+            with contextlib.closing(self._connection(timeout=30)) as connection:
+                connection.execute("BEGIN")
+                yield _Tables(connection, self.folder)
+                connection.execute("COMMIT")
+        except LmworksError:
+            raise
+        except (sqlite3.Error, *NONSENSE) as error:
+            raise DataError(f"{self.folder}/index.sqlite cannot be read ({error}); {make_again(self.place)}") from error
 
     @contextlib.contextmanager
     def writing(self) -> Iterator[Writing]:
         """As `Storage.writing`; waits `PATIENCE` for another writer."""
-        connection = self._connection(timeout=PATIENCE)
         try:
-            # Changed pages stay in memory until the commit: to write some before it, SQLite would lock readers out.
-            connection.execute(f"PRAGMA cache_spill = {'ON' if self._alone else 'OFF'}")
-            try:
+            with contextlib.closing(self._connection(timeout=PATIENCE)) as connection:  # without a commit: as it was
                 connection.execute("BEGIN IMMEDIATE")
-            except sqlite3.OperationalError as error:
-                raise DataError(f"another process is updating {self.folder} ({error}); wait for it") from None
-            yield _Tables(connection, self.folder)
-            connection.execute("COMMIT")
-        except sqlite3.Error as error:
-            raise DataError(f"{self.folder}: the update failed ({error}); the index is as it was before") from error
-        finally:
-            connection.close()  # without a commit: as it was
+                # Changed pages stay in memory until the commit: to write some before it, SQLite would lock readers out.
+                connection.execute(f"PRAGMA cache_spill = {'ON' if self._alone else 'OFF'}")
+                yield _Tables(connection, self.folder)
+                connection.execute("COMMIT")
+        except LmworksError:
+            raise
+        except (sqlite3.Error, *NONSENSE) as error:
+            raise DataError(f"{self.folder}: {_why(error)}; the index is as it was before") from error
 
     @contextlib.contextmanager
-    def making(self) -> Iterator[Writing]:
-        """As `Storage.making`."""
-        with directory_written_whole(self.folder) as making:
+    def making(self, settings: Mapping[str, str]) -> Iterator[Writing]:
+        """As `Storage.making`. ConfigError where the folder holds other files, which would be lost."""
+        if self.folder.exists() and (not self.folder.is_dir() or any(self.folder.iterdir())):
+            raise ConfigError(f"{self.folder} holds other files; give an empty folder, or a new one, for the index")
+        making = self.folder.with_name(f".{self.folder.name}.making")
+        with says_why(self.folder), _alone(making):
             within = SqliteStorage(making, alone=True)
-            with contextlib.closing(within._connection(timeout=PATIENCE)) as connection:
-                connection.executescript(SCHEMA)
-            with within.writing() as writing:
-                yield writing
+            if not within._began_with(settings):
+                within._begin(settings)
+            try:
+                with within.writing() as writing:
+                    yield writing
+            except BaseException as error:
+                if not within._keeps_files():
+                    shutil.rmtree(making, ignore_errors=True)
+                elif isinstance(error, KeyboardInterrupt):
+                    raise Stopped(f"stopped; what was indexed so far is kept in {making}: {ON}") from None
+                raise
+            (making / LOCK).unlink()
+            making.replace(self.folder)
+
+    def _began_with(self, settings: Mapping[str, str]) -> bool:
+        try:
+            with self.reading() as reading:
+                return reading.settings().items() >= settings.items()
+        except DataError:
+            return False
+
+    def _keeps_files(self) -> bool:
+        with self.reading() as reading:
+            return bool(reading.files())
+
+    def _begin(self, settings: Mapping[str, str]) -> None:
+        for path in self.folder.iterdir():
+            if path.name != LOCK:
+                path.unlink()
+        with contextlib.closing(self._connection(timeout=PATIENCE)) as connection:
+            connection.executescript(SCHEMA)
+            connection.executemany("INSERT INTO settings VALUES (?, ?)", settings.items())
 
     def _connection(self, timeout: float) -> sqlite3.Connection:
         return sqlite3.connect(self.folder / "index.sqlite", isolation_level=None, timeout=timeout)
+
+
+def _why(error: Exception) -> str:
+    code = getattr(error, "sqlite_errorname", "")
+    if code.startswith("SQLITE_BUSY"):
+        return f"another process is updating it ({error}); wait for it"
+    if code in ("SQLITE_FULL", "SQLITE_IOERR_WRITE"):
+        return f"{FULL}; free some space and run it again"
+    return f"the update failed ({error})"
+
+
+@contextlib.contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Make the folder and let no other process into it; DataError where one is there."""
+    folder.mkdir(parents=True, exist_ok=True)
+    folder.chmod(0o755)
+    lock = FileLock(folder / LOCK)
+    try:
+        with lock.acquire(timeout=0):
+            yield
+    except Timeout:
+        raise DataError(f"another process is making {folder.name[1:].removesuffix('.making')}; wait for it") from None
 
 
 class _Tables:
@@ -118,21 +178,25 @@ class _Tables:
     def passages(self, chunks: Sequence[int]) -> list[Passage]:
         found = [
             self._connection.execute(
-                "SELECT substr(text, start + 1, stop - start), 0.0, title, heading, source, start, stop, chunks.id "
-                "FROM chunks JOIN documents ON documents.id = chunks.document WHERE chunks.id = ?",
+                "SELECT substr(text, start + 1, stop - start), 0.0, title, heading, source, start, stop, chunks.id, "
+                "vector FROM chunks JOIN documents ON documents.id = chunks.document WHERE chunks.id = ?",
                 (chunk,),
             ).fetchone()
             for chunk in chunks
         ]
-        return [Passage(*row) for row in found if row]
+        there = [row for row in found if row]
+        checks = self._matrix().checks([row[-2] for row in there])
+        if any(row[-1] != check for row, check in zip(there, checks, strict=True)):
+            raise self._torn()
+        return [Passage(*row[:-1]) for row in there]
 
-    def chunks_of(self, file: str) -> dict[int, Chunk]:
+    def chunks_of(self, file: str) -> dict[int, tuple[str, Chunk]]:
         rows = self._all(
-            "SELECT chunks.id, start, stop, title, heading, substr(text, start + 1, stop - start) FROM chunks "
-            "JOIN documents ON documents.id = chunks.document WHERE file = ?",
+            "SELECT chunks.id, language, start, stop, title, heading, substr(text, start + 1, stop - start) "
+            "FROM chunks JOIN documents ON documents.id = chunks.document WHERE file = ?",
             file,
         )
-        return {number: Chunk(*parts) for number, *parts in rows}
+        return {number: (language, Chunk(*parts)) for number, language, *parts in rows}
 
     def described(self) -> list[Described]:
         rows = self._all("SELECT id, source, file, changed, metadata FROM documents JOIN files USING (file)")
@@ -149,7 +213,10 @@ class _Tables:
         return self._all("SELECT segment, rows FROM postings WHERE term = ? ORDER BY segment", term)
 
     def products(self, query: NDArray[np.float32]) -> NDArray[np.float64]:
-        return Matrix(self._vectors, len(query)).scores(query)
+        scores = self._matrix().scores(query)
+        if len(scores) <= self._all("SELECT coalesce(max(id), -1) FROM chunks")[0][0]:
+            raise self._torn()
+        return scores
 
     def set(self, name: str, value: str) -> None:
         self._connection.execute("INSERT OR REPLACE INTO settings VALUES (?, ?)", (name, value))
@@ -157,16 +224,20 @@ class _Tables:
     def set_files(self, files: Sequence[FileState]) -> None:
         self._connection.executemany("INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?)", files)
 
-    def add_document(self, document: Document, file: str) -> int:
+    def checkpoint(self) -> None:
+        self._connection.execute("COMMIT")
+        self._connection.execute("BEGIN IMMEDIATE")
+
+    def add_document(self, document: Document, file: str, language: str) -> int:
         row = self._connection.execute(
-            "INSERT INTO documents (source, file, hash, text, metadata) VALUES (?, ?, ?, ?, ?)",
-            (document.source, file, document.hash, document.text, json.dumps(document.metadata)),
+            "INSERT INTO documents (source, file, hash, text, metadata, language) VALUES (?, ?, ?, ?, ?, ?)",
+            (document.source, file, document.hash, document.text, json.dumps(document.metadata), language),
         )
         return int(row.lastrowid or 0)
 
     def add_chunks(self, chunks: Mapping[int, tuple[int, Chunk]]) -> None:
         self._connection.executemany(
-            "INSERT INTO chunks VALUES (?, ?, ?, ?, ?, ?)",
+            "INSERT INTO chunks VALUES (?, ?, ?, ?, ?, ?, NULL)",
             [
                 (number, document, one.start, one.end, one.title, one.heading)
                 for number, (document, one) in chunks.items()
@@ -175,7 +246,9 @@ class _Tables:
 
     def add_vectors(self, vectors: Mapping[int, NDArray[np.float32]]) -> None:
         # Before the commit: a row that nobody refers to harms nobody.
-        Matrix(self._vectors, len(next(iter(vectors.values())))).write(vectors)
+        self._matrix().write(vectors)
+        checks = [(zlib.crc32(packed(vector).tobytes()), number) for number, vector in vectors.items()]
+        self._connection.executemany("UPDATE chunks SET vector = ? WHERE id = ?", checks)
 
     def remove(self, file: str) -> None:
         chunks = "DELETE FROM chunks WHERE document IN (SELECT id FROM documents WHERE file = ?)"
@@ -195,6 +268,17 @@ class _Tables:
 
     def set_lengths(self, rows: Mapping[int, bytes]) -> None:
         self._connection.executemany("INSERT OR REPLACE INTO lengths VALUES (?, ?)", rows.items())
+
+    def _matrix(self) -> Matrix:
+        return Matrix(self._vectors, int(self.settings()["dim"]))
+
+    def _torn(self) -> DataError:
+        """Cut off, edited, or of another index."""
+        place = str(self._vectors.parent)
+        return DataError(
+            f"{self._vectors} does not belong to the index.sqlite beside it; "
+            + make_again(place, self.settings().get("reference", "FOLDER"))
+        )
 
     def _all(self, statement: str, *given: object) -> list[tuple]:
         return self._connection.execute(statement, given).fetchall()

@@ -38,8 +38,8 @@ class Reading(Protocol):
     def passages(self, chunks: Sequence[int]) -> list[Passage]:
         """Those of the chunks that there are, in the order asked for, each with a score of 0."""
 
-    def chunks_of(self, file: str) -> dict[int, Chunk]:
-        """The chunks of a file's documents, by number."""
+    def chunks_of(self, file: str) -> dict[int, tuple[str, Chunk]]:
+        """The chunks of a file's documents, by number, each with its document's language."""
 
     def described(self) -> list[Described]:
         """What filters look at, of every document."""
@@ -66,8 +66,8 @@ class Writing(Reading, Protocol):
     def set_files(self, files: Sequence[FileState]) -> None:
         """Keep files as they are now."""
 
-    def add_document(self, document: Document, file: str) -> int:
-        """Keep a document of a file; returns its number."""
+    def add_document(self, document: Document, file: str, language: str) -> int:
+        """Keep a document of a file, and whose stems its words are cut to; returns its number."""
 
     def add_chunks(self, chunks: Mapping[int, tuple[int, Chunk]]) -> None:
         """Keep chunks by number, each with the number of its document."""
@@ -87,6 +87,9 @@ class Writing(Reading, Protocol):
     def set_lengths(self, rows: Mapping[int, bytes]) -> None:
         """Replace the lengths of segments."""
 
+    def checkpoint(self) -> None:
+        """While an index is made: what is written so far is found again by the next `making`, should this one fail."""
+
 
 class Storage(Protocol):
     """Where an index lies."""
@@ -104,5 +107,13 @@ class Storage(Protocol):
     def writing(self) -> AbstractContextManager[Writing]:
         """Change it in one transaction. DataError where another process does, or where it fails."""
 
-    def making(self) -> AbstractContextManager[Writing]:
-        """Make an index, which is there when the block ends without an error, and otherwise is not."""
+    def making(self, settings: Mapping[str, str]) -> AbstractContextManager[Writing]:
+        """Make an index, which is there when the block ends without an error, and otherwise is not.
+
+        One that was begun with the same settings and not ended goes on from its last checkpoint.
+        """
+
+
+def make_again(place: str, reference: str = "FOLDER") -> str:
+    """What to do about an index that is of no use."""
+    return f"delete it and run: lmworks index {reference} --out {place}"

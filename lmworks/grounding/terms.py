@@ -12,6 +12,8 @@ from __future__ import annotations
 import difflib
 import re
 import unicodedata
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from functools import cache, lru_cache
 from typing import Any
 
@@ -41,12 +43,41 @@ FREQUENT = {
 """The commonest words of a language, by which a text is told to be in it."""
 
 
+SAMPLE = 20_000
+"""Characters by which a text's language is told."""
+USUAL = "english"
+"""For a few words in Latin letters of which none is common in any language: a row of a table, a name."""
+FEW = 50
+"""Words."""
+
+
 def language_of(text: str, least: float = 0.1) -> str:
     """The language whose commonest words make up most of a text, if they are `least` of its words; else "none"."""
     words = [one.casefold() for one in _WORD.findall(text)]
     counts = {name: sum(word in known for word in words) for name, known in _frequent().items()}
     best = max(counts, key=lambda name: counts[name])
     return best if words and counts[best] >= least * len(words) else "none"
+
+
+def languages_of(texts: Sequence[str]) -> list[str]:
+    """The language of each text of one file: its own if it can be told, else that of the whole file, else `USUAL` for
+    a few Latin words; "none" for all else."""
+    own = [language_of(text[:SAMPLE]) for text in texts]
+    if "none" not in own:
+        return own
+    whole = "\n".join(text[: SAMPLE // len(texts) + 1] for text in texts)[:SAMPLE]
+    other = language_of(whole)
+    if other == "none" and whole.isascii() and len(_WORD.findall(whole)) < FEW:
+        other = USUAL
+    return [other if one == "none" else one for one in own]
+
+
+def query_terms(text: str, languages: Iterable[str]) -> list[str]:
+    """The terms of a query for chunks of several languages: in each of them, a term that they share once."""
+    found: Counter[str] = Counter()
+    for language in languages:
+        found |= Counter(terms(text, language))
+    return list(found.elements())
 
 
 @cache

@@ -79,7 +79,7 @@ def read(reference: str | Path, share: tuple[int, int] = WHOLE, look_up: bool = 
     except FileNotFoundError:
         raise DataError(_unknown(str(reference))) from None
     except (OSError, RuntimeError, ValueError) as error:  # no permission, a loop of links; a zero byte
-        raise DataError(f"{_shown(path)!r} cannot be read ({_reason(error)})") from None
+        raise DataError(f"{_shown(path)!r} cannot be read ({why(error)})") from None
     if stat.S_ISDIR(kind):
         return _read_folder(path, name, share, look_up=look_up)
     if share[0]:
@@ -104,10 +104,27 @@ def listing(reference: str, skipped: list[Skipped] | None = None) -> list[tuple[
     path = hub.snapshot(reference, "dataset", HUB_FILES) if on_hub else Path(reference)
     if not path.exists():
         raise DataError(_unknown(reference))
-    left_out = [] if skipped is None else skipped
-    files = sorted(_files(path, left_out, follow=on_hub)) if path.is_dir() else [path]
-    found = ((file, file.stat()) for file in files if file.exists())  # a link may lead nowhere
-    return [(_shown(file), status.st_size, status.st_mtime_ns) for file, status in found]
+    if not path.is_dir():
+        return [(_shown(path), path.stat().st_size, path.stat().st_mtime_ns)]
+    found = entries(path, [] if skipped is None else skipped, follow=on_hub)
+    return [(_shown(file), status.st_size, status.st_mtime_ns) for file, _, status in found]
+
+
+def entries(folder: Path, skipped: list[Skipped], follow: bool = False) -> list[tuple[Path, str, os.stat_result]]:
+    """The files of a folder, in order: path, name within the folder as it can be written, and state.
+
+    Nothing is read; what could not be entered is added to `skipped`.
+    """
+    found = []
+    for path in sorted(_files(folder, skipped, follow)):
+        name = _shown(path.relative_to(folder))
+        try:
+            found.append((path, name, path.stat()))
+        except FileNotFoundError:
+            continue  # a link may lead nowhere, and a file may go meanwhile
+        except OSError as error:
+            skipped.append(Skipped(name, why(error)))
+    return found
 
 
 def _read_folder(
@@ -144,7 +161,7 @@ def _files(folder: Path, skipped: list[Skipped], follow: bool) -> Iterator[Path]
     home = os.path.realpath(folder)
 
     def denied(error: OSError) -> None:
-        skipped.append(Skipped(_shown(Path(error.filename).relative_to(folder)), _reason(error)))
+        skipped.append(Skipped(_shown(Path(error.filename).relative_to(folder)), why(error)))
 
     for parent, folders, names in os.walk(folder, onerror=denied):
         folders[:] = [name for name in folders if not name.startswith(".")]
@@ -177,7 +194,7 @@ def read_file(path: Path, name: str, look_up: bool = False) -> tuple[list[Docume
             else:
                 blank += 1
     except (UnreadableError, OSError) as error:
-        return [], Skipped(name, _reason(error)), 0
+        return [], Skipped(name, why(error)), 0
     if problems:
         share = f"{len(problems):,} of {len(problems) + len(documents):,} records"
         return documents, Skipped(name, f"{share}; the first: {problems[0]}"), blank
@@ -231,7 +248,8 @@ def _unknown(reference: str) -> str:
     return f"{reference} does not exist; {hint}"
 
 
-def _reason(error: Exception) -> str:
+def why(error: Exception) -> str:
+    """An error of a file as a reason that users are told."""
     return (error.strerror or str(error)).lower() if isinstance(error, OSError) else str(error)
 
 

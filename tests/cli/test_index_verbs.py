@@ -30,7 +30,7 @@ def test_a_folder_is_indexed_searched_changed_and_updated(run, notes, embedder, 
     monkeypatch.chdir(tmp_path)
     made = run("index", "notes", "--embedder", embedder)
     assert made.code == 0 and "files     2 added" in made.out
-    assert "indexes/notes (3 chunks, language english)" in made.out and "passwords.txt: a link" in made.err
+    assert "indexes/notes (3 chunks: english 3)" in made.out and "passwords.txt: a link" in made.err
     assert "skipped   blob.bin: .bin files are not read" in made.err
     found = run("search", "indexes/notes", "cat", "--keywords")
     assert found.code == 0 and "rent.md, characters" in found.out and "(The flat > Pets)" in found.out
@@ -44,6 +44,15 @@ def test_a_folder_is_indexed_searched_changed_and_updated(run, notes, embedder, 
     assert [one["file"] for one in facts] == ["rent.md"]
     assert (notes / "rent.md").read_text()[facts[0]["start"] : facts[0]["end"]] == facts[0]["text"]
     assert json.dumps(run("index", "--out", "indexes/notes", "--json").json["changed"]) == "[]"
+
+
+def test_many_files_that_are_skipped_for_one_reason_are_one_line(run, notes, embedder, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for number in range(9):
+        (notes / f"blob{number}.bin").write_bytes(b"x")
+    made = run("index", "notes", "--embedder", embedder)
+    assert "skipped   blob.bin and 9 more: .bin files are not read (--json names all)" in made.err
+    assert made.err.count("skipped") == 2 and "skipped   passwords.txt: a link" in made.err
 
 
 def test_a_search_is_among_the_documents_that_are_meant(run, notes, embedder, tmp_path, monkeypatch):

@@ -20,29 +20,12 @@ import pytest
 import tiny
 
 import lmworks as lm
+from grounding.small_index import WORDS, everything, write_notes
 from lmworks.basics.errors import ConfigError, DataError
 from lmworks.grounding import postings
-from lmworks.grounding.index import Index, IndexSettings, build, storage_of
+from lmworks.grounding.index import IndexSettings, build, storage_of
 from lmworks.grounding.sqlite_storage import SqliteStorage
 from lmworks.grounding.terms import terms
-
-WORDS = [
-    "rent",
-    "boat",
-    "tower",
-    "cat",
-    "dog",
-    "engine",
-    "landlord",
-    "pier",
-    "consent",
-    "euro",
-    "heating",
-    "night",
-    "drum",
-    "garden",
-    "key",
-]
 
 
 @pytest.fixture(scope="module")
@@ -77,25 +60,7 @@ def settings(embedder: str) -> IndexSettings:
 
 @pytest.fixture
 def notes(tmp_path: Path) -> Path:
-    folder = tmp_path / "notes"
-    folder.mkdir()
-    draw = random.Random(0)
-    for number in range(12):
-        sentences = [" ".join(draw.choices(WORDS, k=6)).capitalize() + "." for _ in range(5)]
-        (folder / f"note{number}.txt").write_text(" ".join(sentences))
-    (folder / "twin1.txt").write_text("The red lamp is in the cellar.")
-    (folder / "twin2.txt").write_text("The red lamp is in the cellar.")
-    return folder
-
-
-def everything(index: Index) -> list[object]:
-    """What searches of every kind give, numbers of chunks left out."""
-    asked = [*WORDS, "red lamp", "a boat at the pier", "drum drum drum", "nothing of this"]
-    return [
-        (by, query, [(one.file, one.start, one.end, one.text, one.score) for one in index.search(query, 7, by)])
-        for query in asked
-        for by in ("keywords", "vectors", "hybrid")
-    ]
+    return write_notes(tmp_path / "notes")
 
 
 def test_it_finds_the_passage_verbatim_and_says_where(notes: Path, settings: IndexSettings, places: Places):

@@ -1,0 +1,85 @@
+"""Notes in several languages in one folder: each is found by its own stems, and scripts without spaces are found."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import tiny
+
+from lmworks.grounding.index import Index, IndexSettings, build
+from lmworks.grounding.terms import languages_of, query_terms
+
+NOTES = {
+    "en.txt": "The houses of the village are painted in the spring. It is the job of all the owners.",
+    "de.txt": "Die Häuser in der Straße sind alt und werden von den Besitzern nicht gestrichen.",
+    "fr.txt": "Les chevaux sont dans le pré et les enfants les nourrissent pour une pomme.",
+    "ru.txt": "В деревне стоят старые дома, и на них не хватает краски. Это из-за погоды.",
+    "zh.txt": "东京塔高三百三十三米。房租每月三日到期。",
+    "ja.txt": "東京タワーは高さ333メートルの電波塔である。家賃は毎月三日に払う。",
+    "ko.txt": "월세는 매월 삼일에 내야 합니다. 고양이는 키울 수 있습니다.",
+    "th.txt": "ค่าเช่าต้องจ่ายทุกวันที่สามของเดือน แมวเลี้ยงได้",
+    "row.csv": "flat,deposit\n3,1480\n",
+}
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory) -> IndexSettings:
+    return IndexSettings(embedder=tiny.embedder(tmp_path_factory.mktemp("embedder") / "encoder"), longest=80)
+
+
+@pytest.fixture
+def notes(tmp_path: Path) -> Path:
+    (tmp_path / "notes").mkdir()
+    for name, text in NOTES.items():
+        (tmp_path / "notes" / name).write_text(text)
+    return tmp_path / "notes"
+
+
+QUERIES = {
+    "house": "en.txt",
+    "owner": "en.txt",
+    "Haus": "de.txt",
+    "cheval": "fr.txt",
+    "nourrir": "fr.txt",
+    "старый дом": "ru.txt",
+    "房租什么时候到期": "zh.txt",
+    "家賃はいつ": "ja.txt",
+    "タワー": "ja.txt",
+    "월세는": "ko.txt",
+    "ค่าเช่า": "th.txt",
+    "deposits of flats": "row.csv#1",
+}
+
+
+def found(index: Index) -> dict[str, list[tuple[str, float]]]:
+    return {query: [(one.file, one.score) for one in index.search(query, 3, "keywords")] for query in QUERIES}
+
+
+def test_each_note_is_found_in_its_own_language(notes: Path, settings: IndexSettings, tmp_path: Path):
+    index = build(notes, tmp_path / "index", settings)
+    assert {query: files[0][0] for query, files in found(index).items() if files} == QUERIES
+    assert set(index.languages) == {"english", "german", "french", "russian", "none"}
+
+
+def test_after_a_change_of_language_it_is_what_a_new_one_would_be(notes: Path, settings: IndexSettings, tmp_path: Path):
+    index = build(notes, tmp_path / "index", settings)
+    (notes / "en.txt").write_text(NOTES["de.txt"] + " Das ist die zweite Fassung.")
+    (notes / "ru.txt").unlink()
+    index.update()
+    fresh = build(notes, tmp_path / "fresh", settings)
+    assert found(index) == found(fresh) and index.languages == fresh.languages
+    assert "russian" not in index.languages
+
+
+def test_a_row_is_in_the_language_of_its_file_and_a_few_words_in_the_usual_one():
+    german = "Die Miete ist am dritten Tag fällig und wird von der Bank nicht überwiesen."
+    assert languages_of([german, "Wohnung: 3; Miete: 740"]) == ["german", "german"]
+    assert languages_of(["Flat: 3; Deposits: 1,480"]) == ["english"]
+    assert languages_of(["東京タワー", "Ąžuolas"]) == ["none", "none"]
+
+
+def test_a_query_has_the_stems_of_every_language_and_shared_ones_once():
+    assert sorted(query_terms("houses", ["english", "french", "none"])) == ["hous", "houses"]
+    assert query_terms("boat boat", ["english", "none"]) == ["boat", "boat"]
+    assert query_terms("boat", []) == []
