@@ -16,6 +16,8 @@ from lmworks.basics.extras import require
 from lmworks.grounding.answer import Answer
 from lmworks.grounding.beside import index_facts
 from lmworks.grounding.index import Index, IndexSettings, build, open_index
+from lmworks.grounding.self_test.outcome import Outcome
+from lmworks.grounding.self_test.run import self_test
 from lmworks.grounding.telling import facts_of, lines_of
 from lmworks.jobs.recipe import Recipe
 from lmworks.models.files.directory import INDEX_FOLDER
@@ -36,6 +38,8 @@ class Grounded:
     """The answer as lines for a terminal."""
     told_facts: dict[str, Any]
     """The answer for programs."""
+    outcome: Outcome | None
+    """Of the index's own test."""
 
 
 def grounded(recipe: Recipe, run: Path, question: str, resume: bool, say: Say) -> Grounded | None:
@@ -55,7 +59,10 @@ def grounded(recipe: Recipe, run: Path, question: str, resume: bool, say: Say) -
     say(f"asked          {question}")
     for number, line in enumerate(told):
         say(f"{'' if number else 'answer':<15}{line}".rstrip())
-    return Grounded(index_facts(index), answer, told, facts_of(answer, index))
+    outcome = self_test(index, recipe.grounding.questions) if recipe.grounding.questions else None
+    if outcome is not None:
+        say(f"own test       {outcome.counts}")
+    return Grounded(index_facts(index), answer, told, facts_of(answer, index), outcome)
 
 
 def _index(recipe: Recipe, folder: Path, resume: bool) -> Index:

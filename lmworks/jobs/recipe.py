@@ -80,6 +80,9 @@ class GroundingSettings(Config):
     embedder: str = "minilm"
     """The model whose vectors stand for passages and questions."""
 
+    questions: int = Field(default=80, ge=0)
+    """Questions made from the text, at most, by which the index tests itself and chooses settings; 0 for no test."""
+
 
 _TABLES: dict[str, Any] = {
     name: (method.settings, Field(default=method.settings(), description=method.summary))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from pathlib import Path
 
 import numpy as np
@@ -148,6 +149,11 @@ def test_what_is_found_is_kept_and_searched_by_until_the_index_changes(index: In
         "refused with its passages taken away",
     }
     assert all(one.n > 1 and one.interval for one in outcome.figures)
+    became = [one for one in outcome.figures if one.name in {figures.RIGHT, figures.REFUSED, figures.WRONG}]
+    assert sum(one.value for one in became) == pytest.approx(1) and len(became) == 3
+    assert re.fullmatch(
+        rf"{became[0].n} questions made from the text: \d+ right, \d+ refused, \d+ wrong", outcome.counts
+    )
     parts, found = kept.parts("ferry gate"), kept.search("ferry gate", 1)[0]
     assert found.score == pytest.approx(mixed(parts.keywords, parts.vectors, kept.weight).max())
     file = Path(kept.reference) / "new.md"

@@ -24,7 +24,9 @@ def settings(here: Path, minilm: str) -> Recipe:
     """The small recipe with an index, of notes that say when the rent is due."""
     (here / "notes" / "rent.md").write_text("# The flat\n\nThe rent is due on the third day.\n\n## Pets\n\nCats may.\n")
     return recipe().but(
-        grounding={"embedder": minilm}, generation={"prompt": QUESTION, "max_new_tokens": 4}, method="lora"
+        grounding={"embedder": minilm, "questions": 0},
+        generation={"prompt": QUESTION, "max_new_tokens": 4},
+        method="lora",
     )
 
 
@@ -34,10 +36,10 @@ def built(settings: Recipe, lines: list[str], out: str = "models/notes", resume:
 
 def test_a_build_answers_from_its_text_before_it_trains_and_keeps_the_index(settings: Recipe):
     lines: list[str] = []
-    result = built(settings, lines)
+    result = built(settings.but(grounding=settings.grounding.but(questions=20)), lines)
     assert result.grounded is not None and not result.grounded.answer.refused
     kinds = [line.split(maxsplit=1)[0] for line in lines if line[:1].strip()]
-    assert kinds.index("index") < kinds.index("asked") < kinds.index("answer") < kinds.index("to")
+    assert kinds.index("index") < kinds.index("asked") < kinds.index("answer") < kinds.index("own") < kinds.index("to")
     assert f"asked          {QUESTION}" in lines
     assert any(line.startswith("answer ") and "third day" in line and "[1]" in line for line in lines)
     assert any(line.startswith("    ") and "[1] rent.md, line 3  (The flat)" in line for line in lines)
@@ -49,6 +51,8 @@ def test_a_build_answers_from_its_text_before_it_trains_and_keeps_the_index(sett
     assert text is not None and text[citation.start : citation.end] == citation.text
     facts = json.loads((result.folder / "lmworks.json").read_text())["index"]
     assert facts["sha256"] == index.digest and facts["chunks"] == len(index)
+    assert result.grounded.outcome is not None and facts["tested"] == index.tested == result.grounded.outcome.kept
+    assert f"own test       {result.grounded.outcome.counts}" in lines
     assert sorted(path.name for path in Path("models").iterdir()) == ["notes"]
     built(settings, [])  # over the first one
 

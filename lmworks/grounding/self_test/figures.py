@@ -20,6 +20,8 @@ Array = NDArray[np.float64]
 FALSE_REFUSALS = 0.05
 """The share of answerable questions that may be refused."""
 AT = (1, 5, 10)
+RIGHT, REFUSED, WRONG = "answered, its place cited", "refused although it is there", "answered, another place cited"
+"""What becomes of a question whose answer is there."""
 
 
 def share(
@@ -73,16 +75,16 @@ def answered(asked: Sequence[Asked]) -> list[Measurement]:
     halves = [half_of(one.passages[0].file) for one in questions]
     of_other = [threshold(one for one, half in zip(asked, halves, strict=True) if half != which) for which in (0, 1)]
     limits = [of_other[half] for half in halves]
+    refused = [one.there < limit for one, limit in zip(asked, limits, strict=True)]
+    right = [float(one.cited and not no) for one, no in zip(asked, refused, strict=True)]
+    wrong = [float(not one.cited and not no) for one, no in zip(asked, refused, strict=True)]
     made = [
+        share(RIGHT, right, questions, 0.0),
+        share(WRONG, wrong, questions).model_copy(update={"ideal": 0.0}),
         share("answers, exact", [one.exact for one in asked], questions, 0.0),
         share("answers, F1", [one.f1 for one in asked], questions, 0.0),
         share("the answer cited in its passage", [one.cited for one in asked], questions, 0.0),
-        share(
-            "refused although it is there",
-            [float(one.there < limit) for one, limit in zip(asked, limits, strict=True)],
-            questions,
-            FALSE_REFUSALS,
-        ).model_copy(update={"ideal": 0.0}),
+        share(REFUSED, list(map(float, refused)), questions, FALSE_REFUSALS).model_copy(update={"ideal": 0.0}),
         share(
             "refused with its passages taken away",
             [float(one.gone < limit) for one, limit in zip(asked, limits, strict=True)],
@@ -92,7 +94,7 @@ def answered(asked: Sequence[Asked]) -> list[Measurement]:
     ]
     near = [(one, limit) for one, limit in zip(asked, limits, strict=True) if one.spoilt is not None]
     if near:
-        refused = [float(one.spoilt < limit) for one, limit in near if one.spoilt is not None]
+        spoilt = [float(one.spoilt < limit) for one, limit in near if one.spoilt is not None]
         name = "refused with its sentence taken out"
-        made.append(share(name, refused, [one.question for one, _ in near], FALSE_REFUSALS))
+        made.append(share(name, spoilt, [one.question for one, _ in near], FALSE_REFUSALS))
     return made

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from lmworks.evaluation.measurement import Measurement
-from lmworks.grounding.self_test.figures import FALSE_REFUSALS
+from lmworks.grounding.self_test.figures import FALSE_REFUSALS, REFUSED, RIGHT, WRONG
 
 WAYS = ("keywords", "vectors", "hybrid", "reranked")
 COLUMNS = ("recall@1", "recall@5", "recall@10", "nDCG@10")
@@ -70,6 +70,16 @@ class Outcome:
     def to_json(self) -> dict[str, Any]:
         """Everything, samples too."""
         return {"place": self.place, **self.kept, "samples": [asdict(one) for one in self.samples]}
+
+    @property
+    def counts(self) -> str:
+        """How many of the questions whose answer is there were answered right, refused, and answered wrong."""
+        shares = {one.name: one for one in self.figures}
+        if RIGHT not in shares:
+            return self.notes[0] if self.notes else "no question was answered"
+        told = ((RIGHT, "right"), (REFUSED, "refused"), (WRONG, "wrong"))
+        counted = [f"{round(shares[name].value * (shares[name].n or 0))} {word}" for name, word in told]
+        return f"{shares[RIGHT].n} questions made from the text: {', '.join(counted)}"
 
     @property
     def table(self) -> str:
