@@ -40,7 +40,7 @@ from lmworks.tokens.tokenizer import Tokenizer
 FILE = Path(__file__).with_name("relations.safetensors")
 """The head that ships; its card lies beside it."""
 LABELS = tuple(f"{one} at {mark}" for mark in ("$", "#") for one in RELATIONS)
-LONGEST = 128
+LONGEST = 40
 """Tokens of a row; a longer sentence is cut around its spans."""
 
 
