@@ -177,6 +177,9 @@ class RelationHead:
     @classmethod
     def load(cls, file: Path = FILE) -> Self:
         """The head that ships, or another file of the kind; its base is fetched if it is not here."""
+        if not file.is_file():
+            made = "python -m lmworks.grounding.graph.train_relations"
+            raise ModelError(f"{file} is not here; install lmworks again, or make it: {made} {file.parent}")
         card = read_json(file.with_suffix(".json"))
         base, recipe = LanguageModel.load(card["base"]["reference"]), RelationRecipe(**card["recipe"])
         if base_of(base)["sha256"] != card["base"]["sha256"]:
