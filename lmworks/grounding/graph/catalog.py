@@ -97,7 +97,9 @@ class Catalog:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._connection = sqlite3.connect(f"file:{folder / 'catalog.sqlite'}?mode=ro", uri=True)
+        self._connection = sqlite3.connect(
+            f"file:{folder / 'catalog.sqlite'}?mode=ro", uri=True, check_same_thread=False
+        )
 
     def close(self) -> None:
         """Let go of the file."""

@@ -7,7 +7,7 @@ must have its part in a meaning, and the cheapest meanings come first.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -138,8 +138,7 @@ class Meanings:
 
     def _places(self, kind: str) -> frozenset[int]:
         """Where a kind is mentioned."""
-        none: frozenset[int] = frozenset()
-        return none.union(*(one.places for one in self.question.kinds if one.names_node(kind)))
+        return _places_of(one for one in self.question.kinds if one.names_node(kind))
 
     def _left(self, explained: Collection[int]) -> list[int]:
         """Places of words that say something and have no part in a meaning."""
@@ -205,7 +204,7 @@ class Meanings:
     def _comparisons(self, nodes: Sequence[Mention]) -> Iterator[Meaning]:
         if len(nodes) != 2:
             return
-        known = frozenset().union(*(one.places for one in (*nodes, *self.question.kinds)))
+        known = _places_of((*nodes, *self.question.kinds))
         for order in self._orders(MORE | LESS):
             if order.counts or self._left(order.explained | known):
                 continue
@@ -234,6 +233,11 @@ def _choices(nodes: Sequence[Mention]) -> Iterator[list[Mention]]:
         for some in itertools.combinations(nodes, count):
             if not any(one.overlaps(other) for one, other in itertools.combinations(some, 2)):
                 yield list(some)
+
+
+def _places_of(mentions: Iterable[Mention]) -> frozenset[int]:
+    """Where the words of mentions stand."""
+    return frozenset(itertools.chain.from_iterable(one.places for one in mentions))
 
 
 def _adjectives(word: str) -> list[str]:

@@ -40,8 +40,10 @@ from lmworks.tokens.tokenizer import Tokenizer
 FILE = Path(__file__).with_name("relations.safetensors")
 """The head that ships; its card lies beside it."""
 LABELS = tuple(f"{one} at {mark}" for mark in ("$", "#") for one in RELATIONS)
-LONGEST = 128
+LONGEST = 40
 """Tokens of a row; a longer sentence is cut around its spans."""
+LONGEST_SPAN = 8
+"""Tokens of a span that are read."""
 
 
 class RelationRecipe(Config):
@@ -148,14 +150,15 @@ def row_of(tokenizer: Tokenizer, marked: Marked, relation: int = 0) -> RelationR
     pieces = [text[start:end] for start, end in itertools.pairwise(ends)]
     ids = tokenizer.encode_batch([*pieces, "$", "#"], special=False)
     before, one, between, two, after, (dollar, *_), (number, *_) = ids
+    one, two = one[:LONGEST_SPAN], two[:LONGEST_SPAN]
     opening, closing = around_a_text(tokenizer)
-    room = LONGEST - len(opening) - len(closing) - 4 - len(one[:32]) - len(two[:32])
+    room = LONGEST - len(opening) - len(closing) - 4 - len(one) - len(two)
     between = between if len(between) <= room else between[: room // 2] + between[len(between) - room // 2 :]
     around = (room - len(between)) // 2
     before, after = before[max(len(before) - around, 0) :], after[:around]
     start = len(opening) + len(before)
-    marked_one = [dollar, *one[:32], dollar]
-    tokens = [*opening, *before, *marked_one, *between, number, *two[:32], number, *after, *closing]
+    marked_one = [dollar, *one, dollar]
+    tokens = [*opening, *before, *marked_one, *between, number, *two, number, *after, *closing]
     return RelationRow(tokens, start, start + len(marked_one) + len(between), relation)
 
 
@@ -174,6 +177,9 @@ class RelationHead:
     @classmethod
     def load(cls, file: Path = FILE) -> Self:
         """The head that ships, or another file of the kind; its base is fetched if it is not here."""
+        if not file.is_file():
+            made = "python -m lmworks.grounding.graph.train_relations"
+            raise ModelError(f"{file} is not here; install lmworks again, or make it: {made} {file.parent}")
         card = read_json(file.with_suffix(".json"))
         base, recipe = LanguageModel.load(card["base"]["reference"]), RelationRecipe(**card["recipe"])
         if base_of(base)["sha256"] != card["base"]["sha256"]:

@@ -7,6 +7,7 @@ import json
 import re
 import subprocess
 import sys
+import threading
 import time
 import urllib.error
 import urllib.parse
@@ -75,19 +76,16 @@ class Worker:
         require("pyoxigraph", "graph")
         self.store, self.seconds = store, seconds
         self._process: subprocess.Popen[str] | None = None
+        self._alone = threading.Lock()
+        """One query at a time: its answer is the next line."""
 
     def run(self, query: str, rows: int = ROWS) -> Rows:
         """The rows of a query; the process is ended when it takes longer than `seconds`."""
         check_query(query)
-        process, started = self._started(), time.monotonic()
-        line = ""
-        with contextlib.suppress(BrokenPipeError):
-            assert process.stdin and process.stdout
-            process.stdin.write(json.dumps({"query": query, "rows": rows}) + "\n")
-            process.stdin.flush()
-            line = process.stdout.readline()
+        with self._alone:
+            started = time.monotonic()
+            line = self._line(json.dumps({"query": query, "rows": rows}))
         if not line:
-            self.close()
             if time.monotonic() - started >= self.seconds:
                 raise DataError(f"the query was ended after {self.seconds:g} s; ask for less (LIMIT, fewer variables)")
             raise DataError(
@@ -99,6 +97,18 @@ class Worker:
             raise DataError(f"the query is not SPARQL: {' '.join(found['error'].split())[:300]}")
         terms = [[None if one is None else Term.of(one) for one in row] for row in found["rows"]]
         return Rows(found["variables"], terms, found["more"])
+
+    def _line(self, asked: str) -> str:
+        """The process's answer to a line; empty where it was ended, and the next one begins anew."""
+        process, line = self._started(), ""
+        with contextlib.suppress(BrokenPipeError):
+            assert process.stdin and process.stdout
+            process.stdin.write(f"{asked}\n")
+            process.stdin.flush()
+            line = process.stdout.readline()
+        if not line:
+            self.close()
+        return line
 
     def _started(self) -> subprocess.Popen[str]:
         if self._process is None or self._process.poll() is not None:
