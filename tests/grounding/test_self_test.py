@@ -38,7 +38,7 @@ def index(tmp_path_factory) -> Index:
             ]
         (folder / f"{thing}.md").write_text("\n".join(lines))
     embedder = tiny.embedder(folder.parent / "encoder")
-    return build(folder, folder.parent / "index", IndexSettings(embedder=embedder, longest=400, language="english"))
+    return build(folder, folder.parent / "index", IndexSettings(embedder=embedder, longest=250, language="english"))
 
 
 def test_questions_are_the_same_for_a_seed_and_others_for_another(index: Index):

@@ -70,9 +70,9 @@ class View:
         """Of the index."""
         return self.index.query_embedder
 
-    def search(self, query: str, k: int = 10, by: Any = "hybrid") -> list[Passage]:
+    def search(self, query: str, k: int = 10, by: Any = "hybrid", **given: Any) -> list[Passage]:
         """The k best passages that can be seen."""
-        found = (self.changed(one) for one in self.index.search(query, k + SPARE, by))
+        found = (self.changed(one) for one in self.index.search(query, k + SPARE, by, **given))
         return [one for one in found if one is not None][:k]
 
 
