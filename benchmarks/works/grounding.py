@@ -111,7 +111,7 @@ def _indexed(folder: Path, chunks: int) -> None:
     from lmworks.text.document import Document
 
     settings = index.IndexSettings().model_dump_json()
-    held = {"version": index.VERSION, "settings": settings, "reference": "made up", "made_with": ""}
+    held = {"version": index.VERSION, "settings": settings, "reference": "made up", "made_with": "", "dim": DIM}
     more = {"languages": json.dumps({"none": chunks}), "state": "made"}
     with index.storage_of(folder / "index").making(
         {name: str(value) for name, value in (held | more).items()}
