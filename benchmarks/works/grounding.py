@@ -110,12 +110,16 @@ def _indexed(folder: Path, chunks: int) -> None:
     from lmworks.grounding.chunks import Chunk
     from lmworks.text.document import Document
 
-    settings = index.IndexSettings().model_dump_json()
-    held = {"version": index.VERSION, "settings": settings, "reference": "made up", "made_with": "", "dim": DIM}
-    more = {"languages": json.dumps({"none": chunks}), "state": "made"}
-    with index.storage_of(folder / "index").making(
-        {name: str(value) for name, value in (held | more).items()}
-    ) as writing:
+    held = {
+        "version": str(index.VERSION),
+        "settings": index.IndexSettings().model_dump_json(),
+        "reference": "made up",
+        "made_with": "",
+        "dim": str(DIM),
+        "state": "made",
+        "languages": json.dumps({"none": chunks}),
+    }
+    with index.storage_of(folder / "index").making(held) as writing:
         for part in made(chunks):
             for at in range(0, len(part.texts), DOCUMENT):
                 texts, name = part.texts[at : at + DOCUMENT], f"{part.first + at}.txt"

@@ -158,10 +158,10 @@ class Index:
             raise ConfigError(f"k is {k}; ask for at least 1 passage")
         if by not in WAYS:
             raise ConfigError(f"{by!r} is no way to search; there are hybrid, keywords and vectors")
-        if rerank is None:
-            rerank = by == "hybrid" and bool(self.tested.get("rerank")) and at_hand()
-        wanted = max(k, DEPTH) if rerank else k
         with self.storage.reading() as reading:
+            if rerank is None:
+                rerank = by == "hybrid" and bool(_tested(reading).get("rerank")) and at_hand()
+            wanted = max(k, DEPTH) if rerank else k
             counts = self._counted(reading)
             if not counts.chunks:
                 return []
@@ -196,7 +196,7 @@ class Index:
         if by != "keywords":
             vectors = reading.products(self.query_vector(query))[counts.there]
         if by == "hybrid":
-            return mixed(keywords, vectors, self.weight)
+            return mixed(keywords, vectors, float(_tested(reading).get("weight", self.settings.weight)))
         return keywords if by == "keywords" else vectors
 
     def query_vector(self, query: str) -> NDArray[np.float32]:
@@ -245,7 +245,7 @@ class Index:
     def tested(self) -> dict[str, Any]:
         """What the index's own test found: figures, and the settings that it chose; empty before there was one."""
         with self.storage.reading() as reading:
-            return dict(json.loads(reading.settings().get("tested", "{}")))
+            return _tested(reading)
 
     def keep_test(self, figures: Mapping[str, Any]) -> None:
         """Store what a test of the index found; it is `tested` from now on."""
@@ -259,6 +259,10 @@ class Index:
             Indexer(lambda: self.embedder, self.settings.longest, self.settings.language).take_over(found, writing)
         self.changes = found.changes
         return found.changes
+
+
+def _tested(reading: Reading) -> dict[str, Any]:
+    return dict(json.loads(reading.settings().get("tested", "{}")))
 
 
 def storage_of(place: str | Path) -> Storage:

@@ -28,6 +28,8 @@ class Matrix:
     def __init__(self, path: Path, dim: int) -> None:
         self.path, self.dim = path, dim
         self.row = _row(dim)
+        self._mapped: tuple[tuple[int, int, int], NDArray[np.void]] | None = None
+        """The file's rows, and which file of what size it was."""
 
     def __len__(self) -> int:
         """Rows that the file has room for."""
@@ -56,10 +58,21 @@ class Matrix:
 
     def scores(self, query: NDArray[np.float32]) -> NDArray[np.float64]:
         """The dot product of the query [dim] with every row [rows]."""
+        rows = self._rows()
+        return np.zeros(0) if rows is None else products(rows, packed(query))
+
+    def _rows(self) -> NDArray[np.void] | None:
+        """The file's rows, which follow what is written into it. Mapping it anew for each query would cost the system
+        more than multiplying it: a fault for every page."""
         rows = len(self)
         if not rows:
-            return np.zeros(0)
-        return products(np.memmap(self.path, self.row, mode="r", shape=(rows,)), packed(query))
+            return None
+        now = self.path.stat()
+        key = now.st_dev, now.st_ino, rows
+        held = self._mapped
+        if held is None or held[0] != key:
+            held = self._mapped = key, np.memmap(self.path, self.row, mode="r", shape=(rows,))
+        return held[1]
 
 
 def packed(vector: NDArray[np.float32]) -> NDArray[np.void]:

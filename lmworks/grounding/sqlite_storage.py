@@ -59,6 +59,7 @@ class SqliteStorage:
     def __init__(self, folder: Path, *, alone: bool = False) -> None:
         """`alone`: nobody else knows of the folder yet."""
         self.folder, self.place, self._alone = folder, str(folder), alone
+        self._matrix: Matrix | None = None
 
     def exists(self) -> bool:
         """Whether the folder holds an index."""
@@ -70,7 +71,7 @@ class SqliteStorage:
         try:
             with contextlib.closing(self._connection(timeout=30)) as connection:
                 connection.execute("BEGIN")
-                yield _Tables(connection, self.folder)
+                yield _Tables(connection, self)
                 connection.execute("COMMIT")
         except LmworksError:
             raise
@@ -85,7 +86,7 @@ class SqliteStorage:
                 connection.execute("BEGIN IMMEDIATE")
                 # Changed pages stay in memory until the commit: to write some before it, SQLite would lock readers out.
                 connection.execute(f"PRAGMA cache_spill = {'ON' if self._alone else 'OFF'}")
-                yield _Tables(connection, self.folder)
+                yield _Tables(connection, self)
                 connection.execute("COMMIT")
         except LmworksError:
             raise
@@ -113,6 +114,13 @@ class SqliteStorage:
                 raise
             (making / LOCK).unlink()
             making.replace(self.folder)
+
+    def matrix(self, dim: int) -> Matrix:
+        """Its vectors, which keep their file mapped from one search to the next."""
+        held = self._matrix
+        if held is None or held.dim != dim:
+            held = self._matrix = Matrix(self.folder / "vectors.i8", dim)
+        return held
 
     def _began_with(self, settings: Mapping[str, str]) -> bool:
         try:
@@ -162,8 +170,8 @@ def _alone(folder: Path) -> Iterator[None]:
 class _Tables:
     """The rows of an index inside one transaction."""
 
-    def __init__(self, connection: sqlite3.Connection, folder: Path) -> None:
-        self._connection, self._vectors = connection, folder / "vectors.i8"
+    def __init__(self, connection: sqlite3.Connection, storage: SqliteStorage) -> None:
+        self._connection, self._storage = connection, storage
 
     def settings(self) -> dict[str, str]:
         return dict(self._connection.execute("SELECT name, value FROM settings"))
@@ -270,13 +278,13 @@ class _Tables:
         self._connection.executemany("INSERT OR REPLACE INTO lengths VALUES (?, ?)", rows.items())
 
     def _matrix(self) -> Matrix:
-        return Matrix(self._vectors, int(self.settings()["dim"]))
+        return self._storage.matrix(int(self.settings()["dim"]))
 
     def _torn(self) -> DataError:
         """Cut off, edited, or of another index."""
-        place = str(self._vectors.parent)
+        place = self._storage.place
         return DataError(
-            f"{self._vectors} does not belong to the index.sqlite beside it; "
+            f"{place}/vectors.i8 does not belong to the index.sqlite beside it; "
             + make_again(place, self.settings().get("reference", "FOLDER"))
         )
 

@@ -88,7 +88,11 @@ def _frequent() -> dict[str, frozenset[str]]:
 def terms(text: str, language: str = "none") -> list[str]:
     """The terms of a text, in order, each as often as it occurs."""
     found: list[str] = []
-    for word in _WORD.findall(unicodedata.normalize("NFKC", text).casefold()):
+    text = unicodedata.normalize("NFKC", text).casefold()
+    words = _WORD.findall(text)
+    if not _UNSPACED.search(text):
+        return [_stem(word[:LONGEST], language) for word in words]
+    for word in words:
         start = 0
         for run in _UNSPACED.finditer(word):
             _spaced(word[start : run.start()], language, found)

@@ -34,6 +34,19 @@ def test_products(dim: int, compiled, tmp_path):
     assert np.array_equal(matrix.scores(vectors[5]), plain)
 
 
+def test_a_matrix_that_is_kept_follows_its_file(tmp_path):
+    """It stays mapped: what is written into the file, added to it, or put in its place counts at once."""
+    draw, path = np.random.default_rng(0), tmp_path / "vectors.i8"
+    vectors = draw.standard_normal((3, 32)).astype(np.float32)
+    kept = Matrix(path, 32)
+    for rows in ({0: vectors[0]}, {0: vectors[1]}, {1: vectors[2]}):
+        Matrix(path, 32).write(rows)
+        assert np.array_equal(kept.scores(vectors[0]), Matrix(path, 32).scores(vectors[0]))
+    Matrix(tmp_path / "other.i8", 32).write({0: vectors[2], 1: vectors[1]})
+    (tmp_path / "other.i8").replace(path)
+    assert np.array_equal(kept.scores(vectors[0]), Matrix(path, 32).scores(vectors[0]))
+
+
 def test_terms(compiled):
     draw = np.random.default_rng(1)
     rows = np.zeros(3000, ROW)
