@@ -144,7 +144,7 @@ def test_a_calibration_makes_probabilities_come_true():
 
 def test_a_run_learns_and_its_files_read_the_same_on_their_base_alone(tmp_path):
     model = base(tmp_path / "base")
-    recipe = ReaderRecipe(base=str(tmp_path / "base"), rank=4, lowest=1, answerable=20, without=10, steps=None)
+    recipe = ReaderRecipe(base=str(tmp_path / "base"), rank=4, lowest=1, answerable=20, without=10)
     rows = training_rows(model.tokenizer, made_up(60), [one for one in made_up(40, seed=1) if one.answers], recipe)
     assert len(rows) > 80
     network = train_reader(model, rows, recipe, tmp_path / "run")
@@ -166,7 +166,7 @@ def test_a_run_learns_and_its_files_read_the_same_on_their_base_alone(tmp_path):
 
 def test_long_texts_are_read_in_windows_and_spans_are_verbatim(tmp_path):
     model = base(tmp_path / "base")
-    recipe = ReaderRecipe(rank=4, lowest=1, steps=None)
+    recipe = ReaderRecipe(rank=4, lowest=1)
     network = train_reader(model, training_rows(model.tokenizer, made_up(32), [], recipe), recipe, tmp_path / "run")
     reader = SpanReader(TorchRunner(network), model.tokenizer, Calibration())
     long = "".join(chr(97 + place % 26) for place in range(3 * WINDOW))

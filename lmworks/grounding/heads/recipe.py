@@ -36,12 +36,6 @@ class ReaderRecipe(Config):
     rows: int = Field(default=16, gt=0)
     """Questions of a step."""
 
-    steps: int | None = Field(default=916, gt=0)
-    """Of them, each with rows that were not read before while there are some; None for all rows once."""
-
-    warmup: float = Field(default=0.0625, ge=0, lt=1)
-    """Share of the steps in which the rate rises; in the last fifth it falls."""
-
     seed: int = 0
     """Of the adapters, the windows and the order."""
 
@@ -75,8 +69,8 @@ class Card(Config):
     data: tuple[Data, ...] = ()
     rows: int = 0
     """Questions with their windows that were read, those read again counted again."""
-    minutes: float = 0.0
-    """Of training, on the machine that made it."""
+    processor_minutes: float = 0.0
+    """What training took of the processor, all threads together."""
     calibration: Calibration = Calibration()
     figures: dict[str, tuple[Measurement, ...]] = Field(default_factory=dict)
     """By what they were measured on."""
