@@ -27,7 +27,9 @@ FEWEST_NEW = 2
 class Indexed(Protocol):
     """What reading needs of an index."""
 
-    language: str
+    @property
+    def language(self) -> str:
+        """Whose stems words are cut to."""
 
     @property
     def query_embedder(self) -> LanguageModel:

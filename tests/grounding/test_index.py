@@ -255,7 +255,7 @@ def test_an_embedder_whose_files_changed_is_told_and_keywords_go_on(notes: Path,
         changed_bytes[-3] ^= 1
         changed.write_bytes(changed_bytes)
         index = lm.open_index(tmp_path / "index")
-        with pytest.raises(DataError, match=r"was made with other files of .* than there are now .* index it again"):
+        with pytest.raises(DataError, match=r"was made with other files of .* than there are now .* lmworks index"):
             index.search("red lamps", 2)
         (notes / "new.txt").write_text("A green lamp.")
         with pytest.raises(DataError, match="was made with other files"):
