@@ -158,6 +158,8 @@ class Index:
             raise ConfigError(f"k is {k}; ask for at least 1 passage")
         if by not in WAYS:
             raise ConfigError(f"{by!r} is no way to search; there are hybrid, keywords and vectors")
+        # Before the reading: an embedder takes seconds to load, and who updates the index waits for readers to end.
+        vector = None if by == "keywords" else self.query_vector(query)
         with self.storage.reading() as reading:
             if rerank is None:
                 rerank = by == "hybrid" and bool(_tested(reading).get("rerank")) and at_hand()
@@ -165,7 +167,7 @@ class Index:
             counts = self._counted(reading)
             if not counts.chunks:
                 return []
-            scores = self._scores(reading, query, by, counts)
+            scores = self._scores(reading, query, vector, by, counts)
             if where is None:
                 places = _best(scores, wanted)
             else:
@@ -188,13 +190,15 @@ class Index:
             self._counts = held if state is not None else None
         return held[1]
 
-    def _scores(self, reading: Reading, query: str, by: By, counts: Counts) -> NDArray[np.float64]:
-        """A score for each chunk that is there."""
+    def _scores(
+        self, reading: Reading, query: str, vector: NDArray[np.float32] | None, by: By, counts: Counts
+    ) -> NDArray[np.float64]:
+        """A score for each chunk that is there; by keywords alone, the query needs no vector."""
         keywords = vectors = np.zeros(0)
         if by != "vectors":
             keywords = postings.scores(reading, query_terms(query, languages_in(reading)), counts)[counts.there]
-        if by != "keywords":
-            vectors = reading.products(self.query_vector(query))[counts.there]
+        if vector is not None:
+            vectors = reading.products(vector)[counts.there]
         if by == "hybrid":
             return mixed(keywords, vectors, float(_tested(reading).get("weight", self.settings.weight)))
         return keywords if by == "keywords" else vectors
@@ -207,9 +211,11 @@ class Index:
 
     def parts(self, query: str) -> Parts:
         """The two scores of every chunk for a query, which a hybrid search mixes; for tests of an index."""
+        vector = self.query_vector(query)
         with self.storage.reading() as reading:
             counts = self._counted(reading)
-            keywords, vectors = (self._scores(reading, query, by, counts) for by in WAYS[1:])
+            keywords = self._scores(reading, query, None, "keywords", counts)
+            vectors = self._scores(reading, query, vector, "vectors", counts)
             return Parts(np.arange(len(counts.norms))[counts.there], keywords, vectors)
 
     @property

@@ -110,7 +110,8 @@ def routes(service: Service) -> APIRouter:
         if asked.rerank and not at_hand():
             said = "the cross-encoder is not on this machine; its owner can fetch it: lmworks models fetch reranker"
             raise Refused(400, said, param="rerank")
-        query, where = question_of(service, asked.query, "query"), asked.where and asked.where.filter
+        query = question_of(service, asked.query, "query")
+        where = None if asked.where is None else asked.where.filter
         if (record := http.scope.get(RECORD)) is not None and record.keeps_text:
             record.text = query
         found = await attended(http, service, lambda: index.search(query, k, asked.by or "hybrid", asked.rerank, where))

@@ -14,7 +14,7 @@ from lmworks.grounding.follow_up import in_context
 from lmworks.serving.api.documents import index_of, question_of
 from lmworks.serving.api.work import Job, Work
 from lmworks.serving.errors import Refused, late
-from lmworks.serving.page.cited import places, show_answer, show_citations
+from lmworks.serving.page.cited import looked_up, show
 from lmworks.serving.page.recorder import Recorder
 from lmworks.serving.page.settings import SettingsPanel
 from lmworks.serving.page.token_view import ShownTokens, TokenView
@@ -121,15 +121,14 @@ class Chat:
             answer = await asyncio.wait_for(self._asking, seconds)
         except TimeoutError:
             raise late(seconds, "ask for less") from None
-        shown = await service.worker.run(lambda: places(index, answer))
+        shown = await service.worker.run(lambda: looked_up(index, answer))
         self._before = question
         self._recorder.cited(Cited(way, answer), time.monotonic() - started, text)
         written.delete()
         foot.text = "" if question == text else f"asked as: {question}"
         box.classes("lm-refused" if answer.refused else "")
         with box:
-            show_answer(service, answer)
-            show_citations(service, shown)
+            show(service, shown)
         foot.move(box)  # below them
         _follow()
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import html
 import re
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 
 from nicegui import ui
@@ -11,21 +13,41 @@ from nicegui import ui
 from lmworks.basics.errors import LmworksError
 from lmworks.grounding.answer import Answer, Citation
 from lmworks.grounding.index import Index
-from lmworks.grounding.telling import parts, spot
+from lmworks.grounding.telling import parts, spot, where
 from lmworks.serving.api.documents import AROUND, WholePassage, index_of, with_surroundings
 from lmworks.serving.service import Service
 
 CHANGED = "This document has changed since the answer was given; ask again."
 
 
-def show_answer(service: Service, answer: Answer) -> None:
-    """The answer with its chips, or why there is none, into the element that is open."""
+@dataclass(frozen=True)
+class Shown:
+    """An answer with what reading the documents adds; `looked_up` makes it."""
+
+    answer: Answer
+    places: Sequence[str]
+    """Of each citation."""
+    nearest: str
+    """The nearest passage's place, of a refusal."""
+
+
+def looked_up(index: Index, answer: Answer) -> Shown:
+    """What the page shows; reads documents, so not for the event loop."""
+    nearest = answer.passages[0] if answer.refused and answer.passages else None
+    places = [spot(one, index) for one in answer.citations]
+    return Shown(answer, places, "" if nearest is None else where(nearest, index))
+
+
+def show(service: Service, shown: Shown) -> None:
+    """The answer with its chips and citations, or why there is none, into the element that is open."""
+    answer = shown.answer
     if answer.refused:
         with ui.row().classes("lm-pair"):
             ui.icon("search_off")
             ui.label(answer.text).classes("lm-refusal")
-        if answer.reason:
-            ui.label(answer.reason).classes("lm-foot")
+        for line in (answer.reason, shown.nearest and f"nearest: {shown.nearest}"):
+            if line:
+                ui.label(line).classes("lm-foot")
         return
     cited = {one.number: one for one in answer.citations}
     with ui.element("div").classes("lm-text"):
@@ -36,19 +58,12 @@ def show_answer(service: Service, answer: Answer) -> None:
                 _chip(service, cited[int(part)])
             else:
                 ui.html(f"[{part}]", sanitize=False, tag="span")
-
-
-def show_citations(service: Service, citations: list[tuple[Citation, str]]) -> None:
-    """Each citation with its document and place."""
-    for one, place in citations:
+    for one, place in zip(answer.citations, shown.places, strict=True):
         with ui.row().classes("lm-citation"):
             _chip(service, one)
-            ui.label(f"{_title(one)} · {one.file}, {place}").classes("lm-foot")
-
-
-def places(index: Index, answer: Answer) -> list[tuple[Citation, str]]:
-    """Each citation with its place, for `show_citations`; reads documents, so not for the event loop."""
-    return [(one, spot(one, index)) for one in answer.citations]
+            with ui.column().classes("lm-cited"):
+                ui.label(" ".join(one.text.split()))
+                ui.label(f"{_title(one)} · {one.file}, {place}").classes("lm-foot")
 
 
 def _chip(service: Service, citation: Citation) -> None:
