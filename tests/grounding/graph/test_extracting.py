@@ -13,6 +13,7 @@ from lmworks.grounding.graph.extract import extract
 from lmworks.grounding.graph.graph import open_graph
 from lmworks.grounding.graph.relations import FILE, LONGEST, RelationHead, row_of
 from lmworks.grounding.graph.semeval import RELATIONS, macro_f1, read_related
+from lmworks.language_model import LanguageModel
 from lmworks.models.files.references import fetched, resolve
 
 FORM = """1\t"The <e1>child</e1> was wrapped into the <e2>cradle</e2>."
@@ -35,11 +36,18 @@ def spacy_pipeline() -> None:
 
 
 @pytest.fixture(scope="module")
-def head() -> RelationHead:
+def minilm() -> str:
     try:
         resolve("minilm")
     except LmworksError as error:
         pytest.skip(f"minilm is not here: {error}")
+    return "minilm"
+
+
+@pytest.fixture(scope="module")
+def head(minilm) -> RelationHead:
+    if not FILE.is_file():
+        pytest.skip("no head ships yet")
     return RelationHead.load()
 
 
@@ -61,11 +69,12 @@ def test_the_score_counts_a_wrong_direction_as_wrong_and_leaves_other_out():
     assert macro_f1([one, one, back], [one, other, other]) == pytest.approx(0.5 / 9)
 
 
-def test_a_long_sentence_keeps_its_spans(head):
+def test_a_long_sentence_keeps_its_spans(minilm):
+    tokenizer = LanguageModel.load(minilm).tokenizer
     text = "word " * 300 + "the author uses a disassembler" + " word" * 300
     spans = [(text.index(word), text.index(word) + len(word)) for word in ("author", "disassembler")]
-    row = row_of(head.tokenizer, (text, spans[0], spans[1]))
-    short = row_of(head.tokenizer, ("the author uses a disassembler", (4, 10), (18, 30)))
+    row = row_of(tokenizer, (text, spans[0], spans[1]))
+    short = row_of(tokenizer, ("the author uses a disassembler", (4, 10), (18, 30)))
     assert len(row.tokens) <= LONGEST
     assert row.tokens[row.first : row.first + 2] == short.tokens[short.first : short.first + 2]
     assert row.tokens[row.second : row.second + 2] == short.tokens[short.second : short.second + 2]
