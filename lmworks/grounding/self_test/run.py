@@ -55,7 +55,6 @@ def self_test(index: Index, questions: int = QUESTIONS, seed: int = 0, keep: boo
         digest=index.digest,
         weight=WEIGHTS[weight.kept] if enough else None,
         rerank=enough and _helps(reranked),
-        threshold=figures.threshold(asked) if len(asked) >= LEAST else None,
         figures=[one.model_copy(update={"seeds": (seed,)}) for one in made],
         samples=[_sample(index, one, weight.kept) for one in _some(tried)],
         notes=notes,
