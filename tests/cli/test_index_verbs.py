@@ -121,3 +121,10 @@ def test_an_index_of_something_else_is_not_overwritten(run, notes, embedder, tmp
     (tmp_path / "other.txt").write_text("Another text.")
     ran = run("index", "other.txt", "--out", "mine")
     assert ran.code == 1 and f"mine is an index of {notes}; give another --out for other.txt" in ran.err
+
+
+def test_a_folder_that_is_too_small_to_be_tested_says_so(run, notes, embedder, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    made = run("index", "notes", "--embedder", embedder, "--test")
+    assert made.code == 0 and "note      3 passages give 1 question" in made.out
+    assert run("index", "--out", "indexes/notes", "--test", "--json").json["test"]["figures"] == []

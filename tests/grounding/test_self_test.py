@@ -51,7 +51,7 @@ def test_a_fact_asks_for_what_its_passage_says_and_does_not_say_it(index: Index)
     for one in (each for each in questions_of(index, 0, 40) if each.kind == "fact"):
         (passage,) = one.passages
         assert one.answer in one.sentence and one.sentence in passage.text
-        assert one.answer not in one.text.split("?")[0].split() and one.sentence not in one.spoilt
+        assert not set(one.answer.split()) & set(one.text.rstrip("?").split()) and one.sentence not in one.spoilt
 
 
 def test_a_heading_and_a_topic_are_taken_off_what_they_ask_for(index: Index):
@@ -140,6 +140,7 @@ def test_f1_counts_shared_words():
 
 def test_what_is_found_is_kept_and_searched_by_until_the_index_changes(index: Index, monkeypatch):
     monkeypatch.setattr(run, "ASKED", 4)
+    monkeypatch.setattr(run, "at_hand", lambda: False)
     outcome = run.self_test(index, 24)
     kept = open_index(index.place)
     assert kept.tested == outcome.kept and kept.tested["index"] == kept.digest

@@ -7,12 +7,15 @@ that the questions of the other half choose; the weight that an index keeps is t
 from __future__ import annotations
 
 import hashlib
+from collections import defaultdict
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lmworks.evaluation.statistics import difference_of_ratios
+from lmworks.grounding.self_test.questions import Question
 from lmworks.grounding.self_test.trials import WEIGHTS, Trial
 
 Array = NDArray[np.float64]
@@ -30,7 +33,7 @@ class Weight(NamedTuple):
 
 
 def chosen_weight(tried: Sequence[Trial]) -> Weight:
-    """The weight with the highest nDCG@10, each kind of question counting the same."""
+    """The weight with the highest nDCG@10, each kind of question counting the same, where enough speaks for it."""
     halves = np.array([half_of(one.question.passages[0].file) for one in tried])
     kept = _best(tried)
     of_other = [_best([one for one, half in zip(tried, halves, strict=True) if half != which]) for which in (0, 1)]
@@ -43,11 +46,31 @@ def half_of(file: str) -> int:
 
 
 def _best(tried: Sequence[Trial]) -> int:
-    """Neighbouring weights are averaged, so that one lucky question does not decide; of equal ones that near a half."""
+    """The best weight, if it is better than the usual one beyond the interval and worse for no kind; else the usual.
+
+    Neighbouring weights are averaged, so that one lucky question does not decide.
+    """
     usual = WEIGHTS.index(USUAL)
-    kinds = {one.question.kind for one in tried}
+    kinds = sorted({one.question.kind for one in tried})
     if not kinds:
         return usual
-    means = np.mean([np.mean([one.gains for one in tried if one.question.kind == kind], axis=0) for kind in kinds], 0)
-    smooth = np.convolve(np.pad(means, 2, "edge"), np.ones(5) / 5, "valid")
-    return min(range(len(WEIGHTS)), key=lambda at: (-round(float(smooth[at]), 6), abs(at - usual)))
+    means = np.stack([np.mean([one.gains for one in tried if one.question.kind == kind], axis=0) for kind in kinds])
+    smooth = np.convolve(np.pad(means.mean(axis=0), 2, "edge"), np.ones(5) / 5, "valid")
+    best = min(range(len(WEIGHTS)), key=lambda at: (-round(float(smooth[at]), 6), abs(at - usual)))
+    if (means[:, best] < means[:, usual]).any():
+        return usual
+    questions = [one.question for one in tried]
+    before, counts = by_document([float(one.gains[usual]) for one in tried], questions)
+    after, _ = by_document([float(one.gains[best]) for one in tried], questions)
+    interval = difference_of_ratios(before, after, counts).interval
+    return best if interval is not None and interval[0] > 0 else usual
+
+
+def by_document(values: Sequence[float], questions: Sequence[Question]) -> tuple[Array, Array]:
+    """Sums and counts by document: what is resampled."""
+    sums: dict[str, float] = defaultdict(float)
+    counts: dict[str, float] = defaultdict(float)
+    for value, one in zip(values, questions, strict=True):
+        sums[one.passages[0].file] += value
+        counts[one.passages[0].file] += 1
+    return np.array(list(sums.values())), np.array(list(counts.values()))

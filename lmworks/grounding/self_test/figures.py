@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -12,7 +11,7 @@ from lmworks.evaluation.measurement import Measurement
 from lmworks.evaluation.statistics import difference_of_ratios, ratio_of_sums
 from lmworks.grounding.rerank import DEPTH
 from lmworks.grounding.self_test.answering import Asked
-from lmworks.grounding.self_test.choosing import half_of
+from lmworks.grounding.self_test.choosing import by_document, half_of
 from lmworks.grounding.self_test.questions import Question
 from lmworks.grounding.self_test.trials import gain
 
@@ -28,7 +27,7 @@ def share(
     name: str, values: Sequence[float], questions: Sequence[Question], chance: float | None = None
 ) -> Measurement:
     """A mean over questions, resampled by document."""
-    sums, counts = _by_document(values, questions)
+    sums, counts = by_document(values, questions)
     estimate = ratio_of_sums(sums, counts)
     return Measurement(
         name=name, value=estimate.value, interval=estimate.interval, n=len(questions), chance=chance, ideal=1
@@ -37,19 +36,10 @@ def share(
 
 def gained(name: str, before: Sequence[float], after: Sequence[float], questions: Sequence[Question]) -> Measurement:
     """What a way of searching adds to another, question by question."""
-    first, counts = _by_document(before, questions)
-    second, _ = _by_document(after, questions)
+    first, counts = by_document(before, questions)
+    second, _ = by_document(after, questions)
     estimate = difference_of_ratios(first, second, counts)
     return Measurement(name=name, value=estimate.value, interval=estimate.interval, n=len(questions), difference=True)
-
-
-def _by_document(values: Sequence[float], questions: Sequence[Question]) -> tuple[Array, Array]:
-    sums: dict[str, float] = defaultdict(float)
-    counts: dict[str, float] = defaultdict(float)
-    for value, one in zip(values, questions, strict=True):
-        sums[one.passages[0].file] += value
-        counts[one.passages[0].file] += 1
-    return np.array(list(sums.values())), np.array(list(counts.values()))
 
 
 def found(way: str, places: Array, questions: Sequence[Question], chunks: int) -> list[Measurement]:

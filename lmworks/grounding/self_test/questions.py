@@ -138,7 +138,11 @@ def _fact(
     sentence = passage.text[begin:stop]
     start, end, kind = draw.choice(_answers(sentence) or [_rarest(sentence, rarity)])
     language, answer = rarity.index.language, sentence[start:end]
-    before, after = (reworded(WORD.findall(part), language, near, draw) for part in (sentence[:start], sentence[end:]))
+    taken = {word.casefold() for word in WORD.findall(answer)}
+    before, after = (
+        [word for word in reworded(WORD.findall(part), language, near, draw) if word.casefold() not in taken]
+        for part in (sentence[:start], sentence[end:])
+    )
     if len(before) + len(after) < 2:
         return None
     text = " ".join([*before, ASKED[kind], *after]) + "?"

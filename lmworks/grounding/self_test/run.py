@@ -55,7 +55,6 @@ def self_test(index: Index, questions: int = QUESTIONS, seed: int = 0, keep: boo
         digest=index.digest,
         weight=WEIGHTS[weight.kept] if enough else None,
         rerank=enough and _helps(reranked),
-        threshold=figures.threshold(asked) if len(asked) >= LEAST else None,
         figures=[one.model_copy(update={"seeds": (seed,)}) for one in made],
         samples=[_sample(index, one, weight.kept) for one in _some(tried)],
         notes=notes,
@@ -67,8 +66,8 @@ def self_test(index: Index, questions: int = QUESTIONS, seed: int = 0, keep: boo
 
 def _untested(index: Index, seed: int, count: int) -> Outcome:
     why = (
-        f"{len(index)} passages give {count} questions, and nothing can be measured with fewer than 2; "
-        "sentences of 8 words and more, and headings, make questions"
+        f"{len(index):,} passages give {count} question{'' if count == 1 else 's'}, and nothing can be measured with "
+        "fewer than 2; sentences of 8 words and more, and headings, make questions"
     )
     return Outcome(place=index.place, questions=count, seed=seed, digest=index.digest, notes=[why])
 

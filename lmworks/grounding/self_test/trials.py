@@ -19,6 +19,7 @@ from lmworks.grounding.self_test.questions import Question
 from lmworks.grounding.terms import terms
 from lmworks.language_model import LanguageModel
 
+Array = NDArray[np.float64]
 WEIGHTS = tuple(round(0.05 * step, 2) for step in range(21))
 """The shares of the vectors that are tried: 0 is keywords alone, 1 vectors alone."""
 
@@ -28,21 +29,21 @@ class Trial:
     """A question, and what each weight finds."""
 
     question: Question
-    places: NDArray[np.float64]
+    places: Array
     """Of the first right passage, from 0, for each weight; among equals the middle one."""
     first: tuple[tuple[int, ...], ...]
     """The chunks that each weight finds first, best first."""
-    told: NDArray[np.float64] | None
+    told: Array | None
     """For each weight 1 where the right passage is above its spoilt copy, 0.5 where they are equal, else 0; None where
     there is no copy."""
 
     @property
-    def gains(self) -> NDArray[np.float64]:
+    def gains(self) -> Array:
         """nDCG@10 for each weight: 1 / log2(2 + place), 0 from place 10 on."""
         return gain(self.places)
 
 
-def gain(places: NDArray[np.float64]) -> NDArray[np.float64]:
+def gain(places: Array) -> Array:
     """nDCG@10 of the place, from 0, of the one passage that is right."""
     return np.where(places < DEPTH, 1 / np.log2(places + 2), 0.0)
 
@@ -62,20 +63,28 @@ def _trial(index: Index, question: Question) -> Trial:
     for chunk, (words, vector) in zip(question.replaced, extra, strict=False):
         at = np.searchsorted(chunks, chunk)
         keywords[at], vectors[at] = words, vector
-    if question.spoilt:
-        keywords, vectors = (np.append(one, added) for one, added in zip((keywords, vectors), extra[-1], strict=True))
     right = np.searchsorted(chunks, [one.chunk for one in question.passages])
+    copy = _moved(keywords, vectors, *extra[-1]) if question.spoilt else (0.0, 0.0)
     places, first, told = [], [], []
     for weight in WEIGHTS:
         scores = mixed(keywords, vectors, weight)
-        there, best = scores[: len(chunks)], scores[right].max()
-        places.append(float((there > best).sum() + ((there == best).sum() - 1) / 2))
-        first.append(_first(chunks, there))
-        told.append(float(np.sign(best - scores[-1])) / 2 + 0.5)
+        best = scores[right].max()
+        places.append(float((scores > best).sum() + ((scores == best).sum() - 1) / 2))
+        first.append(_first(chunks, scores))
+        told.append(float(np.sign(best - (1 - weight) * copy[0] - weight * copy[1])) / 2 + 0.5)
     return Trial(question, np.array(places), tuple(first), np.array(told) if question.spoilt else None)
 
 
-def _first(chunks: NDArray[np.int64], scores: NDArray[np.float64]) -> tuple[int, ...]:
+def _moved(keywords: Array, vectors: Array, *scores: float) -> tuple[float, ...]:
+    """A text's two scores, moved as `mixed` moves those of the chunks."""
+    found = []
+    for score, each in zip(scores, (keywords, vectors), strict=True):
+        low, high = float(each.min()), float(each.max())
+        found.append((score - low) / (high - low) if high > low else float(high > 0))
+    return tuple(found)
+
+
+def _first(chunks: NDArray[np.int64], scores: Array) -> tuple[int, ...]:
     many = min(DEPTH, len(chunks))
     best = np.argpartition(-scores, many - 1)[:many]
     return tuple(int(chunks[at]) for at in sorted(best, key=lambda at: (-scores[at], chunks[at])))

@@ -125,7 +125,7 @@ def _log_searches(run: Run, fixed: None, index: Index, asked: Sequence[Asked]) -
 
 def _log_answers(run: Run, fixed: None, index: Index, asked: Sequence[Asked], model: LanguageModel) -> None:
     """Each question in each way; the reader's as if nothing were refused, and then what the gate lets pass."""
-    titles, reader = [one.title for one in asked], reader_for(index)
+    titles, reader = [one.title for one in asked], reader_for(index, asked[0].text)
     nearest, gate = NearestSentence(index.query_embedder, index.language), Gate.of(index.tested, type(reader).__name__)
     ways: dict[Condition, Callable[[Asked], str]] = {
         ALONE: lambda one: written(model, one.text, [], TOKENS),
