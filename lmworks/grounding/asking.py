@@ -72,7 +72,7 @@ class Searchable(Protocol):
     def query_embedder(self) -> LanguageModel:
         """The model of its vectors."""
 
-    def search(self, query: str, k: int = 10, by: Any = "hybrid", **given: Any) -> list[Passage]:
+    def search(self, query: str, k: int = 10, *args: Any, **given: Any) -> list[Passage]:
         """The k best passages, best first."""
 
 
@@ -103,8 +103,8 @@ class Asked:
         return self._told(text, False, citations=tuple(citations), prompt=prompt)
 
     def _told(self, text: str, refused: bool, **given: Any) -> Answer:
-        limits = {"threshold": self.gate.threshold, "false_refusals": self.gate.false_refusals}
-        return Answer(text, refused, self.confidence, passages=self.passages, **limits, **given)
+        given |= {"threshold": self.gate.threshold, "false_refusals": self.gate.false_refusals}
+        return Answer(text, refused, self.confidence, passages=self.passages, **given)
 
 
 def ask(

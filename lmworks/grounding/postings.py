@@ -112,7 +112,12 @@ def counts_of(index: Reading) -> Counts:
     there = np.flatnonzero(lengths)
     mean = float(lengths[there].mean()) if len(there) else 1.0
     gapless = not len(there) or there[-1] + 1 == len(there)
-    return Counts(slice(0, len(there)) if gapless else there, len(there), K1 * (1 - B + B * lengths / mean), mean)
+    return Counts(
+        slice(0, len(there)) if gapless else there,
+        len(there),
+        K1 * (1 - B + B * lengths.astype(np.float64) / mean),
+        mean,
+    )
 
 
 def holding(index: Reading, term: str) -> int:

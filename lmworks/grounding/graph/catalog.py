@@ -246,9 +246,9 @@ def _names(select: Select, properties: set[str], kinds: set[str], labels: dict[s
             if first:
                 labels[at] = name.value
             yield Name(name.value, at, role(at), "", first)
-    for node in sorted((properties | kinds) - labels.keys()):
-        labels[node] = local_name(node.strip("<>"))
-        yield Name(labels[node], node, role(node), "", True)
+    for unlabelled in sorted((properties | kinds) - labels.keys()):
+        labels[unlabelled] = local_name(unlabelled.strip("<>"))
+        yield Name(labels[unlabelled], unlabelled, role(unlabelled), "", True)
     unnamed = (
         f"SELECT DISTINCT ?s WHERE {{ {{ ?s ?p ?o FILTER(?p != <{TEXT}>) }} UNION {{ ?o ?p ?s }} FILTER(isIRI(?s)) }}"
     )

@@ -184,15 +184,16 @@ class Graph:
     ) -> GraphAnswer | None:
         values = [rows[0].get(f"value{at}") for at in range(2)]
         first, second = (_comparable(one) for one in values)
-        if first is None or second is None:
+        if first is None or second is None or type(first) is not type(second):
             return None
+        above = first > second  # type: ignore[operator]  # both are numbers, or both texts
         if asked.any(LESS):
-            first, second = second, first
+            above = not above
         names = [self.catalog.label(one.node) for one in meaning.anchors]
         if asked.plain[0] in ("which", "what", "who"):
-            text = "neither" if first == second else names[0] if first > second else names[1]
+            text = "neither" if first == second else names[0] if above else names[1]
         else:
-            text = "yes" if first > second else "no"
+            text = "yes" if above and first != second else "no"
         return GraphAnswer(text, False, (text,), triples, query, self._said(meaning))
 
     def _cited(self, meaning: Meaning, rows: Sequence[dict[str, Term | None]]) -> list[Triple]:

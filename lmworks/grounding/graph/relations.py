@@ -182,7 +182,7 @@ class RelationHead:
             raise ModelError(f"{file} is not here; install lmworks again, or make it: {made} {file.parent}")
         card = read_json(file.with_suffix(".json"))
         base, recipe = LanguageModel.load(card["base"]["reference"]), RelationRecipe(**card["recipe"])
-        if base_of(base)["sha256"] != card["base"]["sha256"]:
+        if base_of(base).sha256 != card["base"]["sha256"]:
             raise ModelError(f"{file} was trained on other weights than {base.reference} holds (their SHA-256 differs)")
         network = relation_network(base.network, torch.float32, recipe.rank, recipe.lowest, 0.0, recipe.seed)
         return cls(filled(network, file), base.tokenizer)

@@ -38,7 +38,8 @@ def answer(store: ox.Store, query: str, rows: int) -> dict[str, Any]:
     else:
         variables = [one.value for one in found.variables]
         solutions = (list(one) for one in found)
-    held, size, more = [], 0, False
+    held: list[Any] = []
+    size, more = 0, False
     try:
         for solution in itertools.islice(solutions, rows + 1):
             row = [None if one is None else binding_of(one) for one in solution]

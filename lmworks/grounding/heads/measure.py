@@ -105,7 +105,7 @@ def _nearest(asked: Sequence[Question]) -> list[list[str]]:
     for one in asked:
         wanted = {word: math.log(len(contexts) / known[word]) for word in set(words(one.text)) if word in known}
         shared = [sum(weight for word, weight in wanted.items() if word in own) for own in held]
-        order = sorted(range(len(contexts)), key=lambda place, shared=shared: -shared[place])
+        order = np.argsort(-np.array(shared), kind="stable")
         nearest.append([contexts[place] for place in order if contexts[place] != one.context][:NEAREST])
     return nearest
 
