@@ -213,7 +213,10 @@ class _Tables:
 
     def described(self) -> list[Described]:
         rows = self._all("SELECT id, source, file, changed, metadata FROM documents JOIN files USING (file)")
-        return [Described(*parts, json.loads(metadata)) for *parts, metadata in rows]
+        return [
+            Described(number, source, file, changed, json.loads(metadata))
+            for number, source, file, changed, metadata in rows
+        ]
 
     def numbers_of(self, documents: Sequence[int]) -> list[int]:
         return [chunk for (chunk,) in self._all("SELECT id FROM chunks WHERE document = ANY(%s)", list(documents))]
