@@ -209,7 +209,8 @@ class _Tables:
     def described(self) -> list[Described]:
         rows = self._all("SELECT id, source, file, changed, metadata FROM documents JOIN files USING (file)")
         return [
-            Described(number, source, file, changed, json.loads(held)) for number, source, file, changed, held in rows
+            Described(number, source, file, changed, json.loads(metadata))
+            for number, source, file, changed, metadata in rows
         ]
 
     def numbers_of(self, documents: Sequence[int]) -> list[int]:

@@ -12,6 +12,7 @@ from lmworks.encoding.comparing import compare
 from lmworks.kernels import unavailable
 from lmworks.language_model import LanguageModel
 from lmworks.models.families.bert import BERT
+from lmworks.tokens.source import around_a_text
 
 CROSS = {**BERT.fixed, "family": "bert", "segments": 2, "activation": "gelu", "pooler": True, "labels": ("relevance",)}
 CROSS |= {"kv_heads": 4, "context": 64, "tied": True}
@@ -26,9 +27,10 @@ def cross() -> LanguageModel:
 def test_a_score_is_that_of_the_pair_alone_with_the_second_text_in_its_segment(cross: LanguageModel):
     scores = cross.compare(PAIRS)
     assert scores.shape == (4,) and scores.dtype == torch.float32
-    end = [cross.tokenizer.document_end]
+    start, end = around_a_text(cross.tokenizer)
     for (first, second), score in zip(PAIRS, scores, strict=True):
         a, b = ([*cross.tokenizer.encode(one, special=False), *end] for one in (first, second))
+        a = start + a
         segments = torch.tensor([[0] * len(a) + [1] * len(b)])
         with torch.inference_mode():
             alone = cross.network.classify(cross.network.hidden(torch.tensor([a + b]), segments=segments))
@@ -37,10 +39,10 @@ def test_a_score_is_that_of_the_pair_alone_with_the_second_text_in_its_segment(c
 
 
 def test_what_is_too_long_is_an_error_or_loses_its_end(cross: LanguageModel):
-    room = 64 - 2  # the ends of both texts
-    with pytest.raises(DataError, match=r"the pair 'q+'..., 'pp.* has 83 tokens and the model reads 62; shorten it"):
+    room = 64 - 3  # the beginning, and the ends of both texts
+    with pytest.raises(DataError, match=r"the pair 'q+'..., 'pp.* has 83 tokens and the model reads 61; shorten it"):
         cross.compare([("q" * 3, "p" * 80)])
-    for given, kept in (((3, 80), (3, room - 3)), ((80, 3), (room - 3, 3)), ((80, 80), (room // 2, room // 2))):
+    for given, kept in (((3, 80), (3, room - 3)), ((80, 3), (room - 3, 3)), ((80, 80), (room - room // 2, room // 2))):
         texts, cut = (("q" * pair[0], "p" * pair[1]) for pair in (given, kept))
         torch.testing.assert_close(cross.compare([texts], cut=True), cross.compare([cut]))
 
