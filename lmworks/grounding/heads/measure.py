@@ -104,8 +104,8 @@ def _nearest(asked: Sequence[Question]) -> list[list[str]]:
     nearest = []
     for one in asked:
         wanted = {word: math.log(len(contexts) / known[word]) for word in set(words(one.text)) if word in known}
-        shared = [sum(weight for word, weight in wanted.items() if word in own) for own in held]
-        order = np.argsort(-np.array(shared), kind="stable")
+        shared = np.array([sum(weight for word, weight in wanted.items() if word in own) for own in held])
+        order = np.argsort(-shared, kind="stable")
         nearest.append([contexts[place] for place in order if contexts[place] != one.context][:NEAREST])
     return nearest
 

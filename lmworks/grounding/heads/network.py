@@ -33,6 +33,6 @@ def add_adapters(network: Network, rank: int, alpha: float, lowest: int, seed: i
     for path, layer in lora_layers(network).items():
         if int(path.split(".")[1]) < lowest:
             network.set_submodule(path, layer.base)
-    if network.classifier is not None:
-        network.classifier.requires_grad_(True)
+    assert network.classifier is not None  # reading_network made it
+    network.classifier.requires_grad_(True)
     return network
