@@ -13,7 +13,7 @@ from pathlib import PurePath
 from lmworks.text.document import Document
 from lmworks.text.sources import PYTHON_REFERENCE
 
-FITTING = {PYTHON_REFERENCE: "In one sentence, what is a list in Python?"}
+FITTING = {PYTHON_REFERENCE: "What are lists typically used to store?"}
 """For texts that are known."""
 MARKED = re.compile(r" {0,3}#{1,4} +(\S.*?)[ #]*")
 RULE = re.compile(r"([=\-~*^\"])\1{2,}")

@@ -41,7 +41,7 @@ def test_what_is_held_out_is_asked_about_first():
     held_out = [Document(ENGLISH, "b.md"), Document(f"# Starting the server\n{ENGLISH}", "c.md")]
     assert question_of("notes", held_out, train) == 'What should I know about "Starting the server"?'
     assert question_of("notes", held_out[:1], train) == 'What should I know about "The other side"?'
-    assert question_of("python-reference", held_out, train) == "In one sentence, what is a list in Python?"
+    assert question_of("python-reference", held_out, train) == "What are lists typically used to store?"
 
 
 @pytest.mark.parametrize(
