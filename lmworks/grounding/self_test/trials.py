@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 from lmworks.basics import progress
 from lmworks.grounding import postings
 from lmworks.grounding.index import Index, mixed
+from lmworks.grounding.indexing import languages_in
 from lmworks.grounding.rerank import DEPTH, reranked
 from lmworks.grounding.self_test.questions import Question
-from lmworks.grounding.terms import terms
+from lmworks.grounding.terms import query_terms, terms
 from lmworks.language_model import LanguageModel
 
 Array = NDArray[np.float64]
@@ -110,6 +111,7 @@ def _scores_of(index: Index, query: str, texts: Sequence[str]) -> list[tuple[flo
         vectors = index.query_embedder.embed(texts, cut=True).numpy() @ index.query_vector(query)
     with index.storage.reading() as reading:
         counts = postings.counts_of(reading)
-        asked = terms(query, index.language)
-        words = [postings.score_of(reading, asked, terms(text, index.language), counts) for text in texts]
+        languages = languages_in(reading)
+        asked, usual = query_terms(query, languages), next(iter(languages.most_common(1)), ("none", 0))[0]
+        words = [postings.score_of(reading, asked, terms(text, usual), counts) for text in texts]
     return [(word, float(vector)) for word, vector in zip(words, vectors, strict=True)]
