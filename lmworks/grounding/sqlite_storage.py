@@ -83,9 +83,9 @@ class SqliteStorage:
         """As `Storage.writing`; waits `PATIENCE` for another writer."""
         try:
             with contextlib.closing(self._connection(timeout=PATIENCE)) as connection:  # without a commit: as it was
-                connection.execute("BEGIN IMMEDIATE")
                 # Changed pages stay in memory until the commit: to write some before it, SQLite would lock readers out.
                 connection.execute(f"PRAGMA cache_spill = {'ON' if self._alone else 'OFF'}")
+                connection.execute("BEGIN IMMEDIATE")
                 yield _Tables(connection, self)
                 connection.execute("COMMIT")
         except LmworksError:

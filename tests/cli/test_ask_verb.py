@@ -16,7 +16,8 @@ def notes(tmp_path_factory) -> Path:
         resolve("minilm")
     except LmworksError as error:
         pytest.skip(f"the default embedder is not here ({error}); fetch it with: lmworks models fetch minilm")
-    folder = tmp_path_factory.mktemp("notes")
+    folder = tmp_path_factory.mktemp("asked") / "notes"
+    folder.mkdir()
     (folder / "rent.md").write_text(
         "# The flat\n\n## Payment\n\nThe rent is due on the third working day. It is 740 euros.\n\x1b[2J\n"
     )
