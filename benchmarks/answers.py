@@ -19,6 +19,7 @@ import gzip
 import json
 import re
 import string
+import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -305,7 +306,7 @@ def fit(rows: Sequence[Row], trick: Sequence[asking.Asked], reader: str) -> None
             f"each with its paragraph and without, and {len(trick)} that SQuAD 2 calls unanswerable",
             "refused_without": round(float(np.mean([one < threshold for one in removed])), 3),
             "auroc": round(area_under_curve(there, removed).value, 4),
-            "command": "python -m benchmarks.answers --fit",
+            "command": " ".join(["python -m benchmarks.answers", *sys.argv[1:]]),
         }
     }
     write_json(GATE, held)
@@ -334,7 +335,7 @@ def main() -> None:
     asked = [one for one in asked if one.title in titles[part]]
     tricks = unanswerable(HELD_OUT[part])
     if options.questions:
-        asked = asked[:: max(1, len(asked) // options.questions)][: options.questions]
+        asked = [asked[at] for at in np.linspace(0, len(asked) - 1, min(options.questions, len(asked))).astype(int)]
     with tempfile.TemporaryDirectory() as folder:
         index = indexed(Path(folder))
         reader = _reader(index, options.reader)
