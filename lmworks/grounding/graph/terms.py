@@ -65,4 +65,5 @@ class Term:
 def local_name(iri: str) -> str:
     """What an IRI says for want of a name: its last part, in words (`birthPlace` is "birth place")."""
     last = unquote(re.split(r"[#/:]", iri.rstrip("#/:"))[-1])
-    return " ".join(re.sub(r"(?<=[a-z0-9])(?=[A-Z])|_", " ", last).split()) or iri
+    apart = re.sub(r"(?<=[a-z0-9])([A-Z])(?=[a-z])", lambda one: f" {one[1].lower()}", last.replace("_", " "))
+    return " ".join(apart.split()) or iri
