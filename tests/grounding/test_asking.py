@@ -70,7 +70,7 @@ def letters() -> LanguageModel:
 )
 def test_it_answers_with_a_verbatim_citation_and_names_twins_once(index, question, said, file):
     answer = index.ask(question)
-    assert not answer.refused and answer.confidence > 0.5
+    assert not answer.refused and answer.confidence >= answer.threshold
     first = answer.citations[0]
     assert said in first.text and first.file in (file, "copy.md")
     assert index.document(first.file)[first.start : first.end] == first.text
