@@ -37,7 +37,7 @@ def index(tmp_path_factory) -> Index:
 
 
 def passages(count: int) -> list[Passage]:
-    return [Passage(f"text {at * 31 % 17}", -float(at), "", "", f"{at:02}.txt", 0, 9, at) for at in range(count)]
+    return [Passage(f"text {at * 31 % 17}", 100.0 - at, "", "", f"{at:02}.txt", 0, 9, at) for at in range(count)]
 
 
 def test_the_first_are_in_the_models_order_and_the_others_after_them(cross: LanguageModel):

@@ -144,6 +144,9 @@ def test_what_cannot_be_read_is_a_sentence(body: Network, folder: Path, monkeypa
     assert "no scale that fits w" in refusal(bare)
     three = [numpy_helper.from_array(np.ones(3, np.float32), "w_scale"), helper.make_tensor("w_zero_point", 3, [], [0])]
     assert "no scale that fits w" in refusal(bare, *three)
+    exported(theirs, path, quantised=True)
+    path.write_bytes(path.read_bytes()[:-10])
+    assert "ends in the middle of an entry" in refusal()
     monkeypatch.setattr(onnx_file, "MOST_FIELDS", 50)
     assert "more than 50 entries" in refusal(*(numpy_helper.from_array(np.zeros(1), str(one)) for one in range(20)))
     for content in (b"", b"\x00", b"GGUF" * 99):
