@@ -29,7 +29,7 @@ TRUTH = {"true": True, "yes": True, "false": False, "no": False}
 def read_records(path: Path, mapping: RecordMapping) -> list[Mapping[str, Any]]:
     """The records of a .csv or .json file; DataError where there are none."""
     if path.suffix.lower() == ".csv":
-        rows = list(rows_with_titles(path))
+        rows: list[Mapping[str, Any]] = list(rows_with_titles(path))
         if not rows:
             raise DataError(f"{path} holds no list of records: a row of names, and below it the records")
         return rows
