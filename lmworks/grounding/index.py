@@ -20,6 +20,7 @@ from typing import Any, Literal, NamedTuple, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from lmworks.basics import progress
 from lmworks.basics.config import Config
 from lmworks.basics.errors import ConfigError, DataError
 from lmworks.grounding import postings
@@ -206,7 +207,8 @@ class Index:
     def query_vector(self, query: str) -> NDArray[np.float32]:
         """A query as its embedder has it, [dim]."""
         embedder = self.query_embedder
-        vector: NDArray[np.float32] = embedder.embed([embedder.pooling.query + query], cut=True)[0].numpy()
+        with progress.hidden():
+            vector: NDArray[np.float32] = embedder.embed([embedder.pooling.query + query], cut=True)[0].numpy()
         return vector
 
     def parts(self, query: str) -> Parts:

@@ -6,19 +6,17 @@ readings = reader.read("when is rent due?", [one.text for one in passages])
 
 from __future__ import annotations
 
-import importlib
 import math
 from collections.abc import Sequence
-from typing import Protocol, cast
+from typing import Protocol
 
 from lmworks.basics import progress
 from lmworks.basics.errors import LmworksError
 from lmworks.grounding.answer import Reader, Reading
 from lmworks.grounding.evidence import units
+from lmworks.grounding.heads import reader
 from lmworks.grounding.words import content, coverage
 from lmworks.language_model import LanguageModel
-
-HEADS = "lmworks.grounding.heads"
 
 FEWEST_NEW = 2
 """Words of content that a sentence must add to the question's to answer it."""
@@ -41,12 +39,9 @@ def reader_for(index: Indexed, question: str) -> Reader:
     where the trained reader cannot be had."""
     if index.language == "english" or (index.language == "none" and question.isascii()):
         try:
-            return cast(Reader, importlib.import_module(HEADS).reader())
+            return reader()
         except LmworksError as error:
             progress.note(f"{error}; until then whole sentences are taken for answers")
-        except ModuleNotFoundError as error:
-            if error.name != HEADS:
-                raise
     return NearestSentence(index.query_embedder, index.language)
 
 
