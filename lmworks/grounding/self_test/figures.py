@@ -9,11 +9,10 @@ from numpy.typing import NDArray
 
 from lmworks.evaluation.measurement import Measurement
 from lmworks.evaluation.statistics import difference_of_ratios, ratio_of_sums
-from lmworks.grounding.rerank import DEPTH
 from lmworks.grounding.self_test.answering import Asked
 from lmworks.grounding.self_test.choosing import by_document, half_of
 from lmworks.grounding.self_test.questions import Question
-from lmworks.grounding.self_test.trials import gain
+from lmworks.grounding.self_test.trials import COUNTED, gain
 
 Array = NDArray[np.float64]
 FALSE_REFUSALS = 0.05
@@ -49,7 +48,7 @@ def found(way: str, places: Array, questions: Sequence[Question], chunks: int) -
         share(f"recall@{k}, {way}", (places < k).astype(float).tolist(), questions, min(level, 1.0))
         for k, level in zip(AT, shares, strict=True)
     ]
-    guess = float(gain(np.arange(min(DEPTH, chunks), dtype=float)).sum()) * shares[0]
+    guess = float(gain(np.arange(min(COUNTED, chunks), dtype=float)).sum()) * shares[0]
     return [*made, share(f"nDCG@10, {way}", gain(places).tolist(), questions, min(guess, 1.0))]
 
 

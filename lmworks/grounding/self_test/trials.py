@@ -15,7 +15,7 @@ from lmworks.basics import progress
 from lmworks.grounding import postings
 from lmworks.grounding.index import Index, mixed
 from lmworks.grounding.indexing import languages_in
-from lmworks.grounding.rerank import DEPTH, reranked
+from lmworks.grounding.rerank import reranked
 from lmworks.grounding.self_test.questions import Question
 from lmworks.grounding.terms import query_terms, terms
 from lmworks.language_model import LanguageModel
@@ -23,6 +23,8 @@ from lmworks.language_model import LanguageModel
 Array = NDArray[np.float64]
 WEIGHTS = tuple(round(0.05 * step, 2) for step in range(21))
 """The shares of the vectors that are tried: 0 is keywords alone, 1 vectors alone."""
+COUNTED = 10
+"""Passages that count in nDCG@10."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,7 @@ class Trial:
 
 def gain(places: Array) -> Array:
     """nDCG@10 of the place, from 0, of the one passage that is right."""
-    return np.where(places < DEPTH, 1 / np.log2(places + 2), 0.0)
+    return np.where(places < COUNTED, 1 / np.log2(places + 2), 0.0)
 
 
 def trials(index: Index, questions: Sequence[Question]) -> Iterator[Trial]:
@@ -86,7 +88,7 @@ def _moved(keywords: Array, vectors: Array, *scores: float) -> tuple[float, ...]
 
 
 def _first(chunks: NDArray[np.int64], scores: Array) -> tuple[int, ...]:
-    many = min(DEPTH, len(chunks))
+    many = min(COUNTED, len(chunks))
     best = np.argpartition(-scores, many - 1)[:many]
     return tuple(int(chunks[at]) for at in sorted(best, key=lambda at: (-scores[at], chunks[at])))
 
@@ -100,7 +102,7 @@ def reranked_place(index: Index, trial: Trial, weight: int, model: LanguageModel
     seen = [replace(one, text=question.bodies.get(one.chunk, one.text)) for one in found]
     ordered = [one.chunk for one in reranked(question.text, seen, model)]
     places = [at for at, chunk in enumerate(ordered) if chunk in right]
-    return float(places[0]) if places else max(float(trial.places[weight]), float(DEPTH))
+    return float(places[0]) if places else max(float(trial.places[weight]), float(COUNTED))
 
 
 def _scores_of(index: Index, query: str, texts: Sequence[str]) -> list[tuple[float, float]]:
