@@ -12,6 +12,8 @@ from lmworks.cli.options import Json, reads_text
 from lmworks.cli.verb import verb
 
 if TYPE_CHECKING:
+    from lmworks.grounding.index import Index
+    from lmworks.grounding.self_test.outcome import Outcome
     from lmworks.text.sources import Skipped
 
 FEW = 5
@@ -55,46 +57,57 @@ def index(
     from lmworks.basics import progress
     from lmworks.basics.errors import ConfigError
     from lmworks.cli.options import as_json
-    from lmworks.grounding.index import Index, IndexSettings, build, located, storage_of
+    from lmworks.grounding.index import located
+    from lmworks.grounding.self_test.run import self_test
 
     if text is None and out is None:
         raise ConfigError("say what to index: lmworks index FOLDER, or --out INDEX to bring one up to date")
-    storage = storage_of(out or Path("indexes") / Path(located(str(text))).stem)
-    place = storage.place
+    target = out or str(Path("indexes") / Path(located(str(text))).stem)
     given: dict[str, Any] = {"embedder": embedder, "longest": tokens, "language": language}
-    chosen = {name: value for name, value in given.items() if value is not None}
     with progress.shown():
-        if storage.exists():
-            index_ = Index(storage)
-            if text is not None and located(text) != index_.reference:
-                raise ConfigError(f"{place} is an index of {index_.reference}; give another --out for {text}")
-            if any(getattr(index_.settings, name) != value for name, value in chosen.items()):
-                raise ConfigError(f"{place} was made with other settings; give another --out, or leave them out")
-            changes = index_.update()
-        else:
-            if text is None:
-                raise ConfigError(f"{place} holds no index; say what to index: lmworks index FOLDER --out {place}")
-            index_ = build(text, out or place, IndexSettings(**chosen))
-            changes = index_.changes
-    facts = {
-        "index": place,
-        "chunks": len(index_),
-        "languages": index_.languages,
+        made = _made(text, target, {name: value for name, value in given.items() if value is not None})
+        outcome = self_test(made, questions, seed) if test else None
+    if json_:
+        as_json(_facts(made) | ({} if outcome is None else {"test": outcome.to_json()}))
+    else:
+        _tell(made, outcome)
+
+
+def _made(text: str | None, target: str, chosen: dict[str, Any]) -> Index:
+    """The index that lies there, brought up to date; a new one of a text where there is none."""
+    from lmworks.basics.errors import ConfigError
+    from lmworks.grounding.index import Index, IndexSettings, build, located, storage_of
+
+    storage = storage_of(target)
+    place = storage.place
+    if not storage.exists():
+        if text is None:
+            raise ConfigError(f"{place} holds no index; say what to index: lmworks index FOLDER --out {place}")
+        return build(text, target, IndexSettings(**chosen))
+    index = Index(storage)
+    if text is not None and located(text) != index.reference:
+        raise ConfigError(f"{place} is an index of {index.reference}; give another --out for {text}")
+    if any(getattr(index.settings, name) != value for name, value in chosen.items()):
+        raise ConfigError(f"{place} was made with other settings; give another --out, or leave them out")
+    index.update()
+    return index
+
+
+def _facts(index: Index) -> dict[str, Any]:
+    changes = index.changes
+    return {
+        "index": index.place,
+        "chunks": len(index),
+        "languages": index.languages,
         "added": changes.added,
         "changed": changes.changed,
         "deleted": changes.deleted,
         "skipped": [f"{one.path}: {one.reason}" for one in changes.skipped],
     }
-    outcome = None
-    if test:
-        from lmworks.grounding.self_test.run import self_test
 
-        with progress.shown():
-            outcome = self_test(index_, questions, seed)
-        facts["test"] = outcome.to_json()
-    if json_:
-        as_json(facts)
-        return
+
+def _tell(index: Index, outcome: Outcome | None) -> None:
+    changes = index.changes
     for line in _left_out(changes.skipped):
         typer.echo(f"skipped   {line}", err=True)
     counted = ", ".join(
@@ -103,13 +116,13 @@ def index(
         if names
     )
     typer.echo(f"files     {counted or 'as they were'}")
-    languages = ", ".join(f"{name} {count:,}" for name, count in index_.languages.items())
-    typer.echo(f"index     {place} ({len(index_):,} chunks: {languages})")
+    languages = ", ".join(f"{name} {count:,}" for name, count in index.languages.items())
+    typer.echo(f"index     {index.place} ({len(index):,} chunks: {languages})")
     if outcome is not None:
         typer.echo(f"\n{outcome.table}\n")
-    elif index_.tested and index_.tested.get("index") != index_.digest:
-        typer.echo(f"note      it has changed since it was tested; lmworks index --out {place} --test")
-    typer.echo(f'next      lmworks search {place} "..."')
+    elif index.tested and index.tested.get("index") != index.digest:
+        typer.echo(f"note      it has changed since it was tested; lmworks index --out {index.place} --test")
+    typer.echo(f'next      lmworks ask {index.place} "..."     lmworks search {index.place} "..."')
 
 
 def _left_out(skipped: list[Skipped]) -> Iterator[str]:
