@@ -76,7 +76,7 @@ def write(head: RelationHead, recipe: RelationRecipe, steps: int, out: Path) -> 
     card: dict[str, Any] = {
         "what": "relations between two nominals of a sentence: the nine of SemEval-2010 task 8, with their direction",
         "command": "python -m lmworks.grounding.graph.train_relations OUT",
-        "base": base_of(LanguageModel.load(recipe.base)),
+        "base": base_of(LanguageModel.load(recipe.base)).model_dump(),
         "recipe": recipe.model_dump(mode="json"),
         "data": {"name": DATA, "sha256": ENTRIES[DATA].sha256, "licence": ENTRIES[DATA].licence},
         "sha256": sha256(file),
