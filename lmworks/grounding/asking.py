@@ -200,7 +200,7 @@ def _why(asked: Asked) -> str:
     named = [one for one in words if missing & set(terms(one, asked.language))]
     if named:
         return f"the nearest passages do not mention {' or '.join(named[:3])}"
-    return "the nearest passages treat of this, and none seems to answer the question"
+    return "the nearest passages are about this, but none seems to answer the question"
 
 
 def extracted(asked: Asked, best: Evidence | None = None) -> Answer:
