@@ -296,6 +296,8 @@ def build(reference: str | Path, out: str | Path, settings: IndexSettings | None
         raise ConfigError(f"{storage.place} holds an index already; update it, or give another --out")
     if chosen.language != "auto":
         check_language(chosen.language)
+    if not Path(reference).exists():
+        changes_of(reference, {})  # what does not exist is said before a model is fetched
     embedder = load(chosen.embedder)
     if chosen.longest > embedder.longest:
         raise ConfigError(
