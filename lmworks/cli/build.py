@@ -84,7 +84,7 @@ def _show(result: BuildResult) -> None:
     rows = [_row(one, result.verdicts[one.text]) for one in result.comparisons]
     table(["", "before", "after", "change", ""], rows)
     if result.grounded and result.grounded.outcome:
-        typer.echo(f"documents     {result.grounded.outcome.counts}")
+        typer.echo(f"documents      {result.grounded.outcome.counts}")
     if result.drift:
         typer.echo(f"drift from the base   {result.drift}")
     for remark in result.remarks:

@@ -10,6 +10,7 @@ import functools
 from collections.abc import Sequence
 from dataclasses import replace
 
+from lmworks.basics import progress
 from lmworks.grounding.passage import Passage, best_first
 from lmworks.language_model import LanguageModel
 from lmworks.loading import load
@@ -37,7 +38,9 @@ def reranked(query: str, passages: Sequence[Passage], model: LanguageModel) -> l
     them keep their order, with scores moved below."""
     first, rest = passages[:DEPTH], passages[DEPTH:]
     texts = list(dict.fromkeys(one.text for one in first))  # twins have one score, to the bit
-    scores = dict(zip(texts, model.compare([(query, text) for text in texts], cut=True).tolist(), strict=True))
+    with progress.hidden():
+        compared = model.compare([(query, text) for text in texts], cut=True)
+    scores = dict(zip(texts, compared.tolist(), strict=True))
     ordered = best_first(replace(one, score=scores[one.text]) for one in first)
     moved = ordered[-1].score - rest[0].score if rest else 0.0
     return ordered + [replace(one, score=one.score + moved) for one in rest]
