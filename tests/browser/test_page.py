@@ -180,7 +180,7 @@ def test_what_is_wrong_is_said_and_loses_nothing(page):
     page.get_by_text("give the most tokens that an answer may have").wait_for()
     page.get_by_label("Most tokens").fill("8")
     ask(page, "And the sun?")
-    page.get_by_text("the longest answer is reached").wait_for()
+    page.locator(".lm-foot", has_text=re.compile(r"^8 tokens .*the longest answer is reached")).wait_for()
 
 
 def test_the_api_is_there_beside_it_and_knows_its_addresses(smollm2):
