@@ -81,9 +81,13 @@ class LoRALinear(AdaptedLinear):
         """Do the two functions below compute what the layer does? Not while adapters are off or merged."""
         return self.enabled and not self.merged and not any(one.requires_grad for one in self.base.parameters())
 
+    def own(self) -> list[nn.Parameter]:
+        """A and the B's."""
+        return [self.down, *self.up]
+
     def trained(self) -> list[nn.Parameter]:
-        """Those of A and the B's that require gradients."""
-        return [one for one in (self.down, *self.up) if one.requires_grad]
+        """Those of its own that require gradients."""
+        return [one for one in self.own() if one.requires_grad]
 
     def forward_by_hand(self, x: Float[Tensor, "rows inputs"]) -> tuple[Float[Tensor, "rows outputs"], Tensor]:
         """The product, and the bottleneck A x that the backward needs."""
@@ -205,8 +209,8 @@ def adaptable(network: Network) -> dict[str, list[Part]]:
     return layers
 
 
-def add_lora(network: Network, config: LoRAConfig, seed: int = 0) -> Network:
-    """Freeze the network and put adapters on it, in place; from here on only they can be trained.
+def add_lora(network: Network, config: LoRAConfig, seed: int = 0, kind: type[LoRALinear] = LoRALinear) -> Network:
+    """Freeze the network and put adapters of a kind on it, in place; from here on only they can be trained.
 
     ConfigError for a target that the model does not have, and for a network that has adapters already.
     """
@@ -229,7 +233,7 @@ def add_lora(network: Network, config: LoRAConfig, seed: int = 0) -> Network:
         if chosen:
             base = network.get_submodule(path)
             assert isinstance(base, nn.Linear)
-            layer = LoRALinear(base, chosen, config.rank, config.alpha / config.rank)
+            layer = kind(base, chosen, config.rank, config.scale)
             layer.initialise(generator)
             network.set_submodule(path, layer)
     return network

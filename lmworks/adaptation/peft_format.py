@@ -1,4 +1,4 @@
-"""LoRA adapters in PEFT's format: adapter_config.json and adapter_model.safetensors, read and written."""
+"""LoRA and DoRA adapters in PEFT's format: adapter_config.json and adapter_model.safetensors, read and written."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lmworks.adaptation.lora import LoRAConfig, add_lora, lora_layers, remove_adapters
+from lmworks.adaptation.dora import DoRALinear
+from lmworks.adaptation.lora import LoRALinear, add_lora, lora_layers, remove_adapters
+from lmworks.adaptation.lora_config import LoRAConfig
 from lmworks.basics.errors import ConfigError, ModelError
 from lmworks.basics.files import says_why, write_json
 from lmworks.models.families import family_of
@@ -20,7 +22,6 @@ CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 PREFIX = "base_model.model."
 
 UNSUPPORTED: dict[str, tuple[Any, ...]] = {
-    "use_dora": (False,),
     "modules_to_save": (None, []),
     "rank_pattern": (None, {}),
     "alpha_pattern": (None, {}),
@@ -70,6 +71,7 @@ def write_adapter(folder: Path, network: Network, base: str) -> None:
             "lora_dropout": 0.0,
             "bias": "none",
             "use_rslora": False,
+            "use_dora": isinstance(first, DoRALinear),
             "fan_in_fan_out": turned,
             "target_modules": sorted(
                 {part.module.rpartition(".")[2] for layer in layers.values() for part in layer.parts}
@@ -90,7 +92,7 @@ def read_adapter(folder: Path, network: Network) -> Network:
         config = _config(folder, settings)
         _check_rank(folder, config.rank, tensors)
         _check_order(network)
-        add_lora(network, config)
+        add_lora(network, config, kind=DoRALinear if settings.get("use_dora") else LoRALinear)
     except ConfigError as error:
         raise ModelError(f"{folder / CONFIG}: {error}") from None
     try:
@@ -98,9 +100,6 @@ def read_adapter(folder: Path, network: Network) -> Network:
     except ModelError:
         remove_adapters(network)
         raise
-    if settings.get("use_rslora"):
-        for layer in lora_layers(network).values():
-            layer.scale = config.alpha / config.rank**0.5
     return network
 
 
@@ -155,14 +154,13 @@ def _config(folder: Path, settings: dict[str, Any]) -> LoRAConfig:
                 "differ"
             )
     targets = settings.get("target_modules")
-    if targets == "all-linear":
-        return LoRAConfig(rank=settings.get("r", 8), alpha=settings.get("lora_alpha", 8))
-    if not isinstance(targets, list) or not all(isinstance(target, str) for target in targets):
+    if targets != "all-linear" and not (isinstance(targets, list) and all(isinstance(one, str) for one in targets)):
         raise ModelError(f"{folder / CONFIG}: target_modules is {targets!r}; a list of names is supported")
     return LoRAConfig(
         rank=settings.get("r", 8),
         alpha=settings.get("lora_alpha", 8),
-        targets=tuple(sorted({target.rpartition(".")[2] for target in targets})),
+        rank_stabilised=bool(settings.get("use_rslora")),
+        targets="all" if targets == "all-linear" else tuple(sorted({one.rpartition(".")[2] for one in targets})),
     )
 
 
@@ -174,4 +172,7 @@ def _tensors(network: Network) -> dict[str, Tensor]:
         for part, down, up in zip(layer.parts, downs, layer.up, strict=True):
             tensors[f"{PREFIX}{part.module}.lora_A.weight"] = down
             tensors[f"{PREFIX}{part.module}.lora_B.weight"] = up.detach()
+        if isinstance(layer, DoRALinear):
+            for part, magnitude in zip(layer.parts, layer.magnitude, strict=True):
+                tensors[f"{PREFIX}{part.module}.lora_magnitude_vector"] = magnitude.detach()
     return tensors

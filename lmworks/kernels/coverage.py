@@ -96,6 +96,9 @@ def _state(network: Network) -> str | None:
         f"runs on a CPU, and the network is on {network.device}": network.device.type != "cpu",
         "has no adaptive softmax": isinstance(network.head, AdaptiveSoftmax),
         "knows plain linear layers, and those with adapters": any(type(one) is not Linear for one in linear),
+        "packs updates of low rank, and an adapter scales rows as well; merged into the weights it runs": not all(
+            one.low_rank for one in adapted_layers(network).values()
+        ),
         "packs adapters, and some are part of their weights now; merge_adapters takes them off": any(
             one.merged for one in adapted_layers(network).values()
         ),

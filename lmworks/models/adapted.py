@@ -17,6 +17,8 @@ class AdaptedLinear(nn.Module, ABC):
     """Off, the layer is its base."""
     scale: float
     """Multiplied into U by `updates`."""
+    low_rank: bool = True
+    """Are `updates` all that the layer adds to its base?"""
 
     @property
     @abstractmethod
