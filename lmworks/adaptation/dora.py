@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from lmworks.adaptation.frozen import FrozenLinear
 from lmworks.adaptation.lora import LoRALinear, Part
 
 
@@ -22,7 +23,7 @@ class DoRALinear(LoRALinear):
 
     low_rank = False
 
-    def __init__(self, base: nn.Linear, parts: list[Part], rank: int, scale: float) -> None:
+    def __init__(self, base: nn.Linear | FrozenLinear, parts: list[Part], rank: int, scale: float) -> None:
         super().__init__(base, parts, rank, scale)
         self.magnitude = nn.ParameterList(nn.Parameter(torch.empty_like(up[:, 0])) for up in self.up)
         self._squares: Tensor | None = None

@@ -11,6 +11,7 @@ from torch import Tensor
 from lmworks.adaptation.dora import DoRALinear
 from lmworks.adaptation.lora import LoRALinear, add_lora, lora_layers, remove_adapters
 from lmworks.adaptation.lora_config import LoRAConfig
+from lmworks.adaptation.nf4 import round_to_nf4
 from lmworks.basics.errors import ConfigError, ModelError
 from lmworks.basics.files import says_why, write_json
 from lmworks.models.families import family_of
@@ -20,6 +21,8 @@ from lmworks.models.network import Network
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 PREFIX = "base_model.model."
+BASE_VALUES = "lmworks_base_values"
+"""A key of ours, which PEFT passes over: the base's matrices as the adapter saw them in training."""
 
 UNSUPPORTED: dict[str, tuple[Any, ...]] = {
     "modules_to_save": (None, []),
@@ -49,8 +52,9 @@ def is_adapter(folder: Path) -> bool:
     return (folder / CONFIG).is_file()
 
 
-def write_adapter(folder: Path, network: Network, base: str) -> None:
-    """Write the adapters of a network into an existing folder; `base` says which model they belong to."""
+def write_adapter(folder: Path, network: Network, base: str, on_nf4: bool = False) -> None:
+    """Write the adapters of a network into an existing folder; `base` says which model they belong to, and `on_nf4`
+    that they were trained on its values in NF4."""
     layers = lora_layers(network)
     if not layers:
         raise ConfigError("the network has no adapters to save")
@@ -76,6 +80,7 @@ def write_adapter(folder: Path, network: Network, base: str) -> None:
             "target_modules": sorted(
                 {part.module.rpartition(".")[2] for layer in layers.values() for part in layer.parts}
             ),
+            **({BASE_VALUES: "nf4"} if on_nf4 else {}),
         },
     )
 
@@ -100,6 +105,8 @@ def read_adapter(folder: Path, network: Network) -> Network:
     except ModelError:
         remove_adapters(network)
         raise
+    if settings.get(BASE_VALUES) == "nf4":
+        round_to_nf4(network)
     return network
 
 
@@ -147,7 +154,7 @@ def _fill(folder: Path, places: dict[str, Tensor], tensors: dict[str, Tensor]) -
 def _config(folder: Path, settings: dict[str, Any]) -> LoRAConfig:
     if settings.get("peft_type") != "LORA":
         raise ModelError(f"{folder / CONFIG}: adapters of type {settings.get('peft_type')!r} are not known; LORA is")
-    for key, harmless in UNSUPPORTED.items():
+    for key, harmless in (UNSUPPORTED | {BASE_VALUES: (None, "nf4")}).items():
         if key in settings and settings[key] not in harmless:
             raise ModelError(
                 f"{folder / CONFIG}: {key} = {settings[key]!r} is not supported, and without it the answers would "
