@@ -23,10 +23,12 @@ class Packed(Protocol):
     """A matrix in few bits."""
 
     @property
-    def shape(self) -> tuple[int, int]: ...
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns."""
 
     @property
-    def nbytes(self) -> int: ...
+    def nbytes(self) -> int:
+        """What it takes."""
 
     def weights(self, dtype: torch.dtype) -> Float[Tensor, "rows columns"]:
         """Its values, made anew."""

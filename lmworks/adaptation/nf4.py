@@ -51,9 +51,7 @@ class NF4:
     def of(cls, weight: Float[Tensor, "rows columns"], double: bool = True) -> NF4:
         """Round to the nearest level. ConfigError where the values are not whole blocks."""
         if weight.numel() % BLOCK:
-            raise ConfigError(
-                f"a matrix of {list(weight.shape)} has no whole blocks of {BLOCK} values, which NF4 needs"
-            )
+            raise ConfigError(f"a matrix of {list(weight.shape)} has no whole blocks of {BLOCK} values, as NF4 needs")
         if weight.is_meta:  # it has a shape and no values
             return cls._sketch(weight, double)
         blocks = weight.detach().float().reshape(-1, BLOCK)
@@ -101,7 +99,7 @@ def _nearest(values: Tensor, levels: Tensor) -> Tensor:
 
 
 @functools.cache
-def _levels() -> Float[Tensor, 16]:
+def _levels() -> Float[Tensor, " levels"]:
     return torch.tensor(LEVELS)
 
 
@@ -113,8 +111,8 @@ def _pairs() -> Float[Tensor, "256 2"]:
 
 
 @functools.cache
-def scale_levels() -> Float[Tensor, 256]:
-    """bitsandbytes' dynamic map of 8 bits: a sign, an exponent of 10 in unary, and a linear fraction in what is left."""
+def scale_levels() -> Float[Tensor, " levels"]:
+    """bitsandbytes' dynamic map of 8 bits: a sign, an exponent of 10 in unary, and a linear fraction in the rest."""
     values = [0.0, 1.0]
     for exponent in range(7):
         edges = torch.linspace(0.1, 1, 2**exponent + 1)
