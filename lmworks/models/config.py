@@ -56,8 +56,8 @@ class ModelConfig(Config):
     explain_as: ClassVar[str] = "model"
 
     family: str = "llama"
-    """The architecture whose names its files use: llama, mistral, qwen2, qwen3, gemma, mixtral, qwen2_moe, qwen3_moe,
-    gpt2, gpt_neox, bert, t5, bart, mbart, marian are public ones; lmworks is our own and takes every choice below."""
+    """The architecture whose names its files use, one of those of lmworks/models/families (docs/models.md lists them);
+    lmworks is our own and takes every choice below."""
 
     arrangement: Literal["decoder", "encoder", "encoder-decoder"] = "decoder"
     """decoder: each token sees those before it; encoder: all see all; encoder-decoder: a decoder that also attends to
