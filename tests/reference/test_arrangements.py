@@ -50,6 +50,16 @@ SMALL: dict[str, dict[str, Any]] = {
         "relative_attention_max_distance": 17,
     },
 }
+SMALL["roberta"] = SMALL["xlm-roberta"] = SMALL["bert"] | {"pad_token_id": 3}
+SMALL["electra"] = SMALL["bert"] | {"embedding_size": 20}
+SMALL["distilbert"] = {
+    "vocab_size": 96,
+    "dim": 32,
+    "n_layers": 3,
+    "n_heads": 4,
+    "hidden_dim": 48,
+    "max_position_embeddings": 64,
+}
 SMALL["bart"] = SMALL["mbart"] = SMALL["marian"] = {
     "vocab_size": 96,
     "d_model": 32,
@@ -96,6 +106,7 @@ class Variant:
         return model.eval()
 
 
+ENCODERS = ("Model", "ForMaskedLM", "ForSequenceClassification", "ForTokenClassification")
 KINDS = {
     "bert": (
         "BertModel",
@@ -104,6 +115,10 @@ KINDS = {
         "BertForSequenceClassification",
         "BertForTokenClassification",
     ),
+    "roberta": tuple(f"Roberta{kind}" for kind in ENCODERS),
+    "xlm-roberta": tuple(f"XLMRoberta{kind}" for kind in ENCODERS),
+    "electra": (*(f"Electra{kind}" for kind in ENCODERS), "ElectraForPreTraining"),
+    "distilbert": tuple(f"DistilBert{kind}" for kind in ENCODERS),
     "gpt_neox": ("GPTNeoXForCausalLM",),
     "t5": ("T5ForConditionalGeneration",),
     "bart": ("BartForConditionalGeneration",),
@@ -131,6 +146,41 @@ VARIANTS = [
         {"pooler": False},
     ),
     Variant("BertForTokenClassification", "tokens", ours={"labels_of": "tokens", "pooler": False}),
+    Variant(
+        "RobertaModel",
+        "positions after the padding's",
+        ours={"position_offset": 4, "context": 60, "pooler": True},
+        off={"position_offset": 1, "context": 63},
+    ),
+    Variant("RobertaModel", "no segments", {"type_vocab_size": 1}, {"segments": 1}),
+    Variant("RobertaForMaskedLM", "head", ours={"head_bias": True, "head_transform": True}, off={"head_bias": False}),
+    Variant("RobertaForMaskedLM", "untied", UNTIED, {"tied": False}, {"tied": True}),
+    Variant("RobertaForSequenceClassification", "one score", {"num_labels": 1}, {"labels": ("LABEL_0",)}),
+    Variant("RobertaForTokenClassification", "tokens", ours={"labels_of": "tokens", "pooler": False}),
+    *(Variant(f"XLMRoberta{kind}", "as it is") for kind in ENCODERS),
+    Variant("ElectraModel", "narrow embeddings", ours={"embedding_dim": 20, "pooler": False}),
+    Variant("ElectraModel", "wide embeddings", {"embedding_size": 32}, {"embedding_dim": None}),
+    Variant("ElectraForMaskedLM", "generator", ours={"head_transform": True, "tied": True}),
+    Variant("ElectraForMaskedLM", "untied", UNTIED, {"tied": False}),
+    Variant(
+        "ElectraForPreTraining",
+        "discriminator",
+        ours={"labels": ("replaced",), "labels_of": "tokens", "pooler_activation": "gelu"},
+        off={"pooler_activation": "tanh"},
+    ),
+    Variant("ElectraForSequenceClassification", "gelu", ours={"labels_of": "texts"}, off={"pooler": False}),
+    Variant("ElectraForTokenClassification", "tokens", ours={"pooler": False}),
+    Variant("DistilBertModel", "no segments", ours={"segments": 0, "norm_eps": 1e-12}),
+    Variant("DistilBertModel", "sines", {"sinusoidal_pos_embds": True}, {"positions": "learned"}),
+    Variant("DistilBertForMaskedLM", "relu", {"activation": "relu"}, {"activation": "relu"}, {"activation": "gelu"}),
+    Variant("DistilBertForMaskedLM", "untied", UNTIED, {"tied": False}, {"tied": True}),
+    Variant(
+        "DistilBertForSequenceClassification",
+        "relu",
+        ours={"pooler_activation": "relu"},
+        off={"pooler_activation": "tanh"},
+    ),
+    Variant("DistilBertForTokenClassification", "tokens", ours={"labels_of": "tokens"}),
     Variant(NEOX, "partly turned", ours={"rotary_dim": 4}, off={"rotary_dim": None}),
     Variant(NEOX, "wholly turned", {"rotary_pct": 1.0}, {"rotary_dim": None}),
     Variant(NEOX, "base", {"rotary_emb_base": 300}, {"rope_theta": 300.0}, {"rope_theta": 10_000.0}),
@@ -171,7 +221,8 @@ VARIANTS = [
     Variant(MARIAN, "swish", {"activation_function": "swish"}, {"activation": "silu"}, {"activation": "gelu"}),
 ]
 each_variant = pytest.mark.parametrize("variant", VARIANTS, ids=lambda variant: f"{variant.kind}: {variant.name}")
-SOURCE, TARGET = tiny.text(2, 40), tiny.text(2, 30, seed=1)
+SOURCE, TARGET = (one.where(one != 3, 4) for one in (tiny.text(2, 40), tiny.text(2, 30, seed=1)))
+"""Without the id that RoBERTa's positions take for padding."""
 REAL = torch.ones(2, 40, dtype=torch.bool)
 REAL[1, 33:] = False
 SEGMENTS = (torch.arange(40) > 20).long().expand(2, -1)
@@ -182,17 +233,21 @@ def their_outputs(model: Any) -> dict[str, Tensor]:
     family = model.config.model_type
     if family == "gpt_neox":
         return {"logits": model(TARGET).logits}
-    if family != "bert":
+    if model.config.is_encoder_decoder:
         return {"logits": model(input_ids=SOURCE, attention_mask=REAL, decoder_input_ids=TARGET).logits}
-    out = model(SOURCE, attention_mask=REAL, token_type_ids=SEGMENTS)
+    has_segments = getattr(model.config, "type_vocab_size", 0) > 1
+    out = model(SOURCE, attention_mask=REAL, **({"token_type_ids": SEGMENTS} if has_segments else {}))
     kinds = {
         "last_hidden_state": "hidden",
         "pooler_output": "pooled",
         "prediction_logits": "logits",
         "seq_relationship_logits": "classes",
-        "logits": "logits" if type(model).__name__ == "BertForMaskedLM" else "classes",
+        "logits": "logits" if type(model).__name__.endswith("ForMaskedLM") else "classes",
     }
-    return {kinds[name]: value for name, value in out.items() if name in kinds}
+    found = {kinds[name]: value for name, value in out.items() if name in kinds}
+    if type(model).__name__ == "ElectraForPreTraining":  # it has one score for a token, and leaves its axis out
+        found["classes"] = found["classes"][..., None]
+    return found
 
 
 @torch.inference_mode()
@@ -201,7 +256,7 @@ def our_outputs(network: Network, wanted: Any) -> dict[str, Tensor]:
         return {"logits": network(TARGET, memory=network.encode(SOURCE, REAL))}
     if "hidden" not in wanted and network.config.family == "gpt_neox":
         return {"logits": network(TARGET)}
-    hidden = network.hidden(SOURCE, REAL, segments=SEGMENTS if network.segment is not None else None)
+    hidden = network.hidden(SOURCE, REAL, segments=SEGMENTS if network.config.segments > 1 else None)
     ways = {
         "hidden": lambda: hidden,
         "pooled": lambda: network.pooled(hidden, REAL),
@@ -362,6 +417,8 @@ def test_transformers_reads_our_dropout_for_attention_too(family: str, dropout: 
         "classifier_dropout",
         "activation_dropout",
         "summary_first_dropout",
+        "summary_last_dropout",
+        "qa_dropout",
     )  # not in these classes, or not ours
     found = {key: value for key, value in theirs.items() if "drop" in key and key not in elsewhere}
     layers = {key: found.pop(key) for key in list(found) if key.endswith("layerdrop")}

@@ -22,14 +22,16 @@ class SinusoidalPositions(PositionalEncoding):
 
     def check(self, config: ModelConfig) -> None:
         """A sine and a cosine for each wavelength."""
-        if config.dim % 2:
-            raise ConfigError(f"{{at}}dim ({config.dim}) is odd, and sinusoidal positions come in pairs; make it even")
+        if config.embedding_width % 2:
+            raise ConfigError(
+                f"{{at}}dim ({config.embedding_width}) is odd, and sinusoidal positions come in pairs; make it even"
+            )
 
     def added(
         self, config: ModelConfig, part: nn.Module | None, positions: Positions
     ) -> Float[Tensor, "batch seq dim"]:
         """The sines and cosines of each position."""
-        return sinusoids(positions, config.dim)
+        return sinusoids(positions, config.embedding_width)
 
 
 SINUSOIDAL = SinusoidalPositions()
