@@ -102,7 +102,10 @@ class ModelConfig(Config):
     """The settings of a positional encoding that brings its own; those above have theirs below."""
 
     position_offset: int = Field(default=0, ge=0, le=1000)
-    """The row of the first learned position (BART: 2)."""
+    """The number of the first position that is learned or a place of the sines (BART, M2M100: 2)."""
+
+    waves_include_end: bool = False
+    """The wavelengths of sinusoidal positions end with 20,000 pi (tensor2tensor, M2M100) and not just below it."""
 
     relative_buckets: int = Field(default=32, ge=4, le=100_000)
     """Ranges of distances that relative positions tell apart."""

@@ -60,7 +60,8 @@ SMALL["distilbert"] = {
     "hidden_dim": 48,
     "max_position_embeddings": 64,
 }
-SMALL["bart"] = SMALL["mbart"] = SMALL["marian"] = {
+SMALL["mt5"] = SMALL["t5"]
+SMALL["bart"] = SMALL["mbart"] = SMALL["marian"] = SMALL["pegasus"] = {
     "vocab_size": 96,
     "d_model": 32,
     "encoder_layers": 3,
@@ -73,6 +74,8 @@ SMALL["bart"] = SMALL["mbart"] = SMALL["marian"] = {
     "pad_token_id": 95,
     "decoder_start_token_id": 95,
 }
+SMALL["m2m_100"] = SMALL["bart"] | {"pad_token_id": 3}
+LIKE_BART = ("bart", "mbart", "marian", "pegasus", "m2m_100")
 
 
 @dataclass(frozen=True)
@@ -98,7 +101,7 @@ class Variant:
             if hasattr(part, "create_weight"):  # Marian's sines are no parameters to be trained
                 part.weight.data.copy_(part.create_weight())
         for stack in ("encoder", "decoder"):  # one embedding, also where it is not the head's
-            if self.family in ("bart", "mbart", "marian"):
+            if self.family in LIKE_BART:
                 model.get_submodule(f"model.{stack}").embed_tokens.weight.data.copy_(model.model.shared.weight)
         for name, buffer in model.named_buffers():
             if name == "final_logits_bias":
@@ -124,8 +127,14 @@ KINDS = {
     "bart": ("BartForConditionalGeneration",),
     "mbart": ("MBartForConditionalGeneration",),
     "marian": ("MarianMTModel",),
+    "mt5": ("MT5ForConditionalGeneration",),
+    "pegasus": ("PegasusForConditionalGeneration",),
+    "m2m_100": ("M2M100ForConditionalGeneration",),
 }
-NEOX, T5, BART, MBART, MARIAN = (KINDS[family][0] for family in ("gpt_neox", "t5", "bart", "mbart", "marian"))
+NEOX, T5, BART, MBART, MARIAN, MT5, PEGASUS, M2M100 = (
+    KINDS[family][0] for family in ("gpt_neox", "t5", "bart", "mbart", "marian", "mt5", "pegasus", "m2m_100")
+)
+WRITERS = [T5, BART, MBART, MARIAN, MT5, PEGASUS, M2M100]
 UNTIED = {"tie_word_embeddings": False}
 VARIANTS = [
     Variant("BertModel", "post-norm", ours={"norm_place": "after", "norm_eps": 1e-12}, off={"norm_place": "before"}),
@@ -218,6 +227,22 @@ VARIANTS = [
     Variant(MBART, "unequal stacks", ours={"layers": 2, "encoder_layers": 3}),
     Variant(MARIAN, "sines", ours={"positions": "sinusoidal"}, off={"positions": "none"}),
     Variant(MARIAN, "untied", UNTIED, {"tied": False}, {"tied": True}),
+    Variant(
+        MT5,
+        "gated",
+        ours={"gated": True, "activation": "gelu_tanh", "head_scale": None},
+        off={"activation": "gelu"},
+    ),
+    Variant(MT5, "unscaled", off={"head_scale": 32**-0.5}),
+    Variant(MT5, "plain", {"feed_forward_proj": "relu"}, {"gated": False, "activation": "relu"}),
+    Variant(PEGASUS, "sines", ours={"positions": "sinusoidal"}, off={"positions": "none"}),
+    Variant(PEGASUS, "pre-norm", ours={"norm_place": "before"}, off={"norm_place": "after"}),
+    Variant(PEGASUS, "scaled", {"scale_embedding": True, "activation_function": "relu"}, off={"activation": "gelu"}),
+    Variant(PEGASUS, "untied", UNTIED, {"tied": False, "head_bias": True}, {"tied": True}),
+    Variant(M2M100, "positions after the padding's", ours={"position_offset": 4}, off={"position_offset": 0}),
+    Variant(M2M100, "wavelengths", ours={"waves_include_end": True}, off={"waves_include_end": False}),
+    Variant(M2M100, "scaled", ours={"scale_embedding": True, "norm_place": "before"}, off={"scale_embedding": False}),
+    Variant(M2M100, "untied", UNTIED, {"tied": False, "head_bias": False}, {"tied": True}),
     Variant(MARIAN, "swish", {"activation_function": "swish"}, {"activation": "silu"}, {"activation": "gelu"}),
 ]
 each_variant = pytest.mark.parametrize("variant", VARIANTS, ids=lambda variant: f"{variant.kind}: {variant.name}")
@@ -303,27 +328,29 @@ def test_transformers_loads_what_we_write_with_equal_outputs(variant: Variant, t
     model, report = getattr(transformers, variant.kind).from_pretrained(
         tmp_path / "ours", dtype=torch.float32, output_loading_info=True
     )
-    assert not any(report[kind] for kind in ("missing_keys", "unexpected_keys", "mismatched_keys")), report
+    missing = {name for name in report["missing_keys"] if not name.endswith("embed_positions.weight")}  # its own sines
+    assert not missing and not any(report[kind] for kind in ("unexpected_keys", "mismatched_keys")), report
     assert read_json(tmp_path / "ours" / "config.json")["architectures"] == [variant.kind]
     theirs = their_outputs(model.eval())
     same(our_outputs(network, theirs), theirs)
     assert read_network(tmp_path / "ours").config == network.config
 
 
-def test_transformers_loads_an_untied_t5_of_ours_with_equal_outputs(tmp_path: Path):
+@pytest.mark.parametrize("kind", [T5, MT5])
+def test_transformers_loads_an_untied_t5_of_ours_with_equal_outputs(kind: str, tmp_path: Path):
     """It calls every T5 tied, and leaves a head alone that the file has."""
-    Variant(T5, "").model().save_pretrained(tmp_path / "theirs")
+    Variant(kind, "").model().save_pretrained(tmp_path / "theirs")
     config = read_config(tmp_path / "theirs").but(tied=False, head_scale=None)
     network = Network(config).eval()
     tiny.randomise(network, seed=1)
     (tmp_path / "ours").mkdir()
     write_network(tmp_path / "ours", network)
-    theirs = their_outputs(transformers.T5ForConditionalGeneration.from_pretrained(tmp_path / "ours"))
+    theirs = their_outputs(getattr(transformers, kind).from_pretrained(tmp_path / "ours"))
     same(our_outputs(network, theirs), theirs)
     assert read_network(tmp_path / "ours").config == config
 
 
-@pytest.mark.parametrize("kind", [T5, BART, MBART, MARIAN])
+@pytest.mark.parametrize("kind", WRITERS)
 def test_token_by_token_with_a_cache_gives_the_logits_of_the_whole(kind: str, tmp_path: Path):
     Variant(kind, "").model().save_pretrained(tmp_path)
     network = read_network(tmp_path)
@@ -339,7 +366,7 @@ def test_token_by_token_with_a_cache_gives_the_logits_of_the_whole(kind: str, tm
         torch.testing.assert_close(again, whole[[1, 1, 0], 10:12], **CLOSE)
 
 
-@pytest.mark.parametrize("kind", [T5, BART, MBART, MARIAN])
+@pytest.mark.parametrize("kind", WRITERS)
 def test_padding_of_the_source_changes_nothing(kind: str, tmp_path: Path):
     Variant(kind, "").model().save_pretrained(tmp_path)
     network = read_network(tmp_path)
@@ -347,8 +374,9 @@ def test_padding_of_the_source_changes_nothing(kind: str, tmp_path: Path):
         alone = network(TARGET[1:], memory=network.encode(SOURCE[1:, :33]))
         right = network(TARGET, memory=network.encode(SOURCE, REAL))[1:]
         left = network.encode(torch.cat([SOURCE[1:, 33:], SOURCE[1:, :33]], dim=1), REAL[1:].flip(1))
-        torch.testing.assert_close(right, alone, **CLOSE)
-        torch.testing.assert_close(network(TARGET[1:], memory=left), alone, **CLOSE)
+        largest = {"rtol": 1e-5, "atol": 1e-5 * float(alone.abs().max())}
+        torch.testing.assert_close(right, alone, **largest)
+        torch.testing.assert_close(network(TARGET[1:], memory=left), alone, **largest)
 
 
 def test_a_file_whose_tied_head_is_another_matrix_is_refused(tmp_path: Path):
@@ -372,12 +400,13 @@ def test_a_file_with_an_embedding_of_its_own_for_a_stack_is_refused(stack: str, 
         read_network(tmp_path)
 
 
-@pytest.mark.parametrize("kind", ["bart", "mbart", "marian"])
+@pytest.mark.parametrize("kind", LIKE_BART)
 def test_a_file_of_the_body_alone_is_read(kind: str, tmp_path: Path):
     """Its names lack what begins them in a file with a head; the bias on the logits is zero."""
     variant = next(one for one in VARIANTS if one.family == kind)
     whole = variant.model()
-    whole.final_logits_bias.zero_()
+    if kind != "m2m_100":
+        whole.final_logits_bias.zero_()
     whole.save_pretrained(tmp_path / "whole")
     whole.model.save_pretrained(tmp_path / "body")
     ours, body = (read_network(tmp_path / name).state_dict() for name in ("whole", "body"))
