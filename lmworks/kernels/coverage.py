@@ -74,6 +74,7 @@ def _parts(config: ModelConfig) -> str | None:
     missing = {
         "has no second stack": config.arrangement == "encoder-decoder",
         "has no experts": config.experts is not None,
+        "has embeddings as wide as the stream, and embedding_dim is another": config.embedding_dim is not None,
         "has no n-gram embeddings": bool(config.ngrams),
         "always adds to the stream, and residual is false": not config.residual,
         "always norms, and norm is none": config.norm == "none",

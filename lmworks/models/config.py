@@ -56,8 +56,8 @@ class ModelConfig(Config):
     explain_as: ClassVar[str] = "model"
 
     family: str = "llama"
-    """The architecture whose names its files use: llama, mistral, qwen2, qwen3, gemma, mixtral, qwen2_moe, qwen3_moe,
-    gpt2, gpt_neox, bert, t5, bart, mbart, marian are public ones; lmworks is our own and takes every choice below."""
+    """The architecture whose names its files use, one of those of lmworks/models/families (docs/models.md lists them);
+    lmworks is our own and takes every choice below."""
 
     arrangement: Literal["decoder", "encoder", "encoder-decoder"] = "decoder"
     """decoder: each token sees those before it; encoder: all see all; encoder-decoder: a decoder that also attends to
@@ -68,6 +68,9 @@ class ModelConfig(Config):
 
     dim: int = Positive
     """Width of the residual stream."""
+
+    embedding_dim: int | None = Field(default=None, gt=0, le=100_000_000)
+    """Width of the embeddings, which a dense layer then brings to `dim` (ELECTRA); None for `dim` itself."""
 
     layers: int = Field(gt=0, le=MOST_LAYERS)
     """Number of blocks; of an encoder-decoder, those of its decoder."""
@@ -99,7 +102,10 @@ class ModelConfig(Config):
     """The settings of a positional encoding that brings its own; those above have theirs below."""
 
     position_offset: int = Field(default=0, ge=0, le=1000)
-    """The row of the first learned position (BART: 2)."""
+    """The number of the first position that is learned or a place of the sines (BART, M2M100: 2)."""
+
+    waves_include_end: bool = False
+    """The wavelengths of sinusoidal positions end with 20,000 pi (tensor2tensor, M2M100) and not just below it."""
 
     relative_buckets: int = Field(default=32, ge=4, le=100_000)
     """Ranges of distances that relative positions tell apart."""
@@ -199,14 +205,24 @@ class ModelConfig(Config):
     """What hidden states are multiplied by before the head (T5 with tied embeddings: 1 / root of dim)."""
 
     pooler: bool = False
-    """A dense layer with tanh over the first token's state, which stands for the text (BERT)."""
+    """A dense layer with an activation over the state that stands for the text (BERT), or over each token's where the
+    classifier judges tokens (ELECTRA)."""
+
+    pooler_activation: Literal["tanh", "relu", "gelu", "gelu_tanh", "silu"] = "tanh"
+    """Of the pooler: tanh (BERT), relu (DistilBERT), gelu (ELECTRA)."""
+
+    text_state: Literal["token", "mean"] = "token"
+    """What stands for a text: the state of an encoder's first or a decoder's last token, or the mean over all."""
 
     labels: tuple[str, ...] = Field(default=(), max_length=MOST_LABELS)
     """Names of the classes of a classifier over hidden states; none for no classifier."""
 
     labels_of: Literal["texts", "tokens"] = "texts"
-    """What the classifier judges: a whole text (from the pooler, or the state of an encoder's first or a decoder's last
-    token), or each token."""
+    """What the classifier judges: a whole text (its `text_state`, after the pooler where there is one), or each
+    token."""
+
+    classifier_transform: bool = False
+    """The classifier, too, reads states through the head_transform (ModernBERT)."""
 
     adaptive_cutoffs: tuple[Annotated[int, Positive], ...] | None = Field(
         default=None, min_length=1, max_length=MOST_CLUSTERS
@@ -249,6 +265,11 @@ class ModelConfig(Config):
             raise ConfigError("{at}norm_weight = false is for {at}norm = 'rms'; a layer norm has a weight and a bias")
         if self.norm_unit_offset and not self.norm_weight:
             raise ConfigError("{at}norm_unit_offset adds to a weight, and {at}norm_weight = false leaves none")
+        if self.embedding_dim is not None and (self.ngrams or (self.causal and self.tied)):
+            raise ConfigError(
+                "{at}embedding_dim is for encoders, and for decoders whose head has a matrix of its own, without "
+                "{at}ngrams; leave it out"
+            )
         if self.vocab_size ** (len(self.ngrams) + 1) >= 2**63:
             raise ConfigError(
                 f"{{at}}ngrams asks for {len(self.ngrams) + 1}-grams of {self.vocab_size:,} tokens, which have no "
@@ -312,6 +333,8 @@ class ModelConfig(Config):
             raise ConfigError(
                 "{at}parallel needs {at}norm_place = 'before': two parts at once have no norm between them"
             )
+        if self.classifier_transform and not (self.labels and self.head_transform):
+            raise ConfigError("{at}classifier_transform needs {at}labels and {at}head_transform")
         if not self.labels and self.labels_of == "tokens":
             raise ConfigError("{at}labels_of = 'tokens' needs {at}labels, the names of the classes")
         if twice := sorted(label for label, count in Counter(self.labels).items() if count > 1):
@@ -339,6 +362,11 @@ class ModelConfig(Config):
                 f"{{at}}adaptive_divisor ({self.adaptive_divisor:g}) leaves cluster {len(cutoffs)} no dimension of "
                 f"{{at}}dim ({self.dim}); take a smaller one or fewer {{at}}adaptive_cutoffs"
             )
+
+    @property
+    def embedding_width(self) -> int:
+        """Of an embedding, before it is brought to `dim`."""
+        return self.embedding_dim or self.dim
 
     @property
     def causal(self) -> bool:

@@ -48,10 +48,11 @@ class RMSNorm(nn.Module):
         return (weighted * inverse).addcmul_(x, along, value=-1), to_weight
 
 
-def make_norm(config: ModelConfig) -> nn.Module:
-    """The norm that a config names."""
+def make_norm(config: ModelConfig, width: int | None = None) -> nn.Module:
+    """The norm that a config names, over `dim` unless another width is given."""
+    width = width or config.dim
     if config.norm == "none":
         return nn.Identity()
     if config.norm == "layer":
-        return nn.LayerNorm(config.dim, eps=config.norm_eps)
-    return RMSNorm(config.dim, config.norm_eps, config.norm_unit_offset, config.norm_weight)
+        return nn.LayerNorm(width, eps=config.norm_eps)
+    return RMSNorm(width, config.norm_eps, config.norm_unit_offset, config.norm_weight)

@@ -48,6 +48,8 @@ STACK = [
     "segment.weight",
     "embedding_norm.weight",
     "embedding_norm.bias",
+    "embedding_projection.weight",
+    "embedding_projection.bias",
     *(f"blocks.{{i}}.{name}" for name in (*BLOCK, *EXPERTS)),
     "norm.weight",
     "norm.bias",

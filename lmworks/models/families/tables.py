@@ -344,6 +344,7 @@ def _absent(name: str, config: ModelConfig) -> bool:
         or _absent_head(name, config)
         or (name.startswith("ngram_embedding.") and not config.ngrams)
         or _absent_position(name, config)
+        or (name.startswith("embedding_projection.") and config.embedding_dim is None)
         or (name.startswith("segment.") and not config.segments)
         or (name.endswith((".qkv.bias", ".query.bias", ".kv.bias")) and not config.qkv_bias)
         or (name.endswith("attention.output.bias") and not config.output_bias)

@@ -12,7 +12,7 @@ from torch import Tensor
 from lmworks.basics.errors import ConfigError, ModelError
 from lmworks.basics.memory import must_fit
 from lmworks.models.config import ModelConfig, RopeScaling
-from lmworks.models.families import FAMILIES
+from lmworks.models.families import FAMILIES, not_known
 from lmworks.models.families.gguf import ARCHITECTURES, NORM_EPS, SETTINGS, TENSORS_OF
 from lmworks.models.families.tables import Rows, Source, below_one_another, each_name
 from lmworks.models.files.dequantise import FLOATS, dequantised
@@ -58,7 +58,7 @@ def gguf_config(file: GGUFFile) -> ModelConfig:
     theirs = file.metadata
     architecture = theirs.get("general.architecture", "")
     if not isinstance(architecture, str) or architecture not in ARCHITECTURES:
-        raise ModelError(f"the architecture {architecture!r} is not known; known are {', '.join(ARCHITECTURES)}")
+        raise not_known(architecture, ARCHITECTURES)
     family = FAMILIES[ARCHITECTURES[architecture]]
     ours: dict[str, Any] = dict(family.fixed)
     ours |= {

@@ -62,7 +62,9 @@ def refusal(folder: Path) -> str:
 @pytest.mark.parametrize(
     "changes, words",
     [
-        ({"model_type": "mamba"}, "the architecture 'mamba' is not known; known are bart, mbart"),
+        ({"model_type": "mamba"}, "the architecture 'mamba' is not known; docs/models.md lists the "),
+        ({"model_type": "bert2"}, "the architecture 'bert2' is not known; the nearest that is known is 'bert'; docs/"),
+        ({"model_type": "qwen_2"}, "the nearest that is known is 'qwen2'"),
         ({"model_type": None}, "the architecture None is not known"),
         ({"model_type": ["llama"]}, "is not known"),
         ({"num_attention_heads": 5}, "not a multiple of"),
