@@ -22,6 +22,7 @@ from torch import Tensor
 
 from lmworks.basics.errors import ConfigError, ModelError
 from lmworks.basics.files import directory_written_whole, write_json
+from lmworks.basics.memory import must_fit
 from lmworks.basics.threads import one_thread
 from lmworks.encoding.classifying import Told, classify
 from lmworks.encoding.comparing import Pair, compare
@@ -34,12 +35,13 @@ from lmworks.generation.generation_config import GenerationConfig
 from lmworks.generation.request import Guess, LogprobOptions, Message, Prompt, Request, Window
 from lmworks.generation.scoring import target_logprobs, token_logprobs
 from lmworks.generation.strategies import Strategy
-from lmworks.kernels.choice import check_compress, embedder_for, runner_for
+from lmworks.kernels.choice import check_compress, embedder_for, packed_later, runner_for
+from lmworks.kernels.keeping import Keeper
 from lmworks.kernels.packing import Stored, Unchanged
 from lmworks.models.adapted import own_parameters
 from lmworks.models.config import ModelConfig, RopeScaling, stretched
 from lmworks.models.files.compressed_groups import StoredInDirectory
-from lmworks.models.files.directory import read_network, refuse_foreign_files, write_facts, write_network
+from lmworks.models.files.directory import read_network, refuse_foreign_files, weight_files, write_facts, write_network
 from lmworks.models.files.gguf import read_gguf_network, stored_dtype
 from lmworks.models.files.gguf_file import GGUFFile
 from lmworks.models.files.gguf_groups import StoredInGGUF
@@ -49,6 +51,7 @@ from lmworks.models.network import Network, evaluating
 from lmworks.models.precision import dtype_of, fast_dtype
 from lmworks.models.runner import Runner
 from lmworks.models.torch_runner import TorchRunner
+from lmworks.models.unread import read_all
 from lmworks.tokens.chat.conversation import encode_chat
 from lmworks.tokens.source import source_ids, target_ids, target_start
 from lmworks.tokens.tokenizer import Tokenizer
@@ -132,13 +135,17 @@ class LanguageModel:
         file = GGUFFile(path) if path.suffix == ".gguf" else None
         with one_thread():
             if file is not None:
-                network = read_gguf_network(file, wanted or stored_dtype(file) or fast_dtype(device))
+                held = stored_dtype(file)
+                later = packed_later(compress if wanted is None else "none", held is None, device)
+                network = read_gguf_network(file, wanted or held or fast_dtype(device), later)
                 tokenizer = gguf_tokenizer(file)
             else:
-                network, tokenizer = read_network(path, wanted), Tokenizer.load(path)
+                later = packed_later(compress if wanted is None else "none", False, device)
+                network, tokenizer = read_network(path, wanted, later), Tokenizer.load(path)
         if rope_scaling is not None:
             network.config = stretched(network.config, rope_scaling)
-        model = cls(network.to(device), tokenizer, path, str(reference), exact=wanted is not None)
+        network = network if device == "cpu" else network.to(device)
+        model = cls(network, tokenizer, path, str(reference), exact=wanted is not None)
         model._weights = path if file is None else file
         if wanted is None:
             model.choose_runner(compress, as_read=True)
@@ -159,8 +166,18 @@ class LanguageModel:
         with (
             one_thread()
         ):  # more of them gain half a second where nothing else runs (SmolLM2), and lose half a minute elsewhere
-            self.runner = runner_for(self.network, compress, stored, self.network.device.type)
+            self.runner = runner_for(self.network, compress, stored, self.network.device.type, self._keeper(as_read))
+            if isinstance(self.runner, TorchRunner):
+                read_all(self.network, lambda needed: must_fit(self.reference or "the network", needed))
         self.embeds_compiled, self._embedder = compress is None, None
+
+    def _keeper(self, as_read: bool) -> Keeper | None:
+        """What keeps the packed weights on the disk, where they are those of the files."""
+        if not as_read or self._weights is None:
+            return None
+        if isinstance(self._weights, GGUFFile):
+            return Keeper(self._weights.path, [self._weights.path])
+        return Keeper(self._weights, [self._weights / "config.json", *weight_files(self._weights)])
 
     @property
     def config(self) -> ModelConfig:

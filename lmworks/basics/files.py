@@ -140,6 +140,26 @@ def flush(path: Path) -> None:
         os.fsync(file.fileno())
 
 
+@contextlib.contextmanager
+def alone(lock: Path, waiting: str) -> Iterator[None]:
+    """One process at a time; while it waits for another, progress says so. The lock ends with its process, so that a
+    killed one holds nobody up."""
+    from filelock import FileLock, Timeout
+
+    from lmworks.basics import progress
+
+    held = FileLock(lock)
+    try:
+        held.acquire(timeout=0)
+    except Timeout:
+        with progress.task(waiting):
+            held.acquire()
+    try:
+        yield
+    finally:
+        held.release()
+
+
 def write_json(path: Path, value: Any) -> None:
     """Write `value` as indented JSON, whole or not at all."""
     with written_whole(path) as temporary:

@@ -7,12 +7,15 @@ from dataclasses import dataclass
 from lmworks.basics import progress
 from lmworks.basics.errors import ConfigError, LmworksError
 from lmworks.kernels.coverage import too_large, too_many, unavailable, uncovered, unknown
+from lmworks.kernels.keeping import Keeper
 from lmworks.kernels.packing import Stored
 from lmworks.kernels.quantisation import quantisations
+from lmworks.kernels.run.weights import is_multiplied
 from lmworks.kernels.runner import CompiledRunner
 from lmworks.models.network import Network
 from lmworks.models.runner import Runner
 from lmworks.models.torch_runner import TorchRunner
+from lmworks.models.unread import Later, at_once, nothing
 
 EMBEDDING_BITS = 8
 """Of an encoder's weights where it embeds: faster than PyTorch in bfloat16, and STS-B's ranks stay (docs/fast.md)."""
@@ -49,7 +52,22 @@ def foreseen(config: object, few_bits: bool, parameters: int) -> Way:
     return Way(False, "in PyTorch, as its weights are not in few bits; compiled with --compress int4 or int8")
 
 
-def runner_for(network: Network, compress: str | None, stored: Stored | None, device: str = "cpu") -> Runner:
+def packed_later(compress: str | None, few_bits: bool, device: str = "cpu") -> Later:
+    """Which matrices of a network nobody needs as floats, since `runner_for` will pack them; `few_bits` says that its
+    file holds 4 or 8 bits."""
+    asked = compress not in (None, "none") or (compress is None and few_bits)
+    if not asked or device != "cpu":
+        return nothing
+    return lambda config: is_multiplied if (unknown(config) or unavailable()) is None else at_once
+
+
+def runner_for(
+    network: Network,
+    compress: str | None,
+    stored: Stored | None,
+    device: str = "cpu",
+    keeper: Keeper | None = None,
+) -> Runner:
     """What runs a network: the compiled path, or PyTorch. Unless `compress` says more, weights that a file holds in
     few bits run in these, and others in PyTorch. ConfigError where bits are asked for that cannot be had; what is
     not asked for, and a compiled path that fails while it is made, is only said."""
@@ -59,7 +77,7 @@ def runner_for(network: Network, compress: str | None, stored: Stored | None, de
     bits = 8 if compress is None else int(compress[3:])
     reason = uncovered(network) or unavailable() or too_large(network, bits)
     if reason is None:
-        return _compiled(network, bits, stored) or TorchRunner(network)
+        return _compiled(network, bits, stored, keeper) or TorchRunner(network)
     if compress is None:
         progress.note(f"{reason}; PyTorch runs the network")
         return TorchRunner(network)
@@ -75,10 +93,12 @@ def embedder_for(network: Network) -> CompiledRunner | None:
     return _compiled(network, EMBEDDING_BITS)
 
 
-def _compiled(network: Network, bits: int, stored: Stored | None = None) -> CompiledRunner | None:
+def _compiled(
+    network: Network, bits: int, stored: Stored | None = None, keeper: Keeper | None = None
+) -> CompiledRunner | None:
     """None where it fails for a reason that nobody foresaw: kernels that do not compile, threads that do not start."""
     try:
-        return CompiledRunner(network, bits, stored)
+        return CompiledRunner(network, bits, stored, keeper)
     except (LmworksError, MemoryError):
         raise
     except Exception as error:

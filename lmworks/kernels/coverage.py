@@ -13,6 +13,7 @@ from lmworks.models.adaptive_softmax import AdaptiveSoftmax
 from lmworks.models.config import ModelConfig
 from lmworks.models.linear import Linear
 from lmworks.models.network import Network
+from lmworks.models.unread import peeked
 
 GROUP = 32
 
@@ -45,7 +46,7 @@ def unavailable() -> str | None:
 def too_large(network: Network, bits: int) -> str | None:
     """Why the packed weights do not fit beside the network's own, as one sentence, before it is tried; None where they
     do."""
-    return too_many(sum(one.numel() for one in network.parameters() if one.ndim == 2), bits)
+    return too_many(sum(one.numel() for one in peeked(network).values() if one.ndim == 2), bits)
 
 
 def too_many(weights: int, bits: int) -> str | None:
@@ -92,7 +93,7 @@ def _state(network: Network) -> str | None:
         for matrix in (block.attention.qkv, block.attention.output, block.dense.up, block.dense.down)
     ]
     linear = [one.base if isinstance(one, AdaptedLinear) else one for one in matrices]
-    parameters = list(network.parameters())
+    parameters = list(peeked(network).values())
     against = {
         f"runs on a CPU, and the network is on {network.device}": network.device.type != "cpu",
         "has no adaptive softmax": isinstance(network.head, AdaptiveSoftmax),

@@ -20,7 +20,7 @@ from __future__ import annotations
 import copy
 import itertools
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -34,6 +34,7 @@ from lmworks.models.files.quantise import GROUP
 from lmworks.models.hooks import hook_points
 from lmworks.models.linear import Linear
 from lmworks.models.network import Network
+from lmworks.models.unread import let_go, peek, peeked, pieces, unread_of
 
 MOST = 8
 """Of one matrix: they take 3 % of a long prompt's time in SmolLM2; a step waits for weights."""
@@ -47,38 +48,58 @@ _alone = threading.Lock()
 
 
 @torch.no_grad()
-def outliers(network: Network) -> dict[str, tuple[int, ...]]:
+def outliers(network: Network, advance: Callable[[int], None] = lambda weights: None) -> dict[str, tuple[int, ...]]:
     """The outliers among the inputs of each packed matrix, rising, by its name; none for attention's output, whose
     inputs have hardly any. Runs PyTorch's network on random tokens, in the format of its weights, which has a small
-    part in the choice."""
-    private, seen = _private(network), {}
+    part in the choice. Weights that are unread are read layer by layer, and forgotten again."""
+    private, found = _private(network), {}
     ends = ("attention.qkv", "feed_forward.up", "feed_forward.down")
     linear = {path.removesuffix(".base"): one for path, one in private.named_modules() if isinstance(one, Linear)}
-    matrices = {name: one for name, one in linear.items() if name.endswith(ends)}
-    weights = {f"{name}.weight": one.weight for name, one in matrices.items()}
 
     def look(name: str, matrix: Linear) -> None:
-        def before(_: nn.Module, given: tuple[Tensor]) -> None:
-            seen[name] = given[0].flatten(0, -2).float()
+        def after(_: nn.Module, given: tuple[Tensor], __: Tensor) -> None:
+            if name.endswith(ends):
+                found[f"{name}.weight"] = chosen(given[0].flatten(0, -2).float(), column_norms(matrix.weight))
+            matrix.product.drop()  # a copy as large as the weight
+            advance(matrix.weight.numel())
+            let_go(matrix)
 
-        matrix.register_forward_pre_hook(before)
-        matrix.register_forward_hook(lambda *_: matrix.product.drop())  # a copy as large as the weight
+        matrix.register_forward_hook(after)
 
-    for name, matrix in matrices.items():
-        look(f"{name}.weight", matrix)
+    for name, matrix in linear.items():
+        look(name, matrix)
     draws = torch.Generator().manual_seed(0)
     tokens = torch.randint(0, network.config.vocab_size, (1, min(DRAWN, network.config.context)), generator=draws)
     # PyTorch's sums depend on its number of threads; the choice should not.
     with _alone, one_thread():
-        hidden = private.hidden(tokens)
-    head = "embedding.weight" if private.head is None else "head.weight"
-    seen[head], weights[head] = hidden.flatten(0, -2).float(), private.head_weight
-    return {name: chosen(inputs, column_norms(weights[name])) for name, inputs in seen.items()}
+        hidden = private.hidden(_renumbered(private, tokens))
+    head, matrix = _head(network)
+    found[head] = chosen(hidden.flatten(0, -2).float(), column_norms(matrix))
+    advance(matrix.numel())
+    return found
+
+
+def _renumbered(private: Network, tokens: Int[Tensor, "batch seq"]) -> Int[Tensor, "batch seq"]:
+    """The same tokens; where the embedding is unread, only their rows are read, and they are numbered by these."""
+    unread = unread_of(peek(private.embedding, "weight"))
+    if unread is None:
+        return tokens
+    ids, numbers = tokens.unique(return_inverse=True)
+    rows = [unread.rows(one, one + 1) for one in ids.tolist()]
+    private.embedding = nn.Embedding.from_pretrained(torch.cat(rows))
+    return numbers
+
+
+def _head(network: Network) -> tuple[str, Tensor]:
+    """The matrix that makes logits, with its name."""
+    if network.head is None:
+        return "embedding.weight", peek(network.embedding, "weight")
+    return "head.weight", peek(network.head, "weight")
 
 
 def _private(network: Network) -> Network:
     """The same weights in a network of their own: no engine, dropout, adapters or hooks, seen by no other thread."""
-    weights = {id(one): one for one in (*network.parameters(), *network.buffers())}
+    weights = {id(one): one for one in (*peeked(network).values(), *network.buffers())}
     private = copy.deepcopy(network, weights).eval()
     for point in hook_points(private).values():
         point.functions.clear()
@@ -121,7 +142,7 @@ def _gains(
 
 def column_norms(weight: Float[Tensor, "rows width"]) -> Float[Tensor, " width"]:
     """The square of each column's length, a few thousand rows at once: a large matrix is not copied to float32."""
-    parts = [part.float().square().sum(0) for part in weight.split(4096)]
+    parts = [part.float().square().sum(0) for part in pieces(weight, 4096)]
     return torch.stack(parts).sum(0)
 
 

@@ -16,18 +16,25 @@ from lmworks.basics.errors import ModelError
 from lmworks.kernels.outliers import table_for_values, table_for_weights
 from lmworks.kernels.quantisation import QUADS, Quantisation, quantisation_of, quantisations
 from lmworks.models.files.quantise import GROUP, Groups
+from lmworks.models.unread import unread_of
 
 ROWS = 16
+ALL = slice(None)
+AT_ONCE = 1 << 18
+"""Weights that are packed in one go: what lies between the file and the layout stays in the processor's cache."""
 
 
 class Stored(Protocol):
     """What a file holds of a network, as it holds it; names are those of the network's parameters."""
 
-    def groups(self, name: str) -> Groups | None:
-        """A matrix in groups of 4 or 8 bits; None where it is stored in another way."""
+    def groups(self, name: str, rows: slice = ALL) -> Groups | None:
+        """A matrix, or some of its rows, in groups of 4 or 8 bits; None where it is stored in another way."""
 
     def floats(self, name: str) -> Tensor | None:
         """A vector in float32; None where the network's own is no worse."""
+
+    def let_go(self) -> None:
+        """Give back the memory that the file takes; it is read again when it is asked."""
 
 
 class Unchanged:
@@ -35,11 +42,21 @@ class Unchanged:
 
     def __init__(self, stored: Stored, weights: Mapping[str, Tensor]) -> None:
         self.stored, self.weights = stored, weights
+        self._same: dict[str, bool] = {}
 
-    def groups(self, name: str) -> Groups | None:
-        """A matrix in groups."""
-        groups, weight = self.stored.groups(name), self.weights[name]
-        return groups if groups is not None and torch.equal(groups.weights(weight.dtype), weight) else None
+    def groups(self, name: str, rows: slice = ALL) -> Groups | None:
+        """A matrix in groups, or some rows of one that is the file's as a whole."""
+        groups, weight = self.stored.groups(name, rows), self.weights[name]
+        if groups is None or unread_of(weight) is not None:
+            return groups
+        if name not in self._same:
+            whole = groups if rows is ALL else self.stored.groups(name)
+            self._same[name] = whole is not None and torch.equal(whole.weights(weight.dtype), weight)
+        return groups if self._same[name] else None
+
+    def let_go(self) -> None:
+        """As the file does."""
+        self.stored.let_go()
 
     def floats(self, name: str) -> Tensor | None:
         """A vector in float32."""

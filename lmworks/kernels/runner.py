@@ -19,6 +19,7 @@ from torch import Tensor
 from lmworks.basics import progress
 from lmworks.basics.errors import ConfigError, LmworksError
 from lmworks.kernels.coverage import too_large, unavailable, uncovered
+from lmworks.kernels.keeping import Keeper
 from lmworks.kernels.next_token import drawn, log_total
 from lmworks.kernels.packing import Stored
 from lmworks.kernels.pages import PagedCache
@@ -31,6 +32,7 @@ from lmworks.models.memory import Memory
 from lmworks.models.network import Network, real_tokens
 from lmworks.models.runner import Interrupt, Mask, Row, TokenChoice, Tokens, Written, must_end_with_tokens
 from lmworks.models.torch_runner import TorchRunner
+from lmworks.models.unread import mark, peeked
 
 if TYPE_CHECKING:
     from lmworks.kernels.run.network import CompiledNetwork
@@ -39,14 +41,17 @@ MOST_WRITTEN = 128
 """Tokens that a row which guesses by itself writes in one run, unless one guess has more."""
 
 
-def compiled(network: Network, bits: int = 4, stored: Stored | None = None) -> CompiledNetwork:
-    """A network on its tape, in these bits or in those of a file. ConfigError where it is not covered."""
+def compiled(
+    network: Network, bits: int = 4, stored: Stored | None = None, keeper: Keeper | None = None
+) -> CompiledNetwork:
+    """A network on its tape, in these bits or in those of a file; a `keeper` keeps what is packed, where the network's
+    weights are those of its files. ConfigError where it is not covered."""
     quantisation_of(bits)
     if (reason := uncovered(network) or unavailable() or too_large(network, bits)) is not None:
         raise ConfigError(reason)
     from lmworks.kernels.run.network import CompiledNetwork
 
-    return CompiledNetwork(network, bits, stored)
+    return CompiledNetwork(network, bits, stored, keeper)
 
 
 class CompiledRunner:
@@ -55,10 +60,12 @@ class CompiledRunner:
 
     name = "compiled"
 
-    def __init__(self, network: Network, bits: int = 4, stored: Stored | None = None) -> None:
+    def __init__(
+        self, network: Network, bits: int = 4, stored: Stored | None = None, keeper: Keeper | None = None
+    ) -> None:
         """ConfigError where the compiled path does not cover the network."""
         self.network, self.plain = network, TorchRunner(network)
-        self.compiled = compiled(network, bits, stored)
+        self.compiled = compiled(network, bits, stored, keeper)
         self._made_of = _Look(network)
         self._hooks = [point.functions for point in hook_points(network).values()]
         self._adapted = list(adapted_layers(network).values())
@@ -220,12 +227,12 @@ class _Look:
     """A network as it was at one moment: which parts and weights it has, and how often each was written to."""
 
     def __init__(self, network: Network) -> None:
-        modules, parameters = list(network.modules()), list(network.parameters())
+        modules, parameters = list(network.modules()), list(peeked(network).values())
         self.kept = modules, parameters  # what lives has its id to itself
         self.marks = (
             (network.run_block, network.attention_kernel),
             [(id(one), bool(one._forward_hooks or one._forward_pre_hooks)) for one in modules],
-            [(id(one), one.data_ptr(), one._version, one.requires_grad) for one in parameters],
+            [mark(one) for one in parameters],
             [(one.scale, one.merged) for one in modules if isinstance(one, AdaptedLinear)],
         )
 

@@ -9,6 +9,8 @@ from typing import Any
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from lmworks.models.unread import peeked
+
 
 class AdaptedLinear(nn.Module, ABC):
     """A linear layer with updates of low rank, U D x, on ranges of its rows."""
@@ -38,10 +40,11 @@ def adapted_layers(network: nn.Module) -> dict[str, AdaptedLinear]:
 
 
 def own_parameters(network: nn.Module) -> dict[str, nn.Parameter]:
-    """A network's parameters by the names that they have without adapters, whose own are left out."""
+    """A network's parameters by the names that they have without adapters, whose own are left out; some may be
+    placeholders (unread.py)."""
     adapted = adapted_layers(network)
     found = {}
-    for name, parameter in network.named_parameters():
+    for name, parameter in peeked(network).items():
         layer = next((path for path in adapted if name.startswith(f"{path}.")), None)
         if layer is None:
             found[name] = parameter

@@ -30,6 +30,7 @@ from lmworks.models.memory import Memory
 from lmworks.models.ngram_embedding import NGramEmbedding
 from lmworks.models.scheme import Scheme
 from lmworks.models.stack import Hidden, Real, Stack, Tokens
+from lmworks.models.unread import leave_unread, peek
 
 __all__ = ["Block", "BlockRunner", "Network", "build_network", "evaluating", "run_plainly", "run_recomputing"]
 
@@ -68,12 +69,12 @@ class Network(Stack):
     @property
     def dtype(self) -> torch.dtype:
         """The type of the weights, and so of the activations."""
-        return self.embedding.weight.dtype
+        return peek(self.embedding, "weight").dtype
 
     @property
     def device(self) -> torch.device:
         """Where the weights are."""
-        return self.embedding.weight.device
+        return peek(self.embedding, "weight").device
 
     def train(self, mode: bool = True) -> Network:
         """Training and evaluation mode; training drops packed copies of weights."""
@@ -344,4 +345,6 @@ def build_network(config: ModelConfig, tensors: Mapping[str, Tensor], kind: type
     with torch.device("meta"):
         network = kind(config)
     network.load_state_dict(dict(tensors), assign=True, strict=True)
-    return network.eval().requires_grad_(False)
+    network.eval().requires_grad_(False)
+    leave_unread(network)
+    return network

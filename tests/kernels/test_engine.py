@@ -75,7 +75,7 @@ ERROR = 0.04
 def scattered_outliers(monkeypatch: pytest.MonkeyPatch) -> None:
     """Random networks have none: here each matrix has some of its own, from none to as many as there is room for."""
 
-    def scattered(network: Network) -> dict[str, tuple[int, ...]]:
+    def scattered(network: Network, *_: object) -> dict[str, tuple[int, ...]]:
         chosen = {}
         for name, weight in network.named_parameters():
             if weight.ndim == 2 and not name.endswith("attention.output.weight"):

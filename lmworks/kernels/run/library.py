@@ -16,7 +16,7 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -108,10 +108,12 @@ def _compiled(instructions: Instructions, folder: Path, made: bool, kept: bool) 
         shown = progress.task("compiling kernels (once)", 5 + len(operations)) if made else contextlib.nullcontext(None)
         with shown as advance:
             whole, real = numba.int64, numba.float64
+            for one in _outer(operations, interpreter, softmax):
+                # All before the first is compiled: one that another calls is compiled with it, and kept only then.
+                one.enable_caching()
 
             def make(function: Any, *arguments: Any) -> int:
                 """Compile a function that is called from outside; returns its address."""
-                function.enable_caching()
                 function.compile(arguments)
                 if advance is not None:
                     advance(1)
@@ -136,6 +138,14 @@ def _compiled(instructions: Instructions, folder: Path, made: bool, kept: bool) 
     numbers = {one.operands: number for number, one in enumerate(operations)}
     functions = (interpreter.run, interpreter.wait_for, interpreter.signal, softmax.choose, softmax.log_total)
     return Library(instructions.name, numbers, table, *functions, kept, made)
+
+
+def _outer(operations: Sequence[Operation], interpreter: Any, softmax: Any) -> list[Any]:
+    """The functions that are called from outside, and kept on the disk."""
+    chunks = [one.chunks for one in operations if one.chunks is not None]
+    parts = [part for one in chunks for part in (one.count, one.do, one.take_over)]
+    others = [interpreter.run, interpreter.wait_for, interpreter.signal, softmax.choose, softmax.log_total]
+    return [*(one.run for one in operations), *parts, *others]
 
 
 def _folder(instructions: Instructions) -> Path | None:

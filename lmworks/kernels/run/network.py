@@ -12,6 +12,7 @@ from torch import Tensor
 
 from lmworks.basics import progress
 from lmworks.kernels.frame import Field
+from lmworks.kernels.keeping import Keeper
 from lmworks.kernels.next_token import table_of
 from lmworks.kernels.packing import Stored
 from lmworks.kernels.pages import PAGE, PagedCache
@@ -20,8 +21,9 @@ from lmworks.kernels.run.library import library
 from lmworks.kernels.run.placing import Placing
 from lmworks.kernels.run.spans import Span, real_places, runs
 from lmworks.kernels.run.tape import SEGMENTS
-from lmworks.kernels.run.weights import Weights
+from lmworks.kernels.run.weights import Weights, is_multiplied
 from lmworks.kernels.run.workspace import Workspace
+from lmworks.models.adapted import own_parameters
 from lmworks.models.cache import Cache
 from lmworks.models.lookup import PromptLookup
 from lmworks.models.network import Network
@@ -34,13 +36,14 @@ AT_ONCE = 512
 class CompiledNetwork:
     """A network as its weights were when it was made; it does not notice when they change (runner.py does)."""
 
-    def __init__(self, network: Network, bits: int, stored: Stored | None) -> None:
+    def __init__(self, network: Network, bits: int, stored: Stored | None = None, keeper: Keeper | None = None) -> None:
         library()  # compiled before the weights are packed, for the order in which progress is shown
         config = network.config
         self.network, self.bits = network, bits
         self.lock = threading.Lock()
-        with progress.task("packing weights", sum(one.numel() for one in network.parameters())) as advance:
-            self.weights = Weights(network, bits, stored, advance)
+        packed = sum(one.numel() for name, one in own_parameters(network).items() if is_multiplied(name))
+        with progress.task("packing weights", 2 * packed) as advance:
+            self.weights = Weights(network, bits, stored, advance, keeper)
         self.workspace = Workspace(self.weights)
         self._placing = Placing(self.workspace)
         self._head = self.weights.head

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 from torch import Tensor
 
 from lmworks.kernels.adapters import pack_adapter
+from lmworks.kernels.keeping import Keeper
 from lmworks.kernels.outliers import outliers
-from lmworks.kernels.packing import Arena, Packed, Stored, bits_of, pack, packed_bytes, quantised
+from lmworks.kernels.packing import AT_ONCE, ROWS, Arena, Packed, Stored, bits_of, pack, packed_bytes, quantised
 from lmworks.models.adapted import adapted_layers, own_parameters
+from lmworks.models.files.quantise import Groups
 from lmworks.models.network import Network
+from lmworks.models.unread import pieces
 
 
 class Weights:
@@ -22,22 +26,19 @@ class Weights:
         network: Network,
         bits: int,
         stored: Stored | None = None,
-        advance: Callable[[int], None] = lambda rows: None,
+        advance: Callable[[int], None] = lambda weights: None,
+        keeper: Keeper | None = None,
     ) -> None:
+        """`keeper` looks after their file on the disk, where they have one; `advance` hears of each weight twice."""
         self.network, self.bits, self.stored, self.advance = network, bits, stored, advance
         self.vectors: dict[str, np.ndarray] = {}
-        self.matrices: dict[str, Packed] = {}
         self.adapted = True
         """Are adapters part of the tapes that are written?"""
-        self._outliers, self._parameters = outliers(network), own_parameters(network)
-        multiplied = {name: one for name, one in self._parameters.items() if _is_multiplied(name)}
-        widths = {name: 8 if is_vocabulary(name) else bits for name in multiplied}
-        self._arena = Arena(sum(packed_bytes(one.shape, widths[name]) for name, one in multiplied.items()))
+        self._parameters = own_parameters(network)
         self.places = 0
         """Rows of the table that is added by position; 0 where there is none."""
-        for name, weight in multiplied.items():
-            self.matrices[name] = self._packed(name, weight, widths[name])
-            advance(weight.numel())
+        kept = None if keeper is None else keeper.kept(network, bits, self._each)
+        self.matrices = self._packed() if kept is None else kept
         self.adapters = {
             path: pack_adapter(path, layer, self.matrix(f"{path}.weight").outliers)
             for path, layer in adapted_layers(network).items()
@@ -77,14 +78,62 @@ class Weights:
         stored = None if self.stored is None else self.stored.floats(name)
         return self._parameters.get(name) if stored is None else stored
 
-    def _packed(self, name: str, weight: Tensor, bits: int) -> Packed:
-        groups, apart = None if self.stored is None else self.stored.groups(name), self._outliers.get(name, ())
-        if groups is not None and (held := bits_of(groups)) <= bits:
-            return pack(groups, held, apart, self._arena.take)
-        return pack(quantised(name, weight, bits), bits, apart, self._arena.take)
+    def _widths(self) -> dict[str, int]:
+        """The bits of each packed matrix, at most."""
+        return {name: 8 if is_vocabulary(name) else self.bits for name in self._parameters if is_multiplied(name)}
+
+    def _packed(self) -> dict[str, Packed]:
+        """All matrices, in memory."""
+        widths, found = self._widths(), {}
+        arena = Arena(sum(packed_bytes(self._parameters[name].shape, bits) for name, bits in widths.items()))
+        for name, parts in self._each():
+            whole = list(parts)
+            data = arena.take(sum(len(part.data) for part in whole))
+            np.concatenate([part.data for part in whole], out=data)
+            found[name] = joined(whole, data)
+        return found
+
+    def _each(self) -> Iterator[tuple[str, Iterator[Packed]]]:
+        """Each matrix in parts of some rows, packed one after another."""
+        apart = outliers(self.network, self.advance)
+        if self.stored is not None:
+            self.stored.let_go()
+        for name, bits in self._widths().items():
+            yield name, self._parts(name, bits, apart.get(name, ()))
+            if self.stored is not None:
+                self.stored.let_go()
+
+    def _parts(self, name: str, bits: int, apart: tuple[int, ...]) -> Iterator[Packed]:
+        weight = self._parameters[name]
+        rows = max(AT_ONCE // weight.shape[1] // ROWS, 1) * ROWS
+        spans = [slice(begin, min(begin + rows, len(weight))) for begin in range(0, len(weight), rows)]
+        held = self._held(name, spans)
+        as_held = held is not None and held <= bits
+        parts = self._groups(name, spans) if as_held else (quantised(name, one, bits) for one in pieces(weight, rows))
+        for groups in parts:
+            yield pack(groups, held if as_held else bits, apart)
+            self.advance(groups.values.numel())
+
+    def _held(self, name: str, spans: Sequence[slice]) -> int | None:
+        """The bits in which the file holds a matrix; None where it holds it in another way."""
+        if self.stored is None or self.stored.groups(name, slice(0, ROWS)) is None:
+            return None
+        return max(bits_of(groups) for groups in self._groups(name, spans))
+
+    def _groups(self, name: str, spans: Sequence[slice]) -> Iterator[Groups]:
+        assert self.stored is not None
+        for span in spans:
+            groups = self.stored.groups(name, span)
+            assert groups is not None, "all rows of a matrix are stored in one way"
+            yield groups
 
 
-def _is_multiplied(name: str) -> bool:
+def joined(parts: Sequence[Packed], data: np.ndarray) -> Packed:
+    """A matrix packed in parts of some rows, whose bytes lie one after another."""
+    return replace(parts[0], data=data, rows=sum(part.rows for part in parts))
+
+
+def is_multiplied(name: str) -> bool:
     """Is a parameter one of the matrices that are packed?"""
     ends = ("attention.qkv.weight", "attention.output.weight", "feed_forward.up.weight", "feed_forward.down.weight")
     return is_vocabulary(name) or name.endswith(ends)

@@ -194,9 +194,14 @@ class Family:
         return {self.aliases.get(name, name): tensor for name, tensor in theirs.items()}
 
     def tensors_from(
-        self, theirs: Mapping[str, Tensor], config: ModelConfig, dtype: torch.dtype | None = None
+        self,
+        theirs: Mapping[str, Tensor],
+        config: ModelConfig,
+        dtype: torch.dtype | None = None,
+        later: Callable[[str], bool] = lambda name: False,
     ) -> dict[str, Tensor]:
-        """Our tensors from a file's; ModelError naming the first that is missing or left over."""
+        """Our tensors from a file's; matrices that are wanted `later` as placeholders where the file has their rows in
+        our order. ModelError naming the first that is missing or left over."""
         theirs = self.by_table_name(theirs)
         remaining = set(theirs)
 
@@ -211,6 +216,11 @@ class Family:
 
         ours: dict[str, Tensor] = {}
         for name, source in each_name(self.tensors, config):
+            if later(name) and isinstance(source, str | Rows):
+                parts = [take(part) for part in (source.names if isinstance(source, Rows) else (source,))]
+                if len({part.dtype for part in parts}) == 1 and {part.ndim for part in parts} == {2}:
+                    ours[name] = _left_there(name, source, parts, dtype)
+                    continue
             if isinstance(source, Rows | ByHead):
                 tensor = rows_joined(source, lambda part: take(part).to(dtype) if dtype else take(part), config)
             elif isinstance(source, Transposed):
@@ -253,7 +263,7 @@ class Family:
     def _check_tied_head(self, theirs: Mapping[str, Tensor], ours: Mapping[str, Tensor], config: ModelConfig) -> None:
         """A file may hold a tied head beside its embedding; if the two differ, one of them would be lost."""
         head, embedding = theirs.get(str(self.tensors["head.weight"])), ours["embedding.weight"]
-        if config.tied and head is not None and not head.to(embedding.dtype).equal(embedding):
+        if config.tied and head is not None and not _equal(head, embedding):
             raise ModelError(
                 f"config.json says that head and embedding are one matrix, and {self.tensors['head.weight']} holds "
                 "another one; set tie_word_embeddings to false there, or fetch the model again"
@@ -275,6 +285,23 @@ class Family:
             or name in self.copies
             or (config.tied and name == self.tensors["head.weight"])
         )
+
+
+def _left_there(name: str, source: str | Rows, parts: Sequence[Tensor], dtype: torch.dtype | None) -> Tensor:
+    from lmworks.models.unread import below_one_another_later
+
+    joined_shape(source.names if isinstance(source, Rows) else (source,), [part.shape for part in parts])
+    return below_one_another_later(name, parts, dtype)
+
+
+def _equal(theirs: Tensor, ours: Tensor) -> bool:
+    """Whether a tensor of a file is ours, which may be a placeholder."""
+    from lmworks.models.unread import pieces
+
+    if theirs.shape != ours.shape:
+        return False
+    parts = zip(theirs.split(4096), pieces(ours, 4096), strict=True)
+    return all(one.to(other.dtype).equal(other) for one, other in parts)
 
 
 def _regrouped(matrix: Tensor, outer: int, inner: int) -> Tensor:
@@ -313,12 +340,18 @@ def rows_joined(source: str | Rows | ByHead, take: Callable[[str], Tensor], conf
 
 def below_one_another(names: Sequence[str], parts: Sequence[Tensor]) -> Tensor:
     """The parts of a joined matrix as one; ModelError where they are not equally wide."""
-    if len({part.shape[1:] for part in parts}) > 1:
-        shapes = ", ".join(f"{name} {list(part.shape)}" for name, part in zip(names, parts, strict=True))
-        raise ModelError(f"the tensors {shapes} belong to one layer and differ in their shapes; the file is damaged")
+    joined_shape(names, [part.shape for part in parts])
     import torch
 
     return parts[0] if len(parts) == 1 else torch.cat(list(parts))
+
+
+def joined_shape(names: Sequence[str], shapes: Sequence[Sequence[int]]) -> tuple[int, ...]:
+    """The shape of the parts of a joined matrix as one; ModelError where they are not equally wide."""
+    if len({tuple(shape[1:]) for shape in shapes}) > 1:
+        listed = ", ".join(f"{name} {list(shape)}" for name, shape in zip(names, shapes, strict=True))
+        raise ModelError(f"the tensors {listed} belong to one layer and differ in their shapes; the file is damaged")
+    return sum(shape[0] for shape in shapes), *shapes[0][1:]
 
 
 def rows_of(name: str, config: ModelConfig) -> list[int]:

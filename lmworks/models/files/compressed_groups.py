@@ -25,6 +25,8 @@ class StoredInDirectory:
         self.config, self._allowed = config, bits_said(said)
         self._tensors = family.by_table_name(tensors)
         self._sources = dict(each_name(family.tensors, config))
+        self._last: tuple[str, Groups | None] | None = None
+        """What was asked for last: rows of one matrix are asked for one after another."""
 
     @classmethod
     def of(cls, folder: Path, config: ModelConfig) -> Self | None:
@@ -35,9 +37,15 @@ class StoredInDirectory:
         files = weight_files(folder)
         return cls({name: tensor for file in files for name, tensor in read_safetensors(file).items()}, said, config)
 
-    def groups(self, name: str) -> Groups | None:
-        """A matrix as the folder holds it, with scales in float16; None where a part of it is not packed, or in groups
-        that are no multiple of 32, or has a scale that float16 does not hold exactly."""
+    def groups(self, name: str, rows: slice = slice(None)) -> Groups | None:
+        """A matrix as the folder holds it, or some of its rows, with scales in float16; None where a part of it is not
+        packed, or in groups that are no multiple of 32, or has a scale that float16 does not hold exactly."""
+        if self._last is None or self._last[0] != name:
+            self._last = name, self._whole(name)
+        groups = self._last[1]
+        return None if groups is None else Groups(groups.values[rows], groups.scale[rows])
+
+    def _whole(self, name: str) -> Groups | None:
         source = self._sources.get(name)
         if not isinstance(source, str | Rows | ByHead):
             return None
@@ -56,6 +64,10 @@ class StoredInDirectory:
     def floats(self, name: str) -> Tensor | None:
         """None: the network's own are the folder's."""
         return None
+
+    def let_go(self) -> None:
+        """Forget what was unpacked last."""
+        self._last = None
 
 
 def _parts(source: str | Rows | ByHead) -> tuple[str, ...]:

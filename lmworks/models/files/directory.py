@@ -29,6 +29,7 @@ from lmworks.models.files.onnx import read_onnx
 from lmworks.models.network import Network, build_network
 from lmworks.models.precision import DTYPES
 from lmworks.models.relatives.recurrent import network_class
+from lmworks.models.unread import NOT_FINITE, Later, at_once, in_type, nothing, unread_of
 
 INDEX, FACTS, ONNX = "model.safetensors.index.json", "lmworks.json", "model.onnx"
 SHARD_BYTES = 5_000_000_000
@@ -70,8 +71,9 @@ def read_config(folder: Path) -> ModelConfig:
         raise ModelError(f"{folder}: {error}") from None
 
 
-def read_network(folder: Path, dtype: torch.dtype | None = None) -> Network:
-    """The network of a model directory, in `dtype` or in the type that the file holds.
+def read_network(folder: Path, dtype: torch.dtype | None = None, later: Later = nothing) -> Network:
+    """The network of a model directory, in `dtype` or in the type that the file holds. Matrices that are wanted `later`
+    stay in the file until somebody asks, unless they are compressed or in another order there.
 
     Raises ModelError: unknown architecture, missing or unexpected tensor, wrong shape, truncated file, weights
     that are not finite, more of them than memory.
@@ -82,13 +84,15 @@ def read_network(folder: Path, dtype: torch.dtype | None = None) -> Network:
     as_stored = 4 if files[0].name == ONNX else None if said is None else 2
     width = dtype.itemsize if dtype is not None else as_stored
     sizes = (file.stat().st_size for file in files if file.is_file())
-    must_fit(str(folder), sum(sizes) if width is None else width * parameters(config))
+    stays = later(config) if as_stored is None else at_once
+    if stays is at_once:
+        must_fit(str(folder), sum(sizes) if width is None else width * parameters(config))
     read = read_onnx if files[0].name == ONNX else read_safetensors
     tensors = {name: tensor for file in files for name, tensor in read(file).items()}
     try:
         if said is not None:
             tensors = decompressed(tensors, said, dtype)
-        ours = family_of(config.family).tensors_from(tensors, config, dtype)
+        ours = family_of(config.family).tensors_from(tensors, config, dtype, stays)
         return network_of(config, ours)
     except ModelError as error:
         raise ModelError(f"{folder}: {error}") from None
@@ -101,7 +105,7 @@ def parameters(config: ModelConfig) -> int:
 
 
 def network_of(config: ModelConfig, tensors: Mapping[str, Tensor]) -> Network:
-    """A network with these weights, their shapes and values checked first."""
+    """A network with these weights, their shapes and values checked first; placeholders stay unread."""
     with torch.device("meta"):
         expected = {name: tensor.shape for name, tensor in network_class(config)(config).state_dict().items()}
     for name, shape in expected.items():
@@ -124,14 +128,11 @@ def network_of(config: ModelConfig, tensors: Mapping[str, Tensor]) -> Network:
     if len(types) > 1:  # some files keep norms in float32; one network computes in one type
         common = tensors["embedding.weight"].dtype
         tensors = {
-            name: tensor.to(common) if tensor.is_floating_point() else tensor for name, tensor in tensors.items()
+            name: in_type(tensor, common) if tensor.is_floating_point() else tensor for name, tensor in tensors.items()
         }
     for name, tensor in tensors.items():
-        if not torch.isfinite(tensor.sum(dtype=torch.float32)):
-            raise ModelError(
-                f"{name} holds values that are not finite (NaN or infinite); the file is damaged, "
-                "or training diverged: fetch it again, or go back to an earlier checkpoint"
-            )
+        if unread_of(tensor) is None and not torch.isfinite(tensor.sum(dtype=torch.float32)):
+            raise ModelError(NOT_FINITE.format(name))
     network = build_network(config, tensors, network_class(config))
     if isinstance(network.head, AdaptiveSoftmax):
         network.head.check_ranks()

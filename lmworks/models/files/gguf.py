@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from math import prod
 from typing import Any
 
@@ -14,37 +16,78 @@ from lmworks.basics.memory import must_fit
 from lmworks.models.config import ModelConfig, RopeScaling
 from lmworks.models.families import FAMILIES, not_known
 from lmworks.models.families.gguf import ARCHITECTURES, NORM_EPS, SETTINGS, TENSORS_OF
-from lmworks.models.families.tables import Rows, Source, below_one_another, each_name
+from lmworks.models.families.tables import Rows as Joined
+from lmworks.models.families.tables import Source, below_one_another, each_name, joined_shape
 from lmworks.models.files.dequantise import FLOATS, dequantised
 from lmworks.models.files.directory import network_of
-from lmworks.models.files.gguf_file import GGUFFile
+from lmworks.models.files.gguf_file import GGUFFile, Rows
 from lmworks.models.network import Network
 from lmworks.models.positions.rope import frequencies
+from lmworks.models.unread import Later, Unread, at_once, nothing
 
 
-def read_gguf_network(file: GGUFFile, dtype: torch.dtype) -> Network:
-    """The network of a GGUF file in `dtype`; ModelError where a tensor is missing, left over or of a wrong shape, or
-    all of them take more memory than there is."""
-    must_fit(str(file.path), dtype.itemsize * sum(prod(one.shape) for one in file.tensors.values()))
-    try:
+def read_gguf_network(file: GGUFFile, dtype: torch.dtype, later: Later = nothing) -> Network:
+    """The network of a GGUF file in `dtype`; matrices that are wanted `later` stay in the file until somebody asks.
+    ModelError where a tensor is missing, left over or of a wrong shape, or all of them take more memory than there
+    is."""
+    with _named(file):
         config = gguf_config(file)
+    stays = later(config)
+    if stays is at_once:
+        must_fit(str(file.path), dtype.itemsize * sum(prod(one.shape) for one in file.tensors.values()))
+    with _named(file):
         names = dict(each_name(TENSORS_OF[config.family], config))
         expected = {part for source in names.values() for part in source_parts(source)}
         left = sorted(set(file.tensors) - expected - {"rope_freqs.weight"})
         if left:
             raise ModelError(f"it holds {left[0]}, which a {config.family} network with these settings does not have")
+        made = {}
+        for name, source in names.items():
+            made[name] = (_unread if stays(name) else _read)(file, name, source, config, dtype)
+        return network_of(config, made)
 
-        def read(name: str, source: Source) -> Tensor:
-            unit_offset = config.norm_unit_offset and name.endswith("norm.weight")
-            read_as = torch.float32 if unit_offset else dtype
-            parts = [turned_back(part, dequantised(file, part, read_as), config) for part in source_parts(source)]
-            if unit_offset:
-                parts = [(part - 1).to(dtype) for part in parts]  # llama.cpp's converter adds Gemma's 1 to the weights
-            return below_one_another(source_parts(source), parts)
 
-        return network_of(config, {name: read(name, source) for name, source in names.items()})
+@contextlib.contextmanager
+def _named(file: GGUFFile) -> Iterator[None]:
+    """What is wrong with the file begins with its path."""
+    try:
+        yield
     except ModelError as error:
         raise ModelError(f"{file.path}: {error}") from None
+
+
+def _read(file: GGUFFile, name: str, source: Source, config: ModelConfig, dtype: torch.dtype) -> Tensor:
+    unit_offset = config.norm_unit_offset and name.endswith("norm.weight")
+    read_as = torch.float32 if unit_offset else dtype
+    parts = [turned_back(part, dequantised(file, part, read_as), config) for part in source_parts(source)]
+    if unit_offset:
+        parts = [(part - 1).to(dtype) for part in parts]  # llama.cpp's converter adds Gemma's 1 to the weights
+    return below_one_another(source_parts(source), parts)
+
+
+def _unread(file: GGUFFile, name: str, source: Source, config: ModelConfig, dtype: torch.dtype) -> Tensor:
+    """A matrix that stays in the file."""
+    shape = joined_shape(source_parts(source), [file.info(part).shape for part in source_parts(source)])
+    if len(shape) != 2:
+        return _read(file, name, source, config, dtype)
+
+    def take(rows: slice) -> Tensor:
+        return torch.cat([dequantised(file, part, dtype, at) for part, at in rows_in_file(file, source, config, rows)])
+
+    return Unread(f"{file.path}: {name}", shape, dtype, take).placeholder()
+
+
+def rows_in_file(file: GGUFFile, source: Source, config: ModelConfig, rows: slice) -> Iterator[tuple[str, Rows]]:
+    """Where rows of a matrix of ours are: the file's tensors, and their rows."""
+    begin, end = rows.start or 0, rows.stop
+    for part in source_parts(source):
+        size = file.info(part).shape[0]
+        first, last = max(begin, 0), size if end is None else min(end, size)
+        if first < last:
+            order = turned_back(part, torch.arange(size)[:, None], config)[first:last, 0]
+            turned = bool((order.diff() != 1).any())
+            yield part, order.numpy() if turned else slice(int(order[0]), int(order[-1]) + 1)
+        begin, end = begin - size, None if end is None else end - size
 
 
 def stored_dtype(file: GGUFFile) -> torch.dtype | None:
@@ -109,7 +152,7 @@ def _with_scaling(config: ModelConfig, file: GGUFFile, architecture: str) -> Mod
 
 def source_parts(source: Source) -> tuple[str, ...]:
     """The file's tensors that one of ours is made of."""
-    return source.names if isinstance(source, Rows) else (str(source),)
+    return source.names if isinstance(source, Joined) else (str(source),)
 
 
 def turned_back(name: str, weight: Tensor, config: ModelConfig) -> Tensor:

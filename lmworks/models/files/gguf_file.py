@@ -17,7 +17,7 @@ from typing import Any
 
 import gguf
 import numpy as np
-from jaxtyping import Float32, UInt8
+from jaxtyping import Float32, Int64, UInt8
 
 from lmworks.basics.errors import ModelError
 from lmworks.basics.files import regular
@@ -36,6 +36,9 @@ _SCALARS = {
     12: "<f8",
 }
 _STRING, _ARRAY = 8, 9
+Rows = slice | Int64[np.ndarray, " rows"]
+"""Some rows of a matrix, neighbours or by number."""
+ALL = slice(None)
 _MAX_DIMENSIONS = 4  # GGML_MAX_DIMS
 _MAX_NESTING = 4  # arrays in arrays; no known file has more than two
 
@@ -74,22 +77,35 @@ class GGUFFile:
 
     def raw(self, name: str) -> UInt8[np.ndarray, " bytes"]:
         """The stored bytes of a tensor, read-only and mapped from the file."""
-        info = self._info(name)
+        info = self.info(name)
         return np.frombuffer(self._map, np.uint8, info.bytes, info.offset)
 
-    def read(self, name: str) -> Float32[np.ndarray, ...]:
-        """A tensor as float32 in its PyTorch shape; ModelError if its kind cannot be dequantised."""
-        info = self._info(name)
-        rows = self.raw(name).reshape(*info.shape[:-1], -1)
+    def rows(self, name: str, rows: Rows = ALL) -> UInt8[np.ndarray, "*rows bytes"]:
+        """The same of some rows of a matrix."""
+        blocks = self.raw(name).reshape(*self.info(name).shape[:-1], -1)
+        return blocks if rows is ALL else blocks[rows]
+
+    def let_go(self) -> None:
+        """Give back the memory that pages of the file take; they are mapped again when they are read."""
+        if hasattr(mmap, "MADV_DONTNEED"):
+            self._map.madvise(mmap.MADV_DONTNEED)
+
+    def read(self, name: str, rows: Rows = ALL) -> Float32[np.ndarray, ...]:
+        """A tensor, or some of its rows, as float32 in its PyTorch shape; ModelError if its kind cannot be
+        dequantised."""
+        info = self.info(name)
+        blocks = self.rows(name, rows)
+        shape = info.shape if rows is ALL else (len(blocks), *info.shape[1:])
         try:
-            return gguf.dequantize(rows, info.kind).reshape(info.shape)
+            return gguf.dequantize(blocks, info.kind).reshape(shape)
         except NotImplementedError:
             raise ModelError(
                 f"{self.path.name}: tensor {name} is stored as {info.kind.name}, which cannot "
                 "be dequantised; take a file in another quantisation (Q8_0, Q4_K_M)"
             ) from None
 
-    def _info(self, name: str) -> TensorInfo:
+    def info(self, name: str) -> TensorInfo:
+        """Where a tensor lies; ModelError where there is none of this name."""
         try:
             return self.tensors[name]
         except KeyError:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from lmworks.basics.errors import ModelError
 from lmworks.models.config import ModelConfig
 from lmworks.models.families.gguf import TENSORS_OF
 from lmworks.models.families.tables import each_name
 from lmworks.models.files.dequantise import FLOATS, dequantised
-from lmworks.models.files.gguf import source_parts, turned_back
-from lmworks.models.files.gguf_file import GGUFFile
+from lmworks.models.files.gguf import rows_in_file, source_parts, turned_back
+from lmworks.models.files.gguf_file import ALL, GGUFFile, Rows
 from lmworks.models.files.quantise import BLOCK_BYTES, Groups, Kind, from_blocks
+from lmworks.models.unread import NOT_FINITE
 
 
 class StoredInGGUF:
@@ -21,13 +23,22 @@ class StoredInGGUF:
         self.file, self.config = file, config
         self._sources = dict(each_name(TENSORS_OF[config.family], config))
 
-    def groups(self, name: str) -> Groups | None:
-        """A matrix as the file holds it; None where a part of it is in another kind than Q4_0, Q4_1 and Q8_0."""
+    def groups(self, name: str, rows: slice = ALL) -> Groups | None:
+        """Rows of a matrix as the file holds them; None where a part of it is in another kind than Q4_0, Q4_1 and
+        Q8_0."""
         parts = source_parts(self._sources[name]) if name in self._sources else ()
         kinds = {self.file.tensors[part].kind for part in parts}
         if len(kinds) != 1 or (kind := kinds.pop()) not in BLOCK_BYTES:
             return None
-        return _joined([self._part(part, kind) for part in parts])
+        at = rows_in_file(self.file, self._sources[name], self.config, rows)
+        groups = _joined([self._part(part, places, kind) for part, places in at])
+        if not all(torch.isfinite(one).all() for one in (groups.scale, groups.least) if one is not None):
+            raise ModelError(f"{self.file.path}: {NOT_FINITE.format(name)}")
+        return groups
+
+    def let_go(self) -> None:
+        """Give back the memory that the file takes."""
+        self.file.let_go()
 
     def floats(self, name: str) -> Tensor | None:
         """A vector in the file's own precision, which the network may have rounded to its own; None for matrices."""
@@ -40,13 +51,8 @@ class StoredInGGUF:
         # llama.cpp's converter adds Gemma's 1 to the weights.
         return vector - 1 if self.config.norm_unit_offset and name.endswith("norm.weight") else vector
 
-    def _part(self, name: str, kind: Kind) -> Groups:
-        rows = torch.from_numpy(self.file.raw(name).copy()).reshape(self.file.tensors[name].shape[0], -1)
-        groups = from_blocks(rows, kind)
-        least = None if groups.least is None else turned_back(name, groups.least, self.config)
-        return Groups(
-            turned_back(name, groups.values, self.config), turned_back(name, groups.scale, self.config), least
-        )
+    def _part(self, name: str, rows: Rows, kind: Kind) -> Groups:
+        return from_blocks(torch.from_numpy(self.file.rows(name, rows).copy()), kind)
 
 
 def _joined(parts: list[Groups]) -> Groups:

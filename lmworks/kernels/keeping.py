@@ -1,0 +1,204 @@
+"""Packed weights on the disk: written once, mapped by every process that runs the model.
+
+    Keeper(path, files).kept(network, bits, each)     # each: the matrices, packed one after another, if they must be
+    forget(path)                                      # what is kept for a model
+
+A file lies in the cache folder, one for each model and way to pack it. It begins with a page that says where its table
+is; then come the matrices, at multiples of 64 bytes; then the table, in JSON: what they were made of, and where each
+is. A file that was cut off or changed, that was made of another state of the model, by other sources of ours or on
+another processor (which rounds PyTorch's choice of outliers differently) is made anew, and a line says why.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import mmap
+import struct
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lmworks.basics import progress
+from lmworks.basics.errors import LmworksError, ModelError
+from lmworks.basics.files import alone, cache_folder, written_whole
+from lmworks.kernels.emit.instructions import features
+from lmworks.kernels.packing import Packed
+from lmworks.models.network import Network
+from lmworks.models.unread import peeked
+
+Each = Iterator[tuple[str, Iterator[Packed]]]
+"""Matrices by name, each in parts of some rows."""
+MAGIC, HEAD, FIRST = b"lmworks\npacked\n\0", struct.Struct("<16sQQ32s"), 4096
+SOURCES = (
+    "kernels/keeping.py",
+    "kernels/outliers.py",
+    "kernels/packing.py",
+    "kernels/quantisation.py",
+    "kernels/quantisations/*.py",
+    "kernels/run/weights.py",
+    "models/files/*.py",
+)
+"""What decides how weights are packed."""
+ENDS, SAMPLES, SAMPLE = 1 << 16, 16, 1 << 12
+"""Bytes of a file's beginning and end, and the number and size of other parts, by which it is known again."""
+
+
+LEAST = 1 << 24
+"""Weights from which on they are kept: fewer are packed as quickly as a file is found."""
+
+
+class _Unusable(Exception):
+    """Why a file of packed weights is made anew."""
+
+
+@dataclass(frozen=True)
+class Keeper:
+    """Looks after the packed weights of a model's files."""
+
+    source: Path
+    """The model."""
+    files: Sequence[Path]
+    """What its weights are read from."""
+
+    def kept(self, network: Network, bits: int, each: Callable[[], Each]) -> dict[str, Packed] | None:
+        """The matrices of a network whose weights are those of the files, mapped; packed first where they are not kept.
+        None where nothing can be kept, or it is not worth it."""
+        if sum(one.numel() for one in peeked(network).values()) < LEAST:
+            return None
+        try:
+            identity = self._identity(network, bits)
+            path = _folder() / f"{_of_source(self.source)}-{_digest(network.config.model_dump_json(), bits)[:8]}.packed"
+            if (found := self._opened(path, identity)) is not None:
+                return found
+            with alone(path.with_suffix(".lock"), f"waiting: another process packs {self.source.name}"):
+                # Another process may have made it meanwhile.
+                if (found := self._opened(path, identity, tells=True)) is not None:
+                    return found
+                for left in path.parent.glob(f".{path.name}.*"):  # of a process that was killed
+                    left.unlink(missing_ok=True)
+                _write(path, identity, each())
+                return _mapped(path, identity)
+        except ModelError:
+            raise
+        except (LmworksError, OSError, _Unusable) as error:
+            progress.note(f"packed weights cannot be kept for the next start ({error})")
+            return None
+
+    def _opened(self, path: Path, identity: dict[str, Any], tells: bool = False) -> dict[str, Packed] | None:
+        try:
+            return _mapped(path, identity) if path.exists() else None
+        except (_Unusable, OSError) as reason:
+            if tells:
+                progress.note(f"the packed weights of {self.source.name} {reason}; they are packed anew")
+            return None
+
+    def _identity(self, network: Network, bits: int) -> dict[str, Any]:
+        """What the packed weights depend on."""
+        return {
+            "model": [[file.name, *_state(file)] for file in self.files],
+            "config": network.config.model_dump_json(),
+            "type": str(network.dtype),
+            "bits": bits,
+            "layout": _layout(),
+            "processor": _digest(*sorted(features())),
+        }
+
+
+REASONS = {
+    "layout": "were made by another version of lmworks",
+    "processor": "were made on another processor",
+    "type": "were made on another processor",
+}
+
+
+def forget(source: Path) -> int:
+    """Remove what is kept for a model; the bytes that this frees."""
+    freed = 0
+    for file in [*_folder().glob(f"{_of_source(source)}-*"), *_folder().glob(f".{_of_source(source)}-*")]:
+        freed += file.stat().st_size
+        file.unlink(missing_ok=True)
+    return freed
+
+
+def _folder() -> Path:
+    return cache_folder("packed")
+
+
+def _of_source(source: Path) -> str:
+    """How the files that are kept for a model begin."""
+    name = "".join(one if one.isalnum() or one in "._-" else "_" for one in source.resolve().name)[:40]
+    return f"{name}-{_digest(source.resolve())[:12]}"
+
+
+def _digest(*parts: object) -> str:
+    return hashlib.sha256("\n".join(map(str, parts)).encode()).hexdigest()
+
+
+def _state(file: Path) -> tuple[int, int, str]:
+    """Size and time of change of a file, and a hash of its beginning, its end and some parts between."""
+    now, digest = file.stat(), hashlib.sha256()
+    with file.open("rb") as data:
+        digest.update(data.read(ENDS))
+        for number in range(SAMPLES):
+            data.seek(now.st_size * number // SAMPLES)
+            digest.update(data.read(SAMPLE))
+        data.seek(max(now.st_size - ENDS, 0))
+        digest.update(data.read(ENDS))
+    return now.st_size, now.st_mtime_ns, digest.hexdigest()
+
+
+@functools.cache
+def _layout() -> str:
+    root, digest = Path(__file__).parents[1], hashlib.sha256()
+    for file in sorted(file for pattern in SOURCES for file in root.glob(pattern)):
+        digest.update(file.read_bytes())
+    return digest.hexdigest()
+
+
+def _write(path: Path, identity: dict[str, Any], each: Each) -> None:
+    table: dict[str, Any] = {}
+    with written_whole(path) as temporary, temporary.open("wb") as file:
+        file.seek(FIRST)
+        for name, parts in each:
+            file.write(bytes(-file.tell() % 64))
+            begin, rows = file.tell(), 0
+            for part in parts:
+                file.write(part.data)
+                rows += part.rows
+            about = asdict(replace(part, data=np.zeros(0, np.uint8), rows=rows))
+            table[name] = {**about, "data": [begin, file.tell() - begin]}
+        said, begin = json.dumps({"identity": identity, "matrices": table}).encode(), file.tell()
+        file.write(said)
+        file.seek(0)
+        file.write(HEAD.pack(MAGIC, begin, len(said), hashlib.sha256(said).digest()))
+
+
+def _mapped(path: Path, identity: dict[str, Any]) -> dict[str, Packed]:
+    """The matrices of a file that was made for `identity`."""
+    with path.open("rb") as file:
+        head = file.read(HEAD.size)
+        magic, begin, size, digest = HEAD.unpack(head) if len(head) == HEAD.size else (b"", 0, 0, b"")
+        whole = magic == MAGIC and begin + size == path.stat().st_size
+        file.seek(begin if whole else 0)
+        said = file.read(size) if whole else b""
+        if not whole or hashlib.sha256(said).digest() != digest:
+            raise _Unusable("are damaged or cut off")
+        table = json.loads(said)
+        for key, value in json.loads(json.dumps(identity)).items():
+            if table["identity"].get(key) != value:
+                raise _Unusable(REASONS.get(key, "were made before its files changed"))
+        memory = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    if hasattr(mmap, "MADV_WILLNEED"):
+        memory.madvise(mmap.MADV_WILLNEED)
+    data = np.frombuffer(memory, np.uint8)
+    found = {}
+    for name, about in table["matrices"].items():
+        begin, size = about.pop("data")
+        about["outliers"] = tuple(about["outliers"])
+        found[name] = Packed(data=data[begin : begin + size], **about)
+    return found
