@@ -65,6 +65,10 @@ def asked_of(world: World, ways: dict[str, Any], each: int, seed: int = 0) -> It
                 for one in draw.sample([one for one in world.countries if world.capital(one)], 4):
                     slots = {"thing": thing, "country": world.name(one), "city": world.capital(one)[0]}
                     yield Asked(way.format(**slots), frozenset(), "unknown property", split)
+        for way in ways["unanswerable"]["verb"][split]:
+            for one in draw.sample([one for one in world.countries if world.capital(one)], 4):
+                slots = {"country": world.name(one), "city": world.capital(one)[0]}
+                yield Asked(way.format(**slots), frozenset(), "unknown relation", split)
 
 
 def of_people(world: World, file: Path) -> Iterator[Asked]:
