@@ -242,8 +242,12 @@ def _check(block: Block) -> None:
     layers = [layer for part in (block.attention, block.feed_forward) for layer in part.children()]
     norms = (block.attention_norm, block.feed_forward_norm)
     against = {
-        "its norms come after its parts": not block.norm_before,
+        "its norms come after its parts": block.place != "before",
         "its parts run side by side": block.parallel,
+        "its parts are scaled": block.residual_scale is not None,
+        "its activation learns": isinstance(block.dense.activation, nn.Module),
+        "its attention is capped": block.attention.cap is not None,
+        "it norms queries and keys in another way": block.attention.norm_over != "head" or block.attention.norm_after,
         "it attends to a source": block.cross_attention is not None,
         "its feed-forward is of another kind": type(block.feed_forward) is not FeedForward,
         "adapters sit on it": any(type(layer) not in (Linear, RMSNorm) for layer in layers),

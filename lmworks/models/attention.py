@@ -22,7 +22,7 @@ from lmworks.models.hooks import HookPoint
 from lmworks.models.linear import Linear
 from lmworks.models.masks import Visibility
 from lmworks.models.memory import Memory
-from lmworks.models.norm import RMSNorm
+from lmworks.models.norm import make_head_norm
 from lmworks.models.positions.encoding import encoding_of
 from lmworks.models.positions.rotation import Rotation, rotate
 from lmworks.models.precision import quicker_in_float32
@@ -37,12 +37,16 @@ Keys = Float[Tensor, "batch kv_heads keys head_dim"]
 Pattern = Float[Tensor, "batch heads seq keys"]
 
 
-def attention_scores(query: Queries, key: Keys, sees: Visibility, scale: float | None = None) -> Pattern:
-    """Dot products times `scale` (1 / root of head_dim unless given), plus the bias where there is one; minus infinity
-    where a query does not see a key. Heads of a group share their key."""
+def attention_scores(
+    query: Queries, key: Keys, sees: Visibility, scale: float | None = None, cap: float | None = None
+) -> Pattern:
+    """Dot products times `scale` (1 / root of head_dim unless given), softly kept below `cap` where it is given, plus
+    the bias where there is one; minus infinity where a query does not see a key. Heads of a group share their key."""
     batch, heads, seq, head_dim = query.shape
     grouped = query.reshape(batch, key.shape[1], -1, head_dim)
     scores = (grouped @ key.mT * (scale or head_dim**-0.5)).view(batch, heads, seq, -1)
+    if cap is not None:
+        scores = cap * torch.tanh(scores / cap)
     if sees.bias is not None:
         return scores + sees.bias
     if sees.mask is None and not sees.causal:
@@ -71,14 +75,15 @@ def attend(
     kernel: Kernel = "fused",
     dropout: float = 0.0,
     scale: float | None = None,
+    cap: float | None = None,
 ) -> Queries:
-    """softmax(Q K^T scale) V by the kernel that `kernel_of` names; `dropout` drops weights of the pattern, and `scale`
-    is 1 / root of head_dim unless given."""
+    """softmax(Q K^T scale) V by the kernel that `kernel_of` names; `dropout` drops weights of the pattern, `scale` is 1
+    / root of head_dim unless given, and scores under a `cap` take the formula."""
     if kernel == "fused" and not torch.is_grad_enabled() and quicker_in_float32(query):  # 4 to 10 times (docs/log.md)
-        return attend(query.float(), key.float(), value.float(), sees, kernel, dropout, scale).to(query.dtype)
-    chosen = kernel_of(query, sees, kernel, dropout)
+        return attend(query.float(), key.float(), value.float(), sees, kernel, dropout, scale, cap).to(query.dtype)
+    chosen = "explicit" if cap is not None else kernel_of(query, sees, kernel, dropout)
     if chosen == "explicit":
-        pattern = attention_pattern(attention_scores(query, key, sees, scale))
+        pattern = attention_pattern(attention_scores(query, key, sees, scale, cap))
         return mix(dropped(pattern, dropout), value)
     if chosen == "tiled":
         return attend_in_tiles(query, key, value, scale)
@@ -163,6 +168,8 @@ class Pass:
     memory: Memory | None = None
     """What an encoder made of the source, for the decoder to attend to."""
     sees_memory: Visibility | None = None
+    window_rotation: Rotation | None = None
+    """That of layers with a window, where it is another one."""
 
 
 class _Heads(nn.Module):
@@ -176,7 +183,7 @@ class _Heads(nn.Module):
         super().__init__()
         self.layer = layer
         self.heads, self.kv_heads, self.head_dim = config.heads, config.kv_heads, config.head_dim
-        self.dropout, self.scale = config.dropout, config.attention_scale
+        self.dropout, self.scale, self.cap = config.dropout, config.attention_scale, config.attention_cap
         self.query_point, self.key_point, self.value_point = HookPoint(), HookPoint(), HookPoint()
         self.scores_point, self.pattern_point, self.mixed_point = HookPoint(), HookPoint(), HookPoint()
 
@@ -189,7 +196,7 @@ class _Heads(nn.Module):
 
     def _mix(self, query: Queries, key: Keys, value: Keys, sees: Visibility, kernel: Kernel) -> Queries:
         if self.scores_point.functions or self.pattern_point.functions:
-            scores = attention_scores(query, key, sees, self.scale)
+            scores = attention_scores(query, key, sees, self.scale, self.cap)
             hooked_scores = self.scores_point(scores)
             pattern = attention_pattern(hooked_scores)
             hooked_pattern = self.pattern_point(pattern)
@@ -197,11 +204,11 @@ class _Heads(nn.Module):
             if hooked_scores is not scores or hooked_pattern is not pattern:
                 return mix(hooked_pattern, value)
         dropout = self.dropout if self.training else 0.0
-        return attend(query, key, value, sees, kernel, dropout, self.scale)
+        return attend(query, key, value, sees, kernel, dropout, self.scale, self.cap)
 
 
 class Attention(_Heads):
-    """Project to query, key and value; rotate; attend; project back."""
+    """Project to query, key and value; norm and rotate; attend; project back."""
 
     def __init__(self, config: ModelConfig, layer: int) -> None:
         super().__init__(config, layer)
@@ -211,21 +218,20 @@ class Attention(_Heads):
         rows = (self.heads + 2 * self.kv_heads) * self.head_dim
         self.qkv = Linear(config.dim, rows, bias=config.qkv_bias)
         self.output = Linear(self.heads * self.head_dim, config.dim, bias=config.output_bias)
-        self.query_norm = (
-            RMSNorm(self.head_dim, config.norm_eps, weighted=config.norm_weight) if config.qk_norm else None
-        )
-        self.key_norm = RMSNorm(self.head_dim, config.norm_eps, weighted=config.norm_weight) if config.qk_norm else None
+        self.query_norm, self.key_norm = make_head_norm(config, self.heads), make_head_norm(config, self.kv_heads)
+        self.norm_over, self.norm_after = config.qk_norm_over, config.qk_norm_after
 
     def forward(self, x: Float[Tensor, "batch seq dim"], shared: Pass) -> Float[Tensor, "batch seq dim"]:
         """What each token takes from those that it sees."""
         batch, seq, _ = x.shape
         parts = self.qkv(x).view(batch, seq, -1, self.head_dim).transpose(1, 2)
         turned, value = parts.split([self.heads + self.kv_heads, self.kv_heads], dim=1)
-        if self.query_norm is not None and self.key_norm is not None:
-            query, key = turned.split([self.heads, self.kv_heads], dim=1)
-            turned = torch.cat([self.query_norm(query), self.key_norm(key)], dim=1)
+        if not self.norm_after:
+            turned = self._normed(turned)
         if (by := self.rotation_in(shared)) is not None:
             turned = rotate(turned, by) if self.rotary_dim is None else self._rotate_some(turned, by)
+        if self.norm_after:
+            turned = self._normed(turned)
         query, key = turned.split([self.heads, self.kv_heads], dim=1)
         query, key, value = self.query_point(query), self.key_point(key), self.value_point(value)
         if shared.cache is not None:
@@ -234,7 +240,19 @@ class Attention(_Heads):
 
     def rotation_in(self, shared: Pass) -> Rotation | None:
         """What this layer rotates queries and keys by, if anything."""
-        return shared.rotation if self.rotates else None
+        if not self.rotates:
+            return None
+        return shared.rotation if self.window is None or shared.window_rotation is None else shared.window_rotation
+
+    def _normed(self, turned: Tensor) -> Tensor:
+        """Queries and keys, one after the other, with their norms where there are any."""
+        if self.query_norm is None or self.key_norm is None:
+            return turned
+        pairs = zip((self.query_norm, self.key_norm), turned.split([self.heads, self.kv_heads], dim=1), strict=True)
+        if self.norm_over != "row":
+            return torch.cat([norm(part) for norm, part in pairs], dim=1)
+        rows = (norm(part.transpose(1, 2).flatten(2)).unflatten(-1, (-1, self.head_dim)) for norm, part in pairs)
+        return torch.cat([row.transpose(1, 2) for row in rows], dim=1)
 
     def _rotate_some(self, turned: Tensor, by: Rotation) -> Tensor:
         """Rotate the first dimensions of each head; the rest do not depend on the position."""

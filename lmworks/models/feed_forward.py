@@ -23,12 +23,31 @@ def _relu_squared(x: Tensor) -> Tensor:
     return F.relu(x).square()
 
 
+class XIELU(nn.Module):
+    """An activation that learns how steep it is on either side of 0 (Huang and Schlag 2024,
+    https://arxiv.org/abs/2411.13010). Its numbers are softplus(`above`) and 1/2 + softplus(`below`)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.above = nn.Parameter(torch.tensor([0.8]).expm1().log())
+        self.below = nn.Parameter(torch.tensor([0.3]).expm1().log())
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Of each number by itself."""
+        return _xielu(x, F.softplus(self.above), 0.5 + F.softplus(self.below))
+
+
+def _xielu(x: Tensor, above: Tensor | float = 0.8, below: Tensor | float = 0.8) -> Tensor:
+    return torch.where(x > 0, above * x * x, (torch.expm1(x.clamp(max=-1e-6)) - x) * below) + 0.5 * x
+
+
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "silu": F.silu,
     "gelu": F.gelu,
     "gelu_tanh": functools.partial(F.gelu, approximate="tanh"),
     "relu": F.relu,
     "relu_squared": _relu_squared,
+    "xielu": _xielu,
     "sigmoid": torch.sigmoid,
     "tanh": torch.tanh,
 }
@@ -53,7 +72,8 @@ class FeedForward(nn.Module):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.activation, self.derivative = ACTIVATIONS[config.activation], DERIVATIVES[config.activation]
+        self.activation = XIELU() if config.activation == "xielu" else ACTIVATIONS[config.activation]
+        self.derivative = DERIVATIVES.get(config.activation)
         self.gated = config.gated
         # One matrix for gate and up: gate's rows first.
         rows = config.hidden_dim * (2 if config.gated else 1)

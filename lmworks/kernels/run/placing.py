@@ -49,7 +49,7 @@ class Placing:
         config = self.config
         self._tile = max(1, TILE_VECTORS // (config.heads // config.kv_heads))
         self._rotates = config.rotates
-        self.turns_with_length = config.rope_scaling is not None and config.rope_scaling.kind == "dynamic"
+        self.turns_with_length = config.rope_scaling is not None and config.rope_scaling.turns_with_length
         self._rotation = np.zeros(0, np.float32), np.zeros(0, np.float32)
         self._cuts = (0, 0), Cuts(np.ones((1, 2), np.int64), 0, 0)
 

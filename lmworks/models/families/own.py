@@ -22,6 +22,7 @@ BLOCK = [
         "attention.query_norm",
         "attention.key_norm",
         "attention.output",
+        "attention_result_norm",
         "cross_norm",
         "cross_attention.query",
         "cross_attention.kv",
@@ -29,10 +30,12 @@ BLOCK = [
         "feed_forward_norm",
         "feed_forward.up",
         "feed_forward.down",
+        "feed_forward_result_norm",
     )
     for kind in ("weight", "bias")
     if not part.startswith("attention.") or not part.endswith("_norm") or kind == "weight"
 ]
+ACTIVATION = ["feed_forward.activation.above", "feed_forward.activation.below"]
 EXPERTS = [
     "feed_forward.router.weight",
     "feed_forward.router.lifts",
@@ -48,7 +51,7 @@ STACK = [
     "segment.weight",
     "embedding_norm.weight",
     "embedding_norm.bias",
-    *(f"blocks.{{i}}.{name}" for name in (*BLOCK, *EXPERTS)),
+    *(f"blocks.{{i}}.{name}" for name in (*BLOCK, *ACTIVATION, *EXPERTS)),
     "norm.weight",
     "norm.bias",
 ]

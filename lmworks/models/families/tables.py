@@ -26,6 +26,12 @@ class Rows:
 
 
 @dataclass(frozen=True)
+class NeighbourRows(Rows):
+    """The same of query, key and value, where theirs turns neighbours in each head of query and key, dimension 2 i
+    against 2 i + 1 (Cohere, GLM), and ours dimension i against i + half: the rows are put in our order."""
+
+
+@dataclass(frozen=True)
 class Transposed:
     """Our matrix is theirs turned: GPT-2 keeps [inputs, outputs]."""
 
@@ -65,8 +71,16 @@ ACTIVATIONS = {
     "gelu_pytorch_tanh": "gelu_tanh",
     "gelu_fast": "gelu_tanh",
     "relu": "relu",
+    "relu2": "relu_squared",
 }
-THEIR_ACTIVATIONS = {"silu": "silu", "gelu": "gelu", "gelu_tanh": "gelu_pytorch_tanh", "relu": "relu"}
+THEIR_ACTIVATIONS = {
+    "silu": "silu",
+    "gelu": "gelu",
+    "gelu_tanh": "gelu_pytorch_tanh",
+    "relu": "relu",
+    "relu_squared": "relu2",
+    "xielu": "xielu",
+}
 
 
 @dataclass(frozen=True)
@@ -106,6 +120,8 @@ class Family:
     """What begins the names of the body's tensors, where files of the body alone leave it out."""
     partly_rotary: bool = False
     """Heads may be turned in part."""
+    rotary_by_kind: bool = False
+    """Layers with a window may have rotary settings of their own."""
 
     def config_from(self, theirs: Mapping[str, Any]) -> ModelConfig:
         """Our config from a config.json; ModelError where it asks for what the network does not do."""
@@ -127,7 +143,7 @@ class Family:
                 )
             ours["activation"] = self.activations[ours["activation"]]
         if ours.get("positions", "rope") == "rope":
-            ours |= rope_from(values, self.partly_rotary)
+            ours |= rope_from(values, self.partly_rotary, self.rotary_by_kind)
         layers = ours.get("layers")
         if self.more_from is not None and isinstance(layers, int) and layers <= MOST_LAYERS:
             try:
@@ -171,7 +187,7 @@ class Family:
                 )
             theirs[their_key] = value
         written = THEIR_ACTIVATIONS.get(config.activation)
-        if written is None or self.activations[written] != config.activation:
+        if written is None or self.activations.get(written) != config.activation:
             raise ModelError(
                 f"a {self.name} model cannot have the activation {config.activation!r} (its files have "
                 "no name for it, or mean another one by it); choose another family to save it as"
@@ -236,7 +252,9 @@ class Family:
         theirs: dict[str, Tensor] = {}
         for name, source in each_name(self.tensors, config):
             if isinstance(source, Rows):
-                parts = ours[name].split(rows_of(name, config), dim=0)
+                parts = list(ours[name].split(rows_of(name, config), dim=0))
+                if isinstance(source, NeighbourRows):
+                    parts[:2] = (part[_order(part, config).argsort()] for part in parts[:2])
                 theirs |= {part: rows.contiguous() for part, rows in zip(source.names, parts, strict=True)}
             elif isinstance(source, Transposed):
                 theirs[source.name] = ours[name].T.contiguous()
@@ -307,8 +325,23 @@ def each_name(table: Mapping[str, Source], config: ModelConfig) -> Iterator[tupl
 def rows_joined(source: str | Rows | ByHead, take: Callable[[str], Tensor], config: ModelConfig) -> Tensor:
     """Ours of what `take` gives by their name: the rows of a matrix, in our order."""
     if isinstance(source, Rows):
-        return below_one_another(source.names, [take(name) for name in source.names])
+        parts = [take(name) for name in source.names]
+        if isinstance(source, NeighbourRows):
+            parts[:2] = (part[_order(part, config)] for part in parts[:2])
+        return below_one_another(source.names, parts)
     return take(source) if isinstance(source, str) else _regrouped(take(source.name), config.heads, 3)
+
+
+def _order(part: Tensor, config: ModelConfig) -> Tensor:
+    """Where the rows of a query or key whose heads turn halves are in one whose heads turn neighbours; ModelError where
+    they are no whole heads."""
+    import torch
+
+    if len(part) % config.head_dim:
+        raise ModelError(f"a matrix of queries or keys has {len(part):,} rows, no whole heads of {config.head_dim}")
+    places = torch.arange(len(part)).view(-1, config.head_dim)
+    turned = config.rotary_dim or config.head_dim
+    return torch.cat([places[:, 0:turned:2], places[:, 1:turned:2], places[:, turned:]], dim=1).flatten()
 
 
 def below_one_another(names: Sequence[str], parts: Sequence[Tensor]) -> Tensor:
@@ -367,7 +400,11 @@ def _absent_norm(name: str, config: ModelConfig) -> bool:
         return not config.qk_norm or not config.norm_weight
     if name.startswith("embedding_norm."):
         return config.embedding_norm != "layer"
-    return (name.endswith("norm.bias") and config.norm != "layer") or (
+    if ("_result_norm." in name and config.norm_place != "both") or (
+        ".feed_forward_norm." in name and config.shared_norm
+    ):
+        return True
+    return (name.endswith("norm.bias") and (config.norm != "layer" or not config.norm_bias)) or (
         name.endswith("norm.weight") and (not config.norm_weight or config.norm == "none")
     )
 
@@ -394,6 +431,8 @@ def _in_layer(name: str, config: ModelConfig, layer: int) -> bool:
     """Has the feed-forward of this layer, which may be one of experts, the tensor?"""
     part = name.partition("feed_forward.")[2]
     experts = config.experts if config.has_experts(layer) else None
+    if part.startswith("activation."):
+        return config.activation == "xielu" and experts is None
     if experts is None:
         return part.startswith(("up.", "down."))
     return (
@@ -408,7 +447,7 @@ def _in_layer(name: str, config: ModelConfig, layer: int) -> bool:
 def _numbered(source: Named, place: str, number: int) -> Named:
     """The names with the number of a layer or an expert in its place."""
     if isinstance(source, Rows):
-        return Rows(tuple(name.replace(place, str(number)) for name in source.names))
+        return replace(source, names=tuple(name.replace(place, str(number)) for name in source.names))
     if isinstance(source, Transposed | ByHead | SingleRow):
         return replace(source, name=source.name.replace(place, str(number)))
     return source.replace(place, str(number))
@@ -422,17 +461,22 @@ ROPE_SCALING = {  # ours                   <- theirs
     "slow_turns": "beta_slow",
     "low_frequency_factor": "low_freq_factor",
     "high_frequency_factor": "high_freq_factor",
+    "short_factors": "short_factor",
+    "long_factors": "long_factor",
 }
 
 
-def rope_from(theirs: Mapping[str, Any], partly: bool = False) -> dict[str, Any]:
+def rope_from(theirs: Mapping[str, Any], partly: bool = False, by_kind: bool = False) -> dict[str, Any]:
     """Rotary settings from either spelling: `rope_parameters`, or `rope_theta` with `rope_scaling`.
 
-    Where heads may be turned `partly`, the number of turned dimensions is read elsewhere.
+    Where heads may be turned `partly`, the number of turned dimensions is read elsewhere. Settings `by_kind` of layer
+    are those of layers without a window.
     """
     parameters = {"rope_theta": theirs.get("rope_theta")}
     for name in ("rope_scaling", "rope_parameters"):
         table = theirs.get(name) or {}
+        if by_kind and isinstance(table, dict) and "full_attention" in table:
+            table = table["full_attention"] or {}
         if not isinstance(table, dict) or any(isinstance(value, dict) for value in table.values()):
             raise ModelError(
                 f"config.json: {name} is not one table of rotary settings; a table for each kind "
@@ -441,9 +485,9 @@ def rope_from(theirs: Mapping[str, Any], partly: bool = False) -> dict[str, Any]
         parameters |= {key: value for key, value in table.items() if value is not None}
     ours: dict[str, Any] = {} if parameters["rope_theta"] is None else {"rope_theta": parameters["rope_theta"]}
     kind = parameters.get("rope_type", parameters.get("type", "default"))
-    if kind not in ("default", "linear", "dynamic", "yarn", "llama3"):
+    if kind not in ("default", "linear", "dynamic", "yarn", "llama3", "longrope"):
         raise ModelError(
-            f"config.json: rotary scaling of type {kind!r} is not known; known are linear, dynamic, yarn, llama3"
+            f"config.json: rotary scaling of type {kind!r} is not known; known are linear, dynamic, yarn, llama3, longrope"
         )
     if (
         "mscale_all_dim" in parameters
@@ -458,6 +502,12 @@ def rope_from(theirs: Mapping[str, Any], partly: bool = False) -> dict[str, Any]
         known = {our_key: parameters[key] for our_key, key in ROPE_SCALING.items() if key in parameters}
         if kind == "dynamic":  # transformers stretches from max_position_embeddings, whatever is said here
             known.pop("original_context", None)
+        if kind == "longrope":
+            longest = theirs.get("max_position_embeddings")
+            original = theirs.get("original_max_position_embeddings", known.get("original_context", longest))
+            known["original_context"] = original
+            if isinstance(longest, int) and isinstance(original, int) and original > 0:
+                known.setdefault("factor", longest / original)
         ours["rope_scaling"] = {"kind": kind, **known}
     return ours
 

@@ -60,6 +60,10 @@ class PositionalEncoding(PositionDeclaration):
         where it is None)."""
         raise NotImplementedError
 
+    def window_rotation(self, config: ModelConfig, positions: Positions, dtype: torch.dtype) -> Rotation | None:
+        """The same of layers with a window, where these turn in another way; None for the same."""
+        return None
+
     def rotates_in(self, config: ModelConfig, layer: int) -> bool:
         """Are queries and keys of this layer rotated, in an encoding that acts on the heads?"""
         return True
