@@ -109,8 +109,8 @@ def _check_order(network: Network) -> None:
     name = network.config.family
     if any(isinstance(source, ByHead | NeighbourRows) for source in family_of(name).tensors.values()):
         raise ConfigError(
-            f"adapters of a {name} model are not read or saved in PEFT's format, because the rows of query and key have "
-            "another order in its files; merge the adapters and save the model"
+            f"adapters of a {name} model are not read or saved in PEFT's format, because the rows of query and key "
+            "have another order in its files; merge the adapters and save the model"
         )
 
 

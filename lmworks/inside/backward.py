@@ -245,7 +245,7 @@ def _check(block: Block) -> None:
         "its norms come after its parts": block.place != "before",
         "its parts run side by side": block.parallel,
         "its parts are scaled": block.residual_scale is not None,
-        "its activation learns": isinstance(block.dense.activation, nn.Module),
+        "its activation learns": isinstance(getattr(block.feed_forward, "activation", None), nn.Module),
         "its attention is capped": block.attention.cap is not None,
         "it norms queries and keys in another way": block.attention.norm_over != "head" or block.attention.norm_after,
         "it attends to a source": block.cross_attention is not None,

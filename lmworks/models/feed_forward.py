@@ -34,11 +34,8 @@ class XIELU(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Of each number by itself."""
-        return _xielu(x, F.softplus(self.above), 0.5 + F.softplus(self.below))
-
-
-def _xielu(x: Tensor, above: Tensor | float = 0.8, below: Tensor | float = 0.8) -> Tensor:
-    return torch.where(x > 0, above * x * x, (torch.expm1(x.clamp(max=-1e-6)) - x) * below) + 0.5 * x
+        above, below = F.softplus(self.above), 0.5 + F.softplus(self.below)
+        return torch.where(x > 0, above * x * x, (torch.expm1(x.clamp(max=-1e-6)) - x) * below) + 0.5 * x
 
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
@@ -47,7 +44,6 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "gelu_tanh": functools.partial(F.gelu, approximate="tanh"),
     "relu": F.relu,
     "relu_squared": _relu_squared,
-    "xielu": _xielu,
     "sigmoid": torch.sigmoid,
     "tanh": torch.tanh,
 }
@@ -67,12 +63,17 @@ BY_RESULT = ("relu", "sigmoid", "tanh")
 """Activations whose derivative autograd takes from their result, so that it keeps no input."""
 
 
+def activation_of(name: str) -> Callable[[Tensor], Tensor]:
+    """The activation of a config's name; fresh where it learns."""
+    return XIELU() if name == "xielu" else ACTIVATIONS[name]
+
+
 class FeedForward(nn.Module):
     """down(activation(up x)), or down(activation(gate x) * up x) where gated."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.activation = XIELU() if config.activation == "xielu" else ACTIVATIONS[config.activation]
+        self.activation = activation_of(config.activation)
         self.derivative = DERIVATIVES.get(config.activation)
         self.gated = config.gated
         # One matrix for gate and up: gate's rows first.

@@ -56,7 +56,7 @@ def _cohere2_to(config: ModelConfig) -> dict[str, Any]:
         raise ModelError(
             "a cohere2 model rotates in the layers with a window and no others; choose another family to save it as"
         )
-    return _logits_to(config) | windows_to(config)
+    return _logits_to(config) | windows_to(config, without=config.context)
 
 
 COHERE = Family(

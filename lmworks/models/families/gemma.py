@@ -69,7 +69,7 @@ def _gemma2_from(theirs: Mapping[str, Any], layers: int) -> dict[str, Any]:
 
 
 def _gemma2_to(config: ModelConfig) -> dict[str, Any]:
-    return NO_IDS | _scales_to(config) | windows_to(config)
+    return NO_IDS | _scales_to(config) | windows_to(config, without=config.context)
 
 
 def _gemma3_from(theirs: Mapping[str, Any], layers: int) -> dict[str, Any]:
@@ -78,7 +78,7 @@ def _gemma3_from(theirs: Mapping[str, Any], layers: int) -> dict[str, Any]:
 
 
 def _gemma3_to(config: ModelConfig) -> dict[str, Any]:
-    return NO_IDS | _scales_to(config) | windows_to(config) | rope_by_kind_to(config)
+    return NO_IDS | _scales_to(config) | windows_to(config, without=config.context) | rope_by_kind_to(config)
 
 
 SCALES = ("attention_scale", "attention_cap", "logit_cap", "window", "window_layers")

@@ -1,5 +1,5 @@
-"""Llamas with layer norms: StarCoder2 (Lozhkov et al. 2024, https://arxiv.org/abs/2402.19173), StableLM 2 (Bellagente et
-al. 2024, https://arxiv.org/abs/2402.17834), Nemotron and Minitron (https://arxiv.org/abs/2407.14679)."""
+"""Llamas with layer norms: StarCoder2 (Lozhkov et al. 2024, https://arxiv.org/abs/2402.19173), StableLM 2 (Bellagente
+et al. 2024, https://arxiv.org/abs/2402.17834), Nemotron and Minitron (https://arxiv.org/abs/2407.14679)."""
 
 from __future__ import annotations
 

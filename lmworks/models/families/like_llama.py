@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from lmworks.basics.errors import ModelError
 from lmworks.models.config import ModelConfig
 from lmworks.models.families.cohere import turning_neighbours
 from lmworks.models.families.layer_normed import PLAIN
@@ -17,6 +18,15 @@ DEFAULTS = {"rms_norm_eps": 1e-5, "tie_word_embeddings": False, "hidden_act": "s
 
 
 def _no_ids(config: ModelConfig) -> dict[str, Any]:
+    return NO_IDS
+
+
+def _helium_to(config: ModelConfig) -> dict[str, Any]:
+    if config.heads * config.head_dim != config.dim:
+        raise ModelError(
+            f"a helium model cannot have {config.heads} heads of {config.head_dim} at dim {config.dim}: its files know "
+            "no other product; choose another family to save it as"
+        )
     return NO_IDS
 
 
@@ -117,7 +127,7 @@ HELIUM = Family(
         "rope_theta": 100_000.0,
         "max_position_embeddings": 4096,
     },
-    more_to=_no_ids,
+    more_to=_helium_to,
     told=(),
 )
 ARCEE = Family(
@@ -144,7 +154,8 @@ APERTUS = Family(
         "blocks.{i}.feed_forward.activation.above": "model.layers.{i}.mlp.act_fn.alpha_p",
         "blocks.{i}.feed_forward.activation.below": "model.layers.{i}.mlp.act_fn.alpha_n",
     },
-    ignored=(*IGNORED, ".act_fn.beta", ".act_fn.eps"),
+    ignored=IGNORED,
+    constants={"model.layers.{i}.mlp.act_fn.beta": 0.5, "model.layers.{i}.mlp.act_fn.eps": -1e-6},
     required=WHOLE_HEAD,
     fixed={"gated": False, "qk_norm": True},
     defaults=DEFAULTS | {"hidden_act": "xielu", "max_position_embeddings": 65_536},

@@ -29,7 +29,7 @@ def _olmo3_from(theirs: Mapping[str, Any], layers: int) -> dict[str, Any]:
 
 
 def _olmo3_to(config: ModelConfig) -> dict[str, Any]:
-    return NO_IDS | windows_to(config) | rope_by_kind_to(config)
+    return NO_IDS | windows_to(config, without=config.context) | rope_by_kind_to(config)
 
 
 OLMO = Family(

@@ -34,10 +34,10 @@ def windows_from(theirs: Mapping[str, Any], layers: int, every: int | None) -> d
     return {"window": window, "window_layers": chosen} if chosen and window is not None else {}
 
 
-def windows_to(config: ModelConfig) -> dict[str, Any]:
-    """The way back."""
+def windows_to(config: ModelConfig, without: int | None = None) -> dict[str, Any]:
+    """The way back; `without` is what `sliding_window` says where there is none."""
     kinds = [WHOLE if config.window_of(layer) is None else WINDOW for layer in range(config.layers)]
-    return {"sliding_window": config.window, "layer_types": kinds}
+    return {"sliding_window": without if config.window is None else config.window, "layer_types": kinds}
 
 
 def rotary_dim_from(theirs: Mapping[str, Any], usual: float = 1.0) -> dict[str, Any]:

@@ -103,6 +103,8 @@ class Family:
     """Theirs that must have this value, as the network does not know another."""
     ignored: tuple[str, ...] = ()
     """Tensors that files carry and that hold nothing learned: masks, frequencies."""
+    constants: Mapping[str, float] = field(default_factory=dict)
+    """Tensors of each layer that files carry and that always hold this number; `{i}` is the layer."""
     copies: Mapping[str, str] = field(default_factory=dict)
     """Other places of a tensor of the table -> its name there. transformers 5 shares them only if head and embedding
     are one matrix, and otherwise reads them from the file."""
@@ -239,6 +241,7 @@ class Family:
             ours[name] = tensor.to(dtype) if dtype and tensor.is_floating_point() else tensor
         self._check_tied_head(theirs, ours, config)
         self._check_copies(theirs)
+        remaining -= self._checked_constants(theirs, config)
         unexpected = sorted(name for name in remaining if not self._left_out(name, config))
         if unexpected:
             raise ModelError(
@@ -266,7 +269,9 @@ class Family:
                 theirs[source] = ours[name].contiguous()
         if not config.tied:
             theirs |= {copy: theirs[name].clone() for copy, name in self.copies.items() if name in theirs}
-        return theirs
+        return theirs | {
+            name: ours["embedding.weight"].new_tensor(value) for name, value in self._each_constant(config)
+        }
 
     def _check_tied_head(self, theirs: Mapping[str, Tensor], ours: Mapping[str, Tensor], config: ModelConfig) -> None:
         """A file may hold a tied head beside its embedding; if the two differ, one of them would be lost."""
@@ -285,6 +290,19 @@ class Family:
                     f"the weights hold another {copy} than {name}, and this network has one tensor for both; "
                     "not supported"
                 )
+
+    def _each_constant(self, config: ModelConfig) -> Iterator[tuple[str, float]]:
+        for name, value in self.constants.items():
+            for layer in range(config.layers):
+                yield name.replace("{i}", str(layer)), value
+
+    def _checked_constants(self, theirs: Mapping[str, Tensor], config: ModelConfig) -> set[str]:
+        """The names of constants that the file holds; ModelError where one is another number."""
+        found = {name: value for name, value in self._each_constant(config) if name in theirs}
+        for name, value in found.items():
+            if theirs[name].numel() != 1 or abs(theirs[name].item() - value) > 0.01 * abs(value):
+                raise ModelError(f"the weights hold another {name} than {value:g}, which is not supported")
+        return set(found)
 
     def _left_out(self, name: str, config: ModelConfig) -> bool:
         """Is it a tensor that carries nothing: a stored mask, or the copy of another?"""
@@ -487,7 +505,8 @@ def rope_from(theirs: Mapping[str, Any], partly: bool = False, by_kind: bool = F
     kind = parameters.get("rope_type", parameters.get("type", "default"))
     if kind not in ("default", "linear", "dynamic", "yarn", "llama3", "longrope"):
         raise ModelError(
-            f"config.json: rotary scaling of type {kind!r} is not known; known are linear, dynamic, yarn, llama3, longrope"
+            f"config.json: rotary scaling of type {kind!r} is not known; known are linear, dynamic, yarn, llama3, "
+            "longrope"
         )
     if (
         "mscale_all_dim" in parameters
