@@ -64,6 +64,8 @@ def _shape(config: ModelConfig) -> str | None:
     if config.rotates and half % 8:
         return f"rotates in steps of 16 dimensions, and rotary_dim is {2 * half}"
     widths = {"dim": config.dim, "hidden_dim": config.hidden_dim, "heads x head_dim": config.heads * config.head_dim}
+    if config.qk_norm_over == "row":
+        widths["kv_heads x head_dim"] = config.kv_heads * config.head_dim
     for name, width in widths.items():
         if width % GROUP:
             return f"multiplies groups of {GROUP}, and {name} is {width}"
@@ -80,6 +82,11 @@ def _parts(config: ModelConfig) -> str | None:
         f"has no {config.positions} positions": config.position_declaration.acts_on == "scores",
         "has windows in decoders alone": config.window is not None and not config.causal,
         "has no adaptive softmax": config.adaptive_cutoffs is not None,
+        "has no activation that learns": config.activation == "xielu",
+        "scales no part after which the stream is normed": config.residual_scale is not None
+        and (config.norm_place == "after" or config.embedding_norm == "layer"),
+        "norms rows of queries and keys before the rotation alone": config.qk_norm_over == "row"
+        and config.qk_norm_after,
     }
     return next((sentence for sentence, is_so in missing.items() if is_so), None)
 

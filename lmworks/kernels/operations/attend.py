@@ -10,7 +10,7 @@ from enum import auto
 
 from lmworks.kernels.emit.attention_page import MOST_VECTORS, TILE_VECTORS, attend_page, join, put_query, query_at
 from lmworks.kernels.emit.calls import call_do, entry_of
-from lmworks.kernels.emit.scalars import compiled, copy, field, inlined, long_at, put_long
+from lmworks.kernels.emit.scalars import compiled, copy, field, float_field, inlined, long_at, put_long
 from lmworks.kernels.frame import Entry, Field
 from lmworks.kernels.operation import Chunks, Operands, Operation
 
@@ -27,6 +27,8 @@ class Attend(Operands):
     LAYER = auto()
     WINDOW = auto()
     """Tokens that each token sees; 0 for all before it."""
+    CAP = auto()
+    """Scores are softly kept below this; 0 for no cap."""
 
 
 def scratch_bytes(group: int, width: int) -> int:
@@ -72,6 +74,7 @@ def attend(chunk, thread, frame, step, mixed):
     ends_at = begins_at + most * 8
     weights = ends_at + most * 8
     result = weights + TILE_VECTORS * 256
+    cap = float_field(step, Attend.CAP)
     head, share, tile = chunk % kv_heads, chunk // kv_heads % shares, tile_of(chunk, frame, step)
     token, count = long_at(tile), long_at(tile + 8)
     first = first_seen(long_at(positions + 8 * token), window) // 64
@@ -100,7 +103,7 @@ def attend(chunk, thread, frame, step, mixed):
             ahead = long_at(long_at(pages + 8 * token) + page * 8 + 8) + layer_bytes + next_head * 64 * width * 2
         seen = min(64, end - page * 64)
         attend_page(
-            count * group, query, width, keys, values, page * 64, seen, begins_at, ends_at, weights, result, ahead
+            count * group, query, width, keys, values, page * 64, seen, begins_at, ends_at, weights, result, ahead, cap
         )
         for vector in range(count * group):
             to = here + (vector // group * heads + vector % group) * shares * size
