@@ -75,7 +75,10 @@ def _shape(config: ModelConfig) -> str | None:
 def _parts(config: ModelConfig) -> str | None:
     missing = {
         "has no second stack": config.arrangement == "encoder-decoder",
+        "has no latent attention": config.latent is not None,
         "has no experts": config.experts is not None,
+        "has no quick_gelu": config.activation == "quick_gelu",
+        "neither cuts off nor shifts a gate": config.gate_limit is not None or config.gate_shift,
         "has no n-gram embeddings": bool(config.ngrams),
         "always adds to the stream, and residual is false": not config.residual,
         "always norms, and norm is none": config.norm == "none",

@@ -134,7 +134,7 @@ def attend_in_tiles(query: Queries, key: Keys, value: Keys, scale: float | None 
     batch, heads, seq, head_dim = query.shape
     kv_heads, past = key.shape[1], key.shape[2] - seq
     grouped = query.reshape(batch, kv_heads, heads // kv_heads, seq, head_dim) * (scale or head_dim**-0.5)
-    mixed = torch.empty_like(grouped)
+    mixed = grouped.new_empty(*grouped.shape[:-1], value.shape[-1])
     future = torch.ones(TILE, TILE, dtype=torch.bool, device=query.device).triu(1)
     for start in range(0, seq, TILE):
         stop = min(start + TILE, seq)
@@ -143,8 +143,8 @@ def attend_in_tiles(query: Queries, key: Keys, value: Keys, scale: float | None 
         newest = scores.view(batch, kv_heads, -1, stop - start, past + stop)[..., past + start :]
         newest.masked_fill_(future[: stop - start, : stop - start], -torch.inf)
         part = scores.softmax(dim=-1) @ value[:, :, : past + stop]
-        mixed[:, :, :, start:stop] = part.view(batch, kv_heads, -1, stop - start, head_dim)
-    return mixed.view(batch, heads, seq, head_dim)
+        mixed[:, :, :, start:stop] = part.view(batch, kv_heads, -1, stop - start, value.shape[-1])
+    return mixed.view(batch, heads, seq, -1)
 
 
 @dataclass
@@ -172,8 +172,8 @@ class Pass:
     """That of layers with a window, where it is another one."""
 
 
-class _Heads(nn.Module):
-    """What self-attention and cross-attention share: heads, their hook points, the projection back."""
+class Heads(nn.Module):
+    """What all kinds of attention share: heads, their hook points, the projection back."""
 
     output: Linear
     """Back into the stream; each subclass makes it after its other matrices, as fresh weights are drawn in this
@@ -207,7 +207,7 @@ class _Heads(nn.Module):
         return attend(query, key, value, sees, kernel, dropout, self.scale, self.cap)
 
 
-class Attention(_Heads):
+class Attention(Heads):
     """Project to query, key and value; norm and rotate; attend; project back."""
 
     def __init__(self, config: ModelConfig, layer: int) -> None:
@@ -260,7 +260,7 @@ class Attention(_Heads):
         return torch.cat([rotate(first, by), rest], dim=-1)
 
 
-class CrossAttention(_Heads):
+class CrossAttention(Heads):
     """Attention from a decoder's states to what an encoder made of the source; without positions of its own."""
 
     def __init__(self, config: ModelConfig, layer: int) -> None:

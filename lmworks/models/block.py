@@ -13,6 +13,7 @@ experts.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -25,6 +26,7 @@ from lmworks.models.dropout import Dropout
 from lmworks.models.experts import Experts
 from lmworks.models.feed_forward import FeedForward
 from lmworks.models.hooks import HookPoint
+from lmworks.models.latent_attention import LatentAttention
 from lmworks.models.norm import make_norm
 
 Hidden = Float[Tensor, "batch seq dim"]
@@ -35,7 +37,9 @@ class Block(nn.Module):
 
     def __init__(self, config: ModelConfig, layer: int) -> None:
         super().__init__()
-        self.attention_norm, self.attention = make_norm(config), Attention(config, layer)
+        self.attention_norm = make_norm(config)
+        attention: Any = (Attention if config.latent is None else LatentAttention)(config, layer)
+        self.attention: Attention = attention  # code that has no other way asks the config first
         self.cross_norm: nn.Module | None = None
         self.cross_attention: CrossAttention | None = None
         if config.arrangement == "encoder-decoder":

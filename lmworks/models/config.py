@@ -13,9 +13,18 @@ from lmworks.basics.config import Config
 from lmworks.basics.declared import declared
 from lmworks.basics.errors import ConfigError
 from lmworks.models.expert_settings import ExpertSettings
+from lmworks.models.latent_settings import LatentSettings
 from lmworks.models.rope_scaling import RopeScaling
 
-__all__ = ["ExpertSettings", "ModelConfig", "PositionDeclaration", "RopeScaling", "position_declarations", "stretched"]
+__all__ = [
+    "ExpertSettings",
+    "LatentSettings",
+    "ModelConfig",
+    "PositionDeclaration",
+    "RopeScaling",
+    "position_declarations",
+    "stretched",
+]
 
 # A config comes from outside: sizes are bounded so that none can ask for more memory than its weights have.
 Positive = Field(gt=0, le=100_000_000)
@@ -155,12 +164,21 @@ class ModelConfig(Config):
     norm_unit_offset: bool = False
     """The norm multiplies by 1 + weight (Gemma) and not by weight."""
 
-    activation: Literal["silu", "gelu", "gelu_tanh", "relu", "relu_squared", "xielu", "sigmoid", "tanh"] = "silu"
-    """The feed-forward's non-linearity; gelu is exact, gelu_tanh its tanh approximation, xielu learns two numbers a
-    layer (Apertus). sigmoid and tanh are for a gate (GLU), or to see why plain ones were given up."""
+    activation: Literal[
+        "silu", "gelu", "gelu_tanh", "quick_gelu", "relu", "relu_squared", "xielu", "sigmoid", "tanh"
+    ] = "silu"
+    """The feed-forward's non-linearity; gelu is exact, gelu_tanh its tanh approximation, quick_gelu one by a sigmoid
+    (gpt-oss), xielu learns two numbers a layer (Apertus). sigmoid and tanh are for a gate (GLU), or to see why plain
+    ones were given up."""
 
     gated: bool = True
     """The feed-forward multiplies activation(gate) with a second projection (SwiGLU and relatives)."""
+
+    gate_limit: float | None = Field(default=None, gt=0)
+    """A gated feed-forward cuts the gate off above this, and what it multiplies above and below (gpt-oss: 7)."""
+
+    gate_shift: bool = False
+    """The gate multiplies 1 more than the second projection (gpt-oss)."""
 
     experts: ExpertSettings | None = None
     """Many feed-forwards, of which each token uses a few; None for one that all tokens use. `lmworks explain experts`
@@ -183,6 +201,10 @@ class ModelConfig(Config):
 
     qk_norm_after: bool = False
     """Query and key are normed after the rotation (Hunyuan) and not before it."""
+
+    latent: LatentSettings | None = None
+    """Keys and values that are made of one narrow state (DeepSeek-V3); None for projections of their own. `lmworks
+    explain latent` has its settings."""
 
     attention_scale: float | None = Field(default=None, gt=0)
     """What dot products of query and key are multiplied by; None for 1 / root of head_dim."""
@@ -275,6 +297,8 @@ class ModelConfig(Config):
         self._check_positions()
         self._check_arrangement()
         self._check_norms()
+        if not self.gated and (self.gate_limit is not None or self.gate_shift):
+            raise ConfigError("{at}gate_limit and {at}gate_shift need {at}gated = true; leave them out")
         if self.vocab_size ** (len(self.ngrams) + 1) >= 2**63:
             raise ConfigError(
                 f"{{at}}ngrams asks for {len(self.ngrams) + 1}-grams of {self.vocab_size:,} tokens, which have no "
@@ -288,6 +312,7 @@ class ModelConfig(Config):
         self._check_layers("window_layers", self.window_layers)
         self._check_layers("rope_layers", self.rope_layers)
         self._check_experts()
+        self._check_latent()
         return self
 
     def _check_norms(self) -> None:
@@ -303,6 +328,15 @@ class ModelConfig(Config):
             raise ConfigError("{at}head_transform has no numbers of its own to learn; take another {at}activation")
         if self.embedding_scale is not None and self.scale_embedding:
             raise ConfigError("{at}scale_embedding and {at}embedding_scale both scale embeddings; give one of them")
+    def _check_latent(self) -> None:
+        if self.latent is None:
+            return
+        if self.arrangement != "decoder" or not self.rotates or self.rotary_dim in (None, self.head_dim):
+            raise ConfigError(
+                "{at}latent is for a decoder whose heads are rotated in part: give a {at}rotary_dim below {at}head_dim"
+            )
+        if self.kv_heads != self.heads or self.qk_norm:
+            raise ConfigError("{at}latent has as many {at}kv_heads as {at}heads, and no {at}qk_norm")
 
     def _check_experts(self) -> None:
         if self.experts is None:
@@ -415,8 +449,24 @@ class ModelConfig(Config):
             and not self.qk_norm_after
             and self.activation != "xielu"
             and self.experts is None
+            and self.latent is None
+            and self.gate_limit is None
+            and not self.gate_shift
+            and self.activation != "quick_gelu"
             and self.position_declaration.acts_on != "scores"
         )
+
+    @property
+    def cached(self) -> tuple[tuple[int, int], tuple[int, int]]:
+        """What a cache keeps of one token in one layer: heads and width of its keys, and of its values."""
+        if self.latent is not None and self.rotary_dim is not None:  # the state, and the key's rotated part
+            return (1, self.latent.rank + self.rotary_dim), (1, 0)
+        return (self.kv_heads, self.head_dim), (self.kv_heads, self.head_dim)
+
+    @property
+    def cached_width(self) -> int:
+        """Numbers that a cache keeps of one token in one layer."""
+        return sum(heads * width for heads, width in self.cached)
 
     @property
     def expert_dim(self) -> int:

@@ -44,6 +44,9 @@ class RopeScaling(Config):
     slow_turns: float = 1.0
     """yarn: dimensions with fewer turns than this are divided by `factor` (beta_slow)."""
 
+    truncate: bool = True
+    """yarn: the blend begins and ends at whole dimensions; False leaves them as they come out (gpt-oss)."""
+
     low_frequency_factor: float = 1.0
     """llama3: wavelengths longer than original_context / this are divided by `factor`."""
 

@@ -36,8 +36,14 @@ BLOCK = [
     if not part.startswith("attention.") or not part.endswith("_norm") or kind == "weight"
 ]
 ACTIVATION = ["feed_forward.activation.above", "feed_forward.activation.below"]
+LATENT = [
+    *(f"attention.{part}.weight" for part in ("query_down_norm", "query_up", "latent_norm", "expand")),
+    *(f"attention.{part}.{kind}" for part in ("query_down", "latent") for kind in ("weight", "bias")),
+]
 EXPERTS = [
     "feed_forward.router.weight",
+    "feed_forward.router.bias",
+    "feed_forward.router.choice_bias",
     "feed_forward.router.lifts",
     "feed_forward.shared_gate.weight",
     *(
@@ -51,7 +57,7 @@ STACK = [
     "segment.weight",
     "embedding_norm.weight",
     "embedding_norm.bias",
-    *(f"blocks.{{i}}.{name}" for name in (*BLOCK, *ACTIVATION, *EXPERTS)),
+    *(f"blocks.{{i}}.{name}" for name in (*BLOCK, *LATENT, *ACTIVATION, *EXPERTS)),
     "norm.weight",
     "norm.bias",
 ]

@@ -6,6 +6,7 @@ A family computes nothing. `Family.config_from` and `config_to` translate config
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -40,9 +41,29 @@ class Transposed:
 
 @dataclass(frozen=True)
 class ByHead:
-    """Our matrix has all queries, then all keys, then all values; theirs has each head's three together (GPT-NeoX)."""
+    """Our matrix has all queries, then all keys, then all values; theirs has each key head's queries, key and value
+    together (GPT-NeoX, BLOOM, Falcon)."""
 
     name: str
+
+
+@dataclass(frozen=True)
+class Ordered:
+    """Our matrix has theirs' rows in another order."""
+
+    name: str
+    order: Callable[[ModelConfig], Tensor]
+    """Where each of our rows is in theirs."""
+
+
+@dataclass(frozen=True)
+class OfExperts:
+    """Our matrix or bias of one expert is a part of theirs of all, [experts, inputs, outputs] (gpt-oss)."""
+
+    name: str
+    neighbours: bool = False
+    """Gate and up are neighbours there, and halves in ours."""
+    expert: int = 0
 
 
 @dataclass(frozen=True)
@@ -53,16 +74,20 @@ class SingleRow:
 
 
 @dataclass(frozen=True)
-class Gated:
-    """Theirs has other names where the feed-forward is gated."""
+class Chosen:
+    """Theirs has other names, or another order, in some networks."""
 
-    plain: str
-    gated: Rows
+    by: Callable[[ModelConfig], object]
+    """Is it one of these? A truth value."""
+    then: Named
+    otherwise: Named
 
 
-Named = str | Rows | Transposed | ByHead | SingleRow
-Source = Named | Gated
+Named = str | Rows | Transposed | ByHead | Ordered | OfExperts | SingleRow
+Source = Named | Chosen
 
+OWN_TYPE = (".keys", ".rank", ".lifts", ".choice_bias")
+"""Endings of tensors that keep their type whatever that of the weights is."""
 ACTIVATIONS = {
     "silu": "silu",
     "swish": "silu",
@@ -118,8 +143,13 @@ class Family:
     """Ours that `more_from` and `more_to` translate."""
     aliases: Mapping[str, str] = field(default_factory=dict)
     """Other names that files have for a tensor -> the one in the table."""
+    key_aliases: Mapping[str, str] = field(default_factory=dict)
+    """Other names that config.json has for a key -> the one in the table."""
     prefix: str = ""
     """What begins the names of the body's tensors, where files of the body alone leave it out."""
+    further_layers: str = ""
+    """What begins the names of layers that files may have after the last, and that are left out (DeepSeek-V3's, which
+    predict further tokens)."""
     partly_rotary: bool = False
     """Heads may be turned in part."""
     rotary_by_kind: bool = False
@@ -127,7 +157,8 @@ class Family:
 
     def config_from(self, theirs: Mapping[str, Any]) -> ModelConfig:
         """Our config from a config.json; ModelError where it asks for what the network does not do."""
-        values = {key: value for key, value in {**self.defaults, **theirs}.items() if value is not None}
+        named = {self.key_aliases.get(key, key): value for key, value in theirs.items()}
+        values = {key: value for key, value in {**self.defaults, **named}.items() if value is not None}
         for key, value in self.required.items():
             if values.get(key, value) != value:
                 raise ModelError(
@@ -137,7 +168,7 @@ class Family:
         for our_key, their_key in self.settings.items():
             if their_key in values:
                 ours[our_key] = values[their_key]
-        if "activation" in ours:
+        if "activation" in self.settings and "activation" in ours:
             if str(ours["activation"]) not in self.activations:
                 raise ModelError(
                     f"config.json: the activation {ours['activation']!r} is not known; "
@@ -168,7 +199,9 @@ class Family:
         if self.more_to is not None:
             expressed |= set(self.told)
         default = {name: field.default for name, field in ModelConfig.model_fields.items()}
-        default |= {"kv_heads": config.heads, "head_dim": config.dim // config.heads}
+        default |= {"kv_heads": config.heads, "head_dim": config.dim // config.heads, "hidden_dim": 4 * config.dim}
+        if (kind := config.position_declaration.settings) is not None:
+            default["position_settings"] = kind()
         for name in ModelConfig.model_fields:
             value, expected = getattr(config, name), self.fixed.get(name, default[name])
             if (name not in expressed or name in self.fixed) and value != expected and name not in self.settings:
@@ -188,13 +221,8 @@ class Family:
                     "values; choose another family to save it as"
                 )
             theirs[their_key] = value
-        written = THEIR_ACTIVATIONS.get(config.activation)
-        if written is None or self.activations.get(written) != config.activation:
-            raise ModelError(
-                f"a {self.name} model cannot have the activation {config.activation!r} (its files have "
-                "no name for it, or mean another one by it); choose another family to save it as"
-            )
-        theirs[self.settings["activation"]] = written
+        if "activation" in self.settings:
+            theirs[self.settings["activation"]] = self._written(config.activation)
         if config.positions == "rope":
             theirs |= rope_to(config)
         if self.more_to is not None:
@@ -204,6 +232,16 @@ class Family:
             for key, value in (theirs | dict(self.required)).items()
             if key not in self.settings.values() or value is not None
         }
+
+    def _written(self, activation: str) -> str:
+        """Their name of a non-linearity."""
+        written = THEIR_ACTIVATIONS.get(activation)
+        if written is None or self.activations.get(written) != activation:
+            raise ModelError(
+                f"a {self.name} model cannot have the activation {activation!r} (its files have "
+                "no name for it, or mean another one by it); choose another family to save it as"
+            )
+        return written
 
     def by_table_name(self, theirs: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """A file's tensors under the table's names, even where the file shortens or changes them."""
@@ -233,12 +271,17 @@ class Family:
                 tensor = rows_joined(source, lambda part: take(part).to(dtype) if dtype else take(part), config)
             elif isinstance(source, Transposed):
                 tensor = take(source.name).T.contiguous()
+            elif isinstance(source, Ordered):
+                tensor = _in_order(source.name, take(source.name), source.order(config))
+            elif isinstance(source, OfExperts):
+                tensor = _of_one_expert(source, take(source.name), config)
             elif isinstance(source, SingleRow):
                 found = source.name in theirs
                 tensor = take(source.name).flatten() if found else ours["embedding.weight"].new_zeros(config.vocab_size)
             else:
                 tensor = take(source)
-            ours[name] = tensor.to(dtype) if dtype and tensor.is_floating_point() else tensor
+            changes = dtype is not None and tensor.is_floating_point() and not name.endswith(OWN_TYPE)
+            ours[name] = tensor.to(dtype) if changes else tensor
         self._check_tied_head(theirs, ours, config)
         self._check_copies(theirs)
         remaining -= self._checked_constants(theirs, config)
@@ -253,6 +296,7 @@ class Family:
     def tensors_to(self, ours: Mapping[str, Tensor], config: ModelConfig) -> dict[str, Tensor]:
         """The tensors of a file from ours."""
         theirs: dict[str, Tensor] = {}
+        of_experts: dict[str, list[Tensor]] = {}
         for name, source in each_name(self.tensors, config):
             if isinstance(source, Rows):
                 parts = list(ours[name].split(rows_of(name, config), dim=0))
@@ -262,11 +306,16 @@ class Family:
             elif isinstance(source, Transposed):
                 theirs[source.name] = ours[name].T.contiguous()
             elif isinstance(source, ByHead):
-                theirs[source.name] = _regrouped(ours[name], 3, config.heads)
+                theirs[source.name] = by_key_head(ours[name], config)
+            elif isinstance(source, Ordered):
+                theirs[source.name] = ours[name][source.order(config).argsort()]
+            elif isinstance(source, OfExperts):
+                of_experts.setdefault(source.name, []).append(_as_of_all(source, ours[name]))
             elif isinstance(source, SingleRow):
                 theirs[source.name] = ours[name][None].contiguous()
             else:
                 theirs[source] = ours[name].contiguous()
+        theirs |= {name: stacked(parts) for name, parts in of_experts.items()}
         if not config.tied:
             theirs |= {copy: theirs[name].clone() for copy, name in self.copies.items() if name in theirs}
         return theirs | {
@@ -304,22 +353,72 @@ class Family:
                 raise ModelError(f"the weights hold another {name} than {value:g}, which is not supported")
         return set(found)
 
+    def _is_further(self, name: str, config: ModelConfig) -> bool:
+        number = name.removeprefix(self.further_layers).partition(".")[0]
+        further = bool(self.further_layers) and name.startswith(self.further_layers) and number.isdecimal()
+        return further and int(number[:9]) >= config.layers
+
     def _left_out(self, name: str, config: ModelConfig) -> bool:
         """Is it a tensor that carries nothing: a stored mask, or the copy of another?"""
         return (
             (bool(self.ignored) and name.endswith(self.ignored))
             or name in self.copies
+            or self._is_further(name, config)
             or (config.tied and name == self.tensors["head.weight"])
         )
 
 
-def _regrouped(matrix: Tensor, outer: int, inner: int) -> Tensor:
-    """Rows that lie [outer, inner, ...] as [inner, outer, ...]; ModelError where they do not divide."""
-    if len(matrix) % (outer * inner):
-        raise ModelError(f"a joined matrix has {len(matrix):,} rows, which {outer} x {inner} parts do not share evenly")
-    rows = len(matrix) // (outer * inner)
-    parts = matrix.reshape(outer, inner, rows, *matrix.shape[1:])
-    return parts.transpose(0, 1).reshape(matrix.shape).contiguous()
+def by_key_head(matrix: Tensor, config: ModelConfig) -> Tensor:
+    """Each key head's queries, key and value together, of a matrix that has all queries, all keys, all values."""
+    import torch
+
+    query, key, value = (
+        part.unflatten(0, (config.kv_heads, -1)) for part in matrix.split(rows_of(".attention.qkv.", config))
+    )
+    return torch.cat([query, key, value], dim=1).flatten(0, 1)
+
+
+def by_kind(matrix: Tensor, config: ModelConfig) -> Tensor:
+    """The way back; ModelError where there are not as many rows."""
+    import torch
+
+    rows = rows_of(".attention.qkv.", config)
+    if len(matrix) != sum(rows):
+        raise ModelError(f"a joined matrix of query, key and value has {len(matrix):,} rows, and not {sum(rows):,}")
+    parts = matrix.unflatten(0, (config.kv_heads, -1)).split([one // config.kv_heads for one in rows], dim=1)
+    return torch.cat([part.flatten(0, 1) for part in parts])
+
+
+def _in_order(name: str, matrix: Tensor, order: Tensor) -> Tensor:
+    """Rows in another order; ModelError where there are not as many."""
+    if len(matrix) != len(order):
+        raise ModelError(f"{name} has {len(matrix):,} rows, and config.json asks for {len(order):,}")
+    return matrix[order]
+
+
+def _of_one_expert(source: OfExperts, every: Tensor, config: ModelConfig) -> Tensor:
+    """One expert's share of a tensor of all; ModelError where it is not of as many."""
+    assert config.experts is not None
+    if every.ndim not in (2, 3) or len(every) != config.experts.count or (source.neighbours and every.shape[-1] % 2):
+        raise ModelError(
+            f"{source.name} has the shape {list(every.shape)}, which {config.experts.count} experts do not share"
+        )
+    part = every[source.expert]
+    part = part.T if part.ndim == 2 else part
+    return (part.unflatten(0, (-1, 2)).transpose(0, 1).flatten(0, 1) if source.neighbours else part).contiguous()
+
+
+def _as_of_all(source: OfExperts, part: Tensor) -> Tensor:
+    """One expert's share as it lies among those of all."""
+    part = part.unflatten(0, (2, -1)).transpose(0, 1).flatten(0, 1) if source.neighbours else part
+    return part.T if part.ndim == 2 else part
+
+
+def stacked(parts: Sequence[Tensor]) -> Tensor:
+    """Tensors of one shape, one after another."""
+    import torch
+
+    return torch.stack(list(parts))
 
 
 def each_name(table: Mapping[str, Source], config: ModelConfig) -> Iterator[tuple[str, Named]]:
@@ -327,7 +426,7 @@ def each_name(table: Mapping[str, Source], config: ModelConfig) -> Iterator[tupl
     for ours, theirs in table.items():
         if not _absent(ours, config):
             layers = (config.encoder_layers or config.layers) if ours.startswith("encoder.") else config.layers
-            named = _by_gate(theirs, config.gated)
+            named = _chosen(theirs, config)
             for layer in range(layers) if "{i}" in ours else (0,):
                 if "feed_forward." in ours and not _in_layer(ours, config, layer):
                     continue
@@ -347,7 +446,7 @@ def rows_joined(source: str | Rows | ByHead, take: Callable[[str], Tensor], conf
         if isinstance(source, NeighbourRows):
             parts[:2] = (part[_order(part, config)] for part in parts[:2])
         return below_one_another(source.names, parts)
-    return take(source) if isinstance(source, str) else _regrouped(take(source.name), config.heads, 3)
+    return take(source) if isinstance(source, str) else by_kind(take(source.name), config)
 
 
 def _order(part: Tensor, config: ModelConfig) -> Tensor:
@@ -392,13 +491,14 @@ def _absent(name: str, config: ModelConfig) -> bool:
         or (".cross_" in name and config.arrangement != "encoder-decoder")
         or (name in ("norm.weight", "norm.bias") and config.norm_place == "after")
         or _absent_norm(name, config)
+        or _absent_attention(name, config)
         or _absent_head(name, config)
         or (name.startswith("ngram_embedding.") and not config.ngrams)
         or _absent_position(name, config)
         or (name.startswith("segment.") and not config.segments)
         or (name.endswith((".qkv.bias", ".query.bias", ".kv.bias")) and not config.qkv_bias)
         or (name.endswith("attention.output.bias") and not config.output_bias)
-        or (".feed_forward." in name and name.endswith(".bias") and not config.feed_forward_bias)
+        or (".feed_forward." in name and name.endswith((".up.bias", ".down.bias")) and not config.feed_forward_bias)
     )
 
 
@@ -410,6 +510,24 @@ def _absent_position(name: str, config: ModelConfig) -> bool:
     own = encoding_of(config)
     return part in {one.part_name for one in encodings().values()} and (
         part != own.part_name or weight not in own.weights
+    )
+
+
+LATENT = ("query_down", "query_down_norm", "query_up", "latent", "latent_norm", "expand")
+"""The parts of latent attention beside the one that all kinds of attention have."""
+
+
+def _absent_attention(name: str, config: ModelConfig) -> bool:
+    """Does the name belong to another kind of attention than the config's?"""
+    part, _, kind = name.partition(".attention.")[2].partition(".")
+    if part == "qkv":
+        return config.latent is not None
+    if part not in LATENT:
+        return False
+    return (
+        config.latent is None
+        or (part.startswith("query_down") and config.latent.query_rank is None)
+        or (kind == "bias" and not config.qkv_bias)
     )
 
 
@@ -439,9 +557,9 @@ def _absent_head(name: str, config: ModelConfig) -> bool:
     )
 
 
-def _by_gate(source: Source, gated: bool) -> Named:
-    if isinstance(source, Gated):
-        return source.gated if gated else source.plain
+def _chosen(source: Source, config: ModelConfig) -> Named:
+    if isinstance(source, Chosen):
+        return source.then if source.by(config) else source.otherwise
     return source
 
 
@@ -455,6 +573,8 @@ def _in_layer(name: str, config: ModelConfig, layer: int) -> bool:
         return part.startswith(("up.", "down."))
     return (
         part == "router.weight"
+        or (part == "router.bias" and experts.router_bias)
+        or (part == "router.choice_bias" and experts.choice_bias)
         or (part == "router.lifts" and experts.bias_rate > 0)
         or part.startswith("experts.")
         or (part.startswith("shared.") and experts.shared_dim > 0)
@@ -466,9 +586,19 @@ def _numbered(source: Named, place: str, number: int) -> Named:
     """The names with the number of a layer or an expert in its place."""
     if isinstance(source, Rows):
         return replace(source, names=tuple(name.replace(place, str(number)) for name in source.names))
-    if isinstance(source, Transposed | ByHead | SingleRow):
+    if isinstance(source, OfExperts) and place == "{e}":
+        return replace(source, expert=number)
+    if not isinstance(source, str):
         return replace(source, name=source.name.replace(place, str(number)))
     return source.replace(place, str(number))
+
+
+MSCALES = ("mscale", "mscale_all_dim")
+
+
+def yarn_amplitude(factor: float, scale: float = 1.0) -> float:
+    """What YaRN multiplies cosine and sine by in a text `factor` times as long (DeepSeek multiplies the logarithm)."""
+    return 0.1 * scale * math.log(factor) + 1.0 if factor > 1 else 1.0
 
 
 ROPE_SCALING = {  # ours                   <- theirs
@@ -477,6 +607,7 @@ ROPE_SCALING = {  # ours                   <- theirs
     "attention_factor": "attention_factor",
     "fast_turns": "beta_fast",
     "slow_turns": "beta_slow",
+    "truncate": "truncate",
     "low_frequency_factor": "low_freq_factor",
     "high_frequency_factor": "high_freq_factor",
     "short_factors": "short_factor",
@@ -508,15 +639,8 @@ def rope_from(theirs: Mapping[str, Any], partly: bool = False, by_kind: bool = F
             f"config.json: rotary scaling of type {kind!r} is not known; known are linear, dynamic, yarn, llama3, "
             "longrope"
         )
-    if (
-        "mscale_all_dim" in parameters
-        or parameters.get("truncate") is False
-        or (not partly and parameters.get("partial_rotary_factor", 1) != 1)
-    ):
-        raise ModelError(
-            "config.json: rotary settings with mscale_all_dim, truncate = false or a "
-            "partial_rotary_factor other than 1 are not supported"
-        )
+    if not partly and parameters.get("partial_rotary_factor", 1) != 1:
+        raise ModelError("config.json: rotary settings with a partial_rotary_factor other than 1 are not supported")
     if kind != "default":
         known = {our_key: parameters[key] for our_key, key in ROPE_SCALING.items() if key in parameters}
         if kind == "dynamic":  # transformers stretches from max_position_embeddings, whatever is said here
@@ -527,6 +651,9 @@ def rope_from(theirs: Mapping[str, Any], partly: bool = False, by_kind: bool = F
             known["original_context"] = original
             if isinstance(longest, int) and isinstance(original, int) and original > 0:
                 known.setdefault("factor", longest / original)
+        if kind == "yarn" and parameters.get("mscale") and parameters.get("mscale_all_dim"):
+            of_one, of_all = (yarn_amplitude(parameters["factor"], parameters[key]) for key in MSCALES)
+            known.setdefault("attention_factor", of_one / of_all)
         ours["rope_scaling"] = {"kind": kind, **known}
     return ours
 

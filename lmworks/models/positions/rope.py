@@ -116,8 +116,10 @@ def _yarn(plain: Tensor, scaling: RopeScaling, original: int, dims: int, base: f
     def dimension_with(turns: float) -> float:
         return dims * math.log(original / (turns * 2 * math.pi)) / (2 * math.log(base))
 
-    low = max(math.floor(dimension_with(scaling.fast_turns)), 0)
-    high = min(math.ceil(dimension_with(scaling.slow_turns)), dims - 1)
+    low, high = dimension_with(scaling.fast_turns), dimension_with(scaling.slow_turns)
+    if scaling.truncate:
+        low, high = math.floor(low), math.ceil(high)
+    low, high = max(low, 0), min(high, dims - 1)
     divide = ((torch.arange(dims // 2, dtype=torch.float32) - low) / max(high - low, 1e-3)).clamp(0, 1)
     amplitude = _amplitude(scaling, 0.1 * _growth(scaling) + 1.0)
     return plain * (1 - divide) + plain / scaling.factor * divide, amplitude
