@@ -249,6 +249,7 @@ def _check(block: Block) -> None:
         "its activation learns": isinstance(getattr(block.feed_forward, "activation", None), nn.Module),
         "its attention is of another kind": type(block.attention) is not Attention,
         "its attention is capped": block.attention.cap is not None,
+        "its heads have sinks": block.attention.sinks is not None,
         "it norms queries and keys in another way": (
             type(block.attention) is Attention and (block.attention.norm_over != "head" or block.attention.norm_after)
         ),

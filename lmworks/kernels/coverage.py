@@ -75,6 +75,7 @@ def _shape(config: ModelConfig) -> str | None:
 def _parts(config: ModelConfig) -> str | None:
     missing = {
         "has no second stack": config.arrangement == "encoder-decoder",
+        "has no sinks": config.sinks,
         "has no latent attention": config.latent is not None,
         "has no experts": config.experts is not None,
         "has no quick_gelu": config.activation == "quick_gelu",

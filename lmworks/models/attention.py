@@ -35,6 +35,7 @@ SHORT = 128
 Queries = Float[Tensor, "batch heads seq head_dim"]
 Keys = Float[Tensor, "batch kv_heads keys head_dim"]
 Pattern = Float[Tensor, "batch heads seq keys"]
+Sinks = Float[Tensor, " heads"]
 
 
 def attention_scores(
@@ -54,10 +55,17 @@ def attention_scores(
     return scores.masked_fill(~sees.dense(seq, key.shape[2], query.device), -torch.inf)
 
 
-def attention_pattern(scores: Pattern) -> Pattern:
-    """Each query's weights over the keys: softmax, in float32 at least (16 bits overflow and lose small weights)."""
+def attention_pattern(scores: Pattern, sinks: Sinks | None = None) -> Pattern:
+    """Each query's weights over the keys: softmax, in float32 at least (16 bits overflow and lose small weights).
+
+    A head's sink is one more score whose weight goes nowhere, so that the others may sum to less than 1 (Xiao et al.
+    2023, https://arxiv.org/abs/2309.17453).
+    """
     exact = torch.promote_types(scores.dtype, torch.float32)
-    return scores.softmax(dim=-1, dtype=exact).to(scores.dtype)
+    if sinks is None:
+        return scores.softmax(dim=-1, dtype=exact).to(scores.dtype)
+    joined = torch.cat([scores, sinks[:, None, None].expand(*scores.shape[:3], 1).to(scores.dtype)], dim=-1)
+    return joined.softmax(dim=-1, dtype=exact)[..., :-1].to(scores.dtype)
 
 
 def mix(pattern: Pattern, value: Keys) -> Queries:
@@ -76,14 +84,17 @@ def attend(
     dropout: float = 0.0,
     scale: float | None = None,
     cap: float | None = None,
+    sinks: Sinks | None = None,
 ) -> Queries:
     """softmax(Q K^T scale) V by the kernel that `kernel_of` names; `dropout` drops weights of the pattern, `scale` is 1
-    / root of head_dim unless given, and scores under a `cap` take the formula."""
+    / root of head_dim unless given, and scores under a `cap` or beside `sinks` take the formula."""
     if kernel == "fused" and not torch.is_grad_enabled() and quicker_in_float32(query):  # 4 to 10 times (docs/log.md)
-        return attend(query.float(), key.float(), value.float(), sees, kernel, dropout, scale, cap).to(query.dtype)
-    chosen = "explicit" if cap is not None else kernel_of(query, sees, kernel, dropout)
+        exact = attend(query.float(), key.float(), value.float(), sees, kernel, dropout, scale, cap, sinks)
+        return exact.to(query.dtype)
+    by_formula = cap is not None or sinks is not None
+    chosen = "explicit" if by_formula else kernel_of(query, sees, kernel, dropout)
     if chosen == "explicit":
-        pattern = attention_pattern(attention_scores(query, key, sees, scale, cap))
+        pattern = attention_pattern(attention_scores(query, key, sees, scale, cap), sinks)
         return mix(dropped(pattern, dropout), value)
     if chosen == "tiled":
         return attend_in_tiles(query, key, value, scale)
@@ -184,6 +195,7 @@ class Heads(nn.Module):
         self.layer = layer
         self.heads, self.kv_heads, self.head_dim = config.heads, config.kv_heads, config.head_dim
         self.dropout, self.scale, self.cap = config.dropout, config.attention_scale, config.attention_cap
+        self.sinks = nn.Parameter(torch.zeros(self.heads)) if config.sinks else None
         self.query_point, self.key_point, self.value_point = HookPoint(), HookPoint(), HookPoint()
         self.scores_point, self.pattern_point, self.mixed_point = HookPoint(), HookPoint(), HookPoint()
 
@@ -198,13 +210,13 @@ class Heads(nn.Module):
         if self.scores_point.functions or self.pattern_point.functions:
             scores = attention_scores(query, key, sees, self.scale, self.cap)
             hooked_scores = self.scores_point(scores)
-            pattern = attention_pattern(hooked_scores)
+            pattern = attention_pattern(hooked_scores, self.sinks)
             hooked_pattern = self.pattern_point(pattern)
             # Only a hook that changed something changes the way; one that read leaves the kernel as it was.
             if hooked_scores is not scores or hooked_pattern is not pattern:
                 return mix(hooked_pattern, value)
         dropout = self.dropout if self.training else 0.0
-        return attend(query, key, value, sees, kernel, dropout, self.scale, self.cap)
+        return attend(query, key, value, sees, kernel, dropout, self.scale, self.cap, self.sinks)
 
 
 class Attention(Heads):

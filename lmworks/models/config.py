@@ -202,6 +202,9 @@ class ModelConfig(Config):
     qk_norm_after: bool = False
     """Query and key are normed after the rotation (Hunyuan) and not before it."""
 
+    sinks: bool = False
+    """Each head learns a score that joins every softmax and takes weight away from all tokens (gpt-oss)."""
+
     latent: LatentSettings | None = None
     """Keys and values that are made of one narrow state (DeepSeek-V3); None for projections of their own. `lmworks
     explain latent` has its settings."""
@@ -328,6 +331,7 @@ class ModelConfig(Config):
             raise ConfigError("{at}head_transform has no numbers of its own to learn; take another {at}activation")
         if self.embedding_scale is not None and self.scale_embedding:
             raise ConfigError("{at}scale_embedding and {at}embedding_scale both scale embeddings; give one of them")
+
     def _check_latent(self) -> None:
         if self.latent is None:
             return
@@ -335,8 +339,10 @@ class ModelConfig(Config):
             raise ConfigError(
                 "{at}latent is for a decoder whose heads are rotated in part: give a {at}rotary_dim below {at}head_dim"
             )
-        if self.kv_heads != self.heads or self.qk_norm:
-            raise ConfigError("{at}latent has as many {at}kv_heads as {at}heads, and no {at}qk_norm")
+        if self.kv_heads != self.heads or self.qk_norm or self.window_theta is not None:
+            raise ConfigError(
+                "{at}latent has as many {at}kv_heads as {at}heads, no {at}qk_norm and no {at}window_theta"
+            )
 
     def _check_experts(self) -> None:
         if self.experts is None:
@@ -385,6 +391,8 @@ class ModelConfig(Config):
             raise ConfigError(
                 f"{{at}}ngrams look back alone and are for a decoder, and {{at}}arrangement is {self.arrangement!r}"
             )
+        if self.sinks and self.arrangement == "encoder-decoder":
+            raise ConfigError("{at}sinks is for a decoder or an encoder, and {at}arrangement is 'encoder-decoder'")
         if self.parallel and self.norm_place != "before":
             raise ConfigError(
                 "{at}parallel needs {at}norm_place = 'before': two parts at once have no norm between them"
@@ -450,6 +458,7 @@ class ModelConfig(Config):
             and self.activation != "xielu"
             and self.experts is None
             and self.latent is None
+            and not self.sinks
             and self.gate_limit is None
             and not self.gate_shift
             and self.activation != "quick_gelu"

@@ -84,6 +84,7 @@ class LatentAttention(Heads):
         of_key, of_value = self.expand.weight.view(self.heads, -1, self.rank).split([self.plain, self.value_dim], dim=1)
         turned, plain = query.split([self.turned, self.plain], dim=-1)
         through = torch.cat([plain @ of_key, turned], dim=-1)
-        scale = self.scale or self.head_dim**-0.5
-        taken = attend(through, kept, kept[..., : self.rank], shared.sees[self.window], shared.kernel, 0.0, scale)
+        scale, sees = self.scale or self.head_dim**-0.5, shared.sees[self.window]
+        states = kept[..., : self.rank]
+        taken = attend(through, kept, states, sees, shared.kernel, 0.0, scale, self.cap, self.sinks)
         return taken @ of_value.mT

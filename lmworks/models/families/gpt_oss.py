@@ -69,7 +69,7 @@ def _more_to(config: ModelConfig) -> dict[str, Any]:
         "num_local_experts": settings.count,
         "num_experts_per_tok": settings.top_k,
         "swiglu_limit": config.gate_limit,
-        "sliding_window": config.window,
+        "sliding_window": config.window or 128,  # transformers wants one, also where no layer has it
         "layer_types": kinds,
         "rope_parameters": table,  # said even where it is plain: nothing said means YaRN
     }

@@ -37,6 +37,7 @@ BLOCK = [
 ]
 ACTIVATION = ["feed_forward.activation.above", "feed_forward.activation.below"]
 LATENT = [
+    "attention.sinks",
     *(f"attention.{part}.weight" for part in ("query_down_norm", "query_up", "latent_norm", "expand")),
     *(f"attention.{part}.{kind}" for part in ("query_down", "latent") for kind in ("weight", "bias")),
 ]

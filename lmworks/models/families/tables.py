@@ -523,7 +523,7 @@ def _absent_attention(name: str, config: ModelConfig) -> bool:
     if part == "qkv":
         return config.latent is not None
     if part not in LATENT:
-        return False
+        return part == "sinks" and not config.sinks
     return (
         config.latent is None
         or (part.startswith("query_down") and config.latent.query_rank is None)
