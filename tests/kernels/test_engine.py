@@ -51,6 +51,10 @@ KINDS: dict[str, dict[str, object]] = {
     },
     "qwen3 with windows": {"qk_norm": True, "window": 20, "window_layers": (1,), "tied": False, "vocab_size": 101},
     "gpt_neox": {"parallel": True, "rotary_dim": 16, "head_dim": 32, "kv_heads": 1, "norm": "layer"},
+    "gptj": {"parallel": True, "shared_norm": True, "norm": "layer", "norm_bias": False, "gated": False}
+    | {"rotary_dim": 16, "head_dim": 32, "kv_heads": 4, "head_bias": True, "tied": False},
+    "gpt_neo": {"norm": "layer", "gated": False, "positions": "learned", "attention_scale": 0.5, "window": 20}
+    | {"window_layers": (1,), "output_bias": True},
     "own": {"norm_weight": False, "attention_scale": 0.4, "activation": "relu_squared", "gated": False, "qk_norm": True}
     | {
         "embedding_norm": "rms",
@@ -364,6 +368,11 @@ REFUSED = [
     ({"arrangement": "encoder", "window": 5}, "windows"),
     ({"arrangement": "encoder-decoder"}, "second stack"),
     ({"experts": {"count": 2, "top_k": 1}}, "experts"),
+    ({"latent": {"rank": 32, "value_dim": 16}, "rotary_dim": 8, "kv_heads": 4}, "latent"),
+    ({"sinks": True}, "sinks"),
+    ({"activation": "quick_gelu"}, "quick_gelu"),
+    ({"gate_limit": 7.0}, "a gate"),
+    ({"gate_shift": True}, "a gate"),
     ({"tied": False, "adaptive_cutoffs": (20,)}, "adaptive"),
 ]
 

@@ -9,7 +9,9 @@ import pytest
 import tiny
 import torch
 
+from lmworks.basics.errors import ModelError
 from lmworks.models.config import ExpertSettings, LatentSettings, RopeScaling
+from lmworks.models.families import family_of
 from lmworks.models.files.directory import read_config, read_network, write_network
 from lmworks.models.network import Network
 from reference.test_families import (
@@ -24,6 +26,7 @@ from reference.test_families import (
     transformers,
     without,
 )
+from safetensors.torch import load_file, save_file
 
 YARN = {"factor": 4.0, "original_max_position_embeddings": 16}
 FEW = {"num_experts_per_tok": 2, "moe_intermediate_size": 24, "n_routed_experts": 6, "n_shared_experts": 2}
@@ -181,3 +184,73 @@ def test_transformers_loads_what_we_write_with_equal_logits(variant: OfExperts, 
     write_network(tmp_path / "ours", network)
     assert_transformers_agrees(tmp_path / "ours", network)
     assert read_network(tmp_path / "ours").config == network.config
+
+
+SIZES = {"vocab_size": 96, "hidden_size": 512, "num_hidden_layers": 4, "num_attention_heads": 8}
+SPARSE = [
+    ("olmoe", {}),
+    ("gpt_oss", {}),
+    ("gpt_oss", {"sliding_window": 9, "layer_types": ["full_attention"] * 3 + ["sliding_attention"]}),
+    ("deepseek_v3", {}),
+    ("deepseek_v3", {"q_lora_rank": None, "n_group": 1, "topk_group": 1}),
+    ("glm4_moe", {}),
+    ("glm4_moe", {"first_k_dense_replace": 4}),
+]
+
+
+@pytest.mark.parametrize(("family", "settings"), SPARSE, ids=str)
+def test_what_a_config_leaves_out_means_what_transformers_takes(family: str, settings: dict[str, Any]):
+    filled_in = transformers.AutoConfig.for_model(family, **(SIZES | settings)).to_dict()
+    assert len(filled_in) > len(SIZES | settings) + 5
+    assert family_of(family).config_from(SIZES | settings) == family_of(family).config_from(filled_in)
+
+
+def test_layers_that_predict_further_tokens_are_left_out(tmp_path: Path):
+    """As DeepSeek-V3 and GLM-4.5 are published; a layer too many elsewhere is still an error."""
+    model = transformers.AutoModelForCausalLM.from_config(OfExperts("deepseek_v3", "").config(), dtype=torch.float32)
+    tiny.randomise(model)
+    model.save_pretrained(tmp_path)
+    file = tmp_path / "model.safetensors"
+    further = {"model.layers.3.eh_proj.weight": torch.ones(32, 64), "model.layers.3.enorm.weight": torch.ones(32)}
+    tokens = tiny.text(1, 9)
+    before = our_logits(read_network(tmp_path), tokens)
+    save_file(load_file(file) | further, file, metadata={"format": "pt"})
+    torch.testing.assert_close(our_logits(read_network(tmp_path), tokens), before, rtol=0, atol=0)
+    save_file(load_file(file) | {"model.layers.2.extra": torch.ones(1)}, file, metadata={"format": "pt"})
+    with pytest.raises(ModelError, match=r"layers\.2\.extra"):
+        read_network(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("family", "settings", "says"),
+    [
+        ("olmoe", {"clip_qkv": 8.0}, "clip_qkv"),
+        ("gpt_oss", {"swiglu_alpha": 1.5}, "swiglu_alpha"),
+        ("gpt_oss", {"layer_types": ["full_attention"]}, "each of the 3 layers"),
+        ("deepseek_v3", {"rope_interleave": False}, "rope_interleave"),
+        ("deepseek_v3", {"kv_lora_rank": 0}, "rank"),
+        ("deepseek_v3", {"n_group": 4}, "groups"),
+        ("glm4_moe", {"num_experts_per_tok": 5}, "top_k"),
+    ],
+)
+def test_what_the_network_does_not_do_is_refused(family: str, settings: dict[str, Any], says: str):
+    with pytest.raises(ModelError, match=says):
+        family_of(family).config_from(SMALL | OF[family] | settings)
+
+
+@pytest.mark.parametrize(
+    ("family", "changed", "says"),
+    [
+        ("olmoe", few(router_bias=True), "router_bias"),
+        ("gpt_oss", few(router_bias=True, scale=2.0), "scale"),
+        ("gpt_oss", {"gate_shift": False}, "gate_shift"),
+        ("deepseek_v3", {"attention_scale": 0.5}, "attention_scale"),
+        ("deepseek_v3", routed(scores="softmax"), "scores"),
+        ("glm4_moe", routed(layers=(0, 2)), "dense layers at the beginning"),
+        ("glm4_moe", {"sinks": True}, "sinks"),
+    ],
+)
+def test_what_a_family_cannot_express_is_not_written(family: str, changed: dict[str, Any], says: str):
+    config = family_of(family).config_from(SMALL | OF[family]).but(**changed)
+    with pytest.raises(ModelError, match=says):
+        family_of(family).config_to(config)
