@@ -83,7 +83,9 @@ def _parts(config: ModelConfig) -> str | None:
         "has no n-gram embeddings": bool(config.ngrams),
         "always adds to the stream, and residual is false": not config.residual,
         "always norms, and norm is none": config.norm == "none",
-        f"has no {config.positions} positions": config.position_declaration.acts_on == "scores",
+        f"has no {config.positions} positions": config.position_declaration.acts_on == "scores"
+        and config.positions != "alibi",
+        "has ALiBi in decoders alone": config.positions == "alibi" and not config.causal,
         "has windows in decoders alone": config.window is not None and not config.causal,
         "has no adaptive softmax": config.adaptive_cutoffs is not None,
         "has no activation that learns": config.activation == "xielu",

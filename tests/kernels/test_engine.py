@@ -55,6 +55,8 @@ KINDS: dict[str, dict[str, object]] = {
     | {"rotary_dim": 16, "head_dim": 32, "kv_heads": 4, "head_bias": True, "tied": False},
     "gpt_neo": {"norm": "layer", "gated": False, "positions": "learned", "attention_scale": 0.5, "window": 20}
     | {"window_layers": (1,), "output_bias": True},
+    "bloom": {"positions": "alibi", "norm": "layer", "embedding_norm": "layer", "gated": False, "window": 80}
+    | {"window_layers": (1,)},
     "own": {"norm_weight": False, "attention_scale": 0.4, "activation": "relu_squared", "gated": False, "qk_norm": True}
     | {
         "embedding_norm": "rms",
@@ -362,7 +364,8 @@ REFUSED = [
     ({"head_dim": 24}, "head_dim is 24"),
     ({"dim": 80}, "dim is 80"),
     ({"rotary_dim": 8}, "rotary_dim is 8"),
-    ({"positions": "alibi"}, "alibi"),
+    ({"positions": "relative"}, "relative"),
+    ({"arrangement": "encoder", "positions": "alibi"}, "ALiBi in decoders"),
     ({"residual": False}, "residual"),
     ({"norm": "none"}, "norm is none"),
     ({"arrangement": "encoder", "window": 5}, "windows"),

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import tiny
 import torch
+from safetensors.torch import load_file, save_file
 
 from lmworks.basics.errors import ModelError
 from lmworks.models.config import ExpertSettings, LatentSettings, RopeScaling
@@ -26,7 +27,6 @@ from reference.test_families import (
     transformers,
     without,
 )
-from safetensors.torch import load_file, save_file
 
 YARN = {"factor": 4.0, "original_max_position_embeddings": 16}
 FEW = {"num_experts_per_tok": 2, "moe_intermediate_size": 24, "n_routed_experts": 6, "n_shared_experts": 2}

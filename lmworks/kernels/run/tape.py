@@ -44,6 +44,7 @@ from lmworks.models.attention import Attention
 from lmworks.models.block import Block
 from lmworks.models.config import ModelConfig
 from lmworks.models.network import Network
+from lmworks.models.positions.alibi import ALIBI
 
 SEGMENTS = 2
 """Segments that the tape knows, as many as a pair of texts has; what has more runs in PyTorch."""
@@ -284,10 +285,18 @@ def _attention(weights: Weights, buffers: Buffers, attention: Attention, path: s
             eps=config.norm_eps,
             scale=config.attention_scale or width**-0.5,
         ),
-        Attend.step(**heads, window=window, cap=config.attention_cap or 0.0),
+        Attend.step(**heads, window=window, cap=config.attention_cap or 0.0, slopes=_slopes(weights)),
         Mix.step(heads=config.heads, head_dim=width, window=window),
         *_linear(weights, buffers, f"{path}.output", end, config.dim * 4, adds),
     ]
+
+
+def _slopes(weights: Weights) -> int:
+    """The address of what each head's scores fall by with the distance, each before a 0; 0 where nothing falls."""
+    if weights.network.config.positions != ALIBI.name:
+        return 0
+    slopes = ALIBI.slopes(weights.network.config)
+    return weights.vector("slopes") or weights.keep("slopes", torch.stack([slopes, torch.zeros_like(slopes)], dim=1))
 
 
 def _row_norms(weights: Weights, buffers: Buffers, attention: Attention, path: str) -> list[Step]:

@@ -38,9 +38,13 @@ class ALiBi(PositionalEncoding):
         self, config: ModelConfig, part: nn.Module | None, distances: Distances
     ) -> Float[Tensor, "batch heads seq keys"]:
         """Minus a head's slope times the distance."""
+        return alibi_bias(distances, self.slopes(config))
+
+    def slopes(self, config: ModelConfig) -> Float[Tensor, " heads"]:
+        """What each head's scores fall by."""
         settings = config.position_settings
         assert isinstance(settings, ALiBiSettings)
-        return alibi_bias(distances, alibi_slopes(config.heads, settings.flattest) * settings.scale)
+        return alibi_slopes(config.heads, settings.flattest) * settings.scale
 
 
 ALIBI = ALiBi()

@@ -10,7 +10,7 @@
 
 An encoding overrides the one method of the place that it acts on: `added`, `rotation` or `bias`. What acts on the
 embedding or on the heads also trains by the hand-written blocks and runs on the compiled path; a bias on the scores
-runs in PyTorch.
+runs in PyTorch, but for ALiBi's in decoders, which the kernels know.
 """
 
 from __future__ import annotations
