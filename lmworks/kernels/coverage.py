@@ -76,6 +76,7 @@ def _parts(config: ModelConfig) -> str | None:
     missing = {
         "has no second stack": config.arrangement == "encoder-decoder",
         "has no sinks": config.sinks,
+        "has no short convolutions": config.convolution is not None,
         "has no latent attention": config.latent is not None,
         "has no experts": config.experts is not None,
         "has no quick_gelu": config.activation == "quick_gelu",

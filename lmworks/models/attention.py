@@ -176,6 +176,8 @@ class Pass:
     """False on padding among the tokens of this pass; None where all are text, or nobody asks."""
     tiles: dict[tuple[int | None, bool], Any] = field(default_factory=dict)
     """What a block runner made once for all blocks of this pass that share a window and whether they rotate."""
+    places: dict[int, Int[Tensor, "batch seq width"]] = field(default_factory=dict)
+    """By width: the tokens that short convolutions mix with each token, where these are not its neighbours."""
     memory: Memory | None = None
     """What an encoder made of the source, for the decoder to attend to."""
     sees_memory: Visibility | None = None

@@ -28,6 +28,7 @@ from lmworks.models.feed_forward import FeedForward
 from lmworks.models.hooks import HookPoint
 from lmworks.models.latent_attention import LatentAttention
 from lmworks.models.norm import make_norm
+from lmworks.models.short_convolution import ShortConvolution
 
 Hidden = Float[Tensor, "batch seq dim"]
 
@@ -38,8 +39,7 @@ class Block(nn.Module):
     def __init__(self, config: ModelConfig, layer: int) -> None:
         super().__init__()
         self.attention_norm = make_norm(config)
-        attention: Any = (Attention if config.latent is None else LatentAttention)(config, layer)
-        self.attention: Attention = attention  # code that has no other way asks the config first
+        self.attention: Attention = _mixing(config, layer)  # code that has no other way asks the config first
         self.cross_norm: nn.Module | None = None
         self.cross_attention: CrossAttention | None = None
         if config.arrangement == "encoder-decoder":
@@ -99,6 +99,13 @@ class Block(nn.Module):
             part = part * self.residual_scale
         joined = x + part if self.residual else part
         return norm(joined) if self.place == "after" else joined
+
+
+def _mixing(config: ModelConfig, layer: int) -> Any:
+    """What lets the tokens of a layer see each other."""
+    if config.convolves(layer):
+        return ShortConvolution(config, layer)
+    return Attention(config, layer) if config.latent is None else LatentAttention(config, layer)
 
 
 BlockRunner = Callable[[Block, Hidden, Pass], Hidden]

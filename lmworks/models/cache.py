@@ -42,11 +42,8 @@ class Cache:
         self._read: list[Int[Tensor, "batch seq"]] = [torch.empty(batch, 0, dtype=torch.long, device=device)]
         self.real: Bool[Tensor, "batch seq"] | None = None
         self._keys, self._values = (
-            [
-                torch.empty(batch, heads, max(capacity, 1), width, dtype=dtype, device=device)
-                for _ in range(config.layers)
-            ]
-            for heads, width in config.cached
+            [torch.empty(batch, heads, max(capacity, 1), width, dtype=dtype, device=device) for heads, width in shapes]
+            for shapes in zip(*map(config.cached, range(config.layers)), strict=True)
         )
 
     @property

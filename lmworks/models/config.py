@@ -12,11 +12,13 @@ from pydantic import Field, SerializeAsAny, model_validator
 from lmworks.basics.config import Config
 from lmworks.basics.declared import declared
 from lmworks.basics.errors import ConfigError
+from lmworks.models.convolution_settings import ConvolutionSettings
 from lmworks.models.expert_settings import ExpertSettings
 from lmworks.models.latent_settings import LatentSettings
 from lmworks.models.rope_scaling import RopeScaling
 
 __all__ = [
+    "ConvolutionSettings",
     "ExpertSettings",
     "LatentSettings",
     "ModelConfig",
@@ -209,6 +211,10 @@ class ModelConfig(Config):
     """Keys and values that are made of one narrow state (DeepSeek-V3); None for projections of their own. `lmworks
     explain latent` has its settings."""
 
+    convolution: ConvolutionSettings | None = None
+    """Short convolutions in the place of some layers' attention (LFM2); None where all attend. `lmworks explain
+    convolution` has its settings."""
+
     attention_scale: float | None = Field(default=None, gt=0)
     """What dot products of query and key are multiplied by; None for 1 / root of head_dim."""
 
@@ -316,6 +322,13 @@ class ModelConfig(Config):
         self._check_layers("rope_layers", self.rope_layers)
         self._check_experts()
         self._check_latent()
+        if self.convolution is not None:
+            self._check_layers("convolution.layers", self.convolution.layers)
+            if self.arrangement != "decoder":
+                raise ConfigError(
+                    f"{{at}}convolution looks back alone and is for a decoder, and {{at}}arrangement is "
+                    f"{self.arrangement!r}"
+                )
         return self
 
     def _check_norms(self) -> None:
@@ -458,6 +471,7 @@ class ModelConfig(Config):
             and self.activation != "xielu"
             and self.experts is None
             and self.latent is None
+            and self.convolution is None
             and not self.sinks
             and self.gate_limit is None
             and not self.gate_shift
@@ -465,17 +479,22 @@ class ModelConfig(Config):
             and self.position_declaration.acts_on != "scores"
         )
 
-    @property
-    def cached(self) -> tuple[tuple[int, int], tuple[int, int]]:
-        """What a cache keeps of one token in one layer: heads and width of its keys, and of its values."""
+    def cached(self, layer: int) -> tuple[tuple[int, int], tuple[int, int]]:
+        """What a cache keeps of one token in a layer: heads and width of its keys, and of its values."""
+        if self.convolves(layer):  # what the token hands on
+            return (1, self.dim), (1, 0)
         if self.latent is not None and self.rotary_dim is not None:  # the state, and the key's rotated part
             return (1, self.latent.rank + self.rotary_dim), (1, 0)
         return (self.kv_heads, self.head_dim), (self.kv_heads, self.head_dim)
 
     @property
-    def cached_width(self) -> int:
-        """Numbers that a cache keeps of one token in one layer."""
-        return sum(heads * width for heads, width in self.cached)
+    def cached_numbers(self) -> int:
+        """Numbers that a cache keeps of one token in all layers."""
+        return sum(heads * width for layer in range(self.layers) for heads, width in self.cached(layer))
+
+    def convolves(self, layer: int) -> bool:
+        """Has this layer a short convolution in the place of attention?"""
+        return self.convolution is not None and layer in self.convolution.layers
 
     @property
     def expert_dim(self) -> int:
@@ -497,6 +516,8 @@ class ModelConfig(Config):
 
     def window_of(self, layer: int) -> int | None:
         """The window that one layer uses; None for the whole context."""
+        if self.convolution is not None and self.convolves(layer):
+            return self.convolution.width
         return self.window if self.window_layers is None or layer in self.window_layers else None
 
 

@@ -373,6 +373,7 @@ REFUSED = [
     ({"experts": {"count": 2, "top_k": 1}}, "experts"),
     ({"latent": {"rank": 32, "value_dim": 16}, "rotary_dim": 8, "kv_heads": 4}, "latent"),
     ({"sinks": True}, "sinks"),
+    ({"convolution": {"layers": (0,)}}, "short convolutions"),
     ({"activation": "quick_gelu"}, "quick_gelu"),
     ({"gate_limit": 7.0}, "a gate"),
     ({"gate_shift": True}, "a gate"),

