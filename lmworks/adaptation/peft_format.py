@@ -15,7 +15,7 @@ from lmworks.adaptation.nf4 import round_to_nf4
 from lmworks.basics.errors import ConfigError, ModelError
 from lmworks.basics.files import says_why, write_json
 from lmworks.models.families import family_of
-from lmworks.models.families.tables import ByHead, Transposed
+from lmworks.models.families.tables import ByHead, NeighbourRows, Ordered, Transposed
 from lmworks.models.files.directory import read_json, read_safetensors, write_safetensors
 from lmworks.models.network import Network
 
@@ -113,10 +113,10 @@ def read_adapter(folder: Path, network: Network) -> Network:
 def _check_order(network: Network) -> None:
     """ConfigError where the rows of a joined matrix have another order in the model's files: an adapter's would too."""
     name = network.config.family
-    if any(isinstance(source, ByHead) for source in family_of(name).tensors.values()):
+    if any(isinstance(source, ByHead | NeighbourRows | Ordered) for source in family_of(name).tensors.values()):
         raise ConfigError(
-            f"adapters of a {name} model are not read or saved in PEFT's format, because its files join query, key and "
-            "value head by head; merge the adapters and save the model"
+            f"adapters of a {name} model are not read or saved in PEFT's format, because the rows of query and key "
+            "have another order in its files; merge the adapters and save the model"
         )
 
 

@@ -60,8 +60,10 @@ class Field(Table):
     MIXED = auto()
     """float32 [tokens, heads, parts, head_dim + 16]: parts of attention (emit/attention_page.py)."""
     COSINES = auto()
-    """float32 [rows, half]."""
+    """float32 [rows, rotations, half]: layers with a window may have a rotation of their own."""
     SINES = auto()
+    TURN_BYTES = auto()
+    """From one row of these to the next."""
     SCRATCH = auto()
     """SCRATCH_STRIDE bytes for each thread."""
     SCRATCH_STRIDE = auto()
@@ -100,7 +102,7 @@ class Field(Table):
     """For a row that guesses, int64 [lookup.WORDS]; otherwise 0."""
 
 
-WORDS = 12
+WORDS = 14
 """Of a step: the number of its operation, then its operands."""
 STEP_BYTES = 8 * WORDS
 

@@ -212,6 +212,8 @@ class Network(Stack):
             x = F.rms_norm(x, x.shape[-1:], eps=self.config.norm_eps)
         if self.config.scale_embedding:
             x = x * torch.tensor(self.config.dim**0.5, dtype=x.dtype)
+        if self.config.embedding_scale is not None:
+            x = x * self.config.embedding_scale
         return x
 
     def _memory(

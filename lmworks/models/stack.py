@@ -53,7 +53,7 @@ class Stack(nn.Module):
         blocks: Any = nn.ModuleList(Block(config, layer) for layer in range(config.layers))
         self.blocks: Sequence[Block] = blocks
         # Post-norm blocks end with a norm of their own.
-        self.norm = make_norm(config) if config.norm_place == "before" else nn.Identity()
+        self.norm = make_norm(config) if config.norm_place != "after" else nn.Identity()
         self.dropout = Dropout(config.dropout)
         self.embedding_point, self.final_point = HookPoint(), HookPoint()
         self.attention_kernel: Kernel = "fused"
@@ -148,7 +148,18 @@ class Stack(nn.Module):
         if (bias := self._bias(seq, keys, real, tokens.device)) is not None:
             sees = {window: seen.biased(bias.to(dtype)) for window, seen in sees.items()}
         turn = self.encoding.rotation(config, positions, dtype) if self.encoding.acts_on == "heads" else None
-        return Pass(turn, positions, real is not None, prefix is not None, sees, cache, self.attention_kernel, routed)
+        in_windows = self.encoding.window_rotation(config, positions, dtype)
+        return Pass(
+            turn,
+            positions,
+            real is not None,
+            prefix is not None,
+            sees,
+            cache,
+            self.attention_kernel,
+            routed,
+            window_rotation=in_windows,
+        )
 
     def _bias(
         self, seq: int, keys: int, real: Bool[Tensor, "batch keys"] | None, device: torch.device

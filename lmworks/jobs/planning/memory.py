@@ -283,5 +283,5 @@ def serving_memory(
 
 def cache_bytes(config: ModelConfig, value: int) -> int:
     """Keys and values of one token in all layers; in an encoder-decoder also those of a source token, and its state."""
-    own = 2 * config.layers * config.kv_heads * config.head_dim * value
+    own = config.cached_numbers * value
     return 2 * own + config.dim * value if config.arrangement == "encoder-decoder" else own

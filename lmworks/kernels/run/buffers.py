@@ -30,3 +30,6 @@ class Buffers:
         self.qkv_rows, self.up_rows = (-(-size // 16) * 16 for size in (rows, inner))
         self.qkv = np.zeros((tokens, self.qkv_rows), np.float32)
         self.up = np.zeros((tokens, self.up_rows), np.float32)
+        # What a part made, where it is normed before it is added.
+        made = config.norm_place in ("result", "both")
+        self.part = np.zeros((tokens if made else 0, config.dim), np.float32)

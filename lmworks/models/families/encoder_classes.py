@@ -6,7 +6,7 @@ family's table does.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -67,7 +67,11 @@ class EncoderFamily(Family):
         return config
 
     def tensors_from(
-        self, theirs: Mapping[str, Tensor], config: ModelConfig, dtype: torch.dtype | None = None
+        self,
+        theirs: Mapping[str, Tensor],
+        config: ModelConfig,
+        dtype: torch.dtype | None = None,
+        later: Callable[[str], bool] = lambda name: False,
     ) -> dict[str, Tensor]:
         """A file may hold more heads than the class that it is named by: they are left out."""
         known = class_of(self.classes, config)
@@ -82,7 +86,7 @@ class EncoderFamily(Family):
             left_out: tuple[str, ...] = () if config.pooler else (f"{self.prefix}pooler.", "pooler.")
             left_out += () if config.labels else ("classifier.",)
             renamed = {name: one for name, one in renamed.items() if not name.startswith(left_out or "\0")}
-        return super().tensors_from(renamed, config, dtype)
+        return super().tensors_from(renamed, config, dtype, later)
 
     def _spelled(self, theirs: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Names of old files as they are today."""

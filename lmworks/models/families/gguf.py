@@ -5,10 +5,25 @@ Source: the GGUF specification and llama.cpp's tensor names.
 
 from __future__ import annotations
 
-from lmworks.models.families.tables import Rows, Source
+from collections.abc import Container, Mapping
+from typing import Any
 
-ARCHITECTURES = {"llama": "llama", "qwen2": "qwen2", "qwen3": "qwen3", "gemma": "gemma", "gpt2": "gpt2"}
-"""`general.architecture` -> family."""
+from lmworks.basics.errors import ModelError
+from lmworks.models.families.tables import Chosen, Rows, Source
+
+WRITTEN = {"llama": "llama", "qwen2": "qwen2", "qwen3": "qwen3", "gemma": "gemma", "gpt2": "gpt2"}
+"""`general.architecture` -> family, of those that are written too."""
+ARCHITECTURES = WRITTEN | {"gptneox": "gpt_neox", "bloom": "bloom", "falcon": "falcon", "mpt": "mpt"}
+"""The same of those that are read."""
+ACTIVATIONS = {
+    "gpt2": "gelu_tanh",
+    "gemma": "gelu_tanh",
+    "bloom": "gelu_tanh",
+    "gpt_neox": "gelu",
+    "falcon": "gelu",
+    "mpt": "gelu",
+}
+"""Family -> non-linearity, which files do not say; silu for the others."""
 
 SETTINGS = {  # ours             <- theirs, after "<architecture>."
     "layers": "block_count",
@@ -52,5 +67,34 @@ GPT2_TENSORS = TENSORS | {  # GPT-2 has query, key and value in one matrix, and 
     "blocks.{i}.feed_forward.up.weight": "blk.{i}.ffn_up.weight",
     "blocks.{i}.feed_forward.up.bias": "blk.{i}.ffn_up.bias",
 }
-TENSORS_OF = {family: GPT2_TENSORS if family == "gpt2" else TENSORS for family in ARCHITECTURES.values()}
+FALCON_TENSORS = GPT2_TENSORS | {  # of two norms the second is attention's
+    f"blocks.{{i}}.{norm}.{kind}": Chosen(lambda config: not config.shared_norm, f"{two}.{kind}", f"{one}.{kind}")
+    for norm, two, one in (
+        ("attention_norm", "blk.{i}.attn_norm_2", "blk.{i}.attn_norm"),
+        ("feed_forward_norm", "blk.{i}.attn_norm", "blk.{i}.attn_norm"),
+    )
+    for kind in ("weight", "bias")
+}
+BLOOM_TENSORS = GPT2_TENSORS | {f"embedding_norm.{kind}": f"token_embd_norm.{kind}" for kind in ("weight", "bias")}
+JOINED = {
+    "gpt2": GPT2_TENSORS,
+    "gpt_neox": GPT2_TENSORS,
+    "mpt": GPT2_TENSORS,
+    "bloom": BLOOM_TENSORS,
+    "falcon": FALCON_TENSORS,
+}
+TENSORS_OF = {family: JOINED.get(family, TENSORS) for family in ARCHITECTURES.values()}
 """family -> its table."""
+
+
+def more_from(architecture: str, theirs: Mapping[str, Any], tensors: Container[str]) -> dict[str, Any]:
+    """Ours that one architecture says in a way of its own; ModelError for what the network does not do."""
+    if architecture == "gptneox":
+        return {"parallel": theirs.get("gptneox.use_parallel_residual", True)}
+    if architecture == "falcon":
+        return {"parallel": True, "shared_norm": "blk.0.attn_norm_2.weight" not in tensors}
+    if architecture == "mpt":
+        if theirs.get("mpt.attention.clamp_kqv", 0.0) or not theirs.get("mpt.attention.max_alibi_bias", 8.0):
+            raise ModelError("it cuts off queries, keys and values, or has no ALiBi, which is not supported")
+        return {"position_settings": {"flattest": theirs.get("mpt.attention.max_alibi_bias", 8.0)}}
+    return {}

@@ -12,7 +12,7 @@ from typing import Any
 
 from lmworks.basics.errors import ModelError
 from lmworks.models.config import ModelConfig
-from lmworks.models.families.tables import ACTIVATIONS, THEIR_ACTIVATIONS, Family, Gated, Rows, Source
+from lmworks.models.families.tables import ACTIVATIONS, THEIR_ACTIVATIONS, Chosen, Family, Rows, Source
 
 
 def _more_from(theirs: Mapping[str, Any], layers: int) -> dict[str, Any]:
@@ -72,9 +72,10 @@ def _stack(theirs: str, ours: str, feed_forward: int) -> dict[str, Source]:
         f"{ours}blocks.{{i}}.attention.qkv.weight": Rows(tuple(f"{attention}.{part}.weight" for part in "qkv")),
         f"{ours}blocks.{{i}}.attention.output.weight": f"{attention}.o.weight",
         f"{ours}blocks.{{i}}.feed_forward_norm.weight": f"{inner}.layer_norm.weight",
-        f"{ours}blocks.{{i}}.feed_forward.up.weight": Gated(
-            f"{inner}.DenseReluDense.wi.weight",
+        f"{ours}blocks.{{i}}.feed_forward.up.weight": Chosen(
+            lambda config: config.gated,
             Rows((f"{inner}.DenseReluDense.wi_0.weight", f"{inner}.DenseReluDense.wi_1.weight")),
+            f"{inner}.DenseReluDense.wi.weight",
         ),
         f"{ours}blocks.{{i}}.feed_forward.down.weight": f"{inner}.DenseReluDense.wo.weight",
         f"{ours}norm.weight": f"{theirs}.final_layer_norm.weight",

@@ -14,6 +14,7 @@ from lmworks.models.families import family_of
 from lmworks.models.families.tables import ByHead, Rows, each_name, rows_joined
 from lmworks.models.files.compressed import bits_said, packed_matrix
 from lmworks.models.files.directory import read_json, read_safetensors, weight_files
+from lmworks.models.files.mxfp4 import is_mxfp4
 from lmworks.models.files.quantise import GROUP, Groups
 
 
@@ -30,9 +31,9 @@ class StoredInDirectory:
 
     @classmethod
     def of(cls, folder: Path, config: ModelConfig) -> Self | None:
-        """What the folder holds; None where its weights are not packed."""
+        """What the folder holds; None where its weights are not packed, or in a way that the kernels do not know."""
         said = read_json(folder / "config.json").get("quantization_config")
-        if said is None:
+        if said is None or is_mxfp4(said):
             return None
         files = weight_files(folder)
         return cls({name: tensor for file in files for name, tensor in read_safetensors(file).items()}, said, config)

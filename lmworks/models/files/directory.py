@@ -23,7 +23,7 @@ from lmworks.basics.memory import must_fit
 from lmworks.models.adaptive_softmax import AdaptiveSoftmax
 from lmworks.models.config import ModelConfig
 from lmworks.models.families import family_of
-from lmworks.models.families.tables import each_name
+from lmworks.models.families.tables import OWN_TYPE, each_name
 from lmworks.models.files.compressed import Compression, decompressed
 from lmworks.models.files.onnx import read_onnx
 from lmworks.models.network import Network, build_network
@@ -120,7 +120,7 @@ def network_of(config: ModelConfig, tensors: Mapping[str, Tensor]) -> Network:
             f"the weights hold {unexpected[0]}, which a network with this config.json does not have; it would be lost "
             "silently, so nothing was loaded"
         )
-    types = {tensor.dtype for name, tensor in tensors.items() if not name.endswith((".keys", ".rank", ".lifts"))}
+    types = {tensor.dtype for name, tensor in tensors.items() if not name.endswith(OWN_TYPE)}
     if unknown := types - {*DTYPES.values(), torch.float64}:
         raise ModelError(
             f"the weights are stored as {', '.join(map(str, unknown))}; convert them to float32 or bfloat16"
@@ -128,7 +128,8 @@ def network_of(config: ModelConfig, tensors: Mapping[str, Tensor]) -> Network:
     if len(types) > 1:  # some files keep norms in float32; one network computes in one type
         common = tensors["embedding.weight"].dtype
         tensors = {
-            name: in_type(tensor, common) if tensor.is_floating_point() else tensor for name, tensor in tensors.items()
+            name: in_type(tensor, common) if tensor.is_floating_point() and not name.endswith(OWN_TYPE) else tensor
+            for name, tensor in tensors.items()
         }
     for name, tensor in tensors.items():
         if unread_of(tensor) is None and not torch.isfinite(tensor.sum(dtype=torch.float32)):

@@ -15,7 +15,7 @@ from lmworks.basics.errors import ConfigError, ModelError
 from lmworks.basics.memory import must_fit
 from lmworks.models.config import ModelConfig, RopeScaling
 from lmworks.models.families import FAMILIES, not_known
-from lmworks.models.families.gguf import ARCHITECTURES, NORM_EPS, SETTINGS, TENSORS_OF
+from lmworks.models.families.gguf import ACTIVATIONS, ARCHITECTURES, NORM_EPS, SETTINGS, TENSORS_OF, more_from
 from lmworks.models.families.tables import Rows as Joined
 from lmworks.models.families.tables import Source, below_one_another, each_name, joined_shape
 from lmworks.models.files.dequantise import FLOATS, dequantised
@@ -112,15 +112,20 @@ def gguf_config(file: GGUFFile) -> ModelConfig:
     )
     ours["vocab_size"] = file.tensors["token_embd.weight"].shape[0] if "token_embd.weight" in file.tensors else 0
     ours["tied"] = "output.weight" not in file.tensors
-    ours["qkv_bias"] = ours.get("qkv_bias", False) or "blk.0.attn_q.bias" in file.tensors
+    has_bias = any(f"blk.0.{name}.bias" in file.tensors for name in ("attn_q", "attn_qkv"))
+    ours["qkv_bias"] = ours.get("qkv_bias", False) or has_bias
     ours["output_bias"] = ours.get("output_bias", False) or "blk.0.attn_output.bias" in file.tensors
     ours["feed_forward_bias"] = ours.get("feed_forward_bias", False) or "blk.0.ffn_down.bias" in file.tensors
-    ours["activation"] = "gelu_tanh" if architecture in ("gpt2", "gemma") else "silu"
+    ours["activation"] = ACTIVATIONS.get(family.name, "silu")
+    turned = theirs.get(f"{architecture}.rope.dimension_count")
+    if family.partly_rotary and turned != ours.get("head_dim"):
+        ours["rotary_dim"] = turned
+    ours |= more_from(architecture, theirs, file.tensors)
     # float32 in the file: 9.999999747378752e-06 was written as 1e-05.
     ours = {key: float(str(np.float32(value))) if isinstance(value, float) else value for key, value in ours.items()}
     try:
         config = ModelConfig(family=family.name, **ours)
-        if theirs.get(f"{architecture}.rope.dimension_count", config.head_dim) != config.head_dim:
+        if turned not in (None, config.rotary_dim or config.head_dim):
             raise ModelError("it rotates a part of each head only (rope.dimension_count), which is not supported")
         return _with_scaling(config, file, architecture)
     except ConfigError as error:

@@ -23,7 +23,7 @@ from lmworks.basics import progress
 from lmworks.basics.errors import ConfigError, ModelError
 from lmworks.models.config import ModelConfig
 from lmworks.models.families import family_of
-from lmworks.models.families.gguf import ARCHITECTURES, NORM_EPS, SETTINGS, TENSORS_OF
+from lmworks.models.families.gguf import ACTIVATIONS, NORM_EPS, SETTINGS, TENSORS_OF, WRITTEN
 from lmworks.models.families.tables import Rows, each_name, rows_of
 from lmworks.models.files.quantise import BLOCK_BYTES, GROUP, Kind, fits, ggml, require_finite, to_blocks
 from lmworks.models.network import Network
@@ -41,7 +41,7 @@ def exported_config(config: ModelConfig) -> ModelConfig:
 
     Mistral is written as llama, which llama.cpp computes it as; dropout is for training and is left out.
     """
-    known = sorted({*ARCHITECTURES.values(), "mistral"})
+    known = sorted({*WRITTEN.values(), "mistral"})
     if config.family not in known:
         raise ModelError(
             f"a {config.family} network cannot be written as GGUF here (known are {', '.join(known)}); "
@@ -51,7 +51,7 @@ def exported_config(config: ModelConfig) -> ModelConfig:
     scaling = config.rope_scaling
     problems = {
         "a sliding window, which llama.cpp does not use for this family": config.window is not None,
-        f"the activation {config.activation}": config.activation != _activation(config.family),
+        f"the activation {config.activation}": config.activation != ACTIVATIONS.get(config.family, "silu"),
         f"rotary scaling of the kind {scaling.kind if scaling else ''}": scaling is not None
         and scaling.kind == "dynamic",
         "yarn settings of its own (attention_factor, beta_fast, beta_slow)": scaling is not None
@@ -65,7 +65,7 @@ def exported_config(config: ModelConfig) -> ModelConfig:
             raise ModelError(
                 f"the {config.family} network has {problem}: a GGUF file has no place for it; use the model directory"
             )
-    return config.but(family=ARCHITECTURES[_architecture(config.family)], dropout=0.0)
+    return config.but(family=WRITTEN[_architecture(config.family)], dropout=0.0)
 
 
 def network_entries(config: ModelConfig) -> dict[str, Any]:
@@ -182,10 +182,6 @@ def _add(writer: gguf.GGUFWriter, key: str, value: Any) -> None:
 
 def _architecture(family: str) -> str:
     return "llama" if family == "mistral" else family
-
-
-def _activation(family: str) -> str:
-    return "gelu_tanh" if family in ("gpt2", "gemma") else "silu"
 
 
 def _turned(name: str, weight: Tensor, config: ModelConfig) -> Tensor:
