@@ -35,6 +35,7 @@ from lmworks.generation.request import Guess, LogprobOptions, Message, Prompt, R
 from lmworks.generation.scoring import target_logprobs, token_logprobs
 from lmworks.generation.strategies import Strategy
 from lmworks.kernels.choice import check_compress, embedder_for, runner_for
+from lmworks.kernels.footprint import Footprint
 from lmworks.kernels.packing import Stored, Unchanged
 from lmworks.models.adapted import own_parameters
 from lmworks.models.config import ModelConfig, RopeScaling, stretched
@@ -130,6 +131,7 @@ class LanguageModel:
         check_compress(compress, dtype)
         path, wanted = resolve(str(reference)), dtype_of(dtype)
         file = GGUFFile(path) if path.suffix == ".gguf" else None
+        Footprint.of(path, file).must_fit(str(reference), compress, wanted)
         with one_thread():
             if file is not None:
                 network = read_gguf_network(file, wanted or stored_dtype(file) or fast_dtype(device))
