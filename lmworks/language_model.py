@@ -20,6 +20,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from lmworks.basics import progress
 from lmworks.basics.errors import ConfigError, ModelError
 from lmworks.basics.files import directory_written_whole, write_json
 from lmworks.basics.threads import one_thread
@@ -131,19 +132,21 @@ class LanguageModel:
         check_compress(compress, dtype)
         path, wanted = resolve(str(reference)), dtype_of(dtype)
         file = GGUFFile(path) if path.suffix == ".gguf" else None
-        Footprint.of(path, file).must_fit(str(reference), compress, wanted)
-        with one_thread():
-            if file is not None:
-                network = read_gguf_network(file, wanted or stored_dtype(file) or fast_dtype(device))
-                tokenizer = gguf_tokenizer(file)
-            else:
-                network, tokenizer = read_network(path, wanted), Tokenizer.load(path)
-        if rope_scaling is not None:
-            network.config = stretched(network.config, rope_scaling)
-        model = cls(network.to(device), tokenizer, path, str(reference), exact=wanted is not None)
-        model._weights = path if file is None else file
-        if wanted is None:
-            model.choose_runner(compress, as_read=True)
+        footprint = Footprint.of(path, file)
+        footprint.must_fit(str(reference), compress, wanted)
+        with progress.reading(f"loading {reference}", footprint.stored):
+            with one_thread():
+                if file is not None:
+                    network = read_gguf_network(file, wanted or stored_dtype(file) or fast_dtype(device))
+                    tokenizer = gguf_tokenizer(file)
+                else:
+                    network, tokenizer = read_network(path, wanted), Tokenizer.load(path)
+            if rope_scaling is not None:
+                network.config = stretched(network.config, rope_scaling)
+            model = cls(network.to(device), tokenizer, path, str(reference), exact=wanted is not None)
+            model._weights = path if file is None else file
+            if wanted is None:
+                model.choose_runner(compress, as_read=True)
         return model
 
     def choose_runner(self, compress: str | None = None, *, as_read: bool = False) -> None:

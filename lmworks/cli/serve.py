@@ -67,6 +67,8 @@ def serve(  # noqa: PLR0913, PLR0917 (each is an option that people know by name
     listener = listening(host, port)
 
     from lmworks.basics import progress
+
+    progress.at_once(f"loading {models[0]}" if len(models) == 1 else "starting the server")
     from lmworks.generation.guessing import Lookup
     from lmworks.serving.app import create_app
     from lmworks.serving.log import Log
@@ -89,6 +91,7 @@ def serve(  # noqa: PLR0913, PLR0917 (each is an option that people know by name
         else:
             must_be_unset({"--adapter": adapter, "--name": name, "--base": base})
             served = several(models, opening, memory=None if memory is None else 1e9 * memory, idle=idle)
+    progress.end_line()
     shown = f"[{host}]" if ":" in host else host
     address = f"http://{shown}:{listener.getsockname()[1]}/v1"
     documents = next((one.index.place for one in served.loaded if one.index is not None), None)

@@ -40,6 +40,8 @@ class Footprint:
 
     config: ModelConfig
     parameters: int
+    stored: int
+    """Bytes of the weights in the file."""
     few_bits: int | None
     """Bytes of the weights in the bits of the file, packed for the compiled path; None where the file holds floats."""
     width: int
@@ -51,16 +53,17 @@ class Footprint:
         if path.suffix == ".gguf":
             file = file or GGUFFile(path)
             size, stored = sum(prod(one.shape) for one in file.tensors.values()), stored_dtype(file)
-            packed = None if stored is not None else round(OVERHEAD * sum(one.bytes for one in file.tensors.values()))
+            held = sum(one.bytes for one in file.tensors.values())
+            packed = None if stored is not None else round(OVERHEAD * held)
             try:
-                return cls(gguf_config(file), size, packed, (stored or fast_dtype()).itemsize)
+                return cls(gguf_config(file), size, held, packed, (stored or fast_dtype()).itemsize)
             except ModelError as error:
                 raise ModelError(f"{path}: {error}") from None
         config, files = read_config(path), weight_files(path)
         size, held = parameters(config), sum(one.stat().st_size for one in files if one.is_file())
         if read_json(path / "config.json").get("quantization_config") is not None:
-            return cls(config, size, round(OVERHEAD * held), 2)
-        return cls(config, size, None, 4 if files[0].name == ONNX else max(1, round(held / size)))
+            return cls(config, size, held, round(OVERHEAD * held), 2)
+        return cls(config, size, held, None, 4 if files[0].name == ONNX else max(1, round(held / size)))
 
     def bytes(self, compress: str | None = None, dtype: torch.dtype | None = None) -> int:
         """What the weights take, loaded with these settings (`LanguageModel.load`)."""

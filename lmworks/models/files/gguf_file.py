@@ -19,6 +19,7 @@ import gguf
 import numpy as np
 from jaxtyping import Float32, UInt8
 
+from lmworks.basics import progress
 from lmworks.basics.errors import ModelError
 from lmworks.basics.files import regular
 
@@ -75,6 +76,7 @@ class GGUFFile:
     def raw(self, name: str) -> UInt8[np.ndarray, " bytes"]:
         """The stored bytes of a tensor, read-only and mapped from the file."""
         info = self._info(name)
+        progress.read(info.bytes)
         return np.frombuffer(self._map, np.uint8, info.bytes, info.offset)
 
     def read(self, name: str) -> Float32[np.ndarray, ...]:
