@@ -105,37 +105,54 @@ def _compiled(instructions: Instructions, folder: Path, made: bool, kept: bool) 
         interpreter: Any = importlib.import_module("lmworks.kernels.run.interpreter")
         softmax: Any = importlib.import_module("lmworks.kernels.emit.softmax")
         operations = list(declared("lmworks.kernels.operations", Operation).values())
-        shown = progress.task("compiling kernels (once)", 5 + len(operations)) if made else contextlib.nullcontext(None)
-        with shown as advance:
-            whole, real = numba.int64, numba.float64
+        outside: list[tuple[Any, tuple[Any, ...]]] = []
 
-            def make(function: Any, *arguments: Any) -> int:
-                """Compile a function that is called from outside; returns its address."""
-                function.enable_caching()
-                function.compile(arguments)
+        def keep(function: Any, *arguments: Any) -> None:
+            """Have a function that is called from outside kept on the disk."""
+            function.enable_caching()
+            outside.append((function, arguments))
+
+        whole, real = numba.int64, numba.float64
+        for one in operations:
+            keep(one.run, *[whole] * 4)
+            if one.chunks is not None:
+                keep(one.chunks.count, *[whole] * 2)
+                keep(one.chunks.do, *[whole] * 6)
+                keep(one.chunks.take_over, *[whole] * 4)
+        for function, count in ((interpreter.run, 3), (interpreter.wait_for, 3), (interpreter.signal, 2)):
+            keep(function, *[whole] * count)
+        keep(softmax.choose, whole, whole, real, whole, real, real, real, whole)
+        keep(softmax.log_total, whole, whole, whole)
+        # All are to be kept before the first is compiled: one that another calls is compiled with it, and only then
+        # written. A later process that missed it would add a file that is not in the list, and nobody would trust it.
+        addresses = {}
+        shown = progress.task("compiling kernels (once)", len(outside)) if made else contextlib.nullcontext(None)
+        with shown as advance:
+            for function, arguments in outside:
+                addresses[function] = _made(function, arguments)
                 if advance is not None:
                     advance(1)
-                ready = function.overloads[arguments]
-                return int(ready.library.get_pointer_to_function(ready.fndesc.llvm_cfunc_wrapper_name))
-
-            table = np.zeros((len(operations), len(Entry)), np.int64)
-            for entry, one in zip(table, operations, strict=True):
-                entry[Entry.RUN] = make(one.run, *[whole] * 4)
-                entry[Entry.TAKES_LONG], entry[Entry.MOVES_TEXTS] = one.takes_long, one.moves_texts
-                if one.chunks is not None:
-                    entry[Entry.COUNT] = make(one.chunks.count, *[whole] * 2)
-                    entry[Entry.DO] = make(one.chunks.do, *[whole] * 6)
-                    entry[Entry.TAKE_OVER] = make(one.chunks.take_over, *[whole] * 4)
-                    entry[Entry.READS_TEXTS] = one.chunks.reads_texts
-            for function, count in ((interpreter.run, 3), (interpreter.wait_for, 3), (interpreter.signal, 2)):
-                make(function, *[whole] * count)
-            make(softmax.choose, whole, whole, real, whole, real, real, real, whole)
-            make(softmax.log_total, whole, whole, whole)
+        table = np.zeros((len(operations), len(Entry)), np.int64)
+        for entry, one in zip(table, operations, strict=True):
+            entry[Entry.RUN] = addresses[one.run]
+            entry[Entry.TAKES_LONG], entry[Entry.MOVES_TEXTS] = one.takes_long, one.moves_texts
+            if one.chunks is not None:
+                entry[Entry.COUNT] = addresses[one.chunks.count]
+                entry[Entry.DO] = addresses[one.chunks.do]
+                entry[Entry.TAKE_OVER] = addresses[one.chunks.take_over]
+                entry[Entry.READS_TEXTS] = one.chunks.reads_texts
     finally:
         settings.CACHE_DIR = before
     numbers = {one.operands: number for number, one in enumerate(operations)}
     functions = (interpreter.run, interpreter.wait_for, interpreter.signal, softmax.choose, softmax.log_total)
     return Library(instructions.name, numbers, table, *functions, kept, made)
+
+
+def _made(function: Any, arguments: tuple[Any, ...]) -> int:
+    """Compile a function, or find it on the disk; its address."""
+    function.compile(arguments)
+    ready = function.overloads[arguments]
+    return int(ready.library.get_pointer_to_function(ready.fndesc.llvm_cfunc_wrapper_name))
 
 
 def _folder(instructions: Instructions) -> Path | None:
