@@ -40,7 +40,7 @@ from lmworks.text.sources import Skipped
 if TYPE_CHECKING:
     from lmworks.language_model import LanguageModel
 
-VERSION = 3
+VERSION = 4
 By = Literal["hybrid", "keywords", "vectors"]
 WAYS: tuple[By, ...] = get_args(By)
 BLOCK = 256
