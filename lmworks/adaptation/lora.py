@@ -22,7 +22,7 @@ from lmworks.adaptation.lora_config import LoRAConfig
 from lmworks.basics.errors import ConfigError
 from lmworks.models.adapted import AdaptedLinear
 from lmworks.models.families import family_of
-from lmworks.models.families.tables import Rows, each_name, rows_of
+from lmworks.models.families.tables import NeighbourRows, Rows, each_name, rows_of
 from lmworks.models.network import Network
 
 
@@ -203,7 +203,7 @@ def adaptable(network: Network) -> dict[str, list[Part]]:
             or not isinstance(network.get_submodule(path), nn.Linear | FrozenLinear | LoRALinear)
         ):
             continue
-        if isinstance(source, Rows):
+        if isinstance(source, Rows | NeighbourRows):
             ends = torch.tensor(rows_of(name, config)).cumsum(0).tolist()
             rows = [slice(start, end) for start, end in zip([0, *ends], ends, strict=False)]
             layers[path] = [

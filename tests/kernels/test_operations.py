@@ -139,6 +139,8 @@ def test_outliers_stand_beside_their_groups_which_lose_nothing_by_them(operation
                 "centred": 0,
                 "source": address(x),
                 "kept": 0,
+                "stride": 384,
+                "adds": 0,
             },
             F.rms_norm(x, (96,), weight, 0.0),
         ),

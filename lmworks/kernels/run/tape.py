@@ -25,7 +25,7 @@ from lmworks.kernels.frame import WORDS
 from lmworks.kernels.operation import Step
 from lmworks.kernels.operations.activate import activate_step
 from lmworks.kernels.operations.attend import Attend
-from lmworks.kernels.operations.cap import CAP, Cap
+from lmworks.kernels.operations.cap import Cap
 from lmworks.kernels.operations.choose import Choose
 from lmworks.kernels.operations.embed import embed_step
 from lmworks.kernels.operations.follow import Follow
@@ -112,7 +112,7 @@ def table(steps: Sequence[Step]) -> Table:
 def send_logits(tape: Table, address: int, stride: int) -> None:
     """Say where a tape that ends with the head puts its logits: float32 rows, `stride` bytes apart."""
     head = tape[-1]
-    if head[0] == library().numbers[CAP]:
+    if head[0] == library().numbers[Cap]:
         head[Cap.NUMBERS], head[Cap.STRIDE] = address, stride
         head = tape[-2]
     head[Matrix.OUTPUT], head[Matrix.OUTPUT_STRIDE] = address, stride

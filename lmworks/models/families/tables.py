@@ -27,9 +27,11 @@ class Rows:
 
 
 @dataclass(frozen=True)
-class NeighbourRows(Rows):
-    """The same of query, key and value, where theirs turns neighbours in each head of query and key, dimension 2 i
-    against 2 i + 1 (Cohere, GLM), and ours dimension i against i + half: the rows are put in our order."""
+class NeighbourRows:
+    """Our query, key and value are theirs below one another, but each head of their query and key turns neighbours,
+    dimension 2 i against 2 i + 1 (Cohere, GLM), and ours dimension i against i + half: rows are put in our order."""
+
+    names: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -83,7 +85,7 @@ class Chosen:
     otherwise: Named
 
 
-Named = str | Rows | Transposed | ByHead | Ordered | OfExperts | SingleRow
+Named = str | Rows | NeighbourRows | Transposed | ByHead | Ordered | OfExperts | SingleRow
 Source = Named | Chosen
 
 OWN_TYPE = (".keys", ".rank", ".lifts", ".choice_bias")
@@ -272,12 +274,12 @@ class Family:
 
         ours: dict[str, Tensor] = {}
         for name, source in each_name(self.tensors, config):
-            if later(name) and isinstance(source, str | Rows) and not isinstance(source, NeighbourRows):
+            if later(name) and isinstance(source, str | Rows):
                 parts = [take(part) for part in (source.names if isinstance(source, Rows) else (source,))]
                 if len({part.dtype for part in parts}) == 1 and {part.ndim for part in parts} == {2}:
                     ours[name] = _left_there(name, source, parts, dtype)
                     continue
-            if isinstance(source, Rows | ByHead):
+            if isinstance(source, Rows | NeighbourRows | ByHead):
                 tensor = rows_joined(source, lambda part: take(part).to(dtype) if dtype else take(part), config)
             elif isinstance(source, Transposed):
                 tensor = take(source.name).T.contiguous()
@@ -308,7 +310,7 @@ class Family:
         theirs: dict[str, Tensor] = {}
         of_experts: dict[str, list[Tensor]] = {}
         for name, source in each_name(self.tensors, config):
-            if isinstance(source, Rows):
+            if isinstance(source, Rows | NeighbourRows):
                 parts = list(ours[name].split(rows_of(name, config), dim=0))
                 if isinstance(source, NeighbourRows):
                     parts[:2] = (part[_order(part, config).argsort()] for part in parts[:2])
@@ -402,6 +404,8 @@ def _regrouped(matrix: Tensor, outer: int, inner: int) -> Tensor:
     rows = len(matrix) // (outer * inner)
     parts = matrix.reshape(outer, inner, rows, *matrix.shape[1:])
     return parts.transpose(0, 1).reshape(matrix.shape).contiguous()
+
+
 def by_key_head(matrix: Tensor, config: ModelConfig) -> Tensor:
     """Each key head's queries, key and value together, of a matrix that has all queries, all keys, all values."""
     import torch
@@ -475,9 +479,11 @@ def each_name(table: Mapping[str, Source], config: ModelConfig) -> Iterator[tupl
                     yield at_layer[0].replace("{e}", str(expert)), _numbered(at_layer[1], "{e}", expert)
 
 
-def rows_joined(source: str | Rows | ByHead, take: Callable[[str], Tensor], config: ModelConfig) -> Tensor:
+def rows_joined(
+    source: str | Rows | NeighbourRows | ByHead, take: Callable[[str], Tensor], config: ModelConfig
+) -> Tensor:
     """Ours of what `take` gives by their name: the rows of a matrix, in our order."""
-    if isinstance(source, Rows):
+    if isinstance(source, Rows | NeighbourRows):
         parts = [take(name) for name in source.names]
         if isinstance(source, NeighbourRows):
             parts[:2] = (part[_order(part, config)] for part in parts[:2])
@@ -637,7 +643,7 @@ def _in_layer(name: str, config: ModelConfig, layer: int) -> bool:
 
 def _numbered(source: Named, place: str, number: int) -> Named:
     """The names with the number of a layer or an expert in its place."""
-    if isinstance(source, Rows):
+    if isinstance(source, Rows | NeighbourRows):
         return replace(source, names=tuple(name.replace(place, str(number)) for name in source.names))
     if isinstance(source, OfExperts) and place == "{e}":
         return replace(source, expert=number)

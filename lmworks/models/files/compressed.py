@@ -20,7 +20,7 @@ from torch import Tensor
 from lmworks.basics import progress
 from lmworks.basics.errors import ConfigError, ModelError
 from lmworks.models.config import ModelConfig
-from lmworks.models.families.tables import Family, OfExperts, Rows, Source, Transposed, each_name
+from lmworks.models.families.tables import Family, NeighbourRows, OfExperts, Rows, Source, Transposed, each_name
 from lmworks.models.files.mxfp4 import is_mxfp4, without_mxfp4
 from lmworks.models.files.quantise import GROUP, fits, from_words, nearest, require_finite, to_words
 from lmworks.models.precision import DTYPES
@@ -194,7 +194,7 @@ def _is_of_a_block(name: str) -> bool:
 
 
 def _names(source: Source) -> tuple[str, ...]:
-    if isinstance(source, Rows):
+    if isinstance(source, Rows | NeighbourRows):
         return source.names
     return (source,) if isinstance(source, str) else (getattr(source, "name", ""),)
 

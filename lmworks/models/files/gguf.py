@@ -15,7 +15,18 @@ from lmworks.basics.errors import ConfigError, ModelError
 from lmworks.basics.memory import must_fit
 from lmworks.models.config import ModelConfig, RopeScaling
 from lmworks.models.families import FAMILIES, not_known
-from lmworks.models.families.gguf import ACTIVATIONS, ARCHITECTURES, NORM_EPS, SETTINGS, TENSORS_OF, more_from
+from lmworks.models.families.gguf import (
+    ACTIVATIONS,
+    ARCHITECTURES,
+    FACTORS,
+    IMPLIED,
+    NEIGHBOURS,
+    NORM_EPS,
+    SCALARS,
+    SETTINGS,
+    TENSORS_OF,
+    more_from,
+)
 from lmworks.models.families.tables import Rows as Joined
 from lmworks.models.families.tables import Source, below_one_another, each_name, joined_shape
 from lmworks.models.files.dequantise import FLOATS, dequantised
@@ -38,7 +49,7 @@ def read_gguf_network(file: GGUFFile, dtype: torch.dtype, later: Later = nothing
     with _named(file):
         names = dict(each_name(TENSORS_OF[config.family], config))
         expected = {part for source in names.values() for part in source_parts(source)}
-        left = sorted(set(file.tensors) - expected - {"rope_freqs.weight"})
+        left = sorted(set(file.tensors) - expected - {"rope_freqs.weight", *FACTORS.values()})
         if left:
             raise ModelError(f"it holds {left[0]}, which a {config.family} network with these settings does not have")
         made = {}
@@ -104,9 +115,8 @@ def gguf_config(file: GGUFFile) -> ModelConfig:
         raise not_known(architecture, ARCHITECTURES)
     family = FAMILIES[ARCHITECTURES[architecture]]
     ours: dict[str, Any] = dict(family.fixed)
-    ours |= {
-        key: theirs[f"{architecture}.{name}"] for key, name in SETTINGS.items() if f"{architecture}.{name}" in theirs
-    }
+    named = SETTINGS | SCALARS.get(family.name, {})
+    ours |= {key: theirs[f"{architecture}.{name}"] for key, name in named.items() if f"{architecture}.{name}" in theirs}
     ours["norm_eps"] = next(
         (theirs[f"{architecture}.{name}"] for name in NORM_EPS if f"{architecture}.{name}" in theirs), 1e-5
     )
@@ -117,24 +127,45 @@ def gguf_config(file: GGUFFile) -> ModelConfig:
     ours["output_bias"] = ours.get("output_bias", False) or "blk.0.attn_output.bias" in file.tensors
     ours["feed_forward_bias"] = ours.get("feed_forward_bias", False) or "blk.0.ffn_down.bias" in file.tensors
     ours["activation"] = ACTIVATIONS.get(family.name, "silu")
+    ours["window"] = ours.get("window") or None  # some converters write 0 for none
     turned = theirs.get(f"{architecture}.rope.dimension_count")
     if family.partly_rotary and turned != ours.get("head_dim"):
         ours["rotary_dim"] = turned
     ours |= more_from(architecture, theirs, file.tensors)
-    # float32 in the file: 9.999999747378752e-06 was written as 1e-05.
-    ours = {key: float(str(np.float32(value))) if isinstance(value, float) else value for key, value in ours.items()}
+    ours = {key: as_written(value) if isinstance(value, float) else value for key, value in ours.items()}
     try:
+        if family.name in IMPLIED:
+            known = ModelConfig(family=family.name, **ours)
+            ours |= IMPLIED[family.name](known.model_dump())
         config = ModelConfig(family=family.name, **ours)
         if turned not in (None, config.rotary_dim or config.head_dim):
             raise ModelError("it rotates a part of each head only (rope.dimension_count), which is not supported")
+        if config.rotary_dim == config.head_dim:
+            config = config.but(rotary_dim=None)
         return _with_scaling(config, file, architecture)
     except ConfigError as error:
         raise ModelError(f"its metadata does not describe a {family.name} network: {error}") from None
 
 
+def as_written(value: float) -> float:
+    """A number that is float32 in the file: 9.999999747378752e-06 was written as 1e-05."""
+    return float(str(np.float32(value)))
+
+
 def _with_scaling(config: ModelConfig, file: GGUFFile, architecture: str) -> ModelConfig:
-    """Rotary scaling, as metadata names it or as Llama 3's table of frequencies implies it."""
+    """Rotary scaling, as metadata names it or as a table of frequencies (Llama 3) or of factors (Phi-3) implies it."""
     kind = file.metadata.get(f"{architecture}.rope.scaling.type", "none")
+    if all(name in file.tensors for name in FACTORS.values()):
+        original = file.metadata.get(f"{architecture}.rope.scaling.original_context_length", config.context)
+        factors = {key: tuple(map(as_written, file.read(name).tolist())) for key, name in FACTORS.items()}
+        scaling = RopeScaling(
+            kind="longrope",
+            factor=config.context / max(original, 1),
+            original_context=original,
+            attention_factor=as_written(file.metadata.get(f"{architecture}.rope.scaling.attn_factor", 1.0)),
+            **factors,
+        )
+        return config.but(rope_scaling=scaling)
     if "rope_freqs.weight" in file.tensors:
         divisors = torch.from_numpy(file.read("rope_freqs.weight").copy())
         for factor in (8.0, 32.0):
@@ -163,11 +194,11 @@ def source_parts(source: Source) -> tuple[str, ...]:
 def turned_back(name: str, weight: Tensor, config: ModelConfig) -> Tensor:
     """Undo llama.cpp's order of query and key rows.
 
-    For Llama it stores each head's rows as pairs (0, half), (1, half + 1), ..., because it rotates neighbours;
+    For Llama and its like it stores each head's rows as pairs (0, half), (1, half + 1), ..., as it rotates neighbours;
     here rows i and i + half are rotated against each other.
     """
     heads = {"attn_q": config.heads, "attn_k": config.kv_heads}.get(name.split(".")[-2])
-    if heads is None or config.family != "llama":
+    if heads is None or config.family not in NEIGHBOURS:
         return weight
     rows = weight.shape[0]
     return weight.reshape(heads, rows // heads // 2, 2, -1).swapaxes(1, 2).reshape(weight.shape)
