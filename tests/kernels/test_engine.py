@@ -19,7 +19,7 @@ from lmworks.kernels import CompiledRunner, compiled, unavailable, uncovered
 from lmworks.kernels.outliers import MOST
 from lmworks.kernels.packing import unpacked
 from lmworks.kernels.pages import Page
-from lmworks.models.config import RopeScaling
+from lmworks.models.config import ModelConfig, RopeScaling
 from lmworks.models.hooks import hooked
 from lmworks.models.network import Network
 from lmworks.models.torch_runner import TorchRunner
@@ -378,7 +378,24 @@ REFUSED = [
     ({"gate_limit": 7.0}, "a gate"),
     ({"gate_shift": True}, "a gate"),
     ({"tied": False, "adaptive_cutoffs": (20,)}, "adaptive"),
+    ({"arrangement": "encoder", "embedding_dim": 32}, "embedding_dim"),
+    ({"ngrams": (50,)}, "n-gram"),
+    ({"activation": "xielu"}, "learns"),
+    ({"norm_place": "after", "residual_scale": 0.5}, "scales no part"),
+    ({"qk_norm": True, "qk_norm_over": "row", "qk_norm_after": True}, "before the rotation"),
+    ({"qk_norm": True, "qk_norm_over": "row", "kv_heads": 1}, "kv_heads x head_dim is 16"),
 ]
+ELSEWHERE = {  # the shape, and what the tape leaves to PyTorch or never sees
+    *("family", "dim", "layers", "heads", "head_dim", "hidden_dim", "context", "vocab_size", "position_settings"),
+    *("pooler", "pooler_activation", "labels", "labels_of", "classifier_transform", "text_state", "dropout"),
+    *("rope_theta", "waves_include_end"),  # in tables that PyTorch makes
+    *("relative_buckets", "relative_distance", "encoder_layers", "adaptive_divisor"),  # of what is refused
+}
+
+
+def test_every_choice_of_a_config_is_tried_refused_or_none_of_the_kernels():
+    tried = {name for settings in (*KINDS.values(), *(settings for settings, _ in REFUSED)) for name in settings}
+    assert set(ModelConfig.model_fields) - tried - ELSEWHERE == set()
 
 
 @pytest.mark.parametrize(("settings", "named"), REFUSED)
