@@ -20,6 +20,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from lmworks.basics import progress
 from lmworks.basics.errors import ConfigError, ModelError
 from lmworks.basics.files import directory_written_whole, write_json
 from lmworks.basics.memory import must_fit
@@ -36,6 +37,7 @@ from lmworks.generation.request import Guess, LogprobOptions, Message, Prompt, R
 from lmworks.generation.scoring import target_logprobs, token_logprobs
 from lmworks.generation.strategies import Strategy
 from lmworks.kernels.choice import check_compress, embedder_for, packed_later, runner_for
+from lmworks.kernels.footprint import Footprint
 from lmworks.kernels.keeping import Keeper
 from lmworks.kernels.packing import Stored, Unchanged
 from lmworks.models.adapted import own_parameters
@@ -133,22 +135,25 @@ class LanguageModel:
         check_compress(compress, dtype)
         path, wanted = resolve(str(reference)), dtype_of(dtype)
         file = GGUFFile(path) if path.suffix == ".gguf" else None
-        with one_thread():
-            if file is not None:
-                held = stored_dtype(file)
-                later = packed_later(compress if wanted is None else "none", held is None, device)
-                network = read_gguf_network(file, wanted or held or fast_dtype(device), later)
-                tokenizer = gguf_tokenizer(file)
-            else:
-                later = packed_later(compress if wanted is None else "none", False, device)
-                network, tokenizer = read_network(path, wanted, later), Tokenizer.load(path)
-        if rope_scaling is not None:
-            network.config = stretched(network.config, rope_scaling)
-        network = network if device == "cpu" else network.to(device)
-        model = cls(network, tokenizer, path, str(reference), exact=wanted is not None)
-        model._weights = path if file is None else file
-        if wanted is None:
-            model.choose_runner(compress, as_read=True)
+        footprint = Footprint.of(path, file)
+        footprint.must_fit(str(reference), compress, wanted)
+        with progress.reading(f"loading {reference}", footprint.stored):
+            with one_thread():
+                if file is not None:
+                    held = stored_dtype(file)
+                    later = packed_later(compress if wanted is None else "none", held is None, device)
+                    network = read_gguf_network(file, wanted or held or fast_dtype(device), later)
+                    tokenizer = gguf_tokenizer(file)
+                else:
+                    later = packed_later(compress if wanted is None else "none", False, device)
+                    network, tokenizer = read_network(path, wanted, later), Tokenizer.load(path)
+            if rope_scaling is not None:
+                network.config = stretched(network.config, rope_scaling)
+            network = network if device == "cpu" else network.to(device)
+            model = cls(network, tokenizer, path, str(reference), exact=wanted is not None)
+            model._weights = path if file is None else file
+            if wanted is None:
+                model.choose_runner(compress, as_read=True)
         return model
 
     def choose_runner(self, compress: str | None = None, *, as_read: bool = False) -> None:

@@ -71,9 +71,7 @@ class Facts:
 
 def facts_of(reference: str | os.PathLike[str]) -> Facts:
     """What `load` will make of a reference; of an adapter, of its base with the adapter on."""
-    path = resolve(str(reference))
-    if is_adapter(path):
-        return facts_of(_base_of(path))
+    path = network_path(str(reference))
     if path.suffix == ".gguf":
         file = GGUFFile(path)
         config, few_bits = gguf_config(file), stored_dtype(file) is None
@@ -82,6 +80,12 @@ def facts_of(reference: str | os.PathLike[str]) -> Facts:
         few_bits = read_json(path / "config.json").get("quantization_config") is not None
     size = parameters(config)
     return Facts(config.family, size, config.context, foreseen(config, few_bits, size))
+
+
+def network_path(reference: str, base: str | None = None) -> Path:
+    """Where the network of a reference is: of an adapter, its base (the one that it names, or `base`)."""
+    path = resolve(reference)
+    return network_path(base or _base_of(path)) if is_adapter(path) else path
 
 
 def _base_of(folder: Path) -> str:

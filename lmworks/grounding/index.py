@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, get_args
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,7 +25,6 @@ from lmworks.basics.config import Config
 from lmworks.basics.errors import ConfigError, DataError
 from lmworks.grounding import postings
 from lmworks.grounding.answer import Answer, Way
-from lmworks.grounding.asking import ask
 from lmworks.grounding.changes import Changes, changes_of
 from lmworks.grounding.filters import Filter
 from lmworks.grounding.indexing import Indexer, languages_in
@@ -36,11 +35,12 @@ from lmworks.grounding.rerank import DEPTH, at_hand, reranked, reranker
 from lmworks.grounding.sqlite_storage import SqliteStorage
 from lmworks.grounding.storage import Reading, Storage, make_again
 from lmworks.grounding.terms import check_language, query_terms
-from lmworks.language_model import LanguageModel
-from lmworks.loading import identity, load
 from lmworks.text.sources import Skipped
 
-VERSION = 3
+if TYPE_CHECKING:
+    from lmworks.language_model import LanguageModel
+
+VERSION = 4
 By = Literal["hybrid", "keywords", "vectors"]
 WAYS: tuple[By, ...] = get_args(By)
 BLOCK = 256
@@ -123,6 +123,8 @@ class Index:
         return self._loaded(compress="none")
 
     def _loaded(self, **how: Any) -> LanguageModel:
+        from lmworks.loading import identity, load
+
         if identity(self.settings.embedder) != self.made_with:
             raise DataError(
                 f"{self.place} was made with other files of {self.settings.embedder} than there are now (their SHA-256 "
@@ -229,6 +231,8 @@ class Index:
         self, question: str, model: str | LanguageModel | None = None, way: Way = "extract", **choices: Any
     ) -> Answer:
         """What the documents say to a question, with verbatim citations, or a refusal; `choices` as `asking.ask`'s."""
+        from lmworks.grounding.asking import ask
+
         return ask(self, question, way, model, **choices)
 
     def passage(self, chunk: int) -> Passage | None:
@@ -298,6 +302,8 @@ def build(reference: str | Path, out: str | Path, settings: IndexSettings | None
         check_language(chosen.language)
     if not Path(reference).exists():
         changes_of(reference, {})  # what does not exist is said before a model is fetched
+    from lmworks.loading import identity, load  # not before: what is wrong with the paths is said without torch
+
     embedder = load(chosen.embedder)
     if chosen.longest > embedder.longest:
         raise ConfigError(

@@ -19,6 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from lmworks.basics import progress
 from lmworks.basics.errors import ModelError
 from lmworks.models.config import ModelConfig
 
@@ -82,6 +83,7 @@ def below_one_another_later(name: str, parts: Sequence[Tensor], dtype: torch.dty
         begin, end, _ = rows.indices(ends[-1])
         before = [0, *ends]
         cut = [part[max(begin - at, 0) : max(end - at, 0)] for part, at in zip(parts, before, strict=False)]
+        progress.read(sum(part.nbytes for part in cut))
         return torch.cat([part for part in cut if len(part)])
 
     return Unread(name, (ends[-1], parts[0].shape[1]), dtype or parts[0].dtype, take).placeholder()

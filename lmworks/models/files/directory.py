@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from lmworks.basics import progress
 from lmworks.basics.errors import ModelError
 from lmworks.basics.files import regular, says_why, sha256, write_json
 from lmworks.basics.memory import must_fit
@@ -93,7 +94,7 @@ def read_network(folder: Path, dtype: torch.dtype | None = None, later: Later = 
         if said is not None:
             tensors = decompressed(tensors, said, dtype)
         ours = family_of(config.family).tensors_from(tensors, config, dtype, stays)
-        return network_of(config, ours)
+        return network_of(config, ours, progress.read)
     except ModelError as error:
         raise ModelError(f"{folder}: {error}") from None
 
@@ -104,8 +105,11 @@ def parameters(config: ModelConfig) -> int:
         return sum(weight.numel() for weight in network_class(config)(config).parameters())
 
 
-def network_of(config: ModelConfig, tensors: Mapping[str, Tensor]) -> Network:
-    """A network with these weights, their shapes and values checked first; placeholders stay unread."""
+def network_of(
+    config: ModelConfig, tensors: Mapping[str, Tensor], read: Callable[[int], None] = lambda size: None
+) -> Network:
+    """A network with these weights, their shapes and values checked first; placeholders stay unread. `read` is told
+    the bytes of each of the others."""
     with torch.device("meta"):
         expected = {name: tensor.shape for name, tensor in network_class(config)(config).state_dict().items()}
     for name, shape in expected.items():
@@ -132,8 +136,10 @@ def network_of(config: ModelConfig, tensors: Mapping[str, Tensor]) -> Network:
             for name, tensor in tensors.items()
         }
     for name, tensor in tensors.items():
-        if unread_of(tensor) is None and not torch.isfinite(tensor.sum(dtype=torch.float32)):
-            raise ModelError(NOT_FINITE.format(name))
+        if unread_of(tensor) is None:
+            read(tensor.nbytes)
+            if not torch.isfinite(tensor.sum(dtype=torch.float32)):
+                raise ModelError(NOT_FINITE.format(name))
     network = build_network(config, tensors, network_class(config))
     if isinstance(network.head, AdaptiveSoftmax):
         network.head.check_ranks()
