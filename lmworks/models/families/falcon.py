@@ -34,6 +34,8 @@ def _more_from(theirs: Mapping[str, Any], layers: int) -> dict[str, Any]:
 
 
 def _more_to(config: ModelConfig) -> dict[str, Any]:
+    from lmworks.models.positions.alibi import ALiBiSettings  # loads torch
+
     usual = config.kv_heads in (1, config.heads)
     new = config.parallel and not (config.shared_norm and usual)
     if not usual and not new:
@@ -42,7 +44,7 @@ def _more_to(config: ModelConfig) -> dict[str, Any]:
             f"{config.kv_heads}; choose another family to save it as"
         )
     alibi = config.positions == "alibi"
-    if alibi and config.position_settings != type(config.position_settings)(scale=config.head_dim**-0.5):
+    if alibi and config.position_settings != ALiBiSettings(scale=config.head_dim**-0.5):
         raise ModelError(
             "a falcon model has ALiBi with scale = 1 / root of head_dim and nothing else; choose another family to "
             "save it as"

@@ -11,7 +11,6 @@ from typing import Any
 from lmworks.basics.errors import ModelError
 from lmworks.models.config import ModelConfig
 from lmworks.models.families.tables import Family
-from lmworks.models.positions.alibi import ALiBiSettings
 
 LAYER = "transformer.blocks.{i}"
 ATTENTION = {
@@ -38,6 +37,8 @@ def _more_from(theirs: Mapping[str, Any], layers: int) -> dict[str, Any]:
 
 
 def _more_to(config: ModelConfig) -> dict[str, Any]:
+    from lmworks.models.positions.alibi import ALiBiSettings  # loads torch
+
     settings = config.position_settings
     assert isinstance(settings, ALiBiSettings)
     if settings.scale != 1 or settings.flattest % 1:

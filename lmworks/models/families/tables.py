@@ -652,9 +652,6 @@ def _numbered(source: Named, place: str, number: int) -> Named:
     return source.replace(place, str(number))
 
 
-MSCALES = ("mscale", "mscale_all_dim")
-
-
 def yarn_amplitude(factor: float, scale: float = 1.0) -> float:
     """What YaRN multiplies cosine and sine by in a text `factor` times as long (DeepSeek multiplies the logarithm)."""
     return 0.1 * scale * math.log(factor) + 1.0 if factor > 1 else 1.0
@@ -710,9 +707,11 @@ def rope_from(theirs: Mapping[str, Any], partly: bool = False, by_kind: bool = F
             known["original_context"] = original
             if isinstance(longest, int) and isinstance(original, int) and original > 0:
                 known.setdefault("factor", longest / original)
-        if kind == "yarn" and parameters.get("mscale") and parameters.get("mscale_all_dim"):
-            of_one, of_all = (yarn_amplitude(parameters["factor"], parameters[key]) for key in MSCALES)
-            known.setdefault("attention_factor", of_one / of_all)
+        said = [parameters.get(key) for key in ("factor", "mscale", "mscale_all_dim")]
+        numbers = [float(one) for one in said if isinstance(one, int | float) and one > 0]
+        if kind == "yarn" and len(numbers) == len(said):
+            factor, of_one, of_all = numbers
+            known.setdefault("attention_factor", yarn_amplitude(factor, of_one) / yarn_amplitude(factor, of_all))
         ours["rope_scaling"] = {"kind": kind, **known}
     return ours
 

@@ -77,7 +77,7 @@ SAID: dict[str, dict[str, Any]] = {
 
 
 def architecture_of(family: str) -> str:
-    return next(theirs for theirs, ours in ARCHITECTURES.items() if ours == family)
+    return next((theirs for theirs, ours in ARCHITECTURES.items() if ours == family), family)
 
 
 def permuted(weight: np.ndarray, heads: int) -> np.ndarray:
@@ -154,7 +154,9 @@ def test_names_are_those_that_the_public_package_maps_them_to(settings: dict[str
         parts = other.names if isinstance(other, Rows) else (getattr(other, "name", other),)
         for part, expected in zip(ours, parts, strict=True):
             base, _, kind = expected.rpartition(".")
-            assert part == f"{public.get_name(base)}.{kind}"
+            # llama.cpp's converter takes the prefix off BLOOM's names before it looks them up.
+            found = public.get_name(base) or public.get_name(base.removeprefix("transformer."))
+            assert part == f"{found}.{kind}"
 
 
 @pytest.mark.parametrize("settings", FAMILIES.values(), ids=FAMILIES)
