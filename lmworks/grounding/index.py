@@ -210,7 +210,7 @@ class Index:
         """A query as its embedder has it, [dim]."""
         embedder = self.query_embedder
         with progress.hidden():
-            vector: NDArray[np.float32] = embedder.embed([embedder.pooling.query + query], cut=True)[0].numpy()
+            vector: NDArray[np.float32] = embedder.embed([query], prompt="query", cut=True)[0].numpy()
         return vector
 
     def parts(self, query: str) -> Parts:
@@ -314,7 +314,7 @@ def build(reference: str | Path, out: str | Path, settings: IndexSettings | None
         "settings": json.dumps(chosen.model_dump(mode="json")),
         "reference": reference,
         "made_with": identity(chosen.embedder),
-        "dim": embedder.config.dim,
+        "dim": embedder.vector_dim,
     }
     with storage.making({name: str(value) for name, value in held.items()}) as writing:
         begun = writing.files()  # by a build that was stopped

@@ -144,6 +144,8 @@ def tiny_config(family: str) -> ModelConfig:
     more = {"pooler": True} if family == "bert" else {}
     if family in ("mixtral", "qwen2_moe", "qwen3_moe"):
         more["experts"] = {"count": 4} | ({"shared_dim": 16, "shared_gate": True} if family == "qwen2_moe" else {})
+    if "position_offset" in FAMILIES[family].told:
+        more["position_offset"] = 2
     fixed = dict(FAMILIES[family].fixed) | more
     return ModelConfig(
         **({"family": family, "vocab_size": 96, "dim": 32, "layers": 2, "heads": 4, "context": 64} | fixed)
