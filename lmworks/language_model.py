@@ -26,7 +26,7 @@ from lmworks.basics.files import directory_written_whole, write_json
 from lmworks.basics.memory import must_fit
 from lmworks.basics.threads import one_thread
 from lmworks.encoding.classifying import Told, classify
-from lmworks.encoding.comparing import Pair, compare
+from lmworks.encoding.comparing import Pair, Scale, compare, scale_of
 from lmworks.encoding.embedding import Pooling, embed
 from lmworks.encoding.filling import Filled, fill
 from lmworks.encoding.pooling import Dense, read_dense
@@ -209,6 +209,7 @@ class LanguageModel:
             own = {} if self.config.causal else {"pooling": self.pooling.model_dump()}
             for name, layer in zip(self.pooling.dense, self.dense, strict=True):
                 layer.write(temporary / name)
+            own |= {} if self.score_scale == "none" else {"scores": self.score_scale}
             write_facts(temporary, {"source": self.reference, **own, **(facts or {})})
         return folder
 
@@ -391,11 +392,18 @@ class LanguageModel:
         It runs as `embed` does: in 8 bits on the compiled path where that covers the network. ConfigError for a network
         without such a head; DataError for a pair that is longer than the model reads, unless it may be `cut`.
         """
-        return compare(self._embeds_with(), self.tokenizer, pairs, cut=cut, dtype=self._embeds_in())
+        runner, dtype = self._embeds_with(), self._embeds_in()
+        return compare(runner, self.tokenizer, pairs, scale=self.score_scale, cut=cut, dtype=dtype)
 
     @property
+    def score_scale(self) -> Scale:
+        """What is done with the scores of pairs, as the folder that the model came from says."""
+        return scale_of(self.source) if self.source is not None and self.source.is_dir() else "none"
+
+    @cached_property
     def pooling(self) -> Pooling:
-        """How states become one vector, as the folder that the model came from says, or of an adapter its base's."""
+        """How states become one vector, as the folder that the model came from says, or of an adapter its base's; who
+        knows better sets it."""
         return next((said for one in self._folders if (said := Pooling.read(one)) is not None), Pooling())
 
     @cached_property

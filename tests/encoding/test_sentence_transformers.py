@@ -158,3 +158,31 @@ def test_earlier_folders_have_one_prompt():
     assert Pooling(**{"query": "q: "}) == Pooling(prompts={"query": "q: "}) and Pooling(**{"query": ""}) == Pooling()
     with pytest.raises(ConfigError, match="default_prompt is 'x'"):
         Pooling(default_prompt="x")
+
+
+PAIRS = [("who wrote faust?", "goethe."), ("a", "b c d"), ("x y", "z " * 60)]
+CROSS = {"bert": "[CLS] $A [SEP] $B:1 [SEP]:1", "xlm-roberta": "[CLS] $A [SEP] [SEP] $B [SEP]", "electra": None}
+
+
+@pytest.mark.parametrize("activation", ["Sigmoid", "Identity"])
+@pytest.mark.parametrize("kind", CROSS)
+def test_cross_encoders_give_their_scores(kind: str, activation: str, tmp_path: Path):
+    config = transformers.AutoConfig.for_model(kind, num_labels=1, **(KINDS.get(kind) or KINDS["bert"]))
+    model = transformers.AutoModelForSequenceClassification.from_config(config)
+    tiny.randomise(model, seed=2)
+    model.save_pretrained(tmp_path / "body")
+    tokenizer = letters(CROSS[kind] or CROSS["bert"])
+    tokenizer.model_input_names = ["input_ids", "attention_mask", "token_type_ids"]
+    tokenizer.save_pretrained(tmp_path / "body")
+    how = {"activation_fn": getattr(torch.nn, activation)(), "max_length": 40, "device": "cpu"}
+    library.CrossEncoder(str(tmp_path / "body"), **how).save(str(tmp_path / "model"))
+    theirs, ours = (
+        library.CrossEncoder(str(tmp_path / "model"), device="cpu"),
+        lm.load(tmp_path / "model", dtype="float32"),
+    )
+    short = PAIRS[:2]  # they cut the longer text, we the second
+    expected = torch.tensor(theirs.predict(short, show_progress_bar=False))
+    torch.testing.assert_close(ours.compare(short), expected, **CLOSE)
+    assert bool((expected.abs() < 1).all()) or activation == "Identity"
+    again = lm.load(ours.save(tmp_path / "again"), dtype="float32")
+    torch.testing.assert_close(again.compare(PAIRS, cut=True), ours.compare(PAIRS, cut=True))
