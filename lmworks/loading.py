@@ -126,7 +126,10 @@ def files_digest(source: Path) -> str:
     if source.is_file():
         return ""
     beside = [one for one in sorted(source.iterdir()) if one.suffix in {".json", ".jinja", ".txt", ".model"}]
-    return hashlib.sha256("".join(f"{one.name} {sha256_once(one)}\n" for one in beside).encode()).hexdigest()
+    beside += sorted(source.glob("[0-9]_*/*"))  # what sentence-transformers does with the network's states
+    return hashlib.sha256(
+        "".join(f"{one.relative_to(source)} {sha256_once(one)}\n" for one in beside).encode()
+    ).hexdigest()
 
 
 def identity(reference: str) -> str:

@@ -128,7 +128,7 @@ ALIASES = {
                         "mode": "first",
                         "normalise": True,
                         "longest": 512,
-                        "query": "Represent this sentence for searching relevant passages: ",
+                        "prompts": {"query": "Represent this sentence for searching relevant passages: "},
                     }
                 },
             },
