@@ -19,6 +19,7 @@ from lmworks.basics.files import restore_directory, sha256_once
 from lmworks.kernels.choice import Way, check_compress, foreseen
 from lmworks.language_model import LanguageModel
 from lmworks.models.config import RopeScaling
+from lmworks.models.files import references
 from lmworks.models.files.directory import parameters, read_config, read_facts, read_json
 from lmworks.models.files.gguf import gguf_config, stored_dtype
 from lmworks.models.files.gguf_file import GGUFFile
@@ -86,6 +87,14 @@ def network_path(reference: str, base: str | None = None) -> Path:
     """Where the network of a reference is: of an adapter, its base (the one that it names, or `base`)."""
     path = resolve(reference)
     return network_path(base or _base_of(path)) if is_adapter(path) else path
+
+
+def forget(reference: str) -> list[tuple[Path, int]]:
+    """Remove what lmworks keeps of a model and can make again; what was removed, and its bytes. Nothing is fetched for
+    that, and no file of the user's own is removed. ModelError for a reference to nothing."""
+    if reference not in ALIASES:
+        resolve(reference)
+    return references.forget(reference)
 
 
 def _base_of(folder: Path) -> str:

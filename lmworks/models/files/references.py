@@ -257,6 +257,22 @@ def fetched(alias: Alias, verify: bool = False) -> Path:
     return file
 
 
+def forget(reference: str) -> list[tuple[Path, int]]:
+    """Remove what was fetched for an alias, which can be fetched again; what was removed, and its bytes. A model of any
+    other reference is somebody's own, and stays."""
+    if reference not in ALIASES:
+        return []
+    alias = ALIASES[reference]
+    file = _file(alias)
+    with _alone(file.parent, alias), says_why(file):
+        _record(file).unlink(missing_ok=True)  # first: what is left of a removal that was stopped is not trusted
+        if not file.exists():
+            return []
+        removed = [(file, sum(one.stat().st_size for one in _files(file)))]
+        shutil.rmtree(file) if file.is_dir() else file.unlink()
+    return removed
+
+
 @contextlib.contextmanager
 def _alone(folder: Path, alias: Alias) -> Iterator[None]:
     """One process at a time. The lock ends with its process, so a killed one holds nobody up."""
