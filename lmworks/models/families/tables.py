@@ -402,6 +402,8 @@ def _regrouped(matrix: Tensor, outer: int, inner: int) -> Tensor:
     rows = len(matrix) // (outer * inner)
     parts = matrix.reshape(outer, inner, rows, *matrix.shape[1:])
     return parts.transpose(0, 1).reshape(matrix.shape).contiguous()
+
+
 def by_key_head(matrix: Tensor, config: ModelConfig) -> Tensor:
     """Each key head's queries, key and value together, of a matrix that has all queries, all keys, all values."""
     import torch
