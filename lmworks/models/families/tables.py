@@ -153,6 +153,9 @@ class Family:
     further_layers: str = ""
     """What begins the names of layers that files may have after the last, and that are left out (DeepSeek-V3's, which
     predict further tokens)."""
+    whole: Mapping[str, str | None] = field(default_factory=dict)
+    """Beginnings of names in files of a larger model that this one is a part of -> those in the table; None for those
+    of its other parts."""
     partly_rotary: bool = False
     """Heads may be turned in part."""
     rotary_by_kind: bool = False
@@ -248,6 +251,12 @@ class Family:
 
     def by_table_name(self, theirs: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """A file's tensors under the table's names, even where the file shortens or changes them."""
+        for begin, ours in self.whole.items():
+            theirs = {
+                (ours or "") + name.removeprefix(begin) if name.startswith(begin) else name: tensor
+                for name, tensor in theirs.items()
+                if ours is not None or not name.startswith(begin)
+            }
         prefix = self.prefix or ("model." if self.tensors["embedding.weight"] == "model.embed_tokens.weight" else "")
         if prefix and not any(name.startswith(prefix) for name in theirs):
             theirs = {prefix + name: tensor for name, tensor in theirs.items()}

@@ -157,7 +157,9 @@ def _with_scaling(config: ModelConfig, file: GGUFFile, architecture: str) -> Mod
     kind = file.metadata.get(f"{architecture}.rope.scaling.type", "none")
     if all(name in file.tensors for name in FACTORS.values()):
         original = file.metadata.get(f"{architecture}.rope.scaling.original_context_length", config.context)
-        factors = {key: tuple(map(as_written, file.read(name).tolist())) for key, name in FACTORS.items()}
+        factors: dict[str, Any] = {
+            key: tuple(map(as_written, file.read(name).tolist())) for key, name in FACTORS.items()
+        }
         scaling = RopeScaling(
             kind="longrope",
             factor=config.context / max(original, 1),
