@@ -238,7 +238,7 @@ def test_logits_are_those_of_transformers_both_ways(case: str, tmp_path: Path):
 
 
 def test_the_text_part_of_a_gemma3_that_sees_images_is_read(tmp_path: Path):
-    text = SMALL | KINDS | {"model_type": "gemma3_text", "final_logit_softcapping": 2.0}
+    text = SMALL | KINDS | {"model_type": "gemma3_text"}
     sizes = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
     images = sizes | {"image_size": 8, "patch_size": 4, "model_type": "siglip_vision_model"}
     config = transformers.Gemma3Config(text_config=text, vision_config=images, mm_tokens_per_image=4)
@@ -270,6 +270,7 @@ def test_what_a_family_cannot_say_is_not_written():
 
 @pytest.mark.parametrize("family", sorted({family for family, *_ in CASES.values()}))
 def test_what_a_config_leaves_out_means_what_transformers_takes(family: str):
-    sizes = {key: value for key, value in SMALL.items() if value is not None and key != "num_key_value_heads"}
+    sizes = {key: SMALL[key] for key in ("vocab_size", "num_hidden_layers", "intermediate_size")}
+    sizes |= {"hidden_size": 1280, "num_attention_heads": 160}  # a multiple of every usual number of key heads
     filled_in = transformers.AutoConfig.for_model(family, **sizes).to_dict()
     assert family_of(family).config_from(sizes) == family_of(family).config_from(filled_in)

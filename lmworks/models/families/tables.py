@@ -324,7 +324,7 @@ class Family:
             if isinstance(source, Rows | NeighbourRows):
                 parts = list(ours[name].split(rows_of(name, config), dim=0))
                 if isinstance(source, NeighbourRows):
-                    parts[:2] = (part[_order(part, config).argsort()] for part in parts[:2])
+                    parts[:2] = (part[halves_of_neighbours(part, config).argsort()] for part in parts[:2])
                 theirs |= {part: rows.contiguous() for part, rows in zip(source.names, parts, strict=True)}
             elif isinstance(source, Transposed):
                 theirs[source.name] = ours[name].T.contiguous()
@@ -497,12 +497,12 @@ def rows_joined(
     if isinstance(source, Rows | NeighbourRows):
         parts = [take(name) for name in source.names]
         if isinstance(source, NeighbourRows):
-            parts[:2] = (part[_order(part, config)] for part in parts[:2])
+            parts[:2] = (part[halves_of_neighbours(part, config)] for part in parts[:2])
         return below_one_another(source.names, parts)
     return take(source) if isinstance(source, str) else by_kind(take(source.name), config)
 
 
-def _order(part: Tensor, config: ModelConfig) -> Tensor:
+def halves_of_neighbours(part: Tensor, config: ModelConfig) -> Tensor:
     """Where the rows of a query or key whose heads turn halves are in one whose heads turn neighbours; ModelError where
     they are no whole heads."""
     import torch
