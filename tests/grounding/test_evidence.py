@@ -15,7 +15,7 @@ from lmworks.grounding.evidence import distinct, read_passages, units
 from lmworks.grounding.gate import Features, Gate
 from lmworks.grounding.passage import Passage
 
-GATE = Gate([0.0] * 6, 2.0, 0.5, 0.05)
+GATE = Gate([0.0] * 7, 2.0, 0.5, 0.05)
 BEFORE = "A text that stands before. "
 WORDS = st.sampled_from(
     [
