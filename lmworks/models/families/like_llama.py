@@ -60,7 +60,7 @@ def _apertus_to(config: ModelConfig) -> dict[str, Any]:
 SEED_OSS = Family(
     name="seed_oss",
     architecture="SeedOssForCausalLM",
-    settings=LLAMA.settings | {"output_bias": "attention_out_bias"},
+    settings={**LLAMA.settings, "output_bias": "attention_out_bias"},
     tensors=TENSORS,
     ignored=IGNORED,
     required=WHOLE_HEAD,
@@ -159,7 +159,7 @@ APERTUS = Family(
     required=WHOLE_HEAD,
     fixed={"gated": False, "qk_norm": True},
     defaults=DEFAULTS | {"hidden_act": "xielu", "max_position_embeddings": 65_536},
-    activations=LLAMA.activations | {"xielu": "xielu"},
+    activations={**LLAMA.activations, "xielu": "xielu"},
     more_from=_apertus_from,
     more_to=_apertus_to,
     told=(),

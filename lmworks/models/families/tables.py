@@ -153,6 +153,9 @@ class Family:
     further_layers: str = ""
     """What begins the names of layers that files may have after the last, and that are left out (DeepSeek-V3's, which
     predict further tokens)."""
+    whole: Mapping[str, str | None] = field(default_factory=dict)
+    """Beginnings of names in files of a larger model that this one is a part of -> those in the table; None for those
+    of its other parts."""
     partly_rotary: bool = False
     """Heads may be turned in part."""
     rotary_by_kind: bool = False
@@ -248,6 +251,12 @@ class Family:
 
     def by_table_name(self, theirs: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """A file's tensors under the table's names, even where the file shortens or changes them."""
+        for begin, ours in self.whole.items():
+            theirs = {
+                (ours or "") + name.removeprefix(begin) if name.startswith(begin) else name: tensor
+                for name, tensor in theirs.items()
+                if ours is not None or not name.startswith(begin)
+            }
         prefix = self.prefix or ("model." if self.tensors["embedding.weight"] == "model.embed_tokens.weight" else "")
         if prefix and not any(name.startswith(prefix) for name in theirs):
             theirs = {prefix + name: tensor for name, tensor in theirs.items()}
@@ -315,7 +324,7 @@ class Family:
             if isinstance(source, Rows | NeighbourRows):
                 parts = list(ours[name].split(rows_of(name, config), dim=0))
                 if isinstance(source, NeighbourRows):
-                    parts[:2] = (part[_order(part, config).argsort()] for part in parts[:2])
+                    parts[:2] = (part[halves_of_neighbours(part, config).argsort()] for part in parts[:2])
                 theirs |= {part: rows.contiguous() for part, rows in zip(source.names, parts, strict=True)}
             elif isinstance(source, Transposed):
                 theirs[source.name] = ours[name].T.contiguous()
@@ -488,12 +497,12 @@ def rows_joined(
     if isinstance(source, Rows | NeighbourRows):
         parts = [take(name) for name in source.names]
         if isinstance(source, NeighbourRows):
-            parts[:2] = (part[_order(part, config)] for part in parts[:2])
+            parts[:2] = (part[halves_of_neighbours(part, config)] for part in parts[:2])
         return below_one_another(source.names, parts)
     return take(source) if isinstance(source, str) else by_kind(take(source.name), config)
 
 
-def _order(part: Tensor, config: ModelConfig) -> Tensor:
+def halves_of_neighbours(part: Tensor, config: ModelConfig) -> Tensor:
     """Where the rows of a query or key whose heads turn halves are in one whose heads turn neighbours; ModelError where
     they are no whole heads."""
     import torch
