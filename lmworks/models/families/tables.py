@@ -157,6 +157,8 @@ class Family:
     """Heads may be turned in part."""
     rotary_by_kind: bool = False
     """Layers with a window may have rotary settings of their own."""
+    examples: tuple[str, ...] = ()
+    """Public models of this architecture, for docs/models.md."""
 
     def config_from(self, theirs: Mapping[str, Any]) -> ModelConfig:
         """Our config from a config.json; ModelError where it asks for what the network does not do."""
