@@ -5,10 +5,11 @@ python -m lmworks.jobs.families > docs/models.md
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from typing import Any
 
-from lmworks.basics.errors import ModelError
+from lmworks.basics.errors import LmworksError
 from lmworks.kernels.coverage import unknown
 from lmworks.models.config import ModelConfig
 from lmworks.models.families import FAMILIES
@@ -44,11 +45,12 @@ def public() -> list[Family]:
 
 
 def typical(family: Family) -> ModelConfig:
-    """A network of a family as its config.json says it where that leaves out what it can."""
+    """A network of a family as its config.json says it where that says only what it must, and what is `usual`."""
     heads = family.defaults.get(family.settings.get("kv_heads", ""), HEADS)
     sizes: dict[str, Any] = SIZES | {"heads": heads, "kv_heads": heads, "dim": heads * HEAD_DIM}
     known = {their_key: sizes[ours] for ours, their_key in family.settings.items() if ours in sizes}
-    return family.config_from({key: value for key, value in known.items() if key not in family.defaults})
+    known = {key: value for key, value in known.items() if key not in family.defaults}
+    return family.config_from({**known, **family.usual})
 
 
 def page() -> str:
@@ -78,12 +80,15 @@ def _cells(config: ModelConfig, family: Family) -> tuple[str, str, str, str]:
 
 def _gguf(config: ModelConfig) -> str:
     """What can be done with GGUF files."""
-    read = "read" if config.family in ARCHITECTURES.values() else ""
-    try:
-        exported_config(config)
-    except ModelError:
-        return read
-    return f"{read}, written".removeprefix(", ")
+    done = ["read"] if config.family in ARCHITECTURES.values() else []
+    for tried in (
+        config,
+        config.but(window=None, window_layers=None, window_theta=None),
+    ):  # a file may leave out the window
+        with contextlib.suppress(LmworksError):
+            exported_config(tried)
+            return ", ".join([*done, "written"])
+    return ", ".join(done)
 
 
 if __name__ == "__main__":
