@@ -78,6 +78,7 @@ def _more_to(config: ModelConfig) -> dict[str, Any]:
 GPT_OSS = Family(
     name="gpt_oss",
     architecture="GptOssForCausalLM",
+    examples=("openai/gpt-oss-20b",),
     settings={ours: key for ours, key in SETTINGS.items() if ours != "activation"}
     | {"qkv_bias": "attention_bias", "output_bias": "attention_bias"},
     tensors={name: source for name, source in TENSORS.items() if ".feed_forward." not in name}

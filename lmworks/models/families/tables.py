@@ -160,6 +160,10 @@ class Family:
     """Heads may be turned in part."""
     rotary_by_kind: bool = False
     """Layers with a window may have rotary settings of their own."""
+    examples: tuple[str, ...] = ()
+    """Public models of this architecture, for docs/models.md."""
+    usual: Mapping[str, Any] = field(default_factory=dict)
+    """Theirs where these models differ from the defaults in what decides that page."""
 
     def config_from(self, theirs: Mapping[str, Any]) -> ModelConfig:
         """Our config from a config.json; ModelError where it asks for what the network does not do."""
@@ -477,6 +481,8 @@ def each_name(table: Mapping[str, Source], config: ModelConfig) -> Iterator[tupl
             layers = (config.encoder_layers or config.layers) if ours.startswith("encoder.") else config.layers
             named = _chosen(theirs, config)
             for layer in range(layers) if "{i}" in ours else (0,):
+                if ".attention_norm." in ours and layer == 0 and not config.first_norm:
+                    continue
                 if "feed_forward." in ours and not _in_layer(ours, config, layer):
                     continue
                 if ".attention." in ours and (_part_of_attention(ours) in CONVOLUTION) is not config.convolves(layer):
@@ -605,7 +611,7 @@ def _absent_norm(name: str, config: ModelConfig) -> bool:
     if name.endswith(("query_norm.weight", "key_norm.weight")):
         return not config.qk_norm or not config.norm_weight
     if name.startswith("embedding_norm."):
-        return config.embedding_norm != "layer"
+        return config.embedding_norm != "layer" or (name.endswith("bias") and not config.norm_bias)
     if ("_result_norm." in name and config.norm_place != "both") or (
         ".feed_forward_norm." in name and config.shared_norm
     ):
@@ -621,6 +627,7 @@ def _absent_head(name: str, config: ModelConfig) -> bool:
         or (name in ("head.rank", "head.shortlist.weight") and config.adaptive_cutoffs is None)
         or (name.startswith("head.clusters.") and int(name.split(".")[2]) >= len(config.adaptive_cutoffs or ()))
         or (name.startswith("head_transform.") and not config.head_transform)
+        or (name == "head_transform.dense.bias" and not config.head_transform_bias)
         or (name == "head_bias" and not config.head_bias)
         or (name.startswith("pooler.") and not config.pooler)
         or (name.startswith("classifier.") and not config.labels)
