@@ -59,7 +59,8 @@ VERBS = _set(
     kept keeps held holds wrote writes ran runs stood stands lost loses paid pays met meets led leads left leaves
     brought brings sold sells lay lies rose rises fell falls grew grows built builds sent sends won wins spoke speaks
     spent cost costs means contains needs uses shows returns reads turns lives works starts ends stays allows creates
-    provides supports includes follows happens begins belongs consists opens closes carries covers serves asks answers adds"""
+    provides supports includes follows happens begins belongs consists opens closes carries covers serves asks answers
+    adds"""
 )
 AROUND = _set("beside besides against among per times onto upon within across along near around throughout via")
 SPEAKING = _set("said says wrote writes thinks thought believes argued argues told asked replied married died lived")
