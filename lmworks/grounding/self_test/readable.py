@@ -105,12 +105,13 @@ def asked_in(sentence: str, language: str) -> Iterator[Asked]:
 
 def _states(sentence: str) -> bool:
     """Whether a sentence states something on its own, in words."""
-    bare = LINKING.sub("", _plain(sentence), count=1)
+    plain = _plain(sentence)
+    bare = LINKING.sub("", plain, count=1)
     words = re.findall(r"[^\W\d_][\w’'-]*", bare)
     if not END.search(bare) or not LEAST <= len(bare.split()) <= 2 * MOST or len(words) < 0.8 * len(bare.split()):
         return False
     first, lower = words[0].casefold(), {one.casefold().replace("’", "'") for one in words}
-    whole = bare[0].isupper() and not CODE.search(bare) and not re.search(r"[.!?][\"”)]* \w|→", bare)
+    whole = plain[0].isupper() and not CODE.search(bare) and not re.search(r"[.!?][\"”)]* \w|→", bare)
     return whole and first not in POINTING | ORDERS | SUBORDINATE and _has_verb(lower, words)
 
 
@@ -249,10 +250,9 @@ def _finished(gapped: str, asks: str) -> str:
     words = text.split()
     if text.count('"') % 2 or text.count("(") != text.count(")") or ":" in text or not LEAST <= len(words) <= MOST:
         return ""
-    if asks.startswith("which ") and before.count(" ") < 4 and before.strip():
+    if asks.startswith("which ") and before.strip() and not _has_verb({*before.casefold().split()}, before.split()):
         return ""  # in which year it was: asked so, the words would stand in another order
-    lower = {one.casefold().strip(".,;") for one in words}
-    if lower.isdisjoint(VERBS) and not any(one.endswith("ed") for one in lower):
+    if not _has_verb({one.casefold().strip(".,;") for one in words}, words):
         return ""
     if words[0].casefold() in POINTING | ORDERS | SUBORDINATE:
         return ""
