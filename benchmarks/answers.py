@@ -5,7 +5,7 @@ python -m benchmarks.answers --questions 60      # a part of them, stored nowher
 python -m benchmarks.answers --fit               # weights of the gate, into lmworks/grounding/gate.json
 python -m benchmarks.answers --model smollm2 --questions 40               # a model chooses among the sentences
 python -m benchmarks.answers --model smollm2 --questions 40 --way write   # it writes
-python -m benchmarks.answers --model smollm2 --questions 40 --orders      # every passage ends with an order to it
+python -m benchmarks.answers --model smollm2 --questions 40 --orders      # every passage ends with an order; stored
 
 Every question of XQuAD's 32 articles that SQuAD 2's half-dev set lacks is asked twice: with its paragraph in the index
 of all 240, and with that taken away. The gate is fitted on every second of these articles and measured on the others.
@@ -373,7 +373,11 @@ def main() -> None:
         reader = _reader(index, options.reader)
         if options.model:
             seen = Ordering(index) if options.orders else index
-            print(json.dumps(with_model(seen, reader, asked, options.model, options.way), indent=1))
+            told = with_model(seen, reader, asked, options.model, options.way)
+            print(json.dumps(told, indent=1))
+            if options.orders:
+                RESULT.parent.mkdir(parents=True, exist_ok=True)
+                write_json(RESULT.with_name(f"orders-{options.way}.json"), _from() | {"figures": told})
             return
         rows = []
         for number, one in enumerate(asked, 1):
@@ -390,6 +394,12 @@ def main() -> None:
         facts = {"reader": type(reader).__name__, "k": options.k, "date": f"{datetime.now(UTC):%Y-%m-%dT%H:%M}"}
         RESULT.parent.mkdir(parents=True, exist_ok=True)
         write_json(RESULT, facts | {"commit": commit(), "command": "python -m benchmarks.answers", "figures": found})
+
+
+def _from() -> dict[str, Any]:
+    """Where a figure is from."""
+    command = " ".join(["python -m benchmarks.answers", *sys.argv[1:]])
+    return {"date": f"{datetime.now(UTC):%Y-%m-%dT%H:%M}", "commit": commit(), "command": command}
 
 
 def _reader(index: Index, name: str | None) -> Reader:
