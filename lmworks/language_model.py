@@ -26,9 +26,10 @@ from lmworks.basics.files import directory_written_whole, write_json
 from lmworks.basics.memory import must_fit
 from lmworks.basics.threads import one_thread
 from lmworks.encoding.classifying import Told, classify
-from lmworks.encoding.comparing import Pair, compare
+from lmworks.encoding.comparing import Pair, Scale, compare, scale_of
 from lmworks.encoding.embedding import Pooling, embed
 from lmworks.encoding.filling import Filled, fill
+from lmworks.encoding.pooling import Dense, read_dense
 from lmworks.generation.answer import Answer
 from lmworks.generation.constraints import Constraint
 from lmworks.generation.decoding import decode, start
@@ -206,6 +207,9 @@ class LanguageModel:
             write_network(temporary, self.network)
             self.write_tokenizer(temporary)
             own = {} if self.config.causal else {"pooling": self.pooling.model_dump()}
+            for name, layer in zip(self.pooling.dense, self.dense, strict=True):
+                layer.write(temporary / name)
+            own |= {} if self.score_scale == "none" else {"scores": self.score_scale}
             write_facts(temporary, {"source": self.reference, **own, **(facts or {})})
         return folder
 
@@ -318,10 +322,17 @@ class LanguageModel:
         return [Answer.of(sequence) for sequence in sequences]
 
     def embed(
-        self, texts: Sequence[str | Sequence[int]], *, pooling: Pooling | None = None, cut: bool = False
+        self,
+        texts: Sequence[str | Sequence[int]],
+        *,
+        prompt: str | None = None,
+        pooling: Pooling | None = None,
+        cut: bool = False,
     ) -> Tensor:
-        """A vector for each text, [texts, dim] in float32, pooled as the model's folder says unless `pooling` does.
-        A text may be given as its tokens' ids, which are read as they are.
+        """A vector for each text, [texts, vector_dim] in float32, pooled as the model's folder says unless `pooling`
+        does. A text may be given as its tokens' ids, which are read as they are. Before others stands the `prompt` of
+        this name, as the folder has it; "query" and "passage" may be named of every model, and stand for nothing where
+        its folder has none.
 
         An encoder runs in 8 bits on the compiled path where that covers it (cosines with float32 are above 0.999),
         else in bfloat16 where the processor multiplies it natively (above 0.9999); with `compress="none"` the
@@ -331,7 +342,14 @@ class LanguageModel:
         if self.network.encoder is not None:
             raise ConfigError("an encoder-decoder has no pooled states; embed with an encoder or a decoder")
         runner, dtype = self._embeds_with(), self._embeds_in()
-        return embed(runner, self.tokenizer, texts, pooling or self.pooling, cut=cut, dtype=dtype)
+        said = pooling or self.pooling
+        dense = self.dense if said.dense else ()
+        return embed(runner, self.tokenizer, texts, said, dense=dense, prompt=prompt, cut=cut, dtype=dtype)
+
+    @property
+    def vector_dim(self) -> int:
+        """How many numbers a text's vector has."""
+        return self.dense[-1].width if self.dense else self.config.dim
 
     def _embeds_in(self) -> torch.dtype:
         """The format in which PyTorch multiplies where it embeds or compares."""
@@ -374,13 +392,29 @@ class LanguageModel:
         It runs as `embed` does: in 8 bits on the compiled path where that covers the network. ConfigError for a network
         without such a head; DataError for a pair that is longer than the model reads, unless it may be `cut`.
         """
-        return compare(self._embeds_with(), self.tokenizer, pairs, cut=cut, dtype=self._embeds_in())
+        runner, dtype = self._embeds_with(), self._embeds_in()
+        return compare(runner, self.tokenizer, pairs, scale=self.score_scale, cut=cut, dtype=dtype)
 
     @property
+    def score_scale(self) -> Scale:
+        """What is done with the scores of pairs, as the folder that the model came from says."""
+        return scale_of(self.source) if self.source is not None and self.source.is_dir() else "none"
+
+    @cached_property
     def pooling(self) -> Pooling:
-        """How states become one vector, as the folder that the model came from says, or of an adapter its base's."""
-        folders = [one for one in (self.source, self._weights) if isinstance(one, Path) and one.is_dir()]
-        return next((said for one in folders if (said := Pooling.read(one)) is not None), Pooling())
+        """How states become one vector, as the folder that the model came from says, or of an adapter its base's; who
+        knows better sets it."""
+        return next((said for one in self._folders if (said := Pooling.read(one)) is not None), Pooling())
+
+    @cached_property
+    def dense(self) -> list[Dense]:
+        """The dense layers that a pooled state goes through, as that folder has them."""
+        found = next((one for one in self._folders if Pooling.read(one) is not None), None)
+        return [] if found is None else read_dense(found, self.pooling, self.config.dim)
+
+    @property
+    def _folders(self) -> list[Path]:
+        return [one for one in (self.source, self._weights) if isinstance(one, Path) and one.is_dir()]
 
     def must_write(self) -> None:
         """ConfigError unless the network writes text."""

@@ -45,6 +45,14 @@ def index(
             help="Whose stems words are cut to: none, english, german, ...; each document's own unless given."
         ),
     ] = None,
+    prompts: Annotated[
+        tuple[str, str] | None,
+        typer.Option(
+            metavar="QUERY PASSAGE",
+            help="What is put before a question and before a chunk ('query: ' 'passage: ' for E5); what the embedder's "
+            "folder says unless given.",
+        ),
+    ] = None,
     test: Annotated[
         bool,
         typer.Option("--test", help="Ask it questions made from its own documents; it then searches by what is best."),
@@ -63,6 +71,7 @@ def index(
         raise ConfigError("say what to index: lmworks index FOLDER, or --out INDEX to bring one up to date")
     target = out or str(Path("indexes") / Path(located(str(text))).stem)
     given: dict[str, Any] = {"embedder": embedder, "longest": tokens, "language": language}
+    given |= dict(zip(("query_prompt", "passage_prompt"), prompts or (), strict=False))
     with progress.shown():
         made = _made(text, target, {name: value for name, value in given.items() if value is not None})
         outcome = _tested(made, questions, seed) if test else None

@@ -56,6 +56,12 @@ class IndexSettings(Config):
     longest: int = 160
     """Tokens of a chunk, in the embedder's tokens."""
 
+    query_prompt: str | None = None
+    """What is put before a question; None for what the embedder's folder says."""
+
+    passage_prompt: str | None = None
+    """What is put before a chunk; None likewise."""
+
     language: str = "auto"
     """Whose stems words are cut to; "auto" tells each document's from its text, "none" leaves words as they are."""
 
@@ -91,6 +97,9 @@ class Index:
             """The folder, file or named text that was indexed."""
             self.made_with = held["made_with"]
             """The identity of the embedder's files when it was made (`loading.identity`)."""
+            self.prompts: dict[str, str] | None = json.loads(held.get("prompts", "null"))
+            """What stands before a question ("query") and a chunk ("passage"), as it was when the index was made; None
+            in one that is older, with none before a chunk."""
         self._counts: tuple[str, Counts] | None = None
         """Of the state that was searched last."""
         self.changes = Changes([], [], [])
@@ -131,7 +140,9 @@ class Index:
                 "differs), so that its vectors would not fit a question's; search it by keywords, or "
                 + make_again(self.place, self.reference)
             )
-        return load(self.settings.embedder, **how)
+        embedder = load(self.settings.embedder, **how)
+        old = {"query": embedder.pooling.prompt("query"), "passage": ""}
+        return _prompted(embedder, self.prompts or old)
 
     def __len__(self) -> int:
         """How many chunks there are."""
@@ -210,7 +221,7 @@ class Index:
         """A query as its embedder has it, [dim]."""
         embedder = self.query_embedder
         with progress.hidden():
-            vector: NDArray[np.float32] = embedder.embed([embedder.pooling.query + query], cut=True)[0].numpy()
+            vector: NDArray[np.float32] = embedder.embed([query], prompt="query", cut=True)[0].numpy()
         return vector
 
     def parts(self, query: str) -> Parts:
@@ -251,6 +262,7 @@ class Index:
         with self.storage.reading() as reading:
             files = sorted((file, hashed) for file, (_, _, hashed) in reading.files().items())
         facts = [self.settings.embedder, self.settings.longest, self.settings.language, files]
+        facts += [self.prompts] if self.prompts and any(self.prompts.values()) else []
         return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
     @property
@@ -271,6 +283,12 @@ class Index:
             Indexer(lambda: self.embedder, self.settings.longest, self.settings.language).take_over(found, writing)
         self.changes = found.changes
         return found.changes
+
+
+def _prompted(embedder: LanguageModel, prompts: dict[str, str]) -> LanguageModel:
+    """The embedder, which puts these before what it is told to be a query or a passage, and nothing before the rest."""
+    embedder.pooling = embedder.pooling.but(prompts=prompts, default_prompt=None)
+    return embedder
 
 
 def _tested(reading: Reading) -> dict[str, Any]:
@@ -309,12 +327,16 @@ def build(reference: str | Path, out: str | Path, settings: IndexSettings | None
         raise ConfigError(
             f"chunks of {chosen.longest} tokens are longer than {chosen.embedder} reads: at most {embedder.longest}"
         )
+    said = {"query": chosen.query_prompt, "passage": chosen.passage_prompt}
+    prompts = {role: embedder.pooling.prompt(role) if text is None else text for role, text in said.items()}
+    _prompted(embedder, prompts)
     held: dict[str, Any] = {
         "version": VERSION,
         "settings": json.dumps(chosen.model_dump(mode="json")),
         "reference": reference,
         "made_with": identity(chosen.embedder),
-        "dim": embedder.config.dim,
+        "dim": embedder.vector_dim,
+        "prompts": json.dumps(prompts),
     }
     with storage.making({name: str(value) for name, value in held.items()}) as writing:
         begun = writing.files()  # by a build that was stopped

@@ -29,6 +29,8 @@ class Field(Table):
     STEPS = auto()
     OPERATIONS = auto()
     """Address of the operations' functions, [operations, Entry]."""
+    FORMS = auto()
+    """Address of the quantisations' functions, [forms, FormEntry]."""
     TOKENS = auto()
     IDS = auto()
     """int64 [tokens]: token ids."""
@@ -57,6 +59,7 @@ class Field(Table):
     SCALES = auto()
     SUMS = auto()
     SCALES_STRIDE = auto()
+    """Bytes from a token's scales to the next one's; twice that from its sums to the next one's."""
     MIXED = auto()
     """float32 [tokens, heads, parts, head_dim + 16]: parts of attention (emit/attention_page.py)."""
     COSINES = auto()
@@ -120,6 +123,18 @@ class Entry(Table):
 
 
 ENTRY_BYTES = 8 * len(Entry)
+
+
+class FormEntry(Table):
+    """The functions of a quantisation, by their addresses; 0 until a tape wants them."""
+
+    MULTIPLY = auto()
+    """operations/matrix.py"""
+    EMBED = auto()
+    """operations/embed.py"""
+
+
+FORM_BYTES = 8 * len(FormEntry)
 
 
 class Choosing(Table):

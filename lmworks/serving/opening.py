@@ -84,10 +84,16 @@ def one(
     progress.note(Foretold.of(path, opening.compress, base).said(name or path, limits.seats))
     model = load(path, base=base, compress=opening.compress)
     embedder = None if opening.embedder is None else load(opening.embedder)
-    more = {"embedder": embedder, "index": opening.index_of(model.source)}
-    return ServedModels.of(
-        Service(model, name=name, keys=tuple(opening.keys), limits=limits, lookup=opening.lookup, **more)
+    service = Service(
+        model,
+        name=name,
+        embedder=embedder,
+        keys=tuple(opening.keys),
+        limits=limits,
+        lookup=opening.lookup,
+        index=opening.index_of(model.source),
     )
+    return ServedModels.of(service)
 
 
 def several(references: Sequence[str], opening: Opening, *, memory: float | None, idle: float) -> ServedModels:

@@ -24,3 +24,11 @@ def test_ctrl_c_while_a_model_is_loaded_is_one_line(model_folder: str, verb: tup
 def test_nothing_of_loading_is_written_to_a_pipe(run, model_folder: str):
     done = run("generate", model_folder, "a", "--max-new-tokens", "1")
     assert done.code == 0 and not done.err
+
+
+def test_models_forget_says_what_it_removed_and_leaves_a_model_of_ones_own(run, model_folder: str):
+    done = run("models", "--forget", model_folder)
+    assert (done.out, done.code) == (f"nothing is kept of {model_folder}\n", 0)
+    assert run("models", "--forget", model_folder, "--json").json == {"model": model_folder, "removed": []}
+    assert run("generate", model_folder, "a", "--max-new-tokens", "1").code == 0
+    assert "leave out 'fetch'" in run("models", "fetch", "--forget", model_folder).err

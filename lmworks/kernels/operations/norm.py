@@ -89,7 +89,7 @@ def run(thread, threads, frame, step):
         of = values + token * values_stride if outliers != 0 else 0
         at = token * scales_stride
         x = source + token * stride
-        norm(x, weight, bias, dim, eps, centred, to, adds, of, scales + at, sums + at, outliers)
+        norm(x, weight, bias, dim, eps, centred, to, adds, of, scales + at, sums + 2 * at, outliers)
 
 
 @emitted(None, *[Int] * 4, Float, *[Int] * 7)

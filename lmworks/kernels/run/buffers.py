@@ -22,7 +22,8 @@ class Buffers:
         self.values = aligned(tokens * widest).view(np.int8).reshape(tokens, widest)
         # After the scales come outliers (outliers.py) and the bottleneck of an adapter (adapters.py).
         self.scales, self.sums = (
-            aligned(4 * tokens * (widest // GROUP + after)).view(np.float32).reshape(tokens, -1) for _ in range(2)
+            aligned(4 * size * tokens * (widest // GROUP + after)).view(np.float32).reshape(tokens, -1)
+            for size in (1, 2)
         )
         rows = (config.heads + 2 * config.kv_heads) * config.head_dim
         inner = config.hidden_dim * (2 if config.gated else 1)

@@ -27,18 +27,18 @@ from lmworks.kernels.operations.activate import activate_step
 from lmworks.kernels.operations.attend import Attend
 from lmworks.kernels.operations.cap import Cap
 from lmworks.kernels.operations.choose import Choose
-from lmworks.kernels.operations.embed import embed_step
+from lmworks.kernels.operations.embed import Embed, embed_step
 from lmworks.kernels.operations.follow import Follow
 from lmworks.kernels.operations.follow_guesses import FollowGuesses
 from lmworks.kernels.operations.heads import Heads
 from lmworks.kernels.operations.keep import keep_step
-from lmworks.kernels.operations.matrix import Matrix, multiply
+from lmworks.kernels.operations.matrix import Matrix, multiply, multiply_all
 from lmworks.kernels.operations.mix import Mix
 from lmworks.kernels.operations.norm import Norm, norm_step, norm_weight
 from lmworks.kernels.operations.position import Position
 from lmworks.kernels.operations.quantise import quantise_step
 from lmworks.kernels.run.buffers import Buffers
-from lmworks.kernels.run.library import library
+from lmworks.kernels.run.library import library, want
 from lmworks.kernels.run.weights import Weights
 from lmworks.models.attention import Attention
 from lmworks.models.block import Block
@@ -103,8 +103,9 @@ def tapes(weights: Weights, buffers: Buffers, room: Room | None) -> Tapes:
 
 
 def table(steps: Sequence[Step]) -> Table:
-    """Steps in words of equal number."""
+    """Steps in words of equal number; the kernels that they need are there afterwards."""
     numbers = library().numbers
+    want(one.operands[one.operation.FORM - 1] for one in steps if one.operation in (Matrix, Embed))  # type: ignore[attr-defined]
     rows = [[numbers[one.operation], *one.operands] for one in steps]
     return np.array([row + [0] * (WORDS - len(row)) for row in rows], np.int64)
 
@@ -247,11 +248,11 @@ def _linear(weights: Weights, buffers: Buffers, path: str, output: int, stride: 
     matrix, bias = weights.matrix(f"{path}.weight"), weights.vector(f"{path}.bias")
     adapter = weights.adapters.get(path) if weights.adapted else None
     if adapter is None:
-        return [multiply(matrix, output, stride, bias, adds)]
+        return multiply_all(matrix, output, stride, bias, adds)
     bottleneck = buffers.scales.ctypes.data + adapter.offset
     return [
         multiply(adapter.down, bottleneck, buffers.scales.strides[0]),
-        multiply(matrix, output, stride, bias, adds, adapter.table.ctypes.data),
+        *multiply_all(matrix, output, stride, bias, adds, adapter.table.ctypes.data),
     ]
 
 

@@ -119,7 +119,7 @@ class Family:
     name: str
     """`model_type` in config.json."""
     architecture: str
-    """The class that transformers loads it with."""
+    """The class that transformers loads it with; of one with several, that of the body."""
     settings: Mapping[str, str]
     """Ours <- theirs, taken over as it is."""
     tensors: Mapping[str, Source]
@@ -150,7 +150,8 @@ class Family:
     key_aliases: Mapping[str, str] = field(default_factory=dict)
     """Other names that config.json has for a key -> the one in the table."""
     prefix: str = ""
-    """What begins the names of the body's tensors, where files of the body alone leave it out."""
+    """What begins the names of the body's tensors, where files of the body alone leave it out; "model." of decoders
+    that begin with it."""
     further_layers: str = ""
     """What begins the names of layers that files may have after the last, and that are left out (DeepSeek-V3's, which
     predict further tokens)."""
@@ -249,8 +250,9 @@ class Family:
 
     def by_table_name(self, theirs: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """A file's tensors under the table's names, even where the file shortens or changes them."""
-        if self.prefix and not any(name.startswith(self.prefix) for name in theirs):
-            theirs = {self.prefix + name: tensor for name, tensor in theirs.items()}
+        prefix = self.prefix or ("model." if self.tensors["embedding.weight"] == "model.embed_tokens.weight" else "")
+        if prefix and not any(name.startswith(prefix) for name in theirs):
+            theirs = {prefix + name: tensor for name, tensor in theirs.items()}
         return {self.aliases.get(name, name): tensor for name, tensor in theirs.items()}
 
     def tensors_from(

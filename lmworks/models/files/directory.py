@@ -33,6 +33,8 @@ from lmworks.models.relatives.recurrent import network_class
 from lmworks.models.unread import NOT_FINITE, Later, at_once, in_type, nothing, unread_of
 
 INDEX, FACTS, ONNX = "model.safetensors.index.json", "lmworks.json", "model.onnx"
+MODULES = "modules.json"
+"""Of sentence-transformers: what is done with the states of the network."""
 SHARD_BYTES = 5_000_000_000
 MOST_JSON = 100_000_000
 MOST_TENSORS = 50_000
@@ -41,6 +43,8 @@ OWN_FILES = ("*.json", "*.jsonl", "*.safetensors", "*.jinja", "*.txt", "*.md", "
 """What a model directory may hold; a folder with anything else is somebody's work and is not replaced."""
 INDEX_FOLDER = "index"
 """The one folder in a model directory: the index of the documents that it answers from."""
+DENSE_FILES = {"config.json", "model.safetensors"}
+"""Of a folder beside the weights that holds a layer of sentence-transformers."""
 INDEX_FILES = ("index.sqlite", "index.sqlite-*", "*.i8")
 
 
@@ -67,9 +71,20 @@ def read_config(folder: Path) -> ModelConfig:
     """The ModelConfig of a model directory."""
     theirs = read_json(folder / "config.json")
     try:
-        return family_of(theirs.get("model_type")).config_from(theirs)
+        family = family_of(theirs.get("model_type"))
+        if _pools(folder):  # it runs the body, whatever class its config.json was copied with
+            if str(theirs.get("architectures")).endswith("Model']"):
+                theirs["tie_word_embeddings"] = True  # there is no head
+            theirs["architectures"] = [family.architecture]
+        return family.config_from(theirs)
     except ModelError as error:
         raise ModelError(f"{folder}: {error}") from None
+
+
+def _pools(folder: Path) -> bool:
+    """Is it a folder of sentence-transformers that makes vectors of texts?"""
+    path = folder / MODULES
+    return path.is_file() and '.Pooling"' in path.read_text(encoding="utf-8", errors="replace")
 
 
 def read_network(folder: Path, dtype: torch.dtype | None = None, later: Later = nothing) -> Network:
@@ -243,9 +258,12 @@ def refuse_foreign_files(folder: Path) -> None:
 
 
 def _is_ours(path: Path) -> bool:
-    """Whether it is part of a model directory: a file of a known kind, or an index and nothing besides."""
+    """Whether it is part of a model directory: a file of a known kind, a dense layer, or an index and nothing
+    besides."""
     if not path.is_dir():
         return any(path.match(kind) for kind in OWN_FILES)
+    if {one.name for one in path.iterdir()} == DENSE_FILES:
+        return True
     return path.name == INDEX_FOLDER and all(
         one.is_file() and any(one.match(kind) for kind in INDEX_FILES) for one in path.iterdir()
     )

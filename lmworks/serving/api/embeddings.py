@@ -69,10 +69,10 @@ def routes(models: ServedModels) -> APIRouter:
         texts = asked.texts
         if len(texts) > service.limits.texts:
             raise ConfigError(f"the request has {len(texts):,} texts; send at most {service.limits.texts} at once")
-        if asked.dimensions not in (None, model.config.dim):
+        if asked.dimensions not in (None, model.vector_dim):
             raise Refused(
                 400,
-                f"dimensions is {asked.dimensions}; {service.embedder_name} makes {model.config.dim}",
+                f"dimensions is {asked.dimensions}; {service.embedder_name} makes {model.vector_dim}",
                 param="dimensions",
             )
         cut = asked.truncate_prompt_tokens is not None

@@ -146,6 +146,8 @@ def tiny_config(family: str) -> ModelConfig:
         more["experts"] = {"count": 4} | ({"shared_dim": 16, "shared_gate": True} if family == "qwen2_moe" else {})
     if family == "cohere2":  # which rotates under windows alone
         more["rope_layers"] = ()
+    if "position_offset" in FAMILIES[family].told:
+        more["position_offset"] = 2
     fixed = dict(FAMILIES[family].fixed) | more
     return ModelConfig(
         **({"family": family, "vocab_size": 96, "dim": 32, "layers": 2, "heads": 4, "context": 64} | fixed)
