@@ -214,6 +214,20 @@ def test_transformers_loads_what_we_write_with_equal_logits(variant: OfExperts, 
     assert read_network(tmp_path / "ours").config == network.config
 
 
+def test_a_stored_bias_is_not_rounded_with_the_weights(tmp_path: Path):
+    config = family_of("deepseek_v3").config_from(SMALL | OF["deepseek_v3"])
+    network = Network(config).initialise()
+    fill_biases(network)
+    exact = network.state_dict()["blocks.1.feed_forward.router.choice_bias"].clone()
+    assert not torch.equal(exact.bfloat16().float(), exact)
+    write_network(tmp_path, network.to(torch.bfloat16))
+    back = read_network(tmp_path)
+    assert back.dtype == torch.bfloat16
+    for one in (network, back, read_network(tmp_path, torch.float16)):
+        bias = one.state_dict()["blocks.1.feed_forward.router.choice_bias"]
+        torch.testing.assert_close(bias, exact, rtol=0, atol=0)
+
+
 SIZES = {"vocab_size": 96, "hidden_size": 512, "num_hidden_layers": 4, "num_attention_heads": 8}
 SPARSE = [
     ("olmoe", {}),
