@@ -91,7 +91,7 @@ def llama_cpp_tensors(network: Network) -> dict[str, np.ndarray]:
     """The network's tensors under llama.cpp's names, as its converter writes them."""
     config, state = network.config, network.state_dict()
     theirs: dict[str, np.ndarray] = {}
-    for name, source in each_name(TENSORS_OF[config.family], config):
+    for name, source in each_name(TENSORS_OF.get(config.family, TENSORS_OF["llama"]), config):
         tensor = state[name] + 1 if config.norm_unit_offset and name.endswith("norm.weight") else state[name]
         parts = tensor.split(rows_of(name, config)) if isinstance(source, Rows) else [tensor]
         for part_name, part in zip(source.names if isinstance(source, Rows) else [source], parts, strict=True):
