@@ -60,9 +60,11 @@ class Ordered:
 
 @dataclass(frozen=True)
 class OfExperts:
-    """Our matrix or bias of one expert is a part of theirs of all, [experts, inputs, outputs] (gpt-oss)."""
+    """Our matrix or bias of one expert is a part of theirs of all."""
 
     name: str
+    turned: bool = True
+    """Theirs is [experts, inputs, outputs] (gpt-oss) and not [experts, outputs, inputs] (Granite)."""
     neighbours: bool = False
     """Gate and up are neighbours there, and halves in ours."""
     expert: int = 0
@@ -452,19 +454,20 @@ def _in_order(name: str, matrix: Tensor, order: Tensor) -> Tensor:
 def _of_one_expert(source: OfExperts, every: Tensor, config: ModelConfig) -> Tensor:
     """One expert's share of a tensor of all; ModelError where it is not of as many."""
     assert config.experts is not None
-    if every.ndim not in (2, 3) or len(every) != config.experts.count or (source.neighbours and every.shape[-1] % 2):
+    odd = source.neighbours and every.ndim > 0 and every.shape[-1] % 2
+    if every.ndim not in (2, 3) or len(every) != config.experts.count or odd:
         raise ModelError(
             f"{source.name} has the shape {list(every.shape)}, which {config.experts.count} experts do not share"
         )
     part = every[source.expert]
-    part = part.T if part.ndim == 2 else part
+    part = part.T if source.turned and part.ndim == 2 else part
     return (part.unflatten(0, (-1, 2)).transpose(0, 1).flatten(0, 1) if source.neighbours else part).contiguous()
 
 
 def _as_of_all(source: OfExperts, part: Tensor) -> Tensor:
     """One expert's share as it lies among those of all."""
     part = part.unflatten(0, (2, -1)).transpose(0, 1).flatten(0, 1) if source.neighbours else part
-    return part.T if part.ndim == 2 else part
+    return part.T if source.turned and part.ndim == 2 else part
 
 
 def stacked(parts: Sequence[Tensor]) -> Tensor:
