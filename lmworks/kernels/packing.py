@@ -20,7 +20,7 @@ from lmworks.models.unread import unread_of
 
 ROWS = 16
 ALL = slice(None)
-AT_ONCE = 1 << 18
+AT_ONCE = 1 << 19
 """Weights that are packed in one go: what lies between the file and the layout stays in the processor's cache."""
 
 
@@ -29,6 +29,9 @@ class Stored(Protocol):
 
     def groups(self, name: str, rows: slice = ALL) -> Groups | None:
         """A matrix, or some of its rows, in groups of 4 or 8 bits; None where it is stored in another way."""
+
+    def bits(self, name: str) -> int:
+        """The bits that hold whatever the file may hold there."""
 
     def floats(self, name: str) -> Tensor | None:
         """A vector in float32; None where the network's own is no worse."""
@@ -53,6 +56,10 @@ class Unchanged:
             whole = groups if rows is ALL else self.stored.groups(name)
             self._same[name] = whole is not None and torch.equal(whole.weights(weight.dtype), weight)
         return groups if self._same[name] else None
+
+    def bits(self, name: str) -> int:
+        """As the file says."""
+        return self.stored.bits(name)
 
     def let_go(self) -> None:
         """As the file does."""
@@ -155,7 +162,7 @@ def pack(
     code 0 stands for."""
     rows, columns = groups.values.shape
     middle = 0 if groups.least is not None else 1 << (bits - 1)
-    codes = (groups.values.to(torch.int16) + middle).to(torch.uint8)
+    codes = groups.values.view(torch.uint8) + middle  # a byte wraps round, as a negative value should
     scales = groups.scale.half()
     minima = -middle * scales if groups.least is None else groups.least.half()
     if missing := -rows % ROWS:
@@ -163,9 +170,9 @@ def pack(
             torch.cat([one, one.new_zeros(missing, one.shape[1])]) for one in (codes, scales, minima)
         )
     blocks, count = len(codes) // ROWS, columns // GROUP
-    # [block, row, group, quad, input] -> [block, group, quad, row, input]
-    quads = codes.view(blocks, ROWS, count, QUADS, 4).permute(0, 2, 3, 1, 4).reshape(blocks, count, QUADS, 64)
-    vectors = quantisation_of(bits).pack(quads)
+    # [block, row, group, quad] -> [block, group, quad, row], of four inputs each
+    quads = codes.view(torch.int32).view(blocks, ROWS, count, QUADS).permute(0, 2, 3, 1).contiguous()
+    vectors = quantisation_of(bits).pack(quads.view(torch.uint8))
     ends = torch.stack([scales.view(blocks, ROWS, count).mT, minima.view(blocks, ROWS, count).mT], 2).contiguous()
     packed = torch.cat([vectors.flatten(2), ends.view(torch.uint8).flatten(2)], 2)
     data = take(packed.numel())

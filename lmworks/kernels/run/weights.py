@@ -118,7 +118,12 @@ class Weights:
         """The bits in which the file holds a matrix; None where it holds it in another way."""
         if self.stored is None or self.stored.groups(name, slice(0, ROWS)) is None:
             return None
-        return max(bits_of(groups) for groups in self._groups(name, spans))
+        held = 0
+        for groups in self._groups(name, spans):
+            held = max(held, bits_of(groups))
+            if held == self.stored.bits(name):
+                break
+        return held
 
     def _groups(self, name: str, spans: Sequence[slice]) -> Iterator[Groups]:
         assert self.stored is not None

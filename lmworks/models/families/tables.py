@@ -219,7 +219,7 @@ class Family:
             if later(name) and isinstance(source, str | Rows):
                 parts = [take(part) for part in (source.names if isinstance(source, Rows) else (source,))]
                 if len({part.dtype for part in parts}) == 1 and {part.ndim for part in parts} == {2}:
-                    ours[name] = _left_there(name, source, parts, dtype)
+                    ours[name] = _left_there(source, parts, dtype)
                     continue
             if isinstance(source, Rows | ByHead):
                 tensor = rows_joined(source, lambda part: take(part).to(dtype) if dtype else take(part), config)
@@ -287,11 +287,11 @@ class Family:
         )
 
 
-def _left_there(name: str, source: str | Rows, parts: Sequence[Tensor], dtype: torch.dtype | None) -> Tensor:
+def _left_there(source: str | Rows, parts: Sequence[Tensor], dtype: torch.dtype | None) -> Tensor:
     from lmworks.models.unread import below_one_another_later
 
     joined_shape(source.names if isinstance(source, Rows) else (source,), [part.shape for part in parts])
-    return below_one_another_later(name, parts, dtype)
+    return below_one_another_later(parts, dtype)
 
 
 def _equal(theirs: Tensor, ours: Tensor) -> bool:

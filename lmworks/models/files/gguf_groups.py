@@ -32,9 +32,14 @@ class StoredInGGUF:
             return None
         at = rows_in_file(self.file, self._sources[name], self.config, rows)
         groups = _joined([self._part(part, places, kind) for part, places in at])
-        if not all(torch.isfinite(one).all() for one in (groups.scale, groups.least) if one is not None):
+        ends = [one for one in (groups.scale, groups.least) if one is not None]
+        if not all(torch.isfinite(one.sum(dtype=torch.float32)) for one in ends):
             raise ModelError(f"{self.file.path}: {NOT_FINITE.format(name)}")
         return groups
+
+    def bits(self, name: str) -> int:
+        """The bits that hold whatever a matrix of its kind may hold."""
+        return 8 if self.file.info(source_parts(self._sources[name])[0]).kind == Kind.Q8_0 else 4
 
     def let_go(self) -> None:
         """Give back the memory that the file takes."""
