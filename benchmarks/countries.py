@@ -35,6 +35,8 @@ HOPS = {
     "language_of_border_of_capital": 3, "capital_of_same_currency": 3,
 }  # fmt: skip
 
+SPLITS = ("tuned", "held", "fresh")
+
 
 @dataclass(frozen=True)
 class Asked:
@@ -48,13 +50,13 @@ class Asked:
 
 def asked_of(world: World, ways: dict[str, Any], each: int, seed: int = 0) -> Iterator[Asked]:
     """Every question, each asked in `each` of the ways of a split."""
-    draw = random.Random(seed)
+    draws = {split: random.Random(f"{seed} {split}") for split in SPLITS}
     for group, slots, answers in world.questions():
-        for split in ("tuned", "held"):
+        for split, draw in draws.items():
             for way in draw.sample(ways[group][split], min(each, len(ways[group][split]))):
                 label = f"{HOPS[group]} steps" if answers else "empty"
                 yield Asked(way.format(**slots), frozenset(answers), f"{label}: {group}", split)
-    for split in ("tuned", "held"):
+    for split, draw in draws.items():
         for thing in ways["things"]["entity"][split]:
             for way in ways["unanswerable"]["entity"][split]:
                 yield Asked(way.format(thing=thing), frozenset(), "unknown thing", split)
@@ -63,6 +65,10 @@ def asked_of(world: World, ways: dict[str, Any], each: int, seed: int = 0) -> It
                 for one in draw.sample([one for one in world.countries if world.capital(one)], 4):
                     slots = {"thing": thing, "country": world.name(one), "city": world.capital(one)[0]}
                     yield Asked(way.format(**slots), frozenset(), "unknown property", split)
+        for way in ways["unanswerable"]["verb"][split]:
+            for one in draw.sample([one for one in world.countries if world.capital(one)], 4):
+                slots = {"country": world.name(one), "city": world.capital(one)[0]}
+                yield Asked(way.format(**slots), frozenset(), "unknown relation", split)
 
 
 def of_people(world: World, file: Path) -> Iterator[Asked]:
@@ -91,7 +97,7 @@ def main() -> None:
     options.add_argument("--each", type=int, default=1)
     options.add_argument("--show", type=int, default=15)
     options.add_argument("--every", type=int, default=1, help="ask every n-th question only")
-    options.add_argument("--split", default="tuned,held,people")
+    options.add_argument("--split", default="tuned,held,fresh,people")
     options.add_argument("--people", type=Path, help="test.json of WebQuestions (brmson/dataset-factoid-webquestions)")
     options.add_argument("--groups", default="")
     told = options.parse_args()

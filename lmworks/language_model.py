@@ -20,14 +20,16 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from lmworks.basics import progress
 from lmworks.basics.errors import ConfigError, ModelError
 from lmworks.basics.files import directory_written_whole, write_json
 from lmworks.basics.memory import must_fit
 from lmworks.basics.threads import one_thread
 from lmworks.encoding.classifying import Told, classify
-from lmworks.encoding.comparing import Pair, compare
+from lmworks.encoding.comparing import Pair, Scale, compare, scale_of
 from lmworks.encoding.embedding import Pooling, embed
 from lmworks.encoding.filling import Filled, fill
+from lmworks.encoding.pooling import Dense, read_dense
 from lmworks.generation.answer import Answer
 from lmworks.generation.constraints import Constraint
 from lmworks.generation.decoding import decode, start
@@ -36,6 +38,7 @@ from lmworks.generation.request import Guess, LogprobOptions, Message, Prompt, R
 from lmworks.generation.scoring import target_logprobs, token_logprobs
 from lmworks.generation.strategies import Strategy
 from lmworks.kernels.choice import check_compress, embedder_for, packed_later, runner_for
+from lmworks.kernels.footprint import Footprint
 from lmworks.kernels.keeping import Keeper
 from lmworks.kernels.packing import Stored, Unchanged
 from lmworks.models.adapted import own_parameters
@@ -133,22 +136,25 @@ class LanguageModel:
         check_compress(compress, dtype)
         path, wanted = resolve(str(reference)), dtype_of(dtype)
         file = GGUFFile(path) if path.suffix == ".gguf" else None
-        with one_thread():
-            if file is not None:
-                held = stored_dtype(file)
-                later = packed_later(compress if wanted is None else "none", held is None, device)
-                network = read_gguf_network(file, wanted or held or fast_dtype(device), later)
-                tokenizer = gguf_tokenizer(file)
-            else:
-                later = packed_later(compress if wanted is None else "none", False, device)
-                network, tokenizer = read_network(path, wanted, later), Tokenizer.load(path)
-        if rope_scaling is not None:
-            network.config = stretched(network.config, rope_scaling)
-        network = network if device == "cpu" else network.to(device)
-        model = cls(network, tokenizer, path, str(reference), exact=wanted is not None)
-        model._weights = path if file is None else file
-        if wanted is None:
-            model.choose_runner(compress, as_read=True)
+        footprint = Footprint.of(path, file)
+        footprint.must_fit(str(reference), compress, wanted)
+        with progress.reading(f"loading {reference}", footprint.stored):
+            with one_thread():
+                if file is not None:
+                    held = stored_dtype(file)
+                    later = packed_later(compress if wanted is None else "none", held is None, device)
+                    network = read_gguf_network(file, wanted or held or fast_dtype(device), later)
+                    tokenizer = gguf_tokenizer(file)
+                else:
+                    later = packed_later(compress if wanted is None else "none", False, device)
+                    network, tokenizer = read_network(path, wanted, later), Tokenizer.load(path)
+            if rope_scaling is not None:
+                network.config = stretched(network.config, rope_scaling)
+            network = network if device == "cpu" else network.to(device)
+            model = cls(network, tokenizer, path, str(reference), exact=wanted is not None)
+            model._weights = path if file is None else file
+            if wanted is None:
+                model.choose_runner(compress, as_read=True)
         return model
 
     def choose_runner(self, compress: str | None = None, *, as_read: bool = False) -> None:
@@ -201,6 +207,9 @@ class LanguageModel:
             write_network(temporary, self.network)
             self.write_tokenizer(temporary)
             own = {} if self.config.causal else {"pooling": self.pooling.model_dump()}
+            for name, layer in zip(self.pooling.dense, self.dense, strict=True):
+                layer.write(temporary / name)
+            own |= {} if self.score_scale == "none" else {"scores": self.score_scale}
             write_facts(temporary, {"source": self.reference, **own, **(facts or {})})
         return folder
 
@@ -313,10 +322,17 @@ class LanguageModel:
         return [Answer.of(sequence) for sequence in sequences]
 
     def embed(
-        self, texts: Sequence[str | Sequence[int]], *, pooling: Pooling | None = None, cut: bool = False
+        self,
+        texts: Sequence[str | Sequence[int]],
+        *,
+        prompt: str | None = None,
+        pooling: Pooling | None = None,
+        cut: bool = False,
     ) -> Tensor:
-        """A vector for each text, [texts, dim] in float32, pooled as the model's folder says unless `pooling` does.
-        A text may be given as its tokens' ids, which are read as they are.
+        """A vector for each text, [texts, vector_dim] in float32, pooled as the model's folder says unless `pooling`
+        does. A text may be given as its tokens' ids, which are read as they are. Before others stands the `prompt` of
+        this name, as the folder has it; "query" and "passage" may be named of every model, and stand for nothing where
+        its folder has none.
 
         An encoder runs in 8 bits on the compiled path where that covers it (cosines with float32 are above 0.999),
         else in bfloat16 where the processor multiplies it natively (above 0.9999); with `compress="none"` the
@@ -326,7 +342,14 @@ class LanguageModel:
         if self.network.encoder is not None:
             raise ConfigError("an encoder-decoder has no pooled states; embed with an encoder or a decoder")
         runner, dtype = self._embeds_with(), self._embeds_in()
-        return embed(runner, self.tokenizer, texts, pooling or self.pooling, cut=cut, dtype=dtype)
+        said = pooling or self.pooling
+        dense = self.dense if said.dense else ()
+        return embed(runner, self.tokenizer, texts, said, dense=dense, prompt=prompt, cut=cut, dtype=dtype)
+
+    @property
+    def vector_dim(self) -> int:
+        """How many numbers a text's vector has."""
+        return self.dense[-1].width if self.dense else self.config.dim
 
     def _embeds_in(self) -> torch.dtype:
         """The format in which PyTorch multiplies where it embeds or compares."""
@@ -369,13 +392,29 @@ class LanguageModel:
         It runs as `embed` does: in 8 bits on the compiled path where that covers the network. ConfigError for a network
         without such a head; DataError for a pair that is longer than the model reads, unless it may be `cut`.
         """
-        return compare(self._embeds_with(), self.tokenizer, pairs, cut=cut, dtype=self._embeds_in())
+        runner, dtype = self._embeds_with(), self._embeds_in()
+        return compare(runner, self.tokenizer, pairs, scale=self.score_scale, cut=cut, dtype=dtype)
 
     @property
+    def score_scale(self) -> Scale:
+        """What is done with the scores of pairs, as the folder that the model came from says."""
+        return scale_of(self.source) if self.source is not None and self.source.is_dir() else "none"
+
+    @cached_property
     def pooling(self) -> Pooling:
-        """How states become one vector, as the folder that the model came from says, or of an adapter its base's."""
-        folders = [one for one in (self.source, self._weights) if isinstance(one, Path) and one.is_dir()]
-        return next((said for one in folders if (said := Pooling.read(one)) is not None), Pooling())
+        """How states become one vector, as the folder that the model came from says, or of an adapter its base's; who
+        knows better sets it."""
+        return next((said for one in self._folders if (said := Pooling.read(one)) is not None), Pooling())
+
+    @cached_property
+    def dense(self) -> list[Dense]:
+        """The dense layers that a pooled state goes through, as that folder has them."""
+        found = next((one for one in self._folders if Pooling.read(one) is not None), None)
+        return [] if found is None else read_dense(found, self.pooling, self.config.dim)
+
+    @property
+    def _folders(self) -> list[Path]:
+        return [one for one in (self.source, self._weights) if isinstance(one, Path) and one.is_dir()]
 
     def must_write(self) -> None:
         """ConfigError unless the network writes text."""

@@ -19,6 +19,7 @@ from lmworks.basics.files import restore_directory, sha256_once
 from lmworks.kernels.choice import Way, check_compress, foreseen
 from lmworks.language_model import LanguageModel
 from lmworks.models.config import RopeScaling
+from lmworks.models.files import references
 from lmworks.models.files.directory import parameters, read_config, read_facts, read_json
 from lmworks.models.files.gguf import gguf_config, stored_dtype
 from lmworks.models.files.gguf_file import GGUFFile
@@ -71,9 +72,7 @@ class Facts:
 
 def facts_of(reference: str | os.PathLike[str]) -> Facts:
     """What `load` will make of a reference; of an adapter, of its base with the adapter on."""
-    path = resolve(str(reference))
-    if is_adapter(path):
-        return facts_of(_base_of(path))
+    path = network_path(str(reference))
     if path.suffix == ".gguf":
         file = GGUFFile(path)
         config, few_bits = gguf_config(file), stored_dtype(file) is None
@@ -82,6 +81,20 @@ def facts_of(reference: str | os.PathLike[str]) -> Facts:
         few_bits = read_json(path / "config.json").get("quantization_config") is not None
     size = parameters(config)
     return Facts(config.family, size, config.context, foreseen(config, few_bits, size))
+
+
+def network_path(reference: str, base: str | None = None) -> Path:
+    """Where the network of a reference is: of an adapter, its base (the one that it names, or `base`)."""
+    path = resolve(reference)
+    return network_path(base or _base_of(path)) if is_adapter(path) else path
+
+
+def forget(reference: str) -> list[tuple[Path, int]]:
+    """Remove what lmworks keeps of a model and can make again; what was removed, and its bytes. Nothing is fetched for
+    that, and no file of the user's own is removed. ModelError for a reference to nothing."""
+    if reference not in ALIASES:
+        resolve(reference)
+    return references.forget(reference)
 
 
 def _base_of(folder: Path) -> str:
@@ -122,7 +135,10 @@ def files_digest(source: Path) -> str:
     if source.is_file():
         return ""
     beside = [one for one in sorted(source.iterdir()) if one.suffix in {".json", ".jinja", ".txt", ".model"}]
-    return hashlib.sha256("".join(f"{one.name} {sha256_once(one)}\n" for one in beside).encode()).hexdigest()
+    beside += sorted(source.glob("[0-9]_*/*"))  # what sentence-transformers does with the network's states
+    return hashlib.sha256(
+        "".join(f"{one.relative_to(source)} {sha256_once(one)}\n" for one in beside).encode()
+    ).hexdigest()
 
 
 def identity(reference: str) -> str:

@@ -64,6 +64,8 @@ class Method:
     """Changes a setup by the settings, with the network in place: freezes, adds layers, adds to objective or rows.
     ConfigError for a network that the method does not fit; `{at}` in it is the method's table. The network may be on
     the meta device, without rows to learn from: that tells early whether the method fits, and lets a planner count."""
+    settle: Callable[[Network], None] = lambda network: None
+    """What is done, in place, once training has ended: a base in few bits becomes plain matrices of the same values."""
     adapter: Adapter | None = None
     """None for a method that changes the weights themselves: then the whole model is saved."""
 

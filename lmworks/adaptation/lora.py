@@ -17,11 +17,12 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from lmworks.adaptation.frozen import FrozenLinear
 from lmworks.adaptation.lora_config import LoRAConfig
 from lmworks.basics.errors import ConfigError
 from lmworks.models.adapted import AdaptedLinear
 from lmworks.models.families import family_of
-from lmworks.models.families.tables import Rows, each_name, rows_of
+from lmworks.models.families.tables import NeighbourRows, Rows, each_name, rows_of
 from lmworks.models.network import Network
 
 
@@ -42,11 +43,11 @@ class LoRALinear(AdaptedLinear):
     whatever the layer computes in: bfloat16 would round small steps away.
     """
 
-    def __init__(self, base: nn.Linear, parts: list[Part], rank: int, scale: float) -> None:
+    def __init__(self, base: nn.Linear | FrozenLinear, parts: list[Part], rank: int, scale: float) -> None:
         super().__init__()
         self.base, self.parts, self.rank, self.scale = base, parts, rank, scale
         self.enabled = True
-        device = base.weight.device
+        device = base.weight.device if isinstance(base, nn.Linear) else None
         self.down = nn.Parameter(torch.empty(len(parts) * rank, base.in_features, device=device))
         self.up = nn.ParameterList(
             nn.Parameter(torch.zeros(part.rows.stop - part.rows.start, rank, device=device)) for part in parts
@@ -81,9 +82,13 @@ class LoRALinear(AdaptedLinear):
         """Do the two functions below compute what the layer does? Not while adapters are off or merged."""
         return self.enabled and not self.merged and not any(one.requires_grad for one in self.base.parameters())
 
+    def own(self) -> list[nn.Parameter]:
+        """A and the B's."""
+        return [self.down, *self.up]
+
     def trained(self) -> list[nn.Parameter]:
-        """Those of A and the B's that require gradients."""
-        return [one for one in (self.down, *self.up) if one.requires_grad]
+        """Those of its own that require gradients."""
+        return [one for one in self.own() if one.requires_grad]
 
     def forward_by_hand(self, x: Float[Tensor, "rows inputs"]) -> tuple[Float[Tensor, "rows outputs"], Tensor]:
         """The product, and the bottleneck A x that the backward needs."""
@@ -129,19 +134,24 @@ class LoRALinear(AdaptedLinear):
         Kept between uses in evaluation mode only. In training mode they are made each time: PyTorch's fused AdamW
         does not count its updates in the parameters' versions, so a copy could not know that it is old.
         """
-        weight = self.base.weight
-        state = (self.down._version, *(up._version for up in self.up), weight.dtype, weight.device)
+        like = {"dtype": self._dtype, "device": self.down.device}
+        state = (self.down._version, *(up._version for up in self.up), *like.values())
         if self._copies is None or self.training or state != self._copied:
-            up = torch.zeros(self.base.out_features, self.down.shape[0], dtype=weight.dtype, device=weight.device)
+            up = torch.zeros(self.base.out_features, self.down.shape[0], **like)
             for index, (part, block) in enumerate(zip(self.parts, self.up, strict=True)):
                 up[part.rows, index * self.rank : (index + 1) * self.rank] = block * self.scale
-            self._copies, self._copied = (self.down.to(weight.dtype), up), state
+            self._copies, self._copied = (self.down.to(**like), up), state
         return self._copies
+
+    @property
+    def _dtype(self) -> torch.dtype:
+        """What the layer computes in."""
+        return self.base.weight.dtype if isinstance(self.base, nn.Linear) else self.base.dtype
 
     @torch.no_grad()
     def delta(self) -> Float[Tensor, "outputs inputs"]:
         """The whole update (alpha / rank) B A, in float32."""
-        update = torch.zeros(self.base.weight.shape, device=self.down.device)
+        update = torch.zeros(self.base.out_features, self.base.in_features, device=self.down.device)
         for rows, down, up in self.updates():
             update[rows] = up @ down
         return update
@@ -159,7 +169,9 @@ class LoRALinear(AdaptedLinear):
 
     @torch.no_grad()
     def merge(self) -> None:
-        """Add the update to the weight; a second call changes nothing."""
+        """Add the update to the weight; a second call changes nothing. ConfigError for a weight in few bits."""
+        if isinstance(self.base, FrozenLinear):
+            raise ConfigError("an update does not fit into a weight of few bits; thaw the network first")
         if not self.merged:
             self._unmerged = self.base.weight.detach().clone()
             self.base.weight.copy_(self.base.weight.float() + self.delta())
@@ -168,6 +180,7 @@ class LoRALinear(AdaptedLinear):
     def unmerge(self) -> None:
         """Put the weight back as it was, to the bit."""
         if self._unmerged is not None:
+            assert isinstance(self.base, nn.Linear)
             self.base.weight.copy_(self._unmerged)
             self._unmerged = None
 
@@ -187,10 +200,10 @@ def adaptable(network: Network) -> dict[str, list[Part]]:
             or not name.endswith(".weight")
             or name.endswith("router.weight")
             or ".experts." in name
-            or not isinstance(network.get_submodule(path), nn.Linear | LoRALinear)
+            or not isinstance(network.get_submodule(path), nn.Linear | FrozenLinear | LoRALinear)
         ):
             continue
-        if isinstance(source, Rows):
+        if isinstance(source, Rows | NeighbourRows):
             ends = torch.tensor(rows_of(name, config)).cumsum(0).tolist()
             rows = [slice(start, end) for start, end in zip([0, *ends], ends, strict=False)]
             layers[path] = [
@@ -199,14 +212,14 @@ def adaptable(network: Network) -> dict[str, list[Part]]:
         else:
             theirs = source if isinstance(source, str) else source.name
             layer = network.get_submodule(path)
-            weight = layer.base.weight if isinstance(layer, LoRALinear) else layer.weight
-            assert isinstance(weight, Tensor)
-            layers[path] = [Part(theirs.removesuffix(".weight"), slice(0, weight.shape[0]))]
+            outputs = layer.base.out_features if isinstance(layer, LoRALinear) else layer.out_features
+            assert isinstance(outputs, int)
+            layers[path] = [Part(theirs.removesuffix(".weight"), slice(0, outputs))]
     return layers
 
 
-def add_lora(network: Network, config: LoRAConfig, seed: int = 0) -> Network:
-    """Freeze the network and put adapters on it, in place; from here on only they can be trained.
+def add_lora(network: Network, config: LoRAConfig, seed: int = 0, kind: type[LoRALinear] = LoRALinear) -> Network:
+    """Freeze the network and put adapters of a kind on it, in place; from here on only they can be trained.
 
     ConfigError for a target that the model does not have, and for a network that has adapters already.
     """
@@ -228,8 +241,8 @@ def add_lora(network: Network, config: LoRAConfig, seed: int = 0) -> Network:
         chosen = [part for part in parts if config.targets == "all" or part.module.rpartition(".")[2] in config.targets]
         if chosen:
             base = network.get_submodule(path)
-            assert isinstance(base, nn.Linear)
-            layer = LoRALinear(base, chosen, config.rank, config.alpha / config.rank)
+            assert isinstance(base, nn.Linear | FrozenLinear)
+            layer = kind(base, chosen, config.rank, config.scale)
             layer.initialise(generator)
             network.set_submodule(path, layer)
     return network

@@ -1,4 +1,4 @@
-"""LoRA adapters in PEFT's format: adapter_config.json and adapter_model.safetensors, read and written."""
+"""LoRA and DoRA adapters in PEFT's format: adapter_config.json and adapter_model.safetensors, read and written."""
 
 from __future__ import annotations
 
@@ -8,19 +8,23 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lmworks.adaptation.lora import LoRAConfig, add_lora, lora_layers, remove_adapters
+from lmworks.adaptation.dora import DoRALinear
+from lmworks.adaptation.lora import LoRALinear, add_lora, lora_layers, remove_adapters
+from lmworks.adaptation.lora_config import LoRAConfig
+from lmworks.adaptation.nf4 import round_to_nf4
 from lmworks.basics.errors import ConfigError, ModelError
 from lmworks.basics.files import says_why, write_json
 from lmworks.models.families import family_of
-from lmworks.models.families.tables import ByHead, Transposed
+from lmworks.models.families.tables import ByHead, NeighbourRows, Ordered, Transposed
 from lmworks.models.files.directory import read_json, read_safetensors, write_safetensors
 from lmworks.models.network import Network
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 PREFIX = "base_model.model."
+BASE_VALUES = "lmworks_base_values"
+"""A key of ours, which PEFT passes over: the base's matrices as the adapter saw them in training."""
 
 UNSUPPORTED: dict[str, tuple[Any, ...]] = {
-    "use_dora": (False,),
     "modules_to_save": (None, []),
     "rank_pattern": (None, {}),
     "alpha_pattern": (None, {}),
@@ -48,8 +52,9 @@ def is_adapter(folder: Path) -> bool:
     return (folder / CONFIG).is_file()
 
 
-def write_adapter(folder: Path, network: Network, base: str) -> None:
-    """Write the adapters of a network into an existing folder; `base` says which model they belong to."""
+def write_adapter(folder: Path, network: Network, base: str, on_nf4: bool = False) -> None:
+    """Write the adapters of a network into an existing folder; `base` says which model they belong to, and `on_nf4`
+    that they were trained on its values in NF4."""
     layers = lora_layers(network)
     if not layers:
         raise ConfigError("the network has no adapters to save")
@@ -70,10 +75,12 @@ def write_adapter(folder: Path, network: Network, base: str) -> None:
             "lora_dropout": 0.0,
             "bias": "none",
             "use_rslora": False,
+            "use_dora": isinstance(first, DoRALinear),
             "fan_in_fan_out": turned,
             "target_modules": sorted(
                 {part.module.rpartition(".")[2] for layer in layers.values() for part in layer.parts}
             ),
+            **({BASE_VALUES: "nf4"} if on_nf4 else {}),
         },
     )
 
@@ -90,7 +97,7 @@ def read_adapter(folder: Path, network: Network) -> Network:
         config = _config(folder, settings)
         _check_rank(folder, config.rank, tensors)
         _check_order(network)
-        add_lora(network, config)
+        add_lora(network, config, kind=DoRALinear if settings.get("use_dora") else LoRALinear)
     except ConfigError as error:
         raise ModelError(f"{folder / CONFIG}: {error}") from None
     try:
@@ -98,19 +105,18 @@ def read_adapter(folder: Path, network: Network) -> Network:
     except ModelError:
         remove_adapters(network)
         raise
-    if settings.get("use_rslora"):
-        for layer in lora_layers(network).values():
-            layer.scale = config.alpha / config.rank**0.5
+    if settings.get(BASE_VALUES) == "nf4":
+        round_to_nf4(network)
     return network
 
 
 def _check_order(network: Network) -> None:
     """ConfigError where the rows of a joined matrix have another order in the model's files: an adapter's would too."""
     name = network.config.family
-    if any(isinstance(source, ByHead) for source in family_of(name).tensors.values()):
+    if any(isinstance(source, ByHead | NeighbourRows | Ordered) for source in family_of(name).tensors.values()):
         raise ConfigError(
-            f"adapters of a {name} model are not read or saved in PEFT's format, because its files join query, key and "
-            "value head by head; merge the adapters and save the model"
+            f"adapters of a {name} model are not read or saved in PEFT's format, because the rows of query and key "
+            "have another order in its files; merge the adapters and save the model"
         )
 
 
@@ -148,21 +154,20 @@ def _fill(folder: Path, places: dict[str, Tensor], tensors: dict[str, Tensor]) -
 def _config(folder: Path, settings: dict[str, Any]) -> LoRAConfig:
     if settings.get("peft_type") != "LORA":
         raise ModelError(f"{folder / CONFIG}: adapters of type {settings.get('peft_type')!r} are not known; LORA is")
-    for key, harmless in UNSUPPORTED.items():
+    for key, harmless in (UNSUPPORTED | {BASE_VALUES: (None, "nf4")}).items():
         if key in settings and settings[key] not in harmless:
             raise ModelError(
                 f"{folder / CONFIG}: {key} = {settings[key]!r} is not supported, and without it the answers would "
                 "differ"
             )
     targets = settings.get("target_modules")
-    if targets == "all-linear":
-        return LoRAConfig(rank=settings.get("r", 8), alpha=settings.get("lora_alpha", 8))
-    if not isinstance(targets, list) or not all(isinstance(target, str) for target in targets):
+    if targets != "all-linear" and not (isinstance(targets, list) and all(isinstance(one, str) for one in targets)):
         raise ModelError(f"{folder / CONFIG}: target_modules is {targets!r}; a list of names is supported")
     return LoRAConfig(
         rank=settings.get("r", 8),
         alpha=settings.get("lora_alpha", 8),
-        targets=tuple(sorted({target.rpartition(".")[2] for target in targets})),
+        rank_stabilised=bool(settings.get("use_rslora")),
+        targets="all" if targets == "all-linear" else tuple(sorted({one.rpartition(".")[2] for one in targets})),
     )
 
 
@@ -174,4 +179,7 @@ def _tensors(network: Network) -> dict[str, Tensor]:
         for part, down, up in zip(layer.parts, downs, layer.up, strict=True):
             tensors[f"{PREFIX}{part.module}.lora_A.weight"] = down
             tensors[f"{PREFIX}{part.module}.lora_B.weight"] = up.detach()
+        if isinstance(layer, DoRALinear):
+            for part, magnitude in zip(layer.parts, layer.magnitude, strict=True):
+                tensors[f"{PREFIX}{part.module}.lora_magnitude_vector"] = magnitude.detach()
     return tensors

@@ -25,14 +25,64 @@ _reporter: contextvars.ContextVar[Any] = contextvars.ContextVar("reporter", defa
 
 
 @contextlib.contextmanager
-def task(what: str, total: float | None = None, unit: str = "") -> Iterator[Advance]:
-    """Yield `advance(amount, **facts)`; the facts (loss, ...) are shown after the rate and the time left."""
+def task(what: str, total: float | None = None, unit: str = "", *, stays: bool = True) -> Iterator[Advance]:
+    """Yield `advance(amount, **facts)`; the facts (loss, ...) are shown after the rate and the time left. The line of
+    what only makes ready for something else need not stay when it is done."""
     reporter = _reporter.get()
     if reporter is None:
         yield lambda amount=1, **facts: None
     else:
-        with reporter(what, total, unit) as advance:
+        with reporter(what, total, unit, stays) as advance:
             yield advance
+
+
+_reading: contextvars.ContextVar[Advance] = contextvars.ContextVar("reading", default=lambda amount=1: None)
+
+
+@contextlib.contextmanager
+def reading(what: str, size: int) -> Iterator[None]:
+    """A task that makes ready for another one; it is done when `size` bytes of files are read. Who reads them says so
+    by `read`, however deep inside the block."""
+    left = size
+
+    with task(what, size, "bytes", stays=False) as advance:
+
+        def told(amount: float = 1) -> None:
+            nonlocal left
+            if (more := min(int(amount), left)) > 0:  # what is read twice counts once
+                left -= more
+                advance(more)
+
+        token = _reading.set(told)
+        try:
+            yield
+        finally:
+            _reading.reset(token)
+
+
+def read(size: int) -> None:
+    """So many bytes more of a file are read."""
+    _reading.get()(size)
+
+
+def at_once(what: str) -> None:
+    """Say on a terminal what is begun, before the modules are imported that do it: on a busy machine that alone takes
+    seconds. The line is gone when progress is shown or the verb ends (`end_line`)."""
+    if sys.stderr.isatty():
+        terminal.unguarded(sys.stderr).write(f"{terminal.printable(what)}\r")
+        sys.stderr.flush()
+        _begun.append(what)
+
+
+def end_line() -> None:
+    """Remove the line of `at_once`, if it still stands."""
+    if _begun:
+        terminal.unguarded(sys.stderr).write("\x1b[2K")
+        sys.stderr.flush()
+        _begun.clear()
+
+
+_begun: list[str] = []
 
 
 def note(sentence: str) -> None:
@@ -43,6 +93,7 @@ def note(sentence: str) -> None:
     if _reporter.get() is None:
         warnings.warn(sentence, stacklevel=3)
     else:
+        end_line()
         print(f"lmworks: {sentence}", file=sys.stderr, flush=True)
 
 
@@ -69,8 +120,10 @@ def hidden() -> Iterator[None]:
         _reporter.reset(token)
 
 
-def _speed(rate: float, unit: str) -> str:
-    """Units a second; nothing where the unit is time itself."""
+def _speed(done: float, rate: float, unit: str) -> str:
+    """Units a second, of bytes also how many; nothing where the unit is time itself."""
+    if unit == "bytes":
+        return f"{done / 1e6:,.0f} MB, {rate / 1e6:,.0f} MB/s"
     return "" if unit in ("", "s") else f"{rate:,.0f} {unit}/s"
 
 
@@ -81,7 +134,7 @@ def _in_words(facts: dict[str, Any]) -> str:
 
 
 @contextlib.contextmanager
-def _live_line(what: str, total: float | None, unit: str) -> Iterator[Advance]:
+def _live_line(what: str, total: float | None, unit: str, stays: bool = True) -> Iterator[Advance]:
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
     columns = (
@@ -93,20 +146,33 @@ def _live_line(what: str, total: float | None, unit: str) -> Iterator[Advance]:
         TextColumn("{task.fields[facts]}", markup=False),
     )
     start, done = time.monotonic(), 0.0
-    with Progress(*columns, console=terminal.console(stderr=True)) as bar:
-        line = bar.add_task(what, total=total, rate="", facts="")
+    end_line()
+    outer = _bar.get()  # a task inside another one has its line below that one's
+    new = Progress(*columns, console=terminal.console(stderr=True), transient=not stays)
+    with contextlib.nullcontext(outer) if outer is not None else new as bar:
+        line, token = bar.add_task(what, total=total, rate="", facts=""), _bar.set(bar)
 
         def advance(amount: float = 1, **facts: Any) -> None:
             nonlocal done
             done += amount
             rate = done / max(time.monotonic() - start, 1e-9)
-            bar.update(line, advance=amount, rate=_speed(rate, unit), facts=_in_words(facts))
+            bar.update(line, advance=amount, rate=_speed(done, rate, unit), facts=_in_words(facts))
 
-        yield advance
+        try:
+            yield advance
+        finally:
+            _bar.reset(token)
+            if not stays:
+                bar.remove_task(line)
+
+
+_bar: contextvars.ContextVar[Any] = contextvars.ContextVar("bar", default=None)
 
 
 @contextlib.contextmanager
-def _plain_lines(what: str, total: float | None, unit: str, every: float = 10.0) -> Iterator[Advance]:
+def _plain_lines(
+    what: str, total: float | None, unit: str, stays: bool = True, every: float = 10.0
+) -> Iterator[Advance]:
     start = last = time.monotonic()
     done, is_over = 0.0, False
 
@@ -114,13 +180,15 @@ def _plain_lines(what: str, total: float | None, unit: str, every: float = 10.0)
         rate = done / max(now - start, 1e-9)
         share = f"{min(100 * done / total, 100):3.0f} %  " if total else ""
         left = f"  {max(total - done, 0) / rate:.0f} s left" if total and rate else ""
-        print(f"{what}  {share}{_speed(rate, unit)}{left}  {_in_words(facts)}".rstrip(), file=sys.stderr, flush=True)
+        print(
+            f"{what}  {share}{_speed(done, rate, unit)}{left}  {_in_words(facts)}".rstrip(), file=sys.stderr, flush=True
+        )
 
     def advance(amount: float = 1, **facts: Any) -> None:
         nonlocal done, last, is_over
         done += amount
         now = time.monotonic()
-        ends = bool(total) and not is_over and done >= (total or 0) * (1 - 1e-9)
+        ends = stays and bool(total) and not is_over and done >= (total or 0) * (1 - 1e-9)
         if now - last >= every or ends:
             last, is_over = now, is_over or ends
             line(now, facts)

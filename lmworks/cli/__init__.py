@@ -14,11 +14,19 @@ def main() -> None:
 
 
 def _run() -> None:
+    from lmworks.basics import progress
     from lmworks.basics.errors import LmworksError, Stopped
     from lmworks.cli.app import app
 
     try:
-        app(prog_name="lmworks")
+        try:
+            app(prog_name="lmworks")
+        finally:
+            progress.end_line()
+    except SystemExit as end:
+        if end.code == 130:  # Ctrl-C, which typer makes this of
+            print("lmworks: stopped", file=sys.stderr)
+        raise
     except Stopped as stopped:
         print(f"lmworks: {stopped}", file=sys.stderr)
         sys.exit(130)

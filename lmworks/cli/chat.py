@@ -35,6 +35,9 @@ def chat(
     no_index: NoIndex = False,
 ) -> None:
     """Talk with a model in the terminal, or with the documents that it was built with."""
+    from lmworks.basics import progress
+
+    progress.at_once(f"loading {model}")
     chosen, from_documents = how.strategy(), way_of(way)
     said = how.said(max_new_tokens)
     language_model = how.loaded(model, base, compress)

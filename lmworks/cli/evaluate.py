@@ -45,6 +45,8 @@ def evaluate(
 
     from lmworks.basics import progress
     from lmworks.basics.errors import ConfigError
+
+    progress.at_once(f"reading {text}")
     from lmworks.encoding.classifying import classifies
     from lmworks.loading import load
     from lmworks.text.sources import read

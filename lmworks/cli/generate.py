@@ -37,7 +37,10 @@ def generate(
     """Continue a text with a model; with --chat, answer it. An encoder-decoder makes a target of it (a translation)."""
     import sys
 
+    from lmworks.basics import progress
     from lmworks.basics.terminal import verbatim
+
+    progress.at_once(f"loading {model}")
     from lmworks.generation.decoding import decode, start
 
     chosen = how.strategy()

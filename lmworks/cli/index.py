@@ -45,6 +45,14 @@ def index(
             help="Whose stems words are cut to: none, english, german, ...; each document's own unless given."
         ),
     ] = None,
+    prompts: Annotated[
+        tuple[str, str] | None,
+        typer.Option(
+            metavar="QUERY PASSAGE",
+            help="What is put before a question and before a chunk ('query: ' 'passage: ' for E5); what the embedder's "
+            "folder says unless given.",
+        ),
+    ] = None,
     test: Annotated[
         bool,
         typer.Option("--test", help="Ask it questions made from its own documents; it then searches by what is best."),
@@ -58,15 +66,15 @@ def index(
     from lmworks.basics.errors import ConfigError
     from lmworks.cli.options import as_json
     from lmworks.grounding.index import located
-    from lmworks.grounding.self_test.run import self_test
 
     if text is None and out is None:
         raise ConfigError("say what to index: lmworks index FOLDER, or --out INDEX to bring one up to date")
     target = out or str(Path("indexes") / Path(located(str(text))).stem)
     given: dict[str, Any] = {"embedder": embedder, "longest": tokens, "language": language}
+    given |= dict(zip(("query_prompt", "passage_prompt"), prompts or (), strict=False))
     with progress.shown():
         made = _made(text, target, {name: value for name, value in given.items() if value is not None})
-        outcome = self_test(made, questions, seed) if test else None
+        outcome = _tested(made, questions, seed) if test else None
     if json_:
         as_json(_facts(made) | ({} if outcome is None else {"test": outcome.to_json()}))
     else:
@@ -91,6 +99,12 @@ def _made(text: str | None, target: str, chosen: dict[str, Any]) -> Index:
         raise ConfigError(f"{place} was made with other settings; give another --out, or leave them out")
     index.update()
     return index
+
+
+def _tested(index: Index, questions: int, seed: int) -> Outcome:
+    from lmworks.grounding.self_test.run import self_test  # imports torch, which a wrong path should not wait for
+
+    return self_test(index, questions, seed)
 
 
 def _facts(index: Index) -> dict[str, Any]:

@@ -22,14 +22,23 @@ def models(
         ),
     ] = None,
     name: Annotated[str | None, typer.Argument(help="The model to fetch; smollm2 unless given.")] = None,
+    forget: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Remove what lmworks keeps of a model: what it fetched and what it packed."),
+    ] = None,
     json_: Json = False,
 ) -> None:
     """List the models that are known by name, or fetch one. `models MODEL` says how one will run, `models fetch NAME`
-    downloads one."""
+    downloads one, `models --forget NAME` removes what was downloaded and packed."""
     from lmworks.basics import progress
     from lmworks.basics.errors import ConfigError
     from lmworks.models.files.references import known, resolve
 
+    if forget is not None:
+        if model is not None:
+            raise ConfigError(f"--forget names the model to forget; leave out {model!r}")
+        _forget(forget, json_)
+        return
     if model == "fetch":
         with progress.shown():
             path = resolve(name or "smollm2", verify=True)
@@ -58,6 +67,19 @@ def models(
     typer.echo(
         "\nA model is also a directory, a .gguf file or hf:org/name; lmworks models MODEL says what will run it."
     )
+
+
+def _forget(reference: str, json_: bool) -> None:
+    from lmworks.loading import forget
+
+    removed = forget(reference)
+    if json_:
+        as_json({"model": reference, "removed": [{"path": str(path), "bytes": size} for path, size in removed]})
+        return
+    for path, size in removed:
+        typer.echo(f"removed {path} ({size / 1e6:,.1f} MB)")
+    if not removed:
+        typer.echo(f"nothing is kept of {reference}")
 
 
 def _known(one: Known) -> dict[str, Any]:

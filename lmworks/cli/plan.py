@@ -12,6 +12,7 @@ from lmworks.cli.verb import verb
 if TYPE_CHECKING:
     from lmworks.jobs.planning.plan import Plan
     from lmworks.jobs.planning.published import Published
+    from lmworks.jobs.planning.running import Running
 
 
 @verb("Make a model", place=5)
@@ -95,7 +96,18 @@ def _print_plan(plan: Plan) -> None:
             ["time of the run", *("" if way.run_seconds is None else duration(way.run_seconds) for way in plan.ways)],
         ],
     )
+    if plan.running is not None:
+        typer.echo(f"\nOn this machine it runs {plan.running.how}")
+        table(["", "tokens/s"], [[what, f"{rate:,.0f}"] for what, rate in _rates(plan.running).items() if rate])
     typer.echo("\n".join(["", *plan.besides]))
+
+
+def _rates(running: Running) -> dict[str, float]:
+    return {
+        "generate, chat: written, one text": running.generate,
+        "serve: written, eight texts side by side": running.serve,
+        "evaluate: read, in whole windows": running.evaluate,
+    }
 
 
 def duration(seconds: float) -> str:

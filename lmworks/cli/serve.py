@@ -8,16 +8,30 @@ from typing import Annotated
 import typer
 
 from lmworks.cli.documents import FromIndex, NoIndex, index_for
-from lmworks.cli.options import Base, Compress, Model
+from lmworks.cli.options import Base, Compress
 from lmworks.cli.verb import verb
 
 
 @verb("Use it", place=3)
 def serve(  # noqa: PLR0913, PLR0917 (each is an option that people know by name)
-    model: Model,
+    models: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="MODEL...",
+            help="An alias (smollm2), a directory, a .gguf file or hf:org/name. Of several, each is loaded when a "
+            "request first names it.",
+        ),
+    ],
     adapter: Annotated[str | None, typer.Option(help="An adapter's directory, put on the model.")] = None,
     name: Annotated[str | None, typer.Option(help="What clients call it; the reference unless given.")] = None,
-    embedder: Annotated[str | None, typer.Option(help="A second model for /v1/embeddings, such as minilm.")] = None,
+    embedder: Annotated[str | None, typer.Option(help="One more model, for /v1/embeddings, such as minilm.")] = None,
+    idle: Annotated[
+        float, typer.Option(help="Of several models: seconds after which one that nobody uses is put away.", min=0)
+    ] = 300,
+    memory: Annotated[
+        float | None,
+        typer.Option(help="Of several models: GB for all of them; 0.8 of what is free unless given.", min=0.01),
+    ] = None,
     index: FromIndex = None,
     no_index: NoIndex = False,
     host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
@@ -41,8 +55,8 @@ def serve(  # noqa: PLR0913, PLR0917 (each is an option that people know by name
     compress: Compress = None,
     base: Base = None,
 ) -> None:
-    """Serve a model to programs and people. OpenAI's API is at http://HOST:PORT/v1, a page at http://HOST:PORT, counts
-    for Prometheus at /metrics."""
+    """Serve one or several models to programs and people. OpenAI's API is at http://HOST:PORT/v1, a page at
+    http://HOST:PORT, counts for Prometheus at /metrics."""
     must_be_installed()
     from lmworks.serving.run import listening, must_be_safe, names_of, serve
     from lmworks.serving.settings import ServerLimits
@@ -53,33 +67,47 @@ def serve(  # noqa: PLR0913, PLR0917 (each is an option that people know by name
     listener = listening(host, port)
 
     from lmworks.basics import progress
+
+    progress.at_once(f"loading {models[0]}" if len(models) == 1 else "starting the server")
     from lmworks.generation.guessing import Lookup
-    from lmworks.loading import load
     from lmworks.serving.app import create_app
     from lmworks.serving.log import Log
+    from lmworks.serving.opening import Opening, one, several
     from lmworks.serving.page import mount
-    from lmworks.serving.service import Service
 
-    with progress.shown():
-        served = load(adapter or model, base=model if adapter else base, compress=compress)
-        vectors = None if embedder is None else load(embedder)
-    service = Service(
-        served,
-        name=name,
-        embedder=vectors,
+    log = Log(text=log_text)
+    opening = Opening(
+        compress=compress,
+        embedder=embedder,
+        index_of=lambda source: index_for(source, index, no_index),
+        lookup=Lookup() if lookup else None,
         keys=keys,
         limits=limits,
-        lookup=Lookup() if lookup else None,
-        index=index_for(served.source, index, no_index),
+        log=log,
     )
-    log = Log(text=log_text)
+    with progress.shown():
+        if len(models) == 1:
+            served = one(models[0], opening, name=name, adapter=adapter, base=base)
+        else:
+            must_be_unset({"--adapter": adapter, "--name": name, "--base": base})
+            served = several(models, opening, memory=None if memory is None else 1e9 * memory, idle=idle)
+    progress.end_line()
     shown = f"[{host}]" if ":" in host else host
     address = f"http://{shown}:{listener.getsockname()[1]}/v1"
-    documents = None if service.index is None else service.index.place
-    log.event("serving", model=service.name, address=address, keys=len(keys), index=documents)
-    app = create_app(service, hosts=names_of(host, len(keys)), origins=cors or (), log=log)
-    mount(app, service)
-    serve(app, service, listener, log)
+    documents = next((one.index.place for one in served.loaded if one.index is not None), None)
+    log.event("serving", model=served.title, address=address, keys=len(keys), index=documents)
+    app = create_app(served, hosts=names_of(host, len(keys)), origins=cors or (), log=log)
+    mount(app, served)
+    serve(app, served, listener, log)
+
+
+def must_be_unset(given: dict[str, str | None]) -> None:
+    """ConfigError for options that speak of one model."""
+    from lmworks.basics.errors import ConfigError
+
+    for option, value in given.items():
+        if value is not None:
+            raise ConfigError(f"{option} is about one model, and several are to be served; leave it out")
 
 
 def must_be_installed() -> None:

@@ -8,24 +8,45 @@ Source: Nogueira and Cho 2019, https://arxiv.org/abs/1901.04085.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from lmworks.basics import progress
-from lmworks.basics.errors import ConfigError, DataError
+from lmworks.basics.errors import ConfigError, DataError, ModelError
 from lmworks.basics.threads import one_thread
 from lmworks.encoding.embedding import batches_by_length
 from lmworks.models.config import ModelConfig
+from lmworks.models.files.directory import read_facts, read_json
 from lmworks.models.linear import packed_products
 from lmworks.models.network import evaluating
 from lmworks.models.runner import Runner
-from lmworks.tokens.source import around_a_text
+from lmworks.tokens.source import around_a_text, between_texts
 from lmworks.tokens.tokenizer import Tokenizer
 
 Pair = tuple[str, str]
 """A question and what may answer it, or any two texts in the order that the network was trained on."""
+
+
+Scale = Literal["none", "sigmoid"]
+"""What is done with a score: nothing, or a sigmoid brings it between 0 and 1."""
+SCALES: dict[str, Scale] = {"Identity": "none", "Sigmoid": "sigmoid"}
+
+
+def scale_of(folder: Path) -> Scale:
+    """What a folder of ours or of sentence-transformers says is done with scores; ModelError for anything else."""
+    if (own := read_facts(folder).get("scores")) in SCALES.values():
+        return "sigmoid" if own == "sigmoid" else "none"
+    theirs = read_json(folder / "config.json")
+    newer = theirs.get("sentence_transformers")
+    said = newer.get("activation_fn") if isinstance(newer, dict) else theirs.get("sbert_ce_default_activation_function")
+    name = str(said or "Identity").rpartition(".")[2]
+    if name not in SCALES:
+        raise ModelError(f"{folder}: scores through {said} are not supported; known are {', '.join(SCALES)}")
+    return SCALES[name]
 
 
 def compares(config: ModelConfig) -> bool:
@@ -39,6 +60,7 @@ def compare(
     tokenizer: Tokenizer,
     pairs: Sequence[Pair],
     *,
+    scale: Scale = "none",
     cut: bool = False,
     dtype: torch.dtype = torch.float32,
 ) -> Float[Tensor, " pairs"]:
@@ -69,7 +91,7 @@ def compare(
             hidden = runner.hidden(tokens, mask, segments=segments)
             scores[places] = network.classify(hidden.to(network.dtype), mask)[:, 0].cpu()
             advance(len(places))
-    return scores
+    return scores.sigmoid() if scale == "sigmoid" else scores
 
 
 def _rows(tokenizer: Tokenizer, pairs: Sequence[Pair], context: int, cut: bool) -> tuple[list[list[int]], list[int]]:
@@ -77,7 +99,8 @@ def _rows(tokenizer: Tokenizer, pairs: Sequence[Pair], context: int, cut: bool) 
     if isinstance(pairs, str) or any(isinstance(one, str) or len(one) != 2 for one in pairs):
         raise DataError("compare takes a list of pairs of texts: [(question, passage), ...]")
     opening, closing = around_a_text(tokenizer)
-    room = context - len(opening) - 2 * len(closing)
+    between = between_texts(tokenizer)
+    room = context - len(opening) - len(between) - len(closing)
     read = tokenizer.encode_batch([text for pair in pairs for text in pair], special=False)
     rows, firsts = [], []
     for (text, other), first, second in zip(pairs, read[::2], read[1::2], strict=True):
@@ -89,7 +112,7 @@ def _rows(tokenizer: Tokenizer, pairs: Sequence[Pair], context: int, cut: bool) 
                 f"reads {room:,}; shorten it, or give cut=True"
             )
         ending = second[: max(room - len(first), room // 2)]
-        beginning = [*opening, *first[: room - len(ending)], *closing]
-        rows.append([*beginning, *ending, *closing])
-        firsts.append(len(beginning))
+        beginning = [*opening, *first[: room - len(ending)]]
+        rows.append([*beginning, *between, *ending, *closing])
+        firsts.append(len(beginning) + len(closing))
     return rows, firsts

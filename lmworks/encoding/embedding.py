@@ -1,111 +1,32 @@
-"""Texts as vectors: an encoder's states, pooled to one vector a text, as sentence-transformers' folders describe it.
+"""Texts as vectors: an encoder's states, pooled to one vector a text (`pooling.py`).
 
     vectors = lm.load("minilm").embed(["a cat", "a dog"])      # [2, 384], each of length 1
+    asked = lm.load("bge-small").embed(["who wrote Faust?"], prompt="query")
 
 Source: Reimers and Gurevych 2019, https://arxiv.org/abs/1908.10084.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
-from pathlib import Path
-from typing import Any, Literal, Self
 
 import torch
 from jaxtyping import Bool, Float, Int
-from pydantic import Field
 from torch import Tensor
 
 from lmworks.basics import progress
-from lmworks.basics.config import Config
-from lmworks.basics.errors import ConfigError, DataError, ModelError
+from lmworks.basics.errors import DataError
 from lmworks.basics.threads import one_thread
-from lmworks.models.files.directory import FACTS, read_facts, read_json
+from lmworks.encoding.pooling import Dense, Pooling
 from lmworks.models.linear import packed_products
 from lmworks.models.network import evaluating
 from lmworks.models.runner import Runner
 from lmworks.tokens.tokenizer import Tokenizer
 
+__all__ = ["Pooling", "batches_by_length", "embed", "pooled"]
+
 AT_ONCE, AT_ONCE_CPU = 65_536, 1024
 """Tokens that go through the network together, padding included. On a CPU the states of more fall out of its caches."""
-
-MODES = {"pooling_mode_mean_tokens": "mean", "pooling_mode_cls_token": "first", "pooling_mode_lasttoken": "last"}
-OTHERS = ("pooling_mode_max_tokens", "pooling_mode_mean_sqrt_len_tokens", "pooling_mode_weightedmean_tokens")
-
-
-class Pooling(Config):
-    """How the states of a text become one vector."""
-
-    mode: Literal["mean", "first", "last"] = "mean"
-    """The mean over its tokens, or the state of its first or last one."""
-
-    normalise: bool = True
-    """Bring each vector to length 1, so that dot products are cosines."""
-
-    longest: int | None = Field(default=None, gt=0)
-    """Tokens of the longest text, special tokens included; None for the network's context."""
-
-    query: str = ""
-    """What is put before a question that looks for passages, and before no passage."""
-
-    def within(self, context: int) -> int:
-        """Tokens of the longest text that a network of this context reads, special tokens included."""
-        return min(self.longest or context, context)
-
-    @classmethod
-    def read(cls, folder: Path) -> Self | None:
-        """What a folder of ours or of sentence-transformers says; None where it says nothing. ModelError for another
-        pooling."""
-        if isinstance(said := read_facts(folder).get("pooling"), dict):
-            try:
-                return cls(**said)
-            except ConfigError as error:
-                raise ModelError(f"{folder / FACTS}: pooling: {error}") from None
-        modules = _modules(folder)
-        if not modules:
-            return None
-        settings: dict[str, Any] = {"normalise": "Normalize" in modules}
-        if "Pooling" in modules:
-            said = read_json(folder / modules["Pooling"] / "config.json")
-            chosen = [mode for key, mode in MODES.items() if said.get(key)]
-            if len(chosen) != 1 or any(said.get(key) for key in OTHERS):
-                raise ModelError(f"{folder / modules['Pooling']}: only one of {', '.join(MODES)} is supported")
-            settings["mode"] = chosen[0]
-        if "max_seq_length" in (said := _said(folder / "sentence_bert_config.json")):
-            settings["longest"] = said["max_seq_length"]
-        prompts = _said(folder / "config_sentence_transformers.json").get("prompts")
-        if isinstance(prompts, dict) and isinstance(prompts.get("query"), str):
-            settings["query"] = prompts["query"]
-        try:
-            return cls(**settings)
-        except ConfigError as error:
-            raise ModelError(f"{folder / 'sentence_bert_config.json'}: {error}") from None
-
-
-def _said(path: Path) -> dict[str, Any]:
-    """What a file says; nothing where there is none."""
-    return read_json(path) if path.is_file() else {}
-
-
-def _modules(folder: Path) -> dict[str, str]:
-    """The parts of a sentence-transformers model by their kind, and the folder of each; ModelError for one that is
-    not known."""
-    path = folder / "modules.json"
-    if not path.is_file():
-        return {}
-    try:
-        listed = json.loads(path.read_text(encoding="utf-8"))
-        modules = {str(one["type"]).rpartition(".")[2]: str(one["path"]) for one in listed}
-    except (ValueError, TypeError, LookupError, RecursionError) as error:
-        raise ModelError(f"{path} is no list of modules ({error}); fetch or copy it again") from None
-    if unknown := sorted(set(modules) - {"Transformer", "Pooling", "Normalize"}):
-        raise ModelError(
-            f"{path}: a module of the type {unknown[0]} is not supported, and without it vectors would differ"
-        )
-    if not all((folder / place).resolve().is_relative_to(folder.resolve()) for place in modules.values()):
-        raise ModelError(f"{path} names a folder outside its own; fetch it again")
-    return modules
 
 
 @torch.inference_mode()
@@ -115,22 +36,28 @@ def embed(
     texts: Sequence[str | Sequence[int]],
     pooling: Pooling,
     *,
+    dense: Sequence[Dense] = (),
+    prompt: str | None = None,
     cut: bool = False,
     dtype: torch.dtype = torch.float32,
 ) -> Float[Tensor, "texts dim"]:
     """A vector for each text, in float32; with `cut` longer texts lose their end, else they are a DataError. A text
-    may be given as its tokens' ids, which are read as they are.
+    may be given as its tokens' ids, which are read as they are; before others comes the `prompt` of this name. `dense`
+    layers are put on what is pooled.
 
     In PyTorch, `dtype` is the format in which float32 weights are multiplied, float32 or bfloat16; other weights in
     their own.
     """
     network = runner.network
     longest = pooling.within(network.config.context)
+    if isinstance(texts, str):
+        raise DataError("embed takes a list of texts; put the one text into brackets")
+    texts = pooling.prompted(texts, prompt)
     encoded = [
         _fitting(tokenizer, ids, text, longest, cut)
         for ids, text in zip(_encoded(tokenizer, texts, network.config.vocab_size), texts, strict=True)
     ]
-    vectors = torch.zeros(len(texts), network.config.dim)
+    vectors = torch.zeros(len(texts), dense[-1].width if dense else network.config.dim)
     with (
         evaluating(network),
         packed_products(dtype, network.device),
@@ -138,26 +65,31 @@ def embed(
         progress.task("embedding", len(texts), "texts") as advance,
     ):
         for places, tokens, mask in batches_by_length(encoded, network.device):
-            vectors[places] = pooled(runner.hidden(tokens, mask).float(), mask, pooling).cpu()
+            vectors[places] = pooled(runner.hidden(tokens, mask).float(), mask, pooling, dense).cpu()
             advance(len(places))
     return vectors
 
 
 def pooled(
-    hidden: Float[Tensor, "batch seq dim"], mask: Bool[Tensor, "batch seq"], pooling: Pooling
+    hidden: Float[Tensor, "batch seq dim"],
+    mask: Bool[Tensor, "batch seq"],
+    pooling: Pooling,
+    dense: Sequence[Dense] = (),
 ) -> Float[Tensor, "batch dim"]:
     """One vector for each row; padding has no part in it."""
     if pooling.mode == "mean":
         vectors = (hidden * mask[..., None]).sum(dim=1) / mask.sum(dim=1, keepdim=True)
+    elif pooling.mode == "max":
+        vectors = hidden.masked_fill(~mask[..., None], -torch.inf).amax(dim=1)
     else:
         at = torch.zeros_like(mask[:, 0], dtype=torch.long) if pooling.mode == "first" else mask.sum(dim=1) - 1
         vectors = hidden[torch.arange(len(hidden), device=hidden.device), at]
+    for layer in dense:
+        vectors = layer(vectors)
     return torch.nn.functional.normalize(vectors, dim=-1) if pooling.normalise else vectors
 
 
 def _encoded(tokenizer: Tokenizer, texts: Sequence[str | Sequence[int]], vocab_size: int) -> list[list[int]]:
-    if isinstance(texts, str):
-        raise DataError("embed takes a list of texts; put the one text into brackets")
     written = iter(tokenizer.encode_batch([text for text in texts if isinstance(text, str)]))
     encoded = [next(written) if isinstance(text, str) else list(text) for text in texts]
     for ids in encoded:

@@ -21,6 +21,7 @@ from lmworks.basics.errors import ConfigError
 from lmworks.generation.constraints import Choice
 from lmworks.grounding import prompting
 from lmworks.grounding.answer import REFUSAL, Answer, Citation, Reader, Way
+from lmworks.grounding.definitions import Wanted
 from lmworks.grounding.evidence import Evidence, distinct, read_passages, units
 from lmworks.grounding.filters import Filter
 from lmworks.grounding.gate import Features, Gate, log_odds
@@ -35,6 +36,8 @@ from lmworks.text.sentences import sentences
 
 READ = 6
 """Passages that are read."""
+SEEN = 100
+"""Passages in which a definition is looked for, if one is asked for."""
 CITED = 3
 """Citations of an extracted answer, at most."""
 CHOSEN_FROM = 5
@@ -50,6 +53,8 @@ _ASKS_FOR_A_SENTENCE = re.compile(
     r"what(?:\s+is|\s+are|'s)(?:\s+(?!the\b)[\w-]+){1,3}\s*\??\s*$)",
     re.IGNORECASE,
 )
+_MARKER = re.compile(r"\A\s*(?:[-*+•]|\d{1,3}[.)])\s+")
+"""What begins an item of a list."""
 _ASKS = re.compile(r"\b(?:who|whose|whom|what|which|when|where|how|why)\b", re.IGNORECASE)
 
 
@@ -71,6 +76,9 @@ class Searchable(Protocol):
     @property
     def query_embedder(self) -> LanguageModel:
         """The model of its vectors."""
+
+    def document(self, file: str) -> str | None:
+        """The whole text of a document."""
 
     def search(self, query: str, k: int = 10, *args: Any, **given: Any) -> list[Passage]:
         """The k best passages, best first."""
@@ -157,15 +165,18 @@ def look(
     rerank: bool | None = None,
     where: Filter | None = None,
 ) -> Asked:
-    """Search, read, and say how probable an answer is; passages that are `given` are read first."""
+    """Search, read, and say how probable an answer is; passages that are `given` are read first, and with the best k
+    those that define what the question asks the meaning of."""
     among: dict[str, Any] = {} if where is None else {"where": where}
     how = among if rerank is None else among | {"rerank": rerank}
-    passages = list(distinct([*given, *index.search(question, k, **how)]))
+    wanted = Wanted.of(question, index.language, index.document)
+    found = index.search(question, max(k, SEEN) if wanted.term else k, **how)
+    passages = list(distinct([*given, *found[:k], *filter(wanted.definition, found[k:])]))
     if not passages:
         nothing = Features(0.0, 0.0, 0.0, 0.0, log_odds(0.0), 0.0)
         return Asked(question, index.language, (), (), nothing, gate)
     nearest = index.search(question, 1, "vectors", **among)
-    evidence = read_passages(reader, question, passages)
+    evidence = read_passages(reader, question, passages, wanted.definition)
     features = features_of(question, index.language, nearest[0].score if nearest else 0.0, evidence)
     return Asked(question, index.language, evidence, passages, features, gate)
 
@@ -206,8 +217,10 @@ def _why(asked: Asked) -> str:
 def extracted(asked: Asked, best: Evidence | None = None) -> Answer:
     """The best span, or that of the evidence given, with every passage that says the same."""
     best = best or asked.evidence[0]
-    whole = asks_for_a_sentence(asked.question)
-    shown = best.passage.text[slice(*best.paragraph)] if whole else best.answer
+    whole = best.defines or asks_for_a_sentence(asked.question)
+    shown = best.passage.text[slice(*(best.paragraph if whole else best.shown))]
+    if len(units(shown)) == 1:
+        shown = _MARKER.sub("", shown)
     agreeing = [one for one in asked.evidence if one is not best and _agree(one, best, whole)]
     citations = [one.citation(number, whole) for number, one in enumerate(_folded([best, *agreeing])[:CITED], 1)]
     chips = "".join(f" [{one.number}]" for one in citations)

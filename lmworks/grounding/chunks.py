@@ -8,11 +8,13 @@ The text of a chunk is verbatim: `document.text[chunk.start : chunk.end]`.
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from lmworks.text.document import Document
+from lmworks.text.formats.plain_text import SOURCE_CODE
 from lmworks.text.sentences import sentence_spans
 
 Count = Callable[[Sequence[str]], Sequence[int]]
@@ -21,6 +23,7 @@ Span = tuple[int, int]
 
 _HEADING = re.compile(r"(#{1,6})\s+(\S.*?)\s*#*")
 _UNDERLINED = re.compile(r"(\S.*)\n\s*(=|-){3,}\s*")
+_FENCED = re.compile(r"^[ \t]*(`{3,}|~{3,})[^`\n]*\n.*?(?:^[ \t]*\1[`~]*[ \t]*$|\Z)", re.MULTILINE | re.DOTALL)
 LONGEST_TITLE = 120
 """Characters of a title or heading that are kept."""
 
@@ -48,9 +51,9 @@ class Chunk:
 
 def chunks_of(document: Document, count: Count, longest: int) -> list[Chunk]:
     """The document's chunks, in order; a heading begins a new one. A sentence that is longer is cut between words."""
-    text, title = document.text, _name(document.source)
+    text, title, is_code = document.text, _name(document.source), _code(document)
     above: dict[int, str] = {}
-    spans = [part for span in sentence_spans(text) for part in _headings_apart(text, *span)]
+    spans = [part for span in sentence_spans(text) for part in _headings_apart(text, *span, is_code)]
     tokens = count([text[start:end] for start, end in spans])
     found: list[Chunk] = []
     held: list[Span] = []
@@ -65,7 +68,7 @@ def chunks_of(document: Document, count: Count, longest: int) -> list[Chunk]:
         size = 0
 
     for (start, end), length in zip(spans, tokens, strict=True):
-        heading = _heading(text[start:end])
+        heading = None if is_code(start) else _heading(text[start:end])
         if heading is not None:
             close()
             level, words = heading
@@ -91,10 +94,26 @@ def _name(source: str) -> str:
     return (name if record and not name.isdigit() else PurePosixPath(source).stem.replace("_", " "))[:LONGEST_TITLE]
 
 
-def _headings_apart(text: str, start: int, end: int) -> Iterator[Span]:
+def _code(document: Document) -> Callable[[int], bool]:
+    """Whether a place of the document's text is code, where `#` begins a comment: between fences, or in a program."""
+    if PurePosixPath(document.source).suffix.lower() in SOURCE_CODE.suffixes:
+        return lambda place: True
+    fenced = [one.span() for one in _FENCED.finditer(document.text)]
+    starts = [start for start, _ in fenced]
+
+    def is_code(place: int) -> bool:
+        before = bisect_right(starts, place)
+        return bool(before) and place < fenced[before - 1][1]
+
+    return is_code
+
+
+def _headings_apart(text: str, start: int, end: int, is_code: Callable[[int], bool]) -> Iterator[Span]:
     """The span, cut into its Markdown headings and what stands between them."""
     begin = start
     for line in re.finditer(r"^#{1,6}\s.*$", text[start:end], re.MULTILINE):
+        if is_code(start + line.start()):
+            continue
         yield from _shown(text, begin, start + line.start())
         yield from _shown(text, start + line.start(), start + line.end())
         begin = start + line.end()

@@ -8,11 +8,13 @@ Every span is a place in the document's text, so that it can be cited verbatim.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from lmworks.grounding.answer import Citation, Reader, Reading
 from lmworks.grounding.passage import Passage
+from lmworks.grounding.words import negated
 from lmworks.text.sentences import sentence_spans
 
 Span = tuple[int, int]
@@ -21,11 +23,34 @@ Span = tuple[int, int]
 _LINE = re.compile(r"\n(?=[ \t]*(?:[-*+•>|]|\d+[.)]|```)|    |\t)")
 _LEANS = re.compile(r"(?:It|Its|This|That|These|Those|They|Their|He|She|His|Her|Such|Both|There)\b")
 """A sentence that begins so says of what only together with the one before it."""
+_BOUND = re.compile(
+    r"\b(?:at (?:most|least)|up to|(?:no )?(?:more|less|fewer|earlier|later) than|under|over|below|above|before|after|"
+    r"until|only|except|without|not|never|no|about|around|nearly|almost)\s+(?:(?:the|an?)\s+)?$",
+    re.IGNORECASE,
+)
+"""What says something else together with what follows it."""
+_CLAUSE = re.compile(r"[;:—]\s|\s[–-]\s")
 _BLANK = re.compile(r"\n\s*\n")
 LONGEST = 400
 """Characters of a sentence or paragraph that is shown whole; a longer sentence is cut at its line ends."""
 RETRIEVAL = 1.0
 """What the whole range of a search's scores, 0 to 1, weighs beside a reader's score."""
+DEFINES = 10.0
+"""What a definition that is asked for weighs beside it,"""
+STANDS_OVER = 5.0
+"""and what stands below its term as a heading."""
+DEFINED = 0.9
+"""The probability that a text with the definition answers, at least; readers learn from few such questions."""
+
+
+class Definition(NamedTuple):
+    """What defines a term."""
+
+    start: int
+    """Where it begins in the passage's text, in characters."""
+    end: int
+    explicit: bool
+    """A sentence or line says it; else it stands below the term as a heading."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +64,8 @@ class Evidence:
     """The sentence that holds the answer, in the passage's text."""
     retrieval: float
     """The passage's score, moved to 0 ... 1 among those that were found."""
+    defines: bool = False
+    """Whether the sentence is the definition that is asked for."""
 
     @property
     def rank(self) -> float:
@@ -58,11 +85,26 @@ class Evidence:
     @property
     def paragraph(self) -> Span:
         """The paragraph around the sentence where that is short, else the sentence: what a long answer is."""
+        if self.defines:
+            return self.sentence
         text, (start, end) = self.passage.text, self.sentence
         first = max((one.end() for one in _BLANK.finditer(text, 0, start)), default=0)
         after = _BLANK.search(text, end)
         last = after.start() if after else len(text)
         return (first, last) if last - first <= LONGEST else self.sentence
+
+    @property
+    def shown(self) -> Span:
+        """The span that answers, with a bound right before it (at most, not, after); its whole clause where that denies
+        something and the span alone does not."""
+        text, (first, last), (start, end) = self.passage.text, self.sentence, (self.reading.start, self.reading.end)
+        first = max((one.end() for one in _CLAUSE.finditer(text, first, start)), default=first)
+        after = _CLAUSE.search(text, end, last)
+        last = after.start() if after else last
+        if negated(text[first:last]) and not negated(text[start:end]):
+            return first, last
+        bound = _BOUND.search(text, first, start)
+        return (bound.start(), end) if bound else (start, end)
 
     def citation(self, number: int, whole: bool = False) -> Citation:
         """The sentence as a citation, with the one before it where it leans on that; `whole`: the paragraph, all of
@@ -92,16 +134,29 @@ def _lines(text: str, start: int, end: int) -> Iterator[Span]:
         begin = cut
 
 
-def read_passages(reader: Reader, question: str, passages: Sequence[Passage]) -> list[Evidence]:
-    """What each passage says, best first; passages of the same text are read once."""
+def read_passages(
+    reader: Reader,
+    question: str,
+    passages: Sequence[Passage],
+    definition: Callable[[Passage], Definition | None] = lambda passage: None,
+) -> list[Evidence]:
+    """What each passage says, best first; passages of the same text are read once. `definition` finds in one what
+    defines the term whose meaning is asked."""
     passages = list(distinct(passages))
     scores = [one.score for one in passages]
     low, high = min(scores, default=0.0), max(scores, default=0.0)
     found = []
     for one, reading in zip(passages, reader.read(question, [one.text for one in passages]), strict=True):
-        inside = _trimmed(one.text, reading)
         share = (one.score - low) / (high - low) if high > low else 1.0
-        found.append(Evidence(one, inside, _around(one.text, inside), share))
+        defined = definition(one)
+        if defined is None:
+            inside = _trimmed(one.text, reading)
+            found.append(Evidence(one, inside, _around(one.text, inside), share))
+        else:
+            start, end, explicit = defined
+            score = reading.score + (DEFINES if explicit else STANDS_OVER)
+            sure = Reading(start, end, score, max(reading.answerable, DEFINED))
+            found.append(Evidence(one, sure, (start, end), share, defines=True))
     return sorted(found, key=lambda one: -one.rank)
 
 

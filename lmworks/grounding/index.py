@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, get_args
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,7 +25,6 @@ from lmworks.basics.config import Config
 from lmworks.basics.errors import ConfigError, DataError
 from lmworks.grounding import postings
 from lmworks.grounding.answer import Answer, Way
-from lmworks.grounding.asking import ask
 from lmworks.grounding.changes import Changes, changes_of
 from lmworks.grounding.filters import Filter
 from lmworks.grounding.indexing import Indexer, languages_in
@@ -36,11 +35,12 @@ from lmworks.grounding.rerank import DEPTH, at_hand, reranked, reranker
 from lmworks.grounding.sqlite_storage import SqliteStorage
 from lmworks.grounding.storage import Reading, Storage, make_again
 from lmworks.grounding.terms import check_language, query_terms
-from lmworks.language_model import LanguageModel
-from lmworks.loading import identity, load
 from lmworks.text.sources import Skipped
 
-VERSION = 3
+if TYPE_CHECKING:
+    from lmworks.language_model import LanguageModel
+
+VERSION = 4
 By = Literal["hybrid", "keywords", "vectors"]
 WAYS: tuple[By, ...] = get_args(By)
 BLOCK = 256
@@ -55,6 +55,12 @@ class IndexSettings(Config):
 
     longest: int = 160
     """Tokens of a chunk, in the embedder's tokens."""
+
+    query_prompt: str | None = None
+    """What is put before a question; None for what the embedder's folder says."""
+
+    passage_prompt: str | None = None
+    """What is put before a chunk; None likewise."""
 
     language: str = "auto"
     """Whose stems words are cut to; "auto" tells each document's from its text, "none" leaves words as they are."""
@@ -91,6 +97,9 @@ class Index:
             """The folder, file or named text that was indexed."""
             self.made_with = held["made_with"]
             """The identity of the embedder's files when it was made (`loading.identity`)."""
+            self.prompts: dict[str, str] | None = json.loads(held.get("prompts", "null"))
+            """What stands before a question ("query") and a chunk ("passage"), as it was when the index was made; None
+            in one that is older, with none before a chunk."""
         self._counts: tuple[str, Counts] | None = None
         """Of the state that was searched last."""
         self.changes = Changes([], [], [])
@@ -123,13 +132,17 @@ class Index:
         return self._loaded(compress="none")
 
     def _loaded(self, **how: Any) -> LanguageModel:
+        from lmworks.loading import identity, load
+
         if identity(self.settings.embedder) != self.made_with:
             raise DataError(
                 f"{self.place} was made with other files of {self.settings.embedder} than there are now (their SHA-256 "
                 "differs), so that its vectors would not fit a question's; search it by keywords, or "
                 + make_again(self.place, self.reference)
             )
-        return load(self.settings.embedder, **how)
+        embedder = load(self.settings.embedder, **how)
+        old = {"query": embedder.pooling.prompt("query"), "passage": ""}
+        return _prompted(embedder, self.prompts or old)
 
     def __len__(self) -> int:
         """How many chunks there are."""
@@ -208,7 +221,7 @@ class Index:
         """A query as its embedder has it, [dim]."""
         embedder = self.query_embedder
         with progress.hidden():
-            vector: NDArray[np.float32] = embedder.embed([embedder.pooling.query + query], cut=True)[0].numpy()
+            vector: NDArray[np.float32] = embedder.embed([query], prompt="query", cut=True)[0].numpy()
         return vector
 
     def parts(self, query: str) -> Parts:
@@ -229,6 +242,8 @@ class Index:
         self, question: str, model: str | LanguageModel | None = None, way: Way = "extract", **choices: Any
     ) -> Answer:
         """What the documents say to a question, with verbatim citations, or a refusal; `choices` as `asking.ask`'s."""
+        from lmworks.grounding.asking import ask
+
         return ask(self, question, way, model, **choices)
 
     def passage(self, chunk: int) -> Passage | None:
@@ -247,6 +262,7 @@ class Index:
         with self.storage.reading() as reading:
             files = sorted((file, hashed) for file, (_, _, hashed) in reading.files().items())
         facts = [self.settings.embedder, self.settings.longest, self.settings.language, files]
+        facts += [self.prompts] if self.prompts and any(self.prompts.values()) else []
         return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
     @property
@@ -267,6 +283,12 @@ class Index:
             Indexer(lambda: self.embedder, self.settings.longest, self.settings.language).take_over(found, writing)
         self.changes = found.changes
         return found.changes
+
+
+def _prompted(embedder: LanguageModel, prompts: dict[str, str]) -> LanguageModel:
+    """The embedder, which puts these before what it is told to be a query or a passage, and nothing before the rest."""
+    embedder.pooling = embedder.pooling.but(prompts=prompts, default_prompt=None)
+    return embedder
 
 
 def _tested(reading: Reading) -> dict[str, Any]:
@@ -298,17 +320,23 @@ def build(reference: str | Path, out: str | Path, settings: IndexSettings | None
         check_language(chosen.language)
     if not Path(reference).exists():
         changes_of(reference, {})  # what does not exist is said before a model is fetched
+    from lmworks.loading import identity, load  # not before: what is wrong with the paths is said without torch
+
     embedder = load(chosen.embedder)
     if chosen.longest > embedder.longest:
         raise ConfigError(
             f"chunks of {chosen.longest} tokens are longer than {chosen.embedder} reads: at most {embedder.longest}"
         )
+    said = {"query": chosen.query_prompt, "passage": chosen.passage_prompt}
+    prompts = {role: embedder.pooling.prompt(role) if text is None else text for role, text in said.items()}
+    _prompted(embedder, prompts)
     held: dict[str, Any] = {
         "version": VERSION,
         "settings": json.dumps(chosen.model_dump(mode="json")),
         "reference": reference,
         "made_with": identity(chosen.embedder),
-        "dim": embedder.config.dim,
+        "dim": embedder.vector_dim,
+        "prompts": json.dumps(prompts),
     }
     with storage.making({name: str(value) for name, value in held.items()}) as writing:
         begun = writing.files()  # by a build that was stopped

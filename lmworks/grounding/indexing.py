@@ -8,6 +8,7 @@ import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,8 +19,10 @@ from lmworks.grounding.changes import FileState, Found, Read
 from lmworks.grounding.chunks import Chunk, chunks_of
 from lmworks.grounding.storage import Reading, Writing
 from lmworks.grounding.terms import languages_of, terms
-from lmworks.language_model import LanguageModel
 from lmworks.text.document import Document
+
+if TYPE_CHECKING:
+    from lmworks.language_model import LanguageModel
 
 AT_ONCE = 512
 """Chunks that are embedded together."""
@@ -128,7 +131,7 @@ class Indexer:
         embedder = self.embedder()
         batches = [texts] if embedder.batch_invariant else [[text] for text in texts]
         with progress.hidden():
-            return np.concatenate([embedder.embed(batch, cut=True).numpy() for batch in batches])
+            return np.concatenate([embedder.embed(batch, prompt="passage", cut=True).numpy() for batch in batches])
 
 
 @dataclass(frozen=True)

@@ -65,9 +65,10 @@ class NearestSentence:
         if not sentences:
             return []
         with progress.hidden():
-            vectors = self.embedder.embed([question, *sentences], cut=True)
+            asked_for = self.embedder.embed([question], prompt="query", cut=True)
+            vectors = self.embedder.embed(sentences, prompt="passage", cut=True)
         asked, found = content(question, self.language), []
-        for cosine, sentence in zip((vectors[1:] @ vectors[0]).tolist(), sentences, strict=True):
+        for cosine, sentence in zip((vectors @ asked_for[0]).tolist(), sentences, strict=True):
             words = content(sentence, self.language)
             begins, adds = words[:1] and words[0] in asked, len({*words} - {*asked}) >= FEWEST_NEW
             found.append(cosine + coverage(asked, words) + 0.2 * bool(begins) - 0.6 * (not adds))

@@ -9,12 +9,14 @@ from __future__ import annotations
 import functools
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from lmworks.basics import progress
 from lmworks.grounding.passage import Passage, best_first
-from lmworks.language_model import LanguageModel
-from lmworks.loading import load
 from lmworks.models.files.references import known
+
+if TYPE_CHECKING:
+    from lmworks.language_model import LanguageModel
 
 RERANKER = "reranker"
 DEPTH = 5
@@ -30,6 +32,8 @@ def at_hand() -> bool:
 @functools.cache
 def reranker() -> LanguageModel:
     """The cross-encoder, fetched and loaded once; ModelError where it cannot be fetched."""
+    from lmworks.loading import load
+
     return load(RERANKER)
 
 

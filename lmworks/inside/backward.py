@@ -49,6 +49,7 @@ SLOPES: dict[str, Callable[[Tensor], Tensor]] = {
     "silu": lambda x: x.sigmoid() * (1 + x * (1 - x.sigmoid())),
     "gelu": lambda x: (1 + torch.erf(x / math.sqrt(2))) / 2 + x * torch.exp(-(x**2) / 2) / math.sqrt(2 * math.pi),
     "gelu_tanh": _gelu_tanh_slope,
+    "quick_gelu": lambda x: (1.702 * x).sigmoid() * (1 + 1.702 * x * (1 - (1.702 * x).sigmoid())),
 }
 """The derivative of each activation, as a formula."""
 
@@ -242,10 +243,22 @@ def _check(block: Block) -> None:
     layers = [layer for part in (block.attention, block.feed_forward) for layer in part.children()]
     norms = (block.attention_norm, block.feed_forward_norm)
     against = {
-        "its norms come after its parts": not block.norm_before,
+        "its norms come after its parts": block.place != "before",
         "its parts run side by side": block.parallel,
+        "its parts are scaled": block.residual_scale is not None,
+        "its activation learns": isinstance(getattr(block.feed_forward, "activation", None), nn.Module),
+        "its attention is of another kind": type(block.attention) is not Attention,
+        "its attention is capped": block.attention.cap is not None,
+        "its heads have sinks": block.attention.sinks is not None,
+        "it norms queries and keys in another way": (
+            type(block.attention) is Attention and (block.attention.norm_over != "head" or block.attention.norm_after)
+        ),
         "it attends to a source": block.cross_attention is not None,
         "its feed-forward is of another kind": type(block.feed_forward) is not FeedForward,
+        "its gate is cut off or shifted": (
+            isinstance(block.feed_forward, FeedForward)
+            and (block.feed_forward.gate_limit is not None or block.feed_forward.gate_shift)
+        ),
         "adapters sit on it": any(type(layer) not in (Linear, RMSNorm) for layer in layers),
         "its norm is of another kind": any(not isinstance(one, RMSNorm | nn.LayerNorm | nn.Identity) for one in norms),
     }

@@ -63,6 +63,8 @@ def without_heads(network: Network, heads: Iterable[Head]) -> dict[str, HookFunc
 def _must_have_heads(network: Network) -> None:
     if not isinstance(network.config, ModelConfig):
         raise ConfigError("the network is recurrent and has no attention heads; give a transformer")
+    if network.config.convolution is not None:
+        raise ConfigError("some of the network's layers convolve and have no heads; hook into the others by name")
 
 
 def _silence(heads: list[int]) -> HookFunction:

@@ -210,7 +210,9 @@ class _Job:
         """Train by the method."""
         settings = self.recipe.training
         setup = self.recipe.chosen.prepare(Setup(model.network, CausalLM(), rows, settings.seed))
-        return train(setup.network, setup.objective, setup.rows, settings, self.run, resume=resume)
+        result = train(setup.network, setup.objective, setup.rows, settings, self.run, resume=resume)
+        self.recipe.chosen.method.settle(setup.network)
+        return result
 
     def measure_after(
         self, model: LanguageModel, texts: Texts, before: Base

@@ -7,7 +7,7 @@ From the outside in; docs/kernels.md tells it in order:
 
     coverage.py      which networks the tape covers, and the sentence that says why not
     runner.py        what others see (lmworks.models.runner): the compiled network as long as it stands, else PyTorch
-    choice.py        which runner a model gets
+    choice.py        which runner a model gets; footprint.py: the memory that it takes then
     pages.py         the KV cache: pages of 64 tokens that rows may share; prefixes.py keeps beginnings of texts
     packing.py       weights in the order in which the kernels read them; outliers.py, adapters.py
     operation.py     what an operation is; frame.py: what a run is told

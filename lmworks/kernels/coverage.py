@@ -65,6 +65,8 @@ def _shape(config: ModelConfig) -> str | None:
     if config.rotates and half % 8:
         return f"rotates in steps of 16 dimensions, and rotary_dim is {2 * half}"
     widths = {"dim": config.dim, "hidden_dim": config.hidden_dim, "heads x head_dim": config.heads * config.head_dim}
+    if config.qk_norm_over == "row":
+        widths["kv_heads x head_dim"] = config.kv_heads * config.head_dim
     for name, width in widths.items():
         if width % GROUP:
             return f"multiplies groups of {GROUP}, and {name} is {width}"
@@ -74,13 +76,26 @@ def _shape(config: ModelConfig) -> str | None:
 def _parts(config: ModelConfig) -> str | None:
     missing = {
         "has no second stack": config.arrangement == "encoder-decoder",
+        "has no sinks": config.sinks,
+        "has no short convolutions": config.convolution is not None,
+        "has no latent attention": config.latent is not None,
         "has no experts": config.experts is not None,
+        "has embeddings as wide as the stream, and embedding_dim is another": config.embedding_dim is not None,
+        "has no quick_gelu": config.activation == "quick_gelu",
+        "neither cuts off nor shifts a gate": config.gate_limit is not None or config.gate_shift,
         "has no n-gram embeddings": bool(config.ngrams),
         "always adds to the stream, and residual is false": not config.residual,
         "always norms, and norm is none": config.norm == "none",
-        f"has no {config.positions} positions": config.position_declaration.acts_on == "scores",
+        f"has no {config.positions} positions": config.position_declaration.acts_on == "scores"
+        and config.positions != "alibi",
+        "has ALiBi in decoders alone": config.positions == "alibi" and not config.causal,
         "has windows in decoders alone": config.window is not None and not config.causal,
         "has no adaptive softmax": config.adaptive_cutoffs is not None,
+        "has no activation that learns": config.activation == "xielu",
+        "scales no part after which the stream is normed": config.residual_scale is not None
+        and (config.norm_place == "after" or config.embedding_norm == "layer"),
+        "norms rows of queries and keys before the rotation alone": config.qk_norm_over == "row"
+        and config.qk_norm_after,
     }
     return next((sentence for sentence, is_so in missing.items() if is_so), None)
 
@@ -97,6 +112,9 @@ def _state(network: Network) -> str | None:
         f"runs on a CPU, and the network is on {network.device}": network.device.type != "cpu",
         "has no adaptive softmax": isinstance(network.head, AdaptiveSoftmax),
         "knows plain linear layers, and those with adapters": any(type(one) is not Linear for one in linear),
+        "packs updates of low rank, and an adapter scales rows as well; merged into the weights it runs": not all(
+            one.low_rank for one in adapted_layers(network).values()
+        ),
         "packs adapters, and some are part of their weights now; merge_adapters takes them off": any(
             one.merged for one in adapted_layers(network).values()
         ),

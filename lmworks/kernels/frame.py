@@ -29,6 +29,8 @@ class Field(Table):
     STEPS = auto()
     OPERATIONS = auto()
     """Address of the operations' functions, [operations, Entry]."""
+    FORMS = auto()
+    """Address of the quantisations' functions, [forms, FormEntry]."""
     TOKENS = auto()
     IDS = auto()
     """int64 [tokens]: token ids."""
@@ -57,11 +59,14 @@ class Field(Table):
     SCALES = auto()
     SUMS = auto()
     SCALES_STRIDE = auto()
+    """Bytes from a token's scales to the next one's; twice that from its sums to the next one's."""
     MIXED = auto()
     """float32 [tokens, heads, parts, head_dim + 16]: parts of attention (emit/attention_page.py)."""
     COSINES = auto()
-    """float32 [rows, half]."""
+    """float32 [rows, rotations, half]: layers with a window may have a rotation of their own."""
     SINES = auto()
+    TURN_BYTES = auto()
+    """From one row of these to the next."""
     SCRATCH = auto()
     """SCRATCH_STRIDE bytes for each thread."""
     SCRATCH_STRIDE = auto()
@@ -100,7 +105,7 @@ class Field(Table):
     """For a row that guesses, int64 [lookup.WORDS]; otherwise 0."""
 
 
-WORDS = 12
+WORDS = 14
 """Of a step: the number of its operation, then its operands."""
 STEP_BYTES = 8 * WORDS
 
@@ -118,6 +123,18 @@ class Entry(Table):
 
 
 ENTRY_BYTES = 8 * len(Entry)
+
+
+class FormEntry(Table):
+    """The functions of a quantisation, by their addresses; 0 until a tape wants them."""
+
+    MULTIPLY = auto()
+    """operations/matrix.py"""
+    EMBED = auto()
+    """operations/embed.py"""
+
+
+FORM_BYTES = 8 * len(FormEntry)
 
 
 class Choosing(Table):

@@ -13,11 +13,12 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import itertools
 import json
 import mmap
 import struct
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -166,12 +167,14 @@ def _write(path: Path, identity: dict[str, Any], each: Each) -> None:
         file.seek(FIRST)
         for name, parts in each:
             file.write(bytes(-file.tell() % 64))
-            begin, rows = file.tell(), 0
-            for part in parts:
-                file.write(part.data)
-                rows += part.rows
-            about = asdict(replace(part, data=np.zeros(0, np.uint8), rows=rows))
-            table[name] = {**about, "data": [begin, file.tell() - begin]}
+            table[name] = []
+            for form, alike in itertools.groupby(parts, key=lambda part: part.form):
+                begin, rows = file.tell(), 0
+                for part in alike:
+                    file.write(part.data)
+                    rows += part.rows
+                about = {"form": form, "rows": rows, "columns": part.columns, "outliers": part.outliers}
+                table[name].append({**about, "data": [begin, file.tell() - begin]})
         said, begin = json.dumps({"identity": identity, "matrices": table}).encode(), file.tell()
         file.write(said)
         file.seek(0)
@@ -197,8 +200,12 @@ def _mapped(path: Path, identity: dict[str, Any]) -> dict[str, Packed]:
         memory.madvise(mmap.MADV_WILLNEED)
     data = np.frombuffer(memory, np.uint8)
     found = {}
-    for name, about in table["matrices"].items():
-        begin, size = about.pop("data")
-        about["outliers"] = tuple(about["outliers"])
-        found[name] = Packed(data=data[begin : begin + size], **about)
+    for name, parts in table["matrices"].items():
+        first, *more = (_part(data, **about) for about in parts)
+        found[name] = replace(first, more=tuple(more))
     return found
+
+
+def _part(memory: np.ndarray, data: Sequence[int], outliers: Sequence[int], **about: Any) -> Packed:
+    begin, size = data
+    return Packed(data=memory[begin : begin + size], outliers=tuple(outliers), **about)

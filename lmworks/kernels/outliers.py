@@ -12,7 +12,7 @@ Table of a matrix, int64, read by the step that rounds its inputs:
 Another table is read by the matrix (operations/matrix.py):
     their number
     for each outlier          for each plane of its codes: where a block's vector begins (bytes), and the place in it
-                              (bits); then where the block's scales begin (bytes)
+                              (bits); then where its run of groups begins (bytes), and the number of its scale in it
 """
 
 from __future__ import annotations
@@ -159,9 +159,11 @@ def table_for_weights(places: Sequence[int], quantisation: Quantisation) -> np.n
     """What the matrix reads: where an outlier's weights are in a block of rows."""
     rows = []
     for place in places:
-        group, row = place // GROUP * quantisation.group_bytes, []
+        run, number = quantisation.place_of(place // GROUP)
+        row: list[int] = []
         for plane in quantisation.places:
             vector, shift = plane.place(place % GROUP // 4)
-            row += [group + 64 * vector, 8 * (place % 4) + shift]
-        rows.append((*row, group + 64 * quantisation.bits))
+            row += [run + number * quantisation.codes_bytes + 64 * vector, 8 * (place % 4) + shift]
+        half = place % GROUP // 16 if quantisation.parts == 2 else 0
+        rows.append((*row, run, number * quantisation.parts + half))
     return np.array([len(rows), *itertools.chain(*rows)], np.int64)

@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from lmworks.basics.errors import ModelError
 from lmworks.kernels.outliers import table_for_values, table_for_weights
-from lmworks.kernels.quantisation import QUADS, Quantisation, quantisation_of, quantisations
+from lmworks.kernels.quantisation import QUADS, Quantisation, forms, quantisation_of, quantisations
 from lmworks.models.files.quantise import GROUP, Groups
 from lmworks.models.unread import unread_of
 
 ROWS = 16
-ALL = slice(None)
 AT_ONCE = 1 << 19
 """Weights that are packed in one go: what lies between the file and the layout stays in the processor's cache."""
 
@@ -27,8 +26,12 @@ AT_ONCE = 1 << 19
 class Stored(Protocol):
     """What a file holds of a network, as it holds it; names are those of the network's parameters."""
 
-    def groups(self, name: str, rows: slice = ALL) -> Groups | None:
-        """A matrix, or some of its rows, in groups of 4 or 8 bits; None where it is stored in another way."""
+    def alike(self, name: str) -> list[slice] | None:
+        """The rows of a matrix that are stored alike, from the first on; None where some are in no groups that the
+        kernels know."""
+
+    def groups(self, name: str, rows: slice) -> Groups:
+        """Some rows that are stored alike, in groups."""
 
     def bits(self, name: str) -> int:
         """The bits that hold whatever the file may hold there."""
@@ -47,15 +50,19 @@ class Unchanged:
         self.stored, self.weights = stored, weights
         self._same: dict[str, bool] = {}
 
-    def groups(self, name: str, rows: slice = ALL) -> Groups | None:
-        """A matrix in groups, or some rows of one that is the file's as a whole."""
-        groups, weight = self.stored.groups(name, rows), self.weights[name]
-        if groups is None or unread_of(weight) is not None:
-            return groups
+    def alike(self, name: str) -> list[slice] | None:
+        """The rows that are stored alike, unless the weights have changed."""
+        parts, weight = self.stored.alike(name), self.weights[name]
+        if parts is None or unread_of(weight) is not None:
+            return parts
         if name not in self._same:
-            whole = groups if rows is ALL else self.stored.groups(name)
-            self._same[name] = whole is not None and torch.equal(whole.weights(weight.dtype), weight)
-        return groups if self._same[name] else None
+            whole = [self.stored.groups(name, rows).weights(weight.dtype) for rows in parts]
+            self._same[name] = torch.equal(torch.cat(whole), weight)
+        return parts if self._same[name] else None
+
+    def groups(self, name: str, rows: slice) -> Groups:
+        """Some of these rows."""
+        return self.stored.groups(name, rows)
 
     def bits(self, name: str) -> int:
         """As the file says."""
@@ -77,16 +84,29 @@ class Packed:
     """A packed matrix."""
 
     data: np.ndarray
-    bits: int
+    form: str
+    """The name of its quantisation."""
     rows: int
     columns: int
     outliers: tuple[int, ...] = ()
     """Columns whose inputs are multiplied in float32, rising."""
+    more: tuple[Packed, ...] = ()
+    """The rows after these, where a file stores them in another way."""
+
+    @property
+    def every(self) -> tuple[Packed, ...]:
+        """This and what comes after it."""
+        return self, *self.more
 
     @property
     def quantisation(self) -> Quantisation:
         """How its weights are packed."""
-        return quantisation_of(self.bits)
+        return forms()[self.form]
+
+    @property
+    def bits(self) -> int:
+        """Of a weight."""
+        return self.quantisation.bits
 
     @functools.cached_property
     def for_values(self) -> np.ndarray:
@@ -147,45 +167,72 @@ def quantised(name: str, weight: Float[Tensor, "rows columns"], bits: int) -> Gr
 
 def bits_of(groups: Groups) -> int:
     """The fewest bits that a file's values fit in."""
+    if groups.form:
+        return forms()[groups.form].bits
     return next(bits for bits, one in quantisations().items() if one.holds(groups))
 
 
 def packed_bytes(shape: Sequence[int], bits: int) -> int:
     """What a matrix takes when it is packed."""
-    return -(-shape[0] // ROWS) * (shape[1] // GROUP) * quantisation_of(bits).group_bytes
+    return -(-shape[0] // ROWS) * (shape[1] // GROUP) * quantisation_of(bits).run_bytes
 
 
 def pack(
     groups: Groups, bits: int, outliers: tuple[int, ...] = (), take: Callable[[int], np.ndarray] = aligned
 ) -> Packed:
     """The same weights in the kernels' layout, in memory that `take` gives: codes from 0 up, and as the minimum what
-    code 0 stands for."""
-    rows, columns = groups.values.shape
-    middle = 0 if groups.least is not None else 1 << (bits - 1)
-    codes = groups.values.view(torch.uint8) + middle  # a byte wraps round, as a negative value should
-    scales = groups.scale.half()
-    minima = -middle * scales if groups.least is None else groups.least.half()
-    if missing := -rows % ROWS:
-        codes, scales, minima = (
-            torch.cat([one, one.new_zeros(missing, one.shape[1])]) for one in (codes, scales, minima)
-        )
-    blocks, count = len(codes) // ROWS, columns // GROUP
-    # [block, row, group, quad] -> [block, group, quad, row], of four inputs each
-    quads = codes.view(torch.int32).view(blocks, ROWS, count, QUADS).permute(0, 2, 3, 1).contiguous()
-    vectors = quantisation_of(bits).pack(quads.view(torch.uint8))
-    ends = torch.stack([scales.view(blocks, ROWS, count).mT, minima.view(blocks, ROWS, count).mT], 2).contiguous()
-    packed = torch.cat([vectors.flatten(2), ends.view(torch.uint8).flatten(2)], 2)
-    data = take(packed.numel())
-    data[:] = packed.contiguous().numpy().reshape(-1)
-    return Packed(data, bits, rows, columns, outliers)
+    code 0 stands for. In these bits, unless the groups have a form of their own."""
+    kind = forms()[groups.form] if groups.form else quantisation_of(bits)
+    middle = 0 if groups.table or groups.least is not None else 1 << (kind.bits - 1)
+    missing = -len(groups.values) % ROWS
+    whole = groups.map(lambda part: torch.cat([part, part.new_zeros(missing, part.shape[1])])) if missing else groups
+    codes = whole.values.view(torch.uint8) + middle  # a byte wraps round, as a negative value should
+    blocks, runs = len(codes) // ROWS, groups.values.shape[1] // (GROUP * kind.run)
+    # [block, row, run, group, quad] -> [block, run, group, quad, row], of four inputs each
+    quads = codes.view(torch.int32).view(blocks, ROWS, runs, kind.run, QUADS).permute(0, 2, 3, 4, 1).contiguous()
+    vectors = kind.pack(quads.view(torch.uint8))
+    scale = whole.scale.half() if groups.factor is None else whole.scale
+    least = -middle * scale if groups.least is None else whole.least
+    ends = [scale, None if kind.centre else least]
+    if groups.factor is not None:
+        ends += [whole.factor, whole.least_factor]
+    elif not kind.centre:
+        ends[1] = least.half()
+    parts = [vectors.flatten(2), *(_by_run(one, blocks, runs) for one in ends if one is not None)]
+    packed = torch.cat(parts, 2)
+    data = take(blocks * runs * kind.run_bytes)
+    data.reshape(blocks, runs, -1)[:, :, : packed.shape[2]] = packed.numpy()
+    return Packed(data, kind.name, groups.values.shape[0], groups.values.shape[1], outliers)
+
+
+def _by_run(numbers: Tensor, blocks: int, runs: int) -> UInt8[Tensor, "blocks runs bytes"]:
+    """Some numbers of each run and row, with those of 16 rows side by side."""
+    return numbers.view(blocks, ROWS, runs, -1).permute(0, 2, 3, 1).contiguous().view(torch.uint8).flatten(2)
 
 
 def unpacked(packed: Packed) -> Float[Tensor, "rows columns"]:
     """The weights again, in float32: what the kernels multiply with."""
-    blocks, count, size = packed.blocks, packed.groups, 64 * packed.bits
-    data = torch.from_numpy(packed.data).view(blocks, count, packed.quantisation.group_bytes)
-    quads = packed.quantisation.unpack(data[:, :, :size].reshape(blocks, count, -1, 64))
-    ends = data[:, :, size:].contiguous().view(torch.float16).float().view(blocks, count, 2, ROWS)
-    codes = quads.view(blocks, count, QUADS, ROWS, 4).permute(0, 3, 1, 2, 4).reshape(blocks, ROWS, count, GROUP)
-    scales, minima = (ends[:, :, one].mT[..., None] for one in (0, 1))
-    return (codes.float() * scales + minima).reshape(blocks * ROWS, -1)[: packed.rows]
+    if packed.more:
+        return torch.cat([unpacked(part) for part in (replace(packed, more=()), *packed.more)])
+    blocks, kind = packed.blocks, packed.quantisation
+    data = torch.from_numpy(packed.data).view(blocks, -1, kind.run_bytes)
+    runs = data.shape[1]
+
+    def numbers(begin: int, size: int, dtype: torch.dtype) -> Float[Tensor, "rows runs numbers"]:
+        part = data[:, :, begin : begin + size].contiguous().view(dtype).float()
+        return part.view(blocks, runs, -1, ROWS).permute(0, 3, 1, 2).reshape(blocks * ROWS, runs, -1)
+
+    vectors = data[:, :, : kind.scales_at].reshape(blocks, runs, kind.run, -1, 64)
+    quads = kind.unpack(vectors).view(blocks, runs, kind.run, QUADS, ROWS, 4)
+    codes = quads.permute(0, 4, 1, 2, 3, 5).reshape(blocks * ROWS, runs, kind.run * kind.parts, -1).float()
+    if kind.table:
+        codes = torch.tensor(kind.table, dtype=torch.float32)[codes.long()] + kind.centre
+    scales, minima = (numbers(kind.factors_at + place, 32, torch.float16) for place in (0, 32))
+    if kind.run > 1:
+        size = kind.minima_at - kind.scales_at
+        scales = scales * numbers(kind.scales_at, size, torch.int8)
+        minima = minima * numbers(kind.minima_at, size, torch.int8)
+    if kind.centre:
+        minima = -kind.centre * scales
+    weights = codes * scales[..., None] + minima[..., None]
+    return weights.reshape(blocks * ROWS, -1)[: packed.rows]

@@ -5,11 +5,19 @@
 Weights are in groups of 32 inputs of a row, each with a scale and a minimum: weight = code * scale + minimum. A code's
 bits are kept in planes, the low ones first. Of a block of 16 rows, a plane of b bits (1, 2, 4 or 8) has b vectors of 64
 bytes: four inputs (a quad) of each row are four neighbouring bytes, and of the eight quads of a group, quad q is in
-vector q % b, from bit b * (q // b) of each byte on. Packing, the kernels' instructions and the tables of outliers all
-follow from that (packing.py, emit/codes.py, outliers.py).
+vector q % b, from bit b * (q // b) of each byte on.
 
-A file in `quantisations/` that declares one adds it: to `compiled(network, bits=...)`, to `compress` and to the
-kernels.
+What a file holds needs more, and is packed as it is (models/files/gguf_blocks.py): a `run` of groups whose scales are
+whole numbers times one float16 number, a scale for each 16 inputs, a `table` that codes are places in, codes with a
+`centre` that stands for 0 and so no minimum. Of a block of 16 rows, a run of groups is
+
+    codes of each group       64 bytes a bit
+    scales, minima            int8, 16 rows for each group or half of one; none where the run is one group
+    factors                   16 float16 that the scales are multiplied with, 16 for the minima; or scales and minima
+
+Packing, the kernels' instructions and the tables of outliers all follow from that (packing.py, emit/product.py,
+outliers.py). A file in `quantisations/` that declares one adds it: to the kernels, and unless it is only for what a
+file holds (`of_files`) to `compiled(network, bits=...)` and to `compress`.
 """
 
 from __future__ import annotations
@@ -58,6 +66,18 @@ class Quantisation:
     """The bits of each plane, low ones first."""
     rounded: Callable[[Float[Tensor, "rows columns"]], Groups] | None = None
     """How a matrix is rounded; None for the nearest code between each group's least and largest weight."""
+    form: str = ""
+    """Its name, unless that is int and its bits."""
+    of_files: bool = False
+    """Only for what a file holds; nothing is rounded to it."""
+    run: int = 1
+    """Groups whose scales and minima are whole numbers times one number of the run; 1 where each has its own."""
+    parts: int = 1
+    """Scales of a group: 2 where each 16 inputs have one."""
+    centre: int = 0
+    """The code, or the value of the table plus this, that stands for 0; 0 where minima are kept."""
+    table: tuple[int, ...] = ()
+    """What the codes stand for, where not for themselves: 16 of them."""
 
     def __post_init__(self) -> None:
         if any(one not in (1, 2, 4, 8) for one in self.planes) or not 1 <= self.bits <= 8:
@@ -71,7 +91,7 @@ class Quantisation:
     @property
     def name(self) -> str:
         """As in `compress`."""
-        return f"int{self.bits}"
+        return self.form or f"int{self.bits}"
 
     @functools.cached_property
     def places(self) -> tuple[Plane, ...]:
@@ -80,9 +100,38 @@ class Quantisation:
         return tuple(Plane(bits, at, at) for bits, at in zip(self.planes, before, strict=True))
 
     @property
-    def group_bytes(self) -> int:
-        """Bytes of a group of 16 x 32 weights: codes, 16 float16 scales, 16 float16 minima."""
-        return 64 * self.bits + 64
+    def most(self) -> int:
+        """The largest factor of a product of bytes."""
+        return max(self.table) + self.centre if self.table else (1 << self.bits) - 1
+
+    @property
+    def codes_bytes(self) -> int:
+        """Bytes of the codes of a group of 16 x 32 weights."""
+        return 64 * self.bits
+
+    @property
+    def scales_at(self) -> int:
+        """Where a run's whole numbers begin: scales, then minima."""
+        return self.run * self.codes_bytes
+
+    @property
+    def minima_at(self) -> int:
+        """Where the minima do."""
+        return self.scales_at + (16 * self.run * self.parts if self.run > 1 else 0)
+
+    @property
+    def factors_at(self) -> int:
+        """Where the 16 float16 numbers begin, of scales, then of minima."""
+        return self.minima_at + (16 * self.run * self.parts if self.run > 1 and not self.centre else 0)
+
+    @property
+    def run_bytes(self) -> int:
+        """Bytes of a run of groups, a multiple of 64."""
+        return -(-(self.factors_at + 64) // 64) * 64
+
+    def place_of(self, group: int) -> tuple[int, int]:
+        """Where a group's run begins in a block, and its number in it."""
+        return group // self.run * self.run_bytes, group % self.run
 
     def quantise(self, weight: Float[Tensor, "rows columns"]) -> Groups:
         """A finite matrix in groups."""
@@ -90,6 +139,8 @@ class Quantisation:
 
     def holds(self, groups: Groups) -> bool:
         """Do a file's values fit in these bits, unchanged?"""
+        if groups.form or self.of_files:
+            return groups.form == self.name
         low = 0 if groups.least is not None else -(1 << (self.bits - 1))
         return int(groups.values.min()) >= low and int(groups.values.max()) < low + (1 << self.bits)
 
@@ -121,10 +172,21 @@ def between_extremes(weight: Float[Tensor, "rows columns"], bits: int) -> Groups
     return Groups(values.to(torch.uint8).reshape(weight.shape), scale, least.half())
 
 
-def quantisations() -> dict[int, Quantisation]:
-    """All of them by their bits, rising."""
+@functools.cache
+def forms() -> dict[str, Quantisation]:
+    """All of them by name, in the order in which the kernels number them."""
     found = declared("lmworks.kernels.quantisations", Quantisation).values()
-    return {one.bits: one for one in sorted(found, key=lambda one: one.bits)}
+    return {one.name: one for one in sorted(found, key=lambda one: one.name)}
+
+
+def number_of(form: str) -> int:
+    """A quantisation's number."""
+    return list(forms()).index(form)
+
+
+def quantisations() -> dict[int, Quantisation]:
+    """Those that a matrix can be rounded to, by their bits, rising."""
+    return {one.bits: one for one in sorted(forms().values(), key=lambda one: one.bits) if not one.of_files}
 
 
 def quantisation_of(bits: int) -> Quantisation:

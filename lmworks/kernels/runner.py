@@ -151,7 +151,7 @@ class CompiledRunner:
         """Logits of hidden states, in float32."""
         if self.compiled.has_head and self.stands():
             with self._or_pytorch():
-                return self.network.capped(self.compiled.logits(hidden))
+                return self.compiled.logits(hidden)
         return self.plain.logits(hidden.to(self.network.dtype))
 
     def next_logits(self, tokens: Tokens, cache: Cache, mask: Mask | None = None) -> Float[Tensor, "batch vocab"]:
@@ -164,7 +164,7 @@ class CompiledRunner:
                 real = real_tokens(tokens, mask)
                 logits = self.compiled.next_logits(tokens, real, cache)
                 cache.advance(tokens, real)
-                return self.network.capped(logits)
+                return logits
         return self.plain.next_logits(tokens, cache, mask)
 
     def read(self, tokens: Tokens, cache: Cache, mask: Mask | None = None) -> None:

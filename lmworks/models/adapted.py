@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
+from typing import Any
 
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -14,11 +15,14 @@ from lmworks.models.unread import peeked
 class AdaptedLinear(nn.Module, ABC):
     """A linear layer with updates of low rank, U D x, on ranges of its rows."""
 
-    base: nn.Linear
+    base: Any
+    """A linear layer, or one that keeps its weight in few bits."""
     enabled: bool
     """Off, the layer is its base."""
     scale: float
     """Multiplied into U by `updates`."""
+    low_rank: bool = True
+    """Are `updates` all that the layer adds to its base?"""
 
     @property
     @abstractmethod

@@ -22,7 +22,7 @@ from lmworks.models.hooks import HookPoint
 from lmworks.models.linear import Linear
 from lmworks.models.masks import Visibility
 from lmworks.models.memory import Memory
-from lmworks.models.norm import RMSNorm
+from lmworks.models.norm import make_head_norm
 from lmworks.models.positions.encoding import encoding_of
 from lmworks.models.positions.rotation import Rotation, rotate
 from lmworks.models.precision import quicker_in_float32
@@ -35,14 +35,19 @@ SHORT = 128
 Queries = Float[Tensor, "batch heads seq head_dim"]
 Keys = Float[Tensor, "batch kv_heads keys head_dim"]
 Pattern = Float[Tensor, "batch heads seq keys"]
+Sinks = Float[Tensor, " heads"]
 
 
-def attention_scores(query: Queries, key: Keys, sees: Visibility, scale: float | None = None) -> Pattern:
-    """Dot products times `scale` (1 / root of head_dim unless given), plus the bias where there is one; minus infinity
-    where a query does not see a key. Heads of a group share their key."""
+def attention_scores(
+    query: Queries, key: Keys, sees: Visibility, scale: float | None = None, cap: float | None = None
+) -> Pattern:
+    """Dot products times `scale` (1 / root of head_dim unless given), softly kept below `cap` where it is given, plus
+    the bias where there is one; minus infinity where a query does not see a key. Heads of a group share their key."""
     batch, heads, seq, head_dim = query.shape
     grouped = query.reshape(batch, key.shape[1], -1, head_dim)
     scores = (grouped @ key.mT * (scale or head_dim**-0.5)).view(batch, heads, seq, -1)
+    if cap is not None:
+        scores = cap * torch.tanh(scores / cap)
     if sees.bias is not None:
         return scores + sees.bias
     if sees.mask is None and not sees.causal:
@@ -50,10 +55,17 @@ def attention_scores(query: Queries, key: Keys, sees: Visibility, scale: float |
     return scores.masked_fill(~sees.dense(seq, key.shape[2], query.device), -torch.inf)
 
 
-def attention_pattern(scores: Pattern) -> Pattern:
-    """Each query's weights over the keys: softmax, in float32 at least (16 bits overflow and lose small weights)."""
+def attention_pattern(scores: Pattern, sinks: Sinks | None = None) -> Pattern:
+    """Each query's weights over the keys: softmax, in float32 at least (16 bits overflow and lose small weights).
+
+    A head's sink is one more score whose weight goes nowhere, so that the others may sum to less than 1 (Xiao et al.
+    2023, https://arxiv.org/abs/2309.17453).
+    """
     exact = torch.promote_types(scores.dtype, torch.float32)
-    return scores.softmax(dim=-1, dtype=exact).to(scores.dtype)
+    if sinks is None:
+        return scores.softmax(dim=-1, dtype=exact).to(scores.dtype)
+    joined = torch.cat([scores, sinks[:, None, None].expand(*scores.shape[:3], 1).to(scores.dtype)], dim=-1)
+    return joined.softmax(dim=-1, dtype=exact)[..., :-1].to(scores.dtype)
 
 
 def mix(pattern: Pattern, value: Keys) -> Queries:
@@ -71,14 +83,18 @@ def attend(
     kernel: Kernel = "fused",
     dropout: float = 0.0,
     scale: float | None = None,
+    cap: float | None = None,
+    sinks: Sinks | None = None,
 ) -> Queries:
-    """softmax(Q K^T scale) V by the kernel that `kernel_of` names; `dropout` drops weights of the pattern, and `scale`
-    is 1 / root of head_dim unless given."""
+    """softmax(Q K^T scale) V by the kernel that `kernel_of` names; `dropout` drops weights of the pattern, `scale` is 1
+    / root of head_dim unless given, and scores under a `cap` or beside `sinks` take the formula."""
     if kernel == "fused" and not torch.is_grad_enabled() and quicker_in_float32(query):  # 4 to 10 times (docs/log.md)
-        return attend(query.float(), key.float(), value.float(), sees, kernel, dropout, scale).to(query.dtype)
-    chosen = kernel_of(query, sees, kernel, dropout)
+        exact = attend(query.float(), key.float(), value.float(), sees, kernel, dropout, scale, cap, sinks)
+        return exact.to(query.dtype)
+    by_formula = cap is not None or sinks is not None
+    chosen = "explicit" if by_formula else kernel_of(query, sees, kernel, dropout)
     if chosen == "explicit":
-        pattern = attention_pattern(attention_scores(query, key, sees, scale))
+        pattern = attention_pattern(attention_scores(query, key, sees, scale, cap), sinks)
         return mix(dropped(pattern, dropout), value)
     if chosen == "tiled":
         return attend_in_tiles(query, key, value, scale)
@@ -129,7 +145,7 @@ def attend_in_tiles(query: Queries, key: Keys, value: Keys, scale: float | None 
     batch, heads, seq, head_dim = query.shape
     kv_heads, past = key.shape[1], key.shape[2] - seq
     grouped = query.reshape(batch, kv_heads, heads // kv_heads, seq, head_dim) * (scale or head_dim**-0.5)
-    mixed = torch.empty_like(grouped)
+    mixed = grouped.new_empty(*grouped.shape[:-1], value.shape[-1])
     future = torch.ones(TILE, TILE, dtype=torch.bool, device=query.device).triu(1)
     for start in range(0, seq, TILE):
         stop = min(start + TILE, seq)
@@ -138,8 +154,8 @@ def attend_in_tiles(query: Queries, key: Keys, value: Keys, scale: float | None 
         newest = scores.view(batch, kv_heads, -1, stop - start, past + stop)[..., past + start :]
         newest.masked_fill_(future[: stop - start, : stop - start], -torch.inf)
         part = scores.softmax(dim=-1) @ value[:, :, : past + stop]
-        mixed[:, :, :, start:stop] = part.view(batch, kv_heads, -1, stop - start, head_dim)
-    return mixed.view(batch, heads, seq, head_dim)
+        mixed[:, :, :, start:stop] = part.view(batch, kv_heads, -1, stop - start, value.shape[-1])
+    return mixed.view(batch, heads, seq, -1)
 
 
 @dataclass
@@ -160,13 +176,17 @@ class Pass:
     """False on padding among the tokens of this pass; None where all are text, or nobody asks."""
     tiles: dict[tuple[int | None, bool], Any] = field(default_factory=dict)
     """What a block runner made once for all blocks of this pass that share a window and whether they rotate."""
+    places: dict[int, Int[Tensor, "batch seq width"]] = field(default_factory=dict)
+    """By width: the tokens that short convolutions mix with each token, where these are not its neighbours."""
     memory: Memory | None = None
     """What an encoder made of the source, for the decoder to attend to."""
     sees_memory: Visibility | None = None
+    window_rotation: Rotation | None = None
+    """That of layers with a window, where it is another one."""
 
 
-class _Heads(nn.Module):
-    """What self-attention and cross-attention share: heads, their hook points, the projection back."""
+class Heads(nn.Module):
+    """What all kinds of attention share: heads, their hook points, the projection back."""
 
     output: Linear
     """Back into the stream; each subclass makes it after its other matrices, as fresh weights are drawn in this
@@ -176,7 +196,8 @@ class _Heads(nn.Module):
         super().__init__()
         self.layer = layer
         self.heads, self.kv_heads, self.head_dim = config.heads, config.kv_heads, config.head_dim
-        self.dropout, self.scale = config.dropout, config.attention_scale
+        self.dropout, self.scale, self.cap = config.dropout, config.attention_scale, config.attention_cap
+        self.sinks = nn.Parameter(torch.zeros(self.heads)) if config.sinks else None
         self.query_point, self.key_point, self.value_point = HookPoint(), HookPoint(), HookPoint()
         self.scores_point, self.pattern_point, self.mixed_point = HookPoint(), HookPoint(), HookPoint()
 
@@ -189,19 +210,19 @@ class _Heads(nn.Module):
 
     def _mix(self, query: Queries, key: Keys, value: Keys, sees: Visibility, kernel: Kernel) -> Queries:
         if self.scores_point.functions or self.pattern_point.functions:
-            scores = attention_scores(query, key, sees, self.scale)
+            scores = attention_scores(query, key, sees, self.scale, self.cap)
             hooked_scores = self.scores_point(scores)
-            pattern = attention_pattern(hooked_scores)
+            pattern = attention_pattern(hooked_scores, self.sinks)
             hooked_pattern = self.pattern_point(pattern)
             # Only a hook that changed something changes the way; one that read leaves the kernel as it was.
             if hooked_scores is not scores or hooked_pattern is not pattern:
                 return mix(hooked_pattern, value)
         dropout = self.dropout if self.training else 0.0
-        return attend(query, key, value, sees, kernel, dropout, self.scale)
+        return attend(query, key, value, sees, kernel, dropout, self.scale, self.cap, self.sinks)
 
 
-class Attention(_Heads):
-    """Project to query, key and value; rotate; attend; project back."""
+class Attention(Heads):
+    """Project to query, key and value; norm and rotate; attend; project back."""
 
     def __init__(self, config: ModelConfig, layer: int) -> None:
         super().__init__(config, layer)
@@ -211,21 +232,20 @@ class Attention(_Heads):
         rows = (self.heads + 2 * self.kv_heads) * self.head_dim
         self.qkv = Linear(config.dim, rows, bias=config.qkv_bias)
         self.output = Linear(self.heads * self.head_dim, config.dim, bias=config.output_bias)
-        self.query_norm = (
-            RMSNorm(self.head_dim, config.norm_eps, weighted=config.norm_weight) if config.qk_norm else None
-        )
-        self.key_norm = RMSNorm(self.head_dim, config.norm_eps, weighted=config.norm_weight) if config.qk_norm else None
+        self.query_norm, self.key_norm = make_head_norm(config, self.heads), make_head_norm(config, self.kv_heads)
+        self.norm_over, self.norm_after = config.qk_norm_over, config.qk_norm_after
 
     def forward(self, x: Float[Tensor, "batch seq dim"], shared: Pass) -> Float[Tensor, "batch seq dim"]:
         """What each token takes from those that it sees."""
         batch, seq, _ = x.shape
         parts = self.qkv(x).view(batch, seq, -1, self.head_dim).transpose(1, 2)
         turned, value = parts.split([self.heads + self.kv_heads, self.kv_heads], dim=1)
-        if self.query_norm is not None and self.key_norm is not None:
-            query, key = turned.split([self.heads, self.kv_heads], dim=1)
-            turned = torch.cat([self.query_norm(query), self.key_norm(key)], dim=1)
+        if not self.norm_after:
+            turned = self._normed(turned)
         if (by := self.rotation_in(shared)) is not None:
             turned = rotate(turned, by) if self.rotary_dim is None else self._rotate_some(turned, by)
+        if self.norm_after:
+            turned = self._normed(turned)
         query, key = turned.split([self.heads, self.kv_heads], dim=1)
         query, key, value = self.query_point(query), self.key_point(key), self.value_point(value)
         if shared.cache is not None:
@@ -234,7 +254,19 @@ class Attention(_Heads):
 
     def rotation_in(self, shared: Pass) -> Rotation | None:
         """What this layer rotates queries and keys by, if anything."""
-        return shared.rotation if self.rotates else None
+        if not self.rotates:
+            return None
+        return shared.rotation if self.window is None or shared.window_rotation is None else shared.window_rotation
+
+    def _normed(self, turned: Tensor) -> Tensor:
+        """Queries and keys, one after the other, with their norms where there are any."""
+        if self.query_norm is None or self.key_norm is None:
+            return turned
+        pairs = zip((self.query_norm, self.key_norm), turned.split([self.heads, self.kv_heads], dim=1), strict=True)
+        if self.norm_over != "row":
+            return torch.cat([norm(part) for norm, part in pairs], dim=1)
+        rows = (norm(part.transpose(1, 2).flatten(2)).unflatten(-1, (-1, self.head_dim)) for norm, part in pairs)
+        return torch.cat([row.transpose(1, 2) for row in rows], dim=1)
 
     def _rotate_some(self, turned: Tensor, by: Rotation) -> Tensor:
         """Rotate the first dimensions of each head; the rest do not depend on the position."""
@@ -242,7 +274,7 @@ class Attention(_Heads):
         return torch.cat([rotate(first, by), rest], dim=-1)
 
 
-class CrossAttention(_Heads):
+class CrossAttention(Heads):
     """Attention from a decoder's states to what an encoder made of the source; without positions of its own."""
 
     def __init__(self, config: ModelConfig, layer: int) -> None:

@@ -41,9 +41,10 @@ class Cache:
         """What an encoder-decoder attends to, a source for each row."""
         self._read: list[Int[Tensor, "batch seq"]] = [torch.empty(batch, 0, dtype=torch.long, device=device)]
         self.real: Bool[Tensor, "batch seq"] | None = None
-        self._shape = (batch, config.kv_heads, max(capacity, 1), config.head_dim)
-        self._keys = [torch.empty(self._shape, dtype=dtype, device=device) for _ in range(config.layers)]
-        self._values = [torch.empty(self._shape, dtype=dtype, device=device) for _ in range(config.layers)]
+        self._keys, self._values = (
+            [torch.empty(batch, heads, max(capacity, 1), width, dtype=dtype, device=device) for heads, width in shapes]
+            for shapes in zip(*map(config.cached, range(config.layers)), strict=True)
+        )
 
     @property
     def tokens(self) -> Int[Tensor, "batch seq"]:
@@ -88,7 +89,6 @@ class Cache:
         """These rows of the batch, in this order (finished requests leave, beams are reordered or become more)."""
         self._keys = [self._kept(store, rows) for store in self._keys]
         self._values = [self._kept(store, rows) for store in self._values]
-        self._shape = (len(rows), *self._shape[1:])
         self.tokens = self.tokens.index_select(0, rows)
         if self.memory is not None:
             self.memory = self.memory.keep(rows)
@@ -106,7 +106,6 @@ class Cache:
         )
         pads = [F.pad(one.tokens, (longest - one.length, 0)) for one in (self, other)]
         self.tokens, self.length = torch.cat(pads), longest
-        self._shape = (len(real), *self._shape[1:])
         if self.memory is not None and other.memory is not None:
             self.memory = self.memory.join(other.memory)
 

@@ -12,10 +12,21 @@ from pydantic import Field, SerializeAsAny, model_validator
 from lmworks.basics.config import Config
 from lmworks.basics.declared import declared
 from lmworks.basics.errors import ConfigError
+from lmworks.models.convolution_settings import ConvolutionSettings
 from lmworks.models.expert_settings import ExpertSettings
+from lmworks.models.latent_settings import LatentSettings
 from lmworks.models.rope_scaling import RopeScaling
 
-__all__ = ["ExpertSettings", "ModelConfig", "PositionDeclaration", "RopeScaling", "position_declarations", "stretched"]
+__all__ = [
+    "ConvolutionSettings",
+    "ExpertSettings",
+    "LatentSettings",
+    "ModelConfig",
+    "PositionDeclaration",
+    "RopeScaling",
+    "position_declarations",
+    "stretched",
+]
 
 # A config comes from outside: sizes are bounded so that none can ask for more memory than its weights have.
 Positive = Field(gt=0, le=100_000_000)
@@ -56,8 +67,8 @@ class ModelConfig(Config):
     explain_as: ClassVar[str] = "model"
 
     family: str = "llama"
-    """The architecture whose names its files use: llama, mistral, qwen2, qwen3, gemma, mixtral, qwen2_moe, qwen3_moe,
-    gpt2, gpt_neox, bert, t5, bart, mbart, marian are public ones; lmworks is our own and takes every choice below."""
+    """The architecture whose names its files use, one of those of lmworks/models/families (docs/models.md lists them);
+    lmworks is our own and takes every choice below."""
 
     arrangement: Literal["decoder", "encoder", "encoder-decoder"] = "decoder"
     """decoder: each token sees those before it; encoder: all see all; encoder-decoder: a decoder that also attends to
@@ -68,6 +79,9 @@ class ModelConfig(Config):
 
     dim: int = Positive
     """Width of the residual stream."""
+
+    embedding_dim: int | None = Field(default=None, gt=0, le=100_000_000)
+    """Width of the embeddings, which a dense layer then brings to `dim` (ELECTRA); None for `dim` itself."""
 
     layers: int = Field(gt=0, le=MOST_LAYERS)
     """Number of blocks; of an encoder-decoder, those of its decoder."""
@@ -99,7 +113,10 @@ class ModelConfig(Config):
     """The settings of a positional encoding that brings its own; those above have theirs below."""
 
     position_offset: int = Field(default=0, ge=0, le=1000)
-    """The row of the first learned position (BART: 2)."""
+    """The number of the first position that is learned or a place of the sines (BART, M2M100: 2)."""
+
+    waves_include_end: bool = False
+    """The wavelengths of sinusoidal positions end with 20,000 pi (tensor2tensor, M2M100) and not just below it."""
 
     relative_buckets: int = Field(default=32, ge=4, le=100_000)
     """Ranges of distances that relative positions tell apart."""
@@ -116,34 +133,60 @@ class ModelConfig(Config):
     rope_scaling: RopeScaling | None = None
     """How rotary frequencies are stretched; None for not at all."""
 
-    norm: Literal["rms", "layer", "none"] = "rms"
-    """Root-mean-square norm without bias, layer norm with bias, or none (to see what a network is without)."""
+    rope_layers: tuple[int, ...] | None = None
+    """The layers that rotate queries and keys, the others know nothing of the order (SmolLM3); None for all."""
 
-    norm_place: Literal["before", "after"] = "before"
+    window_theta: float | None = Field(default=None, gt=0)
+    """Base of the rotary frequencies in layers with a window, which are not stretched there (Gemma 3); None for the
+    same as in the others."""
+
+    norm: Literal["rms", "layer", "none"] = "rms"
+    """Root-mean-square norm without bias, layer norm, or none (to see what a network is without)."""
+
+    norm_place: Literal["before", "after", "result", "both"] = "before"
     """before: each part reads the normed stream, and a norm ends the blocks (pre-norm); after: the sum of stream and
-    part is normed (post-norm, as the first transformers)."""
+    part is normed (post-norm, as the first transformers); result: what a part makes is normed before it is added, and
+    a norm ends the blocks (OLMo 2); both: before and result (Gemma 2)."""
 
     parallel: bool = False
     """Attention and feed-forward of a block read the same stream and are added at once (GPT-NeoX)."""
 
+    shared_norm: bool = False
+    """The two parts of a parallel block read the stream through one norm (Phi, Cohere)."""
+
     residual: bool = True
     """Each part is added to the stream; False lets it replace the stream (to see what a network is without)."""
+
+    residual_scale: float | None = Field(default=None, gt=0)
+    """What each part makes is multiplied by before it is added (Granite); None for 1."""
 
     norm_eps: float = Field(default=1e-5, gt=0)
     """Added to the variance before the root."""
 
     norm_weight: bool = True
-    """The root-mean-square norm multiplies by a learned weight."""
+    """The norm multiplies by a learned weight."""
+
+    norm_bias: bool = True
+    """A layer norm adds a learned bias; a root-mean-square norm never does."""
 
     norm_unit_offset: bool = False
     """The norm multiplies by 1 + weight (Gemma) and not by weight."""
 
-    activation: Literal["silu", "gelu", "gelu_tanh", "relu", "relu_squared", "sigmoid", "tanh"] = "silu"
-    """The feed-forward's non-linearity; gelu is exact, gelu_tanh its tanh approximation. sigmoid and tanh are for a
-    gate (GLU), or to see why plain ones were given up."""
+    activation: Literal[
+        "silu", "gelu", "gelu_tanh", "quick_gelu", "relu", "relu_squared", "xielu", "sigmoid", "tanh"
+    ] = "silu"
+    """The feed-forward's non-linearity; gelu is exact, gelu_tanh its tanh approximation, quick_gelu one by a sigmoid
+    (gpt-oss), xielu learns two numbers a layer (Apertus). sigmoid and tanh are for a gate (GLU), or to see why plain
+    ones were given up."""
 
     gated: bool = True
     """The feed-forward multiplies activation(gate) with a second projection (SwiGLU and relatives)."""
+
+    gate_limit: float | None = Field(default=None, gt=0)
+    """A gated feed-forward cuts the gate off above this, and what it multiplies above and below (gpt-oss: 7)."""
+
+    gate_shift: bool = False
+    """The gate multiplies 1 more than the second projection (gpt-oss)."""
 
     experts: ExpertSettings | None = None
     """Many feed-forwards, of which each token uses a few; None for one that all tokens use. `lmworks explain experts`
@@ -159,10 +202,30 @@ class ModelConfig(Config):
     """Biases in the feed-forward."""
 
     qk_norm: bool = False
-    """An RMS norm over each head of query and key, before the rotation (Qwen3)."""
+    """An RMS norm over query and key (Qwen3)."""
+
+    qk_norm_over: Literal["head", "row"] = "head"
+    """head: each head is normed, with one weight for all heads; row: all heads at once (OLMo 2)."""
+
+    qk_norm_after: bool = False
+    """Query and key are normed after the rotation (Hunyuan) and not before it."""
+
+    sinks: bool = False
+    """Each head learns a score that joins every softmax and takes weight away from all tokens (gpt-oss)."""
+
+    latent: LatentSettings | None = None
+    """Keys and values that are made of one narrow state (DeepSeek-V3); None for projections of their own. `lmworks
+    explain latent` has its settings."""
+
+    convolution: ConvolutionSettings | None = None
+    """Short convolutions in the place of some layers' attention (LFM2); None where all attend. `lmworks explain
+    convolution` has its settings."""
 
     attention_scale: float | None = Field(default=None, gt=0)
     """What dot products of query and key are multiplied by; None for 1 / root of head_dim."""
+
+    attention_cap: float | None = Field(default=None, gt=0)
+    """Scores are softly kept below this: cap * tanh(scores / cap) (Gemma 2); None for no cap."""
 
     window: int | None = Field(default=None, gt=0)
     """Each token sees this many tokens back, itself included; None for the whole context."""
@@ -172,6 +235,9 @@ class ModelConfig(Config):
 
     scale_embedding: bool = False
     """Multiply embeddings by the root of dim (Gemma)."""
+
+    embedding_scale: float | None = Field(default=None, gt=0)
+    """What embeddings are multiplied by (Granite); None for 1, or what scale_embedding says."""
 
     embedding_norm: Literal["rms", "layer"] | None = None
     """rms: an RMS norm without weight over the tokens' embeddings; layer: a layer norm over their sum with those of
@@ -199,14 +265,24 @@ class ModelConfig(Config):
     """What hidden states are multiplied by before the head (T5 with tied embeddings: 1 / root of dim)."""
 
     pooler: bool = False
-    """A dense layer with tanh over the first token's state, which stands for the text (BERT)."""
+    """A dense layer with an activation over the state that stands for the text (BERT), or over each token's where the
+    classifier judges tokens (ELECTRA)."""
+
+    pooler_activation: Literal["tanh", "relu", "gelu", "gelu_tanh", "silu"] = "tanh"
+    """Of the pooler: tanh (BERT), relu (DistilBERT), gelu (ELECTRA)."""
+
+    text_state: Literal["token", "mean"] = "token"
+    """What stands for a text: the state of an encoder's first or a decoder's last token, or the mean over all."""
 
     labels: tuple[str, ...] = Field(default=(), max_length=MOST_LABELS)
     """Names of the classes of a classifier over hidden states; none for no classifier."""
 
     labels_of: Literal["texts", "tokens"] = "texts"
-    """What the classifier judges: a whole text (from the pooler, or the state of an encoder's first or a decoder's last
-    token), or each token."""
+    """What the classifier judges: a whole text (its `text_state`, after the pooler where there is one), or each
+    token."""
+
+    classifier_transform: bool = False
+    """The classifier, too, reads states through the head_transform (ModernBERT)."""
 
     adaptive_cutoffs: tuple[Annotated[int, Positive], ...] | None = Field(
         default=None, min_length=1, max_length=MOST_CLUSTERS
@@ -245,10 +321,14 @@ class ModelConfig(Config):
             raise ConfigError(f"{{at}}heads ({self.heads}) is not a multiple of {{at}}kv_heads ({self.kv_heads})")
         self._check_positions()
         self._check_arrangement()
-        if self.norm != "rms" and not self.norm_weight:
-            raise ConfigError("{at}norm_weight = false is for {at}norm = 'rms'; a layer norm has a weight and a bias")
-        if self.norm_unit_offset and not self.norm_weight:
-            raise ConfigError("{at}norm_unit_offset adds to a weight, and {at}norm_weight = false leaves none")
+        if self.embedding_dim is not None and (self.ngrams or (self.causal and self.tied)):
+            raise ConfigError(
+                "{at}embedding_dim is for encoders, and for decoders whose head has a matrix of its own, without "
+                "{at}ngrams; leave it out"
+            )
+        self._check_norms()
+        if not self.gated and (self.gate_limit is not None or self.gate_shift):
+            raise ConfigError("{at}gate_limit and {at}gate_shift need {at}gated = true; leave them out")
         if self.vocab_size ** (len(self.ngrams) + 1) >= 2**63:
             raise ConfigError(
                 f"{{at}}ngrams asks for {len(self.ngrams) + 1}-grams of {self.vocab_size:,} tokens, which have no "
@@ -260,13 +340,50 @@ class ModelConfig(Config):
                 "{at}window_layers says where {at}window is used, and there is none; give one or leave both out"
             )
         self._check_layers("window_layers", self.window_layers)
+        self._check_layers("rope_layers", self.rope_layers)
         self._check_experts()
+        self._check_latent()
+        if self.convolution is not None:
+            self._check_layers("convolution.layers", self.convolution.layers)
+            if self.arrangement != "decoder":
+                raise ConfigError(
+                    f"{{at}}convolution looks back alone and is for a decoder, and {{at}}arrangement is "
+                    f"{self.arrangement!r}"
+                )
         return self
+
+    def _check_norms(self) -> None:
+        if self.norm == "layer" and self.norm_bias and not self.norm_weight:
+            raise ConfigError("{at}norm_weight = false of a layer norm needs {at}norm_bias = false too")
+        if self.norm_unit_offset and not self.norm_weight:
+            raise ConfigError("{at}norm_unit_offset adds to a weight, and {at}norm_weight = false leaves none")
+        if not self.qk_norm and (self.qk_norm_over != "head" or self.qk_norm_after):
+            raise ConfigError("{at}qk_norm_over and {at}qk_norm_after are for {at}qk_norm = true; leave them out")
+        if self.shared_norm and not self.parallel:
+            raise ConfigError("{at}shared_norm is for {at}parallel = true: else each part reads another stream")
+        if self.head_transform and self.activation == "xielu":
+            raise ConfigError("{at}head_transform has no numbers of its own to learn; take another {at}activation")
+        if self.embedding_scale is not None and self.scale_embedding:
+            raise ConfigError("{at}scale_embedding and {at}embedding_scale both scale embeddings; give one of them")
+
+    def _check_latent(self) -> None:
+        if self.latent is None:
+            return
+        if self.arrangement != "decoder" or not self.rotates or self.rotary_dim in (None, self.head_dim):
+            raise ConfigError(
+                "{at}latent is for a decoder whose heads are rotated in part: give a {at}rotary_dim below {at}head_dim"
+            )
+        if self.kv_heads != self.heads or self.qk_norm or self.window_theta is not None:
+            raise ConfigError(
+                "{at}latent has as many {at}kv_heads as {at}heads, no {at}qk_norm and no {at}window_theta"
+            )
 
     def _check_experts(self) -> None:
         if self.experts is None:
             return
         named = self.experts.layers
+        if self.activation == "xielu":
+            raise ConfigError("{at}activation = 'xielu' learns its numbers in one feed-forward; leave out {at}experts")
         self._check_layers("experts.layers", named)
         if named is not None and (not named or len(set(named)) < len(named)):
             raise ConfigError("{at}experts.layers must name each of its layers once, and at least one")
@@ -308,10 +425,14 @@ class ModelConfig(Config):
             raise ConfigError(
                 f"{{at}}ngrams look back alone and are for a decoder, and {{at}}arrangement is {self.arrangement!r}"
             )
-        if self.parallel and self.norm_place == "after":
+        if self.sinks and self.arrangement == "encoder-decoder":
+            raise ConfigError("{at}sinks is for a decoder or an encoder, and {at}arrangement is 'encoder-decoder'")
+        if self.parallel and self.norm_place != "before":
             raise ConfigError(
                 "{at}parallel needs {at}norm_place = 'before': two parts at once have no norm between them"
             )
+        if self.classifier_transform and not (self.labels and self.head_transform):
+            raise ConfigError("{at}classifier_transform needs {at}labels and {at}head_transform")
         if not self.labels and self.labels_of == "tokens":
             raise ConfigError("{at}labels_of = 'tokens' needs {at}labels, the names of the classes")
         if twice := sorted(label for label, count in Counter(self.labels).items() if count > 1):
@@ -341,6 +462,11 @@ class ModelConfig(Config):
             )
 
     @property
+    def embedding_width(self) -> int:
+        """Of an embedding, before it is brought to `dim`."""
+        return self.embedding_dim or self.dim
+
+    @property
     def causal(self) -> bool:
         """Does each token see only those before it?"""
         return self.arrangement != "encoder"
@@ -357,8 +483,8 @@ class ModelConfig(Config):
 
     @property
     def is_classic_decoder(self) -> bool:
-        """A decoder of sequential pre-norm blocks on a residual stream, its heads wholly rotated where they are: what
-        fast ways of running a block by hand are written for."""
+        """A decoder of sequential pre-norm blocks on a residual stream, its heads wholly rotated where they are and
+        its parts neither capped nor scaled: what fast ways of running a block by hand are written for."""
         return (
             self.arrangement == "decoder"
             and self.norm_place == "before"
@@ -366,9 +492,37 @@ class ModelConfig(Config):
             and self.residual
             and not self.parallel
             and self.rotary_dim is None
+            and self.residual_scale is None
+            and self.attention_cap is None
+            and self.qk_norm_over == "head"
+            and not self.qk_norm_after
+            and self.activation != "xielu"
             and self.experts is None
+            and self.latent is None
+            and self.convolution is None
+            and not self.sinks
+            and self.gate_limit is None
+            and not self.gate_shift
+            and self.activation != "quick_gelu"
             and self.position_declaration.acts_on != "scores"
         )
+
+    def cached(self, layer: int) -> tuple[tuple[int, int], tuple[int, int]]:
+        """What a cache keeps of one token in a layer: heads and width of its keys, and of its values."""
+        if self.convolves(layer):  # what the token hands on
+            return (1, self.dim), (1, 0)
+        if self.latent is not None and self.rotary_dim is not None:  # the state, and the key's rotated part
+            return (1, self.latent.rank + self.rotary_dim), (1, 0)
+        return (self.kv_heads, self.head_dim), (self.kv_heads, self.head_dim)
+
+    @property
+    def cached_numbers(self) -> int:
+        """Numbers that a cache keeps of one token in all layers."""
+        return sum(heads * width for layer in range(self.layers) for heads, width in self.cached(layer))
+
+    def convolves(self, layer: int) -> bool:
+        """Has this layer a short convolution in the place of attention?"""
+        return self.convolution is not None and layer in self.convolution.layers
 
     @property
     def expert_dim(self) -> int:
@@ -390,6 +544,8 @@ class ModelConfig(Config):
 
     def window_of(self, layer: int) -> int | None:
         """The window that one layer uses; None for the whole context."""
+        if self.convolution is not None and self.convolves(layer):
+            return self.convolution.width
         return self.window if self.window_layers is None or layer in self.window_layers else None
 
 

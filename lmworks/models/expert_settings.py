@@ -37,6 +37,19 @@ class ExpertSettings(Config):
     """What the weights of the chosen experts are multiplied by (DeepSeek-V3: 2.5); at top_k, normalised weights are 1
     each on average, and the layer is as loud as a feed-forward as wide as its chosen experts."""
 
+    router_bias: bool = False
+    """A learned bias on the router's logits (gpt-oss)."""
+
+    choice_bias: bool = False
+    """A bias on the scores that a file brings, which says who is chosen and nothing else; it is not trained
+    (DeepSeek-V3: e_score_correction_bias, what its `bias_rate` came to)."""
+
+    groups: int = Field(default=1, gt=0)
+    """Groups of neighbouring experts, of which a token is sent to `top_groups` alone (DeepSeek-V3)."""
+
+    top_groups: int | None = Field(default=None, gt=0)
+    """The groups with the highest sum of their two best scores that a token's experts are chosen from; None for all."""
+
     shared_dim: int = Field(default=0, ge=0, le=100_000_000)
     """Width of an expert that every token is sent to as well; 0 for none. Several shared ones are one that is as
     wide."""
@@ -63,6 +76,20 @@ class ExpertSettings(Config):
             raise ConfigError(
                 f"{{at}}top_k ({self.top_k}) is more than {{at}}count ({self.count}) experts; choose fewer"
             )
+        if (self.groups == 1) is not (self.top_groups is None):
+            raise ConfigError("{at}groups and {at}top_groups belong together; give both or leave both out")
+        if self.top_groups is not None:
+            within = self.count // self.groups
+            if self.count % self.groups or within < 2 or self.top_groups > self.groups:
+                raise ConfigError(
+                    f"{{at}}count ({self.count}) must be a multiple of {{at}}groups ({self.groups}), with two experts "
+                    f"in each or more, and {{at}}top_groups ({self.top_groups}) no more than these"
+                )
+            if self.top_k > within * self.top_groups:
+                raise ConfigError(
+                    f"{{at}}top_k ({self.top_k}) is more than the {within * self.top_groups} experts of "
+                    f"{{at}}top_groups ({self.top_groups}); choose fewer"
+                )
         if self.shared_gate and not self.shared_dim:
             raise ConfigError("{at}shared_gate is a gate on a shared expert, and {at}shared_dim = 0 leaves none")
         return self

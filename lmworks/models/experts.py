@@ -4,13 +4,14 @@ The rows of a pass are sorted by expert, so that each expert multiplies contiguo
 not chosen; a single token runs its own experts alone. Padding is sent nowhere.
 Source: Shazeer et al. 2017, https://arxiv.org/abs/1701.06538; capacity and the order of rows: Fedus et al. 2021
 (Switch), https://arxiv.org/abs/2101.03961, section 2.2; the shared expert: Dai et al. 2024 (DeepSeekMoE),
-https://arxiv.org/abs/2401.06066; the bias: Wang et al. 2024, https://arxiv.org/abs/2408.15664.
+https://arxiv.org/abs/2401.06066; the bias: Wang et al. 2024, https://arxiv.org/abs/2408.15664; groups: DeepSeek-AI
+2024 (DeepSeek-V3), https://arxiv.org/abs/2412.19437, section 2.1.2.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -30,12 +31,23 @@ class Router(nn.Linear):
     lifts: Int[Tensor, " experts"]
     """How often an expert's bias was lifted, less how often it was lowered: whole numbers, which no type rounds
     away."""
+    choice_bias: Float[Tensor, " experts"]
 
     def __init__(self, dim: int, settings: ExpertSettings) -> None:
-        super().__init__(dim, settings.count, bias=False)
+        super().__init__(dim, settings.count, bias=settings.router_bias)
         self.settings = settings
         if settings.bias_rate:
             self.register_buffer("lifts", torch.zeros(settings.count, dtype=torch.long))
+        if settings.choice_bias:
+            self.register_buffer("choice_bias", torch.zeros(settings.count))
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Router:
+        """The bias stays in float32, whatever type the weights get: rounded it would choose others."""
+        exact = getattr(self, "choice_bias", None)
+        super()._apply(fn, recurse)
+        if exact is not None and self.choice_bias.dtype != exact.dtype:
+            self.choice_bias = exact.to(self.choice_bias.device)
+        return self
 
     def choose(
         self, logits: Float[Tensor, "rows experts"]
@@ -43,14 +55,26 @@ class Router(nn.Linear):
         """Each row's experts and what their results weigh, in float32 at least."""
         settings, exact = self.settings, logits.to(torch.promote_types(logits.dtype, torch.float32))
         scores = exact.softmax(dim=-1) if settings.scores == "softmax" else exact.sigmoid()
-        if settings.bias_rate:  # it decides who is chosen, not how much the result weighs
-            chosen = (scores.detach() + settings.bias_rate * self.lifts).topk(settings.top_k, dim=-1).indices
-            weights = scores.gather(1, chosen)
-        else:
-            weights, chosen = scores.topk(settings.top_k, dim=-1)
+        chosen = self._preferred(scores.detach()).topk(settings.top_k, dim=-1).indices
+        weights = scores.gather(1, chosen)
         if settings.normalised:
             weights = weights / weights.sum(dim=-1, keepdim=True)
         return weights * settings.scale, chosen
+
+    def _preferred(self, scores: Float[Tensor, "rows experts"]) -> Float[Tensor, "rows experts"]:
+        """What decides who is chosen, and not how much the result weighs: with biases, and without the groups that are
+        left out."""
+        settings = self.settings
+        if settings.bias_rate:
+            scores = scores + settings.bias_rate * self.lifts
+        if settings.choice_bias:
+            scores = scores + self.choice_bias
+        if settings.top_groups is not None:
+            grouped = scores.unflatten(-1, (settings.groups, -1))
+            best = grouped.topk(2, dim=-1).values.sum(dim=-1).topk(settings.top_groups, dim=-1).indices
+            left_out = torch.ones(grouped.shape[:2], dtype=torch.bool, device=scores.device).scatter(1, best, False)
+            scores = grouped.masked_fill(left_out[..., None], -torch.inf).flatten(1)
+        return scores
 
     @torch.no_grad()
     def move_bias(self, load: Int[Tensor, " experts"]) -> None:

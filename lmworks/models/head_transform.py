@@ -14,13 +14,14 @@ from lmworks.models.norm import make_norm
 
 
 class HeadTransform(nn.Module):
-    """norm(activation(dense x))."""
+    """norm(activation(dense x)), as wide as an embedding."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.dense, self.norm = nn.Linear(config.dim, config.dim), make_norm(config)
+        self.dense = nn.Linear(config.dim, config.embedding_width)
+        self.norm = make_norm(config, config.embedding_width)
         self.activation = ACTIVATIONS[config.activation]
 
-    def forward(self, hidden: Float[Tensor, "*batch dim"]) -> Float[Tensor, "*batch dim"]:
+    def forward(self, hidden: Float[Tensor, "*batch dim"]) -> Float[Tensor, "*batch embedding_dim"]:
         """States that the head turns into logits."""
         return self.norm(self.activation(self.dense(hidden)))

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from lmworks.models.config import ModelConfig
-from lmworks.models.feed_forward import ACTIVATIONS
+from lmworks.models.feed_forward import activation_of
 from lmworks.models.ngram_embedding import NGramEmbedding
 from lmworks.models.scheme import Scheme
 
@@ -56,7 +56,7 @@ def activation_gain(activation: str) -> float:
     """What an activation's output has to be multiplied by to be as large as its input, which is taken as normal: the
     root of 2 for relu."""
     normal = torch.special.ndtri((torch.arange(10_000, dtype=torch.float64) + 0.5) / 10_000)
-    return float(ACTIVATIONS[activation](normal).square().mean() ** -0.5)
+    return float(activation_of(activation)(normal).square().mean() ** -0.5)
 
 
 def _writes(path: str) -> bool:

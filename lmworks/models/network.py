@@ -21,6 +21,7 @@ from lmworks.models.block import Block, BlockRunner, run_plainly, run_recomputin
 from lmworks.models.cache import Cache
 from lmworks.models.config import ModelConfig
 from lmworks.models.embedding_table import IDS, blank_embedding, looked_up
+from lmworks.models.feed_forward import ACTIVATIONS
 from lmworks.models.head_transform import HeadTransform
 from lmworks.models.hooks import HookFunction, hook_points, hooked
 from lmworks.models.initialisation import initialise
@@ -45,7 +46,7 @@ class Network(Stack):
 
     def __init__(self, config: ModelConfig) -> None:
         nn.Module.__init__(self)
-        self.embedding = blank_embedding(config.vocab_size, config.dim)
+        self.embedding = blank_embedding(config.vocab_size, config.embedding_width)
         self.ngram_embedding = NGramEmbedding(config.vocab_size, config.dim, config.ngrams) if config.ngrams else None
         self.add_parts(config)
         self.head = _head(config)
@@ -53,7 +54,8 @@ class Network(Stack):
         self.head_transform = HeadTransform(config) if config.head_transform else None
         self.head_bias = nn.Parameter(torch.zeros(config.vocab_size)) if config.head_bias else None
         self.pooler = nn.Linear(config.dim, config.dim) if config.pooler else None
-        self.classifier = nn.Linear(config.dim, len(config.labels)) if config.labels else None
+        judged = config.embedding_width if config.classifier_transform else config.dim
+        self.classifier = nn.Linear(judged, len(config.labels)) if config.labels else None
         self.encoder = Stack(config.encoder()) if config.arrangement == "encoder-decoder" else None
 
     @property
@@ -175,23 +177,33 @@ class Network(Stack):
         )
 
     def pooled(self, hidden: Hidden, mask: Real | None = None) -> Float[Tensor, "batch dim"]:
-        """One state for each text: the pooler's, or the first token's of an encoder, or the last real token's of a
-        decoder."""
+        """One state for each text: as `text_state` says, after the pooler where there is one."""
         _a_value_each(hidden.shape[:2], mask=mask)
+        return self._after_pooler(self._text_state(hidden, mask))
+
+    def _text_state(self, hidden: Hidden, mask: Real | None) -> Float[Tensor, "batch dim"]:
+        """The mean over the real tokens, or the first one's of an encoder, or the last real one's of a decoder."""
+        if self.config.text_state == "mean":
+            real = torch.ones_like(hidden[..., :1]) if mask is None else mask[..., None].to(hidden.dtype)
+            return (hidden * real).sum(dim=1) / real.sum(dim=1)
         rows, end = torch.arange(len(hidden), device=hidden.device), hidden.shape[1] - 1
         if mask is None:
             at = torch.full_like(rows, end if self.config.causal else 0)
         else:
             real = mask.int()
             at = end - real.flip(1).argmax(dim=1) if self.config.causal else real.argmax(dim=1)
-        state = hidden[rows, at]
-        return state if self.pooler is None else torch.tanh(self.pooler(state))
+        return hidden[rows, at]
+
+    def _after_pooler(self, states: Float[Tensor, "*batch dim"]) -> Float[Tensor, "*batch dim"]:
+        return states if self.pooler is None else ACTIVATIONS[self.config.pooler_activation](self.pooler(states))
 
     def classify(self, hidden: Hidden, mask: Real | None = None) -> Float[Tensor, "batch *seq labels"]:
         """Scores of the classes, in float32: of each text, or of each token (`labels_of`)."""
         if self.classifier is None:
             raise ConfigError("the network has no classifier; set labels to the names of the classes in its config")
-        states = hidden if self.config.labels_of == "tokens" else self.pooled(hidden, mask)
+        states = self._after_pooler(hidden) if self.config.labels_of == "tokens" else self.pooled(hidden, mask)
+        if self.config.classifier_transform and self.head_transform is not None:
+            states = self.head_transform(states)
         return self.classifier(self.dropout(states)).float()
 
     def _scaled(self, x: Hidden) -> Hidden:
@@ -200,6 +212,8 @@ class Network(Stack):
             x = F.rms_norm(x, x.shape[-1:], eps=self.config.norm_eps)
         if self.config.scale_embedding:
             x = x * torch.tensor(self.config.dim**0.5, dtype=x.dtype)
+        if self.config.embedding_scale is not None:
+            x = x * self.config.embedding_scale
         return x
 
     def _memory(
@@ -290,7 +304,8 @@ def _head(config: ModelConfig) -> nn.Linear | AdaptiveSoftmax | None:
     """The head; a tied one has no parameter of its own, so there is nothing that could come untied."""
     if config.adaptive_cutoffs is not None:
         return AdaptiveSoftmax(config)
-    return None if config.tied else nn.Linear(config.dim, config.vocab_size, bias=False)
+    width = config.embedding_width if config.head_transform else config.dim
+    return None if config.tied else nn.Linear(width, config.vocab_size, bias=False)
 
 
 def real_tokens(tokens: Tokens, mask: Real | None) -> Real | None:

@@ -48,10 +48,35 @@ class RMSNorm(nn.Module):
         return (weighted * inverse).addcmul_(x, along, value=-1), to_weight
 
 
-def make_norm(config: ModelConfig) -> nn.Module:
-    """The norm that a config names."""
+class OffsetLayerNorm(nn.LayerNorm):
+    """A layer norm that multiplies by 1 + weight (Nemotron)."""
+
+    unit_offset = True
+
+    def reset_parameters(self) -> None:
+        """Weights and biases of 0."""
+        for parameter in self.parameters():
+            nn.init.zeros_(parameter)
+
+    def forward(self, x: Float[Tensor, "*batch dim"]) -> Float[Tensor, "*batch dim"]:
+        """The normed states."""
+        return F.layer_norm(x, self.normalized_shape, 1 + self.weight, self.bias, self.eps)
+
+
+def make_norm(config: ModelConfig, width: int | None = None) -> nn.Module:
+    """The norm that a config names, over `dim` unless another width is given."""
+    width = width or config.dim
     if config.norm == "none":
         return nn.Identity()
     if config.norm == "layer":
-        return nn.LayerNorm(config.dim, eps=config.norm_eps)
-    return RMSNorm(config.dim, config.norm_eps, config.norm_unit_offset, config.norm_weight)
+        kind = OffsetLayerNorm if config.norm_unit_offset else nn.LayerNorm
+        return kind(width, config.norm_eps, elementwise_affine=config.norm_weight, bias=config.norm_bias)
+    return RMSNorm(width, config.norm_eps, config.norm_unit_offset, config.norm_weight)
+
+
+def make_head_norm(config: ModelConfig, heads: int) -> RMSNorm | None:
+    """The norm of queries or keys, of which there are this many heads; None where there is none."""
+    if not config.qk_norm:
+        return None
+    width = config.head_dim * (heads if config.qk_norm_over == "row" else 1)
+    return RMSNorm(width, config.norm_eps, config.norm_unit_offset and config.norm == "rms", config.norm_weight)

@@ -43,14 +43,17 @@ class Stack(nn.Module):
         self.config = config
         self.encoding = encoding_of(config)
         self.add_module(self.encoding.part_name, self.encoding.part(config))
-        self.segment = blank_embedding(config.segments, config.dim) if config.segments else None
+        self.segment = blank_embedding(config.segments, config.embedding_width) if config.segments else None
         self.embedding_norm = (
-            nn.LayerNorm(config.dim, eps=config.norm_eps) if config.embedding_norm == "layer" else None
+            nn.LayerNorm(config.embedding_width, eps=config.norm_eps) if config.embedding_norm == "layer" else None
+        )
+        self.embedding_projection = (
+            None if config.embedding_dim is None else nn.Linear(config.embedding_dim, config.dim)
         )
         blocks: Any = nn.ModuleList(Block(config, layer) for layer in range(config.layers))
         self.blocks: Sequence[Block] = blocks
         # Post-norm blocks end with a norm of their own.
-        self.norm = make_norm(config) if config.norm_place == "before" else nn.Identity()
+        self.norm = make_norm(config) if config.norm_place != "after" else nn.Identity()
         self.dropout = Dropout(config.dropout)
         self.embedding_point, self.final_point = HookPoint(), HookPoint()
         self.attention_kernel: Kernel = "fused"
@@ -71,7 +74,8 @@ class Stack(nn.Module):
     ) -> Hidden:
         """The states after the last norm. `real` is False on padding; `memory` is what an encoder made of a source;
         tokens in a `prefix` are seen by those before them too."""
-        x = self.embedding_point(self.dropout(self._placed(embedded, positions, segments)))
+        x = self.dropout(self._placed(embedded, positions, segments))
+        x = self.embedding_point(x if self.embedding_projection is None else self.embedding_projection(x))
         shared = self._shared(tokens, positions, real, documents, cache, x.dtype, prefix)
         if memory is not None:
             shared.memory, shared.sees_memory = memory, memory_visibility(memory.real)
@@ -144,7 +148,18 @@ class Stack(nn.Module):
         if (bias := self._bias(seq, keys, real, tokens.device)) is not None:
             sees = {window: seen.biased(bias.to(dtype)) for window, seen in sees.items()}
         turn = self.encoding.rotation(config, positions, dtype) if self.encoding.acts_on == "heads" else None
-        return Pass(turn, positions, real is not None, prefix is not None, sees, cache, self.attention_kernel, routed)
+        in_windows = self.encoding.window_rotation(config, positions, dtype)
+        return Pass(
+            turn,
+            positions,
+            real is not None,
+            prefix is not None,
+            sees,
+            cache,
+            self.attention_kernel,
+            routed,
+            window_rotation=in_windows,
+        )
 
     def _bias(
         self, seq: int, keys: int, real: Bool[Tensor, "batch keys"] | None, device: torch.device

@@ -28,7 +28,7 @@ class TorchRunner:
     def token_bytes(self) -> int:
         """Keys and values of one token, in the type of the weights."""
         config = self.network.config
-        return 2 * config.layers * config.kv_heads * config.head_dim * self.network.dtype.itemsize
+        return config.cached_numbers * self.network.dtype.itemsize
 
     def own_threads(self, cache: Cache | None = None) -> bool:
         """It runs on PyTorch's own."""

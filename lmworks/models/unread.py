@@ -20,6 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from lmworks.basics import progress
 from lmworks.basics.errors import ModelError
 from lmworks.models.config import ModelConfig
 
@@ -75,6 +76,7 @@ def below_one_another_later(parts: Sequence[Tensor], dtype: torch.dtype | None) 
         begin, end, _ = rows.indices(ends[-1])
         before = [0, *ends]
         cut = [part[max(begin - at, 0) : max(end - at, 0)] for part, at in zip(parts, before, strict=False)]
+        progress.read(sum(part.nbytes for part in cut))
         found = [part for part in cut if len(part)]
         return found[0] if len(found) == 1 else torch.cat(found)
 

@@ -1,6 +1,6 @@
-"""create_app: a service as a web application (OpenAI's API); `/` is left free for the page.
+"""create_app: models as a web application (OpenAI's API); `/` is left free for the page.
 
-app = create_app(Service(lm.load("smollm2"), name="smollm2"))
+app = create_app(ServedModels.of(Service(lm.load("smollm2"), name="smollm2")))
 uvicorn.run(app)                        # lmworks serve does more: `run.py`
 """
 
@@ -16,12 +16,11 @@ from starlette.middleware.cors import CORSMiddleware
 
 from lmworks import __version__
 from lmworks.serving.api import chat, completions, documents, embeddings, inspection, tokenizing
-from lmworks.serving.api.answering import unknown_model
 from lmworks.serving.errors import ErrorAnswer, tell_errors
 from lmworks.serving.guard import Guard
 from lmworks.serving.log import Log
 from lmworks.serving.metrics import Metrics
-from lmworks.serving.service import Service
+from lmworks.serving.models import ServedModels
 
 ERRORS = {
     "4XX": {"model": ErrorAnswer, "description": "What is wrong with the request"},
@@ -30,13 +29,13 @@ ERRORS = {
 
 
 def create_app(
-    service: Service,
+    models: ServedModels,
     *,
     hosts: Collection[str] | None = None,
     origins: Collection[str] = (),
     log: Log | None = None,
 ) -> FastAPI:
-    """The application of one service. Closing the service is its maker's.
+    """The application of a server's models. Closing them is their maker's.
 
     `hosts` are the names that the server answers to (None for any), `origins` the origins of pages elsewhere whose
     scripts may ask (CORS).
@@ -44,36 +43,35 @@ def create_app(
     app = FastAPI(
         title="lmworks",
         version=__version__,
-        description=f"{service.name} over OpenAI's API.",
+        description=f"{models.title} over OpenAI's API.",
         responses=ERRORS,  # type: ignore[arg-type]
         docs_url=None,  # its page would load scripts from elsewhere
         redoc_url=None,
     )
     log = log or Log(None)
-    metrics = Metrics(service.name, service.engine if service.writes else None)
-    app.state.service, app.state.metrics, app.state.log = service, metrics, log
+    metrics = Metrics(models)
+    app.state.metrics, app.state.log = metrics, log
     tell_errors(app)
     made = app.openapi
     app.openapi = lambda: _described(made())  # type: ignore[method-assign]
     for room in (completions, chat, documents, embeddings, tokenizing, inspection):
-        app.include_router(room.routes(service))
-    app.add_middleware(Guard, service=service, metrics=metrics, log=log, hosts=hosts, origins=origins)
+        app.include_router(room.routes(models))
+    app.add_middleware(Guard, models=models, metrics=metrics, log=log, hosts=hosts, origins=origins)
     if origins:
         app.add_middleware(CORSMiddleware, allow_origins=list(origins), allow_methods=["*"], allow_headers=["*"])
 
     @app.get("/health", summary="Whether requests are taken")
     async def health() -> JSONResponse:
-        return JSONResponse({"status": "stopping" if service.stopping else "ok"}, 503 if service.stopping else 200)
+        return JSONResponse({"status": "stopping" if models.stopping else "ok"}, 503 if models.stopping else 200)
 
     @app.get("/v1/models", summary="The models that can be named")
-    async def models() -> JSONResponse:
-        return JSONResponse({"object": "list", "data": [_model(service, name) for name in service.names]})
+    async def every() -> JSONResponse:
+        return JSONResponse({"object": "list", "data": [_model(models, name) for name in models.names]})
 
     @app.get("/v1/models/{name:path}", summary="One of them")
     async def model(name: str) -> JSONResponse:
-        if name not in service.names:
-            raise unknown_model(service, name)
-        return JSONResponse(_model(service, name))
+        models.named(name)
+        return JSONResponse(_model(models, name))
 
     @app.get("/metrics", summary="Counts for Prometheus", response_class=PlainTextResponse)
     async def counts() -> PlainTextResponse:
@@ -82,14 +80,14 @@ def create_app(
     return app
 
 
-def _model(service: Service, name: str) -> dict[str, object]:
-    served = service.embedder if name != service.name and service.embedder is not None else service.model
+def _model(models: ServedModels, name: str) -> dict[str, object]:
     return {
         "id": name,
         "object": "model",
-        "created": service.started,
+        "created": models.started,
         "owned_by": "lmworks",
-        "max_model_len": served.longest,
+        "max_model_len": models.names[name],
+        "loaded": models.named(name).loaded,
     }
 
 

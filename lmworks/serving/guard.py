@@ -24,8 +24,8 @@ from lmworks.basics.errors import ConfigError
 from lmworks.serving.errors import Refused, as_response, refusal
 from lmworks.serving.log import Log
 from lmworks.serving.metrics import Metrics
+from lmworks.serving.models import ServedModels
 from lmworks.serving.record import RECORD, Record
-from lmworks.serving.service import Service
 
 OPEN = ("/health",)
 """Paths that need no key: whoever watches over the server has none."""
@@ -67,14 +67,14 @@ class Guard:
     def __init__(
         self,
         app: ASGIApp,
-        service: Service,
+        models: ServedModels,
         metrics: Metrics,
         log: Log,
         hosts: Collection[str] | None = None,
         origins: Collection[str] = (),
     ) -> None:
-        self._app, self._service, self._metrics, self._log = app, service, metrics, log
-        self._keys, self._hosts, self._origins = Keys(service.keys), hosts, origins
+        self._app, self._models, self._metrics, self._log = app, models, metrics, log
+        self._keys, self._hosts, self._origins = Keys(models.keys), hosts, origins
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let through what may pass."""
@@ -109,6 +109,8 @@ class Guard:
             if not begun:
                 await as_response(refusal(error))(scope, receive, sent)
         finally:
+            if record.give_back is not None:
+                record.give_back()
             self._ended(scope, record, time.monotonic() - started, fault)
 
     def _refused(self, scope: Scope) -> Refused | None:
@@ -124,7 +126,7 @@ class Guard:
             offered = {"WWW-Authenticate": 'Basic realm="lmworks"' if wants_page else "Bearer"}
             return Refused(401, "a key is needed: Authorization: Bearer KEY", code="invalid_api_key", headers=offered)
         if headers.get("content-length", "0").isdecimal() and (
-            int(headers.get("content-length", "0")) > self._service.limits.body_bytes
+            int(headers.get("content-length", "0")) > self._models.limits.body_bytes
         ):
             return self._too_large()
         return None
@@ -135,14 +137,14 @@ class Guard:
         return origin is None or origin in self._origins or origin.partition("://")[2] == headers.get("host")
 
     def _too_large(self) -> Refused:
-        most = self._service.limits.body_bytes
+        most = self._models.limits.body_bytes
         # The connection stays: closed while the client still sends, it would be reset, and this answer with it.
         return Refused(413, f"the body is longer than {most:,} bytes", code="request_too_large")
 
     def _bounded(self, scope: Scope, receive: Receive) -> Receive:
         """The body, as far as it keeps to its bounds of size and time."""
         size, over, loop = 0, False, asyncio.get_running_loop()
-        end = loop.time() + self._service.limits.body_seconds
+        end = loop.time() + self._models.limits.body_seconds
 
         async def received() -> Message:
             nonlocal size, over
@@ -154,7 +156,7 @@ class Guard:
                 raise HTTPException(408, "the body did not come in time", {"Connection": "close"}) from None
             size += len(message.get("body", b""))
             over = not message.get("more_body", False)
-            if size > self._service.limits.body_bytes:
+            if size > self._models.limits.body_bytes:
                 raise HTTPException(413, str(self._too_large()))
             return message
 
@@ -163,11 +165,11 @@ class Guard:
     def _ended(self, scope: Scope, record: Record, seconds: float, fault: Exception | None) -> None:
         route = scope.get("route")
         path = getattr(route, "path", None) or "other"
-        self._metrics.responded(path, record.status)
+        self._metrics.responded(record.model, path, record.status)
         if record.work is not None:
             self._metrics.worked(record.work)
         if record.cited is not None:
-            self._metrics.cited(record.cited.way, record.cited.answer.refused)
+            self._metrics.cited(record.model, record.cited.way, record.cited.answer.refused)
         self._log.request(scope, record, seconds, fault)
 
 

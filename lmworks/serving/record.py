@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -34,6 +35,10 @@ class Record:
     id: str = field(default_factory=lambda: f"req-{secrets.token_hex(8)}")
     status: int = 499
     """What was answered; as nginx has it, 499 where the client left before."""
+    model: str | None = None
+    """Which model it was for, as far as it came to one."""
+    give_back: Callable[[], None] | None = None
+    """Tells the models that it needs this one no more."""
     work: Work | None = None
     cited: Cited | None = None
     keeps_text: bool = False

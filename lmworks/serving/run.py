@@ -20,7 +20,7 @@ from lmworks.basics.errors import ConfigError, LmworksError
 from lmworks.serving.connections import Connection, Gate, room
 from lmworks.serving.guard import Keys
 from lmworks.serving.log import Log
-from lmworks.serving.service import Service
+from lmworks.serving.models import ServedModels
 from lmworks.serving.settings import WEEK
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
@@ -70,8 +70,8 @@ def listening(host: str, port: int) -> socket.socket:
 class Server(uvicorn.Server):
     """Uvicorn's, with an end that tells those who wait."""
 
-    def __init__(self, app: FastAPI, service: Service, log: Log | None = None) -> None:
-        self.service, self.log = service, log or Log(None)
+    def __init__(self, app: FastAPI, models: ServedModels, log: Log | None = None) -> None:
+        self.models, self.log = models, log or Log(None)
         super().__init__(
             uvicorn.Config(
                 app,
@@ -80,7 +80,7 @@ class Server(uvicorn.Server):
                 timeout_keep_alive=WEEK,  # connections have time limits of their own
                 server_header=False,
                 # Clients that are told at the end of the grace period have some seconds to hear it.
-                timeout_graceful_shutdown=int(service.limits.grace_seconds) + 10,
+                timeout_graceful_shutdown=int(models.limits.grace_seconds) + 10,
             )
         )
 
@@ -90,18 +90,18 @@ class Server(uvicorn.Server):
 
         def protocol() -> Connection:
             made = Connection(self.config, self.server_state, self.lifespan.state)
-            made.limits = self.service.limits
+            made.limits = self.models.limits
             return made
 
-        gate = Gate(self.server_state, protocol, room(self.service.limits.connections))
+        gate = Gate(self.server_state, protocol, room(self.models.limits.connections))
         self._accepting = [asyncio.create_task(gate.accept(one)) for one in sockets or ()]
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Take nothing new, let what runs go on for the grace period, then cancel it, so that each is told."""
-        state = self.service.engine.state if self.service.writes else None
-        running = 0 if state is None else state.running + state.waiting
-        self.log.event("stopping", running=running, grace_seconds=self.service.limits.grace_seconds)
-        self.service.stopping = True
+        states = [one.engine.state for one in self.models.loaded if one.writes]
+        running = sum(one.running + one.waiting for one in states)
+        self.log.event("stopping", running=running, grace_seconds=self.models.limits.grace_seconds)
+        self.models.stop()
         for accepting in self._accepting:
             accepting.cancel()
         ending = asyncio.create_task(self._end())
@@ -110,16 +110,16 @@ class Server(uvicorn.Server):
         self.log.event("stopped")
 
     async def _end(self) -> None:
-        await asyncio.sleep(self.service.limits.grace_seconds)
-        await asyncio.to_thread(self.service.close)
+        await asyncio.sleep(self.models.limits.grace_seconds)
+        await asyncio.to_thread(self.models.close)
 
 
-def serve(app: FastAPI, service: Service, listener: socket.socket, log: Log | None = None) -> None:
-    """Serve until SIGTERM or Ctrl-C, then close the service."""
+def serve(app: FastAPI, models: ServedModels, listener: socket.socket, log: Log | None = None) -> None:
+    """Serve until SIGTERM or Ctrl-C, then close the models."""
     try:
-        Server(app, service, log).run([listener])
+        Server(app, models, log).run([listener])
     finally:
-        service.close()
+        models.close()
 
 
 @contextlib.contextmanager

@@ -2,13 +2,12 @@
 
 service = Service(lm.load("smollm2"), name="smollm2")
 handle = service.engine.submit(...)      # the page, in this process
-app = create_app(service)                # programs elsewhere (`app.py`)
+app = create_app(ServedModels.of(service))      # programs elsewhere (`app.py`, `models.py`)
 service.close()
 """
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 
 from lmworks.basics.errors import ConfigError
@@ -51,16 +50,9 @@ class Service:
         self.index = index
         """The documents that it answers from; None where it answers by itself."""
         self.worker = PyTorchWorker(self.limits.queue)
-        self.started = int(time.time())
-        """Seconds since 1970."""
         self.stopping = False
         """Whether the server was asked to stop; it takes no more requests then."""
         self._engine = Engine(model, seats=self.limits.seats, queue=self.limits.queue) if self.writes else None
-
-    @property
-    def names(self) -> list[str]:
-        """The models that clients can name."""
-        return [self.name] if self.embedder_name == self.name else [self.name, self.embedder_name]
 
     @property
     def engine(self) -> Engine:

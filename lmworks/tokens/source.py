@@ -25,6 +25,12 @@ def around_a_text(tokenizer: Tokenizer) -> tuple[list[int], list[int]]:
     return opening, closing
 
 
+def between_texts(tokenizer: Tokenizer) -> list[int]:
+    """What an encoder reads between the two texts of a pair: [SEP], RoBERTa's </s></s>, or what else the tokenizer puts
+    there; what closes a text, where it puts nothing."""
+    return list(tokenizer.between) or around_a_text(tokenizer)[1]
+
+
 def target_start(tokenizer: Tokenizer) -> int:
     """The id that a decoder reads before the first token of a target.
 

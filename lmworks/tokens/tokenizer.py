@@ -357,6 +357,14 @@ class Tokenizer:
             f"the tokenizer of {self.name} fails on this text ({error}); change the text, or use another model"
         )
 
+    @cached_property
+    def between(self) -> tuple[int, ...]:
+        """What the backend's own post-processing puts between two texts."""
+        inner, outer = self._ids(self._data, "a"), self._run(["a"], lambda: self._data.encode("a", "a")).ids
+        middle = outer[len(self.prefix) + len(inner) : len(outer) - len(self.suffix) - len(inner)]
+        whole = [*self.prefix, *inner, *middle, *inner, *self.suffix]
+        return tuple(middle) if outer == whole else ()
+
     def _around(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """What the backend's own post-processing adds before and after a text."""
         inner, outer = self._ids(self._data, "a"), self._run(["a"], lambda: self._data.encode("a")).ids

@@ -7,7 +7,8 @@ from typing import Any
 import tiny
 import torch
 
-from lmworks.adaptation.lora import LoRAConfig, add_lora, lora_layers
+from lmworks.adaptation.lora import LoRALinear, add_lora, lora_layers
+from lmworks.adaptation.lora_config import LoRAConfig
 from lmworks.models.network import Network
 from lmworks.tokens.batch import Batch, Example, stack
 
@@ -29,15 +30,17 @@ def randomise_adapters(network: Network, seed: int = 1, size: float = 0.2) -> Ne
     """Adapters as after some training: B is not zero, no two are alike."""
     generator = torch.Generator().manual_seed(seed)
     for layer in lora_layers(network).values():
-        for parameter in (layer.down, *layer.up):
+        for parameter in layer.own():
             parameter.copy_(size * torch.randn(parameter.shape, generator=generator))
     return network
 
 
-def adapted(targets: Any = "all", rank: int = 4, seed: int = 0, **settings: Any) -> Network:
+def adapted(
+    targets: Any = "all", rank: int = 4, seed: int = 0, kind: type[LoRALinear] = LoRALinear, **settings: Any
+) -> Network:
     """A network with random weights and adapters."""
     network = tiny.network(seed, **settings)
-    return randomise_adapters(add_lora(network, LoRAConfig(rank=rank, alpha=8, targets=targets)))
+    return randomise_adapters(add_lora(network, LoRAConfig(rank=rank, alpha=8, targets=targets), kind=kind))
 
 
 def packed(*lengths: tuple[int, ...], seed: int = 0) -> Batch:

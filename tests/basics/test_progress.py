@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import sys
+
 import pytest
 
 from lmworks.basics import progress
@@ -15,3 +18,37 @@ def test_the_end_is_said_once(part: float, capsys: pytest.CaptureFixture[str]):
             advance(part, page=number)
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("reading  100 %") and line.endswith(f"page {int(3 / part) - 1}")
+
+
+def test_bytes_that_are_read_deep_inside_are_counted_and_those_read_twice_only_once(monkeypatch: pytest.MonkeyPatch):
+    told: list[float] = []
+
+    @contextlib.contextmanager
+    def kept(what: str, total: float, unit: str, stays: bool):
+        assert (what, total, unit, stays) == ("loading m", 100, "bytes", False)
+        yield told.append
+
+    monkeypatch.setattr(progress, "_plain_lines", kept)
+    with progress.shown(), progress.reading("loading m", 100):
+        for size in (60, 30, 30, 30):
+            progress.read(size)
+    progress.read(30)
+    assert told == [60, 30, 10]
+
+
+def test_the_line_of_what_makes_ready_goes_when_it_is_done(monkeypatch: pytest.MonkeyPatch, capsys):
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    with progress.shown():
+        progress.at_once("loading m")
+        assert capsys.readouterr().err == "loading m\r"
+        with progress.reading("loading m", 2_000_000):
+            progress.read(1_000_000)
+            with progress.task("packing weights", 3):
+                pass
+    err = capsys.readouterr().err
+    assert err.startswith("\x1b[2K") and "1 MB, " in err and "packing weights" in err
+    progress.at_once("loading m")
+    progress.end_line()
+    progress.end_line()
+    assert capsys.readouterr().err == "loading m\r\x1b[2K"

@@ -113,11 +113,14 @@ def test_the_folder_says_how_its_texts_are_pooled(tmp_path: Path):
     said.write_text('{"pooling_mode_cls_token": true, "pooling_mode_mean_tokens": false}')
     assert Pooling.read(tmp_path) == Pooling(mode="first", normalise=False, longest=17)
     said.write_text('{"pooling_mode_max_tokens": true, "pooling_mode_mean_tokens": true}')
-    with pytest.raises(ModelError, match="only one of pooling_mode_mean_tokens"):
+    with pytest.raises(ModelError, match="pooling by mean and max is not supported; known are cls, mean"):
         Pooling.read(tmp_path)
-    (tmp_path / "modules.json").write_text(json.dumps([*modules, {"path": "2_Dense", "type": "models.Dense"}]))
-    with pytest.raises(ModelError, match="a module of the type Dense is not supported"):
-        Pooling.read(tmp_path)
+    said.write_text('{"pooling_mode": "lasttoken"}')  # as sentence-transformers 6 writes it
+    assert Pooling.read(tmp_path) == Pooling(mode="last", normalise=False, longest=17)
+    for more, why in (("CNN", "type CNN is not supported"), ("Transformer", "in this order are not supported")):
+        (tmp_path / "modules.json").write_text(json.dumps([*modules, {"path": "2", "type": f"models.{more}"}]))
+        with pytest.raises(ModelError, match=why):
+            Pooling.read(tmp_path)
     (tmp_path / "modules.json").write_bytes(b"\xff")
     with pytest.raises(ModelError, match="is no list of modules"):
         Pooling.read(tmp_path)

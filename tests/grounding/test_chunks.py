@@ -72,3 +72,15 @@ def test_a_document_without_a_heading_is_called_by_its_file_or_record():
     (one,) = chunks_of(Document("It rained.", "chats.jsonl#Weather"), words, longest=8)
     assert one.title == "Weather"
     assert chunks_of(Document("# Only a heading", "a.md"), words, longest=8) == []
+
+
+def test_a_comment_in_code_is_no_heading():
+    fenced = "# Start\n\nType this:\n\n```sh\n# as root\nmake\n\n# later\nrun\n```\n\n## Stop\n\nPress q.\n"
+    found = chunks_of(Document(fenced, "use.md"), words, longest=40)
+    assert [(one.heading, one.text.split()[0]) for one in found] == [("", "Type"), ("Stop", "Press")]
+    assert "# as root\nmake\n\n# later" in found[0].text
+    program = "# Set up\nx = 1\n\n# Run\nprint(x)\n"
+    (whole,) = chunks_of(Document(program, "tools/run.py"), words, longest=40)
+    assert (whole.title, whole.heading, whole.text) == ("run", "", program.strip())
+    unclosed = "```\n# one\n\n# two\n"
+    assert {one.heading for one in chunks_of(Document(unclosed, "a.md"), words, longest=40)} == {""}

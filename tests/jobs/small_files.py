@@ -16,6 +16,10 @@ from lmworks.tokens.trainer import TokenizerConfig, train_tokenizer
 
 TEXTS = [f"{' '.join(tiny.WORDS[number % 5 :])}; don't 12 {number}\n" for number in range(40)]
 WIDE: dict[str, Any] = {"dim": 64, "hidden_dim": 96, "heads": 4, "kv_heads": 2, "norm_eps": 1e-6}
+GEMMA: dict[str, Any] = {"norm_place": "both", "norm_unit_offset": True, "scale_embedding": True, "head_dim": 32} | {
+    "activation": "gelu_tanh",
+    "attention_scale": 32**-0.5,
+}
 FAMILIES: dict[str, dict[str, Any]] = {
     "llama": {"tied": False},
     "llama with biases": {"qkv_bias": True, "output_bias": True, "feed_forward_bias": True},
@@ -36,6 +40,26 @@ FAMILIES: dict[str, dict[str, Any]] = {
         "activation": "gelu_tanh",
         "head_dim": 32,
     },
+    "gemma2": {"family": "gemma2", "attention_cap": 50.0, "logit_cap": 30.0, "window": 20, "window_layers": (0,)}
+    | GEMMA,
+    "gemma3": {"family": "gemma3_text", "qk_norm": True, "layers": 6, "window": 20, "window_layers": (0, 1, 2, 3, 4)}
+    | {"window_theta": 1e4, "rope_theta": 1e6, "rope_scaling": RopeScaling(kind="linear", factor=8.0)}
+    | GEMMA,
+    "phi3": {"family": "phi3", "tied": False, "rotary_dim": 12}
+    | {
+        "rope_scaling": RopeScaling(
+            kind="longrope",
+            factor=1.0,
+            original_context=128,
+            attention_factor=1.25,
+            short_factors=(1.0, 1.1, 1.2, 1.3, 1.4, 1.5),
+            long_factors=(1.0, 1.5, 2.0, 3.0, 4.0, 5.0),
+        )
+    },
+    "smollm3": {"family": "smollm3", "layers": 4, "rope_layers": (0, 1, 2), "rope_theta": 2e6},
+    "granite": {"family": "granite", "attention_scale": 0.125, "embedding_scale": 12.0, "residual_scale": 0.25}
+    | {"head_scale": 0.125},
+    "olmo2": {"family": "olmo2", "norm_place": "result", "qk_norm": True, "qk_norm_over": "row", "tied": False},
     "gpt2": {
         "family": "gpt2",
         "positions": "learned",

@@ -17,7 +17,8 @@ import pytest
 pytest.importorskip("numba")
 
 from lmworks.kernels import unavailable
-from lmworks.kernels.emit.instructions import available
+from lmworks.kernels.emit.instructions import available, chosen
+from lmworks.kernels.run.library import LIST, _folder, _is_whole, library
 
 if unavailable() is not None:
     pytest.skip(str(unavailable()), allow_module_level=True)
@@ -129,6 +130,16 @@ def run(program: str, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-c", program], cwd=ROOT, env=settings, capture_output=True, text=True, check=False
     )
+
+
+def test_what_another_kernel_calls_is_kept_as_well():
+    """Else a later process adds it to the folder, whose list it is not in, and the one after that makes all again."""
+    if not library().kept:
+        pytest.skip("no folder can be written here")
+    folder = _folder(chosen())
+    assert folder is not None and _is_whole(folder)
+    names = {Path(name).name.split("-")[0] for name in json.loads((folder / LIST).read_text())}
+    assert {"interpreter.wait_for", "interpreter.run", "softmax.choose", "softmax.log_total", "attend.count"} <= names
 
 
 def test_a_processor_without_vectors_is_said():

@@ -84,11 +84,13 @@ def test_the_largest_numbers_do_not_overflow(bits: int, tokens: int):
     torch.testing.assert_close(output, F.linear(x, unpacked(packed)), rtol=1e-5, atol=1e-4)
 
 
+@pytest.mark.parametrize("adds", [False, True])
 @pytest.mark.parametrize("centred", [False, True])
-def test_norms(centred: bool):
+def test_norms(centred: bool, adds: bool):
     tokens, dim, eps = 5, 96, 0.1  # an eps that shows
     bench = Bench(tokens, dim)
-    x, weight, bias, kept = numbers(tokens, dim) + 0.3, numbers(dim, seed=1), numbers(dim, seed=2), torch.zeros(5, 96)
+    x, weight, bias, before = (numbers(*shape, seed=at) for at, shape in enumerate([(5, 96), (96,), (96,), (5, 96)]))
+    x, kept = x + 0.3, before.clone()
     bench.run(
         Norm.step(
             weight=address(weight),
@@ -98,11 +100,13 @@ def test_norms(centred: bool):
             centred=centred,
             source=address(x),
             kept=address(kept),
+            stride=dim * 4,
+            adds=adds,
             outliers=bench.table(),
         )
     )
     expected = F.layer_norm(x, (dim,), weight, bias, eps) if centred else F.rms_norm(x, (dim,), weight, eps)
-    torch.testing.assert_close(kept, expected, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(kept, before + expected if adds else expected, rtol=1e-5, atol=1e-5)
     assert bench.near(expected)
 
 
@@ -135,6 +139,8 @@ def test_outliers_stand_beside_their_groups_which_lose_nothing_by_them(operation
                 "centred": 0,
                 "source": address(x),
                 "kept": 0,
+                "stride": 384,
+                "adds": 0,
             },
             F.rms_norm(x, (96,), weight, 0.0),
         ),
@@ -184,14 +190,16 @@ HEADS = [(4, 4, 16, None), (4, 2, 48, None), (6, 2, 64, 70), (5, 1, 32, None), (
 @pytest.mark.parametrize("shared", [False, True], ids=["by tokens", "pages shared"])
 @pytest.mark.parametrize("sizes", [(1,), (5,), (2, 147)])
 def test_attention(heads: int, kv_heads: int, width: int, window: int | None, shared: bool, sizes: tuple[int, ...]):
-    """The last sizes[-1] tokens of a text, with norms and rotation, against the formula on what the cache holds."""
+    """The last sizes[-1] tokens of a text, with norms and rotation, against the formula on what the cache holds; scores
+    of windows are capped."""
     tokens, past = sizes[-1], 0 if len(sizes) > 1 else 140
     length, rows = past + tokens, (heads + 2 * kv_heads) * width
     bench = Bench(tokens, heads * width)
     qkv, query_norm, key_norm = numbers(length, rows), numbers(width, seed=1), numbers(width, seed=2)
     angles = torch.arange(length)[:, None] * 100.0 ** -(torch.arange(0, width, 2) / width)
     cos, sin = angles.cos(), angles.sin()
-    expected, cache = _attended(qkv, heads, kv_heads, width, window, query_norm, key_norm, (cos, sin))
+    cap = None if window is None else 0.7
+    expected, cache = _attended(qkv, heads, kv_heads, width, window, cap, query_norm, key_norm, (cos, sin))
 
     page_bytes = 2 * 2 * 64 * kv_heads * width
     pages = [aligned(page_bytes) for _ in range(-(-length // 64))]
@@ -215,7 +223,7 @@ def test_attention(heads: int, kv_heads: int, width: int, window: int | None, sh
         (Field.MIXED, aligned(tokens * heads * parts * (width + 16) * 4)),
     ):
         bench.put(field, array)
-    bench.frame[[Field.TILE_COUNT, Field.PARTS]] = len(tiles), parts
+    bench.frame[[Field.TILE_COUNT, Field.PARTS, Field.TURN_BYTES]] = len(tiles), parts, width // 2 * 4
     shape = {
         "qkv": address(new),
         "qkv_stride": rows * 4,
@@ -226,14 +234,14 @@ def test_attention(heads: int, kv_heads: int, width: int, window: int | None, sh
     }
     norms = {"query_norm": address(query_norm), "key_norm": address(key_norm), "eps": 1e-5}
     bench.run(
-        Heads.step(**shape, **norms, half=width // 2, scale=width**-0.5),
-        Attend.step(**shape, window=window or 0),
+        Heads.step(**shape, **norms, half=width // 2, turn=0, norms_last=0, scale=width**-0.5),
+        Attend.step(**shape, window=window or 0, cap=cap or 0.0),
         Mix.step(heads=heads, head_dim=width, window=window or 0),
     )
     assert bench.near(expected[past:], steps=0.6)  # a key's last bit in float16 moves a score by 1e-4
 
 
-def _attended(qkv, heads, kv_heads, width, window, query_norm, key_norm, rotation):
+def _attended(qkv, heads, kv_heads, width, window, cap, query_norm, key_norm, rotation):
     """PyTorch's result on keys and values in float16, and these."""
     parts = qkv.view(len(qkv), -1, width).transpose(0, 1)
     query, key, value = parts.split([heads, kv_heads, kv_heads])
@@ -243,7 +251,7 @@ def _attended(qkv, heads, kv_heads, width, window, query_norm, key_norm, rotatio
     )
     key, value = key.half().float(), value.half().float()
     sees = visibility(len(qkv), len(qkv), window)
-    mixed = attend(query[None], key[None], value[None], sees, "explicit")
+    mixed = attend(query[None], key[None], value[None], sees, "explicit", cap=cap)
     return mixed[0].transpose(0, 1).flatten(1), (key, value)
 
 

@@ -50,7 +50,18 @@ SMALL: dict[str, dict[str, Any]] = {
         "relative_attention_max_distance": 17,
     },
 }
-SMALL["bart"] = SMALL["mbart"] = SMALL["marian"] = {
+SMALL["roberta"] = SMALL["xlm-roberta"] = SMALL["bert"] | {"pad_token_id": 3}
+SMALL["electra"] = SMALL["bert"] | {"embedding_size": 20}
+SMALL["distilbert"] = {
+    "vocab_size": 96,
+    "dim": 32,
+    "n_layers": 3,
+    "n_heads": 4,
+    "hidden_dim": 48,
+    "max_position_embeddings": 64,
+}
+SMALL["mt5"] = SMALL["t5"]
+SMALL["bart"] = SMALL["mbart"] = SMALL["marian"] = SMALL["pegasus"] = {
     "vocab_size": 96,
     "d_model": 32,
     "encoder_layers": 3,
@@ -63,6 +74,8 @@ SMALL["bart"] = SMALL["mbart"] = SMALL["marian"] = {
     "pad_token_id": 95,
     "decoder_start_token_id": 95,
 }
+SMALL["m2m_100"] = SMALL["bart"] | {"pad_token_id": 3}
+LIKE_BART = ("bart", "mbart", "marian", "pegasus", "m2m_100")
 
 
 @dataclass(frozen=True)
@@ -88,7 +101,7 @@ class Variant:
             if hasattr(part, "create_weight"):  # Marian's sines are no parameters to be trained
                 part.weight.data.copy_(part.create_weight())
         for stack in ("encoder", "decoder"):  # one embedding, also where it is not the head's
-            if self.family in ("bart", "mbart", "marian"):
+            if self.family in LIKE_BART:
                 model.get_submodule(f"model.{stack}").embed_tokens.weight.data.copy_(model.model.shared.weight)
         for name, buffer in model.named_buffers():
             if name == "final_logits_bias":
@@ -96,6 +109,7 @@ class Variant:
         return model.eval()
 
 
+ENCODERS = ("Model", "ForMaskedLM", "ForSequenceClassification", "ForTokenClassification")
 KINDS = {
     "bert": (
         "BertModel",
@@ -104,13 +118,23 @@ KINDS = {
         "BertForSequenceClassification",
         "BertForTokenClassification",
     ),
+    "roberta": tuple(f"Roberta{kind}" for kind in ENCODERS),
+    "xlm-roberta": tuple(f"XLMRoberta{kind}" for kind in ENCODERS),
+    "electra": (*(f"Electra{kind}" for kind in ENCODERS), "ElectraForPreTraining"),
+    "distilbert": tuple(f"DistilBert{kind}" for kind in ENCODERS),
     "gpt_neox": ("GPTNeoXForCausalLM",),
     "t5": ("T5ForConditionalGeneration",),
     "bart": ("BartForConditionalGeneration",),
     "mbart": ("MBartForConditionalGeneration",),
     "marian": ("MarianMTModel",),
+    "mt5": ("MT5ForConditionalGeneration",),
+    "pegasus": ("PegasusForConditionalGeneration",),
+    "m2m_100": ("M2M100ForConditionalGeneration",),
 }
-NEOX, T5, BART, MBART, MARIAN = (KINDS[family][0] for family in ("gpt_neox", "t5", "bart", "mbart", "marian"))
+NEOX, T5, BART, MBART, MARIAN, MT5, PEGASUS, M2M100 = (
+    KINDS[family][0] for family in ("gpt_neox", "t5", "bart", "mbart", "marian", "mt5", "pegasus", "m2m_100")
+)
+WRITERS = [T5, BART, MBART, MARIAN, MT5, PEGASUS, M2M100]
 UNTIED = {"tie_word_embeddings": False}
 VARIANTS = [
     Variant("BertModel", "post-norm", ours={"norm_place": "after", "norm_eps": 1e-12}, off={"norm_place": "before"}),
@@ -131,6 +155,41 @@ VARIANTS = [
         {"pooler": False},
     ),
     Variant("BertForTokenClassification", "tokens", ours={"labels_of": "tokens", "pooler": False}),
+    Variant(
+        "RobertaModel",
+        "positions after the padding's",
+        ours={"position_offset": 4, "context": 60, "pooler": True},
+        off={"position_offset": 1, "context": 63},
+    ),
+    Variant("RobertaModel", "no segments", {"type_vocab_size": 1}, {"segments": 1}),
+    Variant("RobertaForMaskedLM", "head", ours={"head_bias": True, "head_transform": True}, off={"head_bias": False}),
+    Variant("RobertaForMaskedLM", "untied", UNTIED, {"tied": False}, {"tied": True}),
+    Variant("RobertaForSequenceClassification", "one score", {"num_labels": 1}, {"labels": ("LABEL_0",)}),
+    Variant("RobertaForTokenClassification", "tokens", ours={"labels_of": "tokens", "pooler": False}),
+    *(Variant(f"XLMRoberta{kind}", "as it is") for kind in ENCODERS),
+    Variant("ElectraModel", "narrow embeddings", ours={"embedding_dim": 20, "pooler": False}),
+    Variant("ElectraModel", "wide embeddings", {"embedding_size": 32}, {"embedding_dim": None}),
+    Variant("ElectraForMaskedLM", "generator", ours={"head_transform": True, "tied": True}),
+    Variant("ElectraForMaskedLM", "untied", UNTIED, {"tied": False}),
+    Variant(
+        "ElectraForPreTraining",
+        "discriminator",
+        ours={"labels": ("replaced",), "labels_of": "tokens", "pooler_activation": "gelu"},
+        off={"pooler_activation": "tanh"},
+    ),
+    Variant("ElectraForSequenceClassification", "gelu", ours={"labels_of": "texts"}, off={"pooler": False}),
+    Variant("ElectraForTokenClassification", "tokens", ours={"pooler": False}),
+    Variant("DistilBertModel", "no segments", ours={"segments": 0, "norm_eps": 1e-12}),
+    Variant("DistilBertModel", "sines", {"sinusoidal_pos_embds": True}, {"positions": "learned"}),
+    Variant("DistilBertForMaskedLM", "relu", {"activation": "relu"}, {"activation": "relu"}, {"activation": "gelu"}),
+    Variant("DistilBertForMaskedLM", "untied", UNTIED, {"tied": False}, {"tied": True}),
+    Variant(
+        "DistilBertForSequenceClassification",
+        "relu",
+        ours={"pooler_activation": "relu"},
+        off={"pooler_activation": "tanh"},
+    ),
+    Variant("DistilBertForTokenClassification", "tokens", ours={"labels_of": "tokens"}),
     Variant(NEOX, "partly turned", ours={"rotary_dim": 4}, off={"rotary_dim": None}),
     Variant(NEOX, "wholly turned", {"rotary_pct": 1.0}, {"rotary_dim": None}),
     Variant(NEOX, "base", {"rotary_emb_base": 300}, {"rope_theta": 300.0}, {"rope_theta": 10_000.0}),
@@ -168,10 +227,27 @@ VARIANTS = [
     Variant(MBART, "unequal stacks", ours={"layers": 2, "encoder_layers": 3}),
     Variant(MARIAN, "sines", ours={"positions": "sinusoidal"}, off={"positions": "none"}),
     Variant(MARIAN, "untied", UNTIED, {"tied": False}, {"tied": True}),
+    Variant(
+        MT5,
+        "gated",
+        ours={"gated": True, "activation": "gelu_tanh", "head_scale": None},
+        off={"activation": "gelu"},
+    ),
+    Variant(MT5, "unscaled", off={"head_scale": 32**-0.5}),
+    Variant(MT5, "plain", {"feed_forward_proj": "relu"}, {"gated": False, "activation": "relu"}),
+    Variant(PEGASUS, "sines", ours={"positions": "sinusoidal"}, off={"positions": "none"}),
+    Variant(PEGASUS, "pre-norm", ours={"norm_place": "before"}, off={"norm_place": "after"}),
+    Variant(PEGASUS, "scaled", {"scale_embedding": True, "activation_function": "relu"}, off={"activation": "gelu"}),
+    Variant(PEGASUS, "untied", UNTIED, {"tied": False, "head_bias": True}, {"tied": True}),
+    Variant(M2M100, "positions after the padding's", ours={"position_offset": 4}, off={"position_offset": 0}),
+    Variant(M2M100, "wavelengths", ours={"waves_include_end": True}, off={"waves_include_end": False}),
+    Variant(M2M100, "scaled", ours={"scale_embedding": True, "norm_place": "before"}, off={"scale_embedding": False}),
+    Variant(M2M100, "untied", UNTIED, {"tied": False, "head_bias": False}, {"tied": True}),
     Variant(MARIAN, "swish", {"activation_function": "swish"}, {"activation": "silu"}, {"activation": "gelu"}),
 ]
 each_variant = pytest.mark.parametrize("variant", VARIANTS, ids=lambda variant: f"{variant.kind}: {variant.name}")
-SOURCE, TARGET = tiny.text(2, 40), tiny.text(2, 30, seed=1)
+SOURCE, TARGET = (one.where(one != 3, 4) for one in (tiny.text(2, 40), tiny.text(2, 30, seed=1)))
+"""Without the id that RoBERTa's positions take for padding."""
 REAL = torch.ones(2, 40, dtype=torch.bool)
 REAL[1, 33:] = False
 SEGMENTS = (torch.arange(40) > 20).long().expand(2, -1)
@@ -182,17 +258,21 @@ def their_outputs(model: Any) -> dict[str, Tensor]:
     family = model.config.model_type
     if family == "gpt_neox":
         return {"logits": model(TARGET).logits}
-    if family != "bert":
+    if model.config.is_encoder_decoder:
         return {"logits": model(input_ids=SOURCE, attention_mask=REAL, decoder_input_ids=TARGET).logits}
-    out = model(SOURCE, attention_mask=REAL, token_type_ids=SEGMENTS)
+    has_segments = getattr(model.config, "type_vocab_size", 0) > 1
+    out = model(SOURCE, attention_mask=REAL, **({"token_type_ids": SEGMENTS} if has_segments else {}))
     kinds = {
         "last_hidden_state": "hidden",
         "pooler_output": "pooled",
         "prediction_logits": "logits",
         "seq_relationship_logits": "classes",
-        "logits": "logits" if type(model).__name__ == "BertForMaskedLM" else "classes",
+        "logits": "logits" if type(model).__name__.endswith("ForMaskedLM") else "classes",
     }
-    return {kinds[name]: value for name, value in out.items() if name in kinds}
+    found = {kinds[name]: value for name, value in out.items() if name in kinds}
+    if type(model).__name__ == "ElectraForPreTraining":  # it has one score for a token, and leaves its axis out
+        found["classes"] = found["classes"][..., None]
+    return found
 
 
 @torch.inference_mode()
@@ -201,7 +281,7 @@ def our_outputs(network: Network, wanted: Any) -> dict[str, Tensor]:
         return {"logits": network(TARGET, memory=network.encode(SOURCE, REAL))}
     if "hidden" not in wanted and network.config.family == "gpt_neox":
         return {"logits": network(TARGET)}
-    hidden = network.hidden(SOURCE, REAL, segments=SEGMENTS if network.segment is not None else None)
+    hidden = network.hidden(SOURCE, REAL, segments=SEGMENTS if network.config.segments > 1 else None)
     ways = {
         "hidden": lambda: hidden,
         "pooled": lambda: network.pooled(hidden, REAL),
@@ -248,27 +328,29 @@ def test_transformers_loads_what_we_write_with_equal_outputs(variant: Variant, t
     model, report = getattr(transformers, variant.kind).from_pretrained(
         tmp_path / "ours", dtype=torch.float32, output_loading_info=True
     )
-    assert not any(report[kind] for kind in ("missing_keys", "unexpected_keys", "mismatched_keys")), report
+    missing = {name for name in report["missing_keys"] if not name.endswith("embed_positions.weight")}  # its own sines
+    assert not missing and not any(report[kind] for kind in ("unexpected_keys", "mismatched_keys")), report
     assert read_json(tmp_path / "ours" / "config.json")["architectures"] == [variant.kind]
     theirs = their_outputs(model.eval())
     same(our_outputs(network, theirs), theirs)
     assert read_network(tmp_path / "ours").config == network.config
 
 
-def test_transformers_loads_an_untied_t5_of_ours_with_equal_outputs(tmp_path: Path):
+@pytest.mark.parametrize("kind", [T5, MT5])
+def test_transformers_loads_an_untied_t5_of_ours_with_equal_outputs(kind: str, tmp_path: Path):
     """It calls every T5 tied, and leaves a head alone that the file has."""
-    Variant(T5, "").model().save_pretrained(tmp_path / "theirs")
+    Variant(kind, "").model().save_pretrained(tmp_path / "theirs")
     config = read_config(tmp_path / "theirs").but(tied=False, head_scale=None)
     network = Network(config).eval()
     tiny.randomise(network, seed=1)
     (tmp_path / "ours").mkdir()
     write_network(tmp_path / "ours", network)
-    theirs = their_outputs(transformers.T5ForConditionalGeneration.from_pretrained(tmp_path / "ours"))
+    theirs = their_outputs(getattr(transformers, kind).from_pretrained(tmp_path / "ours"))
     same(our_outputs(network, theirs), theirs)
     assert read_network(tmp_path / "ours").config == config
 
 
-@pytest.mark.parametrize("kind", [T5, BART, MBART, MARIAN])
+@pytest.mark.parametrize("kind", WRITERS)
 def test_token_by_token_with_a_cache_gives_the_logits_of_the_whole(kind: str, tmp_path: Path):
     Variant(kind, "").model().save_pretrained(tmp_path)
     network = read_network(tmp_path)
@@ -284,7 +366,7 @@ def test_token_by_token_with_a_cache_gives_the_logits_of_the_whole(kind: str, tm
         torch.testing.assert_close(again, whole[[1, 1, 0], 10:12], **CLOSE)
 
 
-@pytest.mark.parametrize("kind", [T5, BART, MBART, MARIAN])
+@pytest.mark.parametrize("kind", WRITERS)
 def test_padding_of_the_source_changes_nothing(kind: str, tmp_path: Path):
     Variant(kind, "").model().save_pretrained(tmp_path)
     network = read_network(tmp_path)
@@ -292,8 +374,9 @@ def test_padding_of_the_source_changes_nothing(kind: str, tmp_path: Path):
         alone = network(TARGET[1:], memory=network.encode(SOURCE[1:, :33]))
         right = network(TARGET, memory=network.encode(SOURCE, REAL))[1:]
         left = network.encode(torch.cat([SOURCE[1:, 33:], SOURCE[1:, :33]], dim=1), REAL[1:].flip(1))
-        torch.testing.assert_close(right, alone, **CLOSE)
-        torch.testing.assert_close(network(TARGET[1:], memory=left), alone, **CLOSE)
+        largest = {"rtol": 1e-5, "atol": 1e-5 * float(alone.abs().max())}
+        torch.testing.assert_close(right, alone, **largest)
+        torch.testing.assert_close(network(TARGET[1:], memory=left), alone, **largest)
 
 
 def test_a_file_whose_tied_head_is_another_matrix_is_refused(tmp_path: Path):
@@ -317,12 +400,13 @@ def test_a_file_with_an_embedding_of_its_own_for_a_stack_is_refused(stack: str, 
         read_network(tmp_path)
 
 
-@pytest.mark.parametrize("kind", ["bart", "mbart", "marian"])
+@pytest.mark.parametrize("kind", LIKE_BART)
 def test_a_file_of_the_body_alone_is_read(kind: str, tmp_path: Path):
     """Its names lack what begins them in a file with a head; the bias on the logits is zero."""
     variant = next(one for one in VARIANTS if one.family == kind)
     whole = variant.model()
-    whole.final_logits_bias.zero_()
+    if kind != "m2m_100":
+        whole.final_logits_bias.zero_()
     whole.save_pretrained(tmp_path / "whole")
     whole.model.save_pretrained(tmp_path / "body")
     ours, body = (read_network(tmp_path / name).state_dict() for name in ("whole", "body"))
@@ -362,6 +446,8 @@ def test_transformers_reads_our_dropout_for_attention_too(family: str, dropout: 
         "classifier_dropout",
         "activation_dropout",
         "summary_first_dropout",
+        "summary_last_dropout",
+        "qa_dropout",
     )  # not in these classes, or not ours
     found = {key: value for key, value in theirs.items() if "drop" in key and key not in elsewhere}
     layers = {key: found.pop(key) for key in list(found) if key.endswith("layerdrop")}

@@ -11,7 +11,9 @@ import tiny
 import torch
 from safetensors.torch import load_file, save_file
 
-from lmworks.adaptation.lora import LoRAConfig, add_lora, lora_layers, merge_adapters
+from lmworks.adaptation.dora import DoRALinear
+from lmworks.adaptation.lora import LoRALinear, add_lora, lora_layers, merge_adapters
+from lmworks.adaptation.lora_config import LoRAConfig
 from lmworks.adaptation.peft_format import CONFIG, WEIGHTS, read_adapter, write_adapter
 from lmworks.basics.errors import ModelError
 from lmworks.models.files.directory import read_network, write_network
@@ -68,7 +70,7 @@ def randomise_adapters(network: torch.nn.Module) -> None:
     for name, parameter in sorted(network.named_parameters()):
         if parameter.requires_grad:
             parameter.copy_(0.1 * torch.randn(parameter.shape, generator=generator))
-            assert "lora" in name or ".up." in name or ".down" in name
+            assert "lora" in name or ".up." in name or ".down" in name or ".magnitude." in name
 
 
 def on_disk(folder: Path, family: str) -> Path:
@@ -97,10 +99,14 @@ def peft_adapter(folder: Path, base: Path, **settings: Any) -> Any:
     return model.eval()
 
 
+kinds = pytest.mark.parametrize("kind", [LoRALinear, DoRALinear], ids=["lora", "dora"])
+
+
 @each
-def test_peft_loads_what_we_write(family: str, targets: Any, tmp_path: Path):
+@kinds
+def test_peft_loads_what_we_write(family: str, targets: Any, kind: type[LoRALinear], tmp_path: Path):
     base, tokens = on_disk(tmp_path / "base", family), tiny.text(2, 20)
-    network = add_lora(read_network(base), LoRAConfig(rank=4, alpha=12, targets=targets))
+    network = add_lora(read_network(base), LoRAConfig(rank=4, alpha=12, targets=targets), kind=kind)
     randomise_adapters(network)
     (tmp_path / "adapter").mkdir()
     write_adapter(tmp_path / "adapter", network, str(base))
@@ -111,30 +117,52 @@ def test_peft_loads_what_we_write(family: str, targets: Any, tmp_path: Path):
 
 
 @each
-@pytest.mark.parametrize("rslora", [False, True], ids=["alpha / rank", "alpha / root of rank"])
-def test_we_load_what_peft_writes(family: str, targets: Any, rslora: bool, tmp_path: Path):
+@pytest.mark.parametrize("variant", [{}, {"use_rslora": True}, {"use_dora": True}], ids=["lora", "rslora", "dora"])
+def test_we_load_what_peft_writes(family: str, targets: Any, variant: dict[str, bool], tmp_path: Path):
     base, tokens = on_disk(tmp_path / "base", family), tiny.text(2, 20)
     chosen = "all-linear" if targets == "all" else list(targets)
-    model = peft_adapter(
-        tmp_path / "adapter", base, target_modules=chosen, use_rslora=rslora, fan_in_fan_out=family == "gpt2"
-    )
+    model = peft_adapter(tmp_path / "adapter", base, target_modules=chosen, **variant, fan_in_fan_out=family == "gpt2")
     network = read_adapter(tmp_path / "adapter", read_network(base))
     torch.testing.assert_close(logits(network, tokens), logits(model, tokens), **CLOSE)
     (tmp_path / "again").mkdir()
-    write_adapter(tmp_path / "again", network, str(base))  # rslora's scale is kept as an alpha
+    write_adapter(tmp_path / "again", network, str(base))  # rsLoRA's scale is kept as an alpha
     again = read_adapter(tmp_path / "again", read_network(base))
     torch.testing.assert_close(logits(again, tokens), logits(network, tokens), **CLOSE)
 
 
-def test_merged_weights_equal_pefts(family: str, tmp_path: Path):
+@pytest.mark.parametrize("dora", [False, True], ids=["lora", "dora"])
+def test_merged_weights_equal_pefts(family: str, dora: bool, tmp_path: Path):
     base = on_disk(tmp_path / "base", family)
-    model = peft_adapter(tmp_path / "adapter", base, fan_in_fan_out=family == "gpt2")
+    model = peft_adapter(tmp_path / "adapter", base, use_dora=dora, fan_in_fan_out=family == "gpt2")
     (tmp_path / "merged").mkdir()
     write_network(tmp_path / "merged", merge_adapters(read_adapter(tmp_path / "adapter", read_network(base))))
     written, wanted = load_file(tmp_path / "merged" / "model.safetensors"), model.merge_and_unload().state_dict()
     assert written
     for name, tensor in written.items():
         torch.testing.assert_close(tensor, wanted[name], **CLOSE)
+
+
+@pytest.mark.parametrize("dora", [False, True], ids=["lora", "dora"])
+def test_gradients_equal_pefts(family: str, dora: bool, tmp_path: Path):
+    base, tokens = on_disk(tmp_path / "base", family), tiny.text(2, 20)
+    model = peft_adapter(tmp_path / "adapter", base, use_dora=dora, fan_in_fan_out=family == "gpt2")
+    network = read_adapter(tmp_path / "adapter", read_network(base))
+    model(tokens).logits.logsumexp(-1).sum().backward()
+    network(tokens).logsumexp(-1).sum().backward()
+    wanted = {
+        name.replace(".default", ""): parameter.grad
+        for name, parameter in model.named_parameters()
+        if parameter.grad is not None
+    }
+    for layer in lora_layers(network).values():
+        names = ("lora_A.weight", "lora_B.weight", "lora_magnitude_vector.weight")
+        downs = layer.down.grad.split(layer.rank)
+        ours = (downs, [up.grad for up in layer.up], [one.grad for one in getattr(layer, "magnitude", [])])
+        for name, gradients in zip(names, ours, strict=True):
+            for part, gradient in zip(layer.parts, gradients, strict=bool(gradients)):
+                theirs_ = wanted.pop(f"base_model.model.{part.module}.{name}")
+                torch.testing.assert_close(gradient, theirs_.view_as(gradient), rtol=1e-4, atol=1e-4)
+    assert not wanted
 
 
 @pytest.fixture
@@ -202,7 +230,7 @@ def test_a_spoilt_adapter_is_one_sentence_and_the_network_stays(changes: dict, w
 @pytest.mark.parametrize(
     "changes, words",
     [
-        ({"use_dora": True}, "use_dora = True is not supported"),
+        ({"use_dora": True}, "lora_magnitude_vector (14 missing, 0 unexpected)"),
         ({"modules_to_save": ["lm_head"]}, "modules_to_save = ['lm_head'] is not supported"),
         ({"bias": "all"}, "bias = 'all' is not supported"),
         ({"rank_pattern": {"q_proj": 2}}, "rank_pattern = {'q_proj': 2} is not supported"),

@@ -15,6 +15,7 @@ import tiny
 
 from lmworks.language_model import LanguageModel
 from lmworks.serving.app import create_app
+from lmworks.serving.models import ServedModels
 from lmworks.serving.run import Server, listening
 from lmworks.serving.service import Service
 
@@ -26,8 +27,10 @@ ENDLESS = {"max_tokens": 400, "min_tokens": 400, "temperature": 0}
 class Live:
     """A server that runs, and clients of it."""
 
-    def __init__(self, service: Service, address: str) -> None:
-        self.service, self.address = service, address
+    def __init__(self, service: Service | ServedModels, address: str) -> None:
+        self.address = address
+        if isinstance(service, Service):
+            self.service = service
         self.http = httpx.Client(base_url=address, timeout=120)
         self.openai = openai.OpenAI(base_url=f"{address}/v1", api_key="none", max_retries=0, timeout=120)
 
@@ -47,10 +50,11 @@ def small(**settings: object) -> LanguageModel:
 
 
 @contextmanager
-def running(service: Service, closing: bool = True, **options: Any) -> Iterator[Live]:
+def running(service: Service | ServedModels, closing: bool = True, **options: Any) -> Iterator[Live]:
     """Serve while the block runs; unless `closing`, the clients are still there when the server is told to stop."""
     listener = listening("127.0.0.1", 0)
-    server = Server(create_app(service, **options), service)
+    models = ServedModels.of(service) if isinstance(service, Service) else service
+    server = Server(create_app(models, **options), models)
     thread = threading.Thread(target=server.run, args=([listener],))
     thread.start()
     live = Live(service, f"http://127.0.0.1:{listener.getsockname()[1]}")

@@ -14,6 +14,7 @@ from lmworks.language_model import LanguageModel
 from lmworks.models.hooks import hook_points
 from lmworks.serving.api import inspection
 from lmworks.serving.metrics import Metrics
+from lmworks.serving.models import ServedModels
 from lmworks.serving.pytorch_worker import twin
 from lmworks.serving.service import Service
 from lmworks.serving.settings import ServerLimits
@@ -164,9 +165,9 @@ def test_the_time_between_tokens_is_the_mean_of_an_answer():
         sequence = SimpleNamespace(finish="stop", request=asked, tokens=[1] * tokens)
         return SimpleNamespace(sequence=sequence, created=0.0, first=first, ended=ended)
 
-    metrics = Metrics("tiny", None)
+    metrics = Metrics(ServedModels([]))
     handles = [handle(5, 1.0, 3.0), handle(2, 1.0, 1.25), handle(1, 1.0, 1.0)]
-    metrics.worked(SimpleNamespace(handles=handles))  # type: ignore[arg-type]
+    metrics.worked(SimpleNamespace(handles=handles, service=SimpleNamespace(name="tiny")))  # type: ignore[arg-type]
     text = metrics.text().decode()
     for line in (
         'lmworks:inter_token_latency_seconds_sum{model_name="tiny"} 0.75',

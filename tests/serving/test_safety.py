@@ -21,6 +21,7 @@ from lmworks.serving.app import create_app
 from lmworks.serving.errors import Refused
 from lmworks.serving.guard import Keys
 from lmworks.serving.log import Log
+from lmworks.serving.models import ServedModels
 from lmworks.serving.run import must_be_safe, names_of
 from lmworks.serving.service import Service
 from lmworks.serving.settings import ServerLimits
@@ -120,8 +121,9 @@ def test_a_body_has_bounds_of_size_and_time():
 
 def test_a_body_that_comes_in_parts_is_measured_as_a_whole(live: Live):
     """Its size is not said: it is refused with the part that goes over the bound, and read where it keeps to it."""
-    app = create_app(Service(live.service.model, name="tiny", limits=ServerLimits(body_bytes=1000)))
-    app.state.service.close()  # what is said of a body that was read is that the server stops
+    models = ServedModels.of(Service(live.service.model, name="tiny", limits=ServerLimits(body_bytes=1000)))
+    app = create_app(models)
+    models.close()  # what is said of a body that was read is that the server stops
 
     async def status(sizes: list[int]) -> tuple[int, int]:
         """What is answered, and how many parts were taken."""

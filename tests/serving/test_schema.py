@@ -16,6 +16,7 @@ from schemathesis.checks import CHECKS, load_all_checks  # noqa: E402
 
 from lmworks.grounding.index import IndexSettings, build  # noqa: E402
 from lmworks.serving.app import create_app  # noqa: E402
+from lmworks.serving.models import ServedModels  # noqa: E402
 from lmworks.serving.service import Service  # noqa: E402
 from lmworks.serving.settings import ServerLimits  # noqa: E402
 from serving.live import small  # noqa: E402
@@ -32,14 +33,14 @@ def with_documents(tmp_path_factory):
     (folder / "rent.md").write_text("# The flat\n\nThe rent is due on the third day.\n")
     settings = IndexSettings(embedder=tiny.embedder(folder / "encoder"), longest=80)
     service = Service(small(context=64), name="tiny", index=build(folder / "rent.md", folder / "index", settings))
-    yield schemathesis.openapi.from_asgi("/openapi.json", create_app(service))
+    yield schemathesis.openapi.from_asgi("/openapi.json", create_app(ServedModels.of(service)))
     service.close()
 
 
 @pytest.fixture(scope="module")
 def described():
     service = Service(small(context=64), name="tiny", limits=ServerLimits(seats=8, seconds=3600))
-    yield schemathesis.openapi.from_asgi("/openapi.json", create_app(service))
+    yield schemathesis.openapi.from_asgi("/openapi.json", create_app(ServedModels.of(service)))
     service.close()
 
 

@@ -10,6 +10,7 @@ import torch
 from adaptation.adapted import GPT2, adapted, packed, randomise_adapters
 from torch import Tensor
 
+from lmworks.adaptation.dora import DoRALinear
 from lmworks.adaptation.lora import LoRAConfig, adapters_off, add_lora, lora_layers, merge_adapters
 from lmworks.models.attention import Pass
 from lmworks.models.hooks import hooked
@@ -163,6 +164,14 @@ def test_compiled_gradients_equal_autograds(what: str):
 )
 def test_gradients_equal_autograds_with_adapters_on_some_projections(targets: Any):
     assert_equal_to_plain(adapted(targets).double(), packed((33, 20), (50,)), False, 1e-8)
+
+
+@pytest.mark.parametrize("recompute", [False, True], ids=["kept", "recomputed"])
+@pytest.mark.parametrize("targets", ["all", ("v_proj", "down_proj"), ("o_proj", "gate_proj")])
+@pytest.mark.parametrize("kind", ["grouped queries", "biases, as Qwen 2 has them"])
+def test_gradients_of_scaled_rows_equal_autograds(kind: str, targets: Any, recompute: bool):
+    network = adapted(targets, kind=DoRALinear, **KINDS[kind]).double()
+    assert_equal_to_plain(network, packed((33, 20), (50,)), recompute, 1e-8)
 
 
 @pytest.mark.parametrize("kind", KINDS)

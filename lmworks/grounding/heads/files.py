@@ -13,7 +13,6 @@ from lmworks.basics.files import write_json
 from lmworks.grounding.heads.network import add_adapters, reading_network
 from lmworks.grounding.heads.reading import SpanReader
 from lmworks.grounding.heads.recipe import Base, Card
-from lmworks.kernels.choice import embedder_for
 from lmworks.language_model import LanguageModel
 from lmworks.loading import fingerprint
 from lmworks.models.files.directory import read_json, read_safetensors, write_safetensors
@@ -82,8 +81,9 @@ def filled(network: Network, file: Path) -> Network:
 
 
 def read_reader(folder: Path) -> SpanReader:
-    """The reader that a folder holds: compiled where that is covered, else in PyTorch."""
+    """The reader that a folder holds. PyTorch runs it: the passages of a question take it little longer than compiled
+    kernels, which take seconds to load; and every reader gives the same answers."""
     card = read_card(folder)
     base = LanguageModel.load(card.base.reference)
     network = read_network(folder, base, card)
-    return SpanReader(embedder_for(network) or TorchRunner(network), base.tokenizer, card.calibration)
+    return SpanReader(TorchRunner(network), base.tokenizer, card.calibration)

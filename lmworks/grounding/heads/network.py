@@ -17,7 +17,13 @@ def reading_network(
 ) -> Network:
     """The base's trunk with a fresh classifier of tokens, whose scores are 0."""
     config = base.config.but(
-        labels=labels, labels_of="tokens", pooler=False, head_transform=False, head_bias=False, dropout=dropout
+        labels=labels,
+        labels_of="tokens",
+        pooler=False,
+        head_transform=False,
+        classifier_transform=False,
+        head_bias=False,
+        dropout=dropout,
     )
     trunk = {name: tensor.to(dtype) for name, tensor in base.state_dict().items() if not name.startswith(HEADS)}
     fresh = {

@@ -70,6 +70,10 @@ class View:
         """Of the index."""
         return self.index.query_embedder
 
+    def document(self, file: str) -> str | None:
+        """Of the index."""
+        return self.index.document(file)
+
     def search(self, query: str, k: int = 10, by: Any = "hybrid", **given: Any) -> list[Passage]:
         """The k best passages that can be seen."""
         found = (self.changed(one) for one in self.index.search(query, k + SPARE, by, **given))

@@ -8,6 +8,7 @@ from __future__ import annotations
 import torch
 
 from lmworks.adaptation.declaration import Chosen, Setup
+from lmworks.adaptation.frozen import bytes_in_few_bits
 from lmworks.jobs.planning.memory import Formats, Memory, at_its_peak, followed_in
 from lmworks.models.config import ModelConfig
 from lmworks.models.network import Network
@@ -40,7 +41,7 @@ def adapted_memory(
     every, values = sum(one.numel() for one in trained), max(one.element_size() for one in trained)
     counted = Counted(every, 0, 0, values)
     always = {
-        "weights": float(sum(one.nbytes for one in network.parameters())),
+        "weights": float(sum(one.nbytes for one in network.parameters()) + bytes_in_few_bits(network)),
         "master weights": sum(4.0 * one.numel() for one in trained if one.element_size() < 4),
         "optimiser": float(training.part.keeps(counted) * formats.moments),
     }

@@ -99,7 +99,7 @@ def this_cpu() -> Device:
 
     dtype, size, values = fast_dtype(), 1024, 16 * 2**20
     left, right = torch.randn(size, size).to(dtype), torch.randn(size, size).to(dtype)
-    many = torch.zeros(values)
+    many = torch.ones(values)  # written: pages of zeros that nobody wrote are one page
     product, reading = _fastest(lambda: left @ right), _fastest(many.sum)
     return Device(
         "cpu",

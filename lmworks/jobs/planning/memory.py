@@ -259,14 +259,23 @@ def _counted(parameters: Parameters, formats: Formats, lora: LoRAConfig | None) 
 
 
 def serving_memory(
-    config: ModelConfig, formats: Formats, requests: int, tokens: int, *, cuda: bool = False, devices: int = 1
+    config: ModelConfig,
+    formats: Formats,
+    requests: int,
+    tokens: int,
+    *,
+    cuda: bool = False,
+    devices: int = 1,
+    packed: float | None = None,
 ) -> Memory:
-    """Of one device that answers `requests` at once, each of up to `tokens` tokens, prompt and answer."""
+    """Of one device that answers `requests` at once, each of up to `tokens` tokens, prompt and answer; on the compiled
+    path with the bytes of its `packed` weights."""
     parameters = count_parameters(config)
-    value = formats.weights
-    weights = weight_bytes(parameters, formats)
-    parts = {"weights": weights}
-    if value == 2 and not cuda and not formats.quantised:  # products keep their matrices in their own layout too
+    value = formats.weights if packed is None else 2
+    parts = {"weights": weight_bytes(parameters, formats) if packed is None else packed}
+    if (
+        value == 2 and not cuda and not formats.quantised and packed is None
+    ):  # products keep their matrices in their own layout too
         head = head_matrices(config)[0] if config.causal or config.head_transform else 0
         parts["packed weights"] = (parameters.matrices + head) * value
     writes = config.arrangement != "encoder"
@@ -283,5 +292,5 @@ def serving_memory(
 
 def cache_bytes(config: ModelConfig, value: int) -> int:
     """Keys and values of one token in all layers; in an encoder-decoder also those of a source token, and its state."""
-    own = 2 * config.layers * config.kv_heads * config.head_dim * value
+    own = config.cached_numbers * value
     return 2 * own + config.dim * value if config.arrangement == "encoder-decoder" else own

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 
 import torch
@@ -79,13 +80,15 @@ def head_matrices(config: ModelConfig) -> tuple[int, int]:
     return shortlist * config.dim + clusters, max(shortlist, *sizes)
 
 
-def single_block(config: ModelConfig, experts: bool = True) -> Network:
+def single_block(config: ModelConfig, experts: bool = True, convolves: bool = False) -> Network:
     """The network with one block only (on either side), on the meta device: shapes without values. A block with experts
-    where the config has some, unless told otherwise."""
+    where the config has some, unless told otherwise, and with attention where it has short convolutions."""
     kept = config.experts.but(layers=None) if config.experts is not None and experts else None
+    mixes = config.convolution.but(layers=(0,)) if config.convolution is not None and convolves else None
+    alone = config.but(window_layers=None, rope_layers=None, experts=kept, convolution=mixes)
     sides = 1 if config.arrangement == "encoder-decoder" else None
     with torch.device("meta"):
-        return Network(config.but(layers=1, encoder_layers=sides, window_layers=None, experts=kept))
+        return Network(alone.but(layers=1, encoder_layers=sides))
 
 
 def count_parameters(config: ModelConfig, lora: LoRAConfig | None = None) -> Parameters:
@@ -94,10 +97,9 @@ def count_parameters(config: ModelConfig, lora: LoRAConfig | None = None) -> Par
     counts = dict.fromkeys(("embedding", "attention", "feed_forward", "norms", "head"), 0)
     matrices = adapters = largest = of_source = adapters_of_source = 0
     encoder = config.encoder().layers if config.arrangement == "encoder-decoder" else 0
-    for layers, experts in ((config.layers - with_experts, False), (with_experts, True)):
-        if not layers:
-            continue
-        network = single_block(config, experts)
+    alike = Counter((config.has_experts(layer), config.convolves(layer)) for layer in range(config.layers))
+    for (experts, convolves), layers in sorted(alike.items()):
+        network = single_block(config, experts, convolves)
         times = {"blocks.": layers, "encoder.blocks.": encoder}
         for name, parameter in network.named_parameters():
             count = parameter.numel() * next((of for stack, of in times.items() if name.startswith(stack)), 0)

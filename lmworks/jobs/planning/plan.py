@@ -30,7 +30,8 @@ from lmworks.jobs.planning.memory import (
 )
 from lmworks.jobs.planning.parameters import Parameters, count_parameters
 from lmworks.jobs.planning.reading import Subject
-from lmworks.jobs.planning.timing import reading_seconds, step_seconds
+from lmworks.jobs.planning.running import Path, Running, path_of, running
+from lmworks.jobs.planning.timing import rates, step_seconds
 from lmworks.jobs.planning.workload import row_of
 from lmworks.jobs.training_recipe import TOKENS_A_PARAMETER
 from lmworks.models.config import ModelConfig
@@ -45,11 +46,11 @@ ON_A_CPU = (
 )
 ON_A_GPU = "Memory is that of tensors; the driver and what PyTorch's allocator keeps come on top. "
 HOW = {
-    "timed": "Times are those of one and two blocks just now, uncompiled, continued to all; what else runs here "
-    "counts.",
+    "timed": "Times are those of a smaller network of the same shape just now, by operations and bytes; what else runs "
+    "here counts.",
     "assumed": "Times are estimates, from the share of the device's speed that is expected.",
-    "timed and assumed": "Times marked timed are those of one and two blocks just now, uncompiled, continued to all; "
-    "the others are estimates, from the share of the device's speed that is expected.",
+    "timed and assumed": "Times marked timed are those of a smaller network of the same shape just now, by operations "
+    "and bytes; the others are estimates, from the share of the device's speed that is expected.",
 }
 
 EXPERTS = (
@@ -107,6 +108,8 @@ class Plan:
     """Rows at once on each device."""
     parameters: Parameters
     ways: list[Way]
+    running: Running | None = None
+    """How it will run on this machine; None for other devices, and where it could not be timed."""
 
     @property
     def besides(self) -> list[str]:
@@ -151,6 +154,7 @@ class Plan:
                 }
                 for way in self.ways
             ],
+            "running": None if self.running is None else dataclasses.asdict(self.running),
             "cache_bytes_per_token": cache_bytes(self.subject.model, 4 if self.dtype == "float32" else 2),
         }
 
@@ -178,15 +182,18 @@ def make_plan(subject: Subject, devices: Devices) -> Plan:
     whole, adapters, *rest = (
         None if cuda else step_seconds(subject.model, training, name, one, subject.objective) for one in methods
     )
+    path = None if cuda else path_of(subject, name)
+    found = None if path is None else rates(subject.model, name, path.bits)
+    runs = None if path is None or found is None else running(subject.model, path, found, devices.device)
     ways = [
         _trained("from nothing", subject, devices, each, Formats.of(name), None, whole),
         _trained("full fine-tuning", subject, devices, each, Formats.of(name), None, whole),
         _trained("LoRA", subject, devices, each, Formats.of(name, adapters=True), lora, adapters),
         _trained("QLoRA", subject, devices, each, Formats.of(name, adapters=True, quantised=True), lora, adapters),
         *(_adapted(one, subject, devices, each, name, timed) for one, timed in zip(others, rest, strict=True)),
-        _served(subject, devices, Formats.of(name), None if cuda else reading_seconds(subject.model, name)),
+        _served(subject, devices, Formats.of(name), path, runs),
     ]
-    return Plan(subject, devices, name, rows, parameters, ways)
+    return Plan(subject, devices, name, rows, parameters, ways, runs)
 
 
 def _must_be_known(subject: Subject) -> None:
@@ -270,16 +277,16 @@ def _way(
     return Way(name, trained, memory, _fits(memory, devices), step, seconds, tokens / seconds, timed is not None, run)
 
 
-def _served(subject: Subject, devices: Devices, formats: Formats, timed: tuple[float, float] | None) -> Way:
-    """One request over the model's whole context; `timed` are the seconds of a prompt and of a token on one device.
+def _served(subject: Subject, devices: Devices, formats: Formats, path: Path | None, runs: Running | None) -> Way:
+    """One request over the model's whole context, on the path that will run it on this machine.
 
-    What is not timed is as fast as the devices multiply. Writing is never faster than they read weights and cache:
-    those of the two blocks that are timed fit into nearer caches than those of all.
+    What is not timed is as fast as the devices multiply, and never faster than they read weights and cache.
     """
     config, device = subject.model, devices.device
     parameters = count_parameters(config)
     cuda = device.name != "cpu"
-    memory = serving_memory(config, formats, 1, config.context, cuda=cuda, devices=devices.count)
+    packed = path.weights if path is not None and path.bits is not None else None
+    memory = serving_memory(config, formats, 1, config.context, cuda=cuda, devices=devices.count, packed=packed)
     memory = memory if cuda else in_a_process(memory)
     context, writes = config.context, config.arrangement != "encoder"
     if config.arrangement == "encoder-decoder":
@@ -297,11 +304,11 @@ def _served(subject: Subject, devices: Devices, formats: Formats, timed: tuple[f
     written = decoding_flops(config, parameters, config.context // 2 or 1).all
     token = max(read / device.bandwidth, written / device.flops) / devices.count
     seconds = prompt.all / (devices.count * device.flops * device.utilisation)
-    if timed is not None:
-        seconds, token = timed[0], max(token, timed[1])
+    if runs is not None:
+        seconds, token = runs.prompt / devices.count, 1 / (runs.generate or 1) / devices.count
     if not writes:
         token = seconds / context
-    return Way("serving", 0, memory, _fits(memory, devices), prompt, seconds, 1 / token, timed is not None, None)
+    return Way("serving", 0, memory, _fits(memory, devices), prompt, seconds, 1 / token, runs is not None, None)
 
 
 def _fits(memory: Memory, devices: Devices) -> bool | None:

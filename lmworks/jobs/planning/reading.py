@@ -18,9 +18,10 @@ from lmworks.jobs.planning.recipes import read_recipe
 from lmworks.jobs.planning.workload import usual_objective
 from lmworks.jobs.recipe import Recipe
 from lmworks.jobs.training_recipe import TrainRecipe
-from lmworks.loading import load_tokenizer
+from lmworks.kernels.footprint import Footprint
+from lmworks.loading import load_tokenizer, network_path
 from lmworks.models.config import ModelConfig
-from lmworks.models.files.directory import read_config, read_json
+from lmworks.models.files.directory import INDEX, ONNX, read_config, read_json
 from lmworks.models.files.gguf import gguf_config
 from lmworks.models.files.gguf_file import GGUFFile
 from lmworks.models.files.references import resolve
@@ -45,6 +46,8 @@ class Subject:
     """The method of a recipe of build; None for any other subject."""
     notes: tuple[str, ...] = ()
     """What of it is an upper bound, because the text decides."""
+    footprint: Footprint | None = None
+    """Of a model whose files are here."""
 
 
 VOCABULARY = {"byte": 257, "character": 257}
@@ -67,7 +70,8 @@ def read_subject(name: str, changes: Sequence[str] = ()) -> Subject:
         recipe = recipe.but(model=recipe.model.but(reference=name))
     config = model_config(recipe.model.reference)
     dtype, objective = recipe.model.dtype, usual_objective(config)
-    return Subject(name, config, recipe.training, recipe.lora, dtype, objective, recipe.chosen)
+    held = footprint_of(recipe.model.reference)
+    return Subject(name, config, recipe.training, recipe.lora, dtype, objective, recipe.chosen, footprint=held)
 
 
 def _from_nothing(name: str, recipe: TrainRecipe) -> Subject:
@@ -103,6 +107,16 @@ def model_config(reference: str) -> ModelConfig:
         if path.is_dir() and is_adapter(path):
             raise ModelError(f"{base}, the base of {reference}, is an adapter itself; give the model it sits on")
     return gguf_config(GGUFFile(path)) if path.suffix == ".gguf" else read_config(path)
+
+
+def footprint_of(reference: str) -> Footprint | None:
+    """What a model takes as it is stored; None where its weights are not on this machine."""
+    if Path(reference).name == "config.json" or reference.startswith(hub.PREFIX):
+        return None
+    path = network_path(reference)
+    if path.is_dir() and not any((path / name).is_file() for name in (INDEX, ONNX, "model.safetensors")):
+        return None
+    return Footprint.of(path)
 
 
 def _place(reference: str) -> Path:

@@ -1,40 +1,96 @@
-"""The time of a step on this machine: timed with one block and with two, and continued to as many as there are.
+"""The time of work on this machine, from what a small network of the same shape takes just now.
 
-Blocks are alike, so each further one adds what the second one adds; in an encoder-decoder this holds for either side.
-A few sequences of a step are timed, shortened, and the rest extrapolated; the optimiser is timed by itself, as it steps
-once for all of them. Blocks are not compiled, which would take longer than a plan may. Nothing is timed where a network
-is too large; then a share of the device's speed is assumed.
+The small network has a few of the blocks and as large a share of the vocabulary, so that blocks, embedding and head
+have the weight in it that they have in the whole: what the whole takes is that time by its operations, or by its bytes.
+(Blocks are not told apart by a difference of two times: on a machine that does something else too, the difference
+between one and two blocks may be anything, and thirty blocks are that anything thirty times.)
+
+A few sequences of a training step are timed, shortened; the optimiser is timed by itself, as it steps once for all of
+them. Nothing is timed where a block is too large to be trained within a moment; then a share of the device's speed is
+assumed. A network that only runs is timed on what will run it, with narrower blocks where they are large.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 
 from lmworks.adaptation.declaration import Chosen, Setup
+from lmworks.basics.errors import ConfigError
 from lmworks.generation.scheduler import PREFILL
-from lmworks.jobs.planning.flops import forward_flops, training_flops
+from lmworks.generation.scoring import token_logprobs
+from lmworks.jobs.planning.adapting import trained_by
+from lmworks.jobs.planning.flops import Flops, decoding_flops, forward_flops, training_flops
 from lmworks.jobs.planning.parameters import count_parameters
 from lmworks.jobs.planning.workload import made_up, row_of, usual_objective
+from lmworks.kernels import CompiledRunner
 from lmworks.models.config import ModelConfig
 from lmworks.models.network import Network
 from lmworks.models.precision import dtype_of
-from lmworks.objectives.declaration import ObjectiveSettings
+from lmworks.models.runner import Runner
+from lmworks.models.torch_runner import TorchRunner
+from lmworks.objectives.declaration import FullRow, ObjectiveSettings
 from lmworks.training.by_hand.fused_block import choose_blocks
 from lmworks.training.optimiser import make_optimiser
 from lmworks.training.settings import TrainingConfig
-from lmworks.training.step import accumulate, take_step
+from lmworks.training.step import accumulate
 
-MOST, WANTED = 1.5e11, 3e10
-"""Operations of a step of two blocks: with more than MOST nothing is timed, and of many sequences about WANTED are."""
+BLOCKS = 2
+"""Of the network that is timed, on the side that has fewer."""
+SMALLEST_VOCABULARY = 256
+MOST, WANTED = 1.5e11, 1e10
+"""Operations of a step of it: with more than MOST nothing is timed, and of many sequences about WANTED are."""
 CONTEXT = 256
 """Tokens of a sequence that are timed; a longer one takes as much more as it has more operations."""
 LARGEST = 80_000_000
-"""Parameters of a network of two blocks, from which on nothing is timed."""
+"""Parameters of it, from which on no step is timed."""
+WIDEST = 4_000_000
+"""Parameters of a block, from which on a narrower one is timed where a network only runs."""
 SHORTEST = 64
 """Tokens of a prompt, below which nothing is timed."""
+LONG = 2048
+"""Tokens of a second prompt, in which attention has more of the time."""
+AT_ONCE = 8
+"""Texts that are written side by side."""
+
+
+def shrunk(config: ModelConfig) -> ModelConfig:
+    """A network of a few blocks, with as large a share of the vocabulary."""
+    sides = [config.layers]
+    if config.arrangement == "encoder-decoder":
+        sides.append(config.encoder().layers)
+    share = min(1.0, BLOCKS / min(sides))
+    changes: dict[str, object] = {"layers": max(1, round(share * config.layers)), "window_layers": None}
+    if len(sides) == 2:
+        changes["encoder_layers"] = max(1, round(share * sides[1]))
+    if config.adaptive_cutoffs is None:
+        changes["vocab_size"] = max(min(SMALLEST_VOCABULARY, config.vocab_size), round(share * config.vocab_size))
+    return config.but(**changes)
+
+
+def narrowed(config: ModelConfig) -> ModelConfig:
+    """With narrower blocks where they are large: fewer heads, and all else in proportion."""
+    share = (WIDEST / max(count_parameters(config.but(layers=1, window_layers=None)).block, 1)) ** 0.5
+    if share >= 1 or config.arrangement != "decoder":
+        return config
+    kv_heads = max(1, round(share * config.kv_heads))
+
+    def part(width: int) -> int:
+        return 64 * max(1, round(share * width / 64))
+
+    try:
+        return config.but(
+            kv_heads=kv_heads,
+            heads=kv_heads * (config.heads // config.kv_heads),
+            head_dim=config.head_dim,
+            dim=part(config.dim),
+            hidden_dim=part(config.hidden_dim),
+        )
+    except ConfigError:  # a setting that goes with the width
+        return config
 
 
 def step_seconds(
@@ -50,67 +106,136 @@ def step_seconds(
     """
     objective = objective or usual_objective(config)
     timed = training.but(context=min(training.context, CONTEXT))
-    operations = _operations(_of(config, 2), timed, objective)
-    if operations > MOST or count_parameters(_of(config, 2)).base > LARGEST:
+    small = shrunk(config)
+    operations = _operations(small, timed, objective)
+    if operations > MOST or count_parameters(small).base > LARGEST:
         return None
     timed = timed.but(rows=max(1, min(training.rows, round(WANTED / operations))))
     with torch.random.fork_rng():
-        one, *others = (_timed_step(small, timed, dtype, chosen, objective) for small in _small(config))
-    gradients, update = (
-        _all_blocks(first, second, config) for first, second in zip(one, zip(*others, strict=True), strict=True)
-    )
-    longer = _operations(config, training, objective) / _operations(config, timed, objective)
-    return gradients * longer * training.rows * training.accumulate / timed.rows + update
+        gradients, update = _timed_step(small, timed, dtype, chosen, objective)
+    rows = training.rows * training.accumulate / timed.rows
+    more = _operations(config, training, objective) / operations
+    return gradients * more * rows + update * _trained(config, chosen) / _trained(small, chosen)
 
 
-def reading_seconds(config: ModelConfig, dtype: str) -> tuple[float, float] | None:
-    """Seconds to read a prompt (an encoder's text, an encoder-decoder's source) as long as the model reads, and to
-    write a token after up to PREFILL of them; 0 for an encoder, which writes none.
+@dataclass(frozen=True)
+class Rates:
+    """How fast something runs networks of a shape on this machine."""
 
-    A longer prompt takes as much more time as it has more operations.
-    """
+    products: float
+    """Seconds of an operation in products with weights, where many tokens are read."""
+    attention: float
+    """Seconds of one in attention."""
+    token: float
+    """Seconds of a weight that a written token is multiplied with, where the weights are at hand."""
+    tokens: float
+    """The same where AT_ONCE texts are written side by side, for all of them."""
+    scoring: float
+    """Seconds of an operation where each token's logits are compared, beyond what `products` says of them."""
+
+    def prompt(self, flops: Flops) -> float:
+        """Seconds of a text that is read."""
+        return self.products * (flops.matrices + flops.head) + self.attention * flops.attention
+
+    def scored(self, flops: Flops) -> float:
+        """Seconds of one of which every token is predicted."""
+        return self.prompt(flops) + self.scoring * flops.head
+
+
+def rates(config: ModelConfig, dtype: str, bits: int | None = None) -> Rates | None:
+    """Of the compiled path in these bits, or of PyTorch in a type; None where a text has too few tokens to be timed."""
     size = min(config.context, PREFILL)
-    small = _of(config, 2)
-    parameters = count_parameters(small)
-    if size < SHORTEST or parameters.base > LARGEST or forward_flops(small, parameters, size).all > MOST:
+    if size < SHORTEST:
         return None
-    with torch.random.fork_rng():
-        one, *others = (_timed_reading(small, dtype, size) for small in _small(config))
-    prompt, token = (
-        _all_blocks(first, second, config) for first, second in zip(one, zip(*others, strict=True), strict=True)
-    )
-    whole = count_parameters(config)
-    longer = forward_flops(config, whole, config.context).all / forward_flops(config, whole, size).all
-    return prompt * longer, token
+    small = shrunk(narrowed(config))
+    with torch.random.fork_rng(), torch.inference_mode(False):
+        network = Network(small).initialise().to(dtype_of(dtype)).eval().requires_grad_(False)
+        if config.arrangement != "decoder":
+            return _of_two_sides(network, size)
+        runner = TorchRunner(network) if bits is None else CompiledRunner(network, bits)
+        with torch.inference_mode():
+            return _of_decoder(runner, small, size, min(config.context, LONG))
 
 
-def _of(config: ModelConfig, layers: int, encoder: int | None = None) -> ModelConfig:
-    """With `layers` blocks, on either side unless the encoder has another number."""
-    sides = {"encoder_layers": encoder or layers} if config.arrangement == "encoder-decoder" else {}
-    return config.but(layers=layers, window_layers=None, **sides)
+def _of_decoder(runner: Runner, small: ModelConfig, size: int, longer: int) -> Rates:
+    counted = count_parameters(small)
+    ids = torch.randint(small.vocab_size, (1, longer))
+    cache = runner.new_cache(1, size + 64)
+
+    def read(tokens: int) -> Callable[[], object]:
+        def run() -> object:
+            fresh = runner.new_cache(1, tokens)
+            for start in range(0, tokens, PREFILL):
+                part = runner.next_logits(ids[:, start : min(start + PREFILL, tokens)], fresh)
+            return part
+
+        return run
+
+    short, long = fastest(read(size)), fastest(read(longer)) if longer > size else None
+    flops = forward_flops(small, counted, size, FullRow(size, 0, 1))
+    products = short / flops.all
+    attention = products
+    if long is not None:
+        further = forward_flops(small, counted, longer, FullRow(longer, 0, 1))
+        products, attention = two_rates(flops, short, further, long)
+    runner.next_logits(ids[:, : size // 2], cache)
+    beside = runner.new_cache(AT_ONCE, size)
+    runner.next_logits(ids[:, :16].expand(AT_ONCE, -1), beside)
+    begun = ids[:, :1]
+    written = decoding_flops(small, counted, size // 2).all / 2
+    token = fastest(lambda: runner.next_logits(begun, cache), size // 4) / written
+    tokens = fastest(lambda: runner.next_logits(begun.expand(AT_ONCE, -1), beside), 20) / written
+    every = forward_flops(small, counted, size, FullRow(size, 0, size))
+    scored = fastest(lambda: token_logprobs(runner, ids[0, :size].tolist(), size))
+    scoring = max(scored - products * (every.matrices + every.head) - attention * every.attention, 0.0) / every.head
+    return Rates(products, attention, token, tokens, scoring)
 
 
-def _small(config: ModelConfig) -> list[ModelConfig]:
-    """With one block, and with one more on each side."""
-    two_sides = config.arrangement == "encoder-decoder"
-    return [_of(config, 1), _of(config, 2, 1), *([_of(config, 1, 2)] if two_sides else [])]
+def two_rates(short: Flops, seconds: float, long: Flops, longer: float) -> tuple[float, float]:
+    """Seconds of an operation in products and of one in attention, from the times of two texts; both the same where
+    noise would make one of them negative."""
+    one, two = short.matrices + short.head, long.matrices + long.head
+    attention = (longer * one - seconds * two) / (long.attention * one - short.attention * two)
+    products = (seconds - attention * short.attention) / one
+    if attention > 0 and products > 0:
+        return products, attention
+    even = (seconds + longer) / (short.all + long.all)
+    return even, even
 
 
-def _all_blocks(one: float, others: Sequence[float], config: ModelConfig) -> float:
-    """The time of all blocks from those of `_small`."""
-    sides = (config.layers, config.encoder().layers) if len(others) > 1 else (config.layers,)
-    more = (_continued(one, two, layers) - one for two, layers in zip(others, sides, strict=True))
-    return one + sum(more)
+def _of_two_sides(network: Network, size: int) -> Rates:
+    """Of an encoder, which writes nothing, and of an encoder-decoder, in PyTorch."""
+    config, two_sides = network.config, network.config.arrangement == "encoder-decoder"
+    counted, ids = count_parameters(config), torch.randint(config.vocab_size, (1, size))
 
+    def read() -> object:
+        if not two_sides:
+            return network.hidden(ids)
+        memory = network.encode(ids)
+        return network.logits(network.hidden(ids[:, :1], cache=network.new_cache(1, size, memory))[:, -1])
 
-def _continued(one: float, two: float, layers: int) -> float:
-    return one + (layers - 1) * max(two - one, 0.0)
+    with torch.inference_mode():
+        row = FullRow(1, size, 1) if two_sides else FullRow(size, 0, 0)
+        products = fastest(read) / forward_flops(config, counted, size, row).all
+        if not two_sides:
+            return Rates(products, products, 0.0, 0.0, 0.0)
+        cache = network.new_cache(1, size, network.encode(ids))
+        network.hidden(ids[:, SHORTEST // 2 :], cache=cache)
+        written = decoding_flops(config, counted, size // 2).all / 2
+        token = (
+            fastest(lambda: network.logits(network.hidden(ids[:, :1], cache=cache)[:, -1]), SHORTEST // 2 - 1) / written
+        )
+        return Rates(products, products, token, token * AT_ONCE, 0.0)
 
 
 def _operations(config: ModelConfig, training: TrainingConfig, objective: ObjectiveSettings) -> float:
     """Of one sequence, forward and back."""
     row = row_of(objective, training.context)
     return training_flops(config, count_parameters(config), training.context, row=row).all
+
+
+def _trained(config: ModelConfig, chosen: Chosen | None) -> int:
+    return count_parameters(config).base if chosen is None else max(trained_by(config, chosen), 1)
 
 
 def _timed_step(
@@ -124,41 +249,20 @@ def _timed_step(
         network, objective = setup.network, setup.objective
     choose_blocks(network.train(), training.recompute)
     optimiser = make_optimiser(network, training)
+    parameters = [parameter for group in optimiser.param_groups for parameter in group["params"]]
 
     def gradients() -> None:
-        accumulate(network, objective, [batch])
         optimiser.zero_grad()
+        accumulate(network, objective, [batch])
 
-    step = _fastest(lambda: take_step(network, objective, [batch], optimiser, 1.0, training.clip))
-    alone = _fastest(gradients)
-    return min(alone, step), max(step - alone, 0.0)
+    def update() -> None:
+        torch.nn.utils.clip_grad_norm_(parameters, training.clip)
+        optimiser.step()
 
-
-def _timed_reading(config: ModelConfig, dtype: str, size: int) -> tuple[float, float]:
-    """Seconds to read a prompt and to write a token after it."""
-    network = Network(config).initialise().to(dtype_of(dtype)).eval().requires_grad_(False)
-    ids = torch.randint(config.vocab_size, (1, size))
-
-    def read() -> object:
-        if not config.causal:
-            return network.hidden(ids)
-        memory = network.encode(ids) if two_sides else None
-        begun = ids[:, :1] if two_sides else ids
-        return network.logits(network.hidden(begun, cache=network.new_cache(1, size, memory))[:, -1])
-
-    def write() -> object:
-        return network.logits(network.hidden(ids[:, :1], cache=cache)[:, -1])
-
-    two_sides = config.arrangement == "encoder-decoder"
-    with torch.inference_mode():
-        if not config.causal:
-            return _fastest(read), 0.0
-        cache = network.new_cache(1, size, network.encode(ids) if two_sides else None)
-        network.hidden(ids[:, SHORTEST // 2 :], cache=cache)
-        return _fastest(read), _fastest(write, SHORTEST // 2 - 1)
+    return fastest(gradients), fastest(update)
 
 
-def _fastest(work: Callable[[], object], times: int = 3, most: float = 0.25) -> float:
+def fastest(work: Callable[[], object], times: int = 5, most: float = 0.2) -> float:
     """Seconds of the fastest of some runs, one before them not counted, and none begun after `most` seconds."""
     work()
     best, spent = float("inf"), 0.0

@@ -28,6 +28,7 @@ from lmworks.kernels.emit.vectors import (
     WORD,
     WORDS,
     Emitter,
+    Float,
     Int,
     Value,
     emitted,
@@ -47,7 +48,7 @@ NEXT_16 = 64 * MOST_VECTORS
 def _page_kernel(vectors: int) -> Any:
     """One page for this many query vectors, neighbours in one block, the first of which begins at `query`."""
 
-    @emitted(None, *[Int] * 11)
+    @emitted(None, *[Int] * 12, Float)
     def attend_page(
         e: Emitter,
         query: Value,
@@ -58,13 +59,16 @@ def _page_kernel(vectors: int) -> Any:
         count: Value,
         begins: Value,
         ends: Value,
+        slopes: Value,
         weights: Value,
         parts: Value,
         ahead: Value,
+        cap: Value,
     ) -> None:
         """`first` is the page's first position, `count` how many are looked at; query v sees begins[v] ... ends[v] -
         1. `weights` is scratch of 64 float32 a vector, `parts` takes the results, one after another. `ahead` are the
-        keys that are read next, and prefetched."""
+        keys that are read next, and prefetched. Scores stay below `cap` unless it is 0, and those of query v fall by
+        slopes[v] for each position before its own (ALiBi) unless `slopes` is 0."""
         limits = [
             [e.splat(e.b.trunc(e.b.sub(e.load(LONG, table, 8 * v, align=8), first), WORD)) for table in (begins, ends)]
             for v in range(vectors)
@@ -74,6 +78,10 @@ def _page_kernel(vectors: int) -> Any:
         at_once = next(blocks for blocks in (4, 2, 1) if blocks * vectors <= REGISTERS)  # of the 4 of a page
         with e.loop(0, e.b.sdiv(e.plus(blocks, at_once - 1), e.constant(at_once))) as part:
             _scores(e, query, width, keys, values, e.times(part, at_once), at_once, limits, largest, weights)
+        with e.b.if_then(e.b.fcmp_unordered("!=", cap, e.constant(0.0, SINGLE))):
+            _keep_below(e, e.splat(cap), blocks, largest, weights)
+        with e.b.if_then(e.b.icmp_signed("!=", slopes, e.constant(0))):
+            _lean(e, slopes, blocks, [end for _, end in limits], largest, weights)
         most = [e.largest(e.b.load(one)) for one in largest]
         sums = _weights(e, blocks, most, weights)
         _mix(e, vectors, width, count, values, weights, parts, ahead)
@@ -126,6 +134,44 @@ def _scores(
             score = e.b.select(seen, e.b.load(row[v]), e.constant(NONE_SEEN, FLOATS))
             e.store(score, weights, e.plus(e.times(block, 64), 256 * v))
             e.b.store(e.larger(score, e.b.load(largest[v])), largest[v])
+
+
+def _keep_below(e: Emitter, cap: Value, blocks: Value, largest: list[Value], weights: Value) -> None:
+    """Scores, and the largest of them, made cap * tanh(score / cap) where they are of what is seen."""
+
+    def capped(score: Value) -> Value:
+        """tanh(z) is 1 - 2 / (e^2z + 1)."""
+        z, two, one = e.b.fdiv(score, cap), e.constant(2.0, FLOATS), e.constant(1.0, FLOATS)
+        tanh = e.b.fsub(one, e.b.fdiv(two, e.b.fadd(e.exp(e.b.fmul(two, z)), one)))
+        hidden = e.b.fcmp_ordered("<=", score, e.constant(NONE_SEEN / 2, FLOATS))  # not so NaN, which shall show
+        return e.b.select(hidden, score, e.b.fmul(cap, tanh))
+
+    with e.loop(0, blocks) as block:
+        for v in range(len(largest)):
+            place = e.plus(e.times(block, 64), 256 * v)
+            e.store(capped(e.load(FLOATS, weights, place)), weights, place)
+    for one in largest:
+        e.b.store(capped(e.b.load(one)), one)
+
+
+def _lean(e: Emitter, slopes: Value, blocks: Value, ends: list[Value], largest: list[Value], weights: Value) -> None:
+    """Scores less the slope for each position before the query's own, and the largest of them found again."""
+    one = ir.Constant(WORDS, [1] * 16)
+    falls = [
+        e.splat(e.b.bitcast(e.b.trunc(e.load(LONG, slopes, 8 * v, align=8), WORD), SINGLE)) for v in range(len(ends))
+    ]
+    for most in largest:
+        e.b.store(e.constant(NONE_SEEN, FLOATS), most)
+    with e.loop(0, blocks) as block:
+        position = e.b.add(ir.Constant(WORDS, list(range(16))), e.splat(e.b.trunc(e.times(block, 16), WORD)))
+        for v, (end, fall, most) in enumerate(zip(ends, falls, largest, strict=True)):
+            place = e.plus(e.times(block, 64), 256 * v)
+            score = e.load(FLOATS, weights, place)
+            distance = e.b.sitofp(e.b.add(e.b.sub(position, end), one), FLOATS)  # 0 at the query itself
+            hidden = e.b.fcmp_ordered("<=", score, e.constant(NONE_SEEN / 2, FLOATS))
+            leaned = e.b.select(hidden, score, e.fma(fall, distance, score))
+            e.store(leaned, weights, place)
+            e.b.store(e.larger(leaned, e.b.load(most)), most)
 
 
 def _weights(e: Emitter, blocks: Value, most: list[Value], weights: Value) -> list[Value]:
@@ -228,24 +274,24 @@ def query_at(queries, vector, width):
 
 
 @inlined
-def attend_page(vectors, queries, width, keys, values, first, count, begins, ends, weights, parts, ahead):
+def attend_page(vectors, queries, width, keys, values, first, count, begins, ends, slopes, weights, parts, ahead, cap):
     """One page for any number of query vectors."""
     done, size = 0, width * 4 + 64
     while done < vectors:
         left, q, p = vectors - done, query_at(queries, done, width), parts + done * size
-        first_seen, end_seen = begins + done * 8, ends + done * 8
+        first_seen, end_seen, falls = begins + done * 8, ends + done * 8, slopes + done * 8 if slopes != 0 else 0
         if left >= MOST_VECTORS:
-            page_most(q, width, keys, values, first, count, first_seen, end_seen, weights, p, ahead)
+            page_most(q, width, keys, values, first, count, first_seen, end_seen, falls, weights, p, ahead, cap)
             done += MOST_VECTORS
         elif left >= 4:
-            page_4(q, width, keys, values, first, count, first_seen, end_seen, weights, p, ahead)
+            page_4(q, width, keys, values, first, count, first_seen, end_seen, falls, weights, p, ahead, cap)
             done += 4
         elif left == 3:
-            page_3(q, width, keys, values, first, count, first_seen, end_seen, weights, p, ahead)
+            page_3(q, width, keys, values, first, count, first_seen, end_seen, falls, weights, p, ahead, cap)
             done += 3
         elif left == 2:
-            page_2(q, width, keys, values, first, count, first_seen, end_seen, weights, p, ahead)
+            page_2(q, width, keys, values, first, count, first_seen, end_seen, falls, weights, p, ahead, cap)
             done += 2
         else:
-            page_1(q, width, keys, values, first, count, first_seen, end_seen, weights, p, ahead)
+            page_1(q, width, keys, values, first, count, first_seen, end_seen, falls, weights, p, ahead, cap)
             done += 1

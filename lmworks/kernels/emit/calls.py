@@ -9,7 +9,7 @@ from llvmlite import ir
 
 from lmworks.kernels.emit.scalars import field, inlined
 from lmworks.kernels.emit.vectors import LONG, Emitter, Int, Value, emitted
-from lmworks.kernels.frame import ENTRY_BYTES, Field
+from lmworks.kernels.frame import ENTRY_BYTES, FORM_BYTES, Field
 
 
 def _call(e: Emitter, function: Value, *arguments: Value, result: ir.Type) -> Value:
@@ -41,6 +41,34 @@ def call_do(
 def call_take_over(e: Emitter, function: Value, chunk: Value, helper: Value, frame: Value, step: Value) -> None:
     """Call a `Chunks.take_over`."""
     _call(e, function, chunk, helper, frame, step, result=ir.VoidType())
+
+
+@emitted(None, *[Int] * 8)
+def call_multiply(
+    e: Emitter,
+    function: Value,
+    frame: Value,
+    step: Value,
+    block: Value,
+    tokens: Value,
+    output: Value,
+    stride: Value,
+    adds: Value,
+) -> None:
+    """Call a quantisation's `FormEntry.MULTIPLY`."""
+    _call(e, function, frame, step, block, tokens, output, stride, adds, result=ir.VoidType())
+
+
+@emitted(None, *[Int] * 4)
+def call_embed(e: Emitter, function: Value, step: Value, token: Value, x: Value) -> None:
+    """Call a quantisation's `FormEntry.EMBED`."""
+    _call(e, function, step, token, x, result=ir.VoidType())
+
+
+@inlined
+def function_of(frame, form, entry):
+    """A function of a quantisation (frame.FormEntry)."""
+    return field(field(frame, Field.FORMS) + form * FORM_BYTES, entry)
 
 
 @inlined

@@ -13,20 +13,25 @@ from dataclasses import dataclass
 from typing import Any
 
 from lmworks.kernels.emit.vectors import (
+    BYTE,
     FLOATS,
     FLOATS_8,
     HALVES,
     HALVES_8,
     LONG,
+    SINGLE,
     WORD,
     WORDS,
     WORDS_8,
     Emitter,
     Value,
+    ir,
 )
 from lmworks.kernels.quantisation import QUADS, Plane, Quantisation
 
 GROUP = 32
+Ends = tuple[Value, Value]
+"""A scale and a minimum, of 16 rows or of 8."""
 
 
 @dataclass(frozen=True)
@@ -53,22 +58,22 @@ def product(
     totals = [e.variable(e.constant(0.0, FLOATS)) for _ in range(tokens)]
     for total in totals:
         e.b.store(start, total)
-    with e.loop(0, groups) as group:
-        at = e.plus(weights, e.times(group, kind.group_bytes))
-        _prefetch(e, at, kind.bits, given.ahead)
-        codes = _codes(e, kind, [e.load(WORDS, at, 64 * vector, align=64) for vector in range(kind.bits)])
-        scale, minimum = e.load_halves(at, 64 * kind.bits), e.load_halves(at, 64 * kind.bits + 32)
-        of_group, of_values = e.times(group, 4), e.times(group, GROUP)
-        at_once = tokens if tokens <= 8 else 1  # registers: a sum and a total of each token, and 8 of codes
+    with _each_group(e, kind, weights, groups) as at:
+        _prefetch(e, kind, at, given.ahead)
+        codes = _codes(e, kind, [e.load(WORDS, at.codes, 64 * vector, align=64) for vector in range(kind.bits)])
+        ends = _ends(e, kind, at.run, at.number)
+        # Registers: the sums and a total of each token, and 8 of codes.
+        at_once = tokens if tokens <= 8 // kind.parts else 1
         for first in range(0, tokens, at_once):
             side = range(first, first + at_once)
-            values = [e.plus(e.plus(given.values, e.times(given.values_stride, token)), of_values) for token in side]
-            dots = _dots(e, codes, values, chains=2 if tokens == 1 else 1)
-            for token, dot in zip(side, dots, strict=True):
-                place = e.plus(e.times(given.scales_stride, token), of_group)
-                factor = e.b.fmul(scale, e.load_splat(given.scales, place))
-                sum_ = e.fma(e.b.sitofp(dot, FLOATS), factor, e.b.load(totals[token]))
-                e.b.store(e.fma(minimum, e.load_splat(given.sums, place), sum_), totals[token])
+            values = [e.plus(e.plus(given.values, e.times(given.values_stride, token)), at.values) for token in side]
+            for part, (scale, minimum) in enumerate(ends):
+                dots = _dots(e, kind, codes, values, part, chains=2 if tokens == 1 else 1)
+                for token, dot in zip(side, dots, strict=True):
+                    factor = e.b.fmul(scale, e.load_splat(given.scales, _place(e, given, token, at.group)))
+                    sum_ = e.fma(e.b.sitofp(dot, FLOATS), factor, e.b.load(totals[token]))
+                    sums = _sum_of(e, kind, given, token, at.group, part)
+                    e.b.store(e.fma(minimum, sums, sum_), totals[token])
     with e.loop(0, e.load(LONG, given.outliers)) as number:
         weight, offset = _outlier(e, kind, weights, number, given), e.times(e.b.add(groups, number), 4)
         for token, total in enumerate(totals):
@@ -92,17 +97,100 @@ def _adapter(e: Emitter, given: Given) -> Iterator[tuple[Callable[[int, Any], Va
             yield lambda row, kind: e.load_brains(at, 2 * row, kind), e.plus(begin, e.times(number, 4))
 
 
-def _prefetch(e: Emitter, group: Value, bits: int, ahead: Value) -> None:
+@dataclass(frozen=True)
+class Group:
+    """Where a group of inputs is."""
+
+    group: Value
+    """Its number."""
+    run: Value
+    """The address of its run of groups."""
+    number: Value
+    """Its number in it."""
+    codes: Value
+    """The address of its codes."""
+    values: Value
+    """Where its inputs begin, from a token's first."""
+
+
+@contextlib.contextmanager
+def _each_group(e: Emitter, kind: Quantisation, weights: Value, groups: Value) -> Iterator[Group]:
+    """Each group of a block of rows, one run after another."""
+    if kind.run == 1:
+        with e.loop(0, groups) as group:
+            run = e.plus(weights, e.times(group, kind.run_bytes))
+            yield Group(group, run, e.constant(0), run, e.times(group, GROUP))
+        return
+    with e.loop(0, e.b.sdiv(groups, e.constant(kind.run))) as of_run:
+        run = e.plus(weights, e.times(of_run, kind.run_bytes))
+        with e.loop(0, kind.run) as number:
+            group = e.plus(e.times(of_run, kind.run), number)
+            yield Group(group, run, number, e.plus(run, e.times(number, kind.codes_bytes)), e.times(group, GROUP))
+
+
+def _ends(e: Emitter, kind: Quantisation, run: Value, number: Value, half: int | None = None) -> list[Ends]:
+    """Scale and minimum of each part of a group, of all 16 rows or of half of them."""
+    return [_ends_of(e, kind, run, e.plus(e.times(number, kind.parts), part), half) for part in range(kind.parts)]
+
+
+def _ends_of(e: Emitter, kind: Quantisation, run: Value, number: Value, half: int | None = None) -> Ends:
+    """The scale with a number in its run, and its minimum."""
+    first, halves = 8 * (half or 0), HALVES if half is None else HALVES_8
+    scale = e.load_halves(run, kind.factors_at + 2 * first, halves)
+    if kind.run > 1:
+        scale = e.b.fmul(_whole_numbers(e, run, number, kind.scales_at + first, halves.count), scale)
+    if kind.centre:
+        return scale, e.b.fmul(scale, e.constant(-float(kind.centre), scale.type))
+    minimum = e.load_halves(run, kind.factors_at + 32 + 2 * first, halves)
+    if kind.run > 1:
+        minimum = e.b.fmul(_whole_numbers(e, run, number, kind.minima_at + first, halves.count), minimum)
+    return scale, minimum
+
+
+def _whole_numbers(e: Emitter, run: Value, number: Value, begin: int, lanes: int) -> Value:
+    """Some numbers of 8 bits in float32."""
+    found = e.load(ir.VectorType(BYTE, lanes), e.plus(run, e.times(number, 16)), begin)
+    return e.b.sitofp(found, ir.VectorType(SINGLE, lanes))
+
+
+def _place(e: Emitter, given: Given, token: Value, group: Value) -> Value:
+    """Where a token's number for a group is, from the first token's first."""
+    return e.plus(e.times(given.scales_stride, token), e.times(group, 4))
+
+
+def _sum_of(
+    e: Emitter, kind: Quantisation, given: Given, token: Value, group: Value, part: int, lanes: int = 16
+) -> Value:
+    """What a minimum is multiplied with: the sum of a group's values, or of its part's (operations/quantise.py)."""
+    place = e.times(_place(e, given, token, group), 2)
+    return (
+        e.load_splat(given.sums, e.plus(place, 0 if kind.parts == 1 else 4), lanes=lanes)
+        if part == 0
+        else e.b.fsub(
+            e.load_splat(given.sums, place, lanes=lanes), e.load_splat(given.sums, e.plus(place, 4), lanes=lanes)
+        )
+    )
+
+
+def _prefetch(e: Emitter, kind: Quantisation, at: Group, ahead: Value) -> None:
     """Prefetch the group `ahead` bytes after this one: the processor's own prefetching ends with a page of 4 KB."""
-    for line in range(bits + 1):
-        e.prefetch(group, e.plus(ahead, 64 * line))
+    begin = e.plus(at.run, e.plus(ahead, e.times(at.number, kind.run_bytes // kind.run)))
+    for line in range(kind.bits + 1):
+        e.prefetch(begin, 64 * line)
 
 
 def _codes(e: Emitter, kind: Quantisation, vectors: list[Value]) -> list[Value]:
-    """Eight vectors of codes: in each lane four consecutive inputs of its row."""
+    """Eight vectors of codes, or of what they stand for in the table: in each lane four consecutive inputs of its
+    row."""
     return [
-        functools.reduce(e.b.or_, (_bits_of(e, plane, vectors, quad) for plane in kind.places)) for quad in range(QUADS)
+        _factors(e, kind, functools.reduce(e.b.or_, (_bits_of(e, plane, vectors, quad) for plane in kind.places)))
+        for quad in range(QUADS)
     ]
+
+
+def _factors(e: Emitter, kind: Quantisation, codes: Value) -> Value:
+    """What is multiplied, from 0 up: the codes, or the table's values plus its centre."""
+    return e.looked_up([value + kind.centre for value in kind.table], codes) if kind.table else codes
 
 
 def _bits_of(e: Emitter, plane: Plane, vectors: list[Value], quad: int) -> Value:
@@ -118,8 +206,8 @@ def _outlier(
     e: Emitter, kind: Quantisation, weights: Value, number: Value, given: Given, half: int | None = None
 ) -> Value:
     """The weights of an outlier, in float32: of all 16 rows, or of half of them."""
-    words, halves = (WORDS, HALVES) if half is None else (WORDS_8, HALVES_8)
-    size, of_half, parts = 8 * (2 * len(kind.places) + 1), half or 0, []
+    words = WORDS if half is None else WORDS_8
+    size, of_half, parts = 8 * (2 * len(kind.places) + 2), half or 0, []
     entry = e.plus(given.outliers, e.plus(e.times(number, size), 8))
     for at, plane in enumerate(kind.places):
         place, shift = e.load(LONG, entry, 16 * at), e.load(LONG, entry, 16 * at + 8)
@@ -127,19 +215,28 @@ def _outlier(
         part = e.b.lshr(part, e.splat(e.b.trunc(shift, WORD), words.count))
         part = e.b.and_(part, e.constant(plane.mask, words))
         parts.append(e.b.shl(part, e.constant(plane.up, words)) if plane.up else part)
-    code = e.b.sitofp(functools.reduce(e.b.or_, parts), FLOATS if half is None else FLOATS_8)
-    ends = e.plus(weights, e.load(LONG, entry, size - 8))
-    return e.fma(code, *(e.load_halves(ends, 16 * of_half + place, halves) for place in (0, 32)))
+    factor = _factors(e, kind, functools.reduce(e.b.or_, parts))
+    factor = e.b.and_(factor, e.constant(255, words)) if kind.table else factor
+    run, of_run = e.plus(weights, e.load(LONG, entry, size - 16)), e.load(LONG, entry, size - 8)
+    return e.fma(e.b.sitofp(factor, ir.VectorType(SINGLE, words.count)), *_ends_of(e, kind, run, of_run, half))
 
 
-def _dots(e: Emitter, codes: list[Value], values: list[Value], chains: int) -> list[Value]:
-    """The sums of 32 products in each lane, for the values at each address side by side; for one token in two chains,
-    so that none waits for the one before it."""
+def _dots(
+    e: Emitter, kind: Quantisation, codes: list[Value], values: list[Value], part: int, chains: int
+) -> list[Value]:
+    """The sums of the products of a part in each lane, for the values at each address side by side; for one token in
+    two chains, so that none waits for the one before it."""
     sums = [[e.constant(0, WORDS) for _ in range(chains)] for _ in values]
-    for vector, code in enumerate(codes):
+    for vector in _quads(kind, part):
         for one, value in zip(sums, values, strict=True):
-            one[vector % chains] = e.dot_bytes(one[vector % chains], code, e.load_splat(value, 4 * vector, WORD))
+            dot = e.dot_bytes(one[vector % chains], codes[vector], e.load_splat(value, 4 * vector, WORD))
+            one[vector % chains] = dot
     return [one[0] if chains == 1 else e.b.add(one[0], one[1]) for one in sums]
+
+
+def _quads(kind: Quantisation, part: int) -> range:
+    """Those of a part of a group."""
+    return range(part * QUADS // kind.parts, (part + 1) * QUADS // kind.parts)
 
 
 def product_in_halves(
@@ -150,25 +247,23 @@ def product_in_halves(
     totals = e.memory(tokens)
     for token in range(tokens):
         e.store(start, totals, 64 * token)
-    with e.loop(0, groups) as group:
-        at = e.plus(weights, e.times(group, kind.group_bytes))
-        of_group, of_values = e.times(group, 4), e.times(group, GROUP)
-        _prefetch(e, at, kind.bits, given.ahead)
+    with _each_group(e, kind, weights, groups) as at:
+        _prefetch(e, kind, at, given.ahead)
         for half in (0, 1):
-            codes = _codes(
-                e, kind, [e.load(WORDS_8, at, 64 * vector + 32 * half, align=32) for vector in range(kind.bits)]
-            )
-            if kind.bits == 8:  # AVX2's product of bytes takes 7 bits and a sign: subtract 128, by 0x80 in each byte
+            vectors = [e.load(WORDS_8, at.codes, 64 * vector + 32 * half, align=32) for vector in range(kind.bits)]
+            codes = _codes(e, kind, vectors)
+            if kind.most > 127:  # AVX2's product of bytes takes 7 bits and a sign: subtract 128, by 0x80 in each byte
                 codes = [e.b.xor(one, e.constant(-0x7F7F7F80, WORDS_8)) for one in codes]
-            scale, minimum = (e.load_halves(at, 64 * kind.bits + 16 * half + end, HALVES_8) for end in (0, 32))
+            ends = _ends(e, kind, at.run, at.number, half)
             with e.loop(0, tokens) as token:
-                value = e.plus(e.plus(given.values, e.times(given.values_stride, token)), of_values)
-                place = e.plus(e.times(given.scales_stride, token), of_group)
+                value = e.plus(e.plus(given.values, e.times(given.values_stride, token)), at.values)
                 total = e.plus(totals, e.plus(e.times(token, 64), 32 * half))
-                dot = e.b.sitofp(_dot_of_half(e, codes, value, kind.bits), FLOATS_8)
-                sum_ = e.fma(dot, e.b.fmul(scale, e.load_splat(given.scales, place, lanes=8)), e.load(FLOATS_8, total))
-                if kind.bits < 8:  # of 8 the minimum is -128 times the scale
-                    sum_ = e.fma(minimum, e.load_splat(given.sums, place, lanes=8), sum_)
+                of_token, sum_ = e.load_splat(given.scales, _place(e, given, token, at.group), lanes=8), None
+                for part, (scale, minimum) in enumerate(ends):
+                    dot = e.b.sitofp(_dot_of_half(e, kind, codes, value, part), FLOATS_8)
+                    sum_ = e.fma(dot, e.b.fmul(scale, of_token), e.load(FLOATS_8, total) if sum_ is None else sum_)
+                    if kind.most <= 127:  # else the minimum is -128 times the scale
+                        sum_ = e.fma(minimum, _sum_of(e, kind, given, token, at.group, part, lanes=8), sum_)
                 e.store(sum_, total)
     with e.loop(0, e.load(LONG, given.outliers)) as number:
         offset = e.times(e.b.add(groups, number), 4)
@@ -190,13 +285,14 @@ def product_in_halves(
     return [e.load(FLOATS, totals, 64 * token) for token in range(tokens)]
 
 
-def _dot_of_half(e: Emitter, codes: list[Value], value: Value, bits: int) -> Value:
-    """The sums of 32 products in each of 8 lanes. Those of codes up to 15 are added up in 16 bits, where they fit
-    (16 * 15 * 127 < 2^15), and widened once; those of larger codes after each product of bytes (2 * 127 * 127 fits)."""
+def _dot_of_half(e: Emitter, kind: Quantisation, codes: list[Value], value: Value, part: int) -> Value:
+    """The sums of the products of a part in each of 8 lanes. Those of codes up to 15 are added up in 16 bits, where
+    they fit (16 * 15 * 127 < 2^15), and widened once; those of larger codes after each product of bytes
+    (2 * 127 * 127 fits)."""
     total = None
-    for vector, code in enumerate(codes):
+    for vector in _quads(kind, part):
         four = e.load_splat(value, 4 * vector, WORD, lanes=8)
-        sums = e.signed_pairs(code, four) if bits == 8 else e.pairs(code, four)
-        sums = sums if bits <= 4 else e.widened(sums)
+        sums = e.signed_pairs(codes[vector], four) if kind.most > 127 else e.pairs(codes[vector], four)
+        sums = sums if kind.most <= 15 else e.widened(sums)
         total = sums if total is None else e.b.add(total, sums)
-    return e.widened(total) if bits <= 4 else total
+    return e.widened(total) if kind.most <= 15 else total

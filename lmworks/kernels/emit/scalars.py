@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import FunctionType
 from typing import Any
 
 from llvmlite import ir
@@ -29,6 +30,14 @@ OPTIONS: dict[str, Any] = {"nogil": True, "boundscheck": False, "error_model": "
 compiled = njit(**OPTIONS)
 inlined = njit(inline="always", **OPTIONS)
 """Part of its callers: each function that is compiled by itself is compiled again wherever it is called."""
+
+
+def compiled_as(template: Any, name: str, **globals_: Any) -> Any:
+    """A function with names of its own for some of what it calls, so that one text is compiled for each quantisation.
+    Closures would do the same, and numba would not find them again on the disk."""
+    made = FunctionType(template.__code__, {**template.__globals__, **globals_}, name)
+    made.__qualname__ = name
+    return compiled(made)
 
 
 @emitted(Int, Int)

@@ -213,6 +213,18 @@ class Emitter:
         """sums + the products of four neighbouring bytes in each of 16 lanes: unsigned times signed."""
         return DOTS[chosen().name](self, sums, unsigned, signed)
 
+    def looked_up(self, table: Sequence[int], codes: Value) -> Value:
+        """In each byte of 16 or 8 integers, the byte of the table of 16 that it names."""
+        kind = ir.VectorType(BYTE, 4 * codes.type.count)
+        low = self.b.bitcast(codes, kind)
+        shuffles = {64: "llvm.x86.avx512.pshuf.b.512", 32: "llvm.x86.avx2.pshuf.b"}
+        if chosen().name == "plain":
+            found = _looked_up(self, table, low)
+        else:
+            values = ir.Constant(kind, list(table) * (kind.count // 16))
+            found = self.call(shuffles[kind.count], kind, values, low)
+        return self.b.bitcast(found, codes.type)
+
     # 256 bits of AVX2
 
     def pairs(self, unsigned: Value, signed: Value) -> Value:
@@ -243,6 +255,16 @@ def _dot_plain(e: Emitter, sums: Value, unsigned: Value, signed: Value) -> Value
     for place in range(4):
         sums = e.b.add(sums, e.shuffle(products, [4 * lane + place for lane in range(16)]))
     return sums
+
+
+def _looked_up(e: Emitter, table: Sequence[int], codes: Value) -> Value:
+    """In LLVM's own operations: a tree of choices, by one bit after another."""
+    left = [e.constant(value, codes.type) for value in table]
+    for bit in range(4):
+        named = e.b.and_(codes, e.constant(1 << bit, codes.type))
+        is_set = e.b.icmp_unsigned("!=", named, e.constant(0, codes.type))
+        left = [e.b.select(is_set, high, low) for low, high in zip(left[::2], left[1::2], strict=True)]
+    return left[0]
 
 
 DOTS: dict[str, Callable[[Emitter, Value, Value, Value], Value]] = {"avx512": _dot_vnni, "plain": _dot_plain}

@@ -133,7 +133,7 @@ def run(thread, threads, frame, step):
         by = at + width * 4 if gated != 0 else 0
         values = field(frame, Field.VALUES) + token * field(frame, Field.VALUES_STRIDE)
         scales = field(frame, Field.SCALES) + token * field(frame, Field.SCALES_STRIDE)
-        sums = field(frame, Field.SUMS) + token * field(frame, Field.SCALES_STRIDE)
+        sums = field(frame, Field.SUMS) + 2 * token * field(frame, Field.SCALES_STRIDE)
         if kind == 0:
             silu(at, by, group, values, scales, sums, outliers)
         elif kind == 1:

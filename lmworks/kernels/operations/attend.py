@@ -10,7 +10,7 @@ from enum import auto
 
 from lmworks.kernels.emit.attention_page import MOST_VECTORS, TILE_VECTORS, attend_page, join, put_query, query_at
 from lmworks.kernels.emit.calls import call_do, entry_of
-from lmworks.kernels.emit.scalars import compiled, copy, field, inlined, long_at, put_long
+from lmworks.kernels.emit.scalars import compiled, copy, field, float_field, inlined, long_at, put_long
 from lmworks.kernels.frame import Entry, Field
 from lmworks.kernels.operation import Chunks, Operands, Operation
 
@@ -27,12 +27,17 @@ class Attend(Operands):
     LAYER = auto()
     WINDOW = auto()
     """Tokens that each token sees; 0 for all before it."""
+    CAP = auto()
+    """Scores are softly kept below this; 0 for no cap."""
+    SLOPES = auto()
+    """Address of [heads] pairs of float32, of which the first is what a head's scores fall by for each position
+    (ALiBi); 0 for no slopes."""
 
 
 def scratch_bytes(group: int, width: int) -> int:
     """What a thread works in, for groups of this many query heads of this width."""
     vectors = -(-max(TILE_VECTORS, group) // TILE_VECTORS) * TILE_VECTORS
-    return -(-(vectors * (2 * 4 * width + 64 + 16) + TILE_VECTORS * 256) // 64) * 64 + 64
+    return -(-(vectors * (2 * 4 * width + 64 + 24) + TILE_VECTORS * 256) // 64) * 64 + 64
 
 
 @inlined
@@ -65,13 +70,16 @@ def attend(chunk, thread, frame, step, mixed):
     layer_bytes, parts = field(step, Attend.LAYER) * field(frame, Field.LAYER_BYTES), field(frame, Field.PARTS)
     positions, ends, pages = field(frame, Field.POSITIONS), field(frame, Field.ENDS), field(frame, Field.PAGES)
     group, size, shares = heads // kv_heads, width * 4 + 64, max(parts, 1)
-    # Scratch (`scratch_bytes`): queries, where they begin and end to see, weights, results.
+    # Scratch (`scratch_bytes`): queries, where they begin and end to see, their slopes, weights, results.
     most = -(-max(group, TILE_VECTORS) // MOST_VECTORS) * MOST_VECTORS
     query = field(frame, Field.SCRATCH) + thread * field(frame, Field.SCRATCH_STRIDE)
     begins_at = query + most * width * 4
     ends_at = begins_at + most * 8
-    weights = ends_at + most * 8
+    slopes_at = ends_at + most * 8
+    weights = slopes_at + most * 8
     result = weights + TILE_VECTORS * 256
+    cap, slopes = float_field(step, Attend.CAP), field(step, Attend.SLOPES)
+    falls = slopes_at if slopes != 0 else 0
     head, share, tile = chunk % kv_heads, chunk // kv_heads % shares, tile_of(chunk, frame, step)
     token, count = long_at(tile), long_at(tile + 8)
     first = first_seen(long_at(positions + 8 * token), window) // 64
@@ -89,6 +97,8 @@ def attend(chunk, thread, frame, step, mixed):
                 put_query(x + at * stride + (head * group + member) * width * 4, width, query_at(query, vector, width))
                 put_long(begins_at + 8 * vector, first_seen(long_at(positions + 8 * at), window))
                 put_long(ends_at + 8 * vector, long_at(ends + 8 * at))
+                if slopes != 0:
+                    put_long(slopes_at + 8 * vector, long_at(slopes + 8 * (head * group + member)))
     here = mixed + first_part(chunk, frame, step)
     for page in range(first, last + 1):
         keys = long_at(long_at(pages + 8 * token) + page * 8) + layer_bytes + head * 64 * width * 2
@@ -100,7 +110,20 @@ def attend(chunk, thread, frame, step, mixed):
             ahead = long_at(long_at(pages + 8 * token) + page * 8 + 8) + layer_bytes + next_head * 64 * width * 2
         seen = min(64, end - page * 64)
         attend_page(
-            count * group, query, width, keys, values, page * 64, seen, begins_at, ends_at, weights, result, ahead
+            count * group,
+            query,
+            width,
+            keys,
+            values,
+            page * 64,
+            seen,
+            begins_at,
+            ends_at,
+            falls,
+            weights,
+            result,
+            ahead,
+            cap,
         )
         for vector in range(count * group):
             to = here + (vector // group * heads + vector % group) * shares * size

@@ -6,12 +6,13 @@ import functools
 from enum import auto
 from typing import Any
 
-from lmworks.kernels.emit.scalars import compiled, field, float_field, half_at, inlined, long_at, put_single
-from lmworks.kernels.emit.vectors import BYTE, LONG, Emitter, Int, Value, emitted
-from lmworks.kernels.frame import Field
+from lmworks.kernels.emit.calls import call_embed, function_of
+from lmworks.kernels.emit.scalars import compiled, compiled_as, field, float_field, long_at, put_single
+from lmworks.kernels.emit.vectors import BYTE, HALF, LONG, SINGLE, Emitter, Float, Int, Value, emitted
+from lmworks.kernels.frame import Field, FormEntry
 from lmworks.kernels.operation import Operands, Operation, Step
 from lmworks.kernels.packing import Packed
-from lmworks.kernels.quantisation import Quantisation, quantisations
+from lmworks.kernels.quantisation import Quantisation, number_of
 
 
 class Embed(Operands):
@@ -19,7 +20,8 @@ class Embed(Operands):
 
     TABLE = auto()
     """Address of a packed matrix (its layout: matrix.py)."""
-    BITS = auto()
+    FORM = auto()
+    """The number of its quantisation (quantisation.py)."""
     GROUPS = auto()
     """Groups of 32 numbers in a row."""
     FACTOR = auto()
@@ -28,67 +30,78 @@ class Embed(Operands):
 
 def embed_step(matrix: Packed, factor: float) -> Step:
     """The tokens' rows of a matrix, times a factor, into the stream."""
-    return Embed.step(table=matrix.address, bits=matrix.bits, groups=matrix.groups, factor=factor)
+    return Embed.step(table=matrix.address, form=number_of(matrix.form), groups=matrix.groups, factor=factor)
 
 
-def _code_of(kind: Quantisation) -> Any:
-    @emitted(Int, Int, Int, Int)
-    def code_of(e: Emitter, group: Value, lane: Value, place: Value) -> Value:
-        """The code of input `place` of a row in a group."""
-        quad, parts = e.b.lshr(place, e.constant(2)), []
-        byte = e.plus(group, e.plus(e.times(lane, 4), e.b.and_(place, e.constant(3))))
+def _weight_of(kind: Quantisation) -> Any:
+    @emitted(Float, Int, Int, Int, Int)
+    def weight_of(e: Emitter, block: Value, lane: Value, group: Value, place: Value) -> Value:
+        """The weight of input `place` of a group, of one row of a block."""
+        number, quad, parts = e.b.urem(group, e.constant(kind.run)), e.b.lshr(place, e.constant(2)), []
+        run = e.plus(block, e.times(e.b.udiv(group, e.constant(kind.run)), kind.run_bytes))
+        byte = e.plus(run, e.times(number, kind.codes_bytes))
+        byte = e.plus(byte, e.plus(e.times(lane, 4), e.b.and_(place, e.constant(3))))
         for plane in kind.places:
             vector = e.plus(e.b.urem(quad, e.constant(plane.bits)), plane.vector)
             shift = e.times(e.b.udiv(quad, e.constant(plane.bits)), plane.bits)
             part = e.b.lshr(e.b.zext(e.load(BYTE, byte, e.times(vector, 64)), LONG), shift)
             parts.append(e.b.shl(e.b.and_(part, e.constant(plane.mask)), e.constant(plane.up)))
-        return functools.reduce(e.b.or_, parts)
+        code = functools.reduce(e.b.or_, parts)
+        of_run = e.plus(e.times(number, kind.parts), e.b.udiv(place, e.constant(32 // kind.parts)))
+        scale = _end(e, kind, run, lane, of_run, kind.scales_at, kind.factors_at)
+        if kind.table:
+            code = _looked_up(e, kind.table, code)
+        elif kind.centre:
+            code = e.b.sub(code, e.constant(kind.centre))
+        product = e.b.fmul(e.b.sitofp(code, SINGLE), scale)
+        if kind.centre:
+            return product
+        return e.b.fadd(product, _end(e, kind, run, lane, of_run, kind.minima_at, kind.factors_at + 32))
 
-    return code_of
-
-
-def _row_of(kind: Quantisation) -> Any:
-    code_of, vectors, size = _code_of(kind), 64 * kind.bits, kind.group_bytes
-
-    @inlined
-    def embed(table, bits, groups, token, factor, x):
-        """Row `token` of a packed matrix times `factor`, in float32 at x."""
-        lane = token % 16
-        for group in range(groups):
-            at = table + (token // 16 * groups + group) * size
-            scale, minimum = half_at(at + vectors + 2 * lane), half_at(at + vectors + 32 + 2 * lane)
-            for place in range(32):
-                put_single(x + (group * 32 + place) * 4, (code_of(at, lane, place) * scale + minimum) * factor)
-
-    return embed
+    return weight_of
 
 
-def _if_of(own: int, kernel: Any, otherwise: Any) -> Any:
-    """A kernel for matrices of these bits, another one for the others."""
-
-    @inlined
-    def embed(table, bits, groups, token, factor, x):
-        if bits == own:
-            kernel(table, bits, groups, token, factor, x)
-        else:
-            otherwise(table, bits, groups, token, factor, x)
-
-    return embed
+def _end(e: Emitter, kind: Quantisation, run: Value, lane: Value, number: Value, whole: int, factor: int) -> Value:
+    """A scale or a minimum of one row."""
+    found = e.b.fpext(e.load(HALF, e.plus(run, e.times(lane, 2)), factor), SINGLE)
+    if kind.run == 1:
+        return found
+    small = e.load(BYTE, e.plus(run, e.plus(e.times(number, 16), lane)), whole)
+    return e.b.fmul(e.b.sitofp(small, SINGLE), found)
 
 
-_first, *_others = ((bits, _row_of(one)) for bits, one in quantisations().items())
-embed = _first[1]
-for _bits, _other in _others:
-    embed = _if_of(_bits, _other, embed)
+def _looked_up(e: Emitter, table: tuple[int, ...], code: Value) -> Value:
+    """What a code stands for: a byte of one of two integers."""
+    low, high = (
+        e.constant(int.from_bytes(bytes(one & 255 for one in part), "little")) for part in (table[:8], table[8:])
+    )
+    eight = e.b.select(e.b.icmp_unsigned("<", code, e.constant(8)), low, high)
+    shift = e.times(e.b.and_(code, e.constant(7)), 8)
+    return e.b.sext(e.b.trunc(e.b.lshr(eight, shift), BYTE), LONG)
+
+
+def _embed_row(step, token, x):
+    """Row `token` of a packed matrix times the step's factor, in float32 at x."""
+    groups, factor, lane = field(step, Embed.GROUPS), float_field(step, Embed.FACTOR), token % 16
+    block = field(step, Embed.TABLE) + token // 16 * (groups // run_of * run_bytes)  # noqa: F821 (embed_of names these)
+    for group in range(groups):
+        for place in range(32):
+            put_single(x + (group * 32 + place) * 4, weight_of(block, lane, group, place) * factor)  # noqa: F821
+
+
+def embed_of(kind: Quantisation) -> Any:
+    """What embeds a token by a matrix of this quantisation, to be compiled: (step, token, x)."""
+    names = {"weight_of": _weight_of(kind), "run_of": kind.run, "run_bytes": kind.run_bytes}
+    return compiled_as(_embed_row, f"embed_{kind.name}", **names)
 
 
 @compiled
 def run(thread, threads, frame, step):
     """The stream of the tokens that are this thread's share."""
-    table, bits, groups = field(step, Embed.TABLE), field(step, Embed.BITS), field(step, Embed.GROUPS)
-    factor, ids, stream = float_field(step, Embed.FACTOR), field(frame, Field.IDS), field(frame, Field.STREAM)
+    function, row = function_of(frame, field(step, Embed.FORM), FormEntry.EMBED), 128 * field(step, Embed.GROUPS)
+    ids, stream = field(frame, Field.IDS), field(frame, Field.STREAM)
     for token in range(thread, field(frame, Field.TOKENS), threads):
-        embed(table, bits, groups, long_at(ids + 8 * token), factor, stream + token * groups * 32 * 4)
+        call_embed(function, step, long_at(ids + 8 * token), stream + token * row)
 
 
 EMBED = Operation(Embed, run)

@@ -30,9 +30,13 @@ class Heads(Operands):
     HEAD_DIM = auto()
     HALF = auto()
     """Dimensions that are rotated against as many others; 0 for no rotation."""
+    TURN = auto()
+    """Where in a row of cosines and sines those of this layer begin, in bytes."""
     QUERY_NORM = auto()
     """Address of float32 [head_dim], the weight of an RMS norm, or 0."""
     KEY_NORM = auto()
+    NORMS_LAST = auto()
+    """1: the norms come after the rotation."""
     EPS = auto()
     SCALE = auto()
     """Attention's factor of the scores, which queries are multiplied with."""
@@ -80,15 +84,31 @@ def keep_value(e: Emitter, x: Value, width: Value, to: Value) -> None:
 
 @inlined
 def place_head(
-    x, head, heads, kv_heads, width, cosine, sine, half, query_norm, key_norm, eps, factor, layer_page, position
+    x,
+    head,
+    heads,
+    kv_heads,
+    width,
+    cosine,
+    sine,
+    half,
+    query_norm,
+    key_norm,
+    norms_last,
+    eps,
+    factor,
+    layer_page,
+    position,
 ):
     """One query or key head of a token at x: norm, rotation; a key goes into the page with its value, a query is
     multiplied by the scale of attention. `layer_page` is where the layer's part of the page begins."""
     at = x + head * width * 4
-    if query_norm != 0:
+    if query_norm != 0 and norms_last == 0:
         head_norm(at, query_norm if head < heads else key_norm, width, eps)
     if half != 0:
         rotate(at, cosine, sine, half)
+    if query_norm != 0 and norms_last != 0:
+        head_norm(at, query_norm if head < heads else key_norm, width, eps)
     if head < heads:
         scale(at, width, factor)
     else:
@@ -105,6 +125,7 @@ def run(thread, threads, frame, step):
     x, stride, width = field(step, Heads.QKV), field(step, Heads.QKV_STRIDE), field(step, Heads.HEAD_DIM)
     heads, kv_heads, half = field(step, Heads.HEADS), field(step, Heads.KV_HEADS), field(step, Heads.HALF)
     query_norm, key_norm = field(step, Heads.QUERY_NORM), field(step, Heads.KEY_NORM)
+    norms_last, turn_bytes = field(step, Heads.NORMS_LAST), field(frame, Field.TURN_BYTES)
     eps, factor = float_field(step, Heads.EPS), float_field(step, Heads.SCALE)
     layer_bytes = field(step, Heads.LAYER) * field(frame, Field.LAYER_BYTES)
     positions, turns, pages = field(frame, Field.POSITIONS), field(frame, Field.TURNS), field(frame, Field.PAGES)
@@ -112,7 +133,8 @@ def run(thread, threads, frame, step):
     every = field(frame, Field.TOKENS) * (heads + kv_heads)
     for number in range(every * thread // threads, every * (thread + 1) // threads):
         token, head = number // (heads + kv_heads), number % (heads + kv_heads)
-        position, turn = long_at(positions + 8 * token), long_at(turns + 8 * token) * half * 4
+        position = long_at(positions + 8 * token)
+        turn = long_at(turns + 8 * token) * turn_bytes + field(step, Heads.TURN)
         page = long_at(long_at(pages + 8 * token) + position // 64 * 8) + layer_bytes
         place_head(
             x + token * stride,
@@ -125,6 +147,7 @@ def run(thread, threads, frame, step):
             half,
             query_norm,
             key_norm,
+            norms_last,
             eps,
             factor,
             page,

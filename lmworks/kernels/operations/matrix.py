@@ -5,6 +5,7 @@ Layout of a packed matrix, by blocks of 16 rows (an output each, one for every l
     codes, 64 bytes a bit (quantisation.py). In 4 bits: in vector j, byte 4 r + i holds of row r the inputs 4 j + i
         (low nibble) and 4 (j + 4) + i (high nibble). In 8 bits: the input 4 j + i
     16 float16 scales, 16 float16 minima, one for each row:      weight = code * scale + minimum
+        (of K-quants and their like after several groups, as whole numbers and their factors)
 
 So a lane holds four consecutive inputs of one row, which is what the byte product adds up: no sum runs across lanes,
 
@@ -18,15 +19,15 @@ from __future__ import annotations
 from enum import auto
 from typing import Any
 
-from lmworks.kernels.emit.calls import call_do, entry_of
+from lmworks.kernels.emit.calls import call_do, call_multiply, entry_of, function_of
 from lmworks.kernels.emit.instructions import chosen
 from lmworks.kernels.emit.product import Given, product, product_in_halves
-from lmworks.kernels.emit.scalars import atomic_add, compiled, field, inlined
+from lmworks.kernels.emit.scalars import atomic_add, compiled, compiled_as, field
 from lmworks.kernels.emit.vectors import FLOATS, LONG, Emitter, Int, Value, emitted
-from lmworks.kernels.frame import ADAPTER_ENTRY_BYTES, TAKEN, Entry, Field
+from lmworks.kernels.frame import ADAPTER_ENTRY_BYTES, TAKEN, Entry, Field, FormEntry
 from lmworks.kernels.operation import Chunks, Operands, Operation, Step
 from lmworks.kernels.packing import Packed
-from lmworks.kernels.quantisation import Quantisation, quantisations
+from lmworks.kernels.quantisation import Quantisation, number_of
 
 MOST_TOKENS = 16
 SHARED = 64
@@ -43,7 +44,8 @@ class Matrix(Operands):
 
     WEIGHTS = auto()
     """Address of the packed matrix, at a multiple of 64."""
-    BITS = auto()
+    FORM = auto()
+    """The number of its quantisation (quantisation.py)."""
     BLOCKS = auto()
     """Blocks of 16 rows."""
     GROUPS = auto()
@@ -65,7 +67,7 @@ def multiply(matrix: Packed, output: int, stride: int, bias: int = 0, adds: bool
     """Multiply the values with a matrix; `stride` is that of the output, in bytes."""
     return Matrix.step(
         weights=matrix.address,
-        bits=matrix.bits,
+        form=number_of(matrix.form),
         blocks=matrix.blocks,
         groups=matrix.groups,
         output=output,
@@ -75,6 +77,18 @@ def multiply(matrix: Packed, output: int, stride: int, bias: int = 0, adds: bool
         outliers=matrix.for_weights.ctypes.data,
         adapter=adapter,
     )
+
+
+def multiply_all(
+    matrix: Packed, output: int, stride: int, bias: int = 0, adds: bool = False, adapter: int = 0
+) -> list[Step]:
+    """The same, with the rows that are stored in another way too: a step for each part."""
+    steps, done = [], 0
+    for part in matrix.every:
+        of_part = bias and bias + 64 * done, adds, adapter and adapter + ADAPTER_ENTRY_BYTES * done
+        steps.append(multiply(part, output + 64 * done, stride, *of_part))
+        done += part.blocks
+    return steps
 
 
 def _kernel(tokens: int, kind: Quantisation) -> Any:
@@ -94,14 +108,17 @@ def _kernel(tokens: int, kind: Quantisation) -> Any:
             for entry in (Field.VALUES, Field.VALUES_STRIDE, Field.SCALES, Field.SUMS, Field.SCALES_STRIDE)
         )
         values = e.plus(values, e.times(values_stride, token))
-        scales, sums = (e.plus(one, e.times(scales_stride, token)) for one in (scales, sums))
+        scales, sums = (
+            e.plus(one, e.times(scales_stride, e.times(token, size))) for one, size in ((scales, 1), (sums, 2))
+        )
         of_block = e.times(block, 64)  # of 16 float32
         output = e.plus(e.plus(output, e.times(stride, token)), of_block)
         adapter = _unless_zero(e, adapter, e.times(block, ADAPTER_ENTRY_BYTES))
         avx2, none = chosen().name == "avx2", e.constant(0)
         ahead = e.b.select(e.b.icmp_signed("==", token, none), e.constant(AHEAD_AVX2 if avx2 else AHEAD), none)
         given = Given(values, values_stride, scales, sums, scales_stride, outliers, adapter, ahead)
-        weights = e.plus(weights, e.times(e.times(groups, kind.group_bytes), block))
+        runs = e.b.sdiv(groups, e.constant(kind.run))
+        weights = e.plus(weights, e.times(e.times(runs, kind.run_bytes), block))
         start = e.variable(e.constant(0.0, FLOATS))
         with e.b.if_then(e.b.icmp_signed("!=", bias, e.constant(0))):
             e.b.store(e.load(FLOATS, bias, of_block), start)
@@ -124,54 +141,37 @@ def _unless_zero(e: Emitter, address: Value, offset: Value) -> Value:
     return e.b.select(e.b.icmp_signed("==", address, zero), zero, e.plus(address, offset))
 
 
-def _for_any(kind: Quantisation) -> Any:
+def _multiply_tokens(frame, step, block, tokens, output, stride, adds):
     """A block of rows times any number of tokens: 16 at once, then 8, 4, 3, 2 or one."""
-    one, two, three, four, eight, most = (_kernel(tokens, kind) for tokens in (1, 2, 3, 4, 8, MOST_TOKENS))
-
-    @inlined
-    def multiply_tokens(frame, step, block, tokens, output, stride, adds):
-        token = 0
-        while token < tokens:
-            left = tokens - token
-            if left >= 16:
-                most(frame, step, block, token, output, stride, adds)
-                token += 16
-            elif left >= 8:
-                eight(frame, step, block, token, output, stride, adds)
-                token += 8
-            elif left >= 4:
-                four(frame, step, block, token, output, stride, adds)
-                token += 4
-            elif left == 3:
-                three(frame, step, block, token, output, stride, adds)
-                token += 3
-            elif left == 2:
-                two(frame, step, block, token, output, stride, adds)
-                token += 2
-            else:
-                one(frame, step, block, token, output, stride, adds)
-                token += 1
-
-    return multiply_tokens
-
-
-def _if_of(bits: int, kernel: Any, otherwise: Any) -> Any:
-    """A kernel for matrices of these bits, another one for the others."""
-
-    @inlined
-    def multiply_any(frame, step, block, tokens, output, stride, adds):
-        if field(step, Matrix.BITS) == bits:
-            kernel(frame, step, block, tokens, output, stride, adds)
+    token = 0
+    while token < tokens:
+        left = tokens - token
+        if left >= 16:
+            most(frame, step, block, token, output, stride, adds)  # noqa: F821 (multiply_of names these)
+            token += 16
+        elif left >= 8:
+            eight(frame, step, block, token, output, stride, adds)  # noqa: F821
+            token += 8
+        elif left >= 4:
+            four(frame, step, block, token, output, stride, adds)  # noqa: F821
+            token += 4
+        elif left == 3:
+            three(frame, step, block, token, output, stride, adds)  # noqa: F821
+            token += 3
+        elif left == 2:
+            two(frame, step, block, token, output, stride, adds)  # noqa: F821
+            token += 2
         else:
-            otherwise(frame, step, block, tokens, output, stride, adds)
+            one(frame, step, block, token, output, stride, adds)  # noqa: F821
+            token += 1
 
-    return multiply_any
 
-
-_first, *_others = ((bits, _for_any(one)) for bits, one in quantisations().items())
-multiply_any = _first[1]
-for _bits, _other in _others:
-    multiply_any = _if_of(_bits, _other, multiply_any)
+def multiply_of(kind: Quantisation) -> Any:
+    """What multiplies a matrix of this quantisation, to be compiled: (frame, step, block, tokens, output, stride,
+    adds)."""
+    sizes = {"one": 1, "two": 2, "three": 3, "four": 4, "eight": 8, "most": MOST_TOKENS}
+    kernels = {name: _kernel(tokens, kind) for name, tokens in sizes.items()}
+    return compiled_as(_multiply_tokens, f"multiply_{kind.name}", **kernels)
 
 
 @compiled
@@ -188,9 +188,9 @@ def do(begin, end, thread, outbox, frame, step):
     if outbox != 0:
         output = field(frame, Field.OUTBOX) + (outbox - 1) * field(frame, Field.OUTBOX_STRIDE)
         stride, adds = field(step, Matrix.BLOCKS) * 64, 0
-    tokens = field(frame, Field.TOKENS)
+    tokens, function = field(frame, Field.TOKENS), function_of(frame, field(step, Matrix.FORM), FormEntry.MULTIPLY)
     for block in range(begin, end):
-        multiply_any(frame, step, block, tokens, output, stride, adds)
+        call_multiply(function, frame, step, block, tokens, output, stride, adds)
 
 
 @emitted(None, Int, Int, Int)

@@ -52,7 +52,7 @@ def run(thread, threads, frame, step):
                     join(part, part + share * size, width)
             divide(part, width, scratch + one * width * 4)
         at, to = token * field(frame, Field.SCALES_STRIDE), values + token * field(frame, Field.VALUES_STRIDE)
-        put_groups(scratch, head * width // 32, span * width // 32, to, scales + at, sums + at)
+        put_groups(scratch, head * width // 32, span * width // 32, to, scales + at, sums + 2 * at)
 
 
 MIX = Operation(Mix, run)

@@ -32,34 +32,47 @@ class Norm(Operands):
     """Address of float32 [tokens, dim]."""
     KEPT = auto()
     """Where the result goes in float32, [tokens, dim]; 0 for nowhere."""
+    STRIDE = auto()
+    """Bytes from a token's numbers to the next one's, in the source and in what is kept."""
+    ADDS = auto()
+    """1: the result is added to what stands in KEPT."""
     OUTLIERS = auto()
     """Address of the table of outliers of the matrix that reads the result in 8 bits (outliers.py), or 0."""
 
 
 def norm_step(
-    weights: Weights, path: str, norm: nn.Module, source: int, *, kept: int = 0, read_by: Packed | None = None
+    weights: Weights,
+    path: str,
+    norm: nn.Module,
+    source: int,
+    *,
+    kept: int = 0,
+    adds: bool = False,
+    read_by: Packed | None = None,
+    unit: float = 1.0,
 ) -> Step:
-    """A norm with the weight it multiplies by (1 where it has none, 1 + weight for Gemma's), and the matrix that reads
-    its result."""
+    """A norm with the weight it multiplies by, and the matrix that reads its result. `unit` is what 1 in
+    the source stands for: a norm takes out any factor, and its eps is to be as large beside the numbers."""
+    assert isinstance(norm, RMSNorm | nn.LayerNorm)
     dim = weights.network.config.dim
-    if isinstance(norm, RMSNorm):
-        make = (lambda weight: 1 + weight.float()) if norm.unit_offset else None
-        weight = weights.vector(f"{path}.weight", make) or weights.keep(f"{path}.weight", torch.ones(dim))
-        bias, eps, centred = 0, norm.eps, False
-    else:
-        assert isinstance(norm, nn.LayerNorm)
-        weight, bias = weights.vector(f"{path}.weight"), weights.vector(f"{path}.bias")
-        eps, centred = norm.eps, True
     return Norm.step(
-        weight=weight,
-        bias=bias,
+        weight=norm_weight(weights, path, norm, dim),
+        bias=weights.vector(f"{path}.bias"),
         dim=dim,
-        eps=float(eps),
-        centred=centred,
+        eps=float(norm.eps) / unit**2,
+        centred=isinstance(norm, nn.LayerNorm),
         source=source,
         kept=kept,
+        stride=dim * 4,
+        adds=adds,
         outliers=0 if read_by is None else read_by.for_values.ctypes.data,
     )
+
+
+def norm_weight(weights: Weights, path: str, norm: nn.Module, width: int) -> int:
+    """The address of what a norm multiplies by: 1 where it has no weight, 1 + weight for Gemma's."""
+    make = (lambda weight: 1 + weight.float()) if getattr(norm, "unit_offset", False) else None
+    return weights.vector(f"{path}.weight", make) or weights.keep(f"{path}.weight", torch.ones(width))
 
 
 @compiled
@@ -68,16 +81,18 @@ def run(thread, threads, frame, step):
     weight, bias, dim = field(step, Norm.WEIGHT), field(step, Norm.BIAS), field(step, Norm.DIM)
     eps, centred = float_field(step, Norm.EPS), field(step, Norm.CENTRED)
     source, kept, outliers = field(step, Norm.SOURCE), field(step, Norm.KEPT), field(step, Norm.OUTLIERS)
+    stride, adds = field(step, Norm.STRIDE), field(step, Norm.ADDS)
     values, scales, sums = field(frame, Field.VALUES), field(frame, Field.SCALES), field(frame, Field.SUMS)
     values_stride, scales_stride = field(frame, Field.VALUES_STRIDE), field(frame, Field.SCALES_STRIDE)
     for token in range(thread, field(frame, Field.TOKENS), threads):
-        to = kept + token * dim * 4 if kept != 0 else 0
+        to = kept + token * stride if kept != 0 else 0
         of = values + token * values_stride if outliers != 0 else 0
         at = token * scales_stride
-        norm(source + token * dim * 4, weight, bias, dim, eps, centred, to, of, scales + at, sums + at, outliers)
+        x = source + token * stride
+        norm(x, weight, bias, dim, eps, centred, to, adds, of, scales + at, sums + 2 * at, outliers)
 
 
-@emitted(None, *[Int] * 4, Float, *[Int] * 6)
+@emitted(None, *[Int] * 4, Float, *[Int] * 7)
 def norm(
     e: Emitter,
     x: Value,
@@ -87,6 +102,7 @@ def norm(
     eps: Value,
     centred: Value,
     kept: Value,
+    adds: Value,
     values: Value,
     scales: Value,
     sums: Value,
@@ -94,8 +110,8 @@ def norm(
 ) -> None:
     """Norm `width` numbers at x, a multiple of 32, with `bias` 0 for none and `centred` 1 for a layer norm.
 
-    The result goes to `kept` (x itself, for a norm in place) unless that is 0, and in 8 bits to `values`, `scales` and
-    `sums` unless `values` is 0, but for those that the table at `outliers` names.
+    The result goes to `kept` (x itself, for a norm in place; or it is added there) unless that is 0, and in 8 bits to
+    `values`, `scales` and `sums` unless `values` is 0, but for those that the table at `outliers` names.
     """
     mean = _mean(e, x, width, centred)
     root = e.call("llvm.sqrt.f32", SINGLE, e.b.fadd(_variance(e, x, width, mean), eps))
@@ -111,8 +127,10 @@ def norm(
             normed = e.fma(e.load(FLOATS, offset, place), offset_factor, scaled)
             pair.append((place, normed))
         with e.b.if_then(keeps):
+            is_sum = e.b.icmp_signed("!=", adds, e.constant(0))
             for place, normed in pair:
-                e.store(normed, kept, place)
+                total = e.b.fadd(e.load(FLOATS, kept, place), normed)
+                e.store(e.b.select(is_sum, total, normed), kept, place)
         with e.b.if_then(quantises):
             put_group(e, pair[0][1], pair[1][1], Place(values, scales, sums, outliers), group)
 

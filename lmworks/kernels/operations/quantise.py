@@ -2,7 +2,8 @@
 
 values   int8 [token, width]             x = value * scale, |value| <= 127; 0 for outliers
 scales   float32 [token, width / 32]     after them the token's outliers themselves (outliers.py)
-sums     float32 [token, width / 32]     scale * sum of the group's values: what a weight's minimum is multiplied with
+sums     float32 [token, width / 32, 2]  scale * sum of the group's values: what a weight's minimum is multiplied with;
+                                        then that of its first 16
 """
 
 from __future__ import annotations
@@ -66,14 +67,16 @@ def put_group(e: Emitter, first: Value, second: Value, to: Place, group: Value) 
     largest = e.b.select(e.b.fcmp_ordered("<", largest, least), least, largest)  # NaN stays, and shows
     scale = e.b.fdiv(largest, e.constant(127.0, SINGLE))
     inverse = e.splat(e.b.fdiv(e.constant(127.0, SINGLE), largest))
-    total = None
+    total, first_total = None, None
     for half, vector in enumerate((first, second)):
         whole = e.b.fptosi(e.rounded(e.b.fmul(vector, inverse)), WORDS)
         e.store(e.b.trunc(whole, ir.VectorType(BYTE, 16)), to.values, e.plus(e.times(group, 32), 16 * half))
+        first_total = whole if total is None else first_total
         total = whole if total is None else e.b.add(total, whole)
-    place = e.times(group, 4)
-    e.store(scale, to.scales, place, align=4)
-    e.store(e.b.fmul(scale, e.b.sitofp(e.sum_words(total), SINGLE)), to.sums, place, align=4)
+    e.store(scale, to.scales, e.times(group, 4), align=4)
+    for number, words in enumerate((total, first_total)):
+        sum_ = e.b.fmul(scale, e.b.sitofp(e.sum_words(words), SINGLE))
+        e.store(sum_, to.sums, e.plus(e.times(group, 8), 4 * number), align=4)
 
 
 def _without_outliers(
@@ -130,7 +133,7 @@ def run(thread, threads, frame, step):
     for token in range(thread, field(frame, Field.TOKENS), threads):
         at = token * field(frame, Field.SCALES_STRIDE)
         to = values + token * field(frame, Field.VALUES_STRIDE)
-        quantise(source + token * stride, width, factor, to, scales + at, sums + at, outliers)
+        quantise(source + token * stride, width, factor, to, scales + at, sums + 2 * at, outliers)
 
 
 QUANTISE = Operation(Quantise, run)

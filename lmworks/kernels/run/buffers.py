@@ -22,7 +22,8 @@ class Buffers:
         self.values = aligned(tokens * widest).view(np.int8).reshape(tokens, widest)
         # After the scales come outliers (outliers.py) and the bottleneck of an adapter (adapters.py).
         self.scales, self.sums = (
-            aligned(4 * tokens * (widest // GROUP + after)).view(np.float32).reshape(tokens, -1) for _ in range(2)
+            aligned(4 * size * tokens * (widest // GROUP + after)).view(np.float32).reshape(tokens, -1)
+            for size in (1, 2)
         )
         rows = (config.heads + 2 * config.kv_heads) * config.head_dim
         inner = config.hidden_dim * (2 if config.gated else 1)
@@ -30,3 +31,6 @@ class Buffers:
         self.qkv_rows, self.up_rows = (-(-size // 16) * 16 for size in (rows, inner))
         self.qkv = np.zeros((tokens, self.qkv_rows), np.float32)
         self.up = np.zeros((tokens, self.up_rows), np.float32)
+        # What a part made, where it is normed before it is added.
+        made = config.norm_place in ("result", "both")
+        self.part = np.zeros((tokens if made else 0, config.dim), np.float32)

@@ -16,10 +16,11 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -29,9 +30,12 @@ from lmworks.basics.errors import LmworksError
 from lmworks.basics.extras import require
 from lmworks.basics.files import cache_folder, sha256, write_json
 from lmworks.kernels.emit.instructions import FORCED, Instructions, chosen, features, problem
-from lmworks.kernels.frame import Entry
+from lmworks.kernels.frame import Entry, FormEntry
 from lmworks.kernels.operation import Operands, Operation
+from lmworks.kernels.quantisation import Quantisation
+from lmworks.kernels.quantisation import forms as every_form
 
+Made = TypeVar("Made")
 LIST = "checksums.json"
 ROOT = Path(__file__).parents[2]
 COMPILED = (
@@ -39,6 +43,7 @@ COMPILED = (
     "kernels/operations/*.py",
     "kernels/quantisation.py",
     "kernels/quantisations/*.py",
+    "models/files/gguf_blocks.py",
     "kernels/frame.py",
     "kernels/run/interpreter.py",
     "kernels/run/work_stealing.py",
@@ -56,6 +61,8 @@ class Library:
     """How a tape names each operation."""
     table: np.ndarray
     """int64 [operations, frame.Entry]: their functions' addresses."""
+    forms: np.ndarray
+    """int64 [quantisations, frame.FormEntry]: those of each quantisation that a tape wanted."""
     run: Callable[[int, int, int], None]
     """thread, address of the jobs, looks until it leaves (interpreter.py)"""
     wait_for: Callable[[int, int, int], int]
@@ -76,15 +83,33 @@ def library() -> Library:
     if (why := problem()) is not None:
         raise LmworksError(why)
     instructions = chosen()
-    folder = _folder(instructions)
+    return _kept(instructions, "", lambda folder, made, kept: _compiled(instructions, folder, made, kept))
+
+
+_wanted = threading.Lock()
+
+
+def want(forms: Iterable[int]) -> None:
+    """Compile what quantisations with these numbers need, or load it: a network needs few of them."""
+    made = library()
+    with _wanted:
+        for number in sorted(set(forms)):
+            if not made.forms[number].any():
+                kind = list(every_form().values())[number]
+                made.forms[number] = _kept(chosen(), f"-{kind.name}", functools.partial(_of_form, kind))
+
+
+def _kept(instructions: Instructions, part: str, make: Callable[[Path, bool, bool], Made]) -> Made:
+    """What is made with a folder of the cache: whether it is made there now, and stays."""
+    folder = _folder(instructions, part)
     if folder is None:
         with tempfile.TemporaryDirectory(prefix="lmworks-kernels-") as temporary:
-            return _compiled(instructions, Path(temporary), made=True, kept=False)
+            return make(Path(temporary), True, False)
     with _alone(folder):
         there = _is_whole(folder)
         if not there:
             _empty(folder)
-        made = _compiled(instructions, folder, made=not there, kept=True)
+        made = make(folder, not there, True)
         if not there:
             write_json(folder / LIST, _checksums(folder))
         return made
@@ -95,49 +120,75 @@ def loaded() -> Library | None:
     return library() if library.cache_info().currsize else None
 
 
-def _compiled(instructions: Instructions, folder: Path, made: bool, kept: bool) -> Library:
-    """Compile the kernels, or load them from numba's cache in `folder`."""
+def _of_form(kind: Quantisation, folder: Path, made: bool, kept: bool) -> list[int]:
+    """The functions of a quantisation, by their addresses (frame.FormEntry)."""
+    from lmworks.kernels.operations.embed import embed_of
+    from lmworks.kernels.operations.matrix import multiply_of
+
+    shown = progress.task(f"compiling kernels of {kind.name} (once)", 2) if made else contextlib.nullcontext(None)
+    with _caching(folder), shown as advance:
+        functions = {multiply_of(kind): 7, embed_of(kind): 3}
+        for one in functions:
+            one.enable_caching()
+        return [_made(one, arguments, advance) for one, arguments in functions.items()]
+
+
+@contextlib.contextmanager
+def _caching(folder: Path) -> Iterator[None]:
+    """numba's cache is in this folder."""
     import numba
 
     settings: Any = numba.config
     before, settings.CACHE_DIR = settings.CACHE_DIR, str(folder)
     try:
-        interpreter: Any = importlib.import_module("lmworks.kernels.run.interpreter")
-        softmax: Any = importlib.import_module("lmworks.kernels.emit.softmax")
-        operations = list(declared("lmworks.kernels.operations", Operation).values())
-        shown = progress.task("compiling kernels (once)", 5 + len(operations)) if made else contextlib.nullcontext(None)
-        with shown as advance:
-            whole, real = numba.int64, numba.float64
-            for one in _outer(operations, interpreter, softmax):
-                # All before the first is compiled: one that another calls is compiled with it, and kept only then.
-                one.enable_caching()
-
-            def make(function: Any, *arguments: Any) -> int:
-                """Compile a function that is called from outside; returns its address."""
-                function.compile(arguments)
-                if advance is not None:
-                    advance(1)
-                ready = function.overloads[arguments]
-                return int(ready.library.get_pointer_to_function(ready.fndesc.llvm_cfunc_wrapper_name))
-
-            table = np.zeros((len(operations), len(Entry)), np.int64)
-            for entry, one in zip(table, operations, strict=True):
-                entry[Entry.RUN] = make(one.run, *[whole] * 4)
-                entry[Entry.TAKES_LONG], entry[Entry.MOVES_TEXTS] = one.takes_long, one.moves_texts
-                if one.chunks is not None:
-                    entry[Entry.COUNT] = make(one.chunks.count, *[whole] * 2)
-                    entry[Entry.DO] = make(one.chunks.do, *[whole] * 6)
-                    entry[Entry.TAKE_OVER] = make(one.chunks.take_over, *[whole] * 4)
-                    entry[Entry.READS_TEXTS] = one.chunks.reads_texts
-            for function, count in ((interpreter.run, 3), (interpreter.wait_for, 3), (interpreter.signal, 2)):
-                make(function, *[whole] * count)
-            make(softmax.choose, whole, whole, real, whole, real, real, real, whole)
-            make(softmax.log_total, whole, whole, whole)
+        yield
     finally:
         settings.CACHE_DIR = before
+
+
+def _made(function: Any, arguments: int | Sequence[Any], advance: Callable[[int], None] | None) -> int:
+    """Compile a function that is called from outside, of so many integers or of these types, or load it; returns its
+    address."""
+    import numba
+
+    types = (numba.int64,) * arguments if isinstance(arguments, int) else tuple(arguments)
+    function.compile(types)
+    if advance is not None:
+        advance(1)
+    ready = function.overloads[types]
+    return int(ready.library.get_pointer_to_function(ready.fndesc.llvm_cfunc_wrapper_name))
+
+
+def _compiled(instructions: Instructions, folder: Path, made: bool, kept: bool) -> Library:
+    """Compile the kernels, or load them from numba's cache in `folder`."""
+    import numba
+
+    interpreter: Any = importlib.import_module("lmworks.kernels.run.interpreter")
+    softmax: Any = importlib.import_module("lmworks.kernels.emit.softmax")
+    operations = list(declared("lmworks.kernels.operations", Operation).values())
+    shown = progress.task("compiling kernels (once)", 5 + len(operations)) if made else contextlib.nullcontext(None)
+    with _caching(folder), shown as advance:
+        for function in _outer(operations, interpreter, softmax):
+            # All before the first is compiled: one that another calls is compiled with it, and kept only then.
+            function.enable_caching()
+        table = np.zeros((len(operations), len(Entry)), np.int64)
+        for entry, one in zip(table, operations, strict=True):
+            entry[Entry.RUN] = _made(one.run, 4, advance)
+            entry[Entry.TAKES_LONG], entry[Entry.MOVES_TEXTS] = one.takes_long, one.moves_texts
+            if one.chunks is not None:
+                entry[Entry.COUNT] = _made(one.chunks.count, 2, advance)
+                entry[Entry.DO] = _made(one.chunks.do, 6, advance)
+                entry[Entry.TAKE_OVER] = _made(one.chunks.take_over, 4, advance)
+                entry[Entry.READS_TEXTS] = one.chunks.reads_texts
+        for function, count in ((interpreter.run, 3), (interpreter.wait_for, 3), (interpreter.signal, 2)):
+            _made(function, count, advance)
+        whole, real = numba.int64, numba.float64
+        _made(softmax.choose, (whole, whole, real, whole, real, real, real, whole), advance)
+        _made(softmax.log_total, 3, advance)
     numbers = {one.operands: number for number, one in enumerate(operations)}
     functions = (interpreter.run, interpreter.wait_for, interpreter.signal, softmax.choose, softmax.log_total)
-    return Library(instructions.name, numbers, table, *functions, kept, made)
+    forms = np.zeros((len(every_form()), len(FormEntry)), np.int64)
+    return Library(instructions.name, numbers, table, forms, *functions, kept, made)
 
 
 def _outer(operations: Sequence[Operation], interpreter: Any, softmax: Any) -> list[Any]:
@@ -148,8 +199,8 @@ def _outer(operations: Sequence[Operation], interpreter: Any, softmax: Any) -> l
     return [*(one.run for one in operations), *parts, *others]
 
 
-def _folder(instructions: Instructions) -> Path | None:
-    """The cache folder of these sources, this processor and these versions; None where it cannot be written.
+def _folder(instructions: Instructions, part: str) -> Path | None:
+    """The cache folder of a part of these sources, this processor and these versions; None where it cannot be written.
 
     Of these sources at this place and time: numba does not recognise the same file elsewhere, or newer, and two
     installations that shared a folder would compile each other's kernels again and again.
@@ -162,7 +213,7 @@ def _folder(instructions: Instructions) -> Path | None:
     for file in sorted(file for pattern in COMPILED for file in ROOT.glob(pattern)):
         digest.update(f"{file} {file.stat().st_mtime_ns}".encode() + file.read_bytes())
     try:
-        folder = cache_folder("kernels", f"{instructions.name}-{digest.hexdigest()[:16]}")
+        folder = cache_folder("kernels", f"{instructions.name}-{digest.hexdigest()[:16]}{part}")
         with tempfile.TemporaryFile(dir=folder):
             return folder
     except (LmworksError, OSError):

@@ -52,13 +52,13 @@ class CompiledNetwork:
 
     @property
     def has_head(self) -> bool:
-        """It makes logits too; else the network's own head does."""
+        """It makes logits too, under their cap; else the network's own head does."""
         return self.workspace.has_head
 
     @property
     def writes(self) -> bool:
         """Can it write by itself, with logits that are those of the network?"""
-        return self.has_head and self.network.config.logit_cap is None and not self._placing.turns_with_length
+        return self.has_head and not self._placing.turns_with_length
 
     @property
     def bytes(self) -> int:
@@ -124,7 +124,7 @@ class CompiledNetwork:
             return result
 
     def logits(self, hidden: Float[Tensor, "*batch dim"]) -> Float[Tensor, "*batch vocab"]:
-        """Logits of hidden states, without the cap."""
+        """Logits of hidden states."""
         rows = hidden.detach().float().reshape(-1, hidden.shape[-1]).contiguous()
         result = torch.empty(len(rows), self._head.blocks * 16)
         with self.lock:
@@ -136,8 +136,8 @@ class CompiledNetwork:
     def next_logits(
         self, tokens: Int[Tensor, "batch seq"], real: Bool[Tensor, "batch seq"] | None, cache: Cache
     ) -> Float[Tensor, "batch vocab"]:
-        """Logits after the last real token of each row, without the cap: network and head in one run. Only these tokens
-        go through the rest of the last block after its keys and values."""
+        """Logits after the last real token of each row: network and head in one run. Only these tokens go through the
+        rest of the last block after its keys and values."""
         result = torch.empty(len(tokens), self._head.blocks * 16)
         self._take_in(tokens, real, cache, result)
         return result[:, : self._head.rows]

@@ -49,8 +49,10 @@ class Placing:
         config = self.config
         self._tile = max(1, TILE_VECTORS // (config.heads // config.kv_heads))
         self._rotates = config.rotates
-        self.turns_with_length = config.rope_scaling is not None and config.rope_scaling.kind == "dynamic"
+        self.turns_with_length = config.rope_scaling is not None and config.rope_scaling.turns_with_length
         self._rotation = np.zeros(0, np.float32), np.zeros(0, np.float32)
+        rotations = 1 if config.window_theta is None else 2
+        workspace.frame[Field.TURN_BYTES] = rotations * (config.rotary_dim or config.head_dim) // 2 * 4
         self._cuts = (0, 0), Cuts(np.ones((1, 2), np.int64), 0, 0)
 
     def check(self, smallest: int, largest: int) -> None:
@@ -203,8 +205,13 @@ class Placing:
         self.workspace.put(Field.SINES, sines)
 
     def _turned(self, positions: Int[torch.Tensor, "one seq"]) -> tuple[np.ndarray, np.ndarray]:
-        cos, sin = self._encoding.rotation(self.config, positions, torch.float32)
-        return cos[0, 0].contiguous().numpy(), sin[0, 0].contiguous().numpy()
+        """Cosines and sines, and after them in each row those of layers with a window, where they are others."""
+        ways = (
+            self._encoding.rotation(self.config, positions, torch.float32),
+            self._encoding.window_rotation(self.config, positions, torch.float32),
+        )
+        cos, sin = (torch.cat([one[0, 0] for one in each], dim=1) for each in zip(*filter(None, ways), strict=True))
+        return cos.contiguous().numpy(), sin.contiguous().numpy()
 
 
 def tiles_of(counts: Sequence[int], most: int) -> list[tuple[int, int]]:

@@ -4,7 +4,11 @@ Residual stream, pre-norm                             post-norm
     NORM  MATRIX qkv  HEADS ATTEND MIX  MATRIX output     MATRIX qkv  HEADS ATTEND MIX  MATRIX output  NORM
     NORM  MATRIX up   ACTIVATE          MATRIX down       MATRIX up   ACTIVATE          MATRIX down    NORM
 
-A MATRIX that ends a part adds to the stream. Each MATRIX reads the 8-bit values that the step before it left.
+A MATRIX that ends a part adds to the stream; where the part's result is normed first, a NORM adds it. Each MATRIX reads
+the 8-bit values that the step before it left.
+
+Where what a part makes is multiplied by a number before it is added (residual_scale), the stream is kept divided by it:
+parts are added as they are, and a norm takes out any factor.
 """
 
 from __future__ import annotations
@@ -21,23 +25,26 @@ from lmworks.kernels.frame import WORDS
 from lmworks.kernels.operation import Step
 from lmworks.kernels.operations.activate import activate_step
 from lmworks.kernels.operations.attend import Attend
+from lmworks.kernels.operations.cap import Cap
 from lmworks.kernels.operations.choose import Choose
-from lmworks.kernels.operations.embed import embed_step
+from lmworks.kernels.operations.embed import Embed, embed_step
 from lmworks.kernels.operations.follow import Follow
 from lmworks.kernels.operations.follow_guesses import FollowGuesses
 from lmworks.kernels.operations.heads import Heads
 from lmworks.kernels.operations.keep import keep_step
-from lmworks.kernels.operations.matrix import Matrix, multiply
+from lmworks.kernels.operations.matrix import Matrix, multiply, multiply_all
 from lmworks.kernels.operations.mix import Mix
-from lmworks.kernels.operations.norm import Norm, norm_step
+from lmworks.kernels.operations.norm import Norm, norm_step, norm_weight
 from lmworks.kernels.operations.position import Position
 from lmworks.kernels.operations.quantise import quantise_step
 from lmworks.kernels.run.buffers import Buffers
-from lmworks.kernels.run.library import library
+from lmworks.kernels.run.library import library, want
 from lmworks.kernels.run.weights import Weights
 from lmworks.models.attention import Attention
 from lmworks.models.block import Block
+from lmworks.models.config import ModelConfig
 from lmworks.models.network import Network
+from lmworks.models.positions.alibi import ALIBI
 
 SEGMENTS = 2
 """Segments that the tape knows, as many as a pair of texts has; what has more runs in PyTorch."""
@@ -96,22 +103,27 @@ def tapes(weights: Weights, buffers: Buffers, room: Room | None) -> Tapes:
 
 
 def table(steps: Sequence[Step]) -> Table:
-    """Steps in words of equal number."""
+    """Steps in words of equal number; the kernels that they need are there afterwards."""
     numbers = library().numbers
+    want(one.operands[one.operation.FORM - 1] for one in steps if one.operation in (Matrix, Embed))  # type: ignore[attr-defined]
     rows = [[numbers[one.operation], *one.operands] for one in steps]
     return np.array([row + [0] * (WORDS - len(row)) for row in rows], np.int64)
 
 
 def send_logits(tape: Table, address: int, stride: int) -> None:
     """Say where a tape that ends with the head puts its logits: float32 rows, `stride` bytes apart."""
-    tape[-1, Matrix.OUTPUT], tape[-1, Matrix.OUTPUT_STRIDE] = address, stride
+    head = tape[-1]
+    if head[0] == library().numbers[Cap]:
+        head[Cap.NUMBERS], head[Cap.STRIDE] = address, stride
+        head = tape[-2]
+    head[Matrix.OUTPUT], head[Matrix.OUTPUT_STRIDE] = address, stride
 
 
 def choose_from(tape: Table, address: int, stride: int) -> None:
     """The same for a tape that chooses tokens, which reads them there."""
-    head, choose, _ = tape[-3:]
+    choose = tape[-2]
     if choose.item(Choose.LOGITS) != address:
-        head[Matrix.OUTPUT], head[Matrix.OUTPUT_STRIDE] = address, stride
+        send_logits(tape[:-2], address, stride)
         choose[Choose.LOGITS], choose[Choose.LOGITS_STRIDE] = address, stride
 
 
@@ -119,23 +131,31 @@ def hidden_steps(weights: Weights, buffers: Buffers) -> list[Step]:
     """The steps that leave the hidden states in the stream."""
     network, stream = weights.network, buffers.stream.ctypes.data
     steps = _embedding(weights, stream)
-    if network.config.norm_place != "before":
+    if network.config.norm_place == "after":
         first = weights.matrix("blocks.0.attention.qkv.weight")
         steps.append(quantise_step(first, stream, network.config.dim * 4))
     for layer, block in enumerate(network.blocks):
         steps += _block(weights, buffers, block, layer)
     if not isinstance(network.norm, nn.Identity):
-        steps.append(norm_step(weights, "norm", network.norm, stream, kept=stream))
+        steps.append(norm_step(weights, "norm", network.norm, stream, kept=stream, unit=_unit(network.config)))
     return steps
 
 
 def head_steps(weights: Weights, rows: Float[np.ndarray, "rows dim"], output: int, stride: int) -> list[Step]:
-    """Logits of hidden states."""
-    factor = weights.network.config.head_scale or 1.0
-    return [
-        quantise_step(weights.head, rows.ctypes.data, rows.strides[0], factor),
-        multiply(weights.head, output, stride, weights.vector("head_bias")),
+    """Logits of hidden states, kept below the cap."""
+    config, head = weights.network.config, weights.head
+    steps = [
+        quantise_step(head, rows.ctypes.data, rows.strides[0], config.head_scale or 1.0),
+        multiply(head, output, stride, weights.vector("head_bias")),
     ]
+    if config.logit_cap is not None:
+        steps.append(Cap.step(numbers=output, stride=stride, width=16 * head.blocks, cap=config.logit_cap))
+    return steps
+
+
+def _unit(config: ModelConfig) -> float:
+    """What 1 in the stream stands for."""
+    return config.residual_scale or 1.0
 
 
 def _of_each_token(weights: Weights, buffers: Buffers) -> list[np.ndarray]:
@@ -146,10 +166,11 @@ def _of_each_token(weights: Weights, buffers: Buffers) -> list[np.ndarray]:
 def _embedding(weights: Weights, stream: int) -> list[Step]:
     """Tokens' embeddings, scaled, normed and with positions added as the config says."""
     network, config = weights.network, weights.network.config
-    factor = config.dim**0.5 if config.scale_embedding and config.embedding_norm != "rms" else 1.0
-    steps = [embed_step(weights.matrix("embedding.weight"), factor)]
+    scale = config.embedding_scale or (config.dim**0.5 if config.scale_embedding else 1.0)
+    scale /= _unit(config)
+    steps = [embed_step(weights.matrix("embedding.weight"), 1.0 if config.embedding_norm == "rms" else scale)]
     if config.embedding_norm == "rms":
-        ones = torch.full((config.dim,), config.dim**0.5 if config.scale_embedding else 1.0)
+        ones = torch.full((config.dim,), scale)
         weight = weights.keep("embedding_norm.ones", ones)
         steps.append(
             Norm.step(
@@ -160,11 +181,13 @@ def _embedding(weights: Weights, stream: int) -> list[Step]:
                 centred=0,
                 source=stream,
                 kept=stream,
+                stride=config.dim * 4,
+                adds=0,
                 outliers=0,
             )
         )
     if (places := _places(network)) is not None:
-        address, weights.places = weights.keep("places", places), config.context
+        address, weights.places = weights.keep("places", places / _unit(config)), config.context
         steps.append(Position.step(table=address, dim=config.dim))
     if network.embedding_norm is not None:
         steps.append(norm_step(weights, "embedding_norm", network.embedding_norm, stream, kept=stream))
@@ -185,18 +208,39 @@ def _places(network: Network) -> Float[Tensor, "segments context dim"] | None:
 
 def _block(weights: Weights, buffers: Buffers, block: Block, layer: int) -> list[Step]:
     config, path, stream = weights.network.config, f"blocks.{layer}", buffers.stream.ctypes.data
-    attention_norm = (weights, f"{path}.attention_norm", block.attention_norm, stream)
-    feed_forward_norm = (weights, f"{path}.feed_forward_norm", block.feed_forward_norm, stream)
+    attention_norm = (weights, f"{path}.attention_norm", block.attention_norm)
+    feed_forward_norm = (weights, f"{path}.feed_forward_norm", block.feed_forward_norm)
     attend = _attention(weights, buffers, block.attention, f"{path}.attention", layer)
     up, down = _feed_forward(weights, buffers, f"{path}.feed_forward")
-    inner = weights.matrix(f"{path}.feed_forward.up.weight")
+    qkv, inner = (weights.matrix(f"{path}.{one}.weight") for one in ("attention.qkv", "feed_forward.up"))
     if config.norm_place == "after":
         following = weights.matrices.get(f"blocks.{layer + 1}.attention.qkv.weight")
-        last = norm_step(*feed_forward_norm, kept=stream, read_by=following)
-        return [*attend, norm_step(*attention_norm, kept=stream, read_by=inner), *up, *down, last]
-    first = norm_step(*attention_norm, read_by=weights.matrix(f"{path}.attention.qkv.weight"))
-    second = norm_step(*feed_forward_norm, read_by=inner)
+        last = norm_step(*feed_forward_norm, stream, kept=stream, read_by=following)
+        return [*attend, norm_step(*attention_norm, stream, kept=stream, read_by=inner), *up, *down, last]
+    unit = _unit(config)
+    if config.norm_place == "result":
+        part = buffers.part.ctypes.data
+        read, read_too = (quantise_step(one, stream, config.dim * 4, unit) for one in (qkv, inner))
+        added = norm_step(*attention_norm, part, kept=stream, adds=True)
+        added_too = norm_step(*feed_forward_norm, part, kept=stream, adds=True)
+        return [read, *attend, added, read_too, *up, *down, added_too]
+    first = norm_step(*attention_norm, stream, read_by=qkv, unit=unit)
+    second = norm_step(*(attention_norm if config.shared_norm else feed_forward_norm), stream, read_by=inner, unit=unit)
+    if config.norm_place == "both":
+        part = buffers.part.ctypes.data
+        names = ("attention_result_norm", "feed_forward_result_norm")
+        added, added_too = (
+            norm_step(weights, f"{path}.{name}", getattr(block, name), part, kept=stream, adds=True) for name in names
+        )
+        return [first, *attend, added, second, *up, *down, added_too]
     return [second, *up, first, *attend, *down] if config.parallel else [first, *attend, second, *up, *down]
+
+
+def _after_part(config: ModelConfig, buffers: Buffers) -> tuple[int, bool]:
+    """Where the matrix that ends a part puts its result, and whether it adds it there."""
+    if config.norm_place in ("result", "both"):
+        return buffers.part.ctypes.data, False
+    return buffers.stream.ctypes.data, True
 
 
 def _linear(weights: Weights, buffers: Buffers, path: str, output: int, stride: int, adds: bool = False) -> list[Step]:
@@ -204,22 +248,21 @@ def _linear(weights: Weights, buffers: Buffers, path: str, output: int, stride: 
     matrix, bias = weights.matrix(f"{path}.weight"), weights.vector(f"{path}.bias")
     adapter = weights.adapters.get(path) if weights.adapted else None
     if adapter is None:
-        return [multiply(matrix, output, stride, bias, adds)]
+        return multiply_all(matrix, output, stride, bias, adds)
     bottleneck = buffers.scales.ctypes.data + adapter.offset
     return [
         multiply(adapter.down, bottleneck, buffers.scales.strides[0]),
-        multiply(matrix, output, stride, bias, adds, adapter.table.ctypes.data),
+        *multiply_all(matrix, output, stride, bias, adds, adapter.table.ctypes.data),
     ]
 
 
 def _attention(weights: Weights, buffers: Buffers, attention: Attention, path: str, layer: int) -> list[Step]:
-    config, stream = weights.network.config, buffers.stream.ctypes.data
+    config, (end, adds) = weights.network.config, _after_part(weights.network.config, buffers)
     width, window = config.head_dim, attention.window or 0
     query_norm = key_norm = 0
-    if config.qk_norm:
+    if config.qk_norm and config.qk_norm_over == "head":
         query_norm, key_norm = (
-            weights.vector(f"{path}.{one}.weight") or weights.keep(f"{path}.{one}", torch.ones(width))
-            for one in ("query_norm", "key_norm")
+            norm_weight(weights, f"{path}.{one}", getattr(attention, one), width) for one in ("query_norm", "key_norm")
         )
     heads = {
         "qkv": buffers.qkv.ctypes.data,
@@ -229,28 +272,66 @@ def _attention(weights: Weights, buffers: Buffers, attention: Attention, path: s
         "head_dim": width,
         "layer": layer,
     }
+    half = (config.rotary_dim or width) // 2 if attention.rotates else 0
     return [
         *_linear(weights, buffers, f"{path}.qkv", heads["qkv"], heads["qkv_stride"]),
+        *_row_norms(weights, buffers, attention, path),
         Heads.step(
             **heads,
-            half=(config.rotary_dim or width) // 2 if attention.rotates else 0,
+            half=half,
+            turn=half * 4 if window and config.window_theta is not None else 0,
             query_norm=query_norm,
             key_norm=key_norm,
+            norms_last=config.qk_norm_after,
             eps=config.norm_eps,
             scale=config.attention_scale or width**-0.5,
         ),
-        Attend.step(**heads, window=window),
+        Attend.step(**heads, window=window, cap=config.attention_cap or 0.0, slopes=_slopes(weights)),
         Mix.step(heads=config.heads, head_dim=width, window=window),
-        *_linear(weights, buffers, f"{path}.output", stream, config.dim * 4, adds=True),
+        *_linear(weights, buffers, f"{path}.output", end, config.dim * 4, adds),
     ]
+
+
+def _slopes(weights: Weights) -> int:
+    """The address of what each head's scores fall by with the distance, each before a 0; 0 where nothing falls."""
+    if weights.network.config.positions != ALIBI.name:
+        return 0
+    slopes = ALIBI.slopes(weights.network.config)
+    return weights.vector("slopes") or weights.keep("slopes", torch.stack([slopes, torch.zeros_like(slopes)], dim=1))
+
+
+def _row_norms(weights: Weights, buffers: Buffers, attention: Attention, path: str) -> list[Step]:
+    """Norms of all heads of query at once, and of key, where the network has these."""
+    config = weights.network.config
+    if not config.qk_norm or config.qk_norm_over != "row":
+        return []
+    steps, at = [], buffers.qkv.ctypes.data
+    for name, heads in (("query_norm", config.heads), ("key_norm", config.kv_heads)):
+        norm, width = getattr(attention, name), heads * config.head_dim
+        steps.append(
+            Norm.step(
+                weight=norm_weight(weights, f"{path}.{name}", norm, width),
+                bias=0,
+                dim=width,
+                eps=float(norm.eps),
+                centred=0,
+                source=at,
+                kept=at,
+                stride=buffers.qkv_rows * 4,
+                adds=0,
+                outliers=0,
+            )
+        )
+        at += width * 4
+    return steps
 
 
 def _feed_forward(weights: Weights, buffers: Buffers, path: str) -> tuple[list[Step], list[Step]]:
     """The steps that go up, and those that come down again."""
-    config, stream = weights.network.config, buffers.stream.ctypes.data
+    config, (end, adds) = weights.network.config, _after_part(weights.network.config, buffers)
     inner, stride = buffers.up.ctypes.data, buffers.up_rows * 4
     read_by = weights.matrix(f"{path}.down.weight")
     return _linear(weights, buffers, f"{path}.up", inner, stride), [
         activate_step(config.activation, inner, stride, config.hidden_dim, config.gated, read_by),
-        *_linear(weights, buffers, f"{path}.down", stream, config.dim * 4, adds=True),
+        *_linear(weights, buffers, f"{path}.down", end, config.dim * 4, adds),
     ]

@@ -54,6 +54,7 @@ class Team:
         with self.lock:
             start = time.perf_counter()
             frame[Field.OPERATIONS], frame[Field.ROUNDS_DONE] = self.functions.table.ctypes.data, 0
+            frame[Field.FORMS] = self.functions.forms.ctypes.data
             self._drop()
             self.leading.begin(start, self._helpers)
             if stays and self.leading.fits(frame):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
@@ -71,7 +72,7 @@ class Weights:
     @property
     def bytes(self) -> int:
         """What the packed weights take."""
-        matrices = sum(one.data.nbytes for one in self.matrices.values())
+        matrices = sum(part.data.nbytes for one in self.matrices.values() for part in one.every)
         return matrices + sum(one.bytes for one in self.adapters.values())
 
     def _floats(self, name: str) -> Tensor | None:
@@ -106,36 +107,47 @@ class Weights:
     def _parts(self, name: str, bits: int, apart: tuple[int, ...]) -> Iterator[Packed]:
         weight = self._parameters[name]
         rows = max(AT_ONCE // weight.shape[1] // ROWS, 1) * ROWS
-        spans = [slice(begin, min(begin + rows, len(weight))) for begin in range(0, len(weight), rows)]
-        held = self._held(name, spans)
-        as_held = held is not None and held <= bits
-        parts = self._groups(name, spans) if as_held else (quantised(name, one, bits) for one in pieces(weight, rows))
-        for groups in parts:
-            yield pack(groups, held if as_held else bits, apart)
+        held = self._held(name, rows)
+        if held is None or any(of_file > bits for _, of_file in held):
+            held = None
+        parts = (
+            self._as_held(name, held) if held else ((quantised(name, one, bits), bits) for one in pieces(weight, rows))
+        )
+        for groups, packed_in in parts:
+            yield pack(groups, packed_in, apart)
             self.advance(groups.values.numel())
 
-    def _held(self, name: str, spans: Sequence[slice]) -> int | None:
-        """The bits in which the file holds a matrix; None where it holds it in another way."""
-        if self.stored is None or self.stored.groups(name, slice(0, ROWS)) is None:
+    def _held(self, name: str, most: int) -> list[tuple[slice, int]] | None:
+        """Rows of a matrix as the file holds them, and their bits; None where it holds it in another way."""
+        alike, found = None if self.stored is None else self.stored.alike(name), []
+        if self.stored is None or alike is None:
             return None
-        held = 0
-        for groups in self._groups(name, spans):
-            held = max(held, bits_of(groups))
-            if held == self.stored.bits(name):
-                break
-        return held
+        for all_ in alike:
+            rows = [slice(begin, min(begin + most, all_.stop)) for begin in range(all_.start, all_.stop, most)]
+            first = self.stored.groups(name, slice(all_.start, min(all_.start + ROWS, all_.stop)))
+            bits = bits_of(first)
+            for one in () if first.form else rows:
+                if bits == self.stored.bits(name):
+                    break
+                bits = max(bits, bits_of(self.stored.groups(name, one)))
+            found += [(one, bits) for one in rows]
+        return found
 
-    def _groups(self, name: str, spans: Sequence[slice]) -> Iterator[Groups]:
+    def _as_held(self, name: str, held: Sequence[tuple[slice, int]]) -> Iterator[tuple[Groups, int]]:
         assert self.stored is not None
-        for span in spans:
-            groups = self.stored.groups(name, span)
-            assert groups is not None, "all rows of a matrix are stored in one way"
-            yield groups
+        for rows, bits in held:
+            yield self.stored.groups(name, rows), bits
 
 
 def joined(parts: Sequence[Packed], data: np.ndarray) -> Packed:
     """A matrix packed in parts of some rows, whose bytes lie one after another."""
-    return replace(parts[0], data=data, rows=sum(part.rows for part in parts))
+    alike, begin = [], 0
+    for _, group in itertools.groupby(parts, key=lambda part: part.form):
+        whole = list(group)
+        size = sum(len(part.data) for part in whole)
+        alike.append(replace(whole[0], data=data[begin : begin + size], rows=sum(part.rows for part in whole)))
+        begin += size
+    return replace(alike[0], more=tuple(alike[1:]))
 
 
 def is_multiplied(name: str) -> bool:

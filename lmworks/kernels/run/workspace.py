@@ -67,8 +67,8 @@ class Workspace:
         self.put(Field.BARRIER, self.barrier)
         # What helpers need; the system gives memory when it is written to.
         adapters = [one.down for one in self.weights.adapters.values()]
-        blocks = max(one.blocks for one in (*matrices.values(), *adapters))
-        inner = max(one.blocks for name, one in matrices.items() if not is_vocabulary(name))
+        blocks = max(part.blocks for one in (*matrices.values(), *adapters) for part in one.every)
+        inner = max(part.blocks for name, one in matrices.items() if not is_vocabulary(name) for part in one.every)
         stride = 64 * max(inner * MOST_LED, blocks * OF_VOCABULARY)
         self.put(Field.OUTBOX, aligned(stride * (team.threads - 1)))
         self.frame[Field.OUTBOX_STRIDE] = stride

@@ -1,7 +1,8 @@
-"""BART (Lewis et al. 2020), mBART (Liu et al. 2020), Marian (Junczys-Dowmunt et al. 2018): encoder-decoders.
+"""BART (Lewis et al. 2020), mBART (Liu et al. 2020), Marian (Junczys-Dowmunt et al. 2018), Pegasus (Zhang et al. 2020),
+M2M100 (Fan et al. 2021) and NLLB, which has its shape: encoder-decoders.
 
-BART and mBART have learned positions from row 2 on and a norm over the embeddings; Marian has sines and neither.
-mBART's blocks are pre-norm, with a norm after the last of either stack; the others' are post-norm.
+BART and mBART have learned positions from row 2 on and a norm over the embeddings; the others have sines and neither.
+Blocks of mBART, Pegasus and M2M100 are pre-norm, with a norm after the last of either stack; the others' are post-norm.
 """
 
 from __future__ import annotations
@@ -116,6 +117,7 @@ DEFAULTS = {
     "dropout": 0.1,
 }
 COPIES = {f"model.{stack}.embed_tokens.weight": "model.shared.weight" for stack in ("encoder", "decoder")}
+SINES = ("embed_positions.weight", "embed_positions.weights")
 BART = Family(
     name="bart",
     architecture="BartForConditionalGeneration",
@@ -130,16 +132,16 @@ BART = Family(
     copies=COPIES,
     prefix="model.",
 )
+PRE_NORM: dict[str, Source] = TENSORS | {
+    f"{ours}norm.{kind}": f"model.{theirs}.layer_norm.{kind}"
+    for ours, theirs in (("", "decoder"), ("encoder.", "encoder"))
+    for kind in ("weight", "bias")
+}
 MBART = Family(
     name="mbart",
     architecture="MBartForConditionalGeneration",
     settings=SETTINGS,
-    tensors=TENSORS
-    | {
-        f"{ours}norm.{kind}": f"model.{theirs}.layer_norm.{kind}"
-        for ours, theirs in (("", "decoder"), ("encoder.", "encoder"))
-        for kind in ("weight", "bias")
-    },
+    tensors=PRE_NORM,
     fixed={**BART.fixed, "norm_place": "before"},
     defaults=BART.defaults,
     required={"normalize_before": True, "add_final_layer_norm": True, "normalize_embedding": True},
@@ -166,7 +168,56 @@ MARIAN = Family(
     more_from=_more_from,
     more_to=_marian_to,
     told=("encoder_layers",),
-    ignored=("embed_positions.weight",),
+    ignored=SINES,
+    copies=COPIES,
+    prefix="model.",
+)
+PEGASUS = Family(
+    name="pegasus",
+    architecture="PegasusForConditionalGeneration",
+    settings=SETTINGS,
+    tensors=PRE_NORM,
+    fixed=FIXED | {"positions": "sinusoidal", "norm_place": "before"},
+    defaults=DEFAULTS | {"vocab_size": 50265},
+    required={
+        "normalize_before": True,
+        "add_final_layer_norm": True,
+        "normalize_embedding": False,
+        "static_position_embeddings": True,
+    },
+    more_from=_more_from,
+    more_to=_more_to,
+    told=("encoder_layers",),
+    ignored=SINES,
+    copies=COPIES,
+    prefix="model.",
+)
+
+
+def _m2m_from(theirs: Mapping[str, Any], layers: int) -> dict[str, Any]:
+    """Positions are counted from the one after the padding's id."""
+    return _more_from(theirs, layers) | {"position_offset": theirs["pad_token_id"] + 1}
+
+
+def _m2m_to(config: ModelConfig) -> dict[str, Any]:
+    if not config.position_offset:
+        raise ModelError("an m2m_100 model cannot have position_offset = 0; choose another family to save it as")
+    no_layers_dropped = dict.fromkeys(("encoder_layerdrop", "decoder_layerdrop"), 0.0)  # else transformers drops some
+    return _more_to(config) | no_layers_dropped | {"pad_token_id": config.position_offset - 1}
+
+
+M2M100 = Family(
+    name="m2m_100",
+    architecture="M2M100ForConditionalGeneration",
+    settings=SETTINGS,
+    tensors=PRE_NORM,
+    fixed=FIXED | {"positions": "sinusoidal", "waves_include_end": True, "norm_place": "before", "head_bias": False},
+    defaults=DEFAULTS
+    | {"vocab_size": 128112, "activation_function": "relu", "scale_embedding": True, "pad_token_id": 1},
+    more_from=_m2m_from,
+    more_to=_m2m_to,
+    told=("encoder_layers", "position_offset"),
+    ignored=SINES,
     copies=COPIES,
     prefix="model.",
 )

@@ -73,7 +73,7 @@ def mistral_window_to(config: ModelConfig) -> dict[str, Any]:
     """The same back; ModelError where only some layers have one."""
     if config.window is not None and any(config.window_of(layer) is None for layer in range(config.layers)):
         raise ModelError(
-            "a mistral model cannot have a window on some layers only; choose another family to save it as"
+            f"a {config.family} model cannot have a window on some layers only; choose another family to save it as"
         )
     return {"sliding_window": config.window}
 

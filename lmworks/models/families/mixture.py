@@ -1,4 +1,4 @@
-"""Architectures whose feed-forward is a mixture of experts: Mixtral, Qwen2-MoE (Qwen1.5-MoE too) and Qwen3-MoE.
+"""Architectures whose feed-forward is a mixture of experts: Mixtral, Qwen2-MoE (Qwen1.5-MoE too), Qwen3-MoE and OLMoE.
 
 Files name each expert's matrices apart, those that transformers writes too. What its configs say of the auxiliary loss
 (`router_aux_loss_coef`) is a choice of training and not of the network: `lmworks.objectives.LoadBalance`.
@@ -44,6 +44,16 @@ SHARED: dict[str, Source] = {
     "blocks.{i}.feed_forward.shared.down.weight": f"{QWEN_LAYER}.shared_expert.down_proj.weight",
     "blocks.{i}.feed_forward.shared_gate.weight": f"{QWEN_LAYER}.shared_expert_gate.weight",
 }
+UNSAID = {
+    "scores": "softmax",
+    "scale": 1.0,
+    "capacity": None,
+    "bias_rate": 0.0,
+    "router_bias": False,
+    "choice_bias": False,
+    "top_groups": None,
+}
+"""What these files have no word for."""
 WITHOUT_DENSE = {name: source for name, source in TENSORS.items() if ".feed_forward." not in name}
 
 
@@ -135,11 +145,34 @@ def _qwen3_to(config: ModelConfig) -> dict[str, Any]:
     return _qwen_to(config) | {"use_sliding_window": config.window is not None, "sliding_window": config.window}
 
 
+def _olmoe_from(theirs: Mapping[str, Any], layers: int) -> dict[str, Any]:
+    return {
+        "experts": {
+            "count": theirs["num_experts"],
+            "top_k": theirs["num_experts_per_tok"],
+            "normalised": theirs["norm_topk_prob"],
+        }
+    }
+
+
+def _olmoe_to(config: ModelConfig) -> dict[str, Any]:
+    settings = _expressible(config, "olmoe", shared_dim=0, shared_gate=False, layers=None)
+    if settings.hidden_dim not in (None, config.hidden_dim):
+        raise ModelError("an olmoe model's experts are hidden_dim wide each; choose another family to save it as")
+    return {
+        "num_experts": settings.count,
+        "num_experts_per_tok": settings.top_k,
+        "norm_topk_prob": settings.normalised,
+        "pad_token_id": None,  # transformers takes OLMoE's own where a file leaves them out
+        "eos_token_id": None,
+    }
+
+
 def _expressible(config: ModelConfig, family: str, **fixed: Any) -> Any:
     """The experts' settings; ModelError where the architecture cannot have them."""
     if config.experts is None:
         raise ModelError(f"a {family} model has experts, and this one has none; choose another family to save it as")
-    for name, value in ({"scores": "softmax", "scale": 1.0, "capacity": None, "bias_rate": 0.0} | fixed).items():
+    for name, value in (UNSAID | fixed).items():
         if getattr(config.experts, name) != value:
             raise ModelError(
                 f"a {family} model cannot have experts.{name} = {getattr(config.experts, name)!r}; "
@@ -221,4 +254,27 @@ QWEN3_MOE = Family(
     more_from=_qwen3_from,
     more_to=_qwen3_to,
     told=TOLD,
+)
+OLMOE = Family(
+    name="olmoe",
+    architecture="OlmoeForCausalLM",
+    settings={ours: key for ours, key in SETTINGS.items() if ours != "head_dim"}
+    | {"qkv_bias": "attention_bias", "output_bias": "attention_bias"},
+    tensors=WITHOUT_DENSE | QWEN_EXPERTS,
+    ignored=IGNORED,
+    required=WHOLE_HEAD | {"clip_qkv": None},
+    fixed={"qk_norm": True, "qk_norm_over": "row"},
+    defaults={
+        "rms_norm_eps": 1e-5,
+        "tie_word_embeddings": False,
+        "hidden_act": "silu",
+        "intermediate_size": 2048,
+        "max_position_embeddings": 4096,
+        "num_experts": 64,
+        "num_experts_per_tok": 8,
+        "norm_topk_prob": False,
+    },
+    more_from=_olmoe_from,
+    more_to=_olmoe_to,
+    told=("experts",),
 )

@@ -22,6 +22,7 @@ BLOCK = [
         "attention.query_norm",
         "attention.key_norm",
         "attention.output",
+        "attention_result_norm",
         "cross_norm",
         "cross_attention.query",
         "cross_attention.kv",
@@ -29,12 +30,26 @@ BLOCK = [
         "feed_forward_norm",
         "feed_forward.up",
         "feed_forward.down",
+        "feed_forward_result_norm",
     )
     for kind in ("weight", "bias")
     if not part.startswith("attention.") or not part.endswith("_norm") or kind == "weight"
 ]
+ACTIVATION = ["feed_forward.activation.above", "feed_forward.activation.below"]
+CONVOLUTION = [
+    "attention.kernel",
+    "attention.kernel_bias",
+    *(f"attention.{part}.{kind}" for part in ("inward", "outward") for kind in ("weight", "bias")),
+]
+LATENT = [
+    "attention.sinks",
+    *(f"attention.{part}.weight" for part in ("query_down_norm", "query_up", "latent_norm", "expand")),
+    *(f"attention.{part}.{kind}" for part in ("query_down", "latent") for kind in ("weight", "bias")),
+]
 EXPERTS = [
     "feed_forward.router.weight",
+    "feed_forward.router.bias",
+    "feed_forward.router.choice_bias",
     "feed_forward.router.lifts",
     "feed_forward.shared_gate.weight",
     *(
@@ -48,7 +63,9 @@ STACK = [
     "segment.weight",
     "embedding_norm.weight",
     "embedding_norm.bias",
-    *(f"blocks.{{i}}.{name}" for name in (*BLOCK, *EXPERTS)),
+    "embedding_projection.weight",
+    "embedding_projection.bias",
+    *(f"blocks.{{i}}.{name}" for name in (*BLOCK, *CONVOLUTION, *LATENT, *ACTIVATION, *EXPERTS)),
     "norm.weight",
     "norm.bias",
 ]

@@ -5,7 +5,7 @@ lmworks reads such directories; transformers and other programs do not.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from lmworks.basics.errors import ConfigError, ModelError
@@ -35,7 +35,11 @@ class _Recurrent(Family):
         return {"architectures": [self.architecture], "model_type": self.name} | config.model_dump(mode="json")
 
     def tensors_from(  # type: ignore[override]
-        self, theirs: Mapping[str, Tensor], config: RecurrentConfig, dtype: torch.dtype | None = None
+        self,
+        theirs: Mapping[str, Tensor],
+        config: RecurrentConfig,
+        dtype: torch.dtype | None = None,
+        later: Callable[[str], bool] = lambda name: False,
     ) -> dict[str, Tensor]:
         return {name: tensor.to(dtype) if dtype else tensor for name, tensor in theirs.items()}
 

@@ -1,16 +1,18 @@
-"""T5 (Raffel et al. 2020) and its version 1.1, FLAN-T5 included: an encoder-decoder with relative positions, no biases.
+"""T5 (Raffel et al. 2020), its version 1.1, FLAN-T5 included, and mT5 (Xue et al. 2021): encoder-decoders with relative
+positions and no biases.
 
-The first version scales the states before a tied head and has a plain feed-forward; 1.1 is untied and gated.
+The first version scales the states before a tied head and has a plain feed-forward; 1.1 and mT5 are untied and gated.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from lmworks.basics.errors import ModelError
 from lmworks.models.config import ModelConfig
-from lmworks.models.families.tables import ACTIVATIONS, THEIR_ACTIVATIONS, Family, Gated, Rows, Source
+from lmworks.models.families.tables import ACTIVATIONS, THEIR_ACTIVATIONS, Chosen, Family, Rows, Source
 
 
 def _more_from(theirs: Mapping[str, Any], layers: int) -> dict[str, Any]:
@@ -49,6 +51,17 @@ def _more_to(config: ModelConfig) -> dict[str, Any]:
     }
 
 
+def _mt5_from(theirs: Mapping[str, Any], layers: int) -> dict[str, Any]:
+    """mT5 never scales."""
+    return _more_from({**theirs, "scale_decoder_outputs": False}, layers)
+
+
+def _mt5_to(config: ModelConfig) -> dict[str, Any]:
+    if config.head_scale is not None:
+        raise ModelError("an mt5 model cannot have head_scale; choose another family to save it as")
+    return {name: value for name, value in _more_to(config).items() if name != "scale_decoder_outputs"}
+
+
 def _stack(theirs: str, ours: str, feed_forward: int) -> dict[str, Source]:
     """Names of one stack; its feed-forward is the layer of this number."""
     block = f"{theirs}.block.{{i}}.layer"
@@ -59,9 +72,10 @@ def _stack(theirs: str, ours: str, feed_forward: int) -> dict[str, Source]:
         f"{ours}blocks.{{i}}.attention.qkv.weight": Rows(tuple(f"{attention}.{part}.weight" for part in "qkv")),
         f"{ours}blocks.{{i}}.attention.output.weight": f"{attention}.o.weight",
         f"{ours}blocks.{{i}}.feed_forward_norm.weight": f"{inner}.layer_norm.weight",
-        f"{ours}blocks.{{i}}.feed_forward.up.weight": Gated(
-            f"{inner}.DenseReluDense.wi.weight",
+        f"{ours}blocks.{{i}}.feed_forward.up.weight": Chosen(
+            lambda config: config.gated,
             Rows((f"{inner}.DenseReluDense.wi_0.weight", f"{inner}.DenseReluDense.wi_1.weight")),
+            f"{inner}.DenseReluDense.wi.weight",
         ),
         f"{ours}blocks.{{i}}.feed_forward.down.weight": f"{inner}.DenseReluDense.wo.weight",
         f"{ours}norm.weight": f"{theirs}.final_layer_norm.weight",
@@ -120,4 +134,19 @@ T5 = Family(
         "decoder.embed_tokens.weight",
         "decoder.block.0.layer.1.EncDecAttention.relative_attention_bias.weight",
     ),
+)
+MT5 = replace(
+    T5,
+    name="mt5",
+    architecture="MT5ForConditionalGeneration",
+    defaults={
+        **T5.defaults,
+        "vocab_size": 250112,
+        "d_ff": 1024,
+        "num_layers": 8,
+        "num_heads": 6,
+        "feed_forward_proj": "gated-gelu",
+    },
+    more_from=_mt5_from,
+    more_to=_mt5_to,
 )

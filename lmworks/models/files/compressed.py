@@ -20,7 +20,8 @@ from torch import Tensor
 from lmworks.basics import progress
 from lmworks.basics.errors import ConfigError, ModelError
 from lmworks.models.config import ModelConfig
-from lmworks.models.families.tables import Family, Rows, Source, Transposed, each_name
+from lmworks.models.families.tables import Family, NeighbourRows, OfExperts, Rows, Source, Transposed, each_name
+from lmworks.models.files.mxfp4 import is_mxfp4, without_mxfp4
 from lmworks.models.files.quantise import GROUP, fits, from_words, nearest, require_finite, to_words
 from lmworks.models.precision import DTYPES
 
@@ -76,7 +77,7 @@ class Compression:
         found: dict[str, int] = {}
         for ours, source in each_name(family.tensors, config):
             bits = self.embedding_bits if ours in _OUTER else self.bits if _is_of_a_block(ours) else None
-            if bits is not None and isinstance(source, Transposed):
+            if bits is not None and isinstance(source, Transposed | OfExperts):
                 raise ConfigError(
                     f"a {family.name} network keeps its matrices turned, which compressed-tensors has no place for; "
                     "use lmworks export --to gguf --type q4_0"
@@ -103,6 +104,8 @@ def decompressed(tensors: Mapping[str, Tensor], said: Any, dtype: torch.dtype | 
     `said` is config.json's `quantization_config`. ModelError, one sentence, for another method, format or scheme, and
     for a matrix whose parts are missing, of wrong shapes or not finite.
     """
+    if is_mxfp4(said):
+        return without_mxfp4(tensors, dtype)
     allowed = bits_said(said)
     bases = [name.removesuffix(_PARTS[0]) for name in tensors if name.endswith(_PARTS[0])]
     parts = {base + part for base in bases for part in _PARTS}
@@ -191,7 +194,7 @@ def _is_of_a_block(name: str) -> bool:
 
 
 def _names(source: Source) -> tuple[str, ...]:
-    if isinstance(source, Rows):
+    if isinstance(source, Rows | NeighbourRows):
         return source.names
     return (source,) if isinstance(source, str) else (getattr(source, "name", ""),)
 

@@ -14,6 +14,7 @@ from lmworks.models.families import family_of
 from lmworks.models.families.tables import ByHead, Rows, each_name, rows_joined
 from lmworks.models.files.compressed import bits_said, packed_matrix
 from lmworks.models.files.directory import read_json, read_safetensors, weight_files
+from lmworks.models.files.mxfp4 import is_mxfp4
 from lmworks.models.files.quantise import GROUP, Groups
 
 
@@ -30,20 +31,29 @@ class StoredInDirectory:
 
     @classmethod
     def of(cls, folder: Path, config: ModelConfig) -> Self | None:
-        """What the folder holds; None where its weights are not packed."""
+        """What the folder holds; None where its weights are not packed, or in a way that the kernels do not know."""
         said = read_json(folder / "config.json").get("quantization_config")
-        if said is None:
+        if said is None or is_mxfp4(said):
             return None
         files = weight_files(folder)
         return cls({name: tensor for file in files for name, tensor in read_safetensors(file).items()}, said, config)
 
-    def groups(self, name: str, rows: slice = slice(None)) -> Groups | None:
-        """A matrix as the folder holds it, or some of its rows, with scales in float16; None where a part of it is not
-        packed, or in groups that are no multiple of 32, or has a scale that float16 does not hold exactly."""
+    def alike(self, name: str) -> list[slice] | None:
+        """All rows of a matrix; None where a part of it is not packed, or in groups that are no multiple of 32, or has
+        a scale that float16 does not hold exactly."""
+        groups = self._kept(name)
+        return None if groups is None else [slice(0, len(groups.values))]
+
+    def groups(self, name: str, rows: slice) -> Groups:
+        """Rows of a matrix as the folder holds them, with scales in float16."""
+        groups = self._kept(name)
+        assert groups is not None, "asked for where `alike` says none"
+        return groups.map(lambda part: part[rows])
+
+    def _kept(self, name: str) -> Groups | None:
         if self._last is None or self._last[0] != name:
             self._last = name, self._whole(name)
-        groups = self._last[1]
-        return None if groups is None else Groups(groups.values[rows], groups.scale[rows])
+        return self._last[1]
 
     def _whole(self, name: str) -> Groups | None:
         source = self._sources.get(name)

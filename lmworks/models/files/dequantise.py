@@ -7,12 +7,14 @@ https://github.com/ggml-org/ggml/blob/master/src/ggml-quants.c.
 
 from __future__ import annotations
 
+import gguf
 import numpy as np
 import torch
 from torch import Tensor
 
+from lmworks.models.files.gguf_blocks import is_stored_in_groups, stored_groups
 from lmworks.models.files.gguf_file import ALL, GGUFFile, Rows
-from lmworks.models.files.quantise import BLOCK_BYTES, GROUP, Kind, from_blocks
+from lmworks.models.files.quantise import GROUP, Kind
 
 FLOATS = {Kind.F32: torch.float32, Kind.F16: torch.float16, Kind.BF16: torch.bfloat16}
 AT_ONCE = 1 << 12
@@ -23,15 +25,18 @@ def dequantised(file: GGUFFile, name: str, dtype: torch.dtype, rows: Rows = ALL)
     """The tensor `name`, or some of its rows, in `dtype` and its PyTorch shape; ModelError where its kind cannot be
     dequantised."""
     info = file.tensors.get(name)
-    if info is None or info.kind not in (*FLOATS, *BLOCK_BYTES):
+    if info is None or (info.kind not in FLOATS and not is_stored_in_groups(info.kind)):
         return torch.from_numpy(np.require(file.read(name, rows), requirements="W")).to(dtype)
     raw = file.rows(name, rows)
     shape = info.shape if rows is ALL else (len(raw), *info.shape[1:])
     if info.kind in FLOATS:
         return torch.from_numpy(raw.reshape(-1).copy()).view(FLOATS[info.kind]).reshape(shape).to(dtype)
-    blocks = raw.reshape(-1, BLOCK_BYTES[info.kind])
-    weights = torch.empty(len(blocks), GROUP, dtype=dtype)
-    for start in range(0, len(blocks), AT_ONCE):
-        part = torch.from_numpy(blocks[start : start + AT_ONCE].copy())
-        weights[start : start + AT_ONCE] = from_blocks(part, info.kind).weights()
+    in_block, size = gguf.GGML_QUANT_SIZES[info.kind]
+    blocks = raw.reshape(-1, size)
+    weights, at_once = torch.empty(len(blocks), in_block, dtype=dtype), AT_ONCE * GROUP // in_block
+    for start in range(0, len(blocks), at_once):
+        groups = stored_groups(torch.from_numpy(blocks[start : start + at_once].copy()), info.kind)
+        if groups is None:  # a scale of MXFP4 that float16 does not hold
+            return torch.from_numpy(np.require(file.read(name, rows), requirements="W")).to(dtype)
+        weights[start : start + at_once] = groups.weights()
     return weights.reshape(shape)

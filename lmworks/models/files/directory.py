@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +17,14 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from lmworks.basics import progress
 from lmworks.basics.errors import ModelError
 from lmworks.basics.files import regular, says_why, sha256, write_json
 from lmworks.basics.memory import must_fit
 from lmworks.models.adaptive_softmax import AdaptiveSoftmax
 from lmworks.models.config import ModelConfig
 from lmworks.models.families import family_of
-from lmworks.models.families.tables import each_name
+from lmworks.models.families.tables import OWN_TYPE, each_name
 from lmworks.models.files.compressed import Compression, decompressed
 from lmworks.models.files.onnx import read_onnx
 from lmworks.models.network import Network, build_network
@@ -32,6 +33,8 @@ from lmworks.models.relatives.recurrent import network_class
 from lmworks.models.unread import NOT_FINITE, Later, at_once, in_type, nothing, unread_of
 
 INDEX, FACTS, ONNX = "model.safetensors.index.json", "lmworks.json", "model.onnx"
+MODULES = "modules.json"
+"""Of sentence-transformers: what is done with the states of the network."""
 SHARD_BYTES = 5_000_000_000
 MOST_JSON = 100_000_000
 MOST_TENSORS = 50_000
@@ -40,6 +43,8 @@ OWN_FILES = ("*.json", "*.jsonl", "*.safetensors", "*.jinja", "*.txt", "*.md", "
 """What a model directory may hold; a folder with anything else is somebody's work and is not replaced."""
 INDEX_FOLDER = "index"
 """The one folder in a model directory: the index of the documents that it answers from."""
+DENSE_FILES = {"config.json", "model.safetensors"}
+"""Of a folder beside the weights that holds a layer of sentence-transformers."""
 INDEX_FILES = ("index.sqlite", "index.sqlite-*", "*.i8")
 
 
@@ -66,9 +71,20 @@ def read_config(folder: Path) -> ModelConfig:
     """The ModelConfig of a model directory."""
     theirs = read_json(folder / "config.json")
     try:
-        return family_of(theirs.get("model_type")).config_from(theirs)
+        family = family_of(theirs.get("model_type"))
+        if _pools(folder):  # it runs the body, whatever class its config.json was copied with
+            if str(theirs.get("architectures")).endswith("Model']"):
+                theirs["tie_word_embeddings"] = True  # there is no head
+            theirs["architectures"] = [family.architecture]
+        return family.config_from(theirs)
     except ModelError as error:
         raise ModelError(f"{folder}: {error}") from None
+
+
+def _pools(folder: Path) -> bool:
+    """Is it a folder of sentence-transformers that makes vectors of texts?"""
+    path = folder / MODULES
+    return path.is_file() and '.Pooling"' in path.read_text(encoding="utf-8", errors="replace")
 
 
 def read_network(folder: Path, dtype: torch.dtype | None = None, later: Later = nothing) -> Network:
@@ -93,7 +109,7 @@ def read_network(folder: Path, dtype: torch.dtype | None = None, later: Later = 
         if said is not None:
             tensors = decompressed(tensors, said, dtype)
         ours = family_of(config.family).tensors_from(tensors, config, dtype, stays)
-        return network_of(config, ours)
+        return network_of(config, ours, progress.read)
     except ModelError as error:
         raise ModelError(f"{folder}: {error}") from None
 
@@ -104,8 +120,11 @@ def parameters(config: ModelConfig) -> int:
         return sum(weight.numel() for weight in network_class(config)(config).parameters())
 
 
-def network_of(config: ModelConfig, tensors: Mapping[str, Tensor]) -> Network:
-    """A network with these weights, their shapes and values checked first; placeholders stay unread."""
+def network_of(
+    config: ModelConfig, tensors: Mapping[str, Tensor], read: Callable[[int], None] = lambda size: None
+) -> Network:
+    """A network with these weights, their shapes and values checked first; placeholders stay unread. `read` is told
+    the bytes of each of the others."""
     with torch.device("meta"):
         expected = {name: tensor.shape for name, tensor in network_class(config)(config).state_dict().items()}
     for name, shape in expected.items():
@@ -120,7 +139,7 @@ def network_of(config: ModelConfig, tensors: Mapping[str, Tensor]) -> Network:
             f"the weights hold {unexpected[0]}, which a network with this config.json does not have; it would be lost "
             "silently, so nothing was loaded"
         )
-    types = {tensor.dtype for name, tensor in tensors.items() if not name.endswith((".keys", ".rank", ".lifts"))}
+    types = {tensor.dtype for name, tensor in tensors.items() if not name.endswith(OWN_TYPE)}
     if unknown := types - {*DTYPES.values(), torch.float64}:
         raise ModelError(
             f"the weights are stored as {', '.join(map(str, unknown))}; convert them to float32 or bfloat16"
@@ -128,11 +147,14 @@ def network_of(config: ModelConfig, tensors: Mapping[str, Tensor]) -> Network:
     if len(types) > 1:  # some files keep norms in float32; one network computes in one type
         common = tensors["embedding.weight"].dtype
         tensors = {
-            name: in_type(tensor, common) if tensor.is_floating_point() else tensor for name, tensor in tensors.items()
+            name: in_type(tensor, common) if tensor.is_floating_point() and not name.endswith(OWN_TYPE) else tensor
+            for name, tensor in tensors.items()
         }
     for name, tensor in tensors.items():
-        if unread_of(tensor) is None and not torch.isfinite(tensor.sum(dtype=torch.float32)):
-            raise ModelError(NOT_FINITE.format(name))
+        if unread_of(tensor) is None:
+            read(tensor.nbytes)
+            if not torch.isfinite(tensor.sum(dtype=torch.float32)):
+                raise ModelError(NOT_FINITE.format(name))
     network = build_network(config, tensors, network_class(config))
     if isinstance(network.head, AdaptiveSoftmax):
         network.head.check_ranks()
@@ -236,9 +258,12 @@ def refuse_foreign_files(folder: Path) -> None:
 
 
 def _is_ours(path: Path) -> bool:
-    """Whether it is part of a model directory: a file of a known kind, or an index and nothing besides."""
+    """Whether it is part of a model directory: a file of a known kind, a dense layer, or an index and nothing
+    besides."""
     if not path.is_dir():
         return any(path.match(kind) for kind in OWN_FILES)
+    if {one.name for one in path.iterdir()} == DENSE_FILES:
+        return True
     return path.name == INDEX_FOLDER and all(
         one.is_file() and any(one.match(kind) for kind in INDEX_FILES) for one in path.iterdir()
     )

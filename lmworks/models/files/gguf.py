@@ -15,8 +15,19 @@ from torch import Tensor
 from lmworks.basics.errors import ConfigError, ModelError
 from lmworks.basics.memory import must_fit
 from lmworks.models.config import ModelConfig, RopeScaling
-from lmworks.models.families import FAMILIES
-from lmworks.models.families.gguf import ARCHITECTURES, NORM_EPS, SETTINGS, TENSORS_OF
+from lmworks.models.families import FAMILIES, not_known
+from lmworks.models.families.gguf import (
+    ACTIVATIONS,
+    ARCHITECTURES,
+    FACTORS,
+    IMPLIED,
+    NEIGHBOURS,
+    NORM_EPS,
+    SCALARS,
+    SETTINGS,
+    TENSORS_OF,
+    more_from,
+)
 from lmworks.models.families.tables import Rows as Joined
 from lmworks.models.families.tables import Source, below_one_another, each_name, joined_shape
 from lmworks.models.files.dequantise import FLOATS, dequantised
@@ -39,7 +50,7 @@ def read_gguf_network(file: GGUFFile, dtype: torch.dtype, later: Later = nothing
     with _named(file):
         names = dict(each_name(TENSORS_OF[config.family], config))
         expected = {part for source in names.values() for part in source_parts(source)}
-        left = sorted(set(file.tensors) - expected - {"rope_freqs.weight"})
+        left = sorted(set(file.tensors) - expected - {"rope_freqs.weight", *FACTORS.values()})
         if left:
             raise ModelError(f"it holds {left[0]}, which a {config.family} network with these settings does not have")
         made = {}
@@ -103,35 +114,60 @@ def gguf_config(file: GGUFFile) -> ModelConfig:
     theirs = file.metadata
     architecture = theirs.get("general.architecture", "")
     if not isinstance(architecture, str) or architecture not in ARCHITECTURES:
-        raise ModelError(f"the architecture {architecture!r} is not known; known are {', '.join(ARCHITECTURES)}")
+        raise not_known(architecture, ARCHITECTURES)
     family = FAMILIES[ARCHITECTURES[architecture]]
     ours: dict[str, Any] = dict(family.fixed)
-    ours |= {
-        key: theirs[f"{architecture}.{name}"] for key, name in SETTINGS.items() if f"{architecture}.{name}" in theirs
-    }
+    named = SETTINGS | SCALARS.get(family.name, {})
+    ours |= {key: theirs[f"{architecture}.{name}"] for key, name in named.items() if f"{architecture}.{name}" in theirs}
     ours["norm_eps"] = next(
         (theirs[f"{architecture}.{name}"] for name in NORM_EPS if f"{architecture}.{name}" in theirs), 1e-5
     )
     ours["vocab_size"] = file.tensors["token_embd.weight"].shape[0] if "token_embd.weight" in file.tensors else 0
     ours["tied"] = "output.weight" not in file.tensors
-    ours["qkv_bias"] = ours.get("qkv_bias", False) or "blk.0.attn_q.bias" in file.tensors
+    has_bias = any(f"blk.0.{name}.bias" in file.tensors for name in ("attn_q", "attn_qkv"))
+    ours["qkv_bias"] = ours.get("qkv_bias", False) or has_bias
     ours["output_bias"] = ours.get("output_bias", False) or "blk.0.attn_output.bias" in file.tensors
     ours["feed_forward_bias"] = ours.get("feed_forward_bias", False) or "blk.0.ffn_down.bias" in file.tensors
-    ours["activation"] = "gelu_tanh" if architecture in ("gpt2", "gemma") else "silu"
-    # float32 in the file: 9.999999747378752e-06 was written as 1e-05.
-    ours = {key: float(str(np.float32(value))) if isinstance(value, float) else value for key, value in ours.items()}
+    ours["activation"] = ACTIVATIONS.get(family.name, "silu")
+    ours["window"] = ours.get("window") or None  # some converters write 0 for none
+    turned = theirs.get(f"{architecture}.rope.dimension_count")
+    if family.partly_rotary and turned != ours.get("head_dim"):
+        ours["rotary_dim"] = turned
+    ours |= more_from(architecture, theirs, file.tensors)
+    ours = {key: as_written(value) if isinstance(value, float) else value for key, value in ours.items()}
     try:
+        if family.name in IMPLIED:
+            known = ModelConfig(family=family.name, **ours)
+            ours |= IMPLIED[family.name](known.model_dump())
         config = ModelConfig(family=family.name, **ours)
-        if theirs.get(f"{architecture}.rope.dimension_count", config.head_dim) != config.head_dim:
+        if turned not in (None, config.rotary_dim or config.head_dim):
             raise ModelError("it rotates a part of each head only (rope.dimension_count), which is not supported")
+        if config.rotary_dim == config.head_dim:
+            config = config.but(rotary_dim=None)
         return _with_scaling(config, file, architecture)
     except ConfigError as error:
         raise ModelError(f"its metadata does not describe a {family.name} network: {error}") from None
 
 
+def as_written(value: float) -> float:
+    """A number that is float32 in the file: 9.999999747378752e-06 was written as 1e-05."""
+    return float(str(np.float32(value)))
+
+
 def _with_scaling(config: ModelConfig, file: GGUFFile, architecture: str) -> ModelConfig:
-    """Rotary scaling, as metadata names it or as Llama 3's table of frequencies implies it."""
+    """Rotary scaling, as metadata names it or as a table of frequencies (Llama 3) or of factors (Phi-3) implies it."""
     kind = file.metadata.get(f"{architecture}.rope.scaling.type", "none")
+    if all(name in file.tensors for name in FACTORS.values()):
+        original = file.metadata.get(f"{architecture}.rope.scaling.original_context_length", config.context)
+        factors = {key: tuple(map(as_written, file.read(name).tolist())) for key, name in FACTORS.items()}
+        scaling = RopeScaling(
+            kind="longrope",
+            factor=config.context / max(original, 1),
+            original_context=original,
+            attention_factor=as_written(file.metadata.get(f"{architecture}.rope.scaling.attn_factor", 1.0)),
+            **factors,
+        )
+        return config.but(rope_scaling=scaling)
     if "rope_freqs.weight" in file.tensors:
         divisors = torch.from_numpy(file.read("rope_freqs.weight").copy())
         for factor in (8.0, 32.0):
@@ -160,7 +196,7 @@ def source_parts(source: Source) -> tuple[str, ...]:
 def heads_turned(name: str, config: ModelConfig) -> int | None:
     """The heads whose rows llama.cpp has in an order of its own; None where it has ours."""
     heads = {"attn_q": config.heads, "attn_k": config.kv_heads}.get(name.split(".")[-2])
-    return heads if config.family == "llama" else None
+    return heads if config.family in NEIGHBOURS else None
 
 
 @functools.lru_cache(maxsize=4)
@@ -172,7 +208,7 @@ def _order(name: str, rows: int, config: ModelConfig) -> np.ndarray:
 def turned_back(name: str, weight: Tensor, config: ModelConfig) -> Tensor:
     """Undo llama.cpp's order of query and key rows.
 
-    For Llama it stores each head's rows as pairs (0, half), (1, half + 1), ..., because it rotates neighbours;
+    For Llama and its like it stores each head's rows as pairs (0, half), (1, half + 1), ..., as it rotates neighbours;
     here rows i and i + half are rotated against each other.
     """
     heads = heads_turned(name, config)

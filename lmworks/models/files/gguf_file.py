@@ -19,6 +19,7 @@ import gguf
 import numpy as np
 from jaxtyping import Float32, Int64, UInt8
 
+from lmworks.basics import progress
 from lmworks.basics.errors import ModelError
 from lmworks.basics.files import regular
 
@@ -83,7 +84,9 @@ class GGUFFile:
     def rows(self, name: str, rows: Rows = ALL) -> UInt8[np.ndarray, "*rows bytes"]:
         """The same of some rows of a matrix."""
         blocks = self.raw(name).reshape(*self.info(name).shape[:-1], -1)
-        return blocks if rows is ALL else blocks[rows]
+        blocks = blocks if rows is ALL else blocks[rows]
+        progress.read(blocks.nbytes)
+        return blocks
 
     def let_go(self) -> None:
         """Give back the memory that pages of the file take; they are mapped again when they are read."""

@@ -1,6 +1,9 @@
-"""What a GGUF file holds of a network, unchanged: groups of 4 or 8 bits by the names of the network's parameters."""
+"""What a GGUF file holds of a network, unchanged: groups by the names of the network's parameters."""
 
 from __future__ import annotations
+
+import itertools
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -11,8 +14,9 @@ from lmworks.models.families.gguf import TENSORS_OF
 from lmworks.models.families.tables import each_name
 from lmworks.models.files.dequantise import FLOATS, dequantised
 from lmworks.models.files.gguf import rows_in_file, source_parts, turned_back
-from lmworks.models.files.gguf_file import ALL, GGUFFile, Rows
-from lmworks.models.files.quantise import BLOCK_BYTES, Groups, Kind, from_blocks
+from lmworks.models.files.gguf_blocks import is_stored_in_groups, stored_groups
+from lmworks.models.files.gguf_file import GGUFFile, Rows
+from lmworks.models.files.quantise import PARTS, Groups, Kind
 from lmworks.models.unread import NOT_FINITE
 
 
@@ -23,23 +27,38 @@ class StoredInGGUF:
         self.file, self.config = file, config
         self._sources = dict(each_name(TENSORS_OF[config.family], config))
 
-    def groups(self, name: str, rows: slice = ALL) -> Groups | None:
-        """Rows of a matrix as the file holds them; None where a part of it is in another kind than Q4_0, Q4_1 and
-        Q8_0."""
+    def alike(self, name: str) -> list[slice] | None:
+        """The rows of a matrix that are stored in one kind, from the first on; None where some are in a kind that the
+        kernels do not multiply."""
         parts = source_parts(self._sources[name]) if name in self._sources else ()
-        kinds = {self.file.tensors[part].kind for part in parts}
-        if len(kinds) != 1 or (kind := kinds.pop()) not in BLOCK_BYTES:
-            return None
-        at = rows_in_file(self.file, self._sources[name], self.config, rows)
-        groups = _joined([self._part(part, places, kind) for part, places in at])
-        ends = [one for one in (groups.scale, groups.least) if one is not None]
-        if not all(torch.isfinite(one.sum(dtype=torch.float32)) for one in ends):
+        found: list[slice] = []
+        for kind, tensors in itertools.groupby(parts, key=lambda part: self.file.info(part).kind):
+            begin = found[-1].stop if found else 0
+            rows = sum(self.file.info(part).shape[0] for part in tensors)
+            found.append(slice(begin, begin + rows))
+            if not is_stored_in_groups(kind) or (kind == Kind.MXFP4 and self._stored(name, found[-1]) is None):
+                return None
+        return found or None
+
+    def groups(self, name: str, rows: slice) -> Groups:
+        """Rows of a matrix that are stored in one kind, as the file holds them."""
+        groups = self._stored(name, rows)
+        assert groups is not None, "asked for where `alike` says none"
+        scales = groups.scale, groups.least, groups.factor, groups.least_factor
+        if not all(torch.isfinite(one.sum(dtype=torch.float32)) for one in scales if one is not None):
             raise ModelError(f"{self.file.path}: {NOT_FINITE.format(name)}")
         return groups
 
+    def _stored(self, name: str, rows: slice) -> Groups | None:
+        at = rows_in_file(self.file, self._sources[name], self.config, rows)
+        parts = [self._part(part, places) for part, places in at]
+        known = [part for part in parts if part is not None]
+        return _joined(known) if len(known) == len(parts) else None
+
     def bits(self, name: str) -> int:
-        """The bits that hold whatever a matrix of its kind may hold."""
-        return 8 if self.file.info(source_parts(self._sources[name])[0]).kind == Kind.Q8_0 else 4
+        """The bits that hold whatever a matrix of its kinds may hold."""
+        kinds = {self.file.info(part).kind for part in source_parts(self._sources[name])}
+        return 8 if Kind.Q8_0 in kinds else 4
 
     def let_go(self) -> None:
         """Give back the memory that the file takes."""
@@ -56,17 +75,12 @@ class StoredInGGUF:
         # llama.cpp's converter adds Gemma's 1 to the weights.
         return vector - 1 if self.config.norm_unit_offset and name.endswith("norm.weight") else vector
 
-    def _part(self, name: str, rows: Rows, kind: Kind) -> Groups:
-        return from_blocks(torch.from_numpy(self.file.rows(name, rows).copy()), kind)
+    def _part(self, name: str, rows: Rows) -> Groups | None:
+        return stored_groups(torch.from_numpy(self.file.rows(name, rows).copy()), self.file.info(name).kind)
 
 
 def _joined(parts: list[Groups]) -> Groups:
     """Matrices below one another."""
-    if len(parts) == 1:
-        return parts[0]
-    leasts = [part.least for part in parts if part.least is not None]
-    return Groups(
-        torch.cat([part.values for part in parts]),
-        torch.cat([part.scale for part in parts]),
-        torch.cat(leasts) if leasts else None,
-    )
+    [first, *others] = parts
+    names = [name for name in PARTS if getattr(first, name) is not None] if others else []
+    return replace(first, **{name: torch.cat([getattr(part, name) for part in parts]) for name in names})

@@ -21,10 +21,21 @@ from torch import Tensor
 
 from lmworks.basics import progress
 from lmworks.basics.errors import ConfigError, ModelError
-from lmworks.models.config import ModelConfig
+from lmworks.models.config import ModelConfig, RopeScaling
 from lmworks.models.families import family_of
-from lmworks.models.families.gguf import ARCHITECTURES, NORM_EPS, SETTINGS, TENSORS_OF
+from lmworks.models.families.gguf import (
+    ACTIVATIONS,
+    FACTORS,
+    IMPLIED,
+    NEIGHBOURS,
+    NORM_EPS,
+    SCALARS,
+    SETTINGS,
+    TENSORS_OF,
+    WRITTEN,
+)
 from lmworks.models.families.tables import Rows, each_name, rows_of
+from lmworks.models.files.gguf import as_written
 from lmworks.models.files.quantise import BLOCK_BYTES, GROUP, Kind, fits, ggml, require_finite, to_blocks
 from lmworks.models.network import Network
 from lmworks.models.positions.rope import frequencies
@@ -41,7 +52,7 @@ def exported_config(config: ModelConfig) -> ModelConfig:
 
     Mistral is written as llama, which llama.cpp computes it as; dropout is for training and is left out.
     """
-    known = sorted({*ARCHITECTURES.values(), "mistral"})
+    known = sorted({*WRITTEN.values(), "mistral"})
     if config.family not in known:
         raise ModelError(
             f"a {config.family} network cannot be written as GGUF here (known are {', '.join(known)}); "
@@ -50,22 +61,66 @@ def exported_config(config: ModelConfig) -> ModelConfig:
     family_of(config.family).config_to(config)  # says what the family itself cannot have
     scaling = config.rope_scaling
     problems = {
-        "a sliding window, which llama.cpp does not use for this family": config.window is not None,
-        f"the activation {config.activation}": config.activation != _activation(config.family),
+        "a sliding window, which llama.cpp does not use for this family": config.window is not None
+        and config.family not in ("gemma2", "gemma3_text"),
+        f"the activation {config.activation}": config.activation != ACTIVATIONS.get(config.family, "silu"),
         f"rotary scaling of the kind {scaling.kind if scaling else ''}": scaling is not None
-        and scaling.kind == "dynamic",
+        and scaling.turns_with_length
+        and (config.family, scaling.kind) != ("phi3", "longrope"),
         "yarn settings of its own (attention_factor, beta_fast, beta_slow)": scaling is not None
         and scaling.kind == "yarn"
         and scaling != type(scaling)(kind="yarn", factor=scaling.factor, original_context=scaling.original_context),
-        "biases in its attention": config.family in ("qwen3", "gemma") and (config.qkv_bias or config.output_bias),
-        "a head of its own": config.family == "gemma" and not config.tied,
+        "biases in its attention": config.family not in ("llama", "mistral", "qwen2", "gpt2", "smollm3")
+        and (config.qkv_bias or config.output_bias),
+        "biases in its feed-forward": config.family in ("smollm3", "granite") and config.feed_forward_bias,
+        "a head of its own": config.family in ("gemma", "gemma2") and not config.tied,
+        "the embedding as its head": config.family == "olmo2" and config.tied,
+        "other heads than dim / heads": config.family in ("olmo2", "phi3")
+        and config.heads * config.head_dim != config.dim,
+        "no window": config.family == "gemma2" and config.window is None,
+        "no caps": config.family == "gemma2" and None in (config.attention_cap, config.logit_cap),
+        "a cap on its scores": config.family == "gemma3_text" and config.attention_cap is not None,
     }
+    for name, value in _implied(config).items():
+        problems[f"{name} = {getattr(config, name)}, where llama.cpp knows {value} of this family,"] = (
+            _as_written(config, name) != value
+        )
     for problem, found in problems.items():
         if found:
             raise ModelError(
                 f"the {config.family} network has {problem}: a GGUF file has no place for it; use the model directory"
             )
-    return config.but(family=ARCHITECTURES[_architecture(config.family)], dropout=0.0)
+    if scaling is not None and scaling.kind == "longrope":
+        config = config.but(rope_scaling=_in_single(scaling, frequencies(config)[1]))
+    return config.but(family=WRITTEN[_architecture(config.family)], dropout=0.0)
+
+
+def _in_single(scaling: RopeScaling, amplitude: float) -> RopeScaling:
+    """Longrope with numbers as float32 holds them, and its amplitude said."""
+    return scaling.but(
+        attention_factor=as_written(amplitude),
+        short_factors=tuple(map(as_written, scaling.short_factors)),
+        long_factors=tuple(map(as_written, scaling.long_factors)),
+    )
+
+
+def _implied(config: ModelConfig) -> dict[str, Any]:
+    """What llama.cpp knows without reading it."""
+    return IMPLIED[config.family](config.model_dump()) if config.family in IMPLIED else {}
+
+
+def _as_written(config: ModelConfig, name: str) -> Any:
+    """A setting in the form that llama.cpp implies it."""
+    value, layers = getattr(config, name), range(config.layers)
+    if name == "attention_scale":
+        return config.head_dim**-0.5 if value is None else value
+    if name == "rope_layers" and value is None:
+        return tuple(layers)
+    if name == "window_layers" and config.window is not None:
+        return tuple(layer for layer in layers if config.window_of(layer) is not None)
+    if name == "window_theta" and value is None:
+        return config.rope_theta
+    return value
 
 
 def network_entries(config: ModelConfig) -> dict[str, Any]:
@@ -74,16 +129,22 @@ def network_entries(config: ModelConfig) -> dict[str, Any]:
     architecture = _architecture(config.family)
     entries: dict[str, Any] = {
         f"{architecture}.{name}": getattr(ours, key)
-        for key, name in SETTINGS.items()
+        for key, name in (SETTINGS | SCALARS.get(config.family, {})).items()
         if getattr(ours, key) is not None and (ours.positions == "rope" or key not in ("rope_theta", "head_dim"))
     }
     entries[f"{architecture}.{NORM_EPS[ours.norm == 'layer']}"] = ours.norm_eps
     if ours.positions == "rope":
         entries[f"{architecture}.attention.value_length"] = ours.head_dim
-        entries[f"{architecture}.rope.dimension_count"] = ours.head_dim
+        entries[f"{architecture}.rope.dimension_count"] = ours.rotary_dim or ours.head_dim
+    if config.family == "granite":
+        entries["granite.logit_scale"] = 1 / (ours.head_scale or 1.0)
+        entries["granite.attention.scale"] = ours.attention_scale or ours.head_dim**-0.5
     entries[f"{architecture}.vocab_size"] = ours.vocab_size
     scaling = ours.rope_scaling
-    if scaling is not None and scaling.kind != "llama3":
+    if scaling is not None and scaling.kind == "longrope":
+        entries[f"{architecture}.rope.scaling.original_context_length"] = scaling.original_context or ours.context
+        entries[f"{architecture}.rope.scaling.attn_factor"] = frequencies(ours)[1]
+    elif scaling is not None and scaling.kind != "llama3":
         entries[f"{architecture}.rope.scaling.type"] = scaling.kind
         entries[f"{architecture}.rope.scaling.factor"] = scaling.factor
         if scaling.original_context is not None:
@@ -102,6 +163,8 @@ def network_tensors(network: Network) -> dict[str, Tensor]:
         parts = weight.split(rows_of(name, config)) if isinstance(source, Rows) else [weight]
         names = source.names if isinstance(source, Rows) else (str(source),)
         theirs |= {part: _turned(part, rows, config) for part, rows in zip(names, parts, strict=True)}
+    if config.rope_scaling is not None and config.rope_scaling.kind == "longrope":
+        theirs |= {name: torch.tensor(getattr(config.rope_scaling, key)) for key, name in FACTORS.items()}
     if config.rope_scaling is not None and config.rope_scaling.kind == "llama3":
         theirs["rope_freqs.weight"] = frequencies(config.but(rope_scaling=None))[0] / frequencies(config)[0]
     return theirs
@@ -181,17 +244,14 @@ def _add(writer: gguf.GGUFWriter, key: str, value: Any) -> None:
 
 
 def _architecture(family: str) -> str:
-    return "llama" if family == "mistral" else family
-
-
-def _activation(family: str) -> str:
-    return "gelu_tanh" if family in ("gpt2", "gemma") else "silu"
+    names = {family: name for name, family in WRITTEN.items()} | {"mistral": "llama"}
+    return names.get(family, family)
 
 
 def _turned(name: str, weight: Tensor, config: ModelConfig) -> Tensor:
     """llama.cpp's order of query and key rows: see `turned_back` in gguf.py."""
     heads = {"attn_q": config.heads, "attn_k": config.kv_heads}.get(name.split(".")[-2])
-    if heads is None or _architecture(config.family) != "llama":
+    if heads is None or config.family not in (*NEIGHBOURS, "mistral"):
         return weight
     rows = weight.shape[0]
     return weight.reshape(heads, 2, rows // heads // 2, -1).swapaxes(1, 2).reshape(weight.shape)

@@ -14,7 +14,8 @@ https://github.com/ggml-org/ggml/blob/master/src/ggml-quants.c; compressed-tenso
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import gguf
 import torch
@@ -34,24 +35,49 @@ LOW = 0x0F0F0F0F0F0F0F0F
 """The lower nibble of each byte of a word."""
 
 
+PARTS = ("values", "scale", "least", "factor", "least_factor")
+"""What groups have for each row."""
+
+
 @dataclass(frozen=True)
 class Groups:
-    """A matrix in groups of 32 along each row: weight = value * scale + least."""
+    """A matrix in groups of 32 or 16 along each row: weight = value * scale + least."""
 
     values: Int[Tensor, "rows columns"]
-    """int8."""
+    """int8; where there is a `table`, places in it."""
     scale: Float[Tensor, "rows groups"]
-    """In the type that it is stored in."""
+    """In the type that it is stored in: float16, or int8 where there is a `factor`."""
     least: Float[Tensor, "rows groups"] | None = None
     """What value 0 stands for; None for 0."""
+    factor: Float[Tensor, "rows runs"] | None = None
+    """float16: what the scales of a run of groups, 128 or 256 weights, are multiplied with."""
+    least_factor: Float[Tensor, "rows runs"] | None = None
+    """The same for `least`, where there is one."""
+    table: tuple[int, ...] = ()
+    """Values by their places; none where a value stands for itself."""
+    form: str = ""
+    """The quantisation that holds it unchanged in the kernels; "" where its bits say enough."""
 
     def weights(self, dtype: torch.dtype = torch.float32) -> Weight:
         """The matrix, multiplied in float32 and rounded once."""
         rows, columns = self.values.shape
-        result = self.values.reshape(rows, -1, GROUP).float().mul_(self.scale.float()[..., None])
+        values = torch.tensor(self.table, dtype=torch.int8)[self.values.int()] if self.table else self.values
+        result = values.reshape(rows, self.scale.shape[1], -1).float()
+        result.mul_(_multiplied(self.scale, self.factor)[..., None])
         if self.least is not None:
-            result.add_(self.least.float()[..., None])
+            result.add_(_multiplied(self.least, self.least_factor)[..., None])
         return result.reshape(rows, columns).to(dtype)
+
+    def map(self, change: Callable[[Tensor], Tensor]) -> Groups:
+        """The same change of the rows of each part."""
+        parts = {name: getattr(self, name) for name in PARTS}
+        return replace(self, **{name: change(part) for name, part in parts.items() if part is not None})
+
+
+def _multiplied(of_groups: Tensor, factor: Tensor | None) -> Float[Tensor, "rows groups"]:
+    if factor is None:
+        return of_groups.float()
+    return of_groups.float() * factor.float().repeat_interleave(of_groups.shape[1] // factor.shape[1], dim=1)
 
 
 def require_finite(name: str, weight: Tensor) -> None:

@@ -128,7 +128,7 @@ ALIASES = {
                         "mode": "first",
                         "normalise": True,
                         "longest": 512,
-                        "query": "Represent this sentence for searching relevant passages: ",
+                        "prompts": {"query": "Represent this sentence for searching relevant passages: "},
                     }
                 },
             },
@@ -255,6 +255,22 @@ def fetched(alias: Alias, verify: bool = False) -> Path:
             if not _trusted(file, alias, verify):
                 _fetch(alias, file)
     return file
+
+
+def forget(reference: str) -> list[tuple[Path, int]]:
+    """Remove what was fetched for an alias, which can be fetched again; what was removed, and its bytes. A model of any
+    other reference is somebody's own, and stays."""
+    if reference not in ALIASES:
+        return []
+    alias = ALIASES[reference]
+    file = _file(alias)
+    with _alone(file.parent, alias), says_why(file):
+        _record(file).unlink(missing_ok=True)  # first: what is left of a removal that was stopped is not trusted
+        if not file.exists():
+            return []
+        removed = [(file, sum(one.stat().st_size for one in _files(file)))]
+        shutil.rmtree(file) if file.is_dir() else file.unlink()
+    return removed
 
 
 @contextlib.contextmanager

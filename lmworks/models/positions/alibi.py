@@ -9,10 +9,22 @@ import math
 
 import torch
 from jaxtyping import Float
+from pydantic import Field
 from torch import Tensor, nn
 
+from lmworks.basics.config import Config
 from lmworks.models.config import ModelConfig
 from lmworks.models.positions.encoding import Distances, PositionalEncoding
+
+
+class ALiBiSettings(Config):
+    """How fast scores fall."""
+
+    flattest: float = Field(default=8.0, gt=0, le=100)
+    """The flattest slope is 1 / 2 to this power (MPT: alibi_bias_max), and the others lie between 1 and it."""
+
+    scale: float = Field(default=1.0, gt=0)
+    """What every slope is multiplied by (Falcon: 1 / root of head_dim)."""
 
 
 class ALiBi(PositionalEncoding):
@@ -20,26 +32,33 @@ class ALiBi(PositionalEncoding):
 
     name = "alibi"
     acts_on = "scores"
+    settings = ALiBiSettings
 
     def bias(
         self, config: ModelConfig, part: nn.Module | None, distances: Distances
     ) -> Float[Tensor, "batch heads seq keys"]:
         """Minus a head's slope times the distance."""
-        return alibi_bias(distances, config.heads)
+        return alibi_bias(distances, self.slopes(config))
+
+    def slopes(self, config: ModelConfig) -> Float[Tensor, " heads"]:
+        """What each head's scores fall by."""
+        settings = config.position_settings
+        assert isinstance(settings, ALiBiSettings)
+        return alibi_slopes(config.heads, settings.flattest) * settings.scale
 
 
 ALIBI = ALiBi()
 
 
-def alibi_bias(distances: Distances, heads: int) -> Float[Tensor, "batch heads seq keys"]:
+def alibi_bias(distances: Distances, slopes: Float[Tensor, " heads"]) -> Float[Tensor, "batch heads seq keys"]:
     """Minus a head's slope times the distance, in float32."""
-    return alibi_slopes(heads).to(distances.device)[None, :, None, None] * -distances.abs()[:, None].float()
+    return slopes.to(distances.device)[None, :, None, None] * -distances.abs()[:, None].float()
 
 
-def alibi_slopes(heads: int) -> Float[Tensor, " heads"]:
+def alibi_slopes(heads: int, flattest: float = 8.0) -> Float[Tensor, " heads"]:
     """2^(-8/n), 2^(-16/n), ... for n heads; where n is no power of two, those of the power below and every second of
     the power above (as in the paper's code)."""
     power = 2 ** math.floor(math.log2(heads))
-    below = [2 ** (-8 * (at + 1) / power) for at in range(power)]
-    above = [2 ** (-8 * (at + 1) / (2 * power)) for at in range(0, 2 * (heads - power), 2)]
+    below = [2 ** (-flattest * (at + 1) / power) for at in range(power)]
+    above = [2 ** (-flattest * (at + 1) / (2 * power)) for at in range(0, 2 * (heads - power), 2)]
     return torch.tensor(below + above)

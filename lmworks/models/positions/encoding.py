@@ -10,7 +10,7 @@
 
 An encoding overrides the one method of the place that it acts on: `added`, `rotation` or `bias`. What acts on the
 embedding or on the heads also trains by the hand-written blocks and runs on the compiled path; a bias on the scores
-runs in PyTorch.
+runs in PyTorch, but for ALiBi's in decoders, which the kernels know.
 """
 
 from __future__ import annotations
@@ -59,6 +59,10 @@ class PositionalEncoding(PositionDeclaration):
         """Cosine and sine that the first `rotary_dim` dimensions of each query and key are rotated by (all of them
         where it is None)."""
         raise NotImplementedError
+
+    def window_rotation(self, config: ModelConfig, positions: Positions, dtype: torch.dtype) -> Rotation | None:
+        """The same of layers with a window, where these turn in another way; None for the same."""
+        return None
 
     def rotates_in(self, config: ModelConfig, layer: int) -> bool:
         """Are queries and keys of this layer rotated, in an encoding that acts on the heads?"""

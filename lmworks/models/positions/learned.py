@@ -20,7 +20,7 @@ class LearnedPositions(PositionalEncoding):
 
     def part(self, config: ModelConfig) -> nn.Module:
         """The embedding."""
-        return blank_embedding(config.context + config.position_offset, config.dim)
+        return blank_embedding(config.context + config.position_offset, config.embedding_width)
 
     def longest(self, config: ModelConfig) -> int:
         """The context: no place after it was learned."""

@@ -1,7 +1,8 @@
 """Rotary position embedding: rotate each query and key by an angle that grows with its position.
 
 Source: Su et al. 2021, https://arxiv.org/abs/2104.09864, section 3.2. Scalings: linear (Chen et al. 2023,
-https://arxiv.org/abs/2306.15595), YaRN (Peng et al. 2023, https://arxiv.org/abs/2309.00071), Llama 3.1.
+https://arxiv.org/abs/2306.15595), YaRN (Peng et al. 2023, https://arxiv.org/abs/2309.00071), Llama 3.1, LongRoPE (Ding
+et al. 2024, https://arxiv.org/abs/2402.13753).
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ class RotaryPositions(PositionalEncoding):
 
     name = "rope"
     acts_on = "heads"
-    fields = ("rotary_dim", "rope_theta", "rope_scaling")
+    fields = ("rotary_dim", "rope_theta", "rope_scaling", "rope_layers", "window_theta")
 
     def check(self, config: ModelConfig) -> None:
         """Dimensions turn in pairs, and there must be enough of them."""
@@ -35,13 +36,31 @@ class RotaryPositions(PositionalEncoding):
             raise ConfigError(f"{{at}}{name} ({turned}) is odd, and rotary positions turn pairs; make it even")
         if turned > config.head_dim:
             raise ConfigError(f"{{at}}rotary_dim ({turned}) is more than {{at}}head_dim ({config.head_dim}) has")
+        if config.rope_scaling is not None:
+            config.rope_scaling.check(turned // 2)
+        if config.window_theta is not None and config.window is None:
+            raise ConfigError("{at}window_theta is for layers with a {at}window, and there is none; leave it out")
 
     def rotation(self, config: ModelConfig, positions: Positions, dtype: torch.dtype) -> Rotation:
         """Of every position, stretched as `rope_scaling` says."""
         return rotation(config, positions, dtype)
 
+    def window_rotation(self, config: ModelConfig, positions: Positions, dtype: torch.dtype) -> Rotation | None:
+        """By `window_theta`, not stretched."""
+        return None if config.window_theta is None else rotation(_in_windows(config), positions, dtype)
+
+    def rotates_in(self, config: ModelConfig, layer: int) -> bool:
+        """Those that `rope_layers` names."""
+        return config.rope_layers is None or layer in config.rope_layers
+
 
 ROPE = RotaryPositions()
+
+
+@functools.lru_cache(maxsize=64)
+def _in_windows(config: ModelConfig) -> ModelConfig:
+    """The config whose frequencies layers with a window have."""
+    return config.but(rope_theta=config.window_theta, rope_scaling=None, window_theta=None)
 
 
 def rotation(config: ModelConfig, positions: Positions, dtype: torch.dtype) -> Rotation:
@@ -55,14 +74,14 @@ def rotation(config: ModelConfig, positions: Positions, dtype: torch.dtype) -> R
 
 
 def _depends_on_length(config: ModelConfig) -> bool:
-    return config.rope_scaling is not None and config.rope_scaling.kind == "dynamic"
+    return config.rope_scaling is not None and config.rope_scaling.turns_with_length
 
 
 @functools.lru_cache(maxsize=64)
 def frequencies(config: ModelConfig, longest: int | None = None) -> tuple[Float[Tensor, " half_dim"], float]:
     """Radians per position of each pair, and the amplitude of cosine and sine.
 
-    `longest` is the length of the text, which only dynamic scaling looks at.
+    `longest` is the length of the text, which only dynamic scaling and longrope look at.
     """
     dims, base, scaling = config.rotary_dim or config.head_dim, config.rope_theta, config.rope_scaling
     exponents = torch.arange(0, dims, 2, dtype=torch.float32) / dims
@@ -77,6 +96,9 @@ def frequencies(config: ModelConfig, longest: int | None = None) -> tuple[Float[
         return (base * stretch ** (dims / (dims - 2))) ** -exponents, 1.0
     if scaling.kind == "llama3":
         return _llama3(plain, scaling, original), 1.0
+    if scaling.kind == "longrope":
+        chosen = scaling.long_factors if (longest or 0) > original else scaling.short_factors
+        return plain / torch.tensor(chosen), _amplitude(scaling, math.sqrt(1 + _growth(scaling) / math.log(original)))
     return _yarn(plain, scaling, original, dims, base)
 
 
@@ -94,10 +116,18 @@ def _yarn(plain: Tensor, scaling: RopeScaling, original: int, dims: int, base: f
     def dimension_with(turns: float) -> float:
         return dims * math.log(original / (turns * 2 * math.pi)) / (2 * math.log(base))
 
-    low = max(math.floor(dimension_with(scaling.fast_turns)), 0)
-    high = min(math.ceil(dimension_with(scaling.slow_turns)), dims - 1)
+    low, high = dimension_with(scaling.fast_turns), dimension_with(scaling.slow_turns)
+    if scaling.truncate:
+        low, high = math.floor(low), math.ceil(high)
+    low, high = max(low, 0), min(high, dims - 1)
     divide = ((torch.arange(dims // 2, dtype=torch.float32) - low) / max(high - low, 1e-3)).clamp(0, 1)
-    amplitude = scaling.attention_factor
-    if amplitude is None:
-        amplitude = 0.1 * math.log(scaling.factor) + 1.0 if scaling.factor > 1 else 1.0
+    amplitude = _amplitude(scaling, 0.1 * _growth(scaling) + 1.0)
     return plain * (1 - divide) + plain / scaling.factor * divide, amplitude
+
+
+def _growth(scaling: RopeScaling) -> float:
+    return math.log(max(scaling.factor, 1.0))
+
+
+def _amplitude(scaling: RopeScaling, usual: float) -> float:
+    return usual if scaling.attention_factor is None else scaling.attention_factor

@@ -72,7 +72,7 @@ class RecurrentCache(Cache):
 
     def __init__(self, tokens: Tokens, memory: Memory | None = None) -> None:
         self.length, self.memory, self.tokens, self.real = 0, memory, tokens, None
-        self._shape, self._keys, self._values = (len(tokens), 0, 0, 0), [], []
+        self._keys, self._values = [], []
         self.state: State | None = None
         """None where it has to be made of the tokens: before the first, and after `truncate`."""
         self.fed: Float[Tensor, "batch dim"] | None = None

@@ -17,7 +17,6 @@ from lmworks.serving.api.requests import GenerationRequest
 from lmworks.serving.api.work import REASONS, Stream, Work, watched
 from lmworks.serving.errors import Refused
 from lmworks.serving.record import RECORD
-from lmworks.serving.service import Service
 
 FINGERPRINT = f"lmworks-{__version__}"
 Facts = dict[str, Any]
@@ -40,18 +39,10 @@ class ApiChoice(Protocol):
         """The answer, all deltas taken."""
 
 
-def must_be(service: Service, name: str | None, known: str) -> None:
-    """Refused with 404 unless the name is that of the model which does such work."""
+def must_be(name: str | None, known: str) -> None:
+    """Refused unless the name is that of the model which does such work."""
     if name not in (None, known):
-        if name in service.names:
-            raise Refused(400, f"the model {name} does not do this; ask {known}", param="model")
-        raise unknown_model(service, name)
-
-
-def unknown_model(service: Service, name: str | None) -> Refused:
-    """What is said of a model that there is not."""
-    there = " and ".join(service.names)
-    return Refused(404, f"there is no model {name!r}; there is {there}", param="model", code="model_not_found")
+        raise Refused(400, f"the model {name} does not do this; ask {known}", param="model")
 
 
 async def answer(

@@ -12,16 +12,18 @@ from lmworks.serving.api.answering import STREAMED, Facts, answer, must_be, reas
 from lmworks.serving.api.cited import cited_answer, way_of
 from lmworks.serving.api.requests import ChatRequest
 from lmworks.serving.api.work import Job, Work
+from lmworks.serving.models import ServedModels
 from lmworks.serving.service import Service
 
 
-def routes(service: Service) -> APIRouter:
-    """The endpoint, for one service."""
+def routes(models: ServedModels) -> APIRouter:
+    """The endpoint, for a server's models."""
     router = APIRouter()
 
     @router.post("/v1/chat/completions", summary="Answer a conversation", responses=STREAMED)
     async def chat(asked: ChatRequest, http: Request) -> Response:
-        must_be(service, asked.model, service.name)
+        service = await models.lend(http, asked.model)
+        must_be(asked.model, service.name)
         way = way_of(service, asked)
         if way != "off":
             return await cited_answer(service, asked, http, way)

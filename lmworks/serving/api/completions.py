@@ -16,19 +16,21 @@ from lmworks.serving.api.requests import CompletionRequest
 from lmworks.serving.api.token_texts import Offsets
 from lmworks.serving.api.work import Job, Work
 from lmworks.serving.errors import Refused
+from lmworks.serving.models import ServedModels
 from lmworks.serving.service import Service
 
 LONGEST = 16
 """Tokens of an answer unless the request says how many, as OpenAI's API has it."""
 
 
-def routes(service: Service) -> APIRouter:
-    """The endpoint, for one service."""
+def routes(models: ServedModels) -> APIRouter:
+    """The endpoint, for a server's models."""
     router = APIRouter()
 
     @router.post("/v1/completions", summary="Continue texts", responses=STREAMED)
     async def complete(asked: CompletionRequest, http: Request) -> Response:
-        must_be(service, asked.model, service.name)
+        service = await models.lend(http, asked.model)
+        must_be(asked.model, service.name)
         if asked.echo and service.model.translates:
             raise Refused(
                 400, "an encoder-decoder does not continue its prompt, so there is nothing to echo", param="echo"

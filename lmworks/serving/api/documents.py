@@ -14,6 +14,7 @@ from lmworks.grounding.rerank import at_hand
 from lmworks.serving.api.attending import attended
 from lmworks.serving.api.requests import StrictModel, Text
 from lmworks.serving.errors import Refused
+from lmworks.serving.models import ServedModels
 from lmworks.serving.record import RECORD
 from lmworks.serving.service import Service
 
@@ -23,6 +24,7 @@ AROUND = 600
 """Characters around a passage unless the request says how many."""
 
 
+Name = Annotated[str, Field(max_length=1000)] | None
 Pattern = Annotated[str, Field(min_length=1, max_length=200)]
 Value = Annotated[str, Field(max_length=1000)]
 
@@ -66,6 +68,9 @@ class SearchRequest(StrictModel):
     where: Where | None = None
     """All documents unless given."""
 
+    model: Name = None
+    """The model whose documents are searched."""
+
 
 class FoundPassage(BaseModel):
     """A chunk that a search found."""
@@ -97,12 +102,13 @@ class WholePassage(FoundPassage):
     after: str
 
 
-def routes(service: Service) -> APIRouter:
-    """The endpoints, for one service."""
+def routes(models: ServedModels) -> APIRouter:
+    """The endpoints, for a server's models."""
     router = APIRouter()
 
     @router.post("/v1/search", summary="Passages of the documents")
     async def search(asked: SearchRequest, http: Request) -> SearchAnswer:
+        service = await models.lend(http, asked.model)
         index, most = index_of(service), service.limits.passages
         k = asked.k or min(FOUND, most)
         if k > most:
@@ -122,7 +128,9 @@ def routes(service: Service) -> APIRouter:
         chunk: Annotated[int, Path(ge=0, lt=2**63)],
         http: Request,
         around: Annotated[int | None, Query(ge=0, le=2**31, description="Characters before and after it.")] = None,
+        model: Annotated[str | None, Query(max_length=1000, description="The model whose documents they are.")] = None,
     ) -> WholePassage:
+        service = await models.lend(http, model)
         index, most = index_of(service), service.limits.surrounding
         if around is not None and around > most:
             raise Refused(400, f"around is {around:,}; at most {most:,} characters are shown", param="around")

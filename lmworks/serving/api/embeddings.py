@@ -15,8 +15,8 @@ from lmworks.basics.errors import ConfigError
 from lmworks.serving.api.answering import must_be
 from lmworks.serving.api.requests import StrictModel, Text, Tokens
 from lmworks.serving.errors import TOO_LONG, Refused, late
+from lmworks.serving.models import ServedModels
 from lmworks.serving.pytorch_worker import twin
-from lmworks.serving.service import Service
 
 AT_ONCE = 32
 """Texts between two looks whether the client is still there."""
@@ -55,23 +55,24 @@ class EmbeddingRequest(StrictModel):
         return [self.input] if one else list(self.input)  # type: ignore[list-item,arg-type]
 
 
-def routes(service: Service) -> APIRouter:
-    """The endpoint, for one service."""
+def routes(models: ServedModels) -> APIRouter:
+    """The endpoint, for a server's models."""
     router = APIRouter()
 
     @router.post("/v1/embeddings", summary="Texts as vectors")
     async def embed(asked: EmbeddingRequest, http: Request) -> JSONResponse:
+        service = await models.lend(http, asked.model, embeds=True)
         model = service.embedder
         if model is None:
             raise ConfigError("an encoder-decoder has no pooled states; serve an encoder beside it (--embedder)")
-        must_be(service, asked.model, service.embedder_name)
+        must_be(asked.model, service.embedder_name)
         texts = asked.texts
         if len(texts) > service.limits.texts:
             raise ConfigError(f"the request has {len(texts):,} texts; send at most {service.limits.texts} at once")
-        if asked.dimensions not in (None, model.config.dim):
+        if asked.dimensions not in (None, model.vector_dim):
             raise Refused(
                 400,
-                f"dimensions is {asked.dimensions}; {service.embedder_name} makes {model.config.dim}",
+                f"dimensions is {asked.dimensions}; {service.embedder_name} makes {model.vector_dim}",
                 param="dimensions",
             )
         cut = asked.truncate_prompt_tokens is not None

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import Annotated, Any, Self
 
 import torch
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 from fastapi.responses import Response
 from jaxtyping import Float
 from pydantic import Field, model_validator
@@ -24,6 +24,7 @@ from lmworks.models.hooks import hooked
 from lmworks.models.network import Network
 from lmworks.serving.api.answering import must_be
 from lmworks.serving.api.requests import Message, StrictModel, Text, Tokens
+from lmworks.serving.models import ServedModels
 from lmworks.serving.pytorch_worker import twin
 from lmworks.serving.service import Service
 
@@ -67,13 +68,14 @@ class InspectRequest(StrictModel):
         return self
 
 
-def routes(service: Service) -> APIRouter:
-    """The endpoint, for one service."""
+def routes(models: ServedModels) -> APIRouter:
+    """The endpoint, for a server's models."""
     router = APIRouter()
 
     @router.post("/v1/inspect", summary="Look inside the network at a text")
-    async def inspect(asked: InspectRequest) -> Response:
-        must_be(service, asked.model, service.name)
+    async def inspect(asked: InspectRequest, http: Request) -> Response:
+        service = await models.lend(http, asked.model)
+        must_be(asked.model, service.name)
         body = await service.worker.run(lambda: inspected(service, asked))
         return Response(body, media_type="application/json")
 

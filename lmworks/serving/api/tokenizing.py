@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 from typing import Annotated, Any, Self
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse
 from pydantic import Field, model_validator
 
 from lmworks.basics.errors import ConfigError
+from lmworks.language_model import LanguageModel
 from lmworks.serving.api.answering import must_be
 from lmworks.serving.api.requests import Message, StrictModel, Text, Token
-from lmworks.serving.service import Service
+from lmworks.serving.models import ServedModels
 from lmworks.tokens.chat.conversation import encode_chat
 
 Name = Annotated[str, Field(max_length=1000)] | None
@@ -47,43 +48,51 @@ class DetokenizeRequest(StrictModel):
     tokens: Annotated[list[Token], Field(max_length=2**20, fail_fast=True)]
 
 
-def routes(service: Service) -> APIRouter:
-    """The endpoints, for one service."""
+def routes(models: ServedModels) -> APIRouter:
+    """The endpoints, for a server's models."""
     router = APIRouter()
-    model, tokenizer = service.model, service.model.tokenizer
-
-    def encoded(asked: TokenizeRequest) -> list[int]:
-        if asked.prompt is not None:
-            return tokenizer.encode(asked.prompt, special=asked.add_special_tokens is not False)
-        model.must_converse()
-        turns = [message.turn for message in asked.messages or ()]
-        return encode_chat(tokenizer, turns, add_generation_prompt=asked.add_generation_prompt is not False)
 
     @router.post("/tokenize", summary="A text's tokens")
-    async def tokenize(asked: TokenizeRequest) -> JSONResponse:
-        must_be(service, asked.model, service.name)
-        ids = await asyncio.to_thread(encoded, asked)
-        facts: dict[str, Any] = {"count": len(ids), "max_model_len": model.longest, "tokens": ids}
+    async def tokenize(asked: TokenizeRequest, http: Request) -> JSONResponse:
+        service = await models.lend(http, asked.model)
+        must_be(asked.model, service.name)
+        ids = await asyncio.to_thread(_encoded, service.model, asked)
+        facts: dict[str, Any] = {"count": len(ids), "max_model_len": service.model.longest, "tokens": ids}
         if asked.return_token_strs:
             facts["token_strs"] = [service.texts.named(number)[0] for number in ids]
         return JSONResponse(facts)
 
     @router.post("/detokenize", summary="The text of tokens")
-    async def detokenize(asked: DetokenizeRequest) -> JSONResponse:
-        must_be(service, asked.model, service.name)
+    async def detokenize(asked: DetokenizeRequest, http: Request) -> JSONResponse:
+        service = await models.lend(http, asked.model)
+        must_be(asked.model, service.name)
+        tokenizer = service.model.tokenizer
         if (largest := max(asked.tokens, default=0)) >= tokenizer.vocab_size:
             raise ConfigError(f"there is no token {largest:,}; the vocabulary has {tokenizer.vocab_size:,}")
         return JSONResponse({"prompt": await asyncio.to_thread(tokenizer.decode, asked.tokens, False)})
 
     @router.get("/tokenizer_info", summary="What the tokenizer is")
-    async def info() -> JSONResponse:
+    async def info(
+        http: Request, model: Annotated[str | None, Query(max_length=1000, description="Whose it is.")] = None
+    ) -> JSONResponse:
+        service = await models.lend(http, model)
+        must_be(model, service.name)
         # No special token's text: clients ask /tokenize for its id, and there the text of a special token is only text.
         special = dict.fromkeys(("bos_token", "eos_token", "pad_token", "unk_token"))
+        tokenizer = service.model.tokenizer
         facts = {
             "tokenizer_class": "lmworks",
-            "model_max_length": model.config.context,
+            "model_max_length": service.model.config.context,
             "vocab_size": tokenizer.vocab_size,
         }
         return JSONResponse(special | facts | {"chat_template": tokenizer.chat_template})
 
     return router
+
+
+def _encoded(model: LanguageModel, asked: TokenizeRequest) -> list[int]:
+    if asked.prompt is not None:
+        return model.tokenizer.encode(asked.prompt, special=asked.add_special_tokens is not False)
+    model.must_converse()
+    turns = [message.turn for message in asked.messages or ()]
+    return encode_chat(model.tokenizer, turns, add_generation_prompt=asked.add_generation_prompt is not False)

@@ -1,6 +1,6 @@
 """The page at `/`: a chat that shows its probabilities, the next token under the sampling settings, a look inside.
 
-    mount(app, service)            # once in a process: NiceGUI has one application
+    mount(app, models)             # once in a process: NiceGUI has one application
 
 Everything is served from this process and nothing from elsewhere, so it works offline. It uses the engine as the API
 does, with the same queue, limits and keys (`guard.py`), and its answers are in the log and in /metrics as the API's
@@ -17,14 +17,15 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Match
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from lmworks.serving.service import Service
+from lmworks.serving.errors import Refused
+from lmworks.serving.models import ServedModels
 
 HERE = Path(__file__).parent
 OURS = ("/_nicegui",)
 """Beginnings of the paths that NiceGUI answers, besides `/` itself."""
 
 
-def mount(app: FastAPI, service: Service) -> None:
+def mount(app: FastAPI, models: ServedModels) -> None:
     """Put the page into an application whose routes are complete. Needs NiceGUI (extra `serve`)."""
     from nicegui import ui
 
@@ -35,16 +36,20 @@ def mount(app: FastAPI, service: Service) -> None:
 
     recorder = Recorder(app.state.metrics, app.state.log)
 
-    @ui.page("/")
-    def visited() -> None:
+    @ui.page("/", response_timeout=models.limits.seconds)  # a model may have to be loaded first
+    async def visited(model: str | None = None) -> None:
         ui.add_css(style)
-        Layout(service, recorder)
+        try:
+            async with models.using(model) as service:
+                Layout(models, service, recorder)
+        except Refused as refused:
+            ui.label(str(refused)).classes("lm-hint")
 
     # NiceGUI looks at every object of the process for its server; PyTorch has some that warn when they are looked at.
     warnings.filterwarnings("ignore", category=FutureWarning, module="nicegui")
     ui.run_with(
         app,
-        title=f"{service.name} · lmworks",
+        title=f"{models.title} · lmworks",
         favicon=ICON,
         dark=None,
         language="en-US",

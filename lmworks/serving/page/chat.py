@@ -14,6 +14,7 @@ from lmworks.grounding.follow_up import in_context
 from lmworks.serving.api.documents import index_of, question_of
 from lmworks.serving.api.work import Job, Work
 from lmworks.serving.errors import Refused, late
+from lmworks.serving.models import ServedModels
 from lmworks.serving.page.cited import looked_up, show
 from lmworks.serving.page.recorder import Recorder
 from lmworks.serving.page.settings import SettingsPanel
@@ -33,8 +34,11 @@ CANCELLED = Refused(499, "stopped")
 class Chat:
     """The messages and the input. A model without a chat template continues the text, a translator translates it."""
 
-    def __init__(self, service: Service, settings: SettingsPanel, hint: str, recorder: Recorder) -> None:
-        self._service, self._settings, self._recorder = service, settings, recorder
+    def __init__(
+        self, models: ServedModels, service: Service, settings: SettingsPanel, hint: str, recorder: Recorder
+    ) -> None:
+        self._models, self._name, self._settings, self._recorder = models, service.name, settings, recorder
+        self._converses = not service.model.translates and service.model.tokenizer.chat_template is not None
         self._turns: list[dict[str, str]] = []
         self._before: str | None = None
         """What the documents were asked last."""
@@ -55,11 +59,6 @@ class Chat:
             new.tooltip("New conversation")
         self._stop.visible = False
         ui.context.client.on_delete(self.stop)  # the visitor left and did not come back in time
-
-    @property
-    def _converses(self) -> bool:
-        model = self._service.model
-        return not model.translates and model.tokenizer.chat_template is not None
 
     def _greet(self) -> None:
         """Say what can be done, while the conversation is empty."""
@@ -97,10 +96,13 @@ class Chat:
             foot = ui.label().classes("lm-foot")
         ui.run_javascript(DOWN)
         try:
-            if (way := self._settings.way.value) == "off":
-                await self._answer(text, written, foot)
-            else:
-                await self._cite(text, way, written, foot, box)
+            if not self._models.named(self._name).loaded:
+                foot.text = f"loading {self._name}"
+            async with self._models.using(self._name) as service:
+                if (way := self._settings.way.value) == "off":
+                    await self._answer(service, text, written, foot)
+                else:
+                    await self._cite(service, text, way, written, foot, box)
         except (LmworksError, Refused, asyncio.CancelledError) as error:
             foot.text = "stopped" if self._stopped else str(error)
             foot.classes(replace="lm-foot" if self._stopped else "lm-foot lm-error")
@@ -109,9 +111,11 @@ class Chat:
             self._work = self._asking = None
             self._stop.visible, self._send.visible = False, True
 
-    async def _cite(self, text: str, way: Way, written: TokenView, foot: ui.label, box: ui.column) -> None:
+    async def _cite(
+        self, service: Service, text: str, way: Way, written: TokenView, foot: ui.label, box: ui.column
+    ) -> None:
         """The answer of the documents, whole: nothing of it is shown before it is checked."""
-        service, seconds, started = self._service, self._service.limits.seconds, time.monotonic()
+        seconds, started = service.limits.seconds, time.monotonic()
         index = index_of(service)
         question = in_context(question_of(service, text, "the message"), self._before)
         foot.text = "looking into the documents"
@@ -123,26 +127,26 @@ class Chat:
             raise late(seconds, "ask for less") from None
         shown = await service.worker.run(lambda: looked_up(index, answer))
         self._before = question
-        self._recorder.cited(Cited(way, answer), time.monotonic() - started, text)
+        self._recorder.cited(service.name, Cited(way, answer), time.monotonic() - started, text)
         written.delete()
         foot.text = "" if question == text else f"asked as: {question}"
         box.classes("lm-refused" if answer.refused else "")
         with box:
-            show(service, shown)
+            show(self._models, service.name, shown)
         foot.move(box)  # below them
         _follow()
 
-    async def _answer(self, text: str, written: TokenView, foot: ui.label) -> None:
+    async def _answer(self, service: Service, text: str, written: TokenView, foot: ui.label) -> None:
         shown = self._settings.probabilities.value
         options = LogprobOptions(OTHERS if shown else 0, written=shown)
         before = self._turns
         turns = [*before, {"role": "user", "content": text}]
         job = Job(self._prompt(turns), self._settings.strategy(), self._settings.most(), logprobs=options)
         written.add([], True)
-        self._work = work = await Work.begin(self._service, [job])
+        self._work = work = await Work.begin(service, [job])
         if self._stopped:
             self.stop()
-        pieces, said, new, finish, looked = ShownTokens(self._service.texts), [], [], None, 0.0
+        pieces, said, new, finish, looked = ShownTokens(service.texts), [], [], None, 0.0
         try:
             async for _, delta in work.deltas():
                 said.append(delta.text)

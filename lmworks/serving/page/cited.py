@@ -15,7 +15,8 @@ from lmworks.grounding.answer import Answer, Citation
 from lmworks.grounding.index import Index
 from lmworks.grounding.telling import parts, spot, where
 from lmworks.serving.api.documents import AROUND, WholePassage, index_of, with_surroundings
-from lmworks.serving.service import Service
+from lmworks.serving.errors import Refused
+from lmworks.serving.models import ServedModels
 
 CHANGED = "This document has changed since the answer was given; ask again."
 
@@ -38,7 +39,7 @@ def looked_up(index: Index, answer: Answer) -> Shown:
     return Shown(answer, places, "" if nearest is None else where(nearest, index))
 
 
-def show(service: Service, shown: Shown) -> None:
+def show(models: ServedModels, model: str, shown: Shown) -> None:
     """The answer with its chips and citations, or why there is none, into the element that is open."""
     answer = shown.answer
     if answer.refused:
@@ -55,19 +56,19 @@ def show(service: Service, shown: Shown) -> None:
             if at % 2 == 0:
                 ui.html(html.escape(part), sanitize=False, tag="span")
             elif int(part) in cited:
-                _chip(service, cited[int(part)])
+                _chip(models, model, cited[int(part)])
             else:
                 ui.html(f"[{part}]", sanitize=False, tag="span")
     for one, place in zip(answer.citations, shown.places, strict=True):
         with ui.row().classes("lm-citation"):
-            _chip(service, one)
+            _chip(models, model, one)
             with ui.column().classes("lm-cited"):
                 ui.label(" ".join(one.text.split()))
                 ui.label(f"{_title(one)} · {one.file}, {place}").classes("lm-foot")
 
 
-def _chip(service: Service, citation: Citation) -> None:
-    chip = ui.button(str(citation.number), on_click=partial(_open, service, citation)).classes("lm-chip")
+def _chip(models: ServedModels, model: str, citation: Citation) -> None:
+    chip = ui.button(str(citation.number), on_click=partial(_open, models, model, citation)).classes("lm-chip")
     chip.props(f'dense unelevated no-caps aria-label="Citation {citation.number}"')
 
 
@@ -75,13 +76,14 @@ def _title(citation: Citation) -> str:
     return " › ".join(filter(None, [citation.document, citation.heading]))
 
 
-async def _open(service: Service, citation: Citation) -> None:
+async def _open(models: ServedModels, model: str, citation: Citation) -> None:
     """Show the passage in a dialogue; Escape closes it."""
     try:
-        index = index_of(service)
-        found = await service.worker.run(lambda: with_surroundings(index, citation.chunk, AROUND))
-        place = await service.worker.run(lambda: spot(citation, index))
-    except LmworksError as error:
+        async with models.using(model) as service:
+            index = index_of(service)
+            found = await service.worker.run(lambda: with_surroundings(index, citation.chunk, AROUND))
+            place = await service.worker.run(lambda: spot(citation, index))
+    except (LmworksError, Refused) as error:
         ui.notify(str(error))
         return
     with ui.dialog() as dialog, ui.card().classes("lm-source"):

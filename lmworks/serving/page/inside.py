@@ -12,6 +12,7 @@ from nicegui import ui
 from lmworks.basics.errors import LmworksError
 from lmworks.serving.api.inspection import InspectRequest, inspected
 from lmworks.serving.errors import Refused
+from lmworks.serving.models import ServedModels
 from lmworks.serving.service import Service
 
 EXAMPLE = "The cat chased the mouse because it was hungry."
@@ -23,8 +24,8 @@ Facts = dict[str, Any]
 class Inside:
     """A text, a layer and a head."""
 
-    def __init__(self, service: Service) -> None:
-        self._service = service
+    def __init__(self, models: ServedModels, service: Service) -> None:
+        self._models, self._name = models, service.name
         config = service.model.config
         with ui.row().classes("lm-ask"):
             self._text = ui.textarea("A text to look at", value=EXAMPLE).props("outlined autogrow rows=1")
@@ -45,7 +46,8 @@ class Inside:
         layer, head = int(self._layer.value or 0), int(self._head.value or 0)
         try:
             asked = InspectRequest(prompt=self._text.value or "", attention=[layer], heads=[head], top=1)
-            facts = json.loads(await self._service.worker.run(lambda: inspected(self._service, asked)))
+            async with self._models.using(self._name) as service:
+                facts = json.loads(await service.worker.run(lambda: inspected(service, asked)))
         except (LmworksError, Refused, ValueError) as error:
             self._said.text = str(error)
             return

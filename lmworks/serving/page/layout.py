@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from nicegui import ui
+from urllib.parse import quote
 
+from nicegui import ui
+from nicegui.events import ValueChangeEventArguments
+
+from lmworks.serving.models import ServedModels
 from lmworks.serving.page.chat import Chat
 from lmworks.serving.page.inside import Inside
 from lmworks.serving.page.next_token import NextToken
@@ -15,12 +19,17 @@ BLUE = "#1c5d99"
 
 
 class Layout:
-    """One visitor's page."""
+    """One visitor's page of one model. The service is there while the page is made: what is done on it later asks for
+    the model by its name, which may have been put away by then."""
 
-    def __init__(self, service: Service, recorder: Recorder) -> None:
+    def __init__(self, models: ServedModels, service: Service, recorder: Recorder) -> None:
         ui.colors(primary=BLUE)
         with ui.header().classes("lm-header"):
-            ui.label(service.name).classes("lm-name").tooltip(_facts(service))
+            if len(models.all) == 1:
+                ui.label(service.name).classes("lm-name").tooltip(_facts(service))
+            else:
+                chosen = ui.select([one.name for one in models.all], value=service.name, on_change=_go)
+                chosen.props('dense borderless dark aria-label="Model"').tooltip(_facts(service))
             with ui.tabs().props("dense inline-label no-caps") as tabs:
                 if service.writes:
                     ui.tab("chat", "Chat", "chat")
@@ -37,17 +46,22 @@ class Layout:
         with ui.tab_panels(tabs, value=first, keep_alive=True).classes("lm-panels").props("transition-duration=0"):
             if service.writes:
                 with ui.tab_panel("chat"):
-                    Chat(service, settings, _hint(service), recorder)
+                    Chat(models, service, settings, _hint(service), recorder)
             if _continues(service):
                 with ui.tab_panel("next"):
-                    self._next = NextToken(service, settings)
+                    self._next = NextToken(models, service, settings)
             if not service.model.translates:
                 with ui.tab_panel("inside"):
-                    Inside(service)
+                    Inside(models, service)
 
     def _changed(self) -> None:
         if self._next is not None:
             self._next.show()
+
+
+def _go(chosen: ValueChangeEventArguments) -> None:
+    """The page of another model."""
+    ui.navigate.to(f"/?model={quote(chosen.value, safe='')}")
 
 
 def _continues(service: Service) -> bool:

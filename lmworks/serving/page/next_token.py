@@ -12,6 +12,7 @@ from lmworks.basics.errors import ConfigError, LmworksError
 from lmworks.generation.distribution import Logits, Probabilities
 from lmworks.serving.errors import Refused
 from lmworks.serving.lab.verdicts import verdicts
+from lmworks.serving.models import ServedModels
 from lmworks.serving.page.settings import SettingsPanel
 from lmworks.serving.pytorch_worker import twin
 from lmworks.serving.service import Service
@@ -24,8 +25,9 @@ CLAIMS = {6: "temperature", 12: "top-k and top-p"}
 class NextToken:
     """A text and the distribution of what follows it."""
 
-    def __init__(self, service: Service, settings: SettingsPanel) -> None:
-        self._service, self._settings = service, settings
+    def __init__(self, models: ServedModels, service: Service, settings: SettingsPanel) -> None:
+        self._models, self._name, self._settings = models, service.name, settings
+        self._named = service.texts.named
         self._ids: list[int] = []
         self._logits: Logits | None = None
         with ui.row().classes("lm-ask"):
@@ -44,7 +46,8 @@ class NextToken:
         """Run the network once; the settings work on its logits."""
         text = self._text.value or ""
         try:
-            self._ids, self._logits = await self._service.worker.run(lambda: _read(self._service, text))
+            async with self._models.using(self._name) as service:
+                self._ids, self._logits = await service.worker.run(lambda: _read(service, text))
         except (LmworksError, Refused) as error:
             self._said.text = str(error)
             return
@@ -75,7 +78,7 @@ class NextToken:
         )
 
     def _visible(self, number: int) -> str:
-        return self._service.texts.named(number)[0].replace(" ", "·").replace("\n", "↵")
+        return self._named(number)[0].replace(" ", "·").replace("\n", "↵")
 
 
 @torch.inference_mode()

@@ -22,7 +22,7 @@ class Recorder:
         self.metrics.worked(work)
         self.log.answer(work, asked)
 
-    def cited(self, cited: Cited, seconds: float, asked: str) -> None:
+    def cited(self, model: str, cited: Cited, seconds: float, asked: str) -> None:
         """The documents answered what was asked."""
-        self.metrics.cited(cited.way, cited.answer.refused)
+        self.metrics.cited(model, cited.way, cited.answer.refused)
         self.log.cited(cited, seconds, asked)

@@ -34,6 +34,28 @@ def test_the_parts_are_those_of_a_real_network(name: str):
     assert counted.by_part()["all"] == counted.base and abs(counted.block * config.layers - blocks) <= 3 * config.dim
 
 
+UNLIKE = {
+    "convolutions": {"convolution": {"layers": (0, 1, 4), "width": 4, "bias": True}},
+    "convolutions and experts": {
+        "convolution": {"layers": (0, 1, 3)},
+        "experts": {"count": 3, "layers": (1, 2, 4), "shared_dim": 24},
+    },
+    "layers without rotation": {"rope_layers": (0, 1, 2, 4)},
+    "one narrow state": {"latent": {"rank": 20, "value_dim": 8}, "rotary_dim": 8, "kv_heads": 4},
+}
+
+
+@pytest.mark.parametrize("name", UNLIKE)
+def test_layers_that_are_unlike_are_counted_each(name: str):
+    config = ModelConfig(**SHAPE | UNLIKE[name])
+    with torch.device("meta"):
+        network = Network(config)
+    counted = count_parameters(config)
+    assert counted.base == sum(one.numel() for one in network.parameters())
+    within = (one.numel() for name, one in network.named_parameters() if "attention." in name and "norm" not in name)
+    assert counted.attention == sum(within)
+
+
 @pytest.mark.parametrize("targets", ["all", "some"])
 @pytest.mark.parametrize("family", ["llama", "mistral", "qwen2", "qwen3", "gemma", "gpt2"])
 def test_adapters_are_those_that_lora_puts_on(family: str, targets: str):

@@ -22,7 +22,6 @@ from lmworks.jobs.planning.followed import Followed, follow
 from lmworks.jobs.planning.parameters import count_parameters
 from lmworks.jobs.planning.plan import make_plan
 from lmworks.jobs.planning.reading import read_subject
-from lmworks.jobs.planning.timing import _all_blocks, _small
 from lmworks.jobs.planning.workload import made_up, row_of, usual_objective
 from lmworks.models.config import ModelConfig
 from lmworks.models.network import Network
@@ -154,12 +153,6 @@ def test_a_source_is_read_once_and_a_row_predicts_what_its_objective_says():
     assert row_of(ObjectiveSettings(kind="masked", share=0.2), 100).predicted == 20
     kinds = [usual_objective(CASES[name][0]).kind for name in ("masked", "classification", "translation", "alibi")]
     assert kinds == ["masked", "classification", "seq2seq", "causal"]
-
-
-def test_each_side_is_timed_and_continued_by_itself():
-    config, _ = of_kind("seq2seq", layers=5, encoder_layers=3)
-    assert [(one.layers, one.encoder().layers) for one in _small(config)] == [(1, 1), (2, 1), (1, 2)]
-    assert _all_blocks(1.0, [1.5, 1.25], config) == pytest.approx(1.0 + 4 * 0.5 + 2 * 0.25)
 
 
 @pytest.mark.parametrize("recipe", ["bert-mini", "classify", "summarize", "translate-en-de"])

@@ -20,6 +20,7 @@ from pathlib import Path
 
 import pytest
 
+from lmworks import loading
 from lmworks.basics import progress
 from lmworks.basics.errors import LmworksError, ModelError
 from lmworks.basics.files import sha256
@@ -382,3 +383,18 @@ def test_an_alias_may_be_a_folder_of_the_wheel(tiny, tmp_path, monkeypatch):
     assert resolve("tiny", verify=True) == found and (found / "lmworks.json").read_bytes() == b"{}\n"
     (found / "model.safetensors").write_bytes(WEIGHTS[:-1])
     assert resolve("tiny") == found and (found / "model.safetensors").read_bytes() == WEIGHTS
+
+
+def test_what_was_fetched_is_forgotten_and_can_be_fetched_again(tiny, folder):
+    path = resolve("tiny")
+    assert references.forget("tiny") == [(path, len(WEIGHTS))]
+    assert files(folder) == set() and not references.forget("tiny")
+    assert resolve("tiny").read_bytes() == WEIGHTS
+
+
+def test_nothing_is_fetched_or_removed_that_is_not_ours(tiny, folder, tmp_path):
+    (own := tmp_path / "own.gguf").write_bytes(b"GGUF")
+    assert loading.forget(str(own)) == [] and own.is_file()
+    assert loading.forget("tiny") == [] and files(folder) == set()
+    with pytest.raises(ModelError, match="neither a known model nor a path"):
+        loading.forget("nothing-of-this-name")

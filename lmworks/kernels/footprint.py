@@ -1,0 +1,125 @@
+"""What a model takes in memory as it will run, counted from its files' headers before its weights are read; and which
+form of it would fit where that is too much.
+
+    found = Footprint.of(path)
+    found.bytes(), found.bytes("int4")
+    found.must_fit("smollm2")
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+from typing import Self
+
+import torch
+
+from lmworks.basics.errors import ModelError
+from lmworks.basics.memory import available_bytes
+from lmworks.kernels.choice import EMBEDDING_BITS
+from lmworks.kernels.coverage import unavailable, unknown
+from lmworks.kernels.packing import ROWS, packed_bytes
+from lmworks.kernels.quantisation import quantisation_of, quantisations
+from lmworks.models.config import ModelConfig
+from lmworks.models.files.directory import ONNX, parameters, read_config, read_json, weight_files
+from lmworks.models.files.gguf import gguf_config, stored_dtype
+from lmworks.models.files.gguf_file import GGUFFile
+from lmworks.models.files.quantise import GROUP
+from lmworks.models.precision import fast_dtype
+
+VOCABULARY_BITS = 8
+"""Of embedding and head, whatever the other matrices have (run/weights.py)."""
+OVERHEAD = 1.1
+"""Packed weights by the bytes of a file in few bits: the kernels keep a minimum beside each scale (Q4_0: 5 / 4.5)."""
+
+
+@dataclass(frozen=True)
+class Footprint:
+    """The sizes of a model."""
+
+    config: ModelConfig
+    parameters: int
+    stored: int
+    """Bytes of the weights in the file."""
+    few_bits: int | None
+    """Bytes of the weights in the bits of the file, packed for the compiled path; None where the file holds floats."""
+    width: int
+    """Bytes of a weight where PyTorch runs the network."""
+
+    @classmethod
+    def of(cls, path: Path, file: GGUFFile | None = None) -> Self:
+        """Of a directory, or of a GGUF file (which may be open already). ModelError for what is no model."""
+        if path.suffix == ".gguf":
+            file = file or GGUFFile(path)
+            size, stored = sum(prod(one.shape) for one in file.tensors.values()), stored_dtype(file)
+            held = sum(one.bytes for one in file.tensors.values())
+            packed = None if stored is not None else round(OVERHEAD * held)
+            try:
+                return cls(gguf_config(file), size, held, packed, (stored or fast_dtype()).itemsize)
+            except ModelError as error:
+                raise ModelError(f"{path}: {error}") from None
+        config, files = read_config(path), weight_files(path)
+        size, held = parameters(config), sum(one.stat().st_size for one in files if one.is_file())
+        if read_json(path / "config.json").get("quantization_config") is not None:
+            return cls(config, size, held, round(OVERHEAD * held), 2)
+        return cls(config, size, held, None, 4 if files[0].name == ONNX else max(1, round(held / size)))
+
+    def bytes(self, compress: str | None = None, dtype: torch.dtype | None = None) -> int:
+        """What the weights take, loaded with these settings (`LanguageModel.load`)."""
+        if compress not in (None, "none"):
+            return self._in(int(compress[3:]))
+        plain = self.parameters * (self.width if dtype is None else dtype.itemsize)
+        if compress == "none" or dtype is not None or not self._covered:
+            return plain
+        if self.few_bits is not None:
+            return self.few_bits
+        embeds = self.config.arrangement == "encoder"  # in PyTorch, and packed where it embeds
+        return plain + (self._in(EMBEDDING_BITS) if embeds else 0)
+
+    def must_fit(self, name: str, compress: str | None = None, dtype: torch.dtype | None = None) -> None:
+        """ModelError where that is more memory than is free, before the machine is brought to a halt by trying it; it
+        names the largest form of the model that would fit."""
+        needed, free = self.bytes(compress, dtype), available_bytes()
+        if free is not None and needed > free:
+            instead = self.largest_within(free)
+            raise ModelError(
+                f"{name} takes {in_gigabytes(needed)}, and {in_gigabytes(free)} of memory are free; close other "
+                f"programs, or {instead}"
+            )
+
+    def largest_within(self, free: int) -> str:
+        """What to do instead: the form with the most bits that takes no more than this, or how large a model may be."""
+        bits = sorted(quantisations(), reverse=True) if self._covered else ()
+        forms = [("as it is stored", self.bytes())]
+        names = {one: quantisation_of(one).name for one in bits}
+        forms += [(f"in {name} (--compress {name})", self._in(one)) for one, name in names.items()]
+        for form, needed in forms:
+            if needed <= free:
+                return f"load it {form}, which takes {in_gigabytes(needed)}"
+        least = bytes_a_weight(min(bits)) if bits else float(self.width)
+        form = names[min(bits)] if bits else f"{8 * self.width} bits"
+        most = free / least
+        size = f"{most / 1e9:,.1f} billion" if most >= 1e9 else f"{most / 1e6:,.2f} million"
+        return f"take a model of at most {size} weights, which would fit in {form}"
+
+    @property
+    def _covered(self) -> bool:
+        """Whether the compiled path knows the network."""
+        return unknown(self.config) is None and unavailable() is None
+
+    def _in(self, bits: int) -> int:
+        """Rounded to these bits, and packed."""
+        vocabulary = self.config.vocab_size * self.config.dim * (1 if self.config.tied else 2)
+        others = max(self.parameters - vocabulary, 0)
+        return round(others * bytes_a_weight(bits) + vocabulary * bytes_a_weight(VOCABULARY_BITS))
+
+
+def bytes_a_weight(bits: int) -> float:
+    """Of a matrix that is packed in these bits."""
+    return packed_bytes((ROWS, GROUP), bits) / (ROWS * GROUP)
+
+
+def in_gigabytes(count: float) -> str:
+    """Bytes in GB; in MB below a tenth of one."""
+    return f"{count / 1e9:,.1f} GB" if count >= 1e8 else f"{count / 1e6:,.1f} MB"

@@ -1,0 +1,125 @@
+"""The models of a server by their references: one that is loaded at once, or several that are loaded when they are
+named; and what each will take, said before it takes it.
+
+    models = one("smollm2", Opening(compress="int4"), name="small")
+    models = several(["smollm2", "models/notes"], Opening(), memory=4e9, idle=300)
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Self
+
+from lmworks.basics import progress
+from lmworks.basics.errors import ModelError
+from lmworks.basics.memory import available_bytes
+from lmworks.encoding.embedding import Pooling
+from lmworks.generation.engine import PREFIX_BYTES
+from lmworks.generation.guessing import Lookup
+from lmworks.grounding.index import Index
+from lmworks.kernels.footprint import Footprint, in_gigabytes
+from lmworks.loading import load, network_path
+from lmworks.serving.log import Log
+from lmworks.serving.models import ServedModel, ServedModels
+from lmworks.serving.service import Service
+from lmworks.serving.settings import ServerLimits
+
+SHARE = 0.8
+"""Of the free memory, for all models together unless somebody says more."""
+
+
+@dataclass(frozen=True)
+class Opening:
+    """What holds for each model of a server."""
+
+    compress: str | None = None
+    embedder: str | None = None
+    """One more model, for vectors."""
+    index_of: Callable[[Path | None], Index | None] = lambda source: None
+    """The documents that a model answers from."""
+    lookup: Lookup | None = None
+    keys: Collection[str] = ()
+    limits: ServerLimits = field(default_factory=ServerLimits)
+    log: Log = field(default_factory=lambda: Log(None))
+
+
+@dataclass(frozen=True)
+class Foretold:
+    """What a model takes when it is served, before it is loaded."""
+
+    footprint: Footprint
+    longest: int
+    """Tokens that it reads."""
+    weights: int
+    """Bytes."""
+    text: int
+    """Bytes of the keys and values of a text as long as the model reads."""
+
+    @classmethod
+    def of(cls, reference: str, compress: str | None = None, base: str | None = None) -> Self:
+        """Of a reference as `load` takes it. ModelError for what is no model."""
+        path = network_path(reference, base)
+        found = Footprint.of(path)
+        config, weights = found.config, found.bytes(compress)
+        if config.arrangement == "encoder":
+            return cls(found, (Pooling.read(path) or Pooling()).within(config.context), weights, 0)
+        text = 2 * config.layers * config.kv_heads * config.head_dim * 2 * config.context
+        return cls(found, config.context, weights, text)
+
+    def said(self, name: str, seats: int) -> str:
+        """A sentence."""
+        most = in_gigabytes(seats * self.text + PREFIX_BYTES)
+        keys = f", and the keys and values of its texts at most {most}" if self.text else ""
+        return f"the weights of {name} take {in_gigabytes(self.weights)} of memory{keys}"
+
+
+def one(
+    reference: str, opening: Opening, *, name: str | None = None, adapter: str | None = None, base: str | None = None
+) -> ServedModels:
+    """A model that is loaded now, with an adapter on it where one is given, and never put away."""
+    path, base, limits = adapter or reference, reference if adapter else base, opening.limits
+    progress.note(Foretold.of(path, opening.compress, base).said(name or path, limits.seats))
+    model = load(path, base=base, compress=opening.compress)
+    embedder = None if opening.embedder is None else load(opening.embedder)
+    service = Service(
+        model,
+        name=name,
+        embedder=embedder,
+        keys=tuple(opening.keys),
+        limits=limits,
+        lookup=opening.lookup,
+        index=opening.index_of(model.source),
+    )
+    return ServedModels.of(service)
+
+
+def several(references: Sequence[str], opening: Opening, *, memory: float | None, idle: float) -> ServedModels:
+    """Models that are loaded when a request names them. `memory` in bytes, a share of what is free unless given;
+    `idle` in seconds. ModelError for one that would not fit there alone, and for what is no model."""
+    free = available_bytes()
+    budget = memory or (None if free is None else SHARE * free)
+    embedder = opening.embedder
+    models = [_named(one, opening, budget, one == embedder) for one in (*references, *filter(None, [embedder]))]
+    more = {} if budget is None else {"memory": budget}
+    return ServedModels(models, idle=idle, keys=opening.keys, limits=opening.limits, log=opening.log, **more)
+
+
+def _named(reference: str, opening: Opening, budget: float | None, embeds: bool) -> ServedModel:
+    found = Foretold.of(reference, opening.compress)
+    progress.note(found.said(reference, opening.limits.seats))
+    needed = found.weights + found.text
+    if budget is not None and needed > budget:
+        raise ModelError(
+            f"{reference} takes {in_gigabytes(needed)} with the keys and values of one text, and all models together "
+            f"may take {in_gigabytes(budget)}; give more --memory, or {found.footprint.largest_within(int(budget))}"
+        )
+    return ServedModel({reference: found.longest}, functools.partial(_made, reference, opening), needed, embeds)
+
+
+def _made(reference: str, opening: Opening) -> Service:
+    model = load(reference, compress=opening.compress)
+    index = opening.index_of(model.source)
+    return Service(model, name=reference, limits=opening.limits, lookup=opening.lookup, index=index)

@@ -1,0 +1,103 @@
+"""Adapters beside a base in 4 bits: what is computed, what is saved, what it takes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import tiny
+import torch
+from adaptation.adapted import packed, randomise_adapters
+from training.test_fused_block import assert_equal_to_plain
+
+from lmworks.adaptation.declaration import Setup
+from lmworks.adaptation.frozen import FrozenLinear, bytes_in_few_bits, thaw
+from lmworks.adaptation.lora import LoRALinear, adapters_off, lora_layers, merge_adapters, remove_adapters
+from lmworks.adaptation.methods.qlora import QLORA, QLoRAConfig
+from lmworks.adaptation.nf4 import NF4, round_to_nf4
+from lmworks.adaptation.peft_format import CONFIG, read_adapter
+from lmworks.basics.errors import ConfigError, ModelError
+from lmworks.models.network import Network
+from lmworks.objectives import CausalLM
+
+SHAPE = {"dim": 64, "hidden_dim": 128}
+SOME = ("q_proj", "down_proj")
+
+
+def quantised(targets="all", **settings) -> Network:
+    """As the method prepares it, with adapters that do something."""
+    network = tiny.network(**SHAPE, **settings)
+    QLORA.prepare(Setup(network, CausalLM(), []), QLoRAConfig(rank=4, alpha=8, targets=targets))
+    return randomise_adapters(network)
+
+
+def rounded(**settings) -> Network:
+    network = tiny.network(**SHAPE, **settings)
+    round_to_nf4(network)
+    return network
+
+
+@pytest.mark.parametrize("targets", ["all", SOME], ids=["everywhere", "on some"])
+def test_every_matrix_is_kept_in_four_bits_and_only_adapters_are_trained(targets):
+    network = quantised(targets)
+    matrices = [module for module in network.modules() if isinstance(module, FrozenLinear)]
+    values = sum(one.in_features * one.out_features for one in matrices)
+    assert len(matrices) == 4 * len(network.blocks)
+    assert bytes_in_few_bits(network) < 0.55 * values
+    names = {name for name, one in network.named_parameters() if one.requires_grad}
+    assert names and all(".down" in name or ".up." in name for name in names)
+
+
+@pytest.mark.parametrize("bias", [{}, {"family": "qwen2", "qkv_bias": True}], ids=["plain", "biases"])
+def test_the_base_has_the_values_of_nf4(bias):
+    network, tokens = quantised(**bias), tiny.text(2, 20)
+    with adapters_off(network), torch.no_grad():
+        assert torch.equal(network(tokens), rounded(**bias)(tokens))
+    plain = tiny.network(**SHAPE, **bias)
+    weight = plain.blocks[0].attention.qkv.weight
+    assert torch.equal(rounded(**bias).blocks[0].attention.qkv.weight, NF4.of(weight).weights(weight.dtype))
+
+
+@pytest.mark.parametrize("recompute", [False, True], ids=["kept", "recomputed"])
+@pytest.mark.parametrize("targets", ["all", SOME], ids=["everywhere", "on some"])
+def test_gradients_equal_autograds(targets, recompute):
+    assert_equal_to_plain(quantised(targets), packed((33, 20), (50,)), recompute, 1e-4)
+
+
+def test_settled_the_network_says_the_same_and_an_update_is_merged_into_plain_matrices_alone():
+    network, tokens = quantised(), tiny.text(2, 20)
+    before = network(tokens).detach()
+    with pytest.raises(ConfigError, match="does not fit into a weight of few bits"):
+        merge_adapters(network)
+    QLORA.settle(network)
+    assert not any(isinstance(module, FrozenLinear) for module in network.modules())
+    assert torch.equal(network(tokens).detach(), before)
+    torch.testing.assert_close(merge_adapters(network)(tokens), before, rtol=1e-4, atol=1e-4)
+
+
+def test_a_saved_adapter_is_read_onto_the_values_that_it_was_trained_on(tmp_path: Path):
+    network, tokens = quantised(), tiny.text(2, 20)
+    thaw(network)
+    assert QLORA.adapter is not None
+    QLORA.adapter.write(tmp_path, network, "base")
+    read = read_adapter(tmp_path, tiny.network(**SHAPE))
+    assert all(type(layer) is LoRALinear for layer in lora_layers(read).values())
+    assert torch.equal(read(tokens), network(tokens))
+    assert torch.equal(remove_adapters(read)(tokens), rounded()(tokens))
+
+
+def test_other_values_of_the_base_are_refused(tmp_path: Path):
+    network = quantised()
+    assert QLORA.adapter is not None
+    QLORA.adapter.write(tmp_path, network, "base")
+    settings = json.loads((tmp_path / CONFIG).read_text()) | {"lmworks_base_values": "fp3"}
+    (tmp_path / CONFIG).write_text(json.dumps(settings))
+    with pytest.raises(ModelError, match="lmworks_base_values = 'fp3' is not supported"):
+        read_adapter(tmp_path, tiny.network(**SHAPE))
+
+
+def test_a_matrix_without_whole_blocks_is_refused():
+    network = tiny.network(dim=40, heads=4, kv_heads=2, hidden_dim=30)
+    with pytest.raises(ConfigError, match="no whole blocks of 64 values"):
+        QLORA.prepare(Setup(network, CausalLM(), []), QLoRAConfig(rank=2))

@@ -1,0 +1,85 @@
+"""What a model takes, counted from its files' headers; and what is said where that is too much."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import tiny
+import torch
+
+import lmworks as lm
+from lmworks.basics.errors import ModelError
+from lmworks.kernels import footprint
+from lmworks.kernels.footprint import Footprint
+from lmworks.language_model import LanguageModel
+from lmworks.models.files.gguf_writing import network_entries, network_tensors, write_gguf
+from lmworks.models.files.quantise import Kind
+
+WIDE = {"dim": 128, "hidden_dim": 512, "heads": 4, "kv_heads": 4, "layers": 4}
+
+
+@pytest.fixture(scope="module")
+def model() -> LanguageModel:
+    return tiny.language_model(**WIDE)
+
+
+@pytest.fixture(scope="module")
+def folder(model: LanguageModel, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return model.save(tmp_path_factory.mktemp("models") / "wide")
+
+
+@pytest.mark.parametrize("compress", ["int4", "int8"])
+def test_packed_weights_are_counted(folder: Path, compress: str):
+    loaded = lm.load(folder, compress=compress)
+    packed = loaded.runner.compiled.weights.bytes  # type: ignore[attr-defined]
+    assert Footprint.of(folder).bytes(compress) == pytest.approx(packed, rel=0.03)  # norms are vectors
+
+
+@pytest.mark.parametrize(("dtype", "width"), [(None, 4), (torch.float32, 4), (torch.bfloat16, 2)])
+def test_the_weights_of_pytorch_are_counted(folder: Path, dtype: torch.dtype | None, width: int):
+    count = sum(one.numel() for one in tiny.network(**WIDE, vocab_size=259).parameters())
+    assert Footprint.of(folder).bytes("none" if dtype is None else None, dtype) == width * count
+
+
+@pytest.mark.parametrize(("kind", "bits"), [(Kind.Q4_0, 4), (Kind.Q8_0, 8), (Kind.F16, None)])
+def test_a_file_in_few_bits_takes_these(model: LanguageModel, tmp_path: Path, kind: Kind, bits: int | None):
+    entries = network_entries(model.config) | {"general.architecture": "llama"}
+    write_gguf(tmp_path / "m.gguf", entries, network_tensors(model.network), kind)
+    found = Footprint.of(tmp_path / "m.gguf")
+    assert found.parameters == sum(one.numel() for one in model.network.parameters())
+    assert found.bytes() == (pytest.approx(found.bytes(f"int{bits}"), rel=0.1) if bits else 2 * found.parameters)
+
+
+def without_reading(monkeypatch: pytest.MonkeyPatch, free: int) -> None:
+    monkeypatch.setattr(footprint, "available_bytes", lambda: free)
+    for name in ("read_network", "read_gguf_network"):
+        monkeypatch.setattr(f"lmworks.language_model.{name}", None)
+
+
+@pytest.mark.parametrize(
+    ("short", "said"),
+    [
+        (lambda found: found.bytes("none") - 1, r"or load it in int8 \(--compress int8\), which takes 1\.\d MB$"),
+        (lambda found: found.bytes("int8") - 1, r"or load it in int4 \(--compress int4\), which takes 0\.\d MB$"),
+        (
+            lambda found: found.bytes("int4") - 1,
+            r"or take a model of at most 1\.\d\d million weights, which",
+        ),
+    ],
+    ids=["in float32", "in 8 bits", "in 4 bits"],
+)
+def test_what_does_not_fit_is_refused_before_it_is_read_and_names_what_would(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, short: Callable[[Footprint], int], said: str
+):
+    without_reading(monkeypatch, short(Footprint.of(folder)))
+    with pytest.raises(ModelError, match=rf"wide takes 4\.\d MB, and \d\.\d MB of memory are free; close .*, {said}"):
+        lm.load(folder)
+
+
+def test_a_network_that_is_not_compiled_is_told_how_large_one_may_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    tiny.language_model(dim=48, heads=2, head_dim=24).save(tmp_path / "odd")
+    without_reading(monkeypatch, 40_000)
+    with pytest.raises(ModelError, match=r"or take a model of at most 0\.01 million weights, which would fit in 32"):
+        lm.load(tmp_path / "odd")
