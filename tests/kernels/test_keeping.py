@@ -43,7 +43,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(params=["q4_0", "q8_0", "directory"])
 def loaded(request: pytest.FixtureRequest, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """What loads the model of a file: a GGUF one as it is, a directory in 8 bits; what it keeps is kept nowhere else."""
+    """What loads the model of a file: a GGUF one as it is, a directory in 8 bits. It keeps in a folder of its own."""
     keep_small(tmp_path, monkeypatch)
     path = folder
     if request.param != "directory":
