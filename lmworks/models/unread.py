@@ -69,23 +69,36 @@ class Unread:
 
 
 def below_one_another_later(parts: Sequence[Tensor], dtype: torch.dtype | None) -> nn.Parameter:
-    """A matrix whose rows are those of these, which are mapped and cost nothing yet; in `dtype`, or in theirs."""
+    """A matrix whose rows are those of these, which are mapped or unread and cost nothing yet; in `dtype`, or in
+    theirs."""
     ends = list(itertools.accumulate(len(part) for part in parts))
 
     def take(rows: slice) -> Tensor:
         begin, end, _ = rows.indices(ends[-1])
         before = [0, *ends]
-        cut = [part[max(begin - at, 0) : max(end - at, 0)] for part, at in zip(parts, before, strict=False)]
-        progress.read(sum(part.nbytes for part in cut))
-        found = [part for part in cut if len(part)]
+        places = [slice(max(begin - at, 0), max(end - at, 0)) for at in before[:-1]]
+        cut = zip(parts, places, strict=True)
+        found = [_rows_of(part, at) for part, at in cut if at.start < min(at.stop, len(part))]
+        progress.read(sum(part.nbytes for part in found))
         return found[0] if len(found) == 1 else torch.cat(found)
 
     return Unread((ends[-1], parts[0].shape[1]), dtype or parts[0].dtype, take).placeholder()
 
 
+def _rows_of(part: Tensor, rows: slice) -> Tensor:
+    unread = unread_of(part)
+    return part[rows] if unread is None else unread.take(rows)
+
+
 def unread_of(parameter: Tensor | None) -> Unread | None:
     """What a placeholder stands for; None for weights that are there."""
     return getattr(parameter, "unread", None)
+
+
+def present(tensor: Tensor) -> Tensor:
+    """The weights themselves, read now where a placeholder stands for them."""
+    unread = unread_of(tensor)
+    return tensor if unread is None else unread.whole()
 
 
 def in_type(tensor: Tensor, dtype: torch.dtype) -> Tensor:

@@ -20,6 +20,7 @@ import tiny
 import lmworks as lm
 from lmworks.basics import progress
 from lmworks.basics.errors import ModelError
+from lmworks.jobs.compress import compress as write_compressed
 from lmworks.jobs.export import export
 from lmworks.kernels import keeping, unavailable
 from lmworks.kernels.keeping import FIRST, forget
@@ -41,12 +42,15 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny.language_model(**SHAPE).save(tmp_path_factory.mktemp("models") / "small")
 
 
-@pytest.fixture(params=["q4_0", "q8_0", "directory"])
+@pytest.fixture(params=["q4_0", "q8_0", "directory", "compressed"])
 def loaded(request: pytest.FixtureRequest, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """What loads the model of a file: a GGUF one as it is, a directory in 8 bits. It keeps in a folder of its own."""
+    """What loads the model of a file: one in few bits as it is, another in 8. It keeps in a folder of its own."""
     keep_small(tmp_path, monkeypatch)
     path = folder
-    if request.param != "directory":
+    if request.param == "compressed":
+        path = tmp_path / "small"
+        write_compressed(str(folder), path)
+    elif request.param != "directory":
         export(str(folder), tmp_path / "small.gguf", kind=request.param)
         path = tmp_path / "small.gguf"
     chosen = {"compress": "int8"} if path is folder else {}
