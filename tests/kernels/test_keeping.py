@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import shutil
 import struct
 import warnings
 from collections.abc import Callable
@@ -20,12 +21,13 @@ import tiny
 import lmworks as lm
 from lmworks.basics import progress
 from lmworks.basics.errors import ModelError
-from lmworks.jobs.compress import compress as write_compressed
 from lmworks.jobs.export import export
 from lmworks.kernels import keeping, unavailable
 from lmworks.kernels.keeping import FIRST, forget
 from lmworks.kernels.run import weights as run_weights
 from lmworks.language_model import LanguageModel
+from lmworks.models.files.compressed import Compression
+from lmworks.models.files.directory import write_network
 from lmworks.models.hooks import hooked
 from lmworks.models.unread import peeked, unread_of
 
@@ -49,7 +51,8 @@ def loaded(request: pytest.FixtureRequest, folder: Path, tmp_path: Path, monkeyp
     path = folder
     if request.param == "compressed":
         path = tmp_path / "small"
-        write_compressed(str(folder), path)
+        shutil.copytree(folder, path)
+        write_network(path, LanguageModel.load(folder).network, compression=Compression(4))
     elif request.param != "directory":
         export(str(folder), tmp_path / "small.gguf", kind=request.param)
         path = tmp_path / "small.gguf"
