@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
@@ -111,8 +110,8 @@ def exact_fisher(network: Network, every: list, parameters: list) -> list[torch.
             counted += 1
             for log in logs:
                 found = torch.autograd.grad(log, parameters, retain_graph=True)
-                for total, gradient in zip(totals, found, strict=True):
-                    total += log.exp().detach() * gradient.square()
+                for number, gradient in enumerate(found):
+                    totals[number] += log.exp().detach() * gradient.square()
     return [total / counted for total in totals]
 
 
@@ -201,7 +200,7 @@ def test_a_build_keeps_by_it(method: str, retain: str, folder: Path, monkeypatch
     assert result.recipe.retain == retain and len(result.comparisons) == 2
     written = Recipe(**result.recipe.model_dump())
     assert written.chosen.retention is RETENTIONS[retain]
-    assert os.path.isfile(f"{method}-{retain}/lmworks.json")
+    assert Path(f"{method}-{retain}/lmworks.json").is_file()
 
 
 def test_a_strong_pull_moves_predictions_less(folder: Path, monkeypatch: pytest.MonkeyPatch):

@@ -280,7 +280,9 @@ class Family:
         theirs = self.by_table_name(theirs)
         remaining = set(theirs)
 
-        def take(name: str) -> Tensor:
+        from lmworks.models.unread import present  # it loads torch
+
+        def named(name: str) -> Tensor:
             if name not in theirs:
                 raise ModelError(
                     f"the tensor {name} is missing from the weights; the file is incomplete, "
@@ -289,12 +291,15 @@ class Family:
             remaining.discard(name)
             return theirs[name]
 
+        def take(name: str) -> Tensor:
+            return present(named(name))
+
         ours: dict[str, Tensor] = {}
         for name, source in each_name(self.tensors, config):
             if later(name) and isinstance(source, str | Rows):
-                parts = [take(part) for part in (source.names if isinstance(source, Rows) else (source,))]
+                parts = [named(part) for part in (source.names if isinstance(source, Rows) else (source,))]
                 if len({part.dtype for part in parts}) == 1 and {part.ndim for part in parts} == {2}:
-                    ours[name] = _left_there(name, source, parts, dtype)
+                    ours[name] = _left_there(source, parts, dtype)
                     continue
             if isinstance(source, Rows | NeighbourRows | ByHead):
                 tensor = rows_joined(source, lambda part: take(part).to(dtype) if dtype else take(part), config)
@@ -397,11 +402,11 @@ class Family:
         )
 
 
-def _left_there(name: str, source: str | Rows, parts: Sequence[Tensor], dtype: torch.dtype | None) -> Tensor:
+def _left_there(source: str | Rows, parts: Sequence[Tensor], dtype: torch.dtype | None) -> Tensor:
     from lmworks.models.unread import below_one_another_later
 
     joined_shape(source.names if isinstance(source, Rows) else (source,), [part.shape for part in parts])
-    return below_one_another_later(name, parts, dtype)
+    return below_one_another_later(parts, dtype)
 
 
 def _equal(theirs: Tensor, ours: Tensor) -> bool:
@@ -410,7 +415,7 @@ def _equal(theirs: Tensor, ours: Tensor) -> bool:
 
     if theirs.shape != ours.shape:
         return False
-    parts = zip(theirs.split(4096), pieces(ours, 4096), strict=True)
+    parts = zip(pieces(theirs, 4096), pieces(ours, 4096), strict=True)
     return all(one.to(other.dtype).equal(other) for one, other in parts)
 
 
