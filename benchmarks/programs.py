@@ -53,7 +53,7 @@ class LlamaCpp:
 
     format = ""
 
-    def __init__(self, program: str, path: Path, threads: int) -> None:
+    def __init__(self, program: str, path: Path, threads: int, window: int = 16_384) -> None:
         import llama_cpp as peer
 
         self.program, self.peer = program, peer
@@ -62,7 +62,7 @@ class LlamaCpp:
         peer.llama_backend_init()
         self.loaded = peer.llama_model_load_from_file(str(path).encode(), peer.llama_model_default_params())
         settings = peer.llama_context_default_params()
-        settings.n_ctx, settings.n_seq_max, settings.n_batch, settings.n_ubatch = 16_384, MOST_ROWS, 512, 512
+        settings.n_ctx, settings.n_seq_max, settings.n_batch, settings.n_ubatch = window, MOST_ROWS, 512, 512
         settings.n_threads = settings.n_threads_batch = threads
         if hasattr(settings, "kv_unified"):
             settings.kv_unified = True

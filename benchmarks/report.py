@@ -65,6 +65,7 @@ SECTIONS = {
             "prefill, compiled": "the same, compiled in 4 bits",
             "train step": "training step from nothing, 6 x 384, 16 x 256 tokens",
             "start, first token": "cold process to the first token",
+            "start, 1 B": "the same, 1.07 billion weights in Q4_0",
             "start, import lmworks": "`import lmworks`",
             "embed, compiled": "64 paragraphs as vectors, MiniLM, compiled in 8 bits",
             "embed, PyTorch": "the same in PyTorch",

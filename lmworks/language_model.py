@@ -146,7 +146,8 @@ class LanguageModel:
                     network = read_gguf_network(file, wanted or held or fast_dtype(device), later)
                     tokenizer = gguf_tokenizer(file)
                 else:
-                    later = packed_later(compress if wanted is None else "none", False, device)
+                    few_bits = footprint.few_bits is not None
+                    later = packed_later(compress if wanted is None else "none", few_bits, device)
                     network, tokenizer = read_network(path, wanted, later), Tokenizer.load(path)
             if rope_scaling is not None:
                 network.config = stretched(network.config, rope_scaling)

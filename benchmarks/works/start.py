@@ -1,11 +1,14 @@
-"""Cold processes, timed from their start: to the first token, and `import lmworks` alone."""
+"""Cold processes, timed from their start: to the first token, with the most memory that they held, and
+`import lmworks` alone."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
 import time
+from pathlib import Path
 
+from benchmarks.shapes import random_gguf
 from benchmarks.work import Facts, Side, Work, in_transformers, smollm2_folder
 
 PROMPT = "The capital of France is"
@@ -17,6 +20,44 @@ def first_token_ours(compress: str | None = None, dtype: str | None = None) -> F
 
     next(lm.load("smollm2", compress=compress, dtype=dtype).stream(PROMPT, max_new_tokens=1), None)
     return {}
+
+
+def billion() -> str:
+    """A file of 1.07 billion weights."""
+    return str(random_gguf("llama-1b"))
+
+
+def first_token_of(model: str) -> Facts:
+    """Load a model and write one token."""
+    import lmworks as lm
+
+    next(lm.load(model).stream(PROMPT, max_new_tokens=1), None)
+    return {}
+
+
+def very_first_token_of(model: str) -> Facts:
+    """The same where nothing of it has been packed before."""
+    from lmworks.kernels.keeping import forget
+    from lmworks.models.files.references import resolve
+
+    forget(resolve(model))
+    return first_token_of(model)
+
+
+def first_token_llama_cpp(model: str) -> Facts:
+    """The same file in llama.cpp, with the window that it needs."""
+    from benchmarks.programs import LlamaCpp
+    from lmworks.models.files.references import resolve
+
+    LlamaCpp("llama.cpp", Path(resolve(model)), threads(), window=512).read([list(range(500, 505))])
+    return {}
+
+
+def threads() -> int:
+    """Cores that this process may use."""
+    import os
+
+    return len(os.sched_getaffinity(0))
 
 
 def first_token_transformers(dtype: str) -> Facts:
@@ -39,9 +80,20 @@ FIRST_TOKEN = Work(
     "start, first token",
     (
         Side("lmworks", "4 bits", first_token_ours),
+        Side("lmworks", "4 bits, packed first", lambda: very_first_token_of("smollm2")),
+        Side("llama.cpp", "Q4_1", lambda: first_token_llama_cpp("smollm2")),
         Side("lmworks", "bf16", lambda: first_token_ours(dtype="bfloat16")),
         Side("transformers", "bf16", lambda: first_token_transformers("bfloat16")),
         Side("transformers", "fp32", lambda: first_token_transformers("float32")),
+    ),
+    unit="s",
+)
+BILLION = Work(
+    "start, 1 B",
+    (
+        Side("lmworks", "Q4_0", lambda: first_token_of(billion())),
+        Side("lmworks", "Q4_0, packed first", lambda: very_first_token_of(billion())),
+        Side("llama.cpp", "Q4_0", lambda: first_token_llama_cpp(billion())),
     ),
     unit="s",
 )

@@ -195,7 +195,7 @@ def _mapped(path: Path, identity: dict[str, Any]) -> dict[str, Packed]:
         for key, value in json.loads(json.dumps(identity)).items():
             if table["identity"].get(key) != value:
                 raise _Unusable(REASONS.get(key, "were made before its files changed"))
-        memory = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        memory = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)  # nobody writes; read-only, torch would warn
     if hasattr(mmap, "MADV_WILLNEED"):
         memory.madvise(mmap.MADV_WILLNEED)
     data = np.frombuffer(memory, np.uint8)

@@ -141,8 +141,9 @@ def _gains(
 
 
 def column_norms(weight: Float[Tensor, "rows width"]) -> Float[Tensor, " width"]:
-    """The square of each column's length, a few thousand rows at once: a large matrix is not copied to float32."""
-    parts = [part.float().square().sum(0) for part in pieces(weight, 4096)]
+    """The square of each column's length, a few thousand rows of some columns at once: a large matrix is not copied to
+    float32, and what is copied stays in the processor's cache."""
+    parts = [torch.cat([some.float().square().sum(0) for some in part.split(128, 1)]) for part in pieces(weight, 4096)]
     return torch.stack(parts).sum(0)
 
 

@@ -19,7 +19,7 @@ from lmworks.models.files.quantise import GROUP, Groups
 from lmworks.models.unread import unread_of
 
 ROWS = 16
-AT_ONCE = 1 << 18
+AT_ONCE = 1 << 19
 """Weights that are packed in one go: what lies between the file and the layout stays in the processor's cache."""
 
 
@@ -32,6 +32,9 @@ class Stored(Protocol):
 
     def groups(self, name: str, rows: slice) -> Groups:
         """Some rows that are stored alike, in groups."""
+
+    def bits(self, name: str) -> int:
+        """The bits that hold whatever the file may hold there."""
 
     def floats(self, name: str) -> Tensor | None:
         """A vector in float32; None where the network's own is no worse."""
@@ -60,6 +63,10 @@ class Unchanged:
     def groups(self, name: str, rows: slice) -> Groups:
         """Some of these rows."""
         return self.stored.groups(name, rows)
+
+    def bits(self, name: str) -> int:
+        """As the file says."""
+        return self.stored.bits(name)
 
     def let_go(self) -> None:
         """As the file does."""
@@ -177,12 +184,13 @@ def pack(
     code 0 stands for. In these bits, unless the groups have a form of their own."""
     kind = forms()[groups.form] if groups.form else quantisation_of(bits)
     middle = 0 if groups.table or groups.least is not None else 1 << (kind.bits - 1)
-    whole = groups.map(lambda part: torch.cat([part, part.new_zeros(-len(part) % ROWS, part.shape[1])]))
-    codes = (whole.values.to(torch.int16) + middle).to(torch.uint8)
+    missing = -len(groups.values) % ROWS
+    whole = groups.map(lambda part: torch.cat([part, part.new_zeros(missing, part.shape[1])])) if missing else groups
+    codes = whole.values.view(torch.uint8) + middle  # a byte wraps round, as a negative value should
     blocks, runs = len(codes) // ROWS, groups.values.shape[1] // (GROUP * kind.run)
-    # [block, row, run, group, quad, input] -> [block, run, group, quad, row, input]
-    quads = codes.view(blocks, ROWS, runs, kind.run, QUADS, 4).permute(0, 2, 3, 4, 1, 5)
-    vectors = kind.pack(quads.reshape(blocks, runs, kind.run, QUADS, 64))
+    # [block, row, run, group, quad] -> [block, run, group, quad, row], of four inputs each
+    quads = codes.view(torch.int32).view(blocks, ROWS, runs, kind.run, QUADS).permute(0, 2, 3, 4, 1).contiguous()
+    vectors = kind.pack(quads.view(torch.uint8))
     scale = whole.scale.half() if groups.factor is None else whole.scale
     least = -middle * scale if groups.least is None else whole.least
     ends = [scale, None if kind.centre else least]

@@ -14,6 +14,7 @@ import itertools
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from math import prod
 from typing import Any
 
 import torch
@@ -47,8 +48,6 @@ def at_once(name: str) -> bool:
 class Unread:
     """A matrix in a file."""
 
-    name: str
-    """Where it is: the file or folder, and what it is called."""
     shape: tuple[int, ...]
     dtype: torch.dtype
     take: Callable[[slice], Tensor]
@@ -56,17 +55,11 @@ class Unread:
 
     def rows(self, begin: int, end: int) -> Tensor:
         """These rows."""
-        return self._taken(slice(begin, end))
+        return self.take(slice(begin, end)).to(self.dtype)
 
     def whole(self) -> Tensor:
         """All of them."""
-        return self._taken(slice(None))
-
-    def _taken(self, rows: slice) -> Tensor:
-        tensor = self.take(rows).to(self.dtype)
-        if not torch.isfinite(tensor.sum(dtype=torch.float32)):
-            raise ModelError(NOT_FINITE.format(self.name))
-        return tensor
+        return self.take(slice(None)).to(self.dtype)
 
     def placeholder(self) -> nn.Parameter:
         """What stands for it: one number that is shown in every place."""
@@ -75,23 +68,37 @@ class Unread:
         return parameter
 
 
-def below_one_another_later(name: str, parts: Sequence[Tensor], dtype: torch.dtype | None) -> nn.Parameter:
-    """A matrix whose rows are those of these, which are mapped and cost nothing yet; in `dtype`, or in theirs."""
+def below_one_another_later(parts: Sequence[Tensor], dtype: torch.dtype | None) -> nn.Parameter:
+    """A matrix whose rows are those of these, which are mapped or unread and cost nothing yet; in `dtype`, or in
+    theirs."""
     ends = list(itertools.accumulate(len(part) for part in parts))
 
     def take(rows: slice) -> Tensor:
         begin, end, _ = rows.indices(ends[-1])
         before = [0, *ends]
-        cut = [part[max(begin - at, 0) : max(end - at, 0)] for part, at in zip(parts, before, strict=False)]
-        progress.read(sum(part.nbytes for part in cut))
-        return torch.cat([part for part in cut if len(part)])
+        places = [slice(max(begin - at, 0), max(end - at, 0)) for at in before[:-1]]
+        cut = zip(parts, places, strict=True)
+        found = [_rows_of(part, at) for part, at in cut if at.start < min(at.stop, len(part))]
+        progress.read(sum(part.nbytes for part in found))
+        return found[0] if len(found) == 1 else torch.cat(found)
 
-    return Unread(name, (ends[-1], parts[0].shape[1]), dtype or parts[0].dtype, take).placeholder()
+    return Unread((ends[-1], parts[0].shape[1]), dtype or parts[0].dtype, take).placeholder()
+
+
+def _rows_of(part: Tensor, rows: slice) -> Tensor:
+    unread = unread_of(part)
+    return part[rows] if unread is None else unread.take(rows)
 
 
 def unread_of(parameter: Tensor | None) -> Unread | None:
     """What a placeholder stands for; None for weights that are there."""
     return getattr(parameter, "unread", None)
+
+
+def present(tensor: Tensor) -> Tensor:
+    """The weights themselves, read now where a placeholder stands for them."""
+    unread = unread_of(tensor)
+    return tensor if unread is None else unread.whole()
 
 
 def in_type(tensor: Tensor, dtype: torch.dtype) -> Tensor:
@@ -182,12 +189,12 @@ def leave_unread(network: nn.Module) -> None:
 
 
 def read_all(network: nn.Module, check: Callable[[int], None]) -> None:
-    """Read what is unread; `check` hears how many bytes that takes before."""
-    needed = sum(one.numel() * one.dtype.itemsize for one in peeked(network).values() if unread_of(one))
-    if needed:
-        check(needed)
-        for _ in network.parameters():
-            pass
+    """Read what is unread; `check` hears how many bytes that takes before. ModelError for what is not finite."""
+    unread = {name: unread_of(one) for name, one in peeked(network).items() if unread_of(one) is not None}
+    check(sum(one.dtype.itemsize * prod(one.shape) for one in unread.values() if one is not None))
+    for name, one in network.named_parameters():
+        if name in unread and not torch.isfinite(one.sum(dtype=torch.float32)):
+            raise ModelError(NOT_FINITE.format(name))
 
 
 def let_go(module: nn.Module) -> None:

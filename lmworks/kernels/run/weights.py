@@ -125,7 +125,11 @@ class Weights:
         for all_ in alike:
             rows = [slice(begin, min(begin + most, all_.stop)) for begin in range(all_.start, all_.stop, most)]
             first = self.stored.groups(name, slice(all_.start, min(all_.start + ROWS, all_.stop)))
-            bits = bits_of(first) if first.form else max(bits_of(self.stored.groups(name, one)) for one in rows)
+            bits = bits_of(first)
+            for one in () if first.form else rows:
+                if bits == self.stored.bits(name):
+                    break
+                bits = max(bits, bits_of(self.stored.groups(name, one)))
             found += [(one, bits) for one in rows]
         return found
 

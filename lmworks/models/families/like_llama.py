@@ -60,6 +60,7 @@ def _apertus_to(config: ModelConfig) -> dict[str, Any]:
 SEED_OSS = Family(
     name="seed_oss",
     architecture="SeedOssForCausalLM",
+    examples=("ByteDance-Seed/Seed-OSS-36B-Instruct",),
     settings={**LLAMA.settings, "output_bias": "attention_out_bias"},
     tensors=TENSORS,
     ignored=IGNORED,
@@ -79,6 +80,7 @@ SEED_OSS = Family(
 HUNYUAN = Family(
     name="hunyuan_v1_dense",
     architecture="HunYuanDenseV1ForCausalLM",
+    examples=("tencent/Hunyuan-0.5B-Instruct",),
     settings=SETTINGS | {"qkv_bias": "attention_bias", "output_bias": "attention_bias"},
     tensors=TENSORS
     | {
@@ -96,6 +98,7 @@ HUNYUAN = Family(
 ERNIE4_5 = Family(
     name="ernie4_5",
     architecture="Ernie4_5ForCausalLM",
+    examples=("baidu/ERNIE-4.5-0.3B-PT",),
     settings={ours: theirs for ours, theirs in SETTINGS.items() if ours != "dropout"}
     | dict.fromkeys(("qkv_bias", "output_bias", "feed_forward_bias"), "use_bias"),
     tensors=turning_neighbours(TENSORS),
@@ -115,6 +118,7 @@ ERNIE4_5 = Family(
 HELIUM = Family(
     name="helium",
     architecture="HeliumForCausalLM",
+    examples=("kyutai/helium-1-2b",),
     settings=SETTINGS | {"qkv_bias": "attention_bias", "feed_forward_bias": "mlp_bias"},
     tensors=turning_neighbours(TENSORS),
     ignored=IGNORED,
@@ -133,6 +137,7 @@ HELIUM = Family(
 ARCEE = Family(
     name="arcee",
     architecture="ArceeForCausalLM",
+    examples=("arcee-ai/AFM-4.5B",),
     settings=LLAMA.settings,
     tensors=TENSORS | PLAIN,
     ignored=IGNORED,
@@ -145,6 +150,7 @@ ARCEE = Family(
 APERTUS = Family(
     name="apertus",
     architecture="ApertusForCausalLM",
+    examples=("swiss-ai/Apertus-8B-Instruct-2509",),
     settings=SETTINGS | {"qkv_bias": "attention_bias", "output_bias": "attention_bias"},
     tensors=TENSORS
     | {

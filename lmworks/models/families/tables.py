@@ -60,9 +60,11 @@ class Ordered:
 
 @dataclass(frozen=True)
 class OfExperts:
-    """Our matrix or bias of one expert is a part of theirs of all, [experts, inputs, outputs] (gpt-oss)."""
+    """Our matrix or bias of one expert is a part of theirs of all."""
 
     name: str
+    turned: bool = True
+    """Theirs is [experts, inputs, outputs] (gpt-oss) and not [experts, outputs, inputs] (Granite)."""
     neighbours: bool = False
     """Gate and up are neighbours there, and halves in ours."""
     expert: int = 0
@@ -160,6 +162,10 @@ class Family:
     """Heads may be turned in part."""
     rotary_by_kind: bool = False
     """Layers with a window may have rotary settings of their own."""
+    examples: tuple[str, ...] = ()
+    """Public models of this architecture, for docs/models.md."""
+    usual: Mapping[str, Any] = field(default_factory=dict)
+    """Theirs where these models differ from the defaults in what decides that page."""
 
     def config_from(self, theirs: Mapping[str, Any]) -> ModelConfig:
         """Our config from a config.json; ModelError where it asks for what the network does not do."""
@@ -274,7 +280,9 @@ class Family:
         theirs = self.by_table_name(theirs)
         remaining = set(theirs)
 
-        def take(name: str) -> Tensor:
+        from lmworks.models.unread import present  # it loads torch
+
+        def named(name: str) -> Tensor:
             if name not in theirs:
                 raise ModelError(
                     f"the tensor {name} is missing from the weights; the file is incomplete, "
@@ -283,12 +291,15 @@ class Family:
             remaining.discard(name)
             return theirs[name]
 
+        def take(name: str) -> Tensor:
+            return present(named(name))
+
         ours: dict[str, Tensor] = {}
         for name, source in each_name(self.tensors, config):
             if later(name) and isinstance(source, str | Rows):
-                parts = [take(part) for part in (source.names if isinstance(source, Rows) else (source,))]
+                parts = [named(part) for part in (source.names if isinstance(source, Rows) else (source,))]
                 if len({part.dtype for part in parts}) == 1 and {part.ndim for part in parts} == {2}:
-                    ours[name] = _left_there(name, source, parts, dtype)
+                    ours[name] = _left_there(source, parts, dtype)
                     continue
             if isinstance(source, Rows | NeighbourRows | ByHead):
                 tensor = rows_joined(source, lambda part: take(part).to(dtype) if dtype else take(part), config)
@@ -391,11 +402,11 @@ class Family:
         )
 
 
-def _left_there(name: str, source: str | Rows, parts: Sequence[Tensor], dtype: torch.dtype | None) -> Tensor:
+def _left_there(source: str | Rows, parts: Sequence[Tensor], dtype: torch.dtype | None) -> Tensor:
     from lmworks.models.unread import below_one_another_later
 
     joined_shape(source.names if isinstance(source, Rows) else (source,), [part.shape for part in parts])
-    return below_one_another_later(name, parts, dtype)
+    return below_one_another_later(parts, dtype)
 
 
 def _equal(theirs: Tensor, ours: Tensor) -> bool:
@@ -404,7 +415,7 @@ def _equal(theirs: Tensor, ours: Tensor) -> bool:
 
     if theirs.shape != ours.shape:
         return False
-    parts = zip(theirs.split(4096), pieces(ours, 4096), strict=True)
+    parts = zip(pieces(theirs, 4096), pieces(ours, 4096), strict=True)
     return all(one.to(other.dtype).equal(other) for one, other in parts)
 
 
@@ -448,19 +459,20 @@ def _in_order(name: str, matrix: Tensor, order: Tensor) -> Tensor:
 def _of_one_expert(source: OfExperts, every: Tensor, config: ModelConfig) -> Tensor:
     """One expert's share of a tensor of all; ModelError where it is not of as many."""
     assert config.experts is not None
-    if every.ndim not in (2, 3) or len(every) != config.experts.count or (source.neighbours and every.shape[-1] % 2):
+    odd = source.neighbours and every.ndim > 0 and every.shape[-1] % 2
+    if every.ndim not in (2, 3) or len(every) != config.experts.count or odd:
         raise ModelError(
             f"{source.name} has the shape {list(every.shape)}, which {config.experts.count} experts do not share"
         )
     part = every[source.expert]
-    part = part.T if part.ndim == 2 else part
+    part = part.T if source.turned and part.ndim == 2 else part
     return (part.unflatten(0, (-1, 2)).transpose(0, 1).flatten(0, 1) if source.neighbours else part).contiguous()
 
 
 def _as_of_all(source: OfExperts, part: Tensor) -> Tensor:
     """One expert's share as it lies among those of all."""
     part = part.unflatten(0, (2, -1)).transpose(0, 1).flatten(0, 1) if source.neighbours else part
-    return part.T if part.ndim == 2 else part
+    return part.T if source.turned and part.ndim == 2 else part
 
 
 def stacked(parts: Sequence[Tensor]) -> Tensor:
@@ -477,6 +489,8 @@ def each_name(table: Mapping[str, Source], config: ModelConfig) -> Iterator[tupl
             layers = (config.encoder_layers or config.layers) if ours.startswith("encoder.") else config.layers
             named = _chosen(theirs, config)
             for layer in range(layers) if "{i}" in ours else (0,):
+                if ".attention_norm." in ours and layer == 0 and not config.first_norm:
+                    continue
                 if "feed_forward." in ours and not _in_layer(ours, config, layer):
                     continue
                 if ".attention." in ours and (_part_of_attention(ours) in CONVOLUTION) is not config.convolves(layer):
@@ -605,7 +619,7 @@ def _absent_norm(name: str, config: ModelConfig) -> bool:
     if name.endswith(("query_norm.weight", "key_norm.weight")):
         return not config.qk_norm or not config.norm_weight
     if name.startswith("embedding_norm."):
-        return config.embedding_norm != "layer"
+        return config.embedding_norm != "layer" or (name.endswith("bias") and not config.norm_bias)
     if ("_result_norm." in name and config.norm_place != "both") or (
         ".feed_forward_norm." in name and config.shared_norm
     ):
@@ -621,6 +635,7 @@ def _absent_head(name: str, config: ModelConfig) -> bool:
         or (name in ("head.rank", "head.shortlist.weight") and config.adaptive_cutoffs is None)
         or (name.startswith("head.clusters.") and int(name.split(".")[2]) >= len(config.adaptive_cutoffs or ()))
         or (name.startswith("head_transform.") and not config.head_transform)
+        or (name == "head_transform.dense.bias" and not config.head_transform_bias)
         or (name == "head_bias" and not config.head_bias)
         or (name.startswith("pooler.") and not config.pooler)
         or (name.startswith("classifier.") and not config.labels)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import torch
 from jaxtyping import Float, Int
@@ -24,6 +24,7 @@ from lmworks.models.families.tables import Family, NeighbourRows, OfExperts, Row
 from lmworks.models.files.mxfp4 import is_mxfp4, without_mxfp4
 from lmworks.models.files.quantise import GROUP, fits, from_words, nearest, require_finite, to_words
 from lmworks.models.precision import DTYPES
+from lmworks.models.unread import Unread
 
 BITS = (4, 8)
 METHOD, FORMAT = "compressed-tensors", "pack-quantized"
@@ -98,8 +99,11 @@ class Compression:
         }
 
 
-def decompressed(tensors: Mapping[str, Tensor], said: Any, dtype: torch.dtype | None = None) -> dict[str, Tensor]:
-    """A file's tensors with every packed matrix as `x.weight`, in `dtype` or in the type of its scales.
+def decompressed(
+    tensors: Mapping[str, Tensor], said: Any, dtype: torch.dtype | None = None, later: bool = False
+) -> dict[str, Tensor]:
+    """A file's tensors with every packed matrix as `x.weight`, in `dtype` or in the type of its scales; `later` only
+    where somebody asks for it.
 
     `said` is config.json's `quantization_config`. ModelError, one sentence, for another method, format or scheme, and
     for a matrix whose parts are missing, of wrong shapes or not finite.
@@ -116,10 +120,64 @@ def decompressed(tensors: Mapping[str, Tensor], said: Any, dtype: torch.dtype | 
         for more in (".weight_zero_point", ".weight_g_idx", ".weight_global_scale"):
             if base + more in plain:
                 raise _not_read(f"the weights hold {base}{more}")
-        values, scale = packed_matrix(base, tensors, allowed)
-        grouped = values.reshape(*scale.shape, -1).float() * scale.float()[..., None]
-        plain[base + ".weight"] = grouped.reshape(values.shape).to(dtype or scale.dtype)
+        matrix = _Matrix.of(base, tensors, allowed)
+        plain[base + ".weight"] = matrix.unread(dtype).placeholder() if later else matrix.weights(dtype)
     return plain
+
+
+@dataclass(frozen=True)
+class _Matrix:
+    """A packed matrix."""
+
+    words: Int[Tensor, "rows words"]
+    scale: Float[Tensor, "rows groups"]
+    bits: int
+    columns: int
+
+    def values(self, rows: slice = slice(None)) -> Int[Tensor, "rows columns"]:
+        """Some rows in int8."""
+        return from_words(self.words[rows], self.bits)
+
+    def weights(self, dtype: torch.dtype | None, rows: slice = slice(None)) -> Float[Tensor, "rows columns"]:
+        """Some rows, in `dtype` or in the type of the scales."""
+        values, scale = self.values(rows), self.scale[rows]
+        grouped = values.reshape(*scale.shape, -1).float() * scale.float()[..., None]
+        return grouped.reshape(values.shape).to(dtype or scale.dtype)
+
+    def unread(self, dtype: torch.dtype | None) -> Unread:
+        """The same for whoever asks for it later."""
+        shape = (len(self.words), self.columns)
+        return Unread(shape, dtype or self.scale.dtype, lambda rows: self.weights(dtype, rows))
+
+    @classmethod
+    def of(cls, base: str, tensors: Mapping[str, Tensor], allowed: set[int]) -> Self:
+        """The matrix `base`.weight. ModelError where it is damaged."""
+        for part in _PARTS:
+            if base + part not in tensors:
+                raise _damaged(base, f"has no {part.removeprefix('.')}")
+        words, scale, said = (tensors[base + part] for part in _PARTS)
+        shape = said.tolist() if said.dtype in (torch.int32, torch.int64) and said.shape == (2,) else []
+        if len(shape) != 2 or min(shape) < 1:
+            raise _damaged(
+                base, f"has a weight_shape that is no pair of positive whole numbers ({said.flatten()[:4].tolist()})"
+            )
+        rows, columns = shape
+        if words.dtype != torch.int32 or words.ndim != 2 or len(words) != rows:
+            raise _damaged(base, f"has packed values of shape {list(words.shape)} ({words.dtype}) for a matrix {shape}")
+        bits = next((bits for bits in sorted(allowed) if words.shape[1] * 32 == columns * bits), None)
+        if bits is None:
+            raise _damaged(
+                base,
+                f"has {words.shape[1]:,} words a row, and {columns:,} values of {_either(allowed)} bits do not fill "
+                "that",
+            )
+        if scale.dtype not in DTYPES.values() or scale.ndim != 2 or len(scale) != rows or not scale.shape[1]:
+            raise _damaged(base, f"has scales of shape {list(scale.shape)} ({scale.dtype}) for a matrix {shape}")
+        if columns % scale.shape[1]:
+            raise _damaged(base, f"has {scale.shape[1]:,} scales a row, which {columns:,} columns do not share evenly")
+        if not torch.isfinite(scale).all():
+            raise _damaged(base, "has scales that are not finite (NaN or infinite)")
+        return cls(words, scale, bits, columns)
 
 
 def packed_matrix(
@@ -127,31 +185,8 @@ def packed_matrix(
 ) -> tuple[Int[Tensor, "rows columns"], Float[Tensor, "rows groups"]]:
     """Values (int8) and scales of the matrix `base`.weight, the groups of whatever size. ModelError where it is
     damaged."""
-    for part in _PARTS:
-        if base + part not in tensors:
-            raise _damaged(base, f"has no {part.removeprefix('.')}")
-    words, scale, said = (tensors[base + part] for part in _PARTS)
-    shape = said.tolist() if said.dtype in (torch.int32, torch.int64) and said.shape == (2,) else []
-    if len(shape) != 2 or min(shape) < 1:
-        raise _damaged(
-            base, f"has a weight_shape that is no pair of positive whole numbers ({said.flatten()[:4].tolist()})"
-        )
-    rows, columns = shape
-    if words.dtype != torch.int32 or words.ndim != 2 or len(words) != rows:
-        raise _damaged(base, f"has packed values of shape {list(words.shape)} ({words.dtype}) for a matrix {shape}")
-    bits = next((bits for bits in sorted(allowed) if words.shape[1] * 32 == columns * bits), None)
-    if bits is None:
-        raise _damaged(
-            base,
-            f"has {words.shape[1]:,} words a row, and {columns:,} values of {_either(allowed)} bits do not fill that",
-        )
-    if scale.dtype not in DTYPES.values() or scale.ndim != 2 or len(scale) != rows or not scale.shape[1]:
-        raise _damaged(base, f"has scales of shape {list(scale.shape)} ({scale.dtype}) for a matrix {shape}")
-    if columns % scale.shape[1]:
-        raise _damaged(base, f"has {scale.shape[1]:,} scales a row, which {columns:,} columns do not share evenly")
-    if not torch.isfinite(scale).all():
-        raise _damaged(base, "has scales that are not finite (NaN or infinite)")
-    return from_words(words, bits), scale
+    matrix = _Matrix.of(base, tensors, allowed)
+    return matrix.values(), matrix.scale
 
 
 def bits_said(said: Any) -> set[int]:

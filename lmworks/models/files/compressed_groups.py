@@ -75,6 +75,10 @@ class StoredInDirectory:
         """None: the network's own are the folder's."""
         return None
 
+    def bits(self, name: str) -> int:
+        """The bits that hold whatever a matrix of the folder may hold."""
+        return max(self._allowed)
+
     def let_go(self) -> None:
         """Forget what was unpacked last."""
         self._last = None

@@ -26,6 +26,7 @@ from lmworks.models.config import ModelConfig
 from lmworks.models.families import family_of
 from lmworks.models.families.tables import OWN_TYPE, each_name
 from lmworks.models.files.compressed import Compression, decompressed
+from lmworks.models.files.mxfp4 import is_mxfp4
 from lmworks.models.files.onnx import read_onnx
 from lmworks.models.network import Network, build_network
 from lmworks.models.precision import DTYPES
@@ -89,7 +90,7 @@ def _pools(folder: Path) -> bool:
 
 def read_network(folder: Path, dtype: torch.dtype | None = None, later: Later = nothing) -> Network:
     """The network of a model directory, in `dtype` or in the type that the file holds. Matrices that are wanted `later`
-    stay in the file until somebody asks, unless they are compressed or in another order there.
+    stay in the file until somebody asks, unless they are in another order there.
 
     Raises ModelError: unknown architecture, missing or unexpected tensor, wrong shape, truncated file, weights
     that are not finite, more of them than memory.
@@ -100,14 +101,15 @@ def read_network(folder: Path, dtype: torch.dtype | None = None, later: Later = 
     as_stored = 4 if files[0].name == ONNX else None if said is None else 2
     width = dtype.itemsize if dtype is not None else as_stored
     sizes = (file.stat().st_size for file in files if file.is_file())
-    stays = later(config) if as_stored is None else at_once
+    # Packed experts and ONNX's matrices are in another order.
+    stays = at_once if files[0].name == ONNX or (said is not None and is_mxfp4(said)) else later(config)
     if stays is at_once:
         must_fit(str(folder), sum(sizes) if width is None else width * parameters(config))
     read = read_onnx if files[0].name == ONNX else read_safetensors
     tensors = {name: tensor for file in files for name, tensor in read(file).items()}
     try:
         if said is not None:
-            tensors = decompressed(tensors, said, dtype)
+            tensors = decompressed(tensors, said, dtype, later=stays is not at_once)
         ours = family_of(config.family).tensors_from(tensors, config, dtype, stays)
         return network_of(config, ours, progress.read)
     except ModelError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Iterator, Mapping
 from math import prod
 from typing import Any
@@ -79,14 +80,16 @@ def _read(file: GGUFFile, name: str, source: Source, config: ModelConfig, dtype:
 
 def _unread(file: GGUFFile, name: str, source: Source, config: ModelConfig, dtype: torch.dtype) -> Tensor:
     """A matrix that stays in the file."""
-    shape = joined_shape(source_parts(source), [file.info(part).shape for part in source_parts(source)])
+    parts = source_parts(source)
+    shape = joined_shape(parts, [file.info(part).shape for part in parts])
     if len(shape) != 2:
         return _read(file, name, source, config, dtype)
 
     def take(rows: slice) -> Tensor:
-        return torch.cat([dequantised(file, part, dtype, at) for part, at in rows_in_file(file, source, config, rows)])
+        places = rows_in_file(file, source, config, rows)
+        return below_one_another(parts, [dequantised(file, part, dtype, at) for part, at in places])
 
-    return Unread(f"{file.path}: {name}", shape, dtype, take).placeholder()
+    return Unread(shape, dtype, take).placeholder()
 
 
 def rows_in_file(file: GGUFFile, source: Source, config: ModelConfig, rows: slice) -> Iterator[tuple[str, Rows]]:
@@ -96,9 +99,8 @@ def rows_in_file(file: GGUFFile, source: Source, config: ModelConfig, rows: slic
         size = file.info(part).shape[0]
         first, last = max(begin, 0), size if end is None else min(end, size)
         if first < last:
-            order = turned_back(part, torch.arange(size)[:, None], config)[first:last, 0]
-            turned = bool((order.diff() != 1).any())
-            yield part, order.numpy() if turned else slice(int(order[0]), int(order[-1]) + 1)
+            turned = _turned(part, config)
+            yield part, _order(part, size, config)[first:last] if turned else slice(first, last)
         begin, end = begin - size, None if end is None else end - size
 
 
@@ -205,11 +207,21 @@ def source_parts(source: Source) -> tuple[str, ...]:
     return source.names if isinstance(source, Joined) else (str(source),)
 
 
+def _turned(name: str, config: ModelConfig) -> bool:
+    """Whether llama.cpp has rows of this tensor in an order of its own."""
+    return name.split(".")[-2] in ("attn_q", "attn_k") and config.family in NEIGHBOURS
+
+
+@functools.lru_cache(maxsize=4)
+def _order(name: str, rows: int, config: ModelConfig) -> np.ndarray:
+    """Where in the file our rows are."""
+    return turned_back(name, torch.arange(rows)[:, None], config)[:, 0].numpy()
+
+
 def turned_back(name: str, weight: Tensor, config: ModelConfig) -> Tensor:
     """Undo llama.cpp's order of query and key rows.
 
     For Llama and its like it stores each head's rows as pairs (0, half), (1, half + 1), ..., as it rotates neighbours;
     here rows i and i + half are rotated against each other.
     """
-    turned = name.split(".")[-2] in ("attn_q", "attn_k") and config.family in NEIGHBOURS
-    return weight[halves_of_neighbours(weight, config)] if turned else weight
+    return weight[halves_of_neighbours(weight, config)] if _turned(name, config) else weight

@@ -45,7 +45,7 @@ class StoredInGGUF:
         groups = self._stored(name, rows)
         assert groups is not None, "asked for where `alike` says none"
         scales = groups.scale, groups.least, groups.factor, groups.least_factor
-        if not all(torch.isfinite(one).all() for one in scales if one is not None):
+        if not all(torch.isfinite(one.sum(dtype=torch.float32)) for one in scales if one is not None):
             raise ModelError(f"{self.file.path}: {NOT_FINITE.format(name)}")
         return groups
 
@@ -54,6 +54,11 @@ class StoredInGGUF:
         parts = [self._part(part, places) for part, places in at]
         known = [part for part in parts if part is not None]
         return _joined(known) if len(known) == len(parts) else None
+
+    def bits(self, name: str) -> int:
+        """The bits that hold whatever a matrix of its kinds may hold."""
+        kinds = {self.file.info(part).kind for part in source_parts(self._sources[name])}
+        return 8 if Kind.Q8_0 in kinds else 4
 
     def let_go(self) -> None:
         """Give back the memory that the file takes."""

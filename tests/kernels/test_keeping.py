@@ -1,0 +1,275 @@
+"""What only runs compiled holds packed weights alone, and the next start finds them on the disk."""
+
+from __future__ import annotations
+
+import copy
+import shutil
+import struct
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+pytest.importorskip("numba")
+
+import tiny
+
+import lmworks as lm
+from lmworks.basics import progress
+from lmworks.basics.errors import ModelError
+from lmworks.jobs.export import export
+from lmworks.kernels import keeping, unavailable
+from lmworks.kernels.keeping import FIRST, forget
+from lmworks.kernels.run import weights as run_weights
+from lmworks.language_model import LanguageModel
+from lmworks.models.files.compressed import Compression
+from lmworks.models.files.directory import write_network
+from lmworks.models.hooks import hooked
+from lmworks.models.unread import peeked, unread_of
+
+if unavailable() is not None:
+    pytest.skip(str(unavailable()), allow_module_level=True)
+
+SHAPE = {"family": "llama", "dim": 64, "heads": 4, "kv_heads": 2, "head_dim": 16, "hidden_dim": 96, "context": 128}
+TOKENS = tiny.text(2, 24)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small model's directory."""
+    return tiny.language_model(**SHAPE).save(tmp_path_factory.mktemp("models") / "small")
+
+
+@pytest.fixture(params=["q4_0", "q8_0", "directory", "compressed"])
+def loaded(request: pytest.FixtureRequest, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """What loads the model of a file: one in few bits as it is, another in 8. It keeps in a folder of its own."""
+    keep_small(tmp_path, monkeypatch)
+    path = folder
+    if request.param == "compressed":
+        path = tmp_path / "small"
+        shutil.copytree(folder, path)
+        write_network(path, LanguageModel.load(folder).network, compression=Compression(4))
+    elif request.param != "directory":
+        export(str(folder), tmp_path / "small.gguf", kind=request.param)
+        path = tmp_path / "small.gguf"
+    chosen = {"compress": "int8"} if path is folder else {}
+    return lambda **more: LanguageModel.load(path, **(chosen | more))
+
+
+def keep_small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep small networks too, in a folder of this test's own."""
+    monkeypatch.setenv("LMWORKS_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(keeping, "LEAST", 0)
+    monkeypatch.setattr(progress, "_said", set())
+
+
+def kept(tmp_path: Path) -> list[Path]:
+    """The files of packed weights."""
+    return sorted((tmp_path / "cache" / "packed").glob("*.packed"))
+
+
+def never(*_: object) -> Any:
+    """Nobody packs anything."""
+    raise AssertionError("packed again")
+
+
+def test_kept_weights_are_those_that_are_packed_afresh(
+    loaded: Callable[..., LanguageModel], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    with monkeypatch.context() as without:
+        without.setattr(LanguageModel, "_keeper", lambda *_: None)
+        fresh = loaded()
+    first = loaded()
+    assert len(kept(tmp_path)) == 1
+    monkeypatch.setattr(run_weights, "outliers", never)
+    monkeypatch.setattr(run_weights, "pack", never)
+    second = loaded()
+    logits = fresh.logits(TOKENS)
+    for one in (first, second):
+        assert one.runner.name == "compiled"
+        assert torch.equal(one.logits(TOKENS), logits)
+        for name, matrix in fresh.runner.compiled.weights.matrices.items():
+            other = one.runner.compiled.weights.matrices[name]
+            assert (matrix.data == other.data).all() and matrix.address % 64 == other.address % 64 == 0
+            assert (matrix.rows, matrix.columns, matrix.outliers) == (other.rows, other.columns, other.outliers)
+
+
+def test_no_matrix_is_read_as_floats_until_somebody_asks(loaded: Callable[..., LanguageModel], tmp_path: Path):
+    model, eager = loaded(), loaded(compress="none")
+    matrices = model.runner.compiled.weights.matrices
+    before = model.logits(TOKENS)
+    model.generate("the model", max_new_tokens=5)
+    model.score("the model reads")
+    assert all(unread_of(one) is not None for name, one in peeked(model.network).items() if name in matrices)
+    assert model.network.dtype == eager.network.dtype and model.network.device == eager.network.device
+    # One layer is asked for, and one is read.
+    assert torch.equal(model.network.blocks[0].attention.qkv.weight, eager.network.blocks[0].attention.qkv.weight)
+    assert sum(unread_of(one) is None for name, one in peeked(model.network).items() if name in matrices) == 1
+    assert model.runner.stands() and torch.equal(model.logits(TOKENS), before)
+    # Hooks, PyTorch and files see the weights of a model that was read at once.
+    seen: list[torch.Tensor] = []
+    with hooked(model.network, {"blocks.1.residual_out": lambda x: seen.append(x.clone())}):
+        by_hook = model.logits(TOKENS)
+    assert seen and torch.equal(by_hook, eager.logits(TOKENS))
+    assert torch.equal(model.logits(TOKENS), before) and model.runner.name == "compiled"
+    loaded().save(tmp_path / "saved")
+    eager.save(tmp_path / "saved at once")
+    saved, at_once = (load_file(tmp_path / one / "model.safetensors") for one in ("saved", "saved at once"))
+    assert saved.keys() == at_once.keys() and all(torch.equal(one, at_once[name]) for name, one in saved.items())
+
+
+def test_a_changed_weight_is_noticed(loaded: Callable[..., LanguageModel]):
+    model = loaded()
+    before = model.logits(TOKENS)
+    with torch.no_grad():
+        model.network.blocks[1].feed_forward.down.weight.mul_(2)
+    with pytest.warns(UserWarning, match="not what was compiled"):
+        after = model.logits(TOKENS)
+    assert not torch.equal(before, after)
+    model.choose_runner("int8")
+    assert model.runner.name == "compiled" and not torch.equal(model.logits(TOKENS), before)
+
+
+def test_weights_that_are_read_late_train_like_others(loaded: Callable[..., LanguageModel]):
+    """Somebody looked at them inside torch.inference_mode first."""
+    gradients = []
+    for model in (loaded(), loaded(compress="none")):
+        with torch.inference_mode():
+            model.network(TOKENS)
+        other = copy.deepcopy(model.network).float().train().requires_grad_(True)
+        other(TOKENS).sum().backward()
+        gradients.append(other.blocks[0].attention.qkv.weight.grad)
+    assert gradients[0] is not None and torch.equal(*gradients)
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-7])
+
+
+def flipped_at(place: int) -> Callable[[Path], None]:
+    def flip(path: Path) -> None:
+        data = bytearray(path.read_bytes())
+        data[place] ^= 1
+        path.write_bytes(data)
+
+    return flip
+
+
+FAULTS = {
+    "cut": (cut, "are damaged or cut off"),
+    "empty": (lambda path: path.write_bytes(b""), "are damaged or cut off"),
+    "half a head": (lambda path: path.write_bytes(path.read_bytes()[:30]), "are damaged or cut off"),
+    "magic": (flipped_at(3), "are damaged or cut off"),
+    "place of the table": (flipped_at(17), "are damaged or cut off"),
+    "hash": (flipped_at(40), "are damaged or cut off"),
+    "table": (flipped_at(-20), "are damaged or cut off"),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_damaged_file_is_made_anew_and_said_in_one_line(
+    fault: str, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    keep_small(tmp_path, monkeypatch)
+    logits = lm.load(folder, compress="int8").logits(TOKENS)
+    (file,) = kept(tmp_path)
+    whole = file.read_bytes()
+    damage, reason = FAULTS[fault]
+    damage(file)
+    with pytest.warns(UserWarning, match=f"the packed weights of small {reason}; they are packed anew"):
+        assert torch.equal(lm.load(folder, compress="int8").logits(TOKENS), logits)
+    assert file.read_bytes() == whole
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ("_layout", "were made by another version of lmworks"),
+        ("features", "were made on another processor"),
+        ("file", "were made before its files changed"),
+    ],
+)
+def test_a_stale_file_is_made_anew_and_said_in_one_line(
+    change: str, reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    keep_small(tmp_path, monkeypatch)
+    folder = tiny.language_model(**SHAPE).save(tmp_path / "small")
+    before = lm.load(folder, compress="int8").logits(TOKENS)
+    (file,) = kept(tmp_path)
+    if change == "file":
+        other = tiny.language_model(seed=1, **SHAPE).save(tmp_path / "small")
+        assert other == folder
+    else:
+        monkeypatch.setattr(keeping, change, lambda: "another")
+    with pytest.warns(UserWarning, match=f"the packed weights of small {reason}; they are packed anew"):
+        after = lm.load(folder, compress="int8").logits(TOKENS)
+    assert torch.equal(before, after) == (change != "file")
+    assert kept(tmp_path) == [file]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert torch.equal(lm.load(folder, compress="int8").logits(TOKENS), after)
+
+
+def test_a_write_that_fails_leaves_nothing_and_the_model_runs(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    keep_small(tmp_path, monkeypatch)
+    logits = lm.load(folder, compress="int8").logits(TOKENS)
+    (file,) = kept(tmp_path)
+    file.unlink()
+    stale = file.with_name(f".{file.name}.killed")
+    stale.write_bytes(b"half")
+    with monkeypatch.context() as full:
+        full.setattr(keeping, "HEAD", struct.Struct("<16s"))  # fails when all matrices are written
+        with pytest.raises(struct.error):
+            lm.load(folder, compress="int8")
+    assert kept(tmp_path) == [] and not stale.exists()
+
+    def no_space(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(keeping, "_write", no_space)
+    with pytest.warns(UserWarning, match="cannot be kept for the next start"):
+        assert torch.equal(lm.load(folder, compress="int8").logits(TOKENS), logits)
+    (tmp_path / "no folder").write_text("")
+    monkeypatch.setenv("LMWORKS_CACHE", str(tmp_path / "no folder"))
+    with pytest.warns(UserWarning, match="cannot be kept for the next start"):
+        assert torch.equal(lm.load(folder, compress="int8").logits(TOKENS), logits)
+
+
+def test_what_is_kept_of_a_model_is_forgotten(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    keep_small(tmp_path, monkeypatch)
+    other = tiny.language_model(**SHAPE).save(tmp_path / "other")
+    for path in (folder, other):
+        for bits in ("int8", "int4"):
+            lm.load(path, compress=bits)
+    assert len(kept(tmp_path)) == 4
+    sizes = sum(one.stat().st_size for one in kept(tmp_path) if one.name.startswith("small-"))
+    assert forget(folder) == sizes > 2 * FIRST
+    assert [one.name.split("-")[0] for one in kept(tmp_path)] == ["other", "other"]
+    assert forget(folder) == 0
+
+
+def test_small_networks_are_not_kept(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("LMWORKS_CACHE", str(tmp_path / "cache"))
+    lm.load(folder, compress="int8")
+    assert kept(tmp_path) == []
+
+
+@pytest.mark.parametrize("name", ["embedding.weight", "blocks.1.attention.qkv.weight"])
+def test_a_matrix_that_is_not_finite_is_refused_whatever_runs_it(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    keep_small(tmp_path, monkeypatch)
+    model = tiny.language_model(**SHAPE)
+    with torch.no_grad():
+        model.network.get_parameter(name)[3, 5] = float("nan")
+    model.save(tmp_path / "broken")
+    for compress in ("int8", "none", None):
+        with pytest.raises(ModelError, match=rf"{name} holds values that are not finite"):
+            lm.load(tmp_path / "broken", compress=compress)
+    assert kept(tmp_path) == []
