@@ -140,5 +140,11 @@ GEMMA3 = Family(
     whole=TEXT_PART,
 )
 WITH_IMAGES = _WithImages(
-    name="gemma3", architecture=GEMMA3.architecture, settings={}, tensors=GEMMA3.tensors, fixed=GEMMA3.fixed
+    name="gemma3",
+    architecture=GEMMA3.architecture,
+    settings={},
+    tensors=GEMMA3.tensors,
+    fixed=GEMMA3.fixed,
+    examples=("google/gemma-3-4b-it (its text part)",),
+    usual={"text_config": {}},
 )
