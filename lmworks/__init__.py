@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from lmworks.jobs.build import build
     from lmworks.jobs.compress import compress
     from lmworks.jobs.export import export
+    from lmworks.jobs.merge import merge
     from lmworks.jobs.sweeping.run import sweep
     from lmworks.jobs.train import pretrain
     from lmworks.language_model import LanguageModel
@@ -40,6 +41,7 @@ _HOMES = {
     "graph": "lmworks.grounding.graph.graph",
     "index": "lmworks.grounding.index",
     "load": "lmworks.loading",
+    "merge": "lmworks.jobs.merge",
     "open_index": "lmworks.grounding.index",
     "pretrain": "lmworks.jobs.train",
     "sweep": "lmworks.jobs.sweeping.run",
@@ -61,6 +63,7 @@ __all__ = [
     "graph",
     "index",
     "load",
+    "merge",
     "open_index",
     "pretrain",
     "sweep",
