@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from lmworks.jobs.merge import merge
     from lmworks.jobs.sweeping.run import sweep
     from lmworks.jobs.train import pretrain
+    from lmworks.jobs.tune import tune
     from lmworks.language_model import LanguageModel
     from lmworks.loading import load
 
@@ -45,6 +46,7 @@ _HOMES = {
     "open_index": "lmworks.grounding.index",
     "pretrain": "lmworks.jobs.train",
     "sweep": "lmworks.jobs.sweeping.run",
+    "tune": "lmworks.jobs.tune",
     "LanguageModel": "lmworks.language_model",
     "Beam": "lmworks.generation.strategies",
     "Greedy": "lmworks.generation.strategies",
@@ -67,6 +69,7 @@ __all__ = [
     "open_index",
     "pretrain",
     "sweep",
+    "tune",
 ]
 
 
