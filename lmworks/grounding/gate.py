@@ -67,7 +67,7 @@ class Gate:
     bias: float
     threshold: float
     false_refusals: float
-    """The share of answerable questions that are refused, as it was measured on others than the threshold was chosen on."""
+    """The share of answerable questions that are refused, measured on others than chose the threshold."""
     own: bool = False
     """Whether the threshold is from the index's own test."""
 
