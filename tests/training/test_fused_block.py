@@ -54,6 +54,8 @@ WHOLE: dict[str, dict[str, Any]] = KINDS | {
     "gelu": {"activation": "gelu", "gated": False},
     "a sigmoid gate": {"activation": "sigmoid"},
     "tanh": {"activation": "tanh", "gated": False},
+    "windows with a base of their own, a layer that rotates nothing": {"window": 7, "window_layers": (1,), "layers": 3}
+    | {"window_theta": 50.0, "rope_layers": (0, 1)},
 }
 """Kinds that are trained whole; not all have a public family, whose names adapters go by."""
 LENGTHS = {32: ((20, 9), (32,)), 48: ((10, 30, 8), (25,)), 64: ((40, 20), (7, 3, 50)), 128: ((128,), (60, 66))}
@@ -205,7 +207,14 @@ def test_a_width_that_is_no_whole_number_of_tiles_takes_the_largest_tile_that_di
     assert tile_of(67) is None and tile_of(13) is None
 
 
-@pytest.mark.parametrize("settings", [{"norm": "layer"}, {"dropout": 0.1}], ids=str)
+UNCOVERED = [
+    *({"norm": "layer"}, {"dropout": 0.1}, {"norm_place": "result"}, {"norm_place": "both"}, {"attention_cap": 5.0}),
+    *({"residual_scale": 0.5}, {"parallel": True, "shared_norm": True}, {"activation": "xielu"}),
+    *({"qk_norm": True, "qk_norm_over": "row"}, {"qk_norm": True, "qk_norm_after": True}),
+]
+
+
+@pytest.mark.parametrize("settings", UNCOVERED, ids=str)
 @pytest.mark.parametrize("recompute", [False, True])
 def test_a_network_that_is_not_covered_runs_plainly(settings: dict[str, Any], recompute: bool):
     network = tiny.network(**settings)

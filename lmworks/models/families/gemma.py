@@ -37,6 +37,7 @@ DEFAULTS = {
     "num_key_value_heads": 4,
     "query_pre_attn_scalar": 256,
     "sliding_window": 4096,
+    "max_position_embeddings": 8192,
 }
 FIXED = {"norm_unit_offset": True, "scale_embedding": True, "norm_place": "both"}
 
@@ -91,7 +92,7 @@ TEXT_PART: dict[str, str | None] = {
 
 
 class _WithImages(Family):
-    """A Gemma 3 that sees images too: its text part is read, which is a model of text then."""
+    """A Gemma 3 that sees images too: its text part is read, and is a model of text from then on."""
 
     def config_from(self, theirs: Mapping[str, Any]) -> ModelConfig:
         text = theirs.get("text_config")
@@ -100,7 +101,7 @@ class _WithImages(Family):
         return GEMMA3.config_from(SIZES | text)
 
     def config_to(self, config: ModelConfig) -> dict[str, Any]:
-        raise ModelError("only the text part of a gemma3 model is known here; choose the family gemma3_text")
+        return GEMMA3.config_to(config)  # a model of text
 
 
 SIZES = {"vocab_size": 262_208, "hidden_size": 2304, "intermediate_size": 9216, "num_hidden_layers": 26} | {
@@ -138,4 +139,6 @@ GEMMA3 = Family(
     rotary_by_kind=True,
     whole=TEXT_PART,
 )
-WITH_IMAGES = _WithImages(name="gemma3", architecture=GEMMA3.architecture, settings={}, tensors=GEMMA3.tensors)
+WITH_IMAGES = _WithImages(
+    name="gemma3", architecture=GEMMA3.architecture, settings={}, tensors=GEMMA3.tensors, fixed=GEMMA3.fixed
+)
