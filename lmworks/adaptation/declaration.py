@@ -10,7 +10,7 @@ file imports it, and what needs it, inside the functions that use it.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -20,9 +20,11 @@ from lmworks.basics.errors import ConfigError
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from lmworks.language_model import LanguageModel
     from lmworks.models.network import Network
     from lmworks.objectives import Objective
-    from lmworks.tokens.batch import Row
+    from lmworks.objectives.divergence import Predictions
+    from lmworks.tokens.batch import Batch, Row
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,8 @@ class Adapter:
     """Adds the adapter to the weights, in place: a plain network remains."""
     off: Callable[[Network], AbstractContextManager[None]]
     """Within this context the network is the base."""
+    kind: str = "lora"
+    """What it adds: "lora" is a product of low rank."""
 
 
 @dataclass(frozen=True)
@@ -71,15 +75,79 @@ class Method:
 
 
 @dataclass(frozen=True)
+class Original:
+    """The model before it is trained, for those who keep what it can do."""
+
+    model: LanguageModel
+    """Its network is the one that is trained, with the method's changes and not trained yet."""
+    adapter: Adapter | None
+    """The method's; None where the weights themselves are trained."""
+    context: int
+    """Tokens of a row."""
+    general: str
+    """The text by which forgetting is measured, which nothing may be learnt from."""
+
+    def old_rows(self, text: str | None, rows: int, seed: int) -> list[Row]:
+        """At most so many rows of old text; of None the model writes it. ConfigError for the text that measures it."""
+        from lmworks.adaptation.old_text import rows_read, rows_written
+
+        if text is None:
+            off = nullcontext() if self.adapter is None else self.adapter.off(self.model.network)
+            with off:
+                return rows_written(self.model, rows, self.context, seed)
+        if text == self.general:
+            raise ConfigError(
+                f"{{at}}text is {text}, by which forgetting is measured: take another text, or leave it out for text "
+                "that the model writes"
+            )
+        return rows_read(self.model, text, rows, self.context, seed)
+
+    def states_of(self, network: Network) -> Callable[[Batch], Predictions]:
+        """What the base predicts of a batch: the network with its adapter off, or, where its weights are trained, a
+        copy that is made now."""
+        from lmworks.adaptation.near_base import base_predictions
+
+        return base_predictions(network, None if self.adapter is None else self.adapter.off)
+
+
+@dataclass(frozen=True)
+class Retention:
+    """One way to keep what a model could do, beside any method."""
+
+    name: str
+    """What `retain` is in a recipe, and the name of the table with its settings."""
+    summary: str
+    """What it does, in a clause."""
+    settings: type[Config]
+    """The table; its docstrings are the help."""
+    prepare: Callable[[Setup, Original, Any], Setup]
+    """Changes a setup that the method has prepared: more rows, or more to minimise. ConfigError where it does not fit;
+    `{at}` in it is the table."""
+
+
+@dataclass(frozen=True)
 class Chosen:
-    """A method and its settings: what a recipe chose."""
+    """A method, a way to keep what the model could do, and their settings: what a recipe chose."""
 
     method: Method
     settings: Config
+    retention: Retention | None = None
+    kept_by: Config | None = None
+    """The retention's settings."""
 
     def prepare(self, setup: Setup) -> Setup:
-        """Change a setup; ConfigError, with the path of the setting, where the method does not fit the network."""
+        """Change a setup by the method; ConfigError, with the path of the setting, where it does not fit the
+        network."""
         try:
             return self.method.prepare(setup, self.settings)
         except ConfigError as error:
             raise error.inside((self.method.name,)) from None
+
+    def retain(self, setup: Setup, base: Original) -> Setup:
+        """Change a prepared setup by the retention; ConfigError as above."""
+        if self.retention is None:
+            return setup
+        try:
+            return self.retention.prepare(setup, base, self.kept_by)
+        except ConfigError as error:
+            raise error.inside((self.retention.name,)) from None

@@ -23,6 +23,7 @@ PARTS = (
     "lmworks.objectives.kinds",
     "lmworks.training.optimisers",
     "lmworks.adaptation.methods",
+    "lmworks.adaptation.retention",
     "lmworks.generation.filters",
 )
 """Folders whose files declare parts with a `name` and `settings`."""

@@ -177,11 +177,13 @@ def look(
         return Asked(question, index.language, (), (), nothing, gate)
     nearest = index.search(question, 1, "vectors", **among)
     evidence = read_passages(reader, question, passages, wanted.definition)
-    features = features_of(question, index.language, nearest[0].score if nearest else 0.0, evidence)
+    best = [evidence[0], max(evidence, key=lambda one: one.retrieval)]
+    suits = max(reader.suits(question, list(dict.fromkeys(one.passage.text for one in best))))
+    features = features_of(question, index.language, nearest[0].score if nearest else 0.0, evidence, suits)
     return Asked(question, index.language, evidence, passages, features, gate)
 
 
-def features_of(question: str, language: str, cosine: float, evidence: Sequence[Evidence]) -> Features:
+def features_of(question: str, language: str, cosine: float, evidence: Sequence[Evidence], suits: float) -> Features:
     """What the gate looks at, of evidence ordered best first."""
     wanted, best = content(question, language), evidence[0]
     held = [set(content(headed(one.passage), language)) for one in evidence]
@@ -192,6 +194,7 @@ def features_of(question: str, language: str, cosine: float, evidence: Sequence[
         coverage(wanted, content(best.quote, language)),
         log_odds(best.reading.answerable),
         best.reading.answerable / max(sum(one.reading.answerable for one in evidence), 1e-9),
+        suits,
     )
 
 

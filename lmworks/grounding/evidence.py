@@ -33,7 +33,7 @@ _CLAUSE = re.compile(r"[;:—]\s|\s[–-]\s")
 _BLANK = re.compile(r"\n\s*\n")
 LONGEST = 400
 """Characters of a sentence or paragraph that is shown whole; a longer sentence is cut at its line ends."""
-RETRIEVAL = 1.0
+RETRIEVAL = 2.0
 """What the whole range of a search's scores, 0 to 1, weighs beside a reader's score."""
 DEFINES = 10.0
 """What a definition that is asked for weighs beside it,"""

@@ -5,9 +5,10 @@
     refused = confidence < gate.threshold
 
 A logistic function of a few features that need no large model: how near the best passage is (cosine), how many of the
-question's words the passages hold, and what the reader says of the best one. Two sets of constants: for the trained
-reader and for the nearest sentence. `gate.json` holds them with the command that fitted them, the data, and how often
-they refuse what is there. An index's own test replaces the threshold by its own (`tested["gate"]`).
+question's words it holds, what the reader says of it, and what the cross-encoder says from which that was trained. Two
+sets of constants: for the trained reader and for the nearest sentence. `gate.json` holds them with the command that
+fitted them, the data, and how often they refuse what is there, measured on articles that were not fitted. An index's
+own test replaces the threshold by its own (`tested["gate"]`).
 """
 
 from __future__ import annotations
@@ -42,6 +43,10 @@ class Features:
     sure: float
     """How far the best reading is ahead: its share of all readings' evidence, 0 ... 1."""
 
+    suits: float = 0.0
+    """How well the question suits the passage with the answer or the first of the search, the better of both, as a
+    cross-encoder says; 0 where there is none."""
+
     @property
     def values(self) -> tuple[float, ...]:
         """In the order of the weights."""
@@ -62,7 +67,7 @@ class Gate:
     bias: float
     threshold: float
     false_refusals: float
-    """The share of answerable questions that are refused, as it was measured when the threshold was chosen."""
+    """The share of answerable questions that are refused, measured on others than those that chose the threshold."""
     own: bool = False
     """Whether the threshold is from the index's own test."""
 

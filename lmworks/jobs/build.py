@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lmworks.adaptation.declaration import Adapter, Setup
+from lmworks.adaptation.declaration import Adapter, Original, Setup
 from lmworks.basics.config import merge as tables_as_one
 from lmworks.basics.config import overrides
 from lmworks.basics.files import directory_written_whole
@@ -209,9 +209,11 @@ class _Job:
     def train(self, model: LanguageModel, rows: list[Row], resume: bool) -> TrainingResult:
         """Train by the method."""
         settings = self.recipe.training
-        setup = self.recipe.chosen.prepare(Setup(model.network, CausalLM(), rows, settings.seed))
+        chosen = self.recipe.chosen
+        setup = chosen.prepare(Setup(model.network, CausalLM(), rows, settings.seed))
+        setup = chosen.retain(setup, Original(model, self.adapter, settings.context, self.recipe.data.general))
         result = train(setup.network, setup.objective, setup.rows, settings, self.run, resume=resume)
-        self.recipe.chosen.method.settle(setup.network)
+        chosen.method.settle(setup.network)
         return result
 
     def measure_after(

@@ -20,6 +20,7 @@ from pydantic import (
 
 from lmworks.adaptation.declaration import Chosen
 from lmworks.adaptation.methods import METHODS
+from lmworks.adaptation.retention import RETENTIONS
 from lmworks.basics.config import Config
 from lmworks.basics.errors import ConfigError
 from lmworks.basics.recipe_file import RecipeFile
@@ -85,9 +86,11 @@ class GroundingSettings(Config):
 
 
 _TABLES: dict[str, Any] = {
-    name: (method.settings, Field(default=method.settings(), description=method.summary))
-    for name, method in METHODS.items()
+    name: (part.settings, Field(default=part.settings(), description=part.summary))
+    for name, part in (METHODS | RETENTIONS).items()  # type: ignore[operator]
 }
+CHOICES: dict[str, dict[str, Any]] = {"method": METHODS, "retain": RETENTIONS}
+"""A recipe's keys that name a part -> the parts."""
 _Tables: Any = create_model("_Tables", __base__=RecipeFile, **_TABLES)
 
 
@@ -104,6 +107,12 @@ class Recipe(_Tables):  # type: ignore[misc]
         + "; ".join(f"{name}: {one.summary}" for name, one in METHODS.items())
         + ".",
     )
+    retain: str = Field(
+        default="nothing",
+        description="How what the model could do is kept. "
+        + "; ".join(f"{name}: {one.summary}" for name, one in RETENTIONS.items())
+        + ".",
+    )
     model: ModelSettings = ModelSettings()
     data: DataSettings = DataSettings()
     training: SerializeAsAny[TrainingConfig] = TrainingConfig()
@@ -113,26 +122,31 @@ class Recipe(_Tables):  # type: ignore[misc]
 
     @property
     def chosen(self) -> Chosen:
-        """The recipe's method with its table."""
-        return Chosen(METHODS[self.method], getattr(self, self.method))
+        """The recipe's method and retention, with their tables."""
+        return Chosen(
+            METHODS[self.method], getattr(self, self.method), RETENTIONS[self.retain], getattr(self, self.retain)
+        )
 
     @model_validator(mode="after")
-    def _speaks_of_one_method(self) -> Self:
-        if self.method not in METHODS:
-            close = difflib.get_close_matches(self.method, METHODS, n=1)
-            hint = f"did you mean {close[0]!r}? " if close else ""
-            raise ConfigError(f"{{at}}method is {self.method!r}; {hint}it can be {', '.join(METHODS)}")
-        for name, method in METHODS.items():
-            if name != self.method and getattr(self, name) != method.settings():
-                raise ConfigError(
-                    f"the table {{at}}{name} is for {{at}}method = {name!r}, and {{at}}method is {self.method!r}; "
-                    "leave out one of the two"
-                )
+    def _speaks_of_what_it_chose(self) -> Self:
+        for key, parts in CHOICES.items():
+            chosen = getattr(self, key)
+            if chosen not in parts:
+                close = difflib.get_close_matches(chosen, parts, n=1)
+                hint = f"did you mean {close[0]!r}? " if close else ""
+                raise ConfigError(f"{{at}}{key} is {chosen!r}; {hint}it can be {', '.join(parts)}")
+            for name, part in parts.items():
+                if name != chosen and getattr(self, name) != part.settings():
+                    raise ConfigError(
+                        f"the table {{at}}{name} is for {{at}}{key} = {name!r}, and {{at}}{key} is {chosen!r}; "
+                        "leave out one of the two"
+                    )
         return self
 
     @model_serializer(mode="wrap")
     def _without_idle_tables(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """The tables of other methods hold defaults, which say nothing about this run."""
+        """The tables of what was not chosen hold defaults, which say nothing about this run."""
         dumped = dump(self)
-        idle = METHODS.keys() - {self.method}
-        return {name: dumped[name] for name in ("method", self.method, *dumped) if name not in idle}
+        idle = (METHODS.keys() | RETENTIONS.keys()) - {self.method, self.retain}
+        first = ("method", self.method, "retain", self.retain)
+        return {name: dumped[name] for name in (*first, *dumped) if name not in idle}

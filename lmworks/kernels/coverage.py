@@ -83,6 +83,7 @@ def _parts(config: ModelConfig) -> str | None:
         "has embeddings as wide as the stream, and embedding_dim is another": config.embedding_dim is not None,
         "has no quick_gelu": config.activation == "quick_gelu",
         "neither cuts off nor shifts a gate": config.gate_limit is not None or config.gate_shift,
+        "always norms what attention reads, and first_norm is false": not config.first_norm,
         "has no n-gram embeddings": bool(config.ngrams),
         "always adds to the stream, and residual is false": not config.residual,
         "always norms, and norm is none": config.norm == "none",

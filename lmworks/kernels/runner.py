@@ -179,7 +179,7 @@ class CompiledRunner:
 
     def can_write(self, cache: Cache) -> bool:
         """Whether nothing in the network is left to Python between two tokens."""
-        return isinstance(cache, PagedCache) and self.compiled.writes and self.stands(fresh=False)
+        return isinstance(cache, PagedCache) and self.compiled.writes(cache) and self.stands(fresh=False)
 
     def write(self, rows: Sequence[Row], cache: Cache, rounds: int, interrupt: Interrupt) -> Written:
         """Write several tokens of each row; what passes in Python between two tokens passes once for all of them."""

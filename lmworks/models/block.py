@@ -38,7 +38,7 @@ class Block(nn.Module):
 
     def __init__(self, config: ModelConfig, layer: int) -> None:
         super().__init__()
-        self.attention_norm = make_norm(config)
+        self.attention_norm = make_norm(config) if layer or config.first_norm else nn.Identity()
         self.attention: Attention = _mixing(config, layer)  # code that has no other way asks the config first
         self.cross_norm: nn.Module | None = None
         self.cross_attention: CrossAttention | None = None

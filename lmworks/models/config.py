@@ -148,6 +148,9 @@ class ModelConfig(Config):
     part is normed (post-norm, as the first transformers); result: what a part makes is normed before it is added, and
     a norm ends the blocks (OLMo 2); both: before and result (Gemma 2)."""
 
+    first_norm: bool = True
+    """The first block's attention reads a normed stream; False where the embeddings are normed already (ModernBERT)."""
+
     parallel: bool = False
     """Attention and feed-forward of a block read the same stream and are added at once (GPT-NeoX)."""
 
@@ -258,6 +261,9 @@ class ModelConfig(Config):
     head_transform: bool = False
     """A dense layer, activation and norm between hidden states and head (BERT's masked language model)."""
 
+    head_transform_bias: bool = True
+    """The head_transform's dense layer has a bias."""
+
     head_bias: bool = False
     """A bias on the logits."""
 
@@ -359,6 +365,8 @@ class ModelConfig(Config):
             raise ConfigError("{at}norm_unit_offset adds to a weight, and {at}norm_weight = false leaves none")
         if not self.qk_norm and (self.qk_norm_over != "head" or self.qk_norm_after):
             raise ConfigError("{at}qk_norm_over and {at}qk_norm_after are for {at}qk_norm = true; leave them out")
+        if not self.first_norm and (self.norm_place != "before" or self.parallel):
+            raise ConfigError("{at}first_norm = false is for {at}norm_place = 'before' without {at}parallel")
         if self.shared_norm and not self.parallel:
             raise ConfigError("{at}shared_norm is for {at}parallel = true: else each part reads another stream")
         if self.head_transform and self.activation == "xielu":
@@ -491,6 +499,7 @@ class ModelConfig(Config):
             and self.norm != "none"
             and self.residual
             and not self.parallel
+            and self.first_norm
             and self.rotary_dim is None
             and self.residual_scale is None
             and self.attention_cap is None

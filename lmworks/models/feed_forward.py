@@ -74,6 +74,11 @@ DERIVATIVES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 }
 """The gradient at x from that of the activation."""
 
+
+def _by_autograd(gradient: Tensor, x: Tensor) -> Tensor:
+    raise NotImplementedError("an activation that learns has no derivative here; blocks by hand do not take it")
+
+
 BY_RESULT = ("relu", "sigmoid", "tanh")
 """Activations whose derivative autograd takes from their result, so that it keeps no input."""
 
@@ -89,7 +94,7 @@ class FeedForward(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.activation = activation_of(config.activation)
-        self.derivative = DERIVATIVES.get(config.activation)
+        self.derivative = DERIVATIVES.get(config.activation, _by_autograd)
         self.gated, self.gate_limit, self.gate_shift = config.gated, config.gate_limit, config.gate_shift
         # One matrix for gate and up: gate's rows first.
         rows = config.hidden_dim * (2 if config.gated else 1)

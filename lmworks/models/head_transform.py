@@ -18,7 +18,7 @@ class HeadTransform(nn.Module):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.dense = nn.Linear(config.dim, config.embedding_width)
+        self.dense = nn.Linear(config.dim, config.embedding_width, bias=config.head_transform_bias)
         self.norm = make_norm(config, config.embedding_width)
         self.activation = ACTIVATIONS[config.activation]
 

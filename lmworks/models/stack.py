@@ -45,7 +45,9 @@ class Stack(nn.Module):
         self.add_module(self.encoding.part_name, self.encoding.part(config))
         self.segment = blank_embedding(config.segments, config.embedding_width) if config.segments else None
         self.embedding_norm = (
-            nn.LayerNorm(config.embedding_width, eps=config.norm_eps) if config.embedding_norm == "layer" else None
+            nn.LayerNorm(config.embedding_width, eps=config.norm_eps, bias=config.norm_bias)
+            if config.embedding_norm == "layer"
+            else None
         )
         self.embedding_projection = (
             None if config.embedding_dim is None else nn.Linear(config.embedding_dim, config.dim)

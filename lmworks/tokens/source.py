@@ -19,10 +19,10 @@ def source_ids(tokenizer: Tokenizer, text: str) -> list[int]:
 
 
 def around_a_text(tokenizer: Tokenizer) -> tuple[list[int], list[int]]:
-    """What an encoder reads before and after a text whose class it is to tell: [CLS] and [SEP], or what else opens and
-    ends a document, where the tokenizer has it."""
+    """What an encoder reads before and after a text whose class it is to tell: [CLS] and [SEP], or what else the
+    tokenizer adds; else what opens and ends a document, where it has that."""
     opening, closing = ([] if one is None else [one] for one in (tokenizer.document_start, tokenizer.document_end))
-    return opening, closing
+    return list(tokenizer.prefix) or opening, list(tokenizer.suffix) or closing
 
 
 def between_texts(tokenizer: Tokenizer) -> list[int]:

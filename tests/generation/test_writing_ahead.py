@@ -173,13 +173,17 @@ def test_a_token_that_kernels_do_not_choose_ends_the_run(model: LanguageModel):
     assert tokens[-1] == -1 and -1 not in tokens[:-1] and size == 1 + len(tokens)
 
 
-def test_a_network_goes_step_by_step_where_its_rotations_depend_on_the_length_of_the_text():
-    scaling = RopeScaling(kind="dynamic", factor=4.0, original_context=32)
-    model = tiny.language_model(seed=4, dim=64, heads=4, head_dim=16, hidden_dim=96, context=256, rope_scaling=scaling)
+@pytest.mark.parametrize("original, writes", [(32, False), (400, True)])
+def test_where_rotations_depend_on_the_length_of_the_text_a_network_goes_step_by_step(original: int, writes: bool):
+    """Texts that are far from the length at which they begin to do so are written ahead: the same tokens."""
+    scaling = RopeScaling(kind="dynamic", factor=4.0, original_context=original)
+    model = tiny.language_model(seed=4, dim=64, heads=4, head_dim=16, hidden_dim=96, context=1600, rope_scaling=scaling)
     model.network.requires_grad_(False)
     model.runner = CompiledRunner(model.network, 8)
-    assert not model.runner.can_write(model.runner.new_cache())
-    assert len(model.generate("ab", Greedy(min_new_tokens=60), max_new_tokens=60).tokens) == 60
+    assert model.runner.can_write(model.runner.new_cache()) is writes
+    short = model.generate("ab", Greedy(min_new_tokens=60), max_new_tokens=60).tokens
+    assert len(model.generate("ab" * 60, Greedy(min_new_tokens=400), max_new_tokens=400).tokens) == 400  # past 400
+    assert model.generate("ab", Greedy(min_new_tokens=60), max_new_tokens=60).tokens == short
 
 
 def test_a_strategy_of_another_kind_is_asked_for_each_token(model: LanguageModel):

@@ -4,54 +4,69 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import pytest
 import tiny
 
+from lmworks.encoding.pooling import Pooling
 from lmworks.grounding.index import Index, IndexSettings, build, open_index
 
 PROMPTS = {"query": "query: ", "document": "passage: "}
+NONE = {"query_prompt": "", "passage_prompt": ""}
 
 
-@pytest.fixture(scope="module")
-def notes(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("notes")
+@pytest.fixture
+def notes(tmp_path: Path) -> Path:
+    folder = tmp_path / "notes"
+    folder.mkdir()
     for name, text in (("a", "The rent is due on Monday."), ("b", "A boat lies at the pier.")):
         (folder / f"{name}.txt").write_text(text)
     return folder
 
 
 @pytest.fixture(scope="module")
-def prompted(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """An embedder whose folder has prompts."""
+def embedders(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
+    """One whose folder has prompts, and the same without."""
+    folder = tmp_path_factory.mktemp("models")
     model = tiny.language_model(family="lmworks", arrangement="encoder", context=256)
-    return str(model.save(tmp_path_factory.mktemp("models") / "prompted", {"pooling": {"prompts": PROMPTS}}))
+    plain = str(model.save(folder / "plain"))
+    model.pooling = Pooling(prompts=PROMPTS)
+    return str(model.save(folder / "prompted")), plain
 
 
-def vectors_of(index: Index) -> np.ndarray:
-    with index.storage.reading() as reading:
-        return np.stack([reading.products(one) for one in np.eye(32, dtype=np.float32)])
+def scores(index: Index) -> list[float]:
+    return [one.score for one in sorted(index.search("rent?", 2, "vectors"), key=lambda one: one.file)]
 
 
-def test_questions_and_chunks_are_embedded_after_their_prompts(notes: Path, prompted: str, tmp_path: Path):
-    index = build(notes, tmp_path / "index", IndexSettings(embedder=prompted))
-    assert open_index(tmp_path / "index").prompts == {"query": "query: ", "passage": "passage: "}
-    plain = index.query_embedder.embed(["query: rent?", "passage: The rent is due on Monday."], prompt="")
-    np.testing.assert_allclose(index.query_vector("rent?"), plain[0].numpy(), atol=1e-5)
-    [best] = [one for one in index.search("rent?", 2, "vectors") if one.file.endswith("a.txt")]
-    assert best.score == pytest.approx(float(plain[0] @ plain[1]), abs=0.02)  # kept in 8 bits
+def test_questions_and_chunks_are_embedded_after_the_prompts_of_the_folder(
+    notes: Path, embedders: tuple[str, str], tmp_path: Path
+):
+    prompted, plain = embedders
+    index = build(notes, tmp_path / "said", IndexSettings(embedder=prompted))
+    assert index.prompts == {"query": "query: ", "passage": "passage: "} == open_index(tmp_path / "said").prompts
+    given = IndexSettings(embedder=plain, query_prompt="query: ", passage_prompt="passage: ")
+    assert scores(build(notes, tmp_path / "given", given)) == scores(index)
+    by_hand = index.query_embedder.embed(["query: rent?"], prompt="")[0].numpy()
+    assert float(abs(by_hand - index.query_vector("rent?")).max()) < 5e-3
+    one_of_each = {"question": {"query_prompt": ""}, "chunks": {"passage_prompt": ""}}
+    for name, settings in one_of_each.items():
+        other = build(notes, tmp_path / name, IndexSettings(embedder=prompted, **settings))
+        assert scores(other) != scores(index) and (other.digest != index.digest)
 
 
-def test_prompts_that_the_user_gives_count_and_are_part_of_what_an_index_is(notes: Path, prompted: str, tmp_path: Path):
-    made = {
-        name: build(notes, tmp_path / name, IndexSettings(embedder=prompted, **settings))
-        for name, settings in (("said", {}), ("none", {"query_prompt": "", "passage_prompt": ""}))
-    }
-    assert len({index.digest for index in made.values()}) == 2
-    assert not np.allclose(vectors_of(made["said"]), vectors_of(made["none"]), atol=1e-3)
-    again = open_index(tmp_path / "none")
+def test_an_index_stays_with_the_prompts_that_it_was_made_with(notes: Path, embedders: tuple[str, str], tmp_path: Path):
+    settings = IndexSettings(embedder=embedders[0], **NONE)
+    index = build(notes, tmp_path / "index", settings)
     (notes / "a.txt").write_text("The rent is due on Friday.")
-    again.update()  # as it was made, whatever the folder says
-    fresh = build(notes, tmp_path / "fresh", IndexSettings(embedder=prompted, query_prompt="", passage_prompt=""))
-    assert again.digest == fresh.digest
-    np.testing.assert_allclose(sorted(vectors_of(again)[0]), sorted(vectors_of(fresh)[0]), atol=1e-6)
+    again = open_index(tmp_path / "index")
+    again.update()
+    fresh = build(notes, tmp_path / "fresh", settings)
+    assert again.digest == fresh.digest and scores(again) == scores(fresh) != scores(index)
+
+
+def test_an_index_of_before_there_were_prompts_has_none_before_chunks(
+    notes: Path, embedders: tuple[str, str], tmp_path: Path
+):
+    index = build(notes, tmp_path / "index", IndexSettings(embedder=embedders[0], passage_prompt=""))
+    index.prompts = None
+    index.__dict__.pop("query_embedder", None)
+    assert index.query_embedder.pooling.prompts == {"query": "query: ", "passage": ""}

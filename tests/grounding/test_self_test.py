@@ -94,7 +94,7 @@ def test_places_are_those_of_a_search(index: Index):
     facts = [one for one in questions_of(index, 0, 20) if one.kind == "fact"]
     for one in trials(index, facts):
         for weight, by in ((0.0, "keywords"), (0.5, "hybrid"), (1.0, "vectors")):
-            scores = {each.chunk: each.score for each in index.search(one.question.text, len(index), by)}
+            scores = {each.chunk: each.score for each in index.search(one.question.query, len(index), by)}
             right = scores.get(one.question.passages[0].chunk)
             equal = [place for place, score in enumerate(scores.values()) if score == pytest.approx(right, rel=1e-12)]
             assert right is None or one.places[WEIGHTS.index(weight)] == np.mean(equal)

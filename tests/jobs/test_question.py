@@ -64,3 +64,11 @@ def test_a_text_without_headings_is_asked_about_by_its_file_and_a_chat_by_its_fi
     turns = [{"role": "system", "content": "Be kind."}, {"role": "user", "content": "When is lunch?"}]
     turns.append({"role": "assistant", "content": "At noon."})
     assert question_of("chats", [Document.conversation(turns, "all.jsonl#1")], []) == "When is lunch?"
+
+
+def test_a_sentence_that_says_something_becomes_the_question_unless_a_heading_asks():
+    said = f"# The ferry\n{ENGLISH}\nThe ferry of the lake carries 40 cars on each trip.\n"
+    asked = "The ferry of the lake carries how many cars on each trip?"
+    assert question_of("notes", [Document(f"# Start\n{ENGLISH}", "a.md"), Document(said, "b.md")], []) == asked
+    how = Document(f"# How to get home\n{ENGLISH}", "c.md")
+    assert question_of("notes", [Document(said, "b.md"), how], []) == "How do I get home?"

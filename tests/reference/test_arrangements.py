@@ -61,6 +61,15 @@ SMALL["distilbert"] = {
     "max_position_embeddings": 64,
 }
 SMALL["mt5"] = SMALL["t5"]
+SMALL["modernbert"] = SMALL["bert"] | {
+    "local_attention": 12,
+    "num_hidden_layers": 4,
+    "pad_token_id": None,
+    "bos_token_id": None,
+    "eos_token_id": None,
+    "cls_token_id": None,
+    "sep_token_id": None,
+}
 SMALL["bart"] = SMALL["mbart"] = SMALL["marian"] = SMALL["pegasus"] = {
     "vocab_size": 96,
     "d_model": 32,
@@ -109,6 +118,7 @@ class Variant:
         return model.eval()
 
 
+WINDOWED = "sliding_attention"
 ENCODERS = ("Model", "ForMaskedLM", "ForSequenceClassification", "ForTokenClassification")
 KINDS = {
     "bert": (
@@ -122,6 +132,7 @@ KINDS = {
     "xlm-roberta": tuple(f"XLMRoberta{kind}" for kind in ENCODERS),
     "electra": (*(f"Electra{kind}" for kind in ENCODERS), "ElectraForPreTraining"),
     "distilbert": tuple(f"DistilBert{kind}" for kind in ENCODERS),
+    "modernbert": tuple(f"ModernBert{kind}" for kind in ENCODERS),
     "gpt_neox": ("GPTNeoXForCausalLM",),
     "t5": ("T5ForConditionalGeneration",),
     "bart": ("BartForConditionalGeneration",),
@@ -190,6 +201,47 @@ VARIANTS = [
         off={"pooler_activation": "tanh"},
     ),
     Variant("DistilBertForTokenClassification", "tokens", ours={"labels_of": "tokens"}),
+    Variant(
+        "ModernBertModel",
+        "windows to both sides",
+        ours={"window": 7, "window_layers": (1, 2), "first_norm": False, "norm_bias": False},
+        off={"window": 6},
+    ),
+    Variant("ModernBertModel", "whole layers by name", {"layer_types": [WINDOWED, *["full_attention"] * 3]}),
+    Variant("ModernBertModel", "no windows", {"layer_types": ["full_attention"] * 4}, {"window": None}),
+    Variant(
+        "ModernBertModel",
+        "two bases",
+        ours={"rope_theta": 160_000.0, "window_theta": 10_000.0},
+        off={"window_theta": None},
+    ),
+    Variant(
+        "ModernBertModel",
+        "biases",
+        {"norm_bias": True, "attention_bias": True, "mlp_bias": True},
+        {"norm_bias": True, "qkv_bias": True, "output_bias": True, "feed_forward_bias": True},
+        {"qkv_bias": False},
+    ),
+    Variant("ModernBertModel", "no norm before the first attention", off={"first_norm": True}),
+    Variant(
+        "ModernBertForMaskedLM", "head", ours={"head_transform_bias": False, "tied": True}, off={"head_bias": False}
+    ),
+    Variant("ModernBertForMaskedLM", "untied", UNTIED, {"tied": False}, {"tied": True}),
+    Variant(
+        "ModernBertForSequenceClassification",
+        "the mean of all tokens",
+        {"classifier_pooling": "mean", "num_labels": 1},
+        {"text_state": "mean", "classifier_transform": True, "labels": ("LABEL_0",)},
+        {"text_state": "token"},
+    ),
+    Variant(
+        "ModernBertForSequenceClassification",
+        "the first token, a bias",
+        {"classifier_bias": True},
+        {"text_state": "token", "head_transform_bias": True},
+        {"classifier_transform": False},
+    ),
+    Variant("ModernBertForTokenClassification", "tokens", ours={"labels_of": "tokens"}),
     Variant(NEOX, "partly turned", ours={"rotary_dim": 4}, off={"rotary_dim": None}),
     Variant(NEOX, "wholly turned", {"rotary_pct": 1.0}, {"rotary_dim": None}),
     Variant(NEOX, "base", {"rotary_emb_base": 300}, {"rope_theta": 300.0}, {"rope_theta": 10_000.0}),

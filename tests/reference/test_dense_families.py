@@ -12,7 +12,9 @@ import pytest
 import tiny
 import torch
 
-from lmworks.models.config import RopeScaling
+from lmworks.basics.errors import ModelError
+from lmworks.models.config import ModelConfig, RopeScaling
+from lmworks.models.families import family_of
 from lmworks.models.files.directory import read_network, write_network
 from lmworks.models.network import Network
 from tests.reference.test_families import CLOSE, LENGTH, SMALL, assert_transformers_agrees, rope, their_logits, without
@@ -201,6 +203,7 @@ CASES: dict[str, tuple[str, dict[str, Any], dict[str, Any], list[dict[str, Any]]
     "arcee": ("arcee", {"mlp_bias": True}, {"activation": "relu_squared", "gated": False}, [{"activation": "relu"}]),
     "helium": ("helium", {"attention_bias": True, "mlp_bias": True}, {"qkv_bias": True, "output_bias": False}, []),
 }
+GEMMA2 = {"family": "gemma2", **family_of("gemma2").fixed}
 each_case = pytest.mark.parametrize("case", CASES)
 
 
@@ -232,3 +235,42 @@ def test_logits_are_those_of_transformers_both_ways(case: str, tmp_path: Path):
     write_network(tmp_path / "ours", network)
     assert_transformers_agrees(tmp_path / "ours", network)
     assert read_network(tmp_path / "ours").config == network.config
+
+
+def test_the_text_part_of_a_gemma3_that_sees_images_is_read(tmp_path: Path):
+    text = SMALL | KINDS | {"model_type": "gemma3_text"}
+    sizes = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    images = sizes | {"image_size": 8, "patch_size": 4, "model_type": "siglip_vision_model"}
+    config = transformers.Gemma3Config(text_config=text, vision_config=images, mm_tokens_per_image=4)
+    model = transformers.Gemma3ForConditionalGeneration(config).float()
+    tiny.randomise(model)
+    model.save_pretrained(tmp_path)
+    network, tokens = read_network(tmp_path), tiny.text(2, LENGTH)
+    assert network.config.family == "gemma3_text"
+    torch.testing.assert_close(logits(network, tokens), their_logits(model, tokens), **CLOSE)
+
+
+def test_what_a_family_cannot_say_is_not_written():
+    small = {"vocab_size": 96, "dim": 32, "layers": 4, "heads": 4, "context": 64}
+    cases = [
+        ({"family": "phi3", "rope_scaling": {"kind": "linear", "factor": 2.0}}, "only longrope"),
+        (GEMMA2 | {"attention_scale": 0.3}, "no whole number"),
+        ({"family": "olmo2", **family_of("olmo2").fixed, "window": 7}, "cannot have window = 7"),
+        ({"family": "olmo3", **family_of("olmo3").fixed, "window": 7, "rope_scaling": OUR_YARN}, "give window_theta"),
+        ({"family": "cohere2", **family_of("cohere2").fixed}, "rotates in the layers with a window"),
+        ({"family": "exaone4", **family_of("exaone4").fixed, "rope_layers": (1,)}, "rotates in all layers"),
+        ({"family": "helium", "head_dim": 16}, "cannot have 4 heads of 16"),
+        ({"family": "starcoder2", **family_of("starcoder2").fixed, "window": 7, "window_layers": (1,)}, "starcoder2"),
+    ]
+    for settings, words in cases:
+        config = ModelConfig(**small | settings)
+        with pytest.raises(ModelError, match=words):
+            family_of(config.family).config_to(config)
+
+
+@pytest.mark.parametrize("family", sorted({family for family, *_ in CASES.values()}))
+def test_what_a_config_leaves_out_means_what_transformers_takes(family: str):
+    sizes = {key: SMALL[key] for key in ("vocab_size", "num_hidden_layers", "intermediate_size")}
+    sizes |= {"hidden_size": 1280, "num_attention_heads": 160}  # a multiple of every usual number of key heads
+    filled_in = transformers.AutoConfig.for_model(family, **sizes).to_dict()
+    assert family_of(family).config_from(sizes) == family_of(family).config_from(filled_in)

@@ -1,4 +1,5 @@
-"""OLMoE, gpt-oss, DeepSeek-V3, GLM-4.5 and LFM2 against transformers: as test_families.py, and cached too."""
+"""OLMoE, Granite's experts, gpt-oss, DeepSeek-V3, GLM-4.5 and LFM2 against transformers: as test_families.py, and
+cached too."""
 
 from __future__ import annotations
 
@@ -27,16 +28,22 @@ from reference.test_families import (
     transformers,
     without,
 )
+from reference.test_older_families import try_wrong_values
 
 YARN = {"factor": 4.0, "original_max_position_embeddings": 16}
 FEW = {"num_experts_per_tok": 2, "moe_intermediate_size": 24, "n_routed_experts": 6, "n_shared_experts": 2}
 LATENT = {"kv_lora_rank": 12, "q_lora_rank": 20, "qk_rope_head_dim": 4, "qk_nope_head_dim": 8, "v_head_dim": 6}
 GROUPED = {"n_group": 3, "topk_group": 2, "first_k_dense_replace": 1}
+GRANITE = {"num_local_experts": 5, "num_experts_per_tok": 2, "attention_multiplier": 0.3}
 OF: dict[str, dict[str, Any]] = {
     "olmoe": {"num_experts": 5, "num_experts_per_tok": 2, "head_dim": None},
     "gpt_oss": {"num_local_experts": 5, "num_experts_per_tok": 2, "sliding_window": 7, "rope_parameters": None},
     "deepseek_v3": FEW | LATENT | GROUPED | {"num_key_value_heads": 4, "head_dim": None},
     "glm4_moe": FEW | GROUPED,
+    "granitemoe": GRANITE | {"head_dim": None},
+    "granitemoeshared": GRANITE | {"head_dim": None, "shared_intermediate_size": 40},
+    "granitemoehybrid": GRANITE
+    | {"head_dim": None, "layer_types": ["full_attention"] * 3, "mamba_n_heads": 4, "shared_intermediate_size": 40},
     "lfm2": {"layer_types": ["conv", "full_attention", "conv"], "block_multiple_of": 16, "head_dim": None},
 }
 
@@ -61,6 +68,7 @@ def few(**settings: Any) -> dict[str, Any]:
 
 
 LATENTLY = LatentSettings(rank=12, query_rank=20, value_dim=6)
+FACTORS = {"embedding_multiplier": 3.0, "residual_multiplier": 0.5, "logits_scaling": 4.0}
 CONVOLVED = ConvolutionSettings(layers=(0, 2))
 VARIANTS = [
     OfExperts("olmoe", "norms over the row", {}, {"qk_norm_over": "row"}, {"qk_norm": False, "qk_norm_over": "head"}),
@@ -102,6 +110,19 @@ VARIANTS = [
     OfExperts("glm4_moe", "turned in part", {"head_dim": 16}, {"rotary_dim": 8}, {"rotary_dim": None}),
     OfExperts("glm4_moe", "norms of query and key", {"use_qk_norm": True}, {"qk_norm": True}, {"qk_norm": False}),
     OfExperts("glm4_moe", "one group", {"n_group": 1, "topk_group": 1}, routed(groups=1, top_groups=None, scale=1.0)),
+    OfExperts("granitemoe", "experts", {}, few() | {"attention_scale": 0.3}, {"attention_scale": None}),
+    OfExperts("granitemoe", "factors", FACTORS, {"residual_scale": 0.5, "head_scale": 0.25}, {"residual_scale": None}),
+    OfExperts("granitemoeshared", "a shared one", {"attention_bias": True}, few(shared_dim=40), few()),
+    OfExperts("granitemoeshared", "none shared", {"shared_intermediate_size": 0}, few(shared_dim=0)),
+    OfExperts(
+        "granitemoehybrid", "no positions", {}, few(shared_dim=40) | {"positions": "none"}, {"positions": "rope"}
+    ),
+    OfExperts(
+        "granitemoehybrid",
+        "dense and rotated",
+        FACTORS | rope("default") | {"num_local_experts": 0, "position_embedding_type": "rope"},
+        {"experts": None, "hidden_dim": 40, "rope_theta": 500.0},
+    ),
     OfExperts("lfm2", "convolutions", {}, {"convolution": CONVOLVED, "hidden_dim": 32}),
     OfExperts("lfm2", "wide, with biases", {"conv_L_cache": 5, "conv_bias": True}),
     OfExperts("lfm2", "first of all attention", {"layer_types": ["full_attention"] * 3}, {"convolution": None}),
@@ -193,9 +214,26 @@ def test_transformers_loads_what_we_write_with_equal_logits(variant: OfExperts, 
     assert read_network(tmp_path / "ours").config == network.config
 
 
+def test_a_stored_bias_is_not_rounded_with_the_weights(tmp_path: Path):
+    config = family_of("deepseek_v3").config_from(SMALL | OF["deepseek_v3"])
+    network = Network(config).initialise()
+    fill_biases(network)
+    exact = network.state_dict()["blocks.1.feed_forward.router.choice_bias"].clone()
+    assert not torch.equal(exact.bfloat16().float(), exact)
+    write_network(tmp_path, network.to(torch.bfloat16))
+    back = read_network(tmp_path)
+    assert back.dtype == torch.bfloat16
+    for one in (network, back, read_network(tmp_path, torch.float16)):
+        bias = one.state_dict()["blocks.1.feed_forward.router.choice_bias"]
+        torch.testing.assert_close(bias, exact, rtol=0, atol=0)
+
+
 SIZES = {"vocab_size": 96, "hidden_size": 512, "num_hidden_layers": 4, "num_attention_heads": 8}
 SPARSE = [
     ("olmoe", {}),
+    ("granitemoe", {}),
+    ("granitemoeshared", {}),
+    ("granitemoehybrid", {"layer_types": ["attention"] * 4}),
     ("gpt_oss", {}),
     ("gpt_oss", {"sliding_window": 9, "layer_types": ["full_attention"] * 3 + ["sliding_attention"]}),
     ("deepseek_v3", {}),
@@ -212,6 +250,12 @@ def test_what_a_config_leaves_out_means_what_transformers_takes(family: str, set
     filled_in = transformers.AutoConfig.for_model(family, **(SIZES | settings)).to_dict()
     assert len(filled_in) > len(SIZES | settings) + 5
     assert family_of(family).config_from(SIZES | settings) == family_of(family).config_from(filled_in)
+
+
+@pytest.mark.parametrize("family", OF)
+def test_values_of_the_wrong_kind_are_read_or_refused(family: str):
+    said = {"rope_theta": 500.0, "rope_scaling": {"rope_type": "yarn", "mscale": 1.0, "mscale_all_dim": 1.0} | YARN}
+    try_wrong_values(family, SMALL | OF[family] | said)
 
 
 def test_layers_that_predict_further_tokens_are_left_out(tmp_path: Path):
@@ -235,6 +279,7 @@ def test_layers_that_predict_further_tokens_are_left_out(tmp_path: Path):
     [
         ("lfm2", {"layer_types": ["conv", "full_attention", "linear_attention"]}, "layer_types"),
         ("lfm2", {"conv_L_cache": 1}, "width"),
+        ("granitemoehybrid", {"layer_types": ["mamba", "attention", "attention"]}, "mamba"),
         ("olmoe", {"clip_qkv": 8.0}, "clip_qkv"),
         ("gpt_oss", {"swiglu_alpha": 1.5}, "swiglu_alpha"),
         ("gpt_oss", {"layer_types": ["full_attention"]}, "each of the 3 layers"),

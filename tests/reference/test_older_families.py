@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -170,6 +171,23 @@ def test_what_a_config_leaves_out_means_what_transformers_takes(family: str):
 def test_what_the_network_does_not_do_is_refused(family: str, settings: dict[str, Any], says: str):
     with pytest.raises(ModelError, match=says):
         family_of(family).config_from({"vocab_size": 96} | SMALL[family] | settings)
+
+
+WRONG = [None, "x", -1, 0, 1, [], [1], {}, {"a": 1}, 1e30, 10**12, True, 0.5, float("nan"), [[1, 2]]]
+
+
+def try_wrong_values(name: str, theirs: dict[str, Any]) -> None:
+    """Each key with each wrong value: read, and written if it was read, or refused in one sentence."""
+    family = family_of(name)
+    for key in {*family.settings.values(), *family.defaults, *theirs}:
+        for value in WRONG:
+            with contextlib.suppress(ModelError):
+                family.config_to(family.config_from(theirs | {key: value}))
+
+
+@pytest.mark.parametrize("family", SMALL)
+def test_values_of_the_wrong_kind_are_read_or_refused(family: str):
+    try_wrong_values(family, {"vocab_size": 96} | SMALL[family])
 
 
 def test_old_spellings_of_bloom_and_falcon_mean_the_same():

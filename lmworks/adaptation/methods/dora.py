@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from lmworks.adaptation.declaration import Method, Setup
 from lmworks.adaptation.lora_config import LoRAConfig
 from lmworks.adaptation.methods.lora import LORA
@@ -20,10 +22,11 @@ def prepare(setup: Setup, settings: DoRAConfig) -> Setup:
     return setup
 
 
+assert LORA.adapter is not None
 DORA = Method(
     name="dora",
     summary="LoRA that learns the length of each row apart from its direction; runs in PyTorch until it is merged",
     settings=DoRAConfig,
     prepare=prepare,
-    adapter=LORA.adapter,
+    adapter=replace(LORA.adapter, kind="dora"),
 )

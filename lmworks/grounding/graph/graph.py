@@ -26,6 +26,7 @@ from lmworks.grounding.graph.catalog import Catalog
 from lmworks.grounding.graph.meaning import Meaning, Meanings
 from lmworks.grounding.graph.question import LESS, Question, read_question
 from lmworks.grounding.graph.running import ROWS, Endpoint, Rows, Runs, Worker
+from lmworks.grounding.graph.sense import Sense
 from lmworks.grounding.graph.sparql import facts_of, query_of
 from lmworks.grounding.graph.store import read_state
 from lmworks.grounding.graph.terms import TEXT, Term
@@ -115,9 +116,15 @@ class Graph:
         if len(question) > LONGEST_QUESTION:
             raise ConfigError(f"the question has {len(question):,} characters; at most {LONGEST_QUESTION:,} are read")
         asked = read_question(question, self.catalog, self._embed if self.state.embedder else None)
+        sense = self._sense(asked)
         if asked.unknown:
             return _refused(self._nothing_about(asked))
         meanings = Meanings(asked, self.catalog).all()
+        if asked.open:
+            meanings = sense.chosen(meanings) if sense else []
+            if not meanings:
+                asked.unknown = [asked.text_of(*one) for one in asked.open]
+                return _refused(self._nothing_about(asked))
         if not meanings:
             return _refused(self._no_meaning(asked))
         for meaning in meanings[:MOST_TRIED]:
@@ -130,6 +137,17 @@ class Graph:
         return GraphAnswer(
             REFUSAL, True, query=query_of(meanings[0]), read_as=said, reason=f"the graph holds no {said}"
         )
+
+    def _sense(self, asked: Question) -> Sense | None:
+        """What a question with words that are in no name asks as a whole; None where it has none, or nothing tells."""
+        if asked.unknown or not (asked.asked or asked.open):
+            return None
+        if not self.state.embedder or not asked.nodes:
+            asked.unknown += [asked.text_of(*one) for one in sorted([*asked.asked, *asked.open])]
+            return None
+        sense = Sense(asked, self.catalog, self._embed)
+        sense.settle()
+        return sense
 
     def facts(self, question: str) -> list[Passage]:
         """What the graph says to a question, as passages beside those of documents; nothing where it refuses.

@@ -70,6 +70,7 @@ class Meanings:
     def __init__(self, question: Question, catalog: Catalog) -> None:
         self.question, self.catalog, self.ways = question, catalog, Ways(catalog)
         self.focus = self._focus()
+        self.passed_over = {at for start, end in question.open for at in range(start, end)}
 
     def all(self) -> list[Meaning]:
         """Every meaning that explains each word, cheapest first."""
@@ -107,7 +108,7 @@ class Meanings:
     def _lists(
         self, nodes: Sequence[Mention], properties: Sequence[Mention], explained: frozenset[int]
     ) -> Iterator[Meaning]:
-        walker = Walker(self.question, self.catalog, self.ways, asks=self.focus is not None)
+        walker = Walker(self.question, self.catalog, self.ways, asks=self.focus is not None or bool(self.question.open))
         made = {one: sorted(walker.paths(one, properties), key=lambda path: path.cost) for one in nodes}
         for some in _choices(nodes):
             for paths in itertools.product(*(made[one][: ALTERNATIVES[len(some)]] for one in some)):
@@ -127,14 +128,22 @@ class Meanings:
         """What paths cost together; None where a word has no part in them, or they do not lead to what is asked."""
         if len({path.end for path in paths}) > 1 or not self._is_asked(paths[0]):
             return None
-        passed = {kind for path in paths for kind in (path.end, *kinds_of(path.anchor, self.catalog))}
-        for hop in (hop for path in paths for hop in path.hops):
-            passed |= {kind for edge in self.ways.of_property[hop.property] for kind in (edge.subject, edge.object)}
-        told = explained.union(*(self._places(kind) for kind in passed))
+        told = explained.union(*(self._explained_kinds(path) for path in paths))
         named = [*self.question.kinds, *self.question.properties]
-        if self._left(told) or any(not one.places & told for one in named):
+        if self._left(told) or any(not one.places & (told | self.passed_over) for one in named):
             return None
         return sum(path.cost for path in paths)
+
+    def _explained_kinds(self, path: Path) -> frozenset[int]:
+        """Places of kinds that a path passes; a plural is none that it starts from: the countries around Chad."""
+        passed, started = {path.end}, set(kinds_of(path.anchor, self.catalog))
+        for at, hop in enumerate(path.hops):
+            edges = self.ways.of_property[hop.property]
+            near, far = ({edge.subject for edge in edges}, {edge.object for edge in edges})[:: 1 if hop.forward else -1]
+            passed |= far if at == 0 else near | far
+            started |= near if at == 0 else set()
+        one = {at for kind in started for at in self._places(kind) if not self.question.plain[at].endswith("s")}
+        return frozenset(one.union(*(self._places(kind) for kind in passed)))
 
     def _places(self, kind: str) -> frozenset[int]:
         """Where a kind is mentioned."""
@@ -143,7 +152,9 @@ class Meanings:
     def _left(self, explained: Collection[int]) -> list[int]:
         """Places of words that say something and have no part in a meaning."""
         return [
-            at for at, word in enumerate(self.question.words) if at not in explained and not says_nothing(word.plain)
+            at
+            for at, word in enumerate(self.question.words)
+            if at not in explained and at not in self.passed_over and not says_nothing(word.plain)
         ]
 
     # ---- what is asked for
@@ -152,7 +163,10 @@ class Meanings:
         """The kind or property that follows the word that asks."""
         named = sorted([*self.question.kinds, *self.question.properties], key=lambda one: (one.start, -one.end))
         asks = next((place for place, word in enumerate(self.question.plain) if word in ASKING), None)
-        return None if asks is None else next((one for one in named if one.start >= asks), None)
+        focus = None if asks is None else next((one for one in named if one.start >= asks), None)
+        while focus and self.question.words[focus.end - 1].owns:  # the neighbours' capitals
+            focus = next((one for one in named if one.start == focus.end), None)
+        return focus
 
     def _is_asked(self, path: Path) -> bool:
         """Whether a path leads to what is asked for."""
@@ -178,7 +192,8 @@ class Meanings:
             away = one.start - place - 1 if one.start > place else 2 + place - one.end
             for name in one.names:
                 yield Order(name.node, name.node not in compared, rest, here | one.places, 0.1 * away)
-        if not own and len(compared) == 1 and self.question.plain[place] not in ("most", "least", "fewest", "more"):
+        bare = self.question.plain[place] in ("most", "least", "fewest", "more")
+        if not own and len(compared) == 1 and not bare and all(one.start != place + 1 for one in properties):
             yield Order(compared[0], False, properties, here, 0.8)
 
     def _subjects(self, prop: str) -> set[str]:

@@ -6,6 +6,7 @@ explains, and that is not one of the few that say nothing of their own, cannot b
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
@@ -23,16 +24,35 @@ def _set(words: str) -> frozenset[str]:
 
 
 SILENT = _set(
-    """a about all also an and any are as at be been belong belongs both by call called can could did do
-    does each else every exist exists find for found from get give given go had has have having i
-    identify in into is it its kind know known lie lies like list locate located me mention my name
-    named names of off on one ones or other out part people please same say see share shares show
-    situated so some sort state such tell that the their them there these they thing things this those
-    to type us use used uses using want was we were what whats when where which who whom whose will with
-    within would you your how many much number count total"""
+    """a about actually all also am an and any anybody anyone are as at be because been being
+    belong belongs both by call called can could currently did do does each either else every everybody everyone exactly
+    exist exists find for found from get give given go had has have having he her here hers him his how i identify if in
+    into is it its just kind know known lie lies like list locate located many may me mention might much must my myself
+    name named names of on one ones onto or other our out part people per please same say see shall share
+    shares she should show situated so some somebody someone sort state such tell that the their them then there these
+    they thing things this those to type under upon us use used uses using usually via want was
+    we were what whats when where whether which who whoever whom whose will with within would you your yours number
+    count total"""
 )
 """Words that say nothing that a graph would have to know."""
 ASKING = _set("what which whats how name list give tell show find identify mention")
+LIMITING = _set(
+    """no not never none neither nor nobody nothing without except only but before after until since during ago
+    former formerly once first second third last next previous previously past future old older ancient new newest
+    earlier later historic historical original originally temporary proposed fewer than"""
+)
+"""Words that change what is asked: left unexplained, they are never passed over."""
+LIMITING = _set(
+    """no not never none neither nor nobody nothing without except only but before after until since during ago why
+    formerly former once first second third last next previous previously past future old older ancient new earlier
+    later historic historical original originally temporary proposed fewer"""
+)
+"""Words that change what is asked: they are never passed over."""
+RELATING = _set(
+    """around near nearby beyond across between inside outside behind above below beneath against along alongside among
+    amid beside besides opposite off past over through throughout"""
+)
+"""Words that relate two things: one that nothing explains is a step, and is not passed over either."""
 CHECKING = _set("is are was were does do did has have can")
 MOST = _set("most largest biggest highest greatest longest oldest latest maximum max tallest heaviest")
 LEAST = _set("least smallest lowest fewest shortest youngest earliest minimum min lightest tiniest")
@@ -40,12 +60,16 @@ MORE = _set("more larger bigger higher greater longer older later taller heavier
 LESS = _set("less smaller lower fewer shorter younger earlier lighter")
 DIRECTIONS = MOST | LEAST | MORE | LESS
 
-LIKE = 0.68
+ENDINGS = _set("s es ed d ing e y ies ied er ers r rs or ors ling led") | {""}
+"""In which forms of a word differ."""
+LIKE = 0.78
 """Cosine above which a word means a property (both in a frame), and ..."""
 APART = 0.06
 """... by how much it must exceed the next property's."""
 LIKE_THING = 0.75
-"""Cosine above which a word means a thing."""
+"""Cosine above which a word means a thing, ..."""
+ALIKE = 0.6
+"""... if they share as many letters: Catalonia is near Spain, and not Spain."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +80,8 @@ class Word:
     plain: str
     """As names are compared: lower case, no accents."""
     stem: str
+    owns: bool = False
+    """Whether it ends in 's."""
 
 
 @dataclass(frozen=True)
@@ -103,6 +129,10 @@ class Question:
     kinds: list[Mention] = field(default_factory=list)
     unknown: list[str] = field(default_factory=list)
     """Words that nothing explains."""
+    open: list[tuple[int, int]] = field(default_factory=list)
+    """Words that nothing explains, and that the rest of the question may do without."""
+    asked: list[tuple[int, int]] = field(default_factory=list)
+    """Nouns that are asked for, and that are in no name."""
     close: list[str] = field(default_factory=list)
     """What unknown words may have meant."""
 
@@ -146,10 +176,10 @@ def read_question(text: str, catalog: Catalog, embed: EmbedOne | None) -> Questi
 
 def _words(text: str) -> list[Word]:
     found = []
-    for one in re.findall(r"[^\W_]+", re.sub(r"['’]s\b", "", text)):
-        plain = " ".join(words_of(one))
+    for one in re.finditer(r"([^\W_]+)(['’]s\b|(?<=s)['’](?!\w))?", text):
+        plain = " ".join(words_of(one[1]))
         if plain:
-            found.append(Word(one, plain, " ".join(stems_of([plain]))))
+            found.append(Word(one[1], plain, " ".join(stems_of([plain])), bool(one[2])))
     return found
 
 
@@ -191,11 +221,35 @@ def _by_stems(words: Sequence[Word], catalog: Catalog) -> list[Mention]:
     for start in range(len(words)):
         for end in range(start + 1, min(start + MOST_WORDS, len(words)) + 1):
             names = catalog.named_by_stems.get(tuple(one.stem for one in words[start:end]), ())
+            names = [one for one in names if _is_inflected(words[start:end], one)]
+            names = [one for one in names if _is_same(words[start:end], one)] or names
             for role in ("property", "kind"):
                 fitting = tuple(one for one in names if one.role == role)
                 if fitting:
                     found.append(Mention(start, end, fitting))
     return found
+
+
+def _is_same(words: Sequence[Word], name: Name) -> bool:
+    """Whether words are a name itself or its plural."""
+    return all(one.plain == own or one.plain.endswith("s") for one, own in zip(words, words_of(name.text), strict=True))
+
+
+def _is_inflected(words: Sequence[Word], name: Name) -> bool:
+    """Whether words are a name's in another form and no relatives of it: who manages is the manager, while what is
+    national is no nationality; and a kind has no form but its plural."""
+    if name.role == "kind":
+        return _is_same(words, name)
+    ends = [end for one, own in zip(words, words_of(name.text), strict=True) for end in _ends(one, own)]
+    return all(end in ENDINGS for end in ends)
+
+
+def _ends(word: Word, own: str) -> list[str]:
+    """What two words of one stem, unless they are equal, have after the letters that they share."""
+    shared = next(
+        (at for at, (a, b) in enumerate(zip(word.plain, own, strict=False)) if a != b), min(len(word.plain), len(own))
+    )
+    return [word.plain[shared:], own[shared:]]
 
 
 def _longest(mentions: Sequence[Mention]) -> list[Mention]:
@@ -231,17 +285,52 @@ def _resolve(question: Question, start: int, end: int, catalog: Catalog, embed: 
         return
     question.close += [catalog.label(one.node) for one in alike]
     if embed is not None:
-        kind = next((one.names[0].text for one in question.kinds), "") or _main_kind(catalog)
+        kind = next((one.names[0].text for one in question.kinds), "") or main_kind(catalog)
         properties = _best_of_each(catalog.nearest(embed(framed(phrase, kind)), "property"))
         if properties and _clear(properties, LIKE):
             question.properties.append(Mention(start, end, (properties[0][1],), 0.3))
+            if not _is_asked_for(question, start, end):
+                question.open.append((start, end))
             return
         things = _best_of_each(catalog.nearest(embed(question.text_of(start, end)), "thing"))
-        if things and _clear(things, LIKE_THING):
+        if things and _clear(things, LIKE_THING) and letters_alike(phrase, things[0][1].text) >= ALIKE:
             question.nodes.append(Mention(start, end, (things[0][1],), 0.5))
             return
         question.close += [catalog.label(one.node) for score, one in things[:2] if score > LIKE_THING - 0.2]
-    question.unknown.append(question.text_of(start, end))
+    if _limits(question, start, end):
+        question.unknown.append(question.text_of(start, end))
+    elif _is_asked_for(question, start, end):
+        question.asked.append((start, end))
+    else:
+        question.open.append((start, end))
+
+
+def _limits(question: Question, start: int, end: int) -> bool:
+    """Whether a run holds a name, a number or a word that changes what is asked."""
+    some = question.words[start:end]
+    return any(
+        one.plain in LIMITING or any(letter.isdigit() for letter in one.text) or (at > 0 and one.text[0].isupper())
+        for at, one in enumerate(some, start)
+    )
+
+
+def _is_asked_for(question: Question, start: int, end: int) -> bool:
+    """Whether a run is the noun that is asked for: the climate of, which climate, Spain's climate."""
+    plain, before = question.plain, question.plain[start - 1] if start else ""
+    if before in ("what", "which", "whose", "many", "much", "how") or (start and question.words[start - 1].owns):
+        return True
+    asks = next((at for at, word in enumerate(plain) if word in ASKING), None)
+    named = {one.start for one in (*question.properties, *question.kinds)}
+    if asks is not None and asks + 1 in named:
+        return False
+    after = plain[end] if end < len(plain) else ""
+    determined = before in ("", "the", "a", "an", "any", "their", "its")
+    return (determined and after in ("of", "for", "in", "")) or any(one.start == end for one in question.kinds)
+
+
+def letters_alike(one: str, other: str) -> float:
+    """The share of letters that two names have in common, in order."""
+    return difflib.SequenceMatcher(None, *(" ".join(words_of(text)) for text in (one, other))).ratio()
 
 
 def _best_of_each(found: Sequence[tuple[float, Name]]) -> list[tuple[float, Name]]:
@@ -256,6 +345,6 @@ def _clear(found: Sequence[tuple[float, Name]], least: float) -> bool:
     return found[0][0] >= least and (len(found) < 2 or found[0][0] - found[1][0] >= APART)
 
 
-def _main_kind(catalog: Catalog) -> str:
+def main_kind(catalog: Catalog) -> str:
     """What most facts are about."""
     return next((catalog.label(one.subject) for one in catalog.edges if one.subject), "")

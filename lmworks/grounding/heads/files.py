@@ -84,6 +84,6 @@ def read_reader(folder: Path) -> SpanReader:
     """The reader that a folder holds. PyTorch runs it: the passages of a question take it little longer than compiled
     kernels, which take seconds to load; and every reader gives the same answers."""
     card = read_card(folder)
-    base = LanguageModel.load(card.base.reference)
+    base = LanguageModel.load(card.base.reference, compress="none")
     network = read_network(folder, base, card)
-    return SpanReader(TorchRunner(network), base.tokenizer, card.calibration)
+    return SpanReader(TorchRunner(network), base.tokenizer, card.calibration, base)

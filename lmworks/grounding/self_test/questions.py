@@ -3,7 +3,8 @@
     for one in questions_of(index, seed=0, count=200): print(one.kind, one.text, one.answer)
 
 Of three kinds, as people ask for three things:
-- a fact: a sentence with a name, a number or its rarest word taken out, in other words; the passage that says it;
+- a fact: a sentence with a name, a number or its rarest word taken out; the passage that says it. In English it reads
+  like a question that a person could ask (`readable`), and is looked for in other words (`wording`);
 - a topic: a sentence that is taken out of its passage (in memory; the index stays as it is); what is left of that
   passage (Lee et al. 2019 train retrieval so, https://arxiv.org/abs/1906.00300);
 - a heading: a heading or title; the passages below it, with that heading taken off them.
@@ -12,9 +13,10 @@ Of three kinds, as people ask for three things:
 from __future__ import annotations
 
 import hashlib
+import itertools
 import random
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -23,6 +25,7 @@ import numpy as np
 from lmworks.grounding import postings
 from lmworks.grounding.index import Index
 from lmworks.grounding.passage import Passage
+from lmworks.grounding.self_test.readable import asked_in
 from lmworks.grounding.self_test.wording import WORD, near_words, reworded
 from lmworks.grounding.terms import terms
 from lmworks.text.sentences import sentence_spans
@@ -47,6 +50,8 @@ class Question:
     kind: Kind
     passages: tuple[Passage, ...]
     """Those that are right; any one is enough."""
+    words: str = ""
+    """What is searched for: the question in other words; empty where that is the text itself."""
     answer: str = ""
     """What was taken out, verbatim; empty for a topic and a heading."""
     sentence: str = ""
@@ -57,6 +62,11 @@ class Question:
     """What a cross-encoder reads of those whose text itself does."""
     spoilt: str = ""
     """The first right passage without the sentence: nearly the same, and no answer; empty but for a fact."""
+
+    @property
+    def query(self) -> str:
+        """What is searched for."""
+        return self.words or self.text
 
 
 def questions_of(index: Index, seed: int = 0, count: int = 200) -> list[Question]:
@@ -76,9 +86,7 @@ def questions_of(index: Index, seed: int = 0, count: int = 200) -> list[Question
         index.language,
     )
     rarity = _Rarity(index)
-    found["fact"] = [
-        made for one, spans in usable[:count] if (made := _fact(one, spans, rarity, near, _draw(seed, one))) is not None
-    ]
+    found["fact"] = _facts(usable, rarity, near, seed, count)
     # Other passages than facts where there are enough: what is asked about twice counts twice.
     later = [*usable[count // 2 :], *usable[: count // 2]]
     found["topic"] = [
@@ -127,29 +135,51 @@ class _Rarity:
         return self.known[stem]
 
 
-def _fact(
+def _facts(
+    usable: Sequence[tuple[Passage, Sequence[tuple[int, int]]]],
+    rarity: _Rarity,
+    near: Mapping[str, str],
+    seed: int,
+    count: int,
+) -> list[Question]:
+    """One of each passage first, then further ones."""
+    made = [list(_facts_of(one, spans, rarity, near, _draw(seed, one))) for one, spans in usable[: 4 * count]]
+    turns = itertools.chain.from_iterable(itertools.zip_longest(*made))
+    return [one for one in turns if one is not None][:count]
+
+
+def _facts_of(
     passage: Passage,
     spans: Sequence[tuple[int, int]],
     rarity: _Rarity,
     near: Mapping[str, str],
     draw: random.Random,
-) -> Question | None:
-    begin, stop = draw.choice(spans)
-    sentence = passage.text[begin:stop]
-    start, end, kind = draw.choice(_answers(sentence) or [_rarest(sentence, rarity)])
-    language, answer = rarity.index.language, sentence[start:end]
-    taken = {word.casefold() for word in WORD.findall(answer)}
-    before, after = (
-        [word for word in reworded(WORD.findall(part), language, near, draw) if word.casefold() not in taken]
-        for part in (sentence[:start], sentence[end:])
-    )
-    if len(before) + len(after) < 2:
-        return None
-    text = " ".join([*before, ASKED[kind], *after]) + "?"
-    spoilt = passage.text[:begin] + passage.text[stop:]
-    return Question(
-        text, "fact", (passage,), answer, sentence, spoilt=_whole(passage, spoilt) if spoilt.strip() else ""
-    )
+) -> Iterator[Question]:
+    """A question for each sentence that makes one; in other languages than English for one sentence."""
+    language = rarity.index.language
+    for begin, stop in draw.sample(spans, len(spans) if language == "english" else 1):
+        sentence = passage.text[begin:stop]
+        readable = list(asked_in(sentence, language))
+        if readable:
+            asked = draw.choice(readable)
+            start, end, kind = asked.start, asked.end, ""
+        elif language == "english":
+            continue
+        else:
+            start, end, kind = draw.choice(_answers(sentence) or [_rarest(sentence, rarity)])
+        answer = sentence[start:end]
+        taken = {word.casefold() for word in WORD.findall(answer)}
+        before, after = (
+            [word for word in reworded(WORD.findall(part), language, near, draw) if word.casefold() not in taken]
+            for part in (sentence[:start], sentence[end:])
+        )
+        if len(before) + len(after) < 2:
+            continue
+        words = " ".join([*before, *([ASKED[kind]] if kind else []), *after])
+        spoilt = passage.text[:begin] + passage.text[stop:]
+        spoilt = _whole(passage, spoilt) if spoilt.strip() else ""
+        text = asked.text if readable else f"{words}?"
+        yield Question(text, "fact", (passage,), words, answer, sentence, spoilt=spoilt)
 
 
 def _answers(sentence: str) -> list[tuple[int, int, str]]:
@@ -185,7 +215,8 @@ def _topic(passage: Passage, spans: Sequence[tuple[int, int]], language: str, dr
     sentence = passage.text[start:end]
     words = reworded(WORD.findall(sentence), language, {}, draw)
     found_by = {passage.chunk: _whole(passage, left)}
-    return Question(" ".join(words), "topic", (passage,), "", sentence, found_by, {passage.chunk: left})
+    text = " ".join(sentence.split())
+    return Question(text, "topic", (passage,), " ".join(words), "", sentence, found_by, {passage.chunk: left})
 
 
 def _headings(passages: Sequence[Passage], index: Index, count: int) -> list[Question]:

@@ -60,9 +60,9 @@ def trials(index: Index, questions: Sequence[Question]) -> Iterator[Trial]:
 
 
 def _trial(index: Index, question: Question) -> Trial:
-    chunks, keywords, vectors = index.parts(question.text)
+    chunks, keywords, vectors = index.parts(question.query)
     others = [*question.replaced.values(), *filter(None, [question.spoilt])]
-    extra = _scores_of(index, question.text, others)
+    extra = _scores_of(index, question.query, others)
     for chunk, (words, vector) in zip(question.replaced, extra, strict=False):
         at = np.searchsorted(chunks, chunk)
         keywords[at], vectors[at] = words, vector
@@ -100,7 +100,7 @@ def reranked_place(index: Index, trial: Trial, weight: int, model: LanguageModel
     with index.storage.reading() as reading:
         found = reading.passages(trial.first[weight])
     seen = [replace(one, text=question.bodies.get(one.chunk, one.text)) for one in found]
-    ordered = [one.chunk for one in reranked(question.text, seen, model)]
+    ordered = [one.chunk for one in reranked(question.query, seen, model)]
     places = [at for at, chunk in enumerate(ordered) if chunk in right]
     return float(places[0]) if places else max(float(trial.places[weight]), float(COUNTED))
 

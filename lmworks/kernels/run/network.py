@@ -31,6 +31,8 @@ from lmworks.models.runner import RowWritten, TokenChoice, Written
 
 AT_ONCE = 512
 """Tokens of one run: enough to fill the processor, few enough that the activations stay small."""
+MOST_AHEAD = 256
+"""More tokens than a row gets before somebody asks again whether it can be written."""
 
 
 class CompiledNetwork:
@@ -55,10 +57,11 @@ class CompiledNetwork:
         """It makes logits too, under their cap; else the network's own head does."""
         return self.workspace.has_head
 
-    @property
-    def writes(self) -> bool:
-        """Can it write by itself, with logits that are those of the network?"""
-        return self.has_head and not self._placing.turns_with_length
+    def writes(self, cache: PagedCache) -> bool:
+        """Can it write by itself after what is in the cache, with logits that are those of the network?"""
+        placing = self._placing
+        ends = max(cache.sizes, default=0) + MOST_AHEAD
+        return self.has_head and (not placing.turns_with_length or ends <= placing.turns_alike_to)
 
     @property
     def bytes(self) -> int:

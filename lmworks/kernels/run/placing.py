@@ -49,7 +49,10 @@ class Placing:
         config = self.config
         self._tile = max(1, TILE_VECTORS // (config.heads // config.kv_heads))
         self._rotates = config.rotates
-        self.turns_with_length = config.rope_scaling is not None and config.rope_scaling.turns_with_length
+        scaling = config.rope_scaling
+        self.turns_with_length = scaling is not None and scaling.turns_with_length
+        self.turns_alike_to = config.context if scaling is None else scaling.original_context or config.context
+        """Texts up to this length are turned alike, also where longer ones are turned by their length."""
         self._rotation = np.zeros(0, np.float32), np.zeros(0, np.float32)
         rotations = 1 if config.window_theta is None else 2
         workspace.frame[Field.TURN_BYTES] = rotations * (config.rotary_dim or config.head_dim) // 2 * 4
@@ -186,7 +189,7 @@ class Placing:
         text."""
         if not self._rotates:
             return None
-        if self.turns_with_length:  # dynamic scaling: each row by its own length, which changes
+        if self.turns_with_length and longest > self.turns_alike_to:  # each row by its own length, which changes
             starts = itertools.accumulate(counts, initial=0)
             rows = [
                 self._turned(torch.tensor(positions[start : start + count])[None])
@@ -196,11 +199,13 @@ class Placing:
             return np.arange(len(positions))
         if longest > len(self._rotation[0]):
             size = max(longest, 2 * len(self._rotation[0]), 512)
-            self._rotate_by(*self._turned(torch.arange(size)[None]))
+            size = min(size, self.turns_alike_to) if self.turns_with_length else size
+            self._rotation = self._turned(torch.arange(size)[None])
+        if self.workspace.kept.get(Field.COSINES) is not self._rotation[0]:
+            self._rotate_by(*self._rotation)
         return None
 
     def _rotate_by(self, cosines: np.ndarray, sines: np.ndarray) -> None:
-        self._rotation = cosines, sines
         self.workspace.put(Field.COSINES, cosines)
         self.workspace.put(Field.SINES, sines)
 

@@ -121,6 +121,7 @@ SINES = ("embed_positions.weight", "embed_positions.weights")
 BART = Family(
     name="bart",
     architecture="BartForConditionalGeneration",
+    examples=("facebook/bart-large-cnn",),
     settings=SETTINGS,
     tensors=TENSORS,
     fixed=FIXED | {"positions": "learned", "position_offset": 2, "embedding_norm": "layer"},
@@ -140,6 +141,7 @@ PRE_NORM: dict[str, Source] = TENSORS | {
 MBART = Family(
     name="mbart",
     architecture="MBartForConditionalGeneration",
+    examples=("facebook/mbart-large-50",),
     settings=SETTINGS,
     tensors=PRE_NORM,
     fixed={**BART.fixed, "norm_place": "before"},
@@ -160,6 +162,7 @@ def _marian_to(config: ModelConfig) -> dict[str, Any]:
 MARIAN = Family(
     name="marian",
     architecture="MarianMTModel",
+    examples=("Helsinki-NLP/opus-mt-en-de",),
     settings=SETTINGS,
     tensors=TENSORS,
     fixed=FIXED | {"positions": "sinusoidal"},
@@ -175,6 +178,7 @@ MARIAN = Family(
 PEGASUS = Family(
     name="pegasus",
     architecture="PegasusForConditionalGeneration",
+    examples=("google/pegasus-xsum",),
     settings=SETTINGS,
     tensors=PRE_NORM,
     fixed=FIXED | {"positions": "sinusoidal", "norm_place": "before"},
@@ -209,6 +213,10 @@ def _m2m_to(config: ModelConfig) -> dict[str, Any]:
 M2M100 = Family(
     name="m2m_100",
     architecture="M2M100ForConditionalGeneration",
+    examples=(
+        "facebook/m2m100_418M",
+        "facebook/nllb-200-distilled-600M",
+    ),
     settings=SETTINGS,
     tensors=PRE_NORM,
     fixed=FIXED | {"positions": "sinusoidal", "waves_include_end": True, "norm_place": "before", "head_bias": False},

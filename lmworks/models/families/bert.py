@@ -126,6 +126,13 @@ TENSORS: dict[str, Source] = {
 BERT = EncoderFamily(
     name="bert",
     architecture="BertModel",
+    examples=(
+        "google-bert/bert-base-uncased",
+        "sentence-transformers/all-MiniLM-L6-v2",
+        "BAAI/bge-small-en-v1.5",
+        "intfloat/e5-base-v2",
+        "thenlper/gte-base",
+    ),
     settings=SETTINGS,
     tensors=TENSORS,
     fixed=FIXED,

@@ -17,6 +17,7 @@ def _more_to(config: ModelConfig) -> dict[str, Any]:
 BLOOM = Family(
     name="bloom",
     architecture="BloomForCausalLM",
+    examples=("bigscience/bloom-560m",),
     settings={  # ours             <- theirs
         "vocab_size": "vocab_size",
         "dim": "hidden_size",

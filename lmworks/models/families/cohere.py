@@ -62,6 +62,7 @@ def _cohere2_to(config: ModelConfig) -> dict[str, Any]:
 COHERE = Family(
     name="cohere",
     architecture="CohereForCausalLM",
+    examples=("CohereForAI/c4ai-command-r-v01",),
     settings=COHERE_SETTINGS,
     tensors=turning_neighbours(TENSORS),
     ignored=IGNORED,
@@ -75,6 +76,7 @@ COHERE = Family(
 COHERE2 = Family(
     name="cohere2",
     architecture="Cohere2ForCausalLM",
+    examples=("CohereForAI/c4ai-command-r7b-12-2024",),
     settings={ours: theirs for ours, theirs in COHERE_SETTINGS.items() if ours != "head_dim"},
     tensors=turning_neighbours(TENSORS),
     ignored=IGNORED,

@@ -177,6 +177,7 @@ DEFAULTS = {
 DEEPSEEK_V3 = Family(
     name="deepseek_v3",
     architecture="DeepseekV3ForCausalLM",
+    examples=("deepseek-ai/DeepSeek-V3",),
     settings={ours: key for ours, key in SETTINGS.items() if ours not in ("kv_heads", "head_dim")}
     | {"qkv_bias": "attention_bias", "output_bias": "attention_bias"},
     tensors={name: source for name, source in TENSORS.items() if ".attention." not in name}
@@ -227,6 +228,7 @@ DEEPSEEK_V3 = Family(
 GLM4_MOE = Family(
     name="glm4_moe",
     architecture="Glm4MoeForCausalLM",
+    examples=("zai-org/GLM-4.5-Air",),
     settings=SETTINGS | {"qkv_bias": "attention_bias", "qk_norm": "use_qk_norm"},
     tensors=TENSORS | ROUTED,
     ignored=IGNORED,

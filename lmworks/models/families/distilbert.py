@@ -61,6 +61,7 @@ def _tensors() -> dict[str, Source]:
 DISTILBERT = EncoderFamily(
     name="distilbert",
     architecture="DistilBertModel",
+    examples=("distilbert/distilbert-base-uncased",),
     settings={  # ours             <- theirs
         "vocab_size": "vocab_size",
         "dim": "dim",

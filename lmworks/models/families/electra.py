@@ -59,6 +59,10 @@ def _more_to(config: ModelConfig) -> dict[str, Any]:
 ELECTRA = EncoderFamily(
     name="electra",
     architecture="ElectraModel",
+    examples=(
+        "google/electra-small-discriminator",
+        "cross-encoder/ms-marco-electra-base",
+    ),
     settings=SETTINGS,
     tensors={
         **body_tensors("electra."),

@@ -41,6 +41,7 @@ def _more_to(config: ModelConfig) -> dict[str, Any]:
 EXAONE4 = Family(
     name="exaone4",
     architecture="Exaone4ForCausalLM",
+    examples=("LGAI-EXAONE/EXAONE-4.0-1.2B",),
     settings=SETTINGS,
     tensors=TENSORS | RESULT_NORMS,
     ignored=IGNORED,

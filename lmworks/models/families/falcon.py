@@ -90,6 +90,7 @@ def _products(kind: str) -> dict[str, Source]:
 FALCON = Family(
     name="falcon",
     architecture="FalconForCausalLM",
+    examples=("tiiuae/falcon-7b",),
     settings={  # ours             <- theirs
         "vocab_size": "vocab_size",
         "dim": "hidden_size",

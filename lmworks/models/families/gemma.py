@@ -81,10 +81,37 @@ def _gemma3_to(config: ModelConfig) -> dict[str, Any]:
     return NO_IDS | _scales_to(config) | windows_to(config, without=config.context) | rope_by_kind_to(config)
 
 
+TEXT_PART: dict[str, str | None] = {
+    "model.language_model.": "model.",
+    "language_model.": "",
+    **dict.fromkeys(("model.vision_tower.", "model.multi_modal_projector."), None),
+    **dict.fromkeys(("vision_tower.", "multi_modal_projector."), None),
+}
+"""Names in files of a Gemma 3 that sees images too."""
+
+
+class _WithImages(Family):
+    """A Gemma 3 that sees images too: its text part is read, which is a model of text then."""
+
+    def config_from(self, theirs: Mapping[str, Any]) -> ModelConfig:
+        text = theirs.get("text_config")
+        if not isinstance(text, dict):
+            raise ModelError("config.json of a gemma3 model has no text_config; fetch it again")
+        return GEMMA3.config_from(SIZES | text)
+
+    def config_to(self, config: ModelConfig) -> dict[str, Any]:
+        raise ModelError("only the text part of a gemma3 model is known here; choose the family gemma3_text")
+
+
+SIZES = {"vocab_size": 262_208, "hidden_size": 2304, "intermediate_size": 9216, "num_hidden_layers": 26} | {
+    "num_attention_heads": 8
+}
+"""Those that a text_config leaves out."""
 SCALES = ("attention_scale", "attention_cap", "logit_cap", "window", "window_layers")
 GEMMA2 = Family(
     name="gemma2",
     architecture="Gemma2ForCausalLM",
+    examples=("google/gemma-2-2b-it",),
     settings=GEMMA2_SETTINGS,
     tensors=GEMMA2_TENSORS,
     ignored=IGNORED,
@@ -98,6 +125,7 @@ GEMMA2 = Family(
 GEMMA3 = Family(
     name="gemma3_text",
     architecture="Gemma3ForCausalLM",
+    examples=("google/gemma-3-1b-it",),
     settings=GEMMA2_SETTINGS,
     tensors=GEMMA2_TENSORS,
     ignored=IGNORED,
@@ -108,4 +136,6 @@ GEMMA3 = Family(
     more_to=_gemma3_to,
     told=(*SCALES, "window_theta"),
     rotary_by_kind=True,
+    whole=TEXT_PART,
 )
+WITH_IMAGES = _WithImages(name="gemma3", architecture=GEMMA3.architecture, settings={}, tensors=GEMMA3.tensors)

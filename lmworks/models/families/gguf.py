@@ -17,7 +17,11 @@ WRITTEN = {
     "gemma3": "gemma3_text",
 }
 """`general.architecture` -> family, of those that are written too."""
-ARCHITECTURES = WRITTEN | {"gptneox": "gpt_neox", "bloom": "bloom", "falcon": "falcon", "mpt": "mpt"}
+ARCHITECTURES = WRITTEN | {
+    **{"gptneox": "gpt_neox", "bloom": "bloom", "falcon": "falcon", "mpt": "mpt", "phi2": "phi"},
+    **{name: name for name in ("starcoder2", "stablelm", "nemotron", "exaone4", "ernie4_5", "seed_oss", "arcee")},
+    **{"command-r": "cohere", "cohere2": "cohere2", "glm4": "glm4", "hunyuan-dense": "hunyuan_v1_dense"},
+}
 """The same of those that are read."""
 ACTIVATIONS = {
     "gpt2": "gelu_tanh",
@@ -25,13 +29,18 @@ ACTIVATIONS = {
     "gemma2": "gelu_tanh",
     "gemma3_text": "gelu_tanh",
     "bloom": "gelu_tanh",
+    "phi": "gelu_tanh",
+    "starcoder2": "gelu_tanh",
+    "nemotron": "relu_squared",
+    "arcee": "relu_squared",
     "gpt_neox": "gelu",
     "falcon": "gelu",
     "mpt": "gelu",
 }
 """Family -> non-linearity, which files do not say; silu for the others."""
-NEIGHBOURS = ("llama", "smollm3", "granite")
-"""Families of whose heads llama.cpp turns neighbours: its converter changes the order of query and key rows."""
+NEIGHBOURS = ("llama", "smollm3", "granite", "arcee", "cohere", "cohere2", "glm4", "ernie4_5")
+"""Families of whose heads llama.cpp turns neighbours: as they do themselves, or as its converter changes the order of
+query and key rows."""
 
 SETTINGS = {  # ours             <- theirs, after "<architecture>."
     "layers": "block_count",
@@ -92,6 +101,11 @@ RESULT_NORMS: dict[str, Source] = {
     "blocks.{i}.attention_norm.weight": "blk.{i}.post_attention_norm.weight",
     "blocks.{i}.feed_forward_norm.weight": "blk.{i}.post_ffw_norm.weight",
 }
+PLAIN: dict[str, Source] = {
+    "blocks.{i}.feed_forward.up.weight": "blk.{i}.ffn_up.weight",
+    "blocks.{i}.feed_forward.up.bias": "blk.{i}.ffn_up.bias",
+}
+"""Without a gate, or with gate and up in one matrix."""
 OF_FAMILIES = {
     "gpt2": GPT2_TENSORS,
     "gpt_neox": GPT2_TENSORS,
@@ -101,29 +115,57 @@ OF_FAMILIES = {
     "gemma2": TENSORS | TWO_NORMS,
     "gemma3_text": TENSORS | TWO_NORMS,
     "olmo2": TENSORS | RESULT_NORMS,
-    "phi3": TENSORS
-    | {
-        "blocks.{i}.attention.qkv.weight": "blk.{i}.attn_qkv.weight",
-        "blocks.{i}.feed_forward.up.weight": "blk.{i}.ffn_up.weight",
-    },
+    "olmo3": TENSORS | RESULT_NORMS,
+    "exaone4": TENSORS | RESULT_NORMS,
+    "phi3": TENSORS | PLAIN | {"blocks.{i}.attention.qkv.weight": "blk.{i}.attn_qkv.weight"},
+    "phi": TENSORS | PLAIN | {"head_bias": "output.bias"},
+    "glm4": TENSORS | PLAIN | TWO_NORMS,
+    **dict.fromkeys(("starcoder2", "nemotron", "arcee"), TENSORS | PLAIN),
+    "seed_oss": TENSORS | {"blocks.{i}.feed_forward_norm.weight": "blk.{i}.post_attention_norm.weight"},
 }
-TENSORS_OF = {family: OF_FAMILIES.get(family, TENSORS) for family in ARCHITECTURES.values()}
+TENSORS_OF = {family: OF_FAMILIES.get(family, TENSORS) for family in (*ARCHITECTURES.values(), "olmo3")}
 """family -> its table."""
 
 
 def more_from(architecture: str, theirs: Mapping[str, Any], tensors: Container[str]) -> dict[str, Any]:
     """Ours that one architecture says in a way of its own; ModelError for what the network does not do."""
-    if architecture == "gptneox":
-        return {"parallel": theirs.get("gptneox.use_parallel_residual", True)}
-    if architecture == "falcon":
-        return {"parallel": True, "shared_norm": "blk.0.attn_norm_2.weight" not in tensors}
-    if architecture == "mpt":
-        if theirs.get("mpt.attention.clamp_kqv", 0.0) or not theirs.get("mpt.attention.max_alibi_bias", 8.0):
-            raise ModelError("it cuts off queries, keys and values, or has no ALiBi, which is not supported")
-        return {"position_settings": {"flattest": theirs.get("mpt.attention.max_alibi_bias", 8.0)}}
-    if architecture == "granite":
-        return {"head_scale": 1 / theirs.get("granite.logit_scale", 1.0)}
-    return {}
+    own = OWN_WAYS.get(architecture)
+    return {} if own is None else own(theirs, tensors)
+
+
+def _mpt(theirs: Mapping[str, Any], tensors: Container[str]) -> dict[str, Any]:
+    if theirs.get("mpt.attention.clamp_kqv", 0.0) or not theirs.get("mpt.attention.max_alibi_bias", 8.0):
+        raise ModelError("it cuts off queries, keys and values, or has no ALiBi, which is not supported")
+    return {"position_settings": {"flattest": theirs.get("mpt.attention.max_alibi_bias", 8.0)}}
+
+
+def _stablelm(theirs: Mapping[str, Any], tensors: Container[str]) -> dict[str, Any]:
+    return dict.fromkeys(("parallel", "shared_norm"), "blk.0.ffn_norm.weight" not in tensors)
+
+
+def _gemma2_caps(theirs: Mapping[str, Any], tensors: Container[str]) -> dict[str, Any]:
+    """Caps and window, which the first files leave out."""
+    caps = {"attention_cap": ("attn_logit_softcapping", 50.0), "logit_cap": ("final_logit_softcapping", 30.0)}
+    found = {ours: theirs.get(f"gemma2.{name}", usual) for ours, (name, usual) in caps.items()}
+    return found | {"window": theirs.get("gemma2.attention.sliding_window", 4096)}
+
+
+OWN_WAYS: dict[str, Callable[[Mapping[str, Any], Container[str]], dict[str, Any]]] = {
+    "gptneox": lambda theirs, tensors: {"parallel": theirs.get("gptneox.use_parallel_residual", True)},
+    "falcon": lambda theirs, tensors: {"parallel": True, "shared_norm": "blk.0.attn_norm_2.weight" not in tensors},
+    "mpt": _mpt,
+    "granite": lambda theirs, tensors: {"head_scale": 1 / theirs.get("granite.logit_scale", 1.0)},
+    "command-r": lambda theirs, tensors: {"head_scale": theirs.get("command-r.logit_scale", 1.0)},
+    "cohere2": lambda theirs, tensors: {"head_scale": theirs.get("cohere2.logit_scale", 1.0)},
+    "stablelm": _stablelm,
+    "gemma2": _gemma2_caps,
+}
+
+
+def family_in(architecture: str, theirs: Mapping[str, Any]) -> str:
+    """The family of a file: OLMo 3's are OLMo 2 with a window."""
+    has_window = theirs.get("olmo2.attention.sliding_window")
+    return "olmo3" if architecture == "olmo2" and has_window else ARCHITECTURES[architecture]
 
 
 FACTORS = {"short_factors": "rope_factors_short.weight", "long_factors": "rope_factors_long.weight"}
@@ -164,6 +206,20 @@ def _gemma3(ours: Mapping[str, Any]) -> dict[str, Any]:
     return _gemma_scale(ours, 62) | windows | base
 
 
+def _olmo3(ours: Mapping[str, Any]) -> dict[str, Any]:
+    return _windows(ours, 4) | {"window_theta": ours["rope_theta"]}
+
+
+def _rotating_in_windows(ours: Mapping[str, Any]) -> dict[str, Any]:
+    windows = _windows(ours, 4)
+    return windows | {"rope_layers": windows["window_layers"]}
+
+
+def _cohere2(ours: Mapping[str, Any]) -> dict[str, Any]:
+    windows = _windows(ours, 4)
+    return windows | {"rope_layers": windows["window_layers"] or ()}
+
+
 def _smollm3(ours: Mapping[str, Any]) -> dict[str, Any]:
     return {"rope_layers": tuple(layer for layer in range(ours["layers"]) if (layer + 1) % 4)}
 
@@ -172,5 +228,8 @@ IMPLIED: dict[str, Callable[[Mapping[str, Any]], dict[str, Any]]] = {
     "gemma2": _gemma2,
     "gemma3_text": _gemma3,
     "smollm3": _smollm3,
+    "olmo3": _olmo3,
+    "exaone4": _rotating_in_windows,
+    "cohere2": _cohere2,
 }
 """Ours that llama.cpp does not read from a file, but knows of a family: from what it reads."""

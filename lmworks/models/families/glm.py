@@ -37,6 +37,7 @@ def _more_to(config: ModelConfig) -> dict[str, Any]:
 GLM = Family(
     name="glm",
     architecture="GlmForCausalLM",
+    examples=("THUDM/glm-4-9b-chat-hf",),
     settings=SETTINGS | {"qkv_bias": "attention_bias"},
     tensors=GLM_TENSORS,
     ignored=IGNORED,
@@ -49,6 +50,7 @@ GLM = Family(
 GLM4 = Family(
     name="glm4",
     architecture="Glm4ForCausalLM",
+    examples=("THUDM/GLM-4-9B-0414",),
     settings=GLM.settings,
     tensors=GLM_TENSORS
     | {

@@ -15,6 +15,7 @@ def _more_to(config: ModelConfig) -> dict[str, Any]:
 GPT2 = Family(
     name="gpt2",
     architecture="GPT2LMHeadModel",
+    examples=("openai-community/gpt2",),
     settings={  # ours             <- theirs
         "vocab_size": "vocab_size",
         "dim": "n_embd",

@@ -42,6 +42,10 @@ def _more_to(config: ModelConfig) -> dict[str, Any]:
 GPT_NEO = Family(
     name="gpt_neo",
     architecture="GPTNeoForCausalLM",
+    examples=(
+        "EleutherAI/gpt-neo-125m",
+        "roneneldan/TinyStories-33M",
+    ),
     settings={  # ours             <- theirs
         "vocab_size": "vocab_size",
         "dim": "hidden_size",

@@ -31,6 +31,7 @@ def _more_to(config: ModelConfig) -> dict[str, Any]:
 GPT_NEOX = Family(
     name="gpt_neox",
     architecture="GPTNeoXForCausalLM",
+    examples=("EleutherAI/pythia-160m",),
     settings={  # ours             <- theirs
         "vocab_size": "vocab_size",
         "dim": "hidden_size",

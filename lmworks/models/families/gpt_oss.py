@@ -56,6 +56,8 @@ def _more_to(config: ModelConfig) -> dict[str, Any]:
             "a gpt_oss model has experts in all layers, hidden_dim wide each, and a bias on the router; choose another "
             "family to save it as"
         )
+    if config.gate_limit is None:
+        raise ModelError("a gpt_oss model cuts off its gate; give gate_limit, or choose another family to save it as")
     for name, field in type(settings).model_fields.items():
         if name not in only and getattr(settings, name) != field.default:
             raise ModelError(
@@ -78,6 +80,7 @@ def _more_to(config: ModelConfig) -> dict[str, Any]:
 GPT_OSS = Family(
     name="gpt_oss",
     architecture="GptOssForCausalLM",
+    examples=("openai/gpt-oss-20b",),
     settings={ours: key for ours, key in SETTINGS.items() if ours != "activation"}
     | {"qkv_bias": "attention_bias", "output_bias": "attention_bias"},
     tensors={name: source for name, source in TENSORS.items() if ".feed_forward." not in name}

@@ -36,6 +36,7 @@ def _more_to(config: ModelConfig) -> dict[str, Any]:
 GPTJ = Family(
     name="gptj",
     architecture="GPTJForCausalLM",
+    examples=("EleutherAI/gpt-j-6b",),
     settings={  # ours             <- theirs
         "vocab_size": "vocab_size",
         "dim": "n_embd",

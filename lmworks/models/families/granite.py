@@ -33,6 +33,7 @@ def _more_to(config: ModelConfig) -> dict[str, Any]:
 GRANITE = Family(
     name="granite",
     architecture="GraniteForCausalLM",
+    examples=("ibm-granite/granite-3.3-2b-instruct",),
     settings=LLAMA.settings,
     tensors=TENSORS,
     ignored=IGNORED,

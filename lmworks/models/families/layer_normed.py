@@ -56,6 +56,7 @@ def _nemotron_to(config: ModelConfig) -> dict[str, Any]:
 STARCODER2 = Family(
     name="starcoder2",
     architecture="Starcoder2ForCausalLM",
+    examples=("bigcode/starcoder2-3b",),
     settings=SETTINGS
     | {
         "norm_eps": "norm_epsilon",
@@ -87,6 +88,7 @@ STARCODER2 = Family(
 STABLELM = Family(
     name="stablelm",
     architecture="StableLmForCausalLM",
+    examples=("stabilityai/stablelm-2-1_6b",),
     settings={ours: theirs for ours, theirs in SETTINGS.items() if ours != "head_dim"}
     | {"norm_eps": "layer_norm_eps", "qkv_bias": "use_qkv_bias"},
     tensors=BIASED,
@@ -109,6 +111,7 @@ STABLELM = Family(
 NEMOTRON = Family(
     name="nemotron",
     architecture="NemotronForCausalLM",
+    examples=("nvidia/Minitron-4B-Base",),
     settings=SETTINGS
     | {
         "norm_eps": "norm_eps",

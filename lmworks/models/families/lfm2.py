@@ -73,6 +73,8 @@ TENSORS: dict[str, Source] = {
 LFM2 = Family(
     name="lfm2",
     architecture="Lfm2ForCausalLM",
+    examples=("LiquidAI/LFM2-350M",),
+    usual={"full_attn_idxs": [2, 5, 8, 10, 12, 14]},
     settings={
         ours: key
         for ours, key in (SETTINGS | {"norm_eps": "norm_eps"}).items()

@@ -108,6 +108,10 @@ def _qwen_window_to(config: ModelConfig) -> dict[str, Any]:
 LLAMA = Family(
     name="llama",
     architecture="LlamaForCausalLM",
+    examples=(
+        "HuggingFaceTB/SmolLM2-135M",
+        "meta-llama/Llama-3.2-1B",
+    ),
     settings=SETTINGS
     | {"qkv_bias": "attention_bias", "output_bias": "attention_bias", "feed_forward_bias": "mlp_bias"},
     tensors=TENSORS,
@@ -123,6 +127,10 @@ LLAMA = Family(
 MISTRAL = Family(
     name="mistral",
     architecture="MistralForCausalLM",
+    examples=(
+        "mistralai/Mistral-7B-v0.3",
+        "intfloat/e5-mistral-7b-instruct",
+    ),
     settings=SETTINGS,
     tensors=TENSORS,
     ignored=IGNORED,
@@ -140,6 +148,7 @@ MISTRAL = Family(
 QWEN2 = Family(
     name="qwen2",
     architecture="Qwen2ForCausalLM",
+    examples=("Qwen/Qwen2.5-0.5B",),
     settings=SETTINGS,
     tensors=TENSORS,
     ignored=IGNORED,
@@ -152,6 +161,10 @@ QWEN2 = Family(
 QWEN3 = Family(
     name="qwen3",
     architecture="Qwen3ForCausalLM",
+    examples=(
+        "Qwen/Qwen3-0.6B",
+        "Qwen/Qwen3-Embedding-0.6B",
+    ),
     settings=SETTINGS | {"qkv_bias": "attention_bias", "output_bias": "attention_bias"},
     tensors=TENSORS,
     ignored=IGNORED,
@@ -170,6 +183,7 @@ QWEN3 = Family(
 GEMMA = Family(
     name="gemma",
     architecture="GemmaForCausalLM",
+    examples=("google/gemma-2b",),
     settings=SETTINGS | {"qkv_bias": "attention_bias", "output_bias": "attention_bias"},
     tensors=TENSORS,
     ignored=IGNORED,

@@ -184,6 +184,7 @@ def _expressible(config: ModelConfig, family: str, **fixed: Any) -> Any:
 MIXTRAL = Family(
     name="mixtral",
     architecture="MixtralForCausalLM",
+    examples=("mistralai/Mixtral-8x7B-v0.1",),
     settings=SETTINGS,
     tensors=WITHOUT_DENSE | MIXTRAL_EXPERTS,
     ignored=IGNORED,
@@ -206,6 +207,7 @@ MIXTRAL = Family(
 QWEN2_MOE = Family(
     name="qwen2_moe",
     architecture="Qwen2MoeForCausalLM",
+    examples=("Qwen/Qwen1.5-MoE-A2.7B",),
     settings=SETTINGS | {"qkv_bias": "qkv_bias"},
     tensors=TENSORS | QWEN_EXPERTS | SHARED,
     ignored=IGNORED,
@@ -233,6 +235,7 @@ QWEN2_MOE = Family(
 QWEN3_MOE = Family(
     name="qwen3_moe",
     architecture="Qwen3MoeForCausalLM",
+    examples=("Qwen/Qwen3-30B-A3B",),
     settings=SETTINGS | {"qkv_bias": "attention_bias", "output_bias": "attention_bias"},
     tensors=TENSORS | QWEN_EXPERTS,
     ignored=IGNORED,
@@ -258,6 +261,7 @@ QWEN3_MOE = Family(
 OLMOE = Family(
     name="olmoe",
     architecture="OlmoeForCausalLM",
+    examples=("allenai/OLMoE-1B-7B-0924",),
     settings={ours: key for ours, key in SETTINGS.items() if ours != "head_dim"}
     | {"qkv_bias": "attention_bias", "output_bias": "attention_bias"},
     tensors=WITHOUT_DENSE | QWEN_EXPERTS,

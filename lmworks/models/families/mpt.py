@@ -52,6 +52,7 @@ def _more_to(config: ModelConfig) -> dict[str, Any]:
 MPT = Family(
     name="mpt",
     architecture="MptForCausalLM",
+    examples=("mosaicml/mpt-7b",),
     settings={  # ours             <- theirs
         "vocab_size": "vocab_size",
         "dim": "d_model",

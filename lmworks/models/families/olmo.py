@@ -35,6 +35,7 @@ def _olmo3_to(config: ModelConfig) -> dict[str, Any]:
 OLMO = Family(
     name="olmo",
     architecture="OlmoForCausalLM",
+    examples=("allenai/OLMo-1B-hf",),
     settings={ours: theirs for ours, theirs in SETTINGS.items() if ours != "norm_eps"} | BIASES,
     tensors=TENSORS,
     ignored=IGNORED,
@@ -47,6 +48,7 @@ OLMO = Family(
 OLMO2 = Family(
     name="olmo2",
     architecture="Olmo2ForCausalLM",
+    examples=("allenai/OLMo-2-0425-1B",),
     settings=SETTINGS | BIASES,
     tensors=TENSORS | RESULT_NORMS,
     ignored=IGNORED,
@@ -59,6 +61,7 @@ OLMO2 = Family(
 OLMO3 = Family(
     name="olmo3",
     architecture="Olmo3ForCausalLM",
+    examples=("allenai/Olmo-3-7B-Instruct",),
     settings=SETTINGS | BIASES,
     tensors=TENSORS | RESULT_NORMS,
     ignored=IGNORED,

@@ -40,6 +40,7 @@ def _more_to(config: ModelConfig) -> dict[str, Any]:
 OPT = Family(
     name="opt",
     architecture="OPTForCausalLM",
+    examples=("facebook/opt-125m",),
     settings={  # ours             <- theirs
         "vocab_size": "vocab_size",
         "dim": "hidden_size",

@@ -51,6 +51,7 @@ def _phi3_to(config: ModelConfig) -> dict[str, Any]:
 PHI = Family(
     name="phi",
     architecture="PhiForCausalLM",
+    examples=("microsoft/phi-2",),
     settings=SETTINGS | {"norm_eps": "layer_norm_eps"},
     tensors={
         "embedding.weight": "model.embed_tokens.weight",
@@ -96,6 +97,10 @@ PHI = Family(
 PHI3 = Family(
     name="phi3",
     architecture="Phi3ForCausalLM",
+    examples=(
+        "microsoft/Phi-3-mini-4k-instruct",
+        "microsoft/phi-4",
+    ),
     settings=SETTINGS,
     tensors=TENSORS | JOINED,
     ignored=IGNORED,

@@ -24,7 +24,7 @@ from lmworks.models.families.encoder_classes import (
 PREFIX, BIAS = "roberta.", "lm_head.bias"
 
 
-def _family(name: str, begins: str) -> EncoderFamily:
+def _family(name: str, begins: str, *examples: str) -> EncoderFamily:
     """The two differ in the names of their classes."""
     classes = (
         HeadClass(f"{begins}Model", {"pooler": True}),
@@ -62,6 +62,7 @@ def _family(name: str, begins: str) -> EncoderFamily:
     return EncoderFamily(
         name=name,
         architecture=classes[0].name,
+        examples=examples,
         settings=SETTINGS,
         tensors={
             **body_tensors(PREFIX),
@@ -82,5 +83,12 @@ def _family(name: str, begins: str) -> EncoderFamily:
     )
 
 
-ROBERTA = _family("roberta", "Roberta")
-XLM_ROBERTA = _family("xlm-roberta", "XLMRoberta")
+ROBERTA = _family("roberta", "Roberta", "FacebookAI/roberta-base", "sentence-transformers/all-distilroberta-v1")
+XLM_ROBERTA = _family(
+    "xlm-roberta",
+    "XLMRoberta",
+    "FacebookAI/xlm-roberta-base",
+    "BAAI/bge-m3",
+    "intfloat/multilingual-e5-base",
+    "BAAI/bge-reranker-base",
+)

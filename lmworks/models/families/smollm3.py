@@ -35,6 +35,7 @@ def _more_to(config: ModelConfig) -> dict[str, Any]:
 SMOLLM3 = Family(
     name="smollm3",
     architecture="SmolLM3ForCausalLM",
+    examples=("HuggingFaceTB/SmolLM3-3B",),
     settings=LLAMA.settings,
     tensors=TENSORS,
     ignored=IGNORED,

@@ -96,6 +96,10 @@ TENSORS: dict[str, Source] = {
 T5 = Family(
     name="t5",
     architecture="T5ForConditionalGeneration",
+    examples=(
+        "google-t5/t5-small",
+        "google/flan-t5-base",
+    ),
     settings={  # ours             <- theirs
         "vocab_size": "vocab_size",
         "dim": "d_model",
@@ -139,6 +143,7 @@ MT5 = replace(
     T5,
     name="mt5",
     architecture="MT5ForConditionalGeneration",
+    examples=("google/mt5-small",),
     defaults={
         **T5.defaults,
         "vocab_size": 250112,

@@ -60,9 +60,11 @@ class Ordered:
 
 @dataclass(frozen=True)
 class OfExperts:
-    """Our matrix or bias of one expert is a part of theirs of all, [experts, inputs, outputs] (gpt-oss)."""
+    """Our matrix or bias of one expert is a part of theirs of all."""
 
     name: str
+    turned: bool = True
+    """Theirs is [experts, inputs, outputs] (gpt-oss) and not [experts, outputs, inputs] (Granite)."""
     neighbours: bool = False
     """Gate and up are neighbours there, and halves in ours."""
     expert: int = 0
@@ -153,10 +155,17 @@ class Family:
     further_layers: str = ""
     """What begins the names of layers that files may have after the last, and that are left out (DeepSeek-V3's, which
     predict further tokens)."""
+    whole: Mapping[str, str | None] = field(default_factory=dict)
+    """Beginnings of names in files of a larger model that this one is a part of -> those in the table; None for those
+    of its other parts."""
     partly_rotary: bool = False
     """Heads may be turned in part."""
     rotary_by_kind: bool = False
     """Layers with a window may have rotary settings of their own."""
+    examples: tuple[str, ...] = ()
+    """Public models of this architecture, for docs/models.md."""
+    usual: Mapping[str, Any] = field(default_factory=dict)
+    """Theirs where these models differ from the defaults in what decides that page."""
 
     def config_from(self, theirs: Mapping[str, Any]) -> ModelConfig:
         """Our config from a config.json; ModelError where it asks for what the network does not do."""
@@ -248,6 +257,12 @@ class Family:
 
     def by_table_name(self, theirs: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """A file's tensors under the table's names, even where the file shortens or changes them."""
+        for begin, ours in self.whole.items():
+            theirs = {
+                (ours or "") + name.removeprefix(begin) if name.startswith(begin) else name: tensor
+                for name, tensor in theirs.items()
+                if ours is not None or not name.startswith(begin)
+            }
         prefix = self.prefix or ("model." if self.tensors["embedding.weight"] == "model.embed_tokens.weight" else "")
         if prefix and not any(name.startswith(prefix) for name in theirs):
             theirs = {prefix + name: tensor for name, tensor in theirs.items()}
@@ -320,7 +335,7 @@ class Family:
             if isinstance(source, Rows | NeighbourRows):
                 parts = list(ours[name].split(rows_of(name, config), dim=0))
                 if isinstance(source, NeighbourRows):
-                    parts[:2] = (part[_order(part, config).argsort()] for part in parts[:2])
+                    parts[:2] = (part[halves_of_neighbours(part, config).argsort()] for part in parts[:2])
                 theirs |= {part: rows.contiguous() for part, rows in zip(source.names, parts, strict=True)}
             elif isinstance(source, Transposed):
                 theirs[source.name] = ours[name].T.contiguous()
@@ -444,19 +459,20 @@ def _in_order(name: str, matrix: Tensor, order: Tensor) -> Tensor:
 def _of_one_expert(source: OfExperts, every: Tensor, config: ModelConfig) -> Tensor:
     """One expert's share of a tensor of all; ModelError where it is not of as many."""
     assert config.experts is not None
-    if every.ndim not in (2, 3) or len(every) != config.experts.count or (source.neighbours and every.shape[-1] % 2):
+    odd = source.neighbours and every.ndim > 0 and every.shape[-1] % 2
+    if every.ndim not in (2, 3) or len(every) != config.experts.count or odd:
         raise ModelError(
             f"{source.name} has the shape {list(every.shape)}, which {config.experts.count} experts do not share"
         )
     part = every[source.expert]
-    part = part.T if part.ndim == 2 else part
+    part = part.T if source.turned and part.ndim == 2 else part
     return (part.unflatten(0, (-1, 2)).transpose(0, 1).flatten(0, 1) if source.neighbours else part).contiguous()
 
 
 def _as_of_all(source: OfExperts, part: Tensor) -> Tensor:
     """One expert's share as it lies among those of all."""
     part = part.unflatten(0, (2, -1)).transpose(0, 1).flatten(0, 1) if source.neighbours else part
-    return part.T if part.ndim == 2 else part
+    return part.T if source.turned and part.ndim == 2 else part
 
 
 def stacked(parts: Sequence[Tensor]) -> Tensor:
@@ -473,6 +489,8 @@ def each_name(table: Mapping[str, Source], config: ModelConfig) -> Iterator[tupl
             layers = (config.encoder_layers or config.layers) if ours.startswith("encoder.") else config.layers
             named = _chosen(theirs, config)
             for layer in range(layers) if "{i}" in ours else (0,):
+                if ".attention_norm." in ours and layer == 0 and not config.first_norm:
+                    continue
                 if "feed_forward." in ours and not _in_layer(ours, config, layer):
                     continue
                 if ".attention." in ours and (_part_of_attention(ours) in CONVOLUTION) is not config.convolves(layer):
@@ -493,12 +511,12 @@ def rows_joined(
     if isinstance(source, Rows | NeighbourRows):
         parts = [take(name) for name in source.names]
         if isinstance(source, NeighbourRows):
-            parts[:2] = (part[_order(part, config)] for part in parts[:2])
+            parts[:2] = (part[halves_of_neighbours(part, config)] for part in parts[:2])
         return below_one_another(source.names, parts)
     return take(source) if isinstance(source, str) else by_kind(take(source.name), config)
 
 
-def _order(part: Tensor, config: ModelConfig) -> Tensor:
+def halves_of_neighbours(part: Tensor, config: ModelConfig) -> Tensor:
     """Where the rows of a query or key whose heads turn halves are in one whose heads turn neighbours; ModelError where
     they are no whole heads."""
     import torch
@@ -601,7 +619,7 @@ def _absent_norm(name: str, config: ModelConfig) -> bool:
     if name.endswith(("query_norm.weight", "key_norm.weight")):
         return not config.qk_norm or not config.norm_weight
     if name.startswith("embedding_norm."):
-        return config.embedding_norm != "layer"
+        return config.embedding_norm != "layer" or (name.endswith("bias") and not config.norm_bias)
     if ("_result_norm." in name and config.norm_place != "both") or (
         ".feed_forward_norm." in name and config.shared_norm
     ):
@@ -617,6 +635,7 @@ def _absent_head(name: str, config: ModelConfig) -> bool:
         or (name in ("head.rank", "head.shortlist.weight") and config.adaptive_cutoffs is None)
         or (name.startswith("head.clusters.") and int(name.split(".")[2]) >= len(config.adaptive_cutoffs or ()))
         or (name.startswith("head_transform.") and not config.head_transform)
+        or (name == "head_transform.dense.bias" and not config.head_transform_bias)
         or (name == "head_bias" and not config.head_bias)
         or (name.startswith("pooler.") and not config.pooler)
         or (name.startswith("classifier.") and not config.labels)

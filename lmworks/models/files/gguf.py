@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from math import prod
 from typing import Any
 
@@ -26,10 +26,11 @@ from lmworks.models.families.gguf import (
     SCALARS,
     SETTINGS,
     TENSORS_OF,
+    family_in,
     more_from,
 )
 from lmworks.models.families.tables import Rows as Joined
-from lmworks.models.families.tables import Source, below_one_another, each_name, joined_shape
+from lmworks.models.families.tables import Source, below_one_another, each_name, halves_of_neighbours, joined_shape
 from lmworks.models.files.dequantise import FLOATS, dequantised
 from lmworks.models.files.directory import network_of
 from lmworks.models.files.gguf_file import GGUFFile, Rows
@@ -98,7 +99,7 @@ def rows_in_file(file: GGUFFile, source: Source, config: ModelConfig, rows: slic
         size = file.info(part).shape[0]
         first, last = max(begin, 0), size if end is None else min(end, size)
         if first < last:
-            turned = heads_turned(part, config) is not None
+            turned = _turned(part, config)
             yield part, _order(part, size, config)[first:last] if turned else slice(first, last)
         begin, end = begin - size, None if end is None else end - size
 
@@ -115,7 +116,7 @@ def gguf_config(file: GGUFFile) -> ModelConfig:
     architecture = theirs.get("general.architecture", "")
     if not isinstance(architecture, str) or architecture not in ARCHITECTURES:
         raise not_known(architecture, ARCHITECTURES)
-    family = FAMILIES[ARCHITECTURES[architecture]]
+    family = FAMILIES[family_in(architecture, theirs)]
     ours: dict[str, Any] = dict(family.fixed)
     named = SETTINGS | SCALARS.get(family.name, {})
     ours |= {key: theirs[f"{architecture}.{name}"] for key, name in named.items() if f"{architecture}.{name}" in theirs}
@@ -139,6 +140,7 @@ def gguf_config(file: GGUFFile) -> ModelConfig:
         if family.name in IMPLIED:
             known = ModelConfig(family=family.name, **ours)
             ours |= IMPLIED[family.name](known.model_dump())
+            _check_windows(ours, theirs.get(f"{architecture}.attention.sliding_window_pattern"))
         config = ModelConfig(family=family.name, **ours)
         if turned not in (None, config.rotary_dim or config.head_dim):
             raise ModelError("it rotates a part of each head only (rope.dimension_count), which is not supported")
@@ -147,6 +149,16 @@ def gguf_config(file: GGUFFile) -> ModelConfig:
         return _with_scaling(config, file, architecture)
     except ConfigError as error:
         raise ModelError(f"its metadata does not describe a {family.name} network: {error}") from None
+
+
+def _check_windows(ours: Mapping[str, Any], said: object) -> None:
+    """ModelError where the file names other layers with a window than llama.cpp knows of the family."""
+    chosen, layers = ours.get("window_layers"), range(ours["layers"])
+    if chosen is None or said is None:
+        return
+    marks = said if isinstance(said, list) else [isinstance(said, int) and (one + 1) % max(said, 1) for one in layers]
+    if [layer for layer, mark in enumerate(marks) if mark] != list(chosen):
+        raise ModelError("its windows are on other layers than those of its family, which is not supported")
 
 
 def as_written(value: float) -> float:
@@ -159,7 +171,9 @@ def _with_scaling(config: ModelConfig, file: GGUFFile, architecture: str) -> Mod
     kind = file.metadata.get(f"{architecture}.rope.scaling.type", "none")
     if all(name in file.tensors for name in FACTORS.values()):
         original = file.metadata.get(f"{architecture}.rope.scaling.original_context_length", config.context)
-        factors = {key: tuple(map(as_written, file.read(name).tolist())) for key, name in FACTORS.items()}
+        factors: dict[str, Any] = {
+            key: tuple(map(as_written, file.read(name).tolist())) for key, name in FACTORS.items()
+        }
         scaling = RopeScaling(
             kind="longrope",
             factor=config.context / max(original, 1),
@@ -193,10 +207,9 @@ def source_parts(source: Source) -> tuple[str, ...]:
     return source.names if isinstance(source, Joined) else (str(source),)
 
 
-def heads_turned(name: str, config: ModelConfig) -> int | None:
-    """The heads whose rows llama.cpp has in an order of its own; None where it has ours."""
-    heads = {"attn_q": config.heads, "attn_k": config.kv_heads}.get(name.split(".")[-2])
-    return heads if config.family in NEIGHBOURS else None
+def _turned(name: str, config: ModelConfig) -> bool:
+    """Whether llama.cpp has rows of this tensor in an order of its own."""
+    return name.split(".")[-2] in ("attn_q", "attn_k") and config.family in NEIGHBOURS
 
 
 @functools.lru_cache(maxsize=4)
@@ -211,8 +224,4 @@ def turned_back(name: str, weight: Tensor, config: ModelConfig) -> Tensor:
     For Llama and its like it stores each head's rows as pairs (0, half), (1, half + 1), ..., as it rotates neighbours;
     here rows i and i + half are rotated against each other.
     """
-    heads = heads_turned(name, config)
-    if heads is None:
-        return weight
-    rows = weight.shape[0]
-    return weight.reshape(heads, rows // heads // 2, 2, -1).swapaxes(1, 2).reshape(weight.shape)
+    return weight[halves_of_neighbours(weight, config)] if _turned(name, config) else weight

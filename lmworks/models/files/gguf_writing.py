@@ -34,7 +34,7 @@ from lmworks.models.families.gguf import (
     TENSORS_OF,
     WRITTEN,
 )
-from lmworks.models.families.tables import Rows, each_name, rows_of
+from lmworks.models.families.tables import Rows, each_name, halves_of_neighbours, rows_of
 from lmworks.models.files.gguf import as_written
 from lmworks.models.files.quantise import BLOCK_BYTES, GROUP, Kind, fits, ggml, require_finite, to_blocks
 from lmworks.models.network import Network
@@ -250,8 +250,5 @@ def _architecture(family: str) -> str:
 
 def _turned(name: str, weight: Tensor, config: ModelConfig) -> Tensor:
     """llama.cpp's order of query and key rows: see `turned_back` in gguf.py."""
-    heads = {"attn_q": config.heads, "attn_k": config.kv_heads}.get(name.split(".")[-2])
-    if heads is None or config.family not in (*NEIGHBOURS, "mistral"):
-        return weight
-    rows = weight.shape[0]
-    return weight.reshape(heads, 2, rows // heads // 2, -1).swapaxes(1, 2).reshape(weight.shape)
+    turned = name.split(".")[-2] in ("attn_q", "attn_k") and config.family in (*NEIGHBOURS, "mistral")
+    return weight[halves_of_neighbours(weight, config).argsort()] if turned else weight

@@ -138,12 +138,27 @@ def test_any_json_gives_a_config_or_one_error(data: st.DataObject):
         assert str(error)
 
 
+ROUTED = {"scores": "sigmoid", "choice_bias": True, "shared_dim": 16, "hidden_dim": 16}
+EXPERTS: dict[str, dict[str, Any]] = {
+    "qwen2_moe": {"shared_dim": 16, "shared_gate": True},
+    "gpt_oss": {"router_bias": True},
+    "deepseek_v3": ROUTED,
+    "glm4_moe": ROUTED,
+}
+MORE: dict[str, dict[str, Any]] = {
+    "gpt_oss": {"gate_limit": 7.0},
+    "deepseek_v3": {"latent": {"rank": 8, "value_dim": 8}, "rotary_dim": 4},
+}
+"""What a family's network has beside what is fixed."""
+
+
 def tiny_config(family: str) -> ModelConfig:
     if family == "lmworks-recurrent":
         return network_config({"kind": "recurrent", "vocab_size": 96, "dim": 32, "context": 64})
     more = {"pooler": True} if family == "bert" else {}
-    if family in ("mixtral", "qwen2_moe", "qwen3_moe"):
-        more["experts"] = {"count": 4} | ({"shared_dim": 16, "shared_gate": True} if family == "qwen2_moe" else {})
+    if "experts" in FAMILIES[family].told and family != "granitemoehybrid":  # which has them or not
+        more["experts"] = {"count": 4} | EXPERTS.get(family, {})
+    more |= MORE.get(family, {})
     if family == "cohere2":  # which rotates under windows alone
         more["rope_layers"] = ()
     if "position_offset" in FAMILIES[family].told:

@@ -17,7 +17,7 @@ from lmworks.basics.errors import ModelError
 from lmworks.models.config import ModelConfig, RopeScaling
 from lmworks.models.families import FAMILIES as FAMILY_TABLES
 from lmworks.models.families.gguf import ARCHITECTURES, NORM_EPS, SETTINGS, TENSORS_OF
-from lmworks.models.families.tables import Rows, each_name, rows_of
+from lmworks.models.families.tables import NeighbourRows, Rows, each_name, rows_of
 from lmworks.models.files import gguf as reading
 from lmworks.models.files.gguf import read_gguf_network, stored_dtype
 from lmworks.models.files.gguf_file import GGUFFile
@@ -67,16 +67,55 @@ FAMILIES: dict[str, dict[str, Any]] = {
     | {"positions": "alibi", "embedding_norm": "layer", "activation": "gelu_tanh"},
     "falcon": OLDER | {"family": "falcon", "parallel": True, "shared_norm": True, "kv_heads": 1},
     "falcon with two norms": OLDER | {"family": "falcon", "parallel": True, "kv_heads": 2},
+    "phi2": OLDER
+    | {"family": "phi", "parallel": True, "shared_norm": True, "rotary_dim": 8, "head_bias": True, "tied": False}
+    | {"qkv_bias": True, "output_bias": True, "feed_forward_bias": True, "activation": "gelu_tanh"},
+    "starcoder2": OLDER
+    | {"family": "starcoder2", "qkv_bias": True, "output_bias": True, "feed_forward_bias": True, "kv_heads": 2}
+    | {"activation": "gelu_tanh"},
+    "stablelm": {"family": "stablelm", "norm": "layer", "rotary_dim": 4, "tied": False, "qkv_bias": True},
+    "stablelm in parallel": {"family": "stablelm", "norm": "layer", "parallel": True, "shared_norm": True}
+    | {"rotary_dim": 4, "tied": False},
+    "nemotron": OLDER
+    | {"family": "nemotron", "activation": "relu_squared", "norm_unit_offset": True, "rotary_dim": 8, "tied": False},
+    "arcee": {"family": "arcee", "gated": False, "activation": "relu_squared", "tied": False},
+    "command-r": {"family": "cohere", "norm": "layer", "norm_bias": False, "parallel": True, "shared_norm": True}
+    | {"head_scale": 0.25},
+    "cohere2": {"family": "cohere2", "norm": "layer", "norm_bias": False, "parallel": True, "shared_norm": True}
+    | {"layers": 4, "head_scale": 0.25, "window": 9, "window_layers": (0, 1, 2), "rope_layers": (0, 1, 2)},
+    "glm4": {"family": "glm4", "norm_place": "both", "rotary_dim": 8, "qkv_bias": True, "tied": False},
+    "exaone4": {"family": "exaone4", "norm_place": "result", "qk_norm": True, "layers": 4, "window": 9}
+    | {"window_layers": (0, 1, 2), "rope_layers": (0, 1, 2), "tied": False},
+    "olmo3": {
+        "family": "olmo3",
+        "norm_place": "result",
+        "qk_norm": True,
+        "qk_norm_over": "row",
+        "layers": 4,
+        "window": 9,
+    }
+    | {"window_layers": (0, 1, 2), "window_theta": 10_000.0, "tied": False},
+    "ernie4_5": {"family": "ernie4_5", "head_dim": 32},
+    "seed_oss": {"family": "seed_oss", "qkv_bias": True, "tied": False},
+    "hunyuan": {"family": "hunyuan_v1_dense", "qk_norm": True, "qk_norm_after": True},
     "mpt": OLDER | {"family": "mpt", "positions": "alibi", "position_settings": {"flattest": 4.0}, "norm_bias": False},
 }
 SAID: dict[str, dict[str, Any]] = {
     "gpt_neox": {"gptneox.rope.dimension_count": 4, "gptneox.use_parallel_residual": True},
     "mpt": {"mpt.attention.max_alibi_bias": 4.0},
+    "phi": {"phi2.rope.dimension_count": 8},
+    "stablelm": {"stablelm.rope.dimension_count": 4},
+    "nemotron": {"nemotron.rope.dimension_count": 8},
+    "cohere": {"command-r.logit_scale": 0.25},
+    "cohere2": {"cohere2.logit_scale": 0.25, "cohere2.attention.sliding_window_pattern": 4},
+    "glm4": {"glm4.rope.dimension_count": 8},
+    "exaone4": {"exaone4.attention.sliding_window_pattern": [True, True, True, False]},
 }
 """What files of some families say beside what all do."""
 
 
 def architecture_of(family: str) -> str:
+    family = "olmo2" if family == "olmo3" else family
     return next((theirs for theirs, ours in ARCHITECTURES.items() if ours == family), family)
 
 
@@ -90,14 +129,20 @@ def permuted(weight: np.ndarray, heads: int) -> np.ndarray:
 def llama_cpp_tensors(network: Network) -> dict[str, np.ndarray]:
     """The network's tensors under llama.cpp's names, as its converter writes them."""
     config, state = network.config, network.state_dict()
+    known = FAMILY_TABLES.get(config.family, FAMILY_TABLES["llama"])
+    public, own = dict(each_name(known.tensors, config)), {}
+    if any(isinstance(one, NeighbourRows) for one in public.values()):
+        own = known.tensors_to(state, config)
     theirs: dict[str, np.ndarray] = {}
-    for name, source in each_name(TENSORS_OF[config.family], config):
+    for name, source in each_name(TENSORS_OF.get(config.family, TENSORS_OF["llama"]), config):
         tensor = state[name] + 1 if config.norm_unit_offset and name.endswith("norm.weight") else state[name]
         parts = tensor.split(rows_of(name, config)) if isinstance(source, Rows) else [tensor]
         for part_name, part in zip(source.names if isinstance(source, Rows) else [source], parts, strict=True):
             heads = {"attn_q": config.heads, "attn_k": config.kv_heads}.get(part_name.split(".")[-2])
             weight = part.numpy()
-            theirs[part_name] = permuted(weight, heads) if heads and config.family == "llama" else weight
+            theirs[part_name] = permuted(weight, heads) if heads and config.family in ("llama", "arcee") else weight
+            if isinstance(public.get(name), NeighbourRows):  # whose rows stay as the Hugging Face file has them
+                theirs[part_name] = own[public[name].names[source.names.index(part_name)]].numpy()
     return theirs
 
 
@@ -151,7 +196,7 @@ def test_names_are_those_that_the_public_package_maps_them_to(settings: dict[str
     for name, source in each_name(TENSORS_OF[config.family], config):
         ours = source.names if isinstance(source, Rows) else (source,)
         other = theirs[name]
-        parts = other.names if isinstance(other, Rows) else (getattr(other, "name", other),)
+        parts = other.names if isinstance(other, Rows | NeighbourRows) else (getattr(other, "name", other),)
         for part, expected in zip(ours, parts, strict=True):
             base, _, kind = expected.rpartition(".")
             # llama.cpp's converter takes the prefix off BLOOM's names before it looks them up.

@@ -1,0 +1,35 @@
+"""Rows of old text, for those who keep what a model can do: real text, or what the model itself writes.
+
+A model's own text keeps nearly as much as real text does (Huang et al. 2024, https://arxiv.org/abs/2403.01244).
+"""
+
+from __future__ import annotations
+
+from lmworks.evaluation.drift import own_texts
+from lmworks.language_model import LanguageModel
+from lmworks.text.sources import read
+from lmworks.tokens.batch import Example, Row, example_of, pack
+
+
+def rows_read(model: LanguageModel, text: str, rows: int, context: int, seed: int) -> list[Row]:
+    """At most so many rows of a text."""
+    examples: list[Example] = []
+    for document in read(text).documents:
+        examples.append(example_of(document, model.tokenizer))
+        if sum(len(one.tokens) for one in examples) > 2 * rows * context:
+            break
+    return pack(examples, context, seed=seed)[:rows]
+
+
+def rows_written(model: LanguageModel, rows: int, context: int, seed: int) -> list[Row]:
+    """So many rows of text that the model writes at temperature 1."""
+    examples: list[Example] = []
+    missing = rows * context
+    while missing > 0:
+        texts = own_texts(model, -(-missing // context), context - 1, first_seed=seed + len(examples))
+        written = [ids for ids in texts if len(ids) > 1]
+        if not written:  # it ends at once, and would for ever
+            break
+        examples += [Example(ids, [False] + [True] * (len(ids) - 1), "written by the model") for ids in written]
+        missing -= sum(map(len, written))
+    return pack(examples, context, seed=seed)[:rows]

@@ -1,0 +1,42 @@
+"""retain = "ewc": a spring on each weight, as stiff as old predictions depend on it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from pydantic import Field
+
+from lmworks.adaptation.declaration import Original, Retention, Setup
+from lmworks.basics.config import Config
+from lmworks.basics.errors import ConfigError
+
+
+class EWCConfig(Config):
+    """How stiff the springs are, and by which text."""
+
+    strength: float = Field(default=1000.0, gt=0)
+    """Times half the sum of F (w - w of the base)^2 is added to the loss, in nats a token: more keeps more."""
+
+    text: str | None = None
+    """The old text that tells which weights matter: a folder, a file or a name of the data registry; None for text that
+    the model writes. It must not be the text that measures what was forgotten."""
+
+    tokens: int = Field(default=8_000, gt=0)
+    """At most about this many tokens of it are looked at, each as dear as a training step's."""
+
+
+def prepare(setup: Setup, base: Original, settings: EWCConfig) -> Setup:
+    """Measure the stiffness, and add the springs. ConfigError for adapters that are not LoRA, and as rehearsal."""
+    from lmworks.adaptation.elastic import Elastic
+    from lmworks.adaptation.springs import springs_of
+
+    if base.adapter is not None and base.adapter.kind != "lora":
+        raise ConfigError("{at}ewc knows the weights that LoRA moves, and those that are trained; take one of these")
+    if not setup.rows:  # a sketch, which reads nothing
+        return setup
+    rows = base.old_rows(settings.text, max(1, settings.tokens // base.context), setup.seed)
+    springs = springs_of(setup.network, rows, setup.seed)
+    return replace(setup, objective=setup.objective + Elastic(springs, settings.strength))
+
+
+EWC = Retention("ewc", "a spring on each weight, as stiff as predictions of old text depend on it", EWCConfig, prepare)

@@ -1,0 +1,95 @@
+"""The page on which every family stands with what can be done with it, made from the declarations alone.
+
+python -m lmworks.jobs.families > docs/models.md
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+from lmworks.basics.errors import LmworksError
+from lmworks.kernels.coverage import unknown
+from lmworks.models.config import ModelConfig
+from lmworks.models.families import FAMILIES
+from lmworks.models.families.gguf import ARCHITECTURES
+from lmworks.models.families.tables import Family
+from lmworks.models.files.gguf_writing import exported_config
+from lmworks.objectives.declaration import ObjectiveSettings
+
+HEADS, HEAD_DIM = 32, 64
+SIZES = {"vocab_size": 32_000, "layers": 24, "head_dim": HEAD_DIM, "hidden_dim": 8192, "context": 2048}
+"""Of a network whose family has none of its own."""
+ARRANGEMENTS = ("decoder", "encoder", "encoder-decoder")
+HEAD = """# Models
+
+Every architecture that is known, by the `model_type` of config.json. `python -m lmworks.jobs.families > docs/models.md`
+writes this page from the declarations (lmworks/models/families); a test fails where they differ.
+
+All of them load from a directory in Hugging Face's layout, equal to transformers, and are written as one that it loads;
+all train, and take adapters. **By hand**: training takes the hand-written blocks, which are faster than autograd.
+**Compiled**: on a CPU, a network of usual sizes runs on the compiled path ([fast.md](fast.md)); what is refused runs in
+PyTorch, for the reason given. **GGUF**: such a file is read, and written (`lmworks export`), where llama.cpp has the
+architecture and it is mapped here.
+"""
+OWN = """
+`lmworks` is our own architecture and takes every choice of `lmworks explain model`; `lmworks-recurrent` is an LSTM.
+[extending.md](extending.md) adds a family.
+"""
+
+
+def public() -> list[Family]:
+    """The families of other people's models."""
+    return [family for name, family in FAMILIES.items() if not name.startswith("lmworks")]
+
+
+def typical(family: Family) -> ModelConfig:
+    """A network of a family as its config.json says it where that says only what it must, and what is `usual`."""
+    heads = family.defaults.get(family.settings.get("kv_heads", ""), HEADS)
+    sizes: dict[str, Any] = SIZES | {"heads": heads, "kv_heads": heads, "dim": heads * HEAD_DIM}
+    known = {their_key: sizes[ours] for ours, their_key in family.settings.items() if ours in sizes}
+    known = {key: value for key, value in known.items() if key not in family.defaults}
+    return family.config_from({**known, **family.usual})
+
+
+def page() -> str:
+    """The page as Markdown."""
+    return "\n".join([HEAD, *_tables(), OWN.strip("\n"), ""])
+
+
+def _tables() -> Iterator[str]:
+    families = sorted(((typical(one), one) for one in public()), key=lambda pair: pair[1].name)
+    for arrangement in ARRANGEMENTS:
+        kinds = [kind.name for kind in ObjectiveSettings.parts().values() if kind.arrangement == arrangement]
+        yield f"## {arrangement.capitalize()}s\n"
+        yield f"Objectives: {', '.join(kinds)}.\n"
+        yield "| model_type | such as | by hand | compiled | GGUF |"
+        yield "|---|---|---|---|---|"
+        for config, family in families:
+            if config.arrangement == arrangement:
+                yield f"| {family.name} | {' | '.join(_cells(config, family))} |"
+        yield ""
+
+
+def _cells(config: ModelConfig, family: Family) -> tuple[str, str, str, str]:
+    reason = unknown(config)
+    compiled = "yes" if reason is None else f"no: it {reason.removeprefix('the compiled path ')}"
+    return ", ".join(family.examples), "yes" if config.is_classic_decoder else "", compiled, _gguf(config)
+
+
+def _gguf(config: ModelConfig) -> str:
+    """What can be done with GGUF files."""
+    done = ["read"] if config.family in ARCHITECTURES.values() else []
+    for tried in (
+        config,
+        config.but(window=None, window_layers=None, window_theta=None),
+    ):  # a file may leave out the window
+        with contextlib.suppress(LmworksError):
+            exported_config(tried)
+            return ", ".join([*done, "written"])
+    return ", ".join(done)
+
+
+if __name__ == "__main__":
+    print(page(), end="")

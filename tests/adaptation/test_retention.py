@@ -1,0 +1,228 @@
+"""Ways to keep what a model could do: the sums they add, and what they leave alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import tiny
+import torch
+from adaptation.adapted import adapted, packed
+from jobs import small_builds
+
+from lmworks.adaptation.declaration import Original, Setup
+from lmworks.adaptation.elastic import Elastic, Spring
+from lmworks.adaptation.fisher import diagonal_fisher
+from lmworks.adaptation.lora import LoRALinear, adapters_off, lora_layers
+from lmworks.adaptation.methods.lora import LORA
+from lmworks.adaptation.near_base import NearBase, base_predictions
+from lmworks.adaptation.retention import RETENTIONS
+from lmworks.adaptation.retention.ewc import EWCConfig
+from lmworks.adaptation.retention.kl import KLConfig
+from lmworks.adaptation.retention.rehearsal import RehearsalConfig
+from lmworks.adaptation.springs import springs_of
+from lmworks.basics.errors import ConfigError
+from lmworks.jobs.build import build
+from lmworks.jobs.recipe import Recipe
+from lmworks.models.network import Network
+from lmworks.objectives import CausalLM
+from lmworks.objectives.divergence import Predictions, divergence
+from lmworks.tokens.batch import Example, pack
+
+TINY = {"vocab_size": 6, "dim": 16, "layers": 1, "heads": 2, "kv_heads": 1, "hidden_dim": 16, "context": 32}
+
+
+def rows(count: int = 3, length: int = 5, vocab: int = 6) -> list:
+    return pack(
+        [Example(one.tolist(), [False] + [True] * (length - 1), "random") for one in tiny.text(count, length, vocab)],
+        length,
+        seed=0,
+    )
+
+
+def original(network: Network) -> Original:
+    model = tiny.language_model()
+    model.network = network
+    return Original(model, LORA.adapter, context=32, general="wikitext2")
+
+
+@pytest.mark.parametrize("cap", [None, 3.0], ids=["plain", "capped"])
+def test_the_distance_and_its_gradients_are_those_of_the_formula(cap: float | None):
+    generator = torch.Generator().manual_seed(0)
+    base, states = (torch.randn(600, 8, generator=generator, dtype=torch.float64) for _ in range(2))
+    old, head = (torch.randn(20, 8, generator=generator, dtype=torch.float64) for _ in range(2))
+    counted = torch.arange(600) % 3 != 0
+
+    def capped(logits: torch.Tensor) -> torch.Tensor:
+        return logits if cap is None else cap * (logits / cap).tanh()
+
+    results = []
+    for own in (True, False):
+        one, two = states.clone().requires_grad_(), head.clone().requires_grad_()
+        if own:
+            total = divergence(Predictions(base, old, cap), Predictions(one, two, cap), counted)
+        else:
+            p = capped(base @ old.T)[counted].log_softmax(1)
+            q = capped(one @ two.T)[counted].log_softmax(1)
+            total = torch.nn.functional.kl_div(q, p, log_target=True, reduction="sum")
+        (3 * total).backward()
+        results.append((total, one.grad, two.grad))
+    for ours, formula in zip(*results, strict=True):
+        torch.testing.assert_close(ours, formula, rtol=1e-9, atol=1e-9)
+
+
+def test_an_untrained_adapter_is_at_no_distance_and_a_trained_one_is_pulled_back():
+    network, batch = adapted(), packed((33, 20), (50,))
+    near = NearBase(strength=0.5, base=base_predictions(network, adapters_off))
+    far = near(network, batch)
+    assert far.counts == near.counts(batch) == (batch.supervised, batch.supervised)
+    assert far.total == CausalLM()(network, batch).total
+    with torch.no_grad(), adapters_off(network):
+        wanted = network(batch.tokens).log_softmax(-1)
+    own = network(batch.tokens).log_softmax(-1)
+    kl = (wanted.exp() * (wanted - own)).sum(-1)
+    first = batch.labels[0] != -100
+    assert far.others[0].total > 0.5 * kl[0][first][:5].sum() > 0
+    for layer in lora_layers(network).values():
+        for up in layer.up:
+            up.data.zero_()
+    assert NearBase(strength=0.5, base=base_predictions(network, adapters_off))(network, batch).others[0].total < 1e-5
+
+
+def test_where_weights_are_trained_a_copy_is_the_base():
+    network, batch = tiny.network(tied=False), packed((20,))
+    near = NearBase(strength=1.0, base=base_predictions(network, None))
+    assert near(network, batch).others[0].total.abs() < 1e-5
+    with torch.no_grad():
+        network.head.weight += 0.1 * torch.randn(network.head.weight.shape)
+    near(network, batch).others[0].total.backward()
+    assert near(network, batch).others[0].total > 0.01 and network.head.weight.grad.abs().sum() > 0
+
+
+def exact_fisher(network: Network, every: list, parameters: list) -> list[torch.Tensor]:
+    """By every label of every token, weighted by its probability."""
+    totals, counted = [torch.zeros(one.shape) for one in parameters], 0
+    for row in every:
+        [example] = row
+        tokens = torch.tensor([example.tokens])
+        predicted = network(tokens)[0, :-1].log_softmax(-1)
+        for logs in predicted:
+            counted += 1
+            for log in logs:
+                found = torch.autograd.grad(log, parameters, retain_graph=True)
+                for number, gradient in enumerate(found):
+                    totals[number] += log.exp().detach() * gradient.square()
+    return [total / counted for total in totals]
+
+
+@pytest.mark.parametrize(
+    "times, close", [(80, 0.1), pytest.param(8000, 0.01, marks=pytest.mark.slow)], ids=["about", "to one percent"]
+)
+def test_the_fisher_information_is_that_of_every_label_counted(times: int, close: float):
+    """Squares of a batch's mean are a fourth of it, and true labels give another thing."""
+    network, every = tiny.network(**TINY, tied=False).requires_grad_(True), rows()
+    parameters = [network.blocks[0].attention.output.weight, network.blocks[0].feed_forward.up.weight]
+    wanted = exact_fisher(network, every, parameters)
+    found = diagonal_fisher(network, every * times, parameters, seed=0)
+    for one, exact in zip(found, wanted, strict=True):
+        assert one.sum() == pytest.approx(float(exact.sum()), rel=close)
+        assert torch.corrcoef(torch.stack([one.flatten(), exact.flatten()]))[0, 1] > 0.97
+
+
+def test_springs_pull_by_half_the_stiffness_times_the_squared_distance():
+    network = adapted(("q_proj", "down_proj"))
+    layers = list(lora_layers(network).values())
+    springs = [Spring(torch.rand(layer.base.weight.shape), layer=layer) for layer in layers]
+    batch = packed((20,))
+    Elastic(springs, 2.0)(network, batch).mean.backward()
+    ours = [one.grad.clone() for layer in layers for one in layer.own()]
+    network.zero_grad()
+    total = torch.zeros(())
+    for spring, layer in zip(springs, layers, strict=True):
+        [part] = layer.parts
+        total = total + (spring.stiffness[part.rows] * (layer.scale * layer.up[0] @ layer.down).square()).sum()
+    total.backward()
+    assert Elastic(springs, 2.0)(network, batch).mean.item() == pytest.approx(float(total.detach()), rel=1e-5)
+    for one, layer_own in zip(ours, [one for layer in layers for one in layer.own()], strict=True):
+        torch.testing.assert_close(one, layer_own.grad, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("way", ["adapters", "whole"])
+def test_springs_are_measured_on_the_base_and_leave_the_network_as_it_was(way: str):
+    network = adapted() if way == "adapters" else tiny.network().requires_grad_(True)
+    before = {name: (one.requires_grad, one.clone()) for name, one in network.named_parameters()}
+    springs = springs_of(network, rows(vocab=96), seed=0)
+    assert springs and all(spring.stiffness.sum() > 0 for spring in springs)
+    for name, one in network.named_parameters():
+        assert one.requires_grad == before[name][0] and torch.equal(one, before[name][1]) and one.grad is None
+    if way == "adapters":
+        plain = tiny.network()
+        weight = plain.blocks[0].attention.qkv.weight.requires_grad_(True)
+        [wanted] = diagonal_fisher(plain, rows(vocab=96), [weight], seed=0)
+        torch.testing.assert_close(springs[0].stiffness, wanted, rtol=1e-4, atol=1e-9)
+    else:
+        assert Elastic(springs, 1.0)(network, packed((20,))).mean == 0
+
+
+def test_rehearsal_mixes_its_share_in_and_never_the_text_that_measures():
+    network = adapted(vocab_size=259)
+    new = rows(count=8, length=32, vocab=259)
+    setup = Setup(network, CausalLM(), new)
+    mixed = RETENTIONS["rehearsal"].prepare(setup, original(network), RehearsalConfig(share=0.2))
+    assert len(mixed.rows) == 10 and mixed.rows[:8] == new
+    assert {example.source for row in mixed.rows[8:] for example in row} == {"written by the model"}
+    with pytest.raises(ConfigError, match="text is wikitext2, by which forgetting is measured"):
+        RETENTIONS["rehearsal"].prepare(setup, original(network), RehearsalConfig(text="wikitext2"))
+    with pytest.raises(ConfigError, match="text is wikitext2, by which forgetting is measured"):
+        RETENTIONS["ewc"].prepare(setup, original(network), EWCConfig(text="wikitext2"))
+
+
+def test_layers_of_another_kind_are_refused():
+    network = adapted()
+    other = Original(original(network).model, LORA.adapter.__class__(*[lambda *_: None] * 3, kind="dora"), 32, "none")
+    with pytest.raises(ConfigError, match="knows the weights that LoRA moves"):
+        RETENTIONS["ewc"].prepare(Setup(network, CausalLM(), rows()), other, EWCConfig())
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    made = tmp_path_factory.mktemp("retention")
+    small_builds.prepare(made)
+    return made
+
+
+@pytest.mark.parametrize("retain", [name for name in RETENTIONS if name != "nothing"])
+@pytest.mark.parametrize("method", ["lora", "full"])
+def test_a_build_keeps_by_it(method: str, retain: str, folder: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(folder)
+    chosen = small_builds.recipe(method).but(retain=retain, **({"ewc": {"tokens": 200}} if retain == "ewc" else {}))
+    result = build(out=f"{method}-{retain}", recipe=chosen)
+    assert result.recipe.retain == retain and len(result.comparisons) == 2
+    written = Recipe(**result.recipe.model_dump())
+    assert written.chosen.retention is RETENTIONS[retain]
+    assert Path(f"{method}-{retain}/lmworks.json").is_file()
+
+
+def test_a_strong_pull_moves_predictions_less(folder: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(folder)
+    free = build(out="free", recipe=small_builds.recipe(steps=8))
+    held = build(out="held", recipe=small_builds.recipe(steps=8).but(retain="kl", kl=KLConfig(strength=50.0)))
+    base = tiny.language_model(context=160)
+    moved = [
+        float((small_builds.logits(one.model).softmax(-1) - small_builds.logits(base).softmax(-1)).abs().mean())
+        for one in (free, held)
+    ]
+    assert moved[1] < 0.5 * moved[0]
+
+
+def test_a_table_of_what_was_not_chosen_and_an_unknown_name_are_refused():
+    with pytest.raises(ConfigError, match=r"the table kl is for retain = 'kl', and retain is 'nothing'"):
+        Recipe(kl={"strength": 1.0})
+    with pytest.raises(ConfigError, match=r"retain is 'ewcs'; did you mean 'ewc'\? it can be ewc, kl, nothing, reh"):
+        Recipe(retain="ewcs")
+
+
+def test_every_layer_of_an_adapted_network_has_a_spring():
+    network = adapted()
+    springs = springs_of(network, rows(vocab=96), seed=0)
+    assert [type(spring.layer) for spring in springs] == [LoRALinear] * len(lora_layers(network))
