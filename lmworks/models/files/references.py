@@ -208,6 +208,11 @@ def _unknown(reference: str) -> str:
     return f"{reference} is neither a known model nor a path; {hint}"
 
 
+def place_of(name: str) -> Path:
+    """Where an alias's file or folder is, or will be."""
+    return _file(ALIASES[name])
+
+
 def _file(alias: Alias) -> Path:
     return cache_folder("models", alias.name) / _last(alias)
 
