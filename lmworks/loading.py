@@ -90,13 +90,11 @@ def network_path(reference: str, base: str | None = None) -> Path:
     return network_path(base or _base_of(path)) if is_adapter(path) else path
 
 
-def forget(reference: str) -> list[tuple[str, int]]:
+def forget(reference: str) -> list[tuple[Path, int]]:
     """Remove what lmworks keeps of a model and can make again, its packed weights and what was fetched for an alias;
     what was removed, and its bytes. No file of the user's own is removed, and it may be gone already. ModelError for a
     reference to nothing."""
-    freed = keeping.forget(references.place(reference))
-    removed = [("the packed weights", freed)] if freed else []
-    removed += [(str(path), size) for path, size in references.forget(reference)]
+    removed = [*keeping.forget(references.place(reference)), *references.forget(reference)]
     if not removed and reference not in ALIASES:
         resolve(reference)
     return removed

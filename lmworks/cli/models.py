@@ -74,10 +74,10 @@ def _forget(reference: str, json_: bool) -> None:
 
     removed = forget(reference)
     if json_:
-        as_json({"model": reference, "removed": [{"what": what, "bytes": size} for what, size in removed]})
+        as_json({"model": reference, "removed": [{"file": str(file), "bytes": size} for file, size in removed]})
         return
-    for what, size in removed:
-        typer.echo(f"removed {what} ({size / 1e6:,.1f} MB)")
+    for file, size in removed:
+        typer.echo(f"removed {file} ({size / 1e6:,.1f} MB)")
     if not removed:
         typer.echo(f"nothing is kept of {reference}")
 

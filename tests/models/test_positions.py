@@ -92,7 +92,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 def test_a_name_that_nothing_declares_is_an_error_with_the_list():
-    with pytest.raises(ConfigError, match=r"^positions is 'ropee'; take one of alibi, learned, learned_relative, none, "):
+    with pytest.raises(ConfigError, match=r"^positions is 'ropee'; take one of alibi, learned, learned_relative, "):
         ModelConfig(**SHAPE, positions="ropee")
 
 

@@ -395,10 +395,12 @@ def test_what_was_fetched_is_forgotten_and_can_be_fetched_again(tiny, folder):
 
 def test_packed_weights_are_forgotten_too_also_of_a_file_that_is_gone(tiny, folder, tmp_path):
     path = resolve("tiny")
+    packed = []
     for source in (path, gone := tmp_path / "gone.gguf"):
-        (keeping._folder() / f"{keeping._of_source(source)}-0.packed").write_bytes(b"x" * 7)
-    assert loading.forget("tiny") == [("the packed weights", 7), (str(path), len(WEIGHTS))]
-    assert loading.forget(str(gone)) == [("the packed weights", 7)] and not list(keeping._folder().glob("*.packed"))
+        packed.append(keeping._folder() / f"{keeping._of_source(source)}-0.packed")
+        packed[-1].write_bytes(b"x" * 7)
+    assert loading.forget("tiny") == [(packed[0], 7), (path, len(WEIGHTS))]
+    assert loading.forget(str(gone)) == [(packed[1], 7)] and not list(keeping._folder().glob("*.packed"))
 
 
 def test_nothing_is_fetched_or_removed_that_is_not_ours(tiny, folder, tmp_path):
