@@ -295,18 +295,14 @@ def fitted(right: Sequence[asking.Asked], wrong: Sequence[asking.Asked]) -> tupl
 def held_out(rows: Sequence[Row], trick: Sequence[asking.Asked]) -> tuple[float, float]:
     """How many questions are refused with their paragraph and without it, each article's by a gate that is fitted on
     the others."""
-    refused: list[tuple[bool, bool]] = []
+    refused: list[tuple[bool, ...]] = []
     for title in {one.question.title for one in rows}:
         other = [one for one in rows if one.question.title != title]
         gate = gated(other, trick)
-        own = [one for one in rows if one.question.title == title]
-        refused += [
-            (
-                gate.confidence(one.there.features) < gate.threshold,
-                gate.confidence(one.removed.features) < gate.threshold,
-            )
-            for one in own
-        ]
+        for one in rows:
+            if one.question.title == title:
+                said = (gate.confidence(each.features) for each in (one.there, one.removed))
+                refused.append(tuple(each < gate.threshold for each in said))
     there, removed = np.mean(refused, axis=0)
     return float(there), float(removed)
 

@@ -22,8 +22,10 @@ if TYPE_CHECKING:
     from lmworks.jobs.build import build
     from lmworks.jobs.compress import compress
     from lmworks.jobs.export import export
+    from lmworks.jobs.merge import merge
     from lmworks.jobs.sweeping.run import sweep
     from lmworks.jobs.train import pretrain
+    from lmworks.jobs.tune import tune
     from lmworks.language_model import LanguageModel
     from lmworks.loading import load
 
@@ -40,9 +42,11 @@ _HOMES = {
     "graph": "lmworks.grounding.graph.graph",
     "index": "lmworks.grounding.index",
     "load": "lmworks.loading",
+    "merge": "lmworks.jobs.merge",
     "open_index": "lmworks.grounding.index",
     "pretrain": "lmworks.jobs.train",
     "sweep": "lmworks.jobs.sweeping.run",
+    "tune": "lmworks.jobs.tune",
     "LanguageModel": "lmworks.language_model",
     "Beam": "lmworks.generation.strategies",
     "Greedy": "lmworks.generation.strategies",
@@ -61,9 +65,11 @@ __all__ = [
     "graph",
     "index",
     "load",
+    "merge",
     "open_index",
     "pretrain",
     "sweep",
+    "tune",
 ]
 
 

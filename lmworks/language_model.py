@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -56,6 +56,7 @@ from lmworks.models.runner import Runner
 from lmworks.models.torch_runner import TorchRunner
 from lmworks.models.unread import read_all
 from lmworks.tokens.chat.conversation import encode_chat
+from lmworks.tokens.languages import in_language, language_token
 from lmworks.tokens.source import source_ids, target_ids, target_start
 from lmworks.tokens.tokenizer import Tokenizer
 
@@ -318,6 +319,28 @@ class LanguageModel:
             for prompt, one in zip(prompts, strategies, strict=True)
         ]
         sequences = [start(request, self.runner) for request in requests]
+        for _ in decode(self.runner, sequences):
+            pass
+        return [Answer.of(sequence) for sequence in sequences]
+
+    def translate(
+        self,
+        texts: Sequence[str],
+        target: str,
+        source: str | None = None,
+        strategy: Strategy | None = None,
+        *,
+        max_new_tokens: int = 256,
+    ) -> list[Answer]:
+        """What a translator of many languages writes for each text in the `target` language, named as its tokens name
+        it ("de", "deu_Latn"); `source` is that of the texts, or what the tokenizer takes it for. ConfigError for a
+        model without such tokens."""
+        opening = language_token(self.tokenizer, target)
+        ids = [self.encode_prompt(text) for text in texts]
+        ids = ids if source is None else [in_language(self.tokenizer, one, source) for one in ids]
+        asked = [self.request(one, strategy, max_new_tokens) for one in ids]
+        forced = [replace(one, forced=one.forced.but(first=opening)) for one in asked]
+        sequences = [start(one, self.runner) for one in forced]
         for _ in decode(self.runner, sequences):
             pass
         return [Answer.of(sequence) for sequence in sequences]

@@ -16,6 +16,7 @@ import torch
 from lmworks.adaptation.peft_format import CONFIG, is_adapter, read_adapter
 from lmworks.basics.errors import ModelError
 from lmworks.basics.files import restore_directory, sha256_once
+from lmworks.kernels import keeping
 from lmworks.kernels.choice import Way, check_compress, foreseen
 from lmworks.language_model import LanguageModel
 from lmworks.models.config import RopeScaling
@@ -90,11 +91,13 @@ def network_path(reference: str, base: str | None = None) -> Path:
 
 
 def forget(reference: str) -> list[tuple[Path, int]]:
-    """Remove what lmworks keeps of a model and can make again; what was removed, and its bytes. Nothing is fetched for
-    that, and no file of the user's own is removed. ModelError for a reference to nothing."""
-    if reference not in ALIASES:
+    """Remove what lmworks keeps of a model and can make again, its packed weights and what was fetched for an alias;
+    what was removed, and its bytes. No file of the user's own is removed, and it may be gone already. ModelError for a
+    reference to nothing."""
+    removed = [*keeping.forget(references.place(reference)), *references.forget(reference)]
+    if not removed and reference not in ALIASES:
         resolve(reference)
-    return references.forget(reference)
+    return removed
 
 
 def _base_of(folder: Path) -> str:

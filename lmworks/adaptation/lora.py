@@ -134,13 +134,13 @@ class LoRALinear(AdaptedLinear):
         Kept between uses in evaluation mode only. In training mode they are made each time: PyTorch's fused AdamW
         does not count its updates in the parameters' versions, so a copy could not know that it is old.
         """
-        like = {"dtype": self._dtype, "device": self.down.device}
-        state = (self.down._version, *(up._version for up in self.up), *like.values())
+        dtype, device = self._dtype, self.down.device
+        state = (self.down._version, *(up._version for up in self.up), dtype, device)
         if self._copies is None or self.training or state != self._copied:
-            up = torch.zeros(self.base.out_features, self.down.shape[0], **like)
+            up = torch.zeros(self.base.out_features, self.down.shape[0], dtype=dtype, device=device)
             for index, (part, block) in enumerate(zip(self.parts, self.up, strict=True)):
                 up[part.rows, index * self.rank : (index + 1) * self.rank] = block * self.scale
-            self._copies, self._copied = (self.down.to(**like), up), state
+            self._copies, self._copied = (self.down.to(dtype), up), state
         return self._copies
 
     @property

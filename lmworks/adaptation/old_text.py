@@ -5,10 +5,24 @@ A model's own text keeps nearly as much as real text does (Huang et al. 2024, ht
 
 from __future__ import annotations
 
-from lmworks.evaluation.drift import own_texts
+from lmworks.basics import progress
+from lmworks.generation.strategies import Sample
 from lmworks.language_model import LanguageModel
 from lmworks.text.sources import read
 from lmworks.tokens.batch import Example, Row, example_of, pack
+
+TEXTS, LENGTH = 16, 128
+
+
+def own_texts(model: LanguageModel, texts: int = TEXTS, length: int = LENGTH, first_seed: int = 0) -> list[list[int]]:
+    """Texts that the model itself writes, at temperature 1 and each from its own seed, as ids."""
+    start = [model.tokenizer.document_start or 0]
+    with progress.task("base writes", texts * length, "tokens") as advance:
+        answers = model.generate_batch(
+            [start] * texts, [Sample(seed=first_seed + one) for one in range(texts)], max_new_tokens=length
+        )
+        advance(sum(len(answer.tokens) for answer in answers))
+    return [[*answer.prompt, *answer.tokens] for answer in answers]
 
 
 def rows_read(model: LanguageModel, text: str, rows: int, context: int, seed: int) -> list[Row]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -56,13 +56,7 @@ def build(
     if json_:
         as_json(
             {
-                "folder": str(result.folder),
-                "measurements": [figure.to_json() for figure in result.measurements],
-                "changes": {one.text: one.change for one in result.comparisons},
-                "verdicts": result.verdicts,
-                "remarks": result.remarks,
-                "whole": result.whole,
-                "weight_bytes": result.weight_bytes,
+                **as_facts(result),
                 "prompt": result.prompt,
                 "cited": result.grounded.told_facts if result.grounded else None,
                 "index": result.grounded.facts if result.grounded else None,
@@ -70,7 +64,7 @@ def build(
             }
         )
         return
-    _show(result)
+    show(result)
     typer.echo(f"\n{result.prompt}")
     if result.grounded:
         typer.echo("\n".join(["\nfrom the documents:", *result.grounded.told, "\nfrom the model alone:"]))
@@ -79,7 +73,21 @@ def build(
     typer.echo("")
 
 
-def _show(result: BuildResult) -> None:
+def as_facts(result: BuildResult) -> dict[str, Any]:
+    """What --json says of a result, but for its answer."""
+    return {
+        "folder": str(result.folder),
+        "measurements": [figure.to_json() for figure in result.measurements],
+        "changes": {one.text: one.change for one in result.comparisons},
+        "verdicts": result.verdicts,
+        "remarks": result.remarks,
+        "whole": result.whole,
+        "weight_bytes": result.weight_bytes,
+    }
+
+
+def show(result: BuildResult) -> None:
+    """Print what was measured, where the result is, and what to do next."""
     typer.echo("")
     rows = [_row(one, result.verdicts[one.text]) for one in result.comparisons]
     table(["", "before", "after", "change", ""], rows)

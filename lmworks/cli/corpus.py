@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from lmworks.text.corpus.report import CorpusReport, StepReport
 
 
-@verb("Make a model", place=6)
+@verb("Make a model", place=8)
 @reads_text
 def corpus(
     recipe: Annotated[str, typer.Argument(help="A shipped recipe (prose, manual), a TOML file, or a folder of text.")],

@@ -74,10 +74,10 @@ def _forget(reference: str, json_: bool) -> None:
 
     removed = forget(reference)
     if json_:
-        as_json({"model": reference, "removed": [{"path": str(path), "bytes": size} for path, size in removed]})
+        as_json({"model": reference, "removed": [{"file": str(file), "bytes": size} for file, size in removed]})
         return
-    for path, size in removed:
-        typer.echo(f"removed {path} ({size / 1e6:,.1f} MB)")
+    for file, size in removed:
+        typer.echo(f"removed {file} ({size / 1e6:,.1f} MB)")
     if not removed:
         typer.echo(f"nothing is kept of {reference}")
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from lmworks.jobs.planning.running import Running
 
 
-@verb("Make a model", place=5)
+@verb("Make a model", place=7)
 @reads_text
 def plan(
     recipe: Annotated[

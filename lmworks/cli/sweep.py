@@ -20,7 +20,7 @@ SHOWN = 5
 """Trials in the table."""
 
 
-@verb("Make a model", place=4)
+@verb("Make a model", place=6)
 @reads_text
 def sweep(
     recipe: Annotated[

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from lmworks.jobs.train import PretrainResult
 
 
-@verb("Make a model", place=2)
+@verb("Make a model", place=4)
 @reads_text
 def train(
     recipe: Annotated[str, typer.Argument(help="A shipped recipe (shakespeare-char, ...) or a TOML file.")],

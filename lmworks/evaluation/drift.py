@@ -12,24 +12,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lmworks.basics import progress
 from lmworks.evaluation import statistics
 from lmworks.evaluation.measurement import Measurement
-from lmworks.generation.strategies import Sample
 from lmworks.language_model import LanguageModel
-
-TEXTS, LENGTH = 16, 128
-
-
-def own_texts(model: LanguageModel, texts: int = TEXTS, length: int = LENGTH, first_seed: int = 0) -> list[list[int]]:
-    """Texts that the model itself writes, at temperature 1 and each from its own seed, as ids."""
-    start = [model.tokenizer.document_start or 0]
-    with progress.task("base writes", texts * length, "tokens") as advance:
-        answers = model.generate_batch(
-            [start] * texts, [Sample(seed=first_seed + one) for one in range(texts)], max_new_tokens=length
-        )
-        advance(sum(len(answer.tokens) for answer in answers))
-    return [[*answer.prompt, *answer.tokens] for answer in answers]
 
 
 @torch.inference_mode()

@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
+from lmworks.adaptation.old_text import own_texts
 from lmworks.basics.errors import ModelError
 from lmworks.basics.files import write_json
-from lmworks.evaluation.drift import own_texts
 from lmworks.evaluation.likelihood import Change, Likelihood, change, measure
 from lmworks.evaluation.measurement import Measurement
 from lmworks.jobs.recipe import EvaluationSettings

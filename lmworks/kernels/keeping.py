@@ -117,13 +117,14 @@ REASONS = {
 }
 
 
-def forget(source: Path) -> int:
-    """Remove what is kept for a model; the bytes that this frees."""
-    freed = 0
-    for file in [*_folder().glob(f"{_of_source(source)}-*"), *_folder().glob(f".{_of_source(source)}-*")]:
-        freed += file.stat().st_size
+def forget(source: Path) -> list[tuple[Path, int]]:
+    """Remove what is kept for a model; what was removed, and its bytes."""
+    start, removed = _of_source(source), []
+    for file in sorted([*_folder().glob(f"{start}-*"), *_folder().glob(f".{start}-*")]):
+        if file.suffix != ".lock":
+            removed.append((file, file.stat().st_size))
         file.unlink(missing_ok=True)
-    return freed
+    return removed
 
 
 def _folder() -> Path:
@@ -171,7 +172,7 @@ def _write(path: Path, identity: dict[str, Any], each: Each) -> None:
             for form, alike in itertools.groupby(parts, key=lambda part: part.form):
                 begin, rows = file.tell(), 0
                 for part in alike:
-                    file.write(part.data)
+                    file.write(memoryview(part.data))
                     rows += part.rows
                 about = {"form": form, "rows": rows, "columns": part.columns, "outliers": part.outliers}
                 table[name].append({**about, "data": [begin, file.tell() - begin]})

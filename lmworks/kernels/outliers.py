@@ -73,9 +73,9 @@ def outliers(network: Network, advance: Callable[[int], None] = lambda weights: 
     # PyTorch's sums depend on its number of threads; the choice should not.
     with _alone, one_thread():
         hidden = private.hidden(_renumbered(private, tokens))
-    head, matrix = _head(network)
-    found[head] = chosen(hidden.flatten(0, -2).float(), column_norms(matrix))
-    advance(matrix.numel())
+    head, weight = _head(network)
+    found[head] = chosen(hidden.flatten(0, -2).float(), column_norms(weight))
+    advance(weight.numel())
     return found
 
 

@@ -107,7 +107,8 @@ class ModelConfig(Config):
     positions: str = "rope"
     """How the network knows the order of tokens. rope: queries and keys are rotated; learned, sinusoidal: an embedding
     is added; relative, alibi: a bias on attention's scores, learned for ranges of distances (T5) or falling with the
-    distance (ALiBi); none: not at all. Each is a file of lmworks/models/positions."""
+    distance (ALiBi); learned_relative: an embedding and a learned bias (MPNet); none: not at all. Each is a file of
+    lmworks/models/positions."""
 
     position_settings: SerializeAsAny[Config] | None = None
     """The settings of a positional encoding that brings its own; those above have theirs below."""

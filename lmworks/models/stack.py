@@ -118,7 +118,7 @@ class Stack(nn.Module):
 
     def _placed(self, x: Hidden, positions: Tokens, segments: Tokens | None) -> Hidden:
         """Embeddings of positions and segments added, and the norm over the sum."""
-        if self.encoding.acts_on == "embedding":
+        if self.encoding.acts_on == "embedding" or self.encoding.adds:
             x = x + self.encoding.added(self.config, self.position_part, positions).to(x.dtype)
         if self.segment is not None:
             x = x + looked_up(self.segment, torch.zeros_like(positions) if segments is None else segments, SEGMENTS)

@@ -1,7 +1,8 @@
 """One record of a .jsonl, .csv or .parquet file as a document.
 
-Understood: `messages` (OpenAI's chat records: a list of role and content), `text`, `instruction` with
-`input` and `output` (Alpaca), `prompt` with `response`; the first of these that a record has counts.
+Understood: `messages` (OpenAI's chat records: a list of role and content), `conversations` (ShareGPT: a list of from
+and value), `text`, `instruction` with `input` and `output` (Alpaca), `prompt` with `response` or `completion`; the
+first of these that a record has counts.
 """
 
 from __future__ import annotations
@@ -15,8 +16,17 @@ from lmworks.text.metadata import of_record
 from lmworks.text.plain import UnreadableError, check_line, newlines
 
 ROLES = ("system", "developer", "user", "assistant", "tool")
-KINDS = (("messages",), ("text",), ("instruction", "output"), ("prompt", "response"))
-EXPECTED = "a `text`, `messages`, `instruction` and `output`, or `prompt` and `response`"
+SPEAKERS = {"human": "user", "gpt": "assistant", "chatgpt": "assistant", "bot": "assistant", "model": "assistant"}
+"""What ShareGPT's files call some of them."""
+KINDS = (
+    ("messages",),
+    ("conversations",),
+    ("text",),
+    ("instruction", "output"),
+    ("prompt", "response"),
+    ("prompt", "completion"),
+)
+EXPECTED = "a `text`, `messages`, `conversations`, `instruction` and `output`, or `prompt` and `response`"
 
 
 def fields(names: Iterable[str]) -> tuple[str, ...]:
@@ -37,6 +47,10 @@ def document(record: Any, source: str) -> Document:
     try:
         if used == ("messages",):
             return Document.conversation(_turns(record["messages"]), source, metadata)
+        if used == ("conversations",):
+            return Document.conversation(
+                _turns(_as_messages(record["conversations"]), "conversations"), source, metadata
+            )
         if used == ("text",):
             return Document(_string(record["text"], "`text`"), source, metadata=metadata)
         question, answer, *more = (_string(record[name], f"`{name}`", name == "input") for name in used)
@@ -49,14 +63,26 @@ def document(record: Any, source: str) -> Document:
         raise UnreadableError(str(error).removeprefix(f"{source}: ")) from None
 
 
-def _turns(messages: Any) -> list[dict[str, str]]:
+def _as_messages(turns: Any) -> Any:
+    """ShareGPT's turns as messages; whatever is no turn stays for `_turns` to refuse."""
+    if not isinstance(turns, list):
+        return turns
+    return [
+        {"role": SPEAKERS.get(str(one.get("from")), one.get("from")), "content": one.get("value")}
+        if isinstance(one, Mapping)
+        else one
+        for one in turns
+    ]
+
+
+def _turns(messages: Any, name: str = "messages") -> list[dict[str, str]]:
     if not isinstance(messages, list) or not messages:
-        raise UnreadableError("`messages` is not a list of turns")
+        raise UnreadableError(f"`{name}` is not a list of turns")
     turns = []
     for index, message in enumerate(messages):
         if not isinstance(message, Mapping) or message.get("role") not in ROLES:
-            raise UnreadableError(f"messages[{index}] has no `role` out of {', '.join(ROLES)}")
-        content = _string(message.get("content"), f"messages[{index}].content")
+            raise UnreadableError(f"{name}[{index}] has no `role` out of {', '.join(ROLES)}")
+        content = _string(message.get("content"), f"{name}[{index}].content")
         turns.append({"role": str(message["role"]), "content": content})
     return turns
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import tiny
 import torch
+from tokenizers import AddedToken
 
 from lmworks.basics.errors import ConfigError, ModelError
 from lmworks.generation import scoring
@@ -15,7 +17,10 @@ from lmworks.generation.chooser import Chooser
 from lmworks.generation.generation_config import GenerationConfig
 from lmworks.generation.strategies import Beam, Greedy, Sample
 from lmworks.language_model import LanguageModel
+from lmworks.tokens.languages import languages
 from lmworks.tokens.source import target_start
+from lmworks.tokens.tokenizer import Tokenizer
+from lmworks.tokens.vocabulary import add_around
 
 BOTH = {"family": "lmworks", "arrangement": "encoder-decoder", "positions": "learned"}
 BART_LIKE = {
@@ -174,3 +179,27 @@ def test_a_target_ends_where_the_context_does(model: LanguageModel):
         answer = model.generate("abc", strategy, max_new_tokens=1000)
         assert answer.finish == "window" and len(answer.tokens) == 63
     assert model.generate("x" * 63, max_new_tokens=3).finish == "length"  # a source may fill it
+
+
+def of_languages() -> LanguageModel:
+    """A translator whose bytes stand between a language and an end, as NLLB's do."""
+    backend = tiny.byte_tokenizer().vocabulary.backend
+    backend.add_special_tokens([AddedToken(name, special=True, normalized=False) for name in ("eng_Latn", "deu_Latn")])
+    vocabulary = replace(tiny.byte_tokenizer().vocabulary, backend=backend, target_start=258)
+    add_around(backend, backend.token_to_id("eng_Latn"), vocabulary.eos)
+    network = tiny.network(seed=4, context=64, vocab_size=backend.get_vocab_size(), **BOTH)
+    return LanguageModel(network, Tokenizer(vocabulary))
+
+
+def test_a_translator_is_told_the_languages():
+    model = of_languages()
+    english, german = (languages(model.tokenizer)[name] for name in ("eng_Latn", "deu_Latn"))
+    (into_german,) = model.translate(["abc"], "deu_Latn", max_new_tokens=6)
+    (from_german,) = model.translate(["abc"], "eng_Latn", source="deu_Latn", max_new_tokens=6)
+    assert (into_german.prompt[0], into_german.tokens[0]) == (english, german)
+    assert (from_german.prompt[0], from_german.tokens[0]) == (german, english)
+    assert into_german.prompt[1:] == from_german.prompt[1:] and into_german.tokens[1:] != from_german.tokens[1:]
+    with pytest.raises(ConfigError, match=r"has no language 'fra_Latn'; there are deu_Latn, eng_Latn, \.\.\."):
+        model.translate(["abc"], "fra_Latn")
+    with pytest.raises(ConfigError, match="no tokens that name a language"):
+        tiny.language_model(seed=4, context=64, **BOTH).translate(["abc"], "de")

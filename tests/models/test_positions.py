@@ -92,12 +92,12 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 def test_a_name_that_nothing_declares_is_an_error_with_the_list():
-    with pytest.raises(ConfigError, match=r"^positions is 'ropee'; take one of alibi, learned, none, relative, rope, "):
+    with pytest.raises(ConfigError, match=r"^positions is 'ropee'; take one of alibi, learned, learned_relative, "):
         ModelConfig(**SHAPE, positions="ropee")
 
 
 def test_every_encoding_has_the_name_that_it_is_found_by():
-    assert list(encodings()) == ["alibi", "learned", "none", "relative", "rope", "sinusoidal"]
+    assert list(encodings()) == ["alibi", "learned", "learned_relative", "none", "relative", "rope", "sinusoidal"]
 
 
 def test_the_settings_of_an_encoding_are_made_checked_and_kept(folder: Path):

@@ -51,6 +51,7 @@ SMALL: dict[str, dict[str, Any]] = {
     },
 }
 SMALL["roberta"] = SMALL["xlm-roberta"] = SMALL["bert"] | {"pad_token_id": 3}
+SMALL["mpnet"] = SMALL["bert"] | {"relative_attention_num_buckets": 12}
 SMALL["electra"] = SMALL["bert"] | {"embedding_size": 20}
 SMALL["distilbert"] = {
     "vocab_size": 96,
@@ -130,6 +131,7 @@ KINDS = {
     ),
     "roberta": tuple(f"Roberta{kind}" for kind in ENCODERS),
     "xlm-roberta": tuple(f"XLMRoberta{kind}" for kind in ENCODERS),
+    "mpnet": tuple(f"MPNet{kind}" for kind in ENCODERS),
     "electra": (*(f"Electra{kind}" for kind in ENCODERS), "ElectraForPreTraining"),
     "distilbert": tuple(f"DistilBert{kind}" for kind in ENCODERS),
     "modernbert": tuple(f"ModernBert{kind}" for kind in ENCODERS),
@@ -178,6 +180,15 @@ VARIANTS = [
     Variant("RobertaForSequenceClassification", "one score", {"num_labels": 1}, {"labels": ("LABEL_0",)}),
     Variant("RobertaForTokenClassification", "tokens", ours={"labels_of": "tokens", "pooler": False}),
     *(Variant(f"XLMRoberta{kind}", "as it is") for kind in ENCODERS),
+    Variant(
+        "MPNetModel",
+        "both kinds of positions",
+        ours={"relative_buckets": 12, "position_offset": 2, "context": 62, "segments": 0},
+        off={"relative_buckets": 16},
+    ),
+    Variant("MPNetForMaskedLM", "head", ours={"head_bias": True, "head_transform": True}, off={"head_bias": False}),
+    Variant("MPNetForSequenceClassification", "pooler", ours={"pooler": True}, off={"pooler": False}),
+    Variant("MPNetForTokenClassification", "tokens", ours={"labels_of": "tokens"}),
     Variant("ElectraModel", "narrow embeddings", ours={"embedding_dim": 20, "pooler": False}),
     Variant("ElectraModel", "wide embeddings", {"embedding_size": 32}, {"embedding_dim": None}),
     Variant("ElectraForMaskedLM", "generator", ours={"head_transform": True, "tied": True}),
@@ -298,8 +309,8 @@ VARIANTS = [
     Variant(MARIAN, "swish", {"activation_function": "swish"}, {"activation": "silu"}, {"activation": "gelu"}),
 ]
 each_variant = pytest.mark.parametrize("variant", VARIANTS, ids=lambda variant: f"{variant.kind}: {variant.name}")
-SOURCE, TARGET = (one.where(one != 3, 4) for one in (tiny.text(2, 40), tiny.text(2, 30, seed=1)))
-"""Without the id that RoBERTa's positions take for padding."""
+SOURCE, TARGET = (one.where(one != 3, 4).where(one != 1, 2) for one in (tiny.text(2, 40), tiny.text(2, 30, seed=1)))
+"""Without the ids that RoBERTa's and MPNet's positions take for padding."""
 REAL = torch.ones(2, 40, dtype=torch.bool)
 REAL[1, 33:] = False
 SEGMENTS = (torch.arange(40) > 20).long().expand(2, -1)

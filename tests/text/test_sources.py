@@ -285,6 +285,28 @@ def test_chat_records_and_instructions_become_conversations(tmp_path):
     assert reading.skipped == []
 
 
+def test_other_public_layouts_become_conversations_too(tmp_path):
+    shared = [{"from": "system", "value": "Be brief."}, {"from": "human", "value": "p"}, {"from": "gpt", "value": "r"}]
+    records = [{"conversations": shared, "id": 7}, {"prompt": "p", "completion": "r"}, {"conversations": "r"}, 3]
+    (tmp_path / "list.json").write_text(json.dumps(records))
+    reading = read(str(tmp_path / "list.json"))
+    assert [one.messages[-2:] for one in reading.documents] == [turns("p", "r")] * 2
+    assert reading.documents[0].messages[0] == {"role": "system", "content": "Be brief."}
+    [skipped] = reading.skipped
+    assert skipped.reason == "2 of 4 records; the first: record 3: `conversations` is not a list of turns"
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [("{}", "it is JSON and no list of records"), ("[{", "not JSON"), ("[" * 100_000, "not JSON")],
+)
+def test_a_json_file_of_another_kind_is_named(tmp_path, content, reason):
+    (tmp_path / "notes.txt").write_text("a note")
+    (tmp_path / "other.json").write_text(content)
+    [skipped] = read(str(tmp_path)).skipped
+    assert reason in skipped.reason
+
+
 @pytest.mark.parametrize(
     ("line", "reason"),
     [

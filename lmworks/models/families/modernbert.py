@@ -1,4 +1,5 @@
-"""ModernBERT (Warner et al. 2024, https://arxiv.org/abs/2412.13663): a pre-norm encoder with rotary positions, gated.
+"""ModernBERT (Warner et al. 2024, https://arxiv.org/abs/2412.13663): a pre-norm encoder with rotary positions and
+gates.
 
 Most layers see a window to both sides and turn by a base of their own. The embeddings are normed, so that the first
 attention has no norm. A classifier reads through the head of the masked language model.

@@ -22,21 +22,28 @@ from lmworks.models.families.encoder_classes import (
 )
 
 PREFIX, BIAS = "roberta.", "lm_head.bias"
+OFFSET = 2
+"""The row of the first position: after the padding's, which is 1 in public models."""
 
 
-def _family(name: str, begins: str, *examples: str) -> EncoderFamily:
-    """The two differ in the names of their classes."""
-    classes = (
+def classes_of(begins: str, prefix: str) -> tuple[HeadClass, ...]:
+    """The classes, by what their names and those of the body's tensors begin with."""
+    return (
         HeadClass(f"{begins}Model", {"pooler": True}),
         HeadClass(f"{begins}ForMaskedLM", MASKED, needs={"activation": "gelu"}),
         HeadClass(
             f"{begins}ForSequenceClassification",
             {"pooler": True},
             labels=True,
-            renamed={f"{PREFIX}pooler.dense.": "classifier.dense.", "classifier.": "classifier.out_proj."},
+            renamed={f"{prefix}pooler.dense.": "classifier.dense.", "classifier.": "classifier.out_proj."},
         ),
         HeadClass(f"{begins}ForTokenClassification", TOKENS, labels=True),
     )
+
+
+def _family(name: str, begins: str, *examples: str) -> EncoderFamily:
+    """The two differ in the names of their classes."""
+    classes = classes_of(begins, PREFIX)
 
     def more_from(theirs: Mapping[str, Any], layers: int) -> dict[str, Any]:
         first = theirs["pad_token_id"] + 1
@@ -71,7 +78,7 @@ def _family(name: str, begins: str, *examples: str) -> EncoderFamily:
             "head.weight": "lm_head.decoder.weight",
         },
         fixed=BERT.fixed,
-        defaults={**BERT.defaults, "vocab_size": 50265, "pad_token_id": 1},
+        defaults={**BERT.defaults, "vocab_size": 50265, "pad_token_id": OFFSET - 1},
         required=BERT.required,
         more_from=more_from,
         more_to=more_to,

@@ -165,6 +165,14 @@ def resolve(reference: str | Path, verify: bool = False) -> Path:
     return _checked_path(Path(reference))
 
 
+def place(reference: str) -> Path:
+    """Where the model of a reference is, or would be: nothing is looked at but what is not on this machine by itself,
+    a model of a hub."""
+    if reference in ALIASES:
+        return _file(ALIASES[reference])
+    return Path(reference) if ":" not in reference else resolve(reference)
+
+
 def known() -> list[Known]:
     """Every alias, for `lmworks models`; nothing is fetched."""
     return [

@@ -37,6 +37,9 @@ class PositionalEncoding(PositionDeclaration):
     part_name = "position"
     """Where a stack keeps the part: what its weights' names begin with."""
 
+    adds: bool = False
+    """Something is added to the embedding too, in an encoding that acts on the scores."""
+
     weights: tuple[str, ...] = ()
     """The names of the part's weights: ("weight",) of an embedding. They are saved in lmworks' own model
     directories."""

@@ -7,6 +7,7 @@ from urllib.parse import quote
 from nicegui import ui
 from nicegui.events import ValueChangeEventArguments
 
+from lmworks.models.unread import peeked
 from lmworks.serving.models import ServedModels
 from lmworks.serving.page.chat import Chat
 from lmworks.serving.page.inside import Inside
@@ -82,7 +83,6 @@ def _hint(service: Service) -> str:
 
 
 def _facts(service: Service) -> str:
-    network = service.model.network
-    size = sum(one.numel() for one in network.parameters())
+    size = sum(one.numel() for one in peeked(service.model.network).values())  # unread ones stay so
     runner, context = service.model.runner.name, service.model.config.context
     return f"{size / 1e6:,.0f} million parameters, {runner}, window {context:,} tokens"

@@ -24,6 +24,7 @@ from lmworks import loading
 from lmworks.basics import progress
 from lmworks.basics.errors import LmworksError, ModelError
 from lmworks.basics.files import sha256
+from lmworks.kernels import keeping
 from lmworks.models.files import references
 from lmworks.models.files.references import Alias, resolve
 
@@ -390,6 +391,16 @@ def test_what_was_fetched_is_forgotten_and_can_be_fetched_again(tiny, folder):
     assert references.forget("tiny") == [(path, len(WEIGHTS))]
     assert files(folder) == set() and not references.forget("tiny")
     assert resolve("tiny").read_bytes() == WEIGHTS
+
+
+def test_packed_weights_are_forgotten_too_also_of_a_file_that_is_gone(tiny, folder, tmp_path):
+    path = resolve("tiny")
+    packed = []
+    for source in (path, gone := tmp_path / "gone.gguf"):
+        packed.append(keeping._folder() / f"{keeping._of_source(source)}-0.packed")
+        packed[-1].write_bytes(b"x" * 7)
+    assert loading.forget("tiny") == [(packed[0], 7), (path, len(WEIGHTS))]
+    assert loading.forget(str(gone)) == [(packed[1], 7)] and not list(keeping._folder().glob("*.packed"))
 
 
 def test_nothing_is_fetched_or_removed_that_is_not_ours(tiny, folder, tmp_path):

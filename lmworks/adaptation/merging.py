@@ -1,0 +1,103 @@
+"""Models of one shape as one: what each of them learnt, their difference from a base, is added to it.
+
+    merged = WAYS["ties"](base, models, Settings(weights=(1.0, 1.0)))     # one matrix at a time
+
+Sources: model soups, Wortsman et al. 2022 (arXiv:2203.05482); task arithmetic, Ilharco et al. 2022 (arXiv:2212.04089);
+TIES, Yadav et al. 2023 (arXiv:2306.01708); DARE, Yu et al. 2023 (arXiv:2311.03099). Going part of the way back to the
+base: WiSE-FT, Wortsman et al. 2021 (arXiv:2109.01903).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+Weight = Float[Tensor, "..."]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How matrices are merged."""
+
+    weights: tuple[float, ...]
+    """What each model's difference is multiplied by."""
+    keep: float = 1.0
+    """What the sum is multiplied by: 0 is the base, 1 all of what was learnt."""
+    density: float = 0.2
+    """TIES keeps this share of each difference, the largest; DARE this share, drawn at random."""
+    seed: int = 0
+    """Of what DARE draws."""
+
+
+def linear(base: Weight, models: Sequence[Weight], settings: Settings) -> Weight:
+    """The mean of the models, by their weights."""
+    total = sum(settings.weights)
+    mean = torch.stack([one * (weight / total) for one, weight in zip(models, settings.weights, strict=True)]).sum(0)
+    return base + settings.keep * (mean - base)
+
+
+def task_arithmetic(base: Weight, models: Sequence[Weight], settings: Settings) -> Weight:
+    """The base, and the sum of the differences by their weights."""
+    return base + settings.keep * _sum([one - base for one in models], settings.weights)
+
+
+def ties(base: Weight, models: Sequence[Weight], settings: Settings) -> Weight:
+    """Of each difference the largest numbers; for each weight the sign that has more of them; the mean of those that
+    have it."""
+    trimmed = torch.stack(
+        [weight * _largest(one - base, settings.density) for one, weight in zip(models, settings.weights, strict=True)]
+    )
+    elected = trimmed.sum(0).sign()
+    agree = (trimmed.sign() == elected) & (trimmed != 0)
+    mean = (trimmed * agree).sum(0) / agree.sum(0).clamp_min(1)
+    return base + settings.keep * mean
+
+
+def dare(base: Weight, models: Sequence[Weight], settings: Settings) -> Weight:
+    """Of each difference a random share, larger by as much as is missing; then as task arithmetic."""
+    generator = torch.Generator().manual_seed(settings.seed)
+    differences = []
+    for one in models:
+        kept = torch.rand(base.shape, generator=generator) < settings.density
+        differences.append((one - base) * kept / settings.density)
+    return base + settings.keep * _sum(differences, settings.weights)
+
+
+Way = Callable[[Weight, Sequence[Weight], Settings], Weight]
+WAYS: dict[str, Way] = {"task": task_arithmetic, "linear": linear, "ties": ties, "dare": dare}
+"""By what users call them: the base's weight and each model's, in float32, become one."""
+
+
+def merged(
+    base: dict[str, Tensor], models: Sequence[dict[str, Tensor]], way: str, settings: Settings
+) -> dict[str, Tensor]:
+    """All tensors, in the base's types. Those in which no model differs from the base stay to the bit, and so does a
+    single model that is kept whole."""
+    whole = len(models) == 1 and way in ("task", "linear") and settings.keep == 1
+    whole = whole and (way == "linear" or settings.weights == (1.0,))
+    result = {}
+    for number, (name, tensor) in enumerate(base.items()):
+        others = [one[name] for one in models]
+        if whole:
+            result[name] = others[0]
+        elif all(torch.equal(one, tensor) for one in others):
+            result[name] = tensor
+        else:
+            of_this = Settings(settings.weights, settings.keep, settings.density, settings.seed + number)
+            result[name] = WAYS[way](tensor.float(), [one.float() for one in others], of_this).to(tensor.dtype)
+    return result
+
+
+def _sum(differences: Sequence[Weight], weights: Sequence[float]) -> Weight:
+    return torch.stack([weight * one for one, weight in zip(differences, weights, strict=True)]).sum(0)
+
+
+def _largest(difference: Weight, density: float) -> Weight:
+    """The largest numbers of a matrix, zeros instead of the others."""
+    kept = max(1, round(density * difference.numel()))
+    least = difference.abs().flatten().kthvalue(difference.numel() - kept + 1).values
+    return difference * (difference.abs() >= least)

@@ -1,0 +1,69 @@
+"""lmworks merge: models as one, or a model part of the way back to its base."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from lmworks.cli.options import Json, as_json, table
+from lmworks.cli.verb import verb
+
+if TYPE_CHECKING:
+    from lmworks.jobs.merge import Merged
+
+
+@verb("Make a model", place=3)
+def merge(
+    models: Annotated[list[str], typer.Argument(metavar="MODEL...", help="Models of one shape, or adapters.")],
+    out: Annotated[str | None, typer.Option(help="Where the result goes; models/NAME-merged unless given.")] = None,
+    base: Annotated[str | None, typer.Option(help="What they were made from, where they do not say so.")] = None,
+    way: Annotated[str, typer.Option(help="task (add what each learnt), linear (their mean), ties or dare.")] = "task",
+    weights: Annotated[str | None, typer.Option(help="What each counts, as 1,0.5; 1 each unless given.")] = None,
+    keep: Annotated[float, typer.Option(help="The share of what was learnt that stays: 0 is the base.")] = 1.0,
+    density: Annotated[float, typer.Option(help="ties, dare: the share of each difference that counts.")] = 0.2,
+    seed: Annotated[int, typer.Option(help="dare: what is drawn.")] = 0,
+    text: Annotated[
+        str | None, typer.Option(help="Measure what was learnt of this text, and lost of another, at several shares.")
+    ] = None,
+    json_: Json = False,
+) -> None:
+    """Merge models into one; with --keep, go part of the way back to the base."""
+    from lmworks.basics import progress
+    from lmworks.basics.errors import ConfigError
+    from lmworks.jobs.merge import merge as run
+
+    try:
+        numbers = None if weights is None else [float(one) for one in weights.split(",")]
+    except ValueError:
+        raise ConfigError(f"--weights is {weights!r}; give numbers with commas between them, as 1,0.5") from None
+    with progress.shown():
+        made = run(
+            models,
+            out,
+            base=base,
+            way=way,
+            weights=numbers,
+            keep=keep,
+            density=density,
+            seed=seed,
+            text=text,
+            say=lambda line: print(line, file=sys.stderr, flush=True),
+        )
+    if json_:
+        measured = {
+            share: {one.text: one.difference.to_json() for one in found} for share, found in made.measured.items()
+        }
+        as_json({"folder": str(made.folder), "keep": made.settings.keep, "measured": measured})
+        return
+    _show(made)
+
+
+def _show(made: Merged) -> None:
+    if made.measured:
+        names = [one.text for one in next(iter(made.measured.values()))]
+        rows = [[f"{share:.0%}", *(str(one.difference) for one in found)] for share, found in made.measured.items()]
+        table(["kept", *(f"{name}, change" for name in names)], rows)
+    typer.echo(f"saved   {made.folder}")
+    typer.echo(f"next    lmworks chat {made.folder}     lmworks evaluate {made.folder} TEXT")

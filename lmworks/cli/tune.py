@@ -1,0 +1,66 @@
+"""lmworks tune: train a model on conversations, instructions or plain text."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from lmworks.cli.build import as_facts, show
+from lmworks.cli.options import Changes, Json, Model, Resume, as_json, reads_text
+from lmworks.cli.verb import verb
+
+
+@verb("Make a model", place=2)
+@reads_text
+def tune(
+    model: Model,
+    data: Annotated[str, typer.Option(help="Conversations, instructions (.jsonl, .json, .csv) or a folder of text.")],
+    method: Annotated[str, typer.Option(help="How the model is changed; `lmworks explain build` lists them.")] = "lora",
+    retain: Annotated[
+        str, typer.Option(help="How what it could do is kept: nothing, rehearsal, kl or ewc.")
+    ] = "nothing",
+    out: Annotated[str | None, typer.Option(help="Where the result goes; models/NAME unless given.")] = None,
+    recipe: Annotated[str, typer.Option(help="A shipped recipe (adapt, full, quick) or a TOML file.")] = "adapt",
+    set_: Changes = None,
+    resume: Resume = False,
+    preview: Annotated[
+        int, typer.Option(help="Show this many examples, with what of them is learnt in brackets, and train nothing.")
+    ] = 0,
+    json_: Json = False,
+) -> None:
+    """Train a model on data of your own by any method, and measure what it gained and what it lost."""
+    from lmworks.basics import progress
+    from lmworks.basics.terminal import printable
+    from lmworks.jobs.recipe import Recipe
+
+    if preview:
+        from lmworks.jobs.tune import preview as examples
+
+        found = examples(model, data, preview)
+        if json_:
+            as_json(found)
+        else:
+            typer.echo("\n\n".join(printable(one) for one in found))
+        return
+    Recipe.read(recipe, [f"method={method}", f"retain={retain}", *(set_ or [])])  # mistakes are told before torch loads
+
+    from lmworks.jobs.tune import tune as run
+
+    with progress.shown():
+        result = run(
+            model,
+            data,
+            method,
+            retain,
+            out,
+            recipe=recipe,
+            changes=set_ or [],
+            resume=resume,
+            say=lambda line: print(line, file=sys.stderr, flush=True),
+        )
+    if json_:
+        as_json(as_facts(result))
+    else:
+        show(result)

@@ -1,0 +1,164 @@
+"""Models as one: what several learnt added up, or one brought part of the way back to its base.
+
+made = merge(["models/notes", "models/code"], way="ties", out="models/both")
+made = merge(["models/notes"], keep=0.7, text="notes/")      # measured at several shares
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from lmworks.adaptation.lora import lora_layers, merge_adapters
+from lmworks.adaptation.merging import WAYS, Settings, merged
+from lmworks.adaptation.peft_format import CONFIG, is_adapter
+from lmworks.basics.errors import ConfigError, ModelError
+from lmworks.basics.files import directory_written_whole
+from lmworks.jobs.comparing import GENERAL, HELD_OUT, Comparison, compare, measure_texts
+from lmworks.jobs.recipe import EvaluationSettings
+from lmworks.language_model import LanguageModel
+from lmworks.loading import identity, load
+from lmworks.models.files.directory import read_facts, read_json, refuse_foreign_files, write_facts, write_network
+from lmworks.text.corpus.folder import read_split
+from lmworks.text.sources import read
+
+Say = Callable[[str], None]
+UNRELATED = "wikitext2"
+"""The text that shows what was lost."""
+SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
+"""How much of what was learnt is kept, where both texts measure it."""
+
+
+@dataclass(frozen=True)
+class Merged:
+    """What was made."""
+
+    folder: Path
+    model: LanguageModel
+    settings: Settings
+    measured: dict[float, list[Comparison]]
+    """By the share that is kept, each text's figures beside the base's; empty without a text."""
+
+
+def merge(
+    models: Sequence[str | os.PathLike[str]],
+    out: str | os.PathLike[str] | None = None,
+    *,
+    base: str | None = None,
+    way: str = "task",
+    weights: Sequence[float] | None = None,
+    keep: float = 1.0,
+    density: float = 0.2,
+    seed: int = 0,
+    text: str | None = None,
+    say: Say = lambda line: None,
+) -> Merged:
+    """Merge models of one shape, whole ones or adapters, by one of `WAYS`, and write a model directory.
+
+    `base` is what they were made from, unless an adapter or lmworks.json names it. With `text`, what was learnt of it
+    and what was lost of WikiText-2 are measured at several shares kept. ConfigError for settings out of range,
+    ModelError for models that do not go together.
+    """
+    if not models:
+        raise ConfigError("there is no model to merge; name one or more")
+    chosen = tuple(weights) if weights is not None else tuple(1.0 for _ in models)
+    _check(way, chosen, len(models), keep, density)
+    folder = Path(out) if out is not None else Path("models") / f"{Path(str(models[0])).name}-merged"
+    refuse_foreign_files(folder)
+    reference = base or base_of(str(models[0]))
+    started = load(reference, compress="none")
+    tensors = [_weights(str(one), base, started) for one in models]
+    origin = dict(started.network.state_dict())
+    settings = Settings(chosen, keep, density, seed)
+
+    measured = {}
+    if text is not None:
+        texts = {HELD_OUT: read_split(text, 0.1)[1].held_out, GENERAL: read(UNRELATED).documents}
+        before = measure_texts(started, texts, EvaluationSettings())
+        for share in sorted({*SHARES, keep}):
+            put = merged(origin, tensors, way, Settings(chosen, share, density, seed))
+            measured[share] = compare(before, measure_texts(_with(started, put), texts, EvaluationSettings()))
+            say(f"kept {share:4.0%}      {'; '.join(f'{one.text} {one.difference}' for one in measured[share])}")
+    result = _with(started, merged(origin, tensors, way, settings))
+    facts = {
+        "merged": {
+            "way": way,
+            "models": {str(one): identity(str(one)) for one in models},
+            "base": {"reference": reference, "sha256": identity(reference)},
+            "weights": list(chosen),
+            "keep": keep,
+            **({"density": density} if way in ("ties", "dare") else {}),
+            **({"seed": seed} if way == "dare" else {}),
+        },
+        "measurements": [
+            {"kept": share, **figure.to_json()}
+            for share, found in measured.items()
+            for one in found
+            for figure in (one.before, one.after, one.difference)
+        ],
+    }
+    with directory_written_whole(folder) as temporary:
+        write_network(temporary, result.network)
+        result.write_tokenizer(temporary)
+        write_facts(temporary, facts)
+    result.source, result.reference = folder, str(folder)
+    return Merged(folder, result, settings, measured)
+
+
+def base_of(reference: str) -> str:
+    """What a model was made from, as its files say; ModelError where they do not."""
+    folder = Path(reference)
+    if is_adapter(folder) and (named := read_json(folder / CONFIG).get("base_model_name_or_path")):
+        return str(named)
+    said = read_facts(folder).get("base") if folder.is_dir() else None
+    if isinstance(said, dict) and said.get("reference"):
+        return str(said["reference"])
+    raise ModelError(f"{reference} does not say what it was made from; give it with --base")
+
+
+def _check(way: str, weights: tuple[float, ...], models: int, keep: float, density: float) -> None:
+    if way not in WAYS:
+        raise ConfigError(f"{way!r} is no way to merge; it can be {', '.join(WAYS)}")
+    if len(weights) != models:
+        raise ConfigError(f"there are {len(weights)} weights for {models} models; give one for each")
+    if way == "linear" and sum(weights) <= 0:
+        raise ConfigError(f"the weights add up to {sum(weights):g}, and a mean needs more than 0")
+    if not 0 <= keep <= 1:
+        raise ConfigError(f"keep is {keep:g}; it is the share of what was learnt, from 0 (the base) to 1 (all of it)")
+    if not 0 < density <= 1:
+        raise ConfigError(f"density is {density:g}; it is the share of numbers that stay, above 0 and at most 1")
+
+
+def _weights(reference: str, base: str | None, started: LanguageModel) -> dict[str, Tensor]:
+    """A model's tensors, adapters merged in. ModelError where it has other ones than the base."""
+    model = load(reference, compress="none", **({"base": base} if is_adapter(Path(reference)) and base else {}))
+    if lora_layers(model.network):
+        merge_adapters(model.network)
+    found: dict[str, Tensor] = dict(model.network.state_dict())
+    wanted: dict[str, Any] = dict(started.network.state_dict())
+    other = sorted(name for name in found.keys() | wanted.keys() if _shape(found, name) != _shape(wanted, name))
+    if other:
+        raise ModelError(
+            f"{reference} is of another shape than {started.reference} ({other[0]} is "
+            f"{_shape(found, other[0]) or 'missing'} and not {_shape(wanted, other[0]) or 'there'}); models of one "
+            "base can be merged"
+        )
+    return found
+
+
+def _shape(tensors: dict[str, Tensor], name: str) -> list[int] | None:
+    return list(tensors[name].shape) if name in tensors else None
+
+
+def _with(model: LanguageModel, tensors: dict[str, Tensor]) -> LanguageModel:
+    """A model of the same kind with other weights."""
+    import copy
+
+    network = copy.deepcopy(model.network)
+    network.load_state_dict(tensors, assign=True)
+    return LanguageModel(network.requires_grad_(False).eval(), model.tokenizer, model.source, model.reference)

@@ -1,0 +1,57 @@
+"""MPNet's positions: learned ones that are added, and T5's bias for ranges of distances.
+
+Source: Song et al. 2020, https://arxiv.org/abs/2004.09297.
+"""
+
+from __future__ import annotations
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from lmworks.models.config import ModelConfig
+from lmworks.models.positions.encoding import Distances, Positions
+from lmworks.models.positions.learned import LEARNED
+from lmworks.models.positions.relative import RELATIVE, RelativeBias, RelativePositions
+
+
+class Both(nn.Module):
+    """A table of places and one of distances."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.learned, self.relative = LEARNED.part(config), RelativeBias(config)
+
+
+class LearnedRelativePositions(RelativePositions):
+    """An embedding for each place, and a bias on the scores, shared by the layers."""
+
+    name = "learned_relative"
+    adds = True
+    fields = (*LEARNED.fields, *RELATIVE.fields)
+    part_name = "positions"
+    weights = ("learned.weight", "relative.weight")
+
+    def part(self, config: ModelConfig) -> nn.Module:
+        """Both tables."""
+        return Both(config)
+
+    def longest(self, config: ModelConfig) -> int:
+        """The context: no place after it was learned."""
+        return config.context
+
+    def added(
+        self, config: ModelConfig, part: nn.Module | None, positions: Positions
+    ) -> Float[Tensor, "batch seq dim"]:
+        """Each position's row."""
+        assert isinstance(part, Both)
+        return LEARNED.added(config, part.learned, positions)
+
+    def bias(
+        self, config: ModelConfig, part: nn.Module | None, distances: Distances
+    ) -> Float[Tensor, "batch heads seq keys"]:
+        """The number of each distance's bucket."""
+        assert isinstance(part, Both)
+        return part.relative(distances)
+
+
+LEARNED_RELATIVE = LearnedRelativePositions()

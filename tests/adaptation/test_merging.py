@@ -1,0 +1,125 @@
+"""Models as one: the ways, the way back to the base, and what does not go together."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import tiny
+import torch
+from adaptation.adapted import randomise_adapters
+
+import lmworks as lm
+from lmworks.adaptation.lora import add_lora
+from lmworks.adaptation.lora_config import LoRAConfig
+from lmworks.adaptation.merging import WAYS, Settings, merged
+from lmworks.adaptation.peft_format import write_adapter
+from lmworks.basics.errors import ConfigError, ModelError
+from lmworks.jobs.merge import merge
+from lmworks.language_model import LanguageModel
+
+BASE, ONE, TWO = (torch.tensor(values) for values in ([1.0, 1, 1, 1], [2.0, 1, 0.5, 4], [0.0, 1, 0.7, 3]))
+
+
+@pytest.mark.parametrize(
+    "way, settings, wanted",
+    [
+        ("task", Settings((1.0, 0.5)), [1.5, 1, 0.35, 5]),
+        ("task", Settings((1.0, 0.5), keep=0.5), [1.25, 1, 0.675, 3]),
+        ("linear", Settings((1.0, 3.0)), [0.5, 1, 0.65, 3.25]),
+        ("linear", Settings((1.0, 3.0), keep=0.0), [1.0, 1, 1, 1]),
+        ("ties", Settings((1.0, 1.0), density=0.25), [1, 1, 1, 3.5]),  # each keeps its largest, and both agree
+        ("ties", Settings((1.0, 0.9), density=0.5), [2, 1, 1, 3.4]),  # of 1 and -0.9 the first is elected
+        ("dare", Settings((1.0, 0.5), density=1.0), [1.5, 1, 0.35, 5]),
+    ],
+)
+def test_each_way_is_its_formula(way: str, settings: Settings, wanted: list[float]):
+    torch.testing.assert_close(WAYS[way](BASE, [ONE, TWO], settings), torch.tensor(wanted))
+
+
+def test_dare_keeps_the_mean_and_depends_on_its_seed():
+    base, model = torch.zeros(200_000), torch.ones(200_000)
+    first, again, other = (WAYS["dare"](base, [model], Settings((1.0,), density=0.1, seed=seed)) for seed in (0, 0, 1))
+    assert torch.equal(first, again) and not torch.equal(first, other)
+    assert set(first.unique().tolist()) == {0.0, 10.0} and abs(first.mean() - 1) < 0.03
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_nothing_kept_is_the_base_to_the_bit_and_a_whole_single_model_is_itself(way: str):
+    base, model = ({"w": torch.randn(64, generator=torch.Generator().manual_seed(seed))} for seed in (0, 1))
+    assert torch.equal(merged(base, [model], way, Settings((1.0,), keep=0.0))["w"], base["w"])
+    assert torch.equal(merged(base, [base], way, Settings((1.0,)))["w"], base["w"])
+    if way in ("task", "linear"):
+        assert torch.equal(merged(base, [model], way, Settings((1.0,)))["w"], model["w"])
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A base, two adapters on it, and a model of another shape."""
+    monkeypatch.chdir(tmp_path)
+    tiny.language_model().save("base")
+    for seed, name in enumerate(("one", "two")):
+        model = lm.load("base", compress="none")
+        randomise_adapters(add_lora(model.network, LoRAConfig(rank=2)), seed)
+        Path(name).mkdir()
+        write_adapter(Path(name), model.network, "base")
+        model.write_tokenizer(Path(name))
+    tiny.language_model(dim=16, heads=2, kv_heads=1).save("narrow")
+    return tmp_path
+
+
+def logits(model: LanguageModel) -> torch.Tensor:
+    return model.logits(tiny.text(1, 12))
+
+
+def test_an_adapter_kept_whole_is_the_adapter_and_kept_not_at_all_the_base(folder: Path):
+    whole, none = (merge(["one"], f"kept-{keep}", keep=keep) for keep in (1.0, 0.0))
+    close = {"rtol": 1e-4, "atol": 1e-4}
+    torch.testing.assert_close(logits(lm.load(whole.folder, compress="none")), logits(lm.load("one")), **close)
+    assert torch.equal(logits(lm.load(none.folder, compress="none")), logits(lm.load("base", compress="none")))
+    said = json.loads((whole.folder / "lmworks.json").read_text())["merged"]
+    assert said["way"] == "task" and list(said["models"]) == ["one"] and said["base"]["reference"] == "base"
+
+
+def test_two_adapters_are_added(folder: Path):
+    made = merge(["one", "two"], "both", weights=[0.5, 0.5])
+    one, two, base, both = (lm.load(name, compress="none").network for name in ("one", "two", "base", "both"))
+    layer = "blocks.0.feed_forward.down"
+    wanted = base.get_submodule(layer).weight + sum(
+        0.5 * network.get_submodule(layer).delta() for network in (one, two)
+    )
+    torch.testing.assert_close(both.get_submodule(layer).weight, wanted)
+    assert made.model.source == made.folder
+
+
+@pytest.mark.parametrize(
+    "models, settings, words",
+    [
+        ([], {}, "there is no model to merge"),
+        (["one"], {"way": "soup"}, "'soup' is no way to merge; it can be task, linear, ties, dare"),
+        (["one"], {"weights": [1.0, 2.0]}, "there are 2 weights for 1 models"),
+        (["one"], {"keep": 1.5}, "keep is 1.5"),
+        (["one"], {"density": 0.0}, "density is 0"),
+        (["one", "two"], {"way": "linear", "weights": [1.0, -1.0]}, "the weights add up to 0"),
+        (["base"], {}, "base does not say what it was made from; give it with --base"),
+        (["narrow"], {"base": "base"}, r"narrow is of another shape than base \("),
+    ],
+)
+def test_what_does_not_go_together_is_one_sentence_and_nothing_is_written(folder, models, settings, words):
+    before = sorted(folder.iterdir())
+    with pytest.raises((ConfigError, ModelError), match=words):
+        merge(models, "out", **settings)
+    assert sorted(folder.iterdir()) == before
+
+
+def test_both_texts_are_measured_at_several_shares(folder: Path, monkeypatch: pytest.MonkeyPatch):
+    for name in ("notes", "general"):
+        Path(name).mkdir()
+        for number in range(12):
+            (Path(name) / f"{number}.txt").write_text(f"{name} {number} " + " ".join(tiny.WORDS[number:] * 4))
+    monkeypatch.setattr("lmworks.jobs.merge.UNRELATED", "general")
+    made = merge(["one"], "out", keep=0.6, text="notes")
+    assert list(made.measured) == [0.0, 0.25, 0.5, 0.6, 0.75, 1.0]
+    assert all(one.difference.value == 0 for one in made.measured[0.0])
+    assert all(one.difference.value != 0 for one in made.measured[1.0])

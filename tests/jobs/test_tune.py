@@ -1,0 +1,46 @@
+"""Training on conversations: what is learnt of them, shown before and after."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import tiny
+
+import lmworks as lm
+from jobs import small_builds
+from lmworks.basics.errors import DataError
+from lmworks.jobs.tune import preview
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A base, a text, and a list of instructions."""
+    monkeypatch.chdir(tmp_path)
+    small_builds.prepare(tmp_path)
+    records = [{"instruction": f"Say {word}.", "input": "", "output": f"{word}!"} for word in tiny.WORDS[:12]]
+    Path("chats.json").write_text(json.dumps(records))
+    return tmp_path
+
+
+def test_a_preview_shows_what_is_learnt_and_trains_nothing(folder: Path, smollm2_path: Path):
+    first, second = preview("smollm2", "chats.json", 2)
+    assert f"Say {tiny.WORDS[0]}.<|im_end|>" in first and f"[{tiny.WORDS[0]}!<|im_end|>]" in first
+    assert first.count("[") == 1 and "chats.json#2" in second
+    with pytest.raises(DataError):
+        preview("smollm2", "nothing.json")
+
+
+def test_plain_text_is_learnt_by_any_method_without_an_index(folder: Path):
+    changes = [
+        "training.context=64",
+        "training.steps=3",
+        "training.rows=2",
+        "data.general=general",
+        "model.dtype=float32",
+    ]
+    result = lm.tune("base", "notes", "last_layers", "kl", "out", changes=[*changes, "last_layers.layers=1"])
+    said = json.loads(Path("out/lmworks.json").read_text())["recipe"]
+    assert (said["method"], said["retain"], said["grounding"]["index"]) == ("last_layers", "kl", False)
+    assert result.whole and [one.text for one in result.comparisons] == ["held-out text", "general text"]
