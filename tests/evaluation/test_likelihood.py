@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from tokens.small import byte_level
 
 from lmworks.adaptation.lora import LoRAConfig, add_lora, lora_layers
+from lmworks.adaptation.old_text import own_texts
 from lmworks.basics.errors import DataError
-from lmworks.evaluation.drift import drift, kl, own_texts
+from lmworks.evaluation.drift import drift, kl
 from lmworks.evaluation.likelihood import SEGMENT, Likelihood, change, measure
 from lmworks.language_model import LanguageModel
 from lmworks.text.document import Document
