@@ -115,6 +115,7 @@ GRANITE_MOE = Family(
     more_from=_more_from,
     more_to=_more_to,
     told=(*GRANITE.told, "experts"),
+    examples=("ibm-granite/granite-3.0-1b-a400m-instruct",),
 )
 GRANITE_MOE_SHARED = Family(
     name="granitemoeshared",
@@ -127,6 +128,7 @@ GRANITE_MOE_SHARED = Family(
     more_from=_more_from,
     more_to=_more_to,
     told=(*GRANITE.told, "experts"),
+    examples=("ibm-research/moe-7b-1b-active-shared-experts",),
 )
 GRANITE_MOE_HYBRID = Family(
     name="granitemoehybrid",
@@ -140,4 +142,6 @@ GRANITE_MOE_HYBRID = Family(
     more_to=_hybrid_to,
     told=(*GRANITE.told, "experts", "positions"),
     key_aliases={"layers_block_type": "layer_types"},
+    examples=("ibm-granite/granite-4.0-350m",),
+    usual={"layer_types": [ATTENTION] * 24, "position_embedding_type": "rope"},
 )
