@@ -184,7 +184,7 @@ class LanguageModel:
         if not as_read or self._weights is None:
             return None
         if isinstance(self._weights, GGUFFile):
-            return Keeper(self._weights.path, [self._weights.path])
+            return Keeper(self._weights.path, self._weights.files)
         return Keeper(self._weights, [self._weights / "config.json", *weight_files(self._weights)])
 
     @property
