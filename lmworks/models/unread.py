@@ -61,6 +61,10 @@ class Unread:
         """All of them."""
         return self.take(slice(None)).to(self.dtype)
 
+    def __reduce__(self) -> Any:
+        """Weights that were read can be sent to another process, the open file cannot."""
+        return type(None), ()
+
     def placeholder(self) -> nn.Parameter:
         """What stands for it: one number that is shown in every place."""
         parameter = nn.Parameter(torch.zeros((), dtype=self.dtype).expand(self.shape), requires_grad=False)
