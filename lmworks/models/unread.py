@@ -231,3 +231,8 @@ def mark(parameter: nn.Parameter) -> tuple[object, ...]:
     if unread is not None:
         return (id(unread),)
     return id(parameter), parameter.data_ptr(), parameter._version, parameter.requires_grad
+
+
+def state_of(network: nn.Module) -> tuple[object, ...]:
+    """Changes when a network's weights may have; fused optimisers change them in training without counting that."""
+    return getattr(network, "trainings", 0), *map(mark, peeked(network).values())
