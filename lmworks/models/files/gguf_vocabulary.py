@@ -61,7 +61,16 @@ _PATTERNS = {
     "gpt-4o": _GPT4O,
     "llama4": _GPT4O,
 }
-_WHOLE_WORDS_FIRST = {"llama3", "llama-v3", "llama-bpe", "falcon3", "falcon-h1", "pixtral", "lfm2", "tekken"}  # these add BOS by default
+_WHOLE_WORDS_FIRST = {
+    "llama3",
+    "llama-v3",
+    "llama-bpe",
+    "falcon3",
+    "falcon-h1",
+    "pixtral",
+    "lfm2",
+    "tekken",
+}  # these add BOS by default
 
 _LONGEST_TOKEN = 1024  # characters; longer ones are never merged, so a hostile file cannot cost quadratic time
 
