@@ -211,7 +211,7 @@ class LanguageModel:
         with directory_written_whole(folder) as temporary:
             write_network(temporary, self.network)
             self.write_tokenizer(temporary)
-            own = {} if self.config.causal else {"pooling": self.pooling.model_dump()}
+            own: dict[str, Any] = {} if self.config.causal else {"pooling": self.pooling.model_dump()}
             for name, layer in zip(self.pooling.dense, self.dense, strict=True):
                 layer.write(temporary / name)
             own |= {} if self.score_scale == "none" else {"scores": self.score_scale}

@@ -136,7 +136,7 @@ def _check(way: str, weights: tuple[float, ...], models: int, keep: float, densi
 
 def _weights(reference: str, base: str | None, started: LanguageModel) -> dict[str, Tensor]:
     """A model's tensors, adapters merged in. ModelError where it has other ones than the base."""
-    model = load(reference, compress="none", **({"base": base} if is_adapter(Path(reference)) and base else {}))
+    model = load(reference, compress="none", base=base if is_adapter(Path(reference)) else None)
     if lora_layers(model.network):
         merge_adapters(model.network)
     found: dict[str, Tensor] = dict(model.network.state_dict())

@@ -51,7 +51,8 @@ def preview(model: str, data: str | os.PathLike[str], count: int = 3) -> list[st
 
 def _marked(tokenizer: Tokenizer, example: Example) -> str:
     """The text of an example's tokens, special ones too, runs that carry loss in brackets."""
-    pieces, run, learnt = [f"{example.source}\n"], [], False
+    run: list[int] = []
+    pieces, learnt = [f"{example.source}\n"], False
     for token, carries in [*zip(example.tokens, example.supervised, strict=True), (-1, not example.supervised[-1])]:
         if run and carries != learnt:
             text = tokenizer.decode(run, skip_special=False)

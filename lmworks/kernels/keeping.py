@@ -173,7 +173,7 @@ def _write(path: Path, identity: dict[str, Any], each: Each) -> None:
             for form, alike in itertools.groupby(parts, key=lambda part: part.form):
                 begin, rows = file.tell(), 0
                 for part in alike:
-                    file.write(memoryview(part.data))
+                    file.write(part.data.data)
                     rows += part.rows
                 about = {"form": form, "rows": rows, "columns": part.columns, "outliers": part.outliers}
                 table[name].append({**about, "data": [begin, file.tell() - begin]})

@@ -197,6 +197,7 @@ def pack(
     if groups.factor is not None:
         ends += [whole.factor, whole.least_factor]
     elif not kind.centre:
+        assert least is not None
         ends[1] = least.half()
     parts = [vectors.flatten(2), *(_by_run(one, blocks, runs) for one in ends if one is not None)]
     packed = torch.cat(parts, 2)

@@ -334,7 +334,7 @@ def nearest_properties(phrase: str, catalog: Catalog, embed: EmbedOne) -> list[t
 
 def letters_alike(one: str, other: str) -> float:
     """The share of letters that two names have in common, in order."""
-    return difflib.SequenceMatcher(None, *(" ".join(words_of(text)) for text in (one, other))).ratio()
+    return difflib.SequenceMatcher(None, " ".join(words_of(one)), " ".join(words_of(other))).ratio()
 
 
 def _best_of_each(found: Sequence[tuple[float, Name]]) -> list[tuple[float, Name]]:

@@ -173,7 +173,7 @@ def class_of(classes: tuple[HeadClass, ...], config: ModelConfig) -> HeadClass:
     for known, choices in [*((one, one.choices) for one in classes), (body, body.choices | {"pooler": False})]:
         if not config.tied and not known.has.get("head_bias"):
             continue  # no head is saved with it, so there would be nowhere for the matrix
-        needs = known.needs | ({"labels": known.classes} if known.classes else {})
+        needs = {**known.needs, **({"labels": known.classes} if known.classes else {})}
         if has == choices and all(getattr(config, name) == value for name, value in needs.items()):
             return known
     raise ModelError(

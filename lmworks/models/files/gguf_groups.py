@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -83,4 +84,5 @@ def _joined(parts: list[Groups]) -> Groups:
     """Matrices below one another."""
     [first, *others] = parts
     names = [name for name in PARTS if getattr(first, name) is not None] if others else []
-    return replace(first, **{name: torch.cat([getattr(part, name) for part in parts]) for name in names})
+    joined: dict[str, Any] = {name: torch.cat([getattr(part, name) for part in parts]) for name in names}
+    return replace(first, **joined)

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import gguf
 import torch
@@ -71,7 +72,8 @@ class Groups:
     def map(self, change: Callable[[Tensor], Tensor]) -> Groups:
         """The same change of the rows of each part."""
         parts = {name: getattr(self, name) for name in PARTS}
-        return replace(self, **{name: change(part) for name, part in parts.items() if part is not None})
+        changed: dict[str, Any] = {name: change(part) for name, part in parts.items() if part is not None}
+        return replace(self, **changed)
 
 
 def _multiplied(of_groups: Tensor, factor: Tensor | None) -> Float[Tensor, "rows groups"]:

@@ -22,9 +22,9 @@ class RelativePositions(PositionalEncoding):
 
     name = "relative"
     acts_on = "scores"
-    fields = ("relative_buckets", "relative_distance")
+    fields: tuple[str, ...] = ("relative_buckets", "relative_distance")
     part_name = "relative"
-    weights = ("weight",)
+    weights: tuple[str, ...] = ("weight",)
 
     def check(self, config: ModelConfig) -> None:
         """There must be distances left for the ranges."""
