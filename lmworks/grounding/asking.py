@@ -178,8 +178,10 @@ def look(
     nearest = index.search(question, 1, "vectors", **among)
     evidence = read_passages(reader, question, passages, wanted.definition)
     best = [evidence[0], max(evidence, key=lambda one: one.retrieval)]
-    suits = max(reader.suits(question, list(dict.fromkeys(one.passage.text for one in best))))
-    features = features_of(question, index.language, nearest[0].score if nearest else 0.0, evidence, suits)
+    suits = reader.suits(question, list(dict.fromkeys(one.passage.text for one in best)))
+    if evidence[0].defines:
+        suits.append(0.0)  # a rule found the definition; that the rest of its passage is of other things says nothing
+    features = features_of(question, index.language, nearest[0].score if nearest else 0.0, evidence, max(suits))
     return Asked(question, index.language, evidence, passages, features, gate)
 
 

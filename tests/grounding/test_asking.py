@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 import tiny
 
 from lmworks.basics.errors import ConfigError, LmworksError
 from lmworks.grounding import prompting
 from lmworks.grounding.answer import REFUSAL
-from lmworks.grounding.asking import Asked, asks_for_a_sentence, chosen, extracted, written
+from lmworks.grounding.asking import Asked, asks_for_a_sentence, chosen, extracted, look, written
 from lmworks.grounding.evidence import read_passages
 from lmworks.grounding.filters import Filter
 from lmworks.grounding.gate import Features, Gate
@@ -106,6 +108,26 @@ def test_an_indexs_own_test_sets_the_threshold(index, tmp_path):
     assert Gate.of({}, "a reader that nobody fitted") == usual
     nothing, all_of_it = Features(0, 0, 0, 0, -9, 0), Features(0.9, 1, 1, 1, 9, 1)
     assert usual.confidence(nothing) < usual.threshold < usual.confidence(all_of_it) <= 1
+
+
+class Suited(NearestSentence):
+    """Says by a text's length how well it suits, and remembers what it was asked."""
+
+    def suits(self, question: str, texts: Sequence[str]) -> list[float]:
+        self.asked = list(texts)
+        return [float(len(one)) * (-1 if "Cats" in one else 1) for one in texts]
+
+
+def test_the_gate_sees_how_well_the_read_and_the_first_found_passage_suit(index):
+    reader = Suited(index.query_embedder, "english")
+    asked = look(index, "When is the rent due?", 6, reader, GATE)
+    first = max(asked.evidence, key=lambda one: one.retrieval).passage.text
+    assert set(reader.asked) == {asked.evidence[0].passage.text, first}
+    assert asked.features.suits == max(len(one) for one in reader.asked)
+    defined = look(index, "What are pets?", 6, reader, GATE)
+    assert defined.evidence[0].defines
+    assert defined.features.suits >= 0
+    assert Gate([0.0] * 6 + [1.0], 0.0, 0.5, 0.05).confidence(asked.features) > 0.99
 
 
 def passages(texts: list[str]) -> list[Passage]:

@@ -307,3 +307,20 @@ def test_a_nul_in_a_record_cuts_nothing_off(settings: IndexSettings, places: Pla
     records.write_text('{"text": "The red lamp\\u0000. A blue boat is at the pier."}\n')
     found = build(records, places("index"), settings).search("boat")[0]
     assert found.text == "The red lamp\ufffd. A blue boat is at the pier."
+
+
+def test_a_wrong_path_is_said_before_torch_is_imported(tmp_path):
+    program = """
+import sys
+from lmworks.basics.errors import LmworksError
+from lmworks.cli.app import app
+none = sys.argv[1] + "/none"
+for words in (["ask", none, "what?"], ["search", none, "what?"], ["index", none, "--out", none + "-index"]):
+    try:
+        app(words, standalone_mode=False)
+    except LmworksError as error:
+        print(words[0], "none" in str(error))
+print("torch" in sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", program, str(tmp_path)], capture_output=True, text=True, check=False)
+    assert done.stdout.split() == ["ask", "True", "search", "True", "index", "True", "False"], done.stderr
