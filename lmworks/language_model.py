@@ -54,7 +54,7 @@ from lmworks.models.network import Network, evaluating
 from lmworks.models.precision import dtype_of, fast_dtype
 from lmworks.models.runner import Runner
 from lmworks.models.torch_runner import TorchRunner
-from lmworks.models.unread import read_all
+from lmworks.models.unread import read_all, state_of
 from lmworks.tokens.chat.conversation import encode_chat
 from lmworks.tokens.languages import in_language, language_token
 from lmworks.tokens.source import source_ids, target_ids, target_start
@@ -112,6 +112,8 @@ class LanguageModel:
         self.embeds_compiled = False
         """Embed on the compiled path where it covers an encoder: unless `choose_runner` or `load` was told something
         else."""
+        self._read: object = None
+        """The state of the weights when they were those of the files."""
         self._embedder: tuple[Runner, int] | None = None
         """What embeds, where it is not `runner`, and its weights' version when it was made."""
         self._weights: GGUFFile | Path | None = None
@@ -177,6 +179,7 @@ class LanguageModel:
             self.runner = runner_for(self.network, compress, stored, self.network.device.type, self._keeper(as_read))
             if isinstance(self.runner, TorchRunner):
                 read_all(self.network, lambda needed: must_fit(self.reference or "the network", needed))
+        self._read = state_of(self.network) if as_read else self._read
         self.embeds_compiled, self._embedder = compress is None, None
 
     def _keeper(self, as_read: bool) -> Keeper | None:
@@ -184,7 +187,7 @@ class LanguageModel:
         if not as_read or self._weights is None:
             return None
         if isinstance(self._weights, GGUFFile):
-            return Keeper(self._weights.path, [self._weights.path])
+            return Keeper(self._weights.path, self._weights.files)
         return Keeper(self._weights, [self._weights / "config.json", *weight_files(self._weights)])
 
     @property
@@ -393,7 +396,7 @@ class LanguageModel:
         if self._embedder is not None and self._embedder[0].weights_version != self._embedder[1]:
             self._embedder = None
         if self._embedder is None:
-            runner = embedder_for(self.network)
+            runner = embedder_for(self.network, self._keeper(state_of(self.network) == self._read))
             if runner is None:
                 return self.runner
             self._embedder = runner, runner.weights_version

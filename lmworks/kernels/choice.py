@@ -84,13 +84,13 @@ def runner_for(
     raise ConfigError(f"compress={compress} cannot be had: {reason}; leave it out, and PyTorch runs the network")
 
 
-def embedder_for(network: Network) -> CompiledRunner | None:
+def embedder_for(network: Network, keeper: Keeper | None = None) -> CompiledRunner | None:
     """What embeds texts in an encoder's place unless somebody asked for more exactness; None for PyTorch."""
     if network.config.arrangement != "encoder":
         return None
     if (uncovered(network) or unavailable() or too_large(network, EMBEDDING_BITS)) is not None:
         return None
-    return _compiled(network, EMBEDDING_BITS)
+    return _compiled(network, EMBEDDING_BITS, keeper=keeper)
 
 
 def _compiled(

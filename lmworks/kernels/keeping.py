@@ -11,13 +11,14 @@ another processor (which rounds PyTorch's choice of outliers differently) is mad
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import itertools
 import json
 import mmap
 import struct
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -32,7 +33,7 @@ from lmworks.kernels.packing import Packed
 from lmworks.models.network import Network
 from lmworks.models.unread import peeked
 
-Each = Iterator[tuple[str, Iterator[Packed]]]
+Each = Generator[tuple[str, Iterator[Packed]]]
 """Matrices by name, each in parts of some rows."""
 MAGIC, HEAD, FIRST = b"lmworks\npacked\n\0", struct.Struct("<16sQQ32s"), 4096
 SOURCES = (
@@ -164,7 +165,7 @@ def _layout() -> str:
 
 def _write(path: Path, identity: dict[str, Any], each: Each) -> None:
     table: dict[str, Any] = {}
-    with written_whole(path) as temporary, temporary.open("wb") as file:
+    with written_whole(path) as temporary, temporary.open("wb") as file, contextlib.closing(each):
         file.seek(FIRST)
         for name, parts in each:
             file.write(bytes(-file.tell() % 64))

@@ -61,6 +61,10 @@ class Unread:
         """All of them."""
         return self.take(slice(None)).to(self.dtype)
 
+    def __reduce__(self) -> Any:
+        """Weights that were read can be sent to another process, the open file cannot."""
+        return type(None), ()
+
     def placeholder(self) -> nn.Parameter:
         """What stands for it: one number that is shown in every place."""
         parameter = nn.Parameter(torch.zeros((), dtype=self.dtype).expand(self.shape), requires_grad=False)
@@ -227,3 +231,8 @@ def mark(parameter: nn.Parameter) -> tuple[object, ...]:
     if unread is not None:
         return (id(unread),)
     return id(parameter), parameter.data_ptr(), parameter._version, parameter.requires_grad
+
+
+def state_of(network: nn.Module) -> tuple[object, ...]:
+    """Changes when a network's weights may have; fused optimisers change them in training without counting that."""
+    return getattr(network, "trainings", 0), *map(mark, peeked(network).values())

@@ -149,6 +149,28 @@ def test_weights_that_are_read_late_train_like_others(loaded: Callable[..., Lang
     assert gradients[0] is not None and torch.equal(*gradients)
 
 
+def test_an_encoder_that_embeds_is_kept_while_its_weights_are_those_of_its_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    keep_small(tmp_path, monkeypatch)
+    shape = {"family": "lmworks", "arrangement": "encoder", **{name: SHAPE[name] for name in SHAPE if name != "family"}}
+    folder = tiny.language_model(**shape).save(tmp_path / "encoder")
+    first = lm.load(folder).embed(["the model"])
+    assert len(kept(tmp_path)) == 1
+    model = lm.load(folder)
+    with monkeypatch.context() as packed:
+        packed.setattr(run_weights, "pack", never)
+        assert torch.equal(model.embed(["the model"]), first)
+    with torch.no_grad():
+        model.network.blocks[0].feed_forward.up.weight.mul_(-1)
+    assert not torch.equal(model.embed(["the model"]), first)
+    changed = lm.load(folder)
+    with torch.no_grad():
+        changed.network.blocks[0].feed_forward.up.weight.mul_(-1)
+    assert not torch.equal(changed.embed(["the model"]), first)
+    assert torch.equal(lm.load(folder).embed(["the model"]), first)
+
+
 def cut(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-7])
 

@@ -55,6 +55,13 @@ KINDS = {
     "gpt2": "GPT2LMHeadModel",
 }
 BOTH = ("t5", "bart", "marian")
+FURTHER = {
+    "mt5": ("MT5ForConditionalGeneration", "t5"),
+    "mbart": ("MBartForConditionalGeneration", "bart"),
+    "pegasus": ("PegasusForConditionalGeneration", "bart"),
+    "m2m_100": ("M2M100ForConditionalGeneration", "bart"),
+}
+"""Encoder-decoders that are searched as those are; their class, and whose sizes they have."""
 Pair = tuple[LanguageModel, Any]
 
 
@@ -77,11 +84,15 @@ def that_end_at_different_lengths(network: Network) -> LanguageModel:
 @pytest.fixture(scope="module", params=list(KINDS))
 def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Pair:
     """One model, ours and transformers'."""
-    family = request.param
+    return pair_of(request.param, tmp_path_factory.mktemp("models") / request.param)
+
+
+def pair_of(family: str, folder: Path) -> Pair:
+    """A model of this family, saved in the folder."""
     special = {"vocab_size": VOCAB, "pad_token_id": PAD, "eos_token_id": 256, "bos_token_id": 0}
-    special |= {"decoder_start_token_id": START} if family in BOTH else {}
-    config = transformers.AutoConfig.for_model(family, **special, **SMALL[family])
-    theirs = getattr(transformers, KINDS[family])._from_config(config, dtype=torch.float32)
+    special |= {"decoder_start_token_id": START} if family in (*BOTH, *FURTHER) else {}
+    config = transformers.AutoConfig.for_model(family, **special, **SMALL.get(family) or SMALL[FURTHER[family][1]])
+    theirs = getattr(transformers, KINDS.get(family) or FURTHER[family][0])._from_config(config, dtype=torch.float32)
     tiny.randomise(theirs, seed=3)
     for part in theirs.modules():
         if hasattr(part, "create_weight"):  # Marian's sines are no parameters to be trained
@@ -89,7 +100,6 @@ def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     for name, weight in theirs.named_parameters():
         if name.endswith(("fc2.weight", "down_proj.weight", "wo.weight", "mlp.c_proj.weight")):
             weight.data *= 4  # else the token that was read is the most probable one, over and over
-    folder = tmp_path_factory.mktemp("models") / family
     theirs.save_pretrained(folder)
     return that_end_at_different_lengths(read_network(folder)), theirs.eval()
 
@@ -160,6 +170,14 @@ def test_when_to_stop_makes_a_difference(pair: Pair):
             ]
         )
     assert found[0] != found[2] and (found[0] != found[1] or found[1] != found[2])
+
+
+@pytest.mark.parametrize("family", FURTHER)
+def test_further_families_write_the_tokens_of_transformers(family: str, tmp_path: Path):
+    pair = pair_of(family, tmp_path)
+    assert_same(pair[0].generate_batch(SOURCES, max_new_tokens=NEW), written(pair))
+    beams = pair[0].generate_batch(SOURCES, Beam(width=3), max_new_tokens=NEW)
+    assert_same(beams, written(pair, num_beams=3, num_return_sequences=3))
 
 
 def test_greedy_tokens_of_an_encoder_decoder_equal_transformers(pair: Pair):

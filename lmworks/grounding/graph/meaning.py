@@ -69,8 +69,8 @@ class Meanings:
 
     def __init__(self, question: Question, catalog: Catalog) -> None:
         self.question, self.catalog, self.ways = question, catalog, Ways(catalog)
-        self.focus = self._focus()
         self.passed_over = {at for start, end in question.open for at in range(start, end)}
+        self.focus = self._focus()
 
     def all(self) -> list[Meaning]:
         """Every meaning that explains each word, cheapest first."""
@@ -161,10 +161,13 @@ class Meanings:
 
     def _focus(self) -> Mention | None:
         """The kind or property that follows the word that asks."""
-        named = sorted([*self.question.kinds, *self.question.properties], key=lambda one: (one.start, -one.end))
+        certain = [one for one in self.question.properties if not one.places <= self.passed_over]
+        named = sorted([*self.question.kinds, *certain], key=lambda one: (one.start, -one.end))
         asks = next((place for place, word in enumerate(self.question.plain) if word in ASKING), None)
-        focus = None if asks is None else next((one for one in named if one.start >= asks), None)
-        while focus and self.question.words[focus.end - 1].owns:  # the neighbours' capitals
+        if asks is None:
+            return None
+        focus = next((one for one in named if one.start >= asks), None)
+        while focus and focus.start != asks + 1 and self.question.words[focus.end - 1].owns:  # the neighbours' capitals
             focus = next((one for one in named if one.start == focus.end), None)
         return focus
 

@@ -285,8 +285,7 @@ def _resolve(question: Question, start: int, end: int, catalog: Catalog, embed: 
         return
     question.close += [catalog.label(one.node) for one in alike]
     if embed is not None:
-        kind = next((one.names[0].text for one in question.kinds), "") or main_kind(catalog)
-        properties = _best_of_each(catalog.nearest(embed(framed(phrase, kind)), "property"))
+        properties = nearest_properties(phrase, catalog, embed)
         if properties and _clear(properties, LIKE):
             question.properties.append(Mention(start, end, (properties[0][1],), 0.3))
             if not _is_asked_for(question, start, end):
@@ -326,6 +325,11 @@ def _is_asked_for(question: Question, start: int, end: int) -> bool:
     after = plain[end] if end < len(plain) else ""
     determined = before in ("", "the", "a", "an", "any", "their", "its")
     return (determined and after in ("of", "for", "in", "")) or any(one.start == end for one in question.kinds)
+
+
+def nearest_properties(phrase: str, catalog: Catalog, embed: EmbedOne) -> list[tuple[float, Name]]:
+    """The properties that words are nearest to as a property's name, best first."""
+    return _best_of_each(catalog.nearest(embed(framed(phrase, main_kind(catalog))), "property"))
 
 
 def letters_alike(one: str, other: str) -> float:

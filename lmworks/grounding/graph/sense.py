@@ -12,10 +12,10 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from lmworks.grounding.graph.catalog import Catalog, framed
+from lmworks.grounding.graph.catalog import Catalog, Name
 from lmworks.grounding.graph.meaning import Meaning
 from lmworks.grounding.graph.paths import UNMENTIONED, Hop, kinds_of
-from lmworks.grounding.graph.question import CHECKING, RELATING, EmbedOne, Mention, Question, main_kind
+from lmworks.grounding.graph.question import CHECKING, RELATING, EmbedOne, Mention, Question, nearest_properties
 
 LEAST = 0.5
 """Cosine with a property's name, in a frame, below which a sentence does not mean it."""
@@ -23,8 +23,10 @@ CLEAR = 0.76
 """It means it if the cosine and what it is above that of each other property are this together, ..."""
 NEAR, MARGIN = 0.6, 0.1
 """... or if the cosine is above this, and by so much above that of properties which another reading could take."""
-CERTAIN = 0.9
-"""What they must be together where the noun that is asked for is in no name."""
+WORD_NEAR, WORD_MARGIN = 0.68, 0.05
+"""... or if words that are in no name are so near the property's name, and by so much nearer than to others."""
+CERTAIN, WORD_CERTAIN = 0.9, 0.95
+"""What the sentence's, or the word's, cosine and margin must be together for a noun that is asked for."""
 PASSED_OVER = 0.25
 """What it costs that a reading has no step for words that are in no name."""
 
@@ -34,6 +36,8 @@ class Sense:
 
     def __init__(self, question: Question, catalog: Catalog, embed: EmbedOne) -> None:
         self.question, self.catalog, self.embed = question, catalog, embed
+        self.near: set[str] = set()
+        """Properties that words which are in no name are near to."""
         self.scores: dict[str, float] = {}
         for score, name in catalog.nearest(embed(self._masked(catalog)), "property"):
             self.scores.setdefault(name.node, score)
@@ -49,19 +53,30 @@ class Sense:
     def settle(self) -> None:
         """Take the nouns that are asked for as the property that they and the whole sentence are nearest to, or as
         unknown."""
-        best, second = [*sorted(self.scores.values(), reverse=True), 0.0, 0.0][:2]
+        named = {name.node for one in self.question.properties for name in one.names}
+        rest = sorted((score for prop, score in self.scores.items() if prop not in named), reverse=True)
+        best, second = [*rest, 0.0, 0.0][:2]
         for start, end in self.question.asked:
-            words = framed(" ".join(self.question.plain[start:end]), main_kind(self.catalog))
-            name = self.catalog.nearest(self.embed(words), "property")[0][1]
-            if self.scores[name.node] == best and best + (best - second) >= CERTAIN:
+            (own, name), margin = self._nearest(start, end)
+            same = name.node not in named and self.scores[name.node] == best
+            if same and (2 * best - second >= CERTAIN or own + margin >= WORD_CERTAIN):
                 self.question.properties.append(Mention(start, end, (name,), 1 - best))
             else:
                 self.question.unknown.append(self.question.text_of(start, end))
+
+    def _nearest(self, start: int, end: int) -> tuple[tuple[float, Name], float]:
+        """The property that some words are nearest to, and by how much they are nearer to it than to the next one."""
+        found = nearest_properties(" ".join(self.question.plain[start:end]), self.catalog, self.embed)
+        return found[0], found[0][0] - (found[1][0] if len(found) > 1 else 0.0)
 
     def chosen(self, meanings: Sequence[Meaning]) -> list[Meaning]:
         """Those that the sentence may have, cheapest first."""
         if self._asks_how():
             return []
+        for start, end in self.question.open:
+            (own, name), margin = self._nearest(start, end)
+            if own >= WORD_NEAR and (margin >= WORD_MARGIN or self._relates(start, end)):
+                self.near.add(name.node)
         uses = [(one, _used(one)) for one in meanings if one.form in ("list", "count")]
         found = []
         for one, used in uses:
@@ -79,19 +94,26 @@ class Sense:
         """What a reading costs with the steps that are guessed; None where the sentence does not mean one of them."""
         named = Counter(prop for one in self.question.properties for prop in {name.node for name in one.names})
         guessed = used - named
-        if guessed.total() < sum(
-            not RELATING.isdisjoint(self.question.plain[start:end]) for start, end in self.question.open
-        ):
+        if guessed.total() < sum(self._relates(*one) for one in self.question.open):
             return None
         over = PASSED_OVER * max(0, len(self.question.open) - guessed.total())
         if not guessed:
             return meaning.cost + over
-        least = min(self.scores.get(prop, 0.0) for prop in guessed)
-        above = least - self._best(self.scores.keys() - used.keys())
-        above_possible = least - self._best(possible - used.keys())
-        if least >= LEAST and (least + above >= CLEAR or (least >= NEAR and above_possible >= MARGIN)):
-            return meaning.cost + over - sum(UNMENTIONED - (1 - self.scores[prop]) / 2 for prop in guessed)
+        if all(self._means(prop, used, possible) for prop in guessed):
+            return meaning.cost + over - sum(UNMENTIONED - (1 - self.scores.get(prop, 0.0)) / 2 for prop in guessed)
         return None
+
+    def _relates(self, start: int, end: int) -> bool:
+        """Whether words stand for a step of their own, as around does."""
+        return not RELATING.isdisjoint(self.question.plain[start:end])
+
+    def _means(self, prop: str, used: Counter[str], possible: set[str]) -> bool:
+        """Whether the sentence, or one of its words, means a property that no word names."""
+        score = self.scores.get(prop, 0.0)
+        above = score - self._best(self.scores.keys() - used.keys())
+        above_possible = score - self._best(possible - used.keys())
+        clear = score >= LEAST and score + above >= CLEAR
+        return clear or prop in self.near or (score >= NEAR and above_possible >= MARGIN)
 
     def _best(self, properties: Iterable[str]) -> float:
         return max((self.scores.get(one, 0.0) for one in properties), default=0.0)

@@ -21,7 +21,7 @@ import torch
 from lmworks.adaptation.declaration import Chosen, Setup
 from lmworks.basics.errors import ConfigError
 from lmworks.generation.scheduler import PREFILL
-from lmworks.generation.scoring import token_logprobs
+from lmworks.generation.scoring import logprobs_of
 from lmworks.jobs.planning.adapting import trained_by
 from lmworks.jobs.planning.flops import Flops, decoding_flops, forward_flops, training_flops
 from lmworks.jobs.planning.parameters import count_parameters
@@ -131,7 +131,7 @@ class Rates:
     tokens: float
     """The same where AT_ONCE texts are written side by side, for all of them."""
     scoring: float
-    """Seconds of an operation where each token's logits are compared, beyond what `products` says of them."""
+    """Seconds of an operation of the head where every token's logits are made and compared."""
 
     def prompt(self, flops: Flops) -> float:
         """Seconds of a text that is read."""
@@ -139,7 +139,7 @@ class Rates:
 
     def scored(self, flops: Flops) -> float:
         """Seconds of one of which every token is predicted."""
-        return self.prompt(flops) + self.scoring * flops.head
+        return self.products * flops.matrices + self.attention * flops.attention + self.scoring * flops.head
 
 
 def rates(config: ModelConfig, dtype: str, bits: int | None = None) -> Rates | None:
@@ -185,10 +185,9 @@ def _of_decoder(runner: Runner, small: ModelConfig, size: int, longer: int) -> R
     written = decoding_flops(small, counted, size // 2).all / 2
     token = fastest(lambda: runner.next_logits(begun, cache), size // 4) / written
     tokens = fastest(lambda: runner.next_logits(begun.expand(AT_ONCE, -1), beside), 20) / written
-    every = forward_flops(small, counted, size, FullRow(size, 0, size))
-    scored = fastest(lambda: token_logprobs(runner, ids[0, :size].tolist(), size))
-    scoring = max(scored - products * (every.matrices + every.head) - attention * every.attention, 0.0) / every.head
-    return Rates(products, attention, token, tokens, scoring)
+    head = forward_flops(small, counted, size, FullRow(size, 0, size)).head
+    hidden = runner.hidden(ids[:, :size])[0]
+    return Rates(products, attention, token, tokens, fastest(lambda: logprobs_of(runner, hidden, ids[0, :size])) / head)
 
 
 def two_rates(short: Flops, seconds: float, long: Flops, longer: float) -> tuple[float, float]:
@@ -259,7 +258,7 @@ def _timed_step(
         torch.nn.utils.clip_grad_norm_(parameters, training.clip)
         optimiser.step()
 
-    return fastest(gradients), fastest(update)
+    return fastest(gradients, most=0.6), fastest(update)
 
 
 def fastest(work: Callable[[], object], times: int = 5, most: float = 0.2) -> float:

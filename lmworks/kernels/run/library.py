@@ -199,7 +199,7 @@ def _outer(operations: Sequence[Operation], interpreter: Any, softmax: Any) -> l
     return [*(one.run for one in operations), *parts, *others]
 
 
-def _folder(instructions: Instructions, part: str) -> Path | None:
+def _folder(instructions: Instructions, part: str = "") -> Path | None:
     """The cache folder of a part of these sources, this processor and these versions; None where it cannot be written.
 
     Of these sources at this place and time: numba does not recognise the same file elsewhere, or newer, and two

@@ -10,7 +10,6 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from lmworks.basics import progress
 from lmworks.kernels.frame import Field
 from lmworks.kernels.keeping import Keeper
 from lmworks.kernels.next_token import table_of
@@ -21,9 +20,8 @@ from lmworks.kernels.run.library import library
 from lmworks.kernels.run.placing import Placing
 from lmworks.kernels.run.spans import Span, real_places, runs
 from lmworks.kernels.run.tape import SEGMENTS
-from lmworks.kernels.run.weights import Weights, is_multiplied
+from lmworks.kernels.run.weights import Weights
 from lmworks.kernels.run.workspace import Workspace
-from lmworks.models.adapted import own_parameters
 from lmworks.models.cache import Cache
 from lmworks.models.lookup import PromptLookup
 from lmworks.models.network import Network
@@ -43,9 +41,7 @@ class CompiledNetwork:
         config = network.config
         self.network, self.bits = network, bits
         self.lock = threading.Lock()
-        packed = sum(one.numel() for name, one in own_parameters(network).items() if is_multiplied(name))
-        with progress.task("packing weights", 2 * packed) as advance:
-            self.weights = Weights(network, bits, stored, advance, keeper)
+        self.weights = Weights(network, bits, stored, keeper)
         self.workspace = Workspace(self.weights)
         self._placing = Placing(self.workspace)
         self._head = self.weights.head

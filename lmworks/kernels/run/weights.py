@@ -9,8 +9,9 @@ from dataclasses import replace
 import numpy as np
 from torch import Tensor
 
+from lmworks.basics import progress
 from lmworks.kernels.adapters import pack_adapter
-from lmworks.kernels.keeping import Keeper
+from lmworks.kernels.keeping import Each, Keeper
 from lmworks.kernels.outliers import outliers
 from lmworks.kernels.packing import AT_ONCE, ROWS, Arena, Packed, Stored, bits_of, pack, packed_bytes, quantised
 from lmworks.models.adapted import adapted_layers, own_parameters
@@ -27,11 +28,10 @@ class Weights:
         network: Network,
         bits: int,
         stored: Stored | None = None,
-        advance: Callable[[int], None] = lambda weights: None,
         keeper: Keeper | None = None,
     ) -> None:
-        """`keeper` looks after their file on the disk, where they have one; `advance` hears of each weight twice."""
-        self.network, self.bits, self.stored, self.advance = network, bits, stored, advance
+        """`keeper` looks after their file on the disk, where they have one."""
+        self.network, self.bits, self.stored = network, bits, stored
         self.vectors: dict[str, np.ndarray] = {}
         self.adapted = True
         """Are adapters part of the tapes that are written?"""
@@ -94,15 +94,19 @@ class Weights:
             found[name] = joined(whole, data)
         return found
 
-    def _each(self) -> Iterator[tuple[str, Iterator[Packed]]]:
-        """Each matrix in parts of some rows, packed one after another."""
-        apart = outliers(self.network, self.advance)
-        if self.stored is not None:
-            self.stored.let_go()
-        for name, bits in self._widths().items():
-            yield name, self._parts(name, bits, apart.get(name, ()))
+    def _each(self) -> Each:
+        """Each matrix in parts of some rows, packed one after another; progress hears of each weight twice."""
+        widths = self._widths()
+        size = 2 * sum(self._parameters[name].numel() for name in widths)
+        with progress.task("packing weights", size) as advance:
+            apart = outliers(self.network, advance)
             if self.stored is not None:
                 self.stored.let_go()
+            for name, bits in widths.items():
+                yield name, self._parts(name, bits, apart.get(name, ()))
+                advance(self._parameters[name].numel())
+                if self.stored is not None:
+                    self.stored.let_go()
 
     def _parts(self, name: str, bits: int, apart: tuple[int, ...]) -> Iterator[Packed]:
         weight = self._parameters[name]
@@ -115,7 +119,6 @@ class Weights:
         )
         for groups, packed_in in parts:
             yield pack(groups, packed_in, apart)
-            self.advance(groups.values.numel())
 
     def _held(self, name: str, most: int) -> list[tuple[slice, int]] | None:
         """Rows of a matrix as the file holds them, and their bits; None where it holds it in another way."""

@@ -103,7 +103,7 @@ def _hybrid_to(config: ModelConfig) -> dict[str, Any]:
 
 
 SETTINGS = {ours: key for ours, key in GRANITE.settings.items() if ours not in ("head_dim", "feed_forward_bias")}
-DEFAULTS = GRANITE.defaults | {"intermediate_size": 11_008, "num_local_experts": 8, "num_experts_per_tok": 2}
+DEFAULTS = {**GRANITE.defaults, "intermediate_size": 11_008, "num_local_experts": 8, "num_experts_per_tok": 2}
 GRANITE_MOE = Family(
     name="granitemoe",
     architecture="GraniteMoeForCausalLM",

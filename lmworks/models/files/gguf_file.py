@@ -9,8 +9,9 @@ Source: the GGUF specification, https://github.com/ggml-org/ggml/blob/master/doc
 from __future__ import annotations
 
 import mmap
+import re
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -52,34 +53,35 @@ class TensorInfo:
     kind: gguf.GGMLQuantizationType
     offset: int
     bytes: int
+    part: int = 0
+    """The file of a split model that holds it, from 0."""
 
 
 class GGUFFile:
     """An open GGUF file. Raises ModelError where it is missing, cut off, damaged or of an unknown version."""
 
     def __init__(self, path: str | Path) -> None:
-        self.path = Path(path)
-        try:
-            with regular(self.path).open("rb") as file:
-                if file.read(4) != b"GGUF":
-                    raise ModelError(
-                        f"{self.path} is not a GGUF file (its first four bytes are not 'GGUF'); "
-                        "give the path of a .gguf file"
-                    )
-                self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        except OSError as error:
-            reason = error.strerror or error
-            raise ModelError(f"{self.path} cannot be read ({reason}); check the path") from error
-        header = _Header(self._map, self.path)
-        tensor_count = header.begin()
-        self.metadata: dict[str, Any] = header.metadata()
-        alignment = self.metadata.get("general.alignment", 32)
-        self.tensors: dict[str, TensorInfo] = header.tensors(tensor_count, alignment)
+        first = _Part(Path(path))
+        self.files = _files_of(first)
+        """The file, or all files of a model that was split, the first one first."""
+        self.path = self.files[0]
+        parts = [first if file == first.path else _Part(file) for file in self.files]
+        self._maps = [part.map for part in parts]
+        self.metadata: dict[str, Any] = parts[0].metadata
+        self.tensors: dict[str, TensorInfo] = {}
+        for number, part in enumerate(parts):
+            part.must_be(number, len(parts))
+            if both := self.tensors.keys() & part.tensors.keys():
+                raise part.damaged(f"holds the tensor {min(both)}, which another part holds too")
+            self.tensors |= {name: replace(info, part=number) for name, info in part.tensors.items()}
+        said = self.metadata.get("split.tensors.count", len(self.tensors))
+        if len(parts) > 1 and said != len(self.tensors):
+            raise parts[0].damaged(f"announces {said!r} tensors, and the parts hold {len(self.tensors):,}")
 
     def raw(self, name: str) -> UInt8[np.ndarray, " bytes"]:
         """The stored bytes of a tensor, read-only and mapped from the file."""
         info = self.info(name)
-        return np.frombuffer(self._map, np.uint8, info.bytes, info.offset)
+        return np.frombuffer(self._maps[info.part], np.uint8, info.bytes, info.offset)
 
     def rows(self, name: str, rows: Rows = ALL) -> UInt8[np.ndarray, "*rows bytes"]:
         """The same of some rows of a matrix."""
@@ -91,7 +93,8 @@ class GGUFFile:
     def let_go(self) -> None:
         """Give back the memory that pages of the file take; they are mapped again when they are read."""
         if hasattr(mmap, "MADV_DONTNEED"):
-            self._map.madvise(mmap.MADV_DONTNEED)
+            for one in self._maps:
+                one.madvise(mmap.MADV_DONTNEED)
 
     def read(self, name: str, rows: Rows = ALL) -> Float32[np.ndarray, ...]:
         """A tensor, or some of its rows, as float32 in its PyTorch shape; ModelError if its kind cannot be
@@ -116,6 +119,56 @@ class GGUFFile:
                 f"{self.path.name} has no tensor {name}; it is not a model of the kind "
                 "that was expected, or it is not complete"
             ) from None
+
+
+class _Part:
+    """One file: its header, mapped."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            with regular(path).open("rb") as file:
+                if file.read(4) != b"GGUF":
+                    raise ModelError(
+                        f"{path} is not a GGUF file (its first four bytes are not 'GGUF'); "
+                        "give the path of a .gguf file"
+                    )
+                self.map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        except OSError as error:
+            raise ModelError(f"{path} cannot be read ({error.strerror or error}); check the path") from error
+        header = _Header(self.map, path)
+        tensor_count = header.begin()
+        self.metadata: dict[str, Any] = header.metadata()
+        self.tensors = header.tensors(tensor_count, self.metadata.get("general.alignment", 32))
+        self.damaged = header.damaged
+
+    def must_be(self, number: int, count: int) -> None:
+        """ModelError where it says that it is another part than its name says."""
+        said = self.metadata.get("split.no", 0), self.metadata.get("split.count", 1)
+        if count > 1 and said != (number, count):
+            raise self.damaged(
+                f"says that it is part {said[0]!r} (from 0) of {said[1]!r}, and is named {number} of {count}"
+            )
+
+
+def _files_of(part: _Part) -> list[Path]:
+    """All files of the model that a file belongs to, by the names that llama.cpp gives them; ModelError where one is
+    missing."""
+    count = part.metadata.get("split.count", 1)
+    if count in (0, 1):
+        return [part.path]
+    named = re.fullmatch(r"(.+)-(\d{5})-of-(\d{5})\.gguf", part.path.name)
+    if named is None or int(named[3]) != count:
+        raise ModelError(
+            f"{part.path} is one of {count!r} parts of a model, and its name does not say so; give it and the others "
+            "the names that they came with (NAME-00001-of-00003.gguf)"
+        )
+    files = [part.path.with_name(f"{named[1]}-{number:05}-of-{named[3]}.gguf") for number in range(1, count + 1)]
+    missing = [file for file in files if not file.exists()]
+    if missing:
+        more = f" ({len(missing)} of {count} parts are)" if len(missing) > 1 else ""
+        raise ModelError(f"{missing[0]} is missing{more}, a part of the model; fetch it into the same folder")
+    return files
 
 
 class _Header:

@@ -39,18 +39,38 @@ _GPT4O = (
     r"|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
 
-_GPT2 = {"gpt-2", "default", "phi-2"}  # the split that is built into ByteLevel
-_SINGLE_DIGITS = {"smollm", "starcoder", "refact"}  # the same, after each digit was split off
+_GPT2 = {"gpt-2", "default", "phi-2", "olmo", "mpt", "jais", "trillion", "jina-es", "jina-de", "mellum"}
+"""The split that is built into ByteLevel."""
+_SINGLE_DIGITS = {"smollm", "starcoder", "refact", "command-r", "codeshell", "exaone", "minerva-7b"}
+"""The same, after each digit was split off."""
 _PATTERNS = {
     "llama3": _LLAMA3,
     "llama-v3": _LLAMA3,
     "llama-bpe": _LLAMA3,
     "falcon3": _LLAMA3,
+    "falcon-h1": _LLAMA3,
+    "pixtral": _LLAMA3,
+    "lfm2": _LLAMA3,
+    "dbrx": _LLAMA3,
+    "smaug-bpe": _LLAMA3,
     "qwen2": _QWEN2,
+    "stablelm2": _QWEN2,
+    "deepseek-r1-qwen": _QWEN2,
+    "megrez": _QWEN2,
     "tekken": _TEKKEN,
     "gpt-4o": _GPT4O,
+    "llama4": _GPT4O,
 }
-_WHOLE_WORDS_FIRST = {"llama3", "llama-v3", "llama-bpe", "falcon3", "tekken"}  # these add BOS by default
+_WHOLE_WORDS_FIRST = {
+    "llama3",
+    "llama-v3",
+    "llama-bpe",
+    "falcon3",
+    "falcon-h1",
+    "pixtral",
+    "lfm2",
+    "tekken",
+}  # these add BOS by default
 
 _LONGEST_TOKEN = 1024  # characters; longer ones are never merged, so a hostile file cannot cost quadratic time
 

