@@ -89,7 +89,7 @@ class Block(nn.Module):
         return norm(x) if self.norm_before else x
 
     def _after(self, norm: nn.Module, x: Hidden, part: Hidden, result_norm: nn.Module | None = None) -> Hidden:
-        """The stream after a part; a part that only its result is normed of has one norm."""
+        """The stream after a part: `norm` is the part's own, `result_norm` the second one where there are two."""
         if self.place == "result":
             part = norm(part)
         elif result_norm is not None:

@@ -250,6 +250,12 @@ def test_the_text_part_of_a_gemma3_that_sees_images_is_read(tmp_path: Path):
     torch.testing.assert_close(logits(network, tokens), their_logits(model, tokens), **CLOSE)
 
 
+def test_phi3s_first_files_have_another_name_for_its_rotary_scaling():
+    theirs = SMALL | {"rope_scaling": {"type": "su", "short_factor": [1.0] * 4, "long_factor": [2.0] * 4}}
+    config = family_of("phi3").config_from(theirs | {"original_max_position_embeddings": 32})
+    assert config.rope_scaling is not None and config.rope_scaling.kind == "longrope"
+
+
 def test_what_a_family_cannot_say_is_not_written():
     small = {"vocab_size": 96, "dim": 32, "layers": 4, "heads": 4, "context": 64}
     cases = [

@@ -716,6 +716,7 @@ def rope_from(theirs: Mapping[str, Any], partly: bool = False, by_kind: bool = F
         parameters |= {key: value for key, value in table.items() if value is not None}
     ours: dict[str, Any] = {} if parameters["rope_theta"] is None else {"rope_theta": parameters["rope_theta"]}
     kind = parameters.get("rope_type", parameters.get("type", "default"))
+    kind = "longrope" if kind == "su" else kind  # as Phi-3's first files have it
     if kind not in ("default", "linear", "dynamic", "yarn", "llama3", "longrope"):
         raise ModelError(
             f"config.json: rotary scaling of type {kind!r} is not known; known are linear, dynamic, yarn, llama3, "

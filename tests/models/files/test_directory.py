@@ -83,8 +83,8 @@ def refusal(folder: Path) -> str:
             "partial_rotary_factor",
         ),
         (
-            {"rope_scaling": {"rope_type": "su", "factor": 4.0}},
-            "rotary scaling of type 'su' is not known",
+            {"rope_scaling": {"rope_type": "ntk", "factor": 4.0}},
+            "rotary scaling of type 'ntk' is not known",
         ),
         ({"rope_scaling": {"rope_type": "linear", "factor": -1}}, "rope_scaling.factor is -1"),
         ({"rope_scaling": {"rope_type": "linear"}}, "rope_scaling.factor is missing"),
