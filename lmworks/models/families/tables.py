@@ -263,7 +263,9 @@ class Family:
                 for name, tensor in theirs.items()
                 if ours is not None or not name.startswith(begin)
             }
-        prefix = self.prefix or ("model." if self.tensors["embedding.weight"] == "model.embed_tokens.weight" else "")
+        prefix = self.prefix or (
+            "model." if self.tensors.get("embedding.weight") == "model.embed_tokens.weight" else ""
+        )
         if prefix and not any(name.startswith(prefix) for name in theirs):
             theirs = {prefix + name: tensor for name, tensor in theirs.items()}
         return {self.aliases.get(name, name): tensor for name, tensor in theirs.items()}

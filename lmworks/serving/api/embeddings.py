@@ -81,7 +81,7 @@ def routes(models: ServedModels) -> APIRouter:
         end = time.monotonic() + service.limits.seconds
 
         def some(start: int) -> tuple[np.ndarray, int]:
-            part = texts[start : start + AT_ONCE]
+            part = model.pooling.prompted(texts[start : start + AT_ONCE], None)
             ids = model.tokenizer.encode_batch(part) if isinstance(part[0], str) else part  # type: ignore[arg-type]
             for number, one in enumerate(ids, start):
                 if not one or (len(one) > longest and not cut):
