@@ -14,7 +14,7 @@ https://github.com/ggml-org/ggml/blob/master/src/ggml-quants.c; compressed-tenso
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import gguf
@@ -72,6 +72,13 @@ class Groups:
         """The same change of the rows of each part."""
         parts = {name: getattr(self, name) for name in PARTS}
         return replace(self, **{name: change(part) for name, part in parts.items() if part is not None})
+
+
+def below_one_another(parts: Sequence[Groups]) -> Groups:
+    """Matrices in groups of the same kind as one, each after the one before."""
+    [first, *others] = parts
+    names = [name for name in PARTS if getattr(first, name) is not None] if others else []
+    return replace(first, **{name: torch.cat([getattr(part, name) for part in parts]) for name in names})
 
 
 def _multiplied(of_groups: Tensor, factor: Tensor | None) -> Float[Tensor, "rows groups"]:
