@@ -15,9 +15,13 @@ def export(
     model: Model,
     to: Annotated[str, typer.Option(help="The format: gguf, which llama.cpp loads.")] = "gguf",
     type_: Annotated[
-        str, typer.Option("--type", help="How matrices are stored: f16, q8_0 (8 bits) or q4_0 (4 bits).")
+        str, typer.Option("--type", help="How matrices are stored: f16, q8_0 (8 bits), q6_k, q5_k_m, q4_k_m or q4_0.")
     ] = "f16",
     out: Annotated[str | None, typer.Option(help="The file; models/NAME-TYPE.gguf unless given.")] = None,
+    text: Annotated[
+        str | None, typer.Option(help="Text that K-quants are rounded for; what the file costs is measured on it.")
+    ] = None,
+    tokens: Annotated[int, typer.Option(min=1, help="Tokens of the text that are read for each.")] = 20_000,
     base: Base = None,
     json_: Json = False,
 ) -> None:
@@ -29,7 +33,7 @@ def export(
     if to != "gguf":
         raise ConfigError(f"{to!r} is not a format that lmworks exports to; known is gguf")
     with progress.shown():
-        made = run(model, out, kind=type_, base=base)
+        made = run(model, out, kind=type_, text=text, tokens=tokens, base=base)
     if json_:
         as_json(
             {
@@ -39,6 +43,7 @@ def export(
                 "merged": made.merged,
                 "unquantised": list(made.unquantised),
                 "index": made.index,
+                "measurements": [one.to_json() for one in (made.before, made.after, made.change) if one is not None],
             }
         )
         return
@@ -50,5 +55,7 @@ def export(
         )
     if made.index:
         typer.echo(f"stays   the index in {made.index}, for which such a file has no place; --index names it to chat")
+    if made.before is not None and made.after is not None and made.change is not None:
+        typer.echo(f"costs   {made.before.figure} -> {made.after.figure} on held-out text: {made.change}")
     typer.echo(f"saved   {made.file} ({made.bytes / 1e6:.1f} MB, {made.kind})")
     typer.echo(f"next    lmworks chat {made.file}     llama-cli -m {made.file}")

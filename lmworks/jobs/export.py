@@ -1,6 +1,7 @@
 """A model as one file for another program: GGUF, which llama.cpp loads.
 
 exported = export("smollm2", "smollm2.gguf", kind="q8_0")
+exported = export("smollm2", "smollm2.gguf", kind="q4_k_m", text="wikitext2")    # rounded by what counts on the text
 
 The file is read back before it counts: its config and its tokenizer must be those of the model.
 """
@@ -14,7 +15,10 @@ from pathlib import Path
 from lmworks.adaptation.lora import lora_layers, merge_adapters
 from lmworks.basics.errors import ConfigError, ModelError
 from lmworks.basics.files import regular, says_why, written_whole
+from lmworks.evaluation.likelihood import change, measure
+from lmworks.evaluation.measurement import Measurement
 from lmworks.grounding.beside import index_beside
+from lmworks.jobs.importance import importance
 from lmworks.language_model import LanguageModel
 from lmworks.loading import load
 from lmworks.models.files.gguf import gguf_config
@@ -22,6 +26,7 @@ from lmworks.models.files.gguf_file import GGUFFile
 from lmworks.models.files.gguf_vocabulary import gguf_tokenizer
 from lmworks.models.files.gguf_vocabulary_writing import vocabulary_entries
 from lmworks.models.files.gguf_writing import (
+    INSTEAD,
     KINDS,
     exported_config,
     kind_of,
@@ -30,7 +35,11 @@ from lmworks.models.files.gguf_writing import (
     write_gguf,
 )
 from lmworks.models.files.quantise import Kind
+from lmworks.text.sources import read
+from lmworks.text.splits import split
 
+TOKENS = 20_000
+"""Of a text that is looked at, and of what is measured."""
 PROBES = (
     "Hello, world! It's 2024-05-17; don't, we'll, THEY'RE, can’t",
     "  a  b   c    \n a\n\n  b\t \r\n x",
@@ -52,6 +61,11 @@ class Exported:
     """Adapters were merged into the weights."""
     unquantised: tuple[str, ...]
     """Matrices that stay float16, as their rows are not whole groups of 32."""
+    before: Measurement | None
+    """Bits per byte of the part of the text that was held out, under the model; None without a text."""
+    after: Measurement | None
+    """The same under the file."""
+    change: Measurement | None
     index: str | None
     """Where the model's index stays: such a file has no place for it."""
 
@@ -61,10 +75,14 @@ def export(
     out: str | os.PathLike[str] | None = None,
     *,
     kind: str = "f16",
+    text: str | None = None,
+    tokens: int = TOKENS,
     base: str | None = None,
 ) -> Exported:
-    """Write a model as a GGUF file of the kind f16, q8_0 or q4_0; adapters are merged into the weights.
+    """Write a model as a GGUF file of one of `KINDS`; adapters are merged into the weights.
 
+    With a `text`, K-quants are rounded by what counts on nine tenths of it, and what the file costs is measured on the
+    rest; both on up to `tokens` tokens.
     An earlier GGUF file of that name is replaced once the new one is complete. ModelError where llama.cpp has no such
     network or tokenizer, where a weight is not finite, or where another kind of file has that name.
     """
@@ -79,11 +97,14 @@ def export(
     merged = bool(lora_layers(loaded.network))
     if merged:
         merge_adapters(loaded.network)
+    parts = None if text is None else split(read(text).documents)
+    before = None if parts is None else measure(loaded, parts.held_out, f"{text} before", tokens=tokens)
+    counts = None if parts is None or KINDS[kind] not in INSTEAD else importance(loaded, parts.train, tokens)
     entries = network_entries(loaded.config)
     entries |= {"general.name": _name(str(model))} | vocabulary_entries(loaded.tokenizer, loaded.config.vocab_size)
     tensors = network_tensors(loaded.network)
     with written_whole(file) as temporary:
-        write_gguf(temporary, entries, tensors, KINDS[kind])
+        write_gguf(temporary, entries, tensors, KINDS[kind], counts)
         check_same(GGUFFile(temporary), loaded)
     left = [
         name
@@ -91,7 +112,15 @@ def export(
         if kind != "f16" and weight.ndim > 1 and kind_of(name, weight, KINDS[kind]) == Kind.F16
     ]
     index, _ = index_beside(loaded.source)
-    return Exported(file, file.stat().st_size, kind, merged, tuple(left), index.place if index else None)
+    measured: tuple[Measurement | None, ...] = (None, None, None)
+    if parts is not None and before is not None:
+        made = load(file, dtype="float32")  # what the weights lost, not what runs them
+        after = measure(made, parts.held_out, f"{text} after", tokens=tokens)
+        both = before.bits_per_byte(f"{text} before"), after.bits_per_byte(f"{text} after")
+        measured = *both, change(before, after, str(text))[0]
+    return Exported(
+        file, file.stat().st_size, kind, merged, tuple(left), *measured, index=index.place if index else None
+    )
 
 
 def refuse_other_files(file: Path) -> None:

@@ -19,6 +19,7 @@ from lmworks.adaptation.peft_format import write_adapter
 from lmworks.basics.errors import LmworksError, ModelError
 from lmworks.jobs.export import PROBES, export
 from lmworks.models.config import RopeScaling
+from lmworks.models.files.gguf_file import GGUFFile
 from lmworks.models.files.gguf_vocabulary_writing import NAMES, vocabulary_entries
 from lmworks.tokens.tokenizer import Tokenizer
 from lmworks.tokens.trainer import TokenizerConfig, train_tokenizer
@@ -194,3 +195,36 @@ def test_what_lies_there_is_replaced_only_if_it_is_such_a_file(tmp_path: Path):
     with pytest.raises(LmworksError, match="'q2_k' is not a type of GGUF file"):
         export(folder, tmp_path / "m.gguf", kind="q2_k")
     assert (tmp_path / "mine.gguf").read_text() == "my notes"
+
+
+TEXT = "\n\n".join(
+    f"Lists hold things in order; number {n} of them is written here, and {n + 1} follows." for n in range(60)
+)
+
+
+@pytest.mark.parametrize(
+    "kind, expected", [("q4_k_m", {"Q4_K", "Q6_K"}), ("q5_k_m", {"Q5_K", "Q6_K"}), ("q6_k", {"Q6_K"})]
+)
+def test_k_quants_are_rounded_for_a_text_and_say_what_they_cost(kind: str, expected: set[str], tmp_path: Path):
+    for number in range(12):
+        (tmp_path / f"{number}.txt").write_text(TEXT[number * 300 : number * 300 + 900])
+    model = language_model(dim=256, hidden_dim=512, heads=4, kv_heads=2)
+    folder, text = model.save(tmp_path / "model"), str(tmp_path)
+    made = export(folder, tmp_path / "m.gguf", kind=kind, text=text, tokens=400)
+    plain = export(folder, tmp_path / "plain.gguf", kind=kind)
+    file = GGUFFile(made.file)
+    assert {one.kind.name for one in file.tensors.values() if len(one.shape) > 1} == expected
+    assert made.before is not None and made.after is not None and made.change is not None and plain.change is None
+    assert made.after.value == pytest.approx(made.before.value, rel=0.05) and made.after.value != made.before.value
+    ids = [model.tokenizer.encode(TEXT)[:64]]
+    exact, *others = (
+        lm.load(one, dtype="float32").logits(ids).log_softmax(-1) for one in (folder, made.file, plain.file)
+    )
+    weighted, unweighted = (float((exact.exp() * (exact - one)).sum(-1).mean()) for one in others)
+    assert weighted < 0.05 and weighted != unweighted
+
+
+def test_rows_that_are_no_whole_blocks_take_the_next_larger_type(tmp_path: Path):
+    made = export(language_model(dim=64, hidden_dim=96).save(tmp_path / "model"), tmp_path / "m.gguf", kind="q4_k_m")
+    kinds = {one.kind.name for one in GGUFFile(made.file).tensors.values() if len(one.shape) > 1}
+    assert kinds == {"Q5_0", "Q8_0"}

@@ -3,6 +3,7 @@ weights with the inputs that were rounded to 8 bits."""
 
 from __future__ import annotations
 
+import random
 from pathlib import Path
 
 import gguf
@@ -23,11 +24,12 @@ from blocks import HALVES, Kind, random_blocks
 from frames import Bench, address, numbers
 from models.files.test_gguf import llama_cpp_tensors
 
+from lmworks.basics.errors import ModelError
 from lmworks.kernels.frame import Field
 from lmworks.kernels.operations.embed import embed_step
 from lmworks.kernels.operations.matrix import multiply
 from lmworks.kernels.packing import bits_of, pack, unpacked
-from lmworks.models.files.gguf import read_gguf_network
+from lmworks.models.files.gguf import gguf_config, read_gguf_network
 from lmworks.models.files.gguf_blocks import stored_groups
 from lmworks.models.files.gguf_file import GGUFFile
 from lmworks.models.files.gguf_groups import StoredInGGUF
@@ -147,3 +149,22 @@ def test_a_network_whose_joined_matrices_are_of_several_kinds(tmp_path: Path):
         (one.hidden(tokens, None, None) - exact).std(-1).median() for one in (engine, compiled(network, 8))
     )
     assert of_file < of_8_bits < 0.01
+
+
+@torch.no_grad()
+def test_damaged_files_give_weights_or_one_sentence(tmp_path: Path):
+    whole, draws = mixed_file(tmp_path / "m.gguf").read_bytes(), random.Random(0)
+    header = GGUFFile(tmp_path / "m.gguf").tensors["token_embd.weight"].offset
+    path = tmp_path / "damaged.gguf"
+    for number in range(200):
+        data = bytearray(whole[: draws.randrange(len(whole))] if number < 100 else whole)
+        if number >= 100:
+            data[draws.randrange(header if number % 2 else len(data))] ^= 1 << draws.randrange(8)
+        path.write_bytes(data)
+        try:
+            file = GGUFFile(path)
+            stored = StoredInGGUF(file, gguf_config(file))
+            for rows in stored.alike("blocks.0.attention.qkv.weight") or []:
+                pack(stored.groups("blocks.0.attention.qkv.weight", rows), 8)
+        except ModelError as error:
+            assert "\n" not in str(error)

@@ -74,7 +74,9 @@ def test_kernels_are_kept_and_a_damaged_cache_is_made_again(tmp_path: Path):
     assert first["made"] and first["kept"]
     assert not facts(started(tmp_path))["made"]
     assert not facts(started(tmp_path))["made"]  # the start before compiled nothing that was left out
-    (folder,) = (path for path in (tmp_path / "kernels").iterdir() if path.is_dir())
+    folders = [path for path in (tmp_path / "kernels").iterdir() if path.is_dir()]
+    (folder,) = (path for path in folders if not path.name.endswith(("-int4", "-int8")))
+    assert len(folders) == 3  # what a quantisation needs is by itself
     largest = max(folder.rglob("*.nbc"), key=lambda file: file.stat().st_size)
     whole = largest.read_bytes()
     largest.write_bytes(whole[: len(whole) // 2])  # the power went while it was written

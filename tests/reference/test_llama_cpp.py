@@ -22,6 +22,10 @@ from lmworks.tokens.chat.conversation import encode_chat
 llama_cpp = pytest.importorskip("llama_cpp", reason="pip install llama-cpp-python (compiles llama.cpp, minutes)")
 
 
+K_QUANTS = {"dim": 256, "hidden_dim": 512, "heads": 4, "kv_heads": 4}
+"""Rows of whole blocks of 256."""
+
+
 def opened(file: Path, **settings: Any) -> Any:
     return llama_cpp.Llama(str(file), n_ctx=128, n_threads=1, verbose=False, logits_all=True, **settings)
 
@@ -36,10 +40,10 @@ def greedy(llama: Any, ids: list[int], stops: frozenset[int], most: int) -> list
     return written
 
 
-@pytest.mark.parametrize("kind", ["f16", "q8_0", "q4_0"])
+@pytest.mark.parametrize("kind", ["f16", "q8_0", "q4_0", "q4_k_m", "q5_k_m", "q6_k"])
 @pytest.mark.parametrize("family", FAMILIES)
 def test_llama_cpp_computes_the_logits_that_lmworks_reads_from_the_file(family: str, kind: str, tmp_path: Path):
-    model = language_model(family, context=128)
+    model = language_model(family, context=128, **(K_QUANTS if "_k" in kind else {}))
     file = export(model.save(tmp_path / "model"), tmp_path / "m.gguf", kind=kind).file
     back, llama = lm.load(file, dtype="float32"), opened(file)
     ids = model.tokenizer.encode(PROBES[0])[:60]

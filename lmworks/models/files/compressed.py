@@ -22,6 +22,7 @@ from lmworks.basics.errors import ConfigError, ModelError
 from lmworks.models.config import ModelConfig
 from lmworks.models.families.tables import Family, NeighbourRows, OfExperts, Rows, Source, Transposed, each_name
 from lmworks.models.files.mxfp4 import is_mxfp4, without_mxfp4
+from lmworks.models.files.other_methods import other_method
 from lmworks.models.files.quantise import GROUP, fits, from_words, nearest, require_finite, to_words
 from lmworks.models.precision import DTYPES
 from lmworks.models.unread import Unread
@@ -110,6 +111,8 @@ def decompressed(
     """
     if is_mxfp4(said):
         return without_mxfp4(tensors, dtype)
+    if (method := other_method(said)) is not None:
+        return method.weights(tensors, dtype)
     allowed = bits_said(said)
     bases = [name.removesuffix(_PARTS[0]) for name in tensors if name.endswith(_PARTS[0])]
     parts = {base + part for base in bases for part in _PARTS}

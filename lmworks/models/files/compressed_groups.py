@@ -15,7 +15,8 @@ from lmworks.models.families.tables import ByHead, Rows, each_name, rows_joined
 from lmworks.models.files.compressed import bits_said, packed_matrix
 from lmworks.models.files.directory import read_json, read_safetensors, weight_files
 from lmworks.models.files.mxfp4 import is_mxfp4
-from lmworks.models.files.quantise import GROUP, Groups
+from lmworks.models.files.other_methods import Method, other_method
+from lmworks.models.files.quantise import GROUP, Groups, below_one_another
 
 
 class StoredInDirectory:
@@ -23,7 +24,8 @@ class StoredInDirectory:
 
     def __init__(self, tensors: Mapping[str, Tensor], said: Any, config: ModelConfig) -> None:
         family = family_of(config.family)
-        self.config, self._allowed = config, bits_said(said)
+        self.config, self._method = config, other_method(said)
+        self._allowed = bits_said(said) if self._method is None else {4}
         self._tensors = family.by_table_name(tensors)
         self._sources = dict(each_name(family.tensors, config))
         self._last: tuple[str, Groups | None] | None = None
@@ -33,7 +35,7 @@ class StoredInDirectory:
     def of(cls, folder: Path, config: ModelConfig) -> Self | None:
         """What the folder holds; None where its weights are not packed, or in a way that the kernels do not know."""
         said = read_json(folder / "config.json").get("quantization_config")
-        if said is None or is_mxfp4(said):
+        if said is None or is_mxfp4(said) or (isinstance(said, dict) and said.get("quant_method") == "fp8"):
             return None
         files = weight_files(folder)
         return cls({name: tensor for file in files for name, tensor in read_safetensors(file).items()}, said, config)
@@ -60,6 +62,8 @@ class StoredInDirectory:
         if not isinstance(source, str | Rows | ByHead):
             return None
         bases = [part.removesuffix(".weight") for part in _parts(source)]
+        if self._method is not None:
+            return None if isinstance(source, ByHead) else self._of_method(self._method, bases)
         if any(f"{base}.weight_packed" not in self._tensors for base in bases):
             return None
         matrices = {f"{base}.weight": packed_matrix(base, self._tensors, self._allowed) for base in bases}
@@ -70,6 +74,13 @@ class StoredInDirectory:
         held = scale.half()
         exact = torch.equal(held.to(scale.dtype), scale) and bool(torch.isfinite(-128 * held).all())
         return Groups(values, held) if exact else None
+
+    def _of_method(self, method: Method, bases: list[str]) -> Groups | None:
+        """A matrix of GPTQ or AWQ; None where a part of it is plain, or in groups that the kernels do not know."""
+        if any(f"{base}.qweight" not in self._tensors for base in bases):
+            return None
+        groups = below_one_another([method.groups(base, self._tensors) for base in bases])
+        return groups if groups.form else None
 
     def floats(self, name: str) -> Tensor | None:
         """None: the network's own are the folder's."""

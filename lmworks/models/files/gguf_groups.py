@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import replace
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,7 +15,7 @@ from lmworks.models.files.dequantise import FLOATS, dequantised
 from lmworks.models.files.gguf import rows_in_file, source_parts, turned_back
 from lmworks.models.files.gguf_blocks import is_stored_in_groups, stored_groups
 from lmworks.models.files.gguf_file import GGUFFile, Rows
-from lmworks.models.files.quantise import PARTS, Groups, Kind
+from lmworks.models.files.quantise import Groups, Kind, below_one_another
 from lmworks.models.unread import NOT_FINITE
 
 
@@ -54,7 +52,7 @@ class StoredInGGUF:
         at = rows_in_file(self.file, self._sources[name], self.config, rows)
         parts = [self._part(part, places) for part, places in at]
         known = [part for part in parts if part is not None]
-        return _joined(known) if len(known) == len(parts) else None
+        return below_one_another(known) if len(known) == len(parts) else None
 
     def bits(self, name: str) -> int:
         """The bits that hold whatever a matrix of its kinds may hold."""
@@ -78,11 +76,3 @@ class StoredInGGUF:
 
     def _part(self, name: str, rows: Rows) -> Groups | None:
         return stored_groups(torch.from_numpy(self.file.rows(name, rows).copy()), self.file.info(name).kind)
-
-
-def _joined(parts: list[Groups]) -> Groups:
-    """Matrices below one another."""
-    [first, *others] = parts
-    names = [name for name in PARTS if getattr(first, name) is not None] if others else []
-    joined: dict[str, Any] = {name: torch.cat([getattr(part, name) for part in parts]) for name in names}
-    return replace(first, **joined)

@@ -3,9 +3,10 @@
     with written_whole(path) as temporary:
         write_gguf(temporary, network_entries(network.config), network_tensors(network), "q8_0")
 
-Matrices are F16, Q8_0 or Q4_0; with Q4_0 embedding and head stay at Q8_0, as 4 bits cost them most. Norms, biases and
-what else is no matrix are F32. A matrix whose rows are not whole groups of 32 stays F16, as llama.cpp's own quantiser
-does it.
+Matrices are F16, Q8_0, Q4_0 or K-quants; with Q4_0 embedding and head stay at Q8_0, as 4 bits cost them most, and with
+K-quants they and half of the values and of the matrices that come down are Q6_K, as llama.cpp's Q4_K_M and Q5_K_M have
+it. Norms, biases and what else is no matrix are F32. A matrix whose rows are not whole groups of 32 stays F16, and one
+whose rows are not whole blocks of 256 takes the next larger type of 32, as llama.cpp's own quantiser does it.
 """
 
 from __future__ import annotations
@@ -36,14 +37,21 @@ from lmworks.models.families.gguf import (
 )
 from lmworks.models.families.tables import Rows, each_name, halves_of_neighbours, rows_of
 from lmworks.models.files.gguf import as_written
-from lmworks.models.files.quantise import BLOCK_BYTES, GROUP, Kind, fits, ggml, require_finite, to_blocks
+from lmworks.models.files.k_quants import BLOCK, rounded, to_k_blocks
+from lmworks.models.files.quantise import Kind, fits, ggml, require_finite, to_blocks
 from lmworks.models.network import Network
 from lmworks.models.positions.rope import frequencies
 
-KINDS = {"f16": Kind.F16, "q8_0": Kind.Q8_0, "q4_0": Kind.Q4_0}
+KINDS = {"f16": Kind.F16, "q8_0": Kind.Q8_0, "q4_0": Kind.Q4_0} | {
+    "q4_k_m": Kind.Q4_K,
+    "q5_k_m": Kind.Q5_K,
+    "q6_k": Kind.Q6_K,
+}
 """The types of `lmworks export --type`."""
-FILE_TYPES = {Kind.F16: 1, Kind.Q4_0: 2, Kind.Q8_0: 7}
+FILE_TYPES = {Kind.F16: 1, Kind.Q4_0: 2, Kind.Q8_0: 7, Kind.Q4_K: 15, Kind.Q5_K: 17, Kind.Q6_K: 18}
 """`general.file_type`: what most of the file is."""
+INSTEAD = {Kind.Q4_K: Kind.Q5_0, Kind.Q5_K: Kind.Q5_1, Kind.Q6_K: Kind.Q8_0}
+"""For matrices whose rows are not whole blocks of 256."""
 OUTER = ("token_embd.weight", "output.weight", "position_embd.weight")
 
 
@@ -170,17 +178,36 @@ def network_tensors(network: Network) -> dict[str, Tensor]:
     return theirs
 
 
-def kind_of(name: str, weight: Tensor, kind: Kind) -> Kind:
-    """What a tensor is stored as in a file of `kind`."""
+def kind_of(name: str, weight: Tensor, kind: Kind, layers: int = 1) -> Kind:
+    """What a tensor is stored as in a file of `kind`, of a network of so many layers."""
     if weight.ndim < 2:
         return Kind.F32
     if not fits(weight) or (name == OUTER[-1] and kind != Kind.F16):
         return Kind.F16
+    if kind in INSTEAD:
+        stored = Kind.Q6_K if name in OUTER or _has_more_bits(name, layers) else kind
+        return stored if weight.shape[1] % BLOCK == 0 else INSTEAD[stored]
     return Kind.Q8_0 if kind == Kind.Q4_0 and name in OUTER else kind
 
 
-def write_gguf(path: Path, entries: Mapping[str, Any], tensors: Mapping[str, Tensor], kind: Kind) -> None:
-    """Write a file of these entries and tensors, one tensor in memory at a time.
+def _has_more_bits(name: str, layers: int) -> bool:
+    """llama.cpp's choice: values and what comes down, in the first and the last eighth of the layers, and in every
+    third between them."""
+    layer = int(name.split(".")[1]) if name.startswith("blk.") else 0
+    eighth = layers // 8
+    is_chosen = layer < eighth or layer >= 7 * layers // 8 or (layer - eighth) % 3 == 2
+    return is_chosen and name.endswith(("attn_v.weight", "ffn_down.weight"))
+
+
+def write_gguf(
+    path: Path,
+    entries: Mapping[str, Any],
+    tensors: Mapping[str, Tensor],
+    kind: Kind,
+    importance: Mapping[str, Tensor] | None = None,
+) -> None:
+    """Write a file of these entries and tensors, one tensor in memory at a time. `importance`: for the columns of a
+    matrix, how much each counts where it is rounded to a K-quant.
 
     ModelError naming the tensor where a weight is not finite, or larger than float16 can hold.
     """
@@ -190,10 +217,13 @@ def write_gguf(path: Path, entries: Mapping[str, Any], tensors: Mapping[str, Ten
     writer.add_quantization_version(gguf.GGML_QUANT_VERSION)
     for key, value in facts.items():
         _add(writer, key, value)
+    layers = 1 + max((int(name.split(".")[1]) for name in tensors if name.startswith("blk.")), default=0)
+    kinds = {name: kind_of(name, weight, kind, layers) for name, weight in tensors.items()}
     for name, weight in tensors.items():
-        stored = kind_of(name, weight, kind)
-        shape = [*weight.shape[:-1], _row_bytes(weight.shape[-1], stored)] if stored in BLOCK_BYTES else weight.shape
-        number = np.dtype(np.uint8 if stored in BLOCK_BYTES else np.float16 if stored == Kind.F16 else np.float32)
+        stored = kinds[name]
+        is_float = stored in (Kind.F16, Kind.F32)
+        shape = weight.shape if is_float else [*weight.shape[:-1], _row_bytes(weight.shape[-1], stored)]
+        number = np.dtype(np.uint8 if not is_float else np.float16 if stored == Kind.F16 else np.float32)
         size = weight.shape.numel() // weight.shape[-1] * _row_bytes(weight.shape[-1], stored)
         writer.add_tensor_info(name, list(shape), number, size, raw_dtype=stored)
     writer.write_header_to_file()
@@ -202,19 +232,25 @@ def write_gguf(path: Path, entries: Mapping[str, Any], tensors: Mapping[str, Ten
     try:
         with progress.task("writing", sum(weight.numel() for weight in tensors.values()), "weights") as advance:
             for name, weight in tensors.items():
-                writer.write_tensor_data(_bytes_of(name, weight, kind_of(name, weight, kind)))
+                writer.write_tensor_data(_bytes_of(name, weight, kinds[name], (importance or {}).get(name)))
                 advance(weight.numel())
     finally:
         writer.close()
 
 
-def _bytes_of(name: str, weight: Tensor, kind: Kind) -> np.ndarray[Any, Any]:
+def _bytes_of(name: str, weight: Tensor, kind: Kind, importance: Tensor | None) -> np.ndarray[Any, Any]:
     require_finite(name, weight)
     weight = weight.detach().float().contiguous()
     if kind == Kind.F32:
         return weight.numpy()
     if kind == Kind.F16:
         halves, stored = weight.half(), weight.half()
+    elif kind in INSTEAD:
+        groups = rounded(weight, kind, importance)
+        assert groups.factor is not None
+        halves, stored = groups.factor, to_k_blocks(groups, kind)
+    elif kind in (Kind.Q5_0, Kind.Q5_1):
+        halves, stored = weight.half(), torch.from_numpy(gguf.quantize(weight.numpy(), kind))
     else:
         groups = ggml(weight, kind)
         halves, stored = groups.scale, to_blocks(groups, kind)
@@ -227,7 +263,8 @@ def _bytes_of(name: str, weight: Tensor, kind: Kind) -> np.ndarray[Any, Any]:
 
 
 def _row_bytes(columns: int, kind: Kind) -> int:
-    return columns // GROUP * BLOCK_BYTES[kind] if kind in BLOCK_BYTES else columns * (2 if kind == Kind.F16 else 4)
+    block, size = gguf.GGML_QUANT_SIZES[kind]
+    return columns // block * size
 
 
 def _add(writer: gguf.GGUFWriter, key: str, value: Any) -> None:

@@ -14,7 +14,7 @@ https://github.com/ggml-org/ggml/blob/master/src/ggml-quants.c; compressed-tenso
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -74,6 +74,13 @@ class Groups:
         parts = {name: getattr(self, name) for name in PARTS}
         changed: dict[str, Any] = {name: change(part) for name, part in parts.items() if part is not None}
         return replace(self, **changed)
+
+
+def below_one_another(parts: Sequence[Groups]) -> Groups:
+    """Matrices in groups of the same kind as one, each after the one before."""
+    [first, *others] = parts
+    names = [name for name in PARTS if getattr(first, name) is not None] if others else []
+    return replace(first, **{name: torch.cat([getattr(part, name) for part in parts]) for name in names})
 
 
 def _multiplied(of_groups: Tensor, factor: Tensor | None) -> Float[Tensor, "rows groups"]:

@@ -1,0 +1,136 @@
+"""Directories that GPTQ, AWQ and FP8 made, written here as their packages lay them out."""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tiny
+import torch
+from frames import numbers
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from lmworks.basics.errors import ModelError
+from lmworks.kernels.packing import pack, unpacked
+from lmworks.models.files.compressed_groups import StoredInDirectory
+from lmworks.models.files.directory import read_config, read_network, write_network
+from lmworks.models.files.other_methods import other_method
+
+WIDE: dict[str, Any] = {"dim": 128, "hidden_dim": 256, "heads": 4, "kv_heads": 2, "layers": 1}
+SAID: dict[str, dict[str, Any]] = {
+    "gptq": {"quant_method": "gptq", "bits": 4, "group_size": 128, "desc_act": False, "sym": False},
+    "gptq_v2": {"quant_method": "gptq", "bits": 4, "group_size": 128, "checkpoint_format": "gptq_v2"},
+    "awq": {"quant_method": "awq", "bits": 4, "group_size": 128, "zero_point": True, "version": "gemm"},
+    "fp8": {"quant_method": "fp8", "activation_scheme": "dynamic", "weight_block_size": [128, 128]},
+}
+ORDER = (0, 2, 4, 6, 1, 3, 5, 7)
+"""AutoAWQ's order_map: the place in a word is of this output."""
+
+
+def packed(values: Tensor, order: Any = range(8)) -> Tensor:
+    """Eight neighbouring columns in a word of int32."""
+    eight = values.view(len(values), -1, 8).long()
+    words = sum(eight[..., column] << 4 * place for place, column in enumerate(order))
+    return torch.where(words >= 2**31, words - 2**32, words).to(torch.int32)
+
+
+def stored(base: str, weight: Tensor, method: str, size: int = 128) -> tuple[dict[str, Tensor], Tensor]:
+    """A matrix as a method stores it, and what it stands for."""
+    out, inputs = weight.shape
+    if method == "fp8":
+        blocks = weight.unfold(0, min(128, out), min(128, out)).unfold(1, 128, 128).abs().amax((-1, -2)) / 400
+        whole = blocks.repeat_interleave(min(128, out), 0).repeat_interleave(128, 1)
+        small = (weight / whole).to(torch.float8_e4m3fn)
+        return {f"{base}.weight": small, f"{base}.weight_scale_inv": blocks}, small.float() * whole
+    grouped = weight.view(out, -1, size)
+    low = grouped.amin(-1)
+    scale = ((grouped.amax(-1) - low) / 15).half()
+    zero = (-low / scale.float()).round().clamp(1, 15)
+    codes = ((grouped / scale.float()[..., None]).round() + zero[..., None]).clamp(0, 15)
+    expected = (scale.float()[..., None] * (codes - zero[..., None])).reshape(out, inputs)
+    codes, less = codes.reshape(out, inputs).T.contiguous(), 1 if method == "gptq" else 0
+    words = packed(codes, ORDER) if method == "awq" else packed(codes.T.contiguous()).T.contiguous()
+    zeros = packed(zero.T.contiguous() - less, ORDER if method == "awq" else range(8))
+    parts = {"qweight": words, "qzeros": zeros, "scales": scale.T.contiguous()}
+    if method == "gptq":
+        parts["g_idx"] = torch.arange(inputs, dtype=torch.int32) // size
+    return {f"{base}.{name}": tensor for name, tensor in parts.items()}, expected
+
+
+def written(folder: Path, method: str, size: int = 128) -> dict[str, Tensor]:
+    """A directory; returns what its matrices stand for."""
+    folder.mkdir()
+    write_network(folder, tiny.network(seed=5, **WIDE))
+    tensors, expected = load_file(folder / "model.safetensors"), {}
+    for name in [name for name in tensors if "proj" in name]:
+        parts, expected[name] = stored(name.removesuffix(".weight"), tensors.pop(name), method, size)
+        tensors |= parts
+    save_file(tensors, folder / "model.safetensors")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"quantization_config": SAID[method]}))
+    return expected
+
+
+@pytest.mark.parametrize(
+    "method, size", [("gptq", 128), ("gptq", 32), ("gptq_v2", 128), ("awq", 128), ("awq", 64), ("fp8", 0)]
+)
+def test_weights_are_those_that_the_method_stands_for(method: str, size: int, tmp_path: Path):
+    expected = written(tmp_path / "m", method, size)
+    network = read_network(tmp_path / "m", torch.float32)
+    down = network.blocks[0].feed_forward.down.weight
+    assert torch.equal(down, expected["model.layers.0.mlp.down_proj.weight"])
+    joined = [expected[f"model.layers.0.self_attn.{one}_proj.weight"] for one in "qkv"]
+    assert torch.equal(network.blocks[0].attention.qkv.weight, torch.cat(joined))
+
+
+@pytest.mark.parametrize("method", ["gptq", "awq"])
+def test_groups_of_128_run_as_they_are(method: str, tmp_path: Path):
+    expected = written(tmp_path / "m", method)
+    held = StoredInDirectory.of(tmp_path / "m", read_config(tmp_path / "m"))
+    name = "blocks.0.feed_forward.down.weight"
+    assert held is not None and held.alike(name) == [slice(0, 128)] and held.alike("embedding.weight") is None
+    groups = held.groups(name, slice(0, 128))
+    assert groups.form == "int4_128"
+    assert torch.equal(unpacked(pack(groups, 4)), expected["model.layers.0.mlp.down_proj.weight"])
+
+
+@pytest.mark.parametrize(
+    "said, words",
+    [
+        (SAID["gptq"] | {"bits": 3}, "gptq with bits = 3"),
+        (SAID["awq"] | {"version": "gemv"}, "awq in the version 'gemv'"),
+    ],
+)
+def test_what_is_not_read_is_one_sentence(said: dict[str, Any], words: str):
+    with pytest.raises(ModelError, match=words):
+        other_method(said)
+
+
+def test_inputs_in_another_order_are_refused(tmp_path: Path):
+    parts, _ = stored("x", numbers(16, 256), "gptq")
+    parts["x.g_idx"] = parts["x.g_idx"].flip(0)
+    method = other_method(SAID["gptq"])
+    assert method is not None
+    with pytest.raises(ModelError, match="inputs in another order"):
+        method.groups("x", parts)
+
+
+@pytest.mark.parametrize("method", SAID)
+def test_damaged_directories_give_a_network_or_one_sentence(method: str, tmp_path: Path):
+    written(tmp_path / "m", method)
+    file, draws = tmp_path / "m" / "model.safetensors", random.Random(0)
+    whole = file.read_bytes()
+    header = 8 + int.from_bytes(whole[:8], "little")
+    for number in range(200):
+        data = bytearray(whole[: draws.randrange(len(whole))] if number < 100 else whole)
+        if number >= 100:
+            data[draws.randrange(header if number % 2 else len(data))] ^= 1 << draws.randrange(8)
+        file.write_bytes(data)
+        try:
+            read_network(tmp_path / "m", torch.float32)
+        except ModelError as error:
+            assert "\n" not in str(error)
