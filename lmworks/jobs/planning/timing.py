@@ -51,8 +51,8 @@ WIDEST = 4_000_000
 """Parameters of a block, from which on a narrower one is timed where a network only runs."""
 SHORTEST = 64
 """Tokens of a prompt, below which nothing is timed."""
-LONG = 2048
-"""Tokens of a second prompt, in which attention has more of the time."""
+LONG = 4096
+"""Tokens of a second prompt, in which attention has more of the time, and its keys leave the nearest caches."""
 AT_ONCE = 8
 """Texts that are written side by side."""
 
