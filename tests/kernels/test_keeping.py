@@ -190,6 +190,7 @@ FAULTS = {
     "half a head": (lambda path: path.write_bytes(path.read_bytes()[:30]), "are damaged or cut off"),
     "magic": (flipped_at(3), "are damaged or cut off"),
     "place of the table": (flipped_at(17), "are damaged or cut off"),
+    "size of the table": (flipped_at(30), "are damaged or cut off"),
     "hash": (flipped_at(40), "are damaged or cut off"),
     "table": (flipped_at(-20), "are damaged or cut off"),
 }
