@@ -61,13 +61,13 @@ class Exported:
     """Adapters were merged into the weights."""
     unquantised: tuple[str, ...]
     """Matrices that stay float16, as their rows are not whole groups of 32."""
-    before: Measurement | None
-    """Bits per byte of the part of the text that was held out, under the model; None without a text."""
-    after: Measurement | None
-    """The same under the file."""
-    change: Measurement | None
     index: str | None
     """Where the model's index stays: such a file has no place for it."""
+    before: Measurement | None = None
+    """Bits per byte of the part of the text that was held out, under the model; None without a text."""
+    after: Measurement | None = None
+    """The same under the file."""
+    change: Measurement | None = None
 
 
 def export(
@@ -112,15 +112,17 @@ def export(
         if kind != "f16" and weight.ndim > 1 and kind_of(name, weight, KINDS[kind]) == Kind.F16
     ]
     index, _ = index_beside(loaded.source)
-    measured: tuple[Measurement | None, ...] = (None, None, None)
+    measured: dict[str, Measurement] = {}
     if parts is not None and before is not None:
         made = load(file, dtype="float32")  # what the weights lost, not what runs them
         after = measure(made, parts.held_out, f"{text} after", tokens=tokens)
-        both = before.bits_per_byte(f"{text} before"), after.bits_per_byte(f"{text} after")
-        measured = *both, change(before, after, str(text))[0]
-    return Exported(
-        file, file.stat().st_size, kind, merged, tuple(left), *measured, index=index.place if index else None
-    )
+        measured = {
+            "before": before.bits_per_byte(f"{text} before"),
+            "after": after.bits_per_byte(f"{text} after"),
+            "change": change(before, after, str(text))[0],
+        }
+    place = index.place if index else None
+    return Exported(file, file.stat().st_size, kind, merged, tuple(left), index=place, **measured)
 
 
 def refuse_other_files(file: Path) -> None:

@@ -22,7 +22,13 @@ QUESTION = "When is the rent due?"
 @pytest.fixture
 def settings(here: Path, minilm: str) -> Recipe:
     """The small recipe with an index, of notes that say when the rent is due."""
-    (here / "notes" / "rent.md").write_text("# The flat\n\nThe rent is due on the third day.\n\n## Pets\n\nCats may.\n")
+    more = (
+        "The keys of the cellar are kept by Mrs Berger on the second floor. The rubbish is collected every Monday "
+        "before seven in the morning. The heating was serviced by the firm Lorenz in October 2025."
+    )
+    (here / "notes" / "rent.md").write_text(
+        f"# The flat\n\nThe rent is due on the third day.\n\n## Pets\n\nCats may.\n\n## House\n\n{more}\n"
+    )
     return recipe().but(
         grounding={"embedder": minilm, "questions": 0},
         generation={"prompt": QUESTION, "max_new_tokens": 4},

@@ -24,8 +24,9 @@ def test_the_shipped_recipes_are_whole():
 
 def test_every_setting_is_explained():
     lines, recipes = Recipe.explain(), [Recipe(training={"optimiser": name}) for name in TrainingConfig.parts()]
-    settings = [(name, getattr(one, name)) for one in recipes for name in Recipe.model_fields if name != "method"]
-    assert set(lines) == {"method"} | {f"{section}.{name}" for section, values in settings for name, _ in values}
+    choices = {"method", "retain"}
+    settings = [(name, getattr(one, name)) for one in recipes for name in Recipe.model_fields if name not in choices]
+    assert set(lines) == choices | {f"{section}.{name}" for section, values in settings for name, _ in values}
     assert all(len(line) > 15 and line[-1] == "." for line in lines.values())
 
 
@@ -38,7 +39,7 @@ def test_every_setting_is_explained():
         ),
         ("[trainin]\nsteps = 1", "mine.toml: trainin is not a setting; did you mean training?"),
         ("steps = 5", "mine.toml: steps is not a setting; did you mean training.steps?"),
-        ("tokens = 5", "mine.toml: tokens is not a setting; did you mean evaluation.tokens?"),
+        ("tokens = 5", "mine.toml: tokens is not a setting; did you mean ewc.tokens or evaluation.tokens?"),
         (
             "dtype = 'float32'\nmax_new_tokens = 3",
             "mine.toml: dtype is not a setting; did you mean model.dtype?; max_new_tokens is not a setting; "
@@ -52,7 +53,10 @@ def test_every_setting_is_explained():
         ),
         ("[training]\nsteps = 0", "mine.toml: training.steps is 0; it should be greater than 0"),
         ("[lora]\ntargets = 'q_proj'", "mine.toml: lora.targets is 'q_proj'; it should be a list"),
-        ("method = 'lorra'", "mine.toml: method is 'lorra'; did you mean 'lora'? it can be full, lora"),
+        (
+            "method = 'lorra'",
+            "mine.toml: method is 'lorra'; did you mean 'lora'? it can be lora, dora, full, last_layers, qlora",
+        ),
         (
             "method = 'full'\n[lora]\nrank = 3",
             "mine.toml: the table lora is for method = 'lora', and method is 'full'; leave out one of the two",

@@ -12,7 +12,7 @@ from lmworks.basics.errors import ConfigError
 class LastLayersConfig(Config):
     """Which blocks are trained."""
 
-    layers: int = Field(default=4, gt=0)
+    layers: int = Field(default=2, gt=0)
     """How many, from the end."""
 
 

@@ -38,6 +38,8 @@ def rounded(weight: Weight, kind: Kind, importance: Float[Tensor, " columns"] | 
     ]
     parts = [torch.cat(one).reshape(rows, -1) if one[0] is not None else None for one in zip(*made, strict=True)]
     values, scale, least, factor, least_factor = parts
+    assert values is not None
+    assert scale is not None
     return Groups(values, scale, least, factor, least_factor, form=kind.name.lower())
 
 
@@ -133,11 +135,11 @@ def to_k_blocks(groups: Groups, kind: Kind) -> UInt8[Tensor, "rows bytes"]:
     codes = values.view(torch.uint8).view(-1, 4, 2, 32)
     nibbles = ((codes[:, :, 0] & 15) | (codes[:, :, 1] & 15) << 4).flatten(1)
     fifth = (codes >> 4 & 1).reshape(-1, 8, 32)
-    high = [sum(fifth[:, number] << number for number in range(8))] if kind == Kind.Q5_K else []
-    scales, minima = (one.reshape(-1, 2, 4).view(torch.uint8).unbind(1) for one in (groups.scale, groups.least))
-    first, second = (one[0] | one[1] >> 4 << 6 for one in (scales, minima))
-    third = (scales[1] & 15) | (minima[1] & 15) << 4
-    return torch.cat([factor, _bytes(-groups.least_factor), first, second, third, *high, nibbles], 1).reshape(rows, -1)
+    above = [torch.stack([fifth[:, bit] << bit for bit in range(8)]).sum(0, dtype=torch.uint8)] * (kind == Kind.Q5_K)
+    first_scales, minima = (one.reshape(-1, 2, 4).view(torch.uint8).unbind(1) for one in (groups.scale, groups.least))
+    first, second = (one[0] | one[1] >> 4 << 6 for one in (first_scales, minima))
+    third = (first_scales[1] & 15) | (minima[1] & 15) << 4
+    return torch.cat([factor, _bytes(-groups.least_factor), first, second, third, *above, nibbles], 1).reshape(rows, -1)
 
 
 def _bytes(numbers: Tensor | None) -> UInt8[Tensor, "blocks 2"]:

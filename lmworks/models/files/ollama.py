@@ -14,11 +14,10 @@ from typing import Any
 
 from lmworks.basics.errors import ModelError
 from lmworks.basics.files import cache_folder
-from lmworks.models.files.directory import read_json
 
 PREFIX = "ollama:"
 WEIGHTS, ADAPTER = "application/vnd.ollama.image.model", "application/vnd.ollama.image.adapter"
-_REGISTRY, _NAMESPACE, _TAG = "registry.ollama.ai", "library", "latest"
+_NAMESPACE, _TAG = "library", "latest"
 _PART, _DIGEST = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}"), re.compile(r"sha256[:-]([0-9a-f]{64})")
 
 
@@ -52,12 +51,17 @@ def _root() -> Path:
     return Path(os.environ.get("OLLAMA_MODELS") or Path.home() / ".ollama" / "models")
 
 
+def _registry() -> str:
+    """The folder of what Ollama's own registry gave: the one that is named as a registry."""
+    return min((one.name for one in (_root() / "manifests").glob("registry.*")), default="registry")
+
+
 def _name(reference: str) -> str:
     return reference.removeprefix(PREFIX)
 
 
 def _short(registry: str, namespace: str, name: str, tag: str) -> str:
-    before = "" if registry == _REGISTRY else f"{registry}/"
+    before = "" if registry == _registry() else f"{registry}/"
     before += "" if not before and namespace == _NAMESPACE else f"{namespace}/"
     return f"{PREFIX}{before}{name}{'' if tag == _TAG else f':{tag}'}"
 
@@ -65,7 +69,7 @@ def _short(registry: str, namespace: str, name: str, tag: str) -> str:
 def _manifest(reference: str) -> dict[str, Any]:
     path, _, tag = _name(reference).partition(":")
     parts = [*path.split("/"), tag or _TAG]
-    whole = [*(_REGISTRY, _NAMESPACE)[: max(4 - len(parts), 0)], *parts]
+    whole = [*(_registry(), _NAMESPACE)[: max(4 - len(parts), 0)], *parts]
     if len(whole) != 4 or not all(_PART.fullmatch(part) for part in whole):
         raise ModelError(f"{reference!r} is no name of a model in Ollama's store; give ollama:NAME or ollama:NAME:TAG")
     file = (_root() / "manifests").joinpath(*whole)
@@ -75,6 +79,8 @@ def _manifest(reference: str) -> dict[str, Any]:
         raise ModelError(
             f"{reference} is not in Ollama's store at {_root()} ({holds}); run: ollama pull {_name(reference)}"
         )
+    from lmworks.models.files.directory import read_json  # loads torch
+
     return read_json(file)
 
 

@@ -80,7 +80,8 @@ def below_one_another(parts: Sequence[Groups]) -> Groups:
     """Matrices in groups of the same kind as one, each after the one before."""
     [first, *others] = parts
     names = [name for name in PARTS if getattr(first, name) is not None] if others else []
-    return replace(first, **{name: torch.cat([getattr(part, name) for part in parts]) for name in names})
+    joined: dict[str, Any] = {name: torch.cat([getattr(part, name) for part in parts]) for name in names}
+    return replace(first, **joined)
 
 
 def _multiplied(of_groups: Tensor, factor: Tensor | None) -> Float[Tensor, "rows groups"]:

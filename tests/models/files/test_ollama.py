@@ -29,7 +29,7 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A store with two models and the weights of both."""
     monkeypatch.setenv("OLLAMA_MODELS", str(tmp_path / "models"))
     monkeypatch.setenv("LMWORKS_CACHE", str(tmp_path / "cache"))
-    put(tmp_path / "models", "registry.ollama.ai/library/qwen3/0.6b")
+    put(tmp_path / "models", "registry.example/library/qwen3/0.6b")
     put(tmp_path / "models", "hf.co/org/name/Q4_K_M")
     blobs = tmp_path / "models" / "blobs"
     blobs.mkdir()
@@ -83,14 +83,14 @@ def test_no_name_leads_out_of_the_store(store: Path, name: str):
     ],
 )
 def test_manifests_that_do_not_fit_are_one_sentence(store: Path, content: Any, words: str):
-    put(store, "registry.ollama.ai/library/odd/latest", content)
+    put(store, "registry.example/library/odd/latest", content)
     with pytest.raises(ModelError, match=words) as caught:
         resolve("ollama:odd")
     assert "\n" not in str(caught.value)
 
 
 def test_damaged_manifests_give_the_model_or_one_sentence(store: Path):
-    file, draws = put(store, "registry.ollama.ai/library/odd/latest"), random.Random(0)
+    file, draws = put(store, "registry.example/library/odd/latest"), random.Random(0)
     whole = file.read_bytes()
     for number in range(200):
         data = bytearray(whole[: draws.randrange(len(whole))] if number < 100 else whole)
