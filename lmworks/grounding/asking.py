@@ -223,7 +223,9 @@ def extracted(asked: Asked, best: Evidence | None = None) -> Answer:
     """The best span, or that of the evidence given, with every passage that says the same."""
     best = best or asked.evidence[0]
     whole = best.defines or asks_for_a_sentence(asked.question)
-    shown = best.passage.text[slice(*(best.paragraph if whole else best.shown))]
+    echoes = set(content(best.answer, asked.language)) <= set(content(asked.question, asked.language))
+    span = best.paragraph if whole else best.sentence if echoes else best.shown
+    shown = best.passage.text[slice(*span)]
     if len(units(shown)) == 1:
         shown = _MARKER.sub("", shown)
     agreeing = [one for one in asked.evidence if one is not best and _agree(one, best, whole)]
