@@ -102,6 +102,11 @@ class Asked:
         """The probability that the documents answer."""
         return self.gate.confidence(self.features) if self.evidence else 0.0
 
+    @property
+    def passes(self) -> bool:
+        """Whether the gate lets it be answered."""
+        return bool(self.evidence) and self.confidence >= self.gate.threshold
+
     def refused(self, reason: str, prompt: str = "") -> Answer:
         """No answer."""
         return self._told(REFUSAL, True, reason=reason, prompt=prompt)
@@ -142,11 +147,12 @@ def ask(
         raise ConfigError("the question is empty; ask something")
     reader = reader or reader_for(index, question)
     given = facts(question) if facts is not None else ()
-    asked = look(index, question, k, reader, Gate.of(index.tested, type(reader).__name__), given, rerank, where)
+    gate = Gate.of(index.tested, type(reader).__name__, asks_for_a_sentence(question))
+    asked = look(index, question, k, reader, gate, given, rerank, where)
     if only_context:
         context = prompting.quoted([headed(one) for one in asked.passages])
         return asked.answered("", (), context)
-    if not asked.evidence or asked.confidence < asked.gate.threshold:
+    if not asked.passes:
         return asked.refused(_why(asked))
     if model is None:
         return extracted(asked)
