@@ -244,7 +244,8 @@ def with_model(index: Any, reader: Reader, asked: Sequence[Question], model: str
 
 
 def _judged(index: Any, question: str, k: int, memory: Reader, reader: Reader) -> asking.Asked:
-    return asking.look(index, question, k, memory, Gate.of({}, type(reader).__name__))
+    gate = Gate.of({}, type(reader).__name__, asking.asks_for_a_sentence(question))
+    return asking.look(index, question, k, memory, gate)
 
 
 def _chips(answer: Answer) -> list[int]:
@@ -261,9 +262,8 @@ def figures(rows: Sequence[Row], trick: Sequence[asking.Asked]) -> dict[str, Any
     """Everything that is stored."""
     there, removed = ([getattr(one, name).confidence for one in rows] for name in ("there", "removed"))
     edge = float(np.quantile(there, FALSE_REFUSALS))
-    threshold = rows[0].there.gate.threshold
-    answered = [one for one in rows if one.there.confidence >= threshold]
-    kept = [one.there.confidence >= threshold for one in rows]
+    kept = [one.there.passes for one in rows]
+    answered = [one for one in rows if one.there.passes]
     right = [one for one in answered if one.supported]
     return {
         "exact, nothing refused": share([one.exact for one in rows]),
@@ -271,11 +271,11 @@ def figures(rows: Sequence[Row], trick: Sequence[asking.Asked]) -> dict[str, Any
         "exact, refusals wrong": float(np.mean([one.exact * keep for one, keep in zip(rows, kept, strict=True)])),
         "f1, refusals wrong": float(np.mean([one.f1 * keep for one, keep in zip(rows, kept, strict=True)])),
         "paragraph found first": share([one.there.evidence[0].passage.file == one.question.file for one in rows]),
-        "false refusals at the stored threshold": share([one < threshold for one in there]),
-        "refused without the paragraph, at the stored threshold": share([one < threshold for one in removed]),
+        "false refusals at the stored threshold": share([not one.there.passes for one in rows]),
+        "refused without the paragraph, at the stored threshold": share([not one.removed.passes for one in rows]),
         "refused without the paragraph, at 5 % false refusals": share([one < edge for one in removed]),
         "auroc": area_under_curve(there, removed).value,
-        "unanswerable, refused at the stored threshold": share([one.confidence < threshold for one in trick]),
+        "unanswerable, refused at the stored threshold": share([not one.passes for one in trick]),
         "unanswerable, auroc": area_under_curve(there, [one.confidence for one in trick]).value,
         "calibration error": calibration_error([*there, *removed], [1] * len(there) + [0] * len(removed)),
         "citations valid": share([one.valid for one in rows]),

@@ -102,6 +102,11 @@ class Asked:
         """The probability that the documents answer."""
         return self.gate.confidence(self.features) if self.evidence else 0.0
 
+    @property
+    def passes(self) -> bool:
+        """Whether the gate lets it be answered."""
+        return bool(self.evidence) and self.confidence >= self.gate.threshold
+
     def refused(self, reason: str, prompt: str = "") -> Answer:
         """No answer."""
         return self._told(REFUSAL, True, reason=reason, prompt=prompt)
@@ -142,11 +147,12 @@ def ask(
         raise ConfigError("the question is empty; ask something")
     reader = reader or reader_for(index, question)
     given = facts(question) if facts is not None else ()
-    asked = look(index, question, k, reader, Gate.of(index.tested, type(reader).__name__), given, rerank, where)
+    gate = Gate.of(index.tested, type(reader).__name__, asks_for_a_sentence(question))
+    asked = look(index, question, k, reader, gate, given, rerank, where)
     if only_context:
         context = prompting.quoted([headed(one) for one in asked.passages])
         return asked.answered("", (), context)
-    if not asked.evidence or asked.confidence < asked.gate.threshold:
+    if not asked.passes:
         return asked.refused(_why(asked))
     if model is None:
         return extracted(asked)
@@ -223,7 +229,9 @@ def extracted(asked: Asked, best: Evidence | None = None) -> Answer:
     """The best span, or that of the evidence given, with every passage that says the same."""
     best = best or asked.evidence[0]
     whole = best.defines or asks_for_a_sentence(asked.question)
-    shown = best.passage.text[slice(*(best.paragraph if whole else best.shown))]
+    echoes = set(content(best.answer, asked.language)) <= set(content(asked.question, asked.language))
+    span = best.paragraph if whole else best.sentence if echoes else best.shown
+    shown = best.passage.text[slice(*span)]
     if len(units(shown)) == 1:
         shown = _MARKER.sub("", shown)
     agreeing = [one for one in asked.evidence if one is not best and _agree(one, best, whole)]

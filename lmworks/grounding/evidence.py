@@ -29,6 +29,8 @@ _BOUND = re.compile(
     re.IGNORECASE,
 )
 """What says something else together with what follows it."""
+_LEADS = re.compile(r":[\s>]*$")
+"""What is said comes after it: a command, a list."""
 _CLAUSE = re.compile(r"[;:—]\s|\s[–-]\s")
 _BLANK = re.compile(r"\n\s*\n")
 LONGEST = 400
@@ -84,13 +86,17 @@ class Evidence:
 
     @property
     def paragraph(self) -> Span:
-        """The paragraph around the sentence where that is short, else the sentence: what a long answer is."""
+        """What a long answer is: the paragraph around the sentence, with the next one where it ends in a colon; the
+        sentence where that is long."""
         if self.defines:
             return self.sentence
         text, (start, end) = self.passage.text, self.sentence
         first = max((one.end() for one in _BLANK.finditer(text, 0, start)), default=0)
         after = _BLANK.search(text, end)
         last = after.start() if after else len(text)
+        if after and _LEADS.search(text, first, last):
+            following = _BLANK.search(text, after.end())
+            last = following.start() if following else len(text)
         return (first, last) if last - first <= LONGEST else self.sentence
 
     @property

@@ -110,6 +110,13 @@ def test_an_indexs_own_test_sets_the_threshold(index, tmp_path):
     assert usual.confidence(nothing) < usual.threshold < usual.confidence(all_of_it) <= 1
 
 
+def test_questions_that_want_a_sentence_have_the_milder_gate():
+    usual, milder = Gate.of({}, "SpanReader"), Gate.of({}, "SpanReader", sentence=True)
+    assert milder.weights[-1] == 0 < usual.weights[-1]
+    assert milder.false_refusals > usual.false_refusals
+    assert Gate.of({}, "NearestSentence", sentence=True) == Gate.of({}, "NearestSentence")
+
+
 class Suited(NearestSentence):
     """Says by a text's length how well it suits, and remembers what it was asked."""
 

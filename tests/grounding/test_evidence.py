@@ -140,3 +140,25 @@ def test_a_bare_span_that_would_mislead_is_shown_with_what_bounds_or_denies_it(t
     assert cited.text == text
     assert cited.answer is not None
     assert text[cited.answer[0] - len(BEFORE) : cited.answer[1] - len(BEFORE)] == span
+
+
+def test_an_answer_that_says_the_question_again_is_shown_in_its_sentence():
+    class Echo:
+        def read(self, question: str, texts: Sequence[str]) -> list[Reading]:
+            return [Reading(one.find("vimrc"), one.find("vimrc") + 10, 1.0, 0.9) for one in texts]
+
+    text = "Vim starts. You write settings in the vimrc file."
+    assert (
+        extracted(asked("Which is the vimrc file?", [text], Echo())).text == "You write settings in the vimrc file. [1]"
+    )
+    assert extracted(asked("Which one is it?", [text], Echo())).text == "vimrc file [1]"
+
+
+def test_a_paragraph_that_leads_to_the_next_is_answered_with_it():
+    class First:
+        def read(self, question: str, texts: Sequence[str]) -> list[Reading]:
+            return [Reading(0, 4, 1.0, 0.9) for _ in texts]
+
+    text = "Type this command:\n\n    :quit\n\nThen rest."
+    assert extracted(asked("How do I quit?", [text], First())).text == "Type this command: :quit [1]"
+    assert extracted(asked("How do I quit?", ["Type it.\n\nThen rest."], First())).text == "Type it. [1]"
