@@ -40,9 +40,11 @@ def scale_of(folder: Path) -> Scale:
     """What a folder of ours or of sentence-transformers says is done with scores; ModelError for anything else."""
     if (own := read_facts(folder).get("scores")) in SCALES.values():
         return "sigmoid" if own == "sigmoid" else "none"
-    theirs = read_json(folder / "config.json")
+    beside, theirs = folder / "config_sentence_transformers.json", read_json(folder / "config.json")
+    newest = read_json(beside) if beside.is_file() else {}
     newer = theirs.get("sentence_transformers")
-    said = newer.get("activation_fn") if isinstance(newer, dict) else theirs.get("sbert_ce_default_activation_function")
+    said = newest.get("activation_fn") or (newer.get("activation_fn") if isinstance(newer, dict) else None)
+    said = said or theirs.get("sbert_ce_default_activation_function")
     name = str(said or "Identity").rpartition(".")[2]
     if name not in SCALES:
         raise ModelError(f"{folder}: scores through {said} are not supported; known are {', '.join(SCALES)}")

@@ -39,6 +39,8 @@ ACTIVATIONS = {
     "torch.nn.modules.activation.GELU": torch.nn.functional.gelu,
     "torch.nn.modules.linear.Identity": lambda x: x,
 }
+VECTORS = "feature-extraction"
+"""transformer_task of what makes vectors."""
 UNKNOWN_LENGTH = 10**9
 """transformers writes 1e30 where a tokenizer knows no longest text."""
 
@@ -114,9 +116,9 @@ class Pooling(Config):
         if isinstance(said := read_facts(folder).get("pooling"), dict):
             return cls._made(said, f"{folder / FACTS}: pooling")
         modules = _modules(folder)
-        if not modules:
-            return None
         kinds = [kind for kind, _ in modules]
+        if not modules or (kinds == ["Transformer"] and _task(folder) != VECTORS):  # a cross-encoder, say
+            return None
         settings = _of_texts(folder)
         settings["normalise"] = "Normalize" in kinds
         settings["dense"] = tuple(place for kind, place in modules if kind == "Dense")
@@ -209,14 +211,19 @@ def _of_texts(folder: Path) -> dict[str, Any]:
     """How long a text may be, and whether its letters are lowered. sentence-transformers 6 leaves the length to the
     tokenizer."""
     said = _said(folder / "sentence_bert_config.json")
-    if said.get("transformer_task", "feature-extraction") != "feature-extraction":
-        raise ModelError(f"sentence_bert_config.json: transformer_task {said['transformer_task']!r} gives no vectors")
+    if _task(folder) != VECTORS:
+        raise ModelError(f"{folder}: the transformer_task {_task(folder)!r} gives no vectors")
     longest = said.get("max_seq_length")
     if longest is None:
         longest = _said(folder / "tokenizer_config.json").get("model_max_length")
         if not isinstance(longest, int) or longest > UNKNOWN_LENGTH:
             longest = None
     return {"longest": longest, "lower": said.get("do_lower_case") is True}
+
+
+def _task(folder: Path) -> object:
+    """What the network is loaded for."""
+    return _said(folder / "sentence_bert_config.json").get("transformer_task", VECTORS)
 
 
 def _said(path: Path) -> dict[str, Any]:

@@ -26,6 +26,7 @@ transformers.logging.disable_progress_bar()
 CLOSE = {"rtol": 1e-5, "atol": 1e-5}
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"abcdefghijklmnopqrstuvwxyz?:,."]
 TEXTS = ["who wrote faust?", "a", "Goethe wrote it, in weimar.", "x " * 40]
+INPUTS = ["input_ids", "attention_mask", "token_type_ids"]
 PROMPTS = {"query": "query: ", "passage": "passage: ", "sts": "s: "}
 SIZES = {"vocab_size": 64, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 48}
 KINDS: dict[str, dict[str, Any]] = {
@@ -44,8 +45,8 @@ def letters(pair: str = "[CLS] $A [SEP] $B:1 [SEP]:1") -> Any:
     )
     around = [(word, WORDS.index(word)) for word in ("[CLS]", "[SEP]")]
     backend.post_processor = processors.TemplateProcessing("[CLS] $A [SEP]", pair, around)
-    roles = {f"{role}_token": f"[{role.upper()}]" for role in ("pad", "cls", "sep", "mask")}
-    return transformers.PreTrainedTokenizerFast(tokenizer_object=backend, unk_token="[UNK]", **roles)
+    roles = {f"{role}_token": f"[{role.upper()}]" for role in ("pad", "unk", "cls", "sep", "mask")}
+    return transformers.PreTrainedTokenizerFast(tokenizer_object=backend, model_input_names=INPUTS, **roles)
 
 
 def body(kind: str, folder: Path, architecture: str | None = None) -> Path:
@@ -172,7 +173,6 @@ def test_cross_encoders_give_their_scores(kind: str, activation: str, tmp_path: 
     tiny.randomise(model, seed=2)
     model.save_pretrained(tmp_path / "body")
     tokenizer = letters(CROSS[kind] or CROSS["bert"])
-    tokenizer.model_input_names = ["input_ids", "attention_mask", "token_type_ids"]
     tokenizer.save_pretrained(tmp_path / "body")
     how = {"activation_fn": getattr(torch.nn, activation)(), "max_length": 40, "device": "cpu"}
     library.CrossEncoder(str(tmp_path / "body"), **how).save(str(tmp_path / "model"))

@@ -51,7 +51,7 @@ SMALL: dict[str, dict[str, Any]] = {
     },
 }
 SMALL["roberta"] = SMALL["xlm-roberta"] = SMALL["bert"] | {"pad_token_id": 3}
-SMALL["mpnet"] = SMALL["bert"] | {"relative_attention_num_buckets": 12}
+SMALL["mpnet"] = SMALL["bert"]
 SMALL["electra"] = SMALL["bert"] | {"embedding_size": 20}
 SMALL["distilbert"] = {
     "vocab_size": 96,
@@ -183,8 +183,8 @@ VARIANTS = [
     Variant(
         "MPNetModel",
         "both kinds of positions",
-        ours={"relative_buckets": 12, "position_offset": 2, "context": 62, "segments": 0},
-        off={"relative_buckets": 16},
+        ours={"relative_buckets": 32, "position_offset": 2, "context": 62, "segments": 0},
+        off={"relative_distance": 30},
     ),
     Variant("MPNetForMaskedLM", "head", ours={"head_bias": True, "head_transform": True}, off={"head_bias": False}),
     Variant("MPNetForSequenceClassification", "pooler", ours={"pooler": True}, off={"pooler": False}),

@@ -62,13 +62,11 @@ MPNET = EncoderFamily(
     name="mpnet",
     architecture="MPNetModel",
     examples=("microsoft/mpnet-base", "sentence-transformers/all-mpnet-base-v2"),
-    settings={
-        **{ours: theirs for ours, theirs in SETTINGS.items() if ours != "segments"},
-        "relative_buckets": "relative_attention_num_buckets",
-    },
+    settings={ours: theirs for ours, theirs in SETTINGS.items() if ours != "segments"},
     tensors=_tensors(),
-    fixed={**BERT.fixed, "positions": "learned_relative", "position_offset": OFFSET, "relative_distance": 128},
-    defaults={**BERT.defaults, "vocab_size": 30527, "relative_attention_num_buckets": 32},
+    fixed={**BERT.fixed, "positions": "learned_relative", "position_offset": OFFSET},
+    defaults={**BERT.defaults, "vocab_size": 30527},
+    required={"relative_attention_num_buckets": 32},  # transformers computes with no other number
     more_from=_more_from,
     more_to=_more_to,
     told=TOLD,

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from lmworks.models.config import ModelConfig
 from lmworks.models.positions.encoding import Distances, Positions
-from lmworks.models.positions.learned import LEARNED
-from lmworks.models.positions.relative import RELATIVE, RelativeBias, RelativePositions
+from lmworks.models.positions.learned import LearnedPositions
+from lmworks.models.positions.relative import RelativeBias, RelativePositions
 
 
 class Both(nn.Module):
@@ -19,7 +19,7 @@ class Both(nn.Module):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.learned, self.relative = LEARNED.part(config), RelativeBias(config)
+        self.learned, self.relative = LearnedPositions().part(config), RelativeBias(config)
 
 
 class LearnedRelativePositions(RelativePositions):
@@ -27,7 +27,7 @@ class LearnedRelativePositions(RelativePositions):
 
     name = "learned_relative"
     adds = True
-    fields = (*LEARNED.fields, *RELATIVE.fields)
+    fields = (*LearnedPositions.fields, *RelativePositions.fields)
     part_name = "positions"
     weights = ("learned.weight", "relative.weight")
 
@@ -44,7 +44,7 @@ class LearnedRelativePositions(RelativePositions):
     ) -> Float[Tensor, "batch seq dim"]:
         """Each position's row."""
         assert isinstance(part, Both)
-        return LEARNED.added(config, part.learned, positions)
+        return LearnedPositions().added(config, part.learned, positions)
 
     def bias(
         self, config: ModelConfig, part: nn.Module | None, distances: Distances
