@@ -14,6 +14,7 @@ import json
 import random
 import tempfile
 import tomllib
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -96,7 +97,7 @@ def main() -> None:
     options.add_argument("--file")
     options.add_argument("--each", type=int, default=1)
     options.add_argument("--show", type=int, default=15)
-    options.add_argument("--every", type=int, default=1, help="ask every n-th question only")
+    options.add_argument("--every", type=int, default=1, help="ask every n-th question of a split only")
     options.add_argument("--split", default="tuned,held,fresh,people")
     options.add_argument("--people", type=Path, help="test.json of WebQuestions (brmson/dataset-factoid-webquestions)")
     options.add_argument("--groups", default="")
@@ -112,8 +113,10 @@ def main() -> None:
         wrong: list[str] = []
         world = World(json.loads(text))
         people = of_people(world, told.people) if told.people else ()
-        for number, one in enumerate(itertools.chain(asked_of(world, ways, told.each), people)):
-            if one.split not in told.split.split(",") or told.groups not in one.group or number % told.every:
+        seen = Counter[str]()
+        for one in itertools.chain(asked_of(world, ways, told.each), people):
+            seen[one.split] += 1
+            if one.split not in told.split.split(",") or told.groups not in one.group or seen[one.split] % told.every:
                 continue
             good, got = right(graph, one)
             head = one.group.partition(":")[0]
