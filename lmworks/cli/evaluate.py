@@ -52,6 +52,7 @@ def evaluate(
     from lmworks.text.sources import read
 
     reading = read(text)
+    progress.end_line()
     for skipped in reading.skipped[:5]:
         print(f"skipped   {skipped.path}: {skipped.reason}", file=sys.stderr)
     with progress.shown():
