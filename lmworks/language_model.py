@@ -424,8 +424,10 @@ class LanguageModel:
 
     @property
     def score_scale(self) -> Scale:
-        """What is done with the scores of pairs, as the folder that the model came from says."""
-        return scale_of(self.source) if self.source is not None and self.source.is_dir() else "none"
+        """What is done with the scores of pairs, as the folder that the model came from says, or of an adapter its
+        base's."""
+        folder = next((one for one in self._folders if (one / "config.json").is_file()), None)
+        return "none" if folder is None else scale_of(folder)
 
     @cached_property
     def pooling(self) -> Pooling:
