@@ -43,6 +43,7 @@ def docs(index: Index, smollm2_path: Path) -> Iterator[Live]:
         yield made
 
 
+@pytest.mark.slow
 def test_what_a_model_writes_is_supported_by_what_it_cites_or_removed(docs: Live, index: Index):
     answered = 0
     for question, file in QUESTIONS.items():
