@@ -67,7 +67,7 @@ def letters() -> LanguageModel:
         ("When is the rent due?", "third working day", "rent.md"),
         ("How much does late payment cost?", "5 euros a day", "rent.md"),
         ("Where does the boat Aurora lie?", "pier 7", "boat.txt"),
-        ("How do I wash glasses in the dishwasher?", "short programme", "kitchen.txt"),
+        ("Which programme is for glasses?", "short programme", "kitchen.txt"),
     ],
 )
 def test_it_answers_with_a_verbatim_citation_and_names_twins_once(index, question, said, file):

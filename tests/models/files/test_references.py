@@ -314,7 +314,7 @@ def test_paths_are_checked_for_what_they_are(tmp_path, monkeypatch):
         ("made/ches", "did you mean made/chess?"),
         ("modle.gguf", "did you mean model.gguf?"),
         ("", "holds no config.json"),
-        ("xyz", "give a model directory, a .gguf file, hf:org/name, or smollm2"),
+        ("xyz", "give a model directory, a .gguf file, ollama:name, hf:org/name, or smollm2"),
     ],
 )
 def test_an_unknown_reference_gets_a_suggestion(tmp_path, monkeypatch, reference, hint):
