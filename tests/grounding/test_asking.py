@@ -68,6 +68,10 @@ def letters() -> LanguageModel:
         ("How much does late payment cost?", "5 euros a day", "rent.md"),
         ("Where does the boat Aurora lie?", "pier 7", "boat.txt"),
         ("Which programme is for glasses?", "short programme", "kitchen.txt"),
+        pytest.param(
+            *("How do I wash glasses in the dishwasher?", "short programme", "kitchen.txt"),
+            marks=pytest.mark.xfail(reason="a false refusal: questions that want a way were not in the gate's fit"),
+        ),
     ],
 )
 def test_it_answers_with_a_verbatim_citation_and_names_twins_once(index, question, said, file):
