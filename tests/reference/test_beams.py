@@ -87,11 +87,16 @@ def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     return pair_of(request.param, tmp_path_factory.mktemp("models") / request.param)
 
 
+def sizes_of(family: str) -> dict[str, Any]:
+    sizes = SMALL.get(family) or SMALL[FURTHER[family][1]]
+    return sizes | ({"max_position_embeddings": 2 * VOCAB} if family == "m2m_100" else {})  # more than the padding's id
+
+
 def pair_of(family: str, folder: Path) -> Pair:
     """A model of this family, saved in the folder."""
     special = {"vocab_size": VOCAB, "pad_token_id": PAD, "eos_token_id": 256, "bos_token_id": 0}
     special |= {"decoder_start_token_id": START} if family in (*BOTH, *FURTHER) else {}
-    config = transformers.AutoConfig.for_model(family, **special, **SMALL.get(family) or SMALL[FURTHER[family][1]])
+    config = transformers.AutoConfig.for_model(family, **special, **sizes_of(family))
     theirs = getattr(transformers, KINDS.get(family) or FURTHER[family][0])._from_config(config, dtype=torch.float32)
     tiny.randomise(theirs, seed=3)
     for part in theirs.modules():
