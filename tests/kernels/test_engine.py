@@ -369,6 +369,7 @@ REFUSED = [
     ({"residual": False}, "residual"),
     ({"norm": "none"}, "norm is none"),
     ({"arrangement": "encoder", "window": 5}, "windows"),
+    ({"arrangement": "encoder", "first_norm": False}, "first_norm"),
     ({"arrangement": "encoder-decoder"}, "second stack"),
     ({"experts": {"count": 2, "top_k": 1}}, "experts"),
     ({"latent": {"rank": 32, "value_dim": 16}, "rotary_dim": 8, "kv_heads": 4}, "latent"),
@@ -389,6 +390,7 @@ ELSEWHERE = {  # the shape, and what the tape leaves to PyTorch or never sees
     *("family", "dim", "layers", "heads", "head_dim", "hidden_dim", "context", "vocab_size", "position_settings"),
     *("pooler", "pooler_activation", "labels", "labels_of", "classifier_transform", "text_state", "dropout"),
     *("rope_theta", "waves_include_end"),  # in tables that PyTorch makes
+    "head_transform_bias",  # of a head that PyTorch runs
     *("relative_buckets", "relative_distance", "encoder_layers", "adaptive_divisor"),  # of what is refused
 }
 

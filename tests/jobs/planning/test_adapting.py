@@ -70,7 +70,7 @@ def test_the_peak_is_that_of_a_real_step():
 def test_a_plan_shows_the_method_of_its_recipe_beside_the_usual_ways(tmp_path):
     tiny.language_model(seed=4, context=512).save(tmp_path / "tiny")
     subject = read_subject(str(tmp_path / "tiny"))
-    assert subject.chosen == Chosen(METHODS["lora"], METHODS["lora"].settings())
+    assert subject.chosen is not None and subject.chosen.method is METHODS["lora"]
     plan = make_plan(replace(subject, chosen=NORMS), find_device("2x L4"))
     ways = {way.name: way for way in plan.ways}
     assert list(ways) == ["from nothing", "full fine-tuning", "LoRA", "QLoRA", "norms", "serving"]
