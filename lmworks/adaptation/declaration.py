@@ -84,23 +84,19 @@ class Original:
     """The method's; None where the weights themselves are trained."""
     context: int
     """Tokens of a row."""
-    general: str
-    """The text by which forgetting is measured, which nothing may be learnt from."""
+    measured: frozenset[str]
+    """Hashes of the documents by which gain and loss are measured: nothing may be learnt from them."""
 
     def old_rows(self, text: str | None, rows: int, seed: int) -> list[Row]:
-        """At most so many rows of old text; of None the model writes it. ConfigError for the text that measures it."""
+        """Up to this many rows of old text, which the model writes itself where `text` is None. ConfigError for a text
+        that holds a document by which the model is measured."""
         from lmworks.adaptation.old_text import rows_read, rows_written
 
         if text is None:
             off = nullcontext() if self.adapter is None else self.adapter.off(self.model.network)
             with off:
                 return rows_written(self.model, rows, self.context, seed)
-        if text == self.general:
-            raise ConfigError(
-                f"{{at}}text is {text}, by which forgetting is measured: take another text, or leave it out for text "
-                "that the model writes"
-            )
-        return rows_read(self.model, text, rows, self.context, seed)
+        return rows_read(self, text, rows, seed)
 
     def states_of(self, network: Network) -> Callable[[Batch], Predictions]:
         """What the base predicts of a batch: the network with its adapter off, or, where its weights are trained, a

@@ -19,14 +19,17 @@ def tune(
     data: Annotated[str, typer.Option(help="Conversations, instructions (.jsonl, .json, .csv) or a folder of text.")],
     method: Annotated[str, typer.Option(help="How the model is changed; `lmworks explain build` lists them.")] = "lora",
     retain: Annotated[
-        str, typer.Option(help="How what it could do is kept: nothing, rehearsal, kl or ewc.")
+        str, typer.Option(help="How what it could do is kept; `lmworks explain build` lists the ways.")
     ] = "nothing",
     out: Annotated[str | None, typer.Option(help="Where the result goes; models/NAME unless given.")] = None,
     recipe: Annotated[str, typer.Option(help="A shipped recipe (adapt, full, quick) or a TOML file.")] = "adapt",
     set_: Changes = None,
     resume: Resume = False,
     preview: Annotated[
-        int, typer.Option(help="Show this many examples, with what of them is learnt in brackets, and train nothing.")
+        int,
+        typer.Option(
+            min=0, help="Show this many examples, with what of them is learnt in brackets, and train nothing."
+        ),
     ] = 0,
     json_: Json = False,
 ) -> None:

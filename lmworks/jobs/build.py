@@ -130,7 +130,8 @@ def build(
     texts = {HELD_OUT: parts.held_out} | general_text(chosen, say)
 
     before = job.measure_before(language_model, texts)
-    training = job.train(language_model, rows, resume)
+    measured = frozenset(one.hash for documents in texts.values() for one in documents)
+    training = job.train(language_model, rows, measured, resume)
     comparisons, moved = job.measure_after(language_model, texts, before)
     return job.finish(language_model, _Read(parts, leak, prompt, cited), before, training, comparisons, moved)
 
@@ -206,12 +207,12 @@ class _Job:
         model.runner = TorchRunner(model.network)  # packed weights are of no use to training
         return base
 
-    def train(self, model: LanguageModel, rows: list[Row], resume: bool) -> TrainingResult:
-        """Train by the method."""
+    def train(self, model: LanguageModel, rows: list[Row], measured: frozenset[str], resume: bool) -> TrainingResult:
+        """Train by the method; `measured` are the hashes of documents that nothing may be learnt from."""
         settings = self.recipe.training
         chosen = self.recipe.chosen
         setup = chosen.prepare(Setup(model.network, CausalLM(), rows, settings.seed))
-        setup = chosen.retain(setup, Original(model, self.adapter, settings.context, self.recipe.data.general))
+        setup = chosen.retain(setup, Original(model, self.adapter, settings.context, measured))
         result = train(setup.network, setup.objective, setup.rows, settings, self.run, resume=resume)
         chosen.method.settle(setup.network)
         return result

@@ -243,7 +243,9 @@ def _unknown(reference: str) -> str:
     beside = Path(reference).parent
     neighbours = [str(beside / path.name) for path in beside.iterdir()] if beside.is_dir() else []
     close = difflib.get_close_matches(reference, [*names, *neighbours], n=1)
-    others = f"give a path, hf:org/name, or {', '.join(names)}"
+    others = (
+        f"give a path, hf:org/name, {PYTHON_REFERENCE}, or a name of the data registry (wikitext2, sst2-train, ...)"
+    )
     hint = f"did you mean {_shown(close[0])}?" if close else others
     return f"{reference} does not exist; {hint}"
 

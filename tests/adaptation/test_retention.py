@@ -43,7 +43,7 @@ def rows(count: int = 3, length: int = 5, vocab: int = 6) -> list:
 def original(network: Network) -> Original:
     model = tiny.language_model()
     model.network = network
-    return Original(model, LORA.adapter, context=32, general="wikitext2")
+    return Original(model, LORA.adapter, context=32, measured=frozenset())
 
 
 @pytest.mark.parametrize("cap", [None, 3.0], ids=["plain", "capped"])
@@ -164,22 +164,32 @@ def test_springs_are_measured_on_the_base_and_leave_the_network_as_it_was(way: s
         assert Elastic(springs, 1.0)(network, packed((20,))).mean == 0
 
 
-def test_rehearsal_mixes_its_share_in_and_never_the_text_that_measures():
+def test_rehearsal_mixes_its_share_in():
     network = adapted(vocab_size=259)
     new = rows(count=8, length=32, vocab=259)
     setup = Setup(network, CausalLM(), new)
     mixed = RETENTIONS["rehearsal"].prepare(setup, original(network), RehearsalConfig(share=0.2))
     assert len(mixed.rows) == 10 and mixed.rows[:8] == new
     assert {example.source for row in mixed.rows[8:] for example in row} == {"written by the model"}
-    with pytest.raises(ConfigError, match="text is wikitext2, by which forgetting is measured"):
-        RETENTIONS["rehearsal"].prepare(setup, original(network), RehearsalConfig(text="wikitext2"))
-    with pytest.raises(ConfigError, match="text is wikitext2, by which forgetting is measured"):
-        RETENTIONS["ewc"].prepare(setup, original(network), EWCConfig(text="wikitext2"))
+
+
+@pytest.mark.parametrize("retain", ["rehearsal", "ewc"])
+@pytest.mark.parametrize("text", ["notes", "../retention/general"])
+def test_a_text_with_what_measures_the_model_is_never_learnt(text, retain, folder, monkeypatch):
+    """Neither the general text by another path, nor the new text with its held-out documents."""
+    monkeypatch.chdir(folder)
+    text = text.replace("../retention", f"../{folder.name}")
+    chosen = small_builds.recipe().but(retain=retain, **{retain: {"text": text}})
+    with pytest.raises(ConfigError, match=rf"{retain}\.text is {text}, which holds .*by which the model is measured"):
+        build(out=f"refused-{retain}", recipe=chosen)
+    assert not Path(f"refused-{retain}").exists()
 
 
 def test_layers_of_another_kind_are_refused():
     network = adapted()
-    other = Original(original(network).model, LORA.adapter.__class__(*[lambda *_: None] * 3, kind="dora"), 32, "none")
+    other = Original(
+        original(network).model, LORA.adapter.__class__(*[lambda *_: None] * 3, kind="dora"), 32, frozenset()
+    )
     with pytest.raises(ConfigError, match="knows the weights that LoRA moves"):
         RETENTIONS["ewc"].prepare(Setup(network, CausalLM(), rows()), other, EWCConfig())
 
