@@ -1,6 +1,6 @@
 """Models of one shape as one: what each of them learnt, their difference from a base, is added to it.
 
-    merged = WAYS["ties"](base, models, Settings(weights=(1.0, 1.0)))     # one matrix at a time
+    merged = FUNCTIONS["ties"](base, models, MergeSettings((1.0, 1.0)))     # one matrix at a time
 
 Sources: model soups, Wortsman et al. 2022 (arXiv:2203.05482); task arithmetic, Ilharco et al. 2022 (arXiv:2212.04089);
 TIES, Yadav et al. 2023 (arXiv:2306.01708); DARE, Yu et al. 2023 (arXiv:2311.03099). Going part of the way back to the
@@ -10,42 +10,30 @@ base: WiSE-FT, Wortsman et al. 2021 (arXiv:2109.01903).
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from lmworks.adaptation.merge_settings import MergeSettings
+
 Weight = Float[Tensor, "..."]
 
 
-@dataclass(frozen=True)
-class Settings:
-    """How matrices are merged."""
-
-    weights: tuple[float, ...]
-    """What each model's difference is multiplied by."""
-    keep: float = 1.0
-    """What the sum is multiplied by: 0 is the base, 1 all of what was learnt."""
-    density: float = 0.2
-    """TIES keeps this share of each difference, the largest; DARE this share, drawn at random."""
-    seed: int = 0
-    """Of what DARE draws."""
-
-
-def linear(base: Weight, models: Sequence[Weight], settings: Settings) -> Weight:
+def linear(base: Weight, models: Sequence[Weight], settings: MergeSettings) -> Weight:
     """The mean of the models, by their weights."""
     total = sum(settings.weights)
     mean = torch.stack([one * (weight / total) for one, weight in zip(models, settings.weights, strict=True)]).sum(0)
     return base + settings.keep * (mean - base)
 
 
-def task_arithmetic(base: Weight, models: Sequence[Weight], settings: Settings) -> Weight:
+def task_arithmetic(base: Weight, models: Sequence[Weight], settings: MergeSettings) -> Weight:
     """The base, and the sum of the differences by their weights."""
     return base + settings.keep * _sum([one - base for one in models], settings.weights)
 
 
-def ties(base: Weight, models: Sequence[Weight], settings: Settings) -> Weight:
+def ties(base: Weight, models: Sequence[Weight], settings: MergeSettings) -> Weight:
     """Of each difference the largest numbers; for each weight the sign that has more of them; the mean of those that
     have it."""
     trimmed = torch.stack(
@@ -57,7 +45,7 @@ def ties(base: Weight, models: Sequence[Weight], settings: Settings) -> Weight:
     return base + settings.keep * mean
 
 
-def dare(base: Weight, models: Sequence[Weight], settings: Settings) -> Weight:
+def dare(base: Weight, models: Sequence[Weight], settings: MergeSettings) -> Weight:
     """Of each difference a random share, larger by as much as is missing; then as task arithmetic."""
     generator = torch.Generator().manual_seed(settings.seed)
     differences = []
@@ -67,18 +55,16 @@ def dare(base: Weight, models: Sequence[Weight], settings: Settings) -> Weight:
     return base + settings.keep * _sum(differences, settings.weights)
 
 
-Way = Callable[[Weight, Sequence[Weight], Settings], Weight]
-WAYS: dict[str, Way] = {"task": task_arithmetic, "linear": linear, "ties": ties, "dare": dare}
+Way = Callable[[Weight, Sequence[Weight], MergeSettings], Weight]
+FUNCTIONS: dict[str, Way] = {"task": task_arithmetic, "linear": linear, "ties": ties, "dare": dare}
 """By what users call them: the base's weight and each model's, in float32, become one."""
 
 
-def merged(
-    base: dict[str, Tensor], models: Sequence[dict[str, Tensor]], way: str, settings: Settings
-) -> dict[str, Tensor]:
+def merged(base: dict[str, Tensor], models: Sequence[dict[str, Tensor]], settings: MergeSettings) -> dict[str, Tensor]:
     """All tensors, in the base's types. Those in which no model differs from the base stay to the bit, and so does a
     single model that is kept whole."""
-    whole = len(models) == 1 and way in ("task", "linear") and settings.keep == 1
-    whole = whole and (way == "linear" or settings.weights == (1.0,))
+    whole = len(models) == 1 and settings.way in ("task", "linear") and settings.keep == 1
+    whole = whole and (settings.way == "linear" or settings.weights == (1.0,))
     result = {}
     for number, (name, tensor) in enumerate(base.items()):
         others = [one[name] for one in models]
@@ -87,8 +73,9 @@ def merged(
         elif all(torch.equal(one, tensor) for one in others):
             result[name] = tensor
         else:
-            of_this = Settings(settings.weights, settings.keep, settings.density, settings.seed + number)
-            result[name] = WAYS[way](tensor.float(), [one.float() for one in others], of_this).to(tensor.dtype)
+            of_this = replace(settings, seed=settings.seed + number)
+            put = FUNCTIONS[settings.way](tensor.float(), [one.float() for one in others], of_this)
+            result[name] = put.to(tensor.dtype)
     return result
 
 

@@ -30,14 +30,19 @@ def merge(
     json_: Json = False,
 ) -> None:
     """Merge models into one; with --keep, go part of the way back to the base."""
+    from lmworks.adaptation.merge_settings import MergeSettings
     from lmworks.basics import progress
     from lmworks.basics.errors import ConfigError
-    from lmworks.jobs.merge import merge as run
 
     try:
-        numbers = None if weights is None else [float(one) for one in weights.split(",")]
+        numbers = None if weights is None else tuple(float(one) for one in weights.split(","))
     except ValueError:
         raise ConfigError(f"--weights is {weights!r}; give numbers with commas between them, as 1,0.5") from None
+    # mistakes are told before torch loads, which takes seconds
+    MergeSettings.given(len(models), numbers, way=way, keep=keep, density=density, seed=seed)
+
+    from lmworks.jobs.merge import merge as run
+
     with progress.shown():
         made = run(
             models,

@@ -8,22 +8,24 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
 from lmworks.adaptation.lora import lora_layers, merge_adapters
-from lmworks.adaptation.merging import WAYS, Settings, merged
+from lmworks.adaptation.merge_settings import MergeSettings
+from lmworks.adaptation.merging import merged
 from lmworks.adaptation.peft_format import CONFIG, is_adapter
-from lmworks.basics.errors import ConfigError, ModelError
+from lmworks.basics.errors import ModelError
 from lmworks.basics.files import directory_written_whole
 from lmworks.jobs.comparing import GENERAL, HELD_OUT, Comparison, compare, measure_texts
 from lmworks.jobs.recipe import EvaluationSettings
 from lmworks.language_model import LanguageModel
 from lmworks.loading import identity, load
 from lmworks.models.files.directory import read_facts, read_json, refuse_foreign_files, write_facts, write_network
+from lmworks.models.files.references import resolve
 from lmworks.text.corpus.folder import read_split
 from lmworks.text.sources import read
 
@@ -40,7 +42,7 @@ class Merged:
 
     folder: Path
     model: LanguageModel
-    settings: Settings
+    settings: MergeSettings
     measured: dict[float, list[Comparison]]
     """By the share that is kept, each text's figures beside the base's; empty without a text."""
 
@@ -58,39 +60,36 @@ def merge(
     text: str | None = None,
     say: Say = lambda line: None,
 ) -> Merged:
-    """Merge models of one shape, whole ones or adapters, by one of `WAYS`, and write a model directory.
+    """Merge models of one shape, whole ones or adapters, in one of the ways of MergeSettings; writes a model directory.
 
     `base` is what they were made from, unless an adapter or lmworks.json names it. With `text`, what was learnt of it
     and what was lost of WikiText-2 are measured at several shares kept. ConfigError for settings out of range,
     ModelError for models that do not go together.
     """
-    if not models:
-        raise ConfigError("there is no model to merge; name one or more")
-    chosen = tuple(weights) if weights is not None else tuple(1.0 for _ in models)
-    _check(way, chosen, len(models), keep, density)
+    numbers = None if weights is None else tuple(weights)
+    settings = MergeSettings.given(len(models), numbers, way=way, keep=keep, density=density, seed=seed)
     folder = Path(out) if out is not None else Path("models") / f"{Path(str(models[0])).name}-merged"
     refuse_foreign_files(folder)
     reference = base or base_of(str(models[0]))
     started = load(reference, compress="none")
     tensors = [_weights(str(one), base, started) for one in models]
     origin = dict(started.network.state_dict())
-    settings = Settings(chosen, keep, density, seed)
 
     measured = {}
     if text is not None:
         texts = {HELD_OUT: read_split(text, 0.1)[1].held_out, GENERAL: read(UNRELATED).documents}
         before = measure_texts(started, texts, EvaluationSettings())
         for share in sorted({*SHARES, keep}):
-            put = merged(origin, tensors, way, Settings(chosen, share, density, seed))
+            put = merged(origin, tensors, replace(settings, keep=share))
             measured[share] = compare(before, measure_texts(_with(started, put), texts, EvaluationSettings()))
             say(f"kept {share:4.0%}      {'; '.join(f'{one.text} {one.difference}' for one in measured[share])}")
-    result = _with(started, merged(origin, tensors, way, settings))
+    result = _with(started, merged(origin, tensors, settings))
     facts = {
         "merged": {
             "way": way,
             "models": {str(one): identity(str(one)) for one in models},
             "base": {"reference": reference, "sha256": identity(reference)},
-            "weights": list(chosen),
+            "weights": list(settings.weights),
             "keep": keep,
             **({"density": density} if way in ("ties", "dare") else {}),
             **({"seed": seed} if way == "dare" else {}),
@@ -111,27 +110,14 @@ def merge(
 
 
 def base_of(reference: str) -> str:
-    """What a model was made from, as its files say; ModelError where they do not."""
-    folder = Path(reference)
+    """What a model was made from, as its files say; ModelError where they do not, and for what is no model."""
+    folder = resolve(reference)
     if is_adapter(folder) and (named := read_json(folder / CONFIG).get("base_model_name_or_path")):
         return str(named)
     said = read_facts(folder).get("base") if folder.is_dir() else None
     if isinstance(said, dict) and said.get("reference"):
         return str(said["reference"])
     raise ModelError(f"{reference} does not say what it was made from; give it with --base")
-
-
-def _check(way: str, weights: tuple[float, ...], models: int, keep: float, density: float) -> None:
-    if way not in WAYS:
-        raise ConfigError(f"{way!r} is no way to merge; it can be {', '.join(WAYS)}")
-    if len(weights) != models:
-        raise ConfigError(f"there are {len(weights)} weights for {models} models; give one for each")
-    if way == "linear" and sum(weights) <= 0:
-        raise ConfigError(f"the weights add up to {sum(weights):g}, and a mean needs more than 0")
-    if not 0 <= keep <= 1:
-        raise ConfigError(f"keep is {keep:g}; it is the share of what was learnt, from 0 (the base) to 1 (all of it)")
-    if not 0 < density <= 1:
-        raise ConfigError(f"density is {density:g}; it is the share of numbers that stay, above 0 and at most 1")
 
 
 def _weights(reference: str, base: str | None, started: LanguageModel) -> dict[str, Tensor]:

@@ -13,7 +13,8 @@ from adaptation.adapted import randomise_adapters
 import lmworks as lm
 from lmworks.adaptation.lora import add_lora
 from lmworks.adaptation.lora_config import LoRAConfig
-from lmworks.adaptation.merging import WAYS, Settings, merged
+from lmworks.adaptation.merge_settings import WAYS, MergeSettings
+from lmworks.adaptation.merging import FUNCTIONS, merged
 from lmworks.adaptation.peft_format import write_adapter
 from lmworks.basics.errors import ConfigError, ModelError
 from lmworks.jobs.merge import merge
@@ -23,24 +24,29 @@ BASE, ONE, TWO = (torch.tensor(values) for values in ([1.0, 1, 1, 1], [2.0, 1, 0
 
 
 @pytest.mark.parametrize(
-    "way, settings, wanted",
+    ("way", "settings", "wanted"),
     [
-        ("task", Settings((1.0, 0.5)), [1.5, 1, 0.35, 5]),
-        ("task", Settings((1.0, 0.5), keep=0.5), [1.25, 1, 0.675, 3]),
-        ("linear", Settings((1.0, 3.0)), [0.5, 1, 0.65, 3.25]),
-        ("linear", Settings((1.0, 3.0), keep=0.0), [1.0, 1, 1, 1]),
-        ("ties", Settings((1.0, 1.0), density=0.25), [1, 1, 1, 3.5]),  # each keeps its largest, and both agree
-        ("ties", Settings((1.0, 0.9), density=0.5), [2, 1, 1, 3.4]),  # of 1 and -0.9 the first is elected
-        ("dare", Settings((1.0, 0.5), density=1.0), [1.5, 1, 0.35, 5]),
+        ("task", MergeSettings((1.0, 0.5)), [1.5, 1, 0.35, 5]),
+        ("task", MergeSettings((1.0, 0.5), keep=0.5), [1.25, 1, 0.675, 3]),
+        ("linear", MergeSettings((1.0, 3.0)), [0.5, 1, 0.65, 3.25]),
+        ("linear", MergeSettings((1.0, 3.0), keep=0.0), [1.0, 1, 1, 1]),
+        ("ties", MergeSettings((1.0, 1.0), density=0.25), [1, 1, 1, 3.5]),  # each keeps its largest, and both agree
+        ("ties", MergeSettings((1.0, 0.9), density=0.5), [2, 1, 1, 3.4]),  # of 1 and -0.9 the first is elected
+        ("dare", MergeSettings((1.0, 0.5), density=1.0), [1.5, 1, 0.35, 5]),
     ],
 )
-def test_each_way_is_its_formula(way: str, settings: Settings, wanted: list[float]):
-    torch.testing.assert_close(WAYS[way](BASE, [ONE, TWO], settings), torch.tensor(wanted))
+def test_each_way_is_its_formula(way: str, settings: MergeSettings, wanted: list[float]):
+    torch.testing.assert_close(FUNCTIONS[way](BASE, [ONE, TWO], settings), torch.tensor(wanted))
+
+
+def test_every_way_that_can_be_named_is_there():
+    assert tuple(FUNCTIONS) == WAYS
 
 
 def test_dare_keeps_the_mean_and_depends_on_its_seed():
     base, model = torch.zeros(200_000), torch.ones(200_000)
-    first, again, other = (WAYS["dare"](base, [model], Settings((1.0,), density=0.1, seed=seed)) for seed in (0, 0, 1))
+    settings = [MergeSettings((1.0,), density=0.1, seed=seed) for seed in (0, 0, 1)]
+    first, again, other = (FUNCTIONS["dare"](base, [model], one) for one in settings)
     assert torch.equal(first, again) and not torch.equal(first, other)
     assert set(first.unique().tolist()) == {0.0, 10.0} and abs(first.mean() - 1) < 0.03
 
@@ -48,10 +54,10 @@ def test_dare_keeps_the_mean_and_depends_on_its_seed():
 @pytest.mark.parametrize("way", WAYS)
 def test_nothing_kept_is_the_base_to_the_bit_and_a_whole_single_model_is_itself(way: str):
     base, model = ({"w": torch.randn(64, generator=torch.Generator().manual_seed(seed))} for seed in (0, 1))
-    assert torch.equal(merged(base, [model], way, Settings((1.0,), keep=0.0))["w"], base["w"])
-    assert torch.equal(merged(base, [base], way, Settings((1.0,)))["w"], base["w"])
+    assert torch.equal(merged(base, [model], MergeSettings((1.0,), keep=0.0, way=way))["w"], base["w"])
+    assert torch.equal(merged(base, [base], MergeSettings((1.0,), way=way))["w"], base["w"])
     if way in ("task", "linear"):
-        assert torch.equal(merged(base, [model], way, Settings((1.0,)))["w"], model["w"])
+        assert torch.equal(merged(base, [model], MergeSettings((1.0,), way=way))["w"], model["w"])
 
 
 @pytest.fixture
@@ -102,6 +108,7 @@ def test_two_adapters_are_added(folder: Path):
         (["one"], {"keep": 1.5}, "keep is 1.5"),
         (["one"], {"density": 0.0}, "density is 0"),
         (["one", "two"], {"way": "linear", "weights": [1.0, -1.0]}, "the weights add up to 0"),
+        (["nowhere"], {}, "nowhere is neither a known model nor a path"),
         (["base"], {}, "base does not say what it was made from; give it with --base"),
         (["narrow"], {"base": "base"}, r"narrow is of another shape than base \("),
     ],

@@ -1,0 +1,48 @@
+"""How models are merged, checked without torch: a mistake is told at once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from lmworks.basics.errors import ConfigError
+
+WAYS = ("task", "linear", "ties", "dare")
+"""What users call the ways; merging.py has a function for each."""
+
+
+@dataclass(frozen=True)
+class MergeSettings:
+    """How matrices are merged. ConfigError for what is out of range."""
+
+    weights: tuple[float, ...]
+    """What each model's difference from the base is multiplied by."""
+    keep: float = 1.0
+    """What the sum is multiplied by: 0 is the base, 1 all of what was learnt."""
+    density: float = 0.2
+    """TIES keeps this share of each difference, the largest; DARE this share, drawn at random."""
+    seed: int = 0
+    """Of what DARE draws."""
+    way: str = "task"
+    """One of `WAYS`."""
+
+    def __post_init__(self) -> None:
+        if self.way not in WAYS:
+            raise ConfigError(f"{self.way!r} is no way to merge; it can be {', '.join(WAYS)}")
+        if self.way == "linear" and sum(self.weights) <= 0:
+            raise ConfigError(f"the weights add up to {sum(self.weights):g}, and a mean needs more than 0")
+        if not 0 <= self.keep <= 1:
+            raise ConfigError(
+                f"keep is {self.keep:g}; it is the share of what was learnt, from 0 (the base) to 1 (all of it)"
+            )
+        if not 0 < self.density <= 1:
+            raise ConfigError(f"density is {self.density:g}; it is the share of numbers that stay, from above 0 to 1")
+
+    @classmethod
+    def given(cls, models: int, weights: tuple[float, ...] | None = None, **settings: object) -> MergeSettings:
+        """For so many models; each counts 1 unless weights say otherwise. ConfigError also for another number."""
+        chosen = (1.0,) * models if weights is None else weights
+        if not models:
+            raise ConfigError("there is no model to merge; name one or more")
+        if len(chosen) != models:
+            raise ConfigError(f"there are {len(chosen)} weights for {models} models; give one for each")
+        return cls(chosen, **settings)  # type: ignore[arg-type]
