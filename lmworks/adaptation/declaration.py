@@ -51,7 +51,7 @@ class Adapter:
     off: Callable[[Network], AbstractContextManager[None]]
     """Within this context the network is the base."""
     kind: str = "lora"
-    """What it adds: "lora" is a product of low rank."""
+    """The kind of update: "lora" adds a product of low rank to a plain matrix."""
 
 
 @dataclass(frozen=True)

@@ -6,18 +6,14 @@ from collections.abc import Sequence
 
 from lmworks.adaptation.elastic import Spring
 from lmworks.adaptation.fisher import diagonal_fisher
-from lmworks.adaptation.frozen import FrozenLinear
 from lmworks.adaptation.lora import adapters_off, lora_layers
-from lmworks.basics.errors import ConfigError
 from lmworks.models.network import Network
 from lmworks.tokens.batch import Row
 
 
 def springs_of(network: Network, rows: Sequence[Row], seed: int) -> list[Spring]:
-    """Measured on rows of old text; the network is left as it was. ConfigError for a base in few bits."""
+    """Measured on rows of old text; the network is left as it was."""
     layers = list(lora_layers(network).values())
-    if any(isinstance(layer.base, FrozenLinear) for layer in layers):
-        raise ConfigError("{at}ewc needs gradients of the base's weights, which are kept in few bits; train with lora")
     if not layers:
         matrices = [one for one in network.parameters() if one.requires_grad and one.ndim > 1]
         found = diagonal_fisher(network, rows, matrices, seed)

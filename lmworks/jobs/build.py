@@ -45,7 +45,6 @@ from lmworks.jobs.verdicts import training_remark, verdict
 from lmworks.language_model import LanguageModel
 from lmworks.loading import files_digest, fingerprint
 from lmworks.models.files.directory import INDEX_FOLDER, refuse_foreign_files, write_facts, write_network
-from lmworks.models.network import Network
 from lmworks.models.precision import fast_dtype
 from lmworks.models.torch_runner import TorchRunner
 from lmworks.objectives import CausalLM
@@ -123,7 +122,7 @@ def build(
     if not resume:
         job.base_figures.unlink(missing_ok=True)
     language_model = LanguageModel.load(chosen.model.reference, dtype=chosen.model.dtype or fast_dtype())
-    job.check_fit(language_model.network)
+    job.check_fit(language_model)
     prompt = chosen.generation.prompt or question_of(chosen.data.text, parts.held_out, parts.train)
     cited = grounded(chosen, job.run, prompt, resume, say)
     rows = rows_of(chosen, language_model, parts, say)
@@ -182,11 +181,14 @@ class _Job:
         """The result is a whole model and no adapter."""
         return self.merge or self.adapter is None
 
-    def check_fit(self, network: Network) -> None:
-        """ConfigError, before anything is measured, where the method does not fit the network: tried without values."""
+    def check_fit(self, model: LanguageModel) -> None:
+        """ConfigError, before anything is measured, where the method does not fit the network, or what keeps its old
+        skills does not fit the method: tried without values."""
         with torch.device("meta"):
-            sketch = type(network)(network.config)
-        self.recipe.chosen.prepare(Setup(sketch, CausalLM(), []))
+            sketch = type(model.network)(model.network.config)
+        setup = self.recipe.chosen.prepare(Setup(sketch, CausalLM(), []))
+        nothing = Original(model, self.adapter, self.recipe.training.context, frozenset())
+        self.recipe.chosen.retain(setup, nothing)
 
     def measure_before(self, model: LanguageModel, texts: Texts) -> Base:
         """The base's figures; those that were kept where this run is resumed."""

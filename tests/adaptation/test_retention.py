@@ -190,7 +190,7 @@ def test_layers_of_another_kind_are_refused():
     other = Original(
         original(network).model, LORA.adapter.__class__(*[lambda *_: None] * 3, kind="dora"), 32, frozenset()
     )
-    with pytest.raises(ConfigError, match="knows the weights that LoRA moves"):
+    with pytest.raises(ConfigError, match=r"springs on plain matrices, .* beside dora"):
         RETENTIONS["ewc"].prepare(Setup(network, CausalLM(), rows()), other, EWCConfig())
 
 
@@ -236,3 +236,12 @@ def test_every_layer_of_an_adapted_network_has_a_spring():
     network = adapted()
     springs = springs_of(network, rows(vocab=96), seed=0)
     assert [type(spring.layer) for spring in springs] == [LoRALinear] * len(lora_layers(network))
+
+
+@pytest.mark.parametrize("method", ["dora", "qlora"])
+def test_what_does_not_go_together_is_told_before_anything_is_measured(method, folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    said: list[str] = []
+    with pytest.raises(ConfigError, match=rf"^ewc.strength is of springs .* beside {method}"):
+        build(out="none", recipe=small_builds.recipe(method).but(retain="ewc"), say=said.append)
+    assert not Path("none").exists() and not any(line.startswith("to train") for line in said)

@@ -46,5 +46,5 @@ QLORA = Method(
     settings=QLoRAConfig,
     prepare=prepare,
     settle=_settle,
-    adapter=Adapter(_write, LORA.adapter.merge, LORA.adapter.off),
+    adapter=Adapter(_write, LORA.adapter.merge, LORA.adapter.off, kind="qlora"),
 )

@@ -31,7 +31,10 @@ def prepare(setup: Setup, base: Original, settings: EWCConfig) -> Setup:
     from lmworks.adaptation.springs import springs_of
 
     if base.adapter is not None and base.adapter.kind != "lora":
-        raise ConfigError("{at}ewc knows the weights that LoRA moves, and those that are trained; take one of these")
+        raise ConfigError(
+            "{at}strength is of springs on plain matrices, which lora moves and full and last_layers train; take one "
+            f"of these methods, or another retention beside {base.adapter.kind}"
+        )
     if not setup.rows:  # a sketch, which reads nothing
         return setup
     rows = base.old_rows(settings.text, max(1, settings.tokens // base.context), setup.seed)
