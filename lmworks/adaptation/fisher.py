@@ -25,12 +25,12 @@ from lmworks.tokens.labels import IGNORE
 
 
 def diagonal_fisher(network: Network, rows: Sequence[Row], parameters: Sequence[Tensor], seed: int) -> list[Tensor]:
-    """Of each parameter, which must require gradients: the mean over predicted tokens of the squared derivative of a
-    sampled label's log-likelihood, float32 of its shape."""
+    """One tensor per parameter, float32 and of its shape: the squared derivative of a sampled label's log-likelihood,
+    averaged over the predicted tokens. The parameters must require gradients."""
     generator = torch.Generator().manual_seed(seed)
     totals = [torch.zeros(one.shape) for one in parameters]
     counted = 0
-    with progress.task("what the weights matter", len(rows), "rows") as advance:
+    with progress.task("weighing weights", len(rows), "rows") as advance:
         for row in rows:
             batch = stack([row])
             hidden = network.hidden(batch.tokens, documents=batch.documents).flatten(0, 1)

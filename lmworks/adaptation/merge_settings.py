@@ -39,7 +39,8 @@ class MergeSettings:
 
     @classmethod
     def given(cls, models: int, weights: tuple[float, ...] | None = None, **settings: object) -> MergeSettings:
-        """For so many models; each counts 1 unless weights say otherwise. ConfigError also for another number."""
+        """Settings for this many models, each of weight 1 unless weights are given. ConfigError where the numbers of
+        models and weights differ."""
         chosen = (1.0,) * models if weights is None else weights
         if not models:
             raise ConfigError("there is no model to merge; name one or more")

@@ -130,7 +130,7 @@ def _parsed(text: str) -> dict[str, Any]:
 
 
 def shortened(value: Any) -> str:
-    """A wrong value as it is told: its beginning, if it is long."""
+    """A wrong value for a message: its beginning, if it is long."""
     text = repr(value)
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}… ({len(text):,} characters)"
 

@@ -41,8 +41,8 @@ _reading: contextvars.ContextVar[Advance] = contextvars.ContextVar("reading", de
 
 @contextlib.contextmanager
 def reading(what: str, size: int) -> Iterator[None]:
-    """A task that makes ready for another one; it is done when `size` bytes of files are read. Who reads them says so
-    by `read`, however deep inside the block."""
+    """A preparatory task, done once `size` bytes of files have been read. Code inside the block reports what it reads
+    through `read`, however deep it is."""
     left = size
 
     with task(what, size, "bytes", stays=False) as advance:
@@ -61,13 +61,13 @@ def reading(what: str, size: int) -> Iterator[None]:
 
 
 def read(size: int) -> None:
-    """So many bytes more of a file are read."""
+    """Report that this many more bytes of a file were read."""
     _reading.get()(size)
 
 
 def at_once(what: str) -> None:
-    """Say on a terminal what is begun, before the modules are imported that do it: on a busy machine that alone takes
-    seconds. The line is gone when progress is shown or the verb ends (`end_line`)."""
+    """Say on a terminal what is about to begin, before the modules that do it are imported, which alone takes seconds
+    on a busy machine. The line goes when progress is shown or the verb ends (`end_line`)."""
     if sys.stderr.isatty():
         terminal.unguarded(sys.stderr).write(f"{terminal.printable(what)}\r")
         sys.stderr.flush()

@@ -5,6 +5,7 @@ granitemoehybrid) has attention in all layers; its Mamba layers are refused.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from lmworks.basics.errors import ModelError
@@ -117,26 +118,17 @@ GRANITE_MOE = Family(
     told=(*GRANITE.told, "experts"),
     examples=("ibm-granite/granite-3.0-1b-a400m-instruct",),
 )
-GRANITE_MOE_SHARED = Family(
+GRANITE_MOE_SHARED = replace(
+    GRANITE_MOE,
     name="granitemoeshared",
     architecture="GraniteMoeSharedForCausalLM",
-    settings=SETTINGS,
     tensors=WITHOUT_DENSE | EXPERTS | SHARED,
-    ignored=IGNORED,
-    required=GRANITE.required,
-    defaults=DEFAULTS,
-    more_from=_more_from,
-    more_to=_more_to,
-    told=(*GRANITE.told, "experts"),
     examples=("ibm-research/moe-7b-1b-active-shared-experts",),
 )
-GRANITE_MOE_HYBRID = Family(
+GRANITE_MOE_HYBRID = replace(
+    GRANITE_MOE_SHARED,
     name="granitemoehybrid",
     architecture="GraniteMoeHybridForCausalLM",
-    settings=SETTINGS,
-    tensors=WITHOUT_DENSE | EXPERTS | SHARED,
-    ignored=IGNORED,
-    required=GRANITE.required,
     defaults=DEFAULTS | {"shared_intermediate_size": 1024},
     more_from=_hybrid_from,
     more_to=_hybrid_to,
