@@ -96,7 +96,7 @@ class Original:
             off = nullcontext() if self.adapter is None else self.adapter.off(self.model.network)
             with off:
                 return rows_written(self.model, rows, self.context, seed)
-        return rows_read(self, text, rows, seed)
+        return rows_read(text, self.measured, self.model.tokenizer, rows, self.context, seed)
 
     def states_of(self, network: Network) -> Callable[[Batch], Predictions]:
         """What the base predicts of a batch: the network with its adapter off, or, where its weights are trained, a

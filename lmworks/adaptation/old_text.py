@@ -5,13 +5,13 @@ A model's own text keeps nearly as much as real text does (Huang et al. 2024, ht
 
 from __future__ import annotations
 
-from lmworks.adaptation.declaration import Original
 from lmworks.basics import progress
 from lmworks.basics.errors import ConfigError
 from lmworks.generation.strategies import Sample
 from lmworks.language_model import LanguageModel
 from lmworks.text.sources import read
 from lmworks.tokens.batch import Example, Row, example_of, pack
+from lmworks.tokens.tokenizer import Tokenizer
 
 TEXTS, LENGTH = 16, 128
 
@@ -27,20 +27,22 @@ def own_texts(model: LanguageModel, texts: int = TEXTS, length: int = LENGTH, fi
     return [[*answer.prompt, *answer.tokens] for answer in answers]
 
 
-def rows_read(base: Original, text: str, rows: int, seed: int) -> list[Row]:
-    """Up to this many rows of a text. ConfigError where one of its documents measures the model."""
+def rows_read(
+    text: str, measured: frozenset[str], tokenizer: Tokenizer, rows: int, context: int, seed: int
+) -> list[Row]:
+    """Up to this many rows of a text. ConfigError where one of its documents measures the model, by their hashes."""
     documents = read(text).documents
-    if measuring := [one.source for one in documents if one.hash in base.measured]:
+    if measuring := [one.source for one in documents if one.hash in measured]:
         raise ConfigError(
             f"{{at}}text is {text}, which holds {measuring[0]}, by which the model is measured "
             f"({len(measuring):,} such documents): take another text, or leave it out for text that the model writes"
         )
     examples: list[Example] = []
     for document in documents:
-        examples.append(example_of(document, base.model.tokenizer))
-        if sum(len(one.tokens) for one in examples) > 2 * rows * base.context:
+        examples.append(example_of(document, tokenizer))
+        if sum(len(one.tokens) for one in examples) > 2 * rows * context:
             break
-    return pack(examples, base.context, seed=seed)[:rows]
+    return pack(examples, context, seed=seed)[:rows]
 
 
 def rows_written(model: LanguageModel, rows: int, context: int, seed: int) -> list[Row]:
