@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from lmworks.jobs.compress import compress
     from lmworks.jobs.export import export
     from lmworks.jobs.merge import merge
+    from lmworks.jobs.prefer import prefer
     from lmworks.jobs.sweeping.run import sweep
     from lmworks.jobs.train import pretrain
     from lmworks.jobs.tune import tune
@@ -44,6 +45,7 @@ _HOMES = {
     "load": "lmworks.loading",
     "merge": "lmworks.jobs.merge",
     "open_index": "lmworks.grounding.index",
+    "prefer": "lmworks.jobs.prefer",
     "pretrain": "lmworks.jobs.train",
     "sweep": "lmworks.jobs.sweeping.run",
     "tune": "lmworks.jobs.tune",
@@ -67,6 +69,7 @@ __all__ = [
     "load",
     "merge",
     "open_index",
+    "prefer",
     "pretrain",
     "sweep",
     "tune",

@@ -12,7 +12,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +26,10 @@ from lmworks.basics.files import directory_written_whole
 from lmworks.basics.memory import keep_freed_memory
 from lmworks.evaluation.drift import drift
 from lmworks.evaluation.measurement import Measurement
-from lmworks.jobs.build_text import data_facts, general_text, leak_of, read_text, rows_of
+from lmworks.jobs.build_text import data_facts, general_text, leak_of
 from lmworks.jobs.comparing import HELD_OUT, Base, Comparison, Texts, compare, measure_base, measure_texts
 from lmworks.jobs.grounding import Grounded, grounded
+from lmworks.jobs.learning import Learning
 from lmworks.jobs.question import question_of
 from lmworks.jobs.recipe import Recipe
 from lmworks.jobs.runs import (
@@ -47,7 +48,6 @@ from lmworks.loading import files_digest, fingerprint
 from lmworks.models.files.directory import INDEX_FOLDER, refuse_foreign_files, write_facts, write_network
 from lmworks.models.precision import fast_dtype
 from lmworks.models.torch_runner import TorchRunner
-from lmworks.objectives import CausalLM
 from lmworks.text.splits import Split, data_hash
 from lmworks.tokens.batch import Row
 from lmworks.training.loop import TrainingResult, train
@@ -79,11 +79,13 @@ class BuildResult:
     """The folder holds a whole model and not an adapter."""
     weight_bytes: int
     """Bytes of the weights in the folder."""
+    further: list[Measurement] = field(default_factory=list)
+    """Figures of what was learnt beside gain and loss."""
 
     @property
     def measurements(self) -> list[Measurement]:
         """All figures."""
-        return _figures(self.comparisons, self.drift)
+        return [*_figures(self.comparisons, self.drift), *self.further]
 
 
 def build(
@@ -95,6 +97,7 @@ def build(
     changes: Sequence[str] = (),
     merge: bool = False,
     resume: bool = False,
+    learning: Learning | None = None,
     say: Say = lambda line: None,
 ) -> BuildResult:
     """Adapt `model` to `text` and write a model directory to `out`; arguments left out come from the recipe.
@@ -107,14 +110,15 @@ def build(
     refuse_ranks("lmworks build")
     chosen = _recipe(recipe, list(changes), text, model)
     folder = Path(out) if out is not None else Path("models") / Path(chosen.data.text).resolve().stem
-    job = _Job(chosen, folder, merge, say)
+    learning = learning or Learning()
+    job = _Job(chosen, folder, merge, learning, say)
     refuse_foreign_files(folder)
     check_run(job.run, chosen, resume, say)
     say_replaced(folder, say)
     keep_freed_memory()
 
     started = time.time()
-    parts = read_text(chosen, say)
+    parts = learning.read(chosen, say)
     leak = leak_of(chosen, parts, say)
     sides = {"text": parts.train, "held_out": parts.held_out}
     hashes = {side: (chosen.data.text, data_hash(documents)) for side, documents in sides.items()}
@@ -125,14 +129,15 @@ def build(
     job.check_fit(language_model)
     prompt = chosen.generation.prompt or question_of(chosen.data.text, parts.held_out, parts.train)
     cited = grounded(chosen, job.run, prompt, resume, say)
-    rows = rows_of(chosen, language_model, parts, say)
+    rows = learning.rows(chosen, language_model, parts, say)
     texts = {HELD_OUT: parts.held_out} | general_text(chosen, say)
 
     before = job.measure_before(language_model, texts)
     measured = frozenset(one.hash for documents in texts.values() for one in documents)
     training = job.train(language_model, rows, measured, resume)
     comparisons, moved = job.measure_after(language_model, texts, before)
-    return job.finish(language_model, _Read(parts, leak, prompt, cited), before, training, comparisons, moved)
+    further = learning.measure(chosen, language_model, lambda: job.base_of(language_model))
+    return job.finish(language_model, _Read(parts, leak, prompt, cited), before, training, comparisons, moved, further)
 
 
 def answer(result: BuildResult) -> Iterator[str]:
@@ -159,6 +164,7 @@ class _Job:
     recipe: Recipe
     folder: Path
     merge: bool
+    learning: Learning
     say: Say
 
     @property
@@ -186,7 +192,7 @@ class _Job:
         skills does not fit the method: tried without values."""
         with torch.device("meta"):
             sketch = type(model.network)(model.network.config)
-        setup = self.recipe.chosen.prepare(Setup(sketch, CausalLM(), []))
+        setup = self.recipe.chosen.prepare(Setup(sketch, self.learning.objective(self.recipe), []))
         nothing = Original(model, self.adapter, self.recipe.training.context, frozenset())
         self.recipe.chosen.retain(setup, nothing)
 
@@ -209,12 +215,16 @@ class _Job:
         model.runner = TorchRunner(model.network)  # packed weights are of no use to training
         return base
 
-    def train(self, model: LanguageModel, rows: list[Row], measured: frozenset[str], resume: bool) -> TrainingResult:
+    def train(
+        self, model: LanguageModel, rows: Sequence[Row], measured: frozenset[str], resume: bool
+    ) -> TrainingResult:
         """Train by the method; `measured` are the hashes of documents that nothing may be learnt from."""
         settings = self.recipe.training
         chosen = self.recipe.chosen
-        setup = chosen.prepare(Setup(model.network, CausalLM(), rows, settings.seed))
-        setup = chosen.retain(setup, Original(model, self.adapter, settings.context, measured))
+        base = Original(model, self.adapter, settings.context, measured)
+        setup = chosen.prepare(Setup(model.network, self.learning.objective(self.recipe), rows, settings.seed))
+        setup = chosen.retain(setup, base)
+        setup = self.learning.before_the_first_step(self.recipe, setup, base, self.run, resume)
         result = train(setup.network, setup.objective, setup.rows, settings, self.run, resume=resume)
         chosen.method.settle(setup.network)
         return result
@@ -227,7 +237,7 @@ class _Job:
         comparisons = compare(before.likelihoods, measure_texts(model, texts, self.recipe.evaluation))
         if not before.own_texts:
             return comparisons, None
-        return comparisons, drift(model, before.own_texts, self._base_of(model))
+        return comparisons, drift(model, before.own_texts, self.base_of(model))
 
     def finish(
         self,
@@ -237,6 +247,7 @@ class _Job:
         training: TrainingResult,
         comparisons: list[Comparison],
         moved: Measurement | None,
+        further: list[Measurement],
     ) -> BuildResult:
         """Judge, and save the model directory; the run's folder goes."""
         recipe = self.recipe
@@ -245,8 +256,8 @@ class _Job:
         facts = {
             "base": {"reference": recipe.model.reference, "sha256": before.weights},
             "recipe": recipe.model_dump(mode="json"),
-            "data": data_facts(text.parts),
-            "measurements": [figure.to_json() for figure in _figures(comparisons, moved)],
+            "data": data_facts(text.parts) | self.learning.facts(),
+            "measurements": [figure.to_json() for figure in [*_figures(comparisons, moved), *further]],
             "verdicts": verdicts,
             "remarks": remarks,
             "training": training_facts(training, self.run),
@@ -270,6 +281,7 @@ class _Job:
             grounded=text.grounded,
             whole=self.whole,
             weight_bytes=size,
+            further=further,
         )
 
     def _run_as_the_result(self, model: LanguageModel) -> None:
@@ -281,7 +293,7 @@ class _Job:
         if self.recipe.model.dtype is None and not self.whole:
             model.choose_runner()
 
-    def _base_of(self, model: LanguageModel) -> Callable[[Tensor], Tensor]:
+    def base_of(self, model: LanguageModel) -> Callable[[Tensor], Tensor]:
         """What gives the base's logits: the network with its adapter off, or, where its own weights were trained, the
         base read again."""
         if self.adapter is None:
