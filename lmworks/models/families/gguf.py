@@ -9,7 +9,7 @@ from collections.abc import Callable, Container, Mapping
 from typing import Any
 
 from lmworks.basics.errors import ModelError
-from lmworks.models.families.tables import Chosen, Rows, Source
+from lmworks.models.families.sources import Chosen, Rows, Source
 
 WRITTEN = {
     **{name: name for name in ("llama", "qwen2", "qwen3", "gemma", "gpt2")},

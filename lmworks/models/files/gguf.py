@@ -29,8 +29,9 @@ from lmworks.models.families.gguf import (
     family_in,
     more_from,
 )
-from lmworks.models.families.tables import Rows as Joined
-from lmworks.models.families.tables import Source, below_one_another, each_name, halves_of_neighbours, joined_shape
+from lmworks.models.families.names import each_name
+from lmworks.models.families.sources import Rows as Joined
+from lmworks.models.families.sources import Source, below_one_another, halves_of_neighbours, joined_shape
 from lmworks.models.files.dequantise import FLOATS, dequantised
 from lmworks.models.files.directory import network_of
 from lmworks.models.files.gguf_file import GGUFFile, Rows

@@ -18,7 +18,8 @@ from lmworks.basics.errors import ModelError
 from lmworks.models.config import ModelConfig, RopeScaling
 from lmworks.models.families import FAMILIES as FAMILY_TABLES
 from lmworks.models.families.gguf import ARCHITECTURES, NORM_EPS, SETTINGS, TENSORS_OF, VARIANTS
-from lmworks.models.families.tables import NeighbourRows, Rows, each_name, rows_of
+from lmworks.models.families.names import each_name
+from lmworks.models.families.sources import NeighbourRows, Rows, rows_of
 from lmworks.models.files import gguf as reading
 from lmworks.models.files.gguf import read_gguf_network, stored_dtype, tensor_of
 from lmworks.models.files.gguf_file import GGUFFile
