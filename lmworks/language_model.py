@@ -37,6 +37,8 @@ from lmworks.generation.generation_config import GenerationConfig
 from lmworks.generation.request import Guess, LogprobOptions, Message, Prompt, Request, Window
 from lmworks.generation.scoring import target_logprobs, token_logprobs
 from lmworks.generation.strategies import Strategy
+from lmworks.inside.attribution import STEPS, Attribution, attribute
+from lmworks.inside.patching import Metric, Place, difference, patch
 from lmworks.kernels.choice import check_compress, embedder_for, packed_later, runner_for
 from lmworks.kernels.footprint import Footprint
 from lmworks.kernels.keeping import Keeper
@@ -534,6 +536,49 @@ class LanguageModel:
                 )
         with evaluating(self.network):
             return self.runner.logits(self.runner.hidden(tokens, mask))
+
+    def attribute(
+        self,
+        prompt: Prompt,
+        answer: str | None = None,
+        *,
+        instead: str | None = None,
+        method: str = "integrated-gradients",
+        steps: int = STEPS,
+    ) -> Attribution:
+        """The share of each token of a prompt in log p(answer), the model's own first words where none is given, or in
+        how much likelier it is than `instead`. A token that is away is a document's end. Of a model in float32."""
+        self.must_write()
+        if answer is None:
+            answer = self.generate(prompt, max_new_tokens=8).text
+        ids = self.encode_prompt(prompt)
+        written, other = (
+            None if text is None else self.tokenizer.encode(text, special=False, continues=True)
+            for text in (answer, instead)
+        )
+        found = attribute(
+            *(self.network, ids, written or []),
+            instead=other,
+            away=self.tokenizer.document_end,
+            method=method,
+            steps=steps,
+        )
+        return replace(found, pieces=tuple(self.tokenizer.decode([one], skip_special=False) for one in ids))
+
+    def patch(
+        self, clean: Prompt, corrupt: Prompt, metric: tuple[str, str] | Metric, *, place: Place = "residual_in"
+    ) -> Float[Tensor, "layers places"]:
+        """The share of the difference between two prompts of as many tokens that each layer carries at each token, or
+        each head (`inside.patching`). `metric` is two answers, by their first tokens, or a function of the logits."""
+        self.must_write()
+        if isinstance(metric, tuple):
+            first = [self.tokenizer.encode(text, special=False, continues=True)[:1] for text in metric]
+            if first[0] == first[1] or not all(first):
+                raise ConfigError(
+                    f"the answers {metric[0]!r} and {metric[1]!r} begin with the same token, or with none"
+                )
+            metric = difference(first[0][0], first[1][0])
+        return patch(self.network, self.encode_prompt(clean), self.encode_prompt(corrupt), metric, place=place)
 
     def score(self, text: str, *, prompt: Prompt | None = None, window: int | None = None) -> Score:
         """Log-probability of every token of a text, after a prompt where one is given; of an encoder-decoder the
