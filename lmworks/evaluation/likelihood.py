@@ -60,19 +60,7 @@ def measure(
     Of a conversation only what the assistant says counts. `window` is how much the model reads at once; None for its
     whole context. Special tokens count as zero bytes and are not scored.
     """
-    model.must_write()
-    chosen, budget = [], tokens
-    for document in sorted(documents, key=lambda document: document.hash):
-        ids, counted = _ids(model, document)
-        if budget is not None:
-            ids, counted = ids[: budget + 1], counted[: budget + 1]
-            budget -= len(ids) - 1
-        if any(counted[1:]):
-            chosen.append((ids, counted))
-        if budget is not None and budget <= 0:
-            break
-    if not chosen:
-        raise DataError(f"{what}: no document holds anything that can be scored")
+    chosen = counted_tokens(model, documents, what, tokens)
     bits: list[float] = []
     sizes: list[int] = []
     with progress.task(f"measuring {what}", sum(len(ids) for ids, _ in chosen), "tokens") as advance:
@@ -89,6 +77,27 @@ def measure(
                     sizes.append(size)
             advance(len(ids))
     return Likelihood(np.array(bits), np.array(sizes, dtype=float), sum(len(ids) - 1 for ids, _ in chosen))
+
+
+def counted_tokens(
+    model: LanguageModel, documents: Sequence[Document], what: str, tokens: int | None = None
+) -> list[tuple[list[int], list[bool]]]:
+    """Documents as the model reads them, and which of their tokens count: in the order of their hashes, up to about
+    `tokens` tokens. DataError where nothing counts."""
+    model.must_write()
+    chosen, budget = [], tokens
+    for document in sorted(documents, key=lambda document: document.hash):
+        ids, counted = _ids(model, document)
+        if budget is not None:
+            ids, counted = ids[: budget + 1], counted[: budget + 1]
+            budget -= len(ids) - 1
+        if any(counted[1:]):
+            chosen.append((ids, counted))
+        if budget is not None and budget <= 0:
+            break
+    if not chosen:
+        raise DataError(f"{what}: no document holds anything that can be scored")
+    return chosen
 
 
 def change(before: Likelihood, after: Likelihood, name: str) -> tuple[Measurement, Change]:
