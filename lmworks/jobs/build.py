@@ -124,7 +124,7 @@ def build(
     if not resume:
         job.base_figures.unlink(missing_ok=True)
     language_model = LanguageModel.load(chosen.model.reference, dtype=chosen.model.dtype or fast_dtype())
-    job.check_fit(language_model)
+    check_fit(chosen, language_model)
     prompt = chosen.generation.prompt or question_of(chosen.data.text, parts.held_out, parts.train)
     cited = grounded(chosen, job.run, prompt, resume, say)
     rows = rows_of(chosen, language_model, parts, say)
@@ -135,6 +135,15 @@ def build(
     training = job.train(language_model, rows, measured, resume)
     after = job.measure_after(language_model, texts, before)
     return job.finish(language_model, _Read(parts, leak, prompt, cited), before, training, after)
+
+
+def check_fit(recipe: Recipe, model: LanguageModel) -> None:
+    """ConfigError, before anything is measured, where the method does not fit the network, or what keeps its old
+    skills does not fit the method: tried without values."""
+    with torch.device("meta"):
+        sketch = type(model.network)(model.network.config)
+    setup = recipe.chosen.prepare(Setup(sketch, CausalLM(), []))
+    recipe.chosen.retain(setup, Original(model, recipe.chosen.method.adapter, recipe.training.context, frozenset()))
 
 
 def answer(result: BuildResult) -> Iterator[str]:
@@ -197,15 +206,6 @@ class _Job:
     def whole(self) -> bool:
         """The result is a whole model and no adapter."""
         return self.merge or self.adapter is None
-
-    def check_fit(self, model: LanguageModel) -> None:
-        """ConfigError, before anything is measured, where the method does not fit the network, or what keeps its old
-        skills does not fit the method: tried without values."""
-        with torch.device("meta"):
-            sketch = type(model.network)(model.network.config)
-        setup = self.recipe.chosen.prepare(Setup(sketch, CausalLM(), []))
-        nothing = Original(model, self.adapter, self.recipe.training.context, frozenset())
-        self.recipe.chosen.retain(setup, nothing)
 
     def measure_before(self, model: LanguageModel, texts: Texts) -> Base:
         """The base's figures; those that were kept where this run is resumed."""
