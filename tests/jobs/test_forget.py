@@ -5,16 +5,19 @@ from __future__ import annotations
 import json
 import os
 import signal
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from cli.conftest import Ran, run
 from training.runs import Interfering
 
 import lmworks as lm
 from jobs import small_builds
+from lmworks.basics.config import to_toml
 from lmworks.basics.errors import ConfigError, DataError, Stopped
 from lmworks.evaluation.likelihood import measure
 from lmworks.jobs.forget import forget, slid
@@ -27,6 +30,7 @@ from lmworks.text.document import Document
 from lmworks.text.sources import read
 from lmworks.text.splits import Split
 
+__all__ = ["run"]
 TABLES: dict[str, Any] = {
     "tasks": {"first": {"text": "notes"}, "second": {"text": "more"}},
     "build": {
@@ -155,6 +159,23 @@ def test_called_again_nothing_is_run_again_and_one_more_seed_is_run_alone(there:
     assert again.facts() == there.facts() and not lines
     with pytest.raises(ConfigError, match=r"was measured with other recipes than this recipe has; give another --out"):
         forget(ForgetRecipe(**TABLES | MORE | {"build": TABLES["build"] | {"lora": {"rank": 3}}}), there.folder)
+
+
+def test_the_verb_prints_what_json_says_and_draws_the_frontier(there: Forgetting, run: Callable[..., Ran]):
+    Path("r.toml").write_text(to_toml(there.recipe.model_dump(mode="json")))
+    shown = run("forget", "r.toml", "--out", "out")
+    facts = run("forget", "r.toml", "--out", "out", "--json").json
+    assert shown.code == 0 and facts["finding"] == there.finding and f"finding {there.finding}" in shown.out
+    for way, rows in facts["matrices"].items():
+        assert way in shown.out and (
+            way != "naive" or all(f"{value:.3f}" in shown.out for row in rows for value in row)
+        )
+    assert all(f"slider {share}" in shown.out for share in ("0%", "50%", "100%")) and "backward transfer" in shown.out
+    assert facts["pictures"] == ["out/frontier.png", "out/frontier.svg"] and "2 seeds, n 3" in shown.out
+    assert all(Path(picture).stat().st_size > 1000 for picture in facts["pictures"])
+    assert run("forget", "r.toml", "--set", "sped=1").err == (
+        "lmworks: r.toml: sped is not a setting; did you mean seeds?\n"
+    )
 
 
 def test_a_run_that_was_stopped_in_the_middle_goes_on_to_the_same_figures(here: Path, monkeypatch: pytest.MonkeyPatch):
