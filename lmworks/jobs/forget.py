@@ -223,8 +223,8 @@ class _Seed:
         kept = Figures.read(path, depends, self.folder)
         if kept is None:
             dtype = self.recipe.stage(NAIVE, 0).model.dtype
-            ends = [LanguageModel.load(self._model(NAIVE, at), dtype=dtype) for at in (last - 1, last)]
-            kept = Figures(self._measured(slid(*ends, share)), None)
+            before, after = (LanguageModel.load(self._model(NAIVE, at), dtype=dtype) for at in (last - 1, last))
+            kept = Figures(self._measured(slid(before, after, share)), None)
             kept.write(path, depends)
         self.advance(1)
         return kept
