@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from lmworks.jobs.build import build
     from lmworks.jobs.compress import compress
     from lmworks.jobs.export import export
+    from lmworks.jobs.forget import forget
     from lmworks.jobs.merge import merge
     from lmworks.jobs.sweeping.run import sweep
     from lmworks.jobs.train import pretrain
@@ -39,6 +40,7 @@ _HOMES = {
     "build": "lmworks.jobs.build",
     "compress": "lmworks.jobs.compress",
     "export": "lmworks.jobs.export",
+    "forget": "lmworks.jobs.forget",
     "graph": "lmworks.grounding.graph.graph",
     "index": "lmworks.grounding.index",
     "load": "lmworks.loading",
@@ -62,6 +64,7 @@ __all__ = [
     "build",
     "compress",
     "export",
+    "forget",
     "graph",
     "index",
     "load",
