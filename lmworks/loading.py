@@ -3,6 +3,7 @@ model; facts_of: what a model is and how it will run, without its weights.
 
 model = load("smollm2")                  # an alias, a directory, a .gguf file, hf:org/name
 model = load("models/python-reference")  # an adapter that lmworks or PEFT made, on its base
+add_adapter(model, "notes", "models/notes")  # one of several beside a model: model.generate(prompt, adapter="notes")
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from pathlib import Path
 import torch
 
 from lmworks.adaptation.peft_format import CONFIG, is_adapter, read_adapter
+from lmworks.adaptation.several import must_be_beside, put_beside
 from lmworks.basics.errors import ModelError
 from lmworks.basics.files import restore_directory, sha256_once
 from lmworks.kernels import keeping
@@ -58,6 +60,19 @@ def load(
         model.choose_runner(compress, as_read=True)
     model.source, model.reference = folder, str(reference)
     return model
+
+
+def add_adapter(model: LanguageModel, name: str, folder: str | os.PathLike[str]) -> None:
+    """Put an adapter beside a model under a name that `generate`, `score` and `embed` take: `adapter="notes"`. Texts
+    that name none are the model's own, and the model's weights are there once, however many adapters it has.
+
+    LoRA's adapters can stand beside others, of any rank. ModelError for another kind, and for one that was trained on
+    other weights; ConfigError for a name that is taken. Nothing is changed then.
+    """
+    folder = Path(folder)
+    must_be_beside(folder)
+    _check_base(folder, model)
+    model.take_adapters(lambda: put_beside(model.network, name, folder))
 
 
 @dataclass(frozen=True)
