@@ -111,6 +111,12 @@ class LinearWithAdapters(AdaptedLinear):
         self.named.append(name)
         self.every.append(adapter)
 
+    def adapter(self, name: str) -> NamedAdapter:
+        """The one of a name."""
+        found = self.every[self.named.index(name)]
+        assert isinstance(found, NamedAdapter)
+        return found
+
     def forward(self, x: Float[Tensor, "batch seq inputs"]) -> Float[Tensor, "batch seq outputs"]:
         """The layer, each row with its adapter."""
         y: Tensor = self.base(x)
@@ -121,7 +127,7 @@ class LinearWithAdapters(AdaptedLinear):
         for name in dict.fromkeys(one for one in names if one is not None):
             if name in self.named:
                 at = [row for row, one in enumerate(names) if one == name]
-                y[at] += self.every[self.named.index(name)](x[at], y.shape[-1])
+                y[at] += self.adapter(name)(x[at], y.shape[-1])
         return y
 
     def updates(self) -> Iterator[Update]:
@@ -130,7 +136,7 @@ class LinearWithAdapters(AdaptedLinear):
 
     def adapters(self) -> dict[str | None, Iterable[Update]]:
         """The updates of each by its name."""
-        return {name: one.updates() for name, one in zip(self.named, self.every, strict=True)}
+        return {name: self.adapter(name).updates() for name in self.named}
 
 
 def adapted_layers(network: nn.Module) -> dict[str, AdaptedLinear]:

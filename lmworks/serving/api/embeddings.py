@@ -66,7 +66,9 @@ def routes(models: ServedModels) -> APIRouter:
         if model is None:
             raise ConfigError("an encoder-decoder has no pooled states; serve an encoder beside it (--embedder)")
         name = asked.model or service.embedder_name
-        adapter = adapter_of(asked.model, service) if model is service.model else must_be(name, service.embedder_name)
+        adapter = adapter_of(asked.model, service) if model is service.model else None
+        if adapter is None:
+            must_be(asked.model, service.embedder_name)
         texts = asked.texts
         if len(texts) > service.limits.texts:
             raise ConfigError(f"the request has {len(texts):,} texts; send at most {service.limits.texts} at once")
