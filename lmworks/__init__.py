@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from lmworks.jobs.train import pretrain
     from lmworks.jobs.tune import tune
     from lmworks.language_model import LanguageModel
-    from lmworks.loading import load
+    from lmworks.loading import add_adapter, load
 
 __version__ = "0.1.0"
 
@@ -37,6 +37,7 @@ wait_briefly()  # here, as torch must not be loaded yet
 _NAMES = {"graph": "open_graph", "index": "build"}
 """What a name is called in its home, where it is called otherwise."""
 _HOMES = {
+    "add_adapter": "lmworks.loading",
     "build": "lmworks.jobs.build",
     "compress": "lmworks.jobs.compress",
     "export": "lmworks.jobs.export",
@@ -61,6 +62,7 @@ __all__ = [
     "LanguageModel",
     "Sample",
     "__version__",
+    "add_adapter",
     "build",
     "compress",
     "export",
