@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from lmworks.basics.openmp import wait_briefly
 
 if TYPE_CHECKING:
+    from lmworks.evaluation.tasks.run import evaluate
     from lmworks.generation.strategies import Beam, Greedy, Sample
     from lmworks.grounding.graph.graph import open_graph as graph
     from lmworks.grounding.index import build as index
@@ -38,6 +39,7 @@ _NAMES = {"graph": "open_graph", "index": "build"}
 _HOMES = {
     "build": "lmworks.jobs.build",
     "compress": "lmworks.jobs.compress",
+    "evaluate": "lmworks.evaluation.tasks.run",
     "export": "lmworks.jobs.export",
     "graph": "lmworks.grounding.graph.graph",
     "index": "lmworks.grounding.index",
@@ -61,6 +63,7 @@ __all__ = [
     "__version__",
     "build",
     "compress",
+    "evaluate",
     "export",
     "graph",
     "index",
