@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from lmworks.basics.openmp import wait_briefly
 
 if TYPE_CHECKING:
+    from lmworks.evaluation.tasks.run import evaluate
     from lmworks.generation.strategies import Beam, Greedy, Sample
     from lmworks.grounding.graph.graph import open_graph as graph
     from lmworks.grounding.index import build as index
@@ -40,6 +41,7 @@ _HOMES = {
     "add_adapter": "lmworks.loading",
     "build": "lmworks.jobs.build",
     "compress": "lmworks.jobs.compress",
+    "evaluate": "lmworks.evaluation.tasks.run",
     "export": "lmworks.jobs.export",
     "forget": "lmworks.jobs.forget",
     "graph": "lmworks.grounding.graph.graph",
@@ -65,6 +67,7 @@ __all__ = [
     "add_adapter",
     "build",
     "compress",
+    "evaluate",
     "export",
     "forget",
     "graph",

@@ -32,6 +32,7 @@ from lmworks.encoding.filling import Filled, fill
 from lmworks.encoding.pooling import Dense, read_dense
 from lmworks.generation.answer import Answer
 from lmworks.generation.constraints import Constraint
+from lmworks.generation.continuations import Continuation, Reading, continuations
 from lmworks.generation.decoding import decode, start
 from lmworks.generation.generation_config import GenerationConfig
 from lmworks.generation.request import Guess, LogprobOptions, Message, Prompt, Request, Window
@@ -58,6 +59,7 @@ from lmworks.models.runner import Runner
 from lmworks.models.torch_runner import TorchRunner
 from lmworks.models.unread import read_all, state_of
 from lmworks.tokens.chat.conversation import encode_chat
+from lmworks.tokens.continuation import encode_pairs
 from lmworks.tokens.languages import in_language, language_token
 from lmworks.tokens.source import source_ids, target_ids, target_start
 from lmworks.tokens.tokenizer import Tokenizer
@@ -641,6 +643,24 @@ class LanguageModel:
         logprobs = token_logprobs(self.runner, before + tokens, window, adapter)[max(len(before) - 1, 0) :]
         # Without a token that opens a document nothing predicts the first one: it costs what a blind guess costs.
         return Score(tokens, logprobs if before else [-math.log(self.config.vocab_size), *logprobs], size)
+
+    def loglikelihood(self, pairs: Sequence[tuple[str, str]], reading: Reading | None = None) -> list[Continuation]:
+        """How likely each continuation is after its context: [(context, continuation), ...]. What several texts begin
+        with is read once, and `reading` then says how much that saved.
+
+        They are cut into tokens as lm-evaluation-harness cuts them: spaces at the end of a context go to the
+        continuation, and BOS (else EOS) stands for an empty context. A context that is too long loses its beginning.
+        DataError for a continuation without a token, or with more than the model reads.
+        """
+        found = dict(self.continuations(encode_pairs(self.tokenizer, pairs), reading))
+        return [found[number] for number in range(len(pairs))]
+
+    def continuations(
+        self, pairs: Sequence[tuple[list[int], list[int]]], reading: Reading | None = None
+    ) -> Iterator[tuple[int, Continuation]]:
+        """As `loglikelihood`, for ids that are at hand; each pair's number with what was found, as it is done."""
+        self.must_converse()
+        return continuations(self.runner, pairs, self.config.context, reading)
 
     def _target_score(self, text: str, source: Prompt | None, window: int | None) -> tuple[list[int], list[float]]:
         """A target's tokens, its end included, and the log-probability of each."""
