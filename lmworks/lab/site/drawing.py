@@ -163,7 +163,7 @@ def _bars(chart: Chart, rows: Sequence[Number], words: Words) -> tuple[list[str]
     ticks = "".join(
         f'<line class="grid" x1="{_far(axis, tick)}" x2="{_far(axis, tick)}" y1="0" y2="{y}"/>'
         f'<text class="x" x="{_far(axis, tick)}" y="{y + 16}">{short(tick)}</text>'
-        for tick in axis.ticks(5)
+        for tick in axis.ticks()
     )
     return [ticks, *body, lines], y
 

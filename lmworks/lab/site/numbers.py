@@ -7,9 +7,8 @@ csv(rows)
 
 from __future__ import annotations
 
-import csv as table
+import csv
 import io
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lmworks.evaluation.measurement import written
@@ -73,12 +72,12 @@ def place(chart: Chart, x: float) -> str:
     return chart.categories[int(x)] if chart.categories else f"{x:,.6g}"
 
 
-def csv(rows: Sequence[Number], categories: bool) -> str:
-    """A line of heads, and a line a number with all of its digits."""
+def as_csv(finding: Finding) -> str:
+    """The .csv file of a finding's chart: a line of heads, and a line a number with all of its digits."""
     out = io.StringIO()
-    writer = table.writer(out, lineterminator="\n")
+    writer = csv.writer(out, lineterminator="\n")
     writer.writerow(HEADS)
-    for one in rows:
-        x = one.at if categories else one.x
+    for one in numbers(finding):
+        x = one.at if finding.chart is not None and finding.chart.categories else one.x
         writer.writerow([one.series, x, one.y, one.low, one.high, one.chance, one.ideal])
     return out.getvalue()

@@ -11,17 +11,18 @@ from __future__ import annotations
 import base64
 import functools
 import hashlib
-import json
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import jinja2
 from markupsafe import Markup, escape
 
+from lmworks.basics.errors import LmworksError
 from lmworks.lab import page as handbook
-from lmworks.lab.site import drawing, numbers, strip
+from lmworks.lab.finding import Finding
+from lmworks.lab.site import controls, drawing, numbers, strip
 from lmworks.lab.site.claims import OTHERS, Claim, themes
 from lmworks.lab.site.words import FIRST, KEYS, Words, languages
 from lmworks.lab.verdict import PartResult
@@ -41,7 +42,7 @@ def _templates() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters |= {"linked": linked, "value": _value, "options": _options}
+    made.filters |= {"linked": linked, "options": _options}
     made.globals |= {
         "symbols": SYMBOLS,
         "keys": KEYS,
@@ -105,11 +106,6 @@ def sentence(text: str) -> str:
     return f"{text[:1].upper()}{text[1:].rstrip('.')}."
 
 
-def _value(value: Any) -> str:
-    """A parameter's value as `--set` takes it."""
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-
-
 def _example(recipe: dict[str, Any]) -> str:
     """A parameter that is a number, to show how one is changed; empty where there is none."""
     plain = [name for name, value in recipe.items() if type(value) is int and name != "seeds"]
@@ -117,23 +113,49 @@ def _example(recipe: dict[str, Any]) -> str:
 
 
 def _options(recipe: dict[str, Any]) -> list[tuple[str, str]]:
-    return [(name, _value(value)) for name, value in recipe.items() if value is not None]
+    return [(name, controls.written(value)) for name, value in recipe.items() if value is not None]
 
 
-def site(claims: Sequence[Claim], served: bool = False) -> dict[str, bytes]:
+def compared(stored: Finding | None, new: Finding) -> dict[str, Any]:
+    """What differs between a stored result and a new one: parameters, and each part by what it says."""
+    earlier = {} if stored is None else stored.recipe
+    names = dict.fromkeys([*earlier, *new.recipe])
+    changed = [
+        (name, *(controls.written(one[name]) if name in one else "" for one in (earlier, new.recipe)))
+        for name in names
+        if earlier.get(name) != new.recipe.get(name)
+    ]
+    before = {} if stored is None else {one.says: one for one in stored.parts}
+    after = {one.says: one for one in new.parts}
+    parts = [(says, before.get(says), after.get(says)) for says in dict.fromkeys([*after, *before])]
+    return {"changed": changed, "parts": parts}
+
+
+def site(claims: Sequence[Claim]) -> dict[str, bytes]:
     """Every file of the site by its path."""
-    made: dict[str, bytes] = {}
+    return {name: make() for name, make in files(claims).items()}
+
+
+def files(claims: Sequence[Claim], served: bool = False) -> dict[str, Callable[[], bytes]]:
+    """What makes each file of the site, by its path."""
+    made: dict[str, Callable[[], bytes]] = {}
     for code in languages():
         one = Pages(claims, Words.of(code), served)
         folder = "" if code == FIRST else f"{code}/"
-        made |= {f"{folder}{name}": text.encode() for name, text in one.all().items()}
+        made[f"{folder}index.html"] = functools.partial(_encoded, one.front)
+        made[f"{folder}all.html"] = functools.partial(_encoded, one.whole)
+        for index, claim in enumerate(claims):
+            made[f"{folder}{claim.stem}.html"] = functools.partial(_encoded, one.claim, index)
     for claim in claims:
-        if claim.source is not None and claim.finding is not None:
-            made[f"{claim.stem}.json"] = claim.source.read_bytes()
+        if claim.source is not None:
+            made[f"{claim.stem}.json"] = claim.source.read_bytes
         if claim.finding is not None and claim.finding.chart is not None:
-            text = numbers.csv(numbers.numbers(claim.finding), bool(claim.finding.chart.categories))
-            made[f"{claim.stem}.csv"] = text.encode()
+            made[f"{claim.stem}.csv"] = functools.partial(_encoded, numbers.as_csv, claim.finding)
     return made
+
+
+def _encoded(make: Callable[..., str], *arguments: Any) -> bytes:
+    return make(*arguments).encode()
 
 
 class Pages:
@@ -142,27 +164,26 @@ class Pages:
     def __init__(self, claims: Sequence[Claim], words: Words, served: bool = False) -> None:
         self.claims, self.words, self.served = claims, words, served
 
-    def all(self) -> dict[str, str]:
-        """Front, claims and the one file, by their names."""
-        return {
-            "index.html": self.front(),
-            "all.html": self.whole(),
-            **{f"{one.stem}.html": self.claim(index) for index, one in enumerate(self.claims)},
-        }
-
     def front(self) -> str:
         """Every claim by theme."""
         return self._page("front.html", "index.html", title=self.words("site"))
 
-    def claim(self, index: int, controls: Sequence[Any] = ()) -> str:
-        """The page of the claim at that place. `controls` are the parameters that may be changed where it is served."""
+    def claim(self, index: int) -> str:
+        """The page of the claim at that place; served, with what may be changed."""
         one = self.claims[index]
         around = {
             "before": self.claims[index - 1] if index else None,
             "after": self.claims[index + 1] if index + 1 < len(self.claims) else None,
         }
         title = f"{one.number}. {self.title(one)}"
-        return self._page("claim.html", f"{one.stem}.html", title=title, claim=one, controls=controls, **around)
+        return self._page("claim.html", f"{one.stem}.html", title=title, claim=one, fields=self._fields(one), **around)
+
+    def beside(self, claim: Claim, new: Finding, result: str) -> str:
+        """A new result beside the stored one, as a part of the claim's page. `result` is the address of its file."""
+        mine = Claim(claim.number, claim.name, claim.says, claim.theme, "measured", new)
+        return self._page(
+            "beside.html", "", title="", claim=claim, mine=mine, result=result, compared=compared(claim.finding, new)
+        )
 
     def whole(self) -> str:
         """All claims in one file that can be sent to somebody."""
@@ -171,6 +192,14 @@ class Pages:
     def title(self, claim: Claim) -> str:
         """What a claim is called in this language."""
         return self.words.group("titles").get(str(claim.number)) or claim.name.capitalize()
+
+    def _fields(self, claim: Claim) -> list[controls.Control]:
+        if not self.served or claim.state == "no_experiment":
+            return []
+        try:
+            return controls.controls(claim.number)
+        except LmworksError:  # an extra is missing here: the page says how to run it elsewhere
+            return []
 
     def _page(self, template: str, path: str, **facts: Any) -> str:
         groups = [(name, [one for one in self.claims if one.theme == name]) for name in (*themes(), OTHERS)]
@@ -189,7 +218,6 @@ class Pages:
                 groups=[(name, some) for name, some in groups if some],
                 name_of=self.title,
                 served=self.served,
-                controls=facts.pop("controls", ()),
                 style=Markup(style),
                 script=Markup(script),
                 hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),

@@ -27,8 +27,7 @@
       form.querySelector("output").textContent = form.dataset.shown.replace("{n}", n).replace("{all}", rows.length);
     };
     const read = () => {
-      if (location.hash && !location.hash.includes("=")) return show();
-      const chosen = new URLSearchParams(location.hash.slice(1));
+      const chosen = new URLSearchParams(location.hash.includes("=") ? location.hash.slice(1) : "");
       for (const name of names) form[name].value = chosen.get(name) || "";
       show();
     };
@@ -63,4 +62,67 @@
   addEventListener("beforeprint", () => { for (const one of document.querySelectorAll("details")) one.open = true; });
   const print = document.querySelector("[data-print]");
   if (print) print.addEventListener("click", () => window.print());
+
+  // Run again, where the page is served: the run is in the address, so that it is found again after a reload.
+  const run = document.querySelector("form.run");
+  if (!run) return;
+  const state = run.querySelector(".state"), stop = run.querySelector("[data-cancel]"), go = run.querySelector(".go");
+  const log = document.querySelector(".log"), beside = document.querySelector(".beside");
+  const asked = async (address, options) => {
+    const answer = await fetch(address, options);
+    if (answer.ok) return answer;
+    const said = await answer.json().catch(() => ({}));
+    throw new Error(said.error ? said.error.message : answer.statusText);
+  };
+  const failed = error => { state.textContent = run.dataset.failed + ": " + error.message; ended(); };
+  const ended = () => { stop.hidden = true; go.disabled = false; };
+  const follow = id => {
+    const base = "/lab/runs/" + encodeURIComponent(id);
+    const events = new EventSource(base + "/events");
+    log.hidden = false;
+    log.querySelector("pre").textContent = beside.textContent = "";
+    stop.hidden = false;
+    go.disabled = true;
+    stop.onclick = () => asked(base, { method: "DELETE" }).catch(failed);
+    events.onerror = () => { if (events.readyState === EventSource.CLOSED) asked(base).catch(failed); };
+    events.onmessage = async event => {
+      const said = JSON.parse(event.data);
+      if (said.line !== undefined) {
+        log.querySelector("pre").textContent += said.line + "\n";
+        return;
+      }
+      const words = { waiting: run.dataset.waiting.replace("{n}", said.before), running: run.dataset.running + "…" };
+      state.textContent = (words[said.state] || run.dataset[said.state]) + (said.why ? ": " + said.why : "");
+      if (said.state === "waiting" || said.state === "running") return;
+      events.close();
+      ended();
+      if (said.state !== "done") return;
+      try {
+        const answer = await asked(base + "/beside." + document.documentElement.lang + ".html");
+        beside.innerHTML = await answer.text();  // made by the server, which escapes what is foreign
+        beside.focus();
+      } catch (error) { failed(error); }
+    };
+  };
+  const scale = run.querySelector("select[name=scale]"), set = [...run.querySelectorAll("[data-quick]")];
+  const changed = field => field.value !== field.dataset[field.dataset.scale || "quick"];
+  scale.addEventListener("change", () => {
+    for (const field of set) {
+      if (!changed(field)) field.value = field.dataset[scale.value];
+      field.dataset.scale = scale.value;
+    }
+  });
+  run.addEventListener("submit", async event => {
+    event.preventDefault();
+    const fields = set.filter(changed);
+    const body = { question: Number(run.dataset.question), scale: scale.value, set: Object.fromEntries(fields.map(field => [field.name, field.value])) };
+    try {
+      const answer = await asked("/lab/runs", { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(body) });
+      const { id } = await answer.json();
+      history.replaceState(null, "", "#run=" + id);
+      follow(id);
+    } catch (error) { failed(error); }
+  });
+  const earlier = new URLSearchParams(location.hash.slice(1)).get("run");
+  if (earlier) follow(earlier);
 })();
