@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from lmworks.jobs.export import export
     from lmworks.jobs.forget import forget
     from lmworks.jobs.merge import merge
+    from lmworks.jobs.prefer import prefer
     from lmworks.jobs.sweeping.run import sweep
     from lmworks.jobs.train import pretrain
     from lmworks.jobs.tune import tune
@@ -49,6 +50,7 @@ _HOMES = {
     "load": "lmworks.loading",
     "merge": "lmworks.jobs.merge",
     "open_index": "lmworks.grounding.index",
+    "prefer": "lmworks.jobs.prefer",
     "pretrain": "lmworks.jobs.train",
     "sweep": "lmworks.jobs.sweeping.run",
     "tune": "lmworks.jobs.tune",
@@ -75,6 +77,7 @@ __all__ = [
     "load",
     "merge",
     "open_index",
+    "prefer",
     "pretrain",
     "sweep",
     "tune",

@@ -12,7 +12,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +26,10 @@ from lmworks.basics.files import directory_written_whole
 from lmworks.basics.memory import keep_freed_memory
 from lmworks.evaluation.drift import drift, moved_on
 from lmworks.evaluation.measurement import Measurement
-from lmworks.jobs.build_text import data_facts, general_text, leak_of, read_text, rows_of
+from lmworks.jobs.build_text import data_facts, general_text, leak_of
 from lmworks.jobs.comparing import HELD_OUT, Base, Comparison, Texts, compare, measure_base, measure_texts
 from lmworks.jobs.grounding import Grounded, grounded
+from lmworks.jobs.learning import Learning
 from lmworks.jobs.question import question_of
 from lmworks.jobs.recipe import Recipe
 from lmworks.jobs.runs import (
@@ -47,7 +48,7 @@ from lmworks.loading import files_digest, fingerprint
 from lmworks.models.files.directory import INDEX_FOLDER, refuse_foreign_files, write_facts, write_network
 from lmworks.models.precision import fast_dtype
 from lmworks.models.torch_runner import TorchRunner
-from lmworks.objectives import CausalLM
+from lmworks.objectives import Objective
 from lmworks.text.splits import Split, data_hash
 from lmworks.tokens.batch import Row
 from lmworks.training.loop import TrainingResult, train
@@ -81,11 +82,13 @@ class BuildResult:
     """The folder holds a whole model and not an adapter."""
     weight_bytes: int
     """Bytes of the weights in the folder."""
+    further: list[Measurement] = field(default_factory=list)
+    """Figures of what was learnt beside gain and loss."""
 
     @property
     def measurements(self) -> list[Measurement]:
         """All figures."""
-        return _After(self.comparisons, self.moved, self.drift).measurements
+        return _After(self.comparisons, self.moved, self.drift, self.further).measurements
 
 
 def build(
@@ -97,6 +100,7 @@ def build(
     changes: Sequence[str] = (),
     merge: bool = False,
     resume: bool = False,
+    learning: Learning | None = None,
     say: Say = lambda line: None,
 ) -> BuildResult:
     """Adapt `model` to `text` and write a model directory to `out`; arguments left out come from the recipe.
@@ -109,14 +113,15 @@ def build(
     refuse_ranks("lmworks build")
     chosen = _recipe(recipe, list(changes), text, model)
     folder = Path(out) if out is not None else Path("models") / Path(chosen.data.text).resolve().stem
-    job = _Job(chosen, folder, merge, say)
+    learning = learning or Learning()
+    job = _Job(chosen, folder, merge, learning, say)
     refuse_foreign_files(folder)
     check_run(job.run, chosen, resume, say)
     say_replaced(folder, say)
     keep_freed_memory()
 
     started = time.time()
-    parts = read_text(chosen, say)
+    parts = learning.read(chosen, say)
     leak = leak_of(chosen, parts, say)
     sides = {"text": parts.train, "held_out": parts.held_out}
     hashes = {side: (chosen.data.text, data_hash(documents)) for side, documents in sides.items()}
@@ -124,10 +129,10 @@ def build(
     if not resume:
         job.base_figures.unlink(missing_ok=True)
     language_model = LanguageModel.load(chosen.model.reference, dtype=chosen.model.dtype or fast_dtype())
-    check_fit(chosen, language_model)
+    check_fit(chosen, language_model, learning.objective(chosen))
     prompt = chosen.generation.prompt or question_of(chosen.data.text, parts.held_out, parts.train)
     cited = grounded(chosen, job.run, prompt, resume, say)
-    rows = rows_of(chosen, language_model, parts, say)
+    rows = learning.rows(chosen, language_model, parts, say)
     texts = {HELD_OUT: parts.held_out} | general_text(chosen, say)
 
     before = job.measure_before(language_model, texts)
@@ -137,12 +142,12 @@ def build(
     return job.finish(language_model, _Read(parts, leak, prompt, cited), before, training, after)
 
 
-def check_fit(recipe: Recipe, model: LanguageModel) -> None:
+def check_fit(recipe: Recipe, model: LanguageModel, objective: Objective) -> None:
     """ConfigError, before anything is measured, where the method does not fit the network, or what keeps its old
     skills does not fit the method: tried without values."""
     with torch.device("meta"):
         sketch = type(model.network)(model.network.config)
-    setup = recipe.chosen.prepare(Setup(sketch, CausalLM(), []))
+    setup = recipe.chosen.prepare(Setup(sketch, objective, []))
     recipe.chosen.retain(setup, Original(model, recipe.chosen.method.adapter, recipe.training.context, frozenset()))
 
 
@@ -170,12 +175,13 @@ class _After:
     comparisons: list[Comparison]
     moved: Measurement
     drift: Measurement | None
+    further: list[Measurement]
 
     @property
     def measurements(self) -> list[Measurement]:
         """All figures."""
         rows = [figure for one in self.comparisons for figure in (one.before, one.after, one.difference)]
-        return [*rows, self.moved, *([self.drift] if self.drift else [])]
+        return [*rows, self.moved, *([self.drift] if self.drift else []), *self.further]
 
 
 @dataclass(frozen=True)
@@ -185,6 +191,7 @@ class _Job:
     recipe: Recipe
     folder: Path
     merge: bool
+    learning: Learning
     say: Say
 
     @property
@@ -226,12 +233,16 @@ class _Job:
         model.runner = TorchRunner(model.network)  # packed weights are of no use to training
         return base
 
-    def train(self, model: LanguageModel, rows: list[Row], measured: frozenset[str], resume: bool) -> TrainingResult:
+    def train(
+        self, model: LanguageModel, rows: Sequence[Row], measured: frozenset[str], resume: bool
+    ) -> TrainingResult:
         """Train by the method; `measured` are the hashes of documents that nothing may be learnt from."""
         settings = self.recipe.training
         chosen = self.recipe.chosen
-        setup = chosen.prepare(Setup(model.network, CausalLM(), rows, settings.seed))
-        setup = chosen.retain(setup, Original(model, self.adapter, settings.context, measured))
+        base = Original(model, self.adapter, settings.context, measured)
+        setup = chosen.prepare(Setup(model.network, self.learning.objective(self.recipe), rows, settings.seed))
+        setup = chosen.retain(setup, base)
+        setup = self.learning.before_the_first_step(self.recipe, setup, base, self.run, resume)
         result = train(setup.network, setup.objective, setup.rows, settings, self.run, resume=resume)
         chosen.method.settle(setup.network)
         return result
@@ -241,9 +252,10 @@ class _Job:
         is no general text, on the base's own."""
         self._run_as_the_result(model)
         comparisons = compare(before.likelihoods, measure_texts(model, texts, self.recipe.evaluation))
-        base = self._base_of(model)
+        base = self.base_of(model)
         moved = moved_on(model, texts[HELD_OUT], base, HELD_OUT, self.recipe.evaluation.tokens)
-        return _After(comparisons, moved, drift(model, before.own_texts, base) if before.own_texts else None)
+        own = drift(model, before.own_texts, base) if before.own_texts else None
+        return _After(comparisons, moved, own, self.learning.measure(self.recipe, model, lambda: base))
 
     def finish(
         self,
@@ -260,7 +272,7 @@ class _Job:
         facts = {
             "base": {"reference": recipe.model.reference, "sha256": before.weights},
             "recipe": recipe.model_dump(mode="json"),
-            "data": data_facts(text.parts),
+            "data": data_facts(text.parts) | self.learning.facts(),
             "measurements": [figure.to_json() for figure in after.measurements],
             "verdicts": verdicts,
             "remarks": remarks,
@@ -286,6 +298,7 @@ class _Job:
             grounded=text.grounded,
             whole=self.whole,
             weight_bytes=size,
+            further=after.further,
         )
 
     def _run_as_the_result(self, model: LanguageModel) -> None:
@@ -297,7 +310,7 @@ class _Job:
         if self.recipe.model.dtype is None and not self.whole:
             model.choose_runner()
 
-    def _base_of(self, model: LanguageModel) -> Callable[[Tensor], Tensor]:
+    def base_of(self, model: LanguageModel) -> Callable[[Tensor], Tensor]:
         """What gives the base's logits: the network with its adapter off, or, where its own weights were trained, the
         base read again."""
         if self.adapter is None:

@@ -294,7 +294,7 @@ def test_of_a_conversation_only_the_assistants_words_are_learnt(here: Path, monk
                 assert stops == learnt[-1].count("answer") > 0
             return super().__call__(network, batch)
 
-    monkeypatch.setattr("lmworks.jobs.build.CausalLM", lambda: Watching(-1, lambda network: None))
+    monkeypatch.setattr("lmworks.jobs.learning.CausalLM", lambda: Watching(-1, lambda network: None))
     build("chats", out="out", recipe=recipe())
     assert learnt and not any("question" in text or "user" in text for text in learnt)
     assert set("".join(learnt).replace("answer ", "")) <= set("01234567")
