@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from lmworks.grounding.index import open_index
     from lmworks.jobs.build import build
     from lmworks.jobs.compress import compress
+    from lmworks.jobs.distill import distill
     from lmworks.jobs.export import export
     from lmworks.jobs.merge import merge
     from lmworks.jobs.sweeping.run import sweep
@@ -38,6 +39,7 @@ _NAMES = {"graph": "open_graph", "index": "build"}
 _HOMES = {
     "build": "lmworks.jobs.build",
     "compress": "lmworks.jobs.compress",
+    "distill": "lmworks.jobs.distill",
     "export": "lmworks.jobs.export",
     "graph": "lmworks.grounding.graph.graph",
     "index": "lmworks.grounding.index",
@@ -61,6 +63,7 @@ __all__ = [
     "__version__",
     "build",
     "compress",
+    "distill",
     "export",
     "graph",
     "index",
