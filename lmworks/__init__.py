@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from lmworks.grounding.index import open_index
     from lmworks.jobs.build import build
     from lmworks.jobs.compress import compress
+    from lmworks.jobs.distill import distill
     from lmworks.jobs.export import export
     from lmworks.jobs.forget import forget
     from lmworks.jobs.merge import merge
@@ -43,6 +44,7 @@ _HOMES = {
     "build": "lmworks.jobs.build",
     "compress": "lmworks.jobs.compress",
     "evaluate": "lmworks.evaluation.tasks.run",
+    "distill": "lmworks.jobs.distill",
     "export": "lmworks.jobs.export",
     "forget": "lmworks.jobs.forget",
     "graph": "lmworks.grounding.graph.graph",
@@ -69,6 +71,7 @@ __all__ = [
     "add_adapter",
     "build",
     "compress",
+    "distill",
     "evaluate",
     "export",
     "forget",
