@@ -48,7 +48,6 @@ from lmworks.loading import files_digest, fingerprint
 from lmworks.models.files.directory import INDEX_FOLDER, refuse_foreign_files, write_facts, write_network
 from lmworks.models.precision import fast_dtype
 from lmworks.models.torch_runner import TorchRunner
-from lmworks.objectives import Objective
 from lmworks.text.splits import Split, data_hash
 from lmworks.tokens.batch import Row
 from lmworks.training.loop import TrainingResult, train
@@ -129,7 +128,7 @@ def build(
     if not resume:
         job.base_figures.unlink(missing_ok=True)
     language_model = LanguageModel.load(chosen.model.reference, dtype=chosen.model.dtype or fast_dtype())
-    check_fit(chosen, language_model, learning.objective(chosen))
+    check_fit(chosen, language_model, learning)
     prompt = chosen.generation.prompt or question_of(chosen.data.text, parts.held_out, parts.train)
     cited = grounded(chosen, job.run, prompt, resume, say)
     rows = learning.rows(chosen, language_model, parts, say)
@@ -142,12 +141,12 @@ def build(
     return job.finish(language_model, _Read(parts, leak, prompt, cited), before, training, after)
 
 
-def check_fit(recipe: Recipe, model: LanguageModel, objective: Objective) -> None:
+def check_fit(recipe: Recipe, model: LanguageModel, learning: Learning) -> None:
     """ConfigError, before anything is measured, where the method does not fit the network, or what keeps its old
     skills does not fit the method: tried without values."""
     with torch.device("meta"):
         sketch = type(model.network)(model.network.config)
-    setup = recipe.chosen.prepare(Setup(sketch, objective, []))
+    setup = recipe.chosen.prepare(Setup(sketch, learning.objective(recipe), []))
     recipe.chosen.retain(setup, Original(model, recipe.chosen.method.adapter, recipe.training.context, frozenset()))
 
 
