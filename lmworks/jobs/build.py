@@ -12,6 +12,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,7 @@ from lmworks.jobs.verdicts import training_remark, verdict
 from lmworks.language_model import LanguageModel
 from lmworks.loading import files_digest, fingerprint
 from lmworks.models.files.directory import INDEX_FOLDER, refuse_foreign_files, write_facts, write_network
+from lmworks.models.network import Network
 from lmworks.models.precision import fast_dtype
 from lmworks.models.torch_runner import TorchRunner
 from lmworks.objectives import CausalLM
@@ -243,7 +245,14 @@ class _Job:
         comparisons = compare(before.likelihoods, measure_texts(model, texts, self.recipe.evaluation))
         base = self._base_of(model)
         moved = moved_on(model, texts[HELD_OUT], base, HELD_OUT, self.recipe.evaluation.tokens)
-        return _After(comparisons, moved, drift(model, before.own_texts, base) if before.own_texts else None)
+        if not before.own_texts:
+            return _After(comparisons, moved, None)
+
+        def logits(tokens: Tensor) -> Tensor:
+            with base() as network:
+                return (model if network is model.network else LanguageModel(network, model.tokenizer)).logits(tokens)
+
+        return _After(comparisons, moved, drift(model, before.own_texts, logits))
 
     def finish(
         self,
@@ -297,16 +306,18 @@ class _Job:
         if self.recipe.model.dtype is None and not self.whole:
             model.choose_runner()
 
-    def _base_of(self, model: LanguageModel) -> Callable[[Tensor], Tensor]:
-        """What gives the base's logits: the network with its adapter off, or, where its own weights were trained, the
-        base read again."""
+    def _base_of(self, model: LanguageModel) -> Callable[[], AbstractContextManager[Network]]:
+        """What gives the base: the network with its adapter off, or, where its own weights were trained, the base read
+        again."""
         if self.adapter is None:
-            return LanguageModel.load(self.recipe.model.reference, dtype=model.network.dtype).logits
+            base = LanguageModel.load(self.recipe.model.reference, dtype=model.network.dtype).network
+            return lambda: nullcontext(base)
         off = self.adapter.off
 
-        def without_adapter(tokens: Tensor) -> Tensor:
+        @contextmanager
+        def without_adapter() -> Iterator[Network]:
             with off(model.network):
-                return model.logits(tokens)
+                yield model.network
 
         return without_adapter
 
