@@ -12,6 +12,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -46,6 +47,7 @@ from lmworks.jobs.verdicts import training_remark, verdict
 from lmworks.language_model import LanguageModel
 from lmworks.loading import files_digest, fingerprint
 from lmworks.models.files.directory import INDEX_FOLDER, refuse_foreign_files, write_facts, write_network
+from lmworks.models.network import Network
 from lmworks.models.precision import fast_dtype
 from lmworks.models.torch_runner import TorchRunner
 from lmworks.text.splits import Split, data_hash
@@ -251,10 +253,15 @@ class _Job:
         is no general text, on the base's own."""
         self._run_as_the_result(model)
         comparisons = compare(before.likelihoods, measure_texts(model, texts, self.recipe.evaluation))
-        base = self.base_of(model)
+        base = self._base_of(model)
         moved = moved_on(model, texts[HELD_OUT], base, HELD_OUT, self.recipe.evaluation.tokens)
-        own = drift(model, before.own_texts, base) if before.own_texts else None
-        return _After(comparisons, moved, own, self.learning.measure(self.recipe, model, lambda: base))
+
+        def logits(tokens: Tensor) -> Tensor:
+            with base() as network:
+                return (model if network is model.network else LanguageModel(network, model.tokenizer)).logits(tokens)
+
+        own = drift(model, before.own_texts, logits) if before.own_texts else None
+        return _After(comparisons, moved, own, self.learning.measure(self.recipe, model, lambda: logits))
 
     def finish(
         self,
@@ -309,16 +316,18 @@ class _Job:
         if self.recipe.model.dtype is None and not self.whole:
             model.choose_runner()
 
-    def base_of(self, model: LanguageModel) -> Callable[[Tensor], Tensor]:
-        """What gives the base's logits: the network with its adapter off, or, where its own weights were trained, the
-        base read again."""
+    def _base_of(self, model: LanguageModel) -> Callable[[], AbstractContextManager[Network]]:
+        """What gives the base: the network with its adapter off, or, where its own weights were trained, the base read
+        again."""
         if self.adapter is None:
-            return LanguageModel.load(self.recipe.model.reference, dtype=model.network.dtype).logits
+            base = LanguageModel.load(self.recipe.model.reference, dtype=model.network.dtype).network
+            return lambda: nullcontext(base)
         off = self.adapter.off
 
-        def without_adapter(tokens: Tensor) -> Tensor:
+        @contextmanager
+        def without_adapter() -> Iterator[Network]:
             with off(model.network):
-                return model.logits(tokens)
+                yield model.network
 
         return without_adapter
 
