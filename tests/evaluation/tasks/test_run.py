@@ -79,6 +79,7 @@ def test_equal_scores_are_a_tie_and_count_what_guessing_gets(written):
     assert ties(items["mine.jsonl"], "sum") == 4 and items["mine.jsonl"][0].picked("sum") == [0, 1, 2]
 
 
+@pytest.mark.filterwarnings("ignore:.*measured before")
 def test_a_stopped_run_goes_on_and_keeps_what_it_measured(model, questions, tmp_path, monkeypatch):
     whole = run(model, Asked.of(find(questions)))
     told = model.continuations
