@@ -45,15 +45,16 @@ def refuse_unless_causal(network: Network) -> None:
 
 
 @torch.inference_mode()
-def token_logprobs(runner: Runner, ids: list[int], window: int) -> list[float]:
-    """log p(ids[t] | what its window holds before it) for t = 1 ... n - 1; ConfigError if a window is below 2."""
+def token_logprobs(runner: Runner, ids: list[int], window: int, adapter: str | None = None) -> list[float]:
+    """log p(ids[t] | what its window holds before it) for t = 1 ... n - 1, as an adapter tells it; ConfigError if a
+    window is below 2."""
     refuse_unless_causal(runner.network)
     logprobs: list[float] = []
     with evaluating(runner.network):
         for start, scored, end in windows(len(ids), window):
             tokens = torch.tensor([ids[start:end]], device=runner.network.device)
             # The last token only closes the window; nothing is predicted from it.
-            hidden = _hidden(runner, tokens[:, :-1])
+            hidden = _hidden(runner, tokens[:, :-1], adapter)
             offset = scored - start - 1
             logprobs += logprobs_of(runner, hidden[0, offset:], tokens[0, offset + 1 :]).tolist()
     return logprobs
@@ -73,11 +74,11 @@ def target_logprobs(runner: Runner, source: list[int], ids: list[int]) -> list[f
     return logprobs
 
 
-def _hidden(runner: Runner, tokens: Int[Tensor, "one seq"]) -> Float[Tensor, "one seq dim"]:
+def _hidden(runner: Runner, tokens: Int[Tensor, "one seq"], adapter: str | None) -> Float[Tensor, "one seq dim"]:
     """Hidden states of a text, read in parts through a KV cache so that attention masks stay small."""
     if tokens.shape[1] <= READ:
-        return runner.hidden(tokens)
-    cache = runner.new_cache(1, tokens.shape[1])
+        return runner.hidden(tokens, adapter=adapter)
+    cache = runner.new_cache(1, tokens.shape[1], adapters=[adapter])
     return torch.cat([runner.hidden(part, cache=cache) for part in tokens.split(READ, dim=1)], dim=1)
 
 

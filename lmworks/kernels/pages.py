@@ -37,6 +37,7 @@ class PagedCache(Cache):
 
     def __init__(self, batch: int, layer_bytes: int, layers: int) -> None:
         self.length = 0
+        self.adapters = [None] * batch
         self.memory = None
         self._read = [torch.empty(batch, 0, dtype=torch.long)]
         self.real: Bool[Tensor, "batch seq"] | None = None
@@ -84,6 +85,7 @@ class PagedCache(Cache):
         assert isinstance(other, PagedCache)
         self._unalign()
         self.sizes, self.pages = self.sizes + other.sizes, self.pages + other.pages
+        self.adapters += other.adapters
         width = max(self.addresses.shape[1], other.addresses.shape[1])
         both = [np.pad(one.addresses, ((0, 0), (0, width - one.addresses.shape[1]))) for one in (self, other)]
         self._keep_addresses(np.concatenate(both))
@@ -149,6 +151,7 @@ class PagedCache(Cache):
             for page in row:
                 page.users += 1
         self.pages, self.sizes = pages, [self.sizes[row] for row in chosen]
+        self.adapters = [self.adapters[row] for row in chosen]
         self._keep_addresses(self.addresses[chosen])
         self.tokens = self.tokens.index_select(0, rows)
         if self.real is not None:

@@ -39,6 +39,8 @@ class Cache:
         memory: Memory | None = None,
     ) -> None:
         self.length = 0
+        self.adapters: list[str | None] = [None] * batch
+        """The adapter that reads each row, by its name; a runner's `new_cache` says it."""
         self.memory = memory
         """What an encoder-decoder attends to, a source for each row."""
         self._read: list[Int[Tensor, "batch seq"]] = [torch.empty(batch, 0, dtype=torch.long, device=device)]
@@ -92,6 +94,7 @@ class Cache:
         self._keys = [self._kept(store, rows) for store in self._keys]
         self._values = [self._kept(store, rows) for store in self._values]
         self.tokens = self.tokens.index_select(0, rows)
+        self.adapters = [self.adapters[row] for row in rows.tolist()]
         if self.memory is not None:
             self.memory = self.memory.keep(rows)
         if self.real is not None:
@@ -120,6 +123,7 @@ class Cache:
         )
         pads = [F.pad(one.tokens, (longest - one.length, 0)) for one in (self, other)]
         self.tokens, self.length = torch.cat(pads), longest
+        self.adapters += other.adapters
         if self.memory is not None and other.memory is not None:
             self.memory = self.memory.join(other.memory)
 

@@ -14,7 +14,7 @@ from tokens.small import byte_level
 from lmworks.adaptation.lora import LoRAConfig, add_lora, lora_layers
 from lmworks.adaptation.old_text import own_texts
 from lmworks.basics.errors import DataError
-from lmworks.evaluation.drift import drift, kl
+from lmworks.evaluation.drift import drift, kl, moved_on
 from lmworks.evaluation.likelihood import SEGMENT, Likelihood, change, measure
 from lmworks.language_model import LanguageModel
 from lmworks.text.document import Document
@@ -169,6 +169,33 @@ def test_drift_is_the_mean_divergence_from_the_base_and_zero_without_a_change():
         by_hand.append(float((p.exp() * (p - q)).sum(-1).mean()) / np.log(2))
     assert drift(model, texts, base.network).value == pytest.approx(np.mean(by_hand), rel=1e-4)
     assert all(layer.enabled for layer in lora_layers(model.network).values())
+
+
+def test_how_far_a_model_moved_on_new_text_is_the_mean_over_what_counts():
+    """Of a conversation the assistant's words; a text longer than the window is read window after window."""
+    model, base = (tiny.language_model(context=64) for _ in range(2))
+    tiny.randomise(model.network, seed=1)
+    turns = ({"role": "user", "content": "say"}, {"role": "assistant", "content": "a word"})
+    documents = [Document("long " * 30, "long"), Document.conversation(turns, "chat")]
+    sums = count = 0.0
+    for document in documents:
+        ids, counts = (
+            encode_conversation(model.tokenizer, document.messages, "chat")
+            if document.messages
+            else ([model.tokenizer.document_start, *model.tokenizer.encode(document.text)], [True] * 151)
+        )
+        for start in range(0, len(ids) - 1, 64):
+            read = ids[start : min(start + 64, len(ids) - 1)]
+            p, q = (one.logits([read])[0].double().log_softmax(-1) for one in (base, model))
+            far = (p.exp() * (p - q)).sum(-1) / np.log(2)
+            for at in range(len(read)):
+                after = start + at + 1
+                if counts[after] and ids[after] not in model.tokenizer.stop_ids:
+                    sums, count = sums + float(far[at]), count + 1
+    found = moved_on(model, documents, base.logits, "new text")
+    assert found.value == pytest.approx(sums / count, rel=1e-4) and found.interval is not None and found.n == 4
+    assert found.name == "KL(base, tuned) on new text" and moved_on(base, documents, base.logits, "it").value == 0
+    assert moved_on(model, documents, base.logits, "it", tokens=64).n < 4
 
 
 def test_divergence_is_from_the_base_to_the_other():
