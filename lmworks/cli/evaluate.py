@@ -54,6 +54,14 @@ def evaluate(  # noqa: PLR0913, PLR0917 (each is an option that people know by n
             rich_help_panel="Tasks",
         ),
     ] = None,
+    trained_on: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TEXT",
+            help="A text that the model was trained on: which items it holds, and the figure of the others.",
+            rich_help_panel="Tasks",
+        ),
+    ] = None,
     window: Annotated[
         int | None, typer.Option(help="Tokens that the model reads at once; its whole context unless given.")
     ] = None,
@@ -78,6 +86,7 @@ def evaluate(  # noqa: PLR0913, PLR0917 (each is an option that people know by n
     if (text is None) == (not task):
         raise ConfigError("give a text to be predicted, or tasks with --task; one of the two")
     of_tasks: dict[str, object] = {"shots": shots, "limit": limit, "beside": beside, "out": out, "pmi": pmi or None}
+    of_tasks["trained-on"] = trained_on
     of_texts: dict[str, object] = {"window": window, "tokens": tokens, "figure": figure, "beams": beams}
     for name, value in (of_texts if task else of_tasks).items():
         if value is not None:
@@ -86,7 +95,7 @@ def evaluate(  # noqa: PLR0913, PLR0917 (each is an option that people know by n
         from lmworks.cli.task_tables import TaskRun, tasks_measured
 
         names = [name.strip() for one in task for name in one.split(",") if name.strip()]
-        tasks_measured(TaskRun(model, names, shots or 0, limit, pmi, beside, out, compress, base), json_)
+        tasks_measured(TaskRun(model, names, shots or 0, limit, pmi, beside, out, compress, base, trained_on), json_)
         return
     assert text is not None
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,7 @@ from lmworks.cli.options import as_json, table
 
 if TYPE_CHECKING:
     from lmworks.evaluation.measurement import Measurement
+    from lmworks.evaluation.tasks.contamination import Overlap
     from lmworks.evaluation.tasks.measured import Comparison
     from lmworks.evaluation.tasks.run import Asked
     from lmworks.evaluation.tasks.scores import ItemScores
@@ -32,6 +33,7 @@ class TaskRun:
     out: str | None
     compress: str | None
     base: str | None
+    trained_on: str | None
 
 
 def tasks_measured(said: TaskRun, json_: bool) -> None:
@@ -49,13 +51,17 @@ def tasks_measured(said: TaskRun, json_: bool) -> None:
         beside = None if said.out is None else str(Path(said.out) / "beside")
         other = None if said.beside is None else _items(said.beside, asked, beside, said.compress)
     figures = {one.what: measurements(one.task, found[one.what], one.what) for one in asked}
+    held = {} if said.trained_on is None else _held(said.trained_on, asked)
     differences = None if other is None else compared({one.what: one.task for one in asked}, found, other)
     if said.out is not None:
         _keep(Path(said.out), figures)
     if json_:
-        as_json(_facts(said, asked, figures, found) | _told(said, differences))
+        as_json(_facts(said, asked, figures, found) | _told(said, differences) | _told_held(held))
         return
     table(["task", "compared by", "n", "figure", "chance", ""], _rows(asked, figures, found))
+    if held:
+        print()
+        table([f"held by {said.trained_on}", "items", "longest", "the others"], _held_rows(asked, held, found))
     if differences is not None:
         print()
         table(
@@ -84,6 +90,35 @@ def _items(model: str, asked: Sequence[Asked], out: str | None, compress: str | 
 
     loaded = load(model, base=base, compress=compress)
     return {one.what: run(loaded, one, out) for one in asked}
+
+
+def _held(text: str, asked: Sequence[Asked]) -> dict[str, list[Overlap]]:
+    from lmworks.evaluation.tasks.contamination import overlaps
+    from lmworks.text.sources import read
+
+    documents = read(text).documents
+    return {one.what: overlaps(one.items, documents) for one in asked}
+
+
+def _held_rows(asked: Sequence[Asked], held: dict[str, list[Overlap]], found: Items) -> list[list[str]]:
+    """Of each task the items that the training text holds, and the figure of the others."""
+    from lmworks.evaluation.tasks.measured import measured
+
+    rows = []
+    for one in asked:
+        every = held[one.what]
+        longest = max(every, key=lambda overlap: overlap.longest)
+        known = {overlap.item for overlap in every if overlap.held}
+        others = [scores for scores in found[one.what] if scores.item not in known]
+        where = f"{longest.longest} words, {longest.source}" if longest.longest else "below 5 words"
+        figure = str(measured(one.task, others, one.task.main, one.what)) if others else "none"
+        rows.append([one.what, f"{len(known):,} of {len(every):,}", where, figure])
+    return rows
+
+
+def _told_held(held: dict[str, list[Overlap]]) -> dict[str, Any]:
+    told = {what: [asdict(one) | {"held": one.held} for one in every if one.longest] for what, every in held.items()}
+    return {"overlaps": told} if held else {}
 
 
 def _keep(out: Path, figures: dict[str, list[Measurement]]) -> None:

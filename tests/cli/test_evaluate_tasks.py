@@ -76,3 +76,18 @@ def test_mistakes_are_told_in_a_sentence(run, model_folder, questions, case):
     given, said = MISTAKES[case]
     ran = run("evaluate", model_folder, *(questions if one == "QUESTIONS" else one for one in given))
     assert ran.code == 1 and ran.err.startswith("lmworks: ") and said in ran.err and ran.err.count("\n") == 1
+
+
+def test_items_that_the_training_text_holds_are_told_and_left_out(run, model_folder, tmp_path):
+    asked, notes = tmp_path / "asked.jsonl", tmp_path / "notes"
+    notes.mkdir()
+    (notes / "a.txt").write_text("Here is: what do bees make in summer? honey. And more.")
+    records = [
+        {"question": f"{what} in summer?", "choices": ["honey", "wool"], "answer": "A"}
+        for what in ("What do bees make", "What do we eat")
+    ]
+    asked.write_text("".join(json.dumps(one) + "\n" for one in records))
+    table = run("evaluate", model_folder, "--task", str(asked), "--trained-on", str(notes)).out
+    assert f"held by {notes}" in table and "1 of 2" in table and "7 words, " in table and "n 1" in table
+    told = run("evaluate", model_folder, "--task", str(asked), "--trained-on", str(notes), "--json").json["overlaps"]
+    assert [(one["item"], one["longest"], one["held"]) for one in told["asked.jsonl"]] == [("asked.jsonl#1", 7, True)]

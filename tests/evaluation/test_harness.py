@@ -159,25 +159,39 @@ def test_a_rolling_text_is_scored_in_windows_that_do_not_overlap(model):
     assert total == pytest.approx(first + last, abs=1e-3)
 
 
-@pytest.mark.slow
-def test_smollm2_gives_what_transformers_gives_there(its_task, smollm2_path, tmp_path):
-    """Float32 beside lm-eval's own transformers model: log-likelihoods within 1e-3, every pick equal."""
+@pytest.mark.parametrize("which", ["tiny", pytest.param("smollm2", marks=pytest.mark.slow)])
+def test_log_likelihoods_are_those_of_its_own_model(which, its_task, tmp_path, request):
+    """Float32 beside lm-eval's transformers model at three batch sizes: within 1e-3, and every pick equal."""
     pytest.importorskip("accelerate")
     from lm_eval.models.huggingface import HFLM
 
     import lmworks as lm
     from lmworks.evaluation.harness import Harness
 
-    limit = int(os.environ.get("PARITY_ITEMS", "6"))
-    ours = lm.load("smollm2", dtype="float32")
-    folder = str(ours.save(tmp_path / "smollm2"))
+    if which == "smollm2":
+        request.getfixturevalue("smollm2_path")
+        ours = lm.load("smollm2", dtype="float32")
+    else:
+        ours = tiny.language_model(seed=4, family="llama", context=512)
+    folder = str(ours.save(tmp_path / "model"))
     peers = {size: HFLM(pretrained=folder, dtype="float32", device="cpu", batch_size=size) for size in (1, 7, 32)}
     for name in SETS:
         available(name)
-        task = its_task(name, Asked.of(find(name), limit=limit).items)
+        items = Asked.of(find(name), limit=int(os.environ.get("PARITY_ITEMS", "4"))).items
+        task = its_task(name, items)
         task.build_all_requests(rank=0, world_size=1)
-        found = Harness(ours).loglikelihood(task.instances)
+        requests = sorted(task.instances, key=lambda one: (one.doc_id, one.idx))
+        found = Harness(ours).loglikelihood(requests)
         for peer in peers.values():
-            theirs = peer.loglikelihood(task.instances, disable_tqdm=True)
-            for one, other in zip(found, theirs, strict=True):
-                assert one[0] == pytest.approx(other[0], abs=1e-3) and one[1] == bool(other[1])
+            theirs = peer.loglikelihood(requests, disable_tqdm=True)
+            assert [one[0] for one in found] == pytest.approx([one[0] for one in theirs], abs=1e-3)
+            assert [one[1] for one in found] == [bool(one[1]) for one in theirs]
+            at = 0
+            for item in items:
+                ends = at + len(item.asked)
+                assert _best(found[at:ends]) == _best(theirs[at:ends]), item.name
+                at = ends
+
+
+def _best(found):
+    return max(range(len(found)), key=lambda at: found[at][0])

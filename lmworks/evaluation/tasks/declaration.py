@@ -51,7 +51,7 @@ class Choices:
     @property
     def text(self) -> str:
         """What a text that holds the item would hold: the question and its right answer."""
-        return self.shown
+        return _bare(self.shown)
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,12 @@ class Question:
     @property
     def text(self) -> str:
         """The question and its first answer."""
-        return self.shown
+        return _bare(self.shown)
+
+
+def _bare(shown: str) -> str:
+    """Without the words of the prompt's form, which no other text has."""
+    return shown.removeprefix("Question: ").replace("\nQuestion: ", "\n").replace("\nAnswer:", "\n")
 
 
 Item = Choices | Question

@@ -24,6 +24,8 @@ from lmworks.evaluation.tasks.measured import measurements
 from lmworks.evaluation.tasks.scores import ItemScores, of_answer, of_choices
 from lmworks.evaluation.tasks.store import Store
 from lmworks.generation.continuations import Continuation, Reading
+from lmworks.generation.engine import Engine
+from lmworks.generation.handle import RequestHandle
 from lmworks.language_model import LanguageModel
 from lmworks.loading import load
 from lmworks.tokens.continuation import encode_pairs
@@ -86,7 +88,7 @@ class Asked:
 @overload
 def evaluate(
     model: LanguageModel | str | os.PathLike[str],
-    tasks: Sequence[str | Task],
+    tasks: str | Sequence[str | Task],
     *,
     shots: int = ...,
     limit: int | None = ...,
@@ -97,7 +99,7 @@ def evaluate(
 @overload
 def evaluate(
     model: LanguageModel | str | os.PathLike[str],
-    tasks: Sequence[str | Task],
+    tasks: str | Sequence[str | Task],
     *,
     shots: int = ...,
     limit: int | None = ...,
@@ -107,7 +109,7 @@ def evaluate(
 ) -> tuple[list[Measurement], dict[str, list[ItemScores]]]: ...
 def evaluate(
     model: LanguageModel | str | os.PathLike[str],
-    tasks: Sequence[str | Task],
+    tasks: str | Sequence[str | Task],
     *,
     shots: int = 0,
     limit: int | None = None,
@@ -123,7 +125,8 @@ def evaluate(
     there as they are measured, and a run that was stopped goes on. ConfigError for what is no task, DataError for an
     item that cannot be scored.
     """
-    asked = [Asked.of(find(one) if isinstance(one, str) else one, shots, limit, pmi) for one in tasks]
+    named = [tasks] if isinstance(tasks, str) else tasks
+    asked = [Asked.of(find(one) if isinstance(one, str) else one, shots, limit, pmi) for one in named]
     loaded = model if isinstance(model, LanguageModel) else load(model)
     found = {one.what: run(loaded, one, out) for one in asked}
     figures = [figure for one in asked for figure in measurements(one.task, found[one.what], one.what)]
@@ -204,9 +207,16 @@ def _choices(model: LanguageModel, asked: Asked, left: Sequence[Choices], readin
 
 
 def _answers(model: LanguageModel, asked: Asked, left: Sequence[Question]) -> Iterator[ItemScores]:
-    for start in range(0, len(left), WRITTEN_AT_ONCE):
-        part = left[start : start + WRITTEN_AT_ONCE]
-        prompts = [asked.examples + one.prompt for one in part]
-        found = model.generate_batch(prompts, max_new_tokens=asked.task.longest, stop=["\n"], window="stop")
-        for item, answer in zip(part, found, strict=True):
-            yield of_answer(item, answer.text.strip())
+    """Written side by side; on the compiled path the engine reads shared beginnings once."""
+    if not left:
+        return
+    with Engine(model, seats=WRITTEN_AT_ONCE, queue=len(left)) as engine:
+        for item, handle in [(one, _begun(engine, asked, one)) for one in left]:
+            yield of_answer(item, handle.answer().text.strip())
+
+
+def _begun(engine: Engine, asked: Asked, item: Question) -> RequestHandle:
+    try:
+        return engine.submit(asked.examples + item.prompt, max_new_tokens=asked.task.longest, stop=["\n"])
+    except ConfigError as error:  # the prompt is longer than the window
+        raise DataError(f"{item.name}: {error}") from None

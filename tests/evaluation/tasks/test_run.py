@@ -79,6 +79,7 @@ def test_equal_scores_are_a_tie_and_count_what_guessing_gets(written):
     assert ties(items["mine.jsonl"], "sum") == 4 and items["mine.jsonl"][0].picked("sum") == [0, 1, 2]
 
 
+@pytest.mark.filterwarnings("ignore:.*measured before")
 def test_a_stopped_run_goes_on_and_keeps_what_it_measured(model, questions, tmp_path, monkeypatch):
     whole = run(model, Asked.of(find(questions)))
     told = model.continuations
@@ -94,6 +95,7 @@ def test_a_stopped_run_goes_on_and_keeps_what_it_measured(model, questions, tmp_
     _, found = evaluate(model, [questions], out=tmp_path / "out", items=True)
     assert [one.scores["sum"] for one in found["mine.jsonl"]] == [pytest.approx(one.scores["sum"]) for one in whole]
     assert asked == [1, 3 * (12 - len(lines) + 1)]
+    assert evaluate(model, questions, out=tmp_path / "out", items=True)[1] == found and asked[2:] == [1, 0]
     kept = json.loads((tmp_path / "out" / "measurements.json").read_text())
     assert [one["n"] for one in kept] == [12, 12, 12]
 
@@ -134,6 +136,14 @@ def test_written_answers_are_compared_by_words(model, written):
     assert of_answer(item, "Jane Eyre").alike == {"exact": 0.0, "F1": 0.5}
     path = written(*({"question": f"Who is {name}?", "answer": name} for name in ("Ann", "Bob", "Cyd")))
     exact, f1 = evaluate(model, [path])
+    _, items = evaluate(model, [path], items=True)
+    told = [
+        model.generate(f"Question: Who is {name}?\nAnswer:", max_new_tokens=64, stop=["\n"]) for name in ("Ann", "Bob")
+    ]
+    assert [one.written for one in items["mine.jsonl"][:2]] == [one.text.strip() for one in told]
+    long = written({"question": "x" * 600, "answer": "y"}, name="long.jsonl")
+    with pytest.raises(DataError, match=r"long.jsonl#1: the prompt has \d+ tokens and the model reads 512; shorten it"):
+        evaluate(model, [long])
     assert exact.name == "mine.jsonl, exact" and f1.name == "mine.jsonl, F1" and exact.n == f1.n == 3
 
 
@@ -158,6 +168,12 @@ def test_two_models_are_compared_item_by_item():
     assert found.difference.value == pytest.approx(0.4) and found.difference.n == 20 and not found.difference.tie
     with pytest.raises(ConfigError, match="measured on other items"):
         compared({"t": task}, {"t": first}, {"t": second[:-1]})
+
+
+def test_a_model_that_does_not_write_is_refused(questions):
+    encoder = tiny.language_model(family="lmworks", arrangement="encoder")
+    with pytest.raises(ConfigError, match="is an encoder and does not write or score text"):
+        evaluate(encoder, [questions])
 
 
 def test_a_group_of_a_task_is_a_task(monkeypatch):
