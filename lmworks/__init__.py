@@ -15,20 +15,23 @@ from typing import TYPE_CHECKING, Any
 from lmworks.basics.openmp import wait_briefly
 
 if TYPE_CHECKING:
+    from lmworks.evaluation.tasks.run import evaluate
     from lmworks.generation.strategies import Beam, Greedy, Sample
     from lmworks.grounding.graph.graph import open_graph as graph
     from lmworks.grounding.index import build as index
     from lmworks.grounding.index import open_index
     from lmworks.jobs.build import build
     from lmworks.jobs.compress import compress
+    from lmworks.jobs.distill import distill
     from lmworks.jobs.export import export
+    from lmworks.jobs.forget import forget
     from lmworks.jobs.merge import merge
     from lmworks.jobs.prefer import prefer
     from lmworks.jobs.sweeping.run import sweep
     from lmworks.jobs.train import pretrain
     from lmworks.jobs.tune import tune
     from lmworks.language_model import LanguageModel
-    from lmworks.loading import load
+    from lmworks.loading import add_adapter, load
 
 __version__ = "0.1.0"
 
@@ -37,9 +40,13 @@ wait_briefly()  # here, as torch must not be loaded yet
 _NAMES = {"graph": "open_graph", "index": "build"}
 """What a name is called in its home, where it is called otherwise."""
 _HOMES = {
+    "add_adapter": "lmworks.loading",
     "build": "lmworks.jobs.build",
     "compress": "lmworks.jobs.compress",
+    "evaluate": "lmworks.evaluation.tasks.run",
+    "distill": "lmworks.jobs.distill",
     "export": "lmworks.jobs.export",
+    "forget": "lmworks.jobs.forget",
     "graph": "lmworks.grounding.graph.graph",
     "index": "lmworks.grounding.index",
     "load": "lmworks.loading",
@@ -61,9 +68,13 @@ __all__ = [
     "LanguageModel",
     "Sample",
     "__version__",
+    "add_adapter",
     "build",
     "compress",
+    "distill",
+    "evaluate",
     "export",
+    "forget",
     "graph",
     "index",
     "load",

@@ -25,6 +25,7 @@ from lmworks.models.families import family_of
 from lmworks.models.families.names import each_name
 from lmworks.models.families.sources import NeighbourRows, Rows, rows_of
 from lmworks.models.network import Network
+from lmworks.models.unread import peek, peeked
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ class LoRALinear(AdaptedLinear):
         super().__init__()
         self.base, self.parts, self.rank, self.scale = base, parts, rank, scale
         self.enabled = True
-        device = base.weight.device if isinstance(base, nn.Linear) else None
+        device = peek(base, "weight").device if isinstance(base, nn.Linear) else None
         self.down = nn.Parameter(torch.empty(len(parts) * rank, base.in_features, device=device))
         self.up = nn.ParameterList(
             nn.Parameter(torch.zeros(part.rows.stop - part.rows.start, rank, device=device)) for part in parts
@@ -240,7 +241,8 @@ def add_lora(network: Network, config: LoRAConfig, seed: int = 0, kind: type[LoR
         raise ConfigError(
             f"{{at}}targets: this model has no projection {unknown[0]}; it has {', '.join(known)}{experts}"
         )
-    network.requires_grad_(False)
+    for parameter in peeked(network).values():  # none of them is read for that
+        parameter.requires_grad_(False)
     generator = torch.Generator().manual_seed(seed)
     for path, parts in layers.items():
         chosen = [part for part in parts if config.targets == "all" or part.module.rpartition(".")[2] in config.targets]

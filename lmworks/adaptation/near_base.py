@@ -70,6 +70,13 @@ def base_predictions(
 ) -> BasePredictions:
     """What a network predicts with its adapters off; without adapters, what it predicts now: a copy is kept."""
     base = network if off is not None else copy.deepcopy(network).eval().requires_grad_(False)
+    return predictions_by(base, off)
+
+
+def predictions_by(
+    base: Network, off: Callable[[Network], AbstractContextManager[None]] | None = None
+) -> BasePredictions:
+    """What a frozen network predicts of a batch, without dropout; with its adapters off where `off` does that."""
 
     def of(batch: Batch) -> Predictions:
         # Nothing requires a gradient here. Inside no_grad every matrix would be packed anew for inference.

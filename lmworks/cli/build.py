@@ -94,6 +94,7 @@ def show(result: BuildResult) -> None:
     table(["", "before", "after", "change", ""], rows)
     if result.grounded and result.grounded.outcome:
         typer.echo(f"documents      {result.grounded.outcome.counts}")
+    typer.echo(f"moved          {result.moved} by {result.moved.name}")
     if result.drift:
         typer.echo(f"drift from the base   {result.drift}")
     if result.further:

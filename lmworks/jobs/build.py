@@ -12,6 +12,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from lmworks.basics.config import merge as tables_as_one
 from lmworks.basics.config import overrides
 from lmworks.basics.files import directory_written_whole
 from lmworks.basics.memory import keep_freed_memory
-from lmworks.evaluation.drift import drift
+from lmworks.evaluation.drift import drift, moved_on
 from lmworks.evaluation.measurement import Measurement
 from lmworks.jobs.build_text import data_facts, general_text, leak_of
 from lmworks.jobs.comparing import HELD_OUT, Base, Comparison, Texts, compare, measure_base, measure_texts
@@ -46,6 +47,7 @@ from lmworks.jobs.verdicts import training_remark, verdict
 from lmworks.language_model import LanguageModel
 from lmworks.loading import files_digest, fingerprint
 from lmworks.models.files.directory import INDEX_FOLDER, refuse_foreign_files, write_facts, write_network
+from lmworks.models.network import Network
 from lmworks.models.precision import fast_dtype
 from lmworks.models.torch_runner import TorchRunner
 from lmworks.text.splits import Split, data_hash
@@ -68,8 +70,10 @@ class BuildResult:
     """What each comparison means, by text, in a few words."""
     remarks: list[str]
     """Why the figures may mean less than they seem: a leak, a run of too few steps."""
+    moved: Measurement
+    """KL(base, tuned) on the held-out text, which foretells forgetting."""
     drift: Measurement | None
-    """How far the result moved from the base, where no general text could be had."""
+    """How far the result moved from the base on the base's own text, where no general text could be had."""
     training: TrainingResult
     prompt: str
     """A question for the result: the recipe's, or one that the text's own headings suggest."""
@@ -85,7 +89,7 @@ class BuildResult:
     @property
     def measurements(self) -> list[Measurement]:
         """All figures."""
-        return [*_figures(self.comparisons, self.drift), *self.further]
+        return _After(self.comparisons, self.moved, self.drift, self.further).measurements
 
 
 def build(
@@ -126,7 +130,7 @@ def build(
     if not resume:
         job.base_figures.unlink(missing_ok=True)
     language_model = LanguageModel.load(chosen.model.reference, dtype=chosen.model.dtype or fast_dtype())
-    job.check_fit(language_model)
+    check_fit(chosen, language_model, learning)
     prompt = chosen.generation.prompt or question_of(chosen.data.text, parts.held_out, parts.train)
     cited = grounded(chosen, job.run, prompt, resume, say)
     rows = learning.rows(chosen, language_model, parts, say)
@@ -135,9 +139,17 @@ def build(
     before = job.measure_before(language_model, texts)
     measured = frozenset(one.hash for documents in texts.values() for one in documents)
     training = job.train(language_model, rows, measured, resume)
-    comparisons, moved = job.measure_after(language_model, texts, before)
-    further = learning.measure(chosen, language_model, lambda: job.base_of(language_model))
-    return job.finish(language_model, _Read(parts, leak, prompt, cited), before, training, comparisons, moved, further)
+    after = job.measure_after(language_model, texts, before)
+    return job.finish(language_model, _Read(parts, leak, prompt, cited), before, training, after)
+
+
+def check_fit(recipe: Recipe, model: LanguageModel, learning: Learning) -> None:
+    """ConfigError, before anything is measured, where the method does not fit the network, or what keeps its old
+    skills does not fit the method: tried without values."""
+    with torch.device("meta"):
+        sketch = type(model.network)(model.network.config)
+    setup = recipe.chosen.prepare(Setup(sketch, learning.objective(recipe), []))
+    recipe.chosen.retain(setup, Original(model, recipe.chosen.method.adapter, recipe.training.context, frozenset()))
 
 
 def answer(result: BuildResult) -> Iterator[str]:
@@ -155,6 +167,22 @@ class _Read:
     leak: str
     prompt: str
     grounded: Grounded | None
+
+
+@dataclass(frozen=True)
+class _After:
+    """What is known of the result once it was measured."""
+
+    comparisons: list[Comparison]
+    moved: Measurement
+    drift: Measurement | None
+    further: list[Measurement]
+
+    @property
+    def measurements(self) -> list[Measurement]:
+        """All figures."""
+        rows = [figure for one in self.comparisons for figure in (one.before, one.after, one.difference)]
+        return [*rows, self.moved, *([self.drift] if self.drift else []), *self.further]
 
 
 @dataclass(frozen=True)
@@ -186,15 +214,6 @@ class _Job:
     def whole(self) -> bool:
         """The result is a whole model and no adapter."""
         return self.merge or self.adapter is None
-
-    def check_fit(self, model: LanguageModel) -> None:
-        """ConfigError, before anything is measured, where the method does not fit the network, or what keeps its old
-        skills does not fit the method: tried without values."""
-        with torch.device("meta"):
-            sketch = type(model.network)(model.network.config)
-        setup = self.recipe.chosen.prepare(Setup(sketch, self.learning.objective(self.recipe), []))
-        nothing = Original(model, self.adapter, self.recipe.training.context, frozenset())
-        self.recipe.chosen.retain(setup, nothing)
 
     def measure_before(self, model: LanguageModel, texts: Texts) -> Base:
         """The base's figures; those that were kept where this run is resumed."""
@@ -229,15 +248,20 @@ class _Job:
         chosen.method.settle(setup.network)
         return result
 
-    def measure_after(
-        self, model: LanguageModel, texts: Texts, before: Base
-    ) -> tuple[list[Comparison], Measurement | None]:
-        """The result's figures beside the base's; and the drift from the base, where there is no general text."""
+    def measure_after(self, model: LanguageModel, texts: Texts, before: Base) -> _After:
+        """The result's figures beside the base's; and how far it moved from the base, on the new text and, where there
+        is no general text, on the base's own."""
         self._run_as_the_result(model)
         comparisons = compare(before.likelihoods, measure_texts(model, texts, self.recipe.evaluation))
-        if not before.own_texts:
-            return comparisons, None
-        return comparisons, drift(model, before.own_texts, self.base_of(model))
+        base = self._base_of(model)
+        moved = moved_on(model, texts[HELD_OUT], base, HELD_OUT, self.recipe.evaluation.tokens)
+
+        def logits(tokens: Tensor) -> Tensor:
+            with base() as network:
+                return (model if network is model.network else LanguageModel(network, model.tokenizer)).logits(tokens)
+
+        own = drift(model, before.own_texts, logits) if before.own_texts else None
+        return _After(comparisons, moved, own, self.learning.measure(self.recipe, model, lambda: logits))
 
     def finish(
         self,
@@ -245,19 +269,17 @@ class _Job:
         text: _Read,
         before: Base,
         training: TrainingResult,
-        comparisons: list[Comparison],
-        moved: Measurement | None,
-        further: list[Measurement],
+        after: _After,
     ) -> BuildResult:
         """Judge, and save the model directory; the run's folder goes."""
         recipe = self.recipe
-        verdicts = {one.text: verdict(one.text, one.change, bool(text.leak)) for one in comparisons}
+        verdicts = {one.text: verdict(one.text, one.change, bool(text.leak)) for one in after.comparisons}
         remarks = [one for one in (text.leak, training_remark(logged_losses(self.run))) if one]
         facts = {
             "base": {"reference": recipe.model.reference, "sha256": before.weights},
             "recipe": recipe.model_dump(mode="json"),
             "data": data_facts(text.parts) | self.learning.facts(),
-            "measurements": [figure.to_json() for figure in [*_figures(comparisons, moved), *further]],
+            "measurements": [figure.to_json() for figure in after.measurements],
             "verdicts": verdicts,
             "remarks": remarks,
             "training": training_facts(training, self.run),
@@ -272,16 +294,17 @@ class _Job:
             folder=self.folder,
             model=model,
             recipe=recipe,
-            comparisons=comparisons,
+            comparisons=after.comparisons,
             verdicts=verdicts,
             remarks=remarks,
-            drift=moved,
+            moved=after.moved,
+            drift=after.drift,
             training=training,
             prompt=text.prompt,
             grounded=text.grounded,
             whole=self.whole,
             weight_bytes=size,
-            further=further,
+            further=after.further,
         )
 
     def _run_as_the_result(self, model: LanguageModel) -> None:
@@ -293,16 +316,18 @@ class _Job:
         if self.recipe.model.dtype is None and not self.whole:
             model.choose_runner()
 
-    def base_of(self, model: LanguageModel) -> Callable[[Tensor], Tensor]:
-        """What gives the base's logits: the network with its adapter off, or, where its own weights were trained, the
-        base read again."""
+    def _base_of(self, model: LanguageModel) -> Callable[[], AbstractContextManager[Network]]:
+        """What gives the base: the network with its adapter off, or, where its own weights were trained, the base read
+        again."""
         if self.adapter is None:
-            return LanguageModel.load(self.recipe.model.reference, dtype=model.network.dtype).logits
+            base = LanguageModel.load(self.recipe.model.reference, dtype=model.network.dtype).network
+            return lambda: nullcontext(base)
         off = self.adapter.off
 
-        def without_adapter(tokens: Tensor) -> Tensor:
+        @contextmanager
+        def without_adapter() -> Iterator[Network]:
             with off(model.network):
-                return model.logits(tokens)
+                yield model.network
 
         return without_adapter
 
@@ -334,11 +359,6 @@ def _recipe(
     if text is not None:
         chosen = chosen.but(data=chosen.data.but(text=str(text)))
     return chosen.but(model=chosen.model.but(reference=model)) if model is not None else chosen
-
-
-def _figures(comparisons: Sequence[Comparison], moved: Measurement | None) -> list[Measurement]:
-    rows = [figure for one in comparisons for figure in (one.before, one.after, one.difference)]
-    return [*rows, moved] if moved else rows
 
 
 def _lasting(reference: str) -> str:

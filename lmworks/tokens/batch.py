@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from heapq import heappop, heappush
 
 import torch
@@ -43,6 +43,25 @@ class Example:
 
 
 @dataclass(frozen=True)
+class Taught:
+    """What a teacher would have predicted, as samples: a token that stands among them n times has the probability n
+    over their number."""
+
+    ids: Int[Tensor, "*rows samples"]
+    """Tokens drawn from the teacher's predictions."""
+    entropy: Float[Tensor, "*rows"]
+    """Of the predictions themselves, in nats."""
+
+    def of(self, rows: Int[Tensor, " some"]) -> Taught:
+        """Those of some tokens of a batch, counted through its rows."""
+        return Taught(self.ids.flatten(0, -2)[rows], self.entropy.flatten()[rows])
+
+    def to(self, device: torch.device | str) -> Taught:
+        """The same on another device."""
+        return Taught(self.ids.to(device), self.entropy.to(device))
+
+
+@dataclass(frozen=True)
 class Batch:
     """Rows of packed documents, or rows of one text each with what an objective needs beside it."""
 
@@ -66,6 +85,8 @@ class Batch:
     """True on tokens that all of their document may see, those before them too (prefix LM)."""
     references: Float[Tensor, "batch documents"] | None = None
     """`Example.reference` of each document of a row, NaN where there is none; None where no row has any."""
+    taught: Taught | None = field(default=None, kw_only=True)
+    """What a teacher predicts at each token, [batch, seq] of it; whatever stands where nothing is to be predicted."""
 
     @property
     def supervised(self) -> int:

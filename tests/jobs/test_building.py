@@ -48,7 +48,8 @@ def test_a_result_loads_and_says_where_it_comes_from(here: Path):
     assert facts["data"]["train"] == data_hash(parts.train) and facts["data"]["held_out"] == data_hash(parts.held_out)
     assert facts["data"]["documents"] == [len(parts.train), len(parts.held_out)] and facts["seeds"] == [5]
     assert [one["name"] for one in facts["measurements"]] == [
-        f"{text}, {what}" for text in ("held-out text", "general text") for what in ("before", "after", "change")
+        *(f"{text}, {what}" for text in ("held-out text", "general text") for what in ("before", "after", "change")),
+        "KL(base, tuned) on held-out text",
     ]
     assert facts["measurements"] == [one.to_json() for one in result.measurements]
     assert set(facts["versions"]) == {"lmworks", "torch", "tokenizers", "safetensors", "python"}
