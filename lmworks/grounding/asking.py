@@ -105,7 +105,7 @@ class Asked:
     @property
     def passes(self) -> bool:
         """Whether the gate lets it be answered."""
-        return bool(self.evidence) and self.confidence >= self.gate.threshold
+        return bool(self.evidence) and self.gate.passes(self.features)
 
     def refused(self, reason: str, prompt: str = "") -> Answer:
         """No answer."""
@@ -147,7 +147,7 @@ def ask(
         raise ConfigError("the question is empty; ask something")
     reader = reader or reader_for(index, question)
     given = facts(question) if facts is not None else ()
-    gate = Gate.of(index.tested, type(reader).__name__, asks_for_a_sentence(question))
+    gate = Gate.of(index.tested, type(reader).__name__)
     asked = look(index, question, k, reader, gate, given, rerank, where)
     if only_context:
         context = prompting.quoted([headed(one) for one in asked.passages])

@@ -68,10 +68,7 @@ def letters() -> LanguageModel:
         ("How much does late payment cost?", "5 euros a day", "rent.md"),
         ("Where does the boat Aurora lie?", "pier 7", "boat.txt"),
         ("Which programme is for glasses?", "short programme", "kitchen.txt"),
-        pytest.param(
-            *("How do I wash glasses in the dishwasher?", "short programme", "kitchen.txt"),
-            marks=pytest.mark.xfail(reason="a false refusal: questions that want a way were not in the gate's fit"),
-        ),
+        ("How do I wash glasses in the dishwasher?", "short programme", "kitchen.txt"),
     ],
 )
 def test_it_answers_with_a_verbatim_citation_and_names_twins_once(index, question, said, file):
@@ -112,13 +109,6 @@ def test_an_indexs_own_test_sets_the_threshold(index, tmp_path):
     assert Gate.of({}, "a reader that nobody fitted") == usual
     nothing, all_of_it = Features(0, 0, 0, 0, -9, 0), Features(0.9, 1, 1, 1, 9, 1)
     assert usual.confidence(nothing) < usual.threshold < usual.confidence(all_of_it) <= 1
-
-
-def test_questions_that_want_a_sentence_have_the_milder_gate():
-    usual, milder = Gate.of({}, "SpanReader"), Gate.of({}, "SpanReader", sentence=True)
-    assert milder.weights[-1] == 0 < usual.weights[-1]
-    assert milder.false_refusals > usual.false_refusals
-    assert Gate.of({}, "NearestSentence", sentence=True) == Gate.of({}, "NearestSentence")
 
 
 class Suited(NearestSentence):
