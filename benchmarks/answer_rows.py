@@ -42,10 +42,6 @@ class Remembering:
             self.known |= zip([(question, one) for one in new], self.reader.read(question, new), strict=True)
         return [self.known[question, one] for one in texts]
 
-    def suits(self, question: str, texts: Sequence[str]) -> list[float]:
-        """As the reader says."""
-        return self.reader.suits(question, texts)
-
 
 class Without:
     """An index as if some of its passages were not in it."""

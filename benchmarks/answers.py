@@ -50,9 +50,6 @@ Texts = Mapping[str, Sequence[Row]]
 """Rows by the kind of their text."""
 Part = Sequence[Sequence[float]]
 """Features of questions that together count as much as any other part."""
-FEATURES = tuple(Features.__dataclass_fields__)
-WITHOUT = {"SpanReader": ("cosine", "held", "sure", "suits")}
-"""Features that a reader's gate does not look at: with them it is no better on texts that were not fitted."""
 GATE = ROOT / "lmworks" / "grounding" / FITTED
 RESULT = ROOT / "benchmarks" / "results" / "quality" / "answers.json"
 
@@ -164,12 +161,11 @@ def calibration_error(said: Sequence[float], true: Sequence[int], bins: int = 10
     return float(sum(len(one) * abs(sure[one].mean() - held[one].mean()) for one in parts if len(one)) / len(order))
 
 
-def fitted(right: Sequence[Part], wrong: Sequence[Part], without: Sequence[str]) -> tuple[list[float], float]:
+def fitted(right: Sequence[Part], wrong: Sequence[Part]) -> tuple[list[float], float]:
     """Weights and bias by logistic regression, Newton's method, a ridge of 1 on standardised features; parts count
-    alike, and features that are left `without` weigh nothing."""
-    used = [name not in without for name in FEATURES]
+    alike."""
     parts = [*right, *wrong]
-    x = np.array([one for part in parts for one in part])[:, used]
+    x = np.array([one for part in parts for one in part])
     y = np.array([float(at < len(right)) for at, part in enumerate(parts) for _ in part])
     counts = np.array([1 / len(part) for part in parts for _ in part])
     counts /= counts.mean()
@@ -181,12 +177,11 @@ def fitted(right: Sequence[Part], wrong: Sequence[Part], without: Sequence[str])
         p = 1 / (1 + np.exp(-z @ weights))
         curvature = z.T @ (z * (counts * p * (1 - p))[:, None]) + ridge
         weights -= np.linalg.solve(curvature, z.T @ (counts * (p - y)) + ridge @ weights)
-    slopes = np.zeros(len(used))
-    slopes[used] = weights[:-1] / spread
-    return slopes.tolist(), float(weights[-1] - slopes[used] @ mean)
+    slopes = weights[:-1] / spread
+    return slopes.tolist(), float(weights[-1] - slopes @ mean)
 
 
-def gated(texts: Texts, without: Sequence[str]) -> Gate:
+def gated(texts: Texts) -> Gate:
     """A gate that tells right answers from those to questions without one, and refuses `WRONGLY` of the right ones.
 
     A wrong answer to a question that has one counts as neither: the gate says whether the documents answer. Kinds of
@@ -196,7 +191,7 @@ def gated(texts: Texts, without: Sequence[str]) -> Gate:
         [*(one.gone for one in own if one.gone), *(one.there for one in own if not one.answerable)]
         for own in texts.values()
     ]
-    gate = Gate(*fitted(right, wrong, without), 0.0, WRONGLY)
+    gate = Gate(*fitted(right, wrong), 0.0, WRONGLY)
     there = [(gate.confidence(Features(*one)), 1 / len(part)) for part in right for one in part]
     confidence, weight = np.array(sorted(there)).T
     at = np.searchsorted(np.cumsum(weight), WRONGLY * weight.sum())
@@ -205,14 +200,14 @@ def gated(texts: Texts, without: Sequence[str]) -> Gate:
 
 def fit(texts: Texts, reader: str) -> None:
     """Fit the gate and store it with what it is from. How much it refuses wrongly, a measurement says afterwards."""
-    gate = gated(texts, WITHOUT.get(reader, ()))
+    gate = gated(texts)
     held = json.loads(GATE.read_text(encoding="utf-8"))
     held["readers"][reader] = {
         "weights": [round(one, 4) for one in gate.weights],
         "bias": round(gate.bias, 4),
         "threshold": round(gate.threshold, 4),
         "false_refusals": round(gate.false_refusals, 3),
-        "features": FEATURES,
+        "features": list(Features.__dataclass_fields__),
         "fitted_on": {kind: len(own) for kind, own in texts.items()},
         "command": _command(),
     }
@@ -228,7 +223,7 @@ def measure(texts: Texts, others: Texts, trick: Sequence[Row], reader: str) -> d
     for kind in kinds():
         same = {one.name for one in kinds() if one.indexed is kind.indexed}
         own, rest = (texts if kind.fitted else others)[kind.name], {n: o for n, o in texts.items() if n not in same}
-        gate = gated(rest, WITHOUT.get(reader, ())) if kind.fitted else stored
+        gate = gated(rest) if kind.fitted else stored
         by_kind[kind.name] = {"what": kind.what} | figures_of_a_kind(own, gate)
     rate = float(np.mean([one["refused"]["value"] for one in by_kind.values()]))
     return figures(others["XQuAD"], trick, stored) | {"false refusals, kinds counting alike": rate, "kinds": by_kind}
