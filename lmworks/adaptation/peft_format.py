@@ -15,7 +15,7 @@ from lmworks.adaptation.nf4 import round_to_nf4
 from lmworks.basics.errors import ConfigError, ModelError
 from lmworks.basics.files import says_why, write_json
 from lmworks.models.families import family_of
-from lmworks.models.families.tables import ByHead, NeighbourRows, Ordered, Transposed
+from lmworks.models.families.sources import ByHead, NeighbourRows, Ordered, Transposed
 from lmworks.models.files.directory import read_json, read_safetensors, write_safetensors
 from lmworks.models.network import Network
 

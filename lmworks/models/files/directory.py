@@ -24,7 +24,8 @@ from lmworks.basics.memory import must_fit
 from lmworks.models.adaptive_softmax import AdaptiveSoftmax
 from lmworks.models.config import ModelConfig
 from lmworks.models.families import family_of
-from lmworks.models.families.tables import OWN_TYPE, each_name
+from lmworks.models.families.names import each_name
+from lmworks.models.families.tables import OWN_TYPE
 from lmworks.models.files.compressed import Compression, decompressed
 from lmworks.models.files.mxfp4 import is_mxfp4
 from lmworks.models.files.onnx import read_onnx
