@@ -34,11 +34,14 @@ from lmworks.encoding.pooling import Dense, read_dense
 from lmworks.encoding.principal import principal_components
 from lmworks.generation.answer import Answer
 from lmworks.generation.constraints import Constraint
+from lmworks.generation.continuations import Continuation, Reading, continuations
 from lmworks.generation.decoding import decode, start
 from lmworks.generation.generation_config import GenerationConfig
 from lmworks.generation.request import Guess, LogprobOptions, Message, Prompt, Request, Window
 from lmworks.generation.scoring import target_logprobs, token_logprobs
 from lmworks.generation.strategies import Strategy
+from lmworks.inside.attribution import STEPS, Attribution, attribute
+from lmworks.inside.patching import Metric, Place, difference, patch
 from lmworks.kernels.choice import check_compress, embedder_for, packed_later, runner_for
 from lmworks.kernels.footprint import Footprint
 from lmworks.kernels.keeping import Keeper
@@ -58,6 +61,7 @@ from lmworks.models.runner import Runner
 from lmworks.models.torch_runner import TorchRunner
 from lmworks.models.unread import read_all, state_of
 from lmworks.tokens.chat.conversation import encode_chat
+from lmworks.tokens.continuation import encode_pairs
 from lmworks.tokens.languages import in_language, language_token
 from lmworks.tokens.source import source_ids, target_ids, target_start
 from lmworks.tokens.tokenizer import Tokenizer
@@ -580,6 +584,49 @@ class LanguageModel:
         with evaluating(self.network):
             return self.runner.logits(self.runner.hidden(tokens, mask))
 
+    def attribute(
+        self,
+        prompt: Prompt,
+        answer: str | None = None,
+        *,
+        instead: str | None = None,
+        method: str = "integrated-gradients",
+        steps: int = STEPS,
+    ) -> Attribution:
+        """The share of each token of a prompt in log p(answer), the model's own first words where none is given, or in
+        how much likelier it is than `instead`. A token that is away is a document's end. Of a model in float32."""
+        self.must_write()
+        if answer is None:
+            answer = self.generate(prompt, max_new_tokens=8).text
+        ids = self.encode_prompt(prompt)
+        written, other = (
+            None if text is None else self.tokenizer.encode(text, special=False, continues=True)
+            for text in (answer, instead)
+        )
+        found = attribute(
+            *(self.network, ids, written or []),
+            instead=other,
+            away=self.tokenizer.document_end,
+            method=method,
+            steps=steps,
+        )
+        return replace(found, pieces=tuple(self.tokenizer.decode([one], skip_special=False) for one in ids))
+
+    def patch(
+        self, clean: Prompt, corrupt: Prompt, metric: tuple[str, str] | Metric, *, place: Place = "residual_in"
+    ) -> Float[Tensor, "layers places"]:
+        """The share of the difference between two prompts of as many tokens that each layer carries at each token, or
+        each head (`inside.patching`). `metric` is two answers, by their first tokens, or a function of the logits."""
+        self.must_write()
+        if isinstance(metric, tuple):
+            first = [self.tokenizer.encode(text, special=False, continues=True)[:1] for text in metric]
+            if first[0] == first[1] or not all(first):
+                raise ConfigError(
+                    f"the answers {metric[0]!r} and {metric[1]!r} begin with the same token, or with none"
+                )
+            metric = difference(first[0][0], first[1][0])
+        return patch(self.network, self.encode_prompt(clean), self.encode_prompt(corrupt), metric, place=place)
+
     def score(
         self, text: str, *, prompt: Prompt | None = None, window: int | None = None, adapter: str | None = None
     ) -> Score:
@@ -613,6 +660,24 @@ class LanguageModel:
         logprobs = token_logprobs(self.runner, before + tokens, window, adapter)[max(len(before) - 1, 0) :]
         # Without a token that opens a document nothing predicts the first one: it costs what a blind guess costs.
         return Score(tokens, logprobs if before else [-math.log(self.config.vocab_size), *logprobs], size)
+
+    def loglikelihood(self, pairs: Sequence[tuple[str, str]], reading: Reading | None = None) -> list[Continuation]:
+        """How likely each continuation is after its context: [(context, continuation), ...]. What several texts begin
+        with is read once, and `reading` then says how much that saved.
+
+        They are cut into tokens as lm-evaluation-harness cuts them: spaces at the end of a context go to the
+        continuation, and BOS (else EOS) stands for an empty context. A context that is too long loses its beginning.
+        DataError for a continuation without a token, or with more than the model reads.
+        """
+        found = dict(self.continuations(encode_pairs(self.tokenizer, pairs), reading))
+        return [found[number] for number in range(len(pairs))]
+
+    def continuations(
+        self, pairs: Sequence[tuple[list[int], list[int]]], reading: Reading | None = None
+    ) -> Iterator[tuple[int, Continuation]]:
+        """As `loglikelihood`, for ids that are at hand; each pair's number with what was found, as it is done."""
+        self.must_converse()
+        return continuations(self.runner, pairs, self.config.context, reading)
 
     def _target_score(self, text: str, source: Prompt | None, window: int | None) -> tuple[list[int], list[float]]:
         """A target's tokens, its end included, and the log-probability of each."""

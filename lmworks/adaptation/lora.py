@@ -81,19 +81,21 @@ class LoRALinear(AdaptedLinear):
 
     @property
     def by_hand(self) -> bool:
-        """Do the two functions below compute what the layer does? Not while adapters are off or merged."""
-        return self.enabled and not self.merged and not any(one.requires_grad for one in self.base.parameters())
+        """Do the two functions below compute what the layer does? Not while adapters are merged."""
+        return not self.merged and not any(one.requires_grad for one in self.base.parameters())
 
     def own(self) -> list[nn.Parameter]:
         """A and the B's."""
         return [self.down, *self.up]
 
     def trained(self) -> list[nn.Parameter]:
-        """Those of its own that require gradients."""
-        return [one for one in self.own() if one.requires_grad]
+        """Those of its own that require gradients; none while they are off."""
+        return [one for one in self.own() if one.requires_grad and self.enabled]
 
-    def forward_by_hand(self, x: Float[Tensor, "rows inputs"]) -> tuple[Float[Tensor, "rows outputs"], Tensor]:
+    def forward_by_hand(self, x: Float[Tensor, "rows inputs"]) -> tuple[Float[Tensor, "rows outputs"], Tensor | None]:
         """The product, and the bottleneck A x that the backward needs."""
+        if not self.enabled:
+            return F.linear(x, self.base.weight, self.base.bias), None
         down, up = self.copies()
         bottleneck = torch.mm(x, down.T)
         return F.linear(x, self.base.weight, self.base.bias).addmm_(bottleneck, up.T), bottleneck
@@ -102,10 +104,12 @@ class LoRALinear(AdaptedLinear):
         self,
         gradient: Float[Tensor, "rows outputs"],
         x: Float[Tensor, "rows inputs"],
-        kept: Float[Tensor, "rows parts_rank"],
+        kept: Float[Tensor, "rows parts_rank"] | None,
         to_x: bool = True,
     ) -> tuple[Float[Tensor, "rows inputs"] | None, list[Tensor]]:
         """The gradient of x, None unless wanted, and those of the adapters, in the order of `trained`."""
+        if kept is None:  # it was off
+            return torch.mm(gradient, self.base.weight) if to_x else None, []
         down, up = self.copies()
         joint = torch.mm(kept.T, gradient).T  # [outputs, parts x rank]; each part's block is its own gradient
         through = torch.mm(gradient, up)

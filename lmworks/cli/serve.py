@@ -60,14 +60,20 @@ def serve(  # noqa: PLR0913, PLR0917 (each is an option that people know by name
         bool,
         typer.Option("--lookup", help="Guess that text is quoted from the prompt: same answers, faster where it is."),
     ] = False,
+    lab_runs: Annotated[
+        bool,
+        typer.Option(
+            "--lab-runs", help="Let those who reach it from other machines run the lab's claims at /lab again, too."
+        ),
+    ] = False,
     log_text: Annotated[bool, typer.Option("--log-text", help="Write what is asked into the log, too.")] = False,
     compress: Compress = None,
     base: Base = None,
 ) -> None:
     """Serve one or several models to programs and people. OpenAI's API is at http://HOST:PORT/v1, a page at
-    http://HOST:PORT, counts for Prometheus at /metrics."""
+    http://HOST:PORT, the lab's claims at /lab, counts for Prometheus at /metrics."""
     must_be_installed()
-    from lmworks.serving.run import listening, must_be_safe, names_of, serve
+    from lmworks.serving.run import listening, must_be_safe, names_of, on_loopback, serve
     from lmworks.serving.settings import ServerLimits
 
     keys = [*(api_key or ()), *os.environ.get("LMWORKS_API_KEY", "").split()]
@@ -80,6 +86,8 @@ def serve(  # noqa: PLR0913, PLR0917 (each is an option that people know by name
     progress.at_once(f"loading {models[0]}" if len(models) == 1 else "starting the server")
     from lmworks.generation.guessing import Lookup
     from lmworks.serving.app import create_app
+    from lmworks.serving.lab import pages as lab
+    from lmworks.serving.lab.runs import Runs
     from lmworks.serving.log import Log
     from lmworks.serving.opening import Opening, one, several
     from lmworks.serving.page import mount
@@ -107,8 +115,14 @@ def serve(  # noqa: PLR0913, PLR0917 (each is an option that people know by name
     documents = next((one.index.place for one in served.loaded if one.index is not None), None)
     log.event("serving", model=served.title, address=address, keys=len(keys), index=documents)
     app = create_app(served, hosts=names_of(host, len(keys)), origins=cors or (), log=log)
+    runs = Runs(texts=on_loopback(host), stopping=lambda: served.stopping) if on_loopback(host) or lab_runs else None
+    lab.mount(app, runs)
     mount(app, served)
-    serve(app, served, listener, log)
+    try:
+        serve(app, served, listener, log)
+    finally:
+        if runs is not None:
+            runs.close()
 
 
 def adapters_of(given: Sequence[str]) -> tuple[str | None, dict[str, Path]]:

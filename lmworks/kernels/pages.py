@@ -6,7 +6,9 @@ beginning) is copied when one of them writes into it. The layout of a page: posi
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Sequence
+from typing import Self
 
 import numpy as np
 import torch
@@ -154,6 +156,16 @@ class PagedCache(Cache):
         self.tokens = self.tokens.index_select(0, rows)
         if self.real is not None:
             self.real = self.real.index_select(0, rows)
+
+    def fork(self, rows: Tensor) -> Self:
+        """A cache with these rows, which shares their pages with this one."""
+        forked = copy.copy(self)
+        forked.pages = [list(row) for row in self.pages]
+        for row in forked.pages:
+            for page in row:
+                page.users += 1
+        forked.keep(rows)
+        return forked
 
     def append(self, layer: int, keys: KeysOrValues, values: KeysOrValues) -> tuple[KeysOrValues, KeysOrValues]:
         """Not for PyTorch, whose layers want keys and values side by side."""

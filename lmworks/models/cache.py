@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
+from typing import Self
 
 import torch
 import torch.nn.functional as F
@@ -97,6 +99,18 @@ class Cache:
             self.memory = self.memory.keep(rows)
         if self.real is not None:
             self.real = self.real.index_select(0, rows)
+
+    def fork(self, rows: Tensor) -> Self:
+        """A cache with these rows, in this order, which goes on by itself; this one stays as it is."""
+        forked = copy.copy(self)
+        forked._keys, forked._values = (
+            [store[:, :, : self.length].index_select(0, rows) for store in stores]
+            for stores in (self._keys, self._values)
+        )
+        forked.tokens = self.tokens.index_select(0, rows)
+        forked.memory = None if self.memory is None else self.memory.keep(rows)
+        forked.real = None if self.real is None else self.real.index_select(0, rows)
+        return forked
 
     def join(self, other: Cache) -> None:
         """Append another cache's rows to these; the shorter texts are padded on the left."""
