@@ -8,6 +8,7 @@ vectors = LanguageModel.load("minilm").embed(["a cat", "a dog"])
 
 from __future__ import annotations
 
+import itertools
 import math
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -30,6 +31,7 @@ from lmworks.encoding.comparing import Pair, Scale, compare, scale_of
 from lmworks.encoding.embedding import Pooling, embed
 from lmworks.encoding.filling import Filled, fill
 from lmworks.encoding.pooling import Dense, read_dense
+from lmworks.encoding.principal import principal_components
 from lmworks.generation.answer import Answer
 from lmworks.generation.constraints import Constraint
 from lmworks.generation.continuations import Continuation, Reading, continuations
@@ -215,7 +217,8 @@ class LanguageModel:
         with directory_written_whole(folder) as temporary:
             write_network(temporary, self.network)
             self.write_tokenizer(temporary)
-            own: dict[str, Any] = {} if self.config.causal else {"pooling": self.pooling.model_dump()}
+            pools = not self.config.causal or bool(self.pooling.dense)
+            own: dict[str, Any] = {"pooling": self.pooling.model_dump()} if pools else {}
             for name, layer in zip(self.pooling.dense, self.dense, strict=True):
                 layer.write(temporary / name)
             own |= {} if self.score_scale == "none" else {"scores": self.score_scale}
@@ -385,6 +388,20 @@ class LanguageModel:
         dense = self.dense if said.dense else ()
         how = {"prompt": prompt, "cut": cut, "adapter": self.known_adapter(adapter)}
         return embed(runner, self.tokenizer, texts, said, dense=dense, dtype=dtype, **how)  # type: ignore[arg-type]
+
+    def reduce(self, texts: Sequence[str], dimensions: int, *, whiten: bool = False) -> float:
+        """Let `embed` give vectors of fewer dimensions from here on: the principal components of these texts' vectors,
+        before they are brought to length 1; with `whiten` each divided by its standard deviation. `save` keeps it.
+        Returns the share of the texts' variance that is kept. ConfigError for more dimensions than the vectors have or
+        differ in."""
+        plain = self.pooling.but(normalise=False)
+        found = principal_components(self.embed(texts, prompt="passage", pooling=plain, cut=True), dimensions)
+        name = next(one for number in itertools.count(2) if (one := f"{number}_Dense") not in self.pooling.dense)
+        self.dense, self.pooling = (
+            [*self.dense, found.layer(whiten)],
+            self.pooling.but(dense=(*self.pooling.dense, name)),
+        )
+        return found.kept
 
     @property
     def vector_dim(self) -> int:

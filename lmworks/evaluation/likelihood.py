@@ -13,7 +13,7 @@ from lmworks.basics import progress
 from lmworks.basics.errors import DataError
 from lmworks.evaluation import statistics
 from lmworks.evaluation.measurement import Measurement
-from lmworks.generation.scoring import token_logprobs
+from lmworks.generation.scoring import texts_logprobs
 from lmworks.language_model import LN_2, LanguageModel
 from lmworks.text.document import Document
 from lmworks.tokens.chat.conversation import encode_conversation
@@ -67,8 +67,10 @@ def measure(
     sizes: list[int] = []
     of: list[int] = []
     with progress.task(f"measuring {what}", sum(len(ids) for ids, _ in chosen), "tokens") as advance:
-        for number, (ids, counted) in enumerate(chosen):
-            logprobs = token_logprobs(model.runner, ids, min(window or model.config.context, model.config.context))
+        scored = texts_logprobs(
+            model.runner, [ids for ids, _ in chosen], min(window or model.config.context, model.config.context)
+        )
+        for number, ((ids, counted), logprobs) in enumerate(zip(chosen, scored, strict=True)):
             lengths = [
                 len(part) if counts else 0 for part, counts in zip(model.tokenizer.bytes_of(ids), counted, strict=True)
             ]

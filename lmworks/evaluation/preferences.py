@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -65,7 +66,7 @@ def figures(judged: Judged) -> list[Measurement]:
     rewards = judged.after - judged.before
     margins = rewards[:, BETTER] - rewards[:, WORSE]
 
-    def figure(name: str, estimate: Estimate, unit: str = "", **more: float | bool | None) -> Measurement:
+    def figure(name: str, estimate: Estimate, unit: str = "", **more: Any) -> Measurement:
         return Measurement(name=name, value=estimate.value, interval=estimate.interval, unit=unit, n=n, **more)
 
     def share(name: str, hits: np.ndarray) -> Measurement:

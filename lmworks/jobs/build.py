@@ -12,6 +12,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -46,9 +47,9 @@ from lmworks.jobs.verdicts import training_remark, verdict
 from lmworks.language_model import LanguageModel
 from lmworks.loading import files_digest, fingerprint
 from lmworks.models.files.directory import INDEX_FOLDER, refuse_foreign_files, write_facts, write_network
+from lmworks.models.network import Network
 from lmworks.models.precision import fast_dtype
 from lmworks.models.torch_runner import TorchRunner
-from lmworks.objectives import Objective
 from lmworks.text.splits import Split, data_hash
 from lmworks.tokens.batch import Row
 from lmworks.training.loop import TrainingResult, train
@@ -129,7 +130,7 @@ def build(
     if not resume:
         job.base_figures.unlink(missing_ok=True)
     language_model = LanguageModel.load(chosen.model.reference, dtype=chosen.model.dtype or fast_dtype())
-    check_fit(chosen, language_model, learning.objective(chosen))
+    check_fit(chosen, language_model, learning)
     prompt = chosen.generation.prompt or question_of(chosen.data.text, parts.held_out, parts.train)
     cited = grounded(chosen, job.run, prompt, resume, say)
     rows = learning.rows(chosen, language_model, parts, say)
@@ -142,12 +143,12 @@ def build(
     return job.finish(language_model, _Read(parts, leak, prompt, cited), before, training, after)
 
 
-def check_fit(recipe: Recipe, model: LanguageModel, objective: Objective) -> None:
+def check_fit(recipe: Recipe, model: LanguageModel, learning: Learning) -> None:
     """ConfigError, before anything is measured, where the method does not fit the network, or what keeps its old
     skills does not fit the method: tried without values."""
     with torch.device("meta"):
         sketch = type(model.network)(model.network.config)
-    setup = recipe.chosen.prepare(Setup(sketch, objective, []))
+    setup = recipe.chosen.prepare(Setup(sketch, learning.objective(recipe), []))
     recipe.chosen.retain(setup, Original(model, recipe.chosen.method.adapter, recipe.training.context, frozenset()))
 
 
@@ -252,10 +253,15 @@ class _Job:
         is no general text, on the base's own."""
         self._run_as_the_result(model)
         comparisons = compare(before.likelihoods, measure_texts(model, texts, self.recipe.evaluation))
-        base = self.base_of(model)
+        base = self._base_of(model)
         moved = moved_on(model, texts[HELD_OUT], base, HELD_OUT, self.recipe.evaluation.tokens)
-        own = drift(model, before.own_texts, base) if before.own_texts else None
-        return _After(comparisons, moved, own, self.learning.measure(self.recipe, model, lambda: base))
+
+        def logits(tokens: Tensor) -> Tensor:
+            with base() as network:
+                return (model if network is model.network else LanguageModel(network, model.tokenizer)).logits(tokens)
+
+        own = drift(model, before.own_texts, logits) if before.own_texts else None
+        return _After(comparisons, moved, own, self.learning.measure(self.recipe, model, lambda: logits))
 
     def finish(
         self,
@@ -310,16 +316,18 @@ class _Job:
         if self.recipe.model.dtype is None and not self.whole:
             model.choose_runner()
 
-    def base_of(self, model: LanguageModel) -> Callable[[Tensor], Tensor]:
-        """What gives the base's logits: the network with its adapter off, or, where its own weights were trained, the
-        base read again."""
+    def _base_of(self, model: LanguageModel) -> Callable[[], AbstractContextManager[Network]]:
+        """What gives the base: the network with its adapter off, or, where its own weights were trained, the base read
+        again."""
         if self.adapter is None:
-            return LanguageModel.load(self.recipe.model.reference, dtype=model.network.dtype).logits
+            base = LanguageModel.load(self.recipe.model.reference, dtype=model.network.dtype).network
+            return lambda: nullcontext(base)
         off = self.adapter.off
 
-        def without_adapter(tokens: Tensor) -> Tensor:
+        @contextmanager
+        def without_adapter() -> Iterator[Network]:
             with off(model.network):
-                return model.logits(tokens)
+                yield model.network
 
         return without_adapter
 

@@ -33,12 +33,12 @@ from lmworks.jobs.build import build, check_fit
 from lmworks.jobs.forget_recipe import GENERAL, JOINT, NAIVE, ROUTER, SLIDER, ForgetRecipe
 from lmworks.jobs.forget_report import Figures, Forgetting, Found, report
 from lmworks.jobs.forget_texts import SequenceTexts, write_joint, write_old
+from lmworks.jobs.learning import Learning
 from lmworks.jobs.merge import with_weights
 from lmworks.jobs.recipe import Recipe
 from lmworks.language_model import LanguageModel
 from lmworks.loading import identity, load_tokenizer
 from lmworks.models.files.directory import FACTS, read_facts, read_json
-from lmworks.objectives import CausalLM
 from lmworks.text.sources import read
 from lmworks.tokens.batch import example_of
 from lmworks.training.checkpoint import diverged
@@ -78,7 +78,7 @@ def forget(
         depends = {"base": identity(reference), "texts": texts.hashes, "measure": chosen.measure}
         base = LanguageModel.load(reference, dtype=chosen.stage(NAIVE, 0).model.dtype)
         for way in (NAIVE, *chosen.ways):
-            check_fit(chosen.stage(way, 0), base, CausalLM())
+            check_fit(chosen.stage(way, 0), base, Learning())
         del base
         found: dict[int, Found] = {}
         with progress.task("sequence", _runs(chosen), "runs") as advance:

@@ -62,10 +62,9 @@ def address(folder: Path, name: str) -> str:
     return (folder / name).as_uri()
 
 
-@pytest.mark.parametrize("scheme", SCHEMES)
-@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize(("width", "scheme"), [(360, "dark"), (1440, "light")])
 def test_pages_fit_their_screen_and_say_nothing_on_the_console(chromium, site, width, scheme):
-    for name in ("index.html", "q06.html", "q08.html", "q32.html", "q04.html", "de/q12.html", "all.html"):
+    for name in ("index.html", "q06.html", "q32.html", "de/q12.html", "all.html"):
         visit = Visit(chromium, width, color_scheme=scheme)
         with visit as page:
             page.goto(address(site, name))
@@ -142,6 +141,7 @@ def test_printing_shows_what_is_folded(chromium, site):
         assert not page.locator("#again").is_visible()
 
 
+@pytest.mark.slow
 def test_a_claim_is_run_again_beside_the_stored_result_by_keyboard(chromium, served):
     with Visit(chromium) as page:
         page.goto(f"{served}/lab/q23.html")
@@ -160,6 +160,7 @@ def test_a_claim_is_run_again_beside_the_stored_result_by_keyboard(chromium, ser
         page.get_by_text("Your run beside the stored one").wait_for()  # the run is in the address
 
 
+@pytest.mark.slow
 def test_a_mistake_in_a_parameter_is_said_where_it_was_made(chromium, served):
     visit = Visit(chromium)
     with visit as page:
@@ -213,6 +214,7 @@ def test_axe_has_no_objection_to_a_page_with_a_run(chromium, served):
         assert judged(page, script) == []
 
 
+@pytest.mark.slow
 def test_every_experiment_that_is_registered_has_a_served_page_with_its_parameters(chromium, served):
     del chromium
     import httpx

@@ -185,7 +185,7 @@ def test_a_run_that_was_stopped_in_the_middle_goes_on_to_the_same_figures(here: 
         made = iter(
             [Interfering(9, lambda model: None), Interfering(2, lambda model: os.kill(os.getpid(), signal.SIGINT))]
         )
-        patch.setattr("lmworks.jobs.build.CausalLM", lambda: next(made))
+        patch.setattr("lmworks.jobs.learning.CausalLM", lambda: next(made))
         patch.setattr("lmworks.jobs.build.check_fit", lambda *given: None)
         patch.setattr("lmworks.jobs.forget.check_fit", lambda *given: None)
         forget(chosen, "out")

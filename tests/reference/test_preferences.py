@@ -23,6 +23,8 @@ from lmworks.training.settings import TrainingConfig
 trl = pytest.importorskip("trl", reason="TRL is not installed: pip install trl datasets")
 transformers = pytest.importorskip("transformers", reason="pip install 'lmworks[dev]'")
 
+TEMPLATE = tiny.CHATML.replace("<|im_end|>\n", "<|im_end|>")
+"""TRL learns whatever a template writes after an answer's end, too: here that is nothing."""
 NAMES = {"dpo": "sigmoid", "ipo": "ipo"}
 BETA = 0.3
 
@@ -40,6 +42,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     made = tmp_path_factory.mktemp("preferences")
     for seed in (0, 1):
         tiny.language_model(seed, context=256, tied=False).save(made / str(seed))
+        (made / str(seed) / "chat_template.jinja").write_text(TEMPLATE)
     return made / "0", made / "1"
 
 

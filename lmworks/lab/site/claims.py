@@ -3,6 +3,7 @@ themselves."""
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -98,10 +99,27 @@ def _claim(one: registry.Listing, theme: str, folders: Sequence[Path]) -> Claim:
     if place is None:
         return Claim(one.question, one.name, one.claim, theme, "not_run")
     source = store.path_of(place[0], one.question, place[1])
+    finding, state = _finding(source, _stamp(source), _stamp(store.items_of(place[0], one.question, place[1])))
+    if finding is None:
+        return Claim(one.question, one.name, one.claim, theme, state)
+    return Claim(one.question, one.name, finding.claim, theme, state, finding, source)
+
+
+@functools.lru_cache(maxsize=256)
+def _finding(source: Path, *stamps: object) -> tuple[Finding | None, State]:
+    """A stored result and whether it can be trusted, read once as long as neither it nor its log changes."""
     try:
         finding = store.read(source)
     except DataError:
-        return Claim(one.question, one.name, one.claim, theme, "unreadable")
-    doubted = finding.version > 1 and store.doubts(place[0], one.question, place[1])
-    state: State = "older" if finding.version == 1 else "doubt" if doubted else "measured"
-    return Claim(one.question, one.name, finding.claim, theme, state, finding, source)
+        return None, "unreadable"
+    if finding.version == 1:
+        return finding, "older"
+    return finding, "doubt" if store.doubts(source.parent, finding.question, finding.scale) else "measured"
+
+
+def _stamp(path: Path) -> tuple[int, int] | None:
+    try:
+        now = path.stat()
+    except OSError:
+        return None
+    return now.st_mtime_ns, now.st_size

@@ -200,7 +200,7 @@ def _said(one: Number) -> str:
     return escape(f"{one.series}, {one.at}: {one.figure}{interval}")
 
 
-def _high(up: Axis, number: float) -> str | float:
+def _high(up: Axis, number: float) -> float:
     return round((1 - up.share(number)) * HEIGHT, 1)
 
 

@@ -76,8 +76,9 @@ class Shelf:
 
 
 def mount(app: FastAPI, runs: Runs | None, folders: Sequence[Path] = FOLDERS) -> None:
-    """Put the pages into an application; without `runs`, nothing is run."""
+    """Put the pages into an application; without `runs`, nothing is run. The front is made at once, in a thread."""
     shelf = Shelf(folders, controlled=runs is not None)
+    threading.Thread(target=shelf.file, args=("index.html",), daemon=True).start()
     router = APIRouter(include_in_schema=False)
 
     @router.get("/lab")
