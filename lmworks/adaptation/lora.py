@@ -25,6 +25,7 @@ from lmworks.models.families import family_of
 from lmworks.models.families.names import each_name
 from lmworks.models.families.sources import NeighbourRows, Rows, rows_of
 from lmworks.models.network import Network
+from lmworks.models.unread import peek, peeked
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ class LoRALinear(AdaptedLinear):
         super().__init__()
         self.base, self.parts, self.rank, self.scale = base, parts, rank, scale
         self.enabled = True
-        device = base.weight.device if isinstance(base, nn.Linear) else None
+        device = peek(base, "weight").device if isinstance(base, nn.Linear) else None
         self.down = nn.Parameter(torch.empty(len(parts) * rank, base.in_features, device=device))
         self.up = nn.ParameterList(
             nn.Parameter(torch.zeros(part.rows.stop - part.rows.start, rank, device=device)) for part in parts
@@ -80,19 +81,21 @@ class LoRALinear(AdaptedLinear):
 
     @property
     def by_hand(self) -> bool:
-        """Do the two functions below compute what the layer does? Not while adapters are off or merged."""
-        return self.enabled and not self.merged and not any(one.requires_grad for one in self.base.parameters())
+        """Do the two functions below compute what the layer does? Not while adapters are merged."""
+        return not self.merged and not any(one.requires_grad for one in self.base.parameters())
 
     def own(self) -> list[nn.Parameter]:
         """A and the B's."""
         return [self.down, *self.up]
 
     def trained(self) -> list[nn.Parameter]:
-        """Those of its own that require gradients."""
-        return [one for one in self.own() if one.requires_grad]
+        """Those of its own that require gradients; none while they are off."""
+        return [one for one in self.own() if one.requires_grad and self.enabled]
 
-    def forward_by_hand(self, x: Float[Tensor, "rows inputs"]) -> tuple[Float[Tensor, "rows outputs"], Tensor]:
+    def forward_by_hand(self, x: Float[Tensor, "rows inputs"]) -> tuple[Float[Tensor, "rows outputs"], Tensor | None]:
         """The product, and the bottleneck A x that the backward needs."""
+        if not self.enabled:
+            return F.linear(x, self.base.weight, self.base.bias), None
         down, up = self.copies()
         bottleneck = torch.mm(x, down.T)
         return F.linear(x, self.base.weight, self.base.bias).addmm_(bottleneck, up.T), bottleneck
@@ -101,10 +104,12 @@ class LoRALinear(AdaptedLinear):
         self,
         gradient: Float[Tensor, "rows outputs"],
         x: Float[Tensor, "rows inputs"],
-        kept: Float[Tensor, "rows parts_rank"],
+        kept: Float[Tensor, "rows parts_rank"] | None,
         to_x: bool = True,
     ) -> tuple[Float[Tensor, "rows inputs"] | None, list[Tensor]]:
         """The gradient of x, None unless wanted, and those of the adapters, in the order of `trained`."""
+        if kept is None:  # it was off
+            return torch.mm(gradient, self.base.weight) if to_x else None, []
         down, up = self.copies()
         joint = torch.mm(kept.T, gradient).T  # [outputs, parts x rank]; each part's block is its own gradient
         through = torch.mm(gradient, up)
@@ -236,7 +241,8 @@ def add_lora(network: Network, config: LoRAConfig, seed: int = 0, kind: type[LoR
         raise ConfigError(
             f"{{at}}targets: this model has no projection {unknown[0]}; it has {', '.join(known)}{experts}"
         )
-    network.requires_grad_(False)
+    for parameter in peeked(network).values():  # none of them is read for that
+        parameter.requires_grad_(False)
     generator = torch.Generator().manual_seed(seed)
     for path, parts in layers.items():
         chosen = [part for part in parts if config.targets == "all" or part.module.rpartition(".")[2] in config.targets]
