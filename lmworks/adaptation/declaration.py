@@ -20,6 +20,8 @@ from lmworks.basics.errors import ConfigError
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from torch import Tensor
+
     from lmworks.language_model import LanguageModel
     from lmworks.models.network import Network
     from lmworks.objectives import Objective
@@ -46,12 +48,19 @@ class Adapter:
 
     write: Callable[[Path, Network, str], None]
     """Writes the adapter into a folder that exists, with the reference of the base it belongs to."""
-    merge: Callable[[Network], Network]
-    """Adds the adapter to the weights, in place: a plain network remains."""
+    read: Callable[[Path, Network], Network]
+    """Puts the adapter of a folder on a network, in place; ModelError, and the network as it was, where the files do
+    not fit it."""
+    tensors: Callable[[Network], dict[str, Tensor]]
+    """What is trained, by the names that the file has; empty for a network without such an adapter."""
     off: Callable[[Network], AbstractContextManager[None]]
     """Within this context the network is the base."""
+    merges: bool = True
+    """Can weights take over what it does? Then `merge_adapters` leaves a plain network."""
     kind: str = "lora"
     """The kind of update: "lora" adds a product of low rank to a plain matrix."""
+    type: str = "LORA"
+    """What adapter_config.json calls it; kinds of one type are read alike."""
 
 
 @dataclass(frozen=True)

@@ -20,8 +20,10 @@ import torch
 from torch import Tensor
 
 from lmworks.adaptation.declaration import Adapter, Original, Setup
+from lmworks.adaptation.lora import merge_adapters
 from lmworks.basics.config import merge as tables_as_one
 from lmworks.basics.config import overrides
+from lmworks.basics.errors import ConfigError
 from lmworks.basics.files import directory_written_whole
 from lmworks.basics.memory import keep_freed_memory
 from lmworks.evaluation.drift import drift
@@ -107,6 +109,11 @@ def build(
     refuse_ranks("lmworks build")
     chosen = _recipe(recipe, list(changes), text, model)
     folder = Path(out) if out is not None else Path("models") / Path(chosen.data.text).resolve().stem
+    if merge and (adapter := chosen.chosen.method.adapter) is not None and not adapter.merges:
+        raise ConfigError(
+            f"what {chosen.method} learns fits into no weight, so there is nothing to merge; leave out --merge, and "
+            "use the adapter beside its base"
+        )
     job = _Job(chosen, folder, merge, say)
     refuse_foreign_files(folder)
     check_run(job.run, chosen, resume, say)
@@ -302,7 +309,7 @@ class _Job:
             if adapter is not None and not self.merge:
                 adapter.write(temporary, model.network, _lasting(self.recipe.model.reference))
             else:
-                write_network(temporary, model.network if adapter is None else adapter.merge(model.network))
+                write_network(temporary, model.network if adapter is None else merge_adapters(model.network))
             model.write_tokenizer(temporary)
             write_facts(temporary, facts)
             if "index" in facts:

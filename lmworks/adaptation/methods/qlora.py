@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lmworks.adaptation.declaration import Adapter, Method, Setup
+from lmworks.adaptation.declaration import Method, Setup
 from lmworks.adaptation.lora_config import LoRAConfig
 from lmworks.adaptation.methods.lora import LORA
 
@@ -46,5 +47,5 @@ QLORA = Method(
     settings=QLoRAConfig,
     prepare=prepare,
     settle=_settle,
-    adapter=Adapter(_write, LORA.adapter.merge, LORA.adapter.off, kind="qlora"),
+    adapter=replace(LORA.adapter, write=_write, kind="qlora"),
 )

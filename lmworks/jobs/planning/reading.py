@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from lmworks.adaptation.adapter_files import CONFIG, is_adapter
 from lmworks.adaptation.declaration import Chosen
 from lmworks.adaptation.lora_config import LoRAConfig
-from lmworks.adaptation.peft_format import CONFIG, is_adapter
 from lmworks.basics.config import overrides
 from lmworks.basics.errors import ModelError
 from lmworks.jobs.planning.recipes import read_recipe

@@ -11,9 +11,11 @@ from jobs.planning.live import LiveBytes
 from lmworks.adaptation.declaration import Chosen, Method, Setup
 from lmworks.adaptation.methods import METHODS
 from lmworks.basics.config import Config
+from lmworks.basics.errors import ConfigError
 from lmworks.jobs.planning.adapting import adapted_memory, trained_by
 from lmworks.jobs.planning.devices import find_device
 from lmworks.jobs.planning.memory import Formats, training_memory
+from lmworks.jobs.planning.parameters import count_parameters
 from lmworks.jobs.planning.plan import make_plan
 from lmworks.jobs.planning.reading import read_subject
 from lmworks.jobs.planning.workload import made_up, usual_objective
@@ -80,6 +82,10 @@ def test_a_plan_shows_the_method_of_its_recipe_beside_the_usual_ways(tmp_path):
     assert len(make_plan(subject, find_device("2x L4")).ways) == 5
 
 
-def test_a_rank_of_any_size_is_counted_without_drawing_its_values():
+def test_a_rank_that_no_matrix_has_is_refused_before_its_values_are_drawn():
     lora = METHODS["lora"].settings(rank=10**9)
-    assert trained_by(DECODER, Chosen(METHODS["lora"], lora)) > 10**12
+    for count in (lambda: trained_by(DECODER, Chosen(METHODS["lora"], lora)), lambda: count_parameters(DECODER, lora)):
+        with pytest.raises(ConfigError, match=r"rank is 1,000,000,000, and no update of .* above 64; take a"):
+            count()
+    widest = METHODS["lora"].settings(rank=64)
+    assert trained_by(DECODER, Chosen(METHODS["lora"], widest)) == count_parameters(DECODER, widest).adapters > 10**5
