@@ -22,7 +22,8 @@ from lmworks.adaptation.lora_config import LoRAConfig
 from lmworks.basics.errors import ConfigError
 from lmworks.models.adapted import AdaptedLinear, adapted_layers, has_adapters
 from lmworks.models.families import family_of
-from lmworks.models.families.tables import NeighbourRows, Rows, each_name, rows_of
+from lmworks.models.families.names import each_name
+from lmworks.models.families.sources import NeighbourRows, Rows, rows_of
 from lmworks.models.network import Network
 from lmworks.models.prompt import TrainedPrompt
 

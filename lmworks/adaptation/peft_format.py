@@ -14,7 +14,7 @@ from lmworks.adaptation.lora_config import LoRAConfig
 from lmworks.adaptation.nf4 import round_to_nf4
 from lmworks.basics.errors import ConfigError, ModelError
 from lmworks.models.families import family_of
-from lmworks.models.families.tables import ByHead, NeighbourRows, Ordered, Transposed
+from lmworks.models.families.sources import ByHead, NeighbourRows, Ordered, Transposed
 from lmworks.models.files.directory import read_json, read_safetensors
 from lmworks.models.network import Network
 

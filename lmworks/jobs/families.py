@@ -13,7 +13,7 @@ from lmworks.basics.errors import LmworksError
 from lmworks.kernels.coverage import unknown
 from lmworks.models.config import ModelConfig
 from lmworks.models.families import FAMILIES
-from lmworks.models.families.gguf import ARCHITECTURES
+from lmworks.models.families.gguf import TENSORS_OF
 from lmworks.models.families.tables import Family
 from lmworks.models.files.gguf_writing import exported_config
 from lmworks.objectives.declaration import ObjectiveSettings
@@ -80,7 +80,7 @@ def _cells(config: ModelConfig, family: Family) -> tuple[str, str, str, str]:
 
 def _gguf(config: ModelConfig) -> str:
     """What can be done with GGUF files."""
-    done = ["read"] if config.family in ARCHITECTURES.values() else []
+    done = ["read"] if config.family in TENSORS_OF else []
     for tried in (
         config,
         config.but(window=None, window_layers=None, window_theta=None),

@@ -11,7 +11,7 @@ from lmworks.basics import progress
 from lmworks.basics.errors import DataError
 from lmworks.language_model import LanguageModel
 from lmworks.models.families.gguf import TENSORS_OF
-from lmworks.models.families.tables import each_name
+from lmworks.models.families.names import each_name
 from lmworks.models.files.gguf import source_parts
 from lmworks.models.linear import Linear
 from lmworks.text.document import Document

@@ -62,6 +62,7 @@ RANKS = (10, 100, 1000, 10_000)
         Part("with AdamW a word moves in steps that have it, and hardly in others", ABSENT, ADAMW, below=0.05),
         Part("the sparse gradient is the dense one", ERROR, SPARSE, below=1e-10),
     ),
+    headlines={"yyyy": "The chain rule gives an embedding's true gradient; following it makes alike words alike."},
     picture=Lines(
         FAR,
         of=OPTIMISERS,

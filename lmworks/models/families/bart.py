@@ -12,7 +12,8 @@ from typing import Any
 
 from lmworks.basics.errors import ModelError
 from lmworks.models.config import ModelConfig
-from lmworks.models.families.tables import Family, Rows, SingleRow, Source
+from lmworks.models.families.sources import Rows, SingleRow, Source
+from lmworks.models.families.tables import Family
 
 SAME = ("attention_heads", "ffn_dim")
 """What encoder and decoder may have apart in a file and have alike here."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from lmworks.models.config import ModelConfig
-from lmworks.models.families.tables import ByHead, Family
+from lmworks.models.families.sources import ByHead
+from lmworks.models.families.tables import Family
 
 LAYER = "transformer.h.{i}"
 

@@ -10,8 +10,9 @@ from lmworks.basics.errors import ModelError
 from lmworks.models.config import ModelConfig
 from lmworks.models.families.exaone4 import rotates_in_windows
 from lmworks.models.families.llama import IGNORED, SETTINGS, TENSORS, WHOLE_HEAD
+from lmworks.models.families.sources import NeighbourRows, Rows, Source
 from lmworks.models.families.spellings import NO_IDS, window_layers_from, windows_to
-from lmworks.models.families.tables import Family, NeighbourRows, Rows, Source
+from lmworks.models.families.tables import Family
 
 COHERE_SETTINGS = SETTINGS | {
     "norm_eps": "layer_norm_eps",

@@ -16,7 +16,9 @@ from lmworks.basics.errors import ModelError
 from lmworks.models.config import ModelConfig
 from lmworks.models.families.llama import IGNORED, SETTINGS, TENSORS
 from lmworks.models.families.mixture import QWEN_EXPERTS, QWEN_LAYER
-from lmworks.models.families.tables import Chosen, Family, Ordered, Rows, Source, rope_to, yarn_amplitude
+from lmworks.models.families.rotary import rope_to, yarn_amplitude
+from lmworks.models.families.sources import Chosen, Ordered, Rows, Source
+from lmworks.models.families.tables import Family
 
 if TYPE_CHECKING:
     from torch import Tensor

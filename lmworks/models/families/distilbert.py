@@ -16,7 +16,7 @@ from lmworks.models.families.encoder_classes import (
     heads_from,
     heads_to,
 )
-from lmworks.models.families.tables import Rows, Source
+from lmworks.models.families.sources import Rows, Source
 
 CLASSES = (
     HeadClass("DistilBertModel"),

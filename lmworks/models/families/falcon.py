@@ -11,7 +11,8 @@ from typing import Any
 
 from lmworks.basics.errors import ModelError
 from lmworks.models.config import ModelConfig
-from lmworks.models.families.tables import ByHead, Chosen, Family, Source
+from lmworks.models.families.sources import ByHead, Chosen, Source
+from lmworks.models.families.tables import Family
 
 LAYER = "transformer.h.{i}"
 PLAIN = {"rope_theta": 10_000.0, "rope_scaling": None}

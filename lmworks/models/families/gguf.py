@@ -9,7 +9,7 @@ from collections.abc import Callable, Container, Mapping
 from typing import Any
 
 from lmworks.basics.errors import ModelError
-from lmworks.models.families.tables import Chosen, Rows, Source
+from lmworks.models.families.sources import Chosen, Rows, Source
 
 WRITTEN = {
     **{name: name for name in ("llama", "qwen2", "qwen3", "gemma", "gpt2")},
@@ -21,8 +21,15 @@ ARCHITECTURES = WRITTEN | {
     **{"gptneox": "gpt_neox", "bloom": "bloom", "falcon": "falcon", "mpt": "mpt", "phi2": "phi"},
     **{name: name for name in ("starcoder2", "stablelm", "nemotron", "exaone4", "ernie4_5", "seed_oss", "arcee")},
     **{"command-r": "cohere", "cohere2": "cohere2", "glm4": "glm4", "hunyuan-dense": "hunyuan_v1_dense"},
+    **{"qwen2moe": "qwen2_moe", "qwen3moe": "qwen3_moe", "olmoe": "olmoe", "granitemoe": "granitemoe"},
 }
 """The same of those that are read."""
+VARIANTS = {  # architecture: the key that says so, and the family
+    "llama": ("expert_count", "mixtral"),
+    "granitemoe": ("expert_shared_feed_forward_length", "granitemoeshared"),
+    "olmo2": ("attention.sliding_window", "olmo3"),
+}
+"""Families that have another's architecture, and a setting more."""
 ACTIVATIONS = {
     "gpt2": "gelu_tanh",
     "gemma": "gelu_tanh",
@@ -38,7 +45,8 @@ ACTIVATIONS = {
     "mpt": "gelu",
 }
 """Family -> non-linearity, which files do not say; silu for the others."""
-NEIGHBOURS = ("llama", "smollm3", "granite", "arcee", "cohere", "cohere2", "glm4", "ernie4_5")
+GRANITES = ("granite", "granitemoe", "granitemoeshared")
+NEIGHBOURS = ("llama", "mixtral", "smollm3", *GRANITES, "arcee", "cohere", "cohere2", "glm4", "ernie4_5")
 """Families of whose heads llama.cpp turns neighbours: as they do themselves, or as its converter changes the order of
 query and key rows."""
 
@@ -97,6 +105,16 @@ FALCON_TENSORS = GPT2_TENSORS | {  # of two norms the second is attention's
     for kind in ("weight", "bias")
 }
 BLOOM_TENSORS = GPT2_TENSORS | {f"embedding_norm.{kind}": f"token_embd_norm.{kind}" for kind in ("weight", "bias")}
+EXPERTS: dict[str, Source] = {  # a number in brackets is the place of one expert's matrix in a tensor of all
+    "blocks.{i}.feed_forward.router.weight": "blk.{i}.ffn_gate_inp.weight",
+    "blocks.{i}.feed_forward.experts.{e}.up.weight": Rows(
+        ("blk.{i}.ffn_gate_exps.weight[{e}]", "blk.{i}.ffn_up_exps.weight[{e}]")
+    ),
+    "blocks.{i}.feed_forward.experts.{e}.down.weight": "blk.{i}.ffn_down_exps.weight[{e}]",
+    "blocks.{i}.feed_forward.shared.up.weight": Rows(("blk.{i}.ffn_gate_shexp.weight", "blk.{i}.ffn_up_shexp.weight")),
+    "blocks.{i}.feed_forward.shared.down.weight": "blk.{i}.ffn_down_shexp.weight",
+    "blocks.{i}.feed_forward.shared_gate.weight": "blk.{i}.ffn_gate_inp_shexp.weight",
+}
 RESULT_NORMS: dict[str, Source] = {
     "blocks.{i}.attention_norm.weight": "blk.{i}.post_attention_norm.weight",
     "blocks.{i}.feed_forward_norm.weight": "blk.{i}.post_ffw_norm.weight",
@@ -123,14 +141,42 @@ OF_FAMILIES = {
     **dict.fromkeys(("starcoder2", "nemotron", "arcee"), TENSORS | PLAIN),
     "seed_oss": TENSORS | {"blocks.{i}.feed_forward_norm.weight": "blk.{i}.post_attention_norm.weight"},
 }
-TENSORS_OF = {family: OF_FAMILIES.get(family, TENSORS) for family in (*ARCHITECTURES.values(), "olmo3")}
+MIXTURES = ("mixtral", "qwen2_moe", "qwen3_moe", "olmoe", "granitemoe", "granitemoeshared")
+OF_FAMILIES |= dict.fromkeys(MIXTURES, TENSORS | EXPERTS)
+TENSORS_OF = {
+    family: OF_FAMILIES.get(family, TENSORS)
+    for family in (*ARCHITECTURES.values(), *(variant for _, variant in VARIANTS.values()))
+}
 """family -> its table."""
+
+
+def family_in(architecture: str, theirs: Mapping[str, Any]) -> str:
+    """The family of a file of a known architecture."""
+    key, variant = VARIANTS.get(architecture, ("", ""))
+    return variant if variant and theirs.get(f"{architecture}.{key}") else ARCHITECTURES[architecture]
+
+
+def _experts_from(architecture: str, theirs: Mapping[str, Any]) -> dict[str, Any]:
+    """Their number and width; that weights sum to 1, and that a shared one has a gate, llama.cpp knows of a family."""
+    said = {
+        ours: theirs[f"{architecture}.{key}"]
+        for ours, key in (
+            ("count", "expert_count"),
+            ("top_k", "expert_used_count"),
+            ("hidden_dim", "expert_feed_forward_length"),
+            ("shared_dim", "expert_shared_feed_forward_length"),
+        )
+        if theirs.get(f"{architecture}.{key}")
+    }
+    normalised = architecture not in ("qwen2moe", "olmoe")
+    return {"experts": said | {"normalised": normalised, "shared_gate": architecture == "qwen2moe"}}
 
 
 def more_from(architecture: str, theirs: Mapping[str, Any], tensors: Container[str]) -> dict[str, Any]:
     """Ours that one architecture says in a way of its own; ModelError for what the network does not do."""
     own = OWN_WAYS.get(architecture)
-    return {} if own is None else own(theirs, tensors)
+    ours = {} if own is None else own(theirs, tensors)
+    return ours | (_experts_from(architecture, theirs) if theirs.get(f"{architecture}.expert_count") else {})
 
 
 def _mpt(theirs: Mapping[str, Any], tensors: Container[str]) -> dict[str, Any]:
@@ -155,6 +201,7 @@ OWN_WAYS: dict[str, Callable[[Mapping[str, Any], Container[str]], dict[str, Any]
     "falcon": lambda theirs, tensors: {"parallel": True, "shared_norm": "blk.0.attn_norm_2.weight" not in tensors},
     "mpt": _mpt,
     "granite": lambda theirs, tensors: {"head_scale": 1 / theirs.get("granite.logit_scale", 1.0)},
+    "granitemoe": lambda theirs, tensors: {"head_scale": 1 / theirs.get("granitemoe.logit_scale", 1.0)},
     "command-r": lambda theirs, tensors: {"head_scale": theirs.get("command-r.logit_scale", 1.0)},
     "cohere2": lambda theirs, tensors: {"head_scale": theirs.get("cohere2.logit_scale", 1.0)},
     "stablelm": _stablelm,
@@ -162,23 +209,18 @@ OWN_WAYS: dict[str, Callable[[Mapping[str, Any], Container[str]], dict[str, Any]
 }
 
 
-def family_in(architecture: str, theirs: Mapping[str, Any]) -> str:
-    """The family of a file: OLMo 3's are OLMo 2 with a window."""
-    has_window = theirs.get("olmo2.attention.sliding_window")
-    return "olmo3" if architecture == "olmo2" and has_window else ARCHITECTURES[architecture]
-
-
 FACTORS = {"short_factors": "rope_factors_short.weight", "long_factors": "rope_factors_long.weight"}
 """Of longrope (Phi-3): ours <- the file's tensors."""
 
+GRANITE = {
+    "attention_scale": "attention.scale",
+    "embedding_scale": "embedding_scale",
+    "residual_scale": "residual_scale",
+}
 SCALARS: dict[str, dict[str, str]] = {
     "gemma2": {"attention_cap": "attn_logit_softcapping", "logit_cap": "final_logit_softcapping"},
     "gemma3_text": {"logit_cap": "final_logit_softcapping"},
-    "granite": {
-        "attention_scale": "attention.scale",
-        "embedding_scale": "embedding_scale",
-        "residual_scale": "residual_scale",
-    },
+    **dict.fromkeys(GRANITES, GRANITE),
 }
 """Of a family, more of ours <- theirs, after "<architecture>."."""
 

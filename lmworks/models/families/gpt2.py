@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from lmworks.models.config import ModelConfig
-from lmworks.models.families.tables import Family, Transposed
+from lmworks.models.families.sources import Transposed
+from lmworks.models.families.tables import Family
 
 
 def _more_to(config: ModelConfig) -> dict[str, Any]:

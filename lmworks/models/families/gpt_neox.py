@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from lmworks.models.config import ModelConfig
-from lmworks.models.families.tables import ByHead, Family
+from lmworks.models.families.sources import ByHead
+from lmworks.models.families.tables import Family
 
 
 def _more_from(theirs: Mapping[str, Any], layers: int) -> dict[str, Any]:

@@ -12,7 +12,9 @@ from typing import Any
 from lmworks.basics.errors import ModelError
 from lmworks.models.config import ModelConfig
 from lmworks.models.families.llama import IGNORED, SETTINGS, TENSORS
-from lmworks.models.families.tables import Family, OfExperts, Source, rope_to
+from lmworks.models.families.rotary import rope_to
+from lmworks.models.families.sources import OfExperts, Source
+from lmworks.models.families.tables import Family
 
 LAYER = "model.layers.{i}.mlp"
 WINDOW, WHOLE = "sliding_attention", "full_attention"

@@ -10,7 +10,8 @@ from typing import Any
 
 from lmworks.basics.errors import ModelError
 from lmworks.models.config import ModelConfig
-from lmworks.models.families.tables import Family, NeighbourRows
+from lmworks.models.families.sources import NeighbourRows
+from lmworks.models.families.tables import Family
 
 THETA = 10_000.0
 LAYER = "transformer.h.{i}"

@@ -13,7 +13,8 @@ from lmworks.models.config import ModelConfig
 from lmworks.models.families.granite import GRANITE
 from lmworks.models.families.llama import IGNORED
 from lmworks.models.families.mixture import UNSAID, WITHOUT_DENSE
-from lmworks.models.families.tables import Family, OfExperts, Source
+from lmworks.models.families.sources import OfExperts, Source
+from lmworks.models.families.tables import Family
 
 LAYER = "model.layers.{i}"
 ATTENTION = "attention"

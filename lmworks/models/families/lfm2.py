@@ -8,7 +8,8 @@ from typing import Any
 from lmworks.basics.errors import ModelError
 from lmworks.models.config import ModelConfig
 from lmworks.models.families.llama import IGNORED, SETTINGS, WHOLE_HEAD
-from lmworks.models.families.tables import Family, Rows, Source
+from lmworks.models.families.sources import Rows, Source
+from lmworks.models.families.tables import Family
 
 LAYER = "model.layers.{i}"
 CONVOLUTION, ATTENTION = "conv", "full_attention"

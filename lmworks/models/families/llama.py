@@ -10,7 +10,8 @@ from typing import Any
 
 from lmworks.basics.errors import ModelError
 from lmworks.models.config import ModelConfig
-from lmworks.models.families.tables import ACTIVATIONS, Family, Rows, Source
+from lmworks.models.families.sources import Rows, Source
+from lmworks.models.families.tables import ACTIVATIONS, Family
 
 SETTINGS = {  # ours             <- theirs
     "vocab_size": "vocab_size",

@@ -19,7 +19,8 @@ from lmworks.models.families.llama import (
     mistral_window_from,
     mistral_window_to,
 )
-from lmworks.models.families.tables import Family, Rows, Source
+from lmworks.models.families.sources import Rows, Source
+from lmworks.models.families.tables import Family
 
 TOLD = ("window", "window_layers", "experts")
 MIXTRAL_LAYER, QWEN_LAYER = "model.layers.{i}.block_sparse_moe", "model.layers.{i}.mlp"

@@ -21,8 +21,9 @@ from lmworks.models.families.encoder_classes import (
     heads_from,
     heads_to,
 )
+from lmworks.models.families.sources import Source
 from lmworks.models.families.spellings import WHOLE, WINDOW, rope_by_kind_from, rope_by_kind_to, window_layers_from
-from lmworks.models.families.tables import THEIR_ACTIVATIONS, Source
+from lmworks.models.families.tables import THEIR_ACTIVATIONS
 
 CLASSIFIER = {"head_transform": True, "classifier_transform": True}
 CLASSES = (

@@ -14,7 +14,7 @@ from lmworks.models.families.encoder_classes import (
     heads_to,
 )
 from lmworks.models.families.roberta import BIAS, OFFSET, classes_of
-from lmworks.models.families.tables import Rows, Source
+from lmworks.models.families.sources import Rows, Source
 
 PREFIX = "mpnet."
 CLASSES = classes_of("MPNet", PREFIX)

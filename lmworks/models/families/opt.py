@@ -10,7 +10,8 @@ from typing import Any
 
 from lmworks.basics.errors import ModelError
 from lmworks.models.config import ModelConfig
-from lmworks.models.families.tables import Family, Rows
+from lmworks.models.families.sources import Rows
+from lmworks.models.families.tables import Family
 
 LAYER = "model.decoder.layers.{i}"
 

@@ -11,7 +11,8 @@ from typing import Any
 
 from lmworks.basics.errors import ConfigError, ModelError
 from lmworks.models.config import MOST_CLUSTERS, ModelConfig
-from lmworks.models.families.tables import Family, Source
+from lmworks.models.families.sources import Source
+from lmworks.models.families.tables import Family
 
 ARCHITECTURE = "LmworksForCausalLM"
 BLOCK = [

@@ -7,7 +7,7 @@ from typing import Any
 
 from lmworks.basics.errors import ModelError
 from lmworks.models.config import ModelConfig
-from lmworks.models.families.tables import rope_to
+from lmworks.models.families.rotary import rope_to
 
 WINDOW, WHOLE = "sliding_attention", "full_attention"
 NO_IDS: dict[str, Any] = dict.fromkeys(("bos_token_id", "eos_token_id", "pad_token_id"))

@@ -12,7 +12,8 @@ from typing import Any
 
 from lmworks.basics.errors import ModelError
 from lmworks.models.config import ModelConfig
-from lmworks.models.families.tables import ACTIVATIONS, THEIR_ACTIVATIONS, Chosen, Family, Rows, Source
+from lmworks.models.families.sources import Chosen, Rows, Source
+from lmworks.models.families.tables import ACTIVATIONS, THEIR_ACTIVATIONS, Family
 
 
 def _more_from(theirs: Mapping[str, Any], layers: int) -> dict[str, Any]:

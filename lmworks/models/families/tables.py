@@ -6,92 +6,41 @@ A family computes nothing. `Family.config_from` and `config_to` translate config
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from lmworks.basics.errors import ConfigError, ModelError
 from lmworks.models.config import MOST_LAYERS, ModelConfig
+from lmworks.models.families.names import each_name
+from lmworks.models.families.rotary import rope_from, rope_to
+from lmworks.models.families.sources import (
+    ByHead,
+    NeighbourRows,
+    OfExperts,
+    Ordered,
+    Rows,
+    SingleRow,
+    Source,
+    Transposed,
+    as_of_all,
+    by_key_head,
+    halves_of_neighbours,
+    in_order,
+    left_there,
+    of_one_expert,
+    rows_joined,
+    rows_of,
+    stacked,
+)
 
 if TYPE_CHECKING:  # tables are read with every recipe, and what is wrong there should not wait for torch
     import torch
     from torch import Tensor
 
-
-@dataclass(frozen=True)
-class Rows:
-    """Our matrix is theirs below one another, in this order."""
-
-    names: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class NeighbourRows:
-    """Our query, key and value are theirs below one another, but each head of their query and key turns neighbours,
-    dimension 2 i against 2 i + 1 (Cohere, GLM), and ours dimension i against i + half: rows are put in our order."""
-
-    names: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Transposed:
-    """Our matrix is theirs turned: GPT-2 keeps [inputs, outputs]."""
-
-    name: str
-
-
-@dataclass(frozen=True)
-class ByHead:
-    """Our matrix has all queries, then all keys, then all values; theirs has each key head's queries, key and value
-    together (GPT-NeoX, BLOOM, Falcon)."""
-
-    name: str
-
-
-@dataclass(frozen=True)
-class Ordered:
-    """Our matrix has theirs' rows in another order."""
-
-    name: str
-    order: Callable[[ModelConfig], Tensor]
-    """Where each of our rows is in theirs."""
-
-
-@dataclass(frozen=True)
-class OfExperts:
-    """Our matrix or bias of one expert is a part of theirs of all."""
-
-    name: str
-    turned: bool = True
-    """Theirs is [experts, inputs, outputs] (gpt-oss) and not [experts, outputs, inputs] (Granite)."""
-    neighbours: bool = False
-    """Gate and up are neighbours there, and halves in ours."""
-    expert: int = 0
-
-
-@dataclass(frozen=True)
-class SingleRow:
-    """Our vector is theirs' only row; zeros where a file leaves it out (the bias on the logits of BART and Marian)."""
-
-    name: str
-
-
-@dataclass(frozen=True)
-class Chosen:
-    """Theirs has other names, or another order, in some networks."""
-
-    by: Callable[[ModelConfig], object]
-    """Is it one of these? A truth value."""
-    then: Named
-    otherwise: Named
-
-
-Named = str | Rows | NeighbourRows | Transposed | ByHead | Ordered | OfExperts | SingleRow
-Source = Named | Chosen
-
 OWN_TYPE = (".keys", ".rank", ".lifts", ".choice_bias")
 """Endings of tensors that keep their type whatever that of the weights is."""
+
 ACTIVATIONS = {
     "silu": "silu",
     "swish": "silu",
@@ -102,6 +51,7 @@ ACTIVATIONS = {
     "relu": "relu",
     "relu2": "relu_squared",
 }
+
 THEIR_ACTIVATIONS = {
     "silu": "silu",
     "gelu": "gelu",
@@ -301,16 +251,16 @@ class Family:
             if later(name) and isinstance(source, str | Rows):
                 parts = [named(part) for part in (source.names if isinstance(source, Rows) else (source,))]
                 if len({part.dtype for part in parts}) == 1 and {part.ndim for part in parts} == {2}:
-                    ours[name] = _left_there(source, parts, dtype)
+                    ours[name] = left_there(source, parts, dtype)
                     continue
             if isinstance(source, Rows | NeighbourRows | ByHead):
                 tensor = rows_joined(source, lambda part: take(part).to(dtype) if dtype else take(part), config)
             elif isinstance(source, Transposed):
                 tensor = take(source.name).T.contiguous()
             elif isinstance(source, Ordered):
-                tensor = _in_order(source.name, take(source.name), source.order(config))
+                tensor = in_order(source.name, take(source.name), source.order(config))
             elif isinstance(source, OfExperts):
-                tensor = _of_one_expert(source, take(source.name), config)
+                tensor = of_one_expert(source, take(source.name), config)
             elif isinstance(source, SingleRow):
                 found = source.name in theirs
                 tensor = take(source.name).flatten() if found else ours["embedding.weight"].new_zeros(config.vocab_size)
@@ -346,7 +296,7 @@ class Family:
             elif isinstance(source, Ordered):
                 theirs[source.name] = ours[name][source.order(config).argsort()]
             elif isinstance(source, OfExperts):
-                of_experts.setdefault(source.name, []).append(_as_of_all(source, ours[name]))
+                of_experts.setdefault(source.name, []).append(as_of_all(source, ours[name]))
             elif isinstance(source, SingleRow):
                 theirs[source.name] = ours[name][None].contiguous()
             else:
@@ -404,13 +354,6 @@ class Family:
         )
 
 
-def _left_there(source: str | Rows, parts: Sequence[Tensor], dtype: torch.dtype | None) -> Tensor:
-    from lmworks.models.unread import below_one_another_later
-
-    joined_shape(source.names if isinstance(source, Rows) else (source,), [part.shape for part in parts])
-    return below_one_another_later(parts, dtype)
-
-
 def _equal(theirs: Tensor, ours: Tensor) -> bool:
     """Whether a tensor of a file is ours, which may be a placeholder."""
     from lmworks.models.unread import pieces
@@ -419,349 +362,3 @@ def _equal(theirs: Tensor, ours: Tensor) -> bool:
         return False
     parts = zip(pieces(theirs, 4096), pieces(ours, 4096), strict=True)
     return all(one.to(other.dtype).equal(other) for one, other in parts)
-
-
-def _regrouped(matrix: Tensor, outer: int, inner: int) -> Tensor:
-    """Rows that lie [outer, inner, ...] as [inner, outer, ...]; ModelError where they do not divide."""
-    if len(matrix) % (outer * inner):
-        raise ModelError(f"a joined matrix has {len(matrix):,} rows, which {outer} x {inner} parts do not share evenly")
-    rows = len(matrix) // (outer * inner)
-    parts = matrix.reshape(outer, inner, rows, *matrix.shape[1:])
-    return parts.transpose(0, 1).reshape(matrix.shape).contiguous()
-
-
-def by_key_head(matrix: Tensor, config: ModelConfig) -> Tensor:
-    """Each key head's queries, key and value together, of a matrix that has all queries, all keys, all values."""
-    import torch
-
-    query, key, value = (
-        part.unflatten(0, (config.kv_heads, -1)) for part in matrix.split(rows_of(".attention.qkv.", config))
-    )
-    return torch.cat([query, key, value], dim=1).flatten(0, 1)
-
-
-def by_kind(matrix: Tensor, config: ModelConfig) -> Tensor:
-    """The way back; ModelError where there are not as many rows."""
-    import torch
-
-    rows = rows_of(".attention.qkv.", config)
-    if len(matrix) != sum(rows):
-        raise ModelError(f"a joined matrix of query, key and value has {len(matrix):,} rows, and not {sum(rows):,}")
-    parts = matrix.unflatten(0, (config.kv_heads, -1)).split([one // config.kv_heads for one in rows], dim=1)
-    return torch.cat([part.flatten(0, 1) for part in parts])
-
-
-def _in_order(name: str, matrix: Tensor, order: Tensor) -> Tensor:
-    """Rows in another order; ModelError where there are not as many."""
-    if len(matrix) != len(order):
-        raise ModelError(f"{name} has {len(matrix):,} rows, and config.json asks for {len(order):,}")
-    return matrix[order]
-
-
-def _of_one_expert(source: OfExperts, every: Tensor, config: ModelConfig) -> Tensor:
-    """One expert's share of a tensor of all; ModelError where it is not of as many."""
-    assert config.experts is not None
-    odd = source.neighbours and every.ndim > 0 and every.shape[-1] % 2
-    if every.ndim not in (2, 3) or len(every) != config.experts.count or odd:
-        raise ModelError(
-            f"{source.name} has the shape {list(every.shape)}, which {config.experts.count} experts do not share"
-        )
-    part = every[source.expert]
-    part = part.T if source.turned and part.ndim == 2 else part
-    return (part.unflatten(0, (-1, 2)).transpose(0, 1).flatten(0, 1) if source.neighbours else part).contiguous()
-
-
-def _as_of_all(source: OfExperts, part: Tensor) -> Tensor:
-    """One expert's share as it lies among those of all."""
-    part = part.unflatten(0, (2, -1)).transpose(0, 1).flatten(0, 1) if source.neighbours else part
-    return part.T if source.turned and part.ndim == 2 else part
-
-
-def stacked(parts: Sequence[Tensor]) -> Tensor:
-    """Tensors of one shape, one after another."""
-    import torch
-
-    return torch.stack(list(parts))
-
-
-def each_name(table: Mapping[str, Source], config: ModelConfig) -> Iterator[tuple[str, Named]]:
-    """Our tensor names with theirs, layer by layer and expert by expert, without those that this config lacks."""
-    for ours, theirs in table.items():
-        if not _absent(ours, config):
-            layers = (config.encoder_layers or config.layers) if ours.startswith("encoder.") else config.layers
-            named = _chosen(theirs, config)
-            for layer in range(layers) if "{i}" in ours else (0,):
-                if ".attention_norm." in ours and layer == 0 and not config.first_norm:
-                    continue
-                if "feed_forward." in ours and not _in_layer(ours, config, layer):
-                    continue
-                if ".attention." in ours and (_part_of_attention(ours) in CONVOLUTION) is not config.convolves(layer):
-                    continue
-                at_layer = ours.replace("{i}", str(layer)), _numbered(named, "{i}", layer)
-                if "{e}" not in ours:
-                    yield at_layer
-                    continue
-                assert config.experts is not None
-                for expert in range(config.experts.count):
-                    yield at_layer[0].replace("{e}", str(expert)), _numbered(at_layer[1], "{e}", expert)
-
-
-def rows_joined(
-    source: str | Rows | NeighbourRows | ByHead, take: Callable[[str], Tensor], config: ModelConfig
-) -> Tensor:
-    """Ours of what `take` gives by their name: the rows of a matrix, in our order."""
-    if isinstance(source, Rows | NeighbourRows):
-        parts = [take(name) for name in source.names]
-        if isinstance(source, NeighbourRows):
-            parts[:2] = (part[halves_of_neighbours(part, config)] for part in parts[:2])
-        return below_one_another(source.names, parts)
-    return take(source) if isinstance(source, str) else by_kind(take(source.name), config)
-
-
-def halves_of_neighbours(part: Tensor, config: ModelConfig) -> Tensor:
-    """Where the rows of a query or key whose heads turn halves are in one whose heads turn neighbours; ModelError where
-    they are no whole heads."""
-    import torch
-
-    if len(part) % config.head_dim:
-        raise ModelError(f"a matrix of queries or keys has {len(part):,} rows, no whole heads of {config.head_dim}")
-    places = torch.arange(len(part)).view(-1, config.head_dim)
-    turned = config.rotary_dim or config.head_dim
-    return torch.cat([places[:, 0:turned:2], places[:, 1:turned:2], places[:, turned:]], dim=1).flatten()
-
-
-def below_one_another(names: Sequence[str], parts: Sequence[Tensor]) -> Tensor:
-    """The parts of a joined matrix as one; ModelError where they are not equally wide."""
-    joined_shape(names, [part.shape for part in parts])
-    import torch
-
-    return parts[0] if len(parts) == 1 else torch.cat(list(parts))
-
-
-def joined_shape(names: Sequence[str], shapes: Sequence[Sequence[int]]) -> tuple[int, ...]:
-    """The shape of the parts of a joined matrix as one; ModelError where they are not equally wide."""
-    if len({tuple(shape[1:]) for shape in shapes}) > 1:
-        listed = ", ".join(f"{name} {list(shape)}" for name, shape in zip(names, shapes, strict=True))
-        raise ModelError(f"the tensors {listed} belong to one layer and differ in their shapes; the file is damaged")
-    return sum(shape[0] for shape in shapes), *shapes[0][1:]
-
-
-def rows_of(name: str, config: ModelConfig) -> list[int]:
-    """How many rows each part of a joined matrix has."""
-    if ".attention.qkv." in name:
-        return [config.heads * config.head_dim] + [config.kv_heads * config.head_dim] * 2
-    if ".cross_attention.kv." in name:
-        return [config.kv_heads * config.head_dim] * 2
-    if ".feed_forward.experts." in name:
-        return [config.expert_dim] * 2
-    if ".feed_forward.shared." in name and config.experts is not None:
-        return [config.experts.shared_dim] * 2
-    return [config.hidden_dim] * 2
-
-
-def _absent(name: str, config: ModelConfig) -> bool:
-    name = name.removeprefix("encoder.") if config.arrangement == "encoder-decoder" else name
-    return (
-        name.startswith("encoder.")
-        or (".cross_" in name and config.arrangement != "encoder-decoder")
-        or (name in ("norm.weight", "norm.bias") and config.norm_place == "after")
-        or _absent_norm(name, config)
-        or _absent_attention(name, config)
-        or _absent_head(name, config)
-        or (name.startswith("ngram_embedding.") and not config.ngrams)
-        or _absent_position(name, config)
-        or (name.startswith("embedding_projection.") and config.embedding_dim is None)
-        or (name.startswith("segment.") and not config.segments)
-        or (name.endswith((".qkv.bias", ".query.bias", ".kv.bias")) and not config.qkv_bias)
-        or (name.endswith("attention.output.bias") and not config.output_bias)
-        or (".feed_forward." in name and name.endswith((".up.bias", ".down.bias")) and not config.feed_forward_bias)
-    )
-
-
-def _absent_position(name: str, config: ModelConfig) -> bool:
-    """Does the name belong to another positional encoding than the config's?"""
-    from lmworks.models.positions.encoding import encoding_of, encodings  # these load torch
-
-    part, _, weight = name.partition(".")
-    own = encoding_of(config)
-    return part in {one.part_name for one in encodings().values()} and (
-        part != own.part_name or weight not in own.weights
-    )
-
-
-LATENT = ("query_down", "query_down_norm", "query_up", "latent", "latent_norm", "expand")
-"""The parts of latent attention beside the one that all kinds of attention have."""
-
-
-CONVOLUTION = ("inward", "kernel", "kernel_bias", "outward")
-"""The parts of a short convolution."""
-
-
-def _part_of_attention(name: str) -> str:
-    return name.partition(".attention.")[2].partition(".")[0]
-
-
-def _absent_attention(name: str, config: ModelConfig) -> bool:
-    """Does the name belong to another kind of attention than the config's?"""
-    part, kind = _part_of_attention(name), name.rpartition(".")[2]
-    if part in CONVOLUTION:
-        return config.convolution is None or (kind in ("bias", "kernel_bias") and not config.convolution.bias)
-    if part == "qkv":
-        return config.latent is not None
-    if part not in LATENT:
-        return part == "sinks" and not config.sinks
-    return (
-        config.latent is None
-        or (part.startswith("query_down") and config.latent.query_rank is None)
-        or (kind == "bias" and not config.qkv_bias)
-    )
-
-
-def _absent_norm(name: str, config: ModelConfig) -> bool:
-    if name.endswith(("query_norm.weight", "key_norm.weight")):
-        return not config.qk_norm or not config.norm_weight
-    if name.startswith("embedding_norm."):
-        return config.embedding_norm != "layer" or (name.endswith("bias") and not config.norm_bias)
-    if ("_result_norm." in name and config.norm_place != "both") or (
-        ".feed_forward_norm." in name and config.shared_norm
-    ):
-        return True
-    return (name.endswith("norm.bias") and (config.norm != "layer" or not config.norm_bias)) or (
-        name.endswith("norm.weight") and (not config.norm_weight or config.norm == "none")
-    )
-
-
-def _absent_head(name: str, config: ModelConfig) -> bool:
-    return (
-        (name == "head.weight" and (config.tied or config.adaptive_cutoffs is not None))
-        or (name in ("head.rank", "head.shortlist.weight") and config.adaptive_cutoffs is None)
-        or (name.startswith("head.clusters.") and int(name.split(".")[2]) >= len(config.adaptive_cutoffs or ()))
-        or (name.startswith("head_transform.") and not config.head_transform)
-        or (name == "head_transform.dense.bias" and not config.head_transform_bias)
-        or (name == "head_bias" and not config.head_bias)
-        or (name.startswith("pooler.") and not config.pooler)
-        or (name.startswith("classifier.") and not config.labels)
-    )
-
-
-def _chosen(source: Source, config: ModelConfig) -> Named:
-    if isinstance(source, Chosen):
-        return source.then if source.by(config) else source.otherwise
-    return source
-
-
-def _in_layer(name: str, config: ModelConfig, layer: int) -> bool:
-    """Has the feed-forward of this layer, which may be one of experts, the tensor?"""
-    part = name.partition("feed_forward.")[2]
-    experts = config.experts if config.has_experts(layer) else None
-    if part.startswith("activation."):
-        return config.activation == "xielu" and experts is None
-    if experts is None:
-        return part.startswith(("up.", "down."))
-    return (
-        part == "router.weight"
-        or (part == "router.bias" and experts.router_bias)
-        or (part == "router.choice_bias" and experts.choice_bias)
-        or (part == "router.lifts" and experts.bias_rate > 0)
-        or part.startswith("experts.")
-        or (part.startswith("shared.") and experts.shared_dim > 0)
-        or (part.startswith("shared_gate.") and experts.shared_gate)
-    )
-
-
-def _numbered(source: Named, place: str, number: int) -> Named:
-    """The names with the number of a layer or an expert in its place."""
-    if isinstance(source, Rows | NeighbourRows):
-        return replace(source, names=tuple(name.replace(place, str(number)) for name in source.names))
-    if isinstance(source, OfExperts) and place == "{e}":
-        return replace(source, expert=number)
-    if not isinstance(source, str):
-        return replace(source, name=source.name.replace(place, str(number)))
-    return source.replace(place, str(number))
-
-
-def yarn_amplitude(factor: float, scale: float = 1.0) -> float:
-    """What YaRN multiplies cosine and sine by in a text `factor` times as long (DeepSeek multiplies the logarithm)."""
-    return 0.1 * scale * math.log(factor) + 1.0 if factor > 1 else 1.0
-
-
-ROPE_SCALING = {  # ours                   <- theirs
-    "factor": "factor",
-    "original_context": "original_max_position_embeddings",
-    "attention_factor": "attention_factor",
-    "fast_turns": "beta_fast",
-    "slow_turns": "beta_slow",
-    "truncate": "truncate",
-    "low_frequency_factor": "low_freq_factor",
-    "high_frequency_factor": "high_freq_factor",
-    "short_factors": "short_factor",
-    "long_factors": "long_factor",
-}
-
-
-def rope_from(theirs: Mapping[str, Any], partly: bool = False, by_kind: bool = False) -> dict[str, Any]:
-    """Rotary settings from either spelling: `rope_parameters`, or `rope_theta` with `rope_scaling`.
-
-    Where heads may be turned `partly`, the number of turned dimensions is read elsewhere. Settings `by_kind` of layer
-    are those of layers without a window.
-    """
-    parameters = {"rope_theta": theirs.get("rope_theta")}
-    for name in ("rope_scaling", "rope_parameters"):
-        table = theirs.get(name) or {}
-        if by_kind and isinstance(table, dict) and "full_attention" in table:
-            table = table["full_attention"] or {}
-        if not isinstance(table, dict) or any(isinstance(value, dict) for value in table.values()):
-            raise ModelError(
-                f"config.json: {name} is not one table of rotary settings; a table for each kind "
-                "of layer is not supported"
-            )
-        parameters |= {key: value for key, value in table.items() if value is not None}
-    ours: dict[str, Any] = {} if parameters["rope_theta"] is None else {"rope_theta": parameters["rope_theta"]}
-    kind = parameters.get("rope_type", parameters.get("type", "default"))
-    kind = "longrope" if kind == "su" else kind  # as Phi-3's first files have it
-    if kind not in ("default", "linear", "dynamic", "yarn", "llama3", "longrope"):
-        raise ModelError(
-            f"config.json: rotary scaling of type {kind!r} is not known; known are linear, dynamic, yarn, llama3, "
-            "longrope"
-        )
-    if not partly and parameters.get("partial_rotary_factor", 1) != 1:
-        raise ModelError("config.json: rotary settings with a partial_rotary_factor other than 1 are not supported")
-    if kind != "default":
-        known = {our_key: parameters[key] for our_key, key in ROPE_SCALING.items() if key in parameters}
-        if kind == "dynamic":  # transformers stretches from max_position_embeddings, whatever is said here
-            known.pop("original_context", None)
-        if kind == "longrope":
-            longest = theirs.get("max_position_embeddings")
-            original = theirs.get("original_max_position_embeddings", known.get("original_context", longest))
-            known["original_context"] = original
-            if isinstance(longest, int) and isinstance(original, int) and original > 0:
-                known.setdefault("factor", longest / original)
-        said = [parameters.get(key) for key in ("factor", "mscale", "mscale_all_dim")]
-        numbers = [float(one) for one in said if isinstance(one, int | float) and one > 0]
-        if kind == "yarn" and len(numbers) == len(said):
-            factor, of_one, of_all = numbers
-            known.setdefault("attention_factor", yarn_amplitude(factor, of_one) / yarn_amplitude(factor, of_all))
-        ours["rope_scaling"] = {"kind": kind, **known}
-    return ours
-
-
-def rope_to(config: ModelConfig) -> dict[str, Any]:
-    """`rope_theta` and `rope_scaling`: the spelling that old and new readers understand."""
-    theirs: dict[str, Any] = {"rope_theta": config.rope_theta}
-    scaling = config.rope_scaling
-    if scaling is not None and scaling.kind == "dynamic" and scaling.original_context not in (None, config.context):
-        raise ModelError(
-            f"rope_scaling.original_context ({scaling.original_context}) of dynamic scaling is context "
-            f"({config.context}) in public files; leave it out, or choose the family lmworks"
-        )
-    if config.rope_scaling is not None:
-        values = config.rope_scaling.model_dump(exclude_none=True, exclude_defaults=True)
-        theirs["rope_scaling"] = {"rope_type": values.pop("kind")} | {
-            ROPE_SCALING[key]: value for key, value in values.items()
-        }
-        if config.rope_scaling.kind == "llama3":
-            theirs["rope_scaling"] |= {
-                "low_freq_factor": config.rope_scaling.low_frequency_factor,
-                "high_freq_factor": config.rope_scaling.high_frequency_factor,
-            }
-    return theirs

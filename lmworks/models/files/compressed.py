@@ -20,7 +20,9 @@ from torch import Tensor
 from lmworks.basics import progress
 from lmworks.basics.errors import ConfigError, ModelError
 from lmworks.models.config import ModelConfig
-from lmworks.models.families.tables import Family, NeighbourRows, OfExperts, Rows, Source, Transposed, each_name
+from lmworks.models.families.names import each_name
+from lmworks.models.families.sources import NeighbourRows, OfExperts, Rows, Source, Transposed
+from lmworks.models.families.tables import Family
 from lmworks.models.files.mxfp4 import is_mxfp4, without_mxfp4
 from lmworks.models.files.other_methods import other_method
 from lmworks.models.files.quantise import GROUP, fits, from_words, nearest, require_finite, to_words

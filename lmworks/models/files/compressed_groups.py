@@ -11,7 +11,8 @@ from torch import Tensor
 
 from lmworks.models.config import ModelConfig
 from lmworks.models.families import family_of
-from lmworks.models.families.tables import ByHead, Rows, each_name, rows_joined
+from lmworks.models.families.names import each_name
+from lmworks.models.families.sources import ByHead, Rows, rows_joined
 from lmworks.models.files.compressed import bits_said, packed_matrix
 from lmworks.models.files.directory import read_json, read_safetensors, weight_files
 from lmworks.models.files.mxfp4 import is_mxfp4

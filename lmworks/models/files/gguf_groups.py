@@ -10,7 +10,7 @@ from torch import Tensor
 from lmworks.basics.errors import ModelError
 from lmworks.models.config import ModelConfig
 from lmworks.models.families.gguf import TENSORS_OF
-from lmworks.models.families.tables import each_name
+from lmworks.models.families.names import each_name
 from lmworks.models.files.dequantise import FLOATS, dequantised
 from lmworks.models.files.gguf import rows_in_file, source_parts, turned_back
 from lmworks.models.files.gguf_blocks import is_stored_in_groups, stored_groups

@@ -35,7 +35,8 @@ from lmworks.models.families.gguf import (
     TENSORS_OF,
     WRITTEN,
 )
-from lmworks.models.families.tables import Rows, each_name, halves_of_neighbours, rows_of
+from lmworks.models.families.names import each_name
+from lmworks.models.families.sources import Rows, halves_of_neighbours, rows_of
 from lmworks.models.files.gguf import as_written
 from lmworks.models.files.k_quants import BLOCK, rounded, to_k_blocks
 from lmworks.models.files.quantise import Kind, fits, ggml, require_finite, to_blocks

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from lmworks.models.families.tables import rows_of
+from lmworks.models.families.sources import rows_of
 from lmworks.training.declaration import SINGLE, Counted, Group, OptimiserKind, Rule, Stepped
 from lmworks.training.optimiser import Named, groups
 from lmworks.training.optimisers import adamw

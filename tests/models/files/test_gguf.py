@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,11 @@ from lmworks.basics import memory
 from lmworks.basics.errors import ModelError
 from lmworks.models.config import ModelConfig, RopeScaling
 from lmworks.models.families import FAMILIES as FAMILY_TABLES
-from lmworks.models.families.gguf import ARCHITECTURES, NORM_EPS, SETTINGS, TENSORS_OF
-from lmworks.models.families.tables import NeighbourRows, Rows, each_name, rows_of
+from lmworks.models.families.gguf import ARCHITECTURES, NORM_EPS, SETTINGS, TENSORS_OF, VARIANTS
+from lmworks.models.families.names import each_name
+from lmworks.models.families.sources import NeighbourRows, Rows, rows_of
 from lmworks.models.files import gguf as reading
-from lmworks.models.files.gguf import read_gguf_network, stored_dtype
+from lmworks.models.files.gguf import read_gguf_network, stored_dtype, tensor_of
 from lmworks.models.files.gguf_file import GGUFFile
 from lmworks.models.network import Network
 from lmworks.models.positions.rope import frequencies
@@ -100,6 +102,16 @@ FAMILIES: dict[str, dict[str, Any]] = {
     "hunyuan": {"family": "hunyuan_v1_dense", "qk_norm": True, "qk_norm_after": True},
     "mpt": OLDER | {"family": "mpt", "positions": "alibi", "position_settings": {"flattest": 4.0}, "norm_bias": False},
 }
+MIXTURES: dict[str, dict[str, Any]] = {
+    "mixtral": {"experts": {"count": 3}},
+    "qwen2_moe": {"qkv_bias": True}
+    | {"experts": {"count": 3, "hidden_dim": 32, "shared_dim": 64, "shared_gate": True, "normalised": False}},
+    "qwen3_moe": {"experts": {"count": 3, "hidden_dim": 32}, "qk_norm": True, "head_dim": 32},
+    "olmoe": {"experts": {"count": 3, "normalised": False}, "qk_norm": True, "qk_norm_over": "row"},
+    "granitemoe": {"experts": {"count": 3}, "attention_scale": 0.5, "residual_scale": 0.25, "head_scale": 0.125},
+    "granitemoeshared": {"experts": {"count": 3, "shared_dim": 64}, "attention_scale": 0.5, "head_scale": 0.25},
+}
+FAMILIES |= {family: {"family": family, "tied": False} | settings for family, settings in MIXTURES.items()}
 SAID: dict[str, dict[str, Any]] = {
     "gpt_neox": {"gptneox.rope.dimension_count": 4, "gptneox.use_parallel_residual": True},
     "mpt": {"mpt.attention.max_alibi_bias": 4.0},
@@ -115,8 +127,24 @@ SAID: dict[str, dict[str, Any]] = {
 
 
 def architecture_of(family: str) -> str:
-    family = "olmo2" if family == "olmo3" else family
-    return next((theirs for theirs, ours in ARCHITECTURES.items() if ours == family), family)
+    variants = {variant: theirs for theirs, (_, variant) in VARIANTS.items()}
+    known = {ours: theirs for theirs, ours in ARCHITECTURES.items()} | variants
+    return known.get(family, family)
+
+
+def said_of_experts(config: ModelConfig) -> dict[str, Any]:
+    """What a file says of them, after the architecture."""
+    if (experts := config.experts) is None:
+        return {}
+    said = {"expert_count": experts.count, "expert_used_count": experts.top_k}
+    widths = {
+        "expert_feed_forward_length": experts.hidden_dim,
+        "expert_shared_feed_forward_length": experts.shared_dim,
+        "attention.scale": config.attention_scale,
+        "residual_scale": config.residual_scale,
+        "logit_scale": config.head_scale and 1 / config.head_scale,
+    }
+    return said | {key: value for key, value in widths.items() if value}
 
 
 def permuted(weight: np.ndarray, heads: int) -> np.ndarray:
@@ -134,16 +162,23 @@ def llama_cpp_tensors(network: Network) -> dict[str, np.ndarray]:
     if any(isinstance(one, NeighbourRows) for one in public.values()):
         own = known.tensors_to(state, config)
     theirs: dict[str, np.ndarray] = {}
+    stacks: dict[str, list[np.ndarray]] = {}
     for name, source in each_name(TENSORS_OF.get(config.family, TENSORS_OF["llama"]), config):
         tensor = state[name] + 1 if config.norm_unit_offset and name.endswith("norm.weight") else state[name]
         parts = tensor.split(rows_of(name, config)) if isinstance(source, Rows) else [tensor]
         for part_name, part in zip(source.names if isinstance(source, Rows) else [source], parts, strict=True):
             heads = {"attn_q": config.heads, "attn_k": config.kv_heads}.get(part_name.split(".")[-2])
             weight = part.numpy()
-            theirs[part_name] = permuted(weight, heads) if heads and config.family in ("llama", "arcee") else weight
+            tensor_name, expert = tensor_of(part_name)
+            turns = heads and config.family in ("llama", "arcee", "mixtral", "granitemoe", "granitemoeshared")
+            weight = permuted(weight, heads) if turns else weight
+            if expert is not None:
+                stacks.setdefault(tensor_name, []).append(weight)
+            else:
+                theirs[part_name] = weight[0] if name.endswith("shared_gate.weight") else weight
             if isinstance(public.get(name), NeighbourRows):  # whose rows stay as the Hugging Face file has them
                 theirs[part_name] = own[public[name].names[source.names.index(part_name)]].numpy()
-    return theirs
+    return theirs | {name: np.stack(parts) for name, parts in stacks.items()}
 
 
 def write(
@@ -162,7 +197,7 @@ def write(
         if getattr(config, ours) is not None
     }
     entries |= {f"{architecture}.{NORM_EPS[config.norm == 'layer']}": config.norm_eps} | SAID.get(config.family, {})
-    entries |= metadata or {}
+    entries |= {f"{architecture}.{name}": value for name, value in said_of_experts(config).items()} | (metadata or {})
     for key, value in entries.items():
         add = {
             bool: writer.add_bool,
@@ -197,11 +232,15 @@ def test_names_are_those_that_the_public_package_maps_them_to(settings: dict[str
         ours = source.names if isinstance(source, Rows) else (source,)
         other = theirs[name]
         parts = other.names if isinstance(other, Rows | NeighbourRows) else (getattr(other, "name", other),)
+        if name.endswith("up.weight") and config.family.startswith("granitemoe"):  # which the converter splits
+            parts = [expected.replace("input_linear", "output_linear") for expected in parts * 2]
+            ours = [part.replace("gate", "down").replace("up", "down") for part in ours]
         for part, expected in zip(ours, parts, strict=True):
             base, _, kind = expected.rpartition(".")
             # llama.cpp's converter takes the prefix off BLOOM's names before it looks them up.
+            base = re.sub(r"\.experts\.\d+\.", ".experts.", base)
             found = public.get_name(base) or public.get_name(base.removeprefix("transformer."))
-            assert part == f"{found}.{kind}"
+            assert tensor_of(part)[0] == f"{found}.{kind}"
 
 
 @pytest.mark.parametrize("settings", FAMILIES.values(), ids=FAMILIES)
@@ -378,4 +417,20 @@ def test_more_weights_than_memory_are_said_before_they_are_read(tmp_path: Path, 
 def test_what_the_network_does_not_do_is_refused(family: str, said: dict[str, Any], names: str, tmp_path: Path):
     write(tmp_path / "model.gguf", tiny.network(**(WIDE | FAMILIES[family])), metadata=said)
     with pytest.raises(ModelError, match=names):
+        read_gguf_network(GGUFFile(tmp_path / "model.gguf"), torch.float32)
+
+
+def test_experts_of_another_number_are_refused(tmp_path: Path):
+    network = tiny.network(**(WIDE | FAMILIES["qwen3_moe"]))
+    write(tmp_path / "model.gguf", network, metadata={"qwen3moe.expert_count": 2})
+    with pytest.raises(ModelError, match="there are 2 experts"):
+        read_gguf_network(GGUFFile(tmp_path / "model.gguf"), torch.float32)
+
+
+def test_a_tensor_of_other_experts_than_the_file_says_is_named(tmp_path: Path):
+    network = tiny.network(**(WIDE | FAMILIES["mixtral"]))
+    tensors = llama_cpp_tensors(network)
+    tensors["blk.1.ffn_up_exps.weight"] = tensors["blk.1.ffn_up_exps.weight"][:2]
+    write(tmp_path / "model.gguf", network, tensors=tensors)
+    with pytest.raises(ModelError, match=r"ffn_up_exps.weight has the shape \[2, 96, 64\], and there are 3 experts"):
         read_gguf_network(GGUFFile(tmp_path / "model.gguf"), torch.float32)
