@@ -48,6 +48,9 @@ class LoRALinear(AdaptedLinear):
     def __init__(self, base: nn.Linear | FrozenLinear, parts: list[Part], rank: int, scale: float) -> None:
         super().__init__()
         self.base, self.parts, self.rank, self.scale = base, parts, rank, scale
+        self.rounded_to: str | None = None
+        """What rounded the base's values that the adapter was trained on ("nf4"); None for those of the base's files.
+        """
         device = base.weight.device if isinstance(base, nn.Linear) else None
         self.down = nn.Parameter(torch.empty(len(parts) * rank, base.in_features, device=device))
         self.up = nn.ParameterList(

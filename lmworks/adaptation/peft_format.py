@@ -45,9 +45,8 @@ UNSUPPORTED: dict[str, tuple[Any, ...]] = {
 """What an adapter may ask for that would change the result, and the values that ask for nothing."""
 
 
-def write_adapter(folder: Path, network: Network, base: str, on_nf4: bool = False) -> None:
-    """Write the adapters of a network into an existing folder; `base` says which model they belong to, and `on_nf4`
-    that they were trained on its values in NF4."""
+def write_adapter(folder: Path, network: Network, base: str) -> None:
+    """Write the adapters of a network into an existing folder; `base` says which model they belong to."""
     layers = lora_layers(network)
     if not layers:
         raise ConfigError("the network has no adapters to save")
@@ -69,7 +68,7 @@ def write_adapter(folder: Path, network: Network, base: str, on_nf4: bool = Fals
             "target_modules": sorted(
                 {part.module.rpartition(".")[2] for layer in layers.values() for part in layer.parts}
             ),
-            **({BASE_VALUES: "nf4"} if on_nf4 else {}),
+            **({BASE_VALUES: first.rounded_to} if first.rounded_to is not None else {}),
         },
         lora_tensors(network),
     )
@@ -97,6 +96,8 @@ def read_adapter(folder: Path, network: Network) -> Network:
         raise
     if settings.get(BASE_VALUES) == "nf4":
         round_to_nf4(network)
+        for layer in lora_layers(network).values():
+            layer.rounded_to = "nf4"
     return network
 
 

@@ -12,14 +12,14 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from lmworks.adaptation.declaration import Adapter, Original, Setup
+from lmworks.adaptation.declaration import Adapter, Chosen, Original, Setup
 from lmworks.adaptation.lora import merge_adapters
 from lmworks.basics.config import merge as tables_as_one
 from lmworks.basics.config import overrides
@@ -188,14 +188,18 @@ class _Job:
         """The result is a whole model and no adapter."""
         return self.merge or self.adapter is None
 
+    def chosen_for(self, model: LanguageModel) -> Chosen:
+        """The recipe's method and retention, and what the model's file holds."""
+        return replace(self.recipe.chosen, stored=model.stored)
+
     def check_fit(self, model: LanguageModel) -> None:
         """ConfigError, before anything is measured, where the method does not fit the network, or what keeps its old
         skills does not fit the method: tried without values."""
         with torch.device("meta"):
             sketch = type(model.network)(model.network.config)
-        setup = self.recipe.chosen.prepare(Setup(sketch, CausalLM(), []))
-        nothing = Original(model, self.adapter, self.recipe.training.context, frozenset())
-        self.recipe.chosen.retain(setup, nothing)
+        chosen = self.chosen_for(model)
+        setup = chosen.prepare(Setup(sketch, CausalLM(), []))
+        chosen.retain(setup)
 
     def measure_before(self, model: LanguageModel, texts: Texts) -> Base:
         """The base's figures; those that were kept where this run is resumed."""
@@ -219,7 +223,7 @@ class _Job:
     def train(self, model: LanguageModel, rows: list[Row], measured: frozenset[str], resume: bool) -> TrainingResult:
         """Train by the method; `measured` are the hashes of documents that nothing may be learnt from."""
         settings = self.recipe.training
-        chosen = self.recipe.chosen
+        chosen = self.chosen_for(model)
         setup = chosen.prepare(Setup(model.network, CausalLM(), rows, settings.seed))
         setup = chosen.retain(setup, Original(model, self.adapter, settings.context, measured))
         result = train(setup.network, setup.objective, setup.rows, settings, self.run, resume=resume)
